@@ -1,0 +1,4 @@
+//! To be written.
+
+pub mod command;
+pub mod topology;
