@@ -1,0 +1,203 @@
+//! Making connections, and making them again: Twisted's Connector and ReconnectingClientFactory.
+//!
+//! A connector outlives its connections. It owns the factory, tries, waits and tries again, until
+//! it is told to stop. The waiting is [`Backoff`], a pure value.
+//!
+//! Twisted: internet/tcp.py, Connector; internet/protocol.py, ReconnectingClientFactory.
+
+use super::core::{ConnectOptions, Due, RunState};
+use super::io::{Ends, Io};
+use super::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, Context, Shared};
+use super::transport::Phase;
+use super::{Reactor, TimerId};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long to wait between attempts: growing by a factor, up to a most, and never exactly, so that
+/// a herd that was cut off together does not come back together.
+///
+/// Twisted's ReconnectingClientFactory begins at 1 s, grows by e up to an hour, and feeds its jitter
+/// back into the delay, so that it drifts above its own maximum (issues #4734, #7696, #8714).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backoff {
+    first: Duration,
+    max: Duration,
+    factor: f64,
+    jitter: f64,
+    delay: Duration,
+}
+
+impl Backoff {
+    /// `first`, then `factor` times longer each time, at most `max`. What is waited is up to
+    /// `jitter` (0 to 1) of the delay shorter, never longer.
+    pub fn new(first: Duration, max: Duration, factor: f64, jitter: f64) -> Backoff {
+        assert!(factor >= 1.0 && (0.0..=1.0).contains(&jitter) && first <= max);
+        Backoff { first, max, factor, jitter, delay: first }
+    }
+
+    /// How long to wait now. `chance`: 64 random bits.
+    pub fn next(&mut self, chance: u64) -> Duration {
+        let share = chance as f64 / u64::MAX as f64;
+        let delay = self.delay.mul_f64(1.0 - self.jitter * share);
+        self.delay = self.delay.mul_f64(self.factor).min(self.max);
+        delay
+    }
+
+    /// Begins with the first delay again. Twisted: resetDelay.
+    pub fn reset(&mut self) {
+        self.delay = self.first;
+    }
+}
+
+/// One standing wish to be connected.
+#[derive(Debug)]
+pub(super) struct Connector<S: Shared> {
+    address: SocketAddr,
+    options: ConnectOptions,
+    factory: Box<dyn ClientFactory<S>>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// There is a connection, or one is being made.
+    Trying(ConnId),
+    /// The next attempt has its time.
+    Waiting(TimerId),
+}
+
+impl<I: Io, S: Shared> Reactor<I, S> {
+    /// Takes up a wish. Twisted: BaseConnector.connect.
+    pub(super) fn start_connector(
+        &mut self,
+        id: ConnectorId,
+        address: SocketAddr,
+        options: ConnectOptions,
+        factory: Box<dyn ClientFactory<S>>,
+    ) {
+        let state = State::Trying(self.attempt(id, address, options.timeout));
+        self.connectors.insert(id, Connector { address, options, factory, state });
+    }
+
+    /// Its time has come again.
+    pub(super) fn retry_connector(&mut self, id: ConnectorId) {
+        let Some(connector) = self.connectors.get(&id) else { return };
+        let (address, timeout) = (connector.address, connector.options.timeout);
+        let state = State::Trying(self.attempt(id, address, timeout));
+        if let Some(connector) = self.connectors.get_mut(&id) {
+            connector.state = state;
+        }
+    }
+
+    /// Drops a wish, and what has come of it.
+    pub(super) fn stop_connector(&mut self, id: ConnectorId) {
+        let Some(connector) = self.connectors.get_mut(&id) else { return };
+        connector.options.reconnect = None;
+        match connector.state {
+            // The connector ends when the loss of this connection is told.
+            State::Trying(conn) => self.core.lose_connection(conn),
+            State::Waiting(timer) => {
+                // It waits, so the call is pending.
+                let _ = self.core.cancel(timer);
+                self.connectors.remove(&id);
+            }
+        }
+    }
+
+    fn attempt(&mut self, id: ConnectorId, address: SocketAddr, timeout: Duration) -> ConnId {
+        let conn = self.core.next_id();
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let ends = Ends { peer: address, host: unknown };
+        self.core.insert(conn, Phase::Connecting, ends, Some(id));
+        match self.io.connect(conn, address) {
+            Ok(()) => self.core.set_limit(conn, timeout),
+            Err(e) => self.core.lost(conn, CloseReason::ConnectError(e)),
+        }
+        conn
+    }
+
+    /// The kernel has something to say about a connection that is being made.
+    /// Twisted: BaseClient.doConnect.
+    pub(super) fn do_connect(&mut self, conn: ConnId) {
+        let ends = match self.io.connected(conn) {
+            Ok(Some(ends)) => ends,
+            Ok(None) => return,
+            Err(e) => return self.core.lost(conn, CloseReason::ConnectError(e)),
+        };
+        let Some(transport) = self.core.transport_mut(conn) else { return };
+        transport.phase = Phase::Connected;
+        transport.writable = true;
+        transport.ends = ends;
+        let connector = transport.connector.map(|id| ConnectorId(id.get()));
+        if let Some(limit) = transport.limit.take() {
+            let _ = self.core.cancel(limit);
+        }
+        let Reactor { core, state, connectors, .. } = self;
+        let factory = connector.and_then(|id| connectors.get_mut(&id)).map(|c| &mut c.factory);
+        let mut cx = Context { core, state, id: conn };
+        match factory.and_then(|factory| factory.build_protocol(&mut cx, ends.peer)) {
+            Some(protocol) => self.connect_protocol(conn, protocol),
+            None => self.core.abort_connection(conn),
+        }
+    }
+
+    /// A connection of the connector `id` is over (`made`: it had stood). Decides what follows and
+    /// tells the factory. Twisted: connectionFailed, connectionLost, retry.
+    pub(super) fn connector_lost(
+        &mut self,
+        id: ConnectorId,
+        why: &CloseReason,
+        made: bool,
+        delay_reset: bool,
+    ) {
+        let Reactor { core, state, connectors, .. } = self;
+        let Some(connector) = connectors.get_mut(&id) else { return };
+        let stopping = core.run_state != RunState::Running;
+        let retry = match connector.options.reconnect.as_mut().filter(|_| !stopping) {
+            Some(backoff) => {
+                if delay_reset {
+                    backoff.reset();
+                }
+                Some(backoff.next(core.random()))
+            }
+            None => None,
+        };
+        match made {
+            true => connector.factory.client_connection_lost(core, state, why, retry),
+            false => connector.factory.client_connection_failed(core, state, why, retry),
+        }
+        match retry {
+            Some(delay) => {
+                let timer = core.timers.call_at(core.now + delay, Due::Retry(id));
+                connector.state = State::Waiting(timer);
+            }
+            None => drop(connectors.remove(&id)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn the_delay_doubles_up_to_the_most_and_begins_anew_after_a_reset() {
+        let mut backoff = Backoff::new(200 * MS, 5_000 * MS, 2.0, 0.2);
+        let waits: Vec<_> = (0..7).map(|_| backoff.next(0).as_millis()).collect();
+        assert_eq!(waits, [200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+        backoff.reset();
+        assert_eq!(backoff.next(0), 200 * MS);
+    }
+
+    #[test]
+    fn the_jitter_shortens_by_its_share_at_most_and_never_lengthens() {
+        let mut backoff = Backoff::new(1_000 * MS, 1_000 * MS, 1.0, 0.2);
+        assert_eq!(backoff.next(u64::MAX), 800 * MS);
+        for chance in (0..u64::MAX).step_by(usize::MAX / 1_000) {
+            let wait = backoff.next(chance);
+            assert!((800 * MS..=1_000 * MS).contains(&wait), "{wait:?}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! All that the reactor asks of the world: sockets, readiness, the two clocks, chance, signals.
+//!
+//! The reactor is generic over [`Io`]. [`MioIo`] is the kernel, and the only place in the program
+//! that names mio. [`MemoryIo`](crate::testing::MemoryIo) is a network in memory on a clock of its
+//! own. The reactor's promises are tests that run on both, so whoever writes a third `Io` has its
+//! specification in `tests/reactor.rs`.
+//!
+//! The sockets live in the `Io`, under the reactor's own ids. So no socket type leaks out: a
+//! protocol, a timer or a transport never mentions the `Io` beneath it.
+//!
+//! What an `Io` must promise, in epoll's words: readiness is **edge-triggered**. After an event,
+//! nothing more is said about that direction until a call has returned `WouldBlock`, or a read has
+//! returned fewer bytes than it could take, or a write has taken fewer than it was given. Events
+//! may be spurious. An event for a connection that was closed meanwhile may still arrive, under
+//! the old id. Whoever stops of his own accord must remember that he did; the reactor does
+//! ([`Transport`](super::Transport), `readable` and `writable`).
+
+mod mio;
+
+pub use self::mio::MioIo;
+
+use super::{ConnId, Moment, PortId, UnixNanos};
+use rustix::io::Errno;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What the reactor asks of the kernel, or of what stands in for it.
+///
+/// No call blocks but [`poll`](Io::poll), and it only as long as it is told.
+pub trait Io {
+    /// The monotonic clock.
+    fn now(&mut self) -> Moment;
+
+    /// The wall clock.
+    fn wall(&mut self) -> UnixNanos;
+
+    /// Sixty-four random bits, to seed what must differ from run to run (jitter, hashing).
+    fn random(&mut self) -> u64;
+
+    /// Waits until something is ready, or `timeout` has passed (`None`: for ever), and appends what
+    /// is ready to `events`.
+    ///
+    /// An interrupted wait ends early with no events. An error means that the loop cannot go on.
+    fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
+
+    /// Listens on `address` as `port`, and says which address it became (port 0 asks the kernel to
+    /// choose one).
+    fn listen(&mut self, port: PortId, address: SocketAddr) -> io::Result<SocketAddr>;
+
+    /// Stops listening. Connections already accepted live on; those waiting are refused.
+    fn unlisten(&mut self, port: PortId);
+
+    /// Takes the next waiting connection of `port`, to be known as `id`.
+    fn accept(&mut self, port: PortId, id: ConnId) -> io::Result<Ends>;
+
+    /// When the process is out of descriptors: gives up the reserve descriptor, takes at most `most`
+    /// waiting connections of `port` only to close them, and takes the reserve back.
+    ///
+    /// Returns how many were turned away; fewer than `most` means that none is left waiting.
+    fn shed(&mut self, port: PortId, most: usize) -> io::Result<usize>;
+
+    /// Begins to connect to `address` as `id`. Writability, or an error, tells that it is decided.
+    ///
+    /// An error leaves nothing to close.
+    fn connect(&mut self, id: ConnId, address: SocketAddr) -> io::Result<()>;
+
+    /// What became of [`connect`](Io::connect): `Ok(None)` means not decided yet.
+    fn connected(&mut self, id: ConnId) -> io::Result<Option<Ends>>;
+
+    /// Reads what is there, at most `into.len()` bytes. 0 is the end of what the peer sends.
+    fn read(&mut self, id: ConnId, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Hands over bytes to be sent; takes at least one or errs.
+    fn write(&mut self, id: ConnId, data: &[u8]) -> io::Result<usize>;
+
+    /// Ends what we send (FIN), after all that was written.
+    fn shutdown(&mut self, id: ConnId) -> io::Result<()>;
+
+    /// Closes the connection and forgets it.
+    fn close(&mut self, id: ConnId, how: Close);
+}
+
+/// Both ends of a connection, as they were when it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// The other side. Twisted: ITransport.getPeer.
+    pub peer: SocketAddr,
+    /// This side. Twisted: ITransport.getHost.
+    pub host: SocketAddr,
+}
+
+/// How a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// FIN: the peer reads all that was written, then the end.
+    Orderly,
+    /// RST: what was not yet delivered is thrown away on both sides.
+    Reset,
+}
+
+/// Something that [`Io::poll`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Connections are waiting at this port.
+    Acceptable(PortId),
+    /// A connection may be read or written; each flag only ever adds to what is known.
+    Ready {
+        /// Whose; perhaps one that was closed meanwhile.
+        id: ConnId,
+        /// A read may give something: bytes, the end, or an error.
+        readable: bool,
+        /// A write may take something, or tell the error.
+        writable: bool,
+        /// The peer has ended its side, or the connection has failed: read on until 0 or an error,
+        /// because no further event will say so.
+        read_closed: bool,
+    },
+    /// The process was sent a signal.
+    Signal(Signal),
+}
+
+/// The signals that a reactor can be told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT: Ctrl-C.
+    Interrupt,
+    /// SIGTERM: an orderly end is asked for.
+    Terminate,
+    /// SIGCHLD: a child process has ended.
+    Child,
+}
+
+/// Whether a call failed because the process, or the system, has run out of descriptors or memory:
+/// the connection is still waiting, and trying again at once would spin.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}

@@ -1,0 +1,345 @@
+//! Accepting, reading, sending, closing: what the reactor does with the kernel for one connection.
+//!
+//! Fairness is Twisted's, and nothing else: in one turn a connection is read once, 65,536 bytes at
+//! most, and sent to once, 131,072 at most; a port accepts a batch. Twisted's epoll is
+//! level-triggered, so what is left over is reported again. Ours is edge-triggered, so whatever
+//! stops of its own accord goes on a list, and the loop does not sleep while the list has entries.
+//!
+//! Twisted: internet/tcp.py, Port.doRead, Connection.doRead; internet/abstract.py, doWrite.
+
+use super::Reactor;
+use super::core::Due;
+use super::io::{Close, Io, is_exhausted};
+use super::protocol::{
+    CloseReason, ConnId, ConnectorId, Context, Factory, Flow, PortId, Protocol, Shared,
+};
+use super::transport::Phase;
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+/// Bytes asked of one read. Twisted: FileDescriptor.bufferSize.
+pub const READ_BYTES_MAX: usize = 65_536;
+
+/// Bytes given to one send. Twisted: FileDescriptor.SEND_LIMIT.
+pub const SEND_LIMIT: usize = 131_072;
+
+/// Accepts in a port's first batch; a batch that was used up is followed by a larger one.
+/// Twisted: Port.numberAccepts.
+const NUMBER_ACCEPTS: usize = 100;
+
+/// How long a port waits that found no descriptor free, unless a connection ends before: with an
+/// edge-triggered poll nobody else would wake it.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// A listening port. Twisted: tcp.py, Port.
+#[derive(Debug)]
+pub(super) struct Port<S: Shared> {
+    pub(super) factory: Box<dyn Factory<S>>,
+    /// Connections may be waiting.
+    pub(super) acceptable: bool,
+    /// It found no descriptor free, and waits for its time or for a connection to end.
+    starved: bool,
+    number_accepts: usize,
+}
+
+impl<S: Shared> Port<S> {
+    pub(super) fn new(factory: Box<dyn Factory<S>>) -> Port<S> {
+        Port { factory, acceptable: false, starved: false, number_accepts: NUMBER_ACCEPTS }
+    }
+
+    /// Whether there is something to do without waiting for an event.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.acceptable && !self.starved
+    }
+
+    /// What it lacked may be there again.
+    pub(super) fn try_again(&mut self) {
+        self.starved = false;
+    }
+}
+
+impl<I: Io, S: Shared> Reactor<I, S> {
+    /// Accepts what waits at `port`, a batch at most. Twisted: Port.doRead.
+    pub(super) fn do_accept(&mut self, port: PortId) {
+        let Some(Some(number)) =
+            self.ports.get(port.key()).map(|p| p.as_ref().map(|p| p.number_accepts))
+        else {
+            return;
+        };
+        let mut accepted = 0;
+        for _ in 0..number {
+            let id = self.core.next_id();
+            match self.io.accept(port, id) {
+                Ok(ends) => {
+                    accepted += 1;
+                    self.core.insert(id, Phase::Connected, ends, None);
+                    let Reactor { core, state, ports, .. } = self;
+                    let Some(Some(port)) = ports.get_mut(port.key()) else { return };
+                    let mut cx = Context { core, state, id };
+                    match port.factory.build_protocol(&mut cx, ends.peer) {
+                        Some(protocol) => self.connect_protocol(id, protocol),
+                        None => {
+                            self.io.close(id, Close::Orderly);
+                            self.core.transports.remove(id.key());
+                        }
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.accept_ended(port, accepted.max(1));
+                    return;
+                }
+                Err(e) if is_exhausted(&e) => return self.accept_starved(port, &e),
+                // The peer has gone meanwhile (ECONNABORTED), or a firewall said no (EPERM): the
+                // next one. Both count, so that the batch has an end.
+                Err(e) => log::debug!("accept failed, the next one: {e}"),
+            }
+        }
+        // The batch was used up: more are waiting, and no event will say so.
+        if let Some(Some(port)) = self.ports.get_mut(port.key()) {
+            port.number_accepts += 20;
+        }
+    }
+
+    fn accept_ended(&mut self, port: PortId, number_accepts: usize) {
+        if let Some(Some(port)) = self.ports.get_mut(port.key()) {
+            port.acceptable = false;
+            port.number_accepts = number_accepts;
+        }
+    }
+
+    /// Out of descriptors: whoever waits is turned away rather than left hanging. Twisted: tcp.py,
+    /// _FileDescriptorReservation.
+    fn accept_starved(&mut self, port: PortId, why: &io::Error) {
+        let shed = self.io.shed(port, NUMBER_ACCEPTS);
+        match &shed {
+            Ok(shed) => log::warn!(
+                "limit: no descriptor free ({why}): {shed} connections turned away with {} open; raise `ulimit -n` or lower connections in [limits]",
+                self.core.connections()
+            ),
+            Err(e) => log::warn!("limit: no descriptor free ({why}), nor the reserve ({e})"),
+        }
+        if matches!(shed, Ok(shed) if shed < NUMBER_ACCEPTS) {
+            return self.accept_ended(port, 1);
+        }
+        if let Some(Some(starving)) = self.ports.get_mut(port.key()) {
+            starving.starved = true;
+            self.core.timers.call_at(self.core.now + ACCEPT_RETRY, Due::Accept(port));
+        }
+    }
+
+    /// Gives a connection that stands its protocol. Twisted: Protocol.makeConnection.
+    pub(super) fn connect_protocol(&mut self, id: ConnId, protocol: Box<dyn Protocol<S>>) {
+        if self.protocols.len() <= id.key() {
+            self.protocols.resize_with(id.key() + 1, || None);
+        }
+        self.protocols[id.key()] = Some(protocol);
+        self.call(id, |protocol, cx| protocol.connection_made(cx));
+        self.core.requeue(id);
+    }
+
+    /// Reads once, and delivers. Twisted: Connection.doRead.
+    pub(super) fn do_read(&mut self, id: ConnId) {
+        let Some(transport) = self.core.transport_mut(id) else { return };
+        transport.ready = false;
+        if !transport.wants_read() {
+            return;
+        }
+        match transport.phase {
+            Phase::Connecting => return self.do_connect(id),
+            Phase::Lingering { bytes_left } => return self.do_linger(id, bytes_left),
+            _ => {}
+        }
+        let read = self.io.read(id, &mut self.buffer);
+        let Some(count) = self.note_read(id, read) else { return };
+        if count == 0 {
+            return self.call(id, |protocol, cx| protocol.read_connection_lost(cx));
+        }
+        // The bytes are in: this is their time, for all the lines among them.
+        self.core.wall = self.io.wall();
+        let Reactor { core, state, protocols, buffer, .. } = self;
+        let Some(Some(protocol)) = protocols.get_mut(id.key()) else { return };
+        let flow = protocol.data_received(&mut Context { core, state, id }, &buffer[..count]);
+        self.note_flow(id, flow);
+    }
+
+    /// Remembers what a read has told of the socket. Returns what there is to deliver: so many bytes,
+    /// 0 for the peer's end, or nothing.
+    fn note_read(&mut self, id: ConnId, read: io::Result<usize>) -> Option<usize> {
+        let transport = self.core.transport_mut(id)?;
+        match read {
+            Ok(0) => {
+                transport.readable = false;
+                transport.read_ended = true;
+                Some(0)
+            }
+            // Fewer bytes than there was room for: that was all, unless the end is still to be
+            // read, which no further event would announce.
+            Ok(count) if count < READ_BYTES_MAX && !transport.read_closed => {
+                transport.readable = false;
+                Some(count)
+            }
+            Ok(count) => {
+                self.core.requeue(id);
+                Some(count)
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                transport.readable = false;
+                None
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => {
+                self.core.requeue(id);
+                None
+            }
+            Err(e) => {
+                self.core.lost(id, CloseReason::ConnectionLost(e));
+                None
+            }
+        }
+    }
+
+    /// Reads and throws away, until the peer ends or has sent more than it was allowed.
+    fn do_linger(&mut self, id: ConnId, bytes_left: usize) {
+        let read = self.io.read(id, &mut self.buffer);
+        let Some(count) = self.note_read(id, read) else { return };
+        let Some(transport) = self.core.transport_mut(id) else { return };
+        match bytes_left.checked_sub(count) {
+            None => return self.core.lost(id, CloseReason::ConnectionDone),
+            Some(bytes_left) => transport.phase = Phase::Lingering { bytes_left },
+        }
+        if count == 0 {
+            self.core.mark_dirty(id);
+        }
+    }
+
+    /// Sends what the connections written to hold, once each. Twisted: FileDescriptor.doWrite, which
+    /// a later turn calls; here it is the end of this one.
+    pub(super) fn flush(&mut self) {
+        // Those that cannot be finished mark themselves again, for the next turn.
+        let mut dirty = std::mem::take(&mut self.core.dirty);
+        for id in dirty.drain(..) {
+            self.do_write(id);
+        }
+        if self.core.dirty.is_empty() {
+            self.core.dirty = dirty;
+        }
+    }
+
+    fn do_write(&mut self, id: ConnId) {
+        let Some(transport) = self.core.transport_mut(id) else { return };
+        transport.dirty = false;
+        if matches!(transport.phase, Phase::Connecting | Phase::Lost) {
+            return;
+        }
+        if transport.pending() > 0 && transport.writable {
+            let unsent = transport.unsent(SEND_LIMIT);
+            match self.io.write(id, unsent) {
+                Ok(0) => transport.writable = false,
+                Ok(count) => {
+                    // A short write means a full kernel buffer; an event will follow.
+                    transport.writable = count == unsent.len();
+                    if let Some(empty) = transport.sent(count) {
+                        self.core.give_back(empty);
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => transport.writable = false,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return self.core.lost(id, CloseReason::ConnectionLost(e)),
+            }
+        }
+        let Some(transport) = self.core.transport_mut(id) else { return };
+        match transport.pending() {
+            0 => self.drained(id),
+            _ => {
+                let flushing = transport.phase == Phase::Disconnecting && transport.limit.is_none();
+                if transport.writable {
+                    self.core.mark_dirty(id);
+                }
+                if flushing {
+                    self.core.set_limit(id, self.core.limits.close);
+                }
+            }
+        }
+    }
+
+    /// All that was written to `id` has been sent: what waited for that now happens.
+    fn drained(&mut self, id: ConnId) {
+        let Some(transport) = self.core.transport_mut(id) else { return };
+        if transport.phase == Phase::Disconnecting {
+            let why = transport.reason.take().map_or(CloseReason::ConnectionDone, |why| *why);
+            return self.core.lost(id, why);
+        }
+        if transport.write_ending && !transport.write_ended {
+            transport.write_ended = true;
+            if let Err(e) = self.io.shutdown(id) {
+                return self.core.lost(id, CloseReason::ConnectionLost(e));
+            }
+        }
+        if matches!(transport.phase, Phase::Lingering { .. }) && transport.read_ended {
+            return self.core.lost(id, CloseReason::ConnectionDone);
+        }
+        transport.full = false;
+        if std::mem::take(&mut transport.resume_wanted) {
+            self.call(id, |protocol, cx| protocol.resume_producing(cx));
+            self.core.requeue(id);
+        }
+    }
+
+    /// A connection was not made, flushed or ended in its time.
+    pub(super) fn limit_reached(&mut self, id: ConnId) {
+        let Some(transport) = self.core.transport(id) else { return };
+        let why = match transport.phase {
+            Phase::Connecting => CloseReason::TimeoutError("connecting"),
+            Phase::Lingering { .. } => CloseReason::ConnectionDone,
+            _ => CloseReason::TimeoutError("sending what was written"),
+        };
+        self.core.lost(id, why);
+    }
+
+    /// Buries `id`: closes the socket, tells the protocol, frees the slot.
+    /// Twisted: Connection.connectionLost.
+    pub(super) fn connection_lost(&mut self, id: ConnId, why: CloseReason) {
+        let Some(transport) = self.core.transport(id) else { return };
+        let (connector, delay_reset) = (transport.connector, transport.delay_reset);
+        self.io.close(
+            id,
+            match why {
+                CloseReason::ConnectionAborted | CloseReason::TimeoutError(_) => Close::Reset,
+                _ => Close::Orderly,
+            },
+        );
+        let Reactor { core, state, protocols, .. } = self;
+        let protocol = protocols.get_mut(id.key()).and_then(Option::take);
+        let made = protocol.is_some();
+        if let Some(mut protocol) = protocol {
+            protocol.connection_lost(&mut Context { core, state, id }, &why);
+        }
+        core.transports.remove(id.key());
+        if let Some(connector) = connector {
+            self.connector_lost(ConnectorId(connector.get()), &why, made, delay_reset);
+        }
+        for port in self.ports.iter_mut().flatten() {
+            port.try_again();
+        }
+    }
+
+    /// Calls the protocol of `id`, if the connection still stands.
+    pub(super) fn call(
+        &mut self,
+        id: ConnId,
+        call: impl FnOnce(&mut dyn Protocol<S>, &mut Context<'_, S>) -> Flow,
+    ) {
+        let Reactor { core, state, protocols, .. } = self;
+        let stands = core.transport(id).is_some_and(|t| t.phase == Phase::Connected);
+        let Some(Some(protocol)) = protocols.get_mut(id.key()).filter(|_| stands) else { return };
+        let flow = call(&mut **protocol, &mut Context { core, state, id });
+        self.note_flow(id, flow);
+    }
+
+    /// A protocol that fails loses its connection, and nobody else's.
+    fn note_flow(&mut self, id: ConnId, flow: Flow) {
+        let Err(why) = flow else { return };
+        let name = self.protocols.get(id.key()).and_then(Option::as_ref).map_or("-", |p| p.name());
+        log::warn!("{name},{}: {why}", id.generation());
+        self.core.lose_because(id, Some(CloseReason::ProtocolFailed(why)));
+    }
+}

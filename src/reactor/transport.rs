@@ -1,0 +1,221 @@
+//! One connection as the reactor remembers it: a send buffer and a few facts. Plain memory, no
+//! socket: the socket lives in the [`Io`](super::Io), under the same id.
+//!
+//! Twisted keeps the same facts in internet/abstract.py, FileDescriptor, as booleans that exclude
+//! each other in ways one must know. Here what excludes each other is one [`Phase`].
+//!
+//! ```text
+//!               connect_tcp          accept
+//!                    │                  │
+//!                    ▼                  ▼
+//!               Connecting ───────▶ Connected ──lose──▶ Disconnecting
+//!                    │                  │                     │ sent
+//!                    │                  ├─linger─▶ Lingering  │
+//!                    │ failed           │ error        │ end  │
+//!                    └──────────────────┴──▶  Lost  ◀──┴──────┘
+//! ```
+//!
+//! Readiness is remembered here, because the kernel speaks of it only once: `readable` and
+//! `writable` are set by events and cleared by the call that finds nothing more (Sozu calls the
+//! pair of knowledge and wish Readiness). To pause reading is therefore a flag, not a system call.
+
+use super::io::Ends;
+use super::{CloseReason, TimerId};
+use std::num::NonZeroU64;
+
+/// Pending output above which a connection is full. Twisted: FileDescriptor.bufferSize; full
+/// means strictly more.
+pub const BUFFER_SIZE: usize = 65_536;
+
+/// Pending output above which a connection is beyond help and is aborted. Whoever produces stops
+/// at [`BUFFER_SIZE`] or at a limit of his own; this one bounds what happens if he forgot.
+/// Twisted has no limit.
+pub const BUFFERED_BYTES_MAX: usize = 64 << 20;
+
+/// Where a connection stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Being made by us; no protocol yet.
+    Connecting,
+    /// It stands.
+    Connected,
+    /// Nothing is read any more; closed when all is sent. Twisted: `disconnecting`.
+    Disconnecting,
+    /// All is sent, then our side is shut; what still comes is read and thrown away until the peer
+    /// ends, or has sent more than so many bytes.
+    Lingering { bytes_left: usize },
+    /// Over; `connection_lost` is on its way.
+    Lost,
+}
+
+/// One connection: its send buffer, its two ends, and where it stands.
+#[derive(Debug)]
+pub struct Transport {
+    pub(super) generation: u32,
+    pub(super) phase: Phase,
+    /// What the kernel has said, until a call disproves it.
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// The peer has ended or failed: there is an end to be read, and no event will tell.
+    pub(super) read_closed: bool,
+    /// The end has been read.
+    pub(super) read_ended: bool,
+    /// Who holds up reading: the protocol, or the send buffer.
+    pub(super) paused: bool,
+    pub(super) full: bool,
+    /// Whether a full send buffer holds up reading. Twisted: registerProducer.
+    pub(super) producing: bool,
+    /// Call `resume_producing` when the send buffer is empty.
+    pub(super) resume_wanted: bool,
+    /// On the list of connections to be flushed; on the list of those to be read.
+    pub(super) dirty: bool,
+    pub(super) ready: bool,
+    /// Our side is to be shut, or is, when all is sent.
+    pub(super) write_ending: bool,
+    pub(super) write_ended: bool,
+    /// The connector may begin again with its first delay.
+    pub(super) delay_reset: bool,
+    out: Vec<u8>,
+    /// How many bytes of `out` have been sent: sending moves no bytes.
+    sent: usize,
+    pub(super) ends: Ends,
+    pub(super) connector: Option<NonZeroU64>,
+    /// Why it is being closed, when that is not ConnectionDone.
+    pub(super) reason: Option<Box<CloseReason>>,
+    /// The limit on connecting, on flushing before the close, or on lingering.
+    pub(super) limit: Option<TimerId>,
+}
+
+impl Transport {
+    pub(super) fn new(generation: u32, phase: Phase, ends: Ends) -> Transport {
+        Transport {
+            generation,
+            phase,
+            readable: false,
+            // A fresh connection has an empty send buffer: the kernel need not tell us.
+            writable: phase == Phase::Connected,
+            read_closed: false,
+            read_ended: false,
+            paused: false,
+            full: false,
+            producing: false,
+            resume_wanted: false,
+            dirty: false,
+            ready: false,
+            write_ending: false,
+            write_ended: false,
+            delay_reset: false,
+            out: Vec::new(),
+            sent: 0,
+            ends,
+            connector: None,
+            reason: None,
+            limit: None,
+        }
+    }
+
+    /// Both ends, as they were when the connection was made. Twisted: getPeer, getHost.
+    pub fn ends(&self) -> Ends {
+        self.ends
+    }
+
+    /// Bytes written and not yet sent.
+    pub fn pending(&self) -> usize {
+        self.out.len() - self.sent
+    }
+
+    /// Whether the protocol may be given more input now: the connection stands, and neither the
+    /// protocol nor a full send buffer holds it up.
+    pub fn is_delivering(&self) -> bool {
+        self.phase == Phase::Connected && !self.paused && !self.full
+    }
+
+    /// Whether what is written will still be sent, as far as we know.
+    /// Twisted: `connected and not disconnecting`.
+    pub fn is_connected(&self) -> bool {
+        self.phase == Phase::Connected && !self.write_ending
+    }
+
+    /// Whether the reactor has reason to call `read`.
+    pub(super) fn wants_read(&self) -> bool {
+        match self.phase {
+            Phase::Connecting | Phase::Lingering { .. } => true,
+            Phase::Connected => !self.paused && !self.full && !self.read_ended,
+            Phase::Disconnecting | Phase::Lost => false,
+        }
+    }
+
+    /// The send buffer, to append to.
+    pub(super) fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// The next bytes to send: at most `most`.
+    pub(super) fn unsent(&self, most: usize) -> &[u8] {
+        &self.out[self.sent..self.out.len().min(self.sent + most)]
+    }
+
+    /// Notes that `count` bytes were sent. Gives the buffer back when it is empty: an idle
+    /// connection holds none.
+    pub(super) fn sent(&mut self, count: usize) -> Option<Vec<u8>> {
+        self.sent += count;
+        if self.sent == self.out.len() {
+            return Some(self.take_out());
+        }
+        // Bytes are moved only when at least as many have been sent since: twice copied at most,
+        // however small the pieces (Twisted copies all of the rest each time, issue #12742).
+        if self.sent >= BUFFER_SIZE && self.sent >= self.out.len() / 2 {
+            self.out.drain(..self.sent);
+            self.sent = 0;
+        }
+        None
+    }
+
+    /// Takes the whole buffer away, sent or not.
+    pub(super) fn take_out(&mut self) -> Vec<u8> {
+        self.sent = 0;
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transport() -> Transport {
+        let any = "127.0.0.1:1".parse().unwrap();
+        Transport::new(1, Phase::Connected, Ends { peer: any, host: any })
+    }
+
+    #[test]
+    fn what_is_sent_in_any_pieces_is_what_was_written() {
+        let data: Vec<u8> = (0..300_000_u32).map(|i| (i * 31 >> 3) as u8).collect();
+        for piece in [1_usize, 7, 1_000, 65_535, 65_536, 131_072, 300_000] {
+            let mut transport = transport();
+            transport.out().extend_from_slice(&data);
+            let mut sent = Vec::new();
+            while transport.pending() > 0 {
+                let chunk = transport.unsent(piece).to_vec();
+                sent.extend_from_slice(&chunk);
+                transport.sent(chunk.len());
+            }
+            assert!(sent == data, "in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn a_drained_transport_gives_its_buffer_back_empty() {
+        let mut transport = transport();
+        transport.out().extend_from_slice(b"AT");
+        let buffer = transport.sent(2).unwrap();
+        assert!(buffer.is_empty() && buffer.capacity() >= 2);
+        assert_eq!(transport.out().capacity(), 0);
+    }
+
+    #[test]
+    fn an_idle_connection_is_a_small_thing() {
+        assert!(size_of::<Transport>() <= 192, "{}", size_of::<Transport>());
+    }
+}
