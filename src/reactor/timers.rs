@@ -142,7 +142,7 @@ impl<T> Timers<T> {
                 continue;
             }
             let delayed = &mut self.delayed[place.key as usize];
-            if delayed.due <= now {
+            if delayed.due <= place.at {
                 return Some(self.delayed.remove(place.key as usize).call);
             }
             // It was postponed meanwhile: to its new place.
