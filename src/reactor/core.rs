@@ -213,7 +213,7 @@ impl<S: Shared> Core<S> {
         }
         compose(out);
         let pending = transport.pending();
-        if pending > BUFFER_SIZE && transport.producing {
+        if pending > transport.high_water {
             transport.full = true;
             transport.resume_wanted = true;
         }
@@ -302,11 +302,12 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// From now on a send buffer of more than [`BUFFER_SIZE`] holds up reading, until it is empty:
-    /// a peer that does not read is not read. Twisted: registerProducer of the protocol itself.
-    pub fn register_producer(&mut self, id: ConnId) {
+    /// From now on more than `high_water` bytes of pending output hold up reading, until all is
+    /// sent: a peer that does not read is not read. Twisted: registerProducer, of the protocol
+    /// itself; its mark is [`BUFFER_SIZE`].
+    pub fn register_producer(&mut self, id: ConnId, high_water: usize) {
         if let Some(transport) = self.transport_mut(id) {
-            transport.producing = true;
+            transport.high_water = high_water;
         }
     }
 

@@ -23,12 +23,12 @@ use super::io::Ends;
 use super::{CloseReason, TimerId};
 use std::num::NonZeroU64;
 
-/// Pending output above which a connection is full. Twisted: FileDescriptor.bufferSize; full
-/// means strictly more.
+/// Pending output above which a connection usually counts as full; full means strictly more.
+/// Twisted: FileDescriptor.bufferSize.
 pub const BUFFER_SIZE: usize = 65_536;
 
 /// Pending output above which a connection is beyond help and is aborted. Whoever produces stops
-/// at [`BUFFER_SIZE`] or at a limit of his own; this one bounds what happens if he forgot.
+/// at a mark of his own; this one bounds what happens if he forgot.
 /// Twisted has no limit.
 pub const BUFFERED_BYTES_MAX: usize = 64 << 20;
 
@@ -63,8 +63,8 @@ pub struct Transport {
     /// Who holds up reading: the protocol, or the send buffer.
     pub(super) paused: bool,
     pub(super) full: bool,
-    /// Whether a full send buffer holds up reading. Twisted: registerProducer.
-    pub(super) producing: bool,
+    /// Pending output above which reading is held up. Twisted: registerProducer, bufferSize.
+    pub(super) high_water: usize,
     /// Call `resume_producing` when the send buffer is empty.
     pub(super) resume_wanted: bool,
     /// On the list of connections to be flushed; on the list of those to be read.
@@ -98,7 +98,7 @@ impl Transport {
             read_ended: false,
             paused: false,
             full: false,
-            producing: false,
+            high_water: usize::MAX,
             resume_wanted: false,
             dirty: false,
             ready: false,
