@@ -1,0 +1,330 @@
+//! JSON laid out as Google's Nearby Search laid it out for years, straight into a buffer.
+//!
+//! ```text
+//!     {
+//!        "html_attributions" : [],
+//!        "results" : [
+//!           {
+//!              "types" : [ "locality", "political" ],
+//! ```
+//!
+//! Three spaces a level; a blank on both sides of the colon; members in byte order of their keys.
+//! An array of strings stands on one line if it has fewer than [`LINE_ITEMS`] of them and is
+//! shorter than [`LINE_BYTES`], else one string a line. An empty array is `[]`, an empty object
+//! `{}`. `<` and `>` are escaped, so that the text can be put into a page; letters beyond ASCII
+//! stay what they are. Numbers are the shortest that read back the same, whole ones without a
+//! point. No two newlines ever follow each other, which is what ends a WHATSAT reply: every
+//! newline of the layout is followed by something, and one inside a string is escaped.
+//!
+//! An object is written by a closure that is lent an [`Object`] and names its members one after
+//! the other; nothing is collected first. It knows neither places nor Google's members.
+//!
+//! Source: captured replies (the "classic" layout, that of the JsonCpp library's StyledWriter).
+
+/// An array of strings this long takes a line for each.
+const LINE_ITEMS: usize = 25;
+
+/// So does one whose one-line form has this many bytes.
+const LINE_BYTES: usize = 74;
+
+/// A newline and the indentation of eight levels, of which a reply has six.
+const NEW_LINE: &[u8] = b"\n                        ";
+
+/// What follows the backslash for a byte: 0 if it needs none, `u` for four hexadecimal digits.
+const ESCAPES: [u8; 256] = {
+    let mut escapes = [0; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        escapes[control] = b'u';
+        control += 1;
+    }
+    escapes[0x08] = b'b';
+    escapes[b'\t' as usize] = b't';
+    escapes[b'\n' as usize] = b'n';
+    escapes[0x0c] = b'f';
+    escapes[b'\r' as usize] = b'r';
+    escapes[b'"' as usize] = b'"';
+    escapes[b'\\' as usize] = b'\\';
+    escapes[b'<' as usize] = b'u';
+    escapes[b'>' as usize] = b'u';
+    escapes
+};
+
+/// Writes a whole document: one object, without a newline at the end.
+pub(super) fn document(out: &mut Vec<u8>, members: impl FnOnce(&mut Object<'_>)) {
+    object(out, 0, members);
+}
+
+/// An object being written, open for the next member.
+#[derive(Debug)]
+pub(super) struct Object<'o> {
+    out: &'o mut Vec<u8>,
+    /// Levels around the members.
+    depth: usize,
+    /// The key of the member before; empty before the first.
+    last: &'static str,
+}
+
+impl Object<'_> {
+    pub(super) fn string(&mut self, key: &'static str, value: &str) {
+        self.key(key);
+        string(self.out, value);
+    }
+
+    /// What JSON cannot say (infinities, NaN) becomes `null`.
+    pub(super) fn number(&mut self, key: &'static str, value: f64) {
+        self.key(key);
+        number(self.out, value);
+    }
+
+    pub(super) fn object(&mut self, key: &'static str, members: impl FnOnce(&mut Object<'_>)) {
+        self.key(key);
+        object(self.out, self.depth, members);
+    }
+
+    pub(super) fn strings(&mut self, key: &'static str, values: &[impl AsRef<str>]) {
+        self.key(key);
+        if values.is_empty() {
+            self.out.extend_from_slice(b"[]");
+            return;
+        }
+        // Its length is known once it is written. Most fit; one that does not is taken back.
+        let start = self.out.len();
+        self.out.extend_from_slice(b"[ ");
+        separated(self.out, values, |out| out.extend_from_slice(b", "));
+        self.out.extend_from_slice(b" ]");
+        if values.len() < LINE_ITEMS && self.out.len() - start < LINE_BYTES {
+            return;
+        }
+        self.out.truncate(start);
+        self.out.push(b'[');
+        new_line(self.out, self.depth + 1);
+        separated(self.out, values, |out| {
+            out.push(b',');
+            new_line(out, self.depth + 1);
+        });
+        new_line(self.out, self.depth);
+        self.out.push(b']');
+    }
+
+    /// An array with an object for each of `values`.
+    pub(super) fn objects<T>(
+        &mut self,
+        key: &'static str,
+        values: &[T],
+        members: impl Fn(&mut Object<'_>, &T),
+    ) {
+        self.key(key);
+        self.out.push(b'[');
+        for (index, value) in values.iter().enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            new_line(self.out, self.depth + 1);
+            object(self.out, self.depth + 1, |object| members(object, value));
+        }
+        if !values.is_empty() {
+            new_line(self.out, self.depth);
+        }
+        self.out.push(b']');
+    }
+
+    /// All up to the value. Keys are ours: plain ASCII, and named in order.
+    fn key(&mut self, key: &'static str) {
+        debug_assert!(self.last < key, "{key} comes before {}", self.last);
+        if !self.last.is_empty() {
+            self.out.push(b',');
+        }
+        self.last = key;
+        new_line(self.out, self.depth);
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\" : ");
+    }
+}
+
+fn object(out: &mut Vec<u8>, depth: usize, members: impl FnOnce(&mut Object<'_>)) {
+    out.push(b'{');
+    let mut object = Object { out, depth: depth + 1, last: "" };
+    members(&mut object);
+    let empty = object.last.is_empty();
+    if !empty {
+        new_line(out, depth);
+    }
+    out.push(b'}');
+}
+
+fn separated(out: &mut Vec<u8>, values: &[impl AsRef<str>], separate: impl Fn(&mut Vec<u8>)) {
+    for (index, value) in values.iter().enumerate() {
+        if index > 0 {
+            separate(out);
+        }
+        string(out, value.as_ref());
+    }
+}
+
+fn new_line(out: &mut Vec<u8>, depth: usize) {
+    out.extend_from_slice(&NEW_LINE[..=3 * depth]);
+}
+
+fn string(out: &mut Vec<u8>, value: &str) {
+    out.push(b'"');
+    let mut rest = value.as_bytes();
+    while let Some(at) = rest.iter().position(|&byte| ESCAPES[usize::from(byte)] != 0) {
+        out.extend_from_slice(&rest[..at]);
+        escape(out, rest[at]);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+fn escape(out: &mut Vec<u8>, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let letter = ESCAPES[usize::from(byte)];
+    out.extend_from_slice(&[b'\\', letter]);
+    if letter == b'u' {
+        let (high, low) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
+        out.extend_from_slice(&[b'0', b'0', high, low]);
+    }
+}
+
+/// serde_json finds the shortest digits, several times faster than `{}` does.
+fn number(out: &mut Vec<u8>, value: f64) {
+    serde_json::to_writer(&mut *out, &value).expect("a Vec takes what it is given");
+    if out.ends_with(b".0") {
+        out.truncate(out.len() - 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(members: impl FnOnce(&mut Object<'_>)) -> String {
+        let mut out = Vec::new();
+        document(&mut out, members);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn line(items: &[&str]) -> String {
+        let text = written(|object| object.strings("a", items));
+        text.strip_prefix("{\n   \"a\" : ").unwrap().strip_suffix("\n}").unwrap().to_string()
+    }
+
+    fn numeral(value: f64) -> String {
+        let mut out = Vec::new();
+        number(&mut out, value);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_layout_is_the_classic_one() {
+        let text = written(|object| {
+            object.strings("attributions", &[""; 0]);
+            object.objects("empty", &[(); 0], |_, ()| {});
+            object.object("nothing", |_| {});
+            object.objects("results", &[1.5, 2.0], |object, value| {
+                object.object("geometry", |object| object.number("lat", *value));
+                object.strings("types", &["locality", "political"]);
+            });
+            object.string("status", "OK");
+        });
+        let expected = r#"{
+   "attributions" : [],
+   "empty" : [],
+   "nothing" : {},
+   "results" : [
+      {
+         "geometry" : {
+            "lat" : 1.5
+         },
+         "types" : [ "locality", "political" ]
+      },
+      {
+         "geometry" : {
+            "lat" : 2
+         },
+         "types" : [ "locality", "political" ]
+      }
+   ],
+   "status" : "OK"
+}"#;
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn an_array_of_74_bytes_or_25_items_takes_a_line_for_each() {
+        let (short, long) = ("x".repeat(67), "x".repeat(68));
+        assert_eq!(line(&[&short]), format!("[ \"{short}\" ]"));
+        assert_eq!(line(&[&long]), format!("[\n      \"{long}\"\n   ]"));
+        // 24 items on one line have 118 bytes at least, so only the length can be seen to decide.
+        assert_eq!(line(&["", ""]), "[ \"\", \"\" ]");
+        assert_eq!(line(&[""; 25]).lines().count(), 27);
+    }
+
+    #[test]
+    fn a_length_counts_the_bytes_that_are_written() {
+        let escaped = "\"".repeat(34);
+        assert_eq!(line(&[&escaped]).lines().count(), 3);
+        let letters = "é".repeat(34);
+        assert_eq!(line(&[&letters]).lines().count(), 3);
+    }
+
+    #[test]
+    fn angle_brackets_are_escaped_and_other_letters_are_not() {
+        let text = written(|object| object.string("a", "<b> \"&'=\\/\u{7f} é 漢 \u{1f600}"));
+        assert!(text.contains("\"\\u003cb\\u003e \\\"&'=\\\\/\u{7f} é 漢 \u{1f600}\""), "{text}");
+        let text = written(|object| object.string("a", "\0\u{8}\t\n\u{b}\u{c}\r\u{1f}"));
+        assert!(text.contains(r#""\u0000\b\t\n\u000b\f\r\u001f""#), "{text}");
+    }
+
+    #[test]
+    fn a_number_is_the_shortest_that_reads_back_the_same() {
+        for (value, text) in [
+            (34.01949, "34.01949"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (-118.0, "-118"),
+            (0.0, "0"),
+            (0.001349, "0.001349"),
+            (180.0, "180"),
+            (f64::NAN, "null"),
+            (f64::INFINITY, "null"),
+        ] {
+            assert_eq!(numeral(value), text);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a comes before b")]
+    #[cfg(debug_assertions)]
+    fn members_out_of_order_are_a_bug() {
+        written(|object| {
+            object.string("b", "");
+            object.string("a", "");
+        });
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_reads_back_the_same_and_never_makes_a_blank_line(
+            one in any::<String>(),
+            many in prop::collection::vec("(?s)[\0-\u{ff}]{0,9}|.{0,9}", 0..30),
+        ) {
+            let text = written(|object| {
+                object.strings("many", &many);
+                object.string("one", &one);
+            });
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(&value["one"], &serde_json::json!(one));
+            prop_assert_eq!(&value["many"], &serde_json::json!(many));
+            prop_assert!(!text.contains("\n\n"));
+        }
+
+        #[test]
+        fn any_number_reads_back_the_same(value in any::<f64>()) {
+            prop_assert_eq!(numeral(value).parse::<f64>().unwrap(), value);
+        }
+    }
+}

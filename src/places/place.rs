@@ -1,0 +1,153 @@
+//! One model of a place, whoever knows it.
+//!
+//! The fields are those of a Google Nearby Search result that a gazetteer can fill honestly. What
+//! it cannot know (ratings, opening hours, photographs) is absent rather than made up.
+//!
+//! Tables keep degrees as whole hundred-thousandths (1e-5 degree, at most 1.1 m), in which every
+//! coordinate is exact; this file turns them into the degrees that are written.
+
+use std::borrow::Cow;
+use std::f64::consts::PI;
+
+use super::plus_code::PlusCode;
+
+/// The radius of the ball that stands for the earth, in metres: the mean radius of WGS 84.
+pub(super) const EARTH_RADIUS_M: f64 = 6_371_008.8;
+
+/// A degree of latitude in metres.
+const DEGREE_M: f64 = EARTH_RADIUS_M * PI / 180.0;
+
+/// Half the height of the viewport of a shop or a school, in metres. Google: 0.001349 degree.
+pub(super) const POINT_RADIUS_M: f64 = 150.0;
+
+/// Something a client may want to know is nearby: a town, an airport, a restaurant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// Where it is.
+    pub location: Point,
+    /// What a map should show of it.
+    pub viewport: Viewport,
+    /// What it is called: one line of UTF-8, never empty.
+    pub name: String,
+    /// An id that stays the same, with its origin in front: `geonames:5393212`. Google's own ids
+    /// have no such prefix, and none is ever invented.
+    pub place_id: String,
+    /// Its address for places without one.
+    pub plus_code: Option<PlusCode>,
+    /// Google's words for what it is, most telling first: `["locality", "political"]`.
+    pub types: Vec<Cow<'static, str>>,
+    /// A short address; for a town its own name.
+    pub vicinity: Option<String>,
+}
+
+/// A point on the globe, in degrees: latitude -90 to 90, longitude -180 to 180.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// North is positive.
+    pub latitude: f64,
+    /// East is positive.
+    pub longitude: f64,
+}
+
+impl Point {
+    /// The point a table means, from hundred-thousandths of a degree.
+    ///
+    /// Divided, not multiplied by 1e-5: the quotient is the double nearest to the decimal, so it
+    /// is written with its five digits and no more.
+    pub(super) fn from_e5(latitude: i32, longitude: i32) -> Point {
+        Point { latitude: f64::from(latitude) / 1e5, longitude: f64::from(longitude) / 1e5 }
+    }
+}
+
+/// A rectangle of latitude and longitude. Over the antimeridian the east is less than the west.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Viewport {
+    /// The corner with the least latitude.
+    pub southwest: Point,
+    /// The corner with the greatest latitude.
+    pub northeast: Point,
+}
+
+impl Viewport {
+    /// The rectangle around a circle of `radius_m` metres, to seven digits of a degree (1 cm).
+    ///
+    /// Stops at the poles; near them it is as wide as the globe.
+    pub(super) fn around(centre: Point, radius_m: f64) -> Viewport {
+        let north = radius_m / DEGREE_M;
+        let east = (north / centre.latitude.to_radians().cos()).min(180.0);
+        let corner = |north: f64, east: f64| Point {
+            latitude: seven_digits((centre.latitude + north).clamp(-90.0, 90.0)),
+            longitude: seven_digits(wrapped(centre.longitude + east)),
+        };
+        if east == 180.0 {
+            let (south, north) = (corner(-north, 0.0), corner(north, 0.0));
+            return Viewport {
+                southwest: Point { longitude: -180.0, ..south },
+                northeast: Point { longitude: 180.0, ..north },
+            };
+        }
+        Viewport { southwest: corner(-north, -east), northeast: corner(north, east) }
+    }
+}
+
+/// How far a town of so many people may reach from its middle, in metres: 2,500 people to the
+/// square kilometre, but no hamlet is smaller than 500 m and no city larger than 25 km.
+pub(super) fn town_radius_m(population: f64) -> f64 {
+    (population / 2_500.0 / PI).sqrt().clamp(0.5, 25.0) * 1_000.0
+}
+
+fn wrapped(longitude: f64) -> f64 {
+    match longitude {
+        beyond if beyond > 180.0 => beyond - 360.0,
+        beyond if beyond < -180.0 => beyond + 360.0,
+        within => within,
+    }
+}
+
+fn seven_digits(degrees: f64) -> f64 {
+    (degrees * 1e7).round() / 1e7
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn around(latitude: f64, longitude: f64, radius_m: f64) -> [f64; 4] {
+        let viewport = Viewport::around(Point { latitude, longitude }, radius_m);
+        let (southwest, northeast) = (viewport.southwest, viewport.northeast);
+        [southwest.latitude, southwest.longitude, northeast.latitude, northeast.longitude]
+    }
+
+    #[test]
+    fn a_coordinate_from_a_table_has_five_digits_and_no_more() {
+        for e5 in (-18_000_000..=18_000_000).step_by(997) {
+            let text = Point::from_e5(0, e5).longitude.to_string();
+            assert!(text.split_once('.').is_none_or(|(_, fraction)| fraction.len() <= 5), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_viewport_is_as_wide_in_metres_as_it_is_high() {
+        assert_eq!(around(0.0, 0.0, 150.0), [-0.001349, -0.001349, 0.001349, 0.001349]);
+        assert_eq!(around(60.0, 10.0, 150.0), [59.998651, 9.997302, 60.001349, 10.002698]);
+    }
+
+    #[test]
+    fn a_viewport_over_the_antimeridian_has_its_west_east_of_its_east() {
+        let [_, west, _, east] = around(-17.0, 179.99, 10_000.0);
+        assert!(west > 179.0 && east < -179.0, "{west} {east}");
+    }
+
+    #[test]
+    fn a_viewport_stops_at_the_pole_and_goes_round_it() {
+        assert_eq!(around(-90.0, 0.0, 1_500.0)[..2], [-90.0, -180.0]);
+        assert_eq!(around(89.9999, 17.0, 1_500.0)[2..], [90.0, 180.0]);
+    }
+
+    #[test]
+    fn towns_have_a_least_and_a_greatest_size() {
+        assert_eq!(town_radius_m(0.0), 500.0);
+        assert_eq!(town_radius_m(24_874_500.0), 25_000.0);
+        assert!((3_000.0..4_000.0).contains(&town_radius_m(93_000.0)));
+    }
+}
