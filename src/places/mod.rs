@@ -23,10 +23,22 @@
 //! reads.
 
 mod answer;
+#[cfg(feature = "embedded-places")]
+mod embedded;
+mod entry;
+mod file;
+mod geojson;
+mod geonames;
+mod grid;
 mod json;
 mod place;
 mod plus_code;
+mod records;
 
+#[cfg(feature = "embedded-places")]
+pub use embedded::Embedded;
+pub use file::{Fault, File, ROWS_MAX};
+pub use grid::Rank;
 pub use place::{Place, Point, Viewport};
 pub use plus_code::PlusCode;
 

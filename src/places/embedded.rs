@@ -1,0 +1,374 @@
+//! The gazetteer in the binary: 263,206 towns, districts and airports, known without asking.
+//!
+//! `data/places.bin`, written by `tools/make_places`, is searched where the linker put it. There is
+//! nothing to load: the compiler itself checks the header and finds the columns (a file of another
+//! version does not compile), pages come in as they are touched, and all processes of a herd share
+//! them. Whether the checksum is right and every row in its place, a test says.
+//!
+//! All numbers are little endian. `rows`, `bands` and `regions` stand in the header:
+//!
+//! ```text
+//! 0    magic b"HERDPLAC"
+//! 8    u32 version, 1
+//! 12   u32 CRC-32 of everything behind the header
+//! 16   u32 rows, u32 bands, u32 regions
+//! 28   u32 x 11: where each section begins, from the start of the file
+//! 72   bands          u32 x (bands + 1)   first row of each band of 0.25 degree, from the south
+//!      latitudes      i32 x rows          1e-5 degree
+//!      longitudes     i32 x rows          1e-5 degree
+//!      ids            u32 x rows          GeoNames id; or an airport's code, four ASCII bytes
+//!      prominences    u16 x rows          see grid.rs; an airport has that of a town like it
+//!      kinds          u8  x rows          0 locality, 1 neighborhood, 2 airport
+//!      regions        u16 x rows          which region
+//!      blocks         u32 x (rows / 32)   where in `names` every 32nd row begins; rounded up
+//!      region_starts  u16 x (regions + 1) where in `region_text` each begins
+//!      region_text    "CA, USA" "France"  one after the other
+//!      names          u8 length, UTF-8    for each row; an airport has a tab and its town behind
+//! ```
+//!
+//! Rows are in order of band, longitude, latitude, kind, id, as `grid.rs` needs them.
+//!
+//! Sources of the data, and their licences: `data/NOTICE`.
+
+use std::ops::Range;
+
+use super::geonames::ATTRIBUTION as GEONAMES_ATTRIBUTION;
+use super::grid::{self, Rank, Table as _};
+use super::place::{Place, Point, Viewport, town_radius_m};
+use super::plus_code::PlusCode;
+use super::{Answer, Found, Progress, Query, Source, Ticket};
+
+static TABLE: Table =
+    Table::new(include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/data/places.bin")));
+
+const ATTRIBUTIONS: [&str; 2] = [
+    GEONAMES_ATTRIBUTION,
+    "Airports: <a href=\"https://github.com/mborsetti/airportsdata\">airportsdata</a>, MIT",
+];
+
+const LOCALITY: u8 = 0;
+const NEIGHBORHOOD: u8 = 1;
+
+/// How far an airport reaches from its reference point.
+const AIRPORT_RADIUS_M: f64 = 1_500.0;
+
+/// Towns and airports out of the binary. Always answers at once: some microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Embedded {
+    rank: Rank,
+}
+
+impl Embedded {
+    /// The gazetteer, with its places in this order. Free: there is only one, and it is there.
+    pub const fn new(rank: Rank) -> Embedded {
+        Embedded { rank }
+    }
+}
+
+impl Source for Embedded {
+    fn name(&self) -> &'static str {
+        "embedded"
+    }
+
+    fn nearby(&mut self, _: Ticket, query: &Query) -> Progress {
+        let rows = grid::search(&TABLE, query, self.rank);
+        let places = rows.into_iter().map(|row| TABLE.place(row)).collect();
+        Progress::Answered(Answer::Found(Found::new(places, &ATTRIBUTIONS)))
+    }
+}
+
+/// The columns of `data/places.bin`, as slices of it.
+struct Table {
+    bands: &'static [[u8; 4]],
+    latitudes: &'static [[u8; 4]],
+    longitudes: &'static [[u8; 4]],
+    ids: &'static [[u8; 4]],
+    prominences: &'static [[u8; 2]],
+    kinds: &'static [u8],
+    regions: &'static [[u8; 2]],
+    blocks: &'static [[u8; 4]],
+    region_starts: &'static [[u8; 2]],
+    region_text: &'static [u8],
+    names: &'static [u8],
+}
+
+/// Rows to a block of names.
+const BLOCK_ROWS: usize = 32;
+
+impl Table {
+    /// Finds the columns. Panics, which is to say does not compile, unless this is such a file.
+    const fn new(file: &'static [u8]) -> Table {
+        assert!(matches!(file.first_chunk(), Some(b"HERDPLAC")), "not a file of places");
+        assert!(word(file, 8) == 1, "a file of places of another version");
+        let (rows, bands, regions) = (word(file, 16), word(file, 20), word(file, 24));
+        assert!(bands == grid::BANDS, "a file of places with other bands");
+        Table {
+            bands: column(file, 0, bands + 1),
+            latitudes: column(file, 1, rows),
+            longitudes: column(file, 2, rows),
+            ids: column(file, 3, rows),
+            prominences: column(file, 4, rows),
+            kinds: section(file, 5, rows),
+            regions: column(file, 6, rows),
+            blocks: column(file, 7, rows.div_ceil(BLOCK_ROWS)),
+            region_starts: column(file, 8, regions + 1),
+            region_text: section(file, 9, start(file, 10) - start(file, 9)),
+            names: section(file, 10, file.len() - start(file, 10)),
+        }
+    }
+
+    fn place(&self, row: usize) -> Place {
+        let location = Point::from_e5(self.latitude(row), self.longitude(row));
+        let text = self.text(row);
+        let id = self.ids[row];
+        if let LOCALITY | NEIGHBORHOOD = self.kinds[row] {
+            let radius_m = town_radius_m(grid::population(self.prominence(row)));
+            let kind = if self.kinds[row] == LOCALITY { "locality" } else { "neighborhood" };
+            return Place {
+                location,
+                viewport: Viewport::around(location, radius_m),
+                name: text.to_string(),
+                place_id: format!("geonames:{}", u32::from_le_bytes(id)),
+                plus_code: Some(self.plus_code(row, location, text)),
+                types: vec![kind.into(), "political".into()],
+                vicinity: Some(text.to_string()),
+            };
+        }
+        let (name, town) = text.split_once('\t').unwrap_or((text, ""));
+        let [d, c, b, a] = id.map(char::from);
+        Place {
+            location,
+            viewport: Viewport::around(location, AIRPORT_RADIUS_M),
+            name: name.to_string(),
+            place_id: format!("airport:{a}{b}{c}{d}"),
+            plus_code: Some(self.plus_code(row, location, town)),
+            types: vec!["airport".into(), "point_of_interest".into(), "establishment".into()],
+            vicinity: (!town.is_empty()).then(|| town.to_string()),
+        }
+    }
+
+    fn plus_code(&self, row: usize, location: Point, locality: &str) -> PlusCode {
+        let region = self.region(u16::from_le_bytes(self.regions[row]));
+        PlusCode::new(location.latitude, location.longitude, locality, region)
+    }
+
+    fn region(&self, region: u16) -> &'static str {
+        let start = |index: usize| usize::from(u16::from_le_bytes(self.region_starts[index]));
+        let region = usize::from(region);
+        utf8(&self.region_text[start(region)..start(region + 1)])
+    }
+
+    /// An index of every row would be a megabyte; one of every 32nd and a short walk is 33 KB.
+    fn text(&self, row: usize) -> &'static str {
+        let block = u32::from_le_bytes(self.blocks[row / BLOCK_ROWS]) as usize;
+        let mut names = &self.names[block..];
+        for _ in 0..row % BLOCK_ROWS {
+            names = &names[1 + usize::from(names[0])..];
+        }
+        utf8(&names[1..=usize::from(names[0])])
+    }
+}
+
+impl grid::Table for Table {
+    fn band(&self, band: usize) -> Range<usize> {
+        let first = |band: usize| u32::from_le_bytes(self.bands[band]) as usize;
+        first(band)..first(band + 1)
+    }
+
+    fn latitude(&self, row: usize) -> i32 {
+        i32::from_le_bytes(self.latitudes[row])
+    }
+
+    fn longitude(&self, row: usize) -> i32 {
+        i32::from_le_bytes(self.longitudes[row])
+    }
+
+    fn prominence(&self, row: usize) -> u16 {
+        u16::from_le_bytes(self.prominences[row])
+    }
+}
+
+/// The number at this offset of the file.
+const fn word(file: &[u8], at: usize) -> usize {
+    match file.split_at(at).1.first_chunk() {
+        Some(bytes) => u32::from_le_bytes(*bytes) as usize,
+        None => panic!("a file of places that is cut off"),
+    }
+}
+
+/// Where a section begins, by the header.
+const fn start(file: &[u8], index: usize) -> usize {
+    word(file, 28 + 4 * index)
+}
+
+/// A section of single bytes.
+const fn section(file: &'static [u8], index: usize, length: usize) -> &'static [u8] {
+    file.split_at(start(file, index)).1.split_at(length).0
+}
+
+/// A section of numbers of so many bytes.
+const fn column<const WIDTH: usize>(
+    file: &'static [u8],
+    index: usize,
+    count: usize,
+) -> &'static [[u8; WIDTH]] {
+    section(file, index, count * WIDTH).as_chunks().0
+}
+
+/// What a test has read is UTF-8.
+fn utf8(text: &'static [u8]) -> &'static str {
+    str::from_utf8(text).expect("data/places.bin holds UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::grid::tests::{brute_force, circle};
+    use super::super::grid::{BANDS, band_of};
+    use super::*;
+
+    const FILE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/data/places.bin"));
+
+    fn found(query: &Query, rank: Rank) -> Found {
+        match Embedded::new(rank).nearby(Ticket(1), query) {
+            Progress::Answered(Answer::Found(found)) => found,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn names(query: &Query) -> Vec<String> {
+        found(query, Rank::Prominence).places.into_iter().map(|place| place.name).collect()
+    }
+
+    #[test]
+    fn the_checksum_is_right() {
+        let table: [u32; 256] = std::array::from_fn(|byte| {
+            let step = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+            (0..8).fold(byte as u32, step)
+        });
+        let add = |crc: u32, &byte: &u8| table[usize::from(crc as u8 ^ byte)] ^ (crc >> 8);
+        let crc = !FILE[72..].iter().fold(!0, add);
+        assert_eq!(crc as usize, word(FILE, 12));
+    }
+
+    #[test]
+    fn sections_follow_each_other_without_a_gap() {
+        let (rows, regions) = (word(FILE, 16), word(FILE, 24));
+        let sizes = [
+            4 * (BANDS + 1),
+            4 * rows,
+            4 * rows,
+            4 * rows,
+            2 * rows,
+            rows,
+            2 * rows,
+            4 * rows.div_ceil(BLOCK_ROWS),
+            2 * (regions + 1),
+        ];
+        let end = sizes.into_iter().enumerate().fold(72, |at, (index, size)| {
+            assert_eq!(start(FILE, index), at, "section {index}");
+            at + size
+        });
+        assert_eq!(start(FILE, 9), end);
+    }
+
+    #[test]
+    fn every_row_is_in_its_band_and_bands_are_sorted_by_longitude() {
+        assert_eq!((TABLE.band(0).start, TABLE.band(BANDS - 1).end), (0, 263_206));
+        for band in 0..BANDS {
+            let rows = TABLE.band(band);
+            assert!(rows.clone().all(|row| band_of(TABLE.latitude(row)) == band));
+            assert!(rows.map(|row| TABLE.longitude(row)).is_sorted());
+        }
+    }
+
+    #[test]
+    fn every_row_has_a_name_a_region_and_an_id_of_its_own() {
+        let mut ids: Vec<String> = (0..263_206)
+            .map(|row| {
+                let place = TABLE.place(row);
+                for text in [&place.name, &place.plus_code.unwrap().compound.unwrap()] {
+                    assert!(!text.is_empty() && !text.contains(char::is_control), "{text:?}");
+                }
+                place.place_id
+            })
+            .collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 263_206);
+    }
+
+    #[test]
+    fn santa_monica_is_near_ucla() {
+        let places = found(&circle(34.068930, -118.445127, 10_000.0), Rank::Prominence).places;
+        assert_eq!(places.len(), 16);
+        let first = &places[0];
+        assert_eq!((&first.name[..], &first.place_id[..]), ("Santa Monica", "geonames:5393212"));
+        assert_eq!(first.location, Point { latitude: 34.01949, longitude: -118.49138 });
+        assert_eq!(first.types, ["locality", "political"]);
+        assert_eq!(first.vicinity.as_deref(), Some("Santa Monica"));
+        let code = first.plus_code.as_ref().unwrap();
+        assert_eq!(code.global, "85632G95+QC");
+        assert_eq!(code.compound.as_deref(), Some("2G95+QC Santa Monica, CA, USA"));
+        let five: Vec<_> = places.iter().take(5).map(|place| &place.name[..]).collect();
+        assert_eq!(five, ["Santa Monica", "Mid-City", "Sherman Oaks", "Venice", "Sawtelle"]);
+    }
+
+    #[test]
+    fn an_airport_has_its_code_its_town_and_its_state() {
+        let near = found(&circle(33.9425, -118.4081, 500.0), Rank::Distance).places;
+        assert_eq!(near[0].name, "Los Angeles International Airport");
+        assert_eq!(near[0].place_id, "airport:KLAX");
+        assert_eq!(near[0].types, ["airport", "point_of_interest", "establishment"]);
+        assert_eq!(near[0].vicinity.as_deref(), Some("Los Angeles"));
+        let compound = near[0].plus_code.as_ref().unwrap().compound.as_deref();
+        assert!(compound.unwrap().ends_with(" Los Angeles, CA, USA"), "{compound:?}");
+    }
+
+    #[test]
+    fn the_world_is_where_it_should_be() {
+        assert_eq!(names(&circle(48.8566, 2.3522, 10_000.0))[0], "Paris");
+        assert_eq!(names(&circle(51.5074, -0.1278, 10_000.0))[0], "London");
+        assert_eq!(names(&circle(38.90, -100.50, 10_000.0)).len(), 1);
+        assert_eq!(names(&circle(38.90, -100.50, 50_000.0)).len(), 11);
+        assert_eq!(names(&circle(-90.0, 123.0, 1.0)), ["South Pole Station Airport"]);
+    }
+
+    #[test]
+    fn nothing_found_thanks_nobody_and_something_found_names_geonames() {
+        let ocean = found(&circle(0.0, -150.0, 50_000.0), Rank::Prominence);
+        assert_eq!(ocean, Found::default());
+        let thanks = found(&circle(34.0, -118.4, 10_000.0), Rank::Prominence).attributions;
+        assert!(thanks[0].contains("https://www.geonames.org/") && thanks[0].contains("CC BY 4.0"));
+    }
+
+    #[test]
+    fn the_search_finds_what_a_look_at_every_row_finds() {
+        let mut points = vec![
+            (34.068930, -118.445127),
+            (48.8566, 2.3522),
+            (38.90, -100.50),
+            (-16.8, 179.99),
+            (-16.8, -179.99),
+            (65.0, 180.0),
+            (65.0, -180.0),
+            (90.0, 0.0),
+            (-90.0, 77.0),
+            (89.9, 45.0),
+            (-89.9, 45.0),
+        ];
+        // Towns all over the world, and points in between.
+        for row in (0..263_206).step_by(9_973) {
+            let place = TABLE.place(row).location;
+            points.push((place.latitude, place.longitude));
+            points.push((place.latitude + 0.2, -place.longitude));
+        }
+        for (latitude, longitude) in points {
+            for (radius_m, rank) in [(10_000.0, Rank::Prominence), (50_000.0, Rank::Distance)] {
+                let query = circle(latitude, longitude, radius_m);
+                let (quick, slow) =
+                    (grid::search(&TABLE, &query, rank), brute_force(&TABLE, &query, rank));
+                assert_eq!(quick, slow, "{latitude} {longitude}");
+            }
+        }
+    }
+}
