@@ -27,6 +27,7 @@ mod connector;
 mod core;
 pub mod io;
 mod protocol;
+mod seldom;
 mod tcp;
 mod time;
 mod timers;
@@ -39,6 +40,7 @@ pub use self::protocol::{
     ClientFactory, CloseReason, ConnId, ConnectorId, Context, Factory, Flow, PortId, Protocol,
     Shared,
 };
+pub use self::seldom::Seldom;
 pub use self::tcp::{READ_BYTES_MAX, SEND_LIMIT};
 pub use self::time::{Moment, UnixNanos};
 pub use self::timers::{NotPending, TimerId};

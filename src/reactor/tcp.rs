@@ -7,13 +7,13 @@
 //!
 //! Twisted: internet/tcp.py, Port.doRead, Connection.doRead; internet/abstract.py, doWrite.
 
-use super::Reactor;
 use super::core::Due;
 use super::io::{Close, Io, is_exhausted};
 use super::protocol::{
     CloseReason, ConnId, ConnectorId, Context, Factory, Flow, PortId, Protocol, Shared,
 };
 use super::transport::Phase;
+use super::{Reactor, Seldom};
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
@@ -40,11 +40,18 @@ pub(super) struct Port<S: Shared> {
     /// It found no descriptor free, and waits for its time or for a connection to end.
     starved: bool,
     number_accepts: usize,
+    turned_away: Seldom,
 }
 
 impl<S: Shared> Port<S> {
     pub(super) fn new(factory: Box<dyn Factory<S>>) -> Port<S> {
-        Port { factory, acceptable: false, starved: false, number_accepts: NUMBER_ACCEPTS }
+        Port {
+            factory,
+            acceptable: false,
+            starved: false,
+            number_accepts: NUMBER_ACCEPTS,
+            turned_away: Seldom::default(),
+        }
     }
 
     /// Whether there is something to do without waiting for an event.
@@ -111,19 +118,22 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// _FileDescriptorReservation.
     fn accept_starved(&mut self, port: PortId, why: &io::Error) {
         let shed = self.io.shed(port, NUMBER_ACCEPTS);
-        match &shed {
-            Ok(shed) => log::warn!(
-                "limit: no descriptor free ({why}): {shed} connections turned away with {} open; raise `ulimit -n` or lower connections in [limits]",
-                self.core.connections()
-            ),
-            Err(e) => log::warn!("limit: no descriptor free ({why}), nor the reserve ({e})"),
+        let Some(Some(starved)) = self.ports.get_mut(port.key()) else { return };
+        let now = self.core.now;
+        if let Some(times) = starved.turned_away.happened(*shed.as_ref().unwrap_or(&0) as u64, now)
+        {
+            log::warn!(
+                "limit: no descriptor is free ({why}): {times} connections turned away, {} open; \
+                 raise `ulimit -n`, or lower connections in [limits]",
+                self.core.transports.len()
+            );
         }
-        if matches!(shed, Ok(shed) if shed < NUMBER_ACCEPTS) {
-            return self.accept_ended(port, 1);
-        }
-        if let Some(Some(starving)) = self.ports.get_mut(port.key()) {
-            starving.starved = true;
-            self.core.timers.call_at(self.core.now + ACCEPT_RETRY, Due::Accept(port));
+        match shed {
+            Ok(shed) if shed < NUMBER_ACCEPTS => self.accept_ended(port, 1),
+            _ => {
+                starved.starved = true;
+                self.core.timers.call_at(now + ACCEPT_RETRY, Due::Accept(port));
+            }
         }
     }
 
@@ -133,6 +143,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             self.protocols.resize_with(id.key() + 1, || None);
         }
         self.protocols[id.key()] = Some(protocol);
+        self.core.wall = self.io.wall();
         self.call(id, |protocol, cx| protocol.connection_made(cx));
         self.core.requeue(id);
     }

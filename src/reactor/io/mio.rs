@@ -174,8 +174,12 @@ impl Io for MioIo {
         let waiting = self.ports.get(port.key()).and_then(Option::as_ref);
         let Port { listener, .. } = waiting.ok_or(ErrorKind::NotConnected)?;
         let mut shed = 0;
-        while shed < most && listener.accept().is_ok() {
-            shed += 1;
+        while shed < most {
+            match listener.accept() {
+                Ok(_) => shed += 1,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            }
         }
         self.reserve = Some(reserve()?);
         Ok(shed)
