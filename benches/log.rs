@@ -1,0 +1,94 @@
+//! What a line in the log costs: `cargo bench --bench log`.
+//!
+//! The goal: less than 60 ns for a traffic line, the writes of 64 KiB left out (`no_disk`); `file`
+//! has them in.
+
+use std::io;
+use std::path::Path;
+
+use divan::Bencher;
+use places_herd::log::{self, Direction, Disk, LogFile, LogSettings};
+
+const CONNECTION: &[u8] = b"client 127.0.0.1:51966";
+const IAMAT: &[u8] = b"IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1400794645.392014450";
+const FOREIGN: &[u8] = "IAMAT Zürich\u{202e} +47.3769+8.5417 1400794645.392014450".as_bytes();
+
+struct Nowhere;
+
+impl Disk for Nowhere {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+}
+
+/// A clock that goes on by 10 µs each time it is read.
+struct Clock(u64);
+
+impl Clock {
+    fn next(&mut self) -> u64 {
+        self.0 += 10_000;
+        self.0
+    }
+}
+
+#[divan::bench]
+fn no_disk(bencher: Bencher<'_, '_>) {
+    let mut file = LogFile::new(Box::new(Nowhere), || 0);
+    let mut clock = Clock(1_795_342_599_123_456_789);
+    bencher.bench_local(|| {
+        file.traffic(clock.next(), CONNECTION, Direction::In, divan::black_box(IAMAT))
+    });
+}
+
+#[divan::bench]
+fn no_disk_escaped(bencher: Bencher<'_, '_>) {
+    let mut file = LogFile::new(Box::new(Nowhere), || 0);
+    let mut clock = Clock(1_795_342_599_123_456_789);
+    bencher.bench_local(|| {
+        file.traffic(clock.next(), CONNECTION, Direction::In, divan::black_box(FOREIGN))
+    });
+}
+
+#[divan::bench]
+fn file(bencher: Bencher<'_, '_>) {
+    let mut clock = Clock(1_795_342_599_123_456_789);
+    bencher.bench_local(|| {
+        log::traffic(clock.next(), CONNECTION, Direction::In, divan::black_box(IAMAT))
+    });
+    log::flush();
+}
+
+#[divan::bench]
+fn file_through_the_macros(bencher: Bencher<'_, '_>) {
+    let line = String::from_utf8_lossy(IAMAT);
+    bencher.bench_local(|| ::log::info!("client 127.0.0.1:51966 < {}", divan::black_box(&line)));
+    log::flush();
+}
+
+#[divan::bench]
+fn unwritten() -> bool {
+    log::unwritten()
+}
+
+/// The yardstick: the same bytes, copied.
+#[divan::bench]
+fn memcpy(bencher: Bencher<'_, '_>) {
+    let line = [0_u8; 126];
+    let mut out = Vec::with_capacity(64 * 1024);
+    bencher.bench_local(|| {
+        out.extend_from_slice(divan::black_box(&line));
+        if out.len() > 63 * 1024 {
+            out.clear();
+        }
+    });
+}
+
+fn main() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("log-bench");
+    let _ = std::fs::remove_dir_all(&folder);
+    let settings =
+        LogSettings { folder: folder.clone(), rotate_bytes: 100_000_000, rotate_keep: 1 };
+    log::start(&settings, "Alford", || 1_795_342_599_123_456_789).expect("the folder can be made");
+    divan::main();
+    let _ = std::fs::remove_dir_all(&folder);
+}

@@ -1,0 +1,258 @@
+//! Where the lines go: a file that is begun anew when it has grown.
+//!
+//! In: bytes. Out: `Alford-2026-11-22T10-16-39Z.log`, and its elders `....log.1` (the youngest) to
+//! `....log.N`. Knows neither lines nor time; what an error means is for the
+//! [`LogFile`](super::LogFile) to decide.
+//!
+//! Rotation is one rename for each elder; the oldest falls to the one renamed over it. The new file
+//! is made first, under another name: should that fail (no descriptor left, folder gone), nothing
+//! has been moved, the old file grows on, and the next write tries again.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::LogSettings;
+
+/// What the log asks of the disk.
+pub trait Disk: Send {
+    /// Writes a beginning of `bytes`, and tells how many.
+    ///
+    /// # Errors
+    ///
+    /// As the operating system gives them; nothing was written then.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Begins anew if there is too much already; called only where a line has ended.
+    ///
+    /// # Errors
+    ///
+    /// When it is due and cannot be done; what is appended still goes to the old place then.
+    fn rotate_if_due(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file that is renamed when it has `rotate_bytes`, with at most `rotate_keep` elders.
+#[derive(Debug)]
+pub struct RotatingFile {
+    path: PathBuf,
+    file: File,
+    size: u64,
+    rotate_bytes: u64,
+    rotate_keep: u64,
+}
+
+impl RotatingFile {
+    /// Makes `<name>.log` in the folder of `settings`, and the folder too.
+    ///
+    /// A file that exists is left alone: the new one is `<name>-2.log` then, and so on.
+    ///
+    /// # Errors
+    ///
+    /// When folder or file cannot be made; the message names which.
+    pub fn create(settings: &LogSettings, name: &str) -> io::Result<RotatingFile> {
+        const NAMES_TRIED: u32 = 1_000;
+
+        let folder = &settings.folder;
+        DirBuilder::new().recursive(true).create(folder).map_err(|error| named(error, folder))?;
+        for attempt in 1..=NAMES_TRIED {
+            let path = match attempt {
+                1 => folder.join(format!("{name}.log")),
+                _ => folder.join(format!("{name}-{attempt}.log")),
+            };
+            match File::options().append(true).create_new(true).open(&path) {
+                Ok(file) => {
+                    let &LogSettings { rotate_bytes, rotate_keep, .. } = settings;
+                    return Ok(RotatingFile { path, file, size: 0, rotate_bytes, rotate_keep });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(named(error, &path)),
+            }
+        }
+        Err(named(io::ErrorKind::AlreadyExists.into(), &folder.join(format!("{name}.log"))))
+    }
+
+    /// Where the newest lines are.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        let begun = self.beside("new");
+        let file = File::options().append(true).create(true).open(&begun)?;
+        for age in (0..self.rotate_keep).rev() {
+            match fs::rename(self.elder(age), self.elder(age + 1)) {
+                // There are not yet so many, or somebody has taken the file away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                outcome => outcome?,
+            }
+        }
+        fs::rename(&begun, &self.path)?;
+        self.file = file;
+        self.size = 0;
+        Ok(())
+    }
+
+    /// The file that was begun anew `age` times ago.
+    fn elder(&self, age: u64) -> PathBuf {
+        if age == 0 { self.path.clone() } else { self.beside(&age.to_string()) }
+    }
+
+    fn beside(&self, end: &str) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".");
+        path.push(end);
+        path.into()
+    }
+}
+
+impl Disk for RotatingFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn rotate_if_due(&mut self) -> io::Result<()> {
+        if self.rotate_bytes == 0 || self.size < self.rotate_bytes {
+            return Ok(());
+        }
+        self.rotate()
+    }
+}
+
+fn named(error: io::Error, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder under the system's own for such things, gone at the end of the test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(test: &str) -> Folder {
+            let path =
+                std::env::temp_dir().join(format!("places-herd-{}-{test}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            Folder(path)
+        }
+
+        fn file(&self, rotate_bytes: u64, rotate_keep: u64) -> RotatingFile {
+            let settings = LogSettings { folder: self.0.join("log"), rotate_bytes, rotate_keep };
+            RotatingFile::create(&settings, "Alford").expect("the folder can be made")
+        }
+
+        fn contents(&self) -> Vec<(String, String)> {
+            let mut files: Vec<_> = fs::read_dir(self.0.join("log"))
+                .expect("the folder is there")
+                .map(|entry| entry.expect("an entry").path())
+                .map(|path| {
+                    let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+                    (name, fs::read_to_string(path).expect("text"))
+                })
+                .collect();
+            files.sort();
+            files
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn write(file: &mut RotatingFile, text: &str) {
+        assert_eq!(file.append(text.as_bytes()).expect("there is room"), text.len());
+    }
+
+    #[test]
+    fn a_file_that_exists_is_left_alone() {
+        let folder = Folder::new("exists");
+        for (text, name) in
+            [("one", "Alford.log"), ("two", "Alford-2.log"), ("three", "Alford-3.log")]
+        {
+            let mut file = folder.file(0, 0);
+            write(&mut file, text);
+            assert_eq!(file.path(), folder.0.join("log").join(name));
+        }
+        assert_eq!(folder.contents()[2], ("Alford.log".into(), "one".into()));
+    }
+
+    #[test]
+    fn only_so_many_elders_are_kept_and_the_youngest_is_1() {
+        let folder = Folder::new("elders");
+        let mut file = folder.file(4, 2);
+        for text in ["1111", "2222", "3333", "4444", "55"] {
+            write(&mut file, text);
+            file.rotate_if_due().expect("the folder can be written");
+        }
+        let expected = [("Alford.log", "55"), ("Alford.log.1", "4444"), ("Alford.log.2", "3333")];
+        assert_eq!(folder.contents(), expected.map(|(name, text)| (name.into(), text.into())));
+    }
+
+    #[test]
+    fn with_no_elders_the_file_begins_anew_under_its_own_name() {
+        let folder = Folder::new("none");
+        let mut file = folder.file(4, 0);
+        for text in ["1111", "2222", "3"] {
+            write(&mut file, text);
+            file.rotate_if_due().expect("the folder can be written");
+        }
+        assert_eq!(folder.contents(), [("Alford.log".into(), "3".into())]);
+    }
+
+    #[test]
+    fn zero_bytes_means_never() {
+        let folder = Folder::new("never");
+        let mut file = folder.file(0, 2);
+        write(&mut file, "1111");
+        file.rotate_if_due().expect("nothing is due");
+        assert_eq!(folder.contents().len(), 1);
+    }
+
+    #[test]
+    fn when_no_new_file_can_be_made_nothing_moves_and_the_old_one_grows_on() {
+        let folder = Folder::new("stuck");
+        let mut file = folder.file(4, 2);
+        let in_the_way = folder.0.join("log/Alford.log.new");
+        fs::create_dir(&in_the_way).expect("the folder can be written");
+        write(&mut file, "1111");
+        assert!(file.rotate_if_due().is_err());
+        write(&mut file, "2222");
+        fs::remove_dir(&in_the_way).expect("it is empty");
+        file.rotate_if_due().expect("nothing is in the way now");
+        write(&mut file, "3");
+        let expected = [("Alford.log", "3"), ("Alford.log.1", "11112222")];
+        assert_eq!(folder.contents(), expected.map(|(name, text)| (name.into(), text.into())));
+    }
+
+    #[test]
+    fn a_log_that_was_taken_away_is_not_missed() {
+        let folder = Folder::new("taken");
+        let mut file = folder.file(4, 2);
+        write(&mut file, "1111");
+        fs::remove_file(file.path()).expect("it was there");
+        file.rotate_if_due().expect("the folder can be written");
+        write(&mut file, "2");
+        assert_eq!(folder.contents(), [("Alford.log".into(), "2".into())]);
+    }
+
+    #[test]
+    fn the_error_names_the_folder_that_cannot_be_made() {
+        let folder = Folder::new("named");
+        fs::create_dir_all(&folder.0).expect("the system's own folder can be written");
+        fs::write(folder.0.join("log"), "a file").expect("the folder can be written");
+        let settings =
+            LogSettings { folder: folder.0.join("log"), rotate_bytes: 0, rotate_keep: 0 };
+        let error = RotatingFile::create(&settings, "Alford").expect_err("a file is in the way");
+        assert!(
+            error.to_string().starts_with(&folder.0.join("log").display().to_string()),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,397 @@
+//! Lines on their way to the disk.
+//!
+//! In: lines, whole. Out: writes of 64 KiB and more, or less when asked to
+//! [`flush`](LogFile::flush). Knows the stamp and the form of a line; knows no level filter and no
+//! timer.
+//!
+//! The idea: a line is appended to a buffer, and the buffer is written when it is full. When the
+//! disk refuses, what waits is kept, and lines that find the buffer full are counted instead of
+//! stored. Only `flush`, which a timer calls ten times a second, tries a failing disk again, so a
+//! full disk costs no system call per line. When the disk takes bytes again, what had waited comes
+//! first, then one line that says how many are missing and why: so the gap stands where it was.
+//!
+//! Invariants: at most [`WAITING_BYTES`] and one line wait. While lines are missing, none is
+//! stored. A line is never torn: what a short write left over is written first, and no file is
+//! begun anew before it.
+
+use std::fmt;
+use std::io;
+
+use super::stamp::{STAMP_BYTES, Stamp};
+use super::{Clock, Direction, Disk, escape};
+
+/// So many bytes wait before they are written unasked: 64 KiB.
+pub const WAITING_BYTES: usize = 64 * 1024;
+
+/// Where the level stands in a line, `INFO `, `WARN `, ...: five bytes, between two spaces.
+const LEVEL: std::ops::Range<usize> = STAMP_BYTES + 1..STAMP_BYTES + 6;
+
+/// A log that buffers, and that a failing disk does not stop.
+pub struct LogFile {
+    disk: Box<dyn Disk>,
+    clock: Clock,
+    stamp: Stamp,
+    waiting: Vec<u8>,
+    /// Lines that came while the disk refused and the buffer was full.
+    missing: u64,
+    /// Why the disk refused the last write; `None` when it took all.
+    refusal: Option<io::Error>,
+    /// The last rotation failed, and that was said.
+    cannot_rotate: bool,
+}
+
+impl LogFile {
+    /// A log on `disk`; `clock` is asked only for the time of its own complaints.
+    pub fn new(disk: Box<dyn Disk>, clock: Clock) -> LogFile {
+        LogFile {
+            disk,
+            clock,
+            stamp: Stamp::new(),
+            waiting: Vec::with_capacity(WAITING_BYTES + 4 * 1024),
+            missing: 0,
+            refusal: None,
+            cannot_rotate: false,
+        }
+    }
+
+    /// Appends a line that went in or out: `<time> INFO  <connection> < <line>`.
+    ///
+    /// `unix_ns`: when it was read or written. `connection`: its name. `line`: as on the wire,
+    /// without its end.
+    #[inline]
+    pub fn traffic(&mut self, unix_ns: u64, connection: &[u8], direction: Direction, line: &[u8]) {
+        if !self.has_room() {
+            return;
+        }
+        self.waiting.extend_from_slice(self.stamp.at(unix_ns));
+        self.waiting.extend_from_slice(b" INFO  ");
+        escape(connection, &mut self.waiting);
+        self.waiting.extend_from_slice(direction.sign());
+        escape(line, &mut self.waiting);
+        self.waiting.push(b'\n');
+        if self.waiting.len() >= WAITING_BYTES {
+            self.write_unless_refused();
+        }
+    }
+
+    /// Appends a line that has its time, its level and its end already; a warning or an error is
+    /// written at once.
+    pub fn event(&mut self, line: &[u8]) {
+        if !self.has_room() {
+            return;
+        }
+        self.waiting.extend_from_slice(line);
+        let urgent = matches!(line.get(LEVEL), Some(b"WARN " | b"ERROR"));
+        if urgent || self.waiting.len() >= WAITING_BYTES {
+            self.write_unless_refused();
+        }
+    }
+
+    /// Writes what waits, as far as the disk takes it.
+    pub fn flush(&mut self) {
+        // A write may leave a complaint of the log's own behind: twice at most, the loop ends.
+        while self.unwritten() {
+            self.write();
+            if self.refusal.is_some() {
+                break;
+            }
+        }
+    }
+
+    /// Whether a line waits: whether a flush has something to do.
+    pub fn unwritten(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether a line may be appended; if not, it is counted as missing.
+    #[inline]
+    fn has_room(&mut self) -> bool {
+        if self.missing > 0 || self.waiting.len() >= WAITING_BYTES {
+            debug_assert!(
+                self.refusal.is_some(),
+                "a full buffer is written, unless the disk refuses"
+            );
+            self.missing += 1;
+            return false;
+        }
+        true
+    }
+
+    fn write_unless_refused(&mut self) {
+        if self.refusal.is_none() {
+            self.write();
+        }
+    }
+
+    fn write(&mut self) {
+        let mut written = 0;
+        let refusal = loop {
+            if written == self.waiting.len() {
+                break None;
+            }
+            match self.disk.append(&self.waiting[written..]) {
+                Ok(0) => break Some(io::ErrorKind::WriteZero.into()),
+                Ok(more) => written += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Some(error),
+            }
+        };
+        self.waiting.drain(..written);
+        match refusal {
+            Some(why) => self.refusal = Some(why),
+            None => self.all_is_written(),
+        }
+    }
+
+    fn all_is_written(&mut self) {
+        let refusal = self.refusal.take();
+        let missing = std::mem::take(&mut self.missing);
+        if let (Some(why), 1..) = (refusal, missing) {
+            let lines = if missing == 1 { "line is" } else { "lines are" };
+            self.complain(format_args!(
+                "{missing} {lines} missing here, the log could not be written: {why}"
+            ));
+        }
+        match self.disk.rotate_if_due() {
+            Err(why) if !self.cannot_rotate => {
+                self.cannot_rotate = true;
+                self.complain(format_args!(
+                    "the log grows beyond its limit, no new file can be begun: {why}"
+                ));
+            }
+            Err(_) => {}
+            Ok(()) => self.cannot_rotate = false,
+        }
+    }
+
+    /// Leaves a warning of the log's own for the next write.
+    fn complain(&mut self, what: fmt::Arguments<'_>) {
+        self.waiting.extend_from_slice(self.stamp.at((self.clock)()));
+        self.waiting.extend_from_slice(format!(" WARN  {what}\n").as_bytes());
+    }
+}
+
+impl fmt::Debug for LogFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogFile")
+            .field("waiting_bytes", &self.waiting.len())
+            .field("missing", &self.missing)
+            .field("refusal", &self.refusal)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::sync::{Arc, Mutex, MutexGuard};
+
+    use super::*;
+
+    /// A disk whose behaviour and contents the test holds in its hand.
+    #[derive(Clone, Default)]
+    struct TestDisk(Arc<Mutex<Inside>>);
+
+    #[derive(Default)]
+    struct Inside {
+        text: Vec<u8>,
+        /// Bytes it still takes; then it is full.
+        room: usize,
+        /// The most it takes at once.
+        bite: usize,
+        appends: usize,
+        rotation_fails: bool,
+        rotations: usize,
+    }
+
+    impl TestDisk {
+        fn new(room: usize) -> TestDisk {
+            let disk = TestDisk::default();
+            disk.inside().room = room;
+            disk.inside().bite = usize::MAX;
+            disk
+        }
+
+        fn inside(&self) -> MutexGuard<'_, Inside> {
+            self.0.lock().expect("no test panics while it holds the disk")
+        }
+
+        fn log(&self) -> LogFile {
+            LogFile::new(Box::new(self.clone()), || 1_795_342_599_123_456_789)
+        }
+
+        fn lines(&self) -> Vec<String> {
+            String::from_utf8(self.inside().text.clone())
+                .expect("text")
+                .lines()
+                .map(String::from)
+                .collect()
+        }
+    }
+
+    impl Disk for TestDisk {
+        fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut inside = self.inside();
+            inside.appends += 1;
+            let taken = bytes.len().min(inside.room).min(inside.bite);
+            if taken == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            inside.room -= taken;
+            inside.text.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn rotate_if_due(&mut self) -> io::Result<()> {
+            let mut inside = self.inside();
+            assert!(
+                inside.text.is_empty() || inside.text.ends_with(b"\n"),
+                "rotated within a line"
+            );
+            inside.rotations += 1;
+            if inside.rotation_fails { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
+        }
+    }
+
+    fn number(log: &mut LogFile, number: usize) {
+        log.traffic(0, b"c", Direction::In, format!("{number:064}").as_bytes());
+    }
+
+    /// More lines than the buffer holds.
+    const MANY: usize = 2 * WAITING_BYTES / 64;
+
+    #[test]
+    fn a_line_names_the_time_the_connection_and_the_direction() {
+        let disk = TestDisk::new(usize::MAX);
+        let mut log = disk.log();
+        log.traffic(0, b"client 127.0.0.1:4711", Direction::In, b"WHATSAT kiwi\t10 5");
+        log.traffic(1_000, b"Parker", Direction::Out, b"AT Alford +0.1 kiwi +1-2 3");
+        assert!(log.unwritten());
+        log.flush();
+        assert!(!log.unwritten());
+        assert_eq!(
+            disk.lines(),
+            [
+                r"1970-01-01T00:00:00.000000Z INFO  client 127.0.0.1:4711 < WHATSAT kiwi\x0910 5",
+                "1970-01-01T00:00:00.000001Z INFO  Parker > AT Alford +0.1 kiwi +1-2 3",
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_is_written_before_64_kib_wait() {
+        let disk = TestDisk::new(usize::MAX);
+        let mut log = disk.log();
+        (0..MANY).for_each(|n| number(&mut log, n));
+        log.flush();
+        let Inside { text, appends, .. } = &*disk.inside();
+        assert_eq!(*appends, text.len().div_ceil(WAITING_BYTES));
+    }
+
+    #[test]
+    fn a_warning_is_written_at_once_and_an_info_is_not() {
+        let disk = TestDisk::new(usize::MAX);
+        let mut log = disk.log();
+        log.event(b"1970-01-01T00:00:00.000000Z INFO  WARN me\n");
+        assert_eq!(disk.lines().len(), 0);
+        log.event(b"1970-01-01T00:00:00.000000Z WARN  low\n");
+        assert_eq!(disk.lines().len(), 2);
+        log.event(b"1970-01-01T00:00:00.000000Z ERROR lower\n");
+        assert_eq!(disk.lines().len(), 3);
+    }
+
+    #[test]
+    fn short_writes_tear_no_line() {
+        let disk = TestDisk::new(usize::MAX);
+        disk.inside().bite = 7;
+        let mut log = disk.log();
+        (0..MANY).for_each(|n| number(&mut log, n));
+        log.flush();
+        assert_eq!(disk.lines().len(), MANY);
+    }
+
+    #[test]
+    fn a_full_disk_costs_lines_but_not_their_count_nor_the_reason() {
+        let disk = TestDisk::new(1_000);
+        let mut log = disk.log();
+        (0..MANY).for_each(|n| number(&mut log, n));
+        log.flush();
+        assert!(log.unwritten(), "the disk is full");
+        disk.inside().room = usize::MAX;
+        log.flush();
+        number(&mut log, MANY);
+        log.flush();
+
+        let lines = disk.lines();
+        let kept = lines.len() - 2;
+        assert!(
+            (WAITING_BYTES / 112..MANY).contains(&kept),
+            "the first are kept, as many as the buffer holds"
+        );
+        for (n, line) in lines[..kept].iter().enumerate() {
+            assert!(line.ends_with(&format!("{n:064}")), "line {n} is {line}");
+        }
+        let why = io::Error::from(io::ErrorKind::StorageFull);
+        let missing = MANY - kept;
+        assert_eq!(
+            lines[kept],
+            format!(
+                "2026-11-22T10:16:39.123456Z WARN  {missing} lines are missing here, the log could not be written: {why}"
+            )
+        );
+        assert!(lines[kept + 1].ends_with(&format!("{MANY:064}")));
+    }
+
+    #[test]
+    fn while_the_disk_refuses_the_buffer_and_the_system_calls_stay_bounded() {
+        let disk = TestDisk::new(0);
+        let mut log = disk.log();
+        (0..MANY).for_each(|n| number(&mut log, n));
+        (0..MANY).for_each(|_| log.event(b"1970-01-01T00:00:00.000000Z WARN  low\n"));
+        assert_eq!(disk.inside().appends, 1);
+        (0..10).for_each(|_| log.flush());
+        assert_eq!(disk.inside().appends, 11);
+        assert!(log.waiting.len() < WAITING_BYTES + 112, "64 KiB and one line");
+    }
+
+    #[test]
+    fn a_refusal_that_costs_no_line_is_not_mentioned() {
+        let disk = TestDisk::new(0);
+        let mut log = disk.log();
+        log.event(b"1970-01-01T00:00:00.000000Z WARN  low\n");
+        disk.inside().room = usize::MAX;
+        log.flush();
+        assert_eq!(disk.lines(), ["1970-01-01T00:00:00.000000Z WARN  low"]);
+    }
+
+    #[test]
+    fn dev_full_stops_nothing() {
+        struct DevFull(File);
+        impl Disk for DevFull {
+            fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                io::Write::write(&mut self.0, bytes)
+            }
+        }
+        let file = File::options().write(true).open("/dev/full").expect("Linux has one");
+        let mut log = LogFile::new(Box::new(DevFull(file)), || 0);
+        (0..MANY).for_each(|n| number(&mut log, n));
+        log.flush();
+        assert!(log.missing > 0);
+        assert_eq!(log.refusal.as_ref().map(io::Error::kind), Some(io::ErrorKind::StorageFull));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_rotated_says_so_once_and_goes_on() {
+        let disk = TestDisk::new(usize::MAX);
+        disk.inside().rotation_fails = true;
+        let mut log = disk.log();
+        for n in 0..5 {
+            number(&mut log, n);
+            log.flush();
+        }
+        let complaints =
+            disk.lines().iter().filter(|line| line.contains("no new file can be begun")).count();
+        assert_eq!((complaints, disk.lines().len()), (1, 6));
+        assert!(disk.inside().rotations >= 5, "it is tried again");
+    }
+}

@@ -1,0 +1,81 @@
+//! The log of a process, from the macros to the file.
+//!
+//! One test, because a process has one log, and it has to be read after everything was written.
+
+use std::fs;
+use std::path::Path;
+
+use places_herd::log::{self, Direction, LogSettings};
+
+/// Bytes that would like to be more than one line, or to look like another.
+fn hostile() -> Vec<Vec<u8>> {
+    let mut lines: Vec<Vec<u8>> = (0..=255).map(|byte| vec![b'a', byte, b'z']).collect();
+    for c in "\u{85}\u{9b}\u{61c}\u{200b}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}\u{feff}"
+        .chars()
+    {
+        lines.push(format!("a{c}z").into_bytes());
+    }
+    lines.push(b"x\r\n2026-11-22T10:16:39.123456Z INFO  client 1 < IAMAT forged +1-1 1".to_vec());
+    lines.push(b"\x1b[2J\x1b]0;title\x07".to_vec());
+    // Noise, the same in every run.
+    let mut state = 1_u64;
+    for length in 0..500 {
+        lines.push(
+            (0..length)
+                .map(|_| {
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
+                    (state >> 56) as u8
+                })
+                .collect(),
+        );
+    }
+    lines
+}
+
+#[test]
+fn one_event_is_one_line_whatever_the_bytes() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("log-{}", std::process::id()));
+    let settings = LogSettings { folder: folder.clone(), rotate_bytes: 0, rotate_keep: 0 };
+    assert!(!log::traffic_is_on() && !log::unwritten());
+    log::traffic(0, b"nobody", Direction::In, b"is listening yet");
+
+    let path = log::start(&settings, "Alford", || 1_795_342_599_123_456_789)
+        .expect("the folder can be made");
+    assert_eq!(path, folder.join("Alford-2026-11-22T10-16-39Z.log"));
+    assert!(log::traffic_is_on() && !log::unwritten());
+    assert!(log::start_to_stderr(|| 0).is_err(), "a process has one log");
+
+    let hostile = hostile();
+    for bytes in &hostile {
+        log::traffic(1_000, b"client 127.0.0.1:4711", Direction::Out, bytes);
+        ::log::info!("refused: {}", log::Escaped(bytes));
+        ::log::info!("as text: {}", String::from_utf8_lossy(bytes));
+        ::log::debug!("not wanted");
+    }
+    assert!(log::unwritten());
+    ::log::warn!("low on {}", "descriptors");
+    assert!(!log::unwritten(), "a warning is written at once, and what came before it first");
+    log::flush();
+
+    let text = fs::read_to_string(&path).expect("the log is text");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3 * hostile.len() + 1);
+    for (event, lines) in lines.chunks_exact(3).enumerate() {
+        assert!(
+            lines[0].starts_with("1970-01-01T00:00:00.000001Z INFO  client 127.0.0.1:4711 > "),
+            "{event}"
+        );
+        assert!(lines[1].starts_with("2026-11-22T10:16:39.123456Z INFO  refused: "), "{event}");
+        assert!(lines[2].starts_with("2026-11-22T10:16:39.123456Z INFO  as text: "), "{event}");
+        let escaped = lines[0].split_once(" > ").expect("a traffic line").1;
+        assert_eq!(
+            Some(escaped),
+            lines[1].strip_prefix("2026-11-22T10:16:39.123456Z INFO  refused: ")
+        );
+    }
+    assert_eq!(lines.last(), Some(&"2026-11-22T10:16:39.123456Z WARN  low on descriptors"));
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
+    fs::remove_dir_all(folder).expect("nobody else uses it");
+}
