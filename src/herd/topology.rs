@@ -1,1 +1,243 @@
-//! To be written.
+//! Who is in the herd, where, and under which limits: the file `topology.toml`.
+//!
+//! In: a path, or the text. Out: a [`Topology`] in which everything holds together, or [`Faults`],
+//! all of them at once, each with its place and a remedy. Whoever starts a server with faults exits
+//! with status 78. Opens no socket; knows neither `Herd` nor reactor.
+//!
+//! The idea: three passes, each of which goes on after a fault.
+//!
+//! ```text
+//! text -> TOML          -> tables, key by key    -> servers, together  -> Topology
+//!         (toml)           (Section)                (servers)              and warnings
+//!         is it TOML?      unknown, wrong type,     twice, nobody,
+//!                          out of range             itself
+//! ```
+//!
+//! The file is the same for all members of a herd. Being neighbours is mutual, so an edge that only
+//! one side lists counts too; it is warned about, because the other side's reader will not see it.
+//!
+//! Invariants: names are unique and fit [`NAME_BYTES_MAX`]; so are addresses; every neighbour is a
+//! server, another one, and has this one as its neighbour; limits agree ([`Limits`]); the places
+//! file exists.
+
+mod fault;
+mod graph;
+mod limits;
+mod section;
+mod servers;
+
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::DeTable;
+
+pub use fault::{Complaint, Faults};
+pub use limits::{Limit, Limits, NAME_BYTES_MAX};
+
+use crate::log::LogSettings;
+use fault::{Findings, quoted};
+use section::{Section, TOP};
+
+/// Most servers of a herd. Each keeps a bit per client for each neighbour.
+pub const SERVERS_MAX: usize = 64;
+
+/// Most bytes of a topology file: a larger one is something else.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+const ROTATE_BYTES: Limit = Limit {
+    key: "rotate_bytes",
+    default: 100_000_000,
+    range: 0..=1_000_000_000_000,
+    meaning: "At this size a log file is begun anew; 0 = never.",
+};
+
+const ROTATE_KEEP: Limit = Limit {
+    key: "rotate_keep",
+    default: 5,
+    range: 0..=100,
+    meaning: "How many older files of a log are kept.",
+};
+
+/// A herd: its members and what holds for all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topology {
+    /// The name that all members share; servers of another herd are refused.
+    pub herd: String,
+    /// The members, in the file's order, at least one.
+    pub servers: Vec<Server>,
+    /// Where WHATSAT looks.
+    pub places: PlacesSettings,
+    /// Where the log goes.
+    pub log: LogSettings,
+    /// How much a server takes, keeps and waits for.
+    pub limits: Limits,
+    warnings: Vec<Complaint>,
+}
+
+/// A member of a herd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its name, as in its AT lines.
+    pub name: String,
+    /// Where clients find it.
+    pub client: SocketAddr,
+    /// Where its neighbours find it; the same as `client` only if it is plain.
+    pub peer: SocketAddr,
+    /// The names of all its neighbours, sorted, whichever side lists them.
+    pub neighbours: Vec<String>,
+    /// Whether it speaks only AT lines that end in CR LF, as the Python original does.
+    pub plain: bool,
+}
+
+/// Where WHATSAT looks, and what comes first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacesSettings {
+    /// Where the places come from.
+    pub source: PlacesSource,
+    /// In which order they are answered.
+    pub rank: Rank,
+}
+
+/// Where places come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlacesSource {
+    /// From the program itself.
+    Embedded,
+    /// From a file; it was there when the topology was read.
+    File(PathBuf),
+}
+
+/// The order of the places in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// The best known first.
+    Prominence,
+    /// The nearest first.
+    Distance,
+}
+
+impl Topology {
+    /// Reads the topology file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it, also that it cannot be read.
+    pub fn read(path: &Path) -> Result<Topology, Faults> {
+        let mut bytes = Vec::new();
+        let outcome =
+            File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+        if let Err(error) = outcome {
+            let what = format!("it cannot be read: {error}");
+            return Err(Faults::of_file(path, what, "name a topology file, or write one"));
+        }
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            let remedy = "this is no topology file: name another";
+            return Err(Faults::of_file(path, "it is larger than 1 MiB", remedy));
+        }
+        str::from_utf8(&bytes)
+            .map_err(|error| {
+                let (text, at) = (String::from_utf8_lossy(&bytes), error.valid_up_to());
+                Faults::of_text(&text, at, path, "this is not UTF-8", "save the file as UTF-8")
+            })
+            .and_then(|text| Topology::parse(text, path))
+    }
+
+    /// Reads `text`, the contents of the file at `path`; paths in it are relative to that file's
+    /// folder.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it.
+    pub fn parse(text: &str, path: &Path) -> Result<Topology, Faults> {
+        let (document, errors) = DeTable::parse_recoverable(text);
+        if document.get_ref().is_empty() && errors.is_empty() {
+            let remedy = "begin with the topology.toml of the herd of five";
+            return Err(Faults::of_file(path, "it is empty", remedy));
+        }
+        let mut findings = Findings::new(text);
+        findings.not_toml(&errors);
+        let top = Section::new(TOP, document.get_ref(), None, &mut findings);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let topology = Topology {
+            herd: top
+                .name("herd", "places-herd", &mut findings)
+                .map(Spanned::into_inner)
+                .unwrap_or_default()
+                .into(),
+            servers: servers::read(&top, &mut findings),
+            places: read_places(&top, folder, &mut findings),
+            log: read_log(&top, folder, &mut findings),
+            limits: Limits::read(top.section("limits", &mut findings).as_ref(), &mut findings),
+            warnings: Vec::new(),
+        };
+        let warnings = findings.into_result(path)?;
+        Ok(Topology { warnings, ..topology })
+    }
+
+    /// The member `name`.
+    pub fn server(&self, name: &str) -> Option<&Server> {
+        self.servers.iter().find(|server| server.name == name)
+    }
+
+    /// The neighbours of the member `name`, sorted by name; none if there is no such member.
+    pub fn neighbours_of(&self, name: &str) -> Vec<&Server> {
+        let names = self.server(name).map_or(&[][..], |server| &server.neighbours);
+        names.iter().filter_map(|name| self.server(name)).collect()
+    }
+
+    /// What is doubtful about the file, in its order.
+    pub fn warnings(&self) -> &[Complaint] {
+        &self.warnings
+    }
+}
+
+fn read_places(top: &Section<'_>, folder: &Path, findings: &mut Findings<'_>) -> PlacesSettings {
+    let mut settings = PlacesSettings { source: PlacesSource::Embedded, rank: Rank::Prominence };
+    let Some(section) = top.section("places", findings) else { return settings };
+    let ranks = [("prominence", Rank::Prominence), ("distance", Rank::Distance)];
+    settings.rank = section.choice("rank", &ranks, findings);
+    let from_file = section.choice("source", &[("embedded", false), ("file", true)], findings);
+    match (section.text("file", "places.json", findings), section.place_of("source")) {
+        (Some(file), _) if from_file => {
+            let path = folder.join(file.get_ref());
+            if !path.is_file() {
+                let what = format!("there is no file {}", quoted(&path.to_string_lossy()));
+                let remedy = "paths are relative to the folder of the topology file";
+                findings.fault(file.span(), what, remedy);
+            }
+            settings.source = PlacesSource::File(path);
+        }
+        (None, Some(place)) if from_file && !section.has("file") => {
+            let what = "the places are to come from a file, and none is named";
+            findings.fault(place, what, "add file = \"places.json\"");
+        }
+        // With source = "embedded" written out, the file is kept for another day.
+        (Some(file), None) => {
+            findings.fault(file.span(), "this file would not be read", "add source = \"file\"");
+        }
+        _ => {}
+    }
+    settings
+}
+
+fn read_log(top: &Section<'_>, folder: &Path, findings: &mut Findings<'_>) -> LogSettings {
+    let mut settings = LogSettings {
+        folder: folder.join("log"),
+        rotate_bytes: ROTATE_BYTES.default,
+        rotate_keep: ROTATE_KEEP.default,
+    };
+    let Some(section) = top.section("log", findings) else { return settings };
+    if let Some(name) = section.text("folder", "log", findings) {
+        settings.folder = folder.join(name.get_ref());
+    }
+    if let Some(bytes) = section.integer(&ROTATE_BYTES, findings) {
+        settings.rotate_bytes = bytes;
+    }
+    if let Some(keep) = section.integer(&ROTATE_KEEP, findings) {
+        settings.rotate_keep = keep;
+    }
+    settings
+}

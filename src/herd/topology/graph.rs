@@ -1,0 +1,103 @@
+//! What the neighbours of a herd amount to: who hears of whom, and who falls silent when one stops.
+//!
+//! In: the servers by number, and for each the numbers of its neighbours. Out: groups of servers
+//! that hear of each other. Knows no names.
+//!
+//! The idea: a herd has at most 64 servers, so a server is a cut server if a search without it
+//! finds more groups. Tarjan's algorithm would find them all in one search, and would have to be
+//! believed.
+
+use std::collections::BTreeSet;
+
+/// For each server its neighbours, by number; both ways.
+pub(super) type Neighbours = [BTreeSet<usize>];
+
+/// The groups of servers that hear of each other, when `stopped` does not run; each in rising
+/// order, the largest group first.
+pub(super) fn groups(neighbours: &Neighbours, stopped: Option<usize>) -> Vec<Vec<usize>> {
+    let mut groups = Vec::new();
+    let mut seen: BTreeSet<usize> = stopped.into_iter().collect();
+    for first in 0..neighbours.len() {
+        if !seen.insert(first) {
+            continue;
+        }
+        let mut group = vec![first];
+        let mut next = 0;
+        while let Some(&server) = group.get(next) {
+            group.extend(
+                neighbours[server].iter().copied().filter(|&neighbour| seen.insert(neighbour)),
+            );
+            next += 1;
+        }
+        group.sort_unstable();
+        groups.push(group);
+    }
+    // Stable: of groups of one size, the one that stands first in the file.
+    groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
+    groups
+}
+
+/// The groups into which the neighbourhood of `server` falls when it stops; fewer than two if it is
+/// no cut server.
+pub(super) fn groups_without(neighbours: &Neighbours, server: usize) -> Vec<Vec<usize>> {
+    let mut groups = groups(neighbours, Some(server));
+    groups.retain(|group| group.iter().any(|member| neighbours[server].contains(member)));
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn neighbours(count: usize, edges: &[(usize, usize)]) -> Vec<BTreeSet<usize>> {
+        let mut neighbours = vec![BTreeSet::new(); count];
+        for &(a, b) in edges {
+            neighbours[a].insert(b);
+            neighbours[b].insert(a);
+        }
+        neighbours
+    }
+
+    fn cut_servers(neighbours: &Neighbours) -> Vec<usize> {
+        (0..neighbours.len())
+            .filter(|&server| groups_without(neighbours, server).len() > 1)
+            .collect()
+    }
+
+    #[test]
+    fn a_ring_has_no_cut_server_and_a_chain_has_all_but_its_ends() {
+        let chain = [(0, 1), (1, 2), (2, 3)];
+        assert_eq!(cut_servers(&neighbours(4, &chain)), [1, 2]);
+        assert_eq!(cut_servers(&neighbours(4, &[&chain[..], &[(3, 0)]].concat())), [0; 0]);
+    }
+
+    #[test]
+    fn the_largest_group_comes_first() {
+        assert_eq!(
+            groups(&neighbours(6, &[(1, 5), (5, 3), (2, 4)]), None),
+            [vec![1, 3, 5], vec![2, 4], vec![0]]
+        );
+        assert_eq!(groups(&[], None), [[0; 0]; 0]);
+    }
+
+    #[test]
+    fn who_has_no_neighbour_cuts_nobody_off() {
+        assert_eq!(cut_servers(&neighbours(3, &[(0, 1)])), [0; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn without_a_cut_server_there_are_more_groups_and_without_another_there_are_not(
+            edges in prop::collection::vec((0_usize..9, 0_usize..9), 0..16),
+        ) {
+            let neighbours = neighbours(9, &edges);
+            let cut = cut_servers(&neighbours);
+            let before = groups(&neighbours, None).len();
+            for server in 0..9 {
+                let after = groups(&neighbours, Some(server)).len();
+                prop_assert_eq!(after > before, cut.contains(&server));
+            }
+        }
+    }
+}

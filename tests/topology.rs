@@ -1,0 +1,230 @@
+//! Topology files, good and bad: `tests/topology/*.toml`, and beside each what is said about it.
+//!
+//! A `.txt` holds the faults, or for a good file the warnings. `UPDATE_EXPECTED=1 cargo test --test
+//! topology` writes them anew; then read the difference.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use places_herd::herd::topology::{Limits, PlacesSource, Rank, Topology};
+use proptest::prelude::*;
+
+fn shipped() -> Topology {
+    Topology::read(Path::new("topology.toml")).expect("the shipped topology is good")
+}
+
+fn said_about(path: &Path) -> String {
+    match Topology::read(path) {
+        Ok(topology) => {
+            topology.warnings().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        }
+        Err(faults) => faults.to_string(),
+    }
+}
+
+#[test]
+fn every_fault_is_told_with_its_place_and_a_remedy() {
+    let mut files: Vec<PathBuf> = fs::read_dir("tests/topology")
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    assert!(files.len() > 10);
+    let update = std::env::var_os("UPDATE_EXPECTED").is_some();
+    for file in files {
+        let (said, expected) = (said_about(&file), file.with_extension("txt"));
+        if update {
+            fs::write(&expected, &said).expect("the folder can be written");
+        }
+        let expected = fs::read_to_string(&expected).unwrap_or_default();
+        assert!(said == expected, "{}: said\n{said}\nexpected\n{expected}", file.display());
+        assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{}", file.display());
+    }
+}
+
+#[test]
+fn the_shipped_topology_is_the_herd_of_five_and_doubtful_only_about_parker() {
+    let topology = shipped();
+    let edges = [
+        ("Alford", ["Parker", "Welsh"].as_slice()),
+        ("Bolden", &["Parker", "Welsh"]),
+        ("Hamilton", &["Parker"]),
+        ("Parker", &["Alford", "Bolden", "Hamilton"]),
+        ("Welsh", &["Alford", "Bolden"]),
+    ];
+    assert_eq!(topology.servers.len(), edges.len());
+    for (server, (name, neighbours)) in topology.servers.iter().zip(edges) {
+        assert_eq!((server.name.as_str(), server.plain), (name, false));
+        assert_eq!(server.neighbours, neighbours);
+        let found: Vec<&str> =
+            topology.neighbours_of(name).iter().map(|server| server.name.as_str()).collect();
+        assert_eq!(found, neighbours);
+    }
+    let warnings: Vec<String> =
+        topology.warnings().iter().map(|warning| warning.in_one_line()).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("when \"Parker\" stops, \"Hamilton\" cannot hear of \"Alford\""),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn the_shipped_topology_shows_every_default() {
+    let topology = shipped();
+    assert_eq!(topology.limits, Limits::default());
+    assert_eq!(
+        (topology.places.source, topology.places.rank),
+        (PlacesSource::Embedded, Rank::Prominence)
+    );
+    let log = topology.log;
+    assert_eq!(
+        (log.folder.as_path(), log.rotate_bytes, log.rotate_keep),
+        (Path::new("log"), 100_000_000, 5)
+    );
+
+    let text = fs::read_to_string("topology.toml").expect("it is there");
+    let limits: Vec<String> = Limits::ALL.iter().map(|limit| limit.in_toml()).collect();
+    assert!(text.ends_with(&limits.join("\n")), "[limits] should end with\n{}", limits.join("\n"));
+    // Every key that stands in a comment is a key, and its value the default.
+    let is_key = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let sets_a_key = |line: &&str| line.split_once(" = ").is_some_and(|(key, _)| is_key(key));
+    let uncommented: String = text
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(sets_a_key).unwrap_or(line))
+        .filter(|line| !line.starts_with("file = "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let spelt_out =
+        Topology::parse(&uncommented, Path::new("topology.toml")).expect("all of it is valid");
+    let shipped = shipped();
+    assert_eq!(spelt_out.limits, shipped.limits);
+    assert_eq!(spelt_out.places, shipped.places);
+    assert_eq!(spelt_out.log, shipped.log);
+}
+
+#[test]
+fn an_edge_counts_whichever_side_lists_it() {
+    let topology =
+        Topology::read(Path::new("tests/topology/one_sided.toml")).expect("it is only doubtful");
+    for (name, neighbours) in [
+        ("Alford", vec!["Bolden", "Parker"]),
+        ("Bolden", vec!["Alford"]),
+        ("Parker", vec!["Alford"]),
+    ] {
+        assert_eq!(topology.server(name).expect("a member").neighbours, neighbours);
+    }
+    assert!(topology.server("alford").is_none() && topology.neighbours_of("alford").is_empty());
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let topology = Topology::read(Path::new("tests/topology/everything.toml")).expect("it is good");
+    assert_eq!(topology.places.source, PlacesSource::File("tests/topology/places.json".into()));
+    assert_eq!(topology.log.folder, Path::new("tests/topology/../log"));
+    let plain = topology.server("Original").expect("a member");
+    assert!(plain.plain && plain.peer == plain.client);
+}
+
+#[test]
+fn what_cannot_be_read_is_a_fault_and_not_a_panic() {
+    for (path, what) in [
+        ("tests/no-such-file", "it cannot be read: "),
+        ("tests/topology", "it cannot be read: "),
+        ("/dev/null", "it is empty"),
+        ("/dev/zero", "it is larger than 1 MiB"),
+    ] {
+        let faults = Topology::read(Path::new(path)).expect_err("this is no topology").to_string();
+        assert!(faults.starts_with(&format!("{path}: error: {what}")), "{faults}");
+    }
+    let latin1 = Path::new(env!("CARGO_TARGET_TMPDIR")).join("latin1.toml");
+    fs::write(&latin1, b"herd = \"a\"\n# caf\xe9\n").expect("the folder can be written");
+    let faults = Topology::read(&latin1).expect_err("this is not UTF-8").to_string();
+    assert!(faults.contains("latin1.toml:2:6: error: this is not UTF-8"), "{faults}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text: String) {
+        let _ = Topology::parse(&text, Path::new("t.toml")).map_err(|faults| faults.to_string());
+    }
+
+    #[test]
+    fn no_row_of_toml_words_makes_it_panic(words in prop::collection::vec(prop::sample::select(WORDS), 0..60)) {
+        let _ = Topology::parse(&words.concat(), Path::new("t.toml")).map_err(|faults| faults.to_string());
+    }
+
+    #[test]
+    fn no_change_to_the_shipped_file_makes_it_panic(
+        changes in prop::collection::vec((0.0..1.0_f64, 0.0..0.02_f64, prop::sample::select(WORDS)), 1..8),
+    ) {
+        let mut text: Vec<char> = include_str!("../topology.toml").chars().collect();
+        for (at, length, word) in changes {
+            let start = (at * text.len() as f64) as usize;
+            let end = (start + (length * text.len() as f64) as usize).min(text.len());
+            text.splice(start..end, word.chars());
+        }
+        let text: String = text.into_iter().collect();
+        match Topology::parse(&text, Path::new("topology.toml")) {
+            Ok(topology) => prop_assert!(!topology.servers.is_empty() && !topology.herd.is_empty()),
+            Err(faults) => {
+                prop_assert!(faults.iter().count() > 0);
+                prop_assert!(!faults.to_string().chars().any(|c| c.is_control() && c != '\n'));
+            }
+        }
+    }
+}
+
+const WORDS: &[&str] = &[
+    "",
+    "\n",
+    "\r\n",
+    " ",
+    ".",
+    ",",
+    "=",
+    "\"",
+    "'",
+    "\"\"\"",
+    "#",
+    "[",
+    "]",
+    "{",
+    "}",
+    "[[",
+    "]]",
+    "[[server]]\n",
+    "[server]\n",
+    "[limits]\n",
+    "[places]\n",
+    "[log]\n",
+    "herd",
+    "name",
+    "client",
+    "peer",
+    "neighbours",
+    "plain",
+    "server",
+    "limits",
+    "a",
+    "Parker",
+    "\"Parker\"",
+    "127.0.0.1:12000",
+    "\"127.0.0.1:12000\"",
+    "true",
+    "0",
+    "-1",
+    "1e9",
+    "0x_",
+    "_",
+    "99999999999999999999999",
+    "1979-05-27",
+    "inf",
+    "\u{0}",
+    "\u{1b}[2J",
+    "\u{202e}",
+    "\u{feff}",
+    "é",
+    "line_bytes",
+];
