@@ -6,7 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use places_herd::herd::topology::{Limits, PlacesSource, Rank, Topology};
+use places_herd::herd::topology::{Limits, PlacesSource, Topology};
+use places_herd::places::Rank;
 use proptest::prelude::*;
 
 fn shipped() -> Topology {

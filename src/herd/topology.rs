@@ -38,6 +38,7 @@ pub use fault::{Complaint, Faults};
 pub use limits::{Limit, Limits, NAME_BYTES_MAX};
 
 use crate::log::LogSettings;
+use crate::places::Rank;
 use fault::{Findings, quoted};
 use section::{Section, TOP};
 
@@ -108,15 +109,6 @@ pub enum PlacesSource {
     Embedded,
     /// From a file; it was there when the topology was read.
     File(PathBuf),
-}
-
-/// The order of the places in an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rank {
-    /// The best known first.
-    Prominence,
-    /// The nearest first.
-    Distance,
 }
 
 impl Topology {
