@@ -134,7 +134,7 @@ pub struct Core<S: Shared> {
 }
 
 impl<S: Shared> Core<S> {
-    pub(super) fn new(limits: Limits, seed: u64, now: Moment, wall: UnixNanos) -> Core<S> {
+    pub(crate) fn new(limits: Limits, seed: u64, now: Moment, wall: UnixNanos) -> Core<S> {
         Core {
             transports: Slab::new(),
             timers: Timers::new(),
@@ -145,7 +145,7 @@ impl<S: Shared> Core<S> {
             wall,
             run_state: RunState::Running,
             limits,
-            chance: Chance(seed),
+            chance: Chance::new(seed),
             generation: 0,
             connectors: 0,
             spare: Vec::new(),
@@ -177,7 +177,7 @@ impl<S: Shared> Core<S> {
         self.transports.get(id.key()).filter(|transport| transport.generation == id.generation())
     }
 
-    pub(super) fn transport_mut(&mut self, id: ConnId) -> Option<&mut Transport> {
+    pub(crate) fn transport_mut(&mut self, id: ConnId) -> Option<&mut Transport> {
         self.transports
             .get_mut(id.key())
             .filter(|transport| transport.generation == id.generation())
@@ -415,14 +415,14 @@ impl<S: Shared> Core<S> {
     // From here on: for the reactor.
 
     /// Makes room for a connection that is about to be, and names it.
-    pub(super) fn next_id(&mut self) -> ConnId {
+    pub(crate) fn next_id(&mut self) -> ConnId {
         // After four thousand million connections it begins anew; an id that old is long forgotten.
         // Generation 0 is kept for the ports' tokens.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         ConnId::new(self.transports.vacant_key() as u32, self.generation)
     }
 
-    pub(super) fn insert(
+    pub(crate) fn insert(
         &mut self,
         id: ConnId,
         phase: Phase,
@@ -512,10 +512,14 @@ impl<S: Shared> Core<S> {
 
 /// A small generator of chance (SplitMix64, Steele et al. 2014): for jitter, not for secrets.
 #[derive(Debug)]
-pub(super) struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn new(seed: u64) -> Chance {
+        Chance(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -34,6 +34,7 @@ mod timers;
 mod transport;
 
 pub use self::connector::Backoff;
+pub(crate) use self::core::Chance;
 pub use self::core::{ConnectOptions, Core, Limits};
 pub use self::io::{Io, MioIo, Signal};
 pub use self::protocol::{
@@ -44,6 +45,7 @@ pub use self::seldom::Seldom;
 pub use self::tcp::{READ_BYTES_MAX, SEND_LIMIT};
 pub use self::time::{Moment, UnixNanos};
 pub use self::timers::{NotPending, TimerId};
+pub(crate) use self::transport::Phase;
 pub use self::transport::{BUFFER_SIZE, BUFFERED_BYTES_MAX, Transport};
 
 use self::connector::Connector;

@@ -151,8 +151,8 @@ impl Transport {
     }
 
     /// The next bytes to send: at most `most`.
-    pub(super) fn unsent(&self, most: usize) -> &[u8] {
-        &self.out[self.sent..self.out.len().min(self.sent + most)]
+    pub(crate) fn unsent(&self, most: usize) -> &[u8] {
+        &self.out[self.sent..self.out.len().min(self.sent.saturating_add(most))]
     }
 
     /// Notes that `count` bytes were sent. Gives the buffer back when it is empty: an idle
@@ -172,7 +172,7 @@ impl Transport {
     }
 
     /// Takes the whole buffer away, sent or not.
-    pub(super) fn take_out(&mut self) -> Vec<u8> {
+    pub(crate) fn take_out(&mut self) -> Vec<u8> {
         self.sent = 0;
         let mut out = std::mem::take(&mut self.out);
         out.clear();

@@ -1,0 +1,38 @@
+//! The test apparatus: another world under the same reactor. Public, like twisted.internet.testing.
+//!
+//! [`MemoryIo`] is a network in memory on a clock of its own. The reactor and the protocols above
+//! it are the real ones; only what they stand on is replaced. So a test plays years in seconds,
+//! breaks what a kernel hardly ever breaks, and with the same seed plays the same again.
+//!
+//! ```text
+//!      Reactor                     the same reactor, the same protocols
+//!         │ Io
+//!      MemoryIo                    ids, ports, events: what epoll would say, and when
+//!         │
+//!      Endpoint ── Frame ──▶ Wire  one end of one connection; what travels; when it arrives
+//! ```
+//!
+//! Beside it: [`Counting`] counts what a reactor asks of any [`Io`](crate::reactor::Io),
+//! [`Recorder`] is a protocol that writes down what it hears, and [`StringTransport`] lends a
+//! protocol a context without any reactor.
+//!
+//! Randomness comes from one seed, containers whose order can be seen are ordered, and nothing here
+//! reads a real clock. Two runs with the same seed give the same log, byte for byte.
+
+mod counting;
+#[cfg(test)]
+mod edges;
+mod endpoint;
+mod frame;
+mod memory;
+mod options;
+mod recorder;
+mod string_transport;
+mod wire;
+
+pub use self::counting::{Counting, Counts};
+pub use self::frame::{Frame, FrameKind};
+pub use self::memory::MemoryIo;
+pub use self::options::{Fault, MemoryOptions};
+pub use self::recorder::{Built, Heard, Record, Recorder, Records};
+pub use self::string_transport::StringTransport;
