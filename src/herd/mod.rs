@@ -1,4 +1,18 @@
-//! To be written.
+//! The herd: what its servers say to each other and to clients, and what each of them remembers.
+//!
+//! In reading order:
+//!
+//! * [`stamp`] and [`location`]: when and where, read exactly, on bytes.
+//! * [`command`]: a line becomes a [`Command`](command::Command) or is invalid; the answers' texts.
+//! * [`topology`]: who belongs to the herd and talks to whom.
+//!
+//! All of this is values in, values out: no connection, no clock, no file but the topology's.
+
+mod decimal;
+pub mod location;
+pub mod stamp;
 
 pub mod command;
+mod fields;
+
 pub mod topology;

@@ -1,0 +1,130 @@
+//! The fields of a line: what stands between white space.
+//!
+//! In: a line without its delimiter. Out: its fields from left to right, each a part of the line.
+//! What a field means, the [command](super::command) knows.
+//!
+//! White space is these six bytes and no others: SP, TAB, CR, LF, FF, VT. Unicode has more of it,
+//! and Python splits at some of it; here it is part of a field, as every other byte is.
+//! Source: spec.md section 2 `white`, section 5 "Lines and white space".
+
+use super::command::Invalid;
+
+/// Is there nothing in the line but white space? Such a line is ignored.
+///
+/// Source: docs/protocol.md "What both have in common"; spec.md section 5 "empty / blank line".
+pub fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(is_white)
+}
+
+/// The line without the white space around it.
+pub(super) fn trimmed(line: &[u8]) -> &[u8] {
+    let start = line.iter().position(|byte| !is_white(byte)).unwrap_or(line.len());
+    let end = line.iter().rposition(|byte| !is_white(byte)).map_or(start, |last| last + 1);
+    &line[start..end]
+}
+
+fn is_white(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+/// What is left of a line; as an iterator, its fields.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.skip_white();
+        let end = self.rest.iter().position(is_white).unwrap_or(self.rest.len());
+        let (field, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        (!field.is_empty()).then_some(field)
+    }
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn of(line: &'a [u8]) -> Fields<'a> {
+        Fields { rest: line }
+    }
+
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The next field, which must be there.
+    pub(super) fn operand(&mut self) -> Result<&'a [u8], Invalid> {
+        self.next().ok_or(Invalid::Operands)
+    }
+
+    /// The next field, as `read` understands it, and its text.
+    ///
+    /// For locations and stamps, which every report has: `read` looks for the field's end itself,
+    /// so that no byte of theirs is looked at twice. It returns what it leaves of the line; if that
+    /// begins with anything but white space, the field is `invalid`.
+    pub(super) fn read<T>(
+        &mut self,
+        read: impl FnOnce(&'a [u8]) -> Option<(T, &'a [u8])>,
+        invalid: Invalid,
+    ) -> Result<(T, &'a [u8]), Invalid> {
+        self.skip_white();
+        if self.rest.is_empty() {
+            return Err(Invalid::Operands);
+        }
+        let (value, rest) = read(self.rest).ok_or(invalid)?;
+        if !rest.first().is_none_or(is_white) {
+            return Err(invalid);
+        }
+        let text = &self.rest[..self.rest.len() - rest.len()];
+        self.rest = rest;
+        Ok((value, text))
+    }
+
+    /// There must be no more fields.
+    pub(super) fn end(self) -> Result<(), Invalid> {
+        if is_blank(self.rest) { Ok(()) } else { Err(Invalid::Operands) }
+    }
+
+    fn skip_white(&mut self) {
+        while let [white, rest @ ..] = self.rest
+            && is_white(white)
+        {
+            self.rest = rest;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_six_bytes_are_white() {
+        let white: Vec<u8> = (0..=u8::MAX).filter(|byte| is_blank(&[*byte])).collect();
+        assert_eq!(white, [b'\t', b'\n', 0x0b, 0x0c, b'\r', b' ']);
+    }
+
+    #[test]
+    fn fields_are_what_stands_between_white_space() {
+        for (line, expected) in [
+            ("", &[][..]),
+            (" \t\r\n\x0b\x0c", &[]),
+            ("a", &["a"]),
+            ("  a\tb\x0b \x0cc\u{a0}d\r", &["a", "b", "c\u{a0}d"]),
+        ] {
+            let fields: Vec<&[u8]> = Fields::of(line.as_bytes()).collect();
+            let expected: Vec<&[u8]> = expected.iter().map(|field| field.as_bytes()).collect();
+            assert_eq!(fields, expected, "{line:?}");
+            assert_eq!(is_blank(line.as_bytes()), expected.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_line_is_trimmed_at_its_ends_only() {
+        for (line, expected) in [("", ""), (" \r", ""), ("\ta  b\r", "a  b"), ("a", "a")] {
+            assert_eq!(trimmed(line.as_bytes()), expected.as_bytes(), "{line:?}");
+        }
+    }
+}

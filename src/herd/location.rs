@@ -1,0 +1,145 @@
+//! Where a client is: ISO 6709 in decimal degrees, latitude and longitude written together, as in
+//! `+34.068930-118.445127`.
+//!
+//! In: one field of a command. Out: the same bytes, cut in two. A location is copied verbatim from
+//! server to server, so the text is what is kept; numbers are made of it only when Places is asked.
+//! Whether the text *is* a location is decided on its digits, exactly: `+90.00000000000000000001-0`
+//! is none.
+//!
+//! Accepted of ISO 6709: degrees only, both signs, any padding. Not accepted: degrees with minutes
+//! (they fall out of range), altitude, a reference system, the closing solidus; the examples of the
+//! specification have none of these.
+
+use super::decimal::Decimal;
+
+const LATITUDE_MAX: u64 = 90;
+const LONGITUDE_MAX: u64 = 180;
+
+/// A valid location; its text and the two parts of it.
+///
+/// Source: spec.md section 2 `location`, section 5 "IAMAT operands".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Location<'a> {
+    /// The whole text, as it came.
+    pub text: &'a [u8],
+    /// Its first part, sign included: at most 90 degrees, north positive.
+    pub latitude: &'a [u8],
+    /// Its second part, sign included: at most 180 degrees, east positive.
+    pub longitude: &'a [u8],
+}
+
+impl<'a> Location<'a> {
+    /// Reads two signed decimals with nothing around or between them.
+    ///
+    /// `text`: of any length; how long a location may be, the command decides. `None` if a sign is
+    /// missing, anything but digits and a point inside them follows it, or a value is out of its
+    /// range.
+    pub fn parse(text: &[u8]) -> Option<Location<'_>> {
+        match Location::read(text)? {
+            (location, []) => Some(location),
+            _ => None,
+        }
+    }
+
+    /// Reads the location that `text` begins with; also returns what follows it.
+    pub(super) fn read(text: &'a [u8]) -> Option<(Location<'a>, &'a [u8])> {
+        let from_longitude = degrees(text, LATITUDE_MAX)?;
+        let rest = degrees(from_longitude, LONGITUDE_MAX)?;
+        let latitude = &text[..text.len() - from_longitude.len()];
+        let longitude = &from_longitude[..from_longitude.len() - rest.len()];
+        let text = &text[..latitude.len() + longitude.len()];
+        Some((Location { text, latitude, longitude }, rest))
+    }
+
+    /// Latitude and longitude in degrees, each the float nearest to its text; for queries, never
+    /// for comparing.
+    pub fn degrees(&self) -> (f64, f64) {
+        (float(self.latitude), float(self.longitude))
+    }
+}
+
+/// Reads a sign and a decimal of at most `limit`; returns what follows.
+fn degrees(text: &[u8], limit: u64) -> Option<&[u8]> {
+    let (b'+' | b'-', unsigned) = text.split_first()? else {
+        return None;
+    };
+    let (degrees, rest) = Decimal::read(unsigned)?;
+    degrees.at_most(limit).then_some(rest)
+}
+
+/// The float nearest to a decimal that was checked before.
+pub(super) fn float(decimal: &[u8]) -> f64 {
+    let text = str::from_utf8(decimal).expect("a decimal is ASCII");
+    text.parse().expect("a decimal is a float's text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_cut_at_its_second_sign() {
+        let location = Location::parse(b"+34.068930-118.445127").unwrap();
+        assert_eq!(location.text, b"+34.068930-118.445127");
+        assert_eq!(location.latitude, b"+34.068930");
+        assert_eq!(location.longitude, b"-118.445127");
+        assert_eq!(location.degrees(), (34.068930, -118.445127));
+    }
+
+    #[test]
+    fn degrees_have_the_right_signs() {
+        let degrees = |text: &str| Location::parse(text.as_bytes()).unwrap().degrees();
+        assert_eq!(degrees("-33.8703830+151.1979255"), (-33.8703830, 151.1979255));
+        assert_eq!(degrees("+27.5916+086.5640"), (27.5916, 86.5640));
+        assert_eq!(degrees("-0-0"), (0.0, 0.0));
+    }
+
+    #[test]
+    fn the_limits_belong_to_the_range_and_nothing_beyond_them() {
+        let fraction = "0".repeat(100);
+        for text in
+            ["+90+180", "-90-180", "+90.000-180.0", "+0090+000180", &format!("+90.{fraction}+0")]
+        {
+            assert!(Location::parse(text.as_bytes()).is_some(), "{text}");
+        }
+        for text in ["+91+0", "+0-181", "-90.000001+0", "+0+180.1", &format!("+90.{fraction}1+0")] {
+            assert!(Location::parse(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_a_location() {
+        for text in [
+            "",
+            "+",
+            "+-",
+            "34-118",
+            "+34",
+            "+34.0",
+            "34.0-118.0",
+            "+34.0,-118.0",
+            "++34-118",
+            "+34--118",
+            "+34+-118",
+            "+34.-118",
+            "+.5-118",
+            "+34-118.",
+            "+34-",
+            "+3e1-1e2",
+            "+3_4-118",
+            "+0x1-118",
+            "+nan-118",
+            "+inf-118",
+            "+34.0.1-118",
+            "+34-118/",
+            "+34-118+5",
+            "+3404.1358-11826.7076",
+            " +34-118",
+            "+34-118 ",
+            "+34\u{2212}118",
+        ] {
+            assert!(Location::parse(text.as_bytes()).is_none(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Times as the herd's protocol writes them, in whole nanoseconds: the stamp a client sends, and
+//! the difference between a server's time of receipt and that stamp.
+//!
+//! In: the text of a stamp, or a reading of the wall clock that somebody else took. Out: an integer
+//! to compare, or the text of a difference. No clock is read here and no float is used: two stamps
+//! a nanosecond apart are the same float64 and would be the same report.
+//!
+//! Ten digits of seconds are the year 2286, and in nanoseconds they fill 63.1 of a u64's 64 bits;
+//! that is where the limit of ten digits comes from.
+
+use super::decimal::Decimal;
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+const SECONDS_DIGITS_MAX: usize = 10;
+const NANOS_DIGITS: usize = 9;
+/// What a one is worth as the nth digit behind the point.
+const NANOS_OF_DIGIT: [u64; NANOS_DIGITS + 1] =
+    [NANOS_PER_SECOND, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+
+/// A point in time: nanoseconds since the Unix epoch.
+///
+/// Ordered as numbers, never as text: 999999999.5 is before 1000000000.25.
+/// Source: spec.md section 3 rule 1, section 5 "stamps 1 ns apart".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp(pub u64);
+
+impl Stamp {
+    /// Reads POSIX seconds: 1 to 10 digits, optionally a point and 1 to 9 digits, and nothing else.
+    ///
+    /// `text`: one field of a command. `None` for anything else: signs, exponents, `nan`, a tenth
+    /// fractional digit.
+    /// Source: spec.md section 2 `time`, section 5 "IAMAT operands".
+    pub fn parse(text: &[u8]) -> Option<Stamp> {
+        match Stamp::read(text)? {
+            (stamp, []) => Some(stamp),
+            _ => None,
+        }
+    }
+
+    /// Reads the stamp that `text` begins with; also returns what follows it.
+    pub(super) fn read(text: &[u8]) -> Option<(Stamp, &[u8])> {
+        let (Decimal { whole, fraction }, rest) = Decimal::read(text)?;
+        if whole.count > SECONDS_DIGITS_MAX {
+            return None;
+        }
+        let nanos_of_last_digit = *NANOS_OF_DIGIT.get(fraction.count)?;
+        let nanos = whole.value * NANOS_PER_SECOND + fraction.value * nanos_of_last_digit;
+        Some((Stamp(nanos), rest))
+    }
+
+    /// What must be added to `earlier` to get this time; negative if `earlier` is the later one
+    /// after all.
+    ///
+    /// For an AT line: the time of receipt `.since(` the client's stamp `)`.
+    /// Source: spec.md section 3 rule 1.
+    pub fn since(self, earlier: Stamp) -> Difference {
+        Difference { negative: self < earlier, nanos: self.0.abs_diff(earlier.0) }
+    }
+}
+
+/// The signed difference of two stamps, to the nanosecond.
+///
+/// Any two stamps have one: it is kept as sign and magnitude, since it needs 65 bits. Zero is
+/// positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Difference {
+    negative: bool,
+    nanos: u64,
+}
+
+/// The longest text of a difference: sign, eleven digits of seconds, point, nine digits.
+const DIFFERENCE_TEXT_BYTES: usize = 1 + 11 + 1 + NANOS_DIGITS;
+
+impl Difference {
+    /// Appends the difference as an AT line has it: sign, seconds, point, nine digits, as in
+    /// `+0.263873386`.
+    ///
+    /// At most 22 bytes; allocates only if `out` has no room for them.
+    /// Source: spec.md section 2 `diff`, section 5 "diff form".
+    pub fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.text(&mut [0; DIFFERENCE_TEXT_BYTES]));
+    }
+
+    /// Writes the text to the end of `buffer`, from its last digit to its sign.
+    fn text(self, buffer: &mut [u8; DIFFERENCE_TEXT_BYTES]) -> &[u8] {
+        let mut start = buffer.len();
+        let mut put = |byte| {
+            start -= 1;
+            buffer[start] = byte;
+        };
+        let mut fraction = self.nanos % NANOS_PER_SECOND;
+        for _ in 0..NANOS_DIGITS {
+            put(b'0' + (fraction % 10) as u8);
+            fraction /= 10;
+        }
+        put(b'.');
+        let mut seconds = self.nanos / NANOS_PER_SECOND;
+        loop {
+            put(b'0' + (seconds % 10) as u8);
+            seconds /= 10;
+            if seconds == 0 {
+                break;
+            }
+        }
+        put(if self.negative { b'-' } else { b'+' });
+        &buffer[start..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_seconds_and_up_to_nine_digits() {
+        for (text, nanos) in [
+            ("0", 0),
+            ("7", 7_000_000_000),
+            ("1479413884.392014450", 1_479_413_884_392_014_450),
+            ("1479413884.39201445", 1_479_413_884_392_014_450),
+            ("1520023934.918963", 1_520_023_934_918_963_000),
+            ("0000000001.000000001", 1_000_000_001),
+            ("0.5", 500_000_000),
+            ("9999999999.999999999", 9_999_999_999_999_999_999),
+        ] {
+            assert_eq!(Stamp::parse(text.as_bytes()), Some(Stamp(nanos)), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_a_stamp() {
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "-1",
+            "+1",
+            "1.5e9",
+            "1e9",
+            "nan",
+            "inf",
+            "0x10",
+            "1_000",
+            "1,5",
+            " 1",
+            "1 ",
+            "1.2.3",
+            "12345678901",
+            "00000000001",
+            "1.0000000001",
+            "1.-5",
+            "1.+5",
+            "\u{0661}",
+        ] {
+            assert_eq!(Stamp::parse(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn stamps_are_ordered_as_numbers() {
+        let stamp = |text: &str| Stamp::parse(text.as_bytes()).unwrap();
+        assert!(stamp("999999999.5") < stamp("1000000000.25"));
+        assert!(stamp("1479413884.392014450") < stamp("1479413884.392014451"));
+        assert_eq!(stamp("12.5"), stamp("0012.500"));
+    }
+
+    #[test]
+    fn a_difference_is_sign_seconds_point_nine_digits() {
+        for (received, stamp, text) in [
+            (1_479_413_884_655_887_836, 1_479_413_884_392_014_450, "+0.263873386"),
+            (0, 1, "-0.000000001"),
+            (5, 5, "+0.000000000"),
+            (12_000_000_000, 1_500_000_000, "+10.500000000"),
+            (0, u64::MAX, "-18446744073.709551615"),
+            (u64::MAX, 0, "+18446744073.709551615"),
+        ] {
+            let mut out = Vec::new();
+            Stamp(received).since(Stamp(stamp)).write(&mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+}
