@@ -1,0 +1,258 @@
+//! The store of lines: one AT line for every client, all of them in one piece of memory.
+//!
+//! In: sightings. Out: where they are stored, and the sightings again. It does not know which
+//! sighting is the better one, nor how a client is found; the [table](super::table) does.
+//!
+//! The idea: a million lines of some 80 bytes must not be a million allocations. They lie one
+//! behind the other in slots, each with a header of 12 bytes before the line:
+//!
+//! ```text
+//! | key | room | line | client: start | length | stamp | AT Welsh +0.5 kiwi +34-118 1479413884 |
+//!   u32   u16    u16            u8       u16      u8
+//! ```
+//!
+//! All lengths are in bytes, but `room`, the size of the slot, is in units of four, as the places
+//! of slots are: so they fit into 32 bits up to 16 GiB. Header and line are together because at a
+//! million clients every step from one piece of memory to the next costs as much as parsing the
+//! whole command. The stamp as a number is not kept: reading it again costs 10 ns, keeping it 8
+//! bytes a client.
+//!
+//! A new line of the same client is written over the old one. Only when it is longer than the slot
+//! does it move to a larger one, and the old slot waits for another line of its size. Slots neither
+//! shrink nor merge: the lines of one client differ by the digits of their numbers and the name of
+//! their server, so a client moves a few times in its life at most.
+
+use super::sighting::Sighting;
+use super::table::ClientKey;
+
+/// Slots begin and end at multiples of this many bytes.
+const UNIT: usize = 4;
+const HEADER: usize = 12;
+
+/// Every client's line.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    bytes: Vec<u8>,
+    /// Where each client's line is, by its key.
+    slots: Vec<Slot>,
+    /// The slots that lines have moved out of, by their room.
+    free: Vec<Vec<Slot>>,
+}
+
+/// A place for a line, in units from the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(u32);
+
+/// What stands before a line.
+#[derive(Clone, Copy)]
+struct Header {
+    key: ClientKey,
+    room: u16,
+    line: u16,
+    client_start: u8,
+    client: u16,
+    stamp: u8,
+}
+
+impl Lines {
+    /// How many there are; the keys are 0 to one less.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn slot(&self, key: ClientKey) -> Slot {
+        self.slots[key.index()]
+    }
+
+    pub(super) fn key(&self, slot: Slot) -> ClientKey {
+        self.read(slot).0.key
+    }
+
+    pub(super) fn client(&self, slot: Slot) -> &[u8] {
+        let (header, line) = self.read(slot);
+        let start = usize::from(header.client_start);
+        &line[start..start + usize::from(header.client)]
+    }
+
+    pub(super) fn sighting(&self, slot: Slot) -> Sighting<'_> {
+        let (header, line) = self.read(slot);
+        let client_start = usize::from(header.client_start);
+        Sighting::stored(
+            &line[..usize::from(header.line)],
+            client_start..client_start + usize::from(header.client),
+            usize::from(header.stamp),
+        )
+    }
+
+    /// Stores the line of a client that has none yet.
+    pub(super) fn push(&mut self, sighting: &Sighting<'_>) -> Slot {
+        let key = ClientKey::new(self.slots.len());
+        let room = units(sighting);
+        let slot = self.take_slot(room);
+        self.slots.push(slot);
+        self.write(slot, key, room, sighting);
+        slot
+    }
+
+    /// Stores a line in place of the client's old one; returns where.
+    ///
+    /// Allocates nothing while the line fits its slot.
+    pub(super) fn replace(&mut self, slot: Slot, sighting: &Sighting<'_>) -> Slot {
+        let Header { key, room, .. } = self.read(slot).0;
+        let needed = units(sighting);
+        if needed <= room {
+            self.write(slot, key, room, sighting);
+            return slot;
+        }
+        self.free[usize::from(room)].push(slot);
+        let larger = self.take_slot(needed);
+        self.slots[key.index()] = larger;
+        self.write(larger, key, needed, sighting);
+        larger
+    }
+
+    /// The header, and the line with whatever follows it.
+    fn read(&self, slot: Slot) -> (Header, &[u8]) {
+        let bytes = &self.bytes[slot.start()..];
+        let (header, line) = bytes.split_first_chunk().expect("a slot has a header");
+        (Header::from_bytes(header), line)
+    }
+
+    fn write(&mut self, slot: Slot, key: ClientKey, room: u16, sighting: &Sighting<'_>) {
+        let line = sighting.line();
+        let client = sighting.client_range();
+        let header = Header {
+            key,
+            room,
+            line: short(line.len()),
+            client_start: byte(client.start),
+            client: short(client.len()),
+            stamp: byte(sighting.stamp_text().len()),
+        };
+        let start = slot.start();
+        self.bytes[start..start + HEADER].copy_from_slice(&header.to_bytes());
+        self.bytes[start + HEADER..start + HEADER + line.len()].copy_from_slice(line);
+    }
+
+    /// A slot of `room` units: one that was left, or a new one.
+    fn take_slot(&mut self, room: u16) -> Slot {
+        let room = usize::from(room);
+        if self.free.len() <= room {
+            self.free.resize(room + 1, Vec::new());
+        }
+        self.free[room].pop().unwrap_or_else(|| {
+            let start = self.bytes.len();
+            self.bytes.resize(start + room * UNIT, 0);
+            let unit = u32::try_from(start / UNIT);
+            Slot(unit.expect("the lines of a herd take less than 16 GiB"))
+        })
+    }
+}
+
+impl Slot {
+    fn start(self) -> usize {
+        self.0 as usize * UNIT
+    }
+}
+
+impl Header {
+    fn from_bytes(bytes: &[u8; HEADER]) -> Header {
+        let [k0, k1, k2, k3, r0, r1, l0, l1, client_start, c0, c1, stamp] = *bytes;
+        Header {
+            key: ClientKey::from_le_bytes([k0, k1, k2, k3]),
+            room: u16::from_le_bytes([r0, r1]),
+            line: u16::from_le_bytes([l0, l1]),
+            client_start,
+            client: u16::from_le_bytes([c0, c1]),
+            stamp,
+        }
+    }
+
+    fn to_bytes(self) -> [u8; HEADER] {
+        let [k0, k1, k2, k3] = self.key.to_le_bytes();
+        let [r0, r1] = self.room.to_le_bytes();
+        let [l0, l1] = self.line.to_le_bytes();
+        let [c0, c1] = self.client.to_le_bytes();
+        [k0, k1, k2, k3, r0, r1, l0, l1, self.client_start, c0, c1, self.stamp]
+    }
+}
+
+/// What a slot for this line takes.
+fn units(sighting: &Sighting<'_>) -> u16 {
+    short((HEADER + sighting.line().len()).div_ceil(UNIT))
+}
+
+/// A length within a line.
+fn short(bytes: usize) -> u16 {
+    u16::try_from(bytes).expect("the limits of its fields keep an AT line below 64 KiB")
+}
+
+/// A length of what comes before the client, or behind the location.
+fn byte(bytes: usize) -> u8 {
+    u8::try_from(bytes).expect("names, differences and stamps are short")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::command::{Command, CommandLimits};
+    use super::*;
+
+    /// Runs `with` on the sighting of an AT line.
+    fn at<T>(line: &str, with: impl FnOnce(&Sighting<'_>) -> T) -> T {
+        match Command::parse(line.as_bytes(), &CommandLimits::default()) {
+            Ok(Command::At(at)) => with(&Sighting::relayed(&at, &mut Vec::new())),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_what_was_given() {
+        let mut lines = Lines::default();
+        for (index, line) in [
+            "AT Alford +0.263873386 kiwi +34.068930-118.445127 1479413884.392014450",
+            "AT B -1e-5 \u{fffd} -0-0 1",
+            &format!("AT {} +0.5 {} +1+1 5.25", "s".repeat(64), "c".repeat(4096)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            at(line, |sighting| {
+                let slot = lines.push(sighting);
+                assert_eq!(lines.key(slot).index(), index);
+                assert_eq!(lines.slot(ClientKey::new(index)), slot);
+                assert_eq!(lines.client(slot), sighting.client());
+                assert_eq!(lines.sighting(slot), *sighting);
+            });
+        }
+        assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn a_line_that_fits_stays_and_allocates_nothing() {
+        let mut lines = Lines::default();
+        let slot = at("AT Alford +0.500 kiwi +1+1 5.25", |first| lines.push(first));
+        let (address, capacity) = (lines.bytes.as_ptr(), lines.bytes.capacity());
+        let length = lines.bytes.len();
+        for line in ["AT Welsh +0.50 kiwi +1+1 6", "AT Parker -0.25 kiwi +2+2 7.250"] {
+            at(line, |sighting| {
+                assert_eq!(lines.replace(slot, sighting), slot);
+                assert_eq!(lines.sighting(slot), *sighting);
+            });
+        }
+        assert_eq!((lines.bytes.as_ptr(), lines.bytes.capacity()), (address, capacity));
+        assert_eq!(lines.bytes.len(), length);
+    }
+
+    #[test]
+    fn a_line_too_long_moves_and_its_slot_is_used_again() {
+        let mut lines = Lines::default();
+        let old = at("AT A +0.5 kiwi +1+1 5", |short| lines.push(short));
+        let new = at("AT A +0.5 kiwi +1.25+1.25 5.125", |long| lines.replace(old, long));
+        assert_ne!(new, old);
+        assert_eq!(lines.slot(ClientKey::new(0)), new);
+        assert_eq!(lines.client(new), b"kiwi");
+        assert_eq!(at("AT A +0.5 plum +1+1 5", |short| lines.push(short)), old);
+        assert_eq!(lines.client(new), b"kiwi");
+        assert_eq!(lines.client(old), b"plum");
+    }
+}

@@ -1,0 +1,319 @@
+//! The table: every client's latest sighting.
+//!
+//! In: sightings, and by whose rule they are to be judged. Out: a verdict, from which the caller
+//! knows what to tell whom. There is no connection in here, no clock and no name of a server: who
+//! the neighbours are, when to write to them and what a client is answered, others decide.
+//!
+//! The idea: newest wins, and what "newest" means is one total order ([`Sighting::newer_than`]).
+//! Merging is therefore commutative, associative and idempotent, and servers that have seen the
+//! same sightings, in whatever order and however often, hold the same lines.
+//!
+//! A client is found by its id through a hash index of keys; a key is the client's number in the
+//! order of coming, and stays. Clients are never forgotten, so keys are dense, and both going
+//! through the table and [`Owed`]'s bits are in that order. The hash is seeded throughout, as ids
+//! are chosen by strangers.
+
+use std::cmp::Ordering;
+use std::hash::Hasher;
+
+use foldhash::SharedSeed;
+use foldhash::fast::FoldHasher;
+use hashbrown::HashTable;
+
+use super::lines::{Lines, Slot};
+use super::owed::Owed;
+use super::sighting::Sighting;
+
+/// How many clients a herd knows before a new one is refused, unless it is told otherwise.
+pub const CLIENTS_MAX: usize = 1_000_000;
+
+/// A client's number in its server's table, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientKey(u32);
+
+impl ClientKey {
+    pub(super) fn new(index: usize) -> ClientKey {
+        ClientKey(u32::try_from(index).expect("a herd has fewer than 2^32 clients"))
+    }
+
+    pub(super) fn to_le_bytes(self) -> [u8; 4] {
+        self.0.to_le_bytes()
+    }
+
+    pub(super) fn from_le_bytes(bytes: [u8; 4]) -> ClientKey {
+        ClientKey(u32::from_le_bytes(bytes))
+    }
+
+    /// The number, to index with.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// By whose word a sighting comes, and so what it takes to replace the one stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// A client's IAMAT, taken by this server: the total order, but a report of the stamp and place
+    /// already stored is nothing new, though the line would differ by server and difference.
+    Client,
+    /// A member's AT: the total order.
+    Member,
+    /// A plain neighbour's AT: a strictly newer stamp, as it may have put its own name into a line
+    /// it only passed on.
+    Plain,
+}
+
+/// What became of a sighting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Stored: nothing was known of this client.
+    First,
+    /// Stored: it replaced what was known of this client.
+    Newer,
+    /// Not stored: it says what was known.
+    Same,
+    /// Not stored: something newer is known.
+    Older,
+    /// Not stored: the client is new and there is no room for new ones ([`Rule::Client`] only).
+    Full,
+}
+
+impl Verdict {
+    /// Is it stored now, and so to be passed on?
+    pub fn is_news(self) -> bool {
+        matches!(self, Verdict::First | Verdict::Newer)
+    }
+}
+
+/// Every client's latest sighting, and what each neighbour has still to be told of them.
+pub struct Herd {
+    /// What each neighbour is owed. Merging does not touch what is owed; who passes news on does.
+    pub owed: Owed,
+    lines: Lines,
+    /// Where a client's line is, by its id.
+    index: HashTable<Slot>,
+    hash_seed: u64,
+    hash_constants: SharedSeed,
+    clients_max: usize,
+}
+
+impl Herd {
+    /// A herd of no clients.
+    ///
+    /// `neighbours`: how many the server has, for [`Owed`]. `seed`: random, and kept from clients:
+    /// who knows it can choose ids that collide.
+    pub fn new(neighbours: usize, seed: u64) -> Herd {
+        Herd {
+            owed: Owed::new(neighbours),
+            lines: Lines::default(),
+            index: HashTable::new(),
+            hash_seed: seed,
+            hash_constants: SharedSeed::from_u64(seed),
+            clients_max: CLIENTS_MAX,
+        }
+    }
+
+    /// The same, with another limit than [`CLIENTS_MAX`] for what clients may add.
+    ///
+    /// Other servers' clients count towards it, but are never refused.
+    pub fn with_clients_max(self, clients_max: usize) -> Herd {
+        Herd { clients_max, ..self }
+    }
+
+    /// Takes a sighting in, if it is news.
+    ///
+    /// Returns the client's key, unless it is still unknown ([`Verdict::Full`]). A known client's
+    /// line is written over in place; memory is allocated for a new client or a longer line only.
+    /// With every doubling the index is built anew, for the million it takes 65 to 90 ms, once.
+    /// Source: report.txt section 3.3; docs/protocol.md "Peer port", "A plain neighbour".
+    pub fn merge(&mut self, sighting: &Sighting<'_>, rule: Rule) -> (Option<ClientKey>, Verdict) {
+        let client = sighting.client();
+        let hash = self.hash(client);
+        let Some(slot) = self.index.find_mut(hash, |&slot| self.lines.client(slot) == client)
+        else {
+            if rule == Rule::Client && self.len() >= self.clients_max {
+                return (None, Verdict::Full);
+            }
+            return (Some(self.admit(hash, sighting)), Verdict::First);
+        };
+        let key = self.lines.key(*slot);
+        let verdict = rule.judge(sighting, &self.lines.sighting(*slot));
+        if verdict == Verdict::Newer {
+            *slot = self.lines.replace(*slot, sighting);
+        }
+        (Some(key), verdict)
+    }
+
+    /// How many clients are known.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Is no client known?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Is this client known?
+    pub fn knows(&self, client: &[u8]) -> bool {
+        self.find(client).is_some()
+    }
+
+    /// The latest sighting of a client; `None` if there was none.
+    pub fn latest(&self, client: &[u8]) -> Option<Sighting<'_>> {
+        self.find(client).map(|slot| self.lines.sighting(slot))
+    }
+
+    /// The latest sighting of the client with this key.
+    pub fn sighting(&self, key: ClientKey) -> Sighting<'_> {
+        self.lines.sighting(self.lines.slot(key))
+    }
+
+    /// The latest AT line of the client with this key, without a delimiter.
+    pub fn line(&self, key: ClientKey) -> &[u8] {
+        self.sighting(key).line()
+    }
+
+    /// All clients with their latest sightings, in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (ClientKey, Sighting<'_>)> {
+        (0..self.len()).map(ClientKey::new).map(|key| (key, self.sighting(key)))
+    }
+
+    fn find(&self, client: &[u8]) -> Option<Slot> {
+        let found = self.index.find(self.hash(client), |&slot| self.lines.client(slot) == client);
+        found.copied()
+    }
+
+    fn admit(&mut self, hash: u64, sighting: &Sighting<'_>) -> ClientKey {
+        let slot = self.lines.push(sighting);
+        self.owed.admit();
+        let (lines, seed, constants) = (&self.lines, self.hash_seed, &self.hash_constants);
+        let rehash = |&slot: &Slot| hash_of(lines.client(slot), seed, constants);
+        self.index.insert_unique(hash, slot, rehash);
+        self.lines.key(slot)
+    }
+
+    fn hash(&self, client: &[u8]) -> u64 {
+        hash_of(client, self.hash_seed, &self.hash_constants)
+    }
+}
+
+impl std::fmt::Debug for Herd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Herd").field("clients", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Rule {
+    fn judge(self, new: &Sighting<'_>, stored: &Sighting<'_>) -> Verdict {
+        let equal_stamps = new.stamp() == stored.stamp();
+        match self {
+            Rule::Client if equal_stamps && new.location_text() == stored.location_text() => {
+                Verdict::Same
+            }
+            Rule::Plain if equal_stamps && new.line() != stored.line() => Verdict::Older,
+            _ => match new.order(stored) {
+                Ordering::Greater => Verdict::Newer,
+                Ordering::Equal => Verdict::Same,
+                Ordering::Less => Verdict::Older,
+            },
+        }
+    }
+}
+
+/// foldhash with constants of our own: those it comes with are public, and ids can be made of them
+/// that collide whatever the seed.
+fn hash_of(client: &[u8], seed: u64, constants: &SharedSeed) -> u64 {
+    let mut hasher = FoldHasher::with_seed(seed, constants);
+    hasher.write(client);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::command::{Command, CommandLimits};
+    use super::*;
+
+    fn merge(herd: &mut Herd, line: &str, rule: Rule) -> Verdict {
+        match Command::parse(line.as_bytes(), &CommandLimits::default()) {
+            Ok(Command::At(at)) => herd.merge(&Sighting::relayed(&at, &mut Vec::new()), rule).1,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn latest(herd: &Herd, client: &str) -> Option<String> {
+        let sighting = herd.latest(client.as_bytes())?;
+        Some(String::from_utf8(sighting.line().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn the_newest_stamp_wins_whatever_the_order_of_coming() {
+        let mut herd = Herd::new(0, 1);
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 999999999.5", Rule::Member), Verdict::First);
+        assert_eq!(
+            merge(&mut herd, "AT A +0.5 c +2+2 1000000000.25", Rule::Member),
+            Verdict::Newer
+        );
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +3+3 1000000000.2", Rule::Member), Verdict::Older);
+        assert_eq!(latest(&herd, "c").unwrap(), "AT A +0.5 c +2+2 1000000000.25");
+        assert_eq!(herd.len(), 1);
+    }
+
+    #[test]
+    fn of_equal_stamps_members_agree_on_one_line() {
+        for lines in [
+            ["AT A +0.5 c +1+1 5", "AT B +0.1 c +2+2 5"],
+            ["AT B +0.1 c +2+2 5", "AT A +0.5 c +1+1 5"],
+        ] {
+            let mut herd = Herd::new(0, 1);
+            for line in lines.iter().chain(&lines) {
+                merge(&mut herd, line, Rule::Member);
+            }
+            assert_eq!(latest(&herd, "c").unwrap(), "AT B +0.1 c +2+2 5");
+        }
+    }
+
+    #[test]
+    fn a_report_said_again_is_nothing_new_at_any_server() {
+        let mut herd = Herd::new(0, 1);
+        merge(&mut herd, "AT A +0.5 c +1+1 5.0", Rule::Client);
+        assert_eq!(merge(&mut herd, "AT B +9.5 c +1+1 5", Rule::Client), Verdict::Same);
+        assert_eq!(merge(&mut herd, "AT B +9.5 c +1+2 5", Rule::Client), Verdict::Newer);
+        assert_eq!(merge(&mut herd, "AT A +9.5 c +1+3 5", Rule::Client), Verdict::Older);
+        assert_eq!(merge(&mut herd, "AT A +9.5 c +1+1 4", Rule::Client), Verdict::Older);
+        assert_eq!(latest(&herd, "c").unwrap(), "AT B +9.5 c +1+2 5");
+    }
+
+    #[test]
+    fn a_plain_neighbour_needs_a_newer_stamp() {
+        let mut herd = Herd::new(0, 1);
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 5", Rule::Plain), Verdict::First);
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 5", Rule::Plain), Verdict::Same);
+        assert_eq!(merge(&mut herd, "AT Z +0.5 c +1+1 5", Rule::Plain), Verdict::Older);
+        assert_eq!(merge(&mut herd, "AT Z +0.5 c +1+1 5.000000001", Rule::Plain), Verdict::Newer);
+    }
+
+    #[test]
+    fn a_full_table_refuses_new_clients_of_its_own_only() {
+        let mut herd = Herd::new(0, 1).with_clients_max(1);
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 5", Rule::Client), Verdict::First);
+        assert_eq!(merge(&mut herd, "AT A +0.5 d +1+1 5", Rule::Client), Verdict::Full);
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 6", Rule::Client), Verdict::Newer);
+        assert_eq!(merge(&mut herd, "AT A +0.5 d +1+1 5", Rule::Member), Verdict::First);
+        assert_eq!(merge(&mut herd, "AT A +0.5 e +1+1 5", Rule::Plain), Verdict::First);
+        assert!(herd.knows(b"d") && !herd.knows(b"f"));
+    }
+
+    #[test]
+    fn clients_are_gone_through_in_the_order_they_came() {
+        let mut herd = Herd::new(1, 1);
+        for client in ["pear", "fig", "apple", "fig"] {
+            merge(&mut herd, &format!("AT A +0.5 {client} +1+1 5"), Rule::Member);
+        }
+        let clients: Vec<_> = herd.iter().map(|(key, at)| (key.index(), at.client())).collect();
+        assert_eq!(clients, [(0, &b"pear"[..]), (1, b"fig"), (2, b"apple")]);
+        herd.owed.owe_all(0);
+        let key = herd.owed.pay(0).unwrap();
+        assert_eq!(herd.line(key), b"AT A +0.5 pear +1+1 5");
+    }
+}
