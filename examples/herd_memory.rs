@@ -1,0 +1,62 @@
+//! How much memory a million clients take, and how long the slowest merge does.
+//!
+//! `cargo run --release --example herd_memory [clients]`: fills a table with clients like
+//! `client-0000123`, whose AT lines have 76 to 90 bytes, then lets each of them move once, and
+//! prints what Linux says the process has grown by, page by page.
+
+use std::time::{Duration, Instant};
+
+use places_herd::herd::command::{Command, CommandLimits};
+use places_herd::herd::sighting::Sighting;
+use places_herd::herd::table::{Herd, Rule};
+
+const NEIGHBOURS: usize = 4;
+
+fn main() {
+    let clients = std::env::args().nth(1).map_or(1_000_000, |text| text.parse().expect("a number"));
+    let mut herd = Herd::new(NEIGHBOURS, 7).with_clients_max(clients as usize);
+    let mut scratch = Vec::with_capacity(256);
+    let before = resident_bytes();
+    for (round, seconds) in [("known", 1_479_413_884_u64), ("moved", 1_479_413_885)] {
+        let (mut line_bytes, mut slowest) = (0, Duration::ZERO);
+        for client in 0..clients {
+            let line = line(client, seconds);
+            let Ok(Command::At(at)) = Command::parse(line.as_bytes(), &CommandLimits::default())
+            else {
+                panic!("an AT: {line}");
+            };
+            let sighting = Sighting::relayed(&at, &mut scratch);
+            line_bytes += sighting.line().len() as u64;
+            let start = Instant::now();
+            herd.merge(&sighting, Rule::Member);
+            slowest = slowest.max(start.elapsed());
+        }
+        let grown = resident_bytes() - before;
+        println!(
+            "{clients} clients {round}: {:.1} bytes of memory each, of which {:.1} are the line; \
+             slowest merge {slowest:?}",
+            grown as f64 / clients as f64,
+            line_bytes as f64 / clients as f64,
+        );
+    }
+}
+
+/// An AT line of 76 to 90 bytes.
+fn line(client: u64, seconds: u64) -> String {
+    // Mixed, so that a client's line has another length each time.
+    let mixed = (client ^ seconds << 20).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let server = ["Alford", "Bolden", "Hamilton", "Parker", "Welsh"][(mixed % 5) as usize];
+    let difference = [0, 3, 12, 100][(mixed / 5 % 4) as usize];
+    let latitude = ["-5.068930", "+34.068930", "+34.0689300"][(mixed / 20 % 3) as usize];
+    let longitude = ["+7.445127", "-118.445127", "-118.4451270"][(mixed / 60 % 3) as usize];
+    let nanos = 100_000_000 + mixed % 900_000_000;
+    let location = format!("{latitude}{longitude}");
+    format!("AT {server} +{difference}.263873386 client-{client:07} {location} {seconds}.{nanos}")
+}
+
+/// The memory the process really has: the second number of /proc/self/statm, in pages of 4 KiB.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages = statm.split(' ').nth(1).expect("a second number");
+    pages.parse::<u64>().expect("a number") * 4096
+}
