@@ -18,7 +18,7 @@
 //! The idea: a line is walked through once, field by field, and nothing is
 //! allocated. The grammar of a command stands in its own `parse`, in the order of the line.
 //!
-//! Source: report.txt sections 3.1 to 3.4; spec.md sections 2, 3 and 5.
+//! Source: the report, sections 3.1 to 3.4; docs/protocol.md.
 
 use std::fmt;
 
@@ -147,7 +147,7 @@ impl<'a> Command<'a> {
     ///
     /// Errors: the first thing that is wrong with the line. What becomes of the connection is up
     /// to the port; a client gets `? ` and a copy ([`write_refusal`]).
-    /// Source: spec.md section 2.
+    /// Source: docs/protocol.md.
     pub fn parse(line: &'a [u8], limits: &CommandLimits) -> Result<Command<'a>, Invalid> {
         let mut fields = Fields::of(line);
         match fields.next() {
@@ -201,7 +201,7 @@ impl<'a> At<'a> {
     /// Has the difference the form all members write: sign, digits, point, nine digits?
     ///
     /// A plain neighbour in Python may send `+9.5e-05`, which is a valid AT and not exact.
-    /// Source: spec.md section 5 "diff form".
+    /// Source: docs/protocol.md, "Peer port".
     pub fn is_exact(&self) -> bool {
         let Some((b'+' | b'-', unsigned)) = self.difference.split_first() else {
             return false;
@@ -229,7 +229,7 @@ impl<'a> Hello<'a> {
 /// A radius in kilometres, more than 0 and at most 50.
 ///
 /// Exact: 50.000 is in, 50.0 with a 1 behind any number of further zeros is out.
-/// Source: spec.md section 3 rule 3, section 5 "WHATSAT operands".
+/// Source: docs/protocol.md, "Client port", `radius`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Radius<'a> {
@@ -338,7 +338,7 @@ pub fn is_name(text: &[u8]) -> bool {
 ///
 /// The answer to IAMAT, the first line of the answer to WHATSAT, and what servers tell each other.
 /// `server`: a [name](is_name). The last three are the operands of the IAMAT, verbatim.
-/// Source: spec.md section 3 rule 1.
+/// Source: docs/protocol.md, "IAMAT", `at-line`.
 pub fn write_at(
     out: &mut Vec<u8>,
     server: &[u8],
@@ -385,7 +385,7 @@ pub fn write_hello(
 ///
 /// `line`: without its delimiter; of an over-long line, as much as is to be given back. The copy
 /// keeps the spacing inside and drops the white space around.
-/// Source: spec.md section 3 rule 4, section 5 "copy in `? `".
+/// Source: docs/protocol.md, "Anything else".
 pub fn write_refusal(out: &mut Vec<u8>, line: &[u8]) {
     out.extend_from_slice(b"? ");
     out.extend_from_slice(trimmed(line));

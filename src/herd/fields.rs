@@ -5,13 +5,13 @@
 //!
 //! White space is these six bytes and no others: SP, TAB, CR, LF, FF, VT. Unicode has more of it,
 //! and Python splits at some of it; here it is part of a field, as every other byte is.
-//! Source: spec.md section 2 `white`, section 5 "Lines and white space".
+//! Source: docs/protocol.md, "What both have in common".
 
 use super::command::Invalid;
 
 /// Is there nothing in the line but white space? Such a line is ignored.
 ///
-/// Source: docs/protocol.md "What both have in common"; spec.md section 5 "empty / blank line".
+/// Source: docs/protocol.md, "What both have in common".
 pub fn is_blank(line: &[u8]) -> bool {
     line.iter().all(is_white)
 }

@@ -17,7 +17,7 @@ const LONGITUDE_MAX: u64 = 180;
 
 /// A valid location; its text and the two parts of it.
 ///
-/// Source: spec.md section 2 `location`, section 5 "IAMAT operands".
+/// Source: docs/protocol.md, "Client port", `location`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Location<'a> {

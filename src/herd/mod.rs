@@ -1,15 +1,20 @@
-//! The herd: what its servers say to each other and to clients, and what each of them remembers.
+//! PART FOUR. The herd: what its servers say to each other and to clients, and what each remembers.
 //!
-//! In reading order:
+//! In reading order; first values in, values out, with no connection, no clock and no file:
 //!
 //! * [`stamp`] and [`location`]: when and where, read exactly, on bytes.
 //! * [`command`]: a line becomes a [`Command`](command::Command) or is invalid; the answers' texts.
 //! * [`sighting`]: one AT line, and the one order in which AT lines are newer than each other.
 //! * [`table`]: the [`Herd`](table::Herd), every client's latest sighting.
 //! * [`owed`]: which of them each neighbour has still to be told.
-//! * [`topology`]: who belongs to the herd and talks to whom.
+//! * [`topology`]: who belongs to the herd and talks to whom; the one file that is read.
 //!
-//! All of this is values in, values out: no connection, no clock, no file but the topology's.
+//! Then the same on connections:
+//!
+//! * [`links`]: which neighbours are connected, and the flood.
+//! * [`inquiry`]: the WHATSATs that wait for their places.
+//! * [`member`]: what all connections of one server share, and how it joins the herd.
+//! * [`chatserver`] and [`interserver`]: the report's two pairs of factory and receiver.
 
 mod decimal;
 pub mod location;
@@ -25,3 +30,11 @@ pub mod owed;
 pub mod table;
 
 pub mod topology;
+
+pub mod inquiry;
+pub mod links;
+
+pub mod member;
+
+pub mod chatserver;
+pub mod interserver;

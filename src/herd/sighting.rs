@@ -8,8 +8,7 @@
 //!
 //! The order is `(stamp, line)`, total, and the same wherever sightings are compared. The stamp
 //! alone would not do: two servers that each took a report of the same stamp would keep their own
-//! for ever, as all the servers we looked at do (spec.md section 5, "equal stamps, different
-//! data").
+//! for ever, as all earlier servers of this kind do that we looked at.
 //!
 //! ```text
 //! AT Alford +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450
@@ -20,6 +19,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::command::{At, Iamat, write_at};
+use super::location::Location;
 use super::stamp::Stamp;
 
 /// An AT line in canonical form, and where its last three fields stand in it.
@@ -37,7 +37,7 @@ impl<'a> Sighting<'a> {
     ///
     /// `server`: that server's name, at most 64 bytes. `received`: the wall clock when it got the
     /// line. `scratch`: overwritten with the AT line.
-    /// Source: report.txt section 3.2; spec.md section 3 rule 1.
+    /// Source: the report, section 3.2.
     pub fn taken(
         iamat: &Iamat<'_>,
         server: &[u8],
@@ -53,7 +53,7 @@ impl<'a> Sighting<'a> {
     /// The sighting that another server tells of; its server and difference stay.
     ///
     /// `scratch`: overwritten with the AT line, fields joined by single blanks.
-    /// Source: report.txt section 3.3; spec.md section 5 "who is named in a relayed AT".
+    /// Source: the report, section 3.3.
     pub fn relayed(at: &At<'_>, scratch: &'a mut Vec<u8>) -> Sighting<'a> {
         scratch.clear();
         scratch.extend_from_slice(b"AT");
@@ -110,6 +110,11 @@ impl<'a> Sighting<'a> {
     /// The location's text.
     pub fn location_text(&self) -> &'a [u8] {
         &self.line[self.client_end + 1..self.stamp_start - 1]
+    }
+
+    /// Where the client was, for a query.
+    pub fn location(&self) -> Location<'a> {
+        Location::parse(self.location_text()).expect("a sighting's location has been read before")
     }
 
     /// The stamp's text.

@@ -20,7 +20,7 @@ const NANOS_OF_DIGIT: [u64; NANOS_DIGITS + 1] =
 /// A point in time: nanoseconds since the Unix epoch.
 ///
 /// Ordered as numbers, never as text: 999999999.5 is before 1000000000.25.
-/// Source: spec.md section 3 rule 1, section 5 "stamps 1 ns apart".
+/// Source: docs/protocol.md, "Client port", `time`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp(pub u64);
 
@@ -29,7 +29,7 @@ impl Stamp {
     ///
     /// `text`: one field of a command. `None` for anything else: signs, exponents, `nan`, a tenth
     /// fractional digit.
-    /// Source: spec.md section 2 `time`, section 5 "IAMAT operands".
+    /// Source: docs/protocol.md, "Client port", `time`.
     pub fn parse(text: &[u8]) -> Option<Stamp> {
         match Stamp::read(text)? {
             (stamp, []) => Some(stamp),
@@ -52,7 +52,7 @@ impl Stamp {
     /// after all.
     ///
     /// For an AT line: the time of receipt `.since(` the client's stamp `)`.
-    /// Source: spec.md section 3 rule 1.
+    /// Source: docs/protocol.md, "IAMAT", `diff`.
     pub fn since(self, earlier: Stamp) -> Difference {
         Difference { negative: self < earlier, nanos: self.0.abs_diff(earlier.0) }
     }
@@ -76,7 +76,7 @@ impl Difference {
     /// `+0.263873386`.
     ///
     /// At most 22 bytes; allocates only if `out` has no room for them.
-    /// Source: spec.md section 2 `diff`, section 5 "diff form".
+    /// Source: docs/protocol.md, "IAMAT", `diff`.
     pub fn write(self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.text(&mut [0; DIFFERENCE_TEXT_BYTES]));
     }

@@ -16,7 +16,7 @@
 //! The file is the same for all members of a herd. Being neighbours is mutual, so an edge that only
 //! one side lists counts too; it is warned about, because the other side's reader will not see it.
 //!
-//! Invariants: names are unique and fit [`NAME_BYTES_MAX`]; so are addresses; every neighbour is a
+//! Invariants: names are unique and fit [`NAME_BYTES_MAX`](super::command::NAME_BYTES_MAX); so are addresses; every neighbour is a
 //! server, another one, and has this one as its neighbour; limits agree ([`Limits`]); the places
 //! file exists.
 
@@ -35,7 +35,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 pub use fault::{Complaint, Faults};
-pub use limits::{Limit, Limits, NAME_BYTES_MAX};
+pub use limits::{Limit, Limits};
 
 use crate::log::LogSettings;
 use crate::places::Rank;

@@ -232,7 +232,7 @@ mod tests {
             timers.reset(id, at(packet)).unwrap();
         }
         assert_eq!(timers.heap.len(), 1);
-        assert_eq!(run(&mut timers, 998), []);
+        assert_eq!(run(&mut timers, 998), [0; 0]);
         assert_eq!(run(&mut timers, 999), [1]);
     }
 
@@ -243,7 +243,7 @@ mod tests {
         timers.admit_new();
         timers.reset(id, at(5)).unwrap();
         assert_eq!(run(&mut timers, 5), [1]);
-        assert_eq!(run(&mut timers, 1_000), []);
+        assert_eq!(run(&mut timers, 1_000), [0; 0]);
     }
 
     #[test]

@@ -15,9 +15,7 @@ use std::time::Duration;
 
 use super::fault::Findings;
 use super::section::Section;
-
-/// Bytes of the longest name of a server or a herd.
-pub const NAME_BYTES_MAX: usize = 64;
+use crate::herd::command::{CLIENT_ID_BYTES_MAX, LOCATION_BYTES_MAX, NAME_BYTES_MAX};
 
 /// What is known of a limit besides its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +29,9 @@ pub struct Limit {
     /// What it limits, and what happens then.
     pub meaning: &'static str,
 }
+
+// What a command may hold can be lowered here, never raised: neighbours must take it too.
+const _: () = assert!(CLIENT_ID_BYTES_MAX == 4_096 && LOCATION_BYTES_MAX == 64);
 
 macro_rules! limits {
     ($($meaning:literal $key:ident => $field:ident: $type:ty = $default:literal, $range:expr;)+) => {
@@ -84,9 +85,9 @@ limits! {
     "How long it is still read, and dropped, after a too long line."
     linger_ms => linger: Duration = 2_000, 0..=60_000;
     "Longest client ID; with a longer one a command is invalid."
-    client_id_bytes => client_id_bytes: usize = 4_096, 1..=65_536;
+    client_id_bytes => client_id_bytes: usize = 4_096, 1..=4_096;
     "Longest location; with a longer one a command is invalid."
-    location_bytes => location_bytes: usize = 64, 16..=1_024;
+    location_bytes => location_bytes: usize = 64, 16..=64;
     "Connections at once, further ones wait in the kernel; 0 = as many as there are descriptors."
     connections => connections: Option<usize> = 0, 0..=1_000_000;
     "How long a line may take from its first byte to its end; then the connection is closed."

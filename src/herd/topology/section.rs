@@ -10,7 +10,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Findings, Place, all_quoted, first, quoted};
-use super::limits::{Limit, Limits, NAME_BYTES_MAX, grouped};
+use super::limits::{Limit, Limits, grouped};
+use crate::herd::command::{NAME_BYTES_MAX, is_name};
 
 /// The keys of each table.
 const TABLES: &[(&str, &[&str])] = &[
@@ -125,8 +126,7 @@ impl<'t> Section<'t> {
     ) -> Option<Spanned<&'t str>> {
         let name = self.required_text(key, example, findings)?;
         let text = *name.get_ref();
-        let fits = (1..=NAME_BYTES_MAX).contains(&text.len());
-        if fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        if is_name(text.as_bytes()) {
             return Some(name);
         }
         let remedy =

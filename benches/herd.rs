@@ -1,0 +1,312 @@
+//! One server of the herd from outside: what it costs to start, to be idle, to be connected to, to
+//! know a client, and to be asked. `cargo bench --bench herd`; the figures are for people, no test.
+//!
+//! The server is the real program on loopback with the log off (`RUST_LOG=off`) unless said, pinned
+//! to core 0 with taskset if that is there; this process is pinned to core 1. Each figure's answer is
+//! checked: a fast wrong server fails.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn main() {
+    // `cargo bench` passes --bench; `cargo test --benches` does not, and wants no measurement.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return;
+    }
+    println!("machine: {} cores, {}", cores(), cpu_model());
+    pin(std::process::id(), 1);
+    start_to_first_reply();
+    idle();
+    idle_connections();
+    known_clients();
+    latency("IAMAT", 1, 50_000, |i| format!("IAMAT c{} +34.068930-118.445127 {i}\n", i % 1_000));
+    pipelined();
+    whatsat("10 km", 10);
+    whatsat("50 km", 50);
+}
+
+/// A server of a herd of one.
+struct Server {
+    child: Child,
+    port: u16,
+    folder: PathBuf,
+}
+
+impl Server {
+    fn start() -> Server {
+        let port = free_port();
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{port}"));
+        fs::create_dir_all(&folder).expect("a folder in target/tmp");
+        let topology = format!(
+            "herd = \"bench\"\n[[server]]\nname = \"Alford\"\nclient = \"127.0.0.1:{port}\"\n\
+             peer = \"127.0.0.1:{}\"\nneighbours = []\n",
+            free_port()
+        );
+        fs::write(folder.join("topology.toml"), topology).expect("the topology is written");
+        let child = Command::new(env!("CARGO_BIN_EXE_herd"))
+            .args(["serve", "Alford", "--topology"])
+            .arg(folder.join("topology.toml"))
+            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "off".into()))
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        Server { child, port, folder }
+    }
+
+    fn started() -> Server {
+        let server = Server::start();
+        server.connect();
+        pin(server.child.id(), 0);
+        server
+    }
+
+    /// Connects as soon as the server listens.
+    fn connect(&self) -> TcpStream {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match TcpStream::connect(("127.0.0.1", self.port)) {
+                Ok(stream) => {
+                    stream.set_nodelay(true).expect("no-delay");
+                    return stream;
+                }
+                Err(e) => assert!(Instant::now() < deadline, "no server: {e}"),
+            }
+        }
+    }
+
+    /// A field of /proc/PID/status, in KiB.
+    fn status_kib(&self, field: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .expect("/proc/PID/status");
+        let line = status.lines().find(|line| line.starts_with(field)).expect(field);
+        line.split_whitespace().nth(1).expect("a value").parse().expect("a number")
+    }
+
+    /// Clock ticks (10 ms) of CPU used until now.
+    fn cpu_ticks(&self) -> u64 {
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("/proc/PID/stat");
+        let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split(' ').collect();
+        fields[12].parse::<u64>().expect("utime") + fields[13].parse::<u64>().expect("stime")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn start_to_first_reply() {
+    let mut times: Vec<Duration> = (0..20)
+        .map(|_| {
+            let start = Instant::now();
+            let server = Server::start();
+            let mut stream = server.connect();
+            ask(&mut stream, b"IAMAT kiwi +1+2 17\n");
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    println!("start to first reply: median {:?}, max {:?} of 20", times[10], times[19]);
+}
+
+fn idle() {
+    let server = Server::started();
+    let (rss, before) = (server.status_kib("VmRSS:"), server.cpu_ticks());
+    std::thread::sleep(Duration::from_secs(3));
+    let (ticks, threads) = (server.cpu_ticks() - before, server.status_kib("Threads:"));
+    println!("idle: RSS {rss} KiB, {threads} thread, {ticks} ticks of CPU in 3 s");
+}
+
+fn idle_connections() {
+    let server = Server::started();
+    let mut streams = Vec::new();
+    let mut rss = Vec::new();
+    for count in [1_000, 19_000] {
+        while streams.len() < count {
+            streams.push(server.connect());
+        }
+        // The last is answered when all before it have been accepted.
+        ask(streams.last_mut().expect("one"), b"IAMAT kiwi +1+2 17\n");
+        rss.push(server.status_kib("VmRSS:"));
+    }
+    let each = (rss[1] - rss[0]) * 1024 / 18_000;
+    println!("idle connection: {each} bytes ({} KiB at 1,000, {} KiB at 19,000)", rss[0], rss[1]);
+}
+
+fn known_clients() {
+    const CLIENTS: u64 = 1_000_000;
+    let server = Server::started();
+    let stream = server.connect();
+    let before = server.status_kib("VmRSS:");
+    let mut replies = BufReader::with_capacity(1 << 20, stream.try_clone().expect("a clone"));
+    let mut stream = stream;
+    let mut line = String::new();
+    for batch in (0..CLIENTS).step_by(1_000) {
+        let lines: String = (batch..batch + 1_000)
+            .map(|i| {
+                format!(
+                    "IAMAT client-{i:07}.cs.ucla.edu +34.068930-118.445127 1479413884.392014450\n"
+                )
+            })
+            .collect();
+        stream.write_all(lines.as_bytes()).expect("sent");
+        for i in batch..batch + 1_000 {
+            line.clear();
+            replies.read_line(&mut line).expect("a reply");
+            assert!(line.contains(&format!(" client-{i:07}.cs")), "{line}");
+        }
+    }
+    let after = server.status_kib("VmRSS:");
+    println!(
+        "known client: {} bytes of RSS ({before} KiB before, {after} KiB with 1,000,000; AT line {} bytes)",
+        (after - before) * 1024 / CLIENTS,
+        line.len()
+    );
+}
+
+/// One request at a time on one connection.
+fn latency(name: &str, lines: usize, times: u64, request: impl Fn(u64) -> String) {
+    let server = Server::started();
+    let mut stream = server.connect();
+    let mut taken = Vec::new();
+    let mut replies = BufReader::new(stream.try_clone().expect("a clone"));
+    let mut reply = String::new();
+    let begun = Instant::now();
+    for i in 0..times {
+        let request = request(i);
+        let start = Instant::now();
+        stream.write_all(request.as_bytes()).expect("sent");
+        for _ in 0..lines {
+            reply.clear();
+            replies.read_line(&mut reply).expect("a reply");
+        }
+        taken.push(start.elapsed());
+        assert!(reply.starts_with("AT "), "{reply}");
+    }
+    let rate = times as f64 / begun.elapsed().as_secs_f64();
+    print_percentiles(name, &mut taken, &format!("{rate:.0}/s"));
+}
+
+/// One connection, 128 requests in flight.
+fn pipelined() {
+    const BATCH: u64 = 128;
+    let server = Server::started();
+    let mut stream = server.connect();
+    let mut replies = BufReader::with_capacity(1 << 20, stream.try_clone().expect("a clone"));
+    let lines: Vec<String> = (0..2_000)
+        .map(|batch| {
+            (0..BATCH)
+                .map(|i| {
+                    format!("IAMAT c{i} +34.068930-118.445127 {}.392014450\n", batch * BATCH + i)
+                })
+                .collect()
+        })
+        .collect();
+    let mut reply = Vec::new();
+    let (begun, ticks) = (Instant::now(), server.cpu_ticks());
+    for batch in &lines {
+        stream.write_all(batch.as_bytes()).expect("sent");
+        for _ in 0..BATCH {
+            reply.clear();
+            replies.read_until(b'\n', &mut reply).expect("a reply");
+            assert!(reply.starts_with(b"AT "));
+        }
+    }
+    let count = lines.len() as u64 * BATCH;
+    let cpu = (server.cpu_ticks() - ticks) as f64 * 10_000.0 / count as f64;
+    let rate = count as f64 / begun.elapsed().as_secs_f64();
+    println!("IAMAT, 128 in flight, one connection: {rate:.0}/s, {cpu:.2} us of server CPU each");
+}
+
+fn whatsat(name: &str, radius_km: u32) {
+    const TIMES: usize = 5_000;
+    let server = Server::started();
+    let mut stream = server.connect();
+    let cities = ["+34.068930-118.445127", "+48.8566+2.3522", "+35.6762+139.6503", "+38.90-100.50"];
+    for (i, city) in cities.iter().enumerate() {
+        ask(&mut stream, format!("IAMAT c{i} {city} 17\n").as_bytes());
+    }
+    for (i, city) in cities.iter().enumerate() {
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        for _ in 0..TIMES {
+            let start = Instant::now();
+            stream.write_all(format!("WHATSAT c{i} {radius_km} 20\n").as_bytes()).expect("sent");
+            let reply = read_reply(&mut stream);
+            taken.push(start.elapsed());
+            assert!(reply.starts_with(b"AT Alford ") && reply.ends_with(b"\n}\n\n"));
+            bytes = reply.len();
+        }
+        print_percentiles(
+            &format!("WHATSAT {name} at {city}"),
+            &mut taken,
+            &format!("{bytes} bytes"),
+        );
+    }
+}
+
+fn read_reply(stream: &mut TcpStream) -> Vec<u8> {
+    let mut reply = vec![0; 65_536];
+    let mut filled = 0;
+    while !reply[..filled].ends_with(b"\n\n") {
+        let count = stream.read(&mut reply[filled..]).expect("a reply");
+        assert!(count > 0, "the server closed");
+        filled += count;
+    }
+    reply.truncate(filled);
+    reply
+}
+
+fn print_percentiles(name: &str, taken: &mut [Duration], more: &str) {
+    taken.sort();
+    let at = |share: f64| taken[((taken.len() - 1) as f64 * share) as usize];
+    println!("{name}: p50 {:?}, p90 {:?}, p99 {:?}, {more}", at(0.5), at(0.9), at(0.99));
+}
+
+fn ask(stream: &mut TcpStream, line: &[u8]) {
+    stream.write_all(line).expect("sent");
+    let mut reply = [0; 512];
+    let count = stream.read(&mut reply).expect("a reply");
+    assert!(reply[..count].starts_with(b"AT "), "{:?}", String::from_utf8_lossy(&reply[..count]));
+}
+
+/// A port that was free a moment ago, below the range from which the kernel takes its own.
+fn free_port() -> u16 {
+    let start = 20_000 + (std::process::id() % 5_000) as u16;
+    let mut ports = start..32_000;
+    static TAKEN: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+    let skip = TAKEN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    ports
+        .by_ref()
+        .skip(skip.into())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
+}
+
+/// Keeps a process on one core, if the machine has two and taskset.
+fn pin(process: u32, core: usize) {
+    if cores() > 1 {
+        let args = ["-cp".to_owned(), core.to_string(), process.to_string()];
+        let _ = Command::new("taskset").args(args).stdout(Stdio::null()).status();
+    }
+}
+
+/// Counted once, before this process is pinned to one of them.
+fn cores() -> usize {
+    static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+fn cpu_model() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = info.lines().find(|line| line.starts_with("model name"));
+    line.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown CPU").to_owned()
+}

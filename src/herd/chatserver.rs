@@ -1,0 +1,302 @@
+//! What a client talks to: IAMAT, WHATSAT, and `? ` for everything else. The report's first pair of
+//! factory and receiver.
+//!
+//! Replies leave in the order of the commands. A WHATSAT may have to wait for its places, so what
+//! comes after it waits behind it, here, already composed:
+//!
+//! ```text
+//!   answered ─▶ send buffer      waiting: [WHATSAT 1 | replies after it] [WHATSAT 2 | replies after it]
+//!                                          └ no places yet                       └ has its places
+//! ```
+//!
+//! Only the *replies* wait. An IAMAT behind a slow WHATSAT is stored and flooded at once.
+//!
+//! Nothing grows without limit: a client that does not take its replies, has too many questions open,
+//! or too many replies behind an open one, is not read until that is better.
+//!
+//! Report: sections 3.1 to 3.4. Rules: docs/protocol.md.
+
+use super::command::{Command, Iamat, Whatsat, is_blank, write_refusal};
+use super::inquiry::Message;
+use super::member::{Cx, Member, log_line, log_name};
+use super::sighting::Sighting;
+use super::stamp::Stamp;
+use super::table::{Rule, Verdict};
+use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
+use crate::log::Direction;
+use crate::places::{Answer, Query, Ticket};
+use crate::reactor::{CloseReason, Context, Factory, Flow, Protocol, Seldom};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const NAME: &str = "Chatserver";
+
+/// Builds a [`Chatserver`] for each client. Twisted: the report's `ServerFactory` for clients.
+#[derive(Debug, Default)]
+pub struct ChatserverFactory {
+    turned_away: Seldom,
+}
+
+impl Factory<Member> for ChatserverFactory {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Member>>> {
+        if cx.core.connections() > cx.state.connections_max {
+            if let Some(times) = self.turned_away.happened(1, cx.now()) {
+                let max = cx.state.connections_max;
+                log::warn!("limit: connections = {max}: {times} clients turned away");
+            }
+            return None;
+        }
+        log::info!("{},{peer}: connected", log_name(NAME, cx.id));
+        let limits = &cx.state.limits;
+        let lines = LineLimits {
+            line_bytes: limits.line_bytes,
+            unfinished_line: limits.unfinished_line,
+            pending_bytes: limits.send_buffer_bytes,
+        };
+        Some(Box::new(LineReceiver::new(Chatserver::default(), lines)))
+    }
+}
+
+/// One client's connection.
+#[derive(Debug, Default)]
+pub struct Chatserver {
+    /// The questions that are not answered yet, or whose turn has not come, oldest first.
+    waiting: VecDeque<Waiting>,
+    /// Bytes of replies that wait behind them.
+    waiting_bytes: usize,
+    /// What is done when all replies have been written.
+    ending: Ending,
+}
+
+/// A WHATSAT and the replies to what came after it, up to the next one.
+#[derive(Debug)]
+struct Waiting {
+    ticket: Ticket,
+    /// The AT line, with its end.
+    head: Vec<u8>,
+    bound: usize,
+    answer: Option<Answer>,
+    after: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Ending {
+    /// The connection stays.
+    #[default]
+    None,
+    /// Closed: the client has ended its side, or the server stops.
+    Close,
+    /// Closed after a while in which what still comes is thrown away: it sent a line too long.
+    Linger,
+}
+
+impl LineProtocol<Member> for Chatserver {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn line_received(
+        &mut self,
+        cx: &mut Cx<'_>,
+        line: &[u8],
+    ) -> Result<Mode, Box<dyn std::error::Error>> {
+        if is_blank(line) {
+            return Ok(Mode::Lines);
+        }
+        log_line(cx, NAME, Direction::In, line);
+        match Command::parse(line, &cx.state.command_limits) {
+            Ok(Command::Iamat(iamat)) => self.iamat(cx, &iamat, line),
+            Ok(Command::Whatsat(whatsat)) => self.whatsat(cx, &whatsat, line),
+            // What neighbours say to each other is no command here, whoever sends it.
+            Ok(Command::At(_) | Command::Hello(_) | Command::Ping) => {
+                self.refuse(cx, line, &"only a neighbour may say this, and not on this port");
+            }
+            Err(invalid) => self.refuse(cx, line, &invalid),
+        }
+        Ok(Mode::Lines)
+    }
+
+    fn line_length_exceeded(&mut self, cx: &mut Cx<'_>, start: &[u8]) -> Flow {
+        let limits = &cx.state.limits;
+        let start = &start[..limits.line_echo_bytes.min(start.len())];
+        let name = log_name(NAME, cx.id);
+        log::warn!("limit: {name}: a line longer than line_bytes = {}", limits.line_bytes);
+        log_line(cx, NAME, Direction::In, start);
+        self.refuse(cx, start, &"the line is too long");
+        self.end(cx, Ending::Linger);
+        Ok(())
+    }
+
+    /// The client has ended its side: it still gets all its replies.
+    fn read_connection_lost(&mut self, cx: &mut Cx<'_>) -> Flow {
+        self.end(cx, Ending::Close);
+        Ok(())
+    }
+
+    fn shutting_down(&mut self, cx: &mut Cx<'_>) -> Flow {
+        self.end(cx, Ending::Close);
+        Ok(())
+    }
+
+    fn message(&mut self, cx: &mut Cx<'_>, message: Message) -> Flow {
+        let Message::Answered(ticket, answer) = message;
+        if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.ticket == ticket) {
+            waiting.answer = Some(answer);
+            self.write_answered(cx);
+        }
+        Ok(())
+    }
+
+    fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
+        for waiting in self.waiting.drain(..).filter(|waiting| waiting.answer.is_none()) {
+            cx.state.inquiries.forget(cx.core, waiting.ticket);
+        }
+        log::info!("{}: disconnected: {why}", log_name(NAME, cx.id));
+    }
+}
+
+impl Chatserver {
+    /// The client tells where it is and when. Report: section 3.2.
+    fn iamat(&mut self, cx: &mut Cx<'_>, iamat: &Iamat<'_>, line: &[u8]) {
+        let received = Stamp::from(cx.wall());
+        let Context { core, state, .. } = cx;
+        if is_too_far_ahead(iamat.stamp, received, state.limits.max_future) {
+            return self.refuse(cx, line, &"stamped further ahead than max_future_ms");
+        }
+        let Member { server, herd, line: scratch, .. } = &mut **state;
+        let sighting = Sighting::taken(iamat, server.name.as_bytes(), received, scratch);
+        match herd.merge(&sighting, Rule::Client) {
+            (Some(key), verdict) if verdict.is_news() => state.flood(core, key, None),
+            (_, Verdict::Full) => {
+                if let Some(times) = state.refused_clients.happened(1, core.now()) {
+                    let max = state.limits.known_clients;
+                    log::warn!(
+                        "limit: known_clients = {max}: {times} reports of new clients refused"
+                    );
+                }
+                return self.refuse(cx, line, &"no room for new clients");
+            }
+            _ => {}
+        }
+        self.reply_with_line(cx);
+    }
+
+    /// The client asks what is near another. Report: section 3.4.
+    fn whatsat(&mut self, cx: &mut Cx<'_>, whatsat: &Whatsat<'_>, line: &[u8]) {
+        let Context { core, state, id } = cx;
+        let Some(sighting) = state.herd.latest(whatsat.client) else {
+            return self.refuse(cx, line, &"this client is not known");
+        };
+        let location = sighting.location();
+        let (latitude, longitude) = location.degrees();
+        let query = Query {
+            latitude,
+            longitude,
+            latitude_text: location.latitude.to_vec(),
+            longitude_text: location.longitude.to_vec(),
+            radius_m: whatsat.radius.metres(),
+            radius_text: whatsat.radius.text.to_vec(),
+        };
+        let head = [sighting.line(), b"\n"].concat();
+        let ticket = state.inquiries.ask(core, *id, query);
+        let bound = whatsat.bound;
+        self.waiting.push_back(Waiting { ticket, head, bound, answer: None, after: Vec::new() });
+        self.pause_or_resume(cx);
+    }
+
+    /// Anything else: a copy of it. The report's servers answer so, and the specification demands it.
+    fn refuse(&mut self, cx: &mut Cx<'_>, line: &[u8], why: &dyn std::fmt::Display) {
+        log::debug!("{}: refused: {why}", log_name(NAME, cx.id));
+        cx.state.line.clear();
+        write_refusal(&mut cx.state.line, line);
+        self.reply_with_line(cx);
+    }
+
+    /// Replies with the line that was composed in [`Member::line`], in its turn.
+    fn reply_with_line(&mut self, cx: &mut Cx<'_>) {
+        log_line(cx, NAME, Direction::Out, &cx.state.line);
+        let line = &cx.state.line;
+        match self.waiting.back_mut() {
+            None => cx.core.write_with(cx.id, |out| {
+                out.extend_from_slice(line);
+                out.push(b'\n');
+            }),
+            Some(before) => {
+                before.after.extend_from_slice(line);
+                before.after.push(b'\n');
+                self.waiting_bytes += line.len() + 1;
+                self.pause_or_resume(cx);
+            }
+        }
+    }
+
+    /// Writes the answers whose turn has come, and what waited behind each.
+    fn write_answered(&mut self, cx: &mut Cx<'_>) {
+        while let Some(answer) = self.waiting.front().and_then(|waiting| waiting.answer.as_ref()) {
+            let waiting = &self.waiting[0];
+            let mut bytes = 0;
+            cx.core.write_with(cx.id, |out| {
+                let start = out.len();
+                out.extend_from_slice(&waiting.head);
+                answer.write(waiting.bound, out);
+                // The blank line occurs nowhere else in the reply, and ends it.
+                out.extend_from_slice(b"\n\n");
+                bytes = out.len() - start;
+                out.extend_from_slice(&waiting.after);
+            });
+            if crate::log::traffic_is_on() {
+                let at_line = waiting.head.strip_suffix(b"\n").unwrap_or(&waiting.head);
+                log_line(cx, NAME, Direction::Out, at_line);
+                log::info!(
+                    target: crate::log::TRAFFIC,
+                    "{}: WHATSAT answered: {}, {} places, {bytes} bytes",
+                    log_name(NAME, cx.id),
+                    answer.status(waiting.bound),
+                    answer.count(waiting.bound),
+                );
+            }
+            self.waiting_bytes -= waiting.after.len();
+            self.waiting.pop_front();
+        }
+        match self.waiting.is_empty() {
+            true => self.end(cx, self.ending),
+            false => self.pause_or_resume(cx),
+        }
+    }
+
+    /// Whether this client may be read on.
+    fn pause_or_resume(&mut self, cx: &mut Cx<'_>) {
+        let limits = &cx.state.limits;
+        let too_many = self.waiting.len() >= limits.whatsats_per_connection
+            || self.waiting_bytes > limits.send_buffer_bytes
+            || self.ending == Ending::Linger;
+        match too_many {
+            true => cx.pause_producing(),
+            false => cx.resume_producing(),
+        }
+    }
+
+    /// Ends the connection in the way of `ending`, now or when the last reply has been written.
+    fn end(&mut self, cx: &mut Cx<'_>, ending: Ending) {
+        self.ending = ending;
+        let limits = &cx.state.limits;
+        match ending {
+            _ if !self.waiting.is_empty() => self.pause_or_resume(cx),
+            Ending::None => self.pause_or_resume(cx),
+            Ending::Close => cx.lose_connection(),
+            Ending::Linger => cx.core.linger(cx.id, limits.linger_bytes, limits.linger),
+        }
+    }
+}
+
+/// Whether a stamp lies further ahead than is let in. A stamp far in the future would beat all honest
+/// ones of its client for as long.
+fn is_too_far_ahead(stamp: Stamp, received: Stamp, max_future: Option<Duration>) -> bool {
+    let ahead = Duration::from_nanos(stamp.0.saturating_sub(received.0));
+    max_future.is_some_and(|max| ahead > max)
+}

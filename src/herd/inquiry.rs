@@ -1,0 +1,176 @@
+//! The WHATSATs that wait for their places.
+//!
+//! A source may answer at once, as the embedded one does, or later, as one on the network. To who
+//! asked there is no difference: the answer comes as a [`Message`], in a later turn. So a source is
+//! exchanged without a change to [`Chatserver`](super::chatserver::Chatserver).
+//!
+//! ```text
+//!   ask ──▶ ≤ in_flight at the source ──▶ answered ──▶ Message to the connection
+//!      └──▶ ≤ queue waiting for it ──┘        ▲
+//!      └──▶ refused: OVER_QUERY_LIMIT         └── or the deadline: UNKNOWN_ERROR
+//! ```
+//!
+//! Whatever happens, each question is answered exactly once, or forgotten because who asked has
+//! gone. The deadline counts from the question, the time in the queue included.
+
+use super::member::Member;
+use crate::places::{Answer, Failure, Progress, Query, Source, Status, Ticket};
+use crate::reactor::{ConnId, Core, Seldom, TimerId};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// What is posted to a connection of a herd member.
+#[derive(Debug)]
+pub enum Message {
+    /// The answer to the question that was given this ticket.
+    Answered(Ticket, Answer),
+}
+
+/// Limits on questions to the source of places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InquiryLimits {
+    /// How many are put to the source at one time.
+    pub in_flight: usize,
+    /// How many wait for that; more are refused.
+    pub queue: usize,
+    /// How long a question waits for its answer, from when it was asked.
+    pub deadline: Duration,
+}
+
+/// The questions of one member that are not answered yet, and the source that answers them.
+#[derive(Debug)]
+pub struct Inquiries {
+    source: Box<dyn Source>,
+    limits: InquiryLimits,
+    open: BTreeMap<Ticket, Inquiry>,
+    /// Those of `open` that the source has not been asked yet, in order; and some that are gone.
+    queue: VecDeque<Ticket>,
+    in_flight: usize,
+    last_ticket: u64,
+    refused: Seldom,
+    expired: Seldom,
+}
+
+#[derive(Debug)]
+struct Inquiry {
+    asker: ConnId,
+    deadline: TimerId,
+    /// Until the source is asked.
+    query: Option<Query>,
+}
+
+impl Inquiries {
+    /// No questions yet, for `source`.
+    pub fn new(source: Box<dyn Source>, limits: InquiryLimits) -> Inquiries {
+        Inquiries {
+            source,
+            limits,
+            open: BTreeMap::new(),
+            queue: VecDeque::new(),
+            in_flight: 0,
+            last_ticket: 0,
+            refused: Seldom::default(),
+            expired: Seldom::default(),
+        }
+    }
+
+    /// How many questions wait for their answers.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether no question waits.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Asks what is near; the answer is posted to `asker`, in a later turn, exactly once.
+    pub fn ask(&mut self, core: &mut Core<Member>, asker: ConnId, query: Query) -> Ticket {
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        if self.in_flight < self.limits.in_flight {
+            if let Progress::Answered(answer) = self.source.nearby(ticket, &query) {
+                core.post(asker, Message::Answered(ticket, answer));
+                return ticket;
+            }
+            self.in_flight += 1;
+            self.open(core, ticket, asker, None);
+        } else if self.open.len() - self.in_flight < self.limits.queue {
+            self.open(core, ticket, asker, Some(query));
+            self.queue.push_back(ticket);
+        } else {
+            if let Some(times) = self.refused.happened(1, core.now()) {
+                let (name, max) = (self.source.name(), self.limits.queue);
+                log::warn!("limit: whatsat_queue = {max}: {times} questions to {name} refused");
+            }
+            let message = "Query limit reached; retry later.".to_owned();
+            let failure = Failure { status: Status::OverQueryLimit, message };
+            core.post(asker, Message::Answered(ticket, Answer::Failed(failure)));
+        }
+        ticket
+    }
+
+    fn open(
+        &mut self,
+        core: &mut Core<Member>,
+        ticket: Ticket,
+        asker: ConnId,
+        query: Option<Query>,
+    ) {
+        let deadline = core.call_later(self.limits.deadline, move |member, core| {
+            member.inquiries.expire(core, ticket);
+        });
+        self.open.insert(ticket, Inquiry { asker, deadline, query });
+    }
+
+    /// The source has found the answer to `ticket`. If nobody waits for it any more, it is dropped.
+    pub fn answered(&mut self, core: &mut Core<Member>, ticket: Ticket, answer: Answer) {
+        let Some(inquiry) = self.close(core, ticket) else { return };
+        core.post(inquiry.asker, Message::Answered(ticket, answer));
+        self.ask_next(core);
+    }
+
+    /// Who asked has gone.
+    pub fn forget(&mut self, core: &mut Core<Member>, ticket: Ticket) {
+        self.close(core, ticket);
+        self.ask_next(core);
+    }
+
+    fn expire(&mut self, core: &mut Core<Member>, ticket: Ticket) {
+        let deadline_ms = self.limits.deadline.as_millis();
+        if let Some(times) = self.expired.happened(1, core.now()) {
+            let name = self.source.name();
+            log::warn!(
+                "limit: whatsat_deadline_ms = {deadline_ms}: {times} questions to {name} expired"
+            );
+        }
+        let message = "The places provider did not answer in time.".to_owned();
+        let failure = Failure { status: Status::UnknownError, message };
+        self.answered(core, ticket, Answer::Failed(failure));
+    }
+
+    fn close(&mut self, core: &mut Core<Member>, ticket: Ticket) -> Option<Inquiry> {
+        let inquiry = self.open.remove(&ticket)?;
+        if inquiry.query.is_none() {
+            self.in_flight -= 1;
+        }
+        // When it is the deadline that has come, it is spent.
+        let _ = core.cancel(inquiry.deadline);
+        Some(inquiry)
+    }
+
+    /// Puts the next questions to the source, now that there is room.
+    fn ask_next(&mut self, core: &mut Core<Member>) {
+        while self.in_flight < self.limits.in_flight {
+            let Some(ticket) = self.queue.pop_front() else { return };
+            let Some(inquiry) = self.open.get_mut(&ticket) else { continue };
+            let Some(query) = inquiry.query.take() else { continue };
+            self.in_flight += 1;
+            if let Progress::Answered(answer) = self.source.nearby(ticket, &query)
+                && let Some(inquiry) = self.close(core, ticket)
+            {
+                core.post(inquiry.asker, Message::Answered(ticket, answer));
+            }
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! What servers of the herd say to each other: HELLO, AT, PING. The report's second pair of factory
+//! and receiver.
+//!
+//! ```text
+//!   accepted ─▶ Stranger ──HELLO──▶ Linked ──AT, PING──▶ ...
+//!                   └─────AT──────▶ Plain            (only if a plain neighbour is configured)
+//!   dialled ──▶ Dialled ──HELLO──▶ Linked
+//!   dialled, plain ──────────────▶ Linked            (it says no HELLO; we say AT)
+//! ```
+//!
+//! A stranger has five seconds to say who it is; one wrong word, and it is out. Of a linked neighbour
+//! a malformed line is answered `? `, and that is all: what it says next may be right. A line that
+//! begins with `?` is such an answer, and is never answered, or two servers would complain of each
+//! other's complaints for ever.
+//!
+//! Both sides send PING; any line is a sign of life. A neighbour that is silent for too long is gone,
+//! though its TCP connection may not know it yet.
+//!
+//! Report: sections 3.1 and 3.3. Rules: docs/protocol.md.
+
+use super::command::{At, Command, Hello, is_blank, write_hello, write_refusal};
+use super::links::NeighbourId;
+use super::member::{Cx, Member, log_line, log_name};
+use super::sighting::Sighting;
+use super::table::Rule;
+use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
+use crate::log::Direction;
+use crate::reactor::{ClientFactory, CloseReason, Core, Factory, Flow, Moment, Protocol};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const NAME: &str = "Interserver";
+
+/// The version of the peer protocol that this server speaks.
+pub const VERSION: u32 = 1;
+
+/// Connections that neighbours may have when clients may have no more.
+const NEIGHBOUR_CONNECTIONS: usize = 32;
+
+/// Tags of this protocol's timers.
+const HELLO_IS_DUE: u32 = 1;
+const PING_IS_DUE: u32 = 2;
+const SILENCE: u32 = 3;
+
+/// Builds an [`Interserver`] for each connection to the peer port.
+#[derive(Debug)]
+pub struct InterserverFactory;
+
+impl Factory<Member> for InterserverFactory {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Member>>> {
+        let max = cx.state.connections_max + NEIGHBOUR_CONNECTIONS;
+        if cx.core.connections() > max {
+            log::warn!(
+                "limit: connections = {}: {peer} turned away at the peer port",
+                cx.state.connections_max
+            );
+            return None;
+        }
+        log::info!("{},{peer}: connected", log_name(NAME, cx.id));
+        Some(interserver(cx, Standing::Stranger))
+    }
+}
+
+/// Builds an [`Interserver`] for the neighbour that we dial, and tells the log how that goes.
+#[derive(Debug)]
+pub struct Dialler {
+    neighbour: NeighbourId,
+    failures: u64,
+}
+
+impl Dialler {
+    /// For the connector of `neighbour`.
+    pub fn new(neighbour: NeighbourId) -> Dialler {
+        Dialler { neighbour, failures: 0 }
+    }
+}
+
+impl Factory<Member> for Dialler {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Member>>> {
+        let server = &cx.state.links.link(self.neighbour).server;
+        log::info!("{}: connected to {} at {peer}", log_name(NAME, cx.id), server.name);
+        self.failures = 0;
+        let standing = Standing::Dialled(self.neighbour);
+        Some(interserver(cx, standing))
+    }
+}
+
+impl ClientFactory<Member> for Dialler {
+    /// A neighbour may be down for days: its first failure is news, the others are not.
+    fn client_connection_failed(
+        &mut self,
+        _core: &mut Core<Member>,
+        member: &mut Member,
+        why: &CloseReason,
+        retry: Option<Duration>,
+    ) {
+        self.failures += 1;
+        let name = &member.links.link(self.neighbour).server.name;
+        let level = if self.failures == 1 { log::Level::Info } else { log::Level::Debug };
+        log::log!(level, "{NAME}: {name}: {why}; attempt {}, next in {retry:?}", self.failures);
+    }
+}
+
+fn interserver(cx: &Cx<'_>, standing: Standing) -> Box<dyn Protocol<Member>> {
+    let lines = LineLimits {
+        line_bytes: cx.state.limits.line_bytes,
+        unfinished_line: cx.state.limits.unfinished_line,
+        // Never stop reading because a neighbour does not read: it may do the same.
+        pending_bytes: usize::MAX,
+    };
+    Box::new(LineReceiver::new(Interserver { standing, heard: cx.now() }, lines))
+}
+
+/// One connection to or from a neighbour.
+#[derive(Debug)]
+pub struct Interserver {
+    standing: Standing,
+    /// When the last line came.
+    heard: Moment,
+}
+
+/// What we know of who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It dialled us, and has said nothing yet.
+    Stranger,
+    /// We dialled it; it has not said HELLO yet.
+    Dialled(NeighbourId),
+    /// It is this neighbour, and has said so; or it is plain, and we dialled it.
+    Linked(NeighbourId),
+    /// It dialled us and said AT: one of the plain neighbours, nobody knows which.
+    Plain,
+}
+
+impl LineProtocol<Member> for Interserver {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn connection_made(&mut self, cx: &mut Cx<'_>) -> Flow {
+        match self.standing {
+            Standing::Dialled(id) if cx.state.links.link(id).server.plain => self.link(cx, id),
+            Standing::Dialled(_) => {
+                self.say_hello(cx);
+                cx.timer_later(cx.state.limits.hello, HELLO_IS_DUE);
+            }
+            _ => {
+                cx.timer_later(cx.state.limits.hello, HELLO_IS_DUE);
+            }
+        }
+        Ok(())
+    }
+
+    fn line_received(
+        &mut self,
+        cx: &mut Cx<'_>,
+        line: &[u8],
+    ) -> Result<Mode, Box<dyn std::error::Error>> {
+        self.heard = cx.now();
+        if is_blank(line) {
+            return Ok(Mode::Lines);
+        }
+        self.log_line(cx, Direction::In, line);
+        if line.starts_with(b"?") {
+            log::warn!("{}: complains: {}", self.who(cx), crate::log::Escaped(line));
+            return Ok(Mode::Lines);
+        }
+        match (self.standing, Command::parse(line, &cx.state.command_limits)) {
+            (Standing::Linked(id), Ok(Command::At(at))) if self.may_say(cx, id, &at) => {
+                self.at(cx, &at, Some(id));
+            }
+            (Standing::Linked(_), Ok(Command::Ping)) => {}
+            (Standing::Stranger | Standing::Dialled(_), Ok(Command::Hello(hello))) => {
+                match self.greet(cx, &hello) {
+                    Ok(id) => self.link(cx, id),
+                    Err(why) => self.turn_away(cx, line, why),
+                }
+            }
+            (Standing::Stranger | Standing::Plain, Ok(Command::At(at)))
+                if cx.state.links.has_plain() =>
+            {
+                self.standing = Standing::Plain;
+                self.at(cx, &at, None);
+            }
+            (Standing::Linked(_) | Standing::Plain, parsed) => {
+                let why = parsed.err().map_or("not to be said here".into(), |e| e.to_string());
+                log::warn!("{}: refused: {why}: {}", self.who(cx), crate::log::Escaped(line));
+                self.refuse(cx, line);
+            }
+            (Standing::Stranger | Standing::Dialled(_), _) => {
+                self.turn_away(cx, line, "HELLO was expected");
+            }
+        }
+        Ok(Mode::Lines)
+    }
+
+    fn line_length_exceeded(&mut self, cx: &mut Cx<'_>, start: &[u8]) -> Flow {
+        let max = cx.state.limits.line_bytes;
+        log::warn!("limit: {}: a line longer than line_bytes = {max}", self.who(cx));
+        self.refuse(cx, &start[..cx.state.limits.line_echo_bytes.min(start.len())]);
+        let limits = &cx.state.limits;
+        cx.core.linger(cx.id, limits.linger_bytes, limits.linger);
+        Ok(())
+    }
+
+    /// The send buffer has run empty: the next of what this neighbour is owed.
+    fn resume_producing(&mut self, cx: &mut Cx<'_>) -> Flow {
+        if let Standing::Linked(id) = self.standing {
+            cx.state.links.pay(cx.core, &mut cx.state.herd, id);
+        }
+        Ok(())
+    }
+
+    fn timer(&mut self, cx: &mut Cx<'_>, tag: u32) -> Flow {
+        match (tag, self.standing) {
+            (HELLO_IS_DUE, Standing::Stranger | Standing::Dialled(_)) => {
+                let limit_ms = cx.state.limits.hello.as_millis();
+                log::warn!("limit: {}: no HELLO within hello_ms = {limit_ms}", self.who(cx));
+                cx.core.lose_because(cx.id, Some(CloseReason::TimeoutError("HELLO")));
+            }
+            (PING_IS_DUE, Standing::Linked(_)) => {
+                self.log_line(cx, Direction::Out, b"PING");
+                cx.write(b"PING\n");
+                cx.timer_later(cx.state.limits.ping, PING_IS_DUE);
+            }
+            (SILENCE, Standing::Linked(_)) => self.check_silence(cx),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
+        log::info!("{}: disconnected: {why}", self.who(cx));
+        if let Standing::Linked(id) = self.standing {
+            cx.state.links.lost(&mut cx.state.herd, id, cx.id);
+        }
+    }
+}
+
+impl Interserver {
+    /// Decides whether who says `hello` is the neighbour that it says it is.
+    fn greet(&self, cx: &Cx<'_>, hello: &Hello<'_>) -> Result<NeighbourId, &'static str> {
+        let Member { server, herd_name, links, .. } = &*cx.state;
+        if hello.herd != herd_name.as_bytes() {
+            return Err("it belongs to another herd");
+        }
+        if hello.version != VERSION {
+            return Err("it speaks another version of the protocol");
+        }
+        let id = links.named(hello.name).ok_or("it is not a neighbour of this server")?;
+        match self.standing {
+            _ if links.link(id).server.plain => Err("a plain neighbour says no HELLO"),
+            Standing::Dialled(dialled) if dialled != id => {
+                Err("it is not the neighbour that was dialled")
+            }
+            Standing::Stranger if hello.name > server.name.as_bytes() => {
+                Err("of the two names the other sorts first, and so dials")
+            }
+            _ => Ok(id),
+        }
+    }
+
+    /// From now on this connection is the link to `id`: what it missed follows.
+    fn link(&mut self, cx: &mut Cx<'_>, id: NeighbourId) {
+        if self.standing == Standing::Stranger {
+            self.say_hello(cx);
+        }
+        self.standing = Standing::Linked(id);
+        let Member { links, herd, limits, .. } = &mut *cx.state;
+        let server = &links.link(id).server;
+        log::info!("{}: linked to {}", log_name(NAME, cx.id), server.name);
+        if !server.plain {
+            cx.core.timer_later(cx.id, limits.ping, PING_IS_DUE);
+            cx.core.timer_later(cx.id, limits.silence, SILENCE);
+        }
+        if let Some(replaced) = links.made(herd, id, cx.id) {
+            // It has come back before we knew that it was gone.
+            cx.core.abort_connection(replaced);
+        }
+        cx.core.reset_delay(cx.id);
+        links.pay(cx.core, herd, id);
+    }
+
+    /// A neighbour's news. Report: section 3.3.
+    fn at(&self, cx: &mut Cx<'_>, at: &At<'_>, from: Option<NeighbourId>) {
+        let Member { herd, links, line, .. } = &mut *cx.state;
+        let plain = from.is_none_or(|id| links.link(id).server.plain);
+        let rule = if plain { Rule::Plain } else { Rule::Member };
+        let sighting = Sighting::relayed(at, line);
+        if let (Some(key), verdict) = herd.merge(&sighting, rule)
+            && verdict.is_news()
+        {
+            cx.state.flood(cx.core, key, from);
+        }
+    }
+
+    /// A member writes differences with nine digits; a plain neighbour as it likes.
+    fn may_say(&self, cx: &Cx<'_>, id: NeighbourId, at: &At<'_>) -> bool {
+        at.is_exact() || cx.state.links.link(id).server.plain
+    }
+
+    fn say_hello(&self, cx: &mut Cx<'_>) {
+        let Member { server, herd_name, line, .. } = &mut *cx.state;
+        line.clear();
+        write_hello(line, server.name.as_bytes(), herd_name.as_bytes(), VERSION, &[]);
+        self.log_line(cx, Direction::Out, &cx.state.line);
+        cx.state.line.push(b'\n');
+        cx.core.write(cx.id, &cx.state.line);
+    }
+
+    fn refuse(&self, cx: &mut Cx<'_>, line: &[u8]) {
+        cx.state.line.clear();
+        write_refusal(&mut cx.state.line, line);
+        self.log_line(cx, Direction::Out, &cx.state.line);
+        cx.state.line.push(b'\n');
+        cx.core.write(cx.id, &cx.state.line);
+    }
+
+    fn turn_away(&self, cx: &mut Cx<'_>, line: &[u8], why: &'static str) {
+        log::warn!("{}: turned away: {why}: {}", self.who(cx), crate::log::Escaped(line));
+        self.refuse(cx, line);
+        cx.lose_connection();
+    }
+
+    fn check_silence(&self, cx: &mut Cx<'_>) {
+        let silence = cx.state.limits.silence;
+        let quiet = cx.now() - self.heard;
+        if quiet < silence {
+            cx.timer_later(silence - quiet, SILENCE);
+            return;
+        }
+        log::warn!("limit: {}: not a word for silence_ms = {}", self.who(cx), silence.as_millis());
+        cx.abort_connection();
+    }
+
+    /// The connection's name in the log: the neighbour's, once it is known.
+    fn who(&self, cx: &Cx<'_>) -> String {
+        let name = log_name(NAME, cx.id);
+        match self.standing {
+            Standing::Dialled(id) | Standing::Linked(id) => {
+                format!("{name},{}", cx.state.links.link(id).server.name)
+            }
+            Standing::Stranger | Standing::Plain => {
+                let peer = cx.transport().map(|transport| transport.ends().peer);
+                format!("{name},{}", peer.map_or_else(String::new, |peer| peer.to_string()))
+            }
+        }
+    }
+
+    fn log_line(&self, cx: &Cx<'_>, direction: Direction, line: &[u8]) {
+        match self.standing {
+            Standing::Linked(id) if crate::log::traffic_is_on() => {
+                let name = cx.state.links.link(id).server.name.as_bytes();
+                crate::log::traffic(cx.wall().0, name, direction, line);
+            }
+            _ => log_line(cx, NAME, direction, line),
+        }
+    }
+}
