@@ -7,7 +7,7 @@
 //! and Python splits at some of it; here it is part of a field, as every other byte is.
 //! Source: docs/protocol.md, "What both have in common".
 
-use super::command::Invalid;
+use super::invalid::Invalid;
 
 /// Is there nothing in the line but white space? Such a line is ignored.
 ///

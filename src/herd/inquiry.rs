@@ -13,9 +13,8 @@
 //! Whatever happens, each question is answered exactly once, or forgotten because who asked has
 //! gone. The deadline counts from the question, the time in the queue included.
 
-use super::member::Member;
 use crate::places::{Answer, Failure, Progress, Query, Source, Status, Ticket};
-use crate::reactor::{ConnId, Core, Seldom, TimerId};
+use crate::reactor::{ConnId, Core, Seldom, Shared, TimerId};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -24,6 +23,12 @@ use std::time::Duration;
 pub enum Message {
     /// The answer to the question that was given this ticket.
     Answered(Ticket, Answer),
+}
+
+/// What the questions' deadlines need of whoever keeps them.
+pub trait Inquirer: Shared<Message = Message> {
+    /// The questions.
+    fn inquiries(&mut self) -> &mut Inquiries;
 }
 
 /// Limits on questions to the source of places.
@@ -85,7 +90,7 @@ impl Inquiries {
     }
 
     /// Asks what is near; the answer is posted to `asker`, in a later turn, exactly once.
-    pub fn ask(&mut self, core: &mut Core<Member>, asker: ConnId, query: Query) -> Ticket {
+    pub fn ask<S: Inquirer>(&mut self, core: &mut Core<S>, asker: ConnId, query: Query) -> Ticket {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         if self.in_flight < self.limits.in_flight {
@@ -110,33 +115,33 @@ impl Inquiries {
         ticket
     }
 
-    fn open(
+    fn open<S: Inquirer>(
         &mut self,
-        core: &mut Core<Member>,
+        core: &mut Core<S>,
         ticket: Ticket,
         asker: ConnId,
         query: Option<Query>,
     ) {
-        let deadline = core.call_later(self.limits.deadline, move |member, core| {
-            member.inquiries.expire(core, ticket);
+        let deadline = core.call_later(self.limits.deadline, move |state: &mut S, core| {
+            state.inquiries().expire(core, ticket);
         });
         self.open.insert(ticket, Inquiry { asker, deadline, query });
     }
 
     /// The source has found the answer to `ticket`. If nobody waits for it any more, it is dropped.
-    pub fn answered(&mut self, core: &mut Core<Member>, ticket: Ticket, answer: Answer) {
+    pub fn answered<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket, answer: Answer) {
         let Some(inquiry) = self.close(core, ticket) else { return };
         core.post(inquiry.asker, Message::Answered(ticket, answer));
         self.ask_next(core);
     }
 
     /// Who asked has gone.
-    pub fn forget(&mut self, core: &mut Core<Member>, ticket: Ticket) {
+    pub fn forget<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket) {
         self.close(core, ticket);
         self.ask_next(core);
     }
 
-    fn expire(&mut self, core: &mut Core<Member>, ticket: Ticket) {
+    fn expire<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket) {
         let deadline_ms = self.limits.deadline.as_millis();
         if let Some(times) = self.expired.happened(1, core.now()) {
             let name = self.source.name();
@@ -149,7 +154,7 @@ impl Inquiries {
         self.answered(core, ticket, Answer::Failed(failure));
     }
 
-    fn close(&mut self, core: &mut Core<Member>, ticket: Ticket) -> Option<Inquiry> {
+    fn close<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket) -> Option<Inquiry> {
         let inquiry = self.open.remove(&ticket)?;
         if inquiry.query.is_none() {
             self.in_flight -= 1;
@@ -160,7 +165,7 @@ impl Inquiries {
     }
 
     /// Puts the next questions to the source, now that there is room.
-    fn ask_next(&mut self, core: &mut Core<Member>) {
+    fn ask_next<S: Inquirer>(&mut self, core: &mut Core<S>) {
         while self.in_flight < self.limits.in_flight {
             let Some(ticket) = self.queue.pop_front() else { return };
             let Some(inquiry) = self.open.get_mut(&ticket) else { continue };

@@ -23,7 +23,29 @@
 //! their server, so a client moves a few times in its life at most.
 
 use super::sighting::Sighting;
-use super::table::ClientKey;
+
+/// A client's number in its server's table, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientKey(u32);
+
+impl ClientKey {
+    pub(super) fn new(index: usize) -> ClientKey {
+        ClientKey(u32::try_from(index).expect("a herd has fewer than 2^32 clients"))
+    }
+
+    pub(super) fn to_le_bytes(self) -> [u8; 4] {
+        self.0.to_le_bytes()
+    }
+
+    pub(super) fn from_le_bytes(bytes: [u8; 4]) -> ClientKey {
+        ClientKey(u32::from_le_bytes(bytes))
+    }
+
+    /// The number, to index with.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// Slots begin and end at multiples of this many bytes.
 const UNIT: usize = 4;

@@ -11,8 +11,7 @@
 
 use super::table::{ClientKey, Herd};
 use super::topology::{Server, Topology};
-use crate::herd::member::Member;
-use crate::reactor::{ConnId, Core};
+use crate::reactor::{ConnId, Core, Shared};
 
 /// Names one neighbour of this server: its place in the list of them, sorted by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,9 +93,9 @@ impl Links {
     }
 
     /// Passes the news of `key` on to every connected neighbour but `from`.
-    pub fn flood(
+    pub fn flood<S: Shared>(
         &self,
-        core: &mut Core<Member>,
+        core: &mut Core<S>,
         herd: &mut Herd,
         key: ClientKey,
         from: Option<NeighbourId>,
@@ -117,7 +116,7 @@ impl Links {
     }
 
     /// Sends to `id` what it is owed, as far as there is room; the rest when that has been sent.
-    pub fn pay(&self, core: &mut Core<Member>, herd: &mut Herd, id: NeighbourId) {
+    pub fn pay<S: Shared>(&self, core: &mut Core<S>, herd: &mut Herd, id: NeighbourId) {
         let link = &self.links[id.0];
         let Some(conn) = link.conn else { return };
         while core.pending(conn) < self.flood_buffer_bytes {
@@ -131,7 +130,7 @@ impl Links {
 }
 
 /// Writes one AT line to a neighbour, in its own manner of ending lines.
-fn send_line(core: &mut Core<Member>, link: &Link, conn: ConnId, line: &[u8]) {
+fn send_line<S: Shared>(core: &mut Core<S>, link: &Link, conn: ConnId, line: &[u8]) {
     core.write_with(conn, |out| {
         out.extend_from_slice(line);
         out.extend_from_slice(if link.server.plain { b"\r\n" } else { b"\n" });

@@ -1,23 +1,17 @@
-//! One server of the herd: what its two kinds of connection share, and how it begins.
+//! One server of the herd: what all its connections share.
 //!
 //! In Twisted this is what hangs on the factories: the dictionary of clients, the neighbours, the
 //! configuration. Here it is the `S` of the reactor: each call of a protocol is lent it.
 
-use super::chatserver::ChatserverFactory;
 use super::command::CommandLimits;
-use super::inquiry::{Inquiries, InquiryLimits, Message};
-use super::interserver::{Dialler, InterserverFactory};
+use super::inquiry::{Inquirer, Inquiries, InquiryLimits, Message};
 use super::links::{Links, NeighbourId};
 use super::stamp::Stamp;
 use super::table::{ClientKey, Herd};
 use super::topology::{Limits, Server, Topology};
 use crate::log::{self, Direction};
 use crate::places::Source;
-use crate::reactor::{
-    self, Backoff, ConnId, ConnectOptions, Context, Core, Io, Reactor, Seldom, Shared, UnixNanos,
-};
-use std::io;
-use std::net::SocketAddr;
+use crate::reactor::{self, ConnId, Context, Core, Seldom, Shared, UnixNanos};
 use std::time::Duration;
 
 /// How long a line may lie in the log's buffer.
@@ -66,13 +60,10 @@ impl Shared for Member {
     }
 }
 
-/// Where a member can be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    /// By clients.
-    pub client: SocketAddr,
-    /// By its neighbours.
-    pub peer: SocketAddr,
+impl Inquirer for Member {
+    fn inquiries(&mut self) -> &mut Inquiries {
+        &mut self.inquiries
+    }
 }
 
 impl Member {
@@ -116,45 +107,6 @@ impl Member {
     /// The reactor's share of the limits.
     pub fn reactor_limits(topology: &Topology) -> reactor::Limits {
         reactor::Limits { close: topology.limits.close, drain: topology.limits.drain }
-    }
-
-    /// Begins to serve: listens on both ports of the member, and dials those neighbours that are its
-    /// to dial. Says where it listens, which differs from the topology where that says port 0.
-    pub fn join<I: Io>(reactor: &mut Reactor<I, Member>) -> io::Result<Addresses> {
-        let server = reactor.state().server.clone();
-        let at = |what: &str, address, e: io::Error| {
-            io::Error::new(
-                e.kind(),
-                format!("{} cannot listen on {address} for {what}: {e}", server.name),
-            )
-        };
-        let (_, client) = reactor
-            .listen_tcp(server.client, Box::new(ChatserverFactory::default()))
-            .map_err(|e| at("clients", server.client, e))?;
-        let (_, peer) = reactor
-            .listen_tcp(server.peer, Box::new(InterserverFactory))
-            .map_err(|e| at("neighbours", server.peer, e))?;
-        let (member, core) = reactor.parts();
-        member.dial(core);
-        Ok(Addresses { client, peer })
-    }
-
-    /// Of a pair the name that sorts first dials, so that they do not meet twice; a plain neighbour
-    /// is dialled always.
-    fn dial(&mut self, core: &mut Core<Member>) {
-        let ours = |link: &Server| link.plain || self.server.name < link.name;
-        let retry = &self.limits;
-        let backoff = Backoff::new(
-            retry.retry_first,
-            retry.retry_max,
-            2.0,
-            retry.retry_jitter_percent as f64 / 100.0,
-        );
-        for (id, link) in self.links.iter().filter(|(_, link)| ours(&link.server)) {
-            let options =
-                ConnectOptions { timeout: self.limits.connect, reconnect: Some(backoff.clone()) };
-            core.connect_tcp(link.server.peer, options, Box::new(Dialler::new(id)));
-        }
     }
 
     /// Passes news on; see [`Links::flood`].

@@ -13,15 +13,18 @@
 //!
 //! * [`links`]: which neighbours are connected, and the flood.
 //! * [`inquiry`]: the WHATSATs that wait for their places.
-//! * [`member`]: what all connections of one server share, and how it joins the herd.
+//! * [`member`]: what all connections of one server share.
 //! * [`chatserver`] and [`interserver`]: the report's two pairs of factory and receiver.
+//! * [`join`]: how a server begins: it listens, and dials.
 
 mod decimal;
 pub mod location;
 pub mod stamp;
 
-pub mod command;
 mod fields;
+mod invalid;
+
+pub mod command;
 
 pub mod sighting;
 
@@ -38,3 +41,5 @@ pub mod member;
 
 pub mod chatserver;
 pub mod interserver;
+
+pub mod join;

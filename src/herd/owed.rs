@@ -13,7 +13,7 @@
 //!
 //! Source: docs/protocol.md "Peer port".
 
-use super::table::ClientKey;
+use super::lines::ClientKey;
 
 /// For each neighbour the set of clients it is owed.
 ///

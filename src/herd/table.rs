@@ -20,35 +20,14 @@ use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
 use hashbrown::HashTable;
 
+pub use super::lines::ClientKey;
+
 use super::lines::{Lines, Slot};
 use super::owed::Owed;
 use super::sighting::Sighting;
 
 /// How many clients a herd knows before a new one is refused, unless it is told otherwise.
 pub const CLIENTS_MAX: usize = 1_000_000;
-
-/// A client's number in its server's table, from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientKey(u32);
-
-impl ClientKey {
-    pub(super) fn new(index: usize) -> ClientKey {
-        ClientKey(u32::try_from(index).expect("a herd has fewer than 2^32 clients"))
-    }
-
-    pub(super) fn to_le_bytes(self) -> [u8; 4] {
-        self.0.to_le_bytes()
-    }
-
-    pub(super) fn from_le_bytes(bytes: [u8; 4]) -> ClientKey {
-        ClientKey(u32::from_le_bytes(bytes))
-    }
-
-    /// The number, to index with.
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
 
 /// By whose word a sighting comes, and so what it takes to replace the one stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -85,10 +85,13 @@ pub(super) enum Post<S: Shared> {
     Message(ConnId, S::Message),
 }
 
+/// Called once, with what is shared and the core.
+pub(super) type Call<S> = Box<dyn FnOnce(&mut S, &mut Core<S>)>;
+
 /// What becomes due.
 pub(super) enum Due<S: Shared> {
     /// A closure over what is shared. Twisted: callLater.
-    Call(Box<dyn FnOnce(&mut S, &mut Core<S>)>),
+    Call(Call<S>),
     /// A protocol is told.
     Tell(ConnId, u32),
     /// A connection has not been made, flushed or ended in time.

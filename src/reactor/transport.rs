@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_in_any_pieces_is_what_was_written() {
-        let data: Vec<u8> = (0..300_000_u32).map(|i| (i * 31 >> 3) as u8).collect();
+        let data: Vec<u8> = (0..300_000_u32).map(|i| ((i * 31) >> 3) as u8).collect();
         for piece in [1_usize, 7, 1_000, 65_535, 65_536, 131_072, 300_000] {
             let mut transport = transport();
             transport.out().extend_from_slice(&data);

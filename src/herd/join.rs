@@ -1,0 +1,61 @@
+//! How a server joins the herd: it listens for clients, it listens for neighbours, and it dials.
+//!
+//! The only file that knows both pairs of factories. What they share is the [`Member`].
+
+use super::chatserver::ChatserverFactory;
+use super::interserver::{Dialler, InterserverFactory};
+use super::member::Member;
+use super::topology::Server;
+use crate::reactor::{Backoff, ConnectOptions, Core, Io, Reactor};
+use std::io;
+use std::net::SocketAddr;
+
+/// Where a member can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// By clients.
+    pub client: SocketAddr,
+    /// By its neighbours.
+    pub peer: SocketAddr,
+}
+
+impl Member {
+    /// Begins to serve: listens on both ports of the member, and dials those neighbours that are its
+    /// to dial. Says where it listens, which differs from the topology where that says port 0.
+    pub fn join<I: Io>(reactor: &mut Reactor<I, Member>) -> io::Result<Addresses> {
+        let server = reactor.state().server.clone();
+        let at = |what: &str, address, e: io::Error| {
+            io::Error::new(
+                e.kind(),
+                format!("{} cannot listen on {address} for {what}: {e}", server.name),
+            )
+        };
+        let (_, client) = reactor
+            .listen_tcp(server.client, Box::new(ChatserverFactory::default()))
+            .map_err(|e| at("clients", server.client, e))?;
+        let (_, peer) = reactor
+            .listen_tcp(server.peer, Box::new(InterserverFactory))
+            .map_err(|e| at("neighbours", server.peer, e))?;
+        let (member, core) = reactor.parts();
+        member.dial(core);
+        Ok(Addresses { client, peer })
+    }
+
+    /// Of a pair the name that sorts first dials, so that they do not meet twice; a plain neighbour
+    /// is dialled always.
+    fn dial(&mut self, core: &mut Core<Member>) {
+        let ours = |link: &Server| link.plain || self.server.name < link.name;
+        let retry = &self.limits;
+        let backoff = Backoff::new(
+            retry.retry_first,
+            retry.retry_max,
+            2.0,
+            retry.retry_jitter_percent as f64 / 100.0,
+        );
+        for (id, link) in self.links.iter().filter(|(_, link)| ours(&link.server)) {
+            let options =
+                ConnectOptions { timeout: self.limits.connect, reconnect: Some(backoff.clone()) };
+            core.connect_tcp(link.server.peer, options, Box::new(Dialler::new(id)));
+        }
+    }
+}
