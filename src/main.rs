@@ -1,1 +1,19 @@
-fn main() {}
+//! `herd`: one small binary, one server of an application server herd in it.
+//!
+//! ```text
+//! herd up                       every server of topology.toml, one process each, kept running
+//! herd serve Alford             one of them, in the foreground
+//! herd check                    what is wrong, or doubtful, with topology.toml
+//! herd client Alford            lines to a server, replies back
+//! ```
+//!
+//! All that serves is in the library, `places_herd`; here is only what a process has and a library has
+//! not: arguments, exit statuses, limits of the system, children.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,0 +1,91 @@
+//! What a process leaves behind: its exit status, and one line that says why.
+//!
+//! The numbers are those of sysexits.h, where a service manager looks for them: what cannot be mended by
+//! trying again (64, 78) differs from what can.
+
+use places_herd::log;
+use std::fmt;
+use std::process::ExitCode;
+
+/// Why a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// All went well; or an orderly end was asked for.
+    Ok = 0,
+    /// `herd client`: the server did not accept the command.
+    Refused = 1,
+    /// The command line makes no sense.
+    Usage = 64,
+    /// An address to listen on is taken; a server to talk to is not there.
+    Unavailable = 69,
+    /// A bug: the process panicked.
+    Internal = 70,
+    /// The operating system refused something.
+    Os = 71,
+    /// The log could not be created.
+    CannotCreate = 73,
+    /// The topology, or a file it names, has faults.
+    Config = 78,
+}
+
+impl Exit {
+    const ALL: [(Exit, &str); 8] = [
+        (Exit::Ok, "done, or ended in good order after SIGINT or SIGTERM"),
+        (Exit::Refused, "client: the server answered '? ', an invalid command"),
+        (Exit::Usage, "the command line is wrong, or names a server that the topology has not"),
+        (Exit::Unavailable, "an address is in use, or a server is not there"),
+        (Exit::Internal, "a bug; the log has it"),
+        (Exit::Os, "the operating system refused something"),
+        (Exit::CannotCreate, "the log cannot be created"),
+        (Exit::Config, "the topology has faults; they were printed"),
+    ];
+
+    /// All statuses with their meaning, for `--help`.
+    pub(super) fn table() -> String {
+        let rows = Exit::ALL.map(|(exit, meaning)| format!("\n  {:>2}  {meaning}", exit as u8));
+        format!("Exit statuses:{}", rows.concat())
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Why a command could not do what it was to do.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) exit: Exit,
+    /// For people, after `herd: `; empty if all has been said already.
+    pub(super) what: String,
+}
+
+impl Failure {
+    pub(super) fn new(exit: Exit, what: impl Into<String>) -> Failure {
+        Failure { exit, what: what.into() }
+    }
+
+    /// The operating system refused `what`.
+    pub(super) fn os(what: &str, error: impl fmt::Display) -> Failure {
+        Failure::new(Exit::Os, format!("{what}: {error}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+/// From now on a panic is logged, with all that waits to be logged, and ends the process with
+/// [`Exit::Internal`].
+pub(super) fn on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        ::log::error!("bug: {panic}");
+        log::flush();
+        std::process::exit(Exit::Internal as i32);
+    }));
+}

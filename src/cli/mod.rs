@@ -1,0 +1,117 @@
+//! The command line: what may be typed, and what comes of it.
+//!
+//! In: the arguments of the process. Out: text, and an exit status out of one table ([`Exit`]).
+//!
+//! Each command is a struct that clap fills, in a file of its own, with a `run` that returns its failure
+//! instead of ending the process. So there is one place that prints failures and one that exits: here.
+
+mod check;
+mod client;
+mod exit;
+mod serve;
+mod topology_file;
+
+use self::exit::Exit;
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// What `--version` says; `-V` says the number alone.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\n\nThe places it knows are data of GeoNames (https://www.geonames.org), CC BY 4.0,\n",
+    "and of airportsdata (https://github.com/mborsetti/airportsdata), MIT. See NOTICE."
+);
+
+const SESSION: &str = "\
+A session:
+  $ herd up &
+  $ herd client Alford iamat kiwi.cs.ucla.edu +34.068930-118.445127
+  AT Alford +0.000183157 kiwi.cs.ucla.edu +34.068930-118.445127 1795342599.123456789
+  $ herd client Hamilton whatsat kiwi.cs.ucla.edu 10 5
+  AT Alford +0.000183157 kiwi.cs.ucla.edu +34.068930-118.445127 1795342599.123456789
+  {
+     \"html_attributions\" : [
+  ...
+
+Kiwi told Alford where it is, and Hamilton, whom Alford does not even talk to, knew. The protocol
+is lines of text, so nc does as well:
+  $ printf 'WHATSAT kiwi.cs.ucla.edu 10 5\\n' | nc -N 127.0.0.1 12002";
+
+/// An application server herd: servers that tell each other where their clients are.
+#[derive(Debug, Parser)]
+#[command(
+    name = "herd",
+    version,
+    long_version = LONG_VERSION,
+    after_help = "'herd --help' shows a session and the exit statuses.",
+    after_long_help = format!("{SESSION}\n\n{}", Exit::table()),
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Check(check::Check),
+    Client(client::Client),
+}
+
+/// Does what the arguments ask for.
+pub(crate) fn run() -> ExitCode {
+    exit::on_panic();
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => match &cli.command {
+            Command::Serve(serve) => serve.run(),
+            Command::Check(check) => check.run(),
+            Command::Client(client) => client.run(),
+        },
+        Err(asked) => {
+            // clap's word for help and version is "error" too; only real ones go to stderr.
+            let _ = asked.print();
+            return if asked.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
+        }
+    };
+    match outcome {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            if !failure.what.is_empty() {
+                eprintln!("herd: {failure}");
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+/// Prints a line for people. That nobody reads it any more is no reason to stop what it speaks of.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn clap_finds_no_fault_with_the_commands() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_location_may_begin_with_a_minus() {
+        let typed = ["herd", "client", "Alford", "iamat", "kiwi", "-34.0+151.2"];
+        assert!(Cli::try_parse_from(typed).is_ok());
+    }
+
+    #[test]
+    fn help_teaches_a_session_and_the_exit_statuses() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!(help.contains("herd client Alford iamat kiwi.cs.ucla.edu"), "{help}");
+        assert!(help.contains("78"), "{help}");
+    }
+}

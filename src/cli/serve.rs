@@ -1,0 +1,125 @@
+//! `herd serve NAME`: one server of the herd, in the foreground, until it is told to end.
+//!
+//! Everything that may go wrong at the start goes wrong before the ports are open: whoever reads the start
+//! line on stdout, `herd up` for one, knows that the server listens.
+//!
+//! ```text
+//! topology (78) ─▶ name (64) ─▶ log (73) ─▶ places (78) ─▶ ports (69) ─▶ start line ─▶ loop
+//! ```
+
+use super::exit::{Exit, Failure};
+use super::say;
+use super::topology_file::{TopologyFile, counted};
+use places_herd::herd::member::{Addresses, Member};
+use places_herd::herd::topology::{PlacesSettings, PlacesSource, Server, Topology};
+use places_herd::log;
+use places_herd::places::{self, Source};
+use places_herd::reactor::{Io, MioIo, Reactor, Signal};
+use rustix::process::{self, Pid, Resource, Rlimit};
+use std::path::Path;
+
+/// Descriptors that are not for connections: listeners, neighbours, the poll, the log, one in reserve.
+const DESCRIPTORS_KEPT: u64 = 64;
+
+/// Run one server of the herd in the foreground
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {
+    /// Which server of the topology
+    name: String,
+    #[command(flatten)]
+    topology: TopologyFile,
+    /// End when this process, the parent, has ended; `herd up` says so
+    #[arg(long, value_name = "PID", hide = true)]
+    parent: Option<i32>,
+}
+
+impl Serve {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        if let Some(parent) = self.parent {
+            end_with(parent)?;
+        }
+        let topology = self.topology.read()?;
+        let server = self.topology.server(&topology, &self.name)?;
+        if server.plain {
+            let what = "is plain, so another program's: it is spoken to, and not served";
+            return Err(Failure::new(Exit::Usage, format!("{} {what}", self.name)));
+        }
+        let path = log::start(&topology.log, &self.name, || MioIo::wall_clock().0)
+            .map_err(|e| Failure::new(Exit::CannotCreate, format!("no log: {e}")))?;
+        let outcome = serve(&topology, server, &path);
+        if let Err(failure) = &outcome {
+            ::log::error!("{failure}");
+        }
+        log::flush();
+        outcome
+    }
+}
+
+/// Runs `server`, which logs to the file at `log`.
+fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure> {
+    for warning in topology.warnings() {
+        ::log::warn!("{}", warning.in_one_line());
+    }
+    let name = &server.name;
+    let source = open_places(&topology.places)?;
+    let mut io = MioIo::new(&[Signal::Interrupt, Signal::Terminate])
+        .map_err(|e| Failure::os("the kernel gives no poll", e))?;
+    let seed = io.random();
+    let connections_max = raise_descriptor_limit();
+    let member = Member::new(topology, name, source, seed, connections_max)
+        .expect("the server was looked up in this topology");
+    let mut reactor = Reactor::new(io, member, Member::reactor_limits(topology));
+    let Addresses { client, peer } =
+        Member::join(&mut reactor).map_err(|e| Failure::new(Exit::Unavailable, e.to_string()))?;
+    ::log::info!("{name} listens: clients {client}, neighbours {peer}");
+    say(&format!("{name}: clients {client}, neighbours {peer}, log {}", log.display()));
+    reactor.run().map_err(|e| Failure::os("the loop cannot go on", e))?;
+    ::log::info!("{name} has ended");
+    Ok(())
+}
+
+fn open_places(settings: &PlacesSettings) -> Result<Box<dyn Source>, Failure> {
+    let rank = settings.rank;
+    match &settings.source {
+        #[cfg(feature = "embedded-places")]
+        PlacesSource::Embedded => Ok(Box::new(places::Embedded::new(rank))),
+        #[cfg(not(feature = "embedded-places"))]
+        PlacesSource::Embedded => {
+            let what = "this herd was built without places: name a file of them under [places]";
+            Err(Failure::new(Exit::Config, what))
+        }
+        PlacesSource::File(path) => match places::File::read(path, rank) {
+            Ok(file) => Ok(Box::new(file)),
+            Err(faults) => {
+                let path = path.display();
+                faults.iter().for_each(|fault| eprintln!("{path}: {fault}"));
+                let count = counted(faults.len(), "fault");
+                Err(Failure::new(Exit::Config, format!("{path}: {count}")))
+            }
+        },
+    }
+}
+
+/// Raises the limit of open files as far as it goes, and says how many of them may be connections.
+fn raise_descriptor_limit() -> usize {
+    let given = process::getrlimit(Resource::Nofile);
+    let most = Rlimit { current: given.maximum, ..given };
+    let descriptors = match process::setrlimit(Resource::Nofile, most) {
+        Ok(()) => most.current,
+        Err(_) => given.current,
+    };
+    let connections = descriptors.unwrap_or(u64::MAX).saturating_sub(DESCRIPTORS_KEPT);
+    usize::try_from(connections).unwrap_or(usize::MAX)
+}
+
+/// The kernel sends us SIGTERM when `parent` ends; unless it had ended before we could ask for that.
+fn end_with(parent: i32) -> Result<(), Failure> {
+    process::set_parent_process_death_signal(Some(process::Signal::TERM))
+        .map_err(|e| Failure::os("prctl(PR_SET_PDEATHSIG)", e))?;
+    match process::getppid() == Pid::from_raw(parent) {
+        true => Ok(()),
+        false => {
+            Err(Failure::new(Exit::Unavailable, format!("process {parent} is not our parent")))
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The option `--topology FILE`, which all commands have, and what may go wrong with it.
+
+use super::exit::{Exit, Failure};
+use places_herd::herd::topology::{Server, Topology};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// The file that describes the herd.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TopologyFile {
+    /// The file that describes the herd
+    #[arg(long = "topology", value_name = "FILE", default_value = "topology.toml")]
+    path: PathBuf,
+}
+
+impl TopologyFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the file; its faults are printed, all of them.
+    pub(super) fn read(&self) -> Result<Topology, Failure> {
+        Topology::read(&self.path).map_err(|faults| {
+            eprintln!("{faults}");
+            let count = counted(faults.iter().count(), "fault");
+            Failure::new(Exit::Config, format!("{}: {count}", self.path.display()))
+        })
+    }
+
+    /// The server `name` of this file, or a failure that names those there are.
+    pub(super) fn server<'t>(
+        &self,
+        topology: &'t Topology,
+        name: &str,
+    ) -> Result<&'t Server, Failure> {
+        topology.server(name).ok_or_else(|| {
+            let mut what =
+                format!("{} has no server {name:?}; its servers are", self.path.display());
+            for (number, server) in topology.servers.iter().enumerate() {
+                let comma = if number > 0 { "," } else { "" };
+                let _ = write!(what, "{comma} {}", server.name);
+            }
+            Failure::new(Exit::Usage, what)
+        })
+    }
+}
+
+/// `no faults`, `1 fault`, `2 faults`.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    match count {
+        0 => format!("no {what}s"),
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}

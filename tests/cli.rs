@@ -1,0 +1,247 @@
+//! The command line, by running the real binary: what it prints, how it exits, and that no process is left.
+//!
+//! Every wait has a deadline and is for something that happens (a line, the end of a process), never for
+//! time to pass. Every process is ended by its id when its guard goes, also when an assertion fails.
+//!
+//! Each test has a loopback address of its own (all of 127/8 is the loopback), so the ports can be the same
+//! ones everywhere, and no two tests, nor two runs at once, meet.
+
+mod process;
+
+use process::{Ended, Herd, Process};
+use rustix::process::Signal;
+use std::fs;
+use std::net::TcpListener;
+
+const PAIR: &[(&str, &[&str])] = &[("Alford", &["Bolden"]), ("Bolden", &[])];
+const ALONE: &[(&str, &[&str])] = &[("Alford", &[])];
+
+const KIWI: &str = "+34.068930-118.445127";
+
+// The words of the command line itself.
+
+#[test]
+fn help_and_version_exit_with_0_and_teach() {
+    let help = Process::run(&["--help"]);
+    assert_eq!(help.code, Some(0));
+    assert!(help.stdout.contains("$ herd client Alford iamat"), "{}", help.stdout);
+    assert!(help.stdout.contains("\n  78  "), "{}", help.stdout);
+    let version = Process::run(&["--version"]);
+    assert_eq!(version.code, Some(0));
+    assert!(version.stdout.contains("GeoNames") && version.stdout.contains("CC BY 4.0"));
+    assert_eq!(Process::run(&["-V"]).stdout, format!("herd {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn what_is_no_command_exits_with_64() {
+    for wrong in [&["fold"][..], &["serve"], &["client"], &["check", "--strictly"], &[]] {
+        let ended = Process::run(wrong);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(64), ""), "{wrong:?}");
+        assert!(ended.stderr.contains("Usage: herd"), "{}", ended.stderr);
+    }
+}
+
+// check
+
+#[test]
+fn the_shipped_topology_has_one_warning_and_it_is_about_parker() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/topology.toml");
+    let checked = Process::run(&["check", "--topology", shipped]);
+    assert_eq!(checked.code, Some(0));
+    assert_eq!(checked.stdout, format!("{shipped}: 5 servers, 5 edges, no faults, 1 warning\n"));
+    assert!(checked.stderr.contains("warning: when \"Parker\" stops"), "{}", checked.stderr);
+    assert_eq!(Process::run(&["check", "--strict", "--topology", shipped]).code, Some(78));
+}
+
+#[test]
+fn every_command_prints_all_faults_and_exits_with_78() {
+    let herd = Herd::new("faults", ALONE);
+    herd.write("[[server]]\nname = \"Alford\"\nclient = \"nowhere\"\nneighbours = [\"Wilkes\"]\n");
+    for command in [&["check"][..], &["serve", "Alford"], &["client", "Alford"]] {
+        let ended = herd.run(command);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(78), ""), "{command:?}");
+        let path = herd.topology();
+        for place in [":3:10: error: ", ":4:15: error: "] {
+            assert!(ended.stderr.contains(&format!("{path}{place}")), "{}", ended.stderr);
+        }
+        assert!(ended.stderr.contains("= remedy: "), "{}", ended.stderr);
+        let last = ended.stderr.lines().last().expect("there are lines");
+        assert!(
+            last.starts_with(&format!("herd: {path}: ")) && last.ends_with(" faults"),
+            "{last}"
+        );
+    }
+}
+
+// serve
+
+#[test]
+fn serve_says_where_it_listens_and_ends_with_0_at_sigterm() {
+    let herd = Herd::new("serve", ALONE);
+    let mut alford = herd.start(&["serve", "Alford"]);
+    let line = alford.line();
+    let ip = herd.ip();
+    let start = format!("Alford: clients {ip}:12000, neighbours {ip}:12100, log ");
+    let log = line.strip_prefix(&start).unwrap_or_else(|| panic!("{line}")).to_string();
+    assert_eq!(herd.run(&["client", "Alford", "iamat", "kiwi", KIWI]).code, Some(0));
+
+    let limits = fs::read_to_string(format!("/proc/{}/limits", alford.id())).expect("it runs");
+    let files: Vec<&str> = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .expect("a row")
+        .split_whitespace()
+        .collect();
+    assert_eq!(files[3], files[4], "the soft limit is raised to the hard one");
+
+    alford.signal(Signal::TERM);
+    assert_eq!(alford.end().code, Some(0));
+    let log = fs::read_to_string(log).expect("the log is where the line said");
+    assert!(log.contains("IAMAT kiwi") && log.ends_with("Alford has ended\n"), "{log}");
+}
+
+#[test]
+fn serve_knows_the_names_of_its_file_only() {
+    let herd = Herd::new("unknown", PAIR);
+    let ended = herd.run(&["serve", "Wilkes"]);
+    assert_eq!(ended.code, Some(64));
+    let said = format!(
+        "herd: {} has no server \"Wilkes\"; its servers are Alford, Bolden\n",
+        herd.topology()
+    );
+    assert_eq!(ended.stderr, said);
+}
+
+#[test]
+fn serve_leaves_a_plain_server_to_its_own_program() {
+    let herd = Herd::new("plain", PAIR);
+    herd.write(&herd.text().replace("name = \"Bolden\"", "name = \"Bolden\"\nplain = true"));
+    assert_eq!(herd.run(&["serve", "Bolden"]).code, Some(64));
+}
+
+#[test]
+fn serve_exits_with_69_when_its_address_is_in_use() {
+    let herd = Herd::new("in-use", ALONE);
+    let taken = TcpListener::bind((herd.ip(), 12_100)).expect("the address is ours");
+    let ended = herd.run(&["serve", "Alford"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(69), ""));
+    let address = taken.local_addr().expect("it listens").to_string();
+    assert!(ended.stderr.contains(&address) && ended.stderr.contains("in use"), "{}", ended.stderr);
+}
+
+#[test]
+fn serve_exits_with_73_when_there_can_be_no_log() {
+    let herd = Herd::new("no-log", ALONE);
+    herd.write(&format!("{}[log]\nfolder = \"/dev/null/log\"\n", herd.text()));
+    let ended = herd.run(&["serve", "Alford"]);
+    assert_eq!(ended.code, Some(73));
+    assert!(ended.stderr.contains("/dev/null/log"), "{}", ended.stderr);
+}
+
+#[test]
+fn serve_exits_with_78_when_its_places_have_faults() {
+    let herd = Herd::new("places", ALONE);
+    fs::write(herd.folder().join("p.geojsonl"), "no JSON\n").expect("the folder is ours");
+    herd.write(&format!("{}[places]\nsource = \"file\"\nfile = \"p.geojsonl\"\n", herd.text()));
+    let ended = herd.run(&["serve", "Alford"]);
+    assert_eq!(ended.code, Some(78));
+    assert!(ended.stderr.contains("p.geojsonl: line 1: "), "{}", ended.stderr);
+}
+
+#[test]
+fn serve_does_not_outlive_a_parent_that_had_gone_before() {
+    let herd = Herd::new("orphan", ALONE);
+    let nobody = i32::MAX.to_string();
+    assert_eq!(herd.run(&["serve", "Alford", "--parent", &nobody]).code, Some(69));
+}
+
+// client
+
+#[test]
+fn a_command_prints_its_reply() {
+    let herd = Herd::new("client", ALONE);
+    let _alford = herd.serve("Alford");
+    let told =
+        herd.run(&["client", "Alford", "iamat", "kiwi", "-34.0+151.2", "1400794645.392014450"]);
+    assert_eq!(told.code, Some(0));
+    assert!(told.stdout.starts_with("AT Alford +"), "{}", told.stdout);
+    assert!(told.stdout.ends_with(" kiwi -34.0+151.2 1400794645.392014450\n"), "{}", told.stdout);
+    let address = format!("{}:12000", herd.ip());
+    let asked = herd.run(&["client", &address, "whatsat", "kiwi", "10", "2"]);
+    assert_eq!(asked.code, Some(0));
+    assert!(asked.stdout.starts_with(&told.stdout), "{}", asked.stdout);
+}
+
+#[test]
+fn the_stamp_of_a_command_is_the_time_at_which_it_was_given() {
+    let herd = Herd::new("stamp", ALONE);
+    let _alford = herd.serve("Alford");
+    let told = herd.run(&["client", "Alford", "iamat", "kiwi", KIWI]).stdout;
+    let words: Vec<&str> = told.split_whitespace().collect();
+    let difference: f64 = words[2].parse().expect("seconds");
+    assert!((0.0..20.0).contains(&difference), "{told}");
+    assert_eq!(words[5].split_once('.').expect("a point").1.len(), 9, "{told}");
+}
+
+#[test]
+fn a_refusal_exits_with_1() {
+    let herd = Herd::new("refusal", ALONE);
+    let _alford = herd.serve("Alford");
+    let ended = herd.run(&["client", "Alford", "whatsat", "nobody", "10", "5"]);
+    assert_eq!(
+        ended,
+        Ended { code: Some(1), stdout: "? WHATSAT nobody 10 5\n".into(), ..ended.clone() }
+    );
+}
+
+#[test]
+fn lines_from_a_pipe_get_their_replies_and_no_prompt() {
+    let herd = Herd::new("lines", ALONE);
+    let _alford = herd.serve("Alford");
+    let mut client = herd.start(&["client", "Alford"]);
+    client.type_in("blub\n");
+    assert_eq!(client.line(), "? blub", "while stdin is open");
+    client.type_in("IAMAT kiwi +1+2 5\nthe last line counts without its newline");
+    let ended = client.end();
+    let (at, rest) = ended.stdout.split_once('\n').expect("an AT line");
+    assert!(at.starts_with("AT Alford +") && at.ends_with(" kiwi +1+2 5"), "{at}");
+    assert_eq!(rest, "? the last line counts without its newline\n");
+    assert_eq!(ended.code, Some(0));
+}
+
+/// The server stops reading a client that does not read; one that only sends would wait for ever.
+#[test]
+fn the_client_takes_replies_while_it_still_sends() {
+    let herd = Herd::new("bulk", ALONE);
+    let _alford = herd.serve("Alford");
+    let lines = format!("{}\n", "x".repeat(999)).repeat(16_000);
+    fs::write(herd.folder().join("lines"), &lines).expect("the folder is ours");
+    let mut client = herd.start_reading(&["client", "Alford"], "lines");
+    let replies = client.end();
+    assert_eq!(replies.code, Some(0));
+    assert_eq!(replies.stdout.len(), lines.len() + 2 * 16_000);
+}
+
+#[test]
+fn the_end_of_the_server_is_told_apart_from_our_own() {
+    let herd = Herd::new("closed", ALONE);
+    let alford = herd.serve("Alford");
+    let mut client = herd.start(&["client", "Alford"]);
+    client.type_in("blub\n");
+    assert_eq!(client.line(), "? blub");
+    alford.signal(Signal::TERM);
+    let ended = client.end_with_stdin_open();
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (Some(69), "herd: Alford has closed the connection\n")
+    );
+}
+
+#[test]
+fn no_server_exits_with_69() {
+    let herd = Herd::new("nobody", ALONE);
+    let ended = herd.run(&["client", "Alford", "whatsat", "kiwi", "10", "5"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(69), ""));
+    assert!(ended.stderr.starts_with("herd: Alford cannot be reached: "), "{}", ended.stderr);
+    assert_eq!(herd.run(&["client", "Wilkes"]).code, Some(64));
+}

@@ -1,0 +1,231 @@
+//! Running the real binary: processes with deadlines and guards, and herds with addresses of their own.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{Read, Seek, Write};
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// For whatever is waited for; far more than it takes, also on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How a process ended, and what it said that was not read before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Nothing if a signal killed it.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// A running process, killed when this is dropped.
+pub(crate) struct Process {
+    child: Child,
+    stdout: ChildStdout,
+    unread: Vec<u8>,
+    /// A file that has no name any more.
+    stderr: File,
+}
+
+impl Process {
+    fn start(command: &mut Command, stdin: Stdio) -> Process {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("herd-{}-{number}.err", std::process::id()));
+        let options = File::options().read(true).append(true).create_new(true).open(&path);
+        let stderr = options.expect("a file for stderr");
+        fs::remove_file(&path).expect("it is ours");
+        let own = stderr.try_clone().expect("a descriptor");
+        let started = command.stdin(stdin).stdout(Stdio::piped()).stderr(own).spawn();
+        let mut child = started.expect("the program can be run");
+        let stdout = child.stdout.take().expect("it is a pipe");
+        Process { child, stdout, unread: Vec::new(), stderr }
+    }
+
+    /// Runs `herd` with these arguments to its end.
+    pub(crate) fn run(args: &[&str]) -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+        Process::start(command.args(args), Stdio::null()).end()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
+    pub(crate) fn type_in(&mut self, text: &str) {
+        let stdin = self.child.stdin.as_mut().expect("stdin is a pipe");
+        stdin.write_all(text.as_bytes()).expect("it reads");
+    }
+
+    /// The next line that it prints, without its newline.
+    pub(crate) fn line(&mut self) -> String {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.unread.drain(..=end).collect();
+                return String::from_utf8(line).expect("text").trim_end_matches('\n').into();
+            }
+            let so_far = String::from_utf8_lossy(&self.unread).into_owned();
+            assert!(is_readable(&self.stdout, deadline), "no line came, only {so_far:?}");
+            assert!(self.take_some() > 0, "it ended after {so_far:?}, with {}", self.stderr());
+        }
+    }
+
+    /// Ends its stdin, and waits for it to end.
+    pub(crate) fn end(&mut self) -> Ended {
+        drop(self.child.stdin.take());
+        self.end_with_stdin_open()
+    }
+
+    pub(crate) fn end_with_stdin_open(&mut self) -> Ended {
+        let deadline = Instant::now() + DEADLINE;
+        let pidfd = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).expect("a child");
+        loop {
+            assert!(is_readable(&self.stdout, deadline), "it does not end: {}", self.stderr());
+            if self.take_some() == 0 {
+                break;
+            }
+        }
+        assert!(is_readable(&pidfd, deadline), "it does not end: {}", self.stderr());
+        let code = self.child.wait().expect("it has ended").code();
+        let stdout = String::from_utf8(std::mem::take(&mut self.unread)).expect("text");
+        Ended { code, stdout, stderr: self.stderr() }
+    }
+
+    fn take_some(&mut self) -> usize {
+        let mut chunk = [0; 65_536];
+        let count = self.stdout.read(&mut chunk).expect("a pipe can be read");
+        self.unread.extend_from_slice(&chunk[..count]);
+        count
+    }
+
+    fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        self.stderr.rewind().expect("it is a file");
+        self.stderr.read_to_string(&mut text).expect("text");
+        text
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Neither fails but for a process that has been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A folder with a topology, and a loopback address for its servers.
+pub(crate) struct Herd {
+    folder: PathBuf,
+    ip: Ipv4Addr,
+    text: String,
+}
+
+impl Herd {
+    /// The servers with their neighbours: the first at ports 12000 and 12100, the next at 12001...
+    pub(crate) fn new(test: &str, servers: &[(&str, &[&str])]) -> Herd {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let id = std::process::id();
+        let folder = std::env::temp_dir().join(format!("herd-{id}-{test}"));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder for the test");
+        let ip = own_loopback(id, number);
+        let mut text = String::from("herd = \"test\"\n");
+        for (number, (name, neighbours)) in servers.iter().enumerate() {
+            let _ = write!(
+                text,
+                "[[server]]\nname = \"{name}\"\nclient = \"{ip}:{}\"\npeer = \"{ip}:{}\"\n\
+                 neighbours = {neighbours:?}\n",
+                12_000 + number,
+                12_100 + number
+            );
+        }
+        text.push_str("[limits]\nretry_first_ms = 20\nretry_max_ms = 200\ndrain_ms = 2000\n");
+        let herd = Herd { folder, ip, text };
+        herd.write(&herd.text);
+        herd
+    }
+
+    /// Puts another text into the topology.
+    pub(crate) fn write(&self, text: &str) {
+        fs::write(self.folder.join("topology.toml"), text).expect("the folder is ours");
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn topology(&self) -> String {
+        self.folder.join("topology.toml").to_str().expect("text").into()
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn ip(&self) -> Ipv4Addr {
+        self.ip
+    }
+
+    /// `herd ARGS`, with this topology.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+        command.arg(args[0]).arg("--topology").arg(self.topology()).args(&args[1..]);
+        command
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Ended {
+        Process::start(&mut self.command(args), Stdio::null()).end()
+    }
+
+    /// Starts it, to be talked to.
+    pub(crate) fn start(&self, args: &[&str]) -> Process {
+        Process::start(&mut self.command(args), Stdio::piped())
+    }
+
+    /// Starts it, to read a file of the folder.
+    pub(crate) fn start_reading(&self, args: &[&str], file: &str) -> Process {
+        let file = File::open(self.folder.join(file)).expect("the file is there");
+        Process::start(&mut self.command(args), file.into())
+    }
+
+    /// Starts a server, and waits until it listens.
+    pub(crate) fn serve(&self, name: &str) -> Process {
+        let mut server = self.start(&["serve", name]);
+        server.line();
+        server
+    }
+}
+
+impl Drop for Herd {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Waits until there is something to read, or the end: of a pipe, or of a process.
+fn is_readable(fd: &impl AsFd, deadline: Instant) -> bool {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+    let mut polled = [PollFd::new(fd, PollFlags::IN)];
+    poll(&mut polled, Some(&timeout)).expect("poll(2)") > 0
+}
+
+/// An address from 127.1.0.0 to 127.128.255.255, 23 bits' worth: 16 for the process, 7 for its herd.
+fn own_loopback(process: u32, number: u32) -> Ipv4Addr {
+    let [_, high, middle, low] = ((process & 0xffff) << 7 | number & 0x7f).to_be_bytes();
+    Ipv4Addr::new(127, 1 + high, middle, low)
+}
