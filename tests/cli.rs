@@ -8,11 +8,13 @@
 
 mod process;
 
-use process::{Ended, Herd, Process};
+use process::{Ended, Herd, Process, Stray};
 use rustix::process::Signal;
 use std::fs;
 use std::net::TcpListener;
 
+const TRIANGLE: &[(&str, &[&str])] =
+    &[("Alford", &["Bolden"]), ("Bolden", &["Parker"]), ("Parker", &["Alford"])];
 const PAIR: &[(&str, &[&str])] = &[("Alford", &["Bolden"]), ("Bolden", &[])];
 const ALONE: &[(&str, &[&str])] = &[("Alford", &[])];
 
@@ -57,7 +59,7 @@ fn the_shipped_topology_has_one_warning_and_it_is_about_parker() {
 fn every_command_prints_all_faults_and_exits_with_78() {
     let herd = Herd::new("faults", ALONE);
     herd.write("[[server]]\nname = \"Alford\"\nclient = \"nowhere\"\nneighbours = [\"Wilkes\"]\n");
-    for command in [&["check"][..], &["serve", "Alford"], &["client", "Alford"]] {
+    for command in [&["check"][..], &["serve", "Alford"], &["up"], &["client", "Alford"]] {
         let ended = herd.run(command);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(78), ""), "{command:?}");
         let path = herd.topology();
@@ -153,6 +155,110 @@ fn serve_does_not_outlive_a_parent_that_had_gone_before() {
     let herd = Herd::new("orphan", ALONE);
     let nobody = i32::MAX.to_string();
     assert_eq!(herd.run(&["serve", "Alford", "--parent", &nobody]).code, Some(69));
+}
+
+// up
+
+#[test]
+fn what_up_says_to_type_next_works() {
+    let herd = Herd::new("typed", TRIANGLE);
+    let mut up = herd.start(&["up"]);
+    let _servers = up.table();
+    let said = up.lines_until("Ctrl-C ends all servers.");
+    let typed = |word: &str| {
+        let found = said.iter().find(|line| line.starts_with("  ") && line.contains(word));
+        found.unwrap_or_else(|| panic!("no {word} in {said:?}")).as_str()
+    };
+    let told = Process::shell(typed(" iamat "));
+    assert_eq!(told.code, Some(0), "{}", told.stderr);
+    assert!(told.stdout.starts_with("AT Alford +"), "{}", told.stdout);
+    // The news needs the connection of the two, which may not be there yet.
+    let asked = process::until("the news arrives", || {
+        Some(Process::shell(typed(" whatsat "))).filter(|asked| asked.code == Some(0))
+    });
+    let (at, places) = asked.stdout.split_once('\n').expect("an AT line");
+    assert_eq!(at, told.stdout.trim_end());
+    assert!(
+        places.starts_with("{\n") && places.ends_with("   \"status\" : \"OK\"\n}\n\n"),
+        "{places}"
+    );
+    assert!(typed("printf 'IAMAT").ends_with(&format!("| nc -N {} 12000", herd.ip())));
+}
+
+#[test]
+fn up_starts_again_what_was_killed_and_ends_all_at_sigterm() {
+    let herd = Herd::new("up", TRIANGLE);
+    let mut up = herd.start(&["up"]);
+    let mut servers = up.table();
+    assert_eq!(servers.len(), 3);
+    let killed = servers.remove(2);
+    killed.kill();
+    let ended =
+        format!("Parker (process {}) has ended, signal: 9 (SIGKILL); next try in 1 s", killed.id());
+    assert_eq!(up.line_with("has ended"), ended);
+    let again = up.line_with("Parker listens, process ");
+    servers.push(Stray::new(again.rsplit(' ').next().expect("its id")));
+    assert_eq!(herd.run(&["client", "Parker", "iamat", "kiwi", KIWI]).code, Some(0));
+
+    up.signal(Signal::TERM);
+    let last = up.line_with("all servers have ended");
+    assert_eq!(last, "all servers have ended");
+    assert_eq!(up.end().code, Some(0));
+    servers.iter().for_each(Stray::has_ended);
+}
+
+#[test]
+fn a_second_signal_kills_what_does_not_end() {
+    let herd = Herd::new("twice", PAIR);
+    let mut up = herd.start(&["up"]);
+    let servers = up.table();
+    servers[0].signal(Signal::STOP);
+    up.signal(Signal::INT);
+    servers[1].has_ended();
+    up.signal(Signal::INT);
+    let ended = format!("Alford (process {}) has ended, signal: 9 (SIGKILL)", servers[0].id());
+    assert_eq!(up.line_with("SIGKILL"), ended);
+    assert_eq!(up.end().code, Some(0));
+    servers[0].has_ended();
+}
+
+#[test]
+fn the_servers_end_when_up_is_killed() {
+    let herd = Herd::new("killed", PAIR);
+    let mut up = herd.start(&["up"]);
+    let servers = up.table();
+    up.signal(Signal::KILL);
+    assert_eq!(up.end().code, None);
+    servers.iter().for_each(Stray::has_ended);
+}
+
+#[test]
+fn one_server_that_cannot_start_keeps_no_other_from_it() {
+    let herd = Herd::new("partly", PAIR);
+    let taken = TcpListener::bind((herd.ip(), 12_000)).expect("the address is ours");
+    let mut up = herd.start(&["up"]);
+    let ended = up.line_with("Alford (process ");
+    assert!(ended.contains("has ended, exit status: 69 (an address is in use"), "{ended}");
+    let servers = up.table();
+    assert_eq!(servers.len(), 1, "Bolden");
+    drop(taken);
+    let again = up.line_with("Alford listens, process ");
+    let _alford = Stray::new(again.rsplit(' ').next().expect("its id"));
+}
+
+#[test]
+fn a_second_herd_on_the_same_addresses_says_so_and_ends() {
+    let herd = Herd::new("second", PAIR);
+    let mut up = herd.start(&["up"]);
+    let _servers = up.table();
+    let second = herd.run(&["up"]);
+    assert_eq!(second.code, Some(69));
+    assert!(second.stderr.contains("Bolden cannot listen on"), "{}", second.stderr);
+    assert!(
+        second.stderr.ends_with("herd: none of the servers could be started\n"),
+        "{}",
+        second.stderr
+    );
 }
 
 // client

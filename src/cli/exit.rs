@@ -5,7 +5,7 @@
 
 use places_herd::log;
 use std::fmt;
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 
 /// Why a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,19 @@ impl Exit {
     pub(super) fn table() -> String {
         let rows = Exit::ALL.map(|(exit, meaning)| format!("\n  {:>2}  {meaning}", exit as u8));
         format!("Exit statuses:{}", rows.concat())
+    }
+
+    /// The status with which a process ended, if it is one of these.
+    pub(super) fn of(status: ExitStatus) -> Option<Exit> {
+        Exit::ALL.iter().map(|row| row.0).find(|exit| status.code() == Some(*exit as i32))
+    }
+
+    /// How a process ended, in words: `exit status: 69 (an address is in use, ...)`.
+    pub(super) fn describe(status: ExitStatus) -> String {
+        match Exit::ALL.iter().find(|row| Exit::of(status) == Some(row.0)) {
+            Some((_, meaning)) => format!("{status} ({meaning})"),
+            None => status.to_string(),
+        }
     }
 }
 
@@ -88,4 +101,21 @@ pub(super) fn on_panic() {
         log::flush();
         std::process::exit(Exit::Internal as i32);
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn the_end_of_a_child_is_told_in_words() {
+        let told = |wait_status| Exit::describe(ExitStatus::from_raw(wait_status));
+        assert_eq!(
+            told(69 << 8),
+            "exit status: 69 (an address is in use, or a server is not there)"
+        );
+        assert_eq!(told(3 << 8), "exit status: 3");
+        assert_eq!(told(9), "signal: 9 (SIGKILL)");
+    }
 }

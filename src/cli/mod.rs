@@ -10,6 +10,7 @@ mod client;
 mod exit;
 mod serve;
 mod topology_file;
+mod up;
 
 use self::exit::Exit;
 use clap::{Parser, Subcommand};
@@ -56,6 +57,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::UpArgs),
     Serve(serve::Serve),
     Check(check::Check),
     Client(client::Client),
@@ -66,6 +68,7 @@ pub(crate) fn run() -> ExitCode {
     exit::on_panic();
     let outcome = match Cli::try_parse() {
         Ok(cli) => match &cli.command {
+            Command::Up(up) => up.run(),
             Command::Serve(serve) => serve.run(),
             Command::Check(check) => check.run(),
             Command::Client(client) => client.run(),

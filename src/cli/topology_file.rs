@@ -5,17 +5,25 @@ use places_herd::herd::topology::{Server, Topology};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+/// Where it is looked for if nothing is said.
+const DEFAULT: &str = "topology.toml";
+
 /// The file that describes the herd.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct TopologyFile {
     /// The file that describes the herd
-    #[arg(long = "topology", value_name = "FILE", default_value = "topology.toml")]
+    #[arg(long = "topology", value_name = "FILE", default_value = DEFAULT)]
     path: PathBuf,
 }
 
 impl TopologyFile {
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The file, unless it went without saying.
+    pub(super) fn named(&self) -> Option<&Path> {
+        Some(self.path()).filter(|path| *path != Path::new(DEFAULT))
     }
 
     /// Reads the file; its faults are printed, all of them.

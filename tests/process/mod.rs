@@ -1,12 +1,12 @@
 //! Running the real binary: processes with deadlines and guards, and herds with addresses of their own.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -54,6 +54,11 @@ impl Process {
         Process::start(command.args(args), Stdio::null()).end()
     }
 
+    /// Runs a line as somebody types it.
+    pub(crate) fn shell(line: &str) -> Ended {
+        Process::start(Command::new("sh").args(["-c", line]), Stdio::null()).end()
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -79,6 +84,28 @@ impl Process {
             assert!(is_readable(&self.stdout, deadline), "no line came, only {so_far:?}");
             assert!(self.take_some() > 0, "it ended after {so_far:?}, with {}", self.stderr());
         }
+    }
+
+    /// The next line that has `text` in it.
+    pub(crate) fn line_with(&mut self, text: &str) -> String {
+        self.lines_until(text).pop().expect("it is the last")
+    }
+
+    /// All lines up to the one that has `text` in it.
+    pub(crate) fn lines_until(&mut self, text: &str) -> Vec<String> {
+        let mut lines = vec![self.line()];
+        while !lines.last().is_some_and(|line| line.contains(text)) {
+            lines.push(self.line());
+        }
+        lines
+    }
+
+    /// The servers in the table of `herd up` that run, in its order.
+    pub(crate) fn table(&mut self) -> Vec<Stray> {
+        self.line_with("SERVER ");
+        let mut rows = self.lines_until("To tell ");
+        rows.retain(|row| row.ends_with(|c: char| c.is_ascii_digit()));
+        rows.iter().map(|row| Stray::new(row.rsplit(' ').next().expect("its id"))).collect()
     }
 
     /// Ends its stdin, and waits for it to end.
@@ -122,6 +149,45 @@ impl Drop for Process {
         // Neither fails but for a process that has been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A process that is another's child, killed when this is dropped. Held by a descriptor, so that its id
+/// cannot come to mean another.
+pub(crate) struct Stray {
+    id: String,
+    pidfd: OwnedFd,
+}
+
+impl Stray {
+    pub(crate) fn new(id: &str) -> Stray {
+        let pid = Pid::from_raw(id.parse().expect("an id")).expect("not 0");
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("it runs");
+        Stray { id: id.into(), pidfd }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        pidfd_send_signal(&self.pidfd, signal).expect("it runs");
+    }
+
+    pub(crate) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Waits for its end.
+    pub(crate) fn has_ended(&self) {
+        assert!(is_readable(&self.pidfd, Instant::now() + DEADLINE), "{} still runs", self.id);
+    }
+}
+
+impl Drop for Stray {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 }
 
@@ -213,6 +279,17 @@ impl Herd {
 impl Drop for Herd {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Tries until something comes of it.
+pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(outcome) = attempt() {
+            return outcome;
+        }
+        assert!(Instant::now() < deadline, "{what}: not in {DEADLINE:?}");
     }
 }
 

@@ -1,0 +1,276 @@
+//! `herd up`: every server of a topology, one process each, kept running until Ctrl-C.
+//!
+//! It runs on the reactor, without a single socket: its events are signals, and its calls restarts.
+//!
+//! ```text
+//!            start             start line on stdout
+//!      ┌──────────▶ starting ───────────────────────▶ listening
+//!      │                │                                 │
+//!      │            SIGCHLD: it has ended, why is shown, and then
+//!      │                ▼                                 ▼
+//!      └────────────── resting: 1 s, 2 s, 4 s ... 30 s ◀──┘
+//! ```
+//!
+//! A server is started again whatever its status was: an address that was in use may be free, a fault of the
+//! topology mended. Only if no server at all can be started at first, `up` ends, with the status of the
+//! first.
+//!
+//! Three ways to the end, and no server survives any of them:
+//!
+//! * Ctrl-C or SIGTERM: each server is sent SIGTERM, drains, and is reaped. The terminal's own SIGINT does
+//!   not reach them, since each is in a process group of its own.
+//! * Once more: SIGKILL to each.
+//! * `up` itself is killed: the kernel sends each SIGTERM (`serve --parent`, prctl PR_SET_PDEATHSIG).
+
+mod notice;
+
+use super::exit::{Exit, Failure};
+use super::say;
+use super::topology_file::TopologyFile;
+use places_herd::herd::topology::Server;
+use places_herd::reactor::{Backoff, Core, Limits, MioIo, Moment, Reactor, Shared, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, kill_process};
+use std::convert::Infallible;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+use std::{env, mem};
+
+/// The pause before a server that has ended is started again: so long at first, doubled up to so long,
+/// and begun anew when it has lived so long.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+const LIVED_LONG: Duration = Duration::from_secs(60);
+
+/// How often we look whether a server that is starting listens. Its stdout is a pipe, and the reactor knows
+/// no pipes: looking is cheap, and over after some milliseconds.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Run all servers of the herd, one process each
+#[derive(Debug, clap::Args)]
+pub(super) struct UpArgs {
+    #[command(flatten)]
+    topology: TopologyFile,
+}
+
+impl UpArgs {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let topology = self.topology.read()?;
+        let servers: Vec<Kept> = topology.servers.iter().filter_map(Kept::new).collect();
+        if servers.is_empty() {
+            let path = self.topology.path().display();
+            let what = format!("{path}: all servers are plain, so there is none to run");
+            return Err(Failure::new(Exit::Config, what));
+        }
+        let up = Up {
+            program: env::current_exe().map_err(|e| Failure::os("this program", e))?,
+            topology: self.topology.clone(),
+            servers,
+            is_shown: false,
+            is_ending: false,
+            outcome: Ok(()),
+        };
+        let io = MioIo::new(&[Signal::Interrupt, Signal::Terminate, Signal::Child])
+            .map_err(|e| Failure::os("the kernel gives no poll", e))?;
+        let mut reactor = Reactor::new(io, up, Limits::default());
+        let (up, core) = reactor.parts();
+        (0..up.servers.len()).for_each(|number| up.start(core, number));
+        reactor.run().map_err(|e| Failure::os("the loop cannot go on", e))?;
+        mem::replace(&mut reactor.state().outcome, Ok(()))
+    }
+}
+
+/// The servers, and how far we are with them.
+#[derive(Debug)]
+struct Up {
+    /// What runs one server: this very program.
+    program: PathBuf,
+    topology: TopologyFile,
+    servers: Vec<Kept>,
+    /// Each server has had its first try, and the table has been shown.
+    is_shown: bool,
+    /// The end was asked for: nothing is started any more.
+    is_ending: bool,
+    outcome: Result<(), Failure>,
+}
+
+/// One server that is kept running.
+#[derive(Debug)]
+struct Kept {
+    server: Server,
+    /// Its process; none while it rests.
+    child: Option<Child>,
+    started: Moment,
+    listens: bool,
+    /// How its last process ended.
+    last: Option<Exit>,
+    pauses: Backoff,
+}
+
+impl Kept {
+    /// A server that is to be started; none if it is another program's.
+    fn new(server: &Server) -> Option<Kept> {
+        (!server.plain).then(|| Kept {
+            server: server.clone(),
+            child: None,
+            started: Moment::default(),
+            listens: false,
+            last: None,
+            pauses: Backoff::new(PAUSE_FIRST, PAUSE_MAX, 2.0, 0.0),
+        })
+    }
+
+    /// Whether its first try is over, well or badly.
+    fn was_tried(&self) -> bool {
+        self.listens || self.last.is_some()
+    }
+
+    /// Whether the child has printed something, which is its start line. A child that has ended
+    /// without it only hangs up.
+    fn has_spoken(&self) -> bool {
+        let Some(stdout) = self.child.as_ref().and_then(|child| child.stdout.as_ref()) else {
+            return false;
+        };
+        let mut polled = [PollFd::new(stdout, PollFlags::IN)];
+        let looked = poll(&mut polled, Some(&Timespec::default()));
+        looked.is_ok() && polled[0].revents().contains(PollFlags::IN)
+    }
+
+    /// Takes the child away if it has ended: which it was, and how it ended.
+    fn reap(&mut self) -> Option<(u32, ExitStatus)> {
+        let child = self.child.as_mut()?;
+        let ended = (child.id(), child.try_wait().ok()??);
+        self.child = None;
+        self.listens = false;
+        Some(ended)
+    }
+}
+
+impl Shared for Up {
+    type Message = Infallible;
+
+    fn signalled(&mut self, core: &mut Core<Up>, signal: Signal) {
+        match signal {
+            Signal::Interrupt | Signal::Terminate => self.end(core),
+            Signal::Child => self.reap(core),
+        }
+    }
+}
+
+impl Up {
+    fn start(&mut self, core: &mut Core<Up>, number: usize) {
+        if self.is_ending {
+            return;
+        }
+        let kept = &mut self.servers[number];
+        kept.started = core.now();
+        let child = Command::new(&self.program)
+            .args(["serve", &kept.server.name, "--parent", &process::id().to_string()])
+            .arg("--topology")
+            .arg(self.topology.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn();
+        match child {
+            Ok(child) => {
+                kept.child = Some(child);
+                self.look_later(core, number);
+            }
+            Err(e) => self.rest(core, number, Exit::Os, &format!("cannot be started: {e}")),
+        }
+    }
+
+    fn look_later(&mut self, core: &mut Core<Up>, number: usize) {
+        core.call_later(LOOK_EVERY, move |up, core| up.look(core, number));
+    }
+
+    /// Looks whether a server that was started listens; again and again, until it does or has ended.
+    fn look(&mut self, core: &mut Core<Up>, number: usize) {
+        let kept = &mut self.servers[number];
+        let Some(child) = &kept.child else { return };
+        if !kept.has_spoken() {
+            return self.look_later(core, number);
+        }
+        kept.listens = true;
+        if self.is_shown {
+            say(&format!("{} listens, process {}", kept.server.name, child.id()));
+        }
+        self.show_when_tried(core);
+    }
+
+    /// Finds out whose child has ended: of many SIGCHLDs only one may arrive.
+    fn reap(&mut self, core: &mut Core<Up>) {
+        for number in 0..self.servers.len() {
+            let Some((process, status)) = self.servers[number].reap() else { continue };
+            if !(self.is_ending && status.success()) {
+                let exit = Exit::of(status).unwrap_or(Exit::Internal);
+                let how = format!("(process {process}) has ended, {}", Exit::describe(status));
+                self.rest(core, number, exit, &how);
+            }
+        }
+        self.stop_when_alone(core);
+    }
+
+    /// Shows `how` a server ended, and lets it rest before the next try.
+    fn rest(&mut self, core: &mut Core<Up>, number: usize, exit: Exit, how: &str) {
+        let kept = &mut self.servers[number];
+        let name = &kept.server.name;
+        kept.last = Some(exit);
+        if self.is_ending {
+            return say(&format!("{name} {how}"));
+        }
+        if core.now() - kept.started >= LIVED_LONG {
+            kept.pauses.reset();
+        }
+        let pause = kept.pauses.next(0);
+        say(&format!("{name} {how}; next try in {} s", pause.as_secs()));
+        core.call_later(pause, move |up, core| up.start(core, number));
+        self.show_when_tried(core);
+    }
+
+    /// Shows the table when each server has been tried once. If none of them listens, that is the end.
+    fn show_when_tried(&mut self, core: &mut Core<Up>) {
+        if self.is_shown || self.is_ending || !self.servers.iter().all(Kept::was_tried) {
+            return;
+        }
+        self.is_shown = true;
+        if !self.servers.iter().any(|kept| kept.listens) {
+            let exit = self.servers.iter().find_map(|kept| kept.last).unwrap_or(Exit::Internal);
+            self.outcome = Err(Failure::new(exit, "none of the servers could be started"));
+            return core.stop();
+        }
+        let rows: Vec<(&Server, Option<u32>)> = self
+            .servers
+            .iter()
+            .map(|kept| (&kept.server, kept.child.as_ref().filter(|_| kept.listens).map(Child::id)))
+            .collect();
+        say(&notice::table(&rows));
+        let program = env::args_os().next().unwrap_or_else(|| "herd".into());
+        say(&notice::what_to_type(&program.to_string_lossy(), self.topology.named(), &rows));
+    }
+
+    /// Ends all servers: in good order when first asked, at once when asked again.
+    fn end(&mut self, core: &mut Core<Up>) {
+        let (signal, what) = match self.is_ending {
+            false => (rustix::process::Signal::TERM, "ending all servers; once more kills them"),
+            true => (rustix::process::Signal::KILL, "killing all servers"),
+        };
+        self.is_ending = true;
+        say(what);
+        for child in self.servers.iter().filter_map(|kept| kept.child.as_ref()) {
+            // It has not been reaped, so its id is still its own, and this cannot fail.
+            let _ = kill_process(Pid::from_child(child), signal);
+        }
+        self.stop_when_alone(core);
+    }
+
+    fn stop_when_alone(&mut self, core: &mut Core<Up>) {
+        if self.is_ending && self.servers.iter().all(|kept| kept.child.is_none()) {
+            say("all servers have ended");
+            core.stop();
+        }
+    }
+}

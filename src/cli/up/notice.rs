@@ -1,0 +1,130 @@
+//! What `herd up` tells its user: which servers there are, and what to type next.
+//!
+//! Text out of values; knows no process. The lines are meant to be copied, so they hold real addresses.
+
+use places_herd::herd::topology::Server;
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+/// The servers with their addresses, and each one's process if it listens.
+pub(super) fn table(rows: &[(&Server, Option<u32>)]) -> String {
+    let head = ["SERVER", "CLIENTS", "NEIGHBOURS", "PROCESS"].map(String::from);
+    let body = rows.iter().map(|(server, process)| {
+        let process = process.map_or("not running, see above".to_string(), |id| id.to_string());
+        [server.name.clone(), server.client.to_string(), server.peer.to_string(), process]
+    });
+    let lines: Vec<[String; 4]> = std::iter::once(head).chain(body).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
+    let (first, second, third) = (width(0), width(1), width(2));
+    let mut table = String::new();
+    for [name, client, peer, process] in &lines {
+        let _ = writeln!(table, "{name:first$}  {client:second$}  {peer:third$}  {process}");
+    }
+    table
+}
+
+/// Lines to be typed into another terminal. `program`, and `topology` if any, are what was typed into
+/// this one.
+pub(super) fn what_to_type(
+    program: &str,
+    topology: Option<&Path>,
+    rows: &[(&Server, Option<u32>)],
+) -> String {
+    let listening: Vec<&Server> =
+        rows.iter().filter(|(_, process)| process.is_some()).map(|(server, _)| *server).collect();
+    let [told, others @ ..] = listening.as_slice() else { return String::new() };
+    // Best one who has it from hearsay.
+    let is_far = |other: &&&Server| !told.neighbours.contains(&other.name);
+    let asked = others.iter().rfind(is_far).or(others.last()).unwrap_or(told);
+
+    let client = match topology.map(Path::to_string_lossy) {
+        None => format!("{} client", quoted(program)),
+        Some(path) => format!("{} client --topology {}", quoted(program), quoted(&path)),
+    };
+    let (told_at, asked_at) = (reachable(told.client), reachable(asked.client));
+    format!(
+        "To tell {told} where a client is, and ask {asked} what is near it, type in another terminal:
+
+  {client} {told} iamat kiwi.cs.ucla.edu +34.068930-118.445127
+  {client} {asked} whatsat kiwi.cs.ucla.edu 10 5
+
+or, without this program:
+
+  printf 'IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 %s\\n' \"$(date +%s.%N)\" | nc -N {} {}
+  printf 'WHATSAT kiwi.cs.ucla.edu 10 5\\n' | nc -N {} {}
+
+Ctrl-C ends all servers.",
+        told_at.ip(),
+        told_at.port(),
+        asked_at.ip(),
+        asked_at.port(),
+        told = told.name,
+        asked = asked.name,
+    )
+}
+
+/// Where a server that listens on `address` can be reached from here.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let here = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(here, address.port())
+}
+
+/// `word` for a shell.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/+:,@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', r"'\''")).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(name: &str, client: &str, neighbours: &[&str]) -> Server {
+        Server {
+            name: name.into(),
+            client: client.parse().expect("an address"),
+            peer: "127.0.0.1:12100".parse().expect("an address"),
+            neighbours: neighbours.iter().map(|name| name.to_string()).collect(),
+            plain: false,
+        }
+    }
+
+    #[test]
+    fn the_columns_of_the_table_stand_below_each_other() {
+        let alford = server("Alford", "127.0.0.1:12000", &[]);
+        let bo = server("Bo", "[::1]:1", &[]);
+        assert_eq!(
+            table(&[(&alford, Some(4711)), (&bo, None)]),
+            "SERVER  CLIENTS          NEIGHBOURS       PROCESS\n\
+             Alford  127.0.0.1:12000  127.0.0.1:12100  4711\n\
+             Bo      [::1]:1          127.0.0.1:12100  not running, see above\n"
+        );
+    }
+
+    #[test]
+    fn one_who_only_heard_of_it_is_asked() {
+        let alford = server("Alford", "0.0.0.0:12000", &["Parker"]);
+        let parker = server("Parker", "127.0.0.1:12003", &["Alford", "Bolden"]);
+        let bolden = server("Bolden", "[::1]:12001", &["Parker"]);
+        let rows = [(&alford, Some(1)), (&parker, Some(2)), (&bolden, Some(3))];
+        let text = what_to_type("bin/my herd", Some(Path::new("t.toml")), &rows);
+        assert!(text.contains("'bin/my herd' client --topology t.toml Bolden whatsat"), "{text}");
+        assert!(text.contains("| nc -N 127.0.0.1 12000\n"), "{text}");
+        assert!(text.contains("| nc -N ::1 12001\n"), "{text}");
+    }
+
+    #[test]
+    fn a_word_with_a_quote_is_one_word_for_the_shell() {
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("/a/topology.toml"), "/a/topology.toml");
+    }
+}
