@@ -10,7 +10,8 @@
 use super::exit::{Exit, Failure};
 use super::say;
 use super::topology_file::{TopologyFile, counted};
-use places_herd::herd::member::{Addresses, Member};
+use places_herd::herd::join::Addresses;
+use places_herd::herd::member::Member;
 use places_herd::herd::topology::{PlacesSettings, PlacesSource, Server, Topology};
 use places_herd::log;
 use places_herd::places::{self, Source};
