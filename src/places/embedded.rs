@@ -28,7 +28,7 @@
 //!
 //! Rows are in order of band, longitude, latitude, kind, id, as `grid.rs` needs them.
 //!
-//! Sources of the data, and their licences: `data/NOTICE`.
+//! Sources of the data, and their licences: `NOTICE`.
 
 use std::ops::Range;
 
