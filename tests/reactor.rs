@@ -728,6 +728,15 @@ fn who_is_killed_by_another_hears_nothing_but_the_loss<I: Io>(mut stage: Stage<I
     assert!(matches!(&heard[..], [Heard::Made, Heard::Lost("ConnectionAborted", _)]), "{heard:?}");
 }
 
+fn connections_are_counted_by_their_generation<I: Io>(mut stage: Stage<I>) {
+    for round in 1..=3 {
+        *stage.records() = Default::default();
+        stage.pair(actor("server"), actor("client"));
+        assert_eq!(stage.id("client").generation(), 2 * round - 1);
+        assert_eq!(stage.id("server").generation(), 2 * round);
+    }
+}
+
 fn both_ends_know_each_others_address<I: Io>(mut stage: Stage<I>) {
     let address = stage.pair(actor("server"), actor("client"));
     let (server, client) = (stage.id("server"), stage.id("client"));
@@ -1027,6 +1036,7 @@ on_every_network! {
     an_error_in_any_call_closes
     an_id_that_has_outlived_its_connection_reaches_nobody
     who_is_killed_by_another_hears_nothing_but_the_loss
+    connections_are_counted_by_their_generation
     both_ends_know_each_others_address
     no_protocol_means_closed_at_once
     a_port_in_use_is_an_error

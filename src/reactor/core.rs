@@ -417,12 +417,12 @@ impl<S: Shared> Core<S> {
 
     // From here on: for the reactor.
 
-    /// Makes room for a connection that is about to be, and names it.
-    pub(crate) fn next_id(&mut self) -> ConnId {
+    /// The name of the next connection; the same until it is inserted.
+    pub(crate) fn next_id(&self) -> ConnId {
         // After four thousand million connections it begins anew; an id that old is long forgotten.
         // Generation 0 is kept for the ports' tokens.
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        ConnId::new(self.transports.vacant_key() as u32, self.generation)
+        let generation = self.generation.checked_add(1).unwrap_or(1);
+        ConnId::new(self.transports.vacant_key() as u32, generation)
     }
 
     pub(crate) fn insert(
@@ -436,6 +436,7 @@ impl<S: Shared> Core<S> {
         transport.connector = connector.and_then(|connector| NonZeroU64::new(connector.0));
         let key = self.transports.insert(transport);
         debug_assert_eq!(key, id.key());
+        self.generation = id.generation();
     }
 
     /// Notes what the kernel said of `id`.
