@@ -13,8 +13,8 @@ mod common;
 use common::{Actor, MS, Scene, Stage, actor, pattern};
 use places_herd::reactor::io::Ends;
 use places_herd::reactor::{
-    BUFFER_SIZE, BUFFERED_BYTES_MAX, Backoff, ConnId, ConnectOptions, Context, Io, Limits,
-    NotPending, READ_BYTES_MAX,
+    BUFFER_SIZE, BUFFERED_BYTES_MAX, Backoff, CloseReason, ConnId, ConnectOptions, Context, Io,
+    Limits, NotPending, READ_BYTES_MAX,
 };
 use places_herd::testing::{Built, Counts, Heard, MemoryOptions};
 use std::net::SocketAddr;
@@ -244,6 +244,17 @@ fn a_peer_that_never_reads_is_reset_when_the_close_limit_has_passed<I: Io>(mut s
 }
 
 const CLOSE_LIMIT: Duration = Duration::from_millis(200);
+
+fn who_is_closed_with_a_reason_still_gets_what_was_written<I: Io>(mut stage: Stage<I>) {
+    stage.pair(actor("server"), actor("client"));
+    let server = stage.id("server");
+    stage.write("server", b"too slow\n");
+    stage.core().lose_because(server, Some(CloseReason::TimeoutError("idle")));
+    stage.until_lost("client", 1);
+    assert_eq!(stage.records().bytes("client"), b"too slow\n");
+    assert_eq!(stage.records().lost("client"), ["ConnectionDone"]);
+    assert_eq!(stage.records().lost("server"), ["TimeoutError"]);
+}
 
 fn an_aborted_connection_is_reset_and_what_was_unsent_is_dropped<I: Io>(mut stage: Stage<I>) {
     stage.pair(actor("server"), actor("client"));
@@ -1013,6 +1024,7 @@ on_every_network! {
     lose_connection_delivers_megabytes_and_then_a_clean_end
     losing_a_connection_again_changes_nothing
     nothing_is_delivered_after_lose_connection
+    who_is_closed_with_a_reason_still_gets_what_was_written
     an_aborted_connection_is_reset_and_what_was_unsent_is_dropped
     connection_lost_never_comes_inside_the_abort
     connection_made_comes_before_data

@@ -9,7 +9,7 @@
 //! The core does not know the [`Io`](super::Io). What needs the kernel is noted here, and done by
 //! the reactor: writing marks the connection dirty, connecting and closing are posted.
 
-use super::io::Ends;
+use super::io::{Close, Ends};
 use super::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, Context, PortId, Shared};
 use super::timers::{NotPending, TimerId, Timers};
 use super::transport::{BUFFER_SIZE, BUFFERED_BYTES_MAX, Phase, Transport};
@@ -81,7 +81,7 @@ pub(super) enum Post<S: Shared> {
     Connect(ConnectorId, SocketAddr, ConnectOptions, Box<dyn ClientFactory<S>>),
     StopTrying(ConnectorId),
     StopListening(PortId),
-    Lost(ConnId, CloseReason),
+    Lost(ConnId, CloseReason, Close),
     Message(ConnId, S::Message),
 }
 
@@ -259,7 +259,7 @@ impl<S: Shared> Core<S> {
     /// delivered, not even the rest of the bytes just read (Twisted's LineReceiver goes on).
     /// `connection_lost` follows in a later turn. Twisted: abortConnection.
     pub fn abort_connection(&mut self, id: ConnId) {
-        self.lost(id, CloseReason::ConnectionAborted);
+        self.lost_how(id, CloseReason::ConnectionAborted, Close::Reset);
     }
 
     /// Sends what was written, ends our side, and reads and drops what the peer still sends, at most
@@ -481,6 +481,12 @@ impl<S: Shared> Core<S> {
 
     /// The connection is over: nothing is delivered any more, and `connection_lost` is posted.
     pub(super) fn lost(&mut self, id: ConnId, why: CloseReason) {
+        self.lost_how(id, why, Close::Orderly);
+    }
+
+    /// As [`lost`](Core::lost); `how` decides whether the peer still gets what the kernel holds. The
+    /// reason cannot: who is closed because he was too slow is told so first.
+    pub(super) fn lost_how(&mut self, id: ConnId, why: CloseReason, how: Close) {
         let Some(transport) = self.transport_mut(id) else { return };
         if transport.phase == Phase::Lost {
             return;
@@ -493,7 +499,7 @@ impl<S: Shared> Core<S> {
             // It may be the very limit that has just run out.
             let _ = self.timers.cancel(limit);
         }
-        self.inbox.push_back(Post::Lost(id, why));
+        self.inbox.push_back(Post::Lost(id, why, how));
     }
 
     /// From now on `id` is given `time` for what it is about (connecting, flushing, lingering).

@@ -214,7 +214,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 }
                 Post::StopTrying(connector) => self.stop_connector(connector),
                 Post::StopListening(port) => self.close_port(port),
-                Post::Lost(id, why) => self.connection_lost(id, why),
+                Post::Lost(id, why, how) => self.connection_lost(id, why, how),
                 Post::Message(id, message) => {
                     self.call(id, |protocol, cx| protocol.message(cx, message));
                 }

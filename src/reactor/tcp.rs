@@ -298,26 +298,20 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// A connection was not made, flushed or ended in its time.
     pub(super) fn limit_reached(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport(id) else { return };
-        let why = match transport.phase {
-            Phase::Connecting => CloseReason::TimeoutError("connecting"),
-            Phase::Lingering { .. } => CloseReason::ConnectionDone,
-            _ => CloseReason::TimeoutError("sending what was written"),
+        let limit = match transport.phase {
+            Phase::Lingering { .. } => return self.core.lost(id, CloseReason::ConnectionDone),
+            Phase::Connecting => "connecting",
+            _ => "sending what was written",
         };
-        self.core.lost(id, why);
+        self.core.lost_how(id, CloseReason::TimeoutError(limit), Close::Reset);
     }
 
     /// Buries `id`: closes the socket, tells the protocol, frees the slot.
     /// Twisted: Connection.connectionLost.
-    pub(super) fn connection_lost(&mut self, id: ConnId, why: CloseReason) {
+    pub(super) fn connection_lost(&mut self, id: ConnId, why: CloseReason, how: Close) {
         let Some(transport) = self.core.transport(id) else { return };
         let (connector, delay_reset) = (transport.connector, transport.delay_reset);
-        self.io.close(
-            id,
-            match why {
-                CloseReason::ConnectionAborted | CloseReason::TimeoutError(_) => Close::Reset,
-                _ => Close::Orderly,
-            },
-        );
+        self.io.close(id, how);
         let Reactor { core, state, protocols, .. } = self;
         let protocol = protocols.get_mut(id.key()).and_then(Option::take);
         let made = protocol.is_some();
