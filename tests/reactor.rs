@@ -497,7 +497,7 @@ fn a_full_send_buffer_holds_up_reading_until_it_is_empty<I: Io>(mut stage: Stage
     const ANSWER: usize = 16 << 20;
     let server = actor("server").on(|cx, heard| {
         match heard {
-            Heard::Made => cx.core.register_producer(cx.id),
+            Heard::Made => cx.core.register_producer(cx.id, BUFFER_SIZE),
             Heard::Data(data) if data == b"1" => cx.write(&vec![7; ANSWER]),
             Heard::Resume => assert_eq!(cx.core.pending(cx.id), 0),
             _ => {}
@@ -528,7 +528,7 @@ fn a_full_send_buffer_holds_up_reading_until_it_is_empty<I: Io>(mut stage: Stage
 fn a_send_buffer_of_exactly_its_size_is_not_full<I: Io>(mut stage: Stage<I>) {
     stage.pair(actor("server"), actor("client"));
     let server = stage.id("server");
-    stage.core().register_producer(server);
+    stage.core().register_producer(server, BUFFER_SIZE);
     stage.core().write(server, &vec![0; BUFFER_SIZE]);
     assert!(stage.core().transport(server).unwrap().is_delivering());
     stage.core().write(server, b"x");
