@@ -1,7 +1,7 @@
 //! Running the real binary: processes with deadlines and guards, and herds with addresses of their own.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, getpgid, pidfd_open, pidfd_send_signal};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
@@ -178,6 +178,12 @@ impl Stray {
         self.signal(Signal::KILL);
     }
 
+    /// Whether it is alone in its process group, so that no terminal's Ctrl-C reaches it.
+    pub(crate) fn leads_its_group(&self) -> bool {
+        let pid = Pid::from_raw(self.id.parse().expect("an id"));
+        getpgid(pid).ok() == pid
+    }
+
     /// Waits for its end.
     pub(crate) fn has_ended(&self) {
         assert!(is_readable(&self.pidfd, Instant::now() + DEADLINE), "{} still runs", self.id);
@@ -268,9 +274,11 @@ impl Herd {
         Process::start(&mut self.command(args), file.into())
     }
 
-    /// Starts a server, and waits until it listens.
+    /// Starts a server that does not log lines, and waits until it listens.
     pub(crate) fn serve(&self, name: &str) -> Process {
-        let mut server = self.start(&["serve", name]);
+        let mut command = self.command(&["serve", name]);
+        command.env("RUST_LOG", "info,herd::traffic=off");
+        let mut server = Process::start(&mut command, Stdio::null());
         server.line();
         server
     }
