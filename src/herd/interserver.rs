@@ -105,7 +105,9 @@ impl ClientFactory<Member> for Dialler {
         self.failures += 1;
         let name = &member.links.link(self.neighbour).server.name;
         let level = if self.failures == 1 { log::Level::Info } else { log::Level::Debug };
-        log::log!(level, "{NAME}: {name}: {why}; attempt {}, next in {retry:?}", self.failures);
+        let next =
+            retry.map_or_else(|| "no more".to_owned(), |delay| format!("next in {delay:.1?}"));
+        log::log!(level, "{NAME}: {name}: {why}; attempt {}, {next}", self.failures);
     }
 }
 
