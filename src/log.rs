@@ -28,7 +28,7 @@
 //! `RUST_LOG` chooses, as `env_logger` documents it; `info` if it is not set. Traffic lines are of
 //! target [`TRAFFIC`] and level info: `RUST_LOG=info,herd::traffic=off` leaves them out.
 //!
-//! Invariants: no byte of a client or a neighbour ends a line or fakes one ([`escape`]). No error
+//! Invariants: no byte of a client or a neighbour ends a line or fakes one ([`escape()`]). No error
 //! of the disk stops the server: lines are dropped and counted. There is one log in a process, and
 //! one thread that writes it.
 
