@@ -939,6 +939,49 @@ fn stopping_closes_ports_and_idle_connections<I: Io>(mut stage: Stage<I>) {
     assert_eq!(stage.reactor.listen_tcp(address, factory).unwrap().1, address);
 }
 
+fn stopping_delivers_what_was_written<I: Io>(mut stage: Stage<I>) {
+    // The client listens to the end of what it is told, whatever its own reactor wants.
+    let client = actor("client").stays().on(|cx, heard| {
+        if *heard == Heard::ReadLost {
+            cx.lose_connection();
+        }
+        Ok(())
+    });
+    stage.pair(actor("server"), client);
+    let data = pattern(4_000_000);
+    stage.write("server", &data);
+    stage.core().stop();
+    stage.reactor.run().unwrap();
+    assert!(stage.records().bytes("client") == data);
+    assert_eq!(stage.records().lost("server"), ["ConnectionDone"]);
+    assert_eq!(stage.records().lost("client"), ["ConnectionDone"]);
+}
+
+fn stopping_waits_no_longer_than_the_drain_limit<I: Io>(mut stage: Stage<I>) {
+    stage.pair(actor("server").stays(), actor("client").stays());
+    let began = stage.core().now();
+    stage.core().stop();
+    stage.reactor.run().unwrap();
+    assert!(stage.core().now() - began >= DRAIN_LIMIT);
+    assert_eq!(stage.records().lost("server"), ["ReactorStopped"]);
+    assert_eq!(stage.records().lost("client"), ["ReactorStopped"]);
+}
+
+fn stopping_again_does_not_wait<I: Io>(mut stage: Stage<I>) {
+    stage.pair(actor("server").stays(), actor("client").stays());
+    let began = stage.core().now();
+    stage.core().stop();
+    stage.core().call_later(5 * MS, |scene, core| {
+        scene.note("again");
+        core.stop();
+    });
+    stage.reactor.run().unwrap();
+    assert_eq!(stage.scene().said(), ["again"]);
+    assert!(stage.core().now() - began < DRAIN_LIMIT);
+    assert_eq!(stage.records().lost("server"), ["ReactorStopped"]);
+    assert_eq!(stage.records().lost("client"), ["ReactorStopped"]);
+}
+
 fn stopping_gives_up_connecting<I: Io>(mut stage: Stage<I>) {
     let address = nobody(&mut stage);
     let factory = Built::by("connector", |_, _| Some(actor("client")));
@@ -1060,15 +1103,20 @@ on_every_network! {
     whoever_stops_trying_is_not_connected
     a_client_without_a_protocol_is_closed_at_once
     stopping_closes_ports_and_idle_connections
+    stopping_delivers_what_was_written
     stopping_gives_up_connecting
 }
 
+const DRAIN_LIMIT: Duration = Duration::from_millis(100);
+
 /// Short limits, so that the kernel need not be waited for.
-const SHORT: fn() -> Limits = || Limits { close: CLOSE_LIMIT, ..Limits::default() };
+const SHORT: Limits = Limits { close: CLOSE_LIMIT, drain: DRAIN_LIMIT };
 
 on_every_network! {
-    SHORT() =>
+    SHORT =>
     a_peer_that_never_reads_is_reset_when_the_close_limit_has_passed
+    stopping_waits_no_longer_than_the_drain_limit
+    stopping_again_does_not_wait
 }
 
 on_calm_networks! {

@@ -91,17 +91,28 @@ impl<I: Io, S: Shared> Reactor<I, S> {
 
     /// Drops a wish, and what has come of it.
     pub(super) fn stop_connector(&mut self, id: ConnectorId) {
-        let Some(connector) = self.connectors.get_mut(&id) else { return };
+        let conn = self.retire_connector(id);
+        // The connector ends when the loss of this connection is told.
+        conn.into_iter().for_each(|conn| self.core.lose_connection(conn));
+    }
+
+    /// Drops a wish that is not fulfilled. A connection that stands is returned, and goes on: its
+    /// protocol may have something to finish.
+    pub(super) fn retire_connector(&mut self, id: ConnectorId) -> Option<ConnId> {
+        let connector = self.connectors.get_mut(&id)?;
         connector.options.reconnect = None;
         match connector.state {
-            // The connector ends when the loss of this connection is told.
-            State::Trying(conn) => self.core.lose_connection(conn),
+            State::Trying(conn) if self.core.transport(conn)?.phase != Phase::Connecting => {
+                return Some(conn);
+            }
+            State::Trying(conn) => self.core.abort_connection(conn),
             State::Waiting(timer) => {
                 // It waits, so the call is pending.
                 let _ = self.core.cancel(timer);
                 self.connectors.remove(&id);
             }
         }
+        None
     }
 
     fn attempt(&mut self, id: ConnectorId, address: SocketAddr, timeout: Duration) -> ConnId {

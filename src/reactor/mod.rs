@@ -175,7 +175,10 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 connections.iter().for_each(|id| {
                     self.call(*id, |protocol, cx| protocol.shutting_down(cx));
                 });
-                connectors.iter().for_each(|connector| self.stop_connector(*connector));
+                for connector in connectors {
+                    // Its connection, if it stands, has just been told.
+                    let _ = self.retire_connector(connector);
+                }
             }
             RunState::Draining(until) => {
                 if self.core.transports.is_empty() || self.core.now >= until {
