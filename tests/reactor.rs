@@ -993,6 +993,17 @@ fn stopping_gives_up_connecting<I: Io>(mut stage: Stage<I>) {
     assert_eq!(stage.core().timers_pending(), 0);
 }
 
+fn nothing_is_begun_after_the_end<I: Io>(mut stage: Stage<I>) {
+    let address = stage.listen(|| actor("server"));
+    stage.core().stop();
+    stage.core().stop();
+    stage.connect(address, actor("client"));
+    stage.reactor.run().unwrap();
+    assert_eq!(stage.core().connections(), 0);
+    let told = [Heard::Failed("ReactorStopped", None)];
+    assert_eq!(stage.records().heard("connector"), told.iter().collect::<Vec<_>>());
+}
+
 // The cost.
 
 fn a_request_and_its_reply_cost_three_system_calls<I: Io>(mut stage: Stage<I>) {
@@ -1105,6 +1116,7 @@ on_every_network! {
     stopping_closes_ports_and_idle_connections
     stopping_delivers_what_was_written
     stopping_gives_up_connecting
+    nothing_is_begun_after_the_end
 }
 
 const DRAIN_LIMIT: Duration = Duration::from_millis(100);

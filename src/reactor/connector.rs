@@ -73,8 +73,13 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         id: ConnectorId,
         address: SocketAddr,
         options: ConnectOptions,
-        factory: Box<dyn ClientFactory<S>>,
+        mut factory: Box<dyn ClientFactory<S>>,
     ) {
+        if self.core.run_state == RunState::Stopped {
+            let Reactor { core, state, .. } = self;
+            let why = CloseReason::ReactorStopped;
+            return factory.client_connection_failed(core, state, &why, None);
+        }
         let state = State::Trying(self.attempt(id, address, options.timeout));
         self.connectors.insert(id, Connector { address, options, factory, state });
     }
