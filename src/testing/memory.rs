@@ -154,7 +154,7 @@ impl MemoryIo {
     }
 
     /// When the reactor above has something to do: its next timer, or the next arrival. Now, if it
-    /// did not want to sleep.
+    /// did not want to sleep. What is asked of the reactor from outside it does not know of: turn it.
     pub fn next_wake(&self) -> Option<Moment> {
         let told = !self.armed.is_empty() || !self.signals.is_empty();
         let now = told.then_some(self.wire.now);

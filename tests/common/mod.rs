@@ -168,7 +168,6 @@ impl<I: Io> Stage<I> {
     #[track_caller]
     pub(crate) fn until(&mut self, what: &str, mut done: impl FnMut(&Scene, &Core<Scene>) -> bool) {
         let deadline = self.core().now() + PATIENCE;
-        let watchdog = self.core().call_later(PATIENCE, |_, _| {});
         loop {
             let (scene, core) = self.reactor.parts();
             if done(scene, core) {
@@ -177,7 +176,6 @@ impl<I: Io> Stage<I> {
             assert!(core.now() < deadline, "never: {what}\n{}", told(&scene.records));
             self.turn();
         }
-        let _ = self.core().cancel(watchdog);
     }
 
     /// Turns until so much time has passed: to see that nothing happens.
@@ -185,7 +183,7 @@ impl<I: Io> Stage<I> {
         let end = self.core().now() + time;
         let wake = self.core().call_later(time, |_, _| {});
         while self.core().now() < end {
-            self.turn();
+            self.reactor.turn().unwrap();
         }
         let _ = self.core().cancel(wake);
     }

@@ -1,0 +1,410 @@
+//! What only a network in memory can show: faults on demand, clocks that are set, a process out of
+//! descriptors, and that the same seed plays the same.
+
+#[macro_use]
+mod common;
+
+use common::{MS, Scene, Stage, actor, memory, once, pattern};
+use places_herd::reactor::{Backoff, ConnectOptions, Limits, Moment, Reactor, Signal, UnixNanos};
+use places_herd::testing::{
+    Built, Counting, Fault, Frame, FrameKind, Heard, MemoryIo, MemoryOptions,
+};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn calm() -> Stage<MemoryIo> {
+    memory(MemoryOptions::calm(0), Limits::default())
+}
+
+fn with(options: MemoryOptions) -> Stage<MemoryIo> {
+    memory(options, Limits::default())
+}
+
+fn network(stage: &mut Stage<MemoryIo>) -> &mut MemoryIo {
+    stage.reactor.io().inner()
+}
+
+// Seeds and clocks.
+
+/// Five echoing connections, one of them aborted, on a rough network: the whole log.
+fn play(seed: u64) -> String {
+    let mut stage = with(MemoryOptions { connect_failures: 0.3, ..MemoryOptions::rough(seed) });
+    let address = stage.listen(|| {
+        actor("server").on(|cx, heard| {
+            if let Heard::Data(data) = heard {
+                cx.write(data);
+            }
+            Ok(())
+        })
+    });
+    for name in ["a", "b", "c", "d", "e"] {
+        let backoff = Backoff::new(MS, 100 * MS, 2.0, 0.5);
+        let options = ConnectOptions { reconnect: Some(backoff), ..ConnectOptions::default() };
+        let factory = Built::by(name, move |_, _| {
+            Some(actor(name).on(|cx, heard| {
+                if *heard == Heard::Made {
+                    let most = cx.core.random() as usize % 5_000;
+                    cx.write(&pattern(most));
+                }
+                Ok(())
+            }))
+        });
+        stage.connect_by(address, options, factory);
+    }
+    stage.pass(20 * MS);
+    if let Some(id) = stage.records().id("c") {
+        stage.core().abort_connection(id);
+    }
+    stage.pass(SECOND);
+    stage.records().to_string()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_log_byte_for_byte() {
+    for seed in 0..10 {
+        assert_eq!(play(seed), play(seed), "seed {seed}");
+    }
+    assert_ne!(play(1), play(2));
+    assert!(play(1).len() > 10_000, "it should have something to tell");
+}
+
+#[test]
+fn a_poll_that_would_never_end_fails() {
+    let mut stage = calm();
+    stage.pair(actor("server"), actor("client"));
+    // Timers that were cancelled may still wake it.
+    let error = (0..10).find_map(|_| stage.reactor.turn().err());
+    assert_eq!(error.map(|e| e.kind()), Some(ErrorKind::Deadlock));
+}
+
+#[test]
+fn hours_pass_in_no_time() {
+    let mut stage = calm();
+    stage.core().call_later(10_000 * 3_600 * SECOND, |_, core| core.stop());
+    stage.reactor.run().unwrap();
+    assert!(stage.core().now() >= Moment::default() + 10_000 * 3_600 * SECOND);
+}
+
+// Faults.
+
+#[test]
+fn a_connection_that_nobody_answers_times_out() {
+    let mut stage = calm();
+    let address = stage.listen(|| actor("server"));
+    network(&mut stage).fault(address, Fault::Blackhole);
+    let options = ConnectOptions { timeout: 3 * SECOND, reconnect: None };
+    stage.connect_by(address, options, once("connector", actor("client")));
+    let began = stage.core().now();
+    stage.until_heard("connector", &Heard::Failed("TimeoutError", None));
+    let took = stage.core().now() - began;
+    assert!(took >= 3 * SECOND && took < 3 * SECOND + MS, "{took:?}");
+    stage.pass(MS);
+    assert_eq!((stage.core().connections(), stage.core().timers_pending()), (0, 0));
+}
+
+#[test]
+fn whoever_stops_trying_while_nobody_answers_hears_it_at_once() {
+    let mut stage = calm();
+    let address = stage.listen(|| actor("server"));
+    network(&mut stage).fault(address, Fault::Blackhole);
+    let connector = stage.connect(address, actor("client"));
+    stage.pass(SECOND);
+    stage.core().stop_trying(connector);
+    stage.pass(MS);
+    assert_eq!(stage.records().heard("connector"), [&Heard::Failed("ConnectionAborted", None)]);
+    assert_eq!(stage.core().timers_pending(), 0);
+}
+
+#[test]
+fn a_refused_port_is_reached_when_it_listens_again() {
+    let mut stage = calm();
+    let address = stage.listen(|| actor("server"));
+    network(&mut stage).fault(address, Fault::Refuse);
+    let backoff = Backoff::new(SECOND, 5 * SECOND, 2.0, 0.0);
+    let options = ConnectOptions { reconnect: Some(backoff), ..ConnectOptions::default() };
+    let factory = Built::by("connector", |_, _| Some(actor("client")));
+    stage.connect_by(address, options, factory);
+    // Attempts after 0, 1, 3, 7 and 12 seconds.
+    stage.pass(9 * SECOND);
+    network(&mut stage).heal(address);
+    stage.until_made(&["client"]);
+    let failures = stage.records().count("connector", |h| matches!(h, Heard::Failed(..)));
+    assert_eq!(failures, 4);
+    assert_eq!(stage.core().now().as_nanos() / 1_000_000_000, 12);
+}
+
+#[test]
+fn what_a_frozen_link_held_arrives_when_it_thaws() {
+    let mut stage = calm();
+    let address = stage.pair(actor("server"), actor("client"));
+    network(&mut stage).fault(address, Fault::Freeze);
+    stage.write("client", b"cold ");
+    stage.write("server", b"ice");
+    stage.pass(SECOND);
+    stage.write("client", b"feet");
+    let client = stage.id("client");
+    stage.core().lose_connection(client);
+    stage.pass(SECOND);
+    assert_eq!(stage.records().bytes("server"), b"");
+    network(&mut stage).heal(address);
+    stage.until_lost("server", 1);
+    assert_eq!(stage.records().bytes("server"), b"cold feet");
+    assert_eq!(stage.records().lost("server"), ["ConnectionDone"]);
+}
+
+#[test]
+fn a_partition_holds_what_stands_and_answers_nobody_new() {
+    let mut stage = calm();
+    let mut names = ["old server", "new server"].into_iter();
+    let address = stage.listen(move || actor(names.next().unwrap()));
+    stage.connect(address, actor("old"));
+    stage.until_made(&["old", "old server"]);
+    network(&mut stage).fault(address, Fault::Partition);
+    stage.write("old", b"held");
+    let options = ConnectOptions { timeout: SECOND, reconnect: None };
+    stage.connect_by(address, options, once("connector 2", actor("new")));
+    stage.until_heard("connector 2", &Heard::Failed("TimeoutError", None));
+    network(&mut stage).heal(address);
+    stage.until_bytes("old server", 4);
+}
+
+#[test]
+fn a_connection_reset_by_the_network_is_lost_at_both_ends() {
+    let mut stage = calm();
+    stage.pair(actor("server"), actor("client"));
+    let client = stage.id("client");
+    network(&mut stage).reset(client);
+    stage.until_lost("client", 1);
+    stage.until_lost("server", 1);
+    assert_eq!(stage.records().lost("client"), ["ConnectionLost"]);
+    assert_eq!(stage.records().lost("server"), ["ConnectionLost"]);
+}
+
+#[test]
+fn an_accept_that_fails_costs_one_connection_and_not_the_batch() {
+    let mut stage = with(MemoryOptions { accept_failures: 0.5, ..MemoryOptions::calm(7) });
+    let address = stage.listen(|| actor("server"));
+    for _ in 0..50 {
+        stage.connect(address, actor("client"));
+    }
+    stage.pass(SECOND);
+    let accepted = stage.records().count("server", |heard| *heard == Heard::Made);
+    let reset = stage.records().lost("client").len();
+    assert_eq!(accepted + reset, 50);
+    assert!(accepted > 5 && reset > 5, "{accepted} {reset}");
+}
+
+#[test]
+fn who_finds_the_backlog_full_gets_in_later() {
+    let mut stage = with(MemoryOptions { backlog: 3, ..MemoryOptions::calm(0) });
+    let address = stage.listen(|| actor("server"));
+    for _ in 0..10 {
+        stage.connect(address, actor("client"));
+    }
+    stage.until("all got in", |scene, _| {
+        scene.records.count("server", |heard| *heard == Heard::Made) == 10
+    });
+    assert!(stage.core().now() >= Moment::default() + 3 * SECOND);
+}
+
+// Descriptors.
+
+#[test]
+fn a_process_out_of_descriptors_turns_away_and_does_not_spin() {
+    // The port and eleven more.
+    let mut stage = with(MemoryOptions { descriptors_max: 12, ..MemoryOptions::calm(0) });
+    let address = stage.listen(|| actor("server"));
+    // Nine connections, then two that find no descriptor on the other side.
+    for _ in 0..9 {
+        stage.connect(address, actor("client"));
+    }
+    stage.turn();
+    stage.pass(SECOND);
+    let made = stage.records().count("server", |heard| *heard == Heard::Made);
+    assert_eq!(made, 2, "nine clients, one port, two free");
+    assert_eq!(stage.records().lost("client").len(), 7, "the others were told");
+    // Whoever was turned away is gone: there is room again, and the port takes the next.
+    stage.connect(address, actor("late"));
+    stage.until("it was accepted", |scene, _| {
+        scene.records.count("server", |heard| *heard == Heard::Made) == 3
+    });
+    stage.reactor.io().take();
+    stage.pass(10 * SECOND);
+    let counts = stage.reactor.io().take();
+    assert!(counts.polls < 10 && counts.accepts <= 1, "{counts:?}");
+}
+
+#[test]
+fn a_full_process_sheds_in_batches_and_strands_nobody() {
+    const WAITING: usize = 450;
+    let mut stage = with(MemoryOptions::calm(0));
+    let address = stage.listen(|| actor("server"));
+    for _ in 0..WAITING {
+        stage.connect(address, actor("client").stays());
+    }
+    // All stand in the backlog, when the limit falls.
+    stage.core().call_later(Duration::ZERO, |_, _| {});
+    let full = stage.reactor.io().inner().options();
+    full.descriptors_max = usize::MAX;
+    stage.turn();
+    let open = network(&mut stage).descriptors();
+    network(&mut stage).options().descriptors_max = open;
+    stage.reactor.io().take();
+    stage.pass(5 * SECOND);
+    let counts = stage.reactor.io().take();
+    let accepted = stage.records().count("server", |heard| *heard == Heard::Made);
+    let turned_away = stage.records().count("client", |heard| *heard == Heard::ReadLost);
+    assert_eq!(accepted + turned_away, WAITING, "nobody waits for ever");
+    assert!(counts.accepts < 200 && counts.sheds < 20 && counts.polls < 200, "{counts:?}");
+}
+
+#[test]
+fn a_connect_without_a_descriptor_is_a_failure() {
+    let mut stage = with(MemoryOptions { descriptors_max: 1, ..MemoryOptions::calm(0) });
+    let address = stage.listen(|| actor("server"));
+    stage.connect(address, actor("client"));
+    stage.until_heard("connector", &Heard::Failed("ConnectError", None));
+}
+
+// Signals.
+
+#[test]
+fn a_signal_reaches_what_is_shared() {
+    let mut stage = calm();
+    stage.pair(actor("server"), actor("client"));
+    network(&mut stage).signal(Signal::Terminate);
+    stage.reactor.run().unwrap();
+    assert_eq!(stage.scene().said(), ["Terminate"]);
+    assert_eq!(stage.records().lost("server"), ["ConnectionDone"]);
+}
+
+// Several reactors.
+
+/// Two reactors whose frames somebody else carries: the smallest simulator.
+struct Pair {
+    reactors: [Reactor<MemoryIo, Scene>; 2],
+    now: Moment,
+    /// What is under way.
+    frames: Vec<Frame>,
+    /// Whether the cable is cut.
+    cut: bool,
+    carried: usize,
+}
+
+impl Pair {
+    const HOSTS: [IpAddr; 2] = [
+        IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
+        IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)),
+    ];
+
+    fn new(seed: u64) -> Pair {
+        let reactors = Pair::HOSTS.map(|host| {
+            let io = MemoryIo::carried(MemoryOptions { host, ..MemoryOptions::rough(seed) });
+            Reactor::new(io, Scene::default(), Limits::default())
+        });
+        Pair { reactors, now: Moment::default(), frames: Vec::new(), cut: false, carried: 0 }
+    }
+
+    /// Turns whoever has something to do, carries what they send, and moves on to the next event
+    /// before `end`.
+    fn run(&mut self, end: Moment) {
+        // They may have been asked for something from outside.
+        self.reactors.iter_mut().for_each(|reactor| reactor.turn().unwrap());
+        while self.now < end {
+            let now = self.now;
+            for (reactor, host) in self.reactors.iter_mut().zip(Pair::HOSTS) {
+                let (due, later) = std::mem::take(&mut self.frames)
+                    .into_iter()
+                    .partition(|frame| !self.cut && frame.to.ip() == host && frame.arrives <= now);
+                self.frames = later;
+                let due: Vec<Frame> = due;
+                reactor.io().advance(now);
+                let wake = !due.is_empty() || reactor.io().next_wake().is_some_and(|at| at <= now);
+                self.carried += due.len();
+                due.into_iter().for_each(|frame| reactor.io().put_frame(frame));
+                if wake {
+                    reactor.turn().unwrap();
+                }
+                self.frames.extend(reactor.io().take_frames());
+            }
+            let wakes = self.reactors.iter_mut().filter_map(|reactor| reactor.io().next_wake());
+            let frames = self.frames.iter().filter(|_| !self.cut).map(|frame| frame.arrives);
+            let next = wakes.chain(frames).min().unwrap_or(end);
+            // A poll takes its time here too.
+            self.now = next.max(now + Duration::from_micros(1)).min(end);
+        }
+    }
+
+    fn scene(&mut self, which: usize) -> &mut Scene {
+        self.reactors[which].state()
+    }
+}
+
+/// Two reactors, the second connected to the first, which echoes.
+fn connected(seed: u64) -> Pair {
+    let mut pair = Pair::new(seed);
+    let echo = Built::by("port", |_, _| {
+        Some(actor("server").on(|cx, heard| {
+            if let Heard::Data(data) = heard {
+                cx.write(data);
+            }
+            Ok(())
+        }))
+    });
+    let any = SocketAddr::new(Pair::HOSTS[0], 0);
+    let (_, address) = pair.reactors[0].listen_tcp(any, echo).unwrap();
+    let client = actor("client").on(|cx, heard| {
+        if *heard == Heard::Made {
+            cx.write(&pattern(100_000));
+        }
+        Ok(())
+    });
+    let core = pair.reactors[1].parts().1;
+    core.connect_tcp(address, ConnectOptions::default(), once("connector", client));
+    pair
+}
+
+#[test]
+fn two_reactors_meet_when_somebody_carries_their_frames() {
+    for seed in 0..5 {
+        let mut pair = connected(seed);
+        pair.run(Moment::default() + 10 * SECOND);
+        assert!(pair.scene(1).records.bytes("client") == pattern(100_000), "seed {seed}");
+        assert!(pair.carried > 100);
+        let client = pair.scene(1).records.id("client").unwrap();
+        pair.reactors[1].parts().1.lose_connection(client);
+        pair.run(Moment::default() + 20 * SECOND);
+        assert_eq!(pair.scene(0).records.lost("server"), ["ConnectionDone"]);
+        assert_eq!(pair.scene(1).records.lost("client"), ["ConnectionDone"]);
+    }
+}
+
+#[test]
+fn frames_can_be_held_and_delivered_later() {
+    let mut pair = connected(3);
+    pair.run(Moment::default() + MS);
+    pair.cut = true;
+    let before = pair.carried;
+    pair.run(Moment::default() + 5 * SECOND);
+    assert_eq!(pair.carried, before);
+    assert!(pair.scene(1).records.bytes("client").len() < 100_000);
+    pair.cut = false;
+    pair.run(Moment::default() + 10 * SECOND);
+    assert!(pair.scene(1).records.bytes("client") == pattern(100_000));
+}
+
+#[test]
+fn a_frame_to_nobody_is_answered_with_a_reset() {
+    let mut io = MemoryIo::carried(MemoryOptions::calm(0));
+    let [here, there] = ["10.0.0.1:1", "10.0.0.2:2"].map(|address| address.parse().unwrap());
+    let kind = FrameKind::Data(b"?".to_vec());
+    io.put_frame(Frame { from: there, to: here, arrives: Moment::default(), kind });
+    let mut reactor = Reactor::new(Counting::new(io), Scene::default(), Limits::default());
+    reactor.turn().unwrap();
+    let answers = reactor.io().inner().take_frames();
+    assert_eq!(answers.len(), 1);
+    assert_eq!((answers[0].to, &answers[0].kind), (there, &FrameKind::Reset));
+}
