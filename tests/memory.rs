@@ -88,6 +88,73 @@ fn hours_pass_in_no_time() {
     assert!(stage.core().now() >= Moment::default() + 10_000 * 3_600 * SECOND);
 }
 
+#[test]
+fn the_wall_clock_is_fresh_in_every_call() {
+    // Everything is under way for a second, in which the loop sleeps.
+    let mut stage = with(MemoryOptions { delay: SECOND..=SECOND, ..MemoryOptions::calm(0) });
+    let tell = |name| {
+        actor(name).on(|cx, heard| {
+            if let Heard::Made | Heard::Data(_) | Heard::ReadLost = heard {
+                let wall = cx.wall().0;
+                cx.state.note(wall.to_string());
+            }
+            Ok(())
+        })
+    };
+    let address = stage.listen(move || tell("server"));
+    let begin = network(&mut stage).options().wall.0;
+    stage.connect(
+        address,
+        actor("client").on(|cx, heard| {
+            if *heard == Heard::Made {
+                cx.write(b"x");
+                cx.core.lose_write_connection(cx.id);
+            }
+            Ok(())
+        }),
+    );
+    stage.until_lost("server", 1);
+    let told = stage
+        .scene()
+        .said()
+        .into_iter()
+        .map(|wall| Duration::from_nanos(wall.parse::<u64>().unwrap() - begin).as_secs());
+    // The question took a second, and so did the answer; then data and end came together.
+    assert_eq!(told.collect::<Vec<_>>(), [1, 3, 3]);
+}
+
+#[test]
+fn timers_do_not_care_when_the_wall_clock_is_set() {
+    let mut stage = calm();
+    for back in [true, false] {
+        let set = stage.core().now();
+        stage.core().call_later(SECOND, |scene, core| {
+            scene.note(core.now().as_nanos().to_string());
+        });
+        let wall = if back { UnixNanos(1) } else { UnixNanos(4_000_000_000_000_000_000) };
+        network(&mut stage).set_wall(wall);
+        stage.pass(2 * SECOND);
+        let ran = Moment::from_nanos(stage.scene().said().last().unwrap().parse().unwrap());
+        let late = ran - (set + SECOND);
+        assert!(late < MS, "{late:?}");
+        assert!(stage.core().wall().0 >= wall.0 + 2_000_000_000);
+    }
+}
+
+#[test]
+fn a_wall_clock_that_goes_wrong_gains_what_it_should() {
+    let mut stage = calm();
+    network(&mut stage).set_wall(UnixNanos(1_000_000_000));
+    network(&mut stage).set_wall_skew(100_000);
+    let began = stage.core().now();
+    stage.pass(10 * SECOND);
+    let passed = stage.core().now() - began;
+    stage.core().call_later(Duration::ZERO, |_, _| {});
+    stage.turn();
+    let shown = Duration::from_nanos(stage.core().wall().0 - 1_000_000_000);
+    assert!(shown >= passed.mul_f64(1.1) && shown < passed.mul_f64(1.1) + 5 * MS, "{shown:?}");
+}
+
 // Faults.
 
 #[test]

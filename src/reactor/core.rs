@@ -160,7 +160,7 @@ impl<S: Shared> Core<S> {
         self.now
     }
 
-    /// The wall clock, as of the last read, or of the start of the turn.
+    /// The wall clock, as of the last read, or of the last time the loop woke.
     pub fn wall(&self) -> UnixNanos {
         self.wall
     }

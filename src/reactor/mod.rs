@@ -142,6 +142,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         let timeout = self.timeout();
         self.io.poll(timeout, &mut self.events)?;
         self.core.now = self.io.now();
+        self.core.wall = self.io.wall();
         self.dispatch();
         Ok(())
     }

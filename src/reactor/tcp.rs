@@ -143,7 +143,6 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             self.protocols.resize_with(id.key() + 1, || None);
         }
         self.protocols[id.key()] = Some(protocol);
-        self.core.wall = self.io.wall();
         self.call(id, |protocol, cx| protocol.connection_made(cx));
         self.core.requeue(id);
     }
