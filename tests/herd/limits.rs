@@ -1,0 +1,156 @@
+//! Limits: what becomes of whoever exceeds one. docs/protocol.md names their keys.
+
+use crate::support::{Client, NOWHERE, Setup, eventually, holds, masked, same};
+use std::thread;
+
+/// `line_bytes`, if nothing else is said.
+const LINE_BYTES: usize = 16_384;
+
+/// `line_echo_bytes`, if nothing else is said.
+const ECHO_BYTES: usize = 1_024;
+
+fn letters(count: usize) -> Vec<u8> {
+    (0..count).map(|n| b'a' + (n % 26) as u8).collect()
+}
+
+/// What comes back for a line that is too long.
+fn cut(line: &[u8]) -> Vec<u8> {
+    [b"? ", &line[..ECHO_BYTES], b"\n"].concat()
+}
+
+#[test]
+fn a_line_of_16384_bytes_is_served() {
+    let herd = Setup::alone().start();
+    let mut client = herd.client("Alford");
+    let (start, end) = ("IAMAT kiwi ", "+34-118 1400000000");
+    let padded = format!("{start}{}{end}", " ".repeat(LINE_BYTES - start.len() - end.len()));
+    assert_eq!(padded.len(), LINE_BYTES);
+    for line_end in ["", "\r"] {
+        let reply = client.ask(format!("{padded}{line_end}"));
+        same(&masked(&reply), b"AT Alford # kiwi +34-118 1400000000", "a command so long");
+    }
+    let line = letters(LINE_BYTES);
+    same(&client.ask(&line), &[b"? ", &line[..]].concat(), "no command, so long: a whole copy");
+    let reply = herd.client("Alford").say_all(&line);
+    same(&reply, &[b"? ", &line[..], b"\n"].concat(), "and without its end");
+}
+
+#[test]
+fn a_longer_line_is_answered_by_its_beginning_and_the_end() {
+    let herd = Setup::alone().start();
+    for (case, length, end) in [
+        ("one byte too long", LINE_BYTES + 1, "\n"),
+        ("one byte too long, CR LF", LINE_BYTES + 1, "\r\n"),
+        ("one byte too long, the end of the stream", LINE_BYTES + 1, ""),
+        ("64 KiB line", 65_536, "\n"),
+        ("64 KiB line, and commands behind it", 65_536, "\nIAMAT k +0+0 1\nx\n"),
+    ] {
+        let line = letters(length);
+        let reply = herd.client("Alford").say_all([&line, end.as_bytes()].concat());
+        same(&reply, &cut(&line), case);
+    }
+    assert_eq!(herd.sighting("Alford", "k"), None, "what follows such a line is not read");
+    herd.logged("Alford", &["line_bytes = 16384"]);
+}
+
+#[test]
+fn a_longer_line_ends_the_connection_without_the_clients_help() {
+    // So long that only the client's own end could end the connection sooner.
+    let herd = Setup::alone().limit("linger_ms", 60_000).start();
+    let mut client = herd.client("Alford");
+    let line = letters(40_000);
+    client.send("before\n");
+    client.send([&line, &b"\n"[..]].concat());
+    let expected = [b"? before\n".as_slice(), &cut(&line)].concat();
+    same(&client.rest(), &expected, "the write side is shut, though the client's is not");
+    assert!(client.try_send(letters(100_000)), "so much is still read and thrown away");
+    client.half_close();
+}
+
+#[test]
+fn an_endless_line_is_cut_short() {
+    let herd = Setup::alone().limit("linger_ms", 60_000).start();
+    let before = herd.process("Alford").memory_bytes();
+    let mut client = herd.client("Alford");
+    let mut writer = Client::from(client.writer());
+    let line = letters(26 * 10_000);
+    let piece = line.clone();
+    // Far more than `linger_bytes`; the server closes before all of it is sent.
+    let sender = thread::spawn(move || (0..400).take_while(|_| writer.try_send(&piece)).count());
+    let (reply, _) = client.rest_and_end();
+    same(&reply, &cut(&line), "64 KiB line, endless line: `?` line");
+    let pieces = sender.join().expect("the sender ends");
+    assert!(pieces < 400, "the server takes {pieces} pieces of 260 kB and goes on");
+    let grown = herd.process("Alford").memory_bytes().saturating_sub(before);
+    assert!(grown < 4 << 20, "bounded memory: it has grown by {grown} bytes");
+    herd.catch_up("Alford");
+}
+
+#[test]
+fn a_silent_client_behind_a_long_line_is_closed_in_time() {
+    let herd = Setup::alone().limit("linger_ms", 100).start();
+    let mut client = herd.client("Alford");
+    let line = letters(20_000);
+    client.send(&line);
+    same(&client.rest(), &cut(&line), "answered without a line end");
+    eventually("it is closed after linger_ms", || holds(!client.try_send("x\n")));
+}
+
+#[test]
+fn an_unfinished_line_is_given_its_time_and_no_more() {
+    let herd = Setup::alone().limit("unfinished_line_ms", 300).start();
+    let mut idle = herd.client("Alford");
+    let mut slow = herd.client("Alford");
+    slow.send("IAMAT kiwi +34-118 14000");
+    let mut trickling = herd.client("Alford");
+    eventually("bytes that trickle in do not prolong it", || holds(!trickling.try_send("x")));
+    let (reply, _) = slow.rest_and_end();
+    same(&reply, b"", "closed without a reply");
+    same(&idle.ask("x"), b"? x", "who has begun no line may wait for ever");
+    assert_eq!(herd.sighting("Alford", "kiwi"), None, "half a command is none");
+}
+
+#[test]
+fn above_known_clients_only_the_known_are_served() {
+    let edges = [("Alford", "Bolden")];
+    let herd = Setup::of(&["Alford", "Bolden"], &edges).limit("known_clients", 2).start();
+    let mut client = herd.client("Alford");
+    for id in ["k1", "k2"] {
+        let line = client.ask(format!("IAMAT {id} {NOWHERE} 1"));
+        herd.settle(&["Bolden"], id, &line);
+    }
+    let refused = format!("IAMAT k3 {NOWHERE} 1");
+    same(&client.ask(&refused), format!("? {refused}").as_bytes(), "a third one is refused");
+    let at_bolden = herd.client("Bolden").ask(&refused);
+    same(&at_bolden, format!("? {refused}").as_bytes(), "those of other servers count, too");
+    let line = client.ask(format!("IAMAT k1 {NOWHERE} 2"));
+    herd.settle(&["Alford", "Bolden"], "k1", &line);
+    herd.logged("Alford", &["limit", "known_clients = 2"]);
+}
+
+#[test]
+fn above_connections_clients_are_turned_away_and_neighbours_are_not() {
+    let setup = Setup::of(&["Alford"], &[]).played("Aaron", "Alford").limit("connections", 10);
+    let herd = setup.start();
+    let mut clients: Vec<Client> = Vec::new();
+    eventually("one is too many", || {
+        assert!(clients.len() <= 20, "ten are allowed");
+        let mut client = herd.client("Alford");
+        client.try_send("x\n");
+        if client.is_ended() {
+            return Ok(());
+        }
+        same(&client.line(), b"? x", "this one is let in");
+        clients.push(client);
+        Err(clients.len())
+    });
+    herd.neighbour("Aaron", "Alford");
+    same(&clients[0].ask("y"), b"? y", "those who are in are served");
+    herd.logged("Alford", &["limit", "connections = 10"]);
+    clients.clear();
+    eventually("there is room again", || {
+        let mut client = herd.client("Alford");
+        client.try_send("x\n");
+        holds(!client.is_ended())
+    });
+}

@@ -1,0 +1,264 @@
+//! One connection to a server, from the other side, and what comes back over it.
+
+use super::PATIENCE;
+use serde_json::Value;
+use socket2::{Domain, SockRef, Socket, Type};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// A TCP connection that says bytes and waits for bytes. Every wait ends after [`PATIENCE`].
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: TcpStream,
+    /// What has come and was not asked for yet.
+    received: Vec<u8>,
+}
+
+/// A reply to WHATSAT: `AT` line, JSON, blank line.
+#[derive(Debug)]
+pub(crate) struct Nearby {
+    /// The AT line, without its end.
+    pub(crate) line: Vec<u8>,
+    /// All that follows it, the two newlines at the end included.
+    pub(crate) text: Vec<u8>,
+    /// What `text` says.
+    pub(crate) json: Value,
+}
+
+impl Nearby {
+    /// The places.
+    pub(crate) fn results(&self) -> &Vec<Value> {
+        self.json["results"].as_array().expect("results is a list")
+    }
+
+    /// Latitude and longitude of each place.
+    pub(crate) fn places(&self) -> Vec<(f64, f64)> {
+        let degrees = |place: &Value, key: &str| {
+            place["geometry"]["location"][key].as_f64().expect("a coordinate is a number")
+        };
+        self.results().iter().map(|place| (degrees(place, "lat"), degrees(place, "lng"))).collect()
+    }
+}
+
+impl Client {
+    /// Connects to `address`, on which somebody listens.
+    #[track_caller]
+    pub(crate) fn connect(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)
+            .unwrap_or_else(|why| panic!("cannot connect to {address}: {why}"));
+        Client::from(stream)
+    }
+
+    /// Connects with kernel buffers as small as they come, so that little is under way.
+    #[track_caller]
+    pub(crate) fn connect_narrow(address: SocketAddr) -> Client {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)
+            .expect("a socket can be made");
+        socket.set_recv_buffer_size(4_096).expect("a receive buffer has a size");
+        socket.set_send_buffer_size(4_096).expect("a send buffer has a size");
+        socket.connect(&address.into()).expect("somebody listens");
+        Client::from(TcpStream::from(socket))
+    }
+
+    /// Says `bytes`, as one segment if they are few.
+    #[track_caller]
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).expect("the server takes what is sent");
+    }
+
+    /// Says `bytes` as far as the server lets it; whether it took all of them.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Says what is taken of `bytes` without waiting. Returns how many that were.
+    pub(crate) fn send_now(&mut self, bytes: &[u8]) -> usize {
+        self.stream.set_nonblocking(true).expect("a socket can be made so");
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match self.stream.write(&bytes[sent..]) {
+                Ok(count) => sent += count,
+                Err(why) if why.kind() == ErrorKind::WouldBlock => break,
+                Err(why) => panic!("the connection is lost after {sent} bytes: {why}"),
+            }
+        }
+        self.stream.set_nonblocking(false).expect("a socket can be made so");
+        sent
+    }
+
+    /// Ends this side: the server reads the end of the stream.
+    #[track_caller]
+    pub(crate) fn half_close(&mut self) {
+        self.stream.shutdown(Shutdown::Write).expect("the connection stands");
+    }
+
+    /// Breaks the connection with a reset.
+    pub(crate) fn reset(self) {
+        let now = Some(Duration::ZERO);
+        SockRef::from(&self.stream).set_linger(now).expect("a socket can be made so");
+    }
+
+    /// A second hand on the same connection, for another thread to write with.
+    pub(crate) fn writer(&self) -> TcpStream {
+        self.stream.try_clone().expect("a descriptor is free")
+    }
+
+    /// All up to and with the next `end`.
+    #[track_caller]
+    pub(crate) fn read_until(&mut self, end: &[u8]) -> Vec<u8> {
+        let mut searched = 0;
+        loop {
+            let found = self.received[searched..].windows(end.len()).position(|part| part == end);
+            if let Some(at) = found {
+                let rest = self.received.split_off(searched + at + end.len());
+                return std::mem::replace(&mut self.received, rest);
+            }
+            searched = self.received.len().saturating_sub(end.len() - 1);
+            match self.read_more() {
+                Ok(0) => panic!("the end came instead of {}; {}", show(end), self.so_far()),
+                Ok(_) => {}
+                Err(why) => panic!("{why} instead of {}; {}", show(end), self.so_far()),
+            }
+        }
+    }
+
+    /// The next line, without its LF.
+    #[track_caller]
+    pub(crate) fn line(&mut self) -> Vec<u8> {
+        let mut line = self.read_until(b"\n");
+        line.pop();
+        line
+    }
+
+    /// Says `line` with an LF behind it, and returns the line that comes next.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, line: impl AsRef<[u8]>) -> Vec<u8> {
+        self.send([line.as_ref(), b"\n"].concat());
+        self.line()
+    }
+
+    /// Asks WHATSAT. `Err`: the line that came instead of a reply of three parts.
+    #[track_caller]
+    pub(crate) fn whatsat(
+        &mut self,
+        client: &str,
+        radius: &str,
+        bound: &str,
+    ) -> Result<Nearby, Vec<u8>> {
+        self.send(format!("WHATSAT {client} {radius} {bound}\n"));
+        self.nearby()
+    }
+
+    /// The reply to a WHATSAT that was said before.
+    #[track_caller]
+    pub(crate) fn nearby(&mut self) -> Result<Nearby, Vec<u8>> {
+        let line = self.line();
+        if !line.starts_with(b"AT ") {
+            return Err(line);
+        }
+        let text = self.read_until(b"\n\n");
+        let json = serde_json::from_slice(&text)
+            .unwrap_or_else(|why| panic!("no JSON, {why}: {}", show(&text)));
+        Ok(Nearby { line, text, json })
+    }
+
+    /// All up to the end of the stream.
+    #[track_caller]
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let (rest, end) = self.rest_and_end();
+        if let Some(why) = end {
+            panic!("{why} instead of the end, after {}", show(&rest));
+        }
+        rest
+    }
+
+    /// All up to the end of the stream, be it orderly (`None`) or a reset.
+    #[track_caller]
+    pub(crate) fn rest_and_end(&mut self) -> (Vec<u8>, Option<io::Error>) {
+        loop {
+            let end = match self.read_more() {
+                Ok(0) => None,
+                Ok(_) => continue,
+                Err(why) if why.kind() == ErrorKind::WouldBlock => {
+                    panic!("no end within {PATIENCE:?}; {}", self.so_far())
+                }
+                Err(why) => Some(why),
+            };
+            return (std::mem::take(&mut self.received), end);
+        }
+    }
+
+    /// Waits until something comes; whether it is the end, orderly or not, and not a word before.
+    #[track_caller]
+    pub(crate) fn is_ended(&mut self) -> bool {
+        self.received.is_empty()
+            && match self.read_more() {
+                Ok(count) => count == 0,
+                Err(why) if why.kind() == ErrorKind::WouldBlock => {
+                    panic!("neither a word nor the end within {PATIENCE:?}")
+                }
+                Err(_) => true,
+            }
+    }
+
+    /// Says `bytes`, ends this side, and returns all that comes back.
+    #[track_caller]
+    pub(crate) fn say_all(mut self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
+        self.send(bytes);
+        self.half_close();
+        self.rest()
+    }
+
+    fn read_more(&mut self) -> io::Result<usize> {
+        let mut chunk = [0; 65_536];
+        let count = self.stream.read(&mut chunk)?;
+        self.received.extend_from_slice(&chunk[..count]);
+        Ok(count)
+    }
+
+    fn so_far(&self) -> String {
+        let start = &self.received[..self.received.len().min(2_000)];
+        format!("of {} bytes that came: {}", self.received.len(), show(start))
+    }
+}
+
+impl From<TcpStream> for Client {
+    fn from(stream: TcpStream) -> Client {
+        stream.set_nodelay(true).expect("a socket can be made so");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time is set");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a time is set");
+        Client { stream, received: Vec::new() }
+    }
+}
+
+/// `bytes` as one can read them.
+pub(crate) fn show(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+/// `reply` with `#` in the place of each difference of an AT line, which nobody can foretell.
+///
+/// A difference has a sign, digits, a point and nine digits; anything else stays as it is.
+pub(crate) fn masked(reply: &[u8]) -> Vec<u8> {
+    let lines: Vec<Vec<u8>> = reply
+        .split(|&byte| byte == b'\n')
+        .map(|line| {
+            let mut fields: Vec<&[u8]> = line.splitn(4, |&byte| byte == b' ').collect();
+            if fields.len() == 4 && fields[0] == b"AT" && is_difference(fields[2]) {
+                fields[2] = b"#";
+            }
+            fields.join(&b' ')
+        })
+        .collect();
+    lines.join(&b'\n')
+}
+
+fn is_difference(text: &[u8]) -> bool {
+    let Some((b'+' | b'-', digits)) = text.split_first() else { return false };
+    let mut parts = digits.split(|&byte| byte == b'.');
+    let mut digits = || parts.next().filter(|part| part.iter().all(u8::is_ascii_digit));
+    let whole = digits().is_some_and(|part| !part.is_empty());
+    let fraction = digits().is_some_and(|part| part.len() == 9);
+    whole && fraction && parts.next().is_none()
+}
