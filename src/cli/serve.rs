@@ -19,7 +19,8 @@ use places_herd::reactor::{Io, MioIo, Reactor, Signal};
 use rustix::process::{self, Pid, Resource, Rlimit};
 use std::path::Path;
 
-/// Descriptors that are not for connections: listeners, neighbours, the poll, the log, one in reserve.
+/// Descriptors that are not for clients: listeners, neighbours, the poll, the log, one in reserve. Where there
+/// are few, a quarter of them.
 const DESCRIPTORS_KEPT: u64 = 64;
 
 /// Run one server of the herd in the foreground
@@ -109,8 +110,8 @@ fn raise_descriptor_limit() -> usize {
         Ok(()) => most.current,
         Err(_) => given.current,
     };
-    let connections = descriptors.unwrap_or(u64::MAX).saturating_sub(DESCRIPTORS_KEPT);
-    usize::try_from(connections).unwrap_or(usize::MAX)
+    let descriptors = descriptors.unwrap_or(u64::MAX);
+    usize::try_from(descriptors - DESCRIPTORS_KEPT.min(descriptors / 4)).unwrap_or(usize::MAX)
 }
 
 /// The kernel sends us SIGTERM when `parent` ends; unless it had ended before we could ask for that.

@@ -113,7 +113,8 @@ pub struct At<'a> {
     pub server: &'a [u8],
     /// That server's time of receipt minus the stamp, in seconds: any decimal or exponent form.
     ///
-    /// Copied, never calculated with. [`At::is_exact`] tells whether a member wrote it.
+    /// Copied, never calculated with. Members write nine digits; a plain neighbour in Python may write
+    /// `+9.5e-05`, and members pass that on as it came.
     pub difference: &'a [u8],
     /// The client id.
     pub client: &'a [u8],
@@ -195,17 +196,6 @@ impl<'a> At<'a> {
         let (stamp, stamp_text) = stamp_of(&mut fields)?;
         fields.end()?;
         Ok(At { server, difference, client, location, stamp, stamp_text })
-    }
-
-    /// Has the difference the form all members write: sign, digits, point, nine digits?
-    ///
-    /// A plain neighbour in Python may send `+9.5e-05`, which is a valid AT and not exact.
-    /// Source: docs/protocol.md, "Peer port".
-    pub fn is_exact(&self) -> bool {
-        let Some((b'+' | b'-', unsigned)) = self.difference.split_first() else {
-            return false;
-        };
-        Decimal::parse(unsigned).is_some_and(|decimal| decimal.fraction.count == 9)
     }
 }
 
@@ -456,19 +446,28 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_may_be_any_number_and_is_exact_in_one_form_only() {
+    fn a_difference_may_be_any_number_in_decimal_or_exponent_form() {
         let at = |difference: &str| {
             let line = format!("AT A {difference} c +1+1 5");
             match parse(&line) {
-                Ok(Command::At(at)) => Some(at.is_exact()),
+                Ok(Command::At(at)) => Some(String::from_utf8_lossy(at.difference).into_owned()),
                 _ => None,
             }
         };
-        for exact in ["+0.263873386", "-0.000000001", "+18446744073.709551615"] {
-            assert_eq!(at(exact), Some(true), "{exact}");
-        }
-        for number in ["0.263873386", "+0.5", "-9.5e-05", "7", "1E+22", "+0.1234567890", "+1e5"] {
-            assert_eq!(at(number), Some(false), "{number}");
+        let numbers = [
+            "+0.263873386",
+            "-0.000000001",
+            "+18446744073.709551615",
+            "0.263873386",
+            "+0.5",
+            "-9.5e-05",
+            "7",
+            "1E+22",
+            "+0.1234567890",
+            "+1e5",
+        ];
+        for number in numbers {
+            assert_eq!(at(number).as_deref(), Some(number));
         }
         let long = format!("+0.{}", "1".repeat(DIFFERENCE_BYTES_MAX - 2));
         for none in

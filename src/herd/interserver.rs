@@ -176,7 +176,7 @@ impl LineProtocol<Member> for Interserver {
             return Ok(Mode::Lines);
         }
         match (self.standing, Command::parse(line, &cx.state.command_limits)) {
-            (Standing::Linked(id), Ok(Command::At(at))) if self.may_say(cx, id, &at) => {
+            (Standing::Linked(id), Ok(Command::At(at))) => {
                 self.at(cx, &at, Some(id));
             }
             (Standing::Linked(_), Ok(Command::Ping)) => {}
@@ -302,11 +302,6 @@ impl Interserver {
         {
             cx.state.flood(cx.core, key, from);
         }
-    }
-
-    /// A member writes differences with nine digits; a plain neighbour as it likes.
-    fn may_say(&self, cx: &Cx<'_>, id: NeighbourId, at: &At<'_>) -> bool {
-        at.is_exact() || cx.state.links.link(id).server.plain
     }
 
     fn say_hello(&self, cx: &mut Cx<'_>) {
