@@ -11,6 +11,7 @@ use places_herd::reactor::{
 use places_herd::testing::{
     Built, Counting, Heard, MemoryIo, MemoryOptions, Record, Recorder, Records,
 };
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub(crate) struct Scene {
     pub(crate) turn: u64,
     /// Remarks of closures, with the turn in which they were made.
     pub(crate) notes: Vec<(u64, String)>,
+    /// Connections by their own address and their peer's; for actors that say so.
+    pub(crate) met: BTreeMap<(SocketAddr, SocketAddr), ConnId>,
 }
 
 impl Scene {
