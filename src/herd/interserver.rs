@@ -52,7 +52,7 @@ impl Factory<Member> for InterserverFactory {
         cx: &mut Cx<'_>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
-        let max = cx.state.connections_max + NEIGHBOUR_CONNECTIONS;
+        let max = cx.state.connections_max.saturating_add(NEIGHBOUR_CONNECTIONS);
         if cx.core.connections() > max {
             log::warn!(
                 "limit: connections = {}: {peer} turned away at the peer port",

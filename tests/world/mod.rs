@@ -162,7 +162,7 @@ impl World {
         let seed = self.options.seed.wrapping_add(u64::from(self.lives) << 32);
         let mut io = MemoryIo::carried(MemoryOptions { seed, host, ..self.options.clone() });
         io.advance(self.now);
-        let member = Member::new(&self.topology, name, source, seed, 10_000);
+        let member = Member::new(&self.topology, name, source, seed, usize::MAX);
         let limits = Member::reactor_limits(&self.topology);
         let mut reactor = Reactor::new(io, member.expect("it is in the topology"), limits);
         Member::join(&mut reactor).expect("nobody listens there yet");
