@@ -398,6 +398,23 @@ fn the_source_is_asked_64_at_once_1024_wait_in_order_and_one_more_is_over_the_li
 // Who leaves.
 
 #[test]
+fn a_client_that_leaves_is_forgotten_and_frees_its_place() {
+    for weather in weathers() {
+        let mut stage = Stage::new(weather, "whatsats_in_flight = 1");
+        let [leaves, stays] = [stage.client_with_kiwi(), stage.client()];
+        stage.send(leaves, &whatsats(0, 2));
+        stage.send(stays, &whatsats(2, 1));
+        assert_eq!((stage.asked(), stage.open()), (1, 3));
+        stage.world.abort(leaves);
+        stage.world.settle();
+        assert_eq!((stage.asked(), stage.open()), (2, 1));
+        stage.answer(1);
+        assert_eq!(stage.world.hear(stays), replies(2, 1));
+        assert_eq!(stage.asked[1].1, radius(2));
+    }
+}
+
+#[test]
 fn a_late_answer_reaches_nobody_not_the_next_connection_in_the_slot() {
     for weather in weathers() {
         let mut stage = Stage::new(weather, "");

@@ -153,7 +153,8 @@ impl LineProtocol<Member> for Chatserver {
     }
 
     fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
-        for waiting in self.waiting.drain(..).filter(|waiting| waiting.answer.is_none()) {
+        // The newest first: so the place of one is never taken by the next.
+        for waiting in self.waiting.drain(..).rev().filter(|waiting| waiting.answer.is_none()) {
             cx.state.inquiries.forget(cx.core, waiting.ticket);
         }
         log::info!("{}: disconnected: {why}", log_name(NAME, cx.id));
