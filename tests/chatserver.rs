@@ -415,6 +415,24 @@ fn a_client_that_leaves_is_forgotten_and_frees_its_place() {
 }
 
 #[test]
+fn nothing_is_kept_of_clients_that_left_while_they_waited_for_the_source() {
+    let mut stage = Stage::new(MemoryOptions::calm(1), "whatsats_in_flight = 1");
+    let slow = stage.client_with_kiwi();
+    stage.send(slow, &whatsats(0, 1));
+    let before = format!("{:?}", stage.world.member("Alford").inquiries).len();
+    for _ in 0..200 {
+        let client = stage.client();
+        stage.send(client, &whatsats(0, 15));
+        assert_eq!(stage.open(), 16);
+        stage.world.abort(client);
+        stage.world.settle();
+    }
+    assert_eq!((stage.asked(), stage.open()), (1, 1));
+    let after = format!("{:?}", stage.world.member("Alford").inquiries).len();
+    assert!(after < before + 100, "{before} bytes of text have become {after}");
+}
+
+#[test]
 fn a_late_answer_reaches_nobody_not_the_next_connection_in_the_slot() {
     for weather in weathers() {
         let mut stage = Stage::new(weather, "");

@@ -15,7 +15,7 @@
 
 use crate::places::{Answer, Failure, Progress, Query, Source, Status, Ticket};
 use crate::reactor::{ConnId, Core, Seldom, Shared, TimerId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What is posted to a connection of a herd member.
@@ -48,9 +48,8 @@ pub struct Inquiries {
     source: Box<dyn Source>,
     limits: InquiryLimits,
     open: BTreeMap<Ticket, Inquiry>,
-    /// Those of `open` that the source has not been asked yet, in order; and some that are gone.
-    queue: VecDeque<Ticket>,
-    in_flight: usize,
+    /// Those of `open` that the source has not been asked yet. Tickets are given in order.
+    queue: BTreeMap<Ticket, Query>,
     last_ticket: u64,
     refused: Seldom,
     expired: Seldom,
@@ -60,8 +59,6 @@ pub struct Inquiries {
 struct Inquiry {
     asker: ConnId,
     deadline: TimerId,
-    /// Until the source is asked.
-    query: Option<Query>,
 }
 
 impl Inquiries {
@@ -71,8 +68,7 @@ impl Inquiries {
             source,
             limits,
             open: BTreeMap::new(),
-            queue: VecDeque::new(),
-            in_flight: 0,
+            queue: BTreeMap::new(),
             last_ticket: 0,
             refused: Seldom::default(),
             expired: Seldom::default(),
@@ -89,20 +85,24 @@ impl Inquiries {
         self.open.is_empty()
     }
 
+    /// How many have been put to the source.
+    fn in_flight(&self) -> usize {
+        self.open.len() - self.queue.len()
+    }
+
     /// Asks what is near; the answer is posted to `asker`, in a later turn, exactly once.
     pub fn ask<S: Inquirer>(&mut self, core: &mut Core<S>, asker: ConnId, query: Query) -> Ticket {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        if self.in_flight < self.limits.in_flight {
+        if self.in_flight() < self.limits.in_flight {
             if let Progress::Answered(answer) = self.source.nearby(ticket, &query) {
                 core.post(asker, Message::Answered(ticket, answer));
                 return ticket;
             }
-            self.in_flight += 1;
-            self.open(core, ticket, asker, None);
-        } else if self.open.len() - self.in_flight < self.limits.queue {
-            self.open(core, ticket, asker, Some(query));
-            self.queue.push_back(ticket);
+            self.open(core, ticket, asker);
+        } else if self.queue.len() < self.limits.queue {
+            self.open(core, ticket, asker);
+            self.queue.insert(ticket, query);
         } else {
             if let Some(times) = self.refused.happened(1, core.now()) {
                 let (name, max) = (self.source.name(), self.limits.queue);
@@ -115,17 +115,11 @@ impl Inquiries {
         ticket
     }
 
-    fn open<S: Inquirer>(
-        &mut self,
-        core: &mut Core<S>,
-        ticket: Ticket,
-        asker: ConnId,
-        query: Option<Query>,
-    ) {
+    fn open<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket, asker: ConnId) {
         let deadline = core.call_later(self.limits.deadline, move |state: &mut S, core| {
             state.inquiries().expire(core, ticket);
         });
-        self.open.insert(ticket, Inquiry { asker, deadline, query });
+        self.open.insert(ticket, Inquiry { asker, deadline });
     }
 
     /// The source has found the answer to `ticket`. If nobody waits for it any more, it is dropped.
@@ -156,9 +150,7 @@ impl Inquiries {
 
     fn close<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket) -> Option<Inquiry> {
         let inquiry = self.open.remove(&ticket)?;
-        if inquiry.query.is_none() {
-            self.in_flight -= 1;
-        }
+        self.queue.remove(&ticket);
         // When it is the deadline that has come, it is spent.
         let _ = core.cancel(inquiry.deadline);
         Some(inquiry)
@@ -166,11 +158,8 @@ impl Inquiries {
 
     /// Puts the next questions to the source, now that there is room.
     fn ask_next<S: Inquirer>(&mut self, core: &mut Core<S>) {
-        while self.in_flight < self.limits.in_flight {
-            let Some(ticket) = self.queue.pop_front() else { return };
-            let Some(inquiry) = self.open.get_mut(&ticket) else { continue };
-            let Some(query) = inquiry.query.take() else { continue };
-            self.in_flight += 1;
+        while self.in_flight() < self.limits.in_flight {
+            let Some((ticket, query)) = self.queue.pop_first() else { return };
             if let Progress::Answered(answer) = self.source.nearby(ticket, &query)
                 && let Some(inquiry) = self.close(core, ticket)
             {
