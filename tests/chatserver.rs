@@ -614,6 +614,24 @@ fn a_client_that_goes_on_after_a_line_too_long_is_heard_for_linger_bytes() {
     }
 }
 
+#[test]
+fn a_line_too_long_is_lingered_over_though_the_server_stops_meanwhile() {
+    let mut stage = Stage::new(MemoryOptions::calm(1), "");
+    let client = stage.client_with_kiwi();
+    stage.send(client, &format!("{}{}", whatsats(0, 1), "x".repeat(20_000)));
+    stage.signal();
+    stage.world.settle();
+    stage.answer(0);
+    let expected = format!("{}? {}\n", replies(0, 1), "x".repeat(1_024));
+    assert_eq!(stage.world.hear(client), expected);
+    // A close would have answered this with a reset, which can overtake the refusal.
+    assert_eq!(stage.world.say(client, "and so on"), "");
+    assert_eq!(stage.connections(), 1);
+    stage.world.end(client);
+    stage.world.settle();
+    assert!(stage.is_stopped());
+}
+
 // Limits that refuse.
 
 #[test]

@@ -84,7 +84,8 @@ struct Waiting {
     after: Vec<u8>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// In the order in which one prevails over another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Ending {
     /// The connection stays.
     #[default]
@@ -284,9 +285,9 @@ impl Chatserver {
 
     /// Ends the connection in the way of `ending`, now or when the last reply has been written.
     fn end(&mut self, cx: &mut Cx<'_>, ending: Ending) {
-        self.ending = ending;
+        self.ending = self.ending.max(ending);
         let limits = &cx.state.limits;
-        match ending {
+        match self.ending {
             _ if !self.waiting.is_empty() => self.pause_or_resume(cx),
             Ending::None => self.pause_or_resume(cx),
             Ending::Close => cx.lose_connection(),
