@@ -3,6 +3,9 @@
 //! Places come from a source that answers when the test says so: each question that it is asked is
 //! handed to the test with its ticket, and `Stage::answer` answers it. Wall clocks stand still, so
 //! that the difference in an AT line is known; the monotonic ones go on.
+//!
+//! What client and server say to each other in the plain case stands in `tests/transcripts`, and is
+//! played by `tests/transcripts.rs`.
 
 mod world;
 
