@@ -85,6 +85,10 @@ pub(crate) struct World {
     cuts: BTreeMap<[String; 2], Vec<Frame>>,
     /// All bytes that were sent, by the two ends of their stream.
     wire: BTreeMap<(SocketAddr, SocketAddr), Vec<u8>>,
+    /// Who asked whom to connect, and when.
+    dials: Vec<(Moment, SocketAddr, SocketAddr)>,
+    /// What was asked of machines that were gone: it is asked again.
+    unanswered: Vec<Frame>,
     now: Moment,
     carried: u64,
     lives: u8,
@@ -123,6 +127,8 @@ impl World {
             homes: BTreeMap::new(),
             cuts: BTreeMap::new(),
             wire: BTreeMap::new(),
+            dials: Vec::new(),
+            unanswered: Vec::new(),
             now: Moment::default(),
             carried: 0,
             lives: 0,
@@ -168,9 +174,13 @@ impl World {
         Member::join(&mut reactor).expect("nobody listens there yet");
         self.homes.extend([host, server.client.ip()].map(|ip| (ip, name.to_owned())));
         self.members.insert(name.to_owned(), reactor);
+        for frame in std::mem::take(&mut self.unanswered) {
+            self.carry(frame);
+        }
     }
 
-    /// The machine of `name` vanishes, and says nothing of it.
+    /// The machine of `name` vanishes, and says nothing of it. What it is sent is lost, but who asks
+    /// to connect asks again when it is back. (A machine that was never there refuses.)
     pub(crate) fn crash(&mut self, name: &str) {
         self.members.remove(name).expect("it was started");
     }
@@ -254,6 +264,15 @@ impl World {
             .collect()
     }
 
+    /// When `from` dialled the server `to`.
+    pub(crate) fn dials(&self, from: &str, to: &str) -> Vec<Moment> {
+        let peer = self.topology.server(to).expect("a server of the topology").peer;
+        let dials = self.dials.iter();
+        let ours =
+            dials.filter(|(_, source, target)| self.home(*source) == from && *target == peer);
+        ours.map(|(at, ..)| *at).collect()
+    }
+
     /// All bytes that were sent, as text: equal for two worlds that went the same way.
     pub(crate) fn transcript(&self) -> String {
         let mut text = String::new();
@@ -279,13 +298,11 @@ impl World {
             return held.push(frame);
         }
         self.carried += 1;
-        match to.as_str() {
-            OUTSIDE => self.outside.io().put_frame(frame),
-            _ => {
-                if let Some(member) = self.members.get_mut(&to) {
-                    member.io().put_frame(frame);
-                }
-            }
+        match self.members.get_mut(&to) {
+            Some(member) => member.io().put_frame(frame),
+            None if to == OUTSIDE => self.outside.io().put_frame(frame),
+            None if frame.kind == FrameKind::Syn => self.unanswered.push(frame),
+            None => {}
         }
     }
 
@@ -293,8 +310,11 @@ impl World {
         let frames: Vec<Frame> =
             self.machines().flat_map(|machine| machine.kernel().take_frames()).collect();
         for frame in frames {
-            if let FrameKind::Data(bytes) = &frame.kind {
-                self.wire.entry((frame.from, frame.to)).or_default().extend(bytes);
+            let ends = (frame.from, frame.to);
+            match &frame.kind {
+                FrameKind::Data(bytes) => self.wire.entry(ends).or_default().extend(bytes),
+                FrameKind::Syn => self.dials.push((self.now, frame.from, frame.to)),
+                _ => {}
             }
             self.carry(frame);
         }
