@@ -534,6 +534,47 @@ fn an_anonymous_connection_may_say_at_where_a_plain_neighbour_is_configured() {
 }
 
 #[test]
+fn an_exponent_difference_is_relayed_verbatim_through_the_whole_herd() {
+    let (mut world, clark) = with_plain();
+    let anonymous = world.stranger("Alford");
+    for (n, difference) in ["9.5e-05", "-1.25E+2", "+0.263873", "0.5", "7"].iter().enumerate() {
+        let line = format!("AT Clark {difference} c{n} +1+1 1479413884");
+        world.send(anonymous, format!("{line}\r\n"));
+        world.settle();
+        assert_eq!(world.knows("Alford")[&format!("c{n}")], line);
+    }
+    assert_eq!(agreed(&mut world).len(), 5);
+    // On a link that is made later, too.
+    world.crash("Bolden");
+    world.start("Bolden");
+    world.run_for(30 * SECOND);
+    assert_eq!(agreed(&mut world).len(), 5);
+    assert_eq!(world.hear(clark).lines().count(), 5);
+    assert!(!world.lines("Bolden", "Alford").iter().any(|line| line.starts_with('?')));
+}
+
+#[test]
+fn a_plain_neighbours_at_counts_only_if_its_time_is_strictly_newer() {
+    let (mut world, clark) = with_plain();
+    let line = report(&mut world, "Alford", "kiwi", "1479413884");
+    world.hear(clark);
+    let anonymous = world.stranger("Alford");
+    // It passes the line on as its own; it sorts after ours, and still is nothing new.
+    for talk in [anonymous, clark] {
+        world.say(talk, "AT Zebra +9.5 kiwi +1+1 1479413884\r");
+        world.say(talk, "AT Zebra +9.5 kiwi +9+9 1479413884.0\r");
+        assert_eq!(agreed(&mut world)["kiwi"], line);
+    }
+    let newer = ["AT Clark +9.5 kiwi +1+1 1479413884.1", "AT Clark +9.5 kiwi +1+1 1479413884.2"];
+    world.say(anonymous, newer[0]);
+    assert_eq!(agreed(&mut world)["kiwi"], newer[0]);
+    assert_eq!(world.hear(clark), format!("{}\r\n", newer[0]));
+    // What it tells on the connection that we dialled is not told back.
+    assert_eq!(world.say(clark, newer[1]), "");
+    assert_eq!(agreed(&mut world)["kiwi"], newer[1]);
+}
+
+#[test]
 fn a_silent_plain_neighbour_keeps_its_connections() {
     let (mut world, clark) = with_plain();
     let anonymous = world.stranger("Alford");
