@@ -229,6 +229,31 @@ fn a_slow_neighbour_holds_up_nobody_else() {
     assert!(world.knows("Bolden").is_empty());
 }
 
+#[test]
+fn what_a_slow_neighbour_tells_is_not_told_back_to_it() {
+    const CLIENTS: usize = 400;
+    let (options, limits) = narrow();
+    let mut world = World::herd(options, &topology("Alford; Bolden Alford", limits));
+    world.crash("Alford");
+    let alford = linked_as(&mut world, "Bolden", "Alford");
+    world.listen_to(alford, false);
+    let talk = world.client("Bolden");
+    for client in 0..CLIENTS {
+        world.send(talk, format!("IAMAT c{client:03} +1+1 1479413884\n"));
+    }
+    world.settle();
+    let last = format!("c{:03}", CLIENTS - 1);
+    let line = format!("AT Alford +0.000000001 {last} +2+2 1479413885");
+    world.send(alford, format!("{line}\n"));
+    world.settle();
+    assert_eq!(world.knows("Bolden")[&last], line);
+    world.listen_to(alford, true);
+    world.settle();
+    let heard = world.hear(alford);
+    assert_eq!(heard.lines().count(), CLIENTS - 1);
+    assert!(!heard.contains(&last), "{last} was told back");
+}
+
 // Signs of life.
 
 #[test]

@@ -22,7 +22,7 @@ use super::command::{At, Command, Hello, is_blank, write_hello, write_refusal};
 use super::links::NeighbourId;
 use super::member::{Cx, Member, log_line, log_name};
 use super::sighting::Sighting;
-use super::table::Rule;
+use super::table::{Rule, Verdict};
 use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use crate::log::Direction;
 use crate::reactor::{ClientFactory, CloseReason, Core, Factory, Flow, Moment, Protocol};
@@ -297,9 +297,12 @@ impl Interserver {
         let plain = from.is_none_or(|id| links.link(id).server.plain);
         let rule = if plain { Rule::Plain } else { Rule::Member };
         let sighting = Sighting::relayed(at, line);
-        if let (Some(key), verdict) = herd.merge(&sighting, rule)
-            && verdict.is_news()
-        {
+        let (Some(key), verdict) = herd.merge(&sighting, rule) else { return };
+        if let Some(id) = from.filter(|_| verdict != Verdict::Older) {
+            // It need not be told what it has just said, though it may have been owed to it.
+            herd.owed.settle(id.0, key);
+        }
+        if verdict.is_news() {
             cx.state.flood(cx.core, key, from);
         }
     }
