@@ -324,15 +324,31 @@ fn who_cannot_be_reached_is_dialled_again_after_growing_delays_up_to_retry_max()
     }
     // By chance, so that a herd that was cut off together does not come back together.
     assert!(waits[5..].iter().collect::<BTreeSet<_>>().len() > 1, "{waits:?}");
-    // When it is there again it is found within the longest delay, and loss begins with the first.
+    // When it is there at last, it is found within the longest delay.
     world.start("Bolden");
     world.run_for(5 * SECOND);
     assert_eq!(world.linked("Alford"), set(&["Bolden"]));
-    world.crash("Bolden");
-    world.start("Bolden");
-    world.run_for(15 * SECOND + 200 * MS);
-    world.settle();
-    assert_eq!(world.linked("Alford"), set(&["Bolden"]));
+}
+
+#[test]
+fn only_a_link_that_stood_is_dialled_again_after_the_first_delay() {
+    let limits = "retry_first_ms = 200\nretry_max_ms = 5_000\nretry_jitter_percent = 20";
+    let mut world = World::new(MemoryOptions::calm(1), &topology(PAIR, limits));
+    world.start("Alford");
+    world.run_for(60 * SECOND);
+    world.play("Bolden");
+    world.run_for(5 * SECOND);
+    // It accepts, and never says HELLO: as good as nobody.
+    let mute = world.callers()[0];
+    world.abort(mute);
+    world.run_for(3_900 * MS);
+    assert_eq!(world.callers().len(), 1);
+    world.run_for(1_200 * MS);
+    let bolden = world.callers()[1];
+    world.say(bolden, "HELLO Bolden places-herd 1");
+    world.abort(bolden);
+    world.run_for(200 * MS);
+    assert_eq!(world.callers().len(), 3);
 }
 
 #[test]
