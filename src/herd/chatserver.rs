@@ -18,14 +18,14 @@
 
 use super::command::{Command, Iamat, Whatsat, is_blank, write_refusal};
 use super::inquiry::Message;
-use super::member::{Cx, Member, log_line, log_name};
+use super::member::{Cx, LogName, Member, log_line};
 use super::sighting::Sighting;
 use super::stamp::Stamp;
 use super::table::{Rule, Verdict};
 use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use crate::log::Direction;
 use crate::places::{Answer, Query, Ticket};
-use crate::reactor::{CloseReason, Context, Factory, Flow, Protocol, Seldom};
+use crate::reactor::{CloseReason, Context, Factory, Flow, Protocol, Seldom, Transport};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -44,20 +44,21 @@ impl Factory<Member> for ChatserverFactory {
         cx: &mut Cx<'_>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
-        if cx.core.connections() > cx.state.connections_max {
+        if cx.state.clients >= cx.state.clients_max {
             if let Some(times) = self.turned_away.happened(1, cx.now()) {
-                let max = cx.state.connections_max;
+                let max = cx.state.clients_max;
                 log::warn!("limit: connections = {max}: {times} clients turned away");
             }
             return None;
         }
-        log::info!("{},{peer}: connected", log_name(NAME, cx.id));
+        log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
         let limits = &cx.state.limits;
         let lines = LineLimits {
             line_bytes: limits.line_bytes,
             unfinished_line: limits.unfinished_line,
             pending_bytes: limits.send_buffer_bytes,
         };
+        cx.state.clients += 1;
         Some(Box::new(LineReceiver::new(Chatserver::default(), lines)))
     }
 }
@@ -125,7 +126,7 @@ impl LineProtocol<Member> for Chatserver {
     fn line_length_exceeded(&mut self, cx: &mut Cx<'_>, start: &[u8]) -> Flow {
         let limits = &cx.state.limits;
         let start = &start[..limits.line_echo_bytes.min(start.len())];
-        let name = log_name(NAME, cx.id);
+        let name = LogName::new(NAME, cx.id);
         log::warn!("limit: {name}: a line longer than line_bytes = {}", limits.line_bytes);
         log_line(cx, NAME, Direction::In, start);
         self.refuse(cx, start, &"the line is too long");
@@ -153,12 +154,19 @@ impl LineProtocol<Member> for Chatserver {
         Ok(())
     }
 
+    /// The replies have been taken: those that waited for it are next.
+    fn resume_producing(&mut self, cx: &mut Cx<'_>) -> Flow {
+        self.write_answered(cx);
+        Ok(())
+    }
+
     fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
         // The newest first: so the place of one is never taken by the next.
         for waiting in self.waiting.drain(..).rev().filter(|waiting| waiting.answer.is_none()) {
             cx.state.inquiries.forget(cx.core, waiting.ticket);
         }
-        log::info!("{}: disconnected: {why}", log_name(NAME, cx.id));
+        cx.state.clients -= 1;
+        log::info!("{}: disconnected: {why}", LogName::new(NAME, cx.id));
     }
 }
 
@@ -176,9 +184,10 @@ impl Chatserver {
             (Some(key), verdict) if verdict.is_news() => state.flood(core, key, None),
             (_, Verdict::Full) => {
                 if let Some(times) = state.refused_clients.happened(1, core.now()) {
-                    let max = state.limits.known_clients;
+                    let (clients, bytes) = (state.limits.known_clients, state.limits.known_bytes);
                     log::warn!(
-                        "limit: known_clients = {max}: {times} reports of new clients refused"
+                        "limit: known_clients = {clients}, known_bytes = {bytes}: {times} reports of \
+                         new clients refused"
                     );
                 }
                 return self.refuse(cx, line, &"no room for new clients");
@@ -213,7 +222,7 @@ impl Chatserver {
 
     /// Anything else: a copy of it. The report's servers answer so, and the specification demands it.
     fn refuse(&mut self, cx: &mut Cx<'_>, line: &[u8], why: &dyn std::fmt::Display) {
-        log::debug!("{}: refused: {why}", log_name(NAME, cx.id));
+        log::debug!("{}: refused: {why}", LogName::new(NAME, cx.id));
         cx.state.line.clear();
         write_refusal(&mut cx.state.line, line);
         self.reply_with_line(cx);
@@ -237,9 +246,12 @@ impl Chatserver {
         }
     }
 
-    /// Writes the answers whose turn has come, and what waited behind each.
+    /// Writes the answers whose turn has come, and what waited behind each, while the client takes
+    /// them.
     fn write_answered(&mut self, cx: &mut Cx<'_>) {
-        while let Some(answer) = self.waiting.front().and_then(|waiting| waiting.answer.as_ref()) {
+        while !cx.transport().is_none_or(Transport::is_full)
+            && let Some(answer) = self.waiting.front().and_then(|first| first.answer.as_ref())
+        {
             let waiting = &self.waiting[0];
             let mut bytes = 0;
             cx.core.write_with(cx.id, |out| {
@@ -257,7 +269,7 @@ impl Chatserver {
                 log::info!(
                     target: crate::log::TRAFFIC,
                     "{}: WHATSAT answered: {}, {} places, {bytes} bytes",
-                    log_name(NAME, cx.id),
+                    LogName::new(NAME, cx.id),
                     answer.status(waiting.bound),
                     answer.count(waiting.bound),
                 );
@@ -276,7 +288,7 @@ impl Chatserver {
         let limits = &cx.state.limits;
         let too_many = self.waiting.len() >= limits.whatsats_per_connection
             || self.waiting_bytes > limits.send_buffer_bytes
-            || self.ending == Ending::Linger;
+            || self.ending != Ending::None;
         match too_many {
             true => cx.pause_producing(),
             false => cx.resume_producing(),
@@ -286,12 +298,11 @@ impl Chatserver {
     /// Ends the connection in the way of `ending`, now or when the last reply has been written.
     fn end(&mut self, cx: &mut Cx<'_>, ending: Ending) {
         self.ending = self.ending.max(ending);
-        let limits = &cx.state.limits;
         match self.ending {
             _ if !self.waiting.is_empty() => self.pause_or_resume(cx),
             Ending::None => self.pause_or_resume(cx),
             Ending::Close => cx.lose_connection(),
-            Ending::Linger => cx.core.linger(cx.id, limits.linger_bytes, limits.linger),
+            Ending::Linger => cx.core.linger(cx.id),
         }
     }
 }

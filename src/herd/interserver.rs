@@ -20,12 +20,13 @@
 
 use super::command::{At, Command, Hello, is_blank, write_hello, write_refusal};
 use super::links::NeighbourId;
-use super::member::{Cx, Member, log_line, log_name};
+use super::member::{Cx, LogName, Member, log_line};
 use super::sighting::Sighting;
 use super::table::{Rule, Verdict};
+use super::topology::SERVERS_MAX;
 use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use crate::log::Direction;
-use crate::reactor::{ClientFactory, CloseReason, Core, Factory, Flow, Moment, Protocol};
+use crate::reactor::{ClientFactory, CloseReason, Core, Factory, Flow, Moment, Protocol, Seldom};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -34,17 +35,25 @@ const NAME: &str = "Interserver";
 /// The version of the peer protocol that this server speaks.
 pub const VERSION: u32 = 1;
 
-/// Connections that neighbours may have when clients may have no more.
-const NEIGHBOUR_CONNECTIONS: usize = 32;
+/// Connections to the peer port at one time: room for every neighbour of the largest herd, and for the
+/// connection that replaces it. Whoever does not say HELLO in time makes room for another.
+const CALLERS_MAX: usize = 2 * SERVERS_MAX;
+
+/// Invalid lines and complaints that one connection may bring. One is a fault; so many are an attack on
+/// the log, and on our memory if the answers are not taken.
+const FAULTS_MAX: u32 = 100;
 
 /// Tags of this protocol's timers.
 const HELLO_IS_DUE: u32 = 1;
 const PING_IS_DUE: u32 = 2;
 const SILENCE: u32 = 3;
+const PROVEN: u32 = 4;
 
 /// Builds an [`Interserver`] for each connection to the peer port.
-#[derive(Debug)]
-pub struct InterserverFactory;
+#[derive(Debug, Default)]
+pub struct InterserverFactory {
+    turned_away: Seldom,
+}
 
 impl Factory<Member> for InterserverFactory {
     fn build_protocol(
@@ -52,15 +61,16 @@ impl Factory<Member> for InterserverFactory {
         cx: &mut Cx<'_>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
-        let max = cx.state.connections_max.saturating_add(NEIGHBOUR_CONNECTIONS);
-        if cx.core.connections() > max {
-            log::warn!(
-                "limit: connections = {}: {peer} turned away at the peer port",
-                cx.state.connections_max
-            );
+        if cx.state.callers >= CALLERS_MAX {
+            if let Some(times) = self.turned_away.happened(1, cx.now()) {
+                log::warn!(
+                    "limit: CALLERS_MAX = {CALLERS_MAX}: {times} turned away at the peer port"
+                );
+            }
             return None;
         }
-        log::info!("{},{peer}: connected", log_name(NAME, cx.id));
+        cx.state.callers += 1;
+        log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
         Some(interserver(cx, Standing::Stranger))
     }
 }
@@ -86,7 +96,7 @@ impl Factory<Member> for Dialler {
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
         let server = &cx.state.links.link(self.neighbour).server;
-        log::info!("{}: connected to {} at {peer}", log_name(NAME, cx.id), server.name);
+        log::info!("{}: connected to {} at {peer}", LogName::new(NAME, cx.id), server.name);
         self.failures = 0;
         let standing = Standing::Dialled(self.neighbour);
         Some(interserver(cx, standing))
@@ -118,15 +128,27 @@ fn interserver(cx: &Cx<'_>, standing: Standing) -> Box<dyn Protocol<Member>> {
         // Never stop reading because a neighbour does not read: it may do the same.
         pending_bytes: usize::MAX,
     };
-    Box::new(LineReceiver::new(Interserver { standing, heard: cx.now() }, lines))
+    let interserver = Interserver {
+        standing,
+        is_dialled: standing != Standing::Stranger,
+        heard: cx.now(),
+        faults: 0,
+        faults_told: Seldom::default(),
+    };
+    Box::new(LineReceiver::new(interserver, lines))
 }
 
 /// One connection to or from a neighbour.
 #[derive(Debug)]
 pub struct Interserver {
     standing: Standing,
+    /// We dialled it; otherwise it is one of [`Member::callers`].
+    is_dialled: bool,
     /// When the last line came.
     heard: Moment,
+    /// Invalid lines and complaints until now, and how often the log is told of them.
+    faults: u32,
+    faults_told: Seldom,
 }
 
 /// What we know of who is at the other end.
@@ -171,10 +193,6 @@ impl LineProtocol<Member> for Interserver {
             return Ok(Mode::Lines);
         }
         self.log_line(cx, Direction::In, line);
-        if line.starts_with(b"?") {
-            log::warn!("{}: complains: {}", self.who(cx), crate::log::Escaped(line));
-            return Ok(Mode::Lines);
-        }
         match (self.standing, Command::parse(line, &cx.state.command_limits)) {
             (Standing::Linked(id), Ok(Command::At(at))) => {
                 self.at(cx, &at, Some(id));
@@ -192,9 +210,12 @@ impl LineProtocol<Member> for Interserver {
                 self.standing = Standing::Plain;
                 self.at(cx, &at, None);
             }
-            (Standing::Linked(_) | Standing::Plain, parsed) => {
-                let why = parsed.err().map_or("not to be said here".into(), |e| e.to_string());
-                log::warn!("{}: refused: {why}: {}", self.who(cx), crate::log::Escaped(line));
+            // An answer to something of ours; to answer it would be the beginning of no end.
+            (Standing::Linked(_) | Standing::Plain, _) if line.starts_with(b"?") => {
+                self.fault(cx, line, "complains");
+            }
+            (Standing::Linked(_) | Standing::Plain, _) => {
+                self.fault(cx, line, "refused");
                 self.refuse(cx, line);
             }
             (Standing::Stranger | Standing::Dialled(_), _) => {
@@ -208,8 +229,7 @@ impl LineProtocol<Member> for Interserver {
         let max = cx.state.limits.line_bytes;
         log::warn!("limit: {}: a line longer than line_bytes = {max}", self.who(cx));
         self.refuse(cx, &start[..cx.state.limits.line_echo_bytes.min(start.len())]);
-        let limits = &cx.state.limits;
-        cx.core.linger(cx.id, limits.linger_bytes, limits.linger);
+        cx.core.linger(cx.id);
         Ok(())
     }
 
@@ -234,6 +254,7 @@ impl LineProtocol<Member> for Interserver {
                 cx.timer_later(cx.state.limits.ping, PING_IS_DUE);
             }
             (SILENCE, Standing::Linked(_)) => self.check_silence(cx),
+            (PROVEN, Standing::Linked(_)) => cx.core.reset_delay(cx.id),
             _ => {}
         }
         Ok(())
@@ -241,6 +262,9 @@ impl LineProtocol<Member> for Interserver {
 
     fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
         log::info!("{}: disconnected: {why}", self.who(cx));
+        if !self.is_dialled {
+            cx.state.callers -= 1;
+        }
         if let Standing::Linked(id) = self.standing {
             cx.state.links.lost(&mut cx.state.herd, id, cx.id);
         }
@@ -278,7 +302,7 @@ impl Interserver {
         self.standing = Standing::Linked(id);
         let Member { links, herd, limits, .. } = &mut *cx.state;
         let server = &links.link(id).server;
-        log::info!("{}: linked to {}", log_name(NAME, cx.id), server.name);
+        log::info!("{}: linked to {}", LogName::new(NAME, cx.id), server.name);
         if !server.plain {
             cx.core.timer_later(cx.id, limits.ping, PING_IS_DUE);
             cx.core.timer_later(cx.id, limits.silence, SILENCE);
@@ -287,7 +311,8 @@ impl Interserver {
             // It has come back before we knew that it was gone.
             cx.core.abort_connection(replaced);
         }
-        cx.core.reset_delay(cx.id);
+        // A link that is lost at once has not proved that dialling again soon is of any use.
+        cx.core.timer_later(cx.id, limits.silence, PROVEN);
         links.pay(cx.core, herd, id);
     }
 
@@ -324,9 +349,24 @@ impl Interserver {
         cx.core.write(cx.id, &cx.state.line);
     }
 
+    /// Counts what a neighbour should not have said, and tells the log now and then.
+    fn fault(&mut self, cx: &mut Cx<'_>, line: &[u8], what: &str) {
+        self.faults += 1;
+        if let Some(times) = self.faults_told.happened(1, cx.now()) {
+            let who = self.who(cx);
+            log::warn!("{who}: {what}: {}; {times} such lines", crate::log::Escaped(line));
+        }
+        if self.faults >= FAULTS_MAX {
+            log::warn!("limit: {}: FAULTS_MAX = {FAULTS_MAX} invalid lines", self.who(cx));
+            cx.lose_connection();
+        }
+    }
+
     fn turn_away(&self, cx: &mut Cx<'_>, line: &[u8], why: &'static str) {
         log::warn!("{}: turned away: {why}: {}", self.who(cx), crate::log::Escaped(line));
-        self.refuse(cx, line);
+        if !line.starts_with(b"?") {
+            self.refuse(cx, line);
+        }
         cx.lose_connection();
     }
 
@@ -343,7 +383,7 @@ impl Interserver {
 
     /// The connection's name in the log: the neighbour's, once it is known.
     fn who(&self, cx: &Cx<'_>) -> String {
-        let name = log_name(NAME, cx.id);
+        let name = LogName::new(NAME, cx.id);
         match self.standing {
             Standing::Dialled(id) | Standing::Linked(id) => {
                 format!("{name},{}", cx.state.links.link(id).server.name)

@@ -34,7 +34,7 @@ impl Member {
             .listen_tcp(server.client, Box::new(ChatserverFactory::default()))
             .map_err(|e| at("clients", server.client, e))?;
         let (_, peer) = reactor
-            .listen_tcp(server.peer, Box::new(InterserverFactory))
+            .listen_tcp(server.peer, Box::new(InterserverFactory::default()))
             .map_err(|e| at("neighbours", server.peer, e))?;
         let (member, core) = reactor.parts();
         member.dial(core);

@@ -82,6 +82,11 @@ impl Lines {
         self.slots.len()
     }
 
+    /// Memory for the lines, in bytes, the slots that wait for new lines included.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(super) fn slot(&self, key: ClientKey) -> Slot {
         self.slots[key.index()]
     }

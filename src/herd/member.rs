@@ -12,6 +12,7 @@ use super::topology::{Limits, Server, Topology};
 use crate::log::{self, Direction};
 use crate::places::Source;
 use crate::reactor::{self, ConnId, Context, Core, Seldom, Shared, UnixNanos};
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 /// How long a line may lie in the log's buffer.
@@ -36,8 +37,11 @@ pub struct Member {
     pub inquiries: Inquiries,
     /// Where an AT line is composed, to be copied from here to wherever it goes.
     pub(super) line: Vec<u8>,
-    /// Connections that are let in at most. Key: `connections`.
-    pub(super) connections_max: usize,
+    /// Clients that are let in at most (key: `connections`), and those that are in.
+    pub(super) clients_max: usize,
+    pub(super) clients: usize,
+    /// Connections to the peer port.
+    pub(super) callers: usize,
     /// Reports of new clients for which there was no room.
     pub(super) refused_clients: Seldom,
     log_timer_is_set: bool,
@@ -93,11 +97,15 @@ impl Member {
                 client_id_bytes: limits.client_id_bytes,
                 location_bytes: limits.location_bytes,
             },
-            herd: Herd::new(links.len(), seed).with_clients_max(limits.known_clients),
+            herd: Herd::new(links.len(), seed)
+                .with_clients_max(limits.known_clients)
+                .with_bytes_max(limits.known_bytes),
             links,
             inquiries: Inquiries::new(source, inquiry_limits),
             line: Vec::new(),
-            connections_max: limits.connections.unwrap_or(usize::MAX).min(connections_max),
+            clients_max: limits.connections.unwrap_or(usize::MAX).min(connections_max),
+            clients: 0,
+            callers: 0,
             limits,
             refused_clients: Seldom::default(),
             log_timer_is_set: false,
@@ -106,7 +114,8 @@ impl Member {
 
     /// The reactor's share of the limits.
     pub fn reactor_limits(topology: &Topology) -> reactor::Limits {
-        reactor::Limits { close: topology.limits.close, drain: topology.limits.drain }
+        let Limits { close, drain, linger, linger_bytes, .. } = topology.limits;
+        reactor::Limits { close, drain, linger, linger_bytes }
     }
 
     /// Passes news on; see [`Links::flood`].
@@ -126,14 +135,45 @@ impl From<UnixNanos> for Stamp {
     }
 }
 
-/// The name of a connection in the log, after Twisted's `logstr`: `Chatserver,12`.
-pub(super) fn log_name(protocol: &str, id: ConnId) -> String {
-    format!("{protocol},{}", id.generation())
+/// The name of a connection in the log, after Twisted's `logstr`: `Chatserver,12`. It is made for every
+/// line that is logged, so it lies on the stack.
+pub(super) struct LogName {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl LogName {
+    pub(super) fn new(protocol: &str, id: ConnId) -> LogName {
+        let mut name = LogName { bytes: [0; 32], length: 0 };
+        // A protocol's name is a word of ours, and a number has ten digits at most.
+        let _ = write!(name, "{protocol},{}", id.generation());
+        name
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl fmt::Write for LogName {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length + text.len();
+        let room = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+impl fmt::Display for LogName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.as_bytes()))
+    }
 }
 
 /// Logs a line that came in or goes out, if lines are logged.
 pub(super) fn log_line(cx: &Cx<'_>, protocol: &str, direction: Direction, line: &[u8]) {
     if log::traffic_is_on() {
-        log::traffic(cx.wall().0, log_name(protocol, cx.id).as_bytes(), direction, line);
+        log::traffic(cx.wall().0, LogName::new(protocol, cx.id).as_bytes(), direction, line);
     }
 }

@@ -74,6 +74,7 @@ pub struct Herd {
     hash_seed: u64,
     hash_constants: SharedSeed,
     clients_max: usize,
+    bytes_max: usize,
 }
 
 impl Herd {
@@ -89,6 +90,7 @@ impl Herd {
             hash_seed: seed,
             hash_constants: SharedSeed::from_u64(seed),
             clients_max: CLIENTS_MAX,
+            bytes_max: usize::MAX,
         }
     }
 
@@ -97,6 +99,16 @@ impl Herd {
     /// Other servers' clients count towards it, but are never refused.
     pub fn with_clients_max(self, clients_max: usize) -> Herd {
         Herd { clients_max, ..self }
+    }
+
+    /// The same, with a limit on the memory for their lines, in bytes: for what clients may add. An id
+    /// may be long, so that a number of clients is no limit on it.
+    pub fn with_bytes_max(self, bytes_max: usize) -> Herd {
+        Herd { bytes_max, ..self }
+    }
+
+    fn has_room(&self) -> bool {
+        self.len() < self.clients_max && self.lines.bytes() < self.bytes_max
     }
 
     /// Takes a sighting in, if it is news.
@@ -110,7 +122,7 @@ impl Herd {
         let hash = self.hash(client);
         let Some(slot) = self.index.find_mut(hash, |&slot| self.lines.client(slot) == client)
         else {
-            if rule == Rule::Client && self.len() >= self.clients_max {
+            if rule == Rule::Client && !self.has_room() {
                 return (None, Verdict::Full);
             }
             return (Some(self.admit(hash, sighting)), Verdict::First);

@@ -37,11 +37,21 @@ pub struct Limits {
     /// How long a stopping reactor waits for what was written and for answers that are due.
     /// Twisted drops all unsent output at once.
     pub drain: Duration,
+    /// How long a connection whose peer is still sending is read, and what comes thrown away, when
+    /// all that was written has been sent: so long at most,
+    pub linger: Duration,
+    /// and so many bytes at most.
+    pub linger_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { close: Duration::from_secs(30), drain: Duration::from_secs(4) }
+        Limits {
+            close: Duration::from_secs(30),
+            drain: Duration::from_secs(4),
+            linger: Duration::from_secs(2),
+            linger_bytes: 1 << 20,
+        }
     }
 }
 
@@ -262,21 +272,23 @@ impl<S: Shared> Core<S> {
         self.lost_how(id, CloseReason::ConnectionAborted, Close::Reset);
     }
 
-    /// Sends what was written, ends our side, and reads and drops what the peer still sends, at most
-    /// `bytes` of it and for at most `time`; then closes.
+    /// Sends what was written, ends our side, and reads and drops what the peer still sends, within
+    /// [`Limits::linger`] and [`Limits::linger_bytes`]; then closes.
     ///
     /// For a last word to a peer in full flow: closing with unread input resets the connection, and
-    /// the reset can overtake the word. RFC 9112 section 9.6 advises servers to do this.
-    pub fn linger(&mut self, id: ConnId, bytes: usize, time: Duration) {
+    /// the reset can overtake the word. RFC 9112 section 9.6 advises servers to do this. A connection
+    /// that is lost while input is known to wait lingers in any case.
+    pub fn linger(&mut self, id: ConnId) {
+        let (bytes_left, close) = (self.limits.linger_bytes, self.limits.close);
         let Some(transport) = self.transport_mut(id) else { return };
-        if transport.phase != Phase::Connected {
+        if !matches!(transport.phase, Phase::Connected | Phase::Disconnecting) {
             return;
         }
-        transport.phase = Phase::Lingering { bytes_left: bytes };
+        transport.phase = Phase::Lingering { bytes_left };
         transport.write_ending = true;
         self.mark_dirty(id);
         self.requeue(id);
-        self.set_limit(id, time);
+        self.set_limit(id, close);
     }
 
     /// Ends our side when all that was written has been sent; reading goes on.
@@ -477,6 +489,13 @@ impl<S: Shared> Core<S> {
             transport.dirty = true;
             self.dirty.push(id);
         }
+    }
+
+    /// All that was to be done on the connection is done: it ends for the reason it was lost for.
+    pub(super) fn done(&mut self, id: ConnId) {
+        let Some(transport) = self.transport_mut(id) else { return };
+        let why = transport.reason.take().map_or(CloseReason::ConnectionDone, |why| *why);
+        self.lost(id, why);
     }
 
     /// The connection is over: nothing is delivered any more, and `connection_lost` is posted.

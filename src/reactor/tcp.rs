@@ -120,7 +120,9 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         let shed = self.io.shed(port, NUMBER_ACCEPTS);
         let Some(Some(starved)) = self.ports.get_mut(port.key()) else { return };
         let now = self.core.now;
-        if let Some(times) = starved.turned_away.happened(*shed.as_ref().unwrap_or(&0) as u64, now)
+        let turned_away = *shed.as_ref().unwrap_or(&0) as u64;
+        if turned_away > 0
+            && let Some(times) = starved.turned_away.happened(turned_away, now)
         {
             log::warn!(
                 "limit: no descriptor is free ({why}): {times} connections turned away, {} open; \
@@ -213,7 +215,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         let Some(count) = self.note_read(id, read) else { return };
         let Some(transport) = self.core.transport_mut(id) else { return };
         match bytes_left.checked_sub(count) {
-            None => return self.core.lost(id, CloseReason::ConnectionDone),
+            None => return self.core.done(id),
             Some(bytes_left) => transport.phase = Phase::Lingering { bytes_left },
         }
         if count == 0 {
@@ -275,17 +277,26 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     fn drained(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport_mut(id) else { return };
         if transport.phase == Phase::Disconnecting {
-            let why = transport.reason.take().map_or(CloseReason::ConnectionDone, |why| *why);
-            return self.core.lost(id, why);
+            // What has come and was not read would turn the close into a reset.
+            match self.has_unread(id) {
+                true => self.core.linger(id),
+                false => return self.core.done(id),
+            }
         }
+        let Some(transport) = self.core.transport_mut(id) else { return };
+        let lingering = matches!(transport.phase, Phase::Lingering { .. });
         if transport.write_ending && !transport.write_ended {
             transport.write_ended = true;
             if let Err(e) = self.io.shutdown(id) {
                 return self.core.lost(id, CloseReason::ConnectionLost(e));
             }
+            if lingering {
+                self.core.set_limit(id, self.core.limits.linger);
+            }
         }
-        if matches!(transport.phase, Phase::Lingering { .. }) && transport.read_ended {
-            return self.core.lost(id, CloseReason::ConnectionDone);
+        let Some(transport) = self.core.transport_mut(id) else { return };
+        if lingering && transport.read_ended {
+            return self.core.done(id);
         }
         transport.full = false;
         if std::mem::take(&mut transport.resume_wanted) {
@@ -294,11 +305,22 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
+    /// Whether the peer has sent what will not be delivered any more. It is read to find out, since
+    /// the kernel may have spoken of it without cause.
+    fn has_unread(&mut self, id: ConnId) -> bool {
+        let Some(transport) = self.core.transport(id) else { return false };
+        if !transport.readable || transport.read_ended {
+            return false;
+        }
+        let read = self.io.read(id, &mut self.buffer);
+        matches!(self.note_read(id, read), Some(1..))
+    }
+
     /// A connection was not made, flushed or ended in its time.
     pub(super) fn limit_reached(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport(id) else { return };
         let limit = match transport.phase {
-            Phase::Lingering { .. } => return self.core.lost(id, CloseReason::ConnectionDone),
+            Phase::Lingering { .. } if transport.write_ended => return self.core.done(id),
             Phase::Connecting => "connecting",
             _ => "sending what was written",
         };

@@ -130,6 +130,11 @@ impl Transport {
         self.phase == Phase::Connected && !self.paused && !self.full
     }
 
+    /// Whether so much is pending that more should not be written until it has been sent.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
     /// Whether what is written will still be sent, as far as we know.
     /// Twisted: `connected and not disconnecting`.
     pub fn is_connected(&self) -> bool {

@@ -189,7 +189,6 @@ fn a_malformed_line_of_a_neighbour_is_answered_and_the_link_stays() {
         "AT",
         "AT Welsh +0.001250331 kiwi +34-118",
         "AT Welsh +0.001250331 kiwi +34-118 1400000000 more",
-        "AT Welsh 0.001250331 kiwi +34-118 1400000000",
         "AT Welsh +nan kiwi +34-118 1400000000",
         "AT Welsh --999.99 kiwi +34-118 1400000000",
         "AT Welsh +0.001250331 kiwi +91-118 1400000000",

@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::fault::Findings;
 use super::section::Section;
 use crate::herd::command::{CLIENT_ID_BYTES_MAX, LOCATION_BYTES_MAX, NAME_BYTES_MAX};
+use crate::reactor::BUFFERED_BYTES_MAX;
 
 /// What is known of a limit besides its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,9 @@ pub struct Limit {
     /// What it limits, and what happens then.
     pub meaning: &'static str,
 }
+
+// A buffer that is filled up to its mark, and by one reply more, must not be cut for that.
+const _: () = assert!(33_554_432 <= BUFFERED_BYTES_MAX / 2);
 
 // What a command may hold can be lowered here, never raised: neighbours must take it too.
 const _: () = assert!(CLIENT_ID_BYTES_MAX == 4_096 && LOCATION_BYTES_MAX == 64);
@@ -80,20 +84,20 @@ limits! {
     line_bytes => line_bytes: usize = 16_384, 1_024..=1_048_576;
     "How much of a too long line is echoed."
     line_echo_bytes => line_echo_bytes: usize = 1_024, 0..=65_536;
-    "How much is still read, and dropped, after a too long line, so that the echo arrives."
+    "How much is still read, and dropped, of a peer that speaks on while its connection is closed."
     linger_bytes => linger_bytes: usize = 1_048_576, 0..=1_073_741_824;
-    "How long it is still read, and dropped, after a too long line."
+    "How long it is still read, and dropped, so that the last words for it arrive."
     linger_ms => linger: Duration = 2_000, 0..=60_000;
     "Longest client ID; with a longer one a command is invalid."
     client_id_bytes => client_id_bytes: usize = 4_096, 1..=4_096;
     "Longest location; with a longer one a command is invalid."
     location_bytes => location_bytes: usize = 64, 16..=64;
-    "Connections at once, further ones wait in the kernel; 0 = as many as there are descriptors."
+    "Clients connected at once; further ones are closed at once. 0 = as many as there are descriptors."
     connections => connections: Option<usize> = 0, 0..=1_000_000;
     "How long a line may take from its first byte to its end; then the connection is closed."
     unfinished_line_ms => unfinished_line: Duration = 30_000, 100..=3_600_000;
     "While so much waits to be sent on a connection, nothing is read from it."
-    send_buffer_bytes => send_buffer_bytes: usize = 65_536, 4_096..=67_108_864;
+    send_buffer_bytes => send_buffer_bytes: usize = 65_536, 4_096..=33_554_432;
     "While so many WHATSATs of a connection are unanswered, nothing is read from it."
     whatsats_per_connection => whatsats_per_connection: usize = 16, 1..=1_024;
     "Questions put to Places at once."
@@ -104,6 +108,8 @@ limits! {
     whatsat_deadline_ms => whatsat_deadline: Duration = 8_000, 100..=600_000;
     "Clients whose place is kept; at the client port a new one is invalid when there are so many."
     known_clients => known_clients: usize = 1_000_000, 1..=100_000_000;
+    "Memory for their places; at the client port a new client is invalid when it is used up."
+    known_bytes => known_bytes: usize = 536_870_912, 1_048_576..=16_000_000_000;
     "An IAMAT stamped further ahead of the server's clock is invalid; 0 = none is."
     max_future_ms => max_future: Option<Duration> = 0, 0..=31_536_000_000;
     "How long a neighbour may take to say HELLO; then the connection is closed."
@@ -116,10 +122,10 @@ limits! {
     retry_first_ms => retry_first: Duration = 200, 10..=60_000;
     "Longest pause before a neighbour is dialled again."
     retry_max_ms => retry_max: Duration = 5_000, 10..=3_600_000;
-    "By how much chance lengthens or shortens each of these pauses."
+    "By how much at most chance shortens each of these pauses."
     retry_jitter_percent => retry_jitter_percent: u32 = 20, 0..=100;
     "While so much waits for a neighbour, only each client's newest place is kept for it."
-    flood_buffer_bytes => flood_buffer_bytes: usize = 262_144, 4_096..=1_073_741_824;
+    flood_buffer_bytes => flood_buffer_bytes: usize = 262_144, 4_096..=33_554_432;
     "How long it may take to connect; then it is given up."
     connect_ms => connect: Duration = 30_000, 100..=600_000;
     "How long a connection that is being closed may take to send the rest; then it is aborted."

@@ -7,12 +7,12 @@
 //! A token is the connection's id, generation and key in one word, so an event can be checked
 //! against the slot it speaks of. Generations begin at 1; ports are the tokens of generation 0.
 
-use super::{Close, ConnId, Ends, Event, Io, Moment, PortId, Signal, UnixNanos};
+use super::{Close, ConnId, Ends, Event, Io, Moment, PortId, Signal, UnixNanos, is_exhausted};
 use ::mio::net::{TcpListener, TcpStream};
 use ::mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use std::fmt;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -26,6 +26,13 @@ const EVENTS_MAX: usize = 1024;
 /// Connections the kernel keeps waiting per port; it lowers this to net.core.somaxconn.
 /// Twisted's default is 50, which a burst of clients overruns.
 const BACKLOG: i32 = 1024;
+
+/// A peer that lost its power says nothing for ever. It is asked after two minutes of silence, and
+/// given up after two more.
+fn keepalive() -> TcpKeepalive {
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(120));
+    keepalive.with_interval(Duration::from_secs(30)).with_retries(4)
+}
 
 /// The token of the signals; no connection has a generation this high together with this key.
 const SIGNALS: Token = Token(usize::MAX);
@@ -91,6 +98,21 @@ impl MioIo {
         put(&mut self.streams, id.key(), stream);
         Ok(())
     }
+
+    /// Accepts and closes, until none waits.
+    fn turn_away(&mut self, port: PortId, most: usize) -> io::Result<usize> {
+        let waiting = self.ports.get(port.key()).and_then(Option::as_ref);
+        let Port { listener, .. } = waiting.ok_or(ErrorKind::NotConnected)?;
+        for turned_away in 0..most {
+            match listener.accept() {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(turned_away),
+                Err(e) if is_exhausted(&e) => return Err(e),
+                // Whoever has gone meanwhile counts too, so that this has an end.
+                _ => {}
+            }
+        }
+        Ok(most)
+    }
 }
 
 impl Io for MioIo {
@@ -139,9 +161,10 @@ impl Io for MioIo {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.set_reuse_address(true)?;
-        // Accepted sockets inherit this on Linux, which saves a call for each. Replies are gathered
+        // Accepted sockets inherit these on Linux, which saves a call for each. Replies are gathered
         // before they are sent, so Nagle's algorithm could only delay them.
         socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&keepalive())?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let mut listener = TcpListener::from_std(socket.into());
@@ -171,18 +194,9 @@ impl Io for MioIo {
 
     fn shed(&mut self, port: PortId, most: usize) -> io::Result<usize> {
         self.reserve = None;
-        let waiting = self.ports.get(port.key()).and_then(Option::as_ref);
-        let Port { listener, .. } = waiting.ok_or(ErrorKind::NotConnected)?;
-        let mut shed = 0;
-        while shed < most {
-            match listener.accept() {
-                Ok(_) => shed += 1,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                Err(e) => return Err(e),
-            }
-        }
+        let shed = self.turn_away(port, most);
         self.reserve = Some(reserve()?);
-        Ok(shed)
+        shed
     }
 
     fn connect(&mut self, id: ConnId, address: SocketAddr) -> io::Result<()> {
