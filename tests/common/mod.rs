@@ -191,34 +191,45 @@ impl<I: Io> Stage<I> {
         let _ = self.core().cancel(wake);
     }
 
+    /// Turns until what actors called `name` hear comes to `total`, counted by `weigh`. Looks at each
+    /// line of the log once: logs are long.
+    #[track_caller]
+    fn until_total(
+        &mut self,
+        name: &str,
+        what: &str,
+        total: usize,
+        weigh: impl Fn(&Heard) -> usize,
+    ) {
+        let (mut seen, mut sum) = (0, 0);
+        self.until(&format!("{name}: {what}"), |scene, _| {
+            let new = scene.records.log[seen..].iter().filter(|record| record.who == name);
+            sum += new.map(|record| weigh(&record.heard)).sum::<usize>();
+            seen = scene.records.log.len();
+            sum >= total
+        });
+    }
+
     /// Turns until actors called `name` have lost `count` connections.
     #[track_caller]
     pub(crate) fn until_lost(&mut self, name: &str, count: usize) {
-        self.until(&format!("{name} is lost"), |scene, _| scene.records.lost(name).len() >= count);
+        let lost = |heard: &Heard| usize::from(matches!(heard, Heard::Lost(..)));
+        self.until_total(name, "lost", count, lost);
     }
 
     /// Turns until actors called `name` have been given `count` bytes.
     #[track_caller]
     pub(crate) fn until_bytes(&mut self, name: &str, count: usize) {
-        let mut seen = 0;
-        let mut bytes = 0;
-        self.until(&format!("{name} has {count} bytes"), |scene, _| {
-            for record in &scene.records.log[seen..] {
-                if let (true, Heard::Data(data)) = (record.who == name, &record.heard) {
-                    bytes += data.len();
-                }
-            }
-            seen = scene.records.log.len();
-            bytes >= count
+        self.until_total(name, &format!("{count} bytes"), count, |heard| match heard {
+            Heard::Data(data) => data.len(),
+            _ => 0,
         });
     }
 
     /// Turns until an actor called `name` has heard `what`.
     #[track_caller]
     pub(crate) fn until_heard(&mut self, name: &str, what: &Heard) {
-        self.until(&format!("{name} hears {what:?}"), |scene, _| {
-            scene.records.heard(name).contains(&what)
-        });
+        self.until_total(name, &format!("{what:?}"), 1, |heard| usize::from(heard == what));
     }
 }
 
