@@ -66,6 +66,23 @@ fn what_a_message_writes_leaves_in_the_same_turn<I: Io>(mut stage: Stage<I>) {
     assert_eq!(stage.reactor.io().take().writes, 1);
 }
 
+fn the_turn_ends_after_its_calls_and_before_they_are_sent<I: Io>(mut stage: Stage<I>) {
+    let server = actor("server").on(|cx, heard| {
+        if let Heard::Message(_) = heard {
+            cx.write(b"three");
+        }
+        Ok(())
+    });
+    stage.pair(server, actor("client"));
+    let server = stage.id("server");
+    stage.core().call_later(Duration::ZERO, move |_, core| core.write(server, b"two"));
+    stage.core().post(server, "write".into());
+    stage.scene().watched = Some(server);
+    stage.turn();
+    assert_eq!(stage.core().pending(server), 0);
+    assert_eq!(stage.scene().said(), ["8 wait at the turn's end"]);
+}
+
 fn a_timer_made_by_a_timer_waits_a_turn<I: Io>(mut stage: Stage<I>) {
     stage.core().call_later(Duration::ZERO, |scene, core| {
         scene.note("first");
@@ -221,6 +238,31 @@ fn nothing_is_delivered_after_lose_connection<I: Io>(mut stage: Stage<I>) {
     let records = stage.records();
     assert_eq!(records.count("server", |heard| matches!(heard, Heard::Data(_))), 1);
     assert!(matches!(records.heard("server").last(), Some(Heard::Lost("ConnectionDone", _))));
+}
+
+fn nothing_but_the_loss_follows_a_close<I: Io>(mut stage: Stage<I>) {
+    for abort in [false, true] {
+        *stage.records() = Default::default();
+        let server = actor("server").on(move |cx, heard| {
+            if let Heard::Data(_) = heard {
+                cx.timer_later(Duration::ZERO, 1);
+                cx.core.post(cx.id, "an answer".into());
+                cx.core.resume_when_drained(cx.id);
+                cx.write(&pattern(1_000_000));
+                match abort {
+                    true => cx.abort_connection(),
+                    false => cx.lose_connection(),
+                }
+            }
+            Ok(())
+        });
+        stage.pair(server, actor("client"));
+        stage.write("client", b"x");
+        stage.until_lost("server", 1);
+        stage.pass(MS);
+        let heard = stage.records().heard("server");
+        assert!(matches!(&heard[..], [Heard::Made, Heard::Data(_), Heard::Lost(..)]), "{heard:?}");
+    }
 }
 
 fn a_peer_that_never_reads_is_reset_when_the_close_limit_has_passed<I: Io>(mut stage: Stage<I>) {
@@ -1095,6 +1137,7 @@ on_every_network! {
     lose_connection_delivers_megabytes_and_then_a_clean_end
     losing_a_connection_again_changes_nothing
     nothing_is_delivered_after_lose_connection
+    nothing_but_the_loss_follows_a_close
     who_is_closed_with_a_reason_still_gets_what_was_written
     an_aborted_connection_is_reset_and_what_was_unsent_is_dropped
     connection_lost_never_comes_inside_the_abort
@@ -1172,6 +1215,7 @@ on_calm_networks! {
     what_a_timer_writes_leaves_in_the_same_turn
     what_a_message_writes_leaves_in_the_same_turn
     nothing_is_sent_inside_a_callback_and_all_writes_leave_in_one_piece
+    the_turn_ends_after_its_calls_and_before_they_are_sent
     a_request_and_its_reply_cost_three_system_calls
     lines_sent_together_cost_no_more_than_one
     a_turn_in_which_nothing_happens_is_one_poll

@@ -30,6 +30,8 @@ pub(crate) struct Scene {
     pub(crate) notes: Vec<(u64, String)>,
     /// Connections by their own address and their peer's; for actors that say so.
     pub(crate) met: BTreeMap<(SocketAddr, SocketAddr), ConnId>,
+    /// Whose pending bytes are remarked upon when a turn ends.
+    pub(crate) watched: Option<ConnId>,
 }
 
 impl Scene {
@@ -46,8 +48,11 @@ impl Scene {
 impl Shared for Scene {
     type Message = String;
 
-    fn turn_ended(&mut self, _core: &mut Core<Scene>) {
+    fn turn_ended(&mut self, core: &mut Core<Scene>) {
         self.turn += 1;
+        if let Some(id) = self.watched {
+            self.note(format!("{} wait at the turn's end", core.pending(id)));
+        }
     }
 
     fn signalled(&mut self, core: &mut Core<Scene>, signal: Signal) {
