@@ -75,7 +75,7 @@ impl Client {
         let server = connect(&self.server, &self.addresses()?)?;
         match &self.command {
             None => self.converse(server),
-            Some(command) => self.ask(server, &command.line()),
+            Some(command) => self.ask(server, &command.line()?),
         }
     }
 
@@ -128,8 +128,9 @@ impl Client {
 }
 
 impl Command {
-    /// As the protocol has it, with its newline. Whether it makes sense is for the server to say.
-    fn line(&self) -> Vec<u8> {
+    /// As the protocol has it, with its newline. Whether it makes sense is for the server to say; but one
+    /// command is one line.
+    fn line(&self) -> Result<Vec<u8>, Failure> {
         let words = match self {
             Command::Iamat { id, location, stamp } => {
                 let stamp = stamp.clone().unwrap_or_else(|| now().into());
@@ -140,8 +141,11 @@ impl Command {
             }
         };
         let mut line = words.map(OsString::into_vec).join(&b' ');
+        if line.contains(&b'\n') {
+            return Err(Failure::new(Exit::Usage, "an operand holds a newline"));
+        }
         line.push(b'\n');
-        line
+        Ok(line)
     }
 }
 
@@ -180,7 +184,7 @@ mod tests {
     fn a_command_is_passed_on_word_for_word() {
         let [id, location, stamp] = ["kiwi", "-34.0+151.2", "1e3"].map(OsString::from);
         let command = Command::Iamat { id, location, stamp: Some(stamp) };
-        assert_eq!(command.line(), b"IAMAT kiwi -34.0+151.2 1e3\n");
+        assert_eq!(command.line().unwrap(), b"IAMAT kiwi -34.0+151.2 1e3\n");
     }
 
     #[test]

@@ -44,6 +44,9 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 const LIVED_LONG: Duration = Duration::from_secs(60);
 
+/// Whoever signals a whole group, as `timeout` does, reaches us twice at once: that is one wish.
+const ONE_WISH: Duration = Duration::from_millis(300);
+
 /// How often we look whether a server that is starting listens. Its stdout is a pipe, and the reactor knows
 /// no pipes: looking is cheap, and over after some milliseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -70,6 +73,7 @@ impl UpArgs {
             servers,
             is_shown: false,
             is_ending: false,
+            ending_since: Moment::default(),
             outcome: Ok(()),
         };
         let io = MioIo::new(&[Signal::Interrupt, Signal::Terminate, Signal::Child])
@@ -93,6 +97,7 @@ struct Up {
     is_shown: bool,
     /// The end was asked for: nothing is started any more.
     is_ending: bool,
+    ending_since: Moment,
     outcome: Result<(), Failure>,
 }
 
@@ -254,6 +259,10 @@ impl Up {
 
     /// Ends all servers: in good order when first asked, at once when asked again.
     fn end(&mut self, core: &mut Core<Up>) {
+        if self.is_ending && core.now() - self.ending_since < ONE_WISH {
+            return;
+        }
+        self.ending_since = core.now();
         let (signal, what) = match self.is_ending {
             false => (rustix::process::Signal::TERM, "ending all servers; once more kills them"),
             true => (rustix::process::Signal::KILL, "killing all servers"),

@@ -17,6 +17,7 @@ use super::{Backoff, Moment, UnixNanos};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -470,6 +471,17 @@ impl<S: Shared> Core<S> {
         }
         if readable || connecting {
             self.requeue(id);
+        }
+    }
+
+    /// The kernel has given `id` up. Whoever reads will find out, after what had come before; who does
+    /// not read, because the protocol waits for something or the peer has ended its side, is told
+    /// here. Twisted: posixbase.py, _doReadOrWrite, for a hang-up of what is not being read.
+    pub(super) fn note_failure(&mut self, id: ConnId) {
+        let reads = self.transport(id).is_none_or(Transport::wants_read);
+        if !reads {
+            let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+            self.lost(id, CloseReason::ConnectionLost(reset));
         }
     }
 

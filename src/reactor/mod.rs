@@ -252,8 +252,11 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     fn dispatch(&mut self) {
         for event in self.events.drain(..) {
             match event {
-                Event::Ready { id, readable, writable, read_closed } => {
+                Event::Ready { id, readable, writable, read_closed, failed } => {
                     self.core.note_readiness(id, readable, writable, read_closed);
+                    if failed {
+                        self.core.note_failure(id);
+                    }
                 }
                 Event::Acceptable(port) => {
                     let port = self.ports.get_mut(port.key()).into_iter().flatten();

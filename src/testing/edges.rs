@@ -52,7 +52,7 @@ impl<I: Io> Bench<I> {
             for event in events.drain(..) {
                 match event {
                     Event::Acceptable(_) => drop(told.insert(None, (true, false, false))),
-                    Event::Ready { id, readable, writable, read_closed } => {
+                    Event::Ready { id, readable, writable, read_closed, .. } => {
                         let all = told.entry(Some(id)).or_default();
                         *all = (all.0 | readable, all.1 | writable, all.2 | read_closed);
                     }

@@ -54,6 +54,7 @@ pub(super) struct Level {
     pub(super) readable: bool,
     pub(super) writable: bool,
     pub(super) read_closed: bool,
+    pub(super) failed: bool,
 }
 
 impl Endpoint {
@@ -83,6 +84,7 @@ impl Endpoint {
             readable: !self.received.is_empty() || self.peer_ended || self.broken,
             writable: room || self.ending || self.broken,
             read_closed: self.peer_ended || self.broken,
+            failed: self.broken,
         }
     }
 

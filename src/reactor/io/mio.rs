@@ -151,6 +151,7 @@ impl Io for MioIo {
                     readable: event.is_readable() || event.is_error(),
                     writable: event.is_writable() || event.is_error(),
                     read_closed: event.is_read_closed() || event.is_error(),
+                    failed: event.is_error(),
                 }),
             }
         }

@@ -115,6 +115,8 @@ pub enum Event {
         /// The peer has ended its side, or the connection has failed: read on until 0 or an error,
         /// because no further event will say so.
         read_closed: bool,
+        /// The connection has failed: what is not read by now may be given up.
+        failed: bool,
     },
     /// The process was sent a signal.
     Signal(Signal),

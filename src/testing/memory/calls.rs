@@ -178,6 +178,7 @@ impl MemoryIo {
             readable: level.readable,
             writable: level.writable,
             read_closed: level.read_closed,
+            failed: level.failed,
         })
     }
 
@@ -187,7 +188,8 @@ impl MemoryIo {
         let ids: Vec<ConnId> = open.chain(self.stale.iter().copied()).collect();
         let last = ids.len().checked_sub(1)?;
         let id = ids[self.wire.within(&(0..=last))];
-        Some(Event::Ready { id, readable: true, writable: true, read_closed: false })
+        let (readable, writable) = (true, true);
+        Some(Event::Ready { id, readable, writable, read_closed: false, failed: false })
     }
 
     /// Lets the clock jump from arrival to arrival until there is something to tell, or it is over.
