@@ -171,26 +171,17 @@ fn a_client_that_never_reads_its_places_is_not_read_and_gets_them_in_the_end() {
     client.ask("IAMAT kiwi +34.068930-118.445127 1400000000");
     let before = herd.process("Alford").memory_bytes();
     let command = |n: usize| format!("WHATSAT kiwi 50 {}\n", n % 20 + 1);
-    let (begun, rest) = herd.hold_up("Alford", &mut client, command);
+    let (begun, _) = herd.hold_up("Alford", &mut client, command);
 
     let grown = herd.process("Alford").memory_bytes().saturating_sub(before);
     assert!(grown < 8 << 20, "back-pressure, bounded memory: it has grown by {grown} bytes");
 
-    // The rest is some ten megabytes of JSON a thousand; some of it will do.
-    let mut writer = client.writer();
-    let sender = thread::spawn(move || writer.write_all(&rest));
-    let enough = begun.min(1_500);
-    for n in 0..enough {
+    // All of them would be more than a hundred megabytes of JSON.
+    assert!(begun > 1_000);
+    for n in 0..1_000 {
         let nearby = client.nearby().expect("kiwi is known");
         assert_eq!(nearby.results().len(), n % 20 + 1, "every reply, in order");
     }
-    if enough == begun {
-        sender.join().expect("the sender ends").expect("all was sent");
-        return;
-    }
-    client.reset();
-    // The server is rid of it, which ends the sender too.
-    let _ = sender.join().expect("the sender ends");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::PATIENCE;
 use serde_json::Value;
 use socket2::{Domain, SockRef, Socket, Type};
+use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -50,13 +51,14 @@ impl Client {
         Client::from(stream)
     }
 
-    /// Connects with kernel buffers as small as they come, so that little is under way.
+    /// Connects with small buffers, which do not grow, so that little is under way. Smaller still, and
+    /// TCP itself stalls for want of room for an ACK.
     #[track_caller]
     pub(crate) fn connect_narrow(address: SocketAddr) -> Client {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)
             .expect("a socket can be made");
-        socket.set_recv_buffer_size(4_096).expect("a receive buffer has a size");
-        socket.set_send_buffer_size(4_096).expect("a send buffer has a size");
+        socket.set_recv_buffer_size(65_536).expect("a receive buffer has a size");
+        socket.set_send_buffer_size(65_536).expect("a send buffer has a size");
         socket.connect(&address.into()).expect("somebody listens");
         Client::from(TcpStream::from(socket))
     }
@@ -97,6 +99,24 @@ impl Client {
     pub(crate) fn reset(self) {
         let now = Some(Duration::ZERO);
         SockRef::from(&self.stream).set_linger(now).expect("a socket can be made so");
+    }
+
+    /// How many bytes of ours wait in the kernel for the server to read them.
+    pub(crate) fn unread_by_server(&self) -> u64 {
+        let ends = [self.stream.peer_addr(), self.stream.local_addr()];
+        let [server, ours] = ends.map(|end| match end.expect("the connection stands") {
+            SocketAddr::V4(v4) => {
+                let ip = u32::from_ne_bytes(v4.ip().octets());
+                format!("{ip:08X}:{:04X}", v4.port())
+            }
+            SocketAddr::V6(_) => unreachable!("the herds of the tests are on 127.0.0.1"),
+        });
+        // The server's half of this connection: number, local, remote, state, tx_queue:rx_queue.
+        let table = fs::read_to_string("/proc/net/tcp").expect("Linux lists its connections");
+        let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+        let row = rows.into_iter().find(|row| row[1] == server && row[2] == ours);
+        let queues = row.and_then(|row| row[4].split_once(':').map(|(_, rx)| rx.to_owned()));
+        queues.map_or(0, |rx| u64::from_str_radix(&rx, 16).expect("a queue has a length"))
     }
 
     /// A second hand on the same connection, for another thread to write with.

@@ -316,8 +316,8 @@ impl Herd {
     }
 
     /// Sends `command(0)`, `command(1)` and so on to `name`, and reads nothing, until the server takes
-    /// no more: it answers others again and again, and still takes nothing from here. Returns how
-    /// many commands were begun, and what is still to be sent of them.
+    /// no more: it answers others again and again, and leaves unread what lies in its socket. Returns
+    /// how many commands were begun, and what is still to be sent of them.
     #[track_caller]
     pub(crate) fn hold_up(
         &self,
@@ -325,21 +325,28 @@ impl Herd {
         client: &mut Client,
         command: impl Fn(usize) -> String,
     ) -> (usize, Vec<u8>) {
+        const AT_A_TIME: usize = 10_000;
         let mut other = self.client(name);
         let (mut begun, mut rest) = (0, Vec::new());
-        let mut turns_without_progress = 0;
+        let (mut unread, mut turns, mut since) = (0, 0, Instant::now());
         let deadline = Instant::now() + PATIENCE;
-        while turns_without_progress < 50 {
+        // The time is for TCP, which pauses, too: to send again what found no room at the other end.
+        while turns < 50 || since.elapsed() < Duration::from_millis(500) {
             assert!(Instant::now() < deadline, "{name} takes commands for ever: {begun} so far");
-            if rest.len() < 10_000 {
-                let more = (0..1_000).map(|n| command(begun + n)).collect::<String>();
-                rest.extend_from_slice(more.as_bytes());
-                begun += 1_000;
+            if rest.is_empty() {
+                let more = (0..AT_A_TIME).map(|n| command(begun + n)).collect::<String>();
+                rest = more.into_bytes();
+                begun += AT_A_TIME;
             }
             let sent = client.send_now(&rest);
             rest.drain(..sent);
-            turns_without_progress = if sent == 0 { turns_without_progress + 1 } else { 0 };
             same_refusal(&mut other);
+            let before = unread;
+            unread = if sent == 0 { client.unread_by_server() } else { 0 };
+            match unread > 0 && unread == before {
+                true => turns += 1,
+                false => (turns, since) = (0, Instant::now()),
+            }
         }
         (begun, rest)
     }
