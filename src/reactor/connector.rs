@@ -5,7 +5,7 @@
 //!
 //! Twisted: internet/tcp.py, Connector; internet/protocol.py, ReconnectingClientFactory.
 
-use super::core::{ConnectOptions, Due, RunState};
+use super::core::{ConnectOptions, Due, Kind, RunState};
 use super::io::{Ends, Io};
 use super::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, Context, Shared};
 use super::transport::Phase;
@@ -52,6 +52,7 @@ impl Backoff {
 /// One standing wish to be connected.
 #[derive(Debug)]
 pub(super) struct Connector<S: Shared> {
+    kind: Kind,
     address: SocketAddr,
     options: ConnectOptions,
     factory: Box<dyn ClientFactory<S>>,
@@ -71,6 +72,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     pub(super) fn start_connector(
         &mut self,
         id: ConnectorId,
+        kind: Kind,
         address: SocketAddr,
         options: ConnectOptions,
         mut factory: Box<dyn ClientFactory<S>>,
@@ -80,18 +82,14 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             let why = CloseReason::ReactorStopped;
             return factory.client_connection_failed(core, state, &why, None);
         }
-        let state = State::Trying(self.attempt(id, address, options.timeout));
-        self.connectors.insert(id, Connector { address, options, factory, state });
+        let state = State::Trying(self.core.next_id());
+        self.connectors.insert(id, Connector { kind, address, options, factory, state });
+        self.attempt(id);
     }
 
     /// Its time has come again.
     pub(super) fn retry_connector(&mut self, id: ConnectorId) {
-        let Some(connector) = self.connectors.get(&id) else { return };
-        let (address, timeout) = (connector.address, connector.options.timeout);
-        let state = State::Trying(self.attempt(id, address, timeout));
-        if let Some(connector) = self.connectors.get_mut(&id) {
-            connector.state = state;
-        }
+        self.attempt(id);
     }
 
     /// Drops a wish, and what has come of it.
@@ -120,16 +118,24 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         None
     }
 
-    fn attempt(&mut self, id: ConnectorId, address: SocketAddr, timeout: Duration) -> ConnId {
+    /// Begins to connect. Twisted: BaseClient.resolveAddress, doConnect.
+    fn attempt(&mut self, id: ConnectorId) {
         let conn = self.core.next_id();
+        let Some(connector) = self.connectors.get_mut(&id) else { return };
+        connector.state = State::Trying(conn);
+        let (address, timeout) = (connector.address, connector.options.timeout);
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let ends = Ends { peer: address, host: unknown };
         self.core.insert(conn, Phase::Connecting, ends, Some(id));
-        match self.io.connect(conn, address) {
-            Ok(()) => self.core.set_limit(conn, timeout),
+        let begun = match connector.kind {
+            Kind::Tcp => self.io.connect(conn, address).map(|()| None),
+            Kind::Udp => self.io.connect_udp(conn, address).map(Some),
+        };
+        match begun {
+            Ok(None) => self.core.set_limit(conn, timeout),
+            Ok(Some(ends)) => self.connected(conn, ends, true),
             Err(e) => self.core.lost(conn, CloseReason::ConnectError(e)),
         }
-        conn
     }
 
     /// The kernel has something to say about a connection that is being made.
@@ -140,9 +146,15 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             Ok(None) => return,
             Err(e) => return self.core.lost(conn, CloseReason::ConnectError(e)),
         };
+        self.connected(conn, ends, false);
+    }
+
+    /// It stands: it gets its protocol. Twisted: BaseClient._connectDone.
+    fn connected(&mut self, conn: ConnId, ends: Ends, datagrams: bool) {
         let Some(transport) = self.core.transport_mut(conn) else { return };
         transport.phase = Phase::Connected;
         transport.writable = true;
+        transport.datagrams = datagrams;
         transport.ends = ends;
         let connector = transport.connector.map(|id| ConnectorId(id.get()));
         if let Some(limit) = transport.limit.take() {

@@ -71,6 +71,13 @@ impl Default for ConnectOptions {
     }
 }
 
+/// What is connected: a stream of bytes, or datagrams to and from one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Tcp,
+    Udp,
+}
+
 /// Whether the reactor runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RunState {
@@ -89,7 +96,7 @@ pub(super) enum RunState {
 /// What the reactor does when the call has returned: in the order in which it was asked for.
 #[derive(Debug)]
 pub(super) enum Post<S: Shared> {
-    Connect(ConnectorId, SocketAddr, ConnectOptions, Box<dyn ClientFactory<S>>),
+    Connect(ConnectorId, Kind, SocketAddr, ConnectOptions, Box<dyn ClientFactory<S>>),
     StopTrying(ConnectorId),
     StopListening(PortId),
     Lost(ConnId, CloseReason, Close),
@@ -292,6 +299,11 @@ impl<S: Shared> Core<S> {
         self.set_limit(id, close);
     }
 
+    /// Has the wrapper of `id` asked, at the end of this turn, for what it wants to send of its own.
+    pub fn seal_later(&mut self, id: ConnId) {
+        self.mark_dirty(id);
+    }
+
     /// Ends our side when all that was written has been sent; reading goes on.
     /// Twisted: loseWriteConnection.
     pub fn lose_write_connection(&mut self, id: ConnId) {
@@ -352,7 +364,22 @@ impl<S: Shared> Core<S> {
     ) -> ConnectorId {
         self.connectors += 1;
         let connector = ConnectorId(self.connectors);
-        self.inbox.push_back(Post::Connect(connector, address, options, factory));
+        self.inbox.push_back(Post::Connect(connector, Kind::Tcp, address, options, factory));
+        connector
+    }
+
+    /// Opens a socket for datagrams to and from `address` alone; as a connection, which stands at
+    /// once. What is written in one turn leaves as one datagram, and `data_received` is called once
+    /// for each. Twisted: reactor.listenUDP and the port's connect.
+    pub fn connect_udp(
+        &mut self,
+        address: SocketAddr,
+        factory: Box<dyn ClientFactory<S>>,
+    ) -> ConnectorId {
+        self.connectors += 1;
+        let connector = ConnectorId(self.connectors);
+        let options = ConnectOptions::default();
+        self.inbox.push_back(Post::Connect(connector, Kind::Udp, address, options, factory));
         connector
     }
 

@@ -213,8 +213,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 unreachable!("{post} of {posted}")
             };
             match post {
-                Post::Connect(id, address, options, factory) => {
-                    self.start_connector(id, address, options, factory);
+                Post::Connect(id, kind, address, options, factory) => {
+                    self.start_connector(id, kind, address, options, factory);
                 }
                 Post::StopTrying(connector) => self.stop_connector(connector),
                 Post::StopListening(port) => self.close_port(port),

@@ -164,6 +164,19 @@ pub trait Protocol<S: Shared>: fmt::Debug {
     /// Bytes have come. `data`: at least 1, at most 65,536 of them, cut anywhere.
     fn data_received(&mut self, cx: &mut Context<'_, S>, data: &[u8]) -> Flow;
 
+    /// Whether this protocol seals what is written to its connection: a wrapper, as TLS is. Asked
+    /// once, before `connection_made`.
+    fn is_sealing(&self) -> bool {
+        false
+    }
+
+    /// Of a wrapper only: called before each send, so once a turn. Takes what it can of `plain`, which
+    /// is what was written to the connection by whomever, and appends to `wire` what is to be sent for
+    /// it, and anything of its own. `closing`: the connection is being lost; this is the last call.
+    fn seal(&mut self, _plain: &mut Vec<u8>, _wire: &mut Vec<u8>, _closing: bool) -> Flow {
+        Ok(())
+    }
+
     /// The peer will send nothing more (FIN), but may still be reading. Unless told otherwise the
     /// connection is closed when all that was written has been sent; Twisted's Protocol loses it.
     fn read_connection_lost(&mut self, cx: &mut Context<'_, S>) -> Flow {

@@ -144,6 +144,9 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         if self.protocols.len() <= id.key() {
             self.protocols.resize_with(id.key() + 1, || None);
         }
+        if let Some(transport) = self.core.transport_mut(id).filter(|_| protocol.is_sealing()) {
+            transport.seal();
+        }
         self.protocols[id.key()] = Some(protocol);
         self.call(id, |protocol, cx| protocol.connection_made(cx));
         self.core.requeue(id);
@@ -179,6 +182,11 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     fn note_read(&mut self, id: ConnId, read: io::Result<usize>) -> Option<usize> {
         let transport = self.core.transport_mut(id)?;
         match read {
+            // An empty datagram says nothing, and another may be there.
+            Ok(0) if transport.datagrams => {
+                self.core.requeue(id);
+                None
+            }
             Ok(0) => {
                 transport.readable = false;
                 transport.read_ended = true;
@@ -186,7 +194,9 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             }
             // Fewer bytes than there was room for: that was all, unless the end is still to be
             // read, which no further event would announce.
-            Ok(count) if count < READ_BYTES_MAX && !transport.read_closed => {
+            Ok(count)
+                if count < READ_BYTES_MAX && !transport.read_closed && !transport.datagrams =>
+            {
                 transport.readable = false;
                 Some(count)
             }
@@ -239,10 +249,11 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     fn do_write(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport_mut(id) else { return };
         transport.dirty = false;
-        if matches!(transport.phase, Phase::Connecting | Phase::Lost) {
+        if matches!(transport.phase, Phase::Connecting | Phase::Lost) || !self.seal(id) {
             return;
         }
-        if transport.pending() > 0 && transport.writable {
+        let Some(transport) = self.core.transport_mut(id) else { return };
+        if transport.unsent_bytes() > 0 && transport.writable {
             let unsent = transport.unsent(SEND_LIMIT);
             match self.io.write(id, unsent) {
                 Ok(0) => transport.writable = false,
@@ -263,12 +274,28 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             0 => self.drained(id),
             _ => {
                 let flushing = transport.phase == Phase::Disconnecting && transport.limit.is_none();
-                if transport.writable {
+                if transport.writable && transport.unsent_bytes() > 0 {
                     self.core.mark_dirty(id);
                 }
                 if flushing {
                     self.core.set_limit(id, self.core.limits.close);
                 }
+            }
+        }
+    }
+
+    /// Has a wrapper make what is to be sent out of what was written. Returns whether the connection
+    /// still stands.
+    fn seal(&mut self, id: ConnId) -> bool {
+        let Some(transport) = self.core.transport_mut(id) else { return false };
+        let closing = transport.phase == Phase::Disconnecting;
+        let Some((plain, wire)) = transport.sealing() else { return true };
+        let Some(Some(protocol)) = self.protocols.get_mut(id.key()) else { return true };
+        match protocol.seal(plain, wire, closing) {
+            Ok(()) => true,
+            Err(why) => {
+                self.core.lost(id, CloseReason::ProtocolFailed(why));
+                false
             }
         }
     }

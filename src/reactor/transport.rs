@@ -48,6 +48,10 @@ pub(crate) enum Phase {
     Lost,
 }
 
+/// What was written to a connection that is sealed. Apart, since few are: it costs the others a word.
+#[derive(Debug, Default)]
+struct Plain(Vec<u8>);
+
 /// One connection: its send buffer, its two ends, and where it stands.
 #[derive(Debug)]
 pub struct Transport {
@@ -63,6 +67,8 @@ pub struct Transport {
     /// Who holds up reading: the protocol, or the send buffer.
     pub(super) paused: bool,
     pub(super) full: bool,
+    /// Each read and each write is a datagram.
+    pub(super) datagrams: bool,
     /// Pending output above which reading is held up. Twisted: registerProducer, bufferSize.
     pub(super) high_water: usize,
     /// Call `resume_producing` when the send buffer is empty.
@@ -75,7 +81,10 @@ pub struct Transport {
     pub(super) write_ended: bool,
     /// The connector may begin again with its first delay.
     pub(super) delay_reset: bool,
+    /// What is to be sent as it stands.
     out: Vec<u8>,
+    /// What was written and is to be sealed before it is sent, where the protocol is a wrapper.
+    plain: Option<Box<Plain>>,
     /// How many bytes of `out` have been sent: sending moves no bytes.
     sent: usize,
     pub(super) ends: Ends,
@@ -98,6 +107,7 @@ impl Transport {
             read_ended: false,
             paused: false,
             full: false,
+            datagrams: false,
             high_water: usize::MAX,
             resume_wanted: false,
             dirty: false,
@@ -106,6 +116,7 @@ impl Transport {
             write_ended: false,
             delay_reset: false,
             out: Vec::new(),
+            plain: None,
             sent: 0,
             ends,
             connector: None,
@@ -119,9 +130,24 @@ impl Transport {
         self.ends
     }
 
-    /// Bytes written and not yet sent.
+    /// Bytes written and not yet sent; of a sealed connection, those that wait in either form.
     pub fn pending(&self) -> usize {
+        self.unsent_bytes() + self.plain.as_ref().map_or(0, |plain| plain.0.len())
+    }
+
+    /// Bytes that can be sent as they stand.
+    pub(super) fn unsent_bytes(&self) -> usize {
         self.out.len() - self.sent
+    }
+
+    /// From now on what is written is sealed by the protocol before it is sent.
+    pub(super) fn seal(&mut self) {
+        self.plain.get_or_insert_default();
+    }
+
+    /// What is to be sealed, and where to; nothing if this connection is not sealed.
+    pub(super) fn sealing(&mut self) -> Option<(&mut Vec<u8>, &mut Vec<u8>)> {
+        self.plain.as_mut().map(|plain| (&mut plain.0, &mut self.out))
     }
 
     /// Whether the protocol may be given more input now: the connection stands, and neither the
@@ -150,9 +176,12 @@ impl Transport {
         }
     }
 
-    /// The send buffer, to append to.
+    /// The send buffer, for who writes to append to.
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
-        &mut self.out
+        match &mut self.plain {
+            Some(plain) => &mut plain.0,
+            None => &mut self.out,
+        }
     }
 
     /// The next bytes to send: at most `most`.
@@ -176,7 +205,7 @@ impl Transport {
         None
     }
 
-    /// Takes the whole buffer away, sent or not.
+    /// Takes the send buffer away, sent or not.
     pub(crate) fn take_out(&mut self) -> Vec<u8> {
         self.sent = 0;
         let mut out = std::mem::take(&mut self.out);

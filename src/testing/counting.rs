@@ -95,6 +95,11 @@ impl<I: Io> Io for Counting<I> {
         self.inner.connect(id, address)
     }
 
+    fn connect_udp(&mut self, id: ConnId, address: SocketAddr) -> io::Result<Ends> {
+        self.counts.connects += 1;
+        self.inner.connect_udp(id, address)
+    }
+
     fn connected(&mut self, id: ConnId) -> io::Result<Option<Ends>> {
         self.counts.connecteds += 1;
         self.inner.connected(id)

@@ -8,7 +8,7 @@
 //! against the slot it speaks of. Generations begin at 1; ports are the tokens of generation 0.
 
 use super::{Close, ConnId, Ends, Event, Io, Moment, PortId, Signal, UnixNanos, is_exhausted};
-use ::mio::net::{TcpListener, TcpStream};
+use ::mio::net::{TcpListener, TcpStream, UdpSocket};
 use ::mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -44,10 +44,17 @@ pub struct MioIo {
     signals: Option<Signals>,
     start: Instant,
     ports: Vec<Option<Port>>,
-    streams: Vec<Option<TcpStream>>,
+    sockets: Vec<Option<Kind>>,
     /// A descriptor held for the moment when there are no others (Twisted: tcp.py,
     /// _FileDescriptorReservation).
     reserve: Option<File>,
+}
+
+/// What stands under an id.
+#[derive(Debug)]
+enum Kind {
+    Stream(TcpStream),
+    Datagrams(UdpSocket),
 }
 
 #[derive(Debug)]
@@ -74,7 +81,7 @@ impl MioIo {
             signals,
             start: Instant::now(),
             ports: Vec::new(),
-            streams: Vec::new(),
+            sockets: Vec::new(),
             reserve: reserve().ok(),
         })
     }
@@ -85,17 +92,22 @@ impl MioIo {
         UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 
+    fn socket(&mut self, id: ConnId) -> io::Result<&mut Kind> {
+        let socket = self.sockets.get_mut(id.key()).and_then(Option::as_mut);
+        socket.ok_or_else(|| ErrorKind::NotConnected.into())
+    }
+
     fn stream(&mut self, id: ConnId) -> io::Result<&mut TcpStream> {
-        self.streams
-            .get_mut(id.key())
-            .and_then(Option::as_mut)
-            .ok_or_else(|| ErrorKind::NotConnected.into())
+        match self.socket(id)? {
+            Kind::Stream(stream) => Ok(stream),
+            Kind::Datagrams(_) => Err(ErrorKind::InvalidInput.into()),
+        }
     }
 
     fn keep(&mut self, id: ConnId, mut stream: TcpStream) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, token(id), both)?;
-        put(&mut self.streams, id.key(), stream);
+        put(&mut self.sockets, id.key(), Kind::Stream(stream));
         Ok(())
     }
 
@@ -225,13 +237,34 @@ impl Io for MioIo {
         }
     }
 
+    fn connect_udp(&mut self, id: ConnId, address: SocketAddr) -> io::Result<Ends> {
+        let any: SocketAddr = match address {
+            SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+            SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
+        };
+        let mut socket = UdpSocket::bind(any)?;
+        // The kernel now drops what comes from anybody else, and tells of an unreachable port.
+        socket.connect(address)?;
+        let host = socket.local_addr()?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut socket, token(id), both)?;
+        put(&mut self.sockets, id.key(), Kind::Datagrams(socket));
+        Ok(Ends { peer: address, host })
+    }
+
     fn read(&mut self, id: ConnId, into: &mut [u8]) -> io::Result<usize> {
-        self.stream(id)?.read(into)
+        match self.socket(id)? {
+            Kind::Stream(stream) => stream.read(into),
+            Kind::Datagrams(socket) => socket.recv(into),
+        }
     }
 
     /// SIGPIPE is ignored by Rust's runtime; a connection that is gone gives EPIPE.
     fn write(&mut self, id: ConnId, data: &[u8]) -> io::Result<usize> {
-        self.stream(id)?.write(data)
+        match self.socket(id)? {
+            Kind::Stream(stream) => stream.write(data),
+            Kind::Datagrams(socket) => socket.send(data),
+        }
     }
 
     fn shutdown(&mut self, id: ConnId) -> io::Result<()> {
@@ -239,7 +272,8 @@ impl Io for MioIo {
     }
 
     fn close(&mut self, id: ConnId, how: Close) {
-        let Some(stream) = self.streams.get_mut(id.key()).and_then(Option::take) else { return };
+        let socket = self.sockets.get_mut(id.key()).and_then(Option::take);
+        let Some(Kind::Stream(stream)) = socket else { return };
         // Neither can fail in a way that matters: the socket is dropped in any case.
         let _ = match how {
             // Closing with unread input sends RST at once; after a shutdown the peer still reads
@@ -252,8 +286,8 @@ impl Io for MioIo {
 
 impl fmt::Debug for MioIo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let streams = self.streams.iter().flatten().count();
-        f.debug_struct("MioIo").field("ports", &self.ports).field("streams", &streams).finish()
+        let sockets = self.sockets.iter().flatten().count();
+        f.debug_struct("MioIo").field("ports", &self.ports).field("sockets", &sockets).finish()
     }
 }
 

@@ -68,6 +68,10 @@ pub trait Io {
     /// What became of [`connect`](Io::connect): `Ok(None)` means not decided yet.
     fn connected(&mut self, id: ConnId) -> io::Result<Option<Ends>>;
 
+    /// Opens a socket for datagrams to and from `address` alone, as `id`, from a port of the kernel's
+    /// choice. It stands at once. Each write is one datagram, and each read gives one.
+    fn connect_udp(&mut self, id: ConnId, address: SocketAddr) -> io::Result<Ends>;
+
     /// Reads what is there, at most `into.len()` bytes. 0 is the end of what the peer sends.
     fn read(&mut self, id: ConnId, into: &mut [u8]) -> io::Result<usize>;
 

@@ -111,6 +111,11 @@ impl Io for MemoryIo {
         Ok(())
     }
 
+    /// No datagrams travel in this network.
+    fn connect_udp(&mut self, _id: ConnId, _address: SocketAddr) -> io::Result<Ends> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
     fn connected(&mut self, id: ConnId) -> io::Result<Option<Ends>> {
         let (endpoint, _) = self.endpoint(id)?;
         let ends = Ends { peer: endpoint.peer, host: endpoint.host };
