@@ -1,0 +1,154 @@
+//! Chunks into a body.
+//!
+//! In: the bytes behind a head that says `chunked`, cut anywhere. Out: the body, appended; and how
+//! many of the bytes belonged to it. Extensions and trailers are read over.
+//!
+//! ```text
+//!   state      takes                                 then
+//!   Size       a line: size, perhaps extensions      0: Trailers, else Data
+//!   Data(n)    n bytes, into the body                Cr
+//!   Cr         CR                                    Lf
+//!   Lf         LF                                    Size
+//!   Trailers   a line                                empty: Done, else Trailers
+//! ```
+//!
+//! Source: RFC 9112, section 7.1. A size may have blanks behind it, since old servers pad it so; a
+//! size of more than 16 digits is refused even if it begins with zeros.
+
+use super::lines::Lines;
+use super::{HttpError, HttpLimits};
+
+/// A body in chunks, being read.
+#[derive(Clone, Default)]
+pub(super) struct Chunks {
+    state: State,
+    /// The size line or trailer of which a part has come.
+    line: Lines,
+    /// How long the trailers were so far.
+    trailer_bytes: usize,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Size,
+    /// So many bytes are to come, at least one.
+    Data(usize),
+    Cr,
+    Lf,
+    Trailers,
+    Done,
+}
+
+impl Chunks {
+    /// Appends what `data` holds of the body to `body`. Returns how many bytes of `data` were
+    /// taken: all, unless the body ends among them.
+    pub(super) fn decode(
+        &mut self,
+        data: &[u8],
+        body: &mut Vec<u8>,
+        limits: &HttpLimits,
+    ) -> Result<usize, HttpError> {
+        let mut taken = 0;
+        while taken < data.len() && self.state != State::Done {
+            taken += self.step(&data[taken..], body, limits)?;
+        }
+        Ok(taken)
+    }
+
+    /// Has the last trailer come?
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// How many bytes are kept here.
+    pub(super) fn buffered(&self) -> usize {
+        self.line.text.len()
+    }
+
+    /// One row of the table. `data`: at least one byte. Returns how many were taken.
+    fn step(
+        &mut self,
+        data: &[u8],
+        body: &mut Vec<u8>,
+        limits: &HttpLimits,
+    ) -> Result<usize, HttpError> {
+        match (self.state, data) {
+            (State::Size, _) => self.size(data, limits.body_bytes - body.len(), limits),
+            (State::Data(left), _) => {
+                let taken = left.min(data.len());
+                body.extend_from_slice(&data[..taken]);
+                self.state = if taken < left { State::Data(left - taken) } else { State::Cr };
+                Ok(taken)
+            }
+            (State::Cr, [b'\r', ..]) => {
+                self.state = State::Lf;
+                Ok(1)
+            }
+            (State::Lf, [b'\n', ..]) => {
+                self.state = State::Size;
+                Ok(1)
+            }
+            (State::Cr | State::Lf, _) => Err(HttpError::ChunkEnd),
+            (State::Trailers, _) => self.trailer(data, limits),
+            (State::Done, _) => Ok(0),
+        }
+    }
+
+    /// `room`: how many bytes the body may yet grow.
+    fn size(&mut self, data: &[u8], room: usize, limits: &HttpLimits) -> Result<usize, HttpError> {
+        let too_long = HttpError::ChunkLineTooLong(limits.chunk_line_bytes);
+        let (taken, ended) = self.line.take(data, limits.chunk_line_bytes).ok_or(too_long)?;
+        if ended {
+            let size = chunk_size(without_end(&self.line.text)?)?;
+            self.line.text.clear();
+            self.state = match usize::try_from(size) {
+                Ok(0) => State::Trailers,
+                Ok(size) if size <= room => State::Data(size),
+                _ => return Err(HttpError::BodyTooLong(limits.body_bytes)),
+            };
+        }
+        Ok(taken)
+    }
+
+    fn trailer(&mut self, data: &[u8], limits: &HttpLimits) -> Result<usize, HttpError> {
+        let too_long = HttpError::TrailersTooLong(limits.trailer_bytes);
+        let room = limits.trailer_bytes - self.trailer_bytes;
+        let (taken, ended) = self.line.take(data, room).ok_or(too_long)?;
+        if ended {
+            if without_end(&self.line.text)?.is_empty() {
+                self.state = State::Done;
+            }
+            self.trailer_bytes += self.line.text.len();
+            self.line.text.clear();
+        }
+        Ok(taken)
+    }
+}
+
+/// A line without its end, which must be CR LF.
+fn without_end(line: &[u8]) -> Result<&[u8], HttpError> {
+    match line.strip_suffix(b"\r\n") {
+        Some(line) if !line.contains(&b'\r') => Ok(line),
+        _ => Err(HttpError::ChunkLineEnd),
+    }
+}
+
+/// The size that a line begins with. What follows a semicolon is not looked at.
+fn chunk_size(line: &[u8]) -> Result<u64, HttpError> {
+    /// So many always fit.
+    const DIGITS_MAX: usize = 16;
+    let mut size = 0;
+    let mut rest = line;
+    while let [byte, behind @ ..] = rest {
+        let Some(digit) = char::from(*byte).to_digit(16) else { break };
+        size = (size << 4) | u64::from(digit);
+        rest = behind;
+    }
+    let digits = line.len() - rest.len();
+    let behind = rest.iter().find(|byte| !matches!(byte, b' ' | b'\t'));
+    match (digits, behind) {
+        (1..=DIGITS_MAX, None | Some(b';')) => Ok(size),
+        _ => Err(HttpError::ChunkSize),
+    }
+}

@@ -1,0 +1,95 @@
+//! What a peer can do wrong, in words for the log. They hold numbers of ours, never bytes of its.
+
+use std::fmt;
+
+/// Why there is no response. The connection is of no use any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpError {
+    /// Not one byte came: a connection that was kept alive may have been closed just then.
+    Closed,
+    /// The stream ended before the head did.
+    TruncatedHead,
+    /// The stream ended before the body did.
+    TruncatedBody,
+    /// [`HttpLimits::head_bytes`](super::HttpLimits::head_bytes), the limit in bytes.
+    HeadTooLong(usize),
+    /// [`HttpLimits::headers`](super::HttpLimits::headers), the limit.
+    TooManyHeaders(usize),
+    /// The head is not HTTP/1.0 or 1.1; which part of it.
+    MalformedHead(&'static str),
+    /// [`HttpLimits::interim`](super::HttpLimits::interim), the limit.
+    TooManyInterim(usize),
+    /// Status 101, and nobody had asked for another protocol.
+    SwitchedProtocols,
+    /// A Content-Length is not a number.
+    ContentLength,
+    /// Two Content-Lengths are different numbers.
+    ContentLengths,
+    /// A Transfer-Encoding other than `chunked` alone, or any in HTTP/1.0.
+    TransferEncoding,
+    /// [`HttpLimits::body_bytes`](super::HttpLimits::body_bytes), the limit in bytes.
+    BodyTooLong(usize),
+    /// A chunk begins with something else than a size of 1 to 16 hex digits.
+    ChunkSize,
+    /// A chunk does not end where its size says.
+    ChunkEnd,
+    /// [`HttpLimits::chunk_line_bytes`](super::HttpLimits::chunk_line_bytes), the limit in bytes.
+    ChunkLineTooLong(usize),
+    /// A line among the chunks ends with LF alone, or has a CR in it.
+    ChunkLineEnd,
+    /// [`HttpLimits::trailer_bytes`](super::HttpLimits::trailer_bytes), the limit in bytes.
+    TrailersTooLong(usize),
+    /// Bytes after the response, or after an error.
+    Uninvited,
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HttpError::Closed => write!(f, "the peer closed the connection without a response"),
+            HttpError::TruncatedHead => {
+                write!(f, "the peer closed the connection before the end of the head")
+            }
+            HttpError::TruncatedBody => {
+                write!(f, "the peer closed the connection before the end of the body")
+            }
+            HttpError::HeadTooLong(limit) => {
+                write!(f, "the peer sent a head of more than {limit} bytes")
+            }
+            HttpError::TooManyHeaders(limit) => {
+                write!(f, "the peer sent more than {limit} header fields")
+            }
+            HttpError::MalformedHead(part) => write!(f, "the peer sent a malformed {part}"),
+            HttpError::TooManyInterim(limit) => {
+                write!(f, "the peer sent more than {limit} interim responses")
+            }
+            HttpError::SwitchedProtocols => {
+                write!(f, "the peer switched protocols without being asked")
+            }
+            HttpError::ContentLength => {
+                write!(f, "the peer sent a Content-Length that is no number")
+            }
+            HttpError::ContentLengths => write!(f, "the peer sent different Content-Lengths"),
+            HttpError::TransferEncoding => {
+                write!(f, "the peer used a transfer coding other than chunked")
+            }
+            HttpError::BodyTooLong(limit) => {
+                write!(f, "the peer sent or announced a body of more than {limit} bytes")
+            }
+            HttpError::ChunkSize => write!(f, "the peer sent a chunk size that is no number"),
+            HttpError::ChunkEnd => write!(f, "the peer sent a chunk that is longer than its size"),
+            HttpError::ChunkLineTooLong(limit) => {
+                write!(f, "the peer sent a chunk size line of more than {limit} bytes")
+            }
+            HttpError::ChunkLineEnd => {
+                write!(f, "the peer sent CR or LF alone in a line among the chunks")
+            }
+            HttpError::TrailersTooLong(limit) => {
+                write!(f, "the peer sent trailers of more than {limit} bytes")
+            }
+            HttpError::Uninvited => write!(f, "the peer sent bytes after the response"),
+        }
+    }
+}
+
+impl std::error::Error for HttpError {}

@@ -1,0 +1,135 @@
+//! The head of a response: from the status line to the empty line.
+//!
+//! In: its bytes, cut anywhere. Out: a [`Head`]: status, version and [`Headers`]. What they mean
+//! for what follows is said in `framing.rs`.
+//!
+//! httparse begins at the first byte each time it is called. So it is called once: until then lines
+//! are gathered, and only whether the last of them is empty is asked.
+
+use super::lines::{Lines, looked_at};
+use super::{HttpError, HttpLimits};
+use std::fmt;
+
+/// A head, read.
+#[derive(Clone, Default)]
+pub(super) struct Head {
+    /// 100 to 999.
+    pub(super) status: u16,
+    /// Whether the peer speaks HTTP/1.0. If not, it speaks HTTP/1.1.
+    pub(super) http_1_0: bool,
+    pub(super) headers: Headers,
+}
+
+/// Takes the lines of a head from the start of `data`. Returns how many bytes were taken, and the
+/// head if its end was among them; until then `lines` keeps what has come.
+pub(super) fn read(
+    lines: &mut Lines,
+    data: &[u8],
+    limits: &HttpLimits,
+) -> Result<(usize, Option<Head>), HttpError> {
+    let too_long = HttpError::HeadTooLong(limits.head_bytes);
+    let mut taken = 0;
+    while taken < data.len() {
+        let (more, ended) = lines.take(&data[taken..], limits.head_bytes).ok_or(too_long)?;
+        taken += more;
+        if ended && ends_empty(&lines.text) {
+            let head = parse(&lines.text, limits)?;
+            lines.text.clear();
+            return Ok((taken, Some(head)));
+        }
+    }
+    Ok((taken, None))
+}
+
+/// Is the last of these lines, which all have an end, empty?
+fn ends_empty(lines: &[u8]) -> bool {
+    let before = lines.strip_suffix(b"\r\n").or(lines.strip_suffix(b"\n")).unwrap_or(lines);
+    before.is_empty() || before.ends_with(b"\n")
+}
+
+fn parse(lines: &[u8], limits: &HttpLimits) -> Result<Head, HttpError> {
+    looked_at(lines.len());
+    let mut fields = vec![httparse::EMPTY_HEADER; limits.headers];
+    let mut response = httparse::Response::new(&mut fields);
+    response.parse(lines).map_err(|error| match error {
+        httparse::Error::TooManyHeaders => HttpError::TooManyHeaders(limits.headers),
+        httparse::Error::HeaderName => HttpError::MalformedHead("header name"),
+        httparse::Error::HeaderValue => HttpError::MalformedHead("header value"),
+        _ => HttpError::MalformedHead("status line"),
+    })?;
+    // There is none if the first line is empty.
+    let status = response.code.filter(|code| *code >= 100);
+    let status = status.ok_or(HttpError::MalformedHead("status line"))?;
+    let mut headers = Headers::default();
+    for field in response.headers.iter() {
+        headers.push(field.name, field.value);
+    }
+    Ok(Head { status, http_1_0: response.version == Some(0), headers })
+}
+
+/// Header fields, in the order in which they came. Their values are for programs, not for logs:
+/// [`Debug`] shows the names only.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers {
+    /// Names and values, one behind the other.
+    text: Vec<u8>,
+    /// Where each field's name ends, and its value.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Headers {
+    fn push(&mut self, name: &str, value: &[u8]) {
+        self.text.extend_from_slice(name.as_bytes());
+        let name_end = self.text.len();
+        self.text.extend_from_slice(value);
+        self.ends.push((name_end, self.text.len()));
+    }
+
+    /// All fields: name and value, the latter without blanks around it.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut start = 0;
+        self.ends.iter().map(move |&(name_end, end)| {
+            let field = (&self.text[start..name_end], &self.text[name_end..end]);
+            start = end;
+            field
+        })
+    }
+
+    /// The value of the first field of this name, in any case.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.all(name).next()
+    }
+
+    /// The values of all fields of this name.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let named = move |field: &(&[u8], &[u8])| field.0.eq_ignore_ascii_case(name.as_bytes());
+        self.iter().filter(named).map(|(_, value)| value)
+    }
+
+    /// What stands between the commas in all fields of this name, without blanks around it; several
+    /// fields mean the same as one with their values in a list.
+    pub(super) fn elements(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.all(name).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+    }
+
+    /// Is this one of the [`elements`](Headers::elements), in any case?
+    pub(super) fn has_element(&self, name: &str, element: &str) -> bool {
+        self.elements(name).any(|one| one.eq_ignore_ascii_case(element.as_bytes()))
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.iter().map(|(name, _)| String::from_utf8_lossy(name));
+        f.debug_list().entries(names).finish()
+    }
+}
+
+/// A number in decimal digits and nothing else; `u64::MAX` if it is larger.
+pub(super) fn number(text: &[u8]) -> Option<u64> {
+    let digit = |number: u64, byte: &u8| match byte {
+        b'0'..=b'9' => Some(number.saturating_mul(10).saturating_add(u64::from(byte - b'0'))),
+        _ => None,
+    };
+    if text.is_empty() { None } else { text.iter().try_fold(0, digit) }
+}

@@ -1,0 +1,221 @@
+//! A request, and the bytes it is sent as.
+//!
+//! In: method, host, target, header fields and body. Out: those bytes. A request that exists is
+//! well formed: every part is checked when it is put in, so that no value, wherever it came from,
+//! can end its line and begin another. What is refused is never written, nor repeated in the error.
+//!
+//! A key travels in the target's query or in a header value. So neither is ever shown: a request
+//! prints itself as `GET host/path`, which is also all a log may say of it.
+
+use std::fmt;
+
+/// The product, as a peer's log names it.
+const USER_AGENT: &str = concat!("herd/", env!("CARGO_PKG_VERSION"));
+
+/// The fields that [`Request::write`] writes itself.
+const OURS: [&str; 7] = [
+    "Host",
+    "User-Agent",
+    "Accept",
+    "Accept-Encoding",
+    "Connection",
+    "Content-Length",
+    "Transfer-Encoding",
+];
+
+/// What is asked for. The response's framing depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// The target's content.
+    Get,
+    /// The same without the content: a response has no body.
+    Head,
+    /// What the target makes of the body.
+    Post,
+    /// A tunnel to a host: after a response of 2xx the connection is no longer HTTP.
+    Connect,
+}
+
+impl Method {
+    /// As it stands in the request line: `GET`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+            Method::Connect => "CONNECT",
+        }
+    }
+}
+
+/// One request, ready to be written any number of times.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Request {
+    method: Method,
+    /// With the port, unless it is the scheme's own. Not secret.
+    host: String,
+    /// Path and query, or the host to tunnel to. The query may hold a key.
+    target: String,
+    /// Lines, each with its end. The values may hold a key.
+    headers: String,
+    body: Vec<u8>,
+    keep_alive: bool,
+}
+
+impl Request {
+    /// Asks `host` for `target`.
+    ///
+    /// `host`: a name or an address, one of IPv6 in brackets. `port`: `None` if it is the scheme's
+    /// own. `target`: path and query, from the first `/` on, percent-encoded.
+    pub fn get(host: &str, port: Option<u16>, target: &str) -> Result<Request, RequestError> {
+        Request::new(Method::Get, host, port, target, Vec::new())
+    }
+
+    /// As [`get`](Request::get), without the content.
+    pub fn head(host: &str, port: Option<u16>, target: &str) -> Result<Request, RequestError> {
+        Request::new(Method::Head, host, port, target, Vec::new())
+    }
+
+    /// As [`get`](Request::get), with a body, which may be empty. Its type is a
+    /// [`header`](Request::header).
+    pub fn post(
+        host: &str,
+        port: Option<u16>,
+        target: &str,
+        body: Vec<u8>,
+    ) -> Result<Request, RequestError> {
+        Request::new(Method::Post, host, port, target, body)
+    }
+
+    /// Asks a proxy for a tunnel to `host`.
+    pub fn connect(host: &str, port: u16) -> Result<Request, RequestError> {
+        let host = authority(host, Some(port))?;
+        let (target, headers) = (host.clone(), String::new());
+        let body = Vec::new();
+        Ok(Request { method: Method::Connect, host, target, headers, body, keep_alive: true })
+    }
+
+    fn new(
+        method: Method,
+        host: &str,
+        port: Option<u16>,
+        target: &str,
+        body: Vec<u8>,
+    ) -> Result<Request, RequestError> {
+        let host = authority(host, port)?;
+        // A fragment is for the one who asks, not for the one who is asked.
+        let is_target = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+        if !target.starts_with('/') || !target.bytes().all(is_target) {
+            return Err(RequestError::Target);
+        }
+        let (target, headers) = (target.to_string(), String::new());
+        Ok(Request { method, host, target, headers, body, keep_alive: true })
+    }
+
+    /// Adds a header field.
+    ///
+    /// `name`: a token, and none of those that are always written. `value`: printable ASCII and
+    /// blanks; it is shown nowhere but on the wire.
+    pub fn header(mut self, name: &'static str, value: &str) -> Result<Request, RequestError> {
+        let is_ours = OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name));
+        if name.is_empty() || !name.bytes().all(is_token) || is_ours {
+            return Err(RequestError::HeaderName);
+        }
+        if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Err(RequestError::HeaderValue);
+        }
+        for piece in [name, ": ", value, "\r\n"] {
+            self.headers.push_str(piece);
+        }
+        Ok(self)
+    }
+
+    /// Asks the peer to close the connection behind the response.
+    pub fn closing(mut self) -> Request {
+        self.keep_alive = false;
+        self
+    }
+
+    /// What the response's reader must know.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// Appends the whole request to `out`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let connection = if self.keep_alive { "keep-alive" } else { "close" };
+        let mut put = |pieces: &[&str]| {
+            for piece in pieces {
+                out.extend_from_slice(piece.as_bytes());
+            }
+        };
+        put(&[self.method.as_str(), " ", &self.target, " HTTP/1.1\r\n"]);
+        put(&["Host: ", &self.host, "\r\n"]);
+        put(&["User-Agent: ", USER_AGENT, "\r\n"]);
+        put(&["Accept: application/json\r\nAccept-Encoding: identity\r\n"]);
+        put(&["Connection: ", connection, "\r\n"]);
+        if self.method == Method::Post {
+            put(&["Content-Length: ", &self.body.len().to_string(), "\r\n"]);
+        }
+        put(&[&self.headers, "\r\n"]);
+        out.extend_from_slice(&self.body);
+    }
+}
+
+/// What may be known of a request: `GET places.googleapis.com/v1/places:searchNearby`.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = match self.method {
+            Method::Connect => "",
+            _ => self.target.split('?').next().unwrap_or_default(),
+        };
+        write!(f, "{} {}{path}", self.method.as_str(), self.host)
+    }
+}
+
+/// A host as the Host header has it.
+fn authority(host: &str, port: Option<u16>) -> Result<String, RequestError> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_address = |byte: u8| byte.is_ascii_hexdigit() || b":.".contains(&byte);
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let fine = match bracketed {
+        Some(address) => !address.is_empty() && address.bytes().all(is_address),
+        None => !host.is_empty() && host.bytes().all(is_name),
+    };
+    match (fine, port) {
+        (false, _) => Err(RequestError::Host),
+        (true, Some(port)) => Ok(format!("{host}:{port}")),
+        (true, None) => Ok(host.to_string()),
+    }
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Which part of a request was refused. The part itself is not repeated: it may be a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestError {
+    /// The host is neither a name nor an address.
+    Host,
+    /// The target does not begin with `/`, or holds something else than printable ASCII.
+    Target,
+    /// The name is none, or one of those that are always written.
+    HeaderName,
+    /// The value holds something else than printable ASCII and blanks.
+    HeaderValue,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RequestError::Host => "not a host's name or address",
+            RequestError::Target => "not a path and query in printable ASCII",
+            RequestError::HeaderName => "not a header name that may be set",
+            RequestError::HeaderValue => "not a header value in printable ASCII",
+        })
+    }
+}
+
+impl std::error::Error for RequestError {}

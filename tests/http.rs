@@ -1,0 +1,618 @@
+//! One exchange of HTTP/1.1: transcripts, limits and secrets.
+//!
+//! Each transcript is read whole, byte by byte and cut in two everywhere; what comes of it must be
+//! the same. In transcripts `|` stands for CR LF.
+
+use places_herd::https::http::{
+    Headers, HttpError, HttpLimits, Method, Progress, Request, RequestError, Response,
+    ResponseReader,
+};
+use places_herd::reactor::UnixNanos;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::time::Duration;
+
+/// What comes of a stream.
+#[derive(Clone, Debug, PartialEq)]
+enum Outcome {
+    /// Is more expected?
+    More,
+    Done(Response),
+    Error(HttpError),
+}
+
+/// Reads `pieces`, then the end of the stream if `ends`. Of the bytes behind the response none is
+/// read, but all are counted, as if they had come with its last piece.
+fn read<'d>(
+    method: Method,
+    limits: HttpLimits,
+    pieces: impl IntoIterator<Item = &'d [u8]>,
+    ends: bool,
+) -> Outcome {
+    let mut reader = ResponseReader::new(method, limits);
+    let mut done: Option<Response> = None;
+    for piece in pieces {
+        if let Some(response) = &mut done {
+            response.leftover += piece.len();
+            response.reusable &= piece.is_empty();
+            continue;
+        }
+        match reader.received(piece) {
+            Ok(Progress::More) => {}
+            Ok(Progress::Done(response)) => done = Some(response),
+            Err(error) => {
+                assert_eq!(reader.received(b"x"), Err(HttpError::Uninvited));
+                assert_eq!(reader.ended(), Ok(Progress::More));
+                return Outcome::Error(error);
+            }
+        }
+    }
+    match (done, ends.then(|| reader.ended())) {
+        (Some(response), Some(Ok(Progress::More)) | None) => Outcome::Done(response),
+        (Some(_), Some(end)) => panic!("{end:?} after the response"),
+        (None, None | Some(Ok(Progress::More))) => Outcome::More,
+        (None, Some(Ok(Progress::Done(response)))) => Outcome::Done(response),
+        (None, Some(Err(error))) => Outcome::Error(error),
+    }
+}
+
+/// Reads `stream` in all the ways in which it can be cut in two, and byte by byte.
+fn read_every_way(method: Method, stream: &[u8], ends: bool) -> Outcome {
+    let limits = HttpLimits::default();
+    let whole = read(method, limits, [stream], ends);
+    assert_eq!(read(method, limits, stream.chunks(1), ends), whole, "byte by byte");
+    for cut in 0..=stream.len() {
+        let (start, rest) = stream.split_at(cut);
+        assert_eq!(read(method, limits, [start, rest], ends), whole, "cut at {cut}");
+    }
+    whole
+}
+
+/// `|` becomes CR LF.
+fn crlf(transcript: &str) -> Vec<u8> {
+    transcript.replace('|', "\r\n").into_bytes()
+}
+
+fn get(transcript: &str) -> Outcome {
+    read_every_way(Method::Get, &crlf(transcript), false)
+}
+
+fn get_until_end(transcript: &str) -> Outcome {
+    read_every_way(Method::Get, &crlf(transcript), true)
+}
+
+/// The response of a transcript that has one.
+fn response(transcript: &str) -> Response {
+    match get_until_end(transcript) {
+        Outcome::Done(response) => response,
+        outcome => panic!("{outcome:?} of {transcript}"),
+    }
+}
+
+/// A body and whether the connection is reusable.
+fn body(transcript: &str) -> (String, bool) {
+    let response = response(transcript);
+    (String::from_utf8(response.body).unwrap(), response.reusable)
+}
+
+fn reusable(body: &str) -> (String, bool) {
+    (body.to_string(), true)
+}
+
+fn not_reusable(body: &str) -> (String, bool) {
+    (body.to_string(), false)
+}
+
+// Framing.
+
+#[test]
+fn a_body_ends_where_its_content_length_says() {
+    for (fields, expected) in [
+        ("Content-Length: 5", "hello"),
+        ("content-length:5", "hello"),
+        ("CONTENT-LENGTH: \t 5 \t", "hello"),
+        ("Content-Length: 0005", "hello"),
+        ("Content-Length: 5|Content-Length: 5", "hello"),
+        ("Content-Length: 5, 05", "hello"),
+        ("Content-Length: 0", ""),
+    ] {
+        let transcript = format!("HTTP/1.1 200 OK|{fields}||{expected}");
+        assert_eq!(body(&transcript), reusable(expected), "{fields}");
+    }
+}
+
+#[test]
+fn a_content_length_is_one_number_in_digits() {
+    for (fields, error) in [
+        ("Content-Length:", HttpError::ContentLength),
+        ("Content-Length: +5", HttpError::ContentLength),
+        ("Content-Length: -5", HttpError::ContentLength),
+        ("Content-Length: 5 5", HttpError::ContentLength),
+        ("Content-Length: 0x5", HttpError::ContentLength),
+        ("Content-Length: 5,", HttpError::ContentLength),
+        ("Content-Length: 5|Content-Length: five", HttpError::ContentLength),
+        ("Content-Length: 5|Content-Length: 6", HttpError::ContentLengths),
+        ("Content-Length: 5, 6", HttpError::ContentLengths),
+        ("Content-Length: 18446744073709551616", HttpError::BodyTooLong(4_194_304)),
+    ] {
+        let outcome = get(&format!("HTTP/1.1 200 OK|{fields}||hello"));
+        assert_eq!(outcome, Outcome::Error(error), "{fields}");
+    }
+}
+
+#[test]
+fn chunks_make_a_body() {
+    for (chunks, expected) in [
+        ("5|hello|0||", "hello"),
+        ("5|hello|1|,|6| world|0||", "hello, world"),
+        ("00000000000005|hello|000||", "hello"),
+        ("0000000000000005|hello|0000000000000000||", "hello"),
+        ("a|0123456789|A|0123456789|0||", "01234567890123456789"),
+        ("5;name=value|hello|0;last||", "hello"),
+        ("5 ; name = \"a;b\" \t|hello|0||", "hello"),
+        ("5 \t |hello|0||", "hello"),
+        ("5|hello|0|Trailer: value|Another: one||", "hello"),
+        ("0||", ""),
+        ("4|\r\n\r\n|0||", "\r\n\r\n"),
+    ] {
+        let transcript = format!("HTTP/1.1 200 OK|Transfer-Encoding: chunked||{chunks}");
+        assert_eq!(body(&transcript), reusable(expected), "{chunks}");
+    }
+}
+
+#[test]
+fn chunks_are_well_formed_or_an_error() {
+    for (chunks, error) in [
+        ("|hello|0||", HttpError::ChunkSize),
+        (" 5|hello|0||", HttpError::ChunkSize),
+        ("+5|hello|0||", HttpError::ChunkSize),
+        ("-5|hello|0||", HttpError::ChunkSize),
+        ("0x5|hello|0||", HttpError::ChunkSize),
+        ("5 5|hello|0||", HttpError::ChunkSize),
+        ("g|hello|0||", HttpError::ChunkSize),
+        (";name|hello|0||", HttpError::ChunkSize),
+        ("00000000000000005|hello|0||", HttpError::ChunkSize),
+        ("10000000000000005|hello|0||", HttpError::ChunkSize),
+        ("ffffffffffffffff|hello|0||", HttpError::BodyTooLong(4_194_304)),
+        ("5|hell|0||", HttpError::ChunkEnd),
+        ("5|hello!|0||", HttpError::ChunkEnd),
+        ("5|hello\r\r\n0||", HttpError::ChunkEnd),
+        ("5|hello\n0||", HttpError::ChunkEnd),
+        ("5\nhello|0||", HttpError::ChunkLineEnd),
+        ("5\r;|hello|0||", HttpError::ChunkLineEnd),
+        ("5;a\nb|hello|0||", HttpError::ChunkLineEnd),
+        ("5|hello|0|\n", HttpError::ChunkLineEnd),
+        ("5|hello|0|Trailer: value\n|", HttpError::ChunkLineEnd),
+        ("5|hello|0|Trailer: a\rb||", HttpError::ChunkLineEnd),
+    ] {
+        let outcome = get(&format!("HTTP/1.1 200 OK|Transfer-Encoding: chunked||{chunks}"));
+        assert_eq!(outcome, Outcome::Error(error), "{chunks}");
+    }
+}
+
+#[test]
+fn chunked_is_the_only_transfer_coding() {
+    for fields in
+        ["Transfer-Encoding: chunked", "transfer-encoding:CHUNKED", "Transfer-Encoding: , chunked,"]
+    {
+        let transcript = format!("HTTP/1.1 200 OK|{fields}||5|hello|0||");
+        assert_eq!(body(&transcript), reusable("hello"), "{fields}");
+    }
+    for head in [
+        "HTTP/1.1 200 OK|Transfer-Encoding: gzip, chunked",
+        "HTTP/1.1 200 OK|Transfer-Encoding: chunked, gzip",
+        "HTTP/1.1 200 OK|Transfer-Encoding: chunked, chunked",
+        "HTTP/1.1 200 OK|Transfer-Encoding: chunked|Transfer-Encoding: identity",
+        "HTTP/1.1 200 OK|Transfer-Encoding: chunked;q=1",
+        "HTTP/1.1 200 OK|Transfer-Encoding: xchunked|Content-Length: 5",
+        "HTTP/1.1 200 OK|Transfer-Encoding:|Content-Length: 5",
+        "HTTP/1.0 200 OK|Transfer-Encoding: chunked",
+    ] {
+        let outcome = get(&format!("{head}||5|hello|0||"));
+        assert_eq!(outcome, Outcome::Error(HttpError::TransferEncoding), "{head}");
+    }
+}
+
+#[test]
+fn chunked_wins_over_content_length_and_costs_the_connection() {
+    for length in ["5", "3", "99999999999", "five", "5, 6"] {
+        let fields = format!("Content-Length: {length}|Transfer-Encoding: chunked");
+        let transcript = format!("HTTP/1.1 200 OK|{fields}||5|hello|0||");
+        assert_eq!(body(&transcript), not_reusable("hello"), "{length}");
+    }
+}
+
+#[test]
+fn without_a_length_a_body_ends_with_the_stream() {
+    assert_eq!(get("HTTP/1.1 200 OK||hello"), Outcome::More);
+    assert_eq!(body("HTTP/1.1 200 OK||hello"), not_reusable("hello"));
+    assert_eq!(body("HTTP/1.0 200 OK|Connection: keep-alive||hello"), not_reusable("hello"));
+    assert_eq!(body("HTTP/1.1 200 OK||"), not_reusable(""));
+}
+
+#[test]
+fn some_responses_have_no_body_whatever_the_head_says() {
+    let fields = "Content-Length: 5|Content-Length: six|Transfer-Encoding: gzip";
+    for (method, status) in [(Method::Get, 204), (Method::Post, 304), (Method::Head, 200)] {
+        let stream = crlf(&format!("HTTP/1.1 {status} Fine|{fields}||"));
+        let Outcome::Done(response) = read_every_way(method, &stream, false) else {
+            panic!("{method:?} {status}");
+        };
+        assert_eq!((response.status, response.body, response.reusable), (status, vec![], true));
+    }
+}
+
+#[test]
+fn behind_a_connect_that_succeeds_there_is_a_tunnel() {
+    let stream = crlf("HTTP/1.1 200 Connection established|Content-Length: 5||\x16\x03\x03");
+    let Outcome::Done(response) = read_every_way(Method::Connect, &stream, false) else { panic!() };
+    assert_eq!((response.body.len(), response.leftover, response.reusable), (0, 3, false));
+    // One that fails is answered like anything else.
+    let stream = crlf("HTTP/1.1 407 Proxy Authentication Required|Content-Length: 5||hello");
+    let Outcome::Done(response) = read_every_way(Method::Connect, &stream, false) else { panic!() };
+    assert_eq!(
+        (&response.body[..], response.leftover, response.reusable),
+        (&b"hello"[..], 0, true)
+    );
+}
+
+#[test]
+fn bytes_behind_a_response_are_counted_and_cost_the_connection() {
+    for (head, body) in [
+        ("Content-Length: 5", "hello"),
+        ("Transfer-Encoding: chunked", "5|hello|0||"),
+        ("Content-Length: 0", ""),
+    ] {
+        let response = response(&format!("HTTP/1.1 200 OK|{head}||{body}|HTTP"));
+        assert_eq!((response.leftover, response.reusable), (6, false), "{head}");
+    }
+}
+
+// The head.
+
+#[test]
+fn interim_responses_are_skipped() {
+    let early = "HTTP/1.1 103 Early Hints|Link: </style.css>|Content-Length: 7||";
+    let transcript = format!("HTTP/1.1 100 Continue||{early}HTTP/1.1 200 OK|Content-Length: 2||ok");
+    let response = response(&transcript);
+    assert_eq!((response.status, &response.body[..]), (200, &b"ok"[..]));
+    assert_eq!(response.header("Link"), None);
+}
+
+#[test]
+fn a_switch_of_protocols_is_an_error() {
+    let outcome = get("HTTP/1.1 101 Switching Protocols|Upgrade: h2c||");
+    assert_eq!(outcome, Outcome::Error(HttpError::SwitchedProtocols));
+}
+
+#[test]
+fn a_head_is_that_of_http_1_0_or_1_1_or_an_error() {
+    for (head, part) in [
+        ("HTTP/2 200 OK", "status line"),
+        ("HTTP/1.2 200 OK", "status line"),
+        ("HTTP/1.1 20 OK", "status line"),
+        ("HTTP/1.1 099 OK", "status line"),
+        ("HTTP/1.1 2000 OK", "status line"),
+        ("HTTP/1.1 200 O\rK", "status line"),
+        ("http/1.1 200 OK", "status line"),
+        ("<html>", "status line"),
+        ("", "status line"),
+        ("|HTTP/1.1 200 OK", "status line"),
+        ("HTTP/1.1 200 OK|No colon", "header name"),
+        ("HTTP/1.1 200 OK|Blank : before", "header name"),
+        ("HTTP/1.1 200 OK|: nameless", "header name"),
+        ("HTTP/1.1 200 OK|Folded: one| two", "header name"),
+        ("HTTP/1.1 200 OK|Nul: \0", "header value"),
+        ("HTTP/1.1 200 OK|Cr: a\rb", "header value"),
+    ] {
+        let outcome = get(&format!("{head}||"));
+        assert_eq!(outcome, Outcome::Error(HttpError::MalformedHead(part)), "{head:?}");
+    }
+}
+
+#[test]
+fn in_the_head_lf_alone_ends_a_line_too() {
+    for head in ["HTTP/1.1 200 OK\nContent-Length: 5\n\n", "HTTP/1.1 200|Content-Length: 5\n|"] {
+        assert_eq!(body(&format!("{head}hello")), reusable("hello"), "{head:?}");
+    }
+}
+
+#[test]
+fn a_status_may_be_any_from_200_and_needs_no_reason() {
+    for (line, status) in [("200", 200), ("404 ", 404), ("599 \u{fc}ber", 599), ("999 X", 999)] {
+        assert_eq!(response(&format!("HTTP/1.1 {line}|Content-Length: 0||")).status, status);
+    }
+}
+
+#[test]
+fn who_closes_says_so() {
+    for (head, reusable) in [
+        ("HTTP/1.1 200 OK", true),
+        ("HTTP/1.1 200 OK|Connection: keep-alive", true),
+        ("HTTP/1.1 200 OK|Connection: closed, not-close", true),
+        ("HTTP/1.1 200 OK|Proxy-Connection: close", true),
+        ("HTTP/1.1 200 OK|Connection: close", false),
+        ("HTTP/1.1 200 OK|connection:CLOSE", false),
+        ("HTTP/1.1 200 OK|Connection: Keep-Alive ,\tClose", false),
+        ("HTTP/1.1 200 OK|Connection: keep-alive|Connection: x,close,y", false),
+        ("HTTP/1.0 200 OK", false),
+        ("HTTP/1.0 200 OK|Connection: Keep-Alive", true),
+        ("HTTP/1.0 200 OK|Connection: keep-alive, close", false),
+    ] {
+        let response = response(&format!("{head}|Content-Length: 0||"));
+        assert_eq!(response.reusable, reusable, "{head}");
+    }
+}
+
+#[test]
+fn headers_are_found_by_name_in_any_case() {
+    let response = response(concat!(
+        "HTTP/1.1 503 Service Unavailable|content-TYPE:  application/json; charset=utf-8  |",
+        "Content-Encoding: gzip|Keep-Alive: max=100, Timeout = 5|Empty:|Set-Cookie: a|",
+        "Set-Cookie: b\u{fc}|Content-Length: 0||"
+    ));
+    assert_eq!(response.content_type(), Some(&b"application/json; charset=utf-8"[..]));
+    assert_eq!(response.content_encoding(), Some(&b"gzip"[..]));
+    assert_eq!(response.keep_alive(), Some(Duration::from_secs(5)));
+    assert_eq!(response.header("empty"), Some(&b""[..]));
+    assert_eq!(response.header("SET-COOKIE"), Some(&b"a"[..]));
+    assert_eq!(response.header("Cookie"), None);
+    let all: Vec<_> = response.headers.iter().collect();
+    assert_eq!((all.len(), all[5]), (7, (&b"Set-Cookie"[..], "b\u{fc}".as_bytes())));
+}
+
+#[test]
+fn retry_after_is_a_number_of_seconds_or_a_date() {
+    let now = UnixNanos(784_111_770_500_000_000);
+    for (value, wait) in [
+        ("120", Some(Duration::from_secs(120))),
+        ("0", Some(Duration::ZERO)),
+        ("99999999999999999999", Some(Duration::from_secs(u64::MAX))),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", Some(Duration::from_millis(6_500))),
+        ("Sun, 06 Nov 1994 08:49:30 GMT", Some(Duration::ZERO)),
+        ("-1", None),
+        ("soon", None),
+    ] {
+        let response =
+            response(&format!("HTTP/1.1 429 No|Retry-After: {value}|Content-Length: 0||"));
+        assert_eq!(response.retry_after(now), wait, "{value}");
+    }
+}
+
+// The end of the stream.
+
+#[test]
+fn whatever_is_cut_short_is_an_error() {
+    for (transcript, head_bytes) in [
+        ("HTTP/1.1 200 OK|Content-Length: 5||hello", 38),
+        ("HTTP/1.1 200 OK|Transfer-Encoding: chunked||5;x|hello|0|Trailer: value||", 47),
+        ("HTTP/1.1 100 Continue||HTTP/1.1 200 OK|Content-Length: 1||x", 63),
+    ] {
+        let stream = crlf(transcript);
+        for cut in 0..stream.len() {
+            let error = match cut {
+                0 => HttpError::Closed,
+                cut if cut < head_bytes => HttpError::TruncatedHead,
+                _ => HttpError::TruncatedBody,
+            };
+            let outcome = read_every_way(Method::Get, &stream[..cut], true);
+            assert_eq!(outcome, Outcome::Error(error), "{transcript} cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn it_is_known_whether_a_response_has_begun() {
+    let mut reader = ResponseReader::new(Method::Get, HttpLimits::default());
+    assert_eq!(reader.received(b""), Ok(Progress::More));
+    assert!(!reader.has_begun());
+    assert_eq!(reader.received(b"H"), Ok(Progress::More));
+    assert!(reader.has_begun() && reader.buffered() == 1);
+}
+
+// Limits.
+
+/// Is `transcript` within the limits that `change` makes of the default ones?
+fn within(change: impl Fn(&mut HttpLimits), stream: &[u8]) -> Result<(), HttpError> {
+    let mut limits = HttpLimits::default();
+    change(&mut limits);
+    let whole = read(Method::Get, limits, [stream], true);
+    assert_eq!(read(Method::Get, limits, stream.chunks(1), true), whole);
+    match whole {
+        Outcome::Done(_) => Ok(()),
+        Outcome::Error(error) => Err(error),
+        Outcome::More => unreachable!("the stream has ended"),
+    }
+}
+
+#[test]
+fn the_limits_are_those_of_the_design() {
+    let limits = HttpLimits::default();
+    assert_eq!((limits.head_bytes, limits.headers, limits.interim), (16_384, 64, 4));
+    assert_eq!(limits.body_bytes, 4_194_304);
+    assert_eq!((limits.chunk_line_bytes, limits.trailer_bytes), (1_024, 8_192));
+}
+
+#[test]
+fn a_head_may_be_as_long_as_its_limit_and_no_longer() {
+    let head = crlf("HTTP/1.1 204 No Content|X: y||");
+    assert_eq!(within(|limits| limits.head_bytes = head.len(), &head), Ok(()));
+    let less = head.len() - 1;
+    let error = Err(HttpError::HeadTooLong(less));
+    assert_eq!(within(|limits| limits.head_bytes = less, &head), error);
+    // A line without an end is no way around it.
+    assert_eq!(within(|_| {}, &[b'x'; 20_000]), Err(HttpError::HeadTooLong(16_384)));
+    // Interim heads have each their own.
+    let two = [&crlf("HTTP/1.1 100 Continue||")[..], &head].concat();
+    assert_eq!(within(|limits| limits.head_bytes = head.len(), &two), Ok(()));
+}
+
+#[test]
+fn the_number_of_headers_and_of_interim_responses_has_a_limit() {
+    let fields = |n| crlf(&format!("HTTP/1.1 204 No Content|{}|", "X: y|".repeat(n)));
+    assert_eq!(within(|_| {}, &fields(64)), Ok(()));
+    assert_eq!(within(|_| {}, &fields(65)), Err(HttpError::TooManyHeaders(64)));
+    let interim = |n| {
+        let interim = "HTTP/1.1 102 Processing||".repeat(n);
+        crlf(&format!("{interim}HTTP/1.1 204 No Content||"))
+    };
+    assert_eq!(within(|_| {}, &interim(4)), Ok(()));
+    assert_eq!(within(|_| {}, &interim(5)), Err(HttpError::TooManyInterim(4)));
+}
+
+#[test]
+fn a_body_may_be_as_long_as_its_limit_and_is_refused_when_it_is_announced() {
+    let ten = |limits: &mut HttpLimits| limits.body_bytes = 10;
+    let too_long = Err(HttpError::BodyTooLong(10));
+    for (fine, refused) in [
+        ("Content-Length: 10||0123456789", "Content-Length: 11||"),
+        ("X: y||0123456789", "X: y||0123456789a"),
+        (
+            "Transfer-Encoding: chunked||6|012345|4|6789|0||",
+            "Transfer-Encoding: chunked||6|012345|5|",
+        ),
+    ] {
+        assert_eq!(within(ten, &crlf(&format!("HTTP/1.1 200 OK|{fine}"))), Ok(()));
+        assert_eq!(within(ten, &crlf(&format!("HTTP/1.1 200 OK|{refused}"))), too_long);
+    }
+}
+
+#[test]
+fn lines_among_chunks_have_a_limit() {
+    let chunked = "HTTP/1.1 200 OK|Transfer-Encoding: chunked||";
+    let line = |bytes: usize| crlf(&format!("{chunked}1;{}|x|0||", "e".repeat(bytes - 4)));
+    assert_eq!(within(|_| {}, &line(1_024)), Ok(()));
+    assert_eq!(within(|_| {}, &line(1_025)), Err(HttpError::ChunkLineTooLong(1_024)));
+    let trailers = |bytes: usize| {
+        let first = "First: one|".repeat(10);
+        let rest = "r".repeat(bytes - 10 * "First: one\r\n".len() - "X: \r\n\r\n".len());
+        crlf(&format!("{chunked}0|{first}X: {rest}||"))
+    };
+    assert_eq!(within(|_| {}, &trailers(8_192)), Ok(()));
+    assert_eq!(within(|_| {}, &trailers(8_193)), Err(HttpError::TrailersTooLong(8_192)));
+}
+
+#[test]
+fn an_error_says_what_the_peer_did() {
+    let text = |error: HttpError| error.to_string();
+    assert_eq!(text(HttpError::Closed), "the peer closed the connection without a response");
+    assert_eq!(
+        text(HttpError::HeadTooLong(16_384)),
+        "the peer sent a head of more than 16384 bytes"
+    );
+    assert_eq!(
+        text(HttpError::MalformedHead("header name")),
+        "the peer sent a malformed header name"
+    );
+}
+
+// Requests.
+
+fn written(request: &Request) -> String {
+    let mut out = b"before ".to_vec();
+    request.write(&mut out);
+    String::from_utf8(out).unwrap().strip_prefix("before ").unwrap().replace("\r\n", "|")
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[test]
+fn a_request_is_written_as_it_is_read() {
+    let get = Request::get("maps.example", None, "/json?location=1,2&key=k").unwrap();
+    let fixed = "Accept: application/json|Accept-Encoding: identity";
+    assert_eq!(
+        written(&get),
+        format!(
+            "GET /json?location=1,2&key=k HTTP/1.1|Host: maps.example|User-Agent: herd/{VERSION}|\
+             {fixed}|Connection: keep-alive||"
+        )
+    );
+    let post = Request::post("[::1]", Some(8443), "/v1/places:searchNearby", b"{}".to_vec())
+        .and_then(|request| request.header("X-Goog-Api-Key", "k e y"))
+        .and_then(|request| request.header("Content-Type", "application/json"))
+        .unwrap()
+        .closing();
+    assert_eq!(
+        written(&post),
+        format!(
+            "POST /v1/places:searchNearby HTTP/1.1|Host: [::1]:8443|User-Agent: herd/{VERSION}|\
+             {fixed}|Connection: close|Content-Length: 2|X-Goog-Api-Key: k e y|\
+             Content-Type: application/json||{{}}"
+        )
+    );
+    let empty = Request::post("maps.example", None, "/", Vec::new()).unwrap();
+    assert!(written(&empty).contains("|Content-Length: 0|"));
+    let connect = Request::connect("maps.example", 443).unwrap();
+    let start = "CONNECT maps.example:443 HTTP/1.1|Host: maps.example:443|";
+    assert!(written(&connect).starts_with(start));
+    assert_eq!(connect.method(), Method::Connect);
+}
+
+#[test]
+fn what_could_end_its_line_is_refused() {
+    let get = |host: &str, target: &str| Request::get(host, None, target).err();
+    for host in ["", "a b", "a\r\nb", "a/b", "user@a", "a:80", "::1", "[::1", "[]", "\u{fc}"] {
+        assert_eq!(get(host, "/"), Some(RequestError::Host), "{host:?}");
+        assert_eq!(Request::connect(host, 443).err(), Some(RequestError::Host), "{host:?}");
+    }
+    for target in ["", "x", "http://a/", "/a b", "/\r\n", "/\0", "/\t", "/\x7f", "/#x", "/\u{fc}"] {
+        assert_eq!(get("a", target), Some(RequestError::Target), "{target:?}");
+    }
+    let request = Request::get("a", None, "/").unwrap();
+    let header = |name, value| request.clone().header(name, value).err();
+    for name in ["", "A B", "A:", "A\r\nB", "\u{fc}", "Host", "content-LENGTH", "Transfer-Encoding"]
+    {
+        assert_eq!(header(name, "x"), Some(RequestError::HeaderName), "{name:?}");
+    }
+    for value in ["a\r\nB: c", "a\n", "\r", "\0", "\t", "\x7f", "\u{fc}"] {
+        assert_eq!(header("A", value), Some(RequestError::HeaderValue), "{value:?}");
+    }
+}
+
+#[test]
+fn no_debug_text_and_no_error_shows_a_secret() {
+    let key = "CANARY";
+    let request = Request::post("a.example", None, "/path?key=CANARY", key.into())
+        .and_then(|request| request.header("X-Goog-Api-Key", key))
+        .unwrap();
+    assert_eq!(format!("{request:?}"), "POST a.example/path");
+    let tunnel = Request::connect("a.example", 443).unwrap();
+    assert_eq!(format!("{tunnel:?}"), "CONNECT a.example:443");
+    let refused = [
+        Request::get("CANARY CANARY", None, "/").unwrap_err(),
+        Request::get("a", None, "CANARY").unwrap_err(),
+        request.clone().header("A", "CANARY\n").unwrap_err(),
+    ];
+    // A peer may well send back what it was sent.
+    let stream = crlf("HTTP/1.1 200 OK|X: CANARY|Transfer-Encoding: chunked||6|CANARY|0;CANARY|");
+    let mut reader = ResponseReader::new(Method::Get, HttpLimits::default());
+    let progress = reader.received(&stream);
+    let shown = format!("{refused:?} {reader:?} {progress:?} {:?}", reader.received(b"|CANARY"));
+    assert!(!shown.contains(key) && !shown.contains("67, 65, 78"), "{shown}");
+    let response = response("HTTP/1.1 200 OK|X: CANARY|Content-Length: 6||CANARY");
+    let shown = format!("{response:?} {:?}", response.headers);
+    assert!(!shown.contains(key) && !shown.contains("67, 65, 78"), "{shown}");
+    assert_eq!(format!("{:?}", Headers::default()), "[]");
+}
+
+proptest! {
+    #[test]
+    fn a_request_reads_back_as_what_was_put_in_or_is_refused(
+        target in "/[!-~]{0,20}[\\PC\r\n\t ]{0,2}",
+        value in "[ -~]{0,20}[\\PC\r\n\t\0]{0,2}",
+        body in vec(any::<u8>(), 0..20),
+    ) {
+        let built = Request::post("a", None, &target, body.clone())
+            .and_then(|request| request.header("Name", &value));
+        let Ok(request) = built else { return Ok(()) };
+        let mut out = Vec::new();
+        request.write(&mut out);
+        let mut fields = [httparse::EMPTY_HEADER; 7];
+        let mut read = httparse::Request::new(&mut fields);
+        let head = read.parse(&out).unwrap().unwrap();
+        prop_assert_eq!((read.method, read.path), (Some("POST"), Some(&target[..])));
+        let last = read.headers.last().unwrap();
+        prop_assert_eq!((last.name, last.value), ("Name", value.trim_matches(' ').as_bytes()));
+        prop_assert_eq!(&out[head..], &body[..]);
+    }
+}
