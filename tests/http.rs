@@ -1,4 +1,4 @@
-//! One exchange of HTTP/1.1: transcripts, limits and secrets.
+//! One exchange of HTTP/1.1: transcripts, limits, secrets, and another reader as an oracle.
 //!
 //! Each transcript is read whole, byte by byte and cut in two everywhere; what comes of it must be
 //! the same. In transcripts `|` stands for CR LF.
@@ -10,6 +10,7 @@ use places_herd::https::http::{
 use places_herd::reactor::UnixNanos;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 use std::time::Duration;
 
 /// What comes of a stream.
@@ -614,5 +615,348 @@ proptest! {
         let last = read.headers.last().unwrap();
         prop_assert_eq!((last.name, last.value), ("Name", value.trim_matches(' ').as_bytes()));
         prop_assert_eq!(&out[head..], &body[..]);
+    }
+}
+
+// The oracle: ureq-proto 0.7, another reader of responses without sockets. It shares with ours the
+// parser of heads (httparse), and nothing of framing, chunks and states.
+
+/// What the oracle makes of a stream.
+#[derive(Debug, PartialEq)]
+enum Theirs {
+    More,
+    Done { status: u16, body: Vec<u8>, leftover: usize, reusable: bool },
+    Error(ureq_proto::Error),
+}
+
+fn oracle(method: Method, stream: &[u8], ends: bool) -> Theirs {
+    try_oracle(method, stream, ends).unwrap_or_else(Theirs::Error)
+}
+
+fn try_oracle(method: Method, stream: &[u8], ends: bool) -> Result<Theirs, ureq_proto::Error> {
+    use ureq_proto::BodyMode;
+    use ureq_proto::client::{Call, RecvBodyResult, RecvResponseResult, SendRequestResult};
+    let request = ureq_proto::http::Request::builder()
+        .method(method.as_str())
+        .uri("http://a.example/")
+        .body(())
+        .unwrap();
+    let mut call = Call::new(request)?.proceed();
+    call.write(&mut [0; 1_024])?;
+    let Ok(Some(SendRequestResult::RecvResponse(mut call))) = call.proceed() else {
+        unreachable!("a request without a body is sent at once");
+    };
+    let mut rest = stream;
+    let head = loop {
+        let (taken, head) = call.try_response(rest, false)?;
+        rest = &rest[taken..];
+        match head {
+            Some(head) => break head,
+            None if taken == 0 => return Ok(Theirs::More),
+            None => {}
+        }
+    };
+    let status = head.status().as_u16();
+    let mut body = vec![0; stream.len()];
+    let mut filled = 0;
+    let reusable = match call.proceed().expect("it has a head") {
+        RecvResponseResult::Redirect(call) => !call.must_close_connection(),
+        RecvResponseResult::Cleanup(call) => !call.must_close_connection(),
+        RecvResponseResult::RecvBody(mut call) => {
+            loop {
+                let (taken, put) = call.read(rest, &mut body[filled..])?;
+                rest = &rest[taken..];
+                filled += put;
+                if taken == 0 {
+                    break;
+                }
+            }
+            let until_close = call.body_mode() == BodyMode::CloseDelimited;
+            if !call.can_proceed() || (until_close && !ends) {
+                return Ok(Theirs::More);
+            }
+            match call.proceed().expect("it can") {
+                RecvBodyResult::Redirect(call) => !call.must_close_connection(),
+                RecvBodyResult::Cleanup(call) => !call.must_close_connection(),
+            }
+        }
+    };
+    body.truncate(filled);
+    Ok(Theirs::Done { status, body, leftover: rest.len(), reusable })
+}
+
+/// Do both say the same, or differ in a way that is known?
+fn agree(method: Method, ours: &Outcome, theirs: &Theirs, stream: &[u8]) -> bool {
+    use HttpError::*;
+    use ureq_proto::Error as Oracle;
+    match (ours, theirs) {
+        (Outcome::More, Theirs::More) | (Outcome::Error(_), Theirs::Error(_)) => true,
+        (Outcome::Done(ours), Theirs::Done { status, body, leftover, reusable }) => {
+            let same = (ours.status, &ours.body, ours.leftover) == (*status, body, *leftover);
+            // It leaves what to do about bytes behind the response to its caller; goes on with a
+            // connection whose peer sent two lengths (RFC 9112, 6.3: ought to be closed); and reads
+            // no Connection field that has a byte beyond ASCII, not even the `close` beside it.
+            let mut fields = ours.headers.iter();
+            let readable = fields
+                .all(|(name, value)| !name.eq_ignore_ascii_case(b"Connection") || value.is_ascii());
+            let reusable = *reusable && *leftover == 0 && !has_two_lengths(method, ours);
+            same && (ours.reusable == reusable || !readable)
+        }
+        // It parses a head at each call and finds an error before the head has ended.
+        (Outcome::More, Theirs::Error(Oracle::HttpParseFail(_))) => true,
+        // A stream that ends too early is the caller's to notice.
+        (Outcome::Error(Closed | TruncatedHead | TruncatedBody), Theirs::More) => true,
+        // Our limits: it allows 128 fields and any number of bytes and interim responses.
+        (Outcome::Error(TooManyHeaders(_) | TooManyInterim(_) | BodyTooLong(_)), _) => true,
+        // It hands 101 over and leaves the connection to its caller; nobody here would take it.
+        (Outcome::Error(SwitchedProtocols), Theirs::Done { status: 101, .. }) => true,
+        // RFC 9112, 6.1: it takes `chunked` anywhere in the list for the whole list, knows of no
+        // other coding, and ignores the field in HTTP/1.0, where it makes the framing faulty.
+        (Outcome::Error(TransferEncoding), Theirs::Done { .. } | Theirs::More) => true,
+        // Empty lines before the status line: nothing in RFC 9112, 2.2 has a client skip them.
+        (Outcome::Error(MalformedHead("status line")), _) => {
+            stream.starts_with(b"\r")
+                || stream.starts_with(b"\n")
+                || contains(stream, b"\n\r\n\r\n")
+                || contains(stream, b"\n\n")
+        }
+        // RFC 9112, 7.1: it takes a sign, blanks before the size, and more than 16 digits.
+        (Outcome::Error(ChunkSize), Theirs::Done { .. } | Theirs::More) => true,
+        // RFC 9112, 2.2 and 7.1: at a CR or LF alone it waits for ever, or reads over an LF.
+        (Outcome::Error(ChunkLineEnd | ChunkEnd), Theirs::Done { .. } | Theirs::More) => true,
+        // It allows no line of a chunk beyond 20 bytes, extensions included.
+        (_, Theirs::Error(Oracle::ChunkExpectedCrLf)) => {
+            stream.split(|byte| *byte == b'\n').any(|line| line.len() > 20)
+        }
+        // RFC 9110, 15.2: it allows no fields in an interim response 100.
+        (_, Theirs::Error(Oracle::HeadersWith100)) => true,
+        // RFC 9112, 6.3: it reads Content-Length where it means nothing: under chunked, in 204 and
+        // 304, in interim responses, and in answers to HEAD.
+        (
+            _,
+            Theirs::Error(Oracle::BadContentLengthHeader | Oracle::TooManyContentLengthHeaders),
+        ) => {
+            let heads = [&b" 204 "[..], b" 304 ", b" 100 ", b" 103 ", b"Transfer-Encoding"];
+            method == Method::Head || heads.iter().any(|part| contains(stream, part))
+        }
+        _ => false,
+    }
+}
+
+fn has_two_lengths(method: Method, response: &Response) -> bool {
+    let has_body = method != Method::Head && !matches!(response.status, 204 | 304);
+    has_body
+        && response.header("Transfer-Encoding").is_some()
+        && response.header("Content-Length").is_some()
+}
+
+fn contains(stream: &[u8], part: &[u8]) -> bool {
+    stream.windows(part.len()).any(|window| window == part)
+}
+
+/// A body as it may stand behind a head, and the fields that say so.
+fn framed_body() -> impl Strategy<Value = (String, Vec<u8>)> {
+    let bytes = || vec(any::<u8>(), 0..300);
+    let length = (bytes(), select(vec!["N", "N, N", "0N", "N|Content-Length: N"])).prop_map(
+        |(body, form)| {
+            let form = form.replace('N', &body.len().to_string());
+            (format!("Content-Length: {form}|"), body)
+        },
+    );
+    let extension = select(vec!["", ";a", ";a=\"b;c\"", " ; a", "  "]);
+    let chunk = (vec(any::<u8>(), 1..60), extension, any::<bool>());
+    let trailers = select(vec!["", "Trailer: value|", "A: b|C: d|"]);
+    let chunked = (vec(chunk, 0..8), trailers, select(vec!["chunked", "Chunked"])).prop_map(
+        |(chunks, trailers, coding)| {
+            let mut body = Vec::new();
+            for (data, extension, upper) in chunks {
+                let size = data.len();
+                let size = if upper { format!("{size:04X}") } else { format!("{size:x}") };
+                body.extend(crlf(&format!("{size}{extension}|")));
+                body.extend(data);
+                body.extend(b"\r\n");
+            }
+            body.extend(crlf(&format!("0|{trailers}|")));
+            (format!("Transfer-Encoding: {coding}|"), body)
+        },
+    );
+    let until_close = bytes().prop_map(|body| (String::new(), body));
+    prop_oneof![3 => length, 3 => chunked, 1 => until_close]
+}
+
+/// A valid response, perhaps with interim responses before it and bytes behind it.
+fn valid_stream() -> impl Strategy<Value = Vec<u8>> {
+    let interim = select(vec!["HTTP/1.1 100 Continue||", "HTTP/1.1 103 Early Hints|Link: x||"]);
+    let statuses = vec![200, 201, 204, 206, 301, 304, 400, 404, 429, 500, 503];
+    let field = select(vec![
+        "Connection: close|",
+        "Connection: Keep-Alive|",
+        "connection: x, CLOSE|",
+        "Content-Type: application/json|",
+        "X-Empty:|",
+        "Server: \u{fc}|",
+    ]);
+    (
+        vec(interim, 0..3),
+        select(statuses),
+        vec(field, 0..4),
+        framed_body(),
+        prop_oneof![3 => Just(0), 1 => 1..20_usize],
+        select(vec!["1", "1", "1", "0"]),
+    )
+        .prop_map(|(interim, status, fields, (framing, body), leftover, minor)| {
+            // HTTP/1.0 has no chunks.
+            let minor = if framing.starts_with('T') { "1" } else { minor };
+            let (interim, fields) = (interim.concat(), fields.concat());
+            let head = format!("{interim}HTTP/1.{minor} {status} Reason|{fields}{framing}|");
+            let mut stream = crlf(&head);
+            stream.extend(body);
+            stream.extend(std::iter::repeat_n(b'!', leftover));
+            stream
+        })
+}
+
+/// What is done to a stream to spoil it; places are taken modulo its length.
+#[derive(Clone, Debug)]
+enum Damage {
+    Insert(usize, &'static str),
+    Replace(usize, &'static str),
+    Remove(usize, usize),
+    Repeat(usize, usize),
+    Cut(usize),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let pieces = concat!(
+        "\r~\n~\r\n~\r\n\r\n~ ~\t~\0~0~5~f~+~-~,~:~;~\u{fc}~0000000000000000~gzip, ~",
+        "Content-Length: 3\r\n~Transfer-Encoding: chunked\r\n~Connection: close\r\n~",
+        "HTTP/1.0 200 OK\r\n"
+    );
+    let piece = || select(pieces.split('~').collect::<Vec<_>>());
+    let at = || prop_oneof![0..160_usize, 0..1_000_usize];
+    prop_oneof![
+        3 => (at(), piece()).prop_map(|(at, piece)| Damage::Insert(at, piece)),
+        3 => (at(), piece()).prop_map(|(at, piece)| Damage::Replace(at, piece)),
+        2 => (at(), 1..8_usize).prop_map(|(at, bytes)| Damage::Remove(at, bytes)),
+        1 => (at(), 1..40_usize).prop_map(|(at, bytes)| Damage::Repeat(at, bytes)),
+        1 => at().prop_map(Damage::Cut),
+    ]
+}
+
+fn damaged(mut stream: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
+    for damage in damages {
+        let bytes = stream.len();
+        let range =
+            |at: usize, length: usize| at % (bytes + 1)..(at % (bytes + 1) + length).min(bytes);
+        match *damage {
+            Damage::Insert(at, piece) => drop(stream.splice(range(at, 0), piece.bytes())),
+            Damage::Replace(at, piece) => {
+                drop(stream.splice(range(at, piece.len()), piece.bytes()));
+            }
+            Damage::Remove(at, length) => drop(stream.drain(range(at, length))),
+            Damage::Repeat(at, length) => {
+                let again = stream[range(at, length)].to_vec();
+                drop(stream.splice(range(at, 0), again));
+            }
+            Damage::Cut(at) => stream.truncate(at % (bytes + 1)),
+        }
+    }
+    stream
+}
+
+/// `stream` in pieces of these sizes, again and again.
+fn pieces<'d>(stream: &'d [u8], sizes: &[usize]) -> Vec<&'d [u8]> {
+    let mut rest = stream;
+    let mut pieces = Vec::new();
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (piece, after) = rest.split_at((*size).min(rest.len()));
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
+}
+
+fn sizes() -> impl Strategy<Value = Vec<usize>> {
+    vec(1..60_usize, 1..20)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn a_valid_response_is_what_the_oracle_says(
+        stream in valid_stream(),
+        method in select(vec![Method::Get, Method::Get, Method::Head]),
+        sizes in sizes(),
+    ) {
+        let ours = read(method, HttpLimits::default(), pieces(&stream, &sizes), true);
+        let theirs = oracle(method, &stream, true);
+        prop_assert!(matches!(ours, Outcome::Done(_)), "{ours:?}");
+        prop_assert!(agree(method, &ours, &theirs, &stream), "{ours:?}\n{theirs:?}");
+    }
+
+    #[test]
+    fn a_damaged_response_is_what_the_oracle_says_or_the_difference_is_listed(
+        stream in valid_stream(),
+        damages in vec(damage(), 1..4),
+        method in select(vec![Method::Get, Method::Get, Method::Head]),
+        ends in any::<bool>(),
+        sizes in sizes(),
+    ) {
+        let stream = damaged(stream, &damages);
+        let ours = read(method, HttpLimits::default(), pieces(&stream, &sizes), ends);
+        let theirs = oracle(method, &stream, ends);
+        let shown = String::from_utf8_lossy(&stream).into_owned();
+        prop_assert!(agree(method, &ours, &theirs, &stream), "{shown:?}\n{ours:?}\n{theirs:?}");
+        let whole = read(method, HttpLimits::default(), [&stream[..]], ends);
+        prop_assert_eq!(ours, whole, "{:?}", shown);
+    }
+
+    #[test]
+    fn chunks_are_what_the_oracle_makes_of_them(
+        chunks in vec(
+            (
+                select(vec!["", "0", "+", " ", "000", "00000000000000000"]),
+                0..40_usize,
+                select(vec!["", " ", ";", ";x=y", "x", "\r", "\n"]),
+                select(vec!["\r\n", "\r\n", "\r\n", "\n", "\r"]),
+                select(vec![0, 0, 0, 0, 1, -1]),
+            ),
+            0..6,
+        ),
+        sizes in sizes(),
+    ) {
+        let mut stream = crlf("HTTP/1.1 200 OK|Transfer-Encoding: chunked||");
+        for (before, size, behind, end, wrong_by) in chunks {
+            stream.extend(format!("{before}{size:x}{behind}{end}").bytes());
+            stream.extend(vec![b'd'; size.saturating_add_signed(wrong_by)]);
+            stream.extend(end.bytes());
+        }
+        stream.extend(b"0\r\n\r\n");
+        let method = Method::Get;
+        let ours = read(method, HttpLimits::default(), pieces(&stream, &sizes), false);
+        let theirs = oracle(method, &stream, false);
+        let shown = String::from_utf8_lossy(&stream).into_owned();
+        prop_assert!(agree(method, &ours, &theirs, &stream), "{shown:?}\n{ours:?}\n{theirs:?}");
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_a_panic_and_the_same_in_any_pieces(
+        start in select(vec![
+            "",
+            "HTTP/1.1 200 OK|",
+            "HTTP/1.1 200 OK|Transfer-Encoding: chunked||",
+        ]),
+        bytes in vec(prop_oneof![any::<u8>(), select(b"\r\n0a;: ".to_vec())], 0..200),
+        ends in any::<bool>(),
+        sizes in sizes(),
+    ) {
+        let stream = [crlf(start), bytes].concat();
+        let whole = read(Method::Get, HttpLimits::default(), [&stream[..]], ends);
+        let cut = read(Method::Get, HttpLimits::default(), pieces(&stream, &sizes), ends);
+        prop_assert_eq!(whole, cut);
     }
 }
