@@ -4,6 +4,8 @@ pub mod reactor;
 
 pub mod line_receiver;
 
+pub mod dns;
+
 pub mod https;
 
 pub mod places;
