@@ -38,9 +38,18 @@ pub mod hosts;
 pub mod message;
 pub mod name;
 
+mod action;
+mod half;
+pub mod resolver;
+
+#[cfg(test)]
+mod promises;
+
+pub use self::action::{Action, LookupId, QueryId, Via};
 pub use self::config::Config;
 pub use self::hosts::Hosts;
 pub use self::name::HostName;
+pub use self::resolver::Resolver;
 
 use std::fmt;
 
