@@ -45,7 +45,10 @@ pub mod resolver;
 #[cfg(test)]
 mod promises;
 
+pub mod client;
+
 pub use self::action::{Action, LookupId, QueryId, Via};
+pub use self::client::{Client, ClientOptions, Resolving, ask};
 pub use self::config::Config;
 pub use self::hosts::Hosts;
 pub use self::name::HostName;

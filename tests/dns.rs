@@ -1,0 +1,370 @@
+//! The resolver on the reactor: real sockets, a name server in the test, files that change.
+//!
+//! The name server's sockets are looked at between the turns, so that nothing here needs a thread.
+//! What the resolver decides, and when, is tested without sockets in `src/dns/promises.rs`.
+
+use places_herd::dns::{Client, ClientOptions, DnsError, LookupId, Resolving, Via, ask};
+use places_herd::reactor::{Core, Io, Limits, MioIo, Reactor, Shared};
+use places_herd::testing::{MemoryIo, MemoryOptions};
+use simple_dns::rdata::{A, AAAA, RData};
+use simple_dns::{CLASS, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// How long a test waits for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+type Found = Result<Vec<IpAddr>, DnsError>;
+
+/// What a server answers to a query; nothing, if it is silent.
+type Says = dyn FnMut(Via, &[u8]) -> Vec<u8>;
+
+/// Who asks: the shared state of the reactor.
+#[derive(Debug)]
+struct Asker {
+    client: Client,
+    turn: u64,
+    /// Which lookup, what it came to, in which turn.
+    found: Vec<(LookupId, Found, u64)>,
+    /// Asked for when something was found.
+    next: Option<&'static str>,
+}
+
+impl Shared for Asker {
+    type Message = ();
+
+    fn turn_ended(&mut self, _core: &mut Core<Asker>) {
+        self.turn += 1;
+    }
+}
+
+impl Resolving for Asker {
+    fn dns(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    fn resolved(&mut self, core: &mut Core<Asker>, lookup: LookupId, result: Found) {
+        self.found.push((lookup, result, self.turn));
+        if let Some(name) = self.next.take() {
+            ask(self, core, name);
+        }
+    }
+}
+
+struct Stage<I: Io> {
+    reactor: Reactor<I, Asker>,
+    server: NameServer,
+}
+
+impl Stage<MioIo> {
+    /// On the kernel; `says` are the server's answers, one for each query.
+    fn kernel(total: Duration, says: impl FnMut(Via, &[u8]) -> Vec<u8> + 'static) -> Self {
+        let server = NameServer::new(says);
+        let servers = vec![server.address()];
+        let options = ClientOptions { servers, total, ..no_files() };
+        Stage::over(MioIo::new(&[]).unwrap(), options, server)
+    }
+}
+
+impl<I: Io> Stage<I> {
+    fn over(io: I, options: ClientOptions, server: NameServer) -> Stage<I> {
+        let client = Client::new(options);
+        let asker = Asker { client, turn: 0, found: Vec::new(), next: None };
+        Stage { reactor: Reactor::new(io, asker, Limits::default()), server }
+    }
+
+    fn ask(&mut self, name: &str) -> LookupId {
+        let (state, core) = self.reactor.parts();
+        ask(state, core, name)
+    }
+
+    /// Turns once, and sleeps a millisecond at most.
+    fn turn(&mut self) {
+        let core = self.reactor.parts().1;
+        let wake = core.call_later(MS, |_, _| {});
+        self.reactor.turn().unwrap();
+        let _ = self.reactor.parts().1.cancel(wake);
+        self.server.serve();
+    }
+
+    /// Turns until `done`.
+    #[track_caller]
+    fn until(&mut self, mut done: impl FnMut(&Asker, &Core<Asker>) -> bool) {
+        let deadline = self.reactor.parts().1.now() + PATIENCE;
+        loop {
+            let (state, core) = self.reactor.parts();
+            if done(state, core) {
+                return;
+            }
+            assert!(core.now() < deadline, "never: {:?}", state.found);
+            self.turn();
+        }
+    }
+
+    /// Lets `time` pass, which in memory takes none.
+    fn pass(&mut self, time: Duration) {
+        let end = self.reactor.parts().1.now() + time;
+        self.reactor.parts().1.call_later(time, |_, _| {});
+        while self.reactor.parts().1.now() < end {
+            self.reactor.turn().unwrap();
+        }
+    }
+
+    /// Looks up `name`.
+    #[track_caller]
+    fn find(&mut self, name: &str) -> Found {
+        let id = self.ask(name);
+        self.until(|asker, _| asker.found.iter().any(|(found, ..)| *found == id));
+        let found = &mut self.reactor.state().found;
+        let position = found.iter().position(|(found, ..)| *found == id).unwrap();
+        found.remove(position).1
+    }
+
+    /// All sockets of queries are closed.
+    #[track_caller]
+    fn until_nothing_is_open(&mut self) {
+        self.until(|_, core| core.connections() == 0);
+    }
+}
+
+/// A name server on loopback, over UDP and TCP on one port.
+struct NameServer {
+    udp: UdpSocket,
+    tcp: TcpListener,
+    /// And what is still to be said to them.
+    streams: Vec<(TcpStream, VecDeque<u8>)>,
+    says: Box<Says>,
+}
+
+impl NameServer {
+    fn new(says: impl FnMut(Via, &[u8]) -> Vec<u8> + 'static) -> NameServer {
+        let (tcp, udp) = (0..100)
+            .find_map(|_| {
+                let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+                let udp = UdpSocket::bind(tcp.local_addr().unwrap()).ok()?;
+                Some((tcp, udp))
+            })
+            .expect("a port that is free for both");
+        tcp.set_nonblocking(true).unwrap();
+        udp.set_nonblocking(true).unwrap();
+        NameServer { udp, tcp, streams: Vec::new(), says: Box::new(says) }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.udp.local_addr().unwrap()
+    }
+
+    /// Answers what has come: over TCP with one byte a turn.
+    fn serve(&mut self) {
+        let mut query = [0; 600];
+        while let Ok((length, from)) = self.udp.recv_from(&mut query) {
+            let answer = (self.says)(Via::Udp, &query[..length]);
+            if !answer.is_empty() {
+                self.udp.send_to(&answer, from).unwrap();
+            }
+        }
+        while let Ok((stream, _)) = self.tcp.accept() {
+            stream.set_nonblocking(true).unwrap();
+            stream.set_nodelay(true).unwrap();
+            self.streams.push((stream, VecDeque::new()));
+        }
+        for (stream, unsaid) in &mut self.streams {
+            if let Ok(length @ 3..) = stream.read(&mut query) {
+                unsaid.extend((self.says)(Via::Tcp, &query[2..length]));
+            }
+            if let Some(byte) = unsaid.pop_front() {
+                // Who has heard enough may have gone.
+                let _ = stream.write(&[byte]);
+            }
+        }
+    }
+}
+
+fn no_files() -> ClientOptions {
+    let none = PathBuf::from("/nonexistent");
+    ClientOptions { hosts: none.clone(), resolv_conf: none, ..ClientOptions::default() }
+}
+
+/// An answer with what `fill` puts in.
+fn answer(query: &[u8], fill: impl FnOnce(&mut Packet<'_>)) -> Vec<u8> {
+    let mut packet = Packet::parse(query).unwrap().into_reply();
+    fill(&mut packet);
+    packet.build_bytes_vec_compressed().unwrap()
+}
+
+/// One address of the family that is asked for: 192.0.2.1 or 2001:db8::1.
+fn one_address(query: &[u8]) -> Vec<u8> {
+    answer(query, |packet| {
+        let question = &packet.questions[0];
+        let data = match question.qtype {
+            QTYPE::TYPE(TYPE::A) => RData::A(A { address: Ipv4Addr::new(192, 0, 2, 1).into() }),
+            _ => {
+                let address: Ipv6Addr = "2001:db8::1".parse().unwrap();
+                RData::AAAA(AAAA { address: address.into() })
+            }
+        };
+        packet.answers = vec![ResourceRecord::new(question.qname.clone(), CLASS::IN, 60, data)];
+    })
+}
+
+fn truncated(query: &[u8]) -> Vec<u8> {
+    answer(query, |packet| packet.set_flags(PacketFlag::TRUNCATION))
+}
+
+/// As it travels on TCP.
+fn with_length(message: &[u8]) -> Vec<u8> {
+    [&(message.len() as u16).to_be_bytes(), message].concat()
+}
+
+fn list(addresses: &[&str]) -> Found {
+    Ok(addresses.iter().map(|text| text.parse().unwrap()).collect())
+}
+
+fn both() -> Found {
+    list(&["2001:db8::1", "192.0.2.1"])
+}
+
+#[test]
+fn a_name_is_found_by_datagrams_and_their_sockets_are_closed() {
+    let mut stage = Stage::kernel(PATIENCE, |via, query| {
+        assert_eq!(via, Via::Udp);
+        one_address(query)
+    });
+    assert_eq!(stage.find("maps.example"), both());
+    stage.until_nothing_is_open();
+    assert_eq!(stage.reactor.parts().1.timers_pending(), 0);
+}
+
+#[test]
+fn each_query_comes_from_a_socket_of_its_own() {
+    let mut stage = Stage::kernel(PATIENCE, |_, _| Vec::new());
+    stage.ask("maps.example");
+    stage.ask("other.example");
+    stage.until(|_, core| core.connections() == 4);
+}
+
+#[test]
+fn a_truncated_answer_is_followed_by_tcp() {
+    let mut stage = Stage::kernel(PATIENCE, |via, query| match via {
+        Via::Udp => truncated(query),
+        Via::Tcp => with_length(&one_address(query)),
+    });
+    assert_eq!(stage.find("maps.example"), both());
+    stage.until_nothing_is_open();
+}
+
+#[test]
+fn over_tcp_an_answer_may_follow_others() {
+    let mut stage = Stage::kernel(PATIENCE, |via, query| match via {
+        Via::Udp => truncated(query),
+        Via::Tcp => {
+            let foreign = [&[query[0] ^ 1], &query[1..]].concat();
+            let messages = [Vec::new(), one_address(&foreign), one_address(query)];
+            messages.iter().flat_map(|message| with_length(message)).collect()
+        }
+    });
+    assert_eq!(stage.find("maps.example"), both());
+}
+
+#[test]
+fn when_nobody_listens_it_is_over_at_once() {
+    let mut stage = Stage::kernel(PATIENCE, |_, _| Vec::new());
+    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let options = ClientOptions { servers: vec![nobody], total: PATIENCE, ..no_files() };
+    stage.reactor.state().client = Client::new(options);
+    assert_eq!(stage.find("maps.example"), Err(DnsError::Unreachable));
+    stage.until_nothing_is_open();
+}
+
+#[test]
+fn a_silent_server_costs_the_total_limit_and_leaves_nothing_open() {
+    let mut stage = Stage::kernel(60 * MS, |_, _| Vec::new());
+    let begun = stage.reactor.parts().1.now();
+    assert_eq!(stage.find("maps.example"), Err(DnsError::TimedOut));
+    let took = stage.reactor.parts().1.now() - begun;
+    assert!(took >= 60 * MS, "{took:?}");
+    stage.until_nothing_is_open();
+    assert_eq!(stage.reactor.parts().1.timers_pending(), 0);
+}
+
+#[test]
+fn a_stream_that_says_nothing_costs_the_total_limit_too() {
+    let mut stage = Stage::kernel(60 * MS, |via, query| match via {
+        Via::Udp => truncated(query),
+        Via::Tcp => Vec::new(),
+    });
+    assert_eq!(stage.find("maps.example"), Err(DnsError::TimedOut));
+    stage.until_nothing_is_open();
+}
+
+#[test]
+fn a_server_that_fails_once_is_asked_again() {
+    let mut failed = 0;
+    let mut stage = Stage::kernel(PATIENCE, move |_, query| {
+        failed += 1;
+        match failed {
+            1 => answer(query, |packet| *packet.rcode_mut() = RCODE::ServerFailure),
+            _ => one_address(query),
+        }
+    });
+    assert_eq!(stage.find("maps.example"), both());
+}
+
+#[test]
+fn what_is_known_is_told_in_a_later_turn() {
+    let mut stage = Stage::kernel(PATIENCE, |_, _| Vec::new());
+    stage.reactor.state().next = Some("192.0.2.8");
+    stage.ask("192.0.2.7");
+    assert!(stage.reactor.state().found.is_empty(), "not within the call");
+    stage.until(|asker, _| asker.found.len() == 2);
+    let found = &stage.reactor.state().found;
+    assert_eq!((&found[0].1, &found[1].1), (&list(&["192.0.2.7"]), &list(&["192.0.2.8"])));
+    assert!(found[1].2 > found[0].2, "asked by a timer, told in a turn after it");
+}
+
+#[test]
+fn who_waits_when_the_reactor_stops_is_still_answered() {
+    let mut stage = Stage::kernel(PATIENCE, |_, query| one_address(query));
+    stage.ask("maps.example");
+    stage.until(|_, core| core.connections() == 2);
+    stage.reactor.parts().1.stop();
+    for _ in 0..200 {
+        if stage.reactor.is_stopped() {
+            break;
+        }
+        stage.turn();
+    }
+    assert!(stage.reactor.is_stopped(), "and then it ends");
+    assert_eq!(stage.reactor.state().found[0].1, both());
+}
+
+/// In memory, where a minute takes no time, and where nobody can be asked.
+#[test]
+fn the_hosts_file_is_read_again_when_it_has_changed_once_a_minute() {
+    let directory = std::env::temp_dir().join(format!("places-herd-dns-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let hosts = directory.join("hosts");
+    fs::write(&hosts, "192.0.2.7 maps.example\n").unwrap();
+    let options = ClientOptions { hosts: hosts.clone(), ..no_files() };
+    let server = NameServer::new(|_, _| Vec::new());
+    let mut stage = Stage::over(MemoryIo::new(MemoryOptions::calm(0)), options, server);
+
+    assert_eq!(stage.find("maps.example"), list(&["192.0.2.7"]));
+    assert_eq!(stage.find("other.example"), Err(DnsError::Unreachable));
+    fs::write(&hosts, "192.0.2.7 maps.example\n192.0.2.8 other.example\n").unwrap();
+    stage.pass(Duration::from_secs(59));
+    assert_eq!(stage.find("other.example"), Err(DnsError::Unreachable), "not yet");
+    stage.pass(Duration::from_secs(1));
+    assert_eq!(stage.find("other.example"), list(&["192.0.2.8"]));
+
+    fs::remove_file(&hosts).unwrap();
+    stage.pass(Duration::from_secs(60));
+    assert_eq!(stage.find("maps.example"), Err(DnsError::Unreachable), "it is gone");
+    fs::remove_dir_all(&directory).unwrap();
+}
