@@ -4,6 +4,17 @@
 //!
 //! * [`http`]: one exchange: a request becomes bytes, bytes become a response.
 //! * [`eyeballs`]: which of a host's addresses to try next, and when.
+//!
+//! Then the same on connections:
+//!
+//! * [`tls`]: a protocol outside, a transport inside.
+//! * [`agent`]: which connection a request goes over, what is kept, and what becomes of it.
+
+pub mod http;
 
 pub mod eyeballs;
-pub mod http;
+
+pub mod tls;
+
+pub mod agent;
+mod exchange;
