@@ -8,6 +8,8 @@ pub mod dns;
 
 pub mod https;
 
+pub mod secret;
+
 pub mod places;
 
 pub mod herd;

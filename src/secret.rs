@@ -1,0 +1,275 @@
+//! A key that must not be seen: not in a log, a reply, an error, a panic or a list of processes.
+//!
+//! In: a file or an environment variable, never an argument (those are visible to all). Out: a
+//! [`Secret`], which prints as `***` whatever prints it. Two ways lead to the text itself:
+//! [`Secret::reveal`], for the one who writes it to an encrypted connection, and
+//! [`Secret::scrub`], which takes it out of what others wrote.
+//!
+//! It is not wiped from memory: that cannot be promised without `unsafe`, and whoever reads this
+//! process's memory has the key's use anyway.
+
+use std::borrow::Cow;
+use std::env;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Longer ones are a mistake: a wrong file.
+pub const BYTES_MAX: usize = 512;
+
+/// What stands where it stood.
+const MASK: &[u8] = b"***";
+
+/// A text of 1 to [`BYTES_MAX`] visible ASCII characters, fit for a header and for no eyes.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Secret(String);
+
+/// Why there is no secret. Says nothing of what was found in its place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NoSecret(String);
+
+impl Secret {
+    /// Takes `text` for a secret; newlines at its end are no part of it.
+    ///
+    /// # Errors
+    ///
+    /// It is empty, too long, or has a character that may not stand in a header: a space, a control
+    /// character, a letter beyond ASCII.
+    pub fn new(text: &str) -> Result<Secret, NoSecret> {
+        let text = text.trim_end_matches(['\r', '\n']);
+        let fault = match text.len() {
+            0 => "it is empty",
+            length if length > BYTES_MAX => "it is longer than any key",
+            _ if !text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                "it has a character that no key has, perhaps a space or a second line"
+            }
+            _ => return Ok(Secret(text.to_string())),
+        };
+        Err(NoSecret(fault.to_string()))
+    }
+
+    /// Reads the file at `path`; blocks, so it is for the start. Beside the secret a warning, if
+    /// others than the owner may read or write the file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or [`Secret::new`] does not take what it holds.
+    pub fn from_file(path: &Path) -> Result<(Secret, Option<String>), NoSecret> {
+        let mut bytes = Vec::new();
+        let limit = BYTES_MAX as u64 + b"\r\n".len() as u64 + 1;
+        let read = File::open(path).and_then(|file| {
+            let mode = file.metadata()?.permissions().mode();
+            file.take(limit).read_to_end(&mut bytes).map(|_| mode)
+        });
+        let named = |fault: &dyn fmt::Display| NoSecret(format!("{}: {fault}", path.display()));
+        let mode = read.map_err(|error| named(&error))?;
+        let text = str::from_utf8(&bytes).map_err(|_| named(&"it is not text"))?;
+        let secret = Secret::new(text).map_err(|fault| named(&fault))?;
+        let warning = (mode & 0o077 != 0).then(|| {
+            let (path, mode) = (path.display(), mode & 0o777);
+            format!("{path}: others may open this key file (mode {mode:04o}): chmod 600 it")
+        });
+        Ok((secret, warning))
+    }
+
+    /// Looks for the environment variable `name`; none, or an empty one, is no secret.
+    ///
+    /// # Errors
+    ///
+    /// The variable is there, and [`Secret::new`] does not take it.
+    pub fn from_environment(name: &str) -> Result<Option<Secret>, NoSecret> {
+        Secret::from_variable(name, env::var_os(name).as_deref())
+    }
+
+    fn from_variable(name: &str, value: Option<&OsStr>) -> Result<Option<Secret>, NoSecret> {
+        let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
+        let secret = match value.to_str() {
+            Some(text) => Secret::new(text),
+            None => Err(NoSecret("it is not text".to_string())),
+        };
+        secret.map(Some).map_err(|fault| NoSecret(format!("{name}: {fault}")))
+    }
+
+    /// The text. For the wire only.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// `text` with `***` wherever the secret stood, plain or encoded for a URL or for JSON.
+    pub fn scrub(&self, text: &str) -> String {
+        let scrubbed = self.scrub_bytes(text.as_bytes());
+        // What was taken out began and ended with ASCII, so what is left is still UTF-8.
+        String::from_utf8_lossy(&scrubbed).into_owned()
+    }
+
+    /// The same for bytes of any kind; borrowed if the secret is not in them.
+    pub fn scrub_bytes<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+        let first = self.0.as_bytes()[0];
+        let mut scrubbed = Vec::new();
+        let (mut copied, mut from) = (0, 0);
+        while let Some(found) = memchr::memchr3(first, b'%', b'\\', &text[from..]) {
+            let at = from + found;
+            from = match behind(self.0.as_bytes(), &text[at..]) {
+                None => at + 1,
+                Some(rest) => {
+                    scrubbed.extend_from_slice(&text[copied..at]);
+                    scrubbed.extend_from_slice(MASK);
+                    copied = text.len() - rest.len();
+                    copied
+                }
+            };
+        }
+        if copied == 0 {
+            return Cow::Borrowed(text);
+        }
+        scrubbed.extend_from_slice(&text[copied..]);
+        Cow::Owned(scrubbed)
+    }
+}
+
+/// What follows `secret` in a text that begins with it, each of its characters in any form.
+fn behind<'t>(secret: &[u8], text: &'t [u8]) -> Option<&'t [u8]> {
+    let Some((&byte, secret)) = secret.split_first() else { return Some(text) };
+    let plain = text.strip_prefix(&[byte]);
+    let encoded = match text {
+        [b'%', high, low, rest @ ..] => is_hex(byte, *high, *low).then_some(rest),
+        [b'\\', b'u', b'0', b'0', high, low, rest @ ..] => {
+            is_hex(byte, *high, *low).then_some(rest)
+        }
+        [b'\\', escaped @ (b'"' | b'\\' | b'/'), rest @ ..] => (*escaped == byte).then_some(rest),
+        _ => None,
+    };
+    plain.into_iter().chain(encoded).find_map(|rest| behind(secret, rest))
+}
+
+fn is_hex(byte: u8, high: u8, low: u8) -> bool {
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    digit(high) == Some(u32::from(byte >> 4)) && digit(low) == Some(u32::from(byte & 15))
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for NoSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoSecret {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+
+    const CANARY: &str = "CANARY-4f_Zq.91";
+
+    fn canary() -> Secret {
+        Secret::new(CANARY).unwrap()
+    }
+
+    #[test]
+    fn a_secret_prints_as_stars() {
+        let secret = canary();
+        assert_eq!(
+            format!("{secret} {secret:?} {:#?}", Some(&secret)),
+            "*** *** Some(\n    ***,\n)"
+        );
+        assert_eq!(secret.reveal(), CANARY);
+    }
+
+    #[test]
+    fn what_may_not_stand_in_a_header_is_no_secret() {
+        assert_eq!(Secret::new("key\r\n").unwrap().reveal(), "key");
+        assert!(Secret::new(&"k".repeat(BYTES_MAX)).is_ok());
+        let long = "k".repeat(BYTES_MAX + 1);
+        for text in ["", "\n", "a b", "a\nb", "a\r\nX-Evil: 1", "k\u{e9}y", "\0", " key", &long] {
+            let fault = Secret::new(text).unwrap_err().to_string();
+            assert!(!fault.contains("Evil"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_key_file_that_others_may_read_is_warned_of() {
+        let path = env::temp_dir().join(format!("herd-key-{}", std::process::id()));
+        fs::write(&path, format!("{CANARY}\n")).unwrap();
+        let mode = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let (secret, warning) = Secret::from_file(&path).unwrap();
+            assert_eq!(secret, canary());
+            warning
+        };
+        assert_eq!((mode(0o600), mode(0o400)), (None, None));
+        for loose in [0o640, 0o604, 0o620] {
+            let warning = mode(loose).unwrap();
+            assert!(warning.contains("chmod 600") && !warning.contains(CANARY), "{warning}");
+        }
+        for wrong in ["", "a b\n", &"long".repeat(1_000)] {
+            fs::write(&path, wrong).unwrap();
+            let fault = Secret::from_file(&path).unwrap_err().to_string();
+            assert!(fault.contains("herd-key-"), "{fault}");
+        }
+        fs::write(&path, b"\xff\xfe").unwrap();
+        assert!(Secret::from_file(&path).unwrap_err().to_string().ends_with("it is not text"));
+        fs::remove_file(&path).unwrap();
+        assert!(Secret::from_file(&path).is_err());
+        assert!(Secret::from_file(&env::temp_dir()).is_err());
+    }
+
+    #[test]
+    fn an_empty_variable_is_no_secret_and_a_bad_one_a_fault() {
+        let read = |value: &[u8]| Secret::from_variable("KEY", Some(OsStr::from_bytes(value)));
+        assert_eq!(Secret::from_variable("KEY", None), Ok(None));
+        assert_eq!(read(b""), Ok(None));
+        assert_eq!(read(CANARY.as_bytes()), Ok(Some(canary())));
+        for bad in [&b"a b"[..], b"\xff"] {
+            assert!(read(bad).unwrap_err().to_string().starts_with("KEY: it "));
+        }
+    }
+
+    #[test]
+    fn a_text_is_scrubbed_of_the_secret_in_every_form() {
+        let secret = Secret::new("a-%/b").unwrap();
+        for text in
+            ["a-%/b", "a%2D%25%2fb", "%61-%%2Fb", r"a-%\/b", r"\u0061\u002d\u0025\u002F\u0062"]
+        {
+            assert_eq!(secret.scrub(&format!("é{text}é{text}")), "é***é***", "{text}");
+        }
+        for text in ["", "a-%", "a-%/", "%", "%2", "\\", r"\u006", "A-%/b", "a-%25é/b"] {
+            assert_eq!(secret.scrub(text), text);
+            assert!(matches!(secret.scrub_bytes(text.as_bytes()), Cow::Borrowed(_)));
+        }
+        assert_eq!(secret.scrub("aa-%/bb a-a-%/b"), "a***b a-***");
+    }
+
+    proptest! {
+        #[test]
+        fn no_scrubbed_text_has_the_secret(before: String, after: String, many in 0..4_usize) {
+            let text = format!("{before}{}{after}", CANARY.repeat(many));
+            let scrubbed = canary().scrub(&text);
+            prop_assert!(!scrubbed.contains(CANARY));
+            prop_assert_eq!(scrubbed, text.replace(CANARY, "***"));
+        }
+
+        #[test]
+        fn no_bytes_make_scrubbing_panic(text: Vec<u8>, secret in "[!-~]{1,8}") {
+            let scrubbed = Secret::new(&secret).unwrap().scrub_bytes(&text).into_owned();
+            prop_assert!(memchr::memmem::find(&scrubbed, secret.as_bytes()).is_none() || secret.contains('*'));
+        }
+    }
+}
