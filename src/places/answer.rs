@@ -4,57 +4,76 @@
 //! is `json.rs`'s business; that an AT line precedes it and a blank line follows, the caller's.
 
 use super::json::{Object, document};
-use super::{Answer, BOUND_MAX, Failure, Found, Place, Point};
+use super::{Answer, BOUND_MAX, Failure, Found, Photo, Place, Point};
 
-/// Google's word for an id that only the application which gave it knows.
-const SCOPE: &str = "APP";
+/// What stands in `info_messages` when the embedded places have to do.
+const FALLBACK_MESSAGE: &str =
+    "The places provider failed; these places are from the gazetteer of the server itself.";
 
 impl Answer {
+    /// This answer, given in the place of a failed one of another source: it says so.
+    pub fn into_fallback(mut self) -> Answer {
+        if let Answer::Found(found) = &mut self {
+            found.messages.push(FALLBACK_MESSAGE.to_string());
+        }
+        self
+    }
+
     /// Appends the answer to `out`, cut to its first `bound` places. No newline at the end, and
     /// never two in a row.
     ///
     /// `bound`: 1 to [`BOUND_MAX`], as a WHATSAT has it; more is cut to that.
     /// Size: some 800 bytes a place, so about 16 KB at most for a gazetteer.
     pub fn write(&self, bound: usize, out: &mut Vec<u8>) {
-        document(out, |reply| match self {
-            Answer::Found(Found { attributions, .. }) => {
-                reply.strings("html_attributions", attributions);
-                reply.objects("results", self.places(bound), result);
+        match self {
+            Answer::Found(found) => document(out, |reply| {
+                reply.strings("html_attributions", &found.attributions);
+                if !found.messages.is_empty() {
+                    reply.strings("info_messages", &found.messages);
+                }
+                reply.objects("results", first(&found.places, bound), result);
                 reply.string("status", self.status(bound));
-            }
-            Answer::Failed(Failure { message, .. }) => {
+            }),
+            Answer::Failed(Failure { message, .. }) => document(out, |reply| {
                 reply.string("error_message", message);
                 reply.strings("html_attributions", &[""; 0]);
-                reply.objects("results", self.places(bound), result);
+                reply.objects("results", &[], result);
                 reply.string("status", self.status(bound));
-            }
-        });
+            }),
+        }
     }
 
     /// The `status` that [`Answer::write`] writes for this bound: `OK`, `ZERO_RESULTS`, or that of
     /// the failure. For the log.
     pub fn status(&self, bound: usize) -> &'static str {
         match self {
-            Answer::Failed(failure) => failure.status.as_str(),
             Answer::Found(_) if self.count(bound) == 0 => "ZERO_RESULTS",
             Answer::Found(_) => "OK",
+            Answer::Failed(failure) => failure.status.as_str(),
         }
     }
 
     /// How many places [`Answer::write`] writes for this bound.
     pub fn count(&self, bound: usize) -> usize {
-        self.places(bound).len()
-    }
-
-    fn places(&self, bound: usize) -> &[Place] {
         match self {
-            Answer::Found(found) => &found.places[..found.places.len().min(bound).min(BOUND_MAX)],
-            Answer::Failed(_) => &[],
+            Answer::Found(Found { places, .. }) => first(places, bound).len(),
+            Answer::Failed(_) => 0,
         }
     }
 }
 
+fn first(places: &[Place], bound: usize) -> &[Place] {
+    &places[..places.len().min(bound).min(BOUND_MAX)]
+}
+
 fn result(result: &mut Object<'_>, place: &Place) {
+    let business = &place.business;
+    let some_string = |result: &mut Object<'_>, key, value: Option<&str>| {
+        if let Some(value) = value {
+            result.string(key, value);
+        }
+    };
+    some_string(result, "business_status", business.status);
     result.object("geometry", |geometry| {
         geometry.object("location", |location| point(location, place.location));
         geometry.object("viewport", |viewport| {
@@ -62,23 +81,44 @@ fn result(result: &mut Object<'_>, place: &Place) {
             viewport.object("southwest", |corner| point(corner, place.viewport.southwest));
         });
     });
+    some_string(result, "icon", business.icon.as_deref());
+    some_string(result, "icon_background_color", business.icon_background_color.as_deref());
+    some_string(result, "icon_mask_base_uri", business.icon_mask_base_uri.as_deref());
     result.string("name", &place.name);
+    if let Some(open_now) = business.open_now {
+        result.object("opening_hours", |hours| hours.boolean("open_now", open_now));
+    }
+    if let Some(picture) = &business.photo {
+        result.objects("photos", std::slice::from_ref(picture), photo);
+    }
     result.string("place_id", &place.place_id);
     if let Some(code) = &place.plus_code {
         result.object("plus_code", |plus_code| {
-            if let Some(compound) = &code.compound {
-                plus_code.string("compound_code", compound);
-            }
+            some_string(plus_code, "compound_code", code.compound.as_deref());
             plus_code.string("global_code", &code.global);
         });
     }
+    if let Some(level) = business.price_level {
+        result.whole("price_level", level.into());
+    }
+    if let Some(rating) = business.rating {
+        result.number("rating", rating);
+    }
     // Deprecated by Google, and there equal to the id ever since.
     result.string("reference", &place.place_id);
-    result.string("scope", SCOPE);
+    result.string("scope", place.scope.as_str());
     result.strings("types", &place.types);
-    if let Some(vicinity) = &place.vicinity {
-        result.string("vicinity", vicinity);
+    if let Some(total) = business.user_ratings_total {
+        result.whole("user_ratings_total", total);
     }
+    some_string(result, "vicinity", place.vicinity.as_deref());
+}
+
+fn photo(object: &mut Object<'_>, photo: &Photo) {
+    object.whole("height", photo.height);
+    object.strings("html_attributions", &photo.attributions);
+    object.string("photo_reference", &photo.reference);
+    object.whole("width", photo.width);
 }
 
 fn point(object: &mut Object<'_>, point: Point) {
@@ -88,8 +128,9 @@ fn point(object: &mut Object<'_>, point: Point) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PlusCode, Status, Viewport};
+    use super::super::{Business, PlusCode, Scope, Viewport};
     use super::*;
+    use std::time::Duration;
 
     fn written(answer: &Answer, bound: usize) -> String {
         let mut out = b"AT line\n".to_vec();
@@ -106,15 +147,21 @@ mod tests {
             },
             name: "Santa Monica".to_string(),
             place_id: "geonames:5393212".to_string(),
+            scope: Scope::App,
             plus_code: Some(PlusCode::new(34.01949, -118.49138, "Santa Monica", "CA, USA")),
             types: vec!["locality".into(), "political".into()],
             vicinity: Some("Santa Monica".to_string()),
+            business: Business::default(),
         }
     }
 
     fn found(count: usize) -> Answer {
         let attributions = vec!["<a>us</a>".to_string()];
-        Answer::Found(Found { places: vec![santa_monica(); count], attributions })
+        Answer::Found(Found {
+            places: vec![santa_monica(); count],
+            attributions,
+            messages: Vec::new(),
+        })
     }
 
     #[test]
@@ -159,11 +206,65 @@ mod tests {
     #[test]
     fn what_is_not_known_is_left_out() {
         let bare = Place { plus_code: None, vicinity: None, types: Vec::new(), ..santa_monica() };
-        let answer = Answer::Found(Found { places: vec![bare], attributions: Vec::new() });
+        let answer = Answer::Found(Found { places: vec![bare], ..Found::default() });
         let value: serde_json::Value = serde_json::from_str(&written(&answer, 1)).unwrap();
         let result = &value["results"][0];
         assert_eq!(result["types"], serde_json::json!([]));
         assert!(result.get("plus_code").is_none() && result.get("vicinity").is_none());
+    }
+
+    #[test]
+    fn all_that_is_known_of_a_business_is_written_in_its_place() {
+        let photo = Photo {
+            height: 1_000,
+            width: 1_500,
+            reference: "r".to_string(),
+            attributions: vec!["a".to_string()],
+        };
+        let business = Business {
+            status: Some("OPERATIONAL"),
+            icon: Some("i".to_string()),
+            icon_background_color: Some("#7B9EB0".to_string()),
+            icon_mask_base_uri: Some("m".to_string()),
+            open_now: Some(false),
+            photo: Some(photo),
+            price_level: Some(0),
+            rating: Some(4.0),
+            user_ratings_total: Some(12),
+        };
+        let bar = Place { business, scope: Scope::Google, ..santa_monica() };
+        let written = written(&Answer::Found(Found { places: vec![bar], ..Found::default() }), 1);
+        let value: serde_json::Value = serde_json::from_str(&written).unwrap();
+        let result = &value["results"][0];
+        let expected = serde_json::json!({
+            "business_status": "OPERATIONAL",
+            "icon": "i",
+            "icon_background_color": "#7B9EB0",
+            "icon_mask_base_uri": "m",
+            "opening_hours": { "open_now": false },
+            "photos": [
+                { "height": 1000, "html_attributions": ["a"], "photo_reference": "r", "width": 1500 },
+            ],
+            "price_level": 0,
+            "rating": 4,
+            "scope": "GOOGLE",
+            "user_ratings_total": 12,
+        });
+        for (key, value) in expected.as_object().unwrap() {
+            assert_eq!(&result[key], value, "{key}");
+        }
+        assert_eq!(result.as_object().unwrap().len(), 17);
+    }
+
+    #[test]
+    fn a_fallback_says_that_it_is_one() {
+        let answer = found(1).into_fallback();
+        let value: serde_json::Value = serde_json::from_str(&written(&answer, 1)).unwrap();
+        assert!(value["info_messages"][0].as_str().unwrap().contains("gazetteer"));
+        let nothing = Answer::Found(Found::default()).into_fallback();
+        assert!(written(&nothing, 1).contains("info_messages"));
+        let failed = Answer::Failed(Failure::limited(None));
+        assert_eq!(failed.clone().into_fallback(), failed);
     }
 
     #[test]
@@ -176,10 +277,7 @@ mod tests {
 
     #[test]
     fn a_failure_has_googles_form() {
-        let failed = Answer::Failed(Failure {
-            status: Status::OverQueryLimit,
-            message: "Query limit reached; retry after 3 s.".to_string(),
-        });
+        let failed = Answer::Failed(Failure::limited(Some(Duration::from_secs(3))));
         let expected = r#"{
    "error_message" : "Query limit reached; retry after 3 s.",
    "html_attributions" : [],

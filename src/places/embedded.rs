@@ -34,7 +34,7 @@ use std::ops::Range;
 
 use super::geonames::ATTRIBUTION as GEONAMES_ATTRIBUTION;
 use super::grid::{self, Rank, Table as _};
-use super::place::{Place, Point, Viewport, town_radius_m};
+use super::place::{Business, Place, Point, Scope, Viewport, town_radius_m};
 use super::plus_code::PlusCode;
 use super::{Answer, Found, Progress, Query, Source, Ticket};
 
@@ -129,9 +129,11 @@ impl Table {
                 viewport: Viewport::around(location, radius_m),
                 name: text.to_string(),
                 place_id: format!("geonames:{}", u32::from_le_bytes(id)),
+                scope: Scope::App,
                 plus_code: Some(self.plus_code(row, location, text)),
                 types: vec![kind.into(), "political".into()],
                 vicinity: Some(text.to_string()),
+                business: Business::default(),
             };
         }
         let (name, town) = text.split_once('\t').unwrap_or((text, ""));
@@ -141,9 +143,11 @@ impl Table {
             viewport: Viewport::around(location, AIRPORT_RADIUS_M),
             name: name.to_string(),
             place_id: format!("airport:{a}{b}{c}{d}"),
+            scope: Scope::App,
             plus_code: Some(self.plus_code(row, location, town)),
             types: vec!["airport".into(), "point_of_interest".into(), "establishment".into()],
             vicinity: (!town.is_empty()).then(|| town.to_string()),
+            business: Business::default(),
         }
     }
 

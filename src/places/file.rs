@@ -20,7 +20,7 @@ use std::path::Path;
 
 use super::entry::{E5Point, Entry, Types};
 use super::grid::{self, BANDS, Rank, band_of, prominence};
-use super::place::{POINT_RADIUS_M, Place, Point, Viewport, town_radius_m};
+use super::place::{Business, POINT_RADIUS_M, Place, Point, Scope, Viewport, town_radius_m};
 use super::plus_code::PlusCode;
 use super::records::Records;
 use super::{Answer, Found, Progress, Query, Source, Ticket, geojson, geonames};
@@ -116,9 +116,11 @@ impl File {
             viewport: Viewport::around(location, radius_m),
             name: name.to_string(),
             place_id: place_id.to_string(),
+            scope: Scope::App,
             plus_code: Some(PlusCode::new(location.latitude, location.longitude, locality, region)),
             types: types.clone(),
             vicinity: (!vicinity.is_empty()).then(|| vicinity.to_string()),
+            business: Business::default(),
         }
     }
 }

@@ -77,6 +77,16 @@ impl Object<'_> {
         number(self.out, value);
     }
 
+    pub(super) fn whole(&mut self, key: &'static str, value: u64) {
+        self.key(key);
+        self.out.extend_from_slice(value.to_string().as_bytes());
+    }
+
+    pub(super) fn boolean(&mut self, key: &'static str, value: bool) {
+        self.key(key);
+        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
     pub(super) fn object(&mut self, key: &'static str, members: impl FnOnce(&mut Object<'_>)) {
         self.key(key);
         object(self.out, self.depth, members);
@@ -229,7 +239,9 @@ mod tests {
                 object.object("geometry", |object| object.number("lat", *value));
                 object.strings("types", &["locality", "political"]);
             });
+            object.boolean("so", true);
             object.string("status", "OK");
+            object.whole("total", u64::MAX);
         });
         let expected = r#"{
    "attributions" : [],
@@ -249,7 +261,9 @@ mod tests {
          "types" : [ "locality", "political" ]
       }
    ],
-   "status" : "OK"
+   "so" : true,
+   "status" : "OK",
+   "total" : 18446744073709551615
 }"#;
         assert_eq!(text, expected);
     }

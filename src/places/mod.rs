@@ -19,13 +19,14 @@
 //! questions with other bounds can share an answer.
 //!
 //! To read on: [`Place`] (`place.rs`), `plus_code.rs`, `json.rs` (the layout), `answer.rs` (the
-//! members), `grid.rs` (the search), then the sources: `embedded.rs`, and `file.rs` with the formats it
+//! members), `failure.rs`, `grid.rs` (the search), then the sources: `embedded.rs`, and `file.rs` with the formats it
 //! reads.
 
 mod answer;
 #[cfg(feature = "embedded-places")]
 mod embedded;
 mod entry;
+mod failure;
 mod file;
 mod geojson;
 mod geonames;
@@ -37,9 +38,10 @@ mod records;
 
 #[cfg(feature = "embedded-places")]
 pub use embedded::Embedded;
+pub use failure::{Failure, Status};
 pub use file::{Fault, File, ROWS_MAX};
 pub use grid::Rank;
-pub use place::{Place, Point, Viewport};
+pub use place::{Business, Photo, Place, Point, Scope, Viewport};
 pub use plus_code::PlusCode;
 
 /// The most places an answer holds, and the largest bound of a WHATSAT. Google: a page has 20.
@@ -69,7 +71,8 @@ pub struct Query {
     pub radius_text: Vec<u8>,
 }
 
-/// What a source has to say to a [`Query`]. Written by [`Answer::write`].
+/// What a source has to say to a [`Query`]. Written by [`Answer::write`], which leaves it as it is:
+/// one answer may serve many askers, each with a bound of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// It looked; perhaps there was nothing.
@@ -86,47 +89,17 @@ pub struct Found {
     /// Whom to thank, each a piece of HTML that must be shown with the places. Google's
     /// `html_attributions`.
     pub attributions: Vec<String>,
+    /// What whoever asked should know of how they were found. Google's `info_messages`, and like
+    /// those not written if there are none.
+    pub messages: Vec<String>,
 }
 
 impl Found {
     /// These places, and those to thank if there are any.
     fn new(places: Vec<Place>, thanks: &[&str]) -> Found {
         let thanks = if places.is_empty() { &[] } else { thanks };
-        Found { places, attributions: thanks.iter().map(|&thanks| thanks.to_string()).collect() }
-    }
-}
-
-/// Why no places could be looked for.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Failure {
-    /// The kind, in Google's words.
-    pub status: Status,
-    /// For people, and ours: never an upstream's text, which may hold keys or addresses.
-    pub message: String,
-}
-
-/// Google's names for the ways in which a search fails.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Status {
-    /// The key is missing or refused.
-    RequestDenied,
-    /// Too many questions: a quota, or a queue of ours that is full.
-    OverQueryLimit,
-    /// The source did not answer, or not sensibly. Asking again may help.
-    UnknownError,
-    /// The source did not understand the question: a bug of ours.
-    InvalidRequest,
-}
-
-impl Status {
-    /// As it stands in the reply: `UNKNOWN_ERROR`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Status::RequestDenied => "REQUEST_DENIED",
-            Status::OverQueryLimit => "OVER_QUERY_LIMIT",
-            Status::UnknownError => "UNKNOWN_ERROR",
-            Status::InvalidRequest => "INVALID_REQUEST",
-        }
+        let attributions = thanks.iter().map(|&thanks| thanks.to_string()).collect();
+        Found { places, attributions, messages: Vec::new() }
     }
 }
 
@@ -156,17 +129,4 @@ pub trait Source: std::fmt::Debug {
     /// Must not block. A source that cannot answer at once keeps the `ticket`, says
     /// [`Progress::Waiting`], and answers within a deadline of its own, if only with a failure.
     fn nearby(&mut self, ticket: Ticket, query: &Query) -> Progress;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_is_spelled_as_google_spells_it() {
-        assert_eq!(Status::RequestDenied.as_str(), "REQUEST_DENIED");
-        assert_eq!(Status::OverQueryLimit.as_str(), "OVER_QUERY_LIMIT");
-        assert_eq!(Status::UnknownError.as_str(), "UNKNOWN_ERROR");
-        assert_eq!(Status::InvalidRequest.as_str(), "INVALID_REQUEST");
-    }
 }

@@ -1,7 +1,7 @@
 //! One model of a place, whoever knows it.
 //!
-//! The fields are those of a Google Nearby Search result that a gazetteer can fill honestly. What
-//! it cannot know (ratings, opening hours, photographs) is absent rather than made up.
+//! The fields are those of a Google Nearby Search result. What a source cannot know (a gazetteer
+//! has no ratings, opening hours or photographs) is absent rather than made up.
 //!
 //! Tables keep degrees as whole hundred-thousandths (1e-5 degree, at most 1.1 m), in which every
 //! coordinate is exact; this file turns them into the degrees that are written.
@@ -27,17 +27,76 @@ pub struct Place {
     pub location: Point,
     /// What a map should show of it.
     pub viewport: Viewport,
-    /// What it is called: one line of UTF-8, never empty.
+    /// What it is called, never empty.
     pub name: String,
     /// An id that stays the same, with its origin in front: `geonames:5393212`. Google's own ids
     /// have no such prefix, and none is ever invented.
     pub place_id: String,
+    /// Who knows this id.
+    pub scope: Scope,
     /// Its address for places without one.
     pub plus_code: Option<PlusCode>,
     /// Google's words for what it is, most telling first: `["locality", "political"]`.
     pub types: Vec<Cow<'static, str>>,
     /// A short address; for a town its own name.
     pub vicinity: Option<String>,
+    /// What only a register of businesses knows of it.
+    pub business: Business,
+}
+
+/// Who can be asked about a place by its id.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// Only the application that gave the id, which is us.
+    App,
+    /// Google.
+    Google,
+}
+
+impl Scope {
+    /// Google's word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Scope::App => "APP",
+            Scope::Google => "GOOGLE",
+        }
+    }
+}
+
+/// What a gazetteer does not know of a place. What is not known is absent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Business {
+    /// Google's word: `OPERATIONAL`, `CLOSED_TEMPORARILY`, `CLOSED_PERMANENTLY`.
+    pub status: Option<&'static str>,
+    /// Where there is an icon for it.
+    pub icon: Option<String>,
+    /// `#FF9E67`, for behind the mask.
+    pub icon_background_color: Option<String>,
+    /// Where there is the mask of an icon; the end of the name is left out.
+    pub icon_mask_base_uri: Option<String>,
+    /// Whether it is open now.
+    pub open_now: Option<bool>,
+    /// A picture of it.
+    pub photo: Option<Photo>,
+    /// 0, free, to 4, very expensive.
+    pub price_level: Option<u8>,
+    /// 1.0 to 5.0.
+    pub rating: Option<f64>,
+    /// How many have rated it.
+    pub user_ratings_total: Option<u64>,
+}
+
+/// A picture, which has to be asked for by its reference.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Photo {
+    /// In pixels.
+    pub height: u64,
+    /// In pixels.
+    pub width: u64,
+    /// What Google knows it by.
+    pub reference: String,
+    /// Whom to thank for it, each a piece of HTML.
+    pub attributions: Vec<String>,
 }
 
 /// A point on the globe, in degrees: latitude -90 to 90, longitude -180 to 180.
