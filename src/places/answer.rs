@@ -34,6 +34,7 @@ impl Answer {
                 reply.objects("results", first(&found.places, bound), result);
                 reply.string("status", self.status(bound));
             }),
+            Answer::Verbatim(verbatim) => verbatim.write(bound, out),
             Answer::Failed(Failure { message, .. }) => document(out, |reply| {
                 reply.string("error_message", message);
                 reply.strings("html_attributions", &[""; 0]);
@@ -49,6 +50,7 @@ impl Answer {
         match self {
             Answer::Found(_) if self.count(bound) == 0 => "ZERO_RESULTS",
             Answer::Found(_) => "OK",
+            Answer::Verbatim(verbatim) => verbatim.status(),
             Answer::Failed(failure) => failure.status.as_str(),
         }
     }
@@ -57,6 +59,7 @@ impl Answer {
     pub fn count(&self, bound: usize) -> usize {
         match self {
             Answer::Found(Found { places, .. }) => first(places, bound).len(),
+            Answer::Verbatim(verbatim) => verbatim.count(bound),
             Answer::Failed(_) => 0,
         }
     }

@@ -4,45 +4,63 @@
 //! Search would print it.
 //!
 //! ```text
-//!                     embedded  ---+
-//!     Query  -->      file      ---+-->  Answer  --write-->  JSON
-//!     (a Source)      ...       ---+     of Places
+//!                    embedded, file
+//!     Query  -->  ----------------------------------------------->  Answer  --write-->  JSON
+//!                    google, google-legacy                             ^
+//!                 --nearby--> Fetch  ==(HTTP)==>  Reply  --read--------+
 //! ```
 //!
 //! Every source speaks of the same [`Place`], and one writer prints it: so what a client sees
-//! differs by what a source knows, never by how it tells it. The sources here look into memory
-//! and answer at once. One that asks over the network says [`Progress::Waiting`] instead, and
-//! whoever runs it hands over the answer later, under the [`Ticket`] of the question.
+//! differs by what a source knows, never by how it tells it. (One source already has Google's
+//! text, and cuts it instead.) Some look into memory and answer at once. Those on the network say
+//! what they want fetched, and later what the reply means: they open no socket, and take a table
+//! of what may be replied to test.
 //!
 //! This part knows no connection, no reactor, no clock and no IAMAT. The bound of a WHATSAT is not
 //! in the query: a source always looks for [`BOUND_MAX`] places and the writer cuts, so that equal
 //! questions with other bounds can share an answer.
 //!
 //! To read on: [`Place`] (`place.rs`), `plus_code.rs`, `json.rs` (the layout), `answer.rs` (the
-//! members), `failure.rs`, `grid.rs` (the search), then the sources: `embedded.rs`, and `file.rs` with the formats it
-//! reads.
+//! members), `failure.rs`; `grid.rs` (the search) and the sources in memory: `embedded.rs`, and
+//! `file.rs` with the formats it reads. Then the network: `fetch.rs` and `base_url.rs` (what is
+//! asked), `json_reader.rs` and `upstream.rs` (what came back), and the sources: `google.rs`
+//! with `google_place.rs`, `google_legacy.rs` with `verbatim.rs`.
 
 mod answer;
+mod base_url;
+mod decimal;
 #[cfg(feature = "embedded-places")]
 mod embedded;
 mod entry;
 mod failure;
+mod fetch;
 mod file;
 mod geojson;
 mod geonames;
+mod google;
+mod google_legacy;
+mod google_place;
 mod grid;
 mod json;
+mod json_reader;
 mod place;
 mod plus_code;
 mod records;
+mod upstream;
+mod verbatim;
 
+pub use base_url::{BaseUrl, Proxy, UrlFault};
 #[cfg(feature = "embedded-places")]
 pub use embedded::Embedded;
 pub use failure::{Failure, Status};
+pub use fetch::{Fetch, LOG_CHARS_MAX, Method, Reading, Reply, Retry, Scheme, Target, Value};
 pub use file::{Fault, File, ROWS_MAX};
+pub use google::{Google, Mask};
+pub use google_legacy::GoogleLegacy;
 pub use grid::Rank;
 pub use place::{Business, Photo, Place, Point, Scope, Viewport};
 pub use plus_code::PlusCode;
+pub use verbatim::Verbatim;
 
 /// The most places an answer holds, and the largest bound of a WHATSAT. Google: a page has 20.
 pub const BOUND_MAX: usize = 20;
@@ -77,6 +95,8 @@ pub struct Query {
 pub enum Answer {
     /// It looked; perhaps there was nothing.
     Found(Found),
+    /// It looked, and has the reply as a whole already.
+    Verbatim(Verbatim),
     /// It could not look.
     Failed(Failure),
 }
@@ -110,6 +130,8 @@ pub enum Progress {
     Answered(Answer),
     /// The answer comes later, exactly once, under the ticket of the question.
     Waiting,
+    /// This has to be fetched first; [`Source::read`] makes the answer of what came back.
+    Fetch(Fetch),
 }
 
 /// The name of one question, given by the one who asks and never used twice.
@@ -121,12 +143,22 @@ pub struct Ticket(
 
 /// Someone who can be asked what is nearby.
 pub trait Source: std::fmt::Debug {
-    /// A word for the log: `embedded`, `file`.
+    /// A word for the log: `embedded`, `google-legacy`.
     fn name(&self) -> &'static str;
 
     /// Looks for the places of `query`, at most [`BOUND_MAX`].
     ///
-    /// Must not block. A source that cannot answer at once keeps the `ticket`, says
-    /// [`Progress::Waiting`], and answers within a deadline of its own, if only with a failure.
+    /// Must not block. A source that cannot answer at once says what to fetch; or keeps the
+    /// `ticket`, says [`Progress::Waiting`], and answers within a deadline of its own, if only with
+    /// a failure.
     fn nearby(&mut self, ticket: Ticket, query: &Query) -> Progress;
+
+    /// Says what a reply means that was fetched for `query`.
+    ///
+    /// `reply`: whatever came back, however wrong; it is not trusted. Only called after
+    /// [`Progress::Fetch`]; a source that never says it need not have this.
+    fn read(&mut self, query: &Query, reply: Reply<'_>) -> Reading {
+        let _ = (query, reply);
+        Reading::uncalled_for()
+    }
 }

@@ -109,6 +109,11 @@ pub struct Point {
 }
 
 impl Point {
+    /// Whether there is such a point.
+    pub(super) fn is_on_the_globe(self) -> bool {
+        self.latitude.abs() <= 90.0 && self.longitude.abs() <= 180.0
+    }
+
     /// The point a table means, from hundred-thousandths of a degree.
     ///
     /// Divided, not multiplied by 1e-5: the quotient is the double nearest to the decimal, so it

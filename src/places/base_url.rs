@@ -1,0 +1,321 @@
+//! Where a source is on the network: `https://places.googleapis.com`, and the way through a proxy.
+//!
+//! In: what an operator wrote. Out: a [`BaseUrl`] or a [`Proxy`], or what is wrong with it. Only as
+//! much of a URL as can be meant is understood: a scheme, a host, perhaps a port, perhaps a path
+//! in front of the source's own.
+//!
+//! Invariant: without TLS a base URL leads to this machine and nowhere else, so that no question
+//! and no key crosses a network in the clear.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use super::fetch::Scheme;
+use crate::secret::Secret;
+
+/// What stands before the path of every request to a source.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BaseUrl {
+    /// `Http` only if the host is an address of this machine.
+    pub scheme: Scheme,
+    /// A name in lower case, or an IP address; one of version 6 without its brackets.
+    pub host: String,
+    /// 1 to 65535.
+    pub port: u16,
+    /// Empty, or begins with a slash and does not end with one.
+    pub path: String,
+}
+
+/// A machine that connects us by CONNECT. What goes through it is encrypted, so it may be anywhere.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Proxy {
+    /// As in a [`BaseUrl`].
+    pub host: String,
+    /// 1 to 65535.
+    pub port: u16,
+    /// `user:password`, not encoded, for a `Proxy-Authorization: Basic`.
+    pub credentials: Option<Secret>,
+}
+
+/// What is wrong with a URL. Shown, it is read after the name of what holds the URL, and quotes
+/// nothing of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UrlFault {
+    /// `has no host`.
+    pub what: &'static str,
+    /// How to mend it.
+    pub remedy: &'static str,
+}
+
+impl fmt::Display for UrlFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+}
+
+impl std::error::Error for UrlFault {}
+
+const NO_URL: UrlFault = UrlFault {
+    what: "is no URL",
+    remedy: "write a scheme and a host, as in https://places.example.org",
+};
+const NO_HOST: UrlFault = UrlFault {
+    what: "has no host that can be found",
+    remedy: "a host is a name of letters, digits, points and -, or an IP address ([::1] in brackets)",
+};
+const NO_PORT: UrlFault =
+    UrlFault { what: "has no port after its colon", remedy: "a port is a number, 1 to 65535" };
+const USER: UrlFault = UrlFault {
+    what: "names a user",
+    remedy: "leave out what stands before the @: a key is a file's or the environment's",
+};
+const QUERY: UrlFault = UrlFault {
+    what: "has more than a path behind the host",
+    remedy: "the source adds its own path and query: leave out ?, # and what follows",
+};
+const IN_THE_CLEAR: UrlFault = UrlFault {
+    what: "would be asked in the clear",
+    remedy: "write https://; http:// leads only to this machine: 127.0.0.1 or [::1], not a name",
+};
+const NO_PROXY: UrlFault = UrlFault {
+    what: "is no proxy",
+    remedy: "write http://host:port; the way to the proxy is plain, what goes through it is not",
+};
+const NO_CREDENTIALS: UrlFault = UrlFault {
+    what: "has a user or a password that cannot be sent",
+    remedy: "write user:password@, each visible ASCII, others as % and two hexadecimal digits",
+};
+
+impl BaseUrl {
+    /// `path`, the source's own, behind the path of this URL.
+    pub(super) fn join(&self, path: &str) -> String {
+        [&self.path, path].concat()
+    }
+}
+
+impl FromStr for BaseUrl {
+    type Err = UrlFault;
+
+    fn from_str(text: &str) -> Result<BaseUrl, UrlFault> {
+        let (scheme, rest) = text.split_once("://").ok_or(NO_URL)?;
+        let (scheme, port) = match scheme.to_ascii_lowercase().as_str() {
+            "https" => (Scheme::Https, 443),
+            "http" => (Scheme::Http, 80),
+            _ => return Err(NO_URL),
+        };
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        if authority.contains('@') {
+            return Err(USER);
+        }
+        let stands_in_a_path =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&byte);
+        if !path.bytes().all(stands_in_a_path) {
+            return Err(QUERY);
+        }
+        let (host, written) = host_and_port(authority)?;
+        let is_here = host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+        if scheme == Scheme::Http && !is_here {
+            return Err(IN_THE_CLEAR);
+        }
+        let path = path.trim_end_matches('/').to_string();
+        Ok(BaseUrl { scheme, host, port: written.unwrap_or(port), path })
+    }
+}
+
+impl FromStr for Proxy {
+    type Err = UrlFault;
+
+    /// Reads `http://user:password@host:port`, of which only host and port are needed.
+    fn from_str(text: &str) -> Result<Proxy, UrlFault> {
+        let rest = match text.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+            Some(_) => return Err(NO_PROXY),
+            None => text,
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (credentials, authority) = match rest.rsplit_once('@') {
+            Some((user, authority)) => (Some(credentials(user)?), authority),
+            None => (None, rest),
+        };
+        let (host, port) = host_and_port(authority)?;
+        Ok(Proxy { host, port: port.ok_or(NO_PROXY)?, credentials })
+    }
+}
+
+/// `user:password`, out of its encoding.
+fn credentials(text: &str) -> Result<Secret, UrlFault> {
+    let mut decoded = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [byte, behind @ ..] = rest {
+        let (byte, behind) = match (byte, behind) {
+            (b'%', [high, low, behind @ ..]) => {
+                let digit = |digit: &u8| char::from(*digit).to_digit(16).ok_or(NO_CREDENTIALS);
+                ((digit(high)? << 4 | digit(low)?) as u8, behind)
+            }
+            (byte, behind) => (*byte, behind),
+        };
+        decoded.push(byte);
+        rest = behind;
+    }
+    let decoded = String::from_utf8(decoded).map_err(|_| NO_CREDENTIALS)?;
+    Secret::new(&decoded).map_err(|_| NO_CREDENTIALS)
+}
+
+fn host_and_port(authority: &str) -> Result<(String, Option<u16>), UrlFault> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (address, behind) = rest.split_once(']').ok_or(NO_HOST)?;
+            let address: Ipv6Addr = address.parse().map_err(|_| NO_HOST)?;
+            let port = match behind {
+                "" => None,
+                behind => Some(behind.strip_prefix(':').ok_or(NO_HOST)?),
+            };
+            (address.to_string(), port)
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host.to_ascii_lowercase(), Some(port)),
+            None => (authority.to_ascii_lowercase(), None),
+        },
+    };
+    if !is_host(&host) {
+        return Err(NO_HOST);
+    }
+    let port = match port {
+        None => None,
+        // A sign is no part of a port, though `parse` takes one.
+        Some(digits) if !digits.bytes().all(|byte| byte.is_ascii_digit()) => return Err(NO_PORT),
+        Some(digits) => match digits.parse() {
+            Ok(0) | Err(_) => return Err(NO_PORT),
+            Ok(port) => Some(port),
+        },
+    };
+    Ok((host, port))
+}
+
+/// Whether it is an IP address, or a name as name servers and certificates have them. A last label
+/// of digits alone is a spoilt address (`127.1`), not a name.
+fn is_host(host: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    host.parse::<IpAddr>().is_ok()
+        || host.len() <= 253
+            && host.split('.').all(is_label)
+            && !host.rsplit('.').next().is_none_or(is_number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn base(text: &str) -> Result<BaseUrl, UrlFault> {
+        text.parse()
+    }
+
+    fn proxy(text: &str) -> Result<Proxy, UrlFault> {
+        text.parse()
+    }
+
+    #[test]
+    fn a_base_url_is_a_scheme_a_host_and_perhaps_a_port_and_a_path() {
+        for (text, scheme, host, port, path) in [
+            ("https://Places.GoogleAPIs.com", Scheme::Https, "places.googleapis.com", 443, ""),
+            ("HTTPS://proxy:8443/google/", Scheme::Https, "proxy", 8443, "/google"),
+            ("https://[2001:DB8::0:1]", Scheme::Https, "2001:db8::1", 443, ""),
+            ("https://10.0.0.7:65535//", Scheme::Https, "10.0.0.7", 65535, ""),
+            ("http://127.0.0.1:2322", Scheme::Http, "127.0.0.1", 2322, ""),
+            ("http://[::1]/photon", Scheme::Http, "::1", 80, "/photon"),
+        ] {
+            let expected = BaseUrl { scheme, host: host.to_string(), port, path: path.to_string() };
+            assert_eq!(base(text), Ok(expected), "{text}");
+        }
+        assert_eq!(base("https://a/b").unwrap().join("/c"), "/b/c");
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_meant_is_refused() {
+        for (text, fault) in [
+            ("", NO_URL),
+            ("places.googleapis.com", NO_URL),
+            ("ftp://a", NO_URL),
+            ("https://", NO_HOST),
+            ("https:///path", NO_HOST),
+            ("https://a b", NO_HOST),
+            ("https://a..b", NO_HOST),
+            ("https://-a", NO_HOST),
+            ("https://a.", NO_HOST),
+            ("https://127.1", NO_HOST),
+            ("https://::1", NO_HOST),
+            ("https://[::1", NO_HOST),
+            ("https://[::1]x", NO_HOST),
+            ("https://[1.2.3.4]", NO_HOST),
+            ("https://é", NO_HOST),
+            ("https://a:", NO_PORT),
+            ("https://a:0", NO_PORT),
+            ("https://a:+1", NO_PORT),
+            ("https://a:65536", NO_PORT),
+            ("https://key@a", USER),
+            ("https://a?key=1", QUERY),
+            ("https://a/b#c", QUERY),
+            ("https://a/b\r\nX: y", QUERY),
+            ("https://a/b c", QUERY),
+        ] {
+            assert_eq!(base(text), Err(fault), "{text}");
+        }
+        assert_eq!(base(&format!("https://{}.org", "a".repeat(64))), Err(NO_HOST));
+        assert_eq!(base(&format!("https://{}org", "a.".repeat(126))), Err(NO_HOST));
+    }
+
+    #[test]
+    fn in_the_clear_only_this_machine_is_asked() {
+        for text in ["http://127.8.9.1", "http://[::1]:1", "http://[::ffff:127.0.0.1]"] {
+            assert!(base(text).is_ok(), "{text}");
+        }
+        for text in ["http://localhost", "http://10.0.0.1", "http://photon.local", "http://[::2]"] {
+            assert_eq!(base(text), Err(IN_THE_CLEAR), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_a_host_a_port_and_perhaps_a_user() {
+        for text in ["http://proxy:3128", "proxy:3128", "HTTP://PROXY:3128/"] {
+            let expected = Proxy { host: "proxy".to_string(), port: 3128, credentials: None };
+            assert_eq!(proxy(text), Ok(expected));
+        }
+        let with_user = proxy("http://me:p%40ss:w@rd@[::1]:8080").unwrap();
+        assert_eq!((&with_user.host[..], with_user.port), ("::1", 8080));
+        assert_eq!(with_user.credentials.as_ref().unwrap().reveal(), "me:p@ss:w@rd");
+        assert!(!format!("{with_user:?}").contains("p@ss"));
+        for (text, fault) in [
+            ("https://proxy:3128", NO_PROXY),
+            ("proxy", NO_PROXY),
+            ("", NO_HOST),
+            ("http://proxy:3128/x", NO_PORT),
+            ("@proxy:1", NO_CREDENTIALS),
+            ("a%zz@proxy:1", NO_CREDENTIALS),
+            ("a%0d%0ab@proxy:1", NO_CREDENTIALS),
+            ("%ff@proxy:1", NO_CREDENTIALS),
+        ] {
+            assert_eq!(proxy(text), Err(fault), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text: String, authority in "[a-z0-9:@./\\[\\]%?-]{0,30}") {
+            for text in [text, format!("http://{authority}"), format!("https://{authority}")] {
+                if let Ok(base) = base(&text) {
+                    prop_assert!(is_host(&base.host) && base.port > 0);
+                    prop_assert!(base.scheme == Scheme::Https || base.host.parse::<IpAddr>().is_ok());
+                }
+                let _ = proxy(&text);
+            }
+        }
+    }
+}

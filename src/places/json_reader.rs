@@ -1,0 +1,491 @@
+//! JSON read once from front to back, by whoever knows what it means.
+//!
+//! In: bytes that others sent. Out: calls, in the document's order, of closures that each take one
+//! value: as a text, a number, an object of further values, or not at all.
+//!
+//! ```text
+//!     reader.object(|reader, key| match key {
+//!         "name"  => { name = reader.string()?; Ok(()) }
+//!         "parts" => reader.array(part)...
+//!         _       => reader.skip()
+//!     })
+//! ```
+//!
+//! No tree is built: a body of four megabytes of `{}` costs a walk over four megabytes and no
+//! memory, and what nobody asked for is passed over where it stands. [`Reader::at`] says where
+//! that is, so a document can be cut without being written anew.
+//!
+//! A value of another type than was asked for is passed over as if it were not there: whoever
+//! wrote it knows more than we do. But the grammar is RFC 8259's to the letter, also in what is
+//! passed over, and [`DEPTH_MAX`] levels are enough.
+//!
+//! Invariant: after a call the reader stands behind the value the call was about. A closure that
+//! does not take its value makes the document wrong, not the program.
+
+use std::borrow::Cow;
+
+/// The most levels of arrays and objects: Google's replies have some ten.
+pub(super) const DEPTH_MAX: usize = 64;
+
+/// Where a text stops being JSON.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct NotJson {
+    /// In bytes, from the start.
+    pub(super) at: usize,
+}
+
+/// A place in a document.
+#[derive(Debug)]
+pub(super) struct Reader<'t> {
+    text: &'t str,
+    at: usize,
+    depth: usize,
+}
+
+impl<'t> Reader<'t> {
+    /// Has `read` take the one value that `text` should be.
+    pub(super) fn document<T>(
+        text: &'t [u8],
+        read: impl FnOnce(&mut Reader<'t>) -> Result<T, NotJson>,
+    ) -> Result<T, NotJson> {
+        let text = str::from_utf8(text).map_err(|error| NotJson { at: error.valid_up_to() })?;
+        let mut reader = Reader { text, at: 0, depth: 0 };
+        reader.pass_blanks();
+        let value = read(&mut reader)?;
+        reader.pass_blanks();
+        match reader.next() {
+            None => Ok(value),
+            Some(_) => reader.wrong(),
+        }
+    }
+
+    /// Where the next value begins, or the last one ended, in bytes from the start.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Has `member` take each value of an object, with its key. False: it was no object.
+    pub(super) fn object(
+        &mut self,
+        mut member: impl FnMut(&mut Reader<'t>, &str) -> Result<(), NotJson>,
+    ) -> Result<bool, NotJson> {
+        if self.next() != Some(b'{') {
+            return self.skip().map(|()| false);
+        }
+        self.each(b'}', |reader| {
+            let key = reader.key()?;
+            member(reader, unescaped(key).as_deref().unwrap_or_default())
+        })?;
+        Ok(true)
+    }
+
+    /// Has `item` take each value of an array. False: it was no array.
+    pub(super) fn array(
+        &mut self,
+        item: impl FnMut(&mut Reader<'t>) -> Result<(), NotJson>,
+    ) -> Result<bool, NotJson> {
+        if self.next() != Some(b'[') {
+            return self.skip().map(|()| false);
+        }
+        self.each(b']', item)?;
+        Ok(true)
+    }
+
+    /// A text. None: it was no text, or has half a surrogate pair and so is no Unicode.
+    pub(super) fn string(&mut self) -> Result<Option<Cow<'t, str>>, NotJson> {
+        match self.next() {
+            Some(b'"') => self.quoted().map(unescaped),
+            _ => self.skip().map(|()| None),
+        }
+    }
+
+    /// A number, the double nearest to its digits. None: it was none, or is beyond all doubles.
+    pub(super) fn number(&mut self) -> Result<Option<f64>, NotJson> {
+        let number = self.digits()?.and_then(|digits| digits.parse().ok());
+        Ok(number.filter(|number: &f64| number.is_finite()))
+    }
+
+    /// A whole number from 0 on, without point or exponent.
+    pub(super) fn whole(&mut self) -> Result<Option<u64>, NotJson> {
+        Ok(self.digits()?.and_then(|digits| digits.parse().ok()))
+    }
+
+    /// True or false.
+    pub(super) fn boolean(&mut self) -> Result<Option<bool>, NotJson> {
+        let boolean = match self.next() {
+            Some(b't') => Some(true),
+            Some(b'f') => Some(false),
+            _ => None,
+        };
+        self.skip().map(|()| boolean)
+    }
+
+    /// Any value, unseen.
+    pub(super) fn skip(&mut self) -> Result<(), NotJson> {
+        match self.next() {
+            Some(b'{') => self.each(b'}', |reader| {
+                reader.key()?;
+                reader.skip()
+            }),
+            Some(b'[') => self.each(b']', Reader::skip),
+            Some(b'"') => self.quoted().map(drop),
+            Some(b'-' | b'0'..=b'9') => self.numeral().map(drop),
+            Some(b't') => self.word("true"),
+            Some(b'f') => self.word("false"),
+            Some(b'n') => self.word("null"),
+            _ => self.wrong(),
+        }
+    }
+
+    fn digits(&mut self) -> Result<Option<&'t str>, NotJson> {
+        match self.next() {
+            Some(b'-' | b'0'..=b'9') => self.numeral().map(Some),
+            _ => self.skip().map(|()| None),
+        }
+    }
+
+    /// All between two brackets, the first of which is next.
+    fn each(
+        &mut self,
+        close: u8,
+        mut item: impl FnMut(&mut Reader<'t>) -> Result<(), NotJson>,
+    ) -> Result<(), NotJson> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return self.wrong();
+        }
+        self.at += 1;
+        self.pass_blanks();
+        if self.next() != Some(close) {
+            item(self)?;
+            self.pass_blanks();
+            while self.next() == Some(b',') {
+                self.at += 1;
+                self.pass_blanks();
+                item(self)?;
+                self.pass_blanks();
+            }
+        }
+        self.pass(close)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// A key, still escaped, and the colon behind it.
+    fn key(&mut self) -> Result<&'t str, NotJson> {
+        let key = self.quoted()?;
+        self.pass_blanks();
+        self.pass(b':')?;
+        self.pass_blanks();
+        Ok(key)
+    }
+
+    /// What stands between two quotation marks, still escaped.
+    fn quoted(&mut self) -> Result<&'t str, NotJson> {
+        self.pass(b'"')?;
+        let start = self.at;
+        loop {
+            self.pass_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f));
+            match self.next() {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    self.at += 1;
+                    self.escape()?;
+                }
+                _ => return self.wrong(),
+            }
+        }
+        let quoted = &self.text[start..self.at];
+        self.at += 1;
+        Ok(quoted)
+    }
+
+    /// What follows a backslash.
+    fn escape(&mut self) -> Result<(), NotJson> {
+        let digits = match self.next() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 0,
+            Some(b'u') => 4,
+            _ => return self.wrong(),
+        };
+        self.at += 1;
+        for _ in 0..digits {
+            if !self.next().is_some_and(|byte| byte.is_ascii_hexdigit()) {
+                return self.wrong();
+            }
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn numeral(&mut self) -> Result<&'t str, NotJson> {
+        let start = self.at;
+        if self.next() == Some(b'-') {
+            self.at += 1;
+        }
+        // A nought stands alone: what would follow it is no part of the number.
+        match self.next() {
+            Some(b'0') => self.at += 1,
+            _ => self.some_digits()?,
+        }
+        if self.next() == Some(b'.') {
+            self.at += 1;
+            self.some_digits()?;
+        }
+        if let Some(b'e' | b'E') = self.next() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.next() {
+                self.at += 1;
+            }
+            self.some_digits()?;
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    fn some_digits(&mut self) -> Result<(), NotJson> {
+        let start = self.at;
+        self.pass_while(|byte| byte.is_ascii_digit());
+        if self.at > start { Ok(()) } else { self.wrong() }
+    }
+
+    fn word(&mut self, word: &str) -> Result<(), NotJson> {
+        word.bytes().try_for_each(|byte| self.pass(byte))
+    }
+
+    fn pass_blanks(&mut self) {
+        self.pass_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t'));
+    }
+
+    fn pass_while(&mut self, passes: impl Fn(u8) -> bool) {
+        let rest = &self.text.as_bytes()[self.at..];
+        self.at += rest.iter().position(|&byte| !passes(byte)).unwrap_or(rest.len());
+    }
+
+    fn pass(&mut self, byte: u8) -> Result<(), NotJson> {
+        if self.next() != Some(byte) {
+            return self.wrong();
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn next(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn wrong<T>(&self) -> Result<T, NotJson> {
+        Err(NotJson { at: self.at })
+    }
+}
+
+/// The text that stands between quotation marks; none if it has half a surrogate pair.
+fn unescaped(quoted: &str) -> Option<Cow<'_, str>> {
+    if !quoted.contains('\\') {
+        return Some(Cow::Borrowed(quoted));
+    }
+    serde_json::from_str(&["\"", quoted, "\""].concat()).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn skipped(text: &[u8]) -> Result<(), NotJson> {
+        Reader::document(text, Reader::skip)
+    }
+
+    /// The same document as a tree, read with nothing but the closures.
+    fn tree(reader: &mut Reader<'_>) -> Result<Value, NotJson> {
+        match reader.next() {
+            Some(b'{') => {
+                let mut members = serde_json::Map::new();
+                reader.object(|reader, key| {
+                    members.insert(key.to_string(), tree(reader)?);
+                    Ok(())
+                })?;
+                Ok(Value::Object(members))
+            }
+            Some(b'[') => {
+                let mut items = Vec::new();
+                reader.array(|reader| {
+                    items.push(tree(reader)?);
+                    Ok(())
+                })?;
+                Ok(Value::Array(items))
+            }
+            Some(b'"') => reader.string().map(Value::from),
+            Some(b't' | b'f') => reader.boolean().map(Value::from),
+            Some(b'n') => reader.skip().map(|()| Value::Null),
+            _ => reader.number().map(Value::from),
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_taken_and_the_rest_passed_over() {
+        let text =
+            br#" {"a":[1,{"b":[]}],"n\u0061me":"K\u00f6ln \"x\"","lat":-1.5e1,"n":12,"open":true,
+            "none":null} "#;
+        let (mut name, mut lat, mut n, mut open) = (None, None, None, None);
+        let is_object = Reader::document(text, |reader| {
+            reader.object(|reader, key| {
+                match key {
+                    "name" => name = reader.string()?.map(Cow::into_owned),
+                    "lat" => lat = reader.number()?,
+                    "n" => n = reader.whole()?,
+                    "open" => open = reader.boolean()?,
+                    _ => reader.skip()?,
+                }
+                Ok(())
+            })
+        });
+        assert_eq!(is_object, Ok(true));
+        assert_eq!(name.as_deref(), Some("Köln \"x\""));
+        assert_eq!((lat, n, open), (Some(-15.0), Some(12), Some(true)));
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_passed_over() {
+        for text in ["null", "true", "\"7\"", "[7]", "{\"a\":7}", "1e999", "-0.5"] {
+            let text = text.as_bytes();
+            assert_eq!(Reader::document(text, Reader::whole), Ok(None));
+            assert!(text[0] == b'-' || Reader::document(text, Reader::number) == Ok(None));
+            assert!(text[0] == b'"' || Reader::document(text, Reader::string) == Ok(None));
+            assert!(text[0] == b't' || Reader::document(text, Reader::boolean) == Ok(None));
+            let array = |reader: &mut Reader<'_>| reader.array(Reader::skip);
+            assert_eq!(Reader::document(text, array), Ok(text[0] == b'['));
+        }
+        assert_eq!(Reader::document(br#""\ud800""#, Reader::string), Ok(None));
+    }
+
+    #[test]
+    fn where_a_value_stands_can_be_asked() {
+        let text = b"[ 1,{} , \"x\"]";
+        let mut spans = Vec::new();
+        let item = |reader: &mut Reader<'_>| {
+            let start = reader.at();
+            reader.skip()?;
+            spans.push(&text[start..reader.at()]);
+            Ok(())
+        };
+        assert_eq!(Reader::document(text, |reader| reader.array(item)), Ok(true));
+        assert_eq!(spans, [&b"1"[..], b"{}", b"\"x\""]);
+    }
+
+    #[test]
+    fn a_closure_that_takes_too_little_or_too_much_is_a_fault_of_the_document() {
+        let array = |item: fn(&mut Reader<'_>) -> Result<(), NotJson>| {
+            Reader::document(b"[1,2]", |reader| reader.array(item))
+        };
+        assert_eq!(array(|_| Ok(())), Err(NotJson { at: 1 }));
+        assert_eq!(
+            array(|reader| reader.skip().and_then(|()| reader.skip())),
+            Err(NotJson { at: 2 })
+        );
+    }
+
+    #[test]
+    fn sixty_four_levels_are_enough() {
+        let nested = |levels: usize| ["[".repeat(levels), "]".repeat(levels)].concat();
+        assert_eq!(skipped(nested(DEPTH_MAX).as_bytes()), Ok(()));
+        assert_eq!(skipped(nested(DEPTH_MAX + 1).as_bytes()), Err(NotJson { at: DEPTH_MAX }));
+        assert!(skipped("[".repeat(1_000_000).as_bytes()).is_err());
+        assert!(skipped("{\"\":".repeat(1_000_000).as_bytes()).is_err());
+        // Neighbours are on one level, however many.
+        assert_eq!(skipped(format!("[{}[]]", "[],".repeat(1_000)).as_bytes()), Ok(()));
+    }
+
+    #[test]
+    fn a_fault_has_its_place() {
+        for (text, at) in [
+            ("", 0),
+            ("  ", 2),
+            ("{", 1),
+            ("[1,]", 3),
+            ("[,1]", 1),
+            ("{\"a\" 1}", 5),
+            ("{a:1}", 1),
+            ("{} {}", 3),
+            ("01", 1),
+            ("1.", 2),
+            ("-", 1),
+            ("+1", 0),
+            ("1e+", 3),
+            ("\"a\nb\"", 2),
+            ("\"\\x\"", 2),
+            ("\"\\u12g4\"", 5),
+            ("\"abc", 4),
+            ("nul", 3),
+            ("NaN", 0),
+            ("\u{feff}{}", 0),
+        ] {
+            assert_eq!(skipped(text.as_bytes()), Err(NotJson { at }), "{text}");
+        }
+        assert_eq!(skipped(b"\"\xff\""), Err(NotJson { at: 1 }));
+    }
+
+    /// Texts that are JSON, nearly, or not at all.
+    fn nearly_json() -> impl Strategy<Value = String> {
+        let token = prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"",
+            "\\",
+            "\"a\"",
+            "\"b\"",
+            "\"a\":",
+            "0",
+            "-1.5e3",
+            "12",
+            "true",
+            "null",
+            " ",
+            "\n",
+            "\\u0041",
+            "\\ud83d\\ude00",
+            "\u{e9}",
+            "[]",
+            "{}",
+        ]);
+        prop::collection::vec(token, 0..20).prop_map(|tokens| tokens.concat())
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_filter("JSON has no others", |f| f.is_finite()).prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_json_if_serde_says_so(text in nearly_json()) {
+            let oracle = serde_json::from_str::<Value>(&text).is_ok();
+            prop_assert_eq!(skipped(text.as_bytes()).is_ok(), oracle, "{}", text);
+        }
+
+        #[test]
+        fn any_document_is_read_as_serde_reads_it(value in json(), pretty: bool) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
+            prop_assert_eq!(Reader::document(text.unwrap().as_bytes(), tree), Ok(value));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _ = skipped(&bytes);
+        }
+    }
+}

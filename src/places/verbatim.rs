@@ -1,0 +1,270 @@
+//! A reply of Google's own Nearby Search, cut to the bound and not otherwise touched.
+//!
+//! In: the bytes of one. Out: the same bytes, the first so many of its results: the layout, the
+//! digits of every number and members nobody has heard of stay what they are.
+//!
+//! ```text
+//!     { ..., "results" : [ {..}, {..}, {..} ], "status" : "OK" }
+//!                         ^    ^     ^     ^
+//!                      ends[0] [1]  [2]   [3]
+//! ```
+//!
+//! A cut after the second result is all up to `ends[2]`, and all from the last end on: the comma
+//! goes, and what stood before the bracket stays.
+//!
+//! One thing is changed at once: runs of newlines become one, none is left at either end. A reply to
+//! a WHATSAT ends with the first blank line. Within a string of JSON there are none.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::BOUND_MAX;
+use super::json_reader::{NotJson, Reader};
+
+/// A reply with places in it, as Google gave it.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Verbatim {
+    text: Vec<u8>,
+    /// In `text`: behind the bracket that opens the results, then behind each result.
+    ends: Vec<usize>,
+    status: &'static str,
+}
+
+/// What a document is that might be such a reply.
+#[derive(Debug, PartialEq)]
+pub(super) enum Kind {
+    /// It is one, with places or with none to be found.
+    Places(Verbatim),
+    /// It says with this status, in these words, why it is none.
+    Refusal(String, String),
+    /// It is something else.
+    Other,
+}
+
+impl Verbatim {
+    /// Reads a reply, in one pass.
+    pub(super) fn read(body: &[u8]) -> Result<Kind, NotJson> {
+        let text = without_blank_lines(body);
+        let (mut ends, mut status, mut message) = (None, None, None);
+        let mut is_ambiguous = false;
+        Reader::document(&text, |reader| {
+            reader.object(|reader, key| {
+                match key {
+                    "results" => is_ambiguous |= ends.replace(ends_of_items(reader)?).is_some(),
+                    "status" => is_ambiguous |= status.replace(reader.string()?).is_some(),
+                    "error_message" => message = reader.string()?,
+                    _ => reader.skip()?,
+                }
+                Ok(())
+            })
+        })?;
+        let message = message.map(Cow::into_owned).unwrap_or_default();
+        let kind = match (status.flatten().as_deref(), ends.flatten()) {
+            // Of two lists of results, readers take this one or that; we cut neither.
+            _ if is_ambiguous => Kind::Other,
+            (Some("OK"), Some(ends)) => Kind::Places(Verbatim { text, ends, status: "OK" }),
+            (Some("ZERO_RESULTS"), Some(ends)) => {
+                Kind::Places(Verbatim { text, ends, status: "ZERO_RESULTS" })
+            }
+            (None | Some("OK" | "ZERO_RESULTS"), _) => Kind::Other,
+            (Some(other), _) => Kind::Refusal(other.to_string(), message),
+        };
+        Ok(kind)
+    }
+
+    /// Appends the reply to `out`, cut to its first `bound` results, and never more than
+    /// [`BOUND_MAX`].
+    pub(super) fn write(&self, bound: usize, out: &mut Vec<u8>) {
+        let last = self.ends[self.ends.len() - 1];
+        out.extend_from_slice(&self.text[..self.ends[self.count(bound)]]);
+        out.extend_from_slice(&self.text[last..]);
+    }
+
+    /// How many results that writes.
+    pub(super) fn count(&self, bound: usize) -> usize {
+        (self.ends.len() - 1).min(bound).min(BOUND_MAX)
+    }
+
+    pub(super) fn status(&self) -> &'static str {
+        self.status
+    }
+}
+
+/// Not what is in it: that is Google's.
+impl fmt::Debug for Verbatim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verbatim")
+            .field("bytes", &self.text.len())
+            .field("results", &(self.ends.len() - 1))
+            .field("status", &self.status)
+            .finish()
+    }
+}
+
+/// Where an array opens and its items end; none if it is no array.
+fn ends_of_items(reader: &mut Reader<'_>) -> Result<Option<Vec<usize>>, NotJson> {
+    let mut ends = vec![reader.at() + 1];
+    let is_array = reader.array(|reader| {
+        reader.skip()?;
+        ends.push(reader.at());
+        Ok(())
+    })?;
+    Ok(is_array.then_some(ends))
+}
+
+/// The lines of `text` that are not empty, ended by LF, CR or both, and a newline between them.
+fn without_blank_lines(text: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(text.len());
+    for line in text.split(|byte| matches!(byte, b'\r' | b'\n')).filter(|line| !line.is_empty()) {
+        if !lines.is_empty() {
+            lines.push(b'\n');
+        }
+        lines.extend_from_slice(line);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn read(text: &str) -> Verbatim {
+        match Verbatim::read(text.as_bytes()) {
+            Ok(Kind::Places(verbatim)) => verbatim,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    fn cut(text: &str, bound: usize) -> String {
+        let mut out = Vec::new();
+        read(text).write(bound, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_cut_takes_the_comma_and_leaves_the_rest() {
+        let text = "{\n \"results\" : [\n  {\"a\":1.50},\n  2 ,\n  []\n ],\n \"status\" : \"OK\"}";
+        assert_eq!(cut(text, 3), text);
+        assert_eq!(cut(text, 20), text);
+        assert_eq!(
+            cut(text, 2),
+            "{\n \"results\" : [\n  {\"a\":1.50},\n  2\n ],\n \"status\" : \"OK\"}"
+        );
+        assert_eq!(cut(text, 1), "{\n \"results\" : [\n  {\"a\":1.50}\n ],\n \"status\" : \"OK\"}");
+        assert_eq!(cut(text, 0), "{\n \"results\" : [\n ],\n \"status\" : \"OK\"}");
+        assert_eq!((read(text).count(2), read(text).count(20)), (2, 3));
+    }
+
+    #[test]
+    fn more_than_a_page_is_cut_to_a_page() {
+        let text = format!(r#"{{"results":[{}0],"status":"OK"}}"#, "0,".repeat(30));
+        let value: Value = serde_json::from_str(&cut(&text, usize::MAX)).unwrap();
+        assert_eq!(value["results"].as_array().unwrap().len(), BOUND_MAX);
+    }
+
+    #[test]
+    fn runs_of_newlines_become_one_and_none_is_at_an_end() {
+        let text = "\r\n\n{\"results\" : \r\n\r\n[\n\n\n{}\r,{}\n\n],\n\"status\":\"ZERO_RESULTS\"\n}\r\n\n";
+        assert_eq!(
+            cut(text, 20),
+            "{\"results\" : \n[\n{}\n,{}\n],\n\"status\":\"ZERO_RESULTS\"\n}"
+        );
+        assert_eq!(cut(text, 0), "{\"results\" : \n[\n],\n\"status\":\"ZERO_RESULTS\"\n}");
+        assert_eq!(read(text).status(), "ZERO_RESULTS");
+    }
+
+    #[test]
+    fn results_deeper_down_are_not_the_results() {
+        let text = r#"{"a":{"results":[1,2,3],"status":"NO"},"results":[[1,2],3],"status":"OK"}"#;
+        assert_eq!(cut(text, 1), text.replace("],3]", "]]"));
+    }
+
+    #[test]
+    fn what_is_no_reply_with_places_is_something_else() {
+        for text in [
+            "{}",
+            "[]",
+            "7",
+            r#"{"results":[]}"#,
+            r#"{"status":"OK"}"#,
+            r#"{"status":"OK","results":{}}"#,
+            r#"{"status":7,"results":[]}"#,
+            r#"{"status":"OK","results":[],"results":[1]}"#,
+            r#"{"status":"OK","results":[],"status":"OK"}"#,
+            r#"{"status":"OK","results":[],"r\u0065sults":[1]}"#,
+        ] {
+            assert_eq!(Verbatim::read(text.as_bytes()), Ok(Kind::Other), "{text}");
+        }
+        let refusal = r#"{"error_message":"no","results":[],"status":"REQUEST_DENIED"}"#;
+        let expected = Kind::Refusal("REQUEST_DENIED".to_string(), "no".to_string());
+        assert_eq!(Verbatim::read(refusal.as_bytes()), Ok(expected));
+        for text in ["", "<html>", r#"{"status":"OK","results":[]"#, "{\"a\":\"\n\"}"] {
+            assert!(Verbatim::read(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_googles_is_in_debug() {
+        let shown = format!("{:?}", read(r#"{"results":["Bar Nil"],"status":"OK"}"#));
+        assert_eq!(shown, "Verbatim { bytes: 37, results: 1, status: \"OK\" }");
+    }
+
+    /// Values, laid out by serde in one of two ways or with blank lines at random.
+    fn document() -> impl Strategy<Value = (String, usize)> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            // Without a colon, which is where the last layout puts its blank lines.
+            "[^:]{0,8}".prop_map(Value::from),
+            Just(json!("\n\n\\\"[{,")),
+        ];
+        let value = leaf.prop_recursive(3, 12, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[a-z]{0,7}", inner, 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        });
+        let results = prop::collection::vec(value.clone(), 0..25);
+        (results, value, 0..4_u8).prop_map(|(results, other, layout)| {
+            let count = results.len();
+            let value = json!({ "a": other, "results": results, "status": "OK", "z": other });
+            let text = match layout {
+                0 => value.to_string(),
+                1 => serde_json::to_string_pretty(&value).unwrap(),
+                2 => serde_json::to_string_pretty(&value).unwrap().replace('\n', "\r\n\r\n"),
+                _ => format!("\n\n {}\n\n", value.to_string().replace("\":", "\" : \n\n")),
+            };
+            (text, count)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_parses_and_has_the_same_first_results((text, count) in document(), bound in 1..=20_usize) {
+            let whole: Value = serde_json::from_str(&text).unwrap();
+            let (verbatim, cut) = (read(&text), cut(&text, bound));
+            let kept = count.min(bound);
+            prop_assert_eq!(verbatim.count(bound), kept);
+
+            let mut expected = whole;
+            expected["results"].as_array_mut().unwrap().truncate(kept);
+            prop_assert_eq!(serde_json::from_str::<Value>(&cut).unwrap(), expected);
+
+            // Byte for byte: up to the end of the last result that is kept, and from the last on.
+            let end = verbatim.ends[kept];
+            let after = &verbatim.text[*verbatim.ends.last().unwrap()..];
+            prop_assert_eq!(&cut.as_bytes()[..end], &verbatim.text[..end]);
+            prop_assert_eq!(&cut.as_bytes()[end..], after);
+            prop_assert!(!cut.contains("\n\n") && !cut.contains('\r'));
+            prop_assert!(!cut.starts_with('\n') && !cut.ends_with('\n'));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _ = Verbatim::read(&bytes);
+        }
+    }
+}
