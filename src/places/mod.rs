@@ -6,7 +6,7 @@
 //! ```text
 //!                    embedded, file
 //!     Query  -->  ----------------------------------------------->  Answer  --write-->  JSON
-//!                    google, google-legacy                             ^
+//!                    google, google-legacy, photon                     ^
 //!                 --nearby--> Fetch  ==(HTTP)==>  Reply  --read--------+
 //! ```
 //!
@@ -24,7 +24,7 @@
 //! members), `failure.rs`; `grid.rs` (the search) and the sources in memory: `embedded.rs`, and
 //! `file.rs` with the formats it reads. Then the network: `fetch.rs` and `base_url.rs` (what is
 //! asked), `json_reader.rs` and `upstream.rs` (what came back), and the sources: `google.rs`
-//! with `google_place.rs`, `google_legacy.rs` with `verbatim.rs`.
+//! with `google_place.rs`, `google_legacy.rs` with `verbatim.rs`, `photon.rs` with `osm.rs`.
 
 mod answer;
 mod base_url;
@@ -43,6 +43,8 @@ mod google_place;
 mod grid;
 mod json;
 mod json_reader;
+mod osm;
+mod photon;
 mod place;
 mod plus_code;
 mod records;
@@ -58,6 +60,7 @@ pub use file::{Fault, File, ROWS_MAX};
 pub use google::{Google, Mask};
 pub use google_legacy::GoogleLegacy;
 pub use grid::Rank;
+pub use photon::Photon;
 pub use place::{Business, Photo, Place, Point, Scope, Viewport};
 pub use plus_code::PlusCode;
 pub use verbatim::Verbatim;
