@@ -106,6 +106,26 @@ limits! {
     whatsat_queue => whatsat_queue: usize = 1_024, 0..=65_536;
     "How long Places may take to answer; then the client gets an error in its place."
     whatsat_deadline_ms => whatsat_deadline: Duration = 8_000, 100..=600_000;
+    "Longest head of a reply of Places; with a longer one the question failed."
+    http_head_bytes => http_head_bytes: usize = 16_384, 1_024..=1_048_576;
+    "Longest body of a reply of Places; with a longer one the question failed."
+    http_body_bytes => http_body_bytes: usize = 4_194_304, 65_536..=67_108_864;
+    "How much of the bodies of all replies is kept at once; beyond it a question fails."
+    http_total_body_bytes => http_total_body_bytes: usize = 67_108_864, 65_536..=4_294_967_296;
+    "TLS handshakes at once; further connections to Places wait for their turn."
+    handshakes => handshakes: usize = 4, 1..=1_024;
+    "How long it may take to look up the host of Places."
+    dns_ms => dns: Duration = 2_000, 10..=600_000;
+    "How long one address of Places may take to accept a connection."
+    tcp_ms => tcp: Duration = 1_500, 10..=600_000;
+    "How long a TLS handshake with Places may take."
+    tls_ms => tls: Duration = 2_000, 10..=600_000;
+    "How long Places may take from the question to the first byte of the reply."
+    first_byte_ms => first_byte: Duration = 4_000, 10..=600_000;
+    "How long Places may pause within a reply."
+    between_bytes_ms => between_bytes: Duration = 2_000, 10..=600_000;
+    "How long an unused connection to Places is kept; 0 = none is kept."
+    idle_ms => idle: Duration = 90_000, 0..=3_600_000;
     "Clients whose place is kept; at the client port a new one is invalid when there are so many."
     known_clients => known_clients: usize = 1_000_000, 1..=100_000_000;
     "Memory for their places; at the client port a new client is invalid when it is used up."
@@ -275,6 +295,15 @@ impl Limits {
             ),
             "lower it to whatsats_in_flight and whatsat_queue together",
         );
+        must(
+            self.http_body_bytes <= self.http_total_body_bytes,
+            &["http_total_body_bytes", "http_body_bytes"],
+            format!(
+                "http_total_body_bytes {} does not hold http_body_bytes {}",
+                self.http_total_body_bytes, self.http_body_bytes
+            ),
+            "raise http_total_body_bytes, best to several times http_body_bytes",
+        );
     }
 }
 
@@ -339,6 +368,7 @@ mod tests {
             "whatsats_per_connection",
             "whatsats_in_flight",
             "whatsat_queue",
+            "handshakes",
             "known_clients",
         ];
         for key in Limits::KEYS {
