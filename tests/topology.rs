@@ -6,8 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use places_herd::herd::topology::{Limits, PlacesSource, Topology};
-use places_herd::places::Rank;
+use places_herd::herd::topology::{Limits, PlacesSource, Topology, Upstream, UpstreamKind};
+use places_herd::places::{Mask, Rank, Scheme};
+use places_herd::secret::Secret;
 use proptest::prelude::*;
 
 fn shipped() -> Topology {
@@ -128,6 +129,70 @@ fn paths_are_relative_to_the_file() {
     assert!(plain.plain && plain.peer == plain.client);
 }
 
+/// The service that a file of `tests/topology` names, and in which order it answers.
+fn upstream(name: &str) -> (Upstream, Rank) {
+    let path = Path::new("tests/topology").join(name).with_extension("toml");
+    let places = Topology::read(&path).expect("it is good").places;
+    match places.source {
+        PlacesSource::Network(upstream) => (*upstream, places.rank),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn all_that_is_said_of_a_service_is_read() {
+    let (google, rank) = upstream("places_google");
+    assert_eq!((google.kind, rank), (UpstreamKind::Google(Mask::Full), Rank::Distance));
+    let base = &google.base;
+    assert_eq!(
+        (base.scheme, base.host.as_str(), base.port),
+        (Scheme::Https, "proxy.example", 8443)
+    );
+    assert_eq!(base.path, "/google");
+    let file = |name| Some(Path::new("tests/topology").join(name));
+    assert_eq!((&google.key_file, &google.ca_file), (&file("google.key"), &file("ca.pem")));
+    assert_eq!(Some(&google.resolv_conf), file("resolv.conf").as_ref());
+    assert_eq!(Some(&google.hosts_file), file("hosts").as_ref());
+    assert_eq!((google.language.as_deref(), google.falls_back), (Some("pt-BR"), true));
+    assert_eq!(google.proxy.as_ref().map(|proxy| proxy.host.as_str()), Some("proxy.example"));
+    assert_eq!(google.resolver, "[::1]:5353".parse().ok());
+}
+
+#[test]
+fn a_service_is_asked_as_itself_and_google_not_without_a_key() {
+    let (photon, nearest_first) = upstream("places_photon");
+    assert!(!photon.needs_key() && !photon.falls_back && nearest_first == Rank::Distance);
+    assert_eq!(photon.resolv_conf, Path::new("/etc/resolv.conf"));
+    let source = photon.open(nearest_first, None).expect("it needs no key");
+    assert_eq!(source.name(), "photon");
+    let (google, rank) = upstream("places_google");
+    assert!(google.needs_key() && google.open(rank, None).is_none());
+    let legacy = Upstream { kind: UpstreamKind::GoogleLegacy, ..google.clone() };
+    for (upstream, name) in [(google, "google"), (legacy, "google-legacy")] {
+        let source = upstream.open(rank, Secret::new("key").ok()).expect("here is a key");
+        assert_eq!(source.name(), name);
+    }
+}
+
+#[test]
+fn each_service_has_its_own_address() {
+    for (name, host) in
+        [("google", "places.googleapis.com"), ("google-legacy", "maps.googleapis.com")]
+    {
+        let text = include_str!("topology/alone.toml");
+        let text = format!("{text}\n[places]\nsource = \"{name}\"\n");
+        let topology = Topology::parse(&text, Path::new("t.toml")).expect("it is good");
+        let PlacesSource::Network(upstream) = topology.places.source else { panic!("{name}") };
+        assert_eq!((upstream.base.host.as_str(), upstream.base.port), (host, 443));
+    }
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_not_repeated() {
+    assert!(!said_about(Path::new("tests/topology/places_key.toml")).contains("CANARY"));
+    assert!(!said_about(Path::new("tests/topology/places_in_the_clear.toml")).contains("secret"));
+}
+
 #[test]
 fn what_cannot_be_read_is_a_fault_and_not_a_panic() {
     for (path, what) in [
@@ -228,4 +293,10 @@ const WORDS: &[&str] = &[
     "\u{feff}",
     "é",
     "line_bytes",
+    "source = \"google\"\n",
+    "source = \"photon\"\n",
+    "base_url = \"http://[::1]/\"\n",
+    "base_url",
+    "proxy",
+    "key_file",
 ];

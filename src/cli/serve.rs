@@ -90,6 +90,10 @@ fn open_places(settings: &PlacesSettings) -> Result<Box<dyn Source>, Failure> {
             let what = "this herd was built without places: name a file of them under [places]";
             Err(Failure::new(Exit::Config, what))
         }
+        PlacesSource::Network(_) => {
+            let what = "this herd cannot ask the network for places yet: choose another source";
+            Err(Failure::new(Exit::Config, what))
+        }
         PlacesSource::File(path) => match places::File::read(path, rank) {
             Ok(file) => Ok(Box::new(file)),
             Err(faults) => {

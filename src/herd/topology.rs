@@ -17,29 +17,30 @@
 //! one side lists counts too; it is warned about, because the other side's reader will not see it.
 //!
 //! Invariants: names are unique and fit [`NAME_BYTES_MAX`](super::command::NAME_BYTES_MAX); so are addresses; every neighbour is a
-//! server, another one, and has this one as its neighbour; limits agree ([`Limits`]); the places
-//! file exists.
+//! server, another one, and has this one as its neighbour; limits agree ([`Limits`]); the files named
+//! under `[places]` exist, and what is said there fits the source.
 
 mod fault;
 mod graph;
 mod limits;
+mod places;
 mod section;
 mod servers;
 
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::DeTable;
 
 pub use fault::{Complaint, Faults};
 pub use limits::{Limit, Limits};
+pub use places::{KEY_VARIABLE, PlacesSettings, PlacesSource, Upstream, UpstreamKind};
 
 use crate::log::LogSettings;
-use crate::places::Rank;
-use fault::{Findings, quoted};
+use fault::Findings;
 use section::{Section, TOP};
 
 /// Most servers of a herd. Each keeps a bit per client for each neighbour.
@@ -93,24 +94,6 @@ pub struct Server {
     pub plain: bool,
 }
 
-/// Where WHATSAT looks, and what comes first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlacesSettings {
-    /// Where the places come from.
-    pub source: PlacesSource,
-    /// In which order they are answered.
-    pub rank: Rank,
-}
-
-/// Where places come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PlacesSource {
-    /// From the program itself.
-    Embedded,
-    /// From a file; it was there when the topology was read.
-    File(PathBuf),
-}
-
 impl Topology {
     /// Reads the topology file at `path`.
     ///
@@ -160,7 +143,7 @@ impl Topology {
                 .unwrap_or_default()
                 .into(),
             servers: servers::read(&top, &mut findings),
-            places: read_places(&top, folder, &mut findings),
+            places: places::read(&top, folder, &mut findings),
             log: read_log(&top, folder, &mut findings),
             limits: Limits::read(top.section("limits", &mut findings).as_ref(), &mut findings),
             warnings: Vec::new(),
@@ -184,35 +167,6 @@ impl Topology {
     pub fn warnings(&self) -> &[Complaint] {
         &self.warnings
     }
-}
-
-fn read_places(top: &Section<'_>, folder: &Path, findings: &mut Findings<'_>) -> PlacesSettings {
-    let mut settings = PlacesSettings { source: PlacesSource::Embedded, rank: Rank::Prominence };
-    let Some(section) = top.section("places", findings) else { return settings };
-    let ranks = [("prominence", Rank::Prominence), ("distance", Rank::Distance)];
-    settings.rank = section.choice("rank", &ranks, findings);
-    let from_file = section.choice("source", &[("embedded", false), ("file", true)], findings);
-    match (section.text("file", "places.json", findings), section.place_of("source")) {
-        (Some(file), _) if from_file => {
-            let path = folder.join(file.get_ref());
-            if !path.is_file() {
-                let what = format!("there is no file {}", quoted(&path.to_string_lossy()));
-                let remedy = "paths are relative to the folder of the topology file";
-                findings.fault(file.span(), what, remedy);
-            }
-            settings.source = PlacesSource::File(path);
-        }
-        (None, Some(place)) if from_file && !section.has("file") => {
-            let what = "the places are to come from a file, and none is named";
-            findings.fault(place, what, "add file = \"places.json\"");
-        }
-        // With source = "embedded" written out, the file is kept for another day.
-        (Some(file), None) => {
-            findings.fault(file.span(), "this file would not be read", "add source = \"file\"");
-        }
-        _ => {}
-    }
-    settings
 }
 
 fn read_log(top: &Section<'_>, folder: &Path, findings: &mut Findings<'_>) -> LogSettings {

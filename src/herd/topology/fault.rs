@@ -64,13 +64,15 @@ pub struct Faults(Vec<Complaint>);
 impl Faults {
     /// The one fault of a file that cannot be read as a whole.
     pub(super) fn of_file(path: &Path, what: impl Into<String>, remedy: &str) -> Faults {
-        let finding = Finding { at: None, what: what.into(), remedy: remedy.into() };
+        let finding =
+            Finding { at: None, is_shown: true, what: what.into(), remedy: remedy.into() };
         Faults(in_order("", path, "error", vec![finding]))
     }
 
     /// The one fault of a text that cannot be read further than to `at`.
     pub(super) fn of_text(text: &str, at: usize, path: &Path, what: &str, remedy: &str) -> Faults {
-        let finding = Finding { at: Some(at..at), what: what.into(), remedy: remedy.into() };
+        let finding =
+            Finding { at: Some(at..at), is_shown: true, what: what.into(), remedy: remedy.into() };
         Faults(in_order(text, path, "error", vec![finding]))
     }
 
@@ -113,6 +115,8 @@ pub(super) type Place = Range<usize>;
 #[derive(Debug)]
 struct Finding {
     at: Option<Place>,
+    /// Whether the line may be shown.
+    is_shown: bool,
     what: String,
     remedy: String,
 }
@@ -171,16 +175,27 @@ impl<'t> Findings<'t> {
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        let at = at.into();
+        let (what, remedy) = (what.into(), remedy.into());
+        self.add(Finding { at: at.into(), is_shown: true, what, remedy });
+    }
+
+    /// The same of a line that may hold a key or a password: its place is told, and not the line.
+    pub(super) fn fault_unseen(&mut self, at: Place, what: &str, remedy: &str) {
+        let (what, remedy) = (what.into(), remedy.into());
+        self.add(Finding { at: Some(at), is_shown: false, what, remedy });
+    }
+
+    fn add(&mut self, finding: Finding) {
         let is_told = |at: &Place| self.broken.iter().any(|line| line.contains(&at.start));
-        if !at.as_ref().is_some_and(is_told) {
-            self.faults.push(Finding { at, what: what.into(), remedy: remedy.into() });
+        if !finding.at.as_ref().is_some_and(is_told) {
+            self.faults.push(finding);
         }
     }
 
     /// Something that may be meant.
     pub(super) fn warn(&mut self, at: Place, what: impl Into<String>, remedy: impl Into<String>) {
-        self.warnings.push(Finding { at: Some(at), what: what.into(), remedy: remedy.into() });
+        let (what, remedy) = (what.into(), remedy.into());
+        self.warnings.push(Finding { at: Some(at), is_shown: true, what, remedy });
     }
 
     /// The warnings, if there are no faults; each in the file's order.
@@ -204,7 +219,7 @@ fn in_order(
 }
 
 fn complaint(text: &str, path: &Path, kind: &'static str, finding: Finding) -> Complaint {
-    let Finding { at, what, remedy } = finding;
+    let Finding { at, is_shown, what, remedy } = finding;
     let path = path.display();
     let Some(at) = at else {
         return Complaint { kind, place: path.to_string(), excerpt: None, what, remedy };
@@ -227,7 +242,7 @@ fn complaint(text: &str, path: &Path, kind: &'static str, finding: Finding) -> C
     Complaint {
         kind,
         place: format!("{path}:{number}:{column}"),
-        excerpt: Some(excerpt),
+        excerpt: is_shown.then_some(excerpt),
         what,
         remedy,
     }
@@ -320,6 +335,14 @@ mod tests {
         assert_eq!(lines[0], "t.toml:1:501: error: it is wrong");
         assert_eq!(lines[2], format!("1 | ...{}here{}...", "b".repeat(60), "a".repeat(56)));
         assert_eq!(lines[3], format!("  | {}^^^^", " ".repeat(63)));
+    }
+
+    #[test]
+    fn of_a_line_with_a_secret_only_the_place_is_told() {
+        let mut findings = Findings::new("a = 1\nkey = \"CANARY\"");
+        findings.fault_unseen(12..20, "it is wrong", "mend it");
+        let faults = findings.into_result(Path::new("t")).expect_err("there is a fault");
+        assert_eq!(faults.to_string(), "t:2:7: error: it is wrong\n  = remedy: mend it\n");
     }
 
     #[test]

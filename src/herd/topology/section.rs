@@ -17,7 +17,7 @@ use crate::herd::command::{NAME_BYTES_MAX, is_name};
 const TABLES: &[(&str, &[&str])] = &[
     (TOP, &["herd", "server", "places", "log", "limits"]),
     ("[[server]]", &["name", "client", "peer", "neighbours", "plain"]),
-    ("[places]", &["source", "file", "rank"]),
+    ("[places]", super::places::KEYS),
     ("[log]", &["folder", "rotate_bytes", "rotate_keep"]),
     ("[limits]", Limits::KEYS),
 ];
@@ -47,12 +47,14 @@ impl<'t> Section<'t> {
             TABLES.iter().find(|(table, _)| *table == name).unwrap_or(&("this table", &[]));
         for key in table.keys() {
             let (place, key) = (key.span(), key.get_ref().as_ref());
-            if !known.contains(&key) {
-                findings.fault(
-                    place,
-                    format!("{} is no key of {name}", quoted(key)),
-                    instead_of(key, known),
-                );
+            if known.contains(&key) {
+                continue;
+            }
+            let (what, remedy) =
+                (format!("{} is no key of {name}", quoted(key)), instead_of(key, known));
+            match may_be_secret(key) {
+                true => findings.fault_unseen(place, &what, &remedy),
+                false => findings.fault(place, what, remedy),
             }
         }
         Section { name, table, head }
@@ -254,6 +256,12 @@ impl<'t> Found<'t> {
         let what = format!("{} should be {wanted}, this is {found}", self.key);
         findings.fault(self.place.clone(), what, remedy);
     }
+}
+
+/// Whether what follows a key of this name should not be shown.
+fn may_be_secret(key: &str) -> bool {
+    let key = key.to_lowercase();
+    ["key", "secret", "password", "token"].iter().any(|word| key.contains(word))
 }
 
 /// The remedy for an unknown key, where `known` ones may stand.

@@ -107,7 +107,7 @@ fn read_address(
 
 /// An IP address and a port; `localhost` is the one name that is known without asking. Or what is
 /// wrong, and a remedy.
-fn parse_address(text: &str) -> Result<SocketAddr, (&'static str, &'static str)> {
+pub(super) fn parse_address(text: &str) -> Result<SocketAddr, (&'static str, &'static str)> {
     let here = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     match here.as_deref().unwrap_or(text).parse::<SocketAddr>() {
         Ok(address) if address.port() == 0 => Err(("has port 0", "choose a port from 1 to 32767")),
