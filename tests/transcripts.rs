@@ -20,7 +20,8 @@
 mod world;
 
 use places_herd::places::{
-    Answer, Failure, Found, Place, Point, Progress, Query, Source, Status, Ticket, Viewport,
+    Answer, Business, Failure, Found, Place, Point, Progress, Query, Scope, Source, Status, Ticket,
+    Viewport,
 };
 use places_herd::reactor::UnixNanos;
 use places_herd::testing::MemoryOptions;
@@ -174,6 +175,8 @@ impl Source for Gazetteer {
                 plus_code: None,
                 types: Vec::new(),
                 vicinity: None,
+                scope: Scope::App,
+                business: Business::default(),
             }
         };
         let places = match query.radius_m {
@@ -183,7 +186,7 @@ impl Source for Gazetteer {
         let message = "The places provider did not answer sensibly.".to_owned();
         Progress::Answered(match query.radius_m {
             13_000.0 => Answer::Failed(Failure { status: Status::UnknownError, message }),
-            _ => Answer::Found(Found { places, attributions: Vec::new() }),
+            _ => Answer::Found(Found { places, ..Found::default() }),
         })
     }
 }

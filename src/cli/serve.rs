@@ -10,12 +10,20 @@
 use super::exit::{Exit, Failure};
 use super::say;
 use super::topology_file::{TopologyFile, counted};
+use places_herd::dns;
 use places_herd::herd::join::Addresses;
 use places_herd::herd::member::Member;
-use places_herd::herd::topology::{PlacesSettings, PlacesSource, Server, Topology};
+use places_herd::herd::network::Network;
+use places_herd::herd::topology::{
+    KEY_VARIABLE, PlacesSettings, PlacesSource, Server, Topology, Upstream,
+};
+use places_herd::https::agent::{Agent, AgentLimits};
+use places_herd::https::http::HttpLimits;
+use places_herd::https::tls;
 use places_herd::log;
 use places_herd::places::{self, Source};
 use places_herd::reactor::{Io, MioIo, Reactor, Signal};
+use places_herd::secret::Secret;
 use rustix::process::{self, Pid, Resource, Rlimit};
 use std::path::Path;
 
@@ -68,8 +76,18 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
         .map_err(|e| Failure::os("the kernel gives no poll", e))?;
     let seed = io.random();
     let connections_max = raise_descriptor_limit();
-    let member = Member::new(topology, name, source, seed, connections_max)
+    let mut member = Member::new(topology, name, source, seed, connections_max)
         .expect("the server was looked up in this topology");
+    if let PlacesSource::Network(upstream) = &topology.places.source {
+        member = member.with_network(open_network(topology, upstream)?);
+        if upstream.falls_back {
+            let embedded = open_places(&PlacesSettings {
+                source: PlacesSource::Embedded,
+                rank: topology.places.rank,
+            })?;
+            member = member.with_fallback(embedded);
+        }
+    }
     let mut reactor = Reactor::new(io, member, Member::reactor_limits(topology));
     let Addresses { client, peer } =
         Member::join(&mut reactor).map_err(|e| Failure::new(Exit::Unavailable, e.to_string()))?;
@@ -90,9 +108,9 @@ fn open_places(settings: &PlacesSettings) -> Result<Box<dyn Source>, Failure> {
             let what = "this herd was built without places: name a file of them under [places]";
             Err(Failure::new(Exit::Config, what))
         }
-        PlacesSource::Network(_) => {
-            let what = "this herd cannot ask the network for places yet: choose another source";
-            Err(Failure::new(Exit::Config, what))
+        PlacesSource::Network(upstream) => {
+            let key = if upstream.needs_key() { Some(open_key(upstream)?) } else { None };
+            upstream.open(rank, key).ok_or_else(|| Failure::new(Exit::Config, "there is no key"))
         }
         PlacesSource::File(path) => match places::File::read(path, rank) {
             Ok(file) => Ok(Box::new(file)),
@@ -104,6 +122,57 @@ fn open_places(settings: &PlacesSettings) -> Result<Box<dyn Source>, Failure> {
             }
         },
     }
+}
+
+/// The key of a service, from its file or the environment.
+fn open_key(upstream: &Upstream) -> Result<Secret, Failure> {
+    let fault = |what: String| Failure::new(Exit::Config, what);
+    match &upstream.key_file {
+        Some(path) => {
+            let (key, warning) = Secret::from_file(path).map_err(|e| fault(e.to_string()))?;
+            if let Some(warning) = warning {
+                ::log::warn!("{warning}");
+            }
+            Ok(key)
+        }
+        None => {
+            let key = Secret::from_environment(KEY_VARIABLE).map_err(|e| fault(e.to_string()))?;
+            let remedy = "name a key_file under [places], or set it in the environment";
+            key.ok_or_else(|| fault(format!("{KEY_VARIABLE} is not set: {remedy}")))
+        }
+    }
+}
+
+/// The way to the network that a source needs.
+fn open_network(topology: &Topology, upstream: &Upstream) -> Result<Network, Failure> {
+    let limits = &topology.limits;
+    let tls = tls::client_config(upstream.ca_file.as_deref())
+        .map_err(|e| Failure::new(Exit::Config, format!("no certificates to trust: {e}")))?;
+    let agent = Agent::new(
+        tls,
+        AgentLimits {
+            handshakes: limits.handshakes,
+            idle_connections: limits.whatsats_in_flight,
+            connect: limits.tcp,
+            tls: limits.tls,
+            first_byte: limits.first_byte,
+            between_bytes: limits.between_bytes,
+            idle: limits.idle,
+            http: HttpLimits {
+                head_bytes: limits.http_head_bytes,
+                body_bytes: limits.http_body_bytes,
+                ..HttpLimits::default()
+            },
+            all_bytes: limits.http_total_body_bytes,
+        },
+    );
+    let options = dns::ClientOptions {
+        servers: upstream.resolver.into_iter().collect(),
+        total: limits.dns,
+        hosts: upstream.hosts_file.clone(),
+        resolv_conf: upstream.resolv_conf.clone(),
+    };
+    Ok(Network::new(options, agent))
 }
 
 /// Raises the limit of open files as far as it goes, and says how many of them may be connections.

@@ -17,14 +17,14 @@
 //! Report: sections 3.1 to 3.4. Rules: docs/protocol.md.
 
 use super::command::{Command, Iamat, Whatsat, is_blank, write_refusal};
-use super::inquiry::Message;
-use super::member::{Cx, LogName, Member, log_line};
+use super::inquiry::{Answered, Shareable};
+use super::member::{Cx, LogName, Member, Message, log_line};
 use super::sighting::Sighting;
 use super::stamp::Stamp;
 use super::table::{Rule, Verdict};
 use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use crate::log::Direction;
-use crate::places::{Answer, Query, Ticket};
+use crate::places::{Query, Ticket};
 use crate::reactor::{CloseReason, Context, Factory, Flow, Protocol, Seldom, Transport};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -81,7 +81,7 @@ struct Waiting {
     /// The AT line, with its end.
     head: Vec<u8>,
     bound: usize,
-    answer: Option<Answer>,
+    answer: Option<Shareable>,
     after: Vec<u8>,
 }
 
@@ -146,7 +146,7 @@ impl LineProtocol<Member> for Chatserver {
     }
 
     fn message(&mut self, cx: &mut Cx<'_>, message: Message) -> Flow {
-        let Message::Answered(ticket, answer) = message;
+        let Message::Answered(Answered(ticket, answer)) = message else { return Ok(()) };
         if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.ticket == ticket) {
             waiting.answer = Some(answer);
             self.write_answered(cx);

@@ -4,11 +4,13 @@
 //! configuration. Here it is the `S` of the reactor: each call of a protocol is lent it.
 
 use super::command::CommandLimits;
-use super::inquiry::{Inquirer, Inquiries, InquiryLimits, Message};
+use super::inquiry::{Answered, Inquirer, Inquiries, InquiryLimits};
 use super::links::{Links, NeighbourId};
+use super::network::{self, Network};
 use super::stamp::Stamp;
 use super::table::{ClientKey, Herd};
 use super::topology::{Limits, Server, Topology};
+use crate::https::agent::Order;
 use crate::log::{self, Direction};
 use crate::places::Source;
 use crate::reactor::{self, ConnId, Context, Core, Seldom, Shared, UnixNanos};
@@ -35,6 +37,8 @@ pub struct Member {
     pub links: Links,
     /// The questions that wait for places.
     pub inquiries: Inquiries,
+    /// The way to the network, if the source of places asks it.
+    pub(super) network: Option<Box<Network>>,
     /// Where an AT line is composed, to be copied from here to wherever it goes.
     pub(super) line: Vec<u8>,
     /// Clients that are let in at most (key: `connections`), and those that are in.
@@ -47,6 +51,38 @@ pub struct Member {
     log_timer_is_set: bool,
 }
 
+/// What is posted to a connection of a member.
+#[derive(Debug)]
+pub enum Message {
+    /// To a client's: the answer to a question.
+    Answered(Answered),
+    /// To one of the agent's: a request.
+    Order(Order),
+}
+
+impl From<Answered> for Message {
+    fn from(answered: Answered) -> Message {
+        Message::Answered(answered)
+    }
+}
+
+impl From<Order> for Message {
+    fn from(order: Order) -> Message {
+        Message::Order(order)
+    }
+}
+
+impl TryFrom<Message> for Order {
+    type Error = Message;
+
+    fn try_from(message: Message) -> Result<Order, Message> {
+        match message {
+            Message::Order(order) => Ok(order),
+            other => Err(other),
+        }
+    }
+}
+
 /// `cx`, in the herd.
 pub type Cx<'a> = Context<'a, Member>;
 
@@ -54,6 +90,9 @@ impl Shared for Member {
     type Message = Message;
 
     fn turn_ended(&mut self, core: &mut Core<Member>) {
+        if self.network.is_some() {
+            network::fetch_wanted(self, core);
+        }
         if !self.log_timer_is_set && log::unwritten() {
             self.log_timer_is_set = true;
             core.call_later(LOG_DELAY, |member, _| {
@@ -102,6 +141,7 @@ impl Member {
                 .with_bytes_max(limits.known_bytes),
             links,
             inquiries: Inquiries::new(source, inquiry_limits),
+            network: None,
             line: Vec::new(),
             clients_max: limits.connections.unwrap_or(usize::MAX).min(connections_max),
             clients: 0,
@@ -110,6 +150,21 @@ impl Member {
             refused_clients: Seldom::default(),
             log_timer_is_set: false,
         })
+    }
+
+    /// The same, with a way to the network: for a source that asks it.
+    pub fn with_network(self, network: Network) -> Member {
+        Member { network: Some(Box::new(network)), ..self }
+    }
+
+    /// The same, with a source that answers where the first one fails.
+    pub fn with_fallback(self, fallback: Box<dyn Source>) -> Member {
+        Member { inquiries: self.inquiries.with_fallback(fallback), ..self }
+    }
+
+    /// The way to the network: asked for only by what came over it.
+    pub(super) fn network(&mut self) -> &mut Network {
+        self.network.as_mut().expect("only a member with a network asks it")
     }
 
     /// The reactor's share of the limits.
