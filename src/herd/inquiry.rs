@@ -1,7 +1,7 @@
 //! The WHATSATs that wait for their places.
 //!
 //! A source may answer at once, as the embedded one does, or ask the network first. To who asked there
-//! is no difference: the answer comes as a [`Message`], in a later turn.
+//! is no difference: the answer comes as a message, [`Answered`], in a later turn.
 //!
 //! ```text
 //!   ask ──▶ ≤ in_flight at the source ──▶ answered ──▶ Message to the connection

@@ -1,4 +1,4 @@
-//! PART FOUR. The herd: what its servers say to each other and to clients, and what each remembers.
+//! PART FIVE. The herd: what its servers say to each other and to clients, and what each remembers.
 //!
 //! In reading order; first values in, values out, with no connection, no clock and no file:
 //!

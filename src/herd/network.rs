@@ -59,8 +59,8 @@ fn request(fetch: &Fetch) -> Result<Request, RequestError> {
         Method::Get => Request::get(&host, port, target)?,
         Method::Post => Request::post(&host, port, target, fetch.body.clone())?,
     };
-    let headers = fetch.headers.iter();
-    headers.fold(Ok(request), |request, (name, value)| request?.header(name, value.reveal()))
+    let mut headers = fetch.headers.iter();
+    headers.try_fold(request, |request, (name, value)| request.header(name, value.reveal()))
 }
 
 impl Resolving for Member {

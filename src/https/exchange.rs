@@ -1,4 +1,4 @@
-//! One connection of the [agent](super::agent): one request at a time goes out, one response comes
+//! One connection of the [`agent`]: one request at a time goes out, one response comes
 //! back, and between them the connection is kept.
 //!
 //! It does not know whether TLS lies beneath, nor why anybody asks.

@@ -1,4 +1,4 @@
-//! Places nearby: what a WHATSAT asks, what is answered, and who may be asked.
+//! PART FOUR. Places nearby: what a WHATSAT asks, what is answered, and who may be asked.
 //!
 //! In: a [`Query`], a point and a radius. Out: an [`Answer`], and its text as Google's Nearby
 //! Search would print it.
