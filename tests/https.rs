@@ -621,6 +621,20 @@ fn an_exchange_under_way_is_finished_when_the_reactor_stops() {
 }
 
 #[test]
+fn a_connection_has_one_timer_however_often_it_is_used() {
+    let limits = AgentLimits { first_byte: PATIENCE / 2, between_bytes: PATIENCE / 4, ..patient() };
+    let mut stage = Stage::with(limits, Script::new(|_| good()));
+    stage.works();
+    let timers = stage.reactor.parts().1.timers_pending();
+    for _ in 0..20 {
+        stage.works();
+    }
+    assert_eq!(stage.seen(), (1, 21));
+    let now = stage.reactor.parts().1.timers_pending();
+    assert!(now <= timers, "{now}, and {timers} after the first");
+}
+
+#[test]
 fn a_key_is_never_shown() {
     const KEY: &str = "canary";
     let gate = Gate::default();

@@ -7,7 +7,7 @@
 
 use super::agent::{self, AgentLimits, FetchId, Fetching, Order, Origin};
 use super::http::{HttpError, Progress, ResponseReader};
-use crate::reactor::{CloseReason, Context, Flow, Moment, Protocol};
+use crate::reactor::{CloseReason, Context, Flow, Moment, Protocol, TimerId};
 use std::time::Duration;
 
 /// The tag of the one timer: what is waited for has not come.
@@ -23,7 +23,7 @@ pub(super) struct Exchange {
     /// When patience ends, and for what.
     deadline: Moment,
     awaited: &'static str,
-    timer_is_set: bool,
+    timer: Option<TimerId>,
 }
 
 struct Current {
@@ -47,7 +47,7 @@ impl Exchange {
             current: None,
             deadline: Moment::default(),
             awaited: "",
-            timer_is_set: false,
+            timer: None,
         }
     }
 
@@ -67,10 +67,14 @@ impl Exchange {
         time: Duration,
     ) {
         let deadline = cx.now() + time;
-        // A timer that is set comes up in time unless patience has become shorter.
-        if !self.timer_is_set || deadline < self.deadline {
-            self.timer_is_set = true;
-            cx.timer_later(time, TOO_LATE);
+        // A timer that is set comes up in time unless patience has become shorter: then
+        // another takes its place.
+        let due = self.timer.and_then(|timer| cx.core.due(timer));
+        if due.is_none_or(|due| due > deadline) {
+            if let Some(late) = self.timer.replace(cx.timer_later(time, TOO_LATE)) {
+                // It may be the very timer that has just run.
+                let _ = cx.core.cancel(late);
+            }
         }
         (self.deadline, self.awaited) = (deadline, awaited);
     }
@@ -151,7 +155,7 @@ impl<S: Fetching> Protocol<S> for Exchange {
 
     fn timer(&mut self, cx: &mut Context<'_, S>, tag: u32) -> Flow {
         debug_assert_eq!(tag, TOO_LATE);
-        self.timer_is_set = false;
+        self.timer = None;
         let left = self.deadline - cx.now();
         if !left.is_zero() {
             self.wait_for(cx, self.awaited, left);
