@@ -635,6 +635,29 @@ fn a_connection_has_one_timer_however_often_it_is_used() {
 }
 
 #[test]
+fn a_request_is_not_repeated_because_the_server_is_slow() {
+    let limits = AgentLimits { first_byte: SOON, ..patient() };
+    let slow = Script::new(|number| if number == 1 { vec![Step::Silence] } else { good() });
+    let mut stage = Stage::with(limits, slow);
+    stage.works();
+    stage.fails_once(Phase::FirstByte, SOON);
+    assert_eq!(stage.seen(), (2, 3), "nobody asked twice");
+}
+
+#[test]
+fn who_waits_for_a_kept_connection_is_told_when_the_reactor_stops_without_waiting() {
+    let mut stage =
+        Stage::new(Script::new(|number| if number == 0 { good() } else { vec![Step::Silence] }));
+    stage.works();
+    let id = stage.start("/");
+    stage.until(|stage| stage.double.requests() == 2);
+    stage.reactor.parts().1.stop();
+    stage.reactor.parts().1.stop();
+    stage.until(|stage| stage.reactor.is_stopped());
+    assert_eq!(stage.outcome(id).0.unwrap_err().phase, Phase::FirstByte);
+}
+
+#[test]
 fn a_key_is_never_shown() {
     const KEY: &str = "canary";
     let gate = Gate::default();

@@ -480,14 +480,19 @@ pub(super) fn lost<S: Fetching>(
     core: &mut Core<S>,
     conn: ConnId,
     begun: bool,
-    why: String,
+    why: &CloseReason,
 ) {
     let agent = state.agent();
     agent.idle.retain(|(_, idle)| *idle != conn);
     let Some(id) = agent.fetch_on(conn) else { return };
     let Some(fetch) = agent.fetches.get_mut(&id) else { return };
+    // That we have waited in vain, or stop, says nothing about whether the request was seen.
+    let ended_by_us = matches!(
+        why,
+        CloseReason::TimeoutError(_) | CloseReason::ConnectionAborted | CloseReason::ReactorStopped
+    );
     let phase = match fetch.stage {
-        Stage::Exchanging { kept: true, .. } if !begun => {
+        Stage::Exchanging { kept: true, .. } if !begun && !ended_by_us => {
             fetch.stage = Stage::Waiting;
             agent.waiting.push_front(id);
             return start_waiting(state, core);
@@ -496,7 +501,7 @@ pub(super) fn lost<S: Fetching>(
         Stage::Exchanging { .. } => Phase::FirstByte,
         _ => Phase::Tls,
     };
-    finish(state, core, id, Err(failure(phase, why)));
+    finish(state, core, id, Err(failure(phase, why.to_string())));
 }
 
 /// The end of a fetch: it is told, once.

@@ -178,6 +178,6 @@ impl<S: Fetching> Protocol<S> for Exchange {
     fn connection_lost(&mut self, cx: &mut Context<'_, S>, why: &CloseReason) {
         let begun = self.current.as_ref().is_some_and(|current| current.reader.has_begun());
         self.forget_current(cx);
-        agent::lost(cx.state, cx.core, cx.id, begun, why.to_string());
+        agent::lost(cx.state, cx.core, cx.id, begun, why);
     }
 }
