@@ -658,6 +658,18 @@ fn who_waits_for_a_kept_connection_is_told_when_the_reactor_stops_without_waitin
 }
 
 #[test]
+fn a_handshake_that_nobody_waits_for_any_more_has_its_limit() {
+    let limits = AgentLimits { tls: SOON, ..patient() };
+    let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(|_| Greeting::Silence));
+    let id = stage.start("/");
+    stage.until(|stage| format!("{:?}", stage.reactor.state().agent).contains("Securing"));
+    let (state, core) = stage.reactor.parts();
+    agent::cancel(state, core, id);
+    stage.until(|stage| stage.reactor.parts().1.connections() == 0);
+    assert!(stage.reactor.state().fetched.is_empty());
+}
+
+#[test]
 fn a_key_is_never_shown() {
     const KEY: &str = "canary";
     let gate = Gate::default();

@@ -234,6 +234,12 @@ impl Agent {
         self.held_bytes <= self.limits.all_bytes
     }
 
+    /// Whether the handshake of `conn` is done. Whoever has begun it may have cancelled.
+    fn is_secured(&self, conn: ConnId) -> bool {
+        let is_on = |fetch: &Fetch| matches!(fetch.stage, Stage::Exchanging { conn: its, .. } if its == conn);
+        self.idle.iter().any(|(_, idle)| *idle == conn) || self.fetches.values().any(is_on)
+    }
+
     /// Whom `conn` is at work for.
     fn fetch_on(&self, conn: ConnId) -> Option<FetchId> {
         let is_on = |fetch: &Fetch| match fetch.stage {
@@ -399,7 +405,7 @@ impl<S: Fetching> Factory<S> for Dialler {
         }
         let conn = cx.id;
         cx.core.call_later(limits.tls, move |state: &mut S, core| {
-            if matches!(state.agent().fetches.get(&id), Some(Fetch { stage: Stage::Securing(its), .. }) if *its == conn) {
+            if !state.agent().is_secured(conn) {
                 core.lose_because(conn, Some(CloseReason::TimeoutError("the TLS handshake")));
             }
         });
