@@ -670,6 +670,15 @@ fn a_handshake_that_nobody_waits_for_any_more_has_its_limit() {
 }
 
 #[test]
+fn a_host_that_no_certificate_can_name_is_an_error() {
+    let mut stage = Stage::new(Script::new(|_| good()));
+    stage.host = "a-.localhost";
+    assert_eq!(stage.get().unwrap_err().phase, Phase::Tls);
+    stage.host = "localhost";
+    stage.works();
+}
+
+#[test]
 fn a_key_is_never_shown() {
     const KEY: &str = "canary";
     let gate = Gate::default();

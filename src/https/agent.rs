@@ -409,8 +409,19 @@ impl<S: Fetching> Factory<S> for Dialler {
                 core.lose_because(conn, Some(CloseReason::TimeoutError("the TLS handshake")));
             }
         });
-        let name = ServerName::try_from(fetch.origin.host.clone()).ok()?;
-        Some(Box::new(Tls::new(tls, name, exchange).ok()?))
+        let secured = ServerName::try_from(fetch.origin.host.clone())
+            .map_err(|e| e.to_string())
+            .and_then(|name| Tls::new(tls, name, exchange).map_err(|e| e.to_string()));
+        match secured {
+            Ok(secured) => Some(Box::new(secured)),
+            Err(why) => {
+                // Told by a timer, since nobody may be called from within a call.
+                cx.core.call_later(Duration::ZERO, move |state: &mut S, core| {
+                    finish(state, core, id, Err(failure(Phase::Tls, why)));
+                });
+                None
+            }
+        }
     }
 }
 
