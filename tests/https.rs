@@ -685,6 +685,19 @@ fn a_host_that_no_certificate_can_name_is_an_error() {
 }
 
 #[test]
+fn who_waits_goes_over_the_connection_that_becomes_free() {
+    let limits = AgentLimits { handshakes: 1, ..patient() };
+    let greet = |number| if number == 0 { Greeting::Tls } else { Greeting::Silence };
+    let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(greet));
+    for _ in 0..10 {
+        stage.start("/");
+    }
+    // One of them may have begun a second handshake, which is never done.
+    stage.until(|stage| stage.reactor.state().fetched.len() >= 9);
+    assert!(stage.double.connections() <= 2, "{:?}", stage.seen());
+}
+
+#[test]
 fn a_key_is_never_shown() {
     const KEY: &str = "canary";
     let gate = Gate::default();

@@ -175,6 +175,8 @@ struct Fetch {
     origin: Origin,
     request: Request,
     stage: Stage,
+    /// The request goes out a second time.
+    again: bool,
     trip: Trip,
 }
 
@@ -271,7 +273,7 @@ pub fn fetch<S: Fetching>(
             Stage::Waiting
         }
     };
-    agent.fetches.insert(id, Fetch { origin, request, stage, trip });
+    agent.fetches.insert(id, Fetch { origin, request, stage, again: false, trip });
     start_waiting(state, core);
     id
 }
@@ -291,8 +293,10 @@ pub fn cancel<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) {
     start_waiting(state, core);
 }
 
-/// Begins with those that wait, as far as handshakes may be in progress.
+/// Begins with those that wait: on connections that are kept, and as far as handshakes may be in
+/// progress.
 fn start_waiting<S: Fetching>(state: &mut S, core: &mut Core<S>) {
+    start_on_idle(state.agent(), core);
     while state.agent().handshakes() < state.agent().limits.handshakes {
         let agent = state.agent();
         let Some(id) = agent.waiting.pop_front() else { return };
@@ -301,6 +305,26 @@ fn start_waiting<S: Fetching>(state: &mut S, core: &mut Core<S>) {
         let lookup = dns::ask(state, core, &host);
         if let Some(fetch) = state.agent().fetches.get_mut(&id) {
             fetch.stage = Stage::Resolving(lookup);
+        }
+    }
+}
+
+/// Those that wait and whose origin's connection has become free go over it. Not whose request goes
+/// out again: that is done on a new one, so that it is done once.
+fn start_on_idle<S: Fetching>(agent: &mut Agent, core: &mut Core<S>) {
+    if agent.idle.is_empty() {
+        return;
+    }
+    for id in std::mem::take(&mut agent.waiting) {
+        let Some(fetch) = agent.fetches.get(&id) else { continue };
+        let origin = fetch.origin.clone();
+        let conn = if fetch.again { None } else { agent.take_idle(&origin) };
+        match (conn, agent.fetches.get_mut(&id)) {
+            (Some(conn), Some(fetch)) => {
+                core.post(conn, Order { fetch: id, request: fetch.request.clone() }.into());
+                fetch.stage = Stage::Exchanging { conn, kept: true };
+            }
+            _ => agent.waiting.push_back(id),
         }
     }
 }
@@ -511,6 +535,7 @@ pub(super) fn lost<S: Fetching>(
     let phase = match fetch.stage {
         Stage::Exchanging { kept: true, .. } if !begun && !ended_by_us => {
             fetch.stage = Stage::Waiting;
+            fetch.again = true;
             agent.waiting.push_front(id);
             return start_waiting(state, core);
         }
