@@ -302,6 +302,7 @@ fn a_certificate_that_proves_nothing_is_refused() {
         let mut stage = Stage::new(Script::new(|_| good()).certificate(show));
         let what = stage.fails_once(Phase::Tls, Duration::ZERO);
         assert!(what.contains(says), "{certificate:?}: {what}");
+        assert!(!what.contains("elsewhere"), "a word of the peer's: {what}");
         assert_eq!(stage.seen(), (2, 1), "no request was sent there");
     }
 }

@@ -21,7 +21,8 @@ use crate::reactor::{CloseReason, Context, Flow, Protocol, Shared};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
+use std::error::Error;
 use std::io::{self, BufRead, ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -143,7 +144,7 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
                 // A part of the handshake; or, after an error, the alert that names it.
                 cx.core.seal_later(cx.id);
             }
-            processed?;
+            processed.map_err(in_our_words)?;
             self.deliver(cx)?;
         }
         Ok(())
@@ -194,6 +195,17 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
 
     fn connection_lost(&mut self, cx: &mut Context<'_, S>, why: &CloseReason) {
         self.inner.connection_lost(cx, why);
+    }
+}
+
+/// A peer chooses the names in its certificate, and how many: they are for no log.
+fn in_our_words(why: rustls::Error) -> Box<dyn Error> {
+    use CertificateError::{NotValidForName, NotValidForNameContext};
+    match why {
+        rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
+            "invalid peer certificate: not valid for name".into()
+        }
+        why => why.into(),
     }
 }
 
