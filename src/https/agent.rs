@@ -430,7 +430,7 @@ impl<S: Fetching> Factory<S> for Dialler {
         let conn = cx.id;
         cx.core.call_later(limits.tls, move |state: &mut S, core| {
             if !state.agent().is_secured(conn) {
-                core.lose_because(conn, Some(CloseReason::TimeoutError("the TLS handshake")));
+                core.abort_because(conn, CloseReason::TimeoutError("the TLS handshake"));
             }
         });
         let secured = ServerName::try_from(fetch.origin.host.clone())

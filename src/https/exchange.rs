@@ -70,11 +70,11 @@ impl Exchange {
         // A timer that is set comes up in time unless patience has become shorter: then
         // another takes its place.
         let due = self.timer.and_then(|timer| cx.core.due(timer));
-        if due.is_none_or(|due| due > deadline) {
-            if let Some(late) = self.timer.replace(cx.timer_later(time, TOO_LATE)) {
-                // It may be the very timer that has just run.
-                let _ = cx.core.cancel(late);
-            }
+        if due.is_none_or(|due| due > deadline)
+            && let Some(late) = self.timer.replace(cx.timer_later(time, TOO_LATE))
+        {
+            // It may be the very timer that has just run.
+            let _ = cx.core.cancel(late);
         }
         (self.deadline, self.awaited) = (deadline, awaited);
     }
@@ -141,7 +141,11 @@ impl<S: Fetching> Protocol<S> for Exchange {
         };
         agent::first_byte(cx.state, cx.core, current.fetch);
         let progress = current.reader.received(data);
-        self.advance(cx, progress)
+        if let Err(why) = self.advance(cx, progress) {
+            // It may still be sending: that is not waited for.
+            cx.core.abort_because(cx.id, CloseReason::ProtocolFailed(why));
+        }
+        Ok(())
     }
 
     fn read_connection_lost(&mut self, cx: &mut Context<'_, S>) -> Flow {
@@ -160,7 +164,8 @@ impl<S: Fetching> Protocol<S> for Exchange {
         if !left.is_zero() {
             self.wait_for(cx, self.awaited, left);
         } else if self.current.is_some() {
-            cx.core.lose_because(cx.id, Some(CloseReason::TimeoutError(self.awaited)));
+            // Nothing is owed to a peer that keeps us waiting, and who asked is told at once.
+            cx.core.abort_because(cx.id, CloseReason::TimeoutError(self.awaited));
         } else {
             cx.lose_connection();
         }

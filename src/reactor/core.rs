@@ -280,6 +280,11 @@ impl<S: Shared> Core<S> {
         self.lost_how(id, CloseReason::ConnectionAborted, Close::Reset);
     }
 
+    /// As [`abort_connection`](Core::abort_connection); `connection_lost` is told `why`.
+    pub fn abort_because(&mut self, id: ConnId, why: CloseReason) {
+        self.lost_how(id, why, Close::Reset);
+    }
+
     /// Sends what was written, ends our side, and reads and drops what the peer still sends, within
     /// [`Limits::linger`] and [`Limits::linger_bytes`]; then closes.
     ///

@@ -149,6 +149,9 @@ impl Authority {
     }
 }
 
+/// What is done for the request of that number, whose head these bytes are.
+pub type Answerer = Box<dyn Fn(usize, &[u8]) -> Vec<Step> + Send + Sync>;
+
 /// What a server does.
 pub struct Script {
     pub versions: Vec<Version>,
@@ -157,7 +160,7 @@ pub struct Script {
     /// How the n-th connection begins.
     pub greeting: Box<dyn Fn(usize) -> Greeting + Send + Sync>,
     /// What follows the n-th request, counted from 0 over all connections; with its head and body.
-    pub request: Box<dyn Fn(usize, &[u8]) -> Vec<Step> + Send + Sync>,
+    pub request: Answerer,
 }
 
 impl Script {
