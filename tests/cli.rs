@@ -6,6 +6,7 @@
 //! Each test has a loopback address of its own (all of 127/8 is the loopback), so the ports can be the same
 //! ones everywhere, and no two tests, nor two runs at once, meet.
 
+mod places_check;
 mod process;
 
 use process::{Ended, Herd, Process, Stray, until};

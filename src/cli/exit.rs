@@ -16,7 +16,7 @@ pub(super) enum Exit {
     Refused = 1,
     /// The command line makes no sense.
     Usage = 64,
-    /// An address to listen on is taken; a server to talk to is not there.
+    /// An address to listen on is taken; a server to talk to, or a source of places, is not there.
     Unavailable = 69,
     /// A bug: the process panicked.
     Internal = 70,
@@ -33,7 +33,7 @@ impl Exit {
         (Exit::Ok, "done, or ended in good order after SIGINT or SIGTERM"),
         (Exit::Refused, "client: the server answered '? ', an invalid command"),
         (Exit::Usage, "the command line is wrong, or names a server that the topology has not"),
-        (Exit::Unavailable, "an address is in use, or a server is not there"),
+        (Exit::Unavailable, "an address is in use, or a server or service is not there"),
         (Exit::Internal, "a bug; the log has it"),
         (Exit::Os, "the operating system refused something"),
         (Exit::CannotCreate, "the log cannot be created"),
@@ -113,7 +113,7 @@ mod tests {
         let told = |wait_status| Exit::describe(ExitStatus::from_raw(wait_status));
         assert_eq!(
             told(69 << 8),
-            "exit status: 69 (an address is in use, or a server is not there)"
+            "exit status: 69 (an address is in use, or a server or service is not there)"
         );
         assert_eq!(told(3 << 8), "exit status: 3");
         assert_eq!(told(9), "signal: 9 (SIGKILL)");

@@ -8,7 +8,9 @@
 mod check;
 mod client;
 mod exit;
+mod places_check;
 mod serve;
+mod sources;
 mod topology_file;
 mod up;
 
@@ -61,6 +63,7 @@ enum Command {
     Serve(serve::Serve),
     Check(check::Check),
     Client(client::Client),
+    Places(places_check::Places),
 }
 
 /// Does what the arguments ask for.
@@ -72,6 +75,7 @@ pub(crate) fn run() -> ExitCode {
             Command::Serve(serve) => serve.run(),
             Command::Check(check) => check.run(),
             Command::Client(client) => client.run(),
+            Command::Places(places) => places.run(),
         },
         Err(asked) => {
             // clap's word for help and version is "error" too; only real ones go to stderr.

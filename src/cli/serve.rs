@@ -9,21 +9,13 @@
 
 use super::exit::{Exit, Failure};
 use super::say;
-use super::topology_file::{TopologyFile, counted};
-use places_herd::dns;
+use super::sources::{open_key, open_network, open_places};
+use super::topology_file::TopologyFile;
 use places_herd::herd::join::Addresses;
 use places_herd::herd::member::Member;
-use places_herd::herd::network::Network;
-use places_herd::herd::topology::{
-    KEY_VARIABLE, PlacesSettings, PlacesSource, Server, Topology, Upstream,
-};
-use places_herd::https::agent::{Agent, AgentLimits};
-use places_herd::https::http::HttpLimits;
-use places_herd::https::tls;
+use places_herd::herd::topology::{PlacesSettings, PlacesSource, Server, Topology};
 use places_herd::log;
-use places_herd::places::{self, Source};
 use places_herd::reactor::{Io, MioIo, Reactor, Signal};
-use places_herd::secret::Secret;
 use rustix::process::{self, Pid, Resource, Rlimit};
 use std::path::Path;
 
@@ -71,7 +63,8 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
         ::log::warn!("{}", warning.in_one_line());
     }
     let name = &server.name;
-    let source = open_places(&topology.places)?;
+    let key = open_key(&topology.places, |warning| ::log::warn!("{warning}"))?;
+    let source = open_places(&topology.places, key)?;
     let mut io = MioIo::new(&[Signal::Interrupt, Signal::Terminate])
         .map_err(|e| Failure::os("the kernel gives no poll", e))?;
     let seed = io.random();
@@ -81,10 +74,9 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
     if let PlacesSource::Network(upstream) = &topology.places.source {
         member = member.with_network(open_network(topology, upstream)?);
         if upstream.falls_back {
-            let embedded = open_places(&PlacesSettings {
-                source: PlacesSource::Embedded,
-                rank: topology.places.rank,
-            })?;
+            let rank = topology.places.rank;
+            let settings = PlacesSettings { source: PlacesSource::Embedded, rank };
+            let embedded = open_places(&settings, None)?;
             member = member.with_fallback(embedded);
         }
     }
@@ -96,83 +88,6 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
     reactor.run().map_err(|e| Failure::os("the loop cannot go on", e))?;
     ::log::info!("{name} has ended");
     Ok(())
-}
-
-fn open_places(settings: &PlacesSettings) -> Result<Box<dyn Source>, Failure> {
-    let rank = settings.rank;
-    match &settings.source {
-        #[cfg(feature = "embedded-places")]
-        PlacesSource::Embedded => Ok(Box::new(places::Embedded::new(rank))),
-        #[cfg(not(feature = "embedded-places"))]
-        PlacesSource::Embedded => {
-            let what = "this herd was built without places: name a file of them under [places]";
-            Err(Failure::new(Exit::Config, what))
-        }
-        PlacesSource::Network(upstream) => {
-            let key = if upstream.needs_key() { Some(open_key(upstream)?) } else { None };
-            upstream.open(rank, key).ok_or_else(|| Failure::new(Exit::Config, "there is no key"))
-        }
-        PlacesSource::File(path) => match places::File::read(path, rank) {
-            Ok(file) => Ok(Box::new(file)),
-            Err(faults) => {
-                let path = path.display();
-                faults.iter().for_each(|fault| eprintln!("{path}: {fault}"));
-                let count = counted(faults.len(), "fault");
-                Err(Failure::new(Exit::Config, format!("{path}: {count}")))
-            }
-        },
-    }
-}
-
-/// The key of a service, from its file or the environment.
-fn open_key(upstream: &Upstream) -> Result<Secret, Failure> {
-    let fault = |what: String| Failure::new(Exit::Config, what);
-    match &upstream.key_file {
-        Some(path) => {
-            let (key, warning) = Secret::from_file(path).map_err(|e| fault(e.to_string()))?;
-            if let Some(warning) = warning {
-                ::log::warn!("{warning}");
-            }
-            Ok(key)
-        }
-        None => {
-            let key = Secret::from_environment(KEY_VARIABLE).map_err(|e| fault(e.to_string()))?;
-            let remedy = "name a key_file under [places], or set it in the environment";
-            key.ok_or_else(|| fault(format!("{KEY_VARIABLE} is not set: {remedy}")))
-        }
-    }
-}
-
-/// The way to the network that a source needs.
-fn open_network(topology: &Topology, upstream: &Upstream) -> Result<Network, Failure> {
-    let limits = &topology.limits;
-    let tls = tls::client_config(upstream.ca_file.as_deref())
-        .map_err(|e| Failure::new(Exit::Config, format!("no certificates to trust: {e}")))?;
-    let agent = Agent::new(
-        tls,
-        AgentLimits {
-            handshakes: limits.handshakes,
-            idle_connections: limits.whatsats_in_flight,
-            connect: limits.tcp,
-            tls: limits.tls,
-            first_byte: limits.first_byte,
-            between_bytes: limits.between_bytes,
-            idle: limits.idle,
-            http: HttpLimits {
-                head_bytes: limits.http_head_bytes,
-                body_bytes: limits.http_body_bytes,
-                ..HttpLimits::default()
-            },
-            all_bytes: limits.http_total_body_bytes,
-        },
-    );
-    let options = dns::ClientOptions {
-        servers: upstream.resolver.into_iter().collect(),
-        total: limits.dns,
-        hosts: upstream.hosts_file.clone(),
-        resolv_conf: upstream.resolv_conf.clone(),
-    };
-    Ok(Network::new(options, agent))
 }
 
 /// Raises the limit of open files as far as it goes, and says how many of them may be connections.

@@ -1,7 +1,7 @@
 //! The option `--topology FILE`, which all commands have, and what may go wrong with it.
 
 use super::exit::{Exit, Failure};
-use places_herd::herd::topology::{Server, Topology};
+use places_herd::herd::topology::{Server, SourceName, Topology};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,12 @@ impl TopologyFile {
 
     /// Reads the file; its faults are printed, all of them.
     pub(super) fn read(&self) -> Result<Topology, Failure> {
-        Topology::read(&self.path).map_err(|faults| {
+        self.read_asking(None)
+    }
+
+    /// The same, with another source of places than the one it names.
+    pub(super) fn read_asking(&self, source: Option<SourceName>) -> Result<Topology, Failure> {
+        Topology::read_asking(&self.path, source).map_err(|faults| {
             eprintln!("{faults}");
             let count = counted(faults.iter().count(), "fault");
             Failure::new(Exit::Config, format!("{}: {count}", self.path.display()))

@@ -227,7 +227,8 @@ pub struct Radius<'a> {
 }
 
 impl<'a> Radius<'a> {
-    fn parse(text: &'a [u8]) -> Option<Radius<'a>> {
+    /// Reads one; `None` if it is none.
+    pub fn parse(text: &'a [u8]) -> Option<Radius<'a>> {
         let km = Decimal::parse(text)?;
         (km.at_most(RADIUS_KM_MAX) && !km.is_zero()).then_some(Radius { text })
     }

@@ -19,11 +19,10 @@
 //! and what came of it handed in. An answer lasts as long as those who wait for it, unless its source
 //! lets it be kept (Google's does not).
 
+use super::network;
 use crate::https::agent::{FetchError, FetchId, Phase};
 use crate::https::http::Response;
-use crate::places::{
-    Answer, Failure, Fetch, Progress, Query, Reply, Retry, Source, Status, Ticket,
-};
+use crate::places::{Answer, Failure, Fetch, Progress, Query, Retry, Source, Status, Ticket};
 use crate::reactor::{ConnId, Core, Moment, Seldom, Shared, TimerId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -245,15 +244,7 @@ impl Inquiries {
         flight.id = None;
         let (answer, retry) = match outcome {
             Ok(response) => {
-                let reply = Reply {
-                    status: response.status,
-                    content_type: response.content_type(),
-                    content_encoding: response.content_encoding(),
-                    retry_after: response.header("Retry-After"),
-                    date: response.header("Date"),
-                    body: &response.body,
-                };
-                let reading = self.source.read(&flight.query, reply);
+                let reading = self.source.read(&flight.query, network::reply(&response));
                 if !reading.log.is_empty() {
                     // What the upstream finds invalid is a mistake of ours.
                     let ours = reading.answer.status(1) == Status::InvalidRequest.as_str();

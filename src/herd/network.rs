@@ -8,7 +8,7 @@ use super::member::Member;
 use crate::dns::{self, Client, DnsError, LookupId, Resolving};
 use crate::https::agent::{self, Agent, FetchError, FetchId, Fetching, Origin, Trip};
 use crate::https::http::{Request, RequestError, Response};
-use crate::places::{Fetch, Method, Scheme};
+use crate::places::{Fetch, Method, Reply, Scheme};
 use crate::reactor::Core;
 use std::net::IpAddr;
 
@@ -34,10 +34,8 @@ pub(super) fn fetch_wanted(member: &mut Member, core: &mut Core<Member>) {
         agent::cancel(member, core, id);
     }
     while let Some((key, fetch)) = member.inquiries.next_wanted() {
-        match request(&fetch) {
-            Ok(request) => {
-                let secure = fetch.scheme == Scheme::Https;
-                let origin = Origin { secure, host: fetch.host, port: fetch.port };
+        match request(fetch) {
+            Ok((origin, request)) => {
                 let id = agent::fetch(member, core, origin, request);
                 member.inquiries.begun(&key, id);
             }
@@ -46,8 +44,12 @@ pub(super) fn fetch_wanted(member: &mut Member, core: &mut Core<Member>) {
     }
 }
 
-/// What is sent for a source's question.
-fn request(fetch: &Fetch) -> Result<Request, RequestError> {
+/// What is sent for a source's question, and to whom.
+///
+/// # Errors
+///
+/// It would not be HTTP: none of the sources' questions.
+pub fn request(fetch: Fetch) -> Result<(Origin, Request), RequestError> {
     let usual = if fetch.scheme == Scheme::Https { 443 } else { 80 };
     let port = Some(fetch.port).filter(|port| *port != usual);
     let host = match fetch.host.contains(':') {
@@ -57,10 +59,25 @@ fn request(fetch: &Fetch) -> Result<Request, RequestError> {
     let target = fetch.target.reveal();
     let request = match fetch.method {
         Method::Get => Request::get(&host, port, target)?,
-        Method::Post => Request::post(&host, port, target, fetch.body.clone())?,
+        Method::Post => Request::post(&host, port, target, fetch.body)?,
     };
     let mut headers = fetch.headers.iter();
-    headers.try_fold(request, |request, (name, value)| request.header(name, value.reveal()))
+    let request =
+        headers.try_fold(request, |request, (name, value)| request.header(name, value.reveal()))?;
+    let secure = fetch.scheme == Scheme::Https;
+    Ok((Origin { secure, host: fetch.host, port: fetch.port }, request))
+}
+
+/// A response as a source reads it.
+pub fn reply(response: &Response) -> Reply<'_> {
+    Reply {
+        status: response.status,
+        content_type: response.content_type(),
+        content_encoding: response.content_encoding(),
+        retry_after: response.header("Retry-After"),
+        date: response.header("Date"),
+        body: &response.body,
+    }
 }
 
 impl Resolving for Member {

@@ -37,7 +37,7 @@ use toml::de::DeTable;
 
 pub use fault::{Complaint, Faults};
 pub use limits::{Limit, Limits};
-pub use places::{KEY_VARIABLE, PlacesSettings, PlacesSource, Upstream, UpstreamKind};
+pub use places::{KEY_VARIABLE, PlacesSettings, PlacesSource, SourceName, Upstream, UpstreamKind};
 
 use crate::log::LogSettings;
 use fault::Findings;
@@ -101,6 +101,16 @@ impl Topology {
     ///
     /// All that is wrong with it, also that it cannot be read.
     pub fn read(path: &Path) -> Result<Topology, Faults> {
+        Topology::read_asking(path, None)
+    }
+
+    /// The same, as if `source` were the one written under `[places]`, with the other keys of that
+    /// table. `None`: the one that is.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it then.
+    pub fn read_asking(path: &Path, source: Option<SourceName>) -> Result<Topology, Faults> {
         let mut bytes = Vec::new();
         let outcome =
             File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
@@ -117,7 +127,7 @@ impl Topology {
                 let (text, at) = (String::from_utf8_lossy(&bytes), error.valid_up_to());
                 Faults::of_text(&text, at, path, "this is not UTF-8", "save the file as UTF-8")
             })
-            .and_then(|text| Topology::parse(text, path))
+            .and_then(|text| Topology::parse_asking(text, path, source))
     }
 
     /// Reads `text`, the contents of the file at `path`; paths in it are relative to that file's
@@ -127,6 +137,14 @@ impl Topology {
     ///
     /// All that is wrong with it.
     pub fn parse(text: &str, path: &Path) -> Result<Topology, Faults> {
+        Topology::parse_asking(text, path, None)
+    }
+
+    fn parse_asking(
+        text: &str,
+        path: &Path,
+        source: Option<SourceName>,
+    ) -> Result<Topology, Faults> {
         let (document, errors) = DeTable::parse_recoverable(text);
         if document.get_ref().is_empty() && errors.is_empty() {
             let remedy = "begin with the topology.toml of the herd of five";
@@ -143,7 +161,7 @@ impl Topology {
                 .unwrap_or_default()
                 .into(),
             servers: servers::read(&top, &mut findings),
-            places: places::read(&top, folder, &mut findings),
+            places: places::read(&top, folder, source, &mut findings),
             log: read_log(&top, folder, &mut findings),
             limits: Limits::read(top.section("limits", &mut findings).as_ref(), &mut findings),
             warnings: Vec::new(),

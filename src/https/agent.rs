@@ -120,6 +120,12 @@ pub enum Phase {
     Body,
 }
 
+impl Phase {
+    /// All of them, in their order.
+    pub const ALL: [Phase; 5] =
+        [Phase::Dns, Phase::Connect, Phase::Tls, Phase::FirstByte, Phase::Body];
+}
+
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -153,6 +159,19 @@ pub struct Trip {
     pub first_byte: Option<Moment>,
     /// The whole response was there.
     pub ended: Option<Moment>,
+}
+
+impl Trip {
+    /// When the end of a phase was reached.
+    pub fn end_of(&self, phase: Phase) -> Option<Moment> {
+        match phase {
+            Phase::Dns => self.resolved,
+            Phase::Connect => self.connected,
+            Phase::Tls => self.secured,
+            Phase::FirstByte => self.first_byte,
+            Phase::Body => self.ended,
+        }
+    }
 }
 
 /// The fetches that are under way, and the connections that are kept for those to come.
@@ -211,6 +230,11 @@ impl Agent {
     /// How many fetches are under way.
     pub fn fetches(&self) -> usize {
         self.fetches.len()
+    }
+
+    /// How far a fetch has got that is under way.
+    pub fn trip(&self, id: FetchId) -> Option<Trip> {
+        self.fetches.get(&id).map(|fetch| fetch.trip)
     }
 
     /// How many connections are kept.

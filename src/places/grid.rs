@@ -29,7 +29,7 @@ use std::iter;
 use std::ops::{Range, RangeInclusive};
 
 use super::place::EARTH_RADIUS_M;
-use super::{BOUND_MAX, Query};
+use super::{BOUND_MAX, Point, Query};
 
 /// Bands from pole to pole.
 pub(super) const BANDS: usize = 720;
@@ -132,14 +132,9 @@ fn first_at_or_east_of(table: &impl Table, rows: Range<usize>, longitude: i32) -
     start
 }
 
-/// Metres along the globe, by the haversine formula. NaN in, NaN out: nowhere.
+/// Metres from the middle of the circle.
 fn distance_m(query: &Query, latitude: i32, longitude: i32) -> f64 {
-    let from = query.latitude.to_radians();
-    let to = (f64::from(latitude) / f64::from(E5)).to_radians();
-    let east = (f64::from(longitude) / f64::from(E5) - query.longitude).to_radians();
-    let (across, along) = (((to - from) / 2.0).sin(), (east / 2.0).sin());
-    let haversine = across * across + from.cos() * to.cos() * along * along;
-    2.0 * EARTH_RADIUS_M * haversine.sqrt().min(1.0).asin()
+    query.distance_m(Point::from_e5(latitude, longitude))
 }
 
 /// All rows of the circle and some more, in hundred-thousandths of a degree.

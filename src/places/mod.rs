@@ -92,6 +92,17 @@ pub struct Query {
     pub radius_text: Vec<u8>,
 }
 
+impl Query {
+    /// Metres along the globe, by the haversine formula. NaN in, NaN out: nowhere.
+    pub fn distance_m(&self, to: Point) -> f64 {
+        let (from, to_latitude) = (self.latitude.to_radians(), to.latitude.to_radians());
+        let east = (to.longitude - self.longitude).to_radians();
+        let (across, along) = (((to_latitude - from) / 2.0).sin(), (east / 2.0).sin());
+        let haversine = across * across + from.cos() * to_latitude.cos() * along * along;
+        2.0 * place::EARTH_RADIUS_M * haversine.sqrt().min(1.0).asin()
+    }
+}
+
 /// What a source has to say to a [`Query`]. Written by [`Answer::write`], which leaves it as it is:
 /// one answer may serve many askers, each with a bound of its own.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// For whatever is waited for; far more than it takes, also on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How a process ended, and what it said that was not read before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +61,12 @@ impl Process {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What everyone on this machine sees of it, as `ps` shows it.
+    pub(crate) fn command_line(&self) -> String {
+        let bytes = fs::read(format!("/proc/{}/cmdline", self.id())).expect("it runs");
+        String::from_utf8(bytes).expect("text")
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -259,7 +265,8 @@ impl Herd {
     /// `herd ARGS`, with this topology.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
-        command.arg(args[0]).arg("--topology").arg(self.topology()).args(&args[1..]);
+        let (words, operands) = args.split_at(if args[0] == "places" { 2 } else { 1 });
+        command.args(words).arg("--topology").arg(self.topology()).args(operands);
         command
     }
 
@@ -271,6 +278,12 @@ impl Herd {
     /// Starts it, to be talked to.
     pub(crate) fn start(&self, args: &[&str]) -> Process {
         Process::start(&mut self.command(args), Stdio::piped())
+    }
+
+    /// Starts it with this in its environment besides.
+    pub(crate) fn start_in(&self, environment: &[(&str, &str)], args: &[&str]) -> Process {
+        let mut command = self.command(args);
+        Process::start(command.envs(environment.iter().copied()), Stdio::null())
     }
 
     /// Starts it, to read a file of the folder.
@@ -306,8 +319,8 @@ pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T 
     }
 }
 
-/// Waits until there is something to read, or the end: of a pipe, or of a process.
-fn is_readable(fd: &impl AsFd, deadline: Instant) -> bool {
+/// Waits until there is something to read, or the end: of a pipe, or of a process; or a caller at a listener.
+pub(crate) fn is_readable(fd: &impl AsFd, deadline: Instant) -> bool {
     let left = deadline.saturating_duration_since(Instant::now());
     let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
     let mut polled = [PollFd::new(fd, PollFlags::IN)];

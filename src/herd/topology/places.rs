@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use toml::de::DeTable;
+
 use super::fault::{Findings, quoted};
 use super::section::Section;
 use super::servers::parse_address;
@@ -130,45 +132,70 @@ impl Upstream {
 }
 
 /// What may be written after `source = `.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Named {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceName {
+    /// The program's own places.
     Embedded,
+    /// Those of a file.
     File,
+    /// Places API (New).
     Google,
+    /// Nearby Search (legacy).
     GoogleLegacy,
+    /// Photon, of OpenStreetMap.
     Photon,
 }
 
-const NAMES: [(&str, Named); 5] = [
-    ("embedded", Named::Embedded),
-    ("file", Named::File),
-    ("google", Named::Google),
-    ("google-legacy", Named::GoogleLegacy),
-    ("photon", Named::Photon),
+const NAMES: [(&str, SourceName); 5] = [
+    ("embedded", SourceName::Embedded),
+    ("file", SourceName::File),
+    ("google", SourceName::Google),
+    ("google-legacy", SourceName::GoogleLegacy),
+    ("photon", SourceName::Photon),
 ];
 
-/// Reads `[places]`; without it the embedded places serve.
+impl FromStr for SourceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<SourceName, String> {
+        let named = NAMES.iter().find(|(name, _)| *name == text);
+        named.map(|(_, source)| *source).ok_or_else(|| {
+            let names = NAMES.map(|(name, _)| name).join(", ");
+            format!("the sources are {names}")
+        })
+    }
+}
+
+/// Reads `[places]`; without it the embedded places serve. `asked`: what is to be taken for the
+/// source, whatever the table says.
 pub(super) fn read(
     top: &Section<'_>,
     folder: &Path,
+    asked: Option<SourceName>,
     findings: &mut Findings<'_>,
 ) -> PlacesSettings {
-    let Some(section) = top.section("places", findings) else {
-        return PlacesSettings { source: PlacesSource::Embedded, rank: Rank::Prominence };
+    let nothing = DeTable::new();
+    let section = match (top.section("places", findings), asked) {
+        (Some(section), _) => section,
+        (None, Some(_)) => Section::new("[places]", &nothing, None, findings),
+        (None, None) => {
+            return PlacesSettings { source: PlacesSource::Embedded, rank: Rank::Prominence };
+        }
     };
-    let table = Table { section, folder };
+    let table = Table { section, folder, is_asked: asked.is_some() };
     table.check_that_a_source_is_named(findings);
     let named = table.section.choice("source", &NAMES, findings);
+    let named = asked.unwrap_or(named);
     let rank = table.rank(named, findings);
-    let file = table.file("file", "places.json", named == Named::File, findings);
+    let file = table.file("file", "places.json", named == SourceName::File, findings);
     let upstream = table.upstream(named, findings);
     let source = match (named, file, upstream) {
-        (Named::File, Some(file), _) => PlacesSource::File(file),
+        (SourceName::File, Some(file), _) => PlacesSource::File(file),
         (_, _, Some(upstream)) => PlacesSource::Network(Box::new(upstream)),
         // Or it is a fault, and then it does not matter.
         _ => PlacesSource::Embedded,
     };
-    if named == Named::File {
+    if named == SourceName::File {
         let what = "the places are to come from a file, and none is named";
         table.check_that_it_has("file", what, "places.json", findings);
     }
@@ -179,12 +206,14 @@ pub(super) fn read(
 struct Table<'t> {
     section: Section<'t>,
     folder: &'t Path,
+    /// The source is another than the one that is written, or written here for the first time.
+    is_asked: bool,
 }
 
 impl Table<'_> {
     /// What is for some source only means nothing if none is named.
     fn check_that_a_source_is_named(&self, findings: &mut Findings<'_>) {
-        if self.section.has("source") {
+        if self.is_asked || self.section.has("source") {
             return;
         }
         for key in &KEYS[COMMON_KEYS..] {
@@ -203,48 +232,52 @@ impl Table<'_> {
 
     /// A source without `key` is of no use.
     fn check_that_it_has(&self, key: &str, what: &str, example: &str, findings: &mut Findings<'_>) {
-        if let (false, Some(place)) = (self.section.has(key), self.section.place_of("source")) {
+        if !self.section.has(key) {
+            let place = self.section.place_of("source").or(self.section.head.clone());
+            let place = place.unwrap_or_default();
             findings.fault(place, what, format!("add {key} = \"{example}\""));
         }
     }
 
     /// In which order places come; not every source has both.
-    fn rank(&self, named: Named, findings: &mut Findings<'_>) -> Rank {
+    fn rank(&self, named: SourceName, findings: &mut Findings<'_>) -> Rank {
         let ranks = [("prominence", Rank::Prominence), ("distance", Rank::Distance)];
         let rank = self.section.choice("rank", &ranks, findings);
-        match (named, rank, self.section.place_of("rank")) {
-            (Named::GoogleLegacy, Rank::Distance, Some(place)) => {
+        // A rank is for the source beside it.
+        let place = self.section.place_of("rank").filter(|_| !self.is_asked);
+        match (named, rank, place) {
+            (SourceName::GoogleLegacy, Rank::Distance, Some(place)) => {
                 let what = "google-legacy cannot look for whatever is nearest";
                 findings.fault(place, what, "leave rank out, or choose source = \"google\"");
                 rank
             }
-            (Named::Photon, Rank::Prominence, Some(place)) => {
+            (SourceName::Photon, Rank::Prominence, Some(place)) => {
                 let what = "photon knows no prominence: it answers the nearest first";
                 findings.fault(place, what, "leave rank out, or write rank = \"distance\"");
                 rank
             }
-            (Named::Photon, _, _) => Rank::Distance,
+            (SourceName::Photon, _, _) => Rank::Distance,
             _ => rank,
         }
     }
 
     /// All that is said of a service, whether it is asked or not; the service only if it is.
-    fn upstream(&self, named: Named, findings: &mut Findings<'_>) -> Option<Upstream> {
+    fn upstream(&self, named: SourceName, findings: &mut Findings<'_>) -> Option<Upstream> {
         let mask =
             self.section.choice("mask", &[("basic", Mask::Basic), ("full", Mask::Full)], findings);
         let (kind, default) = match named {
-            Named::Embedded | Named::File => (None, None),
-            Named::Google => (Some(UpstreamKind::Google(mask)), Some(GOOGLE)),
-            Named::GoogleLegacy => (Some(UpstreamKind::GoogleLegacy), Some(GOOGLE_LEGACY)),
-            Named::Photon => (Some(UpstreamKind::Photon), None),
+            SourceName::Embedded | SourceName::File => (None, None),
+            SourceName::Google => (Some(UpstreamKind::Google(mask)), Some(GOOGLE)),
+            SourceName::GoogleLegacy => (Some(UpstreamKind::GoogleLegacy), Some(GOOGLE_LEGACY)),
+            SourceName::Photon => (Some(UpstreamKind::Photon), None),
         };
-        if named == Named::Photon {
+        if named == SourceName::Photon {
             let what = "photon is a server of one's own, and it is not said where";
             self.check_that_it_has("base_url", what, "http://127.0.0.1:2322", findings);
         }
         let base = self.base_url(findings);
         let is_used = kind.is_some();
-        let needs_key = is_used && named != Named::Photon;
+        let needs_key = is_used && named != SourceName::Photon;
         let key_file = self.key_file(needs_key, findings);
         let language = self.language(findings);
         let fallbacks = [("none", false), ("embedded", true)];

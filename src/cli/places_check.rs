@@ -1,0 +1,408 @@
+//! `herd places check`: one question to the source of places, and how it went.
+//!
+//! What an operator runs first who has a key: it asks as a server would (`sources.rs`, the same reactor, the
+//! same agent), once, and shows each phase of the way with its time, or where the way ended and what to do.
+//!
+//! What a service says is scrubbed of the key before it is cut, as it stands after JSON was undone; and all of
+//! it once more before it is shown.
+
+use super::exit::{Exit, Failure};
+use super::say;
+use super::sources::{open_key, open_network, open_places};
+use super::topology_file::TopologyFile;
+use places_herd::dns::{Client, DnsError, LookupId, Resolving};
+use places_herd::herd::command::Radius;
+use places_herd::herd::location::Location;
+use places_herd::herd::network::{self, Network};
+use places_herd::herd::topology::{PlacesSource, SourceName, Topology, Upstream, UpstreamKind};
+use places_herd::https::agent::{self, Agent, FetchError, FetchId, Fetching, Order, Phase, Trip};
+use places_herd::https::http::Response;
+use places_herd::log::one_line;
+use places_herd::places::{Answer, Fetch, Point, Progress, Query, Scheme, Source, Status, Ticket};
+use places_herd::reactor::{Core, Limits, MioIo, Moment, Reactor, Shared};
+use places_herd::secret::Secret;
+use serde_json::Value;
+use std::fmt::{self, Write as _};
+use std::net::IpAddr;
+
+/// The longest text of a service's that is shown, in characters.
+const TEXT_CHARS_MAX: usize = 200;
+
+/// Ask the source of places
+#[derive(Debug, clap::Args)]
+pub(super) struct Places {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Check(PlacesCheck),
+}
+
+impl Places {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        match &self.command {
+            Command::Check(check) => check.run(),
+        }
+    }
+}
+
+/// Put one real question to the source of places, and show how it went
+///
+/// One attempt, never repeated; a service that bills requests bills this one. The key is never shown.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  herd places check
+  herd places check google --at -33.8703830+151.1979255 --radius 0.5")]
+struct PlacesCheck {
+    /// embedded, file, google, google-legacy or photon [default: the one in the topology]
+    source: Option<SourceName>,
+    #[command(flatten)]
+    topology: TopologyFile,
+    /// Degrees north and east
+    #[arg(
+        long,
+        value_name = "LOCATION",
+        default_value = "+34.068930-118.445127",
+        allow_hyphen_values = true,
+        value_parser = location
+    )]
+    at: String,
+    /// Kilometres, more than 0, at most 50
+    #[arg(long, value_name = "KM", default_value = "10", value_parser = radius)]
+    radius: String,
+}
+
+fn location(text: &str) -> Result<String, &'static str> {
+    Location::parse(text.as_bytes()).ok_or("write degrees, as in +34.068930-118.445127")?;
+    Ok(text.to_string())
+}
+
+fn radius(text: &str) -> Result<String, &'static str> {
+    Radius::parse(text.as_bytes()).ok_or("write kilometres, more than 0 and at most 50")?;
+    Ok(text.to_string())
+}
+
+impl PlacesCheck {
+    fn run(&self) -> Result<(), Failure> {
+        let topology = self.topology.read_asking(self.source)?;
+        let key = open_key(&topology.places, |warning| eprintln!("warning: {warning}"))?;
+        let mut source = open_places(&topology.places, key.clone())?;
+        let query = self.query();
+        let name = source.name();
+        let mut report = Report { text: String::new(), key };
+        let (answer, advice) = match (source.nearby(Ticket(1), &query), &topology.places.source) {
+            (Progress::Answered(answer), _) => {
+                report.line("source", format_args!("{name}, in memory"));
+                Phase::ALL.iter().for_each(|phase| report.line(&phase.to_string(), "-"));
+                report.line("http", "-");
+                (answer, None)
+            }
+            (Progress::Fetch(fetch), PlacesSource::Network(upstream)) => {
+                report.line("source", format_args!("{name}, {}", shown(&fetch)));
+                let way = Way::new(&fetch);
+                let (outcome, trip, ended) = ask(&topology, upstream, fetch)?;
+                way.report(&mut report, &outcome, &trip, ended);
+                judge(&mut report, source.as_mut(), &query, outcome, upstream.kind)
+            }
+            _ => {
+                let what = format!("{name} can only be asked by a server");
+                return Err(Failure::new(Exit::Internal, what));
+            }
+        };
+        report.answer(&answer, &query);
+        if let Some(advice) = advice {
+            report.line("remedy", advice);
+        }
+        say(&report.scrub(report.text.trim_end()));
+        match answer {
+            Answer::Found(_) | Answer::Verbatim(_) => Ok(()),
+            Answer::Failed(failure) => {
+                let what = format!("{name} gives no places: {}", failure.status.as_str());
+                Err(Failure::new(Exit::Unavailable, what))
+            }
+        }
+    }
+
+    fn query(&self) -> Query {
+        let valid = "clap has checked it";
+        let location = Location::parse(self.at.as_bytes()).expect(valid);
+        let radius = Radius::parse(self.radius.as_bytes()).expect(valid);
+        let (latitude, longitude) = location.degrees();
+        Query {
+            latitude,
+            longitude,
+            latitude_text: location.latitude.to_vec(),
+            longitude_text: location.longitude.to_vec(),
+            radius_m: radius.metres(),
+            radius_text: radius.text.to_vec(),
+        }
+    }
+}
+
+type Outcome = Result<Response, FetchError>;
+
+/// What the reactor is lent: the way to the network, and what came back over it.
+#[derive(Debug)]
+struct Asking {
+    network: Network,
+    outcome: Option<(Outcome, Trip)>,
+}
+
+impl Shared for Asking {
+    type Message = Order;
+}
+
+impl Resolving for Asking {
+    fn dns(&mut self) -> &mut Client {
+        &mut self.network.dns
+    }
+
+    fn resolved(
+        &mut self,
+        core: &mut Core<Asking>,
+        lookup: LookupId,
+        result: Result<Vec<IpAddr>, DnsError>,
+    ) {
+        agent::resolved(self, core, lookup, result);
+    }
+}
+
+impl Fetching for Asking {
+    fn agent(&mut self) -> &mut Agent {
+        &mut self.network.agent
+    }
+
+    fn fetched(&mut self, _: &mut Core<Asking>, _: FetchId, outcome: Outcome, trip: Trip) {
+        self.outcome = Some((outcome, trip));
+    }
+}
+
+/// Fetches once, within the deadline of a WHATSAT; also says when it was over.
+fn ask(
+    topology: &Topology,
+    upstream: &Upstream,
+    fetch: Fetch,
+) -> Result<(Outcome, Trip, Moment), Failure> {
+    let (origin, request) = network::request(fetch)
+        .map_err(|e| Failure::new(Exit::Config, format!("this cannot be asked: {e}")))?;
+    let network = open_network(topology, upstream)?;
+    let io = MioIo::new(&[]).map_err(|e| Failure::os("the kernel gives no poll", e))?;
+    let asking = Asking { network, outcome: None };
+    let mut reactor = Reactor::new(io, asking, Limits::default());
+    let (asking, core) = reactor.parts();
+    let id = agent::fetch(asking, core, origin, request);
+    let deadline = topology.limits.whatsat_deadline;
+    core.call_later(deadline, move |asking: &mut Asking, core| {
+        let Some(trip) = asking.network.agent.trip(id) else { return };
+        agent::cancel(asking, core, id);
+        let phase = Phase::ALL.into_iter().find(|phase| trip.end_of(*phase).is_none());
+        let what = format!("whatsat_deadline_ms = {} is over", deadline.as_millis());
+        let error = FetchError { phase: phase.unwrap_or(Phase::Body), what };
+        asking.outcome = Some((Err(error), trip));
+    });
+    loop {
+        reactor.turn().map_err(|e| Failure::os("the loop cannot go on", e))?;
+        let (asking, core) = reactor.parts();
+        if let Some((outcome, trip)) = asking.outcome.take() {
+            return Ok((outcome, trip, core.now()));
+        }
+    }
+}
+
+/// What came back, as the source reads it; and what to do about it.
+fn judge(
+    report: &mut Report,
+    source: &mut dyn Source,
+    query: &Query,
+    outcome: Outcome,
+    kind: UpstreamKind,
+) -> (Answer, Option<&'static str>) {
+    match outcome {
+        Ok(response) => {
+            report.line("http", response.status);
+            let reading = source.read(query, network::reply(&response));
+            if !reading.log.is_empty() {
+                report.line("it says", &reading.log);
+            }
+            let advice = match &reading.answer {
+                Answer::Failed(failure) => {
+                    Some(after_answer(kind, failure.status, response.status))
+                }
+                _ => None,
+            };
+            (reading.answer, advice)
+        }
+        Err(error) => {
+            report.line("http", "-");
+            let failure = places_herd::places::Failure::unanswered(&error.phase.to_string());
+            (Answer::Failed(failure), Some(on_the_way(error.phase)))
+        }
+    }
+}
+
+/// What to do if the way ended in this phase.
+fn on_the_way(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Dns => {
+            "see that base_url names the right host, and whom resolver, resolv_conf and hosts_file ask"
+        }
+        Phase::Connect => {
+            "see that the service runs where base_url says, and that no firewall or proxy is between"
+        }
+        Phase::Tls => {
+            "see that ca_file vouches for the service, that base_url has the name in its certificate, \
+             and that this machine's clock is right"
+        }
+        Phase::FirstByte | Phase::Body => {
+            "the service is there and does not answer as it should: try again; then see first_byte_ms, \
+             between_bytes_ms and http_body_bytes under [limits]"
+        }
+    }
+}
+
+/// What to do about a refusal. docs/sources.md has the table.
+fn after_answer(kind: UpstreamKind, status: Status, http: u16) -> &'static str {
+    match (status, kind) {
+        (Status::RequestDenied, UpstreamKind::Google(_)) => {
+            "enable places.googleapis.com for the key's project, with billing, and see that the key's \
+             restrictions let it use that API from this machine"
+        }
+        (Status::RequestDenied, UpstreamKind::GoogleLegacy) => {
+            "enable the Places API (places-backend.googleapis.com) for the key's project, with billing; \
+             a project that does not have it cannot begin with it: then write source = \"google\""
+        }
+        (Status::RequestDenied, UpstreamKind::Photon) => {
+            "photon itself wants no key: see who answers at base_url"
+        }
+        (Status::OverQueryLimit, _) => "wait, or raise the quota of the key's project",
+        (Status::InvalidRequest, UpstreamKind::Photon) => {
+            "see that language is one that this photon has been given"
+        }
+        (Status::InvalidRequest, _) => {
+            "see that language is one that Google knows; else it is a bug"
+        }
+        (Status::UnknownError, _) => match http {
+            500..=599 => "the service, or what is in front of it, has trouble: try again later",
+            _ => "see who answers at base_url: this is not the service that was expected",
+        },
+    }
+}
+
+/// What is asked, without a key.
+fn shown(fetch: &Fetch) -> String {
+    let scheme = if fetch.scheme == Scheme::Https { "https" } else { "http" };
+    let host = match fetch.host.contains(':') {
+        true => format!("[{}]", fetch.host),
+        false => fetch.host.clone(),
+    };
+    format!("{scheme}://{host}:{}{}", fetch.port, fetch.target.path())
+}
+
+/// Which phases the way has.
+#[derive(Debug)]
+struct Way {
+    has_name: bool,
+    is_secure: bool,
+}
+
+impl Way {
+    fn new(fetch: &Fetch) -> Way {
+        let has_name = fetch.host.parse::<IpAddr>().is_err();
+        Way { has_name, is_secure: fetch.scheme == Scheme::Https }
+    }
+
+    /// A line for each phase: how long it took, that it was not needed, or why it was the last.
+    fn report(&self, report: &mut Report, outcome: &Outcome, trip: &Trip, ended: Moment) {
+        let mut since = trip.begun.unwrap_or_default();
+        for phase in Phase::ALL {
+            let end = trip.end_of(phase);
+            let is_needed = match phase {
+                Phase::Dns => self.has_name,
+                Phase::Tls => self.is_secure,
+                _ => true,
+            };
+            let name = phase.to_string();
+            match (outcome, end) {
+                (Err(error), _) if error.phase == phase => {
+                    let what = one_line(&error.what);
+                    report.line(&name, format_args!("{}  FAILED: {what}", Ms(since, ended)));
+                }
+                (_, Some(end)) if is_needed => report.line(&name, Ms(since, end)),
+                _ => report.line(&name, "-"),
+            }
+            since = end.unwrap_or(since);
+        }
+    }
+}
+
+/// The time between two moments, in milliseconds.
+struct Ms(Moment, Moment);
+
+impl fmt::Display for Ms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:8.3} ms", (self.1 - self.0).as_secs_f64() * 1e3)
+    }
+}
+
+/// The text that is shown.
+#[derive(Debug)]
+struct Report {
+    text: String,
+    /// What must not be in it.
+    key: Option<Secret>,
+}
+
+impl Report {
+    fn line(&mut self, name: &str, value: impl fmt::Display) {
+        let _ = writeln!(self.text, "{name:<12}{value}");
+    }
+
+    /// The status, how many places, and the first of them as a client would see it.
+    fn answer(&mut self, answer: &Answer, query: &Query) {
+        match answer {
+            Answer::Failed(failure) => {
+                let (status, message) = (failure.status.as_str(), &failure.message);
+                self.line("status", format_args!("{status}: {message}"));
+            }
+            _ => self.line("status", answer.status(usize::MAX)),
+        }
+        self.line("places", answer.count(usize::MAX));
+        let mut json = Vec::new();
+        answer.write(1, &mut json);
+        let reply: Value = serde_json::from_slice(&json).unwrap_or_default();
+        let first = &reply["results"][0];
+        if first.is_object() {
+            self.place(first, query);
+        }
+    }
+
+    fn place(&mut self, place: &Value, query: &Query) {
+        self.line("first", self.cut(&place["name"]));
+        self.line("  place_id", self.cut(&place["place_id"]));
+        let types = place["types"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let types: Vec<&str> = types.iter().filter_map(Value::as_str).collect();
+        self.line("  types", self.cut(&types.join(", ").into()));
+        self.line("  vicinity", self.cut(&place["vicinity"]));
+        let location = &place["geometry"]["location"];
+        match (location["lat"].as_f64(), location["lng"].as_f64()) {
+            (Some(latitude), Some(longitude)) => {
+                let km = query.distance_m(Point { latitude, longitude }) / 1e3;
+                self.line("  distance", format_args!("{km:.3} km"));
+            }
+            _ => self.line("  distance", "-"),
+        }
+    }
+
+    /// A service's text, fit for a terminal.
+    fn cut(&self, value: &Value) -> String {
+        let text = self.scrub(value.as_str().unwrap_or("-"));
+        one_line(&text).chars().take(TEXT_CHARS_MAX).collect()
+    }
+
+    fn scrub(&self, text: &str) -> String {
+        self.key.as_ref().map_or_else(|| text.to_string(), |key| key.scrub(text))
+    }
+}

@@ -1,0 +1,102 @@
+//! From what the topology says of places to what can be asked: the source, its key, its way to the network.
+//!
+//! `herd serve` and `herd places check` begin alike, so that what the second finds is true of the first.
+//! Nothing is asked here. What fails is a matter of configuration (78).
+
+use super::exit::{Exit, Failure};
+use super::topology_file::counted;
+use places_herd::dns;
+use places_herd::herd::network::Network;
+use places_herd::herd::topology::{KEY_VARIABLE, PlacesSettings, PlacesSource, Topology, Upstream};
+use places_herd::https::agent::{Agent, AgentLimits};
+use places_herd::https::http::HttpLimits;
+use places_herd::https::tls;
+use places_herd::places::{self, Source};
+use places_herd::secret::Secret;
+
+/// The source of places that is configured. `key`: what [`open_key`] found.
+pub(super) fn open_places(
+    settings: &PlacesSettings,
+    key: Option<Secret>,
+) -> Result<Box<dyn Source>, Failure> {
+    let rank = settings.rank;
+    match &settings.source {
+        #[cfg(feature = "embedded-places")]
+        PlacesSource::Embedded => Ok(Box::new(places::Embedded::new(rank))),
+        #[cfg(not(feature = "embedded-places"))]
+        PlacesSource::Embedded => {
+            let what = "this herd was built without places: name a file of them under [places]";
+            Err(Failure::new(Exit::Config, what))
+        }
+        PlacesSource::Network(upstream) => {
+            upstream.open(rank, key).ok_or_else(|| Failure::new(Exit::Config, "there is no key"))
+        }
+        PlacesSource::File(path) => match places::File::read(path, rank) {
+            Ok(file) => Ok(Box::new(file)),
+            Err(faults) => {
+                let path = path.display();
+                faults.iter().for_each(|fault| eprintln!("{path}: {fault}"));
+                let count = counted(faults.len(), "fault");
+                Err(Failure::new(Exit::Config, format!("{path}: {count}")))
+            }
+        },
+    }
+}
+
+/// The key of the service that is asked, from its file or the environment; none if it needs none.
+/// `warn`: told if others may read the file.
+pub(super) fn open_key(
+    settings: &PlacesSettings,
+    warn: impl FnOnce(String),
+) -> Result<Option<Secret>, Failure> {
+    let fault = |what: String| Failure::new(Exit::Config, what);
+    let upstream = match &settings.source {
+        PlacesSource::Network(upstream) if upstream.needs_key() => upstream,
+        _ => return Ok(None),
+    };
+    let key = match &upstream.key_file {
+        Some(path) => {
+            let (key, warning) = Secret::from_file(path).map_err(|e| fault(e.to_string()))?;
+            warning.map(warn);
+            key
+        }
+        None => {
+            let key = Secret::from_environment(KEY_VARIABLE).map_err(|e| fault(e.to_string()))?;
+            let remedy = "name a key_file under [places], or set it in the environment";
+            key.ok_or_else(|| fault(format!("{KEY_VARIABLE} is not set: {remedy}")))?
+        }
+    };
+    Ok(Some(key))
+}
+
+/// The way to the network that a source needs.
+pub(super) fn open_network(topology: &Topology, upstream: &Upstream) -> Result<Network, Failure> {
+    let limits = &topology.limits;
+    let tls = tls::client_config(upstream.ca_file.as_deref())
+        .map_err(|e| Failure::new(Exit::Config, format!("no certificates to trust: {e}")))?;
+    let agent = Agent::new(
+        tls,
+        AgentLimits {
+            handshakes: limits.handshakes,
+            idle_connections: limits.whatsats_in_flight,
+            connect: limits.tcp,
+            tls: limits.tls,
+            first_byte: limits.first_byte,
+            between_bytes: limits.between_bytes,
+            idle: limits.idle,
+            http: HttpLimits {
+                head_bytes: limits.http_head_bytes,
+                body_bytes: limits.http_body_bytes,
+                ..HttpLimits::default()
+            },
+            all_bytes: limits.http_total_body_bytes,
+        },
+    );
+    let options = dns::ClientOptions {
+        servers: upstream.resolver.into_iter().collect(),
+        total: limits.dns,
+        hosts: upstream.hosts_file.clone(),
+        resolv_conf: upstream.resolv_conf.clone(),
+    };
+    Ok(Network::new(options, agent))
+}

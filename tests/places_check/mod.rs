@@ -1,0 +1,245 @@
+//! `herd places check`, and that nobody ever sees the key: not in stdout, stderr, a log, a reply or the list of
+//! processes, whatever the service says. The service is a double on the loopback, in the clear; it answers only
+//! after the list of processes was looked at.
+
+use crate::ALONE;
+use crate::process::{DEADLINE, Ended, Herd, Process, is_readable};
+use rustix::process::Signal;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
+
+/// As long as Google's, and with what is encoded in a URL and in JSON.
+const IN_FILE: &str = "AIzaCANARY/file+0123456789\"abcdefghijk=";
+const IN_ENVIRONMENT: &str = "AIzaCANARY/environment+01234567\"abcd=";
+
+/// What no output may have.
+const CANARY: &str = "CANARY";
+
+/// A service that answers one request on each connection.
+struct Double {
+    listener: TcpListener,
+}
+
+impl Double {
+    fn new() -> Double {
+        Double { listener: TcpListener::bind("127.0.0.1:0").expect("a port") }
+    }
+
+    fn places(&self, source: &str, keys: &str) -> String {
+        let address = self.listener.local_addr().expect("it listens");
+        format!("[places]\nsource = \"{source}\"\nbase_url = \"http://{address}\"\n{keys}")
+    }
+
+    /// Waits for a request, and does `meanwhile`; then answers, and says what was asked.
+    fn answer(&self, status: &str, body: &str, meanwhile: impl FnOnce()) -> String {
+        assert!(is_readable(&self.listener, Instant::now() + DEADLINE), "nobody asks");
+        let (mut caller, _) = self.listener.accept().expect("somebody calls");
+        caller.set_read_timeout(Some(DEADLINE)).expect("a socket");
+        let request = read_request(&mut caller);
+        meanwhile();
+        let length = body.len();
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n"
+        );
+        caller.write_all([&head, body].concat().as_bytes()).expect("it reads");
+        request
+    }
+}
+
+/// The head, and as much of a body as it says.
+fn read_request(caller: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&request).to_ascii_lowercase();
+        if let Some(head) = text.find("\r\n\r\n") {
+            let length = text.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+            let length: usize = length.map_or(0, |length| length.trim().parse().expect("a number"));
+            if request.len() >= head + 4 + length {
+                return String::from_utf8(request).expect("text");
+            }
+        }
+        let mut chunk = [0; 4096];
+        let count = caller.read(&mut chunk).expect("it writes");
+        assert!(count > 0, "it hangs up after {text:?}");
+        request.extend_from_slice(&chunk[..count]);
+    }
+}
+
+fn found(source: &str, name: &str) -> String {
+    let name = json(name);
+    match source {
+        "google" => format!(
+            r#"{{"places": [{{"id": "ChIJ-1", "displayName": {{"text": {name}}},
+                "location": {{"latitude": 34.07, "longitude": -118.445127}},
+                "types": ["hospital", "point_of_interest"],
+                "shortFormattedAddress": "757 Westwood Plaza"}}]}}"#
+        ),
+        _ => format!(
+            r#"{{"html_attributions": [], "results": [{{"name": {name}, "place_id": "ChIJ-1",
+                "geometry": {{"location": {{"lat": 34.07, "lng": -118.445127}}}},
+                "types": ["hospital", "point_of_interest"],
+                "vicinity": "757 Westwood Plaza"}}], "status": "OK"}}"#
+        ),
+    }
+}
+
+fn json(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\\\""))
+}
+
+/// HTTP status, body, and our status: good (with the key where a name should be), refused (with the key quoted
+/// in three ways), and nothing that makes sense.
+fn answers(source: &str, key: &str) -> [(&'static str, String, &'static str); 3] {
+    let encoded =
+        key.replace('/', "%2F").replace('+', "%2B").replace('"', "%22").replace('=', "%3D");
+    let said = json(&format!("API key {key} is not authorized: /json?key={encoded}&radius=1"));
+    let denied = match source {
+        "google" => (
+            "403 Forbidden",
+            format!(
+                r#"{{"error": {{"code": 403, "message": {said}, "status": "PERMISSION_DENIED",
+                    "details": [{{"reason": "SERVICE_DISABLED"}}]}}}}"#
+            ),
+        ),
+        _ => (
+            "200 OK",
+            format!(r#"{{"error_message": {said}, "results": [], "status": "REQUEST_DENIED"}}"#),
+        ),
+    };
+    let garbage = format!("<html>{key} {encoded} {said}</html>");
+    [
+        ("200 OK", found(source, &format!("UCLA {key} Medical Center")), "OK"),
+        (denied.0, denied.1, "REQUEST_DENIED"),
+        ("502 Bad Gateway", garbage, "UNKNOWN_ERROR"),
+    ]
+}
+
+/// Each source, with its key in a file and in the environment; which of them is sent.
+fn each_source(name: &str, mut test: impl FnMut(&Herd, &Double, &str, &str)) {
+    for source in ["google", "google-legacy"] {
+        for (keys, sent) in [("key_file = \"key\"\n", IN_FILE), ("", IN_ENVIRONMENT)] {
+            let (herd, double) = (Herd::new(name, ALONE), Double::new());
+            let file = herd.folder().join("key");
+            fs::write(&file, format!("{IN_FILE}\n")).expect("the folder is ours");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
+            herd.write(&[herd.text(), &double.places(source, keys)].concat());
+            test(&herd, &double, source, sent);
+        }
+    }
+}
+
+fn start(herd: &Herd, args: &[&str]) -> Process {
+    let environment = [("GOOGLE_MAPS_API_KEY", IN_ENVIRONMENT), ("RUST_LOG", "trace")];
+    herd.start_in(&environment, args)
+}
+
+fn assert_unseen(what: &str, text: &str) {
+    assert!(!text.contains(CANARY), "the key is in {what}: {text}");
+}
+
+fn assert_sent(request: &str, key: &str) {
+    let encoded =
+        key.replace('/', "%2F").replace('+', "%2B").replace('"', "%22").replace('=', "%3D");
+    assert!(request.contains(key) || request.contains(&encoded), "another key: {request}");
+}
+
+/// The value of a line of the report.
+fn said<'r>(report: &'r Ended, name: &str) -> &'r str {
+    let line = report.stdout.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("no {name}: {report:?}")).trim()
+}
+
+#[test]
+fn a_check_shows_phases_and_the_first_place_and_never_the_key() {
+    each_source("canary-check", |herd, double, source, key| {
+        for (http, body, status) in answers(source, key) {
+            let mut check = start(herd, &["places", "check"]);
+            let seen = || assert_unseen("ps", &check.command_line());
+            assert_sent(&double.answer(http, &body, seen), key);
+            let ended = check.end();
+            assert_unseen("stdout", &ended.stdout);
+            assert_unseen("stderr", &ended.stderr);
+            assert_eq!(said(&ended, "http "), &http[..3]);
+            assert_eq!((said(&ended, "dns"), said(&ended, "tls")), ("-", "-"));
+            for phase in ["connect", "first byte", "body"] {
+                assert!(said(&ended, phase).ends_with(" ms"), "{ended:?}");
+            }
+            assert!(said(&ended, "status").starts_with(status), "{ended:?}");
+            if status == "OK" {
+                assert_eq!((ended.code, said(&ended, "places")), (Some(0), "1"), "{ended:?}");
+                assert_eq!(said(&ended, "first  "), "UCLA *** Medical Center");
+                assert_eq!(said(&ended, "  place_id"), "ChIJ-1");
+                assert_eq!(said(&ended, "  types"), "hospital, point_of_interest");
+                assert_eq!(said(&ended, "  vicinity"), "757 Westwood Plaza");
+                assert_eq!(said(&ended, "  distance"), "0.119 km");
+            } else {
+                assert_eq!((ended.code, said(&ended, "places")), (Some(69), "0"), "{ended:?}");
+                assert!(!said(&ended, "remedy").is_empty());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_server_shows_the_key_to_nobody() {
+    each_source("canary-serve", |herd, double, source, key| {
+        let mut server = start(herd, &["serve", "Alford"]);
+        let started = server.line();
+        for (http, body, status) in answers(source, key) {
+            let mut client = TcpStream::connect((herd.ip(), 12_000)).expect("it listens");
+            client.set_read_timeout(Some(DEADLINE)).expect("a socket");
+            client
+                .write_all(b"IAMAT kiwi +34.068930-118.445127 5\nWHATSAT kiwi 10 5\n")
+                .expect("it reads");
+            client.shutdown(Shutdown::Write).expect("it is open");
+            let request =
+                double.answer(http, &body, || assert_unseen("ps", &server.command_line()));
+            assert_sent(&request, key);
+            // So that no second attempt is waited for.
+            if status == "UNKNOWN_ERROR" {
+                double.answer(http, &body, || {});
+            }
+            let mut reply = String::new();
+            client.read_to_string(&mut reply).expect("text, and an end");
+            assert!(reply.contains(status), "{reply}");
+            assert_unseen("a reply", &reply);
+        }
+        server.signal(Signal::TERM);
+        let ended = server.end();
+        assert_unseen("stdout", &[started.as_str(), &ended.stdout].concat());
+        assert_unseen("stderr", &ended.stderr);
+        let logs: Vec<_> = fs::read_dir(herd.folder().join("log")).expect("a folder").collect();
+        assert!(!logs.is_empty());
+        for log in logs {
+            let log = fs::read(log.expect("a file").path()).expect("it can be read");
+            let log = String::from_utf8_lossy(&log);
+            assert!(log.contains("google"), "it logs what failed: {log}");
+            assert_unseen("the log", &log);
+        }
+    });
+}
+
+#[test]
+fn a_check_tells_configuration_from_failure() {
+    let (herd, double) = (Herd::new("unconfigured", ALONE), Double::new());
+    let embedded = herd.run(&["places", "check"]);
+    assert_eq!((embedded.code, said(&embedded, "status")), (Some(0), "OK"), "{embedded:?}");
+    assert_eq!(herd.run(&["places", "check", "photon"]).code, Some(78));
+    assert_eq!(herd.run(&["places", "check", "file"]).code, Some(78));
+    assert_eq!(herd.run(&["places", "check", "bing"]).code, Some(64));
+    assert_eq!(herd.run(&["places", "check", "--at", "34"]).code, Some(64));
+    assert_eq!(herd.run(&["places", "check", "--radius", "51"]).code, Some(64));
+    herd.write(&[herd.text(), &double.places("photon", "")].concat());
+    let no_key =
+        herd.start_in(&[("GOOGLE_MAPS_API_KEY", "")], &["places", "check", "google"]).end();
+    assert_eq!((no_key.code, no_key.stdout.as_str()), (Some(78), ""));
+    drop(double);
+    let refused = herd.run(&["places", "check"]);
+    assert_eq!(refused.code, Some(69), "{refused:?}");
+    assert!(said(&refused, "connect").contains("FAILED"), "{refused:?}");
+    assert!(said(&refused, "status").starts_with("UNKNOWN_ERROR"), "{refused:?}");
+}
