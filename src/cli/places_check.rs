@@ -148,7 +148,15 @@ type Outcome = Result<Response, FetchError>;
 #[derive(Debug)]
 struct Asking {
     network: Network,
-    outcome: Option<(Outcome, Trip)>,
+    outcome: Option<(Outcome, Trip, Moment)>,
+}
+
+impl Asking {
+    /// It is over. Stopped, the reactor does not wait in its poll once more.
+    fn end(&mut self, core: &mut Core<Asking>, outcome: Outcome, trip: Trip) {
+        self.outcome = Some((outcome, trip, core.now()));
+        core.stop();
+    }
 }
 
 impl Shared for Asking {
@@ -175,8 +183,8 @@ impl Fetching for Asking {
         &mut self.network.agent
     }
 
-    fn fetched(&mut self, _: &mut Core<Asking>, _: FetchId, outcome: Outcome, trip: Trip) {
-        self.outcome = Some((outcome, trip));
+    fn fetched(&mut self, core: &mut Core<Asking>, _: FetchId, outcome: Outcome, trip: Trip) {
+        self.end(core, outcome, trip);
     }
 }
 
@@ -201,13 +209,12 @@ fn ask(
         let phase = Phase::ALL.into_iter().find(|phase| trip.end_of(*phase).is_none());
         let what = format!("whatsat_deadline_ms = {} is over", deadline.as_millis());
         let error = FetchError { phase: phase.unwrap_or(Phase::Body), what };
-        asking.outcome = Some((Err(error), trip));
+        asking.end(core, Err(error), trip);
     });
     loop {
         reactor.turn().map_err(|e| Failure::os("the loop cannot go on", e))?;
-        let (asking, core) = reactor.parts();
-        if let Some((outcome, trip)) = asking.outcome.take() {
-            return Ok((outcome, trip, core.now()));
+        if let Some(outcome) = reactor.state().outcome.take() {
+            return Ok(outcome);
         }
     }
 }

@@ -241,5 +241,7 @@ fn a_check_tells_configuration_from_failure() {
     let refused = herd.run(&["places", "check"]);
     assert_eq!(refused.code, Some(69), "{refused:?}");
     assert!(said(&refused, "connect").contains("FAILED"), "{refused:?}");
+    let ms = said(&refused, "connect").split('.').next().expect("a number");
+    assert!(ms.parse::<u32>().expect("a number") < 1_000, "it waits for nothing: {ms} ms");
     assert!(said(&refused, "status").starts_with("UNKNOWN_ERROR"), "{refused:?}");
 }
