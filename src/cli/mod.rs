@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod exit;
 mod places_check;
+mod proxy;
 mod serve;
 mod sources;
 mod topology_file;

@@ -4,6 +4,7 @@
 //! Nothing is asked here. What fails is a matter of configuration (78).
 
 use super::exit::{Exit, Failure};
+use super::proxy;
 use super::topology_file::counted;
 use places_herd::dns;
 use places_herd::herd::network::Network;
@@ -13,6 +14,7 @@ use places_herd::https::http::HttpLimits;
 use places_herd::https::tls;
 use places_herd::places::{self, Source};
 use places_herd::secret::Secret;
+use std::env;
 
 /// The source of places that is configured. `key`: what [`open_key`] found.
 pub(super) fn open_places(
@@ -74,6 +76,7 @@ pub(super) fn open_network(topology: &Topology, upstream: &Upstream) -> Result<N
     let limits = &topology.limits;
     let tls = tls::client_config(upstream.ca_file.as_deref())
         .map_err(|e| Failure::new(Exit::Config, format!("no certificates to trust: {e}")))?;
+    let proxy = proxy::choose(&upstream.base, upstream.proxy.as_ref(), |name| env::var_os(name))?;
     let agent = Agent::new(
         tls,
         AgentLimits {
@@ -91,7 +94,8 @@ pub(super) fn open_network(topology: &Topology, upstream: &Upstream) -> Result<N
             },
             all_bytes: limits.http_total_body_bytes,
         },
-    );
+    )
+    .with_proxy(proxy);
     let options = dns::ClientOptions {
         servers: upstream.resolver.into_iter().collect(),
         total: limits.dns,

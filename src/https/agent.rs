@@ -9,6 +9,9 @@
 //!           shakes
 //! ```
 //!
+//! Where there is a proxy, it is the proxy whose name becomes addresses and who is connected to, and
+//! before Securing comes Tunnelling: it connects us to the origin. All else is as without.
+//!
 //! Everything here is memory: the agent is one value among what the protocols share, and its
 //! functions take the state and the core. They call no protocol; the answer is told by
 //! [`Fetching::fetched`], exactly once for each fetch that is not cancelled.
@@ -23,6 +26,7 @@ use super::exchange::Exchange;
 use super::eyeballs::{Attempt, Eyeballs, Next};
 use super::http::{HttpLimits, Request, Response};
 use super::tls::Tls;
+use super::tunnel::{Proxy, Tunnel};
 use crate::dns::{self, DnsError, LookupId, Resolving};
 use crate::reactor::{
     ClientFactory, CloseReason, ConnId, ConnectOptions, ConnectorId, Context, Core, Factory,
@@ -80,7 +84,7 @@ pub struct AgentLimits {
     pub handshakes: usize,
     /// Connections kept idle, of all origins.
     pub idle_connections: usize,
-    /// From the start of connecting to one address to its end.
+    /// From the start of connecting to one address to its end; and as long again for a proxy's answer.
     pub connect: Duration,
     /// From the connection to the end of the handshake.
     pub tls: Duration,
@@ -110,7 +114,7 @@ pub struct FetchError {
 pub enum Phase {
     /// A name becomes addresses.
     Dns,
-    /// An address becomes a connection.
+    /// An address becomes a connection, through a proxy if there is one.
     Connect,
     /// The connection becomes a secret and certain one.
     Tls,
@@ -151,7 +155,7 @@ pub struct Trip {
     pub begun: Option<Moment>,
     /// The name had become addresses.
     pub resolved: Option<Moment>,
-    /// A connection stood.
+    /// A connection to the origin stood.
     pub connected: Option<Moment>,
     /// The handshake was done, or not needed.
     pub secured: Option<Moment>,
@@ -179,6 +183,8 @@ impl Trip {
 pub struct Agent {
     tls: Arc<ClientConfig>,
     limits: AgentLimits,
+    /// Through whom all origins are reached but the plain ones.
+    proxy: Option<Proxy>,
     fetches: BTreeMap<FetchId, Fetch>,
     /// Those that wait for a handshake to end.
     waiting: VecDeque<FetchId>,
@@ -203,9 +209,17 @@ struct Fetch {
 enum Stage {
     Waiting,
     Resolving(LookupId),
-    Connecting { eyeballs: Eyeballs<String>, connectors: Vec<(Attempt, ConnectorId)> },
+    Connecting {
+        eyeballs: Eyeballs<String>,
+        connectors: Vec<(Attempt, ConnectorId)>,
+    },
+    /// A proxy is asked to connect us.
+    Tunnelling(ConnId),
     Securing(ConnId),
-    Exchanging { conn: ConnId, kept: bool },
+    Exchanging {
+        conn: ConnId,
+        kept: bool,
+    },
 }
 
 impl Agent {
@@ -214,12 +228,19 @@ impl Agent {
         Agent {
             tls,
             limits,
+            proxy: None,
             fetches: BTreeMap::new(),
             waiting: VecDeque::new(),
             idle: Vec::new(),
             held_bytes: 0,
             last: 0,
         }
+    }
+
+    /// Reaches all origins through `proxy`, but those without TLS: they are on this machine.
+    pub fn with_proxy(mut self, proxy: Option<Proxy>) -> Agent {
+        self.proxy = proxy;
+        self
     }
 
     /// How much, how many and how long.
@@ -266,10 +287,16 @@ impl Agent {
         self.idle.iter().any(|(_, idle)| *idle == conn) || self.fetches.values().any(is_on)
     }
 
+    /// The proxy on the way to `origin`.
+    fn proxy_to(&self, origin: &Origin) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|_| origin.secure)
+    }
+
     /// Whom `conn` is at work for.
     fn fetch_on(&self, conn: ConnId) -> Option<FetchId> {
         let is_on = |fetch: &Fetch| match fetch.stage {
-            Stage::Securing(its) | Stage::Exchanging { conn: its, .. } => its == conn,
+            Stage::Tunnelling(its) | Stage::Securing(its) => its == conn,
+            Stage::Exchanging { conn: its, .. } => its == conn,
             _ => false,
         };
         self.fetches.iter().find(|(_, fetch)| is_on(fetch)).map(|(id, _)| *id)
@@ -302,7 +329,7 @@ pub fn fetch<S: Fetching>(
     id
 }
 
-/// Nobody wants to know any more. A connection that is being made is kept for the next.
+/// Nobody wants to know any more. A connection that is being secured is kept for the next.
 pub fn cancel<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) {
     let agent = state.agent();
     let Some(fetch) = agent.fetches.remove(&id) else { return };
@@ -312,7 +339,7 @@ pub fn cancel<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) {
         Stage::Connecting { connectors, .. } => {
             connectors.into_iter().for_each(|(_, connector)| core.stop_trying(connector));
         }
-        Stage::Exchanging { conn, .. } => core.abort_connection(conn),
+        Stage::Tunnelling(conn) | Stage::Exchanging { conn, .. } => core.abort_connection(conn),
     }
     start_waiting(state, core);
 }
@@ -325,7 +352,10 @@ fn start_waiting<S: Fetching>(state: &mut S, core: &mut Core<S>) {
         let agent = state.agent();
         let Some(id) = agent.waiting.pop_front() else { return };
         let Some(fetch) = agent.fetches.get(&id) else { continue };
-        let host = fetch.origin.host.clone();
+        let host = match agent.proxy_to(&fetch.origin) {
+            Some(proxy) => proxy.host.clone(),
+            None => fetch.origin.host.clone(),
+        };
         let lookup = dns::ask(state, core, &host);
         if let Some(fetch) = state.agent().fetches.get_mut(&id) {
             fetch.stage = Stage::Resolving(lookup);
@@ -360,15 +390,20 @@ pub fn resolved<S: Fetching>(
     lookup: LookupId,
     result: Result<Vec<IpAddr>, DnsError>,
 ) {
-    let mut asked = state.agent().fetches.iter_mut();
+    let Agent { fetches, proxy, .. } = state.agent();
+    let mut asked = fetches.iter_mut();
     let is_asker = |fetch: &Fetch| matches!(fetch.stage, Stage::Resolving(its) if its == lookup);
     let Some((id, fetch)) = asked.find(|(_, fetch)| is_asker(fetch)) else { return };
     let id = *id;
+    let proxy = proxy.as_ref().filter(|_| fetch.origin.secure);
     match result {
-        Err(why) => finish(state, core, id, Err(failure(Phase::Dns, why.to_string()))),
+        Err(why) => {
+            let what = blaming(proxy.is_some(), why.to_string());
+            finish(state, core, id, Err(failure(Phase::Dns, what)));
+        }
         Ok(addresses) => {
             fetch.trip.resolved = Some(core.now());
-            let port = fetch.origin.port;
+            let port = proxy.map_or(fetch.origin.port, |proxy| proxy.port);
             let addresses: Vec<SocketAddr> =
                 addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
             let mut eyeballs = Eyeballs::new(&addresses);
@@ -382,6 +417,7 @@ pub fn resolved<S: Fetching>(
 /// Does what the eyeballs say.
 fn connect_next<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, next: Next<String>) {
     let limits = state.agent().limits;
+    let is_proxied = state.agent().proxy.is_some();
     let Some(fetch) = state.agent().fetches.get_mut(&id) else { return };
     let Stage::Connecting { connectors, .. } = &mut fetch.stage else { return };
     let until = match next {
@@ -395,6 +431,7 @@ fn connect_next<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, nex
         Next::Connected => None,
         Next::Failed(why) => {
             let what = why.unwrap_or_else(|| "the name has no address".to_owned());
+            let what = blaming(is_proxied && fetch.origin.secure, what);
             return finish(state, core, id, Err(failure(Phase::Connect, what)));
         }
     };
@@ -445,31 +482,52 @@ impl<S: Fetching> Factory<S> for Dialler {
                 cx.core.stop_trying(connector);
             }
         }
-        fetch.trip.connected = Some(now);
-        fetch.stage = Stage::Securing(cx.id);
         let exchange = Exchange::new(fetch.origin.clone(), limits);
         if !fetch.origin.secure {
+            fetch.trip.connected = Some(now);
+            fetch.stage = Stage::Securing(cx.id);
             return Some(Box::new(exchange));
         }
-        let conn = cx.id;
-        cx.core.call_later(limits.tls, move |state: &mut S, core| {
-            if !state.agent().is_secured(conn) {
-                core.abort_because(conn, CloseReason::TimeoutError("the TLS handshake"));
-            }
-        });
         let secured = ServerName::try_from(fetch.origin.host.clone())
             .map_err(|e| e.to_string())
             .and_then(|name| Tls::new(tls, name, exchange).map_err(|e| e.to_string()));
-        match secured {
-            Ok(secured) => Some(Box::new(secured)),
+        let secured = match secured {
+            Ok(secured) => secured,
             Err(why) => {
                 // Told by a timer, since nobody may be called from within a call.
                 cx.core.call_later(Duration::ZERO, move |state: &mut S, core| {
                     finish(state, core, id, Err(failure(Phase::Tls, why)));
                 });
-                None
+                return None;
             }
+        };
+        if let Some(proxy) = &agent.proxy {
+            let request = proxy.request(&fetch.origin).ok()?;
+            fetch.stage = Stage::Tunnelling(cx.id);
+            return Some(Box::new(Tunnel::new(request, limits.http, limits.connect, secured)));
         }
+        secure(cx.state, cx.core, id, cx.id);
+        Some(Box::new(secured))
+    }
+}
+
+/// The connection to the origin stands: the handshake begins.
+fn secure<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, conn: ConnId) {
+    let time = state.agent().limits.tls;
+    let Some(fetch) = state.agent().fetches.get_mut(&id) else { return };
+    fetch.trip.connected = Some(core.now());
+    fetch.stage = Stage::Securing(conn);
+    core.call_later(time, move |state: &mut S, core| {
+        if !state.agent().is_secured(conn) {
+            core.abort_because(conn, CloseReason::TimeoutError("the TLS handshake"));
+        }
+    });
+}
+
+/// A proxy has connected us to the origin.
+pub(super) fn tunnelled<S: Fetching>(state: &mut S, core: &mut Core<S>, conn: ConnId) {
+    if let Some(id) = state.agent().fetch_on(conn) {
+        secure(state, core, id, conn);
     }
 }
 
@@ -565,9 +623,16 @@ pub(super) fn lost<S: Fetching>(
         }
         Stage::Exchanging { .. } if begun => Phase::Body,
         Stage::Exchanging { .. } => Phase::FirstByte,
+        Stage::Tunnelling(_) => Phase::Connect,
         _ => Phase::Tls,
     };
-    finish(state, core, id, Err(failure(phase, why.to_string())));
+    let why = blaming(phase == Phase::Connect, why.to_string());
+    finish(state, core, id, Err(failure(phase, why)));
+}
+
+/// Whose fault it was, where it was not the origin's.
+fn blaming(proxy: bool, why: String) -> String {
+    if proxy { format!("the proxy: {why}") } else { why }
 }
 
 /// The end of a fetch: it is told, once.

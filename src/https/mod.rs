@@ -8,6 +8,7 @@
 //! Then the same on connections:
 //!
 //! * [`tls`]: a protocol outside, a transport inside.
+//! * [`tunnel`]: the same for the way through a proxy.
 //! * [`agent`]: which connection a request goes over, what is kept, and what becomes of it.
 
 pub mod http;
@@ -15,6 +16,8 @@ pub mod http;
 pub mod eyeballs;
 
 pub mod tls;
+
+pub mod tunnel;
 
 pub mod agent;
 mod exchange;

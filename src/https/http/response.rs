@@ -170,6 +170,12 @@ impl ResponseReader {
         self.begun
     }
 
+    /// The status, if the head of the response has come and [`Progress::Done`] was not yet told: also
+    /// where what follows the head is at fault.
+    pub fn status(&self) -> Option<u16> {
+        Some(self.response.status).filter(|status| *status != 0)
+    }
+
     /// How many bytes of the response are held here.
     pub fn buffered(&self) -> usize {
         let chunks = if let State::Chunked(chunks) = &self.state { chunks.buffered() } else { 0 };
@@ -241,9 +247,9 @@ impl ResponseReader {
             }
             _ => {}
         }
+        self.response.status = head.status;
         let framing = Framing::of(&head, self.method, &self.limits)?;
         self.response.reusable = framing.leaves_open(&head);
-        self.response.status = head.status;
         self.response.headers = head.headers;
         self.lines = Lines::default();
         Ok(match framing {
