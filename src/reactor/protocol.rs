@@ -266,13 +266,6 @@ pub enum CloseReason {
     ReactorStopped,
 }
 
-impl CloseReason {
-    /// Whether this is the ordinary end of a connection. Twisted: `reason.check(ConnectionDone)`.
-    pub fn is_clean(&self) -> bool {
-        matches!(self, CloseReason::ConnectionDone)
-    }
-}
-
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
