@@ -5,7 +5,7 @@
 //!
 //! Twisted: internet/tcp.py, Connector; internet/protocol.py, ReconnectingClientFactory.
 
-use super::core::{ConnectOptions, Due, Kind, RunState};
+use super::agenda::{Due, Kind, RunState};
 use super::io::{Ends, Io};
 use super::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, Context, Shared};
 use super::transport::Phase;
@@ -46,6 +46,21 @@ impl Backoff {
     /// Begins with the first delay again. Twisted: resetDelay.
     pub fn reset(&mut self) {
         self.delay = self.first;
+    }
+}
+
+/// How [`Core::connect_tcp`](super::Core::connect_tcp) goes about it.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// Given up after this long. Twisted: connectTCP's timeout, 30 s.
+    pub timeout: Duration,
+    /// Tries again, after failure and after loss, for ever. Twisted: ReconnectingClientFactory.
+    pub reconnect: Option<Backoff>,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> ConnectOptions {
+        ConnectOptions { timeout: Duration::from_secs(30), reconnect: None }
     }
 }
 

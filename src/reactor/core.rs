@@ -2,135 +2,25 @@
 //! when the call has returned.
 //!
 //! The protocol objects are *not* in here. That is the whole trick: while the reactor calls one of
-//! them with a [`Context`], it lends this core, and the borrow checker sees three separate things.
+//! them with a [`Context`](super::Context), it lends this core, and the borrow checker sees three separate things.
 //! And whoever holds a core can write to any connection but cannot call any protocol, so that no
 //! call can run inside a call.
 //!
 //! The core does not know the [`Io`](super::Io). What needs the kernel is noted here, and done by
 //! the reactor: writing marks the connection dirty, connecting and closing are posted.
 
-use super::io::{Close, Ends};
-use super::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, Context, PortId, Shared};
+mod bookkeeping;
+
+use super::agenda::{Due, Kind, Post, RunState};
+use super::io::Close;
+use super::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, PortId, Shared};
 use super::timers::{NotPending, TimerId, Timers};
-use super::transport::{BUFFER_SIZE, BUFFERED_BYTES_MAX, Phase, Transport};
-use super::{Backoff, Moment, UnixNanos};
+use super::transport::{BUFFERED_BYTES_MAX, Phase, Transport};
+use super::{Chance, ConnectOptions, Limits, Moment, UnixNanos};
 use slab::Slab;
 use std::collections::VecDeque;
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
 use std::time::Duration;
-
-/// Empty buffers kept for the next connection that writes; so that a reply costs no allocation,
-/// and an idle connection no memory.
-const SPARE_BUFFERS_MAX: usize = 64;
-
-/// A spare buffer larger than this is given back to the allocator.
-const SPARE_BUFFER_BYTES_MAX: usize = 2 * BUFFER_SIZE;
-
-/// Time limits of the reactor's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// How long `lose_connection` waits for the peer to take what was written; then the connection
-    /// is aborted. Twisted waits for ever, and leaks descriptors (issues #4719, #3037).
-    pub close: Duration,
-    /// How long a stopping reactor waits for what was written and for answers that are due.
-    /// Twisted drops all unsent output at once.
-    pub drain: Duration,
-    /// How long a connection whose peer is still sending is read, and what comes thrown away, when
-    /// all that was written has been sent: so long at most,
-    pub linger: Duration,
-    /// and so many bytes at most.
-    pub linger_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            close: Duration::from_secs(30),
-            drain: Duration::from_secs(4),
-            linger: Duration::from_secs(2),
-            linger_bytes: 1 << 20,
-        }
-    }
-}
-
-/// How [`Core::connect_tcp`] goes about it.
-#[derive(Clone, Debug)]
-pub struct ConnectOptions {
-    /// Given up after this long. Twisted: connectTCP's timeout, 30 s.
-    pub timeout: Duration,
-    /// Tries again, after failure and after loss, for ever. Twisted: ReconnectingClientFactory.
-    pub reconnect: Option<Backoff>,
-}
-
-impl Default for ConnectOptions {
-    fn default() -> ConnectOptions {
-        ConnectOptions { timeout: Duration::from_secs(30), reconnect: None }
-    }
-}
-
-/// What is connected: a stream of bytes, or datagrams to and from one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Tcp,
-    Udp,
-}
-
-/// Whether the reactor runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RunState {
-    /// It runs.
-    Running,
-    /// `stop` was called in this turn; the shutdown begins after the timers of the next.
-    StopAsked,
-    /// Connections are being finished, until then.
-    Draining(Moment),
-    /// All is to end without waiting.
-    StopNow,
-    /// Over.
-    Stopped,
-}
-
-/// What the reactor does when the call has returned: in the order in which it was asked for.
-#[derive(Debug)]
-pub(super) enum Post<S: Shared> {
-    Connect(ConnectorId, Kind, SocketAddr, ConnectOptions, Box<dyn ClientFactory<S>>),
-    StopTrying(ConnectorId),
-    StopListening(PortId),
-    Lost(ConnId, CloseReason, Close),
-    Message(ConnId, S::Message),
-}
-
-/// Called once, with what is shared and the core.
-pub(super) type Call<S> = Box<dyn FnOnce(&mut S, &mut Core<S>)>;
-
-/// What becomes due.
-pub(super) enum Due<S: Shared> {
-    /// A closure over what is shared. Twisted: callLater.
-    Call(Call<S>),
-    /// A protocol is told.
-    Tell(ConnId, u32),
-    /// A connection has not been made, flushed or ended in time.
-    Limit(ConnId),
-    /// A connector tries again.
-    Retry(ConnectorId),
-    /// A port that had run out of descriptors tries again.
-    Accept(PortId),
-}
-
-impl<S: Shared> fmt::Debug for Due<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Due::Call(_) => write!(f, "Call"),
-            Due::Tell(id, tag) => write!(f, "Tell({id:?}, {tag})"),
-            Due::Limit(id) => write!(f, "Limit({id:?})"),
-            Due::Retry(connector) => write!(f, "Retry({connector:?})"),
-            Due::Accept(port) => write!(f, "Accept({port:?})"),
-        }
-    }
-}
 
 /// All connections, timers and wishes of one reactor. Twisted: what `reactor` and `transport`
 /// offer to a protocol.
@@ -337,7 +227,7 @@ impl<S: Shared> Core<S> {
 
     /// From now on more than `high_water` bytes of pending output hold up reading, until all is
     /// sent: a peer that does not read is not read. Twisted: registerProducer, of the protocol
-    /// itself; its mark is [`BUFFER_SIZE`].
+    /// itself; its mark is [`BUFFER_SIZE`](super::BUFFER_SIZE).
     pub fn register_producer(&mut self, id: ConnId, high_water: usize) {
         if let Some(transport) = self.transport_mut(id) {
             transport.high_water = high_water;
@@ -458,157 +348,5 @@ impl<S: Shared> Core<S> {
     /// Whether the reactor is on its way to its end.
     pub fn is_stopping(&self) -> bool {
         self.run_state != RunState::Running
-    }
-
-    // From here on: for the reactor.
-
-    /// The name of the next connection; the same until it is inserted.
-    pub(crate) fn next_id(&self) -> ConnId {
-        // After four thousand million connections it begins anew; an id that old is long forgotten.
-        // Generation 0 is kept for the ports' tokens.
-        let generation = self.generation.checked_add(1).unwrap_or(1);
-        ConnId::new(self.transports.vacant_key() as u32, generation)
-    }
-
-    pub(crate) fn insert(
-        &mut self,
-        id: ConnId,
-        phase: Phase,
-        ends: Ends,
-        connector: Option<ConnectorId>,
-    ) {
-        let mut transport = Transport::new(id.generation(), phase, ends);
-        transport.connector = connector.and_then(|connector| NonZeroU64::new(connector.0));
-        let key = self.transports.insert(transport);
-        debug_assert_eq!(key, id.key());
-        self.generation = id.generation();
-    }
-
-    /// Notes what the kernel said of `id`.
-    pub(super) fn note_readiness(
-        &mut self,
-        id: ConnId,
-        readable: bool,
-        writable: bool,
-        read_closed: bool,
-    ) {
-        let Some(transport) = self.transport_mut(id) else { return };
-        transport.readable |= readable;
-        transport.read_closed |= read_closed;
-        let was_writable = transport.writable;
-        transport.writable |= writable;
-        let connecting = transport.phase == Phase::Connecting;
-        if writable && !was_writable && transport.pending() > 0 {
-            self.mark_dirty(id);
-        }
-        if readable || connecting {
-            self.requeue(id);
-        }
-    }
-
-    /// The kernel has given `id` up. Whoever reads will find out, after what had come before; who does
-    /// not read, because the protocol waits for something or the peer has ended its side, is told
-    /// here. Twisted: posixbase.py, _doReadOrWrite, for a hang-up of what is not being read.
-    pub(super) fn note_failure(&mut self, id: ConnId) {
-        let reads = self.transport(id).is_none_or(Transport::wants_read);
-        if !reads {
-            let reset = io::Error::from(io::ErrorKind::ConnectionReset);
-            self.lost(id, CloseReason::ConnectionLost(reset));
-        }
-    }
-
-    /// Puts `id` on the ready list if there is, or may be, something to read and it may be read.
-    pub(super) fn requeue(&mut self, id: ConnId) {
-        let Some(transport) = self.transport_mut(id) else { return };
-        let known = transport.readable || transport.phase == Phase::Connecting;
-        if known && transport.wants_read() && !transport.ready {
-            transport.ready = true;
-            self.ready.push_back(id);
-        }
-    }
-
-    pub(super) fn mark_dirty(&mut self, id: ConnId) {
-        let Some(transport) = self.transport_mut(id) else { return };
-        if !transport.dirty {
-            transport.dirty = true;
-            self.dirty.push(id);
-        }
-    }
-
-    /// All that was to be done on the connection is done: it ends for the reason it was lost for.
-    pub(super) fn done(&mut self, id: ConnId) {
-        let Some(transport) = self.transport_mut(id) else { return };
-        let why = transport.reason.take().map_or(CloseReason::ConnectionDone, |why| *why);
-        self.lost(id, why);
-    }
-
-    /// The connection is over: nothing is delivered any more, and `connection_lost` is posted.
-    pub(super) fn lost(&mut self, id: ConnId, why: CloseReason) {
-        self.lost_how(id, why, Close::Orderly);
-    }
-
-    /// As [`lost`](Core::lost); `how` decides whether the peer still gets what the kernel holds. The
-    /// reason cannot: who is closed because he was too slow is told so first.
-    pub(super) fn lost_how(&mut self, id: ConnId, why: CloseReason, how: Close) {
-        let Some(transport) = self.transport_mut(id) else { return };
-        if transport.phase == Phase::Lost {
-            return;
-        }
-        transport.phase = Phase::Lost;
-        let out = transport.take_out();
-        let limit = transport.limit.take();
-        self.give_back(out);
-        if let Some(limit) = limit {
-            // It may be the very limit that has just run out.
-            let _ = self.timers.cancel(limit);
-        }
-        self.inbox.push_back(Post::Lost(id, why, how));
-    }
-
-    /// From now on `id` is given `time` for what it is about (connecting, flushing, lingering).
-    pub(super) fn set_limit(&mut self, id: ConnId, time: Duration) {
-        let timer = self.timers.call_at(self.now + time, Due::Limit(id));
-        let Some(transport) = self.transport_mut(id) else { return };
-        if let Some(old) = transport.limit.replace(timer) {
-            let _ = self.timers.cancel(old);
-        }
-    }
-
-    /// Keeps a buffer for the next connection that writes.
-    pub(super) fn give_back(&mut self, buffer: Vec<u8>) {
-        let worth = 1..=SPARE_BUFFER_BYTES_MAX;
-        if worth.contains(&buffer.capacity()) && self.spare.len() < SPARE_BUFFERS_MAX {
-            self.spare.push(buffer);
-        }
-    }
-}
-
-/// A small generator of chance (SplitMix64, Steele et al. 2014): for jitter, not for secrets.
-#[derive(Debug)]
-pub(crate) struct Chance(u64);
-
-impl Chance {
-    pub(crate) fn new(seed: u64) -> Chance {
-        Chance(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-}
-
-/// A protocol's view of [`Core`], for the calls that name no connection.
-impl<S: Shared> Context<'_, S> {
-    /// Stops delivering to this protocol; see [`Core::pause_producing`].
-    pub fn pause_producing(&mut self) {
-        self.core.pause_producing(self.id);
-    }
-
-    /// Delivers to this protocol again; see [`Core::resume_producing`].
-    pub fn resume_producing(&mut self) {
-        self.core.resume_producing(self.id);
     }
 }

@@ -23,9 +23,12 @@
 //!
 //! Every deliberate difference from Twisted is a row of docs/twisted.md, with its test.
 
+mod agenda;
+mod chance;
 mod connector;
 mod core;
 pub mod io;
+mod limits;
 mod protocol;
 mod seldom;
 mod tcp;
@@ -33,10 +36,11 @@ mod time;
 mod timers;
 mod transport;
 
-pub use self::connector::Backoff;
-pub(crate) use self::core::Chance;
-pub use self::core::{ConnectOptions, Core, Limits};
+pub(crate) use self::chance::Chance;
+pub use self::connector::{Backoff, ConnectOptions};
+pub use self::core::Core;
 pub use self::io::{Io, MioIo, Signal};
+pub use self::limits::Limits;
 pub use self::protocol::{
     ClientFactory, CloseReason, ConnId, ConnectorId, Context, Factory, Flow, PortId, Protocol,
     Shared,
@@ -48,8 +52,8 @@ pub use self::timers::{NotPending, TimerId};
 pub(crate) use self::transport::Phase;
 pub use self::transport::{BUFFER_SIZE, BUFFERED_BYTES_MAX, Transport};
 
+use self::agenda::{Due, Post, RunState};
 use self::connector::Connector;
-use self::core::{Due, Post, RunState};
 use self::io::Event;
 use self::tcp::Port;
 use std::collections::BTreeMap;

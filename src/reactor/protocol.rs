@@ -124,6 +124,16 @@ impl<S: Shared> Context<'_, S> {
         self.core.abort_connection(self.id);
     }
 
+    /// Stops delivering to this protocol; see [`Core::pause_producing`].
+    pub fn pause_producing(&mut self) {
+        self.core.pause_producing(self.id);
+    }
+
+    /// Delivers to this protocol again; see [`Core::resume_producing`].
+    pub fn resume_producing(&mut self) {
+        self.core.resume_producing(self.id);
+    }
+
     /// This connection, if it still exists: inside a call it does.
     pub fn transport(&self) -> Option<&Transport> {
         self.core.transport(self.id)

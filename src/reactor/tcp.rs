@@ -7,7 +7,7 @@
 //!
 //! Twisted: internet/tcp.py, Port.doRead, Connection.doRead; internet/abstract.py, doWrite.
 
-use super::core::Due;
+use super::agenda::Due;
 use super::io::{Close, Io, is_exhausted};
 use super::protocol::{
     CloseReason, ConnId, ConnectorId, Context, Factory, Flow, PortId, Protocol, Shared,

@@ -1,0 +1,141 @@
+//! The reactor's side of the core: what it notes of connections, and the lists it works through.
+//!
+//! No protocol can call any of this.
+
+use super::super::agenda::{Due, Post};
+use super::super::io::{Close, Ends};
+use super::super::protocol::{CloseReason, ConnId, ConnectorId, Shared};
+use super::super::transport::{BUFFER_SIZE, Phase, Transport};
+use super::Core;
+use std::io;
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+/// Empty buffers kept for the next connection that writes; so that a reply costs no allocation,
+/// and an idle connection no memory.
+const SPARE_BUFFERS_MAX: usize = 64;
+
+/// A spare buffer larger than this is given back to the allocator.
+const SPARE_BUFFER_BYTES_MAX: usize = 2 * BUFFER_SIZE;
+
+impl<S: Shared> Core<S> {
+    /// The name of the next connection; the same until it is inserted.
+    pub(crate) fn next_id(&self) -> ConnId {
+        // After four thousand million connections it begins anew; an id that old is long forgotten.
+        // Generation 0 is kept for the ports' tokens.
+        let generation = self.generation.checked_add(1).unwrap_or(1);
+        ConnId::new(self.transports.vacant_key() as u32, generation)
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        id: ConnId,
+        phase: Phase,
+        ends: Ends,
+        connector: Option<ConnectorId>,
+    ) {
+        let mut transport = Transport::new(id.generation(), phase, ends);
+        transport.connector = connector.and_then(|connector| NonZeroU64::new(connector.0));
+        let key = self.transports.insert(transport);
+        debug_assert_eq!(key, id.key());
+        self.generation = id.generation();
+    }
+
+    /// Notes what the kernel said of `id`.
+    pub(in crate::reactor) fn note_readiness(
+        &mut self,
+        id: ConnId,
+        readable: bool,
+        writable: bool,
+        read_closed: bool,
+    ) {
+        let Some(transport) = self.transport_mut(id) else { return };
+        transport.readable |= readable;
+        transport.read_closed |= read_closed;
+        let was_writable = transport.writable;
+        transport.writable |= writable;
+        let connecting = transport.phase == Phase::Connecting;
+        if writable && !was_writable && transport.pending() > 0 {
+            self.mark_dirty(id);
+        }
+        if readable || connecting {
+            self.requeue(id);
+        }
+    }
+
+    /// The kernel has given `id` up. Whoever reads will find out, after what had come before; who does
+    /// not read, because the protocol waits for something or the peer has ended its side, is told
+    /// here. Twisted: posixbase.py, _doReadOrWrite, for a hang-up of what is not being read.
+    pub(in crate::reactor) fn note_failure(&mut self, id: ConnId) {
+        let reads = self.transport(id).is_none_or(Transport::wants_read);
+        if !reads {
+            let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+            self.lost(id, CloseReason::ConnectionLost(reset));
+        }
+    }
+
+    /// Puts `id` on the ready list if there is, or may be, something to read and it may be read.
+    pub(in crate::reactor) fn requeue(&mut self, id: ConnId) {
+        let Some(transport) = self.transport_mut(id) else { return };
+        let known = transport.readable || transport.phase == Phase::Connecting;
+        if known && transport.wants_read() && !transport.ready {
+            transport.ready = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    pub(in crate::reactor) fn mark_dirty(&mut self, id: ConnId) {
+        let Some(transport) = self.transport_mut(id) else { return };
+        if !transport.dirty {
+            transport.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// All that was to be done on the connection is done: it ends for the reason it was lost for.
+    pub(in crate::reactor) fn done(&mut self, id: ConnId) {
+        let Some(transport) = self.transport_mut(id) else { return };
+        let why = transport.reason.take().map_or(CloseReason::ConnectionDone, |why| *why);
+        self.lost(id, why);
+    }
+
+    /// The connection is over: nothing is delivered any more, and `connection_lost` is posted.
+    pub(in crate::reactor) fn lost(&mut self, id: ConnId, why: CloseReason) {
+        self.lost_how(id, why, Close::Orderly);
+    }
+
+    /// As [`lost`](Core::lost); `how` decides whether the peer still gets what the kernel holds. The
+    /// reason cannot: who is closed because he was too slow is told so first.
+    pub(in crate::reactor) fn lost_how(&mut self, id: ConnId, why: CloseReason, how: Close) {
+        let Some(transport) = self.transport_mut(id) else { return };
+        if transport.phase == Phase::Lost {
+            return;
+        }
+        transport.phase = Phase::Lost;
+        let out = transport.take_out();
+        let limit = transport.limit.take();
+        self.give_back(out);
+        if let Some(limit) = limit {
+            // It may be the very limit that has just run out.
+            let _ = self.timers.cancel(limit);
+        }
+        self.inbox.push_back(Post::Lost(id, why, how));
+    }
+
+    /// From now on `id` is given `time` for what it is about (connecting, flushing, lingering).
+    pub(in crate::reactor) fn set_limit(&mut self, id: ConnId, time: Duration) {
+        let timer = self.timers.call_at(self.now + time, Due::Limit(id));
+        let Some(transport) = self.transport_mut(id) else { return };
+        if let Some(old) = transport.limit.replace(timer) {
+            let _ = self.timers.cancel(old);
+        }
+    }
+
+    /// Keeps a buffer for the next connection that writes.
+    pub(in crate::reactor) fn give_back(&mut self, buffer: Vec<u8>) {
+        let worth = 1..=SPARE_BUFFER_BYTES_MAX;
+        if worth.contains(&buffer.capacity()) && self.spare.len() < SPARE_BUFFERS_MAX {
+            self.spare.push(buffer);
+        }
+    }
+}
