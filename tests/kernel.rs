@@ -1,14 +1,20 @@
-//! What only the kernel can show: signals, and a connection that nobody answers.
+//! What only the kernel can show: signals, a connection that nobody answers, and socket files.
 
 #[macro_use]
 mod common;
 
-use common::{MS, Scene, Stage, actor, kernel, once};
+use common::{Actor, MS, Scene, Stage, actor, kernel, once};
+use places_herd::reactor::io::Ends;
 use places_herd::reactor::{ConnectOptions, Limits, MioIo, Signal};
-use places_herd::testing::Heard;
+use places_herd::testing::{Built, Heard};
 use rustix::process::{getpid, kill_process};
 use socket2::{Domain, Socket, Type};
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 
 #[test]
 fn sigterm_wakes_the_loop_and_is_told() {
@@ -38,4 +44,72 @@ fn a_connection_that_nobody_answers_times_out() {
     stage.until_heard("connector", &Heard::Failed("TimeoutError", None));
     assert!(stage.core().now() - began >= 50 * MS);
     assert_eq!(stage.core().connections(), 0);
+}
+
+/// A path at which nothing lies yet.
+fn free_path(test: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("herd-{}-{test}.sock", std::process::id()));
+    let _ = fs::remove_file(&path);
+    path
+}
+
+fn echo() -> Actor {
+    actor("server").on(|cx, heard| {
+        if let Heard::Data(data) = heard {
+            cx.write(data);
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_socket_file_serves_whom_its_mode_lets_in_and_goes_when_listening_ends() {
+    let path = free_path("serves");
+    let mut stage = kernel(Limits::default());
+    let factory = Built::by("port", |_, _| Some(echo()));
+    let port = stage.reactor.listen_unix(&path, factory).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.write_all(b"to and fro").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    stage.until_lost("server", 1);
+    let mut echoed = String::new();
+    client.read_to_string(&mut echoed).unwrap();
+    assert_eq!(echoed, "to and fro");
+
+    let mut late = UnixStream::connect(&path).unwrap();
+    late.write_all(b"I am here").unwrap();
+    stage.until_bytes("server", "to and froI am here".len());
+    let id = stage.id("server");
+    assert_eq!(stage.core().transport(id).map(|transport| transport.ends()), Some(Ends::UNIX));
+    stage.core().stop_listening(port);
+    stage.turn();
+    stage.turn();
+    assert!(!path.exists(), "{path:?}");
+    late.write_all(b", and still").unwrap();
+    stage.until_bytes("server", "to and froI am here, and still".len());
+}
+
+#[test]
+fn a_socket_file_is_taken_over_from_the_dead_only() {
+    let path = free_path("dead");
+    let mut stage = kernel(Limits::default());
+    let mut listen = |path| stage.reactor.listen_unix(path, Built::by("port", |_, _| Some(echo())));
+
+    let living = UnixListener::bind(&path).unwrap();
+    assert_eq!(listen(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+    drop(living);
+    listen(&path).unwrap();
+    UnixStream::connect(&path).unwrap();
+    assert_eq!(listen(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+
+    let file = free_path("file");
+    fs::write(&file, "somebody's diary").unwrap();
+    assert_eq!(listen(&file).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "somebody's diary");
+    fs::remove_file(&file).unwrap();
+    stage.core().stop();
+    stage.reactor.run().unwrap();
+    assert!(!path.exists(), "{path:?}");
 }

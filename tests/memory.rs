@@ -11,6 +11,7 @@ use places_herd::testing::{
 };
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -474,4 +475,22 @@ fn a_frame_to_nobody_is_answered_with_a_reset() {
     let answers = reactor.io().inner().take_frames();
     assert_eq!(answers.len(), 1);
     assert_eq!((answers[0].to, &answers[0].kind), (there, &FrameKind::Reset));
+}
+
+#[test]
+fn who_listens_at_a_path_is_reached_by_those_who_know_it() {
+    let mut stage = memory(MemoryOptions::calm(0), Limits::default());
+    let path = Path::new("run/Alford.sock");
+    let listen = |stage: &mut Stage<MemoryIo>| {
+        stage.reactor.listen_unix(path, Built::by("port", |_, _| Some(actor("server"))))
+    };
+    let port = listen(&mut stage).unwrap();
+    assert_eq!(listen(&mut stage).unwrap_err().kind(), ErrorKind::AddrInUse);
+    let address = stage.reactor.io().inner().address_of(path).unwrap();
+    stage.connect(address, actor("client"));
+    stage.until_made(&["server", "client"]);
+    stage.core().stop_listening(port);
+    stage.pass(SECOND);
+    assert_eq!(stage.reactor.io().inner().address_of(path), None);
+    listen(&mut stage).unwrap();
 }

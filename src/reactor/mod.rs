@@ -58,6 +58,7 @@ use self::io::Event;
 use self::tcp::Port;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 /// The loop and all that hangs on it: the kernel below, the protocols above, the core between.
@@ -103,6 +104,20 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         let host = self.io.listen(id, address)?;
         self.ports.push(Some(Port::new(factory)));
         Ok((id, host))
+    }
+
+    /// Listens at `path` in the file system, for whom the file's mode (0660) lets in; `factory` builds a
+    /// protocol for each connection. A file left by a process that has ended is replaced; the file is
+    /// removed when listening ends. Twisted: reactor.listenUNIX.
+    pub fn listen_unix(
+        &mut self,
+        path: &Path,
+        factory: Box<dyn Factory<S>>,
+    ) -> std::io::Result<PortId> {
+        let id = PortId::new(self.ports.len() as u32);
+        self.io.listen_unix(id, path)?;
+        self.ports.push(Some(Port::new(factory)));
+        Ok(id)
     }
 
     /// What the protocols share.

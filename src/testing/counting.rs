@@ -5,6 +5,7 @@ use crate::reactor::io::{Close, Ends, Event};
 use crate::reactor::{ConnId, Io, Moment, PortId, UnixNanos};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 /// How often each call was made. All but the two clocks and chance are system calls.
@@ -73,6 +74,11 @@ impl<I: Io> Io for Counting<I> {
     fn listen(&mut self, port: PortId, address: SocketAddr) -> io::Result<SocketAddr> {
         self.counts.listens += 1;
         self.inner.listen(port, address)
+    }
+
+    fn listen_unix(&mut self, port: PortId, path: &Path) -> io::Result<()> {
+        self.counts.listens += 1;
+        self.inner.listen_unix(port, path)
     }
 
     fn unlisten(&mut self, port: PortId) {

@@ -29,6 +29,7 @@ use rustix::io::Errno;
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 /// The first port given to whoever asks for any.
 const EPHEMERAL: u16 = 32_768;
@@ -42,6 +43,8 @@ pub struct MemoryIo {
     /// By our address and the peer's.
     by_ends: BTreeMap<(SocketAddr, SocketAddr), usize>,
     ports: Vec<Option<Port>>,
+    /// Where in this network one is who listens at a path.
+    paths: BTreeMap<PathBuf, SocketAddr>,
     /// Of whom there is something to tell, first come first.
     armed: VecDeque<Armed>,
     signals: VecDeque<Signal>,
@@ -103,6 +106,7 @@ impl MemoryIo {
             by_id: Vec::new(),
             by_ends: BTreeMap::new(),
             ports: Vec::new(),
+            paths: BTreeMap::new(),
             armed: VecDeque::new(),
             signals: VecDeque::new(),
             faults: BTreeMap::new(),
@@ -191,6 +195,11 @@ impl MemoryIo {
     /// The process is sent a signal.
     pub fn signal(&mut self, signal: Signal) {
         self.signals.push_back(signal);
+    }
+
+    /// Where to connect to for whoever listens at `path`; `None` if nobody does.
+    pub fn address_of(&self, path: &Path) -> Option<SocketAddr> {
+        self.paths.get(path).copied()
     }
 
     /// Sockets that are open, ports included.

@@ -8,16 +8,18 @@
 //! against the slot it speaks of. Generations begin at 1; ports are the tokens of generation 0.
 
 use super::{Close, ConnId, Ends, Event, Io, Moment, PortId, Signal, UnixNanos, is_exhausted};
-use ::mio::net::{TcpListener, TcpStream, UdpSocket};
+use ::mio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use ::mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Events taken from the kernel at a time. When there are more, the next poll gives the rest.
@@ -55,12 +57,33 @@ pub struct MioIo {
 enum Kind {
     Stream(TcpStream),
     Datagrams(UdpSocket),
+    Unix(UnixStream),
 }
 
 #[derive(Debug)]
-struct Port {
-    listener: TcpListener,
-    host: SocketAddr,
+enum Port {
+    Tcp { listener: TcpListener, host: SocketAddr },
+    Unix { listener: UnixListener, path: PathBuf },
+}
+
+impl Port {
+    /// Takes the next waiting connection away.
+    fn accept(&self) -> io::Result<(Kind, Ends)> {
+        match self {
+            Port::Tcp { listener, host } => {
+                let (stream, peer) = listener.accept()?;
+                let host = match host.ip().is_unspecified() {
+                    true => stream.local_addr()?,
+                    false => *host,
+                };
+                Ok((Kind::Stream(stream), Ends { peer, host }))
+            }
+            Port::Unix { listener, .. } => {
+                let (stream, _) = listener.accept()?;
+                Ok((Kind::Unix(stream), Ends::UNIX))
+            }
+        }
+    }
 }
 
 impl MioIo {
@@ -100,23 +123,32 @@ impl MioIo {
     fn stream(&mut self, id: ConnId) -> io::Result<&mut TcpStream> {
         match self.socket(id)? {
             Kind::Stream(stream) => Ok(stream),
-            Kind::Datagrams(_) => Err(ErrorKind::InvalidInput.into()),
+            Kind::Datagrams(_) | Kind::Unix(_) => Err(ErrorKind::InvalidInput.into()),
         }
     }
 
-    fn keep(&mut self, id: ConnId, mut stream: TcpStream) -> io::Result<()> {
+    fn port(&self, port: PortId) -> io::Result<&Port> {
+        let open = self.ports.get(port.key()).and_then(Option::as_ref);
+        open.ok_or_else(|| ErrorKind::NotConnected.into())
+    }
+
+    fn keep(&mut self, id: ConnId, mut socket: Kind) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, token(id), both)?;
-        put(&mut self.sockets, id.key(), Kind::Stream(stream));
+        let registry = self.poll.registry();
+        match &mut socket {
+            Kind::Stream(stream) => registry.register(stream, token(id), both)?,
+            Kind::Datagrams(socket) => registry.register(socket, token(id), both)?,
+            Kind::Unix(stream) => registry.register(stream, token(id), both)?,
+        }
+        put(&mut self.sockets, id.key(), socket);
         Ok(())
     }
 
     /// Accepts and closes, until none waits.
     fn turn_away(&mut self, port: PortId, most: usize) -> io::Result<usize> {
-        let waiting = self.ports.get(port.key()).and_then(Option::as_ref);
-        let Port { listener, .. } = waiting.ok_or(ErrorKind::NotConnected)?;
+        let port = self.port(port)?;
         for turned_away in 0..most {
-            match listener.accept() {
+            match port.accept() {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(turned_away),
                 Err(e) if is_exhausted(&e) => return Err(e),
                 // Whoever has gone meanwhile counts too, so that this has an end.
@@ -183,26 +215,36 @@ impl Io for MioIo {
         let mut listener = TcpListener::from_std(socket.into());
         let host = listener.local_addr()?;
         self.poll.registry().register(&mut listener, Token(port.key()), Interest::READABLE)?;
-        put(&mut self.ports, port.key(), Port { listener, host });
+        put(&mut self.ports, port.key(), Port::Tcp { listener, host });
         Ok(host)
     }
 
+    /// The mode is set before anybody can connect, which is from `listen` on.
+    fn listen_unix(&mut self, port: PortId, path: &Path) -> io::Result<()> {
+        remove_if_dead(path)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        fs::set_permissions(path, Permissions::from_mode(0o660))?;
+        socket.listen(BACKLOG)?;
+        let mut listener = UnixListener::from_std(socket.into());
+        self.poll.registry().register(&mut listener, Token(port.key()), Interest::READABLE)?;
+        put(&mut self.ports, port.key(), Port::Unix { listener, path: path.to_owned() });
+        Ok(())
+    }
+
     fn unlisten(&mut self, port: PortId) {
-        if let Some(slot) = self.ports.get_mut(port.key()) {
-            *slot = None;
+        let closed = self.ports.get_mut(port.key()).and_then(Option::take);
+        if let Some(Port::Unix { path, .. }) = closed {
+            // Whatever stands in the way of that, the next process finds that nobody listens there.
+            let _ = fs::remove_file(path);
         }
     }
 
     fn accept(&mut self, port: PortId, id: ConnId) -> io::Result<Ends> {
-        let waiting = self.ports.get(port.key()).and_then(Option::as_ref);
-        let Port { listener, host } = waiting.ok_or(ErrorKind::NotConnected)?;
-        let (stream, peer) = listener.accept()?;
-        let host = match host.ip().is_unspecified() {
-            true => stream.local_addr()?,
-            false => *host,
-        };
-        self.keep(id, stream)?;
-        Ok(Ends { peer, host })
+        let (socket, ends) = self.port(port)?.accept()?;
+        self.keep(id, socket)?;
+        Ok(ends)
     }
 
     fn shed(&mut self, port: PortId, most: usize) -> io::Result<usize> {
@@ -215,7 +257,7 @@ impl Io for MioIo {
     fn connect(&mut self, id: ConnId, address: SocketAddr) -> io::Result<()> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        self.keep(id, stream)
+        self.keep(id, Kind::Stream(stream))
     }
 
     fn connected(&mut self, id: ConnId) -> io::Result<Option<Ends>> {
@@ -242,13 +284,11 @@ impl Io for MioIo {
             SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
             SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
         };
-        let mut socket = UdpSocket::bind(any)?;
+        let socket = UdpSocket::bind(any)?;
         // The kernel now drops what comes from anybody else, and tells of an unreachable port.
         socket.connect(address)?;
         let host = socket.local_addr()?;
-        let both = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut socket, token(id), both)?;
-        put(&mut self.sockets, id.key(), Kind::Datagrams(socket));
+        self.keep(id, Kind::Datagrams(socket))?;
         Ok(Ends { peer: address, host })
     }
 
@@ -256,6 +296,7 @@ impl Io for MioIo {
         match self.socket(id)? {
             Kind::Stream(stream) => stream.read(into),
             Kind::Datagrams(socket) => socket.recv(into),
+            Kind::Unix(stream) => stream.read(into),
         }
     }
 
@@ -264,11 +305,16 @@ impl Io for MioIo {
         match self.socket(id)? {
             Kind::Stream(stream) => stream.write(data),
             Kind::Datagrams(socket) => socket.send(data),
+            Kind::Unix(stream) => stream.write(data),
         }
     }
 
     fn shutdown(&mut self, id: ConnId) -> io::Result<()> {
-        self.stream(id)?.shutdown(Shutdown::Write)
+        match self.socket(id)? {
+            Kind::Stream(stream) => stream.shutdown(Shutdown::Write),
+            Kind::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Kind::Datagrams(_) => Err(ErrorKind::InvalidInput.into()),
+        }
     }
 
     fn close(&mut self, id: ConnId, how: Close) {
@@ -288,6 +334,24 @@ impl fmt::Debug for MioIo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sockets = self.sockets.iter().flatten().count();
         f.debug_struct("MioIo").field("ports", &self.ports).field("sockets", &sockets).finish()
+    }
+}
+
+/// Makes room at `path` if what lies there is the socket of a process that has ended.
+fn remove_if_dead(path: &Path) -> io::Result<()> {
+    let kind = match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        found => found?.file_type(),
+    };
+    if !kind.is_socket() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    let caller = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Whoever listens may have no time for us, which is not to be waited for.
+    caller.set_nonblocking(true)?;
+    match caller.connect(&SockAddr::unix(path)?) {
+        Err(e) if e.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => Err(ErrorKind::AddrInUse.into()),
     }
 }
 

@@ -22,7 +22,8 @@ pub use self::mio::MioIo;
 use super::{ConnId, Moment, PortId, UnixNanos};
 use rustix::io::Errno;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::Path;
 use std::time::Duration;
 
 /// What the reactor asks of the kernel, or of what stands in for it.
@@ -48,7 +49,13 @@ pub trait Io {
     /// choose one).
     fn listen(&mut self, port: PortId, address: SocketAddr) -> io::Result<SocketAddr>;
 
-    /// Stops listening. Connections already accepted live on; those waiting are refused.
+    /// Listens at `path` in the file system as `port`: for those on this machine whom the file's mode,
+    /// 0660, lets in. A socket file at which nobody listens any more is replaced; one at which somebody
+    /// does is `AddrInUse`, and any other file `AlreadyExists`.
+    fn listen_unix(&mut self, port: PortId, path: &Path) -> io::Result<()>;
+
+    /// Stops listening. Connections already accepted live on; those waiting are refused. A socket file
+    /// is removed.
     fn unlisten(&mut self, port: PortId);
 
     /// Takes the next waiting connection of `port`, to be known as `id`.
@@ -93,6 +100,13 @@ pub struct Ends {
     /// This side. Twisted: ITransport.getHost.
     pub host: SocketAddr,
 }
+
+impl Ends {
+    /// Those of a connection by way of a path in the file system: neither end has an address.
+    pub const UNIX: Ends = Ends { peer: NO_ADDRESS, host: NO_ADDRESS };
+}
+
+const NO_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 /// How a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

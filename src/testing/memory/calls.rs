@@ -9,11 +9,15 @@ use crate::testing::wire::Wire;
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 /// Ids of closed connections remembered, for events that come too late.
 const STALE_MAX: usize = 16;
+
+/// The host of all that listens at paths.
+const BEHIND_PATHS: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
 
 impl Io for MemoryIo {
     fn now(&mut self) -> Moment {
@@ -63,8 +67,20 @@ impl Io for MemoryIo {
         Ok(host)
     }
 
+    /// Behind a path is an address that nobody else has: who wants to be let in asks
+    /// [`address_of`](MemoryIo::address_of) and connects there.
+    fn listen_unix(&mut self, port: PortId, path: &Path) -> io::Result<()> {
+        if self.paths.contains_key(path) {
+            return Err(ErrorKind::AddrInUse.into());
+        }
+        let host = self.listen(port, (BEHIND_PATHS, 0).into())?;
+        self.paths.insert(path.to_owned(), host);
+        Ok(())
+    }
+
     fn unlisten(&mut self, port: PortId) {
         let Some(closed) = self.ports.get_mut(port.key()).and_then(Option::take) else { return };
+        self.paths.retain(|_, host| *host != closed.host);
         for key in closed.waiting {
             self.endpoints[key].reset(&mut self.wire);
             self.bury(key);
