@@ -13,6 +13,8 @@ use process::{Ended, Herd, Process, Stray, until};
 use rustix::process::Signal;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 const TRIANGLE: &[(&str, &[&str])] =
@@ -157,6 +159,76 @@ fn serve_does_not_outlive_a_parent_that_had_gone_before() {
     let herd = Herd::new("orphan", ALONE);
     let nobody = i32::MAX.to_string();
     assert_eq!(herd.run(&["serve", "Alford", "--parent", &nobody]).code, Some(69));
+}
+
+// status
+
+#[test]
+fn status_tells_of_those_that_run_and_of_those_that_do_not() {
+    let herd = Herd::new("status", TRIANGLE);
+    let nobody = herd.run(&["status"]);
+    assert_eq!(nobody.code, Some(69));
+    assert_eq!(nobody.stdout.matches("it does not run here").count(), 3, "{}", nobody.stdout);
+
+    let alford = herd.serve("Alford");
+    let mut bolden = herd.serve("Bolden");
+    assert_eq!(herd.run(&["client", "Alford", "iamat", "kiwi", KIWI]).code, Some(0));
+    let shown = until("both know of kiwi and of each other", || {
+        let shown = herd.run(&["status", "Alford", "Bolden"]);
+        (!shown.stdout.contains("Bolden(down)")
+            && shown.stdout.matches("  0        1  ").count() == 2)
+            .then_some(shown)
+    });
+    assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""));
+    let lines: Vec<&str> = shown.stdout.lines().collect();
+    assert!(lines[0].starts_with("server  process  up for  clients  known  state"), "{lines:?}");
+    assert!(lines[1].starts_with(&format!("Alford  {}", alford.id())), "{lines:?}");
+    assert!(lines[1].ends_with("Bolden Parker(down)"), "{lines:?}");
+
+    let json = herd.run(&["status", "Bolden", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&json.stdout).expect("it is JSON");
+    assert_eq!(told["server"], "Bolden");
+    assert_eq!(told["process"], bolden.id());
+    assert_eq!((&told["known_clients"], &told["connected_clients"]), (&1.into(), &0.into()));
+
+    let socket = herd.folder().join("run/Bolden.sock");
+    assert_eq!(fs::metadata(&socket).expect("it is there").permissions().mode() & 0o777, 0o660);
+    assert_eq!(Process::shell(&asked(&socket, "STATUS")).stdout.lines().count(), 1);
+    let refused = Process::shell(&asked(&socket, "IAMAT kiwi +1+1 1"));
+    assert_eq!(refused.stdout, "? IAMAT kiwi +1+1 1\n");
+    bolden.signal(Signal::TERM);
+    assert_eq!(bolden.end().code, Some(0));
+    assert!(!socket.exists());
+    assert_eq!(herd.run(&["status"]).code, Some(69));
+}
+
+/// Says `line` to whoever listens at `socket`, without a word more.
+fn asked(socket: &Path, line: &str) -> String {
+    format!("printf '{line}\n' | nc -N -U {}", socket.display())
+}
+
+#[test]
+fn a_second_server_of_the_same_name_and_folder_does_not_start() {
+    let herd = Herd::new("twice", ALONE);
+    let _first = herd.serve("Alford");
+    // Elsewhere on the network, but of the same folder.
+    let other = herd.text().replace(&herd.ip().to_string(), "127.0.0.1");
+    fs::write(herd.folder().join("other.toml"), other.replace(":12", ":22")).expect("ours");
+    let topology = herd.folder().join("other.toml");
+    let ended = Process::run(&["serve", "Alford", "--topology", &topology.to_string_lossy()]);
+    assert_eq!(ended.code, Some(69), "{}", ended.stderr);
+    assert!(ended.stderr.contains("run/Alford.sock"), "{}", ended.stderr);
+}
+
+#[test]
+fn without_a_folder_for_sockets_nobody_can_ask() {
+    let herd = Herd::new("unasked", ALONE);
+    herd.write(&format!("{}[status]\nfolder = \"\"\n", herd.text()));
+    let _alford = herd.serve("Alford");
+    assert!(!herd.folder().join("run").exists());
+    let asked = herd.run(&["status"]);
+    assert_eq!(asked.code, Some(78));
+    assert!(asked.stderr.contains("[status] folder is \"\""), "{}", asked.stderr);
 }
 
 // up

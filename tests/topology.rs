@@ -104,6 +104,7 @@ fn the_shipped_topology_shows_every_default() {
     assert_eq!(spelt_out.limits, shipped.limits);
     assert_eq!(spelt_out.places, shipped.places);
     assert_eq!(spelt_out.log, shipped.log);
+    assert_eq!(spelt_out.status_folder, shipped.status_folder);
 }
 
 #[test]

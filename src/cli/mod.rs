@@ -12,6 +12,7 @@ mod places_check;
 mod proxy;
 mod serve;
 mod sources;
+mod status;
 mod topology_file;
 mod up;
 
@@ -65,6 +66,7 @@ enum Command {
     Check(check::Check),
     Client(client::Client),
     Places(places_check::Places),
+    Status(status::Status),
 }
 
 /// Does what the arguments ask for.
@@ -77,6 +79,7 @@ pub(crate) fn run() -> ExitCode {
             Command::Check(check) => check.run(),
             Command::Client(client) => client.run(),
             Command::Places(places) => places.run(),
+            Command::Status(status) => status.run(),
         },
         Err(asked) => {
             // clap's word for help and version is "error" too; only real ones go to stderr.

@@ -4,7 +4,7 @@
 //! line on stdout, `herd up` for one, knows that the server listens.
 //!
 //! ```text
-//! topology (78) ─▶ name (64) ─▶ log (73) ─▶ places (78) ─▶ ports (69) ─▶ start line ─▶ loop
+//! topology (78) ─▶ name (64) ─▶ log, status (73) ─▶ places (78) ─▶ ports (69) ─▶ start line ─▶ loop
 //! ```
 
 use super::exit::{Exit, Failure};
@@ -17,6 +17,7 @@ use places_herd::herd::topology::{PlacesSettings, PlacesSource, Server, Topology
 use places_herd::log;
 use places_herd::reactor::{Io, MioIo, Reactor, Signal};
 use rustix::process::{self, Pid, Resource, Rlimit};
+use std::fs;
 use std::path::Path;
 
 /// Descriptors that are not for clients: listeners, neighbours, the poll, the log, one in reserve. Where there
@@ -79,6 +80,12 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
             let embedded = open_places(&settings, None)?;
             member = member.with_fallback(embedded);
         }
+    }
+    if let Some(folder) = &topology.status_folder {
+        fs::create_dir_all(folder).map_err(|e| {
+            let what = format!("no folder for status sockets, {}: {e}", folder.display());
+            Failure::new(Exit::CannotCreate, what)
+        })?;
     }
     let mut reactor = Reactor::new(io, member, Member::reactor_limits(topology));
     let Addresses { client, peer } =

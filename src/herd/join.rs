@@ -1,10 +1,11 @@
-//! How a server joins the herd: it listens for clients, it listens for neighbours, and it dials.
+//! How a server joins the herd: it listens for clients, for neighbours and for who runs it, and it dials.
 //!
-//! The only file that knows both pairs of factories. What they share is the [`Member`].
+//! The only file that knows all factories. What they share is the [`Member`].
 
 use super::chatserver::ChatserverFactory;
 use super::interserver::{Dialler, InterserverFactory};
 use super::member::Member;
+use super::status::{StatusFactory, socket_path};
 use super::topology::Server;
 use crate::reactor::{Backoff, ConnectOptions, Core, Io, Reactor};
 use std::io;
@@ -20,8 +21,8 @@ pub struct Addresses {
 }
 
 impl Member {
-    /// Begins to serve: listens on both ports of the member, and dials those neighbours that are its
-    /// to dial. Says where it listens, which differs from the topology where that says port 0.
+    /// Begins to serve: listens on both ports of the member and at its status socket, and dials those
+    /// neighbours that are its to dial. Says where it listens, which differs from the topology where that says port 0.
     pub fn join<I: Io>(reactor: &mut Reactor<I, Member>) -> io::Result<Addresses> {
         let server = reactor.state().server.clone();
         let at = |what: &str, address, e: io::Error| {
@@ -36,6 +37,14 @@ impl Member {
         let (_, peer) = reactor
             .listen_tcp(server.peer, Box::new(InterserverFactory::default()))
             .map_err(|e| at("neighbours", server.peer, e))?;
+        if let Some(folder) = reactor.state().status_folder.clone() {
+            let path = socket_path(&folder, &server.name);
+            let since = reactor.parts().1.now();
+            reactor.listen_unix(&path, Box::new(StatusFactory::new(since))).map_err(|e| {
+                let what = format!("{} cannot be asked at {}: {e}", server.name, path.display());
+                io::Error::new(e.kind(), what)
+            })?;
+        }
         let (member, core) = reactor.parts();
         member.dial(core);
         Ok(Addresses { client, peer })

@@ -15,6 +15,7 @@ use crate::log::{self, Direction};
 use crate::places::Source;
 use crate::reactor::{self, ConnId, Context, Core, Seldom, Shared, UnixNanos};
 use std::fmt::{self, Write as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a line may lie in the log's buffer.
@@ -27,6 +28,8 @@ pub struct Member {
     pub server: Server,
     /// The name that all members share.
     pub herd_name: String,
+    /// The folder of the sockets at which servers can be asked how they are; none if they cannot.
+    pub status_folder: Option<PathBuf>,
     /// The limits of the topology.
     pub limits: Limits,
     /// The same, as far as they concern commands.
@@ -46,6 +49,8 @@ pub struct Member {
     pub(super) clients: usize,
     /// Connections to the peer port.
     pub(super) callers: usize,
+    /// Connections that ask for the status.
+    pub(super) askers: usize,
     /// Reports of new clients for which there was no room.
     pub(super) refused_clients: Seldom,
     log_timer_is_set: bool,
@@ -132,6 +137,7 @@ impl Member {
         Some(Member {
             server,
             herd_name: topology.herd.clone(),
+            status_folder: topology.status_folder.clone(),
             command_limits: CommandLimits {
                 client_id_bytes: limits.client_id_bytes,
                 location_bytes: limits.location_bytes,
@@ -146,6 +152,7 @@ impl Member {
             clients_max: limits.connections.unwrap_or(usize::MAX).min(connections_max),
             clients: 0,
             callers: 0,
+            askers: 0,
             limits,
             refused_clients: Seldom::default(),
             log_timer_is_set: false,

@@ -16,6 +16,7 @@
 //! * [`member`]: what all connections of one server share.
 //! * [`network`]: the member's resolver and agent, for sources that ask the network.
 //! * [`chatserver`] and [`interserver`]: the report's two pairs of factory and receiver.
+//! * [`status`]: what a server says of itself to whoever runs it.
 //! * [`join`]: how a server begins: it listens, and dials.
 
 mod decimal;
@@ -44,5 +45,7 @@ pub mod network;
 
 pub mod chatserver;
 pub mod interserver;
+
+pub mod status;
 
 pub mod join;

@@ -108,7 +108,7 @@ impl Herd {
     }
 
     fn has_room(&self) -> bool {
-        self.len() < self.clients_max && self.lines.bytes() < self.bytes_max
+        self.len() < self.clients_max && self.bytes() < self.bytes_max
     }
 
     /// Takes a sighting in, if it is news.
@@ -138,6 +138,11 @@ impl Herd {
     /// How many clients are known.
     pub fn len(&self) -> usize {
         self.lines.len()
+    }
+
+    /// Memory for their lines, in bytes: what the limit of [`Herd::with_bytes_max`] is about.
+    pub fn bytes(&self) -> usize {
+        self.lines.bytes()
     }
 
     /// Is no client known?

@@ -30,7 +30,7 @@ mod servers;
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::DeTable;
@@ -74,6 +74,8 @@ pub struct Topology {
     pub places: PlacesSettings,
     /// Where the log goes.
     pub log: LogSettings,
+    /// The folder of the sockets at which servers can be asked how they are; none if they cannot.
+    pub status_folder: Option<PathBuf>,
     /// How much a server takes, keeps and waits for.
     pub limits: Limits,
     warnings: Vec<Complaint>,
@@ -163,6 +165,7 @@ impl Topology {
             servers: servers::read(&top, &mut findings),
             places: places::read(&top, folder, source, &mut findings),
             log: read_log(&top, folder, &mut findings),
+            status_folder: read_status(&top, folder, &mut findings),
             limits: Limits::read(top.section("limits", &mut findings).as_ref(), &mut findings),
             warnings: Vec::new(),
         };
@@ -204,4 +207,13 @@ fn read_log(top: &Section<'_>, folder: &Path, findings: &mut Findings<'_>) -> Lo
         settings.rotate_keep = keep;
     }
     settings
+}
+
+/// Where servers can be asked how they are; an empty name is nowhere.
+fn read_status(top: &Section<'_>, folder: &Path, findings: &mut Findings<'_>) -> Option<PathBuf> {
+    let named = top
+        .section("status", findings)
+        .and_then(|section| section.text("folder", "run", findings))
+        .map_or("run", Spanned::into_inner);
+    (!named.is_empty()).then(|| folder.join(named))
 }

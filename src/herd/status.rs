@@ -1,0 +1,130 @@
+//! What a server says of itself to whoever runs it: at a path in the file system, for whom its mode lets
+//! in.
+//!
+//! In: `STATUS`, a line. Out: one line of JSON: who it is, how many clients, which neighbours are linked,
+//! and a hash of all it knows, so that servers can be compared without comparing their tables.
+//! Anything else is answered `? ` and a copy, as everywhere in the herd.
+//!
+//! Twisted has no such thing; its manhole (twisted.conch) is the nearest.
+
+use super::command::write_refusal;
+use super::links::Link;
+use super::member::{Cx, LogName, Member};
+use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
+use crate::reactor::{Core, Factory, Moment, Protocol};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const NAME: &str = "Status";
+
+/// Who asks at one time. Each of them is a person, or a program of one.
+const ASKERS_MAX: usize = 16;
+
+/// Longest line that an asker may send.
+const LINE_BYTES: usize = 1_024;
+
+/// How long an asker may take for a line.
+const UNFINISHED_LINE: Duration = Duration::from_secs(10);
+
+/// Where the server `name` can be asked, if sockets lie in `folder`.
+pub fn socket_path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.sock"))
+}
+
+/// Builds a [`Status`] for each asker.
+#[derive(Debug)]
+pub struct StatusFactory {
+    since: Moment,
+}
+
+impl StatusFactory {
+    /// Of a server that runs `since` then.
+    pub fn new(since: Moment) -> StatusFactory {
+        StatusFactory { since }
+    }
+}
+
+impl Factory<Member> for StatusFactory {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Cx<'_>,
+        _peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Member>>> {
+        if cx.state.askers >= ASKERS_MAX {
+            log::warn!(
+                "limit: {}: ASKERS_MAX = {ASKERS_MAX}: turned away",
+                LogName::new(NAME, cx.id)
+            );
+            return None;
+        }
+        cx.state.askers += 1;
+        let limits = LineLimits {
+            line_bytes: LINE_BYTES,
+            unfinished_line: UNFINISHED_LINE,
+            ..LineLimits::default()
+        };
+        Some(Box::new(LineReceiver::new(Status { since: self.since }, limits)))
+    }
+}
+
+/// One connection of somebody who asks.
+#[derive(Debug)]
+pub struct Status {
+    since: Moment,
+}
+
+impl LineProtocol<Member> for Status {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn line_received(
+        &mut self,
+        cx: &mut Cx<'_>,
+        line: &[u8],
+    ) -> Result<Mode, Box<dyn std::error::Error>> {
+        let mut reply = Vec::new();
+        match line.trim_ascii() {
+            b"STATUS" => {
+                let uptime = cx.now() - self.since;
+                serde_json::to_writer(&mut reply, &report(cx.state, cx.core, uptime))?;
+            }
+            b"" => return Ok(Mode::Lines),
+            _ => write_refusal(&mut reply, line),
+        }
+        reply.push(b'\n');
+        cx.write(&reply);
+        Ok(Mode::Lines)
+    }
+
+    fn connection_lost(&mut self, cx: &mut Cx<'_>, _why: &crate::reactor::CloseReason) {
+        cx.state.askers -= 1;
+    }
+}
+
+/// All that is told. Times are in seconds, sizes in bytes.
+fn report(member: &Member, core: &Core<Member>, uptime: Duration) -> Value {
+    let links = member.links.iter().map(|(id, Link { server, conn })| {
+        json!({
+            "name": server.name,
+            "plain": server.plain,
+            "linked": conn.is_some(),
+            "pending_bytes": conn.map_or(0, |conn| core.pending(conn)),
+            "owed_clients": member.herd.owed.owed(id.0),
+        })
+    });
+    json!({
+        "server": member.server.name,
+        "herd": member.herd_name,
+        "version": env!("CARGO_PKG_VERSION"),
+        "process": std::process::id(),
+        "uptime_s": uptime.as_secs_f64(),
+        "connected_clients": member.clients,
+        "known_clients": member.herd.len(),
+        "known_bytes": member.herd.bytes(),
+        "waiting_whatsats": member.inquiries.len(),
+        "links": links.collect::<Value>(),
+    })
+}
