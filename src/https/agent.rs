@@ -12,6 +12,9 @@
 //! Where there is a proxy, it is the proxy whose name becomes addresses and who is connected to, and
 //! before Securing comes Tunnelling: it connects us to the origin. All else is as without.
 //!
+//! This file is the pool: who waits, what is kept, and who goes over which connection; from Resolving
+//! to Securing a fetch is in `dialling`.
+//!
 //! Everything here is memory: the agent is one value among what the protocols share, and its
 //! functions take the state and the core. They call no protocol; the answer is told by
 //! [`Fetching::fetched`], exactly once for each fetch that is not cancelled.
@@ -22,23 +25,21 @@
 //! Twisted's agent has no limit on connections, on bodies or on the time from request to response;
 //! here each has one.
 
-use super::exchange::Exchange;
-use super::eyeballs::{Attempt, Eyeballs, Next};
+mod dialling;
+mod trip;
+
+use super::eyeballs::{Attempt, Eyeballs};
 use super::http::{HttpLimits, Request, Response};
-use super::tls::Tls;
-use super::tunnel::{Proxy, Tunnel};
-use crate::dns::{self, DnsError, LookupId, Resolving};
-use crate::reactor::{
-    ClientFactory, CloseReason, ConnId, ConnectOptions, ConnectorId, Context, Core, Factory,
-    Moment, Protocol,
-};
+use super::tunnel::Proxy;
+use crate::dns::{LookupId, Resolving};
+use crate::reactor::{CloseReason, ConnId, ConnectorId, Core};
+pub use dialling::resolved;
+pub(super) use dialling::tunnelled;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+pub use trip::{FetchError, Phase, Trip};
 
 /// What shares its reactor with an agent.
 pub trait Fetching: Resolving<Message: From<Order> + TryInto<Order>> {
@@ -98,84 +99,6 @@ pub struct AgentLimits {
     pub http: HttpLimits,
     /// Bytes of all responses that are being received.
     pub all_bytes: usize,
-}
-
-/// Why a fetch brought no response.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchError {
-    /// How far it had got.
-    pub phase: Phase,
-    /// What happened, in words for the log. Never bytes of the peer's.
-    pub what: String,
-}
-
-/// The parts of a fetch, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// A name becomes addresses.
-    Dns,
-    /// An address becomes a connection, through a proxy if there is one.
-    Connect,
-    /// The connection becomes a secret and certain one.
-    Tls,
-    /// The request is sent; nothing has come back.
-    FirstByte,
-    /// The response comes.
-    Body,
-}
-
-impl Phase {
-    /// All of them, in their order.
-    pub const ALL: [Phase; 5] =
-        [Phase::Dns, Phase::Connect, Phase::Tls, Phase::FirstByte, Phase::Body];
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Phase::Dns => "dns",
-            Phase::Connect => "connect",
-            Phase::Tls => "tls",
-            Phase::FirstByte => "first byte",
-            Phase::Body => "body",
-        })
-    }
-}
-
-impl fmt::Display for FetchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.phase, self.what)
-    }
-}
-
-/// When a fetch got how far. What is `None` was not needed, or not reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Trip {
-    /// It began to be worked on.
-    pub begun: Option<Moment>,
-    /// The name had become addresses.
-    pub resolved: Option<Moment>,
-    /// A connection to the origin stood.
-    pub connected: Option<Moment>,
-    /// The handshake was done, or not needed.
-    pub secured: Option<Moment>,
-    /// The first byte of the response was there.
-    pub first_byte: Option<Moment>,
-    /// The whole response was there.
-    pub ended: Option<Moment>,
-}
-
-impl Trip {
-    /// When the end of a phase was reached.
-    pub fn end_of(&self, phase: Phase) -> Option<Moment> {
-        match phase {
-            Phase::Dns => self.resolved,
-            Phase::Connect => self.connected,
-            Phase::Tls => self.secured,
-            Phase::FirstByte => self.first_byte,
-            Phase::Body => self.ended,
-        }
-    }
 }
 
 /// The fetches that are under way, and the connections that are kept for those to come.
@@ -349,17 +272,8 @@ pub fn cancel<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) {
 fn start_waiting<S: Fetching>(state: &mut S, core: &mut Core<S>) {
     start_on_idle(state.agent(), core);
     while state.agent().handshakes() < state.agent().limits.handshakes {
-        let agent = state.agent();
-        let Some(id) = agent.waiting.pop_front() else { return };
-        let Some(fetch) = agent.fetches.get(&id) else { continue };
-        let host = match agent.proxy_to(&fetch.origin) {
-            Some(proxy) => proxy.host.clone(),
-            None => fetch.origin.host.clone(),
-        };
-        let lookup = dns::ask(state, core, &host);
-        if let Some(fetch) = state.agent().fetches.get_mut(&id) {
-            fetch.stage = Stage::Resolving(lookup);
-        }
+        let Some(id) = state.agent().waiting.pop_front() else { return };
+        dialling::dial(state, core, id);
     }
 }
 
@@ -380,167 +294,6 @@ fn start_on_idle<S: Fetching>(agent: &mut Agent, core: &mut Core<S>) {
             }
             _ => agent.waiting.push_back(id),
         }
-    }
-}
-
-/// A name has become addresses, or not: for [`Resolving::resolved`] to call.
-pub fn resolved<S: Fetching>(
-    state: &mut S,
-    core: &mut Core<S>,
-    lookup: LookupId,
-    result: Result<Vec<IpAddr>, DnsError>,
-) {
-    let Agent { fetches, proxy, .. } = state.agent();
-    let mut asked = fetches.iter_mut();
-    let is_asker = |fetch: &Fetch| matches!(fetch.stage, Stage::Resolving(its) if its == lookup);
-    let Some((id, fetch)) = asked.find(|(_, fetch)| is_asker(fetch)) else { return };
-    let id = *id;
-    let proxy = proxy.as_ref().filter(|_| fetch.origin.secure);
-    match result {
-        Err(why) => {
-            let what = blaming(proxy.is_some(), why.to_string());
-            finish(state, core, id, Err(failure(Phase::Dns, what)));
-        }
-        Ok(addresses) => {
-            fetch.trip.resolved = Some(core.now());
-            let port = proxy.map_or(fetch.origin.port, |proxy| proxy.port);
-            let addresses: Vec<SocketAddr> =
-                addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
-            let mut eyeballs = Eyeballs::new(&addresses);
-            let next = eyeballs.started(core.now());
-            fetch.stage = Stage::Connecting { eyeballs, connectors: Vec::new() };
-            connect_next(state, core, id, next);
-        }
-    }
-}
-
-/// Does what the eyeballs say.
-fn connect_next<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, next: Next<String>) {
-    let limits = state.agent().limits;
-    let is_proxied = state.agent().proxy.is_some();
-    let Some(fetch) = state.agent().fetches.get_mut(&id) else { return };
-    let Stage::Connecting { connectors, .. } = &mut fetch.stage else { return };
-    let until = match next {
-        Next::Try { attempt, address, until } => {
-            let options = ConnectOptions { timeout: limits.connect, reconnect: None };
-            let factory = Box::new(Dialler { fetch: id, attempt });
-            connectors.push((attempt, core.connect_tcp(address, options, factory)));
-            until
-        }
-        Next::Wait { until } => until,
-        Next::Connected => None,
-        Next::Failed(why) => {
-            let what = why.unwrap_or_else(|| "the name has no address".to_owned());
-            let what = blaming(is_proxied && fetch.origin.secure, what);
-            return finish(state, core, id, Err(failure(Phase::Connect, what)));
-        }
-    };
-    if let Some(until) = until {
-        core.call_later(until - core.now(), move |state, core| {
-            let now = core.now();
-            step(state, core, id, |eyeballs| eyeballs.woken(now));
-        });
-    }
-}
-
-fn step<S: Fetching>(
-    state: &mut S,
-    core: &mut Core<S>,
-    id: FetchId,
-    take: impl FnOnce(&mut Eyeballs<String>) -> Next<String>,
-) {
-    let Some(fetch) = state.agent().fetches.get_mut(&id) else { return };
-    let Stage::Connecting { eyeballs, .. } = &mut fetch.stage else { return };
-    let next = take(eyeballs);
-    connect_next(state, core, id, next);
-}
-
-/// One attempt to connect for one fetch.
-#[derive(Debug)]
-struct Dialler {
-    fetch: FetchId,
-    attempt: Attempt,
-}
-
-impl<S: Fetching> Factory<S> for Dialler {
-    fn build_protocol(
-        &mut self,
-        cx: &mut Context<'_, S>,
-        _peer: SocketAddr,
-    ) -> Option<Box<dyn Protocol<S>>> {
-        let (id, now) = (self.fetch, cx.now());
-        let agent = cx.state.agent();
-        let (tls, limits) = (agent.tls.clone(), agent.limits);
-        let fetch = agent.fetches.get_mut(&id)?;
-        let Stage::Connecting { eyeballs, connectors } = &mut fetch.stage else { return None };
-        let losers = eyeballs.connected(self.attempt);
-        if losers.contains(&self.attempt) {
-            return None;
-        }
-        for (attempt, connector) in connectors.drain(..) {
-            if losers.contains(&attempt) {
-                cx.core.stop_trying(connector);
-            }
-        }
-        let exchange = Exchange::new(fetch.origin.clone(), limits);
-        if !fetch.origin.secure {
-            fetch.trip.connected = Some(now);
-            fetch.stage = Stage::Securing(cx.id);
-            return Some(Box::new(exchange));
-        }
-        let secured = ServerName::try_from(fetch.origin.host.clone())
-            .map_err(|e| e.to_string())
-            .and_then(|name| Tls::new(tls, name, exchange).map_err(|e| e.to_string()));
-        let secured = match secured {
-            Ok(secured) => secured,
-            Err(why) => {
-                // Told by a timer, since nobody may be called from within a call.
-                cx.core.call_later(Duration::ZERO, move |state: &mut S, core| {
-                    finish(state, core, id, Err(failure(Phase::Tls, why)));
-                });
-                return None;
-            }
-        };
-        if let Some(proxy) = &agent.proxy {
-            let request = proxy.request(&fetch.origin).ok()?;
-            fetch.stage = Stage::Tunnelling(cx.id);
-            return Some(Box::new(Tunnel::new(request, limits.http, limits.connect, secured)));
-        }
-        secure(cx.state, cx.core, id, cx.id);
-        Some(Box::new(secured))
-    }
-}
-
-/// The connection to the origin stands: the handshake begins.
-fn secure<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, conn: ConnId) {
-    let time = state.agent().limits.tls;
-    let Some(fetch) = state.agent().fetches.get_mut(&id) else { return };
-    fetch.trip.connected = Some(core.now());
-    fetch.stage = Stage::Securing(conn);
-    core.call_later(time, move |state: &mut S, core| {
-        if !state.agent().is_secured(conn) {
-            core.abort_because(conn, CloseReason::TimeoutError("the TLS handshake"));
-        }
-    });
-}
-
-/// A proxy has connected us to the origin.
-pub(super) fn tunnelled<S: Fetching>(state: &mut S, core: &mut Core<S>, conn: ConnId) {
-    if let Some(id) = state.agent().fetch_on(conn) {
-        secure(state, core, id, conn);
-    }
-}
-
-impl<S: Fetching> ClientFactory<S> for Dialler {
-    fn client_connection_failed(
-        &mut self,
-        core: &mut Core<S>,
-        state: &mut S,
-        why: &CloseReason,
-        _retry: Option<Duration>,
-    ) {
-        let (attempt, why, now) = (self.attempt, why.to_string(), core.now());
-        step(state, core, self.fetch, |eyeballs| eyeballs.failed(attempt, why, now));
     }
 }
 
