@@ -9,13 +9,14 @@
 mod places_check;
 mod process;
 
-use process::{Ended, Herd, Process, Stray, until};
+use process::{DEADLINE, Ended, Herd, Process, Stray, is_readable, until};
 use rustix::process::Signal;
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const TRIANGLE: &[(&str, &[&str])] =
     &[("Alford", &["Bolden"]), ("Bolden", &["Parker"]), ("Parker", &["Alford"])];
@@ -152,6 +153,41 @@ fn serve_exits_with_78_when_its_places_have_faults() {
     let ended = herd.run(&["serve", "Alford"]);
     assert_eq!(ended.code, Some(78));
     assert!(ended.stderr.contains("p.geojsonl: line 1: "), "{}", ended.stderr);
+}
+
+#[test]
+fn who_waits_for_places_when_serve_is_told_to_end_gets_a_reply() {
+    let herd = Herd::new("stops", ALONE);
+    // Whoever connects is accepted by the kernel, and never spoken to.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("it listens");
+    let limits = "handshakes = 1\ntls_ms = 60000\ndrain_ms = 30000\nwhatsat_deadline_ms = 60000\n";
+    let text = herd.text().replace("drain_ms = 2000\n", limits);
+    herd.write(&format!("{text}[places]\nsource = \"google\"\nbase_url = \"https://{address}\"\n"));
+    let key = [("GOOGLE_MAPS_API_KEY", "key"), ("HTTPS_PROXY", ""), ("https_proxy", "")];
+    let mut alford = herd.start_in(&key, &["serve", "Alford"]);
+    alford.line();
+    let mut clients: Vec<TcpStream> = (0..3)
+        .map(|number| {
+            let mut client = TcpStream::connect((herd.ip(), 12_000)).expect("it listens");
+            client.set_read_timeout(Some(DEADLINE)).expect("a socket");
+            let lines = format!("IAMAT c{number} +{number}+2 5\nWHATSAT c{number} 10 5\n");
+            client.write_all(lines.as_bytes()).expect("it reads");
+            let mut at = [0; 4];
+            client.read_exact(&mut at).expect("a reply");
+            client
+        })
+        .collect();
+    assert!(is_readable(&silent, Instant::now() + DEADLINE), "one handshake has begun");
+    let begun = Instant::now();
+    alford.signal(Signal::TERM);
+    for client in &mut clients {
+        let mut reply = String::new();
+        client.read_to_string(&mut reply).expect("text, and an end");
+        assert!(reply.ends_with("\"status\" : \"UNKNOWN_ERROR\"\n}\n\n"), "{reply}");
+    }
+    assert_eq!(alford.end().code, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(20), "nobody waits for the drain's end");
 }
 
 #[test]

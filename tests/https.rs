@@ -58,6 +58,7 @@ impl Shared for Asker {
     /// The poll that follows sleeps a millisecond at most. Set here, where the clock has just been
     /// read: a timer set before the turn may be over before the poll begins.
     fn turn_ended(&mut self, core: &mut Core<Asker>) {
+        agent::turn_ended(self, core);
         if let Some(before) = self.wake.replace(core.call_later(MS, |_, _| {})) {
             let _ = core.cancel(before);
         }
@@ -662,6 +663,39 @@ fn who_waits_for_a_kept_connection_is_told_when_the_reactor_stops_without_waitin
     stage.reactor.parts().1.stop();
     stage.until(|stage| stage.reactor.is_stopped());
     assert_eq!(stage.outcome(id).0.unwrap_err().phase, Phase::FirstByte);
+}
+
+#[test]
+fn who_has_no_connection_when_the_reactor_stops_is_told_so() {
+    let limits = AgentLimits { handshakes: 1, ..patient() };
+    let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(|_| Greeting::Silence));
+    let fetches = [stage.start("/1"), stage.start("/2"), stage.start("/3"), stage.start("/4")];
+    stage.until(|stage| stage.double.connections() == 1);
+    stage.reactor.parts().1.stop();
+    let late = stage.start("/5");
+    stage.until(|stage| stage.reactor.is_stopped());
+    let phases = fetches.map(|id| stage.outcome(id).0.unwrap_err().phase);
+    assert_eq!(phases, [Phase::Tls, Phase::Connect, Phase::Connect, Phase::Connect]);
+    let error = stage.outcome(late).0.unwrap_err();
+    assert_eq!(error.what, "the server stops");
+    assert_eq!(stage.double.connections(), 1, "nothing new is begun");
+    assert_eq!(stage.reactor.state().agent.fetches(), 0);
+}
+
+#[test]
+fn who_waits_for_a_name_when_the_reactor_stops_is_told_so() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut stage = Stage::new(Script::new(|_| good()));
+    let none = PathBuf::from("/nonexistent");
+    let servers = vec![silent.local_addr().unwrap()];
+    let options = ClientOptions { servers, hosts: none, total: PATIENCE, ..Default::default() };
+    stage.reactor.state().dns = Client::new(options);
+    stage.host = "places.example";
+    let id = stage.start("/");
+    stage.turn();
+    stage.reactor.parts().1.stop();
+    stage.turn();
+    assert_eq!(stage.outcome(id).0.unwrap_err().phase, Phase::Dns);
 }
 
 #[test]

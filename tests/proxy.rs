@@ -185,6 +185,10 @@ struct Asker {
 
 impl Shared for Asker {
     type Message = Order;
+
+    fn turn_ended(&mut self, core: &mut Core<Asker>) {
+        agent::turn_ended(self, core);
+    }
 }
 
 impl Resolving for Asker {

@@ -161,6 +161,10 @@ impl Asking {
 
 impl Shared for Asking {
     type Message = Order;
+
+    fn turn_ended(&mut self, core: &mut Core<Asking>) {
+        agent::turn_ended(self, core);
+    }
 }
 
 impl Resolving for Asking {

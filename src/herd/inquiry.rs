@@ -279,7 +279,7 @@ impl Inquiries {
         };
         let Some(flight) = self.flights.get_mut(key) else { return false };
         let left = flight.until - core.now();
-        if flight.is_second || pause.saturating_add(RETRY_NEEDS) > left {
+        if flight.is_second || core.is_stopping() || pause.saturating_add(RETRY_NEEDS) > left {
             return false;
         }
         flight.is_second = true;

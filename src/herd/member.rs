@@ -10,7 +10,7 @@ use super::network::{self, Network};
 use super::stamp::Stamp;
 use super::table::{ClientKey, Herd};
 use super::topology::{Limits, Server, Topology};
-use crate::https::agent::Order;
+use crate::https::agent::{self, Order};
 use crate::log::{self, Direction};
 use crate::places::Source;
 use crate::reactor::{self, ConnId, Context, Core, Seldom, Shared, UnixNanos};
@@ -97,6 +97,7 @@ impl Shared for Member {
     fn turn_ended(&mut self, core: &mut Core<Member>) {
         if self.network.is_some() {
             network::fetch_wanted(self, core);
+            agent::turn_ended(self, core);
         }
         if !self.log_timer_is_set && log::unwritten() {
             self.log_timer_is_set = true;

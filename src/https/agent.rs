@@ -41,7 +41,8 @@ use std::sync::Arc;
 use std::time::Duration;
 pub use trip::{FetchError, Phase, Trip};
 
-/// What shares its reactor with an agent.
+/// What shares its reactor with an agent. Its [`turn_ended`](crate::reactor::Shared::turn_ended) calls
+/// the agent's, [`turn_ended`].
 pub trait Fetching: Resolving<Message: From<Order> + TryInto<Order>> {
     /// The agent.
     fn agent(&mut self) -> &mut Agent;
@@ -254,22 +255,55 @@ pub fn fetch<S: Fetching>(
 
 /// Nobody wants to know any more. A connection that is being secured is kept for the next.
 pub fn cancel<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) {
-    let agent = state.agent();
-    let Some(fetch) = agent.fetches.remove(&id) else { return };
-    match fetch.stage {
+    if take_off(state.agent(), core, id).is_some() {
+        start_waiting(state, core);
+    }
+}
+
+/// For [`Shared::turn_ended`](crate::reactor::Shared::turn_ended) to call.
+///
+/// Once the reactor stops, no connection is begun: what has none is told so, here, and need not wait
+/// for the end of the drain. An exchange under way is finished, if it is in time; a handshake is not.
+pub fn turn_ended<S: Fetching>(state: &mut S, core: &mut Core<S>) {
+    if !core.is_stopping() {
+        return;
+    }
+    let fetches = state.agent().fetches.iter();
+    let phases: Vec<(FetchId, Phase)> = fetches
+        .filter_map(|(id, fetch)| match fetch.stage {
+            Stage::Resolving(_) => Some((*id, Phase::Dns)),
+            Stage::Waiting | Stage::Connecting { .. } => Some((*id, Phase::Connect)),
+            _ => None,
+        })
+        .collect();
+    for (id, phase) in phases {
+        if let Some(fetch) = take_off(state.agent(), core, id) {
+            let stops = failure(phase, "the server stops".to_owned());
+            state.fetched(core, id, Err(stops), fetch.trip);
+        }
+    }
+}
+
+/// Takes a fetch off, and what is being done for it.
+fn take_off<S: Fetching>(agent: &mut Agent, core: &mut Core<S>, id: FetchId) -> Option<Fetch> {
+    let mut fetch = agent.fetches.remove(&id)?;
+    match &mut fetch.stage {
         Stage::Waiting => agent.waiting.retain(|waiting| *waiting != id),
         Stage::Resolving(_) | Stage::Securing(_) => {}
         Stage::Connecting { connectors, .. } => {
-            connectors.into_iter().for_each(|(_, connector)| core.stop_trying(connector));
+            connectors.drain(..).for_each(|(_, connector)| core.stop_trying(connector));
         }
-        Stage::Tunnelling(conn) | Stage::Exchanging { conn, .. } => core.abort_connection(conn),
+        Stage::Tunnelling(conn) | Stage::Exchanging { conn, .. } => core.abort_connection(*conn),
     }
-    start_waiting(state, core);
+    Some(fetch)
 }
 
 /// Begins with those that wait: on connections that are kept, and as far as handshakes may be in
-/// progress.
+/// progress. When the reactor stops, who waits is told so at the turn's end.
 fn start_waiting<S: Fetching>(state: &mut S, core: &mut Core<S>) {
+    if core.is_stopping() {
+        return;
+    }
     start_on_idle(state.agent(), core);
     while state.agent().handshakes() < state.agent().limits.handshakes {
         let Some(id) = state.agent().waiting.pop_front() else { return };
