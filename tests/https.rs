@@ -711,6 +711,58 @@ fn a_handshake_that_nobody_waits_for_any_more_has_its_limit() {
 }
 
 #[test]
+fn a_handshake_that_nobody_waits_for_any_more_counts_among_those_in_progress() {
+    let limits = AgentLimits { handshakes: 1, ..patient() };
+    let gate = Gate::default();
+    let greet = gate.clone();
+    let script = Script::new(|_| good()).greeting(move |_| Greeting::TlsBehind(greet.clone()));
+    let mut stage = Stage::with(limits, script);
+    let unwanted = stage.start("/");
+    stage.until(|stage| stage.double.connections() == 1);
+    let (state, core) = stage.reactor.parts();
+    agent::cancel(state, core, unwanted);
+    let id = stage.start("/");
+    stage.pass(50 * MS);
+    assert_eq!(stage.double.connections(), 1, "the next one waits for it");
+    gate.open();
+    assert_eq!(body(stage.outcome(id).0), "good");
+    assert_eq!(stage.seen(), (1, 1), "and goes over it");
+    assert_eq!(stage.idle(), 1);
+}
+
+#[test]
+fn a_handshake_for_nobody_that_fails_makes_room_for_the_next() {
+    let limits = AgentLimits { handshakes: 1, tls: SOON, ..patient() };
+    let greet = |number| if number == 0 { Greeting::Silence } else { Greeting::Tls };
+    let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(greet));
+    let unwanted = stage.start("/");
+    stage.until(|stage| stage.double.connections() == 1);
+    let (state, core) = stage.reactor.parts();
+    agent::cancel(state, core, unwanted);
+    stage.works();
+    assert_eq!(stage.seen(), (2, 1));
+}
+
+#[test]
+fn a_connection_secured_for_nobody_is_kept_only_if_there_is_room() {
+    let limits = AgentLimits { idle_connections: 0, ..patient() };
+    let gate = Gate::default();
+    let greet = gate.clone();
+    let script = Script::new(|_| good()).greeting(move |_| Greeting::TlsBehind(greet.clone()));
+    let mut stage = Stage::with(limits, script);
+    let id = stage.start("/");
+    stage.until(|stage| stage.double.connections() == 1);
+    let (state, core) = stage.reactor.parts();
+    agent::cancel(state, core, id);
+    gate.open();
+    stage.until(|stage| {
+        assert_eq!(stage.idle(), 0);
+        stage.reactor.parts().1.connections() == 0
+    });
+    stage.works();
+}
+
+#[test]
 fn a_host_that_no_certificate_can_name_is_an_error() {
     let mut stage = Stage::new(Script::new(|_| good()));
     stage.host = "a-.localhost";

@@ -112,6 +112,8 @@ pub struct Agent {
     fetches: BTreeMap<FetchId, Fetch>,
     /// Those that wait for a handshake to end.
     waiting: VecDeque<FetchId>,
+    /// Connections being secured for nobody any more: handshakes in progress all the same.
+    unclaimed: Vec<ConnId>,
     /// The one used last is last, and is used first.
     idle: Vec<(Origin, ConnId)>,
     /// Bytes of responses held by all exchanges together.
@@ -155,6 +157,7 @@ impl Agent {
             proxy: None,
             fetches: BTreeMap::new(),
             waiting: VecDeque::new(),
+            unclaimed: Vec::new(),
             idle: Vec::new(),
             held_bytes: 0,
             last: 0,
@@ -190,7 +193,7 @@ impl Agent {
     fn handshakes(&self) -> usize {
         let busy =
             |fetch: &&Fetch| !matches!(fetch.stage, Stage::Waiting | Stage::Exchanging { .. });
-        self.fetches.values().filter(busy).count()
+        self.fetches.values().filter(busy).count() + self.unclaimed.len()
     }
 
     fn take_idle(&mut self, origin: &Origin) -> Option<ConnId> {
@@ -289,7 +292,8 @@ fn take_off<S: Fetching>(agent: &mut Agent, core: &mut Core<S>, id: FetchId) -> 
     let mut fetch = agent.fetches.remove(&id)?;
     match &mut fetch.stage {
         Stage::Waiting => agent.waiting.retain(|waiting| *waiting != id),
-        Stage::Resolving(_) | Stage::Securing(_) => {}
+        Stage::Resolving(_) => {}
+        Stage::Securing(conn) => agent.unclaimed.push(*conn),
         Stage::Connecting { connectors, .. } => {
             connectors.drain(..).for_each(|(_, connector)| core.stop_trying(connector));
         }
@@ -331,7 +335,8 @@ fn start_on_idle<S: Fetching>(agent: &mut Agent, core: &mut Core<S>) {
     }
 }
 
-/// A connection is ready for its first request. `None`: nobody wants it any more, and it is kept.
+/// A connection is ready for its first request. `None`: who wanted it does so no more. Then who waits
+/// for such a one goes over it, or it is kept if there is room.
 pub(super) fn secured<S: Fetching>(
     state: &mut S,
     core: &mut Core<S>,
@@ -339,6 +344,7 @@ pub(super) fn secured<S: Fetching>(
     origin: &Origin,
 ) -> Option<Order> {
     let agent = state.agent();
+    agent.unclaimed.retain(|unclaimed| *unclaimed != conn);
     let order = agent.fetch_on(conn).and_then(|id| {
         let fetch = agent.fetches.get_mut(&id)?;
         fetch.trip.secured = Some(core.now());
@@ -349,6 +355,10 @@ pub(super) fn secured<S: Fetching>(
         keep(agent, conn, origin);
     }
     start_waiting(state, core);
+    let Agent { idle, limits, .. } = state.agent();
+    if idle.len() > limits.idle_connections && idle.pop_if(|(_, last)| *last == conn).is_some() {
+        core.lose_connection(conn);
+    }
     order
 }
 
@@ -394,7 +404,8 @@ pub(super) fn lost<S: Fetching>(
 ) {
     let agent = state.agent();
     agent.idle.retain(|(_, idle)| *idle != conn);
-    let Some(id) = agent.fetch_on(conn) else { return };
+    agent.unclaimed.retain(|unclaimed| *unclaimed != conn);
+    let Some(id) = agent.fetch_on(conn) else { return start_waiting(state, core) };
     let Some(fetch) = agent.fetches.get_mut(&id) else { return };
     // That we have waited in vain, or stop, says nothing about whether the request was seen.
     let ended_by_us = matches!(
