@@ -763,6 +763,25 @@ fn a_connection_secured_for_nobody_is_kept_only_if_there_is_room() {
 }
 
 #[test]
+fn what_came_before_a_bad_record_in_one_piece_is_a_response() {
+    let fault = || vec![Step::SendWithBadRecord(with_length(b"good")), Step::Silence];
+    let mut stage = Stage::new(at_first(fault));
+    stage.works();
+    stage.until(|stage| stage.idle() == 0);
+    stage.works();
+    assert_eq!(stage.seen(), (2, 2));
+}
+
+#[test]
+fn a_bad_record_behind_a_part_of_a_response_is_an_error() {
+    let part = with_fields("Content-Length: 9\r\n", b"good");
+    let fault = move || vec![Step::SendWithBadRecord(part.clone()), Step::Silence];
+    let mut stage = Stage::new(at_first(fault));
+    stage.fails_once(Phase::Body, Duration::ZERO);
+    assert_eq!(stage.seen(), (2, 2));
+}
+
+#[test]
 fn a_host_that_no_certificate_can_name_is_an_error() {
     let mut stage = Stage::new(Script::new(|_| good()));
     stage.host = "a-.localhost";

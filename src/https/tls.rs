@@ -144,8 +144,9 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
                 // A part of the handshake; or, after an error, the alert that names it.
                 cx.core.seal_later(cx.id);
             }
-            processed.map_err(in_our_words)?;
+            // Records that came before a bad one are good, and may be all that was waited for.
             self.deliver(cx)?;
+            processed.map_err(in_our_words)?;
         }
         Ok(())
     }

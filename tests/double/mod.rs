@@ -68,6 +68,8 @@ pub enum Greeting {
 pub enum Step {
     /// Sends bytes.
     Send(Vec<u8>),
+    /// Sends bytes, and with them, in one piece, a record that nobody has sealed.
+    SendWithBadRecord(Vec<u8>),
     /// Sends each byte in a TLS record of its own.
     SendInRecordsOfOne(Vec<u8>),
     /// Sends a byte each time this much time has passed, as long as the peer is there.
@@ -343,6 +345,15 @@ type Peer = StreamOwned<ServerConnection, TcpStream>;
 fn take_step(peer: &mut Peer, step: Step) -> io::Result<bool> {
     match step {
         Step::Send(bytes) => peer.write_all(&bytes)?,
+        Step::SendWithBadRecord(bytes) => {
+            peer.conn.writer().write_all(&bytes)?;
+            let mut wire = Vec::new();
+            while peer.conn.wants_write() {
+                peer.conn.write_tls(&mut wire)?;
+            }
+            wire.extend_from_slice(b"\x17\x03\x03\x00\x20 a record of thirty-two bytes ...");
+            peer.sock.write_all(&wire)?;
+        }
         Step::SendInRecordsOfOne(bytes) => {
             for byte in bytes {
                 peer.conn.writer().write_all(&[byte])?;
