@@ -4,7 +4,7 @@
 //! What the resolver decides, and when, is tested without sockets in `src/dns/promises.rs`.
 
 use places_herd::dns::{Client, ClientOptions, DnsError, LookupId, Resolving, Via, ask};
-use places_herd::reactor::{Core, Io, Limits, MioIo, Reactor, Shared};
+use places_herd::reactor::{Core, Io, Limits, MioIo, Reactor, Shared, TimerId};
 use places_herd::testing::{MemoryIo, MemoryOptions};
 use simple_dns::rdata::{A, AAAA, RData};
 use simple_dns::{CLASS, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
@@ -34,13 +34,19 @@ struct Asker {
     found: Vec<(LookupId, Found, u64)>,
     /// Asked for when something was found.
     next: Option<&'static str>,
+    /// How long the poll may sleep, if not until the next timer.
+    nap: Option<Duration>,
+    wake: Option<TimerId>,
 }
 
 impl Shared for Asker {
     type Message = ();
 
-    fn turn_ended(&mut self, _core: &mut Core<Asker>) {
+    /// The poll that follows sleeps no longer than `nap`. Set here, where the clock has just been read:
+    /// a timer set before the turn may be over before the poll begins.
+    fn turn_ended(&mut self, core: &mut Core<Asker>) {
         self.turn += 1;
+        self.wake = self.nap.map(|nap| core.call_later(nap, |_, _| {}));
     }
 }
 
@@ -75,7 +81,7 @@ impl Stage<MioIo> {
 impl<I: Io> Stage<I> {
     fn over(io: I, options: ClientOptions, server: NameServer) -> Stage<I> {
         let client = Client::new(options);
-        let asker = Asker { client, turn: 0, found: Vec::new(), next: None };
+        let asker = Asker { client, turn: 0, found: Vec::new(), next: None, nap: None, wake: None };
         Stage { reactor: Reactor::new(io, asker, Limits::default()), server }
     }
 
@@ -86,10 +92,13 @@ impl<I: Io> Stage<I> {
 
     /// Turns once, and sleeps a millisecond at most.
     fn turn(&mut self) {
-        let core = self.reactor.parts().1;
-        let wake = core.call_later(MS, |_, _| {});
+        self.reactor.state().nap = Some(MS);
         self.reactor.turn().unwrap();
-        let _ = self.reactor.parts().1.cancel(wake);
+        let (state, core) = self.reactor.parts();
+        state.nap = None;
+        if let Some(wake) = state.wake.take() {
+            let _ = core.cancel(wake);
+        }
         self.server.serve();
     }
 
