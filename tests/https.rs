@@ -14,6 +14,7 @@ use places_herd::https::agent::{
 use places_herd::https::http::{HttpLimits, Request, Response};
 use places_herd::https::tls::client_config;
 use places_herd::reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, TimerId};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -216,6 +217,42 @@ fn good() -> Vec<Step> {
 /// The first request meets `fault`; all others are answered.
 fn at_first(fault: impl Fn() -> Vec<Step> + Send + Sync + 'static) -> Script {
     Script::new(move |number| if number == 0 { fault() } else { good() })
+}
+
+/// What is logged by the thread that a test runs on.
+struct Logged;
+
+thread_local! {
+    static LINES: RefCell<Vec<(log::Level, String)>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Logged {
+    /// From now on.
+    fn here() -> Logged {
+        // Another test may have been first.
+        let _ = log::set_logger(&Logged);
+        log::set_max_level(log::LevelFilter::Trace);
+        LINES.with_borrow_mut(Vec::clear);
+        Logged
+    }
+
+    /// All that matters more than `level`.
+    fn above(&self, level: log::Level) -> Vec<String> {
+        let lines = LINES.take().into_iter().filter(|(its, _)| *its < level);
+        lines.map(|(_, line)| line).collect()
+    }
+}
+
+impl log::Log for Logged {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        LINES.with_borrow_mut(|lines| lines.push((record.level(), record.args().to_string())));
+    }
+
+    fn flush(&self) {}
 }
 
 #[test]
@@ -779,6 +816,19 @@ fn a_bad_record_behind_a_part_of_a_response_is_an_error() {
     let mut stage = Stage::new(at_first(fault));
     stage.fails_once(Phase::Body, Duration::ZERO);
     assert_eq!(stage.seen(), (2, 2));
+}
+
+#[test]
+fn a_kept_connection_that_the_peer_cuts_is_no_matter_for_the_log() {
+    for end in [Step::Close, Step::Cut] {
+        let cut = move || vec![Step::Send(with_length(b"good")), end.clone()];
+        let mut stage = Stage::new(at_first(cut));
+        let logged = Logged::here();
+        stage.works();
+        stage.until(|stage| stage.idle() == 0);
+        stage.until(|stage| stage.reactor.parts().1.connections() == 0);
+        assert_eq!(logged.above(log::Level::Debug), [""; 0]);
+    }
 }
 
 #[test]

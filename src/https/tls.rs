@@ -167,15 +167,16 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
         Ok(())
     }
 
-    /// The stream may end only after the peer has said so: else anybody on the way could end it.
+    /// The stream may end only after the peer has said so: else anybody on the way could end it. To
+    /// whom that matters is told why; many servers do so to a connection that lies idle.
     fn read_connection_lost(&mut self, cx: &mut Context<'_, S>) -> Flow {
-        match self.ended {
-            true => {
-                cx.lose_connection();
-                Ok(())
-            }
-            false => Err("the TLS connection was cut off".into()),
-        }
+        let why = (!self.ended).then(|| {
+            let what = "the TLS connection was cut off";
+            log::debug!("{},{}: {what}", self.inner.name(), cx.id.generation());
+            CloseReason::ProtocolFailed(what.into())
+        });
+        cx.core.lose_because(cx.id, why);
+        Ok(())
     }
 
     fn resume_producing(&mut self, cx: &mut Context<'_, S>) -> Flow {
