@@ -282,8 +282,9 @@ fn after_answer(kind: UpstreamKind, status: Status, http: u16) -> &'static str {
              restrictions let it use that API from this machine"
         }
         (Status::RequestDenied, UpstreamKind::GoogleLegacy) => {
-            "enable the Places API (places-backend.googleapis.com) for the key's project, with billing; \
-             a project that does not have it cannot begin with it: then write source = \"google\""
+            "see that the key's project has the Places API (places-backend.googleapis.com) and billing, and \
+             that the key's restrictions let it use that API from this machine; since October 2026 no \
+             project can begin with it: then write source = \"google\""
         }
         (Status::RequestDenied, UpstreamKind::Photon) => {
             "photon itself wants no key: see who answers at base_url"
