@@ -6,8 +6,10 @@
 //! Each test has a loopback address of its own (all of 127/8 is the loopback), so the ports can be the same
 //! ones everywhere, and no two tests, nor two runs at once, meet.
 
+mod double;
 mod places_check;
 mod process;
+mod through_proxy;
 
 use process::{DEADLINE, Ended, Herd, Process, Stray, is_readable, until};
 use rustix::process::Signal;
