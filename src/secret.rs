@@ -23,6 +23,11 @@ pub const BYTES_MAX: usize = 512;
 /// What stands where it stood.
 const MASK: &[u8] = b"***";
 
+/// What the keys of Google begin with, and how much more makes a word one. They have 39 characters; of
+/// one that was cut off somewhere less is left.
+const KEY_START: &str = "AIza";
+const KEY_REST_MIN: usize = 8;
+
 /// A text of 1 to [`BYTES_MAX`] visible ASCII characters, fit for a header and for no eyes.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret(String);
@@ -130,19 +135,49 @@ impl Secret {
     }
 }
 
-/// What follows `secret` in a text that begins with it, each of its characters in any form.
+/// `text` with `***` for whatever looks like a key of Google's. For what people wrote where no key
+/// belongs, and so nobody knows that it is one: a line of a configuration.
+pub fn mask_keys(text: &str) -> Cow<'_, str> {
+    let mut masked = String::new();
+    let (mut copied, mut from) = (0, 0);
+    while let Some(found) = text[from..].find(KEY_START) {
+        let at = from + found;
+        let rest = &text[at + KEY_START.len()..];
+        let is_key = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let length = rest.bytes().take_while(|byte| is_key(*byte)).count();
+        from = at + KEY_START.len() + length;
+        if length >= KEY_REST_MIN {
+            masked.push_str(&text[copied..at]);
+            masked.push_str("***");
+            copied = from;
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    masked.push_str(&text[copied..]);
+    Cow::Owned(masked)
+}
+
+/// What follows `secret` in a text that begins with it, each of its characters in any form: plain,
+/// encoded for a URL, escaped for JSON, or the one within the other.
 fn behind<'t>(secret: &[u8], text: &'t [u8]) -> Option<&'t [u8]> {
     let Some((&byte, secret)) = secret.split_first() else { return Some(text) };
     let plain = text.strip_prefix(&[byte]);
-    let encoded = match text {
-        [b'%', high, low, rest @ ..] => is_hex(byte, *high, *low).then_some(rest),
+    let escaped = match text {
         [b'\\', b'u', b'0', b'0', high, low, rest @ ..] => {
             is_hex(byte, *high, *low).then_some(rest)
         }
         [b'\\', escaped @ (b'"' | b'\\' | b'/'), rest @ ..] => (*escaped == byte).then_some(rest),
         _ => None,
     };
-    plain.into_iter().chain(encoded).find_map(|rest| behind(secret, rest))
+    // A percent sign, one that is encoded itself, and one escaped for JSON.
+    let encoded = [&b"%"[..], b"%25", b"\\u0025"].map(|percent| {
+        let [high, low, rest @ ..] = text.strip_prefix(percent)? else { return None };
+        is_hex(byte, *high, *low).then_some(rest)
+    });
+    let mut ways = [plain, escaped].into_iter().chain(encoded).flatten();
+    ways.find_map(|rest| behind(secret, rest))
 }
 
 fn is_hex(byte: u8, high: u8, low: u8) -> bool {
@@ -255,6 +290,46 @@ mod tests {
             assert!(matches!(secret.scrub_bytes(text.as_bytes()), Cow::Borrowed(_)));
         }
         assert_eq!(secret.scrub("aa-%/bb a-a-%/b"), "a***b a-***");
+    }
+
+    #[test]
+    fn a_text_is_scrubbed_of_a_secret_that_was_encoded_twice() {
+        let secret = canary();
+        let each = |form: fn(u8) -> String| CANARY.bytes().map(form).collect::<String>();
+        for text in [
+            each(|byte| format!("%{byte:02x}")),
+            each(|byte| format!("%25{byte:02X}")),
+            each(|byte| format!("\\u0025{byte:02x}")),
+            each(|byte| format!("\\u{byte:04x}")),
+            each(
+                |byte| {
+                    if byte % 2 == 0 { format!("%{byte:02x}") } else { format!("\\u{byte:04X}") }
+                },
+            ),
+        ] {
+            assert_eq!(secret.scrub(&format!("a{text}b")), "a***b", "{text}");
+        }
+        // A secret of percent signs and digits has forms that look like each other.
+        let secret = Secret::new("%25").unwrap();
+        for text in ["%25", "%2525", "%25%32%35"] {
+            assert!(secret.scrub(text).starts_with("***"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_key_is_masked() {
+        let key = "AIzaSyCANARY-0123456789_abcdefghijklmnop";
+        for (text, masked) in [
+            (key.to_owned(), "***"),
+            (format!("\"{key}\" and 'é{key}é'"), "\"***\" and 'é***é'"),
+            (format!("key={key}&radius=1"), "key=***&radius=1"),
+            (key[..12].to_owned(), "***"),
+        ] {
+            assert_eq!(mask_keys(&text), masked, "{text}");
+        }
+        for text in ["", "AIza", "AIza is how they begin", "aiza0123456789"] {
+            assert!(matches!(mask_keys(text), Cow::Borrowed(_)), "{text}");
+        }
     }
 
     proptest! {

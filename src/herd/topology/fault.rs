@@ -16,13 +16,16 @@
 //! Where the text is not TOML, what was understood of it is not to be trusted: then nothing else is
 //! said about those lines, and nothing is called missing ([`Findings::is_broken`]).
 //!
-//! Invariant: no control character of the file reaches the output.
+//! Invariants: no control character of the file reaches the output, and nothing that looks like a key:
+//! such a line is not shown, wherever somebody has written it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
 use crate::log::one_line;
+use crate::secret::mask_keys;
 
 /// One thing that is wrong, or doubtful, with a topology file.
 ///
@@ -220,6 +223,7 @@ fn in_order(
 
 fn complaint(text: &str, path: &Path, kind: &'static str, finding: Finding) -> Complaint {
     let Finding { at, is_shown, what, remedy } = finding;
+    let [what, remedy] = [what, remedy].map(|text| mask_keys(&text).into_owned());
     let path = path.display();
     let Some(at) = at else {
         return Complaint { kind, place: path.to_string(), excerpt: None, what, remedy };
@@ -233,6 +237,7 @@ fn complaint(text: &str, path: &Path, kind: &'static str, finding: Finding) -> C
     let number = 1 + text[..start].bytes().filter(|&byte| byte == b'\n').count();
     let column = 1 + before.chars().count();
     let (before, under, after) = (last(&shown(before), SHOWN_BEFORE), shown(under), shown(after));
+    let is_shown = is_shown && matches!(mask_keys(&text[line.clone()]), Cow::Borrowed(_));
     let excerpt = Excerpt {
         number,
         indent: before.chars().count(),
