@@ -4,6 +4,8 @@
 //! A body that returns has found nothing. That nothing panics is the least of it: each says what
 //! else is promised of its parser, for any bytes.
 
+#![allow(dead_code, reason = "a target uses one of them")]
+
 use places_herd::dns::hosts::Hosts;
 use places_herd::dns::message::{Family, Question};
 use places_herd::dns::{config::Config, name::HostName};
@@ -27,7 +29,7 @@ use std::error::Error;
 use std::path::Path;
 
 /// A body by its name, which is also its folder's under `corpus/`.
-pub const ALL: &[(&str, fn(&[u8]))] = &[
+pub(crate) const ALL: &[(&str, fn(&[u8]))] = &[
     ("base_url", base_url),
     ("client_port", client_port),
     ("command", command),
@@ -98,7 +100,7 @@ impl LineProtocol<Heard> for Listener {
 }
 
 /// Any pieces give the lines that splitting the whole gives, up to the first that is too long.
-pub fn lines(data: &[u8]) {
+pub(crate) fn lines(data: &[u8]) {
     const LINE_BYTES: usize = 40;
     let (seed, text) = choice(data);
     let mut transport = StringTransport::new(Heard::default());
@@ -126,7 +128,7 @@ pub fn lines(data: &[u8]) {
 }
 
 /// What a line says can be said again and means the same; what it does not say is refused in one line.
-pub fn command(data: &[u8]) {
+pub(crate) fn command(data: &[u8]) {
     if data.contains(&b'\n') {
         return;
     }
@@ -178,7 +180,7 @@ pub fn command(data: &[u8]) {
 }
 
 /// Sightings in any order make the same table.
-pub fn table(data: &[u8]) {
+pub(crate) fn table(data: &[u8]) {
     let limits = CommandLimits::default();
     let ats: Vec<_> = data
         .split(|byte| *byte == b'\n')
@@ -276,7 +278,7 @@ fn talk(mut factory: impl Factory<Member>, data: &[u8]) -> (StringTransport<Memb
 
 /// As many lines of reply as there were commands, each what it may be; and nothing is stored that a
 /// client may not say.
-pub fn client_port(data: &[u8]) {
+pub(crate) fn client_port(data: &[u8]) {
     let (transport, written) = talk(ChatserverFactory::default(), data);
     let replies = written.split_inclusive(|byte| *byte == b'\n');
     let mut count = 0;
@@ -296,7 +298,7 @@ pub fn client_port(data: &[u8]) {
 
 /// Only after a good HELLO, or as a plain neighbour, does anybody tell news; and no answer is an answer
 /// to an answer.
-pub fn peer_port(data: &[u8]) {
+pub(crate) fn peer_port(data: &[u8]) {
     let (transport, written) = talk(InterserverFactory::default(), data);
     for line in written.split_inclusive(|byte| *byte == b'\n') {
         assert!(line.ends_with(b"\n"));
@@ -310,7 +312,7 @@ pub fn peer_port(data: &[u8]) {
 // The network's other end.
 
 /// In any pieces the same comes out, within all limits.
-pub fn http_response(data: &[u8]) {
+pub(crate) fn http_response(data: &[u8]) {
     let (seed, stream) = choice(data);
     let method = match seed % 8 {
         0 => Method::Head,
@@ -353,7 +355,7 @@ pub fn http_response(data: &[u8]) {
 }
 
 /// Whatever answers, only what repeats the question is an answer, and it has few addresses.
-pub fn dns_answer(data: &[u8]) {
+pub(crate) fn dns_answer(data: &[u8]) {
     let (seed, answer) = choice(data);
     let name = HostName::parse("places.googleapis.com").expect("it is a name");
     let family = if seed & 1 == 0 { Family::V4 } else { Family::V6 };
@@ -375,7 +377,7 @@ pub fn dns_answer(data: &[u8]) {
 }
 
 /// The files that say where to ask.
-pub fn dns_files(data: &[u8]) {
+pub(crate) fn dns_files(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let config = Config::parse(&text);
     assert!(config.tries() >= 1);
@@ -387,7 +389,7 @@ pub fn dns_files(data: &[u8]) {
 }
 
 /// What is read of an address is an address again, and plain http stays on this machine.
-pub fn base_url(data: &[u8]) {
+pub(crate) fn base_url(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match text.parse::<BaseUrl>() {
         Ok(url) => {
@@ -457,7 +459,7 @@ fn key() -> Secret {
 }
 
 /// Google's Places API (New).
-pub fn places_google(data: &[u8]) {
+pub(crate) fn places_google(data: &[u8]) {
     read_reply(
         Google {
             base: base("https://places.googleapis.com"),
@@ -471,18 +473,18 @@ pub fn places_google(data: &[u8]) {
 }
 
 /// Google's legacy Nearby Search.
-pub fn places_legacy(data: &[u8]) {
+pub(crate) fn places_legacy(data: &[u8]) {
     let base = base("https://maps.googleapis.com");
     read_reply(GoogleLegacy { base, key: key(), language: None }, data);
 }
 
 /// Photon.
-pub fn places_photon(data: &[u8]) {
+pub(crate) fn places_photon(data: &[u8]) {
     read_reply(Photon { base: base("http://127.0.0.1:2322"), language: None }, data);
 }
 
 /// All faults are told, each in lines of their own; and what is good stays good.
-pub fn topology(data: &[u8]) {
+pub(crate) fn topology(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Topology::parse(text, Path::new("topology.toml")) {
         Ok(topology) => {
