@@ -36,6 +36,7 @@ pub mod table;
 
 pub mod topology;
 
+pub mod acks;
 pub mod inquiry;
 pub mod links;
 
