@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use places_herd::herd::network;
 use places_herd::places::{
-    Answer, BaseUrl, Fetch, Google, GoogleLegacy, Mask, Method, Photon, Progress, Query, Rank,
-    Reading, Reply, Retry, Scheme, Source, Status, Ticket,
+    Answer, BaseUrl, Fetch, Google, GoogleLegacy, Mask, Method, Photon, Progress, Proxy, Query,
+    Rank, Reading, Reply, Retry, Scheme, Source, Status, Ticket,
 };
 use places_herd::secret::Secret;
 use proptest::prelude::*;
@@ -78,6 +79,44 @@ fn written(answer: &Answer, bound: usize) -> String {
     let mut out = Vec::new();
     answer.write(bound, &mut out);
     String::from_utf8(out).expect("JSON is UTF-8")
+}
+
+// The key.
+
+#[test]
+fn no_panic_that_carries_what_holds_the_key_shows_it() {
+    fn panicked(with: impl FnOnce() + std::panic::UnwindSafe) -> String {
+        let payload = std::panic::catch_unwind(with).expect_err("it panics");
+        *payload.downcast::<String>().expect("a text that was formatted")
+    }
+    fn all_ways<T: std::fmt::Debug + Clone + std::panic::UnwindSafe>(value: T) -> String {
+        let [one, two, three] = [value.clone(), value.clone(), value];
+        let texts = [
+            panicked(move || panic!("{one:?} {one:#?}")),
+            panicked(move || Err::<(), _>(two).unwrap()),
+            panicked(move || Ok::<_, ()>(three).expect_err("a word")),
+        ];
+        texts.concat()
+    }
+    let mut texts = vec![
+        all_ways(key()),
+        panicked(|| panic!("{}", key())),
+        panicked(|| assert_eq!(key(), Secret::new("another").expect("a key"))),
+        all_ways(google()),
+        all_ways(google_legacy()),
+        all_ways("http://me:CANARY-4fZq91-key@proxy:1".parse::<Proxy>().expect("a proxy")),
+    ];
+    for (_, mut source) in sources() {
+        let fetch = fetch(source.as_mut(), &query());
+        texts.push(all_ways(fetch.clone()));
+        texts.push(all_ways(fetch.target.clone()));
+        texts.push(all_ways(fetch.headers.clone()));
+        texts.push(all_ways(network::request(fetch).expect("HTTP")));
+    }
+    for text in texts {
+        assert!(!text.contains("CANARY"), "{text}");
+        assert!(!text.is_empty());
+    }
 }
 
 // What is asked.

@@ -2,8 +2,8 @@
 //! processes, whatever the service says. The service is a double on the loopback, in the clear; it answers only
 //! after the list of processes was looked at.
 
-use crate::ALONE;
-use crate::process::{DEADLINE, Ended, Herd, Process, is_readable};
+use crate::process::{DEADLINE, Ended, Herd, Process, Stray, is_readable};
+use crate::{ALONE, PAIR};
 use rustix::process::Signal;
 use std::fs;
 use std::io::{Read, Write};
@@ -137,8 +137,74 @@ fn start(herd: &Herd, args: &[&str]) -> Process {
     herd.start_in(&environment, args)
 }
 
+/// Neither as it is, nor for somebody who decodes it, up to three times.
 fn assert_unseen(what: &str, text: &str) {
-    assert!(!text.contains(CANARY), "the key is in {what}: {text}");
+    let mut bytes = text.as_bytes().to_vec();
+    for _ in 0..4 {
+        let seen = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(!seen.contains(CANARY), "the key is in {what}: {text}");
+        bytes = decoded(&bytes);
+    }
+}
+
+/// `%41` and `\u0041` become `A`.
+fn decoded(text: &[u8]) -> Vec<u8> {
+    let hex = |digits: &[u8]| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok();
+    let (mut rest, mut out) = (text, Vec::new());
+    while let Some((first, behind)) = rest.split_first() {
+        let found = match rest {
+            [b'%', a, b, behind @ ..] => hex(&[*a, *b]).map(|byte| (byte, behind)),
+            [b'\\', b'u', b'0', b'0', a, b, behind @ ..] => {
+                hex(&[*a, *b]).map(|byte| (byte, behind))
+            }
+            _ => None,
+        };
+        let (byte, behind) = found.unwrap_or((*first, behind));
+        out.push(byte);
+        rest = behind;
+    }
+    out
+}
+
+/// The key as an echo of the request may have it: each of its characters in another form.
+fn echoes(key: &str) -> Vec<String> {
+    let each = |form: &dyn Fn(u8) -> String| key.bytes().map(form).collect::<String>();
+    vec![
+        each(&|byte| format!("%{byte:02X}")),
+        each(&|byte| format!("%{byte:02x}")),
+        each(&|byte| format!("%25{byte:02X}")),
+        each(&|byte| format!("\\u00{byte:02x}")),
+        each(&|byte| format!("\\u00{byte:02X}")),
+        each(&|byte| format!("\\u0025{byte:02X}")),
+        each(&|byte| match byte {
+            b'"' => "\\\"".to_owned(),
+            b'/' => "\\/".to_owned(),
+            _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            _ => format!("\\u00{byte:02x}"),
+        }),
+    ]
+}
+
+/// All logs of a herd.
+fn logs(herd: &Herd) -> String {
+    let folder = fs::read_dir(herd.folder().join("log")).expect("a folder");
+    let logs: Vec<Vec<u8>> =
+        folder.map(|log| fs::read(log.expect("a file").path()).expect("it can be read")).collect();
+    assert!(!logs.is_empty());
+    String::from_utf8_lossy(&logs.concat()).into_owned()
+}
+
+/// What is near a point that nobody has asked about, answered by `double` with `body`.
+fn whatsat(herd: &Herd, double: &Double, number: usize, body: &str) -> (String, String) {
+    let mut client = TcpStream::connect((herd.ip(), 12_000)).expect("it listens");
+    client.set_read_timeout(Some(DEADLINE)).expect("a socket");
+    let lines = format!("IAMAT c{number} +{number}-118.445127 5\nWHATSAT c{number} 10 5\n");
+    client.write_all(lines.as_bytes()).expect("it reads");
+    client.shutdown(Shutdown::Write).expect("it is open");
+    let request = double.answer("200 OK", body, || {});
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).expect("text, and an end");
+    (reply, request)
 }
 
 fn assert_sent(request: &str, key: &str) {
@@ -249,4 +315,135 @@ fn a_check_tells_configuration_from_failure() {
     let ms = said(&refused, "connect").split('.').next().expect("a number");
     assert!(ms.parse::<u32>().expect("a number") < 1_000, "it waits for nothing: {ms} ms");
     assert!(said(&refused, "status").starts_with("UNKNOWN_ERROR"), "{refused:?}");
+}
+
+#[test]
+fn a_service_that_echoes_the_request_shows_the_key_to_nobody() {
+    each_source("canary-echo", |herd, double, source, key| {
+        let mut server = start(herd, &["serve", "Alford"]);
+        let mut said = server.line();
+        for (number, echo) in echoes(key).into_iter().enumerate() {
+            let name = format!("\"{source} /json?key={echo}&radius=1\"");
+            let body = match source {
+                "google" => format!(
+                    r#"{{"places": [{{"id": {name}, "displayName": {{"text": {name}}},
+                        "location": {{"latitude": 34.07, "longitude": -118.445127}}}}]}}"#
+                ),
+                _ => format!(
+                    r#"{{"html_attributions": [{name}], "info_messages": [{name}], {name}: 1,
+                        "results": [{{"name": {name}}}], "status": "OK"}}"#
+                ),
+            };
+            let (reply, request) = whatsat(herd, double, number, &body);
+            assert_sent(&request, key);
+            assert!(reply.contains("/json?key=***&radius=1"), "{echo}: {reply}");
+            assert_unseen("a reply", &reply);
+        }
+        server.signal(Signal::TERM);
+        let ended = server.end();
+        said.push_str(&[ended.stdout, ended.stderr].concat());
+        assert_unseen("what it says", &said);
+        assert_unseen("the log", &logs(herd));
+    });
+}
+
+#[test]
+fn a_source_without_a_key_is_not_given_the_one_that_is_there() {
+    let (herd, double) = (Herd::new("canary-photon", ALONE), Double::new());
+    herd.write(&[herd.text(), &double.places("photon", "")].concat());
+    let mut server = start(&herd, &["serve", "Alford"]);
+    let mut said = [server.line(), server.command_line()].concat();
+    let body = r#"{"type": "FeatureCollection", "features": [{"type": "Feature",
+        "geometry": {"type": "Point", "coordinates": [-118.44, 34.07]},
+        "properties": {"osm_type": "N", "osm_id": 1, "osm_key": "amenity", "osm_value": "bar",
+        "name": "Bar Nil"}}]}"#;
+    let (reply, request) = whatsat(&herd, &double, 34, body);
+    assert!(reply.contains("Bar Nil"), "{reply}");
+    server.signal(Signal::TERM);
+    let ended = server.end();
+    said.push_str(&[ended.stdout, ended.stderr, reply, request, logs(&herd)].concat());
+    assert_unseen("what a herd with photon says", &said);
+}
+
+#[test]
+fn a_key_is_in_no_command_line_and_in_no_environment_but_where_it_was_put() {
+    let (herd, double) = (Herd::new("canary-up", PAIR), Double::new());
+    let file = herd.folder().join("key");
+    fs::write(&file, format!("{IN_FILE}\n")).expect("the folder is ours");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    herd.write(&[herd.text(), &double.places("google", "key_file = \"key\"\n")].concat());
+    for in_environment in ["", IN_ENVIRONMENT] {
+        let environment = [("GOOGLE_MAPS_API_KEY", in_environment), ("RUST_LOG", "trace")];
+        let mut up = herd.start_in(&environment, &["up"]);
+        let mut said = up.lines_until("SERVER ");
+        let mut rows = up.lines_until("To tell ");
+        said.append(&mut rows.clone());
+        rows.retain(|row| row.ends_with(|c: char| c.is_ascii_digit()));
+        let servers: Vec<Stray> =
+            rows.iter().map(|row| Stray::new(row.rsplit(' ').next().expect("its id"))).collect();
+        assert_eq!(servers.len(), 2);
+        for id in servers.iter().map(Stray::id).chain([up.id().to_string().as_str()]) {
+            let read = |name: &str| fs::read(format!("/proc/{id}/{name}")).expect("it runs");
+            assert_unseen("a command line", &String::from_utf8_lossy(&read("cmdline")));
+            let environment = String::from_utf8_lossy(&read("environ")).into_owned();
+            let holders: Vec<&str> =
+                environment.split('\0').filter(|variable| variable.contains(CANARY)).collect();
+            match in_environment {
+                "" => assert_eq!(holders, [""; 0]),
+                key => assert_eq!(holders, [format!("GOOGLE_MAPS_API_KEY={key}")]),
+            }
+        }
+        up.signal(Signal::TERM);
+        let ended = up.end();
+        said.extend([ended.stdout, ended.stderr, logs(&herd)]);
+        assert_unseen("what herd up says", &said.concat());
+        servers.iter().for_each(Stray::has_ended);
+    }
+}
+
+#[test]
+fn no_faulty_configuration_shows_a_key() {
+    const KEY: &str = "AIzaSyCANARY-0123456789_abcdefghijklmnop";
+    let herd = Herd::new("canary-faults", ALONE);
+    fs::write(herd.folder().join("two"), format!("{KEY}\n{KEY}\n")).expect("the folder is ours");
+    for lines in [
+        "key = \"KEY\"",
+        "api_key = \"KEY\"",
+        "key_file = \"KEY\"",
+        "key_file = \"two\"",
+        "key_file = KEY",
+        "key_file = \"KEY",
+        "key_file = [\"KEY\"]",
+        "ca_file = \"KEY\"",
+        "base_url = \"https://places.googleapis.com/?key=KEY\"",
+        "base_url = \"https://me:KEY@places.googleapis.com\"",
+        "base_url = \"KEY\"",
+        "proxy = \"http://me:KEY@\"",
+        "proxy = \"socks5://me:KEY@a.example:1\"",
+        "fields = \"KEY\"",
+        "language = \"KEY of mine\"",
+        "rank = \"KEY\"",
+        "KEY = 1",
+        "KEY",
+    ] {
+        let lines = lines.replace("KEY", KEY);
+        herd.write(&format!("{}[places]\nsource = \"google\"\n{lines}\n", herd.text()));
+        for command in [&["check"][..], &["serve", "Alford"], &["places", "check"], &["up"]] {
+            let ended = start(&herd, command).end();
+            // Whether the file holds a key is not for check to know.
+            let is_fine = command == ["check"] && lines.contains("two");
+            assert_eq!(ended.code, Some(if is_fine { 0 } else { 78 }), "{lines}: {ended:?}");
+            assert_unseen("what is said of a fault", &[ended.stdout, ended.stderr].concat());
+        }
+    }
+    herd.write(&format!("{}[places]\nsource = \"{KEY}\"\n", herd.text()));
+    let ended = start(&herd, &["check"]).end();
+    assert_eq!(ended.code, Some(78), "{ended:?}");
+    assert_unseen("what is said of a source", &ended.stderr);
+    herd.write(&format!("{}[places]\nsource = \"google\"\n", herd.text()));
+    let two = [("GOOGLE_MAPS_API_KEY", "AIzaCANARY and more"), ("RUST_LOG", "trace")];
+    let ended = herd.start_in(&two, &["serve", "Alford"]).end();
+    assert_eq!(ended.code, Some(78), "{ended:?}");
+    assert_unseen("what is said of the variable", &ended.stderr);
+    assert_unseen("the log", &logs(&herd));
 }
