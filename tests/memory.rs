@@ -5,9 +5,11 @@
 mod common;
 
 use common::{MS, Scene, Stage, actor, memory, once, pattern};
-use places_herd::reactor::{Backoff, ConnectOptions, Limits, Moment, Reactor, Signal, UnixNanos};
+use places_herd::reactor::{
+    Backoff, ConnId, ConnectOptions, Limits, Moment, Reactor, Signal, UnixNanos,
+};
 use places_herd::testing::{
-    Built, Counting, Fault, Frame, FrameKind, Heard, MemoryIo, MemoryOptions,
+    Built, Counting, Datagram, Fault, Frame, FrameKind, Heard, MemoryIo, MemoryOptions,
 };
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -493,4 +495,137 @@ fn who_listens_at_a_path_is_reached_by_those_who_know_it() {
     stage.pass(SECOND);
     assert_eq!(stage.reactor.io().inner().address_of(path), None);
     listen(&mut stage).unwrap();
+}
+
+// Datagrams.
+
+fn names() -> SocketAddr {
+    "127.0.0.1:53".parse().unwrap()
+}
+
+/// A stage on which the test plays a port for datagrams, and a client is connected to it.
+fn asking(options: MemoryOptions) -> (Stage<MemoryIo>, ConnId) {
+    let mut stage = with(options);
+    network(&mut stage).play_datagrams(names());
+    stage.core().connect_udp(names(), once("connector", actor("client").stays()));
+    stage.until_made(&["client"]);
+    let id = stage.id("client");
+    (stage, id)
+}
+
+/// Sends twenty datagrams, a turn for each, and says which have come within a second.
+fn twenty(options: MemoryOptions) -> Vec<u8> {
+    let (mut stage, id) = asking(options);
+    for number in 0..20 {
+        stage.core().write(id, &[number]);
+        stage.core().call_later(Duration::ZERO, |_, _| {});
+        stage.turn();
+    }
+    stage.pass(SECOND);
+    network(&mut stage).take_datagrams().iter().map(|datagram| datagram.bytes[0]).collect()
+}
+
+#[test]
+fn datagrams_get_lost_and_overtake_each_other_as_the_options_say() {
+    let all: Vec<u8> = (0..20).collect();
+    assert_eq!(twenty(MemoryOptions::calm(0)), all);
+    let lossy = MemoryOptions { datagram_losses: 0.5, ..MemoryOptions::calm(0) };
+    let some = twenty(lossy.clone());
+    assert!((3..17).contains(&some.len()) && some.is_sorted(), "{some:?}");
+    assert_eq!(twenty(lossy), some, "the same seed loses the same");
+    let slow = MemoryOptions { delay: MS..=100 * MS, ..MemoryOptions::calm(0) };
+    let mut mixed = twenty(slow);
+    assert!(!mixed.is_sorted(), "{mixed:?}");
+    mixed.sort_unstable();
+    assert_eq!(mixed, all);
+}
+
+#[test]
+fn a_poll_that_sleeps_ends_when_something_comes_to_a_played_port() {
+    let delay = SECOND..=SECOND;
+    let (mut stage, id) = asking(MemoryOptions { delay, ..MemoryOptions::calm(0) });
+    stage.core().write(id, b"who is maps.example?");
+    stage.core().call_later(60 * SECOND, |_, _| {});
+    let began = stage.core().now();
+    let heard = loop {
+        stage.turn();
+        if let Some(heard) = network(&mut stage).take_datagrams().pop() {
+            break heard;
+        }
+    };
+    let took = stage.core().now() - began;
+    assert!(took >= SECOND && took < SECOND + MS, "{took:?}");
+    let Datagram { from, to, bytes } = heard;
+    assert_eq!((to, bytes.as_slice()), (names(), b"who is maps.example?".as_slice()));
+    network(&mut stage).send_datagram(to, from, b"192.0.2.1".to_vec());
+    stage.until_bytes("client", 9);
+    assert_eq!(stage.records().bytes("client"), b"192.0.2.1");
+}
+
+#[test]
+fn what_has_no_room_at_the_receiver_is_dropped() {
+    let narrow = MemoryOptions { receive_window_bytes: 5, ..MemoryOptions::calm(0) };
+    assert_eq!(twenty(narrow), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_fault_is_one_for_datagrams_too() {
+    for (fault, lost, held) in [
+        (Fault::Refuse, true, false),
+        (Fault::Blackhole, false, false),
+        (Fault::Partition, false, false),
+        (Fault::Freeze, false, true),
+    ] {
+        let (mut stage, id) = asking(MemoryOptions::calm(0));
+        network(&mut stage).fault(names(), fault);
+        stage.core().write(id, b"?");
+        stage.pass(SECOND);
+        assert_eq!(network(&mut stage).take_datagrams(), [], "{fault:?}");
+        assert_eq!(stage.records().lost("client") == ["ConnectionLost"], lost, "{fault:?}");
+        network(&mut stage).heal(names());
+        stage.pass(SECOND);
+        assert_eq!(network(&mut stage).take_datagrams().len(), usize::from(held), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_datagram_to_nobody_is_told_and_costs_the_connection() {
+    let mut stage = calm();
+    stage.core().connect_udp(names(), once("connector", actor("client").stays()));
+    stage.until_made(&["client"]);
+    let id = stage.id("client");
+    stage.core().write(id, b"?");
+    stage.until_lost("client", 1);
+    assert_eq!(stage.records().lost("client"), ["ConnectionLost"]);
+    assert_eq!(network(&mut stage).descriptors(), 0);
+}
+
+#[test]
+fn datagrams_are_carried_to_another_network_and_back() {
+    let [mut here, mut there] =
+        Pair::HOSTS.map(|host| MemoryIo::carried(MemoryOptions { host, ..MemoryOptions::calm(0) }));
+    let far = SocketAddr::new(Pair::HOSTS[1], 53);
+    there.play_datagrams(far);
+    let client = actor("client").on(|cx, heard| {
+        if *heard == Heard::Made {
+            cx.write(b"?");
+        }
+        Ok(())
+    });
+    here.advance(Moment::default() + SECOND);
+    let mut reactor = Reactor::new(Counting::new(here), Scene::default(), Limits::default());
+    reactor.parts().1.connect_udp(far, once("connector", client));
+    let turns = |reactor: &mut Reactor<Counting<MemoryIo>, Scene>| {
+        (0..4).for_each(|_| reactor.turn().unwrap());
+    };
+    turns(&mut reactor);
+    reactor.io().inner().take_frames().into_iter().for_each(|frame| there.put_frame(frame));
+    there.advance(Moment::default() + SECOND);
+    let asked = there.take_datagrams();
+    assert_eq!(asked.iter().map(|d| d.bytes.as_slice()).collect::<Vec<_>>(), [b"?"]);
+    assert_eq!(asked[0].from.ip(), Pair::HOSTS[0]);
+    there.send_datagram(far, asked[0].from, b"!".to_vec());
+    there.take_frames().into_iter().for_each(|frame| reactor.io().inner().put_frame(frame));
+    turns(&mut reactor);
+    assert_eq!(reactor.state().records.bytes("client"), b"!");
 }

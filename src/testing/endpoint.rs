@@ -195,6 +195,8 @@ impl Endpoint {
             }
             // A retransmitted question that was answered already.
             FrameKind::Syn => return false,
+            // Of no stream: they go elsewhere.
+            FrameKind::Datagram(_) | FrameKind::Unreachable => return false,
         }
         true
     }

@@ -1,9 +1,10 @@
-//! What travels between two ends: TCP's segments, as far as a program can tell them apart.
+//! What travels between two ends: TCP's segments, as far as a program can tell them apart, and
+//! datagrams.
 //!
-//! Sequence numbers are missing because nothing is lost or overtaken: the frames from one address
-//! to another arrive in the order in which they were sent. Whoever carries them
+//! Sequence numbers are missing because nothing of a stream is lost or overtaken: the frames from
+//! one address to another arrive in the order in which they were sent. Whoever carries them
 //! ([`MemoryIo::carried`](super::MemoryIo::carried)) must keep that order, and may hold frames back
-//! as long as he likes.
+//! as long as he likes. Datagrams he may also lose, repeat, or let overtake each other.
 
 use crate::reactor::Moment;
 use std::net::SocketAddr;
@@ -38,4 +39,15 @@ pub enum FrameKind {
     Fin,
     /// The connection does not exist any more.
     Reset,
+    /// Bytes of no stream: whole, or not at all.
+    Datagram(Vec<u8>),
+    /// Nobody takes datagrams here.
+    Unreachable,
+}
+
+impl FrameKind {
+    /// Whether it belongs to no connection, and need not arrive.
+    pub fn is_datagram(&self) -> bool {
+        matches!(self, FrameKind::Datagram(_) | FrameKind::Unreachable)
+    }
 }

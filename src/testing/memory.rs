@@ -14,12 +14,17 @@
 //!   [puts them in](MemoryIo::put_frame) elsewhere, [advances](MemoryIo::advance) all clocks, and
 //!   turns whose time has come ([`next_wake`](MemoryIo::next_wake)).
 //!
+//! A stream has a listener at its other end; a datagram needs none. Since no reactor listens for
+//! datagrams, the port at the other end is [played](MemoryIo::play_datagrams) by the test: in the
+//! same network, or in another that the simulator carries them to.
+//!
 //! This file is what tests do with it. What the network does is in `memory/arrivals`, what the
 //! reactor does in `memory/calls`.
 
 mod arrivals;
 mod calls;
 
+use super::datagrams::{Datagram, DatagramSocket, PlayedPort};
 use super::endpoint::Endpoint;
 use super::frame::{Frame, FrameKind};
 use super::options::{Fault, MemoryOptions};
@@ -45,6 +50,10 @@ pub struct MemoryIo {
     ports: Vec<Option<Port>>,
     /// Where in this network one is who listens at a path.
     paths: BTreeMap<PathBuf, SocketAddr>,
+    datagrams: BTreeMap<ConnId, DatagramSocket>,
+    played: Vec<PlayedPort>,
+    /// Something has come to a played port since the last poll.
+    played_heard: bool,
     /// Of whom there is something to tell, first come first.
     armed: VecDeque<Armed>,
     signals: VecDeque<Signal>,
@@ -67,6 +76,7 @@ struct Port {
 enum Armed {
     Port(PortId),
     Endpoint(usize),
+    Datagrams(ConnId),
 }
 
 /// What the wall clock showed at one moment, and how much too fast it goes.
@@ -107,6 +117,9 @@ impl MemoryIo {
             by_ends: BTreeMap::new(),
             ports: Vec::new(),
             paths: BTreeMap::new(),
+            datagrams: BTreeMap::new(),
+            played: Vec::new(),
+            played_heard: false,
             armed: VecDeque::new(),
             signals: VecDeque::new(),
             faults: BTreeMap::new(),
@@ -162,6 +175,27 @@ impl MemoryIo {
         [now, self.wake, self.wire.earliest()].into_iter().flatten().min()
     }
 
+    // Datagrams, for whoever plays the other side.
+
+    /// Takes datagrams at `address` from now on, in the place of a program: what comes is
+    /// [taken](MemoryIo::take_datagrams) by the test. A poll that sleeps ends early when something
+    /// has come.
+    pub fn play_datagrams(&mut self, address: SocketAddr) {
+        assert!(self.played.iter().all(|port| port.host != address), "{address} is played already");
+        self.played.push(PlayedPort { host: address, received: VecDeque::new() });
+    }
+
+    /// What has come to the ports that are played, each in the order of arrival.
+    pub fn take_datagrams(&mut self) -> Vec<Datagram> {
+        self.deliver();
+        self.played.iter_mut().flat_map(|port| port.received.drain(..)).collect()
+    }
+
+    /// Sends a datagram, from a port that is played or from any address a liar may choose.
+    pub fn send_datagram(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        self.wire.send_datagram(from, to, FrameKind::Datagram(bytes));
+    }
+
     // What goes wrong.
 
     /// From now on `fault` holds between the listening address `server` and all who connect to it.
@@ -204,7 +238,8 @@ impl MemoryIo {
 
     /// Sockets that are open, ports included.
     pub fn descriptors(&self) -> usize {
-        self.by_id.iter().flatten().count() + self.ports.iter().flatten().count()
+        let streams = self.by_id.iter().flatten().count();
+        streams + self.datagrams.len() + self.ports.iter().flatten().count()
     }
 }
 

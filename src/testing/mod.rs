@@ -10,6 +10,7 @@
 //!      MemoryIo                    ids, ports, events: what epoll would say, and when
 //!         │
 //!      Endpoint ── Frame ──▶ Wire  one end of one connection; what travels; when it arrives
+//!      DatagramSocket              the same without a connection
 //! ```
 //!
 //! Beside it: [`Counting`] counts what a reactor asks of any [`Io`](crate::reactor::Io),
@@ -21,6 +22,9 @@
 
 mod counting;
 #[cfg(test)]
+mod datagram_edges;
+mod datagrams;
+#[cfg(test)]
 mod edges;
 mod endpoint;
 mod frame;
@@ -31,6 +35,7 @@ mod string_transport;
 mod wire;
 
 pub use self::counting::{Counting, Counts};
+pub use self::datagrams::Datagram;
 pub use self::frame::{Frame, FrameKind};
 pub use self::memory::MemoryIo;
 pub use self::options::{Fault, MemoryOptions};

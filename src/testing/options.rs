@@ -14,7 +14,7 @@ pub struct MemoryOptions {
     pub host: IpAddr,
     /// What the wall clock shows at the start.
     pub wall: UnixNanos,
-    /// How long a frame is under way.
+    /// How long a frame is under way. Datagrams may so overtake each other.
     pub delay: RangeInclusive<Duration>,
     /// The least time between two arrivals of data on one connection.
     pub gap: RangeInclusive<Duration>,
@@ -26,11 +26,14 @@ pub struct MemoryOptions {
     pub write_bytes: RangeInclusive<usize>,
     /// What the sending side holds of what the peer has no room for. At least 1.
     pub send_window_bytes: usize,
-    /// What the receiving side holds of what is not yet read. At least 1.
+    /// What the receiving side holds of what is not yet read. At least 1. Datagrams beyond it are
+    /// dropped.
     pub receive_window_bytes: usize,
     /// The probability, for each poll, that it wakes early with an event that means nothing: for a
     /// connection with nothing to tell, or for one that was closed before.
     pub spurious_events: f64,
+    /// The probability that a datagram is lost.
+    pub datagram_losses: f64,
     /// The probability that a connect is refused, whoever listens.
     pub connect_failures: f64,
     /// The probability that an accept fails (ECONNABORTED), and the connection with it.
@@ -57,6 +60,7 @@ impl MemoryOptions {
             send_window_bytes: 256 << 10,
             receive_window_bytes: 256 << 10,
             spurious_events: 0.0,
+            datagram_losses: 0.0,
             connect_failures: 0.0,
             accept_failures: 0.0,
             descriptors_max: usize::MAX,
@@ -86,15 +90,15 @@ impl Default for MemoryOptions {
     }
 }
 
-/// What can be wrong between a listening address and all who connect to it.
+/// What can be wrong between a listening address, or one that takes datagrams, and all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// New connections are refused; those that stand go on.
+    /// New connections are refused; those that stand go on. Datagrams find nobody.
     Refuse,
-    /// New connections are never answered; those that stand go on.
+    /// New connections are never answered; those that stand go on. Datagrams are lost.
     Blackhole,
     /// Nothing arrives, in either direction, until it is healed; then everything does.
     Freeze,
-    /// As Freeze, but who tries to connect meanwhile is never answered.
+    /// As Freeze, but who tries to connect meanwhile is never answered, and datagrams are lost.
     Partition,
 }

@@ -48,7 +48,7 @@ impl Wire {
         }
     }
 
-    /// Sends a frame on its way.
+    /// Sends a frame of a stream on its way.
     pub(super) fn send(&mut self, from: SocketAddr, to: SocketAddr, kind: FrameKind) {
         let delay = self.options.delay.clone();
         let mut arrives = self.now + self.duration(&delay);
@@ -64,10 +64,23 @@ impl Wire {
             self.latest.retain(|_, latest| *latest >= now);
         }
         self.latest.insert((from, to), arrives);
-        let frame = Frame { from, to, arrives, kind };
+        self.put_on(Frame { from, to, arrives, kind });
+    }
+
+    /// Sends a frame that keeps no order, and may be lost.
+    pub(super) fn send_datagram(&mut self, from: SocketAddr, to: SocketAddr, kind: FrameKind) {
+        if self.happens(self.options.datagram_losses) {
+            return;
+        }
+        let delay = self.options.delay.clone();
+        let arrives = self.now + self.duration(&delay);
+        self.put_on(Frame { from, to, arrives, kind });
+    }
+
+    fn put_on(&mut self, frame: Frame) {
         match &mut self.out {
             Some(out) => out.push(frame),
-            None => self.schedule(arrives, Due::Frame(frame)),
+            None => self.schedule(frame.arrives, Due::Frame(frame)),
         }
     }
 

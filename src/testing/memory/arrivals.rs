@@ -1,7 +1,8 @@
 //! What arrives, and whom it concerns: the network's side of [`MemoryIo`].
 
 use super::{Armed, MemoryIo};
-use crate::reactor::PortId;
+use crate::reactor::{ConnId, PortId};
+use crate::testing::datagrams::Datagram;
 use crate::testing::endpoint::Endpoint;
 use crate::testing::frame::{Frame, FrameKind};
 use crate::testing::options::Fault;
@@ -30,11 +31,17 @@ impl MemoryIo {
 
     fn arrived(&mut self, frame: Frame) {
         let syn = frame.kind == FrameKind::Syn;
+        let datagram = frame.kind.is_datagram();
         let fault = [frame.to, frame.from].iter().find_map(|server| self.faults.get(server));
         match fault.copied() {
+            Some(Fault::Blackhole | Fault::Partition) if datagram => return,
+            Some(Fault::Refuse) if datagram && self.faults.contains_key(&frame.to) => {
+                return self.find_nobody(&frame);
+            }
             Some(Fault::Refuse) if syn => return self.answer(&frame, FrameKind::Refused),
             Some(Fault::Blackhole | Fault::Partition) if syn => return,
             Some(Fault::Freeze | Fault::Partition) => return self.held.push(frame),
+            _ if datagram => return self.datagram_arrived(frame),
             _ => {}
         }
         match (self.by_ends.get(&(frame.to, frame.from)).copied(), &frame.kind) {
@@ -78,6 +85,41 @@ impl MemoryIo {
         self.answer(&frame, FrameKind::Accepted);
     }
 
+    /// A datagram goes to the socket that is connected to its sender, else to a port that is played.
+    fn datagram_arrived(&mut self, frame: Frame) {
+        let window = self.wire.options.receive_window_bytes;
+        let mut sockets = self.datagrams.iter_mut();
+        let socket = sockets.find(|(_, s)| (s.host, s.peer) == (frame.to, frame.from));
+        if let Some((id, socket)) = socket {
+            let told = match frame.kind {
+                FrameKind::Datagram(bytes) => socket.arrived(bytes, window),
+                _ => {
+                    socket.refused();
+                    true
+                }
+            };
+            let id = *id;
+            if told {
+                self.arm_datagrams(id);
+            }
+            return;
+        }
+        let Some(port) = self.played.iter_mut().find(|port| port.host == frame.to) else {
+            return self.find_nobody(&frame);
+        };
+        if let FrameKind::Datagram(bytes) = frame.kind {
+            let datagram = Datagram { from: frame.from, to: frame.to, bytes };
+            self.played_heard |= port.arrived(datagram, window);
+        }
+    }
+
+    /// ICMP: who has sent a datagram to nobody is told so.
+    fn find_nobody(&mut self, frame: &Frame) {
+        if let FrameKind::Datagram(_) = frame.kind {
+            self.wire.send_datagram(frame.to, frame.from, FrameKind::Unreachable);
+        }
+    }
+
     fn answer(&mut self, frame: &Frame, kind: FrameKind) {
         self.wire.send(frame.to, frame.from, kind);
     }
@@ -88,6 +130,16 @@ impl MemoryIo {
         if endpoint.id.is_some() && !endpoint.armed {
             endpoint.armed = true;
             self.armed.push_back(Armed::Endpoint(key));
+        }
+    }
+
+    /// The same, of a socket for datagrams.
+    pub(super) fn arm_datagrams(&mut self, id: ConnId) {
+        if let Some(socket) = self.datagrams.get_mut(&id)
+            && !socket.armed
+        {
+            socket.armed = true;
+            self.armed.push_back(Armed::Datagrams(id));
         }
     }
 

@@ -3,7 +3,8 @@
 use super::{Armed, EPHEMERAL, MemoryIo, Port};
 use crate::reactor::io::{Close, Ends, Event};
 use crate::reactor::{ConnId, Io, Moment, PortId, UnixNanos};
-use crate::testing::endpoint::Endpoint;
+use crate::testing::datagrams::DatagramSocket;
+use crate::testing::endpoint::{Endpoint, Level};
 use crate::testing::frame::FrameKind;
 use crate::testing::wire::Wire;
 use rustix::io::Errno;
@@ -113,11 +114,7 @@ impl Io for MemoryIo {
 
     fn connect(&mut self, id: ConnId, address: SocketAddr) -> io::Result<()> {
         self.check_descriptors()?;
-        let ip = match address {
-            SocketAddr::V4(_) => self.wire.options.host,
-            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        };
-        let host = self.free_port(ip);
+        let host = self.own_address(address);
         let window = self.wire.options.receive_window_bytes;
         let key = self.endpoints.insert(Endpoint::new(host, address, window));
         self.by_ends.insert((host, address), key);
@@ -127,40 +124,57 @@ impl Io for MemoryIo {
         Ok(())
     }
 
-    /// No datagrams travel in this network.
-    fn connect_udp(&mut self, _id: ConnId, _address: SocketAddr) -> io::Result<Ends> {
-        Err(ErrorKind::Unsupported.into())
+    fn connect_udp(&mut self, id: ConnId, peer: SocketAddr) -> io::Result<Ends> {
+        self.check_descriptors()?;
+        let host = self.own_address(peer);
+        self.datagrams.insert(id, DatagramSocket::new(host, peer));
+        self.arm_datagrams(id);
+        Ok(Ends { peer, host })
     }
 
     fn connected(&mut self, id: ConnId) -> io::Result<Option<Ends>> {
+        self.check_is_stream(id)?;
         let (endpoint, _) = self.endpoint(id)?;
         let ends = Ends { peer: endpoint.peer, host: endpoint.host };
         Ok(endpoint.connected()?.map(|()| ends))
     }
 
     fn read(&mut self, id: ConnId, into: &mut [u8]) -> io::Result<usize> {
+        if let Some(socket) = self.datagrams.get_mut(&id) {
+            return socket.read(into);
+        }
         let (endpoint, wire) = self.endpoint(id)?;
         endpoint.read(wire, into)
     }
 
     fn write(&mut self, id: ConnId, data: &[u8]) -> io::Result<usize> {
+        if let Some(socket) = self.datagrams.get_mut(&id) {
+            socket.check_write(data)?;
+            let (host, peer) = (socket.host, socket.peer);
+            self.send_datagram(host, peer, data.to_vec());
+            return Ok(data.len());
+        }
         let (endpoint, wire) = self.endpoint(id)?;
         endpoint.write(wire, data)
     }
 
     fn shutdown(&mut self, id: ConnId) -> io::Result<()> {
+        self.check_is_stream(id)?;
         let (endpoint, wire) = self.endpoint(id)?;
         endpoint.shutdown(wire)
     }
 
     fn close(&mut self, id: ConnId, how: Close) {
-        let Some(key) = self.key(id) else { return };
-        self.by_id[id.key()] = None;
-        match how {
-            Close::Orderly => self.endpoints[key].close(&mut self.wire),
-            Close::Reset => self.endpoints[key].reset(&mut self.wire),
+        if let Some(key) = self.key(id) {
+            self.by_id[id.key()] = None;
+            match how {
+                Close::Orderly => self.endpoints[key].close(&mut self.wire),
+                Close::Reset => self.endpoints[key].reset(&mut self.wire),
+            }
+            self.bury(key);
+        } else if self.datagrams.remove(&id).is_none() {
+            return;
         }
-        self.bury(key);
         self.stale.push_back(id);
         if self.stale.len() > STALE_MAX {
             self.stale.pop_front();
@@ -183,6 +197,7 @@ impl MemoryIo {
                     }
                 }
                 Armed::Endpoint(key) => events.extend(self.event(key)),
+                Armed::Datagrams(id) => events.extend(self.datagram_event(id)),
             }
         }
         events.len() > before
@@ -194,18 +209,19 @@ impl MemoryIo {
         endpoint.armed = false;
         let level = endpoint.level(&self.wire);
         let id = endpoint.id.filter(|_| level.readable || level.writable)?;
-        Some(Event::Ready {
-            id,
-            readable: level.readable,
-            writable: level.writable,
-            read_closed: level.read_closed,
-            failed: level.failed,
-        })
+        Some(ready(id, level))
+    }
+
+    fn datagram_event(&mut self, id: ConnId) -> Option<Event> {
+        let socket = self.datagrams.get_mut(&id)?;
+        socket.armed = false;
+        Some(ready(id, socket.level()))
     }
 
     /// An event that means nothing: for somebody who is there, or who was.
     fn false_alarm(&mut self) -> Option<Event> {
         let open = self.endpoints.iter().filter_map(|(_, endpoint)| endpoint.id);
+        let open = open.chain(self.datagrams.keys().copied());
         let ids: Vec<ConnId> = open.chain(self.stale.iter().copied()).collect();
         let last = ids.len().checked_sub(1)?;
         let id = ids[self.wire.within(&(0..=last))];
@@ -218,7 +234,7 @@ impl MemoryIo {
         let until = timeout.map(|timeout| self.wire.now + timeout);
         loop {
             self.deliver();
-            if self.tell(events) {
+            if self.tell(events) || std::mem::take(&mut self.played_heard) {
                 return Ok(());
             }
             match (self.wire.earliest(), until) {
@@ -242,6 +258,14 @@ impl MemoryIo {
     pub(super) fn key(&self, id: ConnId) -> Option<usize> {
         let key = self.by_id.get(id.key()).copied().flatten()?;
         (self.endpoints[key].id == Some(id)).then_some(key)
+    }
+
+    /// What only a stream has is not asked of a socket for datagrams.
+    fn check_is_stream(&self, id: ConnId) -> io::Result<()> {
+        match self.datagrams.contains_key(&id) {
+            true => Err(ErrorKind::InvalidInput.into()),
+            false => Ok(()),
+        }
     }
 
     fn endpoint(&mut self, id: ConnId) -> io::Result<(&mut Endpoint, &mut Wire)> {
@@ -269,12 +293,23 @@ impl MemoryIo {
         }
     }
 
+    /// Our address towards `peer`, with a port of its own.
+    fn own_address(&mut self, peer: SocketAddr) -> SocketAddr {
+        let ip = match peer {
+            SocketAddr::V4(_) => self.wire.options.host,
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        };
+        self.free_port(ip)
+    }
+
     /// A port that nobody uses.
     fn free_port(&mut self, ip: IpAddr) -> SocketAddr {
         loop {
             let host = SocketAddr::new(ip, self.ephemeral);
             self.ephemeral = self.ephemeral.checked_add(1).unwrap_or(EPHEMERAL);
-            let listening = self.ports.iter().flatten().any(|port| port.is_at(host));
+            let listening = self.ports.iter().flatten().any(|port| port.is_at(host))
+                || self.datagrams.values().any(|socket| socket.host == host)
+                || self.played.iter().any(|port| port.host == host);
             let any = SocketAddr::from(([0, 0, 0, 0], 0));
             let next = self.by_ends.range((host, any)..).next();
             if !listening && next.is_none_or(|((used, _), _)| *used != host) {
@@ -282,6 +317,11 @@ impl MemoryIo {
             }
         }
     }
+}
+
+fn ready(id: ConnId, level: Level) -> Event {
+    let Level { readable, writable, read_closed, failed } = level;
+    Event::Ready { id, readable, writable, read_closed, failed }
 }
 
 fn put<T>(slots: &mut Vec<Option<T>>, key: usize, value: T) {
