@@ -1,18 +1,26 @@
-//! The resolver on the reactor: real sockets, a name server in the test, files that change.
+//! The resolver on the reactor, on the kernel and in memory: sockets, a name server in the test, files
+//! that change.
 //!
-//! The name server's sockets are looked at between the turns, so that nothing here needs a thread.
-//! What the resolver decides, and when, is tested without sockets in `src/dns/promises.rs`.
+//! The name server's sockets are looked at between the turns, so that nothing here needs a thread; in
+//! memory it is a port that is played, and for TCP a protocol on the same reactor. What the
+//! resolver decides, and when, is tested without sockets in `src/dns/promises.rs`.
 
+mod double;
+
+use double::names::{failed, found, framed as with_length, truncated};
 use places_herd::dns::{Client, ClientOptions, DnsError, LookupId, Resolving, Via, ask};
-use places_herd::reactor::{Core, Io, Limits, MioIo, Reactor, Shared, TimerId};
+use places_herd::reactor::{
+    Context, Core, Factory, Flow, Io, Limits, MioIo, Protocol, Reactor, Shared, TimerId,
+};
 use places_herd::testing::{MemoryIo, MemoryOptions};
-use simple_dns::rdata::{A, AAAA, RData};
-use simple_dns::{CLASS, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
+use simple_dns::RCODE;
 use std::collections::VecDeque;
+use std::fmt;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -23,7 +31,26 @@ const PATIENCE: Duration = Duration::from_secs(20);
 type Found = Result<Vec<IpAddr>, DnsError>;
 
 /// What a server answers to a query; nothing, if it is silent.
-type Says = dyn FnMut(Via, &[u8]) -> Vec<u8>;
+#[derive(Clone)]
+struct Says(Arc<Mutex<Answers>>);
+
+type Answers = dyn FnMut(Via, &[u8]) -> Vec<u8>;
+
+impl Says {
+    fn new(says: impl FnMut(Via, &[u8]) -> Vec<u8> + 'static) -> Says {
+        Says(Arc::new(Mutex::new(says)))
+    }
+
+    fn answer(&self, via: Via, query: &[u8]) -> Vec<u8> {
+        (self.0.lock().unwrap())(via, query)
+    }
+}
+
+impl fmt::Debug for Says {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Says")
+    }
+}
 
 /// Who asks: the shared state of the reactor.
 #[derive(Debug)]
@@ -63,23 +90,110 @@ impl Resolving for Asker {
     }
 }
 
-struct Stage<I: Io> {
+struct Stage<I: Kernel> {
     reactor: Reactor<I, Asker>,
-    server: NameServer,
+    server: I::Server,
 }
 
-impl Stage<MioIo> {
-    /// On the kernel; `says` are the server's answers, one for each query.
-    fn kernel(total: Duration, says: impl FnMut(Via, &[u8]) -> Vec<u8> + 'static) -> Self {
+/// A kernel, and how a name server is had on it.
+trait Kernel: Io + Sized {
+    type Server;
+
+    /// With a server that answers each query with what `says` says.
+    fn stage(total: Duration, says: Says) -> Stage<Self>;
+
+    /// The server answers what has come.
+    fn serve(&mut self, server: &mut Self::Server);
+
+    /// An address at which nobody takes datagrams.
+    fn nobody() -> SocketAddr;
+}
+
+impl Kernel for MioIo {
+    type Server = NameServer;
+
+    fn stage(total: Duration, says: Says) -> Stage<MioIo> {
         let server = NameServer::new(says);
         let servers = vec![server.address()];
         let options = ClientOptions { servers, total, ..no_files() };
         Stage::over(MioIo::new(&[]).unwrap(), options, server)
     }
+
+    fn serve(&mut self, server: &mut NameServer) {
+        server.serve();
+    }
+
+    fn nobody() -> SocketAddr {
+        UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
 }
 
-impl<I: Io> Stage<I> {
-    fn over(io: I, options: ClientOptions, server: NameServer) -> Stage<I> {
+impl Kernel for MemoryIo {
+    type Server = Says;
+
+    fn stage(total: Duration, says: Says) -> Stage<MemoryIo> {
+        let address = "127.0.0.1:53".parse().unwrap();
+        let options = ClientOptions { servers: vec![address], total, ..no_files() };
+        let mut io = MemoryIo::new(MemoryOptions::rough(1));
+        io.play_datagrams(address);
+        let mut stage = Stage::over(io, options, says.clone());
+        stage.reactor.listen_tcp(address, Box::new(says)).unwrap();
+        stage
+    }
+
+    fn serve(&mut self, says: &mut Says) {
+        for asked in self.take_datagrams() {
+            let answer = says.answer(Via::Udp, &asked.bytes);
+            if !answer.is_empty() {
+                self.send_datagram(asked.to, asked.from, answer);
+            }
+        }
+    }
+
+    fn nobody() -> SocketAddr {
+        "127.0.0.1:54".parse().unwrap()
+    }
+}
+
+/// Over TCP, on the reactor of who asks.
+impl Factory<Asker> for Says {
+    fn build_protocol(
+        &mut self,
+        _cx: &mut Context<'_, Asker>,
+        _peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Asker>>> {
+        Some(Box::new(OverTcp { says: self.clone(), received: Vec::new() }))
+    }
+}
+
+#[derive(Debug)]
+struct OverTcp {
+    says: Says,
+    received: Vec<u8>,
+}
+
+impl Protocol<Asker> for OverTcp {
+    fn name(&self) -> &'static str {
+        "names"
+    }
+
+    fn data_received(&mut self, cx: &mut Context<'_, Asker>, data: &[u8]) -> Flow {
+        self.received.extend_from_slice(data);
+        if let Some((length, query)) = self.received.split_first_chunk()
+            && query.len() == usize::from(u16::from_be_bytes(*length))
+        {
+            cx.write(&self.says.answer(Via::Tcp, query));
+        }
+        Ok(())
+    }
+}
+
+impl<I: Kernel> Stage<I> {
+    fn new(total: Duration, says: impl FnMut(Via, &[u8]) -> Vec<u8> + 'static) -> Stage<I> {
+        I::stage(total, Says::new(says))
+    }
+
+    fn over(io: I, options: ClientOptions, server: I::Server) -> Stage<I> {
         let client = Client::new(options);
         let asker = Asker { client, turn: 0, found: Vec::new(), next: None, nap: None, wake: None };
         Stage { reactor: Reactor::new(io, asker, Limits::default()), server }
@@ -99,7 +213,7 @@ impl<I: Io> Stage<I> {
         if let Some(wake) = state.wake.take() {
             let _ = core.cancel(wake);
         }
-        self.server.serve();
+        self.reactor.io().serve(&mut self.server);
     }
 
     /// Turns until `done`.
@@ -148,11 +262,11 @@ struct NameServer {
     tcp: TcpListener,
     /// And what is still to be said to them.
     streams: Vec<(TcpStream, VecDeque<u8>)>,
-    says: Box<Says>,
+    says: Says,
 }
 
 impl NameServer {
-    fn new(says: impl FnMut(Via, &[u8]) -> Vec<u8> + 'static) -> NameServer {
+    fn new(says: Says) -> NameServer {
         let (tcp, udp) = (0..100)
             .find_map(|_| {
                 let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -162,7 +276,7 @@ impl NameServer {
             .expect("a port that is free for both");
         tcp.set_nonblocking(true).unwrap();
         udp.set_nonblocking(true).unwrap();
-        NameServer { udp, tcp, streams: Vec::new(), says: Box::new(says) }
+        NameServer { udp, tcp, streams: Vec::new(), says }
     }
 
     fn address(&self) -> SocketAddr {
@@ -173,7 +287,7 @@ impl NameServer {
     fn serve(&mut self) {
         let mut query = [0; 600];
         while let Ok((length, from)) = self.udp.recv_from(&mut query) {
-            let answer = (self.says)(Via::Udp, &query[..length]);
+            let answer = self.says.answer(Via::Udp, &query[..length]);
             if !answer.is_empty() {
                 self.udp.send_to(&answer, from).unwrap();
             }
@@ -185,7 +299,7 @@ impl NameServer {
         }
         for (stream, unsaid) in &mut self.streams {
             if let Ok(length @ 3..) = stream.read(&mut query) {
-                unsaid.extend((self.says)(Via::Tcp, &query[2..length]));
+                unsaid.extend(self.says.answer(Via::Tcp, &query[2..length]));
             }
             if let Some(byte) = unsaid.pop_front() {
                 // Who has heard enough may have gone.
@@ -200,35 +314,9 @@ fn no_files() -> ClientOptions {
     ClientOptions { hosts: none.clone(), resolv_conf: none, ..ClientOptions::default() }
 }
 
-/// An answer with what `fill` puts in.
-fn answer(query: &[u8], fill: impl FnOnce(&mut Packet<'_>)) -> Vec<u8> {
-    let mut packet = Packet::parse(query).unwrap().into_reply();
-    fill(&mut packet);
-    packet.build_bytes_vec_compressed().unwrap()
-}
-
-/// One address of the family that is asked for: 192.0.2.1 or 2001:db8::1.
+/// One address of the family that is asked for.
 fn one_address(query: &[u8]) -> Vec<u8> {
-    answer(query, |packet| {
-        let question = &packet.questions[0];
-        let data = match question.qtype {
-            QTYPE::TYPE(TYPE::A) => RData::A(A { address: Ipv4Addr::new(192, 0, 2, 1).into() }),
-            _ => {
-                let address: Ipv6Addr = "2001:db8::1".parse().unwrap();
-                RData::AAAA(AAAA { address: address.into() })
-            }
-        };
-        packet.answers = vec![ResourceRecord::new(question.qname.clone(), CLASS::IN, 60, data)];
-    })
-}
-
-fn truncated(query: &[u8]) -> Vec<u8> {
-    answer(query, |packet| packet.set_flags(PacketFlag::TRUNCATION))
-}
-
-/// As it travels on TCP.
-fn with_length(message: &[u8]) -> Vec<u8> {
-    [&(message.len() as u16).to_be_bytes(), message].concat()
+    found(query, &both().unwrap())
 }
 
 fn list(addresses: &[&str]) -> Found {
@@ -239,9 +327,8 @@ fn both() -> Found {
     list(&["2001:db8::1", "192.0.2.1"])
 }
 
-#[test]
-fn a_name_is_found_by_datagrams_and_their_sockets_are_closed() {
-    let mut stage = Stage::kernel(PATIENCE, |via, query| {
+fn a_name_is_found_by_datagrams_and_their_sockets_are_closed<I: Kernel>() {
+    let mut stage = Stage::<I>::new(PATIENCE, |via, query| {
         assert_eq!(via, Via::Udp);
         one_address(query)
     });
@@ -250,17 +337,15 @@ fn a_name_is_found_by_datagrams_and_their_sockets_are_closed() {
     assert_eq!(stage.reactor.parts().1.timers_pending(), 0);
 }
 
-#[test]
-fn each_query_comes_from_a_socket_of_its_own() {
-    let mut stage = Stage::kernel(PATIENCE, |_, _| Vec::new());
+fn each_query_comes_from_a_socket_of_its_own<I: Kernel>() {
+    let mut stage = Stage::<I>::new(PATIENCE, |_, _| Vec::new());
     stage.ask("maps.example");
     stage.ask("other.example");
     stage.until(|_, core| core.connections() == 4);
 }
 
-#[test]
-fn a_truncated_answer_is_followed_by_tcp() {
-    let mut stage = Stage::kernel(PATIENCE, |via, query| match via {
+fn a_truncated_answer_is_followed_by_tcp<I: Kernel>() {
+    let mut stage = Stage::<I>::new(PATIENCE, |via, query| match via {
         Via::Udp => truncated(query),
         Via::Tcp => with_length(&one_address(query)),
     });
@@ -268,9 +353,8 @@ fn a_truncated_answer_is_followed_by_tcp() {
     stage.until_nothing_is_open();
 }
 
-#[test]
-fn over_tcp_an_answer_may_follow_others() {
-    let mut stage = Stage::kernel(PATIENCE, |via, query| match via {
+fn over_tcp_an_answer_may_follow_others<I: Kernel>() {
+    let mut stage = Stage::<I>::new(PATIENCE, |via, query| match via {
         Via::Udp => truncated(query),
         Via::Tcp => {
             let foreign = [&[query[0] ^ 1], &query[1..]].concat();
@@ -281,19 +365,16 @@ fn over_tcp_an_answer_may_follow_others() {
     assert_eq!(stage.find("maps.example"), both());
 }
 
-#[test]
-fn when_nobody_listens_it_is_over_at_once() {
-    let mut stage = Stage::kernel(PATIENCE, |_, _| Vec::new());
-    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let options = ClientOptions { servers: vec![nobody], total: PATIENCE, ..no_files() };
+fn when_nobody_listens_it_is_over_at_once<I: Kernel>() {
+    let mut stage = Stage::<I>::new(PATIENCE, |_, _| Vec::new());
+    let options = ClientOptions { servers: vec![I::nobody()], total: PATIENCE, ..no_files() };
     stage.reactor.state().client = Client::new(options);
     assert_eq!(stage.find("maps.example"), Err(DnsError::Unreachable));
     stage.until_nothing_is_open();
 }
 
-#[test]
-fn a_silent_server_costs_the_total_limit_and_leaves_nothing_open() {
-    let mut stage = Stage::kernel(60 * MS, |_, _| Vec::new());
+fn a_silent_server_costs_the_total_limit_and_leaves_nothing_open<I: Kernel>() {
+    let mut stage = Stage::<I>::new(60 * MS, |_, _| Vec::new());
     let begun = stage.reactor.parts().1.now();
     assert_eq!(stage.find("maps.example"), Err(DnsError::TimedOut));
     let took = stage.reactor.parts().1.now() - begun;
@@ -302,9 +383,8 @@ fn a_silent_server_costs_the_total_limit_and_leaves_nothing_open() {
     assert_eq!(stage.reactor.parts().1.timers_pending(), 0);
 }
 
-#[test]
-fn a_stream_that_says_nothing_costs_the_total_limit_too() {
-    let mut stage = Stage::kernel(60 * MS, |via, query| match via {
+fn a_stream_that_says_nothing_costs_the_total_limit_too<I: Kernel>() {
+    let mut stage = Stage::<I>::new(60 * MS, |via, query| match via {
         Via::Udp => truncated(query),
         Via::Tcp => Vec::new(),
     });
@@ -312,22 +392,20 @@ fn a_stream_that_says_nothing_costs_the_total_limit_too() {
     stage.until_nothing_is_open();
 }
 
-#[test]
-fn a_server_that_fails_once_is_asked_again() {
-    let mut failed = 0;
-    let mut stage = Stage::kernel(PATIENCE, move |_, query| {
-        failed += 1;
-        match failed {
-            1 => answer(query, |packet| *packet.rcode_mut() = RCODE::ServerFailure),
+fn a_server_that_fails_once_is_asked_again<I: Kernel>() {
+    let mut queries = 0;
+    let mut stage = Stage::<I>::new(PATIENCE, move |_, query| {
+        queries += 1;
+        match queries {
+            1 => failed(query, RCODE::ServerFailure),
             _ => one_address(query),
         }
     });
     assert_eq!(stage.find("maps.example"), both());
 }
 
-#[test]
-fn what_is_known_is_told_in_a_later_turn() {
-    let mut stage = Stage::kernel(PATIENCE, |_, _| Vec::new());
+fn what_is_known_is_told_in_a_later_turn<I: Kernel>() {
+    let mut stage = Stage::<I>::new(PATIENCE, |_, _| Vec::new());
     stage.reactor.state().next = Some("192.0.2.8");
     stage.ask("192.0.2.7");
     assert!(stage.reactor.state().found.is_empty(), "not within the call");
@@ -337,9 +415,8 @@ fn what_is_known_is_told_in_a_later_turn() {
     assert!(found[1].2 > found[0].2, "asked by a timer, told in a turn after it");
 }
 
-#[test]
-fn who_waits_when_the_reactor_stops_is_still_answered() {
-    let mut stage = Stage::kernel(PATIENCE, |_, query| one_address(query));
+fn who_waits_when_the_reactor_stops_is_still_answered<I: Kernel>() {
+    let mut stage = Stage::<I>::new(PATIENCE, |_, query| one_address(query));
     stage.ask("maps.example");
     stage.until(|_, core| core.connections() == 2);
     stage.reactor.parts().1.stop();
@@ -353,6 +430,32 @@ fn who_waits_when_the_reactor_stops_is_still_answered() {
     assert_eq!(stage.reactor.state().found[0].1, both());
 }
 
+macro_rules! on_both {
+    ($($name:ident)*) => {
+        mod kernel {
+            use super::*;
+            $(#[test] fn $name() { super::$name::<MioIo>(); })*
+        }
+        mod memory {
+            use super::*;
+            $(#[test] fn $name() { super::$name::<MemoryIo>(); })*
+        }
+    };
+}
+
+on_both! {
+    a_name_is_found_by_datagrams_and_their_sockets_are_closed
+    each_query_comes_from_a_socket_of_its_own
+    a_truncated_answer_is_followed_by_tcp
+    over_tcp_an_answer_may_follow_others
+    when_nobody_listens_it_is_over_at_once
+    a_silent_server_costs_the_total_limit_and_leaves_nothing_open
+    a_stream_that_says_nothing_costs_the_total_limit_too
+    a_server_that_fails_once_is_asked_again
+    what_is_known_is_told_in_a_later_turn
+    who_waits_when_the_reactor_stops_is_still_answered
+}
+
 /// In memory, where a minute takes no time, and where nobody can be asked.
 #[test]
 fn the_hosts_file_is_read_again_when_it_has_changed_once_a_minute() {
@@ -361,8 +464,8 @@ fn the_hosts_file_is_read_again_when_it_has_changed_once_a_minute() {
     let hosts = directory.join("hosts");
     fs::write(&hosts, "192.0.2.7 maps.example\n").unwrap();
     let options = ClientOptions { hosts: hosts.clone(), ..no_files() };
-    let server = NameServer::new(|_, _| Vec::new());
-    let mut stage = Stage::over(MemoryIo::new(MemoryOptions::calm(0)), options, server);
+    let nobody = Says::new(|_, _| Vec::new());
+    let mut stage = Stage::over(MemoryIo::new(MemoryOptions::calm(0)), options, nobody);
 
     assert_eq!(stage.find("maps.example"), list(&["192.0.2.7"]));
     assert_eq!(stage.find("other.example"), Err(DnsError::Unreachable));

@@ -1,8 +1,11 @@
-//! Fetching through a proxy by CONNECT: real sockets, a proxy and an origin over TLS in threads.
+//! Fetching through a proxy by CONNECT: real sockets, a proxy and the double as an origin in threads.
 //!
 //! The proxy does for its n-th connection what the n-th line of its script says. Every wait has a deadline
 //! and is for something that happens.
 
+mod double;
+
+use double::{Authority, Double, Script, Step, with_length};
 use places_herd::dns::{self, Client, ClientOptions, DnsError, LookupId, Resolving};
 use places_herd::https::agent::{
     self, Agent, AgentLimits, FetchError, FetchId, Fetching, Order, Origin, Phase, Trip,
@@ -12,16 +15,12 @@ use places_herd::https::tls;
 use places_herd::https::tunnel::Proxy;
 use places_herd::reactor::{Core, Limits, MioIo, Reactor, Shared};
 use places_herd::secret::Secret;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::crypto::ring;
-use rustls::pki_types::PrivatePkcs8KeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -29,7 +28,9 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const KEY: &str = "CANARY-key";
-const NAME: &str = "places.example";
+const NAME: &str = "places.test";
+
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("proxy"));
 
 /// All that was logged in this process.
 static LOGGED: Mutex<String> = Mutex::new(String::new());
@@ -137,39 +138,14 @@ fn serve_proxy(
     }
 }
 
-/// Answers each request with `found`, and tells its head. Returns who vouches for it, too.
-fn start_origin() -> (SocketAddr, String, Receiver<String>) {
-    let ca_key = KeyPair::generate().unwrap();
-    let mut ca = CertificateParams::new(Vec::new()).unwrap();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let pem = ca.self_signed(&ca_key).unwrap().pem();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
-    let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    let config = Arc::new(config);
-    let (listener, address) = listen();
+/// Answers each request with `found`, and tells its head.
+fn start_origin() -> (Double, Receiver<String>) {
     let (heard, hears) = channel();
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let tls = ServerConnection::new(config.clone()).unwrap();
-            let mut stream = StreamOwned::new(tls, limited(client.unwrap()));
-            let heard = heard.clone();
-            thread::spawn(move || {
-                while let Ok(head) = read_head(&mut stream) {
-                    let _ = heard.send(head);
-                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfound");
-                }
-            });
-        }
+    let script = Script::answering(move |asked| {
+        let _ = heard.send(String::from_utf8(asked.request.to_vec()).unwrap());
+        vec![Step::Send(with_length(b"found"))]
     });
-    (address, pem, hears)
+    (Double::new(&AUTHORITY, script), hears)
 }
 
 // Who asks.
@@ -229,6 +205,7 @@ struct Stage {
     name_server: UdpSocket,
     proxy: Receiver<Vec<u8>>,
     origin: Receiver<String>,
+    _double: Double,
 }
 
 impl Stage {
@@ -238,11 +215,11 @@ impl Stage {
 
     fn limited(test: &str, script: &[Does], connect: Duration, credentials: Option<&str>) -> Stage {
         let _ = log::set_logger(&Logged).map(|()| log::set_max_level(log::LevelFilter::Trace));
-        let (address, pem, origin) = start_origin();
-        let (port, proxy) = start_proxy(script.to_vec(), address);
+        let (double, origin) = start_origin();
+        let (port, proxy) = start_proxy(script.to_vec(), double.address());
         let folder = std::env::temp_dir().join(format!("herd-proxy-{}-{test}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("ca.pem"), pem).unwrap();
+        AUTHORITY.write_pem(&folder.join("ca.pem")).unwrap();
         fs::write(folder.join("hosts"), "127.0.0.1 proxy.example\n").unwrap();
         let name_server = UdpSocket::bind("127.0.0.1:0").unwrap();
         name_server.set_nonblocking(true).unwrap();
@@ -268,7 +245,7 @@ impl Stage {
             .with_proxy(Some(through));
         let asker = Asker { client, agent, outcomes: Vec::new() };
         let reactor = Reactor::new(MioIo::new(&[]).unwrap(), asker, Limits::default());
-        Stage { reactor, folder, name_server, proxy, origin }
+        Stage { reactor, folder, name_server, proxy, origin, _double: double }
     }
 
     fn begin(&mut self, origin: Origin) -> FetchId {
@@ -334,14 +311,12 @@ fn the_proxy_sees_a_connect_and_the_origin_the_key() {
     assert_eq!(stage.reactor.state().agent.idle_connections(), 1);
     for _ in 0..2 {
         let head = stage.origin.recv_timeout(PATIENCE).unwrap();
-        assert!(head.starts_with("GET /found?x=1 HTTP/1.1\r\nHost: places.example\r\n"), "{head}");
+        assert!(head.starts_with("GET /found?x=1 HTTP/1.1\r\nHost: places.test\r\n"), "{head}");
         assert!(head.contains(&format!("\r\nX-Goog-Api-Key: {KEY}\r\n")), "{head}");
     }
     let seen: Vec<Vec<u8>> = stage.proxy.try_iter().collect();
     let head = String::from_utf8(seen[0].clone()).unwrap();
-    assert!(
-        head.starts_with("CONNECT places.example:443 HTTP/1.1\r\nHost: places.example:443\r\n")
-    );
+    assert!(head.starts_with("CONNECT places.test:443 HTTP/1.1\r\nHost: places.test:443\r\n"));
     assert!(!head.contains("Proxy-Authorization"), "{head}");
     let seen = String::from_utf8_lossy(&seen.concat()).into_owned();
     assert_eq!(seen.matches("CONNECT").count(), 1);

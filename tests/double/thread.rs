@@ -1,0 +1,112 @@
+//! A double over the kernel: a reactor in a thread of its own, on loopback, for those who have none
+//! that could carry it, or whose clock is the real one.
+
+use super::serving::{Running, Serves};
+use super::{Authority, Script};
+use places_herd::reactor::{Context, Factory, Limits, MioIo, Protocol, Reactor, Shared};
+use std::net::{SocketAddr, TcpStream};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::thread::{self, JoinHandle};
+
+/// The server that does what a script says. It ends when it is dropped, and all its connections with
+/// it.
+pub struct Double {
+    running: Arc<Running>,
+    thread: Thread,
+}
+
+impl Double {
+    /// On a port of the kernel's choice.
+    pub fn new(authority: &'static Authority, script: Script) -> Double {
+        Double::at(([127, 0, 0, 1], 0).into(), authority, script)
+    }
+
+    pub fn at(address: SocketAddr, authority: &'static Authority, script: Script) -> Double {
+        let running = Running::new(authority, script);
+        let serves = Serves(Arc::clone(&running));
+        Double { running, thread: Thread::new(address, serves) }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.thread.address
+    }
+}
+
+/// Its counters.
+impl Deref for Double {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
+    }
+}
+
+/// A reactor in a thread, with one port. It ends when this is dropped.
+pub struct Thread {
+    pub address: SocketAddr,
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Thread {
+    /// Listens at `address`; `factory` builds the connections.
+    pub fn new(address: SocketAddr, factory: impl Factory<Alone> + Send + 'static) -> Thread {
+        let ends = Arc::new(AtomicBool::new(false));
+        let until = Until { ends: Arc::clone(&ends), factory: Box::new(factory) };
+        let (tell, told) = channel();
+        let thread = thread::spawn(move || {
+            let io = MioIo::new(&[]).unwrap();
+            let mut reactor = Reactor::new(io, Alone, Limits::default());
+            let (_, address) = reactor.listen_tcp(address, Box::new(until)).unwrap();
+            tell.send(address).unwrap();
+            reactor.run().unwrap();
+        });
+        let address = told.recv().expect("it listens");
+        Thread { address, ends, thread: Some(thread) }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::SeqCst);
+        // The reactor looks whether it is over when somebody connects.
+        let woken = TcpStream::connect(self.address);
+        if let (Ok(_), Some(thread)) = (woken, self.thread.take()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the connections of a double in a thread share: nothing.
+#[derive(Debug)]
+pub struct Alone;
+
+impl Shared for Alone {
+    type Message = ();
+}
+
+/// Another factory, until it is to end.
+#[derive(Debug)]
+struct Until<F> {
+    ends: Arc<AtomicBool>,
+    factory: Box<F>,
+}
+
+impl<F: Factory<Alone>> Factory<Alone> for Until<F> {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Context<'_, Alone>,
+        peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Alone>>> {
+        if self.ends.load(Ordering::SeqCst) {
+            // The second time says: without waiting.
+            cx.core.stop();
+            cx.core.stop();
+            return None;
+        }
+        self.factory.build_protocol(cx, peer)
+    }
+}
