@@ -21,6 +21,7 @@
 #![allow(dead_code)]
 
 use places_herd::herd::member::Member;
+use places_herd::herd::network::Network;
 use places_herd::herd::topology::Topology;
 use places_herd::places::{Progress, Query, Source, Ticket};
 use places_herd::reactor::{
@@ -29,7 +30,7 @@ use places_herd::reactor::{
 };
 use places_herd::testing::{Frame, FrameKind, MemoryIo, MemoryOptions};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -89,6 +90,8 @@ pub(crate) struct World {
     dials: Vec<(Moment, SocketAddr, SocketAddr)>,
     /// What was asked of machines that were gone: it is asked again.
     unanswered: Vec<Frame>,
+    /// Who answers datagrams outside.
+    answerer: Option<Answerer>,
     now: Moment,
     carried: u64,
     lives: u8,
@@ -129,6 +132,7 @@ impl World {
             wire: BTreeMap::new(),
             dials: Vec::new(),
             unanswered: Vec::new(),
+            answerer: None,
             now: Moment::default(),
             carried: 0,
             lives: 0,
@@ -161,6 +165,20 @@ impl World {
 
     /// Starts the member `name` with places from `source`.
     pub(crate) fn start_with(&mut self, name: &str, source: Box<dyn Source>) {
+        self.start_as(name, source, |member| member);
+    }
+
+    /// The same, with a source that asks the network.
+    pub(crate) fn start_asking(&mut self, name: &str, source: Box<dyn Source>, network: Network) {
+        self.start_as(name, source, |member| member.with_network(network));
+    }
+
+    fn start_as(
+        &mut self,
+        name: &str,
+        source: Box<dyn Source>,
+        made: impl FnOnce(Member) -> Member,
+    ) {
         self.lives += 1;
         let server = self.topology.server(name).expect("a server of the topology").clone();
         let IpAddr::V4(address) = server.client.ip() else { unreachable!("all are 10.0.0.n") };
@@ -170,7 +188,8 @@ impl World {
         io.advance(self.now);
         let member = Member::new(&self.topology, name, source, seed, usize::MAX);
         let limits = Member::reactor_limits(&self.topology);
-        let mut reactor = Reactor::new(io, member.expect("it is in the topology"), limits);
+        let member = made(member.expect("it is in the topology"));
+        let mut reactor = Reactor::new(io, member, limits);
         Member::join(&mut reactor).expect("nobody listens there yet");
         self.homes.extend([host, server.client.ip()].map(|ip| (ip, name.to_owned())));
         self.members.insert(name.to_owned(), reactor);
@@ -345,6 +364,7 @@ impl World {
                     machine.turn();
                 }
             }
+            self.answer_datagrams();
         }
         self.set_time(until);
     }
@@ -459,6 +479,36 @@ impl World {
         }
     }
 
+    /// Listens outside, at `address`, with what `factory` builds.
+    pub(crate) fn host(&mut self, address: SocketAddr, factory: Box<dyn Factory<Outside>>) {
+        self.outside.listen_tcp(address, factory).expect("nobody listens there yet");
+    }
+
+    /// Answers datagrams to `address`, outside, with what `answer` makes of them. For one address.
+    pub(crate) fn host_datagrams(
+        &mut self,
+        address: SocketAddr,
+        answer: impl FnMut(&[u8]) -> Option<Vec<u8>> + 'static,
+    ) {
+        self.outside.io().play_datagrams(address);
+        self.answerer = Some(Answerer(Box::new(answer)));
+    }
+
+    /// The network outside, to have faults.
+    pub(crate) fn outside_network(&mut self) -> &mut MemoryIo {
+        self.outside.io()
+    }
+
+    fn answer_datagrams(&mut self) {
+        let Some(Answerer(answer)) = &mut self.answerer else { return };
+        let io = self.outside.io();
+        for asked in io.take_datagrams() {
+            if let Some(bytes) = answer(&asked.bytes) {
+                io.send_datagram(asked.to, asked.from, bytes);
+            }
+        }
+    }
+
     fn connection(&mut self, talk: TalkId) -> (Option<ConnId>, &mut Core<Outside>) {
         let (outside, core) = self.outside.parts();
         (outside.talks[talk.0].id, core)
@@ -491,9 +541,20 @@ pub(crate) enum Ending {
     Broken,
 }
 
+/// Makes an answer of what is asked, or none.
+struct Answerer(Box<Answers>);
+
+type Answers = dyn FnMut(&[u8]) -> Option<Vec<u8>>;
+
+impl fmt::Debug for Answerer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answerer")
+    }
+}
+
 /// What those outside have heard.
 #[derive(Debug, Default)]
-struct Outside {
+pub(crate) struct Outside {
     talks: Vec<Talk>,
     callers: Vec<TalkId>,
 }
