@@ -212,7 +212,8 @@ fn ask(
         agent::cancel(asking, core, id);
         let phase = Phase::ALL.into_iter().find(|phase| trip.end_of(*phase).is_none());
         let what = format!("whatsat_deadline_ms = {} is over", deadline.as_millis());
-        let error = FetchError { phase: phase.unwrap_or(Phase::Body), what };
+        let phase = phase.unwrap_or(Phase::Body);
+        let error = FetchError { phase, what, lasting: false };
         asking.end(core, Err(error), trip);
     });
     loop {

@@ -257,9 +257,9 @@ impl Inquiries {
                 if let Some(times) = self.failed.happened(1, core.now()) {
                     log::warn!("{}: {why}; {times} such", self.source.name());
                 }
-                // Nothing was asked yet, so nothing can be asked twice by asking again. A certificate
+                // Nothing was asked yet, so nothing can be asked twice by asking again. But a certificate
                 // does not become right in a moment.
-                let again = why.phase < Phase::Tls;
+                let again = why.phase <= Phase::Tls && !why.lasting;
                 let retry = if again { Retry::Soon } else { Retry::No };
                 (Answer::Failed(Failure::unanswered(&why.phase.to_string())), retry)
             }

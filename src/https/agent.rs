@@ -30,6 +30,7 @@ mod trip;
 
 use super::eyeballs::{Attempt, Eyeballs};
 use super::http::{HttpLimits, Request, Response};
+use super::tls::BadPeer;
 use super::tunnel::Proxy;
 use crate::dns::{LookupId, Resolving};
 use crate::reactor::{CloseReason, ConnId, ConnectorId, Core};
@@ -424,8 +425,9 @@ pub(super) fn lost<S: Fetching>(
         Stage::Tunnelling(_) => Phase::Connect,
         _ => Phase::Tls,
     };
+    let lasting = matches!(why, CloseReason::ProtocolFailed(why) if why.is::<BadPeer>());
     let why = blaming(phase == Phase::Connect, why.to_string());
-    finish(state, core, id, Err(failure(phase, why)));
+    finish(state, core, id, Err(FetchError { lasting, ..failure(phase, why) }));
 }
 
 /// Whose fault it was, where it was not the origin's.
@@ -449,5 +451,5 @@ fn finish<S: Fetching>(
 }
 
 fn failure(phase: Phase, what: String) -> FetchError {
-    FetchError { phase, what }
+    FetchError { phase, what, lasting: false }
 }

@@ -23,6 +23,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
 use std::error::Error;
+use std::fmt;
 use std::io::{self, BufRead, ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -146,7 +147,7 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
             }
             // Records that came before a bad one are good, and may be all that was waited for.
             self.deliver(cx)?;
-            processed.map_err(in_our_words)?;
+            processed.map_err(BadPeer)?;
         }
         Ok(())
     }
@@ -200,14 +201,22 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
     }
 }
 
+/// What the peer has sent proves nothing, or is not TLS: the next connection would end the same.
+#[derive(Debug)]
+pub(super) struct BadPeer(rustls::Error);
+
+impl Error for BadPeer {}
+
 /// A peer chooses the names in its certificate, and how many: they are for no log.
-fn in_our_words(why: rustls::Error) -> Box<dyn Error> {
-    use CertificateError::{NotValidForName, NotValidForNameContext};
-    match why {
-        rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
-            "invalid peer certificate: not valid for name".into()
+impl fmt::Display for BadPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use CertificateError::{NotValidForName, NotValidForNameContext};
+        match &self.0 {
+            rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
+                f.write_str("invalid peer certificate: not valid for name")
+            }
+            why => why.fmt(f),
         }
-        why => why.into(),
     }
 }
 

@@ -75,9 +75,8 @@ fn serve_proxy(
 fn start_google() -> (Double, Receiver<String>) {
     let (heard, hears) = channel();
     let heard = Mutex::new(heard);
-    let mut script = Script::new(|_| Vec::new());
-    script.request = Box::new(move |_, request| {
-        let request = String::from_utf8_lossy(request).into_owned();
+    let script = Script::answering(move |asked| {
+        let request = String::from_utf8_lossy(asked.request).into_owned();
         let _ = heard.lock().expect("nobody panics").send(request);
         let place = r#"{"places": [{"id": "ChIJ-1", "displayName": {"text": "Ackerman Union"},
             "location": {"latitude": 34.07, "longitude": -118.44}}]}"#;

@@ -10,6 +10,8 @@ pub struct FetchError {
     pub phase: Phase,
     /// What happened, in words for the log. Never bytes of the peer's.
     pub what: String,
+    /// It would happen again: the peer proves nothing, or does not speak TLS.
+    pub lasting: bool,
 }
 
 /// The parts of a fetch, in their order.
