@@ -1,0 +1,142 @@
+//! A stand-in for Google on this machine: see WHATSAT go the whole way over HTTPS, without a key.
+//!
+//! ```text
+//! cargo run --example places_double                        Places API (New)
+//! cargo run --example places_double -- --legacy            Nearby Search (legacy)
+//! cargo run --example places_double -- --fault slow-head   what goes wrong; --list tells what can
+//! ```
+//!
+//! It makes a certificate authority, writes what a herd needs into a folder (`ca.pem`, a key file, a
+//! topology that names both), listens on loopback as the service and as the name server that knows
+//! it, and says what to type next. Each request is shown, never its key. It ends with Ctrl-C.
+//!
+//! The tests use the same double: `tests/double/`.
+
+#[path = "../tests/double/mod.rs"]
+mod double;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use double::faults::{ALL, Fault, Place, Switch, Way, named};
+use double::names::{NameServer, Naming, Zone};
+use double::places::{Api, Places, Request};
+use double::{Authority, Double, Script, setting};
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::thread;
+
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("places_double"));
+
+/// Where clients find the server of the topology, and its neighbours would.
+const CLIENT_PORT: u16 = 12_000;
+const PEER_PORT: u16 = 12_100;
+
+/// A stand-in for Google's Places on this machine
+#[derive(Debug, Parser)]
+#[command(name = "places_double")]
+struct Options {
+    /// Where to write ca.pem, key and topology.toml
+    folder: Option<PathBuf>,
+    /// Speak as the old Nearby Search
+    #[arg(long)]
+    legacy: bool,
+    /// What is to go wrong with each request
+    #[arg(long, value_name = "NAME")]
+    fault: Option<String>,
+    /// Tell what can go wrong
+    #[arg(long)]
+    list: bool,
+}
+
+/// When nothing is to go wrong.
+static NONE: Fault = Fault { name: "none", what: "all is well", at: Place::Names(Naming::At) };
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
+    if options.list {
+        for fault in ALL.iter().filter(|fault| can_play(fault)) {
+            println!("{:18} {}", fault.name, fault.what);
+        }
+        return Ok(());
+    }
+    let fault = match &options.fault {
+        None => &NONE,
+        Some(name) => named(name)
+            .filter(|fault| can_play(fault))
+            .unwrap_or_else(|| exit(format!("no such fault: {name} (--list tells what there is)"))),
+    };
+    let api = if options.legacy { Api::Legacy } else { Api::New };
+    let folder = options.folder.unwrap_or_else(|| env::temp_dir().join("places-double"));
+
+    let zone = Zone::default();
+    zone.say(setting::HOST, fault.naming(vec![Ipv4Addr::LOCALHOST.into()], true));
+    let names = NameServer::new(&zone);
+    let (service, _double) = listen(fault, api)?;
+
+    fs::create_dir_all(&folder)?;
+    setting::write_files(&folder, &AUTHORITY)?;
+    let topology = folder.join("topology.toml");
+    let [client, peer] = [CLIENT_PORT, PEER_PORT].map(|port| (Ipv4Addr::LOCALHOST, port).into());
+    fs::write(&topology, setting::topology(api, [client, peer, service, names.address()]))?;
+
+    // Whoever goes out through a proxy has to go past it here.
+    let proxied = ["HTTPS_PROXY", "https_proxy"].iter().any(|name| env::var_os(name).is_some());
+    let past = if proxied { format!("NO_PROXY={} ", setting::HOST) } else { String::new() };
+    let topology = topology.display();
+    println!(
+        "{} is here: https://{}:{}, its name server {}; fault: {}\n\n\
+         Ask it once, and see how far it comes:\n\n    \
+         {past}cargo run -- places check --topology {topology}\n\n\
+         Or let a server ask it, and in a third terminal ask the server:\n\n    \
+         {past}cargo run -- serve --topology {topology} Alford\n    \
+         printf 'IAMAT kiwi +34.068930-118.445127 %s\\nWHATSAT kiwi 10 2\\n' \"$(date +%s.%N)\" | \
+         nc -N 127.0.0.1 {CLIENT_PORT}\n\n\
+         Requests:",
+        api.source(),
+        setting::HOST,
+        service.port(),
+        names.address(),
+        fault.what
+    );
+    loop {
+        thread::park();
+    }
+}
+
+/// Ends as for any other mistake on the command line.
+fn exit(what: String) -> ! {
+    Options::command().error(ErrorKind::InvalidValue, what).exit()
+}
+
+/// A connection that is never answered cannot be had on loopback.
+fn can_play(fault: &Fault) -> bool {
+    !matches!(fault.at, Place::Way(Way::Lost))
+}
+
+/// The service; if it is to refuse, an address at which nobody listens.
+fn listen(fault: &'static Fault, api: Api) -> Result<(SocketAddr, Option<Double>), Box<dyn Error>> {
+    if matches!(fault.at, Place::Way(_)) {
+        let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        return Ok((nobody, None));
+    }
+    let switch = Switch::default();
+    switch.set(true);
+    let places = Places { key: Some(setting::KEY.to_owned()) };
+    let Script { versions, certificate, greeting, request } = fault.script(api, places, switch);
+    let shown = Script {
+        versions,
+        certificate,
+        greeting,
+        request: Box::new(move |asked| {
+            let line = Request::read(asked.request).map(|request| request.line());
+            println!("{:4}  {}", asked.number + 1, line.as_deref().unwrap_or("not HTTP"));
+            request(asked)
+        }),
+    };
+    let double = Double::new(&AUTHORITY, shown);
+    Ok((double.address(), Some(double)))
+}
