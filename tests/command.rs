@@ -8,6 +8,7 @@ use places_herd::herd::command::{
     CLIENT_ID_BYTES_MAX, Command, CommandLimits, DIFFERENCE_BYTES_MAX, LOCATION_BYTES_MAX,
     NAME_BYTES_MAX, is_blank, write_at,
 };
+use places_herd::herd::rows::{Compare, Marks, Row};
 use places_herd::herd::sighting::Sighting;
 use places_herd::herd::stamp::Stamp;
 use proptest::prelude::*;
@@ -239,6 +240,19 @@ fn reference(line: &[u8]) -> Reference {
             valid("AT", fit && numbers, fields)
         }
         (b"PING", []) => Some(("PING", fields)),
+        (b"SYNC", [sum]) => valid("SYNC", is_hex(sum, 16), fields),
+        (b"GROUPS", [first, sums]) => {
+            let fit = is_first(first, 2) && is_hex(sums, 512);
+            valid("GROUPS", fit, fields)
+        }
+        (b"LEAVES", [first, sums]) => {
+            let fit = is_first(first, 4) && is_hex(sums, 512);
+            valid("LEAVES", fit, fields)
+        }
+        (b"WANT", [first, marks]) => {
+            let fit = is_first(first, 4) && is_hex(marks, 8);
+            valid("WANT", fit, fields)
+        }
         (b"HELLO", [name, herd, version, options @ ..]) => {
             let options_fit = options
                 .iter()
@@ -258,6 +272,16 @@ fn text(bytes: &[u8]) -> String {
 
 fn is_digits(field: &[u8]) -> bool {
     !field.is_empty() && field.iter().all(|byte| b"0123456789".contains(byte))
+}
+
+fn is_hex(field: &[u8], digits: usize) -> bool {
+    field.len() == digits && field.iter().all(|byte| b"0123456789abcdef".contains(byte))
+}
+
+/// A multiple of 32: its last five bits are 0.
+fn is_first(field: &[u8], digits: usize) -> bool {
+    let even = |byte: &u8| b"02468ace".contains(byte);
+    is_hex(field, digits) && field[digits - 1] == b'0' && even(&field[digits - 2])
 }
 
 /// Without leading zeros.
@@ -352,7 +376,21 @@ fn parsed(line: &[u8]) -> Reference {
             ("HELLO", fields.collect())
         }
         Command::Ping => ("PING", vec![]),
+        Command::Compare(Compare::Sync(sum)) => ("SYNC", own(&[format!("{sum:016x}").as_bytes()])),
+        Command::Compare(Compare::Groups(row)) => {
+            ("GROUPS", own(&[format!("{:02x}", row.first).as_bytes(), sums(row).as_bytes()]))
+        }
+        Command::Compare(Compare::Leaves(row)) => {
+            ("LEAVES", own(&[format!("{:04x}", row.first).as_bytes(), sums(row).as_bytes()]))
+        }
+        Command::Compare(Compare::Want(Marks { first, bits })) => {
+            ("WANT", own(&[format!("{first:04x}").as_bytes(), format!("{bits:08x}").as_bytes()]))
+        }
     })
+}
+
+fn sums(row: Row<'_>) -> String {
+    row.sums().map(|sum| format!("{sum:016x}")).collect()
 }
 
 fn check_location(location: &[u8], latitude: &[u8], longitude: &[u8]) {
@@ -419,6 +457,13 @@ fn likely_line() -> impl Strategy<Value = Vec<u8>> {
         2 => ("[A-Za-z0-9._-]{1,66}", "[a-z]{1,5}!?", number(), options)
             .prop_map(|(n, h, v, mut o)| { o.splice(0..0, ["HELLO".to_owned(), n, h, v]); o }),
         1 => Just(vec!["PING".to_owned()]),
+        1 => "[0-9a-f]{15,17}".prop_map(|s| vec!["SYNC".to_owned(), s]),
+        1 => ("[0-9a-f][02468ac]0", "[0-9a-f]{512,513}")
+            .prop_map(|(f, s)| vec!["GROUPS".to_owned(), f[1..].to_owned(), s]),
+        1 => ("[0-9a-f]{2}[0-9a-c]0", "[0-9a-f]{512}")
+            .prop_map(|(f, s)| vec!["LEAVES".to_owned(), f, s]),
+        1 => ("[0-9a-f]{2}[0-9a-c][01]", "[0-9a-fF]{8}")
+            .prop_map(|(f, m)| vec!["WANT".to_owned(), f, m]),
     ];
     let white = prop_oneof![6 => Just(" ".to_owned()), 1 => "[ \t\r\n\x0b\x0c]{1,3}"];
     let white = prop::collection::vec(white, 16);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use places_herd::herd::command::{Command, CommandLimits};
 use places_herd::herd::sighting::Sighting;
+use places_herd::herd::stamp::Stamp;
 use places_herd::herd::table::{ClientKey, Herd, Rule, Verdict};
 use proptest::prelude::*;
 
@@ -169,7 +170,7 @@ proptest! {
                     model[neighbour].remove(&key);
                 }
                 (5, _) => {
-                    herd.owed.owe_all(neighbour);
+                    herd.owe_all(neighbour);
                     model[neighbour] = keys.iter().copied().collect();
                 }
                 (6, _) if client == 0 => {
@@ -192,6 +193,194 @@ proptest! {
             }
         }
     }
+}
+
+/// What happens to a table that forgets.
+#[derive(Clone, Debug)]
+enum Step {
+    Merge(String, Rule),
+    LetInSince(u64),
+    ForgetBefore(u64, usize),
+    Owe(usize),
+    OweAll,
+    Pay,
+}
+
+fn forgetful_step() -> impl Strategy<Value = Step> {
+    // The stamps of `at_line`, and between them; not in order, as clocks may be set.
+    let oldest =
+        || prop::sample::select(&[0, 5_000_000_000, 5_000_000_001, 13_000_000_000, 1 << 40][..]);
+    prop_oneof![
+        12 => (at_line(), rule()).prop_map(|(line, rule)| Step::Merge(line, rule)),
+        2 => oldest().prop_map(Step::LetInSince),
+        3 => (oldest(), 0..20usize).prop_map(|(oldest, from)| Step::ForgetBefore(oldest, from)),
+        3 => (0..20usize).prop_map(Step::Owe),
+        1 => Just(Step::OweAll),
+        2 => Just(Step::Pay),
+    ]
+}
+
+fn stamp_of(line: &str) -> u64 {
+    let stamp = line.rsplit(' ').next().unwrap_or_default();
+    let (whole, part) = stamp.split_once('.').unwrap_or((stamp, ""));
+    format!("{whole}{part:0<9}").parse().expect("digits")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    /// Whatever comes and goes, in whatever order, and however the clock is set: the table is a map,
+    /// its index, keys, bits and sums agree with it, and what is too old is neither taken nor served.
+    #[test]
+    fn a_herd_that_forgets_is_a_map_in_which_the_newest_wins(
+        steps in prop::collection::vec(forgetful_step(), 0..150),
+        seed: u64,
+    ) {
+        let mut herd = Herd::new(2, seed);
+        let mut model = Model::default();
+        let mut owed = [BTreeSet::<Vec<u8>>::new(), BTreeSet::new()];
+        let mut oldest = 0;
+        for step in steps {
+            match step {
+                Step::Merge(line, rule) => {
+                    let (_, expected) = match stamp_of(&line) < oldest {
+                        true => (None, Verdict::Expired),
+                        false => model.merge(&line, rule, usize::MAX),
+                    };
+                    let (key, verdict) = merge(&mut herd, &line, rule);
+                    prop_assert_eq!(verdict, expected);
+                    prop_assert_eq!(key.is_some(), verdict != Verdict::Expired);
+                }
+                Step::LetInSince(stamp) => {
+                    oldest = stamp;
+                    herd.let_in_since(Stamp(stamp));
+                }
+                Step::ForgetBefore(stamp, from) => {
+                    let slice = from.min(herd.keys())..(from + 7).min(herd.keys());
+                    let held: Vec<Vec<u8>> = herd
+                        .iter()
+                        .filter(|(key, at)| slice.contains(&key.index()) && at.stamp() < Stamp(stamp))
+                        .map(|(_, at)| at.client().to_vec())
+                        .collect();
+                    prop_assert_eq!(herd.forget_before(Stamp(stamp), slice), held.len());
+                    for client in held {
+                        let client = String::from_utf8(client).unwrap();
+                        model.lines.remove(&client);
+                        model.order.retain(|known| *known != client);
+                        for owed in &mut owed {
+                            owed.remove(client.as_bytes());
+                        }
+                    }
+                }
+                Step::Owe(nth) => {
+                    let known =
+                        herd.iter().nth(nth).map(|(key, at)| (key, at.client().to_vec()));
+                    if let Some((key, client)) = known {
+                        herd.owed.owe(nth % 2, key);
+                        owed[nth % 2].insert(client);
+                    }
+                }
+                Step::OweAll => {
+                    herd.owe_all(1);
+                    owed[1] = contents(&herd).into_keys().collect();
+                }
+                Step::Pay => {
+                    let paid = herd.owed.pay(0).map(|key| herd.sighting(key).client().to_vec());
+                    prop_assert_eq!(paid.is_some(), !owed[0].is_empty());
+                    prop_assert!(paid.is_none_or(|client| owed[0].remove(&client)));
+                }
+            }
+            let expected: BTreeMap<Vec<u8>, Vec<u8>> =
+                model.lines.iter().map(|(c, l)| (c.clone().into(), l.clone().into())).collect();
+            prop_assert_eq!(&contents(&herd), &expected);
+            prop_assert_eq!((herd.len(), herd.is_empty()), (expected.len(), expected.is_empty()));
+            for (client, line) in &model.lines {
+                let served = herd.latest(client.as_bytes()).map(|at| at.line());
+                prop_assert_eq!(served, (stamp_of(line) >= oldest).then_some(line.as_bytes()));
+                prop_assert_eq!(herd.knows(client.as_bytes()), stamp_of(line) >= oldest);
+            }
+            for (neighbour, owed) in owed.iter().enumerate() {
+                prop_assert_eq!(herd.owed.owed(neighbour), owed.len());
+                for (key, at) in herd.iter() {
+                    prop_assert_eq!(herd.owed.owes(neighbour, key), owed.contains(at.client()));
+                }
+            }
+        }
+        let lines: Vec<String> = model.lines.into_values().collect();
+        let fresh = herd_of(&lines);
+        prop_assert_eq!(herd.state_hash(), fresh.state_hash());
+        prop_assert_eq!(herd.digest().groups(), fresh.digest().groups());
+        prop_assert_eq!(herd.digest().leaves(), fresh.digest().leaves());
+    }
+}
+
+#[test]
+fn what_is_forgotten_makes_room_for_others() {
+    let line = |client: &str, stamp: u32| format!("AT Alford +0.5 {client} +1+1 {stamp}");
+    let mut herd = Herd::new(1, 3).with_clients_max(100);
+    for client in 100..200 {
+        assert_eq!(
+            merge(&mut herd, &line(&client.to_string(), client), Rule::Client).1,
+            Verdict::First
+        );
+    }
+    let bytes = herd.line_bytes();
+    assert_eq!(merge(&mut herd, &line("new", 9), Rule::Client), (None, Verdict::Full));
+    let keys = herd.keys();
+    assert_eq!(herd.forget_before(Stamp(150_000_000_000), 0..keys), 50);
+    assert_eq!((herd.len(), herd.line_bytes()), (50, bytes / 2));
+    for client in 300..350 {
+        let (key, verdict) = merge(&mut herd, &line(&client.to_string(), client), Rule::Client);
+        assert_eq!(verdict, Verdict::First);
+        assert!(key.is_some_and(|key| key.index() < 50), "keys are used again");
+    }
+    assert_eq!((herd.len(), herd.line_bytes(), herd.keys()), (100, bytes, 100));
+    assert_eq!(merge(&mut herd, &line("new", 9), Rule::Client), (None, Verdict::Full));
+}
+
+/// The limit is on memory that is used, be it by lines or by slots that wait for lines.
+#[test]
+fn memory_that_waits_for_lines_counts_as_used_by_lines_that_do_not_fit() {
+    let line = |client: &str| format!("AT Alford +0.5 {client} +1+1 5");
+    let mut herd = Herd::new(1, 3).with_bytes_max(500);
+    // 36 bytes each.
+    for client in 'a'..='n' {
+        let line = line(&client.to_string());
+        assert_eq!(merge(&mut herd, &line, Rule::Client).1, Verdict::First, "{line}");
+    }
+    assert_eq!(merge(&mut herd, &line("y"), Rule::Client).1, Verdict::Full);
+    assert_eq!(herd.forget_before(Stamp(6_000_000_000), 0..13), 13);
+    assert_eq!(merge(&mut herd, &line(&"y".repeat(400)), Rule::Client).1, Verdict::Full);
+    assert_eq!(merge(&mut herd, &line("y"), Rule::Client).1, Verdict::First);
+    // When nothing is stored, no slot waits.
+    herd.forget_before(Stamp(6_000_000_000), 0..14);
+    assert_eq!((herd.len(), herd.line_bytes()), (0, 0));
+    assert_eq!(merge(&mut herd, &line(&"y".repeat(400)), Rule::Client).1, Verdict::First);
+}
+
+#[test]
+fn servers_that_know_the_same_have_the_same_sums_whatever_happened_before() {
+    let mut herds = [Herd::new(0, 1), Herd::new(3, 99)];
+    assert_eq!(herds[0].state_hash(), 0);
+    for client in 0..1_000 {
+        merge(&mut herds[0], &format!("AT A +0.5 c{client} +1+1 6"), Rule::Member);
+    }
+    for client in (0..1_000).rev() {
+        for stamp in [5, 4, 6] {
+            merge(&mut herds[1], &format!("AT A +0.5 c{client} +1+1 {stamp}"), Rule::Member);
+        }
+    }
+    assert_eq!(herds[0].state_hash(), herds[1].state_hash());
+    assert_eq!(herds[0].digest().leaves(), herds[1].digest().leaves());
+    merge(&mut herds[1], "AT A +0.5 c7 +1+1 7", Rule::Member);
+    assert_ne!(herds[0].state_hash(), herds[1].state_hash());
+    let differing = |level: fn(&Herd) -> &[u64]| {
+        level(&herds[0]).iter().zip(level(&herds[1])).filter(|(one, other)| one != other).count()
+    };
+    assert_eq!(differing(|herd| herd.digest().groups()), 1);
+    assert_eq!(differing(|herd| herd.digest().leaves()), 1);
+    merge(&mut herds[0], "AT A +0.5 c7 +1+1 7", Rule::Member);
+    assert_eq!(herds[0].state_hash(), herds[1].state_hash());
 }
 
 /// No memory is asked for: the line of a known client that fits is written where the old one was.

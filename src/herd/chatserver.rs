@@ -115,7 +115,7 @@ impl LineProtocol<Member> for Chatserver {
             Ok(Command::Iamat(iamat)) => self.iamat(cx, &iamat, line),
             Ok(Command::Whatsat(whatsat)) => self.whatsat(cx, &whatsat, line),
             // What neighbours say to each other is no command here, whoever sends it.
-            Ok(Command::At(_) | Command::Hello(_) | Command::Ping) => {
+            Ok(Command::At(_) | Command::Hello(_) | Command::Ping | Command::Compare(_)) => {
                 self.refuse(cx, line, &"only a neighbour may say this, and not on this port");
             }
             Err(invalid) => self.refuse(cx, line, &invalid),

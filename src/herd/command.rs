@@ -10,6 +10,7 @@
 //! AT      <server> <difference> <client> <location> <stamp>    between servers; a client's answer
 //! HELLO   <name> <herd> <version> [<key>=<value> ...]          between servers
 //! PING                                                         between servers
+//! SYNC, GROUPS, LEAVES, WANT                                   between servers: see rows.rs
 //! ```
 //!
 //! Everything is bytes: a client may be called anything that has no white space in it, be it UTF-8
@@ -26,6 +27,7 @@ pub use super::invalid::Invalid;
 use super::decimal::Decimal;
 use super::fields::{Fields, trimmed};
 use super::location::{self, Location};
+use super::rows::Compare;
 use super::stamp::{Difference, Stamp};
 
 /// The longest client id, in bytes.
@@ -80,6 +82,8 @@ pub enum Command<'a> {
     Hello(Hello<'a>),
     /// A server says that it is alive.
     Ping,
+    /// A server compares what it knows with what another does.
+    Compare(Compare<'a>),
 }
 
 /// `IAMAT <client> <location> <stamp>`
@@ -156,7 +160,8 @@ impl<'a> Command<'a> {
             Some(b"WHATSAT") => Whatsat::parse(fields, limits).map(Command::Whatsat),
             Some(b"PING") => fields.end().map(|()| Command::Ping),
             Some(b"HELLO") => Hello::parse(fields).map(Command::Hello),
-            _ => Err(Invalid::Name),
+            Some(name) => Compare::parse(name, fields).ok_or(Invalid::Name)?.map(Command::Compare),
+            None => Err(Invalid::Name),
         }
     }
 }

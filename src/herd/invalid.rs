@@ -29,6 +29,8 @@ pub enum Invalid {
     Version,
     /// An option without a key.
     Option,
+    /// A number is not written in just so many hexadecimal digits, or begins no row.
+    Hexadecimal,
 }
 
 impl fmt::Display for Invalid {
@@ -46,6 +48,7 @@ impl fmt::Display for Invalid {
             Invalid::Herd => "not a herd's name",
             Invalid::Version => "not a version",
             Invalid::Option => "not an option",
+            Invalid::Hexadecimal => "not the hexadecimal digits that belong here",
         })
     }
 }

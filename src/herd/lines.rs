@@ -18,13 +18,16 @@
 //! bytes a client.
 //!
 //! A new line of the same client is written over the old one. Only when it is longer than the slot
-//! does it move to a larger one, and the old slot waits for another line of its size. Slots neither
-//! shrink nor merge: the lines of one client differ by the digits of their numbers and the name of
-//! their server, so a client moves a few times in its life at most.
+//! does it move to a larger one, and the old slot waits for another line of its size, or of half its
+//! size at least. Slots neither shrink nor merge: the lines of one client differ by the digits of
+//! their numbers and the name of their server, so a client moves a few times in its life at most.
+//!
+//! The slot and the key of a client that is forgotten wait for another one. When the last is
+//! forgotten all slots are.
 
 use super::sighting::Sighting;
 
-/// A client's number in its server's table, from 0.
+/// A client's number in its server's table, from 0. When a client is forgotten, another may get it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientKey(u32);
 
@@ -55,15 +58,21 @@ const HEADER: usize = 12;
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     bytes: Vec<u8>,
-    /// Where each client's line is, by its key.
+    /// Where each client's line is, by its key; or that no client has the key.
     slots: Vec<Slot>,
-    /// The slots that lines have moved out of, by their room.
+    /// The keys that no client has.
+    unused: Vec<ClientKey>,
+    /// The slots that lines have moved out of, by their room, and the bytes of them all.
     free: Vec<Vec<Slot>>,
+    free_bytes: usize,
 }
 
 /// A place for a line, in units from the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot(u32);
+
+/// In the place of the slot of a client: there is no such client.
+const NOWHERE: Slot = Slot(u32::MAX);
 
 /// What stands before a line.
 #[derive(Clone, Copy)]
@@ -77,18 +86,44 @@ struct Header {
 }
 
 impl Lines {
-    /// How many there are; the keys are 0 to one less.
+    /// How many there are.
     pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.unused.len()
+    }
+
+    /// How many keys there are, with a client or without; they are 0 to one less.
+    pub(super) fn keys(&self) -> usize {
         self.slots.len()
     }
 
-    /// Memory for the lines, in bytes, the slots that wait for new lines included.
+    /// The keys that no client has.
+    pub(super) fn unused(&self) -> &[ClientKey] {
+        &self.unused
+    }
+
+    /// What the slots of lines take, in bytes.
     pub(super) fn bytes(&self) -> usize {
+        self.bytes.len() - self.free_bytes
+    }
+
+    /// Memory in bytes, the slots that wait for new lines included.
+    pub(super) fn memory(&self) -> usize {
         self.bytes.len()
     }
 
+    /// Does a slot wait that this line fits?
+    pub(super) fn has_slot_for(&self, sighting: &Sighting<'_>) -> bool {
+        self.free_room(units(sighting)).is_some()
+    }
+
+    /// Where the line of the client with this key is, which there must be.
     pub(super) fn slot(&self, key: ClientKey) -> Slot {
-        self.slots[key.index()]
+        self.find(key.index()).expect("a client has this key")
+    }
+
+    /// The same, of a number that may be no client's key.
+    pub(super) fn find(&self, index: usize) -> Option<Slot> {
+        self.slots.get(index).copied().filter(|&slot| slot != NOWHERE)
     }
 
     pub(super) fn key(&self, slot: Slot) -> ClientKey {
@@ -113,12 +148,27 @@ impl Lines {
 
     /// Stores the line of a client that has none yet.
     pub(super) fn push(&mut self, sighting: &Sighting<'_>) -> Slot {
-        let key = ClientKey::new(self.slots.len());
-        let room = units(sighting);
-        let slot = self.take_slot(room);
-        self.slots.push(slot);
+        let key = self.unused.pop().unwrap_or_else(|| {
+            self.slots.push(NOWHERE);
+            ClientKey::new(self.slots.len() - 1)
+        });
+        let (slot, room) = self.take_slot(units(sighting));
+        self.slots[key.index()] = slot;
         self.write(slot, key, room, sighting);
         slot
+    }
+
+    /// Forgets a line; its slot and its key are for others.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        let Header { key, room, .. } = self.read(slot).0;
+        self.slots[key.index()] = NOWHERE;
+        self.unused.push(key);
+        self.leave(slot, room);
+        if self.len() == 0 {
+            self.bytes.clear();
+            self.free.clear();
+            self.free_bytes = 0;
+        }
     }
 
     /// Stores a line in place of the client's old one; returns where.
@@ -131,10 +181,10 @@ impl Lines {
             self.write(slot, key, room, sighting);
             return slot;
         }
-        self.free[usize::from(room)].push(slot);
-        let larger = self.take_slot(needed);
+        self.leave(slot, room);
+        let (larger, room) = self.take_slot(needed);
         self.slots[key.index()] = larger;
-        self.write(larger, key, needed, sighting);
+        self.write(larger, key, room, sighting);
         larger
     }
 
@@ -161,18 +211,40 @@ impl Lines {
         self.bytes[start + HEADER..start + HEADER + line.len()].copy_from_slice(line);
     }
 
-    /// A slot of `room` units: one that was left, or a new one.
-    fn take_slot(&mut self, room: u16) -> Slot {
+    /// A slot of `room` units or more, and of how many: one that was left, or a new one.
+    fn take_slot(&mut self, room: u16) -> (Slot, u16) {
+        if let Some(free) = self.free_room(room)
+            && let Some(slot) = self.free[usize::from(free)].pop()
+        {
+            self.free_bytes -= usize::from(free) * UNIT;
+            return (slot, free);
+        }
+        let start = self.bytes.len();
+        self.bytes.resize(start + usize::from(room) * UNIT, 0);
+        let unit = u32::try_from(start / UNIT).ok().filter(|&unit| unit != NOWHERE.0);
+        (Slot(unit.expect("the lines of a herd take less than 16 GiB")), room)
+    }
+
+    /// The room of the smallest slot that was left and has `room` units, but not more than twice as
+    /// many: long slots are for long lines.
+    fn free_room(&self, room: u16) -> Option<u16> {
+        if self.free_bytes == 0 {
+            return None;
+        }
+        let fitting = room..=room.saturating_mul(2);
+        fitting
+            .into_iter()
+            .find(|&room| self.free.get(usize::from(room)).is_some_and(|slots| !slots.is_empty()))
+    }
+
+    /// The slot waits for another line.
+    fn leave(&mut self, slot: Slot, room: u16) {
+        self.free_bytes += usize::from(room) * UNIT;
         let room = usize::from(room);
         if self.free.len() <= room {
             self.free.resize(room + 1, Vec::new());
         }
-        self.free[room].pop().unwrap_or_else(|| {
-            let start = self.bytes.len();
-            self.bytes.resize(start + room * UNIT, 0);
-            let unit = u32::try_from(start / UNIT);
-            Slot(unit.expect("the lines of a herd take less than 16 GiB"))
-        })
+        self.free[room].push(slot);
     }
 }
 
@@ -281,5 +353,49 @@ mod tests {
         assert_eq!(at("AT A +0.5 plum +1+1 5", |short| lines.push(short)), old);
         assert_eq!(lines.client(new), b"kiwi");
         assert_eq!(lines.client(old), b"plum");
+    }
+
+    #[test]
+    fn the_slot_and_the_key_of_a_forgotten_line_are_used_again() {
+        let mut lines = Lines::default();
+        let slots = ["kiwi", "plum", "pear"]
+            .map(|client| at(&format!("AT A +0.5 {client} +1+1 5"), |line| lines.push(line)));
+        let (memory, bytes) = (lines.memory(), lines.bytes());
+        assert_eq!(memory, bytes);
+        lines.forget(slots[1]);
+        assert_eq!((lines.len(), lines.keys(), lines.find(1)), (2, 3, None));
+        assert_eq!(lines.unused(), [ClientKey::new(1)]);
+        assert!(lines.bytes() < bytes && lines.memory() == memory);
+        // A line half as long may have it, a shorter one may not, nor may a longer one.
+        let long = format!("AT A +0.5 {} +1+1 5", "c".repeat(40));
+        assert!(!at(&long, |line| lines.has_slot_for(line)));
+        assert!(at("AT A 0 figs +1+1 5", |line| lines.has_slot_for(line)));
+        let again = at("AT A 0 figs +1+1 5", |line| lines.push(line));
+        assert_eq!((again, lines.key(again).index()), (slots[1], 1));
+        assert_eq!((lines.client(again), lines.client(slots[2])), (&b"figs"[..], &b"pear"[..]));
+        assert_eq!((lines.bytes(), lines.memory()), (bytes, memory));
+    }
+
+    #[test]
+    fn a_slot_more_than_twice_as_long_waits_for_a_longer_line() {
+        let mut lines = Lines::default();
+        let long = format!("AT A +0.5 {} +1+1 5", "c".repeat(400));
+        let slot = at(&long, |line| lines.push(line));
+        at("AT A +0.5 kiwi +1+1 5", |line| lines.push(line));
+        lines.forget(slot);
+        assert_ne!(at("AT A +0.5 plum +1+1 5", |line| lines.push(line)), slot);
+        assert_eq!(at(&long, |line| lines.push(line)), slot);
+    }
+
+    #[test]
+    fn with_the_last_line_all_slots_are_forgotten() {
+        let mut lines = Lines::default();
+        for round in 1..4 {
+            let line = format!("AT A +0.5 {} +1+1 5", "c".repeat(100 * round));
+            let slot = at(&line, |line| lines.push(line));
+            assert_eq!((lines.keys(), lines.memory()), (1, lines.bytes()));
+            lines.forget(slot);
+            assert_eq!((lines.len(), lines.memory()), (0, 0));
+        }
     }
 }

@@ -77,7 +77,7 @@ impl Links {
     /// The link to `id` stands now, on `conn`. All is owed to it. Returns the connection that it had
     /// before and that this one replaces.
     pub fn made(&mut self, herd: &mut Herd, id: NeighbourId, conn: ConnId) -> Option<ConnId> {
-        herd.owed.owe_all(id.0);
+        herd.owe_all(id.0);
         self.links[id.0].conn.replace(conn)
     }
 

@@ -5,6 +5,8 @@
 //! * [`stamp`] and [`location`]: when and where, read exactly, on bytes.
 //! * [`command`]: a line becomes a [`Command`](command::Command) or is invalid; the answers' texts.
 //! * [`sighting`]: one AT line, and the one order in which AT lines are newer than each other.
+//! * [`digest`]: sums of all lines, the same at servers that know the same.
+//! * [`rows`] and [`comparison`]: how two servers find out in what they differ.
 //! * [`table`]: the [`Herd`](table::Herd), every client's latest sighting.
 //! * [`owed`]: which of them each neighbour has still to be told.
 //! * [`topology`]: who belongs to the herd and talks to whom; the one file that is read.
@@ -26,9 +28,14 @@ pub mod stamp;
 mod fields;
 mod invalid;
 
+pub mod digest;
+pub mod rows;
+
 pub mod command;
 
 pub mod sighting;
+
+pub mod comparison;
 
 mod lines;
 pub mod owed;

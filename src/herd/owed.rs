@@ -21,6 +21,7 @@ use super::lines::ClientKey;
 /// client the table does not know.
 #[derive(Clone, Debug)]
 pub struct Owed {
+    /// How many keys there are.
     clients: usize,
     neighbours: Vec<Debts>,
 }
@@ -41,13 +42,18 @@ impl Owed {
         Owed { clients: 0, neighbours: vec![Debts::default(); neighbours] }
     }
 
-    /// One more client is known; nobody is owed it yet.
-    pub(super) fn admit(&mut self) {
-        self.clients += 1;
+    /// A client is known; nobody is owed it yet. `key`: one that was forgotten, or the next new one.
+    pub(super) fn admit(&mut self, key: ClientKey) {
+        self.clients = self.clients.max(key.index() + 1);
         let words = self.clients.div_ceil(64);
         for debts in &mut self.neighbours {
             debts.words.resize(words, 0);
         }
+    }
+
+    /// A client is no longer known: nobody is owed it.
+    pub(super) fn forget_client(&mut self, key: ClientKey) {
+        (0..self.neighbours.len()).for_each(|neighbour| self.settle(neighbour, key));
     }
 
     /// The neighbour lacks the client's latest line.
@@ -59,14 +65,15 @@ impl Owed {
     }
 
     /// The neighbour may lack every client's line: it has just been met. Takes time for each 64
-    /// clients.
-    pub fn owe_all(&mut self, neighbour: usize) {
+    /// clients. `unused`: the keys of those that were forgotten.
+    pub(super) fn owe_all(&mut self, neighbour: usize, unused: &[ClientKey]) {
         let debts = &mut self.neighbours[neighbour];
         debts.words.fill(u64::MAX);
         if let Some(last) = debts.words.last_mut() {
             *last >>= (64 - self.clients % 64) % 64;
         }
         debts.count = self.clients;
+        unused.iter().for_each(|&key| self.settle(neighbour, key));
     }
 
     /// Is the neighbour owed this client?
@@ -134,7 +141,7 @@ mod tests {
 
     fn owed(clients: usize) -> Owed {
         let mut owed = Owed::new(2);
-        (0..clients).for_each(|_| owed.admit());
+        (0..clients).for_each(|client| owed.admit(ClientKey::new(client)));
         owed
     }
 
@@ -146,7 +153,7 @@ mod tests {
     fn everything_owed_is_exactly_the_clients_there_are() {
         for clients in [0, 1, 63, 64, 65, 128, 1000] {
             let mut owed = owed(clients);
-            owed.owe_all(0);
+            owed.owe_all(0, &[]);
             assert_eq!((owed.owed(0), owed.owed(1)), (clients, 0));
             assert_eq!(paid(&mut owed), (0..clients).collect::<Vec<_>>());
             assert_eq!(owed.owed(0), 0);
@@ -193,9 +200,26 @@ mod tests {
     #[test]
     fn who_is_forgotten_is_owed_nothing() {
         let mut owed = owed(100);
-        owed.owe_all(0);
-        owed.owe_all(1);
+        owed.owe_all(0, &[]);
+        owed.owe_all(1, &[]);
         owed.forget(0);
         assert_eq!((owed.owed(0), owed.pay(0), owed.owed(1)), (0, None, 100));
+    }
+
+    #[test]
+    fn a_client_that_is_forgotten_is_owed_to_nobody() {
+        let mut owed = owed(100);
+        let gone = ClientKey::new(70);
+        owed.owe(0, gone);
+        owed.owe_all(1, &[]);
+        owed.forget_client(gone);
+        assert_eq!((owed.owed(0), owed.pay(0), owed.owed(1)), (0, None, 99));
+        owed.owe_all(0, &[gone]);
+        assert_eq!(owed.owed(0), 99);
+        assert!(!paid(&mut owed).contains(&70));
+        owed.admit(gone);
+        assert!(!owed.owes(0, gone));
+        owed.owe_all(0, &[]);
+        assert_eq!(owed.owed(0), 100);
     }
 }

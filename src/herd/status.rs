@@ -123,7 +123,7 @@ fn report(member: &Member, core: &Core<Member>, uptime: Duration) -> Value {
         "uptime_s": uptime.as_secs_f64(),
         "connected_clients": member.clients,
         "known_clients": member.herd.len(),
-        "known_bytes": member.herd.bytes(),
+        "known_bytes": member.herd.line_bytes(),
         "waiting_whatsats": member.inquiries.len(),
         "links": links.collect::<Value>(),
     })

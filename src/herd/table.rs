@@ -9,12 +9,19 @@
 //! same sightings, in whatever order and however often, hold the same lines.
 //!
 //! A client is found by its id through a hash index of keys; a key is the client's number in the
-//! order of coming, and stays. Clients are never forgotten, so keys are dense, and both going
-//! through the table and [`Owed`]'s bits are in that order. The hash is seeded throughout, as ids
-//! are chosen by strangers.
+//! order of coming, and stays. The key of a client that is forgotten goes to the next new one, so
+//! keys are dense, and both going through the table and [`Owed`]'s bits are in that order. The hash is
+//! seeded throughout, as ids are chosen by strangers.
+//!
+//! What is forgotten is a pure function of the stamp: below the [oldest](Herd::let_in_since) that is
+//! let in, a sighting is not taken, whoever brings it, and not served. So nobody can bring back what
+//! has been forgotten, and no server need remember that it was.
+//!
+//! The [`Digest`] of all lines follows every change, so that two servers can compare what they know.
 
 use std::cmp::Ordering;
 use std::hash::Hasher;
+use std::ops::Range;
 
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
@@ -22,9 +29,12 @@ use hashbrown::HashTable;
 
 pub use super::lines::ClientKey;
 
+use super::comparison::LeafSet;
+use super::digest::{Digest, leaf_of};
 use super::lines::{Lines, Slot};
 use super::owed::Owed;
 use super::sighting::Sighting;
+use super::stamp::Stamp;
 
 /// How many clients a herd knows before a new one is refused, unless it is told otherwise.
 pub const CLIENTS_MAX: usize = 1_000_000;
@@ -55,6 +65,8 @@ pub enum Verdict {
     Older,
     /// Not stored: the client is new and there is no room for new ones ([`Rule::Client`] only).
     Full,
+    /// Not stored: it is older than what is [let in](Herd::let_in_since).
+    Expired,
 }
 
 impl Verdict {
@@ -69,6 +81,10 @@ pub struct Herd {
     /// What each neighbour is owed. Merging does not touch what is owed; who passes news on does.
     pub owed: Owed,
     lines: Lines,
+    /// The sums of all lines.
+    digest: Digest,
+    /// Sightings before this are none.
+    oldest: Stamp,
     /// Where a client's line is, by its id.
     index: HashTable<Slot>,
     hash_seed: u64,
@@ -86,6 +102,8 @@ impl Herd {
         Herd {
             owed: Owed::new(neighbours),
             lines: Lines::default(),
+            digest: Digest::new(),
+            oldest: Stamp(0),
             index: HashTable::new(),
             hash_seed: seed,
             hash_constants: SharedSeed::from_u64(seed),
@@ -107,29 +125,42 @@ impl Herd {
         Herd { bytes_max, ..self }
     }
 
-    fn has_room(&self) -> bool {
-        self.len() < self.clients_max && self.bytes() < self.bytes_max
+    /// From now on no sighting before `oldest` is taken or served. It may go back again: what is still
+    /// stored is served again then.
+    pub fn let_in_since(&mut self, oldest: Stamp) {
+        self.oldest = oldest;
+    }
+
+    fn has_room(&self, sighting: &Sighting<'_>) -> bool {
+        let has_memory = self.lines.memory() < self.bytes_max || self.lines.has_slot_for(sighting);
+        self.len() < self.clients_max && has_memory
     }
 
     /// Takes a sighting in, if it is news.
     ///
-    /// Returns the client's key, unless it is still unknown ([`Verdict::Full`]). A known client's
-    /// line is written over in place; memory is allocated for a new client or a longer line only.
+    /// Returns the client's key, unless nothing became of it ([`Verdict::Full`], [`Verdict::Expired`]).
+    /// A known client's line is written over in place; memory is allocated for a new client or a
+    /// longer line only.
     /// With every doubling the index is built anew, for the million it takes 65 to 90 ms, once.
     /// Source: report.txt section 3.3; docs/protocol.md "Peer port", "A plain neighbour".
     pub fn merge(&mut self, sighting: &Sighting<'_>, rule: Rule) -> (Option<ClientKey>, Verdict) {
+        if sighting.stamp() < self.oldest {
+            return (None, Verdict::Expired);
+        }
         let client = sighting.client();
         let hash = self.hash(client);
         let Some(slot) = self.index.find_mut(hash, |&slot| self.lines.client(slot) == client)
         else {
-            if rule == Rule::Client && !self.has_room() {
+            if rule == Rule::Client && !self.has_room(sighting) {
                 return (None, Verdict::Full);
             }
             return (Some(self.admit(hash, sighting)), Verdict::First);
         };
         let key = self.lines.key(*slot);
-        let verdict = rule.judge(sighting, &self.lines.sighting(*slot));
+        let stored = self.lines.sighting(*slot);
+        let verdict = rule.judge(sighting, &stored);
         if verdict == Verdict::Newer {
+            self.digest.replace(client, stored.line(), sighting.line());
             *slot = self.lines.replace(*slot, sighting);
         }
         (Some(key), verdict)
@@ -140,24 +171,21 @@ impl Herd {
         self.lines.len()
     }
 
-    /// Memory for their lines, in bytes: what the limit of [`Herd::with_bytes_max`] is about.
-    pub fn bytes(&self) -> usize {
-        self.lines.bytes()
-    }
-
     /// Is no client known?
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Is this client known?
+    /// Is this client known, and its sighting not older than what is let in?
     pub fn knows(&self, client: &[u8]) -> bool {
-        self.find(client).is_some()
+        self.latest(client).is_some()
     }
 
-    /// The latest sighting of a client; `None` if there was none.
+    /// The latest sighting of a client; `None` if there was none, or it is older than what is
+    /// [let in](Herd::let_in_since).
     pub fn latest(&self, client: &[u8]) -> Option<Sighting<'_>> {
-        self.find(client).map(|slot| self.lines.sighting(slot))
+        let sighting = self.find(client).map(|slot| self.lines.sighting(slot));
+        sighting.filter(|sighting| sighting.stamp() >= self.oldest)
     }
 
     /// The latest sighting of the client with this key.
@@ -170,9 +198,76 @@ impl Herd {
         self.sighting(key).line()
     }
 
-    /// All clients with their latest sightings, in the order of their keys.
+    /// All clients with their latest sightings, in the order of their keys; also those that are too
+    /// old to be let in and not yet [forgotten](Herd::forget_before).
     pub fn iter(&self) -> impl Iterator<Item = (ClientKey, Sighting<'_>)> {
-        (0..self.len()).map(ClientKey::new).map(|key| (key, self.sighting(key)))
+        let stored = (0..self.keys()).filter_map(|index| self.lines.find(index));
+        stored.map(|slot| (self.lines.key(slot), self.lines.sighting(slot)))
+    }
+
+    /// How many keys there are, those that no client has at present included: the end of the range
+    /// through which to go in slices.
+    pub fn keys(&self) -> usize {
+        self.lines.keys()
+    }
+
+    /// What the lines of the clients take, in bytes.
+    pub fn line_bytes(&self) -> usize {
+        self.lines.bytes()
+    }
+
+    /// The sums of all lines, to compare with another server's.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// One number for all that is stored: equal at servers that know the same. 0: nothing is.
+    pub fn state_hash(&self) -> u64 {
+        self.digest.state()
+    }
+
+    /// The neighbour may lack every client's line. Takes time for each 64 clients.
+    pub fn owe_all(&mut self, neighbour: usize) {
+        self.owed.owe_all(neighbour, self.lines.unused());
+    }
+
+    /// Of the clients with `keys`, each neighbour of `wanted` is owed those whose
+    /// [leaf](super::digest::leaf_of) is in its set. Takes time for each key.
+    pub fn owe_leaves<'a>(
+        &mut self,
+        wanted: impl Iterator<Item = (usize, &'a LeafSet)> + Clone,
+        keys: Range<usize>,
+    ) {
+        for slot in keys.filter_map(|index| self.lines.find(index)) {
+            let leaf = leaf_of(self.lines.client(slot));
+            for (neighbour, _) in wanted.clone().filter(|(_, leaves)| leaves.contains(leaf)) {
+                self.owed.owe(neighbour, self.lines.key(slot));
+            }
+        }
+    }
+
+    /// Forgets the clients with `keys` whose latest sighting is before `oldest`: how many. Nobody is
+    /// owed them any more, and their keys are for others. Takes time for each key.
+    pub fn forget_before(&mut self, oldest: Stamp, keys: Range<usize>) -> usize {
+        let before = self.len();
+        for index in keys {
+            let Some(slot) = self.lines.find(index) else { continue };
+            if self.lines.sighting(slot).stamp() < oldest {
+                self.forget(slot);
+            }
+        }
+        before - self.len()
+    }
+
+    fn forget(&mut self, slot: Slot) {
+        let sighting = self.lines.sighting(slot);
+        self.digest.remove(sighting.client(), sighting.line());
+        let hash = self.hash(sighting.client());
+        if let Ok(entry) = self.index.find_entry(hash, |&candidate| candidate == slot) {
+            entry.remove();
+        }
+        self.owed.forget_client(self.lines.key(slot));
+        self.lines.forget(slot);
     }
 
     fn find(&self, client: &[u8]) -> Option<Slot> {
@@ -182,7 +277,8 @@ impl Herd {
 
     fn admit(&mut self, hash: u64, sighting: &Sighting<'_>) -> ClientKey {
         let slot = self.lines.push(sighting);
-        self.owed.admit();
+        self.owed.admit(self.lines.key(slot));
+        self.digest.add(sighting.client(), sighting.line());
         let (lines, seed, constants) = (&self.lines, self.hash_seed, &self.hash_constants);
         let rehash = |&slot: &Slot| hash_of(lines.client(slot), seed, constants);
         self.index.insert_unique(hash, slot, rehash);
@@ -308,7 +404,7 @@ mod tests {
         }
         let clients: Vec<_> = herd.iter().map(|(key, at)| (key.index(), at.client())).collect();
         assert_eq!(clients, [(0, &b"pear"[..]), (1, b"fig"), (2, b"apple")]);
-        herd.owed.owe_all(0);
+        herd.owe_all(0);
         let key = herd.owed.pay(0).unwrap();
         assert_eq!(herd.line(key), b"AT A +0.5 pear +1+1 5");
     }
