@@ -53,7 +53,7 @@ fn set(names: &[&str]) -> BTreeSet<String> {
 // Meeting.
 
 #[test]
-fn the_name_that_sorts_first_dials_and_says_hello_first_and_each_says_it_once() {
+fn the_name_that_sorts_first_dials_and_says_hello_and_sync_and_the_other_says_hello() {
     for weather in weathers() {
         let mut world = World::herd(weather, &topology(FIVE, ""));
         for (first, second) in [
@@ -67,9 +67,9 @@ fn the_name_that_sorts_first_dials_and_says_hello_first_and_each_says_it_once() 
             assert_eq!(streams.len(), 1, "{first} and {second}");
             // Who dialled goes to the other's peer port.
             assert_eq!(streams[0].1.port(), 12_100, "{first} and {second}");
-            let hello = |name| [format!("HELLO {name} places-herd 1\n")];
-            assert_eq!(world.lines(first, second), hello(first));
-            assert_eq!(world.lines(second, first), hello(second));
+            let hello = |name| format!("HELLO {name} places-herd 1\n");
+            assert_eq!(world.lines(first, second), [hello(first), format!("SYNC {:016x}\n", 0)]);
+            assert_eq!(world.lines(second, first), [hello(second)]);
         }
         assert_eq!(world.linked("Parker"), set(&["Alford", "Bolden", "Hamilton"]));
         assert_eq!(world.linked("Welsh"), set(&["Alford", "Bolden"]));
@@ -96,7 +96,7 @@ fn options_that_nobody_knows_are_ignored() {
 }
 
 #[test]
-fn on_every_link_made_each_side_sends_all_that_it_knows() {
+fn on_every_link_made_each_side_sends_what_the_other_lacks() {
     for weather in weathers() {
         let mut world = World::new(weather, &topology(PAIR, ""));
         for (name, clients) in [("Alford", ["fig", "kiwi"]), ("Bolden", ["kiwi", "plum"])] {

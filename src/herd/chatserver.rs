@@ -174,6 +174,7 @@ impl Chatserver {
     /// The client tells where it is and when. Report: section 3.2.
     fn iamat(&mut self, cx: &mut Cx<'_>, iamat: &Iamat<'_>, line: &[u8]) {
         let received = Stamp::from(cx.wall());
+        cx.state.let_in(cx.wall());
         let Context { core, state, .. } = cx;
         if is_too_far_ahead(iamat.stamp, received, state.limits.max_future) {
             return self.refuse(cx, line, &"stamped further ahead than max_future_ms");
@@ -192,6 +193,9 @@ impl Chatserver {
                 }
                 return self.refuse(cx, line, &"no room for new clients");
             }
+            (_, Verdict::Expired) => {
+                return self.refuse(cx, line, &"stamped longer ago than expire_after_s");
+            }
             _ => {}
         }
         self.reply_with_line(cx);
@@ -199,6 +203,7 @@ impl Chatserver {
 
     /// The client asks what is near another. Report: section 3.4.
     fn whatsat(&mut self, cx: &mut Cx<'_>, whatsat: &Whatsat<'_>, line: &[u8]) {
+        cx.state.let_in(cx.wall());
         let Context { core, state, id } = cx;
         let Some(sighting) = state.herd.latest(whatsat.client) else {
             return self.refuse(cx, line, &"this client is not known");

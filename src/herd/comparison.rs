@@ -2,7 +2,8 @@
 //!
 //! In: what the neighbour says of its sums, and the [digest](super::digest) to hold against it. Out:
 //! the lines to say next, and the leaves of which the neighbour lacks lines. It knows no line of a
-//! client and no connection; the [links](super::links) write and look for the lines.
+//! client and no connection; the [links](super::links) write, and the [sweep](super::sweep) looks for
+//! the lines.
 //!
 //! ```text
 //!       who dialled                         who was dialled
@@ -25,8 +26,8 @@
 //! What is still to be said is remembered as bits, at most 25 KiB of them whatever the neighbour
 //! says, and said while there is room; what is asked again meanwhile is said once.
 //!
-//! Source: docs/protocol.md "Meeting". After the Merkle trees of Demers's anti-entropy and its heirs;
-//! two levels are enough for a table that fits in memory.
+//! Source: docs/protocol.md "Meeting". After the anti-entropy of Demers et al. 1987, which compares
+//! checksums first, and the hash trees of its heirs; two levels are enough for a table in memory.
 
 use super::digest::{Digest, GROUPS, LEAVES, LEAVES_IN_GROUP};
 use super::rows::{Compare, Marks, ROW, Row, write_groups, write_leaves, write_sync, write_want};

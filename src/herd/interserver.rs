@@ -1,8 +1,8 @@
-//! What servers of the herd say to each other: HELLO, AT, PING. The report's second pair of factory
-//! and receiver.
+//! What servers of the herd say to each other: HELLO, AT, PING, and the lines by which they compare
+//! what they know. The report's second pair of factory and receiver.
 //!
 //! ```text
-//!   accepted ─▶ Stranger ──HELLO──▶ Linked ──AT, PING──▶ ...
+//!   accepted ─▶ Stranger ──HELLO──▶ Linked ──AT, PING, SYNC──▶ ...
 //!                   └─────AT──────▶ Plain            (only if a plain neighbour is configured)
 //!   dialled ──▶ Dialled ──HELLO──▶ Linked
 //!   dialled, plain ──────────────▶ Linked            (it says no HELLO; we say AT)
@@ -16,11 +16,15 @@
 //! Both sides send PING; any line is a sign of life. A neighbour that is silent for too long is gone,
 //! though its TCP connection may not know it yet.
 //!
+//! Who has dialled begins to compare, when the link is made and then now and again: once is enough for
+//! both, and something may always have gone wrong.
+//!
 //! Report: sections 3.1 and 3.3. Rules: docs/protocol.md.
 
 use super::command::{At, Command, Hello, is_blank, write_hello, write_refusal};
 use super::links::NeighbourId;
 use super::member::{Cx, LogName, Member, log_line};
+use super::rows::Compare;
 use super::sighting::Sighting;
 use super::table::{Rule, Verdict};
 use super::topology::SERVERS_MAX;
@@ -48,6 +52,7 @@ const HELLO_IS_DUE: u32 = 1;
 const PING_IS_DUE: u32 = 2;
 const SILENCE: u32 = 3;
 const PROVEN: u32 = 4;
+const SYNC_IS_DUE: u32 = 5;
 
 /// Builds an [`Interserver`] for each connection to the peer port.
 #[derive(Debug, Default)]
@@ -198,6 +203,11 @@ impl LineProtocol<Member> for Interserver {
                 self.at(cx, &at, Some(id));
             }
             (Standing::Linked(_), Ok(Command::Ping)) => {}
+            (Standing::Linked(id), Ok(Command::Compare(what)))
+                if !cx.state.links.link(id).server.plain =>
+            {
+                self.compare(cx, id, what);
+            }
             (Standing::Stranger | Standing::Dialled(_), Ok(Command::Hello(hello))) => {
                 match self.greet(cx, &hello) {
                     Ok(id) => self.link(cx, id),
@@ -255,6 +265,7 @@ impl LineProtocol<Member> for Interserver {
             }
             (SILENCE, Standing::Linked(_)) => self.check_silence(cx),
             (PROVEN, Standing::Linked(_)) => cx.core.reset_delay(cx.id),
+            (SYNC_IS_DUE, Standing::Linked(id)) => self.sync_if_quiet(cx, id),
             _ => {}
         }
         Ok(())
@@ -313,11 +324,38 @@ impl Interserver {
         }
         // A link that is lost at once has not proved that dialling again soon is of any use.
         cx.core.timer_later(cx.id, limits.silence, PROVEN);
-        links.pay(cx.core, herd, id);
+        match self.is_dialled && !links.link(id).server.plain {
+            true => self.sync(cx, id),
+            false => links.pay(cx.core, herd, id),
+        }
+    }
+
+    /// Begins to compare what we know with what `id` does, and will again.
+    fn sync(&self, cx: &mut Cx<'_>, id: NeighbourId) {
+        let Member { links, herd, limits, .. } = &mut *cx.state;
+        links.compare(cx.core, herd, id);
+        cx.core.timer_later(cx.id, limits.sync, SYNC_IS_DUE);
+    }
+
+    /// The same, but what is still under way to it has to arrive first: by that we differ.
+    fn sync_if_quiet(&self, cx: &mut Cx<'_>, id: NeighbourId) {
+        let Member { links, herd, limits, sweeps, .. } = &*cx.state;
+        if links.is_quiet(cx.core, herd, id) && !sweeps.are_giving() {
+            return self.sync(cx, id);
+        }
+        cx.core.timer_later(cx.id, limits.sync.min(limits.ping), SYNC_IS_DUE);
+    }
+
+    /// What it says of its sums, or asks of ours.
+    fn compare(&self, cx: &mut Cx<'_>, id: NeighbourId, what: Compare<'_>) {
+        let Member { links, herd, .. } = &mut *cx.state;
+        links.compared(cx.core, herd, id, what);
+        cx.state.sweep_on(cx.core);
     }
 
     /// A neighbour's news. Report: section 3.3.
     fn at(&self, cx: &mut Cx<'_>, at: &At<'_>, from: Option<NeighbourId>) {
+        cx.state.let_in(cx.wall());
         let Member { herd, links, line, .. } = &mut *cx.state;
         let plain = from.is_none_or(|id| links.link(id).server.plain);
         let rule = if plain { Rule::Plain } else { Rule::Member };

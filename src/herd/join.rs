@@ -47,6 +47,7 @@ impl Member {
         }
         let (member, core) = reactor.parts();
         member.dial(core);
+        member.forget_by_the_minute(core);
         Ok(Addresses { client, peer })
     }
 

@@ -4,11 +4,15 @@
 //! and those met again: what is *owed* ([`Owed`](super::owed::Owed)), one bit per client and
 //! neighbour. News is written to a link at once while little is pending there; else the bit is set,
 //! and when the link has drained, the client's *latest* line is sent for it. When a link is made,
-//! all bits are set. So memory is bounded by the number of clients, whatever the rate, and a
-//! neighbour that was away learns what it missed in the same way as one that was slow.
+//! the bits of what the neighbour lacks are set, which the [`Comparison`] finds out; those of all
+//! clients, if the neighbour is plain and compares nothing. So memory is bounded by the number of
+//! clients, whatever the rate, and a neighbour that was away learns what it missed in the same way as
+//! one that was slow.
 //!
 //! Report, section 3.3: pass on only what is newer. To whom: to all but the one it came from.
 
+use super::comparison::{Comparison, LeafSet};
+use super::rows::{Compare, ROW_LINE_BYTES_MAX};
 use super::table::{ClientKey, Herd};
 use super::topology::{Server, Topology};
 use crate::reactor::{ConnId, Core, Shared};
@@ -24,6 +28,8 @@ pub struct Link {
     pub server: Server,
     /// The connection, from HELLO to loss. To a plain neighbour: the one that we dialled.
     pub conn: Option<ConnId>,
+    /// What is under way to find out in what it and we differ.
+    pub comparison: Comparison,
 }
 
 /// The neighbours of one server.
@@ -32,15 +38,19 @@ pub struct Links {
     links: Vec<Link>,
     /// Pending output above which news waits as a bit. Key: `flood_buffer_bytes`.
     flood_buffer_bytes: usize,
+    /// Where a line of a comparison is composed.
+    line: Vec<u8>,
 }
 
 impl Links {
     /// The neighbours of the server `name`, none of them connected.
     pub fn new(topology: &Topology, name: &str) -> Links {
         let neighbours = topology.neighbours_of(name).into_iter().cloned();
+        let link = |server| Link { server, conn: None, comparison: Comparison::default() };
         Links {
-            links: neighbours.map(|server| Link { server, conn: None }).collect(),
+            links: neighbours.map(link).collect(),
             flood_buffer_bytes: topology.limits.flood_buffer_bytes,
+            line: Vec::new(),
         }
     }
 
@@ -74,11 +84,16 @@ impl Links {
         self.links.iter().any(|link| link.server.plain)
     }
 
-    /// The link to `id` stands now, on `conn`. All is owed to it. Returns the connection that it had
-    /// before and that this one replaces.
+    /// The link to `id` stands now, on `conn`. To a plain neighbour all is owed; with the others what
+    /// is known has still to be compared. Returns the connection that it had before and that this one
+    /// replaces.
     pub fn made(&mut self, herd: &mut Herd, id: NeighbourId, conn: ConnId) -> Option<ConnId> {
-        herd.owe_all(id.0);
-        self.links[id.0].conn.replace(conn)
+        let link = &mut self.links[id.0];
+        if link.server.plain {
+            herd.owe_all(id.0);
+        }
+        link.comparison = Comparison::default();
+        link.conn.replace(conn)
     }
 
     /// `conn` is lost. Whether it was the link to `id`, which then stands no more.
@@ -87,6 +102,7 @@ impl Links {
         let was = link.conn == Some(conn);
         if was {
             link.conn = None;
+            link.comparison = Comparison::default();
             herd.owed.forget(id.0);
         }
         was
@@ -115,21 +131,65 @@ impl Links {
         }
     }
 
-    /// Sends to `id` what it is owed, as far as there is room; the rest when that has been sent.
-    pub fn pay<S: Shared>(&self, core: &mut Core<S>, herd: &mut Herd, id: NeighbourId) {
+    /// Begins to compare what is known here with what `id` knows.
+    pub fn compare<S: Shared>(&mut self, core: &mut Core<S>, herd: &mut Herd, id: NeighbourId) {
+        self.links[id.0].comparison.begin();
+        self.pay(core, herd, id);
+    }
+
+    /// Whether nothing is under way to `id`, nor about to be. What is less than a row of sums counts as
+    /// nothing: on a busy link there is always something.
+    pub fn is_quiet<S: Shared>(&self, core: &Core<S>, herd: &Herd, id: NeighbourId) -> bool {
         let link = &self.links[id.0];
+        let is_sent = link.conn.is_some_and(|conn| core.pending(conn) < ROW_LINE_BYTES_MAX);
+        is_sent && herd.owed.owed(id.0) == 0 && link.comparison.is_idle()
+    }
+
+    /// Takes the leaves of which neighbours have been found to lack lines, with the connections on
+    /// which they were.
+    pub(super) fn take_given(&mut self) -> Vec<(NeighbourId, ConnId, LeafSet)> {
+        let links = self.links.iter_mut().enumerate();
+        let given = links.filter_map(|(key, link)| {
+            Some((NeighbourId(key), link.conn?, link.comparison.take_given()))
+        });
+        given.filter(|(_, _, leaves)| !leaves.is_empty()).collect()
+    }
+
+    /// `id` has said a line of a comparison: the answer follows, now or when there is room.
+    pub fn compared<S: Shared>(
+        &mut self,
+        core: &mut Core<S>,
+        herd: &mut Herd,
+        id: NeighbourId,
+        line: Compare<'_>,
+    ) {
+        self.links[id.0].comparison.hear(line, herd.digest(), herd.len());
+        self.pay(core, herd, id);
+    }
+
+    /// Sends to `id` what is to be compared and then what it is owed, as far as there is room; the
+    /// rest when that has been sent.
+    pub fn pay<S: Shared>(&mut self, core: &mut Core<S>, herd: &mut Herd, id: NeighbourId) {
+        let link = &mut self.links[id.0];
         let Some(conn) = link.conn else { return };
+        while link.comparison.has_words()
+            && core.pending(conn) + ROW_LINE_BYTES_MAX < self.flood_buffer_bytes
+        {
+            self.line.clear();
+            link.comparison.write_next(herd.digest(), &mut self.line);
+            send_line(core, link, conn, &self.line);
+        }
         while core.pending(conn) < self.flood_buffer_bytes {
-            let Some(key) = herd.owed.pay(id.0) else { return };
+            let Some(key) = herd.owed.pay(id.0) else { break };
             send_line(core, link, conn, herd.line(key));
         }
-        if herd.owed.owed(id.0) > 0 {
+        if link.comparison.has_words() || herd.owed.owed(id.0) > 0 {
             core.resume_when_drained(conn);
         }
     }
 }
 
-/// Writes one AT line to a neighbour, in its own manner of ending lines.
+/// Writes one line to a neighbour, in its own manner of ending lines.
 fn send_line<S: Shared>(core: &mut Core<S>, link: &Link, conn: ConnId, line: &[u8]) {
     core.write_with(conn, |out| {
         out.extend_from_slice(line);

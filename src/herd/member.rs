@@ -8,6 +8,7 @@ use super::inquiry::{Answered, Inquirer, Inquiries, InquiryLimits};
 use super::links::{Links, NeighbourId};
 use super::network::{self, Network};
 use super::stamp::Stamp;
+use super::sweep::Sweeps;
 use super::table::{ClientKey, Herd};
 use super::topology::{Limits, Server, Topology};
 use crate::https::agent::{self, Order};
@@ -38,6 +39,8 @@ pub struct Member {
     pub herd: Herd,
     /// The neighbours.
     pub links: Links,
+    /// What goes through the whole table.
+    pub(super) sweeps: Sweeps,
     /// The questions that wait for places.
     pub inquiries: Inquiries,
     /// The way to the network, if the source of places asks it.
@@ -147,6 +150,7 @@ impl Member {
                 .with_clients_max(limits.known_clients)
                 .with_bytes_max(limits.known_bytes),
             links,
+            sweeps: Sweeps::default(),
             inquiries: Inquiries::new(source, inquiry_limits),
             network: None,
             line: Vec::new(),

@@ -16,6 +16,7 @@
 //! * [`links`]: which neighbours are connected, and the flood.
 //! * [`inquiry`]: the WHATSATs that wait for their places.
 //! * [`member`]: what all connections of one server share.
+//! * [`sweep`]: what goes through the whole table does so in slices.
 //! * [`network`]: the member's resolver and agent, for sources that ask the network.
 //! * [`chatserver`] and [`interserver`]: the report's two pairs of factory and receiver.
 //! * [`status`]: what a server says of itself to whoever runs it.
@@ -48,6 +49,8 @@ pub mod inquiry;
 pub mod links;
 
 pub mod member;
+
+pub mod sweep;
 
 pub mod network;
 

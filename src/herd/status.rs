@@ -106,7 +106,7 @@ impl LineProtocol<Member> for Status {
 
 /// All that is told. Times are in seconds, sizes in bytes.
 fn report(member: &Member, core: &Core<Member>, uptime: Duration) -> Value {
-    let links = member.links.iter().map(|(id, Link { server, conn })| {
+    let links = member.links.iter().map(|(id, Link { server, conn, .. })| {
         json!({
             "name": server.name,
             "plain": server.plain,

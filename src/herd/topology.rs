@@ -36,7 +36,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 pub use fault::{Complaint, Faults};
-pub use limits::{Limit, Limits};
+pub use limits::{Limit, Limits, Seconds};
 pub use places::{KEY_VARIABLE, PlacesSettings, PlacesSource, SourceName, Upstream, UpstreamKind};
 
 use crate::log::LogSettings;

@@ -17,6 +17,12 @@ fn news(neighbour: &mut Client) -> Vec<u8> {
     }
 }
 
+/// Asks for the lines of all leaves, 32 at a time.
+fn ask_for_all(neighbour: &mut Client) {
+    let wants = (0..1 << 16).step_by(32).map(|first| format!("WANT {first:04x} ffffffff\n"));
+    neighbour.send(wants.collect::<String>());
+}
+
 #[test]
 fn what_neighbours_say_is_an_invalid_command_on_the_client_port() {
     let herd = Setup::of(&["Alford", "Bolden"], &[("Alford", "Bolden")]).start();
@@ -24,6 +30,8 @@ fn what_neighbours_say_is_an_invalid_command_on_the_client_port() {
     let mut client = herd.client("Alford");
     let lines = [
         "AT Bolden +0.263873386 spoofed -48.8767-123.3933 1400000000.5".to_owned(),
+        "SYNC 0123456789abcdef".to_owned(),
+        "WANT 0000 ffffffff".to_owned(),
         "AT Alford +0.263873386 spoofed -48.8767-123.3933 1400000000.5".to_owned(),
         "AS Clark +0.25 testuser +12-118 1234".to_owned(),
         herd.hello("Bolden"),
@@ -105,7 +113,7 @@ fn a_stranger_that_leaves_is_forgotten() {
 }
 
 #[test]
-fn hello_is_answered_by_hello_and_all_that_is_known() {
+fn hello_is_answered_by_hello_and_what_is_wanted_by_all_that_is_known() {
     let herd = alford_and_aaron().start();
     let mut client = herd.client("Alford");
     client.ask(format!("IAMAT k1 {NOWHERE} 1"));
@@ -115,6 +123,12 @@ fn hello_is_answered_by_hello_and_all_that_is_known() {
         client.ask(format!("IAMAT k3 {NOWHERE} 1")),
     ];
     let mut neighbour = herd.neighbour("Aaron", "Alford");
+    neighbour.send("SYNC 0000000000000000\n");
+    for first in (0..256).step_by(32) {
+        let row = show(&news(&mut neighbour));
+        assert!(row.starts_with(&format!("GROUPS {first:02x} ")), "it differs: {row}");
+    }
+    ask_for_all(&mut neighbour);
     let mut told: Vec<Vec<u8>> = (0..3).map(|_| news(&mut neighbour)).collect();
     told.sort_unstable();
     assert!(told == known, "each client's latest line, once: {:?}", told.map_show());
@@ -234,6 +248,7 @@ fn a_second_hello_of_a_linked_name_replaces_the_first() {
     same(&news(&mut first), &line, "the first is linked");
     let mut second = herd.neighbour("Aaron", "Alford");
     same(&first.rest_and_end().0, b"", "the first is closed");
+    ask_for_all(&mut second);
     same(&news(&mut second), &line, "the second is told all");
     let next = herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 2"));
     same(&news(&mut second), &next, "and what is new");
@@ -286,6 +301,9 @@ fn a_neighbour_whose_name_sorts_after_is_dialled_again_and_again() {
             continue;
         }
         link.send(format!("{}\n", herd.hello("Zoe")));
+        let sync = show(&news(&mut link));
+        assert!(sync.starts_with("SYNC ") && sync.len() == 21, "then SYNC, on every link: {sync}");
+        ask_for_all(&mut link);
         same(&news(&mut link), &kiwi, "all is told on every link made");
         let at = format!("AT Zoe +0.000000001 kiwi {NOWHERE} 0");
         link.send(format!("{at}\nx\n"));

@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::fault::Findings;
 use super::section::Section;
 use crate::herd::command::{CLIENT_ID_BYTES_MAX, LOCATION_BYTES_MAX, NAME_BYTES_MAX};
+use crate::herd::rows::ROW_LINE_BYTES_MAX;
 use crate::reactor::BUFFERED_BYTES_MAX;
 
 /// What is known of a limit besides its value.
@@ -33,6 +34,9 @@ pub struct Limit {
 
 // A buffer that is filled up to its mark, and by one reply more, must not be cut for that.
 const _: () = assert!(33_554_432 <= BUFFERED_BYTES_MAX / 2);
+
+// Whatever line_bytes and flood_buffer_bytes are, what neighbours compare fits.
+const _: () = assert!(ROW_LINE_BYTES_MAX < 1_024 && ROW_LINE_BYTES_MAX < 4_096);
 
 // What a command may hold can be lowered here, never raised: neighbours must take it too.
 const _: () = assert!(CLIENT_ID_BYTES_MAX == 4_096 && LOCATION_BYTES_MAX == 64);
@@ -132,12 +136,16 @@ limits! {
     known_bytes => known_bytes: usize = 536_870_912, 1_048_576..=16_000_000_000;
     "An IAMAT stamped further ahead of the server's clock is invalid; 0 = none is."
     max_future_ms => max_future: Option<Duration> = 0, 0..=31_536_000_000;
+    "A client's place is forgotten at this age; let it be the same at all servers. 0 = never."
+    expire_after_s => expire_after: Option<Seconds> = 0, 0..=3_155_760_000;
     "How long a neighbour may take to say HELLO; then the connection is closed."
     hello_ms => hello: Duration = 5_000, 100..=600_000;
     "How often a neighbour is sent a PING."
     ping_ms => ping: Duration = 5_000, 100..=600_000;
     "How long a neighbour may say nothing; then the connection is closed."
     silence_ms => silence: Duration = 15_000, 200..=3_600_000;
+    "How often linked neighbours compare what they know."
+    sync_ms => sync: Duration = 60_000, 100..=86_400_000;
     "First pause before a neighbour is dialled again; each one after it is twice as long."
     retry_first_ms => retry_first: Duration = 200, 10..=60_000;
     "Longest pause before a neighbour is dialled again."
@@ -185,6 +193,19 @@ impl Amount for Duration {
     }
     fn number(&self) -> u64 {
         self.as_millis().try_into().unwrap_or(u64::MAX)
+    }
+}
+
+/// A time for which milliseconds would be too fine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seconds(pub u64);
+
+impl Amount for Seconds {
+    fn of(number: u64) -> Seconds {
+        Seconds(number)
+    }
+    fn number(&self) -> u64 {
+        self.0
     }
 }
 
@@ -362,7 +383,7 @@ mod tests {
 
     #[test]
     fn the_unit_of_a_key_stands_last() {
-        const UNITS: &[&str] = &["_bytes", "_ms", "_percent"];
+        const UNITS: &[&str] = &["_bytes", "_ms", "_s", "_percent"];
         const COUNTS: &[&str] = &[
             "connections",
             "whatsats_per_connection",
@@ -380,6 +401,7 @@ mod tests {
     fn zero_switches_off_only_what_is_an_option() {
         let limits = Limits::default();
         assert_eq!((limits.connections, limits.max_future), (None, None));
+        assert_eq!(limits.expire_after, None);
         assert_eq!(limits.linger, Duration::from_secs(2));
     }
 

@@ -1,0 +1,146 @@
+//! Sweeps: what has to go through the whole table does so in slices, one a turn.
+//!
+//! In: leaves of which neighbours lack lines, and the age at which a client is forgotten. Out: the
+//! clients' bits in [`Owed`](super::owed::Owed), and a table without the old ones. It does not know
+//! how the leaves were found; the [comparison](super::comparison) does.
+//!
+//! The idea: to go through a million clients at once would keep everybody waiting. After a slice a
+//! timer that is due at once brings the next turn, and between two turns all connections are served.
+//! One sweep gives to all neighbours at once. What is wanted while it is under way waits for the next,
+//! so that nothing is given twice for having been asked for once.
+//!
+//! Clients are forgotten at the full minutes of the wall clock: so servers whose clocks agree roughly
+//! store the same all the time but for an instant, and comparing finds no difference. What is too old
+//! and waits for its minute is neither served nor taken ([`Herd::let_in_since`]).
+//!
+//! [`Herd::let_in_since`]: super::table::Herd::let_in_since
+
+use super::comparison::LeafSet;
+use super::links::NeighbourId;
+use super::member::Member;
+use super::stamp::Stamp;
+use super::topology::Seconds;
+use crate::reactor::{ConnId, Core, UnixNanos};
+use std::ops::Range;
+use std::time::Duration;
+
+/// Clients that are gone through in one turn.
+const SLICE: usize = 4_096;
+
+const MINUTE_NANOS: u64 = 60_000_000_000;
+
+/// The sweeps that are under way.
+#[derive(Debug, Default)]
+pub(super) struct Sweeps {
+    giving: Option<Giving>,
+    forgetting: Option<Forgetting>,
+    /// The next slice is due in the next turn.
+    is_due: bool,
+}
+
+/// Finds the clients of which neighbours lack lines.
+#[derive(Debug)]
+struct Giving {
+    next: usize,
+    /// Which leaves to whom, while the connection is the same.
+    wanted: Vec<(NeighbourId, ConnId, LeafSet)>,
+}
+
+/// Forgets the clients whose latest sighting is before `oldest`.
+#[derive(Debug)]
+struct Forgetting {
+    next: usize,
+    oldest: Stamp,
+    forgotten: usize,
+}
+
+impl Sweeps {
+    /// Are neighbours being found what they lack?
+    pub(super) fn are_giving(&self) -> bool {
+        self.giving.is_some()
+    }
+}
+
+impl Member {
+    /// Tells the table what time it is, if clients are ever forgotten: to be called before it is asked
+    /// for a sighting or given one.
+    pub(super) fn let_in(&mut self, wall: UnixNanos) {
+        if let Some(age) = self.limits.expire_after {
+            self.herd.let_in_since(oldest_at(wall, age));
+        }
+    }
+
+    /// Forgets what is too old at every full minute, from the next one on.
+    pub(super) fn forget_by_the_minute(&mut self, core: &mut Core<Member>) {
+        let Some(age) = self.limits.expire_after else { return };
+        // Asked anew each time: the wall clock may have been set meanwhile, or even stand still.
+        let delay = Duration::from_nanos(MINUTE_NANOS - core.wall().0 % MINUTE_NANOS);
+        core.call_later(delay.max(Duration::from_secs(1)), move |member, core| {
+            let UnixNanos(now) = core.wall();
+            // A timer may be late, and the two clocks may drift by a little: the nearest minute.
+            let minute = (now + MINUTE_NANOS / 2) / MINUTE_NANOS * MINUTE_NANOS;
+            let oldest = oldest_at(UnixNanos(minute), age);
+            member.sweeps.forgetting = Some(Forgetting { next: 0, oldest, forgotten: 0 });
+            member.sweep_on(core);
+            member.forget_by_the_minute(core);
+        });
+    }
+
+    /// Sees to it that what has to be swept is, beginning in the next turn.
+    pub(super) fn sweep_on(&mut self, core: &mut Core<Member>) {
+        let Sweeps { giving, forgetting, is_due } = &mut self.sweeps;
+        if giving.is_none() {
+            let wanted = self.links.take_given();
+            *giving = (!wanted.is_empty()).then_some(Giving { next: 0, wanted });
+        }
+        if !*is_due && (giving.is_some() || forgetting.is_some()) {
+            *is_due = true;
+            core.call_later(Duration::ZERO, |member, core| {
+                member.sweeps.is_due = false;
+                member.give_slice(core);
+                member.forget_slice();
+                member.sweep_on(core);
+            });
+        }
+    }
+
+    fn give_slice(&mut self, core: &mut Core<Member>) {
+        let Some(giving) = &mut self.sweeps.giving else { return };
+        giving.wanted.retain(|(id, conn, _)| self.links.link(*id).conn == Some(*conn));
+        let (slice, is_last) = slice(&mut giving.next, self.herd.keys());
+        let wanted = giving.wanted.iter().map(|(id, _, leaves)| (id.0, leaves));
+        self.herd.owe_leaves(wanted, slice);
+        for (id, ..) in &giving.wanted {
+            self.links.pay(core, &mut self.herd, *id);
+        }
+        if is_last || giving.wanted.is_empty() {
+            self.sweeps.giving = None;
+        }
+    }
+
+    fn forget_slice(&mut self) {
+        let Some(forgetting) = &mut self.sweeps.forgetting else { return };
+        let (slice, is_last) = slice(&mut forgetting.next, self.herd.keys());
+        forgetting.forgotten += self.herd.forget_before(forgetting.oldest, slice);
+        if !is_last {
+            return;
+        }
+        if let (1.., Some(Seconds(age))) = (forgetting.forgotten, self.limits.expire_after) {
+            let forgotten = forgetting.forgotten;
+            log::info!("limit: expire_after_s = {age}: {forgotten} clients forgotten");
+        }
+        self.sweeps.forgetting = None;
+    }
+}
+
+/// The next slice of `all`, and whether it is the last.
+fn slice(next: &mut usize, all: usize) -> (Range<usize>, bool) {
+    let slice = *next..(*next + SLICE).min(all);
+    *next = slice.end;
+    (slice, *next == all)
+}
+
+/// The oldest stamp that is let in at a time.
+fn oldest_at(UnixNanos(wall): UnixNanos, Seconds(age): Seconds) -> Stamp {
+    Stamp(wall.saturating_sub(age.saturating_mul(1_000_000_000)))
+}
