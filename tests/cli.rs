@@ -222,6 +222,8 @@ fn status_tells_of_those_that_run_and_of_those_that_do_not() {
     assert!(lines[0].starts_with("server  process  up for  clients  known  state"), "{lines:?}");
     assert!(lines[1].starts_with(&format!("Alford  {}", alford.id())), "{lines:?}");
     assert!(lines[1].ends_with("Bolden Parker(down)"), "{lines:?}");
+    let state = |line: &str| line.split_whitespace().nth(5).map(str::to_owned);
+    assert_eq!(state(lines[1]), state(lines[2]), "they know the same");
 
     let json = herd.run(&["status", "Bolden", "--json"]);
     let told: serde_json::Value = serde_json::from_str(&json.stdout).expect("it is JSON");

@@ -124,6 +124,7 @@ fn report(member: &Member, core: &Core<Member>, uptime: Duration) -> Value {
         "connected_clients": member.clients,
         "known_clients": member.herd.len(),
         "known_bytes": member.herd.line_bytes(),
+        "state": format!("{:016x}", member.herd.state_hash()),
         "waiting_whatsats": member.inquiries.len(),
         "links": links.collect::<Value>(),
     })
