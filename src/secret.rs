@@ -164,6 +164,10 @@ pub fn mask_keys(text: &str) -> Cow<'_, str> {
 fn behind<'t>(secret: &[u8], text: &'t [u8]) -> Option<&'t [u8]> {
     let Some((&byte, secret)) = secret.split_first() else { return Some(text) };
     let plain = text.strip_prefix(&[byte]);
+    // Nearly always there is but one way, and a text has many a beginning.
+    if !matches!(text.first(), Some(b'%' | b'\\')) {
+        return behind(secret, plain?);
+    }
     let escaped = match text {
         [b'\\', b'u', b'0', b'0', high, low, rest @ ..] => {
             is_hex(byte, *high, *low).then_some(rest)

@@ -255,6 +255,9 @@ fn thanks(who: &str, at: &str) -> Option<String> {
 }
 
 fn in_html(text: &str) -> String {
+    if !text.bytes().any(|byte| matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'')) {
+        return text.to_owned();
+    }
     let mut html = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

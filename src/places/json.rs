@@ -21,6 +21,8 @@
 //!
 //! Source: captured replies (the "classic" layout, that of the JsonCpp library's StyledWriter).
 
+use super::plain::plain_bytes;
+
 /// An array of strings this long takes a line for each.
 const LINE_ITEMS: usize = 25;
 
@@ -180,12 +182,13 @@ fn new_line(out: &mut Vec<u8>, depth: usize) {
 fn string(out: &mut Vec<u8>, value: &str) {
     out.push(b'"');
     let mut rest = value.as_bytes();
-    while let Some(at) = rest.iter().position(|&byte| ESCAPES[usize::from(byte)] != 0) {
-        out.extend_from_slice(&rest[..at]);
-        escape(out, rest[at]);
-        rest = &rest[at + 1..];
+    loop {
+        let (plain, behind) = rest.split_at(plain_bytes(rest, [b'"', b'\\', b'<', b'>']));
+        out.extend_from_slice(plain);
+        let Some((&byte, behind)) = behind.split_first() else { break };
+        escape(out, byte);
+        rest = behind;
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
 }
 

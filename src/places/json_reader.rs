@@ -22,6 +22,7 @@
 //! Invariant: after a call the reader stands behind the value the call was about. A closure that
 //! does not take its value makes the document wrong, not the program.
 
+use super::plain::plain_bytes;
 use std::borrow::Cow;
 
 /// The most levels of arrays and objects: Google's replies have some ten.
@@ -73,8 +74,8 @@ impl<'t> Reader<'t> {
             return self.skip().map(|()| false);
         }
         self.each(b'}', |reader| {
-            let key = reader.key()?;
-            member(reader, unescaped(key).as_deref().unwrap_or_default())
+            let key = reader.key()?.unescaped();
+            member(reader, key.as_deref().unwrap_or_default())
         })?;
         Ok(true)
     }
@@ -94,7 +95,7 @@ impl<'t> Reader<'t> {
     /// A text. None: it was no text, or has half a surrogate pair and so is no Unicode.
     pub(super) fn string(&mut self) -> Result<Option<Cow<'t, str>>, NotJson> {
         match self.next() {
-            Some(b'"') => self.quoted().map(unescaped),
+            Some(b'"') => Ok(self.quoted()?.unescaped()),
             _ => self.skip().map(|()| None),
         }
     }
@@ -172,7 +173,7 @@ impl<'t> Reader<'t> {
     }
 
     /// A key, still escaped, and the colon behind it.
-    fn key(&mut self) -> Result<&'t str, NotJson> {
+    fn key(&mut self) -> Result<Quoted<'t>, NotJson> {
         let key = self.quoted()?;
         self.pass_blanks();
         self.pass(b':')?;
@@ -180,24 +181,25 @@ impl<'t> Reader<'t> {
         Ok(key)
     }
 
-    /// What stands between two quotation marks, still escaped.
-    fn quoted(&mut self) -> Result<&'t str, NotJson> {
+    /// What stands between two quotation marks.
+    fn quoted(&mut self) -> Result<Quoted<'t>, NotJson> {
         self.pass(b'"')?;
-        let start = self.at;
+        let (start, mut is_escaped) = (self.at, false);
         loop {
-            self.pass_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f));
+            self.at += plain_bytes(&self.text.as_bytes()[self.at..], [b'"', b'\\']);
             match self.next() {
                 Some(b'"') => break,
                 Some(b'\\') => {
+                    is_escaped = true;
                     self.at += 1;
                     self.escape()?;
                 }
                 _ => return self.wrong(),
             }
         }
-        let quoted = &self.text[start..self.at];
+        let text = &self.text[start..self.at];
         self.at += 1;
-        Ok(quoted)
+        Ok(Quoted { text, is_escaped })
     }
 
     /// What follows a backslash.
@@ -252,7 +254,14 @@ impl<'t> Reader<'t> {
     }
 
     fn pass_blanks(&mut self) {
-        self.pass_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t'));
+        let bytes = self.text.as_bytes();
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(self.at) {
+            self.at += 1;
+            // Indentation is most of what there is to pass.
+            while bytes[self.at..].starts_with(&[b' '; 8]) {
+                self.at += 8;
+            }
+        }
     }
 
     fn pass_while(&mut self, passes: impl Fn(u8) -> bool) {
@@ -277,12 +286,63 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// The text that stands between quotation marks; none if it has half a surrogate pair.
-fn unescaped(quoted: &str) -> Option<Cow<'_, str>> {
-    if !quoted.contains('\\') {
-        return Some(Cow::Borrowed(quoted));
+/// What stands between quotation marks, its escapes checked and not yet resolved.
+#[derive(Clone, Copy, Debug)]
+struct Quoted<'t> {
+    text: &'t str,
+    is_escaped: bool,
+}
+
+impl<'t> Quoted<'t> {
+    /// The text that is meant; none if it has half a surrogate pair.
+    fn unescaped(self) -> Option<Cow<'t, str>> {
+        if !self.is_escaped {
+            return Some(Cow::Borrowed(self.text));
+        }
+        let mut text = String::with_capacity(self.text.len());
+        let mut rest = self.text;
+        while let Some((plain, escape)) = rest.split_once('\\') {
+            text.push_str(plain);
+            let (c, behind) = resolved(escape)?;
+            text.push(c);
+            rest = behind;
+        }
+        text.push_str(rest);
+        Some(Cow::Owned(text))
     }
-    serde_json::from_str(&["\"", quoted, "\""].concat()).ok().map(Cow::Owned)
+}
+
+/// The character that is meant by what follows a backslash, and what follows that.
+fn resolved(escape: &str) -> Option<(char, &str)> {
+    let letter = escape.chars().next()?;
+    let rest = &escape[letter.len_utf8()..];
+    let c = match letter {
+        'b' => '\u{8}',
+        'f' => '\u{c}',
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        'u' => return code_point(rest),
+        other => other,
+    };
+    Some((c, rest))
+}
+
+/// Of four digits, or of a surrogate pair.
+fn code_point(text: &str) -> Option<(char, &str)> {
+    let (first, rest) = unit(text)?;
+    if !(0xd800..0xdc00).contains(&first) {
+        // The second half of a pair, alone, is none.
+        return char::from_u32(first).map(|c| (c, rest));
+    }
+    let (second, rest) = unit(rest.strip_prefix("\\u")?)?;
+    let low = second.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
+    char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + low).map(|c| (c, rest))
+}
+
+fn unit(text: &str) -> Option<(u32, &str)> {
+    let (digits, rest) = text.split_at_checked(4)?;
+    u32::from_str_radix(digits, 16).ok().map(|unit| (unit, rest))
 }
 
 #[cfg(test)]

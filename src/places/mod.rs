@@ -46,6 +46,7 @@ mod json_reader;
 mod osm;
 mod photon;
 mod place;
+mod plain;
 mod plus_code;
 mod records;
 mod upstream;

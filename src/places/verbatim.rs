@@ -114,8 +114,16 @@ fn ends_of_items(reader: &mut Reader<'_>) -> Result<Option<Vec<usize>>, NotJson>
 
 /// The lines of `text` that are not empty, ended by LF, CR or both, and a newline between them.
 fn without_blank_lines(text: &[u8]) -> Vec<u8> {
+    let is_newline = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let start = text.iter().position(|byte| !is_newline(byte)).unwrap_or(text.len());
+    let end = text.iter().rposition(|byte| !is_newline(byte)).map_or(start, |last| last + 1);
+    let text = &text[start..end];
+    // As Google sends it.
+    if memchr::memchr(b'\r', text).is_none() && memchr::memmem::find(text, b"\n\n").is_none() {
+        return text.to_vec();
+    }
     let mut lines = Vec::with_capacity(text.len());
-    for line in text.split(|byte| matches!(byte, b'\r' | b'\n')).filter(|line| !line.is_empty()) {
+    for line in text.split(is_newline).filter(|line| !line.is_empty()) {
         if !lines.is_empty() {
             lines.push(b'\n');
         }
