@@ -1,0 +1,498 @@
+//! WHATSAT with places from a service on TLS, from outside: what it costs over a connection that is kept, over
+//! a new one each time, and what it costs those who only say where they are.
+//! `cargo bench --bench places`; the figures are for people, no test. It takes less than a minute.
+//!
+//! The server is the real program with the log off; the service is the tests' double on loopback TLS, in this
+//! process: a thread for each connection, with 20 places in 24 KiB. Its time is in each figure. The first
+//! figure is without sockets: what is made of one reply, in this process.
+//!
+//! Latencies are measured with everything on core 1, as in `herd.rs`. In the open loop the server has core 0,
+//! and core 1 all else. There a request has its time in a plan and is late from then on, not from when it was
+//! sent; each pair has one half with and one without the slow WHATSATs, so that whatever else this machine
+//! does meets both.
+
+#[path = "../tests/double/mod.rs"]
+mod double;
+
+use double::{Authority, Double, Script, Step, with_fields};
+use places_herd::places::{BaseUrl, Google, GoogleLegacy, Mask, Query, Rank, Reply, Source};
+use places_herd::secret::Secret;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Places in a reply, and about how long it is.
+const PLACES: usize = 20;
+const BODY_BYTES: usize = 24 * 1024;
+
+/// The open loop: IAMATs a second, over so many connections.
+const IAMATS_PER_SECOND: u32 = 20_000;
+const IAMAT_CONNECTIONS: usize = 8;
+
+/// And beside it WHATSATs a second, each of which the service thinks about for so long.
+const WHATSATS_PER_SECOND: u32 = 200;
+const WHATSAT_CONNECTIONS: usize = 8;
+const THINKING: Duration = Duration::from_millis(300);
+
+/// One half of a pair.
+const HALF: Duration = Duration::from_millis(2_500);
+const PAIRS: usize = 5;
+
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("the benchmark"));
+
+fn main() {
+    // `cargo bench` passes --bench; `cargo test --benches` does not, and wants no measurement.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return;
+    }
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("machine: {} cores, {}, load {}", cores(), cpu_model(), load.trim_end());
+    pin(std::process::id(), 1);
+    println!("{:<46} {:>9} {:>9} {:>9}", "", "p50 us", "p99 us", "count");
+    reading();
+    one_at_a_time("WHATSAT, kept connection", 90_000, 3_000, |connections, resumed, count| {
+        assert!(connections <= 2 && resumed <= 1, "{connections} connections for {count}");
+    });
+    one_at_a_time(
+        "WHATSAT, new connection each, session resumed",
+        0,
+        500,
+        |made, resumed, count| {
+            assert!(
+                made >= count && resumed + 1 >= made,
+                "{resumed} of {made} resumed for {count}"
+            );
+        },
+    );
+    open_loop();
+}
+
+/// What is made of one reply that is here already: places, and the text that a client gets.
+fn reading() {
+    let key = Secret::new("AIzaBENCH-0123456789_abcdefghijklmnopqr").expect("a key");
+    let base = |url: &str| url.parse::<BaseUrl>().expect("a URL");
+    let google = Google {
+        base: base("https://places.googleapis.com"),
+        key: key.clone(),
+        mask: Mask::Full,
+        rank: Rank::Prominence,
+        language: None,
+    };
+    let legacy = GoogleLegacy { base: base("https://maps.googleapis.com"), key, language: None };
+    let body = body().into_bytes();
+    let told = answered(&mut google.clone(), &body);
+    row_of_readings("reading a reply of google, 24 KiB", google, &body);
+    row_of_readings("reading a reply of google-legacy, as long as told", legacy, &told);
+}
+
+fn row_of_readings(name: &str, mut source: impl Source, body: &[u8]) {
+    let mut taken = Vec::new();
+    for _ in 0..3_000 {
+        let start = Instant::now();
+        let text = answered(&mut source, body);
+        taken.push(start.elapsed());
+        assert!(text.ends_with(b"\"status\" : \"OK\"\n}"));
+    }
+    row(name, &mut taken);
+}
+
+fn answered(source: &mut impl Source, body: &[u8]) -> Vec<u8> {
+    let query = Query {
+        latitude: 34.0,
+        longitude: -118.4,
+        latitude_text: b"+34.0".to_vec(),
+        longitude_text: b"-118.4".to_vec(),
+        radius_m: 10_000.0,
+        radius_text: b"10".to_vec(),
+    };
+    let reply = Reply {
+        status: 200,
+        content_type: Some(b"application/json; charset=UTF-8"),
+        content_encoding: None,
+        retry_after: None,
+        date: None,
+        body,
+    };
+    let mut text = Vec::new();
+    source.read(&query, reply).answer.write(PLACES, &mut text);
+    text
+}
+
+/// One WHATSAT after the other. `check` is told of connections, of those that resumed a session, and of how
+/// many were asked.
+fn one_at_a_time(name: &str, idle_ms: u64, times: usize, check: impl Fn(usize, usize, usize)) {
+    let service = service(Duration::ZERO);
+    let server = Server::start(service.address(), &format!("idle_ms = {idle_ms}\n"), 1);
+    let mut stream = server.connect();
+    ask(&mut stream, b"IAMAT kiwi +34.068930-118.445127 17\n");
+    let mut taken = Vec::new();
+    for i in 0..times + times / 10 {
+        let start = Instant::now();
+        stream.write_all(b"WHATSAT kiwi 10 20\n").expect("sent");
+        let reply = read_reply(&mut stream);
+        // The first ones are to warm up.
+        if i >= times / 10 {
+            taken.push(start.elapsed());
+        }
+        assert!(reply.starts_with(b"AT Alford ") && reply.ends_with(b"\"OK\"\n}\n\n"));
+        assert!(reply.len() > BODY_BYTES / 2, "{} bytes", reply.len());
+    }
+    check(service.connections(), service.resumed(), times);
+    row(name, &mut taken);
+}
+
+/// IAMATs on a plan, with and without slow WHATSATs beside them.
+fn open_loop() {
+    let service = service(THINKING);
+    let server = Server::start(service.address(), "", 0);
+    let mut ratios = Vec::new();
+    for pair in 1..=PAIRS {
+        // Which half is first changes, so that neither always follows the other.
+        let mut halves =
+            [pair % 2 == 0, pair % 2 != 0].map(|is_asked| (is_asked, half(&server, is_asked)));
+        halves.sort_by_key(|(is_asked, _)| *is_asked);
+        let [without, with] = halves.map(|(is_asked, mut taken)| {
+            let name = if is_asked { "with" } else { "without" };
+            let name = format!("IAMAT, 20,000/s, pair {pair}, {name} 200 WHATSAT/s");
+            row(&name, &mut taken);
+            percentile(&taken, 0.99)
+        });
+        ratios.push(with.as_secs_f64() / without.as_secs_f64());
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!(
+        "p99 of IAMAT with WHATSATs, by that without: median {:.2}, of {ratios:.2?}",
+        ratios[PAIRS / 2]
+    );
+}
+
+/// How late each reply to an IAMAT was, from its time in the plan.
+fn half(server: &Server, is_asked: bool) -> Vec<Duration> {
+    let asking = is_asked.then(|| ask_slowly(server));
+    // The connections to the service are made before the plan begins.
+    thread::sleep(THINKING * 2);
+    let streams: Vec<TcpStream> = (0..IAMAT_CONNECTIONS).map(|_| server.connect()).collect();
+    let start = Instant::now() + Duration::from_millis(20);
+    let total = (HALF.as_secs_f64() * f64::from(IAMATS_PER_SECOND)) as usize;
+    let planned =
+        move |line: usize| start + Duration::from_secs(1) * line as u32 / IAMATS_PER_SECOND;
+    let readers: Vec<_> = streams
+        .iter()
+        .enumerate()
+        .map(|(connection, stream)| {
+            let mut stream = stream.try_clone().expect("a clone");
+            thread::spawn(move || {
+                let (mut taken, mut line) = (Vec::new(), connection);
+                let mut bytes = [0; 65_536];
+                while line < total {
+                    let count = stream.read(&mut bytes).expect("replies");
+                    assert!(count > 0, "the server closed");
+                    let now = Instant::now();
+                    for _ in bytes[..count].iter().filter(|byte| **byte == b'\n') {
+                        taken.push(now.saturating_duration_since(planned(line)));
+                        line += IAMAT_CONNECTIONS;
+                    }
+                }
+                taken
+            })
+        })
+        .collect();
+    send_planned(streams, total, planned);
+    let taken: Vec<Duration> =
+        readers.into_iter().flat_map(|reader| reader.join().expect("all replies came")).collect();
+    assert_eq!(taken.len(), total);
+    if let Some(asking) = asking {
+        let answered: usize =
+            asking.into_iter().map(|asking| asking.join().expect("answered")).sum();
+        assert!(answered >= (HALF.as_secs_f64() * f64::from(WHATSATS_PER_SECOND)) as usize);
+    }
+    taken
+}
+
+/// Sends each line when its time has come: all that are due, then sleeps.
+fn send_planned(mut streams: Vec<TcpStream>, total: usize, planned: impl Fn(usize) -> Instant) {
+    let mut texts = vec![Vec::new(); streams.len()];
+    let mut line = 0;
+    while line < total {
+        let now = Instant::now();
+        while line < total && planned(line) <= now {
+            let text = &mut texts[line % IAMAT_CONNECTIONS];
+            let _ = writeln!(text, "IAMAT c{} +34.068930-118.445127 {line}.5", line % 1_000);
+            line += 1;
+        }
+        for (stream, text) in
+            streams.iter_mut().zip(&mut texts).filter(|(_, text)| !text.is_empty())
+        {
+            stream.write_all(text).expect("sent");
+            text.clear();
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// WHATSATs on a plan for as long as a half takes, each for another place, over several connections; what
+/// each thread returns is how many were answered.
+fn ask_slowly(server: &Server) -> Vec<thread::JoinHandle<usize>> {
+    let time = HALF + THINKING * 2;
+    let total =
+        (time.as_secs_f64() * f64::from(WHATSATS_PER_SECOND)) as usize / WHATSAT_CONNECTIONS;
+    let gap = Duration::from_secs(1) * WHATSAT_CONNECTIONS as u32 / WHATSATS_PER_SECOND;
+    (0..WHATSAT_CONNECTIONS)
+        .flat_map(|connection| {
+            let mut stream = server.connect();
+            // So many that none is asked about twice at one time.
+            for place in 0..20 {
+                let line = format!("IAMAT w{connection}.{place} +{place}.{connection}-118.4 17\n");
+                ask(&mut stream, line.as_bytes());
+            }
+            let mut replies =
+                BufReader::with_capacity(1 << 16, stream.try_clone().expect("a clone"));
+            let sending = thread::spawn(move || {
+                let start = Instant::now() + gap * connection as u32 / WHATSAT_CONNECTIONS as u32;
+                for number in 0..total {
+                    let due = start + gap * number as u32;
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
+                    let line = format!("WHATSAT w{connection}.{} 10 20\n", number % 20);
+                    stream.write_all(line.as_bytes()).expect("sent");
+                }
+                0
+            });
+            let receiving = thread::spawn(move || {
+                let (mut line, mut answered, mut good) = (String::new(), 0, 0);
+                while answered < total {
+                    line.clear();
+                    assert!(
+                        replies.read_line(&mut line).expect("replies") > 0,
+                        "the server closed"
+                    );
+                    good += usize::from(line == "   \"status\" : \"OK\"\n");
+                    answered += usize::from(line == "\n");
+                }
+                assert_eq!(good, answered, "every question has its places");
+                answered
+            });
+            [sending, receiving]
+        })
+        .collect()
+}
+
+/// Google on TLS, who thinks for so long about each question.
+fn service(thinking: Duration) -> Double {
+    let response = with_fields(
+        &format!(
+            "Content-Type: application/json; charset=UTF-8\r\nContent-Length: {}\r\n",
+            body().len()
+        ),
+        body().as_bytes(),
+    );
+    let script = Script::new(move |_| {
+        let pause = (!thinking.is_zero()).then_some(Step::Pause(thinking));
+        pause.into_iter().chain([Step::Send(response.clone())]).collect()
+    });
+    Double::new(&AUTHORITY, script)
+}
+
+/// A reply with all that the full mask asks for, laid out as Google does.
+fn body() -> String {
+    let mut places = Vec::new();
+    for number in 0..PLACES {
+        let mut place = String::new();
+        let _ = write!(
+            place,
+            r##"    {{
+      "id": "ChIJ{number:04}tQDz4uwokRCq3y3mP1Yqs",
+      "types": [
+        "coffee_shop",
+        "cafe",
+        "food_store",
+        "store",
+        "food",
+        "point_of_interest",
+        "establishment"
+      ],
+      "plusCode": {{
+        "globalCode": "85633H{number:02}+H{number:02}",
+        "compoundCode": "3H{number:02}+H{number:02} Westwood, Los Angeles, CA, USA"
+      }},
+      "location": {{
+        "latitude": 34.0689{number:02}1,
+        "longitude": -118.4451{number:02}7
+      }},
+      "viewport": {{
+        "low": {{
+          "latitude": 34.067607969708496,
+          "longitude": -118.44652173029149
+        }},
+        "high": {{
+          "latitude": 34.0703059302915,
+          "longitude": -118.4438237697085
+        }}
+      }},
+      "rating": 4.{number:02},
+      "businessStatus": "OPERATIONAL",
+      "priceLevel": "PRICE_LEVEL_MODERATE",
+      "userRatingCount": 12{number:02},
+      "iconMaskBaseUri": "https://maps.gstatic.com/mapfiles/place_api/icons/v2/cafe_pinlet",
+      "iconBackgroundColor": "#FF9E67",
+      "displayName": {{
+        "text": "Caf\u00e9 \u003cNumber {number}\u003e \u0026 Söhne",
+        "languageCode": "en"
+      }},
+      "currentOpeningHours": {{
+        "openNow": true
+      }},
+      "photos": [
+        {{
+          "name": "places/ChIJ{number:04}tQDz4uwokRCq3y3mP1Yqs/photos/AfLeUgM_cN0-1vSdxbE4sCzR2WhkHjQZyT9vK8mLpXoIuYtReWqAsDfGhJkLzXcVbNm",
+          "widthPx": 4032,
+          "heightPx": 3024,
+          "authorAttributions": [
+            {{
+              "displayName": "A Guest of {number}",
+              "uri": "//maps.google.com/maps/contrib/1034567890123456789{number:02}"
+            }}
+          ]
+        }}
+      ],
+      "shortFormattedAddress": "1{number:02} Westwood Plaza, Los Angeles"
+    }}"##
+        );
+        places.push(place);
+    }
+    let mut body = format!("{{\n  \"places\": [\n{}\n  ]\n}}\n", places.join(",\n"));
+    // Of places there are always enough; what is missing is room at the end, which Google has too.
+    while body.len() < BODY_BYTES {
+        body.push(' ');
+    }
+    assert!(body.len() < BODY_BYTES * 9 / 4, "{} bytes", body.len());
+    body
+}
+
+/// A server of a herd of one that asks a service.
+struct Server {
+    child: Child,
+    port: u16,
+    folder: PathBuf,
+}
+
+impl Server {
+    /// On one core, with these lines among its limits.
+    fn start(service: SocketAddr, limits: &str, core: usize) -> Server {
+        let port = free_port();
+        let folder =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-places-{port}"));
+        fs::create_dir_all(&folder).expect("a folder in target/tmp");
+        AUTHORITY.write_pem(&folder.join("ca.pem")).expect("a file in target/tmp");
+        let topology = format!(
+            "herd = \"bench\"\n[[server]]\nname = \"Alford\"\nclient = \"127.0.0.1:{port}\"\n\
+             peer = \"127.0.0.1:{}\"\nneighbours = []\n[limits]\n{limits}[places]\nsource = \"google\"\n\
+             mask = \"full\"\nbase_url = \"https://{service}\"\nca_file = \"ca.pem\"\n",
+            free_port()
+        );
+        fs::write(folder.join("topology.toml"), topology).expect("the topology is written");
+        let child = Command::new(env!("CARGO_BIN_EXE_herd"))
+            .args(["serve", "Alford", "--topology"])
+            .arg(folder.join("topology.toml"))
+            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "off".into()))
+            .env("GOOGLE_MAPS_API_KEY", "AIzaBENCH-0123456789_abcdefghijklmnopqr")
+            .env_remove("HTTPS_PROXY")
+            .env_remove("https_proxy")
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        let server = Server { child, port, folder };
+        server.connect();
+        pin(server.child.id(), core);
+        server
+    }
+
+    /// Connects as soon as the server listens.
+    fn connect(&self) -> TcpStream {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match TcpStream::connect(("127.0.0.1", self.port)) {
+                Ok(stream) => {
+                    stream.set_nodelay(true).expect("no-delay");
+                    return stream;
+                }
+                Err(e) => assert!(Instant::now() < deadline, "no server: {e}"),
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn ask(stream: &mut TcpStream, line: &[u8]) {
+    stream.write_all(line).expect("sent");
+    let mut reply = [0; 512];
+    let count = stream.read(&mut reply).expect("a reply");
+    assert!(reply[..count].starts_with(b"AT "), "{:?}", String::from_utf8_lossy(&reply[..count]));
+}
+
+fn read_reply(stream: &mut TcpStream) -> Vec<u8> {
+    let mut reply = vec![0; 131_072];
+    let mut filled = 0;
+    while !reply[..filled].ends_with(b"\n\n") {
+        let count = stream.read(&mut reply[filled..]).expect("a reply");
+        assert!(count > 0, "the server closed");
+        filled += count;
+    }
+    reply.truncate(filled);
+    reply
+}
+
+fn row(name: &str, taken: &mut [Duration]) {
+    taken.sort();
+    let [half, most] = [0.5, 0.99].map(|share| percentile(taken, share).as_secs_f64() * 1e6);
+    println!("{name:<46} {half:>9.1} {most:>9.1} {:>9}", taken.len());
+}
+
+/// Of what is sorted.
+fn percentile(taken: &[Duration], share: f64) -> Duration {
+    taken[((taken.len() - 1) as f64 * share) as usize]
+}
+
+/// A port that was free a moment ago, below the range from which the kernel takes its own.
+fn free_port() -> u16 {
+    let start = 20_000 + (std::process::id() % 5_000) as u16;
+    static TAKEN: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+    let skip = TAKEN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    (start..32_000)
+        .skip(skip.into())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
+}
+
+/// Keeps a process on one core, if the machine has two and taskset.
+fn pin(process: u32, core: usize) {
+    if cores() > 1 {
+        let args = ["-acp".to_owned(), core.to_string(), process.to_string()];
+        let _ = Command::new("taskset").args(args).stdout(Stdio::null()).status();
+    }
+}
+
+/// Counted once, before this process is pinned to one of them.
+fn cores() -> usize {
+    static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
+}
+
+fn cpu_model() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = info.lines().find(|line| line.starts_with("model name"));
+    line.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown CPU").to_owned()
+}
