@@ -90,11 +90,12 @@ fn no_panic_that_carries_what_holds_the_key_shows_it() {
         *payload.downcast::<String>().expect("a text that was formatted")
     }
     fn all_ways<T: std::fmt::Debug + Clone + std::panic::UnwindSafe>(value: T) -> String {
-        let [one, two, three] = [value.clone(), value.clone(), value];
+        let one = value.clone();
+        let [two, three]: [Result<T, T>; 2] = [Err(value.clone()), Ok(value)];
         let texts = [
             panicked(move || panic!("{one:?} {one:#?}")),
-            panicked(move || Err::<(), _>(two).unwrap()),
-            panicked(move || Ok::<_, ()>(three).expect_err("a word")),
+            panicked(move || two.map(drop).unwrap()),
+            panicked(move || three.map_err(drop).expect_err("a word")),
         ];
         texts.concat()
     }
