@@ -1,0 +1,134 @@
+//! A yardstick: the bytes that came go back, by epoll and nothing else. `echo-peer --port 12000`.
+//!
+//! What no server on this machine can beat with one thread and one message under way: level-triggered
+//! epoll, one read and one write for what came, no buffer of its own. What a client does not take at once is
+//! written when the socket has room again, and until then nothing more is read from it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+
+const READ_BYTES: usize = 65_536;
+const EVENTS: usize = 1_024;
+
+/// A client, and what it has not taken yet.
+struct Client {
+    stream: TcpStream,
+    waiting: Vec<u8>,
+}
+
+fn main() -> io::Result<()> {
+    let (port, mut log) = arguments()?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    listener.set_nonblocking(true)?;
+    // The standard library listens with a backlog of 128; a second listen(2) makes it longer.
+    check(unsafe { libc::listen(listener.as_raw_fd(), 4_096) })?;
+    println!("echo listens on {}", listener.local_addr()?.port());
+    let poll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+    let mut clients: HashMap<RawFd, Client> = HashMap::new();
+    control(poll, libc::EPOLL_CTL_ADD, listener.as_raw_fd(), libc::EPOLLIN)?;
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        for event in wait(poll, &mut events)? {
+            let fd = event.u64 as RawFd;
+            if fd == listener.as_raw_fd() {
+                let Ok((stream, address)) = listener.accept() else { continue };
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+                note(&mut log, format_args!("connection from {address}"))?;
+                let fd = stream.as_raw_fd();
+                control(poll, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)?;
+                clients.insert(fd, Client { stream, waiting: Vec::new() });
+            } else if !serve(poll, clients.get_mut(&fd).expect("it is registered"), &mut buffer)? {
+                // Closing takes it out of the poll.
+                clients.remove(&fd);
+                note(&mut log, format_args!("connection lost"))?;
+            }
+        }
+    }
+}
+
+/// One read and one write at most. False: the connection is over.
+fn serve(poll: RawFd, client: &mut Client, buffer: &mut [u8]) -> io::Result<bool> {
+    let fd = client.stream.as_raw_fd();
+    if !client.waiting.is_empty() {
+        let waiting = std::mem::take(&mut client.waiting);
+        let Some(sent) = send(fd, &waiting) else { return Ok(false) };
+        client.waiting = waiting[sent..].to_vec();
+        if client.waiting.is_empty() {
+            control(poll, libc::EPOLL_CTL_MOD, fd, libc::EPOLLIN)?;
+        }
+        return Ok(true);
+    }
+    let count = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+    match count {
+        0 => Ok(false),
+        count if count < 0 => Ok(is_for_later(&io::Error::last_os_error())),
+        count => {
+            let data = &buffer[..count as usize];
+            let Some(sent) = send(fd, data) else { return Ok(false) };
+            if sent < data.len() {
+                client.waiting = data[sent..].to_vec();
+                control(poll, libc::EPOLL_CTL_MOD, fd, libc::EPOLLOUT)?;
+            }
+            Ok(true)
+        }
+    }
+}
+
+/// How many bytes were taken; nothing if the connection is over.
+fn send(fd: RawFd, data: &[u8]) -> Option<usize> {
+    let sent = unsafe { libc::send(fd, data.as_ptr().cast(), data.len(), libc::MSG_NOSIGNAL) };
+    match sent {
+        count if count >= 0 => Some(count as usize),
+        _ => is_for_later(&io::Error::last_os_error()).then_some(0),
+    }
+}
+
+fn is_for_later(why: &io::Error) -> bool {
+    matches!(why.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+fn wait(poll: RawFd, events: &mut [libc::epoll_event]) -> io::Result<&[libc::epoll_event]> {
+    loop {
+        let most = events.len() as i32;
+        match check(unsafe { libc::epoll_wait(poll, events.as_mut_ptr(), most, -1) }) {
+            Ok(count) => return Ok(&events[..count as usize]),
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(why),
+        }
+    }
+}
+
+fn control(poll: RawFd, operation: i32, fd: RawFd, interest: i32) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: interest as u32, u64: fd as u64 };
+    check(unsafe { libc::epoll_ctl(poll, operation, fd, &mut event) }).map(drop)
+}
+
+fn check(returned: i32) -> io::Result<i32> {
+    if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(returned) }
+}
+
+fn note(log: &mut Option<File>, event: std::fmt::Arguments<'_>) -> io::Result<()> {
+    log.as_mut().map_or(Ok(()), |file| writeln!(file, "{event}"))
+}
+
+/// The port, and where to log connections.
+fn arguments() -> io::Result<(u16, Option<File>)> {
+    let usage = || io::Error::other("usage: echo-peer --port N [--log FILE|off]");
+    let (mut port, mut log) = (None, None);
+    let mut words = std::env::args().skip(1);
+    while let Some(option) = words.next() {
+        let value = words.next().ok_or_else(usage)?;
+        match (option.as_str(), value.as_str()) {
+            ("--port", number) => port = Some(number.parse().map_err(|_| usage())?),
+            ("--log", "off") => {}
+            ("--log", path) => log = Some(File::options().create(true).append(true).open(path)?),
+            _ => return Err(usage()),
+        }
+    }
+    Ok((port.ok_or_else(usage)?, log))
+}
