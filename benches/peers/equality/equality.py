@@ -1,0 +1,415 @@
+#!/usr/bin/env python3
+"""Plays the recorded transcripts against us and each original, as real processes, and compares.
+
+    equality.py [herd|twisted|asyncio|node|tokio ...]
+
+What is said and must be heard stands in tests/transcripts and beside this file in transcripts/; in what the
+originals differ, deliberately, in differences.md. Each transcript is played to a new process, in one piece, in
+pieces of seven bytes and without its last newline; then the client ends its side and reads to the end.
+
+Who serves as Google here knows two places everywhere, but none within less than a kilometre, and fails at
+13 km. A transcript was recorded with a clock that stands: differences are checked against the real clock,
+and then not compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Iterator, NamedTuple, Optional
+from urllib.parse import parse_qs, urlsplit
+
+PEERS = Path(__file__).resolve().parents[1]
+ROOT = PEERS.parents[1]
+PYTHON = os.environ.get("HERD_TWISTED_PYTHON", str(PEERS / ".venv/bin/python"))
+COMMANDS = {
+    "twisted": [PYTHON, str(PEERS / "twisted/server.py")],
+    "asyncio": [PYTHON, str(PEERS / "asyncio/server.py")],
+    "node": ["node", str(PEERS / "node/server.mjs")],
+    "tokio": [str(PEERS / "tokio/target/release/tokio-peer")],
+}
+PATIENCE_SECONDS = 30
+SLACK_NANOS = 1_000_000  # to a millisecond, as the specification has it
+AT_LINE = re.compile(r"AT (\S+) ([+-]\d+)\.(\d{9}) (.*) (\d+)(?:\.(\d+))?$", re.DOTALL)
+
+
+class Wrong(Exception):
+    """They differ, and it is not deliberate."""
+
+
+class Reply(NamedTuple):
+    """One line; or, to a WHATSAT, the line and the JSON that follows it."""
+
+    line: str
+    places: Optional[str] = None
+
+
+class Step(NamedTuple):
+    """What is said, and what must be heard."""
+
+    number: int  # of its line in the transcript
+    said: str
+    heard: Optional[Reply]
+
+
+class Difference(NamedTuple):
+    """A row of differences.md."""
+
+    where: str
+    said: str
+    who: list[str]
+    heard: str
+
+
+# --- Transcripts. Their form is told in tests/transcripts.rs.
+
+
+def unescape(text: str) -> bytes:
+    codes = {"r": "\r", "t": "\t", "\\": "\\"}
+    form = r"\\(?:x([0-9a-f]{2})|([rt\\]))"
+    plain = re.sub(form, lambda m: chr(int(m[1], 16)) if m[1] else codes[m[2]], text)
+    return plain.encode("latin1")
+
+
+def escape(data: bytes) -> str:
+    return re.sub(r"[^ -~\n]", lambda m: f"\\x{ord(m[0]):02x}", data.decode("latin1"))
+
+
+def steps(path: Path) -> tuple[list[Step], str]:
+    """What the transcript has the client say, and the limits it sets."""
+    found: list[tuple[int, str, list[str]]] = []
+    limits = ""
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        mark, text = line[:1], line[2:]
+        if mark == ">":
+            found.append((number, text, []))
+        elif mark == "<":
+            # What is heard is compared as it is escaped here, whoever escaped it there.
+            found[-1][2].append(escape(unescape(text)) if "\\" in text else text)
+        elif mark == "!":
+            limits += f"{text}\n"
+    return [Step(number, said, reply_of(heard)) for number, said, heard in found], limits
+
+
+def reply_of(heard: list[str]) -> Optional[Reply]:
+    if not heard:
+        return None
+    return Reply(heard[0], "\n".join(heard[1:]) + "\n" if len(heard) > 1 else None)
+
+
+def replies(text: str) -> Iterator[Reply]:
+    """Cuts all that was heard into replies. JSON ends with the first blank line."""
+    while text:
+        line, _, text = text.partition("\n")
+        if line.startswith("AT ") and text.startswith("{\n"):
+            places, _, text = text.partition("\n\n")
+            yield Reply(line, f"{places}\n\n")
+        else:
+            yield Reply(line)
+
+
+# --- Differences.
+
+
+def differences() -> list[Difference]:
+    rows = (PEERS / "equality/differences.md").read_text().split("|---|---|---|---|---|\n")[1]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows.splitlines()]
+    return [
+        Difference(where, said.strip("`"), who.split(), heard)
+        for where, said, who, heard, _why in cells
+    ]
+
+
+def heard_instead(difference: Difference, step: Step) -> Optional[Reply]:
+    said = escape(unescape(step.said))
+    if not said.startswith(difference.said):
+        raise Wrong(f"differences.md: {difference.where} is not {difference.said!r} but {said!r}")
+    if difference.heard == "nothing":
+        return None
+    if difference.heard == "the copy":
+        return Reply(f"? {said}")
+    if difference.heard == "the AT line":
+        return Reply(f"AT Alford # {said.split(' ', 1)[1]}")
+    if match := re.fullmatch(r"`(.*)` and (\d+) places?", difference.heard):
+        return Reply(match[1], match[2])
+    raise Wrong(f"differences.md: {difference.heard!r} is none of the forms that are known")
+
+
+# --- Playing.
+
+
+class Gazetteer(BaseHTTPRequestHandler):
+    """Google's part."""
+
+    def do_GET(self) -> None:
+        query = parse_qs(urlsplit(self.path).query)
+        latitude, longitude = map(float, query["location"][0].split(","))
+        metres = float(query["radius"][0])
+        names = [] if metres < 1_000 else ["Here", "There"]
+        results = [place(latitude, longitude, name) for name in names]
+        status = "OK" if results else "ZERO_RESULTS"
+        found = {"html_attributions": [], "results": results, "status": status}
+        body = json.dumps(found, indent=3, separators=(",", " : ")).encode() + b"\n"
+        code, kind = 200, "application/json; charset=UTF-8"
+        if metres == 13_000:
+            code, kind, body = 502, "text/html", b"<html>Bad Gateway</html>"
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def place(latitude: float, longitude: float, name: str) -> dict[str, Any]:
+    def number(degrees: float) -> Any:
+        return int(degrees) if degrees == int(degrees) else degrees
+
+    point = {"lat": number(latitude), "lng": number(longitude)}
+    return {
+        "geometry": {"location": point, "viewport": {"northeast": point, "southwest": point}},
+        "name": name,
+        "place_id": f"test:{name}",
+        "reference": f"test:{name}",
+        "scope": "APP",
+        "types": [],
+    }
+
+
+class Server:
+    """Alford, as a process of its own."""
+
+    def __init__(self, who: str, limits: str, places: str, folder: Path) -> None:
+        self.log = folder / "herd.log"
+        self.errors = (folder / "errors").open("wb+")
+        is_ours = who == "herd"
+        command = ours(limits, places, folder) if is_ours else self.theirs(who, places, folder)
+        environment = {**os.environ, "RUST_LOG": "off"}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=self.errors, env=environment
+        )
+        said = self.process.stdout.readline().decode()
+        port = re.search(r"(?:listens on |clients 127\.0\.0\.1:)(\d+)", said)
+        if not port:
+            raise Wrong(f"{who} does not start: {said} {self.said()}")
+        self.address = ("127.0.0.1", int(port[1]))
+
+    def theirs(self, who: str, places: str, folder: Path) -> list[str]:
+        config = folder / "herd.json"
+        servers = {"Alford": {"port": 0, "neighbours": []}}
+        config.write_text(json.dumps({"places": places, "key": "none", "servers": servers}))
+        return COMMANDS[who] + ["Alford", "--config", str(config), "--log", str(self.log)]
+
+    def said(self) -> str:
+        self.errors.seek(0)
+        return self.errors.read().decode()
+
+    def play(self, pieces: list[bytes]) -> bytes:
+        """Says all, ends its side, and hears all."""
+        with socket.create_connection(self.address, PATIENCE_SECONDS) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for piece in pieces:
+                connection.sendall(piece)
+            connection.shutdown(socket.SHUT_WR)
+            heard = b""
+            while chunk := connection.recv(65_536):
+                heard += chunk
+            return heard
+
+    def logged(self, text: str) -> None:
+        """Waits until the log has it."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while text not in self.log.read_text():
+            if time.monotonic() > deadline:
+                raise Wrong(f"the log has no {text!r}")
+            time.sleep(0.02)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
+
+
+def ours(limits: str, places: str, folder: Path) -> list[str]:
+    """Port 0 is not for topologies: two that are free now."""
+    with socket.socket() as one, socket.socket() as other:
+        ports = [free_port(one), free_port(other)]
+    (folder / "key").write_text("none\n")
+    (folder / "key").chmod(0o600)
+    (folder / "topology.toml").write_text(
+        f'herd = "equality"\n[[server]]\nname = "Alford"\nneighbours = []\n'
+        f'client = "127.0.0.1:{ports[0]}"\npeer = "127.0.0.1:{ports[1]}"\n'
+        f'[places]\nsource = "google-legacy"\nbase_url = "{places}"\nkey_file = "key"\n[limits]\n{limits}'
+    )
+    built = [ROOT / "target" / kind / "herd" for kind in ("release", "debug")]
+    latest = max((path for path in built if path.exists()), key=lambda path: path.stat().st_mtime)
+    program = os.environ.get("HERD", str(latest))
+    return [program, "serve", "Alford", "--topology", str(folder / "topology.toml")]
+
+
+def free_port(held: socket.socket) -> int:
+    start = os.getpid() * 7_919 + time.monotonic_ns()
+    for attempt in range(1_000):
+        port = 15_000 + (start + attempt) % 17_000
+        try:
+            held.bind(("127.0.0.1", port))
+            return port
+        except OSError:
+            pass
+    raise Wrong("no port is free")
+
+
+def ways(said: bytes) -> list[tuple[str, list[bytes]]]:
+    return [
+        ("in one piece", [said]),
+        ("in pieces of seven", [said[at : at + 7] for at in range(0, len(said), 7)]),
+        ("without the last newline", [said.removesuffix(b"\n")]),
+    ]
+
+
+# --- Comparing.
+
+
+def unmasked_nanos(line: str) -> Optional[tuple[int, int]]:
+    """The difference of an AT line and its stamp."""
+    match = AT_LINE.fullmatch(line)
+    if not match:
+        return None
+    whole, fraction = match[2], int(match[3])
+    nanos = int(whole) * 10**9 + (-fraction if whole[0] == "-" else fraction)
+    return nanos, int(match[5]) * 10**9 + int((match[6] or "").ljust(9, "0"))
+
+
+def mask(line: str) -> str:
+    return AT_LINE.sub(lambda m: line.replace(f" {m[2]}.{m[3]} ", " # ", 1), line)
+
+
+def masked_expected(all_steps: list[Step]) -> list[Step]:
+    """Differences of our own reports become `#`; those that came with an AT line stay."""
+    reports = [step for step in all_steps if unescape(step.said).split()[:1] == [b"IAMAT"]]
+    own = {step.heard.line for step in reports if step.heard}
+
+    def masked(heard: Reply) -> Reply:
+        return heard._replace(line=mask(heard.line)) if heard.line in own else heard
+
+    return [step._replace(heard=masked(step.heard)) if step.heard else step for step in all_steps]
+
+
+def masked_heard(heard: list[Reply], began: int, ended: int) -> list[Reply]:
+    """The same for what was heard: a difference that fits no moment in between stays, and will be found."""
+    told = set()
+    result = []
+    for reply in heard:
+        nanos = unmasked_nanos(reply.line)
+        if nanos and began - SLACK_NANOS <= sum(nanos) <= ended + SLACK_NANOS:
+            told.add(reply.line)
+        result.append(reply._replace(line=mask(reply.line)) if reply.line in told else reply)
+    return result
+
+
+def same_places(expected: Optional[str], got: Optional[str], by_value: bool) -> bool:
+    if expected is None or got is None:
+        return expected == got
+    found = json.loads(got)
+    if expected.isdigit():
+        return len(found["results"]) == int(expected)
+    wanted = json.loads(expected)
+    if "error_message" in wanted and "error_message" in found:
+        wanted["error_message"] = found["error_message"] = "?"
+        expected = got = ""
+    return wanted == found and (by_value or expected == got)
+
+
+def expected_of(who: str, path: Path, rows: list[Difference]) -> list[Step]:
+    rows_by_line = {row.where: row for row in rows if who in row.who}
+    result = []
+    for step in masked_expected(steps(path)[0]):
+        row = rows_by_line.get(f"{path.stem}:{step.number}")
+        heard = heard_instead(row, step) if row else step.heard
+        if row and heard == step.heard:
+            raise Wrong(f"differences.md: {row.where} is no difference")
+        result.append(step._replace(heard=heard))
+    return result
+
+
+def compare(expected: list[Step], got: list[Reply], by_value: bool) -> None:
+    wanted = [(step, step.heard) for step in expected if step.heard]
+    for (step, heard), reply in zip(wanted, got):
+        same = heard.line == reply.line
+        if not same or not same_places(heard.places, reply.places, by_value):
+            what = f"line {step.number}: {step.said}"
+            raise Wrong(f"{what}\n  expected {heard}\n  heard    {reply}")
+    if len(wanted) != len(got):
+        raise Wrong(f"{len(wanted)} replies were expected, {len(got)} heard: {got[len(wanted):]}")
+
+
+def check(who: str, path: Path, rows: list[Difference], places: str) -> int:
+    """Plays one transcript in all ways; returns how many replies are deliberately others."""
+    all_steps, limits = steps(path)
+    expected = expected_of(who, path, rows)
+    by_value = any(row.where == "every WHATSAT" and who in row.who for row in rows)
+    said = b"".join(unescape(step.said) + b"\n" for step in expected)
+    for way, pieces in ways(said):
+        with tempfile.TemporaryDirectory() as folder:
+            server = Server(who, limits, places, Path(folder))
+            try:
+                began = time.time_ns()
+                heard = escape(server.play(pieces))
+                got = masked_heard(list(replies(heard)), began, time.time_ns())
+                compare(expected, got, by_value)
+                if by_value and '"status" : "OK"' in heard:
+                    raise Wrong("differences.md: every WHATSAT: the layout is the same")
+                if who != "herd":
+                    server.logged(re.split(r"[^ -\[\]-~]", expected[0].said)[0])
+            except Wrong as wrong:
+                raise Wrong(f"{who}, {path.stem}, {way}: {wrong}\n{server.said()}") from None
+            finally:
+                server.end()
+    others = {row.where for row in rows if who in row.who}
+    return sum(f"{path.stem}:{step.number}" in others for step in all_steps)
+
+
+def main() -> None:
+    whom = sys.argv[1:] or ["herd", *COMMANDS]
+    rows = differences()
+    folders = [ROOT / "tests/transcripts", PEERS / "equality/transcripts"]
+    transcripts = [path for folder in folders for path in sorted(folder.glob("*.txt"))]
+    lines = {f"{path.stem}:{step.number}" for path in transcripts for step in steps(path)[0]}
+    for row in rows:
+        if row.where != "every WHATSAT" and row.where not in lines:
+            sys.exit(f"differences.md: nobody says anything at {row.where}")
+    gazetteer = ThreadingHTTPServer(("127.0.0.1", 0), Gazetteer)
+    threading.Thread(target=gazetteer.serve_forever, daemon=True).start()
+    places = f"http://127.0.0.1:{gazetteer.server_port}"
+    failures = []
+    print(f"{'transcript':<32}" + "".join(f"{who:>10}" for who in whom))
+    for path in transcripts:
+        cells = []
+        for who in whom:
+            try:
+                others = check(who, path, rows, places)
+                cells.append(f"{others} others" if others else "same")
+            except (Wrong, OSError, ValueError) as why:
+                failures.append(f"{who}, {path.stem}: {why}")
+                cells.append("WRONG")
+        print(f"{path.stem:<32}" + "".join(f"{cell:>10}" for cell in cells), flush=True)
+    gazetteer.shutdown()
+    if failures:
+        sys.exit("\n" + "\n\n".join(failures))
+    print("same: all replies, but for differences that are right. others: see differences.md.")
+
+
+if __name__ == "__main__":
+    main()
