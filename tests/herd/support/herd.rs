@@ -253,6 +253,19 @@ impl Herd {
         self.addresses[name].client
     }
 
+    /// Where neighbours find `name`.
+    #[allow(dead_code, reason = "for tests/mixed.rs")]
+    pub(crate) fn peer_address(&self, name: &str) -> SocketAddr {
+        self.addresses[name].peer
+    }
+
+    /// Where neighbours find `name`, whom the test has played until now: a process may listen there.
+    #[allow(dead_code, reason = "for tests/mixed.rs")]
+    pub(crate) fn hand_over(&mut self, name: &str) -> SocketAddr {
+        self.listeners.remove(name).expect("the test plays it");
+        self.peer_address(name)
+    }
+
     /// A new connection to the client port of `name`.
     #[track_caller]
     pub(crate) fn client(&self, name: &str) -> Client {
