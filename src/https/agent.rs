@@ -25,13 +25,13 @@
 use super::exchange::Exchange;
 use super::eyeballs::{Attempt, Eyeballs, Next};
 use super::http::{HttpLimits, Request, Response};
-use super::tls::Tls;
 use super::tunnel::{Proxy, Tunnel};
 use crate::dns::{self, DnsError, LookupId, Resolving};
 use crate::reactor::{
     ClientFactory, CloseReason, ConnId, ConnectOptions, ConnectorId, Context, Core, Factory,
     Moment, Protocol,
 };
+use crate::tls::Tls;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::collections::{BTreeMap, VecDeque};
