@@ -490,7 +490,7 @@ impl<S: Fetching> Factory<S> for Dialler {
         }
         let secured = ServerName::try_from(fetch.origin.host.clone())
             .map_err(|e| e.to_string())
-            .and_then(|name| Tls::new(tls, name, exchange).map_err(|e| e.to_string()));
+            .and_then(|name| Tls::client(tls, name, exchange).map_err(|e| e.to_string()));
         let secured = match secured {
             Ok(secured) => secured,
             Err(why) => {

@@ -14,24 +14,36 @@
 //! 16 KiB of plaintext may wait in it, so bytes go in, are processed and taken out in turns until
 //! none are left: decrypted bytes that stayed inside would never be announced by any event.
 //!
+//! Either side of a connection is wrapped alike. Where both sides show a certificate ([`mutual`]), what
+//! the peer has shown is noted in the transport, for the inner protocol to decide who that is.
+//!
 //! Twisted: protocols/tls.py, TLSMemoryBIOProtocol. Differences: what is written after
 //! lose_connection is dropped on plain TCP too; our close_notify is not waited upon.
 
+pub mod der;
+pub mod mutual;
+
+use self::mutual::LoopClock;
 use crate::reactor::{CloseReason, Context, Flow, Protocol, Shared};
-use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig, ClientConnection};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, Connection, InvalidMessage, ServerConfig,
+    ServerConnection,
+};
 use std::error::Error;
 use std::io::{BufRead, ErrorKind, Write};
 use std::sync::Arc;
 
-/// The client's side of a TLS connection, around the protocol that it carries.
+/// One side of a TLS connection, around the protocol that it carries.
 ///
 /// The inner protocol hears `connection_made` when the handshake is done, and `connection_lost` in any
 /// case, also when there was no handshake.
 #[derive(Debug)]
 pub struct Tls<P> {
-    tls: ClientConnection,
+    tls: Connection,
     inner: P,
+    /// Of mutual TLS, while the handshake goes on.
+    proof: Option<Proof>,
     /// The handshake is done, and the inner protocol knows.
     made: bool,
     /// The peer has said that it sends no more.
@@ -40,17 +52,61 @@ pub struct Tls<P> {
     closed: bool,
 }
 
+/// What one stranger may send before it has proved who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandshakeLimit {
+    /// Under which name the limit is known, for the error.
+    pub key: &'static str,
+    /// Bytes; beyond them the connection is lost. At most 4 KiB more are read.
+    pub bytes: usize,
+}
+
+/// A handshake in which the peer has to prove who it is.
+#[derive(Debug)]
+struct Proof {
+    /// By which its certificate is judged.
+    clock: Arc<LoopClock>,
+    limit: HandshakeLimit,
+    received: usize,
+}
+
+impl Proof {
+    /// So much more was received.
+    fn received(&mut self, bytes: usize) -> Flow {
+        let HandshakeLimit { key, bytes: most } = self.limit;
+        self.received += bytes;
+        match self.received > most {
+            true => Err(format!("limit: {key} = {most}: the TLS handshake is longer").into()),
+            false => Ok(()),
+        }
+    }
+}
+
 impl<P> Tls<P> {
     /// A connection to `server`, whose certificate must be valid for that name.
-    pub fn new(
+    pub fn client(
         config: Arc<ClientConfig>,
         server: ServerName<'static>,
         inner: P,
     ) -> Result<Tls<P>, rustls::Error> {
-        let mut tls = ClientConnection::new(config, server)?;
+        Ok(Tls::new(ClientConnection::new(config, server)?.into(), inner))
+    }
+
+    /// A connection from somebody.
+    pub fn server(config: Arc<ServerConfig>, inner: P) -> Result<Tls<P>, rustls::Error> {
+        Ok(Tls::new(ServerConnection::new(config)?.into(), inner))
+    }
+
+    fn new(mut tls: Connection, inner: P) -> Tls<P> {
         // What is written is bounded by who writes; what rustls would not take would be lost here.
         tls.set_buffer_limit(None);
-        Ok(Tls { tls, inner, made: false, ended: false, closed: false })
+        Tls { tls, inner, proof: None, made: false, ended: false, closed: false }
+    }
+
+    /// The same, and the certificates that the peer shows are judged by `clock` and kept in the
+    /// transport; no more than `limit` is read before that.
+    fn proving(self, clock: Arc<LoopClock>, limit: HandshakeLimit) -> Tls<P> {
+        Tls { proof: Some(Proof { clock, limit, received: 0 }), ..self }
     }
 
     /// Hands on what has been decrypted.
@@ -58,9 +114,13 @@ impl<P> Tls<P> {
     where
         P: Protocol<S>,
     {
-        let Tls { tls, inner, made, ended, .. } = self;
+        let Tls { tls, inner, proof, made, ended, .. } = self;
         if !*made && !tls.is_handshaking() {
             *made = true;
+            if proof.take().is_some() {
+                let shown = tls.peer_certificates().unwrap_or_default();
+                cx.core.note_peer_certificates(cx.id, shown.iter().map(der_of).collect());
+            }
             inner.connection_made(cx)?;
         }
         loop {
@@ -100,9 +160,19 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
     }
 
     fn data_received(&mut self, cx: &mut Context<'_, S>, data: &[u8]) -> Flow {
+        if let Some(proof) = &self.proof {
+            proof.clock.set(cx.wall());
+        }
         let mut rest = data;
-        // After the peer's close_notify nothing more is taken.
-        while !rest.is_empty() && self.tls.read_tls(&mut rest)? > 0 {
+        while !rest.is_empty() {
+            let taken = self.tls.read_tls(&mut rest)?;
+            if taken == 0 {
+                // After the peer's close_notify nothing more is taken.
+                break;
+            }
+            if let Some(proof) = &mut self.proof {
+                proof.received(taken)?;
+            }
             let processed = self.tls.process_new_packets();
             if self.tls.wants_write() {
                 // A part of the handshake; or, after an error, the alert that names it.
@@ -162,10 +232,18 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
     }
 }
 
+fn der_of(certificate: &CertificateDer<'_>) -> Vec<u8> {
+    certificate.as_ref().to_vec()
+}
+
 /// A peer chooses the names in its certificate, and how many: they are for no log.
 fn in_our_words(why: rustls::Error) -> Box<dyn Error> {
     use CertificateError::{NotValidForName, NotValidForNameContext};
     match why {
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "it does not speak TLS".into()
+        }
+        rustls::Error::NoCertificatesPresented => "it shows no certificate".into(),
         rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
             "invalid peer certificate: not valid for name".into()
         }
