@@ -37,6 +37,7 @@ impl Member {
             .listen_tcp(server.peer, Box::new(InterserverFactory::default()))
             .map_err(|e| at("neighbours", server.peer, e))?;
         let (member, core) = reactor.parts();
+        member.watch_certificates(core);
         member.dial(core);
         Ok(Addresses { client, peer })
     }

@@ -7,13 +7,14 @@ use super::command::CommandLimits;
 use super::inquiry::{Answered, Inquirer, Inquiries, InquiryLimits};
 use super::links::{Links, NeighbourId};
 use super::network::{self, Network};
+use super::peer_tls::PeerTls;
 use super::stamp::Stamp;
 use super::table::{ClientKey, Herd};
 use super::topology::{Limits, Server, Topology};
 use crate::https::agent::Order;
 use crate::log::{self, Direction};
 use crate::places::Source;
-use crate::reactor::{self, ConnId, Context, Core, Seldom, Shared, UnixNanos};
+use crate::reactor::{self, ConnId, Context, Core, Seldom, Shared, Signal, UnixNanos};
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub struct Member {
     pub inquiries: Inquiries,
     /// The way to the network, if the source of places asks it.
     pub(super) network: Option<Box<Network>>,
+    /// The certificates, if neighbours have to prove who they are.
+    pub(super) peer_tls: Option<Box<PeerTls>>,
     /// Where an AT line is composed, to be copied from here to wherever it goes.
     pub(super) line: Vec<u8>,
     /// Clients that are let in at most (key: `connections`), and those that are in.
@@ -88,6 +91,14 @@ pub type Cx<'a> = Context<'a, Member>;
 
 impl Shared for Member {
     type Message = Message;
+
+    fn signalled(&mut self, core: &mut Core<Member>, signal: Signal) {
+        match signal {
+            Signal::Hangup => self.read_certificates(core),
+            Signal::Interrupt | Signal::Terminate => core.stop(),
+            Signal::Child => {}
+        }
+    }
 
     fn turn_ended(&mut self, core: &mut Core<Member>) {
         if self.network.is_some() {
@@ -142,6 +153,7 @@ impl Member {
             links,
             inquiries: Inquiries::new(source, inquiry_limits),
             network: None,
+            peer_tls: None,
             line: Vec::new(),
             clients_max: limits.connections.unwrap_or(usize::MAX).min(connections_max),
             clients: 0,
@@ -155,6 +167,11 @@ impl Member {
     /// The same, with a way to the network: for a source that asks it.
     pub fn with_network(self, network: Network) -> Member {
         Member { network: Some(Box::new(network)), ..self }
+    }
+
+    /// The same, and neighbours have to prove who they are.
+    pub fn with_peer_tls(self, peer_tls: PeerTls) -> Member {
+        Member { peer_tls: Some(Box::new(peer_tls)), ..self }
     }
 
     /// The same, with a source that answers where the first one fails.

@@ -15,6 +15,7 @@
 //! * [`inquiry`]: the WHATSATs that wait for their places.
 //! * [`member`]: what all connections of one server share.
 //! * [`network`]: the member's resolver and agent, for sources that ask the network.
+//! * [`peer_tls`]: the certificates by which neighbours know each other.
 //! * [`chatserver`] and [`interserver`]: the report's two pairs of factory and receiver.
 //! * [`join`]: how a server begins: it listens, and dials.
 
@@ -41,6 +42,8 @@ pub mod links;
 pub mod member;
 
 pub mod network;
+
+pub mod peer_tls;
 
 pub mod chatserver;
 pub mod interserver;
