@@ -6,6 +6,8 @@
 //! Each test has a loopback address of its own (all of 127/8 is the loopback), so the ports can be the same
 //! ones everywhere, and no two tests, nor two runs at once, meet.
 
+#[cfg(feature = "pki")]
+mod pki;
 mod places_check;
 mod process;
 
