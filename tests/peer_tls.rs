@@ -264,7 +264,7 @@ fn of_fourteen_classes_of_impostors_a_hundred_each_none_is_let_in() {
     const EACH: usize = 10;
     let (folder, authority) = good("impostors", &ALL);
     let revoked = authority.issue(&Wish::of("Abel"));
-    authority.revoke(folder.path(), &[revoked.serial.clone()]);
+    authority.revoke(folder.path(), &[&revoked.serial]);
     let mut refused = [0; 14];
     let (mut accepted, mut names) = (0, Vec::new());
     for seed in 0..WORLDS {
@@ -525,7 +525,7 @@ fn a_link_whose_certificate_is_revoked_ends_at_the_next_sighup_and_is_not_made_a
         world.start("Abel");
         world.run_for(SECOND);
         assert_eq!(world.linked("Bolden"), set(&["Abel", "Adams", "Clark"]));
-        authority.revoke(folder.path(), &[abel.serial.clone()]);
+        authority.revoke(folder.path(), &[&abel.serial]);
         world.run_for(SECOND);
         assert!(world.linked("Bolden").contains("Abel"), "nobody has been told yet");
         hang_up(&mut world, "Bolden");
@@ -551,7 +551,7 @@ fn a_proof_from_before_a_sighup_has_to_be_given_again() {
     let talk = world.stranger("Bolden");
     let mut slow = Played::new(talk, caller(Some(&alford), &TLS13));
     slow.say(&mut world, "");
-    authority.revoke(folder.path(), &[alford.serial.clone()]);
+    authority.revoke(folder.path(), &[&alford.serial]);
     hang_up(&mut world, "Bolden");
     slow.say(&mut world, "HELLO Alford places-herd 1\n");
     assert_eq!(slow.heard, "? HELLO Alford places-herd 1\n");
@@ -700,7 +700,7 @@ fn each_fault_of_the_files_is_told_at_the_line_that_names_the_folder_with_a_reme
         ("is revoked", &|| {
             let issued = authority.issue(&alford());
             issued.write(folder.path(), "Alford");
-            authority.revoke(folder.path(), &[issued.serial.clone()]);
+            authority.revoke(folder.path(), &[&issued.serial]);
         }),
         ("has no list of the authority", &|| {
             as_alford(alford());

@@ -112,9 +112,9 @@ impl Authority {
     }
 
     /// These are revoked, and no others: as `revoked.crl`.
-    pub fn revoke(&self, folder: &Path, serials: &[SerialNumber]) {
+    pub fn revoke(&self, folder: &Path, serials: &[&SerialNumber]) {
         let revoked = serials.iter().map(|serial| RevokedCertParams {
-            serial_number: serial.clone(),
+            serial_number: (*serial).clone(),
             revocation_time: date_time_ymd(2016, 6, 1),
             reason_code: None,
             invalidity_date: None,

@@ -137,7 +137,7 @@ limits! {
     "How long a TLS handshake between servers may take; then the connection is closed."
     peer_tls_ms => peer_tls: Duration = 5_000, 100..=600_000;
     "TLS handshakes at once at the peer port; with one more the oldest is closed."
-    peer_tls_handshakes => peer_tls_handshakes: usize = 16, 1..=128;
+    peer_tls_handshakes => peer_tls_handshakes: usize = 64, 1..=128;
     "Bytes that a server may send before it has proved who it is; then the connection is closed."
     peer_tls_bytes => peer_tls_bytes: usize = 16_384, 4_096..=65_536;
     "How often a neighbour is sent a PING."
