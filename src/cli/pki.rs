@@ -37,7 +37,7 @@ use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A certificate holds from a little before it is made: clocks differ.
+/// A certificate holds from a little before it is made until a little after its last day: clocks differ.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(3_600);
 
 /// Lists of what is revoked name a day of the next one, which nobody waits for.
@@ -106,7 +106,7 @@ struct Revoke {
 struct Place {
     #[command(flatten)]
     topology: TopologyFile,
-    /// Where the files are [default: the folder of the topology's [peer_tls], else pki beside it]
+    /// Where the files are [default: where the topology's table peer_tls says, else pki beside it]
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
 }
@@ -346,7 +346,7 @@ fn authority(herd: &str) -> CertificateParams {
 fn hold(params: &mut CertificateParams, wall: UnixNanos, days: u32) {
     let now = rcgen::date_time_ymd(1970, 1, 1) + since_1970(wall);
     params.not_before = now - CLOCKS_DIFFER;
-    params.not_after = now + DAY * days;
+    params.not_after = now + DAY * days + CLOCKS_DIFFER;
 }
 
 /// Whole seconds: certificates have no others.

@@ -5,7 +5,7 @@
 //! protocol for either side of a connection. Reads no file and knows no herd: *that* a certificate
 //! is to be believed is decided here, and *whose* it is by who reads its names afterwards.
 //!
-//! The rules ([`Judge`]), one more than a browser has:
+//! The rules (`Judge`), one more than a browser has:
 //!
 //! * It leads to the authority, and holds at this moment.
 //! * It is for both uses, servers' and clients', and says so: a server of a herd is both. (A verifier of
