@@ -242,18 +242,18 @@ impl LineProtocol<Member> for Interserver {
     }
 
     /// The first bytes, where no proof is asked for: who speaks TLS would wait for our answer as long as
-    /// we for its line.
+    /// we for the end of its line.
     fn raw_data_received(
         &mut self,
-        _cx: &mut Cx<'_>,
+        cx: &mut Cx<'_>,
         data: &[u8],
     ) -> Result<(usize, Mode), Box<dyn std::error::Error>> {
-        match data.first() {
-            Some(first) if TLS_RECORDS.contains(first) => {
-                Err("it speaks TLS, and this server has no [peer_tls]".into())
-            }
-            _ => Ok((0, Mode::Lines)),
+        if !data.first().is_some_and(|first| TLS_RECORDS.contains(first)) {
+            return Ok((0, Mode::Lines));
         }
+        let line = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        self.refuse(cx, &line[..cx.state.limits.line_echo_bytes.min(line.len())]);
+        Err("it speaks TLS, and this server has no [peer_tls]".into())
     }
 
     fn line_received(
