@@ -13,8 +13,11 @@ pub mod reactor;
 // PART TWO. Bytes into lines. It knows no command.
 pub mod line_receiver;
 
-// PART THREE. Asking other servers: names into addresses, requests into responses. No herd.
+// PART THREE. Asking other servers: names into addresses, connections sealed, requests into
+// responses. No herd.
 pub mod dns;
+pub mod tls;
+
 pub mod https;
 
 // PART FOUR. What is near a point, and how it is written. It knows no connection.

@@ -169,6 +169,11 @@ impl<P> LineReceiver<P> {
         }
     }
 
+    /// The same, with the first bytes received in another way than as lines.
+    pub fn beginning(self, mode: Mode) -> LineReceiver<P> {
+        LineReceiver { mode, ..self }
+    }
+
     /// Delivers what is kept and `data`, as far as the transport lets it; keeps the rest.
     fn receive<S: Shared>(&mut self, cx: &mut Context<'_, S>, data: &[u8]) -> Flow
     where

@@ -5,6 +5,7 @@
 //! herd serve Alford             one of them, in the foreground
 //! herd check                    what is wrong, or doubtful, with topology.toml
 //! herd client Alford            lines to a server, replies back
+//! herd pki init                 a certificate authority of the herd's own; also `issue` and `revoke`
 //! herd places check             one question to the source of places, and how it went
 //! ```
 //!

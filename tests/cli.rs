@@ -7,6 +7,8 @@
 //! ones everywhere, and no two tests, nor two runs at once, meet.
 
 mod double;
+#[cfg(feature = "pki")]
+mod pki;
 mod places_check;
 mod process;
 mod through_proxy;

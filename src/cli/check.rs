@@ -3,8 +3,11 @@
 use super::exit::{Exit, Failure};
 use super::say;
 use super::topology_file::{TopologyFile, counted};
+use places_herd::herd::peer_tls::PeerTls;
+use places_herd::herd::topology::{Complaint, PeerTlsSettings, Server, Topology};
+use places_herd::reactor::MioIo;
 
-/// Say what is wrong, or doubtful, with a topology file
+/// Say what is wrong, or doubtful, with a topology file and the certificates that it names
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -17,8 +20,11 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let topology = self.topology.read()?;
-        let warnings = topology.warnings();
-        for warning in warnings {
+        let mut warnings = topology.warnings().to_vec();
+        if let Some(settings) = &topology.peer_tls {
+            warnings.extend(self.check_certificates(&topology, settings)?);
+        }
+        for warning in &warnings {
             eprintln!("{warning}");
         }
         // Both ends of an edge have it, so all together are twice as many.
@@ -34,5 +40,50 @@ impl Check {
             true => Err(Failure::new(Exit::Config, "with --strict a warning is a fault")),
             false => Ok(()),
         }
+    }
+
+    /// Reads the certificates of those servers that have any on this machine, says how many days are
+    /// left to each, and returns what is doubtful.
+    fn check_certificates(
+        &self,
+        topology: &Topology,
+        settings: &PeerTlsSettings,
+    ) -> Result<Vec<Complaint>, Failure> {
+        let wall = MioIo::wall_clock();
+        let is_here = |server: &&Server| {
+            let file = |end| settings.folder.join(format!("{}.{end}", server.name)).exists();
+            file("pem") || file("key")
+        };
+        let here: Vec<&Server> = topology.servers.iter().filter(is_here).collect();
+        if here.is_empty() {
+            let what = format!("{}: no server has a certificate here", settings.folder.display());
+            eprintln!("{}", settings.complaint(&what, "herd pki init, then herd pki issue NAME"));
+            return Err(self.faults(1));
+        }
+        let (mut warnings, mut faults) = (Vec::new(), 0);
+        for server in here {
+            match PeerTls::read(settings, &topology.herd, &server.name, wall) {
+                Ok(tls) => {
+                    let (own, authority) = (tls.days_left(wall), tls.authority_days_left(wall));
+                    let days = counted(own as usize, "day");
+                    say(&format!("{}: {days} left, its authority {authority}", server.name));
+                    let new = tls.warnings(wall).into_iter().filter(|new| !warnings.contains(new));
+                    warnings.extend(new.collect::<Vec<_>>());
+                }
+                Err(fault) => {
+                    faults += 1;
+                    eprintln!("{fault}");
+                }
+            }
+        }
+        match faults {
+            0 => Ok(warnings),
+            _ => Err(self.faults(faults)),
+        }
+    }
+
+    fn faults(&self, count: usize) -> Failure {
+        let path = self.topology.path().display();
+        Failure::new(Exit::Config, format!("{path}: {}", counted(count, "fault")))
     }
 }

@@ -22,7 +22,7 @@ pub(super) enum Exit {
     Internal = 70,
     /// The operating system refused something.
     Os = 71,
-    /// The log could not be created.
+    /// The log, or a certificate, could not be created.
     CannotCreate = 73,
     /// The topology, or a file it names, has faults.
     Config = 78,
@@ -36,7 +36,7 @@ impl Exit {
         (Exit::Unavailable, "an address is in use, or a server or service is not there"),
         (Exit::Internal, "a bug; the log has it"),
         (Exit::Os, "the operating system refused something"),
-        (Exit::CannotCreate, "the log cannot be created"),
+        (Exit::CannotCreate, "the log, or a certificate, cannot be created"),
         (Exit::Config, "the topology has faults; they were printed"),
     ];
 

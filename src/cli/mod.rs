@@ -8,6 +8,8 @@
 mod check;
 mod client;
 mod exit;
+#[cfg(feature = "pki")]
+mod pki;
 mod places_check;
 mod proxy;
 mod serve;
@@ -65,6 +67,8 @@ enum Command {
     Serve(serve::Serve),
     Check(check::Check),
     Client(client::Client),
+    #[cfg(feature = "pki")]
+    Pki(pki::Pki),
     Places(places_check::Places),
     Status(status::Status),
 }
@@ -78,6 +82,8 @@ pub(crate) fn run() -> ExitCode {
             Command::Serve(serve) => serve.run(),
             Command::Check(check) => check.run(),
             Command::Client(client) => client.run(),
+            #[cfg(feature = "pki")]
+            Command::Pki(pki) => pki.run(),
             Command::Places(places) => places.run(),
             Command::Status(status) => status.run(),
         },

@@ -4,8 +4,11 @@
 //! line on stdout, `herd up` for one, knows that the server listens.
 //!
 //! ```text
-//! topology (78) ─▶ name (64) ─▶ log, status (73) ─▶ places (78) ─▶ ports (69) ─▶ start line ─▶ loop
+//! topology (78) ─▶ name (64) ─▶ log, status (73) ─▶ certificates, places (78) ─▶ ports (69)
+//!          ─▶ start line ─▶ loop
 //! ```
+//!
+//! SIGINT and SIGTERM end it, SIGHUP has it read its certificates anew.
 
 use super::exit::{Exit, Failure};
 use super::say;
@@ -13,6 +16,7 @@ use super::sources::{open_key, open_network, open_places};
 use super::topology_file::TopologyFile;
 use places_herd::herd::join::Addresses;
 use places_herd::herd::member::Member;
+use places_herd::herd::peer_tls::PeerTls;
 use places_herd::herd::topology::{PlacesSettings, PlacesSource, Server, Topology};
 use places_herd::log;
 use places_herd::reactor::{Io, MioIo, Reactor, Signal};
@@ -66,7 +70,8 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
     let name = &server.name;
     let key = open_key(&topology.places, |warning| ::log::warn!("{warning}"))?;
     let source = open_places(&topology.places, key)?;
-    let mut io = MioIo::new(&[Signal::Interrupt, Signal::Terminate])
+    let peer_tls = open_peer_tls(topology, name)?;
+    let mut io = MioIo::new(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup])
         .map_err(|e| Failure::os("the kernel gives no poll", e))?;
     let seed = io.random();
     let connections_max = raise_descriptor_limit();
@@ -87,6 +92,9 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
             Failure::new(Exit::CannotCreate, what)
         })?;
     }
+    if let Some(peer_tls) = peer_tls {
+        member = member.with_peer_tls(peer_tls);
+    }
     let mut reactor = Reactor::new(io, member, Member::reactor_limits(topology));
     let Addresses { client, peer } =
         Member::join(&mut reactor).map_err(|e| Failure::new(Exit::Unavailable, e.to_string()))?;
@@ -95,6 +103,16 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
     reactor.run().map_err(|e| Failure::os("the loop cannot go on", e))?;
     ::log::info!("{name} has ended");
     Ok(())
+}
+
+/// The certificates of the server `name`, if neighbours have to prove who they are.
+fn open_peer_tls(topology: &Topology, name: &str) -> Result<Option<PeerTls>, Failure> {
+    let Some(settings) = &topology.peer_tls else { return Ok(None) };
+    let read = PeerTls::read(settings, &topology.herd, name, MioIo::wall_clock());
+    read.map(Some).map_err(|fault| {
+        eprintln!("{fault}");
+        Failure::new(Exit::Config, fault.in_one_line())
+    })
 }
 
 /// Raises the limit of open files as far as it goes, and says how many of them may be connections.

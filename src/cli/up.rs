@@ -160,6 +160,7 @@ impl Shared for Up {
         match signal {
             Signal::Interrupt | Signal::Terminate => self.end(core),
             Signal::Child => self.reap(core),
+            Signal::Hangup => {}
         }
     }
 }

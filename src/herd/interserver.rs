@@ -8,6 +8,9 @@
 //!   dialled, plain ──────────────▶ Linked            (it says no HELLO; we say AT)
 //! ```
 //!
+//! With `[peer_tls]` all this stands inside TLS, and begins when its handshake is done. Then the other
+//! side has proved a name, and HELLO has to say the same one.
+//!
 //! A stranger has five seconds to say who it is; one wrong word, and it is out. Of a linked neighbour
 //! a malformed line is answered `? `, and that is all: what it says next may be right. A line that
 //! begins with `?` is such an answer, and is never answered, or two servers would complain of each
@@ -34,7 +37,7 @@ use crate::reactor::{ClientFactory, CloseReason, Core, Factory, Flow, Moment, Pr
 use std::net::SocketAddr;
 use std::time::Duration;
 
-const NAME: &str = "Interserver";
+pub(super) const NAME: &str = "Interserver";
 
 /// The version of the peer protocol that this server speaks.
 pub const VERSION: u32 = 1;
@@ -53,6 +56,10 @@ const PING_IS_DUE: u32 = 2;
 const SILENCE: u32 = 3;
 const PROVEN: u32 = 4;
 const SYNC_IS_DUE: u32 = 5;
+const PROOF_IS_DUE: u32 = 6;
+
+/// The content types of TLS records: change_cipher_spec to application_data. No line begins so.
+const TLS_RECORDS: std::ops::RangeInclusive<u8> = 20..=23;
 
 /// Builds an [`Interserver`] for each connection to the peer port.
 #[derive(Debug, Default)]
@@ -74,9 +81,14 @@ impl Factory<Member> for InterserverFactory {
             }
             return None;
         }
-        cx.state.callers += 1;
         log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
-        Some(interserver(cx, Standing::Stranger))
+        let stranger = interserver(cx, Standing::Stranger)?;
+        cx.state.callers += 1;
+        let Member { peer_tls, limits, .. } = &mut *cx.state;
+        if let Some(tls) = peer_tls {
+            tls.handshake_begun(cx.core, cx.id, limits);
+        }
+        Some(stranger)
     }
 }
 
@@ -104,7 +116,7 @@ impl Factory<Member> for Dialler {
         log::info!("{}: connected to {} at {peer}", LogName::new(NAME, cx.id), server.name);
         self.failures = 0;
         let standing = Standing::Dialled(self.neighbour);
-        Some(interserver(cx, standing))
+        interserver(cx, standing)
     }
 }
 
@@ -126,7 +138,7 @@ impl ClientFactory<Member> for Dialler {
     }
 }
 
-fn interserver(cx: &Cx<'_>, standing: Standing) -> Box<dyn Protocol<Member>> {
+fn interserver(cx: &mut Cx<'_>, standing: Standing) -> Option<Box<dyn Protocol<Member>>> {
     let lines = LineLimits {
         line_bytes: cx.state.limits.line_bytes,
         unfinished_line: cx.state.limits.unfinished_line,
@@ -135,18 +147,50 @@ fn interserver(cx: &Cx<'_>, standing: Standing) -> Box<dyn Protocol<Member>> {
     };
     let interserver = Interserver {
         standing,
+        proof: match &cx.state.peer_tls {
+            None => Proof::NotAsked,
+            Some(tls) => Proof::Awaited { generation: tls.generation() },
+        },
         is_dialled: standing != Standing::Stranger,
         heard: cx.now(),
         faults: 0,
         faults_told: Seldom::default(),
     };
-    Box::new(LineReceiver::new(interserver, lines))
+    let lines = LineReceiver::new(interserver, lines);
+    match cx.state.peer_tls.is_some() {
+        true => sealed(cx, standing, lines),
+        false => Some(Box::new(lines.beginning(Mode::Raw))),
+    }
+}
+
+/// The same inside TLS, in which the other end has so much time to prove who it is.
+fn sealed(
+    cx: &mut Cx<'_>,
+    standing: Standing,
+    lines: LineReceiver<Interserver>,
+) -> Option<Box<dyn Protocol<Member>>> {
+    let Member { peer_tls, links, limits, .. } = &*cx.state;
+    let dialled = match standing {
+        Standing::Dialled(id) => Some(links.link(id).server.name.as_str()),
+        _ => None,
+    };
+    match peer_tls.as_ref()?.wrap(dialled, limits, lines) {
+        Ok(wrapped) => {
+            cx.core.timer_later(cx.id, limits.peer_tls, PROOF_IS_DUE);
+            Some(Box::new(wrapped))
+        }
+        Err(why) => {
+            log::error!("{}: no TLS: {why}", LogName::new(NAME, cx.id));
+            None
+        }
+    }
 }
 
 /// One connection to or from a neighbour.
 #[derive(Debug)]
 pub struct Interserver {
     standing: Standing,
+    proof: Proof,
     /// We dialled it; otherwise it is one of [`Member::callers`].
     is_dialled: bool,
     /// When the last line came.
@@ -154,6 +198,17 @@ pub struct Interserver {
     /// Invalid lines and complaints until now, and how often the log is told of them.
     faults: u32,
     faults_told: Seldom,
+}
+
+/// What the other end has proved by a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// Nobody is asked.
+    NotAsked,
+    /// Nothing yet: the handshake goes on, with the certificates that were read then.
+    Awaited { generation: u32 },
+    /// That it is this neighbour.
+    Given { by: NeighbourId, generation: u32 },
 }
 
 /// What we know of who is at the other end.
@@ -175,6 +230,9 @@ impl LineProtocol<Member> for Interserver {
     }
 
     fn connection_made(&mut self, cx: &mut Cx<'_>) -> Flow {
+        if let Proof::Awaited { generation } = self.proof {
+            self.proof = Proof::Given { by: self.prove(cx)?, generation };
+        }
         match self.standing {
             Standing::Dialled(id) if cx.state.links.link(id).server.plain => self.link(cx, id),
             Standing::Dialled(_) => {
@@ -186,6 +244,21 @@ impl LineProtocol<Member> for Interserver {
             }
         }
         Ok(())
+    }
+
+    /// The first bytes, where no proof is asked for: who speaks TLS would wait for our answer as long as
+    /// we for the end of its line.
+    fn raw_data_received(
+        &mut self,
+        cx: &mut Cx<'_>,
+        data: &[u8],
+    ) -> Result<(usize, Mode), Box<dyn std::error::Error>> {
+        if !data.first().is_some_and(|first| TLS_RECORDS.contains(first)) {
+            return Ok((0, Mode::Lines));
+        }
+        let line = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        self.refuse(cx, &line[..cx.state.limits.line_echo_bytes.min(line.len())]);
+        Err("it speaks TLS, and this server has no [peer_tls]".into())
     }
 
     fn line_received(
@@ -258,6 +331,12 @@ impl LineProtocol<Member> for Interserver {
                 log::warn!("limit: {}: no HELLO within hello_ms = {limit_ms}", self.who(cx));
                 cx.core.lose_because(cx.id, Some(CloseReason::TimeoutError("HELLO")));
             }
+            (PROOF_IS_DUE, _) if matches!(self.proof, Proof::Awaited { .. }) => {
+                let limit_ms = cx.state.limits.peer_tls.as_millis();
+                log::warn!("limit: {}: no proof within peer_tls_ms = {limit_ms}", self.who(cx));
+                let why = CloseReason::TimeoutError("TLS handshake");
+                cx.core.abort_because(cx.id, why);
+            }
             (PING_IS_DUE, Standing::Linked(_)) => {
                 self.log_line(cx, Direction::Out, b"PING");
                 cx.write(b"PING\n");
@@ -276,6 +355,9 @@ impl LineProtocol<Member> for Interserver {
         if !self.is_dialled {
             cx.state.callers -= 1;
         }
+        if let Some(tls) = &mut cx.state.peer_tls {
+            tls.handshake_ended(cx.id);
+        }
         if let Standing::Linked(id) = self.standing {
             cx.state.links.lost(&mut cx.state.herd, id, cx.id);
         }
@@ -283,9 +365,25 @@ impl LineProtocol<Member> for Interserver {
 }
 
 impl Interserver {
+    /// The handshake is done: decides which neighbour has shown its certificate. An error costs the
+    /// connection.
+    fn prove(&self, cx: &mut Cx<'_>) -> Result<NeighbourId, &'static str> {
+        let Member { links, peer_tls, .. } = &mut *cx.state;
+        let Some(tls) = peer_tls else { return Err("it was not to prove anything") };
+        tls.handshake_ended(cx.id);
+        let shown = cx.core.transport(cx.id).map_or(&[][..], |t| t.peer_certificates());
+        let id = tls.neighbour_of(links, shown)?;
+        match self.standing {
+            Standing::Dialled(dialled) if dialled != id => {
+                Err("its certificate is not of the neighbour that was dialled")
+            }
+            _ => Ok(id),
+        }
+    }
+
     /// Decides whether who says `hello` is the neighbour that it says it is.
     fn greet(&self, cx: &Cx<'_>, hello: &Hello<'_>) -> Result<NeighbourId, &'static str> {
-        let Member { server, herd_name, links, .. } = &*cx.state;
+        let Member { server, herd_name, links, peer_tls, .. } = &*cx.state;
         if hello.herd != herd_name.as_bytes() {
             return Err("it belongs to another herd");
         }
@@ -293,6 +391,15 @@ impl Interserver {
             return Err("it speaks another version of the protocol");
         }
         let id = links.named(hello.name).ok_or("it is not a neighbour of this server")?;
+        match self.proof {
+            Proof::NotAsked => {}
+            Proof::Given { by, generation } if by == id => {
+                if peer_tls.as_ref().is_some_and(|tls| tls.generation() != generation) {
+                    return Err("the certificates have been read anew since its proof");
+                }
+            }
+            _ => return Err("its certificate is another server's"),
+        }
         match self.standing {
             _ if links.link(id).server.plain => Err("a plain neighbour says no HELLO"),
             Standing::Dialled(dialled) if dialled != id => {

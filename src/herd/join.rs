@@ -46,6 +46,7 @@ impl Member {
             })?;
         }
         let (member, core) = reactor.parts();
+        member.watch_certificates(core);
         member.dial(core);
         member.forget_by_the_minute(core);
         Ok(Addresses { client, peer })

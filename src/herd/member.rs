@@ -7,6 +7,7 @@ use super::command::CommandLimits;
 use super::inquiry::{Answered, Inquirer, Inquiries, InquiryLimits};
 use super::links::{Links, NeighbourId};
 use super::network::{self, Network};
+use super::peer_tls::PeerTls;
 use super::stamp::Stamp;
 use super::sweep::Sweeps;
 use super::table::{ClientKey, Herd};
@@ -14,7 +15,7 @@ use super::topology::{Limits, Server, Topology};
 use crate::https::agent::{self, Order};
 use crate::log::{self, Direction};
 use crate::places::Source;
-use crate::reactor::{self, ConnId, Context, Core, Seldom, Shared, UnixNanos};
+use crate::reactor::{self, ConnId, Context, Core, Seldom, Shared, Signal, UnixNanos};
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,6 +46,8 @@ pub struct Member {
     pub inquiries: Inquiries,
     /// The way to the network, if the source of places asks it.
     pub(super) network: Option<Box<Network>>,
+    /// The certificates, if neighbours have to prove who they are.
+    pub(super) peer_tls: Option<Box<PeerTls>>,
     /// Where an AT line is composed, to be copied from here to wherever it goes.
     pub(super) line: Vec<u8>,
     /// Clients that are let in at most (key: `connections`), and those that are in.
@@ -96,6 +99,14 @@ pub type Cx<'a> = Context<'a, Member>;
 
 impl Shared for Member {
     type Message = Message;
+
+    fn signalled(&mut self, core: &mut Core<Member>, signal: Signal) {
+        match signal {
+            Signal::Hangup => self.read_certificates(core),
+            Signal::Interrupt | Signal::Terminate => core.stop(),
+            Signal::Child => {}
+        }
+    }
 
     fn turn_ended(&mut self, core: &mut Core<Member>) {
         if self.network.is_some() {
@@ -153,6 +164,7 @@ impl Member {
             sweeps: Sweeps::default(),
             inquiries: Inquiries::new(source, inquiry_limits),
             network: None,
+            peer_tls: None,
             line: Vec::new(),
             clients_max: limits.connections.unwrap_or(usize::MAX).min(connections_max),
             clients: 0,
@@ -167,6 +179,11 @@ impl Member {
     /// The same, with a way to the network: for a source that asks it.
     pub fn with_network(self, network: Network) -> Member {
         Member { network: Some(Box::new(network)), ..self }
+    }
+
+    /// The same, and neighbours have to prove who they are.
+    pub fn with_peer_tls(self, peer_tls: PeerTls) -> Member {
+        Member { peer_tls: Some(Box::new(peer_tls)), ..self }
     }
 
     /// The same, with a source that answers where the first one fails.

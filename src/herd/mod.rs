@@ -18,6 +18,7 @@
 //! * [`member`]: what all connections of one server share.
 //! * [`sweep`]: what goes through the whole table does so in slices.
 //! * [`network`]: the member's resolver and agent, for sources that ask the network.
+//! * [`peer_tls`]: the certificates by which neighbours know each other.
 //! * [`chatserver`] and [`interserver`]: the report's two pairs of factory and receiver.
 //! * [`status`]: what a server says of itself to whoever runs it.
 //! * [`join`]: how a server begins: it listens, and dials.
@@ -53,6 +54,8 @@ pub mod member;
 pub mod sweep;
 
 pub mod network;
+
+pub mod peer_tls;
 
 pub mod chatserver;
 pub mod interserver;

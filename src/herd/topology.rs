@@ -18,11 +18,13 @@
 //!
 //! Invariants: names are unique and fit [`NAME_BYTES_MAX`](super::command::NAME_BYTES_MAX); so are addresses; every neighbour is a
 //! server, another one, and has this one as its neighbour; limits agree ([`Limits`]); the files named
-//! under `[places]` exist, and what is said there fits the source.
+//! under `[places]` exist, and what is said there fits the source; no peer port beyond the loopback
+//! believes whoever comes, unless that is wanted; with `[peer_tls]` a certificate can have each name.
 
 mod fault;
 mod graph;
 mod limits;
+mod peers;
 mod places;
 mod section;
 mod servers;
@@ -37,6 +39,7 @@ use toml::de::DeTable;
 
 pub use fault::{Complaint, Faults};
 pub use limits::{Limit, Limits, Seconds};
+pub use peers::{PeerTlsSettings, certificate_name};
 pub use places::{KEY_VARIABLE, PlacesSettings, PlacesSource, SourceName, Upstream, UpstreamKind};
 
 use crate::log::LogSettings;
@@ -70,6 +73,8 @@ pub struct Topology {
     pub herd: String,
     /// The members, in the file's order, at least one.
     pub servers: Vec<Server>,
+    /// Where the certificates are by which neighbours know each other. `None`: they are not asked for.
+    pub peer_tls: Option<PeerTlsSettings>,
     /// Where WHATSAT looks.
     pub places: PlacesSettings,
     /// Where the log goes.
@@ -156,13 +161,13 @@ impl Topology {
         findings.not_toml(&errors);
         let top = Section::new(TOP, document.get_ref(), None, &mut findings);
         let folder = path.parent().unwrap_or(Path::new(""));
+        let herd = top.name("herd", "places-herd", &mut findings);
+        let herd = herd.map(Spanned::into_inner).unwrap_or_default();
+        let security = peers::read(&top, path, &mut findings);
         let topology = Topology {
-            herd: top
-                .name("herd", "places-herd", &mut findings)
-                .map(Spanned::into_inner)
-                .unwrap_or_default()
-                .into(),
-            servers: servers::read(&top, &mut findings),
+            herd: herd.to_owned(),
+            servers: servers::read(&top, herd, &security, &mut findings),
+            peer_tls: security.tls,
             places: places::read(&top, folder, source, &mut findings),
             log: read_log(&top, folder, &mut findings),
             status_folder: read_status(&top, folder, &mut findings),

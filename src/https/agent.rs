@@ -30,10 +30,10 @@ mod trip;
 
 use super::eyeballs::{Attempt, Eyeballs};
 use super::http::{HttpLimits, Request, Response};
-use super::tls::BadPeer;
 use super::tunnel::Proxy;
 use crate::dns::{LookupId, Resolving};
 use crate::reactor::{CloseReason, ConnId, ConnectorId, Core};
+use crate::tls::BadPeer;
 pub use dialling::resolved;
 pub(super) use dialling::tunnelled;
 use rustls::ClientConfig;

@@ -7,7 +7,7 @@
 //!
 //! Then the same on connections:
 //!
-//! * [`tls`]: a protocol outside, a transport inside.
+//! * [`tls`]: whom it trusts.
 //! * [`tunnel`]: the same for the way through a proxy.
 //! * [`agent`]: which connection a request goes over, what is kept, and what becomes of it.
 

@@ -199,6 +199,14 @@ impl<S: Shared> Core<S> {
         self.mark_dirty(id);
     }
 
+    /// Notes the certificates that the peer of `id` has shown to its wrapper; see
+    /// [`Transport::peer_certificates`].
+    pub fn note_peer_certificates(&mut self, id: ConnId, shown: Vec<Vec<u8>>) {
+        if let Some(transport) = self.transport_mut(id) {
+            transport.note_peer_certificates(shown);
+        }
+    }
+
     /// Ends our side when all that was written has been sent; reading goes on.
     /// Twisted: loseWriteConnection.
     pub fn lose_write_connection(&mut self, id: ConnId) {

@@ -88,11 +88,12 @@ pub trait Shared: Sized {
     fn turn_ended(&mut self, _core: &mut Core<Self>) {}
 
     /// The process was sent a signal. Unless told otherwise SIGINT and SIGTERM stop the reactor
-    /// (a second one: without waiting), as Twisted's ReactorBase.sigInt and sigTerm.
+    /// (a second one: without waiting), as Twisted's ReactorBase.sigInt and sigTerm; others are
+    /// ignored.
     fn signalled(&mut self, core: &mut Core<Self>, signal: Signal) {
         match signal {
             Signal::Interrupt | Signal::Terminate => core.stop(),
-            Signal::Child => {}
+            Signal::Hangup | Signal::Child => {}
         }
     }
 }

@@ -288,7 +288,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// still stands.
     fn seal(&mut self, id: ConnId) -> bool {
         let Some(transport) = self.core.transport_mut(id) else { return false };
-        let closing = transport.phase == Phase::Disconnecting;
+        let closing = matches!(transport.phase, Phase::Disconnecting | Phase::Lingering { .. });
         let Some((plain, wire)) = transport.sealing() else { return true };
         let Some(Some(protocol)) = self.protocols.get_mut(id.key()) else { return true };
         match protocol.seal(plain, wire, closing) {

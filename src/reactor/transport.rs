@@ -48,9 +48,14 @@ pub(crate) enum Phase {
     Lost,
 }
 
-/// What was written to a connection that is sealed. Apart, since few are: it costs the others a word.
+/// What a connection has besides that is sealed. Apart, since few are: it costs the others a word.
 #[derive(Debug, Default)]
-struct Plain(Vec<u8>);
+struct Sealed {
+    /// What was written, and is to be sealed before it is sent.
+    plain: Vec<u8>,
+    /// What the peer has shown of itself.
+    peer_certificates: Vec<Vec<u8>>,
+}
 
 /// One connection: its send buffer, its two ends, and where it stands.
 #[derive(Debug)]
@@ -83,8 +88,8 @@ pub struct Transport {
     pub(super) delay_reset: bool,
     /// What is to be sent as it stands.
     out: Vec<u8>,
-    /// What was written and is to be sealed before it is sent, where the protocol is a wrapper.
-    plain: Option<Box<Plain>>,
+    /// There where the protocol is a wrapper.
+    sealed: Option<Box<Sealed>>,
     /// How many bytes of `out` have been sent: sending moves no bytes.
     sent: usize,
     pub(super) ends: Ends,
@@ -116,7 +121,7 @@ impl Transport {
             write_ended: false,
             delay_reset: false,
             out: Vec::new(),
-            plain: None,
+            sealed: None,
             sent: 0,
             ends,
             connector: None,
@@ -132,7 +137,7 @@ impl Transport {
 
     /// Bytes written and not yet sent; of a sealed connection, those that wait in either form.
     pub fn pending(&self) -> usize {
-        self.unsent_bytes() + self.plain.as_ref().map_or(0, |plain| plain.0.len())
+        self.unsent_bytes() + self.sealed.as_ref().map_or(0, |sealed| sealed.plain.len())
     }
 
     /// Bytes that can be sent as they stand.
@@ -142,12 +147,24 @@ impl Transport {
 
     /// From now on what is written is sealed by the protocol before it is sent.
     pub(super) fn seal(&mut self) {
-        self.plain.get_or_insert_default();
+        self.sealed.get_or_insert_default();
+    }
+
+    /// The certificates that the peer of a sealed connection has shown and proved to own, its own
+    /// first, each as DER; none where it was not asked for any. Twisted: getPeerCertificate.
+    pub fn peer_certificates(&self) -> &[Vec<u8>] {
+        self.sealed.as_ref().map_or(&[], |sealed| &sealed.peer_certificates)
+    }
+
+    pub(super) fn note_peer_certificates(&mut self, shown: Vec<Vec<u8>>) {
+        if let Some(sealed) = &mut self.sealed {
+            sealed.peer_certificates = shown;
+        }
     }
 
     /// What is to be sealed, and where to; nothing if this connection is not sealed.
     pub(super) fn sealing(&mut self) -> Option<(&mut Vec<u8>, &mut Vec<u8>)> {
-        self.plain.as_mut().map(|plain| (&mut plain.0, &mut self.out))
+        self.sealed.as_mut().map(|sealed| (&mut sealed.plain, &mut self.out))
     }
 
     /// Whether the protocol may be given more input now: the connection stands, and neither the
@@ -178,8 +195,8 @@ impl Transport {
 
     /// The send buffer, for who writes to append to.
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
-        match &mut self.plain {
-            Some(plain) => &mut plain.0,
+        match &mut self.sealed {
+            Some(sealed) => &mut sealed.plain,
             None => &mut self.out,
         }
     }

@@ -265,7 +265,8 @@ impl Herd {
     /// `herd ARGS`, with this topology.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
-        let (words, operands) = args.split_at(if args[0] == "places" { 2 } else { 1 });
+        let (words, operands) =
+            args.split_at(if ["places", "pki"].contains(&args[0]) { 2 } else { 1 });
         command.args(words).arg("--topology").arg(self.topology()).args(operands);
         command
     }

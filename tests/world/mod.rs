@@ -22,6 +22,7 @@
 
 use places_herd::herd::member::Member;
 use places_herd::herd::network::Network;
+use places_herd::herd::peer_tls::PeerTls;
 use places_herd::herd::topology::Topology;
 use places_herd::places::{Progress, Query, Source, Ticket};
 use places_herd::reactor::{
@@ -70,7 +71,13 @@ pub(crate) fn topology(servers: &str, limits: &str) -> String {
         )
         .expect("a String takes everything");
     }
-    format!("herd = 'places-herd'\n{text}[limits]\n{limits}\n")
+    format!("herd = 'places-herd'\ninsecure_peers = true\n{text}[limits]\n{limits}\n")
+}
+
+/// The same, where servers have to prove who they are by the certificates in `folder`.
+pub(crate) fn sealed(servers: &str, folder: &Path, limits: &str) -> String {
+    let text = topology(servers, limits).replacen("insecure_peers = true\n", "", 1);
+    format!("{text}[peer_tls]\nfolder = '{}'\n", folder.display())
 }
 
 /// Members, everybody else, and the cables between them. See the head of its file.
@@ -187,8 +194,13 @@ impl World {
         let mut io = MemoryIo::carried(MemoryOptions { seed, host, ..self.options.clone() });
         io.advance(self.now);
         let member = Member::new(&self.topology, name, source, seed, usize::MAX);
+        let mut member = member.expect("it is in the topology");
+        if let Some(settings) = &self.topology.peer_tls {
+            let read = PeerTls::read(settings, &self.topology.herd, name, io.wall());
+            member = member.with_peer_tls(read.unwrap_or_else(|fault| panic!("{fault}")));
+        }
         let limits = Member::reactor_limits(&self.topology);
-        let member = made(member.expect("it is in the topology"));
+        let member = made(member);
         let mut reactor = Reactor::new(io, member, limits);
         Member::join(&mut reactor).expect("nobody listens there yet");
         self.homes.extend([host, server.client.ip()].map(|ip| (ip, name.to_owned())));

@@ -45,6 +45,12 @@ impl Complaint {
     pub fn in_one_line(&self) -> String {
         one_line(&format!("{}: {}", self.place, self.what)).into_owned()
     }
+
+    /// Something else about the same place.
+    pub(super) fn saying(&self, kind: &'static str, what: &str, remedy: &str) -> Complaint {
+        let (what, remedy) = (what.to_owned(), remedy.to_owned());
+        Complaint { kind, what, remedy, ..self.clone() }
+    }
 }
 
 impl fmt::Display for Complaint {
@@ -199,6 +205,12 @@ impl<'t> Findings<'t> {
     pub(super) fn warn(&mut self, at: Place, what: impl Into<String>, remedy: impl Into<String>) {
         let (what, remedy) = (what.into(), remedy.into());
         self.warnings.push(Finding { at: Some(at), is_shown: true, what, remedy });
+    }
+
+    /// A complaint about that place of the file at `path`, for others to fill in.
+    pub(super) fn complaint_at(&self, path: &Path, at: Option<Place>) -> Complaint {
+        let (what, remedy) = (String::new(), String::new());
+        complaint(self.text, path, "error", Finding { at, is_shown: true, what, remedy })
     }
 
     /// The warnings, if there are no faults; each in the file's order.

@@ -140,6 +140,12 @@ limits! {
     expire_after_s => expire_after: Option<Seconds> = 0, 0..=3_155_760_000;
     "How long a neighbour may take to say HELLO; then the connection is closed."
     hello_ms => hello: Duration = 5_000, 100..=600_000;
+    "How long a TLS handshake between servers may take; then the connection is closed."
+    peer_tls_ms => peer_tls: Duration = 5_000, 100..=600_000;
+    "TLS handshakes at once at the peer port; with one more the oldest is closed."
+    peer_tls_handshakes => peer_tls_handshakes: usize = 64, 1..=128;
+    "Bytes that a server may send before it has proved who it is; then the connection is closed."
+    peer_tls_bytes => peer_tls_bytes: usize = 16_384, 4_096..=65_536;
     "How often a neighbour is sent a PING."
     ping_ms => ping: Duration = 5_000, 100..=600_000;
     "How long a neighbour may say nothing; then the connection is closed."
@@ -391,6 +397,7 @@ mod tests {
             "whatsat_queue",
             "handshakes",
             "known_clients",
+            "peer_tls_handshakes",
         ];
         for key in Limits::KEYS {
             assert!(COUNTS.contains(key) || UNITS.iter().any(|unit| key.ends_with(unit)), "{key}");

@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::fault::{Findings, all_quoted, quoted};
 use super::graph::{self, Neighbours};
+use super::peers::Security;
 use super::section::{Section, most_like};
 use super::{SERVERS_MAX, Server};
 
@@ -41,8 +42,13 @@ impl<'t> Draft<'t> {
     }
 }
 
-/// The members of the herd; none, or not all, if there was a fault.
-pub(super) fn read(top: &Section<'_>, findings: &mut Findings<'_>) -> Vec<Server> {
+/// The members of `herd`; none, or not all, if there was a fault.
+pub(super) fn read(
+    top: &Section<'_>,
+    herd: &str,
+    security: &Security,
+    findings: &mut Findings<'_>,
+) -> Vec<Server> {
     let sections = top.sections("server", findings);
     if sections.is_empty() && !top.has("server") && !findings.is_broken() {
         let remedy = "add a table [[server]] with name, client and peer for each";
@@ -60,6 +66,10 @@ pub(super) fn read(top: &Section<'_>, findings: &mut Findings<'_>) -> Vec<Server
         check_names(&drafts, findings);
         check_addresses(&drafts, findings);
         check_lists(&drafts, findings);
+        security.check_names(drafts.iter().filter_map(|draft| draft.name.as_ref()), findings);
+        for Draft { name, peer, plain, .. } in &drafts {
+            security.check(herd, name.as_ref(), peer.as_ref(), *plain, findings);
+        }
     }
     match drafts.into_iter().map(Draft::complete).collect::<Option<Vec<_>>>() {
         Some(members) => connect(&members, findings),
@@ -248,11 +258,6 @@ fn warn_of_addresses(members: &[Member<'_>], findings: &mut Findings<'_>) {
                 let remedy = format!("choose a port below {FIRST_EPHEMERAL_PORT}");
                 findings.warn(address.span(), what, remedy);
             }
-        }
-        if !peer.get_ref().ip().is_loopback() {
-            let remedy =
-                "let only the herd's machines reach it: by a firewall, or a private network";
-            findings.warn(peer.span(), "whoever reaches this port may speak as a server", remedy);
         }
     }
 }

@@ -9,13 +9,13 @@
 
 use super::super::exchange::Exchange;
 use super::super::eyeballs::{Attempt, Eyeballs, Next};
-use super::super::tls::Tls;
 use super::super::tunnel::Tunnel;
 use super::{Agent, Fetch, FetchId, Fetching, Phase, Stage, blaming, failure, finish};
 use crate::dns::{self, DnsError, LookupId};
 use crate::reactor::{
     ClientFactory, CloseReason, ConnId, ConnectOptions, Context, Core, Factory, Protocol,
 };
+use crate::tls::Tls;
 use rustls::pki_types::ServerName;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -141,7 +141,7 @@ impl<S: Fetching> Factory<S> for Dialler {
         }
         let secured = ServerName::try_from(fetch.origin.host.clone())
             .map_err(|e| e.to_string())
-            .and_then(|name| Tls::new(tls, name, exchange).map_err(|e| e.to_string()));
+            .and_then(|name| Tls::client(tls, name, exchange).map_err(|e| e.to_string()));
         let secured = match secured {
             Ok(secured) => secured,
             Err(why) => {

@@ -10,7 +10,7 @@
 use super::{Close, ConnId, Ends, Event, Io, Moment, PortId, Signal, UnixNanos, is_exhausted};
 use ::mio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use ::mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::fmt;
@@ -374,6 +374,7 @@ fn number(signal: &Signal) -> i32 {
     match signal {
         Signal::Interrupt => SIGINT,
         Signal::Terminate => SIGTERM,
+        Signal::Hangup => SIGHUP,
         Signal::Child => SIGCHLD,
     }
 }
@@ -382,6 +383,7 @@ fn signal(number: i32) -> Option<Signal> {
     match number {
         SIGINT => Some(Signal::Interrupt),
         SIGTERM => Some(Signal::Terminate),
+        SIGHUP => Some(Signal::Hangup),
         SIGCHLD => Some(Signal::Child),
         _ => None,
     }

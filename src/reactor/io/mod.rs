@@ -147,6 +147,8 @@ pub enum Signal {
     Interrupt,
     /// SIGTERM: an orderly end is asked for.
     Terminate,
+    /// SIGHUP: what was read at the start is to be read anew.
+    Hangup,
     /// SIGCHLD: a child process has ended.
     Child,
 }

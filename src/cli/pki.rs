@@ -1,0 +1,395 @@
+//! `herd pki`: the herd's own certificate authority, in a folder.
+//!
+//! In: the topology, for the names, and the folder that its `[peer_tls]` names. Out: the files that a
+//! server reads ([`places_herd::herd::peer_tls`]), and `ca.key`, which no server needs and which belongs on
+//! no server's machine.
+//!
+//! ```text
+//!   init   ─▶ ca.pem  ca.key
+//!   issue  ─▶ NAME.pem  NAME.key
+//!   revoke ─▶ revoked.crl, longer by one; NAME.pem and NAME.key go aside
+//! ```
+//!
+//! Keys are ECDSA on P-256, files are for their owner alone (0600), and none is overwritten: what is there may
+//! be the only one of its kind. `revoked.crl` alone is replaced, in one step, by one that says more.
+//!
+//! What was made is judged as a neighbour would judge it before it is written.
+
+use super::exit::{Exit, Failure};
+use super::say;
+use super::topology_file::{TopologyFile, counted};
+use places_herd::herd::topology::{Topology, certificate_name};
+use places_herd::reactor::{MioIo, UnixNanos};
+use places_herd::tls::der::Facts;
+use places_herd::tls::mutual::{Mutual, Papers};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SerialNumber,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivatePkcs8KeyDer};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A certificate holds from a little before it is made until a little after its last day: clocks differ.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(3_600);
+
+/// Lists of what is revoked name a day of the next one, which nobody waits for.
+const NEXT_LIST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// Make certificates by which the servers of a herd know each other
+#[derive(Debug, clap::Args)]
+pub(super) struct Pki {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Init(Init),
+    Issue(Issue),
+    Revoke(Revoke),
+}
+
+impl Pki {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        match &self.command {
+            Command::Init(init) => init.run(),
+            Command::Issue(issue) => issue.run(),
+            Command::Revoke(revoke) => revoke.run(),
+        }
+    }
+}
+
+/// Begin: a certificate authority of the herd's own
+///
+/// Whoever has ca.key can make certificates of all servers. Keep it where no server runs.
+#[derive(Debug, clap::Args)]
+struct Init {
+    #[command(flatten)]
+    place: Place,
+    /// For how many days it holds
+    #[arg(long, default_value_t = 3_650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    days: u32,
+}
+
+/// Make a certificate and a key for servers of the topology
+#[derive(Debug, clap::Args)]
+struct Issue {
+    /// Which servers
+    #[arg(required = true)]
+    names: Vec<String>,
+    #[command(flatten)]
+    place: Place,
+    /// For how many days they hold
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    days: u32,
+}
+
+/// Put a server's certificate on the list of those that nobody believes any more
+#[derive(Debug, clap::Args)]
+struct Revoke {
+    /// Which server
+    name: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Where the files are.
+#[derive(Debug, clap::Args)]
+struct Place {
+    #[command(flatten)]
+    topology: TopologyFile,
+    /// Where the files are [default: where the topology's table peer_tls says, else pki beside it]
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+impl Place {
+    fn open(&self) -> Result<(Topology, Folder), Failure> {
+        let topology = self.topology.read()?;
+        let named = self.folder.clone();
+        let named = named.or_else(|| topology.peer_tls.as_ref().map(|tls| tls.folder.clone()));
+        let path = named.unwrap_or_else(|| self.topology.path().with_file_name("pki"));
+        Ok((topology, Folder { path }))
+    }
+}
+
+impl Init {
+    fn run(&self) -> Result<(), Failure> {
+        let (topology, folder) = self.place.open()?;
+        let (certificate, key) = (folder.file("ca.pem"), folder.file("ca.key"));
+        must_be_free(&[&certificate, &key])?;
+        let pair = new_key()?;
+        let mut params = authority(&topology.herd);
+        hold(&mut params, MioIo::wall_clock(), self.days);
+        let made = params.self_signed(&pair).map_err(|e| cannot("make a certificate", e))?;
+        folder.make()?;
+        write_new(&key, &pair.serialize_pem())?;
+        write_new(&certificate, &made.pem())?;
+        say(&format!(
+            "{}: whom the herd {} trusts, for {}\n{}: its key; keep it where no server runs",
+            certificate.display(),
+            topology.herd,
+            counted(self.days as usize, "day"),
+            key.display(),
+        ));
+        Ok(())
+    }
+}
+
+impl Issue {
+    fn run(&self) -> Result<(), Failure> {
+        let (topology, folder) = self.place.open()?;
+        for name in &self.names {
+            let server = self.place.topology.server(&topology, name)?;
+            if server.plain {
+                let what = format!("{name} is plain, and speaks no TLS");
+                return Err(Failure::new(Exit::Usage, what));
+            }
+            let ends = ["pem", "key"].map(|end| folder.of(name, end));
+            must_be_free(&ends.each_ref().map(PathBuf::as_path))?;
+        }
+        let issuer = folder.issuer(&topology.herd)?;
+        for name in &self.names {
+            self.issue(&topology.herd, name, &folder, &issuer)?;
+        }
+        Ok(())
+    }
+
+    fn issue(
+        &self,
+        herd: &str,
+        name: &str,
+        folder: &Folder,
+        issuer: &Issuer<'_, KeyPair>,
+    ) -> Result<(), Failure> {
+        let full = certificate_name(name, herd);
+        let wall = MioIo::wall_clock();
+        let pair = new_key()?;
+        let mut params =
+            CertificateParams::new(vec![full.clone()]).map_err(|e| cannot(&full, e))?;
+        params.distinguished_name.push(DnType::CommonName, full.as_str());
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        hold(&mut params, wall, self.days);
+        let made = params.signed_by(&pair, issuer).map_err(|e| cannot(&full, e))?;
+        folder.judge(made.der(), &pair, wall)?;
+        let (certificate, key) = (folder.of(name, "pem"), folder.of(name, "key"));
+        write_new(&key, &pair.serialize_pem())?;
+        write_new(&certificate, &made.pem())?;
+        say(&format!(
+            "{}: {full}, for {}; its key is {}",
+            certificate.display(),
+            counted(self.days as usize, "day"),
+            key.display()
+        ));
+        Ok(())
+    }
+}
+
+impl Revoke {
+    fn run(&self) -> Result<(), Failure> {
+        let (topology, folder) = self.place.open()?;
+        let certificate = folder.of(&self.name, "pem");
+        let der = CertificateDer::from_pem_slice(&read(&certificate)?);
+        let facts = der.ok().and_then(|der| Facts::of(&der));
+        let Some(facts) = facts else {
+            return Err(config(format!("{} is no certificate", certificate.display())));
+        };
+        let wall = MioIo::wall_clock();
+        let mut revoked = folder.revoked()?;
+        revoked.retain(|(serial, _)| *serial != facts.serial);
+        revoked.push((facts.serial.clone(), since_1970(wall)));
+        let count = revoked.len();
+        folder.write_revoked(&folder.issuer(&topology.herd)?, revoked, wall)?;
+        // A new certificate can be issued under the name now.
+        let serial = facts.serial_in_hex();
+        let aside = format!("{}-{}.revoked", self.name, &serial[..serial.len().min(12)]);
+        for end in ["pem", "key"] {
+            let from = folder.of(&self.name, end);
+            if from.exists() {
+                let to = folder.of(&aside, end);
+                must_be_free(&[&to])?;
+                fs::rename(&from, &to).map_err(|e| cannot(&from.display().to_string(), e))?;
+            }
+        }
+        say(&format!(
+            "{}: {} on it; bring it to every server's machine, and send each SIGHUP",
+            folder.file("revoked.crl").display(),
+            counted(count, "certificate"),
+        ));
+        Ok(())
+    }
+}
+
+/// The folder of the files.
+struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn of(&self, name: &str, end: &str) -> PathBuf {
+        self.file(&format!("{name}.{end}"))
+    }
+
+    fn make(&self) -> Result<(), Failure> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.path)
+            .map_err(|e| cannot(&self.path.display().to_string(), e))
+    }
+
+    /// Who signs: the key in ca.key, under the name that `init` has given it.
+    fn issuer(&self, herd: &str) -> Result<Issuer<'static, KeyPair>, Failure> {
+        let path = self.file("ca.key");
+        let text = String::from_utf8(read(&path)?).unwrap_or_default();
+        let key = KeyPair::from_pem(&text)
+            .map_err(|e| config(format!("{} is no key: {e}", path.display())))?;
+        Ok(Issuer::new(authority(herd), key))
+    }
+
+    /// Whether neighbours that have this ca.pem would believe the certificate `der`.
+    fn judge(
+        &self,
+        der: &CertificateDer<'_>,
+        key: &KeyPair,
+        wall: UnixNanos,
+    ) -> Result<(), Failure> {
+        let path = self.file("ca.pem");
+        let authorities = CertificateDer::pem_slice_iter(&read(&path)?).collect::<Result<_, _>>();
+        let papers = Papers {
+            authorities: authorities.map_err(|e| config(format!("{}: {e}", path.display())))?,
+            chain: vec![der.clone().into_owned()],
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+            revoked: Vec::new(),
+        };
+        let judged = Mutual::new(papers).map_err(|e| config(format!("{}: {e:?}", path.display())));
+        judged?.judge(&[der.to_vec()], wall).map_err(|_| {
+            let what =
+                "ca.key is not the key of ca.pem, or they were made for a herd of another name";
+            config(format!("{}: {what}", path.display()))
+        })
+    }
+
+    /// The numbers that are revoked, and how long after 1970 began.
+    fn revoked(&self) -> Result<Vec<(Vec<u8>, Duration)>, Failure> {
+        let path = self.file("revoked.crl");
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let fault = |why: String| config(format!("{}: {why}", path.display()));
+        let der = CertificateRevocationListDer::from_pem_slice(&read(&path)?);
+        let der = der.map_err(|e| fault(e.to_string()))?;
+        let list = webpki::BorrowedCertRevocationList::from_der(&der);
+        let list = list.map_err(|e| fault(format!("{e:?}")))?;
+        list.into_iter()
+            .map(|revoked| {
+                let revoked = revoked.map_err(|e| fault(format!("{e:?}")))?;
+                let since = Duration::from_secs(revoked.revocation_date.as_secs());
+                Ok((revoked.serial_number.to_vec(), since))
+            })
+            .collect()
+    }
+
+    fn write_revoked(
+        &self,
+        issuer: &Issuer<'_, KeyPair>,
+        revoked: Vec<(Vec<u8>, Duration)>,
+        wall: UnixNanos,
+    ) -> Result<(), Failure> {
+        let (epoch, now) = (rcgen::date_time_ymd(1970, 1, 1), since_1970(wall));
+        let revoked_certs = revoked.into_iter().map(|(serial, since)| RevokedCertParams {
+            serial_number: SerialNumber::from(serial),
+            revocation_time: epoch + since,
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: epoch + now,
+            next_update: epoch + now + NEXT_LIST,
+            crl_number: SerialNumber::from(now.as_secs()),
+            issuing_distribution_point: None,
+            revoked_certs: revoked_certs.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let made = list.signed_by(issuer).and_then(|list| list.pem());
+        let pem = made.map_err(|e| cannot("make a list", e))?;
+        let (path, new) = (self.file("revoked.crl"), self.file("revoked.crl.new"));
+        write_new(&new, &pem)?;
+        fs::rename(&new, &path).map_err(|e| cannot(&path.display().to_string(), e))
+    }
+}
+
+/// What the authority of `herd` says of itself; by the name in it its certificates find it again.
+fn authority(herd: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, format!("authority of the herd {herd}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn hold(params: &mut CertificateParams, wall: UnixNanos, days: u32) {
+    let now = rcgen::date_time_ymd(1970, 1, 1) + since_1970(wall);
+    params.not_before = now - CLOCKS_DIFFER;
+    params.not_after = now + DAY * days + CLOCKS_DIFFER;
+}
+
+/// Whole seconds: certificates have no others.
+fn since_1970(UnixNanos(nanos): UnixNanos) -> Duration {
+    Duration::from_secs(Duration::from_nanos(nanos).as_secs())
+}
+
+fn new_key() -> Result<KeyPair, Failure> {
+    KeyPair::generate().map_err(|e| cannot("make a key", e))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|e| {
+        let remedy = "herd pki init makes an authority, herd pki issue NAME a certificate";
+        config(format!("{}: {e}; {remedy}", path.display()))
+    })
+}
+
+/// Nothing is begun that could not be finished.
+fn must_be_free(paths: &[&Path]) -> Result<(), Failure> {
+    match paths.iter().find(|path| path.exists()) {
+        None => Ok(()),
+        Some(path) => {
+            let what = format!("{} is there, and nothing is overwritten", path.display());
+            Err(Failure::new(Exit::CannotCreate, format!("{what}: move it away first")))
+        }
+    }
+}
+
+/// Writes a file that was not there, for its owner alone.
+fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    })
+    .map_err(|e| cannot(&path.display().to_string(), e))
+}
+
+fn cannot(what: &str, error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::CannotCreate, format!("{what}: {error}"))
+}
+
+fn config(what: String) -> Failure {
+    Failure::new(Exit::Config, what)
+}
