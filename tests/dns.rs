@@ -39,8 +39,9 @@ struct Asker {
 impl Shared for Asker {
     type Message = ();
 
-    fn turn_ended(&mut self, _core: &mut Core<Asker>) {
+    fn turn_ended(&mut self, _core: &mut Core<Asker>) -> std::io::Result<()> {
         self.turn += 1;
+        Ok(())
     }
 }
 

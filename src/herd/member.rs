@@ -15,6 +15,7 @@ use crate::log::{self, Direction};
 use crate::places::Source;
 use crate::reactor::{self, ConnId, Context, Core, Seldom, Shared, UnixNanos};
 use std::fmt::{self, Write as _};
+use std::io;
 use std::time::Duration;
 
 /// How long a line may lie in the log's buffer.
@@ -89,7 +90,7 @@ pub type Cx<'a> = Context<'a, Member>;
 impl Shared for Member {
     type Message = Message;
 
-    fn turn_ended(&mut self, core: &mut Core<Member>) {
+    fn turn_ended(&mut self, core: &mut Core<Member>) -> io::Result<()> {
         if self.network.is_some() {
             network::fetch_wanted(self, core);
         }
@@ -100,6 +101,7 @@ impl Shared for Member {
                 log::flush();
             });
         }
+        Ok(())
     }
 }
 
