@@ -12,9 +12,9 @@
 //!      Endpoint ── Frame ──▶ Wire  one end of one connection; what travels; when it arrives
 //! ```
 //!
-//! Beside it: [`Counting`] counts what a reactor asks of any [`Io`](crate::reactor::Io),
-//! [`Recorder`] is a protocol that writes down what it hears, and [`StringTransport`] lends a
-//! protocol a context without any reactor.
+//! Beside it: [`MemoryDisk`] is a folder that loses in a crash what was not synced, [`Counting`]
+//! counts what a reactor asks of any [`Io`](crate::reactor::Io), [`Recorder`] is a protocol that
+//! writes down what it hears, and [`StringTransport`] lends a protocol a context without any reactor.
 //!
 //! Randomness comes from one seed, containers whose order can be seen are ordered, and nothing here
 //! reads a real clock. Two runs with the same seed give the same log, byte for byte.
@@ -25,6 +25,7 @@ mod edges;
 mod endpoint;
 mod frame;
 mod memory;
+mod memory_disk;
 mod options;
 mod recorder;
 mod string_transport;
@@ -33,6 +34,7 @@ mod wire;
 pub use self::counting::{Counting, Counts};
 pub use self::frame::{Frame, FrameKind};
 pub use self::memory::MemoryIo;
+pub use self::memory_disk::{DiskFaults, MemoryDisk};
 pub use self::options::{Fault, MemoryOptions};
 pub use self::recorder::{Built, Heard, Record, Recorder, Records};
 pub use self::string_transport::StringTransport;
