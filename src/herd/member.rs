@@ -4,6 +4,7 @@
 //! configuration. Here it is the `S` of the reactor: each call of a protocol is lent it.
 
 use super::command::CommandLimits;
+use super::durable::Durable;
 use super::inquiry::{Answered, Inquirer, Inquiries, InquiryLimits};
 use super::links::{Links, NeighbourId};
 use super::network::{self, Network};
@@ -40,6 +41,8 @@ pub struct Member {
     pub inquiries: Inquiries,
     /// The way to the network, if the source of places asks it.
     pub(super) network: Option<Box<Network>>,
+    /// What outlives the process, if the topology has a journal.
+    pub(super) durable: Option<Box<Durable>>,
     /// Where an AT line is composed, to be copied from here to wherever it goes.
     pub(super) line: Vec<u8>,
     /// Clients that are let in at most (key: `connections`), and those that are in.
@@ -91,6 +94,9 @@ impl Shared for Member {
     type Message = Message;
 
     fn turn_ended(&mut self, core: &mut Core<Member>) -> io::Result<()> {
+        if self.durable.is_some() {
+            self.commit(core)?;
+        }
         if self.network.is_some() {
             network::fetch_wanted(self, core);
         }
@@ -144,6 +150,7 @@ impl Member {
             links,
             inquiries: Inquiries::new(source, inquiry_limits),
             network: None,
+            durable: None,
             line: Vec::new(),
             clients_max: limits.connections.unwrap_or(usize::MAX).min(connections_max),
             clients: 0,
@@ -175,13 +182,16 @@ impl Member {
         reactor::Limits { close, drain, linger, linger_bytes }
     }
 
-    /// Passes news on; see [`Links::flood`].
+    /// Passes news on, to the journal and to the neighbours; see [`Links::flood`].
     pub(super) fn flood(
         &mut self,
         core: &mut Core<Member>,
         key: ClientKey,
         from: Option<NeighbourId>,
     ) {
+        if let Some(durable) = &mut self.durable {
+            durable.note(self.herd.line(key));
+        }
         self.links.flood(core, &mut self.herd, key, from);
     }
 }

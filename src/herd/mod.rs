@@ -14,6 +14,7 @@
 //! * [`links`]: which neighbours are connected, and the flood.
 //! * [`inquiry`]: the WHATSATs that wait for their places.
 //! * [`member`]: what all connections of one server share.
+//! * [`durable`]: the member's journal: what outlives the process.
 //! * [`network`]: the member's resolver and agent, for sources that ask the network.
 //! * [`chatserver`] and [`interserver`]: the report's two pairs of factory and receiver.
 //! * [`join`]: how a server begins: it listens, and dials.
@@ -38,6 +39,7 @@ pub mod topology;
 pub mod inquiry;
 pub mod links;
 
+pub mod durable;
 pub mod member;
 
 pub mod network;

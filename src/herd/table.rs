@@ -145,6 +145,11 @@ impl Herd {
         self.len() == 0
     }
 
+    /// Memory for their lines, in bytes, with what that store has of its own.
+    pub fn bytes(&self) -> usize {
+        self.lines.bytes()
+    }
+
     /// Is this client known?
     pub fn knows(&self, client: &[u8]) -> bool {
         self.find(client).is_some()

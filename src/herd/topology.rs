@@ -22,6 +22,7 @@
 
 mod fault;
 mod graph;
+mod journal;
 mod limits;
 mod places;
 mod section;
@@ -36,9 +37,11 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 pub use fault::{Complaint, Faults};
+pub use journal::LIMITS as JOURNAL_LIMITS;
 pub use limits::{Limit, Limits};
 pub use places::{KEY_VARIABLE, PlacesSettings, PlacesSource, SourceName, Upstream, UpstreamKind};
 
+use crate::journal::JournalSettings;
 use crate::log::LogSettings;
 use fault::Findings;
 use section::{Section, TOP};
@@ -74,6 +77,8 @@ pub struct Topology {
     pub places: PlacesSettings,
     /// Where the log goes.
     pub log: LogSettings,
+    /// How what is known outlives a server, if it does.
+    pub journal: Option<JournalSettings>,
     /// How much a server takes, keeps and waits for.
     pub limits: Limits,
     warnings: Vec<Complaint>,
@@ -163,6 +168,7 @@ impl Topology {
             servers: servers::read(&top, &mut findings),
             places: places::read(&top, folder, source, &mut findings),
             log: read_log(&top, folder, &mut findings),
+            journal: journal::read(&top, folder, &mut findings),
             limits: Limits::read(top.section("limits", &mut findings).as_ref(), &mut findings),
             warnings: Vec::new(),
         };

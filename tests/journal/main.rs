@@ -2,9 +2,14 @@
 //! power meanwhile; and nobody is told that something is kept that is not.
 //!
 //! `files`: the journal alone, on a disk in memory, on real files, and on what is left of them.
-//! Figures are printed (`--nocapture`).
+//! `members`: real members with clients, whose disk forgets what was not synced.
+//!
+//! JOURNAL_SEEDS says how many seeds are played (2,000); figures are printed (`--nocapture`).
 
 mod files;
+mod members;
+#[path = "../world/mod.rs"]
+mod world;
 
 use places_herd::journal::{JournalSettings, Sync};
 use std::time::Duration;
@@ -35,4 +40,9 @@ impl Dice {
     fn roll(&mut self, below: u64) -> u64 {
         self.next() % below
     }
+}
+
+fn seeds() -> u64 {
+    let set = std::env::var("JOURNAL_SEEDS").ok();
+    set.map_or(2_000, |seeds| seeds.parse().expect("JOURNAL_SEEDS is a number"))
 }

@@ -15,10 +15,11 @@ use crate::herd::command::{NAME_BYTES_MAX, is_name};
 
 /// The keys of each table.
 const TABLES: &[(&str, &[&str])] = &[
-    (TOP, &["herd", "server", "places", "log", "limits"]),
+    (TOP, &["herd", "server", "places", "log", "journal", "limits"]),
     ("[[server]]", &["name", "client", "peer", "neighbours", "plain"]),
     ("[places]", super::places::KEYS),
     ("[log]", &["folder", "rotate_bytes", "rotate_keep"]),
+    ("[journal]", super::journal::KEYS),
     ("[limits]", Limits::KEYS),
 ];
 
