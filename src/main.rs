@@ -6,6 +6,7 @@
 //! herd check                    what is wrong, or doubtful, with topology.toml
 //! herd client Alford            lines to a server, replies back
 //! herd places check             one question to the source of places, and how it went
+//! herd journal check            whether a server's journal is whole
 //! ```
 //!
 //! All that serves is in the library, `places_herd`; here is only what a process has and a library has

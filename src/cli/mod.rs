@@ -8,6 +8,7 @@
 mod check;
 mod client;
 mod exit;
+mod journal;
 mod places_check;
 mod proxy;
 mod serve;
@@ -65,6 +66,7 @@ enum Command {
     Check(check::Check),
     Client(client::Client),
     Places(places_check::Places),
+    Journal(journal::Journal),
 }
 
 /// Does what the arguments ask for.
@@ -77,6 +79,7 @@ pub(crate) fn run() -> ExitCode {
             Command::Check(check) => check.run(),
             Command::Client(client) => client.run(),
             Command::Places(places) => places.run(),
+            Command::Journal(journal) => journal.run(),
         },
         Err(asked) => {
             // clap's word for help and version is "error" too; only real ones go to stderr.
