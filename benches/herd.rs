@@ -1,5 +1,6 @@
 //! One server of the herd from outside: what it costs to start, to be idle, to be connected to, to
 //! know a client, and to be asked. `cargo bench --bench herd`; the figures are for people, no test.
+//! With `-- journal` only what a journal costs.
 //!
 //! The server is the real program on loopback with the log off (`RUST_LOG=off`), unless said. Whoever
 //! wants another log sets RUST_LOG. Each figure's answer is checked: a fast wrong server fails.
@@ -22,6 +23,9 @@ fn main() {
     }
     println!("machine: {} cores, {}", cores(), cpu_model());
     pin(std::process::id(), 1);
+    if std::env::args().any(|arg| arg == "journal") {
+        return journal();
+    }
     start_to_first_reply();
     idle();
     idle_connections();
@@ -29,7 +33,8 @@ fn main() {
     latency("IAMAT, one at a time", 1, 50_000, |i| {
         format!("IAMAT c{} +34.068930-118.445127 {i}\n", i % 1_000)
     });
-    pipelined();
+    pipelined(3_000_000, &Server::beside_us());
+    journal();
     whatsat("10 km", 10);
     whatsat("50 km", 50);
 }
@@ -43,12 +48,17 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
+        Server::start_with("")
+    }
+
+    /// `more`: what the topology has besides the server.
+    fn start_with(more: &str) -> Server {
         let port = free_port();
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{port}"));
         fs::create_dir_all(&folder).expect("a folder in target/tmp");
         let topology = format!(
             "herd = \"bench\"\n[[server]]\nname = \"Alford\"\nclient = \"127.0.0.1:{port}\"\n\
-             peer = \"127.0.0.1:{}\"\nneighbours = []\n",
+             peer = \"127.0.0.1:{}\"\nneighbours = []\n{more}",
             free_port()
         );
         fs::write(folder.join("topology.toml"), topology).expect("the topology is written");
@@ -73,7 +83,11 @@ impl Server {
     }
 
     fn on(core: usize) -> Server {
-        let server = Server::start();
+        Server::start().pinned(core)
+    }
+
+    fn pinned(self, core: usize) -> Server {
+        let server = self;
         server.connect();
         pin(server.child.id(), core);
         server
@@ -210,33 +224,61 @@ fn latency(name: &str, lines: usize, times: u64, request: impl Fn(u64) -> String
     print_percentiles(name, &mut taken, &format!("{rate:.0}/s"));
 }
 
-/// One connection, as many requests in flight as it takes.
-fn pipelined() {
-    const COUNT: u64 = 3_000_000;
-    let server = Server::beside_us();
+/// What a journal costs, by its policy: one after the other, five times round, and the median of each
+/// beside that of no journal, as machines have moods.
+fn journal() {
+    const ROUNDS: usize = 5;
+    // With a file so small as these clients make, rewriting it every megabyte is most of the cost.
+    let policies = [
+        ("off", ""),
+        ("no", "[journal]\nsync = \"no\"\n"),
+        ("no, written anew at 1 MiB", "[journal]\nsync = \"no\"\ncompact_bytes = 1_048_576\n"),
+        ("everysec", "[journal]\nsync = \"everysec\"\n"),
+        ("always", "[journal]\nsync = \"always\"\n"),
+    ];
+    let mut rates = policies.map(|_| Vec::new());
+    for _ in 0..ROUNDS {
+        for ((policy, journal), rates) in policies.iter().zip(&mut rates) {
+            print!("journal {policy}: ");
+            let server = Server::start_with(journal).pinned(0);
+            rates.push(pipelined(500_000, &server));
+        }
+    }
+    let medians = rates.map(|mut rates| {
+        rates.sort_by(f64::total_cmp);
+        rates[ROUNDS / 2]
+    });
+    for ((policy, _), median) in policies.iter().zip(medians) {
+        println!("journal {policy}: {median:.0}/s, {:.2} of off", median / medians[0]);
+    }
+}
+
+/// One connection, as many requests in flight as it takes. Returns how many a second.
+fn pipelined(count: u64, server: &Server) -> f64 {
     let mut stream = server.connect();
     let mut replies = BufReader::with_capacity(1 << 20, stream.try_clone().expect("a clone"));
     let (begun, ticks) = (Instant::now(), server.cpu_ticks());
     let asking = std::thread::spawn(move || {
         let mut lines = Vec::new();
-        for i in 0..COUNT {
+        for i in 0..count {
             let _ = writeln!(lines, "IAMAT c{} +34.068930-118.445127 {i}.392014450", i % 1_000);
-            if lines.len() > 60_000 || i + 1 == COUNT {
+            if lines.len() > 60_000 || i + 1 == count {
                 stream.write_all(&lines).expect("sent");
                 lines.clear();
             }
         }
     });
     let mut reply = Vec::new();
-    for _ in 0..COUNT {
+    for _ in 0..count {
         reply.clear();
         replies.read_until(b'\n', &mut reply).expect("a reply");
         assert!(reply.starts_with(b"AT Alford "));
     }
     asking.join().expect("all was sent");
-    let cpu = (server.cpu_ticks() - ticks) as f64 * 10_000.0 / COUNT as f64;
-    let rate = COUNT as f64 / begun.elapsed().as_secs_f64();
+    let cpu = (server.cpu_ticks() - ticks) as f64 * 10_000.0 / count as f64;
+    let rate = count as f64 / begun.elapsed().as_secs_f64();
     println!("IAMAT, pipelined on one connection: {rate:.0}/s, {cpu:.2} us of server CPU each");
+    rate
 }
 
 fn whatsat(name: &str, radius_km: u32) {

@@ -28,6 +28,9 @@ pub mod places;
 // One event, one line, one file. Used by what follows.
 pub mod log;
 
+// Lines that outlive the process. It knows bytes and files, and not what the lines say.
+pub mod journal;
+
 // PART FIVE. The herd.
 pub mod herd;
 

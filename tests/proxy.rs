@@ -162,8 +162,9 @@ struct Asker {
 impl Shared for Asker {
     type Message = Order;
 
-    fn turn_ended(&mut self, core: &mut Core<Asker>) {
+    fn turn_ended(&mut self, core: &mut Core<Asker>) -> std::io::Result<()> {
         agent::turn_ended(self, core);
+        Ok(())
     }
 }
 

@@ -83,6 +83,39 @@ fn the_turn_ends_after_its_calls_and_before_they_are_sent<I: Io>(mut stage: Stag
     assert_eq!(stage.scene().said(), ["8 wait at the turn's end"]);
 }
 
+fn a_stopping_reactor_ends_its_turn_before_it_sends_too<I: Io>(mut stage: Stage<I>) {
+    let server = actor("server").on(|cx, heard| {
+        if *heard == Heard::ShuttingDown {
+            cx.write(b"last words");
+            cx.lose_connection();
+        }
+        Ok(())
+    });
+    stage.pair(server, actor("client"));
+    let server = stage.id("server");
+    stage.scene().watched = Some(server);
+    stage.core().stop();
+    stage.turn();
+    assert_eq!(stage.core().pending(server), 0);
+    assert_eq!(stage.scene().said(), ["10 wait at the turn's end"]);
+}
+
+fn what_waits_when_the_turns_end_fails_is_never_sent<I: Io>(mut stage: Stage<I>) {
+    stage.pair(actor("server"), actor("client"));
+    let server = stage.id("server");
+    for stopping in [false, true] {
+        stage.core().write(server, b"a promise that cannot be kept");
+        stage.scene().failure = Some(std::io::ErrorKind::StorageFull.into());
+        stage.reactor.io().take();
+        let failure = stage.reactor.turn().expect_err("the turn's end has failed");
+        assert_eq!(failure.kind(), std::io::ErrorKind::StorageFull);
+        assert_eq!(stage.reactor.io().take().writes, 0, "stopping: {stopping}");
+        assert!(stage.core().pending(server) > 0 && stage.reactor.is_stopped());
+        stage.reactor.run().expect("it has ended: there is nothing to run");
+        stage.core().stop();
+    }
+}
+
 fn a_timer_made_by_a_timer_waits_a_turn<I: Io>(mut stage: Stage<I>) {
     stage.core().call_later(Duration::ZERO, |scene, core| {
         scene.note("first");
@@ -1216,6 +1249,8 @@ on_calm_networks! {
     what_a_message_writes_leaves_in_the_same_turn
     nothing_is_sent_inside_a_callback_and_all_writes_leave_in_one_piece
     the_turn_ends_after_its_calls_and_before_they_are_sent
+    a_stopping_reactor_ends_its_turn_before_it_sends_too
+    what_waits_when_the_turns_end_fails_is_never_sent
     a_request_and_its_reply_cost_three_system_calls
     lines_sent_together_cost_no_more_than_one
     a_turn_in_which_nothing_happens_is_one_poll

@@ -5,8 +5,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use places_herd::herd::topology::{Limits, PlacesSource, Topology, Upstream, UpstreamKind};
+use places_herd::herd::topology::{
+    JOURNAL_LIMITS, Limits, PlacesSource, Topology, Upstream, UpstreamKind,
+};
+use places_herd::journal::{JournalSettings, Sync};
 use places_herd::places::{Mask, Rank, Scheme};
 use places_herd::secret::Secret;
 use proptest::prelude::*;
@@ -91,10 +95,12 @@ fn the_shipped_topology_shows_every_default() {
     assert!(text.ends_with(&limits.join("\n")), "[limits] should end with\n{}", limits.join("\n"));
     // Every key that stands in a comment is a key, and its value the default.
     let is_key = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    let sets_a_key = |line: &&str| line.split_once(" = ").is_some_and(|(key, _)| is_key(key));
+    let sets_a_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| is_key(key));
+    let begins_a_table = |line: &str| line.starts_with('[') && line.ends_with(']');
+    let is_meant = |line: &&str| sets_a_key(line) || begins_a_table(line);
     let uncommented: String = text
         .lines()
-        .map(|line| line.strip_prefix("# ").filter(sets_a_key).unwrap_or(line))
+        .map(|line| line.strip_prefix("# ").filter(is_meant).unwrap_or(line))
         .filter(|line| !line.starts_with("file = "))
         .map(|line| format!("{line}\n"))
         .collect();
@@ -105,6 +111,14 @@ fn the_shipped_topology_shows_every_default() {
     assert_eq!(spelt_out.places, shipped.places);
     assert_eq!(spelt_out.log, shipped.log);
     assert_eq!(spelt_out.status_folder, shipped.status_folder);
+    // A journal is kept only if the file says so; then these are the defaults.
+    assert_eq!(shipped.journal, None);
+    let plainly = Topology::parse(&format!("{text}\n[journal]\n"), Path::new("topology.toml"));
+    assert_eq!(spelt_out.journal, plainly.expect("an empty table will do").journal);
+    for limit in JOURNAL_LIMITS {
+        let lines = limit.in_toml();
+        assert!(text.contains(&lines), "[journal] should have\n{lines}");
+    }
 }
 
 #[test]
@@ -128,6 +142,25 @@ fn paths_are_relative_to_the_file() {
     assert_eq!(topology.log.folder, Path::new("tests/topology/../log"));
     let plain = topology.server("Original").expect("a member");
     assert!(plain.plain && plain.peer == plain.client);
+}
+
+#[test]
+fn a_journal_is_kept_if_the_file_says_so() {
+    let settings = |name: &str| {
+        let path = Path::new("tests/topology").join(name);
+        Topology::read(&path).expect("it is good").journal
+    };
+    assert_eq!(settings("alone.toml"), None);
+    let expected = JournalSettings {
+        folder: "tests/topology/../kept".into(),
+        sync: Sync::Always,
+        compact_bytes: 65_536,
+        compact_factor: 3,
+        compact_keys: 10,
+        retry: Duration::from_millis(100),
+        slow_sync: Duration::from_millis(50),
+    };
+    assert_eq!(settings("journal.toml"), Some(expected));
 }
 
 /// The service that a file of `tests/topology` names, and in which order it answers.
@@ -266,6 +299,8 @@ const WORDS: &[&str] = &[
     "[limits]\n",
     "[places]\n",
     "[log]\n",
+    "[journal]\n",
+    "sync = \"always\"\n",
     "herd",
     "name",
     "client",

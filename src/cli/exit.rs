@@ -1,7 +1,7 @@
 //! What a process leaves behind: its exit status, and one line that says why.
 //!
 //! The numbers are those of sysexits.h, where a service manager looks for them: what cannot be mended by
-//! trying again (64, 78) differs from what can.
+//! trying again (64, 65, 78) differs from what can.
 
 use places_herd::log;
 use std::fmt;
@@ -16,6 +16,8 @@ pub(super) enum Exit {
     Refused = 1,
     /// The command line makes no sense.
     Usage = 64,
+    /// A journal is damaged, or is another server's.
+    Data = 65,
     /// An address to listen on is taken; a server to talk to, or a source of places, is not there.
     Unavailable = 69,
     /// A bug: the process panicked.
@@ -24,19 +26,23 @@ pub(super) enum Exit {
     Os = 71,
     /// The log, or a certificate, could not be created.
     CannotCreate = 73,
+    /// The disk refused to read or keep a journal.
+    Io = 74,
     /// The topology, or a file it names, has faults.
     Config = 78,
 }
 
 impl Exit {
-    const ALL: [(Exit, &str); 8] = [
+    const ALL: [(Exit, &str); 10] = [
         (Exit::Ok, "done, or ended in good order after SIGINT or SIGTERM"),
         (Exit::Refused, "client: the server answered '? ', an invalid command"),
         (Exit::Usage, "the command line is wrong, or names a server that the topology has not"),
+        (Exit::Data, "a journal is damaged, or is another server's"),
         (Exit::Unavailable, "an address is in use, or a server or service is not there"),
         (Exit::Internal, "a bug; the log has it"),
         (Exit::Os, "the operating system refused something"),
         (Exit::CannotCreate, "the log, or a certificate, cannot be created"),
+        (Exit::Io, "the disk refused to read or keep a journal"),
         (Exit::Config, "the topology has faults; they were printed"),
     ];
 

@@ -8,6 +8,7 @@
 mod check;
 mod client;
 mod exit;
+mod journal;
 #[cfg(feature = "pki")]
 mod pki;
 mod places_check;
@@ -71,6 +72,7 @@ enum Command {
     Pki(pki::Pki),
     Places(places_check::Places),
     Status(status::Status),
+    Journal(journal::Journal),
 }
 
 /// Does what the arguments ask for.
@@ -86,6 +88,7 @@ pub(crate) fn run() -> ExitCode {
             Command::Pki(pki) => pki.run(),
             Command::Places(places) => places.run(),
             Command::Status(status) => status.run(),
+            Command::Journal(journal) => journal.run(),
         },
         Err(asked) => {
             // clap's word for help and version is "error" too; only real ones go to stderr.

@@ -23,6 +23,7 @@ use places_herd::reactor::{Core, Limits, MioIo, Moment, Reactor, Shared};
 use places_herd::secret::Secret;
 use serde_json::Value;
 use std::fmt::{self, Write as _};
+use std::io;
 use std::net::IpAddr;
 
 /// The longest text of a service's that is shown, in characters.
@@ -162,8 +163,9 @@ impl Asking {
 impl Shared for Asking {
     type Message = Order;
 
-    fn turn_ended(&mut self, core: &mut Core<Asking>) {
+    fn turn_ended(&mut self, core: &mut Core<Asking>) -> io::Result<()> {
         agent::turn_ended(self, core);
+        Ok(())
     }
 }
 

@@ -4,13 +4,14 @@
 //! line on stdout, `herd up` for one, knows that the server listens.
 //!
 //! ```text
-//! topology (78) ─▶ name (64) ─▶ log, status (73) ─▶ certificates, places (78) ─▶ ports (69)
-//!          ─▶ start line ─▶ loop
+//! topology (78) ─▶ name (64) ─▶ log, status (73) ─▶ certificates, places (78) ─▶ journal (65, 69, 74)
+//!   ─▶ ports (69) ─▶ start line ─▶ loop (71, 74)
 //! ```
 //!
 //! SIGINT and SIGTERM end it, SIGHUP has it read its certificates anew.
 
 use super::exit::{Exit, Failure};
+use super::journal::refused;
 use super::say;
 use super::sources::{open_key, open_network, open_places};
 use super::topology_file::TopologyFile;
@@ -18,11 +19,13 @@ use places_herd::herd::join::Addresses;
 use places_herd::herd::member::Member;
 use places_herd::herd::peer_tls::PeerTls;
 use places_herd::herd::topology::{PlacesSettings, PlacesSource, Server, Topology};
+use places_herd::journal::{JournalSettings, KernelDisk};
 use places_herd::log;
 use places_herd::reactor::{Io, MioIo, Reactor, Signal};
 use rustix::process::{self, Pid, Resource, Rlimit};
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 /// Descriptors that are not for clients: listeners, neighbours, the poll, the log, one in reserve. Where there
 /// are few, a quarter of them.
@@ -95,12 +98,26 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
     if let Some(peer_tls) = peer_tls {
         member = member.with_peer_tls(peer_tls);
     }
+    if let Some(settings) = &topology.journal {
+        member = open_journal(member, settings)?;
+    }
     let mut reactor = Reactor::new(io, member, Member::reactor_limits(topology));
     let Addresses { client, peer } =
         Member::join(&mut reactor).map_err(|e| Failure::new(Exit::Unavailable, e.to_string()))?;
     ::log::info!("{name} listens: clients {client}, neighbours {peer}");
     say(&format!("{name}: clients {client}, neighbours {peer}, log {}", log.display()));
-    reactor.run().map_err(|e| Failure::os("the loop cannot go on", e))?;
+    if let Err(e) = reactor.run() {
+        return Err(match reactor.state().journal_failed() {
+            true => {
+                Failure::new(Exit::Io, format!("journal: {e}; what clients were not told is lost"))
+            }
+            false => Failure::os("the loop cannot go on", e),
+        });
+    }
+    let (member, core) = reactor.parts();
+    member
+        .close_journal(core.now())
+        .map_err(|e| Failure::new(Exit::Io, format!("journal: {e}")))?;
     ::log::info!("{name} has ended");
     Ok(())
 }
@@ -113,6 +130,22 @@ fn open_peer_tls(topology: &Topology, name: &str) -> Result<Option<PeerTls>, Fai
         eprintln!("{fault}");
         Failure::new(Exit::Config, fault.in_one_line())
     })
+}
+
+/// Gives `member` the journal in its own folder under the one of `settings`, and what it held.
+fn open_journal(member: Member, settings: &JournalSettings) -> Result<Member, Failure> {
+    let folder = settings.folder.join(&member.server.name);
+    let begun = Instant::now();
+    let disk = KernelDisk::new(&folder, move || begun.elapsed());
+    let (member, replayed) = member.with_journal(Box::new(disk), settings).map_err(refused)?;
+    ::log::info!(
+        "journal: {}: {} records of {} clients read in {:.1?}",
+        folder.display(),
+        replayed.records,
+        member.herd.len(),
+        begun.elapsed(),
+    );
+    Ok(member)
 }
 
 /// Raises the limit of open files as far as it goes, and says how many of them may be connections.

@@ -179,6 +179,10 @@ impl Chatserver {
         if is_too_far_ahead(iamat.stamp, received, state.limits.max_future) {
             return self.refuse(cx, line, &"stamped further ahead than max_future_ms");
         }
+        if !state.takes_reports() {
+            state.report_refused(core);
+            return self.refuse(cx, line, &"the journal is broken");
+        }
         let Member { server, herd, line: scratch, .. } = &mut **state;
         let sighting = Sighting::taken(iamat, server.name.as_bytes(), received, scratch);
         match herd.merge(&sighting, Rule::Client) {

@@ -4,6 +4,7 @@
 //! configuration. Here it is the `S` of the reactor: each call of a protocol is lent it.
 
 use super::command::CommandLimits;
+use super::durable::Durable;
 use super::inquiry::{Answered, Inquirer, Inquiries, InquiryLimits};
 use super::links::{Links, NeighbourId};
 use super::network::{self, Network};
@@ -17,6 +18,7 @@ use crate::log::{self, Direction};
 use crate::places::Source;
 use crate::reactor::{self, ConnId, Context, Core, Seldom, Shared, Signal, UnixNanos};
 use std::fmt::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,6 +50,8 @@ pub struct Member {
     pub(super) network: Option<Box<Network>>,
     /// The certificates, if neighbours have to prove who they are.
     pub(super) peer_tls: Option<Box<PeerTls>>,
+    /// What outlives the process, if the topology has a journal.
+    pub(super) durable: Option<Box<Durable>>,
     /// Where an AT line is composed, to be copied from here to wherever it goes.
     pub(super) line: Vec<u8>,
     /// Clients that are let in at most (key: `connections`), and those that are in.
@@ -108,7 +112,10 @@ impl Shared for Member {
         }
     }
 
-    fn turn_ended(&mut self, core: &mut Core<Member>) {
+    fn turn_ended(&mut self, core: &mut Core<Member>) -> io::Result<()> {
+        if self.durable.is_some() {
+            self.commit(core)?;
+        }
         if self.network.is_some() {
             network::fetch_wanted(self, core);
             agent::turn_ended(self, core);
@@ -120,6 +127,7 @@ impl Shared for Member {
                 log::flush();
             });
         }
+        Ok(())
     }
 }
 
@@ -165,6 +173,7 @@ impl Member {
             inquiries: Inquiries::new(source, inquiry_limits),
             network: None,
             peer_tls: None,
+            durable: None,
             line: Vec::new(),
             clients_max: limits.connections.unwrap_or(usize::MAX).min(connections_max),
             clients: 0,
@@ -202,13 +211,16 @@ impl Member {
         reactor::Limits { close, drain, linger, linger_bytes }
     }
 
-    /// Passes news on; see [`Links::flood`].
+    /// Passes news on, to the journal and to the neighbours; see [`Links::flood`].
     pub(super) fn flood(
         &mut self,
         core: &mut Core<Member>,
         key: ClientKey,
         from: Option<NeighbourId>,
     ) {
+        if let Some(durable) = &mut self.durable {
+            durable.note(self.herd.line(key));
+        }
         self.links.flood(core, &mut self.herd, key, from);
     }
 }

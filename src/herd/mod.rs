@@ -17,6 +17,7 @@
 //! * [`inquiry`]: the WHATSATs that wait for their places.
 //! * [`member`]: what all connections of one server share.
 //! * [`sweep`]: what goes through the whole table does so in slices.
+//! * [`durable`]: the member's journal: what outlives the process.
 //! * [`network`]: the member's resolver and agent, for sources that ask the network.
 //! * [`peer_tls`]: the certificates by which neighbours know each other.
 //! * [`chatserver`] and [`interserver`]: the report's two pairs of factory and receiver.
@@ -49,6 +50,7 @@ pub mod acks;
 pub mod inquiry;
 pub mod links;
 
+pub mod durable;
 pub mod member;
 
 pub mod sweep;

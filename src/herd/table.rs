@@ -198,6 +198,12 @@ impl Herd {
         self.sighting(key).line()
     }
 
+    /// The line of the client whose key is `index`, below [`keys`](Herd::keys); `None` if no client has
+    /// it at present.
+    pub fn line_of(&self, index: usize) -> Option<&[u8]> {
+        self.lines.find(index).map(|slot| self.lines.sighting(slot).line())
+    }
+
     /// All clients with their latest sightings, in the order of their keys; also those that are too
     /// old to be let in and not yet [forgotten](Herd::forget_before).
     pub fn iter(&self) -> impl Iterator<Item = (ClientKey, Sighting<'_>)> {

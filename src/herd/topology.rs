@@ -23,6 +23,7 @@
 
 mod fault;
 mod graph;
+mod journal;
 mod limits;
 mod peers;
 mod places;
@@ -38,10 +39,12 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 pub use fault::{Complaint, Faults};
+pub use journal::LIMITS as JOURNAL_LIMITS;
 pub use limits::{Limit, Limits, Seconds};
 pub use peers::{PeerTlsSettings, certificate_name};
 pub use places::{KEY_VARIABLE, PlacesSettings, PlacesSource, SourceName, Upstream, UpstreamKind};
 
+use crate::journal::JournalSettings;
 use crate::log::LogSettings;
 use fault::Findings;
 use section::{Section, TOP};
@@ -81,6 +84,8 @@ pub struct Topology {
     pub log: LogSettings,
     /// The folder of the sockets at which servers can be asked how they are; none if they cannot.
     pub status_folder: Option<PathBuf>,
+    /// How what is known outlives a server, if it does.
+    pub journal: Option<JournalSettings>,
     /// How much a server takes, keeps and waits for.
     pub limits: Limits,
     warnings: Vec<Complaint>,
@@ -171,6 +176,7 @@ impl Topology {
             places: places::read(&top, folder, source, &mut findings),
             log: read_log(&top, folder, &mut findings),
             status_folder: read_status(&top, folder, &mut findings),
+            journal: journal::read(&top, folder, &mut findings),
             limits: Limits::read(top.section("limits", &mut findings).as_ref(), &mut findings),
             warnings: Vec::new(),
         };

@@ -142,7 +142,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
 
     /// Turns until [`Core::stop`] was called and all is finished. Twisted: reactor.run.
     ///
-    /// An error is the poll's own, and means that the loop cannot go on.
+    /// An error is the poll's own or that of [`turn_ended`](Shared::turn_ended), and means that the
+    /// loop cannot go on.
     pub fn run(&mut self) -> std::io::Result<()> {
         while !self.is_stopped() {
             self.turn()?;
@@ -156,7 +157,10 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         self.run_timers();
         self.run_shutdown();
         self.run_inbox();
-        self.state.turn_ended(&mut self.core);
+        if let Err(e) = self.state.turn_ended(&mut self.core) {
+            self.core.run_state = RunState::Stopped;
+            return Err(e);
+        }
         self.flush();
         let timeout = self.timeout();
         self.io.poll(timeout, &mut self.events)?;

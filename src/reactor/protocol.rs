@@ -84,8 +84,14 @@ pub trait Shared: Sized {
     type Message: fmt::Debug;
 
     /// Called once a turn, when all calls of the turn are done and before anything is sent: the
-    /// place for what is cheaper done once for many lines.
-    fn turn_ended(&mut self, _core: &mut Core<Self>) {}
+    /// place for what is cheaper done once for many lines, and for what must be done before anybody
+    /// is told of it.
+    ///
+    /// An error ends the loop there and then: nothing that was written since the last turn's end is
+    /// ever sent, and [`run`](super::Reactor::run) returns it.
+    fn turn_ended(&mut self, _core: &mut Core<Self>) -> io::Result<()> {
+        Ok(())
+    }
 
     /// The process was sent a signal. Unless told otherwise SIGINT and SIGTERM stop the reactor
     /// (a second one: without waiting), as Twisted's ReactorBase.sigInt and sigTerm; others are

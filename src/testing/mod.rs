@@ -13,9 +13,9 @@
 //!      DatagramSocket              the same without a connection
 //! ```
 //!
-//! Beside it: [`Counting`] counts what a reactor asks of any [`Io`](crate::reactor::Io),
-//! [`Recorder`] is a protocol that writes down what it hears, and [`StringTransport`] lends a
-//! protocol a context without any reactor.
+//! Beside it: [`MemoryDisk`] is a folder that loses in a crash what was not synced, [`Counting`]
+//! counts what a reactor asks of any [`Io`](crate::reactor::Io), [`Recorder`] is a protocol that
+//! writes down what it hears, and [`StringTransport`] lends a protocol a context without any reactor.
 //!
 //! Randomness comes from one seed, containers whose order can be seen are ordered, and nothing here
 //! reads a real clock. Two runs with the same seed give the same log, byte for byte.
@@ -29,6 +29,7 @@ mod edges;
 mod endpoint;
 mod frame;
 mod memory;
+mod memory_disk;
 mod options;
 mod recorder;
 mod string_transport;
@@ -38,6 +39,7 @@ pub use self::counting::{Counting, Counts};
 pub use self::datagrams::Datagram;
 pub use self::frame::{Frame, FrameKind};
 pub use self::memory::MemoryIo;
+pub use self::memory_disk::{DiskFaults, MemoryDisk};
 pub use self::options::{Fault, MemoryOptions};
 pub use self::recorder::{Built, Heard, Record, Recorder, Records};
 pub use self::string_transport::StringTransport;

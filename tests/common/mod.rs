@@ -32,6 +32,8 @@ pub(crate) struct Scene {
     pub(crate) met: BTreeMap<(SocketAddr, SocketAddr), ConnId>,
     /// Whose pending bytes are remarked upon when a turn ends.
     pub(crate) watched: Option<ConnId>,
+    /// With what the next turn is to end.
+    pub(crate) failure: Option<std::io::Error>,
 }
 
 impl Scene {
@@ -48,11 +50,12 @@ impl Scene {
 impl Shared for Scene {
     type Message = String;
 
-    fn turn_ended(&mut self, core: &mut Core<Scene>) {
+    fn turn_ended(&mut self, core: &mut Core<Scene>) -> std::io::Result<()> {
         self.turn += 1;
         if let Some(id) = self.watched {
             self.note(format!("{} wait at the turn's end", core.pending(id)));
         }
+        self.failure.take().map_or(Ok(()), Err)
     }
 
     fn signalled(&mut self, core: &mut Core<Scene>, signal: Signal) {

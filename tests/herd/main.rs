@@ -26,6 +26,7 @@ mod connections;
 mod failures;
 mod flooding;
 mod iamat;
+mod journal;
 mod limits;
 mod lines;
 mod peers;

@@ -24,12 +24,14 @@ use places_herd::herd::member::Member;
 use places_herd::herd::network::Network;
 use places_herd::herd::peer_tls::PeerTls;
 use places_herd::herd::topology::Topology;
+use places_herd::journal::{Refusal, Replayed};
 use places_herd::places::{Progress, Query, Source, Ticket};
 use places_herd::reactor::{
     ClientFactory, CloseReason, ConnId, ConnectOptions, Context, Core, Factory, Flow, Io, Limits,
     Moment, Protocol, Reactor, Shared, UnixNanos,
 };
-use places_herd::testing::{Frame, FrameKind, MemoryIo, MemoryOptions};
+use places_herd::testing::{Frame, FrameKind, MemoryDisk, MemoryIo, MemoryOptions};
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -119,7 +121,8 @@ impl<S: Shared> Machine for Reactor<MemoryIo, S> {
     fn turn(&mut self) {
         match self.is_stopped() {
             true => self.io().poll(None, &mut Vec::new()).expect("this poll never fails"),
-            false => self.turn().expect("this poll never fails"),
+            // A turn ends in an error if the journal fails; then the process has ended.
+            false => assert!(self.turn().is_ok() || self.is_stopped(), "this poll never fails"),
         }
     }
 }
@@ -170,6 +173,15 @@ impl World {
         self.start_with(name, Box::new(Silent));
     }
 
+    /// Starts the member `name` with a journal on `disk`, by the topology's settings.
+    pub(crate) fn start_on(&mut self, name: &str, disk: MemoryDisk) -> Result<Replayed, Refusal> {
+        let settings = self.topology.journal.clone().expect("the topology has [journal]");
+        let member = self.born(name, Box::new(Silent));
+        let (member, replayed) = member.with_journal(Box::new(disk), &settings)?;
+        self.join(name, member);
+        Ok(replayed)
+    }
+
     /// Starts the member `name` with places from `source`.
     pub(crate) fn start_with(&mut self, name: &str, source: Box<dyn Source>) {
         self.start_as(name, source, |member| member);
@@ -186,21 +198,30 @@ impl World {
         source: Box<dyn Source>,
         made: impl FnOnce(Member) -> Member,
     ) {
+        let member = made(self.born(name, source));
+        self.join(name, member);
+    }
+
+    fn born(&mut self, name: &str, source: Box<dyn Source>) -> Member {
         self.lives += 1;
+        let seed = self.options.seed.wrapping_add(u64::from(self.lives) << 32);
+        let member = Member::new(&self.topology, name, source, seed, usize::MAX);
+        member.expect("it is in the topology")
+    }
+
+    fn join(&mut self, name: &str, member: Member) {
         let server = self.topology.server(name).expect("a server of the topology").clone();
         let IpAddr::V4(address) = server.client.ip() else { unreachable!("all are 10.0.0.n") };
         let host = IpAddr::V4(Ipv4Addr::new(10, 0, self.lives, address.octets()[3]));
         let seed = self.options.seed.wrapping_add(u64::from(self.lives) << 32);
         let mut io = MemoryIo::carried(MemoryOptions { seed, host, ..self.options.clone() });
         io.advance(self.now);
-        let member = Member::new(&self.topology, name, source, seed, usize::MAX);
-        let mut member = member.expect("it is in the topology");
+        let mut member = member;
         if let Some(settings) = &self.topology.peer_tls {
             let read = PeerTls::read(settings, &self.topology.herd, name, io.wall());
             member = member.with_peer_tls(read.unwrap_or_else(|fault| panic!("{fault}")));
         }
         let limits = Member::reactor_limits(&self.topology);
-        let member = made(member);
         let mut reactor = Reactor::new(io, member, limits);
         Member::join(&mut reactor).expect("nobody listens there yet");
         self.homes.extend([host, server.client.ip()].map(|ip| (ip, name.to_owned())));
@@ -214,6 +235,24 @@ impl World {
     /// to connect asks again when it is back. (A machine that was never there refuses.)
     pub(crate) fn crash(&mut self, name: &str) {
         self.members.remove(name).expect("it was started");
+    }
+
+    /// The same, and its disk, as it was left: what was not synced may still be lost.
+    pub(crate) fn crash_off(&mut self, name: &str) -> MemoryDisk {
+        let mut reactor = self.members.remove(name).expect("it was started");
+        let disk = reactor.state().take_journal_disk().expect("it was started with one");
+        *(disk as Box<dyn Any>).downcast().expect("it is in memory")
+    }
+
+    /// The disk of the member `name`.
+    pub(crate) fn disk(&mut self, name: &str) -> &mut MemoryDisk {
+        let disk = self.member(name).journal_disk().expect("it was started with one");
+        (disk as &mut dyn Any).downcast_mut().expect("it is in memory")
+    }
+
+    /// Whether the member `name` has ended by itself.
+    pub(crate) fn has_ended(&mut self, name: &str) -> bool {
+        self.reactor(name).is_stopped()
     }
 
     /// What the member `name` shares among its connections.

@@ -15,12 +15,26 @@ use crate::herd::command::{NAME_BYTES_MAX, is_name};
 
 /// The keys of each table.
 const TABLES: &[(&str, &[&str])] = &[
-    (TOP, &["herd", "insecure_peers", "server", "peer_tls", "places", "log", "status", "limits"]),
+    (
+        TOP,
+        &[
+            "herd",
+            "insecure_peers",
+            "server",
+            "peer_tls",
+            "places",
+            "log",
+            "journal",
+            "status",
+            "limits",
+        ],
+    ),
     ("[[server]]", &["name", "client", "peer", "neighbours", "plain"]),
     ("[places]", super::places::KEYS),
     ("[log]", &["folder", "rotate_bytes", "rotate_keep"]),
     ("[peer_tls]", &["folder"]),
     ("[status]", &["folder"]),
+    ("[journal]", super::journal::KEYS),
     ("[limits]", Limits::KEYS),
 ];
 

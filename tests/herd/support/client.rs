@@ -151,6 +151,21 @@ impl Client {
         line
     }
 
+    /// The next line, without its LF; nothing if the connection ends before it does.
+    #[track_caller]
+    pub(crate) fn line_or_end(&mut self) -> Option<Vec<u8>> {
+        while !self.received.contains(&b'\n') {
+            match self.read_more() {
+                Ok(1..) => {}
+                Err(why) if why.kind() == ErrorKind::WouldBlock => {
+                    panic!("neither a line nor the end within {PATIENCE:?}; {}", self.so_far())
+                }
+                Ok(_) | Err(_) => return None,
+            }
+        }
+        Some(self.line())
+    }
+
     /// Says `line` with an LF behind it, and returns the line that comes next.
     #[track_caller]
     pub(crate) fn ask(&mut self, line: impl AsRef<[u8]>) -> Vec<u8> {

@@ -37,6 +37,8 @@ pub(crate) struct Setup {
     limits: String,
     rust_log: Option<&'static str>,
     descriptors: Option<u32>,
+    journal: Option<String>,
+    inside: Vec<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -104,6 +106,18 @@ impl Setup {
     /// Starts servers with so many descriptors and no more.
     pub(crate) fn descriptors(mut self, most: u32) -> Setup {
         self.descriptors = Some(most);
+        self
+    }
+
+    /// Gives every server a journal; `settings`: the lines of `[journal]`.
+    pub(crate) fn journal(mut self, settings: &str) -> Setup {
+        self.journal = Some(settings.to_owned());
+        self
+    }
+
+    /// Has every server started by `command`, in the herd's folder, with the server's own after it.
+    pub(crate) fn inside(mut self, command: &[&'static str]) -> Setup {
+        self.inside = command.to_owned();
         self
     }
 
@@ -184,6 +198,9 @@ impl Herd {
         let Setup { servers, edges, limits, .. } = &self.setup;
         let herd = self.folder.file_name().unwrap_or_default().to_string_lossy();
         let mut text = format!("herd = \"{herd}\"\n\n[limits]\n{limits}");
+        if let Some(settings) = &self.setup.journal {
+            text += &format!("\n[journal]\n{settings}\n");
+        }
         for Listed { name, plain, .. } in servers {
             let Addresses { client, peer } = self.addresses[name];
             let other = |(one, other): &(String, String)| match () {
@@ -208,7 +225,14 @@ impl Herd {
                 shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), program]);
                 shell
             }
-            None => Command::new(program),
+            None => match self.setup.inside.split_first() {
+                Some((first, more)) => {
+                    let mut outer = Command::new(first);
+                    outer.args(more).arg(program).current_dir(&self.folder);
+                    outer
+                }
+                None => Command::new(program),
+            },
         };
         command.arg("serve").arg(name).arg("--topology").arg(self.topology());
         match self.setup.rust_log {
@@ -423,6 +447,19 @@ impl Herd {
         self.wait_until_it_listens(name).expect("its ports are still its own");
     }
 
+    /// The same, where it may refuse to start: then with what it said.
+    pub(crate) fn try_restart(&mut self, name: &str) -> Result<(), String> {
+        // What it said before is not what it says now.
+        fs::write(self.output(name), "").expect("the folder is ours");
+        self.spawn(name);
+        self.wait_until_it_listens(name)
+    }
+
+    /// The folder of the journal of `name`.
+    pub(crate) fn journal(&self, name: &str) -> PathBuf {
+        self.folder.join("journal").join(name)
+    }
+
     /// Stops `name` where it is; it keeps its connections and says nothing.
     pub(crate) fn freeze(&self, name: &str) {
         self.process(name).signal(Signal::STOP);
@@ -471,7 +508,8 @@ impl Herd {
         });
     }
 
-    fn topology(&self) -> PathBuf {
+    /// The topology file.
+    pub(crate) fn topology(&self) -> PathBuf {
         self.folder.join("topology.toml")
     }
 

@@ -1,0 +1,219 @@
+//! `herd journal`: what a journal holds, whether it is whole, and a smaller one in its place.
+//!
+//! `check` and `dump` open files for reading and nothing else: they may be used on the journal of a server
+//! that runs. `compact` has to have the folder for itself.
+
+use super::exit::{Exit, Failure};
+use super::say;
+use super::topology_file::counted;
+use clap::{Args, Subcommand};
+use places_herd::herd::durable::replay;
+use places_herd::herd::table::Herd;
+use places_herd::journal::{
+    Head, Journal as Files, JournalSettings, KernelDisk, Owner, Refusal, Scan, Sync, files_of, scan,
+};
+use places_herd::reactor::Moment;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Look into a server's journal, or make it smaller
+#[derive(Debug, Args)]
+pub(super) struct Journal {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Say whether every record is whole
+    Check(Which),
+    /// Print the line of every record
+    Dump(Which),
+    /// Write it anew, with only the newest line of each client
+    Compact(Which),
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// A journal, or the folder of one server's
+    #[arg(value_name = "FILE-OR-FOLDER")]
+    path: PathBuf,
+    /// Pass over damage, and use what is whole around it
+    #[arg(long)]
+    salvage: bool,
+}
+
+impl Journal {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        match &self.what {
+            What::Check(which) => which.check(),
+            What::Dump(which) => which.dump(),
+            What::Compact(which) => which.compact(),
+        }
+    }
+}
+
+impl Which {
+    fn check(&self) -> Result<(), Failure> {
+        let mut herd = Herd::new(0, 0);
+        let mut scratch = Vec::new();
+        let mut outcome = Ok(());
+        for path in self.files()? {
+            let scan = read(&path, &mut |line| replay(&mut herd, line, &mut scratch))?;
+            let verdict = self.verdict(&path, &scan);
+            let says = match &verdict {
+                Err(failure) => failure.what.clone(),
+                Ok(()) => format!("{}: {}", path.display(), described(&scan)),
+            };
+            say(&says);
+            outcome = outcome.and(verdict);
+        }
+        say(&format!("{} in all", counted(herd.len(), "client")));
+        outcome.map_err(|failure| Failure::new(failure.exit, ""))
+    }
+
+    fn dump(&self) -> Result<(), Failure> {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        for path in self.files()? {
+            // First the whole file: of a damaged one nothing is printed, unless that is wanted.
+            self.verdict(&path, &read(&path, &mut |_| true)?)?;
+            let mut printed = Ok(());
+            read(&path, &mut |line| {
+                if printed.is_ok() {
+                    printed = out.write_all(line).and_then(|()| out.write_all(b"\n"));
+                }
+                true
+            })?;
+            if printed.is_err() {
+                // Nobody reads it any more.
+                return Ok(());
+            }
+        }
+        let _ = out.flush();
+        Ok(())
+    }
+
+    fn compact(&self) -> Result<(), Failure> {
+        let files = self.files()?;
+        let newest = files.last().expect("there is one at least, or a failure");
+        let folder = newest.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).to_owned();
+        let owner = owner_of(newest)?;
+        let mut herd = Herd::new(0, 0);
+        let mut scratch = Vec::new();
+        let start = Instant::now();
+        let disk = KernelDisk::new(&folder, move || start.elapsed());
+        let (mut journal, replayed) =
+            Files::open(Box::new(disk), settings(&folder), &owner, self.salvage, &mut |line| {
+                replay(&mut herd, line, &mut scratch)
+            })
+            .map_err(refused)?;
+        let failed = |e: io::Error| Failure::new(Exit::Io, format!("{}: {e}", folder.display()));
+        journal.rewrite(Moment::default(), &herd).map_err(failed)?;
+        say(&format!(
+            "{}: {} of {} in {} bytes, now {} bytes",
+            folder.display(),
+            counted(replayed.records as usize, "record"),
+            counted(herd.len(), "client"),
+            replayed.bytes,
+            journal.size(),
+        ));
+        if replayed.bad_bytes > 0 {
+            say(&format!("{} bytes were in no whole record, and are gone", replayed.bad_bytes));
+        }
+        journal.close(Moment::default(), &herd).map_err(failed)
+    }
+
+    /// The journals that are meant, oldest first, at least one.
+    fn files(&self) -> Result<Vec<PathBuf>, Failure> {
+        if !self.path.is_dir() {
+            return Ok(vec![self.path.clone()]);
+        }
+        let names: Vec<String> = fs::read_dir(&self.path)
+            .and_then(|entries| entries.collect::<io::Result<Vec<_>>>())
+            .map_err(|e| unreadable(&self.path, &e))?
+            .into_iter()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        let files = files_of(&names);
+        if files.is_empty() {
+            let what = format!("{} has no journal in it", self.path.display());
+            return Err(Failure::new(Exit::Data, what));
+        }
+        Ok(files.into_iter().map(|(_, name)| self.path.join(name)).collect())
+    }
+
+    /// What a start of the server would say of this file.
+    fn verdict(&self, path: &Path, scan: &Scan) -> Result<(), Failure> {
+        let path = path.display().to_string();
+        let refusal = match (&scan.head, scan.damaged_at()) {
+            (Head::Newer(version), _) => Refusal::Newer(path, *version),
+            (Head::Foreign, _) => Refusal::Foreign(path),
+            (Head::Of(_), Some(at)) if !self.salvage => {
+                Refusal::Damaged { path, at, records_after: scan.records_after }
+            }
+            (Head::Of(_) | Head::Cut, _) => return Ok(()),
+        };
+        Err(refused(refusal))
+    }
+}
+
+fn read(path: &Path, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<Scan, Failure> {
+    let mut file = File::open(path).map_err(|e| unreadable(path, &e))?;
+    scan(&mut file, each).map_err(|e| unreadable(path, &e))
+}
+
+fn owner_of(path: &Path) -> Result<Owner, Failure> {
+    let path_text = path.display().to_string();
+    match read(path, &mut |_| true)?.head {
+        Head::Of(owner) => Ok(owner),
+        Head::Newer(version) => Err(refused(Refusal::Newer(path_text, version))),
+        Head::Cut | Head::Foreign => Err(refused(Refusal::Foreign(path_text))),
+    }
+}
+
+fn described(scan: &Scan) -> String {
+    let records = counted(scan.records as usize, "record");
+    match (&scan.head, scan.bad_at) {
+        (Head::Of(Owner { server, herd }), None) => {
+            format!("{server} of {herd}, {records}, {} bytes, whole", scan.size)
+        }
+        (Head::Of(Owner { server, herd }), Some(at)) => format!(
+            "{server} of {herd}, {records}, {} bytes, {} of them from byte {at} on in no whole record",
+            scan.size, scan.bad_bytes
+        ),
+        _ => format!("{} bytes of a first line, and no record", scan.size),
+    }
+}
+
+/// For a journal that nothing is noted in.
+fn settings(folder: &Path) -> JournalSettings {
+    JournalSettings {
+        folder: folder.to_owned(),
+        sync: Sync::Always,
+        compact_bytes: u64::MAX,
+        compact_factor: u64::MAX,
+        compact_keys: 1_000,
+        retry: Duration::ZERO,
+        slow_sync: Duration::MAX,
+    }
+}
+
+fn unreadable(path: &Path, e: &io::Error) -> Failure {
+    Failure::new(Exit::Io, format!("{} cannot be read: {e}", path.display()))
+}
+
+/// Why a journal is not opened, as an exit status.
+pub(super) fn refused(refusal: Refusal) -> Failure {
+    let exit = match refusal {
+        Refusal::Locked(_) => Exit::Unavailable,
+        Refusal::Os(..) => Exit::Io,
+        Refusal::Anothers(..)
+        | Refusal::Newer(..)
+        | Refusal::Foreign(_)
+        | Refusal::Damaged { .. } => Exit::Data,
+    };
+    Failure::new(exit, refusal.to_string())
+}

@@ -1,0 +1,232 @@
+//! What the journal asks of a disk: the few calls on files in one folder; and the kernel's.
+//!
+//! Tests put another one under the same journal: [`MemoryDisk`](crate::testing::MemoryDisk), which
+//! loses and tears what was not synced.
+//!
+//! Files go by their names, so there is nothing to hold, and nothing that could outlive its file. A
+//! file is opened or created before anything else is asked of it.
+
+use rustix::fs::{FlockOperation, flock};
+use std::any::Any;
+use std::fmt;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// One folder of a disk.
+///
+/// Every call may fail as the operating system's do. What was appended is on the disk only after
+/// [`sync`](Disk::sync), what was created, renamed or removed only after
+/// [`sync_folder`](Disk::sync_folder).
+pub trait Disk: Any + fmt::Debug {
+    /// Keeps everybody else out of the folder, until this disk is dropped. Makes the folder if it is
+    /// not there.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`: somebody else has it.
+    fn lock(&mut self) -> io::Result<()>;
+
+    /// The names of the files in the folder, in any order.
+    fn list(&mut self) -> io::Result<Vec<String>>;
+
+    /// Makes the empty file `name`, in place of one that may be there, and opens it.
+    fn create(&mut self, name: &str) -> io::Result<()>;
+
+    /// Opens the file `name`, and tells its size.
+    fn open(&mut self, name: &str) -> io::Result<u64>;
+
+    /// Reads from `offset` on; 0 bytes are the end.
+    fn read_at(&mut self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes a beginning of `bytes` at the end of the file, and tells how many.
+    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Has the file's bytes on the disk when it returns, and tells how long that took. It is the one
+    /// call that may take its time.
+    ///
+    /// # Errors
+    ///
+    /// What was appended since the last sync may be lost then, and another sync may not say so.
+    fn sync(&mut self, name: &str) -> io::Result<Duration>;
+
+    /// Cuts the file off behind `size` bytes.
+    fn truncate(&mut self, name: &str, size: u64) -> io::Result<()>;
+
+    /// Nothing more will be asked of the file `name`.
+    fn close(&mut self, name: &str);
+
+    /// Gives the file `from` the name `to`, in place of one that may have it. It stays open.
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes the file `name`.
+    fn remove(&mut self, name: &str) -> io::Result<()>;
+
+    /// Has the folder's names on the disk when it returns.
+    fn sync_folder(&mut self) -> io::Result<()>;
+
+    /// The file `name` as people find it: its path.
+    fn path(&self, name: &str) -> String {
+        name.to_owned()
+    }
+}
+
+/// The file that is locked. It stays empty, and stays.
+const LOCK: &str = "lock";
+
+/// A folder of the machine's.
+pub struct KernelDisk {
+    folder: PathBuf,
+    /// A monotonic clock, to time syncs by.
+    clock: Box<dyn Fn() -> Duration>,
+    lock: Option<File>,
+    open: Vec<(String, File)>,
+}
+
+impl KernelDisk {
+    /// The folder `folder`; touches nothing yet. `clock`: the time since any one moment.
+    pub fn new(folder: &Path, clock: impl Fn() -> Duration + 'static) -> KernelDisk {
+        let clock = Box::new(clock);
+        KernelDisk { folder: folder.to_owned(), clock, lock: None, open: Vec::new() }
+    }
+
+    fn file(&self, name: &str) -> io::Result<&File> {
+        let found = self.open.iter().find(|(open, _)| open == name);
+        found.map(|(_, file)| file).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn opened(&mut self, name: &str, file: File) {
+        self.close(name);
+        self.open.push((name.to_owned(), file));
+    }
+}
+
+impl Disk for KernelDisk {
+    fn lock(&mut self) -> io::Result<()> {
+        make_folder(&self.folder)?;
+        let lock = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.folder.join(LOCK))?;
+        // It goes with its descriptor, however the process ends.
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        self.lock = Some(lock);
+        Ok(())
+    }
+
+    fn list(&mut self) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(&self.folder)?;
+        // A name that is no text is none of ours.
+        entries
+            .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose())
+            .collect()
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<()> {
+        let path = self.folder.join(name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let file = File::options().read(true).append(true).create_new(true).open(&path)?;
+        self.opened(name, file);
+        Ok(())
+    }
+
+    fn open(&mut self, name: &str) -> io::Result<u64> {
+        let file = File::options().read(true).append(true).open(self.folder.join(name))?;
+        let size = file.metadata()?.len();
+        self.opened(name, file);
+        Ok(size)
+    }
+
+    fn read_at(&mut self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.file(name)?.read_at(into, offset)
+    }
+
+    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<usize> {
+        io::Write::write(&mut self.file(name)?, bytes)
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<Duration> {
+        let begun = (self.clock)();
+        self.file(name)?.sync_data()?;
+        Ok((self.clock)().saturating_sub(begun))
+    }
+
+    fn truncate(&mut self, name: &str, size: u64) -> io::Result<()> {
+        self.file(name)?.set_len(size)
+    }
+
+    fn close(&mut self, name: &str) {
+        self.open.retain(|(open, _)| open != name);
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.folder.join(from), self.folder.join(to))?;
+        self.close(to);
+        for (name, _) in self.open.iter_mut().filter(|(name, _)| name == from) {
+            *name = to.to_owned();
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.close(name);
+        fs::remove_file(self.folder.join(name))
+    }
+
+    fn sync_folder(&mut self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+}
+
+impl fmt::Debug for KernelDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.open.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("KernelDisk")
+            .field("folder", &self.folder)
+            .field("locked", &self.lock.is_some())
+            .field("open", &names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes `folder` and those it is in, and has their names on the disk.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
+    DirBuilder::new().recursive(true).create(folder)?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// A file of a disk from its beginning, to be read.
+pub(super) struct Reading<'d> {
+    disk: &'d mut dyn Disk,
+    name: &'d str,
+    offset: u64,
+}
+
+impl<'d> Reading<'d> {
+    pub(super) fn new(disk: &'d mut dyn Disk, name: &'d str) -> Reading<'d> {
+        Reading { disk, name, offset: 0 }
+    }
+}
+
+impl io::Read for Reading<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.disk.read_at(self.name, self.offset, into)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,261 @@
+//! Where a journal begins: what the folder holds is read, mended if that loses nothing, and refused
+//! if it does not.
+//!
+//! ```text
+//!   lock ─▶ remove *.new ─▶ read journal.6, journal.7 ─▶ cut a torn tail off journal.7 ─▶ append to it
+//!                               └ each whole record to the caller        more than one: rewrite
+//! ```
+//!
+//! All files that are there are read, the oldest first; more than one are there only after a crash
+//! at a certain moment ([`rewrite`](super::rewrite)), and overlap.
+
+use super::disk::Reading;
+use super::record::{Head, Owner, VERSION};
+use super::rewrite::UNFINISHED;
+use super::scan::{Scan, scan};
+use super::{Counts, Disk, Journal, JournalSettings};
+use crate::reactor::{Moment, Seldom};
+use std::fmt;
+use std::io::{self, ErrorKind};
+
+/// What the names of journals have before their number.
+const STEM: &str = "journal.";
+
+/// What was read at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Files.
+    pub files: usize,
+    /// Whole records in them.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes in no record: a torn tail, or, if salvage was wanted, damage.
+    pub bad_bytes: u64,
+}
+
+/// Why a journal is not opened. The text says what to do.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Another process has the folder.
+    Locked(String),
+    /// The file is another server's, or another herd's.
+    Anothers(String, Owner),
+    /// The file was written by a later version of the program.
+    Newer(String, u32),
+    /// The file is no journal.
+    Foreign(String),
+    /// The file is damaged, and there are whole records behind that.
+    Damaged {
+        /// The file.
+        path: String,
+        /// Where the damage begins, in bytes.
+        at: u64,
+        /// Whole records behind it.
+        records_after: u64,
+    },
+    /// The operating system refused something.
+    Os(String, io::Error),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Locked(path) => {
+                write!(f, "{path} is locked: another server, or another `herd journal`, uses it")
+            }
+            Refusal::Anothers(path, Owner { server, herd }) => {
+                write!(
+                    f,
+                    "{path} is the journal of {server} in the herd {herd}; choose another folder"
+                )
+            }
+            Refusal::Newer(path, version) => write!(
+                f,
+                "{path} has format {version}, and this program reads {VERSION}; use the program that wrote it"
+            ),
+            Refusal::Foreign(path) => {
+                write!(f, "{path} is no journal; move it away, or choose another folder")
+            }
+            Refusal::Damaged { path, at, records_after } => write!(
+                f,
+                "{path} is damaged at byte {at}, with {records_after} whole records behind that; \
+                 bring it back from a copy, or keep what is whole with `herd journal compact {path} --salvage`"
+            ),
+            Refusal::Os(what, error) => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// The journals among the files `names`, oldest first, by their numbers.
+pub fn files_of(names: &[String]) -> Vec<(u64, &str)> {
+    let mut files: Vec<(u64, &str)> = names
+        .iter()
+        .filter_map(|name| {
+            let number = name.strip_prefix(STEM)?.parse().ok()?;
+            // So that there is always a next one.
+            (number < u64::MAX / 2 && name_of(number) == *name).then_some((number, name.as_str()))
+        })
+        .collect();
+    files.sort_unstable();
+    files
+}
+
+pub(super) fn name_of(number: u64) -> String {
+    format!("{STEM}{number}")
+}
+
+/// Whether the file is one that was not finished.
+fn is_unfinished(name: &str) -> bool {
+    name.starts_with(STEM) && name.ends_with(UNFINISHED)
+}
+
+impl Journal {
+    /// Opens the journal of `owner` on `disk`, and makes it if there is none.
+    ///
+    /// Hands every whole record's line to `each`, which says whether it can make sense of it. A torn
+    /// tail is cut off. `salvage`: damage is passed over, and the file is to be
+    /// [written anew](Journal::rewrite).
+    ///
+    /// # Errors
+    ///
+    /// Nothing has been lost then, and what `each` was given must not be used.
+    pub fn open(
+        disk: Box<dyn Disk>,
+        settings: JournalSettings,
+        owner: &Owner,
+        salvage: bool,
+        each: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(Journal, Replayed), Refusal> {
+        let mut journal = Journal::unopened(disk, settings, owner);
+        let names = journal.lock_and_list()?;
+        for name in names.iter().filter(|name| is_unfinished(name)) {
+            journal.disk.remove(name).map_err(|e| journal.os("removed", name, e))?;
+        }
+        let mut replayed = Replayed::default();
+        for (number, name) in files_of(&names) {
+            if let Some(scan) = journal.read(name, salvage, each)? {
+                replayed.files += 1;
+                replayed.records += scan.records;
+                replayed.bytes += scan.size;
+                replayed.bad_bytes += scan.bad_bytes;
+                journal.take(number, name, &scan)?;
+            } else {
+                // A first line was cut off: there is nothing in it, and nothing can be appended.
+                journal.disk.close(name);
+                journal.stale.push(number);
+            }
+        }
+        if replayed.files == 0 {
+            journal.create()?;
+        }
+        journal.rewrite_wanted = !journal.stale.is_empty() || replayed.bad_bytes > 0 && salvage;
+        Ok((journal, replayed))
+    }
+
+    fn unopened(disk: Box<dyn Disk>, settings: JournalSettings, owner: &Owner) -> Journal {
+        Journal {
+            disk,
+            settings,
+            owner: owner.clone(),
+            number: 0,
+            name: String::new(),
+            size: 0,
+            unsynced: None,
+            broken: false,
+            pending: Vec::new(),
+            written: false,
+            failure: None,
+            rewrite: None,
+            retry: None,
+            rewrite_wanted: false,
+            stale: Vec::new(),
+            counts: Counts::default(),
+            slow_syncs: Seldom::default(),
+            failures: Seldom::default(),
+        }
+    }
+
+    fn lock_and_list(&mut self) -> Result<Vec<String>, Refusal> {
+        let folder = self.disk.path("");
+        self.disk.lock().map_err(|e| match e.kind() {
+            ErrorKind::WouldBlock => Refusal::Locked(folder.clone()),
+            _ => Refusal::Os(format!("{folder} cannot be locked"), e),
+        })?;
+        self.disk.list().map_err(|e| Refusal::Os(format!("{folder} cannot be read"), e))
+    }
+
+    /// Reads one file; nothing if it has not even a first line.
+    fn read(
+        &mut self,
+        name: &str,
+        salvage: bool,
+        each: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<Option<Scan>, Refusal> {
+        self.disk.open(name).map_err(|e| self.os("opened", name, e))?;
+        let scan = scan(&mut Reading::new(&mut *self.disk, name), each)
+            .map_err(|e| self.os("read", name, e))?;
+        let path = self.disk.path(name);
+        match &scan.head {
+            Head::Of(owner) if *owner == self.owner => {}
+            Head::Of(owner) => return Err(Refusal::Anothers(path, owner.clone())),
+            Head::Newer(version) => return Err(Refusal::Newer(path, *version)),
+            Head::Cut => return Ok(None),
+            Head::Foreign => return Err(Refusal::Foreign(path)),
+        }
+        match scan.damaged_at() {
+            Some(at) if !salvage => {
+                let records_after = scan.records_after;
+                Err(Refusal::Damaged { path, at, records_after })
+            }
+            _ => Ok(Some(scan)),
+        }
+    }
+
+    /// The file `name` is the one to append to, until a newer one is read.
+    fn take(&mut self, number: u64, name: &str, scan: &Scan) -> Result<(), Refusal> {
+        if !self.name.is_empty() {
+            self.disk.close(&self.name);
+            self.stale.push(self.number);
+        }
+        (self.number, self.name, self.size) = (number, name.to_owned(), scan.size);
+        let Some(at) = scan.torn_at() else { return Ok(()) };
+        self.disk.truncate(name, at).map_err(|e| self.os("truncated", name, e))?;
+        self.disk.sync(name).map_err(|e| self.os("synced", name, e))?;
+        self.size = at;
+        log::warn!(
+            "journal: {} ended in {} bytes of a record that was never whole: cut off at byte {at}",
+            self.disk.path(name),
+            scan.bad_bytes,
+        );
+        Ok(())
+    }
+
+    /// Makes the first file, with nothing in it but its first line.
+    fn create(&mut self) -> Result<(), Refusal> {
+        struct Nothing;
+        impl super::Live for Nothing {
+            fn end(&self) -> usize {
+                0
+            }
+            fn line(&self, _number: usize) -> Option<&[u8]> {
+                None
+            }
+            fn bytes(&self) -> u64 {
+                0
+            }
+        }
+        // As any other rewriting, so that a file under its final name always has its first line.
+        let made = self.rewrite(Moment::default(), &Nothing);
+        let folder = self.disk.path("");
+        made.map_err(|e| Refusal::Os(format!("{folder}: no journal can be made"), e))?;
+        self.counts = Counts::default();
+        Ok(())
+    }
+
+    fn os(&self, what: &str, name: &str, e: io::Error) -> Refusal {
+        Refusal::Os(format!("{} cannot be {what}", self.disk.path(name)), e)
+    }
+}

@@ -1,0 +1,169 @@
+//! How a line stands in the file: the line, its checksum, a newline.
+//!
+//! ```text
+//! HERDJ 1 Alford places-herd
+//! AT Alford +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450 *5BCB6E01
+//! ```
+//!
+//! In: lines. Out: records, and lines again, or that something is no record. The checksum is CRC-32
+//! (ISO-HDLC, as in zip and Ethernet) of the line's bytes, in eight upper-case hexadecimal digits. It is read as
+//! strictly as it is written, so that no flipped bit goes unseen: not in the line, not in the
+//! checksum, not in what stands between them.
+//!
+//! Text, so that `grep` reads a journal, and its last lines can be shown by `tail`.
+
+/// Bytes that a record has more than its line: ` *`, eight digits, a newline.
+pub const OVERHEAD_BYTES: usize = 11;
+
+/// The longest record: no AT line has more than 65,535 bytes.
+pub const RECORD_BYTES_MAX: usize = 65_535 + OVERHEAD_BYTES;
+
+/// The version of the format that this program writes, and the highest that it reads.
+pub const VERSION: u32 = 1;
+
+const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+const MAGIC: &str = "HERDJ";
+
+/// Appends the record of `line` to `out`.
+///
+/// `line`: any bytes but a newline.
+pub fn write(out: &mut Vec<u8>, line: &[u8]) {
+    debug_assert!(!line.contains(&b'\n') && line.len() + OVERHEAD_BYTES <= RECORD_BYTES_MAX);
+    out.extend_from_slice(line);
+    out.extend_from_slice(&ending(line));
+}
+
+/// The line of a record, or `None` if it is damaged.
+///
+/// `record`: without its newline.
+pub fn line_of(record: &[u8]) -> Option<&[u8]> {
+    let (line, end) = record.split_last_chunk::<{ OVERHEAD_BYTES - 1 }>()?;
+    (ending(line)[..OVERHEAD_BYTES - 1] == *end).then_some(line)
+}
+
+fn ending(line: &[u8]) -> [u8; OVERHEAD_BYTES] {
+    let mut ending = *b" *........\n";
+    let checksum = crc32fast::hash(line);
+    for (place, shift) in (0..8).rev().enumerate() {
+        ending[2 + place] = DIGITS[(checksum >> (4 * shift)) as usize & 0xF];
+    }
+    ending
+}
+
+/// Whose journal a file is: its first line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The server that writes it.
+    pub server: String,
+    /// The herd that the server belongs to.
+    pub herd: String,
+}
+
+/// What the first line of a file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// It is a journal of this version of the format.
+    Of(Owner),
+    /// It is a journal of a later version.
+    Newer(u32),
+    /// It is the beginning of a first line: the file was cut off there, and has no records.
+    Cut,
+    /// It is no journal.
+    Foreign,
+}
+
+impl Owner {
+    /// The first line of a file, with its newline.
+    pub fn head(&self) -> Vec<u8> {
+        format!("{MAGIC} {VERSION} {} {}\n", self.server, self.herd).into_bytes()
+    }
+}
+
+impl Head {
+    /// Reads a first line, without its newline. `ended`: whether it had one.
+    pub fn parse(line: &[u8], ended: bool) -> Head {
+        let text = str::from_utf8(line).unwrap_or("\0");
+        if !ended {
+            let start = format!("{MAGIC} {VERSION} ");
+            let is_cut = start.starts_with(text) || text.starts_with(&start);
+            return if is_cut { Head::Cut } else { Head::Foreign };
+        }
+        let mut fields = text.split(' ');
+        let (magic, version) = (fields.next(), fields.next().and_then(|v| v.parse().ok()));
+        match (magic, version, fields.next(), fields.next(), fields.next()) {
+            (Some(MAGIC), Some(VERSION), Some(server), Some(herd), None) => {
+                Head::Of(Owner { server: server.into(), herd: herd.into() })
+            }
+            (Some(MAGIC), Some(version), ..) if version > VERSION => Head::Newer(version),
+            _ => Head::Foreign,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_the_line_and_its_checksum() {
+        let mut out = Vec::new();
+        write(&mut out, b"123456789");
+        // The check value of CRC-32/ISO-HDLC in every catalogue of checksums.
+        assert_eq!(out, b"123456789 *CBF43926\n");
+        assert_eq!(line_of(b"123456789 *CBF43926"), Some(&b"123456789"[..]));
+        assert_eq!(line_of(b" *00000000"), Some(&b""[..]));
+    }
+
+    #[test]
+    fn what_is_nearly_a_record_is_none() {
+        for damaged in [
+            "123456789 *cbf43926",
+            "123456789 *CBF43927",
+            "123456788 *CBF43926",
+            "123456789  *CBF43926",
+            "123456789 *CBF43926 ",
+            "123456789 #CBF43926",
+            "123456789*CBF43926",
+            "*CBF43926",
+            "",
+        ] {
+            assert_eq!(line_of(damaged.as_bytes()), None, "{damaged}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_record_is_seen() {
+        let mut record = Vec::new();
+        write(&mut record, b"AT Alford +0.26 kiwi +34.06-118.44 1479413884.39");
+        record.pop();
+        for bit in 0..record.len() * 8 {
+            record[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(line_of(&record), None, "bit {bit}");
+            record[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert!(line_of(&record).is_some());
+    }
+
+    #[test]
+    fn a_first_line_says_whose_journal_it_is() {
+        let owner = Owner { server: "Alford".into(), herd: "places-herd".into() };
+        assert_eq!(owner.head(), b"HERDJ 1 Alford places-herd\n");
+        for (line, ended, head) in [
+            ("HERDJ 1 Alford places-herd", true, Head::Of(owner)),
+            ("HERDJ 2 Alford places-herd and more", true, Head::Newer(2)),
+            ("HERDJ 0 Alford places-herd", true, Head::Foreign),
+            ("HERDJ 1 Alford", true, Head::Foreign),
+            ("HERDJ 1 Alford places herd", true, Head::Foreign),
+            ("herdj 1 Alford places-herd", true, Head::Foreign),
+            ("AT Alford +0.1 kiwi +1+1 5", true, Head::Foreign),
+            ("", true, Head::Foreign),
+            ("", false, Head::Cut),
+            ("HERD", false, Head::Cut),
+            ("HERDJ 1 Alford places-herd", false, Head::Cut),
+            ("HERE", false, Head::Foreign),
+        ] {
+            assert_eq!(Head::parse(line.as_bytes(), ended), head, "{line}");
+        }
+        assert_eq!(Head::parse(b"HERDJ 1 \xff \xfe", true), Head::Foreign);
+    }
+}

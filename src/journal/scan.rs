@@ -1,0 +1,262 @@
+//! Reading a file of records, whatever has become of it.
+//!
+//! In: bytes, as far as they go. Out: every whole record, in order, and a [`Scan`] that says what
+//! else there was. A file is read once, in pieces, so its size does not matter; nothing in it makes
+//! this panic or keep more than one record.
+//!
+//! What is no record is either a *torn tail*, after which no record comes: the last write before the
+//! power went, of which nobody was told that it was kept. Or it is *damage*: records come after it,
+//! so it was a record once. The first is cut off without asking, the second is not.
+
+use super::record::{Head, RECORD_BYTES_MAX, line_of};
+use std::io::{self, ErrorKind, Read};
+
+/// Bytes asked of one read.
+const READ_BYTES: usize = 1 << 16;
+
+/// What a file turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// What its first line says.
+    pub head: Head,
+    /// Its bytes.
+    pub size: u64,
+    /// Its whole records.
+    pub records: u64,
+    /// Where the first bytes are that are no record, if there are any.
+    pub bad_at: Option<u64>,
+    /// How many bytes are in no record.
+    pub bad_bytes: u64,
+    /// How many whole records stand behind the first of them.
+    pub records_after: u64,
+}
+
+impl Scan {
+    /// Where the torn tail begins, if there is one.
+    pub fn torn_at(&self) -> Option<u64> {
+        self.bad_at.filter(|_| self.records_after == 0)
+    }
+
+    /// Where the first damage is, if there is any.
+    pub fn damaged_at(&self) -> Option<u64> {
+        self.bad_at.filter(|_| self.records_after > 0)
+    }
+
+    fn piece(&mut self, bytes: u64, line: Option<&[u8]>, each: &mut dyn FnMut(&[u8]) -> bool) {
+        if line.is_some_and(each) {
+            self.records += 1;
+            self.records_after += u64::from(self.bad_at.is_some());
+        } else {
+            self.bad_at.get_or_insert(self.size);
+            self.bad_bytes += bytes;
+        }
+        self.size += bytes;
+    }
+}
+
+/// Reads `input` to its end, and hands the line of every whole record to `each`, which says whether
+/// it can make sense of it: what it cannot counts as no record.
+///
+/// Records are looked for only behind a first line that is ours ([`Head::Of`]).
+///
+/// # Errors
+///
+/// Those of `input`; nothing more is known then.
+pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<Scan> {
+    let mut scan =
+        Scan { head: Head::Cut, size: 0, records: 0, bad_at: None, bad_bytes: 0, records_after: 0 };
+    let mut pieces = Pieces::new(input);
+    let Some(first) = pieces.next_piece()? else { return Ok(scan) };
+    let (text, ended) = first.text();
+    scan.head = Head::parse(text.unwrap_or(b"\0"), ended);
+    scan.size = first.bytes;
+    if !matches!(scan.head, Head::Of(_)) {
+        return Ok(scan);
+    }
+    while let Some(piece) = pieces.next_piece()? {
+        let line = match piece.text() {
+            (Some(text), true) => line_of(text),
+            _ => None,
+        };
+        scan.piece(piece.bytes, line, each);
+    }
+    Ok(scan)
+}
+
+/// What stands between two newlines, and the second of them.
+struct Piece<'a> {
+    /// Nothing if it was too long to be kept.
+    kept: Option<&'a [u8]>,
+    bytes: u64,
+}
+
+impl<'a> Piece<'a> {
+    /// What it is without its newline, and whether it had one.
+    fn text(&self) -> (Option<&'a [u8]>, bool) {
+        match self.kept.map(|kept| (kept, kept.strip_suffix(b"\n"))) {
+            Some((_, Some(text))) => (Some(text), true),
+            Some((kept, None)) => (Some(kept), false),
+            None => (None, false),
+        }
+    }
+}
+
+/// Cuts a stream at its newlines.
+struct Pieces<'i> {
+    input: &'i mut dyn Read,
+    buffer: Vec<u8>,
+    /// What of the buffer is filled, and what of that is not yet given out.
+    filled: usize,
+    given: usize,
+    has_ended: bool,
+}
+
+impl<'i> Pieces<'i> {
+    fn new(input: &'i mut dyn Read) -> Pieces<'i> {
+        let buffer = vec![0; RECORD_BYTES_MAX + READ_BYTES];
+        Pieces { input, buffer, filled: 0, given: 0, has_ended: false }
+    }
+
+    fn next_piece(&mut self) -> io::Result<Option<Piece<'_>>> {
+        let mut searched = 0;
+        let mut dropped = 0;
+        loop {
+            let waiting = &self.buffer[self.given + searched..self.filled];
+            if let Some(at) = memchr::memchr(b'\n', waiting) {
+                return Ok(Some(self.give(searched + at + 1, dropped)));
+            }
+            searched = self.filled - self.given;
+            if searched > RECORD_BYTES_MAX {
+                // Whatever this is, it is no record: only its length counts.
+                dropped += searched as u64;
+                self.given = self.filled;
+                searched = 0;
+            }
+            if self.has_ended {
+                let nothing = searched == 0 && dropped == 0;
+                return Ok((!nothing).then(|| self.give(searched, dropped)));
+            }
+            self.read_more()?;
+        }
+    }
+
+    fn give(&mut self, length: usize, dropped: u64) -> Piece<'_> {
+        let start = self.given;
+        self.given += length;
+        let kept = (dropped == 0).then(|| &self.buffer[start..self.given]);
+        Piece { kept, bytes: dropped + length as u64 }
+    }
+
+    fn read_more(&mut self) -> io::Result<()> {
+        self.buffer.copy_within(self.given..self.filled, 0);
+        self.filled -= self.given;
+        self.given = 0;
+        match self.input.read(&mut self.buffer[self.filled..]) {
+            Ok(0) => self.has_ended = true,
+            Ok(count) => self.filled += count,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::{Owner, write};
+    use super::*;
+
+    fn owner() -> Owner {
+        Owner { server: "Alford".into(), herd: "places-herd".into() }
+    }
+
+    fn file(lines: &[&str]) -> Vec<u8> {
+        let mut bytes = owner().head();
+        lines.iter().for_each(|line| write(&mut bytes, line.as_bytes()));
+        bytes
+    }
+
+    /// Gives its bytes one read at a time, so many at most.
+    struct Slow<'a>(&'a [u8], usize);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let count = self.1.min(self.0.len()).min(into.len());
+            into[..count].copy_from_slice(&self.0[..count]);
+            self.0 = &self.0[count..];
+            Ok(count)
+        }
+    }
+
+    fn scanned(bytes: &[u8], at_a_time: usize) -> (Scan, Vec<String>) {
+        let mut lines = Vec::new();
+        let scan = scan(&mut Slow(bytes, at_a_time), &mut |line| {
+            lines.push(String::from_utf8_lossy(line).into_owned());
+            true
+        });
+        (scan.expect("memory can be read"), lines)
+    }
+
+    #[test]
+    fn what_was_written_is_read_however_it_comes() {
+        let bytes = file(&["one", "two", "three"]);
+        for at_a_time in [1, 2, 7, bytes.len()] {
+            let (scan, lines) = scanned(&bytes, at_a_time);
+            assert_eq!(lines, ["one", "two", "three"]);
+            assert_eq!((scan.records, scan.bad_at, scan.size), (3, None, bytes.len() as u64));
+            assert_eq!(scan.head, Head::Of(owner()));
+        }
+    }
+
+    #[test]
+    fn what_comes_after_the_last_record_is_a_torn_tail() {
+        let mut bytes = file(&["one", "two"]);
+        let whole = bytes.len() as u64;
+        for tail in
+            [&b"thr"[..], b"three *00000000\n", b"\n", &[0; 5000], b"a\nb\nc", &[b'x'; 400_000]]
+        {
+            bytes.truncate(whole as usize);
+            bytes.extend_from_slice(tail);
+            let (scan, lines) = scanned(&bytes, 1000);
+            assert_eq!(lines, ["one", "two"]);
+            assert_eq!((scan.torn_at(), scan.damaged_at()), (Some(whole), None));
+            assert_eq!(scan.bad_bytes, tail.len() as u64);
+        }
+    }
+
+    #[test]
+    fn what_comes_before_a_record_is_damage() {
+        let first = file(&["one"]);
+        for damage in [&b"tw"[..], b"two *00000000\n", &[b'x'; 400_000], b"\n\n\n"] {
+            let mut bytes = [&first[..], damage, b"\n"].concat();
+            write(&mut bytes, b"three");
+            write(&mut bytes, b"four");
+            let (scan, lines) = scanned(&bytes, 1000);
+            assert_eq!(lines, ["one", "three", "four"]);
+            assert_eq!((scan.torn_at(), scan.damaged_at()), (None, Some(first.len() as u64)));
+            assert_eq!((scan.bad_bytes, scan.records_after), (damage.len() as u64 + 1, 2));
+        }
+    }
+
+    #[test]
+    fn a_line_that_makes_no_sense_to_the_reader_is_no_record() {
+        let bytes = file(&["one", "two"]);
+        let scan = scan(&mut &bytes[..], &mut |line| line == b"one").expect("memory can be read");
+        assert_eq!((scan.records, scan.torn_at().is_some()), (1, true));
+    }
+
+    #[test]
+    fn nothing_is_read_behind_a_foreign_first_line() {
+        for (bytes, head) in [
+            (&b""[..], Head::Cut),
+            (b"HERDJ 1 Al", Head::Cut),
+            (b"HERDJ 9 Alford places-herd\none *00000000\n", Head::Newer(9)),
+            (b"one *00000000\n", Head::Foreign),
+            (&[0; 300_000], Head::Foreign),
+            (&[b'x'; 500_000], Head::Foreign),
+        ] {
+            let (scan, lines) = scanned(bytes, 4096);
+            assert_eq!((scan.head, lines.len(), scan.records), (head, 0, 0));
+        }
+    }
+}

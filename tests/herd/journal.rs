@@ -1,0 +1,293 @@
+//! What outlives a server: real processes, killed and started again.
+
+use crate::support::{Client, Herd, NOWHERE, Setup, eventually, holds, show};
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const ALFORD: &str = "Alford";
+
+fn with_journal(sync: &str) -> Setup {
+    Setup::alone().without_traffic_in_the_log().journal(&format!("sync = \"{sync}\""))
+}
+
+/// Reports of some clients with stamps that grow, from the one after `from` on, until the server is
+/// gone. Counts what is acknowledged. Returns the last stamp that was said, and of each client the
+/// newest that was acknowledged.
+fn load(client: &Client, from: u64, count: &AtomicU64) -> (u64, BTreeMap<u64, u64>) {
+    const CLIENTS: u64 = 200;
+    let (mut writer, mut reader) = (client.writer(), client.writer());
+    let writing = thread::spawn(move || {
+        let mut stamp = from;
+        loop {
+            let lines: String = (0..50)
+                .map(|_| {
+                    stamp += 1;
+                    format!("IAMAT c{} {NOWHERE} {stamp}\n", stamp % CLIENTS)
+                })
+                .collect();
+            if writer.write_all(lines.as_bytes()).is_err() {
+                return stamp;
+            }
+        }
+    });
+    let mut told = Vec::new();
+    let mut chunk = [0; 65_536];
+    let mut acknowledged = BTreeMap::new();
+    while let Ok(bytes @ 1..) = reader.read(&mut chunk) {
+        told.extend_from_slice(&chunk[..bytes]);
+        let whole = told.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        for line in told.drain(..whole).collect::<Vec<_>>().split(|byte| *byte == b'\n') {
+            let text = String::from_utf8_lossy(line);
+            let fields: Vec<&str> = text.split(' ').collect();
+            let ["AT", ALFORD, _, client, _, stamp] = fields[..] else {
+                assert!(line.is_empty(), "{text}");
+                continue;
+            };
+            let client = client[1..].parse().expect("a client of ours");
+            acknowledged.insert(client, stamp.parse().expect("a stamp of ours"));
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    (writing.join().expect("it only writes"), acknowledged)
+}
+
+/// Kills a loaded server `kills` times, and reads back after each. Returns how many reports were
+/// acknowledged; none may be missing.
+fn kill_under_load(sync: &str, kills: u64, at_least: u64) -> u64 {
+    let mut herd = with_journal(sync).start();
+    let (mut stamp, mut lost) = (0, Vec::new());
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let mut kept: BTreeMap<u64, u64> = BTreeMap::new();
+    for kill in 0..kills {
+        let (client, counting) = (herd.client(ALFORD), acknowledged.clone());
+        let loading = thread::spawn(move || load(&client, stamp, &counting));
+        // Its share of what is wanted, and a little, so that it never goes at the same point.
+        let goal = at_least * (kill + 1) / kills + kill * 997 % 1_000;
+        eventually("so much is acknowledged", || {
+            holds(acknowledged.load(Ordering::Relaxed) >= goal)
+        });
+        herd.kill(ALFORD);
+        let (said, newest) = loading.join().expect("it only reads");
+        stamp = said;
+        kept.extend(newest);
+        herd.restart(ALFORD);
+        let clients: Vec<String> = kept.keys().map(|client| format!("c{client}")).collect();
+        for ((client, newest), line) in kept.iter().zip(herd.sightings(ALFORD, &clients)) {
+            let found = line.as_deref().and_then(|line| line.rsplit(' ').next()?.parse().ok());
+            if found.is_none_or(|found: u64| found < *newest) {
+                lost.push((kill, *client, *newest, found));
+            }
+        }
+    }
+    let acknowledged = acknowledged.load(Ordering::Relaxed);
+    println!(
+        "{sync}: {} lost of {acknowledged} acknowledged reports over {kills} kills",
+        lost.len()
+    );
+    assert!(lost.is_empty(), "{lost:?}");
+    acknowledged
+}
+
+#[test]
+fn no_acknowledged_report_is_lost_by_kill_9() {
+    for sync in ["always", "everysec", "no"] {
+        assert!(kill_under_load(sync, 3, 3_000) > 0);
+    }
+}
+
+/// `cargo test --release --test herd a_million -- --ignored --nocapture`
+#[test]
+#[ignore = "takes minutes: a million acknowledged reports, two hundred kills"]
+fn a_million_acknowledged_reports_over_two_hundred_kills() {
+    let acknowledged = kill_under_load("always", 200, 1_000_000);
+    assert!(acknowledged >= 1_000_000, "only {acknowledged}");
+}
+
+#[test]
+fn an_orderly_end_keeps_all_and_the_log_tells_what_was_read() {
+    let mut herd = with_journal("no").start();
+    let line = herd.client(ALFORD).ask(format!("IAMAT kiwi {NOWHERE} 5"));
+    herd.process(ALFORD).signal(Signal::TERM);
+    eventually("it ends", || holds(herd.process_mut(ALFORD).ended().is_some()));
+    herd.restart(ALFORD);
+    assert_eq!(herd.sighting(ALFORD, "kiwi"), Some(show(&line)));
+    eventually("the log tells of it", || {
+        holds(herd.log(ALFORD).contains("1 records of 1 clients read"))
+    });
+}
+
+fn run(args: &[&str], path: &Path) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+    let output = command.arg("journal").args(args).arg(path).output().expect("it can be run");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn newest(folder: &Path) -> PathBuf {
+    let files = fs::read_dir(folder).expect("it is there");
+    let files = files.map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<_> = files.filter(|path| !path.ends_with("lock")).collect();
+    files.sort();
+    files.pop().expect("there is one")
+}
+
+#[test]
+fn the_journal_command_checks_shows_and_mends() {
+    let mut herd = with_journal("always").start();
+    let mut client = herd.client(ALFORD);
+    let mut lines = Vec::new();
+    for stamp in 1..=30 {
+        lines.push(show(&client.ask(format!("IAMAT c{} {NOWHERE} {stamp}", stamp % 10))));
+    }
+    let folder = herd.journal(ALFORD);
+    // While the server runs it may be looked at, and not changed.
+    let (code, said, _) = run(&["check"], &folder);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("30 records") && said.contains("whole\n10 clients in all"), "{said}");
+    let (code, said, _) = run(&["dump"], &folder);
+    assert_eq!((code, said), (Some(0), format!("{}\n", lines.join("\n"))));
+    let (code, _, errors) = run(&["compact"], &folder);
+    assert_eq!(code, Some(69), "{errors}");
+    herd.kill(ALFORD);
+
+    // A torn tail is no fault; damage is.
+    let file = newest(&folder);
+    let whole = fs::read(&file).expect("it is there");
+    fs::write(&file, [&whole[..], b"AT Alf"].concat()).expect("it can be written");
+    let (code, said, _) = run(&["check"], &file);
+    assert_eq!(code, Some(0));
+    assert!(said.contains(&format!("6 of them from byte {} on", whole.len())), "{said}");
+    let mut damaged = whole.clone();
+    damaged[200] ^= 1;
+    fs::write(&file, &damaged).expect("it can be written");
+    for command in ["check", "dump", "compact"] {
+        let (code, said, errors) = run(&[command], &folder);
+        assert_eq!(code, Some(65), "{command}: {said}{errors}");
+        assert!(format!("{said}{errors}").contains("damaged at byte "), "{said}{errors}");
+        assert_eq!(fs::read(&file).expect("it is there"), damaged, "{command} changed it");
+    }
+    let (code, said, _) = run(&["dump", "--salvage"], &folder);
+    assert_eq!((code, said.lines().count()), (Some(0), 29));
+    let why = herd.try_restart(ALFORD).expect_err("it is damaged");
+    assert!(why.contains("65") && why.contains("--salvage"), "{why}");
+    let (code, said, errors) = run(&["compact", "--salvage"], &folder);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(said.contains("29 records of 10 clients"), "{said}");
+    let (code, said, _) = run(&["check"], &folder);
+    assert_eq!(code, Some(0));
+    assert!(said.contains("10 records"), "{said}");
+    herd.restart(ALFORD);
+    assert_eq!(herd.sighting(ALFORD, "c0"), lines.last().cloned());
+
+    let missing = folder.join("journal.99");
+    assert_eq!(run(&["check"], &missing).0, Some(74));
+    assert_eq!(run(&["check"], folder.parent().expect("it has one")).0, Some(65));
+}
+
+#[test]
+fn anothers_journal_ends_the_start_with_65() {
+    let mut herd = with_journal("always").start();
+    herd.kill(ALFORD);
+    let file = newest(&herd.journal(ALFORD));
+    fs::write(&file, "HERDJ 1 Bolden other\n").expect("it can be written");
+    let why = herd.try_restart(ALFORD).expect_err("it is another's");
+    assert!(why.contains("65") && why.contains("is the journal of Bolden"), "{why}");
+}
+
+/// A server whose journal is on a small file system of its own, where the machine lets one be made
+/// without being root; and what fills it up, seen through the process, as nobody else has it.
+fn on_a_small_device(settings: &str) -> Option<(Herd, PathBuf, fs::File)> {
+    let inside =
+        "mkdir -p journal && mount -t tmpfs -o size=256k none journal && exec \"$0\" \"$@\"";
+    let possible = Command::new("unshare")
+        .args(["-rm", "sh", "-c", "mount -t tmpfs -o size=256k none /mnt"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !possible {
+        println!("skipped: no file system can be mounted here");
+        return None;
+    }
+    let setup = Setup::alone()
+        .without_traffic_in_the_log()
+        .journal(settings)
+        .inside(&["unshare", "-rm", "sh", "-c", inside]);
+    let herd = setup.start();
+    let process = herd.process(ALFORD).id();
+    let folder = herd.journal(ALFORD).strip_prefix("/").expect("it is absolute").to_owned();
+    let filler = PathBuf::from(format!("/proc/{process}/root")).join(folder).join("filler");
+    let file = fs::File::create(&filler).expect("there is room yet");
+    Some((herd, filler, file))
+}
+
+fn fill(mut file: &fs::File) {
+    let full = std::iter::repeat_with(|| file.write_all(&[0; 1_024])).find_map(Result::err);
+    assert_eq!(full.expect("it is small").kind(), std::io::ErrorKind::StorageFull);
+}
+
+#[test]
+fn with_always_a_full_device_ends_the_server_with_74_and_nobody_is_told_otherwise() {
+    let Some((mut herd, _, file)) = on_a_small_device("sync = \"always\"") else { return };
+    let mut client = herd.client(ALFORD);
+    fill(&file);
+    // What is left of the journal's last page takes some.
+    let mut acknowledged = 0;
+    loop {
+        client.try_send(format!("IAMAT kiwi {NOWHERE} {}\n", acknowledged + 1));
+        match client.line_or_end() {
+            Some(line) => assert!(line.starts_with(b"AT Alford "), "{}", show(&line)),
+            None => break,
+        }
+        acknowledged += 1;
+    }
+    let status = eventually("it ends", || herd.process_mut(ALFORD).ended().ok_or("it runs"));
+    assert_eq!(status.code(), Some(74));
+    herd.logged(ALFORD, &["ERROR", "journal: ", "cannot be written to"]);
+}
+
+#[test]
+fn a_full_device_is_survived_and_left_behind_without_a_restart() {
+    let settings = "sync = \"everysec\"\nretry_ms = 200";
+    let Some((herd, filler, file)) = on_a_small_device(settings) else { return };
+    let mut client = herd.client(ALFORD);
+    fill(&file);
+    let mut stamp = 0;
+    let mut say = |client: &mut Client| {
+        stamp += 1;
+        show(&client.ask(format!("IAMAT kiwi {NOWHERE} {stamp}")))
+    };
+    let mut newest = String::new();
+    eventually("reports are refused", || match say(&mut client) {
+        refused if refused.starts_with("? IAMAT kiwi") => Ok(()),
+        taken => {
+            newest = taken;
+            Err("they are taken")
+        }
+    });
+    let known = herd.sighting(ALFORD, "kiwi");
+    assert_eq!(known.as_ref(), Some(&newest), "reading goes on");
+    fs::remove_file(&filler).expect("it is ours");
+    drop(file);
+    let freed = Instant::now();
+    eventually("reports are taken again", || holds(say(&mut client).starts_with("AT ")));
+    println!("a full device: reports are taken {:?} after there is room", freed.elapsed());
+    assert!(freed.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn two_servers_do_not_share_a_folder() {
+    let herd = with_journal("no").start();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+    command.args(["serve", ALFORD, "--topology"]).arg(herd.topology());
+    let output = command.output().expect("it can be run");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    assert!(said.contains("is locked: another server"), "{said}");
+}

@@ -1,0 +1,486 @@
+//! The journal alone.
+
+use crate::{Dice, settings};
+use places_herd::journal::{
+    Disk, Head, Journal, JournalSettings, KernelDisk, Live, Owner, Refusal, Replayed, Sync,
+    files_of, scan,
+};
+use places_herd::reactor::Moment;
+use places_herd::testing::MemoryDisk;
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+fn owner() -> Owner {
+    Owner { server: "Alford".into(), herd: "places-herd".into() }
+}
+
+/// Keys with versions: a line is `key version`, and the highest version of a key counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Versions(BTreeMap<u64, (u64, String)>);
+
+impl Versions {
+    fn take(&mut self, line: &[u8]) -> bool {
+        let text = str::from_utf8(line).unwrap_or("");
+        let Some((key, version)) = text.split_once(' ') else { return false };
+        let (Ok(key), Ok(version)) = (key.parse(), version.parse()) else { return false };
+        let known = self.0.entry(key).or_default();
+        if (version, text) > (known.0, known.1.as_str()) {
+            *known = (version, text.to_owned());
+        }
+        true
+    }
+
+    fn version(&self, key: u64) -> u64 {
+        self.0.get(&key).map_or(0, |known| known.0)
+    }
+}
+
+/// Keys are 0 to one less than their number, in these tests.
+impl Live for Versions {
+    fn end(&self) -> usize {
+        self.0.len()
+    }
+    fn line(&self, number: usize) -> Option<&[u8]> {
+        self.0.get(&(number as u64)).map(|(_, line)| line.as_bytes())
+    }
+    fn bytes(&self) -> u64 {
+        self.0.values().map(|(_, line)| line.len() as u64 + 11).sum()
+    }
+}
+
+fn open(disk: MemoryDisk, sync: Sync) -> Result<(Journal, Replayed, Versions), Refusal> {
+    let mut versions = Versions::default();
+    let (journal, replayed) =
+        Journal::open(Box::new(disk), settings(sync), &owner(), false, &mut |line| {
+            versions.take(line)
+        })?;
+    Ok((journal, replayed, versions))
+}
+
+fn disk_of(journal: Journal) -> MemoryDisk {
+    *(journal.into_disk() as Box<dyn Any>).downcast().expect("it is in memory")
+}
+
+fn disk_in(journal: &mut Journal) -> &mut MemoryDisk {
+    (journal.disk() as &mut dyn Any).downcast_mut().expect("it is in memory")
+}
+
+/// A disk with `bytes` as its only journal.
+fn disk_with(bytes: &[u8]) -> MemoryDisk {
+    let mut disk = MemoryDisk::new(1);
+    disk.create("journal.1").expect("there is room");
+    disk.append("journal.1", bytes).expect("there is room");
+    disk.sync("journal.1").expect("it can be synced");
+    disk.sync_folder().expect("it can be synced");
+    disk
+}
+
+/// A folder under the system's own for such things, gone at the end of the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("herd-journal-{}-{test}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Folder(path)
+    }
+
+    fn disk(&self) -> Box<KernelDisk> {
+        let start = Instant::now();
+        Box::new(KernelDisk::new(&self.0, move || start.elapsed()))
+    }
+
+    fn open(&self, owner: &Owner) -> Result<(Journal, Vec<String>), Refusal> {
+        let mut lines = Vec::new();
+        let settings = JournalSettings { compact_bytes: 1 << 20, ..settings(Sync::Always) };
+        let (journal, _) = Journal::open(self.disk(), settings, owner, false, &mut |line| {
+            lines.push(String::from_utf8_lossy(line).into_owned());
+            true
+        })?;
+        Ok((journal, lines))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn at_line(number: u64) -> String {
+    format!("AT Alford +0.263873386 client-{number} +34.068930-118.445127 {number}.392014450")
+}
+
+/// A journal of 1,000 records that was written to a real file, and read back from there.
+fn a_real_journal(test: &str) -> Vec<u8> {
+    let folder = Folder::new(test);
+    let (mut journal, lines) = folder.open(&owner()).expect("the folder can be made");
+    assert!(lines.is_empty());
+    for number in 0..1_000 {
+        journal.note(at_line(number).as_bytes());
+        if number % 10 == 9 {
+            journal.commit(Moment::default(), &Versions::default()).expect("there is room");
+        }
+    }
+    journal.close(Moment::default(), &Versions::default()).expect("it can be synced");
+    drop(journal);
+    let (_, lines) = folder.open(&owner()).expect("it is whole");
+    assert_eq!(lines, (0..1_000).map(at_line).collect::<Vec<_>>());
+    fs::read(folder.0.join("journal.1")).expect("it is there")
+}
+
+#[test]
+fn cut_at_any_byte_a_journal_keeps_every_whole_record_before_the_cut() {
+    let bytes = a_real_journal("cut");
+    let head = owner().head().len();
+    let settings = JournalSettings { compact_bytes: u64::MAX, ..settings(Sync::Always) };
+    for cut in 0..=bytes.len() {
+        let whole = bytes[head.min(cut)..cut].iter().filter(|byte| **byte == b'\n').count();
+        let mut read = 0;
+        let mut each = |line: &[u8]| {
+            assert_eq!(line, at_line(read as u64).as_bytes());
+            read += 1;
+            true
+        };
+        // Every cut is read; every seventh is opened and appended to, which takes longer.
+        if cut % 7 != 0 {
+            let scan = scan(&mut &bytes[..cut], &mut each).expect("memory can be read");
+            assert_eq!((read, scan.damaged_at()), (whole, None), "cut at {cut}");
+            continue;
+        }
+        let disk = Box::new(disk_with(&bytes[..cut]));
+        let (mut journal, replayed) =
+            Journal::open(disk, settings.clone(), &owner(), false, &mut each)
+                .unwrap_or_else(|refusal| panic!("cut at {cut}: {refusal}"));
+        assert_eq!((read, replayed.records), (whole, whole as u64), "cut at {cut}");
+        journal.note(b"a line of the next life");
+        journal.commit(Moment::default(), &Versions::default()).expect("there is room");
+        let mut disk = disk_of(journal);
+        let names = disk.list().expect("it can be read");
+        let newest = files_of(&names).last().expect("there is one").1.to_owned();
+        let now = disk.bytes(&newest).expect("it is there");
+        let mut last = Vec::new();
+        let mut note = |line: &[u8]| {
+            last = line.to_vec();
+            true
+        };
+        let scan = scan(&mut &now[..], &mut note).expect("memory can be read");
+        assert_eq!((scan.records, scan.bad_at), (whole as u64 + 1, None), "cut at {cut}");
+        assert_eq!(last, b"a line of the next life");
+    }
+    println!("{} cuts: every whole record kept, no panic", bytes.len() + 1);
+}
+
+#[test]
+fn no_flipped_bit_makes_a_wrong_record() {
+    const FLIPS: u64 = 10_000;
+    let mut bytes = a_real_journal("flips");
+    let lines: std::collections::BTreeSet<Vec<u8>> =
+        (0..1_000).map(|number| at_line(number).into_bytes()).collect();
+    let mut dice = Dice(20_261_122);
+    let (mut wrong, mut refused, mut cut_off) = (0, 0, 0);
+    for _ in 0..FLIPS {
+        let bit = dice.roll(bytes.len() as u64 * 8) as usize;
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let mut kept = 0;
+        let scan = scan(&mut &bytes[..], &mut |line| {
+            kept += 1;
+            wrong += u64::from(!lines.contains(line));
+            true
+        })
+        .expect("memory can be read");
+        match (&scan.head, scan.damaged_at(), scan.torn_at()) {
+            (Head::Of(found), ..) if *found != owner() => refused += 1,
+            (Head::Of(_), Some(_), _) => refused += 1,
+            (Head::Of(_), None, Some(_)) => cut_off += 1,
+            (Head::Of(_), None, None) => panic!("bit {bit} was flipped, and nobody saw it"),
+            _ => refused += 1,
+        }
+        if matches!(scan.head, Head::Of(_)) {
+            assert!(kept >= 998, "bit {bit}: {kept} of 1,000 records kept");
+        }
+        bytes[bit / 8] ^= 1 << (bit % 8);
+    }
+    println!(
+        "{FLIPS} flipped bits: {wrong} wrong records, {refused} refused, {cut_off} tails cut off"
+    );
+    assert_eq!(wrong, 0);
+}
+
+#[test]
+fn damage_in_the_middle_is_refused_with_its_place_and_salvage_keeps_what_is_around_it() {
+    let mut bytes = a_real_journal("middle");
+    let place = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(499).unwrap().0;
+    bytes[place + 5] ^= 1;
+    let mut disk = disk_with(&bytes);
+    match Journal::open(Box::new(disk), settings(Sync::Always), &owner(), false, &mut |_| true) {
+        Err(refusal @ Refusal::Damaged { at, records_after: 500, .. }) => {
+            assert_eq!(at, place as u64 + 1);
+            let said = refusal.to_string();
+            assert!(said.contains(&format!("byte {at}")) && said.contains("--salvage"), "{said}");
+        }
+        other => panic!("{other:?}"),
+    }
+    disk = disk_with(&bytes);
+    let mut count = 0;
+    let (journal, replayed) =
+        Journal::open(Box::new(disk), settings(Sync::Always), &owner(), true, &mut |_| {
+            count += 1;
+            true
+        })
+        .expect("salvage was wanted");
+    assert_eq!((count, replayed.records), (999, 999));
+    assert!(journal.wake(Moment::default()).is_some(), "it is to be written anew");
+}
+
+#[test]
+fn a_folder_has_one_user() {
+    let folder = Folder::new("lock");
+    let (journal, _) = folder.open(&owner()).expect("nobody has it");
+    match folder.open(&owner()) {
+        Err(Refusal::Locked(path)) => assert!(path.contains("herd-journal-"), "{path}"),
+        other => panic!("{other:?}"),
+    }
+    drop(journal);
+    folder.open(&owner()).expect("nobody has it any more");
+}
+
+#[test]
+fn anothers_journal_is_refused_and_left_alone() {
+    for (head, said) in [
+        ("HERDJ 1 Bolden places-herd\n", "is the journal of Bolden in the herd places-herd"),
+        ("HERDJ 1 Alford other\n", "is the journal of Alford in the herd other"),
+        ("HERDJ 2 Alford places-herd\n", "has format 2, and this program reads 1"),
+        ("herdj\n", "is no journal"),
+        ("{}", "is no journal"),
+    ] {
+        let folder = Folder::new("anothers");
+        fs::create_dir_all(&folder.0).expect("it can be made");
+        let file = folder.0.join("journal.3");
+        fs::write(&file, head).expect("it can be written");
+        let refusal = folder.open(&owner()).expect_err("it is not ours").to_string();
+        assert!(refusal.contains("journal.3") && refusal.contains(said), "{refusal}");
+        assert_eq!(fs::read(&file).expect("it is there"), head.as_bytes());
+    }
+}
+
+#[test]
+fn the_kernels_own_full_device_gives_an_error_and_not_a_loss() {
+    let folder = Folder::new("full");
+    fs::create_dir_all(&folder.0).expect("it can be made");
+    std::os::unix::fs::symlink("/dev/full", folder.0.join("full")).expect("it can be made");
+    let mut disk = folder.disk();
+    disk.open("full").expect("anybody may open it");
+    let error = disk.append("full", b"x").expect_err("it is full");
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+}
+
+/// Turns of a server with 20 keys, some of which change in each turn. Returns how many were committed
+/// before an error, and what was then known to be kept.
+fn live_through(journal: &mut Journal, versions: &mut Versions, turns: u64, seed: u64) -> Versions {
+    let mut dice = Dice(seed);
+    let mut kept = versions.clone();
+    for turn in 1..=turns {
+        for _ in 0..dice.roll(6) {
+            let key = dice.roll(20).min(versions.end() as u64);
+            let line = format!("{key} {}", versions.version(key) + 1);
+            versions.take(line.as_bytes());
+            journal.note(line.as_bytes());
+        }
+        let now = Moment::from_nanos(turn * 1_000_000);
+        match journal.commit(now, versions) {
+            Ok(()) if journal.is_sound() => kept = versions.clone(),
+            Ok(()) => {}
+            Err(_) => break,
+        }
+    }
+    kept
+}
+
+#[test]
+fn a_crash_at_any_call_of_the_disk_loses_nothing_that_was_committed() {
+    const TURNS: u64 = 400;
+    let (mut journal, _, mut versions) = open(MemoryDisk::new(1), Sync::Always).unwrap();
+    live_through(&mut journal, &mut versions, TURNS, 1);
+    let (counts, calls) = (journal.counts(), disk_in(&mut journal).calls());
+    assert!(counts.rewrites > 5, "{counts:?}");
+    for call in 0..calls {
+        let mut disk = MemoryDisk::new(call);
+        disk.faults.calls_left = Some(call);
+        let mut kept = Versions::default();
+        let mut left = match open(disk, Sync::Always) {
+            Ok((mut journal, _, mut versions)) => {
+                kept = live_through(&mut journal, &mut versions, TURNS, 1);
+                disk_of(journal)
+            }
+            // The power went off before there was a journal; the disk went with it.
+            Err(_) => MemoryDisk::new(call),
+        };
+        left.crash();
+        let (mut journal, _, mut found) =
+            open(left, Sync::Always).unwrap_or_else(|why| panic!("call {call}: {why}"));
+        for (key, (version, _)) in &kept.0 {
+            assert!(found.version(*key) >= *version, "call {call}, key {key}: not {version}");
+        }
+        // And it goes on: another life, and in the end one file.
+        live_through(&mut journal, &mut found, 30, call);
+        let names = disk_in(&mut journal).list().expect("it can be read");
+        assert_eq!(files_of(&names).len(), 1, "call {call}: {names:?}");
+        assert!(names.len() <= 2, "call {call}: {names:?}");
+        let mut left = disk_of(journal);
+        left.crash();
+        let (_, _, again) = open(left, Sync::Always).unwrap();
+        assert_eq!(again, found, "call {call}");
+    }
+    println!("a crash at each of {calls} calls, {} rewrites: nothing lost", counts.rewrites);
+}
+
+#[test]
+fn with_always_a_failure_is_the_end() {
+    for (writes, syncs) in [(1.0, 0.0), (0.0, 1.0)] {
+        let (mut journal, _, versions) = open(MemoryDisk::new(1), Sync::Always).unwrap();
+        let faults = &mut disk_in(&mut journal).faults;
+        (faults.write_errors, faults.sync_errors) = (writes, syncs);
+        journal.note(b"0 1");
+        let calls = disk_in(&mut journal).calls();
+        let error = journal.commit(Moment::default(), &versions).expect_err("it failed");
+        assert!(error.to_string().starts_with("journal.1 cannot be "), "{error}");
+        // Not tried again: one write, and one sync at most.
+        assert_eq!(disk_in(&mut journal).calls() - calls, if writes > 0.0 { 1 } else { 2 });
+    }
+}
+
+#[test]
+fn with_the_other_policies_a_new_file_mends_it() {
+    for sync in [Sync::EverySecond, Sync::No] {
+        let (mut journal, _, mut versions) = open(MemoryDisk::new(1), sync).unwrap();
+        let kept = live_through(&mut journal, &mut versions, 20, 1);
+        let size = disk_in(&mut journal).size();
+        disk_in(&mut journal).faults.room_bytes = Some(size + 3);
+        let commit = |journal: &mut Journal, versions: &mut Versions, millis: u64, line: &str| {
+            versions.take(line.as_bytes());
+            journal.note(line.as_bytes());
+            journal.commit(Moment::from_nanos(millis * 1_000_000), versions).expect("never fatal");
+        };
+        commit(&mut journal, &mut versions, 10_000, "0 1000");
+        assert!(!journal.is_sound());
+        // The half record that found room is gone again.
+        assert_eq!(disk_in(&mut journal).size(), size);
+        // Every few seconds, and not more often.
+        let failures = journal.counts().failures;
+        for millis in 10_001..14_999 {
+            commit(&mut journal, &mut versions, millis, "1 1001");
+        }
+        assert!(!journal.is_sound() && journal.counts().failures <= failures + 1);
+        disk_in(&mut journal).faults.room_bytes = None;
+        let mut recovered = None;
+        for millis in 15_000..25_000 {
+            commit(&mut journal, &mut versions, millis, &format!("2 {millis}"));
+            if journal.is_sound() && recovered.is_none() {
+                recovered = Some(millis);
+            }
+        }
+        println!("{sync:?}: room again at 14,999 ms, sound at {recovered:?} ms");
+        assert!(recovered.is_some_and(|at| at < 20_100));
+        // What was committed before and what was noted while it was broken is there.
+        let mut disk = disk_of(journal);
+        disk.release();
+        let (_, _, found) = open(disk, sync).expect("it is whole");
+        assert_eq!(found, versions);
+        assert!(kept.0.iter().all(|(key, (version, _))| found.version(*key) >= *version));
+    }
+}
+
+#[test]
+fn what_is_noted_while_it_is_broken_is_in_the_new_file() {
+    let (mut journal, _, mut versions) = open(MemoryDisk::new(3), Sync::EverySecond).unwrap();
+    disk_in(&mut journal).faults.sync_errors = 1.0;
+    live_through(&mut journal, &mut versions, 3, 7);
+    let note = |journal: &mut Journal, versions: &mut Versions, second: u64| {
+        let line = format!("0 {}", versions.version(0) + 1);
+        versions.take(line.as_bytes());
+        journal.note(line.as_bytes());
+        journal.commit(Moment::from_nanos(second * 1_000_000_000), versions).expect("never fatal");
+    };
+    (2..4).for_each(|second| note(&mut journal, &mut versions, second));
+    assert!(!journal.is_sound());
+    disk_in(&mut journal).faults.sync_errors = 0.0;
+    (9..20).for_each(|second| note(&mut journal, &mut versions, second));
+    assert!(journal.is_sound());
+    let now = Moment::from_nanos(30_000_000_000);
+    journal.commit(now, &versions).expect("it is sound");
+    let mut disk = disk_of(journal);
+    disk.crash();
+    let (_, _, found) = open(disk, Sync::EverySecond).expect("the new file is whole");
+    assert_eq!(found, versions);
+}
+
+#[test]
+fn short_writes_are_finished() {
+    let mut disk = MemoryDisk::new(5);
+    disk.faults.short_writes = 0.9;
+    let (mut journal, _, mut versions) = open(disk, Sync::Always).unwrap();
+    let kept = live_through(&mut journal, &mut versions, 300, 5);
+    let mut disk = disk_of(journal);
+    disk.crash();
+    assert_eq!(open(disk, Sync::Always).expect("it is whole").2, kept);
+}
+
+#[test]
+fn a_turn_of_megabytes_does_not_wait_for_its_end() {
+    let settings = JournalSettings { compact_bytes: u64::MAX, ..settings(Sync::Always) };
+    let disk = Box::new(MemoryDisk::new(1));
+    let (mut journal, _) =
+        Journal::open(disk, settings, &owner(), false, &mut |_| true).expect("a new one");
+    let line = [b'x'; 60_000];
+    let calls = disk_in(&mut journal).calls();
+    (0..100).for_each(|_| journal.note(&line));
+    assert!(disk_in(&mut journal).calls() >= calls + 5);
+    journal.commit(Moment::default(), &Versions::default()).expect("there is room");
+    let mut disk = disk_of(journal);
+    disk.crash();
+    assert_eq!(disk.size(), owner().head().len() as u64 + 100 * (60_000 + 11));
+}
+
+#[test]
+fn a_turn_is_one_write_and_with_always_one_sync() {
+    for (sync, calls) in [(Sync::No, 1), (Sync::EverySecond, 1), (Sync::Always, 2)] {
+        let (mut journal, _, versions) = open(MemoryDisk::new(1), sync).unwrap();
+        let before = disk_in(&mut journal).calls();
+        (0..50).for_each(|number| journal.note(format!("{number} 1").as_bytes()));
+        journal.commit(Moment::default(), &versions).expect("there is room");
+        assert_eq!(disk_in(&mut journal).calls() - before, calls, "{sync:?}");
+        // A turn without news asks nothing of the disk.
+        journal.commit(Moment::default(), &versions).expect("there is nothing to do");
+        assert_eq!(disk_in(&mut journal).calls() - before, calls, "{sync:?}");
+    }
+}
+
+#[test]
+fn an_orderly_end_syncs_and_mends() {
+    for breaks in [false, true] {
+        let (mut journal, _, mut versions) = open(MemoryDisk::new(1), Sync::No).unwrap();
+        live_through(&mut journal, &mut versions, 20, 1);
+        disk_in(&mut journal).faults.write_errors = if breaks { 1.0 } else { 0.0 };
+        live_through(&mut journal, &mut versions, 20, 2);
+        assert_eq!(journal.is_sound(), !breaks);
+        disk_in(&mut journal).faults.write_errors = 0.0;
+        journal.close(Moment::default(), &versions).expect("there is room");
+        let mut disk = disk_of(journal);
+        disk.crash();
+        assert_eq!(open(disk, Sync::No).expect("it is whole").2, versions);
+    }
+}
+
+#[test]
+fn a_slow_sync_is_timed() {
+    let (mut journal, _, versions) = open(MemoryDisk::new(1), Sync::Always).unwrap();
+    let time = Duration::from_millis(230);
+    disk_in(&mut journal).sync_time = time..=time;
+    journal.note(b"0 1");
+    journal.commit(Moment::default(), &versions).expect("it is slow, not broken");
+    assert_eq!((journal.counts().last_sync, journal.counts().longest_sync), (time, time));
+}
