@@ -24,7 +24,8 @@ use super::endpoint::Endpoint;
 use super::frame::{Frame, FrameKind};
 use super::options::{Fault, MemoryOptions};
 use super::wire::{Due, Wire};
-use crate::reactor::{ConnId, Moment, PortId, Signal, UnixNanos};
+use crate::reactor::io::Close;
+use crate::reactor::{ConnId, Io, Moment, PortId, Signal, UnixNanos};
 use rustix::io::Errno;
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
@@ -156,6 +157,39 @@ impl MemoryIo {
         let told = !self.armed.is_empty() || !self.signals.is_empty();
         let now = told.then_some(self.wire.now);
         [now, self.wake, self.wire.earliest()].into_iter().flatten().min()
+    }
+
+    // What the kernel does for a process that does nothing.
+
+    /// Takes in what has arrived by now and tells nobody, as the kernel does while the process above
+    /// is stopped. It is told at the next poll. For who [carries](MemoryIo::carried) the frames.
+    pub fn arrive(&mut self) {
+        self.deliver();
+    }
+
+    /// When the next frame arrives, whatever the reactor above waits for.
+    pub fn next_arrival(&self) -> Option<Moment> {
+        self.wire.earliest()
+    }
+
+    /// The process is killed: the kernel closes what it had open, and refuses who asks for it. What
+    /// was written is still sent, as long as [`arrive`](MemoryIo::arrive) is called; the reactor above
+    /// must never turn again.
+    pub fn kill(&mut self) {
+        // What has come by now was not read by anybody.
+        self.deliver();
+        for port in 0..self.ports.len() {
+            self.unlisten(PortId::new(port as u32));
+        }
+        for id in self.connections() {
+            self.close(id, Close::Orderly);
+        }
+        self.armed.clear();
+    }
+
+    /// The connections that are open, in no order that matters.
+    pub fn connections(&self) -> Vec<ConnId> {
+        self.endpoints.iter().filter_map(|(_, endpoint)| endpoint.id).collect()
     }
 
     // What goes wrong.
