@@ -492,6 +492,23 @@ fn under_a_process_that_is_stopped_the_kernel_goes_on() {
 }
 
 #[test]
+fn what_is_under_way_can_be_taken_back() {
+    let mut io = MemoryIo::carried(MemoryOptions::calm(0));
+    let [here, there] = ["10.0.0.1:1", "10.0.0.2:2"].map(|address| address.parse().unwrap());
+    let arrivals = [2, 1, 3].map(|second| Moment::default() + second * SECOND);
+    for arrives in arrivals {
+        io.put_frame(Frame { from: there, to: here, arrives, kind: FrameKind::Syn });
+    }
+    io.advance(arrivals[1]);
+    io.arrive();
+    // What has arrived is answered; the rest is given back, in the order of arriving.
+    assert_eq!(io.take_frames().len(), 1);
+    let left: Vec<Moment> = io.take_under_way().iter().map(|frame| frame.arrives).collect();
+    assert_eq!(left, [arrivals[0], arrivals[2]]);
+    assert_eq!(io.next_arrival(), None);
+}
+
+#[test]
 fn of_a_process_that_is_killed_the_kernel_sends_the_rest_and_closes() {
     for seed in 0..5 {
         let mut pair = connected(seed);

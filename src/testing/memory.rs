@@ -172,6 +172,12 @@ impl MemoryIo {
         self.wire.earliest()
     }
 
+    /// Takes back what was put in and has not arrived yet: for who puts another kernel in the place of
+    /// this one.
+    pub fn take_under_way(&mut self) -> Vec<Frame> {
+        self.wire.take_under_way()
+    }
+
     /// The process is killed: the kernel closes what it had open, and refuses who asks for it. What
     /// was written is still sent, as long as [`arrive`](MemoryIo::arrive) is called; the reactor above
     /// must never turn again.
