@@ -96,7 +96,7 @@ pub(crate) struct World {
     meddler: Option<Box<dyn Meddler>>,
     /// Who asked whom to connect, and when.
     dials: Vec<(Moment, SocketAddr, SocketAddr)>,
-    /// What was asked of machines that were gone: it is asked again.
+    /// What was asked of machines that were gone, or was under way to them: it comes when they are back.
     unanswered: Vec<Frame>,
     now: Moment,
     carried: u64,
@@ -261,6 +261,10 @@ impl World {
         let mut reactor = Reactor::new(io, member.expect("it is in the topology"), limits);
         Member::join(&mut reactor).expect("nobody listens there yet");
         let lives = self.machines[machine].lives + 1;
+        if let Some(before) = &mut self.machines[machine].reactor {
+            // Its kernel is the same machine's.
+            self.unanswered.extend(before.io().take_under_way());
+        }
         self.machines[machine] = Machine {
             reactor: Some(Box::new(reactor)),
             was_started: true,
@@ -278,7 +282,10 @@ impl World {
     pub(crate) fn crash(&mut self, name: &str) -> Remains {
         self.carry_all();
         let machine = self.number(name);
-        self.machines[machine].reactor.take().expect("it was started");
+        let mut dead = self.machines[machine].reactor.take().expect("it was started");
+        for frame in dead.io().take_under_way() {
+            self.carry(frame);
+        }
         Remains(())
     }
 
@@ -293,7 +300,9 @@ impl World {
     /// The process of `name` stands still, until it is [thawed](World::thaw).
     pub(crate) fn freeze(&mut self, name: &str) {
         let machine = self.number(name);
-        self.machines[machine].state = State::Frozen;
+        if self.machines[machine].state == State::Running {
+            self.machines[machine].state = State::Frozen;
+        }
     }
 
     /// Lets a frozen process go on.

@@ -77,6 +77,11 @@ impl World {
         &self.outside.state().talks[talk.0].heard
     }
 
+    /// Whether the connection stands.
+    pub(crate) fn stands(&mut self, talk: TalkId) -> bool {
+        self.outside.state().talks[talk.0].id.is_some()
+    }
+
     /// How the other side has ended it, if it has.
     pub(crate) fn ending(&mut self, talk: TalkId) -> Option<Ending> {
         self.outside.state().talks[talk.0].ending
