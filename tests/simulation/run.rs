@@ -509,7 +509,9 @@ impl<'a> Run<'a> {
                 self.world.end(talk.talk);
             }
             Then::Abort => {
-                (talk.has_ended, talk.is_excused, talk.has_vanished) = (true, true, true);
+                (talk.has_ended, talk.is_excused) = (true, true);
+                // Who is not connected yet cannot go away: what it has said will be heard.
+                talk.has_vanished = self.world.stands(talk.talk);
                 self.world.abort(talk.talk);
                 self.met("a client vanishes");
             }
