@@ -361,6 +361,8 @@ struct Pair {
     frames: Vec<Frame>,
     /// Whether the cable is cut.
     cut: bool,
+    /// Whether the first one's process is stopped, or gone: only its kernel goes on.
+    stopped: bool,
     carried: usize,
 }
 
@@ -375,14 +377,16 @@ impl Pair {
             let io = MemoryIo::carried(MemoryOptions { host, ..MemoryOptions::rough(seed) });
             Reactor::new(io, Scene::default(), Limits::default())
         });
-        Pair { reactors, now: Moment::default(), frames: Vec::new(), cut: false, carried: 0 }
+        let (now, frames) = (Moment::default(), Vec::new());
+        Pair { reactors, now, frames, cut: false, stopped: false, carried: 0 }
     }
 
     /// Turns whoever has something to do, carries what they send, and moves on to the next event
     /// before `end`.
     fn run(&mut self, end: Moment) {
         // They may have been asked for something from outside.
-        self.reactors.iter_mut().for_each(|reactor| reactor.turn().unwrap());
+        let asked = self.reactors.iter_mut().skip(usize::from(self.stopped));
+        asked.for_each(|reactor| reactor.turn().unwrap());
         while self.now < end {
             let now = self.now;
             for (reactor, host) in self.reactors.iter_mut().zip(Pair::HOSTS) {
@@ -395,12 +399,20 @@ impl Pair {
                 let wake = !due.is_empty() || reactor.io().next_wake().is_some_and(|at| at <= now);
                 self.carried += due.len();
                 due.into_iter().for_each(|frame| reactor.io().put_frame(frame));
-                if wake {
+                if self.stopped && host == Pair::HOSTS[0] {
+                    reactor.io().arrive();
+                } else if wake {
                     reactor.turn().unwrap();
                 }
                 self.frames.extend(reactor.io().take_frames());
             }
-            let wakes = self.reactors.iter_mut().filter_map(|reactor| reactor.io().next_wake());
+            let stopped = self.stopped;
+            let wakes = self.reactors.iter_mut().enumerate().filter_map(|(index, reactor)| {
+                match stopped && index == 0 {
+                    true => reactor.io().next_arrival(),
+                    false => reactor.io().next_wake(),
+                }
+            });
             let frames = self.frames.iter().filter(|_| !self.cut).map(|frame| frame.arrives);
             let next = wakes.chain(frames).min().unwrap_or(end);
             // A poll takes its time here too.
@@ -464,6 +476,70 @@ fn frames_can_be_held_and_delivered_later() {
     pair.cut = false;
     pair.run(Moment::default() + 10 * SECOND);
     assert!(pair.scene(1).records.bytes("client") == pattern(100_000));
+}
+
+#[test]
+fn under_a_process_that_is_stopped_the_kernel_goes_on() {
+    for seed in 0..5 {
+        let mut pair = connected(seed);
+        pair.stopped = true;
+        pair.run(Moment::default() + 5 * SECOND);
+        // It was let in, and could send as much as the kernel takes; nobody has read it.
+        assert!(pair.scene(1).records.id("client").is_some(), "seed {seed}");
+        assert!(pair.scene(0).records.id("server").is_none());
+        assert!(pair.carried > 2);
+        pair.stopped = false;
+        pair.run(Moment::default() + 10 * SECOND);
+        assert!(pair.scene(1).records.bytes("client") == pattern(100_000), "seed {seed}");
+    }
+}
+
+#[test]
+fn what_is_under_way_can_be_taken_back() {
+    let mut io = MemoryIo::carried(MemoryOptions::calm(0));
+    let [here, there] = ["10.0.0.1:1", "10.0.0.2:2"].map(|address| address.parse().unwrap());
+    let arrivals = [2, 1, 3].map(|second| Moment::default() + second * SECOND);
+    for arrives in arrivals {
+        io.put_frame(Frame { from: there, to: here, arrives, kind: FrameKind::Syn });
+    }
+    io.advance(arrivals[1]);
+    io.arrive();
+    // What has arrived is answered; the rest is given back, in the order of arriving.
+    assert_eq!(io.take_frames().len(), 1);
+    let left: Vec<Moment> = io.take_under_way().iter().map(|frame| frame.arrives).collect();
+    assert_eq!(left, [arrivals[0], arrivals[2]]);
+    assert_eq!(io.next_arrival(), None);
+}
+
+#[test]
+fn of_a_process_that_is_killed_the_kernel_sends_the_rest_and_closes() {
+    for seed in 0..5 {
+        let mut pair = connected(seed);
+        pair.run(Moment::default() + 10 * SECOND);
+        let client = pair.reactors[1].io().connections()[0];
+        let address = pair.reactors[1].parts().1.transport(client).unwrap().ends().peer;
+        let last = pattern(10_000);
+        let server = pair.scene(0).records.id("server").unwrap();
+        pair.reactors[0].parts().1.write(server, &last);
+        pair.reactors[0].turn().unwrap();
+        pair.reactors[0].io().kill();
+        pair.stopped = true;
+        let frames = pair.reactors[0].io().take_frames();
+        pair.frames.extend(frames);
+        assert_eq!(pair.reactors[0].io().descriptors(), 0);
+        pair.run(Moment::default() + 15 * SECOND);
+        // One write is all that was handed over, and it may be a short one.
+        let heard = pair.scene(1).records.bytes("client");
+        let rest = heard.strip_prefix(&pattern(100_000)[..]).unwrap();
+        assert!(!rest.is_empty() && last.starts_with(rest), "seed {seed}");
+        assert_eq!(pair.scene(1).records.lost("client"), ["ConnectionDone"]);
+        let another = once("another", actor("client"));
+        let core = pair.reactors[1].parts().1;
+        core.connect_tcp(address, ConnectOptions::default(), another);
+        pair.run(Moment::default() + 20 * SECOND);
+        let refused = Heard::Failed("ConnectError", None);
+        assert_eq!(pair.scene(1).records.heard("another"), [&refused], "seed {seed}");
+    }
 }
 
 #[test]

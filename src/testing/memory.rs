@@ -29,7 +29,8 @@ use super::endpoint::Endpoint;
 use super::frame::{Frame, FrameKind};
 use super::options::{Fault, MemoryOptions};
 use super::wire::{Due, Wire};
-use crate::reactor::{ConnId, Moment, PortId, Signal, UnixNanos};
+use crate::reactor::io::Close;
+use crate::reactor::{ConnId, Io, Moment, PortId, Signal, UnixNanos};
 use rustix::io::Errno;
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
@@ -194,6 +195,45 @@ impl MemoryIo {
     /// Sends a datagram, from a port that is played or from any address a liar may choose.
     pub fn send_datagram(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         self.wire.send_datagram(from, to, FrameKind::Datagram(bytes));
+    }
+
+    // What the kernel does for a process that does nothing.
+
+    /// Takes in what has arrived by now and tells nobody, as the kernel does while the process above
+    /// is stopped. It is told at the next poll. For who [carries](MemoryIo::carried) the frames.
+    pub fn arrive(&mut self) {
+        self.deliver();
+    }
+
+    /// When the next frame arrives, whatever the reactor above waits for.
+    pub fn next_arrival(&self) -> Option<Moment> {
+        self.wire.earliest()
+    }
+
+    /// Takes back what was put in and has not arrived yet: for who puts another kernel in the place of
+    /// this one.
+    pub fn take_under_way(&mut self) -> Vec<Frame> {
+        self.wire.take_under_way()
+    }
+
+    /// The process is killed: the kernel closes what it had open, and refuses who asks for it. What
+    /// was written is still sent, as long as [`arrive`](MemoryIo::arrive) is called; the reactor above
+    /// must never turn again.
+    pub fn kill(&mut self) {
+        // What has come by now was not read by anybody.
+        self.deliver();
+        for port in 0..self.ports.len() {
+            self.unlisten(PortId::new(port as u32));
+        }
+        for id in self.connections() {
+            self.close(id, Close::Orderly);
+        }
+        self.armed.clear();
+    }
+
+    /// The connections that are open, in no order that matters.
+    pub fn connections(&self) -> Vec<ConnId> {
+        self.endpoints.iter().filter_map(|(_, endpoint)| endpoint.id).collect()
     }
 
     // What goes wrong.

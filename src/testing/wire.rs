@@ -101,6 +101,16 @@ impl Wire {
         Some(entry.remove())
     }
 
+    /// Takes the frames off the agenda, those that arrive first first.
+    pub(super) fn take_under_way(&mut self) -> Vec<Frame> {
+        let dues = std::mem::take(&mut self.agenda).into_values();
+        dues.filter_map(|due| match due {
+            Due::Frame(frame) => Some(frame),
+            Due::Writable(_) => None,
+        })
+        .collect()
+    }
+
     /// Sixty-four bits of chance.
     pub(super) fn random(&mut self) -> u64 {
         self.chance.next()

@@ -9,31 +9,39 @@
 //! ```
 //!
 //! The world owns the clock and the cables. Each step carries what was sent, lets the time jump to
-//! when somebody has something to do, and turns those whose time has come, in the order of their
-//! names. So it is as deterministic as its parts: the same seed plays the same again, and years
+//! when somebody has something to do, and turns those whose time has come, in the order of the
+//! topology. So it is as deterministic as its parts: the same seed plays the same again, and years
 //! cost seconds.
 //!
 //! Each member lives on a machine with an address of its own, 10.0.0.1 for the first of the
 //! topology; a machine that is started again dials from another one, as no old connection may be
 //! taken for a new one. Whatever address belongs to no member is outside.
+//!
+//! Machines and their processes end in different ways. A machine that [vanishes](World::crash) says
+//! nothing, and what it is sent is lost. Of a process that is [frozen](World::freeze) or
+//! [killed](World::kill) the kernel goes on: it takes in and answers what a kernel answers.
 
 // Each test file uses its own part of this one.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
+mod cables;
+mod outside;
+
+pub(crate) use self::outside::{Ending, Outside, TalkId};
+
+use self::cables::Cables;
+use self::outside::Answerer;
 use places_herd::herd::member::Member;
 use places_herd::herd::network::Network;
 use places_herd::herd::peer_tls::PeerTls;
 use places_herd::herd::topology::Topology;
 use places_herd::journal::{Refusal, Replayed};
 use places_herd::places::{Progress, Query, Source, Ticket};
-use places_herd::reactor::{
-    ClientFactory, CloseReason, ConnId, ConnectOptions, Context, Core, Factory, Flow, Io, Limits,
-    Moment, Protocol, Reactor, Shared, UnixNanos,
-};
+use places_herd::reactor::{Io, Limits, Moment, Reactor, UnixNanos};
 use places_herd::testing::{Frame, FrameKind, MemoryDisk, MemoryIo, MemoryOptions};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -47,7 +55,7 @@ pub(crate) const FIVE: &str =
     "Alford Parker Welsh; Bolden Parker Welsh; Hamilton Parker; Parker Bolden; Welsh";
 
 /// Everybody who is no member, in the names of machines.
-const OUTSIDE: &str = "outside";
+pub(crate) const OUTSIDE: &str = "outside";
 
 /// Turns at one moment after which a world is taken to be running in circles.
 const TURNS_MAX: usize = 1_000_000;
@@ -87,43 +95,110 @@ pub(crate) fn sealed(servers: &str, folder: &Path, limits: &str) -> String {
 pub(crate) struct World {
     options: MemoryOptions,
     topology: Topology,
-    members: BTreeMap<String, Reactor<MemoryIo, Member>>,
+    /// In the order of the topology.
+    machines: Vec<Machine>,
     outside: Reactor<MemoryIo, Outside>,
-    /// Whose an address is.
-    homes: BTreeMap<IpAddr, String>,
-    /// Pairs of machines between which nothing arrives, and what waits to.
-    cuts: BTreeMap<[String; 2], Vec<Frame>>,
+    cables: Cables,
     /// All bytes that were sent, by the two ends of their stream.
     wire: BTreeMap<(SocketAddr, SocketAddr), Vec<u8>>,
+    /// Each frame, as it was sent, if somebody wants to read it.
+    log: Option<String>,
+    meddler: Option<Box<dyn Meddler>>,
     /// Who asked whom to connect, and when.
     dials: Vec<(Moment, SocketAddr, SocketAddr)>,
-    /// What was asked of machines that were gone: it is asked again.
+    /// What was asked of machines that were gone, or was under way to them: it comes when they are back.
     unanswered: Vec<Frame>,
     /// Who answers datagrams outside.
     answerer: Option<Answerer>,
     now: Moment,
     carried: u64,
+    turned: u64,
     lives: u8,
+    outside_is_touched: bool,
 }
 
-/// What the world does with a reactor, whatever runs on it.
-trait Machine {
-    fn kernel(&mut self) -> &mut MemoryIo;
-    fn turn(&mut self);
+/// One server's machine.
+#[derive(Debug, Default)]
+struct Machine {
+    /// Its kernel and its process; none before it was started, and when it has vanished.
+    reactor: Option<Box<Reactor<MemoryIo, Member>>>,
+    state: State,
+    /// It was started once: its addresses are its own.
+    was_started: bool,
+    /// How many times it was started.
+    lives: usize,
+    /// How long a turn of its process takes, and when the next one can begin.
+    pace: Duration,
+    rests_until: Moment,
+    /// The test has had it in its hands: it may have something to do.
+    is_touched: bool,
 }
 
-impl<S: Shared> Machine for Reactor<MemoryIo, S> {
-    fn kernel(&mut self) -> &mut MemoryIo {
-        self.io()
+/// What its process does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Running,
+    /// It is stopped, and may go on.
+    Frozen,
+    /// There is none any more.
+    Killed,
+}
+
+/// Somebody who looks at a world while it runs, and may change it: what a test cannot do between two
+/// calls.
+pub(crate) trait Meddler: std::fmt::Debug {
+    /// The server with this number in the topology has had its turn.
+    fn turned(&mut self, _server: usize, _reactor: &mut Reactor<MemoryIo, Member>) {}
+
+    /// `frame` was sent. What goes on in its place is added to `on`. `ends`: the members it goes from
+    /// and to.
+    fn sent(&mut self, frame: Frame, _ends: [Option<&mut Member>; 2], on: &mut Vec<Frame>) {
+        on.push(frame);
+    }
+}
+
+/// What is left of a member that has died: its disk, if it had a journal, as it was left. What was not
+/// synced may still be lost.
+#[derive(Debug, Default)]
+pub(crate) struct Remains(pub(crate) Option<MemoryDisk>);
+
+impl Remains {
+    fn of(member: &mut Member) -> Remains {
+        let disk = member.take_journal_disk().map(|disk| disk as Box<dyn Any>);
+        Remains(disk.map(|disk| *disk.downcast().expect("it is in memory")))
+    }
+}
+
+impl Machine {
+    /// When it has something to do.
+    fn wake(&mut self) -> Option<Moment> {
+        let kernel = self.reactor.as_mut()?.io();
+        match self.state {
+            State::Running => kernel.next_wake().map(|wake| wake.max(self.rests_until)),
+            State::Frozen | State::Killed => kernel.next_arrival(),
+        }
     }
 
-    /// When its process has ended, the kernel still sends what it was given.
-    fn turn(&mut self) {
-        match self.is_stopped() {
-            true => self.io().poll(None, &mut Vec::new()).expect("this poll never fails"),
-            // A turn ends in an error if the journal fails; then the process has ended.
-            false => assert!(self.turn().is_ok() || self.is_stopped(), "this poll never fails"),
+    /// Lets it do what it has to do; whether it has had a turn.
+    fn turn(&mut self, now: Moment) -> bool {
+        let Some(reactor) = &mut self.reactor else { return false };
+        self.is_touched = false;
+        match self.state {
+            State::Running if self.rests_until > now => reactor.io().arrive(),
+            // Its process has ended of its own accord: the kernel still sends what it was given.
+            State::Running if reactor.is_stopped() => {
+                reactor.io().poll(None, &mut Vec::new()).expect("this poll never fails");
+            }
+            State::Running => {
+                self.rests_until = now + self.pace;
+                // A turn ends in an error if the journal fails; then the process has ended.
+                assert!(reactor.turn().is_ok() || reactor.is_stopped(), "this poll never fails");
+                return true;
+            }
+            State::Frozen | State::Killed => reactor.io().arrive(),
         }
+        false
     }
 }
 
@@ -131,21 +206,25 @@ impl World {
     /// Nobody yet, in the network of `options` and the herd of `topology`.
     pub(crate) fn new(options: MemoryOptions, topology: &str) -> World {
         let parsed = Topology::parse(topology, Path::new("topology.toml"));
+        let topology = parsed.unwrap_or_else(|faults| panic!("{faults:?}\n{topology}"));
         let host = IpAddr::V4(Ipv4Addr::new(10, 9, 9, 9));
         let io = MemoryIo::carried(MemoryOptions { host, ..options.clone() });
         World {
-            topology: parsed.unwrap_or_else(|faults| panic!("{faults:?}\n{topology}")),
-            members: BTreeMap::new(),
+            machines: topology.servers.iter().map(|_| Machine::default()).collect(),
+            topology,
             outside: Reactor::new(io, Outside::default(), Limits::default()),
-            homes: BTreeMap::new(),
-            cuts: BTreeMap::new(),
+            cables: Cables::default(),
             wire: BTreeMap::new(),
+            log: None,
+            meddler: None,
             dials: Vec::new(),
             unanswered: Vec::new(),
             answerer: None,
             now: Moment::default(),
             carried: 0,
+            turned: 0,
             lives: 0,
+            outside_is_touched: false,
             options,
         }
     }
@@ -164,6 +243,16 @@ impl World {
     pub(crate) fn names(&self) -> Vec<String> {
         let members = self.topology.servers.iter().filter(|server| !server.plain);
         members.map(|server| server.name.clone()).collect()
+    }
+
+    /// The herd's topology.
+    pub(crate) fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// From now on `meddler` sees and does what it likes.
+    pub(crate) fn meddle(&mut self, meddler: Box<dyn Meddler>) {
+        self.meddler = Some(meddler);
     }
 
     // Members.
@@ -202,6 +291,16 @@ impl World {
         self.join(name, member);
     }
 
+    /// Starts the member `name` with what is left of it; without a disk, if none is left.
+    pub(crate) fn start_from(&mut self, name: &str, source: Box<dyn Source>, remains: Remains) {
+        let mut member = self.born(name, source);
+        if let (Some(disk), Some(settings)) = (remains.0, &self.topology.journal) {
+            let opened = member.with_journal(Box::new(disk), settings);
+            member = opened.unwrap_or_else(|refusal| panic!("{name}: {refusal}")).0;
+        }
+        self.join(name, member);
+    }
+
     fn born(&mut self, name: &str, source: Box<dyn Source>) -> Member {
         self.lives += 1;
         let seed = self.options.seed.wrapping_add(u64::from(self.lives) << 32);
@@ -210,7 +309,8 @@ impl World {
     }
 
     fn join(&mut self, name: &str, member: Member) {
-        let server = self.topology.server(name).expect("a server of the topology").clone();
+        let machine = self.number(name);
+        let server = &self.topology.servers[machine];
         let IpAddr::V4(address) = server.client.ip() else { unreachable!("all are 10.0.0.n") };
         let host = IpAddr::V4(Ipv4Addr::new(10, 0, self.lives, address.octets()[3]));
         let seed = self.options.seed.wrapping_add(u64::from(self.lives) << 32);
@@ -224,8 +324,18 @@ impl World {
         let limits = Member::reactor_limits(&self.topology);
         let mut reactor = Reactor::new(io, member, limits);
         Member::join(&mut reactor).expect("nobody listens there yet");
-        self.homes.extend([host, server.client.ip()].map(|ip| (ip, name.to_owned())));
-        self.members.insert(name.to_owned(), reactor);
+        let lives = self.machines[machine].lives + 1;
+        if let Some(before) = &mut self.machines[machine].reactor {
+            // Its kernel is the same machine's.
+            self.unanswered.extend(before.io().take_under_way());
+        }
+        self.machines[machine] = Machine {
+            reactor: Some(Box::new(reactor)),
+            was_started: true,
+            lives,
+            is_touched: true,
+            ..Machine::default()
+        };
         for frame in std::mem::take(&mut self.unanswered) {
             self.carry(frame);
         }
@@ -233,15 +343,61 @@ impl World {
 
     /// The machine of `name` vanishes, and says nothing of it. What it is sent is lost, but who asks
     /// to connect asks again when it is back. (A machine that was never there refuses.)
-    pub(crate) fn crash(&mut self, name: &str) {
-        self.members.remove(name).expect("it was started");
+    pub(crate) fn crash(&mut self, name: &str) -> Remains {
+        self.carry_all();
+        let machine = self.number(name);
+        let mut dead = self.machines[machine].reactor.take().expect("it was started");
+        for frame in dead.io().take_under_way() {
+            self.carry(frame);
+        }
+        Remains::of(dead.state())
+    }
+
+    /// The process of `name` is killed; its kernel closes what it had open.
+    pub(crate) fn kill(&mut self, name: &str) -> Remains {
+        let machine = self.number(name);
+        self.reactor(name).io().kill();
+        self.machines[machine].state = State::Killed;
+        Remains::of(self.member(name))
+    }
+
+    /// The process of `name` stands still, until it is [thawed](World::thaw).
+    pub(crate) fn freeze(&mut self, name: &str) {
+        let machine = self.number(name);
+        if self.machines[machine].state == State::Running {
+            self.machines[machine].state = State::Frozen;
+        }
+    }
+
+    /// Lets a frozen process go on.
+    pub(crate) fn thaw(&mut self, name: &str) {
+        let machine = self.number(name);
+        if self.machines[machine].state == State::Frozen {
+            self.machines[machine].state = State::Running;
+            self.machines[machine].is_touched = true;
+        }
+    }
+
+    /// From now on each turn of `name` takes so long.
+    pub(crate) fn set_pace(&mut self, name: &str, pace: Duration) {
+        let machine = self.number(name);
+        self.machines[machine].pace = pace;
+    }
+
+    /// Whether the process of `name` is there, if perhaps frozen.
+    pub(crate) fn lives(&self, name: &str) -> bool {
+        let machine = &self.machines[self.number(name)];
+        machine.reactor.is_some() && machine.state != State::Killed
+    }
+
+    /// How often `name` was started.
+    pub(crate) fn life(&self, name: &str) -> usize {
+        self.machines[self.number(name)].lives
     }
 
     /// The same, and its disk, as it was left: what was not synced may still be lost.
     pub(crate) fn crash_off(&mut self, name: &str) -> MemoryDisk {
-        let mut reactor = self.members.remove(name).expect("it was started");
-        let disk = reactor.state().take_journal_disk().expect("it was started with one");
-        *(disk as Box<dyn Any>).downcast().expect("it is in memory")
+        self.crash(name).0.expect("it was started with one")
     }
 
     /// The disk of the member `name`.
@@ -262,7 +418,10 @@ impl World {
 
     /// The reactor under the member `name`. What is done to it is noticed when the world runs on.
     pub(crate) fn reactor(&mut self, name: &str) -> &mut Reactor<MemoryIo, Member> {
-        self.members.get_mut(name).expect("it was started")
+        let number = self.number(name);
+        let machine = &mut self.machines[number];
+        machine.is_touched = true;
+        machine.reactor.as_mut().expect("it was started")
     }
 
     /// The AT line of each client that `name` knows.
@@ -288,10 +447,19 @@ impl World {
     /// Sets every member's wall clock to `shown`, and stops it: then what is computed of it does
     /// not depend on when it is read.
     pub(crate) fn stop_wall_clocks(&mut self, shown: UnixNanos) {
-        for member in self.members.values_mut() {
-            member.io().set_wall(shown);
-            member.io().set_wall_skew(-1_000_000);
+        for reactor in self.machines.iter_mut().filter_map(|machine| machine.reactor.as_mut()) {
+            reactor.io().set_wall(shown);
+            reactor.io().set_wall_skew(-1_000_000);
         }
+    }
+
+    /// The place of the server `name` in the topology; of whoever is outside, the one behind them.
+    fn number(&self, name: &str) -> usize {
+        let number = self.topology.servers.iter().position(|server| server.name == name);
+        number.unwrap_or_else(|| {
+            assert_eq!(name, OUTSIDE, "a server of the topology");
+            self.machines.len()
+        })
     }
 
     // Cables.
@@ -299,14 +467,21 @@ impl World {
     /// From now on nothing arrives between two machines, until [`heal`](World::heal): as if each
     /// packet was lost, to be sent again. `"outside"` is a machine, too.
     pub(crate) fn cut(&mut self, one: &str, other: &str) {
-        self.cuts.entry(pair(one, other)).or_default();
+        // What has left is held behind what was held before.
+        self.carry_all();
+        self.cables.cut(self.number(one), self.number(other));
     }
 
     /// What was cut is whole again; what was held arrives.
     pub(crate) fn heal(&mut self, one: &str, other: &str) {
-        for frame in self.cuts.remove(&pair(one, other)).unwrap_or_default() {
+        for frame in self.cables.heal(self.number(one), self.number(other)) {
             self.carry(frame);
         }
+    }
+
+    /// From now on everything between two machines takes so much longer.
+    pub(crate) fn delay(&mut self, one: &str, other: &str, delay: Duration) {
+        self.cables.delay(self.number(one), self.number(other), delay);
     }
 
     /// The lines that `from` has sent to `to` since the start, or since they were last forgotten.
@@ -319,12 +494,17 @@ impl World {
         text.collect::<String>().split_inclusive('\n').map(str::to_owned).collect()
     }
 
+    /// What was sent between members: the numbers of the two, and each stream's bytes.
+    pub(crate) fn peer_streams(&self) -> impl Iterator<Item = ([usize; 2], &[u8])> {
+        let ends = |&(from, to): &(SocketAddr, SocketAddr)| [self.place(from), self.place(to)];
+        let streams = self.wire.iter().map(move |(key, bytes)| (ends(key), bytes.as_slice()));
+        streams.filter(|(ends, _)| ends.iter().all(|end| *end < self.machines.len()))
+    }
+
     /// How many AT lines were sent between members.
     pub(crate) fn at_lines(&self) -> usize {
-        let names = self.names();
-        let pairs = names.iter().flat_map(|from| names.iter().map(move |to| (from, to)));
-        let lines = pairs.flat_map(|(from, to)| self.lines(from, to));
-        lines.filter(|line| line.starts_with("AT ")).count()
+        let lines = self.peer_streams().flat_map(|(_, bytes)| bytes.split(|byte| *byte == b'\n'));
+        lines.filter(|line| line.starts_with(b"AT ")).count()
     }
 
     /// The streams between two machines: the ends of each, the one that dialled first.
@@ -352,41 +532,101 @@ impl World {
         text
     }
 
+    /// From now on each frame is written down, a line for each.
+    pub(crate) fn keep_log(&mut self) {
+        self.log.get_or_insert_default();
+    }
+
+    /// What was written down so far. `remark` is written behind it.
+    pub(crate) fn log(&mut self, remark: &str) -> &str {
+        let Some(log) = &mut self.log else { return "" };
+        if !remark.is_empty() {
+            writeln!(log, "{:?} -- {remark}", self.now).expect("a String takes everything");
+        }
+        log
+    }
+
     /// Forgets what was sent so far.
     pub(crate) fn forget_lines(&mut self) {
         self.wire.clear();
     }
 
     fn home(&self, address: SocketAddr) -> &str {
-        self.homes.get(&address.ip()).map_or(OUTSIDE, String::as_str)
+        self.topology.servers.get(self.place(address)).map_or(OUTSIDE, |server| &server.name)
+    }
+
+    /// The number of the machine that has this address.
+    fn place(&self, address: SocketAddr) -> usize {
+        let outside = self.machines.len();
+        let SocketAddr::V4(address) = address else { return outside };
+        match address.ip().octets() {
+            [10, 0, _, last] => {
+                let place = usize::from(last).wrapping_sub(1);
+                let known = self.machines.get(place).is_some_and(|machine| machine.was_started);
+                if known { place } else { outside }
+            }
+            _ => outside,
+        }
     }
 
     /// Takes one frame to where it goes: not over a cut cable, and not to a machine that is gone.
     fn carry(&mut self, frame: Frame) {
-        let [from, to] = [frame.from, frame.to].map(|end| self.home(end).to_owned());
-        if let Some(held) = self.cuts.get_mut(&pair(&from, &to)) {
-            return held.push(frame);
-        }
+        let [from, to] = [frame.from, frame.to].map(|end| self.place(end));
+        let Some(frame) = self.cables.pass(from, to, self.now, frame) else { return };
         self.carried += 1;
-        match self.members.get_mut(&to) {
-            Some(member) => member.io().put_frame(frame),
-            None if to == OUTSIDE => self.outside.io().put_frame(frame),
+        let Some(machine) = self.machines.get_mut(to) else {
+            return self.outside.io().put_frame(frame);
+        };
+        match &mut machine.reactor {
+            Some(reactor) => reactor.io().put_frame(frame),
             None if frame.kind == FrameKind::Syn => self.unanswered.push(frame),
             None => {}
         }
     }
 
     fn carry_all(&mut self) {
-        let frames: Vec<Frame> =
-            self.machines().flat_map(|machine| machine.kernel().take_frames()).collect();
-        for frame in frames {
-            let ends = (frame.from, frame.to);
-            match &frame.kind {
-                FrameKind::Data(bytes) => self.wire.entry(ends).or_default().extend(bytes),
-                FrameKind::Syn => self.dials.push((self.now, frame.from, frame.to)),
-                _ => {}
+        let mut frames = Vec::new();
+        for reactor in self.machines.iter_mut().filter_map(|machine| machine.reactor.as_mut()) {
+            frames.append(&mut reactor.io().take_frames());
+        }
+        frames.append(&mut self.outside.io().take_frames());
+        if let Some(mut meddler) = self.meddler.take() {
+            for frame in std::mem::take(&mut frames) {
+                let ends = [frame.from, frame.to].map(|end| self.place(end));
+                meddler.sent(frame, self.members(ends), &mut frames);
             }
+            self.meddler = Some(meddler);
+        }
+        for frame in frames {
+            self.note(&frame);
             self.carry(frame);
+        }
+    }
+
+    /// The members with these numbers, if they are two, and alive.
+    fn members(&mut self, numbers: [usize; 2]) -> [Option<&mut Member>; 2] {
+        let Ok(machines) = self.machines.get_disjoint_mut(numbers) else { return [None, None] };
+        machines.map(|machine| machine.reactor.as_mut().map(|reactor| reactor.state()))
+    }
+
+    /// Writes down what was sent.
+    fn note(&mut self, frame: &Frame) {
+        let ends = (frame.from, frame.to);
+        match &frame.kind {
+            FrameKind::Data(bytes) => self.wire.entry(ends).or_default().extend(bytes),
+            FrameKind::Syn => self.dials.push((self.now, frame.from, frame.to)),
+            _ => {}
+        }
+        if let Some(mut log) = self.log.take() {
+            let text = match &frame.kind {
+                FrameKind::Data(bytes) => format!("\"{}\"", bytes.escape_ascii()),
+                other => format!("{other:?}"),
+            };
+            let [from, to] = [frame.from, frame.to].map(|end| (self.home(end), end.port()));
+            let (from, source, to, target) = (from.0, from.1, to.0, to.1);
+            writeln!(log, "{:?} {from}:{source} > {to}:{target} {text}", self.now)
+                .expect("a String takes everything");
+            self.log = Some(log);
         }
     }
 
@@ -397,27 +637,61 @@ impl World {
         self.now
     }
 
+    /// How many turns the members have had.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turned
+    }
+
     /// Lets everything happen that happens within `time`.
     pub(crate) fn run_for(&mut self, time: Duration) {
-        let until = self.now + time;
+        self.run_until(self.now + time);
+    }
+
+    /// Lets everything happen that happens by `until`.
+    pub(crate) fn run_until(&mut self, until: Moment) {
         // What the test has done since may have given anybody something to do.
-        self.machines().for_each(Machine::turn);
+        for number in 0..self.machines.len() {
+            if self.machines[number].is_touched {
+                self.turn(number);
+            }
+        }
+        if std::mem::take(&mut self.outside_is_touched) {
+            self.turn_outside();
+        }
         let mut turns = 0;
         loop {
             self.carry_all();
-            let wake = self.machines().filter_map(|machine| machine.kernel().next_wake()).min();
+            let wakes = self.machines.iter_mut().filter_map(Machine::wake);
+            let wake = wakes.chain(self.outside.io().next_wake()).min();
             let Some(wake) = wake.filter(|wake| *wake <= until) else { break };
             turns = if wake > self.now { 0 } else { turns + 1 };
             assert!(turns < TURNS_MAX, "at {:?} the world does not come to rest", self.now);
             self.set_time(wake);
-            for machine in self.machines() {
-                if machine.kernel().next_wake().is_some_and(|its| its <= wake) {
-                    machine.turn();
+            for number in 0..self.machines.len() {
+                if self.machines[number].wake().is_some_and(|its| its <= wake) {
+                    self.turn(number);
                 }
+            }
+            if self.outside.io().next_wake().is_some_and(|its| its <= wake) {
+                self.turn_outside();
             }
             self.answer_datagrams();
         }
         self.set_time(until);
+    }
+
+    fn turn(&mut self, number: usize) {
+        let machine = &mut self.machines[number];
+        if machine.turn(self.now) {
+            self.turned += 1;
+            if let (Some(meddler), Some(reactor)) = (&mut self.meddler, &mut machine.reactor) {
+                meddler.turned(number, reactor);
+            }
+        }
+    }
+
+    fn turn_outside(&mut self) {
+        self.outside.turn().expect("this poll never fails");
     }
 
     /// Runs until nothing has been under way for a millisecond.
@@ -434,142 +708,11 @@ impl World {
     fn set_time(&mut self, to: Moment) {
         self.now = self.now.max(to);
         let now = self.now;
-        self.machines().for_each(|machine| machine.kernel().advance(now));
-    }
-
-    fn machines(&mut self) -> impl Iterator<Item = &mut dyn Machine> {
-        let outside = std::iter::once(&mut self.outside as &mut dyn Machine);
-        self.members.values_mut().map(|member| member as &mut dyn Machine).chain(outside)
-    }
-
-    // Everybody else.
-
-    /// A client of the member `name`.
-    pub(crate) fn client(&mut self, name: &str) -> TalkId {
-        self.dial(self.topology.server(name).expect("a server of the topology").client)
-    }
-
-    /// Somebody at the peer port of the member `name`.
-    pub(crate) fn stranger(&mut self, name: &str) -> TalkId {
-        self.dial(self.topology.server(name).expect("a server of the topology").peer)
-    }
-
-    /// Somebody who has dialled `address`.
-    pub(crate) fn dial(&mut self, address: SocketAddr) -> TalkId {
-        let (outside, core) = self.outside.parts();
-        let talk = TalkId(outside.talks.len());
-        outside.talks.push(Talk::default());
-        core.connect_tcp(address, ConnectOptions::default(), Box::new(Dialled(talk)));
-        self.settle();
-        talk
-    }
-
-    /// Listens in the place of the server `name`, which is not to be started. Who dials it is in
-    /// [`callers`](World::callers).
-    pub(crate) fn play(&mut self, name: &str) {
-        let address = self.topology.server(name).expect("a server of the topology").peer;
-        self.outside.listen_tcp(address, Box::new(Played)).expect("nobody listens there yet");
-    }
-
-    /// Those who have dialled a server that the test plays, in the order of their coming.
-    pub(crate) fn callers(&mut self) -> Vec<TalkId> {
-        self.outside.state().callers.clone()
-    }
-
-    /// Says `data`, as it stands.
-    pub(crate) fn send(&mut self, talk: TalkId, data: impl AsRef<[u8]>) {
-        if let (Some(id), core) = self.connection(talk) {
-            core.write(id, data.as_ref());
+        for reactor in self.machines.iter_mut().filter_map(|machine| machine.reactor.as_mut()) {
+            reactor.io().advance(now);
         }
+        self.outside.io().advance(now);
     }
-
-    /// Says `text` and a newline, and lets everything happen that follows. Returns what is heard.
-    pub(crate) fn say(&mut self, talk: TalkId, text: &str) -> String {
-        self.send(talk, text);
-        self.send(talk, "\n");
-        self.settle();
-        self.hear(talk)
-    }
-
-    /// What has been heard since the last call, non-ASCII escaped.
-    pub(crate) fn hear(&mut self, talk: TalkId) -> String {
-        let heard = std::mem::take(&mut self.outside.state().talks[talk.0].heard);
-        String::from_utf8(heard).unwrap_or_else(|e| e.into_bytes().escape_ascii().to_string())
-    }
-
-    /// The same, without taking it.
-    pub(crate) fn heard(&mut self, talk: TalkId) -> &[u8] {
-        &self.outside.state().talks[talk.0].heard
-    }
-
-    /// How the other side has ended it, if it has.
-    pub(crate) fn ending(&mut self, talk: TalkId) -> Option<Ending> {
-        self.outside.state().talks[talk.0].ending
-    }
-
-    /// Ends our side: nothing more is said.
-    pub(crate) fn end(&mut self, talk: TalkId) {
-        if let (Some(id), core) = self.connection(talk) {
-            core.lose_write_connection(id);
-        }
-    }
-
-    /// Goes away, with a reset.
-    pub(crate) fn abort(&mut self, talk: TalkId) {
-        if let (Some(id), core) = self.connection(talk) {
-            core.abort_connection(id);
-        }
-    }
-
-    /// Stops listening to what is said, or listens again.
-    pub(crate) fn listen_to(&mut self, talk: TalkId, listens: bool) {
-        let (Some(id), core) = self.connection(talk) else { return };
-        match listens {
-            true => core.resume_producing(id),
-            false => core.pause_producing(id),
-        }
-    }
-
-    /// Listens outside, at `address`, with what `factory` builds.
-    pub(crate) fn host(&mut self, address: SocketAddr, factory: Box<dyn Factory<Outside>>) {
-        self.outside.listen_tcp(address, factory).expect("nobody listens there yet");
-    }
-
-    /// Answers datagrams to `address`, outside, with what `answer` makes of them. For one address.
-    pub(crate) fn host_datagrams(
-        &mut self,
-        address: SocketAddr,
-        answer: impl FnMut(&[u8]) -> Option<Vec<u8>> + 'static,
-    ) {
-        self.outside.io().play_datagrams(address);
-        self.answerer = Some(Answerer(Box::new(answer)));
-    }
-
-    /// The network outside, to have faults.
-    pub(crate) fn outside_network(&mut self) -> &mut MemoryIo {
-        self.outside.io()
-    }
-
-    fn answer_datagrams(&mut self) {
-        let Some(Answerer(answer)) = &mut self.answerer else { return };
-        let io = self.outside.io();
-        for asked in io.take_datagrams() {
-            if let Some(bytes) = answer(&asked.bytes) {
-                io.send_datagram(asked.to, asked.from, bytes);
-            }
-        }
-    }
-
-    fn connection(&mut self, talk: TalkId) -> (Option<ConnId>, &mut Core<Outside>) {
-        let (outside, core) = self.outside.parts();
-        (outside.talks[talk.0].id, core)
-    }
-}
-
-fn pair(one: &str, other: &str) -> [String; 2] {
-    let mut pair = [one.to_owned(), other.to_owned()];
-    pair.sort();
-    pair
 }
 
 /// Fair and foul weather, one after the other. A failing test has printed in which it failed.
@@ -577,117 +720,6 @@ pub(crate) fn weathers() -> impl Iterator<Item = MemoryOptions> {
     let foul = (1..=4).map(MemoryOptions::rough);
     let all = std::iter::once(MemoryOptions::calm(0)).chain(foul);
     all.inspect(|options| println!("in this weather: {options:?}"))
-}
-
-/// Names one connection of those outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TalkId(usize);
-
-/// How a connection came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// The other side has said all it had to say.
-    Fin,
-    /// It was reset, or never made.
-    Broken,
-}
-
-/// Makes an answer of what is asked, or none.
-struct Answerer(Box<Answers>);
-
-type Answers = dyn FnMut(&[u8]) -> Option<Vec<u8>>;
-
-impl fmt::Debug for Answerer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Answerer")
-    }
-}
-
-/// What those outside have heard.
-#[derive(Debug, Default)]
-pub(crate) struct Outside {
-    talks: Vec<Talk>,
-    callers: Vec<TalkId>,
-}
-
-#[derive(Debug, Default)]
-struct Talk {
-    id: Option<ConnId>,
-    heard: Vec<u8>,
-    ending: Option<Ending>,
-}
-
-impl Shared for Outside {
-    type Message = ();
-}
-
-/// Hears, and does nothing of its own: neither the other side's end nor a failure makes it speak.
-impl Protocol<Outside> for TalkId {
-    fn name(&self) -> &'static str {
-        OUTSIDE
-    }
-
-    fn connection_made(&mut self, cx: &mut Context<'_, Outside>) -> Flow {
-        cx.state.talks[self.0].id = Some(cx.id);
-        Ok(())
-    }
-
-    fn data_received(&mut self, cx: &mut Context<'_, Outside>, data: &[u8]) -> Flow {
-        cx.state.talks[self.0].heard.extend(data);
-        Ok(())
-    }
-
-    fn read_connection_lost(&mut self, cx: &mut Context<'_, Outside>) -> Flow {
-        cx.state.talks[self.0].ending = Some(Ending::Fin);
-        Ok(())
-    }
-
-    fn connection_lost(&mut self, cx: &mut Context<'_, Outside>, _why: &CloseReason) {
-        let talk = &mut cx.state.talks[self.0];
-        talk.id = None;
-        talk.ending.get_or_insert(Ending::Broken);
-    }
-}
-
-#[derive(Debug)]
-struct Dialled(TalkId);
-
-impl Factory<Outside> for Dialled {
-    fn build_protocol(
-        &mut self,
-        _cx: &mut Context<'_, Outside>,
-        _peer: SocketAddr,
-    ) -> Option<Box<dyn Protocol<Outside>>> {
-        Some(Box::new(self.0))
-    }
-}
-
-impl ClientFactory<Outside> for Dialled {
-    fn client_connection_failed(
-        &mut self,
-        _core: &mut Core<Outside>,
-        state: &mut Outside,
-        _why: &CloseReason,
-        _retry: Option<Duration>,
-    ) {
-        state.talks[self.0.0].ending = Some(Ending::Broken);
-    }
-}
-
-#[derive(Debug)]
-struct Played;
-
-impl Factory<Outside> for Played {
-    fn build_protocol(
-        &mut self,
-        cx: &mut Context<'_, Outside>,
-        _peer: SocketAddr,
-    ) -> Option<Box<dyn Protocol<Outside>>> {
-        let caller = TalkId(cx.state.talks.len());
-        cx.state.talks.push(Talk::default());
-        cx.state.callers.push(caller);
-        Some(Box::new(caller))
-    }
 }
 
 /// A source that is never asked, or never answers.

@@ -1,0 +1,109 @@
+//! The laws of merging, which make all the rest possible: whatever the order in which sightings come,
+//! and however often, the same one stays.
+
+use super::dice::Dice;
+use super::say;
+use places_herd::herd::command::{Command, CommandLimits};
+use places_herd::herd::sighting::Sighting;
+use places_herd::herd::table::{Herd, Rule};
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+/// Few of each, so that they meet; stamps that are equal and written differently.
+const SERVERS: [&str; 3] = ["Alford", "Bolden", "Z"];
+const DIFFERENCES: [&str; 4] = ["+0.263873386", "-0.000000001", "+9.5e-05", "0"];
+const PLACES: [&str; 3] = ["+1+1", "-34.068930-118.445127", "+1.0+1.0"];
+const STAMPS: [&str; 6] = ["5", "5.0", "5.000000001", "0005", "1479413884.392014450", "9999999999"];
+
+fn read<T>(line: &str, with: impl FnOnce(&Sighting<'_>) -> T) -> T {
+    match Command::parse(line.as_bytes(), &CommandLimits::default()) {
+        Ok(Command::At(at)) => with(&Sighting::relayed(&at, &mut Vec::new())),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+/// Which of these a server keeps.
+fn merged<'a>(lines: &[&'a str]) -> &'a str {
+    let mut herd = Herd::new(0, 1);
+    for line in lines {
+        read(line, |sighting| herd.merge(sighting, Rule::Member));
+    }
+    let (_, kept) = herd.iter().next().expect("something was merged");
+    lines.iter().find(|line| line.as_bytes() == kept.line()).expect("what is kept was merged")
+}
+
+fn order(one: &str, other: &str) -> Ordering {
+    read(one, |one| {
+        read(other, |other| match (one.newer_than(other), other.newer_than(one)) {
+            (true, false) => Ordering::Greater,
+            (false, true) => Ordering::Less,
+            (false, false) => Ordering::Equal,
+            (true, true) => panic!("{one:?} and {other:?} are each newer"),
+        })
+    })
+}
+
+/// Lines that meet in every way.
+fn grid() -> Vec<String> {
+    let mut pool = Vec::new();
+    for server in SERVERS {
+        for difference in DIFFERENCES {
+            for place in PLACES {
+                pool.extend(STAMPS.map(|it| format!("AT {server} {difference} kiwi {place} {it}")));
+            }
+        }
+    }
+    pool
+}
+
+/// Lines of all kinds.
+fn random(dice: &mut Dice) -> String {
+    let server = dice.one_of(&SERVERS);
+    let (sign, seconds, nanos) =
+        (dice.one_of(&["+", "-"]), dice.within(0..=99), dice.within(0..=999_999_999));
+    let (latitude, longitude) = (dice.within(0..=89), dice.within(0..=179));
+    let digits = dice.within(1..=9) as usize;
+    let part = dice.bits() % 10_u64.pow(digits as u32);
+    let stamp = dice.within(0..=3);
+    format!(
+        "AT {server} {sign}{seconds}.{nanos:09} kiwi +{latitude}-{longitude} {stamp}.{part:0digits$}"
+    )
+}
+
+/// Checks every triple of `pool`; says how many there are.
+fn check(pool: &[&str]) -> usize {
+    let all = 0..pool.len();
+    let place =
+        |line: &str| pool.iter().position(|known| *known == line).expect("it is in the pool");
+    // What a server keeps of each two.
+    let kept: Vec<Vec<usize>> =
+        pool.iter().map(|a| pool.iter().map(|b| place(merged(&[a, b]))).collect()).collect();
+    for (a, b) in all.clone().flat_map(|a| all.clone().map(move |b| (a, b))) {
+        assert_eq!(kept[a][b], kept[b][a], "{} and {}, in either order", pool[a], pool[b]);
+        let expected = match order(pool[a], pool[b]) {
+            Ordering::Equal => a == b,
+            Ordering::Greater => kept[a][b] == a,
+            Ordering::Less => kept[a][b] == b,
+        };
+        assert!(expected, "{} and {} are in no order", pool[a], pool[b]);
+        for c in all.clone() {
+            let (left, right) = (kept[kept[a][b]][c], kept[a][kept[b][c]]);
+            assert_eq!(left, right, "{}, {}, {}: however grouped", pool[a], pool[b], pool[c]);
+        }
+    }
+    assert!(all.clone().all(|a| kept[a][a] == a), "what comes twice is what came once");
+    pool.len().pow(3)
+}
+
+#[test]
+fn merging_is_commutative_associative_idempotent_and_total() {
+    let grid = grid();
+    let mut triples = check(&grid.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut dice = Dice::new(7);
+    for _ in 0..4 {
+        let pool: BTreeSet<String> = (0..200).map(|_| random(&mut dice)).collect();
+        triples += check(&pool.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    assert!(triples > 1_000_000);
+    say(&format!("laws of merging: 0 broken in {triples} triples"));
+}

@@ -1,0 +1,183 @@
+//! Negative controls: rules of the herd taken away, one at a time, to see that the simulation notices.
+//!
+//! All of it is done from outside, to the frames between members or to what a member has public; the
+//! program itself knows nothing of it.
+
+use super::run::{AGREEMENT, NEWEST_WINS, TIMERS};
+use super::world::Meddler;
+use places_herd::herd::links::NeighbourId;
+use places_herd::herd::member::Member;
+use places_herd::reactor::{ConnId, Core, Moment, Reactor};
+use places_herd::testing::{Frame, FrameKind, MemoryIo};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The tag of the timer after which an `Interserver` says PING. If it is another one, the control that
+/// needs it is not caught any more, and says so.
+const PING_IS_DUE: u32 = 2;
+
+/// A rule that is taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sabotage {
+    /// A newer stamp is forwarded, once, and that is all: neither an order among equal stamps nor
+    /// anything when servers meet again. The rule of the report.
+    ReportsRule,
+    /// Of equal stamps the first to come stays.
+    NoTotalOrder,
+    /// Who is met is told only what is new from then on.
+    NoPushOnConnect,
+    /// An id names whoever has its slot: what was meant for the one before reaches the next.
+    NoGenerations,
+    /// What a slow neighbour is owed is forgotten now and then.
+    LostDirtyBit,
+    /// A report is acknowledged before it is on the disk: a disk that says it has synced and has not,
+    /// taken out of a server that is killed. It waits for servers to have a journal; until then what
+    /// they leave ([`Remains`](super::world::Remains)) is empty, and so is the promise.
+    ReplyBeforeSync,
+}
+
+impl Sabotage {
+    pub(crate) const ALL: [Sabotage; 6] = [
+        Sabotage::ReportsRule,
+        Sabotage::NoTotalOrder,
+        Sabotage::NoPushOnConnect,
+        Sabotage::NoGenerations,
+        Sabotage::LostDirtyBit,
+        Sabotage::ReplyBeforeSync,
+    ];
+
+    /// Whether there is something yet to take this rule away from.
+    pub(crate) fn is_possible(self) -> bool {
+        self != Sabotage::ReplyBeforeSync
+    }
+
+    /// The promises by which it may be noticed: any other is no proof that the simulation looks.
+    pub(crate) fn breaks(self) -> &'static [&'static str] {
+        match self {
+            Sabotage::NoGenerations => &[TIMERS],
+            _ => &[AGREEMENT, NEWEST_WINS],
+        }
+    }
+
+    fn drops_ties(self) -> bool {
+        matches!(self, Sabotage::ReportsRule | Sabotage::NoTotalOrder)
+    }
+
+    fn drops_push(self) -> bool {
+        matches!(self, Sabotage::ReportsRule | Sabotage::NoPushOnConnect)
+    }
+}
+
+/// Takes one rule away.
+#[derive(Debug)]
+pub(crate) struct Saboteur {
+    sabotage: Sabotage,
+    ping: Duration,
+    /// The connection that each link had after its server's last turn, and since when.
+    links: BTreeMap<(usize, NeighbourId), (ConnId, Moment)>,
+    /// Connections that were links once: by server and slot, the last one and since when.
+    slots: BTreeMap<(usize, usize), (ConnId, Moment)>,
+    /// The lines that were known when the link of a stream was made.
+    known: BTreeMap<(SocketAddr, SocketAddr), BTreeSet<Vec<u8>>>,
+    /// Beginnings of lines, by stream.
+    unfinished: BTreeMap<(SocketAddr, SocketAddr), Vec<u8>>,
+}
+
+impl Saboteur {
+    pub(crate) fn new(sabotage: Sabotage, ping: Duration) -> Saboteur {
+        Saboteur {
+            sabotage,
+            ping,
+            links: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            known: BTreeMap::new(),
+            unfinished: BTreeMap::new(),
+        }
+    }
+
+    /// A link has got a connection.
+    fn linked(&mut self, server: usize, member: &Member, core: &mut Core<Member>, conn: ConnId) {
+        let now = core.now();
+        if self.sabotage.drops_push()
+            && let Some(ends) = core.transport(conn).map(|transport| transport.ends())
+        {
+            let lines = member.herd.iter().map(|(_, sighting)| sighting.line().to_vec());
+            self.known.insert((ends.host, ends.peer), lines.collect());
+        }
+        let before = self.slots.insert((server, conn.key()), (conn, now));
+        if self.sabotage == Sabotage::NoGenerations
+            && let Some((_, since)) = before.filter(|(before, _)| *before != conn)
+        {
+            // The timer of the connection that was there before names this one now.
+            let ping = self.ping.as_nanos();
+            let left = ping - (now - since).as_nanos() % ping;
+            core.timer_later(conn, Duration::from_nanos(left as u64), PING_IS_DUE);
+        }
+    }
+
+    /// Whether a line does not get through.
+    fn stops(&self, stream: (SocketAddr, SocketAddr), line: &[u8], to: &Member) -> bool {
+        let line = line.trim_ascii_end();
+        if !line.starts_with(b"AT ") {
+            return false;
+        }
+        let pushed = self.known.get(&stream).is_some_and(|known| known.contains(line));
+        let mut words = line.split(|byte| *byte == b' ').skip(3);
+        let (client, stamp) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
+        let tied = to
+            .herd
+            .latest(client)
+            .is_some_and(|known| known.stamp_text() == stamp && known.line() != line);
+        (self.sabotage.drops_push() && pushed) || (self.sabotage.drops_ties() && tied)
+    }
+}
+
+impl Meddler for Saboteur {
+    fn turned(&mut self, server: usize, reactor: &mut Reactor<MemoryIo, Member>) {
+        let (member, core) = reactor.parts();
+        let conns: Vec<_> = member.links.iter().map(|(id, link)| (id, link.conn)).collect();
+        for (id, conn) in conns {
+            if self.sabotage == Sabotage::LostDirtyBit {
+                let _ = member.herd.owed.pay(id.0);
+            }
+            let before = self.links.get(&(server, id)).map(|(conn, _)| *conn);
+            match conn {
+                Some(conn) if before != Some(conn) => {
+                    self.links.insert((server, id), (conn, core.now()));
+                    self.linked(server, member, core, conn);
+                }
+                Some(_) => {}
+                None => drop(self.links.remove(&(server, id))),
+            }
+        }
+    }
+
+    fn sent(&mut self, frame: Frame, ends: [Option<&mut Member>; 2], on: &mut Vec<Frame>) {
+        let filters = self.sabotage.drops_ties() || self.sabotage.drops_push();
+        let (FrameKind::Data(bytes), [Some(_), Some(to)], true) = (&frame.kind, ends, filters)
+        else {
+            return on.push(frame);
+        };
+        let stream = (frame.from, frame.to);
+        let mut text = self.unfinished.remove(&stream).unwrap_or_default();
+        text.extend(bytes);
+        let end = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        self.unfinished.insert(stream, text.split_off(end));
+        let mut passed = Vec::new();
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            if !self.stops(stream, line, to) {
+                passed.extend_from_slice(line);
+            }
+        }
+        let stopped = text.len() - passed.len();
+        if stopped > 0 {
+            // Who sent it must not wait for the room that it took.
+            let kind = FrameKind::Taken(stopped);
+            on.push(Frame { from: frame.to, to: frame.from, arrives: frame.arrives, kind });
+        }
+        if !passed.is_empty() {
+            on.push(Frame { kind: FrameKind::Data(passed), ..frame });
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! AT lines as the simulation sees them: read once more, without the code that is tested.
+
+use std::collections::BTreeMap;
+
+/// An AT line, in the order in which one is newer than another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Sighted {
+    pub(crate) stamp_nanos: u64,
+    pub(crate) line: String,
+    pub(crate) client: String,
+    pub(crate) place: String,
+}
+
+impl Sighted {
+    /// Reads an AT line without its end.
+    pub(crate) fn read(line: &str) -> Option<Sighted> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [at, _server, _difference, client, place, stamp] = words[..] else { return None };
+        let (seconds, part) = stamp.split_once('.').unwrap_or((stamp, ""));
+        let stamp_nanos = format!("{seconds}{part:0<9}").parse().ok().filter(|_| at == "AT")?;
+        let [line, client, place] = [line, client, place].map(str::to_owned);
+        Some(Sighted { stamp_nanos, line, client, place })
+    }
+
+    /// The server that took it.
+    pub(crate) fn server(&self) -> &str {
+        self.line.split(' ').nth(1).unwrap_or_default()
+    }
+}
+
+/// The newest of each client.
+pub(crate) type Newest = BTreeMap<String, Sighted>;
+
+/// Puts `sighted` among the newest, if it is.
+pub(crate) fn raise(newest: &mut Newest, sighted: Sighted) {
+    match newest.get_mut(&sighted.client) {
+        Some(known) if *known >= sighted => {}
+        Some(known) => *known = sighted,
+        None => drop(newest.insert(sighted.client.clone(), sighted)),
+    }
+}
