@@ -28,6 +28,7 @@ mod flooding;
 mod iamat;
 mod limits;
 mod lines;
+mod load;
 mod peers;
 mod plain;
 mod process;

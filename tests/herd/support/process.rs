@@ -17,6 +17,11 @@ impl Process {
         Process { child }
     }
 
+    /// Its id, as the kernel has it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, if it did.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
