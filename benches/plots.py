@@ -18,7 +18,7 @@ LABELS = 130
 RIGHT = 150
 ROW = 20
 STYLE = """
-  text { font: 12px system-ui, sans-serif; fill: #555; }
+  text { font: 12px system-ui, sans-serif; fill: #767676; }
   .title { font-size: 15px; font-weight: 600; }
   .panel { font-size: 13px; font-weight: 600; }
   .value { font-size: 11px; }
