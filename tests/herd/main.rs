@@ -29,6 +29,7 @@ mod iamat;
 mod journal;
 mod limits;
 mod lines;
+mod load;
 mod peers;
 mod plain;
 mod process;

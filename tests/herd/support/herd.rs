@@ -333,6 +333,12 @@ impl Herd {
         format!("HELLO {name} {} 1", self.name())
     }
 
+    /// No longer listens for `played`. Returns where whoever plays it from now on must listen.
+    pub(crate) fn leave_to_others(&mut self, played: &str) -> SocketAddr {
+        drop(self.listeners.remove(played));
+        self.addresses[played].peer
+    }
+
     /// The connection that a server has made to `played`.
     #[track_caller]
     pub(crate) fn dialled(&self, played: &str) -> Client {

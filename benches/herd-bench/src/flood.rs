@@ -1,0 +1,254 @@
+//! How news spreads: a client tells one server, and we see when the others know.
+//!
+//! ```text
+//!                 IAMAT                 AT                AT
+//!      we ───────────────▶ server 0 ───────▶ server 1 ───────▶ server 2
+//!      ▲ ▲  reply             │ AT              │ AT              │ AT
+//!      │ └────────────────────┘                 │                 │
+//!      └─ observers: plain neighbours ◀─────────┴─────────────────┘
+//! ```
+//!
+//! An observer is one neighbour more, which servers dial and send AT lines to: it hears what they flood when
+//! they flood it, and what it costs them is what a neighbour costs. Where none is configured, servers are
+//! asked by WHATSAT over and over.
+//!
+//! While it waits the loop does not sleep: to be woken would take a good part of what is measured.
+
+mod asked;
+mod observers;
+
+use crate::connection::{BUFFER_BYTES, Connection, PATIENCE};
+use crate::failure::Failure;
+use crate::latency::Latencies;
+use crate::load::{Beside, Load, ONLY_TELL, TOKENS_BESIDE};
+use crate::options::Options;
+use crate::protocol::{Expected, Herd, Protocol};
+use crate::report::{Progress, Report, grouped};
+use crate::sightings::{Next, Operands, Sightings};
+use crate::usage::{Usage, Used};
+use asked::Asked;
+use mio::{Events, Poll, Registry, Token};
+use observers::Observers;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Before anything is measured, news is told so often until every witness has heard some.
+const PROBE: Duration = Duration::from_millis(300);
+
+/// Tells the first server, and reports after how long the others knew.
+pub(crate) fn measure(options: &Options) -> Result<Report, Failure> {
+    match (options.burst, options.observer.is_empty()) {
+        (Some(count), _) => burst(options, count),
+        (None, false) => {
+            let rows = options.observer.iter().map(|observer| hops(observer.hops)).collect();
+            let observers = |registry: &Registry| Observers::listen(registry, &options.observer);
+            one_by_one(options, rows, observers)
+        }
+        (None, true) => {
+            let rows = options.addresses[1..].iter().map(|address| address.to_string()).collect();
+            let mut report =
+                one_by_one(options, rows, |registry| Asked::connect(registry, options))?;
+            report.warn(
+                "seen by asking WHATSAT over and over: half a question's time is in it".into(),
+            );
+            Ok(report)
+        }
+    }
+}
+
+/// Whoever sees what servers know.
+trait Witnesses: Beside {
+    /// From now on waits for this.
+    fn await_news(&mut self, operands: &Operands) -> Result<(), Failure>;
+
+    /// When each of them saw it.
+    fn arrivals(&self) -> &[Option<Instant>];
+}
+
+fn hops(hops: u32) -> String {
+    if hops == 1 { "1 hop".into() } else { format!("{hops} hops") }
+}
+
+/// News after news, each when all know the one before.
+fn one_by_one<W: Witnesses>(
+    options: &Options,
+    rows: Vec<String>,
+    witnesses: impl FnOnce(&Registry) -> Result<W, Failure>,
+) -> Result<Report, Failure> {
+    let mut herald = Herald::new(options, witnesses)?;
+    herald.wait_for_all()?;
+    let (duration, requests) = options.extent();
+    let usage = Usage::now(&options.pid)?;
+    let start = Instant::now();
+    let mut progress = Progress::new();
+    let mut replied = Latencies::new();
+    let mut known: BTreeMap<&str, Latencies> = BTreeMap::new();
+    while replied.count() < requests.unwrap_or(u64::MAX)
+        && duration.is_none_or(|duration| start.elapsed() < duration)
+    {
+        let told = herald.tell()?;
+        if !herald.is_known_within(PATIENCE)? {
+            return Err(Failure::Silence(format!("news was not known everywhere in {PATIENCE:?}")));
+        }
+        replied.record(herald.reply - told, 1);
+        for (row, arrival) in rows.iter().zip(herald.witnesses.arrivals()) {
+            let took = arrival.map_or(Duration::ZERO, |arrival| arrival - told);
+            known.entry(row).or_insert_with(Latencies::new).record(took, 1);
+        }
+        progress.show(start.elapsed(), replied.count());
+    }
+    drop(progress);
+    let (used, count) = (usage.since()?, replied.count());
+    let heading = format!("{} news, one after the other, from the client's send", grouped(count));
+    let mut report = Report::new(heading, json!({"mode": "flood", "count": count}));
+    let rows = known.iter().map(|(row, latencies)| (row.to_string(), latencies));
+    report.latencies("latency_us", std::iter::once(("reply".to_owned(), &replied)).chain(rows));
+    report_used(&mut report, used, count);
+    Ok(report)
+}
+
+/// We poll without sleeping here, so our own share says nothing.
+fn report_used(report: &mut Report, used: Used, count: u64) {
+    if let (Some(share), Some(us)) = (used.servers, used.server_us_each(count)) {
+        report.line(&format!("the servers used {share:.2} of a core, {us:.1} us for each"));
+    }
+    report.value("used", used.to_json(count));
+}
+
+/// Who tells, and who sees what becomes of it.
+struct Herald<W> {
+    poll: Poll,
+    protocol: Herd,
+    sightings: Sightings,
+    origin: Connection,
+    witnesses: W,
+    buffer: Vec<u8>,
+    /// When the last reply came.
+    reply: Instant,
+}
+
+const ORIGIN: Token = Token(0);
+
+impl<W: Witnesses> Herald<W> {
+    fn new(
+        options: &Options,
+        witnesses: impl FnOnce(&Registry) -> Result<W, Failure>,
+    ) -> Result<Self, Failure> {
+        let poll = Poll::new().map_err(|error| Failure::io("a poll", error))?;
+        let mut origin = Connection::open::<Herd>(options.addresses[0], 0)?;
+        origin.register(poll.registry(), ORIGIN)?;
+        Ok(Herald {
+            protocol: Herd::new(options),
+            sightings: Sightings::new(1, options.keys, ONLY_TELL),
+            origin,
+            witnesses: witnesses(poll.registry())?,
+            poll,
+            buffer: vec![0; BUFFER_BYTES],
+            reply: Instant::now(),
+        })
+    }
+
+    /// Servers may take some seconds until they dial an observer that was not there before.
+    fn wait_for_all(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.tell()?;
+            if self.is_known_within(PROBE)? {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let arrivals = self.witnesses.arrivals();
+                let heard = arrivals.iter().filter(|arrival| arrival.is_some()).count();
+                return Err(Failure::Silence(format!(
+                    "{heard} of {} witnesses heard anything: is each a plain neighbour of its server?",
+                    arrivals.len()
+                )));
+            }
+        }
+    }
+
+    /// Sends the next news. Returns when it left.
+    fn tell(&mut self) -> Result<Instant, Failure> {
+        let next = self.sightings.tell(0);
+        self.witnesses.await_news(next)?;
+        let (out, expected) = self.origin.composing();
+        expected.push(Expected::compose(&self.protocol, Next::Tell(next), out));
+        let now = Instant::now();
+        self.origin.send()?;
+        Ok(now)
+    }
+
+    /// Waits until there is a reply and all witnesses have seen what was told last.
+    fn is_known_within(&mut self, time: Duration) -> Result<bool, Failure> {
+        let deadline = Instant::now() + time;
+        let mut events = Events::with_capacity(64);
+        while self.origin.in_flight() > 0 || !self.witnesses.is_done() {
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            match self.poll.poll(&mut events, Some(Duration::ZERO)) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                polled => polled.map_err(|error| Failure::io("the poll", error))?,
+            }
+            for event in &events {
+                if event.token() != ORIGIN {
+                    let (registry, Token(token)) = (self.poll.registry(), event.token());
+                    self.witnesses.ready(registry, token, &mut self.buffer)?;
+                    continue;
+                }
+                let reply = &mut self.reply;
+                self.origin.send()?;
+                self.origin.receive(&mut self.protocol, &mut self.buffer, |now, _| *reply = now)?;
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Many clients at once, into all the servers, until each server knows all of them.
+fn burst(options: &Options, count: u32) -> Result<Report, Failure> {
+    let connections = (1..=options.connections).rev().find(|n| count.is_multiple_of(*n));
+    let options =
+        Options { connections: connections.unwrap_or(1), mix: ONLY_TELL, ..options.clone() };
+    let listen = |registry: &Registry| Observers::listen(registry, &options.observer);
+    let mut herald = Herald::new(&options, listen)?;
+    herald.wait_for_all()?;
+    let mut observers = herald.witnesses;
+    drop(herald.origin);
+
+    let mut load = Load::<Herd>::new(&options, count)?;
+    load.remember();
+    observers.change_poll(herald.poll.registry(), load.registry())?;
+    observers.await_clients(count);
+    let start = Instant::now();
+    let outcome = load.tell_all(&mut observers)?;
+    let seconds = start.elapsed().as_secs_f64();
+    observers.verify(load.sightings())?;
+
+    let servers = observers.count();
+    let rate = f64::from(count) / seconds;
+    let heading = format!(
+        "{} clients told to {} servers until {servers} knew all",
+        grouped(count.into()),
+        options.addresses.len()
+    );
+    let json = json!({
+        "mode": "burst",
+        "clients": count,
+        "observers": servers,
+        "seconds": seconds,
+        "seconds_to_last_reply": outcome.seconds,
+        "rate": rate,
+    });
+    let mut report = Report::new(heading, json);
+    report.line(&format!(
+        "{seconds:.3} s, {} a second; all were answered after {:.3} s",
+        grouped(rate as u64),
+        outcome.seconds
+    ));
+    report.used(outcome.used, count.into(), "client, all servers together");
+    Ok(report)
+}
+
+const _: () = assert!(ORIGIN.0 < TOKENS_BESIDE);

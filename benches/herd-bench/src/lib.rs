@@ -1,0 +1,70 @@
+//! A load generator for a server of the herd, and for what it is compared with.
+//!
+//! It speaks only what clients speak, so it drives every server that keeps to docs/protocol.md, and
+//! through the same loop Redis, NATS and a server that sends every byte back. One thread, one poll,
+//! no allocation per message. Every reply is checked against what was asked: the first wrong one ends
+//! the run, because a fast wrong server is not fast.
+//!
+//! In reading order: [`Options`] say what is to be done; `sightings` are what is told; a `protocol`
+//! composes requests and checks replies; a `connection` sends the ones and reads the others; `load`
+//! is the loop. `memory`, `connect` and `flood` are the other things to measure. `usage` looks at
+//! the processes from outside, `latency` counts times, `report` prints.
+//!
+//! What it measures and what it does not: benches/README.md.
+
+mod options;
+
+mod sightings;
+
+mod protocol;
+
+mod schedule;
+
+mod latency;
+mod report;
+mod usage;
+
+mod connection;
+
+mod load;
+
+mod connect;
+mod flood;
+mod memory;
+
+mod failure;
+
+pub use failure::Failure;
+pub use options::{Mode, Options};
+
+use options::Speaks;
+use protocol::{Echo, Herd, Nats, Protocol, RespGeoadd, RespSet};
+use report::Report;
+use std::io::Write;
+
+/// Does what `options` ask for, and writes the report to `out`: a table, or one line of JSON.
+///
+/// Errors: the options contradict each other; a server cannot be reached, closes, is silent for 30 s,
+/// or gives a wrong reply. What had been measured until then is not reported.
+pub fn run(options: &Options, out: &mut impl Write) -> Result<(), Failure> {
+    options.check()?;
+    usage::raise_descriptor_limit();
+    let report = match options.protocol {
+        Speaks::Herd => measure::<Herd>(options),
+        Speaks::Echo => measure::<Echo>(options),
+        Speaks::RespSet => measure::<RespSet>(options),
+        Speaks::RespGeoadd => measure::<RespGeoadd>(options),
+        Speaks::Nats => measure::<Nats>(options),
+    }?;
+    report.print(options.json, out).map_err(|error| Failure::io("the report", error))
+}
+
+fn measure<P: Protocol>(options: &Options) -> Result<Report, Failure> {
+    match options.mode() {
+        Mode::Load => load::measure::<P>(options),
+        Mode::Idle(count) => memory::idle::<P>(options, count),
+        Mode::Records(count) => memory::records::<P>(options, count),
+        Mode::Connect => connect::measure::<P>(options),
+        Mode::Flood => flood::measure(options),
+    }
+}

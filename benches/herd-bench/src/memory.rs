@@ -1,0 +1,143 @@
+//! What a connection that says nothing, and a client that is known, cost a server in memory.
+
+use crate::connection::{ask, open};
+use crate::failure::Failure;
+use crate::load::{Load, ONLY_TELL};
+use crate::options::Options;
+use crate::protocol::{Expected, Protocol};
+use crate::report::{Report, grouped};
+use crate::sightings::{Next, Sightings};
+use crate::usage::resident_bytes;
+use serde_json::json;
+use std::net::TcpStream;
+
+/// Memory is looked at when so many connections stand, and again when all do: the first ones make a server
+/// grow what it keeps for all.
+const FIRST: u32 = 1_000;
+
+/// After so many connections the last one asks something: its reply says that all before it were accepted.
+const STRIDE: usize = 100;
+
+/// Opens `count` connections that say nothing; loads the server while they stand, if that is asked for.
+pub(crate) fn idle<P: Protocol>(options: &Options, count: u32) -> Result<Report, Failure> {
+    let first = FIRST.min(count / 2);
+    let mut standing = Standing::<P>::new(options);
+    standing.grow(first as usize)?;
+    let before = resident(options)?;
+    standing.grow(count as usize)?;
+    let after = resident(options)?;
+    let each = (after as f64 - before as f64) / f64::from(count - first);
+    let mut report = match options.duration.is_some() || options.requests.is_some() {
+        true => loaded::<P>(options)?,
+        false => Report::new(format!("{} connections", grouped(count.into())), json!({})),
+    };
+    report.line(&format!(
+        "{} connections that say nothing: {each:.0} bytes of the servers' memory each",
+        grouped(count.into())
+    ));
+    report.line(&format!(
+        "({} KiB with {}, {} KiB with all)",
+        grouped(before / 1_024),
+        grouped(first.into()),
+        grouped(after / 1_024)
+    ));
+    report.value("mode", "idle".into());
+    report.value(
+        "idle",
+        json!({
+            "connections": count,
+            "first": first,
+            "resident_bytes_at_first": before,
+            "resident_bytes_at_all": after,
+            "bytes_each": each,
+        }),
+    );
+    Ok(report)
+}
+
+fn loaded<P: Protocol>(options: &Options) -> Result<Report, Failure> {
+    let mut load = Load::<P>::new(options, options.keys)?;
+    load.tell_all(&mut ())?;
+    let outcome = load.run(options)?;
+    Ok(Report::of_load::<P>(options, &outcome))
+}
+
+/// Tells of `count` distinct clients.
+pub(crate) fn records<P: Protocol>(options: &Options, count: u32) -> Result<Report, Failure> {
+    // So that the clients can be dealt out evenly.
+    let connections = (1..=options.connections).rev().find(|n| count.is_multiple_of(*n));
+    let options =
+        Options { connections: connections.unwrap_or(1), mix: ONLY_TELL, ..options.clone() };
+    let mut load = Load::<P>::new(&options, count)?;
+    let before = resident(&options)?;
+    let outcome = load.tell_all(&mut ())?;
+    let after = resident(&options)?;
+    debug_assert_eq!(load.sightings().clients(), count);
+    let each = (after as f64 - before as f64) / f64::from(count);
+    let mut report = Report::of_load::<P>(&options, &outcome);
+    report.line(&format!(
+        "{} clients: {each:.0} bytes of the servers' memory each",
+        grouped(count.into())
+    ));
+    report.line(&format!(
+        "({} KiB before, {} KiB after)",
+        grouped(before / 1_024),
+        grouped(after / 1_024)
+    ));
+    report.value("mode", "records".into());
+    report.value(
+        "records",
+        json!({
+            "clients": count,
+            "resident_bytes_before": before,
+            "resident_bytes_after": after,
+            "bytes_each": each,
+        }),
+    );
+    Ok(report)
+}
+
+fn resident(options: &Options) -> Result<u64, Failure> {
+    options.pid.iter().map(|pid| resident_bytes(*pid)).sum()
+}
+
+/// Connections that say nothing.
+struct Standing<'a, P> {
+    options: &'a Options,
+    protocol: P,
+    sightings: Sightings,
+    streams: Vec<TcpStream>,
+}
+
+impl<'a, P: Protocol> Standing<'a, P> {
+    fn new(options: &'a Options) -> Self {
+        Standing {
+            options,
+            protocol: P::new(options),
+            sightings: Sightings::new(1, 1, ONLY_TELL),
+            streams: Vec::new(),
+        }
+    }
+
+    /// Until there are `count`, all of them accepted.
+    fn grow(&mut self, count: usize) -> Result<(), Failure> {
+        let addresses = &self.options.addresses;
+        while self.streams.len() < count {
+            let target = self.streams.len() % addresses.len();
+            self.streams.push(open::<P>(addresses[target])?);
+            // To all servers, if there are several.
+            if self.streams.len() % STRIDE < addresses.len() || self.streams.len() == count {
+                self.ask_the_last(target)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_the_last(&mut self, target: usize) -> Result<(), Failure> {
+        let mut request = Vec::new();
+        let next = Next::Tell(self.sightings.tell(0));
+        let expected = Expected::compose(&self.protocol, next, &mut request);
+        let Some(last) = self.streams.last_mut() else { return Ok(()) };
+        ask(last, target, &mut self.protocol, (&request, &expected))
+    }
+}

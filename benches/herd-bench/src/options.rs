@@ -1,0 +1,283 @@
+//! What a run is to do, as the command line says it.
+
+use crate::failure::Failure;
+use crate::sightings::KEYS_MAX;
+use clap::{Parser, ValueEnum};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A load generator that checks every reply.
+///
+/// Without --idle, --records, --connect or --flood it sends requests over all connections, and prints
+/// how many were answered a second and how long each took. Exit status: 0; 1 if a reply was wrong, late
+/// or missing, 2 for a wrong command line.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "herd-bench", version, max_term_width = 100)]
+pub struct Options {
+    /// Where the servers listen for clients, IP:port; connections are dealt out to them in turn
+    #[arg(required = true, value_name = "ADDRESS")]
+    pub(crate) addresses: Vec<SocketAddr>,
+
+    /// What the servers speak
+    #[arg(long, value_enum, default_value_t = Speaks::Herd, help_heading = "Load")]
+    pub(crate) protocol: Speaks,
+
+    /// Connections at once
+    #[arg(long, short = 'C', default_value_t = 50, help_heading = "Load")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) connections: u32,
+
+    /// Requests in flight on each connection: they leave in one send, and the next when all are answered
+    #[arg(long, short = 'P', default_value_t = 1, help_heading = "Load")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) pipeline: u32,
+
+    /// For how long, in seconds [default: 3, unless --requests is given]
+    #[arg(long, short = 'd', value_name = "SECONDS", value_parser = seconds, help_heading = "Load")]
+    pub(crate) duration: Option<Duration>,
+
+    /// How many requests
+    #[arg(long, short = 'n', help_heading = "Load")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) requests: Option<u64>,
+
+    /// Open loop: so many requests a second over all connections, whatever the replies do; latencies
+    /// count from the moment at which a request was due, not from that at which it left
+    #[arg(long, short = 'r', value_name = "PER_SECOND", value_parser = rate, help_heading = "Load")]
+    pub(crate) rate: Option<f64>,
+
+    /// Clients that are told of, dealt out to the connections; at least one for each
+    #[arg(long, default_value_t = 1_000, help_heading = "Load")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(KEYS_MAX)))]
+    pub(crate) keys: u32,
+
+    /// Of how many requests so many are IAMAT and so many WHATSAT
+    #[arg(long, default_value = "iamat=1", value_parser = Mix::parse, help_heading = "Load")]
+    pub(crate) mix: Mix,
+
+    /// The radius of a WHATSAT, in km
+    #[arg(long, default_value_t = 10, value_name = "KM", help_heading = "Load")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub(crate) radius: u32,
+
+    /// The most items a WHATSAT asks for
+    #[arg(long, default_value_t = 20, value_name = "ITEMS", help_heading = "Load")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) bound: u32,
+
+    /// Instead: open N connections that say nothing, and print the server's memory for each (between the
+    /// first 1,000 and all); with --duration or --requests, load it while they stand
+    #[arg(long, value_name = "N", requires = "pid", group = "instead", help_heading = "Instead")]
+    #[arg(value_parser = clap::value_parser!(u32).range(2..=60_000))]
+    pub(crate) idle: Option<u32>,
+
+    /// Instead: tell of N distinct clients, and print the server's memory for each
+    #[arg(long, value_name = "N", requires = "pid", group = "instead", help_heading = "Instead")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(KEYS_MAX)))]
+    pub(crate) records: Option<u32>,
+
+    /// Instead: connect, send one request, read its reply, close; on --connections at once
+    #[arg(long, group = "instead", help_heading = "Instead")]
+    pub(crate) connect: bool,
+
+    /// Instead: tell the first server, and print after how long the others know
+    ///
+    /// With --observer the servers themselves say so, to this program, which plays a neighbour of each.
+    /// Without, the second and further addresses are asked by WHATSAT again and again: that takes
+    /// part of their time, and is as coarse as a question is long.
+    #[arg(long, group = "instead", help_heading = "Instead")]
+    pub(crate) flood: bool,
+
+    /// Play a plain neighbour, listening at this address, of a server so many hops from the first
+    #[arg(long, value_name = "HOPS=ADDRESS", requires = "flood", help_heading = "Instead")]
+    #[arg(value_parser = Observer::parse)]
+    pub(crate) observer: Vec<Observer>,
+
+    /// With --flood: N clients at once into all the addresses, and how long until each server knows all
+    #[arg(long, value_name = "N", requires = "observer", help_heading = "Instead")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(KEYS_MAX)))]
+    pub(crate) burst: Option<u32>,
+
+    /// The servers' processes: their memory and processor time is looked at
+    #[arg(long, value_name = "PID", value_delimiter = ',', help_heading = "Report")]
+    pub(crate) pid: Vec<u32>,
+
+    /// One line of JSON instead of a table; times in microseconds
+    #[arg(long, help_heading = "Report")]
+    pub(crate) json: bool,
+}
+
+/// What there is to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Requests and replies.
+    Load,
+    /// Memory of so many connections that say nothing.
+    Idle(u32),
+    /// Memory of so many clients.
+    Records(u32),
+    /// Connections of one request.
+    Connect,
+    /// How news spreads.
+    Flood,
+}
+
+/// What the servers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Speaks {
+    /// docs/protocol.md, client port
+    Herd,
+    /// Every byte comes back
+    Echo,
+    /// Redis: SET client "place time"
+    RespSet,
+    /// Redis: GEOADD herd longitude latitude client
+    RespGeoadd,
+    /// NATS: PUB in verbose mode
+    Nats,
+}
+
+/// Of how many requests so many are IAMAT and so many WHATSAT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mix {
+    pub(crate) iamat: u32,
+    pub(crate) whatsat: u32,
+}
+
+impl Mix {
+    fn parse(text: &str) -> Result<Mix, String> {
+        let mut mix = Mix { iamat: 0, whatsat: 0 };
+        for part in text.split(',') {
+            let (name, count) = part.split_once('=').ok_or("say iamat=9,whatsat=1")?;
+            let count = count.parse().ok().filter(|count| *count <= 1_000_000);
+            let count = count.ok_or_else(|| format!("{part}: not a count up to 1,000,000"))?;
+            match name {
+                "iamat" => mix.iamat = count,
+                "whatsat" => mix.whatsat = count,
+                _ => return Err(format!("{name}: neither iamat nor whatsat")),
+            }
+        }
+        if mix.iamat + mix.whatsat == 0 { Err("nothing is asked".into()) } else { Ok(mix) }
+    }
+}
+
+/// Where a server so many hops from the first finds us, its plain neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Observer {
+    pub(crate) hops: u32,
+    pub(crate) address: SocketAddr,
+}
+
+impl Observer {
+    fn parse(text: &str) -> Result<Observer, String> {
+        let (hops, address) = text.split_once('=').ok_or("say 2=127.0.0.1:13000")?;
+        let hops = hops.parse().map_err(|error| format!("{hops}: {error}"))?;
+        let address = address.parse().map_err(|error| format!("{address}: {error}"))?;
+        Ok(Observer { hops, address })
+    }
+}
+
+impl Options {
+    /// What there is to measure.
+    pub fn mode(&self) -> Mode {
+        match (self.idle, self.records) {
+            (Some(count), _) => Mode::Idle(count),
+            (_, Some(count)) => Mode::Records(count),
+            _ if self.connect => Mode::Connect,
+            _ if self.flood => Mode::Flood,
+            _ => Mode::Load,
+        }
+    }
+
+    /// For how long, and at most how many requests: one of them is given.
+    pub(crate) fn extent(&self) -> (Option<Duration>, Option<u64>) {
+        match (self.duration, self.requests) {
+            (None, None) => (Some(Duration::from_secs(3)), None),
+            given => given,
+        }
+    }
+
+    /// What clap cannot tell.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let refuse = |what: &str| Err(Failure::Options(what.to_owned()));
+        let herd = self.protocol == Speaks::Herd;
+        match self.mode() {
+            _ if self.mix.whatsat > 0 && !herd => refuse("only the herd knows WHATSAT"),
+            Mode::Connect if self.protocol == Speaks::Nats => {
+                refuse("--connect: NATS wants a greeting first, which would be measured, too")
+            }
+            Mode::Flood if !herd => refuse("--flood: only servers of the herd flood"),
+            Mode::Flood if self.observer.is_empty() && self.addresses.len() < 2 => {
+                refuse("--flood: say --observer, or the addresses of the servers to be asked")
+            }
+            Mode::Load | Mode::Idle(_) => Ok(()),
+            _ if self.rate.is_some() => refuse("--rate is for load only"),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    match seconds {
+        0.01..=86_400.0 => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("0.01 to 86400".into()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    if (0.1..=1e9).contains(&rate) { Ok(rate) } else { Err("0.1 to 1e9".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Options {
+        Options::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn modes_exclude_each_other() {
+        let line = "herd-bench 127.0.0.1:1 --idle 10 --pid 1 --connect";
+        assert!(Options::try_parse_from(line.split(' ')).is_err());
+        assert_eq!(parsed("herd-bench 127.0.0.1:1 --idle 10 --pid 1").mode(), Mode::Idle(10));
+        assert_eq!(parsed("herd-bench 127.0.0.1:1").mode(), Mode::Load);
+    }
+
+    #[test]
+    fn memory_is_measured_of_a_process() {
+        assert!(Options::try_parse_from("herd-bench 127.0.0.1:1 --idle 10".split(' ')).is_err());
+    }
+
+    #[test]
+    fn a_mix_is_counts_of_known_requests() {
+        assert_eq!(Mix::parse("iamat=9,whatsat=1"), Ok(Mix { iamat: 9, whatsat: 1 }));
+        assert_eq!(Mix::parse("whatsat=1"), Ok(Mix { iamat: 0, whatsat: 1 }));
+        for wrong in ["", "iamat", "iamat=x", "iamat=-1", "iamat=0", "at=1"] {
+            assert!(Mix::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn who_floods_says_how_it_is_seen() {
+        assert!(parsed("herd-bench 127.0.0.1:1 --flood").check().is_err());
+        assert!(parsed("herd-bench 127.0.0.1:1 127.0.0.1:2 --flood").check().is_ok());
+        assert!(parsed("herd-bench 127.0.0.1:1 --flood --observer 2=127.0.0.1:3").check().is_ok());
+        assert!(parsed("herd-bench 127.0.0.1:1 --protocol echo --mix whatsat=1").check().is_err());
+    }
+
+    #[test]
+    fn three_seconds_unless_said() {
+        let extent = |line| parsed(line).extent();
+        assert_eq!(extent("herd-bench 127.0.0.1:1"), (Some(Duration::from_secs(3)), None));
+        assert_eq!(extent("herd-bench 127.0.0.1:1 -n 5"), (None, Some(5)));
+    }
+}

@@ -1,0 +1,219 @@
+//! Processes from outside: what the kernel says they have used, in /proc.
+
+use crate::failure::Failure;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
+use std::fs;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// A tick of /proc/stat and /proc/PID/stat.
+const TICK: Duration = Duration::from_millis(10);
+
+/// From this share of a core on, whoever has it is what holds up the rest.
+const BUSY: f64 = 0.95;
+
+/// From this share on, what others used of the machine has disturbed the run.
+const DISTURBED: f64 = 0.1;
+
+/// A moment, and what had been used until then.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    at: Instant,
+    own: Duration,
+    servers: Duration,
+    machine: Duration,
+    pids: Vec<u32>,
+}
+
+/// What was used in a while, in shares of one core.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Used {
+    pub(crate) seconds: f64,
+    /// This program.
+    pub(crate) own: f64,
+    /// All the servers' processes; nothing if none was named.
+    pub(crate) servers: Option<f64>,
+    /// All others, over all cores; nothing if the servers were not named.
+    pub(crate) others: Option<f64>,
+}
+
+impl Usage {
+    /// Until now.
+    pub(crate) fn now(pids: &[u32]) -> Result<Usage, Failure> {
+        Ok(Usage {
+            servers: pids.iter().map(|pid| cpu(*pid)).sum::<Result<_, _>>()?,
+            machine: machine()?,
+            own: own(),
+            pids: pids.to_vec(),
+            at: Instant::now(),
+        })
+    }
+
+    /// From then until now.
+    pub(crate) fn since(&self) -> Result<Used, Failure> {
+        let now = Usage::now(&self.pids)?;
+        let seconds = (now.at - self.at).as_secs_f64();
+        let share = |used: Duration| used.as_secs_f64() / seconds;
+        let (own, servers) = (now.own - self.own, now.servers.saturating_sub(self.servers));
+        let others = (now.machine.saturating_sub(self.machine)).saturating_sub(own + servers);
+        let named = !self.pids.is_empty();
+        Ok(Used {
+            seconds,
+            own: share(own),
+            servers: named.then(|| share(servers)),
+            others: named.then(|| share(others)),
+        })
+    }
+}
+
+impl Used {
+    /// The servers' processor time in microseconds for each of `count`.
+    pub(crate) fn server_us_each(&self, count: u64) -> Option<f64> {
+        self.servers.filter(|_| count > 0).map(|share| share * self.seconds * 1e6 / count as f64)
+    }
+
+    /// This program's processor time in microseconds for each of `count`.
+    pub(crate) fn own_us_each(&self, count: u64) -> f64 {
+        self.own * self.seconds * 1e6 / count.max(1) as f64
+    }
+
+    /// Whether this program had no more to give.
+    pub(crate) fn generator_is_the_limit(&self) -> bool {
+        self.own >= BUSY
+    }
+
+    /// What the reader of a figure has to know of it.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.generator_is_the_limit() {
+            let own = self.own;
+            let server = match self.servers {
+                Some(server) => format!(", the servers' {server:.2}"),
+                None => String::new(),
+            };
+            warnings.push(format!(
+                "the generator itself was a limit: its share of a core was {own:.2}{server}"
+            ));
+        }
+        if let Some(others) = self.others.filter(|others| *others >= DISTURBED) {
+            warnings.push(format!("others used {others:.2} of a core meanwhile"));
+        }
+        warnings
+    }
+
+    /// Shares, and microseconds for each of `count`.
+    pub(crate) fn to_json(self, count: u64) -> Value {
+        json!({
+            "generator_share": self.own,
+            "server_share": self.servers,
+            "others_share": self.others,
+            "server_us_each": self.server_us_each(count),
+            "generator_us_each": self.own_us_each(count),
+            "generator_is_the_limit": self.generator_is_the_limit(),
+        })
+    }
+}
+
+/// Lets this process have as many descriptors as it may. What it cannot have is missed where it is needed.
+pub(crate) fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Memory of a process that is in RAM, the program's own pages included, in bytes: VmRSS.
+pub(crate) fn resident_bytes(pid: u32) -> Result<u64, Failure> {
+    let status = read(&format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map(|kib| kib * 1_024).ok_or_else(|| unlike(&format!("/proc/{pid}/status")))
+}
+
+/// This process, by the kernel's own clock.
+fn own() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+/// Processor time of all threads of a process: exact where the kernel keeps it, else in ticks.
+fn cpu(pid: u32) -> Result<Duration, Failure> {
+    exact_cpu(pid).map_or_else(|| ticks(pid), Ok)
+}
+
+fn exact_cpu(pid: u32) -> Option<Duration> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let times = tasks.map(|task| {
+        let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+    });
+    times.sum::<Option<Duration>>().filter(|time| !time.is_zero())
+}
+
+fn ticks(pid: u32) -> Result<Duration, Failure> {
+    let path = format!("/proc/{pid}/stat");
+    // The name in brackets may contain anything; utime and stime are fields 14 and 15.
+    let text = read(&path)?;
+    let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let times: Vec<u32> =
+        fields.split_whitespace().skip(11).take(2).flat_map(|field| field.parse()).collect();
+    match times[..] {
+        [user, system] => Ok(TICK * (user + system)),
+        _ => Err(unlike(&path)),
+    }
+}
+
+/// All cores: user, nice, system, irq and softirq of the first line of /proc/stat.
+fn machine() -> Result<Duration, Failure> {
+    let text = read("/proc/stat")?;
+    let line = text.lines().next().unwrap_or("");
+    let ticks: Vec<u64> = line.split_whitespace().skip(1).flat_map(|field| field.parse()).collect();
+    match ticks[..] {
+        [user, nice, system, _idle, _iowait, irq, softirq, ..] => {
+            let busy = user + nice + system + irq + softirq;
+            Ok(Duration::from_millis(busy * TICK.as_millis() as u64))
+        }
+        _ => Err(unlike("/proc/stat")),
+    }
+}
+
+fn read(path: &str) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| Failure::io(path, error))
+}
+
+fn unlike(path: &str) -> Failure {
+    Failure::io(path, io::Error::from(io::ErrorKind::InvalidData))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_can_be_looked_at() {
+        let pid = std::process::id();
+        let usage = Usage::now(&[pid]).expect("/proc is there");
+        let deadline = Instant::now() + Duration::from_millis(30);
+        while Instant::now() < deadline {}
+        let used = usage.since().expect("/proc is there");
+        assert!(used.own > 0.0 && used.servers.is_some_and(|share| share > 0.0), "{used:?}");
+        assert!(used.server_us_each(10).is_some_and(|us| us > 0.0));
+        assert!(resident_bytes(pid).expect("it runs") > 100_000);
+        assert!(ticks(pid).is_ok() && exact_cpu(pid).is_some());
+    }
+
+    #[test]
+    fn who_has_a_whole_core_is_the_limit() {
+        let used = Used { seconds: 1.0, own: 0.99, servers: Some(0.5), others: Some(0.2) };
+        assert_eq!(
+            used.warnings(),
+            [
+                "the generator itself was a limit: its share of a core was 0.99, the servers' 0.50",
+                "others used 0.20 of a core meanwhile"
+            ]
+        );
+        let used = Used { own: 0.5, others: None, ..used };
+        assert!(used.warnings().is_empty());
+        assert_eq!(used.server_us_each(500_000), Some(1.0));
+    }
+}
