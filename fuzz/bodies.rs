@@ -28,8 +28,11 @@ use places_herd::testing::StringTransport;
 use std::error::Error;
 use std::path::Path;
 
+/// What is done with bytes.
+pub(crate) type Body = fn(&[u8]);
+
 /// A body by its name, which is also its folder's under `corpus/`.
-pub(crate) const ALL: &[(&str, fn(&[u8]))] = &[
+pub(crate) const ALL: &[(&str, Body)] = &[
     ("base_url", base_url),
     ("client_port", client_port),
     ("command", command),

@@ -160,7 +160,7 @@ impl Taken {
     /// The newest group of which it has taken everything; each is told once.
     fn covers(&mut self) -> Option<u64> {
         let count = self.marks.iter().take_while(|(written, _)| *written <= self.taken).count();
-        self.marks.drain(..count).last().map(|(_, group)| group)
+        self.marks.drain(..count).next_back().map(|(_, group)| group)
     }
 }
 
