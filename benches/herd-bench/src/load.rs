@@ -230,7 +230,8 @@ impl<P: Protocol> Load<P> {
         self.latencies.iter_mut().for_each(Latencies::clear);
         self.replies = 0;
         let usage = Usage::now(&self.pids)?;
-        let start = Instant::now();
+        // What is due is counted from the schedule's own beginning, and so is what it took.
+        let start = self.pace.as_ref().map_or_else(Instant::now, |pace| pace.start);
         self.last_reply = start;
         if self.pace.is_none() {
             for number in 0..self.connections.len() {
