@@ -15,13 +15,15 @@
 //! ```
 //!
 //! A link that is still owed clients notes nothing until it is owed no more: what it has not been written
-//! it cannot have taken. Any one link that covers a group is enough.
+//! it cannot have taken. Nor does it cover groups from before it stood. Any one link that covers a group
+//! is enough.
 //!
 //! Source: docs/protocol.md "Acknowledgement".
 
 use super::links::NeighbourId;
 use crate::reactor::ConnId;
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 /// Marks kept for a link; then a later one takes the place of the last, which only covers later.
 const MARKS_MAX: usize = 1_024;
@@ -44,11 +46,14 @@ pub struct Acks {
 struct Held {
     group: u64,
     holders: Vec<ConnId>,
+    replies: u64,
 }
 
 /// How far the neighbour at the other end of one connection has come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Taken {
+    /// The first group that was flooded to it as a whole.
+    since: u64,
     /// Lines written to it.
     written: u64,
     /// Lines it says it has taken.
@@ -66,7 +71,9 @@ impl Acks {
 
     /// Neighbour `id` is linked anew, and will say what it has taken.
     pub fn linked(&mut self, id: NeighbourId) {
-        self.links[id.0] = Some(Taken::default());
+        let since = self.current;
+        let nothing = Taken { since, written: 0, taken: 0, marks: VecDeque::new() };
+        self.links[id.0] = Some(nothing);
     }
 
     /// The link to neighbour `id` is lost: what it had not said by now it will not say.
@@ -86,11 +93,12 @@ impl Acks {
         let group = self.current;
         match self.held.back_mut() {
             Some(held) if held.group == group => {
+                held.replies += 1;
                 if held.holders.last() != Some(&holder) {
                     held.holders.push(holder);
                 }
             }
-            _ => self.held.push_back(Held { group, holders: vec![holder] }),
+            _ => self.held.push_back(Held { group, holders: vec![holder], replies: 1 }),
         }
         Group(group)
     }
@@ -106,8 +114,10 @@ impl Acks {
     pub fn turn_ended(&mut self, owes: impl Fn(NeighbourId) -> bool) -> Option<Group> {
         let newest = self.held.back()?.group;
         for (key, link) in self.links.iter_mut().enumerate() {
-            let Some(link) = link.as_mut().filter(|_| !owes(NeighbourId(key))) else { continue };
-            link.mark(newest);
+            let link = link.as_mut().filter(|link| link.since <= newest);
+            if let Some(link) = link.filter(|_| !owes(NeighbourId(key))) {
+                link.mark(newest);
+            }
         }
         let was_held = newest == self.current;
         self.current += u64::from(was_held);
@@ -125,23 +135,22 @@ impl Acks {
         Some(())
     }
 
-    /// Whose replies may leave, and up to which group: asked after [`turn_ended`](Acks::turn_ended) and
+    /// Whose replies may leave, group by group: asked after [`turn_ended`](Acks::turn_ended) and
     /// [`acknowledged`](Acks::acknowledged).
-    pub fn covered(&mut self) -> Option<(Group, Vec<ConnId>)> {
-        let covered = self.links.iter_mut().flatten().filter_map(Taken::covers).max()?;
-        self.release(Group(covered))
+    pub fn covered(&mut self) -> Vec<(ConnId, Group)> {
+        let mut free = Vec::new();
+        for covered in self.links.iter_mut().flatten().filter_map(Taken::covers) {
+            release(&mut self.held, covered, &mut free);
+        }
+        free
     }
 
-    /// All groups up to `group` have waited long enough. Whose replies leave without having been covered;
-    /// None if none of them still waits.
-    pub fn expired(&mut self, group: Group) -> Option<Vec<ConnId>> {
-        self.release(group).map(|(_, holders)| holders)
-    }
-
-    fn release(&mut self, Group(last): Group) -> Option<(Group, Vec<ConnId>)> {
-        let count = self.held.iter().take_while(|held| held.group <= last).count();
-        let holders: Vec<ConnId> = self.held.drain(..count).flat_map(|held| held.holders).collect();
-        (count > 0).then_some((Group(last), holders))
+    /// All groups up to `group` have waited long enough: whose replies leave without having been covered,
+    /// and how many replies those are.
+    pub fn expired(&mut self, Group(group): Group) -> (Vec<(ConnId, Group)>, u64) {
+        let mut free = Vec::new();
+        let replies = release(&mut self.held, 0..=group, &mut free);
+        (free, replies)
     }
 }
 
@@ -157,11 +166,27 @@ impl Taken {
         }
     }
 
-    /// The newest group of which it has taken everything; each is told once.
-    fn covers(&mut self) -> Option<u64> {
+    /// The groups of which it has taken everything; told once for each that is new.
+    fn covers(&mut self) -> Option<RangeInclusive<u64>> {
         let count = self.marks.iter().take_while(|(written, _)| *written <= self.taken).count();
-        self.marks.drain(..count).next_back().map(|(_, group)| group)
+        self.marks.drain(..count).next_back().map(|(_, group)| self.since..=group)
     }
+}
+
+/// Takes the `groups` out of those `held`; adds their holders to `free`. Returns how many replies.
+fn release(
+    held: &mut VecDeque<Held>,
+    groups: RangeInclusive<u64>,
+    free: &mut Vec<(ConnId, Group)>,
+) -> u64 {
+    let first = held.partition_point(|held| held.group < *groups.start());
+    let end = held.partition_point(|held| held.group <= *groups.end());
+    let mut replies = 0;
+    for Held { group, holders, replies: its } in held.drain(first..end.max(first)) {
+        free.extend(holders.into_iter().map(|holder| (holder, Group(group))));
+        replies += its;
+    }
+    replies
 }
 
 #[cfg(test)]
@@ -195,9 +220,7 @@ mod tests {
     }
 
     fn released(acks: &mut Acks) -> Vec<usize> {
-        acks.covered().map_or_else(Vec::new, |(_, holders)| {
-            holders.iter().map(|holder| holder.key()).collect()
-        })
+        acks.covered().iter().map(|(holder, _)| holder.key()).collect()
     }
 
     #[test]
@@ -259,25 +282,27 @@ mod tests {
         let first = turn(&mut acks, 1, 1);
         let second = turn(&mut acks, 2, 1);
         turn(&mut acks, 3, 1);
-        assert_eq!(acks.expired(second).unwrap(), [client(1), client(2)]);
-        assert_eq!(acks.expired(first), None);
+        assert_eq!(acks.expired(second), (vec![(client(1), first), (client(2), second)], 2));
+        assert_eq!(acks.expired(first), (vec![], 0));
         acks.acknowledged(PARKER, 3).unwrap();
         assert_eq!(released(&mut acks), [3]);
     }
 
     #[test]
-    fn a_lost_link_covers_nothing_and_counts_anew() {
+    fn a_lost_link_covers_nothing_and_a_new_one_not_what_was_before_it() {
         let mut acks = two();
-        turn(&mut acks, 1, 5);
+        let first = turn(&mut acks, 1, 5);
         acks.lost(PARKER);
         acks.lost(WELSH);
         assert_eq!(acks.acknowledged(PARKER, 5), None);
         assert!(released(&mut acks).is_empty());
         acks.linked(PARKER);
-        acks.wrote(PARKER);
         acks.turn_ended(|_| false);
+        assert!(released(&mut acks).is_empty(), "it has never been told of that");
+        turn(&mut acks, 2, 1);
         acks.acknowledged(PARKER, 1).unwrap();
-        assert_eq!(released(&mut acks), [1]);
+        assert_eq!(released(&mut acks), [2]);
+        assert_eq!(acks.expired(first), (vec![(client(1), first)], 1));
     }
 
     #[test]
@@ -308,6 +333,6 @@ mod tests {
         assert_eq!(acks.hold(client(1)), group);
         acks.hold(client(2));
         acks.turn_ended(|_| false);
-        assert_eq!(acks.expired(group).unwrap(), [client(1), client(2)]);
+        assert_eq!(acks.expired(group), (vec![(client(1), group), (client(2), group)], 3));
     }
 }

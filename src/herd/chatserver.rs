@@ -9,13 +9,15 @@
 //!                                          └ no places yet                       └ has its places
 //! ```
 //!
-//! Only the *replies* wait. An IAMAT behind a slow WHATSAT is stored and flooded at once.
+//! Only the *replies* wait. An IAMAT behind a slow WHATSAT is stored and flooded at once. With
+//! `ack = "peer"` the reply to an IAMAT waits in the same way, for a neighbour's word.
 //!
 //! Nothing grows without limit: a client that does not take its replies, has too many questions open,
 //! or too many replies behind an open one, is not read until that is better.
 //!
 //! Report: sections 3.1 to 3.4. Rules: docs/protocol.md.
 
+use super::acks::Group;
 use super::command::{Command, Iamat, Whatsat, is_blank, write_refusal};
 use super::inquiry::{Answered, Shareable};
 use super::member::{Cx, LogName, Member, Message, log_line};
@@ -24,10 +26,11 @@ use super::stamp::Stamp;
 use super::table::{Rule, Verdict};
 use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use crate::log::Direction;
-use crate::places::{Query, Ticket};
+use crate::places::{Answer, Query, Ticket};
 use crate::reactor::{CloseReason, Context, Factory, Flow, Protocol, Seldom, Transport};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 const NAME: &str = "Chatserver";
@@ -66,23 +69,45 @@ impl Factory<Member> for ChatserverFactory {
 /// One client's connection.
 #[derive(Debug, Default)]
 pub struct Chatserver {
-    /// The questions that are not answered yet, or whose turn has not come, oldest first.
+    /// The replies that may not leave yet, or whose turn has not come, oldest first.
     waiting: VecDeque<Waiting>,
+    /// How many of them are questions.
+    questions: usize,
     /// Bytes of replies that wait behind them.
     waiting_bytes: usize,
     /// What is done when all replies have been written.
     ending: Ending,
 }
 
-/// A WHATSAT and the replies to what came after it, up to the next one.
+/// What is waited for, and the replies that follow it, up to the next that has to wait.
 #[derive(Debug)]
 struct Waiting {
-    ticket: Ticket,
-    /// The AT line, with its end.
-    head: Vec<u8>,
-    bound: usize,
-    answer: Option<Shareable>,
+    what: Awaited,
     after: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Awaited {
+    /// The answer to a WHATSAT.
+    Places {
+        ticket: Ticket,
+        /// The AT line, with its end.
+        head: Vec<u8>,
+        bound: usize,
+        answer: Option<Shareable>,
+    },
+    /// A neighbour's word that it has what the replies behind this acknowledge.
+    Neighbour { group: Group, is_given: bool },
+}
+
+impl Waiting {
+    /// May it leave?
+    fn is_over(&self) -> bool {
+        match &self.what {
+            Awaited::Places { answer, .. } => answer.is_some(),
+            Awaited::Neighbour { is_given, .. } => *is_given,
+        }
+    }
 }
 
 /// In the order in which one prevails over another.
@@ -115,7 +140,13 @@ impl LineProtocol<Member> for Chatserver {
             Ok(Command::Iamat(iamat)) => self.iamat(cx, &iamat, line),
             Ok(Command::Whatsat(whatsat)) => self.whatsat(cx, &whatsat, line),
             // What neighbours say to each other is no command here, whoever sends it.
-            Ok(Command::At(_) | Command::Hello(_) | Command::Ping | Command::Compare(_)) => {
+            Ok(
+                Command::At(_)
+                | Command::Hello(_)
+                | Command::Ping
+                | Command::Ack(_)
+                | Command::Compare(_),
+            ) => {
                 self.refuse(cx, line, &"only a neighbour may say this, and not on this port");
             }
             Err(invalid) => self.refuse(cx, line, &invalid),
@@ -146,11 +177,21 @@ impl LineProtocol<Member> for Chatserver {
     }
 
     fn message(&mut self, cx: &mut Cx<'_>, message: Message) -> Flow {
-        let Message::Answered(Answered(ticket, answer)) = message else { return Ok(()) };
-        if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.ticket == ticket) {
-            waiting.answer = Some(answer);
-            self.write_answered(cx);
+        for waiting in &mut self.waiting {
+            match (&mut waiting.what, &message) {
+                (
+                    Awaited::Places { ticket, answer, .. },
+                    Message::Answered(Answered(answered, found)),
+                ) if ticket == answered => *answer = Some(Arc::clone(found)),
+                (Awaited::Neighbour { group, is_given }, Message::Released(released))
+                    if group == released =>
+                {
+                    *is_given = true;
+                }
+                _ => {}
+            }
         }
+        self.write_answered(cx);
         Ok(())
     }
 
@@ -162,8 +203,10 @@ impl LineProtocol<Member> for Chatserver {
 
     fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
         // The newest first: so the place of one is never taken by the next.
-        for waiting in self.waiting.drain(..).rev().filter(|waiting| waiting.answer.is_none()) {
-            cx.state.inquiries.forget(cx.core, waiting.ticket);
+        for waiting in self.waiting.drain(..).rev() {
+            if let Awaited::Places { ticket, answer: None, .. } = waiting.what {
+                cx.state.inquiries.forget(cx.core, ticket);
+            }
         }
         cx.state.clients -= 1;
         log::info!("{}: disconnected: {why}", LogName::new(NAME, cx.id));
@@ -187,6 +230,10 @@ impl Chatserver {
         let sighting = Sighting::taken(iamat, server.name.as_bytes(), received, scratch);
         match herd.merge(&sighting, Rule::Client) {
             (Some(key), verdict) if verdict.is_news() => state.flood(core, key, None),
+            // No news; but whoever acknowledges this reply has to have been told.
+            (Some(key), Verdict::Same | Verdict::Older) if state.links.acks.is_some() => {
+                state.links.flood(core, &mut state.herd, key, None);
+            }
             (_, Verdict::Full) => {
                 if let Some(times) = state.refused_clients.happened(1, core.now()) {
                     let (clients, bytes) = (state.limits.known_clients, state.limits.known_bytes);
@@ -202,7 +249,21 @@ impl Chatserver {
             }
             _ => {}
         }
+        if let Some(acks) = &mut cx.state.links.acks {
+            self.wait_for(acks.hold(cx.id));
+        }
         self.reply_with_line(cx);
+    }
+
+    /// What is replied from now on waits for a neighbour's word.
+    fn wait_for(&mut self, group: Group) {
+        match self.waiting.back().map(|last| &last.what) {
+            Some(Awaited::Neighbour { group: last, .. }) if *last == group => {}
+            _ => {
+                let what = Awaited::Neighbour { group, is_given: false };
+                self.waiting.push_back(Waiting { what, after: Vec::new() });
+            }
+        }
     }
 
     /// The client asks what is near another. Report: section 3.4.
@@ -225,7 +286,9 @@ impl Chatserver {
         let head = [sighting.line(), b"\n"].concat();
         let ticket = state.inquiries.ask(core, *id, query);
         let bound = whatsat.bound;
-        self.waiting.push_back(Waiting { ticket, head, bound, answer: None, after: Vec::new() });
+        let what = Awaited::Places { ticket, head, bound, answer: None };
+        self.waiting.push_back(Waiting { what, after: Vec::new() });
+        self.questions += 1;
         self.pause_or_resume(cx);
     }
 
@@ -259,32 +322,15 @@ impl Chatserver {
     /// them.
     fn write_answered(&mut self, cx: &mut Cx<'_>) {
         while !cx.transport().is_none_or(Transport::is_full)
-            && let Some(answer) = self.waiting.front().and_then(|first| first.answer.as_ref())
+            && self.waiting.front().is_some_and(Waiting::is_over)
+            && let Some(first) = self.waiting.pop_front()
         {
-            let waiting = &self.waiting[0];
-            let mut bytes = 0;
-            cx.core.write_with(cx.id, |out| {
-                let start = out.len();
-                out.extend_from_slice(&waiting.head);
-                answer.write(waiting.bound, out);
-                // The blank line occurs nowhere else in the reply, and ends it.
-                out.extend_from_slice(b"\n\n");
-                bytes = out.len() - start;
-                out.extend_from_slice(&waiting.after);
-            });
-            if crate::log::traffic_is_on() {
-                let at_line = waiting.head.strip_suffix(b"\n").unwrap_or(&waiting.head);
-                log_line(cx, NAME, Direction::Out, at_line);
-                log::info!(
-                    target: crate::log::TRAFFIC,
-                    "{}: WHATSAT answered: {}, {} places, {bytes} bytes",
-                    LogName::new(NAME, cx.id),
-                    answer.status(waiting.bound),
-                    answer.count(waiting.bound),
-                );
+            if let Awaited::Places { head, bound, answer: Some(answer), .. } = &first.what {
+                self.questions -= 1;
+                write_places(cx, head, *bound, answer);
             }
-            self.waiting_bytes -= waiting.after.len();
-            self.waiting.pop_front();
+            cx.write(&first.after);
+            self.waiting_bytes -= first.after.len();
         }
         match self.waiting.is_empty() {
             true => self.end(cx, self.ending),
@@ -295,7 +341,7 @@ impl Chatserver {
     /// Whether this client may be read on.
     fn pause_or_resume(&mut self, cx: &mut Cx<'_>) {
         let limits = &cx.state.limits;
-        let too_many = self.waiting.len() >= limits.whatsats_per_connection
+        let too_many = self.questions >= limits.whatsats_per_connection
             || self.waiting_bytes > limits.send_buffer_bytes
             || self.ending != Ending::None;
         match too_many {
@@ -313,6 +359,29 @@ impl Chatserver {
             Ending::Close => cx.lose_connection(),
             Ending::Linger => cx.core.linger(cx.id),
         }
+    }
+}
+
+/// Writes the reply to a WHATSAT: `head`, the AT line; the answer, cut to `bound`; a blank line.
+fn write_places(cx: &mut Cx<'_>, head: &[u8], bound: usize, answer: &Answer) {
+    let mut bytes = 0;
+    cx.core.write_with(cx.id, |out| {
+        let start = out.len();
+        out.extend_from_slice(head);
+        answer.write(bound, out);
+        // The blank line occurs nowhere else in the reply, and ends it.
+        out.extend_from_slice(b"\n\n");
+        bytes = out.len() - start;
+    });
+    if crate::log::traffic_is_on() {
+        log_line(cx, NAME, Direction::Out, head.strip_suffix(b"\n").unwrap_or(head));
+        log::info!(
+            target: crate::log::TRAFFIC,
+            "{}: WHATSAT answered: {}, {} places, {bytes} bytes",
+            LogName::new(NAME, cx.id),
+            answer.status(bound),
+            answer.count(bound),
+        );
     }
 }
 

@@ -24,6 +24,8 @@
 pub use super::fields::is_blank;
 pub use super::invalid::Invalid;
 
+use std::io::Write as _;
+
 use super::decimal::Decimal;
 use super::fields::{Fields, trimmed};
 use super::location::{self, Location};
@@ -82,6 +84,8 @@ pub enum Command<'a> {
     Hello(Hello<'a>),
     /// A server says that it is alive.
     Ping,
+    /// A server says how many AT lines it has taken on this connection.
+    Ack(u64),
     /// A server compares what it knows with what another does.
     Compare(Compare<'a>),
 }
@@ -160,6 +164,7 @@ impl<'a> Command<'a> {
             Some(b"WHATSAT") => Whatsat::parse(fields, limits).map(Command::Whatsat),
             Some(b"PING") => fields.end().map(|()| Command::Ping),
             Some(b"HELLO") => Hello::parse(fields).map(Command::Hello),
+            Some(b"ACK") => count_of(fields).map(Command::Ack),
             Some(name) => Compare::parse(name, fields).ok_or(Invalid::Name)?.map(Command::Compare),
             None => Err(Invalid::Name),
         }
@@ -302,6 +307,13 @@ pub fn write_at(
     }
 }
 
+/// Appends an ACK line without its delimiter. `count`: AT lines taken on the connection.
+/// Source: docs/protocol.md "Acknowledgement".
+pub fn write_ack(out: &mut Vec<u8>, count: u64) {
+    // A Vec takes everything.
+    let _ = write!(out, "ACK {count}");
+}
+
 /// Appends a HELLO line without its delimiter.
 ///
 /// `name`, `herd`: [names](is_name). `options`: keys without white space or `=`, values without
@@ -359,6 +371,12 @@ fn stamp_of<'a>(fields: &mut Fields<'a>) -> Result<(Stamp, &'a [u8]), Invalid> {
 fn bound_of(field: &[u8]) -> Option<usize> {
     let bound = digits_of(field)?;
     (1..=BOUND_MAX).contains(&bound).then_some(bound as usize)
+}
+
+/// The operand of an ACK.
+fn count_of(mut fields: Fields<'_>) -> Result<u64, Invalid> {
+    let count = digits_of(fields.operand()?).ok_or(Invalid::Count)?;
+    fields.end().map(|()| count)
 }
 
 fn version_of(field: &[u8]) -> Option<u32> {

@@ -50,6 +50,9 @@ const CALLERS_MAX: usize = 2 * SERVERS_MAX;
 /// the log, and on our memory if the answers are not taken.
 const FAULTS_MAX: u32 = 100;
 
+/// The option of HELLO by which a server asks for ACK lines.
+const ACK: &[u8] = b"ack";
+
 /// Tags of this protocol's timers.
 const HELLO_IS_DUE: u32 = 1;
 const PING_IS_DUE: u32 = 2;
@@ -234,7 +237,9 @@ impl LineProtocol<Member> for Interserver {
             self.proof = Proof::Given { by: self.prove(cx)?, generation };
         }
         match self.standing {
-            Standing::Dialled(id) if cx.state.links.link(id).server.plain => self.link(cx, id),
+            Standing::Dialled(id) if cx.state.links.link(id).server.plain => {
+                self.link(cx, id, false)
+            }
             Standing::Dialled(_) => {
                 self.say_hello(cx);
                 cx.timer_later(cx.state.limits.hello, HELLO_IS_DUE);
@@ -273,7 +278,11 @@ impl LineProtocol<Member> for Interserver {
         self.log_line(cx, Direction::In, line);
         match (self.standing, Command::parse(line, &cx.state.command_limits)) {
             (Standing::Linked(id), Ok(Command::At(at))) => {
+                cx.state.links.took(id);
                 self.at(cx, &at, Some(id));
+            }
+            (Standing::Linked(id), Ok(Command::Ack(count))) if cx.state.acknowledged(id, count) => {
+                cx.state.release_covered(cx.core);
             }
             (Standing::Linked(_), Ok(Command::Ping)) => {}
             (Standing::Linked(id), Ok(Command::Compare(what)))
@@ -283,7 +292,7 @@ impl LineProtocol<Member> for Interserver {
             }
             (Standing::Stranger | Standing::Dialled(_), Ok(Command::Hello(hello))) => {
                 match self.greet(cx, &hello) {
-                    Ok(id) => self.link(cx, id),
+                    Ok(id) => self.link(cx, id, hello.options.get(ACK).is_some()),
                     Err(why) => self.turn_away(cx, line, why),
                 }
             }
@@ -412,8 +421,9 @@ impl Interserver {
         }
     }
 
-    /// From now on this connection is the link to `id`: what it missed follows.
-    fn link(&mut self, cx: &mut Cx<'_>, id: NeighbourId) {
+    /// From now on this connection is the link to `id`: what it missed follows. `wants_acks`: its HELLO
+    /// asked for them.
+    fn link(&mut self, cx: &mut Cx<'_>, id: NeighbourId, wants_acks: bool) {
         if self.standing == Standing::Stranger {
             self.say_hello(cx);
         }
@@ -425,7 +435,7 @@ impl Interserver {
             cx.core.timer_later(cx.id, limits.ping, PING_IS_DUE);
             cx.core.timer_later(cx.id, limits.silence, SILENCE);
         }
-        if let Some(replaced) = links.made(herd, id, cx.id) {
+        if let Some(replaced) = links.made(herd, id, cx.id, wants_acks) {
             // It has come back before we knew that it was gone.
             cx.core.abort_connection(replaced);
         }
@@ -478,9 +488,11 @@ impl Interserver {
     }
 
     fn say_hello(&self, cx: &mut Cx<'_>) {
-        let Member { server, herd_name, line, .. } = &mut *cx.state;
+        let Member { server, herd_name, links, line, .. } = &mut *cx.state;
         line.clear();
-        write_hello(line, server.name.as_bytes(), herd_name.as_bytes(), VERSION, &[]);
+        let asks: &[(&[u8], &[u8])] = &[(ACK, b"1")];
+        let asks = if links.acks.is_some() { asks } else { &[] };
+        write_hello(line, server.name.as_bytes(), herd_name.as_bytes(), VERSION, asks);
         self.log_line(cx, Direction::Out, &cx.state.line);
         cx.state.line.push(b'\n');
         cx.core.write(cx.id, &cx.state.line);

@@ -27,6 +27,8 @@ pub enum Invalid {
     Herd,
     /// The version is no number.
     Version,
+    /// The count of lines is no number.
+    Count,
     /// An option without a key.
     Option,
     /// A number is not written in just so many hexadecimal digits, or begins no row.
@@ -47,6 +49,7 @@ impl fmt::Display for Invalid {
             Invalid::Difference => "not a difference",
             Invalid::Herd => "not a herd's name",
             Invalid::Version => "not a version",
+            Invalid::Count => "not a count of lines",
             Invalid::Option => "not an option",
             Invalid::Hexadecimal => "not the hexadecimal digits that belong here",
         })

@@ -11,10 +11,12 @@
 //!
 //! Report, section 3.3: pass on only what is newer. To whom: to all but the one it came from.
 
+use super::acks::Acks;
+use super::command::write_ack;
 use super::comparison::{Comparison, LeafSet};
 use super::rows::{Compare, ROW_LINE_BYTES_MAX};
 use super::table::{ClientKey, Herd};
-use super::topology::{Server, Topology};
+use super::topology::{Acknowledge, Server, Topology};
 use crate::reactor::{ConnId, Core, Shared};
 
 /// Names one neighbour of this server: its place in the list of them, sorted by name.
@@ -30,6 +32,15 @@ pub struct Link {
     pub conn: Option<ConnId>,
     /// What is under way to find out in what it and we differ.
     pub comparison: Comparison,
+    /// It wants to be told how many of its AT lines have been taken.
+    taken: Option<Taken>,
+}
+
+/// The AT lines of one connection, for who wants to know.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    lines: u64,
+    told: u64,
 }
 
 /// The neighbours of one server.
@@ -40,15 +51,20 @@ pub struct Links {
     flood_buffer_bytes: usize,
     /// Where a line of a comparison is composed.
     line: Vec<u8>,
+    /// What neighbours have taken, if replies wait for that.
+    pub(super) acks: Option<Acks>,
 }
 
 impl Links {
     /// The neighbours of the server `name`, none of them connected.
     pub fn new(topology: &Topology, name: &str) -> Links {
         let neighbours = topology.neighbours_of(name).into_iter().cloned();
-        let link = |server| Link { server, conn: None, comparison: Comparison::default() };
+        let link =
+            |server| Link { server, conn: None, comparison: Comparison::default(), taken: None };
+        let links: Vec<Link> = neighbours.map(link).collect();
         Links {
-            links: neighbours.map(link).collect(),
+            acks: (topology.ack == Acknowledge::Peer).then(|| Acks::new(links.len())),
+            links,
             flood_buffer_bytes: topology.limits.flood_buffer_bytes,
             line: Vec::new(),
         }
@@ -85,14 +101,23 @@ impl Links {
     }
 
     /// The link to `id` stands now, on `conn`. To a plain neighbour all is owed; with the others what
-    /// is known has still to be compared. Returns the connection that it had before and that this one
-    /// replaces.
-    pub fn made(&mut self, herd: &mut Herd, id: NeighbourId, conn: ConnId) -> Option<ConnId> {
+    /// is known has still to be compared. `wants_acks`: it asks to be told what has been taken. Returns
+    /// the connection that it had before and that this one replaces.
+    pub fn made(
+        &mut self,
+        herd: &mut Herd,
+        id: NeighbourId,
+        conn: ConnId,
+        wants_acks: bool,
+    ) -> Option<ConnId> {
         let link = &mut self.links[id.0];
         if link.server.plain {
             herd.owe_all(id.0);
+        } else if let Some(acks) = &mut self.acks {
+            acks.linked(id);
         }
         link.comparison = Comparison::default();
+        link.taken = wants_acks.then(Taken::default);
         link.conn.replace(conn)
     }
 
@@ -103,20 +128,25 @@ impl Links {
         if was {
             link.conn = None;
             link.comparison = Comparison::default();
+            link.taken = None;
             herd.owed.forget(id.0);
+            if let Some(acks) = &mut self.acks {
+                acks.lost(id);
+            }
         }
         was
     }
 
     /// Passes the news of `key` on to every connected neighbour but `from`.
     pub fn flood<S: Shared>(
-        &self,
+        &mut self,
         core: &mut Core<S>,
         herd: &mut Herd,
         key: ClientKey,
         from: Option<NeighbourId>,
     ) {
-        for (id, link) in self.iter() {
+        for (number, link) in self.links.iter().enumerate() {
+            let id = NeighbourId(number);
             let Some(conn) = link.conn.filter(|_| from != Some(id)) else { continue };
             if herd.owed.owes(id.0, key) {
                 // It will be sent the latest line, which is this one.
@@ -124,6 +154,9 @@ impl Links {
             }
             if core.pending(conn) < self.flood_buffer_bytes {
                 send_line(core, link, conn, herd.line(key));
+                if let Some(acks) = &mut self.acks {
+                    acks.wrote(id);
+                }
             } else {
                 herd.owed.owe(id.0, key);
                 core.resume_when_drained(conn);
@@ -182,9 +215,32 @@ impl Links {
         while core.pending(conn) < self.flood_buffer_bytes {
             let Some(key) = herd.owed.pay(id.0) else { break };
             send_line(core, link, conn, herd.line(key));
+            if let Some(acks) = &mut self.acks {
+                acks.wrote(id);
+            }
         }
         if link.comparison.has_words() || herd.owed.owed(id.0) > 0 {
             core.resume_when_drained(conn);
+        }
+    }
+
+    /// An AT line has come from `id`, understood, whatever became of it.
+    pub(super) fn took(&mut self, id: NeighbourId) {
+        if let Some(taken) = &mut self.links[id.0].taken {
+            taken.lines += 1;
+        }
+    }
+
+    /// Tells those who want to know how many of their lines have been taken: once a turn.
+    pub(super) fn acknowledge<S: Shared>(&mut self, core: &mut Core<S>) {
+        for link in &mut self.links {
+            let (Some(taken), Some(conn)) = (&mut link.taken, link.conn) else { continue };
+            if taken.lines > taken.told {
+                taken.told = taken.lines;
+                self.line.clear();
+                write_ack(&mut self.line, taken.told);
+                send_line(core, link, conn, &self.line);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! In Twisted this is what hangs on the factories: the dictionary of clients, the neighbours, the
 //! configuration. Here it is the `S` of the reactor: each call of a protocol is lent it.
 
+use super::acks::{Acks, Group};
 use super::command::CommandLimits;
 use super::durable::Durable;
 use super::inquiry::{Answered, Inquirer, Inquiries, InquiryLimits};
@@ -61,6 +62,9 @@ pub struct Member {
     pub(super) callers: usize,
     /// Connections that ask for the status.
     pub(super) askers: usize,
+    /// Replies that left before a neighbour had what they acknowledge.
+    pub(super) unreplicated: u64,
+    unreplicated_told: Seldom,
     /// Reports of new clients for which there was no room.
     pub(super) refused_clients: Seldom,
     log_timer_is_set: bool,
@@ -73,6 +77,8 @@ pub enum Message {
     Answered(Answered),
     /// To one of the agent's: a request.
     Order(Order),
+    /// To a client's: the replies that were held in that turn may leave.
+    Released(Group),
 }
 
 impl From<Answered> for Message {
@@ -113,6 +119,7 @@ impl Shared for Member {
     }
 
     fn turn_ended(&mut self, core: &mut Core<Member>) -> io::Result<()> {
+        self.acknowledge(core);
         if self.durable.is_some() {
             self.commit(core)?;
         }
@@ -180,6 +187,8 @@ impl Member {
             callers: 0,
             askers: 0,
             limits,
+            unreplicated: 0,
+            unreplicated_told: Seldom::default(),
             refused_clients: Seldom::default(),
             log_timer_is_set: false,
         })
@@ -209,6 +218,52 @@ impl Member {
     pub fn reactor_limits(topology: &Topology) -> reactor::Limits {
         let Limits { close, drain, linger, linger_bytes, .. } = topology.limits;
         reactor::Limits { close, drain, linger, linger_bytes }
+    }
+
+    /// How many replies have left before a neighbour had what they acknowledge; for `ack = "peer"`.
+    pub fn unreplicated(&self) -> u64 {
+        self.unreplicated
+    }
+
+    /// Neighbour `id` says that it has taken the first `count` AT lines of this connection. Whether that
+    /// can be.
+    pub(super) fn acknowledged(&mut self, id: NeighbourId, count: u64) -> bool {
+        self.links.acks.as_mut().is_some_and(|acks| acks.acknowledged(id, count).is_some())
+    }
+
+    /// Lets the replies go that have been covered by now.
+    pub(super) fn release_covered(&mut self, core: &mut Core<Member>) {
+        let free = self.links.acks.as_mut().map(Acks::covered).unwrap_or_default();
+        free.into_iter().for_each(|(holder, group)| core.post(holder, Message::Released(group)));
+    }
+
+    /// The turn ends: tells neighbours what has been taken of theirs, and sets the time limit for the
+    /// replies that were held in it.
+    fn acknowledge(&mut self, core: &mut Core<Member>) {
+        self.links.acknowledge(core);
+        let Member { links, herd, limits, .. } = self;
+        let Some(acks) = &mut links.acks else { return };
+        if let Some(group) = acks.turn_ended(|id| herd.owed.owed(id.0) > 0) {
+            core.call_later(limits.ack_wait, move |member, core| member.give_up(core, group));
+        }
+        self.release_covered(core);
+    }
+
+    /// No neighbour has said in time that it has what was acknowledged in `group`: the replies leave all
+    /// the same, and are counted.
+    fn give_up(&mut self, core: &mut Core<Member>, group: Group) {
+        let Some(acks) = &mut self.links.acks else { return };
+        let (free, replies) = acks.expired(group);
+        free.into_iter().for_each(|(holder, group)| core.post(holder, Message::Released(group)));
+        self.unreplicated += replies;
+        if let Some(replies) = self.unreplicated_told.happened(replies, core.now()) {
+            let limit_ms = self.limits.ack_wait.as_millis();
+            ::log::warn!(
+                "limit: ack_wait_ms = {limit_ms}: {replies} replies left without a neighbour's word, {} \
+                 in all",
+                self.unreplicated
+            );
+        }
     }
 
     /// Passes news on, to the journal and to the neighbours; see [`Links::flood`].

@@ -126,6 +126,7 @@ fn report(member: &Member, core: &Core<Member>, uptime: Duration) -> Value {
         "known_bytes": member.herd.line_bytes(),
         "state": format!("{:016x}", member.herd.state_hash()),
         "waiting_whatsats": member.inquiries.len(),
+        "unreplicated_replies": member.unreplicated,
         "links": links.collect::<Value>(),
     })
 }

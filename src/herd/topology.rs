@@ -74,6 +74,8 @@ const ROTATE_KEEP: Limit = Limit {
 pub struct Topology {
     /// The name that all members share; servers of another herd are refused.
     pub herd: String,
+    /// When an IAMAT is answered.
+    pub ack: Acknowledge,
     /// The members, in the file's order, at least one.
     pub servers: Vec<Server>,
     /// Where the certificates are by which neighbours know each other. `None`: they are not asked for.
@@ -89,6 +91,15 @@ pub struct Topology {
     /// How much a server takes, keeps and waits for.
     pub limits: Limits,
     warnings: Vec<Complaint>,
+}
+
+/// When an IAMAT is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// When it is stored here.
+    Local,
+    /// When a neighbour has it, too.
+    Peer,
 }
 
 /// A member of a herd.
@@ -171,6 +182,7 @@ impl Topology {
         let security = peers::read(&top, path, &mut findings);
         let topology = Topology {
             herd: herd.to_owned(),
+            ack: read_ack(&top, &mut findings),
             servers: servers::read(&top, herd, &security, &mut findings),
             peer_tls: security.tls,
             places: places::read(&top, folder, source, &mut findings),
@@ -227,4 +239,17 @@ fn read_status(top: &Section<'_>, folder: &Path, findings: &mut Findings<'_>) ->
         .and_then(|section| section.text("folder", "run", findings))
         .map_or("run", Spanned::into_inner);
     (!named.is_empty()).then(|| folder.join(named))
+}
+
+fn read_ack(top: &Section<'_>, findings: &mut Findings<'_>) -> Acknowledge {
+    let Some(word) = top.text("ack", "local", findings) else { return Acknowledge::Local };
+    match *word.get_ref() {
+        "local" => Acknowledge::Local,
+        "peer" => Acknowledge::Peer,
+        _ => {
+            let remedy = "write ack = \"local\" or ack = \"peer\"";
+            findings.fault(word.span(), "this is nothing to wait for", remedy);
+            Acknowledge::Local
+        }
+    }
 }

@@ -152,6 +152,8 @@ limits! {
     silence_ms => silence: Duration = 15_000, 200..=3_600_000;
     "How often linked neighbours compare what they know."
     sync_ms => sync: Duration = 60_000, 100..=86_400_000;
+    "With ack = \"peer\": how long the reply to an IAMAT waits for a neighbour to have it, too."
+    ack_wait_ms => ack_wait: Duration = 250, 1..=60_000;
     "First pause before a neighbour is dialled again; each one after it is twice as long."
     retry_first_ms => retry_first: Duration = 200, 10..=60_000;
     "Longest pause before a neighbour is dialled again."

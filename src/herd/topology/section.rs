@@ -19,6 +19,7 @@ const TABLES: &[(&str, &[&str])] = &[
         TOP,
         &[
             "herd",
+            "ack",
             "insecure_peers",
             "server",
             "peer_tls",
