@@ -533,8 +533,11 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_json_if_serde_says_so(text in nearly_json()) {
-            let oracle = serde_json::from_str::<Value>(&text).is_ok();
-            prop_assert_eq!(skipped(text.as_bytes()).is_ok(), oracle, "{}", text);
+            let oracle = serde_json::from_str::<Value>(&text);
+            // A number beyond all floats is JSON, and is passed over; serde would have to keep it.
+            let is_too_large = |e: &serde_json::Error| e.to_string().starts_with("number out of");
+            prop_assume!(!oracle.as_ref().is_err_and(is_too_large));
+            prop_assert_eq!(skipped(text.as_bytes()).is_ok(), oracle.is_ok(), "{}", text);
         }
 
         #[test]
