@@ -112,12 +112,21 @@ impl Secret {
 
     /// The same for bytes of any kind; borrowed if the secret is not in them.
     pub fn scrub_bytes<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
-        let first = self.0.as_bytes()[0];
+        let secret = self.0.as_bytes();
+        let (first, second) = (secret[0], secret.get(1));
+        // Most beginnings end with the next byte, and there are many.
+        let may_begin = |text: &[u8]| match *text {
+            [byte, next, ..] if byte == first => {
+                second.is_none_or(|second| next == *second) || matches!(next, b'%' | b'\\')
+            }
+            _ => true,
+        };
         let mut scrubbed = Vec::new();
         let (mut copied, mut from) = (0, 0);
         while let Some(found) = memchr::memchr3(first, b'%', b'\\', &text[from..]) {
             let at = from + found;
-            from = match behind(self.0.as_bytes(), &text[at..]) {
+            let rest = &text[at..];
+            from = match may_begin(rest).then(|| behind(secret, rest)).flatten() {
                 None => at + 1,
                 Some(rest) => {
                     scrubbed.extend_from_slice(&text[copied..at]);

@@ -170,8 +170,8 @@ impl Source for Gazetteer {
             Place {
                 location,
                 viewport: Viewport { southwest: location, northeast: location },
-                name: name.to_owned(),
-                place_id: format!("test:{name}"),
+                name: name.to_owned().into(),
+                place_id: format!("test:{name}").into(),
                 plus_code: None,
                 types: Vec::new(),
                 vicinity: None,

@@ -4,7 +4,10 @@
 //! is `json.rs`'s business; that an AT line precedes it and a blank line follows, the caller's.
 
 use super::json::{Object, document};
-use super::{Answer, BOUND_MAX, Failure, Found, Photo, Place, Point};
+use super::{Answer, BOUND_MAX, Failure, Found, Page, Photo, Place, Point};
+
+/// About so long is a place of which all is known; more is no fault.
+const PLACE_BYTES: usize = 2_048;
 
 /// What stands in `info_messages` when the embedded places have to do.
 const FALLBACK_MESSAGE: &str =
@@ -26,15 +29,9 @@ impl Answer {
     /// Size: some 800 bytes a place, so about 16 KB at most for a gazetteer.
     pub fn write(&self, bound: usize, out: &mut Vec<u8>) {
         match self {
-            Answer::Found(found) => document(out, |reply| {
-                reply.strings("html_attributions", &found.attributions);
-                if !found.messages.is_empty() {
-                    reply.strings("info_messages", &found.messages);
-                }
-                reply.objects("results", first(&found.places, bound), result);
-                reply.string("status", self.status(bound));
-            }),
-            Answer::Verbatim(verbatim) => verbatim.write(bound, out),
+            Answer::Found(found) => found.write(bound, out, |_| ()),
+            Answer::Told(page) => page.write(bound, out),
+            Answer::Verbatim(verbatim) => verbatim.page().write(bound, out),
             Answer::Failed(Failure { message, .. }) => document(out, |reply| {
                 reply.string("error_message", message);
                 reply.strings("html_attributions", &[""; 0]);
@@ -48,8 +45,7 @@ impl Answer {
     /// the failure. For the log.
     pub fn status(&self, bound: usize) -> &'static str {
         match self {
-            Answer::Found(_) if self.count(bound) == 0 => "ZERO_RESULTS",
-            Answer::Found(_) => "OK",
+            Answer::Found(_) | Answer::Told(_) => status(self.count(bound)),
             Answer::Verbatim(verbatim) => verbatim.status(),
             Answer::Failed(failure) => failure.status.as_str(),
         }
@@ -59,17 +55,45 @@ impl Answer {
     pub fn count(&self, bound: usize) -> usize {
         match self {
             Answer::Found(Found { places, .. }) => first(places, bound).len(),
-            Answer::Verbatim(verbatim) => verbatim.count(bound),
+            Answer::Told(page) => page.count(bound),
+            Answer::Verbatim(verbatim) => verbatim.page().count(bound),
             Answer::Failed(_) => 0,
         }
     }
 }
 
-fn first(places: &[Place], bound: usize) -> &[Place] {
+impl Found<'_> {
+    /// What was found as text, so that nothing of what it was read from is needed any more.
+    pub(super) fn told(&self) -> Page {
+        let mut text = Vec::with_capacity((self.places.len() + 1) * PLACE_BYTES);
+        let mut ends = Vec::with_capacity(self.places.len() + 1);
+        self.write(BOUND_MAX, &mut text, |end| ends.push(end));
+        Page::new(text, ends)
+    }
+
+    /// `end`: as of [`Object::objects_and_ends`], for the results.
+    fn write(&self, bound: usize, out: &mut Vec<u8>, end: impl FnMut(usize)) {
+        let places = first(&self.places, bound);
+        document(out, |reply| {
+            reply.strings("html_attributions", &self.attributions);
+            if !self.messages.is_empty() {
+                reply.strings("info_messages", &self.messages);
+            }
+            reply.objects_and_ends("results", places, result, end);
+            reply.string("status", status(places.len()));
+        });
+    }
+}
+
+fn status(count: usize) -> &'static str {
+    if count == 0 { "ZERO_RESULTS" } else { "OK" }
+}
+
+fn first<'p, 't>(places: &'p [Place<'t>], bound: usize) -> &'p [Place<'t>] {
     &places[..places.len().min(bound).min(BOUND_MAX)]
 }
 
-fn result(result: &mut Object<'_>, place: &Place) {
+fn result(result: &mut Object<'_>, place: &Place<'_>) {
     let business = &place.business;
     let some_string = |result: &mut Object<'_>, key, value: Option<&str>| {
         if let Some(value) = value {
@@ -117,7 +141,7 @@ fn result(result: &mut Object<'_>, place: &Place) {
     some_string(result, "vicinity", place.vicinity.as_deref());
 }
 
-fn photo(object: &mut Object<'_>, photo: &Photo) {
+fn photo(object: &mut Object<'_>, photo: &Photo<'_>) {
     object.whole("height", photo.height);
     object.strings("html_attributions", &photo.attributions);
     object.string("photo_reference", &photo.reference);
@@ -141,19 +165,19 @@ mod tests {
         String::from_utf8(out).unwrap().strip_prefix("AT line\n").unwrap().to_string()
     }
 
-    fn santa_monica() -> Place {
+    fn santa_monica() -> Place<'static> {
         Place {
             location: Point { latitude: 34.01949, longitude: -118.49138 },
             viewport: Viewport {
                 southwest: Point { latitude: 34.0, longitude: -118.5 },
                 northeast: Point { latitude: 34.04, longitude: -118.48 },
             },
-            name: "Santa Monica".to_string(),
-            place_id: "geonames:5393212".to_string(),
+            name: "Santa Monica".into(),
+            place_id: "geonames:5393212".into(),
             scope: Scope::App,
             plus_code: Some(PlusCode::new(34.01949, -118.49138, "Santa Monica", "CA, USA")),
             types: vec!["locality".into(), "political".into()],
-            vicinity: Some("Santa Monica".to_string()),
+            vicinity: Some("Santa Monica".into()),
             business: Business::default(),
         }
     }
@@ -221,14 +245,14 @@ mod tests {
         let photo = Photo {
             height: 1_000,
             width: 1_500,
-            reference: "r".to_string(),
+            reference: "r".into(),
             attributions: vec!["a".to_string()],
         };
         let business = Business {
             status: Some("OPERATIONAL"),
-            icon: Some("i".to_string()),
-            icon_background_color: Some("#7B9EB0".to_string()),
-            icon_mask_base_uri: Some("m".to_string()),
+            icon: Some("i".into()),
+            icon_background_color: Some("#7B9EB0".into()),
+            icon_mask_base_uri: Some("m".into()),
             open_now: Some(false),
             photo: Some(photo),
             price_level: Some(0),

@@ -117,7 +117,7 @@ impl Table {
         }
     }
 
-    fn place(&self, row: usize) -> Place {
+    fn place(&self, row: usize) -> Place<'static> {
         let location = Point::from_e5(self.latitude(row), self.longitude(row));
         let text = self.text(row);
         let id = self.ids[row];
@@ -127,12 +127,12 @@ impl Table {
             return Place {
                 location,
                 viewport: Viewport::around(location, radius_m),
-                name: text.to_string(),
-                place_id: format!("geonames:{}", u32::from_le_bytes(id)),
+                name: text.into(),
+                place_id: format!("geonames:{}", u32::from_le_bytes(id)).into(),
                 scope: Scope::App,
                 plus_code: Some(self.plus_code(row, location, text)),
                 types: vec![kind.into(), "political".into()],
-                vicinity: Some(text.to_string()),
+                vicinity: Some(text.into()),
                 business: Business::default(),
             };
         }
@@ -141,17 +141,17 @@ impl Table {
         Place {
             location,
             viewport: Viewport::around(location, AIRPORT_RADIUS_M),
-            name: name.to_string(),
-            place_id: format!("airport:{a}{b}{c}{d}"),
+            name: name.into(),
+            place_id: format!("airport:{a}{b}{c}{d}").into(),
             scope: Scope::App,
             plus_code: Some(self.plus_code(row, location, town)),
             types: vec!["airport".into(), "point_of_interest".into(), "establishment".into()],
-            vicinity: (!town.is_empty()).then(|| town.to_string()),
+            vicinity: (!town.is_empty()).then(|| town.into()),
             business: Business::default(),
         }
     }
 
-    fn plus_code(&self, row: usize, location: Point, locality: &str) -> PlusCode {
+    fn plus_code(&self, row: usize, location: Point, locality: &str) -> PlusCode<'static> {
         let region = self.region(u16::from_le_bytes(self.regions[row]));
         PlusCode::new(location.latitude, location.longitude, locality, region)
     }
@@ -232,7 +232,7 @@ mod tests {
 
     const FILE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/data/places.bin"));
 
-    fn found(query: &Query, rank: Rank) -> Found {
+    fn found(query: &Query, rank: Rank) -> Found<'static> {
         match Embedded::new(rank).nearby(Ticket(1), query) {
             Progress::Answered(Answer::Found(found)) => found,
             other => panic!("{other:?}"),
@@ -240,7 +240,11 @@ mod tests {
     }
 
     fn names(query: &Query) -> Vec<String> {
-        found(query, Rank::Prominence).places.into_iter().map(|place| place.name).collect()
+        found(query, Rank::Prominence)
+            .places
+            .into_iter()
+            .map(|place| place.name.into_owned())
+            .collect()
     }
 
     #[test]
@@ -293,7 +297,7 @@ mod tests {
                 for text in [&place.name, &place.plus_code.unwrap().compound.unwrap()] {
                     assert!(!text.is_empty() && !text.contains(char::is_control), "{text:?}");
                 }
-                place.place_id
+                place.place_id.into_owned()
             })
             .collect();
         ids.sort();

@@ -101,7 +101,7 @@ impl File {
         self.passed_over
     }
 
-    fn place(&self, row: usize) -> Place {
+    fn place(&self, row: usize) -> Place<'static> {
         let row = self.rows[row];
         let location = Point::from_e5(row.position.latitude, row.position.longitude);
         let types = &self.kinds[usize::from(row.kind)];
@@ -114,12 +114,12 @@ impl File {
         Place {
             location,
             viewport: Viewport::around(location, radius_m),
-            name: name.to_string(),
-            place_id: place_id.to_string(),
+            name: name.to_string().into(),
+            place_id: place_id.to_string().into(),
             scope: Scope::App,
             plus_code: Some(PlusCode::new(location.latitude, location.longitude, locality, region)),
             types: types.clone(),
-            vicinity: (!vicinity.is_empty()).then(|| vicinity.to_string()),
+            vicinity: (!vicinity.is_empty()).then(|| vicinity.to_string().into()),
             business: Business::default(),
         }
     }
@@ -317,7 +317,7 @@ mod tests {
             .map(|rows| rows.build(Rank::Prominence))
     }
 
-    fn found(file: &mut File, query: &Query) -> Found {
+    fn found(file: &mut File, query: &Query) -> Found<'static> {
         match file.nearby(Ticket(1), query) {
             Progress::Answered(Answer::Found(found)) => found,
             other => panic!("{other:?}"),

@@ -142,7 +142,7 @@ fn answer(reply: &Reply<'_>, body: &[u8]) -> Result<Answer, Trouble> {
     })?;
     match error {
         Some(error) => Err(error.trouble(error.code.unwrap_or_default(), upstream::pause(reply))),
-        None if is_object && places_are_listed => Ok(Answer::Found(found)),
+        None if is_object && places_are_listed => Ok(Answer::Told(found.told())),
         None => Err(Trouble::senseless("the reply is no list of places")),
     }
 }
@@ -182,8 +182,8 @@ impl GoogleError {
         reader.object(|reader, key| {
             match key {
                 "code" => error.code = reader.whole()?.and_then(|code| code.try_into().ok()),
-                "status" => error.status = text(reader)?,
-                "message" => error.message = text(reader)?,
+                "status" => error.status = text(reader)?.into_owned(),
+                "message" => error.message = text(reader)?.into_owned(),
                 "details" => drop(reader.array(|reader| error.read_detail(reader))?),
                 _ => reader.skip()?,
             }
@@ -196,7 +196,7 @@ impl GoogleError {
     fn read_detail(&mut self, reader: &mut Reader<'_>) -> Result<(), NotJson> {
         reader.object(|reader, key| {
             match key {
-                "reason" => self.reason = text(reader)?,
+                "reason" => self.reason = text(reader)?.into_owned(),
                 "retryDelay" => self.pause = upstream::pause_in_seconds(&text(reader)?),
                 _ => reader.skip()?,
             }
@@ -236,7 +236,7 @@ fn remedy(reason: &str) -> &'static str {
 }
 
 /// Takes a place, and adds it and whom to thank for it to what was found.
-fn place(reader: &mut Reader<'_>, found: &mut Found) -> Result<(), NotJson> {
+fn place<'t>(reader: &mut Reader<'t>, found: &mut Found<'t>) -> Result<(), NotJson> {
     let draft = Draft::read(reader)?;
     if found.places.len() == BOUND_MAX {
         return Ok(());

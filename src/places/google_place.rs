@@ -30,6 +30,7 @@ use std::borrow::Cow;
 
 use super::json_reader::{NotJson, Reader};
 use super::place::{Business, POINT_RADIUS_M, Photo, Place, Point, Scope, Viewport};
+use super::plain::is_plain;
 use super::plus_code::PlusCode;
 
 /// The most items of a list of types or thanks; Google has ten or so.
@@ -37,29 +38,29 @@ const LIST_ITEMS_MAX: usize = 64;
 
 /// A place as far as it has been read. Texts that are not there are empty.
 #[derive(Debug, Default)]
-pub(super) struct Draft {
-    id: String,
-    name: String,
+pub(super) struct Draft<'t> {
+    id: Cow<'t, str>,
+    name: Cow<'t, str>,
     location: Option<Point>,
     viewport: Option<Viewport>,
-    plus_code: Option<PlusCode>,
-    types: Vec<Cow<'static, str>>,
-    short_address: String,
-    address: String,
+    plus_code: Option<PlusCode<'t>>,
+    types: Vec<Cow<'t, str>>,
+    short_address: Cow<'t, str>,
+    address: Cow<'t, str>,
     open_now: Option<bool>,
     regularly_open_now: Option<bool>,
     thanks: Vec<String>,
-    business: Business,
+    business: Business<'t>,
 }
 
-impl Draft {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Draft, NotJson> {
+impl<'t> Draft<'t> {
+    pub(super) fn read(reader: &mut Reader<'t>) -> Result<Draft<'t>, NotJson> {
         let mut draft = Draft::default();
         reader.object(|reader, key| draft.read_member(reader, key))?;
         Ok(draft)
     }
 
-    fn read_member(&mut self, reader: &mut Reader<'_>, key: &str) -> Result<(), NotJson> {
+    fn read_member(&mut self, reader: &mut Reader<'t>, key: &str) -> Result<(), NotJson> {
         let business = &mut self.business;
         match key {
             "attributions" => self.thanks = all_thanks(reader, "provider", "providerUri")?,
@@ -86,14 +87,14 @@ impl Draft {
     }
 
     /// The place, and whom to thank for it; none if it is not one.
-    pub(super) fn finish(self) -> Option<(Place, Vec<String>)> {
+    pub(super) fn finish(self) -> Option<(Place<'t>, Vec<String>)> {
         let location = self.location?;
         if self.id.is_empty() || self.name.is_empty() {
             return None;
         }
         let addresses = [self.short_address, self.address];
         let mut business = self.business;
-        business.icon = business.icon_mask_base_uri.as_deref().and_then(icon);
+        business.icon = business.icon_mask_base_uri.as_deref().and_then(icon).map(Cow::Owned);
         business.open_now = self.open_now.or(self.regularly_open_now);
         let place = Place {
             location,
@@ -111,26 +112,26 @@ impl Draft {
 }
 
 /// Empty if it is no text.
-pub(super) fn text(reader: &mut Reader<'_>) -> Result<String, NotJson> {
-    Ok(reader.string()?.unwrap_or_default().into_owned())
+pub(super) fn text<'t>(reader: &mut Reader<'t>) -> Result<Cow<'t, str>, NotJson> {
+    Ok(reader.string()?.unwrap_or_default())
 }
 
-fn some_text(reader: &mut Reader<'_>) -> Result<Option<String>, NotJson> {
+fn some_text<'t>(reader: &mut Reader<'t>) -> Result<Option<Cow<'t, str>>, NotJson> {
     Ok(Some(text(reader)?).filter(|text| !text.is_empty()))
 }
 
-fn texts(reader: &mut Reader<'_>) -> Result<Vec<Cow<'static, str>>, NotJson> {
+fn texts<'t>(reader: &mut Reader<'t>) -> Result<Vec<Cow<'t, str>>, NotJson> {
     let mut texts = Vec::new();
     reader.array(|reader| {
-        texts.extend(some_text(reader)?.filter(|_| texts.len() < LIST_ITEMS_MAX).map(Cow::Owned));
+        texts.extend(some_text(reader)?.filter(|_| texts.len() < LIST_ITEMS_MAX));
         Ok(())
     })?;
     Ok(texts)
 }
 
 /// The member `text` of a name in some language.
-fn display_name(reader: &mut Reader<'_>) -> Result<String, NotJson> {
-    let mut name = String::new();
+fn display_name<'t>(reader: &mut Reader<'t>) -> Result<Cow<'t, str>, NotJson> {
+    let mut name = Cow::default();
     reader.object(|reader, key| {
         match key {
             "text" => name = text(reader)?,
@@ -180,7 +181,7 @@ fn viewport(reader: &mut Reader<'_>) -> Result<Option<Viewport>, NotJson> {
     Ok(low.zip(high).map(|(southwest, northeast)| Viewport { southwest, northeast }))
 }
 
-fn plus_code(reader: &mut Reader<'_>) -> Result<Option<PlusCode>, NotJson> {
+fn plus_code<'t>(reader: &mut Reader<'t>) -> Result<Option<PlusCode<'t>>, NotJson> {
     let (mut global, mut compound) = (None, None);
     reader.object(|reader, key| {
         match key {
@@ -194,7 +195,7 @@ fn plus_code(reader: &mut Reader<'_>) -> Result<Option<PlusCode>, NotJson> {
 }
 
 /// Nearby Search has one photo at most, the new API up to ten.
-fn first_photo(reader: &mut Reader<'_>) -> Result<Option<Photo>, NotJson> {
+fn first_photo<'t>(reader: &mut Reader<'t>) -> Result<Option<Photo<'t>>, NotJson> {
     let mut first = None;
     reader.array(|reader| match first {
         None => {
@@ -208,7 +209,7 @@ fn first_photo(reader: &mut Reader<'_>) -> Result<Option<Photo>, NotJson> {
 
 /// The reference is the whole resource name: it is good for the new API's `/v1/NAME/media`, and not
 /// for the photo URL of the old one.
-fn photo(reader: &mut Reader<'_>) -> Result<Photo, NotJson> {
+fn photo<'t>(reader: &mut Reader<'t>) -> Result<Photo<'t>, NotJson> {
     let mut photo = Photo::default();
     reader.object(|reader, key| {
         match key {
@@ -227,7 +228,7 @@ fn photo(reader: &mut Reader<'_>) -> Result<Photo, NotJson> {
 fn all_thanks(reader: &mut Reader<'_>, name: &str, uri: &str) -> Result<Vec<String>, NotJson> {
     let mut all = Vec::new();
     reader.array(|reader| {
-        let (mut who, mut at) = (String::new(), String::new());
+        let (mut who, mut at) = (Cow::default(), Cow::default());
         reader.object(|reader, key| {
             match key {
                 key if key == name => who = text(reader)?,
@@ -245,18 +246,18 @@ fn all_thanks(reader: &mut Reader<'_>, name: &str, uri: &str) -> Result<Vec<Stri
 /// A link to whoever is to be named, as HTML. Only a web address is one.
 fn thanks(who: &str, at: &str) -> Option<String> {
     let scheme = if at.starts_with("//") { "https:" } else { "" };
-    let at = in_html(&[scheme, at].concat());
-    let who = in_html(who);
-    match at.starts_with("https://") || at.starts_with("http://") {
+    let is_web = ["//", "https://", "http://"].iter().any(|start| at.starts_with(start));
+    let (who, at) = (in_html(who), in_html(at));
+    match is_web {
         _ if who.is_empty() => None,
-        true => Some(format!("<a href=\"{at}\">{who}</a>")),
-        false => Some(who),
+        true => Some(["<a href=\"", scheme, &at, "\">", &who, "</a>"].concat()),
+        false => Some(who.into_owned()),
     }
 }
 
-fn in_html(text: &str) -> String {
-    if !text.bytes().any(|byte| matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'')) {
-        return text.to_owned();
+fn in_html(text: &str) -> Cow<'_, str> {
+    if is_plain(text.as_bytes(), *b"&<>\"'") {
+        return text.into();
     }
     let mut html = String::with_capacity(text.len());
     for c in text.chars() {
@@ -269,7 +270,7 @@ fn in_html(text: &str) -> String {
             other => html.push(other),
         }
     }
-    html
+    html.into()
 }
 
 fn business_status(status: &str) -> Option<&'static str> {
@@ -298,21 +299,21 @@ fn icon(mask: &str) -> Option<String> {
         "generic" => "generic_business",
         kind => kind,
     };
-    Some(format!("{folder}/v1/png_71/{kind}-71.png"))
+    Some([folder, "/v1/png_71/", kind, "-71.png"].concat())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn mapped(json: &str) -> Option<(Place, Vec<String>)> {
+    fn mapped(json: &str) -> Option<(Place<'_>, Vec<String>)> {
         Reader::document(json.as_bytes(), Draft::read).unwrap().finish()
     }
 
     /// A place that has these members besides those that it must have.
-    fn place(members: &str) -> Place {
+    fn place(members: &str) -> Place<'static> {
         let needed = r#""id":"ChIJ","displayName":{"text":"Bar"},"location":{}"#;
-        mapped(&format!("{{{needed},{members}}}")).unwrap().0
+        mapped(format!("{{{needed},{members}}}").leak()).unwrap().0
     }
 
     #[test]
@@ -414,7 +415,7 @@ mod tests {
         let expected = Photo {
             height: 4,
             width: 3,
-            reference: "places/a/photos/b".to_string(),
+            reference: "places/a/photos/b".into(),
             attributions: Vec::new(),
         };
         assert_eq!(first, Some(expected));

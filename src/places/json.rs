@@ -21,7 +21,7 @@
 //!
 //! Source: captured replies (the "classic" layout, that of the JsonCpp library's StyledWriter).
 
-use super::plain::plain_bytes;
+use super::plain::{is_plain, plain_bytes};
 
 /// An array of strings this long takes a line for each.
 const LINE_ITEMS: usize = 25;
@@ -30,7 +30,10 @@ const LINE_ITEMS: usize = 25;
 const LINE_BYTES: usize = 74;
 
 /// A newline and the indentation of eight levels, of which a reply has six.
-const NEW_LINE: &[u8] = b"\n                        ";
+const NEW_LINE: &[u8; 25] = b"\n                        ";
+
+/// What is escaped besides control characters.
+const ESCAPED: [u8; 4] = *b"\"\\<>";
 
 /// What follows the backslash for a byte: 0 if it needs none, `u` for four hexadecimal digits.
 const ESCAPES: [u8; 256] = {
@@ -126,14 +129,28 @@ impl Object<'_> {
         values: &[T],
         members: impl Fn(&mut Object<'_>, &T),
     ) {
+        self.objects_and_ends(key, values, members, |_| ());
+    }
+
+    /// The same, and `end` is told where the bracket is open, then where each object has ended: how
+    /// long the whole text is by then.
+    pub(super) fn objects_and_ends<T>(
+        &mut self,
+        key: &'static str,
+        values: &[T],
+        members: impl Fn(&mut Object<'_>, &T),
+        mut end: impl FnMut(usize),
+    ) {
         self.key(key);
         self.out.push(b'[');
+        end(self.out.len());
         for (index, value) in values.iter().enumerate() {
             if index > 0 {
                 self.out.push(b',');
             }
             new_line(self.out, self.depth + 1);
             object(self.out, self.depth + 1, |object| members(object, value));
+            end(self.out.len());
         }
         if !values.is_empty() {
             new_line(self.out, self.depth);
@@ -176,20 +193,30 @@ fn separated(out: &mut Vec<u8>, values: &[impl AsRef<str>], separate: impl Fn(&m
 }
 
 fn new_line(out: &mut Vec<u8>, depth: usize) {
-    out.extend_from_slice(&NEW_LINE[..=3 * depth]);
+    // A copy of known length is a few instructions, one of any length a call.
+    let end = out.len() + 1 + 3 * depth;
+    out.extend_from_slice(NEW_LINE);
+    out.truncate(end);
 }
 
 fn string(out: &mut Vec<u8>, value: &str) {
+    out.reserve(value.len() + 2);
     out.push(b'"');
-    let mut rest = value.as_bytes();
+    match is_plain(value.as_bytes(), ESCAPED) {
+        true => out.extend_from_slice(value.as_bytes()),
+        false => escaped(out, value.as_bytes()),
+    }
+    out.push(b'"');
+}
+
+fn escaped(out: &mut Vec<u8>, mut rest: &[u8]) {
     loop {
-        let (plain, behind) = rest.split_at(plain_bytes(rest, [b'"', b'\\', b'<', b'>']));
+        let (plain, behind) = rest.split_at(plain_bytes(rest, ESCAPED));
         out.extend_from_slice(plain);
         let Some((&byte, behind)) = behind.split_first() else { break };
         escape(out, byte);
         rest = behind;
     }
-    out.push(b'"');
 }
 
 fn escape(out: &mut Vec<u8>, byte: u8) {

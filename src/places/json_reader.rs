@@ -22,7 +22,7 @@
 //! Invariant: after a call the reader stands behind the value the call was about. A closure that
 //! does not take its value makes the document wrong, not the program.
 
-use super::plain::plain_bytes;
+use super::plain::{plain_bytes, spaces};
 use std::borrow::Cow;
 
 /// The most levels of arrays and objects: Google's replies have some ten.
@@ -74,8 +74,9 @@ impl<'t> Reader<'t> {
             return self.skip().map(|()| false);
         }
         self.each(b'}', |reader| {
-            let key = reader.key()?.unescaped();
-            member(reader, key.as_deref().unwrap_or_default())
+            let key = reader.key()?;
+            let unescaped = key.is_escaped.then(|| key.unescaped().unwrap_or_default());
+            member(reader, unescaped.as_deref().unwrap_or(key.text))
         })?;
         Ok(true)
     }
@@ -95,7 +96,13 @@ impl<'t> Reader<'t> {
     /// A text. None: it was no text, or has half a surrogate pair and so is no Unicode.
     pub(super) fn string(&mut self) -> Result<Option<Cow<'t, str>>, NotJson> {
         match self.next() {
-            Some(b'"') => Ok(self.quoted()?.unescaped()),
+            Some(b'"') => {
+                let quoted = self.quoted()?;
+                match quoted.is_escaped {
+                    false => Ok(Some(Cow::Borrowed(quoted.text))),
+                    true => Ok(quoted.unescaped().map(Cow::Owned)),
+                }
+            }
             _ => self.skip().map(|()| None),
         }
     }
@@ -184,22 +191,31 @@ impl<'t> Reader<'t> {
     /// What stands between two quotation marks.
     fn quoted(&mut self) -> Result<Quoted<'t>, NotJson> {
         self.pass(b'"')?;
-        let (start, mut is_escaped) = (self.at, false);
-        loop {
-            self.at += plain_bytes(&self.text.as_bytes()[self.at..], [b'"', b'\\']);
-            match self.next() {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    is_escaped = true;
-                    self.at += 1;
-                    self.escape()?;
-                }
-                _ => return self.wrong(),
-            }
+        let start = self.at;
+        self.pass_plain();
+        // Nearly always that was all of it.
+        let is_escaped = self.next() != Some(b'"');
+        if is_escaped {
+            self.pass_escaped()?;
         }
         let text = &self.text[start..self.at];
         self.at += 1;
         Ok(Quoted { text, is_escaped })
+    }
+
+    /// From the first escape of a text to its closing quotation mark.
+    #[cold]
+    fn pass_escaped(&mut self) -> Result<(), NotJson> {
+        while self.next() != Some(b'"') {
+            self.pass(b'\\')?;
+            self.escape()?;
+            self.pass_plain();
+        }
+        Ok(())
+    }
+
+    fn pass_plain(&mut self) {
+        self.at += plain_bytes(&self.text.as_bytes()[self.at..], [b'"', b'\\']);
     }
 
     /// What follows a backslash.
@@ -258,9 +274,7 @@ impl<'t> Reader<'t> {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(self.at) {
             self.at += 1;
             // Indentation is most of what there is to pass.
-            while bytes[self.at..].starts_with(&[b' '; 8]) {
-                self.at += 8;
-            }
+            self.at += spaces(&bytes[self.at..]);
         }
     }
 
@@ -295,20 +309,17 @@ struct Quoted<'t> {
 
 impl<'t> Quoted<'t> {
     /// The text that is meant; none if it has half a surrogate pair.
-    fn unescaped(self) -> Option<Cow<'t, str>> {
-        if !self.is_escaped {
-            return Some(Cow::Borrowed(self.text));
-        }
+    fn unescaped(self) -> Option<String> {
         let mut text = String::with_capacity(self.text.len());
         let mut rest = self.text;
-        while let Some((plain, escape)) = rest.split_once('\\') {
-            text.push_str(plain);
-            let (c, behind) = resolved(escape)?;
+        while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+            text.push_str(&rest[..at]);
+            let (c, behind) = resolved(&rest[at + 1..])?;
             text.push(c);
             rest = behind;
         }
         text.push_str(rest);
-        Some(Cow::Owned(text))
+        Some(text)
     }
 }
 

@@ -21,7 +21,7 @@
 //! questions with other bounds can share an answer.
 //!
 //! To read on: [`Place`] (`place.rs`), `plus_code.rs`, `json.rs` (the layout), `answer.rs` (the
-//! members), `failure.rs`; `grid.rs` (the search) and the sources in memory: `embedded.rs`, and
+//! members), `page.rs` (a text that is cut), `failure.rs`; `grid.rs` (the search) and the sources in memory: `embedded.rs`, and
 //! `file.rs` with the formats it reads. Then the network: `fetch.rs` and `base_url.rs` (what is
 //! asked), `json_reader.rs` and `upstream.rs` (what came back), and the sources: `google.rs`
 //! with `google_place.rs`, `google_legacy.rs` with `verbatim.rs`, `photon.rs` with `osm.rs`.
@@ -44,6 +44,7 @@ mod grid;
 mod json;
 mod json_reader;
 mod osm;
+mod page;
 mod photon;
 mod place;
 mod plain;
@@ -61,6 +62,7 @@ pub use file::{Fault, File, ROWS_MAX};
 pub use google::{Google, Mask};
 pub use google_legacy::GoogleLegacy;
 pub use grid::Rank;
+pub use page::Page;
 pub use photon::Photon;
 pub use place::{Business, Photo, Place, Point, Scope, Viewport};
 pub use plus_code::PlusCode;
@@ -109,7 +111,9 @@ impl Query {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// It looked; perhaps there was nothing.
-    Found(Found),
+    Found(Found<'static>),
+    /// It looked, and what it found is written already, once for all who asked.
+    Told(Page),
     /// It looked, and has the reply as a whole already.
     Verbatim(Verbatim),
     /// It could not look.
@@ -118,9 +122,9 @@ pub enum Answer {
 
 /// The places that were found.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
+pub struct Found<'t> {
     /// At most [`BOUND_MAX`], best first, in an order that is the same every time.
-    pub places: Vec<Place>,
+    pub places: Vec<Place<'t>>,
     /// Whom to thank, each a piece of HTML that must be shown with the places. Google's
     /// `html_attributions`.
     pub attributions: Vec<String>,
@@ -129,9 +133,9 @@ pub struct Found {
     pub messages: Vec<String>,
 }
 
-impl Found {
+impl<'t> Found<'t> {
     /// These places, and those to thank if there are any.
-    fn new(places: Vec<Place>, thanks: &[&str]) -> Found {
+    fn new(places: Vec<Place<'t>>, thanks: &[&str]) -> Found<'t> {
         let thanks = if places.is_empty() { &[] } else { thanks };
         let attributions = thanks.iter().map(|&thanks| thanks.to_string()).collect();
         Found { places, attributions, messages: Vec::new() }

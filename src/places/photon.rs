@@ -20,6 +20,7 @@
 //!
 //! Source: Photon's readme (komoot/photon), section "Reverse"; the wiki of OpenStreetMap.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::base_url::BaseUrl;
@@ -199,7 +200,7 @@ impl Feature {
     }
 
     /// None if it has no name, no id or no place on the globe, or is not what somebody looks for.
-    fn into_place(self) -> Option<Place> {
+    fn into_place(self) -> Option<Place<'static>> {
         let &[Some(longitude), Some(latitude), ..] = &self.coordinates[..] else { return None };
         let location = Point { latitude, longitude };
         let is_looked_for = !TAGS_LEFT_OUT.contains(&self.osm_key.as_str());
@@ -215,12 +216,12 @@ impl Feature {
         Some(Place {
             location,
             viewport: self.viewport().unwrap_or_else(|| Viewport::around(location, POINT_RADIUS_M)),
-            place_id: format!("osm:{kind}/{}", self.osm_id?),
+            place_id: format!("osm:{kind}/{}", self.osm_id?).into(),
             scope: Scope::App,
             plus_code: Some(PlusCode::new(latitude, longitude, self.town(), &self.region())),
             types: osm::types(&self.osm_key, &self.osm_value, &self.religion),
-            vicinity: self.vicinity(),
-            name: self.name,
+            vicinity: self.vicinity().map(Cow::Owned),
+            name: self.name.into(),
             business: Business::default(),
         })
     }

@@ -21,27 +21,29 @@ const DEGREE_M: f64 = EARTH_RADIUS_M * PI / 180.0;
 pub(super) const POINT_RADIUS_M: f64 = 150.0;
 
 /// Something a client may want to know is nearby: a town, an airport, a restaurant.
+///
+/// Its texts are its own, or parts of what it was read from.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Place {
+pub struct Place<'t> {
     /// Where it is.
     pub location: Point,
     /// What a map should show of it.
     pub viewport: Viewport,
     /// What it is called, never empty.
-    pub name: String,
+    pub name: Cow<'t, str>,
     /// An id that stays the same, with its origin in front: `geonames:5393212`. Google's own ids
     /// have no such prefix, and none is ever invented.
-    pub place_id: String,
+    pub place_id: Cow<'t, str>,
     /// Who knows this id.
     pub scope: Scope,
     /// Its address for places without one.
-    pub plus_code: Option<PlusCode>,
+    pub plus_code: Option<PlusCode<'t>>,
     /// Google's words for what it is, most telling first: `["locality", "political"]`.
-    pub types: Vec<Cow<'static, str>>,
+    pub types: Vec<Cow<'t, str>>,
     /// A short address; for a town its own name.
-    pub vicinity: Option<String>,
+    pub vicinity: Option<Cow<'t, str>>,
     /// What only a register of businesses knows of it.
-    pub business: Business,
+    pub business: Business<'t>,
 }
 
 /// Who can be asked about a place by its id.
@@ -65,19 +67,19 @@ impl Scope {
 
 /// What a gazetteer does not know of a place. What is not known is absent.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Business {
+pub struct Business<'t> {
     /// Google's word: `OPERATIONAL`, `CLOSED_TEMPORARILY`, `CLOSED_PERMANENTLY`.
     pub status: Option<&'static str>,
     /// Where there is an icon for it.
-    pub icon: Option<String>,
+    pub icon: Option<Cow<'t, str>>,
     /// `#FF9E67`, for behind the mask.
-    pub icon_background_color: Option<String>,
+    pub icon_background_color: Option<Cow<'t, str>>,
     /// Where there is the mask of an icon; the end of the name is left out.
-    pub icon_mask_base_uri: Option<String>,
+    pub icon_mask_base_uri: Option<Cow<'t, str>>,
     /// Whether it is open now.
     pub open_now: Option<bool>,
     /// A picture of it.
-    pub photo: Option<Photo>,
+    pub photo: Option<Photo<'t>>,
     /// 0, free, to 4, very expensive.
     pub price_level: Option<u8>,
     /// 1.0 to 5.0.
@@ -88,13 +90,13 @@ pub struct Business {
 
 /// A picture, which has to be asked for by its reference.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Photo {
+pub struct Photo<'t> {
     /// In pixels.
     pub height: u64,
     /// In pixels.
     pub width: u64,
     /// What Google knows it by.
-    pub reference: String,
+    pub reference: Cow<'t, str>,
     /// Whom to thank for it, each a piece of HTML.
     pub attributions: Vec<String>,
 }

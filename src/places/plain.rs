@@ -16,16 +16,51 @@ const HIGHS: u64 = ONES << 7;
 pub(super) fn plain_bytes<const N: usize>(text: &[u8], but: [u8; N]) -> usize {
     let (words, rest) = text.as_chunks::<WORD>();
     for (number, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let found = but.iter().fold(less_than(word, 0x20), |found, byte| {
-            found | less_than(word ^ (ONES * u64::from(*byte)), 1)
-        });
+        let found = special(u64::from_le_bytes(*word), but);
         if found != 0 {
             return number * WORD + found.trailing_zeros() as usize / 8;
         }
     }
     let is_special = |byte: &u8| *byte < 0x20 || but.contains(byte);
     text.len() - rest.len() + rest.iter().position(is_special).unwrap_or(rest.len())
+}
+
+/// Whether `text` is such text from end to end.
+pub(super) fn is_plain<const N: usize>(text: &[u8], but: [u8; N]) -> bool {
+    let is_plain = |word: [u8; WORD]| special(u64::from_le_bytes(word), but) == 0;
+    let (words, rest) = text.as_chunks::<WORD>();
+    words.iter().all(|word| is_plain(*word))
+        && match (text.last_chunk(), rest) {
+            (_, []) => true,
+            // What was looked at already may be looked at again.
+            (Some(last), _) => is_plain(*last),
+            _ => match (text.first_chunk(), text.last_chunk()) {
+                (Some([a, b, c, d]), Some([e, f, g, h])) => {
+                    is_plain([*a, *b, *c, *d, *e, *f, *g, *h])
+                }
+                _ => rest.iter().all(|byte| *byte >= 0x20 && !but.contains(byte)),
+            },
+        }
+}
+
+/// With how many spaces `text` begins; or fewer, if they end within its last eight bytes.
+pub(super) fn spaces(text: &[u8]) -> usize {
+    let mut count = 0;
+    for word in text.as_chunks::<WORD>().0 {
+        let other = u64::from_le_bytes(*word) ^ (ONES * u64::from(b' '));
+        count += other.trailing_zeros() as usize / 8;
+        if other != 0 {
+            break;
+        }
+    }
+    count
+}
+
+/// The highest bit of the first byte that is a control character or among `but`; of those above it, perhaps.
+fn special<const N: usize>(word: u64, but: [u8; N]) -> u64 {
+    but.iter().fold(less_than(word, 0x20), |found, byte| {
+        found | less_than(word ^ (ONES * u64::from(*byte)), 1)
+    })
 }
 
 /// The highest bit of each byte that is less than `n`, which is 128 at most. Of the bytes above the first
@@ -42,13 +77,25 @@ mod tests {
     #[test]
     fn each_byte_ends_it_or_does_not_wherever_it_stands() {
         for byte in 0..=u8::MAX {
-            for at in 0..20 {
-                let mut text = [b'a'; 20];
+            for at in 0..36 {
+                let mut text = [b'a'; 36];
                 text[at] = byte;
                 let ends = byte < 0x20 || byte == b'"' || byte == 0xff;
-                let expected = if ends { at } else { 20 };
+                let expected = if ends { at } else { 36 };
                 assert_eq!(plain_bytes(&text, [b'"', 0xff]), expected, "{byte} at {at}");
+                for length in at + 1..=36 {
+                    assert_eq!(is_plain(&text[..length], [b'"', 0xff]), !ends, "{byte} at {at}");
+                }
             }
+        }
+    }
+
+    #[test]
+    fn spaces_are_counted_but_for_some_at_the_end() {
+        for count in 0..40 {
+            let text = [&b" ".repeat(count)[..], b"x       "].concat();
+            assert_eq!(spaces(&text), count);
+            assert!((count.saturating_sub(7)..=count).contains(&spaces(&text[..count])));
         }
     }
 
@@ -58,6 +105,7 @@ mod tests {
             let is_special = |byte: &u8| *byte < 0x20 || but.contains(byte);
             let expected = text.iter().position(is_special).unwrap_or(text.len());
             prop_assert_eq!(plain_bytes(&text, but), expected);
+            prop_assert_eq!(is_plain(&text, but), expected == text.len());
         }
     }
 }

@@ -13,6 +13,8 @@
 //! Source: Open Location Code, the specification of Google's encoder. Only encoding, only ten
 //! digits: nothing here reads a code.
 
+use std::borrow::Cow;
+
 /// The twenty digits.
 const ALPHABET: &[u8; 20] = b"23456789CFGHJMPQRVWX";
 
@@ -31,20 +33,25 @@ const FINEST: f64 = 1e7;
 
 /// A plus code in both of Google's forms.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct PlusCode {
+pub struct PlusCode<'t> {
     /// Alone and anywhere: `85632G95+QC`.
-    pub global: String,
+    pub global: Cow<'t, str>,
     /// Shortened by four digits, with the town that stands for them: `2G95+QC Santa Monica, CA,
     /// USA`. None where no town or region is known.
-    pub compound: Option<String>,
+    pub compound: Option<Cow<'t, str>>,
 }
 
-impl PlusCode {
+impl PlusCode<'static> {
     /// The code of a point, in degrees, said in words with the town and the region it is in.
     ///
     /// `locality` or `region` may be empty. The town must be within half a degree of the point,
     /// or the short form means another one.
-    pub(super) fn new(latitude: f64, longitude: f64, locality: &str, region: &str) -> PlusCode {
+    pub(super) fn new(
+        latitude: f64,
+        longitude: f64,
+        locality: &str,
+        region: &str,
+    ) -> PlusCode<'static> {
         let global = encode(latitude, longitude);
         let short = &global[AREA_DIGITS..];
         let compound = match (locality, region) {
@@ -52,7 +59,7 @@ impl PlusCode {
             ("", one) | (one, "") => Some([short, " ", one].concat()),
             (locality, region) => Some([short, " ", locality, ", ", region].concat()),
         };
-        PlusCode { global, compound }
+        PlusCode { global: global.into(), compound: compound.map(Cow::Owned) }
     }
 }
 

@@ -1,32 +1,20 @@
 //! A reply of Google's own Nearby Search, cut to the bound and not otherwise touched.
 //!
-//! In: the bytes of one. Out: the same bytes, the first so many of its results: the layout, the
-//! digits of every number and members nobody has heard of stay what they are.
-//!
-//! ```text
-//!     { ..., "results" : [ {..}, {..}, {..} ], "status" : "OK" }
-//!                         ^    ^     ^     ^
-//!                      ends[0] [1]  [2]   [3]
-//! ```
-//!
-//! A cut after the second result is all up to `ends[2]`, and all from the last end on: the comma
-//! goes, and what stood before the bracket stays.
+//! In: the bytes of one. Out: a [`Page`] of the same bytes: the layout, the digits of every number
+//! and members nobody has heard of stay what they are.
 //!
 //! One thing is changed at once: runs of newlines become one, none is left at either end. A reply to
 //! a WHATSAT ends with the first blank line. Within a string of JSON there are none.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use super::BOUND_MAX;
 use super::json_reader::{NotJson, Reader};
+use super::page::Page;
 
 /// A reply with places in it, as Google gave it.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Verbatim {
-    text: Vec<u8>,
-    /// In `text`: behind the bracket that opens the results, then behind each result.
-    ends: Vec<usize>,
+    page: Page,
     status: &'static str,
 }
 
@@ -62,9 +50,9 @@ impl Verbatim {
         let kind = match (status.flatten().as_deref(), ends.flatten()) {
             // Of two lists of results, readers take this one or that; we cut neither.
             _ if is_ambiguous => Kind::Other,
-            (Some("OK"), Some(ends)) => Kind::Places(Verbatim { text, ends, status: "OK" }),
+            (Some("OK"), Some(ends)) => Kind::Places(Verbatim::new(text, ends, "OK")),
             (Some("ZERO_RESULTS"), Some(ends)) => {
-                Kind::Places(Verbatim { text, ends, status: "ZERO_RESULTS" })
+                Kind::Places(Verbatim::new(text, ends, "ZERO_RESULTS"))
             }
             (None | Some("OK" | "ZERO_RESULTS"), _) => Kind::Other,
             (Some(other), _) => Kind::Refusal(other.to_string(), message),
@@ -72,32 +60,16 @@ impl Verbatim {
         Ok(kind)
     }
 
-    /// Appends the reply to `out`, cut to its first `bound` results, and never more than
-    /// [`BOUND_MAX`].
-    pub(super) fn write(&self, bound: usize, out: &mut Vec<u8>) {
-        let last = self.ends[self.ends.len() - 1];
-        out.extend_from_slice(&self.text[..self.ends[self.count(bound)]]);
-        out.extend_from_slice(&self.text[last..]);
+    fn new(text: Vec<u8>, ends: Vec<usize>, status: &'static str) -> Verbatim {
+        Verbatim { page: Page::new(text, ends), status }
     }
 
-    /// How many results that writes.
-    pub(super) fn count(&self, bound: usize) -> usize {
-        (self.ends.len() - 1).min(bound).min(BOUND_MAX)
+    pub(super) fn page(&self) -> &Page {
+        &self.page
     }
 
     pub(super) fn status(&self) -> &'static str {
         self.status
-    }
-}
-
-/// Not what is in it: that is Google's.
-impl fmt::Debug for Verbatim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verbatim")
-            .field("bytes", &self.text.len())
-            .field("results", &(self.ends.len() - 1))
-            .field("status", &self.status)
-            .finish()
     }
 }
 
@@ -134,6 +106,7 @@ fn without_blank_lines(text: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::BOUND_MAX;
     use super::*;
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -147,7 +120,7 @@ mod tests {
 
     fn cut(text: &str, bound: usize) -> String {
         let mut out = Vec::new();
-        read(text).write(bound, &mut out);
+        read(text).page.write(bound, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -162,7 +135,7 @@ mod tests {
         );
         assert_eq!(cut(text, 1), "{\n \"results\" : [\n  {\"a\":1.50}\n ],\n \"status\" : \"OK\"}");
         assert_eq!(cut(text, 0), "{\n \"results\" : [\n ],\n \"status\" : \"OK\"}");
-        assert_eq!((read(text).count(2), read(text).count(20)), (2, 3));
+        assert_eq!((read(text).page.count(2), read(text).page.count(20)), (2, 3));
     }
 
     #[test]
@@ -216,7 +189,7 @@ mod tests {
     #[test]
     fn nothing_of_googles_is_in_debug() {
         let shown = format!("{:?}", read(r#"{"results":["Bar Nil"],"status":"OK"}"#));
-        assert_eq!(shown, "Verbatim { bytes: 37, results: 1, status: \"OK\" }");
+        assert_eq!(shown, "Verbatim { page: Page { bytes: 37, results: 1 }, status: \"OK\" }");
     }
 
     /// Values, laid out by serde in one of two ways or with blank lines at random.
@@ -255,16 +228,16 @@ mod tests {
             let whole: Value = serde_json::from_str(&text).unwrap();
             let (verbatim, cut) = (read(&text), cut(&text, bound));
             let kept = count.min(bound);
-            prop_assert_eq!(verbatim.count(bound), kept);
+            prop_assert_eq!(verbatim.page.count(bound), kept);
 
             let mut expected = whole;
             expected["results"].as_array_mut().unwrap().truncate(kept);
             prop_assert_eq!(serde_json::from_str::<Value>(&cut).unwrap(), expected);
 
             // Byte for byte: up to the end of the last result that is kept, and from the last on.
-            let end = verbatim.ends[kept];
-            let after = &verbatim.text[*verbatim.ends.last().unwrap()..];
-            prop_assert_eq!(&cut.as_bytes()[..end], &verbatim.text[..end]);
+            let end = verbatim.page.ends[kept];
+            let after = &verbatim.page.text[*verbatim.page.ends.last().unwrap()..];
+            prop_assert_eq!(&cut.as_bytes()[..end], &verbatim.page.text[..end]);
             prop_assert_eq!(&cut.as_bytes()[end..], after);
             prop_assert!(!cut.contains("\n\n") && !cut.contains('\r'));
             prop_assert!(!cut.starts_with('\n') && !cut.ends_with('\n'));
