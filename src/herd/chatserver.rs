@@ -24,10 +24,11 @@ use super::member::{Cx, LogName, Member, Message, log_line};
 use super::sighting::Sighting;
 use super::stamp::Stamp;
 use super::table::{Rule, Verdict};
+use super::topology::Seconds;
 use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use crate::log::Direction;
 use crate::places::{Answer, Query, Ticket};
-use crate::reactor::{CloseReason, Context, Factory, Flow, Protocol, Seldom, Transport};
+use crate::reactor::{CloseReason, Context, Factory, Flow, Moment, Protocol, Seldom, Transport};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -165,6 +166,12 @@ impl LineProtocol<Member> for Chatserver {
         Ok(())
     }
 
+    fn line_timed_out(&mut self, cx: &mut Cx<'_>) -> Flow {
+        let who = LogName::new(NAME, cx.id).to_string();
+        cx.state.line_timed_out(cx.core, cx.id, &who);
+        Ok(())
+    }
+
     /// The client has ended its side: it still gets all its replies.
     fn read_connection_lost(&mut self, cx: &mut Cx<'_>) -> Flow {
         self.end(cx, Ending::Close);
@@ -220,6 +227,8 @@ impl Chatserver {
         cx.state.let_in(cx.wall());
         let Context { core, state, .. } = cx;
         if is_too_far_ahead(iamat.stamp, received, state.limits.max_future) {
+            let max = state.limits.max_future.unwrap_or_default().as_millis();
+            tell(&mut state.early_reports, core.now(), &format_args!("max_future_ms = {max}"));
             return self.refuse(cx, line, &"stamped further ahead than max_future_ms");
         }
         if !state.takes_reports() {
@@ -245,6 +254,8 @@ impl Chatserver {
                 return self.refuse(cx, line, &"no room for new clients");
             }
             (_, Verdict::Expired) => {
+                let max = state.limits.expire_after.map_or(0, |Seconds(seconds)| seconds);
+                tell(&mut state.late_reports, core.now(), &format_args!("expire_after_s = {max}"));
                 return self.refuse(cx, line, &"stamped longer ago than expire_after_s");
             }
             _ => {}
@@ -382,6 +393,13 @@ fn write_places(cx: &mut Cx<'_>, head: &[u8], bound: usize, answer: &Answer) {
             answer.status(bound),
             answer.count(bound),
         );
+    }
+}
+
+/// Tells the log now and then how many reports were refused by `limit`, its key and its value.
+fn tell(refused: &mut Seldom, now: Moment, limit: &dyn std::fmt::Display) {
+    if let Some(times) = refused.happened(1, now) {
+        log::warn!("limit: {limit}: {times} reports refused");
     }
 }
 

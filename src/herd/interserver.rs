@@ -325,6 +325,12 @@ impl LineProtocol<Member> for Interserver {
         Ok(())
     }
 
+    fn line_timed_out(&mut self, cx: &mut Cx<'_>) -> Flow {
+        let who = self.who(cx);
+        cx.state.line_timed_out(cx.core, cx.id, &who);
+        Ok(())
+    }
+
     /// The send buffer has run empty: the next of what this neighbour is owed.
     fn resume_producing(&mut self, cx: &mut Cx<'_>) -> Flow {
         if let Standing::Linked(id) = self.standing {

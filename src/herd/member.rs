@@ -17,7 +17,7 @@ use super::topology::{Limits, Server, Topology};
 use crate::https::agent::{self, Order};
 use crate::log::{self, Direction};
 use crate::places::Source;
-use crate::reactor::{self, ConnId, Context, Core, Seldom, Shared, Signal, UnixNanos};
+use crate::reactor::{self, CloseReason, ConnId, Context, Core, Seldom, Shared, Signal, UnixNanos};
 use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
@@ -67,6 +67,11 @@ pub struct Member {
     unreplicated_told: Seldom,
     /// Reports of new clients for which there was no room.
     pub(super) refused_clients: Seldom,
+    /// Reports stamped too far ahead, and too long ago.
+    pub(super) early_reports: Seldom,
+    pub(super) late_reports: Seldom,
+    /// Connections that were closed for a line without an end.
+    unfinished_lines: Seldom,
     log_timer_is_set: bool,
 }
 
@@ -190,6 +195,9 @@ impl Member {
             unreplicated: 0,
             unreplicated_told: Seldom::default(),
             refused_clients: Seldom::default(),
+            early_reports: Seldom::default(),
+            late_reports: Seldom::default(),
+            unfinished_lines: Seldom::default(),
             log_timer_is_set: false,
         })
     }
@@ -264,6 +272,19 @@ impl Member {
                 self.unreplicated
             );
         }
+    }
+
+    /// Closes the connection `id`, called `who`, whose line has not ended in time.
+    ///
+    /// Thousands may do this at once, so the log is told of them together.
+    pub(super) fn line_timed_out(&mut self, core: &mut Core<Member>, id: ConnId, who: &str) {
+        if let Some(times) = self.unfinished_lines.happened(1, core.now()) {
+            let limit_ms = self.limits.unfinished_line.as_millis();
+            ::log::warn!(
+                "limit: unfinished_line_ms = {limit_ms}: {times} connections closed, {who} the last"
+            );
+        }
+        core.lose_because(id, Some(CloseReason::TimeoutError("an unfinished line")));
     }
 
     /// Passes news on, to the journal and to the neighbours; see [`Links::flood`].

@@ -3,15 +3,16 @@
 //!
 //! In: `STATUS`, a line. Out: one line of JSON: who it is, how many clients, which neighbours are linked,
 //! and a hash of all it knows, so that servers can be compared without comparing their tables.
-//! Anything else is answered `? ` and a copy, as everywhere in the herd.
+//! Anything else is answered `? ` and a copy, as everywhere in the herd. Who sends a line too long, or does
+//! not end one, is closed, and the log says by which limit.
 //!
 //! Twisted has no such thing; its manhole (twisted.conch) is the nearest.
 
 use super::command::write_refusal;
 use super::links::Link;
-use super::member::{Cx, LogName, Member};
+use super::member::{Cx, Member};
 use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
-use crate::reactor::{Core, Factory, Moment, Protocol};
+use crate::reactor::{Core, Factory, Flow, Moment, Protocol, Seldom};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -37,12 +38,13 @@ pub fn socket_path(folder: &Path, name: &str) -> PathBuf {
 #[derive(Debug)]
 pub struct StatusFactory {
     since: Moment,
+    turned_away: Seldom,
 }
 
 impl StatusFactory {
     /// Of a server that runs `since` then.
     pub fn new(since: Moment) -> StatusFactory {
-        StatusFactory { since }
+        StatusFactory { since, turned_away: Seldom::default() }
     }
 }
 
@@ -53,10 +55,9 @@ impl Factory<Member> for StatusFactory {
         _peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
         if cx.state.askers >= ASKERS_MAX {
-            log::warn!(
-                "limit: {}: ASKERS_MAX = {ASKERS_MAX}: turned away",
-                LogName::new(NAME, cx.id)
-            );
+            if let Some(times) = self.turned_away.happened(1, cx.now()) {
+                log::warn!("limit: ASKERS_MAX = {ASKERS_MAX}: {times} askers turned away");
+            }
             return None;
         }
         cx.state.askers += 1;
@@ -97,6 +98,14 @@ impl LineProtocol<Member> for Status {
         reply.push(b'\n');
         cx.write(&reply);
         Ok(Mode::Lines)
+    }
+
+    fn line_length_exceeded(&mut self, _cx: &mut Cx<'_>, _start: &[u8]) -> Flow {
+        Err(format!("limit: a line longer than LINE_BYTES = {LINE_BYTES}").into())
+    }
+
+    fn line_timed_out(&mut self, _cx: &mut Cx<'_>) -> Flow {
+        Err(format!("limit: a line not ended within UNFINISHED_LINE = {UNFINISHED_LINE:?}").into())
     }
 
     fn connection_lost(&mut self, cx: &mut Cx<'_>, _why: &crate::reactor::CloseReason) {

@@ -349,7 +349,11 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         let limit = match transport.phase {
             Phase::Lingering { .. } if transport.write_ended => return self.core.done(id),
             Phase::Connecting => "connecting",
-            _ => "sending what was written",
+            _ => {
+                let close_ms = self.core.limits.close.as_millis();
+                log::warn!("limit: close_ms = {close_ms}: {} does not read", self.name(id));
+                "sending what was written"
+            }
         };
         self.core.lost_how(id, CloseReason::TimeoutError(limit), Close::Reset);
     }
@@ -388,11 +392,16 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         self.note_flow(id, flow);
     }
 
+    /// What the log calls the connection `id`. Twisted: logstr.
+    fn name(&self, id: ConnId) -> String {
+        let name = self.protocols.get(id.key()).and_then(Option::as_ref).map_or("-", |p| p.name());
+        format!("{name},{}", id.generation())
+    }
+
     /// A protocol that fails loses its connection, and nobody else's.
     fn note_flow(&mut self, id: ConnId, flow: Flow) {
         let Err(why) = flow else { return };
-        let name = self.protocols.get(id.key()).and_then(Option::as_ref).map_or("-", |p| p.name());
-        log::warn!("{name},{}: {why}", id.generation());
+        log::warn!("{}: {why}", self.name(id));
         self.core.lose_because(id, Some(CloseReason::ProtocolFailed(why)));
     }
 }

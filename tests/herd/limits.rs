@@ -1,6 +1,9 @@
 //! Limits: what becomes of whoever exceeds one. docs/protocol.md names their keys.
 
-use crate::support::{Client, NOWHERE, Setup, eventually, holds, masked, same};
+use crate::support::{Client, NOWHERE, Setup, eventually, holds, iamat, masked, same};
+use rustix::process::Signal;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::thread;
 
 /// `line_bytes`, if nothing else is said.
@@ -108,6 +111,61 @@ fn an_unfinished_line_is_given_its_time_and_no_more() {
     same(&reply, b"", "closed without a reply");
     same(&idle.ask("x"), b"? x", "who has begun no line may wait for ever");
     assert_eq!(herd.sighting("Alford", "kiwi"), None, "half a command is none");
+    herd.logged("Alford", &["WARN", "limit: unfinished_line_ms = 300: ", "closed, Chatserver,"]);
+    let mut stranger = herd.stranger("Alford");
+    stranger.send("HEL");
+    assert!(stranger.is_ended(), "neighbours have no more time");
+    herd.logged("Alford", &["Interserver,", "disconnected: timed out: an unfinished line"]);
+}
+
+#[test]
+fn the_log_tells_which_limit_refused_reports_by_their_stamps() {
+    let herd = Setup::alone().limit("max_future_ms", 1_000).limit("expire_after_s", 60).start();
+    let mut client = herd.client("Alford");
+    for stamp in ["9999999999", "1"] {
+        let refused = format!("IAMAT kiwi {NOWHERE} {stamp}");
+        same(&client.ask(&refused), format!("? {refused}").as_bytes(), "it is refused");
+    }
+    herd.logged("Alford", &["WARN", "limit: max_future_ms = 1000: 1 reports refused"]);
+    herd.logged("Alford", &["WARN", "limit: expire_after_s = 60: 1 reports refused"]);
+}
+
+#[test]
+fn the_log_tells_who_did_not_take_the_rest_within_close_ms() {
+    let setup = Setup::alone().limit("drain_ms", 60_000).limit("close_ms", 300);
+    let herd = setup.without_traffic_in_the_log().start();
+    let mut client = herd.narrow_client("Alford");
+    herd.hold_up("Alford", &mut client, |n| iamat("kiwi", NOWHERE, &n.to_string()));
+    herd.process("Alford").signal(Signal::TERM);
+    herd.logged("Alford", &["WARN", "limit: close_ms = 300: Chatserver,", "does not read"]);
+}
+
+#[test]
+fn who_asks_for_the_status_has_limits_too_and_the_log_names_them() {
+    const ASKERS_MAX: usize = 16;
+    let herd = Setup::alone().start();
+    let ask = || UnixStream::connect(herd.status_socket("Alford")).expect("it listens");
+    let mut endless = ask();
+    // It may be closed before all of it is sent.
+    let _ = endless.write_all(&letters(100_000));
+    let mut reply = Vec::new();
+    let _ = endless.read_to_end(&mut reply);
+    same(&reply, b"", "closed without a reply");
+    herd.logged("Alford", &["WARN", "Status,", "limit: a line longer than LINE_BYTES = 1024"]);
+
+    // In another herd, as the first asker may still be on its way out.
+    let herd = Setup::alone().start();
+    let ask = || UnixStream::connect(herd.status_socket("Alford")).expect("it listens");
+    let mut askers: Vec<UnixStream> = (0..2 * ASKERS_MAX).map(|_| ask()).collect();
+    let served = askers.iter_mut().filter_map(|asker| {
+        asker.write_all(b"x\n").ok()?;
+        let mut reply = [0; 4];
+        asker.read_exact(&mut reply).ok()?;
+        same(&reply, b"? x\n", "who is let in is answered");
+        Some(())
+    });
+    assert_eq!(served.count(), ASKERS_MAX);
+    herd.logged("Alford", &["WARN", "limit: ASKERS_MAX = 16: ", "askers turned away"]);
 }
 
 #[test]

@@ -519,6 +519,11 @@ impl Herd {
         self.folder.join("topology.toml")
     }
 
+    /// Where `name` can be asked how it is.
+    pub(crate) fn status_socket(&self, name: &str) -> PathBuf {
+        self.folder.join("run").join(format!("{name}.sock"))
+    }
+
     /// Where standard output and error of `name` go.
     fn output(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.output"))
