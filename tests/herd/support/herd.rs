@@ -2,9 +2,12 @@
 
 use super::{Client, PATIENCE, Process, eventually, holds, show};
 use rustix::process::Signal;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -39,6 +42,8 @@ pub(crate) struct Setup {
     descriptors: Option<u32>,
     journal: Option<String>,
     inside: Vec<&'static str>,
+    more: String,
+    prepare: Option<fn(&Path)>,
 }
 
 #[derive(Clone, Debug)]
@@ -121,6 +126,20 @@ impl Setup {
         self
     }
 
+    /// Adds tables to the topology.
+    #[allow(dead_code, reason = "for tests/attack")]
+    pub(crate) fn more(mut self, tables: &str) -> Setup {
+        self.more = format!("{}\n{tables}\n", self.more);
+        self
+    }
+
+    /// Has `prepare` done in the herd's folder when its topology is written, before anybody is started.
+    #[allow(dead_code, reason = "for tests/attack")]
+    pub(crate) fn prepared(mut self, prepare: fn(&Path)) -> Setup {
+        self.prepare = Some(prepare);
+        self
+    }
+
     /// Writes the topology, starts the servers, and waits until each answers at both ports.
     #[track_caller]
     pub(crate) fn start(self) -> Herd {
@@ -163,6 +182,9 @@ impl Herd {
         };
         herd.take_addresses();
         fs::write(herd.topology(), herd.topology_text()).expect("the folder is ours");
+        if let Some(prepare) = herd.setup.prepare {
+            prepare(&herd.folder);
+        }
         for name in herd.started() {
             herd.spawn(&name);
         }
@@ -201,6 +223,7 @@ impl Herd {
         if let Some(settings) = &self.setup.journal {
             text += &format!("\n[journal]\n{settings}\n");
         }
+        text += &self.setup.more;
         for Listed { name, plain, .. } in servers {
             let Addresses { client, peer } = self.addresses[name];
             let other = |(one, other): &(String, String)| match () {
@@ -461,6 +484,23 @@ impl Herd {
         self.wait_until_it_listens(name)
     }
 
+    /// What `name` says of itself when it is asked for its status.
+    #[track_caller]
+    #[allow(dead_code, reason = "for tests/attack")]
+    pub(crate) fn status(&self, name: &str) -> Value {
+        let mut socket = UnixStream::connect(self.status_socket(name)).expect("it listens");
+        socket.write_all(b"STATUS\n").expect("it reads");
+        let mut line = String::new();
+        BufReader::new(socket).read_line(&mut line).expect("it answers");
+        serde_json::from_str(&line).expect("a line of JSON")
+    }
+
+    /// The herd's folder.
+    #[allow(dead_code, reason = "for tests/attack")]
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The folder of the journal of `name`.
     pub(crate) fn journal(&self, name: &str) -> PathBuf {
         self.folder.join("journal").join(name)
@@ -525,7 +565,7 @@ impl Herd {
     }
 
     /// Where standard output and error of `name` go.
-    fn output(&self, name: &str) -> PathBuf {
+    pub(crate) fn output(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.output"))
     }
 }

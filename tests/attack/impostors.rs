@@ -1,0 +1,88 @@
+//! Clients that speak as neighbours do, and clients from the future.
+
+use crate::ALFORD;
+use crate::support::{NOWHERE, Setup, masked, same, unix_ns};
+use std::io::Write;
+use std::thread;
+
+/// What neighbours say to each other.
+fn lines_of_neighbours(herd: &str) -> Vec<String> {
+    let sums = "0123456789abcdef".repeat(32);
+    vec![
+        format!("AT Aaron +0.000000001 kiwi {NOWHERE} 9000000000"),
+        format!("AT Alford -5.000000001 stranger {NOWHERE} 1"),
+        format!("HELLO Aaron {herd} 1"),
+        format!("HELLO Alford {herd} 1 key=value"),
+        "PING".to_owned(),
+        "SYNC 0123456789abcdef".to_owned(),
+        format!("GROUPS 00 {sums}"),
+        format!("LEAVES 9380 {sums}"),
+        "WANT 9300 ffffffff".to_owned(),
+        "WANT 0000 ffffffff".to_owned(),
+    ]
+}
+
+#[test]
+fn a_client_cannot_speak_as_a_neighbour() {
+    const MANY: usize = 10_000;
+    let herd = Setup::of(&[ALFORD], &[]).played("Aaron", ALFORD);
+    let herd = herd.without_traffic_in_the_log().start();
+    let mut neighbour = herd.neighbour("Aaron", ALFORD);
+    let mut client = herd.client(ALFORD);
+    let known = client.ask(format!("IAMAT kiwi {NOWHERE} 5"));
+    same(&neighbour.line(), &known, "the neighbour is told of it");
+    let told = |herd: &crate::support::Herd| {
+        let mut status = herd.status(ALFORD);
+        status["uptime_s"].take();
+        status
+    };
+    let before = told(&herd);
+
+    let lines = lines_of_neighbours(&herd.name());
+    let mut writer = client.writer();
+    let said = lines.clone();
+    let sender = thread::spawn(move || {
+        for line in said.iter().cycle().take(MANY) {
+            writeln!(writer, "{line}").expect("the server reads");
+        }
+    });
+    let mut effects = 0;
+    for line in lines.iter().cycle().take(MANY) {
+        effects += usize::from(client.line() != format!("? {line}").as_bytes());
+    }
+    sender.join().expect("all was sent");
+    assert_eq!(told(&herd), before, "it knows what it knew, and is linked as it was");
+    // What the neighbour hears next is what was done next.
+    let next = client.ask(format!("IAMAT kiwi {NOWHERE} 6"));
+    same(&neighbour.line(), &next, "nothing was passed on");
+    println!("P20 neighbours' lines at the client port: {effects} effects / {MANY}");
+    assert_eq!(effects, 0);
+}
+
+#[test]
+fn a_far_future_stamp_holds_no_client_with_max_future() {
+    const MANY: usize = 1_000;
+    const MAX_FUTURE_S: i128 = 60;
+    let herd = Setup::alone().limit("max_future_ms", 60_000).start();
+    let mut client = herd.client(ALFORD);
+    let now = unix_ns() / 1_000_000_000;
+    let mut stuck = 0;
+    for n in 0..MANY {
+        let ahead = now + 3_600 + (n * n * n) as i128;
+        let refused = format!("IAMAT client-{n} {NOWHERE} {}", ahead.min(9_999_999_999));
+        same(&client.ask(&refused), format!("? {refused}").as_bytes(), "it is refused");
+        // The furthest that is let in is beaten as soon as the clock has come so far.
+        let honest = client.ask(format!("IAMAT client-{n} {NOWHERE} {now}"));
+        let known = herd_line(&mut client, n);
+        stuck += usize::from(known.as_deref() != Some(&honest[..]));
+    }
+    herd.logged(ALFORD, &["WARN", "limit: max_future_ms = 60000: ", "reports refused"]);
+    println!("P17 stamps more than {MAX_FUTURE_S} s ahead: {stuck} clients stuck / {MANY}");
+    assert_eq!(stuck, 0);
+    let at = masked(&client.ask(format!("IAMAT near {NOWHERE} {}", now + MAX_FUTURE_S / 2)));
+    assert!(at.starts_with(b"AT Alford # near "), "a clock a little ahead is believed");
+}
+
+fn herd_line(client: &mut crate::support::Client, n: usize) -> Option<Vec<u8>> {
+    client.whatsat(&format!("client-{n}"), "0.001", "1").ok().map(|nearby| nearby.line)
+}
