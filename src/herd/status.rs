@@ -11,6 +11,7 @@
 use super::command::write_refusal;
 use super::links::Link;
 use super::member::{Cx, Member};
+use crate::journal::Counts;
 use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use crate::reactor::{Core, Factory, Flow, Moment, Protocol, Seldom};
 use serde_json::{Value, json};
@@ -137,5 +138,20 @@ fn report(member: &Member, core: &Core<Member>, uptime: Duration) -> Value {
         "waiting_whatsats": member.inquiries.len(),
         "unreplicated_replies": member.unreplicated,
         "links": links.collect::<Value>(),
+        "journal": member.journal_counts().map(|(counts, refused)| journal(&counts, refused)),
+    })
+}
+
+/// What has happened to the journal since the start. Times are in milliseconds. A server without one says null.
+fn journal(counts: &Counts, refused_reports: u64) -> Value {
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1_000.0;
+    json!({
+        "records": counts.records,
+        "syncs": counts.syncs,
+        "last_sync_ms": milliseconds(counts.last_sync),
+        "longest_sync_ms": milliseconds(counts.longest_sync),
+        "rewrites": counts.rewrites,
+        "failures": counts.failures,
+        "refused_reports": refused_reports,
     })
 }

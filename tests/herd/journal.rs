@@ -2,6 +2,7 @@
 
 use crate::support::{Client, Herd, NOWHERE, Setup, eventually, holds, show};
 use rustix::process::Signal;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -122,6 +123,20 @@ fn an_orderly_end_keeps_all_and_the_log_tells_what_was_read() {
     eventually("the log tells of it", || {
         holds(herd.log(ALFORD).contains("1 records of 1 clients read"))
     });
+}
+
+#[test]
+fn the_status_tells_what_has_happened_to_the_journal() {
+    let herd = with_journal("always").start();
+    herd.client(ALFORD).ask(format!("IAMAT kiwi {NOWHERE} 5"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+    command.args(["status", "--json", "--topology"]).arg(herd.topology());
+    let output = command.output().expect("it can be run");
+    let said: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let journal = &said["journal"];
+    assert_eq!((&journal["records"], &journal["failures"]), (&1.into(), &0.into()), "{said}");
+    assert!(journal["syncs"].as_u64() >= Some(1), "{said}");
+    assert!(journal["longest_sync_ms"].as_f64() > Some(0.0), "{said}");
 }
 
 fn run(args: &[&str], path: &Path) -> (Option<i32>, String, String) {
