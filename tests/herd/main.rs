@@ -33,4 +33,5 @@ mod load;
 mod peers;
 mod plain;
 mod process;
+mod restarts;
 mod whatsat;
