@@ -1,0 +1,254 @@
+//! The clients: connections that report and ask, hold every reply against the
+//! [`Ledger`](crate::ledger::Ledger), and come back when they are cut off.
+//!
+//! Each connection has its server, and reports of any client: so a client is reported now here, now there, as one
+//! that moves. One report of ten is late: it tells of a time before the one that was told last.
+
+use crate::ledger::{Stamp, place, read_at, write_stamp};
+use crate::run::Run;
+use places_herd::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
+use places_herd::reactor::{
+    Backoff, ClientFactory, CloseReason, ConnectOptions, Context, Core, Factory, Flow, Moment,
+    Protocol,
+};
+use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Commands of one connection that wait for their replies; with more it says nothing.
+const WAITING_MAX: usize = 64;
+
+/// A server that says nothing for so long is left, and tried again.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How late a late report may be, in nanoseconds.
+const LATE_MAX: usize = 5_000_000_000;
+
+/// How connections go about it, and what all of them have met.
+#[derive(Debug)]
+pub(crate) struct Load {
+    /// Whether they speak.
+    pub(crate) is_on: bool,
+    /// How often each of them speaks,
+    pub(crate) every: Duration,
+    /// and how many commands it says then.
+    pub(crate) commands: usize,
+    /// By connection: when it was answered last.
+    pub(crate) answered: Vec<Moment>,
+    /// Commands that wait for replies.
+    pub(crate) waiting: usize,
+    /// Connections that were reset: what was under way to the client may have been lost.
+    pub(crate) resets: u64,
+    /// How long replies took, in microseconds; kept only if they are wanted.
+    pub(crate) latencies: Option<Vec<u64>>,
+}
+
+impl Load {
+    /// `commands` a time from each of `connections`.
+    pub(crate) fn new(connections: usize, every: Duration, commands: usize) -> Load {
+        Load {
+            is_on: true,
+            every,
+            commands,
+            answered: vec![Moment::default(); connections],
+            waiting: 0,
+            resets: 0,
+            latencies: None,
+        }
+    }
+}
+
+/// Has connection `number` made to `server`, at `address`, and made again for ever.
+pub(crate) fn connect(core: &mut Core<Run>, number: usize, server: usize, address: SocketAddr) {
+    let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1), 2.0, 0.5);
+    let options = ConnectOptions { timeout: PATIENCE, reconnect: Some(backoff) };
+    core.connect_tcp(address, options, Box::new(Clients { number, server }));
+}
+
+/// Builds a [`Client`] each time that its connection is made.
+#[derive(Debug)]
+struct Clients {
+    number: usize,
+    server: usize,
+}
+
+impl Factory<Run> for Clients {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Context<'_, Run>,
+        _peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Run>>> {
+        let client = Client {
+            number: self.number,
+            server: self.server,
+            losses: cx.state.servers.all[self.server].losses,
+            waiting: VecDeque::new(),
+            is_within_json: false,
+            heard: cx.now(),
+        };
+        Some(Box::new(LineReceiver::new(client, LineLimits::default())))
+    }
+}
+
+impl ClientFactory<Run> for Clients {}
+
+/// What was said, and what is to come of it.
+#[derive(Debug)]
+enum Command {
+    Report {
+        client: usize,
+        stamp: Stamp,
+    },
+    /// `at_least`: what the server had said it knew when it was asked.
+    Ask {
+        client: usize,
+        at_least: Stamp,
+    },
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Client {
+    number: usize,
+    server: usize,
+    /// How often the server had lost its memory when this was made: what it says counts until the next time.
+    losses: u64,
+    waiting: VecDeque<(Command, Moment)>,
+    is_within_json: bool,
+    heard: Moment,
+}
+
+impl Client {
+    /// Says so many commands as it is time for.
+    fn speak(&mut self, cx: &mut Context<'_, Run>) {
+        let mut said = String::new();
+        for _ in 0..cx.state.load.commands {
+            if self.waiting.len() >= WAITING_MAX {
+                break;
+            }
+            let command = match cx.state.dice.once_in(5) {
+                true => self.question(cx.state, &mut said),
+                false => self.report(cx, &mut said),
+            };
+            self.waiting.push_back((command, cx.now()));
+            cx.state.load.waiting += 1;
+        }
+        cx.write(said.as_bytes());
+    }
+
+    fn report(&self, cx: &mut Context<'_, Run>, said: &mut String) -> Command {
+        let (now, run) = (cx.wall().0, &mut *cx.state);
+        let client = run.dice.roll(run.ledger.clients());
+        let stamp = match run.dice.once_in(10) {
+            true => now - run.dice.roll(LATE_MAX) as u64,
+            false => run.ledger.stamp(now),
+        };
+        let _ = write!(said, "IAMAT c{client} {} ", place(stamp));
+        write_stamp(said, stamp);
+        said.push('\n');
+        Command::Report { client, stamp }
+    }
+
+    fn question(&self, run: &mut Run, said: &mut String) -> Command {
+        let client = run.dice.roll(run.ledger.clients());
+        let _ = writeln!(said, "WHATSAT c{client} 0.001 1");
+        Command::Ask { client, at_least: run.ledger.owed_by(self.server, client) }
+    }
+
+    /// Holds a reply against what it answers.
+    fn judge(&mut self, run: &mut Run, command: &Command, line: &str) {
+        let server = &run.servers.all[self.server];
+        let counts = server.losses == self.losses;
+        let name = &server.name;
+        match *command {
+            Command::Report { client, stamp } => match read_at(line, Some(name)) {
+                Some(read) if read == (client, stamp) => {
+                    run.ledger.acknowledge(self.server, client, stamp, counts);
+                }
+                _ => run.ledger.wrong.note(|| format!("{name}: {command:?}: {line}")),
+            },
+            Command::Ask { client, at_least } => match read_at(line, None) {
+                Some((other, stamp)) if other == client => {
+                    self.is_within_json = true;
+                    if stamp < at_least {
+                        run.ledger.went_back.note(|| format!("{name}: {command:?}: {line}"));
+                    }
+                    run.ledger.answer(self.server, client, stamp, counts);
+                }
+                _ if line == format!("? WHATSAT c{client} 0.001 1") => {
+                    if at_least > 0 {
+                        run.ledger.went_back.note(|| format!("{name}: {command:?}: {line}"));
+                    }
+                    run.ledger.answered += 1;
+                }
+                _ => run.ledger.wrong.note(|| format!("{name}: {command:?}: {line}")),
+            },
+        }
+    }
+}
+
+impl LineProtocol<Run> for Client {
+    fn name(&self) -> &'static str {
+        "Client"
+    }
+
+    fn connection_made(&mut self, cx: &mut Context<'_, Run>) -> Flow {
+        // Not all at the same time.
+        let every = cx.state.load.every;
+        let first = cx.state.dice.millis(0..every.as_millis() as u64);
+        cx.timer_later(first, 0);
+        Ok(())
+    }
+
+    fn timer(&mut self, cx: &mut Context<'_, Run>, _tag: u32) -> Flow {
+        if !self.waiting.is_empty() && cx.now() - self.heard > PATIENCE {
+            cx.abort_connection();
+            return Ok(());
+        }
+        if cx.state.load.is_on {
+            if self.waiting.is_empty() {
+                self.heard = cx.now();
+            }
+            self.speak(cx);
+        }
+        let every = cx.state.load.every;
+        cx.timer_later(every, 0);
+        Ok(())
+    }
+
+    fn line_received(
+        &mut self,
+        cx: &mut Context<'_, Run>,
+        line: &[u8],
+    ) -> Result<Mode, Box<dyn Error>> {
+        self.heard = cx.now();
+        if self.is_within_json {
+            self.is_within_json = !line.is_empty();
+            return Ok(Mode::Lines);
+        }
+        let line = String::from_utf8_lossy(line);
+        let Some((command, said)) = self.waiting.pop_front() else {
+            cx.state.ledger.wrong.note(|| format!("nobody has asked: {line}"));
+            return Ok(Mode::Lines);
+        };
+        let now = cx.now();
+        let load = &mut cx.state.load;
+        load.waiting -= 1;
+        load.answered[self.number] = now;
+        if let Some(latencies) = &mut load.latencies {
+            latencies.push((now - said).as_micros() as u64);
+        }
+        self.judge(cx.state, &command, &line);
+        Ok(Mode::Lines)
+    }
+
+    fn connection_lost(&mut self, cx: &mut Context<'_, Run>, why: &CloseReason) {
+        cx.state.load.waiting -= self.waiting.len();
+        cx.state.ledger.unanswered += self.waiting.len() as u64;
+        if matches!(why, CloseReason::ConnectionLost(_)) {
+            cx.state.load.resets += 1;
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What is played: which faults, what is measured, and what must hold at the end.
+
+use crate::clients::Load;
+use crate::faults::{ALL, OF_NETWORKS};
+use crate::run::{PATIENCE, Run, Stage};
+use crate::servers::seconds_since;
+use crate::table::{Table, percentile, slope};
+use crate::{Failed, Journal, Options};
+use places_herd::reactor::Moment;
+use std::time::{Duration, Instant};
+
+/// How often each connection of the load speaks.
+const SPEAKS_EVERY: Duration = Duration::from_millis(20);
+
+/// Of a hub: often enough to see how long it takes to be back, seldom enough for thousands.
+const SPEAKS_TO_HUB_EVERY: Duration = Duration::from_millis(1_000);
+
+/// How much a server's memory may grow, in KiB a minute, in the second half of a soak.
+const SLOPE_MAX: f64 = 1.0;
+
+/// A soak of fewer minutes is not judged by its slope: each fault that is worse than all before it leaves larger
+/// buffers for the next (the reactor keeps up to 64 of 128 KiB), and it takes some hundred faults until none is.
+const SLOPE_MINUTES: f64 = 20.0;
+
+/// What a server may have at most, in KiB: those buffers, and half as much for all else.
+const MEMORY_MAX: f64 = 12_288.0;
+
+/// How soon a neighbour that has fallen silent must be found: `silence_ms`, and a second.
+const FOUND_WITHIN: Duration = Duration::from_secs(16);
+
+/// How long a hub is away: until all have tried in vain, and wait.
+const AWAY: Duration = Duration::from_secs(3);
+
+/// How soon all must be back when a hub is.
+const BACK_WITHIN: Duration = Duration::from_secs(35);
+
+/// How a server ends that was asked to.
+const ENDED_WITHIN: Duration = Duration::from_secs(20);
+
+/// The load of `options`: so many connections, and their share of the rate each.
+fn load(options: &Options, connections: usize, every: Duration) -> Load {
+    let each = f64::from(options.rate) * every.as_secs_f64() / connections as f64;
+    // Less than one at a time is one, but less often.
+    let stretch = (1.0 / each).max(1.0);
+    Load::new(connections, every.mul_f64(stretch), (each * stretch).round() as usize)
+}
+
+/// A herd on which the clients are spread over all servers.
+fn spread(options: &Options) -> Result<Stage, Failed> {
+    let plan = options.plan()?;
+    let servers: Vec<usize> = (0..plan.names.len()).collect();
+    let connections = options.connections.map_or(4 * servers.len(), |number| number as usize);
+    Stage::new(options, plan, load(options, connections, SPEAKS_EVERY), &servers)
+}
+
+/// The words that ask for the same again.
+fn headline(options: &Options, what: &str, servers: usize) -> String {
+    let journal = options.journal.sync().unwrap_or("off");
+    let tls = if options.tls { ", TLS" } else { "" };
+    let disks = if options.lose_disks { ", disks lost" } else { "" };
+    let seed = options.seed();
+    format!("{what}: {servers} servers, journal {journal}{disks}{tls}, seed {seed}")
+}
+
+/// Ends a play: all must know the same, and all that is owed; then nothing is left behind.
+fn end(stage: &mut Stage, mut table: Table) -> Result<bool, Failed> {
+    stage.hush()?;
+    let state = stage.settle()?;
+    let lost = stage.lost()?;
+    let run = stage.run();
+    table.replies(&run.ledger);
+    table.row("answers checked at the end", lost.checked);
+    table.must("acknowledged reports lost", lost.reports.len(), lost.reports.is_empty());
+    lost.reports.iter().take(10).for_each(|what| println!("    {what}"));
+    if !lost.with_memory.is_empty() {
+        table.row("gone with a memory, never promised", lost.with_memory.len());
+    }
+    table.row("state of all at the end", state);
+    table.processes(&run.servers);
+    if table.all_held {
+        run.servers.remove()?;
+    }
+    Ok(table.all_held)
+}
+
+/// Faults of all kinds under load; or, for a soak, those of networks, and what memory does meanwhile.
+pub(crate) fn faults(options: &Options) -> Result<bool, Failed> {
+    let seconds = options.seconds.unwrap_or(if options.soak { 1_800 } else { 60 });
+    let time = Duration::from_secs(seconds);
+    let mut stage = spread(options)?;
+    let servers = stage.run().servers.all.len();
+    let what = if options.soak { "soak" } else { "chaos" };
+    let head = headline(options, what, servers);
+    let mut table = Table::new(&format!("{head}, {seconds} s of faults"));
+    // All connections stand before anything breaks, so that descriptors can be compared.
+    stage.wait("all connections are answered", PATIENCE, all_answered(0))?;
+    let before = descriptors(stage.run());
+    let menu = if options.soak { &OF_NETWORKS[..] } else { &ALL[..] };
+    let (run, core) = stage.parts();
+    run.begin_faults(core, menu);
+    stage.play(time)?;
+    let (run, core) = stage.parts();
+    run.end_faults(core);
+    let healed = Instant::now();
+    for (kind, count) in &run.faults.counts {
+        table.row(kind.name(), count);
+    }
+    if options.soak {
+        grown(&mut table, run, seconds as f64 / 60.0);
+    }
+    stage.hush()?;
+    stage.settle()?;
+    let value = format!("{:.1} s after the last fault", seconds_since(healed));
+    table.row("all linked and equal", value);
+    if options.soak {
+        stage.run().load.is_on = true;
+        let now = stage.parts().1.now().as_nanos();
+        stage.wait("all connections are answered", PATIENCE, all_answered(now))?;
+        let same = |run: &mut Run, _| (descriptors(run) == before).then_some(());
+        let held = stage.wait("the descriptors are those of the start", PATIENCE, same).is_ok();
+        let after = descriptors(stage.run());
+        table.must("descriptors before and after", format!("{before:?} {after:?}"), held);
+    }
+    end(&mut stage, table)
+}
+
+/// Whether each connection was answered after `then`.
+fn all_answered(then: u64) -> impl FnMut(&mut Run, Moment) -> Option<()> {
+    move |run, _| run.load.answered.iter().all(|at| at.as_nanos() > then).then_some(())
+}
+
+fn descriptors(run: &Run) -> Vec<usize> {
+    run.servers.all.iter().map(|server| server.descriptors()).collect()
+}
+
+/// How each server's memory has grown in the second half: in the first, buffers find their size.
+fn grown(table: &mut Table, run: &Run, minutes: f64) {
+    for server in &run.servers.all {
+        let later = server.looks.memory.iter().filter(|(at, _)| *at >= minutes / 2.0);
+        let points: Vec<(f64, f64)> = later.copied().collect();
+        let slope = slope(&points);
+        let last = points.last().map_or(0.0, |(_, memory)| *memory);
+        let held = last <= MEMORY_MAX && (slope <= SLOPE_MAX || minutes < SLOPE_MINUTES);
+        let value = format!("{last} KiB, second half {slope:+.2} KiB/min");
+        table.must(&format!("memory of {}", server.name), value, held);
+    }
+}
+
+/// One server after the other is stopped; it is measured how soon its neighbours find it dead.
+pub(crate) fn half_open(options: &Options) -> Result<bool, Failed> {
+    let mut stage = spread(options)?;
+    let servers = stage.run().servers.all.len();
+    let mut table = Table::new(&headline(options, "half open", servers));
+    for time in 0..options.times.unwrap_or(3) as usize {
+        let stopped = time * 3 % servers;
+        let name = stage.run().servers.all[stopped].name.clone();
+        let neighbours = neighbours(stage.run(), stopped);
+        stage.run().servers.all[stopped].freeze(true);
+        let begun = Instant::now();
+        let unaware = |run: &mut Run, _| {
+            let linked = |server: &usize| is_linked(run, *server, &name).unwrap_or(true);
+            (!neighbours.iter().any(linked)).then(|| seconds_since(begun))
+        };
+        let found = stage.wait("the neighbours find out", PATIENCE, unaware)?;
+        let what = format!("{name} stopped, found by {} neighbours", neighbours.len());
+        let held = found <= FOUND_WITHIN.as_secs_f64();
+        table.must(&what, format_args!("within {found:.1} s"), held);
+        stage.run().servers.all[stopped].freeze(false);
+        stage.wait("all are linked", PATIENCE, all_linked)?;
+    }
+    end(&mut stage, table)
+}
+
+fn neighbours(run: &Run, server: usize) -> Vec<usize> {
+    let edges = run.servers.plan.edges.iter();
+    let other = edges.filter_map(|&(one, other)| match server {
+        _ if one == server => Some(other),
+        _ if other == server => Some(one),
+        _ => None,
+    });
+    other.collect()
+}
+
+/// Whether `server` says that it is linked to `name`; nothing if it says nothing.
+fn is_linked(run: &Run, server: usize, name: &str) -> Option<bool> {
+    let said = run.servers.ask(server)?;
+    let link = said["links"].as_array()?.iter().find(|link| link["name"] == name)?;
+    link["linked"].as_bool()
+}
+
+/// Whether all links stand, whatever is on its way over them.
+fn all_linked(run: &mut Run, _: Moment) -> Option<()> {
+    let linked = |server: usize| {
+        let said = run.servers.ask(server)?;
+        let links = said["links"].as_array()?;
+        links.iter().all(|link| link["linked"] == true).then_some(())
+    };
+    (0..run.servers.all.len()).all(|server| linked(server).is_some()).then_some(())
+}
+
+/// A hub with many neighbours and clients is killed and started again.
+pub(crate) fn storm(options: &Options) -> Result<bool, Failed> {
+    let plan = options.plan()?;
+    let (hub, leaves) = (plan.names.len() - 1, plan.names.len() - 1);
+    let connections = options.connections.unwrap_or(2_000) as usize;
+    let load = load(options, connections, SPEAKS_TO_HUB_EVERY);
+    let mut stage = Stage::new(options, plan, load, &[hub])?;
+    let head = headline(options, "storm", leaves + 1);
+    let mut table =
+        Table::new(&format!("{head}, a hub with {leaves} neighbours, {connections} clients"));
+    stage.wait("all connections are answered", PATIENCE, all_answered(0))?;
+    let calm = latencies(&mut stage, |stage| stage.play(Duration::from_secs(5)))?;
+    table.row("replies before", calm);
+    for _ in 0..options.times.unwrap_or(3) {
+        let run = stage.run();
+        run.servers.all[hub].kill();
+        let lossy = options.journal == Journal::Off || options.lose_disks;
+        if lossy {
+            run.servers.all[hub].losses += 1;
+            run.ledger.forget(hub);
+        }
+        stage.play(AWAY)?;
+        stage.run().servers.start(hub)?;
+        let then = stage.parts().1.now().as_nanos();
+        let begun = Instant::now();
+        let (mut clients, mut links) = (0.0, 0.0);
+        let during = latencies(&mut stage, |stage| {
+            stage.wait("all clients are back", PATIENCE, all_answered(then))?;
+            clients = seconds_since(begun);
+            stage.wait("all links are back", PATIENCE, hub_linked(hub))?;
+            links = seconds_since(begun);
+            Ok(())
+        })?;
+        let held = clients.max(links) <= BACK_WITHIN.as_secs_f64();
+        let value = format!("clients {clients:.1} s, links {links:.1} s");
+        table.must("hub killed and back; all back after", value, held);
+        table.row("replies meanwhile", during);
+    }
+    end(&mut stage, table)
+}
+
+/// Whether the hub says that all its links stand.
+fn hub_linked(hub: usize) -> impl FnMut(&mut Run, Moment) -> Option<()> {
+    move |run, _| {
+        let said = run.servers.ask(hub)?;
+        let links = said["links"].as_array()?;
+        links.iter().all(|link| link["linked"] == true).then_some(())
+    }
+}
+
+/// How long replies take while `play` goes on.
+fn latencies(
+    stage: &mut Stage,
+    play: impl FnOnce(&mut Stage) -> Result<(), Failed>,
+) -> Result<String, Failed> {
+    stage.run().load.latencies = Some(Vec::new());
+    play(stage)?;
+    let mut times = stage.run().load.latencies.take().unwrap_or_default();
+    times.sort_unstable();
+    let shown = |percent| percentile(&times, percent) as f64 / 1_000.0;
+    let (half, most, worst) = (shown(50), shown(99), shown(100));
+    Ok(format!("{}: p50 {half:.1} ms, p99 {most:.1} ms, max {worst:.1} ms", times.len()))
+}
+
+/// One server after the other is ended in good order and started again.
+pub(crate) fn rolling(options: &Options) -> Result<bool, Failed> {
+    let mut stage = spread(options)?;
+    let servers = stage.run().servers.all.len();
+    let times = options.times.unwrap_or(100);
+    let head = headline(options, "rolling restart", servers);
+    let mut table = Table::new(&format!("{head}, {times} times SIGTERM"));
+    stage.wait("all connections are answered", PATIENCE, all_answered(0))?;
+    stage.run().load.resets = 0;
+    let (mut slowest, mut statuses) = (0.0_f64, 0);
+    for time in 0..times as usize {
+        let server = time % servers;
+        stage.run().servers.all[server].terminate();
+        let begun = Instant::now();
+        let ended = |run: &mut Run, _| run.servers.all[server].ended();
+        let status = stage.wait("it ends", ENDED_WITHIN, ended)?;
+        slowest = slowest.max(seconds_since(begun));
+        statuses += u32::from(!status.success());
+        let run = stage.run();
+        if run.servers.plan.journal.is_none() {
+            run.servers.all[server].losses += 1;
+            run.ledger.forget(server);
+        }
+        run.servers.start(server)?;
+        let then = stage.parts().1.now().as_nanos();
+        stage.wait("all connections are answered", PATIENCE, all_answered(then))?;
+    }
+    let resets = stage.run().load.resets;
+    table.must("exit statuses other than 0", statuses, statuses == 0);
+    table.row("slowest end", format_args!("{slowest:.2} s"));
+    table.must("connections reset", resets, resets == 0);
+    end(&mut stage, table)
+}

@@ -1,0 +1,220 @@
+//! One run: a herd, its proxies and its clients, on one reactor. All plays begin and end with it.
+
+use crate::clients::{self, Load};
+use crate::dice::Dice;
+use crate::faults::Faults;
+use crate::ledger::{Ledger, place, read_at, write_stamp};
+use crate::proxy::{Edge, Inbound};
+use crate::servers::{Plan, Servers};
+use crate::{Failed, Options};
+use places_herd::reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, Signal};
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// How often something is looked at that is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How often the kernel is asked about the processes.
+const SAMPLE_EVERY: Duration = Duration::from_millis(500);
+
+/// How long it may take until all is well: a dead link is noticed (15 s), then dialled (5 s), then greeted
+/// (5 s); and as long again, for a machine that is busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(50);
+
+/// What all connections of this program share.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) dice: Dice,
+    pub(crate) servers: Servers,
+    pub(crate) edges: Vec<Edge>,
+    pub(crate) ledger: Ledger,
+    pub(crate) load: Load,
+    pub(crate) faults: Faults,
+    begun: Moment,
+    /// Somebody wants it to end.
+    pub(crate) is_interrupted: bool,
+    /// What went wrong within a call, where nobody could be told.
+    pub(crate) broken: Option<String>,
+}
+
+impl Shared for Run {
+    type Message = Infallible;
+
+    fn signalled(&mut self, _core: &mut Core<Run>, signal: Signal) {
+        self.is_interrupted |= matches!(signal, Signal::Interrupt | Signal::Terminate);
+    }
+}
+
+/// A run, and the loop under it.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    reactor: Reactor<MioIo, Run>,
+}
+
+impl Stage {
+    /// Starts the herd of `plan`, and `load` with connections spread over the servers of `spread`; waits until all
+    /// servers are linked.
+    pub(crate) fn new(
+        options: &Options,
+        plan: Plan,
+        load: Load,
+        spread: &[usize],
+    ) -> Result<Stage, Failed> {
+        let servers = Servers::new(plan)?;
+        let edges = servers.plan.edges.iter().map(|&(_, to)| Edge::new(servers.all[to].peer));
+        let connections = load.answered.len();
+        let run = Run {
+            dice: Dice::new(options.seed()),
+            edges: edges.collect(),
+            ledger: Ledger::new(servers.all.len(), options.clients as usize, MioIo::wall_clock().0),
+            load,
+            faults: Faults::new(options.lose_disks, options.control),
+            begun: Moment::default(),
+            is_interrupted: false,
+            broken: None,
+            servers,
+        };
+        let io = MioIo::new(&[Signal::Interrupt, Signal::Terminate])?;
+        let mut stage = Stage { reactor: Reactor::new(io, run, Limits::default()) };
+        let mut proxies = Vec::new();
+        for edge in 0..stage.run().edges.len() {
+            let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let (_, address) = stage.reactor.listen_tcp(anywhere, Box::new(Inbound(edge)))?;
+            proxies.push(address);
+        }
+        stage.run().servers.write(&proxies)?;
+        for server in 0..stage.run().servers.all.len() {
+            stage.run().servers.start(server)?;
+        }
+        stage.wait("all servers are linked", PATIENCE, |run, _| run.servers.state_of_all())?;
+        let (run, core) = stage.reactor.parts();
+        run.begun = core.now();
+        sample(run, core);
+        for number in 0..connections {
+            let server = spread[number % spread.len()];
+            clients::connect(core, number, server, run.servers.all[server].client);
+        }
+        Ok(stage)
+    }
+
+    pub(crate) fn run(&mut self) -> &mut Run {
+        self.reactor.state()
+    }
+
+    pub(crate) fn parts(&mut self) -> (&mut Run, &mut Core<Run>) {
+        self.reactor.parts()
+    }
+
+    /// Lets it run for so long.
+    pub(crate) fn play(&mut self, time: Duration) -> Result<(), Failed> {
+        let (_, core) = self.reactor.parts();
+        let until = core.now() + time;
+        // So that the loop wakes then.
+        core.call_later(time, |_, _| {});
+        while self.reactor.parts().1.now() < until {
+            self.reactor.turn()?;
+            let run = self.run();
+            if run.is_interrupted {
+                return Err("interrupted".into());
+            }
+            if let Some(what) = run.broken.take() {
+                return Err(what.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets it run until `seen` sees `what`, and says what it saw.
+    pub(crate) fn wait<T>(
+        &mut self,
+        what: &str,
+        within: Duration,
+        mut seen: impl FnMut(&mut Run, Moment) -> Option<T>,
+    ) -> Result<T, Failed> {
+        let begun = Instant::now();
+        loop {
+            let (run, core) = self.reactor.parts();
+            if let Some(saw) = seen(run, core.now()) {
+                return Ok(saw);
+            }
+            if begun.elapsed() > within {
+                return Err(format!("not within {} s: {what}", within.as_secs()).into());
+            }
+            self.play(LOOK_EVERY)?;
+        }
+    }
+
+    /// Ends the load, and waits until all replies are there.
+    pub(crate) fn hush(&mut self) -> Result<(), Failed> {
+        self.run().load.is_on = false;
+        self.wait("all replies are there", PATIENCE, |run, _| (run.load.waiting == 0).then_some(()))
+    }
+
+    /// Waits until all know the same and are linked; returns the hash of what they know.
+    pub(crate) fn settle(&mut self) -> Result<String, Failed> {
+        let equal = |run: &mut Run, _| run.servers.state_of_all();
+        self.wait("all know the same", PATIENCE, equal)
+    }
+
+    /// Asks every server for every client. Returns what is lost: less than is owed, or of another report.
+    pub(crate) fn lost(&mut self) -> Result<Lost, Failed> {
+        let run = self.run();
+        let mut lost = Lost::default();
+        for server in &run.servers.all {
+            let stream = TcpStream::connect(server.client)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            let mut reader = BufReader::new(stream.try_clone()?);
+            for client in 0..run.ledger.clients() {
+                (&stream).write_all(format!("WHATSAT c{client} 0.001 1\n").as_bytes())?;
+                let line = answer(&mut reader)?;
+                let known = read_at(&line, None).filter(|(other, _)| *other == client);
+                let known = known.map_or(0, |(_, stamp)| stamp);
+                let owed = run.ledger.owed(client);
+                lost.checked += 1;
+                if known < owed {
+                    let mut expected = place(owed) + " ";
+                    write_stamp(&mut expected, owed);
+                    lost.reports.push(format!("{}: owed {expected}; {line}", server.name));
+                } else if known < run.ledger.newest(client) {
+                    lost.with_memory.insert(client);
+                }
+            }
+        }
+        Ok(lost)
+    }
+}
+
+/// What the last questions have found.
+#[derive(Debug, Default)]
+pub(crate) struct Lost {
+    /// Answers.
+    pub(crate) checked: usize,
+    /// Those that were older than they had to be.
+    pub(crate) reports: Vec<String>,
+    /// Clients whose newest report was known only to a server that then lost its memory: nobody has promised these.
+    pub(crate) with_memory: BTreeSet<usize>,
+}
+
+/// The first line of an answer; the rest is read, too.
+fn answer(reader: &mut BufReader<TcpStream>) -> Result<String, Failed> {
+    let mut line = String::new();
+    reader.by_ref().take(1 << 20).read_line(&mut line)?;
+    if line.starts_with("AT ") {
+        let mut rest = String::new();
+        while reader.by_ref().take(1 << 20).read_line(&mut rest)? > 1 {
+            rest.clear();
+        }
+    }
+    line.truncate(line.trim_end().len());
+    Ok(line)
+}
+
+/// Looks at the processes, now and for ever.
+fn sample(run: &mut Run, core: &mut Core<Run>) {
+    let minutes = (core.now() - run.begun).as_secs_f64() / 60.0;
+    run.servers.look(minutes);
+    core.call_later(SAMPLE_EVERY, sample);
+}

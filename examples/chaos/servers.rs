@@ -1,0 +1,349 @@
+//! The servers: a folder, a topology for each, a process for each; and what the kernel and the servers
+//! themselves say of it.
+//!
+//! Each server has a topology file of its own. They differ in one thing: whoever dials a neighbour finds in
+//! its file the proxy of that edge in the place of the neighbour.
+
+use crate::Failed;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Ports that outgoing connections do not get; the lower ones are other people's favourites.
+const PORTS: std::ops::Range<u16> = 15_000..32_768;
+
+/// How long a server may take to say how it is.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
+
+/// What a herd is to be like.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) names: Vec<String>,
+    /// Pairs of numbers of `names`; of each the first sorts first, so it dials.
+    pub(crate) edges: Vec<(usize, usize)>,
+    /// `sync` of `[journal]`; `None`: no journal.
+    pub(crate) journal: Option<&'static str>,
+    pub(crate) tls: bool,
+    pub(crate) program: PathBuf,
+    pub(crate) folder: PathBuf,
+}
+
+/// All servers. Whoever still runs is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    pub(crate) plan: Plan,
+    pub(crate) all: Vec<Server>,
+}
+
+/// One server, over all its processes.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) name: String,
+    pub(crate) client: SocketAddr,
+    pub(crate) peer: SocketAddr,
+    child: Option<Child>,
+    /// It was sent SIGSTOP.
+    pub(crate) is_frozen: bool,
+    /// It was sent SIGTERM.
+    is_ending: bool,
+    /// Times that its memory was taken from it.
+    pub(crate) losses: u64,
+    /// Times that it ended, and nobody had asked it to.
+    pub(crate) ended_itself: Vec<String>,
+    pub(crate) looks: Looks,
+}
+
+/// What the kernel said of a server's process, all times it was looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Looks {
+    /// Memory of its own (RssAnon) in KiB, and when, in minutes since the run began.
+    pub(crate) memory: Vec<(f64, f64)>,
+    pub(crate) most_memory_kib: u64,
+    pub(crate) most_descriptors: usize,
+    pub(crate) most_threads: usize,
+}
+
+impl Servers {
+    /// Finds ports, and writes nothing yet.
+    pub(crate) fn new(plan: Plan) -> Result<Servers, Failed> {
+        // All are held until all are found, so that none is found twice.
+        let mut held = Vec::new();
+        let mut all = Vec::new();
+        for name in &plan.names {
+            let mut port = || -> Result<SocketAddr, Failed> {
+                let listener = free_port(held.len())?;
+                let address = listener.local_addr()?;
+                held.push(listener);
+                Ok(address)
+            };
+            all.push(Server {
+                name: name.clone(),
+                client: port()?,
+                peer: port()?,
+                child: None,
+                is_frozen: false,
+                is_ending: false,
+                losses: 0,
+                ended_itself: Vec::new(),
+                looks: Looks::default(),
+            });
+        }
+        Ok(Servers { plan, all })
+    }
+
+    /// Writes the folder: topologies, and certificates if they are wanted.
+    ///
+    /// `proxies`: where each edge is dialled, in the order of the plan's edges.
+    pub(crate) fn write(&self, proxies: &[SocketAddr]) -> Result<(), Failed> {
+        fs::create_dir_all(&self.plan.folder)?;
+        for server in 0..self.all.len() {
+            fs::write(self.topology(server), self.topology_text(server, proxies))?;
+        }
+        if self.plan.tls {
+            self.herd(&["pki", "init"], &[])?;
+            self.herd(&["pki", "issue"], &self.plan.names)?;
+        }
+        Ok(())
+    }
+
+    fn herd(&self, words: &[&str], names: &[String]) -> Result<(), Failed> {
+        let mut command = Command::new(&self.plan.program);
+        command.args(words).args(names).arg("--topology").arg(self.topology(0));
+        let output = command.output()?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(format!("{words:?}: {}", String::from_utf8_lossy(&output.stderr)).into()),
+        }
+    }
+
+    fn topology_text(&self, own: usize, proxies: &[SocketAddr]) -> String {
+        let mut text = "herd = \"chaos\"\n".to_owned();
+        if let Some(sync) = self.plan.journal {
+            // So small that it is written anew now and then.
+            let _ = write!(text, "[journal]\nsync = \"{sync}\"\ncompact_bytes = 1_048_576\n");
+        }
+        if self.plan.tls {
+            text += "[peer_tls]\nfolder = \"pki\"\n";
+        }
+        for (number, server) in self.all.iter().enumerate() {
+            let dialled = self.plan.edges.iter().position(|edge| *edge == (own, number));
+            let peer = dialled.map_or(server.peer, |edge| proxies[edge]);
+            let edges = self.plan.edges.iter();
+            let others = edges.filter_map(|&(one, other)| match number {
+                _ if one == number => Some(format!("{:?}", self.all[other].name)),
+                _ if other == number => Some(format!("{:?}", self.all[one].name)),
+                _ => None,
+            });
+            let neighbours = others.collect::<Vec<_>>().join(", ");
+            let _ = write!(
+                text,
+                "\n[[server]]\nname = {:?}\nclient = \"{}\"\npeer = \"{peer}\"\n\
+                 neighbours = [{neighbours}]\n",
+                server.name, server.client
+            );
+        }
+        text
+    }
+
+    fn topology(&self, server: usize) -> PathBuf {
+        self.plan.folder.join(format!("{}.toml", self.all[server].name))
+    }
+
+    fn output(&self, server: usize) -> PathBuf {
+        self.plan.folder.join(format!("{}.output", self.all[server].name))
+    }
+
+    /// Starts the process of `server`.
+    pub(crate) fn start(&mut self, server: usize) -> Result<(), Failed> {
+        let output = File::options().create(true).append(true).open(self.output(server))?;
+        let child = Command::new(&self.plan.program)
+            .arg("serve")
+            .arg(&self.all[server].name)
+            // It ends with us, however we end; a group of its own, so that Ctrl-C is ours alone, and that
+            // one that is stopped when we end is woken by the kernel, and ends too.
+            .args(["--parent", &process::id().to_string()])
+            .process_group(0)
+            .arg("--topology")
+            .arg(self.topology(server))
+            .env("RUST_LOG", "info,herd::traffic=off")
+            .stdin(Stdio::null())
+            .stderr(output.try_clone()?)
+            .stdout(output)
+            .spawn()?;
+        let server = &mut self.all[server];
+        server.child = Some(child);
+        server.is_ending = false;
+        Ok(())
+    }
+
+    /// Removes the journal of `server`, which does not run.
+    pub(crate) fn remove_journal(&mut self, server: usize) -> Result<(), Failed> {
+        let folder = self.plan.folder.join("journal").join(&self.all[server].name);
+        match folder.exists() {
+            true => Ok(fs::remove_dir_all(folder)?),
+            false => Ok(()),
+        }
+    }
+
+    /// How `server` is, by its own words; nothing if it does not answer.
+    pub(crate) fn ask(&self, server: usize) -> Option<Value> {
+        let name = &self.all[server].name;
+        let asked = UnixStream::connect(self.plan.folder.join(format!("run/{name}.sock"))).ok()?;
+        asked.set_read_timeout(Some(ANSWERED_WITHIN)).ok()?;
+        (&asked).write_all(b"STATUS\n").ok()?;
+        let mut line = String::new();
+        BufReader::new(asked).read_line(&mut line).ok()?;
+        serde_json::from_str(&line).ok()
+    }
+
+    /// The hash of what all know, if it is the same, all links stand and nothing is under way.
+    pub(crate) fn state_of_all(&self) -> Option<String> {
+        let mut state = None;
+        for server in 0..self.all.len() {
+            let said = self.ask(server)?;
+            let links = said["links"].as_array()?;
+            let done = |link: &Value| {
+                link["linked"] == true && link["pending_bytes"] == 0 && link["owed_clients"] == 0
+            };
+            let own = said["state"].as_str()?.to_owned();
+            if !links.iter().all(done) || *state.get_or_insert(own.clone()) != own {
+                return None;
+            }
+        }
+        state
+    }
+
+    /// Looks at all processes; `minutes` since the run began.
+    pub(crate) fn look(&mut self, minutes: f64) {
+        self.all.iter_mut().for_each(|server| server.look(minutes));
+    }
+
+    /// Panics that the servers have written of.
+    pub(crate) fn panics(&self) -> usize {
+        let texts = (0..self.all.len()).map(|server| self.output(server));
+        let texts = texts.filter_map(|path| fs::read(path).ok());
+        texts.map(|text| String::from_utf8_lossy(&text).matches("panicked at").count()).sum()
+    }
+
+    /// Ends all, and removes the folder, which nobody else has: it was not there before.
+    pub(crate) fn remove(&mut self) -> Result<(), Failed> {
+        self.all.iter_mut().for_each(Server::kill);
+        Ok(fs::remove_dir_all(&self.plan.folder)?)
+    }
+}
+
+impl Server {
+    /// Ends it as kill -9 does, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        // It may have ended by itself.
+        let _ = child.kill();
+        let _ = child.wait();
+        self.is_frozen = false;
+    }
+
+    /// Stops it where it is, or lets it go on.
+    pub(crate) fn freeze(&mut self, frozen: bool) {
+        self.is_frozen = frozen;
+        self.signal(if frozen { Signal::STOP } else { Signal::CONT });
+    }
+
+    /// Asks it to end.
+    pub(crate) fn terminate(&mut self) {
+        self.is_ending = true;
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let Some(child) = &self.child else { return };
+        // It has not been reaped, so its id is still its own, and this cannot fail.
+        let _ = kill_process(Pid::from_child(child), signal);
+    }
+
+    /// Its exit status, if it has ended; then it has no process any more.
+    pub(crate) fn ended(&mut self) -> Option<process::ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().ok()??;
+        self.child = None;
+        Some(status)
+    }
+
+    fn look(&mut self, minutes: f64) {
+        let Some(child) = &self.child else { return };
+        let process = PathBuf::from(format!("/proc/{}", child.id()));
+        if !self.is_ending
+            && let Some(status) = self.ended()
+        {
+            self.ended_itself.push(format!("{} has ended, {status}", self.name));
+            return;
+        }
+        let (Some(memory), Some(descriptors), Some(threads)) =
+            (memory_kib(&process), entries(&process, "fd"), entries(&process, "task"))
+        else {
+            return;
+        };
+        let looks = &mut self.looks;
+        looks.memory.push((minutes, memory as f64));
+        looks.most_memory_kib = looks.most_memory_kib.max(memory);
+        looks.most_descriptors = looks.most_descriptors.max(descriptors);
+        looks.most_threads = looks.most_threads.max(threads);
+    }
+
+    /// How many descriptors it has open now.
+    pub(crate) fn descriptors(&self) -> usize {
+        let child = self.child.as_ref().map(Child::id);
+        let count = child.and_then(|id| entries(Path::new(&format!("/proc/{id}")), "fd"));
+        count.unwrap_or(0)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn memory_kib(process: &Path) -> Option<u64> {
+    let status = fs::read_to_string(process.join("status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+}
+
+fn entries(process: &Path, folder: &str) -> Option<usize> {
+    Some(fs::read_dir(process.join(folder)).ok()?.count())
+}
+
+/// A port that nobody uses, held until the listener is dropped. `after`: how many were found before.
+fn free_port(after: usize) -> Result<TcpListener, Failed> {
+    let start = process::id().wrapping_mul(7_919) as usize + after;
+    let ports = (0..PORTS.len()).map(|step| PORTS.start + ((start + step) % PORTS.len()) as u16);
+    let mut free = ports.filter_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
+    free.next().ok_or_else(|| "no port is free".into())
+}
+
+/// Builds `herd` as this program was built, and says where it is.
+pub(crate) fn program() -> Result<PathBuf, Failed> {
+    let own = std::env::current_exe()?;
+    let folder = own.parent().and_then(Path::parent).ok_or("this program is in no folder")?;
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["build", "--quiet", "--bin", "herd"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    match build.status()?.success() {
+        true => Ok(folder.join("herd")),
+        false => Err("herd cannot be built".into()),
+    }
+}
+
+/// How long something took, to be shown.
+pub(crate) fn seconds_since(then: Instant) -> f64 {
+    then.elapsed().as_secs_f64()
+}
