@@ -15,16 +15,19 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod clients;
 mod conversation;
 mod dice;
 mod laws;
 mod places;
 mod plain;
 mod plan;
+mod promises;
 mod run;
 mod sabotage;
 mod shrink;
 mod sighted;
+mod steps;
 mod summary;
 mod watch;
 

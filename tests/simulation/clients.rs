@@ -1,0 +1,114 @@
+//! What clients say and hear.
+
+use super::conversation::Conversation;
+use super::places::Asked;
+use super::plan::{Said, StampKind, Then};
+use super::run::{Kept, Run};
+use super::sighted::raise;
+
+impl Run<'_> {
+    pub(super) fn say(&mut self, talker: usize, commands: &[Said], then: Then) {
+        let server = self.plan.talkers[talker];
+        let name = self.name(server);
+        let number = match self.talks[talker].filter(|number| self.can_say(*number)) {
+            Some(number) => number,
+            None => {
+                let address = self.world.topology().server(name).expect("it is listed").client;
+                let talk = self.world.begin_dial(address);
+                // Who asks a machine that is lost is heard when it is back.
+                let life = self.world.life(name) + usize::from(!self.world.lives(name));
+                let mut talk = Conversation::new(talk, server, life);
+                // It may be refused, or turned away.
+                talk.is_excused = !self.world.lives(name) || self.is_troubled(server);
+                self.conversations.push(talk);
+                self.conversations.len() - 1
+            }
+        };
+        self.talks[talker] = Some(number);
+        for said in commands {
+            match said {
+                Said::Iamat { client, place, stamp, kind } => {
+                    let client = &self.plan.clients[*client];
+                    self.sent.insert((server, format!("{client} {place} {stamp}")));
+                    self.outcome.met.insert(kind.name());
+                }
+                Said::Whatsat { .. } => self.met("a question"),
+                Said::Nonsense(_) => {}
+            }
+            let refuses = self.plan.limits.refuses_the_future;
+            let talk = &mut self.conversations[number];
+            let line = talk.say(said, &self.plan.clients, refuses);
+            self.world.send(talk.talk, line);
+        }
+        let talk = &mut self.conversations[number];
+        match then {
+            Then::Stay => {}
+            Then::End => {
+                talk.has_ended = true;
+                self.world.end(talk.talk);
+            }
+            Then::Abort => {
+                (talk.has_ended, talk.is_excused) = (true, true);
+                // Who is not connected yet cannot go away: what it has said will be heard.
+                talk.has_vanished = self.world.stands(talk.talk);
+                self.world.abort(talk.talk);
+                self.met("a client vanishes");
+            }
+        }
+    }
+
+    /// Whether more can be said in this conversation.
+    pub(super) fn can_say(&mut self, number: usize) -> bool {
+        let talk = &self.conversations[number];
+        !talk.has_ended && self.world.ending(talk.talk).is_none()
+    }
+
+    /// Whether a server has something that makes it turn clients away.
+    pub(super) fn is_troubled(&mut self, server: usize) -> bool {
+        self.kernel(server).is_some_and(|kernel| {
+            let options = kernel.options();
+            options.descriptors_max < usize::MAX || options.accept_failures > 0.0
+        })
+    }
+
+    pub(super) fn answer(&mut self, asked: Asked) {
+        let name = self.name(asked.server);
+        if !self.world.lives(name) || self.world.life(name) != asked.life {
+            return;
+        }
+        if let Some((_, answer)) = asked.answer {
+            let (member, core) = self.world.reactor(name).parts();
+            member.inquiries.answered(core, asked.ticket, answer);
+        }
+    }
+
+    /// Reads all replies that have come.
+    pub(super) fn hear_all(&mut self) -> Kept {
+        for number in 0..self.conversations.len() {
+            let talk = &mut self.conversations[number];
+            let name = self.plan.servers[talk.server];
+            let heard = self.world.heard(talk.talk);
+            let acknowledged = match talk.hear(heard, name) {
+                Ok(acknowledged) => acknowledged,
+                Err(why) => return self.broken("replies in order, one for each command", why),
+            };
+            let counts = self.world.lives(name) && self.world.life(name) == talk.life;
+            self.outcome.acknowledged += acknowledged.len() as u64;
+            for sighted in acknowledged.into_iter().filter(|_| counts) {
+                raise(&mut self.floor, sighted);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StampKind {
+    fn name(self) -> &'static str {
+        match self {
+            StampKind::Now => "a stamp of now",
+            StampKind::Late => "a late stamp",
+            StampKind::Tied => "a tied stamp",
+            StampKind::FarFuture => "a far-future stamp",
+        }
+    }
+}

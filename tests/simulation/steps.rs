@@ -1,0 +1,262 @@
+//! What happens to the servers and the network: each step of a plan, its beginning and its end.
+
+use super::conversation::Conversation;
+use super::plan::{EPOCH_S, Ends, Step, What};
+use super::run::{Action, Kept, Run};
+use places_herd::reactor::UnixNanos;
+use std::time::Duration;
+
+impl Run<'_> {
+    pub(super) fn act(&mut self, action: Action) -> Kept {
+        let plan = self.plan;
+        match action {
+            Action::Begin(number) => {
+                let Step { what, .. } = &plan.steps[number];
+                self.step = Some(number);
+                self.world.log(&format!("step {number}: {what:?}"));
+                self.met(what.kind());
+                self.begin(number, what)
+            }
+            Action::Next(number, times) => {
+                self.world.log(&format!("step {number}, again: {times}"));
+                self.go_on(number, &plan.steps[number].what, times);
+                Ok(())
+            }
+            Action::Answer(asked) => {
+                self.answer(asked);
+                Ok(())
+            }
+        }
+    }
+
+    /// The end of step `number` comes after `lasts`.
+    pub(super) fn ends_after(&mut self, number: usize, lasts: Duration) {
+        self.later(self.world.now() + lasts, Action::Next(number, 0));
+    }
+
+    pub(super) fn begin(&mut self, number: usize, what: &What) -> Kept {
+        match what {
+            What::Say { talker, commands, then } => self.say(*talker, commands, *then),
+            What::Deaf { talker, lasts } => {
+                if let Some(talk) = self.talks[*talker] {
+                    let talk = self.conversations[talk].talk;
+                    self.deaf.insert(number, talk);
+                    self.world.listen_to(talk, false);
+                }
+                self.ends_after(number, *lasts);
+            }
+            What::Delay { ends: [one, other], by, lasts } => {
+                self.world.delay(self.name(*one), self.name(*other), *by);
+                self.ends_after(number, *lasts);
+            }
+            What::Split { server, most, lasts } => {
+                if let Some(kernel) = self.kernel(*server) {
+                    kernel.options().arrival_bytes = 1..=*most;
+                    kernel.options().write_bytes = 1..=*most;
+                }
+                self.ends_after(number, *lasts);
+            }
+            What::Reset { ends } => self.reset(*ends),
+            What::Cut { ends, lasts } => {
+                self.cut(*ends, true);
+                self.ends_after(number, *lasts);
+            }
+            What::Partition { side, lasts } => {
+                self.part(side, true);
+                self.ends_after(number, *lasts);
+            }
+            What::Flap { .. } | What::Clog { .. } => self.go_on(number, what, 0),
+            What::Freeze { server, lasts } => {
+                self.world.freeze(self.name(*server));
+                self.ends_after(number, *lasts);
+            }
+            What::Kill { server, gone } | What::Vanish { server, gone } => {
+                self.die(*server, matches!(what, What::Kill { .. }))?;
+                match gone {
+                    Some(gone) => self.ends_after(number, *gone),
+                    None => drop(self.gone.insert(*server)),
+                }
+            }
+            What::ClockStep { server, by_s } => self.set_wall(*server, *by_s),
+            What::ClockSkew { server, ppm } => {
+                if let Some(kernel) = self.kernel(*server) {
+                    kernel.set_wall_skew(*ppm);
+                }
+            }
+            What::Slow { server, pace, lasts } => {
+                self.world.set_pace(self.name(*server), *pace);
+                self.ends_after(number, *lasts);
+            }
+            What::NoDescriptors { server, lasts } => {
+                self.excuse(|talk| talk.server == *server);
+                if let Some(kernel) = self.kernel(*server) {
+                    kernel.options().descriptors_max = kernel.descriptors();
+                }
+                self.ends_after(number, *lasts);
+            }
+            What::AcceptFails { server, lasts } => {
+                self.excuse(|talk| talk.server == *server);
+                if let Some(kernel) = self.kernel(*server) {
+                    kernel.options().accept_failures = 0.7;
+                }
+                self.ends_after(number, *lasts);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a step does later: for those that last, the end; for the others, what is next.
+    pub(super) fn go_on(&mut self, number: usize, what: &What, times: u32) {
+        match what {
+            What::Deaf { .. } => {
+                if let Some(talk) = self.deaf.remove(&number) {
+                    self.world.listen_to(talk, true);
+                }
+            }
+            What::Delay { ends: [one, other], .. } => {
+                self.world.delay(self.name(*one), self.name(*other), Duration::ZERO);
+            }
+            What::Split { server, .. } => {
+                let weather = self.plan.weather.clone();
+                if let Some(kernel) = self.kernel(*server) {
+                    kernel.options().arrival_bytes = weather.arrival_bytes;
+                    kernel.options().write_bytes = weather.write_bytes;
+                }
+            }
+            What::Cut { ends, .. } => self.cut(*ends, false),
+            What::Partition { side, .. } => self.part(side, false),
+            What::Flap { ends, times: most, every } => {
+                // Cut, healed, cut ...; the last is a heal.
+                self.cut(*ends, times.is_multiple_of(2) && times + 1 < *most);
+                if times + 1 < *most {
+                    self.later(self.world.now() + *every, Action::Next(number, times + 1));
+                }
+            }
+            What::Clog { stopped, freed, every } => {
+                let index = times as usize;
+                match index.checked_sub(stopped.len()) {
+                    None => self.cut(stopped[index], true),
+                    Some(index) => self.cut(freed[index], false),
+                }
+                if index + 1 < stopped.len() + freed.len() {
+                    self.later(self.world.now() + *every, Action::Next(number, times + 1));
+                }
+            }
+            What::Freeze { server, .. } => self.world.thaw(self.name(*server)),
+            What::Kill { server, .. } | What::Vanish { server, .. }
+                if !self.world.lives(self.name(*server)) && !self.gone.contains(server) =>
+            {
+                self.start(*server);
+            }
+            What::Slow { server, .. } => self.world.set_pace(self.name(*server), Duration::ZERO),
+            What::NoDescriptors { server, .. } => {
+                if let Some(kernel) = self.kernel(*server) {
+                    kernel.options().descriptors_max = usize::MAX;
+                }
+            }
+            What::AcceptFails { server, .. } => {
+                if let Some(kernel) = self.kernel(*server) {
+                    kernel.options().accept_failures = 0.0;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The kernel under a server that is there.
+    pub(super) fn kernel(&mut self, server: usize) -> Option<&mut places_herd::testing::MemoryIo> {
+        let name = self.name(server);
+        self.world.lives(name).then(|| self.world.reactor(name).io())
+    }
+
+    pub(super) fn cut(&mut self, [one, other]: Ends, is_cut: bool) {
+        let (one, other) = (self.name(one), self.name(other));
+        match is_cut {
+            true => self.world.cut(one, other),
+            false => self.world.heal(one, other),
+        }
+    }
+
+    pub(super) fn part(&mut self, side: &[usize], is_cut: bool) {
+        for ends in
+            self.plan.cables().filter(|ends| side.contains(&ends[0]) != side.contains(&ends[1]))
+        {
+            self.cut(ends, is_cut);
+        }
+    }
+
+    /// Resets the connection that stands between two neighbours.
+    pub(super) fn reset(&mut self, [one, other]: Ends) {
+        let (one, other) = (self.name(one), self.name(other));
+        if !self.world.lives(one) {
+            return;
+        }
+        let reactor = self.world.reactor(one);
+        let links = &reactor.state().links;
+        let conn = links.named(other.as_bytes()).and_then(|id| links.link(id).conn);
+        if let Some(conn) = conn {
+            reactor.io().reset(conn);
+        }
+    }
+
+    pub(super) fn set_wall(&mut self, server: usize, by_s: i64) {
+        if let Some(kernel) = self.kernel(server) {
+            let second = EPOCH_S as i64 + by_s;
+            kernel.set_wall(UnixNanos(second as u64 * 1_000_000_000));
+        }
+    }
+
+    /// A server dies, and what it alone knew with it.
+    pub(super) fn die(&mut self, server: usize, is_killed: bool) -> Kept {
+        let name = self.name(server);
+        if !self.world.lives(name) {
+            return Ok(());
+        }
+        self.hear_all()?;
+        self.excuse(|talk| talk.server == server);
+        for talk in self.conversations.iter_mut().filter(|talk| talk.server == server) {
+            // Who still asks for a connection may get one from the next life.
+            talk.life += usize::from(!self.world.stands(talk.talk));
+        }
+        match is_killed {
+            true => self.world.kill(name),
+            false => self.world.crash(name),
+        };
+        // Whatever a survivor knows must be known in the end; of the rest some may be.
+        self.floor = self.known_to(&self.alive());
+        Ok(())
+    }
+
+    pub(super) fn excuse(&mut self, which: impl Fn(&Conversation) -> bool) {
+        self.conversations
+            .iter_mut()
+            .filter(|talk| which(talk))
+            .for_each(|talk| talk.is_excused = true);
+    }
+}
+
+impl What {
+    /// Its name in the summary.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            What::Say { .. } => "a report",
+            What::Deaf { .. } => "a client that does not read",
+            What::Delay { .. } => "a slow link",
+            What::Split { .. } => "split arrivals, short writes",
+            What::Reset { .. } => "a reset",
+            What::Cut { .. } => "a link down",
+            What::Partition { .. } => "a partition",
+            What::Flap { .. } => "flapping",
+            What::Clog { .. } => "swizzle-clog",
+            What::Freeze { .. } => "a frozen server",
+            What::Kill { gone: Some(_), .. } => "kill -9 and restart",
+            What::Vanish { gone: Some(_), .. } => "a machine lost and back",
+            What::Kill { .. } | What::Vanish { .. } => "a server lost for good",
+            What::ClockStep { .. } => "a wall clock set",
+            What::ClockSkew { .. } => "a wall clock too fast or slow",
+            What::Slow { .. } => "a server that reads little",
+            What::NoDescriptors { .. } => "no descriptors",
+            What::AcceptFails { .. } => "accept fails",
+        }
+    }
+}
