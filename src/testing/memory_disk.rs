@@ -30,6 +30,8 @@ pub struct DiskFaults {
     pub write_errors: f64,
     /// The probability that a sync fails with EIO, and what it was to sync is lost.
     pub sync_errors: f64,
+    /// A sync says that it has been done, and has not: what it was to sync may be lost in a crash.
+    pub syncs_lie: bool,
     /// The power goes off after so many calls: all later ones fail, until [`MemoryDisk::crash`].
     pub calls_left: Option<u64>,
 }
@@ -257,6 +259,9 @@ impl Disk for MemoryDisk {
         let (least, most) = (*self.sync_time.start(), *self.sync_time.end());
         let spread = most.saturating_sub(least).as_nanos() as u64;
         let took = least + Duration::from_nanos(self.roll(spread + 1));
+        if self.faults.syncs_lie && !fails {
+            return Ok(took);
+        }
         let file = &mut self.files[number];
         if fails {
             file.lost.push(file.synced..file.bytes.len());
@@ -280,6 +285,11 @@ impl Disk for MemoryDisk {
             (file.synced, file.cut_off) = (size, cut_off);
         }
         file.bytes.truncate(size);
+        // What is written there next is new to the kernel, and has not been lost.
+        file.lost.retain_mut(|lost| {
+            lost.end = lost.end.min(size);
+            lost.start < lost.end
+        });
         Ok(())
     }
 
@@ -301,6 +311,9 @@ impl Disk for MemoryDisk {
 
     fn sync_folder(&mut self) -> io::Result<()> {
         self.call()?;
+        if self.faults.syncs_lie {
+            return Ok(());
+        }
         self.names_synced = self.names.clone();
         self.unsynced.clear();
         Ok(())
@@ -344,6 +357,32 @@ mod tests {
         disk.sync("a").unwrap();
         disk.crash();
         assert_eq!(disk.bytes("a").unwrap(), b"synced\0\0\0\0more");
+    }
+
+    #[test]
+    fn what_is_written_where_something_lost_was_cut_off_is_kept() {
+        let mut disk = written(1, b"synced", b"lost");
+        disk.faults.sync_errors = 1.0;
+        assert!(disk.sync("a").is_err());
+        disk.faults.sync_errors = 0.0;
+        disk.truncate("a", 6).unwrap();
+        disk.append("a", b"more").unwrap();
+        disk.sync("a").unwrap();
+        disk.crash();
+        assert_eq!(disk.bytes("a").unwrap(), b"syncedmore");
+    }
+
+    #[test]
+    fn a_sync_that_lies_keeps_nothing() {
+        let mut lengths = std::collections::BTreeSet::new();
+        for seed in 0..200 {
+            let mut disk = written(seed, b"synced", b"rest");
+            disk.faults.syncs_lie = true;
+            disk.sync("a").unwrap();
+            disk.crash();
+            lengths.insert(disk.bytes("a").unwrap().len());
+        }
+        assert_eq!(lengths.len(), 5);
     }
 
     #[test]
