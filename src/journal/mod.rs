@@ -115,6 +115,8 @@ pub struct Journal {
     number: u64,
     name: String,
     size: u64,
+    /// So many of its first bytes are on the disk.
+    synced_size: u64,
     /// Since when something in it waits for its sync.
     unsynced: Option<Moment>,
     /// It is not what it should be: something that was noted is missing, or may be.
@@ -260,7 +262,20 @@ impl Journal {
     fn sync(&mut self, now: Moment) -> io::Result<()> {
         self.unsynced = None;
         let synced = self.disk.sync(&self.name);
+        match synced.is_ok() {
+            true => self.synced_size = self.size,
+            false => self.cut_off_unsynced(),
+        }
         self.synced(synced, now).map_err(|e| self.told("synced", &self.name, &e))
+    }
+
+    /// After a sync that failed: the kernel may have dropped what it was to write, and still shows it to
+    /// whoever reads. The next start must not take it for kept, nor append behind such a gap.
+    fn cut_off_unsynced(&mut self) {
+        // If this fails too, nothing better is left to do.
+        if self.disk.truncate(&self.name, self.synced_size).is_ok() {
+            self.size = self.synced_size;
+        }
     }
 
     /// Notes how long a sync took, and tells the log if that was long.

@@ -2,7 +2,7 @@
 //! if it does not.
 //!
 //! ```text
-//!   lock ─▶ remove *.new ─▶ read journal.6, journal.7 ─▶ cut a torn tail off journal.7 ─▶ append to it
+//!   lock ─▶ remove *.new ─▶ read journal.6, journal.7 ─▶ cut a torn tail off, sync ─▶ append to journal.7
 //!                               └ each whole record to the caller        more than one: rewrite
 //! ```
 //!
@@ -148,8 +148,12 @@ impl Journal {
                 journal.stale.push(number);
             }
         }
-        if replayed.files == 0 {
-            journal.create()?;
+        match replayed.files {
+            0 => journal.create()?,
+            // A name that was given last may not be on the disk either.
+            _ => journal.disk.sync_folder().map_err(|e| {
+                Refusal::Os(format!("{} cannot be synced", journal.disk.path("")), e)
+            })?,
         }
         journal.rewrite_wanted = !journal.stale.is_empty() || replayed.bad_bytes > 0 && salvage;
         Ok((journal, replayed))
@@ -163,6 +167,7 @@ impl Journal {
             number: 0,
             name: String::new(),
             size: 0,
+            synced_size: 0,
             unsynced: None,
             broken: false,
             pending: Vec::new(),
@@ -221,15 +226,19 @@ impl Journal {
             self.stale.push(self.number);
         }
         (self.number, self.name, self.size) = (number, name.to_owned(), scan.size);
-        let Some(at) = scan.torn_at() else { return Ok(()) };
-        self.disk.truncate(name, at).map_err(|e| self.os("truncated", name, e))?;
+        if let Some(at) = scan.torn_at() {
+            self.disk.truncate(name, at).map_err(|e| self.os("truncated", name, e))?;
+            self.size = at;
+            log::warn!(
+                "journal: {} ended in {} bytes of a record that was never whole: cut off at byte {at}",
+                self.disk.path(name),
+                scan.bad_bytes,
+            );
+        }
+        // What a killed process has written may not be on the disk yet; but what is read is answered for
+        // from now on, and not noted again.
         self.disk.sync(name).map_err(|e| self.os("synced", name, e))?;
-        self.size = at;
-        log::warn!(
-            "journal: {} ended in {} bytes of a record that was never whole: cut off at byte {at}",
-            self.disk.path(name),
-            scan.bad_bytes,
-        );
+        self.synced_size = self.size;
         Ok(())
     }
 

@@ -175,6 +175,7 @@ impl Journal {
         self.disk.close(&self.name);
         self.stale.push(self.number);
         (self.number, self.name, self.size) = (number, new_name, size);
+        self.synced_size = size;
         self.unsynced = None;
         Ok(())
     }
