@@ -1,6 +1,7 @@
 //! What clients say and hear.
 
 use super::conversation::Conversation;
+use super::ledger::Ledger;
 use super::places::Asked;
 use super::plan::{Said, StampKind, Then};
 use super::run::{Kept, Run};
@@ -35,12 +36,16 @@ impl Run<'_> {
                 Said::Whatsat { .. } => self.met("a question"),
                 Said::Nonsense(_) => {}
             }
-            let refuses = self.plan.limits.refuses_the_future;
+            let limits = self.plan.limits;
             let talk = &mut self.conversations[number];
-            let line = talk.say(said, &self.plan.clients, refuses);
+            let line = talk.say(said, &self.plan.clients, limits);
             self.world.send(talk.talk, line);
         }
+        let disk_fails = self.ledgers.get(&server).is_some_and(Ledger::may_refuse);
         let talk = &mut self.conversations[number];
+        if disk_fails {
+            talk.may_be_refused();
+        }
         match then {
             Then::Stay => {}
             Then::End => {
@@ -94,6 +99,10 @@ impl Run<'_> {
             };
             let counts = self.world.lives(name) && self.world.life(name) == talk.life;
             self.outcome.acknowledged += acknowledged.len() as u64;
+            let ledger = self.ledgers.get_mut(&talk.server);
+            if let Some(ledger) = ledger.filter(|ledger| talk.life >= ledger.first_life) {
+                acknowledged.iter().cloned().for_each(|it| raise(&mut ledger.answered, it));
+            }
             for sighted in acknowledged.into_iter().filter(|_| counts) {
                 raise(&mut self.floor, sighted);
             }
@@ -109,6 +118,7 @@ impl StampKind {
             StampKind::Late => "a late stamp",
             StampKind::Tied => "a tied stamp",
             StampKind::FarFuture => "a far-future stamp",
+            StampKind::Expired => "a stamp too old",
         }
     }
 }

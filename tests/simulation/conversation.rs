@@ -1,7 +1,7 @@
 //! One client's connection, and what it must hear: a reply to each command, in their order, and
 //! nothing else.
 
-use super::plan::{FAR_FUTURE, Said};
+use super::plan::{PlanLimits, Said};
 use super::sighted::Sighted;
 use super::world::TalkId;
 use std::collections::{BTreeSet, VecDeque};
@@ -34,6 +34,8 @@ pub(crate) struct Conversation {
 struct Expected {
     command: String,
     reply: Reply,
+    /// The server's disk fails, or has just failed.
+    may_be_refused: bool,
 }
 
 #[derive(Debug)]
@@ -62,18 +64,13 @@ impl Conversation {
     }
 
     /// Notes that `said` is said, and gives the line.
-    pub(crate) fn say(
-        &mut self,
-        said: &Said,
-        clients: &[String],
-        refuses_the_future: bool,
-    ) -> String {
+    pub(crate) fn say(&mut self, said: &Said, clients: &[String], limits: PlanLimits) -> String {
         let (command, reply) = match said {
             Said::Nonsense(text) => ((*text).to_owned(), Reply::Refusal),
             Said::Iamat { client, place, stamp, .. } => {
                 let client = clients[*client].clone();
                 let operands = format!("{client} {place} {stamp}");
-                let refused = refuses_the_future && stamp.starts_with(FAR_FUTURE);
+                let refused = limits.refuses(stamp);
                 let command = format!("IAMAT {operands}");
                 (command, if refused { Reply::Refusal } else { Reply::At { client, operands } })
             }
@@ -83,8 +80,13 @@ impl Conversation {
             }
         };
         let line = format!("{command}\n");
-        self.expected.push_back(Expected { command, reply });
+        self.expected.push_back(Expected { command, reply, may_be_refused: false });
         line
+    }
+
+    /// Reports that are not answered yet may be refused: the server's disk fails.
+    pub(crate) fn may_be_refused(&mut self) {
+        self.expected.iter_mut().for_each(|expected| expected.may_be_refused = true);
     }
 
     /// How many commands are not answered yet.
@@ -104,7 +106,7 @@ impl Conversation {
             let reply = &text[..length];
             let understood = expected.check(reply, server, &self.known);
             understood.map_err(|why| format!("{why}: {:?} to {:?}", reply, expected.command))?;
-            if let Reply::At { client, .. } = &expected.reply {
+            if let (Reply::At { client, .. }, true) = (&expected.reply, reply.starts_with("AT ")) {
                 self.known.insert(client.clone());
                 acknowledged.push(Sighted::read(reply.trim_end()).ok_or("no AT line")?);
             }
@@ -136,6 +138,7 @@ impl Expected {
         match &self.reply {
             Reply::Refusal if is_refusal => Ok(()),
             Reply::Refusal => Err("it should have been refused"),
+            Reply::At { .. } if is_refusal && self.may_be_refused => Ok(()),
             Reply::At { operands, .. } => {
                 let mut words = reply.trim_end().splitn(4, ' ');
                 let is_at = words.next() == Some("AT")

@@ -6,6 +6,7 @@
 
 use super::dice::Dice;
 use super::world::{MS, SECOND};
+use places_herd::journal::Sync;
 use places_herd::testing::MemoryOptions;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +22,14 @@ const NAMES: [&str; 12] = [
 pub(crate) const EPOCH_S: u64 = 1_479_413_884;
 
 /// How stamps of the far future begin, and no others.
-pub(crate) const FAR_FUTURE: &str = "40000000";
+const FAR_FUTURE: &str = "40000000";
+
+/// How stamps begin that are too old wherever clients expire, and no others.
+const EXPIRED: &str = "14774";
+
+/// At which age clients are forgotten, if they are: far from the age of any stamp, whatever a server's
+/// clock shows.
+pub(crate) const EXPIRE_AFTER_S: u64 = 1_000_000;
 
 /// How far ahead a stamp is taken for certain by a server with `max_future_ms`, and refused for
 /// certain. Wall clocks are stepped by a day at most.
@@ -38,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) edges: Vec<[usize; 2]>,
     pub(crate) weather: MemoryOptions,
     pub(crate) limits: PlanLimits,
+    /// What outlives the servers, if something does.
+    pub(crate) journaling: Option<Journaling>,
     /// The ids of the clients that are reported.
     pub(crate) clients: Vec<String>,
     /// The server that each talker talks to.
@@ -53,6 +63,33 @@ pub(crate) struct PlanLimits {
     pub(crate) buffer_bytes: usize,
     pub(crate) whatsat_deadline: Duration,
     pub(crate) refuses_the_future: bool,
+    /// How often neighbours compare what they know.
+    pub(crate) compare: Duration,
+    /// Clients are forgotten at [`EXPIRE_AFTER_S`].
+    pub(crate) expires: bool,
+}
+
+/// Which servers have a journal, and how it is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Journaling {
+    pub(crate) sync: Sync,
+    pub(crate) servers: BTreeSet<usize>,
+    /// Their disks often take a part of what is written only.
+    pub(crate) short_writes: bool,
+}
+
+/// What is wrong with a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DiskFault {
+    /// So many bytes more fit on it.
+    Full { room: u64 },
+    /// Half of all writes fail.
+    Writes,
+    /// No sync succeeds, and what it was to sync is lost.
+    Syncs,
+    /// Nothing works any more after so many calls. If the process ends for that, the machine's power
+    /// has failed in the middle of its turn.
+    Power { calls: u64 },
 }
 
 /// One thing that happens.
@@ -75,7 +112,8 @@ impl Step {
                 | What::Freeze { lasts, .. }
                 | What::Slow { lasts, .. }
                 | What::NoDescriptors { lasts, .. }
-                | What::AcceptFails { lasts, .. } => *lasts,
+                | What::AcceptFails { lasts, .. }
+                | What::DiskFails { lasts, .. } => *lasts,
                 What::Flap { times, every, .. } => *times * *every,
                 What::Clog { stopped, freed, every } => {
                     (stopped.len() + freed.len()) as u32 * *every
@@ -116,9 +154,9 @@ pub(crate) enum What {
     /// A server's process stands still.
     Freeze { server: usize, lasts: Duration },
     /// A server's process is killed, and started again unless it is gone for good.
-    Kill { server: usize, gone: Option<Duration> },
+    Kill { server: usize, gone: Option<Duration>, keeps_disk: bool },
     /// A server's machine vanishes, and is started again unless it is gone for good.
-    Vanish { server: usize, gone: Option<Duration> },
+    Vanish { server: usize, gone: Option<Duration>, keeps_disk: bool },
     /// A server's wall clock is set.
     ClockStep { server: usize, by_s: i64 },
     /// A server's wall clock goes too fast.
@@ -129,6 +167,8 @@ pub(crate) enum What {
     NoDescriptors { server: usize, lasts: Duration },
     /// Connections vanish between the kernel and accept.
     AcceptFails { server: usize, lasts: Duration },
+    /// A server's disk fails. If the server ends for that, it is started when the disk is mended.
+    DiskFails { server: usize, how: DiskFault, lasts: Duration },
 }
 
 /// One command of a client.
@@ -149,6 +189,7 @@ pub(crate) enum StampKind {
     Late,
     Tied,
     FarFuture,
+    Expired,
 }
 
 /// What a talker does when it has spoken.
@@ -175,6 +216,7 @@ impl Plan {
         let plain = (count > 2 && dice.percent(15)).then(|| dice.below(count));
         let edges = edges(&mut dice, count, plain);
         let limits = limits(&mut dice);
+        let journaling = journaling(&mut dice, count);
         let long_names = dice.percent(25);
         let many = long_names || dice.percent(20);
         let clients = (0..if many { 24 } else { dice.within(1..=6) })
@@ -192,6 +234,7 @@ impl Plan {
             edges,
             weather: weather(&mut dice, seed),
             limits,
+            journaling,
             clients,
             talkers,
             steps: Vec::new(),
@@ -216,10 +259,14 @@ impl Plan {
         let ping_ms = self.limits.ping().as_millis();
         let deadline_ms = whatsat_deadline.as_millis();
         let max_future_ms = if self.limits.refuses_the_future { MAX_FUTURE_MS } else { 0 };
+        let expire_after_s = if self.limits.expires { EXPIRE_AFTER_S } else { 0 };
+        let sync_ms = self.limits.compare.as_millis();
         let limits = format!(
             "line_bytes = 4_096\nclient_id_bytes = 2_048\nsilence_ms = {silence_ms}\nping_ms = {ping_ms}\nretry_max_ms = {retry_max_ms}\n\
              flood_buffer_bytes = {buffer_bytes}\nsend_buffer_bytes = {buffer_bytes}\n\
-             whatsat_deadline_ms = {deadline_ms}\nmax_future_ms = {max_future_ms}"
+             whatsat_deadline_ms = {deadline_ms}\nmax_future_ms = {max_future_ms}\n\
+             expire_after_s = {expire_after_s}\nsync_ms = {sync_ms}\n{}",
+            self.journaling.as_ref().map(Journaling::topology).unwrap_or_default()
         );
         super::world::topology(&servers.collect::<Vec<_>>().join("; "), &limits)
     }
@@ -242,6 +289,12 @@ impl PlanLimits {
     /// if that fails, as may be when both ends are late, after another.
     pub(crate) fn quiet(self) -> Duration {
         self.silence + 2 * self.retry_max
+    }
+
+    /// Whether a report with this stamp is refused by whoever is asked.
+    pub(crate) fn refuses(self, stamp: &str) -> bool {
+        self.refuses_the_future && stamp.starts_with(FAR_FUTURE)
+            || self.expires && stamp.starts_with(EXPIRED)
     }
 
     /// The most that may wait on one link: the mark, and the longest line that is written when it has
@@ -286,6 +339,32 @@ fn limits(dice: &mut Dice) -> PlanLimits {
         buffer_bytes: dice.one_of(&[4_096, 16_384, 262_144]),
         whatsat_deadline: dice.one_of(&[1, 8]) * SECOND,
         refuses_the_future: dice.percent(30),
+        // To compare what differs takes 4 KiB, so a little of this goes a long way.
+        compare: if dice.percent(10) { dice.one_of(&[500, 3_000]) } else { 60_000 } * MS,
+        expires: dice.percent(6),
+    }
+}
+
+/// In half of the runs some servers have journals, or all.
+fn journaling(dice: &mut Dice, count: usize) -> Option<Journaling> {
+    let share = dice.one_of(&[0, 0, 60, 100]);
+    let sync = dice.one_of(&[Sync::Always, Sync::EverySecond, Sync::No]);
+    let servers: BTreeSet<usize> = (0..count).filter(|_| dice.percent(share)).collect();
+    let short_writes = dice.percent(20);
+    (!servers.is_empty()).then_some(Journaling { sync, servers, short_writes })
+}
+
+impl Journaling {
+    /// The table `[journal]`.
+    fn topology(&self) -> String {
+        let sync = match self.sync {
+            Sync::Always => "always",
+            Sync::EverySecond => "everysec",
+            Sync::No => "no",
+        };
+        format!(
+            "[journal]\nsync = '{sync}'\ncompact_bytes = 65_536\ncompact_keys = 3\nretry_ms = 1_000"
+        )
     }
 }
 
@@ -335,8 +414,8 @@ impl Writer<'_> {
         if self.plan.servers.len() > 2 && self.dice.percent(15) {
             let (at, server) = (self.moment(), self.dice.one_of(&self.members));
             let what = match self.dice.percent(50) {
-                true => What::Kill { server, gone: None },
-                false => What::Vanish { server, gone: None },
+                true => What::Kill { server, gone: None, keeps_disk: false },
+                false => What::Vanish { server, gone: None, keeps_disk: false },
             };
             self.plan.steps.push(Step { at, what });
         }
@@ -371,7 +450,9 @@ impl Writer<'_> {
     fn fault(&mut self) -> What {
         let server = self.dice.one_of(&self.members);
         let (ends, lasts) = (self.cable(), self.time());
-        match self.dice.below(17) {
+        let disks = if self.plan.journaling.is_some() { 6 } else { 0 };
+        let keeps_disk = self.dice.percent(75);
+        match self.dice.below(17 + disks) {
             0 => What::Deaf { talker: self.dice.below(self.plan.talkers.len()), lasts },
             1 => {
                 let by = self.dice.within(1..=800) as u32 * MS;
@@ -400,8 +481,8 @@ impl Writer<'_> {
                 What::Clog { stopped, freed, every }
             }
             9 => What::Freeze { server, lasts },
-            10 => What::Kill { server, gone: Some(lasts) },
-            11 => What::Vanish { server, gone: Some(lasts) },
+            10 | 17 => What::Kill { server, gone: Some(lasts), keeps_disk },
+            11 | 18 => What::Vanish { server, gone: Some(lasts), keeps_disk },
             12 => {
                 let by_s = self.dice.within(0..=2 * 86_400) as i64 - 86_400;
                 What::ClockStep { server, by_s }
@@ -412,7 +493,21 @@ impl Writer<'_> {
             }
             14 => What::Slow { server, pace: self.dice.within(20..=400) as u32 * MS, lasts },
             15 => What::NoDescriptors { server, lasts },
-            _ => What::AcceptFails { server, lasts },
+            16 => What::AcceptFails { server, lasts },
+            _ => {
+                // Long enough to be met.
+                let lasts = self.dice.within(500..=9_500) as u32 * MS;
+                What::DiskFails { server, how: self.disk_fault(), lasts }
+            }
+        }
+    }
+
+    fn disk_fault(&mut self) -> DiskFault {
+        match self.dice.below(5) {
+            0 | 1 => DiskFault::Full { room: self.dice.within(0..=200) },
+            2 => DiskFault::Writes,
+            3 => DiskFault::Syncs,
+            _ => DiskFault::Power { calls: self.dice.within(0..=20) },
         }
     }
 
@@ -459,6 +554,7 @@ impl Writer<'_> {
             }
             0..=7 => (EPOCH_S - 3_600 + second, StampKind::Late),
             8 => (4_000_000_000 + second, StampKind::FarFuture),
+            9 if self.plan.limits.expires => (EPOCH_S - 2_000_000 + second, StampKind::Expired),
             _ => (EPOCH_S + second, StampKind::Now),
         };
         let stamp = match self.dice.percent(30) {
@@ -480,7 +576,7 @@ impl fmt::Display for Plan {
             let plain = if self.plain == Some(number) { " (plain)" } else { "" };
             writeln!(f, "server {number} {server}{plain}: {}", to.join(" "))?;
         }
-        writeln!(f, "{:?}\n{:?}", self.limits, self.weather)?;
+        writeln!(f, "{:?}\n{:?}\n{:?}", self.limits, self.weather, self.journaling)?;
         for (number, client) in self.clients.iter().enumerate() {
             let (start, end) = client.split_at(client.len().min(12));
             let more = if end.is_empty() { "" } else { "..." };

@@ -1,6 +1,7 @@
 //! What is promised of a herd that is left in peace, and what of it is looked at along the way.
 
 use super::conversation::Conversation;
+use super::plan::{EPOCH_S, EXPIRE_AFTER_S};
 use super::run::{AGREEMENT, Kept, NEWEST_WINS, Run, SLICE, SPREADS_IN, TIMERS};
 use super::sighted::{Newest, Sighted, raise};
 use super::world::{Ending, SECOND};
@@ -191,7 +192,7 @@ impl Run<'_> {
         for (ends, bytes) in self.world.peer_streams() {
             let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
             for line in lines {
-                if line.starts_with(b"AT ") {
+                if line.starts_with(b"AT ") || line.starts_with(b"GROUPS ") {
                     let what = format!("{ends:?}: {}", line.escape_ascii());
                     return self.broken("floods end", what);
                 }
@@ -201,6 +202,8 @@ impl Run<'_> {
         for [one, other] in self.standing_edges() {
             for ends in [[one, other], [other, one]] {
                 let heard = pings.get(&ends).copied().unwrap_or(0);
+                self.outcome.pings[0] += heard as u64;
+                self.outcome.pings[1] += PINGS as u64;
                 if heard.abs_diff(PINGS) > 1 {
                     let what = format!("{ends:?}: {heard} PINGs instead of {PINGS}");
                     return self.broken(TIMERS, what);
@@ -286,10 +289,11 @@ impl Run<'_> {
         self.world.forget_lines();
         self.run_until(self.world.now() + SPREADS_IN)?;
         let mut lines: BTreeMap<[usize; 2], usize> = BTreeMap::new();
+        let mut has_compared = false;
         for (ends, bytes) in self.world.peer_streams() {
-            let count =
-                bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"AT ")).count();
-            *lines.entry(ends).or_default() += count;
+            let all = || bytes.split(|byte| *byte == b'\n');
+            *lines.entry(ends).or_default() += all().filter(|it| it.starts_with(b"AT ")).count();
+            has_compared |= all().any(|line| line.starts_with(b"GROUPS "));
         }
         let groups = self.groups();
         let group = groups.into_iter().find(|group| group.contains(&server)).unwrap_or_default();
@@ -299,7 +303,8 @@ impl Run<'_> {
                 return self.broken("an update reaches everybody", what);
             }
         }
-        if self.plan.plain.is_some() {
+        // Who compares while it is under way may be told it once more.
+        if self.plan.plain.is_some() || has_compared {
             return Ok(());
         }
         let edges = self.standing_edges();
@@ -310,6 +315,36 @@ impl Run<'_> {
             let what = format!("{all} lines, {most:?} at most in one direction, for {bound}");
             return self.broken("an update costs 2E - (n - 1) lines", what);
         }
+        self.outcome.update_lines = Some([all as u64, bound as u64]);
+        Ok(())
+    }
+
+    /// All clocks are set a month ahead: where clients expire, those that are too old then are nowhere
+    /// after the next full minute, and all others are as before.
+    pub(super) fn grow_old(&mut self) -> Kept {
+        if !self.plan.limits.expires {
+            return Ok(());
+        }
+        const MONTH_S: u64 = 30 * 86_400;
+        let alive = self.alive();
+        let oldest_nanos = (EPOCH_S + MONTH_S - EXPIRE_AFTER_S) * 1_000_000_000;
+        let mut wanted = Vec::new();
+        for server in &alive {
+            let known = self.known(*server).into_values();
+            let young = known.filter(|sighted| sighted.stamp_nanos > oldest_nanos);
+            wanted.push(young.map(|sighted| sighted.line).collect::<BTreeSet<_>>());
+            self.set_wall(*server, MONTH_S as i64);
+        }
+        self.run_until(self.world.now() + 62 * SECOND)?;
+        for (server, wanted) in alive.iter().zip(wanted) {
+            let known = self.known(*server).into_values().map(|sighted| sighted.line);
+            let known: BTreeSet<_> = known.collect();
+            if let Some(wrong) = known.symmetric_difference(&wanted).next() {
+                let what = format!("{}: {wrong}", self.name(*server));
+                return self.broken("what is too old is nowhere, and all else as before", what);
+            }
+        }
+        self.met("clients expire");
         Ok(())
     }
 }

@@ -5,16 +5,21 @@
 //!   │ steps begin      │ steps end │ nothing   │ all agree,       │ one update, to     │ over
 //!   │                  │           │ happens   │ PING and no more │ all, told once     │
 //! ```
+//!
+//! Where clients expire, a month passes at the end.
 
 use super::conversation::Conversation;
 use super::dice::Dice;
+use super::ledger::{Ledger, Loss};
 use super::places::{Asked, Unreliable};
 use super::plain::Plain;
-use super::plan::{Plan, Said, What};
+use super::plan::{DiskFault, Plan, Said, What};
 use super::sabotage::{Sabotage, Saboteur};
-use super::sighted::{Newest, Sighted};
+use super::sighted::{Newest, Sighted, raise};
+use super::steps::Death;
 use super::watch::{Seen, Watch};
-use super::world::{OUTSIDE, TalkId, World};
+use super::world::{OUTSIDE, Remains, TalkId, World};
+use places_herd::journal::{Replayed, Sync};
 use places_herd::places::Answer;
 use places_herd::reactor::Moment;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +35,10 @@ pub(super) const SPREADS_IN: Duration = Duration::from_secs(3);
 /// Promises that have to be named elsewhere.
 pub(crate) const AGREEMENT: &str = "all that can reach each other know the same";
 pub(crate) const NEWEST_WINS: &str = "the newest that a reachable server knew wins";
+pub(crate) const ANSWERED: &str =
+    "what a server with `always` has answered is there when it is started again";
+pub(crate) const TAKEN: &str = "what a journal has taken in is there when it is read again";
+pub(crate) const OPENS: &str = "a journal can be opened, whatever became of its server";
 pub(crate) const TIMERS: &str = "timers fire when they are due, and reach whom they are for";
 
 /// What is said of a broken promise has so many characters at most: ids may be long.
@@ -54,6 +63,13 @@ pub(crate) struct Outcome {
     pub(crate) acknowledged: u64,
     /// How long after the last fault all agreed, as far as the slices tell.
     pub(crate) agreed_after: Duration,
+    /// What losses of power have taken from journals.
+    pub(crate) losses: Vec<Loss>,
+    /// PINGs of four periods that were counted while the wall clocks were a day wrong, and how many
+    /// there should have been.
+    pub(crate) pings: [u64; 2],
+    /// Lines for one update, and what 2E - (n - 1) is; nothing where it was not counted.
+    pub(crate) update_lines: Option<[u64; 2]>,
 }
 
 /// What happens next.
@@ -80,6 +96,10 @@ pub(crate) struct Run<'a> {
     pub(super) asked: Receiver<Asked>,
     pub(super) seen: Receiver<Seen>,
     pub(super) plain: Option<Plain>,
+    /// The journals of the servers that have one.
+    pub(super) ledgers: BTreeMap<usize, Ledger>,
+    /// Servers that have ended by themselves, and are not known to be dead yet.
+    pub(super) ended: BTreeSet<usize>,
     /// What must be known in the end: the newest acknowledged, less what died with who alone knew it.
     pub(super) floor: Newest,
     /// Reports that were sent, each with its server: nothing else may ever be known.
@@ -116,8 +136,9 @@ impl<'a> Run<'a> {
         let (sender, seen) = channel();
         let most = [plan.limits.link_pending_most(), plan.limits.client_pending_most()];
         let saboteur = sabotage.map(|sabotage| Saboteur::new(sabotage, plan.limits.ping()));
-        let (mark, told) = (plan.limits.buffer_bytes, [false; 3]);
-        world.meddle(Box::new(Watch { mark, most, seen: sender, told, saboteur }));
+        let watch = Watch::new(plan.limits.buffer_bytes, most, sender, saboteur);
+        world.meddle(Box::new(watch));
+        let syncs_lie = sabotage == Some(Sabotage::ReplyBeforeSync);
         Run {
             plain: Plain::new(plan, &mut world),
             world,
@@ -129,6 +150,8 @@ impl<'a> Run<'a> {
             asking,
             asked,
             seen,
+            ledgers: ledgers(plan, syncs_lie),
+            ended: BTreeSet::new(),
             floor: Newest::new(),
             sent: BTreeSet::new(),
             repeated: repeated(plan),
@@ -141,7 +164,7 @@ impl<'a> Run<'a> {
 
     pub(super) fn play(&mut self) -> Kept {
         for server in self.members() {
-            self.start(server);
+            self.start(server)?;
         }
         for (number, step) in self.plan.steps.iter().enumerate() {
             self.later(Moment::default() + step.at, Action::Begin(number));
@@ -150,6 +173,7 @@ impl<'a> Run<'a> {
         self.come_to_agree()?;
         self.stay_quiet()?;
         self.tell_one_update()?;
+        self.grow_old()?;
         self.outcome.simulated = self.world.now() - Moment::default();
         self.outcome.turns = self.world.turns();
         Ok(())
@@ -170,12 +194,42 @@ impl<'a> Run<'a> {
         self.plan.servers.get(number).copied().unwrap_or(OUTSIDE)
     }
 
-    pub(super) fn start(&mut self, server: usize) {
+    pub(super) fn start(&mut self, server: usize) -> Kept {
         let name = self.name(server);
         let life = self.world.life(name) + 1;
         let dice = Dice::new(self.plan.seed ^ (server as u64) << 40 ^ (life as u64) << 50);
         let source = Unreliable { dice, server, life, asked: self.asking.clone() };
-        self.world.start_with(name, Box::new(source));
+        let seed = self.plan.seed ^ (server as u64) << 20 ^ (life as u64) << 30;
+        let disk = self.ledgers.get_mut(&server).map(|ledger| ledger.disk_for(life, seed));
+        match self.world.start_from(name, Box::new(source), Remains(disk)) {
+            Ok(replayed) => self.has_started(server, &replayed),
+            Err(refusal) => self.broken(OPENS, format!("{name}: {refusal}")),
+        }
+    }
+
+    /// What a server with a journal reads of it is what it should be.
+    fn has_started(&mut self, server: usize, replayed: &Replayed) -> Kept {
+        let read = self.known(server);
+        let name = self.name(server);
+        if replayed.bad_bytes > 0 {
+            self.met("a torn tail");
+        }
+        let Some(ledger) = self.ledgers.get(&server) else { return Ok(()) };
+        if replayed.files > 0 {
+            self.outcome.met.insert("a restart with its disk");
+        }
+        if ledger.sync == Sync::Always
+            && let Some(lost) = ledger.answered.values().find(|it| !self.is_kept(&read, it))
+        {
+            return self.broken(ANSWERED, format!("{name} has lost {}", lost.line));
+        }
+        if let Some(lost) = ledger.demand().values().find(|it| !self.is_kept(&read, it)) {
+            return self.broken(TAKEN, format!("{name} has lost {}", lost.line));
+        }
+        let loss = self.ledgers.get_mut(&server).and_then(|ledger| ledger.started(&read));
+        self.outcome.losses.extend(loss);
+        read.into_values().for_each(|sighted| raise(&mut self.floor, sighted));
+        Ok(())
     }
 
     pub(super) fn later(&mut self, at: Moment, action: Action) {
@@ -199,8 +253,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Takes in what has happened.
+    /// Takes in what has happened. Who has ended by itself is dead.
     pub(super) fn look(&mut self) -> Kept {
+        self.take_in()?;
+        while let Some(server) = self.ended.pop_first() {
+            self.die(server, Death::Ended, true)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what was seen, and what was asked.
+    pub(super) fn take_in(&mut self) -> Kept {
         while let Ok(asked) = self.asked.try_recv() {
             match &asked.answer {
                 Some((after, answer)) => {
@@ -216,6 +279,25 @@ impl<'a> Run<'a> {
             match seen {
                 Seen::Owed => self.met("news waits as a bit"),
                 Seen::Full => self.met("a send buffer is full"),
+                Seen::Taken(server, at, lines) => {
+                    let Some(ledger) = self.ledgers.get_mut(&server) else { continue };
+                    for line in lines {
+                        let line = String::from_utf8_lossy(&line);
+                        ledger.took(at, Sighted::read(&line).expect("a stored line is an AT line"));
+                    }
+                }
+                Seen::Broken(server, since) => {
+                    let Some(ledger) = self.ledgers.get_mut(&server) else { continue };
+                    ledger.sound_until = since;
+                    let fault = ledger.failing.filter(|_| since.is_some());
+                    self.outcome.met.extend(fault.map(DiskFault::name));
+                }
+                Seen::Ended(server) => {
+                    self.ended.insert(server);
+                    let fault = self.ledgers.get(&server).and_then(|ledger| ledger.failing);
+                    self.outcome.met.extend(fault.map(DiskFault::name));
+                    self.met("a server ends for its disk");
+                }
                 Seen::TooMuch(what) => {
                     return self.broken("every buffer stays under its limit", what);
                 }
@@ -236,6 +318,15 @@ impl<'a> Run<'a> {
         let what = what.chars().take(WHAT_CHARS).collect();
         Err(Box::new(Broken { promise, what, at: self.world.now(), step: self.step }))
     }
+}
+
+/// The journals of those that have one, all new.
+fn ledgers(plan: &Plan, syncs_lie: bool) -> BTreeMap<usize, Ledger> {
+    let Some(journaling) = &plan.journaling else { return BTreeMap::new() };
+    // It is `always` that promises something before the reply.
+    let syncs_lie = syncs_lie && journaling.sync == Sync::Always;
+    let servers = journaling.servers.iter().filter(|server| plan.plain != Some(**server));
+    servers.map(|server| (*server, Ledger::new(journaling, syncs_lie))).collect()
 }
 
 /// The stamps with which a client is reported more than once at one place.

@@ -3,13 +3,14 @@
 //! All of it is done from outside, to the frames between members or to what a member has public; the
 //! program itself knows nothing of it.
 
-use super::run::{AGREEMENT, NEWEST_WINS, TIMERS};
+use super::run::{AGREEMENT, ANSWERED, NEWEST_WINS, TAKEN, TIMERS};
 use super::world::Meddler;
 use places_herd::herd::links::NeighbourId;
 use places_herd::herd::member::Member;
 use places_herd::reactor::{ConnId, Core, Moment, Reactor};
 use places_herd::testing::{Frame, FrameKind, MemoryIo};
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -31,41 +32,36 @@ pub(crate) enum Sabotage {
     NoGenerations,
     /// What a slow neighbour is owed is forgotten now and then.
     LostDirtyBit,
-    /// A report is acknowledged before it is on the disk: a disk that says it has synced and has not,
-    /// taken out of a server that is killed. It waits for servers to have a journal; until then what
-    /// they leave ([`Remains`](super::world::Remains)) is empty, and so is the promise.
+    /// A report is answered before it is on the disk: the disk says that it has synced, and has not.
+    /// Disks are the [ledger](super::ledger)'s, and there this is done.
     ReplyBeforeSync,
+    /// Who says what it knows says that it knows what the other knows.
+    LyingDigest,
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [Sabotage; 6] = [
+    pub(crate) const ALL: [Sabotage; 7] = [
         Sabotage::ReportsRule,
         Sabotage::NoTotalOrder,
         Sabotage::NoPushOnConnect,
         Sabotage::NoGenerations,
         Sabotage::LostDirtyBit,
         Sabotage::ReplyBeforeSync,
+        Sabotage::LyingDigest,
     ];
-
-    /// Whether there is something yet to take this rule away from.
-    pub(crate) fn is_possible(self) -> bool {
-        self != Sabotage::ReplyBeforeSync
-    }
 
     /// The promises by which it may be noticed: any other is no proof that the simulation looks.
     pub(crate) fn breaks(self) -> &'static [&'static str] {
         match self {
             Sabotage::NoGenerations => &[TIMERS],
+            Sabotage::ReplyBeforeSync => &[ANSWERED, TAKEN],
             _ => &[AGREEMENT, NEWEST_WINS],
         }
     }
 
-    fn drops_ties(self) -> bool {
-        matches!(self, Sabotage::ReportsRule | Sabotage::NoTotalOrder)
-    }
-
-    fn drops_push(self) -> bool {
-        matches!(self, Sabotage::ReportsRule | Sabotage::NoPushOnConnect)
+    fn changes_lines(self) -> bool {
+        use Sabotage::{LyingDigest, NoPushOnConnect, NoTotalOrder, ReportsRule};
+        matches!(self, ReportsRule | NoTotalOrder | NoPushOnConnect | LyingDigest)
     }
 }
 
@@ -78,8 +74,6 @@ pub(crate) struct Saboteur {
     links: BTreeMap<(usize, NeighbourId), (ConnId, Moment)>,
     /// Connections that were links once: by server and slot, the last one and since when.
     slots: BTreeMap<(usize, usize), (ConnId, Moment)>,
-    /// The lines that were known when the link of a stream was made.
-    known: BTreeMap<(SocketAddr, SocketAddr), BTreeSet<Vec<u8>>>,
     /// Beginnings of lines, by stream.
     unfinished: BTreeMap<(SocketAddr, SocketAddr), Vec<u8>>,
 }
@@ -91,20 +85,13 @@ impl Saboteur {
             ping,
             links: BTreeMap::new(),
             slots: BTreeMap::new(),
-            known: BTreeMap::new(),
             unfinished: BTreeMap::new(),
         }
     }
 
     /// A link has got a connection.
-    fn linked(&mut self, server: usize, member: &Member, core: &mut Core<Member>, conn: ConnId) {
+    fn linked(&mut self, server: usize, core: &mut Core<Member>, conn: ConnId) {
         let now = core.now();
-        if self.sabotage.drops_push()
-            && let Some(ends) = core.transport(conn).map(|transport| transport.ends())
-        {
-            let lines = member.herd.iter().map(|(_, sighting)| sighting.line().to_vec());
-            self.known.insert((ends.host, ends.peer), lines.collect());
-        }
         let before = self.slots.insert((server, conn.key()), (conn, now));
         if self.sabotage == Sabotage::NoGenerations
             && let Some((_, since)) = before.filter(|(before, _)| *before != conn)
@@ -116,21 +103,34 @@ impl Saboteur {
         }
     }
 
-    /// Whether a line does not get through.
-    fn stops(&self, stream: (SocketAddr, SocketAddr), line: &[u8], to: &Member) -> bool {
-        let line = line.trim_ascii_end();
-        if !line.starts_with(b"AT ") {
-            return false;
-        }
-        let pushed = self.known.get(&stream).is_some_and(|known| known.contains(line));
-        let mut words = line.split(|byte| *byte == b' ').skip(3);
-        let (client, stamp) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
-        let tied = to
-            .herd
-            .latest(client)
-            .is_some_and(|known| known.stamp_text() == stamp && known.line() != line);
-        (self.sabotage.drops_push() && pushed) || (self.sabotage.drops_ties() && tied)
+    /// What gets through of a line, to whom; perhaps nothing. Never more than there was.
+    fn pass<'a>(&self, line: &'a [u8], to: &Member) -> Cow<'a, [u8]> {
+        let is_sync = line.starts_with(b"SYNC ") && line.ends_with(b"\n");
+        let is_stopped = match self.sabotage {
+            Sabotage::LyingDigest if is_sync => {
+                return format!("SYNC {:016x}\n", to.herd.state_hash()).into_bytes().into();
+            }
+            Sabotage::NoPushOnConnect => compares(line),
+            Sabotage::NoTotalOrder => ties(line, to),
+            Sabotage::ReportsRule => compares(line) || ties(line, to),
+            _ => false,
+        };
+        if is_stopped { Cow::default() } else { line.into() }
     }
+}
+
+/// Whether a line is one of those by which two that meet find out what they lack.
+fn compares(line: &[u8]) -> bool {
+    [&b"SYNC "[..], b"GROUPS ", b"LEAVES ", b"WANT "].iter().any(|name| line.starts_with(name))
+}
+
+/// Whether it is an AT line as new as what is known, and not the same.
+fn ties(line: &[u8], to: &Member) -> bool {
+    let line = line.trim_ascii_end();
+    let mut words = line.split(|byte| *byte == b' ').skip(3);
+    let (client, stamp) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
+    let known = to.herd.latest(client).filter(|_| line.starts_with(b"AT "));
+    known.is_some_and(|known| known.stamp_text() == stamp && known.line() != line)
 }
 
 impl Meddler for Saboteur {
@@ -145,7 +145,7 @@ impl Meddler for Saboteur {
             match conn {
                 Some(conn) if before != Some(conn) => {
                     self.links.insert((server, id), (conn, core.now()));
-                    self.linked(server, member, core, conn);
+                    self.linked(server, core, conn);
                 }
                 Some(_) => {}
                 None => drop(self.links.remove(&(server, id))),
@@ -154,7 +154,7 @@ impl Meddler for Saboteur {
     }
 
     fn sent(&mut self, frame: Frame, ends: [Option<&mut Member>; 2], on: &mut Vec<Frame>) {
-        let filters = self.sabotage.drops_ties() || self.sabotage.drops_push();
+        let filters = self.sabotage.changes_lines();
         let (FrameKind::Data(bytes), [Some(_), Some(to)], true) = (&frame.kind, ends, filters)
         else {
             return on.push(frame);
@@ -166,9 +166,7 @@ impl Meddler for Saboteur {
         self.unfinished.insert(stream, text.split_off(end));
         let mut passed = Vec::new();
         for line in text.split_inclusive(|byte| *byte == b'\n') {
-            if !self.stops(stream, line, to) {
-                passed.extend_from_slice(line);
-            }
+            passed.extend_from_slice(&self.pass(line, to));
         }
         let stopped = text.len() - passed.len();
         if stopped > 0 {

@@ -1,10 +1,23 @@
 //! What happens to the servers and the network: each step of a plan, its beginning and its end.
 
 use super::conversation::Conversation;
-use super::plan::{EPOCH_S, Ends, Step, What};
+use super::plan::{DiskFault, EPOCH_S, Ends, Step, What};
 use super::run::{Action, Kept, Run};
+use super::sighted::{Newest, raise};
+use places_herd::journal::Sync;
 use places_herd::reactor::UnixNanos;
 use std::time::Duration;
+
+/// How a server dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Death {
+    /// Its process is killed.
+    Killed,
+    /// Its machine is gone.
+    Vanished,
+    /// Its process ends by itself, because its journal has failed.
+    Ended,
+}
 
 impl Run<'_> {
     pub(super) fn act(&mut self, action: Action) -> Kept {
@@ -19,8 +32,7 @@ impl Run<'_> {
             }
             Action::Next(number, times) => {
                 self.world.log(&format!("step {number}, again: {times}"));
-                self.go_on(number, &plan.steps[number].what, times);
-                Ok(())
+                self.go_on(number, &plan.steps[number].what, times)
             }
             Action::Answer(asked) => {
                 self.answer(asked);
@@ -65,13 +77,15 @@ impl Run<'_> {
                 self.part(side, true);
                 self.ends_after(number, *lasts);
             }
-            What::Flap { .. } | What::Clog { .. } => self.go_on(number, what, 0),
+            What::Flap { .. } | What::Clog { .. } => self.go_on(number, what, 0)?,
             What::Freeze { server, lasts } => {
                 self.world.freeze(self.name(*server));
                 self.ends_after(number, *lasts);
             }
-            What::Kill { server, gone } | What::Vanish { server, gone } => {
-                self.die(*server, matches!(what, What::Kill { .. }))?;
+            What::Kill { server, gone, keeps_disk } | What::Vanish { server, gone, keeps_disk } => {
+                let is_killed = matches!(what, What::Kill { .. });
+                let death = if is_killed { Death::Killed } else { Death::Vanished };
+                self.die(*server, death, *keeps_disk)?;
                 match gone {
                     Some(gone) => self.ends_after(number, *gone),
                     None => drop(self.gone.insert(*server)),
@@ -94,6 +108,10 @@ impl Run<'_> {
                 }
                 self.ends_after(number, *lasts);
             }
+            What::DiskFails { server, how, lasts } => {
+                self.fail_disk(*server, *how);
+                self.ends_after(number, *lasts);
+            }
             What::AcceptFails { server, lasts } => {
                 self.excuse(|talk| talk.server == *server);
                 if let Some(kernel) = self.kernel(*server) {
@@ -106,7 +124,7 @@ impl Run<'_> {
     }
 
     /// What a step does later: for those that last, the end; for the others, what is next.
-    pub(super) fn go_on(&mut self, number: usize, what: &What, times: u32) {
+    pub(super) fn go_on(&mut self, number: usize, what: &What, times: u32) -> Kept {
         match what {
             What::Deaf { .. } => {
                 if let Some(talk) = self.deaf.remove(&number) {
@@ -143,10 +161,10 @@ impl Run<'_> {
                 }
             }
             What::Freeze { server, .. } => self.world.thaw(self.name(*server)),
-            What::Kill { server, .. } | What::Vanish { server, .. }
-                if !self.world.lives(self.name(*server)) && !self.gone.contains(server) =>
-            {
-                self.start(*server);
+            What::Kill { server, .. } | What::Vanish { server, .. } => self.start_again(*server)?,
+            What::DiskFails { server, .. } => {
+                self.mend_disk(*server);
+                self.start_again(*server)?;
             }
             What::Slow { server, .. } => self.world.set_pace(self.name(*server), Duration::ZERO),
             What::NoDescriptors { server, .. } => {
@@ -160,6 +178,49 @@ impl Run<'_> {
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Starts a server that is dead, unless it is gone for good, or its disk fails.
+    fn start_again(&mut self, server: usize) -> Kept {
+        let fails = self.ledgers.get(&server).is_some_and(|ledger| ledger.failing.is_some());
+        match self.world.lives(self.name(server)) || self.gone.contains(&server) || fails {
+            true => Ok(()),
+            false => self.start(server),
+        }
+    }
+
+    /// The disk of a server begins to fail, if it has one.
+    fn fail_disk(&mut self, server: usize, how: DiskFault) {
+        let name = self.name(server);
+        let lives = self.world.lives(name);
+        let Some(ledger) = self.ledgers.get_mut(&server).filter(|_| lives) else { return };
+        ledger.failing = Some(how);
+        let disk = self.world.disk(name);
+        let size = disk.size();
+        let faults = &mut disk.faults;
+        match how {
+            DiskFault::Full { room } => faults.room_bytes = Some(size + room),
+            DiskFault::Writes => faults.write_errors = 0.5,
+            DiskFault::Syncs => faults.sync_errors = 1.0,
+            DiskFault::Power { calls } => faults.calls_left = Some(calls),
+        }
+        let talks = self.conversations.iter_mut().filter(|talk| talk.server == server);
+        talks.for_each(Conversation::may_be_refused);
+    }
+
+    /// The disk of a server works again.
+    fn mend_disk(&mut self, server: usize) {
+        let name = self.name(server);
+        let lives = self.world.lives(name);
+        let Some(ledger) = self.ledgers.get_mut(&server) else { return };
+        ledger.failing = None;
+        let faults = ledger.faults();
+        match &mut ledger.disk {
+            Some(disk) => disk.faults = faults,
+            None if lives => self.world.disk(name).faults = faults,
+            None => {}
         }
     }
 
@@ -206,25 +267,47 @@ impl Run<'_> {
         }
     }
 
-    /// A server dies, and what it alone knew with it.
-    pub(super) fn die(&mut self, server: usize, is_killed: bool) -> Kept {
+    /// A server dies, and what it alone knew with it, but for what is on its disk, if that is kept.
+    pub(super) fn die(&mut self, server: usize, death: Death, keeps_disk: bool) -> Kept {
+        self.take_in()?;
+        self.ended.remove(&server);
         let name = self.name(server);
         if !self.world.lives(name) {
             return Ok(());
         }
+        let until = self.world.is_done_until(name);
         self.hear_all()?;
         self.excuse(|talk| talk.server == server);
         for talk in self.conversations.iter_mut().filter(|talk| talk.server == server) {
             // Who still asks for a connection may get one from the next life.
             talk.life += usize::from(!self.world.stands(talk.talk));
         }
-        match is_killed {
-            true => self.world.kill(name),
-            false => self.world.crash(name),
+        let remains = match death {
+            Death::Vanished => self.world.crash(name),
+            Death::Killed | Death::Ended => self.world.kill(name),
         };
-        // Whatever a survivor knows must be known in the end; of the rest some may be.
-        self.floor = self.known_to(&self.alive());
+        let disk = remains.0.filter(|_| keeps_disk);
+        if let Some(ledger) = self.ledgers.get_mut(&server) {
+            ledger.died(disk, self.world.now(), until, death == Death::Vanished);
+        }
+        self.floor = self.what_outlives();
         Ok(())
+    }
+
+    /// What must be known in the end, whatever comes of the rest: what a survivor knows, and what is on the
+    /// disks of those that will be back.
+    ///
+    /// Were an answer ever to mean that a neighbour knows the report too, this is where what was
+    /// answered would be added, though its server is lost for good.
+    fn what_outlives(&mut self) -> Newest {
+        let mut floor = self.known_to(&self.alive());
+        let back = self.ledgers.iter().filter(|(server, _)| !self.gone.contains(server));
+        for (_, ledger) in back.filter(|(_, ledger)| ledger.disk.is_some()) {
+            let answered = ledger.answered.values().filter(|_| ledger.sync == Sync::Always);
+            let kept = ledger.demand().into_values().chain(answered.cloned());
+            kept.for_each(|sighted| raise(&mut floor, sighted));
+        }
+        floor
     }
 
     pub(super) fn excuse(&mut self, which: impl Fn(&Conversation) -> bool) {
@@ -249,6 +332,7 @@ impl What {
             What::Flap { .. } => "flapping",
             What::Clog { .. } => "swizzle-clog",
             What::Freeze { .. } => "a frozen server",
+            What::DiskFails { .. } => "a disk that fails",
             What::Kill { gone: Some(_), .. } => "kill -9 and restart",
             What::Vanish { gone: Some(_), .. } => "a machine lost and back",
             What::Kill { .. } | What::Vanish { .. } => "a server lost for good",
@@ -257,6 +341,16 @@ impl What {
             What::Slow { .. } => "a server that reads little",
             What::NoDescriptors { .. } => "no descriptors",
             What::AcceptFails { .. } => "accept fails",
+        }
+    }
+}
+
+impl DiskFault {
+    /// Its name in the summary.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            DiskFault::Full { .. } => "a disk is full",
+            DiskFault::Writes | DiskFault::Syncs | DiskFault::Power { .. } => "a disk gives errors",
         }
     }
 }

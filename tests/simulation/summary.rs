@@ -9,9 +9,12 @@ use std::time::Duration;
 const SELDOM: u64 = 50;
 
 /// All that there is to be met.
-const KINDS: [&str; 30] = [
+const KINDS: [&str; 38] = [
     "a client that does not read",
     "a client vanishes",
+    "a disk is full",
+    "a disk gives errors",
+    "a disk that fails",
     "a far-future stamp",
     "a frozen server",
     "a late stamp",
@@ -22,15 +25,20 @@ const KINDS: [&str; 30] = [
     "a question",
     "a report",
     "a reset",
+    "a restart with its disk",
     "a send buffer is full",
+    "a server ends for its disk",
     "a server lost for good",
     "a server that reads little",
     "a slow link",
     "a stamp of now",
+    "a stamp too old",
     "a tied stamp",
+    "a torn tail",
     "a wall clock set",
     "a wall clock too fast or slow",
     "accept fails",
+    "clients expire",
     "flapping",
     "kill -9 and restart",
     "news waits as a bit",
@@ -51,6 +59,11 @@ pub(crate) struct Summary {
     acknowledged: u64,
     slowest: Duration,
     met: BTreeMap<&'static str, u64>,
+    /// By policy: losses of power, those that took something, and the longest window.
+    losses: BTreeMap<&'static str, (u64, u64, Duration)>,
+    pings: [u64; 2],
+    /// Herds in which an update was counted, its lines, and what they should be.
+    updates: [u64; 3],
 }
 
 impl Summary {
@@ -62,6 +75,14 @@ impl Summary {
         self.slowest = self.slowest.max(outcome.agreed_after);
         for what in &outcome.met {
             *self.met.entry(what).or_default() += 1;
+        }
+        for loss in &outcome.losses {
+            let window = loss.window.unwrap_or_default();
+            self.lose(loss.policy, (1, u64::from(loss.window.is_some()), window));
+        }
+        add(&mut self.pings, outcome.pings);
+        if let Some([lines, bound]) = outcome.update_lines {
+            add(&mut self.updates, [1, lines, bound]);
         }
     }
 
@@ -75,6 +96,32 @@ impl Summary {
         for (what, count) in &other.met {
             *self.met.entry(what).or_default() += count;
         }
+        other.losses.iter().for_each(|(policy, loss)| self.lose(policy, *loss));
+        add(&mut self.pings, other.pings);
+        add(&mut self.updates, other.updates);
+    }
+
+    fn lose(&mut self, policy: &'static str, (times, lossy, window): (u64, u64, Duration)) {
+        let all = self.losses.entry(policy).or_default();
+        *all = (all.0 + times, all.1 + lossy, all.2.max(window));
+    }
+
+    /// The figures that are promised, a line each.
+    fn figures(&self) -> String {
+        let [herds, lines, bound] = self.updates;
+        let [pings, wanted] = self.pings;
+        let mut text = format!(
+            "one update: {lines} lines in {herds} herds, 2E - (n - 1) is {bound}\nwall clocks wrong by \
+             a day: {pings} PINGs for {wanted}, nowhere more than one too many or too few"
+        );
+        for (policy, (times, lossy, window)) in &self.losses {
+            write!(
+                text,
+                "\npower lost, {policy}: something in {lossy} of {times}, {window:?} at most"
+            )
+            .expect("a String takes everything");
+        }
+        text
     }
 
     /// What was met in too few seeds to say that it is tested.
@@ -92,13 +139,19 @@ impl Summary {
         let mut text = format!(
             "0 broken promises in {seeds} seeds: {hours:.0} simulated hours, {per_second:.2} for each \
              real second; {cpu_ms:.2} ms CPU a seed\n{turns} turns, {acknowledged} acknowledged reports; \
-             the slowest herd agreed {slowest:?} after the last fault\nseeds that met"
+             the slowest herd agreed {slowest:?} after the last fault\n{}\nseeds that met",
+            self.figures()
         );
         for (what, count) in &self.met {
             write!(text, "\n  {count:>7}  {what}").expect("a String takes everything");
         }
         text
     }
+}
+
+/// Adds each of `more` to its own of `all`.
+fn add<const N: usize>(all: &mut [u64; N], more: [u64; N]) {
+    all.iter_mut().zip(more).for_each(|(all, more)| *all += more);
 }
 
 /// Processor time that this thread has used; nothing where Linux's account of it cannot be read.

@@ -1,14 +1,15 @@
 //! What is looked at after every turn of every member: that nothing grows beyond its limit. Beside
-//! it, what a run has met.
+//! it, what a run has met, and what the journals have taken in.
 
 use super::sabotage::Saboteur;
 use super::world::Meddler;
 use places_herd::herd::member::Member;
-use places_herd::reactor::Reactor;
+use places_herd::reactor::{Moment, Reactor};
 use places_herd::testing::{Frame, MemoryIo};
+use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 
-/// Something that was seen. Each kind is told once a run.
+/// Something that was seen. The first three are told once a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// A neighbour was owed something when a turn ended.
@@ -17,20 +18,80 @@ pub(crate) enum Seen {
     Full,
     /// More is kept than may be.
     TooMuch(String),
+    /// These lines have been given to the journal of this server, in the turn of that time.
+    Taken(usize, Moment, Vec<Vec<u8>>),
+    /// The journal of this server is broken since that time, its last turn before; or whole again.
+    Broken(usize, Option<Moment>),
+    /// This server has ended by itself.
+    Ended(usize),
+}
+
+/// What was seen of one server's journal.
+#[derive(Debug, Default)]
+struct Table {
+    /// Every line, by its client's number, and their sum.
+    lines: Vec<Vec<u8>>,
+    hash: u64,
+    /// What was new after the last turn: the next one begins by giving it to the journal.
+    news: Vec<Vec<u8>>,
+    /// The last turn in which it was sound.
+    sound_at: Moment,
+    is_broken: bool,
 }
 
 /// Watches, and lets the saboteur do his work, if there is one.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    pub(crate) mark: usize,
+    mark: usize,
     /// What may wait at most on a link, and on a client's connection.
-    pub(crate) most: [usize; 2],
-    pub(crate) seen: Sender<Seen>,
-    pub(crate) told: [bool; 3],
-    pub(crate) saboteur: Option<Saboteur>,
+    most: [usize; 2],
+    seen: Sender<Seen>,
+    told: [bool; 3],
+    tables: BTreeMap<usize, Table>,
+    saboteur: Option<Saboteur>,
 }
 
 impl Watch {
+    pub(crate) fn new(
+        mark: usize,
+        most: [usize; 2],
+        seen: Sender<Seen>,
+        saboteur: Option<Saboteur>,
+    ) -> Watch {
+        Watch { mark, most, seen, told: [false; 3], tables: BTreeMap::new(), saboteur }
+    }
+
+    /// Looks at the journal of a server that has one.
+    fn look_at_journal(&mut self, server: usize, member: &Member, now: Moment) {
+        let table = self.tables.entry(server).or_default();
+        let is_broken = !member.takes_reports();
+        if std::mem::replace(&mut table.is_broken, is_broken) != is_broken {
+            // Who listens may have heard enough; here and below.
+            let _ = self.seen.send(Seen::Broken(server, is_broken.then_some(table.sound_at)));
+        }
+        if !is_broken {
+            table.sound_at = now;
+            if !table.news.is_empty() {
+                let news = std::mem::take(&mut table.news);
+                let _ = self.seen.send(Seen::Taken(server, now, news));
+            }
+        }
+        let hash = member.herd.state_hash();
+        if std::mem::replace(&mut table.hash, hash) == hash {
+            return;
+        }
+        for (key, sighting) in member.herd.iter() {
+            let (index, line) = (key.index(), sighting.line());
+            if table.lines.len() <= index {
+                table.lines.resize(index + 1, Vec::new());
+            }
+            if table.lines[index] != line {
+                table.lines[index] = line.to_vec();
+                table.news.push(line.to_vec());
+            }
+        }
+    }
+
     fn tell(&mut self, which: usize, what: Seen) {
         if !std::mem::replace(&mut self.told[which], true) {
             // Who listens may have heard enough.
@@ -40,7 +101,15 @@ impl Watch {
 }
 
 impl Meddler for Watch {
+    fn started(&mut self, server: usize) {
+        self.tables.remove(&server);
+    }
+
     fn turned(&mut self, server: usize, reactor: &mut Reactor<MemoryIo, Member>) {
+        if reactor.is_stopped() {
+            let _ = self.seen.send(Seen::Ended(server));
+            return;
+        }
         let conns = reactor.io().connections();
         let (member, core) = reactor.parts();
         for conn in conns {
@@ -56,6 +125,9 @@ impl Meddler for Watch {
                     Seen::TooMuch(format!("{pending} bytes pending of {most} on {conn:?}")),
                 );
             }
+        }
+        if member.journal_counts().is_some() {
+            self.look_at_journal(server, member, core.now());
         }
         let clients = member.herd.len();
         let owed =

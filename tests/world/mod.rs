@@ -130,6 +130,8 @@ struct Machine {
     /// How long a turn of its process takes, and when the next one can begin.
     pace: Duration,
     rests_until: Moment,
+    /// When it last had one.
+    turned_at: Moment,
     /// The test has had it in its hands: it may have something to do.
     is_touched: bool,
 }
@@ -148,6 +150,9 @@ enum State {
 /// Somebody who looks at a world while it runs, and may change it: what a test cannot do between two
 /// calls.
 pub(crate) trait Meddler: std::fmt::Debug {
+    /// The server with this number in the topology is started, perhaps again.
+    fn started(&mut self, _server: usize) {}
+
     /// The server with this number in the topology has had its turn.
     fn turned(&mut self, _server: usize, _reactor: &mut Reactor<MemoryIo, Member>) {}
 
@@ -191,7 +196,7 @@ impl Machine {
                 reactor.io().poll(None, &mut Vec::new()).expect("this poll never fails");
             }
             State::Running => {
-                self.rests_until = now + self.pace;
+                (self.rests_until, self.turned_at) = (now + self.pace, now);
                 // A turn ends in an error if the journal fails; then the process has ended.
                 assert!(reactor.turn().is_ok() || reactor.is_stopped(), "this poll never fails");
                 return true;
@@ -291,14 +296,21 @@ impl World {
         self.join(name, member);
     }
 
-    /// Starts the member `name` with what is left of it; without a disk, if none is left.
-    pub(crate) fn start_from(&mut self, name: &str, source: Box<dyn Source>, remains: Remains) {
+    /// Starts the member `name` with what is left of it; without a journal, if no disk is. Gives what
+    /// was read of its journal.
+    pub(crate) fn start_from(
+        &mut self,
+        name: &str,
+        source: Box<dyn Source>,
+        remains: Remains,
+    ) -> Result<Replayed, Refusal> {
         let mut member = self.born(name, source);
+        let mut replayed = Replayed::default();
         if let (Some(disk), Some(settings)) = (remains.0, &self.topology.journal) {
-            let opened = member.with_journal(Box::new(disk), settings);
-            member = opened.unwrap_or_else(|refusal| panic!("{name}: {refusal}")).0;
+            (member, replayed) = member.with_journal(Box::new(disk), settings)?;
         }
         self.join(name, member);
+        Ok(replayed)
     }
 
     fn born(&mut self, name: &str, source: Box<dyn Source>) -> Member {
@@ -336,6 +348,9 @@ impl World {
             is_touched: true,
             ..Machine::default()
         };
+        if let Some(meddler) = &mut self.meddler {
+            meddler.started(machine);
+        }
         for frame in std::mem::take(&mut self.unanswered) {
             self.carry(frame);
         }
@@ -388,6 +403,17 @@ impl World {
     pub(crate) fn lives(&self, name: &str) -> bool {
         let machine = &self.machines[self.number(name)];
         machine.reactor.is_some() && machine.state != State::Killed
+    }
+
+    /// Until when `name` has done all that was due: now, unless its process stands still or rests
+    /// between two turns.
+    pub(crate) fn is_done_until(&self, name: &str) -> Moment {
+        let machine = &self.machines[self.number(name)];
+        let rests = machine.rests_until > self.now || machine.is_touched;
+        match machine.state == State::Running && !rests {
+            true => self.now,
+            false => machine.turned_at,
+        }
     }
 
     /// How often `name` was started.
