@@ -45,6 +45,15 @@ pub struct File {
     passed_over: usize,
 }
 
+/// What the records of a file are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Format {
+    /// Lines of a GeoNames table.
+    GeoNames,
+    /// GeoJSON Features.
+    GeoJson,
+}
+
 /// Something in a file that keeps it from being used.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Fault {
@@ -80,10 +89,18 @@ impl File {
     /// A file of more than [`ROWS_MAX`] places or of none is refused.
     pub fn read(path: &Path, rank: Rank) -> Result<File, Vec<Fault>> {
         let whole = |message| vec![Fault { line: 0, message }];
-        let parse = parser(path).map_err(whole)?;
+        let format = Format::of(path).map_err(whole)?;
         let file = fs::File::open(path).map_err(|error| whole(error.to_string()))?;
-        let builder = Builder::read(BufReader::with_capacity(1 << 16, file), parse, ROWS_MAX)?;
-        Ok(builder.build(rank))
+        File::parse(BufReader::with_capacity(1 << 16, file), format, rank)
+    }
+
+    /// The same of what `reader` gives, which is in `format`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`File::read`]; a fault of the reader is the last of them.
+    pub fn parse(reader: impl BufRead, format: Format, rank: Rank) -> Result<File, Vec<Fault>> {
+        Ok(Builder::read(reader, format.parser(), ROWS_MAX)?.build(rank))
     }
 
     /// How many places there are.
@@ -179,14 +196,22 @@ struct Row {
 /// Reads one record: a place, none, or what is wrong.
 type Parse = fn(&[u8]) -> Result<Option<Entry>, String>;
 
-fn parser(path: &Path) -> Result<Parse, String> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("tsv" | "txt") => Ok(geonames::entry),
-        Some("geojsonl" | "geojsonseq" | "geojson") => Ok(geojson::entry),
-        _ => {
-            Err("its name must end in .tsv or .txt (a GeoNames table), .geojsonl, .geojsonseq or \
-                  .geojson (one Feature a line)"
-                .to_string())
+impl Format {
+    /// By the end of the file's name.
+    fn of(path: &Path) -> Result<Format, String> {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("tsv" | "txt") => Ok(Format::GeoNames),
+            Some("geojsonl" | "geojsonseq" | "geojson") => Ok(Format::GeoJson),
+            _ => Err("its name must end in .tsv or .txt (a GeoNames table), .geojsonl, \
+                      .geojsonseq or .geojson (one Feature a line)"
+                .to_string()),
+        }
+    }
+
+    fn parser(self) -> Parse {
+        match self {
+            Format::GeoNames => geonames::entry,
+            Format::GeoJson => geojson::entry,
         }
     }
 }
@@ -387,7 +412,7 @@ mod tests {
     #[test]
     fn the_end_of_the_name_says_the_format() {
         for name in ["US.txt", "US.tsv", "la.geojsonl", "la.geojsonseq", "la.geojson"] {
-            assert!(parser(Path::new(name)).is_ok(), "{name}");
+            assert!(Format::of(Path::new(name)).is_ok(), "{name}");
         }
         for name in ["US", "US.zip", "places.csv", ""] {
             assert!(

@@ -58,7 +58,7 @@ pub use base_url::{BaseUrl, Proxy, UrlFault};
 pub use embedded::Embedded;
 pub use failure::{Failure, Status};
 pub use fetch::{Fetch, LOG_CHARS_MAX, Method, Reading, Reply, Retry, Scheme, Target, Value};
-pub use file::{Fault, File, ROWS_MAX};
+pub use file::{Fault, File, Format, ROWS_MAX};
 pub use google::{Google, Mask};
 pub use google_legacy::GoogleLegacy;
 pub use grid::Rank;
