@@ -4,6 +4,7 @@
 //!
 //! * [`http`]: one exchange: a request becomes bytes, bytes become a response.
 //! * [`eyeballs`]: which of a host's addresses to try next, and when.
+//! * [`no_proxy`]: which hosts are reached without a proxy.
 //!
 //! Then the same on connections:
 //!
@@ -14,6 +15,8 @@
 pub mod http;
 
 pub mod eyeballs;
+
+pub mod no_proxy;
 
 pub mod tls;
 
