@@ -35,7 +35,11 @@ pub struct Proxy {
 
 impl Proxy {
     /// Asks for a tunnel to `origin`.
-    pub(super) fn request(&self, origin: &Origin) -> Result<Request, RequestError> {
+    ///
+    /// # Errors
+    ///
+    /// The origin's name, or what stands in the credentials, can be in no head.
+    pub fn request(&self, origin: &Origin) -> Result<Request, RequestError> {
         let request = match origin.host.contains(':') {
             true => Request::connect(&format!("[{}]", origin.host), origin.port),
             false => Request::connect(&origin.host, origin.port),
@@ -55,7 +59,7 @@ impl Proxy {
 /// The inner protocol hears `connection_made` when the tunnel is open, and `connection_lost` in any
 /// case.
 #[derive(Debug)]
-pub(super) struct Tunnel<P> {
+pub struct Tunnel<P> {
     /// Until it is sent.
     request: Option<Request>,
     reader: ResponseReader,
@@ -65,13 +69,8 @@ pub(super) struct Tunnel<P> {
 }
 
 impl<P> Tunnel<P> {
-    /// `patience`: from the connection to the proxy to the end of its answer's head.
-    pub(super) fn new(
-        request: Request,
-        limits: HttpLimits,
-        patience: Duration,
-        inner: P,
-    ) -> Tunnel<P> {
+    /// `request`: the one that [asks for it](Proxy::request). `patience`: from the connection to the proxy to the end of its answer's head.
+    pub fn new(request: Request, limits: HttpLimits, patience: Duration, inner: P) -> Tunnel<P> {
         let reader = ResponseReader::new(Method::Connect, limits);
         Tunnel { request: Some(request), reader, patience, open: false, inner }
     }
