@@ -1,10 +1,10 @@
 //! Everything that fuzzing has found worth keeping, played again: `fuzz/corpus/<target>/*` for each
-//! target of `fuzz/bodies.rs`.
+//! target of `fuzz/src/lib.rs`.
 //!
 //! To look for more: `fuzz/run`. What it finds is a file; with a name that tells what it shows it belongs
 //! into the corpus, where it fails here until the fault is mended.
 
-#[path = "../fuzz/bodies.rs"]
+#[path = "../fuzz/src/lib.rs"]
 mod bodies;
 
 use std::fs;
@@ -38,7 +38,7 @@ fn every_body_is_a_target_of_its_name() {
         assert!(manifest.contains(&format!("[[bin]]\nname = \"{name}\"\n")), "{name}");
         let target =
             fs::read_to_string(format!("fuzz/fuzz_targets/{name}.rs")).expect("it is there");
-        assert!(target.contains(&format!("bodies::{name}(data)")), "{name}");
+        assert!(target.contains(&format!("places_herd_fuzz::{name}(data)")), "{name}");
     }
     assert_eq!(manifest.matches("[[bin]]").count(), bodies::ALL.len());
 }

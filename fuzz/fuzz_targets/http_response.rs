@@ -1,6 +1,3 @@
 #![no_main]
 
-#[path = "../bodies.rs"]
-mod bodies;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::http_response(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| places_herd_fuzz::http_response(data));

@@ -1,6 +1,3 @@
 #![no_main]
 
-#[path = "../bodies.rs"]
-mod bodies;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::places_google(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| places_herd_fuzz::places_google(data));

@@ -1,0 +1,135 @@
+//! Two members that meet, without connections: their tables, what they compare, and lines on the way.
+
+use super::{at, choice};
+use places_herd::herd::command::{Command, CommandLimits};
+use places_herd::herd::comparison::Comparison;
+use places_herd::herd::digest::leaf_of;
+use places_herd::herd::rows::ROW_LINE_BYTES_MAX;
+use places_herd::herd::sighting::Sighting;
+use places_herd::herd::table::{Herd, Rule};
+use std::collections::VecDeque;
+
+/// Who knows so many is not few: the sums of leaves are told.
+const MANY: usize = 1_000_000;
+
+/// More than two have ever to say: 8 rows of groups, 2,048 of leaves and as many wants from each.
+const TURNS_MAX: usize = 20_000;
+
+struct Side {
+    herd: Herd,
+    comparison: Comparison,
+    /// What is under way to it.
+    coming: VecDeque<Vec<u8>>,
+    /// Reports that it will be brought while they compare.
+    news: VecDeque<Vec<u8>>,
+}
+
+impl Side {
+    fn new() -> Side {
+        let (comparison, coming, news) = Default::default();
+        Side { herd: Herd::new(0, 1), comparison, coming, news }
+    }
+
+    /// Takes an AT line; whether it is news.
+    fn merge(&mut self, line: &[u8]) -> bool {
+        let at = at(line).expect("only such lines are told");
+        self.herd.merge(&Sighting::relayed(&at, &mut Vec::new()), Rule::Member).1.is_news()
+    }
+}
+
+/// Two who know whatever the lines say, `<` the one, `>` the other, `=` both, meet while they are
+/// brought what stands behind `(` and `)`; when all is quiet they know the same. Who speaks when is
+/// chance, from the first byte; and whether they know few.
+pub fn comparison(data: &[u8]) {
+    let (seed, text) = choice(data);
+    let mut sides = [Side::new(), Side::new()];
+    for line in text.split(|byte| *byte == b'\n') {
+        let Some((&whose, line)) = line.split_first() else { continue };
+        if at(line).is_none() {
+            continue;
+        }
+        match whose {
+            b'<' => _ = sides[0].merge(line),
+            b'>' => _ = sides[1].merge(line),
+            b'=' => sides.iter_mut().for_each(|side| _ = side.merge(line)),
+            b'(' => sides[0].news.push_back(line.to_vec()),
+            b')' => sides[1].news.push_back(line.to_vec()),
+            _ => {}
+        }
+    }
+    sides[0].comparison.begin();
+    let mut chance = u64::from(seed);
+    let mut turns = 0;
+    while let Some(act) = next(&sides, &mut chance) {
+        act(&mut sides, seed & 1 != 0);
+        turns += 1;
+        assert!(turns < TURNS_MAX + 10 * text.len(), "they never come to an end");
+    }
+    let [one, other] = &sides;
+    assert_eq!(one.herd.state_hash(), other.herd.state_hash());
+    assert_eq!(one.herd.len(), other.herd.len());
+    for (_, sighting) in one.herd.iter() {
+        let theirs = other.herd.latest(sighting.client()).expect("both know the same clients");
+        assert_eq!(sighting.line(), theirs.line());
+    }
+    assert!(one.comparison.is_idle() && other.comparison.is_idle());
+}
+
+type Act = fn(&mut [Side; 2], bool);
+
+/// One of the things that could happen next.
+fn next(sides: &[Side; 2], chance: &mut u64) -> Option<Act> {
+    let [one, other] = sides;
+    let acts: [(bool, Act); 8] = [
+        (one.comparison.has_words(), |sides, _| speak(sides, 0)),
+        (other.comparison.has_words(), |sides, _| speak(sides, 1)),
+        (!one.coming.is_empty(), |sides, many| hear(sides, 0, many)),
+        (!other.coming.is_empty(), |sides, many| hear(sides, 1, many)),
+        (!one.comparison.is_idle() && !one.comparison.has_words(), |sides, _| give(sides, 0)),
+        (!other.comparison.is_idle() && !other.comparison.has_words(), |sides, _| give(sides, 1)),
+        (!one.news.is_empty(), |sides, _| report(sides, 0)),
+        (!other.news.is_empty(), |sides, _| report(sides, 1)),
+    ];
+    *chance =
+        chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    let possible = || acts.iter().filter(|(is_possible, _)| *is_possible);
+    let count = possible().count().max(1);
+    possible().nth((*chance >> 33) as usize % count).map(|(_, act)| *act)
+}
+
+fn speak(sides: &mut [Side; 2], who: usize) {
+    let mut line = Vec::new();
+    let Side { herd, comparison, .. } = &mut sides[who];
+    assert!(comparison.write_next(herd.digest(), &mut line));
+    assert!(line.len() <= ROW_LINE_BYTES_MAX);
+    sides[1 - who].coming.push_back(line);
+}
+
+fn hear(sides: &mut [Side; 2], who: usize, many: bool) {
+    let Side { herd, comparison, coming, .. } = &mut sides[who];
+    let line = coming.pop_front().expect("there is one");
+    match Command::parse(&line, &CommandLimits::default()) {
+        Ok(Command::Compare(said)) => {
+            comparison.hear(said, herd.digest(), if many { MANY } else { herd.len() });
+        }
+        Ok(Command::At(_)) => _ = sides[who].merge(&line),
+        other => panic!("{}: {other:?}", line.escape_ascii()),
+    }
+}
+
+fn give(sides: &mut [Side; 2], who: usize) {
+    let Side { herd, comparison, .. } = &mut sides[who];
+    let leaves = comparison.take_given();
+    let lines = herd.iter().filter(|(_, sighting)| leaves.contains(leaf_of(sighting.client())));
+    let lines: Vec<_> = lines.map(|(_, sighting)| sighting.line().to_vec()).collect();
+    sides[1 - who].coming.extend(lines);
+}
+
+/// A client's report: news is told at once.
+fn report(sides: &mut [Side; 2], who: usize) {
+    let line = sides[who].news.pop_front().expect("there is one");
+    if sides[who].merge(&line) {
+        let told = super::relayed(&at(&line).expect("it has been read before"));
+        sides[1 - who].coming.push_back(told);
+    }
+}

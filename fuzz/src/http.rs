@@ -1,0 +1,298 @@
+//! What the other end of HTTP sends: responses, chunks, and a proxy's answer.
+
+use super::{choice, pieces};
+use places_herd::dns::{Client, ClientOptions, DnsError, LookupId, Resolving};
+use places_herd::https::agent::{
+    Agent, AgentLimits, FetchError, FetchId, Fetching, Order, Origin, Trip,
+};
+use places_herd::https::http::{HttpLimits, Method, Progress, Response, ResponseReader};
+use places_herd::https::tls::client_config;
+use places_herd::https::tunnel::{Proxy, Tunnel};
+use places_herd::reactor::{Context, Core, Flow, Protocol, Shared};
+use places_herd::secret::Secret;
+use places_herd::testing::StringTransport;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// In any pieces the same comes out, within all limits.
+pub fn http_response(data: &[u8]) {
+    let (seed, stream) = choice(data);
+    let method = match seed % 8 {
+        0 => Method::Head,
+        1 => Method::Connect,
+        _ => Method::Get,
+    };
+    let limits = HttpLimits {
+        head_bytes: 512,
+        headers: 8,
+        interim: 2,
+        body_bytes: 600,
+        chunk_line_bytes: 32,
+        trailer_bytes: 64,
+    };
+    let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let mut reader = ResponseReader::new(method, limits);
+        for piece in pieces {
+            match reader.received(piece) {
+                Ok(Progress::More) => assert!(reader.buffered() <= 2_000, "{}", reader.buffered()),
+                Ok(Progress::Done(response)) => return Ok(response),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        match reader.ended() {
+            Ok(Progress::Done(response)) => Ok(response),
+            Ok(Progress::More) => panic!("after the end there is no more"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let whole = read(&mut [stream].into_iter().filter(|piece| !piece.is_empty()));
+    let cut = read(&mut pieces(seed, stream));
+    match (whole, cut) {
+        (Ok(whole), Ok(cut)) => {
+            assert_eq!((whole.status, &whole.body), (cut.status, &cut.body));
+            assert!(whole.body.len() <= limits.body_bytes);
+        }
+        (Err(_), Err(_)) => {}
+        (whole, cut) => panic!("whole: {whole:?}, in pieces: {cut:?}"),
+    }
+}
+
+const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// What a whole body of chunks comes to.
+#[derive(Debug, PartialEq)]
+enum Chunked {
+    /// The body, and how many bytes stand behind its end.
+    Done(Vec<u8>, usize),
+    More,
+    Error,
+}
+
+/// A body of chunks, in any pieces, is what a reader of the whole makes of it; with tight limits it is
+/// that or an error.
+pub fn http_chunks(data: &[u8]) {
+    let (seed, chunks) = choice(data);
+    let wide = HttpLimits {
+        body_bytes: 1 << 20,
+        chunk_line_bytes: 1 << 20,
+        trailer_bytes: 1 << 20,
+        ..HttpLimits::default()
+    };
+    let expected = by_hand(chunks, wide.body_bytes);
+    assert_eq!(in_pieces(seed, chunks, wide), expected);
+    let tight = HttpLimits {
+        body_bytes: 100,
+        chunk_line_bytes: 20,
+        trailer_bytes: 40,
+        ..HttpLimits::default()
+    };
+    match in_pieces(seed, chunks, tight) {
+        Chunked::Error => {}
+        read => {
+            assert_eq!(read, expected);
+            assert!(!matches!(read, Chunked::Done(body, _) if body.len() > tight.body_bytes));
+        }
+    }
+}
+
+fn in_pieces(seed: u8, chunks: &[u8], limits: HttpLimits) -> Chunked {
+    let mut reader = ResponseReader::new(Method::Get, limits);
+    assert_eq!(reader.received(CHUNKED), Ok(Progress::More));
+    let mut taken = 0;
+    for piece in pieces(seed, chunks) {
+        taken += piece.len();
+        match reader.received(piece) {
+            Ok(Progress::More) => {}
+            Ok(Progress::Done(Response { body, leftover, reusable, .. })) => {
+                assert_eq!(reusable, leftover == 0);
+                return Chunked::Done(body, leftover + chunks.len() - taken);
+            }
+            Err(_) => return Chunked::Error,
+        }
+    }
+    Chunked::More
+}
+
+/// RFC 9112, section 7.1, of all the bytes at once.
+fn by_hand(chunks: &[u8], body_bytes: usize) -> Chunked {
+    let mut body = Vec::new();
+    let mut rest = chunks;
+    loop {
+        let size = match line(&mut rest) {
+            Ok(Some(line)) => match chunk_size(line) {
+                Some(size) if size <= (body_bytes - body.len()) as u64 => size as usize,
+                _ => return Chunked::Error,
+            },
+            Ok(None) => return Chunked::More,
+            Err(()) => return Chunked::Error,
+        };
+        if size == 0 {
+            break;
+        }
+        let Some((chunk, behind)) = rest.split_at_checked(size) else { return Chunked::More };
+        body.extend_from_slice(chunk);
+        rest = match behind {
+            [b'\r', b'\n', rest @ ..] => rest,
+            [] | [b'\r'] => return Chunked::More,
+            _ => return Chunked::Error,
+        };
+    }
+    loop {
+        match line(&mut rest) {
+            Ok(Some([])) => return Chunked::Done(body, rest.len()),
+            Ok(Some(_)) => {}
+            Ok(None) => return Chunked::More,
+            Err(()) => return Chunked::Error,
+        }
+    }
+}
+
+/// Takes a line off, which ends in CR LF and has no other CR.
+fn line<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, ()> {
+    let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
+    let line = rest[..end].strip_suffix(b"\r").ok_or(())?;
+    *rest = &rest[end + 1..];
+    if line.contains(&b'\r') { Err(()) } else { Ok(Some(line)) }
+}
+
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let size = line.split(|byte| *byte == b';').next()?;
+    let digits = std::str::from_utf8(size).ok()?.trim_end_matches([' ', '\t']);
+    let are_digits = digits.len() <= 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    are_digits.then(|| u64::from_str_radix(digits, 16).ok())?
+}
+
+// The way through a proxy.
+
+/// What the protocol within the tunnel hears.
+#[derive(Debug)]
+struct Asker {
+    client: Client,
+    agent: Agent,
+    made: bool,
+    heard: Vec<u8>,
+    /// How many bytes had come from the proxy when the tunnel opened.
+    received: usize,
+    opened_at: usize,
+}
+
+impl Shared for Asker {
+    type Message = Order;
+}
+
+impl Resolving for Asker {
+    fn dns(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    fn resolved(&mut self, _: &mut Core<Asker>, _: LookupId, _: Result<Vec<IpAddr>, DnsError>) {}
+}
+
+impl Fetching for Asker {
+    fn agent(&mut self) -> &mut Agent {
+        &mut self.agent
+    }
+
+    fn fetched(
+        &mut self,
+        _core: &mut Core<Asker>,
+        _fetch: FetchId,
+        _outcome: Result<Response, FetchError>,
+        _trip: Trip,
+    ) {
+    }
+}
+
+#[derive(Debug)]
+struct Inner;
+
+impl Protocol<Asker> for Inner {
+    fn name(&self) -> &'static str {
+        "Inner"
+    }
+
+    fn is_sealing(&self) -> bool {
+        true
+    }
+
+    fn connection_made(&mut self, cx: &mut Context<'_, Asker>) -> Flow {
+        assert!(!cx.state.made);
+        cx.state.made = true;
+        cx.state.opened_at = cx.state.received;
+        Ok(())
+    }
+
+    fn data_received(&mut self, cx: &mut Context<'_, Asker>, data: &[u8]) -> Flow {
+        assert!(cx.state.made);
+        cx.state.heard.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+const CREDENTIALS: &str = "me:CANARY";
+
+fn asker() -> Asker {
+    static TLS: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
+    let tls = TLS.get_or_init(|| client_config(None).expect("the roots are compiled in"));
+    let patience = Duration::from_secs(1);
+    let limits = AgentLimits {
+        handshakes: 1,
+        idle_connections: 1,
+        connect: patience,
+        tls: patience,
+        first_byte: patience,
+        between_bytes: patience,
+        idle: patience,
+        http: HttpLimits::default(),
+        all_bytes: 1 << 20,
+    };
+    let client = Client::new(ClientOptions::default());
+    let agent = Agent::new(Arc::clone(tls), limits);
+    Asker { client, agent, made: false, heard: Vec::new(), received: 0, opened_at: 0 }
+}
+
+/// Only a whole head that says 2xx, and nothing right behind it, opens the tunnel; then every byte that
+/// comes is the inner protocol's, and until then none. The request is sent once, and no error tells the
+/// credentials.
+pub fn http_tunnel(data: &[u8]) {
+    let (seed, stream) = choice(data);
+    let credentials = Some(Secret::new(CREDENTIALS).expect("it is one"));
+    let proxy = Proxy { host: "proxy".to_owned(), port: 3128, credentials };
+    let origin = Origin { secure: true, host: "a.example".to_owned(), port: 443 };
+    let request = proxy.request(&origin).expect("it can be asked for");
+    let limits = HttpLimits { head_bytes: 200, headers: 4, ..HttpLimits::default() };
+    let mut tunnel = Tunnel::new(request, limits, Duration::from_secs(1), Inner);
+    let mut transport = StringTransport::new(asker());
+    tunnel.connection_made(&mut transport.context()).expect("it only waits");
+    for expected in [1, 0] {
+        let mut wire = Vec::new();
+        tunnel.seal(&mut Vec::new(), &mut wire, false).expect("there is nothing to seal");
+        assert_eq!(wire.windows(8).filter(|part| part == b"CONNECT ").count(), expected);
+    }
+    let mut flow = Ok(());
+    for piece in pieces(seed, stream) {
+        transport.state.received += piece.len();
+        flow = tunnel.data_received(&mut transport.context(), piece);
+        if flow.is_err() {
+            break;
+        }
+    }
+    let Asker { made, heard, opened_at, .. } = &transport.state;
+    if *made {
+        let mut reader = ResponseReader::new(Method::Connect, limits);
+        match reader.received(&stream[..*opened_at]) {
+            Ok(Progress::Done(response)) => {
+                assert!((200..300).contains(&response.status) && response.leftover == 0);
+            }
+            other => panic!("opened by {other:?}"),
+        }
+        assert_eq!(heard, &stream[*opened_at..]);
+        assert!(flow.is_ok());
+    }
+    let ended = flow.and_then(|()| tunnel.read_connection_lost(&mut transport.context()));
+    if let Err(why) = ended {
+        let why = why.to_string();
+        assert!(!why.contains("CANARY") && !why.contains('\n'), "{why}");
+    }
+}

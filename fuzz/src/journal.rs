@@ -1,0 +1,205 @@
+//! The journal: a file that has become anything, and a folder in which anything happens.
+
+use super::{at, choice, relayed};
+use places_herd::herd::durable::replay;
+use places_herd::herd::sighting::Sighting;
+use places_herd::herd::table::{Herd, Rule};
+use places_herd::journal::record::{self, RECORD_BYTES_MAX};
+use places_herd::journal::{Head, Journal, JournalSettings, Owner, Scan, Sync, scan};
+use places_herd::reactor::Moment;
+use places_herd::testing::MemoryDisk;
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::time::Duration;
+
+/// What is read of any bytes is what a reader by hand finds; what was written is read back, all that
+/// stands before the damage at least, and never anything else; and of what was committed nothing is
+/// lost, whenever the power goes. The first byte says which of the three.
+pub fn journal(data: &[u8]) {
+    let (seed, rest) = choice(data);
+    match seed % 3 {
+        0 => any_bytes(seed, rest),
+        1 => damaged(seed, rest),
+        _ => lives(seed, rest),
+    }
+}
+
+fn owner() -> Owner {
+    Owner { server: "A".into(), herd: "h".into() }
+}
+
+/// Gives its bytes so many at a time.
+struct Slow<'a>(&'a [u8], usize);
+
+impl Read for Slow<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.1.min(self.0.len()).min(into.len());
+        into[..count].copy_from_slice(&self.0[..count]);
+        self.0 = &self.0[count..];
+        Ok(count)
+    }
+}
+
+/// What `bytes` hold, of which only AT lines make sense.
+fn scanned(seed: u8, bytes: &[u8]) -> (Scan, Vec<Vec<u8>>) {
+    let mut lines = Vec::new();
+    let at_a_time = 1 + usize::from(seed) * 7;
+    let scan = scan(&mut Slow(bytes, at_a_time), &mut |line| {
+        let is_at = at(line).is_some();
+        lines.extend(is_at.then(|| line.to_vec()));
+        is_at
+    });
+    (scan.expect("memory can be read"), lines)
+}
+
+fn any_bytes(seed: u8, bytes: &[u8]) {
+    let (scan, lines) = scanned(seed, bytes);
+    let mut pieces = bytes.split_inclusive(|byte| *byte == b'\n');
+    let first = pieces.next().unwrap_or_default();
+    let ended = first.ends_with(b"\n");
+    assert_eq!(scan.head, Head::parse(first.strip_suffix(b"\n").unwrap_or(first), ended));
+    let mut expected = Vec::new();
+    let (mut at_byte, mut bad_at, mut bad_bytes, mut after) = (first.len(), None, 0, 0);
+    let pieces: Vec<_> = if matches!(scan.head, Head::Of(_)) { pieces.collect() } else { vec![] };
+    for piece in pieces {
+        let line = piece.strip_suffix(b"\n").and_then(record_of).filter(|line| at(line).is_some());
+        match line {
+            Some(line) => {
+                expected.push(line.to_vec());
+                after += u64::from(bad_at.is_some());
+            }
+            None => {
+                bad_at.get_or_insert(at_byte as u64);
+                bad_bytes += piece.len() as u64;
+            }
+        }
+        at_byte += piece.len();
+    }
+    assert_eq!((scan.size, scan.records), (at_byte as u64, expected.len() as u64));
+    assert_eq!((scan.bad_at, scan.bad_bytes, scan.records_after), (bad_at, bad_bytes, after));
+    assert_eq!(lines, expected);
+}
+
+/// The line before ` *` and eight digits that are its checksum, read by hand.
+fn record_of(text: &[u8]) -> Option<&[u8]> {
+    let (line, digits) = text.split_at_checked(text.len().checked_sub(10)?)?;
+    let mut crc = !0_u32;
+    for byte in line {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    (digits == format!(" *{:08X}", !crc).as_bytes() && text.len() < RECORD_BYTES_MAX)
+        .then_some(line)
+}
+
+/// The AT lines that `text` means: those it has, and of other lines one each, of a client so called.
+fn at_lines(text: &[u8]) -> Vec<Vec<u8>> {
+    let lines = text.split(|byte| *byte == b'\n').take(40);
+    lines
+        .enumerate()
+        .filter_map(|(n, line)| {
+            let client: Vec<u8> =
+                line.iter().copied().filter(|byte| !b" \t\r\x0b\x0c".contains(byte)).collect();
+            let made = [b"AT A +0.5 ", &client[..], b" +1+1 ", n.to_string().as_bytes()].concat();
+            at(line).map(|at| relayed(&at)).or_else(|| at(&made).map(|_| made.clone()))
+        })
+        .collect()
+}
+
+fn damaged(seed: u8, data: &[u8]) {
+    let Some((&[high, low, what, by], text)) = data.split_first_chunk() else { return };
+    let lines = at_lines(text);
+    let mut bytes = owner().head();
+    let head = bytes.len();
+    let mut ends = Vec::new();
+    for line in &lines {
+        record::write(&mut bytes, line);
+        ends.push(bytes.len());
+    }
+    let whole = scanned(seed, &bytes);
+    assert_eq!((whole.0.bad_at, &whole.1), (None, &lines));
+    // Behind the first line, which says whose it is.
+    let place = head + usize::from(u16::from_be_bytes([high, low])) % (bytes.len() - head + 1);
+    match what % 4 {
+        0 => bytes.truncate(place),
+        1 => drop(bytes.splice(place..place, std::iter::repeat_n(by, 1 + usize::from(what >> 2)))),
+        2 => drop(bytes.drain(place..bytes.len().min(place + 1 + usize::from(by)))),
+        _ if place < bytes.len() => bytes[place] ^= by,
+        _ => {}
+    }
+    let (scan, found) = scanned(seed, &bytes);
+    let kept = ends.iter().filter(|end| **end <= place).count();
+    assert_eq!(found.get(..kept), Some(&lines[..kept]), "what stands before the damage");
+    let mut written = lines.iter();
+    for line in &found {
+        assert!(written.any(|other| other == line), "never written: {}", line.escape_ascii());
+    }
+    assert_eq!(scan.records, found.len() as u64);
+}
+
+/// What is known, line by client.
+fn known(herd: &Herd) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let lines = herd.iter().map(|(_, sighting)| (sighting.client(), sighting.line()));
+    lines.map(|(client, line)| (client.to_vec(), line.to_vec())).collect()
+}
+
+fn open(disk: MemoryDisk, sync: Sync) -> (Journal, Herd) {
+    let settings = JournalSettings {
+        folder: "journal".into(),
+        sync,
+        compact_bytes: 300,
+        compact_factor: 2,
+        compact_keys: 2,
+        retry: Duration::from_secs(5),
+        slow_sync: Duration::from_secs(1),
+    };
+    let mut herd = Herd::new(0, 1);
+    let mut scratch = Vec::new();
+    let opened = Journal::open(Box::new(disk), settings, &owner(), false, &mut |record| {
+        replay(&mut herd, record, &mut scratch)
+    });
+    let (journal, _) = opened.unwrap_or_else(|why| panic!("{why}"));
+    (journal, herd)
+}
+
+/// Each line is noted; before it, `.` ends a turn, `^` the process, and `~` the power.
+fn lives(seed: u8, text: &[u8]) {
+    let sync = [Sync::Always, Sync::EverySecond, Sync::No][usize::from(seed / 3) % 3];
+    let mut disk = MemoryDisk::new(u64::from(seed));
+    disk.faults.short_writes = 0.3;
+    let (mut journal, mut herd) = open(disk, sync);
+    let mut noted = BTreeSet::new();
+    let mut committed = BTreeMap::new();
+    for (turn, line) in text.split(|byte| *byte == b'\n').take(60).enumerate() {
+        let (what, line) = choice(line);
+        if b".^~".contains(&what) {
+            let now = Moment::from_nanos(turn as u64 * 300_000_000);
+            journal.commit(now, &herd).expect("there is room");
+            committed = known(&herd);
+        }
+        if b"^~".contains(&what) {
+            let disk: Box<dyn Any> = journal.into_disk();
+            let mut disk: Box<MemoryDisk> = disk.downcast().expect("it is in memory");
+            if what == b'~' {
+                disk.crash()
+            } else {
+                disk.release()
+            }
+            (journal, herd) = open(*disk, sync);
+            if what == b'^' || sync == Sync::Always {
+                assert_eq!(known(&herd), committed);
+            }
+            assert!(known(&herd).values().all(|line| noted.contains(line)));
+        }
+        for line in at_lines(line) {
+            let at = at(&line).expect("it is one");
+            if herd.merge(&Sighting::relayed(&at, &mut Vec::new()), Rule::Member).1.is_news() {
+                journal.note(&line);
+                noted.insert(line);
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What is done with fuzzed bytes, one body for each parser of outside bytes, and what must hold
+//! then. The targets of libFuzzer run them, and so does `cargo test` on all that lies in `corpus/`.
+//!
+//! A body that returns has found nothing. That nothing panics is the least of it: each says what
+//! else is promised of its parser, for any bytes, and where it can holds it against another, simpler
+//! reader of the same.
+
+#![allow(unreachable_pub, reason = "it is a crate for the targets, and a module for the test")]
+
+mod certificates;
+mod comparison;
+mod http;
+mod journal;
+mod lines;
+mod names;
+mod places;
+mod servers;
+mod table;
+
+pub use certificates::certificates;
+pub use comparison::comparison;
+pub use http::{http_chunks, http_response, http_tunnel};
+pub use journal::journal;
+pub use lines::{command, lines, rows};
+pub use names::{base_url, dns_answer, dns_files, no_proxy, topology};
+pub use places::{places_file, places_google, places_legacy, places_photon};
+pub use servers::{client_port, peer_port, status_socket};
+pub use table::table;
+
+/// What is done with bytes.
+pub type Body = fn(&[u8]);
+
+/// A body by its name, which is also its target's and its folder's under `corpus/`.
+pub const ALL: &[(&str, Body)] = &[
+    ("base_url", base_url),
+    ("certificates", certificates),
+    ("client_port", client_port),
+    ("command", command),
+    ("comparison", comparison),
+    ("dns_answer", dns_answer),
+    ("dns_files", dns_files),
+    ("http_chunks", http_chunks),
+    ("http_response", http_response),
+    ("http_tunnel", http_tunnel),
+    ("journal", journal),
+    ("lines", lines),
+    ("no_proxy", no_proxy),
+    ("peer_port", peer_port),
+    ("places_file", places_file),
+    ("places_google", places_google),
+    ("places_legacy", places_legacy),
+    ("places_photon", places_photon),
+    ("rows", rows),
+    ("status_socket", status_socket),
+    ("table", table),
+    ("topology", topology),
+];
+
+/// The first byte of `data` chooses; the rest is what it chooses for.
+fn choice(data: &[u8]) -> (u8, &[u8]) {
+    data.split_first().map_or((0, data), |(first, rest)| (*first, rest))
+}
+
+/// `data` in pieces whose lengths go round among those that `seed` makes.
+fn pieces(seed: u8, data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = data;
+    let mut turn = 0_u32;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        turn += 1;
+        let length = 1 + usize::from(seed.rotate_left(turn) ^ seed) % 97;
+        let (piece, after) = rest.split_at(length.min(rest.len()));
+        rest = after;
+        Some(piece)
+    })
+}
+
+/// An AT line, if `line` is one.
+fn at(line: &[u8]) -> Option<places_herd::herd::command::At<'_>> {
+    use places_herd::herd::command::{Command, CommandLimits};
+    match Command::parse(line, &CommandLimits::default()) {
+        Ok(Command::At(at)) => Some(at),
+        _ => None,
+    }
+}
+
+/// What `at` is stored and told as.
+fn relayed(at: &places_herd::herd::command::At<'_>) -> Vec<u8> {
+    places_herd::herd::sighting::Sighting::relayed(at, &mut Vec::new()).line().to_vec()
+}

@@ -1,0 +1,107 @@
+//! Names and addresses, and the files that are full of them.
+
+use super::choice;
+use places_herd::dns::hosts::Hosts;
+use places_herd::dns::message::{Family, Question};
+use places_herd::dns::{config::Config, name::HostName};
+use places_herd::herd::topology::Topology;
+use places_herd::https::no_proxy::is_excepted;
+use places_herd::places::{BaseUrl, Scheme};
+use std::net::IpAddr;
+use std::path::Path;
+
+/// Whatever answers, only what repeats the question is an answer, and it has few addresses.
+pub fn dns_answer(data: &[u8]) {
+    let (seed, answer) = choice(data);
+    let name = HostName::parse("places.googleapis.com").expect("it is a name");
+    let family = if seed & 1 == 0 { Family::V4 } else { Family::V6 };
+    let question = Question::new(&name, family, 0x1234);
+    // Bytes that would only have to guess the id are helped to it.
+    let mut helped = answer.to_vec();
+    if seed & 2 != 0 && helped.len() >= 2 {
+        helped[..2].copy_from_slice(&question.bytes()[..2]);
+    }
+    let _ = question.read(&helped);
+    // And so are those that would have to guess the question.
+    if seed & 4 != 0 {
+        let mut message = question.bytes().to_vec();
+        message[2] |= 0x80;
+        message[6..8].copy_from_slice(&1_u16.to_be_bytes());
+        message.extend_from_slice(answer);
+        let _ = question.read(&message);
+    }
+}
+
+/// The files that say where to ask.
+pub fn dns_files(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let config = Config::parse(&text);
+    assert!(config.tries() >= 1);
+    let _ = config.server(0);
+    let hosts = Hosts::parse(&text);
+    if let Some(name) = HostName::parse("localhost") {
+        assert!(hosts.addresses(&name).is_none_or(|addresses| !addresses.is_empty()));
+    }
+}
+
+/// What is read of an address is an address again, and plain http stays on this machine.
+pub fn base_url(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match text.parse::<BaseUrl>() {
+        Ok(url) => {
+            let scheme = if url.scheme == Scheme::Https { "https" } else { "http" };
+            let host = match url.host.contains(':') {
+                true => format!("[{}]", url.host),
+                false => url.host.clone(),
+            };
+            let written = format!("{scheme}://{host}:{}{}", url.port, url.path);
+            assert_eq!(written.parse::<BaseUrl>().as_ref(), Ok(&url), "{written}");
+            let address = url.host.parse::<std::net::IpAddr>();
+            let is_here = url.host == "localhost" || address.is_ok_and(|ip| ip.is_loopback());
+            assert!(url.scheme == Scheme::Https || is_here, "{url:?}");
+        }
+        Err(fault) => assert!(!fault.to_string().is_empty()),
+    }
+}
+
+/// In a list each entry counts for itself, in any case of its letters; and a name is excepted by what
+/// its labels end with. The first line is the list, the second the host.
+pub fn no_proxy(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Some((list, host)) = text.split_once('\n') else { return };
+    let Ok(BaseUrl { host, port, .. }) = format!("https://{host}").parse() else { return };
+    let excepted = is_excepted(list, &host, port);
+    assert_eq!(excepted, is_excepted(&list.to_ascii_uppercase(), &host, port));
+    let entries = || list.split([',', ' ', '\t']);
+    assert_eq!(excepted, entries().any(|entry| is_excepted(entry, &host, port)));
+    assert!(is_excepted(&format!("{list},*"), &host, port));
+    if host.parse::<IpAddr>().is_ok() {
+        return;
+    }
+    let labels = |name: &str| -> Vec<String> { name.split('.').map(str::to_lowercase).collect() };
+    for entry in entries().filter(|entry| !entry.contains([':', '[', ']', '*'])) {
+        let name = entry.trim_matches('.');
+        let ends = !name.is_empty() && labels(&host).ends_with(&labels(name));
+        assert_eq!(is_excepted(entry, &host, port), ends, "{entry:?} {host:?}");
+    }
+}
+
+/// All faults are told, each in lines of their own; and what is good stays good.
+pub fn topology(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Topology::parse(text, Path::new("topology.toml")) {
+        Ok(topology) => {
+            assert!(!topology.servers.is_empty());
+            for server in &topology.servers {
+                for neighbour in &server.neighbours {
+                    let other = topology.server(neighbour).expect("a neighbour is a server");
+                    assert!(other.neighbours.contains(&server.name));
+                }
+            }
+        }
+        Err(faults) => {
+            assert!(faults.iter().count() > 0);
+            assert!(faults.to_string().contains("remedy"));
+        }
+    }
+}

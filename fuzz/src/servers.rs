@@ -1,0 +1,258 @@
+//! Whole servers, as far as one connection reaches.
+
+use super::{choice, pieces};
+use places_herd::herd::chatserver::ChatserverFactory;
+use places_herd::herd::command::{Command, is_blank, write_refusal};
+use places_herd::herd::interserver::InterserverFactory;
+use places_herd::herd::member::Member;
+use places_herd::herd::sighting::Sighting;
+use places_herd::herd::stamp::Stamp;
+use places_herd::herd::status::StatusFactory;
+use places_herd::herd::table::{Herd, Rule, Verdict};
+use places_herd::herd::topology::Topology;
+use places_herd::places::{Progress, Query, Source, Ticket};
+use places_herd::reactor::{Factory, Moment};
+use places_herd::testing::StringTransport;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// Answers nothing, as a source does that waits for the network.
+#[derive(Debug)]
+struct Nobody;
+
+impl Source for Nobody {
+    fn name(&self) -> &'static str {
+        "nobody"
+    }
+
+    fn nearby(&mut self, _ticket: Ticket, _query: &Query) -> Progress {
+        Progress::Waiting
+    }
+}
+
+const LINE_BYTES: usize = 1_024;
+const KNOWN_CLIENTS: usize = 20;
+
+const HERD: &str = "
+herd = 'h'
+[[server]]
+name = 'B'
+client = '127.0.0.1:12000'
+peer = '127.0.0.1:12100'
+neighbours = ['A', 'C', 'P']
+[[server]]
+name = 'A'
+client = '127.0.0.1:12001'
+peer = '127.0.0.1:12101'
+neighbours = []
+[[server]]
+name = 'C'
+client = '127.0.0.1:12002'
+peer = '127.0.0.1:12102'
+neighbours = []
+[[server]]
+name = 'P'
+client = '127.0.0.1:12003'
+plain = true
+neighbours = []
+[status]
+folder = ''
+[limits]
+line_bytes = 1024
+client_id_bytes = 64
+known_clients = 20
+";
+
+fn server() -> StringTransport<Member> {
+    static TOPOLOGY: OnceLock<Topology> = OnceLock::new();
+    let topology = TOPOLOGY.get_or_init(|| {
+        Topology::parse(HERD, Path::new("topology.toml")).expect("it is a good one")
+    });
+    let member = Member::new(topology, "B", Box::new(Nobody), 1, 100).expect("it is there");
+    StringTransport::new(member)
+}
+
+/// Feeds a connection that `factory` makes, and gives what was written to it.
+fn talk(
+    mut factory: impl Factory<Member>,
+    seed: u8,
+    text: &[u8],
+) -> (StringTransport<Member>, Vec<u8>) {
+    let mut transport = server();
+    let peer = ([127, 0, 0, 1], 54_321).into();
+    let protocol = factory.build_protocol(&mut transport.context(), peer);
+    let mut protocol = protocol.expect("there is room for one");
+    let mut flow = protocol.connection_made(&mut transport.context());
+    for piece in pieces(seed, text) {
+        if flow.is_err() || transport.is_disconnecting() {
+            break;
+        }
+        flow = protocol.data_received(&mut transport.context(), piece);
+    }
+    let written = transport.take();
+    (transport, written)
+}
+
+/// The lines of `text` that have an end, without it, up to the first that is too long; the other is
+/// what comes then.
+fn whole_lines(text: &[u8]) -> (Vec<&[u8]>, &[u8]) {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
+        if line.len() > LINE_BYTES {
+            break;
+        }
+        lines.push(line);
+        rest = &rest[end + 1..];
+    }
+    (lines, rest)
+}
+
+fn refusal(line: &[u8]) -> Vec<u8> {
+    let mut refusal = Vec::new();
+    write_refusal(&mut refusal, line);
+    refusal.push(b'\n');
+    refusal
+}
+
+fn lines_of(herd: &Herd) -> BTreeSet<Vec<u8>> {
+    herd.iter().map(|(_, sighting)| sighting.line().to_vec()).collect()
+}
+
+/// One reply to each command, in order, and each what it has to be; what waits for places holds up the
+/// replies behind it and nothing else. The table is what the reports make of it.
+pub fn client_port(data: &[u8]) {
+    let (seed, text) = choice(data);
+    let (transport, written) = talk(ChatserverFactory::default(), seed, text);
+    let member = &transport.state;
+    let mut herd = Herd::new(0, 1).with_clients_max(KNOWN_CLIENTS);
+    let (mut expected, mut waiting) = (Vec::new(), 0);
+    let (lines, rest) = whole_lines(text);
+    let mut scratch = Vec::new();
+    for line in lines {
+        // More of them than it may have open: it is not read on.
+        if is_blank(line) || waiting == member.limits.whatsats_per_connection {
+            continue;
+        }
+        let reply = match Command::parse(line, &member.command_limits) {
+            Ok(Command::Iamat(iamat)) => {
+                let sighting = Sighting::taken(&iamat, b"B", Stamp(0), &mut scratch);
+                match herd.merge(&sighting, Rule::Client).1 {
+                    Verdict::Full => refusal(line),
+                    _ => [sighting.line(), b"\n"].concat(),
+                }
+            }
+            Ok(Command::Whatsat(whatsat)) if herd.knows(whatsat.client) => {
+                waiting += 1;
+                continue;
+            }
+            _ => refusal(line),
+        };
+        if waiting == 0 {
+            expected.extend(reply);
+        }
+    }
+    let (before, behind) = written.split_at_checked(expected.len()).unwrap_or((&written, b""));
+    assert_eq!(before.escape_ascii().to_string(), expected.escape_ascii().to_string());
+    assert_eq!(lines_of(&member.herd), lines_of(&herd));
+    match rest.len() > LINE_BYTES + 1 && waiting == 0 {
+        true => assert_eq!(behind, refusal(&rest[..LINE_BYTES])),
+        false if rest.len() > LINE_BYTES => {}
+        false => assert_eq!(behind, b""),
+    }
+}
+
+/// Who is at the other end of the peer port.
+#[derive(Clone, Copy, PartialEq)]
+enum Standing {
+    Stranger,
+    Linked,
+    Plain,
+    Gone,
+}
+
+/// Only after a good HELLO, or as a plain neighbour, does anybody tell news, and the table is what they
+/// make of it; what is refused, and nothing else, is answered `? `, once; and all that is said otherwise
+/// is a line of the protocol. The first byte may say HELLO beforehand.
+pub fn peer_port(data: &[u8]) {
+    let (seed, text) = choice(data);
+    let hello: &[u8] = if seed & 1 == 0 { b"" } else { b"HELLO A h 1\n" };
+    let text = [hello, text].concat();
+    let (transport, written) = talk(InterserverFactory::default(), seed, &text);
+    let member = &transport.state;
+    let mut herd = Herd::new(0, 1);
+    let (mut standing, mut faults, mut refused) = (Standing::Stranger, 0, Vec::new());
+    if text.first().is_some_and(|first| (20..=23).contains(first)) {
+        // It speaks TLS.
+        standing = Standing::Gone;
+    }
+    let (lines, rest) = whole_lines(&text);
+    for line in lines.into_iter().filter(|line| !is_blank(line)) {
+        if standing == Standing::Gone {
+            break;
+        }
+        let heard = Command::parse(line, &member.command_limits);
+        match (standing, heard) {
+            (Standing::Linked, Ok(Command::At(at))) => {
+                herd.merge(&Sighting::relayed(&at, &mut Vec::new()), Rule::Member);
+            }
+            (Standing::Linked, Ok(Command::Ping | Command::Compare(_))) => {}
+            (Standing::Stranger | Standing::Plain, Ok(Command::At(at))) => {
+                standing = Standing::Plain;
+                herd.merge(&Sighting::relayed(&at, &mut Vec::new()), Rule::Plain);
+            }
+            (Standing::Stranger, Ok(Command::Hello(hello)))
+                if (hello.name, hello.herd, hello.version) == (b"A", b"h", 1) =>
+            {
+                standing = Standing::Linked;
+            }
+            _ => {
+                faults += 1;
+                // To the hundredth there is no answer but the end.
+                if !line.starts_with(b"?") && faults < 100 {
+                    refused.push(refusal(line));
+                }
+                if standing == Standing::Stranger || faults == 100 {
+                    standing = Standing::Gone;
+                }
+            }
+        }
+    }
+    assert_eq!(lines_of(&member.herd), lines_of(&herd));
+    let mut said = Vec::new();
+    for line in written.split_inclusive(|byte| *byte == b'\n') {
+        let (words, end) = line.split_at(line.len() - 1);
+        assert_eq!(end, b"\n");
+        match Command::parse(words, &member.command_limits) {
+            Ok(Command::Hello(_) | Command::Compare(_)) => {}
+            _ => said.push(line.to_vec()),
+        }
+    }
+    let long = rest.len() > LINE_BYTES || text.first().is_some_and(|first| *first < 32);
+    assert!(said == refused || long, "{:?}", written.escape_ascii().to_string());
+    assert!(said.starts_with(&refused) || long);
+}
+
+/// To STATUS one line of JSON, to anything else `? ` and a copy, one each.
+pub fn status_socket(data: &[u8]) {
+    let (seed, text) = choice(data);
+    let (_, written) = talk(StatusFactory::new(Moment::default()), seed, text);
+    let (lines, _) = whole_lines(text);
+    let asked: Vec<_> = lines.into_iter().filter(|line| !line.trim_ascii().is_empty()).collect();
+    let said: Vec<_> = written.split_inclusive(|byte| *byte == b'\n').collect();
+    assert_eq!(said.len(), asked.len());
+    for (asked, said) in asked.into_iter().zip(said) {
+        if asked.trim_ascii() == b"STATUS" {
+            let said: serde_json::Value = serde_json::from_slice(said).expect("it is JSON");
+            assert_eq!(
+                (said["server"].as_str(), said["known_clients"].as_u64()),
+                (Some("B"), Some(0))
+            );
+            assert_eq!(said["links"].as_array().map(Vec::len), Some(3));
+        } else {
+            assert_eq!(said, refusal(asked));
+        }
+    }
+}

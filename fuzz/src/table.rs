@@ -1,0 +1,132 @@
+//! The table, held against a map that is sorted and searched by hand.
+
+use super::{at, relayed};
+use places_herd::herd::sighting::Sighting;
+use places_herd::herd::stamp::Stamp;
+use places_herd::herd::table::{Herd, Rule, Verdict};
+use std::collections::{BTreeMap, BTreeSet};
+
+const CLIENTS_MAX: usize = 6;
+
+/// What is known of a client: stamp, line, location.
+type Known = (Stamp, Vec<u8>, Vec<u8>);
+
+/// The table as a map; `owed`: who is owed to the one neighbour.
+#[derive(Default)]
+struct Model {
+    known: BTreeMap<Vec<u8>, Known>,
+    owed: BTreeSet<Vec<u8>>,
+    /// In nanoseconds.
+    oldest: u64,
+}
+
+impl Model {
+    fn judge(&self, client: &[u8], new: &Known, rule: Rule) -> Verdict {
+        if new.0.0 < self.oldest {
+            return Verdict::Expired;
+        }
+        let Some(old) = self.known.get(client) else {
+            let full = rule == Rule::Client && self.known.len() >= CLIENTS_MAX;
+            return if full { Verdict::Full } else { Verdict::First };
+        };
+        let ((stamp, line, place), (old_stamp, old_line, old_place)) = (new, old);
+        match rule {
+            Rule::Client if stamp == old_stamp && place == old_place => Verdict::Same,
+            Rule::Plain if stamp == old_stamp && line != old_line => Verdict::Older,
+            _ if (stamp, line) > (old_stamp, old_line) => Verdict::Newer,
+            _ if (stamp, line) == (old_stamp, old_line) => Verdict::Same,
+            _ => Verdict::Older,
+        }
+    }
+}
+
+/// Line by line the table does what the map does: `C` and `P` before an AT line judge it by the rule of
+/// clients and of plain neighbours, `L` and `F` before a stamp let in and forget, `O` pays one debt.
+/// And members' lines in any order make the same table.
+pub fn table(data: &[u8]) {
+    let (mut herd, mut model) = (Herd::new(1, 1).with_clients_max(CLIENTS_MAX), Model::default());
+    let mut most = 0;
+    for line in data.split(|byte| *byte == b'\n') {
+        act(&mut herd, &mut model, line);
+        most = most.max(model.known.len());
+    }
+    agree(&herd, &model);
+    assert_eq!(herd.keys(), most, "a key that is free is given again");
+    any_order(data);
+}
+
+fn act(herd: &mut Herd, model: &mut Model, line: &[u8]) {
+    let (rule, text) = match line {
+        [b'C', text @ ..] => (Rule::Client, text),
+        [b'P', text @ ..] => (Rule::Plain, text),
+        [b'L' | b'F', text @ ..] => {
+            if let Some(stamp) = Stamp::parse(text) {
+                age(herd, model, line[0], stamp);
+            }
+            return;
+        }
+        [b'O', ..] => {
+            let paid = herd.owed.pay(0).map(|key| herd.sighting(key).client().to_vec());
+            assert_eq!(paid.is_some(), !model.owed.is_empty());
+            assert!(paid.is_none_or(|client| model.owed.remove(&client)));
+            return;
+        }
+        text => (Rule::Member, text),
+    };
+    let Some(at) = at(text) else { return };
+    let mut scratch = Vec::new();
+    let sighting = Sighting::relayed(&at, &mut scratch);
+    let new = (sighting.stamp(), sighting.line().to_vec(), sighting.location_text().to_vec());
+    let expected = model.judge(at.client, &new, rule);
+    let (key, verdict) = herd.merge(&sighting, rule);
+    assert_eq!(verdict, expected);
+    assert_eq!(key.is_none(), matches!(verdict, Verdict::Full | Verdict::Expired));
+    if let Some(key) = key.filter(|_| verdict.is_news()) {
+        herd.owed.owe(0, key);
+        model.owed.insert(at.client.to_vec());
+        model.known.insert(at.client.to_vec(), new);
+    }
+}
+
+fn age(herd: &mut Herd, model: &mut Model, what: u8, stamp: Stamp) {
+    if what == b'L' {
+        herd.let_in_since(stamp);
+        model.oldest = stamp.0;
+        return;
+    }
+    let before = model.known.len();
+    let Model { known, owed, .. } = model;
+    known.retain(|_, (old, ..)| *old >= stamp);
+    owed.retain(|client| known.contains_key(client));
+    assert_eq!(herd.forget_before(stamp, 0..herd.keys()), before - known.len());
+}
+
+fn agree(herd: &Herd, model: &Model) {
+    assert_eq!((herd.len(), herd.owed.owed(0)), (model.known.len(), model.owed.len()));
+    let mut fresh = Herd::new(0, 2);
+    for (client, (stamp, line, _)) in &model.known {
+        let latest = herd.latest(client).map(|sighting| sighting.line());
+        assert_eq!(latest, (stamp.0 >= model.oldest).then_some(&line[..]));
+        let at = at(line).expect("it was stored as one");
+        fresh.merge(&Sighting::relayed(&at, &mut Vec::new()), Rule::Member);
+    }
+    let stored: BTreeSet<_> = herd.iter().map(|(_, sighting)| sighting.line().to_vec()).collect();
+    assert_eq!(stored, model.known.values().map(|(_, line, _)| line.clone()).collect());
+    let (ours, theirs) = (herd.digest(), fresh.digest());
+    assert_eq!((ours.state(), ours.groups()), (theirs.state(), theirs.groups()));
+}
+
+fn any_order(data: &[u8]) {
+    let lines: Vec<_> = data.split(|byte| *byte == b'\n').filter_map(at).collect();
+    let (mut forth, mut newest) = (Herd::new(0, 3), BTreeMap::new());
+    for at in lines.iter().rev() {
+        forth.merge(&Sighting::relayed(at, &mut Vec::new()), Rule::Member);
+        let line = (at.stamp, relayed(at));
+        let known = newest.entry(at.client).or_insert_with(|| line.clone());
+        *known = line.max(known.clone());
+    }
+    assert_eq!(forth.len(), newest.len());
+    for (client, (_, line)) in newest {
+        assert_eq!(forth.latest(client).expect("it was merged").line(), line);
+    }
+}
