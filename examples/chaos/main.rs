@@ -20,8 +20,8 @@
 //! ```
 //!
 //! All of it but the servers is one thread on one reactor: that of this crate, as any program may use it.
-//! Read [`ledger`] for what is promised, [`faults`] for what goes wrong, [`proxy`] for how, [`run`] for how it
-//! is held together, [`plays`] for what is measured. docs/chaos.md tells more.
+//! Read `ledger.rs` for what is promised, `faults.rs` for what goes wrong, `proxy.rs` for how, `run.rs` for how
+//! it is held together, `plays.rs` for what is measured. docs/chaos.md tells more.
 
 mod clients;
 mod dice;
@@ -97,6 +97,9 @@ struct Options {
     /// Nothing is killed, and the memory of each server is measured
     #[arg(long, group = "play")]
     soak: bool,
+    /// Nothing goes wrong at all, to compare with
+    #[arg(long)]
+    calm: bool,
     /// Measure how soon a neighbour that has fallen silent is found, with the default limits
     #[arg(long, group = "play")]
     half_open: bool,
@@ -129,7 +132,7 @@ impl Journal {
 }
 
 impl Options {
-    /// Chosen before the first use: see [`main`].
+    /// Chosen before the first use: see `main`.
     fn seed(&self) -> u64 {
         self.seed.unwrap_or_default()
     }

@@ -18,8 +18,8 @@ const SPEAKS_TO_HUB_EVERY: Duration = Duration::from_millis(1_000);
 /// How much a server's memory may grow, in KiB a minute, in the second half of a soak.
 const SLOPE_MAX: f64 = 1.0;
 
-/// A soak of fewer minutes is not judged by its slope: each fault that is worse than all before it leaves larger
-/// buffers for the next (the reactor keeps up to 64 of 128 KiB), and it takes some hundred faults until none is.
+/// A soak of fewer minutes is not judged by its slope: at first memory grows in steps, as buffers find their size
+/// (the reactor keeps up to 64 spare ones of 128 KiB), and what makes one larger still grows rare slowly.
 const SLOPE_MINUTES: f64 = 20.0;
 
 /// What a server may have at most, in KiB: those buffers, and half as much for all else.
@@ -95,7 +95,11 @@ pub(crate) fn faults(options: &Options) -> Result<bool, Failed> {
     // All connections stand before anything breaks, so that descriptors can be compared.
     stage.wait("all connections are answered", PATIENCE, all_answered(0))?;
     let before = descriptors(stage.run());
-    let menu = if options.soak { &OF_NETWORKS[..] } else { &ALL[..] };
+    let menu = match options.soak {
+        _ if options.calm => &[][..],
+        true => &OF_NETWORKS,
+        false => &ALL,
+    };
     let (run, core) = stage.parts();
     run.begin_faults(core, menu);
     stage.play(time)?;
