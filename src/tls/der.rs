@@ -98,8 +98,22 @@ fn time(input: &[u8]) -> Option<(u64, &[u8])> {
         text if text.len() == 10 => [0, 2, 4, 6, 8].map(|at| number(&text[at..at + 2])),
         _ => return None,
     };
-    let days = days_since_1970(year, month?, day?)?;
-    Some((((days * 24 + hour?) * 60 + minute?) * 60 + second?, rest))
+    let (month, day, hour, minute, second) = (month?, day?, hour?, minute?, second?);
+    let is_a_day = (1..=12).contains(&month) && (1..=days_in(year, month)).contains(&day);
+    if !is_a_day || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let days = days_since_1970(year, month, day)?;
+    Some((((days * 24 + hour) * 60 + minute) * 60 + second, rest))
+}
+
+fn days_in(year: u64, month: u64) -> u64 {
+    let is_leap = year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    match month {
+        2 => 28 + u64::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
@@ -155,6 +169,25 @@ mod tests {
         }
         assert_eq!(generalized("19691231235959Z"), None);
         assert_eq!(generalized("+0261122101639Z"), None);
+    }
+
+    #[test]
+    fn what_is_on_no_calendar_and_no_clock_is_no_time() {
+        for text in [
+            "260001000000Z",
+            "261301000000Z",
+            "260100000000Z",
+            "260132000000Z",
+            "260431000000Z",
+            "260229000000Z",
+            "260101240000Z",
+            "260101006000Z",
+            "260101000060Z",
+        ] {
+            assert_eq!(utc(text), None, "{text}");
+        }
+        assert_eq!(generalized("21000229000000Z"), None);
+        assert!(utc("240229000000Z").is_some() && generalized("24000229000000Z").is_some());
     }
 
     fn certificate() -> Vec<u8> {
