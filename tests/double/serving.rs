@@ -1,7 +1,7 @@
 //! One connection of the double: TLS as a server, requests, and the steps that follow each.
 //!
 //! In: what came over the wire. Out: what the script says, whether a server should or not. It is a
-//! [`Protocol`] that [seals](Protocol::seal), as [`Tls`](places_herd::https::tls::Tls) is for a
+//! [`Protocol`] that [seals](Protocol::seal), as [`Tls`](places_herd::tls::Tls) is for a
 //! client; but it writes into rustls itself and keeps what rustls makes of it, because it must be
 //! able to do what a transport never does: cut the stream below TLS, or send it byte by byte.
 //!
