@@ -341,7 +341,12 @@ impl<S: Shared> Protocol<S> for Serving {
             true => self.wire.len().min(1),
             false => self.wire.len(),
         };
-        wire.extend(self.wire.drain(..count));
+        // In two pieces rather than byte by byte: benchmarks wait for this.
+        let (front, back) = self.wire.as_slices();
+        let from_front = count.min(front.len());
+        wire.extend_from_slice(&front[..from_front]);
+        wire.extend_from_slice(&back[..count - from_front]);
+        self.wire.drain(..count);
         Ok(())
     }
 
