@@ -25,7 +25,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
-use support::{Client, FIVE, Herd, NOWHERE, Process, Setup, eventually, holds, show};
+use support::{Client, FIVE, Herd, NOWHERE, PATIENCE, Process, Setup, eventually, holds, show};
 
 const OURS: [&str; 3] = ["Alford", "Parker", "Welsh"];
 
@@ -93,7 +93,9 @@ impl Mixed {
         command.arg("--log").arg(self.log(name)).stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn().expect("Python can be started");
         self.originals.insert(name, Process::new(child));
-        eventually(&format!("{name} listens"), || TcpStream::connect(address).map(drop));
+        // An answer, not a connection: that might be taken by what we listened on ourselves, which lives on
+        // for an instant in each process that is being started just now.
+        eventually(&format!("{name} answers"), || answers(address));
     }
 
     /// Ends an original as kill -9 does.
@@ -137,6 +139,16 @@ impl Mixed {
             });
         }
     }
+}
+
+/// Whether a member answers at `address`.
+fn answers(address: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"anybody?\n")?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    holds(line.starts_with("? anybody?")).map_err(io::Error::other)
 }
 
 /// What stands in for Google where the original asks: three places, each called by what was asked.
