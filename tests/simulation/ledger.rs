@@ -27,8 +27,8 @@ pub(crate) struct Ledger {
     pub(crate) disk: Option<MemoryDisk>,
     /// Its first life with this disk: what it answered before is nobody's any more.
     pub(crate) first_life: usize,
-    /// What its journal has taken in, and when: first what was read at the start.
-    taken: Vec<(Moment, Sighted)>,
+    /// What its journal has taken in, and when; `None`: it was read at the start.
+    taken: Vec<(Option<Moment>, Sighted)>,
     /// The newest that it has answered clients, in all its lives with this disk.
     pub(crate) answered: Newest,
     /// It is broken since then: the last turn in which it was not.
@@ -97,7 +97,7 @@ impl Ledger {
 
     /// The journal has taken this in by now.
     pub(crate) fn took(&mut self, at: Moment, sighted: Sighted) {
-        self.taken.push((at, sighted));
+        self.taken.push((Some(at), sighted));
     }
 
     /// The server has died, and leaves `disk`; none, if that is lost, too. `until`: when it had done all
@@ -133,11 +133,11 @@ impl Ledger {
     }
 
     /// Whether what was taken in `at` that time must outlive this death.
-    fn must_be_kept(&self, at: Moment) -> bool {
+    fn must_be_kept(&self, at: Option<Moment>) -> bool {
         let Some(dead) = self.death else { return false };
+        // What was read at the start is on the disk.
+        let Some(at) = at else { return true };
         match (self.sync, self.sound_until) {
-            // What was read at the start is on the disk.
-            _ if at == Moment::default() => true,
             (Sync::Always, _) => true,
             (Sync::EverySecond, Some(until)) => at + WINDOW <= until,
             (Sync::No, Some(until)) => !dead.is_power_lost && at <= until,
@@ -155,7 +155,7 @@ impl Ledger {
             .taken
             .iter()
             .filter(|(_, sighted)| read.get(&sighted.client).is_none_or(|known| known < sighted));
-        let oldest = missing.map(|(at, _)| *at).min();
+        let oldest = missing.map(|(at, _)| at.unwrap_or_default()).min();
         let loss = dead.filter(|dead| dead.is_power_lost).map(|dead| Loss {
             policy: match (self.sync, self.sound_until) {
                 (Sync::Always, _) => "always",
@@ -168,7 +168,7 @@ impl Ledger {
             window: oldest.map(|oldest| dead.at - oldest),
         });
         self.sound_until = None;
-        self.taken = read.values().map(|read| (Moment::default(), read.clone())).collect();
+        self.taken = read.values().map(|read| (None, read.clone())).collect();
         loss
     }
 }

@@ -85,11 +85,11 @@ impl Run<'_> {
             What::Kill { server, gone, keeps_disk } | What::Vanish { server, gone, keeps_disk } => {
                 let is_killed = matches!(what, What::Kill { .. });
                 let death = if is_killed { Death::Killed } else { Death::Vanished };
-                self.die(*server, death, *keeps_disk)?;
                 match gone {
                     Some(gone) => self.ends_after(number, *gone),
                     None => drop(self.gone.insert(*server)),
                 }
+                self.die(*server, death, *keeps_disk)?;
             }
             What::ClockStep { server, by_s } => self.set_wall(*server, *by_s),
             What::ClockSkew { server, ppm } => {
@@ -273,6 +273,8 @@ impl Run<'_> {
         self.ended.remove(&server);
         let name = self.name(server);
         if !self.world.lives(name) {
+            // It may be one that would have been back, and is now gone for good with its disk.
+            self.floor = self.what_outlives();
             return Ok(());
         }
         let until = self.world.is_done_until(name);
