@@ -49,6 +49,8 @@ pub struct Comparison {
     ask: LeafSet,
     /// Leaves of which the neighbour lacks lines that we have.
     give: LeafSet,
+    /// The neighbour has spoken since [`Comparison::is_at_rest`] was asked last.
+    heard: bool,
 }
 
 const _: () = assert!(GROUPS / ROW == u8::BITS as usize && ROW == u32::BITS as usize);
@@ -69,8 +71,15 @@ impl Comparison {
         self.sync || self.groups != 0 || !self.tell.is_empty() || !self.ask.is_empty()
     }
 
+    /// Is it idle, and has the neighbour said nothing of one since this was asked last? On a slow link
+    /// the rest of the one that has begun may be under way for longer than the pause between two.
+    pub fn is_at_rest(&mut self) -> bool {
+        !std::mem::take(&mut self.heard) && self.is_idle()
+    }
+
     /// The neighbour has spoken. `digest`: our sums now; `clients`: how many we know.
     pub fn hear(&mut self, line: Compare<'_>, digest: &Digest, clients: usize) {
+        self.heard = true;
         match line {
             Compare::Sync(state) if state == digest.state() => {}
             Compare::Sync(_) => self.groups = u8::MAX,
@@ -325,6 +334,22 @@ mod tests {
         assert!(bytes < 5_000, "{bytes}");
         assert!(sides[0].take_given().contains_key("fig"));
         assert!(sides[1].take_given().contains_key("client-7"));
+    }
+
+    #[test]
+    fn it_is_at_rest_when_nothing_was_said_since_it_was_last_asked() {
+        let digest = both(&clients(10))[0].digest();
+        let mut side = Side::default();
+        assert!(side.comparison.is_at_rest());
+        side.hear(b"SYNC 0123456789abcdef", &digest, 10);
+        assert!(!side.comparison.is_at_rest(), "GROUPS is to be said");
+        while side.comparison.write_next(&digest, &mut Vec::new()) {}
+        assert!(side.comparison.is_at_rest(), "all is said, and nothing was heard");
+        side.hear(format!("GROUPS 00 {}", "0".repeat(16 * ROW)).as_bytes(), &digest, 0);
+        side.comparison.take_given();
+        assert!(side.comparison.is_idle());
+        assert!(!side.comparison.is_at_rest(), "seven more may follow");
+        assert!(side.comparison.is_at_rest());
     }
 
     #[test]

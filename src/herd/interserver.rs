@@ -460,9 +460,10 @@ impl Interserver {
         cx.core.timer_later(cx.id, limits.sync, SYNC_IS_DUE);
     }
 
-    /// The same, but what is still under way to it has to arrive first: by that we differ.
+    /// The same, but what is still under way to it has to arrive first, by that we differ; and so has
+    /// what it says to the comparison before.
     fn sync_if_quiet(&self, cx: &mut Cx<'_>, id: NeighbourId) {
-        let Member { links, herd, limits, sweeps, .. } = &*cx.state;
+        let Member { links, herd, limits, sweeps, .. } = &mut *cx.state;
         if links.is_quiet(cx.core, herd, id) && !sweeps.are_giving() {
             return self.sync(cx, id);
         }

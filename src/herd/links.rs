@@ -170,12 +170,13 @@ impl Links {
         self.pay(core, herd, id);
     }
 
-    /// Whether nothing is under way to `id`, nor about to be. What is less than a row of sums counts as
-    /// nothing: on a busy link there is always something.
-    pub fn is_quiet<S: Shared>(&self, core: &Core<S>, herd: &Herd, id: NeighbourId) -> bool {
-        let link = &self.links[id.0];
+    /// Whether nothing is under way to `id`, nor about to be, and nothing has come from it since this was
+    /// asked last by which it compares. What is less than a row of sums counts as nothing: on a busy link
+    /// there is always something.
+    pub fn is_quiet<S: Shared>(&mut self, core: &Core<S>, herd: &Herd, id: NeighbourId) -> bool {
+        let link = &mut self.links[id.0];
         let is_sent = link.conn.is_some_and(|conn| core.pending(conn) < ROW_LINE_BYTES_MAX);
-        is_sent && herd.owed.owed(id.0) == 0 && link.comparison.is_idle()
+        link.comparison.is_at_rest() && is_sent && herd.owed.owed(id.0) == 0
     }
 
     /// Takes the leaves of which neighbours have been found to lack lines, with the connections on
