@@ -1,7 +1,7 @@
 //! Connections of clients: how commands may be cut up, in which order replies come, and what becomes
 //! of clients that end, vanish, or do not listen.
 //!
-//! The texts in assertions are the cases of spec.md section 5, "Connections".
+//! The text of each assertion names the case that it decides.
 
 use crate::support::{Client, NOWHERE, Setup, eventually, holds, iamat, masked, same, show};
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! The herd of five in trouble: servers that die, hang, and are cut off from each other, and what is
 //! true when the trouble is over.
 //!
-//! The texts in assertions are the cases of spec.md section 5, "Herd behaviour".
+//! The text of each assertion names the case that it decides.
 
 use crate::support::{FIVE, Herd, NOWHERE, Setup, eventually, masked, same, show};
 use std::io::Write;

@@ -1,6 +1,6 @@
 //! The herd of five in health: what one server is told, all know, and know alike.
 //!
-//! The texts in assertions are the cases of spec.md section 5, "Herd behaviour".
+//! The text of each assertion names the case that it decides.
 
 use crate::support::{FIVE, NOWHERE, Setup, eventually, masked, same, show};
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! IAMAT: which operands are good, what the answer says, and which report counts.
 //!
-//! The texts in the tables are the cases of spec.md section 5, "IAMAT operands".
+//! The text of each row names the case that it decides.
 
 use crate::support::{NOWHERE, Setup, iamat, masked, same, stamp, unix_ns};
 

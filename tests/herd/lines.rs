@@ -1,6 +1,6 @@
 //! Lines and white space: what a client may write, and what it gets back for it.
 //!
-//! The texts in the tables are the cases of spec.md section 5, "Lines and white space".
+//! The text of each row names the case that it decides.
 
 use crate::support::{Setup, masked, same, show};
 

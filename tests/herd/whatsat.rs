@@ -1,6 +1,6 @@
 //! WHATSAT: which operands are good, and the form of the reply.
 //!
-//! The texts in the tables are the cases of spec.md section 5, "WHATSAT operands". The rows on what
+//! The text of each row names the case that it decides. The cases of what
 //! becomes of a reply when Google fails need a source that can fail; they are tested where the
 //! source can be exchanged, in src/herd.
 

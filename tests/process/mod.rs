@@ -190,12 +190,12 @@ impl Stray {
         getpgid(pid).ok() == pid
     }
 
-    /// Waits for its end.
     /// Whether it ends within so long.
     pub(crate) fn ends_within(&self, time: Duration) -> bool {
         is_readable(&self.pidfd, Instant::now() + time)
     }
 
+    /// Waits for its end.
     pub(crate) fn has_ended(&self) {
         assert!(is_readable(&self.pidfd, Instant::now() + DEADLINE), "{} still runs", self.id);
     }
