@@ -24,27 +24,24 @@
 //!
 //! Report: sections 3.1 and 3.3. Rules: docs/protocol.md.
 
+mod factories;
+
+pub use factories::{Dialler, InterserverFactory};
+
 use super::command::{At, Command, Hello, is_blank, write_hello, write_refusal};
 use super::links::NeighbourId;
 use super::member::{Cx, LogName, Member, log_line};
 use super::rows::Compare;
 use super::sighting::Sighting;
 use super::table::{Rule, Verdict};
-use super::topology::SERVERS_MAX;
-use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
+use crate::line_receiver::{LineProtocol, Mode};
 use crate::log::Direction;
-use crate::reactor::{ClientFactory, CloseReason, Core, Factory, Flow, Moment, Protocol, Seldom};
-use std::net::SocketAddr;
-use std::time::Duration;
+use crate::reactor::{CloseReason, Flow, Moment, Seldom};
 
 pub(super) const NAME: &str = "Interserver";
 
 /// The version of the peer protocol that this server speaks.
 pub const VERSION: u32 = 1;
-
-/// Connections to the peer port at one time: room for every neighbour of the largest herd, and for the
-/// connection that replaces it. Whoever does not say HELLO in time makes room for another.
-const CALLERS_MAX: usize = 2 * SERVERS_MAX;
 
 /// Invalid lines and complaints that one connection may bring. One is a fault; so many are an attack on
 /// the log, and on our memory if the answers are not taken.
@@ -63,131 +60,6 @@ const PROOF_IS_DUE: u32 = 6;
 
 /// The content types of TLS records: change_cipher_spec to application_data. No line begins so.
 const TLS_RECORDS: std::ops::RangeInclusive<u8> = 20..=23;
-
-/// Builds an [`Interserver`] for each connection to the peer port.
-#[derive(Debug, Default)]
-pub struct InterserverFactory {
-    turned_away: Seldom,
-}
-
-impl Factory<Member> for InterserverFactory {
-    fn build_protocol(
-        &mut self,
-        cx: &mut Cx<'_>,
-        peer: SocketAddr,
-    ) -> Option<Box<dyn Protocol<Member>>> {
-        if cx.state.callers >= CALLERS_MAX {
-            if let Some(times) = self.turned_away.happened(1, cx.now()) {
-                log::warn!(
-                    "limit: CALLERS_MAX = {CALLERS_MAX}: {times} turned away at the peer port"
-                );
-            }
-            return None;
-        }
-        log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
-        let stranger = interserver(cx, Standing::Stranger)?;
-        cx.state.callers += 1;
-        let Member { peer_tls, limits, .. } = &mut *cx.state;
-        if let Some(tls) = peer_tls {
-            tls.handshake_begun(cx.core, cx.id, limits);
-        }
-        Some(stranger)
-    }
-}
-
-/// Builds an [`Interserver`] for the neighbour that we dial, and tells the log how that goes.
-#[derive(Debug)]
-pub struct Dialler {
-    neighbour: NeighbourId,
-    failures: u64,
-}
-
-impl Dialler {
-    /// For the connector of `neighbour`.
-    pub fn new(neighbour: NeighbourId) -> Dialler {
-        Dialler { neighbour, failures: 0 }
-    }
-}
-
-impl Factory<Member> for Dialler {
-    fn build_protocol(
-        &mut self,
-        cx: &mut Cx<'_>,
-        peer: SocketAddr,
-    ) -> Option<Box<dyn Protocol<Member>>> {
-        let server = &cx.state.links.link(self.neighbour).server;
-        log::info!("{}: connected to {} at {peer}", LogName::new(NAME, cx.id), server.name);
-        self.failures = 0;
-        let standing = Standing::Dialled(self.neighbour);
-        interserver(cx, standing)
-    }
-}
-
-impl ClientFactory<Member> for Dialler {
-    /// A neighbour may be down for days: its first failure is news, the others are not.
-    fn client_connection_failed(
-        &mut self,
-        _core: &mut Core<Member>,
-        member: &mut Member,
-        why: &CloseReason,
-        retry: Option<Duration>,
-    ) {
-        self.failures += 1;
-        let name = &member.links.link(self.neighbour).server.name;
-        let level = if self.failures == 1 { log::Level::Info } else { log::Level::Debug };
-        let next =
-            retry.map_or_else(|| "no more".to_owned(), |delay| format!("next in {delay:.1?}"));
-        log::log!(level, "{NAME}: {name}: {why}; attempt {}, {next}", self.failures);
-    }
-}
-
-fn interserver(cx: &mut Cx<'_>, standing: Standing) -> Option<Box<dyn Protocol<Member>>> {
-    let lines = LineLimits {
-        line_bytes: cx.state.limits.line_bytes,
-        unfinished_line: cx.state.limits.unfinished_line,
-        // Never stop reading because a neighbour does not read: it may do the same.
-        pending_bytes: usize::MAX,
-    };
-    let interserver = Interserver {
-        standing,
-        proof: match &cx.state.peer_tls {
-            None => Proof::NotAsked,
-            Some(tls) => Proof::Awaited { generation: tls.generation() },
-        },
-        is_dialled: standing != Standing::Stranger,
-        heard: cx.now(),
-        faults: 0,
-        faults_told: Seldom::default(),
-    };
-    let lines = LineReceiver::new(interserver, lines);
-    match cx.state.peer_tls.is_some() {
-        true => sealed(cx, standing, lines),
-        false => Some(Box::new(lines.beginning(Mode::Raw))),
-    }
-}
-
-/// The same inside TLS, in which the other end has so much time to prove who it is.
-fn sealed(
-    cx: &mut Cx<'_>,
-    standing: Standing,
-    lines: LineReceiver<Interserver>,
-) -> Option<Box<dyn Protocol<Member>>> {
-    let Member { peer_tls, links, limits, .. } = &*cx.state;
-    let dialled = match standing {
-        Standing::Dialled(id) => Some(links.link(id).server.name.as_str()),
-        _ => None,
-    };
-    match peer_tls.as_ref()?.wrap(dialled, limits, lines) {
-        Ok(wrapped) => {
-            cx.core.timer_later(cx.id, limits.peer_tls, PROOF_IS_DUE);
-            Some(Box::new(wrapped))
-        }
-        Err(why) => {
-            log::error!("{}: no TLS: {why}", LogName::new(NAME, cx.id));
-            None
-        }
-    }
-}
 
 /// One connection to or from a neighbour.
 #[derive(Debug)]
@@ -380,6 +252,20 @@ impl LineProtocol<Member> for Interserver {
 }
 
 impl Interserver {
+    fn new(cx: &Cx<'_>, standing: Standing) -> Interserver {
+        Interserver {
+            standing,
+            proof: match &cx.state.peer_tls {
+                None => Proof::NotAsked,
+                Some(tls) => Proof::Awaited { generation: tls.generation() },
+            },
+            is_dialled: standing != Standing::Stranger,
+            heard: cx.now(),
+            faults: 0,
+            faults_told: Seldom::default(),
+        }
+    }
+
     /// The handshake is done: decides which neighbour has shown its certificate. An error costs the
     /// connection.
     fn prove(&self, cx: &mut Cx<'_>) -> Result<NeighbourId, &'static str> {

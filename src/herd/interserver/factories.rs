@@ -1,0 +1,131 @@
+//! How connections between servers come to be: who is let in at the peer port, and how a neighbour is
+//! dialled; with TLS around it, where that is configured.
+//!
+//! In: a connection that stands. Out: an [`Interserver`] that reads its lines. Knows no word of theirs.
+
+use super::super::links::NeighbourId;
+use super::super::member::{Cx, LogName, Member};
+use super::super::topology::SERVERS_MAX;
+use super::{Interserver, NAME, PROOF_IS_DUE, Standing};
+use crate::line_receiver::{LineLimits, LineReceiver, Mode};
+use crate::reactor::{ClientFactory, CloseReason, Core, Factory, Protocol, Seldom};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Connections to the peer port at one time: room for every neighbour of the largest herd, and for the
+/// connection that replaces it. Whoever does not say HELLO in time makes room for another.
+const CALLERS_MAX: usize = 2 * SERVERS_MAX;
+
+/// Builds an [`Interserver`] for each connection to the peer port.
+#[derive(Debug, Default)]
+pub struct InterserverFactory {
+    turned_away: Seldom,
+}
+
+impl Factory<Member> for InterserverFactory {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Member>>> {
+        if cx.state.callers >= CALLERS_MAX {
+            if let Some(times) = self.turned_away.happened(1, cx.now()) {
+                log::warn!(
+                    "limit: CALLERS_MAX = {CALLERS_MAX}: {times} turned away at the peer port"
+                );
+            }
+            return None;
+        }
+        log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
+        let stranger = interserver(cx, Standing::Stranger)?;
+        cx.state.callers += 1;
+        let Member { peer_tls, limits, .. } = &mut *cx.state;
+        if let Some(tls) = peer_tls {
+            tls.handshake_begun(cx.core, cx.id, limits);
+        }
+        Some(stranger)
+    }
+}
+
+/// Builds an [`Interserver`] for the neighbour that we dial, and tells the log how that goes.
+#[derive(Debug)]
+pub struct Dialler {
+    neighbour: NeighbourId,
+    failures: u64,
+}
+
+impl Dialler {
+    /// For the connector of `neighbour`.
+    pub fn new(neighbour: NeighbourId) -> Dialler {
+        Dialler { neighbour, failures: 0 }
+    }
+}
+
+impl Factory<Member> for Dialler {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Member>>> {
+        let server = &cx.state.links.link(self.neighbour).server;
+        log::info!("{}: connected to {} at {peer}", LogName::new(NAME, cx.id), server.name);
+        self.failures = 0;
+        let standing = Standing::Dialled(self.neighbour);
+        interserver(cx, standing)
+    }
+}
+
+impl ClientFactory<Member> for Dialler {
+    /// A neighbour may be down for days: its first failure is news, the others are not.
+    fn client_connection_failed(
+        &mut self,
+        _core: &mut Core<Member>,
+        member: &mut Member,
+        why: &CloseReason,
+        retry: Option<Duration>,
+    ) {
+        self.failures += 1;
+        let name = &member.links.link(self.neighbour).server.name;
+        let level = if self.failures == 1 { log::Level::Info } else { log::Level::Debug };
+        let next =
+            retry.map_or_else(|| "no more".to_owned(), |delay| format!("next in {delay:.1?}"));
+        log::log!(level, "{NAME}: {name}: {why}; attempt {}, {next}", self.failures);
+    }
+}
+
+fn interserver(cx: &mut Cx<'_>, standing: Standing) -> Option<Box<dyn Protocol<Member>>> {
+    let lines = LineLimits {
+        line_bytes: cx.state.limits.line_bytes,
+        unfinished_line: cx.state.limits.unfinished_line,
+        // Never stop reading because a neighbour does not read: it may do the same.
+        pending_bytes: usize::MAX,
+    };
+    let lines = LineReceiver::new(Interserver::new(cx, standing), lines);
+    match cx.state.peer_tls.is_some() {
+        true => sealed(cx, standing, lines),
+        false => Some(Box::new(lines.beginning(Mode::Raw))),
+    }
+}
+
+/// The same inside TLS, in which the other end has so much time to prove who it is.
+fn sealed(
+    cx: &mut Cx<'_>,
+    standing: Standing,
+    lines: LineReceiver<Interserver>,
+) -> Option<Box<dyn Protocol<Member>>> {
+    let Member { peer_tls, links, limits, .. } = &*cx.state;
+    let dialled = match standing {
+        Standing::Dialled(id) => Some(links.link(id).server.name.as_str()),
+        _ => None,
+    };
+    match peer_tls.as_ref()?.wrap(dialled, limits, lines) {
+        Ok(wrapped) => {
+            cx.core.timer_later(cx.id, limits.peer_tls, PROOF_IS_DUE);
+            Some(Box::new(wrapped))
+        }
+        Err(why) => {
+            log::error!("{}: no TLS: {why}", LogName::new(NAME, cx.id));
+            None
+        }
+    }
+}
