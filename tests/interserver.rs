@@ -637,6 +637,26 @@ fn a_silent_plain_neighbour_keeps_its_connections() {
     assert_eq!((world.ending(clark), world.ending(anonymous)), (None, None));
 }
 
+#[test]
+fn a_plain_neighbour_without_news_may_stay_and_nobody_besides() {
+    let (mut world, _) = with_plain();
+    let clark = world.stranger("Alford");
+    let idler = world.stranger("Alford");
+    world.run_for(3_600 * SECOND);
+    assert_eq!(world.ending(clark), None, "there is one plain neighbour, and this may be it");
+    assert!(world.ending(idler).is_some(), "this one it is not");
+    world.say(clark, "AT Clark +0.5 kiwi +1+1 1479413884");
+    assert_eq!(agreed(&mut world)["kiwi"], "AT Clark +0.5 kiwi +1+1 1479413884");
+    // Its place is free when it has gone.
+    world.end(clark);
+    let again = world.stranger("Alford");
+    world.run_for(3_600 * SECOND);
+    assert_eq!(world.ending(again), None);
+    // A member that is slow is heard there, too.
+    let slow = "HELLO Bolden places-herd 1";
+    assert!(world.say(again, slow).starts_with("? HELLO Bolden"), "Alford sorts first, and dials");
+}
+
 // Partitions and restarts.
 
 #[test]

@@ -11,7 +11,8 @@
 //! With `[peer_tls]` all this stands inside TLS, and begins when its handshake is done. Then the other
 //! side has proved a name, and HELLO has to say the same one.
 //!
-//! A stranger has five seconds to say who it is; one wrong word, and it is out. Of a linked neighbour
+//! A stranger has five seconds to say who it is; one wrong word, and it is out. Only as many as there are
+//! plain neighbours may be silent for longer: those may have nothing to say. Of a linked neighbour
 //! a malformed line is answered `? `, and that is all: what it says next may be right. A line that
 //! begins with `?` is such an answer, and is never answered, or two servers would complain of each
 //! other's complaints for ever.
@@ -68,6 +69,8 @@ pub struct Interserver {
     proof: Proof,
     /// We dialled it; otherwise it is one of [`Member::callers`].
     is_dialled: bool,
+    /// It is one of [`Member::silent_callers`].
+    is_let_stay: bool,
     /// When the last line came.
     heard: Moment,
     /// Invalid lines and complaints until now, and how often the log is told of them.
@@ -213,6 +216,13 @@ impl LineProtocol<Member> for Interserver {
 
     fn timer(&mut self, cx: &mut Cx<'_>, tag: u32) -> Flow {
         match (tag, self.standing) {
+            (HELLO_IS_DUE, Standing::Stranger)
+                if cx.state.silent_callers < cx.state.links.plain() =>
+            {
+                // It may be a plain neighbour that has no news yet: one place for each of them.
+                cx.state.silent_callers += 1;
+                self.is_let_stay = true;
+            }
             (HELLO_IS_DUE, Standing::Stranger | Standing::Dialled(_)) => {
                 let limit_ms = cx.state.limits.hello.as_millis();
                 log::warn!("limit: {}: no HELLO within hello_ms = {limit_ms}", self.who(cx));
@@ -242,6 +252,7 @@ impl LineProtocol<Member> for Interserver {
         if !self.is_dialled {
             cx.state.callers -= 1;
         }
+        cx.state.silent_callers -= usize::from(self.is_let_stay);
         if let Some(tls) = &mut cx.state.peer_tls {
             tls.handshake_ended(cx.id);
         }
@@ -260,6 +271,7 @@ impl Interserver {
                 Some(tls) => Proof::Awaited { generation: tls.generation() },
             },
             is_dialled: standing != Standing::Stranger,
+            is_let_stay: false,
             heard: cx.now(),
             faults: 0,
             faults_told: Seldom::default(),

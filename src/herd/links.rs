@@ -95,9 +95,14 @@ impl Links {
         self.links.is_empty()
     }
 
-    /// Whether a neighbour is configured that says no HELLO.
+    /// How many neighbours are configured that say no HELLO.
+    pub fn plain(&self) -> usize {
+        self.links.iter().filter(|link| link.server.plain).count()
+    }
+
+    /// Whether there is such a one.
     pub fn has_plain(&self) -> bool {
-        self.links.iter().any(|link| link.server.plain)
+        self.plain() > 0
     }
 
     /// The link to `id` stands now, on `conn`. To a plain neighbour all is owed; with the others what

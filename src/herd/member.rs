@@ -60,6 +60,8 @@ pub struct Member {
     pub(super) clients: usize,
     /// Connections to the peer port.
     pub(super) callers: usize,
+    /// Those of them that have been given the place of a plain neighbour that has no news.
+    pub(super) silent_callers: usize,
     /// Connections that ask for the status.
     pub(super) askers: usize,
     /// Replies that left before a neighbour had what they acknowledge.
@@ -190,6 +192,7 @@ impl Member {
             clients_max: limits.connections.unwrap_or(usize::MAX).min(connections_max),
             clients: 0,
             callers: 0,
+            silent_callers: 0,
             askers: 0,
             limits,
             unreplicated: 0,
