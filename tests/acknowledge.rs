@@ -61,6 +61,26 @@ fn without_a_word_it_leaves_after_the_limit_and_is_counted() {
     assert!(!world.say(alford, "ACK 2").contains('?'));
 }
 
+/// Both come while the server stands still, so that one turn reads the report and then the HELLO: what the
+/// neighbour was never told it must not be taken to know.
+#[test]
+fn who_is_linked_after_the_report_in_its_turn_has_not_heard_of_it() {
+    let mut world = World::new(MemoryOptions::calm(1), &waiting(PAIR, ""));
+    world.start("Bolden");
+    let (client, alford) = (world.client("Bolden"), world.stranger("Bolden"));
+    world.freeze("Bolden");
+    world.say(client, "IAMAT kiwi +1+1 5");
+    world.say(alford, "HELLO Alford places-herd 1");
+    world.thaw("Bolden");
+    world.settle();
+    assert!(world.hear(alford).starts_with("HELLO Bolden places-herd 1 ack=1\n"));
+    assert_eq!(world.hear(client), "");
+    // They have still to compare, so the limit is what lets the reply go.
+    world.run_for(SECOND);
+    assert_eq!(world.hear(client).lines().count(), 1);
+    assert_eq!(world.member("Bolden").unreplicated(), 1);
+}
+
 #[test]
 fn one_word_is_for_all_lines_up_to_it() {
     let (mut world, alford) = played("");

@@ -15,8 +15,8 @@
 //! ```
 //!
 //! A link that is still owed clients notes nothing until it is owed no more: what it has not been written
-//! it cannot have taken. Nor does it cover groups from before it stood. Any one link that covers a group
-//! is enough.
+//! it cannot have taken. Nor does it cover groups of which a reply was held before it stood. Any one link
+//! that covers a group is enough.
 //!
 //! Source: docs/protocol.md "Acknowledgement".
 
@@ -71,7 +71,9 @@ impl Acks {
 
     /// Neighbour `id` is linked anew, and will say what it has taken.
     pub fn linked(&mut self, id: NeighbourId) {
-        let since = self.current;
+        // What was held in this turn was flooded before the link stood.
+        let is_late = self.held.back().is_some_and(|held| held.group == self.current);
+        let since = self.current + u64::from(is_late);
         let nothing = Taken { since, written: 0, taken: 0, marks: VecDeque::new() };
         self.links[id.0] = Some(nothing);
     }
@@ -303,6 +305,24 @@ mod tests {
         acks.acknowledged(PARKER, 1).unwrap();
         assert_eq!(released(&mut acks), [2]);
         assert_eq!(acks.expired(first), (vec![(client(1), first)], 1));
+    }
+
+    #[test]
+    fn a_link_covers_nothing_that_was_held_before_it_in_its_own_turn() {
+        let mut acks = two();
+        acks.lost(WELSH);
+        let early = acks.hold(client(1));
+        acks.wrote(PARKER);
+        acks.linked(WELSH);
+        acks.hold(client(2));
+        acks.wrote(WELSH);
+        acks.turn_ended(|_| false);
+        acks.acknowledged(WELSH, 1).unwrap();
+        assert!(released(&mut acks).is_empty(), "of the two it has been told the second");
+        turn(&mut acks, 3, 1);
+        acks.acknowledged(WELSH, 2).unwrap();
+        assert_eq!(released(&mut acks), [3]);
+        assert_eq!(acks.expired(early).1, 2);
     }
 
     #[test]
