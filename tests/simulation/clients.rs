@@ -4,8 +4,9 @@ use super::conversation::Conversation;
 use super::ledger::Ledger;
 use super::places::Asked;
 use super::plan::{Said, StampKind, Then};
-use super::run::{Kept, Run};
-use super::sighted::raise;
+use super::replicas::Fate;
+use super::run::{Broken, Kept, Run, WORD};
+use super::sighted::{Sighted, raise};
 
 impl Run<'_> {
     pub(super) fn say(&mut self, talker: usize, commands: &[Said], then: Then) {
@@ -97,17 +98,46 @@ impl Run<'_> {
                 Ok(acknowledged) => acknowledged,
                 Err(why) => return self.broken("replies in order, one for each command", why),
             };
+            let server = talk.server;
             let counts = self.world.lives(name) && self.world.life(name) == talk.life;
             self.outcome.acknowledged += acknowledged.len() as u64;
             let ledger = self.ledgers.get_mut(&talk.server);
             if let Some(ledger) = ledger.filter(|ledger| talk.life >= ledger.first_life) {
                 acknowledged.iter().cloned().for_each(|it| raise(&mut ledger.answered, it));
             }
-            for sighted in acknowledged.into_iter().filter(|_| counts) {
-                raise(&mut self.floor, sighted);
+            for sighted in acknowledged {
+                let fate = self.fate(server, &sighted)?;
+                if counts || self.is_with_a_taker(&fate) {
+                    raise(&mut self.floor, sighted.clone());
+                }
+                self.answered.push((sighted, fate));
             }
         }
         Ok(())
+    }
+
+    /// Why a server may have answered a report as it has.
+    fn fate(&mut self, server: usize, reply: &Sighted) -> Result<Fate, Box<Broken>> {
+        let neighbours: Vec<usize> = self.neighbours(server).collect();
+        let Run { replicas: Some(replicas), repeated, .. } = self else { return Ok(Fate::Local) };
+        let is_kept = |known: &Sighted, wanted: &Sighted| known.is_as_new_as(wanted, repeated);
+        match replicas.fate(server, reply, &neighbours, is_kept) {
+            Some(Fate::Unfounded) => {
+                let what = format!("no neighbour had it, and none was counted: {}", reply.line);
+                self.broken(WORD, what)
+            }
+            Some(fate) => Ok(fate),
+            None => self.broken(WORD, format!("received in no turn: {}", reply.line)),
+        }
+    }
+
+    /// Whether a neighbour that had what was answered has lived on since.
+    pub(super) fn is_with_a_taker(&self, fate: &Fate) -> bool {
+        let Fate::Taken(takers) = fate else { return false };
+        takers.iter().any(|(server, life)| {
+            let name = self.name(*server);
+            self.world.lives(name) && self.world.life(name) == *life
+        })
     }
 }
 

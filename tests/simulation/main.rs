@@ -24,6 +24,7 @@ mod places;
 mod plain;
 mod plan;
 mod promises;
+mod replicas;
 mod run;
 mod sabotage;
 mod shrink;
@@ -47,6 +48,10 @@ use summary::Summary;
 /// How many seeds are played unless the environment says otherwise, and the first of them.
 const SEEDS: u64 = 2_000;
 const SEED_BASE: u64 = 1;
+
+/// Of so many seeds one is played with `ack = "local"`, too, if it has `ack = "peer"` and a server that is
+/// lost for good: it costs as much as the first run.
+const COMPARED: u64 = 4;
 
 /// In how many seeds each rule that is taken away must be missed.
 const CAUGHT_WITHIN: u64 = 1_000;
@@ -89,6 +94,18 @@ fn try_plan(plan: &Plan, sabotage: Option<Sabotage>) -> Result<Outcome, Box<Brok
     })
 }
 
+/// Plays a seed's plan, and adds what comes of it. Now and then a plan whose replies wait for a neighbour
+/// is played once more with replies that wait for nobody, to see what is lost then.
+fn try_seed(seed: u64, summary: &mut Summary) -> Result<(), Box<Broken>> {
+    let plan = Plan::new(seed);
+    let outcome = try_plan(&plan, None)?;
+    if seed.is_multiple_of(COMPARED) && plan.ack_wait.is_some() && plan.loses_a_server() {
+        summary.compare(&outcome, &try_plan(&plan.with_local_acks(), None)?);
+    }
+    summary.add(&outcome);
+    Ok(())
+}
+
 /// The whole story of a seed that has failed: the least plan that still does, and the end of its log.
 fn story(seed: u64, broken: &Broken) -> String {
     let plan = Plan::new(seed);
@@ -124,14 +141,11 @@ fn play_all(seeds: Range<u64>) -> (Summary, Failures) {
                     if seed >= seeds.end {
                         break;
                     }
-                    match try_plan(&Plan::new(seed), None) {
-                        Ok(outcome) => summary.add(&outcome),
-                        Err(broken) => {
-                            let failures = &mut lock().1;
-                            failures.insert(seed, broken);
-                            if failures.len() >= FAILURES_MAX {
-                                next.fetch_max(seeds.end, Ordering::Relaxed);
-                            }
+                    if let Err(broken) = try_seed(seed, &mut summary) {
+                        let failures = &mut lock().1;
+                        failures.insert(seed, broken);
+                        if failures.len() >= FAILURES_MAX {
+                            next.fetch_max(seeds.end, Ordering::Relaxed);
                         }
                     }
                 }

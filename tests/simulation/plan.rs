@@ -35,6 +35,10 @@ pub(crate) const EXPIRE_AFTER_S: u64 = 1_000_000;
 /// certain. Wall clocks are stepped by a day at most.
 const MAX_FUTURE_MS: u64 = 3 * 86_400_000;
 
+/// Makes of a plan's seed that of a die that is thrown for the waiting for neighbours alone: all others
+/// fall as they would without it.
+const ACK_DIE: u64 = 0xac << 48;
+
 /// Everything about one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -48,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) limits: PlanLimits,
     /// What outlives the servers, if something does.
     pub(crate) journaling: Option<Journaling>,
+    /// Replies wait for a neighbour's word (`ack = "peer"`), so long at most; or they do not.
+    pub(crate) ack_wait: Option<Duration>,
     /// The ids of the clients that are reported.
     pub(crate) clients: Vec<String>,
     /// The server that each talker talks to.
@@ -100,6 +106,14 @@ pub(crate) struct Step {
 }
 
 impl Step {
+    /// When something is said, and by which talker; if that is what happens.
+    fn talk(&self) -> Option<(Duration, usize)> {
+        match &self.what {
+            What::Say { talker, .. } => Some((self.at, *talker)),
+            _ => None,
+        }
+    }
+
     /// When it is over.
     fn end(&self) -> Duration {
         self.at
@@ -235,6 +249,7 @@ impl Plan {
             weather: weather(&mut dice, seed),
             limits,
             journaling,
+            ack_wait: None,
             clients,
             talkers,
             steps: Vec::new(),
@@ -242,8 +257,45 @@ impl Plan {
         let mut writer =
             Writer { dice, questions: 0, stamps: Vec::new(), plan: &mut plan, members };
         writer.write(many);
+        plan.wait_for_neighbours(Dice::new(seed ^ ACK_DIE));
         plan.steps.sort_by_key(|step| step.at);
         plan
+    }
+
+    /// In a quarter of the runs replies wait for a neighbour's word. There a server is lost for good
+    /// more often than elsewhere, soon after something was said to it, and now and then as one that
+    /// only its clients could reach.
+    fn wait_for_neighbours(&mut self, mut dice: Dice) {
+        if !dice.percent(25) {
+            return;
+        }
+        self.ack_wait = Some(dice.within(20..=250) as u32 * MS);
+        if self.servers.len() < 3 || self.loses_a_server() || !dice.percent(25) {
+            return;
+        }
+        let talks: Vec<(Duration, usize)> = self.steps.iter().filter_map(Step::talk).collect();
+        let (said, talker) = dice.one_of(&talks);
+        let server = self.talkers[talker];
+        if dice.percent(50) {
+            let at = said.saturating_sub(dice.within(0..=300) as u32 * MS);
+            let side = vec![server, self.servers.len()];
+            self.steps.push(Step { at, what: What::Partition { side, lasts: 2 * SECOND } });
+        }
+        let at = said + dice.within(1..=200) as u32 * MS;
+        self.steps.push(Step { at, what: What::Vanish { server, gone: None, keeps_disk: false } });
+    }
+
+    /// Whether a server is lost for good.
+    pub(crate) fn loses_a_server(&self) -> bool {
+        let mut steps = self.steps.iter().map(|step| &step.what);
+        steps.any(|what| {
+            matches!(what, What::Kill { gone: None, .. } | What::Vanish { gone: None, .. })
+        })
+    }
+
+    /// The same, and replies wait for nobody.
+    pub(crate) fn with_local_acks(&self) -> Plan {
+        Plan { ack_wait: None, ..self.clone() }
     }
 
     /// The text of its topology, as [`topology`](super::world::topology) wants it.
@@ -268,7 +320,10 @@ impl Plan {
              expire_after_s = {expire_after_s}\nsync_ms = {sync_ms}\n{}",
             self.journaling.as_ref().map(Journaling::topology).unwrap_or_default()
         );
-        super::world::topology(&servers.collect::<Vec<_>>().join("; "), &limits)
+        let servers = servers.collect::<Vec<_>>().join("; ");
+        let Some(wait) = self.ack_wait else { return super::world::topology(&servers, &limits) };
+        let limits = format!("ack_wait_ms = {}\n{limits}", wait.as_millis());
+        format!("ack = 'peer'\n{}", super::world::topology(&servers, &limits))
     }
 
     /// All cables between neighbours, and those between servers and everybody outside.
@@ -577,6 +632,10 @@ impl fmt::Display for Plan {
             writeln!(f, "server {number} {server}{plain}: {}", to.join(" "))?;
         }
         writeln!(f, "{:?}\n{:?}\n{:?}", self.limits, self.weather, self.journaling)?;
+        match self.ack_wait {
+            Some(wait) => writeln!(f, "ack = peer, for {wait:?} at most")?,
+            None => writeln!(f, "ack = local")?,
+        }
         for (number, client) in self.clients.iter().enumerate() {
             let (start, end) = client.split_at(client.len().min(12));
             let more = if end.is_empty() { "" } else { "..." };

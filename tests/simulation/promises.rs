@@ -2,6 +2,7 @@
 
 use super::conversation::Conversation;
 use super::plan::{EPOCH_S, EXPIRE_AFTER_S};
+use super::replicas::Fate;
 use super::run::{AGREEMENT, Kept, NEWEST_WINS, Run, SLICE, SPREADS_IN, TIMERS};
 use super::sighted::{Newest, Sighted, raise};
 use super::world::{Ending, SECOND};
@@ -29,11 +30,8 @@ impl Run<'_> {
 
     /// Whether `known` is at least as new as `wanted`.
     pub(super) fn is_kept(&self, known: &Newest, wanted: &Sighted) -> bool {
-        known.get(&wanted.client).is_some_and(|known| {
-            let repeated = (wanted.client.clone(), wanted.stamp_nanos);
-            known >= wanted
-                || known.stamp_nanos == wanted.stamp_nanos && self.repeated.contains(&repeated)
-        })
+        let known = known.get(&wanted.client);
+        known.is_some_and(|known| known.is_as_new_as(wanted, &self.repeated))
     }
 
     /// The members that are alive, in groups that can reach each other.
@@ -105,7 +103,29 @@ impl Run<'_> {
         let known = self.known_to(&alive);
         self.hear_all()?;
         self.keep("the newest acknowledged report is known in the end", &known)?;
+        self.count_the_lost(&known);
         self.all_are_linked()
+    }
+
+    /// Notes which of the answered reports are not among `known`, and why they need not be.
+    fn count_the_lost(&mut self, known: &Newest) {
+        let lost = self.answered.iter().filter(|(reply, _)| !self.is_kept(known, reply));
+        let lost: Vec<&Fate> = lost.map(|(_, fate)| fate).collect();
+        let count = |which: &dyn Fn(&Fate) -> bool| lost.iter().filter(|fate| which(fate)).count();
+        let counted = count(&|fate| *fate == Fate::Counted);
+        let with_takers =
+            count(&|fate| matches!(fate, Fate::Taken(_)) && !self.is_with_a_taker(fate));
+        let answers = &mut self.outcome.answers;
+        answers.lost = lost.len() as u64;
+        answers.lost_counted = counted as u64;
+        answers.lost_with_takers = with_takers as u64;
+        let Some(replicas) = &self.replicas else { return };
+        answers.held = self.answered.len() as u64;
+        answers.unreplicated = replicas.unreplicated();
+        self.met("replies wait for a neighbour");
+        if self.outcome.answers.unreplicated > 0 {
+            self.met("replies leave without its word");
+        }
     }
 
     /// `known` holds all that must be known by now.
@@ -217,7 +237,8 @@ impl Run<'_> {
     /// Lets all be heard that was said. A question is answered within its deadline; but a client that
     /// has too much open is not read, so that its next question may have to wait until then, and so on.
     pub(super) fn wait_for_replies(&mut self) -> Kept {
-        let deadline = self.plan.limits.whatsat_deadline + SECOND;
+        let held = self.plan.ack_wait.unwrap_or_default();
+        let deadline = self.plan.limits.whatsat_deadline + held + SECOND;
         let (mut before, mut patience) = (usize::MAX, Duration::ZERO);
         loop {
             self.hear_all()?;

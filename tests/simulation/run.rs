@@ -14,6 +14,7 @@ use super::ledger::{Ledger, Loss};
 use super::places::{Asked, Unreliable};
 use super::plain::Plain;
 use super::plan::{DiskFault, Plan, Said, What};
+use super::replicas::{Fate, Replicas};
 use super::sabotage::{Sabotage, Saboteur};
 use super::sighted::{Newest, Sighted, raise};
 use super::steps::Death;
@@ -38,6 +39,7 @@ pub(crate) const NEWEST_WINS: &str = "the newest that a reachable server knew wi
 pub(crate) const ANSWERED: &str =
     "what a server with `always` has answered is there when it is started again";
 pub(crate) const TAKEN: &str = "what a journal has taken in is there when it is read again";
+pub(crate) const WORD: &str = "what leaves before a neighbour has it is counted";
 pub(crate) const OPENS: &str = "a journal can be opened, whatever became of its server";
 pub(crate) const TIMERS: &str = "timers fire when they are due, and reach whom they are for";
 
@@ -61,6 +63,7 @@ pub(crate) struct Outcome {
     pub(crate) simulated: Duration,
     pub(crate) turns: u64,
     pub(crate) acknowledged: u64,
+    pub(crate) answers: Answers,
     /// How long after the last fault all agreed, as far as the slices tell.
     pub(crate) agreed_after: Duration,
     /// What losses of power have taken from journals.
@@ -70,6 +73,22 @@ pub(crate) struct Outcome {
     pub(crate) pings: [u64; 2],
     /// Lines for one update, and what 2E - (n - 1) is; nothing where it was not counted.
     pub(crate) update_lines: Option<[u64; 2]>,
+}
+
+/// What became of the reports that clients were answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answers {
+    /// Replies that waited for a neighbour's word and were heard.
+    pub(crate) held: u64,
+    /// Replies that servers have given up waiting for a neighbour, heard by somebody or not.
+    pub(crate) unreplicated: u64,
+    /// Deaths with everything that the server knew.
+    pub(crate) destroyed: u64,
+    /// Answered reports that nobody knew in the end, nor anything newer.
+    pub(crate) lost: u64,
+    /// Of these: counted as unreplicated; and those that were lost with each neighbour that had them.
+    pub(crate) lost_counted: u64,
+    pub(crate) lost_with_takers: u64,
 }
 
 /// What happens next.
@@ -100,6 +119,10 @@ pub(crate) struct Run<'a> {
     pub(super) ledgers: BTreeMap<usize, Ledger>,
     /// Servers that have ended by themselves, and are not known to be dead yet.
     pub(super) ended: BTreeSet<usize>,
+    /// Who has what was answered, if replies wait for a neighbour's word.
+    pub(super) replicas: Option<Replicas>,
+    /// All replies to reports that were heard, and why each may have left.
+    pub(super) answered: Vec<(Sighted, Fate)>,
     /// What must be known in the end: the newest acknowledged, less what died with who alone knew it.
     pub(super) floor: Newest,
     /// Reports that were sent, each with its server: nothing else may ever be known.
@@ -136,7 +159,8 @@ impl<'a> Run<'a> {
         let (sender, seen) = channel();
         let most = [plan.limits.link_pending_most(), plan.limits.client_pending_most()];
         let saboteur = sabotage.map(|sabotage| Saboteur::new(sabotage, plan.limits.ping()));
-        let watch = Watch::new(plan.limits.buffer_bytes, most, sender, saboteur);
+        let acks = plan.ack_wait.is_some();
+        let watch = Watch::new(acks, plan.limits.buffer_bytes, most, sender, saboteur);
         world.meddle(Box::new(watch));
         let syncs_lie = sabotage == Some(Sabotage::ReplyBeforeSync);
         Run {
@@ -152,6 +176,8 @@ impl<'a> Run<'a> {
             seen,
             ledgers: ledgers(plan, syncs_lie),
             ended: BTreeSet::new(),
+            replicas: plan.ack_wait.map(Replicas::new),
+            answered: Vec::new(),
             floor: Newest::new(),
             sent: BTreeSet::new(),
             repeated: repeated(plan),
@@ -281,10 +307,7 @@ impl<'a> Run<'a> {
                 Seen::Full => self.met("a send buffer is full"),
                 Seen::Taken(server, at, lines) => {
                     let Some(ledger) = self.ledgers.get_mut(&server) else { continue };
-                    for line in lines {
-                        let line = String::from_utf8_lossy(&line);
-                        ledger.took(at, Sighted::read(&line).expect("a stored line is an AT line"));
-                    }
+                    lines.iter().for_each(|line| ledger.took(at, read_stored(line)));
                 }
                 Seen::Broken(server, since) => {
                     let Some(ledger) = self.ledgers.get_mut(&server) else { continue };
@@ -297,6 +320,12 @@ impl<'a> Run<'a> {
                     let fault = self.ledgers.get(&server).and_then(|ledger| ledger.failing);
                     self.outcome.met.extend(fault.map(DiskFault::name));
                     self.met("a server ends for its disk");
+                }
+                Seen::Turned(server, turn, lines) => {
+                    let life = (server, self.world.life(self.name(server)));
+                    let news = lines.iter().map(|line| read_stored(line)).collect();
+                    let replicas = self.replicas.as_mut().expect("it was watched for them");
+                    replicas.turned(life, turn, news);
                 }
                 Seen::TooMuch(what) => {
                     return self.broken("every buffer stays under its limit", what);
@@ -318,6 +347,11 @@ impl<'a> Run<'a> {
         let what = what.chars().take(WHAT_CHARS).collect();
         Err(Box::new(Broken { promise, what, at: self.world.now(), step: self.step }))
     }
+}
+
+/// A line that a server knows.
+fn read_stored(line: &[u8]) -> Sighted {
+    Sighted::read(&String::from_utf8_lossy(line)).expect("a stored line is an AT line")
 }
 
 /// The journals of those that have one, all new.

@@ -1,6 +1,6 @@
 //! AT lines as the simulation sees them: read once more, without the code that is tested.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An AT line, in the order in which one is newer than another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +20,24 @@ impl Sighted {
         let stamp_nanos = format!("{seconds}{part:0<9}").parse().ok().filter(|_| at == "AT")?;
         let [line, client, place] = [line, client, place].map(str::to_owned);
         Some(Sighted { stamp_nanos, line, client, place })
+    }
+
+    /// Whether who knows this knows all that `wanted` says. `repeated`: the stamps with which a client was
+    /// reported more than once at one place, where which line is known says nothing.
+    pub(crate) fn is_as_new_as(
+        &self,
+        wanted: &Sighted,
+        repeated: &BTreeSet<(String, u64)>,
+    ) -> bool {
+        let is_repeated = || repeated.contains(&(wanted.client.clone(), wanted.stamp_nanos));
+        self >= wanted || self.stamp_nanos == wanted.stamp_nanos && is_repeated()
+    }
+
+    /// When its server received it, by the server's own clock.
+    pub(crate) fn received_nanos(&self) -> Option<u64> {
+        let difference = self.line.split(' ').nth(2)?;
+        let nanos: i64 = difference.replace('.', "").parse().ok()?;
+        self.stamp_nanos.checked_add_signed(nanos)
     }
 
     /// The server that took it.

@@ -289,6 +289,7 @@ impl Run<'_> {
             Death::Killed | Death::Ended => self.world.kill(name),
         };
         let disk = remains.0.filter(|_| keeps_disk);
+        self.outcome.answers.destroyed += u64::from(disk.is_none());
         if let Some(ledger) = self.ledgers.get_mut(&server) {
             ledger.died(disk, self.world.now(), until, death == Death::Vanished);
         }
@@ -297,10 +298,8 @@ impl Run<'_> {
     }
 
     /// What must be known in the end, whatever comes of the rest: what a survivor knows, and what is on the
-    /// disks of those that will be back.
-    ///
-    /// Were an answer ever to mean that a neighbour knows the report too, this is where what was
-    /// answered would be added, though its server is lost for good.
+    /// disks of those that will be back; and what was answered with a neighbour's word, as long as one of
+    /// the neighbours lives that had it then.
     fn what_outlives(&mut self) -> Newest {
         let mut floor = self.known_to(&self.alive());
         let back = self.ledgers.iter().filter(|(server, _)| !self.gone.contains(server));
@@ -309,6 +308,8 @@ impl Run<'_> {
             let kept = ledger.demand().into_values().chain(answered.cloned());
             kept.for_each(|sighted| raise(&mut floor, sighted));
         }
+        let kept = self.answered.iter().filter(|(_, fate)| self.is_with_a_taker(fate));
+        kept.for_each(|(sighted, _)| raise(&mut floor, sighted.clone()));
         floor
     }
 

@@ -1,6 +1,6 @@
 //! What many runs have met, and what they have cost.
 
-use super::run::Outcome;
+use super::run::{Answers, Outcome};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 const SELDOM: u64 = 50;
 
 /// All that there is to be met.
-const KINDS: [&str; 38] = [
+const KINDS: [&str; 40] = [
     "a client that does not read",
     "a client vanishes",
     "a disk is full",
@@ -46,6 +46,8 @@ const KINDS: [&str; 38] = [
     "places answer late",
     "places fail late",
     "places never answer",
+    "replies leave without its word",
+    "replies wait for a neighbour",
     "split arrivals, short writes",
     "swizzle-clog",
 ];
@@ -64,6 +66,11 @@ pub(crate) struct Summary {
     pings: [u64; 2],
     /// Herds in which an update was counted, its lines, and what they should be.
     updates: [u64; 3],
+    /// Herds whose replies wait for a neighbour, and what became of them.
+    waiting: [u64; 7],
+    /// Of these, herds that lose a server for good, and what is lost in them, as it is and with `ack =
+    /// "local"`.
+    compared: [u64; 3],
 }
 
 impl Summary {
@@ -84,6 +91,17 @@ impl Summary {
         if let Some([lines, bound]) = outcome.update_lines {
             add(&mut self.updates, [1, lines, bound]);
         }
+        if outcome.met.contains("replies wait for a neighbour") {
+            let Answers { held, unreplicated, destroyed, lost, lost_counted, lost_with_takers } =
+                outcome.answers;
+            let lost = [lost, lost_counted, lost_with_takers];
+            add(&mut self.waiting, [1, held, unreplicated, destroyed, lost[0], lost[1], lost[2]]);
+        }
+    }
+
+    /// The same plan was played twice: replies waited for a neighbour, and did not.
+    pub(crate) fn compare(&mut self, waiting: &Outcome, local: &Outcome) {
+        add(&mut self.compared, [1, waiting.answers.lost, local.answers.lost]);
     }
 
     pub(crate) fn join(&mut self, other: &Summary) {
@@ -99,6 +117,8 @@ impl Summary {
         other.losses.iter().for_each(|(policy, loss)| self.lose(policy, *loss));
         add(&mut self.pings, other.pings);
         add(&mut self.updates, other.updates);
+        add(&mut self.waiting, other.waiting);
+        add(&mut self.compared, other.compared);
     }
 
     fn lose(&mut self, policy: &'static str, (times, lossy, window): (u64, u64, Duration)) {
@@ -121,6 +141,17 @@ impl Summary {
             )
             .expect("a String takes everything");
         }
+        let [herds, held, unreplicated, destroyed, lost, counted, with_takers] = self.waiting;
+        let others = lost - counted - with_takers;
+        let [losing, peer, local] = self.compared;
+        write!(
+            text,
+            "\nack = peer: {herds} herds, {held} replies held, {unreplicated} left unreplicated; \
+             {destroyed} servers destroyed\n  answered reports lost: {counted} that were counted, \
+             {with_takers} with each neighbour that had them, {others} others\n  in {losing} of \
+             these herds, where a server is lost for good: {peer}; with ack = local: {local}"
+        )
+        .expect("a String takes everything");
         text
     }
 

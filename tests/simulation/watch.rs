@@ -1,10 +1,11 @@
 //! What is looked at after every turn of every member: that nothing grows beyond its limit. Beside
-//! it, what a run has met, and what the journals have taken in.
+//! it, what a run has met, what the journals have taken in, and who knew what when.
 
+use super::replicas::Turn;
 use super::sabotage::Saboteur;
 use super::world::Meddler;
 use places_herd::herd::member::Member;
-use places_herd::reactor::{Moment, Reactor};
+use places_herd::reactor::{Core, Moment, Reactor};
 use places_herd::testing::{Frame, MemoryIo};
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
@@ -24,9 +25,11 @@ pub(crate) enum Seen {
     Broken(usize, Option<Moment>),
     /// This server has ended by itself.
     Ended(usize),
+    /// A server of those whose replies wait for a neighbour has had this turn, and has new lines since.
+    Turned(usize, Turn, Vec<Vec<u8>>),
 }
 
-/// What was seen of one server's journal.
+/// What was seen of one server's clients, and of its journal.
 #[derive(Debug, Default)]
 struct Table {
     /// Every line, by its client's number, and their sum.
@@ -39,9 +42,33 @@ struct Table {
     is_broken: bool,
 }
 
+impl Table {
+    /// Takes in what a member knows by now. Returns the lines that are new.
+    fn compare(&mut self, member: &Member) -> Vec<Vec<u8>> {
+        let mut news = Vec::new();
+        let hash = member.herd.state_hash();
+        if std::mem::replace(&mut self.hash, hash) == hash {
+            return news;
+        }
+        for (key, sighting) in member.herd.iter() {
+            let (index, line) = (key.index(), sighting.line());
+            if self.lines.len() <= index {
+                self.lines.resize(index + 1, Vec::new());
+            }
+            if self.lines[index] != line {
+                self.lines[index] = line.to_vec();
+                news.push(line.to_vec());
+            }
+        }
+        news
+    }
+}
+
 /// Watches, and lets the saboteur do his work, if there is one.
 #[derive(Debug)]
 pub(crate) struct Watch {
+    /// Replies wait for a neighbour's word.
+    acks: bool,
     mark: usize,
     /// What may wait at most on a link, and on a client's connection.
     most: [usize; 2],
@@ -53,20 +80,41 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new(
+        acks: bool,
         mark: usize,
         most: [usize; 2],
         seen: Sender<Seen>,
         saboteur: Option<Saboteur>,
     ) -> Watch {
-        Watch { mark, most, seen, told: [false; 3], tables: BTreeMap::new(), saboteur }
+        Watch { acks, mark, most, seen, told: [false; 3], tables: BTreeMap::new(), saboteur }
     }
 
-    /// Looks at the journal of a server that has one.
+    /// Looks at what a server knows since its last turn, if somebody wants to hear of it.
+    fn look_at_table(&mut self, server: usize, member: &Member, core: &Core<Member>) {
+        let has_journal = member.journal_counts().is_some();
+        if has_journal {
+            self.look_at_journal(server, member, core.now());
+        }
+        if !has_journal && !self.acks {
+            return;
+        }
+        let table = self.tables.entry(server).or_default();
+        let news = table.compare(member);
+        if has_journal {
+            table.news.extend_from_slice(&news);
+        }
+        if self.acks {
+            let turn = Turn::of(member, core);
+            // Who listens may have heard enough; here and below.
+            let _ = self.seen.send(Seen::Turned(server, turn, news));
+        }
+    }
+
+    /// Looks at a server's journal.
     fn look_at_journal(&mut self, server: usize, member: &Member, now: Moment) {
         let table = self.tables.entry(server).or_default();
         let is_broken = !member.takes_reports();
         if std::mem::replace(&mut table.is_broken, is_broken) != is_broken {
-            // Who listens may have heard enough; here and below.
             let _ = self.seen.send(Seen::Broken(server, is_broken.then_some(table.sound_at)));
         }
         if !is_broken {
@@ -74,20 +122,6 @@ impl Watch {
             if !table.news.is_empty() {
                 let news = std::mem::take(&mut table.news);
                 let _ = self.seen.send(Seen::Taken(server, now, news));
-            }
-        }
-        let hash = member.herd.state_hash();
-        if std::mem::replace(&mut table.hash, hash) == hash {
-            return;
-        }
-        for (key, sighting) in member.herd.iter() {
-            let (index, line) = (key.index(), sighting.line());
-            if table.lines.len() <= index {
-                table.lines.resize(index + 1, Vec::new());
-            }
-            if table.lines[index] != line {
-                table.lines[index] = line.to_vec();
-                table.news.push(line.to_vec());
             }
         }
     }
@@ -126,9 +160,7 @@ impl Meddler for Watch {
                 );
             }
         }
-        if member.journal_counts().is_some() {
-            self.look_at_journal(server, member, core.now());
-        }
+        self.look_at_table(server, member, core);
         let clients = member.herd.len();
         let owed =
             (0..member.links.len()).map(|link| member.herd.owed.owed(link)).max().unwrap_or(0);
