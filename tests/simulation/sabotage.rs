@@ -3,7 +3,7 @@
 //! All of it is done from outside, to the frames between members or to what a member has public; the
 //! program itself knows nothing of it.
 
-use super::run::{AGREEMENT, ANSWERED, NEWEST_WINS, TAKEN, TIMERS};
+use super::run::{AGREEMENT, ANSWERED, NEWEST_WINS, TAKEN, TIMERS, WORD};
 use super::world::Meddler;
 use places_herd::herd::links::NeighbourId;
 use places_herd::herd::member::Member;
@@ -37,10 +37,13 @@ pub(crate) enum Sabotage {
     ReplyBeforeSync,
     /// Who says what it knows says that it knows what the other knows.
     LyingDigest,
+    /// A report is answered before a neighbour has it: the neighbour's word is there as soon as the line
+    /// has been sent.
+    ReplyBeforeWord,
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [Sabotage; 7] = [
+    pub(crate) const ALL: [Sabotage; 8] = [
         Sabotage::ReportsRule,
         Sabotage::NoTotalOrder,
         Sabotage::NoPushOnConnect,
@@ -48,6 +51,7 @@ impl Sabotage {
         Sabotage::LostDirtyBit,
         Sabotage::ReplyBeforeSync,
         Sabotage::LyingDigest,
+        Sabotage::ReplyBeforeWord,
     ];
 
     /// The promises by which it may be noticed: any other is no proof that the simulation looks.
@@ -55,13 +59,17 @@ impl Sabotage {
         match self {
             Sabotage::NoGenerations => &[TIMERS],
             Sabotage::ReplyBeforeSync => &[ANSWERED, TAKEN],
+            Sabotage::ReplyBeforeWord => &[WORD],
             _ => &[AGREEMENT, NEWEST_WINS],
         }
     }
 
     fn changes_lines(self) -> bool {
-        use Sabotage::{LyingDigest, NoPushOnConnect, NoTotalOrder, ReportsRule};
-        matches!(self, ReportsRule | NoTotalOrder | NoPushOnConnect | LyingDigest)
+        use Sabotage::{LyingDigest, NoPushOnConnect, NoTotalOrder, ReplyBeforeWord, ReportsRule};
+        match self {
+            ReportsRule | NoTotalOrder | NoPushOnConnect | LyingDigest | ReplyBeforeWord => true,
+            Sabotage::NoGenerations | Sabotage::LostDirtyBit | Sabotage::ReplyBeforeSync => false,
+        }
     }
 }
 
@@ -76,6 +84,9 @@ pub(crate) struct Saboteur {
     slots: BTreeMap<(usize, usize), (ConnId, Moment)>,
     /// Beginnings of lines, by stream.
     unfinished: BTreeMap<(SocketAddr, SocketAddr), Vec<u8>>,
+    /// AT lines that were sent, by stream.
+    told: BTreeMap<(SocketAddr, SocketAddr), usize>,
+    now: Moment,
 }
 
 impl Saboteur {
@@ -86,6 +97,8 @@ impl Saboteur {
             links: BTreeMap::new(),
             slots: BTreeMap::new(),
             unfinished: BTreeMap::new(),
+            told: BTreeMap::new(),
+            now: Moment::default(),
         }
     }
 
@@ -103,6 +116,19 @@ impl Saboteur {
         }
     }
 
+    /// `text` is sent to a neighbour: if there are AT lines in it, the word that they have been taken, which
+    /// arrives at once.
+    fn word_for(&mut self, text: &[u8], frame: &Frame) -> Option<Frame> {
+        let count = at_lines(text);
+        if self.sabotage != Sabotage::ReplyBeforeWord || count == 0 {
+            return None;
+        }
+        let told = self.told.entry((frame.from, frame.to)).or_default();
+        *told += count;
+        let kind = FrameKind::Data(format!("ACK {told}\n").into_bytes());
+        Some(Frame { from: frame.to, to: frame.from, arrives: self.now, kind })
+    }
+
     /// What gets through of a line, to whom; perhaps nothing. Never more than there was.
     fn pass<'a>(&self, line: &'a [u8], to: &Member) -> Cow<'a, [u8]> {
         let is_sync = line.starts_with(b"SYNC ") && line.ends_with(b"\n");
@@ -111,12 +137,18 @@ impl Saboteur {
                 return format!("SYNC {:016x}\n", to.herd.state_hash()).into_bytes().into();
             }
             Sabotage::NoPushOnConnect => compares(line),
+            Sabotage::ReplyBeforeWord => line.starts_with(b"ACK "),
             Sabotage::NoTotalOrder => ties(line, to),
             Sabotage::ReportsRule => compares(line) || ties(line, to),
             _ => false,
         };
         if is_stopped { Cow::default() } else { line.into() }
     }
+}
+
+/// How many of the lines in `text` are AT lines.
+fn at_lines(text: &[u8]) -> usize {
+    text.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"AT ")).count()
 }
 
 /// Whether a line is one of those by which two that meet find out what they lack.
@@ -136,6 +168,7 @@ fn ties(line: &[u8], to: &Member) -> bool {
 impl Meddler for Saboteur {
     fn turned(&mut self, server: usize, reactor: &mut Reactor<MemoryIo, Member>) {
         let (member, core) = reactor.parts();
+        self.now = core.now();
         let conns: Vec<_> = member.links.iter().map(|(id, link)| (id, link.conn)).collect();
         for (id, conn) in conns {
             if self.sabotage == Sabotage::LostDirtyBit {
@@ -164,6 +197,7 @@ impl Meddler for Saboteur {
         text.extend(bytes);
         let end = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         self.unfinished.insert(stream, text.split_off(end));
+        on.extend(self.word_for(&text, &frame));
         let mut passed = Vec::new();
         for line in text.split_inclusive(|byte| *byte == b'\n') {
             passed.extend_from_slice(&self.pass(line, to));
