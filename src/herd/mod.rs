@@ -25,6 +25,7 @@
 //! * [`join`]: how a server begins: it listens, and dials.
 
 mod decimal;
+mod digits;
 pub mod location;
 pub mod stamp;
 
