@@ -353,7 +353,7 @@ fn parsed(line: &[u8]) -> Reference {
     let own = |fields: &[&[u8]]| fields.iter().map(|field| field.to_vec()).collect::<Vec<_>>();
     Some(match Command::parse(line, &CommandLimits::default()).ok()? {
         Command::Iamat(c) => {
-            check_location(c.location.text, c.location.latitude, c.location.longitude);
+            check_location(c.location.text, c.location.latitude(), c.location.longitude());
             check_stamp(c.stamp, c.stamp_text);
             ("IAMAT", own(&[c.client, c.location.text, c.stamp_text]))
         }
@@ -365,7 +365,7 @@ fn parsed(line: &[u8]) -> Reference {
             ("WHATSAT", own(&[c.client, c.radius.text, bound]))
         }
         Command::At(c) => {
-            check_location(c.location.text, c.location.latitude, c.location.longitude);
+            check_location(c.location.text, c.location.latitude(), c.location.longitude());
             check_stamp(c.stamp, c.stamp_text);
             ("AT", own(&[c.server, c.difference, c.client, c.location.text, c.stamp_text]))
         }

@@ -135,8 +135,8 @@ impl PlacesCheck {
         Query {
             latitude,
             longitude,
-            latitude_text: location.latitude.to_vec(),
-            longitude_text: location.longitude.to_vec(),
+            latitude_text: location.latitude().to_vec(),
+            longitude_text: location.longitude().to_vec(),
             radius_m: radius.metres(),
             radius_text: radius.text.to_vec(),
         }

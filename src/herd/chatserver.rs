@@ -289,8 +289,8 @@ impl Chatserver {
         let query = Query {
             latitude,
             longitude,
-            latitude_text: location.latitude.to_vec(),
-            longitude_text: location.longitude.to_vec(),
+            latitude_text: location.latitude().to_vec(),
+            longitude_text: location.longitude().to_vec(),
             radius_m: whatsat.radius.metres(),
             radius_text: whatsat.radius.text.to_vec(),
         };

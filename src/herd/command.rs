@@ -157,7 +157,7 @@ impl<'a> Command<'a> {
     /// to the port; a client gets `? ` and a copy ([`write_refusal`]).
     /// Source: docs/protocol.md.
     pub fn parse(line: &'a [u8], limits: &CommandLimits) -> Result<Command<'a>, Invalid> {
-        let mut fields = Fields::of(line);
+        let fields = &mut Fields::of(line);
         match fields.next() {
             Some(b"IAMAT") => Iamat::parse(fields, limits).map(Command::Iamat),
             Some(b"AT") => At::parse(fields).map(Command::At),
@@ -165,25 +165,26 @@ impl<'a> Command<'a> {
             Some(b"PING") => fields.end().map(|()| Command::Ping),
             Some(b"HELLO") => Hello::parse(fields).map(Command::Hello),
             Some(b"ACK") => count_of(fields).map(Command::Ack),
-            Some(name) => Compare::parse(name, fields).ok_or(Invalid::Name)?.map(Command::Compare),
+            Some(name) => Compare::parse(name, *fields).ok_or(Invalid::Name)?.map(Command::Compare),
             None => Err(Invalid::Name),
         }
     }
 }
 
 impl<'a> Iamat<'a> {
-    fn parse(mut fields: Fields<'a>, limits: &CommandLimits) -> Result<Iamat<'a>, Invalid> {
-        let client = client_of(&mut fields, limits)?;
-        let location = location_of(&mut fields, limits)?;
-        let (stamp, stamp_text) = stamp_of(&mut fields)?;
+    #[inline(always)]
+    fn parse(fields: &mut Fields<'a>, limits: &CommandLimits) -> Result<Iamat<'a>, Invalid> {
+        let client = client_of(fields, limits)?;
+        let location = location_of(fields, limits)?;
+        let (stamp, stamp_text) = stamp_of(fields)?;
         fields.end()?;
         Ok(Iamat { client, location, stamp, stamp_text })
     }
 }
 
 impl<'a> Whatsat<'a> {
-    fn parse(mut fields: Fields<'a>, limits: &CommandLimits) -> Result<Whatsat<'a>, Invalid> {
-        let client = client_of(&mut fields, limits)?;
+    fn parse(fields: &mut Fields<'a>, limits: &CommandLimits) -> Result<Whatsat<'a>, Invalid> {
+        let client = client_of(fields, limits)?;
         let radius = Radius::parse(fields.operand()?).ok_or(Invalid::Radius)?;
         let bound = bound_of(fields.operand()?).ok_or(Invalid::Bound)?;
         fields.end()?;
@@ -192,7 +193,7 @@ impl<'a> Whatsat<'a> {
 }
 
 impl<'a> At<'a> {
-    fn parse(mut fields: Fields<'a>) -> Result<At<'a>, Invalid> {
+    fn parse(fields: &mut Fields<'a>) -> Result<At<'a>, Invalid> {
         let server = fields.operand()?;
         if server.len() > NAME_BYTES_MAX {
             return Err(Invalid::Server);
@@ -201,16 +202,16 @@ impl<'a> At<'a> {
         if !is_difference(difference) {
             return Err(Invalid::Difference);
         }
-        let client = client_of(&mut fields, &CommandLimits::HERD)?;
-        let location = location_of(&mut fields, &CommandLimits::HERD)?;
-        let (stamp, stamp_text) = stamp_of(&mut fields)?;
+        let client = client_of(fields, &CommandLimits::HERD)?;
+        let location = location_of(fields, &CommandLimits::HERD)?;
+        let (stamp, stamp_text) = stamp_of(fields)?;
         fields.end()?;
         Ok(At { server, difference, client, location, stamp, stamp_text })
     }
 }
 
 impl<'a> Hello<'a> {
-    fn parse(mut fields: Fields<'a>) -> Result<Hello<'a>, Invalid> {
+    fn parse(fields: &mut Fields<'a>) -> Result<Hello<'a>, Invalid> {
         let name = fields.operand()?;
         let herd = fields.operand()?;
         if !is_name(name) {
@@ -220,7 +221,7 @@ impl<'a> Hello<'a> {
             return Err(Invalid::Herd);
         }
         let version = version_of(fields.operand()?).ok_or(Invalid::Version)?;
-        let options = Options::parse(fields)?;
+        let options = Options::parse(*fields)?;
         Ok(Hello { name, herd, version, options })
     }
 }
@@ -348,23 +349,35 @@ pub fn write_refusal(out: &mut Vec<u8>, line: &[u8]) {
     out.extend_from_slice(trimmed(line));
 }
 
+#[inline(always)]
 fn client_of<'a>(fields: &mut Fields<'a>, limits: &CommandLimits) -> Result<&'a [u8], Invalid> {
     let client = fields.operand()?;
     let longest = limits.client_id_bytes.min(CLIENT_ID_BYTES_MAX);
     if client.len() <= longest { Ok(client) } else { Err(Invalid::Client) }
 }
 
+#[inline(always)]
 fn location_of<'a>(
     fields: &mut Fields<'a>,
     limits: &CommandLimits,
 ) -> Result<Location<'a>, Invalid> {
-    let (location, text) = fields.read(Location::read, Invalid::Location)?;
+    let text = fields.read(location::behind, Invalid::Location)?;
     let longest = limits.location_bytes.min(LOCATION_BYTES_MAX);
-    if text.len() <= longest { Ok(location) } else { Err(Invalid::Location) }
+    if text.len() <= longest { Ok(Location::known(text)) } else { Err(Invalid::Location) }
 }
 
+#[inline(always)]
 fn stamp_of<'a>(fields: &mut Fields<'a>) -> Result<(Stamp, &'a [u8]), Invalid> {
-    fields.read(Stamp::read, Invalid::Stamp)
+    let mut stamp = Stamp::default();
+    let text = fields.read(
+        |text| {
+            let (read, behind) = Stamp::read(text)?;
+            stamp = read;
+            Some(behind)
+        },
+        Invalid::Stamp,
+    )?;
+    Ok((stamp, text))
 }
 
 /// Digits, 1 to 20; how many leading zeros does not matter.
@@ -374,7 +387,7 @@ fn bound_of(field: &[u8]) -> Option<usize> {
 }
 
 /// The operand of an ACK.
-fn count_of(mut fields: Fields<'_>) -> Result<u64, Invalid> {
+fn count_of(fields: &mut Fields<'_>) -> Result<u64, Invalid> {
     let count = digits_of(fields.operand()?).ok_or(Invalid::Count)?;
     fields.end().map(|()| count)
 }

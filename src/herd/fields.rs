@@ -27,6 +27,29 @@ fn is_white(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
+/// Where the first white byte is, or the end.
+///
+/// Eight bytes are looked at together: whether any of them is as low as white bytes are.
+fn end_of_field(text: &[u8]) -> usize {
+    const ABOVE_BLANK: u64 = u64::from_le_bytes([b' ' + 1; 8]);
+    const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
+    let mut from = 0;
+    while let Some(eight) = text[from..].first_chunk() {
+        let word = u64::from_le_bytes(*eight);
+        // A high bit for what is low; only the first is sure, as the subtraction borrows behind it.
+        let low = word.wrapping_sub(ABOVE_BLANK) & !word & HIGH_BITS;
+        from += low.trailing_zeros() as usize / 8;
+        if low != 0 {
+            if is_white(&text[from]) {
+                return from;
+            }
+            from += 1;
+        }
+    }
+    let rest = &text[from..];
+    from + rest.iter().position(is_white).unwrap_or(rest.len())
+}
+
 /// What is left of a line; as an iterator, its fields.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
@@ -36,9 +59,10 @@ pub(super) struct Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = &'a [u8];
 
+    #[inline(always)]
     fn next(&mut self) -> Option<&'a [u8]> {
         self.skip_white();
-        let end = self.rest.iter().position(is_white).unwrap_or(self.rest.len());
+        let end = end_of_field(self.rest);
         let (field, rest) = self.rest.split_at(end);
         self.rest = rest;
         (!field.is_empty()).then_some(field)
@@ -55,35 +79,37 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field, which must be there.
+    #[inline(always)]
     pub(super) fn operand(&mut self) -> Result<&'a [u8], Invalid> {
         self.next().ok_or(Invalid::Operands)
     }
 
-    /// The next field, as `read` understands it, and its text.
+    /// The text of the next field, as `read` understands it.
     ///
     /// For locations and stamps, which every report has: `read` looks for the field's end itself,
     /// so that no byte of theirs is looked at twice. It returns what it leaves of the line; if that
     /// begins with anything but white space, the field is `invalid`.
-    pub(super) fn read<T>(
+    #[inline(always)]
+    pub(super) fn read(
         &mut self,
-        read: impl FnOnce(&'a [u8]) -> Option<(T, &'a [u8])>,
+        read: impl FnOnce(&'a [u8]) -> Option<&'a [u8]>,
         invalid: Invalid,
-    ) -> Result<(T, &'a [u8]), Invalid> {
+    ) -> Result<&'a [u8], Invalid> {
         self.skip_white();
         if self.rest.is_empty() {
             return Err(Invalid::Operands);
         }
-        let (value, rest) = read(self.rest).ok_or(invalid)?;
+        let rest = read(self.rest).ok_or(invalid)?;
         if !rest.first().is_none_or(is_white) {
             return Err(invalid);
         }
         let text = &self.rest[..self.rest.len() - rest.len()];
         self.rest = rest;
-        Ok((value, text))
+        Ok(text)
     }
 
     /// There must be no more fields.
-    pub(super) fn end(self) -> Result<(), Invalid> {
+    pub(super) fn end(&self) -> Result<(), Invalid> {
         if is_blank(self.rest) { Ok(()) } else { Err(Invalid::Operands) }
     }
 
@@ -118,6 +144,21 @@ mod tests {
             let expected: Vec<&[u8]> = expected.iter().map(|field| field.as_bytes()).collect();
             assert_eq!(fields, expected, "{line:?}");
             assert_eq!(is_blank(line.as_bytes()), expected.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_field_ends_at_the_first_white_byte_wherever_it_stands() {
+        for end in 0..20 {
+            for byte in 0..=u8::MAX {
+                let mut text = [b'c'; 20];
+                text[end] = byte;
+                let expected = text.iter().position(is_white).unwrap_or(text.len());
+                assert_eq!(end_of_field(&text), expected, "{byte} at {end}");
+                // What stands before, control characters too, is the field's.
+                text[..end].fill(0x01);
+                assert_eq!(end_of_field(&text), expected, "{byte} at {end}");
+            }
         }
     }
 

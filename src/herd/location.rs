@@ -10,12 +10,10 @@
 //! (they fall out of range), altitude, a reference system, the closing solidus; the examples of the
 //! specification have none of these.
 
-use super::decimal::Decimal;
+const LATITUDE_MAX: u32 = 90;
+const LONGITUDE_MAX: u32 = 180;
 
-const LATITUDE_MAX: u64 = 90;
-const LONGITUDE_MAX: u64 = 180;
-
-/// A valid location; its text and the two parts of it.
+/// A valid location; its text. Where it is cut in two is found when somebody asks: most are only passed on.
 ///
 /// Source: docs/protocol.md, "Client port", `location`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +21,6 @@ const LONGITUDE_MAX: u64 = 180;
 pub struct Location<'a> {
     /// The whole text, as it came.
     pub text: &'a [u8],
-    /// Its first part, sign included: at most 90 degrees, north positive.
-    pub latitude: &'a [u8],
-    /// Its second part, sign included: at most 180 degrees, east positive.
-    pub longitude: &'a [u8],
 }
 
 impl<'a> Location<'a> {
@@ -36,36 +30,71 @@ impl<'a> Location<'a> {
     /// missing, anything but digits and a point inside them follows it, or a value is out of its
     /// range.
     pub fn parse(text: &[u8]) -> Option<Location<'_>> {
-        match Location::read(text)? {
-            (location, []) => Some(location),
-            _ => None,
-        }
+        behind(text)?.is_empty().then_some(Location { text })
     }
 
-    /// Reads the location that `text` begins with; also returns what follows it.
-    pub(super) fn read(text: &'a [u8]) -> Option<(Location<'a>, &'a [u8])> {
-        let from_longitude = degrees(text, LATITUDE_MAX)?;
-        let rest = degrees(from_longitude, LONGITUDE_MAX)?;
-        let latitude = &text[..text.len() - from_longitude.len()];
-        let longitude = &from_longitude[..from_longitude.len() - rest.len()];
-        let text = &text[..latitude.len() + longitude.len()];
-        Some((Location { text, latitude, longitude }, rest))
+    /// A text that was found to be one before.
+    pub(super) fn known(text: &'a [u8]) -> Location<'a> {
+        Location { text }
+    }
+
+    /// Its first part, sign included: at most 90 degrees, north positive.
+    pub fn latitude(&self) -> &'a [u8] {
+        self.text.split_at(self.longitude_start()).0
+    }
+
+    /// Its second part, sign included: at most 180 degrees, east positive.
+    pub fn longitude(&self) -> &'a [u8] {
+        self.text.split_at(self.longitude_start()).1
+    }
+
+    fn longitude_start(&self) -> usize {
+        let second_sign = self.text.iter().skip(1).position(|byte| matches!(byte, b'+' | b'-'));
+        second_sign.map_or(self.text.len(), |index| index + 1)
     }
 
     /// Latitude and longitude in degrees, each the float nearest to its text; for queries, never
     /// for comparing.
     pub fn degrees(&self) -> (f64, f64) {
-        (float(self.latitude), float(self.longitude))
+        (float(self.latitude()), float(self.longitude()))
     }
 }
 
+/// What follows the location that `text` begins with; `None` if it begins with none.
+#[inline]
+pub(super) fn behind(text: &[u8]) -> Option<&[u8]> {
+    degrees(degrees(text, LATITUDE_MAX)?, LONGITUDE_MAX)
+}
+
 /// Reads a sign and a decimal of at most `limit`; returns what follows.
-fn degrees(text: &[u8], limit: u64) -> Option<&[u8]> {
+///
+/// Every report has two of these, and of most the whole part decides: so the fraction is not made into
+/// a number, but looked at where it matters.
+#[inline]
+fn degrees(text: &[u8], limit: u32) -> Option<&[u8]> {
     let (b'+' | b'-', unsigned) = text.split_first()? else {
         return None;
     };
-    let (degrees, rest) = Decimal::read(unsigned)?;
-    degrees.at_most(limit).then_some(rest)
+    let (whole, rest) = unsigned.split_at(digits_in(unsigned));
+    let (fraction, rest) = match rest {
+        [b'.', behind @ ..] => behind.split_at(digits_in(behind)),
+        // As good as a point and a zero.
+        _ => (&b"0"[..], rest),
+    };
+    if whole.is_empty() || fraction.is_empty() {
+        return None;
+    }
+    // However many digits there are, it stays above every limit once it is.
+    let append = |value: u32, digit: &u8| (value * 10 + u32::from(digit - b'0')).min(1_000);
+    let whole = whole.iter().fold(0, append);
+    let is_at_most =
+        whole < limit || (whole == limit && fraction.iter().all(|&digit| digit == b'0'));
+    is_at_most.then_some(rest)
+}
+
+/// How many digits `text` begins with.
+fn digits_in(text: &[u8]) -> usize {
+    text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len())
 }
 
 /// The float nearest to a decimal that was checked before.
@@ -82,8 +111,8 @@ mod tests {
     fn a_location_is_cut_at_its_second_sign() {
         let location = Location::parse(b"+34.068930-118.445127").unwrap();
         assert_eq!(location.text, b"+34.068930-118.445127");
-        assert_eq!(location.latitude, b"+34.068930");
-        assert_eq!(location.longitude, b"-118.445127");
+        assert_eq!(location.latitude(), b"+34.068930");
+        assert_eq!(location.longitude(), b"-118.445127");
         assert_eq!(location.degrees(), (34.068930, -118.445127));
     }
 
