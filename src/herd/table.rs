@@ -149,6 +149,7 @@ impl Herd {
         }
         let client = sighting.client();
         let hash = self.hash(client);
+        let leaf = self.digest.leaf(client);
         let Some(slot) = self.index.find_mut(hash, |&slot| self.lines.client(slot) == client)
         else {
             if rule == Rule::Client && !self.has_room(sighting) {
@@ -160,7 +161,7 @@ impl Herd {
         let stored = self.lines.sighting(*slot);
         let verdict = rule.judge(sighting, &stored);
         if verdict == Verdict::Newer {
-            self.digest.replace(client, stored.line(), sighting.line());
+            self.digest.replace(leaf, stored.line(), sighting.line());
             *slot = self.lines.replace(*slot, sighting);
         }
         (Some(key), verdict)
