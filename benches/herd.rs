@@ -9,12 +9,15 @@
 //! both on core 1: on a virtual machine it takes tens of microseconds to wake another core that sleeps,
 //! which would be most of the figure and says nothing of the server.
 
+mod support;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use support::{ask, connect, cores, cpu_model, free_port, pin, read_reply};
 
 fn main() {
     // `cargo bench` passes --bench; `cargo test --benches` does not, and wants no measurement.
@@ -95,16 +98,7 @@ impl Server {
 
     /// Connects as soon as the server listens.
     fn connect(&self) -> TcpStream {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            match TcpStream::connect(("127.0.0.1", self.port)) {
-                Ok(stream) => {
-                    stream.set_nodelay(true).expect("no-delay");
-                    return stream;
-                }
-                Err(e) => assert!(Instant::now() < deadline, "no server: {e}"),
-            }
-        }
+        connect(self.port)
     }
 
     /// A field of /proc/PID/status, in KiB.
@@ -308,60 +302,8 @@ fn whatsat(name: &str, radius_km: u32) {
     }
 }
 
-fn read_reply(stream: &mut TcpStream) -> Vec<u8> {
-    let mut reply = vec![0; 65_536];
-    let mut filled = 0;
-    while !reply[..filled].ends_with(b"\n\n") {
-        let count = stream.read(&mut reply[filled..]).expect("a reply");
-        assert!(count > 0, "the server closed");
-        filled += count;
-    }
-    reply.truncate(filled);
-    reply
-}
-
 fn print_percentiles(name: &str, taken: &mut [Duration], more: &str) {
     taken.sort();
     let at = |share: f64| taken[((taken.len() - 1) as f64 * share) as usize];
     println!("{name}: p50 {:?}, p90 {:?}, p99 {:?}, {more}", at(0.5), at(0.9), at(0.99));
-}
-
-fn ask(stream: &mut TcpStream, line: &[u8]) {
-    stream.write_all(line).expect("sent");
-    let mut reply = [0; 512];
-    let count = stream.read(&mut reply).expect("a reply");
-    assert!(reply[..count].starts_with(b"AT "), "{:?}", String::from_utf8_lossy(&reply[..count]));
-}
-
-/// A port that was free a moment ago, below the range from which the kernel takes its own.
-fn free_port() -> u16 {
-    let start = 20_000 + (std::process::id() % 5_000) as u16;
-    let mut ports = start..32_000;
-    static TAKEN: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
-    let skip = TAKEN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    ports
-        .by_ref()
-        .skip(skip.into())
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("a free port")
-}
-
-/// Keeps a process on one core, if the machine has two and taskset.
-fn pin(process: u32, core: usize) {
-    if cores() > 1 {
-        let args = ["-cp".to_owned(), core.to_string(), process.to_string()];
-        let _ = Command::new("taskset").args(args).stdout(Stdio::null()).status();
-    }
-}
-
-/// Counted once, before this process is pinned to one of them.
-fn cores() -> usize {
-    static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
-}
-
-fn cpu_model() -> String {
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = info.lines().find(|line| line.starts_with("model name"));
-    line.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown CPU").to_owned()
 }

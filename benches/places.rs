@@ -15,6 +15,7 @@
 
 #[path = "../tests/double/mod.rs"]
 mod double;
+mod support;
 
 use double::{Authority, Double, Script, Step, with_fields};
 use places_herd::places::{BaseUrl, Google, GoogleLegacy, Mask, Query, Rank, Reply, Source};
@@ -22,12 +23,13 @@ use places_herd::secret::Secret;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
+use support::{ask, connect, cores, cpu_model, free_port, pin, read_reply};
 
 /// Places in a reply, and about how long it is.
 const PLACES: usize = 20;
@@ -435,17 +437,7 @@ impl Server {
 
     /// Connects as soon as the server listens.
     fn connect(&self) -> TcpStream {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            match TcpStream::connect(("127.0.0.1", self.port)) {
-                Ok(stream) => {
-                    stream.set_nodelay(true).expect("no-delay");
-                    return stream;
-                }
-                Err(e) => assert!(Instant::now() < deadline, "no server: {e}"),
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
+        connect(self.port)
     }
 }
 
@@ -457,25 +449,6 @@ impl Drop for Server {
     }
 }
 
-fn ask(stream: &mut TcpStream, line: &[u8]) {
-    stream.write_all(line).expect("sent");
-    let mut reply = [0; 512];
-    let count = stream.read(&mut reply).expect("a reply");
-    assert!(reply[..count].starts_with(b"AT "), "{:?}", String::from_utf8_lossy(&reply[..count]));
-}
-
-fn read_reply(stream: &mut TcpStream) -> Vec<u8> {
-    let mut reply = vec![0; 131_072];
-    let mut filled = 0;
-    while !reply[..filled].ends_with(b"\n\n") {
-        let count = stream.read(&mut reply[filled..]).expect("a reply");
-        assert!(count > 0, "the server closed");
-        filled += count;
-    }
-    reply.truncate(filled);
-    reply
-}
-
 fn row(name: &str, taken: &mut [Duration]) {
     taken.sort();
     let [half, most] = [0.5, 0.99].map(|share| percentile(taken, share).as_secs_f64() * 1e6);
@@ -485,35 +458,4 @@ fn row(name: &str, taken: &mut [Duration]) {
 /// Of what is sorted.
 fn percentile(taken: &[Duration], share: f64) -> Duration {
     taken[((taken.len() - 1) as f64 * share) as usize]
-}
-
-/// A port that was free a moment ago, below the range from which the kernel takes its own.
-fn free_port() -> u16 {
-    let start = 20_000 + (std::process::id() % 5_000) as u16;
-    static TAKEN: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
-    let skip = TAKEN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    (start..32_000)
-        .skip(skip.into())
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("a free port")
-}
-
-/// Keeps a process on one core, if the machine has two and taskset.
-fn pin(process: u32, core: usize) {
-    if cores() > 1 {
-        let args = ["-acp".to_owned(), core.to_string(), process.to_string()];
-        let _ = Command::new("taskset").args(args).stdout(Stdio::null()).status();
-    }
-}
-
-/// Counted once, before this process is pinned to one of them.
-fn cores() -> usize {
-    static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
-}
-
-fn cpu_model() -> String {
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = info.lines().find(|line| line.starts_with("model name"));
-    line.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown CPU").to_owned()
 }
