@@ -1,0 +1,155 @@
+//! The parts of the hot path one by one: how long each takes, and how many instructions.
+//!
+//!     cargo bench --bench parts                            times, in ns
+//!     cargo bench --bench parts -- instructions            instructions, beside those that are recorded
+//!     cargo bench --bench parts -- instructions record     the same, and records them
+//!
+//! A time depends on the machine and its mood; the number of instructions depends on neither, so a change can be
+//! held against it: they are recorded in `benches/instructions.md`, and what differs by more than a fiftieth is
+//! marked. It depends on the compiler, which is why that is recorded too. Counting needs valgrind.
+//!
+//! No kernel is asked for anything in between. An IAMAT is all that a server does for it from the read to the
+//! send: lines, parsing, table, digest, reply, flood.
+
+#[path = "support/still.rs"]
+mod still;
+#[path = "support/works.rs"]
+mod works;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use works::{Named, Work, works};
+
+/// Runs of which the median counts, and how long one is at least.
+const RUNS: usize = 41;
+const RUN: Duration = Duration::from_millis(2);
+
+/// What differs by more is marked.
+const TOLERANCE: f64 = 0.02;
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let has = |word: &str| args.iter().any(|arg| arg == word);
+    match () {
+        // What valgrind runs.
+        () if has("counted") => {
+            let number: usize = args.last().and_then(|last| last.parse().ok()).expect("a number");
+            count(works()[number]());
+        }
+        // `cargo test --benches` wants no measurement.
+        () if !has("--bench") => {}
+        () if has("instructions") => compare(has("record")),
+        () => time(),
+    }
+}
+
+fn time() {
+    println!("{:<52} {:>9} {:>9}", "ns", "median", "best");
+    for make in works() {
+        let Named { name, each, mut work } = make();
+        let mut times: Vec<f64> = (0..RUNS).map(|_| run(&mut *work) / each as f64).collect();
+        times.sort_by(f64::total_cmp);
+        println!("{name:<52} {:>9.1} {:>9.1}", times[RUNS / 2], times[0]);
+    }
+}
+
+/// The mean time of one call, in ns, over calls enough.
+fn run(work: &mut dyn Work) -> f64 {
+    let (mut taken, mut calls) = (Duration::ZERO, 0);
+    while taken < RUN {
+        work.prepare();
+        let start = Instant::now();
+        work.run();
+        taken += start.elapsed();
+        calls += 1;
+    }
+    taken.as_nanos() as f64 / f64::from(calls)
+}
+
+/// Once to warm up, and once under the name that valgrind looks for.
+fn count(Named { name, each, mut work }: Named) {
+    for _ in 0..3 {
+        work.prepare();
+        work.run();
+    }
+    work.prepare();
+    counted_part(&mut *work);
+    println!("{name}\t{each}");
+}
+
+#[inline(never)]
+fn counted_part(work: &mut dyn Work) {
+    work.run();
+    // So that the call above does not become a jump, after which valgrind would see no return.
+    black_box(work);
+}
+
+/// Prints what is counted beside what is recorded.
+fn compare(is_recording: bool) {
+    let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.md");
+    let recorded = fs::read_to_string(&table).unwrap_or_default();
+    let counted = counted();
+    println!("{:<52} {:>9} {:>9} {:>8}", "instructions", "counted", "recorded", "");
+    for (name, count) in &counted {
+        match recorded_in(&recorded, name) {
+            Some(before) => {
+                let more = count / before - 1.0;
+                let mark = if more.abs() > TOLERANCE { "  <--" } else { "" };
+                println!("{name:<52} {count:>9.1} {before:>9.1} {:>+7.1}%{mark}", more * 100.0);
+            }
+            None => println!("{name:<52} {count:>9.1} {:>9}", "-"),
+        }
+    }
+    if is_recording {
+        fs::write(&table, written(&counted)).expect("benches/instructions.md is written");
+    }
+}
+
+/// Has valgrind count, each piece of work in a process of its own.
+fn counted() -> Vec<(String, f64)> {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("instructions");
+    fs::create_dir_all(&folder).expect("a folder in target/tmp");
+    (0..works().len()).map(|number| counted_alone(number, &folder.join("counts"))).collect()
+}
+
+fn counted_alone(number: usize, counts: &Path) -> (String, f64) {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=*counted_part*"])
+        .arg(format!("--callgrind-out-file={}", counts.display()))
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["counted".to_owned(), number.to_string()])
+        .output()
+        .expect("valgrind is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).expect("a name and a number");
+    let (name, each) = said.trim_end().split_once('\t').expect("a name and a number");
+    let counts = fs::read_to_string(counts).expect("what valgrind has counted");
+    let total = counts.lines().find_map(|line| line.strip_prefix("totals: ")).expect("a total");
+    let [total, each] = [total, each].map(|number| number.parse::<f64>().expect("a number"));
+    (name.to_owned(), total / each)
+}
+
+/// A row of the table is `| name | number |`.
+fn recorded_in(table: &str, name: &str) -> Option<f64> {
+    let row = table.lines().find_map(|line| line.strip_prefix(&format!("| {name} | ")))?;
+    row.trim_end_matches(" |").parse().ok()
+}
+
+fn written(counted: &[(String, f64)]) -> String {
+    let rustc = Command::new("rustc").arg("--version").output().map(|output| output.stdout);
+    let rustc = String::from_utf8(rustc.unwrap_or_default()).unwrap_or_default();
+    let mut table = format!(
+        "# Instructions\n\nWritten by `cargo bench --bench parts -- instructions record`, with {}: how many \
+         instructions\neach part of the hot path takes, as valgrind counts them. Without `record` the same is \
+         compared with\nthis table.\n\n| what | instructions |\n| --- | ---: |\n",
+        rustc.trim()
+    );
+    for (name, count) in counted {
+        let _ = writeln!(table, "| {name} | {count:.1} |");
+    }
+    table
+}

@@ -1,0 +1,391 @@
+//! The pieces of work that `parts.rs` times and counts: each made ready beforehand, each checked as it runs.
+
+use crate::still::Still;
+use places_herd::herd::command::{Command, CommandLimits};
+use places_herd::herd::member::Member;
+use places_herd::herd::sighting::Sighting;
+use places_herd::herd::stamp::Stamp;
+use places_herd::herd::table::{Herd, Rule, Verdict};
+use places_herd::herd::topology::Topology;
+use places_herd::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
+use places_herd::places::{Answer, Embedded, Progress, Query, Rank, Source, Ticket};
+use places_herd::reactor::{Context, Limits, Protocol, Reactor, Shared, UnixNanos};
+use places_herd::testing::{MemoryIo, MemoryOptions, StringTransport};
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Duration;
+
+/// Something to be done over and over, and what has to be done before and not to be measured.
+pub(crate) trait Work {
+    fn prepare(&mut self) {}
+    fn run(&mut self);
+}
+
+impl<F: FnMut()> Work for F {
+    fn run(&mut self) {
+        self();
+    }
+}
+
+/// A row of the table: one run does the same so many times.
+pub(crate) struct Named {
+    pub(crate) name: String,
+    pub(crate) each: usize,
+    pub(crate) work: Box<dyn Work>,
+}
+
+const EACH: usize = 1_000;
+
+fn named(name: String, work: impl Work + 'static) -> Named {
+    Named { name, each: EACH, work: Box::new(work) }
+}
+
+/// How a piece of work is made ready; not all at once, as some take memory.
+pub(crate) type Make = Box<dyn Fn() -> Named>;
+
+/// All of them, in the order of the table.
+pub(crate) fn works() -> Vec<Make> {
+    let mut works: Vec<Make> = Vec::new();
+    for chunk in [16, 64, 256, 1_024] {
+        works.push(Box::new(move || lines(chunk)));
+    }
+    for (name, line) in COMMANDS {
+        works.push(Box::new(move || parse(name, line)));
+    }
+    works.push(Box::new(format_at));
+    for clients in [1_000, 100_000] {
+        works.push(Box::new(move || upsert(clients)));
+    }
+    for (lines, neighbours) in [(1, 0), (100, 0), (100, 1), (100, 4)] {
+        works.push(Box::new(move || iamats(lines, neighbours, 1_000)));
+    }
+    works.push(Box::new(|| iamats(100, 0, 100_000)));
+    for what in ["cancelled", "reset", "fired"] {
+        for pending in [1, 100, 10_000] {
+            works.push(Box::new(move || timers(what, pending)));
+        }
+    }
+    works.push(Box::new(memory_turn));
+    for radius_km in [1, 10, 50] {
+        works.push(Box::new(move || places(radius_km)));
+    }
+    works.push(Box::new(json));
+    works
+}
+
+const COMMANDS: [(&str, &str); 8] = [
+    ("IAMAT", "IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450"),
+    ("WHATSAT", "WHATSAT kiwi.cs.ucla.edu 10 5"),
+    ("AT", "AT Alford +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450"),
+    ("HELLO", "HELLO Alford places-herd 1 ack=1"),
+    ("PING", "PING"),
+    ("ACK", "ACK 1234567"),
+    ("SYNC", "SYNC d3721166f545d699"),
+    ("WANT", "WANT 9380 00800000"),
+];
+
+/// Twisted's own workload (benchmarks/test_linereceiver.py): 1,000 lines of 50 bytes, in chunks.
+fn lines(chunk: usize) -> Named {
+    let line = [&[b'x'; 48][..], b"\r\n"].concat();
+    let bytes = line.repeat(EACH);
+    let mut receiver = LineReceiver::new(Counter, LineLimits::default());
+    let mut transport = StringTransport::new(Count(0));
+    receiver.connection_made(&mut transport.context()).expect("made");
+    let run = move || {
+        for chunk in bytes.chunks(chunk) {
+            receiver.data_received(&mut transport.context(), black_box(chunk)).expect("taken");
+        }
+        assert_eq!(std::mem::take(&mut transport.state.0), EACH);
+    };
+    named(format!("a line of 50 bytes, chunks of {chunk}"), run)
+}
+
+#[derive(Debug)]
+struct Count(usize);
+
+impl Shared for Count {
+    type Message = ();
+}
+
+#[derive(Debug)]
+struct Counter;
+
+impl LineProtocol<Count> for Counter {
+    fn name(&self) -> &'static str {
+        "Counter"
+    }
+
+    fn line_received(
+        &mut self,
+        cx: &mut Context<'_, Count>,
+        line: &[u8],
+    ) -> Result<Mode, Box<dyn std::error::Error>> {
+        cx.state.0 += usize::from(line.len() == 48);
+        Ok(Mode::Lines)
+    }
+}
+
+fn parse(name: &str, line: &'static str) -> Named {
+    let limits = CommandLimits::default();
+    let run = move || {
+        for _ in 0..EACH {
+            assert!(black_box(Command::parse(black_box(line.as_bytes()), &limits)).is_ok());
+        }
+    };
+    named(format!("{name}, parsed"), run)
+}
+
+fn format_at() -> Named {
+    let mut scratch = Vec::new();
+    let run = move || {
+        let line = COMMANDS[0].1.as_bytes();
+        let Ok(Command::Iamat(iamat)) = Command::parse(line, &CommandLimits::default()) else {
+            panic!("an IAMAT");
+        };
+        for latency in 0..EACH as u64 {
+            let received = Stamp(iamat.stamp.0 + latency * 1_000_003);
+            let sighting = Sighting::taken(black_box(&iamat), b"Alford", received, &mut scratch);
+            assert_eq!(sighting.line().len(), 82);
+        }
+    };
+    named("AT, written".into(), run)
+}
+
+/// A newer sighting of a known client, as a neighbour tells it.
+struct Upsert {
+    herd: Herd,
+    reports: Reports,
+    lines: Vec<String>,
+    scratch: Vec<u8>,
+}
+
+fn upsert(clients: u64) -> Named {
+    let (herd, reports) = (Herd::new(4, 7), Reports::new(clients));
+    let mut upsert = Upsert { herd, reports, lines: Vec::new(), scratch: Vec::new() };
+    for _ in 0..clients {
+        let line = upsert.reports.at();
+        assert_eq!(upsert.merge(&line), Verdict::First);
+    }
+    named(format!("AT, merged, {clients} clients known"), upsert)
+}
+
+impl Upsert {
+    fn merge(&mut self, line: &str) -> Verdict {
+        match Command::parse(line.as_bytes(), &CommandLimits::default()) {
+            Ok(Command::At(at)) => {
+                let sighting = Sighting::relayed(&at, &mut self.scratch);
+                self.herd.merge(&sighting, Rule::Member).1
+            }
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+}
+
+impl Work for Upsert {
+    fn prepare(&mut self) {
+        self.lines = (0..EACH).map(|_| self.reports.at()).collect();
+    }
+
+    fn run(&mut self) {
+        for line in std::mem::take(&mut self.lines) {
+            assert_eq!(self.merge(&line), Verdict::Newer);
+        }
+    }
+}
+
+/// IAMATs of one connection in one turn of a member's reactor, with so many neighbours: all of it but the kernel.
+struct Served {
+    reactor: Reactor<Still, Member>,
+    reports: Reports,
+    lines: usize,
+    /// The caller who is a client, and the bytes that each line of his has sent.
+    client: usize,
+    bytes_each: u64,
+}
+
+fn iamats(lines: usize, neighbours: usize, clients: u64) -> Named {
+    let names = &["Alford", "Bolden", "Hamilton", "Parker"][..neighbours];
+    // Of a pair the name that sorts first dials: so all of them dial this server.
+    let mut topology = format!(
+        "herd = \"bench\"\n[[server]]\nname = \"Welsh\"\nclient = \"127.0.0.1:1\"\n\
+         peer = \"127.0.0.1:2\"\nneighbours = {names:?}\n"
+    );
+    for (number, name) in names.iter().enumerate() {
+        let _ = write!(
+            topology,
+            "[[server]]\nname = \"{name}\"\nclient = \"127.0.0.1:{}\"\npeer = \"127.0.0.1:{}\"\n\
+             neighbours = [\"Welsh\"]\n",
+            number * 2 + 3,
+            number * 2 + 4
+        );
+    }
+    let topology = Topology::parse(&topology, Path::new("bench.toml")).expect("a topology");
+    let source = Box::new(Embedded::new(Rank::default()));
+    let member = Member::new(&topology, "Welsh", source, 7, 100).expect("Welsh is a member");
+    let mut reactor = Reactor::new(Still::default(), member, Limits::default());
+    Member::join(&mut reactor).expect("Welsh listens");
+    for (caller, name) in names.iter().enumerate() {
+        reactor.io().call(1);
+        reactor.turn().expect("a turn");
+        reactor.io().say(caller, format!("HELLO {name} bench 1\n").into_bytes());
+        reactor.turn().expect("a turn");
+    }
+    reactor.io().call(0);
+    reactor.turn().expect("a turn");
+    let linked = reactor.state().links.iter().filter(|(_, link)| link.conn.is_some()).count();
+    assert_eq!(linked, neighbours);
+    let bytes_each = (1 + neighbours as u64) * 80;
+    let mut served =
+        Served { reactor, reports: Reports::new(clients), lines, client: neighbours, bytes_each };
+    for _ in 0..clients / lines as u64 {
+        served.prepare();
+        served.reactor.turn().expect("a turn");
+    }
+    let name = format!("IAMAT, {lines} a turn, {neighbours} neighbours, {clients} clients");
+    Named { name, each: lines, work: Box::new(served) }
+}
+
+impl Work for Served {
+    fn prepare(&mut self) {
+        let lines: String = (0..self.lines).map(|_| self.reports.iamat() + "\n").collect();
+        // A quarter of a second after the last report.
+        self.reactor.io().wall = UnixNanos(self.reports.seconds * 1_000_000_000 + 999_873_386);
+        self.reactor.io().say(self.client, lines.into_bytes());
+        self.reactor.io().sent = 0;
+    }
+
+    /// The replies to the lines before leave, and these lines are read.
+    fn run(&mut self) {
+        self.reactor.turn().expect("a turn");
+        assert_eq!(self.reactor.io().sent, self.bytes_each * self.lines as u64);
+    }
+}
+
+/// As many timers as are pending, and one more that is started and then called back, put off, or fired.
+fn timers(what: &'static str, pending: usize) -> Named {
+    const EACH: usize = 100;
+    let mut reactor = Reactor::new(Still::default(), Count(0), Limits::default());
+    let hour = Duration::from_secs(3_600);
+    for _ in 0..pending {
+        let _ = reactor.parts().1.call_later(hour, |_, _| {});
+    }
+    let run = move || {
+        let core = reactor.parts().1;
+        let delay = if what == "fired" { Duration::ZERO } else { hour };
+        let ids: [_; EACH] =
+            std::array::from_fn(|_| core.call_later(delay, |count: &mut Count, _| count.0 += 1));
+        match what {
+            "cancelled" => ids.iter().for_each(|id| core.cancel(*id).expect("it waits")),
+            "reset" => {
+                ids.iter().for_each(|id| core.reset(*id, hour * 2).expect("it waits"));
+                ids.iter().for_each(|id| core.cancel(*id).expect("it waits"));
+            }
+            _ => {}
+        }
+        reactor.turn().expect("a turn");
+        let fired = std::mem::take(&mut reactor.state().0);
+        assert_eq!(fired, if what == "fired" { EACH } else { 0 });
+    };
+    let name = format!("a timer, started and {what}, {pending} pending");
+    Named { name, each: EACH, work: Box::new(run) }
+}
+
+/// One turn on the network in memory, in which a timer fires and the next is set.
+fn memory_turn() -> Named {
+    let io = MemoryIo::new(MemoryOptions::default());
+    let mut reactor = Reactor::new(io, Count(0), Limits::default());
+    let run = move || {
+        for _ in 0..EACH {
+            // The poll sleeps until it is due: it fires in the turn after this.
+            let delay = Duration::from_millis(1);
+            let _ = reactor.parts().1.call_later(delay, |count: &mut Count, _| count.0 += 1);
+            reactor.turn().expect("a turn");
+        }
+        assert!(std::mem::take(&mut reactor.state().0) >= EACH - 1);
+    };
+    named("a turn with one timer, MemoryIo".into(), run)
+}
+
+fn query(radius_km: u32) -> Query {
+    Query {
+        latitude: 34.068_930,
+        longitude: -118.445_127,
+        latitude_text: b"+34.068930".to_vec(),
+        longitude_text: b"-118.445127".to_vec(),
+        radius_m: f64::from(radius_km) * 1_000.0,
+        radius_text: radius_km.to_string().into_bytes(),
+    }
+}
+
+fn answer(query: &Query) -> Answer {
+    match Embedded::new(Rank::default()).nearby(Ticket(1), query) {
+        Progress::Answered(answer) => answer,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn places(radius_km: u32) -> Named {
+    let query = query(radius_km);
+    let run = move || {
+        let answer = answer(black_box(&query));
+        // Within 1 km of this place there is none.
+        let status = black_box(answer).status(20);
+        assert_eq!(status, if radius_km == 1 { "ZERO_RESULTS" } else { "OK" });
+    };
+    Named { name: format!("embedded places, {radius_km} km"), each: 1, work: Box::new(run) }
+}
+
+/// Twenty places as Google lays them out.
+fn json() -> Named {
+    let answer = answer(&query(50));
+    let mut out = Vec::new();
+    let run = move || {
+        out.clear();
+        black_box(&answer).write(20, &mut out);
+        assert!(out.ends_with(b"}") && out.len() > 1_000);
+    };
+    Named { name: "20 places, written as JSON".into(), each: 1, work: Box::new(run) }
+}
+
+/// Reports without end: all clients in random order, then all again a second later.
+struct Reports {
+    order: Vec<u64>,
+    next: usize,
+    seconds: u64,
+}
+
+impl Reports {
+    fn new(clients: u64) -> Reports {
+        let mut order: Vec<u64> = (0..clients).collect();
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        for last in (1..order.len()).rev() {
+            // xorshift: any shuffle will do, as long as it is the same every time.
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            order.swap(last, (random % (last as u64 + 1)) as usize);
+        }
+        Reports { order, next: 0, seconds: 1_479_413_884 }
+    }
+
+    /// Client, place and time: 57 bytes with the command.
+    fn operands(&mut self) -> String {
+        if self.next == self.order.len() {
+            self.next = 0;
+            self.seconds += 1;
+        }
+        let client = self.order[self.next];
+        self.next += 1;
+        let nanos = 100_000_000 + client * 137 % 700_000_000;
+        format!("client-{client:07} +34.068930-118.445127 {}.{nanos}", self.seconds)
+    }
+
+    fn iamat(&mut self) -> String {
+        format!("IAMAT {}", self.operands())
+    }
+
+    fn at(&mut self) -> String {
+        format!("AT Alford +0.263873386 {}", self.operands())
+    }
+}
