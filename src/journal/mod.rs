@@ -41,7 +41,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The records of a turn that wait for its end; more are written before it.
-const PENDING_BYTES: usize = 1 << 20;
+const PENDING_BYTES: usize = 64 << 10;
 
 /// How long `everysec` lets what was written wait for its sync.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -142,8 +142,8 @@ pub struct Journal {
 impl Journal {
     /// Takes a line into the records of this turn.
     ///
-    /// `line`: any bytes but a newline. Costs its checksum and a copy; nothing is allocated once the
-    /// longest turn has been seen. Above 1 MiB (`PENDING_BYTES`) they are written at once.
+    /// `line`: any bytes but a newline. Costs its checksum and a copy. What comes to 64 KiB
+    /// (`PENDING_BYTES`) is written at once: so however much a turn brings, no more memory is held.
     pub fn note(&mut self, line: &[u8]) {
         record::write(&mut self.pending, line);
         self.counts.records += 1;
