@@ -140,19 +140,52 @@ pub enum Mode {
     Ignored,
 }
 
+/// [`LineLimits`] as every connection keeps them, in 12 bytes: what is beyond 32 bits is no limit that
+/// anybody would meet.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    line_bytes: u32,
+    pending_bytes: u32,
+    unfinished_line_ms: u32,
+}
+
+impl From<LineLimits> for Limits {
+    fn from(limits: LineLimits) -> Limits {
+        let most = |number: u128| u32::try_from(number).unwrap_or(u32::MAX);
+        Limits {
+            line_bytes: most(limits.line_bytes as u128),
+            pending_bytes: most(limits.pending_bytes as u128),
+            // Rather longer than shorter.
+            unfinished_line_ms: most(limits.unfinished_line.as_micros().div_ceil(1_000)),
+        }
+    }
+}
+
+impl Limits {
+    fn line_bytes(self) -> usize {
+        self.line_bytes as usize
+    }
+
+    fn unfinished_line(self) -> Duration {
+        Duration::from_millis(self.unfinished_line_ms.into())
+    }
+}
+
 /// A [`Protocol`] that delivers lines to `P`.
+///
+/// Memory: 56 bytes beside `P`, and what is kept.
 #[derive(Debug)]
 pub struct LineReceiver<P> {
     inner: P,
-    limits: LineLimits,
-    mode: Mode,
+    limits: Limits,
+    /// How much of `kept` is known to hold no LF.
+    searched: u32,
     /// What has come and was not delivered: the start of a line, or what is left of a chunk.
     kept: Vec<u8>,
-    /// How much of `kept` is known to hold no LF.
-    searched: usize,
     /// When the line in `kept` began, and whether the timer that will ask is set.
     since: Moment,
     timed: bool,
+    mode: Mode,
 }
 
 impl<P> LineReceiver<P> {
@@ -160,18 +193,22 @@ impl<P> LineReceiver<P> {
     pub fn new(inner: P, limits: LineLimits) -> LineReceiver<P> {
         LineReceiver {
             inner,
-            limits,
-            mode: Mode::Lines,
-            kept: Vec::new(),
+            limits: limits.into(),
             searched: 0,
+            kept: Vec::new(),
             since: Moment::default(),
             timed: false,
+            mode: Mode::Lines,
         }
     }
 
     /// The same, with the first bytes received in another way than as lines.
     pub fn beginning(self, mode: Mode) -> LineReceiver<P> {
         LineReceiver { mode, ..self }
+    }
+
+    fn searched(&self) -> usize {
+        self.searched as usize
     }
 
     /// Delivers what is kept and `data`, as far as the transport lets it; keeps the rest.
@@ -203,14 +240,14 @@ impl<P> LineReceiver<P> {
     where
         P: LineProtocol<S>,
     {
-        let whole_line = self.searched == self.kept.len() && self.mode == Mode::Lines;
+        let whole_line = self.searched() == self.kept.len() && self.mode == Mode::Lines;
         if whole_line && is_delivering(cx) {
-            let most = self.limits.line_bytes + 2;
+            let most = self.limits.line_bytes() + 2;
             let end = memchr(b'\n', data);
             let taken = end.map_or(data.len(), |end| end + 1).min(most);
             self.kept.extend_from_slice(&data[..taken]);
             if end.is_none() && self.kept.len() < most {
-                self.searched = self.kept.len();
+                self.searched = self.kept.len() as u32;
                 return Ok(None);
             }
             let line = mem::take(&mut self.kept);
@@ -255,14 +292,14 @@ impl<P> LineReceiver<P> {
                 Mode::Lines => {
                     let Some(end) = memchr(b'\n', rest) else {
                         // The end may still be a CR LF of which the CR has come.
-                        if rest.len() > self.limits.line_bytes + 1 {
+                        if rest.len() > self.limits.line_bytes() + 1 {
                             return self.too_long(cx, rest);
                         }
-                        self.searched = rest.len();
+                        self.searched = rest.len() as u32;
                         return Ok(rest);
                     };
                     let line = without_cr(&rest[..end]);
-                    if line.len() > self.limits.line_bytes {
+                    if line.len() > self.limits.line_bytes() {
                         return self.too_long(cx, line);
                     }
                     self.mode = self.inner.line_received(cx, line)?;
@@ -293,7 +330,7 @@ impl<P> LineReceiver<P> {
         self.since = cx.now();
         if !self.timed {
             self.timed = true;
-            cx.timer_later(self.limits.unfinished_line, UNFINISHED_LINE);
+            cx.timer_later(self.limits.unfinished_line(), UNFINISHED_LINE);
         }
     }
 
@@ -302,7 +339,7 @@ impl<P> LineReceiver<P> {
     where
         P: LineProtocol<S>,
     {
-        if self.kept.len() > self.searched && is_delivering(cx) {
+        if self.kept.len() > self.searched() && is_delivering(cx) {
             return self.receive(cx, &[]);
         }
         Ok(())
@@ -318,15 +355,15 @@ impl<P> LineReceiver<P> {
             self.kept = Vec::new();
             return Ok(());
         }
-        let age = cx.now() - self.since;
+        let (age, unfinished_line) = (cx.now() - self.since, self.limits.unfinished_line());
         // Whoever is held up waits for us, not we for him.
-        let ours = !is_delivering(cx) || self.searched < self.kept.len();
-        if !ours && age >= self.limits.unfinished_line {
+        let ours = !is_delivering(cx) || self.searched() < self.kept.len();
+        if !ours && age >= unfinished_line {
             return self.inner.line_timed_out(cx);
         }
         self.timed = true;
-        let left = self.limits.unfinished_line.saturating_sub(age);
-        let wait = if ours { self.limits.unfinished_line } else { left };
+        let left = unfinished_line.saturating_sub(age);
+        let wait = if ours { unfinished_line } else { left };
         cx.timer_later(wait, UNFINISHED_LINE);
         Ok(())
     }
@@ -338,7 +375,7 @@ impl<S: Shared, P: LineProtocol<S>> Protocol<S> for LineReceiver<P> {
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, S>) -> Flow {
-        cx.core.register_producer(cx.id, self.limits.pending_bytes);
+        cx.core.register_producer(cx.id, self.limits.pending_bytes as usize);
         self.inner.connection_made(cx)
     }
 
