@@ -70,14 +70,21 @@ impl Factory<Member> for ChatserverFactory {
 /// One client's connection.
 #[derive(Debug, Default)]
 pub struct Chatserver {
-    /// The replies that may not leave yet, or whose turn has not come, oldest first.
+    /// There while something waits: an idle client costs a word for it.
+    queue: Option<Box<Queue>>,
+    /// What is done when all replies have been written.
+    ending: Ending,
+}
+
+/// The replies of one client that wait.
+#[derive(Debug, Default)]
+struct Queue {
+    /// The replies that may not leave yet, or whose turn has not come, oldest first; at least one.
     waiting: VecDeque<Waiting>,
     /// How many of them are questions.
     questions: usize,
     /// Bytes of replies that wait behind them.
-    waiting_bytes: usize,
-    /// What is done when all replies have been written.
-    ending: Ending,
+    bytes: usize,
 }
 
 /// What is waited for, and the replies that follow it, up to the next that has to wait.
@@ -108,6 +115,17 @@ impl Waiting {
             Awaited::Places { answer, .. } => answer.is_some(),
             Awaited::Neighbour { is_given, .. } => *is_given,
         }
+    }
+}
+
+impl Queue {
+    /// Takes the oldest away, if it may leave.
+    fn take_over(&mut self) -> Option<Waiting> {
+        self.waiting.front().filter(|first| first.is_over())?;
+        let first = self.waiting.pop_front()?;
+        self.questions -= usize::from(matches!(first.what, Awaited::Places { .. }));
+        self.bytes -= first.after.len();
+        Some(first)
     }
 }
 
@@ -184,7 +202,7 @@ impl LineProtocol<Member> for Chatserver {
     }
 
     fn message(&mut self, cx: &mut Cx<'_>, message: Message) -> Flow {
-        for waiting in &mut self.waiting {
+        for waiting in self.queue.iter_mut().flat_map(|queue| &mut queue.waiting) {
             match (&mut waiting.what, &message) {
                 (
                     Awaited::Places { ticket, answer, .. },
@@ -210,7 +228,9 @@ impl LineProtocol<Member> for Chatserver {
 
     fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
         // The newest first: so the place of one is never taken by the next.
-        for waiting in self.waiting.drain(..).rev() {
+        for waiting in
+            self.queue.take().into_iter().flat_map(|queue| queue.waiting.into_iter().rev())
+        {
             if let Awaited::Places { ticket, answer: None, .. } = waiting.what {
                 cx.state.inquiries.forget(cx.core, ticket);
             }
@@ -268,11 +288,12 @@ impl Chatserver {
 
     /// What is replied from now on waits for a neighbour's word.
     fn wait_for(&mut self, group: Group) {
-        match self.waiting.back().map(|last| &last.what) {
+        let queue = self.queue.get_or_insert_default();
+        match queue.waiting.back().map(|last| &last.what) {
             Some(Awaited::Neighbour { group: last, .. }) if *last == group => {}
             _ => {
                 let what = Awaited::Neighbour { group, is_given: false };
-                self.waiting.push_back(Waiting { what, after: Vec::new() });
+                queue.waiting.push_back(Waiting { what, after: Vec::new() });
             }
         }
     }
@@ -298,8 +319,9 @@ impl Chatserver {
         let ticket = state.inquiries.ask(core, *id, query);
         let bound = whatsat.bound;
         let what = Awaited::Places { ticket, head, bound, answer: None };
-        self.waiting.push_back(Waiting { what, after: Vec::new() });
-        self.questions += 1;
+        let queue = self.queue.get_or_insert_default();
+        queue.waiting.push_back(Waiting { what, after: Vec::new() });
+        queue.questions += 1;
         self.pause_or_resume(cx);
     }
 
@@ -315,47 +337,49 @@ impl Chatserver {
     fn reply_with_line(&mut self, cx: &mut Cx<'_>) {
         log_line(cx, NAME, Direction::Out, &cx.state.line);
         let line = &cx.state.line;
-        match self.waiting.back_mut() {
-            None => cx.core.write_with(cx.id, |out| {
+        let Some(queue) = &mut self.queue else {
+            return cx.core.write_with(cx.id, |out| {
                 out.extend_from_slice(line);
                 out.push(b'\n');
-            }),
-            Some(before) => {
-                before.after.extend_from_slice(line);
-                before.after.push(b'\n');
-                self.waiting_bytes += line.len() + 1;
-                self.pause_or_resume(cx);
-            }
+            });
+        };
+        if let Some(before) = queue.waiting.back_mut() {
+            before.after.extend_from_slice(line);
+            before.after.push(b'\n');
+            queue.bytes += line.len() + 1;
         }
+        self.pause_or_resume(cx);
     }
 
     /// Writes the answers whose turn has come, and what waited behind each, while the client takes
     /// them.
     fn write_answered(&mut self, cx: &mut Cx<'_>) {
         while !cx.transport().is_none_or(Transport::is_full)
-            && self.waiting.front().is_some_and(Waiting::is_over)
-            && let Some(first) = self.waiting.pop_front()
+            && let Some(queue) = &mut self.queue
+            && let Some(first) = queue.take_over()
         {
             if let Awaited::Places { head, bound, answer: Some(answer), .. } = &first.what {
-                self.questions -= 1;
                 write_places(cx, head, *bound, answer);
             }
             cx.write(&first.after);
-            self.waiting_bytes -= first.after.len();
+            if queue.waiting.is_empty() {
+                self.queue = None;
+            }
         }
-        match self.waiting.is_empty() {
-            true => self.end(cx, self.ending),
-            false => self.pause_or_resume(cx),
+        match self.queue {
+            None => self.end(cx, self.ending),
+            Some(_) => self.pause_or_resume(cx),
         }
     }
 
     /// Whether this client may be read on.
     fn pause_or_resume(&mut self, cx: &mut Cx<'_>) {
         let limits = &cx.state.limits;
-        let too_many = self.questions >= limits.whatsats_per_connection
-            || self.waiting_bytes > limits.send_buffer_bytes
-            || self.ending != Ending::None;
-        match too_many {
+        let too_many = self.queue.as_ref().is_some_and(|queue| {
+            queue.questions >= limits.whatsats_per_connection
+                || queue.bytes > limits.send_buffer_bytes
+        });
+        match too_many || self.ending != Ending::None {
             true => cx.pause_producing(),
             false => cx.resume_producing(),
         }
@@ -365,7 +389,7 @@ impl Chatserver {
     fn end(&mut self, cx: &mut Cx<'_>, ending: Ending) {
         self.ending = self.ending.max(ending);
         match self.ending {
-            _ if !self.waiting.is_empty() => self.pause_or_resume(cx),
+            _ if self.queue.is_some() => self.pause_or_resume(cx),
             Ending::None => self.pause_or_resume(cx),
             Ending::Close => cx.lose_connection(),
             Ending::Linger => cx.core.linger(cx.id),
