@@ -170,9 +170,9 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         transport.phase = Phase::Connected;
         transport.writable = true;
         transport.datagrams = datagrams;
-        transport.ends = ends;
-        let connector = transport.connector.map(|id| ConnectorId(id.get()));
-        if let Some(limit) = transport.limit.take() {
+        transport.set_ends(ends);
+        let connector = transport.connector();
+        if let Some(limit) = transport.take_limit() {
             let _ = self.core.cancel(limit);
         }
         let Reactor { core, state, connectors, .. } = self;

@@ -124,7 +124,7 @@ impl<S: Shared> Core<S> {
         }
         compose(out);
         let pending = transport.pending();
-        if pending > transport.high_water {
+        if pending > transport.high_water as usize {
             transport.full = true;
             transport.resume_wanted = true;
         }
@@ -155,11 +155,13 @@ impl<S: Shared> Core<S> {
         match transport.phase {
             Phase::Connected => {
                 transport.phase = Phase::Disconnecting;
-                transport.reason = why.map(Box::new);
+                if let Some(why) = why {
+                    transport.set_reason(why);
+                }
                 self.mark_dirty(id);
             }
             Phase::Connecting => self.abort_connection(id),
-            Phase::Disconnecting | Phase::Lingering { .. } | Phase::Lost => {}
+            Phase::Disconnecting | Phase::Lingering | Phase::Lost => {}
         }
     }
 
@@ -182,12 +184,12 @@ impl<S: Shared> Core<S> {
     /// the reset can overtake the word. RFC 9112 section 9.6 advises servers to do this. A connection
     /// that is lost while input is known to wait lingers in any case.
     pub fn linger(&mut self, id: ConnId) {
-        let (bytes_left, close) = (self.limits.linger_bytes, self.limits.close);
+        let (most, close) = (self.limits.linger_bytes, self.limits.close);
         let Some(transport) = self.transport_mut(id) else { return };
         if !matches!(transport.phase, Phase::Connected | Phase::Disconnecting) {
             return;
         }
-        transport.phase = Phase::Lingering { bytes_left };
+        transport.begin_linger(most);
         transport.write_ending = true;
         self.mark_dirty(id);
         self.requeue(id);
@@ -238,7 +240,7 @@ impl<S: Shared> Core<S> {
     /// itself; its mark is [`BUFFER_SIZE`](super::BUFFER_SIZE).
     pub fn register_producer(&mut self, id: ConnId, high_water: usize) {
         if let Some(transport) = self.transport_mut(id) {
-            transport.high_water = high_water;
+            transport.high_water = u32::try_from(high_water).unwrap_or(u32::MAX);
         }
     }
 

@@ -9,9 +9,7 @@
 
 use super::agenda::Due;
 use super::io::{Close, Io, is_exhausted};
-use super::protocol::{
-    CloseReason, ConnId, ConnectorId, Context, Factory, Flow, PortId, Protocol, Shared,
-};
+use super::protocol::{CloseReason, ConnId, Context, Factory, Flow, PortId, Protocol, Shared};
 use super::transport::Phase;
 use super::{Reactor, Seldom};
 use std::io::{self, ErrorKind};
@@ -161,7 +159,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
         match transport.phase {
             Phase::Connecting => return self.do_connect(id),
-            Phase::Lingering { bytes_left } => return self.do_linger(id, bytes_left),
+            Phase::Lingering => return self.do_linger(id),
             _ => {}
         }
         let read = self.io.read(id, &mut self.buffer);
@@ -220,13 +218,12 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     }
 
     /// Reads and throws away, until the peer ends or has sent more than it was allowed.
-    fn do_linger(&mut self, id: ConnId, bytes_left: usize) {
+    fn do_linger(&mut self, id: ConnId) {
         let read = self.io.read(id, &mut self.buffer);
         let Some(count) = self.note_read(id, read) else { return };
         let Some(transport) = self.core.transport_mut(id) else { return };
-        match bytes_left.checked_sub(count) {
-            None => return self.core.done(id),
-            Some(bytes_left) => transport.phase = Phase::Lingering { bytes_left },
+        if !transport.may_linger(count) {
+            return self.core.done(id);
         }
         if count == 0 {
             self.core.mark_dirty(id);
@@ -273,7 +270,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         match transport.pending() {
             0 => self.drained(id),
             _ => {
-                let flushing = transport.phase == Phase::Disconnecting && transport.limit.is_none();
+                let flushing = transport.phase == Phase::Disconnecting && !transport.has_limit();
                 if transport.writable && transport.unsent_bytes() > 0 {
                     self.core.mark_dirty(id);
                 }
@@ -288,7 +285,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// still stands.
     fn seal(&mut self, id: ConnId) -> bool {
         let Some(transport) = self.core.transport_mut(id) else { return false };
-        let closing = matches!(transport.phase, Phase::Disconnecting | Phase::Lingering { .. });
+        let closing = matches!(transport.phase, Phase::Disconnecting | Phase::Lingering);
         let Some((plain, wire)) = transport.sealing() else { return true };
         let Some(Some(protocol)) = self.protocols.get_mut(id.key()) else { return true };
         match protocol.seal(plain, wire, closing) {
@@ -311,7 +308,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             }
         }
         let Some(transport) = self.core.transport_mut(id) else { return };
-        let lingering = matches!(transport.phase, Phase::Lingering { .. });
+        let lingering = matches!(transport.phase, Phase::Lingering);
         if transport.write_ending && !transport.write_ended {
             transport.write_ended = true;
             if let Err(e) = self.io.shutdown(id) {
@@ -347,7 +344,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     pub(super) fn limit_reached(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport(id) else { return };
         let limit = match transport.phase {
-            Phase::Lingering { .. } if transport.write_ended => return self.core.done(id),
+            Phase::Lingering if transport.write_ended => return self.core.done(id),
             Phase::Connecting => "connecting",
             _ => {
                 let close_ms = self.core.limits.close.as_millis();
@@ -362,7 +359,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// Twisted: Connection.connectionLost.
     pub(super) fn connection_lost(&mut self, id: ConnId, why: CloseReason, how: Close) {
         let Some(transport) = self.core.transport(id) else { return };
-        let (connector, delay_reset) = (transport.connector, transport.delay_reset);
+        let (connector, delay_reset) = (transport.connector(), transport.delay_reset);
         self.io.close(id, how);
         let Reactor { core, state, protocols, .. } = self;
         let protocol = protocols.get_mut(id.key()).and_then(Option::take);
@@ -372,7 +369,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
         core.transports.remove(id.key());
         if let Some(connector) = connector {
-            self.connector_lost(ConnectorId(connector.get()), &why, made, delay_reset);
+            self.connector_lost(connector, &why, made, delay_reset);
         }
         for port in self.ports.iter_mut().flatten() {
             port.try_again();

@@ -20,8 +20,8 @@
 //! pair of knowledge and wish Readiness). To pause reading is therefore a flag, not a system call.
 
 use super::io::Ends;
-use super::{CloseReason, TimerId};
-use std::num::NonZeroU64;
+use super::{CloseReason, ConnectorId, TimerId};
+use std::net::{SocketAddr, SocketAddrV4};
 
 /// Pending output above which a connection usually counts as full; full means strictly more.
 /// Twisted: FileDescriptor.bufferSize.
@@ -42,13 +42,30 @@ pub(crate) enum Phase {
     /// Nothing is read any more; closed when all is sent. Twisted: `disconnecting`.
     Disconnecting,
     /// All is sent, then our side is shut; what still comes is read and thrown away until the peer
-    /// ends, or has sent more than so many bytes.
-    Lingering { bytes_left: usize },
+    /// ends, or has sent more than it may.
+    Lingering,
     /// Over; `connection_lost` is on its way.
     Lost,
 }
 
-/// What a connection has besides that is sealed. Apart, since few are: it costs the others a word.
+/// Both ends, as they are kept. A server has as many of these as it has clients, nearly all of them of
+/// IPv4; so those lie here in 12 bytes, where two `SocketAddr` take 64, and the others apart.
+#[derive(Debug)]
+enum Addresses {
+    V4 { peer: SocketAddrV4, host: SocketAddrV4 },
+    Other(Box<Ends>),
+}
+
+impl From<Ends> for Addresses {
+    fn from(ends: Ends) -> Addresses {
+        match (ends.peer, ends.host) {
+            (SocketAddr::V4(peer), SocketAddr::V4(host)) => Addresses::V4 { peer, host },
+            _ => Addresses::Other(Box::new(ends)),
+        }
+    }
+}
+
+/// What a connection has besides that is sealed.
 #[derive(Debug, Default)]
 struct Sealed {
     /// What was written, and is to be sealed before it is sent.
@@ -57,7 +74,24 @@ struct Sealed {
     peer_certificates: Vec<Vec<u8>>,
 }
 
+/// What few connections have, or for a short time: those that we have made, that are sealed, or that
+/// are about to end. It stands apart, so that an idle client's connection costs a word for all of it.
+#[derive(Debug, Default)]
+struct Rare {
+    /// There where the protocol is a wrapper.
+    sealed: Option<Sealed>,
+    connector: Option<ConnectorId>,
+    /// Why it is being closed, when that is not ConnectionDone.
+    reason: Option<CloseReason>,
+    /// The limit on connecting, on flushing before the close, or on lingering.
+    limit: Option<TimerId>,
+    /// Of a lingering one: how much may still come.
+    linger_bytes: usize,
+}
+
 /// One connection: its send buffer, its two ends, and where it stands.
+///
+/// Memory: 80 bytes, and the send buffer while something waits to be sent.
 #[derive(Debug)]
 pub struct Transport {
     pub(super) generation: u32,
@@ -74,8 +108,9 @@ pub struct Transport {
     pub(super) full: bool,
     /// Each read and each write is a datagram.
     pub(super) datagrams: bool,
-    /// Pending output above which reading is held up. Twisted: registerProducer, bufferSize.
-    pub(super) high_water: usize,
+    /// Pending output above which reading is held up; `u32::MAX` is beyond [`BUFFERED_BYTES_MAX`], so
+    /// never. Twisted: registerProducer, bufferSize.
+    pub(super) high_water: u32,
     /// Call `resume_producing` when the send buffer is empty.
     pub(super) resume_wanted: bool,
     /// On the list of connections to be flushed; on the list of those to be read.
@@ -86,18 +121,12 @@ pub struct Transport {
     pub(super) write_ended: bool,
     /// The connector may begin again with its first delay.
     pub(super) delay_reset: bool,
+    /// How many bytes of `out` have been sent: sending moves no bytes.
+    sent: u32,
     /// What is to be sent as it stands.
     out: Vec<u8>,
-    /// There where the protocol is a wrapper.
-    sealed: Option<Box<Sealed>>,
-    /// How many bytes of `out` have been sent: sending moves no bytes.
-    sent: usize,
-    pub(super) ends: Ends,
-    pub(super) connector: Option<NonZeroU64>,
-    /// Why it is being closed, when that is not ConnectionDone.
-    pub(super) reason: Option<Box<CloseReason>>,
-    /// The limit on connecting, on flushing before the close, or on lingering.
-    pub(super) limit: Option<TimerId>,
+    addresses: Addresses,
+    rare: Option<Box<Rare>>,
 }
 
 impl Transport {
@@ -113,58 +142,121 @@ impl Transport {
             paused: false,
             full: false,
             datagrams: false,
-            high_water: usize::MAX,
+            high_water: u32::MAX,
             resume_wanted: false,
             dirty: false,
             ready: false,
             write_ending: false,
             write_ended: false,
             delay_reset: false,
-            out: Vec::new(),
-            sealed: None,
             sent: 0,
-            ends,
-            connector: None,
-            reason: None,
-            limit: None,
+            out: Vec::new(),
+            addresses: ends.into(),
+            rare: None,
         }
     }
 
     /// Both ends, as they were when the connection was made. Twisted: getPeer, getHost.
     pub fn ends(&self) -> Ends {
-        self.ends
+        match &self.addresses {
+            Addresses::V4 { peer, host } => Ends { peer: (*peer).into(), host: (*host).into() },
+            Addresses::Other(ends) => **ends,
+        }
+    }
+
+    /// They are known now, of a connection that was being made.
+    pub(super) fn set_ends(&mut self, ends: Ends) {
+        self.addresses = ends.into();
+    }
+
+    /// Who made it, if we did.
+    pub(super) fn connector(&self) -> Option<ConnectorId> {
+        self.rare.as_ref()?.connector
+    }
+
+    pub(super) fn set_connector(&mut self, connector: ConnectorId) {
+        self.rare().connector = Some(connector);
+    }
+
+    /// Why it will have been closed; unless told, ConnectionDone.
+    pub(super) fn set_reason(&mut self, why: CloseReason) {
+        self.rare().reason = Some(why);
+    }
+
+    pub(super) fn take_reason(&mut self) -> Option<CloseReason> {
+        self.rare.as_mut()?.reason.take()
+    }
+
+    /// Whether a timer limits what it is about.
+    pub(super) fn has_limit(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.limit.is_some())
+    }
+
+    /// Notes the timer that limits what it is about; returns the one that did.
+    pub(super) fn set_limit(&mut self, timer: TimerId) -> Option<TimerId> {
+        self.rare().limit.replace(timer)
+    }
+
+    /// From now on it lingers, while no more than `most` bytes come.
+    pub(super) fn begin_linger(&mut self, most: usize) {
+        self.phase = Phase::Lingering;
+        self.rare().linger_bytes = most;
+    }
+
+    /// Whether it may linger on, now that `count` bytes more have come.
+    pub(super) fn may_linger(&mut self, count: usize) -> bool {
+        let left = self.rare().linger_bytes.checked_sub(count);
+        self.rare().linger_bytes = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    pub(super) fn take_limit(&mut self) -> Option<TimerId> {
+        self.rare.as_mut()?.limit.take()
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// Bytes written and not yet sent; of a sealed connection, those that wait in either form.
     pub fn pending(&self) -> usize {
-        self.unsent_bytes() + self.sealed.as_ref().map_or(0, |sealed| sealed.plain.len())
+        self.unsent_bytes() + self.sealed().map_or(0, |sealed| sealed.plain.len())
     }
 
     /// Bytes that can be sent as they stand.
     pub(super) fn unsent_bytes(&self) -> usize {
-        self.out.len() - self.sent
+        self.out.len() - self.sent as usize
+    }
+
+    fn sealed(&self) -> Option<&Sealed> {
+        self.rare.as_ref()?.sealed.as_ref()
+    }
+
+    fn sealed_mut(&mut self) -> Option<&mut Sealed> {
+        self.rare.as_mut()?.sealed.as_mut()
     }
 
     /// From now on what is written is sealed by the protocol before it is sent.
     pub(super) fn seal(&mut self) {
-        self.sealed.get_or_insert_default();
+        self.rare().sealed.get_or_insert_default();
     }
 
     /// The certificates that the peer of a sealed connection has shown and proved to own, its own
     /// first, each as DER; none where it was not asked for any. Twisted: getPeerCertificate.
     pub fn peer_certificates(&self) -> &[Vec<u8>] {
-        self.sealed.as_ref().map_or(&[], |sealed| &sealed.peer_certificates)
+        self.sealed().map_or(&[], |sealed| &sealed.peer_certificates)
     }
 
     pub(super) fn note_peer_certificates(&mut self, shown: Vec<Vec<u8>>) {
-        if let Some(sealed) = &mut self.sealed {
+        if let Some(sealed) = self.sealed_mut() {
             sealed.peer_certificates = shown;
         }
     }
 
     /// What is to be sealed, and where to; nothing if this connection is not sealed.
     pub(super) fn sealing(&mut self) -> Option<(&mut Vec<u8>, &mut Vec<u8>)> {
-        self.sealed.as_mut().map(|sealed| (&mut sealed.plain, &mut self.out))
+        let sealed = self.rare.as_mut()?.sealed.as_mut()?;
+        Some((&mut sealed.plain, &mut self.out))
     }
 
     /// Whether the protocol may be given more input now: the connection stands, and neither the
@@ -187,7 +279,7 @@ impl Transport {
     /// Whether the reactor has reason to call `read`.
     pub(super) fn wants_read(&self) -> bool {
         match self.phase {
-            Phase::Connecting | Phase::Lingering { .. } => true,
+            Phase::Connecting | Phase::Lingering => true,
             Phase::Connected => !self.paused && !self.full && !self.read_ended,
             Phase::Disconnecting | Phase::Lost => false,
         }
@@ -195,7 +287,7 @@ impl Transport {
 
     /// The send buffer, for who writes to append to.
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
-        match &mut self.sealed {
+        match self.rare.as_mut().and_then(|rare| rare.sealed.as_mut()) {
             Some(sealed) => &mut sealed.plain,
             None => &mut self.out,
         }
@@ -203,22 +295,24 @@ impl Transport {
 
     /// The next bytes to send: at most `most`.
     pub(crate) fn unsent(&self, most: usize) -> &[u8] {
-        &self.out[self.sent..self.out.len().min(self.sent.saturating_add(most))]
+        let sent = self.sent as usize;
+        &self.out[sent..self.out.len().min(sent.saturating_add(most))]
     }
 
     /// Notes that `count` bytes were sent. Gives the buffer back when it is empty: an idle
     /// connection holds none.
     pub(super) fn sent(&mut self, count: usize) -> Option<Vec<u8>> {
-        self.sent += count;
-        if self.sent == self.out.len() {
+        let sent = self.sent as usize + count;
+        if sent == self.out.len() {
             return Some(self.take_out());
         }
         // Bytes are moved only when at least as many have been sent since: twice copied at most,
         // however small the pieces (Twisted copies all of the rest each time, issue #12742).
-        if self.sent >= BUFFER_SIZE && self.sent >= self.out.len() / 2 {
-            self.out.drain(..self.sent);
-            self.sent = 0;
+        let moves = sent >= BUFFER_SIZE && sent >= self.out.len() / 2;
+        if moves {
+            self.out.drain(..sent);
         }
+        self.sent = if moves { 0 } else { sent as u32 };
         None
     }
 
@@ -267,6 +361,6 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_a_small_thing() {
-        assert!(size_of::<Transport>() <= 192, "{}", size_of::<Transport>());
+        assert!(size_of::<Transport>() <= 80, "{}", size_of::<Transport>());
     }
 }

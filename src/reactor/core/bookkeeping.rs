@@ -8,7 +8,6 @@ use super::super::protocol::{CloseReason, ConnId, ConnectorId, Shared};
 use super::super::transport::{BUFFER_SIZE, Phase, Transport};
 use super::Core;
 use std::io;
-use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// Empty buffers kept for the next connection that writes; so that a reply costs no allocation,
@@ -35,7 +34,9 @@ impl<S: Shared> Core<S> {
         connector: Option<ConnectorId>,
     ) {
         let mut transport = Transport::new(id.generation(), phase, ends);
-        transport.connector = connector.and_then(|connector| NonZeroU64::new(connector.0));
+        if let Some(connector) = connector {
+            transport.set_connector(connector);
+        }
         let key = self.transports.insert(transport);
         debug_assert_eq!(key, id.key());
         self.generation = id.generation();
@@ -95,7 +96,7 @@ impl<S: Shared> Core<S> {
     /// All that was to be done on the connection is done: it ends for the reason it was lost for.
     pub(in crate::reactor) fn done(&mut self, id: ConnId) {
         let Some(transport) = self.transport_mut(id) else { return };
-        let why = transport.reason.take().map_or(CloseReason::ConnectionDone, |why| *why);
+        let why = transport.take_reason().unwrap_or(CloseReason::ConnectionDone);
         self.lost(id, why);
     }
 
@@ -113,7 +114,7 @@ impl<S: Shared> Core<S> {
         }
         transport.phase = Phase::Lost;
         let out = transport.take_out();
-        let limit = transport.limit.take();
+        let limit = transport.take_limit();
         self.give_back(out);
         if let Some(limit) = limit {
             // It may be the very limit that has just run out.
@@ -126,7 +127,7 @@ impl<S: Shared> Core<S> {
     pub(in crate::reactor) fn set_limit(&mut self, id: ConnId, time: Duration) {
         let timer = self.timers.call_at(self.now + time, Due::Limit(id));
         let Some(transport) = self.transport_mut(id) else { return };
-        if let Some(old) = transport.limit.replace(timer) {
+        if let Some(old) = transport.set_limit(timer) {
             let _ = self.timers.cancel(old);
         }
     }
