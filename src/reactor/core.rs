@@ -14,6 +14,7 @@ mod bookkeeping;
 use super::agenda::{Due, Kind, Post, RunState};
 use super::io::Close;
 use super::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, PortId, Shared};
+use super::spare::Spares;
 use super::timers::{NotPending, TimerId, Timers};
 use super::transport::{BUFFERED_BYTES_MAX, Phase, Transport};
 use super::{Chance, ConnectOptions, Limits, Moment, UnixNanos};
@@ -41,7 +42,7 @@ pub struct Core<S: Shared> {
     pub(super) chance: Chance,
     generation: u32,
     connectors: u64,
-    spare: Vec<Vec<u8>>,
+    pub(super) spares: Spares,
 }
 
 impl<S: Shared> Core<S> {
@@ -59,7 +60,7 @@ impl<S: Shared> Core<S> {
             chance: Chance::new(seed),
             generation: 0,
             connectors: 0,
-            spare: Vec::new(),
+            spares: Spares::default(),
         }
     }
 
@@ -120,7 +121,7 @@ impl<S: Shared> Core<S> {
         }
         let out = transport.out();
         if out.capacity() == 0 {
-            *out = self.spare.pop().unwrap_or_default();
+            *out = self.spares.take();
         }
         compose(out);
         let pending = transport.pending();

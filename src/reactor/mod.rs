@@ -31,6 +31,7 @@ pub mod io;
 mod limits;
 mod protocol;
 mod seldom;
+mod spare;
 mod tcp;
 mod time;
 mod timers;

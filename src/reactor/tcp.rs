@@ -257,8 +257,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 Ok(count) => {
                     // A short write means a full kernel buffer; an event will follow.
                     transport.writable = count == unsent.len();
-                    if let Some(empty) = transport.sent(count) {
-                        self.core.give_back(empty);
+                    if let Some(sent) = transport.sent(count) {
+                        self.core.spares.give_back(sent);
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => transport.writable = false,

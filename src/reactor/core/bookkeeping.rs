@@ -5,17 +5,10 @@
 use super::super::agenda::{Due, Post};
 use super::super::io::{Close, Ends};
 use super::super::protocol::{CloseReason, ConnId, ConnectorId, Shared};
-use super::super::transport::{BUFFER_SIZE, Phase, Transport};
+use super::super::transport::{Phase, Transport};
 use super::Core;
 use std::io;
 use std::time::Duration;
-
-/// Empty buffers kept for the next connection that writes; so that a reply costs no allocation,
-/// and an idle connection no memory.
-const SPARE_BUFFERS_MAX: usize = 64;
-
-/// A spare buffer larger than this is given back to the allocator.
-const SPARE_BUFFER_BYTES_MAX: usize = 2 * BUFFER_SIZE;
 
 impl<S: Shared> Core<S> {
     /// The name of the next connection; the same until it is inserted.
@@ -115,7 +108,7 @@ impl<S: Shared> Core<S> {
         transport.phase = Phase::Lost;
         let out = transport.take_out();
         let limit = transport.take_limit();
-        self.give_back(out);
+        self.spares.give_back(out);
         if let Some(limit) = limit {
             // It may be the very limit that has just run out.
             let _ = self.timers.cancel(limit);
@@ -129,14 +122,6 @@ impl<S: Shared> Core<S> {
         let Some(transport) = self.transport_mut(id) else { return };
         if let Some(old) = transport.set_limit(timer) {
             let _ = self.timers.cancel(old);
-        }
-    }
-
-    /// Keeps a buffer for the next connection that writes.
-    pub(in crate::reactor) fn give_back(&mut self, buffer: Vec<u8>) {
-        let worth = 1..=SPARE_BUFFER_BYTES_MAX;
-        if worth.contains(&buffer.capacity()) && self.spare.len() < SPARE_BUFFERS_MAX {
-            self.spare.push(buffer);
         }
     }
 }
