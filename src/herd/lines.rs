@@ -11,8 +11,8 @@
 //!   u32   u16    u16            u8       u16      u8
 //! ```
 //!
-//! All lengths are in bytes, but `room`, the size of the slot, is in units of four, as the places
-//! of slots are: so they fit into 32 bits up to 16 GiB. Header and line are together because at a
+//! All lengths are in bytes, but `room`, the size of the slot, is in units of two, as the places
+//! of slots are: so they fit into 32 bits up to 8 GiB. Header and line are together because at a
 //! million clients every step from one piece of memory to the next costs as much as parsing the
 //! whole command. The stamp as a number is not kept: reading it again costs 10 ns, keeping it 8
 //! bytes a client.
@@ -51,7 +51,7 @@ impl ClientKey {
 }
 
 /// Slots begin and end at multiples of this many bytes.
-const UNIT: usize = 4;
+const UNIT: usize = 2;
 const HEADER: usize = 12;
 
 /// Every client's line.
@@ -222,7 +222,7 @@ impl Lines {
         let start = self.bytes.len();
         self.bytes.resize(start + usize::from(room) * UNIT, 0);
         let unit = u32::try_from(start / UNIT).ok().filter(|&unit| unit != NOWHERE.0);
-        (Slot(unit.expect("the lines of a herd take less than 16 GiB")), room)
+        (Slot(unit.expect("the lines of a herd take less than 8 GiB")), room)
     }
 
     /// The room of the smallest slot that was left and has `room` units, but not more than twice as
@@ -249,6 +249,16 @@ impl Lines {
 }
 
 impl Slot {
+    #[cfg(test)]
+    pub(super) fn numbered(number: u64) -> Slot {
+        Slot(number as u32)
+    }
+
+    #[cfg(test)]
+    pub(super) fn number(self) -> u64 {
+        self.0.into()
+    }
+
     fn start(self) -> usize {
         self.0 as usize * UNIT
     }

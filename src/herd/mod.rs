@@ -41,6 +41,7 @@ pub mod sighting;
 
 pub mod comparison;
 
+mod index;
 mod lines;
 pub mod owed;
 pub mod table;

@@ -133,7 +133,7 @@ limits! {
     "Clients whose place is kept; at the client port a new one is invalid when there are so many."
     known_clients => known_clients: usize = 1_000_000, 1..=100_000_000;
     "Memory for their places; at the client port a new client is invalid when it is used up."
-    known_bytes => known_bytes: usize = 536_870_912, 1_048_576..=16_000_000_000;
+    known_bytes => known_bytes: usize = 536_870_912, 1_048_576..=8_000_000_000;
     "An IAMAT stamped further ahead of the server's clock is invalid; 0 = none is."
     max_future_ms => max_future: Option<Duration> = 0, 0..=31_536_000_000;
     "A client's place is forgotten at this age; let it be the same at all servers. 0 = never."
