@@ -40,7 +40,8 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The records of a turn that wait for its end; more are written before it.
+/// The records of a turn that wait for its end; more are written before it. A file is written anew in
+/// pieces of the same size.
 const PENDING_BYTES: usize = 64 << 10;
 
 /// How long `everysec` lets what was written wait for its sync.
@@ -128,6 +129,8 @@ pub struct Journal {
     /// or could not be.
     failure: Option<io::Error>,
     rewrite: Option<Rewrite>,
+    /// The records that are on their way to its file.
+    piece: Vec<u8>,
     /// Rewriting has failed: not again before then.
     retry: Option<Moment>,
     /// It is to be rewritten, whatever its size.

@@ -174,6 +174,7 @@ impl Journal {
             written: false,
             failure: None,
             rewrite: None,
+            piece: Vec::new(),
             retry: None,
             rewrite_wanted: false,
             stale: Vec::new(),

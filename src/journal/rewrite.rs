@@ -14,7 +14,7 @@
 //! of the two a crash would leave, so the old one no longer counts as whole.
 
 use super::open::name_of;
-use super::{Journal, Live, append_all, record};
+use super::{Journal, Live, PENDING_BYTES, append_all, record};
 use crate::reactor::Moment;
 use std::io;
 
@@ -33,8 +33,6 @@ pub(super) struct Rewrite {
     next: usize,
     size: u64,
     synced: u64,
-    /// The records of one slice.
-    slice: Vec<u8>,
     /// Why it is of no use any more.
     failure: Option<io::Error>,
 }
@@ -108,11 +106,11 @@ impl Journal {
         let number = self.stale.iter().fold(self.number, |newest, &stale| newest.max(stale)) + 1;
         let name = format!("{}{UNFINISHED}", name_of(number));
         self.disk.create(&name).map_err(|e| self.told("created", &name, &e))?;
-        let (slice, mut size) = (Vec::new(), 0);
+        let mut size = 0;
         let head = self.owner.head();
         let written = append_all(&mut *self.disk, &name, &head, &mut size);
         let failure = written.map_err(|e| self.told("written to", &name, &e)).err();
-        self.rewrite = Some(Rewrite { number, name, next: 0, size, synced: 0, slice, failure });
+        self.rewrite = Some(Rewrite { number, name, next: 0, size, synced: 0, failure });
         Ok(())
     }
 
@@ -144,13 +142,10 @@ impl Journal {
         if let Some(e) = rewrite.failure.take() {
             return Err(e);
         }
-        let Rewrite { name, next, size, synced, slice, .. } = rewrite;
-        let end = live.end().min(*next + self.settings.compact_keys);
-        slice.clear();
-        let lines = (*next..end).filter_map(|number| live.line(number));
-        lines.for_each(|line| record::write(slice, line));
-        append_all(&mut *self.disk, name, slice, size)
-            .map_err(|e| self.told("written to", name, &e))?;
+        let end = live.end().min(rewrite.next + self.settings.compact_keys);
+        self.append_lines(rewrite, end, live)
+            .map_err(|e| self.told("written to", &rewrite.name, &e))?;
+        let Rewrite { name, next, size, synced, .. } = rewrite;
         *next = end;
         let is_last = end == live.end();
         if is_last || *size - *synced >= SYNC_STEP_BYTES {
@@ -159,6 +154,27 @@ impl Journal {
             *synced = *size;
         }
         Ok(is_last)
+    }
+
+    /// Appends the lines of the next numbers, up to `end`, a piece at a time: what is held in memory does
+    /// not depend on how long a slice is.
+    fn append_lines(
+        &mut self,
+        rewrite: &mut Rewrite,
+        end: usize,
+        live: &dyn Live,
+    ) -> io::Result<()> {
+        let Journal { disk, piece, .. } = self;
+        let Rewrite { name, next, size, .. } = rewrite;
+        piece.clear();
+        for line in (*next..end).filter_map(|number| live.line(number)) {
+            record::write(piece, line);
+            if piece.len() >= PENDING_BYTES {
+                append_all(&mut **disk, name, piece, size)?;
+                piece.clear();
+            }
+        }
+        append_all(&mut **disk, name, piece, size)
     }
 
     /// The new file is whole, and on the disk: it takes the old one's place.
