@@ -64,7 +64,8 @@ pub(crate) struct Server {
 /// What the kernel said of a server's process, all times it was looked at.
 #[derive(Debug, Default)]
 pub(crate) struct Looks {
-    /// Memory of its own (RssAnon) in KiB, and when, in minutes since the run began.
+    /// Memory of its own (RssAnon) in KiB, and when, in minutes since the run began; of the process that
+    /// runs now, since it was started.
     pub(crate) memory: Vec<(f64, f64)>,
     pub(crate) most_memory_kib: u64,
     pub(crate) most_descriptors: usize,
@@ -181,6 +182,7 @@ impl Servers {
         let server = &mut self.all[server];
         server.child = Some(child);
         server.is_ending = false;
+        server.looks.memory.clear();
         Ok(())
     }
 
