@@ -7,9 +7,9 @@ use std::io;
 use std::path::Path;
 
 use divan::Bencher;
-use places_herd::log::{self, Direction, Disk, LogFile, LogSettings};
+use places_herd::log::{self, Direction, Disk, LogFile, LogSettings, Party};
 
-const CONNECTION: &[u8] = b"client 127.0.0.1:51966";
+const CONNECTION: Party<'static> = Party::Numbered("Chatserver", 51_966);
 const IAMAT: &[u8] = b"IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1400794645.392014450";
 const FOREIGN: &[u8] = "IAMAT Zürich\u{202e} +47.3769+8.5417 1400794645.392014450".as_bytes();
 

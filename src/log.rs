@@ -19,7 +19,7 @@
 //!
 //! The idea: the macros are for what happens now and then. A busy server has two traffic lines or
 //! more for each request, and there formatting would cost more than the request; so those go
-//! straight into the buffer. Both kinds end in the same buffer, in order.
+//! straight into the buffer, and lines of one connection and one time share what they begin with. Both kinds end in the same buffer, in order.
 //!
 //! The buffer is written when 64 KiB wait, at once for a warning or an error, and when [`flush`] is
 //! called: by the reactor, 100 ms after it first finds something [`unwritten`], and by `main` at
@@ -88,6 +88,15 @@ impl Direction {
     }
 }
 
+/// Who a line comes from or goes to, as the log calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party<'a> {
+    /// By a name, which is escaped: `Parker`.
+    Named(&'a [u8]),
+    /// By the word for what it speaks, which is ours, and its number: `Chatserver,12`.
+    Numbered(&'static str, u32),
+}
+
 static LOG: Mutex<Option<LogFile>> = Mutex::new(None);
 static TRAFFIC_IS_ON: AtomicBool = AtomicBool::new(false);
 
@@ -130,12 +139,12 @@ pub fn traffic_is_on() -> bool {
 
 /// Logs a line that went in or out.
 ///
-/// `unix_ns`: when, nanoseconds since 1970. `connection`: its name. `line`: as on the wire, without
-/// its end; it is escaped here. Costs little more than copying it.
+/// `unix_ns`: when, nanoseconds since 1970. `party`: who else had to do with it. `line`: as on the
+/// wire, without its end; it is escaped here. Costs little more than copying it.
 #[inline]
-pub fn traffic(unix_ns: u64, connection: &[u8], direction: Direction, line: &[u8]) {
+pub fn traffic(unix_ns: u64, party: Party<'_>, direction: Direction, line: &[u8]) {
     if traffic_is_on() {
-        with_log(|log| log.traffic(unix_ns, connection, direction, line));
+        with_log(|log| log.traffic(unix_ns, party, direction, line));
     }
 }
 

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use places_herd::log::{self, Direction, LogSettings};
+use places_herd::log::{self, Direction, LogSettings, Party};
 
 /// Bytes that would like to be more than one line, or to look like another.
 fn hostile() -> Vec<Vec<u8>> {
@@ -39,7 +39,7 @@ fn one_event_is_one_line_whatever_the_bytes() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("log-{}", std::process::id()));
     let settings = LogSettings { folder: folder.clone(), rotate_bytes: 0, rotate_keep: 0 };
     assert!(!log::traffic_is_on() && !log::unwritten());
-    log::traffic(0, b"nobody", Direction::In, b"is listening yet");
+    log::traffic(0, Party::Named(b"nobody"), Direction::In, b"is listening yet");
 
     let path = log::start(&settings, "Alford", || 1_795_342_599_123_456_789)
         .expect("the folder can be made");
@@ -49,7 +49,7 @@ fn one_event_is_one_line_whatever_the_bytes() {
 
     let hostile = hostile();
     for bytes in &hostile {
-        log::traffic(1_000, b"client 127.0.0.1:4711", Direction::Out, bytes);
+        log::traffic(1_000, Party::Named(b"client 127.0.0.1:4711"), Direction::Out, bytes);
         ::log::info!("refused: {}", log::Escaped(bytes));
         ::log::info!("as text: {}", String::from_utf8_lossy(bytes));
         ::log::debug!("not wanted");

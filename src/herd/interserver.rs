@@ -36,7 +36,7 @@ use super::rows::Compare;
 use super::sighting::Sighting;
 use super::table::{Rule, Verdict};
 use crate::line_receiver::{LineProtocol, Mode};
-use crate::log::Direction;
+use crate::log::{Direction, Party};
 use crate::reactor::{CloseReason, Flow, Moment, Seldom};
 
 pub(super) const NAME: &str = "Interserver";
@@ -460,8 +460,8 @@ impl Interserver {
     fn log_line(&self, cx: &Cx<'_>, direction: Direction, line: &[u8]) {
         match self.standing {
             Standing::Linked(id) if crate::log::traffic_is_on() => {
-                let name = cx.state.links.link(id).server.name.as_bytes();
-                crate::log::traffic(cx.wall().0, name, direction, line);
+                let neighbour = Party::Named(cx.state.links.link(id).server.name.as_bytes());
+                crate::log::traffic(cx.wall().0, neighbour, direction, line);
             }
             _ => log_line(cx, NAME, direction, line),
         }

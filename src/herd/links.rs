@@ -259,6 +259,7 @@ fn send_line<S: Shared>(core: &mut Core<S>, link: &Link, conn: ConnId, line: &[u
     });
     if crate::log::traffic_is_on() {
         let wall = core.wall().0;
-        crate::log::traffic(wall, link.server.name.as_bytes(), crate::log::Direction::Out, line);
+        let to = crate::log::Party::Named(link.server.name.as_bytes());
+        crate::log::traffic(wall, to, crate::log::Direction::Out, line);
     }
 }

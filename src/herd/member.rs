@@ -15,7 +15,7 @@ use super::sweep::Sweeps;
 use super::table::{ClientKey, Herd};
 use super::topology::{Limits, Server, Topology};
 use crate::https::agent::{self, Order};
-use crate::log::{self, Direction};
+use crate::log::{self, Direction, Party};
 use crate::places::Source;
 use crate::reactor::{self, CloseReason, ConnId, Context, Core, Seldom, Shared, Signal, UnixNanos};
 use std::fmt::{self, Write as _};
@@ -310,8 +310,8 @@ impl From<UnixNanos> for Stamp {
     }
 }
 
-/// The name of a connection in the log, after Twisted's `logstr`: `Chatserver,12`. It is made for every
-/// line that is logged, so it lies on the stack.
+/// The name of a connection in the log, after Twisted's `logstr`: `Chatserver,12`, as
+/// [`Party::Numbered`] is written, too.
 pub(super) struct LogName {
     bytes: [u8; 32],
     length: usize,
@@ -347,8 +347,9 @@ impl fmt::Display for LogName {
 }
 
 /// Logs a line that came in or goes out, if lines are logged.
-pub(super) fn log_line(cx: &Cx<'_>, protocol: &str, direction: Direction, line: &[u8]) {
+pub(super) fn log_line(cx: &Cx<'_>, protocol: &'static str, direction: Direction, line: &[u8]) {
     if log::traffic_is_on() {
-        log::traffic(cx.wall().0, LogName::new(protocol, cx.id).as_bytes(), direction, line);
+        let party = Party::Numbered(protocol, cx.id.generation());
+        log::traffic(cx.wall().0, party, direction, line);
     }
 }

@@ -15,10 +15,10 @@
 //! begun anew before it.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 
 use super::stamp::{STAMP_BYTES, Stamp};
-use super::{Clock, Direction, Disk, escape};
+use super::{Clock, Direction, Disk, Party, escape};
 
 /// So many bytes wait before they are written unasked: 64 KiB.
 pub const WAITING_BYTES: usize = 64 * 1024;
@@ -31,6 +31,7 @@ pub struct LogFile {
     disk: Box<dyn Disk>,
     clock: Clock,
     stamp: Stamp,
+    head: Head,
     waiting: Vec<u8>,
     /// Lines that came while the disk refused and the buffer was full.
     missing: u64,
@@ -47,6 +48,7 @@ impl LogFile {
             disk,
             clock,
             stamp: Stamp::new(),
+            head: Head::default(),
             waiting: Vec::with_capacity(WAITING_BYTES + 4 * 1024),
             missing: 0,
             refusal: None,
@@ -54,18 +56,19 @@ impl LogFile {
         }
     }
 
-    /// Appends a line that went in or out: `<time> INFO  <connection> < <line>`.
+    /// Appends a line that went in or out: `<time> INFO  <party> < <line>`.
     ///
-    /// `unix_ns`: when it was read or written. `connection`: its name. `line`: as on the wire,
+    /// `unix_ns`: when it was read or written. `party`: who sent it or gets it. `line`: as on the wire,
     /// without its end.
     #[inline]
-    pub fn traffic(&mut self, unix_ns: u64, connection: &[u8], direction: Direction, line: &[u8]) {
+    pub fn traffic(&mut self, unix_ns: u64, party: Party<'_>, direction: Direction, line: &[u8]) {
         if !self.has_room() {
             return;
         }
-        self.waiting.extend_from_slice(self.stamp.at(unix_ns));
-        self.waiting.extend_from_slice(b" INFO  ");
-        escape(connection, &mut self.waiting);
+        if !self.head.is_of(unix_ns, party) {
+            self.head.write(unix_ns, party, &mut self.stamp);
+        }
+        self.waiting.extend_from_slice(&self.head.text);
         self.waiting.extend_from_slice(direction.sign());
         escape(line, &mut self.waiting);
         self.waiting.push(b'\n');
@@ -171,6 +174,42 @@ impl LogFile {
     }
 }
 
+/// What the last traffic line began with, `<time> INFO  <party>`. The next one often begins with the same:
+/// all that came in one read has one time, and so have the replies.
+#[derive(Debug, Default)]
+struct Head {
+    text: Vec<u8>,
+    unix_ns: u64,
+    /// The party, if it is a numbered one.
+    party: Option<(&'static str, u32)>,
+}
+
+impl Head {
+    #[inline]
+    fn is_of(&self, unix_ns: u64, party: Party<'_>) -> bool {
+        let Party::Numbered(word, number) = party else { return false };
+        self.unix_ns == unix_ns && self.party == Some((word, number))
+    }
+
+    fn write(&mut self, unix_ns: u64, party: Party<'_>, stamp: &mut Stamp) {
+        self.text.clear();
+        self.text.extend_from_slice(stamp.at(unix_ns));
+        self.text.extend_from_slice(b" INFO  ");
+        self.unix_ns = unix_ns;
+        self.party = match party {
+            Party::Named(name) => {
+                escape(name, &mut self.text);
+                None
+            }
+            Party::Numbered(word, number) => {
+                // A Vec takes all that is written to it.
+                let _ = write!(self.text, "{word},{number}");
+                Some((word, number))
+            }
+        };
+    }
+}
+
 impl fmt::Debug for LogFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogFile")
@@ -254,7 +293,7 @@ mod tests {
     }
 
     fn number(log: &mut LogFile, number: usize) {
-        log.traffic(0, b"c", Direction::In, format!("{number:064}").as_bytes());
+        log.traffic(0, Party::Named(b"c"), Direction::In, format!("{number:064}").as_bytes());
     }
 
     /// More lines than the buffer holds.
@@ -264,8 +303,13 @@ mod tests {
     fn a_line_names_the_time_the_connection_and_the_direction() {
         let disk = TestDisk::new(usize::MAX);
         let mut log = disk.log();
-        log.traffic(0, b"client 127.0.0.1:4711", Direction::In, b"WHATSAT kiwi\t10 5");
-        log.traffic(1_000, b"Parker", Direction::Out, b"AT Alford +0.1 kiwi +1-2 3");
+        log.traffic(
+            0,
+            Party::Named(b"client 127.0.0.1:4711"),
+            Direction::In,
+            b"WHATSAT kiwi\t10 5",
+        );
+        log.traffic(1_000, Party::Named(b"Parker"), Direction::Out, b"AT Alford +0.1 kiwi +1-2 3");
         assert!(log.unwritten());
         log.flush();
         assert!(!log.unwritten());
@@ -276,6 +320,38 @@ mod tests {
                 "1970-01-01T00:00:00.000001Z INFO  Parker > AT Alford +0.1 kiwi +1-2 3",
             ]
         );
+    }
+
+    #[test]
+    fn what_lines_begin_with_is_shared_only_by_those_of_one_party_and_one_time() {
+        const CLIENT: &str = "Chatserver";
+        let disk = TestDisk::new(usize::MAX);
+        let mut log = disk.log();
+        for (unix_ns, party) in [
+            (0, Party::Numbered(CLIENT, 12)),
+            (0, Party::Numbered(CLIENT, 12)),
+            (1_000, Party::Numbered(CLIENT, 12)),
+            (1_000, Party::Numbered(CLIENT, 13)),
+            (1_000, Party::Numbered("Status", 13)),
+            (1_000, Party::Named(b"Par\nker")),
+            (1_000, Party::Named(b"Welsh")),
+            (1_000, Party::Numbered("Status", 13)),
+        ] {
+            log.traffic(unix_ns, party, Direction::In, b"x");
+        }
+        log.flush();
+        let expected = [
+            "0Z INFO  Chatserver,12",
+            "0Z INFO  Chatserver,12",
+            "1Z INFO  Chatserver,12",
+            "1Z INFO  Chatserver,13",
+            "1Z INFO  Status,13",
+            r"1Z INFO  Par\x0aker",
+            "1Z INFO  Welsh",
+            "1Z INFO  Status,13",
+        ];
+        let expected = expected.map(|line| format!("1970-01-01T00:00:00.00000{line} < x"));
+        assert_eq!(disk.lines(), expected);
     }
 
     #[test]

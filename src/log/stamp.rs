@@ -4,7 +4,7 @@
 //! time zone and no leap second (Unix time has none).
 //!
 //! The idea: lines come many to the second, so the text up to the second is kept, and only the six
-//! digits behind it are written anew.
+//! digits behind it are written anew; and many come in one read, with one time: then not even those.
 
 /// Bytes of a stamp, `2026-11-22T10:16:39.123456Z`. The year has four digits until 2554, where the
 /// nanoseconds end.
@@ -16,18 +16,23 @@ const SECONDS_PER_DAY: u64 = 86_400;
 /// The last stamp written.
 #[derive(Clone, Debug)]
 pub(super) struct Stamp {
+    unix_ns: u64,
     second: u64,
     text: [u8; STAMP_BYTES],
 }
 
 impl Stamp {
     pub(super) fn new() -> Stamp {
-        Stamp { second: 0, text: *b"1970-01-01T00:00:00.000000Z" }
+        Stamp { unix_ns: 0, second: 0, text: *b"1970-01-01T00:00:00.000000Z" }
     }
 
     /// The text of `unix_ns`, nanoseconds since 1970.
     #[inline]
     pub(super) fn at(&mut self, unix_ns: u64) -> &[u8; STAMP_BYTES] {
+        if unix_ns == self.unix_ns {
+            return &self.text;
+        }
+        self.unix_ns = unix_ns;
         let second = unix_ns / NANOS_PER_SECOND;
         if second != self.second {
             self.second = second;
