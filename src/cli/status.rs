@@ -110,13 +110,13 @@ impl Rows {
     fn push(&mut self, name: &str, answer: &Value) {
         let number = |key: &str| answer[key].as_u64().unwrap_or(0).to_string();
         let state = answer["state"].as_str().unwrap_or("-").to_owned();
-        let uptime = Duration::from_secs(answer["uptime_s"].as_f64().unwrap_or(0.0) as u64);
+        let uptime_s = answer["uptime_s"].as_f64().unwrap_or(0.0) as u64;
         let links = answer["links"].as_array().map_or(&[][..], Vec::as_slice).iter();
         let links: Vec<String> = links.map(link).collect();
         self.0.push(vec![
             name.to_owned(),
             number("process"),
-            format!("{uptime:?}"),
+            format!("{uptime_s}s"),
             number("connected_clients"),
             number("known_clients"),
             state,
