@@ -6,13 +6,16 @@
 //!
 //! `cargo bench --bench command`; what a number is worth, README of this directory's reports says.
 
+#[path = "support/reports.rs"]
+mod reports;
+
 use divan::{Bencher, black_box};
 use places_herd::herd::command::{Command, CommandLimits};
 use places_herd::herd::sighting::Sighting;
 use places_herd::herd::stamp::Stamp;
 use places_herd::herd::table::{Herd, Rule, Verdict};
+use reports::Reports;
 
-const START_SECONDS: u64 = 1_479_413_884;
 /// Received a quarter of a second after it was stamped, give or take.
 const LATENCY_NANOS: u64 = 263_873_386;
 
@@ -27,9 +30,9 @@ fn iamat(bencher: Bencher<'_, '_>, clients: u64) {
     let mut herd = Herd::new(4, 7);
     let mut scratch = Vec::with_capacity(256);
     for _ in 0..clients {
-        assert_eq!(serve(&mut herd, &reports.next(), &mut scratch), Verdict::First);
+        assert_eq!(serve(&mut herd, &next(&mut reports), &mut scratch), Verdict::First);
     }
-    bencher.with_inputs(|| reports.next()).bench_local_refs(|report| {
+    bencher.with_inputs(|| next(&mut reports)).bench_local_refs(|report| {
         assert_eq!(serve(&mut herd, report, &mut scratch), Verdict::Newer)
     });
 }
@@ -39,7 +42,7 @@ fn iamat(bencher: Bencher<'_, '_>, clients: u64) {
 fn parse_iamat(bencher: Bencher<'_, '_>) {
     let mut reports = Reports::new(100_000);
     let limits = CommandLimits::default();
-    bencher.with_inputs(|| reports.next()).bench_local_refs(|report| {
+    bencher.with_inputs(|| next(&mut reports)).bench_local_refs(|report| {
         let command = Command::parse(black_box(&report.line), &limits);
         assert!(matches!(command, Ok(Command::Iamat(_))));
     });
@@ -49,7 +52,7 @@ fn parse_iamat(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 200, sample_size = 2_000)]
 fn write_at(bencher: Bencher<'_, '_>) {
     let mut reports = Reports::new(1);
-    let report = reports.next();
+    let report = next(&mut reports);
     let Ok(Command::Iamat(iamat)) = Command::parse(&report.line, &CommandLimits::default()) else {
         panic!("an IAMAT");
     };
@@ -65,39 +68,11 @@ struct Report {
     received: Stamp,
 }
 
-/// IAMAT lines of 57 bytes without end: all clients in random order, then all again a second later.
-struct Reports {
-    order: Vec<u64>,
-    next: usize,
-    seconds: u64,
-}
-
-impl Reports {
-    fn new(clients: u64) -> Reports {
-        let mut order: Vec<u64> = (0..clients).collect();
-        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-        for last in (1..order.len()).rev() {
-            // xorshift: any shuffle will do, as long as it is the same every time.
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            order.swap(last, (random % (last as u64 + 1)) as usize);
-        }
-        Reports { order, next: 0, seconds: START_SECONDS }
-    }
-
-    fn next(&mut self) -> Report {
-        if self.next == self.order.len() {
-            self.next = 0;
-            self.seconds += 1;
-        }
-        let client = self.order[self.next];
-        self.next += 1;
-        let (seconds, nanos) = (self.seconds, 100_000_000 + client * 137 % 700_000_000);
-        let line = format!("IAMAT client-{client:07} +34.068930-118.445127 {seconds}.{nanos}");
-        let received = Stamp(seconds * 1_000_000_000 + nanos + LATENCY_NANOS);
-        Report { line: line.into_bytes(), received }
-    }
+/// The next report as an IAMAT line of 57 bytes, and when it is received.
+fn next(reports: &mut Reports) -> Report {
+    let report = reports.next();
+    let line = format!("IAMAT {}", report.operands).into_bytes();
+    Report { line, received: Stamp(report.stamp_nanos + LATENCY_NANOS) }
 }
 
 fn serve(herd: &mut Herd, report: &Report, scratch: &mut Vec<u8>) -> Verdict {

@@ -11,6 +11,8 @@
 //! No kernel is asked for anything in between. An IAMAT is all that a server does for it from the read to the
 //! send: lines, parsing, table, digest, reply, flood.
 
+#[path = "support/reports.rs"]
+mod reports;
 #[path = "support/still.rs"]
 mod still;
 #[path = "support/works.rs"]

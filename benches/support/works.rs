@@ -1,5 +1,6 @@
 //! The pieces of work that `parts.rs` times and counts: each made ready beforehand, each checked as it runs.
 
+use crate::reports::Reports;
 use crate::still::Still;
 use places_herd::herd::command::{Command, CommandLimits};
 use places_herd::herd::member::Member;
@@ -164,7 +165,7 @@ fn upsert(clients: u64) -> Named {
     let (herd, reports) = (Herd::new(4, 7), Reports::new(clients));
     let mut upsert = Upsert { herd, reports, lines: Vec::new(), scratch: Vec::new() };
     for _ in 0..clients {
-        let line = upsert.reports.at();
+        let line = at(&mut upsert.reports);
         assert_eq!(upsert.merge(&line), Verdict::First);
     }
     named(format!("AT, merged, {clients} clients known"), upsert)
@@ -184,7 +185,7 @@ impl Upsert {
 
 impl Work for Upsert {
     fn prepare(&mut self) {
-        self.lines = (0..EACH).map(|_| self.reports.at()).collect();
+        self.lines = (0..EACH).map(|_| at(&mut self.reports)).collect();
     }
 
     fn run(&mut self) {
@@ -248,9 +249,9 @@ fn iamats(lines: usize, neighbours: usize, clients: u64) -> Named {
 
 impl Work for Served {
     fn prepare(&mut self) {
-        let lines: String = (0..self.lines).map(|_| self.reports.iamat() + "\n").collect();
+        let lines: String = (0..self.lines).map(|_| iamat(&mut self.reports) + "\n").collect();
         // A quarter of a second after the last report.
-        self.reactor.io().wall = UnixNanos(self.reports.seconds * 1_000_000_000 + 999_873_386);
+        self.reactor.io().wall = UnixNanos(self.reports.seconds() * 1_000_000_000 + 999_873_386);
         self.reactor.io().say(self.client, lines.into_bytes());
         self.reactor.io().sent = 0;
     }
@@ -348,44 +349,10 @@ fn json() -> Named {
     Named { name: "20 places, written as JSON".into(), each: 1, work: Box::new(run) }
 }
 
-/// Reports without end: all clients in random order, then all again a second later.
-struct Reports {
-    order: Vec<u64>,
-    next: usize,
-    seconds: u64,
+fn iamat(reports: &mut Reports) -> String {
+    format!("IAMAT {}", reports.next().operands)
 }
 
-impl Reports {
-    fn new(clients: u64) -> Reports {
-        let mut order: Vec<u64> = (0..clients).collect();
-        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-        for last in (1..order.len()).rev() {
-            // xorshift: any shuffle will do, as long as it is the same every time.
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            order.swap(last, (random % (last as u64 + 1)) as usize);
-        }
-        Reports { order, next: 0, seconds: 1_479_413_884 }
-    }
-
-    /// Client, place and time: 57 bytes with the command.
-    fn operands(&mut self) -> String {
-        if self.next == self.order.len() {
-            self.next = 0;
-            self.seconds += 1;
-        }
-        let client = self.order[self.next];
-        self.next += 1;
-        let nanos = 100_000_000 + client * 137 % 700_000_000;
-        format!("client-{client:07} +34.068930-118.445127 {}.{nanos}", self.seconds)
-    }
-
-    fn iamat(&mut self) -> String {
-        format!("IAMAT {}", self.operands())
-    }
-
-    fn at(&mut self) -> String {
-        format!("AT Alford +0.263873386 {}", self.operands())
-    }
+fn at(reports: &mut Reports) -> String {
+    format!("AT Alford +0.263873386 {}", reports.next().operands)
 }
