@@ -36,7 +36,7 @@ fn no_disk(bencher: Bencher<'_, '_>) {
     let mut file = LogFile::new(Box::new(Nowhere), || 0);
     let mut clock = Clock(1_795_342_599_123_456_789);
     bencher.bench_local(|| {
-        file.traffic(clock.next(), CONNECTION, Direction::In, divan::black_box(IAMAT))
+        file.traffic(clock.next(), &CONNECTION, Direction::In, divan::black_box(IAMAT))
     });
 }
 
@@ -45,7 +45,7 @@ fn no_disk_escaped(bencher: Bencher<'_, '_>) {
     let mut file = LogFile::new(Box::new(Nowhere), || 0);
     let mut clock = Clock(1_795_342_599_123_456_789);
     bencher.bench_local(|| {
-        file.traffic(clock.next(), CONNECTION, Direction::In, divan::black_box(FOREIGN))
+        file.traffic(clock.next(), &CONNECTION, Direction::In, divan::black_box(FOREIGN))
     });
 }
 

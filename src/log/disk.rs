@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use super::LogSettings;
 
 /// What the log asks of the disk.
-pub trait Disk: Send {
+pub trait Disk {
     /// Writes a beginning of `bytes`, and tells how many.
     ///
     /// # Errors
