@@ -331,6 +331,20 @@ fn who_cannot_be_reached_is_dialled_again_after_growing_delays_up_to_retry_max()
 }
 
 #[test]
+fn who_accepts_and_stands_still_is_never_long_without_a_connection_to_find_when_it_goes_on() {
+    let limits =
+        "hello_ms = 5_000\nretry_first_ms = 200\nretry_max_ms = 5_000\nretry_jitter_percent = 20";
+    let mut world = World::new(MemoryOptions::calm(1), &topology(PAIR, limits));
+    world.play("Bolden");
+    world.start("Alford");
+    world.run_for(60 * SECOND);
+    let dials = world.dials("Alford", "Bolden");
+    let waits: Vec<u128> = dials.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    assert!(waits.len() >= 10, "{waits:?}");
+    assert!(waits.iter().all(|wait| (5_160..5_250).contains(wait)), "{waits:?}");
+}
+
+#[test]
 fn only_a_link_that_stood_is_dialled_again_after_the_first_delay() {
     let limits = "retry_first_ms = 200\nretry_max_ms = 5_000\nretry_jitter_percent = 20";
     let mut world = World::new(MemoryOptions::calm(1), &topology(PAIR, limits));

@@ -226,11 +226,15 @@ impl LineProtocol<Member> for Interserver {
             (HELLO_IS_DUE, Standing::Stranger | Standing::Dialled(_)) => {
                 let limit_ms = cx.state.limits.hello.as_millis();
                 log::warn!("limit: {}: no HELLO within hello_ms = {limit_ms}", self.who(cx));
+                // Its kernel has accepted, and it will read as soon as it goes on. So one connection
+                // after another waits for that, with hardly a pause: hello_ms is the pause.
+                cx.core.reset_delay(cx.id);
                 cx.core.lose_because(cx.id, Some(CloseReason::TimeoutError("HELLO")));
             }
             (PROOF_IS_DUE, _) if matches!(self.proof, Proof::Awaited { .. }) => {
                 let limit_ms = cx.state.limits.peer_tls.as_millis();
                 log::warn!("limit: {}: no proof within peer_tls_ms = {limit_ms}", self.who(cx));
+                cx.core.reset_delay(cx.id);
                 let why = CloseReason::TimeoutError("TLS handshake");
                 cx.core.abort_because(cx.id, why);
             }

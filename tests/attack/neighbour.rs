@@ -135,8 +135,7 @@ fn a_neighbour_stopped_for_a_minute_costs_bounded_memory_and_catches_up() {
     tell("the shipped limits", 60, &cut);
     for stopped in [&kept, &cut] {
         assert!(stopped.grown_bytes <= 8 << 20, "{} bytes", stopped.grown_bytes);
+        // When the link was cut, too: a connection waits for it to go on.
+        assert!(stopped.converged <= Duration::from_secs(2), "{:?}", stopped.converged);
     }
-    assert!(kept.converged <= Duration::from_secs(2), "{:?}", kept.converged);
-    // Its next dial may be retry_max_ms away.
-    assert!(cut.converged <= Duration::from_secs(2 + 5), "{:?}", cut.converged);
 }
