@@ -113,7 +113,7 @@ fn report_used(report: &mut Report, used: Used, count: u64) {
     if let (Some(share), Some(us)) = (used.servers, used.server_us_each(count)) {
         report.line(&format!("the servers used {share:.2} of a core, {us:.1} us for each"));
     }
-    report.value("used", used.to_json(count));
+    report.value("used", used.polling(0.0).to_json(count));
 }
 
 /// Who tells, and who sees what becomes of it.

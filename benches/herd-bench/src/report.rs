@@ -57,10 +57,14 @@ impl Report {
             "latency_us",
             kinds.iter().map(|(kind, latencies)| (kind.to_string(), *latencies)),
         );
-        if let Some(lateness) = &outcome.lateness {
-            report.open_loop(options, outcome, lateness);
-        }
-        report.used(outcome.used, outcome.replies, "reply");
+        let used = match &outcome.lateness {
+            Some(lateness) => {
+                report.open_loop(options, outcome, lateness);
+                outcome.used.polling(lateness.us(0.99))
+            }
+            None => outcome.used,
+        };
+        report.used(used, outcome.replies, "reply");
         report
     }
 
@@ -68,12 +72,6 @@ impl Report {
         self.latencies("lateness_us", [("we were late by".to_owned(), lateness)].into_iter());
         if outcome.unanswered > 0 {
             self.warn(format!("{} requests were due and never answered", outcome.unanswered));
-        }
-        let late = lateness.us(0.99);
-        if late > 1_000.0 {
-            self.warn(format!(
-                "the generator itself was a limit: 1 % of the requests were due {late:.0} us before they could leave"
-            ));
         }
         let (rate, asked) = (outcome.replies as f64 / outcome.seconds, options.rate.unwrap_or(0.0));
         if rate < asked * 0.98 {

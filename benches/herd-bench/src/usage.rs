@@ -14,6 +14,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// From this share of a core on, whoever has it is what holds up the rest.
 const BUSY: f64 = 0.95;
 
+/// Who leaves later than so many microseconds after what is due is what holds up the rest.
+const LATE_US: f64 = 1_000.0;
+
 /// From this share on, what others used of the machine has disturbed the run.
 const DISTURBED: f64 = 0.1;
 
@@ -37,6 +40,9 @@ pub(crate) struct Used {
     pub(crate) servers: Option<f64>,
     /// All others, over all cores; nothing if the servers were not named.
     pub(crate) others: Option<f64>,
+    /// If this program polls instead of sleeping, so that its share says nothing: the lateness that 99 % of
+    /// what it does do not exceed, in microseconds.
+    pub(crate) late_us: Option<f64>,
 }
 
 impl Usage {
@@ -64,6 +70,7 @@ impl Usage {
             own: share(own),
             servers: named.then(|| share(servers)),
             others: named.then(|| share(others)),
+            late_us: None,
         })
     }
 }
@@ -79,28 +86,42 @@ impl Used {
         self.own * self.seconds * 1e6 / count.max(1) as f64
     }
 
+    /// The same of a program that polled instead of sleeping, and was late by so much.
+    pub(crate) fn polling(self, late_us: f64) -> Used {
+        Used { late_us: Some(late_us), ..self }
+    }
+
     /// Whether this program had no more to give.
     pub(crate) fn generator_is_the_limit(&self) -> bool {
-        self.own >= BUSY
+        match self.late_us {
+            Some(late_us) => late_us > LATE_US,
+            None => self.own >= BUSY,
+        }
     }
 
     /// What the reader of a figure has to know of it.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.generator_is_the_limit() {
-            let own = self.own;
-            let server = match self.servers {
-                Some(server) => format!(", the servers' {server:.2}"),
-                None => String::new(),
-            };
-            warnings.push(format!(
-                "the generator itself was a limit: its share of a core was {own:.2}{server}"
-            ));
+            warnings.push(format!("the generator itself was a limit: {}", self.why_it_is()));
         }
         if let Some(others) = self.others.filter(|others| *others >= DISTURBED) {
             warnings.push(format!("others used {others:.2} of a core meanwhile"));
         }
         warnings
+    }
+
+    fn why_it_is(&self) -> String {
+        let own = self.own;
+        match (self.late_us, self.servers) {
+            (Some(late_us), _) => {
+                format!("1 % of the requests were due {late_us:.0} us before they could leave")
+            }
+            (None, Some(server)) => {
+                format!("its share of a core was {own:.2}, the servers' {server:.2}")
+            }
+            (None, None) => format!("its share of a core was {own:.2}"),
+        }
     }
 
     /// Shares, and microseconds for each of `count`.
@@ -204,7 +225,8 @@ mod tests {
 
     #[test]
     fn who_has_a_whole_core_is_the_limit() {
-        let used = Used { seconds: 1.0, own: 0.99, servers: Some(0.5), others: Some(0.2) };
+        let used =
+            Used { seconds: 1.0, own: 0.99, servers: Some(0.5), others: Some(0.2), late_us: None };
         assert_eq!(
             used.warnings(),
             [
@@ -215,5 +237,21 @@ mod tests {
         let used = Used { own: 0.5, others: None, ..used };
         assert!(used.warnings().is_empty());
         assert_eq!(used.server_us_each(500_000), Some(1.0));
+    }
+
+    #[test]
+    fn who_polls_is_the_limit_when_it_is_late_and_not_when_it_is_busy() {
+        let used = Used { seconds: 1.0, own: 0.99, servers: None, others: None, late_us: None };
+        let on_time = used.polling(12.0);
+        assert!(on_time.warnings().is_empty(), "{:?}", on_time.warnings());
+        assert_eq!(on_time.to_json(1)["generator_is_the_limit"], false);
+        let late = Used { own: 0.3, ..used }.polling(1_500.0);
+        assert_eq!(
+            late.warnings(),
+            [
+                "the generator itself was a limit: 1 % of the requests were due 1500 us before they could leave"
+            ]
+        );
+        assert_eq!(late.to_json(1)["generator_is_the_limit"], true);
     }
 }

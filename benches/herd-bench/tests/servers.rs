@@ -75,6 +75,16 @@ fn a_run_ends_when_its_time_is_over() {
 }
 
 #[test]
+fn an_open_loop_on_time_does_not_call_itself_the_limit() {
+    // It polls while it waits, so that it may have used all of a core.
+    let report = bench(serve(echo), "--protocol echo -C 1 -r 2000 -n 400").expect("right replies");
+    let late = report["lateness_us"]["we were late by"]["p99"].as_f64().expect("a time") > 1_000.0;
+    assert_eq!(report["used"]["generator_is_the_limit"], late, "{report}");
+    let notes = report["notes"].to_string();
+    assert!(!notes.contains("its share of a core"), "{report}");
+}
+
+#[test]
 fn connections_of_one_request_are_counted() {
     let report = bench(serve(echo), "--protocol echo --connect -C 3 -n 50").expect("right replies");
     assert_eq!(report["count"], 50);
