@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(200);
 
 /// Requests in flight while all clients are told of, if not more are asked for.
-const TELLING_PIPELINE: u32 = 64;
+pub(crate) const TELLING_PIPELINE: u32 = 64;
 
 /// What is due so soon is not slept for: to be woken takes longer than to poll.
 const TOO_SHORT_TO_SLEEP: Duration = Duration::from_millis(1);

@@ -2,7 +2,7 @@
 
 use crate::connection::{ask, open};
 use crate::failure::Failure;
-use crate::load::{Load, ONLY_TELL};
+use crate::load::{Load, ONLY_TELL, TELLING_PIPELINE};
 use crate::options::Options;
 use crate::protocol::{Expected, Protocol};
 use crate::report::{Report, grouped};
@@ -66,8 +66,12 @@ fn loaded<P: Protocol>(options: &Options) -> Result<Report, Failure> {
 pub(crate) fn records<P: Protocol>(options: &Options, count: u32) -> Result<Report, Failure> {
     // So that the clients can be dealt out evenly.
     let connections = (1..=options.connections).rev().find(|n| count.is_multiple_of(*n));
-    let options =
-        Options { connections: connections.unwrap_or(1), mix: ONLY_TELL, ..options.clone() };
+    let options = Options {
+        connections: connections.unwrap_or(1),
+        pipeline: options.pipeline.max(TELLING_PIPELINE),
+        mix: ONLY_TELL,
+        ..options.clone()
+    };
     let mut load = Load::<P>::new(&options, count)?;
     let before = resident(&options)?;
     let outcome = load.tell_all(&mut ())?;

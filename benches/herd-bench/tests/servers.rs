@@ -85,6 +85,16 @@ fn an_open_loop_on_time_does_not_call_itself_the_limit() {
 }
 
 #[test]
+fn who_tells_of_all_clients_says_how_many_were_in_flight() {
+    let line = format!("--protocol echo -C 3 --records 300 --pid {}", std::process::id());
+    let report = bench(serve(echo), &line).expect("right replies");
+    assert_eq!((&report["replies"], &report["records"]["clients"]), (&300.into(), &300.into()));
+    assert_eq!((&report["connections"], &report["pipeline"]), (&3.into(), &64.into()), "{report}");
+    let report = bench(serve(echo), &format!("{line} -P 100")).expect("right replies");
+    assert_eq!(report["pipeline"], 100, "{report}");
+}
+
+#[test]
 fn connections_of_one_request_are_counted() {
     let report = bench(serve(echo), "--protocol echo --connect -C 3 -n 50").expect("right replies");
     assert_eq!(report["count"], 50);
