@@ -45,7 +45,8 @@ use std::io::Write;
 /// Does what `options` ask for, and writes the report to `out`: a table, or one line of JSON.
 ///
 /// Errors: the options contradict each other; a server cannot be reached, closes, is silent for 30 s,
-/// or gives a wrong reply. What had been measured until then is not reported.
+/// or gives a wrong reply. What had been measured until then is not reported. Silence in the open loop is
+/// no error: what was due and is not answered is part of the report.
 pub fn run(options: &Options, out: &mut impl Write) -> Result<(), Failure> {
     options.check()?;
     usage::raise_descriptor_limit();

@@ -1,14 +1,21 @@
 //! The command line of the load generator: `herd-bench --help`.
 
 use clap::Parser;
+use herd_bench::Failure;
 use std::process::ExitCode;
+
+/// What clap ends with, too.
+const WRONG_COMMAND_LINE: u8 = 2;
 
 fn main() -> ExitCode {
     match herd_bench::run(&herd_bench::Options::parse(), &mut std::io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("herd-bench: {failure}");
-            ExitCode::FAILURE
+            match failure {
+                Failure::Options(_) => WRONG_COMMAND_LINE.into(),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

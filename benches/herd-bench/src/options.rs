@@ -9,8 +9,9 @@ use std::time::Duration;
 /// A load generator that checks every reply.
 ///
 /// Without --idle, --records, --connect or --flood it sends requests over all connections, and prints
-/// how many were answered a second and how long each took. Exit status: 0; 1 if a reply was wrong, late
-/// or missing, 2 for a wrong command line.
+/// how many were answered a second and how long each took. Exit status: 0; 1 if a reply was wrong or did
+/// not come within 30 s (with --rate, what is then missing is counted and noted instead), 2 for a wrong
+/// command line.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "herd-bench", version, max_term_width = 100)]
 pub struct Options {

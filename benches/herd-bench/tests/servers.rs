@@ -95,6 +95,20 @@ fn who_tells_of_all_clients_says_how_many_were_in_flight() {
 }
 
 #[test]
+fn the_exit_status_tells_a_wrong_command_line_from_a_wrong_reply() {
+    let status = |line: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_herd-bench"));
+        command.args(line.split(' ')).output().expect("it can be started").status.code()
+    };
+    assert_eq!(status("--mix iamat"), Some(2));
+    for contradiction in ["--flood", "--connect --rate 5", "--protocol echo --mix whatsat=1"] {
+        assert_eq!(status(&format!("127.0.0.1:1 {contradiction}")), Some(2), "{contradiction}");
+    }
+    let address = serve(echo_wrongly);
+    assert_eq!(status(&format!("{address} --protocol echo -C 1 -n 1")), Some(1));
+}
+
+#[test]
 fn connections_of_one_request_are_counted() {
     let report = bench(serve(echo), "--protocol echo --connect -C 3 -n 50").expect("right replies");
     assert_eq!(report["count"], 50);
