@@ -4,7 +4,7 @@
 //! lines are written before the clock runs, as they would come from the socket; the table is as
 //! cold as it is with so many clients. Every iteration checks its verdict and its line's length.
 //!
-//! `cargo bench --bench command`; what a number is worth, README of this directory's reports says.
+//! `cargo bench --bench command`; how far to trust a figure: benches/README.md.
 
 #[path = "support/reports.rs"]
 mod reports;
