@@ -137,6 +137,8 @@ pub struct Journal {
     rewrite_wanted: bool,
     /// Older files, which go when a new one is whole.
     stale: Vec<u64>,
+    /// The name of the newest may not be on the disk: its folder could not be synced.
+    unsettled: bool,
     counts: Counts,
     slow_syncs: Seldom,
     failures: Seldom,

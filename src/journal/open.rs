@@ -178,6 +178,7 @@ impl Journal {
             retry: None,
             rewrite_wanted: false,
             stale: Vec::new(),
+            unsettled: false,
             counts: Counts::default(),
             slow_syncs: Seldom::default(),
             failures: Seldom::default(),

@@ -189,7 +189,12 @@ impl Journal {
         self.disk.rename(name, &new_name).map_err(|e| self.told("renamed", name, &e))?;
         self.rewrite = None;
         self.disk.close(&self.name);
-        self.stale.push(self.number);
+        // A file that never was there for certain is missed by nobody: what counts is in the one before
+        // it and in this one. Else each attempt would leave a whole file.
+        if !self.unsettled || self.disk.remove(&self.name).is_err() {
+            self.stale.push(self.number);
+        }
+        self.unsettled = true;
         (self.number, self.name, self.size) = (number, new_name, size);
         self.synced_size = size;
         self.unsynced = None;
@@ -206,6 +211,7 @@ impl Journal {
             self.retry = Some(now + self.settings.retry);
             return Err(self.told("put on the disk", &self.name, &e));
         }
+        self.unsettled = false;
         self.counts.rewrites += 1;
         self.rewrite_wanted = false;
         let path = self.disk.path(&self.name);

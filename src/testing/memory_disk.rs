@@ -32,6 +32,12 @@ pub struct DiskFaults {
     pub sync_errors: f64,
     /// A sync says that it has been done, and has not: what it was to sync may be lost in a crash.
     pub syncs_lie: bool,
+    /// Renaming gives EIO, and the file keeps its name.
+    pub renames_fail: bool,
+    /// Removing gives EIO, and the file stays.
+    pub removals_fail: bool,
+    /// Syncing the folder gives EIO, and its names are as unsynced as before.
+    pub folder_syncs_fail: bool,
     /// The power goes off after so many calls: all later ones fail, until [`MemoryDisk::crash`].
     pub calls_left: Option<u64>,
 }
@@ -185,6 +191,10 @@ impl MemoryDisk {
     }
 }
 
+fn fail_if(fails: bool) -> io::Result<()> {
+    if fails { Err(Errno::IO.into()) } else { Ok(()) }
+}
+
 impl Naming {
     fn apply(&self, names: &mut BTreeMap<String, usize>) {
         match self {
@@ -297,6 +307,7 @@ impl Disk for MemoryDisk {
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         self.call()?;
+        fail_if(self.faults.renames_fail)?;
         self.number(from)?;
         self.name(Naming::Changed(from.to_owned(), to.to_owned()));
         Ok(())
@@ -304,6 +315,7 @@ impl Disk for MemoryDisk {
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
         self.call()?;
+        fail_if(self.faults.removals_fail)?;
         self.number(name)?;
         self.name(Naming::Taken(name.to_owned()));
         Ok(())
@@ -311,6 +323,7 @@ impl Disk for MemoryDisk {
 
     fn sync_folder(&mut self) -> io::Result<()> {
         self.call()?;
+        fail_if(self.faults.folder_syncs_fail)?;
         if self.faults.syncs_lie {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use places_herd::journal::{
     files_of, scan,
 };
 use places_herd::reactor::Moment;
-use places_herd::testing::MemoryDisk;
+use places_herd::testing::{DiskFaults, MemoryDisk};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs;
@@ -457,6 +457,125 @@ fn what_is_noted_while_it_is_broken_is_in_the_new_file() {
     let mut disk = disk_of(journal);
     disk.crash();
     let (_, _, found) = open(disk, Sync::EverySecond).expect("the new file is whole");
+    assert_eq!(found, versions);
+}
+
+/// Notes one line more and commits it, `millis` after the start.
+fn commit_one(journal: &mut Journal, versions: &mut Versions, millis: u64) -> std::io::Result<()> {
+    let line = format!("0 {}", versions.version(0) + 1);
+    versions.take(line.as_bytes());
+    journal.note(line.as_bytes());
+    journal.commit(Moment::from_nanos(millis * 1_000_000), versions)
+}
+
+/// Goes on until `journal` has been written anew, in turns a second apart. Returns how many.
+fn until_rewritten(journal: &mut Journal, versions: &mut Versions, from: u64) -> u64 {
+    let before = journal.counts().rewrites;
+    for turn in 1..1_000 {
+        commit_one(journal, versions, (from + turn) * 1_000).expect("the disk is sound");
+        if journal.counts().rewrites > before {
+            return turn;
+        }
+    }
+    panic!("it is not written anew");
+}
+
+/// The journals of a disk.
+fn journals(journal: &mut Journal) -> Vec<u64> {
+    let names = disk_in(journal).list().expect("it can be read");
+    files_of(&names).into_iter().map(|(number, _)| number).collect()
+}
+
+/// Puts so much into a journal in ten seconds, with `faults`, that it is to be written anew.
+fn compact_with(
+    sync: Sync,
+    faults: fn(&mut DiskFaults),
+) -> (Journal, Versions, Option<std::io::Error>) {
+    let (mut journal, _, mut versions) = open(MemoryDisk::new(1), sync).unwrap();
+    faults(&mut disk_in(&mut journal).faults);
+    let failure =
+        (0..1_000).find_map(|turn| commit_one(&mut journal, &mut versions, turn * 10).err());
+    assert!(journal.counts().failures > 0, "the fault was met: {:?}", journal.counts());
+    (journal, versions, failure)
+}
+
+#[test]
+fn a_new_file_that_cannot_be_renamed_leaves_the_old_one_in_use() {
+    for sync in [Sync::Always, Sync::EverySecond, Sync::No] {
+        let (mut journal, mut versions, failure) =
+            compact_with(sync, |faults| faults.renames_fail = true);
+        assert!(failure.is_none() && journal.is_sound(), "{sync:?}: {failure:?}");
+        assert_eq!(journals(&mut journal), [1], "{sync:?}");
+        assert_eq!(journal.counts().rewrites, 0);
+        // Not in every turn: every five seconds.
+        assert!(journal.counts().failures <= 3, "{:?}", journal.counts());
+        disk_in(&mut journal).faults.renames_fail = false;
+        until_rewritten(&mut journal, &mut versions, 20);
+        assert_eq!(journals(&mut journal), [2], "{sync:?}");
+        commit_one(&mut journal, &mut versions, 2_000_000).expect("the disk is sound");
+        let mut disk = disk_of(journal);
+        disk.release();
+        let (_, _, found) = open(disk, sync).expect("it is whole");
+        assert_eq!(found, versions, "{sync:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_synced_is_the_end_with_always() {
+    for seed in 0..20 {
+        let (mut journal, _, mut versions) = open(MemoryDisk::new(seed), Sync::Always).unwrap();
+        disk_in(&mut journal).faults.folder_syncs_fail = true;
+        let failure =
+            (0..1_000).find_map(|turn| commit_one(&mut journal, &mut versions, turn).err());
+        let failure = failure.expect("it is not known which file a crash would leave");
+        assert!(failure.to_string().contains("cannot be put on the disk"), "{failure}");
+        // Whichever it leaves, what was acknowledged is in it: all but the last turn.
+        let mut disk = disk_of(journal);
+        disk.faults = DiskFaults::default();
+        disk.crash();
+        let (_, _, found) = open(disk, Sync::Always).expect("it is whole");
+        assert!(found.version(0) + 1 >= versions.version(0), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_synced_has_reports_refused_else_and_leaves_no_heap_of_files() {
+    for sync in [Sync::EverySecond, Sync::No] {
+        let (mut journal, mut versions, failure) =
+            compact_with(sync, |faults| faults.folder_syncs_fail = true);
+        assert!(failure.is_none() && !journal.is_sound(), "{sync:?}: {failure:?}");
+        // An hour of attempts: the one file that is known to outlive a crash, and the newest.
+        for second in 11..3_600 {
+            commit_one(&mut journal, &mut versions, second * 1_000).expect("never fatal");
+            assert!(!journal.is_sound());
+        }
+        assert!(journal.counts().failures > 300, "{:?}", journal.counts());
+        let left = journals(&mut journal);
+        assert!(left.len() <= 2 && left[0] == 1, "{sync:?}: {left:?}");
+        disk_in(&mut journal).faults.folder_syncs_fail = false;
+        let turns = until_rewritten(&mut journal, &mut versions, 3_600);
+        assert!(journal.is_sound() && turns <= 6, "{turns} s");
+        assert_eq!(journals(&mut journal).len(), 1, "{sync:?}");
+        let mut disk = disk_of(journal);
+        disk.release();
+        let (_, _, found) = open(disk, sync).expect("it is whole");
+        assert_eq!(found, versions, "{sync:?}");
+    }
+}
+
+#[test]
+fn an_old_file_that_cannot_be_removed_goes_the_next_time() {
+    let (mut journal, _, mut versions) = open(MemoryDisk::new(1), Sync::Always).unwrap();
+    disk_in(&mut journal).faults.removals_fail = true;
+    until_rewritten(&mut journal, &mut versions, 0);
+    assert_eq!(journals(&mut journal), [1, 2]);
+    assert!(journal.is_sound());
+    disk_in(&mut journal).faults.removals_fail = false;
+    until_rewritten(&mut journal, &mut versions, 1_000);
+    assert_eq!(journals(&mut journal), [3]);
+    let mut disk = disk_of(journal);
+    disk.crash();
+    let (_, _, found) = open(disk, Sync::Always).expect("it is whole");
     assert_eq!(found, versions);
 }
 
