@@ -4,8 +4,11 @@
 //! trying again (64, 65, 78) differs from what can.
 
 use places_herd::log;
+use signal_hook::consts::SIGXFSZ;
 use std::fmt;
 use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Why a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +110,15 @@ pub(super) fn on_panic() {
         log::flush();
         std::process::exit(Exit::Internal as i32);
     }));
+}
+
+/// From now on a write beyond the limit of file sizes (`ulimit -f`) is refused, as on a full disk, and does not
+/// end the process: what becomes of journal and log then is theirs to say.
+///
+/// The kernel sends SIGXFSZ with the refusal, which kills whoever does not catch it.
+pub(super) fn survive_file_size_limit() {
+    // Where it cannot be caught the limit kills, as before.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }
 
 #[cfg(test)]

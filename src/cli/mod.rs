@@ -78,6 +78,7 @@ enum Command {
 /// Does what the arguments ask for.
 pub(crate) fn run() -> ExitCode {
     exit::on_panic();
+    exit::survive_file_size_limit();
     let outcome = match Cli::try_parse() {
         Ok(cli) => match &cli.command {
             Command::Up(up) => up.run(),

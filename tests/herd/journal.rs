@@ -296,6 +296,49 @@ fn a_full_device_is_survived_and_left_behind_without_a_restart() {
     assert!(freed.elapsed() < Duration::from_secs(20));
 }
 
+/// A server whose files may not grow beyond some tens of KiB.
+fn with_small_files(settings: &str) -> Setup {
+    let inside = "ulimit -f 96 && exec \"$0\" \"$@\"";
+    Setup::alone().journal(settings).inside(&["sh", "-c", inside])
+}
+
+#[test]
+fn with_always_a_limit_of_file_sizes_ends_the_server_with_74_as_a_full_device_does() {
+    let setup = with_small_files("sync = \"always\"").without_traffic_in_the_log();
+    let mut herd = setup.start();
+    let mut client = herd.client(ALFORD);
+    let mut acknowledged = 0;
+    loop {
+        client.try_send(format!("IAMAT kiwi {NOWHERE} {}\n", acknowledged + 1));
+        match client.line_or_end() {
+            Some(line) => assert!(line.starts_with(b"AT Alford "), "{}", show(&line)),
+            None => break,
+        }
+        acknowledged += 1;
+    }
+    assert!(acknowledged >= 300, "{acknowledged}");
+    let status = eventually("it ends", || herd.process_mut(ALFORD).ended().ok_or("it runs"));
+    assert_eq!(status.code(), Some(74), "{status}");
+    herd.logged(ALFORD, &["ERROR", "journal: ", "cannot be written to"]);
+}
+
+/// The log meets the limit first, as each line that comes in and goes out is in it.
+#[test]
+fn a_limit_of_file_sizes_is_survived_by_journal_and_log() {
+    let herd = with_small_files("sync = \"everysec\"\nretry_ms = 200").start();
+    let mut client = herd.client(ALFORD);
+    let mut taken = 0;
+    for stamp in 1..=3_000 {
+        let line = client.ask(format!("IAMAT kiwi {NOWHERE} {stamp}"));
+        taken += usize::from(line.starts_with(b"AT Alford "));
+    }
+    let journal = herd.status(ALFORD)["journal"].clone();
+    assert!(journal["failures"].as_u64() >= Some(1), "the limit was met: {journal}");
+    assert!(journal["rewrites"].as_u64() >= Some(1), "and a new file is whole: {journal}");
+    assert!(taken > 2_000, "{taken} reports were taken");
+    assert!(herd.sighting(ALFORD, "kiwi").is_some(), "reading goes on");
+}
+
 #[test]
 fn two_servers_do_not_share_a_folder() {
     let herd = with_journal("no").start();
