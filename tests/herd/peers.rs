@@ -2,6 +2,8 @@
 //! a neighbour of Alford's: Aaron, whose name sorts first, so that it is Aaron who dials.
 
 use crate::support::{Client, NOWHERE, Setup, masked, same, show};
+use std::fs;
+use std::path::Path;
 
 fn alford_and_aaron() -> Setup {
     Setup::of(&["Alford"], &[]).played("Aaron", "Alford")
@@ -363,4 +365,32 @@ fn servers_may_be_started_in_any_order() {
         same(&masked(&line), expected.as_bytes(), "the origin is named");
         herd.settle(&names, "kiwi", &line);
     }
+}
+
+/// Has servers reply when a neighbour has it, too.
+fn ack_peer(folder: &Path) {
+    let path = folder.join("topology.toml");
+    let text = fs::read_to_string(&path).expect("it has been written");
+    fs::write(path, format!("ack = \"peer\"\n{text}")).expect("the folder is ours");
+}
+
+#[test]
+fn with_ack_peer_a_reply_waits_for_a_neighbours_word() {
+    let setup = Setup::of(&["Alford", "Bolden"], &[("Alford", "Bolden")]).prepared(ack_peer);
+    // Longer than any patience here: what is answered is answered by the word.
+    let herd = setup.limit("ack_wait_ms", 60_000).start();
+    herd.linked("Alford", "Bolden");
+    let line = herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 1"));
+    assert_eq!(herd.sighting("Bolden", "kiwi"), Some(show(&line)), "Bolden has it already");
+    assert_eq!(herd.status("Alford")["unreplicated_replies"], 0);
+}
+
+#[test]
+fn with_ack_peer_a_reply_without_a_neighbours_word_is_counted_and_logged() {
+    let herd = alford_and_aaron().prepared(ack_peer).limit("ack_wait_ms", 50).start();
+    let line = herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 1"));
+    same(&masked(&line), format!("AT Alford # kiwi {NOWHERE} 1").as_bytes(), "it is answered");
+    assert_eq!(herd.status("Alford")["unreplicated_replies"], 1);
+    let told = "limit: ack_wait_ms = 50: 1 replies left without a neighbour's word, 1 in all";
+    herd.logged("Alford", &["WARN", told]);
 }
