@@ -150,6 +150,11 @@ pub(super) fn parse_address(text: &str) -> Result<SocketAddr, (&'static str, &'s
 fn check_names(drafts: &[Draft<'_>], findings: &mut Findings<'_>) {
     let mut names = BTreeSet::new();
     for name in drafts.iter().filter_map(|draft| draft.name.as_ref()) {
+        if let "." | ".." = *name.get_ref() {
+            let what = format!("{} is a folder's name", quoted(name.get_ref()));
+            let remedy = "choose another: its log and its journal are named so";
+            findings.fault(name.span(), what, remedy);
+        }
         if !names.insert(*name.get_ref()) {
             let what = format!("there is another server {}", quoted(name.get_ref()));
             findings.fault(name.span(), what, "give each server a name of its own");
