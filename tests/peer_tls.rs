@@ -441,6 +441,64 @@ fn plain_text_at_a_sealed_port_and_tls_at_a_plain_one_are_closed_at_once() {
     assert!(world.say(talk, "HELLO Alford places-herd 1").starts_with("HELLO Bolden"));
 }
 
+/// Other protocols, chance, and what an honest neighbour said with one bit of it changed.
+fn noise(honest: &[u8]) -> Vec<Vec<u8>> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut roll = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as usize % below
+    };
+    let mut all = vec![
+        b"GET / HTTP/1.1\r\nHost: herd\r\n\r\n".to_vec(),
+        b"SSH-2.0-OpenSSH_9.6\r\n".to_vec(),
+        vec![0; 1_000],
+        vec![0; 20_000],
+        intrusion("Alford").repeat(1_000).into_bytes(),
+    ];
+    for _ in 0..100 {
+        let count = 1 + roll(800);
+        all.push((0..count).map(|_| roll(256) as u8).collect());
+        // Records of chance, so that more than their first byte is read.
+        let mut record = vec![20 + roll(5) as u8, 3, roll(4) as u8, 0, 200];
+        record.extend((0..200).map(|_| roll(256) as u8));
+        all.push(record);
+        let mut changed = honest.to_vec();
+        changed[roll(honest.len())] ^= 1 << roll(8);
+        all.push(changed);
+    }
+    all
+}
+
+#[test]
+fn noise_at_a_sealed_port_is_closed_and_changes_nothing() {
+    let (folder, authority) = good("noise", &ALL);
+    let mut world = around_bolden(MemoryOptions::rough(1), folder.path());
+    report(&mut world, "Bolden", "kiwi", "1479413884");
+    let talk = world.stranger("Bolden");
+    let alford = authority.issue(&Wish::of("Alford"));
+    let mut honest = Played::new(talk, caller(Some(&alford), &TLS13));
+    honest.say(&mut world, &intrusion("Alford").replace("1479413999", "1479413885"));
+    assert!(world.linked("Bolden").contains("Alford"), "{:?}", honest.failed);
+    world.abort(talk);
+    world.settle();
+    let before = (world.knows("Bolden"), world.linked("Bolden"));
+    let noise = noise(&honest.said);
+    let count = noise.len();
+    for said in noise {
+        let talk = world.stranger("Bolden");
+        world.send(talk, &said[..]);
+        // Longer than a handshake may take.
+        world.run_for(6 * SECOND);
+        assert!(world.ending(talk).is_some(), "{}", said.escape_ascii());
+        let heard = String::from_utf8_lossy(world.heard(talk));
+        assert!(!heard.contains("HELLO"), "{heard}");
+        assert_eq!((world.knows("Bolden"), world.linked("Bolden")), before);
+    }
+    println!("P18 noise at a sealed peer port: {count} connections, all closed, 0 effects");
+}
+
 #[test]
 fn who_proves_nothing_has_peer_tls_ms_and_no_more() {
     let (folder, _) = good("deadline", &ALL);
