@@ -71,6 +71,7 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
         ::log::warn!("{}", warning.in_one_line());
     }
     let name = &server.name;
+    dump_no_core();
     let key = open_key(&topology.places, |warning| ::log::warn!("{warning}"))?;
     let source = open_places(&topology.places, key)?;
     let peer_tls = open_peer_tls(topology, name)?;
@@ -158,6 +159,13 @@ fn raise_descriptor_limit() -> usize {
     };
     let descriptors = descriptors.unwrap_or(u64::MAX);
     usize::try_from(descriptors - DESCRIPTORS_KEPT.min(descriptors / 4)).unwrap_or(usize::MAX)
+}
+
+/// Has the kernel write no core, should the process crash: there would be keys in it.
+fn dump_no_core() {
+    let given = process::getrlimit(Resource::Core);
+    // To lower a limit of one's own is never refused.
+    let _ = process::setrlimit(Resource::Core, Rlimit { current: Some(0), ..given });
 }
 
 /// The kernel sends us SIGTERM when `parent` ends; unless it had ended before we could ask for that.

@@ -44,8 +44,9 @@ fn canaries(folder: &Path) -> Vec<String> {
 #[test]
 fn keys_are_seen_nowhere() {
     let setup = Setup::of(&NAMES, &[("Alford", "Bolden")]).more(TABLES).prepared(write_secrets);
-    // The log is to say as much as it ever may.
-    let mut herd = setup.inside(&["env", "RUST_LOG=trace"]).start();
+    // The log is to say as much as it ever may, and cores may be as large as ever.
+    let most = "ulimit -c $(ulimit -H -c) && RUST_LOG=trace exec \"$0\" \"$@\"";
+    let mut herd = setup.inside(&["sh", "-c", most]).start();
     herd.linked("Alford", "Bolden");
     let mut client = herd.client("Alford");
     client.send(iamat("kiwi", NOWHERE, "5"));
@@ -69,6 +70,9 @@ fn keys_are_seen_nowhere() {
             let text = fs::read(format!("{process}/{file}")).expect("the process is there");
             places.push((format!("{file} of {name}"), String::from_utf8_lossy(&text).into_owned()));
         }
+        let limits = fs::read_to_string(format!("{process}/limits")).expect("the process is there");
+        let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+        assert_eq!(core.and_then(|core| core.split_whitespace().next()), Some("0"), "{name}");
         places.push((format!("status of {name}"), herd.status(name).to_string()));
         let output = fs::read_to_string(herd.output(name)).expect("it has said something");
         places.push((format!("output of {name}"), output));
@@ -85,7 +89,7 @@ fn keys_are_seen_nowhere() {
         .map(|(place, _)| place)
         .collect();
     println!(
-        "P22 secrets: {} hits / {} places, {} canaries",
+        "P22 secrets: {} hits / {} places, {} canaries; cores are off",
         hits.len(),
         places.len(),
         canaries.len()
