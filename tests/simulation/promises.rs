@@ -140,6 +140,7 @@ impl Run<'_> {
     pub(super) fn disagreement(&mut self, groups: &[Vec<usize>]) -> Option<String> {
         for group in groups {
             let first = self.world.knows(self.name(group[0]));
+            let sum = self.world.member(self.name(group[0])).herd.state_hash();
             for server in &group[1..] {
                 let other = self.world.knows(self.name(*server));
                 if other != first {
@@ -147,6 +148,10 @@ impl Run<'_> {
                         first.iter().find(|(client, line)| other.get(*client) != Some(line));
                     let (one, other) = (self.name(group[0]), self.name(*server));
                     return Some(format!("{one} and {other} know different things: {differs:?}"));
+                }
+                if self.world.member(self.name(*server)).herd.state_hash() != sum {
+                    let (one, other) = (self.name(group[0]), self.name(*server));
+                    return Some(format!("{one} and {other} know the same, by different sums"));
                 }
             }
         }
