@@ -14,7 +14,7 @@ use places_herd::journal::{
 };
 use places_herd::reactor::Moment;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -86,13 +86,11 @@ impl Which {
                 }
                 true
             })?;
-            if printed.is_err() {
-                // Nobody reads it any more.
-                return Ok(());
+            if let Err(e) = printed {
+                return unprinted(&e);
             }
         }
-        let _ = out.flush();
-        Ok(())
+        out.flush().or_else(|e| unprinted(&e))
     }
 
     fn compact(&self) -> Result<(), Failure> {
@@ -203,6 +201,15 @@ fn settings(folder: &Path) -> JournalSettings {
 
 fn unreadable(path: &Path, e: &io::Error) -> Failure {
     Failure::new(Exit::Io, format!("{} cannot be read: {e}", path.display()))
+}
+
+/// What it comes to that lines could not be printed: nothing, if nobody reads them any more; but a copy for
+/// which there is no room must not pass for one.
+fn unprinted(e: &io::Error) -> Result<(), Failure> {
+    match e.kind() {
+        ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(Failure::new(Exit::Io, format!("the lines cannot be printed: {e}"))),
+    }
 }
 
 /// Why a journal is not opened, as an exit status.

@@ -208,6 +208,26 @@ fn the_journal_command_checks_shows_and_mends() {
 }
 
 #[test]
+fn a_dump_that_finds_no_room_does_not_pass_for_one() {
+    let herd = with_journal("always").start();
+    herd.client(ALFORD).ask(format!("IAMAT kiwi {NOWHERE} 5"));
+    let dump = |out: std::process::Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+        command.args(["journal", "dump"]).arg(herd.journal(ALFORD)).stdout(out);
+        command.output().expect("it can be run")
+    };
+    let full = fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let dumped = dump(full.into());
+    let errors = String::from_utf8_lossy(&dumped.stderr).into_owned();
+    assert_eq!(dumped.status.code(), Some(74), "{errors}");
+    assert!(errors.contains("cannot be printed: No space left"), "{errors}");
+    // That nobody reads any more, as behind `| head`, is no fault.
+    let (reader, writer) = std::io::pipe().expect("descriptors are free");
+    drop(reader);
+    assert_eq!(dump(writer.into()).status.code(), Some(0));
+}
+
+#[test]
 fn anothers_journal_ends_the_start_with_65() {
     let mut herd = with_journal("always").start();
     herd.kill(ALFORD);
