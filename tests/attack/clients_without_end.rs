@@ -131,6 +131,8 @@ fn beyond(most: usize, more: usize, expire: bool) {
         (full - empty) as f64 / most as f64,
         mib(grown)
     );
+    let (room, each) = (4 << 20, full.saturating_sub(empty) / most as u64);
+    assert!(full <= empty + 250 * most as u64 + room, "{each} bytes for each client");
     assert!(grown <= 1 << 20, "RSS is flat: {grown} bytes");
     if expire {
         let waited = Instant::now();
