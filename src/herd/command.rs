@@ -27,6 +27,7 @@ pub use super::invalid::Invalid;
 use std::io::Write as _;
 
 use super::decimal::Decimal;
+use super::digits::has_shape;
 use super::fields::{Fields, trimmed};
 use super::location::{self, Location};
 use super::rows::Compare;
@@ -404,6 +405,12 @@ fn digits_of(field: &[u8]) -> Option<u64> {
 
 /// A sign or none, a decimal, an exponent or none.
 fn is_difference(field: &[u8]) -> bool {
+    // As members write it, of less than ten seconds: nearly all.
+    if let [b'+' | b'-', usual @ ..] = field
+        && usual.try_into().is_ok_and(|usual| has_shape(usual, b"0.000000000"))
+    {
+        return true;
+    }
     let unsigned = field.strip_prefix(b"+").or(field.strip_prefix(b"-")).unwrap_or(field);
     let is_number = match Decimal::read(unsigned) {
         Some((_, [])) => true,

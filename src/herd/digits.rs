@@ -40,6 +40,28 @@ fn number(digits: u64) -> u64 {
     upper.wrapping_add(lower) >> 32
 }
 
+/// Whether a text has the shape of another: a digit where that has a 0, and the same byte where
+/// that has another. `shape`: eight bytes or more, and a constant, so that nothing of it is calculated
+/// anew.
+#[inline(always)]
+pub(super) fn has_shape<const LENGTH: usize>(text: &[u8; LENGTH], shape: &[u8; LENGTH]) -> bool {
+    // The last eight bytes may be some of the first once more: no harm.
+    let firsts = text.first_chunk().zip(shape.first_chunk());
+    let lasts = text.last_chunk().zip(shape.last_chunk());
+    let is_same = |(text, shape): (&[u8; WORD], &[u8; WORD])| word_has_shape(*text, *shape);
+    firsts.is_some_and(is_same) && lasts.is_some_and(is_same)
+}
+
+#[inline(always)]
+fn word_has_shape(text: [u8; WORD], shape: [u8; WORD]) -> bool {
+    const HIGH_BITS: u64 = u64::from_le_bytes([0x80; WORD]);
+    let differences = u64::from_le_bytes(text) ^ u64::from_le_bytes(shape);
+    // Of two digits, the first 0, the bits that differ are 9 at most.
+    let above = u64::from_le_bytes(shape.map(|byte| if byte == b'0' { 0x80 - 10 } else { 0x7f }));
+    let others = (differences & !HIGH_BITS).wrapping_add(above) | differences;
+    others & HIGH_BITS == 0
+}
+
 /// The eight digits of a number below 10^8, zeros in front.
 pub(super) fn eight_digits(number: u32) -> [u8; WORD] {
     debug_assert!(number < 100_000_000);
@@ -76,6 +98,20 @@ mod tests {
         ] {
             assert_eq!(eight_of(*text), None);
         }
+    }
+
+    #[test]
+    fn a_shape_has_digits_where_it_has_zeros_and_nothing_else_elsewhere() {
+        let shape = b"00.000000";
+        for byte in 0..=u8::MAX {
+            for place in 0..shape.len() {
+                let mut text = *b"12.345678";
+                text[place] = byte;
+                let expected = if place == 2 { byte == b'.' } else { byte.is_ascii_digit() };
+                assert_eq!(has_shape(&text, shape), expected, "{byte} at {place}");
+            }
+        }
+        assert!(!has_shape(b"\xff\xff.\xff\xff\xff\xff\xff\xff", shape));
     }
 
     #[test]

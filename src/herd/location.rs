@@ -10,6 +10,8 @@
 //! (they fall out of range), altitude, a reference system, the closing solidus; the examples of the
 //! specification have none of these.
 
+use super::digits::has_shape;
+
 const LATITUDE_MAX: u32 = 90;
 const LONGITUDE_MAX: u32 = 180;
 
@@ -63,7 +65,44 @@ impl<'a> Location<'a> {
 /// What follows the location that `text` begins with; `None` if it begins with none.
 #[inline]
 pub(super) fn behind(text: &[u8]) -> Option<&[u8]> {
+    match behind_usual(text) {
+        Some(rest) => Some(rest),
+        None => behind_any(text),
+    }
+}
+
+/// The same, however it looks.
+fn behind_any(text: &[u8]) -> Option<&[u8]> {
     degrees(degrees(text, LATITUDE_MAX)?, LONGITUDE_MAX)
+}
+
+/// The same of a location that looks as most do: two or three whole digits, of which the first ones show
+/// that they are below the limit, and six behind each point. Where everything stands is then known
+/// beforehand, so no step waits for the one before.
+#[inline]
+fn behind_usual(text: &[u8]) -> Option<&[u8]> {
+    let ([b'+' | b'-', latitude @ ..], rest) = text.split_first_chunk::<10>()? else {
+        return None;
+    };
+    let (b'+' | b'-', longitude) = rest.split_first()? else { return None };
+    if latitude[0] == b'9' || !has_shape(latitude, b"00.000000") {
+        return None;
+    }
+    let rest = match longitude.split_first_chunk::<10>() {
+        Some((hundreds @ [b'0', ..] | hundreds @ [b'1', b'0'..=b'7', ..], rest))
+            if has_shape(hundreds, b"000.000000") =>
+        {
+            rest
+        }
+        _ => {
+            let (tens, rest) = longitude.split_first_chunk::<9>()?;
+            if !has_shape(tens, b"00.000000") {
+                return None;
+            }
+            rest
+        }
+    };
+    (!rest.first().is_some_and(u8::is_ascii_digit)).then_some(rest)
 }
 
 /// Reads a sign and a decimal of at most `limit`; returns what follows.
@@ -134,6 +173,24 @@ mod tests {
         }
         for text in ["+91+0", "+0-181", "-90.000001+0", "+0+180.1", &format!("+90.{fraction}1+0")] {
             assert!(Location::parse(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_location_of_the_usual_form_is_judged_as_any_other() {
+        for usual in
+            ["+34.068930-118.445127 1", "-09.999999+18.000000\t1", "+80.000000-099.999999 "]
+        {
+            assert!(behind_usual(usual.as_bytes()).is_some(), "{usual}");
+            for place in 0..usual.len() {
+                for byte in 0..=u8::MAX {
+                    let mut text = usual.as_bytes().to_vec();
+                    text[place] = byte;
+                    assert_eq!(behind(&text), behind_any(&text), "{usual}: {byte} at {place}");
+                }
+                let text = &usual.as_bytes()[..place];
+                assert_eq!(behind(text), behind_any(text), "{usual}: its first {place} bytes");
+            }
         }
     }
 
