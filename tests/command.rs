@@ -594,7 +594,8 @@ fn the_longest_at_line_is_within_the_limit_of_a_line() {
     for (received, stamp) in [(u64::MAX, 0), (0, u64::MAX)] {
         let difference = Stamp(received).since(Stamp(stamp));
         let mut own = Vec::new();
-        write_at(&mut own, &server, difference, &client, location.as_bytes(), stamp_text);
+        let operands = [&client[..], location.as_bytes(), stamp_text];
+        write_at(&mut own, &server, difference, &operands);
         assert!(own.len() < line.len());
     }
 }

@@ -102,6 +102,8 @@ pub struct Iamat<'a> {
     pub stamp: Stamp,
     /// The same as it was written, to be copied.
     pub stamp_text: &'a [u8],
+    /// All three as they were written, if single blanks are between them: to be copied at once.
+    pub operands: Option<&'a [u8]>,
 }
 
 /// `WHATSAT <client> <radius> <bound>`
@@ -133,6 +135,8 @@ pub struct At<'a> {
     pub stamp: Stamp,
     /// The same as it was written, to be copied.
     pub stamp_text: &'a [u8],
+    /// The whole line, if it came with single blanks: then there is nothing to copy.
+    pub line: Option<&'a [u8]>,
 }
 
 /// `HELLO <name> <herd> <version> [<key>=<value> ...]`
@@ -159,9 +163,11 @@ impl<'a> Command<'a> {
     /// Source: docs/protocol.md.
     pub fn parse(line: &'a [u8], limits: &CommandLimits) -> Result<Command<'a>, Invalid> {
         let fields = &mut Fields::of(line);
+        fields.skip_white();
+        let before = *fields;
         match fields.next() {
             Some(b"IAMAT") => Iamat::parse(fields, limits).map(Command::Iamat),
-            Some(b"AT") => At::parse(fields).map(Command::At),
+            Some(b"AT") => At::parse(fields, before).map(Command::At),
             Some(b"WHATSAT") => Whatsat::parse(fields, limits).map(Command::Whatsat),
             Some(b"PING") => fields.end().map(|()| Command::Ping),
             Some(b"HELLO") => Hello::parse(fields).map(Command::Hello),
@@ -175,11 +181,14 @@ impl<'a> Command<'a> {
 impl<'a> Iamat<'a> {
     #[inline(always)]
     fn parse(fields: &mut Fields<'a>, limits: &CommandLimits) -> Result<Iamat<'a>, Invalid> {
+        fields.skip_white();
+        let before = *fields;
         let client = client_of(fields, limits)?;
         let location = location_of(fields, limits)?;
         let (stamp, stamp_text) = stamp_of(fields)?;
+        let operands = fields.joined_since(before);
         fields.end()?;
-        Ok(Iamat { client, location, stamp, stamp_text })
+        Ok(Iamat { client, location, stamp, stamp_text, operands })
     }
 }
 
@@ -194,7 +203,8 @@ impl<'a> Whatsat<'a> {
 }
 
 impl<'a> At<'a> {
-    fn parse(fields: &mut Fields<'a>) -> Result<At<'a>, Invalid> {
+    /// `before`: the line from its beginning.
+    fn parse(fields: &mut Fields<'a>, before: Fields<'a>) -> Result<At<'a>, Invalid> {
         let server = fields.operand()?;
         if server.len() > NAME_BYTES_MAX {
             return Err(Invalid::Server);
@@ -206,8 +216,9 @@ impl<'a> At<'a> {
         let client = client_of(fields, &CommandLimits::HERD)?;
         let location = location_of(fields, &CommandLimits::HERD)?;
         let (stamp, stamp_text) = stamp_of(fields)?;
+        let line = fields.joined_since(before);
         fields.end()?;
-        Ok(At { server, difference, client, location, stamp, stamp_text })
+        Ok(At { server, difference, client, location, stamp, stamp_text, line })
     }
 }
 
@@ -289,21 +300,14 @@ pub fn is_name(text: &[u8]) -> bool {
 /// Appends an AT line without its delimiter.
 ///
 /// The answer to IAMAT, the first line of the answer to WHATSAT, and what servers tell each other.
-/// `server`: a [name](is_name). The last three are the operands of the IAMAT, verbatim.
+/// `server`: a [name](is_name). `operands`: those of the IAMAT, verbatim, in one piece or in several.
 /// Source: docs/protocol.md, "IAMAT", `at-line`.
-pub fn write_at(
-    out: &mut Vec<u8>,
-    server: &[u8],
-    difference: Difference,
-    client: &[u8],
-    location_text: &[u8],
-    stamp_text: &[u8],
-) {
+pub fn write_at(out: &mut Vec<u8>, server: &[u8], difference: Difference, operands: &[&[u8]]) {
     out.extend_from_slice(b"AT ");
     out.extend_from_slice(server);
     out.push(b' ');
     difference.write(out);
-    for operand in [client, location_text, stamp_text] {
+    for operand in operands {
         out.push(b' ');
         out.extend_from_slice(operand);
     }

@@ -24,7 +24,8 @@ pub(super) fn trimmed(line: &[u8]) -> &[u8] {
 }
 
 fn is_white(byte: &u8) -> bool {
-    matches!(byte, b' ' | b'\t'..=b'\r')
+    // Most bytes are none, and need not be compared twice.
+    *byte <= b' ' && matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
 /// Where the first white byte is, or the end.
@@ -54,6 +55,8 @@ fn end_of_field(text: &[u8]) -> usize {
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
     rest: &'a [u8],
+    /// No field so far had anything else before it than one blank, or nothing.
+    has_single_blanks: bool,
 }
 
 impl<'a> Iterator for Fields<'a> {
@@ -71,7 +74,7 @@ impl<'a> Iterator for Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub(super) fn of(line: &'a [u8]) -> Fields<'a> {
-        Fields { rest: line }
+        Fields { rest: line, has_single_blanks: true }
     }
 
     pub(super) fn rest(&self) -> &'a [u8] {
@@ -108,12 +111,32 @@ impl<'a> Fields<'a> {
         Ok(text)
     }
 
+    /// What was read of the line since `before`, which began with a field, if there are only single blanks
+    /// between the fields: then all of it can be copied at once.
+    #[inline(always)]
+    pub(super) fn joined_since(&self, before: Fields<'a>) -> Option<&'a [u8]> {
+        let text = before.rest.split_at(before.rest.len() - self.rest.len()).0;
+        self.has_single_blanks.then_some(text)
+    }
+
     /// There must be no more fields.
     pub(super) fn end(&self) -> Result<(), Invalid> {
         if is_blank(self.rest) { Ok(()) } else { Err(Invalid::Operands) }
     }
 
-    fn skip_white(&mut self) {
+    #[inline(always)]
+    pub(super) fn skip_white(&mut self) {
+        match self.rest {
+            // Nearly always it is one blank, or nothing at the beginning of the line.
+            [b' ', next, ..] if !is_white(next) => self.rest = &self.rest[1..],
+            [next, ..] if !is_white(next) => {}
+            _ => self.skip_more_white(),
+        }
+    }
+
+    #[cold]
+    fn skip_more_white(&mut self) {
+        self.has_single_blanks = false;
         while let [white, rest @ ..] = self.rest
             && is_white(white)
         {

@@ -14,8 +14,8 @@
 //! All lengths are in bytes, but `room`, the size of the slot, is in units of two, as the places
 //! of slots are: so they fit into 32 bits up to 8 GiB. Header and line are together because at a
 //! million clients every step from one piece of memory to the next costs as much as parsing the
-//! whole command. The stamp as a number is not kept: reading it again costs 10 ns, keeping it 8
-//! bytes a client.
+//! whole command. The stamp as a number is not kept: that would be 8 bytes a client, and of most reports the
+//! text tells which is the newer one.
 //!
 //! A new line of the same client is written over the old one. Only when it is longer than the slot
 //! does it move to a larger one, and the old slot waits for another line of its size, or of half its
@@ -25,7 +25,8 @@
 //! The slot and the key of a client that is forgotten wait for another one. When the last is
 //! forgotten all slots are.
 
-use super::sighting::Sighting;
+use super::sighting::{Sighting, Stored};
+use std::ops::Range;
 
 /// A client's number in its server's table, from 0. When a client is forgotten, another may get it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,8 +77,8 @@ const NOWHERE: Slot = Slot(u32::MAX);
 
 /// What stands before a line.
 #[derive(Clone, Copy)]
-struct Header {
-    key: ClientKey,
+pub(super) struct Header {
+    pub(super) key: ClientKey,
     room: u16,
     line: u16,
     client_start: u8,
@@ -130,20 +131,27 @@ impl Lines {
         self.read(slot).0.key
     }
 
+    #[inline]
     pub(super) fn client(&self, slot: Slot) -> &[u8] {
         let (header, line) = self.read(slot);
-        let start = usize::from(header.client_start);
-        &line[start..start + usize::from(header.client)]
+        &line[header.client_range()]
+    }
+
+    pub(super) fn line(&self, slot: Slot) -> &[u8] {
+        let (header, line) = self.read(slot);
+        &line[..usize::from(header.line)]
     }
 
     pub(super) fn sighting(&self, slot: Slot) -> Sighting<'_> {
+        self.stored(slot).1.sighting()
+    }
+
+    /// All that is stored in a slot.
+    #[inline]
+    pub(super) fn stored(&self, slot: Slot) -> (Header, Stored<'_>) {
         let (header, line) = self.read(slot);
-        let client_start = usize::from(header.client_start);
-        Sighting::stored(
-            &line[..usize::from(header.line)],
-            client_start..client_start + usize::from(header.client),
-            usize::from(header.stamp),
-        )
+        let line = &line[..usize::from(header.line)];
+        (header, Stored::new(line, header.client_range(), usize::from(header.stamp)))
     }
 
     /// Stores the line of a client that has none yet.
@@ -171,11 +179,12 @@ impl Lines {
         }
     }
 
-    /// Stores a line in place of the client's old one; returns where.
+    /// Stores a line in place of the client's old one, which has that header; returns where.
     ///
     /// Allocates nothing while the line fits its slot.
-    pub(super) fn replace(&mut self, slot: Slot, sighting: &Sighting<'_>) -> Slot {
-        let Header { key, room, .. } = self.read(slot).0;
+    #[inline]
+    pub(super) fn replace(&mut self, slot: Slot, old: Header, sighting: &Sighting<'_>) -> Slot {
+        let Header { key, room, .. } = old;
         let needed = units(sighting);
         if needed <= room {
             self.write(slot, key, room, sighting);
@@ -206,9 +215,10 @@ impl Lines {
             client: short(client.len()),
             stamp: byte(sighting.stamp_text().len()),
         };
-        let start = slot.start();
-        self.bytes[start..start + HEADER].copy_from_slice(&header.to_bytes());
-        self.bytes[start + HEADER..start + HEADER + line.len()].copy_from_slice(line);
+        let bytes = &mut self.bytes[slot.start()..];
+        let (place, rest) = bytes.split_first_chunk_mut().expect("a slot has a header");
+        *place = header.to_bytes();
+        rest[..line.len()].copy_from_slice(line);
     }
 
     /// A slot of `room` units or more, and of how many: one that was left, or a new one.
@@ -265,6 +275,11 @@ impl Slot {
 }
 
 impl Header {
+    fn client_range(self) -> Range<usize> {
+        let start = usize::from(self.client_start);
+        start..start + usize::from(self.client)
+    }
+
     fn from_bytes(bytes: &[u8; HEADER]) -> Header {
         let [k0, k1, k2, k3, r0, r1, l0, l1, client_start, c0, c1, stamp] = *bytes;
         Header {
@@ -314,6 +329,11 @@ mod tests {
         }
     }
 
+    fn replace(lines: &mut Lines, slot: Slot, sighting: &Sighting<'_>) -> Slot {
+        let (old, _) = lines.stored(slot);
+        lines.replace(slot, old, sighting)
+    }
+
     #[test]
     fn what_is_stored_is_what_was_given() {
         let mut lines = Lines::default();
@@ -344,7 +364,7 @@ mod tests {
         let length = lines.bytes.len();
         for line in ["AT Welsh +0.50 kiwi +1+1 6", "AT Parker -0.25 kiwi +2+2 7.250"] {
             at(line, |sighting| {
-                assert_eq!(lines.replace(slot, sighting), slot);
+                assert_eq!(replace(&mut lines, slot, sighting), slot);
                 assert_eq!(lines.sighting(slot), *sighting);
             });
         }
@@ -356,7 +376,7 @@ mod tests {
     fn a_line_too_long_moves_and_its_slot_is_used_again() {
         let mut lines = Lines::default();
         let old = at("AT A +0.5 kiwi +1+1 5", |short| lines.push(short));
-        let new = at("AT A +0.5 kiwi +1.25+1.25 5.125", |long| lines.replace(old, long));
+        let new = at("AT A +0.5 kiwi +1.25+1.25 5.125", |long| replace(&mut lines, old, long));
         assert_ne!(new, old);
         assert_eq!(lines.slot(ClientKey::new(0)), new);
         assert_eq!(lines.client(new), b"kiwi");

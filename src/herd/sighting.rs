@@ -22,14 +22,17 @@ use super::command::{At, Iamat, write_at};
 use super::location::Location;
 use super::stamp::Stamp;
 
-/// An AT line in canonical form, and where its last three fields stand in it.
+/// An AT line in canonical form, and its last three fields.
+///
+/// The fields may be those of the command that it was made of: to read again what has just been written
+/// makes a processor wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sighting<'a> {
     line: &'a [u8],
+    client: &'a [u8],
+    location: Location<'a>,
     stamp: Stamp,
-    client_start: usize,
-    client_end: usize,
-    stamp_start: usize,
+    stamp_text: &'a [u8],
 }
 
 impl<'a> Sighting<'a> {
@@ -38,58 +41,40 @@ impl<'a> Sighting<'a> {
     /// `server`: that server's name, at most 64 bytes. `received`: the wall clock when it got the
     /// line. `scratch`: overwritten with the AT line.
     /// Source: the report, section 3.2.
+    #[inline]
     pub fn taken(
-        iamat: &Iamat<'_>,
+        iamat: &Iamat<'a>,
         server: &[u8],
         received: Stamp,
         scratch: &'a mut Vec<u8>,
     ) -> Sighting<'a> {
-        let Iamat { client, location, stamp, stamp_text } = *iamat;
+        let Iamat { client, location, stamp, stamp_text, operands } = *iamat;
+        let difference = received.since(stamp);
         scratch.clear();
-        write_at(scratch, server, received.since(stamp), client, location.text, stamp_text);
-        Sighting::ending_in(scratch, client, location.text, stamp, stamp_text)
+        match operands {
+            Some(operands) => write_at(scratch, server, difference, &[operands]),
+            None => write_at(scratch, server, difference, &[client, location.text, stamp_text]),
+        }
+        Sighting { line: scratch, client, location, stamp, stamp_text }
     }
 
     /// The sighting that another server tells of; its server and difference stay.
     ///
-    /// `scratch`: overwritten with the AT line, fields joined by single blanks.
+    /// `scratch`: overwritten with the AT line, fields joined by single blanks; not needed if they came so.
     /// Source: the report, section 3.3.
-    pub fn relayed(at: &At<'_>, scratch: &'a mut Vec<u8>) -> Sighting<'a> {
+    #[inline]
+    pub fn relayed(at: &At<'a>, scratch: &'a mut Vec<u8>) -> Sighting<'a> {
+        let At { server, difference, client, location, stamp, stamp_text, line } = *at;
+        if let Some(line) = line {
+            return Sighting { line, client, location, stamp, stamp_text };
+        }
         scratch.clear();
         scratch.extend_from_slice(b"AT");
-        let At { server, difference, client, location, stamp, stamp_text } = *at;
         for field in [server, difference, client, location.text, stamp_text] {
             scratch.push(b' ');
             scratch.extend_from_slice(field);
         }
-        Sighting::ending_in(scratch, client, location.text, stamp, stamp_text)
-    }
-
-    /// A line just written that ends in these three fields.
-    fn ending_in(
-        line: &'a [u8],
-        client: &[u8],
-        location_text: &[u8],
-        stamp: Stamp,
-        stamp_text: &[u8],
-    ) -> Sighting<'a> {
-        let stamp_start = line.len() - stamp_text.len();
-        let client_end = stamp_start - 1 - location_text.len() - 1;
-        let client_start = client_end - client.len();
-        Sighting { line, stamp, client_start, client_end, stamp_start }
-    }
-
-    /// A line that was a sighting's before, with the same range of the client and length of the
-    /// stamp.
-    pub(super) fn stored(line: &'a [u8], client: Range<usize>, stamp_len: usize) -> Sighting<'a> {
-        let stamp_start = line.len() - stamp_len;
-        Sighting {
-            line,
-            stamp: Stamp::parse(&line[stamp_start..]).expect("a sighting's line ends in a stamp"),
-            client_start: client.start,
-            client_end: client.end,
-            stamp_start,
-        }
+        Sighting { line: scratch, client, location, stamp, stamp_text }
     }
 
     /// The whole line, without a delimiter.
@@ -104,37 +89,91 @@ impl<'a> Sighting<'a> {
 
     /// The client's id.
     pub fn client(&self) -> &'a [u8] {
-        &self.line[self.client_range()]
+        self.client
     }
 
     /// The location's text.
     pub fn location_text(&self) -> &'a [u8] {
-        &self.line[self.client_end + 1..self.stamp_start - 1]
+        self.location.text
     }
 
     /// Where the client was, for a query.
     pub fn location(&self) -> Location<'a> {
-        Location::known(self.location_text())
+        self.location
     }
 
     /// The stamp's text.
     pub fn stamp_text(&self) -> &'a [u8] {
-        &self.line[self.stamp_start..]
+        self.stamp_text
     }
 
     /// Does this sighting replace `other`, of the same client? The one order: stamp, then line.
     ///
     /// Source: docs/protocol.md "Peer port".
     pub fn newer_than(&self, other: &Sighting<'_>) -> bool {
-        self.order(other) == Ordering::Greater
+        self.order(self.stamp.cmp(&other.stamp), other.line).is_gt()
     }
 
-    pub(super) fn order(&self, other: &Sighting<'_>) -> Ordering {
-        (self.stamp, self.line).cmp(&(other.stamp, other.line))
+    /// The order of this sighting and another of the same client, of which the stamps compare so and which
+    /// has that line.
+    pub(super) fn order(&self, stamps: Ordering, line: &[u8]) -> Ordering {
+        stamps.then_with(|| self.line.cmp(line))
     }
 
+    /// Which stamp is the later one: this one's, or that of a sighting that is stored?
+    #[inline]
+    pub(super) fn order_of_stamps(&self, stored: &Stored<'_>) -> Ordering {
+        self.stamp.cmp_texts(self.stamp_text, stored.stamp_text())
+    }
+
+    /// Where in the line the client's id stands.
     pub(super) fn client_range(&self) -> Range<usize> {
-        self.client_start..self.client_end
+        let behind = 1 + self.location.text.len() + 1 + self.stamp_text.len();
+        let end = self.line.len() - behind;
+        end - self.client.len()..end
+    }
+}
+
+/// A line that was a sighting's before, and is in the table. Its stamp is not read before somebody asks: for
+/// most reports the texts of two stamps tell which is the later one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored<'a> {
+    line: &'a [u8],
+    client_start: usize,
+    client_end: usize,
+    stamp_start: usize,
+}
+
+impl<'a> Stored<'a> {
+    /// `client`, `stamp_len`: as the sighting had them.
+    #[inline]
+    pub(super) fn new(line: &'a [u8], client: Range<usize>, stamp_len: usize) -> Stored<'a> {
+        let stamp_start = line.len() - stamp_len;
+        Stored { line, client_start: client.start, client_end: client.end, stamp_start }
+    }
+
+    pub(super) fn line(&self) -> &'a [u8] {
+        self.line
+    }
+
+    pub(super) fn location_text(&self) -> &'a [u8] {
+        &self.line[self.client_end + 1..self.stamp_start - 1]
+    }
+
+    fn stamp_text(&self) -> &'a [u8] {
+        &self.line[self.stamp_start..]
+    }
+
+    /// The sighting again.
+    pub(super) fn sighting(&self) -> Sighting<'a> {
+        let stamp_text = self.stamp_text();
+        Sighting {
+            line: self.line,
+            client: &self.line[self.client_start..self.client_end],
+            location: Location::known(self.location_text()),
+            stamp: Stamp::parse(stamp_text).expect("a sighting's line ends in a stamp"),
+            stamp_text,
+        }
     }
 }
 
@@ -143,7 +182,7 @@ mod tests {
     use super::super::command::{Command, CommandLimits};
     use super::*;
 
-    fn at<'a>(line: &str, scratch: &'a mut Vec<u8>) -> Sighting<'a> {
+    fn at<'a>(line: &'a str, scratch: &'a mut Vec<u8>) -> Sighting<'a> {
         match Command::parse(line.as_bytes(), &CommandLimits::default()) {
             Ok(Command::At(at)) => Sighting::relayed(&at, scratch),
             other => panic!("{line}: {other:?}"),
@@ -167,6 +206,39 @@ mod tests {
         assert_eq!(sighting.location_text(), b"+34.068930-118.445127");
         assert_eq!(sighting.stamp_text(), b"1479413884.392014450");
         assert_eq!(sighting.stamp(), Stamp(1_479_413_884_392_014_450));
+    }
+
+    #[test]
+    fn what_came_with_other_white_space_becomes_the_same_line() {
+        let expected = "AT Alford +0.000000000 kiwi +34.068930-118.445127 5.25";
+        for gaps in [[" ", " ", " "], ["  ", " ", " "], [" ", "\t", " "], [" ", " ", " \x0b "]] {
+            let [first, second, third] = gaps;
+            for (before, after) in [("", ""), ("", "\r"), (" ", ""), ("\t", " \t")] {
+                let operands = format!("kiwi{second}+34.068930-118.445127{third}5.25{after}");
+                let line = format!("{before}IAMAT{first}{operands}");
+                let Ok(Command::Iamat(iamat)) =
+                    Command::parse(line.as_bytes(), &CommandLimits::default())
+                else {
+                    panic!("{line:?}")
+                };
+                let mut scratch = Vec::new();
+                let taken = Sighting::taken(&iamat, b"Alford", iamat.stamp, &mut scratch);
+                assert_eq!(str::from_utf8(taken.line()).unwrap(), expected, "{line:?}");
+                let line = format!("{before}AT{first}Alford +0.000000000 {operands}");
+                let mut scratch = Vec::new();
+                let relayed = at(&line, &mut scratch);
+                assert_eq!(relayed, taken, "{line:?}");
+                assert_eq!(&relayed.line()[relayed.client_range()], b"kiwi");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_came_with_single_blanks_is_not_copied() {
+        let line = "AT Bolden -9.5e-05 kiwi +027.5-086.0 0012.50";
+        let mut scratch = Vec::new();
+        assert_eq!(at(line, &mut scratch).line().as_ptr(), line.as_ptr());
+        assert_eq!(scratch.capacity(), 0);
     }
 
     #[test]

@@ -10,6 +10,8 @@
 
 use super::decimal::Decimal;
 use super::digits::{eight_digits, eight_of};
+use std::cmp::Ordering;
+use std::io::Write as _;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const SECONDS_DIGITS_MAX: usize = 10;
@@ -53,6 +55,14 @@ impl Stamp {
         Some((Stamp(nanos), rest))
     }
 
+    /// How this stamp, written as `text`, compares with another, which is `other` as it was written.
+    pub(super) fn cmp_texts(self, text: &[u8], other: &[u8]) -> Ordering {
+        match (in_order(text), in_order(other)) {
+            (Some(text), Some(other)) => text.cmp(&other),
+            _ => self.cmp(&Stamp::parse(other).expect("a stamp's text")),
+        }
+    }
+
     /// What must be added to `earlier` to get this time; negative if `earlier` is the later one
     /// after all.
     ///
@@ -61,6 +71,14 @@ impl Stamp {
     pub fn since(self, earlier: Stamp) -> Difference {
         Difference { negative: self < earlier, nanos: self.0.abs_diff(earlier.0) }
     }
+}
+
+/// A stamp's text as two numbers, if it has ten digits before the point and nine behind it. These compare as
+/// the text does, and such texts as the stamps do; so no digit is read.
+fn in_order(text: &[u8]) -> Option<(u128, u32)> {
+    let text: &[u8; 20] = text.try_into().ok().filter(|text: &&[u8; 20]| text[10] == b'.')?;
+    let (firsts, lasts) = text.split_first_chunk()?;
+    Some((u128::from_be_bytes(*firsts), u32::from_be_bytes(lasts.try_into().ok()?)))
 }
 
 /// Reads the stamp that `text` begins with if it looks as most do from 2001 to 2286: ten digits, a
@@ -92,9 +110,6 @@ pub struct Difference {
     nanos: u64,
 }
 
-/// The longest text of a difference: sign, eleven digits of seconds, point, nine digits.
-const DIFFERENCE_TEXT_BYTES: usize = 1 + 11 + 1 + NANOS_DIGITS;
-
 impl Difference {
     /// Appends the difference as an AT line has it: sign, seconds, point, nine digits, as in
     /// `+0.263873386`.
@@ -102,29 +117,19 @@ impl Difference {
     /// At most 22 bytes; allocates only if `out` has no room for them.
     /// Source: docs/protocol.md, "IAMAT", `diff`.
     pub fn write(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.text(&mut [0; DIFFERENCE_TEXT_BYTES]));
-    }
-
-    /// Writes the text to the end of `buffer`, from its last digit to its sign.
-    fn text(self, buffer: &mut [u8; DIFFERENCE_TEXT_BYTES]) -> &[u8] {
-        let (mut seconds, nanos) = (self.nanos / NANOS_PER_SECOND, self.nanos % NANOS_PER_SECOND);
-        let (ahead, last) = buffer.split_at_mut(DIFFERENCE_TEXT_BYTES - 1 - NANOS_DIGITS);
-        last[0] = b'.';
-        last[1] = b'0' + (nanos / 100_000_000) as u8;
-        last[2..].copy_from_slice(&eight_digits((nanos % 100_000_000) as u32));
-        let mut start = ahead.len();
-        let mut put = |byte| {
-            start -= 1;
-            ahead[start] = byte;
-        };
-        // Most differences are of less than ten seconds.
-        while seconds >= 10 {
-            put(b'0' + (seconds % 10) as u8);
-            seconds /= 10;
+        let (seconds, nanos) = (self.nanos / NANOS_PER_SECOND, self.nanos % NANOS_PER_SECOND);
+        let sign = if self.negative { b'-' } else { b'+' };
+        if seconds < 10 {
+            out.extend_from_slice(&[sign, b'0' + seconds as u8]);
+        } else {
+            out.push(sign);
+            // A Vec takes everything.
+            let _ = write!(out, "{seconds}");
         }
-        put(b'0' + seconds as u8);
-        put(if self.negative { b'-' } else { b'+' });
-        &buffer[start..]
+        let mut fraction = *b".000000000";
+        fraction[1] += (nanos / 100_000_000) as u8;
+        fraction[2..].copy_from_slice(&eight_digits((nanos % 100_000_000) as u32));
+        out.extend_from_slice(&fraction);
     }
 }
 
@@ -184,6 +189,29 @@ mod tests {
         assert!(stamp("999999999.5") < stamp("1000000000.25"));
         assert!(stamp("1479413884.392014450") < stamp("1479413884.392014451"));
         assert_eq!(stamp("12.5"), stamp("0012.500"));
+    }
+
+    #[test]
+    fn texts_of_stamps_compare_as_the_stamps_do() {
+        let texts = [
+            "0",
+            "0000000000.000000000",
+            "0000000001.000000000",
+            "1479413884",
+            "1479413884.3",
+            "1479413884.300000000",
+            "1479413884.392014450",
+            "1479413884.392014451",
+            "1479413885.000000000",
+            "9999999999.999999999",
+            "999999999.999999999",
+        ];
+        for (one, other) in texts.iter().flat_map(|one| texts.map(|other| (*one, other))) {
+            let [stamp, expected] =
+                [one, other].map(|text| Stamp::parse(text.as_bytes()).expect("a stamp"));
+            let order = stamp.cmp_texts(one.as_bytes(), other.as_bytes());
+            assert_eq!(order, stamp.cmp(&expected), "{one} and {other}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ use super::digest::{Digest, leaf_of};
 use super::index::Index;
 use super::lines::{Lines, Slot};
 use super::owed::Owed;
-use super::sighting::Sighting;
+use super::sighting::{Sighting, Stored};
 use super::stamp::Stamp;
 
 /// How many clients a herd knows before a new one is refused, unless it is told otherwise.
@@ -157,14 +157,13 @@ impl Herd {
             }
             return (Some(self.admit(hash, sighting)), Verdict::First);
         };
-        let key = self.lines.key(*slot);
-        let stored = self.lines.sighting(*slot);
+        let (header, stored) = self.lines.stored(*slot);
         let verdict = rule.judge(sighting, &stored);
         if verdict == Verdict::Newer {
             self.digest.replace(leaf, stored.line(), sighting.line());
-            *slot = self.lines.replace(*slot, sighting);
+            *slot = self.lines.replace(*slot, header, sighting);
         }
-        (Some(key), verdict)
+        (Some(header.key), verdict)
     }
 
     /// How many clients are known.
@@ -196,13 +195,13 @@ impl Herd {
 
     /// The latest AT line of the client with this key, without a delimiter.
     pub fn line(&self, key: ClientKey) -> &[u8] {
-        self.sighting(key).line()
+        self.lines.line(self.lines.slot(key))
     }
 
     /// The line of the client whose key is `index`, below [`keys`](Herd::keys); `None` if no client has
     /// it at present.
     pub fn line_of(&self, index: usize) -> Option<&[u8]> {
-        self.lines.find(index).map(|slot| self.lines.sighting(slot).line())
+        self.lines.find(index).map(|slot| self.lines.line(slot))
     }
 
     /// All clients with their latest sightings, in the order of their keys; also those that are too
@@ -301,14 +300,15 @@ impl std::fmt::Debug for Herd {
 }
 
 impl Rule {
-    fn judge(self, new: &Sighting<'_>, stored: &Sighting<'_>) -> Verdict {
-        let equal_stamps = new.stamp() == stored.stamp();
+    fn judge(self, new: &Sighting<'_>, stored: &Stored<'_>) -> Verdict {
+        let stamps = new.order_of_stamps(stored);
+        let equal_stamps = stamps.is_eq();
         match self {
             Rule::Client if equal_stamps && new.location_text() == stored.location_text() => {
                 Verdict::Same
             }
             Rule::Plain if equal_stamps && new.line() != stored.line() => Verdict::Older,
-            _ => match new.order(stored) {
+            _ => match new.order(stamps, stored.line()) {
                 Ordering::Greater => Verdict::Newer,
                 Ordering::Equal => Verdict::Same,
                 Ordering::Less => Verdict::Older,
