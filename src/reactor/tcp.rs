@@ -360,6 +360,10 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     pub(super) fn connection_lost(&mut self, id: ConnId, why: CloseReason, how: Close) {
         let Some(transport) = self.core.transport(id) else { return };
         let (connector, delay_reset) = (transport.connector(), transport.delay_reset);
+        let how = match how {
+            Close::Orderly if transport.read_ended => Close::AfterEnd,
+            how => how,
+        };
         self.io.close(id, how);
         let Reactor { core, state, protocols, .. } = self;
         let protocol = protocols.get_mut(id.key()).and_then(Option::take);

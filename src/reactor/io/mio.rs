@@ -325,6 +325,7 @@ impl Io for MioIo {
             // Closing with unread input sends RST at once; after a shutdown the peer still reads
             // what was written, and a clean end.
             Close::Orderly => stream.shutdown(Shutdown::Both),
+            Close::AfterEnd => Ok(()),
             Close::Reset => SockRef::from(&stream).set_linger(Some(Duration::ZERO)),
         };
     }

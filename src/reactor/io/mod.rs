@@ -113,6 +113,9 @@ const NO_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPEC
 pub enum Close {
     /// FIN: the peer reads all that was written, then the end.
     Orderly,
+    /// The same, of a connection of which the peer's end has been read: then nothing can wait unread, which
+    /// alone would make a reset of it, and one call is enough.
+    AfterEnd,
     /// RST: what was not yet delivered is thrown away on both sides.
     Reset,
 }

@@ -168,7 +168,7 @@ impl Io for MemoryIo {
         if let Some(key) = self.key(id) {
             self.by_id[id.key()] = None;
             match how {
-                Close::Orderly => self.endpoints[key].close(&mut self.wire),
+                Close::Orderly | Close::AfterEnd => self.endpoints[key].close(&mut self.wire),
                 Close::Reset => self.endpoints[key].reset(&mut self.wire),
             }
             self.bury(key);
