@@ -120,9 +120,7 @@ impl<S: Shared> Core<S> {
             return;
         }
         let out = transport.out();
-        if out.capacity() == 0 {
-            *out = self.spares.take();
-        }
+        self.spares.make_room(out);
         compose(out);
         let pending = transport.pending();
         if pending > transport.high_water as usize {

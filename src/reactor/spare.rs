@@ -1,57 +1,108 @@
 //! Send buffers that nobody needs now, for the next connection that writes.
 //!
-//! So a reply costs no allocation, and an idle connection no memory. In: buffers, with what they held
-//! last. Out: empty ones. It does not know whose they were.
+//! So a reply costs no allocation, and an idle connection no memory. In: buffers, and what outgrows one.
+//! Out: empty ones, and larger ones. It does not know whose they are.
 //!
-//! The idea: a buffer is as large as the most that has waited in it, and that may have been a neighbour's
-//! backlog, once. Were it kept so, each buffer would sooner or later be as large as the worst that any
-//! connection has met, and memory would grow for hours, in ever rarer steps. So a buffer that has held far
-//! less than it could gives half of its room back, each time: a few small replies later it is small again.
-//! Where replies are large all the time, nothing is given back, and nothing allocated.
+//! ```text
+//!   small, up to 16 KiB      grows as a Vec does, and is kept as large as it has become
+//!        │ outgrown
+//!        ▼
+//!   64 KiB ───▶ 256 KiB      of this very size, and kept so
+//!        │ outgrown
+//!        ▼
+//!   larger                   grows as a Vec does; goes back to the allocator
+//! ```
+//!
+//! The idea: what waits for a neighbour is a few bytes most of the time, and 100 KB for a moment when it
+//! has been away. A buffer that grew to this by doubling, and was shrunk again when little was written to
+//! it, would leave its first few KiB where it stood: an allocator shrinks in place. The next one finds
+//! only holes that are smaller than it needs, and goes to the end of the heap; so the heap grew for
+//! hours, to two and three times of what was in use. Hence no buffer is shrunk: a small one stays small,
+//! because what outgrows it is moved into a large one; and the large ones are few, of two sizes, and
+//! wait here for the next who needs one.
 
 use super::transport::BUFFER_SIZE;
+use std::mem;
 
-/// How many are kept,
-const BUFFERS_MAX: usize = 64;
+/// How many small ones are kept,
+const SMALL_BUFFERS_MAX: usize = 64;
 
-/// how many bytes they have together,
+/// and how many bytes all that are kept have together.
 const BYTES_MAX: usize = 16 * BUFFER_SIZE;
 
-/// and how many one of them. A larger one goes back to the allocator.
-const BUFFER_BYTES_MAX: usize = 2 * BUFFER_SIZE;
-
-/// A buffer of this size or less is small enough to stay as it is.
+/// How large a small one may become.
 const SMALL: usize = BUFFER_SIZE / 4;
+
+/// A small one of more than this would be no small one if it grew once more, to twice its size.
+const HALF_SMALL: usize = SMALL / 2;
+
+/// The sizes of large ones.
+const LARGE: [usize; 2] = [BUFFER_SIZE, 4 * BUFFER_SIZE];
+
+/// With less room than this a buffer counts as outgrown, before it is: few lines are longer. Where one
+/// is, the buffer grows as a Vec does, and is not kept.
+const ROOM: usize = 1_024;
 
 /// Empty buffers; those given back last are taken first.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
-    buffers: Vec<Vec<u8>>,
-    /// Their capacities.
+    small: Vec<Vec<u8>>,
+    /// By their sizes.
+    large: [Vec<Vec<u8>>; LARGE.len()],
+    /// The capacities of all.
     bytes: usize,
 }
 
 impl Spares {
+    /// Sees to it that something can be appended to `out`: gives it a buffer if it has none, and one of
+    /// the next size if it is about to outgrow its own.
+    #[inline]
+    pub(super) fn make_room(&mut self, out: &mut Vec<u8>) {
+        let size = out.capacity();
+        if size == 0 {
+            *out = self.take();
+        } else if size > HALF_SMALL && size - out.len() < ROOM {
+            self.enlarge(out);
+        }
+    }
+
     /// An empty buffer; a new one if there is none.
-    pub(super) fn take(&mut self) -> Vec<u8> {
-        let buffer = self.buffers.pop().unwrap_or_default();
+    fn take(&mut self) -> Vec<u8> {
+        let buffer = self.small.pop().unwrap_or_default();
         self.bytes -= buffer.capacity();
         buffer
     }
 
-    /// Keeps a buffer, or not. `buffer`: with what it held since it was taken.
+    /// Moves what `out` holds into the next size, if there is one.
+    #[cold]
+    fn enlarge(&mut self, out: &mut Vec<u8>) {
+        let needed = out.len() + ROOM;
+        let Some(next) = LARGE.iter().position(|&size| size >= needed) else { return };
+        let mut larger = match self.large[next].pop() {
+            Some(spare) => {
+                self.bytes -= spare.capacity();
+                spare
+            }
+            None => Vec::with_capacity(LARGE[next]),
+        };
+        larger.extend_from_slice(out);
+        self.give_back(mem::replace(out, larger));
+    }
+
+    /// Keeps a buffer, or not; what it held is forgotten.
     pub(super) fn give_back(&mut self, mut buffer: Vec<u8>) {
-        let (held, room) = (buffer.len(), buffer.capacity());
+        let size = buffer.capacity();
+        if size == 0 || self.bytes + size > BYTES_MAX {
+            return;
+        }
+        let kept = match LARGE.iter().position(|&large| large == size) {
+            Some(large) => &mut self.large[large],
+            None if size <= SMALL && self.small.len() < SMALL_BUFFERS_MAX => &mut self.small,
+            None => return,
+        };
         buffer.clear();
-        if room > SMALL && held < room / 4 {
-            buffer.shrink_to(room / 2);
-        }
-        let room = buffer.capacity();
-        let fits = (1..=BUFFER_BYTES_MAX).contains(&room) && self.bytes + room <= BYTES_MAX;
-        if fits && self.buffers.len() < BUFFERS_MAX {
-            self.bytes += room;
-            self.buffers.push(buffer);
-        }
+        kept.push(buffer);
+        self.bytes += size;
     }
 }
 
@@ -59,17 +110,34 @@ impl Spares {
 mod tests {
     use super::*;
 
-    fn buffer(held: usize, room: usize) -> Vec<u8> {
-        let mut buffer = Vec::with_capacity(room);
-        buffer.resize(held, 0);
-        buffer
+    fn buffer(size: usize) -> Vec<u8> {
+        Vec::with_capacity(size)
+    }
+
+    /// A connection writes `count` lines of `line` bytes before they are sent; returns its buffer.
+    fn written(spares: &mut Spares, count: usize, line: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        for _ in 0..count {
+            spares.make_room(&mut out);
+            out.extend(std::iter::repeat_n(b'x', line));
+        }
+        out
+    }
+
+    /// How many there are: small ones, and of each size of large ones.
+    fn counts(spares: &Spares) -> [usize; 3] {
+        let [medium, large] = &spares.large;
+        [&spares.small, medium, large].map(Vec::len)
     }
 
     #[test]
     fn what_was_given_back_last_is_taken_first_and_empty() {
         let mut spares = Spares::default();
-        spares.give_back(buffer(10, 100));
-        spares.give_back(buffer(20, 200));
+        for size in [100, 200] {
+            let mut buffer = buffer(size);
+            buffer.push(b'x');
+            spares.give_back(buffer);
+        }
         let taken = [spares.take(), spares.take(), spares.take()];
         assert_eq!(taken.each_ref().map(Vec::capacity), [200, 100, 0]);
         assert!(taken.iter().all(Vec::is_empty));
@@ -77,41 +145,76 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_that_was_large_once_is_small_after_a_few_small_replies() {
+    fn what_is_written_stands_in_the_buffer_whatever_its_size() {
         let mut spares = Spares::default();
-        spares.give_back(buffer(BUFFER_BYTES_MAX, BUFFER_BYTES_MAX));
-        let rooms = [(); 4].map(|()| {
-            let mut taken = spares.take();
-            taken.extend_from_slice(b"AT");
-            spares.give_back(taken);
-            spares.bytes
-        });
-        assert_eq!(rooms, [65_536, 32_768, 16_384, 16_384]);
+        let mut out = Vec::new();
+        let mut expected = Vec::new();
+        for number in 0..20_000_u32 {
+            spares.make_room(&mut out);
+            let line = [b'x'; 3_000];
+            let line = &line[..if number % 1_000 == 0 { 3_000 } else { 20 }];
+            for text in [&mut out, &mut expected] {
+                text.extend_from_slice(&number.to_be_bytes());
+                text.extend_from_slice(line);
+            }
+        }
+        assert!(out == expected);
     }
 
     #[test]
-    fn where_replies_are_large_nothing_is_given_back() {
+    fn a_backlog_moves_from_size_to_size_and_leaves_each_for_others() {
         let mut spares = Spares::default();
-        for held in [100_000, 40_000, 33_000, 131_072] {
-            spares.give_back(buffer(0, 0));
-            let mut taken = spares.take();
-            taken.reserve(BUFFER_BYTES_MAX);
-            taken.resize(held, 0);
-            spares.give_back(taken);
-            assert_eq!(spares.bytes, BUFFER_BYTES_MAX);
+        let sizes: Vec<usize> = [100, 200, 700, 2_000, 2_600]
+            .map(|count| written(&mut spares, count, 80))
+            .iter()
+            .map(Vec::capacity)
+            .collect();
+        assert!(sizes[0] <= SMALL);
+        assert_eq!(sizes[1..], [LARGE[0], LARGE[0], LARGE[1], LARGE[1]]);
+        assert!(counts(&spares)[0] > 0, "the small ones that were outgrown");
+        assert_eq!(counts(&spares)[1..], [1, 0]);
+    }
+
+    #[test]
+    fn after_the_first_backlog_the_next_ones_allocate_nothing() {
+        let mut spares = Spares::default();
+        let mut addresses = Vec::new();
+        for _ in 0..10 {
+            let out = written(&mut spares, 2_000, 80);
+            addresses.push(out.as_ptr());
+            spares.give_back(out);
+            assert_eq!(counts(&spares), [1, 1, 1]);
+            // And what is small meanwhile is given none of them.
+            let out = written(&mut spares, 1, 80);
+            assert!(out.capacity() <= SMALL);
+            spares.give_back(out);
         }
+        assert!(addresses.iter().all(|address| *address == addresses[0]));
+    }
+
+    #[test]
+    fn more_than_the_largest_size_goes_back_to_the_allocator() {
+        let mut spares = Spares::default();
+        let out = written(&mut spares, 10_000, 80);
+        assert!(out.capacity() > LARGE[1]);
+        let before = counts(&spares);
+        spares.give_back(out);
+        assert_eq!(counts(&spares), before);
     }
 
     #[test]
     fn they_are_few_and_small_in_number_and_in_bytes() {
         let mut spares = Spares::default();
-        spares.give_back(buffer(0, 0));
-        spares.give_back(buffer(BUFFER_BYTES_MAX + 1, BUFFER_BYTES_MAX + 1));
-        assert_eq!((spares.buffers.len(), spares.bytes), (0, 0));
-        (0..1_000).for_each(|_| spares.give_back(buffer(BUFFER_BYTES_MAX, BUFFER_BYTES_MAX)));
-        assert_eq!((spares.buffers.len(), spares.bytes), (8, BYTES_MAX));
-        let mut spares = Spares::default();
-        (0..1_000).for_each(|_| spares.give_back(buffer(100, 100)));
-        assert_eq!((spares.buffers.len(), spares.bytes), (BUFFERS_MAX, 6_400));
+        for size in [0, SMALL + 1, LARGE[0] + 1, LARGE[1] - 1] {
+            spares.give_back(buffer(size));
+        }
+        assert_eq!((counts(&spares), spares.bytes), ([0, 0, 0], 0));
+        for (size, kept) in [(LARGE[1], [0, 0, 4]), (LARGE[0], [0, 16, 0]), (SMALL, [64, 0, 0])] {
+            let mut spares = Spares::default();
+            (0..1_000).for_each(|_| spares.give_back(buffer(size)));
+            assert_eq!((counts(&spares), spares.bytes), (kept, BYTES_MAX));
+        }
+        (0..1_000).for_each(|_| spares.give_back(buffer(100)));
+        assert_eq!((counts(&spares), spares.bytes), ([SMALL_BUFFERS_MAX, 0, 0], 6_400));
     }
 }

@@ -289,7 +289,12 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         let Some((plain, wire)) = transport.sealing() else { return true };
         let Some(Some(protocol)) = self.protocols.get_mut(id.key()) else { return true };
         match protocol.seal(plain, wire, closing) {
-            Ok(()) => true,
+            Ok(()) => {
+                if let Some(sealed) = transport.take_sealed() {
+                    self.core.spares.give_back(sealed);
+                }
+                true
+            }
             Err(why) => {
                 self.core.lost(id, CloseReason::ProtocolFailed(why));
                 false

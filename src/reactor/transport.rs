@@ -259,6 +259,12 @@ impl Transport {
         Some((&mut sealed.plain, &mut self.out))
     }
 
+    /// Takes away the buffer of what was written, if all of it has been sealed.
+    pub(super) fn take_sealed(&mut self) -> Option<Vec<u8>> {
+        let plain = &mut self.sealed_mut()?.plain;
+        plain.is_empty().then(|| std::mem::take(plain))
+    }
+
     /// Whether the protocol may be given more input now: the connection stands, and neither the
     /// protocol nor a full send buffer holds it up.
     pub fn is_delivering(&self) -> bool {
