@@ -34,6 +34,9 @@ use std::time::Duration;
 /// The tag of the one timer that belongs to the receiver and not to the protocol within.
 const UNFINISHED_LINE: u32 = u32::MAX;
 
+/// Room for what is kept, at least: an unfinished line is rarely longer.
+const KEPT_BYTES: usize = 128;
+
 /// Limits on what a peer may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineLimits {
@@ -324,14 +327,24 @@ impl<P> LineReceiver<P> {
     }
 
     /// Keeps `left` for the next time.
+    // Once for nearly each chunk: a call would cost as much as the rest. What is rare is apart.
+    #[inline(always)]
     fn keep<S: Shared>(&mut self, cx: &mut Context<'_, S>, left: &[u8]) {
         self.kept.clear();
+        if left.len() > self.kept.capacity() {
+            self.kept = with_room(left.len());
+        }
         self.kept.extend_from_slice(left);
         self.since = cx.now();
         if !self.timed {
-            self.timed = true;
-            cx.timer_later(self.limits.unfinished_line(), UNFINISHED_LINE);
+            self.ask_later(cx);
         }
+    }
+
+    #[cold]
+    fn ask_later<S: Shared>(&mut self, cx: &mut Context<'_, S>) {
+        self.timed = true;
+        cx.timer_later(self.limits.unfinished_line(), UNFINISHED_LINE);
     }
 
     /// Delivers what was held up, now that it may be.
@@ -424,6 +437,13 @@ impl<S: Shared, P: LineProtocol<S>> Protocol<S> for LineReceiver<P> {
 
 fn is_delivering<S: Shared>(cx: &Context<'_, S>) -> bool {
     cx.transport().is_some_and(crate::reactor::Transport::is_delivering)
+}
+
+/// An empty buffer for `bytes`. Chunks end anywhere, and the allocator keeps a few of each size that it is
+/// given back: so its size is a power of two.
+#[cold]
+fn with_room(bytes: usize) -> Vec<u8> {
+    Vec::with_capacity(bytes.next_power_of_two().max(KEPT_BYTES))
 }
 
 fn without_cr(line: &[u8]) -> &[u8] {

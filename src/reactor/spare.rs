@@ -1,10 +1,11 @@
 //! Send buffers that nobody needs now, for the next connection that writes.
 //!
-//! So a reply costs no allocation, and an idle connection no memory. In: buffers, and what outgrows one.
-//! Out: empty ones, and larger ones. It does not know whose they are.
+//! So replies cost no allocation, but for one of more than 16 KiB in one piece, and an idle connection
+//! costs no memory. In: buffers, and what outgrows one. Out: empty ones, and larger ones. It does not know
+//! whose they are.
 //!
 //! ```text
-//!   small, up to 16 KiB      grows as a Vec does, and is kept as large as it has become
+//!   small, 128 B to 16 KiB   grows as a Vec does, by doubling, and is kept as large as it has become
 //!        │ outgrown
 //!        ▼
 //!   64 KiB ───▶ 256 KiB      of this very size, and kept so
@@ -24,20 +25,24 @@
 use super::transport::BUFFER_SIZE;
 use std::mem;
 
-/// How many small ones are kept,
-const SMALL_BUFFERS_MAX: usize = 64;
+/// How large a small one is when it is new: two short lines, and a power of two. Were it as long as the first
+/// line, each would have sizes of its own, and the allocator keeps a few of each size that it is given back.
+const SMALLEST: usize = 128;
 
-/// and how many bytes all that are kept have together.
-const BYTES_MAX: usize = 16 * BUFFER_SIZE;
-
-/// How large a small one may become.
+/// How large a small one may become,
 const SMALL: usize = BUFFER_SIZE / 4;
+
+/// and how many are kept.
+const SMALL_KEPT: usize = 64;
 
 /// A small one of more than this would be no small one if it grew once more, to twice its size.
 const HALF_SMALL: usize = SMALL / 2;
 
-/// The sizes of large ones.
+/// The sizes of large ones,
 const LARGE: [usize; 2] = [BUFFER_SIZE, 4 * BUFFER_SIZE];
+
+/// and how many of each are kept: 1.25 MiB, of which the kernel has given what was once written to.
+const LARGE_KEPT: usize = 4;
 
 /// With less room than this a buffer counts as outgrown, before it is: few lines are longer. Where one
 /// is, the buffer grows as a Vec does, and is not kept.
@@ -49,8 +54,6 @@ pub(super) struct Spares {
     small: Vec<Vec<u8>>,
     /// By their sizes.
     large: [Vec<Vec<u8>>; LARGE.len()],
-    /// The capacities of all.
-    bytes: usize,
 }
 
 impl Spares {
@@ -60,17 +63,10 @@ impl Spares {
     pub(super) fn make_room(&mut self, out: &mut Vec<u8>) {
         let size = out.capacity();
         if size == 0 {
-            *out = self.take();
+            *out = self.small.pop().unwrap_or_else(|| Vec::with_capacity(SMALLEST));
         } else if size > HALF_SMALL && size - out.len() < ROOM {
             self.enlarge(out);
         }
-    }
-
-    /// An empty buffer; a new one if there is none.
-    fn take(&mut self) -> Vec<u8> {
-        let buffer = self.small.pop().unwrap_or_default();
-        self.bytes -= buffer.capacity();
-        buffer
     }
 
     /// Moves what `out` holds into the next size, if there is one.
@@ -78,13 +74,8 @@ impl Spares {
     fn enlarge(&mut self, out: &mut Vec<u8>) {
         let needed = out.len() + ROOM;
         let Some(next) = LARGE.iter().position(|&size| size >= needed) else { return };
-        let mut larger = match self.large[next].pop() {
-            Some(spare) => {
-                self.bytes -= spare.capacity();
-                spare
-            }
-            None => Vec::with_capacity(LARGE[next]),
-        };
+        let spare = self.large[next].pop();
+        let mut larger = spare.unwrap_or_else(|| Vec::with_capacity(LARGE[next]));
         larger.extend_from_slice(out);
         self.give_back(mem::replace(out, larger));
     }
@@ -92,17 +83,15 @@ impl Spares {
     /// Keeps a buffer, or not; what it held is forgotten.
     pub(super) fn give_back(&mut self, mut buffer: Vec<u8>) {
         let size = buffer.capacity();
-        if size == 0 || self.bytes + size > BYTES_MAX {
-            return;
-        }
-        let kept = match LARGE.iter().position(|&large| large == size) {
-            Some(large) => &mut self.large[large],
-            None if size <= SMALL && self.small.len() < SMALL_BUFFERS_MAX => &mut self.small,
+        let (kept, most) = match LARGE.iter().position(|&large| large == size) {
+            Some(large) => (&mut self.large[large], LARGE_KEPT),
+            None if (1..=SMALL).contains(&size) => (&mut self.small, SMALL_KEPT),
             None => return,
         };
-        buffer.clear();
-        kept.push(buffer);
-        self.bytes += size;
+        if kept.len() < most {
+            buffer.clear();
+            kept.push(buffer);
+        }
     }
 }
 
@@ -138,10 +127,9 @@ mod tests {
             buffer.push(b'x');
             spares.give_back(buffer);
         }
-        let taken = [spares.take(), spares.take(), spares.take()];
-        assert_eq!(taken.each_ref().map(Vec::capacity), [200, 100, 0]);
+        let taken = [(); 3].map(|()| written(&mut spares, 1, 0));
+        assert_eq!(taken.each_ref().map(Vec::capacity), [200, 100, SMALLEST]);
         assert!(taken.iter().all(Vec::is_empty));
-        assert_eq!(spares.bytes, 0);
     }
 
     #[test]
@@ -203,18 +191,15 @@ mod tests {
     }
 
     #[test]
-    fn they_are_few_and_small_in_number_and_in_bytes() {
+    fn few_are_kept_of_each_size_and_none_of_any_other() {
         let mut spares = Spares::default();
-        for size in [0, SMALL + 1, LARGE[0] + 1, LARGE[1] - 1] {
+        for size in [0, SMALL + 1, LARGE[0] + 1, LARGE[1] - 1, 2 * LARGE[1]] {
             spares.give_back(buffer(size));
         }
-        assert_eq!((counts(&spares), spares.bytes), ([0, 0, 0], 0));
-        for (size, kept) in [(LARGE[1], [0, 0, 4]), (LARGE[0], [0, 16, 0]), (SMALL, [64, 0, 0])] {
-            let mut spares = Spares::default();
-            (0..1_000).for_each(|_| spares.give_back(buffer(size)));
-            assert_eq!((counts(&spares), spares.bytes), (kept, BYTES_MAX));
+        assert_eq!(counts(&spares), [0, 0, 0]);
+        for size in [100, SMALL, LARGE[0], LARGE[1]] {
+            (0..100).for_each(|_| spares.give_back(buffer(size)));
         }
-        (0..1_000).for_each(|_| spares.give_back(buffer(100)));
-        assert_eq!((counts(&spares), spares.bytes), ([SMALL_BUFFERS_MAX, 0, 0], 6_400));
+        assert_eq!(counts(&spares), [SMALL_KEPT, LARGE_KEPT, LARGE_KEPT]);
     }
 }
