@@ -344,6 +344,10 @@ impl Chatserver {
             });
         };
         if let Some(before) = queue.waiting.back_mut() {
+            if before.after.capacity() == 0 {
+                // Not as long as the first line: what doubles from there has a size of its own.
+                before.after.reserve_exact((line.len() + 1).next_power_of_two());
+            }
             before.after.extend_from_slice(line);
             before.after.push(b'\n');
             queue.bytes += line.len() + 1;

@@ -14,7 +14,7 @@ mod bookkeeping;
 use super::agenda::{Due, Kind, Post, RunState};
 use super::io::Close;
 use super::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, PortId, Shared};
-use super::spare::Spares;
+use super::spare::{Spares, enlarge};
 use super::timers::{NotPending, TimerId, Timers};
 use super::transport::{BUFFERED_BYTES_MAX, Phase, Transport};
 use super::{Chance, ConnectOptions, Limits, Moment, UnixNanos};
@@ -108,7 +108,12 @@ impl<S: Shared> Core<S> {
     /// Limit: [`BUFFERED_BYTES_MAX`]; beyond it the connection is aborted.
     /// Twisted: abstract.py, FileDescriptor.write.
     pub fn write(&mut self, id: ConnId, data: &[u8]) {
-        self.write_with(id, |out| out.extend_from_slice(data));
+        self.write_with(id, |out| {
+            if data.len() > out.capacity() - out.len() {
+                enlarge(out, data.len());
+            }
+            out.extend_from_slice(data);
+        });
     }
 
     /// As [`write`](Core::write), for what is composed in place: `compose` appends to the buffer,

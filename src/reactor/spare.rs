@@ -65,13 +65,13 @@ impl Spares {
         if size == 0 {
             *out = self.small.pop().unwrap_or_else(|| Vec::with_capacity(SMALLEST));
         } else if size > HALF_SMALL && size - out.len() < ROOM {
-            self.enlarge(out);
+            self.change_for_larger(out);
         }
     }
 
     /// Moves what `out` holds into the next size, if there is one.
     #[cold]
-    fn enlarge(&mut self, out: &mut Vec<u8>) {
+    fn change_for_larger(&mut self, out: &mut Vec<u8>) {
         let needed = out.len() + ROOM;
         let Some(next) = LARGE.iter().position(|&size| size >= needed) else { return };
         let spare = self.large[next].pop();
@@ -93,6 +93,13 @@ impl Spares {
             kept.push(buffer);
         }
     }
+}
+
+/// Enlarges `out` so that `more` bytes fit: to a power of two, as if it had doubled.
+#[cold]
+pub(super) fn enlarge(out: &mut Vec<u8>, more: usize) {
+    let size = (out.len() + more).next_power_of_two();
+    out.reserve_exact(size - out.len());
 }
 
 #[cfg(test)]
@@ -188,6 +195,16 @@ mod tests {
         let before = counts(&spares);
         spares.give_back(out);
         assert_eq!(counts(&spares), before);
+    }
+
+    #[test]
+    fn what_is_enlarged_has_a_size_that_others_have_too() {
+        let mut out = buffer(SMALLEST);
+        out.extend_from_slice(&[b'x'; 100]);
+        for (more, size) in [(600, 1_024), (924, 1_024), (60_000, LARGE[0])] {
+            enlarge(&mut out, more);
+            assert_eq!((out.len(), out.capacity()), (100, size));
+        }
     }
 
     #[test]
