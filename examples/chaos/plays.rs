@@ -2,11 +2,13 @@
 
 use crate::clients::Load;
 use crate::faults::{ALL, OF_NETWORKS};
+use crate::proxy::Weather;
 use crate::run::{PATIENCE, Run, Stage};
 use crate::servers::seconds_since;
 use crate::table::{Table, percentile, slope};
 use crate::{Failed, Journal, Options};
 use places_herd::reactor::Moment;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// How often each connection of the load speaks.
@@ -19,15 +21,27 @@ const SPEAKS_TO_HUB_EVERY: Duration = Duration::from_millis(1_000);
 /// nearest to it then.
 const SLOPE_MAX: f64 = 1.0;
 
-/// The first so much of a soak is not judged: buffers find their size, and the allocator its own.
+/// The first so much of a soak is not judged: there each server meets its worst moments, and buffers find their size.
 const WARM_UP: f64 = 1.0 / 3.0;
 
 /// A soak of fewer minutes is not judged by its slope: one page more, once, would be steep.
 const SLOPE_MINUTES: f64 = 20.0;
 
+/// How often the worst moments are met; each time others coincide.
+const WORST_TIMES: usize = 3;
+
+/// Longer than a link may be silent, by `silence_ms`.
+const BEYOND_SILENCE: Duration = Duration::from_secs(17);
+
+/// Long enough for nearly every client to be reported of anew, and shorter than the patience of connections: so
+/// all of them wait with all that they may ask.
+const A_WHILE: Duration = Duration::from_secs(4);
+
+/// How long it then takes until most has been told and answered.
+const RECOVERY: Duration = Duration::from_secs(3);
+
 /// What a server may have at most, in KiB: a table of a thousand clients with its sums (1 MiB), the reactor's spare
-/// buffers (1 MiB), for each of three neighbours as much as waits at most (256 KiB) with room to double, and half
-/// as much for all else.
+/// buffers (2.25 MiB), for each of three neighbours as much as waits at most (256 KiB), and 1 MiB for all else.
 const MEMORY_MAX: f64 = 5_120.0;
 
 /// How soon a neighbour that has fallen silent must be found: `silence_ms`, and a second.
@@ -105,9 +119,13 @@ pub(crate) fn faults(options: &Options) -> Result<bool, Failed> {
         true => &OF_NETWORKS,
         false => &ALL,
     };
+    let begun = Instant::now();
+    if options.soak && !options.calm && is_judged(seconds as f64 / 60.0) {
+        worst_moments(&mut stage)?;
+    }
     let (run, core) = stage.parts();
     run.begin_faults(core, menu);
-    stage.play(time)?;
+    stage.play(time.saturating_sub(begun.elapsed()))?;
     let (run, core) = stage.parts();
     run.end_faults(core);
     let healed = Instant::now();
@@ -133,6 +151,50 @@ pub(crate) fn faults(options: &Options) -> Result<bool, Failed> {
     end(&mut stage, table)
 }
 
+/// What else would come once in hours, and needs the most memory: all links are down or silent, and all at once
+/// there again with everything to tell; a server is stopped, or all of them, and wakes to all that waited.
+fn worst_moments(stage: &mut Stage) -> Result<(), Failed> {
+    let servers = stage.run().servers.all.len();
+    for _ in 0..WORST_TIMES {
+        all_links(stage, Weather::Down, A_WHILE)?;
+        all_links(stage, Weather::Frozen, BEYOND_SILENCE)?;
+        for server in 0..servers {
+            stop(stage, server..server + 1, A_WHILE)?;
+        }
+        stop(stage, 0..servers, A_WHILE)?;
+    }
+    for server in 0..servers {
+        stop(stage, server..server + 1, BEYOND_SILENCE)?;
+    }
+    Ok(())
+}
+
+/// Has all links be in `weather` for so long.
+fn all_links(stage: &mut Stage, weather: Weather, time: Duration) -> Result<(), Failed> {
+    for (weather, time) in [(weather, time), (Weather::Fair, RECOVERY)] {
+        let (run, core) = stage.parts();
+        run.edges.iter_mut().for_each(|edge| edge.set(core, weather));
+        stage.play(time)?;
+    }
+    Ok(())
+}
+
+/// Has `servers` stand still for so long.
+fn stop(stage: &mut Stage, servers: Range<usize>, time: Duration) -> Result<(), Failed> {
+    for (frozen, time) in [(true, time), (false, RECOVERY)] {
+        stage.run().servers.all[servers.clone()]
+            .iter_mut()
+            .for_each(|server| server.freeze(frozen));
+        stage.play(time)?;
+    }
+    Ok(())
+}
+
+/// Whether a soak of so many minutes is judged by how fast memory grows.
+fn is_judged(minutes: f64) -> bool {
+    minutes >= SLOPE_MINUTES
+}
+
 /// Whether each connection was answered after `then`.
 fn all_answered(then: u64) -> impl FnMut(&mut Run, Moment) -> Option<()> {
     move |run, _| run.load.answered.iter().all(|at| at.as_nanos() > then).then_some(())
@@ -149,7 +211,7 @@ fn grown(table: &mut Table, run: &Run, minutes: f64) {
         let points: Vec<(f64, f64)> = warm.copied().collect();
         let slope = slope(&points);
         let [first, last] = [points.first(), points.last()].map(|point| point.map_or(0.0, |p| p.1));
-        let held = last <= MEMORY_MAX && (slope <= SLOPE_MAX || minutes < SLOPE_MINUTES);
+        let held = last <= MEMORY_MAX && (slope <= SLOPE_MAX || !is_judged(minutes));
         let value = format!("{last} KiB, {first} when warm, {slope:+.2} KiB/min since");
         table.must(&format!("memory of {}", server.name), value, held);
     }
