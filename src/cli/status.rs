@@ -3,8 +3,7 @@
 use super::exit::{Exit, Failure};
 use super::say;
 use super::topology_file::TopologyFile;
-use places_herd::herd::status::socket_path;
-use places_herd::herd::topology::{Server, Topology};
+use places_herd::herd::topology::{Server, Topology, socket_path};
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;

@@ -5,8 +5,8 @@
 use super::chatserver::ChatserverFactory;
 use super::interserver::{Dialler, InterserverFactory};
 use super::member::Member;
-use super::status::{StatusFactory, socket_path};
-use super::topology::Server;
+use super::status::StatusFactory;
+use super::topology::{Server, socket_path};
 use crate::reactor::{Backoff, ConnectOptions, Core, Io, Reactor};
 use std::io;
 use std::net::SocketAddr;

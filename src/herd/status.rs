@@ -16,7 +16,6 @@ use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use crate::reactor::{Core, Factory, Flow, Moment, Protocol, Seldom};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const NAME: &str = "Status";
@@ -29,11 +28,6 @@ const LINE_BYTES: usize = 1_024;
 
 /// How long an asker may take for a line.
 const UNFINISHED_LINE: Duration = Duration::from_secs(10);
-
-/// Where the server `name` can be asked, if sockets lie in `folder`.
-pub fn socket_path(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}.sock"))
-}
 
 /// Builds a [`Status`] for each asker.
 #[derive(Debug)]

@@ -19,7 +19,8 @@
 //! Invariants: names are unique and fit [`NAME_BYTES_MAX`](super::command::NAME_BYTES_MAX); so are addresses; every neighbour is a
 //! server, another one, and has this one as its neighbour; limits agree ([`Limits`]); the files named
 //! under `[places]` exist, and what is said there fits the source; no peer port beyond the loopback
-//! believes whoever comes, unless that is wanted; with `[peer_tls]` a certificate can have each name.
+//! believes whoever comes, unless that is wanted; with `[peer_tls]` a certificate can have each name;
+//! each status socket has a path that fits the address of one.
 
 mod fault;
 mod graph;
@@ -29,6 +30,7 @@ mod peers;
 mod places;
 mod section;
 mod servers;
+mod status;
 
 use std::fs::File;
 use std::io::Read;
@@ -43,6 +45,7 @@ pub use journal::LIMITS as JOURNAL_LIMITS;
 pub use limits::{Limit, Limits, Seconds};
 pub use peers::{PeerTlsSettings, certificate_name};
 pub use places::{KEY_VARIABLE, PlacesSettings, PlacesSource, SourceName, Upstream, UpstreamKind};
+pub use status::socket_path;
 
 use crate::journal::JournalSettings;
 use crate::log::LogSettings;
@@ -180,14 +183,15 @@ impl Topology {
         let herd = top.name("herd", "places-herd", &mut findings);
         let herd = herd.map(Spanned::into_inner).unwrap_or_default();
         let security = peers::read(&top, path, &mut findings);
+        let servers = servers::read(&top, herd, &security, &mut findings);
         let topology = Topology {
             herd: herd.to_owned(),
             ack: read_ack(&top, &mut findings),
-            servers: servers::read(&top, herd, &security, &mut findings),
+            status_folder: status::read(&top, folder, &servers, &mut findings),
+            servers,
             peer_tls: security.tls,
             places: places::read(&top, folder, source, &mut findings),
             log: read_log(&top, folder, &mut findings),
-            status_folder: read_status(&top, folder, &mut findings),
             journal: journal::read(&top, folder, &mut findings),
             limits: Limits::read(top.section("limits", &mut findings).as_ref(), &mut findings),
             warnings: Vec::new(),
@@ -230,15 +234,6 @@ fn read_log(top: &Section<'_>, folder: &Path, findings: &mut Findings<'_>) -> Lo
         settings.rotate_keep = keep;
     }
     settings
-}
-
-/// Where servers can be asked how they are; an empty name is nowhere.
-fn read_status(top: &Section<'_>, folder: &Path, findings: &mut Findings<'_>) -> Option<PathBuf> {
-    let named = top
-        .section("status", findings)
-        .and_then(|section| section.text("folder", "run", findings))
-        .map_or("run", Spanned::into_inner);
-    (!named.is_empty()).then(|| folder.join(named))
 }
 
 fn read_ack(top: &Section<'_>, findings: &mut Findings<'_>) -> Acknowledge {
