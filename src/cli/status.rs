@@ -25,6 +25,7 @@ Examples:
 
 Asked is the socket NAME.sock in the folder that [status] names, which its owner and group may open.
 `state` is a hash of all that a server knows: servers that know the same have the same.
+`journal` is sound, or broken until a new file is whole: reports are refused meanwhile.
 Exits with 69 if one that was asked did not answer.")]
 pub(super) struct Status {
     /// Which servers of the topology [default: all]
@@ -119,12 +120,22 @@ impl Rows {
             number("connected_clients"),
             number("known_clients"),
             state,
+            journal(&answer["journal"]).to_owned(),
             links.join(" "),
         ]);
     }
 
     fn push_silent(&mut self, name: &str, why: &io::Error) {
         self.0.push(vec![name.to_owned(), why.to_string()]);
+    }
+}
+
+/// `sound`, `broken`, or `-` where there is none.
+fn journal(journal: &Value) -> &'static str {
+    match journal["sound"].as_bool() {
+        Some(true) => "sound",
+        Some(false) => "broken",
+        None => "-",
     }
 }
 
@@ -140,7 +151,7 @@ fn link(link: &Value) -> String {
 
 impl std::fmt::Display for Rows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let head = ["server", "process", "up for", "clients", "known", "state", "links"];
+        let head = ["server", "process", "up for", "clients", "known", "state", "journal", "links"];
         let head: Vec<String> = head.map(str::to_owned).to_vec();
         // A silent server's reason may run across the columns.
         let tables = self.0.iter().filter(|row| row.len() == head.len()).chain([&head]);
@@ -182,12 +193,17 @@ mod tests {
                 ],
             }),
         );
+        for (name, sound) in [("Bolden", true), ("Parker", false)] {
+            rows.push(name, &json!({"process": 1, "state": "0", "journal": {"sound": sound}}));
+        }
         rows.push_silent("Hamilton", &io::Error::other("it does not run here"));
         assert_eq!(
             rows.to_string(),
             "\
-server    process  up for  clients  known  state             links
-Alford    4711     61s     2        1000   00ff00ff00ff00ff  Parker Welsh(down) Bolden(owed 12)
+server    process  up for  clients  known  state             journal  links
+Alford    4711     61s     2        1000   00ff00ff00ff00ff  -        Parker Welsh(down) Bolden(owed 12)
+Bolden    1        0s      0        0      0                 sound
+Parker    1        0s      0        0      0                 broken
 Hamilton  it does not run here"
         );
     }

@@ -106,7 +106,8 @@ impl Member {
         self.durable.as_ref().is_some_and(|durable| durable.failed)
     }
 
-    /// What has happened to the journal, if there is one, and how many reports were refused for it.
+    /// What has happened to the journal, if there is one, and how many reports were refused for it. Whether
+    /// it is sound now [`takes_reports`](Member::takes_reports) says.
     pub fn journal_counts(&self) -> Option<(Counts, u64)> {
         self.durable.as_ref().map(|durable| (durable.journal.counts(), durable.refused))
     }

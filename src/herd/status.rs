@@ -11,7 +11,6 @@
 use super::command::write_refusal;
 use super::links::Link;
 use super::member::{Cx, Member};
-use crate::journal::Counts;
 use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use crate::reactor::{Core, Factory, Flow, Moment, Protocol, Seldom};
 use serde_json::{Value, json};
@@ -132,14 +131,17 @@ fn report(member: &Member, core: &Core<Member>, uptime: Duration) -> Value {
         "waiting_whatsats": member.inquiries.len(),
         "unreplicated_replies": member.unreplicated,
         "links": links.collect::<Value>(),
-        "journal": member.journal_counts().map(|(counts, refused)| journal(&counts, refused)),
+        "journal": journal(member),
     })
 }
 
-/// What has happened to the journal since the start. Times are in milliseconds. A server without one says null.
-fn journal(counts: &Counts, refused_reports: u64) -> Value {
+/// Whether the journal is sound now, so that reports are taken, and what has happened to it since the start.
+/// Times are in milliseconds. A server without one says null.
+fn journal(member: &Member) -> Option<Value> {
+    let (counts, refused_reports) = member.journal_counts()?;
     let milliseconds = |time: Duration| time.as_secs_f64() * 1_000.0;
-    json!({
+    Some(json!({
+        "sound": member.takes_reports(),
         "records": counts.records,
         "syncs": counts.syncs,
         "last_sync_ms": milliseconds(counts.last_sync),
@@ -147,5 +149,5 @@ fn journal(counts: &Counts, refused_reports: u64) -> Value {
         "rewrites": counts.rewrites,
         "failures": counts.failures,
         "refused_reports": refused_reports,
-    })
+    }))
 }

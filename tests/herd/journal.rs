@@ -135,6 +135,7 @@ fn the_status_tells_what_has_happened_to_the_journal() {
     let said: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
     let journal = &said["journal"];
     assert_eq!((&journal["records"], &journal["failures"]), (&1.into(), &0.into()), "{said}");
+    assert_eq!(journal["sound"], true, "{said}");
     assert!(journal["syncs"].as_u64() >= Some(1), "{said}");
     assert!(journal["longest_sync_ms"].as_f64() > Some(0.0), "{said}");
 }
@@ -308,10 +309,14 @@ fn a_full_device_is_survived_and_left_behind_without_a_restart() {
     });
     let known = herd.sighting(ALFORD, "kiwi");
     assert_eq!(known.as_ref(), Some(&newest), "reading goes on");
+    assert_eq!(herd.status(ALFORD)["journal"]["sound"], false);
     fs::remove_file(&filler).expect("it is ours");
     drop(file);
     let freed = Instant::now();
     eventually("reports are taken again", || holds(say(&mut client).starts_with("AT ")));
+    let journal = herd.status(ALFORD)["journal"].clone();
+    assert_eq!(journal["sound"], true, "{journal}");
+    assert!(journal["failures"].as_u64() >= Some(1), "what has failed is still counted: {journal}");
     println!("a full device: reports are taken {:?} after there is room", freed.elapsed());
     assert!(freed.elapsed() < Duration::from_secs(20));
 }
