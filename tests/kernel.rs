@@ -15,6 +15,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 #[test]
 fn sigterm_wakes_the_loop_and_is_told() {
@@ -27,6 +28,23 @@ fn sigterm_wakes_the_loop_and_is_told() {
     stage.reactor.run().unwrap();
     assert_eq!(stage.scene().said(), ["Terminate"]);
     assert_eq!(stage.records().lost("server"), ["ConnectionDone"]);
+}
+
+#[test]
+fn a_signal_before_the_loop_runs_is_seen_then_and_told_by_it() {
+    // Of this process only this test catches it.
+    let mut io = MioIo::new(&[Signal::Interrupt]).unwrap();
+    assert!(!io.is_told_to_end());
+    kill_process(getpid(), rustix::process::Signal::INT).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !io.is_told_to_end() {
+        assert!(Instant::now() < deadline, "it has come");
+        std::thread::yield_now();
+    }
+    assert!(io.is_told_to_end(), "asking does not use it up");
+    let mut stage = Stage::over(io, Limits::default());
+    stage.reactor.run().unwrap();
+    assert_eq!(stage.scene().said(), ["Interrupt"]);
 }
 
 #[test]

@@ -215,7 +215,7 @@ fn unprinted(e: &io::Error) -> Result<(), Failure> {
 /// Why a journal is not opened, as an exit status.
 pub(super) fn refused(refusal: Refusal) -> Failure {
     let exit = match refusal {
-        Refusal::Locked(_) => Exit::Unavailable,
+        Refusal::Locked(_) | Refusal::Stopped => Exit::Unavailable,
         Refusal::Os(..) => Exit::Io,
         Refusal::Anothers(..)
         | Refusal::Newer(..)

@@ -8,7 +8,7 @@
 //!   ─▶ ports (69) ─▶ start line ─▶ loop (71, 74)
 //! ```
 //!
-//! SIGINT and SIGTERM end it, SIGHUP has it read its certificates anew.
+//! SIGINT and SIGTERM end it, also while it reads its journal; SIGHUP has it read its certificates anew.
 
 use super::exit::{Exit, Failure};
 use super::journal::refused;
@@ -19,7 +19,7 @@ use places_herd::herd::join::Addresses;
 use places_herd::herd::member::Member;
 use places_herd::herd::peer_tls::PeerTls;
 use places_herd::herd::topology::{PlacesSettings, PlacesSource, Server, Topology};
-use places_herd::journal::{JournalSettings, KernelDisk};
+use places_herd::journal::{JournalSettings, KernelDisk, Refusal};
 use places_herd::log;
 use places_herd::reactor::{Io, MioIo, Reactor, Signal};
 use rustix::process::{self, Pid, Resource, Rlimit};
@@ -100,7 +100,15 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
         member = member.with_peer_tls(peer_tls);
     }
     if let Some(settings) = &topology.journal {
-        member = open_journal(member, settings)?;
+        member = match open_journal(member, settings, &mut || io.is_told_to_end())? {
+            Some(member) => member,
+            None => {
+                ::log::info!(
+                    "{name} is told to end while it reads its journal, which is as it was"
+                );
+                return Ok(());
+            }
+        };
     }
     let mut reactor = Reactor::new(io, member, Member::reactor_limits(topology));
     let Addresses { client, peer } =
@@ -133,12 +141,20 @@ fn open_peer_tls(topology: &Topology, name: &str) -> Result<Option<PeerTls>, Fai
     })
 }
 
-/// Gives `member` the journal in its own folder under the one of `settings`, and what it held.
-fn open_journal(member: Member, settings: &JournalSettings) -> Result<Member, Failure> {
+/// Gives `member` the journal in its own folder under the one of `settings`, and what it held; nothing if
+/// `stops` said so meanwhile.
+fn open_journal(
+    member: Member,
+    settings: &JournalSettings,
+    stops: &mut dyn FnMut() -> bool,
+) -> Result<Option<Member>, Failure> {
     let folder = settings.folder.join(&member.server.name);
     let begun = Instant::now();
     let disk = KernelDisk::new(&folder, move || begun.elapsed());
-    let (member, replayed) = member.with_journal(Box::new(disk), settings).map_err(refused)?;
+    let (member, replayed) = match member.with_journal_unless(Box::new(disk), settings, stops) {
+        Err(Refusal::Stopped) => return Ok(None),
+        opened => opened.map_err(refused)?,
+    };
     ::log::info!(
         "journal: {}: {} records of {} clients read in {:.1?}",
         folder.display(),
@@ -146,7 +162,7 @@ fn open_journal(member: Member, settings: &JournalSettings) -> Result<Member, Fa
         member.herd.len(),
         begun.elapsed(),
     );
-    Ok(member)
+    Ok(Some(member))
 }
 
 /// Raises the limit of open files as far as it goes, and says how many of them may be connections.

@@ -48,17 +48,31 @@ impl Member {
     ///
     /// Why the journal is not opened; the folder is as it was, or mended.
     pub fn with_journal(
+        self,
+        disk: Box<dyn Disk>,
+        settings: &JournalSettings,
+    ) -> Result<(Member, Replayed), Refusal> {
+        self.with_journal_unless(disk, settings, &mut || false)
+    }
+
+    /// The same, unless the member is to end before it has begun: `stops` is asked between pieces of the
+    /// journal.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Stopped`] too.
+    pub fn with_journal_unless(
         mut self,
         disk: Box<dyn Disk>,
         settings: &JournalSettings,
+        stops: &mut dyn FnMut() -> bool,
     ) -> Result<(Member, Replayed), Refusal> {
         let owner = Owner { server: self.server.name.clone(), herd: self.herd_name.clone() };
         let herd = &mut self.herd;
         let mut line = Vec::new();
+        let mut each = |record: &[u8]| replay(herd, record, &mut line);
         let (journal, replayed) =
-            Journal::open(disk, settings.clone(), &owner, false, &mut |record| {
-                replay(herd, record, &mut line)
-            })?;
+            Journal::open_unless(disk, settings.clone(), &owner, false, &mut each, stops)?;
         let durable =
             Durable { journal, wake: None, refused: 0, refusals: Seldom::default(), failed: false };
         self.durable = Some(Box::new(durable));

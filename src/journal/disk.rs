@@ -210,21 +210,32 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A file of a disk from its beginning, to be read.
+/// A file of a disk from its beginning, to be read as long as nobody says stop.
 pub(super) struct Reading<'d> {
     disk: &'d mut dyn Disk,
     name: &'d str,
     offset: u64,
+    stops: &'d mut dyn FnMut() -> bool,
+    /// The error that a read has given is that it was told to stop.
+    pub(super) has_stopped: bool,
 }
 
 impl<'d> Reading<'d> {
-    pub(super) fn new(disk: &'d mut dyn Disk, name: &'d str) -> Reading<'d> {
-        Reading { disk, name, offset: 0 }
+    pub(super) fn new(
+        disk: &'d mut dyn Disk,
+        name: &'d str,
+        stops: &'d mut dyn FnMut() -> bool,
+    ) -> Reading<'d> {
+        Reading { disk, name, offset: 0, stops, has_stopped: false }
     }
 }
 
 impl io::Read for Reading<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if (self.stops)() {
+            self.has_stopped = true;
+            return Err(io::Error::other("told to stop"));
+        }
         let count = self.disk.read_at(self.name, self.offset, into)?;
         self.offset += count as u64;
         Ok(count)

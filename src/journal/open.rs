@@ -56,6 +56,8 @@ pub enum Refusal {
     },
     /// The operating system refused something.
     Os(String, io::Error),
+    /// Whoever opens it was told to stop.
+    Stopped,
 }
 
 impl fmt::Display for Refusal {
@@ -83,6 +85,7 @@ impl fmt::Display for Refusal {
                  bring it back from a copy, or keep what is whole with `herd journal compact {path} --salvage`"
             ),
             Refusal::Os(what, error) => write!(f, "{what}: {error}"),
+            Refusal::Stopped => write!(f, "the journal was not read to its end, and is as it was"),
         }
     }
 }
@@ -129,6 +132,23 @@ impl Journal {
         salvage: bool,
         each: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(Journal, Replayed), Refusal> {
+        Journal::open_unless(disk, settings, owner, salvage, each, &mut || false)
+    }
+
+    /// The same, unless it is to stop: before each piece that is read (64 KiB), and behind the last one,
+    /// `stops` is asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Stopped`] too: then every whole record is where it was, and the folder is free again.
+    pub fn open_unless(
+        disk: Box<dyn Disk>,
+        settings: JournalSettings,
+        owner: &Owner,
+        salvage: bool,
+        each: &mut dyn FnMut(&[u8]) -> bool,
+        stops: &mut dyn FnMut() -> bool,
+    ) -> Result<(Journal, Replayed), Refusal> {
         let mut journal = Journal::unopened(disk, settings, owner);
         let names = journal.lock_and_list()?;
         for name in names.iter().filter(|name| is_unfinished(name)) {
@@ -136,7 +156,7 @@ impl Journal {
         }
         let mut replayed = Replayed::default();
         for (number, name) in files_of(&names) {
-            if let Some(scan) = journal.read(name, salvage, each)? {
+            if let Some(scan) = journal.read(name, salvage, each, stops)? {
                 replayed.files += 1;
                 replayed.records += scan.records;
                 replayed.bytes += scan.size;
@@ -200,10 +220,14 @@ impl Journal {
         name: &str,
         salvage: bool,
         each: &mut dyn FnMut(&[u8]) -> bool,
+        stops: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Scan>, Refusal> {
         self.disk.open(name).map_err(|e| self.os("opened", name, e))?;
-        let scan = scan(&mut Reading::new(&mut *self.disk, name), each)
-            .map_err(|e| self.os("read", name, e))?;
+        let mut reading = Reading::new(&mut *self.disk, name, stops);
+        let scan = match scan(&mut reading, each) {
+            Err(_) if reading.has_stopped => return Err(Refusal::Stopped),
+            scan => scan.map_err(|e| self.os("read", name, e))?,
+        };
         let path = self.disk.path(name);
         match &scan.head {
             Head::Of(owner) if *owner == self.owner => {}

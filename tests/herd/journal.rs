@@ -1,6 +1,7 @@
 //! What outlives a server: real processes, killed and started again.
 
 use crate::support::{Client, Herd, NOWHERE, Setup, eventually, holds, show};
+use places_herd::journal::record;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -153,6 +154,55 @@ fn newest(folder: &Path) -> PathBuf {
     let mut files: Vec<_> = files.filter(|path| !path.ends_with("lock")).collect();
     files.sort();
     files.pop().expect("there is one")
+}
+
+/// Starts Alford, whose journal is the file `journal`, and stops it while it reads that. Whether that was
+/// in time.
+fn stopped_while_it_reads(herd: &mut Herd, journal: &Path, caught: Signal) -> bool {
+    let size = fs::metadata(journal).expect("it is there").len();
+    herd.begin(ALFORD);
+    eventually("it looks for signals", || holds(herd.process(ALFORD).catches(caught)));
+    herd.freeze(ALFORD);
+    eventually("it stands still", || holds(herd.process(ALFORD).stands_still()));
+    herd.process(ALFORD).bytes_read() < size
+}
+
+#[test]
+fn a_signal_ends_a_server_that_reads_its_journal_which_stays_as_it_is() {
+    let mut herd = with_journal("always").start();
+    let kiwi = herd.client(ALFORD).ask(format!("IAMAT kiwi {NOWHERE} 5"));
+    herd.kill(ALFORD);
+    let file = newest(&herd.journal(ALFORD));
+    let mut bytes = fs::read(&file).expect("it is there");
+    let mut clients = 0;
+    for (signal, times) in [(Signal::TERM, 1), (Signal::INT, 2)] {
+        // If it was through sooner than it could be stopped, more is to be read. That has an end.
+        for lines in [100_000, 200_000, 400_000, 800_000] {
+            (clients..lines).for_each(|n| {
+                record::write(&mut bytes, format!("AT Alford +1 c{n} {NOWHERE} 5").as_bytes());
+            });
+            clients = lines.max(clients);
+            fs::write(&file, &bytes).expect("the folder is ours");
+            if stopped_while_it_reads(&mut herd, &file, signal) {
+                break;
+            }
+            herd.kill(ALFORD);
+        }
+        herd.process(ALFORD).signal(signal);
+        herd.thaw(ALFORD);
+        let status = eventually("it ends", || herd.process_mut(ALFORD).ended().ok_or("it runs"));
+        assert_eq!(status.code(), Some(0), "{status}");
+        let log = herd.log(ALFORD);
+        assert_eq!(
+            log.matches("is told to end while it reads its journal").count(),
+            times,
+            "{log}"
+        );
+        assert!(fs::read(&file).expect("it is there") == bytes, "the journal is as it was");
+    }
+    herd.restart(ALFORD);
+    herd.logged(ALFORD, &[&format!("{} records of {0} clients read", clients + 1)]);
+    assert_eq!(herd.sighting(ALFORD, "kiwi"), Some(show(&kiwi)));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The journal alone.
 
 use crate::{Dice, settings};
+use places_herd::journal::record;
 use places_herd::journal::{
     Disk, Head, Journal, JournalSettings, KernelDisk, Live, Owner, Refusal, Replayed, Sync,
     files_of, scan,
@@ -234,6 +235,41 @@ fn damage_in_the_middle_is_refused_with_its_place_and_salvage_keeps_what_is_arou
         .expect("salvage was wanted");
     assert_eq!((count, replayed.records), (999, 999));
     assert!(journal.wake(Moment::default()).is_some(), "it is to be written anew");
+}
+
+#[test]
+fn whoever_is_told_to_stop_while_reading_leaves_the_files_and_the_lock() {
+    let folder = Folder::new("stop");
+    folder.disk().lock().expect("it is made");
+    let mut older = owner().head();
+    (0..5_000).for_each(|n| record::write(&mut older, format!("client {n}").as_bytes()));
+    let newer = [owner().head(), b"half a rec".to_vec()].concat();
+    let files = [("journal.1", &older), ("journal.2", &newer)];
+    files.iter().for_each(|(name, bytes)| fs::write(folder.0.join(name), bytes).expect("ours"));
+    let mut stopped = 0;
+    let known = loop {
+        let (mut asked, mut known) = (0, 0);
+        let mut stops = || {
+            asked += 1;
+            asked > stopped
+        };
+        let mut each = |_: &[u8]| {
+            known += 1;
+            true
+        };
+        let settings = settings(Sync::Always);
+        match Journal::open_unless(folder.disk(), settings, &owner(), false, &mut each, &mut stops)
+        {
+            Err(Refusal::Stopped) => stopped += 1,
+            Err(other) => panic!("{other}"),
+            Ok(_) => break known,
+        }
+        for (name, bytes) in files {
+            assert!(fs::read(folder.0.join(name)).expect("it is there") == *bytes, "{name}");
+        }
+    };
+    assert!(stopped >= 4, "it was told so in the middle, too: {stopped}");
+    assert_eq!(known, 5_000, "all is there when it is not told to stop");
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub struct MioIo {
     poll: Poll,
     events: Events,
     signals: Option<Signals>,
+    /// Those that came before the loop ran, for its first poll; each once.
+    early: Vec<Signal>,
     start: Instant,
     ports: Vec<Option<Port>>,
     sockets: Vec<Option<Kind>>,
@@ -102,11 +104,23 @@ impl MioIo {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             signals,
+            early: Vec::new(),
             start: Instant::now(),
             ports: Vec::new(),
             sockets: Vec::new(),
             reserve: reserve().ok(),
         })
+    }
+
+    /// Whether a signal that asks for the end has come: for whoever has much to do before there is a loop.
+    /// The first poll tells of all that has come by then, as if it came now.
+    pub fn is_told_to_end(&mut self) -> bool {
+        for came in self.signals.iter_mut().flat_map(Signals::pending).filter_map(signal) {
+            if !self.early.contains(&came) {
+                self.early.push(came);
+            }
+        }
+        self.early.iter().any(|came| matches!(came, Signal::Interrupt | Signal::Terminate))
     }
 
     /// The wall clock, for those who have no reactor: `main` and the log.
@@ -174,6 +188,8 @@ impl Io for MioIo {
     }
 
     fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        let timeout = if self.early.is_empty() { timeout } else { Some(Duration::ZERO) };
+        events.extend(self.early.drain(..).map(Event::Signal));
         match self.poll.poll(&mut self.events, timeout) {
             // Any handled signal interrupts epoll_wait, whatever SA_RESTART says. The turn goes on
             // without events; the signal itself is read at the next one.

@@ -484,6 +484,12 @@ impl Herd {
         self.wait_until_it_listens(name)
     }
 
+    /// Starts `name` again, and waits for nothing.
+    #[allow(dead_code, reason = "for tests/attack")]
+    pub(crate) fn begin(&mut self, name: &str) {
+        self.spawn(name);
+    }
+
     /// What `name` says of itself when it is asked for its status.
     #[track_caller]
     #[allow(dead_code, reason = "for tests/attack")]

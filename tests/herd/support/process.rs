@@ -33,6 +33,34 @@ impl Process {
         kill_process(pid, signal).expect("the process is there");
     }
 
+    /// Whether it has a word of its own to say when it is sent `signal`.
+    #[allow(dead_code, reason = "for tests/attack")]
+    pub(crate) fn catches(&self, signal: Signal) -> bool {
+        let caught = self.status("SigCgt:");
+        let caught = u64::from_str_radix(&caught, 16).expect("a set of bits");
+        caught & 1 << (signal.as_raw() - 1) != 0
+    }
+
+    /// Whether it stands still, for SIGSTOP.
+    #[allow(dead_code, reason = "for tests/attack")]
+    pub(crate) fn stands_still(&self) -> bool {
+        self.status("State:").starts_with('T')
+    }
+
+    /// How many bytes it has been given by reads, of files and all else.
+    #[allow(dead_code, reason = "for tests/attack")]
+    pub(crate) fn bytes_read(&self) -> u64 {
+        let counts = self.proc_file("io");
+        let count = counts.lines().find_map(|line| line.strip_prefix("rchar: "));
+        count.and_then(|count| count.parse().ok()).expect("a process has rchar")
+    }
+
+    fn status(&self, key: &str) -> String {
+        let status = self.proc_file("status");
+        let found = status.lines().find_map(|line| line.strip_prefix(key));
+        found.expect("the kernel tells it").trim().to_owned()
+    }
+
     /// Ends it at once, as kill -9 does, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("the process is there");
@@ -41,10 +69,9 @@ impl Process {
 
     /// Memory of its own, in bytes; pages of files, such as the program's, do not count.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let status = self.proc_file("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        kib.and_then(|kib| kib.parse::<u64>().ok()).expect("a process has RssAnon") * 1_024
+        let kib = self.status("RssAnon:");
+        let kib = kib.strip_suffix(" kB").and_then(|kib| kib.parse::<u64>().ok());
+        kib.expect("a process has RssAnon") * 1_024
     }
 
     /// Processor time it has used, in ticks of 10 ms.
