@@ -233,6 +233,7 @@ fn status_tells_of_those_that_run_and_of_those_that_do_not() {
     assert_eq!(told["process"], bolden.id());
     assert_eq!((&told["known_clients"], &told["connected_clients"]), (&1.into(), &0.into()));
     assert!(told["journal"].is_null(), "it has none: {told}");
+    assert!(told["longest_lag_ms"].as_f64() > Some(0.0), "no turn takes no time: {told}");
 
     let socket = herd.folder().join("run/Bolden.sock");
     assert_eq!(fs::metadata(&socket).expect("it is there").permissions().mode() & 0o777, 0o660);

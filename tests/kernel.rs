@@ -47,6 +47,41 @@ fn a_signal_before_the_loop_runs_is_seen_then_and_told_by_it() {
     assert_eq!(stage.scene().said(), ["Interrupt"]);
 }
 
+/// What a busy call does.
+fn work_for(time: Duration) {
+    let end = Instant::now() + time;
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        std::thread::park_timeout(left);
+    }
+}
+
+#[test]
+fn who_waits_for_a_long_call_is_told_how_long_it_was() {
+    let mut stage = kernel(Limits::default());
+    let busy = actor("server").on(|_, heard| {
+        if let Heard::Data(_) = heard {
+            work_for(30 * MS);
+        }
+        Ok(())
+    });
+    stage.pair(busy, actor("client"));
+    stage.core().take_longest_lag();
+    stage.write("client", b"x");
+    stage.until_bytes("server", 1);
+    // Not from the time at which it read, which is over: the next turn is to end soon.
+    stage.core().call_later(200 * MS, |_, _| {});
+    stage.turn();
+    let lag = stage.core().take_longest_lag();
+    assert!(lag >= 30 * MS, "whoever was ready with it: {lag:?}");
+
+    stage.core().call_later(Duration::ZERO, |_, _| work_for(30 * MS));
+    stage.core().call_later(10 * MS, |scene, _| scene.note("late"));
+    stage.until("the second call is made", |scene, _| scene.said() == ["late"]);
+    let lag = stage.core().take_longest_lag();
+    assert!(lag >= 20 * MS, "a timer that fell due meanwhile: {lag:?}");
+    assert_eq!(stage.core().take_longest_lag(), Duration::ZERO, "then it begins anew");
+}
+
 #[test]
 fn a_connection_that_nobody_answers_times_out() {
     // A backlog of none takes one connection; the next SYN is dropped.

@@ -8,6 +8,7 @@ use crate::servers::seconds_since;
 use crate::table::{Table, percentile, slope};
 use crate::{Failed, Journal, Options};
 use places_herd::reactor::Moment;
+use serde_json::Value;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -261,11 +262,7 @@ fn is_linked(run: &Run, server: usize, name: &str) -> Option<bool> {
 
 /// Whether all links stand, whatever is on its way over them.
 fn all_linked(run: &mut Run, _: Moment) -> Option<()> {
-    let linked = |server: usize| {
-        let said = run.servers.ask(server)?;
-        let links = said["links"].as_array()?;
-        links.iter().all(|link| link["linked"] == true).then_some(())
-    };
+    let linked = |server: usize| all_stand(&run.servers.ask(server)?);
     (0..run.servers.all.len()).all(|server| linked(server).is_some()).then_some(())
 }
 
@@ -294,11 +291,19 @@ pub(crate) fn storm(options: &Options) -> Result<bool, Failed> {
         stage.run().servers.start(hub)?;
         let then = stage.parts().1.now().as_nanos();
         let begun = Instant::now();
-        let (mut clients, mut links) = (0.0, 0.0);
+        let (mut clients, mut links, mut lags) = (0.0, 0.0, Vec::new());
         let during = latencies(&mut stage, |stage| {
-            stage.wait("all clients are back", PATIENCE, all_answered(then))?;
+            let mut answered = all_answered(then);
+            stage.wait("all clients are back", PATIENCE, |run, now| {
+                lags.extend(run.servers.ask(hub).as_ref().and_then(lag));
+                answered(run, now)
+            })?;
             clients = seconds_since(begun);
-            stage.wait("all links are back", PATIENCE, hub_linked(hub))?;
+            stage.wait("all links are back", PATIENCE, |run, _| {
+                let said = run.servers.ask(hub)?;
+                lags.extend(lag(&said));
+                all_stand(&said)
+            })?;
             links = seconds_since(begun);
             Ok(())
         })?;
@@ -306,17 +311,20 @@ pub(crate) fn storm(options: &Options) -> Result<bool, Failed> {
         let value = format!("clients {clients:.1} s, links {links:.1} s");
         table.must("hub killed and back; all back after", value, held);
         table.row("replies meanwhile", during);
+        table.row("longest lag of the hub, times asked", percentiles(lags));
     }
     end(&mut stage, table)
 }
 
-/// Whether the hub says that all its links stand.
-fn hub_linked(hub: usize) -> impl FnMut(&mut Run, Moment) -> Option<()> {
-    move |run, _| {
-        let said = run.servers.ask(hub)?;
-        let links = said["links"].as_array()?;
-        links.iter().all(|link| link["linked"] == true).then_some(())
-    }
+/// How long a server's loop has kept anybody waiting since it was last asked, in microseconds, by its own words.
+fn lag(said: &Value) -> Option<u64> {
+    said["longest_lag_ms"].as_f64().map(|lag| (lag * 1_000.0) as u64)
+}
+
+/// Whether a server says that all its links stand.
+fn all_stand(said: &Value) -> Option<()> {
+    let links = said["links"].as_array()?;
+    links.iter().all(|link| link["linked"] == true).then_some(())
 }
 
 /// How long replies take while `play` goes on.
@@ -326,11 +334,15 @@ fn latencies(
 ) -> Result<String, Failed> {
     stage.run().load.latencies = Some(Vec::new());
     play(stage)?;
-    let mut times = stage.run().load.latencies.take().unwrap_or_default();
+    Ok(percentiles(stage.run().load.latencies.take().unwrap_or_default()))
+}
+
+/// How many `times` there are, and how they lie; in microseconds.
+fn percentiles(mut times: Vec<u64>) -> String {
     times.sort_unstable();
     let shown = |percent| percentile(&times, percent) as f64 / 1_000.0;
     let (half, most, worst) = (shown(50), shown(99), shown(100));
-    Ok(format!("{}: p50 {half:.1} ms, p99 {most:.1} ms, max {worst:.1} ms", times.len()))
+    format!("{}: p50 {half:.1} ms, p99 {most:.1} ms, max {worst:.1} ms", times.len())
 }
 
 /// One server after the other is ended in good order and started again.

@@ -107,8 +107,11 @@ impl LineProtocol<Member> for Status {
     }
 }
 
-/// All that is told. Times are in seconds, sizes in bytes.
-fn report(member: &Member, core: &Core<Member>, uptime: Duration) -> Value {
+/// All that is told. Sizes are in bytes.
+///
+/// `longest_lag_ms`: how long the loop has kept anybody waiting since it was last told, whoever asked then.
+fn report(member: &Member, core: &mut Core<Member>, uptime: Duration) -> Value {
+    let longest_lag = core.take_longest_lag();
     let links = member.links.iter().map(|(id, Link { server, conn, .. })| {
         json!({
             "name": server.name,
@@ -124,6 +127,7 @@ fn report(member: &Member, core: &Core<Member>, uptime: Duration) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "process": std::process::id(),
         "uptime_s": uptime.as_secs_f64(),
+        "longest_lag_ms": milliseconds(longest_lag),
         "connected_clients": member.clients,
         "known_clients": member.herd.len(),
         "known_bytes": member.herd.line_bytes(),
@@ -136,10 +140,9 @@ fn report(member: &Member, core: &Core<Member>, uptime: Duration) -> Value {
 }
 
 /// Whether the journal is sound now, so that reports are taken, and what has happened to it since the start.
-/// Times are in milliseconds. A server without one says null.
+/// A server without one says null.
 fn journal(member: &Member) -> Option<Value> {
     let (counts, refused_reports) = member.journal_counts()?;
-    let milliseconds = |time: Duration| time.as_secs_f64() * 1_000.0;
     Some(json!({
         "sound": member.takes_reports(),
         "records": counts.records,
@@ -150,4 +153,8 @@ fn journal(member: &Member) -> Option<Value> {
         "failures": counts.failures,
         "refused_reports": refused_reports,
     }))
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
 }

@@ -42,6 +42,7 @@ pub struct Core<S: Shared> {
     pub(super) chance: Chance,
     generation: u32,
     connectors: u64,
+    longest_lag: Duration,
     pub(super) spares: Spares,
 }
 
@@ -60,6 +61,7 @@ impl<S: Shared> Core<S> {
             chance: Chance::new(seed),
             generation: 0,
             connectors: 0,
+            longest_lag: Duration::ZERO,
             spares: Spares::default(),
         }
     }
@@ -72,6 +74,16 @@ impl<S: Shared> Core<S> {
     /// The wall clock, as of the last read, or of the last time the loop woke.
     pub fn wall(&self) -> UnixNanos {
         self.wall
+    }
+
+    /// How long the loop has kept anybody waiting, at worst, since this was last asked; then it begins anew.
+    ///
+    /// That is the longer of two times: how long after the poll the last of what it had found was read, and
+    /// how late a timer was (by a millisecond also at rest, as polls sleep in whole ones). What is written leaves
+    /// at the end of its turn, which counts if a timer fell due meanwhile. It takes no reading of the clock that a
+    /// turn would not take without it.
+    pub fn take_longest_lag(&mut self) -> Duration {
+        std::mem::take(&mut self.longest_lag)
     }
 
     /// Sixty-four bits of chance; the same after the same seed of the [`Io`](super::Io).

@@ -154,7 +154,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
 
     /// One turn. Twisted: mainLoop's body, that is runUntilCurrent and doIteration.
     pub fn turn(&mut self) -> std::io::Result<()> {
-        self.core.now = self.io.now();
+        self.core.begin_turn(self.io.now());
         self.run_timers();
         self.run_shutdown();
         self.run_inbox();
@@ -173,7 +173,6 @@ impl<I: Io, S: Shared> Reactor<I, S> {
 
     /// Runs what is due at one reading of the clock. Calls made meanwhile wait for the next turn.
     fn run_timers(&mut self) {
-        self.core.timers.admit_new();
         while let Some(due) = self.core.timers.next_due(self.core.now) {
             self.core.wall = self.io.wall();
             match due {

@@ -2,6 +2,7 @@
 //!
 //! No protocol can call any of this.
 
+use super::super::Moment;
 use super::super::agenda::{Due, Post};
 use super::super::io::{Close, Ends};
 use super::super::protocol::{CloseReason, ConnId, ConnectorId, Shared};
@@ -11,6 +12,15 @@ use std::io;
 use std::time::Duration;
 
 impl<S: Shared> Core<S> {
+    /// A turn begins: all that the last one found ready has been seen to, and timers that are due will be now.
+    pub(in crate::reactor) fn begin_turn(&mut self, now: Moment) {
+        self.timers.admit_new();
+        let found = self.now;
+        let waits_since = self.timers.earliest().map_or(found, |due| due.min(found));
+        self.longest_lag = self.longest_lag.max(now - waits_since);
+        self.now = now;
+    }
+
     /// The name of the next connection; the same until it is inserted.
     pub(crate) fn next_id(&self) -> ConnId {
         // After four thousand million connections it begins anew; an id that old is long forgotten.
