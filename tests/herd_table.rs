@@ -200,7 +200,9 @@ proptest! {
 enum Step {
     Merge(String, Rule),
     LetInSince(u64),
+    LetInUntil(u64),
     ForgetBefore(u64, usize),
+    ForgetAfter(u64, usize),
     Owe(usize),
     OweAll,
     Pay,
@@ -210,10 +212,13 @@ fn forgetful_step() -> impl Strategy<Value = Step> {
     // The stamps of `at_line`, and between them; not in order, as clocks may be set.
     let oldest =
         || prop::sample::select(&[0, 5_000_000_000, 5_000_000_001, 13_000_000_000, 1 << 40][..]);
+    let newest = || prop::sample::select(&[u64::MAX, u64::MAX, 1 << 40, 12_500_000_000, 5][..]);
     prop_oneof![
         12 => (at_line(), rule()).prop_map(|(line, rule)| Step::Merge(line, rule)),
         2 => oldest().prop_map(Step::LetInSince),
+        2 => newest().prop_map(Step::LetInUntil),
         3 => (oldest(), 0..20usize).prop_map(|(oldest, from)| Step::ForgetBefore(oldest, from)),
+        2 => (newest(), 0..20usize).prop_map(|(newest, from)| Step::ForgetAfter(newest, from)),
         3 => (0..20usize).prop_map(Step::Owe),
         1 => Just(Step::OweAll),
         2 => Just(Step::Pay),
@@ -230,7 +235,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     /// Whatever comes and goes, in whatever order, and however the clock is set: the table is a map,
-    /// its index, keys, bits and sums agree with it, and what is too old is neither taken nor served.
+    /// its index, keys, bits and sums agree with it, and what is too old or too far ahead is neither
+    /// taken nor served, and holds nobody.
     #[test]
     fn a_herd_that_forgets_is_a_map_in_which_the_newest_wins(
         steps in prop::collection::vec(forgetful_step(), 0..150),
@@ -239,30 +245,51 @@ proptest! {
         let mut herd = Herd::new(2, seed);
         let mut model = Model::default();
         let mut owed = [BTreeSet::<Vec<u8>>::new(), BTreeSet::new()];
-        let mut oldest = 0;
+        let (mut oldest, mut newest) = (0, u64::MAX);
         for step in steps {
             match step {
                 Step::Merge(line, rule) => {
-                    let (_, expected) = match stamp_of(&line) < oldest {
-                        true => (None, Verdict::Expired),
-                        false => model.merge(&line, rule, usize::MAX),
+                    let client = line.split(' ').nth(3).unwrap_or_default();
+                    let held = model.lines.get(client).map_or(0, |line| stamp_of(line));
+                    let expected = match stamp_of(&line) {
+                        stamp if stamp < oldest => Verdict::Expired,
+                        stamp if stamp > newest => Verdict::Ahead,
+                        _ if held > newest => {
+                            model.lines.insert(client.to_owned(), line.clone());
+                            Verdict::Newer
+                        }
+                        _ => model.merge(&line, rule, usize::MAX).1,
                     };
                     let (key, verdict) = merge(&mut herd, &line, rule);
                     prop_assert_eq!(verdict, expected);
-                    prop_assert_eq!(key.is_some(), verdict != Verdict::Expired);
+                    let is_let_in = !matches!(verdict, Verdict::Expired | Verdict::Ahead);
+                    prop_assert_eq!(key.is_some(), is_let_in);
                 }
                 Step::LetInSince(stamp) => {
                     oldest = stamp;
                     herd.let_in_since(Stamp(stamp));
                 }
-                Step::ForgetBefore(stamp, from) => {
+                Step::LetInUntil(stamp) => {
+                    newest = stamp;
+                    herd.let_in_until(Stamp(stamp));
+                }
+                Step::ForgetBefore(stamp, from) | Step::ForgetAfter(stamp, from) => {
+                    let is_before = matches!(step, Step::ForgetBefore(..));
+                    let goes = |at: Stamp| match is_before {
+                        true => at < Stamp(stamp),
+                        false => at > Stamp(stamp),
+                    };
                     let slice = from.min(herd.keys())..(from + 7).min(herd.keys());
                     let held: Vec<Vec<u8>> = herd
                         .iter()
-                        .filter(|(key, at)| slice.contains(&key.index()) && at.stamp() < Stamp(stamp))
+                        .filter(|(key, at)| slice.contains(&key.index()) && goes(at.stamp()))
                         .map(|(_, at)| at.client().to_vec())
                         .collect();
-                    prop_assert_eq!(herd.forget_before(Stamp(stamp), slice), held.len());
+                    let forgotten = match is_before {
+                        true => herd.forget_before(Stamp(stamp), slice),
+                        false => herd.forget_after(Stamp(stamp), slice),
+                    };
+                    prop_assert_eq!(forgotten, held.len());
                     for client in held {
                         let client = String::from_utf8(client).unwrap();
                         model.lines.remove(&client);
@@ -296,8 +323,9 @@ proptest! {
             prop_assert_eq!((herd.len(), herd.is_empty()), (expected.len(), expected.is_empty()));
             for (client, line) in &model.lines {
                 let served = herd.latest(client.as_bytes()).map(|at| at.line());
-                prop_assert_eq!(served, (stamp_of(line) >= oldest).then_some(line.as_bytes()));
-                prop_assert_eq!(herd.knows(client.as_bytes()), stamp_of(line) >= oldest);
+                let is_let_in = (oldest..=newest).contains(&stamp_of(line));
+                prop_assert_eq!(served, is_let_in.then_some(line.as_bytes()));
+                prop_assert_eq!(herd.knows(client.as_bytes()), is_let_in);
             }
             for (neighbour, owed) in owed.iter().enumerate() {
                 prop_assert_eq!(herd.owed.owed(neighbour), owed.len());

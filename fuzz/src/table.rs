@@ -16,8 +16,9 @@ type Known = (Stamp, Vec<u8>, Vec<u8>);
 struct Model {
     known: BTreeMap<Vec<u8>, Known>,
     owed: BTreeSet<Vec<u8>>,
-    /// In nanoseconds.
+    /// In nanoseconds; `newest`: none is any stamp.
     oldest: u64,
+    newest: Option<u64>,
 }
 
 impl Model {
@@ -25,10 +26,17 @@ impl Model {
         if new.0.0 < self.oldest {
             return Verdict::Expired;
         }
+        let is_ahead = |stamp: &Stamp| self.newest.is_some_and(|newest| stamp.0 > newest);
+        if is_ahead(&new.0) {
+            return Verdict::Ahead;
+        }
         let Some(old) = self.known.get(client) else {
             let full = rule == Rule::Client && self.known.len() >= CLIENTS_MAX;
             return if full { Verdict::Full } else { Verdict::First };
         };
+        if is_ahead(&old.0) {
+            return Verdict::Newer;
+        }
         let ((stamp, line, place), (old_stamp, old_line, old_place)) = (new, old);
         match rule {
             Rule::Client if stamp == old_stamp && place == old_place => Verdict::Same,
@@ -41,7 +49,8 @@ impl Model {
 }
 
 /// Line by line the table does what the map does: `C` and `P` before an AT line judge it by the rule of
-/// clients and of plain neighbours, `L` and `F` before a stamp let in and forget, `O` pays one debt.
+/// clients and of plain neighbours, `L` and `F` before a stamp let in since then and forget what is older,
+/// `U` and `A` let in until then and forget what is further ahead, `O` pays one debt.
 /// And members' lines in any order make the same table.
 pub fn table(data: &[u8]) {
     let (mut herd, mut model) = (Herd::new(1, 1).with_clients_max(CLIENTS_MAX), Model::default());
@@ -59,7 +68,7 @@ fn act(herd: &mut Herd, model: &mut Model, line: &[u8]) {
     let (rule, text) = match line {
         [b'C', text @ ..] => (Rule::Client, text),
         [b'P', text @ ..] => (Rule::Plain, text),
-        [b'L' | b'F', text @ ..] => {
+        [b'L' | b'F' | b'U' | b'A', text @ ..] if text.first() != Some(&b'T') => {
             if let Some(stamp) = Stamp::parse(text) {
                 age(herd, model, line[0], stamp);
             }
@@ -80,7 +89,7 @@ fn act(herd: &mut Herd, model: &mut Model, line: &[u8]) {
     let expected = model.judge(at.client, &new, rule);
     let (key, verdict) = herd.merge(&sighting, rule);
     assert_eq!(verdict, expected);
-    assert_eq!(key.is_none(), matches!(verdict, Verdict::Full | Verdict::Expired));
+    assert_eq!(key.is_none(), matches!(verdict, Verdict::Full | Verdict::Expired | Verdict::Ahead));
     if let Some(key) = key.filter(|_| verdict.is_news()) {
         herd.owed.owe(0, key);
         model.owed.insert(at.client.to_vec());
@@ -89,16 +98,30 @@ fn act(herd: &mut Herd, model: &mut Model, line: &[u8]) {
 }
 
 fn age(herd: &mut Herd, model: &mut Model, what: u8, stamp: Stamp) {
-    if what == b'L' {
-        herd.let_in_since(stamp);
-        model.oldest = stamp.0;
-        return;
-    }
     let before = model.known.len();
+    let forgotten = match what {
+        b'L' => {
+            herd.let_in_since(stamp);
+            model.oldest = stamp.0;
+            return;
+        }
+        b'U' => {
+            herd.let_in_until(stamp);
+            model.newest = Some(stamp.0);
+            return;
+        }
+        b'F' => {
+            model.known.retain(|_, (old, ..)| *old >= stamp);
+            herd.forget_before(stamp, 0..herd.keys())
+        }
+        _ => {
+            model.known.retain(|_, (old, ..)| *old <= stamp);
+            herd.forget_after(stamp, 0..herd.keys())
+        }
+    };
     let Model { known, owed, .. } = model;
-    known.retain(|_, (old, ..)| *old >= stamp);
     owed.retain(|client| known.contains_key(client));
-    assert_eq!(herd.forget_before(stamp, 0..herd.keys()), before - known.len());
+    assert_eq!(forgotten, before - known.len());
 }
 
 fn agree(herd: &Herd, model: &Model) {
@@ -106,7 +129,8 @@ fn agree(herd: &Herd, model: &Model) {
     let mut fresh = Herd::new(0, 2);
     for (client, (stamp, line, _)) in &model.known {
         let latest = herd.latest(client).map(|sighting| sighting.line());
-        assert_eq!(latest, (stamp.0 >= model.oldest).then_some(&line[..]));
+        let newest = model.newest.unwrap_or(u64::MAX);
+        assert_eq!(latest, (model.oldest..=newest).contains(&stamp.0).then_some(&line[..]));
         let at = at(line).expect("it was stored as one");
         fresh.merge(&Sighting::relayed(&at, &mut Vec::new()), Rule::Member);
     }

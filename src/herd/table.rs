@@ -15,7 +15,8 @@
 //!
 //! What is forgotten is a pure function of the stamp: below the [oldest](Herd::let_in_since) that is
 //! let in, a sighting is not taken, whoever brings it, and not served. So nobody can bring back what
-//! has been forgotten, and no server need remember that it was.
+//! has been forgotten, and no server need remember that it was. The same holds above the
+//! [newest](Herd::let_in_until): a stamp far ahead would beat all honest ones of its client for as long.
 //!
 //! The [`Digest`] of all lines follows every change, so that two servers can compare what they know.
 
@@ -67,6 +68,8 @@ pub enum Verdict {
     Full,
     /// Not stored: it is older than what is [let in](Herd::let_in_since).
     Expired,
+    /// Not stored: it is further ahead than what is [let in](Herd::let_in_until).
+    Ahead,
 }
 
 impl Verdict {
@@ -83,8 +86,10 @@ pub struct Herd {
     lines: Lines,
     /// The sums of all lines.
     digest: Digest,
-    /// Sightings before this are none.
+    /// Sightings before this are none,
     oldest: Stamp,
+    /// and those after this.
+    newest: Stamp,
     /// Where a client's line is, by its id.
     index: Index,
     hash_seed: u64,
@@ -104,6 +109,7 @@ impl Herd {
             lines: Lines::default(),
             digest: Digest::new(),
             oldest: Stamp(0),
+            newest: Stamp(u64::MAX),
             index: Index::default(),
             hash_seed: seed,
             hash_constants: SharedSeed::from_u64(seed),
@@ -131,6 +137,12 @@ impl Herd {
         self.oldest = oldest;
     }
 
+    /// From now on no sighting after `newest` is taken or served, nor does one that is still stored beat
+    /// any other. It may go forward again: what is still stored is served again then.
+    pub fn let_in_until(&mut self, newest: Stamp) {
+        self.newest = newest;
+    }
+
     fn has_room(&self, sighting: &Sighting<'_>) -> bool {
         let has_memory = self.lines.memory() < self.bytes_max || self.lines.has_slot_for(sighting);
         self.len() < self.clients_max && has_memory
@@ -138,7 +150,8 @@ impl Herd {
 
     /// Takes a sighting in, if it is news.
     ///
-    /// Returns the client's key, unless nothing became of it ([`Verdict::Full`], [`Verdict::Expired`]).
+    /// Returns the client's key, unless nothing became of it ([`Verdict::Full`], [`Verdict::Expired`],
+    /// [`Verdict::Ahead`]).
     /// A known client's line is written over in place; memory is allocated for a new client or a
     /// longer line only.
     /// With every doubling a ninth of the index is built anew.
@@ -146,6 +159,9 @@ impl Herd {
     pub fn merge(&mut self, sighting: &Sighting<'_>, rule: Rule) -> (Option<ClientKey>, Verdict) {
         if sighting.stamp() < self.oldest {
             return (None, Verdict::Expired);
+        }
+        if sighting.stamp() > self.newest {
+            return (None, Verdict::Ahead);
         }
         let client = sighting.client();
         let hash = self.hash(client);
@@ -158,7 +174,10 @@ impl Herd {
             return (Some(self.admit(hash, sighting)), Verdict::First);
         };
         let (header, stored) = self.lines.stored(*slot);
-        let verdict = rule.judge(sighting, &stored);
+        let verdict = match rule.judge(sighting, &stored) {
+            Verdict::Older if lies_after(self.newest, &self.lines, *slot) => Verdict::Newer,
+            verdict => verdict,
+        };
         if verdict == Verdict::Newer {
             self.digest.replace(leaf, stored.line(), sighting.line());
             *slot = self.lines.replace(*slot, header, sighting);
@@ -176,16 +195,16 @@ impl Herd {
         self.len() == 0
     }
 
-    /// Is this client known, and its sighting not older than what is let in?
+    /// Is this client known, and its sighting let in?
     pub fn knows(&self, client: &[u8]) -> bool {
         self.latest(client).is_some()
     }
 
-    /// The latest sighting of a client; `None` if there was none, or it is older than what is
-    /// [let in](Herd::let_in_since).
+    /// The latest sighting of a client; `None` if there was none, or it is older or further ahead than
+    /// what is [let in](Herd::let_in_since).
     pub fn latest(&self, client: &[u8]) -> Option<Sighting<'_>> {
         let sighting = self.find(client).map(|slot| self.lines.sighting(slot));
-        sighting.filter(|sighting| sighting.stamp() >= self.oldest)
+        sighting.filter(|sighting| (self.oldest..=self.newest).contains(&sighting.stamp()))
     }
 
     /// The latest sighting of the client with this key.
@@ -204,8 +223,8 @@ impl Herd {
         self.lines.find(index).map(|slot| self.lines.line(slot))
     }
 
-    /// All clients with their latest sightings, in the order of their keys; also those that are too
-    /// old to be let in and not yet [forgotten](Herd::forget_before).
+    /// All clients with their latest sightings, in the order of their keys; also those that are not let in
+    /// any more and not yet [forgotten](Herd::forget_before).
     pub fn iter(&self) -> impl Iterator<Item = (ClientKey, Sighting<'_>)> {
         let stored = (0..self.keys()).filter_map(|index| self.lines.find(index));
         stored.map(|slot| (self.lines.key(slot), self.lines.sighting(slot)))
@@ -255,10 +274,19 @@ impl Herd {
     /// Forgets the clients with `keys` whose latest sighting is before `oldest`: how many. Nobody is
     /// owed them any more, and their keys are for others. Takes time for each key.
     pub fn forget_before(&mut self, oldest: Stamp, keys: Range<usize>) -> usize {
+        self.forget_all(keys, |stamp| stamp < oldest)
+    }
+
+    /// The same of those whose latest sighting is after `newest`.
+    pub fn forget_after(&mut self, newest: Stamp, keys: Range<usize>) -> usize {
+        self.forget_all(keys, |stamp| stamp > newest)
+    }
+
+    fn forget_all(&mut self, keys: Range<usize>, which: impl Fn(Stamp) -> bool) -> usize {
         let before = self.len();
         for index in keys {
             let Some(slot) = self.lines.find(index) else { continue };
-            if self.lines.sighting(slot).stamp() < oldest {
+            if which(self.lines.sighting(slot).stamp()) {
                 self.forget(slot);
             }
         }
@@ -315,6 +343,13 @@ impl Rule {
             },
         }
     }
+}
+
+/// Whether the sighting in `slot` is after `newest`. News does not come here: so it pays nothing for it.
+#[cold]
+#[inline(never)]
+fn lies_after(newest: Stamp, lines: &Lines, slot: Slot) -> bool {
+    lines.sighting(slot).stamp() > newest
 }
 
 /// foldhash with constants of our own: those it comes with are public, and ids can be made of them
@@ -398,6 +433,40 @@ mod tests {
         assert_eq!(merge(&mut herd, "AT A +0.5 d +1+1 5", Rule::Member), Verdict::First);
         assert_eq!(merge(&mut herd, "AT A +0.5 e +1+1 5", Rule::Plain), Verdict::First);
         assert!(herd.knows(b"d") && !herd.knows(b"f"));
+    }
+
+    #[test]
+    fn a_sighting_further_ahead_than_is_let_in_is_none_whoever_brings_it() {
+        let mut herd = Herd::new(0, 1);
+        herd.let_in_until(Stamp(5_000_000_000));
+        for rule in [Rule::Client, Rule::Member, Rule::Plain] {
+            let ahead = "AT A +0.5 c +1+1 5.000000001";
+            assert_eq!(merge(&mut herd, ahead, rule), Verdict::Ahead);
+        }
+        assert_eq!((herd.len(), herd.state_hash()), (0, 0));
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 5", Rule::Client), Verdict::First);
+    }
+
+    #[test]
+    fn what_lies_further_ahead_than_is_let_in_holds_nobody() {
+        for rule in [Rule::Client, Rule::Member, Rule::Plain] {
+            let mut herd = Herd::new(0, 1);
+            for client in ["c", "d", "e"] {
+                merge(&mut herd, &format!("AT A +0.5 {client} +1+1 9999999999"), Rule::Member);
+            }
+            assert_eq!(merge(&mut herd, "AT B +0.5 c +2+2 5", rule), Verdict::Older);
+            herd.let_in_until(Stamp(6_000_000_000));
+            assert_eq!((latest(&herd, "c"), herd.knows(b"d"), herd.len()), (None, false, 3));
+            assert_eq!(merge(&mut herd, "AT B +0.5 c +2+2 5", rule), Verdict::Newer);
+            assert_eq!(latest(&herd, "c").unwrap(), "AT B +0.5 c +2+2 5");
+            // As if there had never been anything else.
+            assert_eq!(merge(&mut herd, "AT B +0.5 c +3+3 4", rule), Verdict::Older);
+            assert_eq!(herd.forget_after(Stamp(6_000_000_000), 0..2), 1);
+            assert_eq!(herd.forget_after(Stamp(6_000_000_000), 2..3), 1);
+            let mut honest = Herd::new(0, 2);
+            merge(&mut honest, "AT B +0.5 c +2+2 5", rule);
+            assert_eq!((herd.len(), herd.state_hash()), (1, honest.state_hash()));
+        }
     }
 
     #[test]
