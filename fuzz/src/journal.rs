@@ -159,7 +159,7 @@ fn open(disk: MemoryDisk, sync: Sync) -> (Journal, Herd) {
     let mut herd = Herd::new(0, 1);
     let mut scratch = Vec::new();
     let opened = Journal::open(Box::new(disk), settings, &owner(), false, &mut |record| {
-        replay(&mut herd, record, &mut scratch)
+        replay(&mut herd, record, &mut scratch).is_some()
     });
     let (journal, _) = opened.unwrap_or_else(|why| panic!("{why}"));
     (journal, herd)

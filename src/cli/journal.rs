@@ -61,7 +61,7 @@ impl Which {
         let mut scratch = Vec::new();
         let mut outcome = Ok(());
         for path in self.files()? {
-            let scan = read(&path, &mut |line| replay(&mut herd, line, &mut scratch))?;
+            let scan = read(&path, &mut |line| replay(&mut herd, line, &mut scratch).is_some())?;
             let verdict = self.verdict(&path, &scan);
             let says = match &verdict {
                 Err(failure) => failure.what.clone(),
@@ -105,7 +105,7 @@ impl Which {
         let disk = KernelDisk::new(&folder, move || start.elapsed());
         let (mut journal, replayed) =
             Files::open(Box::new(disk), settings(&folder), &owner, self.salvage, &mut |line| {
-                replay(&mut herd, line, &mut scratch)
+                replay(&mut herd, line, &mut scratch).is_some()
             })
             .map_err(refused)?;
         let failed = |e: io::Error| Failure::new(Exit::Io, format!("{}: {e}", folder.display()));

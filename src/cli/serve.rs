@@ -151,7 +151,9 @@ fn open_journal(
     let folder = settings.folder.join(&member.server.name);
     let begun = Instant::now();
     let disk = KernelDisk::new(&folder, move || begun.elapsed());
-    let (member, replayed) = match member.with_journal_unless(Box::new(disk), settings, stops) {
+    let wall = MioIo::wall_clock();
+    let opened = member.with_journal_unless(Box::new(disk), settings, wall, stops);
+    let (member, replayed) = match opened {
         Err(Refusal::Stopped) => return Ok(None),
         opened => opened.map_err(refused)?,
     };

@@ -24,7 +24,7 @@ use super::member::{Cx, LogName, Member, Message, log_line};
 use super::sighting::Sighting;
 use super::stamp::Stamp;
 use super::table::{Rule, Verdict};
-use super::topology::Seconds;
+use super::topology::{Limits, Seconds};
 use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use crate::log::Direction;
 use crate::places::{Answer, Query, Ticket};
@@ -247,9 +247,7 @@ impl Chatserver {
         cx.state.let_in(cx.wall());
         let Context { core, state, .. } = cx;
         if is_too_far_ahead(iamat.stamp, received, state.limits.max_future) {
-            let max = state.limits.max_future.unwrap_or_default().as_millis();
-            tell(&mut state.early_reports, core.now(), &format_args!("max_future_ms = {max}"));
-            return self.refuse(cx, line, &"stamped further ahead than max_future_ms");
+            return self.refuse_early(cx, line);
         }
         if !state.takes_reports() {
             state.report_refused(core);
@@ -278,12 +276,28 @@ impl Chatserver {
                 tell(&mut state.late_reports, core.now(), &format_args!("expire_after_s = {max}"));
                 return self.refuse(cx, line, &"stamped longer ago than expire_after_s");
             }
+            (_, Verdict::Ahead) => return self.refuse_early(cx, line),
             _ => {}
         }
         if let Some(acks) = &mut cx.state.links.acks {
             self.wait_for(acks.hold(cx.id));
         }
         self.reply_with_line(cx);
+    }
+
+    /// The report is stamped further ahead than is let in: of two limits the smaller one counts.
+    fn refuse_early(&mut self, cx: &mut Cx<'_>, line: &[u8]) {
+        let Context { core, state, .. } = cx;
+        let Limits { max_future, ahead_max, .. } = state.limits;
+        let max_future = max_future.map_or(u128::MAX, |max| max.as_millis());
+        let early = &mut state.early_reports;
+        match ahead_max {
+            Some(Seconds(max)) if u128::from(max) * 1_000 < max_future => {
+                tell(early, core.now(), &format_args!("ahead_max_s = {max}"));
+            }
+            _ => tell(early, core.now(), &format_args!("max_future_ms = {max_future}")),
+        }
+        self.refuse(cx, line, &"stamped further ahead than is let in");
     }
 
     /// What is replied from now on waits for a neighbour's word.

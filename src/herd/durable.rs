@@ -9,6 +9,10 @@
 //! An AT line says by itself whether it is newer than another, so the journal need not be told what
 //! replaced what, and it does not matter in which order it is read.
 //!
+//! What lies too far ahead is passed over, and what it has beaten counts. It is not taken out of the file:
+//! a clock that is wrong at the start must cost nothing that the next start cannot bring back. What is
+//! too old stands in nobody's way, so it is read, and waits for its minute ([sweep](super::sweep)).
+//!
 //! What a client is told depends on the policy: docs/protocol.md, "IAMAT". While the journal is
 //! broken reports are refused at the client port. Neighbours' news is taken: refusing it would not
 //! save it, as they will not say it again.
@@ -16,9 +20,10 @@
 use super::command::{Command, CommandLimits};
 use super::member::Member;
 use super::sighting::Sighting;
-use super::table::{Herd, Rule};
+use super::table::{Herd, Rule, Verdict};
+use super::topology::Seconds;
 use crate::journal::{Counts, Disk, Journal, JournalSettings, Live, Owner, Refusal, Replayed};
-use crate::reactor::{Core, Moment, Seldom, TimerId};
+use crate::reactor::{Core, Moment, Seldom, TimerId, UnixNanos};
 use std::io;
 
 /// A member's journal, and its timer.
@@ -41,8 +46,9 @@ impl Durable {
 }
 
 impl Member {
-    /// The same, with the journal on `disk`: what it holds is known, and from now on it is told all
-    /// that is new. To be called before the member meets anybody.
+    /// The same, with the journal on `disk`: what it holds is known, but for what lies further ahead
+    /// than is let in at `wall`, the time of this start; and from now on it is told all that is new. To be
+    /// called before the member meets anybody.
     ///
     /// # Errors
     ///
@@ -51,8 +57,9 @@ impl Member {
         self,
         disk: Box<dyn Disk>,
         settings: &JournalSettings,
+        wall: UnixNanos,
     ) -> Result<(Member, Replayed), Refusal> {
-        self.with_journal_unless(disk, settings, &mut || false)
+        self.with_journal_unless(disk, settings, wall, &mut || false)
     }
 
     /// The same, unless the member is to end before it has begun: `stops` is asked between pieces of the
@@ -65,14 +72,24 @@ impl Member {
         mut self,
         disk: Box<dyn Disk>,
         settings: &JournalSettings,
+        wall: UnixNanos,
         stops: &mut dyn FnMut() -> bool,
     ) -> Result<(Member, Replayed), Refusal> {
+        self.let_in_until(wall);
         let owner = Owner { server: self.server.name.clone(), herd: self.herd_name.clone() };
         let herd = &mut self.herd;
         let mut line = Vec::new();
-        let mut each = |record: &[u8]| replay(herd, record, &mut line);
+        let mut ahead: u64 = 0;
+        let mut each = |record: &[u8]| {
+            let verdict = replay(herd, record, &mut line);
+            ahead += u64::from(verdict == Some(Verdict::Ahead));
+            verdict.is_some()
+        };
         let (journal, replayed) =
             Journal::open_unless(disk, settings.clone(), &owner, false, &mut each, stops)?;
+        if let (1.., Some(Seconds(max))) = (ahead, self.limits.ahead_max) {
+            log::warn!("limit: ahead_max_s = {max}: {ahead} records of the journal passed over");
+        }
         let durable =
             Durable { journal, wake: None, refused: 0, refusals: Seldom::default(), failed: false };
         self.durable = Some(Box::new(durable));
@@ -149,15 +166,14 @@ impl Member {
     }
 }
 
-/// Merges one line of a journal into `herd`. Whether it is an AT line.
+/// Merges one line of a journal into `herd`: what became of it. None: it is no AT line.
 ///
 /// `scratch`: overwritten.
-pub fn replay(herd: &mut Herd, record: &[u8], scratch: &mut Vec<u8>) -> bool {
+pub fn replay(herd: &mut Herd, record: &[u8], scratch: &mut Vec<u8>) -> Option<Verdict> {
     let Ok(Command::At(at)) = Command::parse(record, &CommandLimits::default()) else {
-        return false;
+        return None;
     };
-    herd.merge(&Sighting::relayed(&at, scratch), Rule::Member);
-    true
+    Some(herd.merge(&Sighting::relayed(&at, scratch), Rule::Member).1)
 }
 
 impl Live for Herd {

@@ -69,7 +69,7 @@ pub struct Member {
     unreplicated_told: Seldom,
     /// Reports of new clients for which there was no room.
     pub(super) refused_clients: Seldom,
-    /// Reports stamped too far ahead, and too long ago.
+    /// Reports stamped too far ahead, by `max_future_ms` or `ahead_max_s`, and too long ago.
     pub(super) early_reports: Seldom,
     pub(super) late_reports: Seldom,
     /// Connections that were closed for a line without an end.

@@ -1,8 +1,8 @@
 //! Sweeps: what has to go through the whole table does so in slices, one a turn.
 //!
-//! In: leaves of which neighbours lack lines, and the age at which a client is forgotten. Out: the
-//! clients' bits in [`Owed`](super::owed::Owed), and a table without the old ones. It does not know
-//! how the leaves were found; the [comparison](super::comparison) does.
+//! In: leaves of which neighbours lack lines, and which stamps are let in. Out: the clients' bits in
+//! [`Owed`](super::owed::Owed), and a table without those that are too old, or too far ahead. It does
+//! not know how the leaves were found; the [comparison](super::comparison) does.
 //!
 //! The idea: to go through a million clients at once would keep everybody waiting. After a slice a
 //! timer that is due at once brings the next turn, and between two turns all connections are served.
@@ -13,13 +13,17 @@
 //! store the same all the time but for an instant, and comparing finds no difference. What is too old
 //! and waits for its minute is neither served nor taken ([`Herd::let_in_since`]).
 //!
+//! So is what lies too far ahead ([`Herd::let_in_until`]). It is not taken in the first place, so that it
+//! is stored only if the clock was set back.
+//!
 //! [`Herd::let_in_since`]: super::table::Herd::let_in_since
+//! [`Herd::let_in_until`]: super::table::Herd::let_in_until
 
 use super::comparison::LeafSet;
 use super::links::NeighbourId;
 use super::member::Member;
 use super::stamp::Stamp;
-use super::topology::Seconds;
+use super::topology::{Limits, Seconds};
 use crate::reactor::{ConnId, Core, UnixNanos};
 use std::ops::Range;
 use std::time::Duration;
@@ -46,12 +50,13 @@ struct Giving {
     wanted: Vec<(NeighbourId, ConnId, LeafSet)>,
 }
 
-/// Forgets the clients whose latest sighting is before `oldest`.
+/// Forgets the clients whose latest sighting is before `oldest`, and those whose is too far ahead by now.
 #[derive(Debug)]
 struct Forgetting {
     next: usize,
-    oldest: Stamp,
-    forgotten: usize,
+    oldest: Option<Stamp>,
+    too_old: usize,
+    too_far_ahead: usize,
 }
 
 impl Sweeps {
@@ -62,25 +67,37 @@ impl Sweeps {
 }
 
 impl Member {
-    /// Tells the table what time it is, if clients are ever forgotten: to be called before it is asked
+    /// Tells the table what time it is, if not all stamps are let in: to be called before it is asked
     /// for a sighting or given one.
     pub(super) fn let_in(&mut self, wall: UnixNanos) {
         if let Some(age) = self.limits.expire_after {
             self.herd.let_in_since(oldest_at(wall, age));
         }
+        self.let_in_until(wall);
     }
 
-    /// Forgets what is too old at every full minute, from the next one on.
+    /// The same for what lies ahead alone.
+    pub(super) fn let_in_until(&mut self, wall: UnixNanos) {
+        if let Some(ahead) = self.limits.ahead_max {
+            self.herd.let_in_until(newest_at(wall, ahead));
+        }
+    }
+
+    /// Forgets what is not let in any more at every full minute, from the next one on.
     pub(super) fn forget_by_the_minute(&mut self, core: &mut Core<Member>) {
-        let Some(age) = self.limits.expire_after else { return };
+        let Limits { expire_after, ahead_max, .. } = self.limits;
+        if expire_after.is_none() && ahead_max.is_none() {
+            return;
+        }
         // Asked anew each time: the wall clock may have been set meanwhile, or even stand still.
         let delay = Duration::from_nanos(MINUTE_NANOS - core.wall().0 % MINUTE_NANOS);
         core.call_later(delay.max(Duration::from_secs(1)), move |member, core| {
             let UnixNanos(now) = core.wall();
             // A timer may be late, and the two clocks may drift by a little: the nearest minute.
             let minute = (now + MINUTE_NANOS / 2) / MINUTE_NANOS * MINUTE_NANOS;
-            let oldest = oldest_at(UnixNanos(minute), age);
-            member.sweeps.forgetting = Some(Forgetting { next: 0, oldest, forgotten: 0 });
+            let oldest = expire_after.map(|age| oldest_at(UnixNanos(minute), age));
+            let forgetting = Forgetting { next: 0, oldest, too_old: 0, too_far_ahead: 0 };
+            member.sweeps.forgetting = Some(forgetting);
             member.sweep_on(core);
             member.forget_by_the_minute(core);
         });
@@ -98,7 +115,7 @@ impl Member {
             core.call_later(Duration::ZERO, |member, core| {
                 member.sweeps.is_due = false;
                 member.give_slice(core);
-                member.forget_slice();
+                member.forget_slice(core.wall());
                 member.sweep_on(core);
             });
         }
@@ -118,16 +135,25 @@ impl Member {
         }
     }
 
-    fn forget_slice(&mut self) {
+    fn forget_slice(&mut self, wall: UnixNanos) {
         let Some(forgetting) = &mut self.sweeps.forgetting else { return };
+        let Limits { expire_after, ahead_max, .. } = self.limits;
         let (slice, is_last) = slice(&mut forgetting.next, self.herd.keys());
-        forgetting.forgotten += self.herd.forget_before(forgetting.oldest, slice);
+        if let Some(oldest) = forgetting.oldest {
+            forgetting.too_old += self.herd.forget_before(oldest, slice.clone());
+        }
+        // By the clock as it is now: what has been let in since the sweep began stays.
+        if let Some(newest) = ahead_max.map(|ahead| newest_at(wall, ahead)) {
+            forgetting.too_far_ahead += self.herd.forget_after(newest, slice);
+        }
         if !is_last {
             return;
         }
-        if let (1.., Some(Seconds(age))) = (forgetting.forgotten, self.limits.expire_after) {
-            let forgotten = forgetting.forgotten;
+        if let (forgotten @ 1.., Some(Seconds(age))) = (forgetting.too_old, expire_after) {
             log::info!("limit: expire_after_s = {age}: {forgotten} clients forgotten");
+        }
+        if let (forgotten @ 1.., Some(Seconds(ahead))) = (forgetting.too_far_ahead, ahead_max) {
+            log::warn!("limit: ahead_max_s = {ahead}: {forgotten} clients forgotten");
         }
         self.sweeps.forgetting = None;
     }
@@ -143,4 +169,9 @@ fn slice(next: &mut usize, all: usize) -> (Range<usize>, bool) {
 /// The oldest stamp that is let in at a time.
 fn oldest_at(UnixNanos(wall): UnixNanos, Seconds(age): Seconds) -> Stamp {
     Stamp(wall.saturating_sub(age.saturating_mul(1_000_000_000)))
+}
+
+/// The newest stamp that is let in at a time.
+fn newest_at(UnixNanos(wall): UnixNanos, Seconds(ahead): Seconds) -> Stamp {
+    Stamp(wall.saturating_add(ahead.saturating_mul(1_000_000_000)))
 }

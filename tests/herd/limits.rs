@@ -131,6 +131,21 @@ fn the_log_tells_which_limit_refused_reports_by_their_stamps() {
 }
 
 #[test]
+fn of_two_limits_on_what_lies_ahead_the_log_names_the_smaller_one() {
+    for (max_future_ms, ahead_max_s, named) in [
+        (0, 60, "limit: ahead_max_s = 60: 1 reports refused"),
+        (60_001, 60, "limit: ahead_max_s = 60: 1 reports refused"),
+        (60_000, 60, "limit: max_future_ms = 60000: 1 reports refused"),
+    ] {
+        let setup = Setup::alone().limit("max_future_ms", max_future_ms);
+        let herd = setup.limit("ahead_max_s", ahead_max_s).start();
+        let refused = format!("IAMAT kiwi {NOWHERE} 9999999999");
+        same(&herd.client("Alford").ask(&refused), format!("? {refused}").as_bytes(), named);
+        herd.logged("Alford", &["WARN", named]);
+    }
+}
+
+#[test]
 fn the_log_tells_who_did_not_take_the_rest_within_close_ms() {
     let setup = Setup::alone().limit("drain_ms", 60_000).limit("close_ms", 300);
     let herd = setup.without_traffic_in_the_log().start();

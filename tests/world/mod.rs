@@ -260,6 +260,22 @@ impl World {
         self.meddler = Some(meddler);
     }
 
+    /// From now on servers are started by this topology, which has to have the same ones: as if somebody
+    /// had edited the file.
+    pub(crate) fn edit(&mut self, topology: &str) {
+        let parsed = Topology::parse(topology, Path::new("topology.toml"));
+        let topology = parsed.unwrap_or_else(|faults| panic!("{faults:?}\n{topology}"));
+        assert_eq!(topology.servers, self.topology.servers, "the machines stay");
+        self.topology = topology;
+    }
+
+    /// What a wall clock shows that nobody has set.
+    fn wall(&self) -> UnixNanos {
+        let mut io = MemoryIo::carried(self.options.clone());
+        io.advance(self.now);
+        io.wall()
+    }
+
     // Members.
 
     /// Starts the member `name`, or starts it again, knowing nothing; nobody asks it for places.
@@ -271,7 +287,7 @@ impl World {
     pub(crate) fn start_on(&mut self, name: &str, disk: MemoryDisk) -> Result<Replayed, Refusal> {
         let settings = self.topology.journal.clone().expect("the topology has [journal]");
         let member = self.born(name, Box::new(Silent));
-        let (member, replayed) = member.with_journal(Box::new(disk), &settings)?;
+        let (member, replayed) = member.with_journal(Box::new(disk), &settings, self.wall())?;
         self.join(name, member);
         Ok(replayed)
     }
@@ -307,7 +323,7 @@ impl World {
         let mut member = self.born(name, source);
         let mut replayed = Replayed::default();
         if let (Some(disk), Some(settings)) = (remains.0, &self.topology.journal) {
-            (member, replayed) = member.with_journal(Box::new(disk), settings)?;
+            (member, replayed) = member.with_journal(Box::new(disk), settings, self.wall())?;
         }
         self.join(name, member);
         Ok(replayed)

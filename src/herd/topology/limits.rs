@@ -138,6 +138,8 @@ limits! {
     max_future_ms => max_future: Option<Duration> = 0, 0..=31_536_000_000;
     "A client's place is forgotten at this age; let it be the same at all servers. 0 = never."
     expire_after_s => expire_after: Option<Seconds> = 0, 0..=3_155_760_000;
+    "A place stamped further ahead is taken from nobody; let it be the same at all servers. 0 = each is."
+    ahead_max_s => ahead_max: Option<Seconds> = 0, 0..=3_155_760_000;
     "How long a neighbour may take to say HELLO; then the connection is closed."
     hello_ms => hello: Duration = 5_000, 100..=600_000;
     "How long a TLS handshake between servers may take; then the connection is closed."
@@ -410,7 +412,7 @@ mod tests {
     fn zero_switches_off_only_what_is_an_option() {
         let limits = Limits::default();
         assert_eq!((limits.connections, limits.max_future), (None, None));
-        assert_eq!(limits.expire_after, None);
+        assert_eq!((limits.expire_after, limits.ahead_max), (None, None));
         assert_eq!(limits.linger, Duration::from_secs(2));
     }
 
