@@ -1,7 +1,8 @@
 //! Clients that speak as neighbours do, and clients from the future.
 
 use crate::ALFORD;
-use crate::support::{NOWHERE, Setup, masked, same, unix_ns};
+use crate::support::{Client, Herd, NOWHERE, Setup, eventually, masked, same, unix_ns};
+use rustix::process::Signal;
 use std::io::Write;
 use std::thread;
 
@@ -31,7 +32,7 @@ fn a_client_cannot_speak_as_a_neighbour() {
     let mut client = herd.client(ALFORD);
     let known = client.ask(format!("IAMAT kiwi {NOWHERE} 5"));
     same(&neighbour.line(), &known, "the neighbour is told of it");
-    let told = |herd: &crate::support::Herd| {
+    let told = |herd: &Herd| {
         let mut status = herd.status(ALFORD);
         status["uptime_s"].take();
         status
@@ -83,6 +84,56 @@ fn a_far_future_stamp_holds_no_client_with_max_future() {
     assert!(at.starts_with(b"AT Alford # near "), "a clock a little ahead is believed");
 }
 
-fn herd_line(client: &mut crate::support::Client, n: usize) -> Option<Vec<u8>> {
+#[test]
+fn a_far_future_stamp_holds_no_client_of_a_herd_restarted_with_ahead_max() {
+    const MANY: usize = 1_000;
+    const ROW: [&str; 3] = [ALFORD, "Bolden", "Clark"];
+    let setup = Setup::of(&ROW, &[(ALFORD, "Bolden"), ("Bolden", "Clark")]);
+    let setup = setup.journal("sync = \"no\"").limit("sync_ms", 1_000);
+    let mut herd = setup.without_traffic_in_the_log().start();
+    let ids: Vec<String> = (0..MANY).map(|n| format!("client-{n}")).collect();
+    let mut liar = herd.client("Bolden");
+    let lies = ids.iter().map(|id| liar.ask(format!("IAMAT {id} {NOWHERE} 9999999999")));
+    let last = lies.last().expect("they are many");
+    herd.settle(&ROW, &ids[MANY - 1], &last);
+
+    let now = unix_ns() / 1_000_000_000;
+    let honest = reports(&herd, &ROW, &ids, now);
+    let before = ROW.map(|name| stuck(&herd, name, &ids, &honest));
+    herd.edit_limit("ahead_max_s", 60);
+    for name in ROW {
+        herd.process(name).signal(Signal::TERM);
+        eventually("it ends", || herd.process_mut(name).ended().ok_or("it runs"));
+        herd.restart(name);
+        herd.logged(name, &["WARN", "limit: ahead_max_s = 60: 1000 records of the journal"]);
+    }
+    let honest = reports(&herd, &ROW, &ids, now + 1);
+    for name in ROW {
+        eventually(&format!("nobody is stuck at {name}"), || {
+            match stuck(&herd, name, &ids, &honest) {
+                0 => Ok(()),
+                stuck => Err(stuck),
+            }
+        });
+    }
+    println!("P17 restarts with ahead_max_s: {before:?} clients stuck / {MANY} before, 0 after");
+    assert_eq!(before, [MANY; 3]);
+}
+
+/// Each client reports once, one after the other at one server after the other: what it is answered.
+fn reports(herd: &Herd, servers: &[&str], ids: &[String], stamp: i128) -> Vec<String> {
+    let mut clients: Vec<Client> = servers.iter().map(|name| herd.client(name)).collect();
+    let each = ids.iter().zip((0..servers.len()).cycle());
+    let answers = each.map(|(id, at)| clients[at].ask(format!("IAMAT {id} {NOWHERE} {stamp}")));
+    answers.map(|line| String::from_utf8(line).expect("it is ASCII")).collect()
+}
+
+/// How many clients the server `name` does not serve as they reported last.
+fn stuck(herd: &Herd, name: &str, ids: &[String], honest: &[String]) -> usize {
+    let served = herd.sightings(name, ids);
+    served.iter().zip(honest).filter(|(served, honest)| served.as_ref() != Some(honest)).count()
+}
+
+fn herd_line(client: &mut Client, n: usize) -> Option<Vec<u8>> {
     client.whatsat(&format!("client-{n}"), "0.001", "1").ok().map(|nearby| nearby.line)
 }

@@ -490,6 +490,13 @@ impl Herd {
         self.spawn(name);
     }
 
+    /// Sets a key of `[limits]` in the topology file: for those who are started from now on.
+    #[allow(dead_code, reason = "for tests/attack")]
+    pub(crate) fn edit_limit(&mut self, key: &str, value: u64) {
+        self.setup = self.setup.clone().limit(key, value);
+        fs::write(self.topology(), self.topology_text()).expect("the folder is ours");
+    }
+
     /// What `name` says of itself when it is asked for its status.
     #[track_caller]
     #[allow(dead_code, reason = "for tests/attack")]
