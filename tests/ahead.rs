@@ -3,13 +3,10 @@
 
 mod world;
 
-use places_herd::herd::command::{Command, CommandLimits};
-use places_herd::herd::sighting::Sighting;
-use places_herd::herd::table::Rule;
 use places_herd::reactor::UnixNanos;
 use places_herd::testing::{MemoryDisk, MemoryOptions};
 use std::collections::BTreeMap;
-use world::{MS, NANO, SECOND, TalkId, World, topology};
+use world::{MS, NANO, SECOND, TalkId, World, know, topology};
 
 /// A full minute.
 const NOON: u64 = 1_479_420_000;
@@ -19,19 +16,6 @@ const MINUTE: &str = "ahead_max_s = 60";
 
 fn at_noon() -> MemoryOptions {
     MemoryOptions { wall: UnixNanos(NOON * 1_000_000_000), ..MemoryOptions::calm(1) }
-}
-
-/// The server `name` knows a line, and nobody has been told.
-fn know(world: &mut World, name: &str, line: &str) {
-    match Command::parse(line.as_bytes(), &CommandLimits::default()) {
-        Ok(Command::At(at)) => {
-            let mut scratch = Vec::new();
-            let sighting = Sighting::relayed(&at, &mut scratch);
-            let (_, verdict) = world.member(name).herd.merge(&sighting, Rule::Member);
-            assert!(verdict.is_news(), "{line}");
-        }
-        other => panic!("{line}: {other:?}"),
-    }
 }
 
 /// What `name` serves of a client.

@@ -3,29 +3,13 @@
 
 mod world;
 
-use places_herd::herd::command::{Command, CommandLimits};
-use places_herd::herd::sighting::Sighting;
-use places_herd::herd::table::Rule;
 use places_herd::reactor::UnixNanos;
 use places_herd::testing::MemoryOptions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use world::{FIVE, MS, SECOND, TalkId, World, topology, weathers};
+use world::{FIVE, MS, SECOND, TalkId, World, know, topology, weathers};
 
 const PAIR: &str = "Alford Bolden; Bolden";
-
-/// The server `name` knows a line, and nobody has been told: as if a link had lost it.
-fn know(world: &mut World, name: &str, line: &str) {
-    match Command::parse(line.as_bytes(), &CommandLimits::default()) {
-        Ok(Command::At(at)) => {
-            let mut scratch = Vec::new();
-            let sighting = Sighting::relayed(&at, &mut scratch);
-            let (_, verdict) = world.member(name).herd.merge(&sighting, Rule::Member);
-            assert!(verdict.is_news(), "{line}");
-        }
-        other => panic!("{line}: {other:?}"),
-    }
-}
 
 fn line(client: usize, stamp: usize) -> String {
     format!("AT Alford +0.263873386 client-{client:07} +34.068930-118.445127 {stamp}.392014450")

@@ -31,9 +31,12 @@ pub(crate) use self::outside::{Ending, Outside, TalkId};
 
 use self::cables::Cables;
 use self::outside::Answerer;
+use places_herd::herd::command::{Command, CommandLimits};
 use places_herd::herd::member::Member;
 use places_herd::herd::network::Network;
 use places_herd::herd::peer_tls::PeerTls;
+use places_herd::herd::sighting::Sighting;
+use places_herd::herd::table::Rule;
 use places_herd::herd::topology::Topology;
 use places_herd::journal::{Refusal, Replayed};
 use places_herd::places::{Progress, Query, Source, Ticket};
@@ -204,6 +207,19 @@ impl Machine {
             State::Frozen | State::Killed => reactor.io().arrive(),
         }
         false
+    }
+}
+
+/// The server `name` knows a line, and nobody has been told: as if a link had lost it.
+pub(crate) fn know(world: &mut World, name: &str, line: &str) {
+    match Command::parse(line.as_bytes(), &CommandLimits::default()) {
+        Ok(Command::At(at)) => {
+            let mut scratch = Vec::new();
+            let sighting = Sighting::relayed(&at, &mut scratch);
+            let (_, verdict) = world.member(name).herd.merge(&sighting, Rule::Member);
+            assert!(verdict.is_news(), "{line}");
+        }
+        other => panic!("{line}: {other:?}"),
     }
 }
 
