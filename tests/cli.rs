@@ -131,13 +131,17 @@ fn serve_leaves_a_plain_server_to_its_own_program() {
 }
 
 #[test]
-fn serve_exits_with_69_when_its_address_is_in_use() {
+fn serve_exits_with_69_when_an_address_is_in_use_and_leaves_no_socket() {
     let herd = Herd::new("in-use", ALONE);
-    let taken = TcpListener::bind((herd.ip(), 12_100)).expect("the address is ours");
-    let ended = herd.run(&["serve", "Alford"]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(69), ""));
-    let address = taken.local_addr().expect("it listens").to_string();
-    assert!(ended.stderr.contains(&address) && ended.stderr.contains("in use"), "{}", ended.stderr);
+    for port in [12_000, 12_100] {
+        let taken = TcpListener::bind((herd.ip(), port)).expect("the address is ours");
+        let ended = herd.run(&["serve", "Alford"]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(69), ""));
+        let address = taken.local_addr().expect("it listens").to_string();
+        let said = &ended.stderr;
+        assert!(said.contains(&address) && said.contains("in use"), "{said}");
+        assert!(!herd.folder().join("run/Alford.sock").exists(), "it goes with the server");
+    }
 }
 
 #[test]

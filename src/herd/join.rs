@@ -23,6 +23,8 @@ pub struct Addresses {
 impl Member {
     /// Begins to serve: listens on both ports of the member and at its status socket, and dials those
     /// neighbours that are its to dial. Says where it listens, which differs from the topology where that says port 0.
+    ///
+    /// The port for clients is opened last: who gets through to it finds all the others open.
     pub fn join<I: Io>(reactor: &mut Reactor<I, Member>) -> io::Result<Addresses> {
         let server = reactor.state().server.clone();
         let at = |what: &str, address, e: io::Error| {
@@ -31,9 +33,6 @@ impl Member {
                 format!("{} cannot listen on {address} for {what}: {e}", server.name),
             )
         };
-        let (_, client) = reactor
-            .listen_tcp(server.client, Box::new(ChatserverFactory::default()))
-            .map_err(|e| at("clients", server.client, e))?;
         let (_, peer) = reactor
             .listen_tcp(server.peer, Box::new(InterserverFactory::default()))
             .map_err(|e| at("neighbours", server.peer, e))?;
@@ -45,6 +44,9 @@ impl Member {
                 io::Error::new(e.kind(), what)
             })?;
         }
+        let (_, client) = reactor
+            .listen_tcp(server.client, Box::new(ChatserverFactory::default()))
+            .map_err(|e| at("clients", server.client, e))?;
         let (member, core) = reactor.parts();
         member.watch_certificates(core);
         member.dial(core);

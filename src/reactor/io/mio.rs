@@ -65,7 +65,18 @@ enum Kind {
 #[derive(Debug)]
 enum Port {
     Tcp { listener: TcpListener, host: SocketAddr },
-    Unix { listener: UnixListener, path: PathBuf },
+    Unix { listener: UnixListener, _path: SocketPath },
+}
+
+/// Where a socket listens. The file there goes with it, also when a start fails.
+#[derive(Debug)]
+struct SocketPath(PathBuf);
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        // Whatever stands in the way of that, the next process finds that nobody listens there.
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 impl Port {
@@ -241,19 +252,18 @@ impl Io for MioIo {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.bind(&SockAddr::unix(path)?)?;
+        let _path = SocketPath(path.to_owned());
         fs::set_permissions(path, Permissions::from_mode(0o660))?;
         socket.listen(BACKLOG)?;
         let mut listener = UnixListener::from_std(socket.into());
         self.poll.registry().register(&mut listener, Token(port.key()), Interest::READABLE)?;
-        put(&mut self.ports, port.key(), Port::Unix { listener, path: path.to_owned() });
+        put(&mut self.ports, port.key(), Port::Unix { listener, _path });
         Ok(())
     }
 
     fn unlisten(&mut self, port: PortId) {
-        let closed = self.ports.get_mut(port.key()).and_then(Option::take);
-        if let Some(Port::Unix { path, .. }) = closed {
-            // Whatever stands in the way of that, the next process finds that nobody listens there.
-            let _ = fs::remove_file(path);
+        if let Some(port) = self.ports.get_mut(port.key()) {
+            *port = None;
         }
     }
 

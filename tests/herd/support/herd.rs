@@ -272,10 +272,10 @@ impl Herd {
 
     fn wait_until_it_listens(&mut self, name: &str) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
-        let Addresses { client, peer } = self.addresses[name];
+        let client = self.client_address(name);
         loop {
-            // Clients are listened for first, so who answers neighbours answers clients.
-            let listens = TcpStream::connect(peer).and_then(|_| TcpStream::connect(client));
+            // The port for clients is opened last, so all is open when that is.
+            let listens = TcpStream::connect(client);
             if let Some(status) = self.process_mut(name).ended() {
                 let said = fs::read_to_string(self.output(name)).unwrap_or_default();
                 return Err(format!("{name} has ended, {status}: {said}"));
