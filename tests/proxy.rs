@@ -15,6 +15,7 @@ use places_herd::https::tls;
 use places_herd::https::tunnel::Proxy;
 use places_herd::reactor::{Core, Limits, MioIo, Reactor, Shared};
 use places_herd::secret::Secret;
+use rustix::io::retry_on_intr;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -127,7 +128,8 @@ fn serve_proxy(
             });
             let mut bytes = [0; 4096];
             loop {
-                let count = client.read(&mut bytes)?;
+                // With a timeout the kernel does not repeat a call that was interrupted.
+                let count = retry_on_intr(|| rustix::io::read(&client, &mut bytes))?;
                 if count == 0 {
                     return server.shutdown(Shutdown::Both);
                 }

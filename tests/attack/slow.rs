@@ -3,6 +3,7 @@
 use crate::support::{Herd, Setup, same};
 use crate::{ALFORD, bench, iamat_p99_us, median};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
@@ -60,7 +61,7 @@ fn tend(slow: &mut [Slow], every: Duration, patience: Duration) {
         let mut polled: Vec<PollFd<'_>> =
             open.iter().map(|&n| PollFd::new(&slow[n].stream, PollFlags::IN)).collect();
         let wait = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-        poll(&mut polled, Some(&wait)).expect("descriptors of ours");
+        retry_on_intr(|| poll(&mut polled, Some(&wait))).expect("descriptors of ours");
         let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
         for (&n, _) in open.iter().zip(ready).filter(|(_, ready)| *ready) {
             match slow[n].stream.read(&mut [0; 64]) {

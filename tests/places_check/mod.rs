@@ -4,6 +4,7 @@
 
 use crate::process::{DEADLINE, Ended, Herd, Process, Stray, is_readable};
 use crate::{ALONE, PAIR};
+use rustix::io::retry_on_intr;
 use rustix::process::Signal;
 use std::fs;
 use std::io::{Read, Write};
@@ -63,7 +64,8 @@ fn read_request(caller: &mut TcpStream) -> String {
             }
         }
         let mut chunk = [0; 4096];
-        let count = caller.read(&mut chunk).expect("it writes");
+        // With a timeout the kernel does not repeat a call that was interrupted.
+        let count = retry_on_intr(|| rustix::io::read(&*caller, &mut chunk)).expect("it writes");
         assert!(count > 0, "it hangs up after {text:?}");
         request.extend_from_slice(&chunk[..count]);
     }

@@ -1,6 +1,7 @@
 //! Running the real binary: processes with deadlines and guards, and herds with addresses of their own.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use rustix::process::{Pid, PidfdFlags, Signal, getpgid, pidfd_open, pidfd_send_signal};
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -325,7 +326,7 @@ pub(crate) fn is_readable(fd: &impl AsFd, deadline: Instant) -> bool {
     let left = deadline.saturating_duration_since(Instant::now());
     let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
     let mut polled = [PollFd::new(fd, PollFlags::IN)];
-    poll(&mut polled, Some(&timeout)).expect("poll(2)") > 0
+    retry_on_intr(|| poll(&mut polled, Some(&timeout))).expect("poll(2)") > 0
 }
 
 /// An address from 127.1.0.0 to 127.128.255.255, 23 bits' worth: 16 for the process, 7 for its herd.

@@ -1,10 +1,11 @@
 //! One connection to a server, from the other side, and what comes back over it.
 
 use super::PATIENCE;
+use rustix::io::retry_on_intr;
 use serde_json::Value;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::fs;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -247,7 +248,8 @@ impl Client {
 
     fn read_more(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 65_536];
-        let count = self.stream.read(&mut chunk)?;
+        // With a timeout the kernel does not repeat a call that was interrupted.
+        let count = retry_on_intr(|| rustix::io::read(&self.stream, &mut chunk))?;
         self.received.extend_from_slice(&chunk[..count]);
         Ok(count)
     }
