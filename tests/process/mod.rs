@@ -222,7 +222,8 @@ impl Herd {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let id = std::process::id();
-        let folder = std::env::temp_dir().join(format!("herd-{id}-{test}"));
+        // Two tests may have the same name.
+        let folder = std::env::temp_dir().join(format!("herd-{id}-{number}-{test}"));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder for the test");
         let ip = own_loopback(id, number);
