@@ -5,15 +5,18 @@
 mod common;
 
 use common::{MS, Scene, Stage, actor, memory, once, pattern};
+use places_herd::reactor::io::{Close, Ends, Event};
 use places_herd::reactor::{
-    Backoff, ConnId, ConnectOptions, Limits, Moment, Reactor, Signal, UnixNanos,
+    Backoff, ConnId, ConnectOptions, Io, Limits, Moment, PortId, Reactor, Signal, UnixNanos,
 };
 use places_herd::testing::{
     Built, Counting, Datagram, Fault, Frame, FrameKind, Heard, MemoryIo, MemoryOptions,
 };
-use std::io::ErrorKind;
+use std::cell::Cell;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -156,6 +159,74 @@ fn a_wall_clock_that_goes_wrong_gains_what_it_should() {
     stage.turn();
     let shown = Duration::from_nanos(stage.core().wall().0 - 1_000_000_000);
     assert!(shown >= passed.mul_f64(1.1) && shown < passed.mul_f64(1.1) + 5 * MS, "{shown:?}");
+}
+
+/// A kernel of which only the clock and the poll are asked: whoever is called has the clock in hand
+/// too, and takes as long as it likes.
+#[derive(Debug)]
+struct Slow {
+    clock: Rc<Cell<Moment>>,
+    /// How long each poll was to sleep.
+    asked: Vec<Option<Duration>>,
+    read: u32,
+}
+
+#[rustfmt::skip]
+impl Io for Slow {
+    fn now(&mut self) -> Moment {
+        self.read += 1;
+        self.clock.get()
+    }
+    fn poll(&mut self, timeout: Option<Duration>, _: &mut Vec<Event>) -> io::Result<()> {
+        self.asked.push(timeout);
+        self.clock.set(self.clock.get() + timeout.unwrap_or_default());
+        Ok(())
+    }
+    fn wall(&mut self) -> UnixNanos { UnixNanos(0) }
+    fn random(&mut self) -> u64 { 0 }
+    fn listen(&mut self, _: PortId, _: SocketAddr) -> io::Result<SocketAddr> { unreachable!() }
+    fn listen_unix(&mut self, _: PortId, _: &Path) -> io::Result<()> { unreachable!() }
+    fn unlisten(&mut self, _: PortId) { unreachable!() }
+    fn accept(&mut self, _: PortId, _: ConnId) -> io::Result<Ends> { unreachable!() }
+    fn shed(&mut self, _: PortId, _: usize) -> io::Result<usize> { unreachable!() }
+    fn connect(&mut self, _: ConnId, _: SocketAddr) -> io::Result<()> { unreachable!() }
+    fn connected(&mut self, _: ConnId) -> io::Result<Option<Ends>> { unreachable!() }
+    fn connect_udp(&mut self, _: ConnId, _: SocketAddr) -> io::Result<Ends> { unreachable!() }
+    fn read(&mut self, _: ConnId, _: &mut [u8]) -> io::Result<usize> { unreachable!() }
+    fn write(&mut self, _: ConnId, _: &[u8]) -> io::Result<usize> { unreachable!() }
+    fn shutdown(&mut self, _: ConnId) -> io::Result<()> { unreachable!() }
+    fn close(&mut self, _: ConnId, _: Close) { unreachable!() }
+}
+
+#[test]
+fn the_time_that_a_timer_takes_is_not_slept_once_more() {
+    let clock = Rc::new(Cell::new(Moment::default()));
+    let io = Slow { clock: Rc::clone(&clock), asked: Vec::new(), read: 0 };
+    let mut reactor = Reactor::new(io, Scene::default(), Limits::default());
+    let core = reactor.parts().1;
+    core.call_later(Duration::ZERO, move |_, _| clock.set(clock.get() + 60 * MS));
+    for millis in [100, 160] {
+        core.call_later(millis * MS, move |scene, core| {
+            scene.note(core.now().as_nanos().to_string());
+        });
+    }
+    reactor.io().read = 0;
+    (0..3).for_each(|_| reactor.turn().unwrap());
+    assert_eq!(reactor.io().asked, [Some(40 * MS), Some(60 * MS), None]);
+    assert_eq!(reactor.state().said(), ["100000000", "160000000"]);
+    assert_eq!(reactor.io().read, 9, "before the calls, after them, after the poll");
+}
+
+#[test]
+fn a_turn_without_a_timer_reads_the_clock_twice() {
+    let mut stage = calm();
+    stage.pair(actor("server"), actor("client"));
+    stage.pass(SECOND);
+    stage.core().call_later(SECOND, |_, _| {});
+    stage.reactor.io().take();
+    stage.turn();
+    let counts = stage.reactor.io().take();
+    assert_eq!((counts.polls, counts.clocks), (1, 2));
 }
 
 // Faults.

@@ -66,7 +66,8 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// The monotonic clock, as of this turn: read once before the timers and once after the poll.
+    /// The monotonic clock, as of this turn: read before the timers and after the poll, the same for all
+    /// calls between. Delays are counted from it.
     pub fn now(&self) -> Moment {
         self.now
     }

@@ -155,7 +155,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// One turn. Twisted: mainLoop's body, that is runUntilCurrent and doIteration.
     pub fn turn(&mut self) -> std::io::Result<()> {
         self.core.begin_turn(self.io.now());
-        self.run_timers();
+        let timers_ran = self.run_timers();
         self.run_shutdown();
         self.run_inbox();
         if let Err(e) = self.state.turn_ended(&mut self.core) {
@@ -163,7 +163,9 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             return Err(e);
         }
         self.flush();
-        let timeout = self.timeout();
+        // What timers took is not to be slept once more; a turn without any saves the reading.
+        let now = if timers_ran { self.io.now() } else { self.core.now };
+        let timeout = self.timeout(now);
         self.io.poll(timeout, &mut self.events)?;
         self.core.now = self.io.now();
         self.core.wall = self.io.wall();
@@ -172,8 +174,11 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     }
 
     /// Runs what is due at one reading of the clock. Calls made meanwhile wait for the next turn.
-    fn run_timers(&mut self) {
+    /// Says whether anything was due.
+    fn run_timers(&mut self) -> bool {
+        let mut ran = false;
         while let Some(due) = self.core.timers.next_due(self.core.now) {
+            ran = true;
             self.core.wall = self.io.wall();
             match due {
                 Due::Call(call) => call(&mut self.state, &mut self.core),
@@ -185,6 +190,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 }
             }
         }
+        ran
     }
 
     /// Takes the next step towards the end, if it was asked for. Twisted fires its "shutdown" event
@@ -249,9 +255,9 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// How long the poll may sleep. Not at all while anything is left to do: with an edge-triggered
-    /// poll, nothing would wake us for it. Twisted: ReactorBase.timeout.
-    fn timeout(&self) -> Option<Duration> {
+    /// How long the poll may sleep from `now` on. Not at all while anything is left to do: with an
+    /// edge-triggered poll, nothing would wake us for it. Twisted: ReactorBase.timeout.
+    fn timeout(&self, now: Moment) -> Option<Duration> {
         let core = &self.core;
         let busy = !core.ready.is_empty()
             || !core.inbox.is_empty()
@@ -262,11 +268,11 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             RunState::Draining(until) if !core.transports.is_empty() => {
                 Some(core.timers.earliest().map_or(until, |due| due.min(until)))
             }
-            _ => Some(core.now),
+            _ => Some(now),
         };
         match busy {
             true => Some(Duration::ZERO),
-            false => wake.map(|due| due.since(core.now)),
+            false => wake.map(|due| due.since(now)),
         }
     }
 
