@@ -272,10 +272,14 @@ impl<S: Resolving> Protocol<S> for Query {
             return Ok(());
         }
         self.received.extend_from_slice(data);
-        while let Some((message, bytes)) = first_message(&self.received) {
+        let mut rest = self.received.as_slice();
+        while let Some((message, behind)) = first_message(rest) {
             self.message_received(cx, message);
-            self.received.drain(..bytes);
+            rest = behind;
         }
+        // Once for all of them: there may be thousands of nothing but a length.
+        let taken = self.received.len() - rest.len();
+        self.received.drain(..taken);
         Ok(())
     }
 
@@ -289,9 +293,8 @@ impl<S: Resolving> Protocol<S> for Query {
     }
 }
 
-/// The first message of a stream, if it is whole, and how many bytes it takes there.
-fn first_message(stream: &[u8]) -> Option<(&[u8], usize)> {
+/// The first message of a stream, if it is whole, and what follows it.
+fn first_message(stream: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = stream.split_first_chunk::<LENGTH_BYTES>()?;
-    let length = usize::from(u16::from_be_bytes(*length));
-    Some((rest.get(..length)?, LENGTH_BYTES + length))
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
 }
