@@ -748,6 +748,18 @@ fn a_datagram_to_nobody_is_told_and_costs_the_connection() {
 }
 
 #[test]
+fn a_datagram_that_nobody_reads_does_not_hinder_the_end() {
+    let (mut stage, id) = asking(MemoryOptions::calm(0));
+    let client = stage.core().transport(id).unwrap().ends().host;
+    stage.core().pause_producing(id);
+    network(&mut stage).send_datagram(names(), client, b"late".to_vec());
+    stage.pass(SECOND);
+    stage.core().lose_connection(id);
+    stage.until_lost("client", 1);
+    assert_eq!(stage.records().lost("client"), ["ConnectionDone"]);
+}
+
+#[test]
 fn datagrams_are_carried_to_another_network_and_back() {
     let [mut here, mut there] =
         Pair::HOSTS.map(|host| MemoryIo::carried(MemoryOptions { host, ..MemoryOptions::calm(0) }));

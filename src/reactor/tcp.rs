@@ -338,7 +338,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// the kernel may have spoken of it without cause.
     fn has_unread(&mut self, id: ConnId) -> bool {
         let Some(transport) = self.core.transport(id) else { return false };
-        if !transport.readable || transport.read_ended {
+        // What closes a socket for datagrams resets nothing.
+        if !transport.readable || transport.read_ended || transport.datagrams {
             return false;
         }
         let read = self.io.read(id, &mut self.buffer);
