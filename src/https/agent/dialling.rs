@@ -139,11 +139,15 @@ impl<S: Fetching> Factory<S> for Dialler {
             fetch.stage = Stage::Securing(cx.id);
             return Some(Box::new(exchange));
         }
-        let secured = ServerName::try_from(fetch.origin.host.clone())
+        let prepared = ServerName::try_from(fetch.origin.host.clone())
             .map_err(|e| e.to_string())
-            .and_then(|name| Tls::client(tls, name, exchange).map_err(|e| e.to_string()));
-        let secured = match secured {
-            Ok(secured) => secured,
+            .and_then(|name| Tls::client(tls, name, exchange).map_err(|e| e.to_string()))
+            .and_then(|secured| {
+                let request = agent.proxy.as_ref().map(|proxy| proxy.request(&fetch.origin));
+                Ok((secured, request.transpose().map_err(|e| e.to_string())?))
+            });
+        let (secured, request) = match prepared {
+            Ok(prepared) => prepared,
             Err(why) => {
                 // Told by a timer, since nobody may be called from within a call.
                 cx.core.call_later(Duration::ZERO, move |state: &mut S, core| {
@@ -152,8 +156,7 @@ impl<S: Fetching> Factory<S> for Dialler {
                 return None;
             }
         };
-        if let Some(proxy) = &agent.proxy {
-            let request = proxy.request(&fetch.origin).ok()?;
+        if let Some(request) = request {
             fetch.stage = Stage::Tunnelling(cx.id);
             return Some(Box::new(Tunnel::new(request, limits.http, limits.connect, secured)));
         }
