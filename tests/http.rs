@@ -7,7 +7,6 @@ use places_herd::https::http::{
     Headers, HttpError, HttpLimits, Method, Progress, Request, RequestError, Response,
     ResponseReader,
 };
-use places_herd::reactor::UnixNanos;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -362,24 +361,6 @@ fn headers_are_found_by_name_in_any_case() {
     assert_eq!((all.len(), all[5]), (7, (&b"Set-Cookie"[..], "b\u{fc}".as_bytes())));
 }
 
-#[test]
-fn retry_after_is_a_number_of_seconds_or_a_date() {
-    let now = UnixNanos(784_111_770_500_000_000);
-    for (value, wait) in [
-        ("120", Some(Duration::from_secs(120))),
-        ("0", Some(Duration::ZERO)),
-        ("99999999999999999999", Some(Duration::from_secs(u64::MAX))),
-        ("Sun, 06 Nov 1994 08:49:37 GMT", Some(Duration::from_millis(6_500))),
-        ("Sun, 06 Nov 1994 08:49:30 GMT", Some(Duration::ZERO)),
-        ("-1", None),
-        ("soon", None),
-    ] {
-        let response =
-            response(&format!("HTTP/1.1 429 No|Retry-After: {value}|Content-Length: 0||"));
-        assert_eq!(response.retry_after(now), wait, "{value}");
-    }
-}
-
 // The end of the stream.
 
 #[test]
@@ -531,13 +512,12 @@ fn a_request_is_written_as_it_is_read() {
     let post = Request::post("[::1]", Some(8443), "/v1/places:searchNearby", b"{}".to_vec())
         .and_then(|request| request.header("X-Goog-Api-Key", "k e y"))
         .and_then(|request| request.header("Content-Type", "application/json"))
-        .unwrap()
-        .closing();
+        .unwrap();
     assert_eq!(
         written(&post),
         format!(
             "POST /v1/places:searchNearby HTTP/1.1|Host: [::1]:8443|User-Agent: herd/{VERSION}|\
-             {fixed}|Connection: close|Content-Length: 2|X-Goog-Api-Key: k e y|\
+             {fixed}|Connection: keep-alive|Content-Length: 2|X-Goog-Api-Key: k e y|\
              Content-Type: application/json||{{}}"
         )
     );

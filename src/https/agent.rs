@@ -288,7 +288,7 @@ pub fn turn_ended<S: Fetching>(state: &mut S, core: &mut Core<S>) {
     }
 }
 
-/// Takes a fetch off, and what is being done for it.
+/// Takes a fetch off the list, and stops what is being done for it.
 fn take_off<S: Fetching>(agent: &mut Agent, core: &mut Core<S>, id: FetchId) -> Option<Fetch> {
     let mut fetch = agent.fetches.remove(&id)?;
     match &mut fetch.stage {

@@ -32,14 +32,13 @@
 //! text and no error.
 //!
 //! To read on: `request.rs`; then `lines.rs`, `head.rs`, `framing.rs`, `chunks.rs`, and
-//! `response.rs`, which puts them together; `date.rs` and `error.rs`.
+//! `response.rs`, which puts them together; `error.rs`.
 //!
 //! Twisted: web/_newclient.py, HTTP11ClientProtocol and HTTPClientParser; web/http.py,
 //! _ChunkedTransferDecoder. Differences: limits on everything; `Connection: close` in any spelling;
 //! no folded headers; a body comes whole or not at all.
 
 mod chunks;
-mod date;
 mod error;
 mod framing;
 mod head;

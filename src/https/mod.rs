@@ -9,7 +9,7 @@
 //! Then the same on connections:
 //!
 //! * [`tls`]: whom it trusts.
-//! * [`tunnel`]: the same for the way through a proxy.
+//! * [`tunnel`]: the way through a proxy.
 //! * [`agent`]: which connection a request goes over, what is kept, and what becomes of it.
 
 pub mod http;

@@ -59,7 +59,6 @@ pub struct Request {
     /// Lines, each with its end. The values may hold a key.
     headers: String,
     body: Vec<u8>,
-    keep_alive: bool,
 }
 
 impl Request {
@@ -92,7 +91,7 @@ impl Request {
         let host = authority(host, Some(port))?;
         let (target, headers) = (host.clone(), String::new());
         let body = Vec::new();
-        Ok(Request { method: Method::Connect, host, target, headers, body, keep_alive: true })
+        Ok(Request { method: Method::Connect, host, target, headers, body })
     }
 
     fn new(
@@ -109,7 +108,7 @@ impl Request {
             return Err(RequestError::Target);
         }
         let (target, headers) = (target.to_string(), String::new());
-        Ok(Request { method, host, target, headers, body, keep_alive: true })
+        Ok(Request { method, host, target, headers, body })
     }
 
     /// Adds a header field.
@@ -130,12 +129,6 @@ impl Request {
         Ok(self)
     }
 
-    /// Asks the peer to close the connection behind the response.
-    pub fn closing(mut self) -> Request {
-        self.keep_alive = false;
-        self
-    }
-
     /// What the response's reader must know.
     pub fn method(&self) -> Method {
         self.method
@@ -143,7 +136,6 @@ impl Request {
 
     /// Appends the whole request to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let connection = if self.keep_alive { "keep-alive" } else { "close" };
         let mut put = |pieces: &[&str]| {
             for piece in pieces {
                 out.extend_from_slice(piece.as_bytes());
@@ -153,7 +145,7 @@ impl Request {
         put(&["Host: ", &self.host, "\r\n"]);
         put(&["User-Agent: ", USER_AGENT, "\r\n"]);
         put(&["Accept: application/json\r\nAccept-Encoding: identity\r\n"]);
-        put(&["Connection: ", connection, "\r\n"]);
+        put(&["Connection: keep-alive\r\n"]);
         if self.method == Method::Post {
             put(&["Content-Length: ", &self.body.len().to_string(), "\r\n"]);
         }

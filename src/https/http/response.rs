@@ -16,12 +16,10 @@
 //! The idea is from h11, `_state.py`: who may do what next stands in one table, and nowhere else.
 
 use super::chunks::Chunks;
-use super::date;
 use super::framing::{self, Framing};
-use super::head::{self, Head, Headers, number};
+use super::head::{self, Head, Headers};
 use super::lines::Lines;
 use super::{HttpError, HttpLimits, Method};
-use crate::reactor::UnixNanos;
 use std::fmt;
 use std::mem;
 use std::time::Duration;
@@ -68,17 +66,6 @@ impl Response {
     /// How the body is encoded; none of the encodings was asked for.
     pub fn content_encoding(&self) -> Option<&[u8]> {
         self.header("Content-Encoding")
-    }
-
-    /// How long the peer wants to be left alone, said in seconds or as a date; zero if that is
-    /// over. `now`: the wall clock.
-    pub fn retry_after(&self, now: UnixNanos) -> Option<Duration> {
-        let text = self.header("Retry-After")?;
-        if let Some(seconds) = number(text) {
-            return Some(Duration::from_secs(seconds));
-        }
-        let until = Duration::from_secs(date::unix_seconds(text)?);
-        Some(until.saturating_sub(Duration::from_nanos(now.0)))
     }
 
     /// How long the peer says it will keep the connection while it is idle.
