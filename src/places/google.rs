@@ -107,7 +107,7 @@ impl Google {
             Rank::Prominence => "POPULARITY",
             Rank::Distance => "DISTANCE",
         };
-        // A radius too small for a float is still one.
+        // One that is too small for a double has become 0, which Google refuses.
         let radius = if query.radius_m > 0.0 { query.radius_m } else { 1.0 };
         let mut question = serde_json::json!({
             "locationRestriction": {

@@ -13,18 +13,19 @@
 //! Every source speaks of the same [`Place`], and one writer prints it: so what a client sees
 //! differs by what a source knows, never by how it tells it. (One source already has Google's
 //! text, and cuts it instead.) Some look into memory and answer at once. Those on the network say
-//! what they want fetched, and later what the reply means: they open no socket, and take a table
-//! of what may be replied to test.
+//! what they want fetched, and later what the reply means: they open no socket, so a table of
+//! replies is enough to test them.
 //!
 //! This part knows no connection, no reactor, no clock and no IAMAT. The bound of a WHATSAT is not
 //! in the query: a source always looks for [`BOUND_MAX`] places and the writer cuts, so that equal
 //! questions with other bounds can share an answer.
 //!
 //! To read on: [`Place`] (`place.rs`), `plus_code.rs`, `json.rs` (the layout), `answer.rs` (the
-//! members), `page.rs` (a text that is cut), `failure.rs`; `grid.rs` (the search) and the sources in memory: `embedded.rs`, and
-//! `file.rs` with the formats it reads. Then the network: `fetch.rs` and `base_url.rs` (what is
-//! asked), `json_reader.rs` and `upstream.rs` (what came back), and the sources: `google.rs`
-//! with `google_place.rs`, `google_legacy.rs` with `verbatim.rs`, `photon.rs` with `osm.rs`.
+//! members), `page.rs` (a text that is cut), `failure.rs`; `grid.rs` (the search) and the sources
+//! in memory: `embedded.rs`, and `file.rs` with the formats it reads. Then the network: `fetch.rs`
+//! and `base_url.rs` (what is asked), `json_reader.rs` and `upstream.rs` (what came back), and the
+//! sources: `google.rs` with `google_place.rs`, `google_legacy.rs` with `verbatim.rs`, `photon.rs`
+//! with `osm.rs`.
 
 mod answer;
 mod base_url;

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 
+use super::BOUND_MAX;
 use super::json_reader::{NotJson, Reader};
 use super::page::Page;
 
@@ -73,11 +74,17 @@ impl Verbatim {
     }
 }
 
-/// Where an array opens and its items end; none if it is no array.
+/// Where an array opens and its items end; none if it is no array. Of items beyond a page only the last
+/// has its end told: a reply may have millions.
 fn ends_of_items(reader: &mut Reader<'_>) -> Result<Option<Vec<usize>>, NotJson> {
-    let mut ends = vec![reader.at() + 1];
+    const ENDS_MAX: usize = 1 + BOUND_MAX + 1;
+    let mut ends = Vec::with_capacity(ENDS_MAX);
+    ends.push(reader.at() + 1);
     let is_array = reader.array(|reader| {
         reader.skip()?;
+        if ends.len() == ENDS_MAX {
+            ends.pop();
+        }
         ends.push(reader.at());
         Ok(())
     })?;
@@ -106,7 +113,6 @@ fn without_blank_lines(text: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::BOUND_MAX;
     use super::*;
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -143,6 +149,7 @@ mod tests {
         let text = format!(r#"{{"results":[{}0],"status":"OK"}}"#, "0,".repeat(30));
         let value: Value = serde_json::from_str(&cut(&text, usize::MAX)).unwrap();
         assert_eq!(value["results"].as_array().unwrap().len(), BOUND_MAX);
+        assert_eq!(read(&text).page.ends.len(), BOUND_MAX + 2, "of the rest only the last end");
     }
 
     #[test]
