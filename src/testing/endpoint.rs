@@ -231,6 +231,7 @@ impl Endpoint {
     }
 
     fn room(&self, wire: &Wire) -> usize {
-        wire.options.send_window_bytes - self.unsent.len()
+        // The window may have been made narrower than what it holds.
+        wire.options.send_window_bytes.saturating_sub(self.unsent.len())
     }
 }
