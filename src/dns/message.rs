@@ -251,6 +251,17 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_the_name_of_a_host_can_be_asked_for() {
+        let label = "a".repeat(63);
+        for name in [&format!("{label}.{label}.{label}.{}", &label[2..]), "-", "_a.-b-", "7.7", "a"]
+        {
+            let question = Question::new(&HostName::parse(name).unwrap(), Family::V4, ID);
+            // In the place of each dot is a length; one more in front, and at the end the root's.
+            assert_eq!(question.bytes().len(), HEADER_BYTES + name.len() + 2 + 4, "{name}");
+        }
+    }
+
+    #[test]
     fn addresses_are_read_with_their_least_ttl() {
         let records = vec![a("maps.example", 300, 1), a("maps.example", 60, 2)];
         assert_eq!(said(records), addresses(60, &[1, 2]));
