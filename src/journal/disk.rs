@@ -11,7 +11,7 @@ use std::any::Any;
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -67,6 +67,22 @@ pub trait Disk: Any + fmt::Debug {
     /// Has the folder's names on the disk when it returns.
     fn sync_folder(&mut self) -> io::Result<()>;
 
+    /// Whether whoever opens the folder at its path finds there the lock that this disk holds, and the file
+    /// that it has open under the name `name`. A few calls that wait for nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why not: it was removed or renamed, or something else has its name.
+    fn find(&mut self, name: &str) -> io::Result<()>;
+
+    /// Locks the folder again if the lock is not [found](Disk::find), and makes it if it is not there.
+    /// Files that are open stay so.
+    ///
+    /// # Errors
+    ///
+    /// As of [`lock`](Disk::lock).
+    fn lock_again(&mut self) -> io::Result<()>;
+
     /// The file `name` as people find it: its path.
     fn path(&self, name: &str) -> String {
         name.to_owned()
@@ -95,6 +111,12 @@ impl KernelDisk {
     fn file(&self, name: &str) -> io::Result<&File> {
         let found = self.open.iter().find(|(open, _)| open == name);
         found.map(|(_, file)| file).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    /// Whether the folder has the lock that is held.
+    fn find_lock(&self) -> io::Result<()> {
+        let lock = self.lock.as_ref().ok_or(ErrorKind::NotFound)?;
+        is_at(lock, &self.folder.join(LOCK))
     }
 
     fn opened(&mut self, name: &str, file: File) {
@@ -183,6 +205,15 @@ impl Disk for KernelDisk {
         File::open(&self.folder)?.sync_all()
     }
 
+    fn find(&mut self, name: &str) -> io::Result<()> {
+        self.find_lock()?;
+        is_at(self.file(name)?, &self.folder.join(name))
+    }
+
+    fn lock_again(&mut self) -> io::Result<()> {
+        self.find_lock().or_else(|_| self.lock())
+    }
+
     fn path(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
@@ -196,6 +227,15 @@ impl fmt::Debug for KernelDisk {
             .field("locked", &self.lock.is_some())
             .field("open", &names)
             .finish_non_exhaustive()
+    }
+}
+
+/// Whether `path` leads to `file`: a name that is given to another file meanwhile does not.
+fn is_at(file: &File, path: &Path) -> io::Result<()> {
+    let (held, found) = (file.metadata()?, fs::metadata(path)?);
+    match (held.dev(), held.ino()) == (found.dev(), found.ino()) {
+        true => Ok(()),
+        false => Err(io::Error::other("its name is another file's")),
     }
 }
 

@@ -16,7 +16,8 @@
 //! written piece by piece into a second file, into which all new ones go as well.
 //!
 //! The same rewriting mends a broken file: what could not be written is still in memory, so a new
-//! file with all of it takes the old one's place.
+//! file with all of it takes the old one's place. A file that was removed while it was open, which takes
+//! every write and every sync as ever, is found out by looking for it (`look.rs`).
 //!
 //! No thread: the sync is the loop's one named exception to "nothing blocks". It is timed, and the
 //! log is told when it is slow.
@@ -24,6 +25,7 @@
 //! Format: [`record`]. Policies, failures, recovery: docs/journal.md.
 
 mod disk;
+mod look;
 mod open;
 pub mod record;
 mod rewrite;
@@ -139,6 +141,8 @@ pub struct Journal {
     stale: Vec<u64>,
     /// The name of the newest may not be on the disk: its folder could not be synced.
     unsettled: bool,
+    /// When to look next whether the file is where it was; none before the first commit.
+    look: Option<Moment>,
     counts: Counts,
     slow_syncs: Seldom,
     failures: Seldom,
@@ -165,14 +169,16 @@ impl Journal {
     /// # Errors
     ///
     /// With [`Sync::Always`], when a write or a sync failed: what was noted may be lost, nobody may
-    /// be told that it was kept, and the journal must not be used any more. The other policies give
-    /// no errors: the journal [is broken](Journal::is_sound) then, until a new file is whole.
+    /// be told that it was kept, and the journal must not be used any more. The same if the file is not
+    /// where it was, and cannot be written anew there at once. The other policies give no errors: the
+    /// journal [is broken](Journal::is_sound) then, until a new file is whole.
     pub fn commit(&mut self, now: Moment, live: &dyn Live) -> io::Result<()> {
         if !self.pending.is_empty() {
             self.write_pending();
         }
         if std::mem::take(&mut self.written) {
             self.unsynced.get_or_insert(now);
+            self.look_soon(now);
         }
         if let Some(e) = self.failure.take() {
             self.survive(Err(e), now)?;
@@ -181,6 +187,7 @@ impl Journal {
             let synced = self.sync(now);
             self.survive(synced, now)?;
         }
+        self.look_if_due(now, live)?;
         self.go_on_rewriting(now, live)
     }
 
@@ -199,7 +206,7 @@ impl Journal {
             Sync::EverySecond if !self.broken => self.unsynced.map(|since| since + SYNC_EVERY),
             _ => None,
         };
-        [rewriting, trying, beginning, syncing].into_iter().flatten().min()
+        [rewriting, trying, beginning, syncing, self.look].into_iter().flatten().min()
     }
 
     /// What has happened until now.
@@ -222,14 +229,14 @@ impl Journal {
         self.disk
     }
 
-    /// For an end in good order: all that was committed is synced, whatever the policy. A broken journal is
-    /// written anew, if that can be done now.
+    /// For an end in good order: all that was committed is synced, whatever the policy. A journal that is
+    /// broken, or is not where it was, is written anew, if that can be done now.
     ///
     /// # Errors
     ///
     /// Those of the last sync or of the new file. What was noted since the failure is lost then.
     pub fn close(&mut self, now: Moment, live: &dyn Live) -> io::Result<()> {
-        if self.broken {
+        if self.broken || self.disk.find(&self.name).is_err() {
             return self.rewrite(now, live);
         }
         if let Some(rewrite) = self.rewrite.take() {
@@ -319,9 +326,10 @@ impl Journal {
     /// Tells the log what went wrong and what follows, once a second at most.
     fn tell_failure(&mut self, e: &io::Error, now: Moment) {
         let Some(times) = self.failures.happened(1, now) else { return };
-        let then = match self.broken {
-            true => "reports are refused until a new file is whole",
-            false => "the old file goes on",
+        let then = match (self.broken, self.settings.sync) {
+            (true, Sync::Always) => "nobody is served until a new file is whole",
+            (true, _) => "reports are refused until a new file is whole",
+            (false, _) => "the old file goes on",
         };
         log::error!("journal: {e}; {times} such failures; {then}");
     }

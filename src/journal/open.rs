@@ -199,6 +199,7 @@ impl Journal {
             rewrite_wanted: false,
             stale: Vec::new(),
             unsettled: false,
+            look: None,
             counts: Counts::default(),
             slow_syncs: Seldom::default(),
             failures: Seldom::default(),

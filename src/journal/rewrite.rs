@@ -33,6 +33,8 @@ pub(super) struct Rewrite {
     next: usize,
     size: u64,
     synced: u64,
+    /// The file whose place it takes is not where it was.
+    pub(super) old_is_lost: bool,
     /// Why it is of no use any more.
     failure: Option<io::Error>,
 }
@@ -102,6 +104,14 @@ impl Journal {
     }
 
     fn begin_rewrite(&mut self) -> io::Result<()> {
+        if let Some(Rewrite { name, .. }) = self.rewrite.take() {
+            self.disk.close(&name);
+        }
+        // Whatever else has broken it, it may also be lost: then there may be no folder to write to.
+        let old_is_lost = !self.name.is_empty() && self.disk.find(&self.name).is_err();
+        if old_is_lost {
+            self.regain_folder()?;
+        }
         // A file to be removed must not have the name of the one that takes its place.
         let number = self.stale.iter().fold(self.number, |newest, &stale| newest.max(stale)) + 1;
         let name = format!("{}{UNFINISHED}", name_of(number));
@@ -110,7 +120,8 @@ impl Journal {
         let head = self.owner.head();
         let written = append_all(&mut *self.disk, &name, &head, &mut size);
         let failure = written.map_err(|e| self.told("written to", &name, &e)).err();
-        self.rewrite = Some(Rewrite { number, name, next: 0, size, synced: 0, failure });
+        self.rewrite =
+            Some(Rewrite { number, name, next: 0, size, synced: 0, old_is_lost, failure });
         Ok(())
     }
 
@@ -183,15 +194,18 @@ impl Journal {
     ///
     /// It does not, and the old one goes on.
     fn take_place(&mut self) -> io::Result<()> {
-        let Some(Rewrite { number, name, size, .. }) = &self.rewrite else { return Ok(()) };
-        let (number, size) = (*number, *size);
+        let Some(Rewrite { number, name, size, old_is_lost, .. }) = &self.rewrite else {
+            return Ok(());
+        };
+        let (number, size, old_is_lost) = (*number, *size, *old_is_lost);
         let new_name = name_of(number);
         self.disk.rename(name, &new_name).map_err(|e| self.told("renamed", name, &e))?;
         self.rewrite = None;
         self.disk.close(&self.name);
         // A file that never was there for certain is missed by nobody: what counts is in the one before
-        // it and in this one. Else each attempt would leave a whole file.
-        if !self.unsettled || self.disk.remove(&self.name).is_err() {
+        // it and in this one. Else each attempt would leave a whole file. And what has the name of one
+        // that is lost is not ours to remove.
+        if !old_is_lost && (!self.unsettled || self.disk.remove(&self.name).is_err()) {
             self.stale.push(self.number);
         }
         self.unsettled = true;

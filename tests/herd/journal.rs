@@ -415,6 +415,50 @@ fn a_limit_of_file_sizes_is_survived_by_journal_and_log() {
 }
 
 #[test]
+fn a_folder_that_is_taken_away_is_told_of_and_made_anew_when_it_can_be() {
+    let settings = "sync = \"everysec\"\nretry_ms = 100";
+    let mut herd = Setup::alone().without_traffic_in_the_log().journal(settings).start();
+    let mut client = herd.client(ALFORD);
+    client.ask(format!("IAMAT plum {NOWHERE} 1"));
+    let folder = herd.journal(ALFORD);
+    fs::rename(&folder, folder.with_extension("away")).expect("it is ours");
+    fs::write(&folder, "in its place").expect("it is ours");
+    let mut stamp = 0;
+    let mut say = || {
+        stamp += 1;
+        show(&client.ask(format!("IAMAT kiwi {NOWHERE} {stamp}")))
+    };
+    eventually("reports are refused", || holds(say().starts_with("? ")));
+    assert_eq!(herd.status(ALFORD)["journal"]["sound"], false);
+    herd.logged(ALFORD, &["ERROR", "journal.1 cannot be found: ", "removed, renamed or replaced"]);
+    fs::remove_file(&folder).expect("it is ours");
+    let mut newest = String::new();
+    eventually("reports are taken again", || {
+        newest = say();
+        holds(newest.starts_with("AT "))
+    });
+    assert_eq!(herd.status(ALFORD)["journal"]["sound"], true);
+    herd.kill(ALFORD);
+    herd.restart(ALFORD);
+    assert_eq!(herd.sighting(ALFORD, "kiwi"), Some(newest));
+    assert!(herd.sighting(ALFORD, "plum").is_some(), "what was known before is in it, too");
+}
+
+#[test]
+fn with_always_what_is_acknowledged_after_the_folder_was_removed_is_kept() {
+    let mut herd = with_journal("always").start();
+    let mut client = herd.client(ALFORD);
+    client.ask(format!("IAMAT plum {NOWHERE} 1"));
+    fs::remove_dir_all(herd.journal(ALFORD)).expect("it is ours");
+    let kiwi = show(&client.ask(format!("IAMAT kiwi {NOWHERE} 5")));
+    assert!(kiwi.starts_with("AT "), "{kiwi}");
+    herd.kill(ALFORD);
+    herd.restart(ALFORD);
+    assert_eq!(herd.sighting(ALFORD, "kiwi"), Some(kiwi));
+    assert!(herd.sighting(ALFORD, "plum").is_some(), "what was known before is in it, too");
+}
+
+#[test]
 fn two_servers_do_not_share_a_folder() {
     let herd = with_journal("no").start();
     let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));

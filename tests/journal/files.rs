@@ -11,7 +11,7 @@ use places_herd::testing::{DiskFaults, MemoryDisk};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 fn owner() -> Owner {
@@ -680,4 +680,152 @@ fn a_slow_sync_is_timed() {
     journal.note(b"0 1");
     journal.commit(Moment::default(), &versions).expect("it is slow, not broken");
     assert_eq!((journal.counts().last_sync, journal.counts().longest_sync), (time, time));
+}
+
+/// Something that people do to the folder of a server that runs.
+type Loss = (&'static str, fn(&Path));
+
+const LOSSES: [Loss; 6] = [
+    ("the folder is renamed", |folder| {
+        fs::rename(folder, folder.with_extension("away")).expect("it is ours");
+    }),
+    ("the folder is removed", |folder| fs::remove_dir_all(folder).expect("it is ours")),
+    ("an older folder is put in its place", |folder| {
+        fs::rename(folder, folder.with_extension("away")).expect("it is ours");
+        fs::create_dir(folder).expect("it is ours");
+        let old = [owner().head(), b"0 1 *1F70181A\n".to_vec()].concat();
+        fs::write(folder.join("journal.9"), old).expect("it is ours");
+    }),
+    ("the file is removed", |folder| {
+        fs::remove_file(folder.join("journal.1")).expect("it is ours");
+    }),
+    ("the file is replaced by a copy", |folder| {
+        fs::copy(folder.join("journal.1"), folder.join("copy")).expect("it is ours");
+        fs::rename(folder.join("copy"), folder.join("journal.1")).expect("it is ours");
+    }),
+    ("the lock is removed", |folder| fs::remove_file(folder.join("lock")).expect("it is ours")),
+];
+
+/// A journal in a folder of its own, and what it holds: `0 1`, committed.
+fn begun(folder: &Folder, sync: Sync) -> (Journal, Versions) {
+    let settings = JournalSettings { compact_bytes: 1 << 20, ..settings(sync) };
+    let (mut journal, _) =
+        Journal::open(folder.disk(), settings, &owner(), false, &mut |_| true).expect("it is ours");
+    let mut versions = Versions::default();
+    commit_one(&mut journal, &mut versions, 0).expect("it is kept");
+    (journal, versions)
+}
+
+/// What the next start finds in `folder`, after the last one was killed, or is still there.
+fn found_in(folder: &Folder) -> Result<Versions, Refusal> {
+    let mut versions = Versions::default();
+    Journal::open(folder.disk(), settings(Sync::Always), &owner(), false, &mut |line| {
+        versions.take(line)
+    })?;
+    Ok(versions)
+}
+
+#[test]
+fn with_always_nothing_is_acknowledged_that_a_start_would_not_find() {
+    for (what, lose) in LOSSES {
+        let folder = Folder::new("lost-always");
+        let (mut journal, mut versions) = begun(&folder, Sync::Always);
+        lose(&folder.0);
+        commit_one(&mut journal, &mut versions, 1).expect("the folder can be made again");
+        assert!(journal.is_sound(), "{what}");
+        assert_eq!((journal.counts().failures, journal.counts().rewrites), (1, 1), "{what}");
+        assert!(matches!(found_in(&folder), Err(Refusal::Locked(_))), "{what}: not locked");
+        drop(journal);
+        assert_eq!(found_in(&folder).expect("it is whole"), versions, "{what}");
+        let _ = fs::remove_dir_all(folder.0.with_extension("away"));
+    }
+}
+
+#[test]
+fn with_always_a_folder_that_cannot_be_made_again_is_the_end() {
+    let folder = Folder::new("lost-end");
+    let (mut journal, mut versions) = begun(&folder, Sync::Always);
+    fs::remove_dir_all(&folder.0).expect("it is ours");
+    fs::write(&folder.0, "a file where the folder was").expect("it is ours");
+    let error = commit_one(&mut journal, &mut versions, 1).expect_err("nothing is kept");
+    assert!(error.to_string().contains("cannot be locked"), "{error}");
+    fs::remove_file(&folder.0).expect("it is ours");
+}
+
+#[test]
+fn with_the_other_policies_a_journal_that_is_lost_is_made_anew_within_a_second_of_news() {
+    for (what, lose) in LOSSES {
+        for sync in [Sync::EverySecond, Sync::No] {
+            let folder = Folder::new("lost");
+            let (mut journal, mut versions) = begun(&folder, sync);
+            lose(&folder.0);
+            let at = |millis: u64| Moment::from_nanos(millis * 1_000_000);
+            assert!(journal.wake(at(0)).is_some_and(|wake| wake <= at(1_000)), "{what}: asleep");
+            commit_one(&mut journal, &mut versions, 999).expect("never fatal");
+            assert!(journal.is_sound(), "{what}: not yet");
+            let before = journal.counts();
+            for millis in 1_000..1_010 {
+                journal.commit(at(millis), &versions).expect("never fatal");
+            }
+            assert!(journal.is_sound(), "{what}: {:?}", journal.counts());
+            assert_eq!(journal.counts().rewrites, before.rewrites + 1, "{what}");
+            assert_eq!(journal.counts().failures, before.failures + 1, "{what}");
+            commit_one(&mut journal, &mut versions, 1_020).expect("never fatal");
+            assert!(matches!(found_in(&folder), Err(Refusal::Locked(_))), "{what}: not locked");
+            drop(journal);
+            assert_eq!(found_in(&folder).expect("it is whole"), versions, "{what}");
+            let _ = fs::remove_dir_all(folder.0.with_extension("away"));
+        }
+    }
+}
+
+#[test]
+fn a_journal_that_is_lost_while_nothing_happens_is_made_anew_within_a_minute() {
+    let folder = Folder::new("lost-idle");
+    let (mut journal, versions) = begun(&folder, Sync::Always);
+    fs::remove_dir_all(&folder.0).expect("it is ours");
+    let wake = journal.wake(Moment::default()).expect("it will look");
+    assert!(wake <= Moment::from_nanos(60_000_000_000), "{wake:?}");
+    journal.commit(wake, &versions).expect("the folder can be made again");
+    assert_eq!((journal.counts().failures, journal.counts().rewrites), (1, 1));
+    drop(journal);
+    assert_eq!(found_in(&folder).expect("it is whole"), versions);
+}
+
+#[test]
+fn an_orderly_end_finds_out_too_that_the_journal_is_lost() {
+    for (what, lose) in LOSSES {
+        let folder = Folder::new("lost-end-in-good-order");
+        let (mut journal, versions) = begun(&folder, Sync::EverySecond);
+        lose(&folder.0);
+        journal.close(Moment::default(), &versions).expect("the folder can be made again");
+        drop(journal);
+        assert_eq!(found_in(&folder).expect("it is whole"), versions, "{what}");
+        let _ = fs::remove_dir_all(folder.0.with_extension("away"));
+    }
+}
+
+#[test]
+fn a_rewriting_that_was_under_way_when_the_folder_went_is_begun_again() {
+    let folder = Folder::new("lost-rewriting");
+    let settings = JournalSettings { compact_bytes: 2_000, ..settings(Sync::EverySecond) };
+    let (mut journal, _) =
+        Journal::open(folder.disk(), settings, &owner(), false, &mut |_| true).expect("ours");
+    let mut versions = Versions::default();
+    (0..100).for_each(|key| assert!(versions.take(format!("{key} 1").as_bytes())));
+    (0..100).for_each(|key| journal.note(format!("{key} 1").as_bytes()));
+    (0..100).for_each(|_| journal.note(b"0 1"));
+    let mut millis = 0;
+    while !folder.0.join("journal.2.new").exists() {
+        millis += 1;
+        assert!(millis < 100, "it is not written anew");
+        commit_one(&mut journal, &mut versions, millis).expect("never fatal");
+    }
+    fs::rename(&folder.0, folder.0.with_extension("away")).expect("it is ours");
+    (1_000..1_100).for_each(|millis| {
+        commit_one(&mut journal, &mut versions, millis).expect("never fatal");
+    });
+    drop(journal);
+    assert_eq!(found_in(&folder).expect("it is whole"), versions);
+    fs::remove_dir_all(folder.0.with_extension("away")).expect("it is ours");
 }
