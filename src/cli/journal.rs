@@ -2,17 +2,21 @@
 //!
 //! `check` and `dump` open files for reading and nothing else: they may be used on the journal of a server
 //! that runs. `compact` has to have the folder for itself.
+//!
+//! None of them reads a topology, so none knows `ahead_max_s`. But a server that has it passes over what lies too
+//! far ahead, and goes by the newest line that does not; so `compact` keeps that one, too ([`Kept`]).
 
 use super::exit::{Exit, Failure};
 use super::say;
 use super::topology_file::counted;
 use clap::{Args, Subcommand};
 use places_herd::herd::durable::replay;
-use places_herd::herd::table::Herd;
+use places_herd::herd::table::{Herd, Verdict};
 use places_herd::journal::{
-    Head, Journal as Files, JournalSettings, KernelDisk, Owner, Refusal, Scan, Sync, files_of, scan,
+    Head, Journal as Files, JournalSettings, KernelDisk, Live, Owner, Refusal, Scan, Sync,
+    files_of, scan,
 };
-use places_herd::reactor::Moment;
+use places_herd::reactor::{MioIo, Moment, UnixNanos};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -32,6 +36,9 @@ enum What {
     /// Print the line of every record
     Dump(Which),
     /// Write it anew, with only the newest line of each client
+    ///
+    /// If that lies ahead of this machine's clock, the newest that does not is kept beside it: a server
+    /// with ahead_max_s may pass over the other. The server must not run.
     Compact(Which),
 }
 
@@ -98,30 +105,41 @@ impl Which {
         let newest = files.last().expect("there is one at least, or a failure");
         let folder = newest.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new(".")).to_owned();
-        let owner = owner_of(newest)?;
-        let mut herd = Herd::new(0, 0);
-        let mut scratch = Vec::new();
+        let name = newest.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if files_of(&[name]).is_empty() {
+            let what =
+                "is not called journal.NUMBER, so no server reads it: call it so, or name a folder";
+            return Err(Failure::new(Exit::Usage, format!("{} {what}", newest.display())));
+        }
+        let owner = owner_of(&files)?;
+        let mut kept = Kept::at(MioIo::wall_clock());
         let start = Instant::now();
         let disk = KernelDisk::new(&folder, move || start.elapsed());
         let (mut journal, replayed) =
             Files::open(Box::new(disk), settings(&folder), &owner, self.salvage, &mut |line| {
-                replay(&mut herd, line, &mut scratch).is_some()
+                kept.take(line)
             })
             .map_err(refused)?;
         let failed = |e: io::Error| Failure::new(Exit::Io, format!("{}: {e}", folder.display()));
-        journal.rewrite(Moment::default(), &herd).map_err(failed)?;
+        journal.rewrite(Moment::default(), &kept).map_err(failed)?;
         say(&format!(
             "{}: {} of {} in {} bytes, now {} bytes",
             folder.display(),
             counted(replayed.records as usize, "record"),
-            counted(herd.len(), "client"),
+            counted(kept.clients(), "client"),
             replayed.bytes,
             journal.size(),
         ));
+        if !kept.ahead.is_empty() {
+            say(&format!(
+                "ahead of this machine's clock: {}; of these clients the newest that is not is kept, too",
+                counted(kept.ahead.len(), "line"),
+            ));
+        }
         if replayed.bad_bytes > 0 {
             say(&format!("{} bytes were in no whole record, and are gone", replayed.bad_bytes));
         }
-        journal.close(Moment::default(), &herd).map_err(failed)
+        journal.close(Moment::default(), &kept).map_err(failed)
     }
 
     /// The journals that are meant, oldest first, at least one.
@@ -163,12 +181,71 @@ fn read(path: &Path, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<Scan, Failur
     scan(&mut file, each).map_err(|e| unreadable(path, &e))
 }
 
-fn owner_of(path: &Path) -> Result<Owner, Failure> {
-    let path_text = path.display().to_string();
-    match read(path, &mut |_| true)?.head {
-        Head::Of(owner) => Ok(owner),
-        Head::Newer(version) => Err(refused(Refusal::Newer(path_text, version))),
-        Head::Cut | Head::Foreign => Err(refused(Refusal::Foreign(path_text))),
+/// Whose the newest of `files` is that has a whole first line, oldest first.
+fn owner_of(files: &[PathBuf]) -> Result<Owner, Failure> {
+    let mut newest = String::new();
+    for path in files.iter().rev() {
+        newest = path.display().to_string();
+        match read(path, &mut |_| true)?.head {
+            Head::Of(owner) => return Ok(owner),
+            Head::Newer(version) => return Err(refused(Refusal::Newer(newest, version))),
+            Head::Foreign => break,
+            // A start passes over it, too.
+            Head::Cut => {}
+        }
+    }
+    Err(refused(Refusal::Foreign(newest)))
+}
+
+/// What a journal is compacted to: of each client the newest line, and if that lies ahead of the clock also
+/// the newest that does not. No limit need be known for that: each lets in the second.
+struct Kept {
+    /// Of each client the newest line that does not lie ahead,
+    let_in: Herd,
+    /// and the newest that does.
+    ahead: Herd,
+    scratch: Vec<u8>,
+}
+
+impl Kept {
+    /// Nothing yet; `wall`: the clock.
+    fn at(wall: UnixNanos) -> Kept {
+        let mut let_in = Herd::new(0, 0);
+        let_in.let_in_until(wall.into());
+        Kept { let_in, ahead: Herd::new(0, 0), scratch: Vec::new() }
+    }
+
+    /// Whether `record` makes sense.
+    fn take(&mut self, record: &[u8]) -> bool {
+        match replay(&mut self.let_in, record, &mut self.scratch) {
+            Some(Verdict::Ahead) => {
+                replay(&mut self.ahead, record, &mut self.scratch);
+                true
+            }
+            verdict => verdict.is_some(),
+        }
+    }
+
+    fn clients(&self) -> usize {
+        let ahead_alone = self.ahead.iter().filter(|(_, at)| !self.let_in.knows(at.client()));
+        self.let_in.len() + ahead_alone.count()
+    }
+}
+
+impl Live for Kept {
+    fn end(&self) -> usize {
+        self.let_in.keys() + self.ahead.keys()
+    }
+
+    fn line(&self, number: usize) -> Option<&[u8]> {
+        match number.checked_sub(self.let_in.keys()) {
+            None => self.let_in.line_of(number),
+            Some(number) => self.ahead.line_of(number),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.let_in.bytes() + self.ahead.bytes()
     }
 }
 

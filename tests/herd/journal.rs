@@ -1,7 +1,7 @@
 //! What outlives a server: real processes, killed and started again.
 
 use crate::support::{Client, Herd, NOWHERE, Setup, eventually, holds, show};
-use places_herd::journal::record;
+use places_herd::journal::{Owner, record};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -256,6 +256,75 @@ fn the_journal_command_checks_shows_and_mends() {
     let missing = folder.join("journal.99");
     assert_eq!(run(&["check"], &missing).0, Some(74));
     assert_eq!(run(&["check"], folder.parent().expect("it has one")).0, Some(65));
+}
+
+/// A folder with journals of Alford that hold `lines`, each in a file of its number.
+fn folder_of(test: &str, files: &[(&str, &[&str])]) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("herd-compact-{}-{test}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("it can be made");
+    for (name, lines) in files {
+        let mut bytes = Owner { server: ALFORD.into(), herd: "test".into() }.head();
+        lines.iter().for_each(|line| record::write(&mut bytes, line.as_bytes()));
+        fs::write(folder.join(name), bytes).expect("the folder is ours");
+    }
+    folder
+}
+
+#[test]
+fn compacting_keeps_what_a_server_with_ahead_max_s_would_go_by() {
+    let folder = folder_of(
+        "ahead",
+        &[
+            ("journal.1", &["AT Alford +1 kiwi +1+1 5", "AT Alford +1 kiwi +2+2 9999999999"]),
+            (
+                "journal.2",
+                &[
+                    "AT Alford +1 plum +1+1 9999999998",
+                    "AT Alford +1 kiwi +1+1 4",
+                    "AT Alford +1 plum +2+2 9999999999",
+                    "AT Alford +1 fig +1+1 6",
+                ],
+            ),
+        ],
+    );
+    let (code, said, errors) = run(&["compact"], &folder);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(said.contains("6 records of 3 clients"), "{said}");
+    assert!(said.contains("ahead of this machine's clock: 2 lines"), "{said}");
+    let (code, said, _) = run(&["dump"], &folder);
+    assert_eq!(code, Some(0));
+    let mut lines: Vec<&str> = said.lines().collect();
+    lines.sort_unstable();
+    let expected = [
+        "AT Alford +1 fig +1+1 6",
+        "AT Alford +1 kiwi +1+1 5",
+        "AT Alford +1 kiwi +2+2 9999999999",
+        "AT Alford +1 plum +2+2 9999999999",
+    ];
+    assert_eq!(lines, expected);
+    fs::remove_dir_all(folder).expect("it is ours");
+}
+
+#[test]
+fn what_no_server_reads_is_not_compacted_and_nothing_is_made_beside_it() {
+    let folder = folder_of("copy", &[("saved", &["AT Alford +1 kiwi +1+1 5"])]);
+    let (code, said, errors) = run(&["compact"], &folder.join("saved"));
+    assert_eq!(code, Some(64), "{said}{errors}");
+    assert!(errors.contains("journal.NUMBER"), "{errors}");
+    let left: Vec<_> = fs::read_dir(&folder).expect("it is there").collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    fs::remove_dir_all(folder).expect("it is ours");
+}
+
+#[test]
+fn a_file_that_ends_in_its_first_line_is_in_nobodys_way() {
+    let folder = folder_of("head", &[("journal.1", &["AT Alford +1 kiwi +1+1 5"])]);
+    fs::write(folder.join("journal.2"), "HERDJ 1 Alf").expect("the folder is ours");
+    let (code, said, errors) = run(&["compact"], &folder);
+    assert_eq!(code, Some(0), "{said}{errors}");
+    assert_eq!(run(&["dump"], &folder).1, "AT Alford +1 kiwi +1+1 5\n");
+    fs::remove_dir_all(folder).expect("it is ours");
 }
 
 #[test]
