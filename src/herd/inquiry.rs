@@ -206,8 +206,9 @@ impl Inquiries {
     pub fn next_wanted(&mut self) -> Option<(Vec<u8>, Fetch)> {
         loop {
             let key = self.wanted.pop()?;
-            // Those who wanted it may have gone meanwhile.
-            if let Some(flight) = self.flights.get(&key) {
+            // Those who wanted it may have gone meanwhile; and others may have come, for whom it was
+            // wanted once more.
+            if let Some(flight) = self.flights.get(&key).filter(|flight| flight.id.is_none()) {
                 return Some((key, flight.fetch.clone()));
             }
         }
@@ -382,5 +383,48 @@ impl Inquiries {
                 core.post(inquiry.asker, Answered(ticket, answer).into());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::places::Photon;
+    use crate::testing::StringTransport;
+
+    #[derive(Debug)]
+    struct Asking(Inquiries);
+
+    impl Shared for Asking {
+        type Message = Answered;
+    }
+
+    impl Inquirer for Asking {
+        fn inquiries(&mut self) -> &mut Inquiries {
+            &mut self.0
+        }
+    }
+
+    #[test]
+    fn what_is_asked_again_when_the_first_who_asked_has_gone_is_fetched_once() {
+        let base = "http://127.0.0.1:2322".parse().expect("a URL");
+        let source = Box::new(Photon { base, language: None });
+        let limits = InquiryLimits { in_flight: 4, queue: 4, deadline: Duration::from_secs(8) };
+        let mut transport = StringTransport::new(Asking(Inquiries::new(source, limits)));
+        let StringTransport { core, state: Asking(inquiries), id } = &mut transport;
+        let query = Query {
+            latitude: 34.0,
+            longitude: -118.0,
+            latitude_text: b"+34".to_vec(),
+            longitude_text: b"-118".to_vec(),
+            radius_m: 10_000.0,
+            radius_text: b"10".to_vec(),
+        };
+        let first = inquiries.ask(core, *id, query.clone());
+        inquiries.forget(core, first);
+        inquiries.ask(core, *id, query);
+        let (key, _) = inquiries.next_wanted().expect("somebody wants it");
+        inquiries.begun(&key, FetchId::numbered(1));
+        assert!(inquiries.next_wanted().is_none(), "it is being fetched");
     }
 }

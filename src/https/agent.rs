@@ -62,6 +62,13 @@ pub trait Fetching: Resolving<Message: From<Order> + TryInto<Order>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FetchId(u64);
 
+impl FetchId {
+    #[cfg(test)]
+    pub(crate) fn numbered(number: u64) -> FetchId {
+        FetchId(number)
+    }
+}
+
 /// Whom to ask: what connections are kept for. Equal origins share them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
