@@ -88,18 +88,29 @@ fn ask(path: &Path) -> io::Result<Value> {
         _ => io::Error::new(e.kind(), format!("{}: {e}", path.display())),
     })?;
     server.set_read_timeout(Some(ANSWERED_WITHIN))?;
-    (&server).write_all(b"STATUS\n")?;
+    answer_of(server)
+}
+
+fn answer_of(mut server: UnixStream) -> io::Result<Value> {
     let mut line = String::new();
-    let read = BufReader::new(server.take(ANSWER_BYTES_MAX)).read_line(&mut line);
-    match read {
-        // What a timeout is called on Unix.
-        Err(e) if e.kind() == ErrorKind::WouldBlock => {
-            let what = format!("it listens, and says nothing for {} s", ANSWERED_WITHIN.as_secs());
-            return Err(io::Error::new(e.kind(), what));
-        }
-        read => read?,
-    };
-    Ok(serde_json::from_str(&line)?)
+    let answer = server
+        .write_all(b"STATUS\n")
+        .and_then(|()| BufReader::new(server.take(ANSWER_BYTES_MAX)).read_line(&mut line))
+        .and_then(|_| Ok(serde_json::from_str(&line)?));
+    answer.map_err(|e| {
+        let what = match e.kind() {
+            // What a timeout is called on Unix.
+            ErrorKind::WouldBlock => {
+                format!("it listens, and says nothing for {} s", ANSWERED_WITHIN.as_secs())
+            }
+            // The first is what a line that breaks off comes to, too.
+            ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
+                "it closes the connection without an answer; its log says why".to_owned()
+            }
+            _ => return e,
+        };
+        io::Error::new(e.kind(), what)
+    })
 }
 
 /// The answers as a table for people.
@@ -177,6 +188,21 @@ impl std::fmt::Display for Rows {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::net::Shutdown;
+
+    #[test]
+    fn who_is_closed_without_an_answer_is_not_told_of_json() {
+        let pair = || UnixStream::pair().expect("descriptors are free");
+        let (turned_away, other) = pair();
+        drop(other);
+        let (cut_off, mut other) = pair();
+        other.write_all(b"{\"server\":").expect("it is read");
+        other.shutdown(Shutdown::Write).expect("it stands");
+        for server in [turned_away, cut_off] {
+            let why = answer_of(server).expect_err("there is no answer").to_string();
+            assert!(why.contains("without an answer"), "{why}");
+        }
+    }
 
     #[test]
     fn answers_become_a_table() {
