@@ -127,7 +127,7 @@ impl Init {
         let (certificate, key) = (folder.file("ca.pem"), folder.file("ca.key"));
         must_be_free(&[&certificate, &key])?;
         let pair = new_key()?;
-        let mut params = authority(&topology.herd);
+        let mut params = authority(&topology.herd, &pair);
         hold(&mut params, MioIo::wall_clock(), self.days);
         let made = params.self_signed(&pair).map_err(|e| cannot("make a certificate", e))?;
         folder.make()?;
@@ -253,13 +253,13 @@ impl Folder {
             .map_err(|e| cannot(&self.path.display().to_string(), e))
     }
 
-    /// Who signs: the key in ca.key, under the name that `init` has given it.
+    /// Who signs: the key in ca.key, under the name that `init` has given it, which follows from the key.
     fn issuer(&self, herd: &str) -> Result<Issuer<'static, KeyPair>, Failure> {
         let path = self.file("ca.key");
         let text = String::from_utf8(read(&path)?).unwrap_or_default();
         let key = KeyPair::from_pem(&text)
             .map_err(|e| config(format!("{} is no key: {e}", path.display())))?;
-        Ok(Issuer::new(authority(herd), key))
+        Ok(Issuer::new(authority(herd, &key), key))
     }
 
     /// Whether neighbours that have this ca.pem would believe the certificate `der`.
@@ -329,15 +329,23 @@ impl Folder {
         let made = list.signed_by(issuer).and_then(|list| list.pem());
         let pem = made.map_err(|e| cannot("make a list", e))?;
         let (path, new) = (self.file("revoked.crl"), self.file("revoked.crl.new"));
+        // What was killed while it wrote has left half a list there, if anything.
+        let _ = fs::remove_file(&new);
         write_new(&new, &pem)?;
         fs::rename(&new, &path).map_err(|e| cannot(&path.display().to_string(), e))
     }
 }
 
-/// What the authority of `herd` says of itself; by the name in it its certificates find it again.
-fn authority(herd: &str) -> CertificateParams {
+/// What the authority of `herd` with that key says of itself; by the name in it its certificates find it again.
+///
+/// Many herds are called alike. So the name has some digits of the key's identifier, too: then whoever is
+/// shown another authority's certificate finds that the issuer is unknown, and not that a signature is bad.
+fn authority(herd: &str, key: &KeyPair) -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, format!("authority of the herd {herd}"));
+    let key: String =
+        params.key_identifier(key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("authority {key} of the herd {herd}");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params

@@ -89,6 +89,8 @@ fn what_pki_makes_is_for_its_owner_alone_and_is_not_overwritten() {
 #[test]
 fn openssl_reads_what_pki_makes() {
     let herd = sealed("pki-openssl", PAIR);
+    // As one that was killed while it wrote leaves it.
+    fs::write(file(&herd, "revoked.crl.new"), "half a list").unwrap();
     done(&herd, &["pki", "revoke", "Bolden"]);
     let path = |name: &str| file(&herd, name).to_string_lossy().into_owned();
     let (ca, alford) = (path("ca.pem"), path("Alford.pem"));
@@ -194,9 +196,12 @@ fn server_end(mut server: Process) -> Option<i32> {
 #[test]
 fn a_stranger_with_openssl_is_refused_by_a_real_server_and_a_neighbour_is_not() {
     let herd = sealed("pki-s-client", PAIR);
+    // Somebody else's, of the same name.
+    let other = sealed("pki-s-client-other", PAIR);
     let _bolden = herd.serve("Bolden");
     let port = format!("{}:12101", herd.ip());
     let path = |name: &str| file(&herd, name).to_string_lossy().into_owned();
+    let others = |name: &str| file(&other, name).to_string_lossy().into_owned();
     let (ca, own) = (path("ca.pem"), herd.folder().join("self"));
     let own = own.to_string_lossy();
     let say = |options: &str| {
@@ -222,6 +227,10 @@ fn a_stranger_with_openssl_is_refused_by_a_real_server_and_a_neighbour_is_not() 
         (
             format!("-cert {} -key {}", path("Bolden.pem"), path("Bolden.key")),
             "for this server itself",
+        ),
+        (
+            format!("-cert {} -key {}", others("Alford.pem"), others("Alford.key")),
+            "invalid peer certificate: UnknownIssuer",
         ),
     ] {
         let said = say(&options);
