@@ -7,6 +7,7 @@
 //! herd client Alford            lines to a server, replies back
 //! herd pki init                 a certificate authority of the herd's own; also `issue` and `revoke`
 //! herd places check             one question to the source of places, and how it went
+//! herd status                   how the servers of this machine are, by their own words
 //! herd journal check            whether a server's journal is whole
 //! ```
 //!

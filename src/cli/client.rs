@@ -16,7 +16,8 @@ use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-/// So long a server may take to accept us, and so long to answer a command: longer than it waits for places.
+/// So long a server may take to accept us, and so long to answer a command: longer than it waits for places, if
+/// `whatsat_deadline_ms` is not raised beyond that.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 

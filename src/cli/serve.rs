@@ -4,7 +4,7 @@
 //! line on stdout, `herd up` for one, knows that the server listens.
 //!
 //! ```text
-//! topology (78) ─▶ name (64) ─▶ log, status (73) ─▶ certificates, places (78) ─▶ journal (65, 69, 74)
+//! topology (78) ─▶ name (64) ─▶ log (73) ─▶ places, certificates (78) ─▶ status (73) ─▶ journal (65, 69, 74)
 //!   ─▶ ports (69) ─▶ start line ─▶ loop (71, 74)
 //! ```
 //!

@@ -10,6 +10,7 @@
 //! AT      <server> <difference> <client> <location> <stamp>    between servers; a client's answer
 //! HELLO   <name> <herd> <version> [<key>=<value> ...]          between servers
 //! PING                                                         between servers
+//! ACK     <count>                                              between servers
 //! SYNC, GROUPS, LEAVES, WANT                                   between servers: see rows.rs
 //! ```
 //!

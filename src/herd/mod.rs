@@ -14,6 +14,7 @@
 //! Then the same on connections:
 //!
 //! * [`links`]: which neighbours are connected, and the flood.
+//! * [`acks`]: which replies wait for a neighbour's word.
 //! * [`inquiry`]: the WHATSATs that wait for their places.
 //! * [`member`]: what all connections of one server share.
 //! * [`sweep`]: what goes through the whole table does so in slices.
