@@ -210,6 +210,10 @@ struct Served {
     bytes_each: u64,
 }
 
+/// The ports of a member, in the order in which it opens them.
+const FOR_NEIGHBOURS: usize = 0;
+const FOR_CLIENTS: usize = 1;
+
 fn iamats(lines: usize, neighbours: usize, clients: u64) -> Named {
     let names = &["Alford", "Bolden", "Hamilton", "Parker"][..neighbours];
     // Of a pair the name that sorts first dials: so all of them dial this server.
@@ -232,12 +236,12 @@ fn iamats(lines: usize, neighbours: usize, clients: u64) -> Named {
     let mut reactor = Reactor::new(Still::default(), member, Limits::default());
     Member::join(&mut reactor).expect("Welsh listens");
     for (caller, name) in names.iter().enumerate() {
-        reactor.io().call(1);
+        reactor.io().call(FOR_NEIGHBOURS);
         reactor.turn().expect("a turn");
         reactor.io().say(caller, format!("HELLO {name} bench 1\n").into_bytes());
         reactor.turn().expect("a turn");
     }
-    reactor.io().call(0);
+    reactor.io().call(FOR_CLIENTS);
     reactor.turn().expect("a turn");
     let linked = reactor.state().links.iter().filter(|(_, link)| link.conn.is_some()).count();
     assert_eq!(linked, neighbours);
