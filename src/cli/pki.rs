@@ -23,9 +23,9 @@ use places_herd::reactor::{MioIo, UnixNanos};
 use places_herd::tls::der::Facts;
 use places_herd::tls::mutual::{Mutual, Papers};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    RevokedCertParams, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationList,
+    CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivatePkcs8KeyDer};
@@ -200,9 +200,9 @@ impl Revoke {
     fn run(&self) -> Result<(), Failure> {
         let (topology, folder) = self.place.open()?;
         let certificate = folder.of(&self.name, "pem");
-        let der = CertificateDer::from_pem_slice(&read(&certificate)?);
-        let facts = der.ok().and_then(|der| Facts::of(&der));
-        let Some(facts) = facts else {
+        let der = CertificateDer::from_pem_slice(&read(&certificate)?).ok();
+        let Some((der, facts)) = der.and_then(|der| Facts::of(&der).map(|facts| (der, facts)))
+        else {
             return Err(config(format!("{} is no certificate", certificate.display())));
         };
         let wall = MioIo::wall_clock();
@@ -210,7 +210,13 @@ impl Revoke {
         revoked.retain(|(serial, _)| *serial != facts.serial);
         revoked.push((facts.serial.clone(), since_1970(wall)));
         let count = revoked.len();
-        folder.write_revoked(&folder.issuer(&topology.herd)?, revoked, wall)?;
+        let list = signed_list(&folder.issuer(&topology.herd)?, revoked, wall)?;
+        if !is_of_the_issuer(list.der(), &der) {
+            let what =
+                "is of another authority than ca.key, and a list of that one does not revoke it";
+            return Err(config(format!("{} {what}", certificate.display())));
+        }
+        folder.write_revoked(&list)?;
         // A new certificate can be issued under the name now.
         let serial = facts.serial_in_hex();
         let aside = format!("{}-{}.revoked", self.name, &serial[..serial.len().min(12)]);
@@ -305,34 +311,46 @@ impl Folder {
             .collect()
     }
 
-    fn write_revoked(
-        &self,
-        issuer: &Issuer<'_, KeyPair>,
-        revoked: Vec<(Vec<u8>, Duration)>,
-        wall: UnixNanos,
-    ) -> Result<(), Failure> {
-        let (epoch, now) = (rcgen::date_time_ymd(1970, 1, 1), since_1970(wall));
-        let revoked_certs = revoked.into_iter().map(|(serial, since)| RevokedCertParams {
-            serial_number: SerialNumber::from(serial),
-            revocation_time: epoch + since,
-            reason_code: None,
-            invalidity_date: None,
-        });
-        let list = CertificateRevocationListParams {
-            this_update: epoch + now,
-            next_update: epoch + now + NEXT_LIST,
-            crl_number: SerialNumber::from(now.as_secs()),
-            issuing_distribution_point: None,
-            revoked_certs: revoked_certs.collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        let made = list.signed_by(issuer).and_then(|list| list.pem());
-        let pem = made.map_err(|e| cannot("make a list", e))?;
+    fn write_revoked(&self, list: &CertificateRevocationList) -> Result<(), Failure> {
+        let pem = list.pem().map_err(|e| cannot("make a list", e))?;
         let (path, new) = (self.file("revoked.crl"), self.file("revoked.crl.new"));
         // What was killed while it wrote has left half a list there, if anything.
         let _ = fs::remove_file(&new);
         write_new(&new, &pem)?;
         fs::rename(&new, &path).map_err(|e| cannot(&path.display().to_string(), e))
+    }
+}
+
+fn signed_list(
+    issuer: &Issuer<'_, KeyPair>,
+    revoked: Vec<(Vec<u8>, Duration)>,
+    wall: UnixNanos,
+) -> Result<CertificateRevocationList, Failure> {
+    let (epoch, now) = (rcgen::date_time_ymd(1970, 1, 1), since_1970(wall));
+    let revoked_certs = revoked.into_iter().map(|(serial, since)| RevokedCertParams {
+        serial_number: SerialNumber::from(serial),
+        revocation_time: epoch + since,
+        reason_code: None,
+        invalidity_date: None,
+    });
+    let list = CertificateRevocationListParams {
+        this_update: epoch + now,
+        next_update: epoch + now + NEXT_LIST,
+        crl_number: SerialNumber::from(now.as_secs()),
+        issuing_distribution_point: None,
+        revoked_certs: revoked_certs.collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    list.signed_by(issuer).map_err(|e| cannot("make a list", e))
+}
+
+/// Whether `list` is of the authority that issued `certificate`: neighbours look at no other for it.
+fn is_of_the_issuer(list: &[u8], certificate: &CertificateDer<'_>) -> bool {
+    let list = webpki::BorrowedCertRevocationList::from_der(list);
+    let list = list.map(webpki::CertRevocationList::from);
+    match (list, webpki::EndEntityCert::try_from(certificate)) {
+        (Ok(list), Ok(certificate)) => list.issuer() == certificate.issuer(),
+        _ => false,
     }
 }
 

@@ -115,6 +115,16 @@ fn openssl_reads_what_pki_makes() {
 }
 
 #[test]
+fn a_certificate_of_another_authority_is_not_put_on_a_list_that_could_not_revoke_it() {
+    let (herd, other) = (sealed("pki-list", PAIR), sealed("pki-list-other", PAIR));
+    fs::copy(file(&other, "Alford.pem"), file(&herd, "Alford.pem")).unwrap();
+    let ended = herd.run(&["pki", "revoke", "Alford"]);
+    assert_eq!(ended.code, Some(78), "{ended:?}");
+    assert!(ended.stderr.contains("of another authority than"), "{}", ended.stderr);
+    assert!(!file(&herd, "revoked.crl").exists() && file(&herd, "Alford.pem").exists());
+}
+
+#[test]
 fn check_reads_the_certificates_and_says_how_long_they_hold() {
     let herd = sealed("pki-check", PAIR);
     let checked = herd.run(&["check"]);
