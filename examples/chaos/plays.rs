@@ -42,8 +42,8 @@ const A_WHILE: Duration = Duration::from_secs(4);
 const RECOVERY: Duration = Duration::from_secs(3);
 
 /// What a server may have at most, in KiB: a table of a thousand clients with its sums (1 MiB), the reactor's spare
-/// buffers (2.25 MiB), for each of three neighbours as much as waits at most (256 KiB), and 1 MiB for all else.
-const MEMORY_MAX: f64 = 5_120.0;
+/// buffers (1.7 MiB), for each of three neighbours as much as waits at most (256 KiB), and 1 MiB for all else.
+const MEMORY_MAX: f64 = 4_608.0;
 
 /// How soon a neighbour that has fallen silent must be found: `silence_ms`, and a second.
 const FOUND_WITHIN: Duration = Duration::from_secs(16);

@@ -352,7 +352,7 @@ impl Chatserver {
         log_line(cx, NAME, Direction::Out, &cx.state.line);
         let line = &cx.state.line;
         let Some(queue) = &mut self.queue else {
-            return cx.core.write_with(cx.id, |out| {
+            return cx.core.write_with(cx.id, line.len() + 1, |out| {
                 out.extend_from_slice(line);
                 out.push(b'\n');
             });
@@ -417,13 +417,14 @@ impl Chatserver {
 
 /// Writes the reply to a WHATSAT: `head`, the AT line; the answer, cut to `bound`; a blank line.
 fn write_places(cx: &mut Cx<'_>, head: &[u8], bound: usize, answer: &Answer) {
+    // The blank line occurs nowhere else in the reply, and ends it.
+    const END: &[u8] = b"\n\n";
     let mut bytes = 0;
-    cx.core.write_with(cx.id, |out| {
+    cx.core.write_with(cx.id, head.len() + answer.bytes(bound) + END.len(), |out| {
         let start = out.len();
         out.extend_from_slice(head);
         answer.write(bound, out);
-        // The blank line occurs nowhere else in the reply, and ends it.
-        out.extend_from_slice(b"\n\n");
+        out.extend_from_slice(END);
         bytes = out.len() - start;
     });
     if crate::log::traffic_is_on() {

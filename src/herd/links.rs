@@ -253,9 +253,10 @@ impl Links {
 
 /// Writes one line to a neighbour, in its own manner of ending lines.
 fn send_line<S: Shared>(core: &mut Core<S>, link: &Link, conn: ConnId, line: &[u8]) {
-    core.write_with(conn, |out| {
+    let end: &[u8] = if link.server.plain { b"\r\n" } else { b"\n" };
+    core.write_with(conn, line.len() + end.len(), |out| {
         out.extend_from_slice(line);
-        out.extend_from_slice(if link.server.plain { b"\r\n" } else { b"\n" });
+        out.extend_from_slice(end);
     });
     if crate::log::traffic_is_on() {
         let wall = core.wall().0;

@@ -54,7 +54,7 @@ impl Exchange {
     fn send<S: Fetching>(&mut self, cx: &mut Context<'_, S>, order: Order) {
         let reader = ResponseReader::new(order.request.method(), self.limits.http);
         self.current = Some(Current { fetch: order.fetch, reader, held: 0 });
-        cx.core.write_with(cx.id, |out| order.request.write(out));
+        cx.core.write_with(cx.id, order.request.bytes(), |out| order.request.write(out));
         self.wait_for(cx, "the response's first byte", self.limits.first_byte);
     }
 

@@ -9,6 +9,12 @@ use super::{Answer, BOUND_MAX, Failure, Found, Page, Photo, Place, Point};
 /// About so long is a place of which all is known; more is no fault.
 const PLACE_BYTES: usize = 2_048;
 
+/// And so long one of a gazetteer,
+const TOWN_BYTES: usize = 800;
+
+/// and what stands around them.
+const FRAME_BYTES: usize = 512;
+
 /// What stands in `info_messages` when the embedded places have to do.
 const FALLBACK_MESSAGE: &str =
     "The places provider failed; these places are from the gazetteer of the server itself.";
@@ -38,6 +44,17 @@ impl Answer {
                 reply.objects("results", &[], result);
                 reply.string("status", self.status(bound));
             }),
+        }
+    }
+
+    /// How many bytes [`Answer::write`] appends for this bound. It is a guess where the text has still to be
+    /// composed: right for a gazetteer, and sometimes too few for places of which more is known.
+    pub fn bytes(&self, bound: usize) -> usize {
+        match self {
+            Answer::Found(_) => FRAME_BYTES + self.count(bound) * TOWN_BYTES,
+            Answer::Told(page) => page.bytes(bound),
+            Answer::Verbatim(verbatim) => verbatim.page().bytes(bound),
+            Answer::Failed(failure) => FRAME_BYTES + failure.message.len(),
         }
     }
 

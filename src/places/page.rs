@@ -43,6 +43,11 @@ impl Page {
         out.extend_from_slice(end);
     }
 
+    /// How many bytes that appends.
+    pub(super) fn bytes(&self, bound: usize) -> usize {
+        self.ends[self.count(bound)] + self.text.len() - self.last()
+    }
+
     /// How many results that writes.
     pub(super) fn count(&self, bound: usize) -> usize {
         self.results().min(bound).min(BOUND_MAX)

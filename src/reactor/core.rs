@@ -14,7 +14,7 @@ mod bookkeeping;
 use super::agenda::{Due, Kind, Post, RunState};
 use super::io::Close;
 use super::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, PortId, Shared};
-use super::spare::{Spares, enlarge};
+use super::spare::Spares;
 use super::timers::{NotPending, TimerId, Timers};
 use super::transport::{BUFFERED_BYTES_MAX, Phase, Transport};
 use super::{Chance, ConnectOptions, Limits, Moment, UnixNanos};
@@ -121,24 +121,20 @@ impl<S: Shared> Core<S> {
     /// Limit: [`BUFFERED_BYTES_MAX`]; beyond it the connection is aborted.
     /// Twisted: abstract.py, FileDescriptor.write.
     pub fn write(&mut self, id: ConnId, data: &[u8]) {
-        self.write_with(id, |out| {
-            if data.len() > out.capacity() - out.len() {
-                enlarge(out, data.len());
-            }
-            out.extend_from_slice(data);
-        });
+        self.write_with(id, data.len(), |out| out.extend_from_slice(data));
     }
 
     /// As [`write`](Core::write), for what is composed in place: `compose` appends to the buffer,
-    /// and must leave alone what stands there.
-    pub fn write_with(&mut self, id: ConnId, compose: impl FnOnce(&mut Vec<u8>)) {
+    /// and must leave alone what stands there. `room`: how many bytes that comes to; if it is more, the
+    /// buffer is enlarged once more, and not kept for others.
+    pub fn write_with(&mut self, id: ConnId, room: usize, compose: impl FnOnce(&mut Vec<u8>)) {
         let slot = self.transports.get_mut(id.key());
         let Some(transport) = slot.filter(|t| t.generation == id.generation()) else { return };
         if !transport.is_connected() {
             return;
         }
         let out = transport.out();
-        self.spares.make_room(out);
+        self.spares.make_room(out, room);
         compose(out);
         let pending = transport.pending();
         if pending > transport.high_water as usize {

@@ -21,6 +21,9 @@ pub const READ_BYTES_MAX: usize = 65_536;
 /// Bytes given to one send. Twisted: FileDescriptor.SEND_LIMIT.
 pub const SEND_LIMIT: usize = 131_072;
 
+/// What is sealed may be so much longer, and a 64th.
+const SEAL_BYTES: usize = 64;
+
 /// Accepts in a port's first batch; a batch that was used up is followed by a larger one.
 /// Twisted: Port.numberAccepts.
 const NUMBER_ACCEPTS: usize = 100;
@@ -284,10 +287,13 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// Has a wrapper make what is to be sent out of what was written. Returns whether the connection
     /// still stands.
     fn seal(&mut self, id: ConnId) -> bool {
-        let Some(transport) = self.core.transport_mut(id) else { return false };
+        let Some((transport, spares)) = self.core.transport_and_spares(id) else { return false };
         let closing = matches!(transport.phase, Phase::Disconnecting | Phase::Lingering);
         let Some((plain, wire)) = transport.sealing() else { return true };
         let Some(Some(protocol)) = self.protocols.get_mut(id.key()) else { return true };
+        if !plain.is_empty() {
+            spares.make_room(wire, plain.len() + plain.len() / 64 + SEAL_BYTES);
+        }
         match protocol.seal(plain, wire, closing) {
             Ok(()) => {
                 if let Some(sealed) = transport.take_sealed() {

@@ -134,6 +134,12 @@ impl Request {
         self.method
     }
 
+    /// How many bytes [`write`](Request::write) appends, or a few more.
+    pub fn bytes(&self) -> usize {
+        const WORDS: usize = 256;
+        WORDS + self.target.len() + self.host.len() + self.headers.len() + self.body.len()
+    }
+
     /// Appends the whole request to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut put = |pieces: &[&str]| {

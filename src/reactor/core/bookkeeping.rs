@@ -6,6 +6,7 @@ use super::super::Moment;
 use super::super::agenda::{Due, Post};
 use super::super::io::{Close, Ends};
 use super::super::protocol::{CloseReason, ConnId, ConnectorId, Shared};
+use super::super::spare::Spares;
 use super::super::transport::{Phase, Transport};
 use super::Core;
 use std::io;
@@ -19,6 +20,16 @@ impl<S: Shared> Core<S> {
         let waits_since = self.timers.earliest().map_or(found, |due| due.min(found));
         self.longest_lag = self.longest_lag.max(now - waits_since);
         self.now = now;
+    }
+
+    /// The connection that `id` names, and buffers for it.
+    pub(in crate::reactor) fn transport_and_spares(
+        &mut self,
+        id: ConnId,
+    ) -> Option<(&mut Transport, &mut Spares)> {
+        let Core { transports, spares, .. } = self;
+        let slot = transports.get_mut(id.key());
+        Some((slot.filter(|transport| transport.generation == id.generation())?, spares))
     }
 
     /// The name of the next connection; the same until it is inserted.
