@@ -36,14 +36,15 @@ pub use self::open::{Refusal, Replayed, files_of};
 pub use self::record::{Head, Owner};
 pub use self::scan::{Scan, scan};
 
+use self::record::OVERHEAD_BYTES;
 use self::rewrite::Rewrite;
 use crate::reactor::{Moment, Seldom};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The records of a turn that wait for its end; more are written before it. A file is written anew in
-/// pieces of the same size.
+/// The records of a turn that wait for its end, at most; more are written before it. A file is written anew
+/// in pieces of the same size.
 const PENDING_BYTES: usize = 64 << 10;
 
 /// How long `everysec` lets what was written wait for its sync.
@@ -124,15 +125,13 @@ pub struct Journal {
     unsynced: Option<Moment>,
     /// It is not what it should be: something that was noted is missing, or may be.
     broken: bool,
-    /// The records of this turn that are not yet written.
+    /// The records of this turn that are not yet written; then those on their way to a new file.
     pending: Vec<u8>,
     /// Some of this turn's have been,
     written: bool,
     /// or could not be.
     failure: Option<io::Error>,
     rewrite: Option<Rewrite>,
-    /// The records that are on their way to its file.
-    piece: Vec<u8>,
     /// Rewriting has failed: not again before then.
     retry: Option<Moment>,
     /// It is to be rewritten, whatever its size.
@@ -151,14 +150,14 @@ pub struct Journal {
 impl Journal {
     /// Takes a line into the records of this turn.
     ///
-    /// `line`: any bytes but a newline. Costs its checksum and a copy. What comes to 64 KiB
-    /// (`PENDING_BYTES`) is written at once: so however much a turn brings, no more memory is held.
+    /// `line`: any bytes but a newline. Costs its checksum and a copy. What would be more than 64 KiB with
+    /// it (`PENDING_BYTES`) is written first: so however much a turn brings, no more memory is held.
     pub fn note(&mut self, line: &[u8]) {
-        record::write(&mut self.pending, line);
-        self.counts.records += 1;
-        if self.pending.len() >= PENDING_BYTES {
+        if is_full(&self.pending, line) {
             self.write_pending();
         }
+        record::write(&mut self.pending, line);
+        self.counts.records += 1;
     }
 
     /// Writes what was noted since the last time, and syncs it if the policy says now; then goes on
@@ -173,9 +172,7 @@ impl Journal {
     /// where it was, and cannot be written anew there at once. The other policies give no errors: the
     /// journal [is broken](Journal::is_sound) then, until a new file is whole.
     pub fn commit(&mut self, now: Moment, live: &dyn Live) -> io::Result<()> {
-        if !self.pending.is_empty() {
-            self.write_pending();
-        }
+        self.write_pending();
         if std::mem::take(&mut self.written) {
             self.unsynced.get_or_insert(now);
             self.look_soon(now);
@@ -251,6 +248,9 @@ impl Journal {
 
     /// Writes what is pending to the file, and to the one that will take its place.
     fn write_pending(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
         if !self.broken && self.failure.is_none() {
             let Journal { disk, name, pending, size, .. } = self;
             match append_all(&mut **disk, name, pending, size) {
@@ -338,6 +338,11 @@ impl Journal {
     fn told(&self, what: &str, name: &str, e: &io::Error) -> io::Error {
         io::Error::new(e.kind(), format!("{} cannot be {what}: {e}", self.disk.path(name)))
     }
+}
+
+/// Whether the record of `line` would be too much for a piece that has `records` already.
+fn is_full(records: &[u8], line: &[u8]) -> bool {
+    records.len() + line.len() + OVERHEAD_BYTES > PENDING_BYTES
 }
 
 /// Appends all of `bytes` to the file `name`, of `size` bytes, or nothing.

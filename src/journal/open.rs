@@ -13,7 +13,7 @@ use super::disk::Reading;
 use super::record::{Head, Owner, VERSION};
 use super::rewrite::UNFINISHED;
 use super::scan::{Scan, scan};
-use super::{Counts, Disk, Journal, JournalSettings};
+use super::{Counts, Disk, Journal, JournalSettings, PENDING_BYTES};
 use crate::reactor::{Moment, Seldom};
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -190,11 +190,11 @@ impl Journal {
             synced_size: 0,
             unsynced: None,
             broken: false,
-            pending: Vec::new(),
+            // What doubles from here comes to PENDING_BYTES, and to no more.
+            pending: Vec::with_capacity(PENDING_BYTES / 16),
             written: false,
             failure: None,
             rewrite: None,
-            piece: Vec::new(),
             retry: None,
             rewrite_wanted: false,
             stale: Vec::new(),

@@ -14,7 +14,7 @@
 //! of the two a crash would leave, so the old one no longer counts as whole.
 
 use super::open::name_of;
-use super::{Journal, Live, PENDING_BYTES, append_all, record};
+use super::{Disk, Journal, Live, append_all, is_full, record};
 use crate::reactor::Moment;
 use std::io;
 
@@ -97,6 +97,7 @@ impl Journal {
     ///
     /// Those of the disk; the old file is still there then.
     pub fn rewrite(&mut self, now: Moment, live: &dyn Live) -> io::Result<()> {
+        self.write_pending();
         self.begin_rewrite()?;
         while !self.rewrite_slice(now, live)? {}
         self.take_place()?;
@@ -175,17 +176,16 @@ impl Journal {
         end: usize,
         live: &dyn Live,
     ) -> io::Result<()> {
-        let Journal { disk, piece, .. } = self;
+        // All that was noted is written by now, so that its room is free.
+        let Journal { disk, pending: piece, .. } = self;
         let Rewrite { name, next, size, .. } = rewrite;
-        piece.clear();
         for line in (*next..end).filter_map(|number| live.line(number)) {
-            record::write(piece, line);
-            if piece.len() >= PENDING_BYTES {
-                append_all(&mut **disk, name, piece, size)?;
-                piece.clear();
+            if is_full(piece, line) {
+                append_piece(&mut **disk, name, piece, size)?;
             }
+            record::write(piece, line);
         }
-        append_all(&mut **disk, name, piece, size)
+        append_piece(&mut **disk, name, piece, size)
     }
 
     /// The new file is whole, and on the disk: it takes the old one's place.
@@ -260,4 +260,16 @@ impl Journal {
         self.retry = Some(now + self.settings.retry);
         self.tell_failure(e, now);
     }
+}
+
+/// Appends the records of `piece` to a file, as [`append_all`] does, and empties it in any case.
+fn append_piece(
+    disk: &mut dyn Disk,
+    name: &str,
+    piece: &mut Vec<u8>,
+    size: &mut u64,
+) -> io::Result<()> {
+    let appended = append_all(disk, name, piece, size);
+    piece.clear();
+    appended
 }

@@ -643,6 +643,25 @@ fn a_turn_of_megabytes_does_not_wait_for_its_end() {
 }
 
 #[test]
+fn what_is_written_at_once_is_64_kib_at_most_or_one_record_that_is_longer() {
+    let settings = JournalSettings { compact_bytes: u64::MAX, ..settings(Sync::No) };
+    let disk = Box::new(MemoryDisk::new(1));
+    let (mut journal, _) =
+        Journal::open(disk, settings, &owner(), false, &mut |_| true).expect("a new one");
+    let (mut noted, mut written) = (disk_in(&mut journal).size(), disk_in(&mut journal).size());
+    for number in 0..3_000 {
+        let length = if number % 1_000 == 999 { 65_535 } else { number * 37 % 900 };
+        journal.note(&vec![b'x'; length]);
+        noted += length as u64 + 11;
+        let now = disk_in(&mut journal).size();
+        assert!(now - written <= 65_546 && noted - now <= 65_546, "record {number}");
+        written = now;
+    }
+    journal.commit(Moment::default(), &Versions::default()).expect("there is room");
+    assert_eq!(disk_in(&mut journal).size(), noted);
+}
+
+#[test]
 fn a_turn_is_one_write_and_with_always_one_sync() {
     for (sync, calls) in [(Sync::No, 1), (Sync::EverySecond, 1), (Sync::Always, 2)] {
         let (mut journal, _, versions) = open(MemoryDisk::new(1), sync).unwrap();
