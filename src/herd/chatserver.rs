@@ -36,6 +36,9 @@ use std::time::Duration;
 
 const NAME: &str = "Chatserver";
 
+/// Room for the replies behind questions, at first: two or three.
+const BEHIND_BYTES: usize = 256;
+
 /// Builds a [`Chatserver`] for each client. Twisted: the report's `ServerFactory` for clients.
 #[derive(Debug, Default)]
 pub struct ChatserverFactory {
@@ -83,15 +86,15 @@ struct Queue {
     waiting: VecDeque<Waiting>,
     /// How many of them are questions.
     questions: usize,
-    /// Bytes of replies that wait behind them.
-    bytes: usize,
+    /// The replies behind each of them, one after the other.
+    behind: VecDeque<u8>,
 }
 
-/// What is waited for, and the replies that follow it, up to the next that has to wait.
+/// What is waited for, and how many bytes of replies follow it, up to the next that has to wait.
 #[derive(Debug)]
 struct Waiting {
     what: Awaited,
-    after: Vec<u8>,
+    after: usize,
 }
 
 #[derive(Debug)]
@@ -124,7 +127,6 @@ impl Queue {
         self.waiting.front().filter(|first| first.is_over())?;
         let first = self.waiting.pop_front()?;
         self.questions -= usize::from(matches!(first.what, Awaited::Places { .. }));
-        self.bytes -= first.after.len();
         Some(first)
     }
 }
@@ -307,7 +309,7 @@ impl Chatserver {
             Some(Awaited::Neighbour { group: last, .. }) if *last == group => {}
             _ => {
                 let what = Awaited::Neighbour { group, is_given: false };
-                queue.waiting.push_back(Waiting { what, after: Vec::new() });
+                queue.waiting.push_back(Waiting { what, after: 0 });
             }
         }
     }
@@ -334,7 +336,7 @@ impl Chatserver {
         let bound = whatsat.bound;
         let what = Awaited::Places { ticket, head, bound, answer: None };
         let queue = self.queue.get_or_insert_default();
-        queue.waiting.push_back(Waiting { what, after: Vec::new() });
+        queue.waiting.push_back(Waiting { what, after: 0 });
         queue.questions += 1;
         self.pause_or_resume(cx);
     }
@@ -358,13 +360,13 @@ impl Chatserver {
             });
         };
         if let Some(before) = queue.waiting.back_mut() {
-            if before.after.capacity() == 0 {
+            if queue.behind.capacity() == 0 {
                 // Not as long as the first line: what doubles from there has a size of its own.
-                before.after.reserve_exact((line.len() + 1).next_power_of_two());
+                queue.behind.reserve_exact(BEHIND_BYTES);
             }
-            before.after.extend_from_slice(line);
-            before.after.push(b'\n');
-            queue.bytes += line.len() + 1;
+            queue.behind.extend(line);
+            queue.behind.push_back(b'\n');
+            before.after += line.len() + 1;
         }
         self.pause_or_resume(cx);
     }
@@ -379,7 +381,8 @@ impl Chatserver {
             if let Awaited::Places { head, bound, answer: Some(answer), .. } = &first.what {
                 write_places(cx, head, *bound, answer);
             }
-            cx.write(&first.after);
+            cx.write(&queue.behind.make_contiguous()[..first.after]);
+            queue.behind.drain(..first.after);
             if queue.waiting.is_empty() {
                 self.queue = None;
             }
@@ -395,7 +398,7 @@ impl Chatserver {
         let limits = &cx.state.limits;
         let too_many = self.queue.as_ref().is_some_and(|queue| {
             queue.questions >= limits.whatsats_per_connection
-                || queue.bytes > limits.send_buffer_bytes
+                || queue.behind.len() > limits.send_buffer_bytes
         });
         match too_many || self.ending != Ending::None {
             true => cx.pause_producing(),
