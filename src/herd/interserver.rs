@@ -382,11 +382,17 @@ impl Interserver {
     /// A neighbour's news. Report: section 3.3.
     fn at(&self, cx: &mut Cx<'_>, at: &At<'_>, from: Option<NeighbourId>) {
         cx.state.let_in(cx.wall());
-        let Member { herd, links, line, .. } = &mut *cx.state;
+        let Member { herd, links, line, refused_clients, .. } = &mut *cx.state;
         let plain = from.is_none_or(|id| links.link(id).server.plain);
         let rule = if plain { Rule::Plain } else { Rule::Member };
         let sighting = Sighting::relayed(at, line);
-        let (Some(key), verdict) = herd.merge(&sighting, rule) else { return };
+        let (key, verdict) = herd.merge(&sighting, rule);
+        if verdict == Verdict::Full
+            && let Some(times) = refused_clients.happened(1, cx.core.now())
+        {
+            log::error!("the lines known take 8 GiB: {times} of neighbours not taken");
+        }
+        let Some(key) = key else { return };
         if let Some(id) = from.filter(|_| verdict != Verdict::Older) {
             // It need not be told what it has just said, though it may have been owed to it.
             herd.owed.settle(id.0, key);

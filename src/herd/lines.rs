@@ -55,10 +55,15 @@ impl ClientKey {
 const UNIT: usize = 2;
 const HEADER: usize = 12;
 
+/// Where the last slot ends at the latest: the place of each has 32 bits.
+const END: usize = (NOWHERE.0 as usize).saturating_mul(UNIT);
+
 /// Every client's line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lines {
     bytes: Vec<u8>,
+    /// How many of these there may be.
+    end: usize,
     /// Where each client's line is, by its key; or that no client has the key.
     slots: Vec<Slot>,
     /// The keys that no client has.
@@ -86,7 +91,25 @@ pub(super) struct Header {
     stamp: u8,
 }
 
+impl Default for Lines {
+    fn default() -> Lines {
+        Lines::ending_at(END)
+    }
+}
+
 impl Lines {
+    /// None yet, and room for so many bytes; at most [`END`].
+    pub(super) fn ending_at(end: usize) -> Lines {
+        Lines {
+            bytes: Vec::new(),
+            end: end.min(END),
+            slots: Vec::new(),
+            unused: Vec::new(),
+            free: Vec::new(),
+            free_bytes: 0,
+        }
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.unused.len()
@@ -154,16 +177,16 @@ impl Lines {
         (header, Stored::new(line, header.client_range(), usize::from(header.stamp)))
     }
 
-    /// Stores the line of a client that has none yet.
-    pub(super) fn push(&mut self, sighting: &Sighting<'_>) -> Slot {
+    /// Stores the line of a client that has none yet. `None`: there is no room for it, and nothing has changed.
+    pub(super) fn push(&mut self, sighting: &Sighting<'_>) -> Option<Slot> {
+        let (slot, room) = self.take_slot(units(sighting))?;
         let key = self.unused.pop().unwrap_or_else(|| {
             self.slots.push(NOWHERE);
             ClientKey::new(self.slots.len() - 1)
         });
-        let (slot, room) = self.take_slot(units(sighting));
         self.slots[key.index()] = slot;
         self.write(slot, key, room, sighting);
-        slot
+        Some(slot)
     }
 
     /// Forgets a line; its slot and its key are for others.
@@ -179,22 +202,28 @@ impl Lines {
         }
     }
 
-    /// Stores a line in place of the client's old one, which has that header; returns where.
+    /// Stores a line in place of the client's old one, which has that header; returns where. `None`: there is
+    /// no room for a longer one, and nothing has changed.
     ///
     /// Allocates nothing while the line fits its slot.
     #[inline]
-    pub(super) fn replace(&mut self, slot: Slot, old: Header, sighting: &Sighting<'_>) -> Slot {
+    pub(super) fn replace(
+        &mut self,
+        slot: Slot,
+        old: Header,
+        sighting: &Sighting<'_>,
+    ) -> Option<Slot> {
         let Header { key, room, .. } = old;
         let needed = units(sighting);
         if needed <= room {
             self.write(slot, key, room, sighting);
-            return slot;
+            return Some(slot);
         }
+        let (larger, larger_room) = self.take_slot(needed)?;
         self.leave(slot, room);
-        let (larger, room) = self.take_slot(needed);
         self.slots[key.index()] = larger;
-        self.write(larger, key, room, sighting);
-        larger
+        self.write(larger, key, larger_room, sighting);
+        Some(larger)
     }
 
     /// The header, and the line with whatever follows it.
@@ -221,18 +250,19 @@ impl Lines {
         rest[..line.len()].copy_from_slice(line);
     }
 
-    /// A slot of `room` units or more, and of how many: one that was left, or a new one.
-    fn take_slot(&mut self, room: u16) -> (Slot, u16) {
+    /// A slot of `room` units or more, and of how many: one that was left, or a new one if there is room.
+    fn take_slot(&mut self, room: u16) -> Option<(Slot, u16)> {
         if let Some(free) = self.free_room(room)
             && let Some(slot) = self.free[usize::from(free)].pop()
         {
             self.free_bytes -= usize::from(free) * UNIT;
-            return (slot, free);
+            return Some((slot, free));
         }
         let start = self.bytes.len();
-        self.bytes.resize(start + usize::from(room) * UNIT, 0);
-        let unit = u32::try_from(start / UNIT).ok().filter(|&unit| unit != NOWHERE.0);
-        (Slot(unit.expect("the lines of a herd take less than 8 GiB")), room)
+        let end = start + usize::from(room) * UNIT;
+        let unit = u32::try_from(start / UNIT).ok().filter(|_| end <= self.end)?;
+        self.bytes.resize(end, 0);
+        Some((Slot(unit), room))
     }
 
     /// The room of the smallest slot that was left and has `room` units, but not more than twice as
@@ -331,7 +361,7 @@ mod tests {
 
     fn replace(lines: &mut Lines, slot: Slot, sighting: &Sighting<'_>) -> Slot {
         let (old, _) = lines.stored(slot);
-        lines.replace(slot, old, sighting)
+        lines.replace(slot, old, sighting).expect("room")
     }
 
     #[test]
@@ -346,7 +376,7 @@ mod tests {
         .enumerate()
         {
             at(line, |sighting| {
-                let slot = lines.push(sighting);
+                let slot = lines.push(sighting).expect("room");
                 assert_eq!(lines.key(slot).index(), index);
                 assert_eq!(lines.slot(ClientKey::new(index)), slot);
                 assert_eq!(lines.client(slot), sighting.client());
@@ -359,7 +389,7 @@ mod tests {
     #[test]
     fn a_line_that_fits_stays_and_allocates_nothing() {
         let mut lines = Lines::default();
-        let slot = at("AT Alford +0.500 kiwi +1+1 5.25", |first| lines.push(first));
+        let slot = at("AT Alford +0.500 kiwi +1+1 5.25", |first| lines.push(first).expect("room"));
         let (address, capacity) = (lines.bytes.as_ptr(), lines.bytes.capacity());
         let length = lines.bytes.len();
         for line in ["AT Welsh +0.50 kiwi +1+1 6", "AT Parker -0.25 kiwi +2+2 7.250"] {
@@ -375,12 +405,12 @@ mod tests {
     #[test]
     fn a_line_too_long_moves_and_its_slot_is_used_again() {
         let mut lines = Lines::default();
-        let old = at("AT A +0.5 kiwi +1+1 5", |short| lines.push(short));
+        let old = at("AT A +0.5 kiwi +1+1 5", |short| lines.push(short).expect("room"));
         let new = at("AT A +0.5 kiwi +1.25+1.25 5.125", |long| replace(&mut lines, old, long));
         assert_ne!(new, old);
         assert_eq!(lines.slot(ClientKey::new(0)), new);
         assert_eq!(lines.client(new), b"kiwi");
-        assert_eq!(at("AT A +0.5 plum +1+1 5", |short| lines.push(short)), old);
+        assert_eq!(at("AT A +0.5 plum +1+1 5", |short| lines.push(short).expect("room")), old);
         assert_eq!(lines.client(new), b"kiwi");
         assert_eq!(lines.client(old), b"plum");
     }
@@ -388,8 +418,9 @@ mod tests {
     #[test]
     fn the_slot_and_the_key_of_a_forgotten_line_are_used_again() {
         let mut lines = Lines::default();
-        let slots = ["kiwi", "plum", "pear"]
-            .map(|client| at(&format!("AT A +0.5 {client} +1+1 5"), |line| lines.push(line)));
+        let slots = ["kiwi", "plum", "pear"].map(|client| {
+            at(&format!("AT A +0.5 {client} +1+1 5"), |line| lines.push(line).expect("room"))
+        });
         let (memory, bytes) = (lines.memory(), lines.bytes());
         assert_eq!(memory, bytes);
         lines.forget(slots[1]);
@@ -400,7 +431,7 @@ mod tests {
         let long = format!("AT A +0.5 {} +1+1 5", "c".repeat(40));
         assert!(!at(&long, |line| lines.has_slot_for(line)));
         assert!(at("AT A 0 figs +1+1 5", |line| lines.has_slot_for(line)));
-        let again = at("AT A 0 figs +1+1 5", |line| lines.push(line));
+        let again = at("AT A 0 figs +1+1 5", |line| lines.push(line).expect("room"));
         assert_eq!((again, lines.key(again).index()), (slots[1], 1));
         assert_eq!((lines.client(again), lines.client(slots[2])), (&b"figs"[..], &b"pear"[..]));
         assert_eq!((lines.bytes(), lines.memory()), (bytes, memory));
@@ -410,11 +441,11 @@ mod tests {
     fn a_slot_more_than_twice_as_long_waits_for_a_longer_line() {
         let mut lines = Lines::default();
         let long = format!("AT A +0.5 {} +1+1 5", "c".repeat(400));
-        let slot = at(&long, |line| lines.push(line));
-        at("AT A +0.5 kiwi +1+1 5", |line| lines.push(line));
+        let slot = at(&long, |line| lines.push(line).expect("room"));
+        at("AT A +0.5 kiwi +1+1 5", |line| lines.push(line).expect("room"));
         lines.forget(slot);
-        assert_ne!(at("AT A +0.5 plum +1+1 5", |line| lines.push(line)), slot);
-        assert_eq!(at(&long, |line| lines.push(line)), slot);
+        assert_ne!(at("AT A +0.5 plum +1+1 5", |line| lines.push(line).expect("room")), slot);
+        assert_eq!(at(&long, |line| lines.push(line).expect("room")), slot);
     }
 
     #[test]
@@ -422,7 +453,7 @@ mod tests {
         let mut lines = Lines::default();
         for round in 1..4 {
             let line = format!("AT A +0.5 {} +1+1 5", "c".repeat(100 * round));
-            let slot = at(&line, |line| lines.push(line));
+            let slot = at(&line, |line| lines.push(line).expect("room"));
             assert_eq!((lines.keys(), lines.memory()), (1, lines.bytes()));
             lines.forget(slot);
             assert_eq!((lines.len(), lines.memory()), (0, 0));

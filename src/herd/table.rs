@@ -64,7 +64,8 @@ pub enum Verdict {
     Same,
     /// Not stored: something newer is known.
     Older,
-    /// Not stored: the client is new and there is no room for new ones ([`Rule::Client`] only).
+    /// Not stored: the client is new and there is no room for new ones ([`Rule::Client`]); or there is none
+    /// for lines at all, whoever brings one: they may take 8 GiB.
     Full,
     /// Not stored: it is older than what is [let in](Herd::let_in_since).
     Expired,
@@ -171,7 +172,8 @@ impl Herd {
             if rule == Rule::Client && !self.has_room(sighting) {
                 return (None, Verdict::Full);
             }
-            return (Some(self.admit(hash, sighting)), Verdict::First);
+            let key = self.admit(hash, sighting);
+            return (key, key.map_or(Verdict::Full, |_| Verdict::First));
         };
         let (header, stored) = self.lines.stored(*slot);
         let verdict = match rule.judge(sighting, &stored) {
@@ -180,7 +182,11 @@ impl Herd {
         };
         if verdict == Verdict::Newer {
             self.digest.replace(leaf, stored.line(), sighting.line());
-            *slot = self.lines.replace(*slot, header, sighting);
+            let Some(now) = self.lines.replace(*slot, header, sighting) else {
+                self.digest.replace(leaf, sighting.line(), self.lines.line(*slot));
+                return (None, Verdict::Full);
+            };
+            *slot = now;
         }
         (Some(header.key), verdict)
     }
@@ -306,14 +312,15 @@ impl Herd {
         self.index.find(self.hash(client), |&slot| self.lines.client(slot) == client)
     }
 
-    fn admit(&mut self, hash: u64, sighting: &Sighting<'_>) -> ClientKey {
-        let slot = self.lines.push(sighting);
+    /// Stores the line of a new client, if there is room for it.
+    fn admit(&mut self, hash: u64, sighting: &Sighting<'_>) -> Option<ClientKey> {
+        let slot = self.lines.push(sighting)?;
         self.owed.admit(self.lines.key(slot));
         self.digest.add(sighting.client(), sighting.line());
         let (lines, seed, constants) = (&self.lines, self.hash_seed, &self.hash_constants);
         let rehash = |&slot: &Slot| hash_of(lines.client(slot), seed, constants);
         self.index.insert(hash, slot, rehash);
-        self.lines.key(slot)
+        Some(self.lines.key(slot))
     }
 
     fn hash(&self, client: &[u8]) -> u64 {
@@ -433,6 +440,24 @@ mod tests {
         assert_eq!(merge(&mut herd, "AT A +0.5 d +1+1 5", Rule::Member), Verdict::First);
         assert_eq!(merge(&mut herd, "AT A +0.5 e +1+1 5", Rule::Plain), Verdict::First);
         assert!(herd.knows(b"d") && !herd.knows(b"f"));
+    }
+
+    #[test]
+    fn at_the_end_of_the_memory_for_lines_nobody_is_let_in_and_what_fits_still_is() {
+        let mut herd = Herd { lines: Lines::ending_at(100), ..Herd::new(0, 1) };
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 5", Rule::Member), Verdict::First);
+        assert_eq!(merge(&mut herd, "AT A +0.5 d +1+1 5", Rule::Member), Verdict::First);
+        let before = (herd.len(), herd.state_hash());
+        for rule in [Rule::Client, Rule::Member, Rule::Plain] {
+            let new = "AT A +0.5 a-long-name-that-does-not-fit +1+1 5";
+            assert_eq!(merge(&mut herd, new, rule), Verdict::Full, "a new client, {rule:?}");
+            let longer = "AT A +0.5 d +1.000000000000000000+1.00000000000000000 6";
+            assert_eq!(merge(&mut herd, longer, rule), Verdict::Full, "a longer line, {rule:?}");
+            assert_eq!((herd.len(), herd.state_hash()), before, "nothing has changed");
+        }
+        assert_eq!(merge(&mut herd, "AT A +0.5 d +2+2 6", Rule::Member), Verdict::Newer);
+        assert_eq!(latest(&herd, "c").unwrap(), "AT A +0.5 c +1+1 5");
+        assert_eq!(latest(&herd, "d").unwrap(), "AT A +0.5 d +2+2 6");
     }
 
     #[test]
