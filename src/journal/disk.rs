@@ -11,7 +11,7 @@ use std::any::Any;
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -92,6 +92,9 @@ pub trait Disk: Any + fmt::Debug {
 /// The file that is locked. It stays empty, and stays.
 const LOCK: &str = "lock";
 
+/// Who may read a journal, which tells where people are: the owner, and the group.
+const MODE: u32 = 0o640;
+
 /// A folder of the machine's.
 pub struct KernelDisk {
     folder: PathBuf,
@@ -153,7 +156,8 @@ impl Disk for KernelDisk {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
             _ => {}
         }
-        let file = File::options().read(true).append(true).create_new(true).open(&path)?;
+        let file =
+            File::options().read(true).append(true).create_new(true).mode(MODE).open(&path)?;
         self.opened(name, file);
         Ok(())
     }

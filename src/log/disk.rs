@@ -10,9 +10,13 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::LogSettings;
+
+/// Who may read the log, which tells where people are: the owner, and the group.
+const MODE: u32 = 0o640;
 
 /// What the log asks of the disk.
 pub trait Disk {
@@ -61,7 +65,7 @@ impl RotatingFile {
                 1 => folder.join(format!("{name}.log")),
                 _ => folder.join(format!("{name}-{attempt}.log")),
             };
-            match File::options().append(true).create_new(true).open(&path) {
+            match File::options().append(true).create_new(true).mode(MODE).open(&path) {
                 Ok(file) => {
                     let &LogSettings { rotate_bytes, rotate_keep, .. } = settings;
                     return Ok(RotatingFile { path, file, size: 0, rotate_bytes, rotate_keep });
@@ -80,7 +84,7 @@ impl RotatingFile {
 
     fn rotate(&mut self) -> io::Result<()> {
         let begun = self.beside("new");
-        let file = File::options().append(true).create(true).open(&begun)?;
+        let file = File::options().append(true).create(true).mode(MODE).open(&begun)?;
         for age in (0..self.rotate_keep).rev() {
             match fs::rename(self.elder(age), self.elder(age + 1)) {
                 // There are not yet so many, or somebody has taken the file away.
@@ -129,6 +133,7 @@ fn named(error: io::Error, path: &Path) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     /// A folder under the system's own for such things, gone at the end of the test.
     struct Folder(PathBuf);
@@ -204,6 +209,18 @@ mod tests {
             file.rotate_if_due().expect("the folder can be written");
         }
         assert_eq!(folder.contents(), [("Alford.log".into(), "3".into())]);
+    }
+
+    #[test]
+    fn others_may_read_neither_the_file_nor_its_elders() {
+        let folder = Folder::new("mode");
+        let mut file = folder.file(4, 1);
+        write(&mut file, "1111");
+        file.rotate_if_due().expect("the folder can be written");
+        for name in ["Alford.log", "Alford.log.1"] {
+            let metadata = fs::metadata(folder.0.join("log").join(name)).expect("it is there");
+            assert_eq!(metadata.permissions().mode() & 0o7137, 0, "{name}");
+        }
     }
 
     #[test]

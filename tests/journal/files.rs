@@ -1,6 +1,7 @@
 //! The journal alone.
 
 use crate::{Dice, settings};
+use places_herd::herd::table::Herd;
 use places_herd::journal::record;
 use places_herd::journal::{
     Disk, Head, Journal, JournalSettings, KernelDisk, Live, Owner, Refusal, Replayed, Sync,
@@ -11,6 +12,7 @@ use places_herd::testing::{DiskFaults, MemoryDisk};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -282,6 +284,21 @@ fn a_folder_has_one_user() {
     }
     drop(journal);
     folder.open(&owner()).expect("nobody has it any more");
+}
+
+#[test]
+fn others_may_not_read_where_people_are() {
+    let folder = Folder::new("mode");
+    let (mut journal, _) = folder.open(&owner()).expect("a new one");
+    for _ in 0..2 {
+        let files = fs::read_dir(&folder.0).expect("it is there");
+        let files = files.map(|file| file.expect("an entry").path());
+        let journals: Vec<_> = files.filter(|path| !path.ends_with("lock")).collect();
+        assert_eq!(journals.len(), 1, "{journals:?}");
+        let mode = fs::metadata(&journals[0]).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o7137, 0, "{mode:o}");
+        journal.rewrite(Moment::default(), &Herd::new(0, 0)).expect("there is room");
+    }
 }
 
 #[test]
