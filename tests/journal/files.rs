@@ -761,6 +761,15 @@ fn found_in(folder: &Folder) -> Result<Versions, Refusal> {
     Ok(versions)
 }
 
+/// Holds that the folder of a journal that was lost is locked again, and that the next start finds all of it.
+#[track_caller]
+fn is_whole_at_the_next_start(journal: Journal, folder: &Folder, held: &Versions, what: &str) {
+    assert!(matches!(found_in(folder), Err(Refusal::Locked(_))), "{what}: not locked");
+    drop(journal);
+    assert_eq!(found_in(folder).expect("it is whole"), *held, "{what}");
+    let _ = fs::remove_dir_all(folder.0.with_extension("away"));
+}
+
 #[test]
 fn with_always_nothing_is_acknowledged_that_a_start_would_not_find() {
     for (what, lose) in LOSSES {
@@ -770,10 +779,7 @@ fn with_always_nothing_is_acknowledged_that_a_start_would_not_find() {
         commit_one(&mut journal, &mut versions, 1).expect("the folder can be made again");
         assert!(journal.is_sound(), "{what}");
         assert_eq!((journal.counts().failures, journal.counts().rewrites), (1, 1), "{what}");
-        assert!(matches!(found_in(&folder), Err(Refusal::Locked(_))), "{what}: not locked");
-        drop(journal);
-        assert_eq!(found_in(&folder).expect("it is whole"), versions, "{what}");
-        let _ = fs::remove_dir_all(folder.0.with_extension("away"));
+        is_whole_at_the_next_start(journal, &folder, &versions, what);
     }
 }
 
@@ -807,10 +813,7 @@ fn with_the_other_policies_a_journal_that_is_lost_is_made_anew_within_a_second_o
             assert_eq!(journal.counts().rewrites, before.rewrites + 1, "{what}");
             assert_eq!(journal.counts().failures, before.failures + 1, "{what}");
             commit_one(&mut journal, &mut versions, 1_020).expect("never fatal");
-            assert!(matches!(found_in(&folder), Err(Refusal::Locked(_))), "{what}: not locked");
-            drop(journal);
-            assert_eq!(found_in(&folder).expect("it is whole"), versions, "{what}");
-            let _ = fs::remove_dir_all(folder.0.with_extension("away"));
+            is_whole_at_the_next_start(journal, &folder, &versions, what);
         }
     }
 }
