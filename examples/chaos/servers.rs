@@ -339,7 +339,8 @@ pub(crate) fn program() -> Result<PathBuf, Failed> {
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
-    match build.status()?.success() {
+    let built = build.status().map_err(|e| format!("herd cannot be built: {e}"))?;
+    match built.success() {
         true => Ok(folder.join("herd")),
         false => Err("herd cannot be built".into()),
     }
