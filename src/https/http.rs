@@ -36,7 +36,7 @@
 //!
 //! Twisted: web/_newclient.py, HTTP11ClientProtocol and HTTPClientParser; web/http.py,
 //! _ChunkedTransferDecoder. Differences: limits on everything; `Connection: close` in any spelling;
-//! no folded headers; a body comes whole or not at all.
+//! a body comes whole or not at all.
 
 mod chunks;
 mod error;
@@ -74,7 +74,7 @@ impl Default for HttpLimits {
         HttpLimits {
             head_bytes: 16 * 1024,
             headers: 64,
-            interim: 4,
+            interim: 16,
             body_bytes: 4 * 1024 * 1024,
             chunk_line_bytes: 1_024,
             trailer_bytes: 8 * 1024,

@@ -3,11 +3,15 @@
 //! In: its bytes, cut anywhere. Out: a [`Head`]: status, version and [`Headers`]. What they mean
 //! for what follows is said in `framing.rs`.
 //!
+//! A field may go on in the next line if that begins with a blank: each such line end becomes one blank, as
+//! RFC 9112, section 5.2, has it.
+//!
 //! httparse begins at the first byte each time it is called. So it is called once: until then lines
 //! are gathered, and only whether the last of them is empty is asked.
 
 use super::lines::{Lines, looked_at};
 use super::{HttpError, HttpLimits};
+use std::borrow::Cow;
 use std::fmt;
 
 /// A head, read.
@@ -51,7 +55,9 @@ fn parse(lines: &[u8], limits: &HttpLimits) -> Result<Head, HttpError> {
     looked_at(lines.len());
     let mut fields = vec![httparse::EMPTY_HEADER; limits.headers];
     let mut response = httparse::Response::new(&mut fields);
-    response.parse(lines).map_err(|error| match error {
+    let mut parser = httparse::ParserConfig::default();
+    parser.allow_obsolete_multiline_headers_in_responses(true);
+    let parsed = parser.parse_response(&mut response, lines).map_err(|error| match error {
         httparse::Error::TooManyHeaders => HttpError::TooManyHeaders(limits.headers),
         httparse::Error::HeaderName => HttpError::MalformedHead("header name"),
         httparse::Error::HeaderValue => HttpError::MalformedHead("header value"),
@@ -60,11 +66,23 @@ fn parse(lines: &[u8], limits: &HttpLimits) -> Result<Head, HttpError> {
     // There is none if the first line is empty.
     let status = response.code.filter(|code| *code >= 100);
     let status = status.ok_or(HttpError::MalformedHead("status line"))?;
+    if parsed.is_partial() {
+        return Err(HttpError::MalformedHead("header value"));
+    }
     let mut headers = Headers::default();
     for field in response.headers.iter() {
-        headers.push(field.name, field.value);
+        headers.push(field.name, &unfolded(field.value));
     }
     Ok(Head { status, http_1_0: response.version == Some(0), headers })
+}
+
+/// A value with a blank for each end of a line in it, and for the blanks around that.
+fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
+    if !value.contains(&b'\n') {
+        return Cow::Borrowed(value);
+    }
+    let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    Cow::Owned(lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(&b' '))
 }
 
 /// Header fields, in the order in which they came. Their values are for programs, not for logs:
