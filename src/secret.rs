@@ -56,7 +56,7 @@ impl Secret {
         Err(NoSecret(fault.to_string()))
     }
 
-    /// Reads the file at `path`; blocks, so it is for the start. Beside the secret a warning, if
+    /// Reads the file at `path`, without a byte order mark; blocks, so it is for the start. Beside the secret a warning, if
     /// others than the owner may read or write the file.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl Secret {
     /// The file cannot be read, or [`Secret::new`] does not take what it holds.
     pub fn from_file(path: &Path) -> Result<(Secret, Option<String>), NoSecret> {
         let mut bytes = Vec::new();
-        let limit = BYTES_MAX as u64 + b"\r\n".len() as u64 + 1;
+        let limit = (BYTES_MAX + "\u{feff}\r\n".len() + 1) as u64;
         let read = File::open(path).and_then(|file| {
             let mode = file.metadata()?.permissions().mode();
             file.take(limit).read_to_end(&mut bytes).map(|_| mode)
@@ -72,6 +72,7 @@ impl Secret {
         let named = |fault: &dyn fmt::Display| NoSecret(format!("{}: {fault}", path.display()));
         let mode = read.map_err(|error| named(&error))?;
         let text = str::from_utf8(&bytes).map_err(|_| named(&"it is not text"))?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let secret = Secret::new(text).map_err(|fault| named(&fault))?;
         let warning = (mode & 0o077 != 0).then(|| {
             let (path, mode) = (path.display(), mode & 0o777);
@@ -267,7 +268,9 @@ mod tests {
             let warning = mode(loose).unwrap();
             assert!(warning.contains("chmod 600") && !warning.contains(CANARY), "{warning}");
         }
-        for wrong in ["", "a b\n", &"long".repeat(1_000)] {
+        fs::write(&path, format!("\u{feff}{CANARY}\r\n")).unwrap();
+        assert_eq!(mode(0o600), None);
+        for wrong in ["", "\u{feff}", "a b\n", &"long".repeat(1_000)] {
             fs::write(&path, wrong).unwrap();
             let fault = Secret::from_file(&path).unwrap_err().to_string();
             assert!(fault.contains("herd-key-"), "{fault}");

@@ -14,6 +14,8 @@ use places_herd::https::agent::{
 use places_herd::https::http::{HttpLimits, Request, Response};
 use places_herd::https::tls::client_config;
 use places_herd::reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, TimerId};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -336,6 +338,7 @@ fn a_certificate_that_proves_nothing_is_refused() {
         (Certificate::Untrusted, "UnknownIssuer"),
         (Certificate::SelfSigned, "UnknownIssuer"),
         (Certificate::Expired, "expired"),
+        (Certificate::Authoritys, "(CA:TRUE); give the peer one that the authority has issued"),
     ] {
         let show = move |number| if number == 0 { certificate } else { Certificate::Good };
         let mut stage = Stage::new(Script::new(|_| good()).certificate(show));
@@ -344,6 +347,36 @@ fn a_certificate_that_proves_nothing_is_refused() {
         assert!(!what.contains("elsewhere"), "a word of the peer's: {what}");
         assert_eq!(stage.seen(), (2, 1), "no request was sent there");
     }
+}
+
+#[test]
+fn what_is_trusted_comes_from_pem_and_another_file_is_told_what_it_is() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("ca-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (file, pem) = (folder.join("ca.pem"), std::fs::read_to_string(&*CA_FILE).unwrap());
+    let trusted = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        client_config(Some(&file)).map(drop).map_err(|e| e.to_string())
+    };
+    assert_eq!(
+        trusted(format!("\u{feff}text\r\n{}", pem.replace('\n', "\r\n")).as_bytes()),
+        Ok(())
+    );
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    for (bytes, says) in [
+        (&der[..], "it is in DER: openssl x509 -inform DER -in "),
+        (b"", "it is empty"),
+        (
+            b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
+            "certificate 1 cannot be used",
+        ),
+    ] {
+        let fault = trusted(bytes).unwrap_err();
+        assert!(fault.starts_with(&file.display().to_string()) && fault.contains(says), "{fault}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    let missing = client_config(Some(&file)).unwrap_err().to_string();
+    assert!(missing.contains("No such file"), "{missing}");
 }
 
 #[test]

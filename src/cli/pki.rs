@@ -22,12 +22,12 @@ use places_herd::herd::topology::{Topology, certificate_name};
 use places_herd::reactor::{MioIo, UnixNanos};
 use places_herd::tls::der::Facts;
 use places_herd::tls::mutual::{Mutual, Papers};
+use places_herd::tls::pem;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationList,
     CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
     KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
 };
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivatePkcs8KeyDer};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
@@ -200,9 +200,9 @@ impl Revoke {
     fn run(&self) -> Result<(), Failure> {
         let (topology, folder) = self.place.open()?;
         let certificate = folder.of(&self.name, "pem");
-        let der = CertificateDer::from_pem_slice(&read(&certificate)?).ok();
-        let Some((der, facts)) = der.and_then(|der| Facts::of(&der).map(|facts| (der, facts)))
-        else {
+        let ders = pem::objects(&read(&certificate)?, "certificate", &certificate);
+        let der: CertificateDer<'_> = ders.map_err(config)?.swap_remove(0);
+        let Some(facts) = Facts::of(&der) else {
             return Err(config(format!("{} is no certificate", certificate.display())));
         };
         let wall = MioIo::wall_clock();
@@ -264,7 +264,7 @@ impl Folder {
         let path = self.file("ca.key");
         let text = String::from_utf8(read(&path)?).unwrap_or_default();
         let key = KeyPair::from_pem(&text)
-            .map_err(|e| config(format!("{} is no key: {e}", path.display())))?;
+            .map_err(|_| config(format!("{} is no private key in PEM", path.display())))?;
         Ok(Issuer::new(authority(herd, &key), key))
     }
 
@@ -276,9 +276,9 @@ impl Folder {
         wall: UnixNanos,
     ) -> Result<(), Failure> {
         let path = self.file("ca.pem");
-        let authorities = CertificateDer::pem_slice_iter(&read(&path)?).collect::<Result<_, _>>();
+        let authorities = pem::objects(&read(&path)?, "certificate", &path);
         let papers = Papers {
-            authorities: authorities.map_err(|e| config(format!("{}: {e}", path.display())))?,
+            authorities: authorities.map_err(config)?,
             chain: vec![der.clone().into_owned()],
             key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
             revoked: Vec::new(),
@@ -298,9 +298,9 @@ impl Folder {
             return Ok(Vec::new());
         }
         let fault = |why: String| config(format!("{}: {why}", path.display()));
-        let der = CertificateRevocationListDer::from_pem_slice(&read(&path)?);
-        let der = der.map_err(|e| fault(e.to_string()))?;
-        let list = webpki::BorrowedCertRevocationList::from_der(&der);
+        let ders = pem::objects(&read(&path)?, "revocation list", &path);
+        let ders: Vec<CertificateRevocationListDer<'_>> = ders.map_err(config)?;
+        let list = webpki::BorrowedCertRevocationList::from_der(&ders[0]);
         let list = list.map_err(|e| fault(format!("{e:?}")))?;
         list.into_iter()
             .map(|revoked| {

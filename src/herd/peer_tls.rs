@@ -23,9 +23,9 @@ use super::topology::{Complaint, Limits, PeerTlsSettings, certificate_name};
 use crate::reactor::{CloseReason, ConnId, Core, Seldom, UnixNanos};
 use crate::tls::der::Facts;
 use crate::tls::mutual::{Mutual, Papers, Unusable, dns_names};
-use crate::tls::{HandshakeLimit, Tls};
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName};
+use crate::tls::{HandshakeLimit, Tls, pem};
+use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
@@ -293,32 +293,23 @@ impl Files {
 
     /// All that they hold, and the mode of the key's file.
     fn read(&self) -> Result<(Papers, u32), Fault> {
-        let authorities = self.certificates(&self.authority)?;
-        let chain = self.certificates(&self.certificate)?;
-        let (bytes, key_mode) = self.bytes(&self.key)?;
-        let key = PrivateKeyDer::from_pem_slice(&bytes)
-            .map_err(|why| self.not_pem(&self.key, "private key", &why))?;
+        let authorities = self.objects(&self.authority, "certificate")?.0;
+        let chain = self.objects(&self.certificate, "certificate")?.0;
+        let (keys, key_mode) = self.objects(&self.key, "private key")?;
+        let key = keys.into_iter().next().expect("there is at least one");
         let revoked = match self.revoked.exists() {
             false => Vec::new(),
-            true => CertificateRevocationListDer::pem_slice_iter(&self.bytes(&self.revoked)?.0)
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|why| self.not_pem(&self.revoked, "revocation list", &why))?,
+            true => self.objects(&self.revoked, "revocation list")?.0,
         };
-        if self.revoked.exists() && revoked.is_empty() {
-            return Err(self.not_pem(&self.revoked, "revocation list", &pem::Error::NoItemsFound));
-        }
         Ok((Papers { authorities, chain, key, revoked }, key_mode))
     }
 
-    /// The certificates of one file, at least one.
-    fn certificates(&self, path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
-        let (bytes, _) = self.bytes(path)?;
-        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-        let found = read.map_err(|why| self.not_pem(path, "certificate", &why))?;
-        match found.is_empty() {
-            true => Err(self.not_pem(path, "certificate", &pem::Error::NoItemsFound)),
-            false => Ok(found),
-        }
+    /// What one file holds, at least one, and the file's mode.
+    fn objects<T: PemObject>(&self, path: &Path, wanted: &str) -> Result<(Vec<T>, u32), Fault> {
+        let (bytes, mode) = self.bytes(path)?;
+        let found = pem::objects(&bytes, wanted, path)
+            .map_err(|what| Fault::new(what, self.remedy_for(path)))?;
+        Ok((found, mode))
     }
 
     fn bytes(&self, path: &Path) -> Result<(Vec<u8>, u32), Fault> {
@@ -353,15 +344,6 @@ impl Files {
             }
             _ => self.issue(),
         }
-    }
-
-    fn not_pem(&self, path: &Path, wanted: &str, why: &pem::Error) -> Fault {
-        let why = match why {
-            pem::Error::NoItemsFound => "there is none in it".to_owned(),
-            why => why.to_string(),
-        };
-        let what = format!("{} should hold a {wanted} in PEM: {why}", path.display());
-        Fault::new(what, self.remedy_for(path))
     }
 
     fn no_certificate(&self, path: &Path) -> Fault {

@@ -1,12 +1,17 @@
 //! Whom a client of HTTPS trusts, and what it offers. What TLS is to the reactor: [`crate::tls`].
 
+use crate::tls::pem;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use std::io::{self, ErrorKind};
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
+
+/// What is read of a file of certificates; all that there are take a quarter of a megabyte.
+const BYTES_MAX: u64 = 4 << 20;
 
 /// What a client trusts and offers: TLS 1.2 and 1.3, HTTP/1.1, sessions resumed from memory.
 ///
@@ -27,16 +32,17 @@ pub fn client_config(ca_file: Option<&Path>) -> io::Result<Arc<ClientConfig>> {
 }
 
 fn roots_of(path: &Path) -> io::Result<RootCertStore> {
-    let fault = |what: String| {
-        io::Error::new(ErrorKind::InvalidData, format!("{}: {what}", path.display()))
-    };
+    let fault = |what: String| io::Error::new(ErrorKind::InvalidData, what);
+    let named = |what: &dyn Display| fault(format!("{}: {what}", path.display()));
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(BYTES_MAX).read_to_end(&mut bytes));
+    read.map_err(|e| named(&e))?;
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|e| fault(e.to_string()))? {
-        let certificate = certificate.map_err(|e| fault(e.to_string()))?;
-        roots.add(certificate).map_err(|e| fault(e.to_string()))?;
+    let certificates: Vec<CertificateDer<'_>> =
+        pem::objects(&bytes, "certificate", path).map_err(fault)?;
+    for (number, certificate) in (1..).zip(certificates) {
+        let unusable = |e| named(&format_args!("certificate {number} cannot be used: {e}"));
+        roots.add(certificate).map_err(unusable)?;
     }
-    match roots.is_empty() {
-        true => Err(fault("holds no certificate".to_owned())),
-        false => Ok(roots),
-    }
+    Ok(roots)
 }

@@ -22,13 +22,14 @@
 
 pub mod der;
 pub mod mutual;
+pub mod pem;
 
 use self::mutual::LoopClock;
 use crate::reactor::{CloseReason, Context, Flow, Protocol, Shared};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, Connection, InvalidMessage, ServerConfig,
-    ServerConnection,
+    CertificateError, ClientConfig, ClientConnection, Connection, InvalidMessage, OtherError,
+    ServerConfig, ServerConnection,
 };
 use std::error::Error;
 use std::fmt;
@@ -259,6 +260,14 @@ impl fmt::Display for BadPeer {
             rustls::Error::NoCertificatesPresented => f.write_str("it shows no certificate"),
             rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
                 f.write_str("invalid peer certificate: not valid for name")
+            }
+            rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why)))
+                if why.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity) =>
+            {
+                f.write_str(
+                    "invalid peer certificate: it is an authority's own (CA:TRUE); give the peer one that \
+                     the authority has issued, or a self-signed one that says CA:FALSE",
+                )
             }
             why => why.fmt(f),
         }

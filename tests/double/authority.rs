@@ -31,6 +31,8 @@ pub enum Certificate {
     Untrusted,
     /// By itself.
     SelfSigned,
+    /// The authority's own, which is none of a server.
+    Authoritys,
     /// It was good once.
     Expired,
 }
@@ -68,6 +70,9 @@ impl Authority {
         if certificate == Certificate::Expired {
             params.not_before = rcgen::date_time_ymd(2001, 1, 1);
             params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+        }
+        if certificate == Certificate::Authoritys {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         }
         let key = KeyPair::generate().unwrap();
         let signed = match certificate {
