@@ -8,12 +8,14 @@
 mod double;
 
 use double::names::{failed, found, framed as with_length, truncated};
+use places_herd::dns::client::FILE_BYTES_MAX;
 use places_herd::dns::{Client, ClientOptions, DnsError, LookupId, Resolving, Via, ask};
 use places_herd::reactor::{
     Context, Core, Factory, Flow, Io, Limits, MioIo, Protocol, Reactor, Shared, TimerId,
 };
 use places_herd::testing::{MemoryIo, MemoryOptions};
 use simple_dns::RCODE;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs;
@@ -480,4 +482,102 @@ fn the_hosts_file_is_read_again_when_it_has_changed_once_a_minute() {
     stage.pass(Duration::from_secs(60));
     assert_eq!(stage.find("maps.example"), Err(DnsError::Unreachable), "it is gone");
     fs::remove_dir_all(&directory).unwrap();
+}
+
+/// What is logged while this thread does something.
+#[derive(Debug)]
+struct Logged;
+
+thread_local! {
+    static LOGGED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+impl log::Log for Logged {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        LOGGED.with_borrow_mut(|lines| lines.push(format!("{} {}", record.level(), record.args())));
+    }
+
+    fn flush(&self) {}
+}
+
+/// A folder with a resolv.conf and a hosts file, and who reads them; nobody can be asked.
+fn with_files(test: &str, resolv_conf: &[u8], hosts: &[u8]) -> (PathBuf, Stage<MemoryIo>) {
+    let folder =
+        std::env::temp_dir().join(format!("places-herd-dns-{test}-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("resolv.conf"), resolv_conf).unwrap();
+    fs::write(folder.join("hosts"), hosts).unwrap();
+    let options = ClientOptions {
+        hosts: folder.join("hosts"),
+        resolv_conf: folder.join("resolv.conf"),
+        ..ClientOptions::default()
+    };
+    let nobody = Says::new(|_, _| Vec::new());
+    (folder, Stage::over(MemoryIo::new(MemoryOptions::calm(0)), options, nobody))
+}
+
+#[test]
+fn what_is_not_regarded_of_the_files_is_logged_once_and_again_when_it_has_changed() {
+    let _ = log::set_logger(&Logged).map(|()| log::set_max_level(log::LevelFilter::Trace));
+    let (folder, mut stage) = with_files(
+        "remarks",
+        b"nameserver fe80::1%no-such-if\nnameserver 127.0.0.1\noptions edns0 rotate\n",
+        b"",
+    );
+    let logged = |stage: &mut Stage<MemoryIo>| {
+        stage.pass(Duration::from_secs(60));
+        let _ = stage.find("maps.example.");
+        LOGGED.take().into_iter().filter(|line| line.contains("resolv.conf")).collect::<Vec<_>>()
+    };
+    let path = folder.join("resolv.conf");
+    let line = |level: &str, what: &str| format!("{level} dns: {}: {what}", path.display());
+    let said = [
+        line("WARN", "line 1: there is no network interface \"no-such-if\": not asked"),
+        line("INFO", "line 3: \"edns0\" is not regarded"),
+        line("INFO", "line 3: \"rotate\" is not regarded"),
+    ];
+    assert_eq!(logged(&mut stage), said);
+    assert_eq!(logged(&mut stage), [""; 0]);
+    fs::write(&path, "nameserver 127.0.0.1\nsortlist\n").unwrap();
+    assert_eq!(logged(&mut stage), [line("INFO", "line 2: \"sortlist\" is not regarded")]);
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn byte_order_marks_and_other_line_ends_do_not_matter() {
+    let (folder, mut stage) = with_files(
+        "bom",
+        b"\xef\xbb\xbfnameserver 127.0.0.1\r\n",
+        b"\xef\xbb\xbf192.0.2.7 maps\r\n",
+    );
+    assert_eq!(stage.find("maps"), list(&["192.0.2.7"]));
+    assert_eq!(stage.reactor.state().client.remarks(), []);
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_hosts_file_is_read_up_to_its_limit_and_what_is_beyond_is_logged() {
+    let _ = log::set_logger(&Logged).map(|()| log::set_max_level(log::LevelFilter::Trace));
+    let mut text = b"192.0.2.7 first\n".to_vec();
+    text.resize(FILE_BYTES_MAX as usize, b'#');
+    text.extend(b"\n192.0.2.8 last\n");
+    let (folder, mut stage) = with_files("long", b"search .\n", &text);
+    assert_eq!(stage.find("first"), list(&["192.0.2.7"]));
+    assert_eq!(stage.find("last"), Err(DnsError::Unreachable));
+    let logged = LOGGED.take();
+    assert!(logged.iter().any(|line| line.contains("only the first 16777216 bytes")), "{logged:?}");
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+/// The one interface that every Linux has.
+#[test]
+fn a_name_server_on_an_interface_is_asked_there() {
+    let (folder, mut stage) = with_files("scope", b"nameserver fe80::53%lo\n", b"");
+    let _ = stage.find("maps.example");
+    assert_eq!(stage.reactor.state().client.remarks(), []);
+    fs::remove_dir_all(&folder).unwrap();
 }

@@ -3,7 +3,11 @@
 use super::choice;
 use places_herd::dns::hosts::Hosts;
 use places_herd::dns::message::{Family, Question};
-use places_herd::dns::{config::Config, name::HostName};
+use places_herd::dns::{
+    Via,
+    config::{Config, SEARCH_MAX},
+    name::HostName,
+};
 use places_herd::herd::topology::Topology;
 use places_herd::https::no_proxy::is_excepted;
 use places_herd::places::{BaseUrl, Scheme};
@@ -21,22 +25,25 @@ pub fn dns_answer(data: &[u8]) {
     if seed & 2 != 0 && helped.len() >= 2 {
         helped[..2].copy_from_slice(&question.bytes()[..2]);
     }
-    let _ = question.read(&helped);
+    let via = if seed & 8 == 0 { Via::Udp } else { Via::Tcp };
+    let _ = question.read(&helped, via);
     // And so are those that would have to guess the question.
     if seed & 4 != 0 {
         let mut message = question.bytes().to_vec();
         message[2] |= 0x80;
         message[6..8].copy_from_slice(&1_u16.to_be_bytes());
         message.extend_from_slice(answer);
-        let _ = question.read(&message);
+        let _ = question.read(&message, via);
     }
 }
 
 /// The files that say where to ask.
 pub fn dns_files(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let config = Config::parse(&text);
+    let (config, _) = Config::parse(&text, "box.example", |_| None);
     assert!(config.tries() >= 1);
+    let names = config.names(HostName::parse("maps").expect("it is a name"), false);
+    assert!((1..=SEARCH_MAX + 1).contains(&names.len()));
     let _ = config.server(0);
     let hosts = Hosts::parse(&text);
     if let Some(name) = HostName::parse("localhost") {

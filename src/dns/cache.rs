@@ -1,6 +1,6 @@
 //! What was learnt from the servers, for as long as it holds.
 //!
-//! In: results, and moments. Out: the result that still holds, or, when no server will speak, the
+//! In: results, under the names that were asked for in turn, and moments. Out: the result that still holds, or, when no server will speak, the
 //! one that held last.
 //!
 //! ```text
@@ -40,10 +40,10 @@ pub const STALE_TTL: Duration = Duration::from_secs(5);
 /// Names kept; for a new one beyond that, the one that would end first is forgotten.
 pub const ENTRIES_MAX: usize = 1_024;
 
-/// Results by name.
+/// Results by the names that were to be asked for, in their order: they are what was looked for, and where.
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
-    entries: BTreeMap<HostName, Entry>,
+    entries: BTreeMap<Vec<HostName>, Entry>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,46 +54,46 @@ struct Entry {
 }
 
 impl Cache {
-    /// The result for `name` that still holds.
-    pub fn fresh(&self, name: &HostName, now: Moment) -> Option<&Result<Vec<IpAddr>, DnsError>> {
-        let entry = self.entries.get(name)?;
+    /// The result for `names` that still holds.
+    pub fn fresh(&self, names: &[HostName], now: Moment) -> Option<&Result<Vec<IpAddr>, DnsError>> {
+        let entry = self.entries.get(names)?;
         (now < entry.fresh_until).then_some(&entry.result)
     }
 
-    /// The addresses of `name` that held last. Taken to hold again for [`STALE_TTL`], so that not
+    /// The addresses of `names` that held last. Taken to hold again for [`STALE_TTL`], so that not
     /// every lookup waits in vain for the servers.
-    pub fn stale(&mut self, name: &HostName, now: Moment) -> Option<Vec<IpAddr>> {
-        let entry = self.entries.get_mut(name).filter(|entry| now < entry.stale_until)?;
+    pub fn stale(&mut self, names: &[HostName], now: Moment) -> Option<Vec<IpAddr>> {
+        let entry = self.entries.get_mut(names).filter(|entry| now < entry.stale_until)?;
         let addresses = entry.result.clone().ok()?;
         entry.fresh_until = (now + STALE_TTL).min(entry.stale_until);
         Some(addresses)
     }
 
-    /// Keeps the addresses of `name`, which hold for `ttl`.
-    pub fn keep(&mut self, name: &HostName, addresses: Vec<IpAddr>, ttl: Duration, now: Moment) {
+    /// Keeps the addresses of `names`, which hold for `ttl`.
+    pub fn keep(&mut self, names: &[HostName], addresses: Vec<IpAddr>, ttl: Duration, now: Moment) {
         let fresh_until = now + ttl.clamp(TTL_MIN, TTL_MAX);
         let stale_until = fresh_until + STALE;
-        self.insert(name, Entry { result: Ok(addresses), fresh_until, stale_until }, now);
+        self.insert(names, Entry { result: Ok(addresses), fresh_until, stale_until }, now);
     }
 
-    /// Keeps that there is nothing. What was known of `name` is forgotten: a server has said so.
-    pub fn keep_none(&mut self, name: &HostName, why: DnsError, now: Moment) {
+    /// Keeps that there is nothing. What was known of `names` is forgotten: a server has said so.
+    pub fn keep_none(&mut self, names: &[HostName], why: DnsError, now: Moment) {
         let until = now + NEGATIVE_TTL;
         let entry = Entry { result: Err(why), fresh_until: until, stale_until: until };
-        self.insert(name, entry, now);
+        self.insert(names, entry, now);
     }
 
-    fn insert(&mut self, name: &HostName, entry: Entry, now: Moment) {
-        if self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(name) {
+    fn insert(&mut self, names: &[HostName], entry: Entry, now: Moment) {
+        if self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(names) {
             self.entries.retain(|_, entry| now < entry.stale_until);
         }
-        if self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(name) {
+        if self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(names) {
             let ends_first = self.entries.iter().min_by_key(|(_, entry)| entry.stale_until);
-            if let Some(name) = ends_first.map(|(name, _)| name.clone()) {
-                self.entries.remove(&name);
+            if let Some(names) = ends_first.map(|(names, _)| names.clone()) {
+                self.entries.remove::<[HostName]>(&names);
             }
         }
-        self.entries.insert(name.clone(), entry);
+        self.entries.insert(names.to_vec(), entry);
     }
 }
 
@@ -108,8 +108,8 @@ mod tests {
         Moment::from_nanos(seconds * 1_000_000_000)
     }
 
-    fn name(text: &str) -> HostName {
-        HostName::parse(text).unwrap()
+    fn name(text: &str) -> [HostName; 1] {
+        [HostName::parse(text).unwrap()]
     }
 
     fn address(last: u8) -> IpAddr {

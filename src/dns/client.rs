@@ -7,8 +7,9 @@
 //!              └── answer, failed: the Query;  timeout: one timer, for whatever is due first
 //! ```
 //!
-//! The files are looked at when somebody asks, at most once a minute, and read again when they have
-//! changed. They are small and on the local disk; nothing else here could block.
+//! The files are looked at when somebody asks, at most once a minute: resolv.conf is read then, the hosts file
+//! if it has changed. They are on the local disk; nothing else here could block. What of them is not regarded is
+//! logged once, and again when it is something else.
 //!
 //! A query outlives the beginning of a shutdown: whoever waits for it may still be answered, and the
 //! total limit on a lookup ends it.
@@ -17,7 +18,7 @@
 
 use super::DnsError;
 use super::action::{Action, LookupId, QueryId, Via};
-use super::config::{Config, TOTAL};
+use super::config::{Config, Remark, TOTAL};
 use super::hosts::Hosts;
 use super::resolver::Resolver;
 use crate::reactor::{
@@ -25,17 +26,21 @@ use crate::reactor::{
     Protocol, Shared, TimerId,
 };
 use std::collections::BTreeMap;
+use std::env;
 use std::fs::{self, File, Metadata};
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// How long the files are taken to be as they were. Twisted: Resolver.maybeParseConfig, 60 s.
 const FILES_EVERY: Duration = Duration::from_secs(60);
 
-/// What is read of a file; the rest is not regarded.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+/// What is read of a file; the rest is not regarded. Long lists of blocked names take 10 MB.
+pub const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// What glibc lets override resolv.conf, and this does not: a server's environment is seldom looked at.
+const IGNORED: [&str; 2] = ["LOCALDOMAIN", "RES_OPTIONS"];
 
 /// Bytes that say the length of a message on TCP. RFC 1035, section 4.2.2.
 const LENGTH_BYTES: usize = 2;
@@ -98,9 +103,12 @@ pub struct Client {
     connectors: BTreeMap<QueryId, ConnectorId>,
     /// For whatever the resolver waits for first.
     timer: Option<TimerId>,
-    /// When the files were last looked at, and what they were like: hosts, resolv.conf.
+    /// When the files were last looked at.
     looked: Option<Moment>,
-    stamps: [Option<Stamp>; 2],
+    /// What the hosts file was like.
+    stamp: Option<Stamp>,
+    /// What the log has said of resolv.conf.
+    remarks: Vec<Remark>,
 }
 
 /// What tells that a file has changed: when, and its length.
@@ -115,27 +123,58 @@ impl Client {
             connectors: BTreeMap::new(),
             timer: None,
             looked: None,
-            stamps: [None; 2],
+            stamp: None,
+            remarks: Vec::new(),
         }
     }
 
-    /// Reads the files if they have changed since they were read.
+    /// What of resolv.conf is not regarded, and how loudly the log has said so.
+    pub fn remarks(&self) -> &[Remark] {
+        &self.remarks
+    }
+
+    /// Reads the files again, if it is time.
     fn look_at_files(&mut self, now: Moment) {
         if self.looked.is_some_and(|looked| now - looked < FILES_EVERY) {
             return;
         }
+        let is_first = self.looked.replace(now).is_none();
         let ClientOptions { servers, total, hosts, resolv_conf } = &self.options;
-        let stamps = [hosts, resolv_conf].map(|path| stamp(path));
-        if self.looked.is_none() || stamps != self.stamps {
-            let config = match servers.is_empty() {
-                true => Config::parse(&text(resolv_conf)),
-                false => Config::with_servers(servers.clone()),
-            };
-            self.resolver.reload(Hosts::parse(&text(hosts)), config.total_limit(*total));
+        let (config, remarks) = match servers.is_empty() {
+            true => read(resolv_conf),
+            false => (Config::with_servers(servers.clone()), Vec::new()),
+        };
+        self.resolver.reload(config.total_limit(*total));
+        if remarks != self.remarks {
+            remarks.iter().for_each(|(level, what)| log::log!(*level, "dns: {what}"));
+            self.remarks = remarks;
         }
-        self.looked = Some(now);
-        self.stamps = stamps;
+        let stamp = stamp(hosts);
+        if is_first || stamp != self.stamp {
+            self.resolver.reload_hosts(Hosts::parse(&text(hosts)));
+            self.stamp = stamp;
+        }
     }
+}
+
+/// What resolv.conf says, and what of it is not regarded.
+fn read(resolv_conf: &Path) -> (Config, Vec<Remark>) {
+    let machine = rustix::system::uname();
+    let machine = machine.nodename().to_string_lossy();
+    let (config, said) = Config::parse(&text(resolv_conf), &machine, index_of);
+    let path = resolv_conf.display();
+    let of_file = said.into_iter().map(|(level, what)| (level, format!("{path}: {what}")));
+    let set = IGNORED.into_iter().filter(|name| env::var_os(name).is_some());
+    let of_environment =
+        set.map(|name| (log::Level::Info, format!("{name} in the environment is not regarded")));
+    (config, of_file.chain(of_environment).collect())
+}
+
+/// The index of the network interface of this name.
+fn index_of(name: &str) -> Option<u32> {
+    // Any socket will do to ask the kernel by.
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+    rustix::net::netdevice::name_to_index(&socket, name).ok()
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
@@ -143,17 +182,23 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-/// The text of a file. One that is missing says nothing, and one that is no file (a pipe would
-/// block) is not opened.
+/// The text of a file, without a byte order mark. One that is missing says nothing, and one that is no file (a
+/// pipe would block) is not opened.
 fn text(path: &Path) -> String {
     let mut bytes = Vec::new();
     if path.is_file()
         && let Err(e) =
-            File::open(path).and_then(|f| f.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
+            File::open(path).and_then(|f| f.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
     {
         log::warn!("dns: {}: {e}", path.display());
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let path = path.display();
+        log::warn!("dns: {path}: only the first {FILE_BYTES_MAX} bytes are read");
+        bytes.truncate(FILE_BYTES_MAX as usize);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned()
 }
 
 /// Does what the resolver wants done, and sets its timer. Calls nobody: it may be called from

@@ -1,17 +1,23 @@
-//! Whom to ask, in which order, and how patiently.
+//! Whom to ask, for which names, in which order, and how patiently.
 //!
-//! In: the text of resolv.conf, or servers that somebody has pinned. Out: for each try the server,
-//! and how long to wait for it.
+//! In: the text of resolv.conf, or servers that somebody has pinned. Out: for a name that is looked for, the
+//! names to ask for; for each try the server, and how long to wait for it; and what of the file is not regarded,
+//! for the log.
+//!
+//! A name with fewer dots than `ndots` is looked for in each domain of the search list first, then as it is; one
+//! with as many, as it is first. One with a dot at its end is asked for as it is, and nothing else.
 //!
 //! A lookup has a total limit that holds whatever is silent, so a try waits as long as resolv.conf
 //! says, or its equal share of the total if that is less: with the usual `timeout:5 attempts:2`, a
 //! total of 2 s and three servers each is asked twice, and a try waits a third of a second. Who is
 //! slower than that is still heard: see the [resolver](super::resolver).
 //!
-//! Not regarded: search lists (names are fully qualified), `rotate`, sortlist, EDNS.
-//! Source: resolv.conf(5). Twisted: names/client.py, Resolver.parseConfig.
+//! Not regarded: sortlist, and all options but `ndots`, `timeout`, `attempts` and `use-vc`.
+//! Source: resolv.conf(5) of glibc, and its `res_init.c`. Twisted: names/client.py, Resolver.parseConfig.
 
-use resolv_conf::ScopedIp;
+use super::action::Via;
+use super::name::HostName;
+use log::Level;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
@@ -20,6 +26,9 @@ pub const DNS_PORT: u16 = 53;
 
 /// Servers of a resolv.conf that are used. resolv.h: MAXNS.
 pub const SERVERS_MAX: usize = 3;
+
+/// Domains of a search list that are used. glibc takes any number, and Kubernetes writes up to 32.
+pub const SEARCH_MAX: usize = 32;
 
 /// The longest that a lookup takes, unless told otherwise.
 pub const TOTAL: Duration = Duration::from_secs(2);
@@ -31,11 +40,23 @@ const ATTEMPTS: u32 = 2;
 const TIMEOUT_SECONDS_MAX: u32 = 30;
 const ATTEMPTS_MAX: u32 = 5;
 
-/// The servers, and the limits on asking them.
+/// resolv.h: RES_MAXNDOTS.
+const NDOTS_MAX: u32 = 15;
+
+/// No more remarks are made on one file: it is something else.
+const REMARKS_MAX: usize = 32;
+
+/// Something that the log should say of a resolv.conf, and how loudly.
+pub type Remark = (Level, String);
+
+/// The servers, the search list, and the limits on asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// At least one.
     servers: Vec<SocketAddr>,
+    search: Vec<HostName>,
+    ndots: u32,
+    via: Via,
     timeout: Duration,
     attempts: u32,
     total: Duration,
@@ -49,24 +70,82 @@ impl Default for Config {
 }
 
 impl Config {
-    /// These servers, each asked twice. None: the one on this machine.
+    /// These servers, each asked twice, and no search list. None: the one on this machine.
     pub fn with_servers(mut servers: Vec<SocketAddr>) -> Config {
         if servers.is_empty() {
             servers.push((Ipv4Addr::LOCALHOST, DNS_PORT).into());
         }
-        Config { servers, timeout: TIMEOUT, attempts: ATTEMPTS, total: TOTAL }
+        let (search, ndots, via) = (Vec::new(), 1, Via::Udp);
+        Config { servers, search, ndots, via, timeout: TIMEOUT, attempts: ATTEMPTS, total: TOTAL }
     }
 
-    /// Reads the text of a resolv.conf. What is not understood is passed over.
-    pub fn parse(text: &str) -> Config {
-        let (read, _faults) = resolv_conf::Config::parse_with_errors(text.as_bytes());
-        let servers = read.nameservers.iter().filter_map(server).take(SERVERS_MAX);
-        let timeout = read.timeout.clamp(1, TIMEOUT_SECONDS_MAX);
-        Config {
-            timeout: Duration::from_secs(timeout.into()),
-            attempts: read.attempts.clamp(1, ATTEMPTS_MAX),
-            ..Config::with_servers(servers.collect())
+    /// Reads the text of a resolv.conf. What is not understood is passed over, and remarked on.
+    ///
+    /// `machine`: this machine's name, whose domain is searched if the text names none. `index_of`: the index of
+    /// a network interface of this name, which is the scope of a link-local address.
+    pub fn parse(
+        text: &str,
+        machine: &str,
+        index_of: impl Fn(&str) -> Option<u32>,
+    ) -> (Config, Vec<Remark>) {
+        let mut config = Config::default();
+        let (mut servers, mut remarks, mut search) = (Vec::new(), Vec::new(), None);
+        for (number, line) in (1..).zip(text.lines()) {
+            let mut remark = |level, what| {
+                if remarks.len() < REMARKS_MAX {
+                    remarks.push((level, format!("line {number}: {what}")));
+                }
+            };
+            let mut words = line.split_whitespace();
+            match words.next() {
+                Some("nameserver") => {
+                    let server = server(words.next().unwrap_or_default(), &index_of);
+                    let server = server.map_err(|what| remark(Level::Warn, what + ": not asked"));
+                    servers.push(server.ok());
+                }
+                // Of the two the last one counts.
+                Some(key @ ("search" | "domain")) => {
+                    let most = if key == "domain" { 1 } else { usize::MAX };
+                    let mut words = words.take(most).peekable();
+                    if words.peek().is_some() {
+                        search = Some(domains(words, |what| remark(Level::Warn, what)));
+                    }
+                }
+                Some("options") => words
+                    .filter(|option| !config.take_option(option))
+                    .for_each(|option| remark(Level::Info, format!("{option:?} is not regarded"))),
+                Some(word) if !word.starts_with(['#', ';']) => {
+                    remark(Level::Info, format!("{word:?} is not regarded"));
+                }
+                _ => {}
+            }
         }
+        let usable: Vec<SocketAddr> = servers.iter().flatten().copied().collect();
+        if usable.is_empty() && !servers.is_empty() {
+            remarks.push((Level::Warn, "no name server is left: 127.0.0.1 is asked".to_owned()));
+        } else if usable.len() > SERVERS_MAX {
+            let what = format!("only the first {SERVERS_MAX} name servers are asked");
+            remarks.push((Level::Warn, what));
+        }
+        let servers = usable.into_iter().take(SERVERS_MAX).collect();
+        let own = || machine.split_once('.').and_then(|(_, domain)| HostName::parse(domain));
+        config.search = search.unwrap_or_else(|| own().into_iter().collect());
+        (Config { servers: Config::with_servers(servers).servers, ..config }, remarks)
+    }
+
+    /// Whether it is an option that is regarded; if so, it is from now on.
+    fn take_option(&mut self, option: &str) -> bool {
+        let (name, value) = option.split_once(':').unwrap_or((option, ""));
+        match (name, value.parse::<u32>()) {
+            ("ndots", Ok(dots)) => self.ndots = dots.min(NDOTS_MAX),
+            ("timeout", Ok(seconds)) => {
+                self.timeout = Duration::from_secs(seconds.clamp(1, TIMEOUT_SECONDS_MAX).into());
+            }
+            ("attempts", Ok(attempts)) => self.attempts = attempts.clamp(1, ATTEMPTS_MAX),
+            ("use-vc", _) => self.via = Via::Tcp,
+            _ => return false,
+        }
+        true
     }
 
     /// With another limit on a whole lookup.
@@ -77,6 +156,22 @@ impl Config {
     /// The longest that a lookup takes.
     pub fn total(&self) -> Duration {
         self.total
+    }
+
+    /// The names to ask for, in their order, when `name` is looked for: at least one. `is_whole`: it was written
+    /// with a dot at its end.
+    pub fn names(&self, name: HostName, is_whole: bool) -> Vec<HostName> {
+        let domains = if is_whole { &[] } else { self.search.as_slice() };
+        let within = |domain| HostName::parse(&format!("{name}.{domain}"));
+        let mut names: Vec<HostName> = domains.iter().filter_map(within).collect();
+        let is_first = name.as_str().matches('.').count() >= self.ndots as usize;
+        names.insert(if is_first { 0 } else { names.len() }, name);
+        names
+    }
+
+    /// How a query travels, unless its answer is too long for that.
+    pub fn via(&self) -> Via {
+        self.via
     }
 
     /// How often a question is asked before it is given up: at least once.
@@ -95,23 +190,64 @@ impl Config {
     }
 }
 
-/// A server as resolv.conf names it. A link-local address has a scope, which must be a number: to
-/// find an interface by its name would take a system call.
-fn server(address: &ScopedIp) -> Option<SocketAddr> {
-    match address {
-        ScopedIp::V6(ip, Some(scope)) => {
-            Some(SocketAddrV6::new(*ip, DNS_PORT, 0, scope.parse().ok()?).into())
+/// A server as resolv.conf names it; if not, why. A link-local address has a scope, an interface's name or index.
+fn server(text: &str, index_of: impl Fn(&str) -> Option<u32>) -> Result<SocketAddr, String> {
+    let (address, scope) = text.split_once('%').map_or((text, None), |(a, s)| (a, Some(s)));
+    match (address.parse(), scope) {
+        (Ok(IpAddr::V6(ip)), Some(scope)) => {
+            let index = index_of(scope).or_else(|| scope.parse().ok());
+            let index = index.ok_or_else(|| format!("there is no network interface {scope:?}"))?;
+            Ok(SocketAddrV6::new(ip, DNS_PORT, 0, index).into())
         }
-        other => Some((IpAddr::from(other), DNS_PORT).into()),
+        (Ok(ip), None) => Ok((ip, DNS_PORT).into()),
+        _ => Err(format!("{text:?} is no IP address")),
     }
+}
+
+/// The domains of a search list. The root, `.`, adds nothing to a name.
+fn domains<'t>(
+    words: impl Iterator<Item = &'t str>,
+    mut remark: impl FnMut(String),
+) -> Vec<HostName> {
+    let mut domains = Vec::new();
+    for word in words.filter(|word| *word != ".") {
+        match HostName::parse(word.strip_prefix('.').unwrap_or(word)) {
+            Some(domain) => domains.push(domain),
+            None => remark(format!("{word:?} is no domain, and is not searched")),
+        }
+    }
+    if domains.len() > SEARCH_MAX {
+        domains.truncate(SEARCH_MAX);
+        remark(format!("only the first {SEARCH_MAX} domains are searched"));
+    }
+    domains
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Of a machine that has one interface, `eth0`, and is called `box.home.example`.
+    fn parse(text: &str) -> (Config, Vec<Remark>) {
+        Config::parse(text, "box.home.example", |name| (name == "eth0").then_some(7))
+    }
+
+    fn config(text: &str) -> Config {
+        parse(text).0
+    }
+
     fn servers(text: &str) -> Vec<String> {
-        Config::parse(text).servers.iter().map(SocketAddr::to_string).collect()
+        config(text).servers.iter().map(SocketAddr::to_string).collect()
+    }
+
+    fn remarks(text: &str) -> Vec<String> {
+        parse(text).1.into_iter().map(|(level, what)| format!("{level} {what}")).collect()
+    }
+
+    /// What is asked for when `name` is looked for.
+    fn asked(text: &str, name: &str) -> Vec<String> {
+        let names = config(text).names(HostName::parse(name).unwrap(), name.ends_with('.'));
+        names.iter().map(HostName::to_string).collect()
     }
 
     #[test]
@@ -119,32 +255,105 @@ mod tests {
         let text = "nameserver 192.0.2.1\nnameserver 2001:db8::1 # ours\n\
                     nameserver 192.0.2.3\nnameserver 192.0.2.4\n";
         assert_eq!(servers(text), ["192.0.2.1:53", "[2001:db8::1]:53", "192.0.2.3:53"]);
+        assert_eq!(remarks(text), ["WARN only the first 3 name servers are asked"]);
     }
 
     #[test]
-    fn without_a_server_it_is_the_one_on_this_machine() {
-        assert_eq!(servers(""), ["127.0.0.1:53"]);
-        assert_eq!(servers("nameserver maps.example.com"), ["127.0.0.1:53"]);
+    fn without_a_server_it_is_the_one_on_this_machine_which_is_said_if_others_were_named() {
+        assert_eq!((servers(""), remarks("")), (vec!["127.0.0.1:53".to_owned()], Vec::new()));
+        assert_eq!(remarks("; none\n # none\n\nsearch a\n"), [""; 0]);
+        let text = "nameserver maps.example.com\n";
+        assert_eq!(servers(text), ["127.0.0.1:53"]);
+        let said = [
+            "WARN line 1: \"maps.example.com\" is no IP address: not asked",
+            "WARN no name server is left: 127.0.0.1 is asked",
+        ];
+        assert_eq!(remarks(text), said);
         assert_eq!(Config::with_servers(Vec::new()), Config::default());
     }
 
     #[test]
-    fn what_is_not_understood_costs_nothing_else() {
+    fn what_is_not_understood_costs_nothing_else_and_is_remarked_on() {
         let text = "options timeout:x edns9 attempts:3\nfrobnicate\nnameserver\n\
-                    search a b\nnameserver 192.0.2.1\n";
+                    search b/d a\nnameserver 192.0.2.1\nsortlist 10.0.0.0\n";
         assert_eq!(servers(text), ["192.0.2.1:53"]);
-        assert_eq!(Config::parse(text).tries(), 3);
+        assert_eq!((config(text).tries(), asked(text, "m")), (3, vec!["m.a".into(), "m".into()]));
+        let said = [
+            "INFO line 1: \"timeout:x\" is not regarded",
+            "INFO line 1: \"edns9\" is not regarded",
+            "INFO line 2: \"frobnicate\" is not regarded",
+            "WARN line 3: \"\" is no IP address: not asked",
+            "WARN line 4: \"b/d\" is no domain, and is not searched",
+            "INFO line 6: \"sortlist\" is not regarded",
+        ];
+        assert_eq!(remarks(text), said);
     }
 
     #[test]
-    fn a_scope_must_be_a_number() {
+    fn tabs_other_line_ends_and_no_final_newline_do_not_matter() {
+        let text = "nameserver\t192.0.2.1\r\n\tsearch \t a\tb\r\noptions ndots:2\tuse-vc\r\nnameserver ::1";
+        assert_eq!(servers(text), ["192.0.2.1:53", "[::1]:53"]);
+        assert_eq!(asked(text, "m"), ["m.a", "m.b", "m"]);
+        assert_eq!((config(text).ndots, config(text).via), (2, Via::Tcp));
+        assert_eq!(remarks(text), [""; 0]);
+    }
+
+    #[test]
+    fn a_scope_is_the_name_of_an_interface_or_its_index() {
         assert_eq!(servers("nameserver fe80::1%2"), ["[fe80::1%2]:53"]);
-        assert_eq!(servers("nameserver fe80::1%eth0\nnameserver ::1"), ["[::1]:53"]);
+        assert_eq!(
+            servers("nameserver fe80::1%eth0\nnameserver ::1"),
+            ["[fe80::1%7]:53", "[::1]:53"]
+        );
+        let text = "nameserver fe80::1%eth1\nnameserver 10.0.0.1%eth0\nnameserver ::1\n";
+        assert_eq!(servers(text), ["[::1]:53"]);
+        let said = [
+            "WARN line 1: there is no network interface \"eth1\": not asked",
+            "WARN line 2: \"10.0.0.1%eth0\" is no IP address: not asked",
+        ];
+        assert_eq!(remarks(text), said);
+    }
+
+    #[test]
+    fn a_name_with_few_dots_is_searched_for_first_and_one_with_enough_last() {
+        let text = "search a.example b.example.\n";
+        assert_eq!(asked(text, "maps"), ["maps.a.example", "maps.b.example", "maps"]);
+        assert_eq!(asked(text, "maps.x"), ["maps.x", "maps.x.a.example", "maps.x.b.example"]);
+        assert_eq!(asked(text, "maps."), ["maps"]);
+        let five = &[text, "options ndots:5\n"].concat();
+        assert_eq!(
+            asked(five, "m.x.y.z.v"),
+            ["m.x.y.z.v.a.example", "m.x.y.z.v.b.example", "m.x.y.z.v"]
+        );
+        assert_eq!(asked(five, "m.x.y.z.v.w")[0], "m.x.y.z.v.w");
+        assert_eq!(asked(&[text, "options ndots:0\n"].concat(), "maps")[0], "maps");
+        assert_eq!(config("options ndots:4294967295").ndots, 15);
+    }
+
+    #[test]
+    fn of_search_and_domain_the_last_one_counts_and_without_them_the_machines_domain() {
+        assert_eq!(asked("search a b\ndomain c d\n", "m"), ["m.c", "m"]);
+        assert_eq!(asked("domain c\nsearch a b\nsearch\ndomain", "m"), ["m.a", "m.b", "m"]);
+        assert_eq!(asked("", "m"), ["m.home.example", "m"]);
+        assert_eq!(asked("search .\n", "m"), ["m"]);
+        assert_eq!(asked("search . .a\n", "m"), ["m.a", "m"]);
+        let nameless = Config::parse("", "box", |_| None).0;
+        assert_eq!(nameless, Config::default());
+    }
+
+    #[test]
+    fn a_search_list_has_a_limit_and_makes_no_name_that_is_too_long() {
+        let text = format!("search{}\n", (0..40).map(|n| format!(" d{n}")).collect::<String>());
+        assert_eq!(asked(&text, "m").len(), SEARCH_MAX + 1);
+        assert_eq!(remarks(&text), ["WARN line 1: only the first 32 domains are searched"]);
+        assert_eq!(remarks(&"x ".repeat(99).replace(' ', "\n")).len(), REMARKS_MAX);
+        let long = format!("search {} b\n", vec!["a".repeat(63); 3].join("."));
+        assert_eq!(asked(&long, &"m".repeat(62)), ["m".repeat(62) + ".b", "m".repeat(62)]);
     }
 
     #[test]
     fn tries_go_round_all_servers() {
-        let config = Config::parse("nameserver 192.0.2.1\nnameserver 192.0.2.2\n");
+        let config = config("nameserver 192.0.2.1\nnameserver 192.0.2.2\n");
         let ports: Vec<String> =
             (0..config.tries()).map(|n| config.server(n).ip().to_string()).collect();
         assert_eq!(ports, ["192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.2"]);
@@ -152,20 +361,23 @@ mod tests {
 
     #[test]
     fn a_try_waits_its_share_of_the_total_or_less() {
-        let wait = |text: &str| Config::parse(text).wait().as_millis();
+        let wait = |text: &str| config(text).wait().as_millis();
         assert_eq!(wait("nameserver 192.0.2.1"), 1_000);
         assert_eq!(wait("nameserver 192.0.2.1\nnameserver 192.0.2.2"), 500);
         assert_eq!(wait("options attempts:1 timeout:1"), 1_000);
         assert_eq!(wait("options attempts:1"), 2_000);
-        let patient = Config::parse("options timeout:1").total_limit(Duration::from_secs(60));
+        let patient = config("options timeout:1").total_limit(Duration::from_secs(60));
         assert_eq!(patient.wait().as_millis(), 1_000);
     }
 
     #[test]
     fn numbers_beyond_reason_are_cut() {
-        let config = Config::parse("options timeout:4294967295 attempts:4294967295");
-        assert_eq!((config.timeout.as_secs(), config.tries()), (30, 5));
-        let config = Config::parse("options timeout:0 attempts:0");
-        assert_eq!((config.timeout.as_secs(), config.tries()), (1, 1));
+        for (text, limits) in [
+            ("options timeout:4294967295 attempts:4294967295", (30, 5)),
+            ("options timeout:0 attempts:0", (1, 1)),
+        ] {
+            let config = config(text);
+            assert_eq!((config.timeout.as_secs(), config.tries()), limits);
+        }
     }
 }

@@ -91,7 +91,7 @@ impl Half {
         let server = cx.config.server(self.tried);
         self.tried += 1;
         self.next_try = cx.now + cx.config.wait();
-        let open = self.ask(cx.out, server, Via::Udp);
+        let open = self.ask(cx.out, server, cx.config.via());
         self.open.push(open);
     }
 
@@ -99,19 +99,19 @@ impl Half {
     pub(super) fn answer(&mut self, cx: &mut Step<'_>, query: QueryId, answer: &[u8]) {
         let Some(position) = self.position(query) else { return };
         let Open { server, via, ref question, .. } = self.open[position];
-        match question.read(answer) {
+        match question.read(answer, via) {
             None => {}
             Some(Reply::Addresses(addresses)) => self.finish(cx.out, Ok(addresses)),
             Some(Reply::NoAddresses) => self.finish(cx.out, Err(DnsError::NoAddresses)),
             Some(Reply::NoSuchName) => self.finish(cx.out, Err(DnsError::NoSuchName)),
-            Some(Reply::Truncated) if via == Via::Udp => {
+            Some(Reply::Truncated) => {
                 cx.out.cancel(query);
                 self.open[position] = self.ask(cx.out, server, Via::Tcp);
                 if position + 1 == self.open.len() {
                     self.next_try = cx.now + cx.config.wait();
                 }
             }
-            Some(Reply::Truncated | Reply::Failed) => {
+            Some(Reply::Failed) => {
                 cx.out.cancel(query);
                 self.failed(cx, query, DnsError::ServerFailed);
             }

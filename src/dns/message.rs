@@ -7,7 +7,7 @@
 //!   ┌ id, flags, counts ┬ question ──────────┬ records ──────────────────────────┐
 //!   │ 12 bytes          │ maps.example, A    │ maps.example ─CNAME─▶ m1.example  │
 //!   │                   │                    │ m1.example ─A─▶ 192.0.2.1, TTL 60 │
-//!   └ the id is ours ───┴ byte by byte ours ─┴ read by simple-dns ───────────────┘
+//!   └ the id is ours ───┴ byte by byte ours ─┴ A, AAAA and CNAME; all else is skipped ┘
 //! ```
 //!
 //! What does not fit our id and our question is not an answer to us, and says nothing: the true
@@ -16,33 +16,46 @@
 //! A server repeats the question whole, so it is compared as bytes, without regard to case: neither
 //! a label's length nor a type is ever a letter's byte.
 //!
+//! Of the records only the answers are looked at, and of those only what was asked for and the CNAMEs that lead
+//! there, as glibc does it: a signature, a record of a type that is not known yet, or nonsense behind the answers
+//! spoils no good answer. Neither do the bits of the header that are not named here.
+//!
 //! Without EDNS: addresses fit in 512 bytes; where they do not, the answer is truncated and the
 //! question asked again over TCP. Twisted: names/dns.py; names/client.py, filterAnswers.
 
+use super::action::Via;
 use super::cache::TTL_MAX;
 use super::name::HostName;
-use simple_dns::rdata::RData;
-use simple_dns::{
-    CLASS, Name, OPCODE, Packet, PacketFlag, QCLASS, QTYPE, RCODE, ResourceRecord, TYPE,
-    header_buffer,
-};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
-
-/// The longest answer that is read, in bytes. A few hundred addresses fit in.
-pub const ANSWER_BYTES_MAX: usize = 8_192;
 
 /// Addresses of one family that are kept; nobody tries more.
 pub const ADDRESSES_MAX: usize = 16;
 
-/// CNAMEs followed from one name. Real chains have two or three.
-pub const CNAMES_MAX: usize = 8;
+/// CNAMEs followed from one name. Real chains have two or three, long ones a dozen.
+pub const CNAMES_MAX: usize = 32;
 
 /// Bytes before the question.
 const HEADER_BYTES: usize = 12;
 
-/// Bytes of the smallest record: the root's name, type, class, TTL, length of nothing.
-const RECORD_BYTES_MIN: usize = 11;
+/// Bits of the third byte and the fourth. RFC 1035, section 4.1.1.
+const RESPONSE: u8 = 0x80;
+const OPCODE: u8 = 0x78;
+const TRUNCATED: u8 = 0x02;
+const RCODE: u8 = 0x0f;
+
+/// What the server says, in [`RCODE`].
+const NO_ERROR: u8 = 0;
+const NAME_ERROR: u8 = 3;
+
+/// Types of records, and the one class. RFC 1035, section 3.2; RFC 3596, section 2.1.
+const A: u16 = 1;
+const CNAME: u16 = 5;
+const AAAA: u16 = 28;
+const IN: u16 = 1;
+
+/// Bytes of the longest name, the root's not counted. RFC 1035, section 2.3.4.
+const NAME_BYTES_MAX: usize = 254;
 
 /// Which kind of address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,19 +67,18 @@ pub enum Family {
 }
 
 impl Family {
-    fn record_type(self) -> TYPE {
+    fn record_type(self) -> u16 {
         match self {
-            Family::V6 => TYPE::AAAA,
-            Family::V4 => TYPE::A,
+            Family::V6 => AAAA,
+            Family::V4 => A,
         }
     }
 
-    /// The address in a record, if it is one of this family.
-    fn address(self, record: &RData<'_>) -> Option<IpAddr> {
-        match (self, record) {
-            (Family::V6, RData::AAAA(record)) => Some(Ipv6Addr::from(record.address).into()),
-            (Family::V4, RData::A(record)) => Some(Ipv4Addr::from(record.address).into()),
-            _ => None,
+    /// The address in the data of a record of this family.
+    fn address(self, data: &[u8]) -> Option<IpAddr> {
+        match self {
+            Family::V6 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(data).ok()?).into()),
+            Family::V4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(data).ok()?).into()),
         }
     }
 }
@@ -105,13 +117,16 @@ pub struct Question {
 impl Question {
     /// Asks for the addresses of `name`. `id`: by chance, for this query alone.
     pub fn new(name: &HostName, family: Family, id: u16) -> Question {
-        let name = Name::new(name.as_str()).expect("a host name is within the limits of a name");
-        let kind = QTYPE::TYPE(family.record_type());
-        let class = QCLASS::CLASS(CLASS::IN);
-        let mut packet = Packet::new_query(id);
-        packet.set_flags(PacketFlag::RECURSION_DESIRED);
-        packet.questions.push(simple_dns::Question::new(name, kind, class, false));
-        Question { family, bytes: packet.build_bytes_vec().expect("a vector takes all bytes") }
+        let mut bytes = id.to_be_bytes().to_vec();
+        // It wants recursion, and has one question.
+        bytes.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+        for label in name.as_str().split('.') {
+            bytes.push(label.len() as u8);
+            bytes.extend(label.as_bytes());
+        }
+        bytes.push(0);
+        bytes.extend([family.record_type(), IN].map(u16::to_be_bytes).as_flattened());
+        Question { family, bytes }
     }
 
     /// The query, as it is sent in a datagram.
@@ -119,83 +134,141 @@ impl Question {
         &self.bytes
     }
 
-    /// What `answer` says to this question; None if it is no answer to it.
-    pub fn read(&self, answer: &[u8]) -> Option<Reply> {
-        if !self.is_repeated_in(answer)? {
+    /// What `answer`, which has come that way, says to this question; None if it is no answer to it.
+    pub fn read(&self, answer: &[u8], via: Via) -> Option<Reply> {
+        let header = answer.first_chunk::<HEADER_BYTES>()?;
+        let rcode = header[3] & RCODE;
+        if !self.is_repeated_in(header, rcode, answer) {
             return None;
         }
-        let reply = match header_buffer::rcode(answer).ok()? {
-            RCODE::NoError if header_buffer::has_flags(answer, PacketFlag::TRUNCATION).ok()? => {
-                Reply::Truncated
-            }
-            RCODE::NoError => self.addresses_in(answer).unwrap_or(Reply::Failed),
-            RCODE::NameError => Reply::NoSuchName,
+        let is_cut = header[2] & TRUNCATED != 0;
+        Some(match rcode {
+            NO_ERROR if is_cut && via == Via::Udp => Reply::Truncated,
+            NO_ERROR => match self.addresses_in(answer) {
+                // There is no longer way to ask.
+                None | Some(Reply::NoAddresses) if is_cut => Reply::Failed,
+                reply => reply.unwrap_or(Reply::Failed),
+            },
+            NAME_ERROR => Reply::NoSuchName,
             _ => Reply::Failed,
-        };
-        Some(reply)
+        })
     }
 
-    /// Whether `answer` is one, and to this question. None: not even a header.
-    fn is_repeated_in(&self, answer: &[u8]) -> Option<bool> {
-        let is_ours = header_buffer::id(answer).ok()? == header_buffer::id(&self.bytes).ok()?
-            && header_buffer::has_flags(answer, PacketFlag::RESPONSE).ok()?
-            && header_buffer::opcode(answer).ok()? == OPCODE::StandardQuery;
-        let is_repeated = match header_buffer::questions(answer).ok()? {
+    /// Whether `answer` is one, and to this question.
+    fn is_repeated_in(&self, header: &[u8; HEADER_BYTES], rcode: u8, answer: &[u8]) -> bool {
+        let is_ours = header[..2] == self.bytes[..2] && header[2] & (RESPONSE | OPCODE) == RESPONSE;
+        let is_repeated = match number(header, 4) {
             // Who could not read the question cannot repeat it, and can only say so.
-            0 => !matches!(header_buffer::rcode(answer).ok()?, RCODE::NoError | RCODE::NameError),
-            1 => answer
+            Some(0) => !matches!(rcode, NO_ERROR | NAME_ERROR),
+            Some(1) => answer
                 .get(HEADER_BYTES..self.bytes.len())
                 .is_some_and(|question| question.eq_ignore_ascii_case(&self.bytes[HEADER_BYTES..])),
             _ => false,
         };
-        Some(is_ours && is_repeated)
+        is_ours && is_repeated
     }
 
     /// Looks for addresses, along the CNAMEs. None: it cannot be read, or leads in circles.
     fn addresses_in(&self, answer: &[u8]) -> Option<Reply> {
-        if answer.len() > ANSWER_BYTES_MAX || records(answer)? > answer.len() / RECORD_BYTES_MIN {
-            return None;
-        }
-        let packet = Packet::parse(answer).ok()?;
-        let mut owner = &packet.questions.first()?.qname;
+        let records = self.records(answer)?;
+        let (mut owner, _) = name(&self.bytes, HEADER_BYTES)?;
         let mut ttl = TTL_MAX;
         for _ in 0..=CNAMES_MAX {
-            let of_owner =
-                |record: &&ResourceRecord<'_>| record.class == CLASS::IN && record.name == *owner;
             let mut list = Vec::new();
             let mut alias = None;
-            for record in packet.answers.iter().filter(of_owner) {
-                if let Some(address) = self.family.address(&record.rdata) {
-                    ttl = ttl.min(ttl_of(record));
-                    list.push(address);
-                } else if let RData::CNAME(target) = &record.rdata {
-                    alias = Some((&target.0, ttl_of(record)));
+            for record in records.iter().filter(|record| record.owner == owner) {
+                match &record.data {
+                    Data::Address(address) => {
+                        ttl = ttl.min(record.ttl);
+                        if !list.contains(address) && list.len() < ADDRESSES_MAX {
+                            list.push(*address);
+                        }
+                    }
+                    Data::Alias(target) => drop(alias.get_or_insert((target, record.ttl))),
                 }
             }
             if !list.is_empty() {
-                list.truncate(ADDRESSES_MAX);
                 return Some(Reply::Addresses(Addresses { list, ttl }));
             }
             let Some((target, alias_ttl)) = alias else { return Some(Reply::NoAddresses) };
             ttl = ttl.min(alias_ttl);
-            owner = target;
+            owner.clone_from(target);
         }
         None
     }
+
+    /// The answers that may be of use. None: they cannot be read to their end.
+    fn records(&self, answer: &[u8]) -> Option<Vec<Record>> {
+        let mut records = Vec::new();
+        let mut at = self.bytes.len();
+        for _ in 0..number(answer, 6)? {
+            let (owner, fixed) = name(answer, at)?;
+            let [kind, class, high, low, length] =
+                [0, 2, 4, 6, 8].map(|offset| number(answer, fixed + offset));
+            let begins = fixed + 10;
+            at = begins + usize::from(length?);
+            let bytes = answer.get(begins..at)?;
+            let data = match (kind?, class?) {
+                (CNAME, IN) => Some(Data::Alias(name(answer, begins)?.0)),
+                (kind, IN) if kind == self.family.record_type() => {
+                    self.family.address(bytes).map(Data::Address)
+                }
+                _ => None,
+            };
+            let ttl = ttl_of(u32::from(high?) << 16 | u32::from(low?));
+            records.extend(data.map(|data| Record { owner, ttl, data }));
+        }
+        Some(records)
+    }
 }
 
-/// The records that `answer` claims to have. Asked first, because simple-dns makes room for all of
-/// them before it reads one.
-fn records(answer: &[u8]) -> Option<usize> {
-    let answers = header_buffer::answers(answer).ok()?;
-    let name_servers = header_buffer::name_servers(answer).ok()?;
-    let additional = header_buffer::additional_records(answer).ok()?;
-    Some(usize::from(answers) + usize::from(name_servers) + usize::from(additional))
+/// An answer that may be of use.
+struct Record {
+    owner: Vec<u8>,
+    ttl: Duration,
+    data: Data,
+}
+
+enum Data {
+    Address(IpAddr),
+    Alias(Vec<u8>),
+}
+
+/// The 16 bits at `at`.
+fn number(message: &[u8], at: usize) -> Option<u16> {
+    let bytes = message.get(at..)?.first_chunk()?;
+    Some(u16::from_be_bytes(*bytes))
+}
+
+/// The name at `at`, its labels in lower case with their lengths; and where what follows it begins. None: it
+/// is longer than a name, or leads out of the message.
+fn name(message: &[u8], mut at: usize) -> Option<(Vec<u8>, usize)> {
+    let (mut name, mut end) = (Vec::new(), None);
+    loop {
+        match *message.get(at)? {
+            0 => return Some((name, end.unwrap_or(at + 1))),
+            length @ 1..=63 => {
+                let label = message.get(at..=at + usize::from(length))?;
+                name.extend(label.iter().map(u8::to_ascii_lowercase));
+                at += label.len();
+                if name.len() > NAME_BYTES_MAX {
+                    return None;
+                }
+            }
+            // A pointer to what stands before it; so one circle has at least a label in it, and ends.
+            0xc0.. => {
+                let target = usize::from(number(message, at)? & 0x3fff);
+                end.get_or_insert(at + 2);
+                at = Some(target).filter(|target| *target < at)?;
+            }
+            _ => return None,
+        }
+    }
 }
 
 /// How long a record holds. RFC 2181, section 8: with the highest bit set, not at all.
-fn ttl_of(record: &ResourceRecord<'_>) -> Duration {
-    let seconds = if record.ttl > i32::MAX as u32 { 0 } else { record.ttl };
+fn ttl_of(seconds: u32) -> Duration {
+    let seconds = if seconds > i32::MAX as u32 { 0 } else { seconds };
     Duration::from_secs(seconds.into())
 }
 
@@ -203,7 +276,8 @@ fn ttl_of(record: &ResourceRecord<'_>) -> Duration {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use simple_dns::rdata::{A, AAAA, CNAME};
+    use simple_dns::rdata::{A, AAAA, CNAME, RData};
+    use simple_dns::{CLASS, Name, Packet, PacketFlag, RCODE, ResourceRecord};
 
     const ID: u16 = 0x1234;
 
@@ -234,7 +308,7 @@ mod tests {
     /// What an answer with these records says to the question for A.
     fn said(records: Vec<ResourceRecord<'static>>) -> Option<Reply> {
         let question = asked(Family::V4);
-        question.read(&answer(&question, |packet| packet.answers = records))
+        question.read(&answer(&question, |packet| packet.answers = records), Via::Udp)
     }
 
     fn addresses(ttl: u64, last: &[u8]) -> Option<Reply> {
@@ -275,7 +349,7 @@ mod tests {
         let bytes = answer(&question, |p| p.answers = vec![a("maps.example", 9, 1), aaaa]);
         let list = vec![address.into()];
         let expected = Reply::Addresses(Addresses { list, ttl: Duration::from_secs(60) });
-        assert_eq!(question.read(&bytes), Some(expected));
+        assert_eq!(question.read(&bytes, Via::Udp), Some(expected));
     }
 
     #[test]
@@ -299,13 +373,24 @@ mod tests {
             vec![cname("maps.example", 9, "m1.example"), cname("m1.example", 9, "maps.example")];
         assert_eq!(said(circle), Some(Reply::Failed));
         assert_eq!(said(vec![cname("maps.example", 9, "maps.example")]), Some(Reply::Failed));
-        let names = ["maps.example", "a", "b", "c", "d", "e", "f", "g", "h", "i"];
+        let names: Vec<&'static str> =
+            (0..CNAMES_MAX + 1).map(|n| &*format!("m{n}").leak()).collect();
+        let names = [&["maps.example"], names.as_slice()].concat();
         let chain = |count: usize| {
             let links = names.windows(2).take(count).map(|pair| cname(pair[0], 9, pair[1]));
-            said(links.chain([a(names[count], 9, 1)]).collect())
+            said(links.chain([a(names[count], 9, 1)]).rev().collect())
         };
         assert_eq!(chain(CNAMES_MAX), addresses(9, &[1]));
         assert_eq!(chain(CNAMES_MAX + 1), Some(Reply::Failed));
+    }
+
+    #[test]
+    fn records_that_come_twice_count_once() {
+        let twice = |record: ResourceRecord<'static>| vec![record; 20];
+        let mut records = twice(cname("maps.example", 9, "m1.example"));
+        records.extend(twice(a("m1.example", 9, 1)));
+        records.push(a("m1.example", 9, 2));
+        assert_eq!(said(records), addresses(9, &[1, 2]));
     }
 
     #[test]
@@ -342,7 +427,7 @@ mod tests {
             (RCODE::Reserved, Reply::Failed),
         ] {
             let bytes = answer(&question, |packet| *packet.rcode_mut() = rcode);
-            assert_eq!(question.read(&bytes), Some(reply), "{rcode:?}");
+            assert_eq!(question.read(&bytes, Via::Udp), Some(reply), "{rcode:?}");
         }
     }
 
@@ -353,8 +438,12 @@ mod tests {
             packet.set_flags(PacketFlag::TRUNCATION);
             packet.answers = vec![a("maps.example", 9, 1)];
         });
-        assert_eq!(question.read(&bytes), Some(Reply::Truncated));
-        assert_eq!(question.read(&bytes[..bytes.len() - 3]), Some(Reply::Truncated));
+        assert_eq!(question.read(&bytes, Via::Udp), Some(Reply::Truncated));
+        assert_eq!(question.read(&bytes[..bytes.len() - 3], Via::Udp), Some(Reply::Truncated));
+        // Over TCP nothing is longer: what is there, counts.
+        assert_eq!(question.read(&bytes, Via::Tcp), addresses(9, &[1]));
+        let empty = answer(&question, |packet| packet.set_flags(PacketFlag::TRUNCATION));
+        assert_eq!(question.read(&empty, Via::Tcp), Some(Reply::Failed));
     }
 
     #[test]
@@ -364,7 +453,7 @@ mod tests {
         let changed = |at: usize, byte: u8| {
             let mut bytes = good.clone();
             bytes[at] = byte;
-            question.read(&bytes)
+            question.read(&bytes, Via::Udp)
         };
         assert_eq!(changed(1, 0x35), None, "another id");
         assert_eq!(changed(2, 0x01), None, "a query");
@@ -375,17 +464,17 @@ mod tests {
         assert_eq!(changed(27, 0x1c), None, "another type");
         assert_eq!(changed(29, 3), None, "another class");
         assert_eq!(changed(13, b'M'), addresses(9, &[1]), "the same name");
-        assert_eq!(asked(Family::V6).read(&good), None, "the other family");
-        assert_eq!(question.read(question.bytes()), None, "an echo");
+        assert_eq!(asked(Family::V6).read(&good, Via::Udp), None, "the other family");
+        assert_eq!(question.read(question.bytes(), Via::Udp), None, "an echo");
     }
 
     #[test]
     fn a_server_that_cannot_read_the_question_need_not_repeat_it() {
         let header = |rcode: u8| [0x12, 0x34, 0x81, 0x80 | rcode, 0, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(asked(Family::V4).read(&header(1)), Some(Reply::Failed));
-        assert_eq!(asked(Family::V4).read(&header(5)), Some(Reply::Failed));
-        assert_eq!(asked(Family::V4).read(&header(0)), None);
-        assert_eq!(asked(Family::V4).read(&header(3)), None);
+        assert_eq!(asked(Family::V4).read(&header(1), Via::Udp), Some(Reply::Failed));
+        assert_eq!(asked(Family::V4).read(&header(5), Via::Udp), Some(Reply::Failed));
+        assert_eq!(asked(Family::V4).read(&header(0), Via::Udp), None);
+        assert_eq!(asked(Family::V4).read(&header(3), Via::Udp), None);
     }
 
     #[test]
@@ -395,7 +484,7 @@ mod tests {
             packet.answers = vec![cname("maps.example", 9, "m1.example"), a("m1.example", 9, 1)];
         });
         for end in 0..good.len() {
-            let reply = question.read(&good[..end]);
+            let reply = question.read(&good[..end], Via::Udp);
             let expected = (end >= question.bytes().len()).then_some(Reply::Failed);
             assert_eq!(reply, expected, "cut at {end}");
         }
@@ -411,38 +500,89 @@ mod tests {
             bytes[7] = 1;
             bytes.extend(name);
             bytes.extend(b"\x00\x01\x00\x01\x00\x00\x00\x09\x00\x04\xc0\x00\x02\x01");
-            assert_eq!(question.read(&bytes), Some(Reply::Failed));
+            assert_eq!(question.read(&bytes, Via::Udp), Some(Reply::Failed));
         }
     }
 
     #[test]
-    fn more_records_than_there_is_room_for_are_a_failure() {
-        let question = asked(Family::V4);
-        let good = answer(&question, |packet| packet.answers = vec![a("maps.example", 9, 1)]);
-        for count in [6, 8, 10] {
-            let mut bytes = good.clone();
-            bytes[count..count + 2].fill(0xff);
-            assert_eq!(question.read(&bytes), Some(Reply::Failed));
-        }
-        let mut long = good.clone();
-        long.resize(ANSWER_BYTES_MAX + 1, 0);
-        assert_eq!(question.read(&long), Some(Reply::Failed));
-    }
-
-    #[test]
-    fn additional_records_do_no_harm() {
-        // An OPT record without data, as many servers add uninvited.
+    fn more_answers_than_there_is_room_for_are_a_failure() {
         let question = asked(Family::V4);
         let mut bytes = answer(&question, |packet| packet.answers = vec![a("maps.example", 9, 1)]);
-        bytes[11] = 1;
-        bytes.extend(b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00");
-        assert_eq!(question.read(&bytes), addresses(9, &[1]));
+        bytes[6..8].fill(0xff);
+        assert_eq!(question.read(&bytes, Via::Udp), Some(Reply::Failed));
+    }
+
+    #[test]
+    fn what_stands_behind_the_answers_does_no_harm() {
+        let question = asked(Family::V4);
+        let good = answer(&question, |packet| packet.answers = vec![a("maps.example", 9, 1)]);
+        // An OPT record without data, as many servers add uninvited; and nonsense.
+        for (counts, behind) in [
+            ([0, 0, 0, 1], &b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"[..]),
+            ([0, 0, 0, 0], b"\xc0\x00\xff\xff"),
+            ([0, 1, 0, 1], b"\xff\xff"),
+            ([0xff, 0xff, 0xff, 0xff], b""),
+            ([0, 0, 0, 1], &[0; 10_000]),
+        ] {
+            let mut bytes = [&good[..], behind].concat();
+            bytes[8..12].copy_from_slice(&counts);
+            assert_eq!(question.read(&bytes, Via::Tcp), addresses(9, &[1]), "{behind:?}");
+        }
+    }
+
+    #[test]
+    fn answers_of_other_types_and_classes_do_no_harm_whatever_is_in_them() {
+        let question = asked(Family::V4);
+        let good = answer(&question, |packet| packet.answers = vec![a("maps.example", 9, 1)]);
+        let start = question.bytes().len();
+        let with = |kind: u16, class: u16, data: &[u8]| {
+            let length = u16::try_from(data.len()).unwrap();
+            let numbers = [kind, class, 0, 9, length].map(u16::to_be_bytes);
+            let record = [b"\xc0\x0c", numbers.as_flattened(), data].concat();
+            let mut bytes = [&good[..start], &record, &good[start..], &record].concat();
+            bytes[7] = 3;
+            question.read(&bytes, Via::Udp)
+        };
+        // AAAA, RRSIG, OPT, SVCB, HTTPS and two that are not known; classes that are not known; A of other lengths.
+        for kind in [28, 46, 41, 64, 65, 9_999, 0xffff] {
+            for data in [&b""[..], b"\0", b"\xff\xff\xff", &[1; 40]] {
+                assert_eq!(with(kind, 1, data), addresses(9, &[1]), "{kind} {data:?}");
+            }
+        }
+        for class in [0, 3, 255, 0x8001, 0xffff] {
+            assert_eq!(with(1, class, &[192, 0, 2, 9]), addresses(9, &[1]), "class {class}");
+        }
+        for data in [&b""[..], &[192, 0, 2], &[192, 0, 2, 9, 9]] {
+            assert_eq!(with(1, 1, data), addresses(9, &[1]), "{data:?}");
+        }
+    }
+
+    #[test]
+    fn bits_of_the_header_that_mean_nothing_here_do_no_harm() {
+        let question = asked(Family::V4);
+        let good = answer(&question, |packet| packet.answers = vec![a("maps.example", 9, 1)]);
+        // Authoritative, recursion not desired or not available, reserved, authentic, not checked.
+        for (third, fourth) in [(0x04, 0), (0x01, 0), (0, 0x80), (0, 0x40), (0, 0x20), (0, 0x10)] {
+            let mut bytes = good.clone();
+            (bytes[2], bytes[3]) = (bytes[2] ^ third, bytes[3] ^ fourth);
+            assert_eq!(question.read(&bytes, Via::Udp), addresses(9, &[1]));
+        }
+    }
+
+    #[test]
+    fn a_query_is_what_another_writer_makes_of_it() {
+        for name in ["maps.example", "a", "_x.-y.z0"] {
+            let question = Question::new(&HostName::parse(name).unwrap(), Family::V6, ID);
+            let packet = Packet::parse(question.bytes()).unwrap();
+            assert_eq!(packet.build_bytes_vec().unwrap(), question.bytes());
+            assert_eq!(packet.questions[0].qname, Name::new(name).unwrap());
+        }
     }
 
     proptest! {
         #[test]
         fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
-            let _ = asked(Family::V4).read(&bytes);
+            let _ = asked(Family::V4).read(&bytes, Via::Udp);
         }
 
         /// After a good header and question the reader goes further.
@@ -455,7 +595,7 @@ mod tests {
             let mut answer = answer(&question, |_| {});
             (answer[7], answer[9], answer[11]) = (counts[0], counts[1], counts[2]);
             answer.extend(bytes);
-            let _ = question.read(&answer);
+            let _ = question.read(&answer, Via::Udp);
         }
 
         #[test]
@@ -471,7 +611,7 @@ mod tests {
                 let at = at.index(bytes.len());
                 bytes[at] = byte;
             }
-            if let Some(Reply::Addresses(Addresses { list, ttl })) = question.read(&bytes) {
+            if let Some(Reply::Addresses(Addresses { list, ttl })) = question.read(&bytes, Via::Udp) {
                 prop_assert!((1..=ADDRESSES_MAX).contains(&list.len()) && ttl <= TTL_MAX);
             }
         }

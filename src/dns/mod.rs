@@ -24,8 +24,8 @@
 //! query, and the question; the kernel drops what comes from another address than the server's.
 //!
 //! What getaddrinfo does and this does not: other sources than the hosts file and DNS (nsswitch,
-//! mDNS), search lists (a name is always fully qualified), sorting by RFC 6724 (who connects tries
-//! both families, RFC 8305).
+//! mDNS), sorting by RFC 6724 (who connects tries both families, RFC 8305), most options of resolv.conf;
+//! docs/sources.md has the list.
 //!
 //! To read on: [`name`], [`hosts`], [`config`], [`message`], [`cache`] (values); [`Action`],
 //! `half.rs` and [`resolver`] (the machine); [`client`] (the glue).

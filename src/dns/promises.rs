@@ -240,7 +240,8 @@ fn files_that_were_reloaded_count_from_then_on() {
     let mut stage = stage(1);
     stage.resolve("maps.example");
     let config = Config::with_servers(vec![([192, 0, 2, 99], 53).into()]);
-    stage.resolver.reload(Hosts::parse("192.0.2.7 other.example"), config);
+    stage.resolver.reload(config);
+    stage.resolver.reload_hosts(Hosts::parse("192.0.2.7 other.example"));
     assert_eq!(stage.found("other.example"), list(&["192.0.2.7"]));
     stage.pass(ms(1_000));
     assert_eq!(stage.asked(V4), [53, 99], "a lookup under way goes on with the new servers");
@@ -399,13 +400,21 @@ fn a_truncated_answer_is_asked_for_again_over_tcp() {
 }
 
 #[test]
-fn an_answer_truncated_over_tcp_is_a_failure() {
+fn an_answer_truncated_over_tcp_counts_as_far_as_it_goes_and_is_a_failure_if_it_says_nothing() {
     let mut stage = stage(2);
     stage.resolve("maps.example");
     stage.hears(V4, Sent::truncated);
     stage.hears(V4, Sent::truncated);
     let sent = stage.query(V4);
     assert_eq!((sent.via, stage.asked(V4)), (Via::Udp, vec![54]));
+    stage.hears(V4, Sent::truncated);
+    stage.hears(V4, |sent| {
+        let mut bytes = sent.has(&["192.0.2.1"], 60);
+        bytes[2] |= 2;
+        bytes
+    });
+    stage.hears(V6, |sent| sent.has(&["2001:db8::1"], 60));
+    assert_eq!(stage.said(), [both()]);
 }
 
 #[test]
@@ -438,6 +447,165 @@ fn too_many_lookups_are_refused_until_some_are_over() {
     assert_eq!(stage.done.len(), LOOKUPS_MAX);
     stage.resolve("third.example");
     assert_eq!(stage.open.len(), 2);
+}
+
+// Searching.
+
+/// One server, and a search list of two domains.
+fn searching(options: &str) -> Stage {
+    let text = format!("nameserver 192.0.2.53\nsearch a.example b.example\n{options}");
+    Stage::new(Resolver::new(Hosts::default(), Config::parse(&text, "", |_| None).0))
+}
+
+impl Stage {
+    /// The name that is being asked for; both families are, and nothing else.
+    #[track_caller]
+    fn asks_for(&self) -> String {
+        assert_eq!(self.open.len(), 2);
+        let names = self
+            .open
+            .iter()
+            .map(|sent| Packet::parse(&sent.bytes).unwrap().questions[0].qname.to_string());
+        let mut names: Vec<String> = names.collect();
+        names.dedup();
+        assert_eq!(names.len(), 1, "{names:?}");
+        names.remove(0)
+    }
+
+    /// Both queries that are open are answered by what `says` makes of them.
+    #[track_caller]
+    fn both_hear(&mut self, says: impl Fn(&Sent) -> Vec<u8>) {
+        self.hears(V6, &says);
+        self.hears(V4, &says);
+    }
+}
+
+fn nobody(sent: &Sent) -> Vec<u8> {
+    sent.fails(RCODE::NameError)
+}
+
+#[test]
+fn a_short_name_is_asked_for_in_each_domain_until_there_is_something() {
+    let mut stage = searching("");
+    let first = stage.resolve("maps");
+    assert_eq!(stage.asks_for(), "maps.a.example");
+    stage.both_hear(nobody);
+    assert_eq!((stage.asks_for().as_str(), &stage.done), ("maps.b.example", &Vec::new()));
+    let second = stage.resolve("MAPS");
+    assert_eq!(stage.sent, 4, "it waits with the first");
+    stage.hears(V6, |sent| sent.answer(|_| {}));
+    stage.hears(V4, |sent| sent.has(&["192.0.2.1"], 60));
+    assert_eq!(stage.done, [(first, list(&["192.0.2.1"])), (second, list(&["192.0.2.1"]))]);
+    stage.done.clear();
+    assert_eq!(stage.found("maps"), list(&["192.0.2.1"]));
+    assert_eq!(stage.resolver.next_timeout(), None);
+}
+
+#[test]
+fn at_last_a_short_name_is_asked_for_as_it_is() {
+    let mut stage = searching("");
+    stage.resolve("maps");
+    stage.both_hear(nobody);
+    stage.both_hear(|sent| sent.answer(|_| {}));
+    assert_eq!(stage.asks_for(), "maps");
+    stage.both_hear(nobody);
+    assert_eq!(stage.said(), [Err(DnsError::NoAddresses)], "one of the names exists");
+    assert_eq!(stage.found("maps"), Err(DnsError::NoAddresses), "which holds for a while");
+}
+
+#[test]
+fn a_name_with_dots_enough_is_asked_for_as_it_is_first_and_one_with_a_final_dot_only_so() {
+    for (options, name, asked) in [
+        (
+            "",
+            "maps.example",
+            &["maps.example", "maps.example.a.example", "maps.example.b.example"][..],
+        ),
+        ("", "maps.example.", &["maps.example"]),
+        ("", "maps.", &["maps"]),
+        ("options ndots:2", "x.y", &["x.y.a.example", "x.y.b.example", "x.y"]),
+        ("options ndots:0", "x", &["x", "x.a.example", "x.b.example"]),
+    ] {
+        let mut stage = searching(options);
+        stage.resolve(name);
+        for asked in asked {
+            assert_eq!(stage.asks_for(), *asked);
+            stage.both_hear(nobody);
+        }
+        assert_eq!(stage.said(), [Err(DnsError::NoSuchName)]);
+    }
+}
+
+#[test]
+fn a_name_with_a_final_dot_is_another_than_the_one_without() {
+    let mut stage = searching("");
+    stage.resolve("maps.");
+    stage.both_hear(nobody);
+    assert_eq!(stage.done.pop().unwrap().1, Err(DnsError::NoSuchName));
+    stage.resolve("maps");
+    assert_eq!(stage.asks_for(), "maps.a.example");
+}
+
+#[test]
+fn where_no_server_can_say_the_next_domain_is_asked_and_then_nobody_knows() {
+    let mut stage = searching("");
+    stage.resolve("maps");
+    for _ in 0..4 {
+        let sent = stage.open[0].clone();
+        stage.hear(&sent, &sent.fails(RCODE::ServerFailure));
+    }
+    assert_eq!(stage.asks_for(), "maps.b.example");
+    stage.both_hear(nobody);
+    stage.both_hear(nobody);
+    assert_eq!(stage.said(), [Err(DnsError::ServerFailed)]);
+    stage.resolve("maps");
+    assert_eq!(stage.asks_for(), "maps.a.example", "it is not remembered");
+    stage.both_hear(nobody);
+    stage.both_hear(|sent| match sent.family() {
+        V6 => sent.answer(|_| {}),
+        V4 => sent.has(&["192.0.2.1"], 60),
+    });
+    assert_eq!(stage.said()[1], list(&["192.0.2.1"]));
+}
+
+#[test]
+fn a_search_has_no_more_time_than_one_name() {
+    let mut stage = searching("");
+    stage.resolve("maps");
+    stage.pass(ms(800));
+    stage.both_hear(nobody);
+    stage.pass(ms(800));
+    stage.both_hear(nobody);
+    assert_eq!(stage.asks_for(), "maps");
+    stage.pass(ms(399));
+    assert_eq!(stage.done, []);
+    stage.pass(ms(1));
+    assert_eq!((stage.said(), stage.open.len()), (vec![Err(DnsError::TimedOut)], 0));
+    assert_eq!(stage.resolver.next_timeout(), None);
+}
+
+#[test]
+fn a_server_that_is_silent_or_gone_is_not_asked_for_other_names() {
+    let mut stage = searching("");
+    stage.resolve("maps");
+    stage.pass(ms(2_000));
+    assert_eq!((stage.said(), stage.sent), (vec![Err(DnsError::TimedOut)], 4));
+    stage.resolve("maps");
+    while let Some(sent) = stage.open.first().cloned() {
+        stage.lose(&sent);
+    }
+    assert_eq!((stage.said()[1].clone(), stage.sent), (Err(DnsError::Unreachable), 8));
+}
+
+#[test]
+fn with_use_vc_all_is_asked_over_tcp() {
+    let mut stage = searching("options use-vc");
+    stage.resolve("maps.");
+    assert!(stage.open.iter().all(|sent| sent.via == Via::Tcp));
+    stage.both_hear(|sent| {
+        sent.has(&[if sent.family() == V4 { "192.0.2.1" } else { "2001:db8::1" }], 9)
+    });
+    assert_eq!(stage.said(), [both()]);
 }
 
 // Halves.
@@ -657,10 +825,11 @@ proptest! {
     /// then no query is left open.
     #[test]
     fn every_lookup_ends_in_time(
-        servers in 1..4_u8,
+        servers in 0..4_u8,
         events in prop::collection::vec(events(), 1..60),
     ) {
-        let mut stage = stage(servers);
+        // Or one server, and three names for each that is looked up.
+        let mut stage = if servers == 0 { searching("options ndots:3") } else { stage(servers) };
         let mut asked: Vec<(LookupId, Moment)> = Vec::new();
         for event in events {
             match event {
@@ -688,8 +857,9 @@ proptest! {
         prop_assert_eq!(stage.done.len(), asked.len());
         prop_assert_eq!(stage.open.len(), 0);
         prop_assert_eq!(stage.resolver.next_timeout(), None);
-        // Two halves, two tries of each server, each perhaps again over TCP.
-        prop_assert!(stage.sent <= asked.len() * 2 * 2 * usize::from(servers) * 2);
+        // Two halves, two tries of each server or name, each perhaps again over TCP.
+        let servers_or_names = if servers == 0 { 3 } else { usize::from(servers) };
+        prop_assert!(stage.sent <= asked.len() * 2 * 2 * servers_or_names * 2);
         for found in stage.said().into_iter().flatten() {
             prop_assert!(!found.is_empty());
         }

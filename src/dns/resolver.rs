@@ -13,6 +13,10 @@
 //!   not use what there is;
 //! * when the total limit has passed.
 //!
+//! With a search list (`config.rs`) a lookup has several names, asked for one after another: the next when the
+//! servers have said that there is nothing of the one before, or could not say. The time for all is the same as
+//! for one. If none has addresses, but for one of them no server could say, then nobody knows; as with the halves.
+//!
 //! If no server would say, addresses that held before are used again (RFC 8767). A failure is not
 //! remembered: the next to ask asks the servers again, and whoever asks meanwhile shares his question.
 //!
@@ -43,7 +47,8 @@ pub struct Resolver {
     config: Config,
     hosts: Hosts,
     cache: Cache,
-    lookups: BTreeMap<HostName, Lookup>,
+    /// By the names to be asked for.
+    lookups: BTreeMap<Vec<HostName>, Lookup>,
     out: Outbox,
     /// Those who wait for `lookups`.
     waiting: usize,
@@ -52,7 +57,13 @@ pub struct Resolver {
 /// One name that is being looked up.
 #[derive(Debug)]
 struct Lookup {
+    /// As it was first written, for the log.
+    name: HostName,
     askers: Vec<LookupId>,
+    chance: Chance,
+    /// Which of the names to ask for is being asked for, and what those before it have come to.
+    at: usize,
+    before: Option<DnsError>,
     /// When it is over, whatever is missing.
     deadline: Moment,
     /// IPv6, then IPv4.
@@ -65,13 +76,18 @@ impl Resolver {
         Resolver { config, hosts, ..Resolver::default() }
     }
 
-    /// The files say something else from now on. Lookups under way go on with the new servers.
-    pub fn reload(&mut self, hosts: Hosts, config: Config) {
+    /// resolv.conf may say something else from now on. Lookups under way go on with the new servers.
+    pub fn reload(&mut self, config: Config) {
         self.config = config;
+    }
+
+    /// The hosts file says something else from now on.
+    pub fn reload_hosts(&mut self, hosts: Hosts) {
         self.hosts = hosts;
     }
 
-    /// Looks up `name`: an address, or a name that is fully qualified with or without its final dot.
+    /// Looks up `name`: an address, or a name; with a dot at its end it is whole, and not searched for in other
+    /// domains.
     ///
     /// `random`: 64 random bits, from which the ids of the queries are made. The result is an
     /// [`Action::Done`], perhaps among the next actions, and after [`Config::total`] at the latest.
@@ -79,7 +95,7 @@ impl Resolver {
         let asker = self.out.lookup();
         match self.known(name, now) {
             Known::Result(result) => self.out.done(asker, result),
-            Known::Not(name) => self.look_up(name, asker, now, random),
+            Known::Not(name, names) => self.look_up(name, names, asker, now, random),
         }
         asker
     }
@@ -99,12 +115,12 @@ impl Resolver {
         let Resolver { config, lookups, out, .. } = self;
         let mut cx = Step { config, out, now };
         let mut due = Vec::new();
-        for (name, lookup) in lookups.iter_mut().filter(|(_, lookup)| lookup.next_timeout() <= now)
+        for (names, lookup) in lookups.iter_mut().filter(|(_, lookup)| lookup.next_timeout() <= now)
         {
             lookup.halves.iter_mut().for_each(|half| half.timeout(&mut cx));
-            due.push(name.clone());
+            due.push(names.clone());
         }
-        due.iter().for_each(|name| self.conclude(name, now));
+        due.iter().for_each(|names| self.conclude(names, now));
     }
 
     /// When [`timeout`](Resolver::timeout) is to be called; None: nothing is waited for.
@@ -118,11 +134,11 @@ impl Resolver {
     }
 
     /// What can be said of `name` without asking anybody.
-    fn known(&self, name: &str, now: Moment) -> Known {
-        if let Ok(address) = name.parse() {
+    fn known(&self, text: &str, now: Moment) -> Known {
+        if let Ok(address) = text.parse() {
             return Known::Result(Ok(vec![address]));
         }
-        let Some(name) = HostName::parse(name) else {
+        let Some(name) = HostName::parse(text) else {
             return Known::Result(Err(DnsError::BadName));
         };
         if name.is_localhost() {
@@ -130,64 +146,78 @@ impl Resolver {
             return Known::Result(Ok(addresses.to_vec()));
         }
         if let Some(addresses) = self.hosts.addresses(&name) {
-            return Known::Result(Ok(addresses.to_vec()));
+            return Known::Result(Ok(addresses));
         }
-        match self.cache.fresh(&name, now) {
+        let names = self.config.names(name.clone(), text.ends_with('.'));
+        match self.cache.fresh(&names, now) {
             Some(result) => Known::Result(result.clone()),
-            None => Known::Not(name),
+            None => Known::Not(name, names),
         }
     }
 
-    /// Joins the lookup of `name`, or begins it.
-    fn look_up(&mut self, name: HostName, asker: LookupId, now: Moment, random: u64) {
+    /// Joins the lookup of `name`, or begins it. `names`: those to be asked for.
+    fn look_up(
+        &mut self,
+        name: HostName,
+        names: Vec<HostName>,
+        asker: LookupId,
+        now: Moment,
+        random: u64,
+    ) {
         if self.waiting >= LOOKUPS_MAX {
             return self.out.done(asker, Err(DnsError::TooManyLookups));
         }
         self.waiting += 1;
-        if let Some(lookup) = self.lookups.get_mut(&name) {
+        if let Some(lookup) = self.lookups.get_mut(&names) {
             return lookup.askers.push(asker);
         }
         let mut chance = Chance::new(random);
-        let mut halves =
-            [Family::V6, Family::V4].map(|family| Half::new(&name, family, chance.next()));
         let mut cx = Step { config: &self.config, out: &mut self.out, now };
-        halves.iter_mut().for_each(|half| half.try_next(&mut cx));
-        let deadline = now + self.config.total();
-        self.lookups.insert(name, Lookup { askers: vec![asker], deadline, halves });
+        let halves = halves(&names[0], &mut chance, &mut cx);
+        let (askers, deadline) = (vec![asker], now + self.config.total());
+        let lookup = Lookup { name, askers, chance, at: 0, before: None, deadline, halves };
+        self.lookups.insert(names, lookup);
     }
 
     /// Lets the half that has put `query` take a step, and its lookup what follows. Every query is
     /// looked at: there are a few for each lookup, and seldom more than one lookup.
     fn step(&mut self, query: QueryId, now: Moment, step: impl FnOnce(&mut Half, &mut Step<'_>)) {
         let Resolver { config, lookups, out, .. } = self;
-        let asked = lookups.iter_mut().find_map(|(name, lookup)| {
+        let asked = lookups.iter_mut().find_map(|(names, lookup)| {
             let half = lookup.halves.iter_mut().find(|half| half.has_asked(query))?;
-            Some((name, half))
+            Some((names, half))
         });
-        let Some((name, half)) = asked else { return };
+        let Some((names, half)) = asked else { return };
         step(half, &mut Step { config, out, now });
-        let name = name.clone();
-        self.conclude(&name, now);
+        let names = names.clone();
+        self.conclude(&names, now);
     }
 
-    /// Ends the lookup of `name` if it is time.
-    fn conclude(&mut self, name: &HostName, now: Moment) {
-        let Some(lookup) = self.lookups.get_mut(name) else { return };
+    /// Ends the lookup of `names` if it is time, or goes on to the next of them.
+    fn conclude(&mut self, names: &[HostName], now: Moment) {
+        let Some(lookup) = self.lookups.get_mut(names) else { return };
         let [v6, v4] = &lookup.halves;
         let both_ended = v6.end().is_some() && v4.end().is_some();
         if let Some(Ok(_)) = v4.end() {
             lookup.deadline = lookup.deadline.min(now + RESOLUTION_DELAY);
         }
-        if (both_ended || lookup.deadline <= now)
-            && let Some(lookup) = self.lookups.remove(name)
+        if let Some(why) = lookup.leads_on().filter(|_| now < lookup.deadline)
+            && let Some(next) = names.get(lookup.at + 1)
         {
-            self.finish(name, lookup, now);
+            lookup.at += 1;
+            lookup.before = Some(lookup.before.map_or(why, |before| neither(before, why)));
+            let mut cx = Step { config: &self.config, out: &mut self.out, now };
+            lookup.halves = halves(next, &mut lookup.chance, &mut cx);
+        } else if (both_ended || lookup.deadline <= now)
+            && let Some(lookup) = self.lookups.remove(names)
+        {
+            self.finish(names, lookup, now);
         }
     }
 
     /// Puts the halves together, remembers the result, and tells it to all who asked.
-    fn finish(&mut self, name: &HostName, lookup: Lookup, now: Moment) {
-        let Lookup { askers, mut halves, .. } = lookup;
+    fn finish(&mut self, names: &[HostName], lookup: Lookup, now: Moment) {
+        let Lookup { name, askers, mut halves, before, .. } = lookup;
         halves.iter_mut().for_each(|half| half.stop(&mut self.out));
         let result = match halves.map(Half::into_end) {
             [Ok(v6), Ok(v4)] => {
@@ -199,19 +229,22 @@ impl Resolver {
                 let ttl = if why.is_definite() { found.ttl } else { NEGATIVE_TTL };
                 Ok(Addresses { ttl, ..found })
             }
-            [Err(v6), Err(v4)] => Err(neither(v6, v4)),
+            [Err(v6), Err(v4)] => {
+                let why = neither(v6, v4);
+                Err(before.map_or(why, |before| neither(before, why)))
+            }
         };
         let result = match result {
             Ok(Addresses { list, ttl }) => {
-                self.cache.keep(name, list.clone(), ttl, now);
+                self.cache.keep(names, list.clone(), ttl, now);
                 Ok(list)
             }
             Err(why) if why.is_definite() => {
-                self.cache.keep_none(name, why, now);
+                self.cache.keep_none(names, why, now);
                 Err(why)
             }
             Err(why) => {
-                let stale = self.cache.stale(name, now).ok_or(why);
+                let stale = self.cache.stale(names, now).ok_or(why);
                 if stale.is_ok() {
                     log::warn!("dns: {name}: {why}; the addresses that it had are used");
                 }
@@ -226,11 +259,21 @@ impl Resolver {
 /// What is known of a name.
 enum Known {
     Result(Result<Vec<IpAddr>, DnsError>),
-    Not(HostName),
+    /// It is to be asked for by these names.
+    Not(HostName, Vec<HostName>),
 }
 
-/// Why there is no address of either family: what we do not know, if of one we do not; else that
-/// the name exists, if one half has seen it.
+/// Both halves of a lookup, each with its first try.
+fn halves(name: &HostName, chance: &mut Chance, cx: &mut Step<'_>) -> [Half; 2] {
+    [Family::V6, Family::V4].map(|family| {
+        let mut half = Half::new(name, family, chance.next());
+        half.try_next(cx);
+        half
+    })
+}
+
+/// Why there is no address of either family, or of either name: what we do not know, if of one we do not; else
+/// that the name exists, if one has seen it.
 fn neither(v6: DnsError, v4: DnsError) -> DnsError {
     if !v4.is_definite() || v4 == v6 {
         v4
@@ -242,6 +285,15 @@ fn neither(v6: DnsError, v4: DnsError) -> DnsError {
 }
 
 impl Lookup {
+    /// Why the next name is to be asked for, if it is: servers have spoken, and there is nothing here.
+    fn leads_on(&self) -> Option<DnsError> {
+        let [Some(Err(v6)), Some(Err(v4))] = self.halves.each_ref().map(Half::end) else {
+            return None;
+        };
+        let why = neither(*v6, *v4);
+        (why.is_definite() || why == DnsError::ServerFailed).then_some(why)
+    }
+
     fn next_timeout(&self) -> Moment {
         let tries = self.halves.iter().filter_map(Half::next_timeout);
         tries.fold(self.deadline, Moment::min)
