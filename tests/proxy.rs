@@ -207,6 +207,7 @@ struct Stage {
     /// A name server that nobody should ask.
     name_server: UdpSocket,
     proxy: Receiver<Vec<u8>>,
+    port: u16,
     origin: Receiver<String>,
     _double: Double,
 }
@@ -248,7 +249,7 @@ impl Stage {
             .with_proxy(Some(through));
         let asker = Asker { client, agent, outcomes: Vec::new() };
         let reactor = Reactor::new(MioIo::new(&[]).unwrap(), asker, Limits::default());
-        Stage { reactor, folder, name_server, proxy, origin, _double: double }
+        Stage { reactor, folder, name_server, proxy, port, origin, _double: double }
     }
 
     fn begin(&mut self, origin: Origin) -> FetchId {
@@ -285,8 +286,14 @@ impl Stage {
     #[track_caller]
     fn fails(&mut self, phase: Phase) -> String {
         let failure = self.fetch().0.unwrap_err();
-        assert_eq!(failure.phase, phase, "{failure}");
-        failure.what
+        assert_eq!(
+            (failure.phase, failure.by_proxy),
+            (phase, phase == Phase::Connect),
+            "{failure}"
+        );
+        let named = format!("the proxy proxy.example:{}: ", self.port);
+        assert_eq!(failure.what.starts_with(&named), failure.by_proxy, "{failure}");
+        failure.what.replacen(&named, "the proxy: ", 1)
     }
 
     #[track_caller]

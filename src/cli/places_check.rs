@@ -104,7 +104,7 @@ impl PlacesCheck {
             (Progress::Fetch(fetch), PlacesSource::Network(upstream)) => {
                 report.line("source", format_args!("{name}, {}", shown(&fetch)));
                 let way = Way::new(&fetch);
-                let (outcome, trip, ended) = ask(&topology, upstream, fetch)?;
+                let (outcome, trip, ended) = ask(&topology, upstream, fetch, &mut report)?;
                 way.report(&mut report, &outcome, &trip, ended);
                 judge(&mut report, source.as_mut(), &query, outcome, upstream.kind)
             }
@@ -194,11 +194,13 @@ impl Fetching for Asking {
     }
 }
 
-/// Fetches once, within the deadline of a WHATSAT; also says when it was over.
+/// Fetches once, within the deadline of a WHATSAT; also says when it was over. What a server's log would warn
+/// of resolv.conf is reported.
 fn ask(
     topology: &Topology,
     upstream: &Upstream,
     fetch: Fetch,
+    report: &mut Report,
 ) -> Result<(Outcome, Trip, Moment), Failure> {
     let (origin, request) = network::request(fetch)
         .map_err(|e| Failure::new(Exit::Config, format!("this cannot be asked: {e}")))?;
@@ -215,12 +217,16 @@ fn ask(
         let phase = Phase::ALL.into_iter().find(|phase| trip.end_of(*phase).is_none());
         let what = format!("whatsat_deadline_ms = {} is over", deadline.as_millis());
         let phase = phase.unwrap_or(Phase::Body);
-        let error = FetchError { phase, what, lasting: false };
+        let error = FetchError { phase, what, lasting: false, by_proxy: false };
         asking.end(core, Err(error), trip);
     });
     loop {
         reactor.turn().map_err(|e| Failure::os("the loop cannot go on", e))?;
-        if let Some(outcome) = reactor.state().outcome.take() {
+        let asking = reactor.state();
+        if let Some(outcome) = asking.outcome.take() {
+            let remarks = asking.network.dns.remarks().iter();
+            let warnings = remarks.filter(|(level, _)| *level == log::Level::Warn);
+            warnings.for_each(|(_, what)| report.line("warning", one_line(what)));
             return Ok(outcome);
         }
     }
@@ -252,14 +258,22 @@ fn judge(
         Err(error) => {
             report.line("http", "-");
             let failure = places_herd::places::Failure::unanswered(&error.phase.to_string());
-            (Answer::Failed(failure), Some(on_the_way(error.phase)))
+            (Answer::Failed(failure), Some(on_the_way(&error)))
         }
     }
 }
 
-/// What to do if the way ended in this phase.
-fn on_the_way(phase: Phase) -> &'static str {
-    match phase {
+/// What to do if the way ended so. The error names the proxy, if it was that.
+fn on_the_way(error: &FetchError) -> &'static str {
+    match error.phase {
+        _ if error.by_proxy && error.what.ends_with(" 407") => {
+            "write the proxy's user and password into HTTPS_PROXY=http://user:password@host:port (% and two \
+             digits for what stands in no URL), and leave out proxy under [places]; only Basic is spoken"
+        }
+        _ if error.by_proxy => {
+            "see that the proxy (under [places], else HTTPS_PROXY) is named rightly, that it runs, and that it \
+             lets CONNECT through to the host and port of base_url; NO_PROXY lists hosts that need none"
+        }
         Phase::Dns => {
             "see that base_url names the right host, and whom resolver, resolv_conf and hosts_file ask"
         }

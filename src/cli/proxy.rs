@@ -3,7 +3,8 @@
 //! In: a source's address, the topology's `proxy`, and a look at the environment. Out: a proxy, none, or
 //! a refusal, which quotes nothing: what stands in HTTPS_PROXY may hold a password.
 //!
-//! What the variables mean is nowhere laid down; here it is what curl and others agree upon.
+//! The variables mean what they mean to curl: the spelling in lower case goes before the other, and an empty
+//! one is not set. ALL_PROXY is not looked at, for it often names a proxy of SOCKS, which the herd cannot speak.
 
 use super::exit::{Exit, Failure};
 use places_herd::https::no_proxy::is_excepted;
@@ -27,8 +28,8 @@ pub(super) fn choose(
         let found = names.into_iter().map(|name| (name, variable(name).unwrap_or_default()));
         found.into_iter().find(|(_, value)| !value.is_empty())
     };
-    let Some((name, value)) = first(["HTTPS_PROXY", "https_proxy"]) else { return Ok(None) };
-    if let Some((_, list)) = first(["NO_PROXY", "no_proxy"])
+    let Some((name, value)) = first(["https_proxy", "HTTPS_PROXY"]) else { return Ok(None) };
+    if let Some((_, list)) = first(["no_proxy", "NO_PROXY"])
         && is_excepted(&list.to_string_lossy(), &base.host, base.port)
     {
         return Ok(None);
@@ -73,10 +74,17 @@ mod tests {
         let both = [("HTTPS_PROXY", "http://b:1"), ("https_proxy", "http://c:1")];
         assert_eq!(chosen(url, None, &[]), Ok(None));
         assert_eq!(chosen(url, Some("d:1"), &both), at("d"));
-        assert_eq!(chosen(url, None, &both), at("b"));
-        assert_eq!(chosen(url, None, &both[1..]), at("c"));
-        assert_eq!(chosen(url, None, &[("HTTPS_PROXY", ""), both[1]]), at("c"));
-        assert_eq!(chosen(url, None, &[both[0], ("no_proxy", "example")]), Ok(None));
+        assert_eq!(chosen(url, None, &both), at("c"));
+        assert_eq!(chosen(url, None, &both[..1]), at("b"));
+        assert_eq!(chosen(url, None, &[("https_proxy", ""), both[0]]), at("b"));
+        assert_eq!(chosen(url, None, &[("HTTP_PROXY", "b:1"), ("ALL_PROXY", "b:1")]), Ok(None));
+        assert_eq!(chosen(url, None, &[both[0], ("NO_PROXY", "example")]), Ok(None));
+        let lists = [both[0], ("NO_PROXY", "example"), ("no_proxy", "other")];
+        assert_eq!(chosen(url, None, &lists), at("b"));
+        assert_eq!(
+            chosen("https://10.1.2.3", None, &[both[0], ("no_proxy", "10.0.0.0/8")]),
+            Ok(None)
+        );
         assert_eq!(chosen(url, Some("d:1"), &[("NO_PROXY", "*")]), at("d"));
         assert_eq!(chosen("http://127.0.0.1:2322", Some("d:1"), &both), Ok(None));
     }

@@ -289,7 +289,7 @@ pub fn turn_ended<S: Fetching>(state: &mut S, core: &mut Core<S>) {
         .collect();
     for (id, phase) in phases {
         if let Some(fetch) = take_off(state.agent(), core, id) {
-            let stops = failure(phase, "the server stops".to_owned());
+            let stops = failure(phase, "the server stops".to_owned(), None);
             state.fetched(core, id, Err(stops), fetch.trip);
         }
     }
@@ -433,13 +433,9 @@ pub(super) fn lost<S: Fetching>(
         _ => Phase::Tls,
     };
     let lasting = matches!(why, CloseReason::ProtocolFailed(why) if why.is::<BadPeer>());
-    let why = blaming(phase == Phase::Connect, why.to_string());
-    finish(state, core, id, Err(FetchError { lasting, ..failure(phase, why) }));
-}
-
-/// Whose fault it was, where it was not the origin's.
-fn blaming(proxy: bool, why: String) -> String {
-    if proxy { format!("the proxy: {why}") } else { why }
+    let proxy = agent.proxy.as_ref().filter(|_| phase == Phase::Connect);
+    let error = FetchError { lasting, ..failure(phase, why.to_string(), proxy) };
+    finish(state, core, id, Err(error));
 }
 
 /// The end of a fetch: it is told, once.
@@ -457,6 +453,8 @@ fn finish<S: Fetching>(
     start_waiting(state, core);
 }
 
-fn failure(phase: Phase, what: String) -> FetchError {
-    FetchError { phase, what, lasting: false }
+/// `proxy`: whose fault it was, where it was not the origin's.
+fn failure(phase: Phase, what: String, proxy: Option<&Proxy>) -> FetchError {
+    let what = proxy.map_or(what.clone(), |proxy| format!("the proxy {proxy}: {what}"));
+    FetchError { phase, what, lasting: false, by_proxy: proxy.is_some() }
 }

@@ -3,24 +3,25 @@
 //! In: the list, and a host with its port. Out: whether an entry excepts it. It does not know where the
 //! list came from, nor what the proxy is.
 //!
-//! What such a list means is nowhere laid down; here it is what curl and others agree upon.
+//! The list means what curl makes of it (`lib/noproxy.c`): names with everything below them, addresses,
+//! and networks in CIDR notation. Three things that curl does not know are understood beside that, as Go
+//! and others do: `name:port`, `*.name`, and brackets around an address of IPv6.
 
 use std::net::IpAddr;
 
 /// Whether `list`, as in NO_PROXY, excepts a host.
 ///
-/// `list`: `*`, or names, addresses (of IPv6 with brackets if a port follows) and `name:port`, with commas
-/// or blanks between. A name excepts what ends with it too, label by label: `example.org`, as well as
-/// `.example.org` and `*.example.org`, excepts `a.example.org`, and not `anexample.org`.
+/// `list`: `*` alone, or entries with commas or blanks between them. An entry is a name, an address, a
+/// network (`10.0.0.0/8`, `fd00::/8`), or any of the first two with a port (an address of IPv6 then
+/// needs brackets). A name excepts what ends with it too, label by label: `example.org`, as well as
+/// `.example.org` and `*.example.org`, excepts `a.example.org`, and not `anexample.org`. Upper and lower
+/// case are the same, and so is a name with a dot at its end.
 pub fn is_excepted(list: &str, host: &str, port: u16) -> bool {
-    let entries = list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
-    entries.into_iter().any(|entry| excepts(entry, host, port))
+    let mut entries = list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
+    list.trim() == "*" || entries.any(|entry| excepts(entry, host, port))
 }
 
 fn excepts(entry: &str, host: &str, port: u16) -> bool {
-    if entry == "*" {
-        return true;
-    }
     let (entry, its_port) = match entry.rsplit_once(':') {
         Some((name, digits)) if name.ends_with(']') || !name.contains(':') => {
             (name, Some(digits.parse::<u16>()))
@@ -30,17 +31,43 @@ fn excepts(entry: &str, host: &str, port: u16) -> bool {
     if its_port.is_some_and(|its| its != Ok(port)) {
         return false;
     }
-    let bare = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')).unwrap_or(entry);
     if let Ok(address) = host.parse::<IpAddr>() {
-        return bare.parse() == Ok(address);
+        return match entry.split_once('/') {
+            Some((network, bits)) => is_within(address, network, bits),
+            None => without_brackets(entry).parse() == Ok(address),
+        };
     }
-    let name = bare.strip_prefix('*').unwrap_or(bare).trim_matches('.').to_ascii_lowercase();
-    let host = host.to_ascii_lowercase();
+    let name = entry.strip_prefix('*').unwrap_or(entry).trim_matches('.').to_ascii_lowercase();
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
     match host.strip_suffix(&name) {
         _ if name.is_empty() => false,
         Some(before) => before.is_empty() || before.ends_with('.'),
         None => false,
     }
+}
+
+/// Whether the first `length` bits of `address` are those of `network`.
+fn is_within(address: IpAddr, network: &str, length: &str) -> bool {
+    let is_number = length.bytes().all(|byte| byte.is_ascii_digit());
+    let (Ok(network), Ok(length), true) =
+        (without_brackets(network).parse::<IpAddr>(), length.parse(), is_number)
+    else {
+        return false;
+    };
+    let ((address, bits), (network, its_bits)) = (bits_of(address), bits_of(network));
+    bits == its_bits && length <= bits && (address ^ network).leading_zeros() >= length
+}
+
+/// Its bits, the first one highest, and how many they are.
+fn bits_of(address: IpAddr) -> (u128, u32) {
+    match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, u32::BITS),
+        IpAddr::V6(address) => (address.to_bits(), u128::BITS),
+    }
+}
+
+fn without_brackets(address: &str) -> &str {
+    address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address)
 }
 
 #[cfg(test)]
@@ -70,6 +97,34 @@ mod tests {
             ("[2001:db8::1]", "2001:db8::1", true),
             ("[2001:db8::1]:443", "2001:db8::1", true),
             ("[2001:db8::1]:80", "2001:db8::1", false),
+            ("other,*", "a.example", false),
+            (" * ", "a.example", true),
+            ("a.example", "A.Example.", true),
+            ("a.example/8", "a.example", false),
+            ("10.0.0.0/8", "10.1.2.3", true),
+            ("10.0.0.0/8", "11.1.2.3", false),
+            ("10.9.9.9/8", "10.1.2.3", true),
+            ("x,192.168.16.0/20 ,y", "192.168.31.255", true),
+            ("192.168.16.0/20", "192.168.32.0", false),
+            ("10.1.2.3/32", "10.1.2.3", true),
+            ("10.1.2.3/32", "10.1.2.4", false),
+            ("0.0.0.0/0", "10.1.2.3", true),
+            ("10.0.0.0/33", "10.0.0.0", false),
+            ("10.0.0.0/", "10.0.0.0", false),
+            ("10.0.0.0/+8", "10.0.0.1", false),
+            ("10.0.0.0/8x", "10.0.0.1", false),
+            ("10.0.0.0/8:443", "10.0.0.1", true),
+            ("10.0.0.0/8:80", "10.0.0.1", false),
+            ("10.0.0.0/8", "a10.0.0.0", false),
+            ("fd00::/8", "fdab::1", true),
+            ("fd00::/8", "fe80::1", false),
+            ("[fd00::]/8", "fdab::1", true),
+            ("FD00::/8", "10.0.0.1", false),
+            ("2001:db8::/32", "2001:db8:ffff::", true),
+            ("2001:db8::1/128", "2001:db8::2", false),
+            ("::/0", "2001:db8::2", true),
+            ("::/129", "::", false),
+            ("::1", "0:0:0:0:0:0:0:1", true),
         ] {
             assert_eq!(is_excepted(list, host, 443), excepted, "{list} {host}");
         }

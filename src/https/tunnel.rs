@@ -17,6 +17,7 @@ use super::agent::{self, Fetching, Origin};
 use super::http::{HttpError, HttpLimits, Method, Progress, Request, RequestError, ResponseReader};
 use crate::reactor::{CloseReason, Context, Flow, Protocol};
 use crate::secret::Secret;
+use std::fmt;
 use std::time::Duration;
 
 /// The tag of the tunnel's timer; what lies within has others.
@@ -50,6 +51,16 @@ impl Proxy {
                 let value = format!("Basic {}", base64(credentials.reveal().as_bytes()));
                 request.header("Proxy-Authorization", &value)
             }
+        }
+    }
+}
+
+/// Where it is, without the credentials.
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
         }
     }
 }
@@ -228,7 +239,7 @@ mod tests {
             let wire = String::from_utf8(wire).unwrap();
             assert!(wire.starts_with(&format!("CONNECT {line} HTTP/1.1\r\nHost: {line}\r\n")));
             assert!(wire.contains("\r\nProxy-Authorization: Basic bWU6cDRzcw==\r\n"), "{wire}");
-            let shown = format!("{proxy:?} {request:?}");
+            let shown = format!("{proxy} {proxy:?} {request:?}");
             assert!(!shown.contains("p4ss") && !shown.contains("bWU6"), "{shown}");
         }
     }

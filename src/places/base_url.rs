@@ -126,7 +126,8 @@ impl FromStr for BaseUrl {
 impl FromStr for Proxy {
     type Err = UrlFault;
 
-    /// Reads `http://user:password@host:port`, of which only host and port are needed.
+    /// Reads `http://user:password@host:port`, of which only the host is needed. The port of one that
+    /// names none is HTTP's, 80.
     fn from_str(text: &str) -> Result<Proxy, UrlFault> {
         let rest = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
@@ -139,7 +140,7 @@ impl FromStr for Proxy {
             None => (None, rest),
         };
         let (host, port) = host_and_port(authority)?;
-        Ok(Proxy { host, port: port.ok_or(NO_PROXY)?, credentials })
+        Ok(Proxy { host, port: port.unwrap_or(80), credentials })
     }
 }
 
@@ -193,9 +194,10 @@ fn host_and_port(authority: &str) -> Result<(String, Option<u16>), UrlFault> {
     Ok((host, port))
 }
 
-/// Whether it is an IP address, or a name as name servers and certificates have them. A last label
-/// of digits alone is a spoilt address (`127.1`), not a name.
+/// Whether it is an IP address, or a name as name servers and certificates have them; a dot at its end
+/// says that it is whole. A last label of digits alone is a spoilt address (`127.1`), not a name.
 fn is_host(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host);
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
@@ -204,9 +206,9 @@ fn is_host(host: &str) -> bool {
     };
     let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
     host.parse::<IpAddr>().is_ok()
-        || host.len() <= 253
-            && host.split('.').all(is_label)
-            && !host.rsplit('.').next().is_none_or(is_number)
+        || name.len() <= 253
+            && name.split('.').all(is_label)
+            && !name.rsplit('.').next().is_none_or(is_number)
 }
 
 #[cfg(test)]
@@ -228,6 +230,7 @@ mod tests {
             ("https://Places.GoogleAPIs.com", Scheme::Https, "places.googleapis.com", 443, ""),
             ("HTTPS://proxy:8443/google/", Scheme::Https, "proxy", 8443, "/google"),
             ("https://[2001:DB8::0:1]", Scheme::Https, "2001:db8::1", 443, ""),
+            ("https://Photon.:443", Scheme::Https, "photon.", 443, ""),
             ("https://10.0.0.7:65535//", Scheme::Https, "10.0.0.7", 65535, ""),
             ("http://127.0.0.1:2322", Scheme::Http, "127.0.0.1", 2322, ""),
             ("http://[::1]/photon", Scheme::Http, "::1", 80, "/photon"),
@@ -249,7 +252,9 @@ mod tests {
             ("https://a b", NO_HOST),
             ("https://a..b", NO_HOST),
             ("https://-a", NO_HOST),
-            ("https://a.", NO_HOST),
+            ("https://a..", NO_HOST),
+            ("https://.", NO_HOST),
+            ("https://127.0.0.1.", NO_HOST),
             ("https://127.1", NO_HOST),
             ("https://::1", NO_HOST),
             ("https://[::1", NO_HOST),
@@ -288,14 +293,18 @@ mod tests {
             let expected = Proxy { host: "proxy".to_string(), port: 3128, credentials: None };
             assert_eq!(proxy(text), Ok(expected));
         }
+        for text in ["http://proxy", "proxy", "http://PROXY/", "http://me:p4ss@proxy"] {
+            assert_eq!(proxy(text).map(|proxy| (proxy.host, proxy.port)), Ok(("proxy".into(), 80)));
+        }
         let with_user = proxy("http://me:p%40ss:w@rd@[::1]:8080").unwrap();
         assert_eq!((&with_user.host[..], with_user.port), ("::1", 8080));
         assert_eq!(with_user.credentials.as_ref().unwrap().reveal(), "me:p@ss:w@rd");
         assert!(!format!("{with_user:?}").contains("p@ss"));
         for (text, fault) in [
             ("https://proxy:3128", NO_PROXY),
-            ("proxy", NO_PROXY),
+            ("socks5://proxy", NO_PROXY),
             ("", NO_HOST),
+            ("proxy:", NO_PORT),
             ("http://proxy:3128/x", NO_PORT),
             ("@proxy:1", NO_CREDENTIALS),
             ("a%zz@proxy:1", NO_CREDENTIALS),

@@ -159,10 +159,37 @@ fn a_proxy_that_refuses_is_told_apart_from_the_service() {
     let herd = asking("refusing", google.address());
     let (reply, said) = served_through(&herd, &format!("http://me:{PASSWORD}@{proxy}"));
     assert!(reply.contains("did not answer (phase: connect)"), "{reply}");
-    assert!(said.contains("the proxy: it answered 407"), "{said}");
+    assert!(said.contains(&format!("the proxy {proxy}: it answered 407")), "{said}");
     assert!(!said.contains("CANARY") && !said.contains(CREDENTIALS), "{said}");
     assert!(heard.try_iter().count() > 0);
     assert_eq!(google.connections(), 0);
+}
+
+#[test]
+fn a_check_says_what_to_do_about_the_proxy_and_not_about_the_service() {
+    let (google, _asked) = start_google();
+    let herd = asking("remedied", google.address());
+    for (answer, remedy) in [
+        ("407 Proxy Authentication Required", "HTTPS_PROXY=http://user:password@host:port"),
+        ("403 Forbidden", "lets CONNECT through"),
+    ] {
+        let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n").leak();
+        let (proxy, _heard) = start_proxy(Some(answer));
+        let through = format!("http://me:{PASSWORD}@{proxy}");
+        let environment =
+            [("GOOGLE_MAPS_API_KEY", KEY), ("HTTPS_PROXY", &through), ("NO_PROXY", "")];
+        let ended = herd.start_in(&environment, &["places", "check"]).end();
+        assert_eq!(ended.code, Some(69), "{ended:?}");
+        let said = ended.stdout;
+        assert!(
+            said.contains(&format!("the proxy {proxy}: it answered {}", &answer[9..12])),
+            "{said}"
+        );
+        let line = said.lines().find(|line| line.starts_with("remedy")).expect("a remedy");
+        assert!(line.contains(remedy) && line.contains("HTTPS_PROXY"), "{line}");
+        assert!(!line.contains("the service runs"), "{line}");
+        assert!(!said.contains("CANARY") && !said.contains(CREDENTIALS), "{said}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@
 use super::super::exchange::Exchange;
 use super::super::eyeballs::{Attempt, Eyeballs, Next};
 use super::super::tunnel::Tunnel;
-use super::{Agent, Fetch, FetchId, Fetching, Phase, Stage, blaming, failure, finish};
+use super::{Agent, Fetch, FetchId, Fetching, Phase, Stage, failure, finish};
 use crate::dns::{self, DnsError, LookupId};
 use crate::reactor::{
     ClientFactory, CloseReason, ConnId, ConnectOptions, Context, Core, Factory, Protocol,
@@ -49,8 +49,8 @@ pub fn resolved<S: Fetching>(
     let proxy = proxy.as_ref().filter(|_| fetch.origin.secure);
     match result {
         Err(why) => {
-            let what = blaming(proxy.is_some(), why.to_string());
-            finish(state, core, id, Err(failure(Phase::Dns, what)));
+            let error = failure(Phase::Dns, why.to_string(), proxy);
+            finish(state, core, id, Err(error));
         }
         Ok(addresses) => {
             fetch.trip.resolved = Some(core.now());
@@ -68,8 +68,8 @@ pub fn resolved<S: Fetching>(
 /// Does what the eyeballs say.
 fn connect_next<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, next: Next<String>) {
     let limits = state.agent().limits;
-    let is_proxied = state.agent().proxy.is_some();
-    let Some(fetch) = state.agent().fetches.get_mut(&id) else { return };
+    let Agent { fetches, proxy, .. } = state.agent();
+    let Some(fetch) = fetches.get_mut(&id) else { return };
     let Stage::Connecting { connectors, .. } = &mut fetch.stage else { return };
     let until = match next {
         Next::Try { attempt, address, until } => {
@@ -82,8 +82,9 @@ fn connect_next<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, nex
         Next::Connected => None,
         Next::Failed(why) => {
             let what = why.unwrap_or_else(|| "the name has no address".to_owned());
-            let what = blaming(is_proxied && fetch.origin.secure, what);
-            return finish(state, core, id, Err(failure(Phase::Connect, what)));
+            let proxy = proxy.as_ref().filter(|_| fetch.origin.secure);
+            let error = failure(Phase::Connect, what, proxy);
+            return finish(state, core, id, Err(error));
         }
     };
     if let Some(until) = until {
@@ -151,7 +152,7 @@ impl<S: Fetching> Factory<S> for Dialler {
             Err(why) => {
                 // Told by a timer, since nobody may be called from within a call.
                 cx.core.call_later(Duration::ZERO, move |state: &mut S, core| {
-                    finish(state, core, id, Err(failure(Phase::Tls, why)));
+                    finish(state, core, id, Err(failure(Phase::Tls, why, None)));
                 });
                 return None;
             }

@@ -12,6 +12,8 @@ pub struct FetchError {
     pub what: String,
     /// It would happen again: the peer proves nothing, or does not speak TLS.
     pub lasting: bool,
+    /// It was the proxy that could not be reached, or refused; not the origin.
+    pub by_proxy: bool,
 }
 
 /// The parts of a fetch, in their order.
