@@ -93,9 +93,9 @@ impl Source for Google {
 
     fn read(&mut self, _: &Query, reply: Reply<'_>) -> Reading {
         let body = self.key.scrub_bytes(reply.body);
-        let outcome = match reply.status {
-            200 => upstream::check_is_json(&reply).and_then(|()| answer(&reply, &body)),
-            _ => Err(refusal(&reply, &body)),
+        let outcome = match upstream::is_success(&reply) {
+            true => upstream::check_is_json(&reply).and_then(|()| answer(&reply, &body)),
+            false => Err(refusal(&reply, &body)),
         };
         upstream::reading(outcome, Some(&self.key))
     }
@@ -147,7 +147,7 @@ fn answer(reply: &Reply<'_>, body: &[u8]) -> Result<Answer, Trouble> {
     }
 }
 
-/// What a reply with another status than 200 means.
+/// What a reply means that is no success.
 fn refusal(reply: &Reply<'_>, body: &[u8]) -> Trouble {
     let mut error = None;
     let read = Reader::document(body, |reader| {
@@ -162,7 +162,7 @@ fn refusal(reply: &Reply<'_>, body: &[u8]) -> Trouble {
     match (read, error) {
         (Ok(_), Some(error)) => error.trouble(reply.status, upstream::pause(reply)),
         // It was not Google's API that answered, but something in front of it.
-        _ => upstream::refusal(reply, body),
+        _ => upstream::refusal(reply),
     }
 }
 
@@ -207,8 +207,9 @@ impl GoogleError {
 
     /// `http`: the status of the reply; `pause`: its `Retry-After`.
     fn trouble(&self, http: u16, pause: Option<Duration>) -> Trouble {
-        let GoogleError { status, message, reason, .. } = self;
-        let said = match reason.as_str() {
+        let (status, message) = (upstream::code(&self.status), &self.message);
+        let reason = upstream::code(&self.reason);
+        let said = match reason {
             "" => format!("{status}: {message}"),
             reason => format!("{status}, {reason}{}: {message}", remedy(reason)),
         };

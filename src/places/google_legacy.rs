@@ -50,16 +50,20 @@ impl Source for GoogleLegacy {
 
     fn read(&mut self, _: &Query, reply: Reply<'_>) -> Reading {
         let body = self.key.scrub_bytes(reply.body);
-        let outcome = match reply.status {
-            200 => upstream::check_is_json(&reply).and_then(|()| answer(&reply, &body)),
-            _ => Err(upstream::refusal(&reply, &body)),
+        let outcome = match (upstream::is_success(&reply), Verbatim::read(&body)) {
+            (true, read) => upstream::check_is_json(&reply).and_then(|()| answer(&reply, read?)),
+            (false, Ok(Kind::Refusal(status, message))) => {
+                let said = format!("{}: {message}", upstream::code(&status));
+                Err(Trouble::of_status(reply.status, upstream::pause(&reply), &said))
+            }
+            (false, _) => Err(upstream::refusal(&reply)),
         };
         upstream::reading(outcome, Some(&self.key))
     }
 }
 
-fn answer(reply: &Reply<'_>, body: &[u8]) -> Result<Answer, Trouble> {
-    match Verbatim::read(body)? {
+fn answer(reply: &Reply<'_>, read: Kind) -> Result<Answer, Trouble> {
+    match read {
         Kind::Places(verbatim) => Ok(Answer::Verbatim(verbatim)),
         Kind::Refusal(status, message) => Err(refusal(reply, &status, &message)),
         Kind::Other => Err(Trouble::senseless("the reply is no Nearby Search")),
@@ -82,5 +86,5 @@ fn refusal(reply: &Reply<'_>, status: &str, message: &str) -> Trouble {
         "REQUEST_DENIED" => " (a new project needs source = \"google\")",
         _ => "",
     };
-    Trouble { failure, retry, log: format!("{status}{hint}: {message}") }
+    Trouble { failure, retry, log: format!("{}{hint}: {message}", upstream::code(status)) }
 }

@@ -88,9 +88,9 @@ impl Source for Photon {
     }
 
     fn read(&mut self, _: &Query, reply: Reply<'_>) -> Reading {
-        let outcome = match reply.status {
-            200 => upstream::check_is_json(&reply).and_then(|()| answer(reply.body)),
-            _ => Err(upstream::refusal(&reply, reply.body)),
+        let outcome = match upstream::is_success(&reply) {
+            true => upstream::check_is_json(&reply).and_then(|()| answer(reply.body)),
+            false => Err(refusal(&reply)),
         };
         upstream::reading(outcome, None)
     }
@@ -117,6 +117,26 @@ fn answer(body: &[u8]) -> Result<Answer, Trouble> {
     match features_are_listed {
         true => Ok(Answer::Found(Found::new(places, &[ATTRIBUTION]))),
         false => Err(Trouble::senseless("the reply is no GeoJSON FeatureCollection")),
+    }
+}
+
+/// What a reply means that is no success. Photon says why in `message`.
+fn refusal(reply: &Reply<'_>) -> Trouble {
+    let mut message = None;
+    let read = Reader::document(reply.body, |reader| {
+        reader.object(|reader, key| {
+            match key {
+                "message" => message = reader.string()?,
+                _ => reader.skip()?,
+            }
+            Ok(())
+        })
+    });
+    match (read, message) {
+        (Ok(_), Some(message)) => {
+            Trouble::of_status(reply.status, upstream::pause(reply), &message)
+        }
+        _ => upstream::refusal(reply),
     }
 }
 

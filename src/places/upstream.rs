@@ -5,7 +5,7 @@
 //! then what it says.
 //!
 //! ```text
-//!     200          its content type, its encoding; then the source reads it
+//!     200, 203     its content type, its encoding; then the source reads it
 //!     400          INVALID_REQUEST     we asked wrongly
 //!     401, 403     REQUEST_DENIED
 //!     429          OVER_QUERY_LIMIT    again only after the pause it names
@@ -14,8 +14,12 @@
 //!     others       UNKNOWN_ERROR       redirections too: a key would go along
 //! ```
 //!
-//! Invariant: no text of the upstream's gets into an answer that is a failure, and none into the log
-//! before it is scrubbed and cut.
+//! 203 says that a proxy has changed a reply of 200 (RFC 9110, section 15.3.4), as one does that scans or
+//! compresses; what it has made of it is read as strictly. 206 is a part that nobody has asked for.
+//!
+//! Invariants: no text of the upstream's gets into an answer that is a failure. Of its bodies only the
+//! fields that its documentation calls an error's get into the log, scrubbed and cut; of its headers
+//! nothing but numbers. A reply that is no success may have places in it all the same.
 
 use std::time::Duration;
 
@@ -28,8 +32,8 @@ use crate::secret::Secret;
 /// A pause longer than this is a joke or an attack, and all the same: too long.
 const PAUSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// So many bytes of a body that is no JSON are looked at for the log.
-const EXCERPT_BYTES: usize = 1_024;
+/// Codes of errors are words like `PERMISSION_DENIED`, and no longer. google.rpc.ErrorInfo.
+const CODE_BYTES_MAX: usize = 63;
 
 /// Why there are no places in a reply.
 #[derive(Debug)]
@@ -55,7 +59,8 @@ impl Trouble {
             (500 | 502 | 503 | 504, None) => Retry::Soon,
             _ => Retry::No,
         };
-        Trouble { failure, retry, log: format!("HTTP {status}: {said}") }
+        let colon = if said.is_empty() { "" } else { ": " };
+        Trouble { failure, retry, log: format!("HTTP {status}{colon}{said}") }
     }
 
     /// A reply that makes no sense. The next one would not either.
@@ -77,43 +82,61 @@ impl From<NotJson> for Trouble {
     }
 }
 
-/// Whether a reply with status 200 can be read as JSON.
+/// Whether the status says that the body is what was asked for.
+pub(super) fn is_success(reply: &Reply<'_>) -> bool {
+    matches!(reply.status, 200 | 203)
+}
+
+/// Whether a reply that is a success can be read as JSON.
 pub(super) fn check_is_json(reply: &Reply<'_>) -> Result<(), Trouble> {
-    check_is_plain(reply)?;
-    match reply.content_type {
-        Some(other) if !is_json(other) => {
-            let other = one_line(&String::from_utf8_lossy(other));
-            Err(Trouble::senseless(format!("the reply is {other}, not JSON")))
-        }
-        _ => Ok(()),
-    }
+    what_it_is_instead(reply).map_or(Ok(()), |log| Err(Trouble::senseless(log)))
 }
 
 /// What a reply that is no success means, if its body says nothing the source understands.
-pub(super) fn refusal(reply: &Reply<'_>, body: &[u8]) -> Trouble {
-    let said = match check_is_plain(reply) {
-        Ok(()) => String::from_utf8_lossy(&body[..body.len().min(EXCERPT_BYTES)]).into_owned(),
-        Err(trouble) => trouble.log,
+pub(super) fn refusal(reply: &Reply<'_>) -> Trouble {
+    let said = match reply.status {
+        206 => Some("it is a part of a reply, which was not asked for".to_owned()),
+        _ => what_it_is_instead(reply),
     };
-    Trouble::of_status(reply.status, pause(reply), &said)
+    Trouble::of_status(reply.status, pause(reply), &said.unwrap_or_default())
 }
 
-fn check_is_plain(reply: &Reply<'_>) -> Result<(), Trouble> {
-    match reply.content_encoding {
-        Some(encoding) if !encoding.trim_ascii().eq_ignore_ascii_case(b"identity") => {
-            let encoding = one_line(&String::from_utf8_lossy(encoding));
-            let log = format!("the reply is encoded as {encoding}, which was not asked for");
-            Err(Trouble::senseless(log))
-        }
-        _ => Ok(()),
+/// What a body is, if it is not JSON, by its head: in our words, never in those of the head. An encoding
+/// that is written and empty is none.
+fn what_it_is_instead(reply: &Reply<'_>) -> Option<String> {
+    let encodings = reply.content_encoding.unwrap_or_default().split(|&byte| byte == b',');
+    let is_plain = |one: &[u8]| one.is_empty() || one.eq_ignore_ascii_case(b"identity");
+    if let Some(encoding) = encodings.map(<[u8]>::trim_ascii).find(|one| !is_plain(one)) {
+        let known = ["gzip", "deflate", "br", "zstd", "compress", "x-gzip"];
+        let name = known.iter().find(|name| encoding.eq_ignore_ascii_case(name.as_bytes()));
+        let name = name.unwrap_or(&"something unknown");
+        return Some(format!("the reply is encoded as {name}, which was not asked for"));
     }
+    let other = reply.content_type.filter(|content_type| !is_json(content_type))?;
+    let known = [("text/html", "HTML"), ("text/plain", "plain text"), ("application/xml", "XML")];
+    let named = known.iter().find(|(name, _)| essence(other) == name.as_bytes());
+    Some(format!("the reply is {}, not JSON", named.map_or("of another type", |(_, said)| said)))
+}
+
+/// The code of an error, if it has the form of one: a service that puts something else there, perhaps a
+/// place, is not quoted.
+pub(super) fn code(text: &str) -> &str {
+    let is_of_a_code =
+        |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    let is_code = text.len() <= CODE_BYTES_MAX && text.bytes().all(is_of_a_code);
+    if is_code { text } else { "an unknown code" }
 }
 
 /// `application/json` and its kin (`application/geo+json`), whatever follows it.
 fn is_json(content_type: &[u8]) -> bool {
-    let kind = content_type.split(|&byte| byte == b';').next().unwrap_or_default();
-    let kind = kind.trim_ascii().to_ascii_lowercase();
+    let kind = essence(content_type);
     kind == b"application/json" || kind == b"text/json" || kind.ends_with(b"+json")
+}
+
+/// A content type without its parameters, in lower case.
+fn essence(content_type: &[u8]) -> Vec<u8> {
+    let kind = content_type.split(|&byte| byte == b';').next().unwrap_or_default();
+    kind.trim_ascii().to_ascii_lowercase()
 }
 
 /// How long to wait before asking again, if the reply says so: in seconds, or as a date against
@@ -231,7 +254,14 @@ mod tests {
                 Reply { content_type: content_type.map(str::as_bytes), ..reply(200, None, None) };
             assert_eq!(check_is_json(&reply).is_ok(), expected, "{content_type:?}");
         }
-        for (encoding, expected) in [("identity", true), ("gzip", false), ("", false)] {
+        for (encoding, expected) in [
+            ("identity", true),
+            ("", true),
+            (" ", true),
+            ("identity, Identity,", true),
+            ("gzip", false),
+            ("identity, br", false),
+        ] {
             let reply =
                 Reply { content_encoding: Some(encoding.as_bytes()), ..reply(200, None, None) };
             assert_eq!(check_is_json(&reply).is_ok(), expected, "{encoding}");
@@ -239,10 +269,31 @@ mod tests {
     }
 
     #[test]
-    fn what_is_compressed_is_not_quoted() {
-        let reply = Reply { content_encoding: Some(b"gzip"), ..reply(502, None, None) };
-        let log = refusal(&reply, b"\x1f\x8b").log;
-        assert_eq!(log, "HTTP 502: the reply is encoded as gzip, which was not asked for");
+    fn what_a_body_is_said_to_be_is_told_in_our_words() {
+        let said = |content_type: Option<&str>, encoding: Option<&str>| {
+            let content_type = content_type.map(str::as_bytes);
+            let content_encoding = encoding.map(str::as_bytes);
+            refusal(&Reply { content_type, content_encoding, ..reply(502, None, None) }).log
+        };
+        let gzip = "HTTP 502: the reply is encoded as gzip, which was not asked for";
+        assert_eq!(said(None, Some("GZIP")), gzip);
+        let unknown =
+            "HTTP 502: the reply is encoded as something unknown, which was not asked for";
+        assert_eq!(said(None, Some("Quince House")), unknown);
+        assert_eq!(said(Some("Text/HTML; a=b"), None), "HTTP 502: the reply is HTML, not JSON");
+        let other = "HTTP 502: the reply is of another type, not JSON";
+        assert_eq!(said(Some("Quince/House"), None), other);
+        assert_eq!(said(Some("application/json; x=\"Quince House\""), Some("")), "HTTP 502");
+    }
+
+    #[test]
+    fn only_what_has_the_form_of_a_code_is_quoted_as_one() {
+        for text in ["", "NOT_FOUND", "A1_2"] {
+            assert_eq!(code(text), text);
+        }
+        for text in ["Quince House", "not_found", "A\nB", "\u{c4}", &"A".repeat(64)] {
+            assert_eq!(code(text), "an unknown code");
+        }
     }
 
     proptest! {

@@ -319,6 +319,91 @@ fn a_check_tells_configuration_from_failure() {
     assert!(said(&refused, "status").starts_with("UNKNOWN_ERROR"), "{refused:?}");
 }
 
+/// Whatever the status: what a provider sends besides the fields of an error may be places, and belongs to it. The
+/// reason of a status line and header fields are its words, too.
+#[test]
+fn nothing_of_a_reply_is_logged_but_the_fields_of_an_error() {
+    const HOUSE: &str = "Quince\u{1b}House";
+    for source in ["google", "google-legacy", "photon"] {
+        let (herd, double) = (Herd::new("unlogged", ALONE), Double::new());
+        let file = herd.folder().join("key");
+        fs::write(&file, IN_FILE).expect("the folder is ours");
+        let key = if source == "photon" { "" } else { "key_file = \"key\"\n" };
+        herd.write(&[herd.text(), &double.places(source, key)].concat());
+        let places = match source {
+            "photon" => {
+                r#"{"features": [{"properties": {"name": "Quince House"}}], "error": 1}"#.into()
+            }
+            source => found(source, "Quince House"),
+        };
+        let cut = &places[..places.len() - 3];
+        let html = "<html>Quince House</html>".to_owned();
+        let headed = format!("200 Quince House\r\nContent-Encoding: {HOUSE}");
+        let mut server = start(&herd, &["serve", "Alford"]);
+        let mut said = server.line();
+        for (http, body) in [
+            ("203 Quince House", cut),
+            ("206 Partial Content", &places),
+            ("300 Quince House", &places),
+            ("400 Bad Request", &places),
+            ("401 Unauthorized", cut),
+            ("403 Forbidden", &html),
+            ("404 Not Found", "Quince House"),
+            ("418 Quince House", &places),
+            ("501 Not Implemented", &places),
+            ("200 Quince House", cut),
+            ("200 OK", "\"Quince House\""),
+            ("200 OK\r\nContent-Type: text/Quince House", &places),
+            (&headed.replace('\u{1b}', " "), &places),
+        ] {
+            let mut client = TcpStream::connect((herd.ip(), 12_000)).expect("it listens");
+            client.set_read_timeout(Some(DEADLINE)).expect("a socket");
+            client.write_all(b"IAMAT k +34-118 5\nWHATSAT k 10 5\n").expect("it reads");
+            client.shutdown(Shutdown::Write).expect("it is open");
+            double.answer(http, body, || {});
+            let mut reply = String::new();
+            client.read_to_string(&mut reply).expect("text, and an end");
+            assert!(!reply.contains("Quince"), "{source} {http}: {reply}");
+            let mut check = start(&herd, &["places", "check"]);
+            double.answer(http, body, || {});
+            let ended = check.end();
+            said.push_str(&[ended.stdout, ended.stderr].concat());
+        }
+        server.signal(Signal::TERM);
+        let ended = server.end();
+        said.push_str(&[ended.stdout, ended.stderr, logs(&herd)].concat());
+        assert!(said.contains("HTTP 418") && !said.contains("Quince"), "{said}");
+    }
+}
+
+/// RFC 9110, 15.3.4: it is a success that a proxy has changed.
+#[test]
+fn a_reply_of_203_is_as_good_as_one_of_200() {
+    let (herd, double) = (Herd::new("transformed", ALONE), Double::new());
+    fs::write(herd.folder().join("key"), IN_FILE).expect("the folder is ours");
+    for source in ["google", "google-legacy"] {
+        let keys = "key_file = \"key\"\n";
+        herd.write(&[herd.text(), &double.places(source, keys)].concat());
+        let mut check = start(&herd, &["places", "check"]);
+        double.answer("203 Non-Authoritative", &found(source, "Quince House"), || {});
+        let ended = check.end();
+        assert_eq!((ended.code, said(&ended, "first  ")), (Some(0), "Quince House"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_check_warns_of_what_it_does_not_regard_in_resolv_conf() {
+    let (herd, double) = (Herd::new("resolv", ALONE), Double::new());
+    fs::write(herd.folder().join("rc"), "nameserver photon\nnameserver 127.0.0.1\n").expect("ours");
+    herd.write(&[herd.text(), &double.places("photon", "resolv_conf = \"rc\"\n")].concat());
+    let mut check = start(&herd, &["places", "check"]);
+    double.answer("200 OK", r#"{"features": []}"#, || {});
+    let ended = check.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let warning = said(&ended, "warning");
+    assert!(warning.ends_with("rc: line 1: \"photon\" is no IP address: not asked"), "{warning}");
+}
+
 #[test]
 fn a_service_that_echoes_the_request_shows_the_key_to_nobody() {
     each_source("canary-echo", |herd, double, source, key| {
