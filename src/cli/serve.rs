@@ -23,7 +23,8 @@ use places_herd::journal::{JournalSettings, KernelDisk, Refusal};
 use places_herd::log;
 use places_herd::reactor::{Io, MioIo, Reactor, Signal};
 use rustix::process::{self, Pid, Resource, Rlimit};
-use std::fs;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -91,7 +92,7 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
         }
     }
     if let Some(folder) = &topology.status_folder {
-        fs::create_dir_all(folder).map_err(|e| {
+        DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(|e| {
             let what = format!("no folder for status sockets, {}: {e}", folder.display());
             Failure::new(Exit::CannotCreate, what)
         })?;

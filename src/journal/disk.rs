@@ -9,9 +9,9 @@
 use rustix::fs::{FlockOperation, flock};
 use std::any::Any;
 use std::fmt;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -95,6 +95,12 @@ const LOCK: &str = "lock";
 /// Who may read a journal, which tells where people are: the owner, and the group.
 const MODE: u32 = 0o640;
 
+/// Who may look for one in its folder: the same.
+const FOLDER_MODE: u32 = 0o750;
+
+/// What others may do with a file or a folder.
+const OTHERS: u32 = 0o007;
+
 /// A folder of the machine's.
 pub struct KernelDisk {
     folder: PathBuf,
@@ -131,10 +137,12 @@ impl KernelDisk {
 impl Disk for KernelDisk {
     fn lock(&mut self) -> io::Result<()> {
         make_folder(&self.folder)?;
+        shut_out_others(&self.folder);
         let lock = File::options()
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(MODE)
             .open(self.folder.join(LOCK))?;
         // It goes with its descriptor, however the process ends.
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
@@ -246,12 +254,30 @@ fn is_at(file: &File, path: &Path) -> io::Result<()> {
 /// Makes `folder` and those it is in, and has their names on the disk.
 fn make_folder(folder: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
-    DirBuilder::new().recursive(true).create(folder)?;
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
     for made in missing {
         let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
     }
     Ok(())
+}
+
+/// Has a folder that was there before no longer open to others: a journal that was brought back from a copy
+/// may be, and tells where people are.
+fn shut_out_others(folder: &Path) {
+    let shut = fs::metadata(folder).and_then(|found| {
+        let mode = found.permissions().mode();
+        match mode & OTHERS {
+            0 => Ok(()),
+            _ => fs::set_permissions(folder, Permissions::from_mode(mode & !OTHERS)),
+        }
+    });
+    if let Err(e) = shut {
+        let folder = folder.display();
+        log::warn!(
+            "journal: others may open {folder}, and that cannot be changed: {e}; chmod o= {folder}"
+        );
+    }
 }
 
 /// A file of a disk from its beginning, to be read as long as nobody says stop.

@@ -10,13 +10,16 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::LogSettings;
 
 /// Who may read the log, which tells where people are: the owner, and the group.
 const MODE: u32 = 0o640;
+
+/// Who may look into a folder that was made for it: the same.
+const FOLDER_MODE: u32 = 0o750;
 
 /// What the log asks of the disk.
 pub trait Disk {
@@ -59,7 +62,11 @@ impl RotatingFile {
         const NAMES_TRIED: u32 = 1_000;
 
         let folder = &settings.folder;
-        DirBuilder::new().recursive(true).create(folder).map_err(|error| named(error, folder))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(FOLDER_MODE)
+            .create(folder)
+            .map_err(|error| named(error, folder))?;
         for attempt in 1..=NAMES_TRIED {
             let path = match attempt {
                 1 => folder.join(format!("{name}.log")),
@@ -221,6 +228,8 @@ mod tests {
             let metadata = fs::metadata(folder.0.join("log").join(name)).expect("it is there");
             assert_eq!(metadata.permissions().mode() & 0o7137, 0, "{name}");
         }
+        let metadata = fs::metadata(folder.0.join("log")).expect("it is there");
+        assert_eq!(metadata.permissions().mode() & 0o7027, 0, "nor which there are");
     }
 
     #[test]

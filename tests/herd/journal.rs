@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -355,6 +356,28 @@ fn anothers_journal_ends_the_start_with_65() {
     fs::write(&file, "HERDJ 1 Bolden other\n").expect("it can be written");
     let why = herd.try_restart(ALFORD).expect_err("it is another's");
     assert!(why.contains("65") && why.contains("is the journal of Bolden"), "{why}");
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("it is there").permissions().mode() & 0o777
+}
+
+#[test]
+fn whatever_the_umask_others_may_look_into_no_folder_that_a_server_makes() {
+    let herd = with_journal("no").inside(&["sh", "-c", "umask 0 && exec \"$0\" \"$@\""]).start();
+    herd.client(ALFORD).ask(format!("IAMAT kiwi {NOWHERE} 5"));
+    let journal = herd.journal(ALFORD);
+    for folder in [
+        &journal,
+        journal.parent().expect("it has one"),
+        &herd.folder().join("log"),
+        &herd.folder().join("run"),
+    ] {
+        assert_eq!(mode(folder), 0o750, "{folder:?}");
+    }
+    for file in ["lock", "journal.1"] {
+        assert_eq!(mode(&journal.join(file)), 0o640, "{file}");
+    }
 }
 
 /// A server whose journal is on a small file system of its own, where the machine lets one be made

@@ -289,14 +289,29 @@ fn a_folder_has_one_user() {
 #[test]
 fn others_may_not_read_where_people_are() {
     let folder = Folder::new("mode");
+fn mode_of(path: &Path) -> u32 {
+    fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
+}
+
+/// The modes of the folder and of what is in it.
+fn modes_in(folder: &Path) -> Vec<(PathBuf, u32)> {
+    let files =
+        fs::read_dir(folder).expect("it is there").map(|file| file.expect("an entry").path());
+    [folder.to_owned()]
+        .into_iter()
+        .chain(files)
+        .map(|path| (path.clone(), mode_of(&path)))
+        .collect()
+}
+
     let (mut journal, _) = folder.open(&owner()).expect("a new one");
     for _ in 0..2 {
-        let files = fs::read_dir(&folder.0).expect("it is there");
-        let files = files.map(|file| file.expect("an entry").path());
-        let journals: Vec<_> = files.filter(|path| !path.ends_with("lock")).collect();
-        assert_eq!(journals.len(), 1, "{journals:?}");
-        let mode = fs::metadata(&journals[0]).expect("it is there").permissions().mode();
-        assert_eq!(mode & 0o7137, 0, "{mode:o}");
+        let modes = modes_in(&folder.0);
+        assert_eq!(modes.len(), 3, "the folder, the lock, a journal: {modes:?}");
+        for (path, mode) in modes {
+            let widest = if path == folder.0 { 0o750 } else { 0o640 };
+            assert_eq!(mode & !widest, 0, "{path:?}: {mode:o}");
+        }
         journal.rewrite(Moment::default(), &Herd::new(0, 0)).expect("there is room");
     }
 }
@@ -304,6 +319,17 @@ fn others_may_not_read_where_people_are() {
 #[test]
 fn anothers_journal_is_refused_and_left_alone() {
     for (head, said) in [
+#[test]
+fn a_folder_that_others_may_open_is_shut_at_the_start() {
+    let folder = Folder::new("wide");
+    fs::create_dir(&folder.0).expect("it can be made");
+    fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o2775)).expect("it is ours");
+    // Brought back from a copy, for all to read: nobody gets there.
+    fs::write(folder.0.join("journal.1"), owner().head()).expect("it can be written");
+    folder.open(&owner()).expect("it is ours");
+    assert_eq!(mode_of(&folder.0) & 0o777, 0o770, "what the group may do stays");
+}
+
         ("HERDJ 1 Bolden places-herd\n", "is the journal of Bolden in the herd places-herd"),
         ("HERDJ 1 Alford other\n", "is the journal of Alford in the herd other"),
         ("HERDJ 2 Alford places-herd\n", "has format 2, and this program reads 1"),
