@@ -14,8 +14,8 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 /// What is read of any bytes is what a reader by hand finds; what was written is read back, all that
-/// stands before the damage at least, and never anything else; and of what was committed nothing is
-/// lost, whenever the power goes. The first byte says which of the three.
+/// stands before the damage and all that begins behind it, and never anything else; and of what was
+/// committed nothing is lost, whenever the power goes. The first byte says which of the three.
 pub fn journal(data: &[u8]) {
     let (seed, rest) = choice(data);
     match seed % 3 {
@@ -59,26 +59,83 @@ fn any_bytes(seed: u8, bytes: &[u8]) {
     let first = pieces.next().unwrap_or_default();
     let ended = first.ends_with(b"\n");
     assert_eq!(scan.head, Head::parse(first.strip_suffix(b"\n").unwrap_or(first), ended));
-    let mut expected = Vec::new();
-    let (mut at_byte, mut bad_at, mut bad_bytes, mut after) = (first.len(), None, 0, 0);
-    let pieces: Vec<_> = if matches!(scan.head, Head::Of(_)) { pieces.collect() } else { vec![] };
-    for piece in pieces {
-        let line = piece.strip_suffix(b"\n").and_then(record_of).filter(|line| at(line).is_some());
-        match line {
-            Some(line) => {
-                expected.push(line.to_vec());
-                after += u64::from(bad_at.is_some());
-            }
-            None => {
-                bad_at.get_or_insert(at_byte as u64);
-                bad_bytes += piece.len() as u64;
-            }
+    let mut found = Found::default();
+    let mut size = first.len() as u64;
+    let pieces: Vec<_> = match scan.head {
+        Head::Of(_) => pieces.collect(),
+        // All of it is torn, if it is anything.
+        Head::Cut => {
+            found.garbage(0, size);
+            vec![]
         }
-        at_byte += piece.len();
+        _ => vec![],
+    };
+    for piece in pieces {
+        found.piece(size, piece);
+        size += piece.len() as u64;
     }
-    assert_eq!((scan.size, scan.records), (at_byte as u64, expected.len() as u64));
-    assert_eq!((scan.bad_at, scan.bad_bytes, scan.records_after), (bad_at, bad_bytes, after));
-    assert_eq!(lines, expected);
+    assert_eq!((scan.size, scan.records), (size, found.lines.len() as u64));
+    assert_eq!(
+        (scan.bad_at, scan.bad_bytes, scan.records_after),
+        (found.bad_at, found.bad_bytes, found.after)
+    );
+    assert_eq!(lines, found.lines);
+}
+
+/// What a reader by hand finds behind the first line.
+#[derive(Default)]
+struct Found {
+    lines: Vec<Vec<u8>>,
+    bad_at: Option<u64>,
+    bad_bytes: u64,
+    after: u64,
+}
+
+impl Found {
+    /// `piece`: up to a newline, with it; or up to the end.
+    fn piece(&mut self, at_byte: u64, piece: &[u8]) {
+        let bytes = piece.len() as u64;
+        let Some(text) = piece.strip_suffix(b"\n") else { return self.garbage(at_byte, bytes) };
+        if let Some(line) = record_of(text) {
+            return self.record(at_byte, line, bytes);
+        }
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        // The last record begins where a checksum says so, and ends before the newline; the one before it
+        // ends one byte before that.
+        let mut records: Vec<(usize, &[u8])> = Vec::new();
+        let mut end = text.len();
+        let starts =
+            |end: usize| (0..end).rev().filter(move |&at| text[at..end].starts_with(b"AT "));
+        while let Some((at, line)) =
+            starts(end).find_map(|at| record_of(&text[at..end]).map(|line| (at, line)))
+        {
+            records.insert(0, (at, line));
+            end = at.saturating_sub(1);
+        }
+        let Some(&(first, _)) = records.first() else { return self.garbage(at_byte, bytes) };
+        self.garbage(at_byte, bytes - 1 - (text.len() - first) as u64);
+        let last = records.len() - 1;
+        for (number, (at, line)) in records.into_iter().enumerate() {
+            let end = line.len() as u64 + 10;
+            self.record(at_byte + at as u64, line, end + u64::from(number == last));
+            self.garbage(at_byte + at as u64 + end, u64::from(number < last));
+        }
+    }
+
+    fn record(&mut self, at_byte: u64, line: &[u8], bytes: u64) {
+        if at(line).is_none() {
+            return self.garbage(at_byte, bytes);
+        }
+        self.lines.push(line.to_vec());
+        self.after += u64::from(self.bad_at.is_some());
+    }
+
+    fn garbage(&mut self, at_byte: u64, bytes: u64) {
+        if bytes > 0 {
+            self.bad_at.get_or_insert(at_byte);
+            self.bad_bytes += bytes;
+        }
+    }
 }
 
 /// The line before ` *` and eight digits that are its checksum, read by hand.
@@ -114,8 +171,9 @@ fn damaged(seed: u8, data: &[u8]) {
     let lines = at_lines(text);
     let mut bytes = owner().head();
     let head = bytes.len();
-    let mut ends = Vec::new();
+    let (mut starts, mut ends) = (Vec::new(), Vec::new());
     for line in &lines {
+        starts.push(bytes.len());
         record::write(&mut bytes, line);
         ends.push(bytes.len());
     }
@@ -123,16 +181,32 @@ fn damaged(seed: u8, data: &[u8]) {
     assert_eq!((whole.0.bad_at, &whole.1), (None, &lines));
     // Behind the first line, which says whose it is.
     let place = head + usize::from(u16::from_be_bytes([high, low])) % (bytes.len() - head + 1);
-    match what % 4 {
-        0 => bytes.truncate(place),
-        1 => drop(bytes.splice(place..place, std::iter::repeat_n(by, 1 + usize::from(what >> 2)))),
-        2 => drop(bytes.drain(place..bytes.len().min(place + 1 + usize::from(by)))),
-        _ if place < bytes.len() => bytes[place] ^= by,
-        _ => {}
-    }
+    let size = bytes.len();
+    let damage_end = match what % 4 {
+        0 => {
+            bytes.truncate(place);
+            size
+        }
+        1 => {
+            drop(bytes.splice(place..place, std::iter::repeat_n(by, 1 + usize::from(what >> 2))));
+            place
+        }
+        2 => {
+            let end = size.min(place + 1 + usize::from(by));
+            drop(bytes.drain(place..end));
+            end
+        }
+        _ if place < size => {
+            bytes[place] ^= by;
+            place + 1
+        }
+        _ => place,
+    };
     let (scan, found) = scanned(seed, &bytes);
     let kept = ends.iter().filter(|end| **end <= place).count();
     assert_eq!(found.get(..kept), Some(&lines[..kept]), "what stands before the damage");
+    let behind = &lines[starts.iter().filter(|start| **start < damage_end).count()..];
+    assert!(found.ends_with(behind), "what begins behind the damage");
     let mut written = lines.iter();
     for line in &found {
         assert!(written.any(|other| other == line), "never written: {}", line.escape_ascii());

@@ -10,10 +10,11 @@ use super::exit::{Exit, Failure};
 use super::say;
 use super::topology_file::counted;
 use clap::{Args, Subcommand};
+use places_herd::herd::command::{Command, CommandLimits};
 use places_herd::herd::durable::replay;
 use places_herd::herd::table::{Herd, Verdict};
 use places_herd::journal::{
-    Head, Journal as Files, JournalSettings, KernelDisk, Live, Owner, Refusal, Scan, Sync,
+    Head, Journal as Files, JournalSettings, KernelDisk, Live, Owner, Refusal, Scan, Sync, TORN,
     files_of, scan,
 };
 use places_herd::reactor::{MioIo, Moment, UnixNanos};
@@ -85,10 +86,10 @@ impl Which {
         let mut out = io::BufWriter::new(io::stdout().lock());
         for path in self.files()? {
             // First the whole file: of a damaged one nothing is printed, unless that is wanted.
-            self.verdict(&path, &read(&path, &mut |_| true)?)?;
+            self.verdict(&path, &read(&path, &mut |line| is_at(line))?)?;
             let mut printed = Ok(());
             read(&path, &mut |line| {
-                if printed.is_ok() {
+                if printed.is_ok() && is_at(line) {
                     printed = out.write_all(line).and_then(|()| out.write_all(b"\n"));
                 }
                 true
@@ -136,8 +137,12 @@ impl Which {
                 counted(kept.ahead.len(), "line"),
             ));
         }
-        if replayed.bad_bytes > 0 {
-            say(&format!("{} bytes were in no whole record, and are gone", replayed.bad_bytes));
+        if replayed.torn_bytes > 0 {
+            let bytes = replayed.torn_bytes;
+            say(&format!("{bytes} bytes were a torn tail, and are in journal.NUMBER{TORN} now"));
+        }
+        if replayed.damaged_bytes > 0 {
+            say(&format!("{} bytes were in no whole record, and are gone", replayed.damaged_bytes));
         }
         journal.close(Moment::default(), &kept).map_err(failed)
     }
@@ -179,6 +184,11 @@ impl Which {
 fn read(path: &Path, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<Scan, Failure> {
     let mut file = File::open(path).map_err(|e| unreadable(path, &e))?;
     scan(&mut file, each).map_err(|e| unreadable(path, &e))
+}
+
+/// Whether a start of the server would take `line` in.
+fn is_at(line: &[u8]) -> bool {
+    matches!(Command::parse(line, &CommandLimits::default()), Ok(Command::At(_)))
 }
 
 /// Whose the newest of `files` is that has a whole first line, oldest first.
@@ -251,16 +261,16 @@ impl Live for Kept {
 
 fn described(scan: &Scan) -> String {
     let records = counted(scan.records as usize, "record");
-    match (&scan.head, scan.bad_at) {
-        (Head::Of(Owner { server, herd }), None) => {
-            format!("{server} of {herd}, {records}, {} bytes, whole", scan.size)
-        }
-        (Head::Of(Owner { server, herd }), Some(at)) => format!(
-            "{server} of {herd}, {records}, {} bytes, {} of them from byte {at} on in no whole record",
-            scan.size, scan.bad_bytes
-        ),
-        _ => format!("{} bytes of a first line, and no record", scan.size),
-    }
+    let Head::Of(Owner { server, herd }) = &scan.head else {
+        return format!("{} bytes of a first line, and no record", scan.size);
+    };
+    let bad = scan.bad_bytes;
+    let whole = match (scan.torn_at(), scan.damaged_at()) {
+        (Some(at), _) => format!("the last {bad} of them, from byte {at} on, are a torn tail"),
+        (_, Some(at)) => format!("{bad} of them from byte {at} on in no whole record"),
+        (None, None) => "whole".to_owned(),
+    };
+    format!("{server} of {herd}, {records}, {} bytes, {whole}", scan.size)
 }
 
 /// For a journal that nothing is noted in.

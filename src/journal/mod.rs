@@ -30,11 +30,13 @@ mod open;
 pub mod record;
 mod rewrite;
 mod scan;
+mod torn;
 
 pub use self::disk::{Disk, KernelDisk};
 pub use self::open::{Refusal, Replayed, files_of};
 pub use self::record::{Head, Owner};
 pub use self::scan::{Scan, scan};
+pub use self::torn::TORN;
 
 use self::record::OVERHEAD_BYTES;
 use self::rewrite::Rewrite;
@@ -360,7 +362,7 @@ fn append_all(disk: &mut dyn Disk, name: &str, bytes: &[u8], size: &mut u64) -> 
         };
         if left.len() < bytes.len() {
             // Else half a record would stand before whatever comes next. If this fails too, the file
-            // ends in a torn tail, which the next start cuts off; nothing more is appended here.
+            // ends in a torn tail, which the next start moves away; nothing more is appended here.
             let _ = disk.truncate(name, *size);
         }
         return Err(error);

@@ -2,8 +2,8 @@
 //! if it does not.
 //!
 //! ```text
-//!   lock ─▶ remove *.new ─▶ read journal.6, journal.7 ─▶ cut a torn tail off, sync ─▶ append to journal.7
-//!                               └ each whole record to the caller        more than one: rewrite
+//!   lock ─▶ remove *.new ─▶ read journal.6, journal.7 ─▶ move a torn tail away, sync ─▶ append to journal.7
+//!                               └ each whole record to the caller          more than one: rewrite
 //! ```
 //!
 //! All files that are there are read, the oldest first; more than one are there only after a crash
@@ -19,7 +19,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 
 /// What the names of journals have before their number.
-const STEM: &str = "journal.";
+pub(super) const STEM: &str = "journal.";
 
 /// What was read at the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +30,10 @@ pub struct Replayed {
     pub records: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Bytes in no record: a torn tail, or, if salvage was wanted, damage.
-    pub bad_bytes: u64,
+    /// Bytes of torn tails: they are in files of their own now.
+    pub torn_bytes: u64,
+    /// Bytes that are damaged, if salvage was wanted.
+    pub damaged_bytes: u64,
 }
 
 /// Why a journal is not opened. The text says what to do.
@@ -119,7 +121,7 @@ impl Journal {
     /// Opens the journal of `owner` on `disk`, and makes it if there is none.
     ///
     /// Hands every whole record's line to `each`, which says whether it can make sense of it. A torn
-    /// tail is cut off. `salvage`: damage is passed over, and the file is to be
+    /// tail is moved to a file of its own. `salvage`: damage is passed over, and the file is to be
     /// [written anew](Journal::rewrite).
     ///
     /// # Errors
@@ -156,17 +158,24 @@ impl Journal {
         }
         let mut replayed = Replayed::default();
         for (number, name) in files_of(&names) {
-            if let Some(scan) = journal.read(name, salvage, each, stops)? {
-                replayed.files += 1;
-                replayed.records += scan.records;
-                replayed.bytes += scan.size;
-                replayed.bad_bytes += scan.bad_bytes;
-                journal.take(number, name, &scan)?;
-            } else {
-                // A first line was cut off: there is nothing in it, and nothing can be appended.
+            let scan = journal.read(name, salvage, each, stops)?;
+            if let Some(at) = scan.torn_at() {
+                journal.set_aside(name, at, scan.size, stops)?;
+                replayed.torn_bytes += scan.bad_bytes;
+            }
+            if scan.head == Head::Cut {
+                // There is nothing in it, and nothing can be appended.
                 journal.disk.close(name);
                 journal.stale.push(number);
+                continue;
             }
+            replayed.files += 1;
+            replayed.records += scan.records;
+            replayed.bytes += scan.size;
+            if scan.damaged_at().is_some() {
+                replayed.damaged_bytes += scan.bad_bytes;
+            }
+            journal.take(number, name, &scan)?;
         }
         match replayed.files {
             0 => journal.create()?,
@@ -175,7 +184,7 @@ impl Journal {
                 Refusal::Os(format!("{} cannot be synced", journal.disk.path("")), e)
             })?,
         }
-        journal.rewrite_wanted = !journal.stale.is_empty() || replayed.bad_bytes > 0 && salvage;
+        journal.rewrite_wanted = !journal.stale.is_empty() || replayed.damaged_bytes > 0;
         Ok((journal, replayed))
     }
 
@@ -215,14 +224,14 @@ impl Journal {
         self.disk.list().map_err(|e| Refusal::Os(format!("{folder} cannot be read"), e))
     }
 
-    /// Reads one file; nothing if it has not even a first line.
+    /// Reads one file.
     fn read(
         &mut self,
         name: &str,
         salvage: bool,
         each: &mut dyn FnMut(&[u8]) -> bool,
         stops: &mut dyn FnMut() -> bool,
-    ) -> Result<Option<Scan>, Refusal> {
+    ) -> Result<Scan, Refusal> {
         self.disk.open(name).map_err(|e| self.os("opened", name, e))?;
         let mut reading = Reading::new(&mut *self.disk, name, stops);
         let scan = match scan(&mut reading, each) {
@@ -234,7 +243,7 @@ impl Journal {
             Head::Of(owner) if *owner == self.owner => {}
             Head::Of(owner) => return Err(Refusal::Anothers(path, owner.clone())),
             Head::Newer(version) => return Err(Refusal::Newer(path, *version)),
-            Head::Cut => return Ok(None),
+            Head::Cut => {}
             Head::Foreign => return Err(Refusal::Foreign(path)),
         }
         match scan.damaged_at() {
@@ -242,11 +251,12 @@ impl Journal {
                 let records_after = scan.records_after;
                 Err(Refusal::Damaged { path, at, records_after })
             }
-            _ => Ok(Some(scan)),
+            _ => Ok(scan),
         }
     }
 
-    /// The file `name` is the one to append to, until a newer one is read.
+    /// The file `name` is the one to append to, until a newer one is read. A torn tail is cut off; it was
+    /// [set aside](Journal::set_aside).
     fn take(&mut self, number: u64, name: &str, scan: &Scan) -> Result<(), Refusal> {
         if !self.name.is_empty() {
             self.disk.close(&self.name);
@@ -256,11 +266,6 @@ impl Journal {
         if let Some(at) = scan.torn_at() {
             self.disk.truncate(name, at).map_err(|e| self.os("truncated", name, e))?;
             self.size = at;
-            log::warn!(
-                "journal: {} ended in {} bytes of a record that was never whole: cut off at byte {at}",
-                self.disk.path(name),
-                scan.bad_bytes,
-            );
         }
         // What a killed process has written may not be on the disk yet; but what is read is answered for
         // from now on, and not noted again.

@@ -18,6 +18,9 @@ pub const OVERHEAD_BYTES: usize = 11;
 /// The longest record: no AT line has more than 65,535 bytes.
 pub const RECORD_BYTES_MAX: usize = 65_535 + OVERHEAD_BYTES;
 
+/// What each line begins with. Where a record stands behind garbage, its start is looked for by this.
+pub const LINE_START: &[u8] = b"AT ";
+
 /// The version of the format that this program writes, and the highest that it reads.
 pub const VERSION: u32 = 1;
 
@@ -26,7 +29,8 @@ const MAGIC: &str = "HERDJ";
 
 /// Appends the record of `line` to `out`.
 ///
-/// `line`: any bytes but a newline.
+/// `line`: any bytes but a newline. One that does not begin with [`LINE_START`] is found only where the
+/// record before it is whole.
 pub fn write(out: &mut Vec<u8>, line: &[u8]) {
     debug_assert!(!line.contains(&b'\n') && line.len() + OVERHEAD_BYTES <= RECORD_BYTES_MAX);
     out.extend_from_slice(line);
@@ -39,6 +43,34 @@ pub fn write(out: &mut Vec<u8>, line: &[u8]) {
 pub fn line_of(record: &[u8]) -> Option<&[u8]> {
     let (line, end) = record.split_last_chunk::<{ OVERHEAD_BYTES - 1 }>()?;
     (ending(line)[..OVERHEAD_BYTES - 1] == *end).then_some(line)
+}
+
+/// Where the record begins that ends where `text` does, if one does: what stands before it is garbage, or the
+/// record before it, whose newline was changed.
+///
+/// `text`: without a newline. Costs one step for each byte of it, as a checksum can be calculated backwards:
+/// where the record begins, nothing is left of it.
+pub fn start_of_last(text: &[u8]) -> Option<usize> {
+    /// The polynomial of CRC-32, its lowest power in the highest bit.
+    const POLYNOMIAL: u32 = 0xEDB8_8320;
+
+    let (line, end) = text.split_last_chunk::<{ OVERHEAD_BYTES - 1 }>()?;
+    let digits = end.strip_prefix(b" *")?;
+    if !digits.iter().all(|digit| DIGITS.contains(digit)) {
+        return None;
+    }
+    let mut register = !u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
+    for (at, byte) in line.iter().enumerate().rev() {
+        for _ in 0..8 {
+            let dropped = register >> 31;
+            register = (register ^ (POLYNOMIAL & dropped.wrapping_neg())) << 1 | dropped;
+        }
+        register ^= u32::from(*byte);
+        if register == !0 && line[at..].starts_with(LINE_START) {
+            return Some(at);
+        }
+    }
+    None
 }
 
 fn ending(line: &[u8]) -> [u8; OVERHEAD_BYTES] {
@@ -142,6 +174,27 @@ mod tests {
             record[bit / 8] ^= 1 << (bit % 8);
         }
         assert!(line_of(&record).is_some());
+    }
+
+    #[test]
+    fn a_record_is_found_behind_whatever_stands_before_it() {
+        let mut record = Vec::new();
+        write(&mut record, b"AT Alford +0.26 kiwi +34.06-118.44 1479413884.39");
+        record.pop();
+        for before in
+            [&b""[..], b"x", &[0; 4_096], b"AT Alford +0.26 ", b"AT AT ", b"AT a *CBF43926"]
+        {
+            let text = [before, &record].concat();
+            assert_eq!(start_of_last(&text), Some(before.len()), "{}", before.escape_ascii());
+            for bit in before.len() * 8..text.len() * 8 {
+                let mut text = text.clone();
+                text[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(start_of_last(&text), None, "bit {bit}");
+            }
+        }
+        for none in ["", " *00000000", "AT x *cbf43926", "123456789 *CBF43926"] {
+            assert_eq!(start_of_last(none.as_bytes()), None, "{none}");
+        }
     }
 
     #[test]

@@ -4,11 +4,16 @@
 //! else there was. A file is read once, in pieces, so its size does not matter; nothing in it makes
 //! this panic or keep more than one record.
 //!
-//! What is no record is either a *torn tail*, after which no record comes: the last write before the
+//! What is in no record is either a *torn tail*, after which no record comes: the last write before the
 //! power went, of which nobody was told that it was kept. Or it is *damage*: records come after it,
-//! so it was a record once. The first is cut off without asking, the second is not.
+//! so it was a record once. The first is moved out of the way (`torn.rs`), the second has the
+//! file refused.
+//!
+//! So each whole record must be found, wherever it begins: behind a hole of zeros, too, or behind a record
+//! whose newline was changed. What stands between two newlines ends in the record then, and its checksum,
+//! calculated backwards, says where it begins.
 
-use super::record::{Head, RECORD_BYTES_MAX, line_of};
+use super::record::{Head, RECORD_BYTES_MAX, line_of, start_of_last};
 use std::io::{self, ErrorKind, Read};
 
 /// Bytes asked of one read.
@@ -42,14 +47,51 @@ impl Scan {
         self.bad_at.filter(|_| self.records_after > 0)
     }
 
-    fn piece(&mut self, bytes: u64, line: Option<&[u8]>, each: &mut dyn FnMut(&[u8]) -> bool) {
-        if line.is_some_and(each) {
-            self.records += 1;
-            self.records_after += u64::from(self.bad_at.is_some());
-        } else {
+    /// Takes in what stands between two newlines: a record, or garbage with records in it.
+    fn piece(&mut self, piece: &Piece<'_>, each: &mut dyn FnMut(&[u8]) -> bool) {
+        let Some(text) = piece.kept.strip_suffix(b"\n") else { return self.garbage(piece.bytes) };
+        let is_kept_whole = piece.kept.len() as u64 == piece.bytes;
+        if let Some(line) = line_of(text).filter(|_| is_kept_whole) {
+            return self.record(line, piece.bytes, each);
+        }
+        // A CR that a tool has put before the newline; counted as if it stood before the records, since
+        // behind the last one garbage would be a torn tail.
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        let mut starts = Vec::new();
+        let mut before = text;
+        while let Some(start) = start_of_last(before) {
+            starts.push(start);
+            // Another record ends there if its newline, and nothing else, was changed.
+            before = &text[..start.saturating_sub(1)];
+        }
+        let Some(&first) = starts.last() else { return self.garbage(piece.bytes) };
+        self.garbage(piece.bytes - 1 - (text.len() - first) as u64);
+        while let Some(start) = starts.pop() {
+            let end = starts.last().map_or(text.len(), |next| next - 1);
+            let line = line_of(&text[start..end]).unwrap_or_default();
+            if starts.is_empty() {
+                self.record(line, (end + 1 - start) as u64, each);
+            } else {
+                self.record(line, (end - start) as u64, each);
+                self.garbage(1);
+            }
+        }
+    }
+
+    fn garbage(&mut self, bytes: u64) {
+        if bytes > 0 {
             self.bad_at.get_or_insert(self.size);
             self.bad_bytes += bytes;
+            self.size += bytes;
         }
+    }
+
+    fn record(&mut self, line: &[u8], bytes: u64, each: &mut dyn FnMut(&[u8]) -> bool) {
+        if !each(line) {
+            return self.garbage(bytes);
+        }
+        self.records += 1;
+        self.records_after += u64::from(self.bad_at.is_some());
         self.size += bytes;
     }
 }
@@ -67,38 +109,26 @@ pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Re
         Scan { head: Head::Cut, size: 0, records: 0, bad_at: None, bad_bytes: 0, records_after: 0 };
     let mut pieces = Pieces::new(input);
     let Some(first) = pieces.next_piece()? else { return Ok(scan) };
-    let (text, ended) = first.text();
-    scan.head = Head::parse(text.unwrap_or(b"\0"), ended);
-    scan.size = first.bytes;
+    let text = first.kept.strip_suffix(b"\n");
+    scan.head = Head::parse(text.unwrap_or(first.kept), text.is_some());
+    match scan.head {
+        Head::Cut => scan.garbage(first.bytes),
+        _ => scan.size = first.bytes,
+    }
     if !matches!(scan.head, Head::Of(_)) {
         return Ok(scan);
     }
     while let Some(piece) = pieces.next_piece()? {
-        let line = match piece.text() {
-            (Some(text), true) => line_of(text),
-            _ => None,
-        };
-        scan.piece(piece.bytes, line, each);
+        scan.piece(&piece, each);
     }
     Ok(scan)
 }
 
-/// What stands between two newlines, and the second of them.
+/// What stands between two newlines, and the second of them, if the file does not end before it.
 struct Piece<'a> {
-    /// Nothing if it was too long to be kept.
-    kept: Option<&'a [u8]>,
+    /// Its end, as long as the longest record: if it is longer, only its end can be a record.
+    kept: &'a [u8],
     bytes: u64,
-}
-
-impl<'a> Piece<'a> {
-    /// What it is without its newline, and whether it had one.
-    fn text(&self) -> (Option<&'a [u8]>, bool) {
-        match self.kept.map(|kept| (kept, kept.strip_suffix(b"\n"))) {
-            Some((_, Some(text))) => (Some(text), true),
-            Some((kept, None)) => (Some(kept), false),
-            None => (None, false),
-        }
-    }
 }
 
 /// Cuts a stream at its newlines.
@@ -127,10 +157,11 @@ impl<'i> Pieces<'i> {
             }
             searched = self.filled - self.given;
             if searched > RECORD_BYTES_MAX {
-                // Whatever this is, it is no record: only its length counts.
-                dropped += searched as u64;
-                self.given = self.filled;
-                searched = 0;
+                // Of whatever this is, only the end may be a record.
+                let excess = searched - RECORD_BYTES_MAX;
+                dropped += excess as u64;
+                self.given += excess;
+                searched = RECORD_BYTES_MAX;
             }
             if self.has_ended {
                 let nothing = searched == 0 && dropped == 0;
@@ -141,9 +172,9 @@ impl<'i> Pieces<'i> {
     }
 
     fn give(&mut self, length: usize, dropped: u64) -> Piece<'_> {
-        let start = self.given;
-        self.given += length;
-        let kept = (dropped == 0).then(|| &self.buffer[start..self.given]);
+        let end = self.given + length;
+        let kept = &self.buffer[self.given.max(end.saturating_sub(RECORD_BYTES_MAX))..end];
+        self.given = end;
         Piece { kept, bytes: dropped + length as u64 }
     }
 
@@ -235,6 +266,101 @@ mod tests {
             assert_eq!(lines, ["one", "three", "four"]);
             assert_eq!((scan.torn_at(), scan.damaged_at()), (None, Some(first.len() as u64)));
             assert_eq!((scan.bad_bytes, scan.records_after), (damage.len() as u64 + 1, 2));
+        }
+    }
+
+    /// A record of its own for each number.
+    fn record(number: usize) -> Vec<u8> {
+        let mut record = Vec::new();
+        write(
+            &mut record,
+            format!("AT Alford +0.26 AT*{number} +34.06-118.44 {number}.39").as_bytes(),
+        );
+        record
+    }
+
+    /// The record without its newline, which has become another byte.
+    fn joined(number: usize, byte: u8) -> Vec<u8> {
+        let mut record = record(number);
+        *record.last_mut().expect("it has one") = byte;
+        record
+    }
+
+    /// What was done to a file, what it has behind its head, and the records to be found in that.
+    type Damaged<'a> = (&'a str, Vec<Vec<u8>>, &'a [usize]);
+
+    #[test]
+    fn every_whole_record_is_found_wherever_it_begins() {
+        let (zeros, long) = (vec![0; 4_096], vec![b'x'; 300_000]);
+        let half = record(7)[..30].to_vec();
+        let cases: [Damaged<'_>; 14] = [
+            ("a hole behind the head", vec![zeros.clone(), record(1)], &[1]),
+            ("one record behind a hole", vec![record(1), zeros.clone(), record(2)], &[1, 2]),
+            (
+                "several holes",
+                vec![
+                    zeros.clone(),
+                    record(1),
+                    zeros.clone(),
+                    record(2),
+                    record(3),
+                    zeros.clone(),
+                    record(4),
+                ],
+                &[1, 2, 3, 4],
+            ),
+            ("a hole longer than the buffer", vec![record(1), long.clone(), record(2)], &[1, 2]),
+            ("as long as it", vec![vec![0; RECORD_BYTES_MAX + READ_BYTES], record(2)], &[2]),
+            ("a flipped newline", vec![record(1), joined(2, b'\x0b'), record(3)], &[1, 2, 3]),
+            ("at the beginning", vec![joined(1, b'\x0e'), record(2)], &[1, 2]),
+            (
+                "three flipped newlines, and a hole",
+                vec![
+                    long.clone(),
+                    joined(1, 0),
+                    joined(2, b'J'),
+                    joined(3, b'*'),
+                    record(4),
+                    record(5),
+                ],
+                &[1, 2, 3, 4, 5],
+            ),
+            ("a hole over a newline", vec![joined(1, 0), zeros.clone(), record(2)], &[2]),
+            ("half a record", vec![record(1), half.clone(), record(2)], &[1, 2]),
+            ("half a record, a hole", vec![half, zeros.clone(), record(2)], &[2]),
+            ("a newline in a hole", vec![zeros.clone(), b"\n".to_vec(), zeros, record(2)], &[2]),
+            ("a CR", vec![joined(1, b'\r'), b"\n".to_vec(), record(2)], &[1, 2]),
+            ("a CR behind the last", vec![record(1), joined(2, b'\r'), b"\n".to_vec()], &[1, 2]),
+        ];
+        for (what, pieces, expected) in cases {
+            let bytes = [owner().head(), pieces.concat()].concat();
+            let whole: Vec<u8> = expected.iter().flat_map(|&number| record(number)).collect();
+            for at_a_time in [61, 4_096, bytes.len()] {
+                let (scan, lines) = scanned(&bytes, at_a_time);
+                let found: Vec<u8> =
+                    lines.iter().flat_map(|line| file(&[line])[27..].to_vec()).collect();
+                assert_eq!(
+                    found.escape_ascii().to_string(),
+                    whole.escape_ascii().to_string(),
+                    "{what}"
+                );
+                assert!(
+                    scan.damaged_at().is_some() && scan.torn_at().is_none(),
+                    "{what}: {scan:?}"
+                );
+                assert_eq!((scan.records, scan.size), (expected.len() as u64, bytes.len() as u64));
+            }
+        }
+    }
+
+    #[test]
+    fn a_last_record_without_its_newline_is_a_torn_tail() {
+        for tail in [joined(2, 0), joined(2, b'\x0b'), [joined(2, b'x'), vec![0; 70_000]].concat()]
+        {
+            let bytes = [owner().head(), record(1), tail.clone()].concat();
+            let (scan, lines) = scanned(&bytes, 4_096);
+            assert_eq!((scan.torn_at(), lines.len()), (Some((bytes.len() - tail.len()) as u64), 1));
+            assert_eq!(scan.bad_bytes, tail.len() as u64);
         }
     }
 

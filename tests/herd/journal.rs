@@ -231,7 +231,7 @@ fn the_journal_command_checks_shows_and_mends() {
     fs::write(&file, [&whole[..], b"AT Alf"].concat()).expect("it can be written");
     let (code, said, _) = run(&["check"], &file);
     assert_eq!(code, Some(0));
-    assert!(said.contains(&format!("6 of them from byte {} on", whole.len())), "{said}");
+    assert!(said.contains(&format!("the last 6 of them, from byte {} on", whole.len())), "{said}");
     let mut damaged = whole.clone();
     damaged[200] ^= 1;
     fs::write(&file, &damaged).expect("it can be written");
@@ -356,6 +356,100 @@ fn anothers_journal_ends_the_start_with_65() {
     fs::write(&file, "HERDJ 1 Bolden other\n").expect("it can be written");
     let why = herd.try_restart(ALFORD).expect_err("it is another's");
     assert!(why.contains("65") && why.contains("is the journal of Bolden"), "{why}");
+}
+
+/// Writes over Alford's journal, which holds the clients `a` and `b`, with what `damage` makes of its bytes.
+fn damaged(herd: &Herd, damage: impl Fn(&[u8], &[u8], &[u8]) -> Vec<u8>) -> PathBuf {
+    let file = herd.journal(ALFORD).join("journal.1");
+    let bytes = fs::read(&file).expect("it is there");
+    let mut pieces = bytes.split_inclusive(|byte| *byte == b'\n');
+    let mut next = || pieces.next().expect("a head and two records");
+    let (head, a, b) = (next(), next(), next());
+    fs::write(&file, damage(head, a, b)).expect("the folder is ours");
+    file
+}
+
+/// A herd whose only server was killed, and has the clients `a` and `b` in its journal.
+fn killed(setup: Setup) -> Herd {
+    let mut herd = setup.without_traffic_in_the_log().start();
+    let mut client = herd.client(ALFORD);
+    for name in ["a", "b"] {
+        client.ask(format!("IAMAT {name} {NOWHERE} 5"));
+    }
+    herd.kill(ALFORD);
+    herd
+}
+
+#[test]
+fn a_whole_record_behind_a_hole_is_damage_and_salvage_keeps_it() {
+    let mut herd = killed(with_journal("no"));
+    let folder = herd.journal(ALFORD);
+    let zeros = [0; 4_096];
+    let file = damaged(&herd, |head, a, b| [head, a, &zeros, b].concat());
+    let before = fs::read(&file).expect("it is there");
+    let (code, said, _) = run(&["check"], &folder);
+    assert_eq!(code, Some(65), "{said}");
+    assert!(said.contains("with 1 whole records behind"), "{said}");
+    let why = herd.try_restart(ALFORD).expect_err("it is damaged");
+    assert!(why.contains("65") && why.contains("--salvage"), "{why}");
+    assert_eq!(fs::read(&file).expect("it is there"), before);
+    let (code, said, errors) = run(&["compact", "--salvage"], &folder);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(said.contains("2 records of 2 clients") && said.contains("4096 bytes"), "{said}");
+    herd.restart(ALFORD);
+    assert!(herd.sighting(ALFORD, "a").is_some() && herd.sighting(ALFORD, "b").is_some());
+}
+
+#[test]
+fn a_torn_tail_is_moved_by_the_start_and_no_command_takes_it_for_a_journal() {
+    let mut herd = killed(with_journal("no"));
+    let folder = herd.journal(ALFORD);
+    let tail = [0; 70_000];
+    let file = damaged(&herd, |head, a, b| [head, a, b, &tail].concat());
+    let (code, said, _) = run(&["check"], &folder);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the last 70000 of them, from byte "), "{said}");
+    assert!(said.contains("are a torn tail\n2 clients in all"), "{said}");
+    herd.restart(ALFORD);
+    herd.logged(ALFORD, &["WARN", "journal.1 ended in 70000 bytes", "moved to", "journal.1.torn"]);
+    assert!(herd.sighting(ALFORD, "a").is_some() && herd.sighting(ALFORD, "b").is_some());
+    let torn = folder.join("journal.1.torn");
+    let is_moved = || fs::read(&torn).expect("it was moved") == tail;
+    assert!(is_moved());
+    assert_eq!(mode(&torn) & !0o640, 0);
+    herd.kill(ALFORD);
+    // Another one, which a command moves: the older is kept.
+    let bytes = fs::read(&file).expect("it is there");
+    fs::write(&file, [&bytes[..], b"AT Alford"].concat()).expect("the folder is ours");
+    let (code, said, errors) = run(&["compact"], &folder);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(
+        said.contains("9 bytes were a torn tail, and are in journal.NUMBER.torn now"),
+        "{said}"
+    );
+    assert_eq!(fs::read(&torn).expect("it is there"), b"AT Alford");
+    assert!(fs::read(folder.join("journal.1.torn.1")).expect("it is kept") == tail);
+    assert_eq!(run(&["dump"], &folder).1.lines().count(), 2);
+    for (command, status) in [("check", 65), ("dump", 65), ("compact", 64)] {
+        assert_eq!(run(&[command], &torn).0, Some(status), "{command}");
+    }
+}
+
+#[test]
+fn a_torn_tail_that_cannot_be_moved_ends_the_start_with_74_whatever_the_policy() {
+    for sync in ["always", "everysec", "no"] {
+        let mut herd = killed(with_small_files(&format!("sync = \"{sync}\"")));
+        let file = damaged(&herd, |head, a, b| [head, a, b, &[0; 200_000]].concat());
+        let before = fs::read(&file).expect("it is there");
+        let why = herd.try_restart(ALFORD).expect_err("there is no room for it");
+        assert!(why.contains("74") && why.contains("ends in 200000 bytes"), "{why}");
+        assert!(
+            why.contains("cannot be moved to") && why.contains("journal.1.torn (make room"),
+            "{why}"
+        );
+        assert!(fs::read(&file).expect("it is there") == before, "{sync}");
+        assert!(!herd.journal(ALFORD).join("journal.1.torn").exists(), "{sync}");
+    }
 }
 
 fn mode(path: &Path) -> u32 {

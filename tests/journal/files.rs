@@ -4,16 +4,19 @@ use crate::{Dice, settings};
 use places_herd::herd::table::Herd;
 use places_herd::journal::record;
 use places_herd::journal::{
-    Disk, Head, Journal, JournalSettings, KernelDisk, Live, Owner, Refusal, Replayed, Sync,
+    Disk, Head, Journal, JournalSettings, KernelDisk, Live, Owner, Refusal, Replayed, Sync, TORN,
     files_of, scan,
 };
 use places_herd::reactor::Moment;
 use places_herd::testing::{DiskFaults, MemoryDisk};
 use std::any::Any;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 fn owner() -> Owner {
@@ -286,9 +289,6 @@ fn a_folder_has_one_user() {
     folder.open(&owner()).expect("nobody has it any more");
 }
 
-#[test]
-fn others_may_not_read_where_people_are() {
-    let folder = Folder::new("mode");
 fn mode_of(path: &Path) -> u32 {
     fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
 }
@@ -304,6 +304,9 @@ fn modes_in(folder: &Path) -> Vec<(PathBuf, u32)> {
         .collect()
 }
 
+#[test]
+fn others_may_not_read_where_people_are() {
+    let folder = Folder::new("mode");
     let (mut journal, _) = folder.open(&owner()).expect("a new one");
     for _ in 0..2 {
         let modes = modes_in(&folder.0);
@@ -317,9 +320,6 @@ fn modes_in(folder: &Path) -> Vec<(PathBuf, u32)> {
 }
 
 #[test]
-fn anothers_journal_is_refused_and_left_alone() {
-    for (head, said) in [
-#[test]
 fn a_folder_that_others_may_open_is_shut_at_the_start() {
     let folder = Folder::new("wide");
     fs::create_dir(&folder.0).expect("it can be made");
@@ -330,6 +330,9 @@ fn a_folder_that_others_may_open_is_shut_at_the_start() {
     assert_eq!(mode_of(&folder.0) & 0o777, 0o770, "what the group may do stays");
 }
 
+#[test]
+fn anothers_journal_is_refused_and_left_alone() {
+    for (head, said) in [
         ("HERDJ 1 Bolden places-herd\n", "is the journal of Bolden in the herd places-herd"),
         ("HERDJ 1 Alford other\n", "is the journal of Alford in the herd other"),
         ("HERDJ 2 Alford places-herd\n", "has format 2, and this program reads 1"),
@@ -408,7 +411,8 @@ fn a_crash_at_any_call_of_the_disk_loses_nothing_that_was_committed() {
         live_through(&mut journal, &mut found, 30, call);
         let names = disk_in(&mut journal).list().expect("it can be read");
         assert_eq!(files_of(&names).len(), 1, "call {call}: {names:?}");
-        assert!(names.len() <= 2, "call {call}: {names:?}");
+        let torn = names.iter().filter(|name| name.contains(TORN)).count();
+        assert!(names.len() <= 2 + torn && torn <= 5, "call {call}: {names:?}");
         let mut left = disk_of(journal);
         left.crash();
         let (_, _, again) = open(left, Sync::Always).unwrap();
@@ -448,7 +452,7 @@ fn what_a_failed_sync_was_to_keep_is_not_read_again_as_if_it_were_kept() {
     disk.faults.sync_errors = 0.0;
     // The machine has gone on, so that the file still shows what will never be on the disk.
     let (mut journal, replayed, found) = open(disk, Sync::Always).expect("it is whole");
-    assert_eq!((found.version(0), found.version(1), replayed.bad_bytes), (1, 0, 0));
+    assert_eq!((found.version(0), found.version(1), replayed.torn_bytes), (1, 0, 0));
     note(&mut journal, b"2 1").expect("it is kept");
     let mut disk = disk_of(journal);
     disk.crash();
@@ -893,4 +897,214 @@ fn a_rewriting_that_was_under_way_when_the_folder_went_is_begun_again() {
     drop(journal);
     assert_eq!(found_in(&folder).expect("it is whole"), versions);
     fs::remove_dir_all(folder.0.with_extension("away")).expect("it is ours");
+}
+
+/// What the disk has in the file `name`.
+fn read_on(disk: &mut MemoryDisk, name: &str) -> Option<Vec<u8>> {
+    disk.bytes(name).cloned()
+}
+
+/// A journal with these records, and the bytes `tail` behind them.
+fn torn(records: &[&str], tail: &[u8]) -> Vec<u8> {
+    let mut bytes = owner().head();
+    records.iter().for_each(|line| record::write(&mut bytes, line.as_bytes()));
+    [bytes, tail.to_vec()].concat()
+}
+
+#[test]
+fn a_torn_tail_is_moved_whatever_its_length_and_the_last_five_are_kept() {
+    let folder = Folder::new("torn");
+    fs::create_dir(&folder.0).expect("it can be made");
+    let file = folder.0.join("journal.3");
+    let whole = torn(&["0 1", "1 1"], b"");
+    let tails = (0..8_usize).map(|number| [vec![b'x'; number * 40_000], vec![0; 9]].concat());
+    for (number, tail) in tails.enumerate() {
+        fs::write(&file, [&whole[..], &tail].concat()).expect("it can be written");
+        let versions = found_in(&folder).expect("a torn tail is in nobody's way");
+        assert_eq!((versions.version(0), versions.version(1)), (1, 1));
+        assert_eq!(fs::read(&file).expect("it is there"), whole);
+        let moved = fs::read(folder.0.join("journal.3.torn")).expect("it was moved");
+        assert!(moved == tail, "tail {number} was changed");
+        assert_eq!(mode_of(&folder.0.join("journal.3.torn")) & !0o640, 0);
+    }
+    let names = folder.disk().list().expect("it can be read");
+    let mut left: Vec<_> = names.iter().filter(|name| name.contains(TORN)).collect();
+    left.sort();
+    let expected = [
+        "journal.3.torn",
+        "journal.3.torn.4",
+        "journal.3.torn.5",
+        "journal.3.torn.6",
+        "journal.3.torn.7",
+    ];
+    assert_eq!(left, expected);
+    let oldest = fs::read(folder.0.join("journal.3.torn.4")).expect("it is kept");
+    assert_eq!(oldest.len(), 3 * 40_000 + 9, "the fourth is the oldest that is kept");
+}
+
+#[test]
+fn torn_tails_of_all_files_are_moved_and_no_rewriting_removes_them() {
+    let mut disk = disk_with(&torn(&["0 1"], b"half a rec"));
+    disk.create("journal.2").expect("there is room");
+    disk.append("journal.2", &torn(&["1 1"], &[0; 100])).expect("there is room");
+    disk.create("journal.3").expect("there is room");
+    disk.append("journal.3", b"HERDJ 1 Alf").expect("there is room");
+    let (mut journal, replayed, mut versions) =
+        open(disk, Sync::Always).expect("nothing is damaged");
+    assert_eq!((replayed.files, replayed.records, replayed.torn_bytes), (2, 2, 121));
+    until_rewritten(&mut journal, &mut versions, 0);
+    let mut disk = disk_of(journal);
+    disk.release();
+    for (name, tail) in [
+        ("journal.1.torn", &b"half a rec"[..]),
+        ("journal.2.torn", &[0; 100]),
+        ("journal.3.torn", b"HERDJ 1 Alf"),
+    ] {
+        assert_eq!(read_on(&mut disk, name).as_deref(), Some(tail), "{name}");
+    }
+    let (mut journal, replayed, found) = open(disk, Sync::Always).expect("it is whole");
+    assert_eq!((found, replayed.torn_bytes), (versions, 0));
+    assert_eq!(journals(&mut journal), [4]);
+}
+
+/// A disk that outlives the journal that was refused on it.
+#[derive(Clone, Debug)]
+struct Shared(Rc<RefCell<MemoryDisk>>);
+
+macro_rules! shared {
+    ($(fn $call:ident(&mut self $(, $name:ident: $kind:ty)*) -> $result:ty;)*) => {
+        impl Disk for Shared {
+            $(fn $call(&mut self $(, $name: $kind)*) -> $result {
+                self.0.borrow_mut().$call($($name),*)
+            })*
+        }
+    };
+}
+
+shared! {
+    fn lock(&mut self) -> io::Result<()>;
+    fn list(&mut self) -> io::Result<Vec<String>>;
+    fn create(&mut self, name: &str) -> io::Result<()>;
+    fn open(&mut self, name: &str) -> io::Result<u64>;
+    fn read_at(&mut self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<usize>;
+    fn sync(&mut self, name: &str) -> io::Result<Duration>;
+    fn truncate(&mut self, name: &str, size: u64) -> io::Result<()>;
+    fn close(&mut self, name: &str) -> ();
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+    fn remove(&mut self, name: &str) -> io::Result<()>;
+    fn sync_folder(&mut self) -> io::Result<()>;
+    fn find(&mut self, name: &str) -> io::Result<()>;
+    fn lock_again(&mut self) -> io::Result<()>;
+}
+
+impl Shared {
+    fn new(disk: MemoryDisk) -> Shared {
+        Shared(Rc::new(RefCell::new(disk)))
+    }
+
+    fn start(&self, sync: Sync) -> Result<Versions, Refusal> {
+        let mut versions = Versions::default();
+        let disk = Box::new(self.clone());
+        Journal::open(disk, settings(sync), &owner(), false, &mut |line| versions.take(line))?;
+        Ok(versions)
+    }
+}
+
+#[test]
+fn a_torn_tail_that_cannot_be_moved_is_left_and_the_journal_is_not_opened() {
+    let bytes = torn(&["0 1"], &[b'x'; 100]);
+    let room_bytes = Some(bytes.len() as u64 + 60);
+    let faults: [(&str, DiskFaults); 6] = [
+        ("full", DiskFaults { room_bytes: Some(0), ..DiskFaults::default() }),
+        ("nearly full", DiskFaults { room_bytes, ..DiskFaults::default() }),
+        ("no writes", DiskFaults { write_errors: 1.0, ..DiskFaults::default() }),
+        ("no syncs", DiskFaults { sync_errors: 1.0, ..DiskFaults::default() }),
+        ("no renames", DiskFaults { renames_fail: true, ..DiskFaults::default() }),
+        ("no folder", DiskFaults { folder_syncs_fail: true, ..DiskFaults::default() }),
+    ];
+    for (what, faults) in faults {
+        for sync in [Sync::Always, Sync::EverySecond, Sync::No] {
+            let disk = Shared::new(disk_with(&bytes));
+            disk.0.borrow_mut().faults = faults.clone();
+            for _ in 0..2 {
+                let refusal = disk.start(sync).expect_err(what).to_string();
+                let said = "journal.1 ends in 100 bytes of no whole record that cannot be moved to \
+                            journal.1.torn (make room, or move the journal away): ";
+                assert!(refusal.starts_with(said), "{what}: {refusal}");
+                assert_eq!(
+                    disk.0.borrow_mut().bytes("journal.1"),
+                    Some(&mut bytes.clone()),
+                    "{what}"
+                );
+                disk.0.borrow_mut().release();
+            }
+            disk.0.borrow_mut().faults = DiskFaults::default();
+            assert_eq!(disk.start(sync).expect("it can be moved").version(0), 1, "{what}");
+            assert_eq!(disk.0.borrow_mut().bytes("journal.1.torn"), Some(&mut vec![b'x'; 100]));
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_any_call_while_a_torn_tail_is_moved_loses_nothing_and_makes_no_second_copy() {
+    let tail = [b'x'; 150_000];
+    let bytes = torn(&["0 1"], &tail);
+    for seed in 0..20 {
+        let mut is_moved = false;
+        for call in 0.. {
+            let mut disk = MemoryDisk::new(seed);
+            for (name, bytes) in [("journal.1", &bytes[..]), ("journal.1.torn", b"an older one")] {
+                disk.create(name).expect("there is room");
+                disk.append(name, bytes).expect("there is room");
+                disk.sync(name).expect("it can be synced");
+            }
+            disk.sync_folder().expect("it can be synced");
+            disk.faults.calls_left = Some(call);
+            let disk = Shared::new(disk);
+            is_moved = disk.start(Sync::Always).is_ok();
+            disk.0.borrow_mut().crash();
+            let what = format!("seed {seed}, call {call}");
+            assert_eq!(disk.start(Sync::Always).expect(&what).version(0), 1, "{what}");
+            let disk = &mut disk.0.borrow_mut();
+            let mut names = disk.list().expect("it can be read");
+            names.sort();
+            assert_eq!(names, ["journal.1", "journal.1.torn", "journal.1.torn.1"], "{what}");
+            assert!(disk.bytes("journal.1.torn").is_some_and(|moved| *moved == tail), "{what}");
+            assert_eq!(read_on(disk, "journal.1.torn.1").expect("it is kept"), b"an older one");
+            if is_moved {
+                break;
+            }
+        }
+        assert!(is_moved);
+    }
+}
+
+#[test]
+fn whoever_is_told_to_stop_while_a_torn_tail_is_moved_leaves_the_journal() {
+    let bytes = torn(&["0 1"], &[0; 150_000]);
+    for stopped in 0.. {
+        let disk = Shared::new(disk_with(&bytes));
+        let mut asked = 0;
+        let mut stops = || {
+            asked += 1;
+            asked > stopped
+        };
+        let opened = Journal::open_unless(
+            Box::new(disk.clone()),
+            settings(Sync::No),
+            &owner(),
+            false,
+            &mut |_| true,
+            &mut stops,
+        );
+        match opened {
+            Ok(_) => {
+                assert!(stopped > 5, "it was told so while it copied, too: {stopped}");
+                return;
+            }
+            Err(refusal) => assert!(matches!(refusal, Refusal::Stopped), "{refusal}"),
+        }
+        assert!(disk.0.borrow_mut().bytes("journal.1").is_some_and(|left| *left == bytes));
+    }
 }

@@ -237,7 +237,7 @@ impl<'a> Run<'a> {
     fn has_started(&mut self, server: usize, replayed: &Replayed) -> Kept {
         let read = self.known(server);
         let name = self.name(server);
-        if replayed.bad_bytes > 0 {
+        if replayed.torn_bytes > 0 {
             self.met("a torn tail");
         }
         let Some(ledger) = self.ledgers.get(&server) else { return Ok(()) };
