@@ -171,6 +171,7 @@ impl Which {
         let path = path.display().to_string();
         let refusal = match (&scan.head, scan.damaged_at()) {
             (Head::Newer(version), _) => Refusal::Newer(path, *version),
+            (Head::CarriageReturn, _) => Refusal::CarriageReturn(path),
             (Head::Foreign, _) => Refusal::Foreign(path),
             (Head::Of(_), Some(at)) if !self.salvage => {
                 Refusal::Damaged { path, at, records_after: scan.records_after }
@@ -199,6 +200,7 @@ fn owner_of(files: &[PathBuf]) -> Result<Owner, Failure> {
         match read(path, &mut |_| true)?.head {
             Head::Of(owner) => return Ok(owner),
             Head::Newer(version) => return Err(refused(Refusal::Newer(newest, version))),
+            Head::CarriageReturn => return Err(refused(Refusal::CarriageReturn(newest))),
             Head::Foreign => break,
             // A start passes over it, too.
             Head::Cut => {}
@@ -306,6 +308,7 @@ pub(super) fn refused(refusal: Refusal) -> Failure {
         Refusal::Os(..) => Exit::Io,
         Refusal::Anothers(..)
         | Refusal::Newer(..)
+        | Refusal::CarriageReturn(_)
         | Refusal::Foreign(_)
         | Refusal::Damaged { .. } => Exit::Data,
     };

@@ -45,6 +45,8 @@ pub enum Refusal {
     Anothers(String, Owner),
     /// The file was written by a later version of the program.
     Newer(String, u32),
+    /// The file's line ends were changed.
+    CarriageReturn(String),
     /// The file is no journal.
     Foreign(String),
     /// The file is damaged, and there are whole records behind that.
@@ -78,9 +80,16 @@ impl fmt::Display for Refusal {
                 f,
                 "{path} has format {version}, and this program reads {VERSION}; use the program that wrote it"
             ),
-            Refusal::Foreign(path) => {
-                write!(f, "{path} is no journal; move it away, or choose another folder")
-            }
+            Refusal::CarriageReturn(path) => write!(
+                f,
+                "{path} has a CR in its first line: an editor, or git, has changed its line ends from LF to CR LF; \
+                 bring it back from a copy, or change them back, as with `sed -i 's/\\r$//' {path}`"
+            ),
+            Refusal::Foreign(path) => write!(
+                f,
+                "{path} is no journal: its first line is not `HERDJ 1 SERVER HERD`; \
+                 bring it back from a copy, move it away, or choose another folder"
+            ),
             Refusal::Damaged { path, at, records_after } => write!(
                 f,
                 "{path} is damaged at byte {at}, with {records_after} whole records behind that; \
@@ -244,6 +253,7 @@ impl Journal {
             Head::Of(owner) => return Err(Refusal::Anothers(path, owner.clone())),
             Head::Newer(version) => return Err(Refusal::Newer(path, *version)),
             Head::Cut => {}
+            Head::CarriageReturn => return Err(Refusal::CarriageReturn(path)),
             Head::Foreign => return Err(Refusal::Foreign(path)),
         }
         match scan.damaged_at() {

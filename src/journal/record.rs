@@ -24,6 +24,9 @@ pub const LINE_START: &[u8] = b"AT ";
 /// The version of the format that this program writes, and the highest that it reads.
 pub const VERSION: u32 = 1;
 
+/// The longest name of a server or a herd.
+const NAME_BYTES_MAX: usize = 64;
+
 const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 const MAGIC: &str = "HERDJ";
 
@@ -100,6 +103,8 @@ pub enum Head {
     Newer(u32),
     /// It is the beginning of a first line: the file was cut off there, and has no records.
     Cut,
+    /// It is a journal whose line ends were changed to CR LF, or to CR.
+    CarriageReturn,
     /// It is no journal.
     Foreign,
 }
@@ -115,21 +120,38 @@ impl Head {
     /// Reads a first line, without its newline. `ended`: whether it had one.
     pub fn parse(line: &[u8], ended: bool) -> Head {
         let text = str::from_utf8(line).unwrap_or("\0");
+        if text.starts_with(MAGIC) && text.contains('\r') {
+            return Head::CarriageReturn;
+        }
         if !ended {
             let start = format!("{MAGIC} {VERSION} ");
-            let is_cut = start.starts_with(text) || text.starts_with(&start);
+            let is_cut = match text.strip_prefix(&start) {
+                Some(names) => names.bytes().all(|byte| byte == b' ' || is_in_names(byte)),
+                None => start.starts_with(text),
+            };
             return if is_cut { Head::Cut } else { Head::Foreign };
         }
         let mut fields = text.split(' ');
         let (magic, version) = (fields.next(), fields.next().and_then(|v| v.parse().ok()));
         match (magic, version, fields.next(), fields.next(), fields.next()) {
-            (Some(MAGIC), Some(VERSION), Some(server), Some(herd), None) => {
+            (Some(MAGIC), Some(VERSION), Some(server), Some(herd), None)
+                if is_name(server) && is_name(herd) =>
+            {
                 Head::Of(Owner { server: server.into(), herd: herd.into() })
             }
             (Some(MAGIC), Some(version), ..) if version > VERSION => Head::Newer(version),
             _ => Head::Foreign,
         }
     }
+}
+
+/// Whether a server or a herd may be called so: all else is no first line, and is not repeated in messages.
+fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_in_names)
+}
+
+fn is_in_names(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._-".contains(&byte)
 }
 
 #[cfg(test)]
@@ -214,9 +236,19 @@ mod tests {
             ("HERD", false, Head::Cut),
             ("HERDJ 1 Alford places-herd", false, Head::Cut),
             ("HERE", false, Head::Foreign),
+            // No message may repeat what no name can have.
+            ("HERDJ 1 Alford places\u{1b}herd", true, Head::Foreign),
+            ("HERDJ 1 Alford \u{202e}herd", true, Head::Foreign),
+            ("HERDJ 1 Alford ", true, Head::Foreign),
+            ("HERDJ 1 Alford places-herd\0\0", false, Head::Foreign),
+            ("HERDJ 1 Alford places-herd\r", true, Head::CarriageReturn),
+            ("HERDJ 1 Alford places-herd\rAT Alford +0.26 kiwi", false, Head::CarriageReturn),
+            ("a text\r", true, Head::Foreign),
         ] {
             assert_eq!(Head::parse(line.as_bytes(), ended), head, "{line}");
         }
         assert_eq!(Head::parse(b"HERDJ 1 \xff \xfe", true), Head::Foreign);
+        let long = format!("HERDJ 1 Alford {}", "x".repeat(65));
+        assert_eq!(Head::parse(long.as_bytes(), true), Head::Foreign);
     }
 }

@@ -452,6 +452,32 @@ fn a_torn_tail_that_cannot_be_moved_ends_the_start_with_74_whatever_the_policy()
     }
 }
 
+#[test]
+fn a_journal_with_cr_lf_is_refused_for_that_reason_and_as_it_is() {
+    let mut herd = killed(with_journal("no"));
+    let file = damaged(&herd, |head, a, b| {
+        [head, a, b]
+            .concat()
+            .iter()
+            .flat_map(|byte| match byte {
+                b'\n' => b"\r\n".to_vec(),
+                _ => vec![*byte],
+            })
+            .collect()
+    });
+    let before = fs::read(&file).expect("it is there");
+    let why = herd.try_restart(ALFORD).expect_err("it is not as it was written");
+    assert!(why.contains("65") && why.contains("from LF to CR LF"), "{why}");
+    assert!(!why.contains('\r'), "{why:?}");
+    for command in ["check", "dump", "compact"] {
+        let (code, said, errors) = run(&[command, "--salvage"], &herd.journal(ALFORD));
+        assert_eq!(code, Some(65), "{command}: {said}{errors}");
+        let said = said + &errors;
+        assert!(said.contains("from LF to CR LF") && !said.contains('\r'), "{said:?}");
+    }
+    assert_eq!(fs::read(&file).expect("it is there"), before);
+}
+
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).expect("it is there").permissions().mode() & 0o777
 }

@@ -337,6 +337,10 @@ fn anothers_journal_is_refused_and_left_alone() {
         ("HERDJ 1 Alford other\n", "is the journal of Alford in the herd other"),
         ("HERDJ 2 Alford places-herd\n", "has format 2, and this program reads 1"),
         ("herdj\n", "is no journal"),
+        ("HERDJ 1 Alford places-herd\x0bAT Alford", "is no journal: its first line is not"),
+        ("HERDJ 1 Alford places-\x1b[2Jherd\n", "is no journal"),
+        ("HERDJ 1 Alford places-herd\r\n", "has changed its line ends from LF to CR LF"),
+        ("HERDJ 1 Alford places-herd\rAT Alford\r", "has changed its line ends"),
         ("{}", "is no journal"),
     ] {
         let folder = Folder::new("anothers");
@@ -345,6 +349,7 @@ fn anothers_journal_is_refused_and_left_alone() {
         fs::write(&file, head).expect("it can be written");
         let refusal = folder.open(&owner()).expect_err("it is not ours").to_string();
         assert!(refusal.contains("journal.3") && refusal.contains(said), "{refusal}");
+        assert!(!refusal.contains(char::is_control), "{refusal:?}");
         assert_eq!(fs::read(&file).expect("it is there"), head.as_bytes());
     }
 }
