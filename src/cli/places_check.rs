@@ -399,12 +399,9 @@ impl Report {
             _ => self.line("status", answer.status(usize::MAX)),
         }
         self.line("places", answer.count(usize::MAX));
-        let mut json = Vec::new();
-        answer.write(1, &mut json);
-        let reply: Value = serde_json::from_slice(&json).unwrap_or_default();
-        let first = &reply["results"][0];
+        let first = answer.first();
         if first.is_object() {
-            self.place(first, query);
+            self.place(&first, query);
         }
     }
 

@@ -3,7 +3,10 @@
 //! In: an [`Answer`] and the client's bound. Out: JSON, appended to a buffer. How it is laid out
 //! is `json.rs`'s business; that an AT line precedes it and a blank line follows, the caller's.
 
+use serde_json::Value;
+
 use super::json::{Object, document};
+use super::json_reader::Reader;
 use super::{Answer, BOUND_MAX, Failure, Found, Page, Photo, Place, Point};
 
 /// About so long is a place of which all is known; more is no fault.
@@ -45,6 +48,19 @@ impl Answer {
                 reply.string("status", self.status(bound));
             }),
         }
+    }
+
+    /// The first place, of what a client reads: its name, id, types, vicinity and location. Null if there is
+    /// none.
+    pub fn first(&self) -> Value {
+        let mut text = Vec::new();
+        self.write(1, &mut text);
+        let is_read = |key: &str| {
+            let plain = matches!(key, "results" | "name" | "place_id" | "types" | "vicinity");
+            plain || matches!(key, "geometry" | "location" | "lat" | "lng")
+        };
+        let reply = Reader::document(&text, |reader| reader.value(is_read)).unwrap_or_default();
+        reply["results"][0].clone()
     }
 
     /// How many bytes [`Answer::write`] appends for this bound. It is a guess where the text has still to be

@@ -133,8 +133,11 @@ fn answer(reply: &Reply<'_>, body: &[u8]) -> Result<Answer, Trouble> {
     let is_object = Reader::document(body, |reader| {
         reader.object(|reader, key| {
             match key {
-                "places" => places_are_listed = reader.array(|reader| place(reader, &mut found))?,
-                "error" => error = Some(GoogleError::read(reader)?),
+                // A list of none may also be null.
+                "places" if !reader.is_null() => {
+                    places_are_listed = reader.array(|reader| place(reader, &mut found))?;
+                }
+                "error" => error = GoogleError::read(reader)?,
                 _ => reader.skip()?,
             }
             Ok(())
@@ -153,7 +156,7 @@ fn refusal(reply: &Reply<'_>, body: &[u8]) -> Trouble {
     let read = Reader::document(body, |reader| {
         reader.object(|reader, key| {
             match key {
-                "error" => error = Some(GoogleError::read(reader)?),
+                "error" => error = GoogleError::read(reader)?,
                 _ => reader.skip()?,
             }
             Ok(())
@@ -177,9 +180,10 @@ struct GoogleError {
 }
 
 impl GoogleError {
-    fn read(reader: &mut Reader<'_>) -> Result<GoogleError, NotJson> {
+    /// None if there is something else than an object in its place.
+    fn read(reader: &mut Reader<'_>) -> Result<Option<GoogleError>, NotJson> {
         let mut error = GoogleError::default();
-        reader.object(|reader, key| {
+        let is_object = reader.object(|reader, key| {
             match key {
                 "code" => error.code = reader.whole()?.and_then(|code| code.try_into().ok()),
                 "status" => error.status = text(reader)?.into_owned(),
@@ -189,7 +193,7 @@ impl GoogleError {
             }
             Ok(())
         })?;
-        Ok(error)
+        Ok(is_object.then_some(error))
     }
 
     /// One of several, each of a type of its own; two are of use.

@@ -11,7 +11,8 @@
 //!     iconBackgroundColor                    icon_background_color
 //!     iconMaskBaseUri                        icon_mask_base_uri, icon
 //!     id                                     place_id, reference
-//!     location {latitude, longitude}         geometry.location        an absent number is 0
+//!     location {latitude, longitude}         geometry.location        an absent number is 0, another
+//!                                                                     type than a number none
 //!     photos[0]                              photos[0]
 //!     plusCode                               plus_code
 //!     priceLevel                             price_level              0 to 4
@@ -154,13 +155,14 @@ fn open_now(reader: &mut Reader<'_>) -> Result<Option<bool>, NotJson> {
     Ok(open_now)
 }
 
-/// None if it is no point on the globe.
+/// None if it is no point on the globe. A number that is not there is 0; one that is null or a text is
+/// not known, and NaN.
 fn point(reader: &mut Reader<'_>) -> Result<Option<Point>, NotJson> {
     let mut point = Point { latitude: 0.0, longitude: 0.0 };
     let is_object = reader.object(|reader, key| {
         match key {
-            "latitude" => point.latitude = reader.number()?.unwrap_or_default(),
-            "longitude" => point.longitude = reader.number()?.unwrap_or_default(),
+            "latitude" => point.latitude = reader.number()?.unwrap_or(f64::NAN),
+            "longitude" => point.longitude = reader.number()?.unwrap_or(f64::NAN),
             _ => reader.skip()?,
         }
         Ok(())
@@ -199,12 +201,12 @@ fn first_photo<'t>(reader: &mut Reader<'t>) -> Result<Option<Photo<'t>>, NotJson
     let mut first = None;
     reader.array(|reader| match first {
         None => {
-            first = Some(photo(reader)?);
+            first = Some(photo(reader)?).filter(|photo| !photo.reference.is_empty());
             Ok(())
         }
         Some(_) => reader.skip(),
     })?;
-    Ok(first.filter(|photo| !photo.reference.is_empty()))
+    Ok(first)
 }
 
 /// The reference is the whole resource name: it is good for the new API's `/v1/NAME/media`, and not
@@ -330,6 +332,19 @@ mod tests {
         ] {
             assert_eq!(mapped(&whole.replace(part, instead)), None, "{part}");
         }
+        for location in [
+            "null",
+            "\"34.0,-118.4\"",
+            "[34,-118]",
+            "7",
+            r#"{"latitude":null,"longitude":null}"#,
+            r#"{"latitude":"34.0","longitude":"-118.4"}"#,
+            r#"{"latitude":34,"longitude":null}"#,
+            r#"{"latitude":{},"longitude":-118}"#,
+            r#"{"latitude":1e999}"#,
+        ] {
+            assert_eq!(mapped(&whole.replace("{\"latitude\":1}", location)), None, "{location}");
+        }
         for other in ["{}", "[]", "null", "\"place\"", "7"] {
             assert_eq!(mapped(other), None);
         }
@@ -422,6 +437,8 @@ mod tests {
         for none in ["[]", "[{}]", "{}", "[{\"name\":7}]"] {
             assert_eq!(photos(none), None);
         }
+        let second = photos(r#"[null,{"name":null},{"name":"c","widthPx":"3"}]"#).unwrap();
+        assert_eq!((&second.reference[..], second.width), ("c", 0));
     }
 
     #[test]
@@ -435,6 +452,43 @@ mod tests {
         );
         assert_eq!(near.viewport.northeast, Point { latitude: 0.0, longitude: 2.0 });
         assert_eq!(near.vicinity.as_deref(), Some("short"));
+    }
+
+    #[test]
+    fn a_member_of_another_type_counts_as_absent() {
+        let bare = place(r#""rating":null"#);
+        for member in [
+            "attributions",
+            "businessStatus",
+            "currentOpeningHours",
+            "formattedAddress",
+            "iconBackgroundColor",
+            "iconMaskBaseUri",
+            "photos",
+            "plusCode",
+            "priceLevel",
+            "rating",
+            "regularOpeningHours",
+            "shortFormattedAddress",
+            "types",
+            "userRatingCount",
+            "viewport",
+        ] {
+            for value in ["null", "true", "-1.5", "\"\\ud800\"", "[null,[],{}]", "{\"a\":null}"] {
+                let is_right = matches!(
+                    (member, value),
+                    ("rating", "-1.5")
+                        | ("iconBackgroundColor" | "iconMaskBaseUri", "\"\\ud800\"")
+                        | ("formattedAddress" | "shortFormattedAddress", "\"\\ud800\"")
+                );
+                let odd = place(&format!("\"{member}\":{value}"));
+                assert!(odd == bare || is_right, "{member}: {value}: {odd:?}");
+            }
+        }
+        let types = place(r#""types":[null,"bar",7,["a"],"\udfff"]"#).types;
+        assert_eq!(types, ["bar", "\u{fffd}"]);
+        let viewport = r#""viewport":{"low":{"latitude":null},"high":{"latitude":2}}"#;
+        assert_eq!(place(viewport).viewport, bare.viewport);
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //!     })
 //! ```
 //!
-//! No tree is built: a body of four megabytes of `{}` costs a walk over four megabytes and no
+//! No tree is built unless one is asked for: a body of four megabytes of `{}` costs a walk over four megabytes and no
 //! memory, and what nobody asked for is passed over where it stands. [`Reader::at`] says where
 //! that is, so a document can be cut without being written anew.
 //!
@@ -23,10 +23,14 @@
 //! does not take its value makes the document wrong, not the program.
 
 use super::plain::{plain_bytes, spaces};
+use serde_json::Value;
 use std::borrow::Cow;
 
 /// The most levels of arrays and objects: Google's replies have some ten.
 pub(super) const DEPTH_MAX: usize = 64;
+
+/// The most items of an array in a tree.
+const ITEMS_MAX: usize = 16;
 
 /// Where a text stops being JSON.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -75,7 +79,7 @@ impl<'t> Reader<'t> {
         }
         self.each(b'}', |reader| {
             let key = reader.key()?;
-            let unescaped = key.is_escaped.then(|| key.unescaped().unwrap_or_default());
+            let unescaped = key.is_escaped.then(|| key.unescaped());
             member(reader, unescaped.as_deref().unwrap_or(key.text))
         })?;
         Ok(true)
@@ -93,18 +97,46 @@ impl<'t> Reader<'t> {
         Ok(true)
     }
 
-    /// A text. None: it was no text, or has half a surrogate pair and so is no Unicode.
+    /// A text, in which each half of a surrogate pair without the other is U+FFFD. None: it was no text.
     pub(super) fn string(&mut self) -> Result<Option<Cow<'t, str>>, NotJson> {
         match self.next() {
             Some(b'"') => {
                 let quoted = self.quoted()?;
-                match quoted.is_escaped {
-                    false => Ok(Some(Cow::Borrowed(quoted.text))),
-                    true => Ok(quoted.unescaped().map(Cow::Owned)),
-                }
+                Ok(Some(match quoted.is_escaped {
+                    false => Cow::Borrowed(quoted.text),
+                    true => Cow::Owned(quoted.unescaped()),
+                }))
             }
             _ => self.skip().map(|()| None),
         }
+    }
+
+    /// The value as a tree: of objects the members that are `wanted`, of arrays the first sixteen items,
+    /// so that it is small whatever the document is. A number beyond all doubles is null.
+    pub(super) fn value(&mut self, wanted: fn(&str) -> bool) -> Result<Value, NotJson> {
+        Ok(match self.next() {
+            Some(b'{') => {
+                let mut members = serde_json::Map::new();
+                self.object(|reader, key| match wanted(key) {
+                    true => {
+                        reader.value(wanted).map(|value| drop(members.insert(key.into(), value)))
+                    }
+                    false => reader.skip(),
+                })?;
+                members.into()
+            }
+            Some(b'[') => {
+                let mut items = Vec::new();
+                self.array(|reader| match items.len() < ITEMS_MAX {
+                    true => reader.value(wanted).map(|value| items.push(value)),
+                    false => reader.skip(),
+                })?;
+                items.into()
+            }
+            Some(b'"') => self.string()?.into(),
+            Some(b't' | b'f') => self.boolean()?.into(),
+            _ => self.digits()?.and_then(|digits| digits.parse().ok()).map(Value::Number).into(),
+        })
     }
 
     /// A number, the double nearest to its digits. None: it was none, or is beyond all doubles.
@@ -126,6 +158,11 @@ impl<'t> Reader<'t> {
             _ => None,
         };
         self.skip().map(|()| boolean)
+    }
+
+    /// Whether the next value is null.
+    pub(super) fn is_null(&self) -> bool {
+        self.next() == Some(b'n')
     }
 
     /// Any value, unseen.
@@ -307,19 +344,20 @@ struct Quoted<'t> {
     is_escaped: bool,
 }
 
-impl<'t> Quoted<'t> {
-    /// The text that is meant; none if it has half a surrogate pair.
-    fn unescaped(self) -> Option<String> {
+impl Quoted<'_> {
+    /// The text that is meant.
+    fn unescaped(self) -> String {
         let mut text = String::with_capacity(self.text.len());
         let mut rest = self.text;
         while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
             text.push_str(&rest[..at]);
-            let (c, behind) = resolved(&rest[at + 1..])?;
+            // The escapes were checked, so none is cut off.
+            let (c, behind) = resolved(&rest[at + 1..]).unwrap_or_default();
             text.push(c);
             rest = behind;
         }
         text.push_str(rest);
-        Some(text)
+        text
     }
 }
 
@@ -339,16 +377,17 @@ fn resolved(escape: &str) -> Option<(char, &str)> {
     Some((c, rest))
 }
 
-/// Of four digits, or of a surrogate pair.
+/// Of four digits, or of a surrogate pair. Half a pair is no Unicode: it becomes U+FFFD, as in other readers.
 fn code_point(text: &str) -> Option<(char, &str)> {
     let (first, rest) = unit(text)?;
-    if !(0xd800..0xdc00).contains(&first) {
-        // The second half of a pair, alone, is none.
-        return char::from_u32(first).map(|c| (c, rest));
+    if (0xd800..0xdc00).contains(&first) {
+        let second = rest.strip_prefix("\\u").and_then(unit);
+        if let Some((second @ 0xdc00..0xe000, rest)) = second {
+            let c = char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00))?;
+            return Some((c, rest));
+        }
     }
-    let (second, rest) = unit(rest.strip_prefix("\\u")?)?;
-    let low = second.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
-    char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + low).map(|c| (c, rest))
+    Some((char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), rest))
 }
 
 fn unit(text: &str) -> Option<(u32, &str)> {
@@ -360,7 +399,6 @@ fn unit(text: &str) -> Option<(u32, &str)> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::Value;
 
     fn skipped(text: &[u8]) -> Result<(), NotJson> {
         Reader::document(text, Reader::skip)
@@ -426,7 +464,34 @@ mod tests {
             let array = |reader: &mut Reader<'_>| reader.array(Reader::skip);
             assert_eq!(Reader::document(text, array), Ok(text[0] == b'['));
         }
-        assert_eq!(Reader::document(br#""\ud800""#, Reader::string), Ok(None));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_becomes_the_replacement_character() {
+        for (text, expected) in [
+            (r"\ud800", "\u{fffd}"),
+            (r"\uDC00", "\u{fffd}"),
+            (r"a\ud83db", "a\u{fffd}b"),
+            (r"\ud83d\n", "\u{fffd}\n"),
+            (r"\ud83d\u0041", "\u{fffd}A"),
+            (r"\ud83d\ud83d\ude00", "\u{fffd}\u{1f600}"),
+            (r"\ude00\ud83d", "\u{fffd}\u{fffd}"),
+            (r"\udbff\udfff\ufffe", "\u{10ffff}\u{fffe}"),
+        ] {
+            let quoted = format!("\"{text}\"");
+            let read = Reader::document(quoted.as_bytes(), Reader::string);
+            assert_eq!(read, Ok(Some(expected.into())), "{text}");
+            // In a key it is the same.
+            let object = format!("{{{quoted}:1}}");
+            let mut key = String::new();
+            let read = Reader::document(object.as_bytes(), |reader| {
+                reader.object(|reader, found| {
+                    key.push_str(found);
+                    reader.skip()
+                })
+            });
+            assert_eq!((read, key.as_str()), (Ok(true), expected), "{text}");
+        }
     }
 
     #[test]
@@ -493,6 +558,22 @@ mod tests {
             assert_eq!(skipped(text.as_bytes()), Err(NotJson { at }), "{text}");
         }
         assert_eq!(skipped(b"\"\xff\""), Err(NotJson { at: 1 }));
+    }
+
+    #[test]
+    fn a_tree_has_what_is_wanted_and_no_more() {
+        let text = br#"{"a":{"b":1.5,"c":2,"a":"\ud800"},"b":[1,true,null,{"b":-7,"c":[]},5,6],
+            "c":{"a":1},"a":{"b":1e999,"a":18446744073709551615}}"#;
+        let tree =
+            Reader::document(text, |reader| reader.value(|key| matches!(key, "a" | "b"))).unwrap();
+        let expected = serde_json::json!({
+            "a": { "b": null, "a": u64::MAX },
+            "b": [1, true, null, { "b": -7 }, 5, 6],
+        });
+        assert_eq!(tree, expected, "of two members of a name the last");
+        let spoilt =
+            Reader::document(b"{\"c\":[1,],\"a\":1}", |reader| reader.value(|key| key == "a"));
+        assert_eq!(spoilt, Err(NotJson { at: 8 }), "what is not wanted has to be JSON, too");
     }
 
     /// Texts that are JSON, nearly, or not at all.

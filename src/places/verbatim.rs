@@ -188,6 +188,9 @@ mod tests {
         let refusal = r#"{"error_message":"no","results":[],"status":"REQUEST_DENIED"}"#;
         let expected = Kind::Refusal("REQUEST_DENIED".to_string(), "no".to_string());
         assert_eq!(Verbatim::read(refusal.as_bytes()), Ok(expected));
+        let spoilt = r#"{"error_message":"\ud800","status":"\udc00","results":null}"#;
+        let expected = Kind::Refusal("\u{fffd}".to_string(), "\u{fffd}".to_string());
+        assert_eq!(Verbatim::read(spoilt.as_bytes()), Ok(expected));
         for text in ["", "<html>", r#"{"status":"OK","results":[]"#, "{\"a\":\"\n\"}"] {
             assert!(Verbatim::read(text.as_bytes()).is_err(), "{text}");
         }
