@@ -1,20 +1,22 @@
 //! Photon: OpenStreetMap, searched by a server of one's own.
 //!
-//! Out goes `GET /reverse?lat=...&lon=...&radius=...`; what comes back is GeoJSON, the nearest
-//! first, mapped to Google's members:
+//! Out goes `GET /reverse?lat=...&lon=...&radius=...`; what comes back is GeoJSON, mapped to Google's
+//! members:
 //!
 //! ```text
 //!     geometry.coordinates [lon, lat]   geometry.location
 //!     extent [west, north, east, south] geometry.viewport     else 150 m around
 //!     name                              name                  without one it is left out
-//!     osm_type, osm_id                  place_id, reference   osm:node/123
+//!     osm_type, osm_id                  place_id, reference   osm:node/123; without one of these
+//!                                                             photon:34.07,-118.44,Bar Nil
 //!     osm_key, osm_value                types                 osm.rs
 //!     housenumber, street, city         vicinity              else district, or city
 //!     city, state, country              plus_code             computed
 //! ```
 //!
-//! Photon knows no prominence, so fifty are asked for, streets and borders left out, and the first
-//! twenty taken. In a city they may all be within 200 m: that is what nearest means.
+//! Photon knows no prominence, so fifty are asked for, streets and borders left out, and the nearest
+//! twenty taken. Their order is ours: a server sorts by the middle of a place, or by its own weights. In a
+//! city they may all be within 200 m: that is what nearest means.
 //!
 //! An answer may be kept for a minute. OpenStreetMap is to be named (ODbL), and is.
 //!
@@ -23,11 +25,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::base_url::BaseUrl;
 use super::decimal::{shifted, without_plus};
 use super::entry::one_line;
 use super::fetch::{Fetch, Reading, Reply, Target};
-use super::json_reader::{NotJson, Reader};
+use super::json_reader::Reader;
 use super::place::{Business, POINT_RADIUS_M, Place, Point, Scope, Viewport};
 use super::plus_code::PlusCode;
 use super::upstream::{self, Trouble};
@@ -36,7 +40,7 @@ use super::{Answer, BOUND_MAX, Found, Progress, Query, Source, Ticket, osm};
 const PATH: &str = "/reverse";
 
 /// The most a Photon server gives, unless it is told otherwise.
-const LIMIT: &str = "50";
+const LIMIT: usize = 50;
 
 /// What somebody may want to know is nearby.
 const TAGS: [&str; 10] = [
@@ -60,7 +64,7 @@ const KEEP: Duration = Duration::from_secs(60);
 const ATTRIBUTION: &str = "\u{a9} <a href=\"https://www.openstreetmap.org/copyright\">OpenStreetMap \
      contributors</a>, ODbL";
 
-/// A Photon server, which answers the nearest first.
+/// A Photon server. The nearest come first.
 #[derive(Clone, Debug)]
 pub struct Photon {
     /// Where it is; there is none that everyone may use.
@@ -79,7 +83,7 @@ impl Source for Photon {
             .with("lat", &without_plus(&query.latitude_text))
             .with("lon", &without_plus(&query.longitude_text))
             .with("radius", &shifted(&query.radius_text, 0, "0.001"))
-            .with("limit", LIMIT);
+            .with("limit", &LIMIT.to_string());
         if let Some(language) = &self.language {
             target = target.with("lang", language);
         }
@@ -87,16 +91,16 @@ impl Source for Photon {
         Progress::Fetch(Fetch { keep: Some(KEEP), ..Fetch::get(&self.base, target) })
     }
 
-    fn read(&mut self, _: &Query, reply: Reply<'_>) -> Reading {
+    fn read(&mut self, query: &Query, reply: Reply<'_>) -> Reading {
         let outcome = match upstream::is_success(&reply) {
-            true => upstream::check_is_json(&reply).and_then(|()| answer(reply.body)),
+            true => upstream::check_is_json(&reply).and_then(|()| answer(query, reply.body)),
             false => Err(refusal(&reply)),
         };
         upstream::reading(outcome, None)
     }
 }
 
-fn answer(body: &[u8]) -> Result<Answer, Trouble> {
+fn answer(query: &Query, body: &[u8]) -> Result<Answer, Trouble> {
     let mut places = Vec::new();
     let mut features_are_listed = false;
     Reader::document(body, |reader| {
@@ -104,8 +108,11 @@ fn answer(body: &[u8]) -> Result<Answer, Trouble> {
             match key {
                 "features" => {
                     features_are_listed = reader.array(|reader| {
-                        let place = Feature::read(reader)?.into_place();
-                        places.extend(place.filter(|_| places.len() < BOUND_MAX));
+                        places.extend(place(&reader.value(is_read)?));
+                        // However many a server gives, only so many are kept.
+                        if places.len() == 2 * LIMIT {
+                            keep_nearest(query, &mut places);
+                        }
                         Ok(())
                     })?;
                 }
@@ -114,6 +121,7 @@ fn answer(body: &[u8]) -> Result<Answer, Trouble> {
             Ok(())
         })
     })?;
+    keep_nearest(query, &mut places);
     match features_are_listed {
         true => Ok(Answer::Found(Found::new(places, &[ATTRIBUTION]))),
         false => Err(Trouble::senseless("the reply is no GeoJSON FeatureCollection")),
@@ -140,172 +148,100 @@ fn refusal(reply: &Reply<'_>) -> Trouble {
     }
 }
 
-/// A feature as far as it has been read. Texts that are not there are empty.
-#[derive(Debug, Default)]
-struct Feature {
-    coordinates: Vec<Option<f64>>,
-    extent: Vec<Option<f64>>,
-    osm_type: String,
-    osm_id: Option<u64>,
-    osm_key: String,
-    osm_value: String,
-    religion: String,
-    name: String,
-    housenumber: String,
-    street: String,
-    district: String,
-    city: String,
-    state: String,
-    country: String,
-    country_code: String,
+/// Of equally near ones those first that the server had first.
+fn keep_nearest(query: &Query, places: &mut Vec<Place<'static>>) {
+    let distance = |place: &Place<'_>| query.distance_m(place.location);
+    places.sort_by(|a, b| distance(a).total_cmp(&distance(b)));
+    places.truncate(BOUND_MAX);
 }
 
-impl Feature {
-    fn read(reader: &mut Reader<'_>) -> Result<Feature, NotJson> {
-        let mut feature = Feature::default();
-        reader.object(|reader, key| {
-            match key {
-                "geometry" => drop(reader.object(|reader, key| feature.geometry(reader, key))?),
-                "properties" => drop(reader.object(|reader, key| feature.property(reader, key))?),
-                _ => reader.skip()?,
-            }
-            Ok(())
-        })?;
-        Ok(feature)
-    }
+/// Whether a member of this name is read, wherever it stands.
+#[rustfmt::skip]
+fn is_read(key: &str) -> bool {
+    matches!(key,
+        "geometry" | "coordinates" | "properties" | "name" | "extent" | "extra" | "religion"
+        | "osm_type" | "osm_id" | "osm_key" | "osm_value"
+        | "housenumber" | "street" | "district" | "city" | "state" | "country" | "countrycode")
+}
 
-    fn geometry(&mut self, reader: &mut Reader<'_>, key: &str) -> Result<(), NotJson> {
-        match key {
-            "coordinates" => self.coordinates = numbers(reader)?,
-            _ => reader.skip()?,
-        }
-        Ok(())
+/// None if it has no name or no place on the globe, or is not what somebody looks for.
+fn place(feature: &Value) -> Option<Place<'static>> {
+    let location = point(&feature["geometry"]["coordinates"], 0, 1)?;
+    let properties = &feature["properties"];
+    let text = |key: &str| properties[key].as_str().map(one_line).unwrap_or_default();
+    let (name, key) = (text("name"), text("osm_key"));
+    if name.is_empty() || TAGS_LEFT_OUT.contains(&key.as_str()) {
+        return None;
     }
+    // `extra` is only there if the server was set up to keep it.
+    let religion = properties["extra"]["religion"].as_str().unwrap_or_default();
+    let [city, state, country, code] = ["city", "state", "country", "countrycode"].map(text);
+    // The town it is in or is.
+    let town = if city.is_empty() && key == "place" { &name } else { &city };
+    let extent = &properties["extent"];
+    let viewport = point(extent, 0, 3).zip(point(extent, 2, 1));
+    let viewport = viewport.map(|(southwest, northeast)| Viewport { southwest, northeast });
+    Some(Place {
+        location,
+        viewport: viewport.unwrap_or_else(|| Viewport::around(location, POINT_RADIUS_M)),
+        place_id: place_id(properties, location, &name).into(),
+        scope: Scope::App,
+        plus_code: Some(PlusCode::new(
+            location.latitude,
+            location.longitude,
+            town,
+            &region(&code, state, country),
+        )),
+        types: osm::types(&key, &text("osm_value"), religion),
+        vicinity: vicinity(["housenumber", "street", "district"].map(text), &code, town),
+        business: Business::default(),
+        name: name.into(),
+    })
+}
 
-    fn property(&mut self, reader: &mut Reader<'_>, key: &str) -> Result<(), NotJson> {
-        let text = match key {
-            "city" => &mut self.city,
-            "country" => &mut self.country,
-            "countrycode" => &mut self.country_code,
-            "district" => &mut self.district,
-            "housenumber" => &mut self.housenumber,
-            "name" => &mut self.name,
-            "osm_key" => &mut self.osm_key,
-            "osm_type" => &mut self.osm_type,
-            "osm_value" => &mut self.osm_value,
-            "state" => &mut self.state,
-            "street" => &mut self.street,
-            "extent" => {
-                self.extent = numbers(reader)?;
-                return Ok(());
-            }
-            "osm_id" => {
-                self.osm_id = reader.whole()?;
-                return Ok(());
-            }
-            // Only there if the server was set up to keep it.
-            "extra" => return reader.object(|reader, key| self.extra(reader, key)).map(drop),
-            _ => return reader.skip(),
-        };
-        *text = one_line(&reader.string()?.unwrap_or_default());
-        Ok(())
-    }
+/// The point of which the degrees east and north stand there in a list, if it is on the globe.
+fn point(list: &Value, east: usize, north: usize) -> Option<Point> {
+    let (latitude, longitude) = (list[north].as_f64()?, list[east].as_f64()?);
+    Some(Point { latitude, longitude }).filter(|point| point.is_on_the_globe())
+}
 
-    fn extra(&mut self, reader: &mut Reader<'_>, key: &str) -> Result<(), NotJson> {
-        match key {
-            "religion" => self.religion = reader.string()?.unwrap_or_default().into_owned(),
-            _ => reader.skip()?,
-        }
-        Ok(())
-    }
-
-    /// None if it has no name, no id or no place on the globe, or is not what somebody looks for.
-    fn into_place(self) -> Option<Place<'static>> {
-        let &[Some(longitude), Some(latitude), ..] = &self.coordinates[..] else { return None };
-        let location = Point { latitude, longitude };
-        let is_looked_for = !TAGS_LEFT_OUT.contains(&self.osm_key.as_str());
-        if self.name.is_empty() || !location.is_on_the_globe() || !is_looked_for {
-            return None;
-        }
-        let kind = match self.osm_type.as_str() {
-            "N" => "node",
-            "W" => "way",
-            "R" => "relation",
-            _ => return None,
-        };
-        Some(Place {
-            location,
-            viewport: self.viewport().unwrap_or_else(|| Viewport::around(location, POINT_RADIUS_M)),
-            place_id: format!("osm:{kind}/{}", self.osm_id?).into(),
-            scope: Scope::App,
-            plus_code: Some(PlusCode::new(latitude, longitude, self.town(), &self.region())),
-            types: osm::types(&self.osm_key, &self.osm_value, &self.religion),
-            vicinity: self.vicinity().map(Cow::Owned),
-            name: self.name.into(),
-            business: Business::default(),
-        })
-    }
-
-    fn viewport(&self) -> Option<Viewport> {
-        let &[Some(west), Some(north), Some(east), Some(south)] = &self.extent[..] else {
-            return None;
-        };
-        let southwest = Point { latitude: south, longitude: west };
-        let northeast = Point { latitude: north, longitude: east };
-        (southwest.is_on_the_globe() && northeast.is_on_the_globe())
-            .then_some(Viewport { southwest, northeast })
-    }
-
-    /// The street with its number, and the town; else what it is in.
-    fn vicinity(&self) -> Option<String> {
-        let Feature { street, district, .. } = self;
-        let address = self.street_and_number();
-        let parts = match (street.is_empty(), district.is_empty()) {
-            (true, true) => [self.town(), ""],
-            (true, false) => [district, ""],
-            (false, _) => [&*address, self.town()],
-        };
-        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        Some(parts.join(", ")).filter(|vicinity| !vicinity.is_empty())
-    }
-
-    fn street_and_number(&self) -> String {
-        let Feature { housenumber, street, country_code, .. } = self;
-        let in_order = match country_code.as_str() {
-            "US" => [housenumber, street],
-            _ => [street, housenumber],
-        };
-        in_order.map(String::as_str).join(" ").trim().to_string()
-    }
-
-    /// The town it is in or is.
-    fn town(&self) -> &str {
-        match (self.city.as_str(), self.osm_key.as_str()) {
-            ("", "place") => &self.name,
-            (city, _) => city,
-        }
-    }
-
-    /// What follows the town in a short address.
-    fn region(&self) -> String {
-        match (self.country_code.as_str(), self.state.as_str()) {
-            ("US", "") => "USA".to_string(),
-            ("US", state) => [state, ", USA"].concat(),
-            ("GB", _) => "UK".to_string(),
-            _ => self.country.clone(),
-        }
+/// OpenStreetMap's own id; of what a server has from elsewhere, where it is and what it is called.
+fn place_id(properties: &Value, location: Point, name: &str) -> String {
+    let kind = match properties["osm_type"].as_str() {
+        Some("N") => Some("node"),
+        Some("W") => Some("way"),
+        Some("R") => Some("relation"),
+        _ => None,
+    };
+    match kind.zip(properties["osm_id"].as_i64()) {
+        Some((kind, id)) => format!("osm:{kind}/{id}"),
+        None => format!("photon:{},{},{name}", location.latitude, location.longitude),
     }
 }
 
-/// The first four of a list; each a number, or a hole where there is something else.
-fn numbers(reader: &mut Reader<'_>) -> Result<Vec<Option<f64>>, NotJson> {
-    let mut numbers = Vec::new();
-    reader.array(|reader| {
-        let number = reader.number()?;
-        if numbers.len() < 4 {
-            numbers.push(number);
-        }
-        Ok(())
-    })?;
-    Ok(numbers)
+/// The street with its number, and the town; else what it is in.
+fn vicinity(parts: [String; 3], code: &str, town: &str) -> Option<Cow<'static, str>> {
+    let [number, street, district] = parts;
+    let address = match code {
+        "US" => [number, street.clone()],
+        _ => [street.clone(), number],
+    };
+    let address = address.join(" ");
+    let parts = match (street.is_empty(), district.is_empty()) {
+        (true, true) => [town, ""],
+        (true, false) => [&district, ""],
+        (false, _) => [address.trim(), town],
+    };
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    (!parts.is_empty()).then(|| parts.join(", ").into())
+}
+
+/// What follows the town in a short address.
+fn region(code: &str, state: String, country: String) -> String {
+    match code {
+        "US" if state.is_empty() => "USA".to_string(),
+        "US" => state + ", USA",
+        "GB" => "UK".to_string(),
+        _ => country,
+    }
 }
