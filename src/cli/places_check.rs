@@ -89,8 +89,9 @@ fn radius(text: &str) -> Result<String, &'static str> {
 impl PlacesCheck {
     fn run(&self) -> Result<(), Failure> {
         let topology = self.topology.read_asking(self.source)?;
-        let key = open_key(&topology.places, |warning| eprintln!("warning: {warning}"))?;
-        let mut source = open_places(&topology.places, key.clone())?;
+        let warn = |warning| eprintln!("warning: {warning}");
+        let key = open_key(&topology.places, warn)?;
+        let mut source = open_places(&topology.places, key.clone(), warn)?;
         let query = self.query();
         let name = source.name();
         let mut report = Report { text: String::new(), key };

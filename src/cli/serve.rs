@@ -74,7 +74,7 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
     let name = &server.name;
     dump_no_core();
     let key = open_key(&topology.places, |warning| ::log::warn!("{warning}"))?;
-    let source = open_places(&topology.places, key)?;
+    let source = open_places(&topology.places, key, |warning| ::log::warn!("{warning}"))?;
     let peer_tls = open_peer_tls(topology, name)?;
     let mut io = MioIo::new(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup])
         .map_err(|e| Failure::os("the kernel gives no poll", e))?;
@@ -87,7 +87,7 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
         if upstream.falls_back {
             let rank = topology.places.rank;
             let settings = PlacesSettings { source: PlacesSource::Embedded, rank };
-            let embedded = open_places(&settings, None)?;
+            let embedded = open_places(&settings, None, drop)?;
             member = member.with_fallback(embedded);
         }
     }

@@ -12,14 +12,17 @@ use places_herd::herd::topology::{KEY_VARIABLE, PlacesSettings, PlacesSource, To
 use places_herd::https::agent::{Agent, AgentLimits};
 use places_herd::https::http::HttpLimits;
 use places_herd::https::tls;
-use places_herd::places::{self, Source};
+use places_herd::places::{self, Rank, Source};
 use places_herd::secret::Secret;
 use std::env;
+use std::path::Path;
 
-/// The source of places that is configured. `key`: what [`open_key`] found.
+/// The source of places that is configured. `key`: what [`open_key`] found. `warn`: told what the
+/// operator may not expect of a file.
 pub(super) fn open_places(
     settings: &PlacesSettings,
     key: Option<Secret>,
+    warn: impl FnMut(String),
 ) -> Result<Box<dyn Source>, Failure> {
     let rank = settings.rank;
     match &settings.source {
@@ -33,16 +36,23 @@ pub(super) fn open_places(
         PlacesSource::Network(upstream) => {
             upstream.open(rank, key).ok_or_else(|| Failure::new(Exit::Config, "there is no key"))
         }
-        PlacesSource::File(path) => match places::File::read(path, rank) {
-            Ok(file) => Ok(Box::new(file)),
-            Err(faults) => {
-                let path = path.display();
-                faults.iter().for_each(|fault| eprintln!("{path}: {fault}"));
-                let count = counted(faults.len(), "fault");
-                Err(Failure::new(Exit::Config, format!("{path}: {count}")))
-            }
-        },
+        PlacesSource::File(path) => Ok(Box::new(read_file(path, rank, warn)?)),
     }
+}
+
+/// The places of a file, or all that is wrong with it on stderr. `warn`: as in [`open_places`].
+pub(super) fn read_file(
+    path: &Path,
+    rank: Rank,
+    mut warn: impl FnMut(String),
+) -> Result<places::File, Failure> {
+    let shown = path.display();
+    let file = places::File::read(path, rank).map_err(|faults| {
+        faults.iter().for_each(|fault| eprintln!("{shown}: {fault}"));
+        Failure::new(Exit::Config, format!("{shown}: {}", counted(faults.len(), "fault")))
+    })?;
+    file.remarks().into_iter().for_each(|remark| warn(format!("{shown}: {remark}")));
+    Ok(file)
 }
 
 /// The key of the service that is asked, from its file or the environment; none if it needs none.

@@ -26,6 +26,30 @@ pub(super) struct Entry {
     pub(super) attribution: Option<&'static str>,
 }
 
+/// Why a record gives no [`Entry`].
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum NoEntry {
+    /// It is wrong, and so is the file; the text is read behind the number of its line.
+    Fault(String),
+    /// There is nothing wrong with it, but it is no place nearby, for one of the reasons below.
+    PassedOver(&'static str),
+}
+
+/// A reason, read behind `2 records`: it is nowhere, or a line or an area.
+pub(super) const NO_POINT: &str = "with no Point";
+/// A reason: nobody could ask for it.
+pub(super) const NO_NAME: &str = "with no name";
+/// A reason: it was a place.
+pub(super) const CLOSED: &str = "of places that are permanently closed";
+/// A reason: what is nearby is in it.
+pub(super) const REGION: &str = "of countries, states or counties";
+
+impl From<String> for NoEntry {
+    fn from(message: String) -> NoEntry {
+        NoEntry::Fault(message)
+    }
+}
+
 /// A point on the globe in hundred-thousandths of a degree.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct E5Point {

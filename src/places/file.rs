@@ -1,10 +1,11 @@
 //! Places out of a file the operator has: a country from GeoNames, a city from Overture.
 //!
-//! The file is read once, at start, and whole. Nothing of it is believed until then: every line
-//! that is wrong is reported with its number, and a file with a single wrong line is refused.
+//! The file is read once, at start, and whole. Nothing of it is believed until then: every record
+//! that is wrong is reported with its line, and a file with a single wrong record is refused. What is
+//! right and no place (an area, a Feature without a name) is passed over and counted.
 //!
 //! ```text
-//!     bytes --Records--> record --geonames::entry, geojson::entry--> Entry --Builder--> File
+//!     bytes --Lines, Features--> record --geonames::entry, geojson::entry--> Entry --Builder--> File
 //! ```
 //!
 //! In memory a place is a [`Row`] of 16 bytes in the grid's order and its texts in one long
@@ -14,19 +15,23 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::ops::Range;
 use std::path::Path;
 
-use super::entry::{E5Point, Entry, Types};
+use super::entry::{E5Point, Entry, NoEntry, REGION, Types};
+use super::features::Features;
 use super::grid::{self, BANDS, Rank, band_of, prominence};
 use super::place::{Business, POINT_RADIUS_M, Place, Point, Scope, Viewport, town_radius_m};
 use super::plus_code::PlusCode;
-use super::records::Records;
+use super::records::{Fault, Lines, Records};
 use super::{Answer, Found, Progress, Query, Source, Ticket, geojson, geonames};
 
 /// The most places a file may have.
 pub const ROWS_MAX: usize = 5_000_000;
+
+/// The longest text of a place: a reply has up to twenty of them.
+const TEXT_BYTES_MAX: usize = 1 << 16;
 
 /// The faults that are listed one by one; of the rest there is a count.
 const FAULTS_LISTED_MAX: usize = 20;
@@ -42,7 +47,7 @@ pub struct File {
     texts: String,
     kinds: Vec<Types>,
     attributions: Vec<&'static str>,
-    passed_over: usize,
+    passed_over: Vec<PassedOver>,
 }
 
 /// What the records of a file are.
@@ -50,36 +55,16 @@ pub struct File {
 pub enum Format {
     /// Lines of a GeoNames table.
     GeoNames,
-    /// GeoJSON Features.
+    /// GeoJSON Features, in a collection or each for itself.
     GeoJson,
 }
 
-/// Something in a file that keeps it from being used.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Fault {
-    /// Counted from 1; 0 means the file as a whole.
-    pub line: usize,
-    /// What is wrong, to be read after the line's number.
-    pub message: String,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => f.write_str(&self.message),
-            line => write!(f, "line {line}: {}", self.message),
-        }
-    }
-}
-
 impl File {
-    /// Reads a file, by the end of its name:
+    /// Reads a file, by the end of its name, as [`Format::of`] has it. GeoNames: 19 columns between
+    /// tabs. GeoJSON: a FeatureCollection, or Features on lines or after record separators (0x1e);
+    /// Overture's places, or any Feature that is a Point and has a name.
     ///
-    /// * `.tsv`, `.txt`: a GeoNames table, 19 columns between tabs;
-    /// * `.geojsonl`, `.geojsonseq`, `.geojson`: GeoJSON Features, one a line, or each after a
-    ///   record separator (0x1e); Overture's places, or any Feature that is a Point and has a name.
-    ///
-    /// Lines that mean no place nearby (a county, a Feature without a name) are passed over and
+    /// Records that mean no place nearby (a county, a Feature without a name) are passed over and
     /// counted. Blocks, for a second or two per million lines: made for the start, not the loop.
     ///
     /// # Errors
@@ -89,7 +74,7 @@ impl File {
     /// A file of more than [`ROWS_MAX`] places or of none is refused.
     pub fn read(path: &Path, rank: Rank) -> Result<File, Vec<Fault>> {
         let whole = |message| vec![Fault { line: 0, message }];
-        let format = Format::of(path).map_err(whole)?;
+        let format = Format::of(path).map_err(|message| whole(message.to_string()))?;
         let file = fs::File::open(path).map_err(|error| whole(error.to_string()))?;
         File::parse(BufReader::with_capacity(1 << 16, file), format, rank)
     }
@@ -100,7 +85,16 @@ impl File {
     ///
     /// Those of [`File::read`]; a fault of the reader is the last of them.
     pub fn parse(reader: impl BufRead, format: Format, rank: Rank) -> Result<File, Vec<Fault>> {
-        Ok(Builder::read(reader, format.parser(), ROWS_MAX)?.build(rank))
+        let unreadable = |error: io::Error| vec![Fault { line: 0, message: error.to_string() }];
+        let builder = match format {
+            Format::GeoNames => {
+                Builder::read(Lines::new(reader).map_err(unreadable)?, geonames::entry, ROWS_MAX)
+            }
+            Format::GeoJson => {
+                Builder::read(Features::new(reader).map_err(unreadable)?, geojson::entry, ROWS_MAX)
+            }
+        };
+        Ok(builder?.build(rank))
     }
 
     /// How many places there are.
@@ -113,9 +107,24 @@ impl File {
         self.rows.is_empty()
     }
 
-    /// How many lines meant no place nearby.
+    /// How many records meant no place nearby.
     pub fn passed_over(&self) -> usize {
-        self.passed_over
+        self.passed_over.iter().map(|passed| passed.count).sum()
+    }
+
+    /// What the operator may not expect of this file, each a sentence: records that were passed over
+    /// (but for countries and counties, which every GeoNames table has), or that no place has a kind.
+    pub fn remarks(&self) -> Vec<String> {
+        let told = self.passed_over.iter().filter(|passed| passed.why != REGION);
+        let mut remarks: Vec<String> = told.map(|passed| format!("passed over {passed}")).collect();
+        if self.kinds.iter().all(|types| types[0] == "point_of_interest") {
+            remarks.push(
+                "no record has a known kind, so each place is only a point_of_interest; \
+                 docs/sources.md says which members tell the kind"
+                    .to_string(),
+            );
+        }
+        remarks
     }
 
     fn place(&self, row: usize) -> Place<'static> {
@@ -156,11 +165,10 @@ impl Source for File {
 
 impl fmt::Debug for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let File { rank, passed_over, .. } = self;
         f.debug_struct("File")
-            .field("rank", rank)
+            .field("rank", &self.rank)
             .field("rows", &self.rows.len())
-            .field("passed_over", passed_over)
+            .field("passed_over", &self.passed_over())
             .finish_non_exhaustive()
     }
 }
@@ -193,26 +201,42 @@ struct Row {
     prominence: u16,
 }
 
-/// Reads one record: a place, none, or what is wrong.
-type Parse = fn(&[u8]) -> Result<Option<Entry>, String>;
+/// Reads one record: a place, or why there is none.
+type Parse = fn(&[u8]) -> Result<Entry, NoEntry>;
 
 impl Format {
-    /// By the end of the file's name.
-    fn of(path: &Path) -> Result<Format, String> {
-        match path.extension().and_then(|extension| extension.to_str()) {
+    /// By the end of the file's name, in capitals or not.
+    ///
+    /// # Errors
+    ///
+    /// The name ends in none that is known; the text says which are.
+    pub fn of(path: &Path) -> Result<Format, &'static str> {
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+        match extension.to_str() {
             Some("tsv" | "txt") => Ok(Format::GeoNames),
-            Some("geojsonl" | "geojsonseq" | "geojson") => Ok(Format::GeoJson),
-            _ => Err("its name must end in .tsv or .txt (a GeoNames table), .geojsonl, \
-                      .geojsonseq or .geojson (one Feature a line)"
-                .to_string()),
+            Some(
+                "json" | "jsonl" | "ndjson" | "geojson" | "geojsonl" | "geojsons" | "geojsonseq",
+            ) => Ok(Format::GeoJson),
+            _ => Err("its name must end in .tsv or .txt (a GeoNames table), .geojson, .geojsonl, \
+                      .geojsons, .geojsonseq, .json, .jsonl or .ndjson (GeoJSON)"),
         }
     }
+}
 
-    fn parser(self) -> Parse {
-        match self {
-            Format::GeoNames => geonames::entry,
-            Format::GeoJson => geojson::entry,
-        }
+/// Records that were passed over for one reason.
+#[derive(Debug)]
+struct PassedOver {
+    why: &'static str,
+    count: usize,
+    /// The line of the first.
+    line: usize,
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PassedOver { why, count, line } = self;
+        let records = if *count == 1 { "record" } else { "records" };
+        write!(f, "{count} {records} {why}, the first on line {line}")
     }
 }
 
@@ -223,49 +247,73 @@ struct Builder {
     texts: String,
     kinds: BTreeMap<Types, u16>,
     attributions: Vec<&'static str>,
-    passed_over: usize,
+    passed_over: Vec<PassedOver>,
+    /// The line of the last place, and how many there are on it so far.
+    line: usize,
+    on_line: usize,
 }
 
 impl Builder {
-    fn read(reader: impl BufRead, parse: Parse, rows_max: usize) -> Result<Builder, Vec<Fault>> {
+    fn read(
+        mut records: impl Records,
+        parse: Parse,
+        rows_max: usize,
+    ) -> Result<Builder, Vec<Fault>> {
         let mut builder = Builder::default();
         let mut faults = Faults::default();
-        let unreadable =
-            |error: std::io::Error| vec![Fault { line: 0, message: error.to_string() }];
-        let mut records = Records::new(reader).map_err(unreadable)?;
         loop {
             match records.next() {
                 Ok(None) => break,
                 Ok(Some((line, _))) if builder.rows.len() == rows_max => {
-                    faults.add(line, format!("a file may have {rows_max} places"));
+                    let message = format!("a file may have {rows_max} places");
+                    faults.add(Fault { line, message });
                     break;
                 }
-                Ok(Some((line, record))) => {
-                    let added = parse(record).and_then(|entry| builder.add(line, entry));
-                    added.unwrap_or_else(|message| faults.add(line, message));
-                }
-                Err(error) => {
-                    faults.add(records.line(), error.to_string());
-                    break;
-                }
+                Ok(Some((line, record))) => match parse(record) {
+                    Err(NoEntry::PassedOver(why)) => builder.pass_over(line, why),
+                    Err(NoEntry::Fault(message)) => faults.add(Fault { line, message }),
+                    Ok(entry) => {
+                        let added = builder.add(line, entry);
+                        added.unwrap_or_else(|message| faults.add(Fault { line, message }));
+                    }
+                },
+                Err(fault) => faults.add(fault),
             }
         }
         if builder.rows.is_empty() && faults.listed.is_empty() {
-            faults.add(0, "the file has no places".to_string());
+            let mut message = "the file has no places".to_string();
+            for (number, passed) in builder.passed_over.iter().enumerate() {
+                message += &format!("{} {passed}", if number == 0 { ":" } else { ";" });
+            }
+            faults.add(Fault { line: 0, message });
         }
         faults.none().map(|()| builder)
     }
 
-    fn add(&mut self, line: usize, entry: Option<Entry>) -> Result<(), String> {
-        let Some(entry) = entry else {
-            self.passed_over += 1;
-            return Ok(());
-        };
+    fn pass_over(&mut self, line: usize, why: &'static str) {
+        match self.passed_over.iter_mut().find(|passed| passed.why == why) {
+            Some(passed) => passed.count += 1,
+            None => self.passed_over.push(PassedOver { why, count: 1, line }),
+        }
+    }
+
+    fn add(&mut self, line: usize, entry: Entry) -> Result<(), String> {
         let texts = u32::try_from(self.texts.len()).map_err(|_| "names of 4 GiB come before")?;
         let kind = self.kind(entry.types)?;
         let Entry { position, name, place_id, vicinity, locality, region, .. } = entry;
-        let place_id = if place_id.is_empty() { format!("file:{line}") } else { place_id };
-        for text in [name, place_id, vicinity, locality, region] {
+        // Of a collection there may be many on a line.
+        self.on_line = if self.line == line { self.on_line + 1 } else { 1 };
+        self.line = line;
+        let place_id = match (place_id.is_empty(), self.on_line) {
+            (false, _) => place_id,
+            (true, 1) => format!("file:{line}"),
+            (true, number) => format!("file:{line}.{number}"),
+        };
+        let all = [name, place_id, vicinity, locality, region];
+        if all.iter().any(|text| text.len() > TEXT_BYTES_MAX) {
+            return Err(format!("has a text of more than {TEXT_BYTES_MAX} bytes"));
+        }
+        for text in all {
             self.texts.push_str(&text);
             self.texts.push('\n');
         }
@@ -286,7 +334,7 @@ impl Builder {
 
     /// Puts the rows in the grid's order.
     fn build(self, rank: Rank) -> File {
-        let Builder { mut rows, mut texts, kinds, attributions, passed_over } = self;
+        let Builder { mut rows, mut texts, kinds, attributions, passed_over, .. } = self;
         rows.sort_by_key(|row| {
             let E5Point { latitude, longitude } = row.position;
             (band_of(latitude), longitude, latitude)
@@ -309,9 +357,9 @@ struct Faults {
 }
 
 impl Faults {
-    fn add(&mut self, line: usize, message: String) {
+    fn add(&mut self, fault: Fault) {
         if self.listed.len() < FAULTS_LISTED_MAX {
-            self.listed.push(Fault { line, message });
+            self.listed.push(fault);
         } else {
             self.unlisted += 1;
         }
@@ -338,8 +386,13 @@ mod tests {
     }
 
     fn read(text: &str) -> Result<File, Vec<Fault>> {
-        Builder::read(text.as_bytes(), geonames::entry, 1_000)
+        Builder::read(Lines::new(text.as_bytes()).unwrap(), geonames::entry, 1_000)
             .map(|rows| rows.build(Rank::Prominence))
+    }
+
+    fn geojson(text: impl AsRef<[u8]>) -> Result<File, Vec<String>> {
+        let file = File::parse(text.as_ref(), Format::GeoJson, Rank::Distance);
+        file.map_err(|faults| faults.iter().map(Fault::to_string).collect())
     }
 
     fn found(file: &mut File, query: &Query) -> Found<'static> {
@@ -356,6 +409,7 @@ mod tests {
         let mut file =
             read(&(town(5393212, "Santa Monica", 34.01949, -118.49138, 93_220) + &county)).unwrap();
         assert_eq!((file.len(), file.passed_over()), (1, 1));
+        assert!(file.remarks().is_empty(), "{:?}", file.remarks());
         let found = found(&mut file, &circle(34.0, -118.5, 5_000.0));
         assert_eq!(found.attributions, [geonames::ATTRIBUTION]);
         let place = &found.places[0];
@@ -370,8 +424,7 @@ mod tests {
     fn a_place_without_an_id_is_called_after_its_line() {
         let shop = "\n{\"type\":\"Feature\",\"geometry\":{\"type\":\"Point\",\"coordinates\":[1,2]},\
                     \"properties\":{\"name\":\"Shop\"}}";
-        let mut file =
-            Builder::read(shop.as_bytes(), geojson::entry, 9).unwrap().build(Rank::Distance);
+        let mut file = geojson(shop).unwrap();
         let found = found(&mut file, &circle(2.0, 1.0, 1.0));
         assert_eq!(found.places[0].place_id, "file:2");
         assert_eq!((found.attributions.len(), &found.places[0].vicinity), (0, &None));
@@ -393,10 +446,115 @@ mod tests {
     #[test]
     fn a_file_of_no_places_or_too_many_is_refused() {
         assert_eq!(read("\n").unwrap_err()[0].to_string(), "the file has no places");
+        let county = town(2, "County", 34.0, -118.4, 1).replace("\tP\tPPL\t", "\tA\tADM2\t");
+        let nameless = town(3, " ", 34.0, -118.4, 1);
+        let faults = read(&["\n", &county, &nameless, &county].concat()).unwrap_err();
+        let expected = "the file has no places: 2 records of countries, states or counties, \
+                        the first on line 2; 1 record with no name, the first on line 3";
+        assert_eq!((faults.len(), faults[0].to_string().as_str()), (1, expected));
         let text = town(1, "A", 1.0, 1.0, 1).repeat(1_000);
         assert_eq!(read(&text).unwrap().len(), 1_000);
         let faults = read(&(text + "more")).unwrap_err();
         assert_eq!(faults[0].to_string(), "line 1001: a file may have 1000 places");
+    }
+
+    const SHOP: &str = r#"{"type":"Feature","geometry":{"type":"Point","coordinates":[1,2]},"properties":{"name":"Shop"}}"#;
+    const NOWHERE: &str = r#"{"type":"Feature","geometry":null,"properties":{"name":"Nowhere"}}"#;
+
+    #[test]
+    fn what_has_no_point_is_passed_over_and_told_once() {
+        let area = r#"{"type":"Feature","geometry":{"type":"Polygon","coordinates":[[[1,2],[3,4],[1,2]]]},
+            "properties":{"name":"Park"}}"#;
+        let file = geojson([SHOP, NOWHERE, area, NOWHERE].join("\n")).unwrap();
+        assert_eq!((file.len(), file.passed_over()), (1, 3));
+        let remarks = file.remarks();
+        assert_eq!(remarks[0], "passed over 3 records with no Point, the first on line 2");
+        assert_eq!(remarks.len(), 2);
+        assert_eq!(
+            geojson([NOWHERE, NOWHERE].join("\n")).unwrap_err(),
+            ["the file has no places: 2 records with no Point, the first on line 1"]
+        );
+    }
+
+    #[test]
+    fn each_reason_to_pass_over_a_record_is_told_once() {
+        let nameless = SHOP.replace("Shop", "");
+        let closed =
+            SHOP.replace("\"name\"", "\"operating_status\":\"permanently_closed\",\"name\"");
+        let kind = SHOP.replace("\"name\"", "\"basic_category\":\"cafe\",\"name\"");
+        let rows = [&nameless[..], &closed, SHOP, &kind, NOWHERE, &nameless].join("\n");
+        let file = geojson(rows).unwrap();
+        assert_eq!((file.len(), file.passed_over()), (2, 4));
+        assert_eq!(
+            file.remarks(),
+            [
+                "passed over 2 records with no name, the first on line 1",
+                "passed over 1 record of places that are permanently closed, the first on line 2",
+                "passed over 1 record with no Point, the first on line 5",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_in_which_no_place_has_a_kind_says_so() {
+        let is_told =
+            |file: &File| file.remarks().iter().any(|remark| remark.contains("known kind"));
+        assert!(is_told(&geojson(SHOP).unwrap()));
+        let kind = SHOP.replace("\"name\"", "\"taxonomy\":{\"primary\":\"cafe\"},\"name\"");
+        assert!(!is_told(&geojson([SHOP, &kind].join("\n")).unwrap()));
+        let odd = town(1, "A", 1.0, 1.0, 1).replace("\tP\tPPL\t", "\tX\tY\t");
+        assert!(is_told(&read(&odd).unwrap()));
+        assert!(!is_told(&read(&[odd, town(2, "B", 1.0, 1.0, 1)].concat()).unwrap()));
+    }
+
+    #[test]
+    fn a_collection_is_read_as_its_lines_are() {
+        let list = format!("[\n{SHOP},\n{NOWHERE},\n{SHOP}\n]");
+        for text in [
+            format!("{{\"type\":\"FeatureCollection\",\"crs\":{{\"a\":[]}},\"features\":{list}}}"),
+            format!(
+                "\u{feff}{{\"features\":{list},\"type\":\"FeatureCollection\",\"bbox\":[1,2,1,2]}}\r\n"
+            ),
+        ] {
+            let mut file = geojson(&text).unwrap();
+            assert_eq!((file.len(), file.passed_over()), (2, 1), "{text}");
+            assert!(file.remarks()[0].ends_with("the first on line 3"), "{:?}", file.remarks());
+            let found = found(&mut file, &circle(2.0, 1.0, 1.0));
+            let ids: Vec<_> = found.places.iter().map(|place| &place.place_id[..]).collect();
+            assert_eq!(ids, ["file:2", "file:4"]);
+        }
+        let mut file =
+            geojson(format!("{{\"features\":[{SHOP},{NOWHERE},{SHOP},{SHOP}]}}")).unwrap();
+        let found = found(&mut file, &circle(2.0, 1.0, 1.0));
+        let ids: Vec<_> = found.places.iter().map(|place| &place.place_id[..]).collect();
+        assert_eq!(ids, ["file:1", "file:1.2", "file:1.3"], "each has its own");
+        let empty = geojson(r#"{"type":"FeatureCollection","features":[]}"#);
+        assert_eq!(empty.unwrap_err(), ["the file has no places"]);
+        // As geojson.io saves a single one.
+        let indented: serde_json::Value = serde_json::from_str(SHOP).unwrap();
+        assert_eq!(geojson(serde_json::to_string_pretty(&indented).unwrap()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_fault_of_a_feature_names_its_line_and_others_are_told_too() {
+        let off = SHOP.replace("[1,2]", "[1,99]");
+        let spoilt = SHOP.replace(":{", ":");
+        let text = format!("{{\"features\":[\n{off},\n{SHOP},\n{off}\n]}}");
+        let faults = geojson(&text).unwrap_err();
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert_eq!(faults[1], "line 4: the latitude 99 is not between -90 and 90");
+        let faults = geojson([SHOP, &spoilt, SHOP, &off].join("\n")).unwrap_err();
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(faults[0].starts_with("line 2: is not JSON"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_text_that_no_reply_should_have_twenty_times_is_a_fault() {
+        let named = |bytes: usize| geojson(SHOP.replace("Shop", &"x".repeat(bytes)));
+        assert_eq!(named(TEXT_BYTES_MAX).unwrap().len(), 1);
+        let faults = named(TEXT_BYTES_MAX + 1).unwrap_err();
+        assert_eq!(faults, ["line 1: has a text of more than 65536 bytes"]);
+        assert_eq!(read(&town(1, &"x".repeat(100_000), 1.0, 1.0, 1)).unwrap_err().len(), 1);
     }
 
     #[test]
@@ -411,10 +569,19 @@ mod tests {
 
     #[test]
     fn the_end_of_the_name_says_the_format() {
-        for name in ["US.txt", "US.tsv", "la.geojsonl", "la.geojsonseq", "la.geojson"] {
-            assert!(Format::of(Path::new(name)).is_ok(), "{name}");
+        for name in ["US.txt", "US.TSV", "la.b.txt"] {
+            assert_eq!(Format::of(Path::new(name)), Ok(Format::GeoNames), "{name}");
         }
-        for name in ["US", "US.zip", "places.csv", ""] {
+        for end in
+            ["json", "jsonl", "ndjson", "geojson", "GeoJSON", "geojsonl", "geojsons", "geojsonseq"]
+        {
+            assert_eq!(
+                Format::of(&Path::new("la").with_extension(end)),
+                Ok(Format::GeoJson),
+                "{end}"
+            );
+        }
+        for name in ["US", "US.zip", "places.csv", ".json", ""] {
             assert!(
                 File::read(Path::new(name), Rank::Distance).unwrap_err()[0]
                     .message

@@ -1,94 +1,114 @@
-//! One record of a GeoJSON sequence: a Feature, as Overture's places have it or plainer.
+//! One Feature of GeoJSON, as Overture's places have it or plainer.
 //!
 //! In: the text of one Feature. Out: the [`Entry`] it means, or that it means no place, or what is
-//! wrong with it. Of its properties are read, all but the position optional:
+//! wrong with it. Of its properties are read, and all but a name are optional:
 //!
 //! ```text
 //! id                      or the Feature's own id
 //! names.primary           Overture; or a plain `name`
-//! categories.primary      Overture: coffee_shop
+//! taxonomy.primary        Overture, from 2026 on: coffee_shop
+//! categories.primary      Overture, until September 2026
+//! basic_category          Overture, from 2026 on, where neither of these says more
+//! operating_status        Overture: what is permanently_closed is no place
 //! addresses[0]            Overture: freeform, locality, region, country
 //! ```
 //!
-//! Source: RFC 7946 (Feature, Point: longitude first); Overture's schema of places.
+//! A member of another type than is expected counts as absent.
+//!
+//! Source: RFC 7946 (Feature, Point: longitude first; 3.1 and 3.2: what has no place); Overture's
+//! schema of places, and its guide to the taxonomy.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::entry::{E5Point, Entry, Types, one_line, region};
+use super::entry::{CLOSED, E5Point, Entry, NO_NAME, NO_POINT, NoEntry, Types, one_line, region};
+use super::json_reader::{DEPTH_MAX, NotJson, Reader};
 
 /// Overture asks for no particular text, but a reader should know.
 const OVERTURE_ATTRIBUTION: &str =
     "Places: <a href=\"https://overturemaps.org/\">Overture Maps Foundation</a>";
 
-/// Reads a Feature. One without a name means no place.
-pub(super) fn entry(record: &[u8]) -> Result<Option<Entry>, String> {
-    let feature: Value = serde_json::from_slice(record)
-        .map_err(|error| format!("is not JSON from column {} on", error.column()))?;
+/// Whether a member of this name is read, wherever it stands.
+#[rustfmt::skip]
+fn is_read(key: &str) -> bool {
+    matches!(key,
+        "type" | "id" | "geometry" | "coordinates" | "properties" | "name" | "names" | "primary"
+        | "taxonomy" | "categories" | "basic_category" | "operating_status"
+        | "addresses" | "freeform" | "locality" | "region" | "country")
+}
+
+/// Reads a Feature.
+pub(super) fn entry(record: &[u8]) -> Result<Entry, NoEntry> {
+    str::from_utf8(record).map_err(|error| format!("is not UTF-8: {error}"))?;
+    let feature = Reader::document(record, |reader| reader.value(is_read));
+    let feature = feature.map_err(|NotJson { at }| {
+        let at = at + 1;
+        format!("is not JSON, or deeper than {DEPTH_MAX} levels, from byte {at} of the Feature on")
+    })?;
     match feature["type"].as_str() {
         Some("Feature") => {}
         Some("FeatureCollection") => {
-            return Err("is a FeatureCollection: a file has one Feature a line".to_string());
+            return Err("is a FeatureCollection without a list of features".to_string().into());
         }
-        _ => return Err("is not a GeoJSON Feature".to_string()),
+        _ => return Err("is not a GeoJSON Feature".to_string().into()),
     }
-    let position = position(&feature["geometry"])?;
+    let Some((latitude, longitude)) = point(&feature["geometry"]) else {
+        return Err(NoEntry::PassedOver(NO_POINT));
+    };
+    let position = E5Point::new(latitude, longitude)?;
     let properties = &feature["properties"];
-    let primary = text(&properties["names"]["primary"]);
-    let overture = !primary.is_empty();
-    let name = if overture { primary } else { text(&properties["name"]) };
-    if name.is_empty() {
-        return Ok(None);
+    if properties["operating_status"] == "permanently_closed" {
+        return Err(NoEntry::PassedOver(CLOSED));
     }
+    let primary = text(&properties["names"]["primary"]);
+    let overture = primary.is_some();
+    let Some(name) = primary.or_else(|| text(&properties["name"])) else {
+        return Err(NoEntry::PassedOver(NO_NAME));
+    };
     let address = &properties["addresses"][0];
-    let (street, locality) = (text(&address["freeform"]), text(&address["locality"]));
+    let [street, locality, division, country] = ["freeform", "locality", "region", "country"]
+        .map(|key| text(&address[key]).unwrap_or_default());
     let near = [street.as_str(), &locality].into_iter().filter(|part| !part.is_empty());
-    Ok(Some(Entry {
+    Ok(Entry {
         position,
         population: 0,
-        types: types(&properties["categories"]["primary"]),
+        types: types(properties),
         place_id: place_id(&feature, overture),
         vicinity: near.collect::<Vec<_>>().join(", "),
-        region: region(&text(&address["country"]), &text(&address["region"])),
+        region: region(&country, &division),
         locality,
         name,
         attribution: overture.then_some(OVERTURE_ATTRIBUTION),
-    }))
+    })
 }
 
-fn position(geometry: &Value) -> Result<E5Point, String> {
-    match geometry["type"].as_str() {
-        Some("Point") => {}
-        Some(other) => return Err(format!("is a {}, only a Point is a place", one_line(other))),
-        None => return Err("has no geometry".to_string()),
-    }
+/// Degrees north and east of a geometry that is a Point with two numbers.
+fn point(geometry: &Value) -> Option<(f64, f64)> {
     let coordinate = |index: usize| geometry["coordinates"][index].as_f64();
-    match (coordinate(1), coordinate(0)) {
-        (Some(latitude), Some(longitude)) => E5Point::new(latitude, longitude),
-        _ => Err("has no coordinates of two numbers".to_string()),
-    }
+    coordinate(1).zip(coordinate(0)).filter(|_| geometry["type"] == "Point")
 }
 
 /// Empty if there is none: then the file gives one.
 fn place_id(feature: &Value, overture: bool) -> String {
     let own = [&feature["properties"]["id"], &feature["id"]].into_iter().find_map(|id| match id {
-        Value::String(id) => Some(one_line(id)).filter(|id| !id.is_empty()),
         Value::Number(id) => Some(id.to_string()),
-        _ => None,
+        id => text(id),
     });
     let origin = if overture { "overture" } else { "file" };
     own.map(|id| format!("{origin}:{id}")).unwrap_or_default()
 }
 
-fn types(category: &Value) -> Types {
-    let category = Some(text(category)).filter(|category| !category.is_empty()).map(Cow::from);
-    category.into_iter().chain(["point_of_interest".into(), "establishment".into()]).collect()
+fn types(properties: &Value) -> Types {
+    let [taxonomy, categories] = ["taxonomy", "categories"].map(|key| &properties[key]["primary"]);
+    let kind = [taxonomy, categories, &properties["basic_category"]].into_iter().find_map(text);
+    let kind = kind.map(Cow::Owned).into_iter();
+    kind.chain(["point_of_interest".into(), "establishment".into()]).collect()
 }
 
-/// Empty if it is no text.
-fn text(value: &Value) -> String {
-    value.as_str().map(one_line).unwrap_or_default()
+/// None if it is no text, or an empty one.
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(one_line).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -97,13 +117,18 @@ mod tests {
 
     const CAFE: &str = r#"{"type":"Feature","id":"08f2","geometry":{"type":"Point",
         "coordinates":[-118.4451,34.0689,71.5]},"properties":{"names":{"primary":"Café\tNil",
-        "common":null},"categories":{"primary":"coffee_shop","alternate":["bakery"]},
+        "common":null},"confidence":null,"categories":{"primary":"coffee_shop","alternate":["bakery"]},
         "addresses":[{"freeform":"1 Main St","locality":"Los Angeles","postcode":"90024",
-        "region":"CA","country":"US"}]}}"#;
+        "region":"CA","country":"US"},{"freeform":"2 Main St"}]}}"#;
+
+    fn changed(from: &str, to: &str) -> Result<Entry, NoEntry> {
+        assert!(CAFE.contains(from), "{from}");
+        entry(CAFE.replace(from, to).as_bytes())
+    }
 
     #[test]
     fn an_overture_place_has_a_category_and_an_address() {
-        let entry = entry(CAFE.as_bytes()).unwrap().unwrap();
+        let entry = entry(CAFE.as_bytes()).unwrap();
         assert_eq!(entry.position, E5Point { latitude: 3_406_890, longitude: -11_844_510 });
         assert_eq!((&entry.name[..], &entry.place_id[..]), ("Café Nil", "overture:08f2"));
         assert_eq!(entry.types, ["coffee_shop", "point_of_interest", "establishment"]);
@@ -116,33 +141,135 @@ mod tests {
     fn a_plain_feature_needs_no_more_than_a_point_and_a_name() {
         let plain = br#"{"type":"Feature","geometry":{"type":"Point","coordinates":[1,2]},
             "properties":{"name":"Here"}}"#;
-        let entry = entry(plain).unwrap().unwrap();
+        let entry = entry(plain).unwrap();
         assert_eq!((&entry.name[..], &entry.place_id[..], &entry.vicinity[..]), ("Here", "", ""));
         assert_eq!(entry.types, ["point_of_interest", "establishment"]);
         assert_eq!(entry.attribution, None);
     }
 
     #[test]
-    fn what_has_no_name_is_not_a_place() {
-        for name in ["null", "\"\"", "\"\\u0001 \"", "7"] {
-            let record = format!(
-                r#"{{"type":"Feature","geometry":{{"type":"Point","coordinates":[1,2]}},
-                "properties":{{"name":{name}}}}}"#
-            );
-            assert_eq!(entry(record.as_bytes()), Ok(None));
+    fn the_kind_of_an_overture_place_is_read_in_every_release() {
+        let old = r#""categories":{"primary":"coffee_shop","alternate":["bakery"]}"#;
+        for (instead, kind) in [
+            (r#""taxonomy":{"primary":"cafe","hierarchy":["food","cafe"]}"#, "cafe"),
+            (r#""taxonomy":{"primary":"cafe"},"categories":{"primary":"coffee_shop"}"#, "cafe"),
+            (r#""categories":null,"taxonomy":{"primary":"cafe"},"basic_category":"food""#, "cafe"),
+            (r#""basic_category":"food","taxonomy":null,"categories":null"#, "food"),
+            (r#""basic_category":"food","taxonomy":{"primary":null}"#, "food"),
+            (r#""basic_category":"food","taxonomy":"cafe","categories":["x"]"#, "food"),
+            (r#""basic_category":["food"]"#, "point_of_interest"),
+        ] {
+            assert_eq!(changed(old, instead).unwrap().types[0], kind, "{instead}");
         }
     }
 
     #[test]
+    fn what_is_permanently_closed_is_not_a_place() {
+        let status = |status: &str| {
+            changed("\"confidence\":null", &format!("\"operating_status\":{status}"))
+        };
+        assert_eq!(status("\"permanently_closed\""), Err(NoEntry::PassedOver(CLOSED)));
+        for other in ["\"open\"", "\"temporarily_closed\"", "null", "7"] {
+            assert!(status(other).is_ok(), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_name_is_not_a_place() {
+        for name in ["null", "\"\"", "\"\\u0001 \"", "7", "{}", "[\"Bar\"]"] {
+            let record = format!(
+                r#"{{"type":"Feature","geometry":{{"type":"Point","coordinates":[1,2]}},
+                "properties":{{"name":{name}}}}}"#
+            );
+            assert_eq!(entry(record.as_bytes()), Err(NoEntry::PassedOver(NO_NAME)), "{name}");
+        }
+        for none in ["null", "[]", "7"] {
+            let record = format!(
+                r#"{{"type":"Feature","geometry":{{"type":"Point","coordinates":[1,2]}},
+                "properties":{none}}}"#
+            );
+            assert_eq!(entry(record.as_bytes()), Err(NoEntry::PassedOver(NO_NAME)), "{none}");
+        }
+    }
+
+    #[test]
+    fn a_plain_name_stands_in_for_a_primary_one_that_is_null() {
+        let primary = "\"primary\":\"Café\\tNil\",\n        \"common\":null";
+        let plain = changed(primary, r#""primary":7}, "name":"Plain", "x":{"#);
+        assert_eq!(plain.unwrap().name, "Plain");
+        let none = changed(primary, r#""primary":null,"common":{"fr":"Café"}"#);
+        assert_eq!(none, Err(NoEntry::PassedOver(NO_NAME)));
+    }
+
+    #[test]
+    fn what_has_no_point_is_not_a_place() {
+        let geometry = "{\"type\":\"Point\",\n        \"coordinates\":[-118.4451,34.0689,71.5]}";
+        for instead in [
+            "null",
+            "[]",
+            "\"POINT(1 2)\"",
+            "{}",
+            r#"{"type":"Point"}"#,
+            r#"{"type":"Point","coordinates":[]}"#,
+            r#"{"type":"Point","coordinates":null}"#,
+            r#"{"type":"Point","coordinates":[7]}"#,
+            r#"{"type":"Point","coordinates":[null,null]}"#,
+            r#"{"type":"Point","coordinates":["1","2"]}"#,
+            r#"{"type":"Point","coordinates":[1e999,2]}"#,
+            r#"{"type":"Point","coordinates":[[1,2]]}"#,
+            r#"{"type":"MultiPoint","coordinates":[[1,2]]}"#,
+            r#"{"type":"LineString","coordinates":[[1,2],[3,4]]}"#,
+            r#"{"type":"Polygon","coordinates":[[[1,2],[3,4],[5,6],[1,2]]]}"#,
+            r#"{"type":"Polygon","coordinates":[1,2]}"#,
+            r#"{"type":"GeometryCollection","geometries":[{"type":"Point","coordinates":[1,2]}]}"#,
+        ] {
+            let read = changed(geometry, instead);
+            assert_eq!(read, Err(NoEntry::PassedOver(NO_POINT)), "{instead}");
+        }
+        assert_eq!(changed("\"geometry\"", "\"shape\""), Err(NoEntry::PassedOver(NO_POINT)));
+    }
+
+    #[test]
+    fn an_id_is_a_text_or_a_number() {
+        for (id, expected) in [
+            ("-7", "overture:-7"),
+            ("18446744073709551615", "overture:18446744073709551615"),
+            ("\" a \\n b\"", "overture:a b"),
+            ("null", ""),
+            ("[1]", ""),
+            ("\"\"", ""),
+        ] {
+            assert_eq!(changed("\"08f2\"", id).unwrap().place_id, expected, "{id}");
+        }
+        let both = changed("\"confidence\":null", "\"id\":12").unwrap();
+        assert_eq!(both.place_id, "overture:12", "the properties come first");
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_in_a_text_becomes_the_replacement_character() {
+        let entry = changed("Café", "\\ud83d").unwrap();
+        assert_eq!(entry.name, "\u{fffd} Nil");
+        let entry = changed("coffee_shop", "\\udc00").unwrap();
+        assert_eq!(entry.types[0], "\u{fffd}");
+    }
+
+    #[test]
     fn a_fault_says_what_is_wrong() {
-        let fault = |from: &str, to: &str| entry(CAFE.replace(from, to).as_bytes()).unwrap_err();
+        fn message(read: Result<Entry, NoEntry>) -> String {
+            match read {
+                Err(NoEntry::Fault(message)) => message,
+                other => panic!("{other:?}"),
+            }
+        }
+        let fault = |from: &str, to: &str| message(changed(from, to));
         assert_eq!(fault("34.0689", "134"), "the latitude 134 is not between -90 and 90");
-        assert_eq!(fault("[-118.4451,34.0689,71.5]", "[7]"), "has no coordinates of two numbers");
-        assert_eq!(fault("\"Point\"", "\"Polygon\""), "is a Polygon, only a Point is a place");
-        assert_eq!(fault("\"geometry\"", "\"shape\""), "has no geometry");
+        assert_eq!(fault("-118.4451", "181"), "the longitude 181 is not between -180 and 180");
         assert_eq!(fault("\"Feature\"", "\"Point\""), "is not a GeoJSON Feature");
-        assert!(fault("\"Feature\"", "\"FeatureCollection\"").contains("one Feature a line"));
-        assert_eq!(entry(b"[1,").unwrap_err(), "is not JSON from column 3 on");
-        assert_eq!(entry(b"[]").unwrap_err(), "is not a GeoJSON Feature");
+        assert_eq!(fault("\"Feature\"", "null"), "is not a GeoJSON Feature");
+        let collection = fault("\"Feature\"", "\"FeatureCollection\"");
+        assert_eq!(collection, "is a FeatureCollection without a list of features");
+        let cut_off = "is not JSON, or deeper than 64 levels, from byte 4 of the Feature on";
+        assert_eq!(message(entry(b"{1,")).replace("byte 2", "byte 4"), cut_off);
+        assert!(message(entry(b"{\"a\":\"\xff\"}")).starts_with("is not UTF-8"));
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! Source: the readme of download.geonames.org/export/dump, and GeoNames' list of feature codes.
 
-use super::entry::{E5Point, Entry, Types, one_line, region};
+use super::entry::{E5Point, Entry, NO_NAME, NoEntry, REGION, Types, one_line, region};
 
 /// The licence of GeoNames wants its name, a link, the licence and that something was changed.
 pub(super) const ATTRIBUTION: &str = "Places: <a href=\"https://www.geonames.org/\">GeoNames</a>, \
@@ -22,7 +22,7 @@ const POPULATION: usize = 14;
 /// Reads a line, without its end.
 ///
 /// Countries, states and counties (feature class A) are none: what is nearby is in them.
-pub(super) fn entry(line: &[u8]) -> Result<Option<Entry>, String> {
+pub(super) fn entry(line: &[u8]) -> Result<Entry, NoEntry> {
     let line = str::from_utf8(line).map_err(|error| format!("is not UTF-8: {error}"))?;
     let columns: Vec<&str> = line.split('\t').collect();
     let columns: [&str; COLUMNS] = columns.try_into().map_err(|columns: Vec<_>| {
@@ -35,10 +35,11 @@ pub(super) fn entry(line: &[u8]) -> Result<Option<Entry>, String> {
     let population = if population.is_empty() { 0 } else { number("population", population)? };
     let name = one_line(name);
     if class == "A" || name.is_empty() {
-        return Ok(None);
+        let why = if class == "A" { REGION } else { NO_NAME };
+        return Err(NoEntry::PassedOver(why));
     }
     let town = if class == "P" { name.clone() } else { String::new() };
-    Ok(Some(Entry {
+    Ok(Entry {
         position,
         population,
         types: types(class, code),
@@ -48,7 +49,7 @@ pub(super) fn entry(line: &[u8]) -> Result<Option<Entry>, String> {
         region: region(country, division),
         name,
         attribution: Some(ATTRIBUTION),
-    }))
+    })
 }
 
 fn number<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, String> {
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_town_is_its_own_vicinity() {
-        let entry = entry(SANTA_MONICA.as_bytes()).unwrap().unwrap();
+        let entry = entry(SANTA_MONICA.as_bytes()).unwrap();
         assert_eq!(entry.position, E5Point { latitude: 3_401_949, longitude: -11_849_138 });
         assert_eq!((&entry.place_id[..], entry.population), ("geonames:5393212", 93_220));
         assert_eq!((&entry.vicinity[..], &entry.region[..]), ("Santa Monica", "CA, USA"));
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn a_school_has_no_town_but_a_type() {
         let line = SANTA_MONICA.replace("\tP\tPPL\t", "\tS\tSCH\t").replace("\t93220\t", "\t\t");
-        let entry = entry(line.as_bytes()).unwrap().unwrap();
+        let entry = entry(line.as_bytes()).unwrap();
         assert_eq!(entry.types, ["school", "point_of_interest", "establishment"]);
         assert_eq!((&entry.vicinity[..], entry.population), ("", 0));
     }
@@ -119,13 +120,18 @@ mod tests {
     #[test]
     fn a_county_is_not_a_place_nearby() {
         let line = SANTA_MONICA.replace("\tP\tPPL\t", "\tA\tADM2\t");
-        assert_eq!(entry(line.as_bytes()), Ok(None));
+        assert_eq!(entry(line.as_bytes()), Err(NoEntry::PassedOver(REGION)));
+        let line = SANTA_MONICA.replace("\tSanta Monica\tSanta", "\t \tSanta");
+        assert_eq!(entry(line.as_bytes()), Err(NoEntry::PassedOver(NO_NAME)));
     }
 
     #[test]
     fn a_fault_says_which_column_is_wrong() {
-        let fault =
-            |from: &str, to: &str| entry(SANTA_MONICA.replace(from, to).as_bytes()).unwrap_err();
+        let fault_of = |line: &[u8]| match entry(line) {
+            Err(NoEntry::Fault(message)) => message,
+            other => panic!("{other:?}"),
+        };
+        let fault = |from: &str, to: &str| fault_of(SANTA_MONICA.replace(from, to).as_bytes());
         assert_eq!(fault("34.01949", "91"), "the latitude 91 is not between -90 and 90");
         assert_eq!(fault("34.01949", "north"), "the latitude `north` is not a number");
         assert_eq!(fault("34.01949", "nan"), "the latitude NaN is not between -90 and 90");
@@ -138,6 +144,6 @@ mod tests {
         assert_eq!(fault("\t35", ""), "has 18 columns between tabs, a GeoNames table has 19");
         assert_eq!(fault("\t35", "\t\t35"), "has 20 columns between tabs, a GeoNames table has 19");
         assert_eq!(fault(SANTA_MONICA, ""), "has 1 columns between tabs, a GeoNames table has 19");
-        assert!(entry(b"\xff\t").unwrap_err().starts_with("is not UTF-8"));
+        assert!(fault_of(b"\xff\t").starts_with("is not UTF-8"));
     }
 }

@@ -22,7 +22,8 @@
 //!
 //! To read on: [`Place`] (`place.rs`), `plus_code.rs`, `json.rs` (the layout), `answer.rs` (the
 //! members), `page.rs` (a text that is cut), `failure.rs`; `grid.rs` (the search) and the sources
-//! in memory: `embedded.rs`, and `file.rs` with the formats it reads. Then the network: `fetch.rs`
+//! in memory: `embedded.rs`, and `file.rs` with what cuts a file into records (`records.rs`,
+//! `features.rs`) and reads each (`geonames.rs`, `geojson.rs`). Then the network: `fetch.rs`
 //! and `base_url.rs` (what is asked), `json_reader.rs` and `upstream.rs` (what came back), and the
 //! sources: `google.rs` with `google_place.rs`, `google_legacy.rs` with `verbatim.rs`, `photon.rs`
 //! with `osm.rs`.
@@ -34,6 +35,7 @@ mod decimal;
 mod embedded;
 mod entry;
 mod failure;
+mod features;
 mod fetch;
 mod file;
 mod geojson;
@@ -59,7 +61,7 @@ pub use base_url::{BaseUrl, Proxy, UrlFault};
 pub use embedded::Embedded;
 pub use failure::{Failure, Status};
 pub use fetch::{Fetch, LOG_CHARS_MAX, Method, Reading, Reply, Retry, Scheme, Target, Value};
-pub use file::{Fault, File, Format, ROWS_MAX};
+pub use file::{File, Format, ROWS_MAX};
 pub use google::{Google, Mask};
 pub use google_legacy::GoogleLegacy;
 pub use grid::Rank;
@@ -67,6 +69,7 @@ pub use page::Page;
 pub use photon::Photon;
 pub use place::{Business, Photo, Place, Point, Scope, Viewport};
 pub use plus_code::PlusCode;
+pub use records::Fault;
 pub use verbatim::Verbatim;
 
 /// The most places an answer holds, and the largest bound of a WHATSAT. Google: a page has 20.

@@ -1,64 +1,92 @@
-//! Cuts a file into records, and knows the line each begins on.
+//! Cuts a file into lines, and knows the number of each.
 //!
-//! In: any reader. Out: records, without their end: a line (LF or CR LF), or, in a file that begins
-//! with a record separator (0x1e, RFC 8142), what is between two of them, which may be several
-//! lines. Blank ones are left out. A byte order mark at the start of the file is no part of it.
-//! It does not know what a record means.
+//! In: any reader. Out: records, which here are lines without their end (LF or CR LF). Blank ones are
+//! left out. A byte order mark at the start of the file is no part of it. It does not know what a
+//! record means. GeoJSON is cut otherwise: `features.rs`.
 
+use std::fmt;
 use std::io::{self, BufRead, Read};
 
-/// The longest record. GeoNames' longest line has some 15,000 bytes.
-const RECORD_BYTES_MAX: usize = 1 << 20;
+/// The longest line. GeoNames' longest has some 15,000 bytes.
+const LINE_BYTES_MAX: usize = 1 << 20;
 
-const RECORD_SEPARATOR: u8 = 0x1e;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-#[derive(Debug)]
-pub(super) struct Records<R> {
-    reader: R,
-    delimiter: u8,
-    record: Vec<u8>,
-    /// The line the next record begins on.
-    line: usize,
+/// Something in a file that keeps it from being used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fault {
+    /// Counted from 1; 0 means the file as a whole.
+    pub line: usize,
+    /// What is wrong, to be read after the line's number.
+    pub message: String,
 }
 
-impl<R: BufRead> Records<R> {
-    /// Looks at the first bytes to see how the records are separated.
-    pub(super) fn new(mut reader: R) -> io::Result<Records<R>> {
-        if reader.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
-            reader.consume(BYTE_ORDER_MARK.len());
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.message),
+            line => write!(f, "line {line}: {}", self.message),
         }
-        let separated = reader.fill_buf()?.starts_with(&[RECORD_SEPARATOR]);
-        let delimiter = if separated { RECORD_SEPARATOR } else { b'\n' };
-        Ok(Records { reader, delimiter, record: Vec::new(), line: 1 })
     }
+}
 
-    /// The line [`Records::next`] stopped on.
-    pub(super) fn line(&self) -> usize {
-        self.line
-    }
-
-    /// The next record, and the line it begins on.
+/// Something that cuts a file into records.
+pub(super) trait Records {
+    /// The next record, and the line it begins on. None: that was all.
     ///
-    /// An error, of the reader or because a record is longer than [`RECORD_BYTES_MAX`], is the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<(usize, &[u8])>> {
-        loop {
+    /// There may be more behind a fault: of a file that cannot be read on, this says none.
+    fn next(&mut self) -> Result<Option<(usize, &[u8])>, Fault>;
+}
+
+/// Takes the mark from the start of a file.
+pub(super) fn skip_byte_order_mark(reader: &mut impl BufRead) -> io::Result<()> {
+    if reader.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
+        reader.consume(BYTE_ORDER_MARK.len());
+    }
+    Ok(())
+}
+
+/// Cuts a file into lines.
+#[derive(Debug)]
+pub(super) struct Lines<R> {
+    reader: R,
+    record: Vec<u8>,
+    /// The line that comes next.
+    line: usize,
+    is_over: bool,
+}
+
+impl<R: BufRead> Lines<R> {
+    pub(super) fn new(mut reader: R) -> io::Result<Lines<R>> {
+        skip_byte_order_mark(&mut reader)?;
+        Ok(Lines { reader, record: Vec::new(), line: 1, is_over: false })
+    }
+
+    fn fatal(&mut self, message: String) -> Fault {
+        self.is_over = true;
+        Fault { line: self.line, message }
+    }
+}
+
+impl<R: BufRead> Records for Lines<R> {
+    /// A line longer than [`LINE_BYTES_MAX`] is a fault, and the end.
+    fn next(&mut self) -> Result<Option<(usize, &[u8])>, Fault> {
+        while !self.is_over {
             self.record.clear();
-            let limit = RECORD_BYTES_MAX as u64 + 1;
-            self.reader.by_ref().take(limit).read_until(self.delimiter, &mut self.record)?;
-            if self.record.len() > RECORD_BYTES_MAX {
-                return Err(io::Error::other("a record is longer than a megabyte"));
+            let limit = LINE_BYTES_MAX as u64 + 1;
+            let read = self.reader.by_ref().take(limit).read_until(b'\n', &mut self.record);
+            read.map_err(|error| self.fatal(error.to_string()))?;
+            if self.record.len() > LINE_BYTES_MAX {
+                return Err(self.fatal(format!("is longer than {LINE_BYTES_MAX} bytes")));
             }
-            if self.record.is_empty() {
-                return Ok(None);
-            }
-            let line = self.line;
-            self.line += memchr::memchr_iter(b'\n', &self.record).count();
-            self.record.pop_if(|last| *last == RECORD_SEPARATOR);
+            self.is_over = self.record.is_empty();
             if !self.record.trim_ascii().is_empty() {
-                return Ok(Some((line, without_end(&self.record))));
+                self.line += 1;
+                return Ok(Some((self.line - 1, without_end(&self.record))));
             }
+            self.line += 1;
         }
+        Ok(None)
     }
 }
 
@@ -76,7 +104,7 @@ mod tests {
 
     fn records(bytes: &[u8]) -> Vec<(usize, String)> {
         // Small buffers: a record is usually longer than what one read brings.
-        let mut records = Records::new(io::BufReader::with_capacity(4, bytes)).unwrap();
+        let mut records = Lines::new(io::BufReader::with_capacity(4, bytes)).unwrap();
         let mut all = Vec::new();
         while let Some((line, record)) = records.next().unwrap() {
             all.push((line, String::from_utf8(record.to_vec()).unwrap()));
@@ -92,18 +120,18 @@ mod tests {
     }
 
     #[test]
-    fn a_separator_in_front_allows_records_of_several_lines() {
-        let all = records(b"\x1e{\n}\n\x1e{}\n\x1e\x1e{3}");
-        assert_eq!(all, [(1, "{\n}".into()), (3, "{}".into()), (4, "{3}".into())]);
-    }
-
-    #[test]
-    fn a_record_longer_than_the_limit_is_an_error() {
-        let longest = vec![b'x'; RECORD_BYTES_MAX];
+    fn a_line_longer_than_the_limit_is_a_fault_and_the_end() {
+        let longest = vec![b'x'; LINE_BYTES_MAX];
         assert_eq!(records(&longest).len(), 1);
-        let longer = vec![b'x'; RECORD_BYTES_MAX + 1];
-        assert!(Records::new(&longer[..]).unwrap().next().is_err());
+        let longer = vec![b'x'; LINE_BYTES_MAX + 1];
         // Nor does a line's end make it fit.
-        assert!(Records::new(&[&longer[..], b"\n"].concat()[..]).unwrap().next().is_err());
+        for end in ["", "\n", "\nmore\n"] {
+            let bytes = [b"first\n", &longer[..], end.as_bytes()].concat();
+            let mut lines = Lines::new(&bytes[..]).unwrap();
+            assert!(lines.next().unwrap().is_some());
+            let fault = lines.next().unwrap_err();
+            assert_eq!(fault.to_string(), "line 2: is longer than 1048576 bytes");
+            assert_eq!(lines.next(), Ok(None));
+        }
     }
 }
