@@ -163,6 +163,74 @@ fn serve_exits_with_78_when_its_places_have_faults() {
     assert!(ended.stderr.contains("p.geojsonl: line 1: "), "{}", ended.stderr);
 }
 
+/// A herd of one whose places come from a file of that name.
+fn with_places(test: &str, name: &str, text: impl AsRef<[u8]>) -> Herd {
+    let herd = Herd::new(test, ALONE);
+    fs::write(herd.folder().join(name), text).expect("the folder is ours");
+    herd.write(&format!("{}[places]\nsource = \"file\"\nfile = \"{name}\"\n", herd.text()));
+    herd
+}
+
+const SHOP: &str = r#"{"type":"Feature","geometry":{"type":"Point","coordinates":[-118.4,34.1]},"properties":{"name":"Shop"}}"#;
+
+#[test]
+fn check_says_of_a_file_of_places_what_a_server_says() {
+    let good = format!("{SHOP}\n");
+    let nowhere = SHOP.replace("\"Point\"", "null");
+    let collection = format!("{{\"type\":\"FeatureCollection\",\"features\":[\n{SHOP}\n]}}");
+    for (name, text, code) in [
+        ("places.json", good.clone(), 0),
+        ("places.GEOJSON", collection.clone(), 0),
+        ("p.jsonl", format!("{good}{nowhere}\n{nowhere}"), 0),
+        ("p.csv", good.clone(), 78),
+        ("p.txt", good, 78),
+        ("p.json", String::new(), 78),
+        ("p.geojson", nowhere, 78),
+        ("p.geojsonl", SHOP.replace("34.1", "134.1"), 78),
+        ("p.geojsons", SHOP.replace("}}", "}"), 78),
+        ("p.geojsonseq", collection.replace(']', ""), 78),
+    ] {
+        let herd = with_places("places-checked", name, text);
+        let checked = herd.run(&["check"]);
+        let asked = herd.run(&["places", "check"]);
+        assert_eq!((checked.code, asked.code), (Some(code), Some(code)), "{checked:?} {asked:?}");
+        // What they print of the file is the same, line by line; of the rest, each says its own.
+        let about = |stderr: &str| {
+            let is_about = |line: &&str| line.contains(&format!("{name}: "));
+            stderr.lines().filter(is_about).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(about(&checked.stderr), about(&asked.stderr), "{checked:?} {asked:?}");
+        let files: Vec<_> = fs::read_dir(herd.folder()).expect("a folder").collect();
+        assert_eq!(files.len(), 2, "nothing was made: {files:?}");
+    }
+}
+
+#[test]
+fn what_is_doubtful_in_a_file_of_places_is_said_at_the_start() {
+    let nowhere = SHOP.replace("\"Point\"", "null");
+    let herd = with_places("places-doubtful", "p.json", [SHOP, &nowhere, &nowhere].join("\n"));
+    let passed_over = "p.json: passed over 2 records with no Point, the first on line 2\n";
+    let no_kind = "p.json: no record has a known kind, so each place is only a point_of_interest;";
+    for command in [&["check"][..], &["places", "check"]] {
+        let ended = herd.run(command);
+        for said in [passed_over, no_kind] {
+            assert_eq!(ended.stderr.matches(said).count(), 1, "{ended:?}");
+        }
+    }
+    assert_eq!(herd.run(&["check", "--strict"]).code, Some(78), "a warning is a fault then");
+    let mut server = herd.start(&["serve", "Alford"]);
+    server.line();
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().code, Some(0));
+    let logs = fs::read_dir(herd.folder().join("log")).expect("a folder");
+    let log: String = logs
+        .map(|log| fs::read_to_string(log.expect("a file").path()).expect("it can be read"))
+        .collect();
+    for said in [passed_over, no_kind] {
+        assert_eq!(log.matches(said).count(), 1, "{log}");
+    }
+}
+
 #[test]
 fn who_waits_for_places_when_serve_is_told_to_end_gets_a_reply() {
     let herd = Herd::new("stops", ALONE);

@@ -11,7 +11,7 @@ use places_herd::herd::topology::{
     JOURNAL_LIMITS, Limits, PlacesSource, Topology, Upstream, UpstreamKind,
 };
 use places_herd::journal::{JournalSettings, Sync};
-use places_herd::places::{Mask, Rank, Scheme};
+use places_herd::places::{File, Mask, Rank, Scheme};
 use places_herd::secret::Secret;
 use proptest::prelude::*;
 
@@ -118,6 +118,132 @@ fn the_shipped_topology_shows_every_default() {
     for limit in JOURNAL_LIMITS {
         let lines = limit.in_toml();
         assert!(text.contains(&lines), "[journal] should have\n{lines}");
+    }
+}
+
+/// An example that a page gives: the table it is for (empty at the top) and `key = value`.
+type Example = (String, String);
+
+/// What a line sets, if it is `key = value`, in a comment or not, and perhaps with a remark behind.
+fn setting(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim_start_matches('#').trim();
+    let (key, value) = line.split_once(" = ")?;
+    let is_key = key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let value = value.split("   ").next().unwrap_or_default();
+    is_key.then_some((key, value.trim_end()))
+}
+
+/// Every `key = value` of the shipped file, whether it is in a comment or not.
+fn shipped_examples() -> Vec<Example> {
+    let text = fs::read_to_string("topology.toml").expect("it is there");
+    let (mut table, mut examples) = (String::new(), Vec::new());
+    for line in text.lines() {
+        let bare = line.trim_start_matches('#').trim();
+        if bare.starts_with('[') && bare.ends_with(']') {
+            bare.clone_into(&mut table);
+        }
+        examples
+            .extend(setting(line).map(|(key, value)| (table.clone(), format!("{key} = {value}"))));
+    }
+    examples
+}
+
+/// Every `key = value` within a page's text, in the table that the shipped file has the key in; and every
+/// piece of TOML that stands by itself.
+fn examples_of_pages() -> Vec<(PathBuf, Example)> {
+    let known = shipped_examples();
+    let docs = fs::read_dir("docs").expect("the folder is there");
+    let docs = docs.map(|entry| entry.expect("an entry").path());
+    let pages = docs.chain([Path::new("README.md").into()]);
+    let mut examples = Vec::new();
+    for page in pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(&page).expect("it can be read");
+        for quoted in text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
+            let Some((key, value)) = setting(quoted) else { continue };
+            let key = format!("{key} = ");
+            let table = known.iter().find(|(_, set)| set.starts_with(&key));
+            let (table, _) = table.unwrap_or_else(|| panic!("{}: {quoted}", page.display()));
+            examples.push((page.clone(), (table.clone(), format!("{key}{value}"))));
+        }
+        let fenced = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let indented = text.split("\n\n").filter(|block| {
+            let table = block.strip_prefix("    [").and_then(|rest| rest.split('\n').next());
+            table.is_some_and(|line| line.ends_with(']'))
+        });
+        for block in fenced.chain(indented) {
+            examples.push((page.clone(), (String::new(), format!("{block}\n"))));
+        }
+    }
+    examples
+}
+
+/// Reads a topology with this example in its table, and what else it needs to be of use, in `folder`.
+fn read_example(folder: &Path, (table, example): &Example) -> Result<Topology, String> {
+    let source = match example.split(' ').next() {
+        _ if table != "[places]" => "",
+        Some("source" | "rank") => "",
+        Some("file") => "source = \"file\"\n",
+        _ => "source = \"google\"\n",
+    };
+    let server =
+        "[[server]]\nname = \"Alford\"\nclient = \"127.0.0.1:12000\"\npeer = \"127.0.0.1:12100\"\n";
+    let text = match table.as_str() {
+        "" if example.starts_with("herd = ") => format!("{example}\n{server}"),
+        "" if example.starts_with('[') => format!("herd = \"t\"\n{server}{example}"),
+        "" => format!("herd = \"t\"\n{example}\n{server}"),
+        "[[server]]" => format!("herd = \"t\"\n{server}{example}\n"),
+        table => format!("herd = \"t\"\n{server}{table}\n{source}{example}\n"),
+    };
+    Topology::parse(&text, &folder.join("topology.toml")).map_err(|faults| faults.to_string())
+}
+
+/// A folder with the files that examples name.
+fn folder_for_examples() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples");
+    fs::create_dir_all(&folder).expect("the folder can be made");
+    let place = r#"{"type":"Feature","geometry":{"type":"Point","coordinates":[1,2]},"properties":{"name":"A"}}"#;
+    for (name, text) in [("places.json", place), ("google.key", "key"), ("ca.pem", "")] {
+        fs::write(folder.join(name), text).expect("the folder can be written");
+    }
+    folder
+}
+
+#[test]
+fn every_example_value_can_be_used_where_it_stands() {
+    let folder = folder_for_examples();
+    let shipped = shipped_examples().into_iter().map(|example| ("topology.toml".into(), example));
+    // Those of [[server]] are the herd itself, and are read in whole.
+    let is_alone = |(_, (table, set)): &(PathBuf, Example)| {
+        table != "[[server]]" || set.starts_with("plain = ")
+    };
+    let examples: Vec<_> = shipped.chain(examples_of_pages()).filter(is_alone).collect();
+    assert!(examples.len() > 90, "{}", examples.len());
+    for key in ["file = ", "ca_file = ", "proxy = ", "folder = \"pki\"", "ack = ", "plain = "] {
+        assert!(examples.iter().any(|(_, (_, set))| set.starts_with(key)), "{key}");
+    }
+    for (page, example) in examples {
+        let read = read_example(&folder, &example);
+        let topology = read.unwrap_or_else(|faults| panic!("{}: {faults}", page.display()));
+        if let PlacesSource::File(path) = &topology.places.source {
+            let file = File::read(path, topology.places.rank).expect("a server can use it");
+            assert_eq!(file.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn what_a_remedy_proposes_is_taken() {
+    let folder = folder_for_examples();
+    for source in ["file", "photon"] {
+        let table = "[places]".to_owned();
+        let faults = read_example(
+            &folder,
+            &(table.clone(), format!("rank = \"distance\"\nsource = \"{source}\"")),
+        );
+        let faults = faults.expect_err("something is not said");
+        let (_, remedy) = faults.trim_end().rsplit_once("remedy: add ").expect("a remedy");
+        let mended = format!("rank = \"distance\"\nsource = \"{source}\"\n{remedy}");
+        read_example(&folder, &(table, mended)).unwrap_or_else(|faults| panic!("{faults}"));
     }
 }
 

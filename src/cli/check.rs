@@ -2,12 +2,13 @@
 
 use super::exit::{Exit, Failure};
 use super::say;
+use super::sources::read_file;
 use super::topology_file::{TopologyFile, counted};
 use places_herd::herd::peer_tls::PeerTls;
-use places_herd::herd::topology::{Complaint, PeerTlsSettings, Server, Topology};
+use places_herd::herd::topology::{Complaint, PeerTlsSettings, PlacesSource, Server, Topology};
 use places_herd::reactor::MioIo;
 
-/// Say what is wrong, or doubtful, with a topology file and the certificates that it names
+/// Say what is wrong, or doubtful, with a topology file and the certificates and places that it names
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -27,6 +28,7 @@ impl Check {
         for warning in &warnings {
             eprintln!("{warning}");
         }
+        let count = warnings.len() + self.check_places(&topology)?;
         // Both ends of an edge have it, so all together are twice as many.
         let ends: usize = topology.servers.iter().map(|server| server.neighbours.len()).sum();
         say(&format!(
@@ -34,12 +36,27 @@ impl Check {
             self.topology.path().display(),
             counted(topology.servers.len(), "server"),
             counted(ends / 2, "edge"),
-            counted(warnings.len(), "warning"),
+            counted(count, "warning"),
         ));
-        match self.strict && !warnings.is_empty() {
+        match self.strict && count > 0 {
             true => Err(Failure::new(Exit::Config, "with --strict a warning is a fault")),
             false => Ok(()),
         }
+    }
+
+    /// Reads the file of places, if they come from one, as a server does; returns how many warnings it
+    /// has printed. A pipe is left to the server: what is read of it is gone.
+    fn check_places(&self, topology: &Topology) -> Result<usize, Failure> {
+        let mut count = 0;
+        if let PlacesSource::File(path) = &topology.places.source
+            && path.is_file()
+        {
+            read_file(path, topology.places.rank, |warning| {
+                eprintln!("warning: {warning}");
+                count += 1;
+            })?;
+        }
+        Ok(count)
     }
 
     /// Reads the certificates of those servers that have any on this machine, says how many days are

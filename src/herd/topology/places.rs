@@ -18,7 +18,9 @@ use toml::de::DeTable;
 use super::fault::{Findings, quoted};
 use super::section::Section;
 use super::servers::parse_address;
-use crate::places::{BaseUrl, Google, GoogleLegacy, Mask, Photon, Proxy, Rank, Source, UrlFault};
+use crate::places::{
+    BaseUrl, Format, Google, GoogleLegacy, Mask, Photon, Proxy, Rank, Source, UrlFault,
+};
 use crate::secret::Secret;
 
 /// The keys of `[places]`: the source and its rank, then what only some sources need.
@@ -187,7 +189,7 @@ pub(super) fn read(
     let named = table.section.choice("source", &NAMES, findings);
     let named = asked.unwrap_or(named);
     let rank = table.rank(named, findings);
-    let file = table.file("file", "places.json", named == SourceName::File, findings);
+    let file = table.places_file(named == SourceName::File, findings);
     let upstream = table.upstream(named, findings);
     let source = match (named, file, upstream) {
         (SourceName::File, Some(file), _) => PlacesSource::File(file),
@@ -316,6 +318,17 @@ impl Table<'_> {
             let what = format!("there is no file {}", quoted(&path.to_string_lossy()));
             let remedy = "paths are relative to the folder of the topology file";
             findings.fault(file.span(), what, remedy);
+        }
+        Some(path)
+    }
+
+    /// The same for the file of places, the name of which says what is in it.
+    fn places_file(&self, is_used: bool, findings: &mut Findings<'_>) -> Option<PathBuf> {
+        let path = self.file("file", "places.json", is_used, findings)?;
+        if let (true, Err(what), place) =
+            (is_used, Format::of(&path), self.section.place_of("file"))
+        {
+            findings.fault(place, format!("file: {what}"), "rename it, or choose another");
         }
         Some(path)
     }
