@@ -26,8 +26,9 @@
 //! called: by the reactor, 100 ms after it first finds something [`unwritten`], and by `main` at
 //! the end.
 //!
-//! `RUST_LOG` chooses, as `env_logger` documents it; `info` if it is not set. Traffic lines are of
-//! target [`TRAFFIC`] and level info: `RUST_LOG=info,herd::traffic=off` leaves them out.
+//! `RUST_LOG` chooses, as `env_logger` documents it; `info` if it is not set or empty. Traffic lines are of
+//! target [`TRAFFIC`] and level info: `RUST_LOG=info,herd::traffic=off` leaves them out. A directive that
+//! makes no sense is ignored, with a warning.
 //!
 //! Invariants: no byte of a client or a neighbour ends a line or fakes one ([`escape()`]). No error
 //! of the disk stops the server: lines are dropped and counted. There is one log in a process, and
@@ -36,10 +37,12 @@
 
 mod disk;
 mod escape;
+mod filter;
 mod log_file;
 mod stamp;
 
 use std::cell::RefCell;
+use std::env;
 use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
@@ -47,7 +50,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::log::{Level, Log, Metadata, Record};
 use env_logger::fmt::Formatter;
-use env_logger::{Builder, Env, Target};
+use env_logger::{Builder, Target};
 
 pub use disk::{Disk, RotatingFile};
 pub use escape::{Escaped, escape, one_line};
@@ -116,8 +119,14 @@ pub fn start(settings: &LogSettings, name: &str, clock: Clock) -> io::Result<Pat
     let file =
         RotatingFile::create(settings, &format!("{name}-{}", stamp::for_a_file_name(clock())))?;
     let path = file.path().to_owned();
-    let traffic = install(Target::Pipe(Box::new(Pipe)), clock)?;
-    LOG.set(Some(LogFile::new(Box::new(file), clock)));
+    let (traffic, faults) = install(Target::Pipe(Box::new(Pipe)), clock)?;
+    let mut log = LogFile::new(Box::new(file), clock);
+    for fault in faults {
+        // Past the filter, which may have gone wrong by this very fault.
+        let stamp = String::from_utf8_lossy(Stamp::new().at(clock())).into_owned();
+        log.event(format!("{stamp} WARN  {fault}\n").as_bytes());
+    }
+    LOG.set(Some(log));
     TRAFFIC_IS_ON.store(traffic, Ordering::Relaxed);
     Ok(path)
 }
@@ -170,9 +179,16 @@ fn with_log<T: Default>(f: impl FnOnce(&mut LogFile) -> T) -> T {
     ours.ok().flatten().unwrap_or_default()
 }
 
-/// Makes `env_logger` the process's logger, and tells whether it lets traffic lines through.
-fn install(target: Target, clock: Clock) -> io::Result<bool> {
-    let logger = Builder::from_env(Env::default().default_filter_or("info"))
+/// Makes `env_logger` the process's logger. Tells whether it lets traffic lines through, and what of `RUST_LOG`
+/// was ignored, which is also said on stderr.
+fn install(target: Target, clock: Clock) -> io::Result<(bool, Vec<String>)> {
+    let (filter, faults) = filter::chosen(&env::var_os("RUST_LOG").unwrap_or_default());
+    for fault in &faults {
+        // `env_logger` would say it with `eprintln!`, which panics if nobody can read it.
+        let _ = io::Write::write_all(&mut io::stderr(), format!("warning: {fault}\n").as_bytes());
+    }
+    let logger = Builder::new()
+        .parse_filters(&filter)
         .format(move |out, record| form(out, clock(), record))
         .target(target)
         .build();
@@ -181,7 +197,7 @@ fn install(target: Target, clock: Clock) -> io::Result<bool> {
     ::log::set_boxed_logger(Box::new(logger))
         .map_err(|error| io::Error::new(io::ErrorKind::AlreadyExists, error))?;
     ::log::set_max_level(most);
-    Ok(traffic)
+    Ok((traffic, faults))
 }
 
 /// Writes `record` as a line: `<time> <level> <text>`.

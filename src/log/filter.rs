@@ -1,0 +1,90 @@
+//! What `RUST_LOG` asks for.
+//!
+//! In: the variable's value. Out: directives that `env_logger` understands, `info` if none is left, and a
+//! message for each that was ignored. Reads no environment and prints nothing.
+//!
+//! `env_logger` itself takes a misspelt level (`inof`) for the name of a module and then logs nothing but that
+//! module; takes an empty variable for "errors only"; and prints its complaints in a way that panics if stderr
+//! is closed. So it is handed only what it understands.
+
+use std::ffi::OsStr;
+
+use ::log::LevelFilter;
+
+use super::one_line;
+
+/// The crates that log. A name without `::` and level is one of them, or the beginning of one.
+const CRATES: [&str; 3] = ["herd", "places_herd", "rustls"];
+
+/// The directives to use, and what is to be said of those that are ignored.
+pub(super) fn chosen(value: &OsStr) -> (String, Vec<String>) {
+    let value = value.to_string_lossy();
+    // Behind a slash is a text that lines must contain.
+    let (directives, text) = value.split_at(value.find('/').unwrap_or(value.len()));
+    let directives = directives.split(',').map(str::trim).filter(|each| !each.is_empty());
+    let (good, mut bad): (Vec<&str>, Vec<&str>) = directives.partition(|each| makes_sense(each));
+    let has_text = text.rfind('/') == Some(0);
+    if !text.is_empty() && !has_text {
+        bad.push(text);
+    }
+    let good = if good.is_empty() { "info".to_owned() } else { good.join(",") };
+    let faults = bad.into_iter().map(|directive| {
+        let directive = one_line(directive);
+        format!(
+            "RUST_LOG: ignored \"{directive}\"; write levels (off, error, warn, info, debug, trace) or \
+             MODULE=LEVEL, separated by commas"
+        )
+    });
+    (good + if has_text { text } else { "" }, faults.collect())
+}
+
+fn makes_sense(directive: &str) -> bool {
+    let is_level = |text: &str| text.trim().parse::<LevelFilter>().is_ok();
+    match directive.split_once('=') {
+        Some((_, level)) => level.is_empty() || is_level(level),
+        None => {
+            let name = directive.split("::").next().unwrap_or_default();
+            is_level(directive) || CRATES.iter().any(|log| log.starts_with(name))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(value: &str) -> (String, usize) {
+        let (filter, faults) = chosen(OsStr::new(value));
+        (filter, faults.len())
+    }
+
+    #[test]
+    fn nothing_is_as_unset_and_levels_and_modules_are_passed_on() {
+        for nothing in ["", " ", ",", " , "] {
+            assert_eq!(of(nothing), ("info".into(), 0), "{nothing:?}");
+        }
+        for good in [
+            "warn",
+            "WARN",
+            "off",
+            "info,herd::traffic=off",
+            "places_herd::https",
+            "herd=",
+            "rustls",
+            "debug/kiwi",
+            "tokio=trace",
+        ] {
+            assert_eq!(of(good), (good.into(), 0));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_ignored_and_told() {
+        assert_eq!(of("inof"), ("info".into(), 1));
+        assert_eq!(of("herd=inof"), ("info".into(), 1));
+        assert_eq!(of("warn,herd::traffic=of,x=y=z"), ("warn".into(), 2));
+        assert_eq!(of("warn/a/b"), ("warn".into(), 1));
+        let told = &chosen(OsStr::new("herd=in\nof")).1[0];
+        assert!(told.starts_with("RUST_LOG: ignored \"herd=in\\x0aof\"; write levels"), "{told}");
+    }
+}
