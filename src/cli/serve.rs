@@ -92,6 +92,7 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
         }
     }
     if let Some(folder) = &topology.status_folder {
+        // In a folder that others may write to, another's socket could take the place of ours.
         DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(|e| {
             let what = format!("no folder for status sockets, {}: {e}", folder.display());
             Failure::new(Exit::CannotCreate, what)

@@ -18,7 +18,7 @@ use super::LogSettings;
 /// Who may read the log, which tells where people are: the owner, and the group.
 const MODE: u32 = 0o640;
 
-/// Who may look into a folder that was made for it: the same.
+/// Who may look into the folder, if it is made here.
 const FOLDER_MODE: u32 = 0o750;
 
 /// What the log asks of the disk.
@@ -62,11 +62,8 @@ impl RotatingFile {
         const NAMES_TRIED: u32 = 1_000;
 
         let folder = &settings.folder;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(FOLDER_MODE)
-            .create(folder)
-            .map_err(|error| named(error, folder))?;
+        let folders = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
+        folders.map_err(|error| named(error, folder))?;
         for attempt in 1..=NAMES_TRIED {
             let path = match attempt {
                 1 => folder.join(format!("{name}.log")),
@@ -229,7 +226,7 @@ mod tests {
             assert_eq!(metadata.permissions().mode() & 0o7137, 0, "{name}");
         }
         let metadata = fs::metadata(folder.0.join("log")).expect("it is there");
-        assert_eq!(metadata.permissions().mode() & 0o7027, 0, "nor which there are");
+        assert_eq!(metadata.permissions().mode() & 0o7027, 0, "the folder");
     }
 
     #[test]

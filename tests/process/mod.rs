@@ -57,7 +57,12 @@ impl Process {
 
     /// Runs a line as somebody types it.
     pub(crate) fn shell(line: &str) -> Ended {
-        Process::start(Command::new("sh").args(["-c", line]), Stdio::null()).end()
+        Process::shell_started(line).end()
+    }
+
+    /// The same, not yet to its end.
+    pub(crate) fn shell_started(line: &str) -> Process {
+        Process::start(Command::new("sh").args(["-c", line]), Stdio::null())
     }
 
     pub(crate) fn id(&self) -> u32 {
