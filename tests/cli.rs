@@ -7,6 +7,7 @@
 //! ones everywhere, and no two tests, nor two runs at once, meet.
 
 mod double;
+mod patience;
 #[cfg(feature = "pki")]
 mod pki;
 mod places_check;
@@ -19,10 +20,10 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use std::os::unix::net::UnixStream;
 const TRIANGLE: &[(&str, &[&str])] =
     &[("Alford", &["Bolden"]), ("Bolden", &["Parker"]), ("Parker", &["Alford"])];
 const PAIR: &[(&str, &[&str])] = &[("Alford", &["Bolden"]), ("Bolden", &[])];
@@ -318,7 +319,7 @@ fn status_tells_of_those_that_run_and_of_those_that_do_not() {
     assert_eq!(herd.run(&["status"]).code, Some(69));
 }
 
-/// Says `line` to whoever listens at `socket`, without a word more.
+/// Says `line` to the server that listens at `socket`, without a word more: what it answers.
 fn asked(socket: &Path, line: &str) -> String {
     let mut server = UnixStream::connect(socket).expect("it listens");
     server.set_read_timeout(Some(DEADLINE)).expect("a socket");

@@ -7,22 +7,19 @@ mod cable;
 
 use self::cable::{Cable, End};
 use super::exit::{Exit, Failure};
+use super::patience::{Patience, Timed, connect, is_late};
 use super::topology_file::TopologyFile;
+use super::unprinted;
 use places_herd::reactor::{MioIo, UnixNanos};
+use socket2::Socket;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStringExt;
-use std::time::Duration;
 
-/// So long a server may take to accept us, and so long to answer a command: longer than it waits for places, if
-/// `whatsat_deadline_ms` is not raised beyond that.
-const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
-const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
-
-/// No answer is longer: a WHATSAT's has 20 places.
-const ANSWER_BYTES_MAX: u64 = 4 << 20;
+/// The longest reply that is read: a WHATSAT's has 20 places.
+const REPLY_BYTES_MAX: u64 = 4 << 20;
 
 /// Talk to a server: lines from stdin, or one command
 #[derive(Debug, clap::Args)]
@@ -32,13 +29,20 @@ Examples:
   herd client 127.0.0.1:12000 < commands
   herd client Alford iamat kiwi.cs.ucla.edu +34.068930-118.445127
   herd client Alford iamat kiwi.cs.ucla.edu -33.9+151.2 1400794645.392014450
-  herd client Alford whatsat kiwi.cs.ucla.edu 10 5")]
+  herd client Alford --timeout 10 whatsat kiwi.cs.ucla.edu 10 5
+
+Without a command, lines of stdin may come as slowly as they like; each reply has the timeout.
+A HOST is looked up by the system's resolver, which has timeouts of its own.
+Exits with 0 if all was answered, and a command accepted; with 1 if the answer to a command was
+'? '; with 69 if the server cannot be reached, is silent or breaks off; with 74 if stdout has no room.")]
 pub(super) struct Client {
     /// A server of the topology, or any address
     #[arg(value_name = "NAME|HOST:PORT")]
     server: String,
     #[command(flatten)]
     topology: TopologyFile,
+    #[command(flatten)]
+    patience: Patience,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -73,10 +77,10 @@ enum Command {
 
 impl Client {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let server = connect(&self.server, &self.addresses()?)?;
+        let server = self.connect()?;
         match &self.command {
             None => self.converse(server),
-            Some(command) => self.ask(server, &command.line()?),
+            Some(command) => self.ask(&server, &command.line()?, command.end()),
         }
     }
 
@@ -92,35 +96,59 @@ impl Client {
     }
 
     /// Passes lines and replies until both ends are done.
-    fn converse(&self, server: TcpStream) -> Result<(), Failure> {
-        let cable = Cable::new(server, format!("{}> ", self.server));
+    fn converse(&self, server: Socket) -> Result<(), Failure> {
+        let cable = Cable::new(server.into(), format!("{}> ", self.server), self.patience.timeout);
         match cable.map_err(|e| Failure::os("stdin", e))?.run()? {
             End::Both => Ok(()),
             End::Server => Err(self.unavailable("has closed the connection")),
+            End::Silence => Err(self.silent()),
         }
     }
 
-    /// Sends `line`, and nothing after it; shows the answer.
-    fn ask(&self, mut server: TcpStream, line: &[u8]) -> Result<(), Failure> {
-        let mut answer = Vec::new();
-        server
-            .set_read_timeout(Some(ANSWERED_WITHIN))
-            .and_then(|()| server.write_all(line))
-            .and_then(|()| server.shutdown(Shutdown::Write))
-            .and_then(|()| server.take(ANSWER_BYTES_MAX).read_to_end(&mut answer))
-            .map_err(|e| match e.kind() {
-                // What a timeout is called on Unix.
-                ErrorKind::WouldBlock => {
-                    self.unavailable(format!("says nothing for {ANSWERED_WITHIN:?}"))
-                }
-                _ => self.unavailable(format!("did not answer: {e}")),
-            })?;
-        show(&answer)?;
-        match answer.as_slice() {
-            [] => Err(self.unavailable("has closed the connection without an answer")),
-            [b'?', b' ', ..] => Err(Failure::new(Exit::Refused, "")),
-            _ => Ok(()),
+    /// Sends `line`, and nothing after it; shows the reply, or what there is of it, and judges it.
+    fn ask(&self, socket: &Socket, line: &[u8], end: &[u8]) -> Result<(), Failure> {
+        let mut reply = Vec::new();
+        let mut server = Timed { socket, end: self.patience.end() };
+        let asked = server
+            .write_all(line)
+            .and_then(|()| socket.shutdown(Shutdown::Write))
+            .and_then(|()| server.take(REPLY_BYTES_MAX).read_to_end(&mut reply));
+        let printed = print(&reply).or_else(|e| unprinted(&e));
+        match (asked, reply.as_slice()) {
+            (Err(e), _) if is_late(&e) => Err(self.silent()),
+            (Err(e), _) => Err(self.unavailable(format!("did not answer: {e}"))),
+            (_, []) => Err(self.unavailable("has closed the connection without an answer")),
+            (_, [b'?', b' ', .., b'\n']) => Err(Failure::new(Exit::Refused, "")),
+            (_, reply) if reply.starts_with(b"AT ") && reply.ends_with(end) => printed,
+            _ => Err(self.unavailable("sends no whole reply: it breaks off, has more than 4 MiB, or is no server of a herd")),
         }
+    }
+
+    /// The connection to the first address that accepts one; all of them share one deadline.
+    fn connect(&self) -> Result<Socket, Failure> {
+        let mut why = String::from("it has no address");
+        let end = self.patience.end();
+        for address in self.addresses()? {
+            match connect(&address.into(), end) {
+                Ok(server) => return Ok(server),
+                Err(e) if is_late(&e) => {
+                    why = format!(
+                        "{address} is silent for {}; --timeout waits longer",
+                        self.patience
+                    );
+                }
+                Err(e) => why = format!("{address}: {e}"),
+            }
+        }
+        Err(self.unavailable(format!("cannot be reached: {why}")))
+    }
+
+    fn silent(&self) -> Failure {
+        self.unavailable(format_args!(
+            "did not reply within {}; a WHATSAT may take as long as whatsat_deadline_ms of the server allows (8 s by \
+             default): wait longer with --timeout SECONDS",
+            self.patience
+        ))
     }
 
     fn unavailable(&self, what: impl fmt::Display) -> Failure {
@@ -148,6 +176,14 @@ impl Command {
         line.push(b'\n');
         Ok(line)
     }
+
+    /// What the reply ends with, if it is accepted.
+    fn end(&self) -> &'static [u8] {
+        match self {
+            Command::Iamat { .. } => b"\n",
+            Command::Whatsat { .. } => b"\n\n",
+        }
+    }
 }
 
 /// The time as a stamp: seconds since 1970, with nine digits after the point.
@@ -156,25 +192,15 @@ fn now() -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
-fn connect(name: &str, addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
-    let mut why = String::from("it has no address");
-    for address in addresses {
-        match TcpStream::connect_timeout(address, CONNECTED_WITHIN) {
-            Ok(server) => return Ok(server),
-            Err(e) => why = format!("{address}: {e}"),
-        }
-    }
-    Err(Failure::new(Exit::Unavailable, format!("{name} cannot be reached: {why}")))
+/// Prints `bytes` as they are.
+fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    stdout.write_all(bytes).and_then(|()| stdout.flush())
 }
 
-/// Shows `bytes` as they are. If whoever reads them has had enough (`| head`), that is the end, and no
-/// failure.
+/// The same, where nothing is left to do if nobody reads them any more: that is the end then, and no failure.
 fn show(bytes: &[u8]) -> Result<(), Failure> {
-    let mut stdout = io::stdout();
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|e| match e.kind() {
-        ErrorKind::BrokenPipe => Failure::new(Exit::Ok, ""),
-        _ => Failure::os("stdout", e),
-    })
+    print(bytes).map_err(|e| unprinted(&e).err().unwrap_or(Failure::new(Exit::Ok, "")))
 }
 
 #[cfg(test)]

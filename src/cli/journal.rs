@@ -7,8 +7,8 @@
 //! far ahead, and goes by the newest line that does not; so `compact` keeps that one, too ([`Kept`]).
 
 use super::exit::{Exit, Failure};
-use super::say;
 use super::topology_file::counted;
+use super::{say, unprinted};
 use clap::{Args, Subcommand};
 use places_herd::herd::command::{Command, CommandLimits};
 use places_herd::herd::durable::replay;
@@ -19,7 +19,7 @@ use places_herd::journal::{
 };
 use places_herd::reactor::{MioIo, Moment, UnixNanos};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -290,15 +290,6 @@ fn settings(folder: &Path) -> JournalSettings {
 
 fn unreadable(path: &Path, e: &io::Error) -> Failure {
     Failure::new(Exit::Io, format!("{} cannot be read: {e}", path.display()))
-}
-
-/// What it comes to that lines could not be printed: nothing, if nobody reads them any more; but a copy for
-/// which there is no room must not pass for one.
-fn unprinted(e: &io::Error) -> Result<(), Failure> {
-    match e.kind() {
-        ErrorKind::BrokenPipe => Ok(()),
-        _ => Err(Failure::new(Exit::Io, format!("the lines cannot be printed: {e}"))),
-    }
 }
 
 /// Why a journal is not opened, as an exit status.

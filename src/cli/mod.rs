@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod exit;
 mod journal;
+mod patience;
 #[cfg(feature = "pki")]
 mod pki;
 mod places_check;
@@ -19,9 +20,9 @@ mod status;
 mod topology_file;
 mod up;
 
-use self::exit::Exit;
+use self::exit::{Exit, Failure};
 use clap::{Parser, Subcommand};
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 /// What `--version` says; `-V` says the number alone.
@@ -110,7 +111,21 @@ pub(crate) fn run() -> ExitCode {
 
 /// Prints a line for people. That nobody reads it any more is no reason to stop what it speaks of.
 fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// Prints a line for people to stderr; as with [`say`], nothing depends on it.
+fn complain(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// What it comes to that replies or lines could not be printed. A reader that has had enough (`| head`) is no
+/// failure. But a copy for which the disk has no room must not pass for one.
+fn unprinted(error: &io::Error) -> Result<(), Failure> {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(Failure::new(Exit::Io, format!("stdout cannot be written: {error}"))),
+    }
 }
 
 #[cfg(test)]

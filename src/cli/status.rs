@@ -1,19 +1,16 @@
 //! `herd status`: how the servers of this machine are, by their own words.
 
 use super::exit::{Exit, Failure};
-use super::say;
+use super::patience::{Patience, Timed, connect, is_late};
 use super::topology_file::TopologyFile;
+use super::{complain, say};
 use places_herd::herd::topology::{Server, Topology, socket_path};
 use serde_json::Value;
+use socket2::{SockAddr, Socket};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
 
-/// A server answers in its next turn, or does not turn.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
-
-/// No answer is longer: the largest herd has 64 servers.
+/// The longest answer that is read: the largest herd has 64 servers.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// Ask the servers on this machine how they are
@@ -26,6 +23,7 @@ Examples:
 Asked is the socket NAME.sock in the folder that [status] names, which its owner and group may open.
 `state` is a hash of all that a server knows: servers that know the same have the same.
 `journal` is sound, or broken until a new file is whole: reports are refused meanwhile.
+Each server has the timeout to accept the connection, and once more to answer: it does so in its next turn.
 Exits with 69 if one that was asked did not answer.")]
 pub(super) struct Status {
     /// Which servers of the topology [default: all]
@@ -34,6 +32,8 @@ pub(super) struct Status {
     /// One line of JSON for each server that answers
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    patience: Patience,
     #[command(flatten)]
     topology: TopologyFile,
 }
@@ -49,13 +49,13 @@ impl Status {
         let mut rows = Rows::default();
         let mut silent = 0;
         for server in servers {
-            match ask(&socket_path(folder, &server.name)) {
+            match ask(&socket_path(folder, &server.name), self.patience) {
                 Ok(answer) if self.json => say(&answer.to_string()),
                 Ok(answer) => rows.push(&server.name, &answer),
                 Err(why) => {
                     silent += 1;
                     if self.json {
-                        eprintln!("herd: {}: {why}", server.name);
+                        complain(format_args!("herd: {}: {why}", server.name));
                     }
                     rows.push_silent(&server.name, &why);
                 }
@@ -79,38 +79,39 @@ impl Status {
     }
 }
 
-/// Asks whoever listens at `path`.
-fn ask(path: &Path) -> io::Result<Value> {
-    let server = UnixStream::connect(path).map_err(|e| match e.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-            io::Error::new(e.kind(), "it does not run here")
-        }
-        _ => io::Error::new(e.kind(), format!("{}: {e}", path.display())),
-    })?;
-    server.set_read_timeout(Some(ANSWERED_WITHIN))?;
-    answer_of(server)
+/// Asks the server that listens at `path`.
+fn ask(path: &Path, patience: Patience) -> io::Result<Value> {
+    let connected = SockAddr::unix(path).and_then(|path| connect(&path, patience.end()));
+    let answer = connected.and_then(|server| answer_of(&server, patience));
+    answer.map_err(|e| told(&e, path, patience))
 }
 
-fn answer_of(mut server: UnixStream) -> io::Result<Value> {
+/// An error as its reader needs it.
+fn told(error: &io::Error, path: &Path, patience: Patience) -> io::Error {
+    let what = match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => "it does not run here".to_owned(),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => {
+            "it closes the connection without an answer; its log says why".to_owned()
+        }
+        _ if is_late(error) => format!("it listens, and says nothing for {patience}"),
+        _ => format!("{}: {error}", path.display()),
+    };
+    io::Error::new(error.kind(), what)
+}
+
+fn answer_of(server: &Socket, patience: Patience) -> io::Result<Value> {
+    let mut server = Timed { socket: server, end: patience.end() };
     let mut line = String::new();
-    let answer = server
-        .write_all(b"STATUS\n")
-        .and_then(|()| BufReader::new(server.take(ANSWER_BYTES_MAX)).read_line(&mut line))
-        .and_then(|_| Ok(serde_json::from_str(&line)?));
-    answer.map_err(|e| {
-        let what = match e.kind() {
-            // What a timeout is called on Unix.
-            ErrorKind::WouldBlock => {
-                format!("it listens, and says nothing for {} s", ANSWERED_WITHIN.as_secs())
-            }
-            // The first is what a line that breaks off comes to, too.
-            ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
-                "it closes the connection without an answer; its log says why".to_owned()
-            }
-            _ => return e,
-        };
-        io::Error::new(e.kind(), what)
-    })
+    server.write_all(b"STATUS\n")?;
+    let count = BufReader::new(server.take(ANSWER_BYTES_MAX)).read_line(&mut line)?;
+    match serde_json::from_str(&line) {
+        Ok(answer @ Value::Object(_)) => Ok(answer),
+        _ if count as u64 == ANSWER_BYTES_MAX => Err(io::Error::other("its answer does not end")),
+        _ if !line.ends_with('\n') => Err(ErrorKind::UnexpectedEof.into()),
+        _ => {
+            Err(io::Error::other("its answer is no status; is it a herd's, and as new as we are?"))
+        }
+    }
 }
 
 /// The answers as a table for people.
@@ -189,6 +190,9 @@ mod tests {
     use super::*;
     use serde_json::json;
     use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+    use std::time::Duration;
 
     #[test]
     fn who_is_closed_without_an_answer_is_not_told_of_json() {
@@ -198,10 +202,33 @@ mod tests {
         let (cut_off, mut other) = pair();
         other.write_all(b"{\"server\":").expect("it is read");
         other.shutdown(Shutdown::Write).expect("it stands");
+        let patience = Patience { timeout: Duration::from_secs(60) };
         for server in [turned_away, cut_off] {
-            let why = answer_of(server).expect_err("there is no answer").to_string();
+            let why = answer_of(&server.into(), patience).expect_err("there is no answer");
+            let why = told(&why, Path::new("x"), patience).to_string();
             assert!(why.contains("without an answer"), "{why}");
         }
+    }
+
+    #[test]
+    fn an_answer_that_is_no_status_or_does_not_end_is_told_as_such() {
+        let says = |answer: Vec<u8>| {
+            let (server, mut other) = UnixStream::pair().expect("descriptors are free");
+            let sender = thread::spawn(move || {
+                other.read_exact(&mut [0; 7]).expect("STATUS and a newline");
+                other.write_all(&answer)
+            });
+            let patience = Patience { timeout: Duration::from_secs(60) };
+            let why = answer_of(&server.into(), patience).expect_err("it is no answer");
+            // What is not read is not wanted.
+            let _ = sender.join().expect("it does not panic");
+            why.to_string()
+        };
+        for answer in ["? STATUS\n", "17\n", "\n"] {
+            assert!(says(answer.into()).starts_with("its answer is no status"), "{answer}");
+        }
+        let endless = vec![b' '; 2 * ANSWER_BYTES_MAX as usize];
+        assert_eq!(says(endless), "its answer does not end");
     }
 
     #[test]

@@ -19,7 +19,7 @@
 //!
 //! * Ctrl-C or SIGTERM: each server is sent SIGTERM, drains, and is reaped. The terminal's own SIGINT does
 //!   not reach them, since each is in a process group of its own.
-//! * Once more: SIGKILL to each.
+//! * Once more, or `drain_ms` and 10 s later: SIGKILL to each that is left.
 //! * `up` itself is killed: the kernel sends each SIGTERM (`serve --parent`, prctl PR_SET_PDEATHSIG).
 
 mod notice;
@@ -47,11 +47,18 @@ const LIVED_LONG: Duration = Duration::from_secs(60);
 /// Whoever signals a whole group, as `timeout` does, reaches us twice at once: that is one wish.
 const ONE_WISH: Duration = Duration::from_millis(300);
 
+/// How much longer than `drain_ms` a server may take to end before it is killed. It loses nothing by that but what
+/// its journal's policy leaves to the operating system.
+const ENDED_WITHIN: Duration = Duration::from_secs(10);
+
 /// How often we look whether a server that is starting listens. Its stdout is a pipe, and the reactor knows
 /// no pipes: looking is cheap, and over after some milliseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Run all servers of the herd, one process each
+///
+/// A server that ends is started again. SIGTERM or Ctrl-C ends all, and kills those that have not ended
+/// drain_ms and 10 s later; a second one kills them at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct UpArgs {
     #[command(flatten)]
@@ -71,6 +78,7 @@ impl UpArgs {
             program: env::current_exe().map_err(|e| Failure::os("this program", e))?,
             topology: self.topology.clone(),
             servers,
+            patience: topology.limits.drain + ENDED_WITHIN,
             is_shown: false,
             is_ending: false,
             ending_since: Moment::default(),
@@ -93,6 +101,8 @@ struct Up {
     program: PathBuf,
     topology: TopologyFile,
     servers: Vec<Kept>,
+    /// How long the servers may take to end.
+    patience: Duration,
     /// Each server has had its first try, and the table has been shown.
     is_shown: bool,
     /// The end was asked for: nothing is started any more.
@@ -258,23 +268,32 @@ impl Up {
         say(&notice::what_to_type(&program.to_string_lossy(), self.topology.named(), &rows));
     }
 
-    /// Ends all servers: in good order when first asked, at once when asked again.
+    /// Ends all servers: in good order when first asked, at once when asked again, or when they take too long.
     fn end(&mut self, core: &mut Core<Up>) {
         if self.is_ending && core.now() - self.ending_since < ONE_WISH {
             return;
         }
         self.ending_since = core.now();
-        let (signal, what) = match self.is_ending {
-            false => (rustix::process::Signal::TERM, "ending all servers; once more kills them"),
-            true => (rustix::process::Signal::KILL, "killing all servers"),
-        };
-        self.is_ending = true;
+        if self.is_ending {
+            self.send("killing all servers", rustix::process::Signal::KILL);
+        } else {
+            self.is_ending = true;
+            self.send("ending all servers; once more kills them", rustix::process::Signal::TERM);
+            // Once all have ended the loop stops, and with it this call.
+            core.call_later(self.patience, |up, _| {
+                let what = "killing the servers that have not ended within drain_ms and 10 s";
+                up.send(what, rustix::process::Signal::KILL);
+            });
+        }
+        self.stop_when_alone(core);
+    }
+
+    fn send(&self, what: &str, signal: rustix::process::Signal) {
         say(what);
         for child in self.servers.iter().filter_map(|kept| kept.child.as_ref()) {
             // It has not been reaped, so its id is still its own, and this cannot fail.
             let _ = kill_process(Pid::from_child(child), signal);
         }
-        self.stop_when_alone(core);
     }
 
     fn stop_when_alone(&mut self, core: &mut Core<Up>) {

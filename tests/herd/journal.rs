@@ -341,7 +341,7 @@ fn a_dump_that_finds_no_room_does_not_pass_for_one() {
     let dumped = dump(full.into());
     let errors = String::from_utf8_lossy(&dumped.stderr).into_owned();
     assert_eq!(dumped.status.code(), Some(74), "{errors}");
-    assert!(errors.contains("cannot be printed: No space left"), "{errors}");
+    assert!(errors.contains("stdout cannot be written: No space left"), "{errors}");
     // That nobody reads any more, as behind `| head`, is no fault.
     let (reader, writer) = std::io::pipe().expect("descriptors are free");
     drop(reader);

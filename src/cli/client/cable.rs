@@ -11,29 +11,37 @@
 //! This process has no reactor, since its `Io` knows sockets only: one `poll(2)` over two descriptors does.
 //! It never waits for the server to take what we send: the server may itself be waiting for us to take
 //! its replies (docs/protocol.md).
+//!
+//! A person may think as long as they like. But while a reply is [due](Due), or the server takes nothing, or it
+//! is to close the connection, it has the timeout until the next reply begins; only the time in poll(2) counts,
+//! and not the time that stdout takes.
 
 use super::super::exit::{Exit, Failure};
 use super::show;
+use places_herd::herd::command::is_blank;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 /// Bytes taken from either side at a time, and so the most that ever wait.
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// A prompt follows when nothing has come for so long: the end of a reply is not looked for.
-const PROMPT_AFTER: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+const PROMPT_AFTER: Duration = Duration::from_millis(50);
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// We were done, and then the server was.
     Both,
-    /// The server closed the connection while stdin was open.
+    /// The server closed the connection while stdin was open, or a reply was due.
     Server,
+    /// The server said nothing, and took nothing, for as long as it may.
+    Silence,
 }
 
 /// Both ends, and what is on its way between them.
@@ -48,11 +56,15 @@ pub(super) struct Cable {
     prompt: Option<String>,
     prompt_is_due: bool,
     chunk: Vec<u8>,
+    due: Due,
+    /// How long the server may be silent while it is waited for, and how long it has been.
+    timeout: Duration,
+    silence: Duration,
 }
 
 impl Cable {
     /// A cable to `server`; `prompt` is shown only if stdin and stdout are terminals.
-    pub(super) fn new(server: TcpStream, prompt: String) -> io::Result<Cable> {
+    pub(super) fn new(server: TcpStream, prompt: String, timeout: Duration) -> io::Result<Cable> {
         let (stdin, stdout) = (io::stdin(), io::stdout());
         let somebody_types = stdin.is_terminal() && stdout.is_terminal();
         server.set_nonblocking(true)?;
@@ -64,6 +76,9 @@ impl Cable {
             prompt: somebody_types.then_some(prompt),
             prompt_is_due: somebody_types,
             chunk: vec![0; CHUNK_BYTES],
+            due: Due::default(),
+            timeout,
+            silence: Duration::ZERO,
         })
     }
 
@@ -75,6 +90,9 @@ impl Cable {
             // fails before the word is shown.
             if server_is_ready && let Some(end) = self.receive()? {
                 return Ok(end);
+            }
+            if self.silence >= self.timeout && !server_is_ready {
+                return Ok(End::Silence);
             }
             if !self.unsent.is_empty() {
                 self.send()?;
@@ -95,14 +113,20 @@ impl Cable {
         ];
         // A descriptor that has hung up is always reported, so what is not to be read is not polled.
         let count = if self.stdin_is_open && self.unsent.is_empty() { 2 } else { 1 };
-        let timeout = self.prompt_is_due.then_some(&PROMPT_AFTER);
-        let ready = match poll(&mut polled[..count], timeout) {
-            // We were stopped and go on: to wait again.
-            Err(Errno::INTR) => 1,
+        let is_awaited = self.due.replies() > 0 || !self.unsent.is_empty() || !self.stdin_is_open;
+        let patience = is_awaited.then(|| self.timeout.saturating_sub(self.silence));
+        let prompt = self.prompt_is_due.then_some(PROMPT_AFTER);
+        let timeout = patience.into_iter().chain(prompt).min();
+        let timeout = timeout.map(|timeout| Timespec::try_from(timeout).unwrap_or_default());
+        let begun = Instant::now();
+        let ready = match poll(&mut polled[..count], timeout.as_ref()) {
+            // We were stopped and go on: to wait again, and that time is nobody's silence.
+            Err(Errno::INTR) => return Ok((false, false)),
             ready => ready.map_err(|e| Failure::os("poll", e))?,
         };
+        self.silence = if is_awaited { self.silence + begun.elapsed() } else { Duration::ZERO };
         let ready_now = polled.map(|polled| !polled.revents().is_empty());
-        if let (0, Some(prompt)) = (ready, &self.prompt) {
+        if let (0, true, Some(prompt)) = (ready, self.prompt_is_due, &self.prompt) {
             self.prompt_is_due = false;
             show(prompt.as_bytes())?;
         }
@@ -115,6 +139,9 @@ impl Cable {
         let Some(count) = received else { return Ok(None) };
         let reply = &self.chunk[..count];
         if !reply.is_empty() {
+            if self.due.received(reply) {
+                self.silence = Duration::ZERO;
+            }
             show(reply)?;
             self.prompt_is_due = self.prompt.is_some() && reply.ends_with(b"\n");
             return Ok(None);
@@ -122,7 +149,8 @@ impl Cable {
         if self.prompt.is_some() {
             show(b"\n")?;
         }
-        Ok(Some(if self.stdin_is_open { End::Server } else { End::Both }))
+        let is_expected = !self.stdin_is_open && self.due.replies() == 0;
+        Ok(Some(if is_expected { End::Both } else { End::Server }))
     }
 
     /// Passes on as much as the server takes.
@@ -138,6 +166,7 @@ impl Cable {
         let Some(count) = read.map_err(|e| Failure::os("stdin", e))? else { return Ok(()) };
         let typed = &self.chunk[..count];
         self.unsent.extend_from_slice(typed);
+        self.due.typed(typed);
         if typed.is_empty() {
             self.stdin_is_open = false;
             // If the server has gone meanwhile, receiving will say so.
@@ -150,6 +179,48 @@ impl Cable {
     }
 }
 
+/// How many replies are due, by the bytes of both directions.
+#[derive(Debug, Default)]
+struct Due {
+    commands: u64,
+    replies: u64,
+    /// There is more than white space in the line that is being typed: the server ignores blank lines.
+    has_words: bool,
+    /// The first byte of the line that is being received.
+    first: Option<u8>,
+}
+
+impl Due {
+    fn replies(&self) -> u64 {
+        self.commands.saturating_sub(self.replies)
+    }
+
+    /// Notes what is to be sent, or its end: the server takes a last line without its newline, too.
+    fn typed(&mut self, typed: &[u8]) {
+        // Of no bytes this makes one line, which has ended.
+        let lines = typed.split_inclusive(|byte| *byte == b'\n');
+        for line in lines.chain(typed.is_empty().then_some(typed)) {
+            self.has_words |= !is_blank(line);
+            if line.ends_with(b"\n") || typed.is_empty() {
+                self.commands += u64::from(std::mem::take(&mut self.has_words));
+            }
+        }
+    }
+
+    /// Notes what the server sends; whether a reply has begun in it. Its first line is `AT ...` or `? ...`, and
+    /// no line of the places behind it begins like that.
+    fn received(&mut self, bytes: &[u8]) -> bool {
+        let before = self.replies;
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let first = self.first.or(line.first().copied());
+            let has_ended = line.ends_with(b"\n");
+            self.first = first.filter(|_| !has_ended);
+            self.replies += u64::from(has_ended && matches!(first, Some(b'A' | b'?')));
+        }
+        self.replies > before
+    }
+}
+
 fn gone(error: io::Error) -> Failure {
     Failure::new(Exit::Unavailable, format!("the server is gone: {error}"))
 }
@@ -159,5 +230,26 @@ fn tried(result: io::Result<usize>) -> io::Result<Option<usize>> {
     match result {
         Err(e) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&e.kind()) => Ok(None),
         result => result.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_due_for_each_line_that_is_not_blank_however_the_bytes_are_cut() {
+        let typed = b"blub\n \t\r\n\nIAMAT kiwi +1+2 5\nWHATSAT kiwi 10 5";
+        let said = b"? blub\nAT A +1 kiwi +1+2 5\nAT A +1 kiwi +1+2 5\n{\n   \"A\" : 1\n}\n\n";
+        for size in 1..typed.len() {
+            let mut due = Due::default();
+            typed.chunks(size).for_each(|chunk| due.typed(chunk));
+            assert_eq!(due.replies(), 2, "the last line has not ended");
+            due.typed(b"");
+            assert_eq!(due.replies(), 3);
+            let begun = said.chunks(size).filter(|chunk| due.received(chunk)).count();
+            assert!((1..=3).contains(&begun), "{begun}");
+            assert_eq!(due.replies(), 0);
+        }
     }
 }
