@@ -7,6 +7,9 @@
 //! [`Command`](herd::command::Command), the [`Herd`](herd::table::Herd) decides whether it is news,
 //! and the [`Links`](herd::links::Links) flood it; the turn's end sends reply and flood.
 
+// They panic when nobody can read what they print; and a library does not print.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 // PART ONE. The loop, the connections, the timers. It knows no line.
 pub mod reactor;
 

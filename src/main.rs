@@ -14,6 +14,9 @@
 //! All that serves is in the library, `places_herd`; here is only what a process has and a library has
 //! not: arguments, exit statuses, limits of the system, children.
 
+// They panic when nobody can read what they print.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 
 use std::process::ExitCode;

@@ -13,6 +13,7 @@ mod pki;
 mod places_check;
 mod process;
 mod through_proxy;
+mod unprinted;
 
 use process::{DEADLINE, Ended, Herd, Process, Stray, is_readable, until};
 use rustix::process::Signal;

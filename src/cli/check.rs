@@ -1,9 +1,9 @@
 //! `herd check`: the same reading that a server begins with, and nothing after it.
 
 use super::exit::{Exit, Failure};
-use super::say;
 use super::sources::read_file;
 use super::topology_file::{TopologyFile, counted};
+use super::{complain, say};
 use places_herd::herd::peer_tls::PeerTls;
 use places_herd::herd::topology::{Complaint, PeerTlsSettings, PlacesSource, Server, Topology};
 use places_herd::reactor::MioIo;
@@ -26,7 +26,7 @@ impl Check {
             warnings.extend(self.check_certificates(&topology, settings)?);
         }
         for warning in &warnings {
-            eprintln!("{warning}");
+            complain(warning);
         }
         let count = warnings.len() + self.check_places(&topology)?;
         // Both ends of an edge have it, so all together are twice as many.
@@ -52,7 +52,7 @@ impl Check {
             && path.is_file()
         {
             read_file(path, topology.places.rank, |warning| {
-                eprintln!("warning: {warning}");
+                complain(format_args!("warning: {warning}"));
                 count += 1;
             })?;
         }
@@ -74,7 +74,7 @@ impl Check {
         let here: Vec<&Server> = topology.servers.iter().filter(is_here).collect();
         if here.is_empty() {
             let what = format!("{}: no server has a certificate here", settings.folder.display());
-            eprintln!("{}", settings.complaint(&what, "herd pki init, then herd pki issue NAME"));
+            complain(settings.complaint(&what, "herd pki init, then herd pki issue NAME"));
             return Err(self.faults(1));
         }
         let (mut warnings, mut faults) = (Vec::new(), 0);
@@ -89,7 +89,7 @@ impl Check {
                 }
                 Err(fault) => {
                     faults += 1;
-                    eprintln!("{fault}");
+                    complain(&fault);
                 }
             }
         }

@@ -10,6 +10,12 @@ use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+/// What a failing stdout changes.
+const STDOUT: &str = "\
+They do not depend on whether stdout and stderr can be written, but for what programs read: replies
+of client and lines of journal dump for which there is no room are 74. A reader that has gone, as
+behind `| head`, is no failure.";
+
 /// Why a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -27,9 +33,9 @@ pub(super) enum Exit {
     Internal = 70,
     /// The operating system refused something.
     Os = 71,
-    /// The log, or a certificate, could not be created.
+    /// The log, the folder for status sockets, or a certificate could not be created.
     CannotCreate = 73,
-    /// The disk refused to read or keep a journal.
+    /// The disk refused to read or keep a journal, or has no room for what programs read from stdout.
     Io = 74,
     /// The topology, or a file it names, has faults.
     Config = 78,
@@ -44,15 +50,15 @@ impl Exit {
         (Exit::Unavailable, "an address is in use, or a server or service is not there"),
         (Exit::Internal, "a bug; the log has it"),
         (Exit::Os, "the operating system refused something"),
-        (Exit::CannotCreate, "the log, or a certificate, cannot be created"),
-        (Exit::Io, "the disk refused to read or keep a journal"),
-        (Exit::Config, "the topology has faults; they were printed"),
+        (Exit::CannotCreate, "the log, the status folder or a certificate cannot be created"),
+        (Exit::Io, "the disk refused to read or keep a journal, or stdout has no room: see below"),
+        (Exit::Config, "the topology, or what it refers to, has faults; they were printed"),
     ];
 
     /// All statuses with their meaning, for `--help`.
     pub(super) fn table() -> String {
         let rows = Exit::ALL.map(|(exit, meaning)| format!("\n  {:>2}  {meaning}", exit as u8));
-        format!("Exit statuses:{}", rows.concat())
+        format!("Exit statuses:{}\n\n{STDOUT}", rows.concat())
     }
 
     /// The status with which a process ended, if it is one of these.

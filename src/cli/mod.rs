@@ -93,7 +93,8 @@ pub(crate) fn run() -> ExitCode {
             Command::Journal(journal) => journal.run(),
         },
         Err(asked) => {
-            // clap's word for help and version is "error" too; only real ones go to stderr.
+            // clap's word for help and version is "error" too; only real ones go to stderr. Nobody may be
+            // there to read them, which changes nothing.
             let _ = asked.print();
             return if asked.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
         }
@@ -102,14 +103,18 @@ pub(crate) fn run() -> ExitCode {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
             if !failure.what.is_empty() {
-                eprintln!("herd: {failure}");
+                complain(format_args!("herd: {failure}"));
             }
             failure.exit.into()
         }
     }
 }
 
-/// Prints a line for people. That nobody reads it any more is no reason to stop what it speaks of.
+/// Prints a line for people to stdout.
+///
+/// A full disk or a closed pipe changes nothing: the exit status says what the command did, and not whether
+/// somebody could read about it. `println!` would panic, and so is denied in main.rs. What programs read (the
+/// replies of `client`, the lines of `journal dump`) does not go through here: see [`unprinted`].
 fn say(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }

@@ -7,9 +7,9 @@
 //! it once more before it is shown.
 
 use super::exit::{Exit, Failure};
-use super::say;
 use super::sources::{open_key, open_network, open_places};
 use super::topology_file::TopologyFile;
+use super::{complain, say};
 use places_herd::dns::{Client, DnsError, LookupId, Resolving};
 use places_herd::herd::command::Radius;
 use places_herd::herd::location::Location;
@@ -89,7 +89,7 @@ fn radius(text: &str) -> Result<String, &'static str> {
 impl PlacesCheck {
     fn run(&self) -> Result<(), Failure> {
         let topology = self.topology.read_asking(self.source)?;
-        let warn = |warning| eprintln!("warning: {warning}");
+        let warn = |warning| complain(format_args!("warning: {warning}"));
         let key = open_key(&topology.places, warn)?;
         let mut source = open_places(&topology.places, key.clone(), warn)?;
         let query = self.query();

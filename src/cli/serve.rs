@@ -12,9 +12,9 @@
 
 use super::exit::{Exit, Failure};
 use super::journal::refused;
-use super::say;
 use super::sources::{open_key, open_network, open_places};
 use super::topology_file::TopologyFile;
+use super::{complain, say};
 use places_herd::herd::join::Addresses;
 use places_herd::herd::member::Member;
 use places_herd::herd::peer_tls::PeerTls;
@@ -138,7 +138,7 @@ fn open_peer_tls(topology: &Topology, name: &str) -> Result<Option<PeerTls>, Fai
     let Some(settings) = &topology.peer_tls else { return Ok(None) };
     let read = PeerTls::read(settings, &topology.herd, name, MioIo::wall_clock());
     read.map(Some).map_err(|fault| {
-        eprintln!("{fault}");
+        complain(&fault);
         Failure::new(Exit::Config, fault.in_one_line())
     })
 }

@@ -3,6 +3,7 @@
 //! `herd serve` and `herd places check` begin alike, so that what the second finds is true of the first.
 //! Nothing is asked here. What fails is a matter of configuration (78).
 
+use super::complain;
 use super::exit::{Exit, Failure};
 use super::proxy;
 use super::topology_file::counted;
@@ -48,7 +49,7 @@ pub(super) fn read_file(
 ) -> Result<places::File, Failure> {
     let shown = path.display();
     let file = places::File::read(path, rank).map_err(|faults| {
-        faults.iter().for_each(|fault| eprintln!("{shown}: {fault}"));
+        faults.iter().for_each(|fault| complain(format_args!("{shown}: {fault}")));
         Failure::new(Exit::Config, format!("{shown}: {}", counted(faults.len(), "fault")))
     })?;
     file.remarks().into_iter().for_each(|remark| warn(format!("{shown}: {remark}")));

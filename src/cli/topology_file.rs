@@ -1,5 +1,6 @@
 //! The option `--topology FILE`, which all commands have, and what may go wrong with it.
 
+use super::complain;
 use super::exit::{Exit, Failure};
 use places_herd::herd::topology::{Server, SourceName, Topology};
 use std::fmt::Write;
@@ -34,7 +35,7 @@ impl TopologyFile {
     /// The same, with another source of places than the one it names.
     pub(super) fn read_asking(&self, source: Option<SourceName>) -> Result<Topology, Failure> {
         Topology::read_asking(&self.path, source).map_err(|faults| {
-            eprintln!("{faults}");
+            complain(&faults);
             let count = counted(faults.iter().count(), "fault");
             Failure::new(Exit::Config, format!("{}: {count}", self.path.display()))
         })

@@ -164,6 +164,65 @@ impl Drop for Process {
     }
 }
 
+/// What stdout or stderr of a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Out {
+    /// Something that takes all.
+    Fine,
+    /// Not open at all: `>&-`.
+    Closed,
+    /// A disk without room.
+    Full,
+    /// A pipe that nobody reads any more.
+    Broken,
+}
+
+impl Out {
+    pub(crate) const ALL: [Out; 4] = [Out::Fine, Out::Closed, Out::Full, Out::Broken];
+
+    /// The redirection in a shell, if it takes one, and what the shell gets.
+    fn given(self, number: u8) -> (String, Stdio) {
+        match self {
+            Out::Fine => (String::new(), Stdio::null()),
+            Out::Closed => (format!(" {number}>&-"), Stdio::null()),
+            Out::Full => (format!(" {number}>/dev/full"), Stdio::null()),
+            Out::Broken => {
+                let (reader, writer) = std::io::pipe().expect("descriptors are free");
+                drop(reader);
+                (String::new(), writer.into())
+            }
+        }
+    }
+}
+
+/// A running process that nobody hears, killed when this is dropped.
+pub(crate) struct Mute(Child);
+
+impl Mute {
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.0), signal).expect("it runs");
+    }
+
+    /// Waits for its end: its exit status, nothing if a signal killed it.
+    pub(crate) fn code(mut self) -> Option<i32> {
+        let pidfd = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty()).expect("a child");
+        assert!(is_readable(&pidfd, Instant::now() + DEADLINE), "it does not end");
+        self.0.wait().expect("it has ended").code()
+    }
+}
+
+impl Drop for Mute {
+    fn drop(&mut self) {
+        // Neither fails but for a process that has been waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A process that is another's child, killed when this is dropped. Held by a descriptor, so that its id
 /// cannot come to mean another.
 pub(crate) struct Stray {
@@ -292,6 +351,50 @@ impl Herd {
     pub(crate) fn start_in(&self, environment: &[(&str, &str)], args: &[&str]) -> Process {
         let mut command = self.command(args);
         Process::start(command.envs(environment.iter().copied()), Stdio::null())
+    }
+
+    /// Starts it in its folder, with these in place of stdout and stderr; without the topology for what has none,
+    /// or names another.
+    pub(crate) fn start_unheard(&self, args: &[&str], stdout: Out, stderr: Out) -> Mute {
+        self.unheard(&[], args, stdout, stderr)
+    }
+
+    /// The same, with this in its environment besides.
+    pub(crate) fn start_unheard_in(
+        &self,
+        environment: &[(&str, &str)],
+        args: &[&str],
+        out: Out,
+    ) -> Mute {
+        self.unheard(environment, args, out, out)
+    }
+
+    fn unheard(
+        &self,
+        environment: &[(&str, &str)],
+        args: &[&str],
+        stdout: Out,
+        stderr: Out,
+    ) -> Mute {
+        let has_its_own = args.iter().any(|arg| arg.starts_with("--topology="));
+        let has_none = ["--help", "--version", "fold", "journal"].contains(&args[0]);
+        let herd = match has_its_own || has_none {
+            false => self.command(args),
+            true => {
+                let mut herd = Command::new(env!("CARGO_BIN_EXE_herd"));
+                herd.args(args);
+                herd
+            }
+        };
+        let ((out, given_out), (err, given_err)) = (stdout.given(1), stderr.given(2));
+        let mut shell = Command::new("sh");
+        shell
+            .envs(environment.iter().copied())
+            .arg("-c")
+            .arg(format!("exec \"$0\" \"$@\"{out}{err}"));
+        shell.arg(herd.get_program()).args(herd.get_args()).current_dir(&self.folder);
+        let started = shell.stdin(Stdio::null()).stdout(given_out).stderr(given_err).spawn();
+        Mute(started.expect("the shell can be run"))
     }
 
     /// Starts it, to read a file of the folder.

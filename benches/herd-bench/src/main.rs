@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use herd_bench::Failure;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// What clap ends with, too.
@@ -11,7 +12,8 @@ fn main() -> ExitCode {
     match herd_bench::run(&herd_bench::Options::parse(), &mut std::io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("herd-bench: {failure}");
+            // `eprintln!` would panic if nobody could read it.
+            let _ = writeln!(std::io::stderr(), "herd-bench: {failure}");
             match failure {
                 Failure::Options(_) => WRONG_COMMAND_LINE.into(),
                 _ => ExitCode::FAILURE,
