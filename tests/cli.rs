@@ -15,7 +15,8 @@ mod process;
 mod through_proxy;
 mod unprinted;
 
-use process::{DEADLINE, Ended, Herd, Process, Stray, is_readable, until};
+use nix::sys::signal::SigSet;
+use process::{DEADLINE, Ended, Herd, Out, Process, Stray, is_readable, until};
 use rustix::process::Signal;
 use std::fs;
 use std::io::{Read, Write};
@@ -112,6 +113,69 @@ fn serve_says_where_it_listens_and_ends_with_0_at_sigterm() {
     assert_eq!(alford.end().code, Some(0));
     let log = fs::read_to_string(log).expect("the log is where the line said");
     assert!(log.contains("IAMAT kiwi") && log.ends_with("Alford has ended\n"), "{log}");
+}
+
+#[test]
+fn what_rust_log_asks_for_in_vain_is_said_once_on_stderr_and_in_the_log() {
+    let herd = Herd::new("rust-log", ALONE);
+    for (asked, warnings) in
+        [("", 0), ("warn,herd::traffic=info", 0), ("herd=inof", 1), ("inof", 1), ("off,in=of", 1)]
+    {
+        let mut alford = herd.start_in(&[("RUST_LOG", asked)], &["serve", "Alford"]);
+        let line = alford.line();
+        assert_eq!(herd.run(&["client", "Alford", "iamat", "kiwi", KIWI]).code, Some(0));
+        alford.signal(Signal::TERM);
+        let ended = alford.end();
+        assert_eq!(ended.code, Some(0));
+        let log = line.rsplit_once(", log ").expect("it is named").1;
+        let log = fs::read_to_string(log).expect("the log is where the line said");
+        for said in [&ended.stderr, &log] {
+            assert_eq!(said.matches("RUST_LOG: ignored \"").count(), warnings, "{asked}: {said}");
+        }
+        let has_traffic = log.contains("IAMAT kiwi");
+        assert_eq!(has_traffic, !asked.starts_with("off"), "{asked:?}: what is left, else info");
+    }
+    // Nor is stderr needed for that.
+    for out in Out::ALL {
+        let alford = herd.start_unheard_in(&[("RUST_LOG", "inof")], &["serve", "Alford"], out);
+        until("it answers", || (herd.run(&["status"]).code == Some(0)).then_some(()));
+        alford.signal(Signal::TERM);
+        assert_eq!(alford.code(), Some(0), "{out:?}");
+    }
+}
+
+#[test]
+fn signals_that_were_blocked_when_it_was_started_end_it_nevertheless() {
+    use nix::sys::signal::Signal::{SIGCHLD, SIGTERM};
+    let blocked: SigSet = [SIGTERM, SIGCHLD].into_iter().collect();
+    for command in [&["serve", "Alford"][..], &["up"]] {
+        let herd = Herd::new("blocked", ALONE);
+        // Of this thread, of which the child inherits it.
+        blocked.thread_block().expect("they can be blocked");
+        let mut started = herd.start(command);
+        blocked.thread_unblock().expect("they were not before");
+        started.line();
+        started.signal(Signal::TERM);
+        assert_eq!(started.end().code, Some(0), "{command:?}");
+    }
+}
+
+#[test]
+fn others_may_look_into_no_folder_that_a_server_makes() {
+    let herd = Herd::new("modes", ALONE);
+    let serve = format!("umask 0; exec \"{}\" serve Alford", env!("CARGO_BIN_EXE_herd"));
+    let serve = format!("{serve} --topology '{}'", herd.topology());
+    let mut alford = Process::shell_started(&serve);
+    let log = alford.line().rsplit_once(", log ").expect("it is named").1.to_owned();
+    for (path, mode) in [
+        (herd.folder().join("log"), 0o750),
+        (herd.folder().join("run"), 0o750),
+        (herd.folder().join("run/Alford.sock"), 0o660),
+        (log.into(), 0o640),
+    ] {
+        let is = fs::metadata(&path).expect("it is there").permissions().mode() & 0o7777;
+        assert_eq!(format!("{is:o}"), format!("{mode:o}"), "{}", path.display());
+    }
 }
 
 #[test]

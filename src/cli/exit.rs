@@ -3,6 +3,8 @@
 //! The numbers are those of sysexits.h, where a service manager looks for them: what cannot be mended by
 //! trying again (64, 65, 78) differs from what can.
 
+use nix::sys::signal::SigSet;
+use nix::sys::signal::Signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use places_herd::log;
 use signal_hook::consts::SIGXFSZ;
 use std::fmt;
@@ -125,6 +127,14 @@ pub(super) fn on_panic() {
 pub(super) fn survive_file_size_limit() {
     // Where it cannot be caught the limit kills, as before.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+}
+
+/// From now on the signals that this program waits for arrive, though whoever started it had blocked them: some
+/// supervisors and shells do. A program that `herd up` starts inherits that.
+pub(super) fn unblock_signals() {
+    let awaited = [SIGINT, SIGTERM, SIGHUP, SIGCHLD].into_iter().collect::<SigSet>();
+    // It can only fail for an operation that there is not.
+    let _ = awaited.thread_unblock();
 }
 
 #[cfg(test)]

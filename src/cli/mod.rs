@@ -80,6 +80,7 @@ enum Command {
 pub(crate) fn run() -> ExitCode {
     exit::on_panic();
     exit::survive_file_size_limit();
+    exit::unblock_signals();
     let outcome = match Cli::try_parse() {
         Ok(cli) => match &cli.command {
             Command::Up(up) => up.run(),

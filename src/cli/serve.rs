@@ -34,6 +34,10 @@ const DESCRIPTORS_KEPT: u64 = 64;
 
 /// Run one server of the herd in the foreground
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+RUST_LOG chooses what is logged: error, warn, info (as without it), debug, trace or off, also for
+parts: RUST_LOG=info,herd::traffic=off leaves out the lines of clients and neighbours.
+SIGTERM and SIGINT end it in good order, also if they were blocked when it was started.")]
 pub(super) struct Serve {
     /// Which server of the topology
     name: String,
