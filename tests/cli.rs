@@ -448,6 +448,47 @@ fn what_up_says_to_type_next_works() {
 }
 
 #[test]
+fn names_and_files_may_begin_with_a_dash() {
+    let herd = Herd::new("dash", &[("-x", &["-h"]), ("-h", &[])]);
+    {
+        let mut up = herd.start(&["up"]);
+        let _servers = up.table();
+        let said = up.lines_until("Ctrl-C ends all servers.");
+        for (word, reply) in [(" iamat ", "AT -x +"), (" whatsat ", "AT -x +")] {
+            let typed = said.iter().find(|line| line.starts_with("  ") && line.contains(word));
+            let typed = typed.unwrap_or_else(|| panic!("no {word} in {said:?}"));
+            until("it is answered", || {
+                let ended = Process::shell(typed);
+                (ended.code == Some(0) && ended.stdout.starts_with(reply)).then_some(())
+            });
+        }
+        let told = herd.run(&["client", "-x", "iamat", "-kiwi", "-34.0+151.2", "5"]);
+        assert!(told.stdout.ends_with(" -kiwi -34.0+151.2 5\n"), "{told:?}");
+        assert_eq!(herd.run(&["status", "--", "-x", "-h"]).code, Some(0));
+        assert_eq!(herd.run(&["status", "--json", "--", "-x"]).stdout.lines().count(), 1);
+        up.signal(Signal::TERM);
+        assert_eq!(up.end().code, Some(0));
+    }
+    let folders =
+        "[log]\nfolder = \"-log\"\n[status]\nfolder = \"-run\"\n[journal]\nfolder = \"-j\"\n";
+    let text = format!("{}{folders}", herd.text());
+    fs::write(herd.folder().join("-t.toml"), text).expect("the folder is ours");
+    let silent = |args: &[&str]| {
+        let args = [args, &["--topology=-t.toml"]].concat();
+        herd.start_unheard(&args, Out::Fine, Out::Fine)
+    };
+    let up = silent(&["up"]);
+    until("all answer", || (silent(&["status"]).code() == Some(0)).then_some(()));
+    up.signal(Signal::TERM);
+    assert_eq!(up.code(), Some(0));
+    for folder in ["-log", "-run", "-j/-x", "-j/-h"] {
+        assert!(herd.folder().join(folder).is_dir(), "{folder}");
+    }
+    let journal = ["journal", "check", "--", "-j/-x"];
+    assert_eq!(herd.start_unheard(&journal, Out::Fine, Out::Fine).code(), Some(0));
+}
+
+#[test]
 fn up_starts_again_what_was_killed_and_ends_all_at_sigterm() {
     let herd = Herd::new("up", TRIANGLE);
     let mut up = herd.start(&["up"]);

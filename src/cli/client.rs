@@ -37,7 +37,7 @@ Exits with 0 if all was answered, and a command accepted; with 1 if the answer t
 '? '; with 69 if the server cannot be reached, is silent or breaks off; with 74 if stdout has no room.")]
 pub(super) struct Client {
     /// A server of the topology, or any address
-    #[arg(value_name = "NAME|HOST:PORT")]
+    #[arg(value_name = "NAME|HOST:PORT", allow_hyphen_values = true)]
     server: String,
     #[command(flatten)]
     topology: TopologyFile,
@@ -53,6 +53,7 @@ enum Command {
     #[command(visible_alias = "IAMAT")]
     Iamat {
         /// The client
+        #[arg(allow_hyphen_values = true)]
         id: OsString,
         /// Degrees north and east, as in +34.068930-118.445127
         #[arg(allow_hyphen_values = true)]
@@ -65,6 +66,7 @@ enum Command {
     #[command(visible_alias = "WHATSAT")]
     Whatsat {
         /// The client
+        #[arg(allow_hyphen_values = true)]
         id: OsString,
         /// Kilometres, more than 0, at most 50
         #[arg(allow_hyphen_values = true)]

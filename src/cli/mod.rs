@@ -151,6 +151,27 @@ mod tests {
     }
 
     #[test]
+    fn names_ids_and_numbers_may_begin_with_a_dash() {
+        for typed in [
+            &["client", "-x"][..],
+            &["client", "-x", "--timeout", "9", "iamat", "-kiwi", "-34.0+151.2", "-1"],
+            &["client", "--topology=-t.toml", "-x", "whatsat", "-kiwi", "-1", "--bound"],
+            &["client", "Alford", "iamat", "--", "-h", "-34.0+151.2"],
+            &["serve", "--topology=-t.toml", "--parent", "1", "--", "-h"],
+            &["status", "--json", "--", "-x", "--timeout"],
+            &["places", "check", "--at", "-34.0-118.4"],
+            &["journal", "check", "--", "-journal/-x"],
+            #[cfg(feature = "pki")]
+            &["pki", "issue", "--folder=-pki", "--", "-x", "-y"],
+            #[cfg(feature = "pki")]
+            &["pki", "revoke", "--", "-x"],
+        ] {
+            let parsed = Cli::try_parse_from([&["herd"], typed].concat());
+            assert!(parsed.is_ok(), "{typed:?}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[test]
     fn help_teaches_a_session_and_the_exit_statuses() {
         let help = Cli::command().render_long_help().to_string();
         assert!(help.contains("herd client Alford iamat kiwi.cs.ucla.edu"), "{help}");

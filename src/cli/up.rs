@@ -32,6 +32,7 @@ use places_herd::reactor::{Backoff, Core, Limits, MioIo, Moment, Reactor, Shared
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, kill_process};
 use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{self, Child, Command, ExitStatus, Stdio};
@@ -182,10 +183,12 @@ impl Up {
         }
         let kept = &mut self.servers[number];
         kept.started = core.now();
+        // In one word, as the file's name may begin with a dash, and the server's behind "--".
+        let topology = [OsStr::new("--topology="), self.topology.path().as_os_str()];
         let child = Command::new(&self.program)
-            .args(["serve", &kept.server.name, "--parent", &process::id().to_string()])
-            .arg("--topology")
-            .arg(self.topology.path())
+            .args(["serve", "--parent", &process::id().to_string()])
+            .arg(topology.into_iter().collect::<OsString>())
+            .args(["--", &kept.server.name])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .process_group(0)

@@ -331,7 +331,9 @@ impl Files {
     }
 
     fn issue(&self) -> String {
-        format!("put a certificate in its place, as from: herd pki issue {}", self.name)
+        // Else a name that begins with a dash would be an option.
+        let dashes = if self.name.starts_with('-') { "-- " } else { "" };
+        format!("put a certificate in its place, as from: herd pki issue {dashes}{}", self.name)
     }
 
     fn remedy_for(&self, path: &Path) -> String {

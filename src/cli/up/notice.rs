@@ -41,14 +41,15 @@ pub(super) fn what_to_type(
 
     let client = match topology.map(Path::to_string_lossy) {
         None => format!("{} client", quoted(program)),
-        Some(path) => format!("{} client --topology {}", quoted(program), quoted(&path)),
+        // In one word, since the path may begin with a dash.
+        Some(path) => format!("{} client --topology={}", quoted(program), quoted(&path)),
     };
     let (told_at, asked_at) = (reachable(told.client), reachable(asked.client));
     format!(
         "To tell {told} where a client is, and ask {asked} what is near it, type in another terminal:
 
-  {client} {told} iamat kiwi.cs.ucla.edu +34.068930-118.445127
-  {client} {asked} whatsat kiwi.cs.ucla.edu 10 5
+  {client} {tell} iamat kiwi.cs.ucla.edu +34.068930-118.445127
+  {client} {ask} whatsat kiwi.cs.ucla.edu 10 5
 
 or, without this program:
 
@@ -62,7 +63,18 @@ Ctrl-C ends all servers.",
         asked_at.port(),
         told = told.name,
         asked = asked.name,
+        tell = operand(told),
+        ask = operand(asked),
     )
+}
+
+/// What `herd client` takes for this server. A name that begins with a dash would pass for an option, and behind
+/// `--` no command is looked for; the address does as well.
+fn operand(server: &Server) -> String {
+    match server.name.starts_with('-') {
+        true => quoted(&reachable(server.client).to_string()).into_owned(),
+        false => server.name.clone(),
+    }
 }
 
 /// Where a server that listens on `address` can be reached from here.
@@ -117,9 +129,19 @@ mod tests {
         let bolden = server("Bolden", "[::1]:12001", &["Parker"]);
         let rows = [(&alford, Some(1)), (&parker, Some(2)), (&bolden, Some(3))];
         let text = what_to_type("bin/my herd", Some(Path::new("t.toml")), &rows);
-        assert!(text.contains("'bin/my herd' client --topology t.toml Bolden whatsat"), "{text}");
+        assert!(text.contains("'bin/my herd' client --topology=t.toml Bolden whatsat"), "{text}");
         assert!(text.contains("| nc -N 127.0.0.1 12000\n"), "{text}");
         assert!(text.contains("| nc -N ::1 12001\n"), "{text}");
+    }
+
+    #[test]
+    fn what_begins_with_a_dash_is_not_shown_where_it_would_be_an_option() {
+        let servers = [server("-x", "[::1]:12000", &[]), server("-h", "127.0.0.1:12001", &[])];
+        let rows = servers.each_ref().map(|server| (server, Some(1)));
+        let text = what_to_type("herd", Some(Path::new("-my t.toml")), &rows);
+        let client = "\n  herd client --topology='-my t.toml' ";
+        assert!(text.contains(&format!("{client}'[::1]:12000' iamat ")), "{text}");
+        assert!(text.contains(&format!("{client}127.0.0.1:12001 whatsat ")), "{text}");
     }
 
     #[test]
