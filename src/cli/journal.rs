@@ -10,7 +10,6 @@ use super::exit::{Exit, Failure};
 use super::topology_file::counted;
 use super::{say, unprinted};
 use clap::{Args, Subcommand};
-use places_herd::herd::command::{Command, CommandLimits};
 use places_herd::herd::durable::replay;
 use places_herd::herd::table::{Herd, Verdict};
 use places_herd::journal::{
@@ -86,10 +85,10 @@ impl Which {
         let mut out = io::BufWriter::new(io::stdout().lock());
         for path in self.files()? {
             // First the whole file: of a damaged one nothing is printed, unless that is wanted.
-            self.verdict(&path, &read(&path, &mut |line| is_at(line))?)?;
+            self.verdict(&path, &read(&path, &mut |_| true)?)?;
             let mut printed = Ok(());
             read(&path, &mut |line| {
-                if printed.is_ok() && is_at(line) {
+                if printed.is_ok() {
                     printed = out.write_all(line).and_then(|()| out.write_all(b"\n"));
                 }
                 true
@@ -185,11 +184,6 @@ impl Which {
 fn read(path: &Path, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<Scan, Failure> {
     let mut file = File::open(path).map_err(|e| unreadable(path, &e))?;
     scan(&mut file, each).map_err(|e| unreadable(path, &e))
-}
-
-/// Whether a start of the server would take `line` in.
-fn is_at(line: &[u8]) -> bool {
-    matches!(Command::parse(line, &CommandLimits::default()), Ok(Command::At(_)))
 }
 
 /// Whose the newest of `files` is that has a whole first line, oldest first.

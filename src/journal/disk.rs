@@ -137,7 +137,7 @@ impl KernelDisk {
 impl Disk for KernelDisk {
     fn lock(&mut self) -> io::Result<()> {
         make_folder(&self.folder)?;
-        shut_out_others(&self.folder);
+        shut_out_others(&self.folder)?;
         let lock = File::options()
             .write(true)
             .create(true)
@@ -262,22 +262,19 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Has a folder that was there before no longer open to others: a journal that was brought back from a copy
-/// may be, and tells where people are.
-fn shut_out_others(folder: &Path) {
-    let shut = fs::metadata(folder).and_then(|found| {
-        let mode = found.permissions().mode();
-        match mode & OTHERS {
-            0 => Ok(()),
-            _ => fs::set_permissions(folder, Permissions::from_mode(mode & !OTHERS)),
-        }
-    });
-    if let Err(e) = shut {
+/// Takes the right to open `folder` from others: a journal in it that was brought back from a copy may be open
+/// to them, and tells where people are.
+fn shut_out_others(folder: &Path) -> io::Result<()> {
+    let mode = fs::metadata(folder)?.permissions().mode();
+    if mode & OTHERS != 0
+        && let Err(e) = fs::set_permissions(folder, Permissions::from_mode(mode & !OTHERS))
+    {
         let folder = folder.display();
         log::warn!(
-            "journal: others may open {folder}, and that cannot be changed: {e}; chmod o= {folder}"
+            "journal: others may open {folder}: {e}; have its owner run `chmod o= {folder}`"
         );
     }
+    Ok(())
 }
 
 /// A file of a disk from its beginning, to be read as long as nobody says stop.

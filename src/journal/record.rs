@@ -24,9 +24,6 @@ pub const LINE_START: &[u8] = b"AT ";
 /// The version of the format that this program writes, and the highest that it reads.
 pub const VERSION: u32 = 1;
 
-/// The longest name of a server or a herd.
-const NAME_BYTES_MAX: usize = 64;
-
 const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 const MAGIC: &str = "HERDJ";
 
@@ -147,7 +144,7 @@ impl Head {
 
 /// Whether a server or a herd may be called so: all else is no first line, and is not repeated in messages.
 fn is_name(text: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_in_names)
+    (1..=64).contains(&text.len()) && text.bytes().all(is_in_names)
 }
 
 fn is_in_names(byte: u8) -> bool {

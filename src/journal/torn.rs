@@ -8,34 +8,29 @@
 //! A crash before the truncation leaves the tail in its journal, and the next start moves it. If the
 //! crash came after the renaming, that start finds an equal copy, and makes no second one.
 //!
-//! The program never reads these files again: they are for people. A folder keeps the last five.
+//! The program never reads these files again: they are for people. The last five of each journal are kept, as
+//! elder log files are: `journal.7.torn.4` is the oldest.
 
-use super::open::{Refusal, STEM};
+use super::open::Refusal;
 use super::rewrite::UNFINISHED;
-use super::{Journal, PENDING_BYTES, append_all};
-use std::io::{self, ErrorKind};
+use super::{Disk, Journal, PENDING_BYTES, append_all};
+use std::io;
 
-/// The ending of the newest torn tail of a journal; older ones have a dot and a number behind it.
+/// The ending of the newest torn tail of a journal; older ones have a dot and their age behind it.
 pub const TORN: &str = ".torn";
 
-/// How many torn tails a folder keeps.
+/// How many torn tails of one name are kept.
 const KEPT: usize = 5;
 
-/// The torn tails among the files `names`, oldest first.
-fn torn_of(names: &[String]) -> Vec<&str> {
-    let mut torn: Vec<(u64, u64, &str)> = names
-        .iter()
-        .filter_map(|name| {
-            let (journal, number) = name.strip_prefix(STEM)?.split_once(TORN)?;
-            let number = match number {
-                "" => u64::MAX,
-                _ => number.strip_prefix('.')?.parse().ok()?,
-            };
-            Some((journal.parse().ok()?, number, name.as_str()))
-        })
-        .collect();
-    torn.sort_unstable();
-    torn.into_iter().map(|(_, _, name)| name).collect()
+/// The last bytes of the file `name`, from `at` to its `size`, and where they are moved.
+struct Tail<'a> {
+    disk: &'a mut dyn Disk,
+    name: &'a str,
+    at: u64,
+    size: u64,
+    torn: String,
+    stops: &'a mut dyn FnMut() -> bool,
+    has_stopped: bool,
 }
 
 impl Journal {
@@ -53,45 +48,32 @@ impl Journal {
         stops: &mut dyn FnMut() -> bool,
     ) -> Result<(), Refusal> {
         let torn = format!("{name}{TORN}");
-        let mut has_stopped = false;
-        let copied = self.copy_once(name, at, size, &torn, &mut || {
-            has_stopped |= stops();
-            has_stopped
-        });
-        self.disk.close(&torn);
-        let (bytes, path, torn) = (size - at, self.disk.path(name), self.disk.path(&torn));
-        match copied {
-            Ok(()) => {
-                log::warn!(
-                    "journal: {path} ended in {bytes} bytes of no whole record, from byte {at} on: moved to {torn}"
-                );
-                Ok(())
-            }
-            Err(_) if has_stopped => Err(Refusal::Stopped),
+        let (bytes, path, torn_path) = (size - at, self.disk.path(name), self.disk.path(&torn));
+        let disk = &mut *self.disk;
+        let mut tail = Tail { disk, name, at, size, torn, stops, has_stopped: false };
+        let moved = tail.copy_once();
+        tail.disk.close(&tail.torn);
+        let ends = format!("{path} ends in {bytes} bytes of no whole record, from byte {at} on");
+        match moved {
+            Err(_) if tail.has_stopped => Err(Refusal::Stopped),
             Err(e) => {
-                let what = format!(
-                    "{path} ends in {bytes} bytes of no whole record that cannot be moved to {torn} \
-                     (make room, or move the journal away)"
-                );
+                let remedy = "(make room, or move the journal away)";
+                let what = format!("{ends}; they cannot be moved to {torn_path} {remedy}");
                 Err(Refusal::Os(what, e))
+            }
+            Ok(()) => {
+                log::warn!("journal: {ends}: moved to {torn_path}");
+                Ok(())
             }
         }
     }
+}
 
-    fn copy_once(
-        &mut self,
-        name: &str,
-        at: u64,
-        size: u64,
-        torn: &str,
-        stops: &mut dyn FnMut() -> bool,
-    ) -> io::Result<()> {
-        if !self.is_copied(name, at, size, torn, stops).unwrap_or(false) {
-            let new = format!("{torn}{UNFINISHED}");
-            let copied = self.copy(name, at, &new, stops).and_then(|()| {
-                self.number_older(torn)?;
-                self.disk.rename(&new, torn)
-            });
+impl Tail<'_> {
+    fn copy_once(&mut self) -> io::Result<()> {
+        if !self.is_copied().unwrap_or(false) {
+            let new = format!("{}{UNFINISHED}", self.torn);
+            let copied = self.copy(&new).and_then(|()| self.take_name(&new));
             if copied.is_err() {
                 // If this fails, the next start removes it.
                 let _ = self.disk.remove(&new);
@@ -99,82 +81,52 @@ impl Journal {
             copied?;
         }
         // A copy of the start before may have a name that is not yet on the disk.
-        self.disk.sync_folder()?;
-        self.remove_oldest(torn)
+        self.disk.sync_folder()
     }
 
-    /// Whether the file `torn` has the bytes of `name` from `at` on. Only a file that was synced has that
-    /// name.
-    fn is_copied(
-        &mut self,
-        name: &str,
-        at: u64,
-        size: u64,
-        torn: &str,
-        stops: &mut dyn FnMut() -> bool,
-    ) -> io::Result<bool> {
-        if self.disk.open(torn)? != size - at {
-            return Ok(false);
+    /// Reads the tail from `offset` on, unless it is to stop.
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.has_stopped |= (self.stops)();
+        match self.has_stopped {
+            true => Err(io::Error::other("told to stop")),
+            false => self.disk.read_at(self.name, self.at + offset, into),
         }
-        let (mut ours, mut copy) = (vec![0; PENDING_BYTES], vec![0; PENDING_BYTES]);
+    }
+
+    /// Whether a start before has copied it: only a file that was synced has that name.
+    fn is_copied(&mut self) -> io::Result<bool> {
         let mut offset = 0;
-        while !stops() {
-            let count = self.disk.read_at(name, at + offset, &mut ours)?;
-            let copied = self.disk.read_at(torn, offset, &mut copy[..count])?;
-            if count == 0 || copied == 0 || ours[..copied] != copy[..copied] {
-                return Ok(count == 0);
-            }
+        let mut is_equal = self.disk.open(&self.torn)? == self.size - self.at;
+        let (mut ours, mut copy) = (vec![0; PENDING_BYTES], vec![0; PENDING_BYTES]);
+        while is_equal && self.at + offset < self.size {
+            let count = self.read(offset, &mut ours)?;
+            let copied = self.disk.read_at(&self.torn, offset, &mut copy[..count])?;
+            is_equal = copied > 0 && ours[..copied] == copy[..copied];
             offset += copied as u64;
         }
-        Ok(false)
+        Ok(is_equal)
     }
 
-    /// Copies the bytes of `name` from `at` on to the file `new`, and syncs it.
-    fn copy(
-        &mut self,
-        name: &str,
-        mut at: u64,
-        new: &str,
-        stops: &mut dyn FnMut() -> bool,
-    ) -> io::Result<()> {
+    fn copy(&mut self, new: &str) -> io::Result<()> {
         self.disk.create(new)?;
         let mut buffer = vec![0; PENDING_BYTES];
-        let mut size = 0;
-        while !stops() {
-            let count = match self.disk.read_at(name, at, &mut buffer) {
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                count => count?,
-            };
-            if count == 0 {
-                return self.disk.sync(new).map(drop);
-            }
-            append_all(&mut *self.disk, new, &buffer[..count], &mut size)?;
-            at += count as u64;
+        let mut copied = 0;
+        while let count @ 1.. = self.read(copied, &mut buffer)? {
+            append_all(self.disk, new, &buffer[..count], &mut copied)?;
         }
-        Err(io::Error::other("told to stop"))
+        self.disk.sync(new).map(drop)
     }
 
-    /// Gives the file `torn`, if there is one, a number behind its name: one more than the last.
-    fn number_older(&mut self, torn: &str) -> io::Result<()> {
+    /// Gives the file `new` its name. Older ones move on by one, up to the first number that is free, or over
+    /// the oldest.
+    fn take_name(&mut self, new: &str) -> io::Result<()> {
         let names = self.disk.list()?;
-        let number = |name: &String| name.strip_prefix(torn)?.strip_prefix('.')?.parse().ok();
-        let last: u64 = names.iter().filter_map(number).max().unwrap_or(0);
-        match names.iter().any(|name| name == torn) {
-            true => self.disk.rename(torn, &format!("{torn}.{}", last.saturating_add(1))),
-            false => Ok(()),
+        let torn = &self.torn;
+        let name = |age| if age == 0 { torn.clone() } else { format!("{torn}.{age}") };
+        let free = (0..KEPT - 1).find(|age| !names.contains(&name(*age))).unwrap_or(KEPT - 1);
+        for age in (0..free).rev() {
+            self.disk.rename(&name(age), &name(age + 1))?;
         }
-    }
-
-    /// Removes all torn tails but the last ones; `newest` is one of those, whatever its number.
-    fn remove_oldest(&mut self, newest: &str) -> io::Result<()> {
-        let names = self.disk.list()?;
-        let mut torn = torn_of(&names);
-        torn.retain(|name| *name != newest);
-        for name in &torn[..torn.len().saturating_sub(KEPT - 1)] {
-            if let Err(e) = self.disk.remove(name) {
-                log::warn!("journal: {} cannot be removed: {e}", self.disk.path(name));
-            }
-        }
-        Ok(())
+        self.disk.rename(new, torn)
     }
 }

@@ -411,7 +411,7 @@ fn a_torn_tail_is_moved_by_the_start_and_no_command_takes_it_for_a_journal() {
     assert!(said.contains("the last 70000 of them, from byte "), "{said}");
     assert!(said.contains("are a torn tail\n2 clients in all"), "{said}");
     herd.restart(ALFORD);
-    herd.logged(ALFORD, &["WARN", "journal.1 ended in 70000 bytes", "moved to", "journal.1.torn"]);
+    herd.logged(ALFORD, &["WARN", "journal.1 ends in 70000 bytes", "moved to", "journal.1.torn"]);
     assert!(herd.sighting(ALFORD, "a").is_some() && herd.sighting(ALFORD, "b").is_some());
     let torn = folder.join("journal.1.torn");
     let is_moved = || fs::read(&torn).expect("it was moved") == tail;
