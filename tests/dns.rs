@@ -3,7 +3,7 @@
 //!
 //! The name server's sockets are looked at between the turns, so that nothing here needs a thread; in
 //! memory it is a port that is played, and for TCP a protocol on the same reactor. What the
-//! resolver decides, and when, is tested without sockets in `src/dns/promises.rs`.
+//! resolver decides, and when, is tested without sockets in `src/dns/tests/mod.rs`.
 
 mod double;
 

@@ -43,7 +43,7 @@ mod half;
 pub mod resolver;
 
 #[cfg(test)]
-mod promises;
+mod tests;
 
 pub mod client;
 
