@@ -1,5 +1,5 @@
-//! What is promised of stamps far ahead: without a limit they hold their clients, and with `ahead_max_s`
-//! nobody's, nowhere, whoever brings them; and a herd that holds some is healed by restarts.
+//! What is promised of stamps far ahead: without a limit they hold their clients, by default no client can report
+//! them, and with `ahead_max_s` no server takes them from anybody; a herd that holds some is healed by restarts.
 
 mod world;
 
@@ -13,6 +13,9 @@ const NOON: u64 = 1_479_420_000;
 
 /// So far ahead is let in.
 const MINUTE: &str = "ahead_max_s = 60";
+
+/// Any stamp is let in.
+const ANY: &str = "max_future_ms = 0";
 
 fn at_noon() -> MemoryOptions {
     MemoryOptions { wall: UnixNanos(NOON * 1_000_000_000), ..MemoryOptions::calm(1) }
@@ -56,11 +59,27 @@ fn a_report_too_far_ahead_is_refused_and_a_line_dropped_without_a_word() {
 
 #[test]
 fn without_the_limit_it_is_taken_from_anybody_and_beats_all_honest_ones() {
-    let mut world = World::herd(at_noon(), &topology("Alford Bolden; Bolden", ""));
+    let mut world = World::herd(at_noon(), &topology("Alford Bolden; Bolden", ANY));
     let talk = world.client("Alford");
     world.say(talk, "IAMAT kiwi +9+9 9999999999.999999999");
     assert!(world.say(talk, &format!("IAMAT kiwi +1+1 {NOON}")).starts_with("AT Alford "));
     assert!(served(&mut world, "Bolden", "kiwi").unwrap().contains(" +9+9 "));
+}
+
+#[test]
+fn by_default_a_report_more_than_a_day_ahead_is_refused_and_the_client_is_free() {
+    let mut world = World::herd(at_noon(), &topology("Alford Bolden; Bolden", ""));
+    world.stop_wall_clocks(UnixNanos(NOON * 1_000_000_000));
+    let talk = world.client("Alford");
+    for late in [format!("{}.000000001", NOON + 86_400), "9999999999".to_owned()] {
+        let refused = format!("IAMAT kiwi +9+9 {late}");
+        assert_eq!(world.say(talk, &refused), format!("? {refused}\n"));
+    }
+    assert!(world.say(talk, &format!("IAMAT kiwi +1+1 {NOON}")).starts_with("AT Alford "));
+    let known = served(&mut world, "Bolden", "kiwi").expect("Alford has told it");
+    assert!(known.contains(" +1+1 "), "{known}");
+    let edge = format!("IAMAT kiwi +2+2 {}", NOON + 86_400);
+    assert!(world.say(talk, &edge).starts_with("AT Alford -86400.000000000 kiwi "));
 }
 
 #[test]
@@ -157,7 +176,7 @@ fn a_clock_that_goes_after_is_told_again_what_it_has_refused() {
 fn a_neighbour_without_the_limit_says_it_at_each_comparison_and_no_more() {
     const FAR: usize = 100;
     let servers = "Alford Bolden; Bolden Clark; Clark";
-    let mut world = World::new(at_noon(), &topology(servers, ""));
+    let mut world = World::new(at_noon(), &topology(servers, ANY));
     world.start("Clark");
     world.edit(&topology(servers, MINUTE));
     world.start("Alford");
@@ -208,7 +227,7 @@ fn off(world: &mut World) -> MemoryDisk {
 
 #[test]
 fn of_a_journal_it_is_passed_over_and_what_it_had_beaten_counts() {
-    let mut world = World::new(at_noon(), &format!("{}{ALONE}", topology("Alford", "")));
+    let mut world = World::new(at_noon(), &format!("{}{ALONE}", topology("Alford", ANY)));
     world.start_on("Alford", MemoryDisk::new(1)).expect("a new one");
     let talk = world.client("Alford");
     world.say(talk, &format!("IAMAT kiwi +1+1 {NOON}"));
@@ -224,7 +243,7 @@ fn of_a_journal_it_is_passed_over_and_what_it_had_beaten_counts() {
     assert!(known["kiwi"].contains(" +1+1 "));
     // It is still in the file: with no limit it counts again.
     let disk = off(&mut world);
-    world.edit(&format!("{}{ALONE}", topology("Alford", "")));
+    world.edit(&format!("{}{ALONE}", topology("Alford", ANY)));
     world.start_on("Alford", disk).expect("it is whole");
     assert_eq!(world.knows("Alford").len(), 3);
 }
@@ -268,7 +287,7 @@ fn row(journal: &str, limits: &str) -> String {
 
 impl Poisoned {
     fn new(journal: &str) -> Poisoned {
-        let mut world = World::new(at_noon(), &row(journal, ""));
+        let mut world = World::new(at_noon(), &row(journal, ANY));
         for name in ROW {
             if journal.is_empty() {
                 world.start(name);

@@ -679,7 +679,7 @@ fn max_future_refuses_what_is_stamped_further_ahead_and_only_at_the_client_port(
 
 #[test]
 fn without_max_future_any_stamp_is_taken() {
-    let mut stage = Stage::new(MemoryOptions::calm(1), "");
+    let mut stage = Stage::new(MemoryOptions::calm(1), "max_future_ms = 0");
     let client = stage.client();
     let expected = "AT Alford -8520586115.344112163 kiwi +1+1 9999999999.999999999\n";
     assert_eq!(stage.world.say(client, "IAMAT kiwi +1+1 9999999999.999999999"), expected);

@@ -25,7 +25,6 @@ fn valid_operands_are_answered_and_copied_verbatim() {
         ("whole seconds", "+34-118", "1479413884"),
         ("the first second", "+34-118", "0"),
         ("leading zeros", "+34-118", "0000000001.500"),
-        ("stamp far in the future", "+34-118", "9999999999.999999999"),
     ];
     let herd = Setup::alone().start();
     let mut client = herd.client("Alford");
@@ -52,6 +51,7 @@ fn invalid_operands_are_answered_with_a_copy() {
         ("comma", "IAMAT k +34.0,-118.0 1400000000"),
         ("comma in the number", "IAMAT k +34,0-118,0 1400000000"),
         ("letters", "IAMAT k +34N-118W 1400000000"),
+        ("stamp far in the future", "IAMAT k +34-118 9999999999.999999999"),
         ("`+-`", "IAMAT k +- 1400000000"),
         ("`++`", "IAMAT k ++34-118 1400000000"),
         ("`+-` pairs", "IAMAT k +34+-118 1400000000"),
@@ -115,7 +115,7 @@ fn the_difference_is_receipt_minus_stamp_to_the_nanosecond() {
     let herd = Setup::alone().start();
     let mut client = herd.client("Alford");
     const HOUR: i128 = 3_600_000_000_000;
-    for ahead_ns in [-HOUR, -1, 0, 999_999_999, HOUR, 1_000 * HOUR] {
+    for ahead_ns in [-1_000 * HOUR, -1, 0, 999_999_999, HOUR, 23 * HOUR] {
         let before = unix_ns();
         let stamped = before + ahead_ns;
         let line = client.ask(format!("IAMAT k{ahead_ns} +34-118 {}", stamp(stamped)));

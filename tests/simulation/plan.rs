@@ -310,6 +310,7 @@ impl Plan {
         let (silence_ms, retry_max_ms) = (silence.as_millis(), retry_max.as_millis());
         let ping_ms = self.limits.ping().as_millis();
         let deadline_ms = whatsat_deadline.as_millis();
+        // Never the default of a day: the clocks of these herds are set by a day.
         let max_future_ms = if self.limits.refuses_the_future { MAX_FUTURE_MS } else { 0 };
         let expire_after_s = if self.limits.expires { EXPIRE_AFTER_S } else { 0 };
         let sync_ms = self.limits.compare.as_millis();

@@ -134,8 +134,8 @@ limits! {
     known_clients => known_clients: usize = 1_000_000, 1..=100_000_000;
     "Memory for their places; at the client port a new client is invalid when it is used up."
     known_bytes => known_bytes: usize = 536_870_912, 1_048_576..=8_000_000_000;
-    "An IAMAT stamped further ahead of the server's clock is invalid; 0 = none is."
-    max_future_ms => max_future: Option<Duration> = 0, 0..=31_536_000_000;
+    "An IAMAT stamped further ahead of the server's clock is invalid; 0 = accept any stamp."
+    max_future_ms => max_future: Option<Duration> = 86_400_000, 0..=31_536_000_000;
     "A client's place is forgotten at this age; let it be the same at all servers. 0 = never."
     expire_after_s => expire_after: Option<Seconds> = 0, 0..=3_155_760_000;
     "A place stamped further ahead is taken from nobody; let it be the same at all servers. 0 = each is."
@@ -411,8 +411,8 @@ mod tests {
     #[test]
     fn zero_switches_off_only_what_is_an_option() {
         let limits = Limits::default();
-        assert_eq!((limits.connections, limits.max_future), (None, None));
-        assert_eq!((limits.expire_after, limits.ahead_max), (None, None));
+        assert_eq!((limits.connections, limits.expire_after), (None, None));
+        assert_eq!(limits.ahead_max, None);
         assert_eq!(limits.linger, Duration::from_secs(2));
     }
 
