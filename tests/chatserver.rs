@@ -294,7 +294,7 @@ fn a_client_that_never_reads_costs_bounded_memory_and_gets_everything_in_order_a
         world.stop_wall_clocks(NOON);
         let (ids, id) = channel();
         let watched: SocketAddr = "10.0.0.1:13000".parse().expect("an address");
-        let factory = Box::new(Watched(ChatserverFactory::default(), ids));
+        let factory = Box::new(Watched(ChatserverFactory, ids));
         world.reactor("Alford").listen_tcp(watched, factory).expect("nobody listens there");
         let client = world.dial(watched);
         let id = id.try_recv().expect("it was accepted");

@@ -171,9 +171,8 @@ fn on_the_kernel() -> (Reactor<MioIo, Member>, SocketAddr) {
     let io = MioIo::new(&[]).expect("the kernel gives a poll");
     let mut reactor = Reactor::new(io, member, Limits::default());
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    let (_, address) = reactor
-        .listen_tcp(anywhere, Box::new(ChatserverFactory::default()))
-        .expect("a port of loopback");
+    let (_, address) =
+        reactor.listen_tcp(anywhere, Box::new(ChatserverFactory)).expect("a port of loopback");
     (reactor, address)
 }
 

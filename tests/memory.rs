@@ -403,6 +403,25 @@ fn a_full_process_sheds_in_batches_and_strands_nobody() {
 }
 
 #[test]
+fn a_throttled_warning_has_a_timer_only_while_something_is_counted() {
+    let mut stage = calm();
+    let mut warn = |times, timers| {
+        let what = format_args!("limit: n = 1");
+        stage.core().log_throttled(log::Level::Warn, ("n", 0), what, times, "cut");
+        assert_eq!(stage.core().timers_pending(), timers);
+    };
+    warn(1, 0);
+    warn(1, 1);
+    warn(71, 1);
+    stage.pass(SECOND + MS);
+    assert_eq!(stage.core().timers_pending(), 0, "it is logged a second later, and that is all");
+    stage.reactor.io().take();
+    stage.pass(3_600 * SECOND);
+    let polls = stage.reactor.io().take().polls;
+    assert!(polls <= 2, "an idle server sleeps: {polls} polls in an hour");
+}
+
+#[test]
 fn a_connect_without_a_descriptor_is_a_failure() {
     let mut stage = with(MemoryOptions { descriptors_max: 1, ..MemoryOptions::calm(0) });
     let address = stage.listen(|| actor("server"));

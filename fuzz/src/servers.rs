@@ -125,7 +125,7 @@ fn lines_of(herd: &Herd) -> BTreeSet<Vec<u8>> {
 /// replies behind it and nothing else. The table is what the reports make of it.
 pub fn client_port(data: &[u8]) {
     let (seed, text) = choice(data);
-    let (transport, written) = talk(ChatserverFactory::default(), seed, text);
+    let (transport, written) = talk(ChatserverFactory, seed, text);
     let member = &transport.state;
     let mut herd = Herd::new(0, 1).with_clients_max(KNOWN_CLIENTS);
     let (mut expected, mut waiting) = (Vec::new(), 0);
@@ -180,7 +180,7 @@ pub fn peer_port(data: &[u8]) {
     let (seed, text) = choice(data);
     let hello: &[u8] = if seed & 1 == 0 { b"" } else { b"HELLO A h 1\n" };
     let text = [hello, text].concat();
-    let (transport, written) = talk(InterserverFactory::default(), seed, &text);
+    let (transport, written) = talk(InterserverFactory, seed, &text);
     let member = &transport.state;
     let mut herd = Herd::new(0, 1);
     let (mut standing, mut faults, mut refused) = (Standing::Stranger, 0, Vec::new());

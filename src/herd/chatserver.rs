@@ -28,8 +28,10 @@ use super::topology::{Limits, Seconds};
 use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use crate::log::Direction;
 use crate::places::{Answer, Query, Ticket};
-use crate::reactor::{CloseReason, Context, Factory, Flow, Moment, Protocol, Seldom, Transport};
+use crate::reactor::{CloseReason, Context, Core, Factory, Flow, Protocol, Transport};
+use log::Level;
 use std::collections::VecDeque;
+use std::fmt::Arguments;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,11 +41,11 @@ const NAME: &str = "Chatserver";
 /// Room for the replies behind questions, at first: two or three.
 const BEHIND_BYTES: usize = 256;
 
+const REPORTS_REFUSED: &str = "reports refused";
+
 /// Builds a [`Chatserver`] for each client. Twisted: the report's `ServerFactory` for clients.
 #[derive(Debug, Default)]
-pub struct ChatserverFactory {
-    turned_away: Seldom,
-}
+pub struct ChatserverFactory;
 
 impl Factory<Member> for ChatserverFactory {
     fn build_protocol(
@@ -52,10 +54,9 @@ impl Factory<Member> for ChatserverFactory {
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
         if cx.state.clients >= cx.state.clients_max {
-            if let Some(times) = self.turned_away.happened(1, cx.now()) {
-                let max = cx.state.clients_max;
-                log::warn!("limit: connections = {max}: {times} clients turned away");
-            }
+            let what = format_args!("limit: connections = {}", cx.state.clients_max);
+            let key = ("connections", 0);
+            cx.core.log_throttled(Level::Warn, key, what, 1, "clients turned away");
             return None;
         }
         log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
@@ -264,18 +265,15 @@ impl Chatserver {
                 state.links.flood(core, &mut state.herd, key, None);
             }
             (_, Verdict::Full) => {
-                if let Some(times) = state.refused_clients.happened(1, core.now()) {
-                    let (clients, bytes) = (state.limits.known_clients, state.limits.known_bytes);
-                    log::warn!(
-                        "limit: known_clients = {clients}, known_bytes = {bytes}: {times} reports of \
-                         new clients refused"
-                    );
-                }
+                let (clients, bytes) = (state.limits.known_clients, state.limits.known_bytes);
+                let limit = format_args!("known_clients = {clients}, known_bytes = {bytes}");
+                warn_of_refusal(core, "known_clients", limit, "reports of new clients refused");
                 return self.refuse(cx, line, &"no room for new clients");
             }
             (_, Verdict::Expired) => {
                 let max = state.limits.expire_after.map_or(0, |Seconds(seconds)| seconds);
-                tell(&mut state.late_reports, core.now(), &format_args!("expire_after_s = {max}"));
+                let limit = format_args!("expire_after_s = {max}");
+                warn_of_refusal(core, "expire_after_s", limit, REPORTS_REFUSED);
                 return self.refuse(cx, line, &"stamped longer ago than expire_after_s");
             }
             (_, Verdict::Ahead) => return self.refuse_early(cx, line),
@@ -292,12 +290,15 @@ impl Chatserver {
         let Context { core, state, .. } = cx;
         let Limits { max_future, ahead_max, .. } = state.limits;
         let max_future = max_future.map_or(u128::MAX, |max| max.as_millis());
-        let early = &mut state.early_reports;
         match ahead_max {
             Some(Seconds(max)) if u128::from(max) * 1_000 < max_future => {
-                tell(early, core.now(), &format_args!("ahead_max_s = {max}"));
+                let limit = format_args!("ahead_max_s = {max}");
+                warn_of_refusal(core, "ahead_max_s", limit, REPORTS_REFUSED);
             }
-            _ => tell(early, core.now(), &format_args!("max_future_ms = {max_future}")),
+            _ => {
+                let limit = format_args!("max_future_ms = {max_future}");
+                warn_of_refusal(core, "max_future_ms", limit, REPORTS_REFUSED);
+            }
         }
         self.refuse(cx, line, &"stamped further ahead than is let in");
     }
@@ -442,11 +443,14 @@ fn write_places(cx: &mut Cx<'_>, head: &[u8], bound: usize, answer: &Answer) {
     }
 }
 
-/// Tells the log now and then how many reports were refused by `limit`, its key and its value.
-fn tell(refused: &mut Seldom, now: Moment, limit: &dyn std::fmt::Display) {
-    if let Some(times) = refused.happened(1, now) {
-        log::warn!("limit: {limit}: {times} reports refused");
-    }
+/// Logs, throttled by `key`, that one more report was refused by `limit`, the key and its value.
+fn warn_of_refusal(
+    core: &mut Core<Member>,
+    key: &'static str,
+    limit: Arguments<'_>,
+    outcome: &'static str,
+) {
+    core.log_throttled(Level::Warn, (key, 0), format_args!("limit: {limit}"), 1, outcome);
 }
 
 /// Whether a stamp lies further ahead than is let in. A stamp far in the future would beat all honest

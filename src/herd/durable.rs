@@ -23,7 +23,8 @@ use super::sighting::Sighting;
 use super::table::{Herd, Rule, Verdict};
 use super::topology::Seconds;
 use crate::journal::{Counts, Disk, Journal, JournalSettings, Live, Owner, Refusal, Replayed};
-use crate::reactor::{Core, Moment, Seldom, TimerId, UnixNanos};
+use crate::reactor::{Core, Moment, TimerId, UnixNanos};
+use log::Level;
 use std::io;
 
 /// A member's journal, and its timer.
@@ -33,7 +34,6 @@ pub struct Durable {
     wake: Option<TimerId>,
     /// Reports refused because of it.
     refused: u64,
-    refusals: Seldom,
     /// It has failed for good.
     failed: bool,
 }
@@ -90,8 +90,7 @@ impl Member {
         if let (1.., Some(Seconds(max))) = (ahead, self.limits.ahead_max) {
             log::warn!("limit: ahead_max_s = {max}: {ahead} records of the journal passed over");
         }
-        let durable =
-            Durable { journal, wake: None, refused: 0, refusals: Seldom::default(), failed: false };
+        let durable = Durable { journal, wake: None, refused: 0, failed: false };
         self.durable = Some(Box::new(durable));
         Ok((self, replayed))
     }
@@ -102,12 +101,11 @@ impl Member {
     }
 
     /// A report was refused because the journal is broken.
-    pub(super) fn report_refused(&mut self, core: &Core<Member>) {
+    pub(super) fn report_refused(&mut self, core: &mut Core<Member>) {
         let Some(durable) = &mut self.durable else { return };
         durable.refused += 1;
-        if let Some(times) = durable.refusals.happened(1, core.now()) {
-            log::warn!("journal: broken: {times} reports refused, {} in all", durable.refused);
-        }
+        let (key, what) = (("journal", 0), format_args!("journal: broken"));
+        core.log_throttled(Level::Warn, key, what, 1, "reports refused");
     }
 
     /// Writes this turn's news, and syncs them if the policy says so; sees to being woken when the

@@ -23,7 +23,8 @@ use super::network;
 use crate::https::agent::{FetchError, FetchId, Phase};
 use crate::https::http::Response;
 use crate::places::{Answer, Failure, Fetch, Progress, Query, Retry, Source, Status, Ticket};
-use crate::reactor::{ConnId, Core, Moment, Seldom, Shared, TimerId};
+use crate::reactor::{ConnId, Core, Moment, Shared, TimerId};
+use log::Level;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,9 +80,6 @@ pub struct Inquiries {
     unwanted: Vec<FetchId>,
     kept: BTreeMap<Vec<u8>, (Moment, Shareable)>,
     last_ticket: u64,
-    refused: Seldom,
-    expired: Seldom,
-    failed: Seldom,
 }
 
 #[derive(Debug)]
@@ -117,9 +115,6 @@ impl Inquiries {
             unwanted: Vec::new(),
             kept: BTreeMap::new(),
             last_ticket: 0,
-            refused: Seldom::default(),
-            expired: Seldom::default(),
-            failed: Seldom::default(),
         }
     }
 
@@ -156,10 +151,9 @@ impl Inquiries {
             self.open(core, ticket, asker);
             self.queue.insert(ticket, query);
         } else {
-            if let Some(times) = self.refused.happened(1, core.now()) {
-                let (name, max) = (self.source.name(), self.limits.queue);
-                log::warn!("limit: whatsat_queue = {max}: {times} questions to {name} refused");
-            }
+            let (name, max) = (self.source.name(), self.limits.queue);
+            let what = format_args!("limit: whatsat_queue = {max}: {name}");
+            core.log_throttled(Level::Warn, ("whatsat_queue", 0), what, 1, "questions refused");
             let failure = Failure {
                 status: Status::OverQueryLimit,
                 message: "Query limit reached; retry later.".to_owned(),
@@ -255,9 +249,9 @@ impl Inquiries {
                 (reading.answer, reading.retry)
             }
             Err(why) => {
-                if let Some(times) = self.failed.happened(1, core.now()) {
-                    log::warn!("{}: {why}; {times} such", self.source.name());
-                }
+                let what = format_args!("{}: {why}", self.source.name());
+                let key = ("fetch", why.phase as u32);
+                core.log_throttled(Level::Warn, key, what, 1, "fetches failed in this phase");
                 // Nothing was asked yet, so nothing can be asked twice by asking again. But a certificate
                 // does not become right in a moment.
                 let again = why.phase <= Phase::Tls && !why.lasting;
@@ -341,12 +335,10 @@ impl Inquiries {
 
     fn expire<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket) {
         let deadline_ms = self.limits.deadline.as_millis();
-        if let Some(times) = self.expired.happened(1, core.now()) {
-            let name = self.source.name();
-            log::warn!(
-                "limit: whatsat_deadline_ms = {deadline_ms}: {times} questions to {name} expired"
-            );
-        }
+        let what =
+            format_args!("limit: whatsat_deadline_ms = {deadline_ms}: {}", self.source.name());
+        let key = ("whatsat_deadline_ms", 0);
+        core.log_throttled(Level::Warn, key, what, 1, "questions expired");
         let message = "The places provider did not answer in time.".to_owned();
         let failure = Failure { status: Status::UnknownError, message };
         self.answered(core, ticket, Answer::Failed(failure));

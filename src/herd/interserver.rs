@@ -37,7 +37,8 @@ use super::sighting::Sighting;
 use super::table::{Rule, Verdict};
 use crate::line_receiver::{LineProtocol, Mode};
 use crate::log::{Direction, Party};
-use crate::reactor::{CloseReason, Flow, Moment, Seldom};
+use crate::reactor::{CloseReason, Flow, Moment};
+use log::Level;
 
 pub(super) const NAME: &str = "Interserver";
 
@@ -73,9 +74,8 @@ pub struct Interserver {
     is_let_stay: bool,
     /// When the last line came.
     heard: Moment,
-    /// Invalid lines and complaints until now, and how often the log is told of them.
+    /// Invalid lines and complaints until now.
     faults: u32,
-    faults_told: Seldom,
 }
 
 /// What the other end has proved by a certificate.
@@ -278,7 +278,6 @@ impl Interserver {
             is_let_stay: false,
             heard: cx.now(),
             faults: 0,
-            faults_told: Seldom::default(),
         }
     }
 
@@ -382,15 +381,15 @@ impl Interserver {
     /// A neighbour's news. Report: section 3.3.
     fn at(&self, cx: &mut Cx<'_>, at: &At<'_>, from: Option<NeighbourId>) {
         cx.state.let_in(cx.wall());
-        let Member { herd, links, line, refused_clients, .. } = &mut *cx.state;
+        let Member { herd, links, line, .. } = &mut *cx.state;
         let plain = from.is_none_or(|id| links.link(id).server.plain);
         let rule = if plain { Rule::Plain } else { Rule::Member };
         let sighting = Sighting::relayed(at, line);
         let (key, verdict) = herd.merge(&sighting, rule);
-        if verdict == Verdict::Full
-            && let Some(times) = refused_clients.happened(1, cx.core.now())
-        {
-            log::error!("the lines known take 8 GiB: {times} of neighbours not taken");
+        if verdict == Verdict::Full {
+            let (key, what) = (("8 GiB", 0), format_args!("table full (8 GiB)"));
+            let outcome = "reports from neighbours dropped";
+            cx.core.log_throttled(Level::Error, key, what, 1, outcome);
         }
         let Some(key) = key else { return };
         if let Some(id) = from.filter(|_| verdict != Verdict::Older) {
@@ -424,10 +423,9 @@ impl Interserver {
     /// Counts what a neighbour should not have said, and tells the log now and then.
     fn fault(&mut self, cx: &mut Cx<'_>, line: &[u8], what: &str) {
         self.faults += 1;
-        if let Some(times) = self.faults_told.happened(1, cx.now()) {
-            let who = self.who(cx);
-            log::warn!("{who}: {what}: {}; {times} such lines", crate::log::Escaped(line));
-        }
+        let what = format_args!("{}: {what}: {}", self.who(cx), crate::log::Escaped(line));
+        let key = ("faults", cx.id.generation());
+        cx.core.log_throttled(Level::Warn, key, what, 1, "such lines");
         if self.faults >= FAULTS_MAX {
             log::warn!("limit: {}: FAULTS_MAX = {FAULTS_MAX} invalid lines", self.who(cx));
             cx.lose_connection();

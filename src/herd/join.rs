@@ -34,7 +34,7 @@ impl Member {
             )
         };
         let (_, peer) = reactor
-            .listen_tcp(server.peer, Box::new(InterserverFactory::default()))
+            .listen_tcp(server.peer, Box::new(InterserverFactory))
             .map_err(|e| at("neighbours", server.peer, e))?;
         if let Some(folder) = reactor.state().status_folder.clone() {
             let path = socket_path(&folder, &server.name);
@@ -45,7 +45,7 @@ impl Member {
             })?;
         }
         let (_, client) = reactor
-            .listen_tcp(server.client, Box::new(ChatserverFactory::default()))
+            .listen_tcp(server.client, Box::new(ChatserverFactory))
             .map_err(|e| at("clients", server.client, e))?;
         let (member, core) = reactor.parts();
         member.watch_certificates(core);

@@ -17,7 +17,8 @@ use super::topology::{Limits, Server, Topology};
 use crate::https::agent::{self, Order};
 use crate::log::{self, Direction, Party};
 use crate::places::Source;
-use crate::reactor::{self, CloseReason, ConnId, Context, Core, Seldom, Shared, Signal, UnixNanos};
+use crate::reactor::{self, CloseReason, ConnId, Context, Core, Shared, Signal, UnixNanos};
+use ::log::Level;
 use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
@@ -66,14 +67,6 @@ pub struct Member {
     pub(super) askers: usize,
     /// Replies that left before a neighbour had what they acknowledge.
     pub(super) unreplicated: u64,
-    unreplicated_told: Seldom,
-    /// Reports of new clients for which there was no room.
-    pub(super) refused_clients: Seldom,
-    /// Reports stamped too far ahead, by `max_future_ms` or `ahead_max_s`, and too long ago.
-    pub(super) early_reports: Seldom,
-    pub(super) late_reports: Seldom,
-    /// Connections that were closed for a line without an end.
-    unfinished_lines: Seldom,
     log_timer_is_set: bool,
 }
 
@@ -196,11 +189,6 @@ impl Member {
             askers: 0,
             limits,
             unreplicated: 0,
-            unreplicated_told: Seldom::default(),
-            refused_clients: Seldom::default(),
-            early_reports: Seldom::default(),
-            late_reports: Seldom::default(),
-            unfinished_lines: Seldom::default(),
             log_timer_is_set: false,
         })
     }
@@ -267,26 +255,19 @@ impl Member {
         let (free, replies) = acks.expired(group);
         free.into_iter().for_each(|(holder, group)| core.post(holder, Message::Released(group)));
         self.unreplicated += replies;
-        if let Some(replies) = self.unreplicated_told.happened(replies, core.now()) {
-            let limit_ms = self.limits.ack_wait.as_millis();
-            ::log::warn!(
-                "limit: ack_wait_ms = {limit_ms}: {replies} replies left without a neighbour's word, {} \
-                 in all",
-                self.unreplicated
-            );
-        }
+        let what = format_args!("limit: ack_wait_ms = {}", self.limits.ack_wait.as_millis());
+        let outcome = "replies left without a neighbour's word";
+        core.log_throttled(Level::Warn, ("ack_wait_ms", 0), what, replies, outcome);
     }
 
     /// Closes the connection `id`, called `who`, whose line has not ended in time.
     ///
     /// Thousands may do this at once, so the log is told of them together.
     pub(super) fn line_timed_out(&mut self, core: &mut Core<Member>, id: ConnId, who: &str) {
-        if let Some(times) = self.unfinished_lines.happened(1, core.now()) {
-            let limit_ms = self.limits.unfinished_line.as_millis();
-            ::log::warn!(
-                "limit: unfinished_line_ms = {limit_ms}: {times} connections closed, {who} the last"
-            );
-        }
+        let limit_ms = self.limits.unfinished_line.as_millis();
+        let what = format_args!("limit: unfinished_line_ms = {limit_ms}, as of {who}");
+        let key = ("unfinished_line_ms", 0);
+        core.log_throttled(Level::Warn, key, what, 1, "connections closed");
         core.lose_because(id, Some(CloseReason::TimeoutError("an unfinished line")));
     }
 

@@ -20,10 +20,11 @@ use super::interserver::NAME;
 use super::links::{Links, NeighbourId};
 use super::member::Member;
 use super::topology::{Complaint, Limits, PeerTlsSettings, certificate_name};
-use crate::reactor::{CloseReason, ConnId, Core, Seldom, UnixNanos};
+use crate::reactor::{CloseReason, ConnId, Core, UnixNanos};
 use crate::tls::der::Facts;
 use crate::tls::mutual::{Mutual, Papers, Unusable, dns_names};
 use crate::tls::{HandshakeLimit, Tls, pem};
+use log::Level;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
 use std::collections::VecDeque;
@@ -58,7 +59,6 @@ pub struct PeerTls {
     generation: u32,
     /// Connections to the peer port that have not proved anything yet, the oldest first.
     handshakes: VecDeque<ConnId>,
-    closed: Seldom,
 }
 
 impl PeerTls {
@@ -109,7 +109,6 @@ impl PeerTls {
             key_mode,
             generation: 0,
             handshakes: VecDeque::new(),
-            closed: Seldom::default(),
         })
     }
 
@@ -155,7 +154,6 @@ impl PeerTls {
         *self = PeerTls {
             generation: self.generation + 1,
             handshakes: std::mem::take(&mut self.handshakes),
-            closed: self.closed,
             ..read
         };
         Ok(())
@@ -205,9 +203,9 @@ impl PeerTls {
         while self.handshakes.len() >= most
             && let Some(oldest) = self.handshakes.pop_front()
         {
-            if let Some(times) = self.closed.happened(1, core.now()) {
-                log::warn!("limit: peer_tls_handshakes = {most}: {times} handshakes closed");
-            }
+            let what = format_args!("limit: peer_tls_handshakes = {most}");
+            let key = ("peer_tls_handshakes", 0);
+            core.log_throttled(Level::Warn, key, what, 1, "handshakes closed");
             core.abort_because(oldest, CloseReason::TimeoutError("another TLS handshake"));
         }
         self.handshakes.push_back(id);

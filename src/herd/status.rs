@@ -12,7 +12,8 @@ use super::command::write_refusal;
 use super::links::Link;
 use super::member::{Cx, Member};
 use crate::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
-use crate::reactor::{Core, Factory, Flow, Moment, Protocol, Seldom};
+use crate::reactor::{Core, Factory, Flow, Moment, Protocol};
+use log::Level;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,13 +33,12 @@ const UNFINISHED_LINE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct StatusFactory {
     since: Moment,
-    turned_away: Seldom,
 }
 
 impl StatusFactory {
     /// Of a server that runs `since` then.
     pub fn new(since: Moment) -> StatusFactory {
-        StatusFactory { since, turned_away: Seldom::default() }
+        StatusFactory { since }
     }
 }
 
@@ -49,9 +49,9 @@ impl Factory<Member> for StatusFactory {
         _peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
         if cx.state.askers >= ASKERS_MAX {
-            if let Some(times) = self.turned_away.happened(1, cx.now()) {
-                log::warn!("limit: ASKERS_MAX = {ASKERS_MAX}: {times} askers turned away");
-            }
+            let what = format_args!("limit: ASKERS_MAX = {ASKERS_MAX}");
+            let key = ("ASKERS_MAX", 0);
+            cx.core.log_throttled(Level::Warn, key, what, 1, "askers turned away");
             return None;
         }
         cx.state.askers += 1;

@@ -40,7 +40,8 @@ pub use self::torn::TORN;
 
 use self::record::OVERHEAD_BYTES;
 use self::rewrite::Rewrite;
-use crate::reactor::{Moment, Seldom};
+use crate::reactor::{LogThrottle, Moment};
+use log::Level;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -145,8 +146,7 @@ pub struct Journal {
     /// When to look next whether the file is where it was; none before the first commit.
     look: Option<Moment>,
     counts: Counts,
-    slow_syncs: Seldom,
-    failures: Seldom,
+    throttle: LogThrottle,
 }
 
 impl Journal {
@@ -174,6 +174,7 @@ impl Journal {
     /// where it was, and cannot be written anew there at once. The other policies give no errors: the
     /// journal [is broken](Journal::is_sound) then, until a new file is whole.
     pub fn commit(&mut self, now: Moment, live: &dyn Live) -> io::Result<()> {
+        self.throttle.report(now);
         self.write_pending();
         if std::mem::take(&mut self.written) {
             self.unsynced.get_or_insert(now);
@@ -205,7 +206,8 @@ impl Journal {
             Sync::EverySecond if !self.broken => self.unsynced.map(|since| since + SYNC_EVERY),
             _ => None,
         };
-        [rewriting, trying, beginning, syncing, self.look].into_iter().flatten().min()
+        let reporting = self.throttle.due();
+        [rewriting, trying, beginning, syncing, self.look, reporting].into_iter().flatten().min()
     }
 
     /// What has happened until now.
@@ -298,15 +300,11 @@ impl Journal {
         self.counts.syncs += 1;
         self.counts.last_sync = took;
         self.counts.longest_sync = self.counts.longest_sync.max(took);
-        if took > self.settings.slow_sync
-            && let Some(times) = self.slow_syncs.happened(1, now)
-        {
-            let limit = self.settings.slow_sync.as_millis();
-            log::warn!(
-                "limit: {}: {times} syncs longer than slow_sync_ms = {limit}, the last {took:.1?}; \
-                 nobody is served meanwhile",
-                self.disk.path(&self.name)
-            );
+        if took > self.settings.slow_sync {
+            let (limit, path) = (self.settings.slow_sync.as_millis(), self.disk.path(&self.name));
+            let what = format_args!("limit: slow_sync_ms = {limit}: {path}: {took:.1?}");
+            let outcome = "syncs were slow; nobody is served meanwhile";
+            self.throttle.log(now, Level::Warn, ("slow_sync_ms", 0), what, 1, outcome);
         }
         Ok(())
     }
@@ -327,13 +325,14 @@ impl Journal {
 
     /// Tells the log what went wrong and what follows, once a second at most.
     fn tell_failure(&mut self, e: &io::Error, now: Moment) {
-        let Some(times) = self.failures.happened(1, now) else { return };
         let then = match (self.broken, self.settings.sync) {
             (true, Sync::Always) => "nobody is served until a new file is whole",
             (true, _) => "reports are refused until a new file is whole",
             (false, _) => "the old file goes on",
         };
-        log::error!("journal: {e}; {times} such failures; {then}");
+        let key = ("failures", u32::from(self.broken));
+        let what = format_args!("journal: {e}; {then}");
+        self.throttle.log(now, Level::Error, key, what, 1, "such failures");
     }
 
     /// The error `e` with the file's name, and what could not be done.

@@ -14,7 +14,7 @@ use super::record::{Head, Owner, VERSION};
 use super::rewrite::UNFINISHED;
 use super::scan::{Scan, scan};
 use super::{Counts, Disk, Journal, JournalSettings, PENDING_BYTES};
-use crate::reactor::{Moment, Seldom};
+use crate::reactor::{LogThrottle, Moment};
 use std::fmt;
 use std::io::{self, ErrorKind};
 
@@ -219,8 +219,7 @@ impl Journal {
             unsettled: false,
             look: None,
             counts: Counts::default(),
-            slow_syncs: Seldom::default(),
-            failures: Seldom::default(),
+            throttle: LogThrottle::default(),
         }
     }
 

@@ -56,6 +56,8 @@ pub(super) enum Due<S: Shared> {
     Retry(ConnectorId),
     /// A port that had run out of descriptors tries again.
     Accept(PortId),
+    /// What was counted of throttled warnings is logged.
+    Report,
 }
 
 impl<S: Shared> fmt::Debug for Due<S> {
@@ -66,6 +68,7 @@ impl<S: Shared> fmt::Debug for Due<S> {
             Due::Limit(id) => write!(f, "Limit({id:?})"),
             Due::Retry(connector) => write!(f, "Retry({connector:?})"),
             Due::Accept(port) => write!(f, "Accept({port:?})"),
+            Due::Report => write!(f, "Report"),
         }
     }
 }

@@ -17,9 +17,11 @@ use super::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, PortId, S
 use super::spare::Spares;
 use super::timers::{NotPending, TimerId, Timers};
 use super::transport::{BUFFERED_BYTES_MAX, Phase, Transport};
-use super::{Chance, ConnectOptions, Limits, Moment, UnixNanos};
+use super::{Chance, ConnectOptions, Limits, LogThrottle, Moment, ThrottleKey, UnixNanos};
+use log::Level;
 use slab::Slab;
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -44,6 +46,9 @@ pub struct Core<S: Shared> {
     connectors: u64,
     longest_lag: Duration,
     pub(super) spares: Spares,
+    pub(super) throttle: LogThrottle,
+    /// While something is counted: when it is logged.
+    report: Option<TimerId>,
 }
 
 impl<S: Shared> Core<S> {
@@ -63,6 +68,8 @@ impl<S: Shared> Core<S> {
             connectors: 0,
             longest_lag: Duration::ZERO,
             spares: Spares::default(),
+            throttle: LogThrottle::default(),
+            report: None,
         }
     }
 
@@ -354,6 +361,36 @@ impl<S: Shared> Core<S> {
     /// Calls that wait for their time. Twisted: getDelayedCalls.
     pub fn timers_pending(&self) -> usize {
         self.timers.len()
+    }
+
+    /// Logs `<what>: <times> <outcome>` now, or counts it if `key` was logged within the last second. What was counted
+    /// is logged when the second has passed, or when the reactor ends; see [`LogThrottle`].
+    pub fn log_throttled(
+        &mut self,
+        level: Level,
+        key: ThrottleKey,
+        what: fmt::Arguments<'_>,
+        times: u64,
+        outcome: &'static str,
+    ) {
+        self.throttle.log(self.now, level, key, what, times, outcome);
+        self.report_when_due();
+    }
+
+    /// The time of something counted has come.
+    pub(super) fn report_throttled(&mut self) {
+        self.report = None;
+        self.throttle.report(self.now);
+        self.report_when_due();
+    }
+
+    /// There is a timer only while something is counted.
+    fn report_when_due(&mut self) {
+        if self.report.is_none()
+            && let Some(due) = self.throttle.due()
+        {
+            self.report = Some(self.timers.call_at(due, Due::Report));
+        }
     }
 
     /// Ends the reactor: in the next turn, after its timers, the ports are closed and every protocol

@@ -29,8 +29,8 @@ mod connector;
 mod core;
 pub mod io;
 mod limits;
+mod log_throttle;
 mod protocol;
-mod seldom;
 mod spare;
 mod tcp;
 mod time;
@@ -42,11 +42,11 @@ pub use self::connector::{Backoff, ConnectOptions};
 pub use self::core::Core;
 pub use self::io::{Io, MioIo, Signal};
 pub use self::limits::Limits;
+pub use self::log_throttle::{LogThrottle, ThrottleKey};
 pub use self::protocol::{
     ClientFactory, CloseReason, ConnId, ConnectorId, Context, Factory, Flow, PortId, Protocol,
     Shared,
 };
-pub use self::seldom::Seldom;
 pub use self::tcp::{READ_BYTES_MAX, SEND_LIMIT};
 pub use self::time::{Moment, UnixNanos};
 pub use self::timers::{NotPending, TimerId};
@@ -188,6 +188,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 Due::Accept(port) => {
                     self.ports.get_mut(port.key()).into_iter().flatten().for_each(Port::try_again);
                 }
+                Due::Report => self.core.report_throttled(),
             }
         }
         ran
@@ -228,6 +229,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
         self.core.run_state = RunState::Stopped;
         self.run_inbox();
+        self.core.throttle.report_all();
     }
 
     /// Does what the calls of the last turn asked for, in the order in which they asked. What is asked

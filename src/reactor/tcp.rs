@@ -7,11 +7,12 @@
 //!
 //! Twisted: internet/tcp.py, Port.doRead, Connection.doRead; internet/abstract.py, doWrite.
 
+use super::Reactor;
 use super::agenda::Due;
 use super::io::{Close, Io, is_exhausted};
 use super::protocol::{CloseReason, ConnId, Context, Factory, Flow, PortId, Protocol, Shared};
 use super::transport::Phase;
-use super::{Reactor, Seldom};
+use log::Level;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
@@ -41,18 +42,11 @@ pub(super) struct Port<S: Shared> {
     /// It found no descriptor free, and waits for its time or for a connection to end.
     starved: bool,
     number_accepts: usize,
-    turned_away: Seldom,
 }
 
 impl<S: Shared> Port<S> {
     pub(super) fn new(factory: Box<dyn Factory<S>>) -> Port<S> {
-        Port {
-            factory,
-            acceptable: false,
-            starved: false,
-            number_accepts: NUMBER_ACCEPTS,
-            turned_away: Seldom::default(),
-        }
+        Port { factory, acceptable: false, starved: false, number_accepts: NUMBER_ACCEPTS }
     }
 
     /// Whether there is something to do without waiting for an event.
@@ -119,23 +113,20 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// _FileDescriptorReservation.
     fn accept_starved(&mut self, port: PortId, why: &io::Error) {
         let shed = self.io.shed(port, NUMBER_ACCEPTS);
-        let Some(Some(starved)) = self.ports.get_mut(port.key()) else { return };
-        let now = self.core.now;
-        let turned_away = *shed.as_ref().unwrap_or(&0) as u64;
-        if turned_away > 0
-            && let Some(times) = starved.turned_away.happened(turned_away, now)
-        {
-            log::warn!(
-                "limit: no descriptor is free ({why}): {times} connections turned away, {} open; \
-                 raise `ulimit -n`, or lower connections in [limits]",
-                self.core.transports.len()
-            );
+        if let Ok(times @ 1..) = shed {
+            let open = self.core.transports.len();
+            let what =
+                format_args!("limit: no descriptor is free ({why}), {open} connections open");
+            let outcome = "turned away; raise `ulimit -n`, or lower connections in [limits]";
+            let key = ("descriptors", port.key() as u32);
+            self.core.log_throttled(Level::Warn, key, what, times as u64, outcome);
         }
+        let Some(Some(starved)) = self.ports.get_mut(port.key()) else { return };
         match shed {
             Ok(shed) if shed < NUMBER_ACCEPTS => self.accept_ended(port, 1),
             _ => {
                 starved.starved = true;
-                self.core.timers.call_at(now + ACCEPT_RETRY, Due::Accept(port));
+                self.core.timers.call_at(self.core.now + ACCEPT_RETRY, Due::Accept(port));
             }
         }
     }

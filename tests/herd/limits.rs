@@ -1,6 +1,8 @@
 //! Limits: what becomes of whoever exceeds one. docs/protocol.md names their keys.
 
-use crate::support::{Client, NOWHERE, Setup, eventually, holds, iamat, masked, same};
+use crate::support::{
+    Client, Herd, NOWHERE, Setup, eventually, holds, iamat, masked, same, stamp, unix_ns,
+};
 use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -111,7 +113,10 @@ fn an_unfinished_line_is_given_its_time_and_no_more() {
     same(&reply, b"", "closed without a reply");
     same(&idle.ask("x"), b"? x", "who has begun no line may wait for ever");
     assert_eq!(herd.sighting("Alford", "kiwi"), None, "half a command is none");
-    herd.logged("Alford", &["WARN", "limit: unfinished_line_ms = 300: ", "closed, Chatserver,"]);
+    herd.logged(
+        "Alford",
+        &["WARN", "limit: unfinished_line_ms = 300, as of Chatserver,", "connections closed"],
+    );
     let mut stranger = herd.stranger("Alford");
     stranger.send("HEL");
     assert!(stranger.is_ended(), "neighbours have no more time");
@@ -181,6 +186,64 @@ fn who_asks_for_the_status_has_limits_too_and_the_log_names_them() {
     });
     assert_eq!(served.count(), ASKERS_MAX);
     herd.logged("Alford", &["WARN", "limit: ASKERS_MAX = 16: ", "askers turned away"]);
+}
+
+/// Adds up what the lines of a log say that end so: `limit: connections = 1: 72 clients turned away`.
+fn times(log: &str, end: &str) -> u64 {
+    let lines = log.lines().filter_map(|line| line.strip_suffix(end));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+#[test]
+fn the_log_tells_of_all_that_were_turned_away_while_the_server_is_idle_and_when_it_ends() {
+    const END: &str = " clients turned away";
+    let mut herd = Setup::alone().limit("connections", 1).start();
+    herd.logged("Alford", &["Chatserver,", "disconnected"]);
+    let mut client = herd.client("Alford");
+    same(&client.ask("x"), b"? x", "the first is let in");
+    let turn_away = |herd: &Herd, many: usize| {
+        for mut each in (0..many).map(|_| herd.client("Alford")) {
+            assert!(each.is_ended(), "it is turned away");
+        }
+    };
+    turn_away(&herd, 72);
+    // Nothing more happens, and still all are told.
+    eventually("all 72 are told", || match times(&herd.log("Alford"), END) {
+        72 => Ok(()),
+        times => Err(times),
+    });
+    turn_away(&herd, 41);
+    herd.process("Alford").signal(Signal::TERM);
+    eventually("it ends", || herd.process_mut("Alford").ended().ok_or("it runs"));
+    assert_eq!(times(&herd.log("Alford"), END), 72 + 41, "the end tells the rest");
+}
+
+#[test]
+fn the_log_tells_of_each_refused_report_under_the_limit_that_refused_it() {
+    let mut herd = Setup::alone().limit("expire_after_s", 60).limit("known_clients", 1).start();
+    let mut client = herd.client("Alford");
+    client.ask(iamat("kiwi", NOWHERE, &stamp(unix_ns())).trim_end());
+    for _ in 0..10 {
+        for line in [
+            format!("IAMAT kiwi {NOWHERE} 9999999999"),
+            format!("IAMAT kiwi {NOWHERE} 1"),
+            format!("IAMAT fig {NOWHERE} {}", stamp(unix_ns())),
+        ] {
+            same(&client.ask(&line), format!("? {line}").as_bytes(), "it is refused");
+        }
+    }
+    herd.process("Alford").signal(Signal::TERM);
+    eventually("it ends", || herd.process_mut("Alford").ended().ok_or("it runs"));
+    let log = herd.log("Alford");
+    for limit in ["max_future_ms = 86400000", "expire_after_s = 60", "known_clients = 1, "] {
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(limit)).collect();
+        let end = if limit.contains("clients") {
+            " reports of new clients refused"
+        } else {
+            " reports refused"
+        };
+        assert_eq!(times(&lines.join("\n"), end), 10, "{limit}: {lines:?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,8 @@ use super::super::member::{Cx, LogName, Member};
 use super::super::topology::SERVERS_MAX;
 use super::{Interserver, NAME, PROOF_IS_DUE, Standing};
 use crate::line_receiver::{LineLimits, LineReceiver, Mode};
-use crate::reactor::{ClientFactory, CloseReason, Core, Factory, Protocol, Seldom};
+use crate::reactor::{ClientFactory, CloseReason, Core, Factory, Protocol};
+use log::Level;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,9 +19,7 @@ const CALLERS_MAX: usize = 2 * SERVERS_MAX;
 
 /// Builds an [`Interserver`] for each connection to the peer port.
 #[derive(Debug, Default)]
-pub struct InterserverFactory {
-    turned_away: Seldom,
-}
+pub struct InterserverFactory;
 
 impl Factory<Member> for InterserverFactory {
     fn build_protocol(
@@ -29,11 +28,9 @@ impl Factory<Member> for InterserverFactory {
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
         if cx.state.callers >= CALLERS_MAX {
-            if let Some(times) = self.turned_away.happened(1, cx.now()) {
-                log::warn!(
-                    "limit: CALLERS_MAX = {CALLERS_MAX}: {times} turned away at the peer port"
-                );
-            }
+            let what = format_args!("limit: CALLERS_MAX = {CALLERS_MAX}");
+            let key = ("CALLERS_MAX", 0);
+            cx.core.log_throttled(Level::Warn, key, what, 1, "turned away at the peer port");
             return None;
         }
         log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
@@ -68,15 +65,19 @@ impl Factory<Member> for Dialler {
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
         let server = &cx.state.links.link(self.neighbour).server;
-        log::info!("{}: connected to {} at {peer}", LogName::new(NAME, cx.id), server.name);
-        self.failures = 0;
+        let after = match std::mem::take(&mut self.failures) {
+            0 => String::new(),
+            failures => format!(" after {failures} failed attempts"),
+        };
+        log::info!("{}: connected to {} at {peer}{after}", LogName::new(NAME, cx.id), server.name);
         let standing = Standing::Dialled(self.neighbour);
         interserver(cx, standing)
     }
 }
 
 impl ClientFactory<Member> for Dialler {
-    /// A neighbour may be down for days: its first failure is news, the others are not.
+    /// A neighbour may be down for days: its first failure is news, the others are counted for the line that says
+    /// that it is connected.
     fn client_connection_failed(
         &mut self,
         _core: &mut Core<Member>,
