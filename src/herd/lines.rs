@@ -20,7 +20,8 @@
 //! A new line of the same client is written over the old one. Only when it is longer than the slot
 //! does it move to a larger one, and the old slot waits for another line of its size, or of half its
 //! size at least. Slots neither shrink nor merge: the lines of one client differ by the digits of
-//! their numbers and the name of their server, so a client moves a few times in its life at most.
+//! their numbers and the name of their server. A new slot for a line that moves has a few bytes to spare,
+//! so that a client moves once or twice in its life.
 //!
 //! The slot and the key of a client that is forgotten wait for another one. When the last is
 //! forgotten all slots are.
@@ -54,6 +55,10 @@ impl ClientKey {
 /// Slots begin and end at multiples of this many bytes.
 const UNIT: usize = 2;
 const HEADER: usize = 12;
+
+/// What a new slot has to spare for a line that moves, in units: eight digits more. Each move leaves a slot
+/// behind that is too small for the lines that move later, so the fewer moves, the less memory.
+const SPARE: u16 = 4;
 
 /// Where the last slot ends at the latest: the place of each has 32 bits.
 const END: usize = (NOWHERE.0 as usize).saturating_mul(UNIT);
@@ -179,7 +184,7 @@ impl Lines {
 
     /// Stores the line of a client that has none yet. `None`: there is no room for it, and nothing has changed.
     pub(super) fn push(&mut self, sighting: &Sighting<'_>) -> Option<Slot> {
-        let (slot, room) = self.take_slot(units(sighting))?;
+        let (slot, room) = self.take_slot(units(sighting), 0)?;
         let key = self.unused.pop().unwrap_or_else(|| {
             self.slots.push(NOWHERE);
             ClientKey::new(self.slots.len() - 1)
@@ -219,7 +224,7 @@ impl Lines {
             self.write(slot, key, room, sighting);
             return Some(slot);
         }
-        let (larger, larger_room) = self.take_slot(needed)?;
+        let (larger, larger_room) = self.take_slot(needed, SPARE)?;
         self.leave(slot, room);
         self.slots[key.index()] = larger;
         self.write(larger, key, larger_room, sighting);
@@ -250,8 +255,9 @@ impl Lines {
         rest[..line.len()].copy_from_slice(line);
     }
 
-    /// A slot of `room` units or more, and of how many: one that was left, or a new one if there is room.
-    fn take_slot(&mut self, room: u16) -> Option<(Slot, u16)> {
+    /// A slot of `room` units or more, and of how many: one that was left, or a new one if there is memory, of
+    /// `spare` units more if there is memory for these.
+    fn take_slot(&mut self, room: u16, spare: u16) -> Option<(Slot, u16)> {
         if let Some(free) = self.free_room(room)
             && let Some(slot) = self.free[usize::from(free)].pop()
         {
@@ -259,9 +265,12 @@ impl Lines {
             return Some((slot, free));
         }
         let start = self.bytes.len();
-        let end = start + usize::from(room) * UNIT;
-        let unit = u32::try_from(start / UNIT).ok().filter(|_| end <= self.end)?;
-        self.bytes.resize(end, 0);
+        let unit = u32::try_from(start / UNIT).ok()?;
+        let end_of = |room: u16| start + usize::from(room) * UNIT;
+        let room = [room.saturating_add(spare), room]
+            .into_iter()
+            .find(|&room| end_of(room) <= self.end)?;
+        self.bytes.resize(end_of(room), 0);
         Some((Slot(unit), room))
     }
 
@@ -413,6 +422,34 @@ mod tests {
         assert_eq!(at("AT A +0.5 plum +1+1 5", |short| lines.push(short).expect("room")), old);
         assert_eq!(lines.client(new), b"kiwi");
         assert_eq!(lines.client(old), b"plum");
+    }
+
+    #[test]
+    fn a_line_that_has_moved_grows_by_eight_bytes_where_it_is() {
+        let mut lines = Lines::default();
+        let old = at("AT A +0.5 kiwi +1+1 5", |short| lines.push(short).expect("room"));
+        let new = at("AT Alford +0.5 kiwi +1+1 5", |long| replace(&mut lines, old, long));
+        assert_ne!(new, old);
+        let memory = lines.memory();
+        for stamp in ["6.0", "7.00", "8.000", "9.0000000"] {
+            at(&format!("AT Alford +0.5 kiwi +1+1 {stamp}"), |longer| {
+                assert_eq!(replace(&mut lines, new, longer), new);
+                assert_eq!(lines.sighting(new), *longer);
+            });
+        }
+        assert_eq!(lines.memory(), memory);
+        let newest = "AT Alford +0.5 kiwi +1+1 9.000000000";
+        assert_ne!(at(newest, |longer| replace(&mut lines, new, longer)), new);
+    }
+
+    #[test]
+    fn where_memory_ends_a_line_that_moves_has_nothing_to_spare() {
+        let (old, new) = ("AT A +0.5 kiwi +1+1 5", "AT Alford +0.5 kiwi +1+1 5");
+        let slot_of = |line| at(line, |sighting| usize::from(units(sighting)) * UNIT);
+        let mut lines = Lines::ending_at(slot_of(old) + slot_of(new));
+        let slot = at(old, |line| lines.push(line).expect("room"));
+        at(new, |line| replace(&mut lines, slot, line));
+        assert_eq!(lines.memory(), slot_of(old) + slot_of(new));
     }
 
     #[test]
