@@ -25,6 +25,11 @@ const SIZES: [usize; 5] = [256, 2_048, BUFFER_SIZE / 4, BUFFER_SIZE, 4 * BUFFER_
 /// How many are kept of each: 1.7 MiB, of which the kernel has given what was once written to.
 const KEPT: [usize; SIZES.len()] = [64, 64, 16, 4, 4];
 
+/// Up to this size a new buffer is written to, all of it, before it is used: so it costs its pages when it is
+/// made. Else a kept one would cost another page whenever a reply is the longest that it has held, hours later.
+/// A larger one mostly is made for what fills it.
+const TOUCHED_MAX: usize = BUFFER_SIZE / 4;
+
 /// Empty buffers, by their sizes; those given back last are taken first.
 #[derive(Debug, Default)]
 pub(super) struct Spares([Vec<Vec<u8>>; SIZES.len()]);
@@ -47,7 +52,7 @@ impl Spares {
             return out.reserve(more);
         };
         let spare = self.0[next].pop();
-        let larger = spare.unwrap_or_else(|| Vec::with_capacity(SIZES[next]));
+        let larger = spare.unwrap_or_else(|| new_buffer(SIZES[next]));
         let smaller = mem::replace(out, larger);
         if smaller.capacity() > 0 {
             out.extend_from_slice(&smaller);
@@ -63,6 +68,16 @@ impl Spares {
             self.0[size].push(buffer);
         }
     }
+}
+
+/// An empty buffer of that size.
+fn new_buffer(size: usize) -> Vec<u8> {
+    let mut buffer = Vec::with_capacity(size);
+    if size <= TOUCHED_MAX {
+        buffer.resize(size, 0);
+        buffer.clear();
+    }
+    buffer
 }
 
 #[cfg(test)]
