@@ -203,6 +203,33 @@ fn what_is_answered_leaves_as_soon_as_all_before_it_has() {
 }
 
 #[test]
+fn replies_behind_each_of_many_questions_leave_with_it_whatever_their_sizes() {
+    for weather in weathers() {
+        let mut stage = Stage::new(weather, "");
+        let client = stage.client_with_kiwi();
+        // Few bytes behind the first questions and many behind the last, and the other way round.
+        for sizes in [[0, 1, 3, 30, 300], [300, 30, 3, 1, 0]] {
+            let first = stage.asked();
+            let behind = |nth: usize| (0..sizes[nth]).map(move |n| format!("{nth} behind {n}\n"));
+            let said = |nth| whatsats(first + nth, 1) + &behind(nth).collect::<String>();
+            stage.send(client, &(0..sizes.len()).map(said).collect::<String>());
+            for nth in 0..sizes.len() {
+                stage.answer(first + nth);
+                // While it waits, more comes behind the last.
+                stage.send(client, "late\n");
+                let refused = behind(nth).map(|line| format!("? {line}")).collect::<String>();
+                let late = if nth + 1 == sizes.len() {
+                    "? late\n".repeat(sizes.len())
+                } else {
+                    String::new()
+                };
+                assert_eq!(stage.world.hear(client), replies(first + nth, 1) + &refused + &late);
+            }
+        }
+    }
+}
+
+#[test]
 fn an_iamat_behind_a_slow_whatsat_is_stored_and_flooded_at_once_though_its_reply_waits() {
     for weather in weathers() {
         let mut stage = Stage::among("Alford Bolden; Bolden", weather, "");

@@ -32,14 +32,12 @@ use crate::reactor::{CloseReason, Context, Core, Factory, Flow, Protocol, Transp
 use log::Level;
 use std::collections::VecDeque;
 use std::fmt::Arguments;
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 const NAME: &str = "Chatserver";
-
-/// Room for the replies behind questions, at first: two or three.
-const BEHIND_BYTES: usize = 256;
 
 const REPORTS_REFUSED: &str = "reports refused";
 
@@ -87,8 +85,10 @@ struct Queue {
     waiting: VecDeque<Waiting>,
     /// How many of them are questions.
     questions: usize,
-    /// The replies behind each of them, one after the other.
-    behind: VecDeque<u8>,
+    /// The replies behind each of them, one after the other, in a [buffer of the core](crate::reactor::Core::make_room).
+    behind: Vec<u8>,
+    /// How many bytes of `behind` have been written to the connection.
+    written: usize,
 }
 
 /// What is waited for, and how many bytes of replies follow it, up to the next that has to wait.
@@ -230,10 +230,11 @@ impl LineProtocol<Member> for Chatserver {
     }
 
     fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
+        let Queue { waiting, behind, .. } =
+            self.queue.take().map_or_else(Queue::default, |queue| *queue);
+        cx.core.give_back(behind);
         // The newest first: so the place of one is never taken by the next.
-        for waiting in
-            self.queue.take().into_iter().flat_map(|queue| queue.waiting.into_iter().rev())
-        {
+        for waiting in waiting.into_iter().rev() {
             if let Awaited::Places { ticket, answer: None, .. } = waiting.what {
                 cx.state.inquiries.forget(cx.core, ticket);
             }
@@ -361,12 +362,9 @@ impl Chatserver {
             });
         };
         if let Some(before) = queue.waiting.back_mut() {
-            if queue.behind.capacity() == 0 {
-                // Not as long as the first line: what doubles from there has a size of its own.
-                queue.behind.reserve_exact(BEHIND_BYTES);
-            }
-            queue.behind.extend(line);
-            queue.behind.push_back(b'\n');
+            cx.core.make_room(&mut queue.behind, line.len() + 1);
+            queue.behind.extend_from_slice(line);
+            queue.behind.push(b'\n');
             before.after += line.len() + 1;
         }
         self.pause_or_resume(cx);
@@ -382,9 +380,16 @@ impl Chatserver {
             if let Awaited::Places { head, bound, answer: Some(answer), .. } = &first.what {
                 write_places(cx, head, *bound, answer);
             }
-            cx.write(&queue.behind.make_contiguous()[..first.after]);
-            queue.behind.drain(..first.after);
+            let end = queue.written + first.after;
+            cx.write(&queue.behind[queue.written..end]);
+            queue.written = end;
+            // Moves no byte more than once for each that was written.
+            if 2 * queue.written >= queue.behind.len() {
+                queue.behind.drain(..queue.written);
+                queue.written = 0;
+            }
             if queue.waiting.is_empty() {
+                cx.core.give_back(mem::take(&mut queue.behind));
                 self.queue = None;
             }
         }
@@ -399,7 +404,7 @@ impl Chatserver {
         let limits = &cx.state.limits;
         let too_many = self.queue.as_ref().is_some_and(|queue| {
             queue.questions >= limits.whatsats_per_connection
-                || queue.behind.len() > limits.send_buffer_bytes
+                || queue.behind.len() - queue.written > limits.send_buffer_bytes
         });
         match too_many || self.ending != Ending::None {
             true => cx.pause_producing(),

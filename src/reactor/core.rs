@@ -120,6 +120,17 @@ impl<S: Shared> Core<S> {
         self.transport(id).map_or(0, Transport::pending)
     }
 
+    /// Sees to it that `more` bytes can be appended to `buffer`, which waits for its turn to be written. It is
+    /// changed for a larger one of the core's when it has no room: the same few sizes that send buffers have.
+    pub fn make_room(&mut self, buffer: &mut Vec<u8>, more: usize) {
+        self.spares.make_room(buffer, more);
+    }
+
+    /// Gives back a buffer that [`make_room`](Core::make_room) has made. What it holds is forgotten.
+    pub fn give_back(&mut self, buffer: Vec<u8>) {
+        self.spares.give_back(buffer);
+    }
+
     /// Appends `data` to the send buffer of `id`; sends nothing. All that is written in one turn
     /// leaves at its end, in one piece if the peer takes it.
     ///
