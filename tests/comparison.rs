@@ -328,6 +328,22 @@ fn a_neighbour_that_asks_without_end_and_does_not_listen_costs_no_more_than_the_
     assert_eq!(world.say(alford, "PING"), "");
 }
 
+#[test]
+fn a_neighbour_that_lacks_much_is_told_in_portions_that_a_buffer_of_64_kib_holds() {
+    const CLIENTS: usize = 30_000;
+    let (mut world, alford) = played_alford("");
+    (0..CLIENTS).for_each(|client| know(&mut world, "Bolden", &line(client, 1_479_413_884)));
+    world.listen_to(alford, false);
+    (0..2_048).for_each(|row| world.send(alford, format!("WANT {:04x} ffffffff\n", row * 32)));
+    world.run_for(SECOND);
+    let pending = world.pending("Bolden", "Alford");
+    assert!((1..=65_536).contains(&pending), "{pending} bytes");
+    world.listen_to(alford, true);
+    world.run_for(10 * SECOND);
+    let told = world.hear(alford).lines().filter(|line| line.starts_with("AT ")).count();
+    assert_eq!(told, CLIENTS);
+}
+
 // Age.
 
 const HOUR: u64 = 3_600_000_000_000;

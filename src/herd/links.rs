@@ -19,6 +19,11 @@ use super::table::{ClientKey, Herd};
 use super::topology::{Acknowledge, Server, Topology};
 use crate::reactor::{ConnId, Core, Shared};
 
+/// Pending output up to which a neighbour is sent what is compared and what it is owed. So a portion, and a line
+/// of 4 KiB, has room in a send buffer of 64 KiB; the next follows when it has been sent. More at once would not
+/// arrive sooner, and each neighbour would need a larger buffer after each time that it was away.
+const PORTION_BYTES: usize = 60 * 1_024;
+
 /// Names one neighbour of this server: its place in the list of them, sorted by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NeighbourId(pub usize);
@@ -211,14 +216,13 @@ impl Links {
     pub fn pay<S: Shared>(&mut self, core: &mut Core<S>, herd: &mut Herd, id: NeighbourId) {
         let link = &mut self.links[id.0];
         let Some(conn) = link.conn else { return };
-        while link.comparison.has_words()
-            && core.pending(conn) + ROW_LINE_BYTES_MAX < self.flood_buffer_bytes
-        {
+        let portion = self.flood_buffer_bytes.min(PORTION_BYTES);
+        while link.comparison.has_words() && core.pending(conn) + ROW_LINE_BYTES_MAX < portion {
             self.line.clear();
             link.comparison.write_next(herd.digest(), &mut self.line);
             send_line(core, link, conn, &self.line);
         }
-        while core.pending(conn) < self.flood_buffer_bytes {
+        while core.pending(conn) < portion {
             let Some(key) = herd.owed.pay(id.0) else { break };
             send_line(core, link, conn, herd.line(key));
             if let Some(acks) = &mut self.acks {
