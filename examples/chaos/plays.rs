@@ -18,9 +18,13 @@ const SPEAKS_EVERY: Duration = Duration::from_millis(20);
 /// Of a hub: often enough to see how long it takes to be back, seldom enough for thousands.
 const SPEAKS_TO_HUB_EVERY: Duration = Duration::from_millis(1_000);
 
-/// How much a server's memory may grow, in KiB a minute, when it has warmed up: by the straight line that is
-/// nearest to it then.
+/// How much a server's memory may creep, in KiB a minute, when it has warmed up: by the straight line that is
+/// nearest to it then, without [steps](STEP_MIN).
 const SLOPE_MAX: f64 = 1.0;
+
+/// From so many KiB more than at the look before, half a second ago, memory has grown by a step: a server has made
+/// a buffer, as more had to wait in it than ever before. These come to an end, by [`MEMORY_MAX`]. A leak creeps.
+const STEP_MIN: f64 = 12.0;
 
 /// The first so much of a soak is not judged: there each server meets its worst moments, and buffers find their size.
 const WARM_UP: f64 = 1.0 / 3.0;
@@ -205,17 +209,39 @@ fn descriptors(run: &Run) -> Vec<usize> {
     run.servers.all.iter().map(|server| server.descriptors()).collect()
 }
 
-/// How each server's memory has grown since it has warmed up.
+/// How each server's memory has grown since it has warmed up: by steps, and between them.
 fn grown(table: &mut Table, run: &Run, minutes: f64) {
     for server in &run.servers.all {
         let warm = server.looks.memory.iter().filter(|(at, _)| *at >= minutes * WARM_UP);
         let points: Vec<(f64, f64)> = warm.copied().collect();
-        let slope = slope(&points);
         let [first, last] = [points.first(), points.last()].map(|point| point.map_or(0.0, |p| p.1));
-        let held = last <= MEMORY_MAX && (slope <= SLOPE_MAX || !is_judged(minutes));
-        let value = format!("{last} KiB, {first} when warm, {slope:+.2} KiB/min since");
+        let (creep, steps) = without_steps(&points);
+        let slope = slope(&creep);
+        let most = server.looks.most_memory_kib as f64;
+        let held = most <= MEMORY_MAX && (slope <= SLOPE_MAX || !is_judged(minutes));
+        let value = format!(
+            "{last} KiB, {first} when warm; since then {steps} by steps, {slope:+.2} KiB/min between"
+        );
         table.must(&format!("memory of {}", server.name), value, held);
     }
+    if !is_judged(minutes) {
+        table
+            .row("how memory creeps is not judged", format_args!("within {SLOPE_MINUTES} minutes"));
+    }
+}
+
+/// `points` of time and memory as if no step had been made, and the sum of the steps.
+fn without_steps(points: &[(f64, f64)]) -> (Vec<(f64, f64)>, f64) {
+    let mut steps = 0.0;
+    let mut before = points.first().map_or(0.0, |point| point.1);
+    let without = points.iter().map(|&(at, memory)| {
+        if memory - before >= STEP_MIN {
+            steps += memory - before;
+        }
+        before = memory;
+        (at, memory - steps)
+    });
+    (without.collect(), steps)
 }
 
 /// One server after the other is stopped; it is measured how soon its neighbours find it dead.
