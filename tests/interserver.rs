@@ -396,6 +396,97 @@ fn a_hello_of_a_linked_name_replaces_the_old_connection() {
     }
 }
 
+/// The process ends, or its machine loses power: then Bolden takes the old link for a good one.
+#[test]
+fn a_server_killed_ten_times_in_thirty_seconds_is_back_each_time_at_once_or_after_the_pause() {
+    for (weather, vanishes) in
+        weathers().flat_map(|weather| [(weather.clone(), false), (weather, true)])
+    {
+        let mut world = World::herd(weather, &topology(PAIR, ""));
+        for kill in 1..=10 {
+            let line = report(&mut world, "Bolden", &format!("kiwi-{kill}"), "1479413884");
+            let start = world.now();
+            // A process says that it ends, a machine does not.
+            match vanishes {
+                true => drop(world.crash("Alford")),
+                false => drop(world.kill("Alford")),
+            }
+            world.start("Alford");
+            while !world.knows("Alford").values().any(|known| *known == line) {
+                world.run_for(10 * MS);
+                assert!(world.now() - start < SECOND, "{kill}: it is not back");
+            }
+            let at_once =
+                world.dials("Alford", "Bolden").iter().filter(|dial| **dial >= start).count() == 1;
+            assert!(at_once || kill == 10, "{kill}: it was rejected");
+            world.run_until(start + 3 * SECOND);
+            assert_eq!(world.linked("Bolden"), set(&["Alford"]));
+        }
+    }
+}
+
+/// How often two that both say they are Alford have had the link to Bolden, when each of them dials again
+/// `again` after it has lost it.
+fn fight(world: &mut World, time: Duration, again: Duration) -> usize {
+    let mut links = 0;
+    let mut claims: Vec<TalkId> = Vec::new();
+    let end = world.now() + time;
+    while world.now() < end {
+        claims.retain(|talk| world.ending(*talk).is_none());
+        while claims.len() < 2 {
+            let talk = world.stranger("Bolden");
+            let answer = world.say(talk, "HELLO Alford places-herd 1");
+            links += usize::from(answer.starts_with("HELLO Bolden places-herd 1\n"));
+            claims.push(talk);
+            world.run_for(MS);
+        }
+        world.run_for(again);
+    }
+    links
+}
+
+#[test]
+fn two_that_claim_one_name_take_the_link_from_each_other_no_faster_than_retry_max() {
+    let mut world = calm(PAIR, "");
+    world.crash("Alford");
+    world.run_for(20 * SECOND);
+    let first = fight(&mut world, 60 * SECOND, 50 * MS);
+    // The first finds no link. Five replace it at once, then after 0.2, 0.4, 0.8, 1.6, 3.2 and every 5 s.
+    assert!((18..=21).contains(&first), "{first} in a minute");
+    let later = fight(&mut world, 120 * SECOND, 50 * MS);
+    assert!((22..=25).contains(&later), "once in five seconds: {later} in two minutes");
+    assert_eq!(world.linked("Bolden"), set(&["Alford"]), "one of them has it");
+    // It calms down: a minute later the next five replace it at once.
+    world.run_for(5 * SECOND);
+    let quiet = linked_as(&mut world, "Bolden", "Alford");
+    for _ in 0..13 {
+        world.run_for(5 * SECOND);
+        world.say(quiet, "PING");
+    }
+    assert_eq!(fight(&mut world, 100 * MS, MS), 5);
+}
+
+#[test]
+fn one_that_is_rejected_is_answered_and_the_link_that_stands_is_not_touched() {
+    let mut world = calm(PAIR, "retry_first_ms = 1_000");
+    world.crash("Alford");
+    world.run_for(20 * SECOND);
+    let links: Vec<TalkId> = (0..6).map(|_| linked_as(&mut world, "Bolden", "Alford")).collect();
+    let linked = links[5];
+    let rejected = world.stranger("Bolden");
+    let hello = "HELLO Alford places-herd 1";
+    assert_eq!(world.say(rejected, hello), format!("? {hello}\n"));
+    assert!(world.ending(rejected).is_some() && world.ending(linked).is_none());
+    let told = "AT Alford +0.5 kiwi +1+1 1479413884";
+    assert_eq!(world.say(linked, told), "");
+    assert!(world.knows("Bolden").contains_key("kiwi"));
+    // A link that is lost is none to be replaced: the next is taken at once.
+    world.abort(linked);
+    world.settle();
+    let next = world.stranger("Bolden");
+    assert!(world.say(next, hello).starts_with("HELLO Bolden "));
+}
+
 // Strangers.
 
 #[test]

@@ -32,6 +32,7 @@ pub use factories::{Dialler, InterserverFactory};
 use super::command::{At, Command, Hello, is_blank, write_hello, write_refusal};
 use super::links::NeighbourId;
 use super::member::{Cx, LogName, Member, log_line};
+use super::replacements::{AT_ONCE, WITHIN};
 use super::rows::Compare;
 use super::sighting::Sighting;
 use super::table::{Rule, Verdict};
@@ -167,8 +168,11 @@ impl LineProtocol<Member> for Interserver {
             }
             (Standing::Stranger | Standing::Dialled(_), Ok(Command::Hello(hello))) => {
                 match self.greet(cx, &hello) {
-                    Ok(id) => self.link(cx, id, hello.options.get(ACK).is_some()),
-                    Err(why) => self.turn_away(cx, line, why),
+                    Ok(id) => match self.may_replace(cx, id) {
+                        Ok(()) => self.link(cx, id, hello.options.get(ACK).is_some()),
+                        Err(why) => self.turn_away(cx, Level::Info, line, &why),
+                    },
+                    Err(why) => self.turn_away(cx, Level::Warn, line, why),
                 }
             }
             (Standing::Stranger | Standing::Plain, Ok(Command::At(at)))
@@ -186,7 +190,13 @@ impl LineProtocol<Member> for Interserver {
                 self.refuse(cx, line);
             }
             (Standing::Stranger | Standing::Dialled(_), _) => {
-                self.turn_away(cx, line, "HELLO was expected");
+                let is_answer = self.is_dialled && line.starts_with(b"?");
+                let why = if is_answer {
+                    "it rejected our HELLO, see its log"
+                } else {
+                    "HELLO was expected"
+                };
+                self.turn_away(cx, Level::Warn, line, why);
             }
         }
         Ok(Mode::Lines)
@@ -328,6 +338,26 @@ impl Interserver {
         }
     }
 
+    /// Decides whether this connection may be the link to `id`, if one stands already. To be asked only when it has
+    /// proved what it has to prove, as each replacement counts.
+    fn may_replace(&self, cx: &mut Cx<'_>, id: NeighbourId) -> Result<(), String> {
+        let Member { links, limits, .. } = &mut *cx.state;
+        let Some((old, ruling)) = links.replace(cx.core, id, limits) else { return Ok(()) };
+        let name = &links.link(id).server.name;
+        if ruling.is_alarming {
+            let address = |id| cx.core.transport(id).map(|t| t.ends().peer.to_string());
+            let [old, new] = [old, cx.id].map(|id| address(id).unwrap_or_default());
+            let within = WITHIN.as_secs();
+            log::warn!(
+                "{NAME}: {name} at {new} connects while {name} at {old} is linked, after {AT_ONCE} such \
+                 replacements in {within} s: two servers may claim one name, of which only one may run"
+            );
+        }
+        ruling.outcome.map_err(|left| {
+            format!("{name} is linked, and was replaced too often; try again in {left:.1?}")
+        })
+    }
+
     /// From now on this connection is the link to `id`: what it missed follows. `wants_acks`: its HELLO
     /// asked for them.
     fn link(&mut self, cx: &mut Cx<'_>, id: NeighbourId, wants_acks: bool) {
@@ -344,7 +374,8 @@ impl Interserver {
         }
         if let Some(replaced) = links.made(herd, id, cx.id, wants_acks) {
             // It has come back before we knew that it was gone.
-            cx.core.abort_connection(replaced);
+            let why = "a new connection replaces it".into();
+            cx.core.abort_because(replaced, CloseReason::ProtocolFailed(why));
         }
         // A link that is lost at once has not proved that dialling again soon is of any use.
         cx.core.timer_later(cx.id, limits.silence, PROVEN);
@@ -432,8 +463,8 @@ impl Interserver {
         }
     }
 
-    fn turn_away(&self, cx: &mut Cx<'_>, line: &[u8], why: &'static str) {
-        log::warn!("{}: turned away: {why}: {}", self.who(cx), crate::log::Escaped(line));
+    fn turn_away(&self, cx: &mut Cx<'_>, level: Level, line: &[u8], why: &str) {
+        log::log!(level, "{}: turned away: {why}: {}", self.who(cx), crate::log::Escaped(line));
         if !line.starts_with(b"?") {
             self.refuse(cx, line);
         }

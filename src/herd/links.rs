@@ -14,9 +14,10 @@
 use super::acks::Acks;
 use super::command::write_ack;
 use super::comparison::{Comparison, LeafSet};
+use super::replacements::{Replacements, Ruling};
 use super::rows::{Compare, ROW_LINE_BYTES_MAX};
 use super::table::{ClientKey, Herd};
-use super::topology::{Acknowledge, Server, Topology};
+use super::topology::{Acknowledge, Limits, Server, Topology};
 use crate::reactor::{ConnId, Core, Shared};
 
 /// Pending output up to which a neighbour is sent what is compared and what it is owed. So a portion, and a line
@@ -39,6 +40,8 @@ pub struct Link {
     pub comparison: Comparison,
     /// It wants to be told how many of its AT lines have been taken.
     taken: Option<Taken>,
+    /// How often a new connection has replaced one that stood.
+    replacements: Replacements,
 }
 
 /// The AT lines of one connection, for who wants to know.
@@ -64,8 +67,13 @@ impl Links {
     /// The neighbours of the server `name`, none of them connected.
     pub fn new(topology: &Topology, name: &str) -> Links {
         let neighbours = topology.neighbours_of(name).into_iter().cloned();
-        let link =
-            |server| Link { server, conn: None, comparison: Comparison::default(), taken: None };
+        let link = |server| Link {
+            server,
+            conn: None,
+            comparison: Comparison::default(),
+            taken: None,
+            replacements: Replacements::default(),
+        };
         let links: Vec<Link> = neighbours.map(link).collect();
         Links {
             acks: (topology.ack == Acknowledge::Peer).then(|| Acks::new(links.len())),
@@ -108,6 +116,20 @@ impl Links {
     /// Whether there is such a one.
     pub fn has_plain(&self) -> bool {
         self.plain() > 0
+    }
+
+    /// Whether a new connection may become the link to `id`. If one stands, returns it, and the ruling on its
+    /// replacement. One that is being closed is as good as lost: nothing more comes of it.
+    pub(super) fn replace<S: Shared>(
+        &mut self,
+        core: &Core<S>,
+        id: NeighbourId,
+        limits: &Limits,
+    ) -> Option<(ConnId, Ruling)> {
+        let link = &mut self.links[id.0];
+        let stands = |conn: &ConnId| core.transport(*conn).is_some_and(|t| t.is_connected());
+        let conn = link.conn.filter(stands)?;
+        Some((conn, link.replacements.rule(core.now(), limits.retry_first, limits.retry_max)))
     }
 
     /// The link to `id` stands now, on `conn`. To a plain neighbour all is owed; with the others what

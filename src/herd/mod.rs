@@ -52,6 +52,7 @@ pub mod topology;
 pub mod acks;
 pub mod inquiry;
 pub mod links;
+mod replacements;
 
 pub mod durable;
 pub mod member;

@@ -47,6 +47,56 @@ fn a_rolling_restart_under_load_loses_no_acknowledged_report_and_resets_nobody()
 }
 
 #[test]
+fn a_server_killed_ten_times_in_a_row_is_linked_again_each_time_at_once() {
+    let edges = [("Alford", "Bolden")];
+    let mut herd = Setup::of(&["Alford", "Bolden"], &edges).start();
+    for kill in 0..10 {
+        herd.kill("Alford");
+        let line = herd.client("Bolden").ask(format!("IAMAT kiwi {NOWHERE} {kill}"));
+        herd.restart("Alford");
+        herd.settle(&["Alford", "Bolden"], "kiwi", &line);
+    }
+    // The kernel has told Bolden of each loss, so nothing was replaced, and nobody warned or rejected.
+    let log = herd.log("Bolden");
+    assert!(!log.contains("claim one name") && !log.contains("turned away"), "{log}");
+}
+
+#[test]
+fn two_servers_that_claim_one_name_are_warned_of_once_and_the_link_stays() {
+    // So long that the second five cannot come after it.
+    let setup = Setup::alone().played("Aaron", "Alford").limit("retry_max_ms", 3_600_000);
+    let herd = setup.limit("retry_first_ms", 60_000).start();
+    let mut links: Vec<Client> = (0..6).map(|_| herd.neighbour("Aaron", "Alford")).collect();
+    for link in &mut links[..5] {
+        assert!(link.is_ended(), "the next has replaced it");
+    }
+    let hello = herd.hello("Aaron");
+    for _ in 0..3 {
+        let mut rejected = herd.stranger("Alford");
+        same(&rejected.ask(&hello), format!("? {hello}").as_bytes(), "rejected");
+        assert!(rejected.is_ended());
+    }
+    // The last of the six is the link: what it says counts.
+    let line = format!("AT Aaron +0.5 kiwi {NOWHERE} 1");
+    links[5].send(format!("{line}\n"));
+    eventually("it is known", || herd.sighting("Alford", "kiwi").ok_or("not yet"));
+    herd.logged("Alford", &["INFO", "turned away: Aaron is linked, and was replaced too often"]);
+    let log = herd.log("Alford");
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("claim one name")).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let linked = links[5].writer().local_addr().expect("it is bound");
+    assert!(
+        warnings[0].contains(" WARN ") && warnings[0].contains(&linked.to_string()),
+        "{warnings:?}"
+    );
+    assert_eq!(
+        warnings[0].matches("Aaron at 127.0.0.1:").count(),
+        2,
+        "both addresses: {warnings:?}"
+    );
+}
+
+#[test]
 fn a_hub_that_was_killed_has_all_its_neighbours_and_clients_back() {
     const CLIENTS: usize = 200;
     // It sorts last, so that all others dial it.
