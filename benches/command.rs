@@ -10,10 +10,10 @@
 mod reports;
 
 use divan::{Bencher, black_box};
-use places_herd::herd::command::{Command, CommandLimits};
-use places_herd::herd::sighting::Sighting;
-use places_herd::herd::stamp::Stamp;
-use places_herd::herd::table::{Herd, Rule, Verdict};
+use places_herd::table::{Herd, Rule, Verdict};
+use places_herd::wire::command::{Command, CommandLimits};
+use places_herd::wire::report::Sighting;
+use places_herd::wire::stamp::Stamp;
 use reports::Reports;
 
 /// Received a quarter of a second after it was stamped, give or take.

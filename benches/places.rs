@@ -18,8 +18,8 @@ mod double;
 mod support;
 
 use double::{Authority, Double, Script, Step, with_fields};
+use places_herd::log::secret::Secret;
 use places_herd::places::{BaseUrl, Google, GoogleLegacy, Mask, Query, Rank, Reply, Source};
-use places_herd::secret::Secret;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

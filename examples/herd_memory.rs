@@ -6,9 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use places_herd::herd::command::{Command, CommandLimits};
-use places_herd::herd::sighting::Sighting;
-use places_herd::herd::table::{Herd, Rule};
+use places_herd::table::{Herd, Rule};
+use places_herd::wire::command::{Command, CommandLimits};
+use places_herd::wire::report::Sighting;
 
 const NEIGHBOURS: usize = 4;
 

@@ -1,41 +1,31 @@
-//! An application server herd: a reactor written by hand after Twisted's, and what runs on it.
+//! An application server herd on a hand-written reactor after Twisted's.
 //!
-//! The modules stand in the order in which to read them, and each uses only those above it. To see
-//! the whole at once, follow one IAMAT: [`Reactor::turn`](reactor::Reactor::turn) reads it,
-//! [`LineReceiver`](line_receiver::LineReceiver) finds its end,
-//! [`Chatserver`](herd::chatserver::Chatserver) has it parsed into a
-//! [`Command`](herd::command::Command), the [`Herd`](herd::table::Herd) decides whether it is news,
-//! and the [`Links`](herd::links::Links) flood it; the turn's end sends reply and flood.
+//! The modules stand in the order in which to read them; each uses only modules above it. The reactor
+//! is a crate of its own, [`herd_reactor`]. To see the whole at once, follow one IAMAT:
+//! [`Reactor::turn`](herd_reactor::Reactor::turn) reads it,
+//! [`LineReceiver`](herd_reactor::line_receiver::LineReceiver) finds its end,
+//! [`Chatserver`](server::chatserver::Chatserver) has it parsed into a
+//! [`Command`](wire::command::Command), the [table](table::Herd) decides whether it is news,
+//! and the [neighbours](replication::neighbours::Links) are sent it.
 
-// They panic when nobody can read what they print; and a library does not print.
-#![deny(clippy::print_stdout, clippy::print_stderr)]
+pub mod wire;
 
-// PART ONE. The loop, the connections, the timers. It knows no line.
-pub mod reactor;
+pub mod table;
 
-// PART TWO. Bytes into lines. It knows no command.
-pub mod line_receiver;
+pub mod log;
 
-// PART THREE. Asking other servers: names into addresses, connections sealed, requests into
-// responses. No herd.
-pub mod dns;
-pub mod tls;
+pub mod journal;
 
-pub mod https;
+pub mod net;
 
-// PART FOUR. What is near a point, and how it is written. It knows no connection.
-pub mod secret;
+pub mod http;
 
 pub mod places;
 
-// One event, one line, one file. Used by what follows.
-pub mod log;
+pub mod fetch;
 
-// Lines that outlive the process. It knows bytes and files, and not what the lines say.
-pub mod journal;
+pub mod config;
 
-// PART FIVE. The herd.
-pub mod herd;
+pub mod replication;
 
-// A network in memory, on a clock of its own: for tests, public as twisted.internet.testing is.
-pub mod testing;
+pub mod server;

@@ -3,7 +3,7 @@
 
 mod world;
 
-use places_herd::testing::MemoryOptions;
+use herd_reactor::testing::MemoryOptions;
 use std::time::Duration;
 use world::{FIVE, MS, SECOND, TalkId, World, topology, weathers};
 

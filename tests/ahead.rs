@@ -3,8 +3,9 @@
 
 mod world;
 
-use places_herd::reactor::UnixNanos;
-use places_herd::testing::{MemoryDisk, MemoryOptions};
+use herd_reactor::UnixNanos;
+use herd_reactor::testing::MemoryOptions;
+use places_herd::journal::MemoryDisk;
 use std::collections::BTreeMap;
 use world::{MS, NANO, SECOND, TalkId, World, know, topology};
 

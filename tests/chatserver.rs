@@ -9,11 +9,11 @@
 
 mod world;
 
-use places_herd::herd::chatserver::ChatserverFactory;
-use places_herd::herd::member::Member;
+use herd_reactor::testing::MemoryOptions;
+use herd_reactor::{ConnId, Context, Factory, Protocol, Signal, UnixNanos};
 use places_herd::places::{Answer, Failure, Progress, Query, Source, Status, Ticket};
-use places_herd::reactor::{ConnId, Context, Factory, Protocol, Signal, UnixNanos};
-use places_herd::testing::MemoryOptions;
+use places_herd::server::chatserver::ChatserverFactory;
+use places_herd::server::member::Member;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use world::{Ending, MS, NANO, SECOND, TalkId, World, topology, weathers};

@@ -4,13 +4,13 @@
 //! by a pattern spelled out character by character. It shares no code and no method with the real
 //! one; where they disagree, one of them is wrong.
 
-use places_herd::herd::command::{
+use places_herd::wire::command::{
     CLIENT_ID_BYTES_MAX, Command, CommandLimits, DIFFERENCE_BYTES_MAX, LOCATION_BYTES_MAX,
     NAME_BYTES_MAX, is_blank, write_at,
 };
-use places_herd::herd::rows::{Compare, Marks, Row};
-use places_herd::herd::sighting::Sighting;
-use places_herd::herd::stamp::Stamp;
+use places_herd::wire::report::Sighting;
+use places_herd::wire::stamp::Stamp;
+use places_herd::wire::sync_message::{Compare, Marks, Row};
 use proptest::prelude::*;
 
 // ---- the specification's table ------------------------------------------------------------------

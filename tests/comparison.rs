@@ -3,8 +3,8 @@
 
 mod world;
 
-use places_herd::reactor::UnixNanos;
-use places_herd::testing::MemoryOptions;
+use herd_reactor::UnixNanos;
+use herd_reactor::testing::MemoryOptions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use world::{FIVE, MS, SECOND, TalkId, World, know, topology, weathers};

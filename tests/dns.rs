@@ -3,17 +3,17 @@
 //!
 //! The name server's sockets are looked at between the turns, so that nothing here needs a thread; in
 //! memory it is a port that is played, and for TCP a protocol on the same reactor. What the
-//! resolver decides, and when, is tested without sockets in `src/dns/tests/mod.rs`.
+//! resolver decides, and when, is tested without sockets in `src/net/dns/tests/mod.rs`.
 
 mod double;
 
 use double::names::{failed, found, framed as with_length, truncated};
-use places_herd::dns::client::FILE_BYTES_MAX;
-use places_herd::dns::{Client, ClientOptions, DnsError, LookupId, Resolving, Via, ask};
-use places_herd::reactor::{
+use herd_reactor::testing::{MemoryIo, MemoryOptions};
+use herd_reactor::{
     Context, Core, Factory, Flow, Io, Limits, MioIo, Protocol, Reactor, Shared, TimerId,
 };
-use places_herd::testing::{MemoryIo, MemoryOptions};
+use places_herd::net::dns::client::FILE_BYTES_MAX;
+use places_herd::net::dns::{Client, ClientOptions, DnsError, LookupId, Resolving, Via, ask};
 use simple_dns::RCODE;
 use std::cell::RefCell;
 use std::collections::VecDeque;

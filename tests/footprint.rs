@@ -9,13 +9,14 @@
 mod world;
 
 use cap::Cap;
-use places_herd::herd::chatserver::{Chatserver, ChatserverFactory};
-use places_herd::herd::member::Member;
-use places_herd::herd::topology::Topology;
-use places_herd::line_receiver::LineReceiver;
+use herd_reactor::line_receiver::LineReceiver;
+use herd_reactor::testing::MemoryOptions;
+use herd_reactor::{Limits, MioIo, Protocol, Reactor, Transport, UnixNanos};
+use places_herd::config::Topology;
+use places_herd::journal::MemoryDisk;
 use places_herd::places::{Answer, Failure, Progress, Query, Source, Status, Ticket};
-use places_herd::reactor::{Limits, MioIo, Protocol, Reactor, Transport, UnixNanos};
-use places_herd::testing::{MemoryDisk, MemoryOptions};
+use places_herd::server::chatserver::{Chatserver, ChatserverFactory};
+use places_herd::server::member::Member;
 use std::alloc::System;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use places_herd::herd::command::{Command, CommandLimits};
-use places_herd::herd::sighting::Sighting;
-use places_herd::herd::stamp::Stamp;
-use places_herd::herd::table::{ClientKey, Herd, Rule, Verdict};
+use places_herd::table::{ClientKey, Herd, Rule, Verdict};
+use places_herd::wire::command::{Command, CommandLimits};
+use places_herd::wire::report::Sighting;
+use places_herd::wire::stamp::Stamp;
 use proptest::prelude::*;
 
 fn merge(herd: &mut Herd, line: &str, rule: Rule) -> (Option<ClientKey>, Verdict) {

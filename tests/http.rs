@@ -3,7 +3,7 @@
 //! Each transcript is read whole, byte by byte and cut in two everywhere; what comes of it must be
 //! the same. In transcripts `|` stands for CR LF.
 
-use places_herd::https::http::{
+use places_herd::http::{
     Headers, HttpError, HttpLimits, Method, Progress, Request, RequestError, Response,
     ResponseReader,
 };

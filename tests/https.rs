@@ -7,13 +7,14 @@ use double::{
     Authority, Certificate, Double, Gate, Greeting, Script, Step, Version, in_chunks, until_close,
     with_fields, with_length,
 };
-use places_herd::dns::{Client, ClientOptions, DnsError, LookupId, Resolving};
-use places_herd::https::agent::{
-    self, Agent, AgentLimits, FetchError, FetchId, Fetching, Order, Origin, Phase, Trip,
+use herd_reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, TimerId};
+use places_herd::fetch::pool;
+use places_herd::fetch::pool::{
+    Agent, AgentLimits, FetchError, FetchId, Fetching, Order, Origin, Phase, Trip,
 };
-use places_herd::https::http::{HttpLimits, Request, Response};
-use places_herd::https::tls::client_config;
-use places_herd::reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, TimerId};
+use places_herd::fetch::roots::client_config;
+use places_herd::http::{HttpLimits, Request, Response};
+use places_herd::net::dns::{Client, ClientOptions, DnsError, LookupId, Resolving};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::cell::RefCell;
@@ -61,7 +62,7 @@ impl Shared for Asker {
     /// The poll that follows sleeps a millisecond at most. Set here, where the clock has just been
     /// read: a timer set before the turn may be over before the poll begins.
     fn turn_ended(&mut self, core: &mut Core<Asker>) -> std::io::Result<()> {
-        agent::turn_ended(self, core);
+        pool::turn_ended(self, core);
         if let Some(before) = self.wake.replace(core.call_later(MS, |_, _| {})) {
             let _ = core.cancel(before);
         }
@@ -80,7 +81,7 @@ impl Resolving for Asker {
         lookup: LookupId,
         result: Result<Vec<IpAddr>, DnsError>,
     ) {
-        agent::resolved(self, core, lookup, result);
+        pool::resolved(self, core, lookup, result);
     }
 }
 
@@ -139,7 +140,7 @@ impl Stage {
         let port = self.double.address().port();
         let origin = Origin { secure: true, host: self.host.to_owned(), port };
         let (state, core) = self.reactor.parts();
-        agent::fetch(state, core, origin, request)
+        pool::fetch(state, core, origin, request)
     }
 
     fn now(&mut self) -> Moment {
@@ -405,7 +406,7 @@ fn nobody_there_fails_at_once() {
     let origin = Origin { secure: true, host: "127.0.0.1".to_owned(), port: gone.port() };
     let request = Request::get("127.0.0.1", Some(gone.port()), "/").unwrap();
     let (state, core) = stage.reactor.parts();
-    let id = agent::fetch(state, core, origin, request);
+    let id = pool::fetch(state, core, origin, request);
     assert_eq!(stage.outcome(id).0.unwrap_err().phase, Phase::Connect);
     stage.works();
 }
@@ -624,7 +625,7 @@ fn who_cancels_is_told_nothing() {
     let mut stage = Stage::new(script.greeting(move |_| Greeting::TlsBehind(greet.clone())));
     let cancel = |stage: &mut Stage, id| {
         let (state, core) = stage.reactor.parts();
-        agent::cancel(state, core, id);
+        pool::cancel(state, core, id);
     };
     // At once; in the handshake; in the exchange.
     let id = stage.start("/");
@@ -776,7 +777,7 @@ fn a_handshake_that_nobody_waits_for_any_more_has_its_limit() {
     let id = stage.start("/");
     stage.until(|stage| format!("{:?}", stage.reactor.state().agent).contains("Securing"));
     let (state, core) = stage.reactor.parts();
-    agent::cancel(state, core, id);
+    pool::cancel(state, core, id);
     stage.until(|stage| stage.reactor.parts().1.connections() == 0);
     assert!(stage.reactor.state().fetched.is_empty());
 }
@@ -791,7 +792,7 @@ fn a_handshake_that_nobody_waits_for_any_more_counts_among_those_in_progress() {
     let unwanted = stage.start("/");
     stage.until(|stage| stage.double.connections() == 1);
     let (state, core) = stage.reactor.parts();
-    agent::cancel(state, core, unwanted);
+    pool::cancel(state, core, unwanted);
     let id = stage.start("/");
     stage.pass(50 * MS);
     assert_eq!(stage.double.connections(), 1, "the next one waits for it");
@@ -809,7 +810,7 @@ fn a_handshake_for_nobody_that_fails_makes_room_for_the_next() {
     let unwanted = stage.start("/");
     stage.until(|stage| stage.double.connections() == 1);
     let (state, core) = stage.reactor.parts();
-    agent::cancel(state, core, unwanted);
+    pool::cancel(state, core, unwanted);
     stage.works();
     assert_eq!(stage.seen(), (2, 1));
 }
@@ -824,7 +825,7 @@ fn a_connection_secured_for_nobody_is_kept_only_if_there_is_room() {
     let id = stage.start("/");
     stage.until(|stage| stage.double.connections() == 1);
     let (state, core) = stage.reactor.parts();
-    agent::cancel(state, core, id);
+    pool::cancel(state, core, id);
     gate.open();
     stage.until(|stage| {
         assert_eq!(stage.idle(), 0);

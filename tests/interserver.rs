@@ -3,7 +3,7 @@
 
 mod world;
 
-use places_herd::testing::MemoryOptions;
+use herd_reactor::testing::MemoryOptions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use world::{Ending, FIVE, MS, NANO, SECOND, TalkId, World, topology, weathers};

@@ -6,11 +6,11 @@
 mod papers;
 mod world;
 
+use herd_reactor::testing::MemoryOptions;
+use herd_reactor::{Signal, UnixNanos};
 use papers::{Authority, BOTH, Issued, Wish, good};
-use places_herd::herd::peer_tls::PeerTls;
-use places_herd::herd::topology::Topology;
-use places_herd::reactor::{Signal, UnixNanos};
-use places_herd::testing::MemoryOptions;
+use places_herd::config::Topology;
+use places_herd::server::peer_tls::PeerTls;
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;

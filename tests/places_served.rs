@@ -13,7 +13,7 @@ use double::faults::{Switch, named};
 use double::names::{NameServer, Naming, Zone};
 use double::places::{Api, Places};
 use double::{Authority, Certificate, Double, Script, Step, setting};
-use places_herd::dns::Via;
+use places_herd::net::dns::Via;
 use process::{DEADLINE, Ended, Herd, Process, until};
 use rustix::process::Signal;
 use std::fs;

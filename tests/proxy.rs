@@ -6,15 +6,17 @@
 mod double;
 
 use double::{Authority, Double, Script, Step, with_length};
-use places_herd::dns::{self, Client, ClientOptions, DnsError, LookupId, Resolving};
-use places_herd::https::agent::{
-    self, Agent, AgentLimits, FetchError, FetchId, Fetching, Order, Origin, Phase, Trip,
+use herd_reactor::{Core, Limits, MioIo, Reactor, Shared};
+use places_herd::fetch::pool;
+use places_herd::fetch::pool::{
+    Agent, AgentLimits, FetchError, FetchId, Fetching, Order, Origin, Phase, Trip,
 };
-use places_herd::https::http::{HttpLimits, Request, Response};
-use places_herd::https::tls;
-use places_herd::https::tunnel::Proxy;
-use places_herd::reactor::{Core, Limits, MioIo, Reactor, Shared};
-use places_herd::secret::Secret;
+use places_herd::fetch::proxy::Proxy;
+use places_herd::fetch::roots;
+use places_herd::http::{HttpLimits, Request, Response};
+use places_herd::log::secret::Secret;
+use places_herd::net::dns;
+use places_herd::net::dns::{Client, ClientOptions, DnsError, LookupId, Resolving};
 use rustix::io::retry_on_intr;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -165,7 +167,7 @@ impl Shared for Asker {
     type Message = Order;
 
     fn turn_ended(&mut self, core: &mut Core<Asker>) -> std::io::Result<()> {
-        agent::turn_ended(self, core);
+        pool::turn_ended(self, core);
         Ok(())
     }
 }
@@ -181,7 +183,7 @@ impl Resolving for Asker {
         lookup: LookupId,
         result: Result<Vec<IpAddr>, DnsError>,
     ) {
-        agent::resolved(self, core, lookup, result);
+        pool::resolved(self, core, lookup, result);
     }
 }
 
@@ -245,7 +247,7 @@ impl Stage {
         };
         let credentials = credentials.map(|text| Secret::new(text).unwrap());
         let through = Proxy { host: "proxy.example".to_owned(), port, credentials };
-        let agent = Agent::new(tls::client_config(Some(&folder.join("ca.pem"))).unwrap(), limits)
+        let agent = Agent::new(roots::client_config(Some(&folder.join("ca.pem"))).unwrap(), limits)
             .with_proxy(Some(through));
         let asker = Asker { client, agent, outcomes: Vec::new() };
         let reactor = Reactor::new(MioIo::new(&[]).unwrap(), asker, Limits::default());
@@ -256,7 +258,7 @@ impl Stage {
         let request = Request::get(&origin.host, None, "/found?x=1").unwrap();
         let request = request.header("X-Goog-Api-Key", KEY).unwrap();
         let (state, core) = self.reactor.parts();
-        agent::fetch(state, core, origin, request)
+        pool::fetch(state, core, origin, request)
     }
 
     /// Turns until there is an outcome.
@@ -463,7 +465,7 @@ fn a_fetch_that_is_cancelled_leaves_the_proxy() {
         stage.reactor.turn().unwrap();
     }
     let (state, core) = stage.reactor.parts();
-    agent::cancel(state, core, id);
+    pool::cancel(state, core, id);
     stage.works();
     let (state, core) = stage.reactor.parts();
     assert_eq!(

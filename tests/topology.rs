@@ -7,12 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use places_herd::herd::topology::{
-    JOURNAL_LIMITS, Limits, PlacesSource, Topology, Upstream, UpstreamKind,
-};
+use places_herd::config::{JOURNAL_LIMITS, Limits, PlacesSource, Topology, Upstream, UpstreamKind};
 use places_herd::journal::{JournalSettings, Sync};
+use places_herd::log::secret::Secret;
 use places_herd::places::{File, Mask, Rank, Scheme};
-use places_herd::secret::Secret;
 use proptest::prelude::*;
 
 fn shipped() -> Topology {

@@ -19,12 +19,12 @@
 
 mod world;
 
+use herd_reactor::UnixNanos;
+use herd_reactor::testing::MemoryOptions;
 use places_herd::places::{
     Answer, Business, Failure, Found, Place, Point, Progress, Query, Scope, Source, Status, Ticket,
     Viewport,
 };
-use places_herd::reactor::UnixNanos;
-use places_herd::testing::MemoryOptions;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! A kernel that does nothing: whoever is told to speak has spoken at once, and what is sent is counted and
 //! thrown away. So a turn of the reactor costs what the reactor and its protocols cost.
 
-use places_herd::reactor::io::{Close, Ends, Event};
-use places_herd::reactor::{ConnId, Io, Moment, PortId, UnixNanos};
+use herd_reactor::io::{Close, Ends, Event};
+use herd_reactor::{ConnId, Io, Moment, PortId, UnixNanos};
 use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
 use std::path::Path;

@@ -2,16 +2,16 @@
 
 use crate::reports::Reports;
 use crate::still::Still;
-use places_herd::herd::command::{Command, CommandLimits};
-use places_herd::herd::member::Member;
-use places_herd::herd::sighting::Sighting;
-use places_herd::herd::stamp::Stamp;
-use places_herd::herd::table::{Herd, Rule, Verdict};
-use places_herd::herd::topology::Topology;
-use places_herd::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
+use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
+use herd_reactor::testing::{MemoryIo, MemoryOptions, StringTransport};
+use herd_reactor::{Context, Limits, Protocol, Reactor, Shared, UnixNanos};
+use places_herd::config::Topology;
 use places_herd::places::{Answer, Embedded, Progress, Query, Rank, Source, Ticket};
-use places_herd::reactor::{Context, Limits, Protocol, Reactor, Shared, UnixNanos};
-use places_herd::testing::{MemoryIo, MemoryOptions, StringTransport};
+use places_herd::server::member::Member;
+use places_herd::table::{Herd, Rule, Verdict};
+use places_herd::wire::command::{Command, CommandLimits};
+use places_herd::wire::report::Sighting;
+use places_herd::wire::stamp::Stamp;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::path::Path;

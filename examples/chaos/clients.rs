@@ -6,8 +6,8 @@
 
 use crate::ledger::{Stamp, place, read_at, write_stamp};
 use crate::run::Run;
-use places_herd::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
-use places_herd::reactor::{
+use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
+use herd_reactor::{
     Backoff, ClientFactory, CloseReason, ConnectOptions, Context, Core, Factory, Flow, Moment,
     Protocol,
 };

@@ -2,7 +2,7 @@
 
 use crate::proxy::Weather;
 use crate::run::Run;
-use places_herd::reactor::Core;
+use herd_reactor::Core;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

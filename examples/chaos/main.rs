@@ -34,7 +34,7 @@ mod servers;
 mod table;
 
 use clap::{Parser, ValueEnum};
-use places_herd::reactor::MioIo;
+use herd_reactor::MioIo;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use servers::Plan;
 use std::path::PathBuf;

@@ -7,7 +7,7 @@ use crate::run::{PATIENCE, Run, Stage};
 use crate::servers::seconds_since;
 use crate::table::{Table, percentile, slope};
 use crate::{Failed, Journal, Options};
-use places_herd::reactor::Moment;
+use herd_reactor::Moment;
 use serde_json::Value;
 use std::ops::Range;
 use std::time::{Duration, Instant};

@@ -10,7 +10,7 @@
 //! [`Weather`] has it. They are never changed: TCP does not let that happen.
 
 use crate::run::Run;
-use places_herd::reactor::{
+use herd_reactor::{
     ClientFactory, CloseReason, ConnId, ConnectOptions, Context, Core, Factory, Flow, Protocol,
 };
 use std::collections::{BTreeMap, VecDeque};

@@ -7,7 +7,7 @@ use crate::ledger::{Ledger, place, read_at, write_stamp};
 use crate::proxy::{Edge, Inbound};
 use crate::servers::{Plan, Servers};
 use crate::{Failed, Options};
-use places_herd::reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, Signal};
+use herd_reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, Signal};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,7 +1,7 @@
 //! Certificates, as far as we read them ourselves.
 
-use places_herd::tls::der::Facts;
-use places_herd::tls::mutual::dns_names;
+use places_herd::net::tls::cert_info::Facts;
+use places_herd::net::tls::mutual::dns_names;
 
 /// What is told of a certificate stands in it: its number, byte by byte, and its dates, written as the
 /// calendar has them. And a name in it is one that could be a server's.

@@ -1,12 +1,12 @@
 //! Two members that meet, without connections: their tables, what they compare, and lines on the way.
 
 use super::{at, choice};
-use places_herd::herd::command::{Command, CommandLimits};
-use places_herd::herd::comparison::Comparison;
-use places_herd::herd::digest::leaf_of;
-use places_herd::herd::rows::ROW_LINE_BYTES_MAX;
-use places_herd::herd::sighting::Sighting;
-use places_herd::herd::table::{Herd, Rule};
+use places_herd::replication::anti_entropy::Comparison;
+use places_herd::table::digest::leaf_of;
+use places_herd::table::{Herd, Rule};
+use places_herd::wire::command::{Command, CommandLimits};
+use places_herd::wire::report::Sighting;
+use places_herd::wire::sync_message::ROW_LINE_BYTES_MAX;
 use std::collections::VecDeque;
 
 /// Who knows so many is not few: the sums of leaves are told.

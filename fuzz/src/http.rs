@@ -1,16 +1,16 @@
 //! What the other end of HTTP sends: responses, chunks, and a proxy's answer.
 
 use super::{choice, pieces};
-use places_herd::dns::{Client, ClientOptions, DnsError, LookupId, Resolving};
-use places_herd::https::agent::{
+use herd_reactor::testing::StringTransport;
+use herd_reactor::{Context, Core, Flow, Protocol, Shared};
+use places_herd::fetch::pool::{
     Agent, AgentLimits, FetchError, FetchId, Fetching, Order, Origin, Trip,
 };
-use places_herd::https::http::{HttpLimits, Method, Progress, Response, ResponseReader};
-use places_herd::https::tls::client_config;
-use places_herd::https::tunnel::{Proxy, Tunnel};
-use places_herd::reactor::{Context, Core, Flow, Protocol, Shared};
-use places_herd::secret::Secret;
-use places_herd::testing::StringTransport;
+use places_herd::fetch::proxy::{Proxy, Tunnel};
+use places_herd::fetch::roots::client_config;
+use places_herd::http::{HttpLimits, Method, Progress, Response, ResponseReader};
+use places_herd::log::secret::Secret;
+use places_herd::net::dns::{Client, ClientOptions, DnsError, LookupId, Resolving};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -1,13 +1,14 @@
 //! The journal: a file that has become anything, and a folder in which anything happens.
 
 use super::{at, choice, relayed};
-use places_herd::herd::durable::replay;
-use places_herd::herd::sighting::Sighting;
-use places_herd::herd::table::{Herd, Rule};
-use places_herd::journal::record::{self, RECORD_BYTES_MAX};
+use herd_reactor::Moment;
+use places_herd::journal::MemoryDisk;
+use places_herd::journal::record;
+use places_herd::journal::record::RECORD_BYTES_MAX;
 use places_herd::journal::{Head, Journal, JournalSettings, Owner, Scan, Sync, scan};
-use places_herd::reactor::Moment;
-use places_herd::testing::MemoryDisk;
+use places_herd::server::persist::replay;
+use places_herd::table::{Herd, Rule};
+use places_herd::wire::report::Sighting;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};

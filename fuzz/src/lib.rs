@@ -78,8 +78,8 @@ fn pieces(seed: u8, data: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// An AT line, if `line` is one.
-fn at(line: &[u8]) -> Option<places_herd::herd::command::At<'_>> {
-    use places_herd::herd::command::{Command, CommandLimits};
+fn at(line: &[u8]) -> Option<places_herd::wire::command::At<'_>> {
+    use places_herd::wire::command::{Command, CommandLimits};
     match Command::parse(line, &CommandLimits::default()) {
         Ok(Command::At(at)) => Some(at),
         _ => None,
@@ -87,6 +87,6 @@ fn at(line: &[u8]) -> Option<places_herd::herd::command::At<'_>> {
 }
 
 /// What `at` is stored and told as.
-fn relayed(at: &places_herd::herd::command::At<'_>) -> Vec<u8> {
-    places_herd::herd::sighting::Sighting::relayed(at, &mut Vec::new()).line().to_vec()
+fn relayed(at: &places_herd::wire::command::At<'_>) -> Vec<u8> {
+    places_herd::wire::report::Sighting::relayed(at, &mut Vec::new()).line().to_vec()
 }

@@ -1,12 +1,14 @@
 //! Bytes into lines, and lines into commands.
 
 use super::{choice, pieces};
-use places_herd::herd::command::{Command, CommandLimits, write_hello, write_refusal};
-use places_herd::herd::rows::{Compare, Row, write_groups, write_leaves, write_sync, write_want};
-use places_herd::herd::sighting::Sighting;
-use places_herd::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
-use places_herd::reactor::{Context, Flow, Protocol, Shared};
-use places_herd::testing::StringTransport;
+use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
+use herd_reactor::testing::StringTransport;
+use herd_reactor::{Context, Flow, Protocol, Shared};
+use places_herd::wire::command::{Command, CommandLimits, write_hello, write_refusal};
+use places_herd::wire::report::Sighting;
+use places_herd::wire::sync_message::{
+    Compare, Row, write_groups, write_leaves, write_sync, write_want,
+};
 use std::error::Error;
 
 /// What was heard: lines, `None` where one was too long.

@@ -1,15 +1,13 @@
 //! Names and addresses, and the files that are full of them.
 
 use super::choice;
-use places_herd::dns::hosts::Hosts;
-use places_herd::dns::message::{Family, Question};
-use places_herd::dns::{
-    Via,
-    config::{Config, SEARCH_MAX},
-    name::HostName,
-};
-use places_herd::herd::topology::Topology;
-use places_herd::https::no_proxy::is_excepted;
+use places_herd::config::Topology;
+use places_herd::fetch::no_proxy::is_excepted;
+use places_herd::net::dns::Via;
+use places_herd::net::dns::config::{Config, SEARCH_MAX};
+use places_herd::net::dns::hosts::Hosts;
+use places_herd::net::dns::message::{Family, Question};
+use places_herd::net::dns::name::HostName;
 use places_herd::places::{BaseUrl, Scheme};
 use std::net::IpAddr;
 use std::path::Path;

@@ -1,11 +1,11 @@
 //! What is read of places: files of them, and what those reply who were asked.
 
 use super::choice;
+use places_herd::log::secret::Secret;
 use places_herd::places::{
     Answer, BaseUrl, File, Format, Google, GoogleLegacy, Mask, Photon, Progress, Query, Rank,
     Reply, Source, Ticket,
 };
-use places_herd::secret::Secret;
 
 const KEY: &str = "CANARY-4fZq91-key";
 

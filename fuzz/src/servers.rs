@@ -1,18 +1,18 @@
 //! Whole servers, as far as one connection reaches.
 
 use super::{choice, pieces};
-use places_herd::herd::chatserver::ChatserverFactory;
-use places_herd::herd::command::{Command, is_blank, write_refusal};
-use places_herd::herd::interserver::InterserverFactory;
-use places_herd::herd::member::Member;
-use places_herd::herd::sighting::Sighting;
-use places_herd::herd::stamp::Stamp;
-use places_herd::herd::status::StatusFactory;
-use places_herd::herd::table::{Herd, Rule, Verdict};
-use places_herd::herd::topology::Topology;
+use herd_reactor::testing::StringTransport;
+use herd_reactor::{Factory, Moment};
+use places_herd::config::Topology;
 use places_herd::places::{Progress, Query, Source, Ticket};
-use places_herd::reactor::{Factory, Moment};
-use places_herd::testing::StringTransport;
+use places_herd::server::chatserver::ChatserverFactory;
+use places_herd::server::interserver::InterserverFactory;
+use places_herd::server::member::Member;
+use places_herd::server::status::StatusFactory;
+use places_herd::table::{Herd, Rule, Verdict};
+use places_herd::wire::command::{Command, is_blank, write_refusal};
+use places_herd::wire::report::Sighting;
+use places_herd::wire::stamp::Stamp;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::OnceLock;

@@ -1,9 +1,9 @@
 //! The table, held against a map that is sorted and searched by hand.
 
 use super::{at, relayed};
-use places_herd::herd::sighting::Sighting;
-use places_herd::herd::stamp::Stamp;
-use places_herd::herd::table::{Herd, Rule, Verdict};
+use places_herd::table::{Herd, Rule, Verdict};
+use places_herd::wire::report::Sighting;
+use places_herd::wire::stamp::Stamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 const CLIENTS_MAX: usize = 6;

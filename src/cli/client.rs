@@ -10,7 +10,7 @@ use super::exit::{Exit, Failure};
 use super::patience::{Patience, Timed, connect, is_late};
 use super::topology_file::TopologyFile;
 use super::unprinted;
-use places_herd::reactor::{MioIo, UnixNanos};
+use herd_reactor::{MioIo, UnixNanos};
 use socket2::Socket;
 use std::ffi::OsString;
 use std::fmt;

@@ -10,13 +10,13 @@ use super::exit::{Exit, Failure};
 use super::topology_file::counted;
 use super::{say, unprinted};
 use clap::{Args, Subcommand};
-use places_herd::herd::durable::replay;
-use places_herd::herd::table::{Herd, Verdict};
+use herd_reactor::{MioIo, Moment, UnixNanos};
 use places_herd::journal::{
     Head, Journal as Files, JournalSettings, KernelDisk, Live, Owner, Refusal, Scan, Sync, TORN,
     files_of, scan,
 };
-use places_herd::reactor::{MioIo, Moment, UnixNanos};
+use places_herd::server::persist::replay;
+use places_herd::table::{Herd, Verdict};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -10,17 +10,19 @@ use super::exit::{Exit, Failure};
 use super::sources::{open_key, open_network, open_places};
 use super::topology_file::TopologyFile;
 use super::{complain, say};
-use places_herd::dns::{Client, DnsError, LookupId, Resolving};
-use places_herd::herd::command::Radius;
-use places_herd::herd::location::Location;
-use places_herd::herd::network::{self, Network};
-use places_herd::herd::topology::{PlacesSource, SourceName, Topology, Upstream, UpstreamKind};
-use places_herd::https::agent::{self, Agent, FetchError, FetchId, Fetching, Order, Phase, Trip};
-use places_herd::https::http::Response;
+use herd_reactor::{Core, Limits, MioIo, Moment, Reactor, Shared};
+use places_herd::config::{PlacesSource, SourceName, Topology, Upstream, UpstreamKind};
+use places_herd::fetch::pool;
+use places_herd::fetch::pool::{Agent, FetchError, FetchId, Fetching, Order, Phase, Trip};
+use places_herd::http::Response;
 use places_herd::log::one_line;
+use places_herd::log::secret::Secret;
+use places_herd::net::dns::{Client, DnsError, LookupId, Resolving};
 use places_herd::places::{Answer, Fetch, Point, Progress, Query, Scheme, Source, Status, Ticket};
-use places_herd::reactor::{Core, Limits, MioIo, Moment, Reactor, Shared};
-use places_herd::secret::Secret;
+use places_herd::server::network;
+use places_herd::server::network::Network;
+use places_herd::wire::command::Radius;
+use places_herd::wire::location::Location;
 use serde_json::Value;
 use std::fmt::{self, Write as _};
 use std::io;
@@ -165,7 +167,7 @@ impl Shared for Asking {
     type Message = Order;
 
     fn turn_ended(&mut self, core: &mut Core<Asking>) -> io::Result<()> {
-        agent::turn_ended(self, core);
+        pool::turn_ended(self, core);
         Ok(())
     }
 }
@@ -181,7 +183,7 @@ impl Resolving for Asking {
         lookup: LookupId,
         result: Result<Vec<IpAddr>, DnsError>,
     ) {
-        agent::resolved(self, core, lookup, result);
+        pool::resolved(self, core, lookup, result);
     }
 }
 
@@ -210,11 +212,11 @@ fn ask(
     let asking = Asking { network, outcome: None };
     let mut reactor = Reactor::new(io, asking, Limits::default());
     let (asking, core) = reactor.parts();
-    let id = agent::fetch(asking, core, origin, request);
+    let id = pool::fetch(asking, core, origin, request);
     let deadline = topology.limits.whatsat_deadline;
     core.call_later(deadline, move |asking: &mut Asking, core| {
         let Some(trip) = asking.network.agent.trip(id) else { return };
-        agent::cancel(asking, core, id);
+        pool::cancel(asking, core, id);
         let phase = Phase::ALL.into_iter().find(|phase| trip.end_of(*phase).is_none());
         let what = format!("whatsat_deadline_ms = {} is over", deadline.as_millis());
         let phase = phase.unwrap_or(Phase::Body);

@@ -7,8 +7,8 @@
 //! one is not set. ALL_PROXY is not looked at, for it often names a proxy of SOCKS, which the herd cannot speak.
 
 use super::exit::{Exit, Failure};
-use places_herd::https::no_proxy::is_excepted;
-use places_herd::https::tunnel;
+use places_herd::fetch::no_proxy::is_excepted;
+use places_herd::fetch::proxy;
 use places_herd::places::{BaseUrl, Proxy, Scheme};
 use std::ffi::OsString;
 
@@ -17,7 +17,7 @@ pub(super) fn choose(
     base: &BaseUrl,
     written: Option<&Proxy>,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Option<tunnel::Proxy>, Failure> {
+) -> Result<Option<proxy::Proxy>, Failure> {
     if base.scheme == Scheme::Http {
         return Ok(None);
     }
@@ -44,8 +44,8 @@ pub(super) fn choose(
     Ok(Some(tunnel_proxy(proxy)))
 }
 
-fn tunnel_proxy(Proxy { host, port, credentials }: Proxy) -> tunnel::Proxy {
-    tunnel::Proxy { host, port, credentials }
+fn tunnel_proxy(Proxy { host, port, credentials }: Proxy) -> proxy::Proxy {
+    proxy::Proxy { host, port, credentials }
 }
 
 #[cfg(test)]

@@ -7,14 +7,15 @@ use super::complain;
 use super::exit::{Exit, Failure};
 use super::proxy;
 use super::topology_file::counted;
-use places_herd::dns;
-use places_herd::herd::network::Network;
-use places_herd::herd::topology::{KEY_VARIABLE, PlacesSettings, PlacesSource, Topology, Upstream};
-use places_herd::https::agent::{Agent, AgentLimits};
-use places_herd::https::http::HttpLimits;
-use places_herd::https::tls;
-use places_herd::places::{self, Rank, Source};
-use places_herd::secret::Secret;
+use places_herd::config::{KEY_VARIABLE, PlacesSettings, PlacesSource, Topology, Upstream};
+use places_herd::fetch::pool::{Agent, AgentLimits};
+use places_herd::fetch::roots;
+use places_herd::http::HttpLimits;
+use places_herd::log::secret::Secret;
+use places_herd::net::dns;
+use places_herd::places;
+use places_herd::places::{Rank, Source};
+use places_herd::server::network::Network;
 use std::env;
 use std::path::Path;
 
@@ -85,7 +86,7 @@ pub(super) fn open_key(
 /// The way to the network that a source needs.
 pub(super) fn open_network(topology: &Topology, upstream: &Upstream) -> Result<Network, Failure> {
     let limits = &topology.limits;
-    let tls = tls::client_config(upstream.ca_file.as_deref())
+    let tls = roots::client_config(upstream.ca_file.as_deref())
         .map_err(|e| Failure::new(Exit::Config, format!("no certificates to trust: {e}")))?;
     let proxy = proxy::choose(&upstream.base, upstream.proxy.as_ref(), |name| env::var_os(name))?;
     let agent = Agent::new(

@@ -24,23 +24,25 @@
 //!
 //! Format: [`record`]. Policies, failures, recovery: docs/journal.md.
 
+mod compact;
 mod disk;
-mod look;
+mod file_identity;
+mod memory_disk;
 mod open;
 pub mod record;
-mod rewrite;
 mod scan;
 mod torn;
 
 pub use self::disk::{Disk, KernelDisk};
+pub use self::memory_disk::{DiskFaults, MemoryDisk};
 pub use self::open::{Refusal, Replayed, files_of};
 pub use self::record::{Head, Owner};
 pub use self::scan::{Scan, scan};
 pub use self::torn::TORN;
 
+use self::compact::Rewrite;
 use self::record::OVERHEAD_BYTES;
-use self::rewrite::Rewrite;
-use crate::reactor::{LogThrottle, Moment};
+use herd_reactor::{LogThrottle, Moment};
 use log::Level;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;

@@ -7,14 +7,14 @@
 //! ```
 //!
 //! All files that are there are read, the oldest first; more than one are there only after a crash
-//! at a certain moment ([`rewrite`](super::rewrite)), and overlap.
+//! at a certain moment ([`rewrite`](super::compact)), and overlap.
 
+use super::compact::UNFINISHED;
 use super::disk::Reading;
 use super::record::{Head, Owner, VERSION};
-use super::rewrite::UNFINISHED;
 use super::scan::{Scan, scan};
 use super::{Counts, Disk, Journal, JournalSettings, PENDING_BYTES};
-use crate::reactor::{LogThrottle, Moment};
+use herd_reactor::{LogThrottle, Moment};
 use std::fmt;
 use std::io::{self, ErrorKind};
 

@@ -194,8 +194,8 @@ impl<'i> Pieces<'i> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{Owner, write};
     use super::*;
+    use crate::journal::record::{Owner, write};
 
     fn owner() -> Owner {
         Owner { server: "Alford".into(), herd: "places-herd".into() }

@@ -11,8 +11,8 @@
 //! The program never reads these files again: they are for people. The last five of each journal are kept, as
 //! elder log files are: `journal.7.torn.4` is the oldest.
 
+use super::compact::UNFINISHED;
 use super::open::Refusal;
-use super::rewrite::UNFINISHED;
 use super::{Disk, Journal, PENDING_BYTES, append_all};
 use std::io;
 

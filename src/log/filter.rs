@@ -68,7 +68,7 @@ mod tests {
             "WARN",
             "off",
             "info,herd::traffic=off",
-            "places_herd::https",
+            "crate::fetch",
             "herd=",
             "rustls",
             "debug/kiwi",

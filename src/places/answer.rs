@@ -188,8 +188,8 @@ fn point(object: &mut Object<'_>, point: Point) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Business, PlusCode, Scope, Viewport};
     use super::*;
+    use crate::places::{Business, PlusCode, Scope, Viewport};
     use std::time::Duration;
 
     fn written(answer: &Answer, bound: usize) -> String {

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::fetch::Scheme;
-use crate::secret::Secret;
+use crate::log::secret::Secret;
 
 /// What stands before the path of every request to a source.
 #[derive(Clone, Debug, Eq, PartialEq)]

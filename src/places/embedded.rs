@@ -33,7 +33,8 @@
 use std::ops::Range;
 
 use super::geonames::ATTRIBUTION as GEONAMES_ATTRIBUTION;
-use super::grid::{self, Rank, Table as _};
+use super::grid;
+use super::grid::{Rank, Table as _};
 use super::place::{Business, Place, Point, Scope, Viewport, town_radius_m};
 use super::plus_code::PlusCode;
 use super::{Answer, Found, Progress, Query, Source, Ticket};
@@ -226,9 +227,9 @@ fn utf8(text: &'static [u8]) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::grid::tests::{brute_force, circle};
-    use super::super::grid::{BANDS, band_of};
     use super::*;
+    use crate::places::grid::tests::{brute_force, circle};
+    use crate::places::grid::{BANDS, band_of};
 
     const FILE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/data/places.bin"));
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::base_url::BaseUrl;
 use super::{Answer, Failure};
-use crate::secret::Secret;
+use crate::log::secret::Secret;
 
 /// One HTTP request, to be made as it stands or not at all.
 #[derive(Clone, Debug, PartialEq)]

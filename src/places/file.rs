@@ -21,7 +21,8 @@ use std::path::Path;
 
 use super::entry::{E5Point, Entry, NoEntry, REGION, Types};
 use super::features::Features;
-use super::grid::{self, BANDS, Rank, band_of, prominence};
+use super::grid;
+use super::grid::{BANDS, Rank, band_of, prominence};
 use super::place::{Business, POINT_RADIUS_M, Place, Point, Scope, Viewport, town_radius_m};
 use super::plus_code::PlusCode;
 use super::records::{Fault, Lines, Records};
@@ -376,8 +377,8 @@ impl Faults {
 
 #[cfg(test)]
 mod tests {
-    use super::super::grid::tests::{brute_force, circle};
     use super::*;
+    use crate::places::grid::tests::{brute_force, circle};
 
     fn town(id: usize, name: &str, latitude: f64, longitude: f64, population: u64) -> String {
         format!(

@@ -16,9 +16,10 @@ use super::fetch::{Fetch, Method, Reading, Reply, Target, Value};
 use super::google_place::{Draft, text};
 use super::grid::Rank;
 use super::json_reader::{NotJson, Reader};
-use super::upstream::{self, Trouble};
+use super::upstream;
+use super::upstream::Trouble;
 use super::{Answer, BOUND_MAX, Found, Progress, Query, Source, Ticket};
-use crate::secret::Secret;
+use crate::log::secret::Secret;
 
 const PATH: &str = "/v1/places:searchNearby";
 

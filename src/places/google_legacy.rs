@@ -12,10 +12,11 @@
 use super::base_url::BaseUrl;
 use super::decimal::{shifted, without_plus};
 use super::fetch::{Fetch, Reading, Reply, Retry, Target};
-use super::upstream::{self, Trouble};
+use super::upstream;
+use super::upstream::Trouble;
 use super::verbatim::{Kind, Verbatim};
 use super::{Answer, Failure, Progress, Query, Source, Ticket};
-use crate::secret::Secret;
+use crate::log::secret::Secret;
 
 const PATH: &str = "/maps/api/place/nearbysearch/json";
 

@@ -27,7 +27,7 @@ use super::entry::one_line;
 use super::fetch::{LOG_CHARS_MAX, Reading, Reply, Retry};
 use super::json_reader::NotJson;
 use super::{Answer, Failure};
-use crate::secret::Secret;
+use crate::log::secret::Secret;
 
 /// A pause longer than this is a joke or an attack, and all the same: too long.
 const PAUSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -175,8 +175,8 @@ pub(super) fn reading(outcome: Result<Answer, Trouble>, secret: Option<&Secret>)
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status;
     use super::*;
+    use crate::places::Status;
     use proptest::prelude::*;
 
     fn reply<'a>(status: u16, retry_after: Option<&'a str>, date: Option<&'a str>) -> Reply<'a> {

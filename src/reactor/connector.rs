@@ -5,11 +5,11 @@
 //!
 //! Twisted: internet/tcp.py, Connector; internet/protocol.py, ReconnectingClientFactory.
 
-use super::agenda::{Due, Kind, RunState};
-use super::io::{Ends, Io};
-use super::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, Context, Shared};
-use super::transport::Phase;
-use super::{Reactor, TimerId};
+use crate::io::{Ends, Io};
+use crate::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, Context, Shared};
+use crate::queue::{Due, Kind, RunState};
+use crate::transport::Phase;
+use crate::{Reactor, TimerId};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl Backoff {
     }
 }
 
-/// How [`Core::connect_tcp`](super::Core::connect_tcp) goes about it.
+/// How [`Core::connect_tcp`](crate::Core::connect_tcp) goes about it.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
     /// Given up after this long. Twisted: connectTCP's timeout, 30 s.

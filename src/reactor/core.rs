@@ -2,22 +2,22 @@
 //! when the call has returned.
 //!
 //! The protocol objects are *not* in here. That is the whole trick: while the reactor calls one of
-//! them with a [`Context`](super::Context), it lends this core, and the borrow checker sees three separate things.
+//! them with a [`Context`](crate::Context), it lends this core, and the borrow checker sees three separate things.
 //! And whoever holds a core can write to any connection but cannot call any protocol, so that no
 //! call can run inside a call.
 //!
-//! The core does not know the [`Io`](super::Io). What needs the kernel is noted here, and done by
+//! The core does not know the [`Io`](crate::Io). What needs the kernel is noted here, and done by
 //! the reactor: writing marks the connection dirty, connecting and closing are posted.
 
 mod bookkeeping;
 
-use super::agenda::{Due, Kind, Post, RunState};
-use super::io::Close;
-use super::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, PortId, Shared};
-use super::spare::Spares;
-use super::timers::{NotPending, TimerId, Timers};
-use super::transport::{BUFFERED_BYTES_MAX, Phase, Transport};
-use super::{Chance, ConnectOptions, Limits, LogThrottle, Moment, ThrottleKey, UnixNanos};
+use crate::buffer_pool::Spares;
+use crate::io::Close;
+use crate::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, PortId, Shared};
+use crate::queue::{Due, Kind, Post, RunState};
+use crate::timers::{NotPending, TimerId, Timers};
+use crate::transport::{BUFFERED_BYTES_MAX, Phase, Transport};
+use crate::{Chance, ConnectOptions, Limits, LogThrottle, Moment, ThrottleKey, UnixNanos};
 use log::Level;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -94,7 +94,7 @@ impl<S: Shared> Core<S> {
         std::mem::take(&mut self.longest_lag)
     }
 
-    /// Sixty-four bits of chance; the same after the same seed of the [`Io`](super::Io).
+    /// Sixty-four bits of chance; the same after the same seed of the [`Io`](crate::Io).
     pub fn random(&mut self) -> u64 {
         self.chance.next()
     }
@@ -268,7 +268,7 @@ impl<S: Shared> Core<S> {
 
     /// From now on more than `high_water` bytes of pending output hold up reading, until all is
     /// sent: a peer that does not read is not read. Twisted: registerProducer, of the protocol
-    /// itself; its mark is [`BUFFER_SIZE`](super::BUFFER_SIZE).
+    /// itself; its mark is [`BUFFER_SIZE`](crate::BUFFER_SIZE).
     pub fn register_producer(&mut self, id: ConnId, high_water: usize) {
         if let Some(transport) = self.transport_mut(id) {
             transport.high_water = u32::try_from(high_water).unwrap_or(u32::MAX);
@@ -348,7 +348,7 @@ impl<S: Shared> Core<S> {
         self.timers.call_at(self.now + delay, Due::Call(Box::new(call)))
     }
 
-    /// Calls [`timer`](super::Protocol::timer) of the protocol of `id` with `tag` when `delay` has
+    /// Calls [`timer`](crate::Protocol::timer) of the protocol of `id` with `tag` when `delay` has
     /// passed, if the connection still stands. A closure cannot reach a protocol; this can.
     pub fn timer_later(&mut self, id: ConnId, delay: Duration, tag: u32) -> TimerId {
         self.timers.call_at(self.now + delay, Due::Tell(id, tag))
@@ -405,7 +405,7 @@ impl<S: Shared> Core<S> {
     }
 
     /// Ends the reactor: in the next turn, after its timers, the ports are closed and every protocol
-    /// is told ([`shutting_down`](super::Protocol::shutting_down)); the loop ends when all
+    /// is told ([`shutting_down`](crate::Protocol::shutting_down)); the loop ends when all
     /// connections are gone, or after [`Limits::drain`]. A second call ends it without waiting.
     /// Twisted: reactor.stop.
     pub fn stop(&mut self) {

@@ -12,7 +12,7 @@
 //! It sets no timer. The owner calls [`report`](LogThrottle::report) when [`due`](LogThrottle::due) says so, and that is
 //! never while nothing is counted: an idle server does not wake for it.
 
-use super::Moment;
+use crate::Moment;
 use log::Level;
 use std::fmt;
 use std::time::Duration;

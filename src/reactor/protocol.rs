@@ -15,7 +15,7 @@
 //!
 //! Twisted: internet/protocol.py, internet/interfaces.py.
 
-use super::{Core, Moment, Signal, TimerId, Transport, UnixNanos};
+use crate::{Core, Moment, Signal, TimerId, Transport, UnixNanos};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -33,7 +33,8 @@ pub struct ConnId {
 }
 
 impl ConnId {
-    pub(crate) const fn new(key: u32, generation: u32) -> ConnId {
+    /// The id with these parts. A reactor makes its own; this is for tests of what is told by ids.
+    pub const fn new(key: u32, generation: u32) -> ConnId {
         ConnId { key, generation }
     }
 
@@ -88,7 +89,7 @@ pub trait Shared: Sized {
     /// is told of it.
     ///
     /// An error ends the loop there and then: nothing that was written since the last turn's end is
-    /// ever sent, and [`run`](super::Reactor::run) returns it.
+    /// ever sent, and [`run`](crate::Reactor::run) returns it.
     fn turn_ended(&mut self, _core: &mut Core<Self>) -> io::Result<()> {
         Ok(())
     }
@@ -242,7 +243,7 @@ pub trait Factory<S: Shared>: fmt::Debug {
 /// Twisted: ClientFactory.
 pub trait ClientFactory<S: Shared>: Factory<S> {
     /// It could not be made. Another attempt follows if the connector has a
-    /// [`Backoff`](super::Backoff) and `retry` says when.
+    /// [`Backoff`](crate::Backoff) and `retry` says when.
     fn client_connection_failed(
         &mut self,
         _core: &mut Core<S>,

@@ -7,11 +7,11 @@
 //!
 //! Twisted: internet/tcp.py, Port.doRead, Connection.doRead; internet/abstract.py, doWrite.
 
-use super::Reactor;
-use super::agenda::Due;
-use super::io::{Close, Io, is_exhausted};
-use super::protocol::{CloseReason, ConnId, Context, Factory, Flow, PortId, Protocol, Shared};
-use super::transport::Phase;
+use crate::Reactor;
+use crate::io::{Close, Io, is_exhausted};
+use crate::protocol::{CloseReason, ConnId, Context, Factory, Flow, PortId, Protocol, Shared};
+use crate::queue::Due;
+use crate::transport::Phase;
 use log::Level;
 use std::io::{self, ErrorKind};
 use std::time::Duration;

@@ -10,7 +10,7 @@
 //!
 //! Twisted: internet/base.py, DelayedCall, callLater, runUntilCurrent.
 
-use super::Moment;
+use crate::Moment;
 use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -1,5 +1,5 @@
 //! One connection as the reactor remembers it: a send buffer and a few facts. Plain memory, no
-//! socket: the socket lives in the [`Io`](super::Io), under the same id.
+//! socket: the socket lives in the [`Io`](crate::Io), under the same id.
 //!
 //! Twisted keeps the same facts in internet/abstract.py, FileDescriptor, as booleans that exclude
 //! each other in ways one must know. Here what excludes each other is one [`Phase`].
@@ -19,8 +19,8 @@
 //! `writable` are set by events and cleared by the call that finds nothing more (Sozu calls the
 //! pair of knowledge and wish Readiness). To pause reading is therefore a flag, not a system call.
 
-use super::io::Ends;
-use super::{CloseReason, ConnectorId, TimerId};
+use crate::io::Ends;
+use crate::{CloseReason, ConnectorId, TimerId};
 use std::net::{SocketAddr, SocketAddrV4};
 
 /// Pending output above which a connection usually counts as full; full means strictly more.

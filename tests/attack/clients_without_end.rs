@@ -3,8 +3,8 @@
 use crate::support::{Client, Herd, NOWHERE, Setup, eventually, holds, masked, same, unix_ns};
 use crate::world::{SECOND, World, topology};
 use crate::{ALFORD, mib};
-use places_herd::reactor::Io;
-use places_herd::testing::MemoryOptions;
+use herd_reactor::Io;
+use herd_reactor::testing::MemoryOptions;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::thread;

@@ -4,7 +4,7 @@
 use crate::support::{Herd, Setup, eventually};
 use crate::world::{SECOND, World, topology};
 use crate::{ALFORD, bench, mib};
-use places_herd::testing::MemoryOptions;
+use herd_reactor::testing::MemoryOptions;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 

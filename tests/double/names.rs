@@ -5,8 +5,8 @@
 //! in both cases by [`OverTcp`], a protocol of our own reactor.
 
 use super::thread::Thread;
-use places_herd::dns::Via;
-use places_herd::reactor::{Context, Factory, Flow, Protocol, Shared};
+use herd_reactor::{Context, Factory, Flow, Protocol, Shared};
+use places_herd::net::dns::Via;
 use simple_dns::rdata::{A, AAAA, RData};
 use simple_dns::{CLASS, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
 use std::collections::BTreeMap;

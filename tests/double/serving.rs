@@ -1,7 +1,7 @@
 //! One connection of the double: TLS as a server, requests, and the steps that follow each.
 //!
 //! In: what came over the wire. Out: what the script says, whether a server should or not. It is a
-//! [`Protocol`] that [seals](Protocol::seal), as [`Tls`](places_herd::tls::Tls) is for a
+//! [`Protocol`] that [seals](Protocol::seal), as [`Tls`](places_herd::net::tls::Tls) is for a
 //! client; but it writes into rustls itself and keeps what rustls makes of it, because it must be
 //! able to do what a transport never does: cut the stream below TLS, or send it byte by byte.
 //!
@@ -9,7 +9,7 @@
 //! matter, so a double stands beside whatever a test has there.
 
 use super::{Asked, Authority, Certificate, Greeting, Script, Step};
-use places_herd::reactor::{CloseReason, Context, Factory, Flow, Protocol, Shared};
+use herd_reactor::{CloseReason, Context, Factory, Flow, Protocol, Shared};
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use std::collections::VecDeque;
 use std::fmt;

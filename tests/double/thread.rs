@@ -3,7 +3,7 @@
 
 use super::serving::{Running, Serves};
 use super::{Authority, Script};
-use places_herd::reactor::{Context, Factory, Limits, MioIo, Protocol, Reactor, Shared};
+use herd_reactor::{Context, Factory, Limits, MioIo, Protocol, Reactor, Shared};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::sync::Arc;

@@ -1,14 +1,14 @@
 //! The journal alone.
 
 use crate::{Dice, settings};
-use places_herd::herd::table::Herd;
+use herd_reactor::Moment;
 use places_herd::journal::record;
 use places_herd::journal::{
     Disk, Head, Journal, JournalSettings, KernelDisk, Live, Owner, Refusal, Replayed, Sync, TORN,
     files_of, scan,
 };
-use places_herd::reactor::Moment;
-use places_herd::testing::{DiskFaults, MemoryDisk};
+use places_herd::journal::{DiskFaults, MemoryDisk};
+use places_herd::table::Herd;
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;

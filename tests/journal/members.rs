@@ -2,8 +2,9 @@
 
 use crate::world::{MS, SECOND, TalkId, World, topology};
 use crate::{Dice, seeds};
-use places_herd::reactor::Moment;
-use places_herd::testing::{MemoryDisk, MemoryOptions};
+use herd_reactor::Moment;
+use herd_reactor::testing::MemoryOptions;
+use places_herd::journal::MemoryDisk;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

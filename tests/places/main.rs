@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use places_herd::herd::network;
+use places_herd::log::secret::Secret;
 use places_herd::places::{
     Answer, BaseUrl, Fetch, Google, GoogleLegacy, Mask, Method, Photon, Progress, Proxy, Query,
     Rank, Reading, Reply, Retry, Scheme, Source, Status, Ticket,
 };
-use places_herd::secret::Secret;
+use places_herd::server::network;
 use proptest::prelude::*;
 
 /// The canary.

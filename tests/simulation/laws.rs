@@ -3,9 +3,9 @@
 
 use super::dice::Dice;
 use super::say;
-use places_herd::herd::command::{Command, CommandLimits};
-use places_herd::herd::sighting::Sighting;
-use places_herd::herd::table::{Herd, Rule};
+use places_herd::table::{Herd, Rule};
+use places_herd::wire::command::{Command, CommandLimits};
+use places_herd::wire::report::Sighting;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 

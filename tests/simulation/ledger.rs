@@ -5,9 +5,9 @@
 use super::plan::{DiskFault, Journaling};
 use super::sighted::{Newest, Sighted, raise};
 use super::world::{MS, SECOND};
+use herd_reactor::Moment;
 use places_herd::journal::Sync;
-use places_herd::reactor::Moment;
-use places_herd::testing::{DiskFaults, MemoryDisk};
+use places_herd::journal::{DiskFaults, MemoryDisk};
 use std::time::Duration;
 
 /// How long `everysec` lets what was written wait for its sync; and a tick of the clock.

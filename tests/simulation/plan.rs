@@ -6,8 +6,8 @@
 
 use super::dice::Dice;
 use super::world::{MS, SECOND};
+use herd_reactor::testing::MemoryOptions;
 use places_herd::journal::Sync;
-use places_herd::testing::MemoryOptions;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;

@@ -16,8 +16,8 @@
 //! It knows nothing of ACK lines, nor of how a server keeps its books.
 
 use super::sighted::Sighted;
-use places_herd::herd::member::Member;
-use places_herd::reactor::{Core, Moment};
+use herd_reactor::{Core, Moment};
+use places_herd::server::member::Member;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -5,10 +5,10 @@
 
 use super::run::{AGREEMENT, ANSWERED, NEWEST_WINS, TAKEN, TIMERS, WORD};
 use super::world::Meddler;
-use places_herd::herd::links::NeighbourId;
-use places_herd::herd::member::Member;
-use places_herd::reactor::{ConnId, Core, Moment, Reactor};
-use places_herd::testing::{Frame, FrameKind, MemoryIo};
+use herd_reactor::testing::{Frame, FrameKind, MemoryIo};
+use herd_reactor::{ConnId, Core, Moment, Reactor};
+use places_herd::replication::neighbours::NeighbourId;
+use places_herd::server::member::Member;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

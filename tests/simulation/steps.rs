@@ -4,8 +4,8 @@ use super::conversation::Conversation;
 use super::plan::{DiskFault, EPOCH_S, Ends, Step, What};
 use super::run::{Action, Kept, Run};
 use super::sighted::{Newest, raise};
+use herd_reactor::UnixNanos;
 use places_herd::journal::Sync;
-use places_herd::reactor::UnixNanos;
 use std::time::Duration;
 
 /// How a server dies.
@@ -225,7 +225,7 @@ impl Run<'_> {
     }
 
     /// The kernel under a server that is there.
-    pub(super) fn kernel(&mut self, server: usize) -> Option<&mut places_herd::testing::MemoryIo> {
+    pub(super) fn kernel(&mut self, server: usize) -> Option<&mut herd_reactor::testing::MemoryIo> {
         let name = self.name(server);
         self.world.lives(name).then(|| self.world.reactor(name).io())
     }

@@ -4,9 +4,9 @@
 use super::replicas::Turn;
 use super::sabotage::Saboteur;
 use super::world::Meddler;
-use places_herd::herd::member::Member;
-use places_herd::reactor::{Core, Moment, Reactor};
-use places_herd::testing::{Frame, MemoryIo};
+use herd_reactor::testing::{Frame, MemoryIo};
+use herd_reactor::{Core, Moment, Reactor};
+use places_herd::server::member::Member;
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 

@@ -3,8 +3,8 @@
 //! Nothing is lost on a cable: what is cut holds what was sent, as TCP sends again what was lost, and
 //! lets it arrive when it is whole. What was sent first arrives first, whatever becomes of the delay.
 
-use places_herd::reactor::Moment;
-use places_herd::testing::Frame;
+use herd_reactor::Moment;
+use herd_reactor::testing::Frame;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -2,11 +2,11 @@
 //! reactor of their own, and hear without answering unless the test speaks.
 
 use super::{SECOND, World};
-use places_herd::reactor::{
+use herd_reactor::testing::MemoryIo;
+use herd_reactor::{
     ClientFactory, CloseReason, ConnId, ConnectOptions, Context, Core, Factory, Flow, Protocol,
     Shared,
 };
-use places_herd::testing::MemoryIo;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;

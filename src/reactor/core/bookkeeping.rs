@@ -2,19 +2,19 @@
 //!
 //! No protocol can call any of this.
 
-use super::super::Moment;
-use super::super::agenda::{Due, Post};
-use super::super::io::{Close, Ends};
-use super::super::protocol::{CloseReason, ConnId, ConnectorId, Shared};
-use super::super::spare::Spares;
-use super::super::transport::{Phase, Transport};
 use super::Core;
+use crate::Moment;
+use crate::buffer_pool::Spares;
+use crate::io::{Close, Ends};
+use crate::protocol::{CloseReason, ConnId, ConnectorId, Shared};
+use crate::queue::{Due, Post};
+use crate::transport::{Phase, Transport};
 use std::io;
 use std::time::Duration;
 
 impl<S: Shared> Core<S> {
     /// A turn begins: all that the last one found ready has been seen to, and timers that are due will be now.
-    pub(in crate::reactor) fn begin_turn(&mut self, now: Moment) {
+    pub(crate) fn begin_turn(&mut self, now: Moment) {
         self.timers.admit_new();
         let found = self.now;
         let waits_since = self.timers.earliest().map_or(found, |due| due.min(found));
@@ -23,7 +23,7 @@ impl<S: Shared> Core<S> {
     }
 
     /// The connection that `id` names, and buffers for it.
-    pub(in crate::reactor) fn transport_and_spares(
+    pub(crate) fn transport_and_spares(
         &mut self,
         id: ConnId,
     ) -> Option<(&mut Transport, &mut Spares)> {
@@ -57,7 +57,7 @@ impl<S: Shared> Core<S> {
     }
 
     /// Notes what the kernel said of `id`.
-    pub(in crate::reactor) fn note_readiness(
+    pub(crate) fn note_readiness(
         &mut self,
         id: ConnId,
         readable: bool,
@@ -81,7 +81,7 @@ impl<S: Shared> Core<S> {
     /// The kernel has given `id` up. Whoever reads will find out, after what had come before; who does
     /// not read, because the protocol waits for something or the peer has ended its side, is told
     /// here. Twisted: posixbase.py, _doReadOrWrite, for a hang-up of what is not being read.
-    pub(in crate::reactor) fn note_failure(&mut self, id: ConnId) {
+    pub(crate) fn note_failure(&mut self, id: ConnId) {
         let reads = self.transport(id).is_none_or(Transport::wants_read);
         if !reads {
             let reset = io::Error::from(io::ErrorKind::ConnectionReset);
@@ -90,7 +90,7 @@ impl<S: Shared> Core<S> {
     }
 
     /// Puts `id` on the ready list if there is, or may be, something to read and it may be read.
-    pub(in crate::reactor) fn requeue(&mut self, id: ConnId) {
+    pub(crate) fn requeue(&mut self, id: ConnId) {
         let Some(transport) = self.transport_mut(id) else { return };
         let known = transport.readable || transport.phase == Phase::Connecting;
         if known && transport.wants_read() && !transport.ready {
@@ -99,7 +99,7 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    pub(in crate::reactor) fn mark_dirty(&mut self, id: ConnId) {
+    pub(crate) fn mark_dirty(&mut self, id: ConnId) {
         let Some(transport) = self.transport_mut(id) else { return };
         if !transport.dirty {
             transport.dirty = true;
@@ -108,20 +108,20 @@ impl<S: Shared> Core<S> {
     }
 
     /// All that was to be done on the connection is done: it ends for the reason it was lost for.
-    pub(in crate::reactor) fn done(&mut self, id: ConnId) {
+    pub(crate) fn done(&mut self, id: ConnId) {
         let Some(transport) = self.transport_mut(id) else { return };
         let why = transport.take_reason().unwrap_or(CloseReason::ConnectionDone);
         self.lost(id, why);
     }
 
     /// The connection is over: nothing is delivered any more, and `connection_lost` is posted.
-    pub(in crate::reactor) fn lost(&mut self, id: ConnId, why: CloseReason) {
+    pub(crate) fn lost(&mut self, id: ConnId, why: CloseReason) {
         self.lost_how(id, why, Close::Orderly);
     }
 
     /// As [`lost`](Core::lost); `how` decides whether the peer still gets what the kernel holds. The
     /// reason cannot: who is closed because he was too slow is told so first.
-    pub(in crate::reactor) fn lost_how(&mut self, id: ConnId, why: CloseReason, how: Close) {
+    pub(crate) fn lost_how(&mut self, id: ConnId, why: CloseReason, how: Close) {
         let Some(transport) = self.transport_mut(id) else { return };
         if transport.phase == Phase::Lost {
             return;
@@ -138,7 +138,7 @@ impl<S: Shared> Core<S> {
     }
 
     /// From now on `id` is given `time` for what it is about (connecting, flushing, lingering).
-    pub(in crate::reactor) fn set_limit(&mut self, id: ConnId, time: Duration) {
+    pub(crate) fn set_limit(&mut self, id: ConnId, time: Duration) {
         let timer = self.timers.call_at(self.now + time, Due::Limit(id));
         let Some(transport) = self.transport_mut(id) else { return };
         if let Some(old) = transport.set_limit(timer) {

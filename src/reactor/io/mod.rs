@@ -3,7 +3,7 @@
 //! The reactor is generic over [`Io`]. [`MioIo`] is the kernel, and the only place in the program
 //! that names mio. [`MemoryIo`](crate::testing::MemoryIo) is a network in memory on a clock of its
 //! own. The reactor's promises are tests that run on both, so whoever writes a third `Io` has its
-//! specification in `tests/reactor.rs`.
+//! specification in `src/reactor/tests/promises/reactor.rs`.
 //!
 //! The sockets live in the `Io`, under the reactor's own ids. So no socket type leaks out: a
 //! protocol, a timer or a transport never mentions the `Io` beneath it.
@@ -13,13 +13,13 @@
 //! returned fewer bytes than it could take, or a write has taken fewer than it was given. Events
 //! may be spurious. An event for a connection that was closed meanwhile may still arrive, under
 //! the old id. Whoever stops of his own accord must remember that he did; the reactor does
-//! ([`Transport`](super::Transport), `readable` and `writable`).
+//! ([`Transport`](crate::Transport), `readable` and `writable`).
 
 mod mio;
 
 pub use self::mio::MioIo;
 
-use super::{ConnId, Moment, PortId, UnixNanos};
+use crate::{ConnId, Moment, PortId, UnixNanos};
 use rustix::io::Errno;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};

@@ -1,0 +1,428 @@
+//! The table `[places]`: whom WHATSAT asks, and how they are reached.
+//!
+//! In: the table. Out: [`PlacesSettings`] in which what is said fits the source, or faults. Opens
+//! no file but to see that it is there, reads no key and no environment: the topology may be shown
+//! to anyone.
+//!
+//! The idea: `source` alone decides. A key, a file or a URL beside it says how a source is to be
+//! asked if it is; never that it is. So where `source` is not written and something for a source
+//! is, that is a fault: whoever wrote it expects more than would happen. Where it is written, what is
+//! for another source is kept for another day.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use toml::de::DeTable;
+
+use super::diagnostic::{Findings, quoted};
+use super::servers::parse_address;
+use super::toml_section::Section;
+use crate::log::secret::Secret;
+use crate::places::{
+    BaseUrl, Format, Google, GoogleLegacy, Mask, Photon, Proxy, Rank, Source, UrlFault,
+};
+
+/// The keys of `[places]`: the source and its rank, then what only some sources need.
+pub(super) const KEYS: &[&str] = &[
+    "source",
+    "rank",
+    "file",
+    "base_url",
+    "key_file",
+    "mask",
+    "language",
+    "fallback",
+    "ca_file",
+    "proxy",
+    "resolver",
+    "resolv_conf",
+    "hosts_file",
+];
+
+/// Of those, how many are for whatever source.
+const COMMON_KEYS: usize = 2;
+
+const GOOGLE: &str = "https://places.googleapis.com";
+const GOOGLE_LEGACY: &str = "https://maps.googleapis.com";
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+const HOSTS_FILE: &str = "/etc/hosts";
+
+/// Keys are longer than the names people give to files: Google's have 39 characters.
+const KEY_BYTES_MIN: usize = 30;
+
+/// The longest tag of a language: BCP 47 recommends room for 35 characters.
+const LANGUAGE_BYTES_MAX: usize = 35;
+
+/// Where WHATSAT looks, and what comes first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacesSettings {
+    /// Where the places come from.
+    pub source: PlacesSource,
+    /// In which order they are answered.
+    pub rank: Rank,
+}
+
+/// Where places come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlacesSource {
+    /// From the program itself.
+    Embedded,
+    /// From a file; it was there when the topology was read.
+    File(PathBuf),
+    /// From a service on the network.
+    Network(Box<Upstream>),
+}
+
+/// A service on the network, and the way to it. Files were there when the topology was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Which one.
+    pub kind: UpstreamKind,
+    /// Where it is.
+    pub base: BaseUrl,
+    /// Where its key is; none: in the environment, as [`KEY_VARIABLE`].
+    pub key_file: Option<PathBuf>,
+    /// In which language names are wanted, if it is not left to the service.
+    pub language: Option<String>,
+    /// Whether the embedded places answer, and say so, where the service fails.
+    pub falls_back: bool,
+    /// Who may vouch for the service, in PEM; none: those whom browsers trust.
+    pub ca_file: Option<PathBuf>,
+    /// Through whom it is reached; none: as the environment says, or directly.
+    pub proxy: Option<Proxy>,
+    /// The one name server to ask; none: those of `resolv_conf`.
+    pub resolver: Option<SocketAddr>,
+    /// Where the name servers are listed.
+    pub resolv_conf: PathBuf,
+    /// Where names are listed that no server is asked about.
+    pub hosts_file: PathBuf,
+}
+
+/// The services that are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamKind {
+    /// Places API (New), asked for these fields.
+    Google(Mask),
+    /// Nearby Search (legacy).
+    GoogleLegacy,
+    /// Photon, of OpenStreetMap.
+    Photon,
+}
+
+/// The environment variable that holds a key where no file does.
+pub const KEY_VARIABLE: &str = "GOOGLE_MAPS_API_KEY";
+
+impl Upstream {
+    /// Whether [`Upstream::open`] needs a key.
+    pub fn needs_key(&self) -> bool {
+        !matches!(self.kind, UpstreamKind::Photon)
+    }
+
+    /// The source that asks this service. `None`: it needs a key.
+    pub fn open(&self, rank: Rank, key: Option<Secret>) -> Option<Box<dyn Source>> {
+        let (base, language) = (self.base.clone(), self.language.clone());
+        Some(match self.kind {
+            UpstreamKind::Google(mask) => {
+                Box::new(Google { base, key: key?, mask, rank, language })
+            }
+            UpstreamKind::GoogleLegacy => Box::new(GoogleLegacy { base, key: key?, language }),
+            UpstreamKind::Photon => Box::new(Photon { base, language }),
+        })
+    }
+}
+
+/// What may be written after `source = `.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceName {
+    /// The program's own places.
+    Embedded,
+    /// Those of a file.
+    File,
+    /// Places API (New).
+    Google,
+    /// Nearby Search (legacy).
+    GoogleLegacy,
+    /// Photon, of OpenStreetMap.
+    Photon,
+}
+
+const NAMES: [(&str, SourceName); 5] = [
+    ("embedded", SourceName::Embedded),
+    ("file", SourceName::File),
+    ("google", SourceName::Google),
+    ("google-legacy", SourceName::GoogleLegacy),
+    ("photon", SourceName::Photon),
+];
+
+impl FromStr for SourceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<SourceName, String> {
+        let named = NAMES.iter().find(|(name, _)| *name == text);
+        named.map(|(_, source)| *source).ok_or_else(|| {
+            let names = NAMES.map(|(name, _)| name).join(", ");
+            format!("the sources are {names}")
+        })
+    }
+}
+
+/// Reads `[places]`; without it the embedded places serve. `asked`: what is to be taken for the
+/// source, whatever the table says.
+pub(super) fn read(
+    top: &Section<'_>,
+    folder: &Path,
+    asked: Option<SourceName>,
+    findings: &mut Findings<'_>,
+) -> PlacesSettings {
+    let nothing = DeTable::new();
+    let section = match (top.section("places", findings), asked) {
+        (Some(section), _) => section,
+        (None, Some(_)) => Section::new("[places]", &nothing, None, findings),
+        (None, None) => {
+            return PlacesSettings { source: PlacesSource::Embedded, rank: Rank::Prominence };
+        }
+    };
+    let table = Table { section, folder, is_asked: asked.is_some() };
+    table.check_that_a_source_is_named(findings);
+    let named = table.section.choice("source", &NAMES, findings);
+    let named = asked.unwrap_or(named);
+    let rank = table.rank(named, findings);
+    let file = table.places_file(named == SourceName::File, findings);
+    let upstream = table.upstream(named, findings);
+    let source = match (named, file, upstream) {
+        (SourceName::File, Some(file), _) => PlacesSource::File(file),
+        (_, _, Some(upstream)) => PlacesSource::Network(Box::new(upstream)),
+        // Or it is a fault, and then it does not matter.
+        _ => PlacesSource::Embedded,
+    };
+    if named == SourceName::File {
+        let what = "the places are to come from a file, and none is named";
+        table.check_that_it_has("file", what, "places.json", findings);
+    }
+    PlacesSettings { source, rank }
+}
+
+/// The table, and the folder that paths in it are relative to.
+struct Table<'t> {
+    section: Section<'t>,
+    folder: &'t Path,
+    /// The source is another than the one that is written, or written here for the first time.
+    is_asked: bool,
+}
+
+impl Table<'_> {
+    /// What is for some source only means nothing if none is named.
+    fn check_that_a_source_is_named(&self, findings: &mut Findings<'_>) {
+        if self.is_asked || self.section.has("source") {
+            return;
+        }
+        for key in &KEYS[COMMON_KEYS..] {
+            let Some(place) = self.section.place_of(key) else { continue };
+            match *key {
+                "file" => {
+                    findings.fault(place, "this file would not be read", "add source = \"file\"");
+                }
+                _ => {
+                    let remedy = "name the source it is for, as in source = \"google\"";
+                    findings.fault(place, "this would not be used", remedy);
+                }
+            }
+        }
+    }
+
+    /// A source without `key` is of no use.
+    fn check_that_it_has(&self, key: &str, what: &str, example: &str, findings: &mut Findings<'_>) {
+        if !self.section.has(key) {
+            let place = self.section.place_of("source").or(self.section.head.clone());
+            let place = place.unwrap_or_default();
+            findings.fault(place, what, format!("add {key} = \"{example}\""));
+        }
+    }
+
+    /// In which order places come; not every source has both.
+    fn rank(&self, named: SourceName, findings: &mut Findings<'_>) -> Rank {
+        let ranks = [("prominence", Rank::Prominence), ("distance", Rank::Distance)];
+        let rank = self.section.choice("rank", &ranks, findings);
+        // A rank is for the source beside it.
+        let place = self.section.place_of("rank").filter(|_| !self.is_asked);
+        match (named, rank, place) {
+            (SourceName::GoogleLegacy, Rank::Distance, Some(place)) => {
+                let what = "google-legacy cannot look for whatever is nearest";
+                findings.fault(place, what, "leave rank out, or choose source = \"google\"");
+                rank
+            }
+            (SourceName::Photon, Rank::Prominence, Some(place)) => {
+                let what = "photon knows no prominence: it answers the nearest first";
+                findings.fault(place, what, "leave rank out, or write rank = \"distance\"");
+                rank
+            }
+            (SourceName::Photon, _, _) => Rank::Distance,
+            _ => rank,
+        }
+    }
+
+    /// All that is said of a service, whether it is asked or not; the service only if it is.
+    fn upstream(&self, named: SourceName, findings: &mut Findings<'_>) -> Option<Upstream> {
+        let mask =
+            self.section.choice("mask", &[("basic", Mask::Basic), ("full", Mask::Full)], findings);
+        let (kind, default) = match named {
+            SourceName::Embedded | SourceName::File => (None, None),
+            SourceName::Google => (Some(UpstreamKind::Google(mask)), Some(GOOGLE)),
+            SourceName::GoogleLegacy => (Some(UpstreamKind::GoogleLegacy), Some(GOOGLE_LEGACY)),
+            SourceName::Photon => (Some(UpstreamKind::Photon), None),
+        };
+        if named == SourceName::Photon {
+            let what = "photon is a server of one's own, and it is not said where";
+            self.check_that_it_has("base_url", what, "http://127.0.0.1:2322", findings);
+        }
+        let base = self.base_url(findings);
+        let is_used = kind.is_some();
+        let needs_key = is_used && named != SourceName::Photon;
+        let key_file = self.key_file(needs_key, findings);
+        let language = self.language(findings);
+        let fallbacks = [("none", false), ("embedded", true)];
+        let falls_back = self.section.choice("fallback", &fallbacks, findings);
+        let ca_file = self.file("ca_file", "ca.pem", is_used, findings);
+        let proxy = self.proxy(findings);
+        let resolver = self.resolver(findings);
+        let resolv_conf = self.file("resolv_conf", RESOLV_CONF, is_used, findings);
+        let hosts_file = self.file("hosts_file", HOSTS_FILE, is_used, findings);
+        Some(Upstream {
+            kind: kind?,
+            base: base.or_else(|| default.map(|url| url.parse().expect("ours is a URL")))?,
+            key_file,
+            language,
+            falls_back,
+            ca_file,
+            proxy,
+            resolver,
+            resolv_conf: resolv_conf.unwrap_or_else(|| RESOLV_CONF.into()),
+            hosts_file: hosts_file.unwrap_or_else(|| HOSTS_FILE.into()),
+        })
+    }
+
+    /// The path of a file, relative to the topology's folder. It has to be there if it `is_used`; a
+    /// pipe will do, a folder will not.
+    fn file(
+        &self,
+        key: &str,
+        example: &str,
+        is_used: bool,
+        findings: &mut Findings<'_>,
+    ) -> Option<PathBuf> {
+        let file = self.section.text(key, example, findings)?;
+        let path = self.folder.join(file.get_ref());
+        if is_used && (!path.exists() || path.is_dir()) {
+            let what = format!("there is no file {}", quoted(&path.to_string_lossy()));
+            let remedy = "paths are relative to the folder of the topology file";
+            findings.fault(file.span(), what, remedy);
+        }
+        Some(path)
+    }
+
+    /// The same for the file of places, the name of which says what is in it.
+    fn places_file(&self, is_used: bool, findings: &mut Findings<'_>) -> Option<PathBuf> {
+        let path = self.file("file", "places.json", is_used, findings)?;
+        if let (true, Err(what), place) =
+            (is_used, Format::of(&path), self.section.place_of("file"))
+        {
+            findings.fault(place, format!("file: {what}"), "rename it, or choose another");
+        }
+        Some(path)
+    }
+
+    /// The same for the file of a key. Somebody will write the key itself: it is not repeated.
+    fn key_file(&self, is_used: bool, findings: &mut Findings<'_>) -> Option<PathBuf> {
+        let text = self.section.text("key_file", "google.key", findings)?;
+        let is_key = text.get_ref().len() >= KEY_BYTES_MIN && !text.get_ref().contains(['/', '.']);
+        if is_key && !self.folder.join(text.get_ref()).exists() {
+            let what = "this looks like a key, and should be the name of a file that holds it";
+            findings.fault_unseen(text.span(), what, "write the key into a file, and chmod 600 it");
+            return None;
+        }
+        self.file("key_file", "google.key", is_used, findings)
+    }
+
+    fn base_url(&self, findings: &mut Findings<'_>) -> Option<BaseUrl> {
+        self.url("base_url", GOOGLE, findings)
+    }
+
+    fn proxy(&self, findings: &mut Findings<'_>) -> Option<Proxy> {
+        let proxy: Proxy = self.url("proxy", "http://127.0.0.1:3128", findings)?;
+        if let (Some(_), Some(place)) = (&proxy.credentials, self.section.place_of("proxy")) {
+            let what = "a password does not belong in this file, which many may read";
+            findings.fault_unseen(place, what, "leave it out, and set HTTPS_PROXY instead");
+        }
+        Some(proxy)
+    }
+
+    /// What is wrong with a URL is told without it: it may hold a password.
+    fn url<T: FromStr<Err = UrlFault>>(
+        &self,
+        key: &str,
+        example: &str,
+        findings: &mut Findings<'_>,
+    ) -> Option<T> {
+        let text = self.section.text(key, example, findings)?;
+        match text.get_ref().parse() {
+            Ok(url) => Some(url),
+            Err(fault) => {
+                findings.fault_unseen(text.span(), &format!("{key} {fault}"), fault.remedy);
+                None
+            }
+        }
+    }
+
+    fn resolver(&self, findings: &mut Findings<'_>) -> Option<SocketAddr> {
+        let text = self.section.text("resolver", "127.0.0.1:53", findings)?;
+        match parse_address(text.get_ref()) {
+            Ok(address) => Some(address),
+            Err((what, remedy)) => {
+                findings.fault(text.span(), format!("{} {what}", quoted(text.get_ref())), remedy);
+                None
+            }
+        }
+    }
+
+    fn language(&self, findings: &mut Findings<'_>) -> Option<String> {
+        let text = self.section.text("language", "en", findings)?;
+        if is_language(text.get_ref()) {
+            return Some(text.get_ref().to_string());
+        }
+        let what = format!("{} is no language", quoted(text.get_ref()));
+        findings.fault(text.span(), what, "write its tag, as in \"en\" or \"pt-BR\"");
+        None
+    }
+}
+
+/// Whether it looks like a tag of BCP 47; whether there is such a language, the service knows.
+fn is_language(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let fits = |part: &str| {
+        (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    let first = parts.next().unwrap_or_default();
+    text.len() <= LANGUAGE_BYTES_MAX
+        && first.len() >= 2
+        && first.bytes().all(|byte| byte.is_ascii_alphabetic())
+        && fits(first)
+        && parts.all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_language_is_a_tag() {
+        for text in ["en", "pt-BR", "zh-Hant-TW", "sr-Latn-RS-x-abc", "es-419"] {
+            assert!(is_language(text), "{text}");
+        }
+        for text in ["", "e", "en_US", "english!", "1a", "en-", "-en", "en--US", "languagesss"] {
+            assert!(!is_language(text), "{text}");
+        }
+        assert!(!is_language(&["en", &"-abcdefgh".repeat(4)].concat()));
+    }
+}

@@ -1,0 +1,189 @@
+//! One connection of the [`agent`]: one request at a time goes out, one response comes
+//! back, and between them the connection is kept.
+//!
+//! It does not know whether TLS lies beneath, nor why anybody asks.
+//!
+//! Twisted: web/_newclient.py, HTTP11ClientProtocol.
+
+use super::pool;
+use super::pool::{AgentLimits, FetchId, Fetching, Order, Origin};
+use crate::http::{HttpError, Progress, ResponseReader};
+use herd_reactor::{CloseReason, Context, Flow, Moment, Protocol, TimerId};
+use std::time::Duration;
+
+/// The tag of the one timer: what is waited for has not come.
+const TOO_LATE: u32 = 1;
+
+/// A connection to one origin.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    origin: Origin,
+    limits: AgentLimits,
+    /// Whom the response is for, and how far it has come. Nobody: the connection is idle.
+    current: Option<Current>,
+    /// When patience ends, and for what.
+    deadline: Moment,
+    awaited: &'static str,
+    timer: Option<TimerId>,
+}
+
+struct Current {
+    fetch: FetchId,
+    reader: ResponseReader,
+    /// Bytes of the response that are held, as the agent knows.
+    held: usize,
+}
+
+impl std::fmt::Debug for Current {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Current").field("fetch", &self.fetch).field("held", &self.held).finish()
+    }
+}
+
+impl Exchange {
+    pub(super) fn new(origin: Origin, limits: AgentLimits) -> Exchange {
+        Exchange {
+            origin,
+            limits,
+            current: None,
+            deadline: Moment::default(),
+            awaited: "",
+            timer: None,
+        }
+    }
+
+    fn send<S: Fetching>(&mut self, cx: &mut Context<'_, S>, order: Order) {
+        let reader = ResponseReader::new(order.request.method(), self.limits.http);
+        self.current = Some(Current { fetch: order.fetch, reader, held: 0 });
+        cx.core.write_with(cx.id, order.request.bytes(), |out| order.request.write(out));
+        self.wait_for(cx, "the response's first byte", self.limits.first_byte);
+    }
+
+    /// From now on `awaited` is waited for, and not longer than `time`. One timer serves all: when it
+    /// comes up early, it is set again.
+    fn wait_for<S: Fetching>(
+        &mut self,
+        cx: &mut Context<'_, S>,
+        awaited: &'static str,
+        time: Duration,
+    ) {
+        let deadline = cx.now() + time;
+        // A timer that is set comes up in time unless patience has become shorter: then
+        // another takes its place.
+        let due = self.timer.and_then(|timer| cx.core.due(timer));
+        if due.is_none_or(|due| due > deadline)
+            && let Some(late) = self.timer.replace(cx.timer_later(time, TOO_LATE))
+        {
+            // It may be the very timer that has just run.
+            let _ = cx.core.cancel(late);
+        }
+        (self.deadline, self.awaited) = (deadline, awaited);
+    }
+
+    /// Takes what the reader makes of what has come.
+    fn advance<S: Fetching>(
+        &mut self,
+        cx: &mut Context<'_, S>,
+        progress: Result<Progress, HttpError>,
+    ) -> Flow {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let held = current.reader.buffered();
+        let room = cx.state.agent().hold(current.held, held);
+        current.held = held;
+        match progress? {
+            Progress::More if !room => Err("no room for more responses".into()),
+            Progress::More => {
+                self.wait_for(cx, "more of the response", self.limits.between_bytes);
+                Ok(())
+            }
+            Progress::Done(response) => {
+                let fetch = current.fetch;
+                let patience = response.keep_alive().unwrap_or(self.limits.idle);
+                self.forget_current(cx);
+                match pool::responded(cx.state, cx.core, cx.id, &self.origin, fetch, response) {
+                    true => self.wait_for(cx, "use", patience.min(self.limits.idle)),
+                    false => cx.lose_connection(),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn forget_current<S: Fetching>(&mut self, cx: &mut Context<'_, S>) {
+        if let Some(current) = self.current.take() {
+            cx.state.agent().hold(current.held, 0);
+        }
+    }
+}
+
+impl<S: Fetching> Protocol<S> for Exchange {
+    fn name(&self) -> &'static str {
+        "Https"
+    }
+
+    fn connection_made(&mut self, cx: &mut Context<'_, S>) -> Flow {
+        match pool::secured(cx.state, cx.core, cx.id, &self.origin) {
+            Some(order) => self.send(cx, order),
+            None => self.wait_for(cx, "use", self.limits.idle),
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, cx: &mut Context<'_, S>, message: S::Message) -> Flow {
+        if let Ok(order) = message.try_into() {
+            self.send(cx, order);
+        }
+        Ok(())
+    }
+
+    fn data_received(&mut self, cx: &mut Context<'_, S>, data: &[u8]) -> Flow {
+        let Some(current) = &mut self.current else {
+            return Err("the peer speaks without being asked".into());
+        };
+        pool::first_byte(cx.state, cx.core, current.fetch);
+        let progress = current.reader.received(data);
+        if let Err(why) = self.advance(cx, progress) {
+            // It may still be sending: that is not waited for.
+            cx.core.abort_because(cx.id, CloseReason::ProtocolFailed(why));
+        }
+        Ok(())
+    }
+
+    fn read_connection_lost(&mut self, cx: &mut Context<'_, S>) -> Flow {
+        if let Some(current) = &mut self.current {
+            let progress = current.reader.ended();
+            self.advance(cx, progress)?;
+        }
+        cx.lose_connection();
+        Ok(())
+    }
+
+    fn timer(&mut self, cx: &mut Context<'_, S>, tag: u32) -> Flow {
+        debug_assert_eq!(tag, TOO_LATE);
+        self.timer = None;
+        let left = self.deadline - cx.now();
+        if !left.is_zero() {
+            self.wait_for(cx, self.awaited, left);
+        } else if self.current.is_some() {
+            // Nothing is owed to a peer that keeps us waiting, and who asked is told at once.
+            cx.core.abort_because(cx.id, CloseReason::TimeoutError(self.awaited));
+        } else {
+            cx.lose_connection();
+        }
+        Ok(())
+    }
+
+    /// An exchange under way is finished first, if it is in time.
+    fn shutting_down(&mut self, cx: &mut Context<'_, S>) -> Flow {
+        if self.current.is_none() {
+            cx.lose_connection();
+        }
+        Ok(())
+    }
+
+    fn connection_lost(&mut self, cx: &mut Context<'_, S>, why: &CloseReason) {
+        let begun = self.current.as_ref().is_some_and(|current| current.reader.has_begun());
+        self.forget_current(cx);
+        pool::lost(cx.state, cx.core, cx.id, begun, why);
+    }
+}

@@ -1,0 +1,460 @@
+//! Fetching: which connection a request goes over, and what becomes of it. Twisted: web/client.py,
+//! Agent and HTTPConnectionPool.
+//!
+//! ```text
+//!   fetch ─▶ an idle connection to that origin ────────────────▶ Exchanging ─▶ fetched
+//!      └──▶ Waiting ─▶ Resolving ─▶ Connecting ─▶ Securing ─────▶    ▲   │
+//!           for one of   names in   happy         TLS, its       again, once, if a connection
+//!           few hand-    the loop   eyeballs      name checked   that was kept had been closed
+//!           shakes
+//! ```
+//!
+//! Where there is a proxy, it is the proxy whose name becomes addresses and who is connected to, and
+//! before Securing comes Tunnelling: it connects us to the origin. All else is as without.
+//!
+//! This file is the pool: who waits, what is kept, and who goes over which connection; from Resolving
+//! to Securing a fetch is in `dialling`.
+//!
+//! Everything here is memory: the agent is one value among what the protocols share, and its
+//! functions take the state and the core. They call no protocol; the answer is told by
+//! [`Fetching::fetched`], exactly once for each fetch that is not cancelled.
+//!
+//! A handshake is the dearest thing this loop does (about half a millisecond of computing that cannot
+//! be cut up), so few are in progress at one time, connections are kept, and sessions resumed.
+//!
+//! Twisted's agent has no limit on connections, on bodies or on the time from request to response;
+//! here each has one.
+
+mod connect;
+mod timing;
+
+use super::proxy::Proxy;
+use crate::http::{HttpLimits, Request, Response};
+use crate::net::dns::{LookupId, Resolving};
+use crate::net::eyeballs::{Attempt, Eyeballs};
+use crate::net::tls::BadPeer;
+pub use connect::resolved;
+pub(super) use connect::tunnelled;
+use herd_reactor::{CloseReason, ConnId, ConnectorId, Core};
+use rustls::ClientConfig;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+pub use timing::{FetchError, Phase, Trip};
+
+/// What shares its reactor with an agent. Its [`turn_ended`](herd_reactor::Shared::turn_ended) calls
+/// the agent's, [`turn_ended`].
+pub trait Fetching: Resolving<Message: From<Order> + TryInto<Order>> {
+    /// The agent.
+    fn agent(&mut self) -> &mut Agent;
+
+    /// What came of a fetch. `trip`: when it got how far.
+    fn fetched(
+        &mut self,
+        core: &mut Core<Self>,
+        fetch: FetchId,
+        outcome: Result<Response, FetchError>,
+        trip: Trip,
+    );
+}
+
+/// Names one fetch of an agent. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FetchId(u64);
+
+impl FetchId {
+    #[cfg(test)]
+    pub(crate) fn numbered(number: u64) -> FetchId {
+        FetchId(number)
+    }
+}
+
+/// Whom to ask: what connections are kept for. Equal origins share them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// Over TLS, or plain.
+    pub secure: bool,
+    /// A name, or an address (of IPv6 without brackets).
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// A request for a connection that is already there: posted to it.
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub(super) fetch: FetchId,
+    pub(super) request: Request,
+}
+
+/// How much, how many and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentLimits {
+    /// Names being resolved, connections and handshakes in progress, all together.
+    pub handshakes: usize,
+    /// Connections kept idle, of all origins.
+    pub idle_connections: usize,
+    /// From the start of connecting to one address to its end; and as long again for a proxy's answer.
+    pub connect: Duration,
+    /// From the connection to the end of the handshake.
+    pub tls: Duration,
+    /// From the request to the response's first byte.
+    pub first_byte: Duration,
+    /// Between any two pieces of it.
+    pub between_bytes: Duration,
+    /// How long a connection is kept that is not used.
+    pub idle: Duration,
+    /// Of one response.
+    pub http: HttpLimits,
+    /// Bytes of all responses that are being received.
+    pub all_bytes: usize,
+}
+
+/// The fetches that are under way, and the connections that are kept for those to come.
+#[derive(Debug)]
+pub struct Agent {
+    tls: Arc<ClientConfig>,
+    limits: AgentLimits,
+    /// Through whom all origins are reached but the plain ones.
+    proxy: Option<Proxy>,
+    fetches: BTreeMap<FetchId, Fetch>,
+    /// Those that wait for a handshake to end.
+    waiting: VecDeque<FetchId>,
+    /// Connections being secured for nobody any more: handshakes in progress all the same.
+    unclaimed: Vec<ConnId>,
+    /// The one used last is last, and is used first.
+    idle: Vec<(Origin, ConnId)>,
+    /// Bytes of responses held by all exchanges together.
+    held_bytes: usize,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Fetch {
+    origin: Origin,
+    request: Request,
+    stage: Stage,
+    /// The request goes out a second time.
+    again: bool,
+    trip: Trip,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Waiting,
+    Resolving(LookupId),
+    Connecting {
+        eyeballs: Eyeballs<String>,
+        connectors: Vec<(Attempt, ConnectorId)>,
+    },
+    /// A proxy is asked to connect us.
+    Tunnelling(ConnId),
+    Securing(ConnId),
+    Exchanging {
+        conn: ConnId,
+        kept: bool,
+    },
+}
+
+impl Agent {
+    /// No connections yet.
+    pub fn new(tls: Arc<ClientConfig>, limits: AgentLimits) -> Agent {
+        Agent {
+            tls,
+            limits,
+            proxy: None,
+            fetches: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            unclaimed: Vec::new(),
+            idle: Vec::new(),
+            held_bytes: 0,
+            last: 0,
+        }
+    }
+
+    /// Reaches all origins through `proxy`, but those without TLS: they are on this machine.
+    pub fn with_proxy(mut self, proxy: Option<Proxy>) -> Agent {
+        self.proxy = proxy;
+        self
+    }
+
+    /// How much, how many and how long.
+    pub fn limits(&self) -> &AgentLimits {
+        &self.limits
+    }
+
+    /// How many fetches are under way.
+    pub fn fetches(&self) -> usize {
+        self.fetches.len()
+    }
+
+    /// How far a fetch has got that is under way.
+    pub fn trip(&self, id: FetchId) -> Option<Trip> {
+        self.fetches.get(&id).map(|fetch| fetch.trip)
+    }
+
+    /// How many connections are kept.
+    pub fn idle_connections(&self) -> usize {
+        self.idle.len()
+    }
+
+    fn handshakes(&self) -> usize {
+        let busy =
+            |fetch: &&Fetch| !matches!(fetch.stage, Stage::Waiting | Stage::Exchanging { .. });
+        self.fetches.values().filter(busy).count() + self.unclaimed.len()
+    }
+
+    fn take_idle(&mut self, origin: &Origin) -> Option<ConnId> {
+        let at = self.idle.iter().rposition(|(kept, _)| kept == origin)?;
+        Some(self.idle.remove(at).1)
+    }
+
+    /// An exchange holds so many bytes of a response now, and held so many before. Whether there is
+    /// room for them.
+    pub(super) fn hold(&mut self, before: usize, now: usize) -> bool {
+        self.held_bytes = self.held_bytes + now - before;
+        self.held_bytes <= self.limits.all_bytes
+    }
+
+    /// Whether the handshake of `conn` is done. Whoever has begun it may have cancelled.
+    fn is_secured(&self, conn: ConnId) -> bool {
+        let is_on = |fetch: &Fetch| matches!(fetch.stage, Stage::Exchanging { conn: its, .. } if its == conn);
+        self.idle.iter().any(|(_, idle)| *idle == conn) || self.fetches.values().any(is_on)
+    }
+
+    /// The proxy on the way to `origin`.
+    fn proxy_to(&self, origin: &Origin) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|_| origin.secure)
+    }
+
+    /// Whom `conn` is at work for.
+    fn fetch_on(&self, conn: ConnId) -> Option<FetchId> {
+        let is_on = |fetch: &Fetch| match fetch.stage {
+            Stage::Tunnelling(its) | Stage::Securing(its) => its == conn,
+            Stage::Exchanging { conn: its, .. } => its == conn,
+            _ => false,
+        };
+        self.fetches.iter().find(|(_, fetch)| is_on(fetch)).map(|(id, _)| *id)
+    }
+}
+
+/// Sends `request` to `origin`. What comes of it is told by [`Fetching::fetched`], in a later turn.
+pub fn fetch<S: Fetching>(
+    state: &mut S,
+    core: &mut Core<S>,
+    origin: Origin,
+    request: Request,
+) -> FetchId {
+    let agent = state.agent();
+    agent.last += 1;
+    let id = FetchId(agent.last);
+    let trip = Trip { begun: Some(core.now()), ..Trip::default() };
+    let stage = match agent.take_idle(&origin) {
+        Some(conn) => {
+            core.post(conn, Order { fetch: id, request: request.clone() }.into());
+            Stage::Exchanging { conn, kept: true }
+        }
+        None => {
+            agent.waiting.push_back(id);
+            Stage::Waiting
+        }
+    };
+    agent.fetches.insert(id, Fetch { origin, request, stage, again: false, trip });
+    start_waiting(state, core);
+    id
+}
+
+/// Nobody wants to know any more. A connection that is being secured is kept for the next.
+pub fn cancel<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) {
+    if take_off(state.agent(), core, id).is_some() {
+        start_waiting(state, core);
+    }
+}
+
+/// For [`Shared::turn_ended`](herd_reactor::Shared::turn_ended) to call.
+///
+/// Once the reactor stops, no connection is begun: what has none is told so, here, and need not wait
+/// for the end of the drain. An exchange under way is finished, if it is in time; a handshake is not.
+pub fn turn_ended<S: Fetching>(state: &mut S, core: &mut Core<S>) {
+    if !core.is_stopping() {
+        return;
+    }
+    let fetches = state.agent().fetches.iter();
+    let phases: Vec<(FetchId, Phase)> = fetches
+        .filter_map(|(id, fetch)| match fetch.stage {
+            Stage::Resolving(_) => Some((*id, Phase::Dns)),
+            Stage::Waiting | Stage::Connecting { .. } => Some((*id, Phase::Connect)),
+            _ => None,
+        })
+        .collect();
+    for (id, phase) in phases {
+        if let Some(fetch) = take_off(state.agent(), core, id) {
+            let stops = failure(phase, "the server stops".to_owned(), None);
+            state.fetched(core, id, Err(stops), fetch.trip);
+        }
+    }
+}
+
+/// Takes a fetch off the list, and stops what is being done for it.
+fn take_off<S: Fetching>(agent: &mut Agent, core: &mut Core<S>, id: FetchId) -> Option<Fetch> {
+    let mut fetch = agent.fetches.remove(&id)?;
+    match &mut fetch.stage {
+        Stage::Waiting => agent.waiting.retain(|waiting| *waiting != id),
+        Stage::Resolving(_) => {}
+        Stage::Securing(conn) => agent.unclaimed.push(*conn),
+        Stage::Connecting { connectors, .. } => {
+            connectors.drain(..).for_each(|(_, connector)| core.stop_trying(connector));
+        }
+        Stage::Tunnelling(conn) | Stage::Exchanging { conn, .. } => core.abort_connection(*conn),
+    }
+    Some(fetch)
+}
+
+/// Begins with those that wait: on connections that are kept, and as far as handshakes may be in
+/// progress. When the reactor stops, who waits is told so at the turn's end.
+fn start_waiting<S: Fetching>(state: &mut S, core: &mut Core<S>) {
+    if core.is_stopping() {
+        return;
+    }
+    start_on_idle(state.agent(), core);
+    while state.agent().handshakes() < state.agent().limits.handshakes {
+        let Some(id) = state.agent().waiting.pop_front() else { return };
+        connect::dial(state, core, id);
+    }
+}
+
+/// Those that wait and whose origin's connection has become free go over it. Not whose request goes
+/// out again: that is done on a new one, so that it is done once.
+fn start_on_idle<S: Fetching>(agent: &mut Agent, core: &mut Core<S>) {
+    if agent.idle.is_empty() {
+        return;
+    }
+    for id in std::mem::take(&mut agent.waiting) {
+        let Some(fetch) = agent.fetches.get(&id) else { continue };
+        let origin = fetch.origin.clone();
+        let conn = if fetch.again { None } else { agent.take_idle(&origin) };
+        match (conn, agent.fetches.get_mut(&id)) {
+            (Some(conn), Some(fetch)) => {
+                core.post(conn, Order { fetch: id, request: fetch.request.clone() }.into());
+                fetch.stage = Stage::Exchanging { conn, kept: true };
+            }
+            _ => agent.waiting.push_back(id),
+        }
+    }
+}
+
+/// A connection is ready for its first request. `None`: who wanted it does so no more. Then who waits
+/// for such a one goes over it, or it is kept if there is room.
+pub(super) fn secured<S: Fetching>(
+    state: &mut S,
+    core: &mut Core<S>,
+    conn: ConnId,
+    origin: &Origin,
+) -> Option<Order> {
+    let agent = state.agent();
+    agent.unclaimed.retain(|unclaimed| *unclaimed != conn);
+    let order = agent.fetch_on(conn).and_then(|id| {
+        let fetch = agent.fetches.get_mut(&id)?;
+        fetch.trip.secured = Some(core.now());
+        fetch.stage = Stage::Exchanging { conn, kept: false };
+        Some(Order { fetch: id, request: fetch.request.clone() })
+    });
+    if order.is_none() {
+        keep(agent, conn, origin);
+    }
+    start_waiting(state, core);
+    let Agent { idle, limits, .. } = state.agent();
+    if idle.len() > limits.idle_connections && idle.pop_if(|(_, last)| *last == conn).is_some() {
+        core.lose_connection(conn);
+    }
+    order
+}
+
+/// The first byte of a response is there.
+pub(super) fn first_byte<S: Fetching>(state: &mut S, core: &Core<S>, id: FetchId) {
+    if let Some(fetch) = state.agent().fetches.get_mut(&id) {
+        fetch.trip.first_byte.get_or_insert(core.now());
+    }
+}
+
+/// The response is there. Returns whether the connection is kept.
+pub(super) fn responded<S: Fetching>(
+    state: &mut S,
+    core: &mut Core<S>,
+    conn: ConnId,
+    origin: &Origin,
+    id: FetchId,
+    response: Response,
+) -> bool {
+    let agent = state.agent();
+    let room = agent.idle.len() < agent.limits.idle_connections;
+    let kept = response.reusable && room && !core.is_stopping();
+    if kept {
+        keep(agent, conn, origin);
+    }
+    finish(state, core, id, Ok(response));
+    kept
+}
+
+fn keep(agent: &mut Agent, conn: ConnId, origin: &Origin) {
+    agent.idle.push((origin.clone(), conn));
+}
+
+/// A connection is gone. If somebody was waiting for it, he is told; or, if the connection had been
+/// kept and nothing had come back, his request goes out again on a new one: the peer had closed it
+/// before it saw the request.
+pub(super) fn lost<S: Fetching>(
+    state: &mut S,
+    core: &mut Core<S>,
+    conn: ConnId,
+    begun: bool,
+    why: &CloseReason,
+) {
+    let agent = state.agent();
+    agent.idle.retain(|(_, idle)| *idle != conn);
+    agent.unclaimed.retain(|unclaimed| *unclaimed != conn);
+    let Some(id) = agent.fetch_on(conn) else { return start_waiting(state, core) };
+    let Some(fetch) = agent.fetches.get_mut(&id) else { return };
+    // That we have waited in vain, or stop, says nothing about whether the request was seen.
+    let ended_by_us = matches!(
+        why,
+        CloseReason::TimeoutError(_) | CloseReason::ConnectionAborted | CloseReason::ReactorStopped
+    );
+    let phase = match fetch.stage {
+        Stage::Exchanging { kept: true, .. } if !begun && !ended_by_us => {
+            fetch.stage = Stage::Waiting;
+            fetch.again = true;
+            agent.waiting.push_front(id);
+            return start_waiting(state, core);
+        }
+        Stage::Exchanging { .. } if begun => Phase::Body,
+        Stage::Exchanging { .. } => Phase::FirstByte,
+        Stage::Tunnelling(_) => Phase::Connect,
+        _ => Phase::Tls,
+    };
+    let lasting = matches!(why, CloseReason::ProtocolFailed(why) if why.is::<BadPeer>());
+    let proxy = agent.proxy.as_ref().filter(|_| phase == Phase::Connect);
+    let error = FetchError { lasting, ..failure(phase, why.to_string(), proxy) };
+    finish(state, core, id, Err(error));
+}
+
+/// The end of a fetch: it is told, once.
+fn finish<S: Fetching>(
+    state: &mut S,
+    core: &mut Core<S>,
+    id: FetchId,
+    outcome: Result<Response, FetchError>,
+) {
+    let Some(mut fetch) = state.agent().fetches.remove(&id) else { return };
+    if outcome.is_ok() {
+        fetch.trip.ended = Some(core.now());
+    }
+    state.fetched(core, id, outcome, fetch.trip);
+    start_waiting(state, core);
+}
+
+/// `proxy`: whose fault it was, where it was not the origin's.
+fn failure(phase: Phase, what: String, proxy: Option<&Proxy>) -> FetchError {
+    let what = proxy.map_or(what.clone(), |proxy| format!("the proxy {proxy}: {what}"));
+    FetchError { phase, what, lasting: false, by_proxy: proxy.is_some() }
+}

@@ -1,0 +1,201 @@
+//! The agent's way to a new connection: a name into addresses, an address into a connection, through
+//! a proxy or not, and the handshake that makes it a certain one.
+//!
+//! In goes a fetch that may begin with it; what comes out is a protocol that tells the pool when it is
+//! secured, or the fetch's end. It does not know who else waits, nor what is kept.
+//!
+//! Each step is one [`Stage`] of the fetch, so that a step that comes late, after a cancel, finds
+//! another stage or none and does nothing.
+
+use super::{Agent, Fetch, FetchId, Fetching, Phase, Stage, failure, finish};
+use crate::fetch::connection::Exchange;
+use crate::fetch::proxy::Tunnel;
+use crate::net::dns;
+use crate::net::dns::{DnsError, LookupId};
+use crate::net::eyeballs::{Attempt, Eyeballs, Next};
+use crate::net::tls::Tls;
+use herd_reactor::{
+    ClientFactory, CloseReason, ConnId, ConnectOptions, Context, Core, Factory, Protocol,
+};
+use rustls::pki_types::ServerName;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Begins: the name of whom to connect to is to become addresses.
+pub(super) fn dial<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) {
+    let agent = state.agent();
+    let Some(fetch) = agent.fetches.get(&id) else { return };
+    let host = match agent.proxy_to(&fetch.origin) {
+        Some(proxy) => proxy.host.clone(),
+        None => fetch.origin.host.clone(),
+    };
+    let lookup = dns::ask(state, core, &host);
+    if let Some(fetch) = state.agent().fetches.get_mut(&id) {
+        fetch.stage = Stage::Resolving(lookup);
+    }
+}
+
+/// A name has become addresses, or not: for [`Resolving::resolved`](dns::Resolving::resolved) to call.
+pub fn resolved<S: Fetching>(
+    state: &mut S,
+    core: &mut Core<S>,
+    lookup: LookupId,
+    result: Result<Vec<IpAddr>, DnsError>,
+) {
+    let Agent { fetches, proxy, .. } = state.agent();
+    let mut asked = fetches.iter_mut();
+    let is_asker = |fetch: &Fetch| matches!(fetch.stage, Stage::Resolving(its) if its == lookup);
+    let Some((id, fetch)) = asked.find(|(_, fetch)| is_asker(fetch)) else { return };
+    let id = *id;
+    let proxy = proxy.as_ref().filter(|_| fetch.origin.secure);
+    match result {
+        Err(why) => {
+            let error = failure(Phase::Dns, why.to_string(), proxy);
+            finish(state, core, id, Err(error));
+        }
+        Ok(addresses) => {
+            fetch.trip.resolved = Some(core.now());
+            let port = proxy.map_or(fetch.origin.port, |proxy| proxy.port);
+            let addresses: Vec<SocketAddr> =
+                addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
+            let mut eyeballs = Eyeballs::new(&addresses);
+            let next = eyeballs.started(core.now());
+            fetch.stage = Stage::Connecting { eyeballs, connectors: Vec::new() };
+            connect_next(state, core, id, next);
+        }
+    }
+}
+
+/// Does what the eyeballs say.
+fn connect_next<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, next: Next<String>) {
+    let limits = state.agent().limits;
+    let Agent { fetches, proxy, .. } = state.agent();
+    let Some(fetch) = fetches.get_mut(&id) else { return };
+    let Stage::Connecting { connectors, .. } = &mut fetch.stage else { return };
+    let until = match next {
+        Next::Try { attempt, address, until } => {
+            let options = ConnectOptions { timeout: limits.connect, reconnect: None };
+            let factory = Box::new(Dialler { fetch: id, attempt });
+            connectors.push((attempt, core.connect_tcp(address, options, factory)));
+            until
+        }
+        Next::Wait { until } => until,
+        Next::Connected => None,
+        Next::Failed(why) => {
+            let what = why.unwrap_or_else(|| "the name has no address".to_owned());
+            let proxy = proxy.as_ref().filter(|_| fetch.origin.secure);
+            let error = failure(Phase::Connect, what, proxy);
+            return finish(state, core, id, Err(error));
+        }
+    };
+    if let Some(until) = until {
+        core.call_later(until - core.now(), move |state, core| {
+            let now = core.now();
+            step(state, core, id, |eyeballs| eyeballs.woken(now));
+        });
+    }
+}
+
+fn step<S: Fetching>(
+    state: &mut S,
+    core: &mut Core<S>,
+    id: FetchId,
+    take: impl FnOnce(&mut Eyeballs<String>) -> Next<String>,
+) {
+    let Some(fetch) = state.agent().fetches.get_mut(&id) else { return };
+    let Stage::Connecting { eyeballs, .. } = &mut fetch.stage else { return };
+    let next = take(eyeballs);
+    connect_next(state, core, id, next);
+}
+
+/// One attempt to connect for one fetch.
+#[derive(Debug)]
+struct Dialler {
+    fetch: FetchId,
+    attempt: Attempt,
+}
+
+impl<S: Fetching> Factory<S> for Dialler {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Context<'_, S>,
+        _peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<S>>> {
+        let (id, now) = (self.fetch, cx.now());
+        let agent = cx.state.agent();
+        let (tls, limits) = (agent.tls.clone(), agent.limits);
+        let fetch = agent.fetches.get_mut(&id)?;
+        let Stage::Connecting { eyeballs, connectors } = &mut fetch.stage else { return None };
+        let losers = eyeballs.connected(self.attempt);
+        if losers.contains(&self.attempt) {
+            return None;
+        }
+        for (attempt, connector) in connectors.drain(..) {
+            if losers.contains(&attempt) {
+                cx.core.stop_trying(connector);
+            }
+        }
+        let exchange = Exchange::new(fetch.origin.clone(), limits);
+        if !fetch.origin.secure {
+            fetch.trip.connected = Some(now);
+            fetch.stage = Stage::Securing(cx.id);
+            return Some(Box::new(exchange));
+        }
+        let prepared = ServerName::try_from(fetch.origin.host.clone())
+            .map_err(|e| e.to_string())
+            .and_then(|name| Tls::client(tls, name, exchange).map_err(|e| e.to_string()))
+            .and_then(|secured| {
+                let request = agent.proxy.as_ref().map(|proxy| proxy.request(&fetch.origin));
+                Ok((secured, request.transpose().map_err(|e| e.to_string())?))
+            });
+        let (secured, request) = match prepared {
+            Ok(prepared) => prepared,
+            Err(why) => {
+                // Told by a timer, since nobody may be called from within a call.
+                cx.core.call_later(Duration::ZERO, move |state: &mut S, core| {
+                    finish(state, core, id, Err(failure(Phase::Tls, why, None)));
+                });
+                return None;
+            }
+        };
+        if let Some(request) = request {
+            fetch.stage = Stage::Tunnelling(cx.id);
+            return Some(Box::new(Tunnel::new(request, limits.http, limits.connect, secured)));
+        }
+        secure(cx.state, cx.core, id, cx.id);
+        Some(Box::new(secured))
+    }
+}
+
+/// The connection to the origin stands: the handshake begins.
+fn secure<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, conn: ConnId) {
+    let time = state.agent().limits.tls;
+    let Some(fetch) = state.agent().fetches.get_mut(&id) else { return };
+    fetch.trip.connected = Some(core.now());
+    fetch.stage = Stage::Securing(conn);
+    core.call_later(time, move |state: &mut S, core| {
+        if !state.agent().is_secured(conn) {
+            core.abort_because(conn, CloseReason::TimeoutError("the TLS handshake"));
+        }
+    });
+}
+
+/// A proxy has connected us to the origin.
+pub(in crate::fetch) fn tunnelled<S: Fetching>(state: &mut S, core: &mut Core<S>, conn: ConnId) {
+    if let Some(id) = state.agent().fetch_on(conn) {
+        secure(state, core, id, conn);
+    }
+}
+
+impl<S: Fetching> ClientFactory<S> for Dialler {
+    fn client_connection_failed(
+        &mut self,
+        core: &mut Core<S>,
+        state: &mut S,
+        why: &CloseReason,
+        _retry: Option<Duration>,
+    ) {
+        let (attempt, why, now) = (self.attempt, why.to_string(), core.now());
+        step(state, core, self.fetch, |eyeballs| eyeballs.failed(attempt, why, now));
+    }
+}

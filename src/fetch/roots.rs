@@ -1,0 +1,48 @@
+//! Whom a client of HTTPS trusts, and what it offers. What TLS is to the reactor: [`crate::net::tls`].
+
+use crate::net::tls::pem;
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What is read of a file of certificates; all that there are take a quarter of a megabyte.
+const BYTES_MAX: u64 = 4 << 20;
+
+/// What a client trusts and offers: TLS 1.2 and 1.3, HTTP/1.1, sessions resumed from memory.
+///
+/// `ca_file`: PEM certificates to trust in the place of the roots that are compiled in.
+pub fn client_config(ca_file: Option<&Path>) -> io::Result<Arc<ClientConfig>> {
+    let roots = match ca_file {
+        None => webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
+        Some(path) => roots_of(path)?,
+    };
+    // The provider is named, so that no other crate's choice can make it ambiguous.
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn roots_of(path: &Path) -> io::Result<RootCertStore> {
+    let fault = |what: String| io::Error::new(ErrorKind::InvalidData, what);
+    let named = |what: &dyn Display| fault(format!("{}: {what}", path.display()));
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(BYTES_MAX).read_to_end(&mut bytes));
+    read.map_err(|e| named(&e))?;
+    let mut roots = RootCertStore::empty();
+    let certificates: Vec<CertificateDer<'_>> =
+        pem::objects(&bytes, "certificate", path).map_err(fault)?;
+    for (number, certificate) in (1..).zip(certificates) {
+        let unusable = |e| named(&format_args!("certificate {number} cannot be used: {e}"));
+        roots.add(certificate).map_err(unusable)?;
+    }
+    Ok(roots)
+}

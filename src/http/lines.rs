@@ -1,0 +1,79 @@
+//! Lines that come in pieces.
+//!
+//! In: bytes, cut anywhere. Out: the text up to an LF, when that has come. Heads and chunks are
+//! read by this and by nothing else, so it is here that no byte is searched twice.
+
+/// What has come of a line; or, if whoever reads it wants them together, of some lines.
+#[derive(Clone, Default)]
+pub(super) struct Lines {
+    pub(super) text: Vec<u8>,
+}
+
+impl Lines {
+    /// Moves the start of `data` to the text, up to and with the first LF. Returns how many bytes
+    /// that were and whether there was an LF.
+    ///
+    /// `None` if the text would be longer than `limit` bytes.
+    pub(super) fn take(&mut self, data: &[u8], limit: usize) -> Option<(usize, bool)> {
+        let end = memchr::memchr(b'\n', data);
+        let taken = end.map_or(data.len(), |end| end + 1);
+        looked_at(taken);
+        if taken > limit.saturating_sub(self.text.len()) {
+            return None;
+        }
+        self.text.extend_from_slice(&data[..taken]);
+        Some((taken, end.is_some()))
+    }
+}
+
+/// Told of all bytes that are searched or parsed, so that a test can add them up.
+#[cfg(not(test))]
+pub(super) fn looked_at(_bytes: usize) {}
+
+#[cfg(test)]
+pub(super) use tests::looked_at;
+
+#[cfg(test)]
+mod tests {
+    use crate::http::{HttpLimits, Method, Progress, ResponseReader};
+    use std::cell::Cell;
+
+    thread_local! {
+        static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(in crate::http) fn looked_at(bytes: usize) {
+        LOOKED_AT.set(LOOKED_AT.get() + bytes);
+    }
+
+    /// How many bytes are looked at while `stream` is read in pieces of `size`.
+    fn work(stream: &[u8], size: usize) -> usize {
+        LOOKED_AT.set(0);
+        let mut reader = ResponseReader::new(Method::Get, HttpLimits::default());
+        let mut progress = Progress::More;
+        for piece in stream.chunks(size) {
+            progress = reader.received(piece).unwrap();
+        }
+        assert!(matches!(progress, Progress::Done(_)));
+        LOOKED_AT.get()
+    }
+
+    #[test]
+    fn the_work_is_in_proportion_to_the_bytes_however_they_are_cut() {
+        let field = format!("X-Field: {}\r\n", "x".repeat(480));
+        let head = format!("HTTP/1.1 204 No Content\r\n{}\r\n", field.repeat(32));
+        let chunks = |n: usize| {
+            let chunk = format!("1;{}\r\nx\r\n", "e".repeat(900));
+            let trailers = field.repeat(16);
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            format!("{head}{}0\r\n{trailers}\r\n", chunk.repeat(n))
+        };
+        for stream in [head, chunks(10), chunks(1_000)] {
+            for size in [1, 2, 3, 100, stream.len()] {
+                let work = work(stream.as_bytes(), size);
+                // Once for the ends of lines, and a head once more to be parsed.
+                assert!(work <= 2 * stream.len(), "{work} of {} by {size}", stream.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The reader of a response: a table of states.
+//!
+//! ```text
+//!   state        takes                  then                               if the stream ends
+//!   Head         a head                 1xx: Head; else, by its framing,   error
+//!                                       Length, Chunked, UntilClose, Done
+//!   Length(n)    n bytes                Done                               error
+//!   Chunked      chunks and trailers    Done                               error
+//!   UntilClose   all there is           UntilClose                         Done
+//!   Done         nothing                any byte is an error               nothing
+//! ```
+//!
+//! What is cut short is an error in every state but one, and there the peer has said beforehand
+//! that nobody will be able to tell.
+//!
+//! The idea is from h11, `_state.py`: who may do what next stands in one table, and nowhere else.
+
+use super::chunks::Chunks;
+use super::framing;
+use super::framing::Framing;
+use super::head;
+use super::head::{Head, Headers};
+use super::lines::Lines;
+use super::{HttpError, HttpLimits, Method};
+use std::fmt;
+use std::mem;
+use std::time::Duration;
+
+/// The most that is set aside for a body because of its announced length alone.
+const RESERVED_BYTES_MAX: usize = 64 * 1024;
+
+/// What has become of a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to come.
+    More,
+    /// Here it is. Told once.
+    Done(Response),
+}
+
+/// A response, whole.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Response {
+    /// 200 to 999.
+    pub status: u16,
+    /// All fields of the head; none of the trailers.
+    pub headers: Headers,
+    /// Without its framing, at most [`HttpLimits::body_bytes`]. A content coding is not undone.
+    pub body: Vec<u8>,
+    /// Whether another request may be sent on the connection.
+    pub reusable: bool,
+    /// How many of the bytes received last came behind the response. If there are any the
+    /// connection is not reusable: nobody had asked for them.
+    pub leftover: usize,
+}
+
+impl Response {
+    /// The value of the first field of this name, in any case.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.get(name)
+    }
+
+    /// What the body is: `application/json; charset=utf-8`.
+    pub fn content_type(&self) -> Option<&[u8]> {
+        self.header("Content-Type")
+    }
+
+    /// How the body is encoded; none of the encodings was asked for.
+    pub fn content_encoding(&self) -> Option<&[u8]> {
+        self.header("Content-Encoding")
+    }
+
+    /// How long the peer says it will keep the connection while it is idle.
+    pub fn keep_alive(&self) -> Option<Duration> {
+        framing::keep_alive(&self.headers)
+    }
+}
+
+/// Without the body, which may be long, and without what headers say.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("headers", &self.headers)
+            .field("body_bytes", &self.body.len())
+            .field("reusable", &self.reusable)
+            .field("leftover", &self.leftover)
+            .finish()
+    }
+}
+
+/// Reads the response to one request.
+pub struct ResponseReader {
+    method: Method,
+    limits: HttpLimits,
+    state: State,
+    /// Whether any byte has come.
+    begun: bool,
+    /// How many interim responses have come.
+    interim: usize,
+    /// The head, until its end has come.
+    lines: Lines,
+    /// What is known of the response so far.
+    response: Response,
+}
+
+enum State {
+    Head,
+    /// So many bytes are to come, at least one.
+    Length(usize),
+    Chunked(Chunks),
+    UntilClose,
+    Done,
+}
+
+impl ResponseReader {
+    /// For the response to a request of this method.
+    pub fn new(method: Method, limits: HttpLimits) -> ResponseReader {
+        ResponseReader {
+            method,
+            limits,
+            state: State::Head,
+            begun: false,
+            interim: 0,
+            lines: Lines::default(),
+            response: Response::default(),
+        }
+    }
+
+    /// The peer has sent `data`.
+    ///
+    /// After [`Progress::Done`] and after an error everything is [`HttpError::Uninvited`].
+    pub fn received(&mut self, data: &[u8]) -> Result<Progress, HttpError> {
+        self.begun |= !data.is_empty();
+        let progress = self.advance(data);
+        if progress.is_err() {
+            self.state = State::Done;
+        }
+        progress
+    }
+
+    /// The peer has ended its stream, properly: a TLS stream without close_notify has not ended but
+    /// broken off, and must not be told here.
+    ///
+    /// After [`Progress::Done`] this is no fault: [`Progress::More`], and nothing follows.
+    pub fn ended(&mut self) -> Result<Progress, HttpError> {
+        match mem::replace(&mut self.state, State::Done) {
+            State::Head if !self.begun => Err(HttpError::Closed),
+            State::Head => Err(HttpError::TruncatedHead),
+            State::Length(_) | State::Chunked(_) => Err(HttpError::TruncatedBody),
+            State::UntilClose => Ok(self.done(0)),
+            State::Done => Ok(Progress::More),
+        }
+    }
+
+    /// Has any byte of a response come? As long as none has, a request that may be repeated may be
+    /// sent again elsewhere.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// The status, if the head of the response has come and [`Progress::Done`] was not yet told: also
+    /// where what follows the head is at fault.
+    pub fn status(&self) -> Option<u16> {
+        Some(self.response.status).filter(|status| *status != 0)
+    }
+
+    /// How many bytes of the response are held here.
+    pub fn buffered(&self) -> usize {
+        let chunks = if let State::Chunked(chunks) = &self.state { chunks.buffered() } else { 0 };
+        self.lines.text.len() + self.response.body.len() + chunks
+    }
+
+    /// Row after row, until `data` or the response has come to its end.
+    fn advance(&mut self, data: &[u8]) -> Result<Progress, HttpError> {
+        let mut taken = 0;
+        loop {
+            taken += self.step(&data[taken..])?;
+            match self.state {
+                State::Done => return Ok(self.done(data.len() - taken)),
+                _ if taken == data.len() => return Ok(Progress::More),
+                _ => {}
+            }
+        }
+    }
+
+    /// One row of the table. Returns how many bytes of `data` were taken: all, unless the row ended
+    /// before them.
+    fn step(&mut self, data: &[u8]) -> Result<usize, HttpError> {
+        let body = &mut self.response.body;
+        match &mut self.state {
+            State::Head => {
+                let (taken, head) = head::read(&mut self.lines, data, &self.limits)?;
+                if let Some(head) = head {
+                    self.state = self.head_received(head)?;
+                }
+                Ok(taken)
+            }
+            State::Length(left) => {
+                let taken = data.len().min(*left);
+                body.extend_from_slice(&data[..taken]);
+                *left -= taken;
+                if *left == 0 {
+                    self.state = State::Done;
+                }
+                Ok(taken)
+            }
+            State::Chunked(chunks) => {
+                let taken = chunks.decode(data, body, &self.limits)?;
+                if chunks.is_done() {
+                    self.state = State::Done;
+                }
+                Ok(taken)
+            }
+            State::UntilClose => {
+                if data.len() > self.limits.body_bytes - body.len() {
+                    return Err(HttpError::BodyTooLong(self.limits.body_bytes));
+                }
+                body.extend_from_slice(data);
+                Ok(data.len())
+            }
+            State::Done => Err(HttpError::Uninvited),
+        }
+    }
+
+    /// A head has come: of an interim response, or of the one that was asked for.
+    fn head_received(&mut self, head: Head) -> Result<State, HttpError> {
+        match head.status {
+            101 => return Err(HttpError::SwitchedProtocols),
+            100..=199 if self.interim == self.limits.interim => {
+                return Err(HttpError::TooManyInterim(self.limits.interim));
+            }
+            100..=199 => {
+                self.interim += 1;
+                return Ok(State::Head);
+            }
+            _ => {}
+        }
+        self.response.status = head.status;
+        let framing = Framing::of(&head, self.method, &self.limits)?;
+        self.response.reusable = framing.leaves_open(&head);
+        self.response.headers = head.headers;
+        self.lines = Lines::default();
+        Ok(match framing {
+            Framing::Empty | Framing::Tunnel => State::Done,
+            Framing::Length(length) => {
+                self.response.body.reserve(length.min(RESERVED_BYTES_MAX));
+                State::Length(length)
+            }
+            Framing::Chunked => State::Chunked(Chunks::default()),
+            Framing::UntilClose => State::UntilClose,
+        })
+    }
+
+    /// Hands the response over.
+    fn done(&mut self, leftover: usize) -> Progress {
+        let mut response = mem::take(&mut self.response);
+        response.leftover = leftover;
+        response.reusable &= leftover == 0;
+        Progress::Done(response)
+    }
+}
+
+/// Without the bytes that have come.
+impl fmt::Debug for ResponseReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Head => "Head",
+            State::Length(_) => "Length",
+            State::Chunked(_) => "Chunked",
+            State::UntilClose => "UntilClose",
+            State::Done => "Done",
+        };
+        f.debug_struct("ResponseReader")
+            .field("state", &state)
+            .field("buffered", &self.buffered())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,78 @@
+//! Whether the file is still where the next start looks for it.
+//!
+//! A file that is removed while it is open, or whose folder is renamed, takes every write and every sync as
+//! ever, and nobody will find it again. No call says so. So the journal looks: does the file's name still
+//! lead to the file that is open, and the lock's name to the lock that is held? A file system has to give
+//! an open file and its name one inode number for that, as all local ones do, and NFS.
+//!
+//! If not, it is broken like one that cannot be written to, and mended in the same way: of what is in
+//! memory, in the folder of that name, which is made and locked again. What else is found there is
+//! somebody's, so nothing of it is written over or removed; the next start reads it.
+//!
+//! With `always` nothing may be acknowledged before it can be found. So it looks at every sync, and writes
+//! the new file at once, before the turn's replies leave: nobody is served meanwhile, but what is in memory
+//! may be all that there is, and to end would lose it.
+
+use super::open::files_of;
+use super::{Journal, Live, SYNC_EVERY, Sync};
+use herd_reactor::Moment;
+use std::io;
+use std::time::Duration;
+
+/// How long it may go unnoticed while nothing is written.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+impl Journal {
+    /// Something was written: whether it can be found is to be seen at once with `always`, else within a
+    /// second.
+    pub(super) fn look_soon(&mut self, now: Moment) {
+        let soon = match self.settings.sync {
+            Sync::Always => now,
+            Sync::EverySecond | Sync::No => now + SYNC_EVERY,
+        };
+        self.look = Some(self.look.map_or(soon, |look| look.min(soon)));
+    }
+
+    /// Looks, if it is time; and sees to a file that is not found.
+    ///
+    /// # Errors
+    ///
+    /// With `always`, that it cannot be written anew.
+    pub(super) fn look_if_due(&mut self, now: Moment, live: &dyn Live) -> io::Result<()> {
+        if *self.look.get_or_insert(now) > now {
+            return Ok(());
+        }
+        self.look = Some(now + LOOK_EVERY);
+        if self.broken && self.rewrite.as_ref().is_some_and(|rewrite| rewrite.old_is_lost) {
+            // That is known, and being seen to.
+            return Ok(());
+        }
+        let Err(e) = self.disk.find(&self.name) else { return Ok(()) };
+        self.counts.failures += 1;
+        self.broken = true;
+        self.unsynced = None;
+        // Begun in a folder that may be gone.
+        if let Some(rewrite) = self.rewrite.take() {
+            self.disk.close(&rewrite.name);
+        }
+        self.retry = None;
+        let e =
+            self.told("found: it or its folder was removed, renamed or replaced", &self.name, &e);
+        self.tell_failure(&e, now);
+        match self.settings.sync {
+            Sync::Always => self.rewrite(now, live),
+            Sync::EverySecond | Sync::No => Ok(()),
+        }
+    }
+
+    /// Has a folder again where it was, and the lock in it; then the next file has a number that none has
+    /// there.
+    pub(super) fn regain_folder(&mut self) -> io::Result<()> {
+        self.disk.lock_again().map_err(|e| self.told("locked", "", &e))?;
+        let names = self.disk.list().map_err(|e| self.told("read", "", &e))?;
+        let newest = files_of(&names).last().map_or(0, |(number, _)| *number);
+        self.number = self.number.max(newest);
+        self.stale.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! What was learnt from the servers, for as long as it holds.
+//!
+//! In: results, under the names that were asked for in turn, and moments. Out: the result that still holds, or, when no server will speak, the
+//! one that held last.
+//!
+//! ```text
+//!   kept            fresh_until              stale_until = fresh_until + 1 h
+//!    ├── answered at once ──┼── servers are asked; ──────────┤ forgotten
+//!    │                      │   used only if they fail       │
+//! ```
+//!
+//! A result holds as long as its records' TTL, but 5 s at least, so that a TTL of 0 does not mean a
+//! question for every connection, and an hour at most, so that nobody's mistake lives for days.
+//! That there is nothing holds 5 s, whatever the zone's SOA would allow: long enough to spare the
+//! servers a flood, short enough that a name just made is found.
+//!
+//! Old addresses are better than none: RFC 8767. Twisted: names/cache.py, CacheResolver.
+
+use super::DnsError;
+use super::name::HostName;
+use herd_reactor::Moment;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The shortest and the longest that a result holds.
+pub const TTL_MIN: Duration = Duration::from_secs(5);
+/// See [`TTL_MIN`].
+pub const TTL_MAX: Duration = Duration::from_secs(3_600);
+
+/// How long it holds that there is nothing, or that only one family could be learnt.
+pub const NEGATIVE_TTL: Duration = Duration::from_secs(5);
+
+/// How long addresses that hold no more may still be used when no server will speak.
+pub const STALE: Duration = Duration::from_secs(3_600);
+
+/// How long stale addresses, once used, are used without asking again.
+pub const STALE_TTL: Duration = Duration::from_secs(5);
+
+/// Names kept; for a new one beyond that, the one that would end first is forgotten.
+pub const ENTRIES_MAX: usize = 1_024;
+
+/// Results by the names that were to be asked for, in their order: they are what was looked for, and where.
+#[derive(Clone, Debug, Default)]
+pub struct Cache {
+    entries: BTreeMap<Vec<HostName>, Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    result: Result<Vec<IpAddr>, DnsError>,
+    fresh_until: Moment,
+    stale_until: Moment,
+}
+
+impl Cache {
+    /// The result for `names` that still holds.
+    pub fn fresh(&self, names: &[HostName], now: Moment) -> Option<&Result<Vec<IpAddr>, DnsError>> {
+        let entry = self.entries.get(names)?;
+        (now < entry.fresh_until).then_some(&entry.result)
+    }
+
+    /// The addresses of `names` that held last. Taken to hold again for [`STALE_TTL`], so that not
+    /// every lookup waits in vain for the servers.
+    pub fn stale(&mut self, names: &[HostName], now: Moment) -> Option<Vec<IpAddr>> {
+        let entry = self.entries.get_mut(names).filter(|entry| now < entry.stale_until)?;
+        let addresses = entry.result.clone().ok()?;
+        entry.fresh_until = (now + STALE_TTL).min(entry.stale_until);
+        Some(addresses)
+    }
+
+    /// Keeps the addresses of `names`, which hold for `ttl`.
+    pub fn keep(&mut self, names: &[HostName], addresses: Vec<IpAddr>, ttl: Duration, now: Moment) {
+        let fresh_until = now + ttl.clamp(TTL_MIN, TTL_MAX);
+        let stale_until = fresh_until + STALE;
+        self.insert(names, Entry { result: Ok(addresses), fresh_until, stale_until }, now);
+    }
+
+    /// Keeps that there is nothing. What was known of `names` is forgotten: a server has said so.
+    pub fn keep_none(&mut self, names: &[HostName], why: DnsError, now: Moment) {
+        let until = now + NEGATIVE_TTL;
+        let entry = Entry { result: Err(why), fresh_until: until, stale_until: until };
+        self.insert(names, entry, now);
+    }
+
+    fn insert(&mut self, names: &[HostName], entry: Entry, now: Moment) {
+        if self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(names) {
+            self.entries.retain(|_, entry| now < entry.stale_until);
+        }
+        if self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(names) {
+            let ends_first = self.entries.iter().min_by_key(|(_, entry)| entry.stale_until);
+            if let Some(names) = ends_first.map(|(names, _)| names.clone()) {
+                self.entries.remove::<[HostName]>(&names);
+            }
+        }
+        self.entries.insert(names.to_vec(), entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn name(text: &str) -> [HostName; 1] {
+        [HostName::parse(text).unwrap()]
+    }
+
+    fn address(last: u8) -> IpAddr {
+        Ipv4Addr::new(192, 0, 2, last).into()
+    }
+
+    /// The seconds for which addresses of this TTL hold.
+    fn holds(ttl: Duration) -> u64 {
+        let mut cache = Cache::default();
+        cache.keep(&name("maps"), vec![address(1)], ttl, at(100));
+        (0..100_000).find(|s| cache.fresh(&name("maps"), at(100 + s)).is_none()).unwrap()
+    }
+
+    #[test]
+    fn addresses_hold_for_their_ttl_within_reason() {
+        for (ttl, seconds) in [(0, 5), (4, 5), (6, 6), (300, 300), (3_601, 3_600)] {
+            assert_eq!(holds(Duration::from_secs(ttl)), seconds);
+        }
+        assert_eq!(holds(Duration::MAX), 3_600);
+    }
+
+    #[test]
+    fn that_there_is_nothing_holds_5_s() {
+        let mut cache = Cache::default();
+        cache.keep_none(&name("maps"), DnsError::NoSuchName, at(0));
+        assert_eq!(cache.fresh(&name("maps"), at(4)), Some(&Err(DnsError::NoSuchName)));
+        assert_eq!(cache.fresh(&name("maps"), at(5)), None);
+    }
+
+    #[test]
+    fn stale_addresses_are_found_for_an_hour_only() {
+        let mut cache = Cache::default();
+        cache.keep(&name("maps"), vec![address(1)], 10 * SECOND, at(0));
+        assert_eq!(cache.clone().stale(&name("maps"), at(3_609)), Some(vec![address(1)]));
+        assert_eq!(cache.stale(&name("maps"), at(3_610)), None);
+        assert_eq!(cache.stale(&name("other"), at(0)), None);
+    }
+
+    #[test]
+    fn stale_addresses_once_used_hold_5_s_and_never_beyond_their_hour() {
+        let mut cache = Cache::default();
+        cache.keep(&name("maps"), vec![address(1)], 10 * SECOND, at(0));
+        cache.stale(&name("maps"), at(60)).unwrap();
+        assert!(cache.fresh(&name("maps"), at(64)).is_some());
+        assert!(cache.fresh(&name("maps"), at(65)).is_none());
+        cache.stale(&name("maps"), at(3_608)).unwrap();
+        assert!(cache.fresh(&name("maps"), at(3_610)).is_none());
+        assert_eq!(cache.stale(&name("maps"), at(3_610)), None);
+    }
+
+    #[test]
+    fn a_name_that_is_gone_has_no_stale_addresses() {
+        let mut cache = Cache::default();
+        cache.keep(&name("maps"), vec![address(1)], SECOND, at(0));
+        cache.keep_none(&name("maps"), DnsError::NoSuchName, at(10));
+        assert_eq!(cache.stale(&name("maps"), at(11)), None);
+    }
+
+    #[test]
+    fn it_holds_1024_names_and_forgets_what_ends_first() {
+        let mut cache = Cache::default();
+        let named = |number: usize| name(&format!("n{number}"));
+        for number in 0..ENTRIES_MAX {
+            let ttl = if number == 700 { 10 } else { 60 };
+            cache.keep(&named(number), vec![address(1)], ttl * SECOND, at(0));
+        }
+        cache.keep(&named(5), vec![address(2)], 60 * SECOND, at(1));
+        assert!(cache.fresh(&named(700), at(1)).is_some(), "a name that is kept needs no room");
+        cache.keep(&name("new"), vec![address(1)], 60 * SECOND, at(1));
+        assert_eq!(cache.entries.len(), ENTRIES_MAX);
+        assert!(cache.fresh(&named(700), at(1)).is_none());
+        assert!(
+            cache.fresh(&named(5), at(1)).is_some() && cache.fresh(&name("new"), at(1)).is_some()
+        );
+    }
+
+    #[test]
+    fn room_is_made_of_what_nobody_may_use_any_more() {
+        let mut cache = Cache::default();
+        for number in 0..ENTRIES_MAX {
+            cache.keep(&name(&format!("n{number}")), vec![address(1)], SECOND, at(0));
+        }
+        cache.keep(&name("new"), vec![address(1)], SECOND, at(4_000));
+        assert_eq!(cache.entries.len(), 1);
+    }
+}

@@ -1,0 +1,345 @@
+//! The resolver on our reactor: sockets, a timer, two files. It has no rules of its own.
+//!
+//! ```text
+//!   ask ─▶ Resolver ─▶ actions ─▶ Send    a Query on a UDP or TCP connection of its own
+//!              ▲                  Cancel  the connection is lost
+//!              │                  Done    resolved, in a later turn
+//!              └── answer, failed: the Query;  timeout: one timer, for whatever is due first
+//! ```
+//!
+//! The files are looked at when somebody asks, at most once a minute: resolv.conf is read then, the hosts file
+//! if it has changed. They are on the local disk; nothing else here could block. What of them is not regarded is
+//! logged once, and again when it is something else.
+//!
+//! A query outlives the beginning of a shutdown: whoever waits for it may still be answered, and the
+//! total limit on a lookup ends it.
+//!
+//! Twisted: names/client.py, Resolver; names/dns.py, DNSDatagramProtocol and DNSProtocol.
+
+use super::DnsError;
+use super::action::{Action, LookupId, QueryId, Via};
+use super::config::{Config, Remark, TOTAL};
+use super::hosts::Hosts;
+use super::resolver::Resolver;
+use herd_reactor::{
+    ClientFactory, CloseReason, ConnectOptions, ConnectorId, Context, Core, Factory, Flow, Moment,
+    Protocol, Shared, TimerId,
+};
+use std::collections::BTreeMap;
+use std::env;
+use std::fs::{self, File, Metadata};
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// How long the files are taken to be as they were. Twisted: Resolver.maybeParseConfig, 60 s.
+const FILES_EVERY: Duration = Duration::from_secs(60);
+
+/// What is read of a file; the rest is not regarded. Long lists of blocked names take 10 MB.
+pub const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// What glibc lets override resolv.conf, and this does not: a server's environment is seldom looked at.
+const IGNORED: [&str; 2] = ["LOCALDOMAIN", "RES_OPTIONS"];
+
+/// Bytes that say the length of a message on TCP. RFC 1035, section 4.2.2.
+const LENGTH_BYTES: usize = 2;
+
+/// What can be told to the resolver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// Whom to ask. None: those that resolv.conf names.
+    pub servers: Vec<SocketAddr>,
+    /// The longest that a lookup takes.
+    pub total: Duration,
+    /// Where the hosts file is.
+    pub hosts: PathBuf,
+    /// Where resolv.conf is; not read if `servers` has any.
+    pub resolv_conf: PathBuf,
+}
+
+impl Default for ClientOptions {
+    fn default() -> ClientOptions {
+        ClientOptions {
+            servers: Vec::new(),
+            total: TOTAL,
+            hosts: "/etc/hosts".into(),
+            resolv_conf: "/etc/resolv.conf".into(),
+        }
+    }
+}
+
+/// What the lookups need of whoever shares them.
+pub trait Resolving: Shared + 'static {
+    /// The resolver.
+    fn dns(&mut self) -> &mut Client;
+
+    /// What [`ask`] has asked for is here: at least one address, those of IPv6 first; or why there is
+    /// none. Called once for each, by a timer, in a later turn.
+    fn resolved(
+        &mut self,
+        core: &mut Core<Self>,
+        lookup: LookupId,
+        result: Result<Vec<IpAddr>, DnsError>,
+    );
+}
+
+/// Looks up all addresses of `name`, which may be an address itself. The result comes to
+/// [`Resolving::resolved`], in a later turn, [`ClientOptions::total`] from now at the latest.
+pub fn ask<S: Resolving>(state: &mut S, core: &mut Core<S>, name: &str) -> LookupId {
+    let client = state.dns();
+    client.look_at_files(core.now());
+    let lookup = client.resolver.resolve(name, core.now(), core.random());
+    carry_out(state, core);
+    lookup
+}
+
+/// A [`Resolver`], and what stands in the reactor for its actions.
+#[derive(Debug)]
+pub struct Client {
+    options: ClientOptions,
+    resolver: Resolver,
+    /// Of the queries whose sockets are open.
+    connectors: BTreeMap<QueryId, ConnectorId>,
+    /// For whatever the resolver waits for first.
+    timer: Option<TimerId>,
+    /// When the files were last looked at.
+    looked: Option<Moment>,
+    /// What the hosts file was like.
+    stamp: Option<Stamp>,
+    /// What the log has said of resolv.conf.
+    remarks: Vec<Remark>,
+}
+
+/// What tells that a file has changed: when, and its length.
+type Stamp = (SystemTime, u64);
+
+impl Client {
+    /// Reads nothing yet.
+    pub fn new(options: ClientOptions) -> Client {
+        Client {
+            options,
+            resolver: Resolver::default(),
+            connectors: BTreeMap::new(),
+            timer: None,
+            looked: None,
+            stamp: None,
+            remarks: Vec::new(),
+        }
+    }
+
+    /// What of resolv.conf is not regarded, and how loudly the log has said so.
+    pub fn remarks(&self) -> &[Remark] {
+        &self.remarks
+    }
+
+    /// Reads the files again, if it is time.
+    fn look_at_files(&mut self, now: Moment) {
+        if self.looked.is_some_and(|looked| now - looked < FILES_EVERY) {
+            return;
+        }
+        let is_first = self.looked.replace(now).is_none();
+        let ClientOptions { servers, total, hosts, resolv_conf } = &self.options;
+        let (config, remarks) = match servers.is_empty() {
+            true => read(resolv_conf),
+            false => (Config::with_servers(servers.clone()), Vec::new()),
+        };
+        self.resolver.reload(config.total_limit(*total));
+        if remarks != self.remarks {
+            remarks.iter().for_each(|(level, what)| log::log!(*level, "dns: {what}"));
+            self.remarks = remarks;
+        }
+        let stamp = stamp(hosts);
+        if is_first || stamp != self.stamp {
+            self.resolver.reload_hosts(Hosts::parse(&text(hosts)));
+            self.stamp = stamp;
+        }
+    }
+}
+
+/// What resolv.conf says, and what of it is not regarded.
+fn read(resolv_conf: &Path) -> (Config, Vec<Remark>) {
+    let machine = rustix::system::uname();
+    let machine = machine.nodename().to_string_lossy();
+    let (config, said) = Config::parse(&text(resolv_conf), &machine, index_of);
+    let path = resolv_conf.display();
+    let of_file = said.into_iter().map(|(level, what)| (level, format!("{path}: {what}")));
+    let set = IGNORED.into_iter().filter(|name| env::var_os(name).is_some());
+    let of_environment =
+        set.map(|name| (log::Level::Info, format!("{name} in the environment is not regarded")));
+    (config, of_file.chain(of_environment).collect())
+}
+
+/// The index of the network interface of this name.
+fn index_of(name: &str) -> Option<u32> {
+    // Any socket will do to ask the kernel by.
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+    rustix::net::netdevice::name_to_index(&socket, name).ok()
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = fs::metadata(path).ok().filter(Metadata::is_file)?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+/// The text of a file, without a byte order mark. One that is missing says nothing, and one that is no file (a
+/// pipe would block) is not opened.
+fn text(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    if path.is_file()
+        && let Err(e) =
+            File::open(path).and_then(|f| f.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+    {
+        log::warn!("dns: {}: {e}", path.display());
+    }
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let path = path.display();
+        log::warn!("dns: {path}: only the first {FILE_BYTES_MAX} bytes are read");
+        bytes.truncate(FILE_BYTES_MAX as usize);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned()
+}
+
+/// Does what the resolver wants done, and sets its timer. Calls nobody: it may be called from
+/// anywhere, and `resolved` follows in a turn of its own.
+fn carry_out<S: Resolving>(state: &mut S, core: &mut Core<S>) {
+    let client = state.dns();
+    while let Some(action) = client.resolver.next_action() {
+        match action {
+            Action::Send { query, server, via, bytes } => {
+                let factory = Box::new(Asking { query, via, bytes });
+                let connector = match via {
+                    Via::Udp => core.connect_udp(server, factory),
+                    Via::Tcp => core.connect_tcp(server, ConnectOptions::default(), factory),
+                };
+                client.connectors.insert(query, connector);
+            }
+            Action::Cancel { query } => {
+                if let Some(connector) = client.connectors.remove(&query) {
+                    core.stop_trying(connector);
+                }
+            }
+            Action::Done { lookup, result } => {
+                core.call_later(Duration::ZERO, move |state: &mut S, core| {
+                    state.resolved(core, lookup, result);
+                });
+            }
+        }
+    }
+    if let Some(timer) = client.timer.take() {
+        // It may be the very timer that has just run.
+        let _ = core.cancel(timer);
+    }
+    client.timer = client.resolver.next_timeout().map(|due| {
+        core.call_later(due - core.now(), |state: &mut S, core| {
+            state.dns().resolver.timeout(core.now());
+            carry_out(state, core);
+        })
+    });
+}
+
+/// Tells the resolver that the socket of `query` is gone.
+fn failed<S: Resolving>(state: &mut S, core: &mut Core<S>, query: QueryId) {
+    let client = state.dns();
+    client.connectors.remove(&query);
+    client.resolver.failed(query, core.now());
+    carry_out(state, core);
+}
+
+/// Makes the one connection of a query.
+#[derive(Debug)]
+struct Asking {
+    query: QueryId,
+    via: Via,
+    bytes: Vec<u8>,
+}
+
+impl<S: Resolving> Factory<S> for Asking {
+    fn build_protocol(
+        &mut self,
+        _cx: &mut Context<'_, S>,
+        _peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<S>>> {
+        let bytes = std::mem::take(&mut self.bytes);
+        Some(Box::new(Query { query: self.query, via: self.via, bytes, received: Vec::new() }))
+    }
+}
+
+impl<S: Resolving> ClientFactory<S> for Asking {
+    fn client_connection_failed(
+        &mut self,
+        core: &mut Core<S>,
+        state: &mut S,
+        why: &CloseReason,
+        _retry: Option<Duration>,
+    ) {
+        log::debug!("dns: {:?}: {why}", self.query);
+        failed(state, core, self.query);
+    }
+}
+
+/// One query to one server. Twisted: names/dns.py, DNSDatagramProtocol and DNSProtocol.
+#[derive(Debug)]
+struct Query {
+    query: QueryId,
+    via: Via,
+    bytes: Vec<u8>,
+    /// Of TCP: what does not make a message yet.
+    received: Vec<u8>,
+}
+
+impl Query {
+    /// Hands a whole message to the resolver.
+    fn message_received<S: Resolving>(&self, cx: &mut Context<'_, S>, message: &[u8]) {
+        cx.state.dns().resolver.answer(self.query, message, cx.core.now());
+        carry_out(cx.state, cx.core);
+    }
+}
+
+impl<S: Resolving> Protocol<S> for Query {
+    fn name(&self) -> &'static str {
+        "dns"
+    }
+
+    fn connection_made(&mut self, cx: &mut Context<'_, S>) -> Flow {
+        if self.via == Via::Tcp {
+            let length = u16::try_from(self.bytes.len())?;
+            cx.write(&length.to_be_bytes());
+        }
+        cx.write(&self.bytes);
+        Ok(())
+    }
+
+    fn data_received(&mut self, cx: &mut Context<'_, S>, data: &[u8]) -> Flow {
+        if self.via == Via::Udp {
+            self.message_received(cx, data);
+            return Ok(());
+        }
+        self.received.extend_from_slice(data);
+        let mut rest = self.received.as_slice();
+        while let Some((message, behind)) = first_message(rest) {
+            self.message_received(cx, message);
+            rest = behind;
+        }
+        // Once for all of them: there may be thousands of nothing but a length.
+        let taken = self.received.len() - rest.len();
+        self.received.drain(..taken);
+        Ok(())
+    }
+
+    /// Whoever waits for the answer may still have it.
+    fn shutting_down(&mut self, _cx: &mut Context<'_, S>) -> Flow {
+        Ok(())
+    }
+
+    fn connection_lost(&mut self, cx: &mut Context<'_, S>, _why: &CloseReason) {
+        failed(cx.state, cx.core, self.query);
+    }
+}
+
+/// The first message of a stream, if it is whole, and what follows it.
+fn first_message(stream: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = stream.split_first_chunk::<LENGTH_BYTES>()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+}

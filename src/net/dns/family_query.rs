@@ -1,0 +1,164 @@
+//! One half of a lookup: one family, asked of one server after another until one has spoken.
+//!
+//! ```text
+//!   try_next ──▶ server 1 ───────────── silent ────────────── answers, late but first: ended
+//!                   └─ its wait over ─▶ server 2 ── SERVFAIL
+//!                                                      └─ at once ─▶ server 1 again ── cancelled
+//! ```
+//!
+//! Each try is a query of its own: its own id, its own socket. A server that is slower than its wait
+//! is not forgotten: its query stays open beside the next, and whoever answers first ends the half
+//! and cancels the others. So a short wait costs a datagram, not an answer.
+//!
+//! The tries are counted, so a half always ends; the lookup around it has a clock of its own.
+
+use super::DnsError;
+use super::action::{Outbox, QueryId, Via};
+use super::config::Config;
+use super::message::{Addresses, Family, Question, Reply};
+use super::name::HostName;
+use herd_reactor::{Chance, Moment};
+use std::net::SocketAddr;
+
+/// The question of one family, and how far it has come.
+#[derive(Debug)]
+pub(super) struct Half {
+    name: HostName,
+    family: Family,
+    chance: Chance,
+    /// Tries begun.
+    tried: usize,
+    /// When the latest try has had its time.
+    next_try: Moment,
+    /// Queries that may still be answered, the latest try last.
+    open: Vec<Open>,
+    end: Option<Result<Addresses, DnsError>>,
+}
+
+/// A query that may still be answered.
+#[derive(Debug)]
+struct Open {
+    query: QueryId,
+    server: SocketAddr,
+    via: Via,
+    question: Question,
+}
+
+/// What a step may touch.
+#[derive(Debug)]
+pub(super) struct Step<'a> {
+    pub(super) config: &'a Config,
+    pub(super) out: &'a mut Outbox,
+    pub(super) now: Moment,
+}
+
+impl Half {
+    /// Nothing is asked yet. `random`: for the ids.
+    pub(super) fn new(name: &HostName, family: Family, random: u64) -> Half {
+        Half {
+            name: name.clone(),
+            family,
+            chance: Chance::new(random),
+            tried: 0,
+            next_try: Moment::default(),
+            open: Vec::new(),
+            end: None,
+        }
+    }
+
+    /// What it has come to, once it has ended.
+    pub(super) fn end(&self) -> Option<&Result<Addresses, DnsError>> {
+        self.end.as_ref()
+    }
+
+    /// What it has come to; if nothing, it is late.
+    pub(super) fn into_end(self) -> Result<Addresses, DnsError> {
+        self.end.unwrap_or(Err(DnsError::TimedOut))
+    }
+
+    /// When [`timeout`](Half::timeout) is to be called.
+    pub(super) fn next_timeout(&self) -> Option<Moment> {
+        self.end.is_none().then_some(self.next_try)
+    }
+
+    /// Whether `query` is one of its own and open.
+    pub(super) fn has_asked(&self, query: QueryId) -> bool {
+        self.position(query).is_some()
+    }
+
+    /// Asks the server whose turn it is.
+    pub(super) fn try_next(&mut self, cx: &mut Step<'_>) {
+        let server = cx.config.server(self.tried);
+        self.tried += 1;
+        self.next_try = cx.now + cx.config.wait();
+        let open = self.ask(cx.out, server, cx.config.via());
+        self.open.push(open);
+    }
+
+    /// An answer has come to one of its queries, perhaps.
+    pub(super) fn answer(&mut self, cx: &mut Step<'_>, query: QueryId, answer: &[u8]) {
+        let Some(position) = self.position(query) else { return };
+        let Open { server, via, ref question, .. } = self.open[position];
+        match question.read(answer, via) {
+            None => {}
+            Some(Reply::Addresses(addresses)) => self.finish(cx.out, Ok(addresses)),
+            Some(Reply::NoAddresses) => self.finish(cx.out, Err(DnsError::NoAddresses)),
+            Some(Reply::NoSuchName) => self.finish(cx.out, Err(DnsError::NoSuchName)),
+            Some(Reply::Truncated) => {
+                cx.out.cancel(query);
+                self.open[position] = self.ask(cx.out, server, Via::Tcp);
+                if position + 1 == self.open.len() {
+                    self.next_try = cx.now + cx.config.wait();
+                }
+            }
+            Some(Reply::Failed) => {
+                cx.out.cancel(query);
+                self.failed(cx, query, DnsError::ServerFailed);
+            }
+        }
+    }
+
+    /// One of its queries will not be answered; its socket is gone, or is being closed. The next
+    /// server is asked at once, unless it has been already.
+    pub(super) fn failed(&mut self, cx: &mut Step<'_>, query: QueryId, why: DnsError) {
+        let Some(position) = self.position(query) else { return };
+        self.open.remove(position);
+        let was_latest = position == self.open.len();
+        if was_latest && self.tried < cx.config.tries() {
+            self.try_next(cx);
+        } else if self.open.is_empty() {
+            self.finish(cx.out, Err(why));
+        }
+    }
+
+    /// The latest try may have had its time.
+    pub(super) fn timeout(&mut self, cx: &mut Step<'_>) {
+        if self.end.is_some() || cx.now < self.next_try {
+            return;
+        }
+        match self.tried < cx.config.tries() {
+            true => self.try_next(cx),
+            false => self.finish(cx.out, Err(DnsError::TimedOut)),
+        }
+    }
+
+    /// Closes what is open: nothing is waited for any more.
+    pub(super) fn stop(&mut self, out: &mut Outbox) {
+        self.open.drain(..).for_each(|open| out.cancel(open.query));
+    }
+
+    fn finish(&mut self, out: &mut Outbox, end: Result<Addresses, DnsError>) {
+        self.stop(out);
+        self.end = Some(end);
+    }
+
+    fn ask(&mut self, out: &mut Outbox, server: SocketAddr, via: Via) -> Open {
+        let question = Question::new(&self.name, self.family, self.chance.next() as u16);
+        let query = out.send(server, via, question.bytes());
+        Open { query, server, via, question }
+    }
+
+    fn position(&self, query: QueryId) -> Option<usize> {
+        self.open.iter().position(|open| open.query == query)
+    }
+}

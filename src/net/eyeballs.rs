@@ -1,0 +1,265 @@
+//! Happy eyeballs: which of a host's addresses to try next, and when.
+//!
+//! In: the addresses; then when the first attempt may begin, when time has passed, and what came of
+//! each attempt. Out: what to do now ([`Next`]), and when to ask again. It connects nothing, knows
+//! no clock and cancels nothing itself: it says whom to cancel.
+//!
+//! ```text
+//!   0 ms     250 ms     500 ms
+//!   v6 a ------------------------------ ...  (silent: cancelled when another connects)
+//!            v4 b --x                        refused: the next begins at once
+//!                   v6 c ----- connected     the winner
+//! ```
+//!
+//! The idea: addresses of the two families take turns, and each attempt gets a head start over the
+//! next. Nobody waits for a family that leads nowhere, nor is the one that is preferred passed over
+//! for a few milliseconds.
+//!
+//! Source: RFC 8305, sections 4 (First Address Family Count 1) and 5. Twisted:
+//! internet/endpoints.py, HostnameEndpoint, where a failure does not start the next attempt early.
+
+use herd_reactor::Moment;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The head start of an attempt over the next. RFC 8305: Connection Attempt Delay, recommended.
+pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Names one attempt of one [`Eyeballs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attempt(usize);
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next<E> {
+    /// Begin to connect to the address. Then as [`Next::Wait`].
+    Try {
+        /// Its name, to tell what came of it.
+        attempt: Attempt,
+        /// Whereto.
+        address: SocketAddr,
+        /// See [`Next::Wait`].
+        until: Option<Moment>,
+    },
+    /// Wait for an attempt to connect or to fail, or for that moment to come. There is none if all
+    /// addresses have been tried.
+    Wait {
+        /// When to call [`Eyeballs::woken`].
+        until: Option<Moment>,
+    },
+    /// Every address has failed; with the failure that came last, which is told once. `None`: there
+    /// were no addresses, or no attempt had failed before they were given up.
+    Failed(Option<E>),
+    /// Nothing: an attempt has connected.
+    Connected,
+}
+
+/// Tries the addresses of one host until one connects.
+///
+/// `E`: why an attempt failed.
+#[derive(Clone, Debug)]
+pub struct Eyeballs<E> {
+    /// In the order in which they are tried.
+    addresses: Vec<SocketAddr>,
+    /// How many of them have been tried.
+    tried: usize,
+    /// The attempts of which nothing was heard yet.
+    pending: Vec<Attempt>,
+    /// When the next attempt is due, if it is one that waits.
+    due: Moment,
+    connected: bool,
+    last_failure: Option<E>,
+}
+
+impl<E> Eyeballs<E> {
+    /// For the addresses of a host, the best first. IPv6 goes first if there is any.
+    pub fn new(addresses: &[SocketAddr]) -> Eyeballs<E> {
+        Eyeballs {
+            addresses: interleaved(addresses),
+            tried: 0,
+            pending: Vec::new(),
+            due: Moment::default(),
+            connected: false,
+            last_failure: None,
+        }
+    }
+
+    /// Begins.
+    pub fn started(&mut self, now: Moment) -> Next<E> {
+        self.due = now;
+        self.next(now)
+    }
+
+    /// Time has passed. Too early or too often does no harm.
+    pub fn woken(&mut self, now: Moment) -> Next<E> {
+        self.next(now)
+    }
+
+    /// The attempt has failed: the next one begins at once. One that is not pending has no effect.
+    pub fn failed(&mut self, attempt: Attempt, why: E, now: Moment) -> Next<E> {
+        if self.forget(attempt) {
+            self.last_failure = Some(why);
+            self.due = now;
+        }
+        self.next(now)
+    }
+
+    /// The attempt has connected. Returns the attempts to cancel: all others that are pending.
+    ///
+    /// If another has connected before, this one is to be cancelled itself.
+    pub fn connected(&mut self, attempt: Attempt) -> Vec<Attempt> {
+        if !self.forget(attempt) {
+            return vec![attempt];
+        }
+        self.connected = true;
+        self.give_up()
+    }
+
+    /// Nobody waits for a connection any more. Returns the attempts to cancel.
+    pub fn give_up(&mut self) -> Vec<Attempt> {
+        self.tried = self.addresses.len();
+        std::mem::take(&mut self.pending)
+    }
+
+    fn next(&mut self, now: Moment) -> Next<E> {
+        if self.connected {
+            return Next::Connected;
+        }
+        match self.addresses.get(self.tried) {
+            Some(&address) if self.due <= now => {
+                let attempt = Attempt(self.tried);
+                self.tried += 1;
+                self.pending.push(attempt);
+                self.due = now + ATTEMPT_DELAY;
+                Next::Try { attempt, address, until: self.until() }
+            }
+            None if self.pending.is_empty() => Next::Failed(self.last_failure.take()),
+            _ => Next::Wait { until: self.until() },
+        }
+    }
+
+    fn until(&self) -> Option<Moment> {
+        (self.tried < self.addresses.len()).then_some(self.due)
+    }
+
+    /// Was it pending? Then it is no longer.
+    fn forget(&mut self, attempt: Attempt) -> bool {
+        let place = self.pending.iter().position(|pending| *pending == attempt);
+        place.map(|place| self.pending.remove(place)).is_some()
+    }
+}
+
+/// The two families in turn, IPv6 first, each in the order given; then what is left of one.
+fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut v6 = addresses.iter().copied().filter(SocketAddr::is_ipv6);
+    let mut v4 = addresses.iter().copied().filter(SocketAddr::is_ipv4);
+    let mut order = Vec::with_capacity(addresses.len());
+    while order.len() < addresses.len() {
+        order.extend(v6.next());
+        order.extend(v4.next());
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Next::{Connected, Failed, Try, Wait};
+
+    const V6_A: &str = "[2001:db8::a]:443";
+    const V6_B: &str = "[2001:db8::b]:443";
+    const V6_C: &str = "[2001:db8::c]:443";
+    const V4_A: &str = "192.0.2.1:443";
+    const V4_B: &str = "192.0.2.2:443";
+
+    fn eyeballs(addresses: &[&str]) -> Eyeballs<&'static str> {
+        let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        Eyeballs::new(&addresses)
+    }
+
+    fn ms(ms: u64) -> Moment {
+        Moment::from_nanos(ms * 1_000_000)
+    }
+
+    fn attempt(number: usize, address: &str, until: Option<u64>) -> Next<&'static str> {
+        let address = address.parse().unwrap();
+        Try { attempt: Attempt(number), address, until: until.map(ms) }
+    }
+
+    fn wait(until: Option<u64>) -> Next<&'static str> {
+        Wait { until: until.map(ms) }
+    }
+
+    #[test]
+    fn the_families_take_turns_and_ipv6_goes_first() {
+        for (given, order) in [
+            (vec![V4_A, V4_B, V6_A, V6_B, V6_C], vec![V6_A, V4_A, V6_B, V4_B, V6_C]),
+            (vec![V4_A, V6_A, V4_B], vec![V6_A, V4_A, V4_B]),
+            (vec![V4_B, V4_A], vec![V4_B, V4_A]),
+            (vec![V6_B, V6_A], vec![V6_B, V6_A]),
+            (vec![], vec![]),
+        ] {
+            let order: Vec<SocketAddr> = order.iter().map(|text| text.parse().unwrap()).collect();
+            assert_eq!(eyeballs(&given).addresses, order);
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_is_silent_gives_way_after_its_head_start() {
+        let mut eyeballs = eyeballs(&[V6_A, V4_A, V6_B]);
+        assert_eq!(eyeballs.started(ms(1_000)), attempt(0, V6_A, Some(1_250)));
+        assert_eq!(eyeballs.woken(ms(1_249)), wait(Some(1_250)));
+        assert_eq!(eyeballs.woken(ms(1_250)), attempt(1, V4_A, Some(1_500)));
+        // Late: the head start counts from when the attempt really began.
+        assert_eq!(eyeballs.woken(ms(1_600)), attempt(2, V6_B, None));
+        assert_eq!(eyeballs.woken(ms(9_999)), wait(None));
+        assert_eq!(eyeballs.connected(Attempt(1)), [Attempt(0), Attempt(2)]);
+        assert_eq!(eyeballs.woken(ms(9_999)), Connected);
+    }
+
+    #[test]
+    fn a_failure_starts_the_next_attempt_at_once() {
+        let mut eyeballs = eyeballs(&[V6_A, V4_A, V6_B, V4_B]);
+        assert_eq!(eyeballs.started(ms(0)), attempt(0, V6_A, Some(250)));
+        assert_eq!(eyeballs.failed(Attempt(0), "unreachable", ms(3)), attempt(1, V4_A, Some(253)));
+        assert_eq!(eyeballs.woken(ms(250)), wait(Some(253)));
+        assert_eq!(eyeballs.woken(ms(253)), attempt(2, V6_B, Some(503)));
+        // Whichever fails, and only once.
+        assert_eq!(eyeballs.failed(Attempt(1), "refused", ms(300)), attempt(3, V4_B, None));
+        assert_eq!(eyeballs.failed(Attempt(1), "refused", ms(301)), wait(None));
+        assert_eq!(eyeballs.connected(Attempt(3)), [Attempt(2)]);
+    }
+
+    #[test]
+    fn when_all_have_failed_the_last_failure_is_told() {
+        let mut eyeballs = eyeballs(&[V6_A, V4_A]);
+        assert_eq!(eyeballs.started(ms(0)), attempt(0, V6_A, Some(250)));
+        assert_eq!(eyeballs.woken(ms(250)), attempt(1, V4_A, None));
+        assert_eq!(eyeballs.failed(Attempt(1), "refused", ms(260)), wait(None));
+        assert_eq!(eyeballs.failed(Attempt(0), "timed out", ms(900)), Failed(Some("timed out")));
+    }
+
+    #[test]
+    fn without_addresses_it_has_failed_before_it_began() {
+        assert_eq!(eyeballs(&[]).started(ms(0)), Failed(None));
+    }
+
+    #[test]
+    fn who_connects_second_is_cancelled() {
+        let mut eyeballs = eyeballs(&[V6_A, V4_A, V4_B]);
+        eyeballs.started(ms(0));
+        eyeballs.woken(ms(250));
+        assert_eq!(eyeballs.connected(Attempt(0)), [Attempt(1)]);
+        assert_eq!(eyeballs.connected(Attempt(1)), [Attempt(1)]);
+        assert_eq!(eyeballs.failed(Attempt(1), "reset", ms(300)), Connected);
+    }
+
+    #[test]
+    fn after_giving_up_nothing_is_tried() {
+        let mut eyeballs = eyeballs(&[V6_A, V4_A, V4_B]);
+        eyeballs.started(ms(0));
+        assert_eq!(eyeballs.failed(Attempt(0), "refused", ms(5)), attempt(1, V4_A, Some(255)));
+        assert_eq!(eyeballs.give_up(), [Attempt(1)]);
+        assert_eq!(eyeballs.woken(ms(255)), Failed(Some("refused")));
+    }
+}

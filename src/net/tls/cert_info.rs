@@ -1,0 +1,232 @@
+//! The two things that a certificate says and no verifier tells: its number, and until when it holds.
+//!
+//! In: a certificate as DER. Out: [`Facts`], or nothing if it is no certificate. Reads as far as the
+//! dates and no further; knows no key, no name and no signature, and whether a certificate is to be
+//! believed others decide.
+//!
+//! DER is tag, length, value, one in the other:
+//!
+//! ```text
+//! Certificate { TBSCertificate { [0] version, serial, algorithm, issuer, Validity { from, until }, ...
+//! ```
+//!
+//! RFC 5280, sections 4.1 and 4.1.2.5; X.690.
+
+use herd_reactor::UnixNanos;
+use std::time::Duration;
+
+/// Tags, X.690 section 8.1.2.
+const INTEGER: u8 = 0x02;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+const SEQUENCE: u8 = 0x30;
+const VERSION: u8 = 0xa0;
+
+const SECONDS_A_DAY: u64 = 86_400;
+
+/// What a certificate says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Its number, unique among those of its authority; big-endian, as it stands there.
+    pub serial: Vec<u8>,
+    /// From when on it holds. Seconds since 1970.
+    pub not_before: u64,
+    /// Until when, this second included.
+    pub not_after: u64,
+}
+
+impl Facts {
+    /// What `certificate` says; nothing if it is none, or is dated before 1970.
+    pub fn of(certificate: &[u8]) -> Option<Facts> {
+        let (certificate, _) = value(certificate, SEQUENCE)?;
+        let (content, _) = value(certificate, SEQUENCE)?;
+        // Certificates of version 1 have no version.
+        let content = value(content, VERSION).map_or(content, |(_, rest)| rest);
+        let (serial, content) = value(content, INTEGER)?;
+        let (_algorithm, content) = value(content, SEQUENCE)?;
+        let (_issuer, content) = value(content, SEQUENCE)?;
+        let (validity, _) = value(content, SEQUENCE)?;
+        let (not_before, validity) = time(validity)?;
+        let (not_after, _) = time(validity)?;
+        Some(Facts { serial: serial.to_vec(), not_before, not_after })
+    }
+
+    /// How many whole days it still holds at `wall`; 0 on the last one and after it.
+    pub fn days_left(&self, wall: UnixNanos) -> u64 {
+        self.not_after.saturating_sub(seconds(wall)) / SECONDS_A_DAY
+    }
+
+    /// The number in hexadecimal digits.
+    pub fn serial_in_hex(&self) -> String {
+        self.serial.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+fn seconds(UnixNanos(nanos): UnixNanos) -> u64 {
+    Duration::from_nanos(nanos).as_secs()
+}
+
+/// The value at the start of `input`, which has to have this tag, and what follows it.
+fn value(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&found, rest) = input.split_first()?;
+    let (&short, rest) = rest.split_first()?;
+    let (length, rest) = match short {
+        0..=0x7f => (usize::from(short), rest),
+        // So many bytes of length follow; a certificate is no longer than three of them can say.
+        0x81..=0x83 => {
+            let (bytes, rest) = rest.split_at_checked(usize::from(short & 0x7f))?;
+            (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
+        }
+        _ => return None,
+    };
+    (found == tag).then(|| rest.split_at_checked(length))?
+}
+
+/// The time at the start of `input`, in seconds since 1970, and what follows it.
+fn time(input: &[u8]) -> Option<(u64, &[u8])> {
+    let ((text, rest), digits) = match value(input, UTC_TIME) {
+        // Two digits of a year, from 1950 to 2049.
+        Some(found) => (found, 2),
+        None => (value(input, GENERALIZED_TIME)?, 4),
+    };
+    let (year, text) = text.split_at_checked(digits)?;
+    let year = match (number(year)?, digits) {
+        (year, 2) => year + if year < 50 { 2_000 } else { 1_900 },
+        (year, _) => year,
+    };
+    let [month, day, hour, minute, second] = match text.strip_suffix(b"Z")? {
+        text if text.len() == 10 => [0, 2, 4, 6, 8].map(|at| number(&text[at..at + 2])),
+        _ => return None,
+    };
+    let (month, day, hour, minute, second) = (month?, day?, hour?, minute?, second?);
+    let is_a_day = (1..=12).contains(&month) && (1..=days_in(year, month)).contains(&day);
+    if !is_a_day || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let days = days_since_1970(year, month, day)?;
+    Some((((days * 24 + hour) * 60 + minute) * 60 + second, rest))
+}
+
+fn days_in(year: u64, month: u64) -> u64 {
+    let is_leap = year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    match month {
+        2 => 28 + u64::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit))?.parse().ok()
+}
+
+/// The year is counted from March, so that its odd day comes last. After Howard Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms".
+fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
+    let from_march = (month + 9) % 12;
+    let year = if month > 2 { year } else { year.checked_sub(1)? };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * from_march + 2) / 5 + day;
+    // 1 March of the year 0 is day 1 here.
+    days.checked_sub(719_469)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn utc(text: &str) -> Option<u64> {
+        let bytes = [&[UTC_TIME, text.len() as u8], text.as_bytes()].concat();
+        time(&bytes).map(|(seconds, _)| seconds)
+    }
+
+    fn generalized(text: &str) -> Option<u64> {
+        let bytes = [&[GENERALIZED_TIME, text.len() as u8], text.as_bytes()].concat();
+        time(&bytes).map(|(seconds, _)| seconds)
+    }
+
+    #[test]
+    fn times_are_read_as_date_shows_them() {
+        // date -u -d '2026-11-22 10:16:39' +%s and so on.
+        for (text, seconds) in [
+            ("700101000000Z", 0),
+            ("261122101639Z", 1_795_342_599),
+            ("240229235959Z", 1_709_251_199),
+            ("240301000000Z", 1_709_251_200),
+            ("491231235959Z", 2_524_607_999),
+        ] {
+            assert_eq!(utc(text), Some(seconds), "{text}");
+        }
+        assert_eq!(generalized("20500101000000Z"), Some(2_524_608_000));
+        assert_eq!(generalized("40960101000000Z"), Some(67_090_118_400));
+        assert_eq!(generalized("21000301000000Z"), Some(4_107_542_400));
+    }
+
+    #[test]
+    fn what_is_no_time_is_none() {
+        for text in ["", "Z", "2611221016Z", "261122101639", "26112210163xZ", "500101000000Z"] {
+            assert_eq!(utc(text), None, "{text}");
+        }
+        assert_eq!(generalized("19691231235959Z"), None);
+        assert_eq!(generalized("+0261122101639Z"), None);
+    }
+
+    #[test]
+    fn what_is_on_no_calendar_and_no_clock_is_no_time() {
+        for text in [
+            "260001000000Z",
+            "261301000000Z",
+            "260100000000Z",
+            "260132000000Z",
+            "260431000000Z",
+            "260229000000Z",
+            "260101240000Z",
+            "260101006000Z",
+            "260101000060Z",
+        ] {
+            assert_eq!(utc(text), None, "{text}");
+        }
+        assert_eq!(generalized("21000229000000Z"), None);
+        assert!(utc("240229000000Z").is_some() && generalized("24000229000000Z").is_some());
+    }
+
+    fn certificate() -> Vec<u8> {
+        let mut params = rcgen::CertificateParams::new(vec!["a.b".to_owned()]).unwrap();
+        params.serial_number = Some(rcgen::SerialNumber::from_slice(&[0x12, 0xab]));
+        params.not_before = rcgen::date_time_ymd(2026, 11, 22);
+        params.not_after = rcgen::date_time_ymd(2026, 12, 2);
+        let key = rcgen::KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_certificate_tells_its_number_and_its_dates() {
+        let facts = Facts::of(&certificate()).unwrap();
+        assert_eq!(facts.serial_in_hex(), "12ab");
+        assert_eq!(facts.not_after - facts.not_before, 10 * SECONDS_A_DAY);
+        for (seconds, days) in [(0, 10), (1, 9), (9 * SECONDS_A_DAY + 1, 0), (1 << 30, 0)] {
+            let wall = UnixNanos((facts.not_before + seconds) * 1_000_000_000);
+            assert_eq!(facts.days_left(wall), days, "after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn half_a_certificate_is_none_and_no_cut_makes_it_panic() {
+        let whole = certificate();
+        for length in 0..whole.len() {
+            let _ = Facts::of(&whole[..length]);
+        }
+        assert_eq!(Facts::of(&whole[..40]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, at in 0_usize..400, byte: u8) {
+            let _ = Facts::of(&bytes);
+            let mut bent = certificate();
+            let at = at % bent.len();
+            bent[at] = byte;
+            let _ = Facts::of(&bent);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Chance: for jitter and hashing, never for secrets.
+
+/// A small generator of chance (SplitMix64, Steele et al. 2014): for jitter, not for secrets.
+#[derive(Debug)]
+pub struct Chance(u64);
+
+impl Chance {
+    /// A generator that begins at `seed`.
+    pub fn new(seed: u64) -> Chance {
+        Chance(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}

@@ -1,0 +1,147 @@
+//! What is under way, on a clock of its own: frames by the time of their arrival.
+
+use super::options::MemoryOptions;
+use super::segment::{Frame, FrameKind};
+use crate::{Chance, ConnId, Moment};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// Streams remembered before those are forgotten whose last frame has arrived.
+const LATEST_MAX: usize = 1024;
+
+/// What happens at its time.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// A frame arrives.
+    Frame(Frame),
+    /// A connection that took less than it was given can take more.
+    Writable(ConnId),
+}
+
+/// The time, the chance, and what is under way.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) options: MemoryOptions,
+    pub(super) now: Moment,
+    chance: Chance,
+    /// By time, then by age.
+    agenda: BTreeMap<(Moment, u64), Due>,
+    sequence: u64,
+    /// When the last frame of each stream arrives: nothing overtakes.
+    latest: BTreeMap<(SocketAddr, SocketAddr), Moment>,
+    /// Frames for whoever carries them; without him they go on the agenda.
+    pub(super) out: Option<Vec<Frame>>,
+}
+
+impl Wire {
+    pub(super) fn new(options: MemoryOptions, carried: bool) -> Wire {
+        Wire {
+            chance: Chance::new(options.seed),
+            options,
+            now: Moment::default(),
+            agenda: BTreeMap::new(),
+            sequence: 0,
+            latest: BTreeMap::new(),
+            out: carried.then(Vec::new),
+        }
+    }
+
+    /// Sends a frame of a stream on its way.
+    pub(super) fn send(&mut self, from: SocketAddr, to: SocketAddr, kind: FrameKind) {
+        let delay = self.options.delay.clone();
+        let mut arrives = self.now + self.duration(&delay);
+        if let Some(latest) = self.latest.get(&(from, to)).copied() {
+            let gap = match kind {
+                FrameKind::Data(_) => self.options.gap.clone(),
+                _ => Duration::ZERO..=Duration::ZERO,
+            };
+            arrives = arrives.max(latest + self.duration(&gap));
+        }
+        if self.latest.len() > LATEST_MAX {
+            let now = self.now;
+            self.latest.retain(|_, latest| *latest >= now);
+        }
+        self.latest.insert((from, to), arrives);
+        self.put_on(Frame { from, to, arrives, kind });
+    }
+
+    /// Sends a frame that keeps no order, and may be lost.
+    pub(super) fn send_datagram(&mut self, from: SocketAddr, to: SocketAddr, kind: FrameKind) {
+        if self.happens(self.options.datagram_losses) {
+            return;
+        }
+        let delay = self.options.delay.clone();
+        let arrives = self.now + self.duration(&delay);
+        self.put_on(Frame { from, to, arrives, kind });
+    }
+
+    fn put_on(&mut self, frame: Frame) {
+        match &mut self.out {
+            Some(out) => out.push(frame),
+            None => self.schedule(frame.arrives, Due::Frame(frame)),
+        }
+    }
+
+    /// Lets `due` happen `at` its time.
+    pub(super) fn schedule(&mut self, at: Moment, due: Due) {
+        self.sequence += 1;
+        self.agenda.insert((at, self.sequence), due);
+    }
+
+    /// When the next thing happens.
+    pub(super) fn earliest(&self) -> Option<Moment> {
+        self.agenda.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Takes the next thing that has happened by now.
+    pub(super) fn next_due(&mut self) -> Option<Due> {
+        let entry = self.agenda.first_entry().filter(|entry| entry.key().0 <= self.now)?;
+        Some(entry.remove())
+    }
+
+    /// Takes the frames off the agenda, those that arrive first first.
+    pub(super) fn take_under_way(&mut self) -> Vec<Frame> {
+        let dues = std::mem::take(&mut self.agenda).into_values();
+        dues.filter_map(|due| match due {
+            Due::Frame(frame) => Some(frame),
+            Due::Writable(_) => None,
+        })
+        .collect()
+    }
+
+    /// Sixty-four bits of chance.
+    pub(super) fn random(&mut self) -> u64 {
+        self.chance.next()
+    }
+
+    /// True with `probability`. Costs no chance when the answer is known.
+    pub(super) fn happens(&mut self, probability: f64) -> bool {
+        probability > 0.0 && (self.random() as f64) < probability * u64::MAX as f64
+    }
+
+    /// One of `range`, evenly.
+    pub(super) fn within(&mut self, range: &RangeInclusive<usize>) -> usize {
+        let (low, high) = (*range.start() as u64, *range.end() as u64);
+        self.between(low, high) as usize
+    }
+
+    fn duration(&mut self, range: &RangeInclusive<Duration>) -> Duration {
+        let (low, high) = (range.start().as_nanos() as u64, range.end().as_nanos() as u64);
+        Duration::from_nanos(self.between(low, high))
+    }
+
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        if low == high {
+            return low;
+        }
+        low + self.random() % (high - low).saturating_add(1)
+    }
+
+    /// When a write that was short for no reason may go on.
+    pub(super) fn after_a_gap(&mut self) -> Moment {
+        let gap = self.options.gap.clone();
+        self.now + self.duration(&gap)
+    }
+}

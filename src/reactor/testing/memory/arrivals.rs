@@ -1,0 +1,153 @@
+//! What arrives, and whom it concerns: the network's side of [`MemoryIo`].
+
+use super::{Armed, MemoryIo};
+use crate::testing::datagrams::Datagram;
+use crate::testing::endpoint::Endpoint;
+use crate::testing::event_queue::Due;
+use crate::testing::options::Fault;
+use crate::testing::segment::{Frame, FrameKind};
+use crate::{ConnId, PortId};
+use std::time::Duration;
+
+/// When a connection asks again that found a port's backlog full. Linux: TCP_TIMEOUT_INIT.
+const RETRANSMIT: Duration = Duration::from_secs(1);
+
+impl MemoryIo {
+    /// Lets everything happen that has happened by now.
+    pub(super) fn deliver(&mut self) {
+        while let Some(due) = self.wire.next_due() {
+            match due {
+                Due::Frame(frame) => self.arrived(frame),
+                Due::Writable(id) => {
+                    if let Some(key) = self.key(id)
+                        && self.endpoints[key].owes_writable(&self.wire)
+                    {
+                        self.arm(key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn arrived(&mut self, frame: Frame) {
+        let syn = frame.kind == FrameKind::Syn;
+        let datagram = frame.kind.is_datagram();
+        let fault = [frame.to, frame.from].iter().find_map(|server| self.faults.get(server));
+        match fault.copied() {
+            Some(Fault::Blackhole | Fault::Partition) if datagram => return,
+            Some(Fault::Refuse) if datagram && self.faults.contains_key(&frame.to) => {
+                return self.find_nobody(&frame);
+            }
+            Some(Fault::Refuse) if syn => return self.answer(&frame, FrameKind::Refused),
+            Some(Fault::Blackhole | Fault::Partition) if syn => return,
+            Some(Fault::Freeze | Fault::Partition) => return self.held.push(frame),
+            _ if datagram => return self.datagram_arrived(frame),
+            _ => {}
+        }
+        match (self.by_ends.get(&(frame.to, frame.from)).copied(), &frame.kind) {
+            (Some(key), _) => {
+                if self.endpoints[key].arrived(&mut self.wire, frame.kind) {
+                    self.arm(key);
+                }
+                self.bury(key);
+            }
+            (None, FrameKind::Syn) => self.asked(frame),
+            // Nobody is there any more.
+            (None, FrameKind::Data(_) | FrameKind::Accepted) => {
+                self.answer(&frame, FrameKind::Reset);
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// Somebody wants to connect.
+    fn asked(&mut self, frame: Frame) {
+        let failures = self.wire.options.connect_failures;
+        let backlog = self.wire.options.backlog;
+        let mut ports = self.ports.iter_mut().enumerate();
+        let port = ports.find_map(|(key, port)| {
+            port.as_mut().filter(|port| port.is_at(frame.to)).map(|port| (key, port))
+        });
+        let Some((key, port)) = port.filter(|_| !self.wire.happens(failures)) else {
+            return self.answer(&frame, FrameKind::Refused);
+        };
+        if port.waiting.len() >= backlog {
+            let again = self.wire.now + RETRANSMIT;
+            return self.wire.schedule(again, Due::Frame(frame));
+        }
+        let window = self.wire.options.receive_window_bytes;
+        let mut endpoint = Endpoint::new(frame.to, frame.from, window);
+        endpoint.established = true;
+        let waiting = self.endpoints.insert(endpoint);
+        port.waiting.push_back(waiting);
+        self.by_ends.insert((frame.to, frame.from), waiting);
+        self.armed.push_back(Armed::Port(PortId::new(key as u32)));
+        self.answer(&frame, FrameKind::Accepted);
+    }
+
+    /// A datagram goes to the socket that is connected to its sender, else to a port that is played.
+    fn datagram_arrived(&mut self, frame: Frame) {
+        let window = self.wire.options.receive_window_bytes;
+        let mut sockets = self.datagrams.iter_mut();
+        let socket = sockets.find(|(_, s)| (s.host, s.peer) == (frame.to, frame.from));
+        if let Some((id, socket)) = socket {
+            let told = match frame.kind {
+                FrameKind::Datagram(bytes) => socket.arrived(bytes, window),
+                _ => {
+                    socket.refused();
+                    true
+                }
+            };
+            let id = *id;
+            if told {
+                self.arm_datagrams(id);
+            }
+            return;
+        }
+        let Some(port) = self.played.iter_mut().find(|port| port.host == frame.to) else {
+            return self.find_nobody(&frame);
+        };
+        if let FrameKind::Datagram(bytes) = frame.kind {
+            let datagram = Datagram { from: frame.from, to: frame.to, bytes };
+            self.played_heard |= port.arrived(datagram, window);
+        }
+    }
+
+    /// ICMP: who has sent a datagram to nobody is told so.
+    fn find_nobody(&mut self, frame: &Frame) {
+        if let FrameKind::Datagram(_) = frame.kind {
+            self.wire.send_datagram(frame.to, frame.from, FrameKind::Unreachable);
+        }
+    }
+
+    fn answer(&mut self, frame: &Frame, kind: FrameKind) {
+        self.wire.send(frame.to, frame.from, kind);
+    }
+
+    /// Notes that there is something to tell of an end that has an owner.
+    pub(super) fn arm(&mut self, key: usize) {
+        let endpoint = &mut self.endpoints[key];
+        if endpoint.id.is_some() && !endpoint.armed {
+            endpoint.armed = true;
+            self.armed.push_back(Armed::Endpoint(key));
+        }
+    }
+
+    /// The same, of a socket for datagrams.
+    pub(super) fn arm_datagrams(&mut self, id: ConnId) {
+        if let Some(socket) = self.datagrams.get_mut(&id)
+            && !socket.armed
+        {
+            socket.armed = true;
+            self.armed.push_back(Armed::Datagrams(id));
+        }
+    }
+
+    /// Forgets a closed end that has nothing left to do.
+    pub(super) fn bury(&mut self, key: usize) {
+        if self.endpoints[key].is_over() {
+            let Endpoint { host, peer, .. } = self.endpoints.remove(key);
+            self.by_ends.remove(&(host, peer));
+        }
+    }
+}

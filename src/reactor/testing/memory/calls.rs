@@ -1,0 +1,332 @@
+//! What the reactor asks, and what it is told: the program's side of [`MemoryIo`].
+
+use super::{Armed, EPHEMERAL, MemoryIo, Port};
+use crate::io::{Close, Ends, Event};
+use crate::testing::datagrams::DatagramSocket;
+use crate::testing::endpoint::{Endpoint, Level};
+use crate::testing::event_queue::Wire;
+use crate::testing::segment::FrameKind;
+use crate::{ConnId, Io, Moment, PortId, UnixNanos};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+/// Ids of closed connections remembered, for events that come too late.
+const STALE_MAX: usize = 16;
+
+/// The host of all that listens at paths.
+const BEHIND_PATHS: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
+
+impl Io for MemoryIo {
+    fn now(&mut self) -> Moment {
+        self.wire.now
+    }
+
+    fn wall(&mut self) -> UnixNanos {
+        self.clock.at(self.wire.now)
+    }
+
+    fn random(&mut self) -> u64 {
+        self.wire.random()
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        let probability = self.wire.options.spurious_events;
+        let alarm = match self.wire.happens(probability) {
+            true => self.false_alarm(),
+            false => None,
+        };
+        let early = alarm.is_some();
+        events.extend(alarm);
+        if self.wire.out.is_some() {
+            self.deliver();
+            let told = self.tell(events);
+            self.wake = match told || early {
+                true => Some(self.wire.now),
+                false => timeout.map(|timeout| self.wire.now + timeout),
+            };
+            return Ok(());
+        }
+        self.advance(self.wire.now + self.wire.options.turn_cost);
+        let timeout = if early { Some(Duration::ZERO) } else { timeout };
+        self.sleep(timeout, events)
+    }
+
+    fn listen(&mut self, port: PortId, address: SocketAddr) -> io::Result<SocketAddr> {
+        self.check_descriptors()?;
+        if self.ports.iter().flatten().any(|port| port.is_at(address)) {
+            return Err(Errno::ADDRINUSE.into());
+        }
+        let host = match address.port() {
+            0 => self.free_port(address.ip()),
+            _ => address,
+        };
+        put(&mut self.ports, port.key(), Port { host, waiting: VecDeque::new() });
+        Ok(host)
+    }
+
+    /// Behind a path is an address that nobody else has: who wants to be let in asks
+    /// [`address_of`](MemoryIo::address_of) and connects there.
+    fn listen_unix(&mut self, port: PortId, path: &Path) -> io::Result<()> {
+        if self.paths.contains_key(path) {
+            return Err(ErrorKind::AddrInUse.into());
+        }
+        let host = self.listen(port, (BEHIND_PATHS, 0).into())?;
+        self.paths.insert(path.to_owned(), host);
+        Ok(())
+    }
+
+    fn unlisten(&mut self, port: PortId) {
+        let Some(closed) = self.ports.get_mut(port.key()).and_then(Option::take) else { return };
+        self.paths.retain(|_, host| *host != closed.host);
+        for key in closed.waiting {
+            self.endpoints[key].reset(&mut self.wire);
+            self.bury(key);
+        }
+    }
+
+    /// As Linux: the descriptor is looked for before the connection.
+    fn accept(&mut self, port: PortId, id: ConnId) -> io::Result<Ends> {
+        self.check_descriptors()?;
+        let key = self.take_waiting(port)?;
+        let failures = self.wire.options.accept_failures;
+        if self.wire.happens(failures) {
+            self.endpoints[key].reset(&mut self.wire);
+            self.bury(key);
+            return Err(Errno::CONNABORTED.into());
+        }
+        self.own(key, id);
+        let Endpoint { host, peer, .. } = self.endpoints[key];
+        Ok(Ends { peer, host })
+    }
+
+    fn shed(&mut self, port: PortId, most: usize) -> io::Result<usize> {
+        for shed in 0..most {
+            let Ok(key) = self.take_waiting(port) else { return Ok(shed) };
+            self.endpoints[key].close(&mut self.wire);
+            self.bury(key);
+        }
+        Ok(most)
+    }
+
+    fn connect(&mut self, id: ConnId, address: SocketAddr) -> io::Result<()> {
+        self.check_descriptors()?;
+        let host = self.own_address(address);
+        let window = self.wire.options.receive_window_bytes;
+        let key = self.endpoints.insert(Endpoint::new(host, address, window));
+        self.by_ends.insert((host, address), key);
+        self.wire.send(host, address, FrameKind::Syn);
+        put(&mut self.by_id, id.key(), key);
+        self.endpoints[key].id = Some(id);
+        Ok(())
+    }
+
+    fn connect_udp(&mut self, id: ConnId, peer: SocketAddr) -> io::Result<Ends> {
+        self.check_descriptors()?;
+        let host = self.own_address(peer);
+        self.datagrams.insert(id, DatagramSocket::new(host, peer));
+        self.arm_datagrams(id);
+        Ok(Ends { peer, host })
+    }
+
+    fn connected(&mut self, id: ConnId) -> io::Result<Option<Ends>> {
+        self.check_is_stream(id)?;
+        let (endpoint, _) = self.endpoint(id)?;
+        let ends = Ends { peer: endpoint.peer, host: endpoint.host };
+        Ok(endpoint.connected()?.map(|()| ends))
+    }
+
+    fn read(&mut self, id: ConnId, into: &mut [u8]) -> io::Result<usize> {
+        if let Some(socket) = self.datagrams.get_mut(&id) {
+            return socket.read(into);
+        }
+        let (endpoint, wire) = self.endpoint(id)?;
+        endpoint.read(wire, into)
+    }
+
+    fn write(&mut self, id: ConnId, data: &[u8]) -> io::Result<usize> {
+        if let Some(socket) = self.datagrams.get_mut(&id) {
+            socket.check_write(data)?;
+            let (host, peer) = (socket.host, socket.peer);
+            self.send_datagram(host, peer, data.to_vec());
+            return Ok(data.len());
+        }
+        let (endpoint, wire) = self.endpoint(id)?;
+        endpoint.write(wire, data)
+    }
+
+    fn shutdown(&mut self, id: ConnId) -> io::Result<()> {
+        self.check_is_stream(id)?;
+        let (endpoint, wire) = self.endpoint(id)?;
+        endpoint.shutdown(wire)
+    }
+
+    fn close(&mut self, id: ConnId, how: Close) {
+        if let Some(key) = self.key(id) {
+            self.by_id[id.key()] = None;
+            match how {
+                Close::Orderly | Close::AfterEnd => self.endpoints[key].close(&mut self.wire),
+                Close::Reset => self.endpoints[key].reset(&mut self.wire),
+            }
+            self.bury(key);
+        } else if self.datagrams.remove(&id).is_none() {
+            return;
+        }
+        self.stale.push_back(id);
+        if self.stale.len() > STALE_MAX {
+            self.stale.pop_front();
+        }
+    }
+}
+
+/// Events.
+impl MemoryIo {
+    /// Tells what is armed; says whether there was anything.
+    fn tell(&mut self, events: &mut Vec<Event>) -> bool {
+        let before = events.len();
+        events.extend(self.signals.drain(..).map(Event::Signal));
+        for armed in std::mem::take(&mut self.armed) {
+            match armed {
+                Armed::Port(id) => {
+                    let port = self.ports.get(id.key()).and_then(Option::as_ref);
+                    if port.is_some_and(|port| !port.waiting.is_empty()) {
+                        events.push(Event::Acceptable(id));
+                    }
+                }
+                Armed::Endpoint(key) => events.extend(self.event(key)),
+                Armed::Datagrams(id) => events.extend(self.datagram_event(id)),
+            }
+        }
+        events.len() > before
+    }
+
+    fn event(&mut self, key: usize) -> Option<Event> {
+        // Its slot may have another owner by now, who is armed by himself.
+        let endpoint = self.endpoints.get_mut(key).filter(|endpoint| endpoint.armed)?;
+        endpoint.armed = false;
+        let level = endpoint.level(&self.wire);
+        let id = endpoint.id.filter(|_| level.readable || level.writable)?;
+        Some(ready(id, level))
+    }
+
+    fn datagram_event(&mut self, id: ConnId) -> Option<Event> {
+        let socket = self.datagrams.get_mut(&id)?;
+        socket.armed = false;
+        Some(ready(id, socket.level()))
+    }
+
+    /// An event that means nothing: for somebody who is there, or who was.
+    fn false_alarm(&mut self) -> Option<Event> {
+        let open = self.endpoints.iter().filter_map(|(_, endpoint)| endpoint.id);
+        let open = open.chain(self.datagrams.keys().copied());
+        let ids: Vec<ConnId> = open.chain(self.stale.iter().copied()).collect();
+        let last = ids.len().checked_sub(1)?;
+        let id = ids[self.wire.within(&(0..=last))];
+        let (readable, writable) = (true, true);
+        Some(Event::Ready { id, readable, writable, read_closed: false, failed: false })
+    }
+
+    /// Lets the clock jump from arrival to arrival until there is something to tell, or it is over.
+    fn sleep(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        let until = timeout.map(|timeout| self.wire.now + timeout);
+        loop {
+            self.deliver();
+            if self.tell(events) || std::mem::take(&mut self.played_heard) {
+                return Ok(());
+            }
+            match (self.wire.earliest(), until) {
+                (Some(next), None) => self.advance(next),
+                (Some(next), Some(until)) if next <= until => self.advance(next),
+                (_, Some(until)) => {
+                    self.advance(until);
+                    return Ok(());
+                }
+                (None, None) => {
+                    let why = "nothing is under way and no timer is set: this poll would never end";
+                    return Err(io::Error::new(ErrorKind::Deadlock, why));
+                }
+            }
+        }
+    }
+}
+
+/// Sockets.
+impl MemoryIo {
+    pub(super) fn key(&self, id: ConnId) -> Option<usize> {
+        let key = self.by_id.get(id.key()).copied().flatten()?;
+        (self.endpoints[key].id == Some(id)).then_some(key)
+    }
+
+    /// What only a stream has is not asked of a socket for datagrams.
+    fn check_is_stream(&self, id: ConnId) -> io::Result<()> {
+        match self.datagrams.contains_key(&id) {
+            true => Err(ErrorKind::InvalidInput.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn endpoint(&mut self, id: ConnId) -> io::Result<(&mut Endpoint, &mut Wire)> {
+        let key = self.key(id).ok_or(Errno::NOTCONN)?;
+        Ok((&mut self.endpoints[key], &mut self.wire))
+    }
+
+    /// Gives the end at `key` an owner.
+    fn own(&mut self, key: usize, id: ConnId) {
+        put(&mut self.by_id, id.key(), key);
+        self.endpoints[key].id = Some(id);
+        self.arm(key);
+    }
+
+    fn take_waiting(&mut self, port: PortId) -> io::Result<usize> {
+        let port = self.ports.get_mut(port.key()).and_then(Option::as_mut);
+        let waiting = port.ok_or(Errno::BADF)?.waiting.pop_front();
+        waiting.ok_or_else(|| ErrorKind::WouldBlock.into())
+    }
+
+    fn check_descriptors(&self) -> io::Result<()> {
+        match self.descriptors() >= self.wire.options.descriptors_max {
+            true => Err(Errno::MFILE.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Our address towards `peer`, with a port of its own.
+    fn own_address(&mut self, peer: SocketAddr) -> SocketAddr {
+        let ip = match peer {
+            SocketAddr::V4(_) => self.wire.options.host,
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        };
+        self.free_port(ip)
+    }
+
+    /// A port that nobody uses.
+    fn free_port(&mut self, ip: IpAddr) -> SocketAddr {
+        loop {
+            let host = SocketAddr::new(ip, self.ephemeral);
+            self.ephemeral = self.ephemeral.checked_add(1).unwrap_or(EPHEMERAL);
+            let listening = self.ports.iter().flatten().any(|port| port.is_at(host))
+                || self.datagrams.values().any(|socket| socket.host == host)
+                || self.played.iter().any(|port| port.host == host);
+            let any = SocketAddr::from(([0, 0, 0, 0], 0));
+            let next = self.by_ends.range((host, any)..).next();
+            if !listening && next.is_none_or(|((used, _), _)| *used != host) {
+                return host;
+            }
+        }
+    }
+}
+
+fn ready(id: ConnId, level: Level) -> Event {
+    let Level { readable, writable, read_closed, failed } = level;
+    Event::Ready { id, readable, writable, read_closed, failed }
+}
+
+fn put<T>(slots: &mut Vec<Option<T>>, key: usize, value: T) {
+    if slots.len() <= key {
+        slots.resize_with(key + 1, || None);
+    }
+    slots[key] = Some(value);
+}

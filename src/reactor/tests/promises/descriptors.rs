@@ -1,0 +1,57 @@
+//! A process out of descriptors, on the kernel. Alone in its binary: the limit is the process's.
+
+use crate::stage::{MS, actor, kernel};
+use herd_reactor::Limits;
+use herd_reactor::testing::Heard;
+use rustix::io::retry_on_intr;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs;
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// The highest descriptor that is open.
+fn highest() -> u64 {
+    let open = fs::read_dir("/proc/self/fd").unwrap();
+    let numbers = open.map(|entry| entry.unwrap().file_name().to_string_lossy().parse().unwrap());
+    numbers.max().unwrap()
+}
+
+fn limit(soft: u64) {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: hard }).unwrap();
+}
+
+#[test]
+fn a_process_out_of_descriptors_turns_away_does_not_spin_and_recovers() {
+    const WAITING: usize = 250;
+    let mut stage = kernel(Limits::default());
+    let address = stage.listen(|| actor("server"));
+    // The kernel connects them; they wait in the backlog.
+    let mut clients: Vec<TcpStream> =
+        (0..WAITING).map(|_| TcpStream::connect(address).unwrap()).collect();
+    // The directory that is read takes a descriptor too, below the room that is left.
+    limit(highest() + 1 + 10);
+    stage.reactor.io().take();
+    stage.pass(Duration::from_secs(1));
+    let counts = stage.reactor.io().take();
+    let accepted = stage.records().count("server", |heard| *heard == Heard::Made);
+    assert!((8..=12).contains(&accepted), "{accepted}");
+    let mut turned_away = 0;
+    clients.retain_mut(|client| {
+        client.set_read_timeout(Some(MS)).unwrap();
+        // With a timeout the kernel does not repeat a call that was interrupted.
+        let ended = retry_on_intr(|| rustix::io::read(&*client, &mut [0])).is_ok();
+        turned_away += usize::from(ended);
+        !ended
+    });
+    assert_eq!(accepted + turned_away, WAITING, "nobody waits for ever");
+    // Three batches, a tenth of a second apart.
+    assert!(counts.sheds <= 5 && counts.accepts < 50 && counts.polls < 50, "{counts:?}");
+    // Those who were turned away have made room: the next is accepted.
+    let late = TcpStream::connect(address).unwrap();
+    stage.until("the next is accepted", |scene, _| {
+        scene.records.count("server", |heard| *heard == Heard::Made) > accepted
+    });
+    drop((late, clients));
+    stage.until_lost("server", accepted + 1);
+}

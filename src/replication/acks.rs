@@ -1,0 +1,358 @@
+//! Which replies wait until a neighbour has what they acknowledge: `ack = "peer"`.
+//!
+//! In: that replies are held, that lines were written to a link, and what neighbours say they have taken.
+//! Out: whose replies may leave. Neither lines nor clocks are known here.
+//!
+//! The idea: a neighbour takes lines in the order in which they were written to it, so a number says
+//! all: "I have taken the first `n`". And replies are held by the turn, not by the line: those held in
+//! one turn are a *group*, and the end of the turn notes on every link how many lines it had been written
+//! by then. A link whose neighbour has taken so many has *covered* the group, and all groups before.
+//!
+//! ```text
+//!   turn        7        8        9
+//!   written     40       52       61         marks of one link: (40, 7) (52, 8) (61, 9)
+//!   ACK 55 ────────────────▶ groups 7 and 8 are covered
+//! ```
+//!
+//! A link that is still owed clients notes nothing until it is owed no more: what it has not been written
+//! it cannot have taken. Nor does it cover groups of which a reply was held before it stood. Any one link
+//! that covers a group is enough.
+//!
+//! Source: docs/protocol.md "Acknowledgement".
+
+use super::neighbours::NeighbourId;
+use herd_reactor::ConnId;
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+
+/// Marks kept for a link; then a later one takes the place of the last, which only covers later.
+const MARKS_MAX: usize = 1_024;
+
+/// The replies held in one turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group(u64);
+
+/// The replies that wait, and how far each neighbour has come.
+#[derive(Debug)]
+pub struct Acks {
+    /// The group of this turn.
+    current: u64,
+    /// Those that are not covered, oldest first.
+    held: VecDeque<Held>,
+    links: Vec<Option<Taken>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    group: u64,
+    holders: Vec<ConnId>,
+    replies: u64,
+}
+
+/// How far the neighbour at the other end of one connection has come.
+#[derive(Debug)]
+struct Taken {
+    /// The first group that was flooded to it as a whole.
+    since: u64,
+    /// Lines written to it.
+    written: u64,
+    /// Lines it says it has taken.
+    taken: u64,
+    /// So many lines had been written at the end of that group's turn.
+    marks: VecDeque<(u64, u64)>,
+}
+
+impl Acks {
+    /// Nothing is held, and none of the `neighbours` is linked.
+    pub fn new(neighbours: usize) -> Acks {
+        let links = (0..neighbours).map(|_| None).collect();
+        Acks { current: 1, held: VecDeque::new(), links }
+    }
+
+    /// Neighbour `id` is linked anew, and will say what it has taken.
+    pub fn linked(&mut self, id: NeighbourId) {
+        // What was held in this turn was flooded before the link stood.
+        let is_late = self.held.back().is_some_and(|held| held.group == self.current);
+        let since = self.current + u64::from(is_late);
+        let nothing = Taken { since, written: 0, taken: 0, marks: VecDeque::new() };
+        self.links[id.0] = Some(nothing);
+    }
+
+    /// The link to neighbour `id` is lost: what it had not said by now it will not say.
+    pub fn lost(&mut self, id: NeighbourId) {
+        self.links[id.0] = None;
+    }
+
+    /// A line was written to neighbour `id`.
+    pub fn wrote(&mut self, id: NeighbourId) {
+        if let Some(link) = &mut self.links[id.0] {
+            link.written += 1;
+        }
+    }
+
+    /// `holder` holds a reply in this turn. Returns the group it waits for.
+    pub fn hold(&mut self, holder: ConnId) -> Group {
+        let group = self.current;
+        match self.held.back_mut() {
+            Some(held) if held.group == group => {
+                held.replies += 1;
+                if held.holders.last() != Some(&holder) {
+                    held.holders.push(holder);
+                }
+            }
+            _ => self.held.push_back(Held { group, holders: vec![holder], replies: 1 }),
+        }
+        Group(group)
+    }
+
+    /// Whether any reply waits.
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// The turn is over: what is written from now on belongs to the next group. `owes`: whether a
+    /// neighbour is still owed clients. Returns the group that was held in this turn, if one was: whoever
+    /// asked for patience sets its time limit now.
+    pub fn turn_ended(&mut self, owes: impl Fn(NeighbourId) -> bool) -> Option<Group> {
+        let newest = self.held.back()?.group;
+        for (key, link) in self.links.iter_mut().enumerate() {
+            let link = link.as_mut().filter(|link| link.since <= newest);
+            if let Some(link) = link.filter(|_| !owes(NeighbourId(key))) {
+                link.mark(newest);
+            }
+        }
+        let was_held = newest == self.current;
+        self.current += u64::from(was_held);
+        was_held.then_some(Group(newest))
+    }
+
+    /// Neighbour `id` has taken the first `count` lines that were written to it. None: so many were not
+    /// written, or it had taken more before.
+    pub fn acknowledged(&mut self, id: NeighbourId, count: u64) -> Option<()> {
+        let link = self.links[id.0].as_mut()?;
+        if count > link.written || count < link.taken {
+            return None;
+        }
+        link.taken = count;
+        Some(())
+    }
+
+    /// Whose replies may leave, group by group: asked after [`turn_ended`](Acks::turn_ended) and
+    /// [`acknowledged`](Acks::acknowledged).
+    pub fn covered(&mut self) -> Vec<(ConnId, Group)> {
+        let mut free = Vec::new();
+        for covered in self.links.iter_mut().flatten().filter_map(Taken::covers) {
+            release(&mut self.held, covered, &mut free);
+        }
+        free
+    }
+
+    /// All groups up to `group` have waited long enough: whose replies leave without having been covered,
+    /// and how many replies those are.
+    pub fn expired(&mut self, Group(group): Group) -> (Vec<(ConnId, Group)>, u64) {
+        let mut free = Vec::new();
+        let replies = release(&mut self.held, 0..=group, &mut free);
+        (free, replies)
+    }
+}
+
+impl Taken {
+    /// Notes that all of `group` has been written by now.
+    fn mark(&mut self, group: u64) {
+        let mark = (self.written, group);
+        let is_full = self.marks.len() >= MARKS_MAX;
+        match self.marks.back_mut() {
+            Some(last) if last.1 == group => {}
+            Some(last) if is_full || last.0 == self.written => *last = mark,
+            _ => self.marks.push_back(mark),
+        }
+    }
+
+    /// The groups of which it has taken everything; told once for each that is new.
+    fn covers(&mut self) -> Option<RangeInclusive<u64>> {
+        let count = self.marks.iter().take_while(|(written, _)| *written <= self.taken).count();
+        self.marks.drain(..count).next_back().map(|(_, group)| self.since..=group)
+    }
+}
+
+/// Takes the `groups` out of those `held`; adds their holders to `free`. Returns how many replies.
+fn release(
+    held: &mut VecDeque<Held>,
+    groups: RangeInclusive<u64>,
+    free: &mut Vec<(ConnId, Group)>,
+) -> u64 {
+    let first = held.partition_point(|held| held.group < *groups.start());
+    let end = held.partition_point(|held| held.group <= *groups.end());
+    let mut replies = 0;
+    for Held { group, holders, replies: its } in held.drain(first..end.max(first)) {
+        free.extend(holders.into_iter().map(|holder| (holder, Group(group))));
+        replies += its;
+    }
+    replies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARKER: NeighbourId = NeighbourId(0);
+    const WELSH: NeighbourId = NeighbourId(1);
+
+    fn client(number: u32) -> ConnId {
+        ConnId::new(number, 1)
+    }
+
+    /// Acks of two linked neighbours.
+    fn two() -> Acks {
+        let mut acks = Acks::new(2);
+        acks.linked(PARKER);
+        acks.linked(WELSH);
+        acks
+    }
+
+    /// A turn in which `holder` reports and `lines` are written to both.
+    fn turn(acks: &mut Acks, holder: u32, lines: u64) -> Group {
+        let group = acks.hold(client(holder));
+        (0..lines).for_each(|_| {
+            acks.wrote(PARKER);
+            acks.wrote(WELSH);
+        });
+        assert_eq!(acks.turn_ended(|_| false), Some(group));
+        group
+    }
+
+    fn released(acks: &mut Acks) -> Vec<usize> {
+        acks.covered().iter().map(|(holder, _)| holder.key()).collect()
+    }
+
+    #[test]
+    fn a_group_is_released_by_the_first_neighbour_that_has_all_of_it() {
+        let mut acks = two();
+        turn(&mut acks, 1, 3);
+        assert!(released(&mut acks).is_empty());
+        acks.acknowledged(PARKER, 2).unwrap();
+        assert!(released(&mut acks).is_empty());
+        acks.acknowledged(WELSH, 3).unwrap();
+        assert_eq!(released(&mut acks), [1]);
+        acks.acknowledged(PARKER, 3).unwrap();
+        assert!(released(&mut acks).is_empty());
+        assert!(!acks.is_holding());
+    }
+
+    #[test]
+    fn one_number_covers_all_groups_before_it() {
+        let mut acks = two();
+        for holder in 1..=4 {
+            turn(&mut acks, holder, 1);
+        }
+        acks.acknowledged(PARKER, 3).unwrap();
+        assert_eq!(released(&mut acks), [1, 2, 3]);
+        acks.acknowledged(PARKER, 4).unwrap();
+        assert_eq!(released(&mut acks), [4]);
+    }
+
+    #[test]
+    fn what_is_owed_has_not_been_taken() {
+        let mut acks = two();
+        acks.lost(WELSH);
+        acks.hold(client(1));
+        acks.turn_ended(|_| true);
+        acks.acknowledged(PARKER, 0).unwrap();
+        assert!(released(&mut acks).is_empty());
+        // Its turn to be told has come.
+        acks.wrote(PARKER);
+        assert_eq!(acks.turn_ended(|_| false), None);
+        assert!(released(&mut acks).is_empty());
+        acks.acknowledged(PARKER, 1).unwrap();
+        assert_eq!(released(&mut acks), [1]);
+    }
+
+    #[test]
+    fn a_report_that_was_no_news_waits_for_what_was_written_before() {
+        let mut acks = two();
+        turn(&mut acks, 1, 1);
+        turn(&mut acks, 2, 0);
+        acks.acknowledged(WELSH, 1).unwrap();
+        assert_eq!(released(&mut acks), [1, 2]);
+        turn(&mut acks, 3, 0);
+        assert_eq!(released(&mut acks), [3]);
+    }
+
+    #[test]
+    fn who_has_waited_long_enough_is_released_with_all_before_him() {
+        let mut acks = two();
+        let first = turn(&mut acks, 1, 1);
+        let second = turn(&mut acks, 2, 1);
+        turn(&mut acks, 3, 1);
+        assert_eq!(acks.expired(second), (vec![(client(1), first), (client(2), second)], 2));
+        assert_eq!(acks.expired(first), (vec![], 0));
+        acks.acknowledged(PARKER, 3).unwrap();
+        assert_eq!(released(&mut acks), [3]);
+    }
+
+    #[test]
+    fn a_lost_link_covers_nothing_and_a_new_one_not_what_was_before_it() {
+        let mut acks = two();
+        let first = turn(&mut acks, 1, 5);
+        acks.lost(PARKER);
+        acks.lost(WELSH);
+        assert_eq!(acks.acknowledged(PARKER, 5), None);
+        assert!(released(&mut acks).is_empty());
+        acks.linked(PARKER);
+        acks.turn_ended(|_| false);
+        assert!(released(&mut acks).is_empty(), "it has never been told of that");
+        turn(&mut acks, 2, 1);
+        acks.acknowledged(PARKER, 1).unwrap();
+        assert_eq!(released(&mut acks), [2]);
+        assert_eq!(acks.expired(first), (vec![(client(1), first)], 1));
+    }
+
+    #[test]
+    fn a_link_covers_nothing_that_was_held_before_it_in_its_own_turn() {
+        let mut acks = two();
+        acks.lost(WELSH);
+        let early = acks.hold(client(1));
+        acks.wrote(PARKER);
+        acks.linked(WELSH);
+        acks.hold(client(2));
+        acks.wrote(WELSH);
+        acks.turn_ended(|_| false);
+        acks.acknowledged(WELSH, 1).unwrap();
+        assert!(released(&mut acks).is_empty(), "of the two it has been told the second");
+        turn(&mut acks, 3, 1);
+        acks.acknowledged(WELSH, 2).unwrap();
+        assert_eq!(released(&mut acks), [3]);
+        assert_eq!(acks.expired(early).1, 2);
+    }
+
+    #[test]
+    fn nobody_has_taken_more_than_was_written_or_less_than_before() {
+        let mut acks = two();
+        turn(&mut acks, 1, 3);
+        assert_eq!(acks.acknowledged(PARKER, 4), None);
+        acks.acknowledged(PARKER, 2).unwrap();
+        assert_eq!(acks.acknowledged(PARKER, 1), None);
+        acks.acknowledged(PARKER, 3).unwrap();
+    }
+
+    #[test]
+    fn marks_are_bounded_and_what_they_cover_is_not_lost() {
+        let mut acks = two();
+        for holder in 0..3_000 {
+            turn(&mut acks, holder, 1);
+        }
+        assert!(acks.links[0].as_ref().unwrap().marks.len() <= MARKS_MAX);
+        acks.acknowledged(PARKER, 3_000).unwrap();
+        assert_eq!(released(&mut acks).len(), 3_000);
+    }
+
+    #[test]
+    fn a_holder_of_many_replies_in_one_turn_is_told_once() {
+        let mut acks = two();
+        let group = acks.hold(client(1));
+        assert_eq!(acks.hold(client(1)), group);
+        acks.hold(client(2));
+        acks.turn_ended(|_| false);
+        assert_eq!(acks.expired(group), (vec![(client(1), group), (client(2), group)], 3));
+    }
+}

@@ -1,0 +1,402 @@
+//! The comparison: how two members that meet find out what each of them lacks, without telling all.
+//!
+//! In: what the neighbour says of its sums, and the [digest](crate::table::digest) to hold against it. Out:
+//! the lines to say next, and the leaves of which the neighbour lacks lines. It knows no line of a
+//! client and no connection; the [links](super::neighbours) write, and the [sweep](crate::server::sweep) looks for
+//! the lines.
+//!
+//! ```text
+//!       who dialled                         who was dialled
+//!            │ ── SYNC state ───────────────────▶ │   equal? nothing more
+//!            │ ◀─────────────── GROUPS, 8 rows ── │
+//!   differ?  │ ── LEAVES, 8 rows a group ───────▶ │   differ?
+//!            │ ◀────────────────── WANT leaves ── │
+//!            │ ◀── AT lines of these leaves ────▶ │
+//! ```
+//!
+//! Where one side knows nothing, or so little that its lines are shorter than their sums, the leaves
+//! are skipped: the whole group is given, wanted, or both. So a small herd pays little more than what
+//! differs, and a server that begins with nothing is told all without being asked much.
+//!
+//! Each line is held against the sums as they are when it comes. That is enough: sums that are equal,
+//! though of two moments, say that what either knew at its moment the other knew at its own. So what
+//! both knew before they met is found; what is news since then is flooded in any case. To look twice
+//! for the same does no harm.
+//!
+//! What is still to be said is remembered as bits, at most 25 KiB of them whatever the neighbour
+//! says, and said while there is room; what is asked again meanwhile is said once.
+//!
+//! Source: docs/protocol.md "Meeting". After the anti-entropy of Demers et al. 1987, which compares
+//! checksums first, and the hash trees of its heirs; two levels are enough for a table in memory.
+
+use crate::table::digest::{Digest, GROUPS, LEAVES, LEAVES_IN_GROUP};
+use crate::wire::sync_message::{
+    Compare, Marks, ROW, Row, write_groups, write_leaves, write_sync, write_want,
+};
+
+/// Who knows no more clients than this has no more than 16 to a group: their lines are shorter than
+/// the sums of the group's leaves would be.
+const FEW_CLIENTS: usize = 16 * GROUPS;
+
+/// How far the comparison with one neighbour has come.
+#[derive(Clone, Debug, Default)]
+pub struct Comparison {
+    /// SYNC is to be said.
+    sync: bool,
+    /// Bit `n` is row `n` of our groups, which is to be said.
+    groups: u8,
+    /// Our leaves that are to be said; always whole rows.
+    tell: LeafSet,
+    /// Leaves whose lines we are to ask for.
+    ask: LeafSet,
+    /// Leaves of which the neighbour lacks lines that we have.
+    give: LeafSet,
+    /// The neighbour has spoken since [`Comparison::is_at_rest`] was asked last.
+    heard: bool,
+}
+
+const _: () = assert!(GROUPS / ROW == u8::BITS as usize && ROW == u32::BITS as usize);
+
+impl Comparison {
+    /// Begins: our state is to be said.
+    pub fn begin(&mut self) {
+        self.sync = true;
+    }
+
+    /// Is there nothing left to be said, or to be given?
+    pub fn is_idle(&self) -> bool {
+        !self.has_words() && self.give.is_empty()
+    }
+
+    /// Is there something to be said?
+    pub fn has_words(&self) -> bool {
+        self.sync || self.groups != 0 || !self.tell.is_empty() || !self.ask.is_empty()
+    }
+
+    /// Is it idle, and has the neighbour said nothing of one since this was asked last? On a slow link
+    /// the rest of the one that has begun may be under way for longer than the pause between two.
+    pub fn is_at_rest(&mut self) -> bool {
+        !std::mem::take(&mut self.heard) && self.is_idle()
+    }
+
+    /// The neighbour has spoken. `digest`: our sums now; `clients`: how many we know.
+    pub fn hear(&mut self, line: Compare<'_>, digest: &Digest, clients: usize) {
+        self.heard = true;
+        match line {
+            Compare::Sync(state) if state == digest.state() => {}
+            Compare::Sync(_) => self.groups = u8::MAX,
+            Compare::Groups(row) => self.hear_groups(row, digest, clients <= FEW_CLIENTS),
+            Compare::Leaves(row) => self.hear_leaves(row, digest),
+            Compare::Want(marks) => self.give.insert(marks.first / ROW, marks.bits),
+        }
+    }
+
+    fn hear_groups(&mut self, row: Row<'_>, digest: &Digest, few: bool) {
+        for (group, theirs) in (row.first..).zip(row.sums()) {
+            let ours = digest.groups()[group];
+            if ours == theirs {
+                continue;
+            }
+            if ours != 0 && theirs != 0 && !few {
+                self.tell.insert_group(group);
+                continue;
+            }
+            if ours != 0 {
+                self.give.insert_group(group);
+            }
+            if theirs != 0 {
+                self.ask.insert_group(group);
+            }
+        }
+    }
+
+    fn hear_leaves(&mut self, row: Row<'_>, digest: &Digest) {
+        let ours = &digest.leaves()[row.first..];
+        let (mut give, mut ask) = (0, 0);
+        for (n, (theirs, &ours)) in row.sums().zip(ours).enumerate() {
+            let differ = u32::from(ours != theirs);
+            give |= (differ & u32::from(ours != 0)) << n;
+            ask |= (differ & u32::from(theirs != 0)) << n;
+        }
+        self.give.insert(row.first / ROW, give);
+        self.ask.insert(row.first / ROW, ask);
+    }
+
+    /// Appends the next line to say, without a delimiter; whether there was one. It is at most
+    /// [`ROW_LINE_BYTES_MAX`](crate::wire::sync_message::ROW_LINE_BYTES_MAX) long.
+    pub fn write_next(&mut self, digest: &Digest, out: &mut Vec<u8>) -> bool {
+        if std::mem::take(&mut self.sync) {
+            write_sync(out, digest.state());
+        } else if self.groups != 0 {
+            write_groups(out, digest.groups(), self.groups.trailing_zeros() as usize);
+            self.groups &= self.groups - 1;
+        } else if let Some((row, bits)) = self.ask.take_row() {
+            write_want(out, Marks { first: row * ROW, bits });
+        } else if let Some((row, _)) = self.tell.take_row() {
+            write_leaves(out, digest.leaves(), row);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Takes the leaves of which the neighbour lacks lines: whoever takes them sees to it.
+    pub fn take_given(&mut self) -> LeafSet {
+        std::mem::take(&mut self.give)
+    }
+}
+
+/// Some of all leaves: 8 KiB, which are held only while there are any.
+#[derive(Clone, Default)]
+pub struct LeafSet {
+    /// Leaf `32 r + n` is bit `n` of row `r`. None or all rows.
+    rows: Vec<u32>,
+    /// How many rows have bits.
+    count: usize,
+    /// The row to look at next.
+    next: usize,
+}
+
+impl LeafSet {
+    const ROWS: usize = LEAVES / ROW;
+
+    /// Is no leaf in it?
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Is this leaf in it?
+    pub fn contains(&self, leaf: usize) -> bool {
+        self.rows.get(leaf / ROW).is_some_and(|row| row >> (leaf % ROW) & 1 != 0)
+    }
+
+    fn insert(&mut self, row: usize, bits: u32) {
+        if bits == 0 {
+            return;
+        }
+        if self.rows.is_empty() {
+            self.rows = vec![0; LeafSet::ROWS];
+            self.next = 0;
+        }
+        self.count += usize::from(self.rows[row] == 0);
+        self.rows[row] |= bits;
+    }
+
+    fn insert_group(&mut self, group: usize) {
+        const ROWS_IN_GROUP: usize = LEAVES_IN_GROUP / ROW;
+        let first = group * ROWS_IN_GROUP;
+        (first..first + ROWS_IN_GROUP).for_each(|row| self.insert(row, u32::MAX));
+    }
+
+    /// Takes a row that has bits, going round; the last one taken gives the memory back.
+    fn take_row(&mut self) -> Option<(usize, u32)> {
+        if self.is_empty() {
+            return None;
+        }
+        while self.rows[self.next] == 0 {
+            self.next = (self.next + 1) % LeafSet::ROWS;
+        }
+        let taken = (self.next, std::mem::take(&mut self.rows[self.next]));
+        self.count -= 1;
+        if self.is_empty() {
+            self.rows = Vec::new();
+        }
+        Some(taken)
+    }
+}
+
+impl std::fmt::Debug for LeafSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LeafSet({} rows)", self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::digest::leaf_of;
+    use crate::wire::command::{Command, CommandLimits};
+    use crate::wire::sync_message::ROW_LINE_BYTES_MAX;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// One side: what it knows, and how far it has come.
+    #[derive(Default)]
+    struct Side {
+        lines: BTreeMap<String, u32>,
+        comparison: Comparison,
+    }
+
+    impl Side {
+        fn digest(&self) -> Digest {
+            let mut digest = Digest::new();
+            for (client, version) in &self.lines {
+                digest.add(client.as_bytes(), line(client, *version).as_bytes());
+            }
+            digest
+        }
+
+        fn hear(&mut self, line: &[u8], digest: &Digest, clients: usize) {
+            match Command::parse(line, &CommandLimits::default()) {
+                Ok(Command::Compare(said)) => self.comparison.hear(said, digest, clients),
+                other => panic!("{}: {other:?}", line.escape_ascii()),
+            }
+        }
+
+        fn take_given(&mut self) -> BTreeMap<String, u32> {
+            let leaves = self.comparison.take_given();
+            let given =
+                self.lines.iter().filter(|(client, _)| leaves.contains(leaf_of(client.as_bytes())));
+            given.map(|(client, version)| (client.clone(), *version)).collect()
+        }
+
+        fn merge(&mut self, lines: BTreeMap<String, u32>) {
+            for (client, version) in lines {
+                let known = self.lines.entry(client).or_default();
+                *known = version.max(*known);
+            }
+        }
+    }
+
+    fn line(client: &str, version: u32) -> String {
+        format!("AT Alford +0.5 {client} +1+1 {version}")
+    }
+
+    /// Lets both speak until neither has anything to say. Returns how many lines were said, and bytes.
+    fn converse(sides: &mut [Side; 2], clients: usize) -> (usize, usize) {
+        let digests = [sides[0].digest(), sides[1].digest()];
+        let (mut lines, mut bytes) = (0, 0);
+        sides[0].comparison.begin();
+        while let Some(speaker) = sides.iter().position(|side| side.comparison.has_words()) {
+            let mut line = Vec::new();
+            assert!(sides[speaker].comparison.write_next(&digests[speaker], &mut line));
+            assert!(line.len() <= ROW_LINE_BYTES_MAX);
+            (lines, bytes) = (lines + 1, bytes + line.len() + 1);
+            sides[1 - speaker].hear(&line, &digests[1 - speaker], clients);
+        }
+        (lines, bytes)
+    }
+
+    fn both(lines: &[(String, u32)]) -> [Side; 2] {
+        [(); 2].map(|()| Side { lines: lines.iter().cloned().collect(), ..Side::default() })
+    }
+
+    fn clients(count: usize) -> Vec<(String, u32)> {
+        (0..count).map(|n| (format!("client-{n}"), 5)).collect()
+    }
+
+    #[test]
+    fn who_knows_the_same_says_one_line() {
+        for count in [0, 1, 1_000] {
+            let mut sides = both(&clients(count));
+            assert_eq!(converse(&mut sides, count), (1, "SYNC 0123456789abcdef\n".len()));
+            assert!(sides.iter().all(|side| side.comparison.is_idle()));
+        }
+    }
+
+    #[test]
+    fn one_difference_among_many_clients_costs_one_group_and_one_leaf() {
+        let mut sides = both(&clients(10_000));
+        sides[1].lines.insert("client-77".to_owned(), 6);
+        // SYNC, 8 rows of groups, 8 rows of leaves, WANT.
+        let (lines, bytes) = converse(&mut sides, 10_000);
+        assert_eq!(lines, 18);
+        assert!(bytes < 9_000, "{bytes}");
+        let leaf = leaf_of(b"client-77");
+        for side in &mut sides {
+            let given = side.take_given();
+            assert_eq!(given.keys().filter(|client| leaf_of(client.as_bytes()) != leaf).count(), 0);
+            assert!(given.contains_key("client-77"));
+            assert!(side.comparison.is_idle());
+        }
+    }
+
+    #[test]
+    fn who_knows_nothing_is_given_all_and_asked_nothing() {
+        let all = clients(10_000);
+        for empty in [0, 1] {
+            let mut sides = both(&all);
+            sides[empty].lines.clear();
+            let (lines, _) = converse(&mut sides, 10_000);
+            // If it was the one to be asked for its groups, they have said it all.
+            assert_eq!(lines, if empty == 1 { 9 } else { 9 + LEAVES / ROW });
+            assert!(sides[empty].take_given().is_empty());
+            assert_eq!(sides[1 - empty].take_given().len(), all.len());
+        }
+    }
+
+    #[test]
+    fn few_clients_are_told_without_their_leaves() {
+        let mut sides = both(&clients(200));
+        sides[0].lines.insert("fig".to_owned(), 6);
+        sides[1].lines.insert("client-7".to_owned(), 6);
+        // SYNC, 8 rows of groups, and a group has 8 rows to be wanted; that of fig may be empty.
+        let (lines, bytes) = converse(&mut sides, 200);
+        assert!(lines <= 9 + 2 * 8, "{lines}");
+        assert!(bytes < 5_000, "{bytes}");
+        assert!(sides[0].take_given().contains_key("fig"));
+        assert!(sides[1].take_given().contains_key("client-7"));
+    }
+
+    #[test]
+    fn it_is_at_rest_when_nothing_was_said_since_it_was_last_asked() {
+        let digest = both(&clients(10))[0].digest();
+        let mut side = Side::default();
+        assert!(side.comparison.is_at_rest());
+        side.hear(b"SYNC 0123456789abcdef", &digest, 10);
+        assert!(!side.comparison.is_at_rest(), "GROUPS is to be said");
+        while side.comparison.write_next(&digest, &mut Vec::new()) {}
+        assert!(side.comparison.is_at_rest(), "all is said, and nothing was heard");
+        side.hear(format!("GROUPS 00 {}", "0".repeat(16 * ROW)).as_bytes(), &digest, 0);
+        side.comparison.take_given();
+        assert!(side.comparison.is_idle());
+        assert!(!side.comparison.is_at_rest(), "seven more may follow");
+        assert!(side.comparison.is_at_rest());
+    }
+
+    #[test]
+    fn what_is_said_again_and_again_is_answered_once() {
+        let digest = both(&clients(1_000))[0].digest();
+        let mut side = Side::default();
+        for round in 0..3_000 {
+            side.hear(format!("SYNC {round:016x}").as_bytes(), &digest, 10_000);
+            for (name, first) in [("GROUPS", "20"), ("LEAVES", "0400")] {
+                let sums = format!("{round:016x}").repeat(ROW);
+                side.hear(format!("{name} {first} {sums}").as_bytes(), &digest, 10_000);
+            }
+            side.hear(b"WANT ffe0 ffffffff", &digest, 10_000);
+        }
+        let mut said = 0;
+        while side.comparison.write_next(&digest, &mut Vec::new()) {
+            said += 1;
+        }
+        // Eight rows of groups, the leaves of 32 groups, and one row that is wanted.
+        assert!(said <= 8 + 32 * 8 + 32 * 8, "{said}");
+        assert!(!side.comparison.take_given().is_empty());
+        assert!(side.comparison.tell.rows.is_empty() && side.comparison.ask.rows.is_empty());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Nothing is missed, whoever knows what and however much; and it is found at once.
+        #[test]
+        fn after_one_comparison_both_know_all(
+            shared in 0..300usize,
+            one in prop::collection::btree_map("[a-c]{1,4}|client-[0-9]{1,2}", 1..9u32, 0..40),
+            other in prop::collection::btree_map("[a-c]{1,4}|client-[0-9]{1,2}", 1..9u32, 0..40),
+            many: bool,
+        ) {
+            let mut sides = both(&clients(shared));
+            sides[0].lines.extend(one);
+            sides[1].lines.extend(other);
+            converse(&mut sides, if many { FEW_CLIENTS + 1 } else { FEW_CLIENTS });
+            let given = sides.each_mut().map(Side::take_given);
+            for (n, lines) in given.into_iter().enumerate() {
+                sides[1 - n].merge(lines);
+            }
+            prop_assert_eq!(&sides[0].lines, &sides[1].lines);
+            prop_assert!(sides.iter().all(|side| side.comparison.is_idle()));
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! How servers come to know the same: the flood to neighbours, and the comparison of tables.
+//!
+//! * [`neighbours`]: which neighbours are connected, and the flood.
+//! * [`anti_entropy`]: how two servers find out in what they differ.
+//! * [`acks`]: which replies wait for a neighbour's word.
+
+pub mod acks;
+pub mod anti_entropy;
+pub mod neighbours;

@@ -1,0 +1,292 @@
+//! Who of the neighbours is connected, and how news reaches them: the flood.
+//!
+//! A link is a neighbour and the connection to it, if it stands. One mechanism serves slow neighbours
+//! and those met again: what is *owed* ([`Owed`](crate::table::backlog::Owed)), one bit per client and
+//! neighbour. News is written to a link at once while little is pending there; else the bit is set,
+//! and when the link has drained, the client's *latest* line is sent for it. When a link is made,
+//! the bits of what the neighbour lacks are set, which the [`Comparison`] finds out; those of all
+//! clients, if the neighbour is plain and compares nothing. So memory is bounded by the number of
+//! clients, whatever the rate, and a neighbour that was away learns what it missed in the same way as
+//! one that was slow.
+//!
+//! Report, section 3.3: pass on only what is newer. To whom: to all but the one it came from.
+
+use super::acks::Acks;
+use super::anti_entropy::{Comparison, LeafSet};
+use super::replacements::{Replacements, Ruling};
+use crate::config::{Acknowledge, Limits, Server, Topology};
+use crate::table::{ClientKey, Herd};
+use crate::wire::command::write_ack;
+use crate::wire::sync_message::{Compare, ROW_LINE_BYTES_MAX};
+use herd_reactor::{ConnId, Core, Shared};
+
+/// Pending output up to which a neighbour is sent what is compared and what it is owed. So a portion, and a line
+/// of 4 KiB, has room in a send buffer of 64 KiB; the next follows when it has been sent. More at once would not
+/// arrive sooner, and each neighbour would need a larger buffer after each time that it was away.
+const PORTION_BYTES: usize = 60 * 1_024;
+
+/// Names one neighbour of this server: its place in the list of them, sorted by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NeighbourId(pub usize);
+
+/// One neighbour, connected or not.
+#[derive(Debug)]
+pub struct Link {
+    /// What the topology says of it.
+    pub server: Server,
+    /// The connection, from HELLO to loss. To a plain neighbour: the one that we dialled.
+    pub conn: Option<ConnId>,
+    /// What is under way to find out in what it and we differ.
+    pub comparison: Comparison,
+    /// It wants to be told how many of its AT lines have been taken.
+    taken: Option<Taken>,
+    /// How often a new connection has replaced one that stood.
+    replacements: Replacements,
+}
+
+/// The AT lines of one connection, for who wants to know.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    lines: u64,
+    told: u64,
+}
+
+/// The neighbours of one server.
+#[derive(Debug)]
+pub struct Links {
+    links: Vec<Link>,
+    /// Pending output above which news waits as a bit. Key: `flood_buffer_bytes`.
+    flood_buffer_bytes: usize,
+    /// Where a line of a comparison is composed.
+    line: Vec<u8>,
+    /// What neighbours have taken, if replies wait for that.
+    pub(crate) acks: Option<Acks>,
+}
+
+impl Links {
+    /// The neighbours of the server `name`, none of them connected.
+    pub fn new(topology: &Topology, name: &str) -> Links {
+        let neighbours = topology.neighbours_of(name).into_iter().cloned();
+        let link = |server| Link {
+            server,
+            conn: None,
+            comparison: Comparison::default(),
+            taken: None,
+            replacements: Replacements::default(),
+        };
+        let links: Vec<Link> = neighbours.map(link).collect();
+        Links {
+            acks: (topology.ack == Acknowledge::Peer).then(|| Acks::new(links.len())),
+            links,
+            flood_buffer_bytes: topology.limits.flood_buffer_bytes,
+            line: Vec::new(),
+        }
+    }
+
+    /// All neighbours.
+    pub fn iter(&self) -> impl Iterator<Item = (NeighbourId, &Link)> {
+        self.links.iter().enumerate().map(|(key, link)| (NeighbourId(key), link))
+    }
+
+    /// The neighbour that `id` names.
+    pub fn link(&self, id: NeighbourId) -> &Link {
+        &self.links[id.0]
+    }
+
+    /// The neighbour of that name.
+    pub fn named(&self, name: &[u8]) -> Option<NeighbourId> {
+        self.iter().find(|(_, link)| link.server.name.as_bytes() == name).map(|(id, _)| id)
+    }
+
+    /// How many neighbours there are.
+    pub fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// How many neighbours are configured that say no HELLO.
+    pub fn plain(&self) -> usize {
+        self.links.iter().filter(|link| link.server.plain).count()
+    }
+
+    /// Whether there is such a one.
+    pub fn has_plain(&self) -> bool {
+        self.plain() > 0
+    }
+
+    /// Whether a new connection may become the link to `id`. If one stands, returns it, and the ruling on its
+    /// replacement. One that is being closed is as good as lost: nothing more comes of it.
+    pub(crate) fn replace<S: Shared>(
+        &mut self,
+        core: &Core<S>,
+        id: NeighbourId,
+        limits: &Limits,
+    ) -> Option<(ConnId, Ruling)> {
+        let link = &mut self.links[id.0];
+        let stands = |conn: &ConnId| core.transport(*conn).is_some_and(|t| t.is_connected());
+        let conn = link.conn.filter(stands)?;
+        Some((conn, link.replacements.rule(core.now(), limits.retry_first, limits.retry_max)))
+    }
+
+    /// The link to `id` stands now, on `conn`. To a plain neighbour all is owed; with the others what
+    /// is known has still to be compared. `wants_acks`: it asks to be told what has been taken. Returns
+    /// the connection that it had before and that this one replaces.
+    pub fn made(
+        &mut self,
+        herd: &mut Herd,
+        id: NeighbourId,
+        conn: ConnId,
+        wants_acks: bool,
+    ) -> Option<ConnId> {
+        let link = &mut self.links[id.0];
+        if link.server.plain {
+            herd.owe_all(id.0);
+        } else if let Some(acks) = &mut self.acks {
+            acks.linked(id);
+        }
+        link.comparison = Comparison::default();
+        link.taken = wants_acks.then(Taken::default);
+        link.conn.replace(conn)
+    }
+
+    /// `conn` is lost. Whether it was the link to `id`, which then stands no more.
+    pub fn lost(&mut self, herd: &mut Herd, id: NeighbourId, conn: ConnId) -> bool {
+        let link = &mut self.links[id.0];
+        let was = link.conn == Some(conn);
+        if was {
+            link.conn = None;
+            link.comparison = Comparison::default();
+            link.taken = None;
+            herd.owed.forget(id.0);
+            if let Some(acks) = &mut self.acks {
+                acks.lost(id);
+            }
+        }
+        was
+    }
+
+    /// Passes the news of `key` on to every connected neighbour but `from`.
+    pub fn flood<S: Shared>(
+        &mut self,
+        core: &mut Core<S>,
+        herd: &mut Herd,
+        key: ClientKey,
+        from: Option<NeighbourId>,
+    ) {
+        for (number, link) in self.links.iter().enumerate() {
+            let id = NeighbourId(number);
+            let Some(conn) = link.conn.filter(|_| from != Some(id)) else { continue };
+            if herd.owed.owes(id.0, key) {
+                // It will be sent the latest line, which is this one.
+                continue;
+            }
+            if core.pending(conn) < self.flood_buffer_bytes {
+                send_line(core, link, conn, herd.line(key));
+                if let Some(acks) = &mut self.acks {
+                    acks.wrote(id);
+                }
+            } else {
+                herd.owed.owe(id.0, key);
+                core.resume_when_drained(conn);
+            }
+        }
+    }
+
+    /// Begins to compare what is known here with what `id` knows.
+    pub fn compare<S: Shared>(&mut self, core: &mut Core<S>, herd: &mut Herd, id: NeighbourId) {
+        self.links[id.0].comparison.begin();
+        self.pay(core, herd, id);
+    }
+
+    /// Whether nothing is under way to `id`, nor about to be, and nothing has come from it since this was
+    /// asked last by which it compares. What is less than a row of sums counts as nothing: on a busy link
+    /// there is always something.
+    pub fn is_quiet<S: Shared>(&mut self, core: &Core<S>, herd: &Herd, id: NeighbourId) -> bool {
+        let link = &mut self.links[id.0];
+        let is_sent = link.conn.is_some_and(|conn| core.pending(conn) < ROW_LINE_BYTES_MAX);
+        link.comparison.is_at_rest() && is_sent && herd.owed.owed(id.0) == 0
+    }
+
+    /// Takes the leaves of which neighbours have been found to lack lines, with the connections on
+    /// which they were.
+    pub(crate) fn take_given(&mut self) -> Vec<(NeighbourId, ConnId, LeafSet)> {
+        let links = self.links.iter_mut().enumerate();
+        let given = links.filter_map(|(key, link)| {
+            Some((NeighbourId(key), link.conn?, link.comparison.take_given()))
+        });
+        given.filter(|(_, _, leaves)| !leaves.is_empty()).collect()
+    }
+
+    /// `id` has said a line of a comparison: the answer follows, now or when there is room.
+    pub fn compared<S: Shared>(
+        &mut self,
+        core: &mut Core<S>,
+        herd: &mut Herd,
+        id: NeighbourId,
+        line: Compare<'_>,
+    ) {
+        self.links[id.0].comparison.hear(line, herd.digest(), herd.len());
+        self.pay(core, herd, id);
+    }
+
+    /// Sends to `id` what is to be compared and then what it is owed, as far as there is room; the
+    /// rest when that has been sent.
+    pub fn pay<S: Shared>(&mut self, core: &mut Core<S>, herd: &mut Herd, id: NeighbourId) {
+        let link = &mut self.links[id.0];
+        let Some(conn) = link.conn else { return };
+        let portion = self.flood_buffer_bytes.min(PORTION_BYTES);
+        while link.comparison.has_words() && core.pending(conn) + ROW_LINE_BYTES_MAX < portion {
+            self.line.clear();
+            link.comparison.write_next(herd.digest(), &mut self.line);
+            send_line(core, link, conn, &self.line);
+        }
+        while core.pending(conn) < portion {
+            let Some(key) = herd.owed.pay(id.0) else { break };
+            send_line(core, link, conn, herd.line(key));
+            if let Some(acks) = &mut self.acks {
+                acks.wrote(id);
+            }
+        }
+        if link.comparison.has_words() || herd.owed.owed(id.0) > 0 {
+            core.resume_when_drained(conn);
+        }
+    }
+
+    /// An AT line has come from `id`, understood, whatever became of it.
+    pub(crate) fn took(&mut self, id: NeighbourId) {
+        if let Some(taken) = &mut self.links[id.0].taken {
+            taken.lines += 1;
+        }
+    }
+
+    /// Tells those who want to know how many of their lines have been taken: once a turn.
+    pub(crate) fn acknowledge<S: Shared>(&mut self, core: &mut Core<S>) {
+        for link in &mut self.links {
+            let (Some(taken), Some(conn)) = (&mut link.taken, link.conn) else { continue };
+            if taken.lines > taken.told {
+                taken.told = taken.lines;
+                self.line.clear();
+                write_ack(&mut self.line, taken.told);
+                send_line(core, link, conn, &self.line);
+            }
+        }
+    }
+}
+
+/// Writes one line to a neighbour, in its own manner of ending lines.
+fn send_line<S: Shared>(core: &mut Core<S>, link: &Link, conn: ConnId, line: &[u8]) {
+    let end: &[u8] = if link.server.plain { b"\r\n" } else { b"\n" };
+    core.write_with(conn, line.len() + end.len(), |out| {
+        out.extend_from_slice(line);
+        out.extend_from_slice(end);
+    });
+    if crate::log::traffic_is_on() {
+        let wall = core.wall().0;
+        let to = crate::log::Party::Named(link.server.name.as_bytes());
+        crate::log::traffic(wall, to, crate::log::Direction::Out, line);
+    }
+}

@@ -1,0 +1,139 @@
+//! How often a neighbour's new connection may replace the link that still stands.
+//!
+//! In: a new connection, and when. Out: whether it replaces the link. Knows no connection and no log.
+//!
+//! A server that was killed and started again may be back before its loss was seen, so the new connection is right and
+//! the old one dead. If two servers claim one name, each is right in its turn, and they would take the link from each
+//! other as fast as they can dial. Both look the same from here; only how often it happens tells them apart:
+//!
+//! ```text
+//!   five in 60 s: at once ─▶ then a pause after each: first, doubled up to max ─▶ 60 s without one: at once again
+//! ```
+
+use herd_reactor::Moment;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Replacements that are made at once, within [`WITHIN`].
+pub(crate) const AT_ONCE: usize = 5;
+
+/// How long one counts; and how long it is calm until all is forgotten.
+pub(crate) const WITHIN: Duration = Duration::from_secs(60);
+
+/// The replacements of one link.
+#[derive(Debug, Default)]
+pub(crate) struct Replacements {
+    /// When the last ones were made, the oldest first.
+    recent: VecDeque<Moment>,
+    /// How long after the last one the next may follow; none if there were never too many since it was calm.
+    pause: Option<Duration>,
+}
+
+/// What is done with a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ruling {
+    /// It replaces the link; else it is rejected, and may try again after this time.
+    pub(crate) outcome: Result<(), Duration>,
+    /// There were too many, for the first time since it was calm: worth a warning.
+    pub(crate) is_alarming: bool,
+}
+
+impl Replacements {
+    /// Rules on a new connection that comes at `now`, while another stands. `first`, `max`: the pauses.
+    pub(crate) fn rule(&mut self, now: Moment, first: Duration, max: Duration) -> Ruling {
+        if self.recent.back().is_none_or(|last| now - *last >= WITHIN) {
+            *self = Replacements::default();
+        }
+        self.recent.retain(|at| now - *at < WITHIN);
+        let mut is_alarming = false;
+        if let (AT_ONCE.., Some(last)) = (self.recent.len(), self.recent.back()) {
+            is_alarming = self.pause.is_none();
+            let pause = *self.pause.get_or_insert(first);
+            if now - *last < pause {
+                return Ruling { outcome: Err(pause - (now - *last)), is_alarming };
+            }
+            self.pause = Some((2 * pause).min(max));
+            self.recent.pop_front();
+        }
+        self.recent.push_back(now);
+        Ruling { outcome: Ok(()), is_alarming }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_millis(200);
+    const MAX: Duration = Duration::from_millis(5_000);
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_nanos(millis * 1_000_000)
+    }
+
+    /// When new connections that come every millisecond replace the link, from `start` on for `millis`.
+    fn attack(link: &mut Replacements, start: u64, millis: u64) -> Vec<u64> {
+        (start..start + millis)
+            .filter(|now| link.rule(at(*now), FIRST, MAX).outcome.is_ok())
+            .collect()
+    }
+
+    #[test]
+    fn five_replace_at_once_then_the_pause_doubles_up_to_the_most() {
+        let made = attack(&mut Replacements::default(), 1_000, 60_000);
+        let pauses: Vec<u64> = made.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(pauses[..9], [1, 1, 1, 1, 200, 400, 800, 1_600, 3_200]);
+        assert!(pauses[9..].iter().all(|pause| *pause == 5_000), "{pauses:?}");
+        assert_eq!(made.len(), 20);
+    }
+
+    #[test]
+    fn it_is_calm_when_sixty_seconds_have_passed_without_one() {
+        let mut link = Replacements::default();
+        let last = *attack(&mut link, 0, 30_000).last().expect("there were many");
+        assert_ne!(link.rule(at(last + 1), FIRST, MAX).outcome, Ok(()));
+        assert_eq!(attack(&mut link, last + 60_000, 205).len(), 6, "as at the first time");
+    }
+
+    #[test]
+    fn it_is_alarming_once_until_it_is_calm() {
+        let mut link = Replacements::default();
+        let mut alarms = |start: u64| -> Vec<u64> {
+            let times = (0..100).map(|n| start + 100 * n);
+            times.filter(|now| link.rule(at(*now), FIRST, MAX).is_alarming).collect()
+        };
+        assert_eq!(alarms(0), [500], "at the sixth");
+        assert!(alarms(10_000).is_empty());
+        assert_eq!(alarms(90_000), [90_500]);
+    }
+
+    #[test]
+    fn what_is_rejected_is_told_when_it_may_come_and_does_not_count() {
+        let mut link = Replacements::default();
+        (0..5).for_each(|now| assert_eq!(link.rule(at(now), FIRST, MAX).outcome, Ok(())));
+        for now in 5..204 {
+            let left = Duration::from_millis(204 - now);
+            assert_eq!(link.rule(at(now), FIRST, MAX).outcome, Err(left));
+        }
+        assert_eq!(link.rule(at(204), FIRST, MAX).outcome, Ok(()));
+    }
+
+    #[test]
+    fn ten_in_thirty_seconds_are_made_after_a_tenth_of_the_time_between_them_at_most() {
+        let mut link = Replacements::default();
+        for kill in 0..10 {
+            let killed = 3_000 * kill;
+            let mut tries = (killed..killed + 300).map(|now| link.rule(at(now), FIRST, MAX));
+            assert!(tries.any(|ruling| ruling.outcome.is_ok()), "{kill}: it is back");
+        }
+    }
+
+    #[test]
+    fn a_slow_restart_loop_is_never_held_up() {
+        let mut link = Replacements::default();
+        for n in 0..1_000 {
+            let ruling = link.rule(at(n * 12_000), FIRST, MAX);
+            assert_eq!(ruling, Ruling { outcome: Ok(()), is_alarming: false }, "{n}");
+        }
+    }
+}

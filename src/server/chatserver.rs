@@ -1,0 +1,466 @@
+//! What a client talks to: IAMAT, WHATSAT, and `? ` for everything else. The report's first pair of
+//! factory and receiver.
+//!
+//! Replies leave in the order of the commands. A WHATSAT may have to wait for its places, so what
+//! comes after it waits behind it, here, already composed:
+//!
+//! ```text
+//!   answered ─▶ send buffer      waiting: [WHATSAT 1 | replies after it] [WHATSAT 2 | replies after it]
+//!                                          └ no places yet                       └ has its places
+//! ```
+//!
+//! Only the *replies* wait. An IAMAT behind a slow WHATSAT is stored and flooded at once. With
+//! `ack = "peer"` the reply to an IAMAT waits in the same way, for a neighbour's word.
+//!
+//! Nothing grows without limit: a client that does not take its replies, has too many questions open,
+//! or too many replies behind an open one, is not read until that is better.
+//!
+//! Report: sections 3.1 to 3.4. Rules: docs/protocol.md.
+
+use super::member::{Cx, LogName, Member, Message, log_line};
+use super::place_queries::{Answered, Shareable};
+use crate::config::{Limits, Seconds};
+use crate::log::Direction;
+use crate::places::{Answer, Query, Ticket};
+use crate::replication::acks::Group;
+use crate::table::{Rule, Verdict};
+use crate::wire::command::{Command, Iamat, Whatsat, is_blank, write_refusal};
+use crate::wire::report::Sighting;
+use crate::wire::stamp::Stamp;
+use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
+use herd_reactor::{CloseReason, Context, Core, Factory, Flow, Protocol, Transport};
+use log::Level;
+use std::collections::VecDeque;
+use std::fmt::Arguments;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+const NAME: &str = "Chatserver";
+
+const REPORTS_REFUSED: &str = "reports refused";
+
+/// Builds a [`Chatserver`] for each client. Twisted: the report's `ServerFactory` for clients.
+#[derive(Debug, Default)]
+pub struct ChatserverFactory;
+
+impl Factory<Member> for ChatserverFactory {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Member>>> {
+        if cx.state.clients >= cx.state.clients_max {
+            let what = format_args!("limit: connections = {}", cx.state.clients_max);
+            let key = ("connections", 0);
+            cx.core.log_throttled(Level::Warn, key, what, 1, "clients turned away");
+            return None;
+        }
+        log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
+        let limits = &cx.state.limits;
+        let lines = LineLimits {
+            line_bytes: limits.line_bytes,
+            unfinished_line: limits.unfinished_line,
+            pending_bytes: limits.send_buffer_bytes,
+        };
+        cx.state.clients += 1;
+        Some(Box::new(LineReceiver::new(Chatserver::default(), lines)))
+    }
+}
+
+/// One client's connection.
+#[derive(Debug, Default)]
+pub struct Chatserver {
+    /// There while something waits: an idle client costs a word for it.
+    queue: Option<Box<Queue>>,
+    /// What is done when all replies have been written.
+    ending: Ending,
+}
+
+/// The replies of one client that wait.
+#[derive(Debug, Default)]
+struct Queue {
+    /// The replies that may not leave yet, or whose turn has not come, oldest first; at least one.
+    waiting: VecDeque<Waiting>,
+    /// How many of them are questions.
+    questions: usize,
+    /// The replies behind each of them, one after the other, in a [buffer of the core](herd_reactor::Core::make_room).
+    behind: Vec<u8>,
+    /// How many bytes of `behind` have been written to the connection.
+    written: usize,
+}
+
+/// What is waited for, and how many bytes of replies follow it, up to the next that has to wait.
+#[derive(Debug)]
+struct Waiting {
+    what: Awaited,
+    after: usize,
+}
+
+#[derive(Debug)]
+enum Awaited {
+    /// The answer to a WHATSAT.
+    Places {
+        ticket: Ticket,
+        /// The AT line, with its end.
+        head: Vec<u8>,
+        bound: usize,
+        answer: Option<Shareable>,
+    },
+    /// A neighbour's word that it has what the replies behind this acknowledge.
+    Neighbour { group: Group, is_given: bool },
+}
+
+impl Waiting {
+    /// May it leave?
+    fn is_over(&self) -> bool {
+        match &self.what {
+            Awaited::Places { answer, .. } => answer.is_some(),
+            Awaited::Neighbour { is_given, .. } => *is_given,
+        }
+    }
+}
+
+impl Queue {
+    /// Takes the oldest away, if it may leave.
+    fn take_over(&mut self) -> Option<Waiting> {
+        self.waiting.front().filter(|first| first.is_over())?;
+        let first = self.waiting.pop_front()?;
+        self.questions -= usize::from(matches!(first.what, Awaited::Places { .. }));
+        Some(first)
+    }
+}
+
+/// In the order in which one prevails over another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Ending {
+    /// The connection stays.
+    #[default]
+    None,
+    /// Closed: the client has ended its side, or the server stops.
+    Close,
+    /// Closed after a while in which what still comes is thrown away: it sent a line too long.
+    Linger,
+}
+
+impl LineProtocol<Member> for Chatserver {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn line_received(
+        &mut self,
+        cx: &mut Cx<'_>,
+        line: &[u8],
+    ) -> Result<Mode, Box<dyn std::error::Error>> {
+        if is_blank(line) {
+            return Ok(Mode::Lines);
+        }
+        log_line(cx, NAME, Direction::In, line);
+        match Command::parse(line, &cx.state.command_limits) {
+            Ok(Command::Iamat(iamat)) => self.iamat(cx, &iamat, line),
+            Ok(Command::Whatsat(whatsat)) => self.whatsat(cx, &whatsat, line),
+            // What neighbours say to each other is no command here, whoever sends it.
+            Ok(
+                Command::At(_)
+                | Command::Hello(_)
+                | Command::Ping
+                | Command::Ack(_)
+                | Command::Compare(_),
+            ) => {
+                self.refuse(cx, line, &"only a neighbour may say this, and not on this port");
+            }
+            Err(invalid) => self.refuse(cx, line, &invalid),
+        }
+        Ok(Mode::Lines)
+    }
+
+    fn line_length_exceeded(&mut self, cx: &mut Cx<'_>, start: &[u8]) -> Flow {
+        let limits = &cx.state.limits;
+        let start = &start[..limits.line_echo_bytes.min(start.len())];
+        let name = LogName::new(NAME, cx.id);
+        log::warn!("limit: {name}: a line longer than line_bytes = {}", limits.line_bytes);
+        log_line(cx, NAME, Direction::In, start);
+        self.refuse(cx, start, &"the line is too long");
+        self.end(cx, Ending::Linger);
+        Ok(())
+    }
+
+    fn line_timed_out(&mut self, cx: &mut Cx<'_>) -> Flow {
+        let who = LogName::new(NAME, cx.id).to_string();
+        cx.state.line_timed_out(cx.core, cx.id, &who);
+        Ok(())
+    }
+
+    /// The client has ended its side: it still gets all its replies.
+    fn read_connection_lost(&mut self, cx: &mut Cx<'_>) -> Flow {
+        self.end(cx, Ending::Close);
+        Ok(())
+    }
+
+    fn shutting_down(&mut self, cx: &mut Cx<'_>) -> Flow {
+        self.end(cx, Ending::Close);
+        Ok(())
+    }
+
+    fn message(&mut self, cx: &mut Cx<'_>, message: Message) -> Flow {
+        for waiting in self.queue.iter_mut().flat_map(|queue| &mut queue.waiting) {
+            match (&mut waiting.what, &message) {
+                (
+                    Awaited::Places { ticket, answer, .. },
+                    Message::Answered(Answered(answered, found)),
+                ) if ticket == answered => *answer = Some(Arc::clone(found)),
+                (Awaited::Neighbour { group, is_given }, Message::Released(released))
+                    if group == released =>
+                {
+                    *is_given = true;
+                }
+                _ => {}
+            }
+        }
+        self.write_answered(cx);
+        Ok(())
+    }
+
+    /// The replies have been taken: those that waited for it are next.
+    fn resume_producing(&mut self, cx: &mut Cx<'_>) -> Flow {
+        self.write_answered(cx);
+        Ok(())
+    }
+
+    fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
+        let Queue { waiting, behind, .. } =
+            self.queue.take().map_or_else(Queue::default, |queue| *queue);
+        cx.core.give_back(behind);
+        // The newest first: so the place of one is never taken by the next.
+        for waiting in waiting.into_iter().rev() {
+            if let Awaited::Places { ticket, answer: None, .. } = waiting.what {
+                cx.state.inquiries.forget(cx.core, ticket);
+            }
+        }
+        cx.state.clients -= 1;
+        log::info!("{}: disconnected: {why}", LogName::new(NAME, cx.id));
+    }
+}
+
+impl Chatserver {
+    /// The client tells where it is and when. Report: section 3.2.
+    fn iamat(&mut self, cx: &mut Cx<'_>, iamat: &Iamat<'_>, line: &[u8]) {
+        let received = Stamp::from(cx.wall());
+        cx.state.let_in(cx.wall());
+        let Context { core, state, .. } = cx;
+        if is_too_far_ahead(iamat.stamp, received, state.limits.max_future) {
+            return self.refuse_early(cx, line);
+        }
+        if !state.takes_reports() {
+            state.report_refused(core);
+            return self.refuse(cx, line, &"the journal is broken");
+        }
+        let Member { server, herd, line: scratch, .. } = &mut **state;
+        let sighting = Sighting::taken(iamat, server.name.as_bytes(), received, scratch);
+        match herd.merge(&sighting, Rule::Client) {
+            (Some(key), verdict) if verdict.is_news() => state.flood(core, key, None),
+            // No news; but whoever acknowledges this reply has to have been told.
+            (Some(key), Verdict::Same | Verdict::Older) if state.links.acks.is_some() => {
+                state.links.flood(core, &mut state.herd, key, None);
+            }
+            (_, Verdict::Full) => {
+                let (clients, bytes) = (state.limits.known_clients, state.limits.known_bytes);
+                let limit = format_args!("known_clients = {clients}, known_bytes = {bytes}");
+                warn_of_refusal(core, "known_clients", limit, "reports of new clients refused");
+                return self.refuse(cx, line, &"no room for new clients");
+            }
+            (_, Verdict::Expired) => {
+                let max = state.limits.expire_after.map_or(0, |Seconds(seconds)| seconds);
+                let limit = format_args!("expire_after_s = {max}");
+                warn_of_refusal(core, "expire_after_s", limit, REPORTS_REFUSED);
+                return self.refuse(cx, line, &"stamped longer ago than expire_after_s");
+            }
+            (_, Verdict::Ahead) => return self.refuse_early(cx, line),
+            _ => {}
+        }
+        if let Some(acks) = &mut cx.state.links.acks {
+            self.wait_for(acks.hold(cx.id));
+        }
+        self.reply_with_line(cx);
+    }
+
+    /// The report is stamped further ahead than is let in: of two limits the smaller one counts.
+    fn refuse_early(&mut self, cx: &mut Cx<'_>, line: &[u8]) {
+        let Context { core, state, .. } = cx;
+        let Limits { max_future, ahead_max, .. } = state.limits;
+        let max_future = max_future.map_or(u128::MAX, |max| max.as_millis());
+        match ahead_max {
+            Some(Seconds(max)) if u128::from(max) * 1_000 < max_future => {
+                let limit = format_args!("ahead_max_s = {max}");
+                warn_of_refusal(core, "ahead_max_s", limit, REPORTS_REFUSED);
+            }
+            _ => {
+                let limit = format_args!("max_future_ms = {max_future}");
+                warn_of_refusal(core, "max_future_ms", limit, REPORTS_REFUSED);
+            }
+        }
+        self.refuse(cx, line, &"stamped further ahead than is let in");
+    }
+
+    /// What is replied from now on waits for a neighbour's word.
+    fn wait_for(&mut self, group: Group) {
+        let queue = self.queue.get_or_insert_default();
+        match queue.waiting.back().map(|last| &last.what) {
+            Some(Awaited::Neighbour { group: last, .. }) if *last == group => {}
+            _ => {
+                let what = Awaited::Neighbour { group, is_given: false };
+                queue.waiting.push_back(Waiting { what, after: 0 });
+            }
+        }
+    }
+
+    /// The client asks what is near another. Report: section 3.4.
+    fn whatsat(&mut self, cx: &mut Cx<'_>, whatsat: &Whatsat<'_>, line: &[u8]) {
+        cx.state.let_in(cx.wall());
+        let Context { core, state, id } = cx;
+        let Some(sighting) = state.herd.latest(whatsat.client) else {
+            return self.refuse(cx, line, &"this client is not known");
+        };
+        let location = sighting.location();
+        let (latitude, longitude) = location.degrees();
+        let query = Query {
+            latitude,
+            longitude,
+            latitude_text: location.latitude().to_vec(),
+            longitude_text: location.longitude().to_vec(),
+            radius_m: whatsat.radius.metres(),
+            radius_text: whatsat.radius.text.to_vec(),
+        };
+        let head = [sighting.line(), b"\n"].concat();
+        let ticket = state.inquiries.ask(core, *id, query);
+        let bound = whatsat.bound;
+        let what = Awaited::Places { ticket, head, bound, answer: None };
+        let queue = self.queue.get_or_insert_default();
+        queue.waiting.push_back(Waiting { what, after: 0 });
+        queue.questions += 1;
+        self.pause_or_resume(cx);
+    }
+
+    /// Anything else: a copy of it. The report's servers answer so, and the specification demands it.
+    fn refuse(&mut self, cx: &mut Cx<'_>, line: &[u8], why: &dyn std::fmt::Display) {
+        log::debug!("{}: refused: {why}", LogName::new(NAME, cx.id));
+        cx.state.line.clear();
+        write_refusal(&mut cx.state.line, line);
+        self.reply_with_line(cx);
+    }
+
+    /// Replies with the line that was composed in [`Member::line`], in its turn.
+    fn reply_with_line(&mut self, cx: &mut Cx<'_>) {
+        log_line(cx, NAME, Direction::Out, &cx.state.line);
+        let line = &cx.state.line;
+        let Some(queue) = &mut self.queue else {
+            return cx.core.write_with(cx.id, line.len() + 1, |out| {
+                out.extend_from_slice(line);
+                out.push(b'\n');
+            });
+        };
+        if let Some(before) = queue.waiting.back_mut() {
+            cx.core.make_room(&mut queue.behind, line.len() + 1);
+            queue.behind.extend_from_slice(line);
+            queue.behind.push(b'\n');
+            before.after += line.len() + 1;
+        }
+        self.pause_or_resume(cx);
+    }
+
+    /// Writes the answers whose turn has come, and what waited behind each, while the client takes
+    /// them.
+    fn write_answered(&mut self, cx: &mut Cx<'_>) {
+        while !cx.transport().is_none_or(Transport::is_full)
+            && let Some(queue) = &mut self.queue
+            && let Some(first) = queue.take_over()
+        {
+            if let Awaited::Places { head, bound, answer: Some(answer), .. } = &first.what {
+                write_places(cx, head, *bound, answer);
+            }
+            let end = queue.written + first.after;
+            cx.write(&queue.behind[queue.written..end]);
+            queue.written = end;
+            // Moves no byte more than once for each that was written.
+            if 2 * queue.written >= queue.behind.len() {
+                queue.behind.drain(..queue.written);
+                queue.written = 0;
+            }
+            if queue.waiting.is_empty() {
+                cx.core.give_back(mem::take(&mut queue.behind));
+                self.queue = None;
+            }
+        }
+        match self.queue {
+            None => self.end(cx, self.ending),
+            Some(_) => self.pause_or_resume(cx),
+        }
+    }
+
+    /// Whether this client may be read on.
+    fn pause_or_resume(&mut self, cx: &mut Cx<'_>) {
+        let limits = &cx.state.limits;
+        let too_many = self.queue.as_ref().is_some_and(|queue| {
+            queue.questions >= limits.whatsats_per_connection
+                || queue.behind.len() - queue.written > limits.send_buffer_bytes
+        });
+        match too_many || self.ending != Ending::None {
+            true => cx.pause_producing(),
+            false => cx.resume_producing(),
+        }
+    }
+
+    /// Ends the connection in the way of `ending`, now or when the last reply has been written.
+    fn end(&mut self, cx: &mut Cx<'_>, ending: Ending) {
+        self.ending = self.ending.max(ending);
+        match self.ending {
+            _ if self.queue.is_some() => self.pause_or_resume(cx),
+            Ending::None => self.pause_or_resume(cx),
+            Ending::Close => cx.lose_connection(),
+            Ending::Linger => cx.core.linger(cx.id),
+        }
+    }
+}
+
+/// Writes the reply to a WHATSAT: `head`, the AT line; the answer, cut to `bound`; a blank line.
+fn write_places(cx: &mut Cx<'_>, head: &[u8], bound: usize, answer: &Answer) {
+    // The blank line occurs nowhere else in the reply, and ends it.
+    const END: &[u8] = b"\n\n";
+    let mut bytes = 0;
+    cx.core.write_with(cx.id, head.len() + answer.bytes(bound) + END.len(), |out| {
+        let start = out.len();
+        out.extend_from_slice(head);
+        answer.write(bound, out);
+        out.extend_from_slice(END);
+        bytes = out.len() - start;
+    });
+    if crate::log::traffic_is_on() {
+        log_line(cx, NAME, Direction::Out, head.strip_suffix(b"\n").unwrap_or(head));
+        log::info!(
+            target: crate::log::TRAFFIC,
+            "{}: WHATSAT answered: {}, {} places, {bytes} bytes",
+            LogName::new(NAME, cx.id),
+            answer.status(bound),
+            answer.count(bound),
+        );
+    }
+}
+
+/// Logs, throttled by `key`, that one more report was refused by `limit`, the key and its value.
+fn warn_of_refusal(
+    core: &mut Core<Member>,
+    key: &'static str,
+    limit: Arguments<'_>,
+    outcome: &'static str,
+) {
+    core.log_throttled(Level::Warn, (key, 0), format_args!("limit: {limit}"), 1, outcome);
+}
+
+/// Whether a stamp lies further ahead than is let in. A stamp far in the future would beat all honest
+/// ones of its client for as long.
+fn is_too_far_ahead(stamp: Stamp, received: Stamp, max_future: Option<Duration>) -> bool {
+    let ahead = Duration::from_nanos(stamp.0.saturating_sub(received.0));
+    max_future.is_some_and(|max| ahead > max)
+}

@@ -1,0 +1,508 @@
+//! What servers of the herd say to each other: HELLO, AT, PING, and the lines by which they compare
+//! what they know. The report's second pair of factory and receiver.
+//!
+//! ```text
+//!   accepted ─▶ Stranger ──HELLO──▶ Linked ──AT, PING, SYNC──▶ ...
+//!                   └─────AT──────▶ Plain            (only if a plain neighbour is configured)
+//!   dialled ──▶ Dialled ──HELLO──▶ Linked
+//!   dialled, plain ──────────────▶ Linked            (it says no HELLO; we say AT)
+//! ```
+//!
+//! With `[peer_tls]` all this stands inside TLS, and begins when its handshake is done. Then the other
+//! side has proved a name, and HELLO has to say the same one.
+//!
+//! A stranger has five seconds to say who it is; one wrong word, and it is out. Only as many as there are
+//! plain neighbours may be silent for longer: those may have nothing to say. Of a linked neighbour
+//! a malformed line is answered `? `, and that is all: what it says next may be right. A line that
+//! begins with `?` is such an answer, and is never answered, or two servers would complain of each
+//! other's complaints for ever.
+//!
+//! Both sides send PING; any line is a sign of life. A neighbour that is silent for too long is gone,
+//! though its TCP connection may not know it yet.
+//!
+//! Who has dialled begins to compare, when the link is made and then now and again: once is enough for
+//! both, and something may always have gone wrong.
+//!
+//! Report: sections 3.1 and 3.3. Rules: docs/protocol.md.
+
+mod factories;
+
+pub use factories::{Dialler, InterserverFactory};
+
+use super::member::{Cx, LogName, Member, log_line};
+use crate::log::{Direction, Party};
+use crate::replication::neighbours::NeighbourId;
+use crate::replication::replacements::{AT_ONCE, WITHIN};
+use crate::table::{Rule, Verdict};
+use crate::wire::command::{At, Command, Hello, is_blank, write_hello, write_refusal};
+use crate::wire::report::Sighting;
+use crate::wire::sync_message::Compare;
+use herd_reactor::line_receiver::{LineProtocol, Mode};
+use herd_reactor::{CloseReason, Flow, Moment};
+use log::Level;
+
+pub(super) const NAME: &str = "Interserver";
+
+/// The version of the peer protocol that this server speaks.
+pub const VERSION: u32 = 1;
+
+/// Invalid lines and complaints that one connection may bring. One is a fault; so many are an attack on
+/// the log, and on our memory if the answers are not taken.
+const FAULTS_MAX: u32 = 100;
+
+/// The option of HELLO by which a server asks for ACK lines.
+const ACK: &[u8] = b"ack";
+
+/// Tags of this protocol's timers.
+const HELLO_IS_DUE: u32 = 1;
+const PING_IS_DUE: u32 = 2;
+const SILENCE: u32 = 3;
+const PROVEN: u32 = 4;
+const SYNC_IS_DUE: u32 = 5;
+const PROOF_IS_DUE: u32 = 6;
+
+/// The content types of TLS records: change_cipher_spec to application_data. No line begins so.
+const TLS_RECORDS: std::ops::RangeInclusive<u8> = 20..=23;
+
+/// One connection to or from a neighbour.
+#[derive(Debug)]
+pub struct Interserver {
+    standing: Standing,
+    proof: Proof,
+    /// We dialled it; otherwise it is one of [`Member::callers`].
+    is_dialled: bool,
+    /// It is one of [`Member::silent_callers`].
+    is_let_stay: bool,
+    /// When the last line came.
+    heard: Moment,
+    /// Invalid lines and complaints until now.
+    faults: u32,
+}
+
+/// What the other end has proved by a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// Nobody is asked.
+    NotAsked,
+    /// Nothing yet: the handshake goes on, with the certificates that were read then.
+    Awaited { generation: u32 },
+    /// That it is this neighbour.
+    Given { by: NeighbourId, generation: u32 },
+}
+
+/// What we know of who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It dialled us, and has said nothing yet.
+    Stranger,
+    /// We dialled it; it has not said HELLO yet.
+    Dialled(NeighbourId),
+    /// It is this neighbour, and has said so; or it is plain, and we dialled it.
+    Linked(NeighbourId),
+    /// It dialled us and said AT: one of the plain neighbours, nobody knows which.
+    Plain,
+}
+
+impl LineProtocol<Member> for Interserver {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn connection_made(&mut self, cx: &mut Cx<'_>) -> Flow {
+        if let Proof::Awaited { generation } = self.proof {
+            self.proof = Proof::Given { by: self.prove(cx)?, generation };
+        }
+        match self.standing {
+            Standing::Dialled(id) if cx.state.links.link(id).server.plain => {
+                self.link(cx, id, false)
+            }
+            Standing::Dialled(_) => {
+                self.say_hello(cx);
+                cx.timer_later(cx.state.limits.hello, HELLO_IS_DUE);
+            }
+            _ => {
+                cx.timer_later(cx.state.limits.hello, HELLO_IS_DUE);
+            }
+        }
+        Ok(())
+    }
+
+    /// The first bytes, where no proof is asked for: who speaks TLS would wait for our answer as long as
+    /// we for the end of its line.
+    fn raw_data_received(
+        &mut self,
+        cx: &mut Cx<'_>,
+        data: &[u8],
+    ) -> Result<(usize, Mode), Box<dyn std::error::Error>> {
+        if !data.first().is_some_and(|first| TLS_RECORDS.contains(first)) {
+            return Ok((0, Mode::Lines));
+        }
+        let line = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        self.refuse(cx, &line[..cx.state.limits.line_echo_bytes.min(line.len())]);
+        Err("it speaks TLS, and this server has no [peer_tls]".into())
+    }
+
+    fn line_received(
+        &mut self,
+        cx: &mut Cx<'_>,
+        line: &[u8],
+    ) -> Result<Mode, Box<dyn std::error::Error>> {
+        self.heard = cx.now();
+        if is_blank(line) {
+            return Ok(Mode::Lines);
+        }
+        self.log_line(cx, Direction::In, line);
+        match (self.standing, Command::parse(line, &cx.state.command_limits)) {
+            (Standing::Linked(id), Ok(Command::At(at))) => {
+                cx.state.links.took(id);
+                self.at(cx, &at, Some(id));
+            }
+            (Standing::Linked(id), Ok(Command::Ack(count))) if cx.state.acknowledged(id, count) => {
+                cx.state.release_covered(cx.core);
+            }
+            (Standing::Linked(_), Ok(Command::Ping)) => {}
+            (Standing::Linked(id), Ok(Command::Compare(what)))
+                if !cx.state.links.link(id).server.plain =>
+            {
+                self.compare(cx, id, what);
+            }
+            (Standing::Stranger | Standing::Dialled(_), Ok(Command::Hello(hello))) => {
+                match self.greet(cx, &hello) {
+                    Ok(id) => match self.may_replace(cx, id) {
+                        Ok(()) => self.link(cx, id, hello.options.get(ACK).is_some()),
+                        Err(why) => self.turn_away(cx, Level::Info, line, &why),
+                    },
+                    Err(why) => self.turn_away(cx, Level::Warn, line, why),
+                }
+            }
+            (Standing::Stranger | Standing::Plain, Ok(Command::At(at)))
+                if cx.state.links.has_plain() =>
+            {
+                self.standing = Standing::Plain;
+                self.at(cx, &at, None);
+            }
+            // An answer to something of ours; to answer it would be the beginning of no end.
+            (Standing::Linked(_) | Standing::Plain, _) if line.starts_with(b"?") => {
+                self.fault(cx, line, "complains");
+            }
+            (Standing::Linked(_) | Standing::Plain, _) => {
+                self.fault(cx, line, "refused");
+                self.refuse(cx, line);
+            }
+            (Standing::Stranger | Standing::Dialled(_), _) => {
+                let is_answer = self.is_dialled && line.starts_with(b"?");
+                let why = if is_answer {
+                    "it rejected our HELLO, see its log"
+                } else {
+                    "HELLO was expected"
+                };
+                self.turn_away(cx, Level::Warn, line, why);
+            }
+        }
+        Ok(Mode::Lines)
+    }
+
+    fn line_length_exceeded(&mut self, cx: &mut Cx<'_>, start: &[u8]) -> Flow {
+        let max = cx.state.limits.line_bytes;
+        log::warn!("limit: {}: a line longer than line_bytes = {max}", self.who(cx));
+        self.refuse(cx, &start[..cx.state.limits.line_echo_bytes.min(start.len())]);
+        cx.core.linger(cx.id);
+        Ok(())
+    }
+
+    fn line_timed_out(&mut self, cx: &mut Cx<'_>) -> Flow {
+        let who = self.who(cx);
+        cx.state.line_timed_out(cx.core, cx.id, &who);
+        Ok(())
+    }
+
+    /// The send buffer has run empty: the next of what this neighbour is owed.
+    fn resume_producing(&mut self, cx: &mut Cx<'_>) -> Flow {
+        if let Standing::Linked(id) = self.standing {
+            cx.state.links.pay(cx.core, &mut cx.state.herd, id);
+        }
+        Ok(())
+    }
+
+    fn timer(&mut self, cx: &mut Cx<'_>, tag: u32) -> Flow {
+        match (tag, self.standing) {
+            (HELLO_IS_DUE, Standing::Stranger)
+                if cx.state.silent_callers < cx.state.links.plain() =>
+            {
+                // It may be a plain neighbour that has no news yet: one place for each of them.
+                cx.state.silent_callers += 1;
+                self.is_let_stay = true;
+            }
+            (HELLO_IS_DUE, Standing::Stranger | Standing::Dialled(_)) => {
+                let limit_ms = cx.state.limits.hello.as_millis();
+                log::warn!("limit: {}: no HELLO within hello_ms = {limit_ms}", self.who(cx));
+                // Its kernel has accepted, and it will read as soon as it goes on. So one connection
+                // after another waits for that, with hardly a pause: hello_ms is the pause.
+                cx.core.reset_delay(cx.id);
+                cx.core.lose_because(cx.id, Some(CloseReason::TimeoutError("HELLO")));
+            }
+            (PROOF_IS_DUE, _) if matches!(self.proof, Proof::Awaited { .. }) => {
+                let limit_ms = cx.state.limits.peer_tls.as_millis();
+                log::warn!("limit: {}: no proof within peer_tls_ms = {limit_ms}", self.who(cx));
+                cx.core.reset_delay(cx.id);
+                let why = CloseReason::TimeoutError("TLS handshake");
+                cx.core.abort_because(cx.id, why);
+            }
+            (PING_IS_DUE, Standing::Linked(_)) => {
+                self.log_line(cx, Direction::Out, b"PING");
+                cx.write(b"PING\n");
+                cx.timer_later(cx.state.limits.ping, PING_IS_DUE);
+            }
+            (SILENCE, Standing::Linked(_)) => self.check_silence(cx),
+            (PROVEN, Standing::Linked(_)) => cx.core.reset_delay(cx.id),
+            (SYNC_IS_DUE, Standing::Linked(id)) => self.sync_if_quiet(cx, id),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
+        log::info!("{}: disconnected: {why}", self.who(cx));
+        if !self.is_dialled {
+            cx.state.callers -= 1;
+        }
+        cx.state.silent_callers -= usize::from(self.is_let_stay);
+        if let Some(tls) = &mut cx.state.peer_tls {
+            tls.handshake_ended(cx.id);
+        }
+        if let Standing::Linked(id) = self.standing {
+            cx.state.links.lost(&mut cx.state.herd, id, cx.id);
+        }
+    }
+}
+
+impl Interserver {
+    fn new(cx: &Cx<'_>, standing: Standing) -> Interserver {
+        Interserver {
+            standing,
+            proof: match &cx.state.peer_tls {
+                None => Proof::NotAsked,
+                Some(tls) => Proof::Awaited { generation: tls.generation() },
+            },
+            is_dialled: standing != Standing::Stranger,
+            is_let_stay: false,
+            heard: cx.now(),
+            faults: 0,
+        }
+    }
+
+    /// The handshake is done: decides which neighbour has shown its certificate. An error costs the
+    /// connection.
+    fn prove(&self, cx: &mut Cx<'_>) -> Result<NeighbourId, &'static str> {
+        let Member { links, peer_tls, .. } = &mut *cx.state;
+        let Some(tls) = peer_tls else { return Err("it was not to prove anything") };
+        tls.handshake_ended(cx.id);
+        let shown = cx.core.transport(cx.id).map_or(&[][..], |t| t.peer_certificates());
+        let id = tls.neighbour_of(links, shown)?;
+        match self.standing {
+            Standing::Dialled(dialled) if dialled != id => {
+                Err("its certificate is not of the neighbour that was dialled")
+            }
+            _ => Ok(id),
+        }
+    }
+
+    /// Decides whether who says `hello` is the neighbour that it says it is.
+    fn greet(&self, cx: &Cx<'_>, hello: &Hello<'_>) -> Result<NeighbourId, &'static str> {
+        let Member { server, herd_name, links, peer_tls, .. } = &*cx.state;
+        if hello.herd != herd_name.as_bytes() {
+            return Err("it belongs to another herd");
+        }
+        if hello.version != VERSION {
+            return Err("it speaks another version of the protocol");
+        }
+        let id = links.named(hello.name).ok_or("it is not a neighbour of this server")?;
+        match self.proof {
+            Proof::NotAsked => {}
+            Proof::Given { by, generation } if by == id => {
+                if peer_tls.as_ref().is_some_and(|tls| tls.generation() != generation) {
+                    return Err("the certificates have been read anew since its proof");
+                }
+            }
+            _ => return Err("its certificate is another server's"),
+        }
+        match self.standing {
+            _ if links.link(id).server.plain => Err("a plain neighbour says no HELLO"),
+            Standing::Dialled(dialled) if dialled != id => {
+                Err("it is not the neighbour that was dialled")
+            }
+            Standing::Stranger if hello.name > server.name.as_bytes() => {
+                Err("of the two names the other sorts first, and so dials")
+            }
+            _ => Ok(id),
+        }
+    }
+
+    /// Decides whether this connection may be the link to `id`, if one stands already. To be asked only when it has
+    /// proved what it has to prove, as each replacement counts.
+    fn may_replace(&self, cx: &mut Cx<'_>, id: NeighbourId) -> Result<(), String> {
+        let Member { links, limits, .. } = &mut *cx.state;
+        let Some((old, ruling)) = links.replace(cx.core, id, limits) else { return Ok(()) };
+        let name = &links.link(id).server.name;
+        if ruling.is_alarming {
+            let address = |id| cx.core.transport(id).map(|t| t.ends().peer.to_string());
+            let [old, new] = [old, cx.id].map(|id| address(id).unwrap_or_default());
+            let within = WITHIN.as_secs();
+            log::warn!(
+                "{NAME}: {name} at {new} connects while {name} at {old} is linked, after {AT_ONCE} such \
+                 replacements in {within} s: two servers may claim one name, of which only one may run"
+            );
+        }
+        ruling.outcome.map_err(|left| {
+            format!("{name} is linked, and was replaced too often; try again in {left:.1?}")
+        })
+    }
+
+    /// From now on this connection is the link to `id`: what it missed follows. `wants_acks`: its HELLO
+    /// asked for them.
+    fn link(&mut self, cx: &mut Cx<'_>, id: NeighbourId, wants_acks: bool) {
+        if self.standing == Standing::Stranger {
+            self.say_hello(cx);
+        }
+        self.standing = Standing::Linked(id);
+        let Member { links, herd, limits, .. } = &mut *cx.state;
+        let server = &links.link(id).server;
+        log::info!("{}: linked to {}", LogName::new(NAME, cx.id), server.name);
+        if !server.plain {
+            cx.core.timer_later(cx.id, limits.ping, PING_IS_DUE);
+            cx.core.timer_later(cx.id, limits.silence, SILENCE);
+        }
+        if let Some(replaced) = links.made(herd, id, cx.id, wants_acks) {
+            // It has come back before we knew that it was gone.
+            let why = "a new connection replaces it".into();
+            cx.core.abort_because(replaced, CloseReason::ProtocolFailed(why));
+        }
+        // A link that is lost at once has not proved that dialling again soon is of any use.
+        cx.core.timer_later(cx.id, limits.silence, PROVEN);
+        match self.is_dialled && !links.link(id).server.plain {
+            true => self.sync(cx, id),
+            false => links.pay(cx.core, herd, id),
+        }
+    }
+
+    /// Begins to compare what we know with what `id` does, and will again.
+    fn sync(&self, cx: &mut Cx<'_>, id: NeighbourId) {
+        let Member { links, herd, limits, .. } = &mut *cx.state;
+        links.compare(cx.core, herd, id);
+        cx.core.timer_later(cx.id, limits.sync, SYNC_IS_DUE);
+    }
+
+    /// The same, but what is still under way to it has to arrive first, by that we differ; and so has
+    /// what it says to the comparison before.
+    fn sync_if_quiet(&self, cx: &mut Cx<'_>, id: NeighbourId) {
+        let Member { links, herd, limits, sweeps, .. } = &mut *cx.state;
+        if links.is_quiet(cx.core, herd, id) && !sweeps.are_giving() {
+            return self.sync(cx, id);
+        }
+        cx.core.timer_later(cx.id, limits.sync.min(limits.ping), SYNC_IS_DUE);
+    }
+
+    /// What it says of its sums, or asks of ours.
+    fn compare(&self, cx: &mut Cx<'_>, id: NeighbourId, what: Compare<'_>) {
+        let Member { links, herd, .. } = &mut *cx.state;
+        links.compared(cx.core, herd, id, what);
+        cx.state.sweep_on(cx.core);
+    }
+
+    /// A neighbour's news. Report: section 3.3.
+    fn at(&self, cx: &mut Cx<'_>, at: &At<'_>, from: Option<NeighbourId>) {
+        cx.state.let_in(cx.wall());
+        let Member { herd, links, line, .. } = &mut *cx.state;
+        let plain = from.is_none_or(|id| links.link(id).server.plain);
+        let rule = if plain { Rule::Plain } else { Rule::Member };
+        let sighting = Sighting::relayed(at, line);
+        let (key, verdict) = herd.merge(&sighting, rule);
+        if verdict == Verdict::Full {
+            let (key, what) = (("8 GiB", 0), format_args!("table full (8 GiB)"));
+            let outcome = "reports from neighbours dropped";
+            cx.core.log_throttled(Level::Error, key, what, 1, outcome);
+        }
+        let Some(key) = key else { return };
+        if let Some(id) = from.filter(|_| verdict != Verdict::Older) {
+            // It need not be told what it has just said, though it may have been owed to it.
+            herd.owed.settle(id.0, key);
+        }
+        if verdict.is_news() {
+            cx.state.flood(cx.core, key, from);
+        }
+    }
+
+    fn say_hello(&self, cx: &mut Cx<'_>) {
+        let Member { server, herd_name, links, line, .. } = &mut *cx.state;
+        line.clear();
+        let asks: &[(&[u8], &[u8])] = &[(ACK, b"1")];
+        let asks = if links.acks.is_some() { asks } else { &[] };
+        write_hello(line, server.name.as_bytes(), herd_name.as_bytes(), VERSION, asks);
+        self.log_line(cx, Direction::Out, &cx.state.line);
+        cx.state.line.push(b'\n');
+        cx.core.write(cx.id, &cx.state.line);
+    }
+
+    fn refuse(&self, cx: &mut Cx<'_>, line: &[u8]) {
+        cx.state.line.clear();
+        write_refusal(&mut cx.state.line, line);
+        self.log_line(cx, Direction::Out, &cx.state.line);
+        cx.state.line.push(b'\n');
+        cx.core.write(cx.id, &cx.state.line);
+    }
+
+    /// Counts what a neighbour should not have said, and tells the log now and then.
+    fn fault(&mut self, cx: &mut Cx<'_>, line: &[u8], what: &str) {
+        self.faults += 1;
+        let what = format_args!("{}: {what}: {}", self.who(cx), crate::log::Escaped(line));
+        let key = ("faults", cx.id.generation());
+        cx.core.log_throttled(Level::Warn, key, what, 1, "such lines");
+        if self.faults >= FAULTS_MAX {
+            log::warn!("limit: {}: FAULTS_MAX = {FAULTS_MAX} invalid lines", self.who(cx));
+            cx.lose_connection();
+        }
+    }
+
+    fn turn_away(&self, cx: &mut Cx<'_>, level: Level, line: &[u8], why: &str) {
+        log::log!(level, "{}: turned away: {why}: {}", self.who(cx), crate::log::Escaped(line));
+        if !line.starts_with(b"?") {
+            self.refuse(cx, line);
+        }
+        cx.lose_connection();
+    }
+
+    fn check_silence(&self, cx: &mut Cx<'_>) {
+        let silence = cx.state.limits.silence;
+        let quiet = cx.now() - self.heard;
+        if quiet < silence {
+            cx.timer_later(silence - quiet, SILENCE);
+            return;
+        }
+        log::warn!("limit: {}: not a word for silence_ms = {}", self.who(cx), silence.as_millis());
+        cx.abort_connection();
+    }
+
+    /// The connection's name in the log: the neighbour's, once it is known.
+    fn who(&self, cx: &Cx<'_>) -> String {
+        let name = LogName::new(NAME, cx.id);
+        match self.standing {
+            Standing::Dialled(id) | Standing::Linked(id) => {
+                format!("{name},{}", cx.state.links.link(id).server.name)
+            }
+            Standing::Stranger | Standing::Plain => {
+                let peer = cx.transport().map(|transport| transport.ends().peer);
+                format!("{name},{}", peer.map_or_else(String::new, |peer| peer.to_string()))
+            }
+        }
+    }
+
+    fn log_line(&self, cx: &Cx<'_>, direction: Direction, line: &[u8]) {
+        match self.standing {
+            Standing::Linked(id) if crate::log::traffic_is_on() => {
+                let neighbour = Party::Named(cx.state.links.link(id).server.name.as_bytes());
+                crate::log::traffic(cx.wall().0, neighbour, direction, line);
+            }
+            _ => log_line(cx, NAME, direction, line),
+        }
+    }
+}

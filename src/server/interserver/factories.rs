@@ -1,0 +1,132 @@
+//! How connections between servers come to be: who is let in at the peer port, and how a neighbour is
+//! dialled; with TLS around it, where that is configured.
+//!
+//! In: a connection that stands. Out: an [`Interserver`] that reads its lines. Knows no word of theirs.
+
+use super::{Interserver, NAME, PROOF_IS_DUE, Standing};
+use crate::config::SERVERS_MAX;
+use crate::replication::neighbours::NeighbourId;
+use crate::server::member::{Cx, LogName, Member};
+use herd_reactor::line_receiver::{LineLimits, LineReceiver, Mode};
+use herd_reactor::{ClientFactory, CloseReason, Core, Factory, Protocol};
+use log::Level;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Connections to the peer port at one time: room for every neighbour of the largest herd, and for the
+/// connection that replaces it. Whoever does not say HELLO in time makes room for another.
+const CALLERS_MAX: usize = 2 * SERVERS_MAX;
+
+/// Builds an [`Interserver`] for each connection to the peer port.
+#[derive(Debug, Default)]
+pub struct InterserverFactory;
+
+impl Factory<Member> for InterserverFactory {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Member>>> {
+        if cx.state.callers >= CALLERS_MAX {
+            let what = format_args!("limit: CALLERS_MAX = {CALLERS_MAX}");
+            let key = ("CALLERS_MAX", 0);
+            cx.core.log_throttled(Level::Warn, key, what, 1, "turned away at the peer port");
+            return None;
+        }
+        log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
+        let stranger = interserver(cx, Standing::Stranger)?;
+        cx.state.callers += 1;
+        let Member { peer_tls, limits, .. } = &mut *cx.state;
+        if let Some(tls) = peer_tls {
+            tls.handshake_begun(cx.core, cx.id, limits);
+        }
+        Some(stranger)
+    }
+}
+
+/// Builds an [`Interserver`] for the neighbour that we dial, and tells the log how that goes.
+#[derive(Debug)]
+pub struct Dialler {
+    neighbour: NeighbourId,
+    failures: u64,
+}
+
+impl Dialler {
+    /// For the connector of `neighbour`.
+    pub fn new(neighbour: NeighbourId) -> Dialler {
+        Dialler { neighbour, failures: 0 }
+    }
+}
+
+impl Factory<Member> for Dialler {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Member>>> {
+        let server = &cx.state.links.link(self.neighbour).server;
+        let after = match std::mem::take(&mut self.failures) {
+            0 => String::new(),
+            failures => format!(" after {failures} failed attempts"),
+        };
+        log::info!("{}: connected to {} at {peer}{after}", LogName::new(NAME, cx.id), server.name);
+        let standing = Standing::Dialled(self.neighbour);
+        interserver(cx, standing)
+    }
+}
+
+impl ClientFactory<Member> for Dialler {
+    /// A neighbour may be down for days: its first failure is news, the others are counted for the line that says
+    /// that it is connected.
+    fn client_connection_failed(
+        &mut self,
+        _core: &mut Core<Member>,
+        member: &mut Member,
+        why: &CloseReason,
+        retry: Option<Duration>,
+    ) {
+        self.failures += 1;
+        let name = &member.links.link(self.neighbour).server.name;
+        let level = if self.failures == 1 { log::Level::Info } else { log::Level::Debug };
+        let next =
+            retry.map_or_else(|| "no more".to_owned(), |delay| format!("next in {delay:.1?}"));
+        log::log!(level, "{NAME}: {name}: {why}; attempt {}, {next}", self.failures);
+    }
+}
+
+fn interserver(cx: &mut Cx<'_>, standing: Standing) -> Option<Box<dyn Protocol<Member>>> {
+    let lines = LineLimits {
+        line_bytes: cx.state.limits.line_bytes,
+        unfinished_line: cx.state.limits.unfinished_line,
+        // Never stop reading because a neighbour does not read: it may do the same.
+        pending_bytes: usize::MAX,
+    };
+    let lines = LineReceiver::new(Interserver::new(cx, standing), lines);
+    match cx.state.peer_tls.is_some() {
+        true => sealed(cx, standing, lines),
+        false => Some(Box::new(lines.beginning(Mode::Raw))),
+    }
+}
+
+/// The same inside TLS, in which the other end has so much time to prove who it is.
+fn sealed(
+    cx: &mut Cx<'_>,
+    standing: Standing,
+    lines: LineReceiver<Interserver>,
+) -> Option<Box<dyn Protocol<Member>>> {
+    let Member { peer_tls, links, limits, .. } = &*cx.state;
+    let dialled = match standing {
+        Standing::Dialled(id) => Some(links.link(id).server.name.as_str()),
+        _ => None,
+    };
+    match peer_tls.as_ref()?.wrap(dialled, limits, lines) {
+        Ok(wrapped) => {
+            cx.core.timer_later(cx.id, limits.peer_tls, PROOF_IS_DUE);
+            Some(Box::new(wrapped))
+        }
+        Err(why) => {
+            log::error!("{}: no TLS: {why}", LogName::new(NAME, cx.id));
+            None
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! One running server: what its connections share, and the protocols on its ports.
+//!
+//! * [`place_queries`]: the WHATSATs that wait for their places.
+//! * [`member`]: what all connections of one server share.
+//! * [`sweep`]: what goes through the whole table does so in slices.
+//! * [`persist`]: the member's journal: what outlives the process.
+//! * [`network`]: the member's resolver and connection pool, for sources that ask the network.
+//! * [`peer_tls`]: the certificates by which neighbours know each other.
+//! * [`chatserver`] and [`interserver`]: the report's two pairs of factory and receiver.
+//! * [`status`]: what a server says of itself to its operator.
+//! * [`start`]: how a server begins: it listens, and dials.
+
+pub mod chatserver;
+pub mod interserver;
+pub mod member;
+pub mod network;
+pub mod peer_tls;
+pub mod persist;
+pub mod place_queries;
+pub mod start;
+pub mod status;
+pub mod sweep;

@@ -1,0 +1,394 @@
+//! The certificates by which neighbours know each other: read, judged, watched, and read anew.
+//!
+//! In: the folder that `[peer_tls]` names. Out: [`PeerTls`], which wraps the connections of the peer
+//! port and of those who dial; and whose a certificate is.
+//!
+//! ```text
+//!   ca.pem  NAME.pem  NAME.key  revoked.crl ──read──▶ PeerTls ──wrap──▶ Tls<LineReceiver<Interserver>>
+//!                                              ▲                            │ handshake done
+//!                                   SIGHUP ────┘              neighbour_of ◀┘ then HELLO
+//! ```
+//!
+//! TLS proves that somebody owns a certificate of the herd's authority. Whose it is, is decided here,
+//! by hand: the one name in it that is a neighbour's, `NAME.HERD`, byte for byte, as names of servers are
+//! compared everywhere. The other names in it, its CN first of all, mean nothing.
+//!
+//! Reading blocks, on a few small files: at the start, and once for each SIGHUP. What cannot be used
+//! leaves in force what was.
+
+use super::interserver::NAME;
+use super::member::Member;
+use crate::config::{Complaint, Limits, PeerTlsSettings, certificate_name};
+use crate::net::tls::cert_info::Facts;
+use crate::net::tls::mutual::{Mutual, Papers, Unusable, dns_names};
+use crate::net::tls::{HandshakeLimit, Tls, pem};
+use crate::replication::neighbours::{Links, NeighbourId};
+use herd_reactor::{CloseReason, ConnId, Core, UnixNanos};
+use log::Level;
+use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// With fewer days left, a certificate is warned of.
+pub const DAYS_LEFT_MIN: u64 = 30;
+
+/// How often a server looks how many are left.
+const WATCH_EVERY: Duration = Duration::from_secs(86_400);
+
+/// No file of certificates is longer.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// One server's certificates, and the handshakes that they are used in.
+#[derive(Debug)]
+pub struct PeerTls {
+    settings: PeerTlsSettings,
+    herd: String,
+    name: String,
+    mutual: Mutual,
+    /// What the server's certificate says, and the authority's that ends first.
+    own: Facts,
+    authority: Facts,
+    /// Who else may read the key: bits of its file's mode.
+    key_mode: u32,
+    /// How often the files have been read: what was proved by older ones has to be proved again.
+    generation: u32,
+    /// Connections to the peer port that have not proved anything yet, the oldest first.
+    handshakes: VecDeque<ConnId>,
+}
+
+impl PeerTls {
+    /// Reads the files of the server `name` of `herd`, and judges them by `wall`.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with them, at the place where the topology names the folder.
+    pub fn read(
+        settings: &PeerTlsSettings,
+        herd: &str,
+        name: &str,
+        wall: UnixNanos,
+    ) -> Result<PeerTls, Box<Complaint>> {
+        PeerTls::from_files(settings, herd, name, wall)
+            .map_err(|Fault { what, remedy }| Box::new(settings.complaint(&what, &remedy)))
+    }
+
+    fn from_files(
+        settings: &PeerTlsSettings,
+        herd: &str,
+        name: &str,
+        wall: UnixNanos,
+    ) -> Result<PeerTls, Fault> {
+        let files = Files::of(settings, name);
+        let (papers, key_mode) = files.read()?;
+        let shown: Vec<Vec<u8>> = papers.chain.iter().map(|der| der.as_ref().to_vec()).collect();
+        let own = Facts::of(&shown[0]).ok_or_else(|| files.no_certificate(&files.certificate))?;
+        let ends = papers.authorities.iter().map(|der| Facts::of(der.as_ref()));
+        let ends = ends.collect::<Option<Vec<_>>>();
+        let authority = ends.and_then(|all| all.into_iter().min_by_key(|facts| facts.not_after));
+        let authority = authority.ok_or_else(|| files.no_certificate(&files.authority))?;
+        let mutual = Mutual::new(papers).map_err(|why| files.unusable(&why))?;
+        mutual.judge(&shown, wall).map_err(|why| files.refused(&why))?;
+        let wanted = certificate_name(name, herd);
+        let names = dns_names(&shown[0]);
+        if !names.contains(&wanted) {
+            let what = format!("{} is not for {wanted}", files.certificate.display());
+            return Err(Fault::new(what, files.issue()));
+        }
+        Ok(PeerTls {
+            settings: settings.clone(),
+            herd: herd.to_owned(),
+            name: name.to_owned(),
+            mutual,
+            own,
+            authority,
+            key_mode,
+            generation: 0,
+            handshakes: VecDeque::new(),
+        })
+    }
+
+    /// Whole days for which the server's certificate still holds.
+    pub fn days_left(&self, wall: UnixNanos) -> u64 {
+        self.own.days_left(wall)
+    }
+
+    /// The same of the authority; of several, the one that ends first.
+    pub fn authority_days_left(&self, wall: UnixNanos) -> u64 {
+        self.authority.days_left(wall)
+    }
+
+    /// What is doubtful about the files at `wall`.
+    pub fn warnings(&self, wall: UnixNanos) -> Vec<Complaint> {
+        let files = Files::of(&self.settings, &self.name);
+        let mut warnings = Vec::new();
+        let ending = [(&files.certificate, &self.own), (&files.authority, &self.authority)];
+        for (file, facts) in ending {
+            let days = facts.days_left(wall);
+            if days < DAYS_LEFT_MIN {
+                let what = format!("{}: {days} days left", file.display());
+                let remedy = "put a new one in its place, and send the server SIGHUP";
+                warnings.push(self.settings.warning(&what, remedy));
+            }
+        }
+        if self.key_mode & 0o077 != 0 {
+            let (file, mode) = (files.key.display(), self.key_mode & 0o777);
+            let what = format!("{file}: others may open this key (mode {mode:04o})");
+            warnings.push(self.settings.warning(&what, "chmod 600 it"));
+        }
+        warnings
+    }
+
+    /// How often the files have been read since the start.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Reads the files again.
+    fn read_anew(&mut self, wall: UnixNanos) -> Result<(), Box<Complaint>> {
+        let read = PeerTls::read(&self.settings, &self.herd, &self.name, wall)?;
+        *self = PeerTls {
+            generation: self.generation + 1,
+            handshakes: std::mem::take(&mut self.handshakes),
+            ..read
+        };
+        Ok(())
+    }
+
+    /// Wraps `inner` for a connection: to the neighbour that was `dialled`, or from somebody.
+    pub(super) fn wrap<P>(
+        &self,
+        dialled: Option<&str>,
+        limits: &Limits,
+        inner: P,
+    ) -> Result<Tls<P>, String> {
+        let limit = HandshakeLimit { key: "peer_tls_bytes", bytes: limits.peer_tls_bytes };
+        let wrapped = match dialled {
+            None => self.mutual.accept(limit, inner),
+            Some(name) => {
+                let name = ServerName::try_from(certificate_name(name, &self.herd));
+                self.mutual.dial(name.map_err(|e| e.to_string())?, limit, inner)
+            }
+        };
+        wrapped.map_err(|e| e.to_string())
+    }
+
+    /// The neighbour that has shown these certificates, the first of which is its own.
+    pub(super) fn neighbour_of(
+        &self,
+        links: &Links,
+        shown: &[Vec<u8>],
+    ) -> Result<NeighbourId, &'static str> {
+        let names = shown.first().map(|leaf| dns_names(leaf)).unwrap_or_default();
+        let names_it = |name: &str| names.contains(&certificate_name(name, &self.herd));
+        if names_it(&self.name) {
+            return Err("its certificate is for this server itself");
+        }
+        let mut named = links.iter().filter(|(_, link)| names_it(&link.server.name));
+        match (named.next(), named.next()) {
+            (Some((id, _)), None) => Ok(id),
+            (None, _) => Err("its certificate is for no neighbour of this server"),
+            (Some(_), Some(_)) => Err("its certificate is for several servers"),
+        }
+    }
+
+    /// Somebody has come to the peer port. When there are too many who have proved nothing, the oldest
+    /// makes room: who is honest needs little time, and who is not shall not hold the place.
+    pub(super) fn handshake_begun(&mut self, core: &mut Core<Member>, id: ConnId, limits: &Limits) {
+        let most = limits.peer_tls_handshakes;
+        while self.handshakes.len() >= most
+            && let Some(oldest) = self.handshakes.pop_front()
+        {
+            let what = format_args!("limit: peer_tls_handshakes = {most}");
+            let key = ("peer_tls_handshakes", 0);
+            core.log_throttled(Level::Warn, key, what, 1, "handshakes closed");
+            core.abort_because(oldest, CloseReason::TimeoutError("another TLS handshake"));
+        }
+        self.handshakes.push_back(id);
+    }
+
+    /// It has proved itself, or is gone.
+    pub(super) fn handshake_ended(&mut self, id: ConnId) {
+        self.handshakes.retain(|other| *other != id);
+    }
+}
+
+impl Member {
+    /// SIGHUP: reads the certificates anew, and closes the links to those that are no more to be
+    /// believed. What is faulty leaves the old ones in force.
+    pub(super) fn read_certificates(&mut self, core: &mut Core<Member>) {
+        let wall = core.wall();
+        let Some(tls) = &mut self.peer_tls else {
+            return log::info!("SIGHUP: there is no [peer_tls], so nothing is read anew");
+        };
+        match tls.read_anew(wall) {
+            Ok(()) => log::info!(
+                "SIGHUP: the certificates were read anew, {} days left",
+                tls.days_left(wall)
+            ),
+            Err(fault) => {
+                log::error!("SIGHUP: the old certificates stay in force: {}", fault.in_one_line());
+            }
+        }
+        tls.warnings(wall).iter().for_each(|warning| log::warn!("{}", warning.in_one_line()));
+        for (_, link) in self.links.iter() {
+            let Some(conn) = link.conn else { continue };
+            let shown = core.transport(conn).map_or(&[][..], |t| t.peer_certificates());
+            if let Err(why) = tls.mutual.judge(shown, wall) {
+                let name = &link.server.name;
+                log::warn!("{NAME},{}: {name}: its certificate: {why:?}", conn.generation());
+                let why = "its certificate is no more to be believed".into();
+                core.abort_because(conn, CloseReason::ProtocolFailed(why));
+            }
+        }
+    }
+
+    /// Tells the log, now and once a day, what is doubtful about the certificates.
+    pub(super) fn watch_certificates(&mut self, core: &mut Core<Member>) {
+        let Some(tls) = &self.peer_tls else { return };
+        let warnings = tls.warnings(core.wall());
+        warnings.iter().for_each(|warning| log::warn!("{}", warning.in_one_line()));
+        core.call_later(WATCH_EVERY, Member::watch_certificates);
+    }
+}
+
+/// What is wrong with a file, and how to mend it.
+struct Fault {
+    what: String,
+    remedy: String,
+}
+
+impl Fault {
+    fn new(what: impl Into<String>, remedy: impl Into<String>) -> Fault {
+        Fault { what: what.into(), remedy: remedy.into() }
+    }
+}
+
+/// The files of one server.
+struct Files {
+    name: String,
+    authority: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+    revoked: PathBuf,
+}
+
+impl Files {
+    fn of(settings: &PeerTlsSettings, name: &str) -> Files {
+        let file = |name: String| settings.folder.join(name);
+        Files {
+            name: name.to_owned(),
+            authority: file("ca.pem".to_owned()),
+            certificate: file(format!("{name}.pem")),
+            key: file(format!("{name}.key")),
+            revoked: file("revoked.crl".to_owned()),
+        }
+    }
+
+    /// All that they hold, and the mode of the key's file.
+    fn read(&self) -> Result<(Papers, u32), Fault> {
+        let authorities = self.objects(&self.authority, "certificate")?.0;
+        let chain = self.objects(&self.certificate, "certificate")?.0;
+        let (keys, key_mode) = self.objects(&self.key, "private key")?;
+        let key = keys.into_iter().next().expect("there is at least one");
+        let revoked = match self.revoked.exists() {
+            false => Vec::new(),
+            true => self.objects(&self.revoked, "revocation list")?.0,
+        };
+        Ok((Papers { authorities, chain, key, revoked }, key_mode))
+    }
+
+    /// What one file holds, at least one, and the file's mode.
+    fn objects<T: PemObject>(&self, path: &Path, wanted: &str) -> Result<(Vec<T>, u32), Fault> {
+        let (bytes, mode) = self.bytes(path)?;
+        let found = pem::objects(&bytes, wanted, path)
+            .map_err(|what| Fault::new(what, self.remedy_for(path)))?;
+        Ok((found, mode))
+    }
+
+    fn bytes(&self, path: &Path) -> Result<(Vec<u8>, u32), Fault> {
+        let mut bytes = Vec::new();
+        let mut read = || -> io::Result<u32> {
+            let metadata = fs::metadata(path)?;
+            if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+                return Err(io::Error::new(ErrorKind::InvalidData, "it is no file of PEM"));
+            }
+            File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+            Ok(metadata.permissions().mode())
+        };
+        match read() {
+            Ok(mode) => Ok((bytes, mode)),
+            Err(error) => {
+                Err(Fault::new(format!("{}: {error}", path.display()), self.remedy_for(path)))
+            }
+        }
+    }
+
+    fn issue(&self) -> String {
+        // Else a name that begins with a dash would be an option.
+        let dashes = if self.name.starts_with('-') { "-- " } else { "" };
+        format!("put a certificate in its place, as from: herd pki issue {dashes}{}", self.name)
+    }
+
+    fn remedy_for(&self, path: &Path) -> String {
+        match path {
+            path if path == self.authority => {
+                "bring ca.pem here, or begin with: herd pki init".to_owned()
+            }
+            path if path == self.revoked => {
+                "put the list in its place that herd pki revoke has written".to_owned()
+            }
+            _ => self.issue(),
+        }
+    }
+
+    fn no_certificate(&self, path: &Path) -> Fault {
+        let what = format!("{} holds what is no certificate", path.display());
+        Fault::new(what, self.remedy_for(path))
+    }
+
+    fn unusable(&self, why: &Unusable) -> Fault {
+        match why {
+            Unusable::Authority(_) => self.no_certificate(&self.authority),
+            Unusable::Revoked(why) => {
+                let what = format!("{} cannot be used: {why:?}", self.revoked.display());
+                Fault::new(what, self.remedy_for(&self.revoked))
+            }
+            Unusable::Key(rustls::Error::InconsistentKeys(_)) => {
+                let (key, certificate) = (self.key.display(), self.certificate.display());
+                Fault::new(format!("{key} is not the key of {certificate}"), self.issue())
+            }
+            Unusable::Key(why) => {
+                Fault::new(format!("{}: {why}", self.certificate.display()), self.issue())
+            }
+        }
+    }
+
+    /// Every neighbour would refuse it for this.
+    fn refused(&self, why: &webpki::Error) -> Fault {
+        use webpki::Error::{
+            CertExpired, CertNotValidYet, CertRevoked, EmptyEkuExtension, UnknownIssuer,
+            UnknownRevocationStatus,
+        };
+        let certificate = self.certificate.display();
+        let what = match why {
+            CertExpired { .. } => format!("{certificate} has expired"),
+            CertNotValidYet { .. } => format!("{certificate} does not hold yet"),
+            CertRevoked => format!("{certificate} is revoked"),
+            EmptyEkuExtension => {
+                format!("{certificate} is not for both uses, serverAuth and clientAuth")
+            }
+            UnknownIssuer => format!("{certificate} is not of the authority in ca.pem"),
+            UnknownRevocationStatus => {
+                let revoked = self.revoked.display();
+                format!("{revoked} has no list of the authority that issued {certificate}")
+            }
+            why => format!("{certificate} is not to be believed: {why:?}"),
+        };
+        Fault::new(what, self.issue())
+    }
+}

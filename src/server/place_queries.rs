@@ -1,0 +1,422 @@
+//! The WHATSATs that wait for their places.
+//!
+//! A source may answer at once, as the embedded one does, or ask the network first. To who asked there
+//! is no difference: the answer comes as a message, [`Answered`], in a later turn.
+//!
+//! ```text
+//!   ask ──▶ ≤ in_flight at the source ──▶ answered ──▶ Message to the connection
+//!      └──▶ ≤ queue waiting for it ──┘        ▲
+//!      └──▶ refused: OVER_QUERY_LIMIT         └── or the deadline: UNKNOWN_ERROR
+//!
+//!   source ─▶ Flight ─▶ next_wanted ─▶ (the agent fetches) ─▶ fetched ─▶ source.read ─▶ all who asked
+//!            equal questions share one                            └─▶ once more, if that may help
+//! ```
+//!
+//! Whatever happens, each question is answered exactly once, or forgotten because who asked has
+//! gone. The deadline counts from the question, the time in the queue and a second attempt included.
+//!
+//! No connection is made here, and none is known but who asks: what is to be fetched is handed out,
+//! and what came of it handed in. An answer lasts as long as those who wait for it, unless its source
+//! lets it be kept (Google's does not).
+
+use super::network;
+use crate::fetch::pool::{FetchError, FetchId, Phase};
+use crate::http::Response;
+use crate::places::{Answer, Failure, Fetch, Progress, Query, Retry, Source, Status, Ticket};
+use herd_reactor::{ConnId, Core, Moment, Shared, TimerId};
+use log::Level;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The shortest pause before a second attempt that the upstream has not asked to wait for; up to three
+/// times as much is added by chance.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// What must be left of the deadline for a second attempt.
+const RETRY_NEEDS: Duration = Duration::from_millis(1_500);
+
+/// Answers that are kept for others, of sources that allow it.
+const KEPT_MAX: usize = 1_024;
+
+/// What an inquiry is answered with. One answer may be for many, each with a bound of its own.
+pub type Shareable = Arc<Answer>;
+
+/// What the questions' deadlines need of whoever keeps them.
+pub trait Inquirer: Shared<Message: From<Answered>> {
+    /// The questions.
+    fn inquiries(&mut self) -> &mut Inquiries;
+}
+
+/// The answer to the question that was given this ticket: posted to who asked it.
+#[derive(Clone, Debug)]
+pub struct Answered(pub Ticket, pub Shareable);
+
+/// Limits on questions to the source of places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InquiryLimits {
+    /// How many are put to the source at one time.
+    pub in_flight: usize,
+    /// How many wait for that; more are refused.
+    pub queue: usize,
+    /// How long a question waits for its answer, from when it was asked.
+    pub deadline: Duration,
+}
+
+/// The questions of one member that are not answered yet, and the source that answers them.
+#[derive(Debug)]
+pub struct Inquiries {
+    source: Box<dyn Source>,
+    /// Who answers when the source fails.
+    fallback: Option<Box<dyn Source>>,
+    limits: InquiryLimits,
+    open: BTreeMap<Ticket, Inquiry>,
+    /// Those of `open` that the source has not been asked yet. Tickets are given in order.
+    queue: BTreeMap<Ticket, Query>,
+    /// What is being fetched, and for whom; by what makes questions equal.
+    flights: BTreeMap<Vec<u8>, Flight>,
+    /// Flights to be begun, and fetches that nobody waits for any more.
+    wanted: Vec<Vec<u8>>,
+    unwanted: Vec<FetchId>,
+    kept: BTreeMap<Vec<u8>, (Moment, Shareable)>,
+    last_ticket: u64,
+}
+
+#[derive(Debug)]
+struct Inquiry {
+    asker: ConnId,
+    deadline: TimerId,
+}
+
+/// One fetch, for all who have asked the same.
+#[derive(Debug)]
+struct Flight {
+    fetch: Fetch,
+    query: Query,
+    tickets: Vec<Ticket>,
+    /// While it is under way.
+    id: Option<FetchId>,
+    /// When the first of them gives up.
+    until: Moment,
+    is_second: bool,
+}
+
+impl Inquiries {
+    /// No questions yet, for `source`.
+    pub fn new(source: Box<dyn Source>, limits: InquiryLimits) -> Inquiries {
+        Inquiries {
+            source,
+            fallback: None,
+            limits,
+            open: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            wanted: Vec::new(),
+            unwanted: Vec::new(),
+            kept: BTreeMap::new(),
+            last_ticket: 0,
+        }
+    }
+
+    /// The same, with another source that answers, at once, where this one fails.
+    pub fn with_fallback(self, fallback: Box<dyn Source>) -> Inquiries {
+        Inquiries { fallback: Some(fallback), ..self }
+    }
+
+    /// How many questions wait for their answers.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether no question waits.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// How many have been put to the source.
+    fn in_flight(&self) -> usize {
+        self.open.len() - self.queue.len()
+    }
+
+    /// Asks what is near; the answer is posted to `asker`, in a later turn, exactly once.
+    pub fn ask<S: Inquirer>(&mut self, core: &mut Core<S>, asker: ConnId, query: Query) -> Ticket {
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        if self.in_flight() < self.limits.in_flight {
+            match self.put(core.now(), ticket, &query) {
+                Some(answer) => core.post(asker, Answered(ticket, answer).into()),
+                None => self.open(core, ticket, asker),
+            }
+        } else if self.queue.len() < self.limits.queue {
+            self.open(core, ticket, asker);
+            self.queue.insert(ticket, query);
+        } else {
+            let (name, max) = (self.source.name(), self.limits.queue);
+            let what = format_args!("limit: whatsat_queue = {max}: {name}");
+            core.log_throttled(Level::Warn, ("whatsat_queue", 0), what, 1, "questions refused");
+            let failure = Failure {
+                status: Status::OverQueryLimit,
+                message: "Query limit reached; retry later.".to_owned(),
+            };
+            core.post(asker, Answered(ticket, Arc::new(Answer::Failed(failure))).into());
+        }
+        ticket
+    }
+
+    /// Puts a question to the source. No answer: it is being looked for.
+    fn put(&mut self, now: Moment, ticket: Ticket, query: &Query) -> Option<Shareable> {
+        let fetch = match self.source.nearby(ticket, query) {
+            Progress::Answered(answer) => return Some(Arc::new(answer)),
+            Progress::Waiting => return None,
+            Progress::Fetch(fetch) => fetch,
+        };
+        match self.kept.get(&fetch.flight) {
+            Some((until, answer)) if *until > now => return Some(answer.clone()),
+            _ => {}
+        }
+        match self.flights.get_mut(&fetch.flight) {
+            Some(flight) => flight.tickets.push(ticket),
+            None => {
+                let key = fetch.flight.clone();
+                let until = now + self.limits.deadline;
+                let (query, tickets) = (query.clone(), vec![ticket]);
+                let flight = Flight { fetch, query, tickets, id: None, until, is_second: false };
+                self.flights.insert(key.clone(), flight);
+                self.wanted.push(key);
+            }
+        }
+        None
+    }
+
+    fn open<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket, asker: ConnId) {
+        let deadline = core.call_later(self.limits.deadline, move |state: &mut S, core| {
+            state.inquiries().expire(core, ticket);
+        });
+        self.open.insert(ticket, Inquiry { asker, deadline });
+    }
+
+    /// What is to be fetched next, to be asked once a turn until there is nothing. Whoever fetches it
+    /// says so with [`begun`](Inquiries::begun), or with [`failed`](Inquiries::failed).
+    pub fn next_wanted(&mut self) -> Option<(Vec<u8>, Fetch)> {
+        loop {
+            let key = self.wanted.pop()?;
+            // Those who wanted it may have gone meanwhile; and others may have come, for whom it was
+            // wanted once more.
+            if let Some(flight) = self.flights.get(&key).filter(|flight| flight.id.is_none()) {
+                return Some((key, flight.fetch.clone()));
+            }
+        }
+    }
+
+    /// A fetch that nobody waits for any more, to be cancelled.
+    pub fn next_unwanted(&mut self) -> Option<FetchId> {
+        self.unwanted.pop()
+    }
+
+    /// `key` is being fetched.
+    pub fn begun(&mut self, key: &[u8], id: FetchId) {
+        if let Some(flight) = self.flights.get_mut(key) {
+            flight.id = Some(id);
+        }
+    }
+
+    /// `key` cannot even be asked for.
+    pub fn failed<S: Inquirer>(&mut self, core: &mut Core<S>, key: &[u8], why: &str) {
+        log::error!("{}: {why}", self.source.name());
+        self.settle(core, key, Answer::Failed(Failure::misunderstood()));
+    }
+
+    /// What came of a fetch.
+    pub fn fetched<S: Inquirer>(
+        &mut self,
+        core: &mut Core<S>,
+        id: FetchId,
+        outcome: Result<Response, FetchError>,
+    ) {
+        let mut flights = self.flights.iter_mut();
+        let Some((key, flight)) = flights.find(|(_, flight)| flight.id == Some(id)) else { return };
+        let key = key.clone();
+        flight.id = None;
+        let (answer, retry) = match outcome {
+            Ok(response) => {
+                let reading = self.source.read(&flight.query, network::reply(&response));
+                if !reading.log.is_empty() {
+                    // What the upstream finds invalid is a mistake of ours.
+                    let ours = reading.answer.status(1) == Status::InvalidRequest.as_str();
+                    let level = if ours { log::Level::Error } else { log::Level::Warn };
+                    log::log!(level, "{}: {}", self.source.name(), reading.log);
+                }
+                (reading.answer, reading.retry)
+            }
+            Err(why) => {
+                let what = format_args!("{}: {why}", self.source.name());
+                let key = ("fetch", why.phase as u32);
+                core.log_throttled(Level::Warn, key, what, 1, "fetches failed in this phase");
+                // Nothing was asked yet, so nothing can be asked twice by asking again. But a certificate
+                // does not become right in a moment.
+                let again = why.phase <= Phase::Tls && !why.lasting;
+                let retry = if again { Retry::Soon } else { Retry::No };
+                (Answer::Failed(Failure::unanswered(&why.phase.to_string())), retry)
+            }
+        };
+        if !self.try_again(core, &key, retry) {
+            self.settle(core, &key, answer);
+        }
+    }
+
+    /// Fetches once more, after a pause, if that may help and there is time.
+    fn try_again<S: Inquirer>(&mut self, core: &mut Core<S>, key: &[u8], retry: Retry) -> bool {
+        let chance = core.random() as f64 / u64::MAX as f64;
+        let pause = match retry {
+            Retry::No => return false,
+            Retry::Soon => RETRY_PAUSE.mul_f64(1.0 + 3.0 * chance),
+            Retry::After(pause) => pause,
+        };
+        let Some(flight) = self.flights.get_mut(key) else { return false };
+        let left = flight.until - core.now();
+        if flight.is_second || core.is_stopping() || pause.saturating_add(RETRY_NEEDS) > left {
+            return false;
+        }
+        flight.is_second = true;
+        let key = key.to_vec();
+        core.call_later(pause, move |state: &mut S, _| state.inquiries().wanted.push(key));
+        true
+    }
+
+    /// The end of a flight: all who asked are answered.
+    fn settle<S: Inquirer>(&mut self, core: &mut Core<S>, key: &[u8], answer: Answer) {
+        let Some(flight) = self.flights.remove(key) else { return };
+        let answer = Arc::new(self.or_instead(answer, &flight));
+        if let (Some(keep), Answer::Found(_)) = (flight.fetch.keep, &*answer) {
+            self.keep(core.now(), key, keep, answer.clone());
+        }
+        for ticket in flight.tickets {
+            if let Some(inquiry) = self.close(core, ticket) {
+                core.post(inquiry.asker, Answered(ticket, answer.clone()).into());
+            }
+        }
+        self.ask_next(core);
+    }
+
+    /// The fallback's answer in the place of a failure, if there is a fallback and it has one.
+    fn or_instead(&mut self, answer: Answer, flight: &Flight) -> Answer {
+        let (Answer::Failed(_), Some(fallback), [first, ..]) =
+            (&answer, &mut self.fallback, flight.tickets.as_slice())
+        else {
+            return answer;
+        };
+        match fallback.nearby(*first, &flight.query) {
+            Progress::Answered(instead) => instead.into_fallback(),
+            _ => answer,
+        }
+    }
+
+    fn keep(&mut self, now: Moment, key: &[u8], keep: Duration, answer: Shareable) {
+        if self.kept.len() >= KEPT_MAX {
+            self.kept.retain(|_, (until, _)| *until > now);
+        }
+        if self.kept.len() < KEPT_MAX {
+            self.kept.insert(key.to_vec(), (now + keep, answer));
+        }
+    }
+
+    /// The source has found the answer to `ticket`. If nobody waits for it any more, it is dropped.
+    pub fn answered<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket, answer: Answer) {
+        let Some(inquiry) = self.close(core, ticket) else { return };
+        core.post(inquiry.asker, Answered(ticket, Arc::new(answer)).into());
+        self.ask_next(core);
+    }
+
+    /// Who asked has gone.
+    pub fn forget<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket) {
+        self.close(core, ticket);
+        self.ask_next(core);
+    }
+
+    fn expire<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket) {
+        let deadline_ms = self.limits.deadline.as_millis();
+        let what =
+            format_args!("limit: whatsat_deadline_ms = {deadline_ms}: {}", self.source.name());
+        let key = ("whatsat_deadline_ms", 0);
+        core.log_throttled(Level::Warn, key, what, 1, "questions expired");
+        let message = "The places provider did not answer in time.".to_owned();
+        let failure = Failure { status: Status::UnknownError, message };
+        self.answered(core, ticket, Answer::Failed(failure));
+    }
+
+    fn close<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket) -> Option<Inquiry> {
+        let inquiry = self.open.remove(&ticket)?;
+        if self.queue.remove(&ticket).is_none() {
+            self.leave_flight(ticket);
+        }
+        // When it is the deadline that has come, it is spent.
+        let _ = core.cancel(inquiry.deadline);
+        Some(inquiry)
+    }
+
+    /// Takes `ticket` off its flight; a flight for nobody ends.
+    fn leave_flight(&mut self, ticket: Ticket) {
+        self.flights.retain(|_, flight| {
+            flight.tickets.retain(|waiting| *waiting != ticket);
+            if flight.tickets.is_empty() {
+                self.unwanted.extend(flight.id);
+            }
+            !flight.tickets.is_empty()
+        });
+    }
+
+    /// Puts the next questions to the source, now that there is room.
+    fn ask_next<S: Inquirer>(&mut self, core: &mut Core<S>) {
+        while self.in_flight() < self.limits.in_flight {
+            let Some((ticket, query)) = self.queue.pop_first() else { return };
+            if let Some(answer) = self.put(core.now(), ticket, &query)
+                && let Some(inquiry) = self.close(core, ticket)
+            {
+                core.post(inquiry.asker, Answered(ticket, answer).into());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::places::Photon;
+    use herd_reactor::testing::StringTransport;
+
+    #[derive(Debug)]
+    struct Asking(Inquiries);
+
+    impl Shared for Asking {
+        type Message = Answered;
+    }
+
+    impl Inquirer for Asking {
+        fn inquiries(&mut self) -> &mut Inquiries {
+            &mut self.0
+        }
+    }
+
+    #[test]
+    fn what_is_asked_again_when_the_first_who_asked_has_gone_is_fetched_once() {
+        let base = "http://127.0.0.1:2322".parse().expect("a URL");
+        let source = Box::new(Photon { base, language: None });
+        let limits = InquiryLimits { in_flight: 4, queue: 4, deadline: Duration::from_secs(8) };
+        let mut transport = StringTransport::new(Asking(Inquiries::new(source, limits)));
+        let StringTransport { core, state: Asking(inquiries), id } = &mut transport;
+        let query = Query {
+            latitude: 34.0,
+            longitude: -118.0,
+            latitude_text: b"+34".to_vec(),
+            longitude_text: b"-118".to_vec(),
+            radius_m: 10_000.0,
+            radius_text: b"10".to_vec(),
+        };
+        let first = inquiries.ask(core, *id, query.clone());
+        inquiries.forget(core, first);
+        inquiries.ask(core, *id, query);
+        let (key, _) = inquiries.next_wanted().expect("somebody wants it");
+        inquiries.begun(&key, FetchId::numbered(1));
+        assert!(inquiries.next_wanted().is_none(), "it is being fetched");
+    }
+}

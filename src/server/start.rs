@@ -1,0 +1,74 @@
+//! How a server joins the herd: it listens for clients, for neighbours and for who runs it, and it dials.
+//!
+//! The only file that knows all factories. What they share is the [`Member`].
+
+use super::chatserver::ChatserverFactory;
+use super::interserver::{Dialler, InterserverFactory};
+use super::member::Member;
+use super::status::StatusFactory;
+use crate::config::{Server, socket_path};
+use herd_reactor::{Backoff, ConnectOptions, Core, Io, Reactor};
+use std::io;
+use std::net::SocketAddr;
+
+/// Where a member can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// By clients.
+    pub client: SocketAddr,
+    /// By its neighbours.
+    pub peer: SocketAddr,
+}
+
+impl Member {
+    /// Begins to serve: listens on both ports of the member and at its status socket, and dials those
+    /// neighbours that are its to dial. Says where it listens, which differs from the topology where that says port 0.
+    ///
+    /// The port for clients is opened last: who gets through to it finds all the others open.
+    pub fn join<I: Io>(reactor: &mut Reactor<I, Member>) -> io::Result<Addresses> {
+        let server = reactor.state().server.clone();
+        let at = |what: &str, address, e: io::Error| {
+            io::Error::new(
+                e.kind(),
+                format!("{} cannot listen on {address} for {what}: {e}", server.name),
+            )
+        };
+        let (_, peer) = reactor
+            .listen_tcp(server.peer, Box::new(InterserverFactory))
+            .map_err(|e| at("neighbours", server.peer, e))?;
+        if let Some(folder) = reactor.state().status_folder.clone() {
+            let path = socket_path(&folder, &server.name);
+            let since = reactor.parts().1.now();
+            reactor.listen_unix(&path, Box::new(StatusFactory::new(since))).map_err(|e| {
+                let what = format!("{} cannot be asked at {}: {e}", server.name, path.display());
+                io::Error::new(e.kind(), what)
+            })?;
+        }
+        let (_, client) = reactor
+            .listen_tcp(server.client, Box::new(ChatserverFactory))
+            .map_err(|e| at("clients", server.client, e))?;
+        let (member, core) = reactor.parts();
+        member.watch_certificates(core);
+        member.dial(core);
+        member.forget_by_the_minute(core);
+        Ok(Addresses { client, peer })
+    }
+
+    /// Of a pair the name that sorts first dials, so that they do not meet twice; a plain neighbour
+    /// is dialled always.
+    fn dial(&mut self, core: &mut Core<Member>) {
+        let ours = |link: &Server| link.plain || self.server.name < link.name;
+        let retry = &self.limits;
+        let backoff = Backoff::new(
+            retry.retry_first,
+            retry.retry_max,
+            2.0,
+            retry.retry_jitter_percent as f64 / 100.0,
+        );
+        for (id, link) in self.links.iter().filter(|(_, link)| ours(&link.server)) {
+            let options =
+                ConnectOptions { timeout: self.limits.connect, reconnect: Some(backoff.clone()) };
+            core.connect_tcp(link.server.peer, options, Box::new(Dialler::new(id)));
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What a server says of itself to whoever runs it: at a path in the file system, for whom its mode lets
+//! in.
+//!
+//! In: `STATUS`, a line. Out: one line of JSON: who it is, how many clients, which neighbours are linked,
+//! and a hash of all it knows, so that servers can be compared without comparing their tables.
+//! Anything else is answered `? ` and a copy, as everywhere in the herd. Who sends a line too long, or does
+//! not end one, is closed, and the log says by which limit.
+//!
+//! Twisted has no such thing; its manhole (twisted.conch) is the nearest.
+
+use super::member::{Cx, Member};
+use crate::replication::neighbours::Link;
+use crate::wire::command::write_refusal;
+use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
+use herd_reactor::{Core, Factory, Flow, Moment, Protocol};
+use log::Level;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const NAME: &str = "Status";
+
+/// Who asks at one time. Each of them is a person, or a program of one.
+const ASKERS_MAX: usize = 16;
+
+/// Longest line that an asker may send.
+const LINE_BYTES: usize = 1_024;
+
+/// How long an asker may take for a line.
+const UNFINISHED_LINE: Duration = Duration::from_secs(10);
+
+/// Builds a [`Status`] for each asker.
+#[derive(Debug)]
+pub struct StatusFactory {
+    since: Moment,
+}
+
+impl StatusFactory {
+    /// Of a server that runs `since` then.
+    pub fn new(since: Moment) -> StatusFactory {
+        StatusFactory { since }
+    }
+}
+
+impl Factory<Member> for StatusFactory {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Cx<'_>,
+        _peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Member>>> {
+        if cx.state.askers >= ASKERS_MAX {
+            let what = format_args!("limit: ASKERS_MAX = {ASKERS_MAX}");
+            let key = ("ASKERS_MAX", 0);
+            cx.core.log_throttled(Level::Warn, key, what, 1, "askers turned away");
+            return None;
+        }
+        cx.state.askers += 1;
+        let limits = LineLimits {
+            line_bytes: LINE_BYTES,
+            unfinished_line: UNFINISHED_LINE,
+            ..LineLimits::default()
+        };
+        Some(Box::new(LineReceiver::new(Status { since: self.since }, limits)))
+    }
+}
+
+/// One connection of somebody who asks.
+#[derive(Debug)]
+pub struct Status {
+    since: Moment,
+}
+
+impl LineProtocol<Member> for Status {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn line_received(
+        &mut self,
+        cx: &mut Cx<'_>,
+        line: &[u8],
+    ) -> Result<Mode, Box<dyn std::error::Error>> {
+        let mut reply = Vec::new();
+        match line.trim_ascii() {
+            b"STATUS" => {
+                let uptime = cx.now() - self.since;
+                serde_json::to_writer(&mut reply, &report(cx.state, cx.core, uptime))?;
+            }
+            b"" => return Ok(Mode::Lines),
+            _ => write_refusal(&mut reply, line),
+        }
+        reply.push(b'\n');
+        cx.write(&reply);
+        Ok(Mode::Lines)
+    }
+
+    fn line_length_exceeded(&mut self, _cx: &mut Cx<'_>, _start: &[u8]) -> Flow {
+        Err(format!("limit: a line longer than LINE_BYTES = {LINE_BYTES}").into())
+    }
+
+    fn line_timed_out(&mut self, _cx: &mut Cx<'_>) -> Flow {
+        Err(format!("limit: a line not ended within UNFINISHED_LINE = {UNFINISHED_LINE:?}").into())
+    }
+
+    fn connection_lost(&mut self, cx: &mut Cx<'_>, _why: &herd_reactor::CloseReason) {
+        cx.state.askers -= 1;
+    }
+}
+
+/// All that is told. Sizes are in bytes.
+///
+/// `longest_lag_ms`: how long the loop has kept anybody waiting since it was last told, whoever asked then.
+fn report(member: &Member, core: &mut Core<Member>, uptime: Duration) -> Value {
+    let longest_lag = core.take_longest_lag();
+    let links = member.links.iter().map(|(id, Link { server, conn, .. })| {
+        json!({
+            "name": server.name,
+            "plain": server.plain,
+            "linked": conn.is_some(),
+            "pending_bytes": conn.map_or(0, |conn| core.pending(conn)),
+            "owed_clients": member.herd.owed.owed(id.0),
+        })
+    });
+    json!({
+        "server": member.server.name,
+        "herd": member.herd_name,
+        "version": env!("CARGO_PKG_VERSION"),
+        "process": std::process::id(),
+        "uptime_s": uptime.as_secs_f64(),
+        "longest_lag_ms": milliseconds(longest_lag),
+        "connected_clients": member.clients,
+        "known_clients": member.herd.len(),
+        "known_bytes": member.herd.line_bytes(),
+        "state": format!("{:016x}", member.herd.state_hash()),
+        "waiting_whatsats": member.inquiries.len(),
+        "unreplicated_replies": member.unreplicated,
+        "links": links.collect::<Value>(),
+        "journal": journal(member),
+    })
+}
+
+/// Whether the journal is sound now, so that reports are taken, and what has happened to it since the start.
+/// A server without one says null.
+fn journal(member: &Member) -> Option<Value> {
+    let (counts, refused_reports) = member.journal_counts()?;
+    Some(json!({
+        "sound": member.takes_reports(),
+        "records": counts.records,
+        "syncs": counts.syncs,
+        "last_sync_ms": milliseconds(counts.last_sync),
+        "longest_sync_ms": milliseconds(counts.longest_sync),
+        "rewrites": counts.rewrites,
+        "failures": counts.failures,
+        "refused_reports": refused_reports,
+    }))
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}

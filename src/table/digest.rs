@@ -1,0 +1,169 @@
+//! The digest: what this server knows, in few enough numbers to compare it with what another knows.
+//!
+//! In: each line as it is stored, written over and forgotten. Out: sums, at three levels. It knows
+//! neither the lines' meaning nor who compares; the [comparison](crate::replication::anti_entropy) does.
+//!
+//! ```text
+//! state       1 sum    of all groups          equal: both know the same, and nothing more is said
+//! groups    256 sums   each of its leaves     which of 256 parts differ
+//! leaves 65,536 sums   each of its lines      a million clients are fifteen to a leaf
+//! ```
+//!
+//! The idea: the hash of a line is a number that looks like chance, and the sum of such numbers does
+//! not depend on the order in which they came. So a sum is kept, not computed: a line that replaces
+//! another adds its hash and takes the other's away, at all three levels.
+//!
+//! To be the same at every server, whatever it is written in, all of it is fixed. With XXH3 (64 bits,
+//! seed 0, default secret; the specification is public, at xxhash.com):
+//!
+//! * a client's leaf is the upper 16 bits of the XXH3 of its id, and its group the upper 8 of these;
+//! * the hash of a line is the XXH3 of the AT line's bytes, without a delimiter;
+//! * a leaf's sum is that of the hashes of its clients' lines, a group's that of its leaves, and the
+//!   state that of the groups: modulo 2^64, and 0 for nothing.
+//!
+//! Two that differ are taken for equal once in 2^64 comparisons. XXH3 keeps no secrets: a client that
+//! knew in what two servers differ could choose a report that makes up for it, as long as that report
+//! is its latest. It would gain a stale line somewhere; to sign every line costs all clients more.
+
+use twox_hash::XxHash3_64;
+
+/// How many leaves there are.
+pub const LEAVES: usize = 1 << 16;
+/// How many groups of leaves there are.
+pub const GROUPS: usize = 1 << 8;
+/// How many leaves a group has.
+pub const LEAVES_IN_GROUP: usize = LEAVES / GROUPS;
+
+/// Sums over all lines. 512 KiB, of which the parts that no client falls into are never touched.
+#[derive(Clone)]
+pub struct Digest {
+    leaves: Vec<u64>,
+    groups: Vec<u64>,
+    state: u64,
+}
+
+/// One leaf, as it was when it was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leaf {
+    number: usize,
+    sum: u64,
+}
+
+/// The leaf a client belongs to, from 0 to [`LEAVES`] less one.
+pub fn leaf_of(client: &[u8]) -> usize {
+    (XxHash3_64::oneshot(client) >> 48) as usize
+}
+
+impl Digest {
+    pub(crate) fn new() -> Digest {
+        Digest { leaves: vec![0; LEAVES], groups: vec![0; GROUPS], state: 0 }
+    }
+
+    /// The sum of all lines.
+    pub fn state(&self) -> u64 {
+        self.state
+    }
+
+    /// The sums of the groups.
+    pub fn groups(&self) -> &[u64] {
+        &self.groups
+    }
+
+    /// The sums of the leaves, group by group.
+    pub fn leaves(&self) -> &[u64] {
+        &self.leaves
+    }
+
+    /// A line of a client that had none.
+    pub(crate) fn add(&mut self, client: &[u8], line: &[u8]) {
+        self.shift(self.leaf(client), hash(line));
+    }
+
+    /// The line of a client is forgotten.
+    pub(crate) fn remove(&mut self, client: &[u8], line: &[u8]) {
+        self.shift(self.leaf(client), hash(line).wrapping_neg());
+    }
+
+    /// The leaf of a client whose line may be about to be written over.
+    ///
+    /// It is read here, long before it is needed, so that it comes from memory while the line is being
+    /// looked for: at 100,000 clients that is a tenth of the time an IAMAT takes. The box keeps the
+    /// compiler from reading it later.
+    pub(crate) fn leaf(&self, client: &[u8]) -> Leaf {
+        let leaf = leaf_of(client);
+        Leaf { number: leaf, sum: std::hint::black_box(self.leaves[leaf]) }
+    }
+
+    /// A client's line is written over. `leaf`: the client's, and the digest as it was then.
+    pub(crate) fn replace(&mut self, leaf: Leaf, old: &[u8], new: &[u8]) {
+        self.shift(leaf, hash(new).wrapping_sub(hash(old)));
+    }
+
+    fn shift(&mut self, Leaf { number, sum }: Leaf, by: u64) {
+        self.leaves[number] = sum.wrapping_add(by);
+        for sum in [&mut self.groups[number / LEAVES_IN_GROUP], &mut self.state] {
+            *sum = sum.wrapping_add(by);
+        }
+    }
+}
+
+fn hash(line: &[u8]) -> u64 {
+    XxHash3_64::oneshot(line)
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Digest({:016x})", self.state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIWI: (&[u8], &[u8]) = (b"kiwi", b"AT Alford +0.5 kiwi +1+1 5");
+    const FIG: (&[u8], &[u8]) = (b"fig", b"AT Welsh +0.25 fig +2+2 5");
+
+    fn digest(lines: &[(&[u8], &[u8])]) -> Digest {
+        let mut digest = Digest::new();
+        lines.iter().for_each(|(client, line)| digest.add(client, line));
+        digest
+    }
+
+    /// Another implementation has to come to the same.
+    #[test]
+    fn the_numbers_are_fixed() {
+        assert_eq!(Digest::new().state(), 0);
+        assert_eq!(leaf_of(b"kiwi"), 0xdfed);
+        assert_eq!(leaf_of(b"fig"), 0x8b33);
+        assert_eq!(hash(KIWI.1), 0x5699_5060_ef04_55b4);
+        assert_eq!(hash(FIG.1), 0x9d7a_0363_6054_53d4);
+        assert_eq!(digest(&[KIWI, FIG]).state(), 0xf413_53c4_4f58_a988);
+    }
+
+    #[test]
+    fn the_order_does_not_matter_and_each_level_is_the_sum_of_the_one_below() {
+        let digests = [digest(&[KIWI, FIG]), digest(&[FIG, KIWI])];
+        for digest in &digests {
+            assert_eq!(digest.state(), hash(KIWI.1).wrapping_add(hash(FIG.1)));
+            assert_eq!(digest.leaves()[leaf_of(b"kiwi")], hash(KIWI.1));
+            assert_eq!(digest.groups()[leaf_of(b"fig") / LEAVES_IN_GROUP], hash(FIG.1));
+            let sum = |sums: &[u64]| sums.iter().copied().fold(0, u64::wrapping_add);
+            assert_eq!(sum(digest.groups()), digest.state());
+            assert_eq!(sum(digest.leaves()), digest.state());
+        }
+    }
+
+    #[test]
+    fn what_is_written_over_or_forgotten_leaves_no_trace() {
+        let mut digest = digest(&[KIWI]);
+        let newer = b"AT Alford +0.5 kiwi +1+1 6";
+        digest.replace(digest.leaf(KIWI.0), KIWI.1, newer);
+        assert_eq!(digest.state(), hash(newer));
+        digest.add(FIG.0, FIG.1);
+        digest.remove(KIWI.0, newer);
+        assert_eq!(digest.state(), hash(FIG.1));
+        digest.remove(FIG.0, FIG.1);
+        assert!(digest.leaves().iter().chain(digest.groups()).all(|&sum| sum == 0));
+    }
+}

@@ -1,0 +1,514 @@
+//! The table: every client's latest sighting.
+//!
+//! In: sightings, and by whose rule they are to be judged. Out: a verdict, from which the caller
+//! knows what to tell whom. There is no connection in here, no clock and no name of a server: who
+//! the neighbours are, when to write to them and what a client is answered, others decide.
+//!
+//! The idea: newest wins, and what "newest" means is one total order ([`Sighting::newer_than`]).
+//! Merging is therefore commutative, associative and idempotent, and servers that have seen the
+//! same sightings, in whatever order and however often, hold the same lines.
+//!
+//! A client is found by its id through a hash index of keys; a key is the client's number in the
+//! order of coming, and stays. The key of a client that is forgotten goes to the next new one, so
+//! keys are dense, and both going through the table and [`Owed`]'s bits are in that order. The hash is
+//! seeded throughout, as ids are chosen by strangers.
+//!
+//! What is forgotten is a pure function of the stamp: below the [oldest](Herd::let_in_since) that is
+//! let in, a sighting is not taken, whoever brings it, and not served. So nobody can bring back what
+//! has been forgotten, and no server need remember that it was. The same holds above the
+//! [newest](Herd::let_in_until): a stamp far ahead would beat all honest ones of its client for as long.
+//!
+//! The [`Digest`] of all lines follows every change, so that two servers can compare what they know.
+
+pub mod backlog;
+pub mod digest;
+mod index;
+mod store;
+
+use std::cmp::Ordering;
+use std::hash::Hasher;
+use std::ops::Range;
+
+use foldhash::SharedSeed;
+use foldhash::fast::FoldHasher;
+
+pub use self::store::ClientKey;
+
+use self::backlog::Owed;
+use self::digest::{Digest, leaf_of};
+use self::index::Index;
+use self::store::{Lines, Slot};
+use crate::replication::anti_entropy::LeafSet;
+use crate::wire::report::{Sighting, Stored};
+use crate::wire::stamp::Stamp;
+
+/// How many clients a herd knows before a new one is refused, unless it is told otherwise.
+pub const CLIENTS_MAX: usize = 1_000_000;
+
+/// By whose word a sighting comes, and so what it takes to replace the one stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// A client's IAMAT, taken by this server: the total order, but a report of the stamp and place
+    /// already stored is nothing new, though the line would differ by server and difference.
+    Client,
+    /// A member's AT: the total order.
+    Member,
+    /// A plain neighbour's AT: a strictly newer stamp, as it may have put its own name into a line
+    /// it only passed on.
+    Plain,
+}
+
+/// What became of a sighting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Stored: nothing was known of this client.
+    First,
+    /// Stored: it replaced what was known of this client.
+    Newer,
+    /// Not stored: it says what was known.
+    Same,
+    /// Not stored: something newer is known.
+    Older,
+    /// Not stored: the client is new and there is no room for new ones ([`Rule::Client`]); or there is none
+    /// for lines at all, whoever brings one: they may take 8 GiB.
+    Full,
+    /// Not stored: it is older than what is [let in](Herd::let_in_since).
+    Expired,
+    /// Not stored: it is further ahead than what is [let in](Herd::let_in_until).
+    Ahead,
+}
+
+impl Verdict {
+    /// Is it stored now, and so to be passed on?
+    pub fn is_news(self) -> bool {
+        matches!(self, Verdict::First | Verdict::Newer)
+    }
+}
+
+/// Every client's latest sighting, and what each neighbour has still to be told of them.
+pub struct Herd {
+    /// What each neighbour is owed. Merging does not touch what is owed; who passes news on does.
+    pub owed: Owed,
+    lines: Lines,
+    /// The sums of all lines.
+    digest: Digest,
+    /// Sightings before this are none,
+    oldest: Stamp,
+    /// and those after this.
+    newest: Stamp,
+    /// Where a client's line is, by its id.
+    index: Index,
+    hash_seed: u64,
+    hash_constants: SharedSeed,
+    clients_max: usize,
+    bytes_max: usize,
+}
+
+impl Herd {
+    /// A herd of no clients.
+    ///
+    /// `neighbours`: how many the server has, for [`Owed`]. `seed`: random, and kept from clients:
+    /// who knows it can choose ids that collide.
+    pub fn new(neighbours: usize, seed: u64) -> Herd {
+        Herd {
+            owed: Owed::new(neighbours),
+            lines: Lines::default(),
+            digest: Digest::new(),
+            oldest: Stamp(0),
+            newest: Stamp(u64::MAX),
+            index: Index::default(),
+            hash_seed: seed,
+            hash_constants: SharedSeed::from_u64(seed),
+            clients_max: CLIENTS_MAX,
+            bytes_max: usize::MAX,
+        }
+    }
+
+    /// The same, with another limit than [`CLIENTS_MAX`] for what clients may add.
+    ///
+    /// Other servers' clients count towards it, but are never refused.
+    pub fn with_clients_max(self, clients_max: usize) -> Herd {
+        Herd { clients_max, ..self }
+    }
+
+    /// The same, with a limit on the memory for their lines, in bytes: for what clients may add. An id
+    /// may be long, so that a number of clients is no limit on it.
+    pub fn with_bytes_max(self, bytes_max: usize) -> Herd {
+        Herd { bytes_max, ..self }
+    }
+
+    /// From now on no sighting before `oldest` is taken or served. It may go back again: what is still
+    /// stored is served again then.
+    pub fn let_in_since(&mut self, oldest: Stamp) {
+        self.oldest = oldest;
+    }
+
+    /// From now on no sighting after `newest` is taken or served, nor does one that is still stored beat
+    /// any other. It may go forward again: what is still stored is served again then.
+    pub fn let_in_until(&mut self, newest: Stamp) {
+        self.newest = newest;
+    }
+
+    fn has_room(&self, sighting: &Sighting<'_>) -> bool {
+        let has_memory = self.lines.memory() < self.bytes_max || self.lines.has_slot_for(sighting);
+        self.len() < self.clients_max && has_memory
+    }
+
+    /// Takes a sighting in, if it is news.
+    ///
+    /// Returns the client's key, unless nothing became of it ([`Verdict::Full`], [`Verdict::Expired`],
+    /// [`Verdict::Ahead`]).
+    /// A known client's line is written over in place; memory is allocated for a new client or a
+    /// longer line only.
+    /// With every doubling a ninth of the index is built anew.
+    /// Source: report.txt section 3.3; docs/protocol.md "Peer port", "A plain neighbour".
+    pub fn merge(&mut self, sighting: &Sighting<'_>, rule: Rule) -> (Option<ClientKey>, Verdict) {
+        if sighting.stamp() < self.oldest {
+            return (None, Verdict::Expired);
+        }
+        if sighting.stamp() > self.newest {
+            return (None, Verdict::Ahead);
+        }
+        let client = sighting.client();
+        let hash = self.hash(client);
+        let leaf = self.digest.leaf(client);
+        let Some(slot) = self.index.find_mut(hash, |&slot| self.lines.client(slot) == client)
+        else {
+            if rule == Rule::Client && !self.has_room(sighting) {
+                return (None, Verdict::Full);
+            }
+            let key = self.admit(hash, sighting);
+            return (key, key.map_or(Verdict::Full, |_| Verdict::First));
+        };
+        let (header, stored) = self.lines.stored(*slot);
+        let verdict = match rule.judge(sighting, &stored) {
+            Verdict::Older if lies_after(self.newest, &self.lines, *slot) => Verdict::Newer,
+            verdict => verdict,
+        };
+        if verdict == Verdict::Newer {
+            self.digest.replace(leaf, stored.line(), sighting.line());
+            let Some(now) = self.lines.replace(*slot, header, sighting) else {
+                self.digest.replace(leaf, sighting.line(), self.lines.line(*slot));
+                return (None, Verdict::Full);
+            };
+            *slot = now;
+        }
+        (Some(header.key), verdict)
+    }
+
+    /// How many clients are known.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Is no client known?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Is this client known, and its sighting let in?
+    pub fn knows(&self, client: &[u8]) -> bool {
+        self.latest(client).is_some()
+    }
+
+    /// The latest sighting of a client; `None` if there was none, or it is older or further ahead than
+    /// what is [let in](Herd::let_in_since).
+    pub fn latest(&self, client: &[u8]) -> Option<Sighting<'_>> {
+        let sighting = self.find(client).map(|slot| self.lines.sighting(slot));
+        sighting.filter(|sighting| (self.oldest..=self.newest).contains(&sighting.stamp()))
+    }
+
+    /// The latest sighting of the client with this key.
+    pub fn sighting(&self, key: ClientKey) -> Sighting<'_> {
+        self.lines.sighting(self.lines.slot(key))
+    }
+
+    /// The latest AT line of the client with this key, without a delimiter.
+    pub fn line(&self, key: ClientKey) -> &[u8] {
+        self.lines.line(self.lines.slot(key))
+    }
+
+    /// The line of the client whose key is `index`, below [`keys`](Herd::keys); `None` if no client has
+    /// it at present.
+    pub fn line_of(&self, index: usize) -> Option<&[u8]> {
+        self.lines.find(index).map(|slot| self.lines.line(slot))
+    }
+
+    /// All clients with their latest sightings, in the order of their keys; also those that are not let in
+    /// any more and not yet [forgotten](Herd::forget_before).
+    pub fn iter(&self) -> impl Iterator<Item = (ClientKey, Sighting<'_>)> {
+        let stored = (0..self.keys()).filter_map(|index| self.lines.find(index));
+        stored.map(|slot| (self.lines.key(slot), self.lines.sighting(slot)))
+    }
+
+    /// How many keys there are, those that no client has at present included: the end of the range
+    /// through which to go in slices.
+    pub fn keys(&self) -> usize {
+        self.lines.keys()
+    }
+
+    /// What the lines of the clients take, in bytes.
+    pub fn line_bytes(&self) -> usize {
+        self.lines.bytes()
+    }
+
+    /// The sums of all lines, to compare with another server's.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// One number for all that is stored: equal at servers that know the same. 0: nothing is.
+    pub fn state_hash(&self) -> u64 {
+        self.digest.state()
+    }
+
+    /// The neighbour may lack every client's line. Takes time for each 64 clients.
+    pub fn owe_all(&mut self, neighbour: usize) {
+        self.owed.owe_all(neighbour, self.lines.unused());
+    }
+
+    /// Of the clients with `keys`, each neighbour of `wanted` is owed those whose
+    /// [leaf](self::digest::leaf_of) is in its set. Takes time for each key.
+    pub fn owe_leaves<'a>(
+        &mut self,
+        wanted: impl Iterator<Item = (usize, &'a LeafSet)> + Clone,
+        keys: Range<usize>,
+    ) {
+        for slot in keys.filter_map(|index| self.lines.find(index)) {
+            let leaf = leaf_of(self.lines.client(slot));
+            for (neighbour, _) in wanted.clone().filter(|(_, leaves)| leaves.contains(leaf)) {
+                self.owed.owe(neighbour, self.lines.key(slot));
+            }
+        }
+    }
+
+    /// Forgets the clients with `keys` whose latest sighting is before `oldest`: how many. Nobody is
+    /// owed them any more, and their keys are for others. Takes time for each key.
+    pub fn forget_before(&mut self, oldest: Stamp, keys: Range<usize>) -> usize {
+        self.forget_all(keys, |stamp| stamp < oldest)
+    }
+
+    /// The same of those whose latest sighting is after `newest`.
+    pub fn forget_after(&mut self, newest: Stamp, keys: Range<usize>) -> usize {
+        self.forget_all(keys, |stamp| stamp > newest)
+    }
+
+    fn forget_all(&mut self, keys: Range<usize>, which: impl Fn(Stamp) -> bool) -> usize {
+        let before = self.len();
+        for index in keys {
+            let Some(slot) = self.lines.find(index) else { continue };
+            if which(self.lines.sighting(slot).stamp()) {
+                self.forget(slot);
+            }
+        }
+        before - self.len()
+    }
+
+    fn forget(&mut self, slot: Slot) {
+        let sighting = self.lines.sighting(slot);
+        self.digest.remove(sighting.client(), sighting.line());
+        let hash = self.hash(sighting.client());
+        self.index.remove(hash, slot);
+        self.owed.forget_client(self.lines.key(slot));
+        self.lines.forget(slot);
+    }
+
+    fn find(&self, client: &[u8]) -> Option<Slot> {
+        self.index.find(self.hash(client), |&slot| self.lines.client(slot) == client)
+    }
+
+    /// Stores the line of a new client, if there is room for it.
+    fn admit(&mut self, hash: u64, sighting: &Sighting<'_>) -> Option<ClientKey> {
+        let slot = self.lines.push(sighting)?;
+        self.owed.admit(self.lines.key(slot));
+        self.digest.add(sighting.client(), sighting.line());
+        let (lines, seed, constants) = (&self.lines, self.hash_seed, &self.hash_constants);
+        let rehash = |&slot: &Slot| hash_of(lines.client(slot), seed, constants);
+        self.index.insert(hash, slot, rehash);
+        Some(self.lines.key(slot))
+    }
+
+    fn hash(&self, client: &[u8]) -> u64 {
+        hash_of(client, self.hash_seed, &self.hash_constants)
+    }
+}
+
+impl std::fmt::Debug for Herd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Herd").field("clients", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Rule {
+    fn judge(self, new: &Sighting<'_>, stored: &Stored<'_>) -> Verdict {
+        let stamps = new.order_of_stamps(stored);
+        let equal_stamps = stamps.is_eq();
+        match self {
+            Rule::Client if equal_stamps && new.location_text() == stored.location_text() => {
+                Verdict::Same
+            }
+            Rule::Plain if equal_stamps && new.line() != stored.line() => Verdict::Older,
+            _ => match new.order(stamps, stored.line()) {
+                Ordering::Greater => Verdict::Newer,
+                Ordering::Equal => Verdict::Same,
+                Ordering::Less => Verdict::Older,
+            },
+        }
+    }
+}
+
+/// Whether the sighting in `slot` is after `newest`. News does not come here: so it pays nothing for it.
+#[cold]
+#[inline(never)]
+fn lies_after(newest: Stamp, lines: &Lines, slot: Slot) -> bool {
+    lines.sighting(slot).stamp() > newest
+}
+
+/// foldhash with constants of our own: those it comes with are public, and ids can be made of them
+/// that collide whatever the seed.
+fn hash_of(client: &[u8], seed: u64, constants: &SharedSeed) -> u64 {
+    let mut hasher = FoldHasher::with_seed(seed, constants);
+    hasher.write(client);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::command::{Command, CommandLimits};
+
+    fn merge(herd: &mut Herd, line: &str, rule: Rule) -> Verdict {
+        match Command::parse(line.as_bytes(), &CommandLimits::default()) {
+            Ok(Command::At(at)) => herd.merge(&Sighting::relayed(&at, &mut Vec::new()), rule).1,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn latest(herd: &Herd, client: &str) -> Option<String> {
+        let sighting = herd.latest(client.as_bytes())?;
+        Some(String::from_utf8(sighting.line().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn the_newest_stamp_wins_whatever_the_order_of_coming() {
+        let mut herd = Herd::new(0, 1);
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 999999999.5", Rule::Member), Verdict::First);
+        assert_eq!(
+            merge(&mut herd, "AT A +0.5 c +2+2 1000000000.25", Rule::Member),
+            Verdict::Newer
+        );
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +3+3 1000000000.2", Rule::Member), Verdict::Older);
+        assert_eq!(latest(&herd, "c").unwrap(), "AT A +0.5 c +2+2 1000000000.25");
+        assert_eq!(herd.len(), 1);
+    }
+
+    #[test]
+    fn of_equal_stamps_members_agree_on_one_line() {
+        for lines in [
+            ["AT A +0.5 c +1+1 5", "AT B +0.1 c +2+2 5"],
+            ["AT B +0.1 c +2+2 5", "AT A +0.5 c +1+1 5"],
+        ] {
+            let mut herd = Herd::new(0, 1);
+            for line in lines.iter().chain(&lines) {
+                merge(&mut herd, line, Rule::Member);
+            }
+            assert_eq!(latest(&herd, "c").unwrap(), "AT B +0.1 c +2+2 5");
+        }
+    }
+
+    #[test]
+    fn a_report_said_again_is_nothing_new_at_any_server() {
+        let mut herd = Herd::new(0, 1);
+        merge(&mut herd, "AT A +0.5 c +1+1 5.0", Rule::Client);
+        assert_eq!(merge(&mut herd, "AT B +9.5 c +1+1 5", Rule::Client), Verdict::Same);
+        assert_eq!(merge(&mut herd, "AT B +9.5 c +1+2 5", Rule::Client), Verdict::Newer);
+        assert_eq!(merge(&mut herd, "AT A +9.5 c +1+3 5", Rule::Client), Verdict::Older);
+        assert_eq!(merge(&mut herd, "AT A +9.5 c +1+1 4", Rule::Client), Verdict::Older);
+        assert_eq!(latest(&herd, "c").unwrap(), "AT B +9.5 c +1+2 5");
+    }
+
+    #[test]
+    fn a_plain_neighbour_needs_a_newer_stamp() {
+        let mut herd = Herd::new(0, 1);
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 5", Rule::Plain), Verdict::First);
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 5", Rule::Plain), Verdict::Same);
+        assert_eq!(merge(&mut herd, "AT Z +0.5 c +1+1 5", Rule::Plain), Verdict::Older);
+        assert_eq!(merge(&mut herd, "AT Z +0.5 c +1+1 5.000000001", Rule::Plain), Verdict::Newer);
+    }
+
+    #[test]
+    fn a_full_table_refuses_new_clients_of_its_own_only() {
+        let mut herd = Herd::new(0, 1).with_clients_max(1);
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 5", Rule::Client), Verdict::First);
+        assert_eq!(merge(&mut herd, "AT A +0.5 d +1+1 5", Rule::Client), Verdict::Full);
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 6", Rule::Client), Verdict::Newer);
+        assert_eq!(merge(&mut herd, "AT A +0.5 d +1+1 5", Rule::Member), Verdict::First);
+        assert_eq!(merge(&mut herd, "AT A +0.5 e +1+1 5", Rule::Plain), Verdict::First);
+        assert!(herd.knows(b"d") && !herd.knows(b"f"));
+    }
+
+    #[test]
+    fn at_the_end_of_the_memory_for_lines_nobody_is_let_in_and_what_fits_still_is() {
+        let mut herd = Herd { lines: Lines::ending_at(100), ..Herd::new(0, 1) };
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 5", Rule::Member), Verdict::First);
+        assert_eq!(merge(&mut herd, "AT A +0.5 d +1+1 5", Rule::Member), Verdict::First);
+        let before = (herd.len(), herd.state_hash());
+        for rule in [Rule::Client, Rule::Member, Rule::Plain] {
+            let new = "AT A +0.5 a-long-name-that-does-not-fit +1+1 5";
+            assert_eq!(merge(&mut herd, new, rule), Verdict::Full, "a new client, {rule:?}");
+            let longer = "AT A +0.5 d +1.000000000000000000+1.00000000000000000 6";
+            assert_eq!(merge(&mut herd, longer, rule), Verdict::Full, "a longer line, {rule:?}");
+            assert_eq!((herd.len(), herd.state_hash()), before, "nothing has changed");
+        }
+        assert_eq!(merge(&mut herd, "AT A +0.5 d +2+2 6", Rule::Member), Verdict::Newer);
+        assert_eq!(latest(&herd, "c").unwrap(), "AT A +0.5 c +1+1 5");
+        assert_eq!(latest(&herd, "d").unwrap(), "AT A +0.5 d +2+2 6");
+    }
+
+    #[test]
+    fn a_sighting_further_ahead_than_is_let_in_is_none_whoever_brings_it() {
+        let mut herd = Herd::new(0, 1);
+        herd.let_in_until(Stamp(5_000_000_000));
+        for rule in [Rule::Client, Rule::Member, Rule::Plain] {
+            let ahead = "AT A +0.5 c +1+1 5.000000001";
+            assert_eq!(merge(&mut herd, ahead, rule), Verdict::Ahead);
+        }
+        assert_eq!((herd.len(), herd.state_hash()), (0, 0));
+        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 5", Rule::Client), Verdict::First);
+    }
+
+    #[test]
+    fn what_lies_further_ahead_than_is_let_in_holds_nobody() {
+        for rule in [Rule::Client, Rule::Member, Rule::Plain] {
+            let mut herd = Herd::new(0, 1);
+            for client in ["c", "d", "e"] {
+                merge(&mut herd, &format!("AT A +0.5 {client} +1+1 9999999999"), Rule::Member);
+            }
+            assert_eq!(merge(&mut herd, "AT B +0.5 c +2+2 5", rule), Verdict::Older);
+            herd.let_in_until(Stamp(6_000_000_000));
+            assert_eq!((latest(&herd, "c"), herd.knows(b"d"), herd.len()), (None, false, 3));
+            assert_eq!(merge(&mut herd, "AT B +0.5 c +2+2 5", rule), Verdict::Newer);
+            assert_eq!(latest(&herd, "c").unwrap(), "AT B +0.5 c +2+2 5");
+            // As if there had never been anything else.
+            assert_eq!(merge(&mut herd, "AT B +0.5 c +3+3 4", rule), Verdict::Older);
+            assert_eq!(herd.forget_after(Stamp(6_000_000_000), 0..2), 1);
+            assert_eq!(herd.forget_after(Stamp(6_000_000_000), 2..3), 1);
+            let mut honest = Herd::new(0, 2);
+            merge(&mut honest, "AT B +0.5 c +2+2 5", rule);
+            assert_eq!((herd.len(), herd.state_hash()), (1, honest.state_hash()));
+        }
+    }
+
+    #[test]
+    fn clients_are_gone_through_in_the_order_they_came() {
+        let mut herd = Herd::new(1, 1);
+        for client in ["pear", "fig", "apple", "fig"] {
+            merge(&mut herd, &format!("AT A +0.5 {client} +1+1 5"), Rule::Member);
+        }
+        let clients: Vec<_> = herd.iter().map(|(key, at)| (key.index(), at.client())).collect();
+        assert_eq!(clients, [(0, &b"pear"[..]), (1, b"fig"), (2, b"apple")]);
+        herd.owe_all(0);
+        let key = herd.owed.pay(0).unwrap();
+        assert_eq!(herd.line(key), b"AT A +0.5 pear +1+1 5");
+    }
+}

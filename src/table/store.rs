@@ -1,0 +1,499 @@
+//! The store of lines: one AT line for every client, all of them in one piece of memory.
+//!
+//! In: sightings. Out: where they are stored, and the sightings again. It does not know which
+//! sighting is the better one, nor how a client is found; the [table](crate::table) does.
+//!
+//! The idea: a million lines of some 80 bytes must not be a million allocations. They lie one
+//! behind the other in slots, each with a header of 12 bytes before the line:
+//!
+//! ```text
+//! | key | room | line | client: start | length | stamp | AT Welsh +0.5 kiwi +34-118 1479413884 |
+//!   u32   u16    u16            u8       u16      u8
+//! ```
+//!
+//! All lengths are in bytes, but `room`, the size of the slot, is in units of two, as the places
+//! of slots are: so they fit into 32 bits up to 8 GiB. Header and line are together because at a
+//! million clients every step from one piece of memory to the next costs as much as parsing the
+//! whole command. The stamp as a number is not kept: that would be 8 bytes a client, and of most reports the
+//! text tells which is the newer one.
+//!
+//! A new line of the same client is written over the old one. Only when it is longer than the slot
+//! does it move to a larger one, and the old slot waits for another line of its size, or of half its
+//! size at least. Slots neither shrink nor merge: the lines of one client differ by the digits of
+//! their numbers and the name of their server. A new slot for a line that moves has a few bytes to spare,
+//! so that a client moves once or twice in its life.
+//!
+//! The slot and the key of a client that is forgotten wait for another one. When the last is
+//! forgotten all slots are.
+
+use crate::wire::report::{Sighting, Stored};
+use std::ops::Range;
+
+/// A client's number in its server's table, from 0. When a client is forgotten, another may get it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientKey(u32);
+
+impl ClientKey {
+    pub(crate) fn new(index: usize) -> ClientKey {
+        ClientKey(u32::try_from(index).expect("a herd has fewer than 2^32 clients"))
+    }
+
+    pub(crate) fn to_le_bytes(self) -> [u8; 4] {
+        self.0.to_le_bytes()
+    }
+
+    pub(crate) fn from_le_bytes(bytes: [u8; 4]) -> ClientKey {
+        ClientKey(u32::from_le_bytes(bytes))
+    }
+
+    /// The number, to index with.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Slots begin and end at multiples of this many bytes.
+const UNIT: usize = 2;
+const HEADER: usize = 12;
+
+/// What a new slot has to spare for a line that moves, in units: eight digits more. Each move leaves a slot
+/// behind that is too small for the lines that move later, so the fewer moves, the less memory.
+const SPARE: u16 = 4;
+
+/// Where the last slot ends at the latest: the place of each has 32 bits.
+const END: usize = (NOWHERE.0 as usize).saturating_mul(UNIT);
+
+/// Every client's line.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    bytes: Vec<u8>,
+    /// How many of these there may be.
+    end: usize,
+    /// Where each client's line is, by its key; or that no client has the key.
+    slots: Vec<Slot>,
+    /// The keys that no client has.
+    unused: Vec<ClientKey>,
+    /// The slots that lines have moved out of, by their room, and the bytes of them all.
+    free: Vec<Vec<Slot>>,
+    free_bytes: usize,
+}
+
+/// A place for a line, in units from the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot(u32);
+
+/// In the place of the slot of a client: there is no such client.
+const NOWHERE: Slot = Slot(u32::MAX);
+
+/// What stands before a line.
+#[derive(Clone, Copy)]
+pub(crate) struct Header {
+    pub(crate) key: ClientKey,
+    room: u16,
+    line: u16,
+    client_start: u8,
+    client: u16,
+    stamp: u8,
+}
+
+impl Default for Lines {
+    fn default() -> Lines {
+        Lines::ending_at(END)
+    }
+}
+
+impl Lines {
+    /// None yet, and room for so many bytes; at most [`END`].
+    pub(crate) fn ending_at(end: usize) -> Lines {
+        Lines {
+            bytes: Vec::new(),
+            end: end.min(END),
+            slots: Vec::new(),
+            unused: Vec::new(),
+            free: Vec::new(),
+            free_bytes: 0,
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.unused.len()
+    }
+
+    /// How many keys there are, with a client or without; they are 0 to one less.
+    pub(crate) fn keys(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The keys that no client has.
+    pub(crate) fn unused(&self) -> &[ClientKey] {
+        &self.unused
+    }
+
+    /// What the slots of lines take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len() - self.free_bytes
+    }
+
+    /// Memory in bytes, the slots that wait for new lines included.
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Does a slot wait that this line fits?
+    pub(crate) fn has_slot_for(&self, sighting: &Sighting<'_>) -> bool {
+        self.free_room(units(sighting)).is_some()
+    }
+
+    /// Where the line of the client with this key is, which there must be.
+    pub(crate) fn slot(&self, key: ClientKey) -> Slot {
+        self.find(key.index()).expect("a client has this key")
+    }
+
+    /// The same, of a number that may be no client's key.
+    pub(crate) fn find(&self, index: usize) -> Option<Slot> {
+        self.slots.get(index).copied().filter(|&slot| slot != NOWHERE)
+    }
+
+    pub(crate) fn key(&self, slot: Slot) -> ClientKey {
+        self.read(slot).0.key
+    }
+
+    #[inline]
+    pub(crate) fn client(&self, slot: Slot) -> &[u8] {
+        let (header, line) = self.read(slot);
+        &line[header.client_range()]
+    }
+
+    pub(crate) fn line(&self, slot: Slot) -> &[u8] {
+        let (header, line) = self.read(slot);
+        &line[..usize::from(header.line)]
+    }
+
+    pub(crate) fn sighting(&self, slot: Slot) -> Sighting<'_> {
+        self.stored(slot).1.sighting()
+    }
+
+    /// All that is stored in a slot.
+    #[inline]
+    pub(crate) fn stored(&self, slot: Slot) -> (Header, Stored<'_>) {
+        let (header, line) = self.read(slot);
+        let line = &line[..usize::from(header.line)];
+        (header, Stored::new(line, header.client_range(), usize::from(header.stamp)))
+    }
+
+    /// Stores the line of a client that has none yet. `None`: there is no room for it, and nothing has changed.
+    pub(crate) fn push(&mut self, sighting: &Sighting<'_>) -> Option<Slot> {
+        let (slot, room) = self.take_slot(units(sighting), 0)?;
+        let key = self.unused.pop().unwrap_or_else(|| {
+            self.slots.push(NOWHERE);
+            ClientKey::new(self.slots.len() - 1)
+        });
+        self.slots[key.index()] = slot;
+        self.write(slot, key, room, sighting);
+        Some(slot)
+    }
+
+    /// Forgets a line; its slot and its key are for others.
+    pub(crate) fn forget(&mut self, slot: Slot) {
+        let Header { key, room, .. } = self.read(slot).0;
+        self.slots[key.index()] = NOWHERE;
+        self.unused.push(key);
+        self.leave(slot, room);
+        if self.len() == 0 {
+            self.bytes.clear();
+            self.free.clear();
+            self.free_bytes = 0;
+        }
+    }
+
+    /// Stores a line in place of the client's old one, which has that header; returns where. `None`: there is
+    /// no room for a longer one, and nothing has changed.
+    ///
+    /// Allocates nothing while the line fits its slot.
+    #[inline]
+    pub(crate) fn replace(
+        &mut self,
+        slot: Slot,
+        old: Header,
+        sighting: &Sighting<'_>,
+    ) -> Option<Slot> {
+        let Header { key, room, .. } = old;
+        let needed = units(sighting);
+        if needed <= room {
+            self.write(slot, key, room, sighting);
+            return Some(slot);
+        }
+        let (larger, larger_room) = self.take_slot(needed, SPARE)?;
+        self.leave(slot, room);
+        self.slots[key.index()] = larger;
+        self.write(larger, key, larger_room, sighting);
+        Some(larger)
+    }
+
+    /// The header, and the line with whatever follows it.
+    fn read(&self, slot: Slot) -> (Header, &[u8]) {
+        let bytes = &self.bytes[slot.start()..];
+        let (header, line) = bytes.split_first_chunk().expect("a slot has a header");
+        (Header::from_bytes(header), line)
+    }
+
+    fn write(&mut self, slot: Slot, key: ClientKey, room: u16, sighting: &Sighting<'_>) {
+        let line = sighting.line();
+        let client = sighting.client_range();
+        let header = Header {
+            key,
+            room,
+            line: short(line.len()),
+            client_start: byte(client.start),
+            client: short(client.len()),
+            stamp: byte(sighting.stamp_text().len()),
+        };
+        let bytes = &mut self.bytes[slot.start()..];
+        let (place, rest) = bytes.split_first_chunk_mut().expect("a slot has a header");
+        *place = header.to_bytes();
+        rest[..line.len()].copy_from_slice(line);
+    }
+
+    /// A slot of `room` units or more, and of how many: one that was left, or a new one if there is memory, of
+    /// `spare` units more if there is memory for these.
+    fn take_slot(&mut self, room: u16, spare: u16) -> Option<(Slot, u16)> {
+        if let Some(free) = self.free_room(room)
+            && let Some(slot) = self.free[usize::from(free)].pop()
+        {
+            self.free_bytes -= usize::from(free) * UNIT;
+            return Some((slot, free));
+        }
+        let start = self.bytes.len();
+        let unit = u32::try_from(start / UNIT).ok()?;
+        let end_of = |room: u16| start + usize::from(room) * UNIT;
+        let room = [room.saturating_add(spare), room]
+            .into_iter()
+            .find(|&room| end_of(room) <= self.end)?;
+        self.bytes.resize(end_of(room), 0);
+        Some((Slot(unit), room))
+    }
+
+    /// The room of the smallest slot that was left and has `room` units, but not more than twice as
+    /// many: long slots are for long lines.
+    fn free_room(&self, room: u16) -> Option<u16> {
+        if self.free_bytes == 0 {
+            return None;
+        }
+        let fitting = room..=room.saturating_mul(2);
+        fitting
+            .into_iter()
+            .find(|&room| self.free.get(usize::from(room)).is_some_and(|slots| !slots.is_empty()))
+    }
+
+    /// The slot waits for another line.
+    fn leave(&mut self, slot: Slot, room: u16) {
+        self.free_bytes += usize::from(room) * UNIT;
+        let room = usize::from(room);
+        if self.free.len() <= room {
+            self.free.resize(room + 1, Vec::new());
+        }
+        self.free[room].push(slot);
+    }
+}
+
+impl Slot {
+    #[cfg(test)]
+    pub(crate) fn numbered(number: u64) -> Slot {
+        Slot(number as u32)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn number(self) -> u64 {
+        self.0.into()
+    }
+
+    fn start(self) -> usize {
+        self.0 as usize * UNIT
+    }
+}
+
+impl Header {
+    fn client_range(self) -> Range<usize> {
+        let start = usize::from(self.client_start);
+        start..start + usize::from(self.client)
+    }
+
+    fn from_bytes(bytes: &[u8; HEADER]) -> Header {
+        let [k0, k1, k2, k3, r0, r1, l0, l1, client_start, c0, c1, stamp] = *bytes;
+        Header {
+            key: ClientKey::from_le_bytes([k0, k1, k2, k3]),
+            room: u16::from_le_bytes([r0, r1]),
+            line: u16::from_le_bytes([l0, l1]),
+            client_start,
+            client: u16::from_le_bytes([c0, c1]),
+            stamp,
+        }
+    }
+
+    fn to_bytes(self) -> [u8; HEADER] {
+        let [k0, k1, k2, k3] = self.key.to_le_bytes();
+        let [r0, r1] = self.room.to_le_bytes();
+        let [l0, l1] = self.line.to_le_bytes();
+        let [c0, c1] = self.client.to_le_bytes();
+        [k0, k1, k2, k3, r0, r1, l0, l1, self.client_start, c0, c1, self.stamp]
+    }
+}
+
+/// What a slot for this line takes.
+fn units(sighting: &Sighting<'_>) -> u16 {
+    short((HEADER + sighting.line().len()).div_ceil(UNIT))
+}
+
+/// A length within a line.
+fn short(bytes: usize) -> u16 {
+    u16::try_from(bytes).expect("the limits of its fields keep an AT line below 64 KiB")
+}
+
+/// A length of what comes before the client, or behind the location.
+fn byte(bytes: usize) -> u8 {
+    u8::try_from(bytes).expect("names, differences and stamps are short")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::command::{Command, CommandLimits};
+
+    /// Runs `with` on the sighting of an AT line.
+    fn at<T>(line: &str, with: impl FnOnce(&Sighting<'_>) -> T) -> T {
+        match Command::parse(line.as_bytes(), &CommandLimits::default()) {
+            Ok(Command::At(at)) => with(&Sighting::relayed(&at, &mut Vec::new())),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn replace(lines: &mut Lines, slot: Slot, sighting: &Sighting<'_>) -> Slot {
+        let (old, _) = lines.stored(slot);
+        lines.replace(slot, old, sighting).expect("room")
+    }
+
+    #[test]
+    fn what_is_stored_is_what_was_given() {
+        let mut lines = Lines::default();
+        for (index, line) in [
+            "AT Alford +0.263873386 kiwi +34.068930-118.445127 1479413884.392014450",
+            "AT B -1e-5 \u{fffd} -0-0 1",
+            &format!("AT {} +0.5 {} +1+1 5.25", "s".repeat(64), "c".repeat(4096)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            at(line, |sighting| {
+                let slot = lines.push(sighting).expect("room");
+                assert_eq!(lines.key(slot).index(), index);
+                assert_eq!(lines.slot(ClientKey::new(index)), slot);
+                assert_eq!(lines.client(slot), sighting.client());
+                assert_eq!(lines.sighting(slot), *sighting);
+            });
+        }
+        assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn a_line_that_fits_stays_and_allocates_nothing() {
+        let mut lines = Lines::default();
+        let slot = at("AT Alford +0.500 kiwi +1+1 5.25", |first| lines.push(first).expect("room"));
+        let (address, capacity) = (lines.bytes.as_ptr(), lines.bytes.capacity());
+        let length = lines.bytes.len();
+        for line in ["AT Welsh +0.50 kiwi +1+1 6", "AT Parker -0.25 kiwi +2+2 7.250"] {
+            at(line, |sighting| {
+                assert_eq!(replace(&mut lines, slot, sighting), slot);
+                assert_eq!(lines.sighting(slot), *sighting);
+            });
+        }
+        assert_eq!((lines.bytes.as_ptr(), lines.bytes.capacity()), (address, capacity));
+        assert_eq!(lines.bytes.len(), length);
+    }
+
+    #[test]
+    fn a_line_too_long_moves_and_its_slot_is_used_again() {
+        let mut lines = Lines::default();
+        let old = at("AT A +0.5 kiwi +1+1 5", |short| lines.push(short).expect("room"));
+        let new = at("AT A +0.5 kiwi +1.25+1.25 5.125", |long| replace(&mut lines, old, long));
+        assert_ne!(new, old);
+        assert_eq!(lines.slot(ClientKey::new(0)), new);
+        assert_eq!(lines.client(new), b"kiwi");
+        assert_eq!(at("AT A +0.5 plum +1+1 5", |short| lines.push(short).expect("room")), old);
+        assert_eq!(lines.client(new), b"kiwi");
+        assert_eq!(lines.client(old), b"plum");
+    }
+
+    #[test]
+    fn a_line_that_has_moved_grows_by_eight_bytes_where_it_is() {
+        let mut lines = Lines::default();
+        let old = at("AT A +0.5 kiwi +1+1 5", |short| lines.push(short).expect("room"));
+        let new = at("AT Alford +0.5 kiwi +1+1 5", |long| replace(&mut lines, old, long));
+        assert_ne!(new, old);
+        let memory = lines.memory();
+        for stamp in ["6.0", "7.00", "8.000", "9.0000000"] {
+            at(&format!("AT Alford +0.5 kiwi +1+1 {stamp}"), |longer| {
+                assert_eq!(replace(&mut lines, new, longer), new);
+                assert_eq!(lines.sighting(new), *longer);
+            });
+        }
+        assert_eq!(lines.memory(), memory);
+        let newest = "AT Alford +0.5 kiwi +1+1 9.000000000";
+        assert_ne!(at(newest, |longer| replace(&mut lines, new, longer)), new);
+    }
+
+    #[test]
+    fn where_memory_ends_a_line_that_moves_has_nothing_to_spare() {
+        let (old, new) = ("AT A +0.5 kiwi +1+1 5", "AT Alford +0.5 kiwi +1+1 5");
+        let slot_of = |line| at(line, |sighting| usize::from(units(sighting)) * UNIT);
+        let mut lines = Lines::ending_at(slot_of(old) + slot_of(new));
+        let slot = at(old, |line| lines.push(line).expect("room"));
+        at(new, |line| replace(&mut lines, slot, line));
+        assert_eq!(lines.memory(), slot_of(old) + slot_of(new));
+    }
+
+    #[test]
+    fn the_slot_and_the_key_of_a_forgotten_line_are_used_again() {
+        let mut lines = Lines::default();
+        let slots = ["kiwi", "plum", "pear"].map(|client| {
+            at(&format!("AT A +0.5 {client} +1+1 5"), |line| lines.push(line).expect("room"))
+        });
+        let (memory, bytes) = (lines.memory(), lines.bytes());
+        assert_eq!(memory, bytes);
+        lines.forget(slots[1]);
+        assert_eq!((lines.len(), lines.keys(), lines.find(1)), (2, 3, None));
+        assert_eq!(lines.unused(), [ClientKey::new(1)]);
+        assert!(lines.bytes() < bytes && lines.memory() == memory);
+        // A line half as long may have it, a shorter one may not, nor may a longer one.
+        let long = format!("AT A +0.5 {} +1+1 5", "c".repeat(40));
+        assert!(!at(&long, |line| lines.has_slot_for(line)));
+        assert!(at("AT A 0 figs +1+1 5", |line| lines.has_slot_for(line)));
+        let again = at("AT A 0 figs +1+1 5", |line| lines.push(line).expect("room"));
+        assert_eq!((again, lines.key(again).index()), (slots[1], 1));
+        assert_eq!((lines.client(again), lines.client(slots[2])), (&b"figs"[..], &b"pear"[..]));
+        assert_eq!((lines.bytes(), lines.memory()), (bytes, memory));
+    }
+
+    #[test]
+    fn a_slot_more_than_twice_as_long_waits_for_a_longer_line() {
+        let mut lines = Lines::default();
+        let long = format!("AT A +0.5 {} +1+1 5", "c".repeat(400));
+        let slot = at(&long, |line| lines.push(line).expect("room"));
+        at("AT A +0.5 kiwi +1+1 5", |line| lines.push(line).expect("room"));
+        lines.forget(slot);
+        assert_ne!(at("AT A +0.5 plum +1+1 5", |line| lines.push(line).expect("room")), slot);
+        assert_eq!(at(&long, |line| lines.push(line).expect("room")), slot);
+    }
+
+    #[test]
+    fn with_the_last_line_all_slots_are_forgotten() {
+        let mut lines = Lines::default();
+        for round in 1..4 {
+            let line = format!("AT A +0.5 {} +1+1 5", "c".repeat(100 * round));
+            let slot = at(&line, |line| lines.push(line).expect("room"));
+            assert_eq!((lines.keys(), lines.memory()), (1, lines.bytes()));
+            lines.forget(slot);
+            assert_eq!((lines.len(), lines.memory()), (0, 0));
+        }
+    }
+}

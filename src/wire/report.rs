@@ -1,0 +1,269 @@
+//! Sightings: one AT line each, in canonical form, and the order in which they are newer than each
+//! other.
+//!
+//! In: an IAMAT just received, or an AT another server sent. Out: the line `AT <server>
+//! <difference> <client> <location> <stamp>` with single blanks and no delimiter, and what has to
+//! be looked up in it. The line itself is the record: it is what a client gets as its answer, what
+//! the table stores, and what neighbours are told, byte for byte the same at every server.
+//!
+//! The order is `(stamp, line)`, total, and the same wherever sightings are compared. The stamp
+//! alone would not do: two servers that each took a report of the same stamp would keep their own
+//! for ever, as all earlier servers of this kind do that we looked at.
+//!
+//! ```text
+//! AT Alford +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450
+//!                        '---- client --' '---- location -----' '----- stamp ------'
+//! ```
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use super::command::{At, Iamat, write_at};
+use super::location::Location;
+use super::stamp::Stamp;
+
+/// An AT line in canonical form, and its last three fields.
+///
+/// The fields may be those of the command that it was made of: to read again what has just been written
+/// makes a processor wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sighting<'a> {
+    line: &'a [u8],
+    client: &'a [u8],
+    location: Location<'a>,
+    stamp: Stamp,
+    stamp_text: &'a [u8],
+}
+
+impl<'a> Sighting<'a> {
+    /// The sighting that an IAMAT is to the server that got it.
+    ///
+    /// `server`: that server's name, at most 64 bytes. `received`: the wall clock when it got the
+    /// line. `scratch`: overwritten with the AT line.
+    /// Source: the report, section 3.2.
+    #[inline]
+    pub fn taken(
+        iamat: &Iamat<'a>,
+        server: &[u8],
+        received: Stamp,
+        scratch: &'a mut Vec<u8>,
+    ) -> Sighting<'a> {
+        let Iamat { client, location, stamp, stamp_text, operands } = *iamat;
+        let difference = received.since(stamp);
+        scratch.clear();
+        match operands {
+            Some(operands) => write_at(scratch, server, difference, &[operands]),
+            None => write_at(scratch, server, difference, &[client, location.text, stamp_text]),
+        }
+        Sighting { line: scratch, client, location, stamp, stamp_text }
+    }
+
+    /// The sighting that another server tells of; its server and difference stay.
+    ///
+    /// `scratch`: overwritten with the AT line, fields joined by single blanks; not needed if they came so.
+    /// Source: the report, section 3.3.
+    #[inline]
+    pub fn relayed(at: &At<'a>, scratch: &'a mut Vec<u8>) -> Sighting<'a> {
+        let At { server, difference, client, location, stamp, stamp_text, line } = *at;
+        if let Some(line) = line {
+            return Sighting { line, client, location, stamp, stamp_text };
+        }
+        scratch.clear();
+        scratch.extend_from_slice(b"AT");
+        for field in [server, difference, client, location.text, stamp_text] {
+            scratch.push(b' ');
+            scratch.extend_from_slice(field);
+        }
+        Sighting { line: scratch, client, location, stamp, stamp_text }
+    }
+
+    /// The whole line, without a delimiter.
+    pub fn line(&self) -> &'a [u8] {
+        self.line
+    }
+
+    /// When the client was there, by its own clock.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// The client's id.
+    pub fn client(&self) -> &'a [u8] {
+        self.client
+    }
+
+    /// The location's text.
+    pub fn location_text(&self) -> &'a [u8] {
+        self.location.text
+    }
+
+    /// Where the client was, for a query.
+    pub fn location(&self) -> Location<'a> {
+        self.location
+    }
+
+    /// The stamp's text.
+    pub fn stamp_text(&self) -> &'a [u8] {
+        self.stamp_text
+    }
+
+    /// Does this sighting replace `other`, of the same client? The one order: stamp, then line.
+    ///
+    /// Source: docs/protocol.md "Peer port".
+    pub fn newer_than(&self, other: &Sighting<'_>) -> bool {
+        self.order(self.stamp.cmp(&other.stamp), other.line).is_gt()
+    }
+
+    /// The order of this sighting and another of the same client, of which the stamps compare so and which
+    /// has that line.
+    pub(crate) fn order(&self, stamps: Ordering, line: &[u8]) -> Ordering {
+        stamps.then_with(|| self.line.cmp(line))
+    }
+
+    /// Which stamp is the later one: this one's, or that of a sighting that is stored?
+    #[inline]
+    pub(crate) fn order_of_stamps(&self, stored: &Stored<'_>) -> Ordering {
+        self.stamp.cmp_texts(self.stamp_text, stored.stamp_text())
+    }
+
+    /// Where in the line the client's id stands.
+    pub(crate) fn client_range(&self) -> Range<usize> {
+        let behind = 1 + self.location.text.len() + 1 + self.stamp_text.len();
+        let end = self.line.len() - behind;
+        end - self.client.len()..end
+    }
+}
+
+/// A line that was a sighting's before, and is in the table. Its stamp is not read before somebody asks: for
+/// most reports the texts of two stamps tell which is the later one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored<'a> {
+    line: &'a [u8],
+    client_start: usize,
+    client_end: usize,
+    stamp_start: usize,
+}
+
+impl<'a> Stored<'a> {
+    /// `client`, `stamp_len`: as the sighting had them.
+    #[inline]
+    pub(crate) fn new(line: &'a [u8], client: Range<usize>, stamp_len: usize) -> Stored<'a> {
+        let stamp_start = line.len() - stamp_len;
+        Stored { line, client_start: client.start, client_end: client.end, stamp_start }
+    }
+
+    pub(crate) fn line(&self) -> &'a [u8] {
+        self.line
+    }
+
+    pub(crate) fn location_text(&self) -> &'a [u8] {
+        &self.line[self.client_end + 1..self.stamp_start - 1]
+    }
+
+    fn stamp_text(&self) -> &'a [u8] {
+        &self.line[self.stamp_start..]
+    }
+
+    /// The sighting again.
+    pub(crate) fn sighting(&self) -> Sighting<'a> {
+        let stamp_text = self.stamp_text();
+        Sighting {
+            line: self.line,
+            client: &self.line[self.client_start..self.client_end],
+            location: Location::known(self.location_text()),
+            stamp: Stamp::parse(stamp_text).expect("a sighting's line ends in a stamp"),
+            stamp_text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::command::{Command, CommandLimits};
+
+    fn at<'a>(line: &'a str, scratch: &'a mut Vec<u8>) -> Sighting<'a> {
+        match Command::parse(line.as_bytes(), &CommandLimits::default()) {
+            Ok(Command::At(at)) => Sighting::relayed(&at, scratch),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_iamat_becomes_the_at_line_of_the_specification() {
+        let line = b"IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450";
+        let Ok(Command::Iamat(iamat)) = Command::parse(line, &CommandLimits::default()) else {
+            panic!()
+        };
+        let mut scratch = b"what was there before".to_vec();
+        let received = Stamp(1_479_413_884_655_887_836);
+        let sighting = Sighting::taken(&iamat, b"Alford", received, &mut scratch);
+        assert_eq!(
+            sighting.line(),
+            b"AT Alford +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450"
+        );
+        assert_eq!(sighting.client(), b"kiwi.cs.ucla.edu");
+        assert_eq!(sighting.location_text(), b"+34.068930-118.445127");
+        assert_eq!(sighting.stamp_text(), b"1479413884.392014450");
+        assert_eq!(sighting.stamp(), Stamp(1_479_413_884_392_014_450));
+    }
+
+    #[test]
+    fn what_came_with_other_white_space_becomes_the_same_line() {
+        let expected = "AT Alford +0.000000000 kiwi +34.068930-118.445127 5.25";
+        for gaps in [[" ", " ", " "], ["  ", " ", " "], [" ", "\t", " "], [" ", " ", " \x0b "]] {
+            let [first, second, third] = gaps;
+            for (before, after) in [("", ""), ("", "\r"), (" ", ""), ("\t", " \t")] {
+                let operands = format!("kiwi{second}+34.068930-118.445127{third}5.25{after}");
+                let line = format!("{before}IAMAT{first}{operands}");
+                let Ok(Command::Iamat(iamat)) =
+                    Command::parse(line.as_bytes(), &CommandLimits::default())
+                else {
+                    panic!("{line:?}")
+                };
+                let mut scratch = Vec::new();
+                let taken = Sighting::taken(&iamat, b"Alford", iamat.stamp, &mut scratch);
+                assert_eq!(str::from_utf8(taken.line()).unwrap(), expected, "{line:?}");
+                let line = format!("{before}AT{first}Alford +0.000000000 {operands}");
+                let mut scratch = Vec::new();
+                let relayed = at(&line, &mut scratch);
+                assert_eq!(relayed, taken, "{line:?}");
+                assert_eq!(&relayed.line()[relayed.client_range()], b"kiwi");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_came_with_single_blanks_is_not_copied() {
+        let line = "AT Bolden -9.5e-05 kiwi +027.5-086.0 0012.50";
+        let mut scratch = Vec::new();
+        assert_eq!(at(line, &mut scratch).line().as_ptr(), line.as_ptr());
+        assert_eq!(scratch.capacity(), 0);
+    }
+
+    #[test]
+    fn a_relayed_at_has_single_blanks_and_is_otherwise_verbatim() {
+        let mut scratch = Vec::new();
+        let sighting =
+            at("\tAT  Bolden\x0b-9.5e-05 \r kiwi +027.5-086.0  0012.50 \r", &mut scratch);
+        assert_eq!(sighting.line(), b"AT Bolden -9.5e-05 kiwi +027.5-086.0 0012.50");
+        assert_eq!(sighting.client(), b"kiwi");
+        assert_eq!(sighting.location_text(), b"+027.5-086.0");
+        assert_eq!(sighting.stamp(), Stamp(12_500_000_000));
+    }
+
+    #[test]
+    fn the_stamp_decides_and_then_the_line() {
+        let (mut one, mut two) = (Vec::new(), Vec::new());
+        for (older, newer) in [
+            ("AT Z +0.5 c +1+1 999999999.5", "AT A +0.5 c +1+1 1000000000.25"),
+            ("AT Z +0.5 c +1+1 5.000000001", "AT A +0.5 c +1+1 5.000000002"),
+            ("AT A +0.5 c +1+1 5", "AT B +0.5 c +1+1 5"),
+            ("AT A +0.5 c +1+1 5", "AT A +0.5 c +1+1 5.0"),
+        ] {
+            let (older, newer) = (at(older, &mut one), at(newer, &mut two));
+            assert!(newer.newer_than(&older) && !older.newer_than(&newer));
+            assert!(!newer.newer_than(&newer));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Digits in both directions, eight at a time.
+//!
+//! In: eight digits of a text, or a number below 10^8. Out: the number, or its eight digits. What they
+//! mean, who asks knows.
+//!
+//! The idea: eight bytes are one word, and a word can be calculated with. Reading, three
+//! multiplications make pairs of neighbouring digits into numbers below 100, pairs of those into numbers
+//! below 10,000, and pairs of those into one. Writing is the same way back.
+//!
+//! ```text
+//!   '1' '4' '7' '9' '4' '1' '3' '8'      bytes, the first the lowest of the word
+//!      14      79      41      38        x 10 + next
+//!          1479            4138          x 100 + next
+//!                 14794138               x 10,000 + next
+//! ```
+
+/// How many digits a word has room for.
+const WORD: usize = 8;
+/// Eight times the digit 0.
+const ZEROS: u64 = u64::from_le_bytes([b'0'; WORD]);
+
+/// The number that eight digits are; `None` if they are not all digits.
+#[inline]
+pub(crate) fn eight_of(text: [u8; WORD]) -> Option<u64> {
+    const HIGH_BITS: u64 = u64::from_le_bytes([0x80; WORD]);
+    const ABOVE_NINE: u64 = u64::from_le_bytes([0x80 - 10; WORD]);
+    let values = u64::from_le_bytes(text) ^ ZEROS;
+    // What is no digit has a high bit in one of the two. A sum may carry into the byte behind, but only
+    // from one that has such a bit itself.
+    let others = (values.wrapping_add(ABOVE_NINE) | values) & HIGH_BITS;
+    (others == 0).then(|| number(values))
+}
+
+/// The number that eight digits are, each a byte from 0 to 9, the first the lowest.
+fn number(digits: u64) -> u64 {
+    const LOW_BYTES: u64 = 0x0000_00ff_0000_00ff;
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let upper = (pairs & LOW_BYTES).wrapping_mul((1_000_000 << 32) + 100);
+    let lower = ((pairs >> 16) & LOW_BYTES).wrapping_mul((10_000 << 32) + 1);
+    upper.wrapping_add(lower) >> 32
+}
+
+/// Whether a text has the shape of another: a digit where that has a 0, and the same byte where
+/// that has another. `shape`: eight bytes or more, and a constant, so that nothing of it is calculated
+/// anew.
+#[inline(always)]
+pub(crate) fn has_shape<const LENGTH: usize>(text: &[u8; LENGTH], shape: &[u8; LENGTH]) -> bool {
+    // The last eight bytes may be some of the first once more: no harm.
+    let firsts = text.first_chunk().zip(shape.first_chunk());
+    let lasts = text.last_chunk().zip(shape.last_chunk());
+    let is_same = |(text, shape): (&[u8; WORD], &[u8; WORD])| word_has_shape(*text, *shape);
+    firsts.is_some_and(is_same) && lasts.is_some_and(is_same)
+}
+
+#[inline(always)]
+fn word_has_shape(text: [u8; WORD], shape: [u8; WORD]) -> bool {
+    const HIGH_BITS: u64 = u64::from_le_bytes([0x80; WORD]);
+    let differences = u64::from_le_bytes(text) ^ u64::from_le_bytes(shape);
+    // Of two digits, the first 0, the bits that differ are 9 at most.
+    let above = u64::from_le_bytes(shape.map(|byte| if byte == b'0' { 0x80 - 10 } else { 0x7f }));
+    let others = (differences & !HIGH_BITS).wrapping_add(above) | differences;
+    others & HIGH_BITS == 0
+}
+
+/// The eight digits of a number below 10^8, zeros in front.
+pub(crate) fn eight_digits(number: u32) -> [u8; WORD] {
+    debug_assert!(number < 100_000_000);
+    let fours = u64::from(number / 10_000) | (u64::from(number % 10_000) << 32);
+    // A product and a shift in the place of each division: exact below 10,000, and below 100.
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let twos = hundreds | ((fours - hundreds * 100) << 16);
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    let ones = tens | ((twos - tens * 10) << 8);
+    (ones + ZEROS).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_digits_are_read_and_nothing_else_is() {
+        for byte in 0..=u8::MAX {
+            for place in 0..WORD {
+                for around in [b"98765432", b"00000000"] {
+                    let mut text = *around;
+                    text[place] = byte;
+                    let expected = str::from_utf8(&text).ok().filter(|_| byte.is_ascii_digit());
+                    assert_eq!(eight_of(text), expected.map(|text| text.parse().unwrap()));
+                }
+            }
+        }
+        for text in [
+            b"\xb0\xb1\xff\xff\x3a\x2f01",
+            b"::::::::",
+            b"////////",
+            b"\xff\xff\xff\xff\xff\xff\xff\xff",
+        ] {
+            assert_eq!(eight_of(*text), None);
+        }
+    }
+
+    #[test]
+    fn a_shape_has_digits_where_it_has_zeros_and_nothing_else_elsewhere() {
+        let shape = b"00.000000";
+        for byte in 0..=u8::MAX {
+            for place in 0..shape.len() {
+                let mut text = *b"12.345678";
+                text[place] = byte;
+                let expected = if place == 2 { byte == b'.' } else { byte.is_ascii_digit() };
+                assert_eq!(has_shape(&text, shape), expected, "{byte} at {place}");
+            }
+        }
+        assert!(!has_shape(b"\xff\xff.\xff\xff\xff\xff\xff\xff", shape));
+    }
+
+    #[test]
+    fn what_is_written_is_what_std_writes_and_is_read_again() {
+        let all_pairs = (0..10_000).flat_map(|low| [low, low * 10_000, 99_990_000 + low]);
+        let spread = (0..100_000_000).step_by(9_973);
+        for number in all_pairs.chain(spread) {
+            let text = eight_digits(number);
+            assert_eq!(str::from_utf8(&text).unwrap(), format!("{number:08}"));
+            assert_eq!(eight_of(text), Some(u64::from(number)));
+        }
+    }
+}

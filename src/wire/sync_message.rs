@@ -1,0 +1,233 @@
+//! What two members say to each other to find out in what they differ: four lines.
+//!
+//! In: the operands of such a line, or the sums to write one of. Out: a [`Compare`], or the line. What
+//! the sums are the [digest](crate::table::digest) knows, what follows from them the
+//! [comparison](crate::replication::anti_entropy).
+//!
+//! ```text
+//! SYNC   <sum>                the state's
+//! GROUPS <first> <32 sums>    of 32 groups in a row
+//! LEAVES <first> <32 sums>    of 32 leaves in a row
+//! WANT   <first> <32 bits>    of 32 leaves in a row, the lines of those that are marked
+//! ```
+//!
+//! The idea: everything comes in rows of 32, so that every line fits any limit on lines, and no line
+//! needs those before it to be understood. All numbers are hexadecimal, in lower case, with all their
+//! digits: 16 a sum, two the first group, four the first leaf, eight the marks.
+
+use super::fields::Fields;
+use super::parse_error::Invalid;
+use crate::table::digest::{GROUPS, LEAVES};
+
+/// Groups or leaves in a row.
+pub const ROW: usize = 32;
+
+/// Bytes of the longest of these lines, its end not counted.
+pub const ROW_LINE_BYTES_MAX: usize = "LEAVES 0000 ".len() + ROW * SUM_DIGITS;
+
+const SUM_DIGITS: usize = 16;
+const GROUP_DIGITS: usize = 2;
+const LEAF_DIGITS: usize = 4;
+const MARKS_DIGITS: usize = 8;
+
+/// One line of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compare<'a> {
+    /// `SYNC <sum>`: this is the sum of all that I know.
+    Sync(u64),
+    /// `GROUPS <first> <sums>`: these are the sums of some of my groups.
+    Groups(Row<'a>),
+    /// `LEAVES <first> <sums>`: these are the sums of some of my leaves.
+    Leaves(Row<'a>),
+    /// `WANT <first> <marks>`: tell me what you know of these leaves.
+    Want(Marks),
+}
+
+/// The sums of 32 groups or leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row<'a> {
+    /// The first of them, a multiple of 32.
+    pub first: usize,
+    /// Their digits, which have been read before.
+    text: &'a [u8],
+}
+
+/// Some of 32 leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// The first of the 32, which is a multiple of 32.
+    pub first: usize,
+    /// Bit `n`, of value 2^n, is leaf `first + n`.
+    pub bits: u32,
+}
+
+impl<'a> Compare<'a> {
+    /// Reads the operands of the line called `name`; `None`: there is no such line.
+    pub(crate) fn parse(name: &[u8], fields: Fields<'a>) -> Option<Result<Compare<'a>, Invalid>> {
+        Some(match name {
+            b"SYNC" => sum_of(fields).map(Compare::Sync),
+            b"GROUPS" => Row::parse(fields, GROUP_DIGITS).map(Compare::Groups),
+            b"LEAVES" => Row::parse(fields, LEAF_DIGITS).map(Compare::Leaves),
+            b"WANT" => Marks::parse(fields).map(Compare::Want),
+            _ => return None,
+        })
+    }
+}
+
+impl<'a> Row<'a> {
+    fn parse(mut fields: Fields<'a>, first_digits: usize) -> Result<Row<'a>, Invalid> {
+        let first = first_of(fields.operand()?, first_digits)?;
+        let text = fields.operand()?;
+        fields.end()?;
+        let are_sums = text.len() == ROW * SUM_DIGITS && text.iter().all(|&byte| is_digit(byte));
+        are_sums.then_some(Row { first, text }).ok_or(Invalid::Hexadecimal)
+    }
+
+    /// The sums, in order.
+    pub fn sums(&self) -> impl Iterator<Item = u64> + use<'a> {
+        self.text.chunks_exact(SUM_DIGITS).filter_map(|digits| number(digits, SUM_DIGITS))
+    }
+}
+
+impl Marks {
+    fn parse(mut fields: Fields<'_>) -> Result<Marks, Invalid> {
+        let first = first_of(fields.operand()?, LEAF_DIGITS)?;
+        let bits = number(fields.operand()?, MARKS_DIGITS).ok_or(Invalid::Hexadecimal)?;
+        fields.end()?;
+        Ok(Marks { first, bits: bits as u32 })
+    }
+}
+
+/// Appends a SYNC line without its delimiter.
+pub fn write_sync(out: &mut Vec<u8>, state: u64) {
+    out.extend_from_slice(b"SYNC ");
+    write_number(out, state, SUM_DIGITS);
+}
+
+/// Appends a GROUPS line without its delimiter. `groups`: the sums of all groups; `row`: which 32 of
+/// them, counted in rows.
+pub fn write_groups(out: &mut Vec<u8>, groups: &[u64], row: usize) {
+    write_row(out, b"GROUPS ", GROUP_DIGITS, groups, row);
+}
+
+/// Appends a LEAVES line without its delimiter. `leaves`: the sums of all leaves; `row`: which 32 of
+/// them, counted in rows.
+pub fn write_leaves(out: &mut Vec<u8>, leaves: &[u64], row: usize) {
+    write_row(out, b"LEAVES ", LEAF_DIGITS, leaves, row);
+}
+
+/// Appends a WANT line without its delimiter.
+pub fn write_want(out: &mut Vec<u8>, marks: Marks) {
+    out.extend_from_slice(b"WANT ");
+    write_number(out, marks.first as u64, LEAF_DIGITS);
+    out.push(b' ');
+    write_number(out, u64::from(marks.bits), MARKS_DIGITS);
+}
+
+fn write_row(out: &mut Vec<u8>, name: &[u8], first_digits: usize, sums: &[u64], row: usize) {
+    let first = row * ROW;
+    out.extend_from_slice(name);
+    write_number(out, first as u64, first_digits);
+    out.push(b' ');
+    sums[first..first + ROW].iter().for_each(|&sum| write_number(out, sum, SUM_DIGITS));
+}
+
+fn sum_of(mut fields: Fields<'_>) -> Result<u64, Invalid> {
+    let sum = number(fields.operand()?, SUM_DIGITS).ok_or(Invalid::Hexadecimal)?;
+    fields.end()?;
+    Ok(sum)
+}
+
+/// The beginning of a row of groups, which have two digits, or of leaves, which have four: so it is
+/// always one of them.
+fn first_of(field: &[u8], digits: usize) -> Result<usize, Invalid> {
+    const _: () = assert!(GROUPS == 1 << (4 * GROUP_DIGITS) && LEAVES == 1 << (4 * LEAF_DIGITS));
+    let first = number(field, digits).ok_or(Invalid::Hexadecimal)? as usize;
+    first.is_multiple_of(ROW).then_some(first).ok_or(Invalid::Hexadecimal)
+}
+
+/// A number of just so many digits, 16 at most.
+fn number(text: &[u8], digits: usize) -> Option<u64> {
+    let is_one = text.len() == digits && text.iter().all(|&byte| is_digit(byte));
+    let value = |byte: u8| u64::from(if byte <= b'9' { byte - b'0' } else { byte - b'a' + 10 });
+    is_one.then(|| text.iter().fold(0, |number, &byte| number << 4 | value(byte)))
+}
+
+fn is_digit(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
+fn write_number(out: &mut Vec<u8>, number: u64, digits: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let nibble = |place: usize| DIGITS[(number >> (4 * place)) as usize & 0xf];
+    out.extend((0..digits).rev().map(nibble));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::command::{Command, CommandLimits};
+
+    fn parse(line: &[u8]) -> Result<Command<'_>, Invalid> {
+        Command::parse(line, &CommandLimits::default())
+    }
+
+    #[test]
+    fn a_line_is_read_as_it_was_written() {
+        let sums: Vec<u64> =
+            (0..LEAVES as u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+        for row in [0, 1, GROUPS / ROW - 1] {
+            let mut line = Vec::new();
+            write_groups(&mut line, &sums[..GROUPS], row);
+            let Ok(Command::Compare(Compare::Groups(read))) = parse(&line) else { panic!() };
+            assert_eq!(read.first, row * ROW);
+            assert!(read.sums().eq(sums[row * ROW..][..ROW].iter().copied()));
+        }
+        for row in [0, 7, LEAVES / ROW - 1] {
+            let mut line = Vec::new();
+            write_leaves(&mut line, &sums, row);
+            assert_eq!(line.len(), ROW_LINE_BYTES_MAX);
+            let Ok(Command::Compare(Compare::Leaves(read))) = parse(&line) else { panic!() };
+            assert_eq!(read.first, row * ROW);
+            assert!(read.sums().eq(sums[row * ROW..][..ROW].iter().copied()));
+        }
+        let mut line = Vec::new();
+        write_sync(&mut line, 0x0123_4567_89ab_cdef);
+        assert_eq!(line, b"SYNC 0123456789abcdef");
+        assert_eq!(parse(&line), Ok(Command::Compare(Compare::Sync(0x0123_4567_89ab_cdef))));
+        let marks = Marks { first: 0xffe0, bits: 0x8000_0001 };
+        let mut line = Vec::new();
+        write_want(&mut line, marks);
+        assert_eq!(line, b"WANT ffe0 80000001");
+        assert_eq!(parse(&line), Ok(Command::Compare(Compare::Want(marks))));
+    }
+
+    #[test]
+    fn a_number_has_all_its_digits_and_a_row_begins_at_a_multiple_of_32() {
+        let sums = "0".repeat(ROW * SUM_DIGITS);
+        for (line, reason) in [
+            ("SYNC".to_owned(), Invalid::Operands),
+            ("SYNC 0".to_owned(), Invalid::Hexadecimal),
+            ("SYNC 0123456789abcdeF".to_owned(), Invalid::Hexadecimal),
+            ("SYNC 0123456789abcdefa".to_owned(), Invalid::Hexadecimal),
+            ("SYNC +123456789abcdef".to_owned(), Invalid::Hexadecimal),
+            ("SYNC 0123456789abcdef 0".to_owned(), Invalid::Operands),
+            (format!("GROUPS {sums}"), Invalid::Hexadecimal),
+            (format!("GROUPS 00 {sums}0"), Invalid::Hexadecimal),
+            (format!("GROUPS 00 g{}", &sums[1..]), Invalid::Hexadecimal),
+            (format!("GROUPS 01 {sums}"), Invalid::Hexadecimal),
+            (format!("GROUPS 0000 {sums}"), Invalid::Hexadecimal),
+            (format!("GROUPS 00 {sums} {sums}"), Invalid::Operands),
+            (format!("LEAVES 00 {sums}"), Invalid::Hexadecimal),
+            (format!("LEAVES 0010 {sums}"), Invalid::Hexadecimal),
+            (format!("LEAVES 10000 {sums}"), Invalid::Hexadecimal),
+            ("LEAVES 0020".to_owned(), Invalid::Operands),
+            ("WANT 0020 0".to_owned(), Invalid::Hexadecimal),
+            ("WANT 0021 00000001".to_owned(), Invalid::Hexadecimal),
+            ("WANT 0020 00000001 1".to_owned(), Invalid::Operands),
+            ("sync 0123456789abcdef".to_owned(), Invalid::Name),
+        ] {
+            assert_eq!(parse(line.as_bytes()), Err(reason), "{line}");
+        }
+    }
+}
