@@ -29,9 +29,10 @@
 //! Source: docs/protocol.md "Meeting". After the anti-entropy of Demers et al. 1987, which compares
 //! checksums first, and the hash trees of its heirs; two levels are enough for a table in memory.
 
-use crate::table::digest::{Digest, GROUPS, LEAVES, LEAVES_IN_GROUP};
+use crate::table::digest::Digest;
+use crate::table::leaf_set::LeafSet;
 use crate::wire::sync_message::{
-    Compare, Marks, ROW, Row, write_groups, write_leaves, write_sync, write_want,
+    Compare, GROUPS, Marks, ROW, Row, write_groups, write_leaves, write_sync, write_want,
 };
 
 /// Who knows no more clients than this has no more than 16 to a group: their lines are shorter than
@@ -146,77 +147,12 @@ impl Comparison {
     }
 }
 
-/// Some of all leaves: 8 KiB, which are held only while there are any.
-#[derive(Clone, Default)]
-pub struct LeafSet {
-    /// Leaf `32 r + n` is bit `n` of row `r`. None or all rows.
-    rows: Vec<u32>,
-    /// How many rows have bits.
-    count: usize,
-    /// The row to look at next.
-    next: usize,
-}
-
-impl LeafSet {
-    const ROWS: usize = LEAVES / ROW;
-
-    /// Is no leaf in it?
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// Is this leaf in it?
-    pub fn contains(&self, leaf: usize) -> bool {
-        self.rows.get(leaf / ROW).is_some_and(|row| row >> (leaf % ROW) & 1 != 0)
-    }
-
-    fn insert(&mut self, row: usize, bits: u32) {
-        if bits == 0 {
-            return;
-        }
-        if self.rows.is_empty() {
-            self.rows = vec![0; LeafSet::ROWS];
-            self.next = 0;
-        }
-        self.count += usize::from(self.rows[row] == 0);
-        self.rows[row] |= bits;
-    }
-
-    fn insert_group(&mut self, group: usize) {
-        const ROWS_IN_GROUP: usize = LEAVES_IN_GROUP / ROW;
-        let first = group * ROWS_IN_GROUP;
-        (first..first + ROWS_IN_GROUP).for_each(|row| self.insert(row, u32::MAX));
-    }
-
-    /// Takes a row that has bits, going round; the last one taken gives the memory back.
-    fn take_row(&mut self) -> Option<(usize, u32)> {
-        if self.is_empty() {
-            return None;
-        }
-        while self.rows[self.next] == 0 {
-            self.next = (self.next + 1) % LeafSet::ROWS;
-        }
-        let taken = (self.next, std::mem::take(&mut self.rows[self.next]));
-        self.count -= 1;
-        if self.is_empty() {
-            self.rows = Vec::new();
-        }
-        Some(taken)
-    }
-}
-
-impl std::fmt::Debug for LeafSet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LeafSet({} rows)", self.count)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::table::digest::leaf_of;
     use crate::wire::command::{Command, CommandLimits};
-    use crate::wire::sync_message::ROW_LINE_BYTES_MAX;
+    use crate::wire::sync_message::{LEAVES, ROW_LINE_BYTES_MAX};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -373,7 +309,7 @@ mod tests {
         // Eight rows of groups, the leaves of 32 groups, and one row that is wanted.
         assert!(said <= 8 + 32 * 8 + 32 * 8, "{said}");
         assert!(!side.comparison.take_given().is_empty());
-        assert!(side.comparison.tell.rows.is_empty() && side.comparison.ask.rows.is_empty());
+        assert!(side.comparison.tell.holds_nothing() && side.comparison.ask.holds_nothing());
     }
 
     proptest! {

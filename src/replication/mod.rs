@@ -2,8 +2,10 @@
 //!
 //! * [`neighbours`]: which neighbours are connected, and the flood.
 //! * [`anti_entropy`]: how two servers find out in what they differ.
+//! * `replacements`: how often a neighbour's new connection may replace one that still stands.
 //! * [`acks`]: which replies wait for a neighbour's word.
 
 pub mod acks;
 pub mod anti_entropy;
 pub mod neighbours;
+mod replacements;

@@ -12,9 +12,10 @@
 //! Report, section 3.3: pass on only what is newer. To whom: to all but the one it came from.
 
 use super::acks::Acks;
-use super::anti_entropy::{Comparison, LeafSet};
+use super::anti_entropy::Comparison;
 use super::replacements::{Replacements, Ruling};
 use crate::config::{Acknowledge, Limits, Server, Topology};
+use crate::table::leaf_set::LeafSet;
 use crate::table::{ClientKey, Herd};
 use crate::wire::command::write_ack;
 use crate::wire::sync_message::{Compare, ROW_LINE_BYTES_MAX};

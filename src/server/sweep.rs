@@ -21,8 +21,8 @@
 
 use super::member::Member;
 use crate::config::{Limits, Seconds};
-use crate::replication::anti_entropy::LeafSet;
 use crate::replication::neighbours::NeighbourId;
+use crate::table::leaf_set::LeafSet;
 use crate::wire::stamp::Stamp;
 use herd_reactor::{ConnId, Core, UnixNanos};
 use std::ops::Range;

@@ -25,14 +25,8 @@
 //! knew in what two servers differ could choose a report that makes up for it, as long as that report
 //! is its latest. It would gain a stale line somewhere; to sign every line costs all clients more.
 
+use crate::wire::sync_message::{GROUPS, LEAVES, LEAVES_IN_GROUP};
 use twox_hash::XxHash3_64;
-
-/// How many leaves there are.
-pub const LEAVES: usize = 1 << 16;
-/// How many groups of leaves there are.
-pub const GROUPS: usize = 1 << 8;
-/// How many leaves a group has.
-pub const LEAVES_IN_GROUP: usize = LEAVES / GROUPS;
 
 /// Sums over all lines. 512 KiB, of which the parts that no client falls into are never touched.
 #[derive(Clone)]

@@ -23,6 +23,7 @@
 pub mod backlog;
 pub mod digest;
 mod index;
+pub mod leaf_set;
 mod store;
 
 use std::cmp::Ordering;
@@ -37,8 +38,8 @@ pub use self::store::ClientKey;
 use self::backlog::Owed;
 use self::digest::{Digest, leaf_of};
 use self::index::Index;
+use self::leaf_set::LeafSet;
 use self::store::{Lines, Slot};
-use crate::replication::anti_entropy::LeafSet;
 use crate::wire::report::{Sighting, Stored};
 use crate::wire::stamp::Stamp;
 

@@ -17,7 +17,15 @@
 
 use super::fields::Fields;
 use super::parse_error::Invalid;
-use crate::table::digest::{GROUPS, LEAVES};
+
+/// Leaves: each client belongs to one, by the hash of its id.
+pub const LEAVES: usize = 1 << 16;
+
+/// Groups of leaves.
+pub const GROUPS: usize = 1 << 8;
+
+/// Leaves in a group.
+pub const LEAVES_IN_GROUP: usize = LEAVES / GROUPS;
 
 /// Groups or leaves in a row.
 pub const ROW: usize = 32;
