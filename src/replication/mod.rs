@@ -8,4 +8,4 @@
 pub mod acks;
 pub mod anti_entropy;
 pub mod neighbours;
-mod replacements;
+pub(crate) mod replacements;

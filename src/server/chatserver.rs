@@ -247,21 +247,39 @@ impl LineProtocol<Member> for Chatserver {
 impl Chatserver {
     /// The client tells where it is and when. Report: section 3.2.
     fn iamat(&mut self, cx: &mut Cx<'_>, iamat: &Iamat<'_>, line: &[u8]) {
+        let mut reply = std::mem::take(&mut cx.state.scratch);
+        let taken = self.take_report(cx, iamat, &mut reply);
+        if taken.is_ok() {
+            self.reply(cx, &reply);
+        }
+        cx.state.scratch = reply;
+        if let Err(why) = taken {
+            self.refuse(cx, line, &why);
+        }
+    }
+
+    /// Stores the report and passes it on; `reply` becomes its AT line. An error is why it is refused.
+    fn take_report(
+        &mut self,
+        cx: &mut Cx<'_>,
+        iamat: &Iamat<'_>,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), &'static str> {
         let received = Stamp::from(cx.wall());
         cx.state.let_in(cx.wall());
         let Context { core, state, .. } = cx;
         if is_too_far_ahead(iamat.stamp, received, state.limits.max_future) {
-            return self.refuse_early(cx, line);
+            return Err(is_early(&state.limits, core));
         }
-        if !state.takes_reports() {
-            state.report_refused(core);
-            return self.refuse(cx, line, &"the journal is broken");
+        if let Some(persist) = state.persist.as_mut().filter(|persist| !persist.is_sound()) {
+            persist.report_refused(core);
+            return Err("the journal is broken");
         }
-        let Member { server, herd, line: scratch, .. } = &mut **state;
-        let sighting = Sighting::taken(iamat, server.name.as_bytes(), received, scratch);
+        let Member { server, herd, .. } = &mut **state;
+        let sighting = Sighting::taken(iamat, server.name.as_bytes(), received, reply);
         match herd.merge(&sighting, Rule::Client) {
             (Some(key), verdict) if verdict.is_news() => state.flood(core, key, None),
-            // No news; but whoever acknowledges this reply has to have been told.
+            // No news; but whoever acknowledges this report has to have been told.
             (Some(key), Verdict::Same | Verdict::Older) if state.links.acks.is_some() => {
                 state.links.flood(core, &mut state.herd, key, None);
             }
@@ -269,39 +287,21 @@ impl Chatserver {
                 let (clients, bytes) = (state.limits.known_clients, state.limits.known_bytes);
                 let limit = format_args!("known_clients = {clients}, known_bytes = {bytes}");
                 warn_of_refusal(core, "known_clients", limit, "reports of new clients refused");
-                return self.refuse(cx, line, &"no room for new clients");
+                return Err("no room for new clients");
             }
             (_, Verdict::Expired) => {
                 let max = state.limits.expire_after.map_or(0, |Seconds(seconds)| seconds);
                 let limit = format_args!("expire_after_s = {max}");
                 warn_of_refusal(core, "expire_after_s", limit, REPORTS_REFUSED);
-                return self.refuse(cx, line, &"stamped longer ago than expire_after_s");
+                return Err("stamped longer ago than expire_after_s");
             }
-            (_, Verdict::Ahead) => return self.refuse_early(cx, line),
+            (_, Verdict::Ahead) => return Err(is_early(&state.limits, core)),
             _ => {}
         }
         if let Some(acks) = &mut cx.state.links.acks {
             self.wait_for(acks.hold(cx.id));
         }
-        self.reply_with_line(cx);
-    }
-
-    /// The report is stamped further ahead than is let in: of two limits the smaller one counts.
-    fn refuse_early(&mut self, cx: &mut Cx<'_>, line: &[u8]) {
-        let Context { core, state, .. } = cx;
-        let Limits { max_future, ahead_max, .. } = state.limits;
-        let max_future = max_future.map_or(u128::MAX, |max| max.as_millis());
-        match ahead_max {
-            Some(Seconds(max)) if u128::from(max) * 1_000 < max_future => {
-                let limit = format_args!("ahead_max_s = {max}");
-                warn_of_refusal(core, "ahead_max_s", limit, REPORTS_REFUSED);
-            }
-            _ => {
-                let limit = format_args!("max_future_ms = {max_future}");
-                warn_of_refusal(core, "max_future_ms", limit, REPORTS_REFUSED);
-            }
-        }
-        self.refuse(cx, line, &"stamped further ahead than is let in");
+        Ok(())
     }
 
     /// What is replied from now on waits for a neighbour's word.
@@ -346,15 +346,16 @@ impl Chatserver {
     /// Anything else: a copy of it. The report's servers answer so, and the specification demands it.
     fn refuse(&mut self, cx: &mut Cx<'_>, line: &[u8], why: &dyn std::fmt::Display) {
         log::debug!("{}: refused: {why}", LogName::new(NAME, cx.id));
-        cx.state.line.clear();
-        write_refusal(&mut cx.state.line, line);
-        self.reply_with_line(cx);
+        let mut reply = std::mem::take(&mut cx.state.scratch);
+        reply.clear();
+        write_refusal(&mut reply, line);
+        self.reply(cx, &reply);
+        cx.state.scratch = reply;
     }
 
-    /// Replies with the line that was composed in [`Member::line`], in its turn.
-    fn reply_with_line(&mut self, cx: &mut Cx<'_>) {
-        log_line(cx, NAME, Direction::Out, &cx.state.line);
-        let line = &cx.state.line;
+    /// Replies with `line`, in its turn.
+    fn reply(&mut self, cx: &mut Cx<'_>, line: &[u8]) {
+        log_line(cx, NAME, Direction::Out, line);
         let Some(queue) = &mut self.queue else {
             return cx.core.write_with(cx.id, line.len() + 1, |out| {
                 out.extend_from_slice(line);
@@ -446,6 +447,22 @@ fn write_places(cx: &mut Cx<'_>, head: &[u8], bound: usize, answer: &Answer) {
             answer.count(bound),
         );
     }
+}
+
+/// The report is stamped further ahead than is let in: of two limits the log names the smaller one.
+fn is_early(limits: &Limits, core: &mut Core<Member>) -> &'static str {
+    let max_future = limits.max_future.map_or(u128::MAX, |max| max.as_millis());
+    match limits.ahead_max {
+        Some(Seconds(max)) if u128::from(max) * 1_000 < max_future => {
+            let limit = format_args!("ahead_max_s = {max}");
+            warn_of_refusal(core, "ahead_max_s", limit, REPORTS_REFUSED);
+        }
+        _ => {
+            let limit = format_args!("max_future_ms = {max_future}");
+            warn_of_refusal(core, "max_future_ms", limit, REPORTS_REFUSED);
+        }
+    }
+    "stamped further ahead than is let in"
 }
 
 /// Logs, throttled by `key`, that one more report was refused by `limit`, the key and its value.

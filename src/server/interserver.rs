@@ -412,10 +412,10 @@ impl Interserver {
     /// A neighbour's news. Report: section 3.3.
     fn at(&self, cx: &mut Cx<'_>, at: &At<'_>, from: Option<NeighbourId>) {
         cx.state.let_in(cx.wall());
-        let Member { herd, links, line, .. } = &mut *cx.state;
+        let Member { herd, links, scratch, .. } = &mut *cx.state;
         let plain = from.is_none_or(|id| links.link(id).server.plain);
         let rule = if plain { Rule::Plain } else { Rule::Member };
-        let sighting = Sighting::relayed(at, line);
+        let sighting = Sighting::relayed(at, scratch);
         let (key, verdict) = herd.merge(&sighting, rule);
         if verdict == Verdict::Full {
             let (key, what) = (("8 GiB", 0), format_args!("table full (8 GiB)"));
@@ -433,22 +433,25 @@ impl Interserver {
     }
 
     fn say_hello(&self, cx: &mut Cx<'_>) {
-        let Member { server, herd_name, links, line, .. } = &mut *cx.state;
-        line.clear();
+        let Member { server, herd_name, links, .. } = &*cx.state;
         let asks: &[(&[u8], &[u8])] = &[(ACK, b"1")];
         let asks = if links.acks.is_some() { asks } else { &[] };
-        write_hello(line, server.name.as_bytes(), herd_name.as_bytes(), VERSION, asks);
-        self.log_line(cx, Direction::Out, &cx.state.line);
-        cx.state.line.push(b'\n');
-        cx.core.write(cx.id, &cx.state.line);
+        let mut hello = Vec::new();
+        write_hello(&mut hello, server.name.as_bytes(), herd_name.as_bytes(), VERSION, asks);
+        self.say(cx, hello);
     }
 
     fn refuse(&self, cx: &mut Cx<'_>, line: &[u8]) {
-        cx.state.line.clear();
-        write_refusal(&mut cx.state.line, line);
-        self.log_line(cx, Direction::Out, &cx.state.line);
-        cx.state.line.push(b'\n');
-        cx.core.write(cx.id, &cx.state.line);
+        let mut refusal = Vec::new();
+        write_refusal(&mut refusal, line);
+        self.say(cx, refusal);
+    }
+
+    /// Says `line`, which has no end yet.
+    fn say(&self, cx: &mut Cx<'_>, mut line: Vec<u8>) {
+        self.log_line(cx, Direction::Out, &line);
+        line.push(b'\n');
+        cx.write(&line);
     }
 
     /// Counts what a neighbour should not have said, and tells the log now and then.

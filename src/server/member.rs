@@ -3,17 +3,15 @@
 //! In Twisted this is what hangs on the factories: the dictionary of clients, the neighbours, the
 //! configuration. Here it is the `S` of the reactor: each call of a protocol is lent it.
 
-use super::network;
 use super::network::Network;
 use super::peer_tls::PeerTls;
-use super::persist::Durable;
-use super::place_queries::{Answered, Inquirer, Inquiries, InquiryLimits};
+use super::persist::{Found, Persist};
+use super::place_queries::{Answered, Inquiries, InquiryLimits};
 use super::sweep::Sweeps;
-use crate::config::{Limits, Server, Topology};
-use crate::fetch::pool;
+use crate::config::{Limits, Seconds, Server, Topology};
 use crate::fetch::pool::Order;
-use crate::log;
-use crate::log::{Direction, Party};
+use crate::journal::{Counts, Disk, JournalSettings, Owner, Refusal, Replayed};
+use crate::log::{self, Direction, Party};
 use crate::places::Source;
 use crate::replication::acks::{Acks, Group};
 use crate::replication::neighbours::{Links, NeighbourId};
@@ -21,15 +19,11 @@ use crate::table::{ClientKey, Herd};
 use crate::wire::command::CommandLimits;
 use crate::wire::stamp::Stamp;
 use ::log::Level;
-use herd_reactor;
-use herd_reactor::{CloseReason, ConnId, Context, Core, Shared, Signal, UnixNanos};
+use herd_reactor::{CloseReason, ConnId, Context, Core, Moment, UnixNanos};
 use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// How long a line may lie in the log's buffer.
-const LOG_DELAY: Duration = Duration::from_millis(100);
 
 /// What all connections of one server share.
 #[derive(Debug)]
@@ -57,9 +51,9 @@ pub struct Member {
     /// The certificates, if neighbours have to prove who they are.
     pub(super) peer_tls: Option<Box<PeerTls>>,
     /// What outlives the process, if the topology has a journal.
-    pub(super) durable: Option<Box<Durable>>,
-    /// Where an AT line is composed, to be copied from here to wherever it goes.
-    pub(super) line: Vec<u8>,
+    pub(super) persist: Option<Box<Persist>>,
+    /// Memory for a line that is being composed; its taker gives it back.
+    pub(super) scratch: Vec<u8>,
     /// Clients that are let in at most (key: `connections`), and those that are in.
     pub(super) clients_max: usize,
     pub(super) clients: usize,
@@ -71,7 +65,7 @@ pub struct Member {
     pub(super) askers: usize,
     /// Replies that left before a neighbour had what they acknowledge.
     pub(super) unreplicated: u64,
-    log_timer_is_set: bool,
+    pub(super) log_timer_is_set: bool,
 }
 
 /// What is posted to a connection of a member.
@@ -108,45 +102,30 @@ impl TryFrom<Message> for Order {
     }
 }
 
+/// What a server sets timers for; [`Member::timer_due`] has what is done then.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Timer {
+    /// Lines of the log have waited long enough in its buffer.
+    Log,
+    /// A slice of the table is to be swept.
+    Sweep,
+    /// A full minute: old clients are forgotten.
+    Minute,
+    /// The replies of this group have waited long enough for a neighbour's word.
+    AckWait(Group),
+    /// A day: how long the certificates still hold.
+    Certificates,
+}
+
+impl Timer {
+    /// Sets it to `delay` from now.
+    pub(super) fn set(self, core: &mut Core<Member>, delay: Duration) {
+        core.call_later(delay, move |member, core| member.timer_due(core, self));
+    }
+}
+
 /// `cx`, in the herd.
 pub type Cx<'a> = Context<'a, Member>;
-
-impl Shared for Member {
-    type Message = Message;
-
-    fn signalled(&mut self, core: &mut Core<Member>, signal: Signal) {
-        match signal {
-            Signal::Hangup => self.read_certificates(core),
-            Signal::Interrupt | Signal::Terminate => core.stop(),
-            Signal::Child => {}
-        }
-    }
-
-    fn turn_ended(&mut self, core: &mut Core<Member>) -> io::Result<()> {
-        self.acknowledge(core);
-        if self.durable.is_some() {
-            self.commit(core)?;
-        }
-        if self.network.is_some() {
-            network::fetch_wanted(self, core);
-            pool::turn_ended(self, core);
-        }
-        if !self.log_timer_is_set && log::unwritten() {
-            self.log_timer_is_set = true;
-            core.call_later(LOG_DELAY, |member, _| {
-                member.log_timer_is_set = false;
-                log::flush();
-            });
-        }
-        Ok(())
-    }
-}
-
-impl Inquirer for Member {
-    fn inquiries(&mut self) -> &mut Inquiries {
-        &mut self.inquiries
-    }
-}
 
 impl Member {
     /// The server `name` of `topology`, knowing nothing yet, with places from `source`.
@@ -180,12 +159,12 @@ impl Member {
                 .with_clients_max(limits.known_clients)
                 .with_bytes_max(limits.known_bytes),
             links,
-            sweeps: Sweeps::default(),
+            sweeps: Sweeps::new(&limits),
             inquiries: Inquiries::new(source, inquiry_limits),
             network: None,
             peer_tls: None,
-            durable: None,
-            line: Vec::new(),
+            persist: None,
+            scratch: Vec::new(),
             clients_max: limits.connections.unwrap_or(usize::MAX).min(connections_max),
             clients: 0,
             callers: 0,
@@ -223,6 +202,81 @@ impl Member {
         herd_reactor::Limits { close, drain, linger, linger_bytes }
     }
 
+    /// The same, with the journal on `disk`: what it holds is known, but for what lies further ahead than
+    /// is let in at `wall`, the time of this start; and from now on it is told all that is new. To be
+    /// called before the server meets anybody.
+    ///
+    /// # Errors
+    ///
+    /// Why the journal is not opened; the folder is as it was, or mended.
+    pub fn with_journal(
+        self,
+        disk: Box<dyn Disk>,
+        settings: &JournalSettings,
+        wall: UnixNanos,
+    ) -> Result<(Member, Replayed), Refusal> {
+        self.with_journal_unless(disk, settings, wall, &mut || false)
+    }
+
+    /// The same, unless the server is to end before it has begun: `stops` is asked between pieces of the
+    /// journal.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Stopped`] too.
+    pub fn with_journal_unless(
+        mut self,
+        disk: Box<dyn Disk>,
+        settings: &JournalSettings,
+        wall: UnixNanos,
+        stops: &mut dyn FnMut() -> bool,
+    ) -> Result<(Member, Replayed), Refusal> {
+        self.sweeps.let_in_until(&mut self.herd, wall);
+        let owner = Owner { server: self.server.name.clone(), herd: self.herd_name.clone() };
+        let (persist, Found { replayed, ahead }) =
+            Persist::open(disk, settings, &owner, &mut self.herd, stops)?;
+        if let (1.., Some(Seconds(max))) = (ahead, self.limits.ahead_max) {
+            ::log::warn!("limit: ahead_max_s = {max}: {ahead} records of the journal passed over");
+        }
+        self.persist = Some(Box::new(persist));
+        Ok((self, replayed))
+    }
+
+    /// Whether a report may be answered as one that is kept.
+    pub fn takes_reports(&self) -> bool {
+        self.persist.as_ref().is_none_or(|persist| persist.is_sound())
+    }
+
+    /// Whether the loop ended because the journal failed.
+    pub fn journal_failed(&self) -> bool {
+        self.persist.as_ref().is_some_and(|persist| persist.has_failed())
+    }
+
+    /// What has happened to the journal, if there is one, and how many reports were refused for it. Whether
+    /// it is sound now [`takes_reports`](Member::takes_reports) says.
+    pub fn journal_counts(&self) -> Option<(Counts, u64)> {
+        self.persist.as_ref().map(|persist| persist.counts())
+    }
+
+    /// The journal's disk, for whoever made it.
+    pub fn journal_disk(&mut self) -> Option<&mut dyn Disk> {
+        self.persist.as_mut().map(|persist| persist.disk())
+    }
+
+    /// Takes the disk out, as a dead process leaves it.
+    pub fn take_journal_disk(&mut self) -> Option<Box<dyn Disk>> {
+        self.persist.take().map(|persist| persist.into_disk())
+    }
+
+    /// Ends the journal in good order: all of it is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// Those of the last sync; or, of a broken journal, of the attempt to compact it.
+    pub fn close_journal(&mut self, now: Moment) -> io::Result<()> {
+        self.persist.take().map_or(Ok(()), |persist| persist.close(now, &self.herd))
+    }
+
     /// How many replies have left before a neighbour had what they acknowledge; for `ack = "peer"`.
     pub fn unreplicated(&self) -> u64 {
         self.unreplicated
@@ -240,30 +294,6 @@ impl Member {
         free.into_iter().for_each(|(holder, group)| core.post(holder, Message::Released(group)));
     }
 
-    /// The turn ends: tells neighbours what has been taken of theirs, and sets the time limit for the
-    /// replies that were held in it.
-    fn acknowledge(&mut self, core: &mut Core<Member>) {
-        self.links.acknowledge(core);
-        let Member { links, herd, limits, .. } = self;
-        let Some(acks) = &mut links.acks else { return };
-        if let Some(group) = acks.turn_ended(|id| herd.owed.owed(id.0) > 0) {
-            core.call_later(limits.ack_wait, move |member, core| member.give_up(core, group));
-        }
-        self.release_covered(core);
-    }
-
-    /// No neighbour has said in time that it has what was acknowledged in `group`: the replies leave all
-    /// the same, and are counted.
-    fn give_up(&mut self, core: &mut Core<Member>, group: Group) {
-        let Some(acks) = &mut self.links.acks else { return };
-        let (free, replies) = acks.expired(group);
-        free.into_iter().for_each(|(holder, group)| core.post(holder, Message::Released(group)));
-        self.unreplicated += replies;
-        let what = format_args!("limit: ack_wait_ms = {}", self.limits.ack_wait.as_millis());
-        let outcome = "replies left without a neighbour's word";
-        core.log_throttled(Level::Warn, ("ack_wait_ms", 0), what, replies, outcome);
-    }
-
     /// Closes the connection `id`, called `who`, whose line has not ended in time.
     ///
     /// Thousands may do this at once, so the log is told of them together.
@@ -275,6 +305,18 @@ impl Member {
         core.lose_because(id, Some(CloseReason::TimeoutError("an unfinished line")));
     }
 
+    /// Tells the table what time it is; see [`Sweeps::let_in`].
+    pub(super) fn let_in(&mut self, wall: UnixNanos) {
+        self.sweeps.let_in(&mut self.herd, wall);
+    }
+
+    /// Sees to it that what has to be swept is, beginning in the next turn.
+    pub(super) fn sweep_on(&mut self, core: &mut Core<Member>) {
+        if self.sweeps.is_newly_due(&mut self.links) {
+            Timer::Sweep.set(core, Duration::ZERO);
+        }
+    }
+
     /// Passes news on, to the journal and to the neighbours; see [`Links::flood`].
     pub(super) fn flood(
         &mut self,
@@ -282,8 +324,8 @@ impl Member {
         key: ClientKey,
         from: Option<NeighbourId>,
     ) {
-        if let Some(durable) = &mut self.durable {
-            durable.note(self.herd.line(key));
+        if let Some(persist) = &mut self.persist {
+            persist.note(self.herd.line(key));
         }
         self.links.flood(core, &mut self.herd, key, from);
     }

@@ -2,7 +2,8 @@
 //!
 //! * [`place_queries`]: the WHATSATs that wait for their places.
 //! * [`member`]: what all connections of one server share.
-//! * [`sweep`]: what goes through the whole table does so in slices.
+//! * `events`: what happens to a server besides bytes: signals, timers, answers, the end of a turn.
+//! * `sweep`: what goes through the whole table does so in slices.
 //! * [`persist`]: the member's journal: what outlives the process.
 //! * [`network`]: the member's resolver and connection pool, for sources that ask the network.
 //! * [`peer_tls`]: the certificates by which neighbours know each other.
@@ -11,6 +12,7 @@
 //! * [`start`]: how a server begins: it listens, and dials.
 
 pub mod chatserver;
+mod events;
 pub mod interserver;
 pub mod member;
 pub mod network;
@@ -19,4 +21,4 @@ pub mod persist;
 pub mod place_queries;
 pub mod start;
 pub mod status;
-pub mod sweep;
+mod sweep;

@@ -16,14 +16,12 @@
 //! Reading blocks, on a few small files: at the start, and once for each SIGHUP. What cannot be used
 //! leaves in force what was.
 
-use super::interserver::NAME;
-use super::member::Member;
 use crate::config::{Complaint, Limits, PeerTlsSettings, certificate_name};
 use crate::net::tls::cert_info::Facts;
 use crate::net::tls::mutual::{Mutual, Papers, Unusable, dns_names};
 use crate::net::tls::{HandshakeLimit, Tls, pem};
 use crate::replication::neighbours::{Links, NeighbourId};
-use herd_reactor::{CloseReason, ConnId, Core, UnixNanos};
+use herd_reactor::{CloseReason, ConnId, Core, Shared, UnixNanos};
 use log::Level;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
@@ -38,7 +36,7 @@ use std::time::Duration;
 pub const DAYS_LEFT_MIN: u64 = 30;
 
 /// How often a server looks how many are left.
-const WATCH_EVERY: Duration = Duration::from_secs(86_400);
+pub(super) const WATCH_EVERY: Duration = Duration::from_secs(86_400);
 
 /// No file of certificates is longer.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -149,7 +147,7 @@ impl PeerTls {
     }
 
     /// Reads the files again.
-    fn read_anew(&mut self, wall: UnixNanos) -> Result<(), Box<Complaint>> {
+    pub(super) fn read_anew(&mut self, wall: UnixNanos) -> Result<(), Box<Complaint>> {
         let read = PeerTls::read(&self.settings, &self.herd, &self.name, wall)?;
         *self = PeerTls {
             generation: self.generation + 1,
@@ -177,6 +175,11 @@ impl PeerTls {
         wrapped.map_err(|e| e.to_string())
     }
 
+    /// Why these certificates, the first of which is the neighbour's own, are not believed at `wall`.
+    pub(super) fn distrust(&self, shown: &[Vec<u8>], wall: UnixNanos) -> Option<webpki::Error> {
+        self.mutual.judge(shown, wall).err()
+    }
+
     /// The neighbour that has shown these certificates, the first of which is its own.
     pub(super) fn neighbour_of(
         &self,
@@ -198,7 +201,12 @@ impl PeerTls {
 
     /// Somebody has come to the peer port. When there are too many who have proved nothing, the oldest
     /// makes room: who is honest needs little time, and who is not shall not hold the place.
-    pub(super) fn handshake_begun(&mut self, core: &mut Core<Member>, id: ConnId, limits: &Limits) {
+    pub(super) fn handshake_begun<S: Shared>(
+        &mut self,
+        core: &mut Core<S>,
+        id: ConnId,
+        limits: &Limits,
+    ) {
         let most = limits.peer_tls_handshakes;
         while self.handshakes.len() >= most
             && let Some(oldest) = self.handshakes.pop_front()
@@ -214,45 +222,6 @@ impl PeerTls {
     /// It has proved itself, or is gone.
     pub(super) fn handshake_ended(&mut self, id: ConnId) {
         self.handshakes.retain(|other| *other != id);
-    }
-}
-
-impl Member {
-    /// SIGHUP: reads the certificates anew, and closes the links to those that are no more to be
-    /// believed. What is faulty leaves the old ones in force.
-    pub(super) fn read_certificates(&mut self, core: &mut Core<Member>) {
-        let wall = core.wall();
-        let Some(tls) = &mut self.peer_tls else {
-            return log::info!("SIGHUP: there is no [peer_tls], so nothing is read anew");
-        };
-        match tls.read_anew(wall) {
-            Ok(()) => log::info!(
-                "SIGHUP: the certificates were read anew, {} days left",
-                tls.days_left(wall)
-            ),
-            Err(fault) => {
-                log::error!("SIGHUP: the old certificates stay in force: {}", fault.in_one_line());
-            }
-        }
-        tls.warnings(wall).iter().for_each(|warning| log::warn!("{}", warning.in_one_line()));
-        for (_, link) in self.links.iter() {
-            let Some(conn) = link.conn else { continue };
-            let shown = core.transport(conn).map_or(&[][..], |t| t.peer_certificates());
-            if let Err(why) = tls.mutual.judge(shown, wall) {
-                let name = &link.server.name;
-                log::warn!("{NAME},{}: {name}: its certificate: {why:?}", conn.generation());
-                let why = "its certificate is no more to be believed".into();
-                core.abort_because(conn, CloseReason::ProtocolFailed(why));
-            }
-        }
-    }
-
-    /// Tells the log, now and once a day, what is doubtful about the certificates.
-    pub(super) fn watch_certificates(&mut self, core: &mut Core<Member>) {
-        let Some(tls) = &self.peer_tls else { return };
-        let warnings = tls.warnings(core.wall());
-        warnings.iter().for_each(|warning| log::warn!("{}", warning.in_one_line()));
-        core.call_later(WATCH_EVERY, Member::watch_certificates);
     }
 }
 

@@ -19,12 +19,12 @@
 //! [`Herd::let_in_since`]: crate::table::Herd::let_in_since
 //! [`Herd::let_in_until`]: crate::table::Herd::let_in_until
 
-use super::member::Member;
 use crate::config::{Limits, Seconds};
-use crate::replication::neighbours::NeighbourId;
+use crate::replication::neighbours::{Links, NeighbourId};
+use crate::table::Herd;
 use crate::table::leaf_set::LeafSet;
 use crate::wire::stamp::Stamp;
-use herd_reactor::{ConnId, Core, UnixNanos};
+use herd_reactor::{ConnId, Core, Shared, UnixNanos};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -33,9 +33,13 @@ const SLICE: usize = 4_096;
 
 const MINUTE_NANOS: u64 = 60_000_000_000;
 
-/// The sweeps that are under way.
-#[derive(Debug, Default)]
+/// The sweeps that are under way, and which stamps are let in.
+#[derive(Debug)]
 pub(super) struct Sweeps {
+    /// A report is forgotten at this age, if at any. Key: `expire_after_s`.
+    expire_after: Option<Seconds>,
+    /// A report is not taken that lies further ahead. Key: `ahead_max_s`.
+    ahead_max: Option<Seconds>,
     giving: Option<Giving>,
     forgetting: Option<Forgetting>,
     /// The next slice is due in the next turn.
@@ -50,7 +54,7 @@ struct Giving {
     wanted: Vec<(NeighbourId, ConnId, LeafSet)>,
 }
 
-/// Forgets the clients whose latest sighting is before `oldest`, and those whose is too far ahead by now.
+/// Forgets the clients whose latest report is before `oldest`, and those whose is too far ahead by now.
 #[derive(Debug)]
 struct Forgetting {
     next: usize,
@@ -60,102 +64,113 @@ struct Forgetting {
 }
 
 impl Sweeps {
+    /// Nothing is under way.
+    pub(super) fn new(limits: &Limits) -> Sweeps {
+        Sweeps {
+            expire_after: limits.expire_after,
+            ahead_max: limits.ahead_max,
+            giving: None,
+            forgetting: None,
+            is_due: false,
+        }
+    }
+
     /// Are neighbours being found what they lack?
     pub(super) fn are_giving(&self) -> bool {
         self.giving.is_some()
     }
-}
 
-impl Member {
     /// Tells the table what time it is, if not all stamps are let in: to be called before it is asked
-    /// for a sighting or given one.
-    pub(super) fn let_in(&mut self, wall: UnixNanos) {
-        if let Some(age) = self.limits.expire_after {
-            self.herd.let_in_since(oldest_at(wall, age));
+    /// for a report or given one.
+    pub(super) fn let_in(&self, table: &mut Herd, wall: UnixNanos) {
+        if let Some(age) = self.expire_after {
+            table.let_in_since(oldest_at(wall, age));
         }
-        self.let_in_until(wall);
+        self.let_in_until(table, wall);
     }
 
     /// The same for what lies ahead alone.
-    pub(super) fn let_in_until(&mut self, wall: UnixNanos) {
-        if let Some(ahead) = self.limits.ahead_max {
-            self.herd.let_in_until(newest_at(wall, ahead));
+    pub(super) fn let_in_until(&self, table: &mut Herd, wall: UnixNanos) {
+        if let Some(ahead) = self.ahead_max {
+            table.let_in_until(newest_at(wall, ahead));
         }
     }
 
-    /// Forgets what is not let in any more at every full minute, from the next one on.
-    pub(super) fn forget_by_the_minute(&mut self, core: &mut Core<Member>) {
-        let Limits { expire_after, ahead_max, .. } = self.limits;
-        if expire_after.is_none() && ahead_max.is_none() {
-            return;
-        }
-        // Asked anew each time: the wall clock may have been set meanwhile, or even stand still.
-        let delay = Duration::from_nanos(MINUTE_NANOS - core.wall().0 % MINUTE_NANOS);
-        core.call_later(delay.max(Duration::from_secs(1)), move |member, core| {
-            let UnixNanos(now) = core.wall();
-            // A timer may be late, and the two clocks may drift by a little: the nearest minute.
-            let minute = (now + MINUTE_NANOS / 2) / MINUTE_NANOS * MINUTE_NANOS;
-            let oldest = expire_after.map(|age| oldest_at(UnixNanos(minute), age));
-            let forgetting = Forgetting { next: 0, oldest, too_old: 0, too_far_ahead: 0 };
-            member.sweeps.forgetting = Some(forgetting);
-            member.sweep_on(core);
-            member.forget_by_the_minute(core);
-        });
+    /// How long until the next full minute, when what is not let in any more is forgotten. `None`: all
+    /// stamps are let in.
+    ///
+    /// To be asked again each time: the wall clock may have been set meanwhile, or even stand still.
+    pub(super) fn until_the_minute(&self, wall: UnixNanos) -> Option<Duration> {
+        self.expire_after.or(self.ahead_max)?;
+        let delay = Duration::from_nanos(MINUTE_NANOS - wall.0 % MINUTE_NANOS);
+        Some(delay.max(Duration::from_secs(1)))
     }
 
-    /// Sees to it that what has to be swept is, beginning in the next turn.
-    pub(super) fn sweep_on(&mut self, core: &mut Core<Member>) {
-        let Sweeps { giving, forgetting, is_due } = &mut self.sweeps;
-        if giving.is_none() {
-            let wanted = self.links.take_given();
-            *giving = (!wanted.is_empty()).then_some(Giving { next: 0, wanted });
-        }
-        if !*is_due && (giving.is_some() || forgetting.is_some()) {
-            *is_due = true;
-            core.call_later(Duration::ZERO, |member, core| {
-                member.sweeps.is_due = false;
-                member.give_slice(core);
-                member.forget_slice(core.wall());
-                member.sweep_on(core);
-            });
-        }
+    /// A full minute has come: forgetting begins.
+    pub(super) fn begin_forgetting(&mut self, UnixNanos(now): UnixNanos) {
+        // A timer may be late, and the two clocks may drift by a little: the nearest minute.
+        let minute = (now + MINUTE_NANOS / 2) / MINUTE_NANOS * MINUTE_NANOS;
+        let oldest = self.expire_after.map(|age| oldest_at(UnixNanos(minute), age));
+        self.forgetting = Some(Forgetting { next: 0, oldest, too_old: 0, too_far_ahead: 0 });
     }
 
-    fn give_slice(&mut self, core: &mut Core<Member>) {
-        let Some(giving) = &mut self.sweeps.giving else { return };
-        giving.wanted.retain(|(id, conn, _)| self.links.link(*id).conn == Some(*conn));
-        let (slice, is_last) = slice(&mut giving.next, self.herd.keys());
+    /// Whether a slice has to be swept in the next turn, and nobody has been told so yet.
+    pub(super) fn is_newly_due(&mut self, links: &mut Links) -> bool {
+        if self.giving.is_none() {
+            let wanted = links.take_given();
+            self.giving = (!wanted.is_empty()).then_some(Giving { next: 0, wanted });
+        }
+        let has_work = self.giving.is_some() || self.forgetting.is_some();
+        has_work && !std::mem::replace(&mut self.is_due, has_work)
+    }
+
+    /// Sweeps one slice.
+    pub(super) fn sweep<S: Shared>(
+        &mut self,
+        core: &mut Core<S>,
+        table: &mut Herd,
+        links: &mut Links,
+    ) {
+        self.is_due = false;
+        self.give_slice(core, table, links);
+        self.forget_slice(table, core.wall());
+    }
+
+    fn give_slice<S: Shared>(&mut self, core: &mut Core<S>, table: &mut Herd, links: &mut Links) {
+        let Some(giving) = &mut self.giving else { return };
+        giving.wanted.retain(|(id, conn, _)| links.link(*id).conn == Some(*conn));
+        let (slice, is_last) = slice(&mut giving.next, table.keys());
         let wanted = giving.wanted.iter().map(|(id, _, leaves)| (id.0, leaves));
-        self.herd.owe_leaves(wanted, slice);
+        table.owe_leaves(wanted, slice);
         for (id, ..) in &giving.wanted {
-            self.links.pay(core, &mut self.herd, *id);
+            links.pay(core, table, *id);
         }
         if is_last || giving.wanted.is_empty() {
-            self.sweeps.giving = None;
+            self.giving = None;
         }
     }
 
-    fn forget_slice(&mut self, wall: UnixNanos) {
-        let Some(forgetting) = &mut self.sweeps.forgetting else { return };
-        let Limits { expire_after, ahead_max, .. } = self.limits;
-        let (slice, is_last) = slice(&mut forgetting.next, self.herd.keys());
+    fn forget_slice(&mut self, table: &mut Herd, wall: UnixNanos) {
+        let Some(forgetting) = &mut self.forgetting else { return };
+        let (slice, is_last) = slice(&mut forgetting.next, table.keys());
         if let Some(oldest) = forgetting.oldest {
-            forgetting.too_old += self.herd.forget_before(oldest, slice.clone());
+            forgetting.too_old += table.forget_before(oldest, slice.clone());
         }
         // By the clock as it is now: what has been let in since the sweep began stays.
-        if let Some(newest) = ahead_max.map(|ahead| newest_at(wall, ahead)) {
-            forgetting.too_far_ahead += self.herd.forget_after(newest, slice);
+        if let Some(newest) = self.ahead_max.map(|ahead| newest_at(wall, ahead)) {
+            forgetting.too_far_ahead += table.forget_after(newest, slice);
         }
         if !is_last {
             return;
         }
-        if let (forgotten @ 1.., Some(Seconds(age))) = (forgetting.too_old, expire_after) {
+        if let (forgotten @ 1.., Some(Seconds(age))) = (forgetting.too_old, self.expire_after) {
             log::info!("limit: expire_after_s = {age}: {forgotten} clients forgotten");
         }
-        if let (forgotten @ 1.., Some(Seconds(ahead))) = (forgetting.too_far_ahead, ahead_max) {
+        if let (forgotten @ 1.., Some(Seconds(ahead))) = (forgetting.too_far_ahead, self.ahead_max)
+        {
             log::warn!("limit: ahead_max_s = {ahead}: {forgotten} clients forgotten");
         }
-        self.sweeps.forgetting = None;
+        self.forgetting = None;
     }
 }
 

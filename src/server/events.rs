@@ -1,0 +1,193 @@
+//! What happens to a server besides bytes: a turn ends, a signal comes, a timer is due, a name is resolved,
+//! a request is answered. Each is one function here; what it does is done by the parts of [`Member`].
+
+use super::interserver;
+use super::member::{Member, Message, Timer};
+use super::network;
+use super::peer_tls::WATCH_EVERY;
+use super::place_queries::{Inquirer, Inquiries};
+use crate::fetch::pool::{self, Agent, FetchError, FetchId, Fetching, Trip};
+use crate::http::Response;
+use crate::log as log_file;
+use crate::net::dns::{Client, DnsError, LookupId, Resolving};
+use crate::replication::acks::Group;
+use herd_reactor::{CloseReason, Core, Shared, Signal};
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// How long a line may lie in the log's buffer.
+const LOG_DELAY: Duration = Duration::from_millis(100);
+
+impl Shared for Member {
+    type Message = Message;
+
+    fn signalled(&mut self, core: &mut Core<Member>, signal: Signal) {
+        match signal {
+            Signal::Hangup => self.read_certificates(core),
+            Signal::Interrupt | Signal::Terminate => core.stop(),
+            Signal::Child => {}
+        }
+    }
+
+    fn turn_ended(&mut self, core: &mut Core<Member>) -> io::Result<()> {
+        self.acknowledge(core);
+        if let Some(persist) = &mut self.persist {
+            persist.commit(core, &self.herd)?;
+        }
+        if self.network.is_some() {
+            fetch_wanted(self, core);
+            pool::turn_ended(self, core);
+        }
+        if !self.log_timer_is_set && log_file::unwritten() {
+            self.log_timer_is_set = true;
+            Timer::Log.set(core, LOG_DELAY);
+        }
+        Ok(())
+    }
+}
+
+impl Inquirer for Member {
+    fn inquiries(&mut self) -> &mut Inquiries {
+        &mut self.inquiries
+    }
+}
+
+impl Resolving for Member {
+    fn dns(&mut self) -> &mut Client {
+        &mut self.network().dns
+    }
+
+    fn resolved(
+        &mut self,
+        core: &mut Core<Member>,
+        lookup: LookupId,
+        result: Result<Vec<IpAddr>, DnsError>,
+    ) {
+        pool::resolved(self, core, lookup, result);
+    }
+}
+
+impl Fetching for Member {
+    fn agent(&mut self) -> &mut Agent {
+        &mut self.network().agent
+    }
+
+    fn fetched(
+        &mut self,
+        core: &mut Core<Member>,
+        fetch: FetchId,
+        outcome: Result<Response, FetchError>,
+        trip: Trip,
+    ) {
+        log::debug!("Https: {trip:?}");
+        self.inquiries().fetched(core, fetch, outcome);
+    }
+}
+
+impl Member {
+    /// `timer` is due.
+    pub(super) fn timer_due(&mut self, core: &mut Core<Member>, timer: Timer) {
+        match timer {
+            Timer::Log => {
+                self.log_timer_is_set = false;
+                log_file::flush();
+            }
+            Timer::Sweep => {
+                self.sweeps.sweep(core, &mut self.herd, &mut self.links);
+                self.sweep_on(core);
+            }
+            Timer::Minute => {
+                self.sweeps.begin_forgetting(core.wall());
+                self.sweep_on(core);
+                self.forget_by_the_minute(core);
+            }
+            Timer::AckWait(group) => self.give_up(core, group),
+            Timer::Certificates => self.watch_certificates(core),
+        }
+    }
+
+    /// Forgets what is not let in any more at every full minute, from the next one on.
+    pub(super) fn forget_by_the_minute(&mut self, core: &mut Core<Member>) {
+        if let Some(delay) = self.sweeps.until_the_minute(core.wall()) {
+            Timer::Minute.set(core, delay);
+        }
+    }
+
+    /// The turn ends: tells neighbours what has been taken of theirs, and sets the time limit for the
+    /// replies that were held in it.
+    fn acknowledge(&mut self, core: &mut Core<Member>) {
+        self.links.acknowledge(core);
+        let Member { links, herd, limits, .. } = self;
+        let Some(acks) = &mut links.acks else { return };
+        if let Some(group) = acks.turn_ended(|id| herd.owed.owed(id.0) > 0) {
+            Timer::AckWait(group).set(core, limits.ack_wait);
+        }
+        self.release_covered(core);
+    }
+
+    /// No neighbour has said in time that it has what was acknowledged in `group`: the replies leave all
+    /// the same, and are counted.
+    fn give_up(&mut self, core: &mut Core<Member>, group: Group) {
+        let Some(acks) = &mut self.links.acks else { return };
+        let (free, replies) = acks.expired(group);
+        free.into_iter().for_each(|(holder, group)| core.post(holder, Message::Released(group)));
+        self.unreplicated += replies;
+        let what = format_args!("limit: ack_wait_ms = {}", self.limits.ack_wait.as_millis());
+        let outcome = "replies left without a neighbour's word";
+        core.log_throttled(log::Level::Warn, ("ack_wait_ms", 0), what, replies, outcome);
+    }
+
+    /// SIGHUP: reads the certificates again, and closes the links to those that are no more to be
+    /// believed. What is faulty leaves the old ones in force.
+    fn read_certificates(&mut self, core: &mut Core<Member>) {
+        let wall = core.wall();
+        let Some(tls) = &mut self.peer_tls else {
+            return log::info!("SIGHUP: there is no [peer_tls], so nothing is read anew");
+        };
+        match tls.read_anew(wall) {
+            Ok(()) => log::info!(
+                "SIGHUP: the certificates were read anew, {} days left",
+                tls.days_left(wall)
+            ),
+            Err(fault) => {
+                log::error!("SIGHUP: the old certificates stay in force: {}", fault.in_one_line());
+            }
+        }
+        tls.warnings(wall).iter().for_each(|warning| log::warn!("{}", warning.in_one_line()));
+        for (_, link) in self.links.iter() {
+            let Some(conn) = link.conn else { continue };
+            let shown = core.transport(conn).map_or(&[][..], |t| t.peer_certificates());
+            if let Some(why) = tls.distrust(shown, wall) {
+                let (ours, name) = (interserver::NAME, &link.server.name);
+                log::warn!("{ours},{}: {name}: its certificate: {why:?}", conn.generation());
+                let why = "its certificate is no more to be believed".into();
+                core.abort_because(conn, CloseReason::ProtocolFailed(why));
+            }
+        }
+    }
+
+    /// Tells the log, now and once a day, what is doubtful about the certificates.
+    pub(super) fn watch_certificates(&mut self, core: &mut Core<Member>) {
+        let Some(tls) = &self.peer_tls else { return };
+        let warnings = tls.warnings(core.wall());
+        warnings.iter().for_each(|warning| log::warn!("{}", warning.in_one_line()));
+        Timer::Certificates.set(core, WATCH_EVERY);
+    }
+}
+
+/// Begins what the questions want fetched, and ends what they want no more.
+fn fetch_wanted(member: &mut Member, core: &mut Core<Member>) {
+    while let Some(id) = member.inquiries.next_unwanted() {
+        pool::cancel(member, core, id);
+    }
+    while let Some((key, fetch)) = member.inquiries.next_wanted() {
+        match network::request(fetch) {
+            Ok((origin, request)) => {
+                let id = pool::fetch(member, core, origin, request);
+                member.inquiries.begun(&key, id);
+            }
+            Err(why) => member.inquiries.failed(core, &key, &why.to_string()),
+        }
+    }
+}
