@@ -1,6 +1,6 @@
-//! A process out of descriptors, on the kernel. Alone in its binary: the limit is the process's.
+//! A process out of descriptors, on the kernel.
 
-use crate::stage::{MS, actor, kernel};
+use crate::stage::{MS, actor, in_its_own_process, kernel};
 use herd_reactor::Limits;
 use herd_reactor::testing::Heard;
 use rustix::io::retry_on_intr;
@@ -23,6 +23,13 @@ fn limit(soft: u64) {
 
 #[test]
 fn a_process_out_of_descriptors_turns_away_does_not_spin_and_recovers() {
+    in_its_own_process(
+        "descriptors::a_process_out_of_descriptors_turns_away_does_not_spin_and_recovers",
+        turn_away_and_recover,
+    );
+}
+
+fn turn_away_and_recover() {
     const WAITING: usize = 250;
     let mut stage = kernel(Limits::default());
     let address = stage.listen(|| actor("server"));

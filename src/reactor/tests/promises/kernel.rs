@@ -1,6 +1,6 @@
 //! What only the kernel can show: signals, a connection that nobody answers, and socket files.
 
-use crate::stage::{Actor, MS, Scene, Stage, actor, kernel, once};
+use crate::stage::{Actor, MS, Scene, Stage, actor, in_its_own_process, kernel, once};
 use herd_reactor::io::Ends;
 use herd_reactor::testing::{Built, Heard};
 use herd_reactor::{ConnectOptions, Limits, MioIo, Signal};
@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn sigterm_wakes_the_loop_and_is_told() {
+    in_its_own_process("kernel::sigterm_wakes_the_loop_and_is_told", send_itself_sigterm);
+}
+
+fn send_itself_sigterm() {
     let io = MioIo::new(&[Signal::Terminate]).unwrap();
     let mut stage = Stage::over(io, Limits::default());
     stage.pair(actor("server"), actor("client"));
@@ -29,7 +33,13 @@ fn sigterm_wakes_the_loop_and_is_told() {
 
 #[test]
 fn a_signal_before_the_loop_runs_is_seen_then_and_told_by_it() {
-    // Of this process only this test catches it.
+    in_its_own_process(
+        "kernel::a_signal_before_the_loop_runs_is_seen_then_and_told_by_it",
+        interrupt_before_the_loop,
+    );
+}
+
+fn interrupt_before_the_loop() {
     let mut io = MioIo::new(&[Signal::Interrupt]).unwrap();
     assert!(!io.is_told_to_end());
     kill_process(getpid(), rustix::process::Signal::INT).unwrap();

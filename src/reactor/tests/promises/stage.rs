@@ -13,6 +13,7 @@ use herd_reactor::{
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::Duration;
 
 /// How long a stage waits for anything: real seconds on the kernel, virtual ones in memory.
@@ -76,6 +77,19 @@ pub(crate) type Actor = Recorder<Scene>;
 /// An actor that only records.
 pub(crate) fn actor(name: &'static str) -> Actor {
     Recorder::new(name)
+}
+
+/// Runs `body`, which is the body of `test`, in a process of its own: it changes what is the whole process's
+/// (a limit, a signal's handler), and other tests run beside it in this one.
+pub(crate) fn in_its_own_process(test: &str, body: impl FnOnce()) {
+    const TEST: &str = "HERD_REACTOR_OWN_PROCESS";
+    if std::env::var_os(TEST).is_some_and(|own| own == test) {
+        return body();
+    }
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    let ran = program.args([test, "--exact", "--nocapture"]).env(TEST, test).output().unwrap();
+    let [out, err] = [&ran.stdout, &ran.stderr].map(|text| String::from_utf8_lossy(text));
+    assert!(ran.status.success() && out.contains("1 passed"), "{out}{err}");
 }
 
 /// A reactor over `I`, and what its actors have done.
