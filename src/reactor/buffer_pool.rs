@@ -32,9 +32,9 @@ const TOUCHED_MAX: usize = BUFFER_SIZE / 4;
 
 /// Empty buffers, by their sizes; those given back last are taken first.
 #[derive(Debug, Default)]
-pub(super) struct Spares([Vec<Vec<u8>>; SIZES.len()]);
+pub(super) struct BufferPool([Vec<Vec<u8>>; SIZES.len()]);
 
-impl Spares {
+impl BufferPool {
     /// Sees to it that `more` bytes can be appended to `out`.
     #[inline]
     pub(super) fn make_room(&mut self, out: &mut Vec<u8>, more: usize) {
@@ -85,29 +85,29 @@ mod tests {
     use super::*;
 
     /// A connection writes `count` lines of `line` bytes before they are sent; returns its buffer.
-    fn written(spares: &mut Spares, count: usize, line: usize) -> Vec<u8> {
+    fn written(pool: &mut BufferPool, count: usize, line: usize) -> Vec<u8> {
         let mut out = Vec::new();
         for _ in 0..count {
-            spares.make_room(&mut out, line);
+            pool.make_room(&mut out, line);
             out.extend(std::iter::repeat_n(b'x', line));
         }
         out
     }
 
     /// How many there are of each size.
-    fn counts(spares: &Spares) -> [usize; SIZES.len()] {
-        spares.0.each_ref().map(Vec::len)
+    fn counts(pool: &BufferPool) -> [usize; SIZES.len()] {
+        pool.0.each_ref().map(Vec::len)
     }
 
     #[test]
     fn what_was_given_back_last_is_taken_first_and_empty() {
-        let mut spares = Spares::default();
-        let buffers = [1, 2].map(|_| written(&mut spares, 1, 80));
+        let mut pool = BufferPool::default();
+        let buffers = [1, 2].map(|_| written(&mut pool, 1, 80));
         let mut addresses = buffers.each_ref().map(|buffer| buffer.as_ptr());
-        buffers.into_iter().for_each(|buffer| spares.give_back(buffer));
+        buffers.into_iter().for_each(|buffer| pool.give_back(buffer));
         let taken = [1, 2].map(|_| {
             let mut out = Vec::new();
-            spares.make_room(&mut out, 80);
+            pool.make_room(&mut out, 80);
             out
         });
         addresses.reverse();
@@ -117,13 +117,13 @@ mod tests {
 
     #[test]
     fn what_is_written_stands_in_the_buffer_whatever_its_size() {
-        let mut spares = Spares::default();
+        let mut pool = BufferPool::default();
         let mut out = Vec::new();
         let mut expected = Vec::new();
         for number in 0..20_000_u32 {
             let line = [b'x'; 3_000];
             let line = &line[..if number % 1_000 == 0 { 3_000 } else { 20 }];
-            spares.make_room(&mut out, 4 + line.len());
+            pool.make_room(&mut out, 4 + line.len());
             for text in [&mut out, &mut expected] {
                 text.extend_from_slice(&number.to_be_bytes());
                 text.extend_from_slice(line);
@@ -135,61 +135,61 @@ mod tests {
     #[test]
     fn a_backlog_moves_from_size_to_size_and_leaves_each_for_others() {
         for (count, size) in [(1, 0), (3, 0), (4, 1), (100, 2), (700, 3), (1_000, 4), (3_200, 4)] {
-            let mut spares = Spares::default();
-            let out = written(&mut spares, count, 80);
+            let mut pool = BufferPool::default();
+            let out = written(&mut pool, count, 80);
             assert_eq!(out.capacity(), SIZES[size], "{count} lines");
             let left: Vec<usize> =
                 (0..SIZES.len()).map(|other| usize::from(other < size)).collect();
-            assert_eq!(counts(&spares)[..], left);
+            assert_eq!(counts(&pool)[..], left);
         }
     }
 
     #[test]
     fn what_is_large_at_once_goes_where_it_has_room_and_past_what_has_none() {
         for (line, size) in [(256, 0), (257, 1), (10_000, 2), (20_000, 3), (200_000, 4)] {
-            let mut spares = Spares::default();
-            assert_eq!(written(&mut spares, 1, line).capacity(), SIZES[size]);
-            assert_eq!(counts(&spares), [0; SIZES.len()]);
+            let mut pool = BufferPool::default();
+            assert_eq!(written(&mut pool, 1, line).capacity(), SIZES[size]);
+            assert_eq!(counts(&pool), [0; SIZES.len()]);
         }
     }
 
     #[test]
     fn after_the_first_backlog_the_next_ones_allocate_nothing() {
-        let mut spares = Spares::default();
+        let mut pool = BufferPool::default();
         let mut addresses = Vec::new();
         for _ in 0..10 {
-            let out = written(&mut spares, 2_000, 80);
+            let out = written(&mut pool, 2_000, 80);
             addresses.push(out.as_ptr());
-            spares.give_back(out);
-            assert_eq!(counts(&spares), [1; SIZES.len()]);
+            pool.give_back(out);
+            assert_eq!(counts(&pool), [1; SIZES.len()]);
             // And what is small meanwhile is given none of them but the smallest.
-            let out = written(&mut spares, 1, 80);
+            let out = written(&mut pool, 1, 80);
             assert_eq!(out.capacity(), SIZES[0]);
-            spares.give_back(out);
+            pool.give_back(out);
         }
         assert!(addresses.iter().all(|address| *address == addresses[0]));
     }
 
     #[test]
     fn more_than_the_largest_size_goes_back_to_the_allocator() {
-        let mut spares = Spares::default();
-        let out = written(&mut spares, 10_000, 80);
+        let mut pool = BufferPool::default();
+        let out = written(&mut pool, 10_000, 80);
         assert!(out.capacity() > SIZES[4]);
-        let before = counts(&spares);
-        spares.give_back(out);
-        assert_eq!(counts(&spares), before);
+        let before = counts(&pool);
+        pool.give_back(out);
+        assert_eq!(counts(&pool), before);
     }
 
     #[test]
     fn so_many_are_kept_of_each_size_and_none_of_any_other() {
-        let mut spares = Spares::default();
+        let mut pool = BufferPool::default();
         for size in [0, 100, 257, BUFFER_SIZE + 1, 2 * BUFFER_SIZE, 8 * BUFFER_SIZE] {
-            spares.give_back(Vec::with_capacity(size));
+            pool.give_back(Vec::with_capacity(size));
         }
-        assert_eq!(counts(&spares), [0; SIZES.len()]);
+        assert_eq!(counts(&pool), [0; SIZES.len()]);
         for size in SIZES {
-            (0..100).for_each(|_| spares.give_back(Vec::with_capacity(size)));
+            (0..100).for_each(|_| pool.give_back(Vec::with_capacity(size)));
         }
-        assert_eq!(counts(&spares), KEPT);
+        assert_eq!(counts(&pool), KEPT);
     }
 }

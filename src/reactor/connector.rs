@@ -7,7 +7,7 @@
 
 use crate::io::{Ends, Io};
 use crate::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, Context, Shared};
-use crate::queue::{Due, Kind, RunState};
+use crate::queue::{ConnectKind, RunState, TimerCall};
 use crate::transport::Phase;
 use crate::{Reactor, TimerId};
 use std::net::SocketAddr;
@@ -67,15 +67,15 @@ impl Default for ConnectOptions {
 /// One standing wish to be connected.
 #[derive(Debug)]
 pub(super) struct Connector<S: Shared> {
-    kind: Kind,
+    kind: ConnectKind,
     address: SocketAddr,
     options: ConnectOptions,
     factory: Box<dyn ClientFactory<S>>,
-    state: State,
+    state: ConnectorState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ConnectorState {
     /// There is a connection, or one is being made.
     Trying(ConnId),
     /// The next attempt has its time.
@@ -87,7 +87,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     pub(super) fn start_connector(
         &mut self,
         id: ConnectorId,
-        kind: Kind,
+        kind: ConnectKind,
         address: SocketAddr,
         options: ConnectOptions,
         mut factory: Box<dyn ClientFactory<S>>,
@@ -97,7 +97,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             let why = CloseReason::ReactorStopped;
             return factory.client_connection_failed(core, state, &why, None);
         }
-        let state = State::Trying(self.core.next_id());
+        let state = ConnectorState::Trying(self.core.next_id());
         self.connectors.insert(id, Connector { kind, address, options, factory, state });
         self.attempt(id);
     }
@@ -120,11 +120,13 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         let connector = self.connectors.get_mut(&id)?;
         connector.options.reconnect = None;
         match connector.state {
-            State::Trying(conn) if self.core.transport(conn)?.phase != Phase::Connecting => {
+            ConnectorState::Trying(conn)
+                if self.core.transport(conn)?.phase != Phase::Connecting =>
+            {
                 return Some(conn);
             }
-            State::Trying(conn) => self.core.abort_connection(conn),
-            State::Waiting(timer) => {
+            ConnectorState::Trying(conn) => self.core.abort_connection(conn),
+            ConnectorState::Waiting(timer) => {
                 // It waits, so the call is pending.
                 let _ = self.core.cancel(timer);
                 self.connectors.remove(&id);
@@ -137,14 +139,14 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     fn attempt(&mut self, id: ConnectorId) {
         let conn = self.core.next_id();
         let Some(connector) = self.connectors.get_mut(&id) else { return };
-        connector.state = State::Trying(conn);
+        connector.state = ConnectorState::Trying(conn);
         let (address, timeout) = (connector.address, connector.options.timeout);
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let ends = Ends { peer: address, host: unknown };
         self.core.insert(conn, Phase::Connecting, ends, Some(id));
         let begun = match connector.kind {
-            Kind::Tcp => self.io.connect(conn, address).map(|()| None),
-            Kind::Udp => self.io.connect_udp(conn, address).map(Some),
+            ConnectKind::Tcp => self.io.connect(conn, address).map(|()| None),
+            ConnectKind::Udp => self.io.connect_udp(conn, address).map(Some),
         };
         match begun {
             Ok(None) => self.core.set_limit(conn, timeout),
@@ -211,8 +213,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
         match retry {
             Some(delay) => {
-                let timer = core.timers.call_at(core.now + delay, Due::Retry(id));
-                connector.state = State::Waiting(timer);
+                let timer = core.timers.call_at(core.now + delay, TimerCall::Retry(id));
+                connector.state = ConnectorState::Waiting(timer);
             }
             None => drop(connectors.remove(&id)),
         }

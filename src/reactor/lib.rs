@@ -25,7 +25,7 @@
 
 mod buffer_pool;
 mod connector;
-mod core;
+mod handle;
 pub mod io;
 mod limits;
 pub mod line_receiver;
@@ -40,7 +40,7 @@ mod timers;
 mod transport;
 
 pub use self::connector::{Backoff, ConnectOptions};
-pub use self::core::Core;
+pub use self::handle::Core;
 pub use self::io::{Io, MioIo, Signal};
 pub use self::limits::Limits;
 pub use self::log_throttle::{LogThrottle, ThrottleKey};
@@ -57,7 +57,7 @@ pub use self::transport::{BUFFER_SIZE, BUFFERED_BYTES_MAX, Transport};
 
 use self::connector::Connector;
 use self::io::Event;
-use self::queue::{Due, Post, RunState};
+use self::queue::{Posted, RunState, TimerCall};
 use self::tcp::Port;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -183,14 +183,14 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             ran = true;
             self.core.wall = self.io.wall();
             match due {
-                Due::Call(call) => call(&mut self.state, &mut self.core),
-                Due::Tell(id, tag) => self.call(id, |protocol, cx| protocol.timer(cx, tag)),
-                Due::Limit(id) => self.limit_reached(id),
-                Due::Retry(connector) => self.retry_connector(connector),
-                Due::Accept(port) => {
+                TimerCall::Call(call) => call(&mut self.state, &mut self.core),
+                TimerCall::Tell(id, tag) => self.call(id, |protocol, cx| protocol.timer(cx, tag)),
+                TimerCall::Limit(id) => self.limit_reached(id),
+                TimerCall::Retry(connector) => self.retry_connector(connector),
+                TimerCall::Accept(port) => {
                     self.ports.get_mut(port.key()).into_iter().flatten().for_each(Port::try_again);
                 }
-                Due::Report => self.core.report_throttled(),
+                TimerCall::Report => self.core.report_throttled(),
             }
         }
         ran
@@ -246,13 +246,13 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 unreachable!("{post} of {posted}")
             };
             match post {
-                Post::Connect(id, kind, address, options, factory) => {
+                Posted::Connect(id, kind, address, options, factory) => {
                     self.start_connector(id, kind, address, options, factory);
                 }
-                Post::StopTrying(connector) => self.stop_connector(connector),
-                Post::StopListening(port) => self.close_port(port),
-                Post::Lost(id, why, how) => self.connection_lost(id, why, how),
-                Post::Message(id, message) => {
+                Posted::StopTrying(connector) => self.stop_connector(connector),
+                Posted::StopListening(port) => self.close_port(port),
+                Posted::Lost(id, why, how) => self.connection_lost(id, why, how),
+                Posted::Message(id, message) => {
                     self.call(id, |protocol, cx| protocol.message(cx, message));
                 }
             }

@@ -37,7 +37,7 @@ const UNFINISHED_LINE: u32 = u32::MAX;
 /// Room for what is kept, at least: an unfinished line is rarely longer.
 const KEPT_BYTES: usize = 128;
 
-/// Limits on what a peer may send.
+/// PackedLimits on what a peer may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineLimits {
     /// The longest line, in bytes, its end not counted. Twisted: LineReceiver.MAX_LENGTH.
@@ -146,16 +146,16 @@ pub enum Mode {
 /// [`LineLimits`] as every connection keeps them, in 12 bytes: what is beyond 32 bits is no limit that
 /// anybody would meet.
 #[derive(Clone, Copy, Debug)]
-struct Limits {
+struct PackedLimits {
     line_bytes: u32,
     pending_bytes: u32,
     unfinished_line_ms: u32,
 }
 
-impl From<LineLimits> for Limits {
-    fn from(limits: LineLimits) -> Limits {
+impl From<LineLimits> for PackedLimits {
+    fn from(limits: LineLimits) -> PackedLimits {
         let most = |number: u128| u32::try_from(number).unwrap_or(u32::MAX);
-        Limits {
+        PackedLimits {
             line_bytes: most(limits.line_bytes as u128),
             pending_bytes: most(limits.pending_bytes as u128),
             // Rather longer than shorter.
@@ -164,7 +164,7 @@ impl From<LineLimits> for Limits {
     }
 }
 
-impl Limits {
+impl PackedLimits {
     fn line_bytes(self) -> usize {
         self.line_bytes as usize
     }
@@ -180,7 +180,7 @@ impl Limits {
 #[derive(Debug)]
 pub struct LineReceiver<P> {
     inner: P,
-    limits: Limits,
+    limits: PackedLimits,
     /// How much of `kept` is known to hold no LF.
     searched: u32,
     /// What has come and was not delivered: the start of a line, or what is left of a chunk.

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 /// What is connected: a stream of bytes, or datagrams to and from one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ConnectKind {
     Tcp,
     Udp,
 }
@@ -33,8 +33,8 @@ pub(super) enum RunState {
 
 /// What the reactor does when the call has returned: in the order in which it was asked for.
 #[derive(Debug)]
-pub(super) enum Post<S: Shared> {
-    Connect(ConnectorId, Kind, SocketAddr, ConnectOptions, Box<dyn ClientFactory<S>>),
+pub(super) enum Posted<S: Shared> {
+    Connect(ConnectorId, ConnectKind, SocketAddr, ConnectOptions, Box<dyn ClientFactory<S>>),
     StopTrying(ConnectorId),
     StopListening(PortId),
     Lost(ConnId, CloseReason, Close),
@@ -45,7 +45,7 @@ pub(super) enum Post<S: Shared> {
 pub(super) type Call<S> = Box<dyn FnOnce(&mut S, &mut Core<S>)>;
 
 /// What becomes due.
-pub(super) enum Due<S: Shared> {
+pub(super) enum TimerCall<S: Shared> {
     /// A closure over what is shared. Twisted: callLater.
     Call(Call<S>),
     /// A protocol is told.
@@ -60,15 +60,15 @@ pub(super) enum Due<S: Shared> {
     Report,
 }
 
-impl<S: Shared> fmt::Debug for Due<S> {
+impl<S: Shared> fmt::Debug for TimerCall<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Due::Call(_) => write!(f, "Call"),
-            Due::Tell(id, tag) => write!(f, "Tell({id:?}, {tag})"),
-            Due::Limit(id) => write!(f, "Limit({id:?})"),
-            Due::Retry(connector) => write!(f, "Retry({connector:?})"),
-            Due::Accept(port) => write!(f, "Accept({port:?})"),
-            Due::Report => write!(f, "Report"),
+            TimerCall::Call(_) => write!(f, "Call"),
+            TimerCall::Tell(id, tag) => write!(f, "Tell({id:?}, {tag})"),
+            TimerCall::Limit(id) => write!(f, "Limit({id:?})"),
+            TimerCall::Retry(connector) => write!(f, "Retry({connector:?})"),
+            TimerCall::Accept(port) => write!(f, "Accept({port:?})"),
+            TimerCall::Report => write!(f, "Report"),
         }
     }
 }

@@ -10,7 +10,7 @@
 use crate::Reactor;
 use crate::io::{Close, Io, is_exhausted};
 use crate::protocol::{CloseReason, ConnId, Context, Factory, Flow, PortId, Protocol, Shared};
-use crate::queue::Due;
+use crate::queue::TimerCall;
 use crate::transport::Phase;
 use log::Level;
 use std::io::{self, ErrorKind};
@@ -126,7 +126,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             Ok(shed) if shed < NUMBER_ACCEPTS => self.accept_ended(port, 1),
             _ => {
                 starved.starved = true;
-                self.core.timers.call_at(self.core.now + ACCEPT_RETRY, Due::Accept(port));
+                self.core.timers.call_at(self.core.now + ACCEPT_RETRY, TimerCall::Accept(port));
             }
         }
     }
@@ -252,7 +252,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                     // A short write means a full kernel buffer; an event will follow.
                     transport.writable = count == unsent.len();
                     if let Some(sent) = transport.sent(count) {
-                        self.core.spares.give_back(sent);
+                        self.core.buffers.give_back(sent);
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => transport.writable = false,
@@ -278,17 +278,17 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// Has a wrapper make what is to be sent out of what was written. Returns whether the connection
     /// still stands.
     fn seal(&mut self, id: ConnId) -> bool {
-        let Some((transport, spares)) = self.core.transport_and_spares(id) else { return false };
+        let Some((transport, buffers)) = self.core.transport_and_buffers(id) else { return false };
         let closing = matches!(transport.phase, Phase::Disconnecting | Phase::Lingering);
         let Some((plain, wire)) = transport.sealing() else { return true };
         let Some(Some(protocol)) = self.protocols.get_mut(id.key()) else { return true };
         if !plain.is_empty() {
-            spares.make_room(wire, plain.len() + plain.len() / 64 + SEAL_BYTES);
+            buffers.make_room(wire, plain.len() + plain.len() / 64 + SEAL_BYTES);
         }
         match protocol.seal(plain, wire, closing) {
             Ok(()) => {
                 if let Some(sealed) = transport.take_sealed() {
-                    self.core.spares.give_back(sealed);
+                    self.core.buffers.give_back(sealed);
                 }
                 true
             }

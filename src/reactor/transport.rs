@@ -77,7 +77,7 @@ struct Sealed {
 /// What few connections have, or for a short time: those that we have made, that are sealed, or that
 /// are about to end. It stands apart, so that an idle client's connection costs a word for all of it.
 #[derive(Debug, Default)]
-struct Rare {
+struct Cold {
     /// There where the protocol is a wrapper.
     sealed: Option<Sealed>,
     connector: Option<ConnectorId>,
@@ -126,7 +126,7 @@ pub struct Transport {
     /// What is to be sent as it stands.
     out: Vec<u8>,
     addresses: Addresses,
-    rare: Option<Box<Rare>>,
+    cold: Option<Box<Cold>>,
 }
 
 impl Transport {
@@ -152,7 +152,7 @@ impl Transport {
             sent: 0,
             out: Vec::new(),
             addresses: ends.into(),
-            rare: None,
+            cold: None,
         }
     }
 
@@ -171,51 +171,51 @@ impl Transport {
 
     /// Who made it, if we did.
     pub(super) fn connector(&self) -> Option<ConnectorId> {
-        self.rare.as_ref()?.connector
+        self.cold.as_ref()?.connector
     }
 
     pub(super) fn set_connector(&mut self, connector: ConnectorId) {
-        self.rare().connector = Some(connector);
+        self.cold().connector = Some(connector);
     }
 
     /// Why it will have been closed; unless told, ConnectionDone.
     pub(super) fn set_reason(&mut self, why: CloseReason) {
-        self.rare().reason = Some(why);
+        self.cold().reason = Some(why);
     }
 
     pub(super) fn take_reason(&mut self) -> Option<CloseReason> {
-        self.rare.as_mut()?.reason.take()
+        self.cold.as_mut()?.reason.take()
     }
 
     /// Whether a timer limits what it is about.
     pub(super) fn has_limit(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.limit.is_some())
+        self.cold.as_ref().is_some_and(|cold| cold.limit.is_some())
     }
 
     /// Notes the timer that limits what it is about; returns the one that did.
     pub(super) fn set_limit(&mut self, timer: TimerId) -> Option<TimerId> {
-        self.rare().limit.replace(timer)
+        self.cold().limit.replace(timer)
     }
 
     /// From now on it lingers, while no more than `most` bytes come.
     pub(super) fn begin_linger(&mut self, most: usize) {
         self.phase = Phase::Lingering;
-        self.rare().linger_bytes = most;
+        self.cold().linger_bytes = most;
     }
 
     /// Whether it may linger on, now that `count` bytes more have come.
     pub(super) fn may_linger(&mut self, count: usize) -> bool {
-        let left = self.rare().linger_bytes.checked_sub(count);
-        self.rare().linger_bytes = left.unwrap_or(0);
+        let left = self.cold().linger_bytes.checked_sub(count);
+        self.cold().linger_bytes = left.unwrap_or(0);
         left.is_some()
     }
 
     pub(super) fn take_limit(&mut self) -> Option<TimerId> {
-        self.rare.as_mut()?.limit.take()
+        self.cold.as_mut()?.limit.take()
     }
 
-    fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
+    fn cold(&mut self) -> &mut Cold {
+        self.cold.get_or_insert_default()
     }
 
     /// Bytes written and not yet sent; of a sealed connection, those that wait in either form.
@@ -229,16 +229,16 @@ impl Transport {
     }
 
     fn sealed(&self) -> Option<&Sealed> {
-        self.rare.as_ref()?.sealed.as_ref()
+        self.cold.as_ref()?.sealed.as_ref()
     }
 
     fn sealed_mut(&mut self) -> Option<&mut Sealed> {
-        self.rare.as_mut()?.sealed.as_mut()
+        self.cold.as_mut()?.sealed.as_mut()
     }
 
     /// From now on what is written is sealed by the protocol before it is sent.
     pub(super) fn seal(&mut self) {
-        self.rare().sealed.get_or_insert_default();
+        self.cold().sealed.get_or_insert_default();
     }
 
     /// The certificates that the peer of a sealed connection has shown and proved to own, its own
@@ -255,7 +255,7 @@ impl Transport {
 
     /// What is to be sealed, and where to; nothing if this connection is not sealed.
     pub(super) fn sealing(&mut self) -> Option<(&mut Vec<u8>, &mut Vec<u8>)> {
-        let sealed = self.rare.as_mut()?.sealed.as_mut()?;
+        let sealed = self.cold.as_mut()?.sealed.as_mut()?;
         Some((&mut sealed.plain, &mut self.out))
     }
 
@@ -293,7 +293,7 @@ impl Transport {
 
     /// The send buffer, for who writes to append to.
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
-        match self.rare.as_mut().and_then(|rare| rare.sealed.as_mut()) {
+        match self.cold.as_mut().and_then(|cold| cold.sealed.as_mut()) {
             Some(sealed) => &mut sealed.plain,
             None => &mut self.out,
         }

@@ -47,8 +47,8 @@ pub struct MioIo {
     /// Those that came before the loop ran, for its first poll; each once.
     early: Vec<Signal>,
     start: Instant,
-    ports: Vec<Option<Port>>,
-    sockets: Vec<Option<Kind>>,
+    ports: Vec<Option<Listener>>,
+    sockets: Vec<Option<OpenSocket>>,
     /// A descriptor held for the moment when there are no others (Twisted: tcp.py,
     /// _FileDescriptorReservation).
     reserve: Option<File>,
@@ -56,14 +56,14 @@ pub struct MioIo {
 
 /// What stands under an id.
 #[derive(Debug)]
-enum Kind {
+enum OpenSocket {
     Stream(TcpStream),
     Datagrams(UdpSocket),
     Unix(UnixStream),
 }
 
 #[derive(Debug)]
-enum Port {
+enum Listener {
     Tcp { listener: TcpListener, host: SocketAddr },
     Unix { listener: UnixListener, _path: SocketPath },
 }
@@ -79,21 +79,21 @@ impl Drop for SocketPath {
     }
 }
 
-impl Port {
+impl Listener {
     /// Takes the next waiting connection away.
-    fn accept(&self) -> io::Result<(Kind, Ends)> {
+    fn accept(&self) -> io::Result<(OpenSocket, Ends)> {
         match self {
-            Port::Tcp { listener, host } => {
+            Listener::Tcp { listener, host } => {
                 let (stream, peer) = listener.accept()?;
                 let host = match host.ip().is_unspecified() {
                     true => stream.local_addr()?,
                     false => *host,
                 };
-                Ok((Kind::Stream(stream), Ends { peer, host }))
+                Ok((OpenSocket::Stream(stream), Ends { peer, host }))
             }
-            Port::Unix { listener, .. } => {
+            Listener::Unix { listener, .. } => {
                 let (stream, _) = listener.accept()?;
-                Ok((Kind::Unix(stream), Ends::UNIX))
+                Ok((OpenSocket::Unix(stream), Ends::UNIX))
             }
         }
     }
@@ -140,30 +140,30 @@ impl MioIo {
         UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    fn socket(&mut self, id: ConnId) -> io::Result<&mut Kind> {
+    fn socket(&mut self, id: ConnId) -> io::Result<&mut OpenSocket> {
         let socket = self.sockets.get_mut(id.key()).and_then(Option::as_mut);
         socket.ok_or_else(|| ErrorKind::NotConnected.into())
     }
 
     fn stream(&mut self, id: ConnId) -> io::Result<&mut TcpStream> {
         match self.socket(id)? {
-            Kind::Stream(stream) => Ok(stream),
-            Kind::Datagrams(_) | Kind::Unix(_) => Err(ErrorKind::InvalidInput.into()),
+            OpenSocket::Stream(stream) => Ok(stream),
+            OpenSocket::Datagrams(_) | OpenSocket::Unix(_) => Err(ErrorKind::InvalidInput.into()),
         }
     }
 
-    fn port(&self, port: PortId) -> io::Result<&Port> {
+    fn port(&self, port: PortId) -> io::Result<&Listener> {
         let open = self.ports.get(port.key()).and_then(Option::as_ref);
         open.ok_or_else(|| ErrorKind::NotConnected.into())
     }
 
-    fn keep(&mut self, id: ConnId, mut socket: Kind) -> io::Result<()> {
+    fn keep(&mut self, id: ConnId, mut socket: OpenSocket) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
         let registry = self.poll.registry();
         match &mut socket {
-            Kind::Stream(stream) => registry.register(stream, token(id), both)?,
-            Kind::Datagrams(socket) => registry.register(socket, token(id), both)?,
-            Kind::Unix(stream) => registry.register(stream, token(id), both)?,
+            OpenSocket::Stream(stream) => registry.register(stream, token(id), both)?,
+            OpenSocket::Datagrams(socket) => registry.register(socket, token(id), both)?,
+            OpenSocket::Unix(stream) => registry.register(stream, token(id), both)?,
         }
         put(&mut self.sockets, id.key(), socket);
         Ok(())
@@ -242,7 +242,7 @@ impl Io for MioIo {
         let mut listener = TcpListener::from_std(socket.into());
         let host = listener.local_addr()?;
         self.poll.registry().register(&mut listener, Token(port.key()), Interest::READABLE)?;
-        put(&mut self.ports, port.key(), Port::Tcp { listener, host });
+        put(&mut self.ports, port.key(), Listener::Tcp { listener, host });
         Ok(host)
     }
 
@@ -257,7 +257,7 @@ impl Io for MioIo {
         socket.listen(BACKLOG)?;
         let mut listener = UnixListener::from_std(socket.into());
         self.poll.registry().register(&mut listener, Token(port.key()), Interest::READABLE)?;
-        put(&mut self.ports, port.key(), Port::Unix { listener, _path });
+        put(&mut self.ports, port.key(), Listener::Unix { listener, _path });
         Ok(())
     }
 
@@ -283,7 +283,7 @@ impl Io for MioIo {
     fn connect(&mut self, id: ConnId, address: SocketAddr) -> io::Result<()> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        self.keep(id, Kind::Stream(stream))
+        self.keep(id, OpenSocket::Stream(stream))
     }
 
     fn connected(&mut self, id: ConnId) -> io::Result<Option<Ends>> {
@@ -314,38 +314,38 @@ impl Io for MioIo {
         // The kernel now drops what comes from anybody else, and tells of an unreachable port.
         socket.connect(address)?;
         let host = socket.local_addr()?;
-        self.keep(id, Kind::Datagrams(socket))?;
+        self.keep(id, OpenSocket::Datagrams(socket))?;
         Ok(Ends { peer: address, host })
     }
 
     fn read(&mut self, id: ConnId, into: &mut [u8]) -> io::Result<usize> {
         match self.socket(id)? {
-            Kind::Stream(stream) => stream.read(into),
-            Kind::Datagrams(socket) => socket.recv(into),
-            Kind::Unix(stream) => stream.read(into),
+            OpenSocket::Stream(stream) => stream.read(into),
+            OpenSocket::Datagrams(socket) => socket.recv(into),
+            OpenSocket::Unix(stream) => stream.read(into),
         }
     }
 
     /// SIGPIPE is ignored by Rust's runtime; a connection that is gone gives EPIPE.
     fn write(&mut self, id: ConnId, data: &[u8]) -> io::Result<usize> {
         match self.socket(id)? {
-            Kind::Stream(stream) => stream.write(data),
-            Kind::Datagrams(socket) => socket.send(data),
-            Kind::Unix(stream) => stream.write(data),
+            OpenSocket::Stream(stream) => stream.write(data),
+            OpenSocket::Datagrams(socket) => socket.send(data),
+            OpenSocket::Unix(stream) => stream.write(data),
         }
     }
 
     fn shutdown(&mut self, id: ConnId) -> io::Result<()> {
         match self.socket(id)? {
-            Kind::Stream(stream) => stream.shutdown(Shutdown::Write),
-            Kind::Unix(stream) => stream.shutdown(Shutdown::Write),
-            Kind::Datagrams(_) => Err(ErrorKind::InvalidInput.into()),
+            OpenSocket::Stream(stream) => stream.shutdown(Shutdown::Write),
+            OpenSocket::Unix(stream) => stream.shutdown(Shutdown::Write),
+            OpenSocket::Datagrams(_) => Err(ErrorKind::InvalidInput.into()),
         }
     }
 
     fn close(&mut self, id: ConnId, how: Close) {
         let socket = self.sockets.get_mut(id.key()).and_then(Option::take);
-        let Some(Kind::Stream(stream)) = socket else { return };
+        let Some(OpenSocket::Stream(stream)) = socket else { return };
         // Neither can fail in a way that matters: the socket is dropped in any case.
         let _ = match how {
             // Closing with unread input sends RST at once; after a shutdown the peer still reads

@@ -48,7 +48,7 @@ pub struct MemoryIo {
     by_id: Vec<Option<usize>>,
     /// By our address and the peer's.
     by_ends: BTreeMap<(SocketAddr, SocketAddr), usize>,
-    ports: Vec<Option<Port>>,
+    ports: Vec<Option<MemoryPort>>,
     /// Where in this network one is who listens at a path.
     paths: BTreeMap<PathBuf, SocketAddr>,
     datagrams: BTreeMap<ConnId, DatagramSocket>,
@@ -68,7 +68,7 @@ pub struct MemoryIo {
 }
 
 #[derive(Debug)]
-struct Port {
+struct MemoryPort {
     host: SocketAddr,
     waiting: VecDeque<usize>,
 }
@@ -283,7 +283,7 @@ impl MemoryIo {
     }
 }
 
-impl Port {
+impl MemoryPort {
     fn is_at(&self, address: SocketAddr) -> bool {
         let any = self.host.ip().is_unspecified() || self.host.ip() == address.ip();
         any && self.host.port() == address.port()

@@ -1,6 +1,6 @@
 //! What the reactor asks, and what it is told: the program's side of [`MemoryIo`].
 
-use super::{Armed, EPHEMERAL, MemoryIo, Port};
+use super::{Armed, EPHEMERAL, MemoryIo, MemoryPort};
 use crate::io::{Close, Ends, Event};
 use crate::testing::datagrams::DatagramSocket;
 use crate::testing::endpoint::{Endpoint, Level};
@@ -64,7 +64,7 @@ impl Io for MemoryIo {
             0 => self.free_port(address.ip()),
             _ => address,
         };
-        put(&mut self.ports, port.key(), Port { host, waiting: VecDeque::new() });
+        put(&mut self.ports, port.key(), MemoryPort { host, waiting: VecDeque::new() });
         Ok(host)
     }
 

@@ -9,12 +9,12 @@
 //! The core does not know the [`Io`](crate::Io). What needs the kernel is noted here, and done by
 //! the reactor: writing marks the connection dirty, connecting and closing are posted.
 
-mod bookkeeping;
+mod work_lists;
 
-use crate::buffer_pool::Spares;
+use crate::buffer_pool::BufferPool;
 use crate::io::Close;
 use crate::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, PortId, Shared};
-use crate::queue::{Due, Kind, Post, RunState};
+use crate::queue::{ConnectKind, Posted, RunState, TimerCall};
 use crate::timers::{NotPending, TimerId, Timers};
 use crate::transport::{BUFFERED_BYTES_MAX, Phase, Transport};
 use crate::{Chance, ConnectOptions, Limits, LogThrottle, Moment, ThrottleKey, UnixNanos};
@@ -30,13 +30,13 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Core<S: Shared> {
     pub(super) transports: Slab<Transport>,
-    pub(super) timers: Timers<Due<S>>,
+    pub(super) timers: Timers<TimerCall<S>>,
     /// Connections to flush at the end of the turn.
     pub(super) dirty: Vec<ConnId>,
     /// Connections to read in the coming turn: what events named, and what stopped of its own
     /// accord, for which no further event will come.
     pub(super) ready: VecDeque<ConnId>,
-    pub(super) inbox: VecDeque<Post<S>>,
+    pub(super) inbox: VecDeque<Posted<S>>,
     pub(super) now: Moment,
     pub(super) wall: UnixNanos,
     pub(super) run_state: RunState,
@@ -45,7 +45,7 @@ pub struct Core<S: Shared> {
     generation: u32,
     connectors: u64,
     longest_lag: Duration,
-    pub(super) spares: Spares,
+    pub(super) buffers: BufferPool,
     pub(super) throttle: LogThrottle,
     /// While something is counted: when it is logged.
     report: Option<TimerId>,
@@ -67,7 +67,7 @@ impl<S: Shared> Core<S> {
             generation: 0,
             connectors: 0,
             longest_lag: Duration::ZERO,
-            spares: Spares::default(),
+            buffers: BufferPool::default(),
             throttle: LogThrottle::default(),
             report: None,
         }
@@ -123,12 +123,12 @@ impl<S: Shared> Core<S> {
     /// Sees to it that `more` bytes can be appended to `buffer`, which waits for its turn to be written. It is
     /// changed for a larger one of the core's when it has no room: the same few sizes that send buffers have.
     pub fn make_room(&mut self, buffer: &mut Vec<u8>, more: usize) {
-        self.spares.make_room(buffer, more);
+        self.buffers.make_room(buffer, more);
     }
 
     /// Gives back a buffer that [`make_room`](Core::make_room) has made. What it holds is forgotten.
     pub fn give_back(&mut self, buffer: Vec<u8>) {
-        self.spares.give_back(buffer);
+        self.buffers.give_back(buffer);
     }
 
     /// Appends `data` to the send buffer of `id`; sends nothing. All that is written in one turn
@@ -152,7 +152,7 @@ impl<S: Shared> Core<S> {
             return;
         }
         let out = transport.out();
-        self.spares.make_room(out, room);
+        self.buffers.make_room(out, room);
         compose(out);
         let pending = transport.pending();
         if pending > transport.high_water as usize {
@@ -287,7 +287,7 @@ impl<S: Shared> Core<S> {
     /// Delivers `message` to the protocol of `id` in a later turn; if the connection is gone by then,
     /// to nobody.
     pub fn post(&mut self, id: ConnId, message: S::Message) {
-        self.inbox.push_back(Post::Message(id, message));
+        self.inbox.push_back(Posted::Message(id, message));
     }
 
     /// Connects to `address`; `factory` builds the protocol, and hears of failure and loss.
@@ -300,7 +300,13 @@ impl<S: Shared> Core<S> {
     ) -> ConnectorId {
         self.connectors += 1;
         let connector = ConnectorId(self.connectors);
-        self.inbox.push_back(Post::Connect(connector, Kind::Tcp, address, options, factory));
+        self.inbox.push_back(Posted::Connect(
+            connector,
+            ConnectKind::Tcp,
+            address,
+            options,
+            factory,
+        ));
         connector
     }
 
@@ -315,14 +321,20 @@ impl<S: Shared> Core<S> {
         self.connectors += 1;
         let connector = ConnectorId(self.connectors);
         let options = ConnectOptions::default();
-        self.inbox.push_back(Post::Connect(connector, Kind::Udp, address, options, factory));
+        self.inbox.push_back(Posted::Connect(
+            connector,
+            ConnectKind::Udp,
+            address,
+            options,
+            factory,
+        ));
         connector
     }
 
     /// Gives up connecting, waiting to retry, or the connection itself.
     /// Twisted: IConnector.disconnect and ReconnectingClientFactory.stopTrying.
     pub fn stop_trying(&mut self, connector: ConnectorId) {
-        self.inbox.push_back(Post::StopTrying(connector));
+        self.inbox.push_back(Posted::StopTrying(connector));
     }
 
     /// The connection `id` has proved good: when it is lost, its connector begins with the first
@@ -335,7 +347,7 @@ impl<S: Shared> Core<S> {
 
     /// Stops listening on `port`. Connections already accepted live on. Twisted: stopListening.
     pub fn stop_listening(&mut self, port: PortId) {
-        self.inbox.push_back(Post::StopListening(port));
+        self.inbox.push_back(Posted::StopListening(port));
     }
 
     /// Calls `call` when `delay` has passed: in the next turn at the earliest. Equal times run first
@@ -345,13 +357,13 @@ impl<S: Shared> Core<S> {
         delay: Duration,
         call: impl FnOnce(&mut S, &mut Core<S>) + 'static,
     ) -> TimerId {
-        self.timers.call_at(self.now + delay, Due::Call(Box::new(call)))
+        self.timers.call_at(self.now + delay, TimerCall::Call(Box::new(call)))
     }
 
     /// Calls [`timer`](crate::Protocol::timer) of the protocol of `id` with `tag` when `delay` has
     /// passed, if the connection still stands. A closure cannot reach a protocol; this can.
     pub fn timer_later(&mut self, id: ConnId, delay: Duration, tag: u32) -> TimerId {
-        self.timers.call_at(self.now + delay, Due::Tell(id, tag))
+        self.timers.call_at(self.now + delay, TimerCall::Tell(id, tag))
     }
 
     /// Takes the call back. Twisted: DelayedCall.cancel.
@@ -400,7 +412,7 @@ impl<S: Shared> Core<S> {
         if self.report.is_none()
             && let Some(due) = self.throttle.due()
         {
-            self.report = Some(self.timers.call_at(due, Due::Report));
+            self.report = Some(self.timers.call_at(due, TimerCall::Report));
         }
     }
 

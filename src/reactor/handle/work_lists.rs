@@ -4,10 +4,10 @@
 
 use super::Core;
 use crate::Moment;
-use crate::buffer_pool::Spares;
+use crate::buffer_pool::BufferPool;
 use crate::io::{Close, Ends};
 use crate::protocol::{CloseReason, ConnId, ConnectorId, Shared};
-use crate::queue::{Due, Post};
+use crate::queue::{Posted, TimerCall};
 use crate::transport::{Phase, Transport};
 use std::io;
 use std::time::Duration;
@@ -23,13 +23,13 @@ impl<S: Shared> Core<S> {
     }
 
     /// The connection that `id` names, and buffers for it.
-    pub(crate) fn transport_and_spares(
+    pub(crate) fn transport_and_buffers(
         &mut self,
         id: ConnId,
-    ) -> Option<(&mut Transport, &mut Spares)> {
-        let Core { transports, spares, .. } = self;
+    ) -> Option<(&mut Transport, &mut BufferPool)> {
+        let Core { transports, buffers, .. } = self;
         let slot = transports.get_mut(id.key());
-        Some((slot.filter(|transport| transport.generation == id.generation())?, spares))
+        Some((slot.filter(|transport| transport.generation == id.generation())?, buffers))
     }
 
     /// The name of the next connection; the same until it is inserted.
@@ -129,17 +129,17 @@ impl<S: Shared> Core<S> {
         transport.phase = Phase::Lost;
         let out = transport.take_out();
         let limit = transport.take_limit();
-        self.spares.give_back(out);
+        self.buffers.give_back(out);
         if let Some(limit) = limit {
             // It may be the very limit that has just run out.
             let _ = self.timers.cancel(limit);
         }
-        self.inbox.push_back(Post::Lost(id, why, how));
+        self.inbox.push_back(Posted::Lost(id, why, how));
     }
 
     /// From now on `id` is given `time` for what it is about (connecting, flushing, lingering).
     pub(crate) fn set_limit(&mut self, id: ConnId, time: Duration) {
-        let timer = self.timers.call_at(self.now + time, Due::Limit(id));
+        let timer = self.timers.call_at(self.now + time, TimerCall::Limit(id));
         let Some(transport) = self.transport_mut(id) else { return };
         if let Some(old) = transport.set_limit(timer) {
             let _ = self.timers.cancel(old);
