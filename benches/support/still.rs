@@ -1,7 +1,7 @@
 //! A kernel that does nothing: whoever is told to speak has spoken at once, and what is sent is counted and
 //! thrown away. So a turn of the reactor costs what the reactor and its protocols cost.
 
-use herd_reactor::io::{Close, Ends, Event};
+use herd_reactor::io::{Addrs, Close, Event};
 use herd_reactor::{ConnId, Io, Moment, PortId, UnixNanos};
 use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
@@ -72,11 +72,11 @@ impl Io for Still {
 
     fn unlisten(&mut self, _: PortId) {}
 
-    fn accept(&mut self, port: PortId, id: ConnId) -> Result<Ends> {
+    fn accept(&mut self, port: PortId, id: ConnId) -> Result<Addrs> {
         let caller = self.calling.iter().position(|called| *called == port);
         self.calling.remove(caller.ok_or_else(|| Error::from(ErrorKind::WouldBlock))?);
         self.connections.push(id);
-        Ok(Ends { peer: NOWHERE, host: NOWHERE })
+        Ok(Addrs { peer: NOWHERE, local: NOWHERE })
     }
 
     fn shed(&mut self, _: PortId, _: usize) -> Result<usize> {
@@ -87,11 +87,11 @@ impl Io for Still {
         Err(ErrorKind::Unsupported.into())
     }
 
-    fn connected(&mut self, _: ConnId) -> Result<Option<Ends>> {
+    fn connected(&mut self, _: ConnId) -> Result<Option<Addrs>> {
         Ok(None)
     }
 
-    fn connect_udp(&mut self, _: ConnId, _: SocketAddr) -> Result<Ends> {
+    fn connect_udp(&mut self, _: ConnId, _: SocketAddr) -> Result<Addrs> {
         Err(ErrorKind::Unsupported.into())
     }
 

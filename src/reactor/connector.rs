@@ -5,7 +5,7 @@
 //!
 //! Twisted: internet/tcp.py, Connector; internet/protocol.py, ReconnectingClientFactory.
 
-use crate::io::{Ends, Io};
+use crate::io::{Addrs, Io};
 use crate::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, Context, Shared};
 use crate::queue::{ConnectKind, RunState, TimerCall};
 use crate::transport::Phase;
@@ -142,15 +142,15 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         connector.state = ConnectorState::Trying(conn);
         let (address, timeout) = (connector.address, connector.options.timeout);
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let ends = Ends { peer: address, host: unknown };
-        self.core.insert(conn, Phase::Connecting, ends, Some(id));
+        let addrs = Addrs { peer: address, local: unknown };
+        self.core.insert(conn, Phase::Connecting, addrs, Some(id));
         let begun = match connector.kind {
             ConnectKind::Tcp => self.io.connect(conn, address).map(|()| None),
             ConnectKind::Udp => self.io.connect_udp(conn, address).map(Some),
         };
         match begun {
             Ok(None) => self.core.set_limit(conn, timeout),
-            Ok(Some(ends)) => self.connected(conn, ends, true),
+            Ok(Some(addrs)) => self.connected(conn, addrs, true),
             Err(e) => self.core.lost(conn, CloseReason::ConnectError(e)),
         }
     }
@@ -158,21 +158,21 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// The kernel has something to say about a connection that is being made.
     /// Twisted: BaseClient.doConnect.
     pub(super) fn do_connect(&mut self, conn: ConnId) {
-        let ends = match self.io.connected(conn) {
-            Ok(Some(ends)) => ends,
+        let addrs = match self.io.connected(conn) {
+            Ok(Some(addrs)) => addrs,
             Ok(None) => return,
             Err(e) => return self.core.lost(conn, CloseReason::ConnectError(e)),
         };
-        self.connected(conn, ends, false);
+        self.connected(conn, addrs, false);
     }
 
     /// It stands: it gets its protocol. Twisted: BaseClient._connectDone.
-    fn connected(&mut self, conn: ConnId, ends: Ends, datagrams: bool) {
+    fn connected(&mut self, conn: ConnId, addrs: Addrs, datagrams: bool) {
         let Some(transport) = self.core.transport_mut(conn) else { return };
         transport.phase = Phase::Connected;
         transport.writable = true;
         transport.datagrams = datagrams;
-        transport.set_ends(ends);
+        transport.set_addrs(addrs);
         let connector = transport.connector();
         if let Some(limit) = transport.take_limit() {
             let _ = self.core.cancel(limit);
@@ -180,7 +180,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         let Reactor { core, state, connectors, .. } = self;
         let factory = connector.and_then(|id| connectors.get_mut(&id)).map(|c| &mut c.factory);
         let mut cx = Context { core, state, id: conn };
-        match factory.and_then(|factory| factory.build_protocol(&mut cx, ends.peer)) {
+        match factory.and_then(|factory| factory.build_protocol(&mut cx, addrs.peer)) {
             Some(protocol) => self.connect_protocol(conn, protocol),
             None => self.core.abort_connection(conn),
         }

@@ -72,13 +72,13 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         for _ in 0..number {
             let id = self.core.next_id();
             match self.io.accept(port, id) {
-                Ok(ends) => {
+                Ok(addrs) => {
                     accepted += 1;
-                    self.core.insert(id, Phase::Connected, ends, None);
+                    self.core.insert(id, Phase::Connected, addrs, None);
                     let Reactor { core, state, ports, .. } = self;
                     let Some(Some(port)) = ports.get_mut(port.key()) else { return };
                     let mut cx = Context { core, state, id };
-                    match port.factory.build_protocol(&mut cx, ends.peer) {
+                    match port.factory.build_protocol(&mut cx, addrs.peer) {
                         Some(protocol) => self.connect_protocol(id, protocol),
                         None => {
                             self.io.close(id, Close::Orderly);

@@ -19,7 +19,7 @@
 //! `writable` are set by events and cleared by the call that finds nothing more (Sozu calls the
 //! pair of knowledge and wish Readiness). To pause reading is therefore a flag, not a system call.
 
-use crate::io::Ends;
+use crate::io::Addrs;
 use crate::{CloseReason, ConnectorId, TimerId};
 use std::net::{SocketAddr, SocketAddrV4};
 
@@ -52,15 +52,15 @@ pub(crate) enum Phase {
 /// IPv4; so those lie here in 12 bytes, where two `SocketAddr` take 64, and the others apart.
 #[derive(Debug)]
 enum Addresses {
-    V4 { peer: SocketAddrV4, host: SocketAddrV4 },
-    Other(Box<Ends>),
+    V4 { peer: SocketAddrV4, local: SocketAddrV4 },
+    Other(Box<Addrs>),
 }
 
-impl From<Ends> for Addresses {
-    fn from(ends: Ends) -> Addresses {
-        match (ends.peer, ends.host) {
-            (SocketAddr::V4(peer), SocketAddr::V4(host)) => Addresses::V4 { peer, host },
-            _ => Addresses::Other(Box::new(ends)),
+impl From<Addrs> for Addresses {
+    fn from(addrs: Addrs) -> Addresses {
+        match (addrs.peer, addrs.local) {
+            (SocketAddr::V4(peer), SocketAddr::V4(local)) => Addresses::V4 { peer, local },
+            _ => Addresses::Other(Box::new(addrs)),
         }
     }
 }
@@ -130,7 +130,7 @@ pub struct Transport {
 }
 
 impl Transport {
-    pub(super) fn new(generation: u32, phase: Phase, ends: Ends) -> Transport {
+    pub(super) fn new(generation: u32, phase: Phase, addrs: Addrs) -> Transport {
         Transport {
             generation,
             phase,
@@ -151,22 +151,22 @@ impl Transport {
             delay_reset: false,
             sent: 0,
             out: Vec::new(),
-            addresses: ends.into(),
+            addresses: addrs.into(),
             cold: None,
         }
     }
 
     /// Both ends, as they were when the connection was made. Twisted: getPeer, getHost.
-    pub fn ends(&self) -> Ends {
+    pub fn addrs(&self) -> Addrs {
         match &self.addresses {
-            Addresses::V4 { peer, host } => Ends { peer: (*peer).into(), host: (*host).into() },
-            Addresses::Other(ends) => **ends,
+            Addresses::V4 { peer, local } => Addrs { peer: (*peer).into(), local: (*local).into() },
+            Addresses::Other(addrs) => **addrs,
         }
     }
 
     /// They are known now, of a connection that was being made.
-    pub(super) fn set_ends(&mut self, ends: Ends) {
-        self.addresses = ends.into();
+    pub(super) fn set_addrs(&mut self, addrs: Addrs) {
+        self.addresses = addrs.into();
     }
 
     /// Who made it, if we did.
@@ -335,7 +335,7 @@ mod tests {
 
     fn transport() -> Transport {
         let any = "127.0.0.1:1".parse().unwrap();
-        Transport::new(1, Phase::Connected, Ends { peer: any, host: any })
+        Transport::new(1, Phase::Connected, Addrs { peer: any, local: any })
     }
 
     #[test]

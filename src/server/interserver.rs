@@ -493,7 +493,7 @@ impl Interserver {
                 format!("{name},{}", cx.state.links.link(id).server.name)
             }
             Standing::Stranger | Standing::Plain => {
-                let peer = cx.transport().map(|transport| transport.ends().peer);
+                let peer = cx.transport().map(|transport| transport.addrs().peer);
                 format!("{name},{}", peer.map_or_else(String::new, |peer| peer.to_string()))
             }
         }

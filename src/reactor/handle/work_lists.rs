@@ -5,7 +5,7 @@
 use super::Core;
 use crate::Moment;
 use crate::buffer_pool::BufferPool;
-use crate::io::{Close, Ends};
+use crate::io::{Addrs, Close};
 use crate::protocol::{CloseReason, ConnId, ConnectorId, Shared};
 use crate::queue::{Posted, TimerCall};
 use crate::transport::{Phase, Transport};
@@ -44,10 +44,10 @@ impl<S: Shared> Core<S> {
         &mut self,
         id: ConnId,
         phase: Phase,
-        ends: Ends,
+        addrs: Addrs,
         connector: Option<ConnectorId>,
     ) {
-        let mut transport = Transport::new(id.generation(), phase, ends);
+        let mut transport = Transport::new(id.generation(), phase, addrs);
         if let Some(connector) = connector {
             transport.set_connector(connector);
         }
@@ -107,7 +107,7 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// All that was to be done on the connection is done: it ends for the reason it was lost for.
+    /// All that was to be done on the connection is done: it addrs for the reason it was lost for.
     pub(crate) fn done(&mut self, id: ConnId) {
         let Some(transport) = self.transport_mut(id) else { return };
         let why = transport.take_reason().unwrap_or(CloseReason::ConnectionDone);

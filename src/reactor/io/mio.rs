@@ -7,7 +7,7 @@
 //! A token is the connection's id, generation and key in one word, so an event can be checked
 //! against the slot it speaks of. Generations begin at 1; ports are the tokens of generation 0.
 
-use super::{Close, ConnId, Ends, Event, Io, Moment, PortId, Signal, UnixNanos, is_exhausted};
+use super::{Addrs, Close, ConnId, Event, Io, Moment, PortId, Signal, UnixNanos, is_exhausted};
 use ::mio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use ::mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
@@ -81,7 +81,7 @@ impl Drop for SocketPath {
 
 impl Listener {
     /// Takes the next waiting connection away.
-    fn accept(&self) -> io::Result<(OpenSocket, Ends)> {
+    fn accept(&self) -> io::Result<(OpenSocket, Addrs)> {
         match self {
             Listener::Tcp { listener, host } => {
                 let (stream, peer) = listener.accept()?;
@@ -89,11 +89,11 @@ impl Listener {
                     true => stream.local_addr()?,
                     false => *host,
                 };
-                Ok((OpenSocket::Stream(stream), Ends { peer, host }))
+                Ok((OpenSocket::Stream(stream), Addrs { peer, local: host }))
             }
             Listener::Unix { listener, .. } => {
                 let (stream, _) = listener.accept()?;
-                Ok((OpenSocket::Unix(stream), Ends::UNIX))
+                Ok((OpenSocket::Unix(stream), Addrs::UNIX))
             }
         }
     }
@@ -267,10 +267,10 @@ impl Io for MioIo {
         }
     }
 
-    fn accept(&mut self, port: PortId, id: ConnId) -> io::Result<Ends> {
-        let (socket, ends) = self.port(port)?.accept()?;
+    fn accept(&mut self, port: PortId, id: ConnId) -> io::Result<Addrs> {
+        let (socket, addrs) = self.port(port)?.accept()?;
         self.keep(id, socket)?;
-        Ok(ends)
+        Ok(addrs)
     }
 
     fn shed(&mut self, port: PortId, most: usize) -> io::Result<usize> {
@@ -286,7 +286,7 @@ impl Io for MioIo {
         self.keep(id, OpenSocket::Stream(stream))
     }
 
-    fn connected(&mut self, id: ConnId) -> io::Result<Option<Ends>> {
+    fn connected(&mut self, id: ConnId) -> io::Result<Option<Addrs>> {
         let stream = self.stream(id)?;
         // SO_ERROR gives a failure once and then forgets it, so it comes first and is returned.
         if let Some(error) = stream.take_error()? {
@@ -301,11 +301,11 @@ impl Io for MioIo {
         // open) when nobody listens there.
         match peer == host {
             true => Err(ErrorKind::ConnectionRefused.into()),
-            false => Ok(Some(Ends { peer, host })),
+            false => Ok(Some(Addrs { peer, local: host })),
         }
     }
 
-    fn connect_udp(&mut self, id: ConnId, address: SocketAddr) -> io::Result<Ends> {
+    fn connect_udp(&mut self, id: ConnId, address: SocketAddr) -> io::Result<Addrs> {
         let any: SocketAddr = match address {
             SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
             SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
@@ -315,7 +315,7 @@ impl Io for MioIo {
         socket.connect(address)?;
         let host = socket.local_addr()?;
         self.keep(id, OpenSocket::Datagrams(socket))?;
-        Ok(Ends { peer: address, host })
+        Ok(Addrs { peer: address, local: host })
     }
 
     fn read(&mut self, id: ConnId, into: &mut [u8]) -> io::Result<usize> {

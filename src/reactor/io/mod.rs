@@ -59,7 +59,7 @@ pub trait Io {
     fn unlisten(&mut self, port: PortId);
 
     /// Takes the next waiting connection of `port`, to be known as `id`.
-    fn accept(&mut self, port: PortId, id: ConnId) -> io::Result<Ends>;
+    fn accept(&mut self, port: PortId, id: ConnId) -> io::Result<Addrs>;
 
     /// When the process is out of descriptors: gives up the reserve descriptor, takes at most `most`
     /// waiting connections of `port` only to close them, and takes the reserve back.
@@ -73,11 +73,11 @@ pub trait Io {
     fn connect(&mut self, id: ConnId, address: SocketAddr) -> io::Result<()>;
 
     /// What became of [`connect`](Io::connect): `Ok(None)` means not decided yet.
-    fn connected(&mut self, id: ConnId) -> io::Result<Option<Ends>>;
+    fn connected(&mut self, id: ConnId) -> io::Result<Option<Addrs>>;
 
     /// Opens a socket for datagrams to and from `address` alone, as `id`, from a port of the kernel's
     /// choice. It stands at once. Each write is one datagram, and each read gives one.
-    fn connect_udp(&mut self, id: ConnId, address: SocketAddr) -> io::Result<Ends>;
+    fn connect_udp(&mut self, id: ConnId, address: SocketAddr) -> io::Result<Addrs>;
 
     /// Reads what is there, at most `into.len()` bytes. 0 is the end of what the peer sends.
     fn read(&mut self, id: ConnId, into: &mut [u8]) -> io::Result<usize>;
@@ -85,7 +85,7 @@ pub trait Io {
     /// Hands over bytes to be sent; takes at least one or errs.
     fn write(&mut self, id: ConnId, data: &[u8]) -> io::Result<usize>;
 
-    /// Ends what we send (FIN), after all that was written.
+    /// Addrs what we send (FIN), after all that was written.
     fn shutdown(&mut self, id: ConnId) -> io::Result<()>;
 
     /// Closes the connection and forgets it.
@@ -94,16 +94,16 @@ pub trait Io {
 
 /// Both ends of a connection, as they were when it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ends {
+pub struct Addrs {
     /// The other side. Twisted: ITransport.getPeer.
     pub peer: SocketAddr,
-    /// This side. Twisted: ITransport.getHost.
-    pub host: SocketAddr,
+    /// This side, as std's `local_addr`. Twisted: ITransport.getHost.
+    pub local: SocketAddr,
 }
 
-impl Ends {
+impl Addrs {
     /// Those of a connection by way of a path in the file system: neither end has an address.
-    pub const UNIX: Ends = Ends { peer: NO_ADDRESS, host: NO_ADDRESS };
+    pub const UNIX: Addrs = Addrs { peer: NO_ADDRESS, local: NO_ADDRESS };
 }
 
 const NO_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));

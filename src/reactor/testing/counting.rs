@@ -1,7 +1,7 @@
 //! What a reactor asks of its [`Io`], counted. "A request and its reply cost three system calls" is
 //! then a test.
 
-use crate::io::{Close, Ends, Event};
+use crate::io::{Addrs, Close, Event};
 use crate::{ConnId, Io, Moment, PortId, UnixNanos};
 use std::io;
 use std::net::SocketAddr;
@@ -86,7 +86,7 @@ impl<I: Io> Io for Counting<I> {
         self.inner.unlisten(port);
     }
 
-    fn accept(&mut self, port: PortId, id: ConnId) -> io::Result<Ends> {
+    fn accept(&mut self, port: PortId, id: ConnId) -> io::Result<Addrs> {
         self.counts.accepts += 1;
         self.inner.accept(port, id)
     }
@@ -101,12 +101,12 @@ impl<I: Io> Io for Counting<I> {
         self.inner.connect(id, address)
     }
 
-    fn connect_udp(&mut self, id: ConnId, address: SocketAddr) -> io::Result<Ends> {
+    fn connect_udp(&mut self, id: ConnId, address: SocketAddr) -> io::Result<Addrs> {
         self.counts.connects += 1;
         self.inner.connect_udp(id, address)
     }
 
-    fn connected(&mut self, id: ConnId) -> io::Result<Option<Ends>> {
+    fn connected(&mut self, id: ConnId) -> io::Result<Option<Addrs>> {
         self.counts.connecteds += 1;
         self.inner.connected(id)
     }

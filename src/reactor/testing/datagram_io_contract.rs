@@ -83,9 +83,9 @@ struct Bench<I, F> {
 impl<I: Io, F: Far<I>> Bench<I, F> {
     fn new(mut io: I) -> Bench<I, F> {
         let far = F::open(&mut io);
-        let ends = io.connect_udp(SOCKET, far.address()).unwrap();
-        assert_eq!(ends.peer, far.address());
-        let mut bench = Bench { io, far, host: ends.host };
+        let addrs = io.connect_udp(SOCKET, far.address()).unwrap();
+        assert_eq!(addrs.peer, far.address());
+        let mut bench = Bench { io, far, host: addrs.local };
         assert_eq!(bench.told(), Some((false, true, false)), "it stands at once");
         bench
     }
@@ -201,7 +201,7 @@ fn what_only_a_stream_has_is_an_error<I: Io, F: Far<I>>(io: I) {
 fn two_sockets_have_two_ports_and_the_closed_one_is_gone<I: Io, F: Far<I>>(io: I) {
     let mut bench: Bench<I, F> = Bench::new(io);
     let other = bench.io.connect_udp(OTHER, bench.far.address()).unwrap();
-    assert_ne!(other.host, bench.host);
+    assert_ne!(other.local, bench.host);
     bench.io.close(SOCKET, Close::Orderly);
     assert_eq!(bench.read(100).unwrap_err().kind(), ErrorKind::NotConnected);
     bench.say(b"too late");

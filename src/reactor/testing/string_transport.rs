@@ -3,7 +3,7 @@
 //! Twisted: internet/testing.py, StringTransport. Nothing is sent, nothing becomes due, nothing is
 //! posted to anybody; what the protocol asked for can be seen in the core.
 
-use crate::io::Ends;
+use crate::io::Addrs;
 use crate::{ConnId, Context, Core, Limits, Moment, Phase, Shared, UnixNanos};
 use std::net::SocketAddr;
 
@@ -22,12 +22,12 @@ impl<S: Shared> StringTransport<S> {
     /// A connection from 127.0.0.1:54321, whose protocol shares `state` with nobody.
     pub fn new(state: S) -> StringTransport<S> {
         let mut core = Core::new(Limits::default(), 0, Moment::default(), UnixNanos::default());
-        let ends = Ends {
+        let addrs = Addrs {
             peer: SocketAddr::from(([127, 0, 0, 1], 54_321)),
-            host: SocketAddr::from(([127, 0, 0, 1], 12_345)),
+            local: SocketAddr::from(([127, 0, 0, 1], 12_345)),
         };
         let id = core.next_id();
-        core.insert(id, Phase::Connected, ends, None);
+        core.insert(id, Phase::Connected, addrs, None);
         StringTransport { core, state, id }
     }
 

@@ -1,7 +1,7 @@
 //! What the reactor asks, and what it is told: the program's side of [`MemoryIo`].
 
 use super::{Armed, EPHEMERAL, MemoryIo, MemoryPort};
-use crate::io::{Close, Ends, Event};
+use crate::io::{Addrs, Close, Event};
 use crate::testing::datagrams::DatagramSocket;
 use crate::testing::endpoint::{Endpoint, Level};
 use crate::testing::event_queue::Wire;
@@ -89,7 +89,7 @@ impl Io for MemoryIo {
     }
 
     /// As Linux: the descriptor is looked for before the connection.
-    fn accept(&mut self, port: PortId, id: ConnId) -> io::Result<Ends> {
+    fn accept(&mut self, port: PortId, id: ConnId) -> io::Result<Addrs> {
         self.check_descriptors()?;
         let key = self.take_waiting(port)?;
         let failures = self.wire.options.accept_failures;
@@ -100,7 +100,7 @@ impl Io for MemoryIo {
         }
         self.own(key, id);
         let Endpoint { host, peer, .. } = self.endpoints[key];
-        Ok(Ends { peer, host })
+        Ok(Addrs { peer, local: host })
     }
 
     fn shed(&mut self, port: PortId, most: usize) -> io::Result<usize> {
@@ -124,19 +124,19 @@ impl Io for MemoryIo {
         Ok(())
     }
 
-    fn connect_udp(&mut self, id: ConnId, peer: SocketAddr) -> io::Result<Ends> {
+    fn connect_udp(&mut self, id: ConnId, peer: SocketAddr) -> io::Result<Addrs> {
         self.check_descriptors()?;
         let host = self.own_address(peer);
         self.datagrams.insert(id, DatagramSocket::new(host, peer));
         self.arm_datagrams(id);
-        Ok(Ends { peer, host })
+        Ok(Addrs { peer, local: host })
     }
 
-    fn connected(&mut self, id: ConnId) -> io::Result<Option<Ends>> {
+    fn connected(&mut self, id: ConnId) -> io::Result<Option<Addrs>> {
         self.check_is_stream(id)?;
         let (endpoint, _) = self.endpoint(id)?;
-        let ends = Ends { peer: endpoint.peer, host: endpoint.host };
-        Ok(endpoint.connected()?.map(|()| ends))
+        let addrs = Addrs { peer: endpoint.peer, local: endpoint.host };
+        Ok(endpoint.connected()?.map(|()| addrs))
     }
 
     fn read(&mut self, id: ConnId, into: &mut [u8]) -> io::Result<usize> {

@@ -1,7 +1,7 @@
 //! What only the kernel can show: signals, a connection that nobody answers, and socket files.
 
 use crate::stage::{Actor, MS, Scene, Stage, actor, in_its_own_process, kernel, once};
-use herd_reactor::io::Ends;
+use herd_reactor::io::Addrs;
 use herd_reactor::testing::{Built, Heard};
 use herd_reactor::{ConnectOptions, Limits, MioIo, Signal};
 use rustix::process::{getpid, kill_process};
@@ -142,7 +142,7 @@ fn a_socket_file_serves_whom_its_mode_lets_in_and_goes_when_listening_ends() {
     late.write_all(b"I am here").unwrap();
     stage.until_bytes("server", "to and froI am here".len());
     let id = stage.id("server");
-    assert_eq!(stage.core().transport(id).map(|transport| transport.ends()), Some(Ends::UNIX));
+    assert_eq!(stage.core().transport(id).map(|transport| transport.addrs()), Some(Addrs::UNIX));
     stage.core().stop_listening(port);
     stage.turn();
     stage.turn();

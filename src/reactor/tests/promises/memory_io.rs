@@ -2,7 +2,7 @@
 //! descriptors, and that the same seed plays the same.
 
 use crate::stage::{MS, Scene, Stage, actor, memory, once, pattern};
-use herd_reactor::io::{Close, Ends, Event};
+use herd_reactor::io::{Addrs, Close, Event};
 use herd_reactor::testing::{
     Built, Counting, Datagram, Fault, Frame, FrameKind, Heard, MemoryIo, MemoryOptions,
 };
@@ -184,11 +184,11 @@ impl Io for Slow {
     fn listen(&mut self, _: PortId, _: SocketAddr) -> io::Result<SocketAddr> { unreachable!() }
     fn listen_unix(&mut self, _: PortId, _: &Path) -> io::Result<()> { unreachable!() }
     fn unlisten(&mut self, _: PortId) { unreachable!() }
-    fn accept(&mut self, _: PortId, _: ConnId) -> io::Result<Ends> { unreachable!() }
+    fn accept(&mut self, _: PortId, _: ConnId) -> io::Result<Addrs> { unreachable!() }
     fn shed(&mut self, _: PortId, _: usize) -> io::Result<usize> { unreachable!() }
     fn connect(&mut self, _: ConnId, _: SocketAddr) -> io::Result<()> { unreachable!() }
-    fn connected(&mut self, _: ConnId) -> io::Result<Option<Ends>> { unreachable!() }
-    fn connect_udp(&mut self, _: ConnId, _: SocketAddr) -> io::Result<Ends> { unreachable!() }
+    fn connected(&mut self, _: ConnId) -> io::Result<Option<Addrs>> { unreachable!() }
+    fn connect_udp(&mut self, _: ConnId, _: SocketAddr) -> io::Result<Addrs> { unreachable!() }
     fn read(&mut self, _: ConnId, _: &mut [u8]) -> io::Result<usize> { unreachable!() }
     fn write(&mut self, _: ConnId, _: &[u8]) -> io::Result<usize> { unreachable!() }
     fn shutdown(&mut self, _: ConnId) -> io::Result<()> { unreachable!() }
@@ -604,7 +604,7 @@ fn of_a_process_that_is_killed_the_kernel_sends_the_rest_and_closes() {
         let mut pair = connected(seed);
         pair.run(Moment::default() + 10 * SECOND);
         let client = pair.reactors[1].io().connections()[0];
-        let address = pair.reactors[1].parts().1.transport(client).unwrap().ends().peer;
+        let address = pair.reactors[1].parts().1.transport(client).unwrap().addrs().peer;
         let last = pattern(10_000);
         let server = pair.scene(0).records.id("server").unwrap();
         pair.reactors[0].parts().1.write(server, &last);
@@ -766,7 +766,7 @@ fn a_datagram_to_nobody_is_told_and_costs_the_connection() {
 #[test]
 fn a_datagram_that_nobody_reads_does_not_hinder_the_end() {
     let (mut stage, id) = asking(MemoryOptions::calm(0));
-    let client = stage.core().transport(id).unwrap().ends().host;
+    let client = stage.core().transport(id).unwrap().addrs().local;
     stage.core().pause_producing(id);
     network(&mut stage).send_datagram(names(), client, b"late".to_vec());
     stage.pass(SECOND);

@@ -8,7 +8,7 @@
 //! Twisted runs its own promises on each of its reactors alike: internet/test/reactormixins.py.
 
 use crate::stage::{Actor, MS, Scene, Stage, actor, pattern};
-use herd_reactor::io::Ends;
+use herd_reactor::io::Addrs;
 use herd_reactor::testing::{Built, Counts, Heard, MemoryOptions};
 use herd_reactor::{
     BUFFER_SIZE, BUFFERED_BYTES_MAX, Backoff, CloseReason, ConnId, ConnectOptions, Context, Io,
@@ -840,9 +840,12 @@ fn connections_are_counted_by_their_generation<I: Io>(mut stage: Stage<I>) {
 fn both_ends_know_each_others_address<I: Io>(mut stage: Stage<I>) {
     let address = stage.pair(actor("server"), actor("client"));
     let (server, client) = (stage.id("server"), stage.id("client"));
-    let Ends { peer, host } = stage.core().transport(client).unwrap().ends();
+    let Addrs { peer, local: host } = stage.core().transport(client).unwrap().addrs();
     assert_eq!(peer, address);
-    assert_eq!(stage.core().transport(server).unwrap().ends(), Ends { peer: host, host: address });
+    assert_eq!(
+        stage.core().transport(server).unwrap().addrs(),
+        Addrs { peer: host, local: address }
+    );
 }
 
 // Ports.

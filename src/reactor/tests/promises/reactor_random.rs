@@ -3,7 +3,7 @@
 //! made is lost once, and nobody hears what was meant for another.
 
 use crate::stage::{Actor, MS, Stage, actor, memory};
-use herd_reactor::io::Ends;
+use herd_reactor::io::Addrs;
 use herd_reactor::testing::{Heard, MemoryIo, MemoryOptions};
 use herd_reactor::{ConnId, Limits};
 use proptest::prelude::*;
@@ -49,7 +49,7 @@ struct Chaos {
 fn end(name: &'static str) -> Actor {
     actor(name).stays().on(|cx, heard| {
         if *heard == Heard::Made {
-            let Ends { host, peer } = cx.transport().unwrap().ends();
+            let Addrs { local: host, peer } = cx.transport().unwrap().addrs();
             cx.state.met.insert((host, peer), cx.id);
         }
         Ok(())
