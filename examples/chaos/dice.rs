@@ -1,4 +1,4 @@
-//! Chance from a seed, so that a run can be asked for again.
+//! SplitMix64 from a seed, so that a run can be asked for again.
 
 use std::ops::Range;
 use std::time::Duration;

@@ -9,7 +9,7 @@
 //! All chance comes from one seed, so that a run can be told by it.
 
 use super::Disk;
-use herd_reactor::Chance;
+use herd_reactor::SplitMix64;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::io;
@@ -49,7 +49,7 @@ pub struct MemoryDisk {
     pub faults: DiskFaults,
     /// How long a sync takes.
     pub sync_time: RangeInclusive<Duration>,
-    chance: Chance,
+    chance: SplitMix64,
     files: Vec<File>,
     names: BTreeMap<String, usize>,
     /// The names that are on the disk, and what has been done to them since.
@@ -83,7 +83,7 @@ impl MemoryDisk {
         MemoryDisk {
             faults: DiskFaults::default(),
             sync_time: Duration::ZERO..=Duration::ZERO,
-            chance: Chance::new(seed),
+            chance: SplitMix64::new(seed),
             files: Vec::new(),
             names: BTreeMap::new(),
             names_synced: BTreeMap::new(),

@@ -17,7 +17,7 @@ use crate::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, PortId, S
 use crate::queue::{ConnectKind, Posted, RunState, TimerCall};
 use crate::timers::{NotPending, TimerId, Timers};
 use crate::transport::{BUFFERED_BYTES_MAX, Phase, Transport};
-use crate::{Chance, ConnectOptions, Limits, LogThrottle, Moment, ThrottleKey, UnixNanos};
+use crate::{ConnectOptions, Limits, LogThrottle, Moment, SplitMix64, ThrottleKey, UnixNanos};
 use log::Level;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -41,7 +41,7 @@ pub struct Core<S: Shared> {
     pub(super) wall: UnixNanos,
     pub(super) run_state: RunState,
     pub(super) limits: Limits,
-    pub(super) chance: Chance,
+    pub(super) chance: SplitMix64,
     generation: u32,
     connectors: u64,
     longest_lag: Duration,
@@ -63,7 +63,7 @@ impl<S: Shared> Core<S> {
             wall,
             run_state: RunState::Running,
             limits,
-            chance: Chance::new(seed),
+            chance: SplitMix64::new(seed),
             generation: 0,
             connectors: 0,
             longest_lag: Duration::ZERO,

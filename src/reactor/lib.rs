@@ -48,7 +48,7 @@ pub use self::protocol::{
     ClientFactory, CloseReason, ConnId, ConnectorId, Context, Factory, Flow, PortId, Protocol,
     Shared,
 };
-pub use self::rng::Chance;
+pub use self::rng::SplitMix64;
 pub use self::tcp::{READ_BYTES_MAX, SEND_LIMIT};
 pub use self::time::{Moment, UnixNanos};
 pub use self::timers::{NotPending, TimerId};

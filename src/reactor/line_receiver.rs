@@ -206,7 +206,7 @@ impl<P> LineReceiver<P> {
     }
 
     /// The same, with the first bytes received in another way than as lines.
-    pub fn beginning(self, mode: Mode) -> LineReceiver<P> {
+    pub fn with_mode(self, mode: Mode) -> LineReceiver<P> {
         LineReceiver { mode, ..self }
     }
 

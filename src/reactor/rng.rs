@@ -1,13 +1,13 @@
-//! Chance: for jitter and hashing, never for secrets.
+//! Random bits: for jitter and hashing, never for secrets.
 
-/// A small generator of chance (SplitMix64, Steele et al. 2014): for jitter, not for secrets.
+/// A small random generator (Steele et al. 2014): for jitter, not for secrets.
 #[derive(Debug)]
-pub struct Chance(u64);
+pub struct SplitMix64(u64);
 
-impl Chance {
+impl SplitMix64 {
     /// A generator that begins at `seed`.
-    pub fn new(seed: u64) -> Chance {
-        Chance(seed)
+    pub fn new(seed: u64) -> SplitMix64 {
+        SplitMix64(seed)
     }
 
     /// The next 64 bits.

@@ -1,4 +1,4 @@
-//! Chance for plans: small numbers out of a seed, the same ones each time.
+//! SplitMix64 for plans: small numbers out of a seed, the same ones each time.
 
 use std::ops::RangeInclusive;
 

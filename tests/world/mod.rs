@@ -230,7 +230,7 @@ impl World {
         let parsed = Topology::parse(topology, Path::new("topology.toml"));
         let topology = parsed.unwrap_or_else(|faults| panic!("{faults:?}\n{topology}"));
         let host = IpAddr::V4(Ipv4Addr::new(10, 9, 9, 9));
-        let io = MemoryIo::carried(MemoryOptions { host, ..options.clone() });
+        let io = MemoryIo::external_clock(MemoryOptions { host, ..options.clone() });
         World {
             machines: topology.servers.iter().map(|_| Machine::default()).collect(),
             topology,
@@ -288,7 +288,7 @@ impl World {
 
     /// What a wall clock shows that nobody has set.
     fn wall(&self) -> UnixNanos {
-        let mut io = MemoryIo::carried(self.options.clone());
+        let mut io = MemoryIo::external_clock(self.options.clone());
         io.advance(self.now);
         io.wall()
     }
@@ -359,7 +359,7 @@ impl World {
         let IpAddr::V4(address) = server.client.ip() else { unreachable!("all are 10.0.0.n") };
         let host = IpAddr::V4(Ipv4Addr::new(10, 0, self.lives, address.octets()[3]));
         let seed = self.options.seed.wrapping_add(u64::from(self.lives) << 32);
-        let mut io = MemoryIo::carried(MemoryOptions { seed, host, ..self.options.clone() });
+        let mut io = MemoryIo::external_clock(MemoryOptions { seed, host, ..self.options.clone() });
         io.advance(self.now);
         let mut member = member;
         if let Some(settings) = &self.topology.peer_tls {

@@ -17,7 +17,7 @@ use super::action::{Outbox, QueryId, Via};
 use super::config::Config;
 use super::message::{Addresses, Family, Question, Reply};
 use super::name::HostName;
-use herd_reactor::{Chance, Moment};
+use herd_reactor::{Moment, SplitMix64};
 use std::net::SocketAddr;
 
 /// The question of one family, and how far it has come.
@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 pub(super) struct Half {
     name: HostName,
     family: Family,
-    chance: Chance,
+    chance: SplitMix64,
     /// Tries begun.
     tried: usize,
     /// When the latest try has had its time.
@@ -58,7 +58,7 @@ impl Half {
         Half {
             name: name.clone(),
             family,
-            chance: Chance::new(random),
+            chance: SplitMix64::new(random),
             tried: 0,
             next_try: Moment::default(),
             open: Vec::new(),

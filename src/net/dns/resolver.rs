@@ -30,7 +30,7 @@ use super::family_query::{Half, Step};
 use super::hosts::Hosts;
 use super::message::{Addresses, Family};
 use super::name::HostName;
-use herd_reactor::{Chance, Moment};
+use herd_reactor::{Moment, SplitMix64};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -60,7 +60,7 @@ struct Lookup {
     /// As it was first written, for the log.
     name: HostName,
     askers: Vec<LookupId>,
-    chance: Chance,
+    chance: SplitMix64,
     /// Which of the names to ask for is being asked for, and what those before it have come to.
     at: usize,
     before: Option<DnsError>,
@@ -171,7 +171,7 @@ impl Resolver {
         if let Some(lookup) = self.lookups.get_mut(&names) {
             return lookup.askers.push(asker);
         }
-        let mut chance = Chance::new(random);
+        let mut chance = SplitMix64::new(random);
         let mut cx = Step { config: &self.config, out: &mut self.out, now };
         let halves = halves(&names[0], &mut chance, &mut cx);
         let (askers, deadline) = (vec![asker], now + self.config.total());
@@ -264,7 +264,7 @@ enum Known {
 }
 
 /// Both halves of a lookup, each with its first try.
-fn halves(name: &HostName, chance: &mut Chance, cx: &mut Step<'_>) -> [Half; 2] {
+fn halves(name: &HostName, chance: &mut SplitMix64, cx: &mut Step<'_>) -> [Half; 2] {
     [Family::V6, Family::V4].map(|family| {
         let mut half = Half::new(name, family, chance.next());
         half.try_next(cx);

@@ -29,15 +29,15 @@ pub struct Counts {
 
 /// An [`Io`] that counts what is asked of the `Io` inside.
 #[derive(Debug)]
-pub struct Counting<I> {
+pub struct CountingIo<I> {
     inner: I,
     counts: Counts,
 }
 
-impl<I: Io> Counting<I> {
+impl<I: Io> CountingIo<I> {
     /// Counts what is asked of `inner`.
-    pub fn new(inner: I) -> Counting<I> {
-        Counting { inner, counts: Counts::default() }
+    pub fn new(inner: I) -> CountingIo<I> {
+        CountingIo { inner, counts: Counts::default() }
     }
 
     /// What was asked since the last call of this.
@@ -51,7 +51,7 @@ impl<I: Io> Counting<I> {
     }
 }
 
-impl<I: Io> Io for Counting<I> {
+impl<I: Io> Io for CountingIo<I> {
     fn now(&mut self) -> Moment {
         self.counts.clocks += 1;
         self.inner.now()

@@ -2,7 +2,7 @@
 
 use super::options::MemoryOptions;
 use super::segment::{Frame, FrameKind};
-use crate::{Chance, ConnId, Moment};
+use crate::{ConnId, Moment, SplitMix64};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -25,7 +25,7 @@ pub(super) enum Due {
 pub(super) struct Wire {
     pub(super) options: MemoryOptions,
     pub(super) now: Moment,
-    chance: Chance,
+    chance: SplitMix64,
     /// By time, then by age.
     agenda: BTreeMap<(Moment, u64), Due>,
     sequence: u64,
@@ -38,7 +38,7 @@ pub(super) struct Wire {
 impl Wire {
     pub(super) fn new(options: MemoryOptions, carried: bool) -> Wire {
         Wire {
-            chance: Chance::new(options.seed),
+            chance: SplitMix64::new(options.seed),
             options,
             now: Moment::default(),
             agenda: BTreeMap::new(),

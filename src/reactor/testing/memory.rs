@@ -9,7 +9,7 @@
 //! * [`MemoryIo::new`]: by itself. Its listeners are the only ones there are. A poll that would
 //!   sleep lets the clock jump to the next arrival or to the timeout, whichever is first. A poll
 //!   that would sleep for ever fails with `Deadlock`: a test ends instead of hanging.
-//! * [`MemoryIo::carried`]: by a simulator that owns the clock and the frames of several. A poll
+//! * [`MemoryIo::external_clock`]: by a simulator that owns the clock and the frames of several. A poll
 //!   never sleeps. The simulator [takes the frames out](MemoryIo::take_frames), loses, holds or
 //!   [puts them in](MemoryIo::put_frame) elsewhere, [advances](MemoryIo::advance) all clocks, and
 //!   turns whose time has come ([`next_wake`](MemoryIo::next_wake)).
@@ -103,7 +103,7 @@ impl MemoryIo {
     }
 
     /// A part of a larger network: somebody else owns the clock and carries the frames.
-    pub fn carried(options: MemoryOptions) -> MemoryIo {
+    pub fn external_clock(options: MemoryOptions) -> MemoryIo {
         MemoryIo::build(options, true)
     }
 
@@ -158,7 +158,7 @@ impl MemoryIo {
 
     // What is under way, for whoever carries it.
 
-    /// Takes out what was sent since the last call. Empty unless [`carried`](MemoryIo::carried).
+    /// Takes out what was sent since the last call. Empty unless [`external_clock`](MemoryIo::external_clock).
     pub fn take_frames(&mut self) -> Vec<Frame> {
         self.wire.out.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -200,7 +200,7 @@ impl MemoryIo {
     // What the kernel does for a process that does nothing.
 
     /// Takes in what has arrived by now and tells nobody, as the kernel does while the process above
-    /// is stopped. It is told at the next poll. For who [carries](MemoryIo::carried) the frames.
+    /// is stopped. It is told at the next poll. For who [carries](MemoryIo::external_clock) the frames.
     pub fn arrive(&mut self) {
         self.deliver();
     }

@@ -13,7 +13,7 @@
 //!      DatagramSocket              the same without a connection
 //! ```
 //!
-//! Beside it: [`MemoryDisk`] is a folder that loses in a crash what was not synced, [`Counting`]
+//! Beside it: [`MemoryDisk`] is a folder that loses in a crash what was not synced, [`CountingIo`]
 //! counts what a reactor asks of any [`Io`](crate::Io), [`Recorder`] is a protocol that
 //! writes down what it hears, and [`StringTransport`] lends a protocol a context without any reactor.
 //!
@@ -34,7 +34,7 @@ mod recorder;
 mod segment;
 mod string_transport;
 
-pub use self::counting::{Counting, Counts};
+pub use self::counting::{CountingIo, Counts};
 pub use self::datagrams::Datagram;
 pub use self::memory::MemoryIo;
 pub use self::options::{Fault, MemoryOptions};

@@ -3,7 +3,7 @@
 //!
 //! Sequence numbers are missing because nothing of a stream is lost or overtaken: the frames from
 //! one address to another arrive in the order in which they were sent. Whoever carries them
-//! ([`MemoryIo::carried`](super::MemoryIo::carried)) must keep that order, and may hold frames back
+//! ([`MemoryIo::external_clock`](super::MemoryIo::external_clock)) must keep that order, and may hold frames back
 //! as long as he likes. Datagrams he may also lose, repeat, or let overtake each other.
 
 use crate::Moment;

@@ -104,7 +104,7 @@ fn interserver(cx: &mut Cx<'_>, standing: Standing) -> Option<Box<dyn Protocol<M
     let lines = LineReceiver::new(Interserver::new(cx, standing), lines);
     match cx.state.peer_tls.is_some() {
         true => sealed(cx, standing, lines),
-        false => Some(Box::new(lines.beginning(Mode::Raw))),
+        false => Some(Box::new(lines.with_mode(Mode::Raw))),
     }
 }
 

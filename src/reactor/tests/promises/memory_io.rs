@@ -4,7 +4,7 @@
 use crate::stage::{MS, Scene, Stage, actor, memory, once, pattern};
 use herd_reactor::io::{Addrs, Close, Event};
 use herd_reactor::testing::{
-    Built, Counting, Datagram, Fault, Frame, FrameKind, Heard, MemoryIo, MemoryOptions,
+    Built, CountingIo, Datagram, Fault, Frame, FrameKind, Heard, MemoryIo, MemoryOptions,
 };
 use herd_reactor::{
     Backoff, ConnId, ConnectOptions, Io, Limits, Moment, PortId, Reactor, Signal, UnixNanos,
@@ -461,7 +461,7 @@ impl Pair {
 
     fn new(seed: u64) -> Pair {
         let reactors = Pair::HOSTS.map(|host| {
-            let io = MemoryIo::carried(MemoryOptions { host, ..MemoryOptions::rough(seed) });
+            let io = MemoryIo::external_clock(MemoryOptions { host, ..MemoryOptions::rough(seed) });
             Reactor::new(io, Scene::default(), Limits::default())
         });
         let (now, frames) = (Moment::default(), Vec::new());
@@ -583,7 +583,7 @@ fn under_a_process_that_is_stopped_the_kernel_goes_on() {
 
 #[test]
 fn what_is_under_way_can_be_taken_back() {
-    let mut io = MemoryIo::carried(MemoryOptions::calm(0));
+    let mut io = MemoryIo::external_clock(MemoryOptions::calm(0));
     let [here, there] = ["10.0.0.1:1", "10.0.0.2:2"].map(|address| address.parse().unwrap());
     let arrivals = [2, 1, 3].map(|second| Moment::default() + second * SECOND);
     for arrives in arrivals {
@@ -631,11 +631,11 @@ fn of_a_process_that_is_killed_the_kernel_sends_the_rest_and_closes() {
 
 #[test]
 fn a_frame_to_nobody_is_answered_with_a_reset() {
-    let mut io = MemoryIo::carried(MemoryOptions::calm(0));
+    let mut io = MemoryIo::external_clock(MemoryOptions::calm(0));
     let [here, there] = ["10.0.0.1:1", "10.0.0.2:2"].map(|address| address.parse().unwrap());
     let kind = FrameKind::Data(b"?".to_vec());
     io.put_frame(Frame { from: there, to: here, arrives: Moment::default(), kind });
-    let mut reactor = Reactor::new(Counting::new(io), Scene::default(), Limits::default());
+    let mut reactor = Reactor::new(CountingIo::new(io), Scene::default(), Limits::default());
     reactor.turn().unwrap();
     let answers = reactor.io().inner().take_frames();
     assert_eq!(answers.len(), 1);
@@ -777,8 +777,8 @@ fn a_datagram_that_nobody_reads_does_not_hinder_the_end() {
 
 #[test]
 fn datagrams_are_carried_to_another_network_and_back() {
-    let [mut here, mut there] =
-        Pair::HOSTS.map(|host| MemoryIo::carried(MemoryOptions { host, ..MemoryOptions::calm(0) }));
+    let [mut here, mut there] = Pair::HOSTS
+        .map(|host| MemoryIo::external_clock(MemoryOptions { host, ..MemoryOptions::calm(0) }));
     let far = SocketAddr::new(Pair::HOSTS[1], 53);
     there.play_datagrams(far);
     let client = actor("client").on(|cx, heard| {
@@ -788,9 +788,9 @@ fn datagrams_are_carried_to_another_network_and_back() {
         Ok(())
     });
     here.advance(Moment::default() + SECOND);
-    let mut reactor = Reactor::new(Counting::new(here), Scene::default(), Limits::default());
+    let mut reactor = Reactor::new(CountingIo::new(here), Scene::default(), Limits::default());
     reactor.parts().1.connect_udp(far, once("connector", client));
-    let turns = |reactor: &mut Reactor<Counting<MemoryIo>, Scene>| {
+    let turns = |reactor: &mut Reactor<CountingIo<MemoryIo>, Scene>| {
         (0..4).for_each(|_| reactor.turn().unwrap());
     };
     turns(&mut reactor);

@@ -5,7 +5,7 @@
 #![allow(dead_code, unused_macros)]
 
 use herd_reactor::testing::{
-    Built, Counting, Heard, MemoryIo, MemoryOptions, Record, Recorder, Records,
+    Built, CountingIo, Heard, MemoryIo, MemoryOptions, Record, Recorder, Records,
 };
 use herd_reactor::{
     ClientFactory, ConnId, ConnectOptions, ConnectorId, Core, Io, Limits, MioIo, PortId, Protocol,
@@ -94,7 +94,7 @@ pub(crate) fn in_its_own_process(test: &str, body: impl FnOnce()) {
 
 /// A reactor over `I`, and what its actors have done.
 pub(crate) struct Stage<I: Io> {
-    pub(crate) reactor: Reactor<Counting<I>, Scene>,
+    pub(crate) reactor: Reactor<CountingIo<I>, Scene>,
 }
 
 /// On the kernel's loopback.
@@ -109,7 +109,7 @@ pub(crate) fn memory(options: MemoryOptions, limits: Limits) -> Stage<MemoryIo> 
 
 impl<I: Io> Stage<I> {
     pub(crate) fn over(io: I, limits: Limits) -> Stage<I> {
-        Stage { reactor: Reactor::new(Counting::new(io), Scene::default(), limits) }
+        Stage { reactor: Reactor::new(CountingIo::new(io), Scene::default(), limits) }
     }
 
     /// Listens on a free port of 127.0.0.1; `build` makes an actor for each connection.
