@@ -9,7 +9,7 @@ use crate::run::Run;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::{
     Backoff, ClientFactory, CloseReason, ConnectOptions, Context, Core, Factory, Flow, Moment,
-    Protocol,
+    Protocol, TimerId,
 };
 use std::collections::VecDeque;
 use std::error::Error;
@@ -198,11 +198,11 @@ impl LineProtocol<Run> for Client {
         // Not all at the same time.
         let every = cx.state.load.every;
         let first = cx.state.dice.millis(0..every.as_millis() as u64);
-        cx.timer_later(first, 0);
+        cx.timer_later(first);
         Ok(())
     }
 
-    fn timer(&mut self, cx: &mut Context<'_, Run>, _tag: u32) -> Flow {
+    fn timer(&mut self, cx: &mut Context<'_, Run>, _timer: TimerId) -> Flow {
         if !self.waiting.is_empty() && cx.now() - self.heard > PATIENCE {
             cx.abort_connection();
             return Ok(());
@@ -214,7 +214,7 @@ impl LineProtocol<Run> for Client {
             self.speak(cx);
         }
         let every = cx.state.load.every;
-        cx.timer_later(every, 0);
+        cx.timer_later(every);
         Ok(())
     }
 

@@ -12,6 +12,7 @@
 use crate::run::Run;
 use herd_reactor::{
     ClientFactory, CloseReason, ConnId, ConnectOptions, Context, Core, Factory, Flow, Protocol,
+    TimerId,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -223,7 +224,7 @@ impl Protocol<Run> for Pipe {
             _ => Duration::ZERO,
         };
         self.late.push_back(data.to_vec());
-        cx.timer_later(delay, 0);
+        cx.timer_later(delay);
         if self.late.len() > LATE_PIECES {
             cx.pause_producing();
         }
@@ -231,7 +232,7 @@ impl Protocol<Run> for Pipe {
     }
 
     /// A piece is due. Each has its timer, and the first that came goes first.
-    fn timer(&mut self, cx: &mut Context<'_, Run>, _tag: u32) -> Flow {
+    fn timer(&mut self, cx: &mut Context<'_, Run>, _timer: TimerId) -> Flow {
         if let Some(piece) = self.late.pop_front() {
             self.pass_on(cx, &piece);
             self.go_on(cx.id, cx.state, cx.core);

@@ -11,9 +11,6 @@ use crate::http::{HttpError, Progress, ResponseReader};
 use herd_reactor::{CloseReason, Context, Flow, Moment, Protocol, TimerId};
 use std::time::Duration;
 
-/// The tag of the one timer: what is waited for has not come.
-const TOO_LATE: u32 = 1;
-
 /// A connection to one origin.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -72,7 +69,7 @@ impl Exchange {
         // another takes its place.
         let due = self.timer.and_then(|timer| cx.core.due(timer));
         if due.is_none_or(|due| due > deadline)
-            && let Some(late) = self.timer.replace(cx.timer_later(time, TOO_LATE))
+            && let Some(late) = self.timer.replace(cx.timer_later(time))
         {
             // It may be the very timer that has just run.
             let _ = cx.core.cancel(late);
@@ -158,8 +155,8 @@ impl<S: Fetching> Protocol<S> for Exchange {
         Ok(())
     }
 
-    fn timer(&mut self, cx: &mut Context<'_, S>, tag: u32) -> Flow {
-        debug_assert_eq!(tag, TOO_LATE);
+    fn timer(&mut self, cx: &mut Context<'_, S>, timer: TimerId) -> Flow {
+        debug_assert_eq!(self.timer, Some(timer));
         self.timer = None;
         let left = self.deadline - cx.now();
         if !left.is_zero() {

@@ -17,12 +17,9 @@ use super::pool;
 use super::pool::{Fetching, Origin};
 use crate::http::{HttpError, HttpLimits, Method, Progress, Request, RequestError, ResponseReader};
 use crate::log::secret::Secret;
-use herd_reactor::{CloseReason, Context, Flow, Protocol};
+use herd_reactor::{CloseReason, Context, Flow, Protocol, TimerId};
 use std::fmt;
 use std::time::Duration;
-
-/// The tag of the tunnel's timer; what lies within has others.
-const TOO_LATE: u32 = u32::MAX;
 
 /// A machine that connects us to others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +73,8 @@ pub struct Tunnel<P> {
     request: Option<Request>,
     reader: ResponseReader,
     patience: Duration,
+    /// Comes up when the proxy has had its time.
+    timer: Option<TimerId>,
     open: bool,
     inner: P,
 }
@@ -84,7 +83,7 @@ impl<P> Tunnel<P> {
     /// `request`: the one that [asks for it](Proxy::request). `patience`: from the connection to the proxy to the end of its answer's head.
     pub fn new(request: Request, limits: HttpLimits, patience: Duration, inner: P) -> Tunnel<P> {
         let reader = ResponseReader::new(Method::Connect, limits);
-        Tunnel { request: Some(request), reader, patience, open: false, inner }
+        Tunnel { request: Some(request), reader, patience, timer: None, open: false, inner }
     }
 
     /// Whether the proxy's answer opens the tunnel; not yet, if there is more of it to come.
@@ -120,7 +119,7 @@ impl<S: Fetching, P: Protocol<S>> Protocol<S> for Tunnel<P> {
 
     fn connection_made(&mut self, cx: &mut Context<'_, S>) -> Flow {
         debug_assert!(self.inner.is_sealing());
-        cx.timer_later(self.patience, TOO_LATE);
+        self.timer = Some(cx.timer_later(self.patience));
         cx.core.seal_later(cx.id);
         Ok(())
     }
@@ -171,14 +170,13 @@ impl<S: Fetching, P: Protocol<S>> Protocol<S> for Tunnel<P> {
         self.inner.message(cx, message)
     }
 
-    fn timer(&mut self, cx: &mut Context<'_, S>, tag: u32) -> Flow {
-        match tag {
-            TOO_LATE if self.open => {}
-            TOO_LATE => {
-                let why = CloseReason::TimeoutError("the answer to CONNECT");
-                cx.core.lose_because(cx.id, Some(why));
-            }
-            _ => return self.inner.timer(cx, tag),
+    fn timer(&mut self, cx: &mut Context<'_, S>, timer: TimerId) -> Flow {
+        if self.timer != Some(timer) {
+            return self.inner.timer(cx, timer);
+        }
+        if !self.open {
+            let why = CloseReason::TimeoutError("the answer to CONNECT");
+            cx.core.lose_because(cx.id, Some(why));
         }
         Ok(())
     }

@@ -360,10 +360,10 @@ impl<S: Shared> Core<S> {
         self.timers.call_at(self.now + delay, TimerCall::Call(Box::new(call)))
     }
 
-    /// Calls [`timer`](crate::Protocol::timer) of the protocol of `id` with `tag` when `delay` has
-    /// passed, if the connection still stands. A closure cannot reach a protocol; this can.
-    pub fn timer_later(&mut self, id: ConnId, delay: Duration, tag: u32) -> TimerId {
-        self.timers.call_at(self.now + delay, TimerCall::Tell(id, tag))
+    /// Calls [`timer`](crate::Protocol::timer) of the protocol of `id` with the returned id when `delay` has
+    /// passed, if the connection is still open. A closure cannot reach a protocol; this can.
+    pub fn timer_later(&mut self, id: ConnId, delay: Duration) -> TimerId {
+        self.timers.call_at(self.now + delay, TimerCall::Tell(id))
     }
 
     /// Takes the call back. Twisted: DelayedCall.cancel.

@@ -179,12 +179,12 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// Says whether anything was due.
     fn run_timers(&mut self) -> bool {
         let mut ran = false;
-        while let Some(due) = self.core.timers.next_due(self.core.now) {
+        while let Some((timer, due)) = self.core.timers.next_due(self.core.now) {
             ran = true;
             self.core.wall = self.io.wall();
             match due {
                 TimerCall::Call(call) => call(&mut self.state, &mut self.core),
-                TimerCall::Tell(id, tag) => self.call(id, |protocol, cx| protocol.timer(cx, tag)),
+                TimerCall::Tell(id) => self.call(id, |protocol, cx| protocol.timer(cx, timer)),
                 TimerCall::Limit(id) => self.limit_reached(id),
                 TimerCall::Retry(connector) => self.retry_connector(connector),
                 TimerCall::Accept(port) => {

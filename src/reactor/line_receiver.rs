@@ -25,14 +25,11 @@
 //! line needs no end; nothing is delivered after abortConnection; an over-long line has a reason
 //! and a log line of its own.
 
-use crate::{BUFFER_SIZE, CloseReason, Context, Flow, Moment, Protocol, Shared};
+use crate::{BUFFER_SIZE, CloseReason, Context, Flow, Moment, Protocol, Shared, TimerId};
 use memchr::memchr;
 use std::fmt;
 use std::mem;
 use std::time::Duration;
-
-/// The tag of the one timer that belongs to the receiver and not to the protocol within.
-const UNFINISHED_LINE: u32 = u32::MAX;
 
 /// Room for what is kept, at least: an unfinished line is rarely longer.
 const KEPT_BYTES: usize = 128;
@@ -115,8 +112,8 @@ pub trait LineProtocol<S: Shared>: fmt::Debug {
         Ok(())
     }
 
-    /// See [`Protocol::timer`]. `tag`: anything but `u32::MAX`.
-    fn timer(&mut self, _cx: &mut Context<'_, S>, _tag: u32) -> Flow {
+    /// See [`Protocol::timer`].
+    fn timer(&mut self, _cx: &mut Context<'_, S>, _timer: TimerId) -> Flow {
         Ok(())
     }
 
@@ -185,9 +182,9 @@ pub struct LineReceiver<P> {
     searched: u32,
     /// What has come and was not delivered: the start of a line, or what is left of a chunk.
     kept: Vec<u8>,
-    /// When the line in `kept` began, and whether the timer that will ask is set.
+    /// When the line in `kept` began, and the timer that will ask, if it is set.
     since: Moment,
-    timed: bool,
+    timer: Option<TimerId>,
     mode: Mode,
 }
 
@@ -200,7 +197,7 @@ impl<P> LineReceiver<P> {
             searched: 0,
             kept: Vec::new(),
             since: Moment::default(),
-            timed: false,
+            timer: None,
             mode: Mode::Lines,
         }
     }
@@ -336,15 +333,14 @@ impl<P> LineReceiver<P> {
         }
         self.kept.extend_from_slice(left);
         self.since = cx.now();
-        if !self.timed {
-            self.ask_later(cx);
+        if self.timer.is_none() {
+            self.ask_later(cx, self.limits.unfinished_line());
         }
     }
 
     #[cold]
-    fn ask_later<S: Shared>(&mut self, cx: &mut Context<'_, S>) {
-        self.timed = true;
-        cx.timer_later(self.limits.unfinished_line(), UNFINISHED_LINE);
+    fn ask_later<S: Shared>(&mut self, cx: &mut Context<'_, S>, delay: Duration) {
+        self.timer = Some(cx.timer_later(delay));
     }
 
     /// Delivers what was held up, now that it may be.
@@ -363,7 +359,7 @@ impl<P> LineReceiver<P> {
     where
         P: LineProtocol<S>,
     {
-        self.timed = false;
+        self.timer = None;
         if self.kept.is_empty() {
             self.kept = Vec::new();
             return Ok(());
@@ -374,10 +370,8 @@ impl<P> LineReceiver<P> {
         if !ours && age >= unfinished_line {
             return self.inner.line_timed_out(cx);
         }
-        self.timed = true;
         let left = unfinished_line.saturating_sub(age);
-        let wait = if ours { unfinished_line } else { left };
-        cx.timer_later(wait, UNFINISHED_LINE);
+        self.ask_later(cx, if ours { unfinished_line } else { left });
         Ok(())
     }
 }
@@ -416,14 +410,12 @@ impl<S: Shared, P: LineProtocol<S>> Protocol<S> for LineReceiver<P> {
         self.go_on(cx)
     }
 
-    fn timer(&mut self, cx: &mut Context<'_, S>, tag: u32) -> Flow {
-        match tag {
-            UNFINISHED_LINE => self.check_unfinished(cx),
-            tag => {
-                self.inner.timer(cx, tag)?;
-                self.go_on(cx)
-            }
+    fn timer(&mut self, cx: &mut Context<'_, S>, timer: TimerId) -> Flow {
+        if self.timer == Some(timer) {
+            return self.check_unfinished(cx);
         }
+        self.inner.timer(cx, timer)?;
+        self.go_on(cx)
     }
 
     fn shutting_down(&mut self, cx: &mut Context<'_, S>) -> Flow {

@@ -147,9 +147,9 @@ impl<S: Shared> Context<'_, S> {
         self.core.transport(self.id)
     }
 
-    /// Calls this protocol's [`timer`](Protocol::timer) with `tag`, `delay` from now.
-    pub fn timer_later(&mut self, delay: Duration, tag: u32) -> TimerId {
-        self.core.timer_later(self.id, delay, tag)
+    /// Calls this protocol's [`timer`](Protocol::timer) `delay` from now; see [`Core::timer_later`].
+    pub fn timer_later(&mut self, delay: Duration) -> TimerId {
+        self.core.timer_later(self.id, delay)
     }
 
     /// The monotonic clock, as of this turn.
@@ -213,8 +213,10 @@ pub trait Protocol<S: Shared>: fmt::Debug {
         Ok(())
     }
 
-    /// A timer set with [`timer_later`](Core::timer_later) is due.
-    fn timer(&mut self, _cx: &mut Context<'_, S>, _tag: u32) -> Flow {
+    /// A timer set with [`timer_later`](Core::timer_later) is due; `timer` is what that returned.
+    ///
+    /// A protocol around another one keeps the ids of its own timers, and hands on every other.
+    fn timer(&mut self, _cx: &mut Context<'_, S>, _timer: TimerId) -> Flow {
         Ok(())
     }
 

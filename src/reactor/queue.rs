@@ -49,7 +49,7 @@ pub(super) enum TimerCall<S: Shared> {
     /// A closure over what is shared. Twisted: callLater.
     Call(Call<S>),
     /// A protocol is told.
-    Tell(ConnId, u32),
+    Tell(ConnId),
     /// A connection has not been made, flushed or ended in time.
     Limit(ConnId),
     /// A connector tries again.
@@ -64,7 +64,7 @@ impl<S: Shared> fmt::Debug for TimerCall<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TimerCall::Call(_) => write!(f, "Call"),
-            TimerCall::Tell(id, tag) => write!(f, "Tell({id:?}, {tag})"),
+            TimerCall::Tell(id) => write!(f, "Tell({id:?})"),
             TimerCall::Limit(id) => write!(f, "Limit({id:?})"),
             TimerCall::Retry(connector) => write!(f, "Retry({connector:?})"),
             TimerCall::Accept(port) => write!(f, "Accept({port:?})"),

@@ -15,16 +15,20 @@ use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
+use std::num::NonZeroU32;
 
 /// Cancelled entries kept in the heap before it is rebuilt, if they are more than half of it.
 /// Twisted: runUntilCurrent.
 const CANCELLED_MAX: usize = 50;
 
-/// Names one waiting call. Stale-safe: once the call has run or was cancelled, it names nothing.
+/// Names one waiting call, in 8 bytes, and so does an `Option` of it.
+///
+/// Once the call has run or was cancelled, the id names nothing: not the next owner of the slot, for the four
+/// thousand million calls to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimerId {
     key: u32,
-    sequence: u64,
+    sequence: NonZeroU32,
 }
 
 /// The call has run already, or was cancelled. Twisted: AlreadyCalled, AlreadyCancelled, which we
@@ -67,6 +71,13 @@ struct Place {
     key: u32,
 }
 
+impl Place {
+    fn id(self) -> TimerId {
+        let sequence = NonZeroU32::new(self.sequence as u32).unwrap_or(NonZeroU32::MIN);
+        TimerId { key: self.key, sequence }
+    }
+}
+
 impl<T> Timers<T> {
     pub(crate) fn new() -> Timers<T> {
         Timers {
@@ -85,7 +96,7 @@ impl<T> Timers<T> {
             Place { at: due, sequence: self.sequence, key: self.delayed.vacant_key() as u32 };
         self.delayed.insert(Delayed { due, place, call });
         self.new.push(place);
-        TimerId { key: place.key, sequence: place.sequence }
+        place.id()
     }
 
     /// Twisted: DelayedCall.cancel. Gives the call back.
@@ -110,8 +121,7 @@ impl<T> Timers<T> {
 
     /// When the call is due. Twisted: DelayedCall.getTime.
     pub(crate) fn due(&self, id: TimerId) -> Option<Moment> {
-        let delayed = self.delayed.get(id.key as usize)?;
-        (delayed.place.sequence == id.sequence).then_some(delayed.due)
+        self.delayed.get(id.key as usize).filter(|d| d.place.id() == id).map(|d| d.due)
     }
 
     /// Calls still waiting. Twisted: getDelayedCalls.
@@ -123,27 +133,29 @@ impl<T> Timers<T> {
     /// them, and so not those that the calls of this turn will make.
     pub(crate) fn admit_new(&mut self) {
         self.heap.extend(self.new.drain(..).map(Reverse));
+        // Each call that waits has one place; what else is in the heap is void.
+        debug_assert_eq!(self.heap.len(), self.delayed.len() + self.cancelled);
         if self.cancelled > CANCELLED_MAX && self.cancelled > self.heap.len() / 2 {
             let delayed = &self.delayed;
             self.heap.retain(|Reverse(place)| is_current(delayed, *place));
-            self.cancelled = 0;
+            self.cancelled = self.heap.len() - self.delayed.len();
         }
     }
 
     /// Takes the earliest admitted call that is due at `now`.
-    pub(crate) fn next_due(&mut self, now: Moment) -> Option<T> {
+    pub(crate) fn next_due(&mut self, now: Moment) -> Option<(TimerId, T)> {
         while let Some(place) = self.heap.peek().map(|Reverse(place)| *place) {
             if place.at > now {
                 return None;
             }
             self.heap.pop();
             if !is_current(&self.delayed, place) {
-                self.cancelled = self.cancelled.saturating_sub(1);
+                self.cancelled -= 1;
                 continue;
             }
             let delayed = &mut self.delayed[place.key as usize];
             if delayed.due <= place.at {
-                return Some(self.delayed.remove(place.key as usize).call);
+                return Some((place.id(), self.delayed.remove(place.key as usize).call));
             }
             // It was postponed meanwhile: to its new place.
             delayed.place.at = delayed.due;
@@ -164,7 +176,7 @@ impl<T> Timers<T> {
 
     fn pending(&mut self, id: TimerId) -> Result<&mut Delayed<T>, NotPending> {
         match self.delayed.get_mut(id.key as usize) {
-            Some(delayed) if delayed.place.sequence == id.sequence => Ok(delayed),
+            Some(delayed) if delayed.place.id() == id => Ok(delayed),
             _ => Err(NotPending),
         }
     }
@@ -186,7 +198,7 @@ mod tests {
 
     fn run(timers: &mut Timers<u32>, now: u64) -> Vec<u32> {
         timers.admit_new();
-        std::iter::from_fn(|| timers.next_due(at(now))).collect()
+        std::iter::from_fn(|| timers.next_due(at(now)).map(|(_, call)| call)).collect()
     }
 
     #[test]
@@ -202,9 +214,9 @@ mod tests {
     #[test]
     fn a_call_made_in_a_turn_waits_for_the_next() {
         let mut timers = Timers::new();
-        timers.call_at(at(1), 1);
+        let first = timers.call_at(at(1), 1);
         timers.admit_new();
-        assert_eq!(timers.next_due(at(5)), Some(1));
+        assert_eq!(timers.next_due(at(5)), Some((first, 1)));
         timers.call_at(at(0), 2);
         assert_eq!(timers.next_due(at(5)), None);
         assert_eq!(timers.earliest(), Some(at(0)));

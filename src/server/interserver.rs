@@ -38,8 +38,9 @@ use crate::wire::command::{At, Command, Hello, is_blank, write_hello, write_refu
 use crate::wire::report::Sighting;
 use crate::wire::sync_message::Compare;
 use herd_reactor::line_receiver::{LineProtocol, Mode};
-use herd_reactor::{CloseReason, Flow, Moment};
+use herd_reactor::{CloseReason, Flow, Moment, TimerId};
 use log::Level;
+use std::time::Duration;
 
 pub(super) const NAME: &str = "Interserver";
 
@@ -53,13 +54,23 @@ const FAULTS_MAX: u32 = 100;
 /// The option of HELLO by which a server asks for ACK lines.
 const ACK: &[u8] = b"ack";
 
-/// Tags of this protocol's timers.
-const HELLO_IS_DUE: u32 = 1;
-const PING_IS_DUE: u32 = 2;
-const SILENCE: u32 = 3;
-const PROVEN: u32 = 4;
-const SYNC_IS_DUE: u32 = 5;
-const PROOF_IS_DUE: u32 = 6;
+/// What a timer of this protocol is for. At most one of each kind is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LinkTimer {
+    Hello,
+    Ping,
+    Silence,
+    Proven,
+    Sync,
+    Proof,
+}
+
+impl LinkTimer {
+    const ALL: [LinkTimer; 6] = {
+        use LinkTimer::{Hello, Ping, Proof, Proven, Silence, Sync};
+        [Hello, Ping, Silence, Proven, Sync, Proof]
+    };
+}
 
 /// The content types of TLS records: change_cipher_spec to application_data. No line begins so.
 const TLS_RECORDS: std::ops::RangeInclusive<u8> = 20..=23;
@@ -77,6 +88,8 @@ pub struct Interserver {
     heard: Moment,
     /// Invalid lines and complaints until now.
     faults: u32,
+    /// By what they are for.
+    timers: [Option<TimerId>; LinkTimer::ALL.len()],
 }
 
 /// What the other end has proved by a certificate.
@@ -118,11 +131,9 @@ impl LineProtocol<Member> for Interserver {
             }
             Standing::Dialled(_) => {
                 self.say_hello(cx);
-                cx.timer_later(cx.state.limits.hello, HELLO_IS_DUE);
+                self.set(cx, LinkTimer::Hello, cx.state.limits.hello);
             }
-            _ => {
-                cx.timer_later(cx.state.limits.hello, HELLO_IS_DUE);
-            }
+            _ => self.set(cx, LinkTimer::Hello, cx.state.limits.hello),
         }
         Ok(())
     }
@@ -224,16 +235,19 @@ impl LineProtocol<Member> for Interserver {
         Ok(())
     }
 
-    fn timer(&mut self, cx: &mut Cx<'_>, tag: u32) -> Flow {
-        match (tag, self.standing) {
-            (HELLO_IS_DUE, Standing::Stranger)
+    fn timer(&mut self, cx: &mut Cx<'_>, timer: TimerId) -> Flow {
+        let mut timers = LinkTimer::ALL.into_iter();
+        let due = timers.find(|which| self.timers[*which as usize] == Some(timer));
+        let Some(due) = due else { return Ok(()) };
+        match (due, self.standing) {
+            (LinkTimer::Hello, Standing::Stranger)
                 if cx.state.silent_callers < cx.state.links.plain() =>
             {
                 // It may be a plain neighbour that has no news yet: one place for each of them.
                 cx.state.silent_callers += 1;
                 self.is_let_stay = true;
             }
-            (HELLO_IS_DUE, Standing::Stranger | Standing::Dialled(_)) => {
+            (LinkTimer::Hello, Standing::Stranger | Standing::Dialled(_)) => {
                 let limit_ms = cx.state.limits.hello.as_millis();
                 log::warn!("limit: {}: no HELLO within hello_ms = {limit_ms}", self.who(cx));
                 // Its kernel has accepted, and it will read as soon as it goes on. So one connection
@@ -241,21 +255,21 @@ impl LineProtocol<Member> for Interserver {
                 cx.core.reset_delay(cx.id);
                 cx.core.lose_because(cx.id, Some(CloseReason::TimeoutError("HELLO")));
             }
-            (PROOF_IS_DUE, _) if matches!(self.proof, Proof::Awaited { .. }) => {
+            (LinkTimer::Proof, _) if matches!(self.proof, Proof::Awaited { .. }) => {
                 let limit_ms = cx.state.limits.peer_tls.as_millis();
                 log::warn!("limit: {}: no proof within peer_tls_ms = {limit_ms}", self.who(cx));
                 cx.core.reset_delay(cx.id);
                 let why = CloseReason::TimeoutError("TLS handshake");
                 cx.core.abort_because(cx.id, why);
             }
-            (PING_IS_DUE, Standing::Linked(_)) => {
+            (LinkTimer::Ping, Standing::Linked(_)) => {
                 self.log_line(cx, Direction::Out, b"PING");
                 cx.write(b"PING\n");
-                cx.timer_later(cx.state.limits.ping, PING_IS_DUE);
+                self.set(cx, LinkTimer::Ping, cx.state.limits.ping);
             }
-            (SILENCE, Standing::Linked(_)) => self.check_silence(cx),
-            (PROVEN, Standing::Linked(_)) => cx.core.reset_delay(cx.id),
-            (SYNC_IS_DUE, Standing::Linked(id)) => self.sync_if_quiet(cx, id),
+            (LinkTimer::Silence, Standing::Linked(_)) => self.check_silence(cx),
+            (LinkTimer::Proven, Standing::Linked(_)) => cx.core.reset_delay(cx.id),
+            (LinkTimer::Sync, Standing::Linked(id)) => self.sync_if_quiet(cx, id),
             _ => {}
         }
         Ok(())
@@ -277,8 +291,8 @@ impl LineProtocol<Member> for Interserver {
 }
 
 impl Interserver {
-    fn new(cx: &Cx<'_>, standing: Standing) -> Interserver {
-        Interserver {
+    fn new(cx: &mut Cx<'_>, standing: Standing) -> Interserver {
+        let mut interserver = Interserver {
             standing,
             proof: match &cx.state.peer_tls {
                 None => Proof::NotAsked,
@@ -288,7 +302,16 @@ impl Interserver {
             is_let_stay: false,
             heard: cx.now(),
             faults: 0,
+            timers: [None; LinkTimer::ALL.len()],
+        };
+        if matches!(interserver.proof, Proof::Awaited { .. }) {
+            interserver.set(cx, LinkTimer::Proof, cx.state.limits.peer_tls);
         }
+        interserver
+    }
+
+    fn set(&mut self, cx: &mut Cx<'_>, timer: LinkTimer, delay: Duration) {
+        self.timers[timer as usize] = Some(cx.timer_later(delay));
     }
 
     /// The handshake is done: decides which neighbour has shown its certificate. An error costs the
@@ -345,7 +368,7 @@ impl Interserver {
         let Some((old, ruling)) = links.replace(cx.core, id, limits) else { return Ok(()) };
         let name = &links.link(id).server.name;
         if ruling.is_alarming {
-            let address = |id| cx.core.transport(id).map(|t| t.ends().peer.to_string());
+            let address = |id| cx.core.transport(id).map(|t| t.addrs().peer.to_string());
             let [old, new] = [old, cx.id].map(|id| address(id).unwrap_or_default());
             let within = WITHIN.as_secs();
             log::warn!(
@@ -365,41 +388,44 @@ impl Interserver {
             self.say_hello(cx);
         }
         self.standing = Standing::Linked(id);
-        let Member { links, herd, limits, .. } = &mut *cx.state;
+        let Member { links, limits, .. } = &mut *cx.state;
         let server = &links.link(id).server;
         log::info!("{}: linked to {}", LogName::new(NAME, cx.id), server.name);
-        if !server.plain {
-            cx.core.timer_later(cx.id, limits.ping, PING_IS_DUE);
-            cx.core.timer_later(cx.id, limits.silence, SILENCE);
+        let (is_plain, ping, silence) = (server.plain, limits.ping, limits.silence);
+        if !is_plain {
+            self.set(cx, LinkTimer::Ping, ping);
+            self.set(cx, LinkTimer::Silence, silence);
         }
+        let Member { links, herd, .. } = &mut *cx.state;
         if let Some(replaced) = links.made(herd, id, cx.id, wants_acks) {
             // It has come back before we knew that it was gone.
             let why = "a new connection replaces it".into();
             cx.core.abort_because(replaced, CloseReason::ProtocolFailed(why));
         }
         // A link that is lost at once has not proved that dialling again soon is of any use.
-        cx.core.timer_later(cx.id, limits.silence, PROVEN);
-        match self.is_dialled && !links.link(id).server.plain {
+        self.set(cx, LinkTimer::Proven, silence);
+        match self.is_dialled && !is_plain {
             true => self.sync(cx, id),
-            false => links.pay(cx.core, herd, id),
+            false => cx.state.links.pay(cx.core, &mut cx.state.herd, id),
         }
     }
 
     /// Begins to compare what we know with what `id` does, and will again.
-    fn sync(&self, cx: &mut Cx<'_>, id: NeighbourId) {
-        let Member { links, herd, limits, .. } = &mut *cx.state;
+    fn sync(&mut self, cx: &mut Cx<'_>, id: NeighbourId) {
+        let Member { links, herd, .. } = &mut *cx.state;
         links.compare(cx.core, herd, id);
-        cx.core.timer_later(cx.id, limits.sync, SYNC_IS_DUE);
+        self.set(cx, LinkTimer::Sync, cx.state.limits.sync);
     }
 
     /// The same, but what is still under way to it has to arrive first, by that we differ; and so has
     /// what it says to the comparison before.
-    fn sync_if_quiet(&self, cx: &mut Cx<'_>, id: NeighbourId) {
+    fn sync_if_quiet(&mut self, cx: &mut Cx<'_>, id: NeighbourId) {
         let Member { links, herd, limits, sweeps, .. } = &mut *cx.state;
         if links.is_quiet(cx.core, herd, id) && !sweeps.are_giving() {
             return self.sync(cx, id);
         }
-        cx.core.timer_later(cx.id, limits.sync.min(limits.ping), SYNC_IS_DUE);
+        let delay = limits.sync.min(limits.ping);
+        self.set(cx, LinkTimer::Sync, delay);
     }
 
     /// What it says of its sums, or asks of ours.
@@ -474,12 +500,11 @@ impl Interserver {
         cx.lose_connection();
     }
 
-    fn check_silence(&self, cx: &mut Cx<'_>) {
+    fn check_silence(&mut self, cx: &mut Cx<'_>) {
         let silence = cx.state.limits.silence;
         let quiet = cx.now() - self.heard;
         if quiet < silence {
-            cx.timer_later(silence - quiet, SILENCE);
-            return;
+            return self.set(cx, LinkTimer::Silence, silence - quiet);
         }
         log::warn!("limit: {}: not a word for silence_ms = {}", self.who(cx), silence.as_millis());
         cx.abort_connection();

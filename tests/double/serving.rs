@@ -9,7 +9,7 @@
 //! matter, so a double stands beside whatever a test has there.
 
 use super::{Asked, Authority, Certificate, Greeting, Script, Step};
-use herd_reactor::{CloseReason, Context, Factory, Flow, Protocol, Shared};
+use herd_reactor::{CloseReason, Context, Factory, Flow, Protocol, Shared, TimerId};
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,10 +21,6 @@ use std::time::Duration;
 
 /// How often a gate is looked at.
 const GATE_EVERY: Duration = Duration::from_millis(1);
-
-/// The tags of the timers: the next step, the next byte.
-const NEXT_STEP: u32 = 1;
-const NEXT_BYTE: u32 = 2;
 
 /// What all connections of one double share.
 pub struct Running {
@@ -125,8 +121,8 @@ struct Serving {
     peer_ended: bool,
     /// Made by TLS, and to be sent.
     wire: VecDeque<u8>,
-    /// A timer will send the next byte.
-    ticking: bool,
+    /// The timer that will send the next byte.
+    ticking: Option<TimerId>,
     /// It ends without close_notify.
     cut: bool,
 }
@@ -148,7 +144,7 @@ impl Serving {
             over: false,
             peer_ended: false,
             wire: VecDeque::new(),
-            ticking: false,
+            ticking: None,
             cut: false,
         }
     }
@@ -158,7 +154,7 @@ impl Serving {
         if let Greeting::TlsBehind(gate) = &self.greeting
             && !gate.is_open()
         {
-            cx.timer_later(GATE_EVERY, NEXT_STEP);
+            cx.timer_later(GATE_EVERY);
             return Ok(());
         }
         let config = self.running.config((self.running.script.certificate)(self.number));
@@ -256,7 +252,7 @@ impl Serving {
 
     fn pause<S: Shared>(&mut self, cx: &mut Context<'_, S>, time: Duration) {
         self.pausing = true;
-        cx.timer_later(time, NEXT_STEP);
+        cx.timer_later(time);
     }
 
     fn end<S: Shared>(&mut self, cx: &mut Context<'_, S>) {
@@ -268,9 +264,8 @@ impl Serving {
     fn flush<S: Shared>(&mut self, cx: &mut Context<'_, S>) -> Flow {
         self.take_wire()?;
         cx.core.seal_later(cx.id);
-        if self.wire.len() > 1 && self.is_byte_by_byte() && !self.ticking {
-            self.ticking = true;
-            cx.timer_later(Duration::ZERO, NEXT_BYTE);
+        if self.wire.len() > 1 && self.is_byte_by_byte() && self.ticking.is_none() {
+            self.ticking = Some(cx.timer_later(Duration::ZERO));
         }
         Ok(())
     }
@@ -320,9 +315,9 @@ impl<S: Shared> Protocol<S> for Serving {
         Ok(())
     }
 
-    fn timer(&mut self, cx: &mut Context<'_, S>, tag: u32) -> Flow {
-        match tag {
-            NEXT_BYTE => self.ticking = false,
+    fn timer(&mut self, cx: &mut Context<'_, S>, timer: TimerId) -> Flow {
+        match self.ticking {
+            Some(byte) if byte == timer => self.ticking = None,
             _ if self.tls.is_none() => return self.greet(cx),
             _ => {
                 self.pausing = false;

@@ -14,9 +14,16 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// The tag of the timer after which an `Interserver` says PING. If it is another one, the control that
-/// needs it is not caught any more, and says so.
-const PING_IS_DUE: u32 = 2;
+/// PINGs as the timer of a connection that has gone would send them, if timers named slots: to who has the
+/// slot now.
+fn ping(core: &mut Core<Member>, conn: ConnId, delay: Duration, every: Duration) {
+    core.call_later(delay, move |_, core| {
+        if core.transport(conn).is_some() {
+            core.write(conn, b"PING\n");
+            ping(core, conn, every, every);
+        }
+    });
+}
 
 /// A rule that is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,9 +117,9 @@ impl Saboteur {
             && let Some((_, since)) = before.filter(|(before, _)| *before != conn)
         {
             // The timer of the connection that was there before names this one now.
-            let ping = self.ping.as_nanos();
-            let left = ping - (now - since).as_nanos() % ping;
-            core.timer_later(conn, Duration::from_nanos(left as u64), PING_IS_DUE);
+            let every = self.ping.as_nanos();
+            let left = every - (now - since).as_nanos() % every;
+            ping(core, conn, Duration::from_nanos(left as u64), self.ping);
         }
     }
 

@@ -25,7 +25,7 @@ pub mod mutual;
 pub mod pem;
 
 use self::mutual::LoopClock;
-use herd_reactor::{CloseReason, Context, Flow, Protocol, Shared};
+use herd_reactor::{CloseReason, Context, Flow, Protocol, Shared, TimerId};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, Connection, InvalidMessage, OtherError,
@@ -226,8 +226,8 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
         self.inner.message(cx, message)
     }
 
-    fn timer(&mut self, cx: &mut Context<'_, S>, tag: u32) -> Flow {
-        self.inner.timer(cx, tag)
+    fn timer(&mut self, cx: &mut Context<'_, S>, timer: TimerId) -> Flow {
+        self.inner.timer(cx, timer)
     }
 
     fn shutting_down(&mut self, cx: &mut Context<'_, S>) -> Flow {

@@ -5,6 +5,7 @@
 
 use crate::{
     ClientFactory, CloseReason, ConnId, Context, Core, Factory, Flow, Moment, Protocol, Shared,
+    TimerId,
 };
 use std::fmt;
 use std::net::SocketAddr;
@@ -23,8 +24,8 @@ pub enum Heard {
     Resume,
     /// message, as its Debug shows it.
     Message(String),
-    /// timer, and its tag.
-    Timer(u32),
+    /// timer, and its id.
+    Timer(TimerId),
     /// shutting_down.
     ShuttingDown,
     /// connection_lost: the name of the reason, and its text.
@@ -192,8 +193,8 @@ impl<S: Shared + AsMut<Records>> Protocol<S> for Recorder<S> {
         self.note(cx, Heard::Message(format!("{message:?}")))
     }
 
-    fn timer(&mut self, cx: &mut Context<'_, S>, tag: u32) -> Flow {
-        self.note(cx, Heard::Timer(tag))
+    fn timer(&mut self, cx: &mut Context<'_, S>, timer: TimerId) -> Flow {
+        self.note(cx, Heard::Timer(timer))
     }
 
     fn shutting_down(&mut self, cx: &mut Context<'_, S>) -> Flow {

@@ -3,7 +3,7 @@
 //!
 //! In: a connection that stands. Out: an [`Interserver`] that reads its lines. Knows no word of theirs.
 
-use super::{Interserver, NAME, PROOF_IS_DUE, Standing};
+use super::{Interserver, NAME, Standing};
 use crate::config::SERVERS_MAX;
 use crate::replication::neighbours::NeighbourId;
 use crate::server::member::{Cx, LogName, Member};
@@ -120,10 +120,7 @@ fn sealed(
         _ => None,
     };
     match peer_tls.as_ref()?.wrap(dialled, limits, lines) {
-        Ok(wrapped) => {
-            cx.core.timer_later(cx.id, limits.peer_tls, PROOF_IS_DUE);
-            Some(Box::new(wrapped))
-        }
+        Ok(wrapped) => Some(Box::new(wrapped)),
         Err(why) => {
             log::error!("{}: no TLS: {why}", LogName::new(NAME, cx.id));
             None

@@ -275,7 +275,7 @@ fn nothing_but_the_loss_follows_a_close<I: Io>(mut stage: Stage<I>) {
         *stage.records() = Default::default();
         let server = actor("server").on(move |cx, heard| {
             if let Heard::Data(_) = heard {
-                cx.timer_later(Duration::ZERO, 1);
+                cx.timer_later(Duration::ZERO);
                 cx.core.post(cx.id, "an answer".into());
                 cx.core.resume_when_drained(cx.id);
                 cx.write(&pattern(1_000_000));
@@ -458,7 +458,7 @@ fn pausing_inside_data_received_holds_for_the_rest<I: Io>(mut stage: Stage<I>) {
     let server = actor("server").on(|cx, heard| {
         if let Heard::Data(_) = heard {
             cx.pause_producing();
-            cx.timer_later(MS, 1);
+            cx.timer_later(MS);
         }
         if let Heard::Timer(_) = heard {
             cx.state.note("resumed");
@@ -522,7 +522,7 @@ fn a_reply_reaches_a_peer_that_has_ended_its_side<I: Io>(mut stage: Stage<I>) {
 fn a_late_reply_reaches_a_peer_that_has_ended_its_side<I: Io>(mut stage: Stage<I>) {
     let server = actor("server").stays().on(|cx, heard| {
         match heard {
-            Heard::ReadLost => drop(cx.timer_later(5 * MS, 1)),
+            Heard::ReadLost => drop(cx.timer_later(5 * MS)),
             Heard::Timer(_) => {
                 cx.write(b"late");
                 cx.lose_connection();
@@ -745,7 +745,7 @@ fn an_error_in_any_call_closes<I: Io>(mut stage: Stage<I>) {
         let (server, client) = (stage.id("server"), stage.id("client"));
         match which {
             "message" => stage.core().post(server, "?".into()),
-            "timer" => drop(stage.core().timer_later(server, MS, 1)),
+            "timer" => drop(stage.core().timer_later(server, MS)),
             "end" => stage.core().lose_write_connection(client),
             _ => {}
         }
@@ -763,7 +763,7 @@ fn an_id_that_has_outlived_its_connection_reaches_nobody<I: Io>(mut stage: Stage
     let old = [stage.id("old"), stage.id("server")];
     // These are on their way when the connection ends.
     for id in old {
-        stage.core().timer_later(id, 10 * MS, 666);
+        stage.core().timer_later(id, 10 * MS);
     }
     stage.core().abort_connection(old[0]);
     stage.until_lost("server", 1);
@@ -966,7 +966,7 @@ fn a_lost_connection_is_made_again_and_a_good_one_begins_with_the_first_delay<I:
                 if good {
                     cx.core.reset_delay(cx.id);
                 }
-                cx.timer_later(MS, 1);
+                cx.timer_later(MS);
             }
             if let Heard::Timer(_) = heard {
                 cx.lose_connection();

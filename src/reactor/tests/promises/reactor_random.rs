@@ -5,9 +5,9 @@
 use crate::stage::{Actor, MS, Stage, actor, memory};
 use herd_reactor::io::Addrs;
 use herd_reactor::testing::{Heard, MemoryIo, MemoryOptions};
-use herd_reactor::{ConnId, Limits};
+use herd_reactor::{ConnId, Limits, TimerId};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ struct Chaos {
     address: SocketAddr,
     dice: Dice,
     ends: BTreeMap<ConnId, End>,
+    /// Whose timers they are.
+    timers: HashMap<TimerId, ConnId>,
 }
 
 /// An actor that is told apart by its addresses, and closes only when it is told to.
@@ -66,7 +68,7 @@ impl Chaos {
         options.arrival_bytes = 1..=1 + dice.roll(2_000);
         let mut stage = memory(options, Limits::default());
         let address = stage.listen(|| end("server"));
-        Chaos { stage, address, dice, ends: BTreeMap::new() }
+        Chaos { stage, address, dice, ends: BTreeMap::new(), timers: HashMap::new() }
     }
 
     /// One random operation, on a random end.
@@ -106,7 +108,7 @@ impl Chaos {
             68..74 => core.pause_producing(id),
             74..84 => core.resume_producing(id),
             84..88 => core.post(id, format!("{id:?}")),
-            88..90 => drop(core.timer_later(id, MS, id.generation())),
+            88..90 => drop(self.timers.insert(core.timer_later(id, MS), id)),
             _ => self.stage.turn(),
         }
     }
@@ -155,7 +157,7 @@ impl Chaos {
                 match heard {
                     Heard::Data(data) => own.extend(data),
                     Heard::Message(whose) => assert_eq!(*whose, format!("\"{id:?}\"")),
-                    Heard::Timer(whose) => assert_eq!(*whose, id.generation()),
+                    Heard::Timer(timer) => assert_eq!(self.timers.get(timer), Some(id)),
                     _ => {}
                 }
             }
