@@ -867,6 +867,19 @@ fn thousands_of_clients_are_exchanged_on_meeting_within_the_limit_of_what_may_wa
     assert_eq!(world.member("Alford").herd.owed.owed(0), 0);
 }
 
+/// Otherwise two neighbours that both stop reading would wait for each other.
+#[test]
+fn a_neighbour_is_read_however_much_waits_to_be_sent_to_it() {
+    let mut world = calm(PAIR, "");
+    for name in ["Alford", "Bolden"] {
+        let (member, core) = world.reactor(name).parts();
+        let link = member.links.iter().find_map(|(_, link)| link.conn).expect("they are linked");
+        // Blank lines, which mean nothing.
+        core.write(link, &vec![b'\n'; 1 << 20]);
+        assert!(core.transport(link).is_some_and(|transport| transport.is_delivering()), "{name}");
+    }
+}
+
 // The apparatus.
 
 #[test]

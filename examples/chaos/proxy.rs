@@ -200,6 +200,8 @@ impl Protocol<Run> for Pipe {
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, Run>) -> Flow {
+        // What waits for this end holds up the other, and never this one: or both could wait.
+        cx.core.unregister_producer(cx.id);
         let edge = &cx.state.edges[self.edge];
         match edge.partner(cx.id) {
             // Until the other end stands there is nowhere to go to.

@@ -121,7 +121,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         connector.options.reconnect = None;
         match connector.state {
             ConnectorState::Trying(conn)
-                if self.core.transport(conn)?.phase != Phase::Connecting =>
+                if self.core.transport(conn)?.phase() != Phase::Connecting =>
             {
                 return Some(conn);
             }
@@ -169,10 +169,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// It stands: it gets its protocol. Twisted: BaseClient._connectDone.
     fn connected(&mut self, conn: ConnId, addrs: Addrs, datagrams: bool) {
         let Some(transport) = self.core.transport_mut(conn) else { return };
-        transport.phase = Phase::Connected;
-        transport.writable = true;
-        transport.datagrams = datagrams;
-        transport.set_addrs(addrs);
+        transport.made(addrs, datagrams);
         let connector = transport.connector();
         if let Some(limit) = transport.take_limit() {
             let _ = self.core.cancel(limit);

@@ -16,7 +16,7 @@ use crate::io::Close;
 use crate::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, PortId, Shared};
 use crate::queue::{ConnectKind, Posted, RunState, TimerCall};
 use crate::timers::{NotPending, TimerId, Timers};
-use crate::transport::{BUFFERED_BYTES_MAX, Phase, Transport};
+use crate::transport::{BUFFERED_BYTES_MAX, Phase, Step, Transport};
 use crate::{ConnectOptions, Limits, LogThrottle, Moment, SplitMix64, ThrottleKey, UnixNanos};
 use log::Level;
 use slab::Slab;
@@ -183,16 +183,13 @@ impl<S: Shared> Core<S> {
     /// As [`lose_connection`](Core::lose_connection); `connection_lost` is told `why`.
     pub fn lose_because(&mut self, id: ConnId, why: Option<CloseReason>) {
         let Some(transport) = self.transport_mut(id) else { return };
-        match transport.phase {
-            Phase::Connected => {
-                transport.phase = Phase::Disconnecting;
-                if let Some(why) = why {
-                    transport.set_reason(why);
-                }
-                self.mark_dirty(id);
+        if transport.step(Step::Lose) {
+            if let Some(why) = why {
+                transport.set_reason(why);
             }
-            Phase::Connecting => self.abort_connection(id),
-            Phase::Disconnecting | Phase::Lingering | Phase::Lost => {}
+            self.mark_dirty(id);
+        } else if transport.phase() == Phase::Connecting {
+            self.abort_connection(id);
         }
     }
 
@@ -217,14 +214,11 @@ impl<S: Shared> Core<S> {
     pub fn linger(&mut self, id: ConnId) {
         let (most, close) = (self.limits.linger_bytes, self.limits.close);
         let Some(transport) = self.transport_mut(id) else { return };
-        if !matches!(transport.phase, Phase::Connected | Phase::Disconnecting) {
-            return;
+        if transport.begin_linger(most) {
+            self.mark_dirty(id);
+            self.requeue(id);
+            self.set_limit(id, close);
         }
-        transport.begin_linger(most);
-        transport.write_ending = true;
-        self.mark_dirty(id);
-        self.requeue(id);
-        self.set_limit(id, close);
     }
 
     /// Has the wrapper of `id` asked, at the end of this turn, for what it wants to send of its own.
@@ -240,11 +234,11 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// Ends our side when all that was written has been sent; reading goes on.
-    /// Twisted: loseWriteConnection.
+    /// Ends our side when all that was written has been sent; reading goes on. When the peer has ended its
+    /// side, too, the connection is lost ([`CloseReason::ConnectionDone`]). Twisted: loseWriteConnection.
     pub fn lose_write_connection(&mut self, id: ConnId) {
         if let Some(transport) = self.transport_mut(id) {
-            transport.write_ending = true;
+            transport.end_sending();
             self.mark_dirty(id);
         }
     }
@@ -266,13 +260,21 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// From now on more than `high_water` bytes of pending output hold up reading, until all is
-    /// sent: a peer that does not read is not read. Twisted: registerProducer, of the protocol
-    /// itself; its mark is [`BUFFER_SIZE`](crate::BUFFER_SIZE).
+    /// From now on more than `high_water` bytes of pending output hold up reading, until all is sent: a peer
+    /// that does not read is not read. Every connection begins with [`BUFFER_SIZE`](crate::BUFFER_SIZE); a
+    /// factory may call this for the connection it builds a protocol for. Twisted: registerProducer, of the
+    /// protocol itself.
     pub fn register_producer(&mut self, id: ConnId, high_water: usize) {
         if let Some(transport) = self.transport_mut(id) {
             transport.high_water = u32::try_from(high_water).unwrap_or(u32::MAX);
         }
+    }
+
+    /// From now on pending output does not hold up reading. For a peer that may stop reading in the same way,
+    /// and for a connection whose output comes from elsewhere: if both sides waited to be read, neither would
+    /// read. Bound what you write by [`pending`](Core::pending). Twisted: unregisterProducer.
+    pub fn unregister_producer(&mut self, id: ConnId) {
+        self.register_producer(id, usize::MAX);
     }
 
     /// Calls the protocol's `resume_producing`, once, when the send buffer is empty.

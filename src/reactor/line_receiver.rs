@@ -25,7 +25,7 @@
 //! line needs no end; nothing is delivered after abortConnection; an over-long line has a reason
 //! and a log line of its own.
 
-use crate::{BUFFER_SIZE, CloseReason, Context, Flow, Moment, Protocol, Shared, TimerId};
+use crate::{CloseReason, Context, Flow, Moment, Protocol, Shared, TimerId};
 use memchr::memchr;
 use std::fmt;
 use std::mem;
@@ -42,9 +42,6 @@ pub struct LineLimits {
     /// How long a line may take from its first byte to its end. It is not prolonged by bytes that
     /// trickle in.
     pub unfinished_line: Duration,
-    /// Pending output above which no more lines are delivered, until all of it is sent.
-    /// `usize::MAX`: never; for a peer that may wait for us in the same way, so that both would.
-    pub pending_bytes: usize,
 }
 
 /// Twisted: LineReceiver.MAX_LENGTH.
@@ -52,11 +49,7 @@ pub const MAX_LENGTH: usize = 16_384;
 
 impl Default for LineLimits {
     fn default() -> LineLimits {
-        LineLimits {
-            line_bytes: MAX_LENGTH,
-            unfinished_line: Duration::from_secs(30),
-            pending_bytes: BUFFER_SIZE,
-        }
+        LineLimits { line_bytes: MAX_LENGTH, unfinished_line: Duration::from_secs(30) }
     }
 }
 
@@ -140,12 +133,11 @@ pub enum Mode {
     Ignored,
 }
 
-/// [`LineLimits`] as every connection keeps them, in 12 bytes: what is beyond 32 bits is no limit that
+/// [`LineLimits`] as every connection keeps them, in 8 bytes: what is beyond 32 bits is no limit that
 /// anybody would meet.
 #[derive(Clone, Copy, Debug)]
 struct PackedLimits {
     line_bytes: u32,
-    pending_bytes: u32,
     unfinished_line_ms: u32,
 }
 
@@ -154,7 +146,6 @@ impl From<LineLimits> for PackedLimits {
         let most = |number: u128| u32::try_from(number).unwrap_or(u32::MAX);
         PackedLimits {
             line_bytes: most(limits.line_bytes as u128),
-            pending_bytes: most(limits.pending_bytes as u128),
             // Rather longer than shorter.
             unfinished_line_ms: most(limits.unfinished_line.as_micros().div_ceil(1_000)),
         }
@@ -382,7 +373,6 @@ impl<S: Shared, P: LineProtocol<S>> Protocol<S> for LineReceiver<P> {
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, S>) -> Flow {
-        cx.core.register_producer(cx.id, self.limits.pending_bytes as usize);
         self.inner.connection_made(cx)
     }
 

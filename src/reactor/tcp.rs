@@ -151,7 +151,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         if !transport.wants_read() {
             return;
         }
-        match transport.phase {
+        match transport.phase() {
             Phase::Connecting => return self.do_connect(id),
             Phase::Lingering => return self.do_linger(id),
             _ => {}
@@ -159,7 +159,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         let read = self.io.read(id, &mut self.buffer);
         let Some(count) = self.note_read(id, read) else { return };
         if count == 0 {
-            return self.call(id, |protocol, cx| protocol.read_connection_lost(cx));
+            self.call(id, |protocol, cx| protocol.read_connection_lost(cx));
+            return self.core.end_if_both_ended(id);
         }
         // The bytes are in: this is their time, for all the lines among them.
         self.core.wall = self.io.wall();
@@ -240,7 +241,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     fn do_write(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport_mut(id) else { return };
         transport.dirty = false;
-        if matches!(transport.phase, Phase::Connecting | Phase::Lost) || !self.seal(id) {
+        if matches!(transport.phase(), Phase::Connecting | Phase::Lost) || !self.seal(id) {
             return;
         }
         let Some(transport) = self.core.transport_mut(id) else { return };
@@ -264,7 +265,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         match transport.pending() {
             0 => self.drained(id),
             _ => {
-                let flushing = transport.phase == Phase::Disconnecting && !transport.has_limit();
+                let flushing = transport.phase() == Phase::Disconnecting && !transport.has_limit();
                 if transport.writable && transport.unsent_bytes() > 0 {
                     self.core.mark_dirty(id);
                 }
@@ -279,7 +280,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// still stands.
     fn seal(&mut self, id: ConnId) -> bool {
         let Some((transport, buffers)) = self.core.transport_and_buffers(id) else { return false };
-        let closing = matches!(transport.phase, Phase::Disconnecting | Phase::Lingering);
+        let closing = matches!(transport.phase(), Phase::Disconnecting | Phase::Lingering);
         let Some((plain, wire)) = transport.sealing() else { return true };
         let Some(Some(protocol)) = self.protocols.get_mut(id.key()) else { return true };
         if !plain.is_empty() {
@@ -302,7 +303,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// All that was written to `id` has been sent: what waited for that now happens.
     fn drained(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport_mut(id) else { return };
-        if transport.phase == Phase::Disconnecting {
+        if transport.phase() == Phase::Disconnecting {
             // What has come and was not read would turn the close into a reset.
             match self.has_unread(id) {
                 true => self.core.linger(id),
@@ -310,9 +311,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             }
         }
         let Some(transport) = self.core.transport_mut(id) else { return };
-        let lingering = matches!(transport.phase, Phase::Lingering);
-        if transport.write_ending && !transport.write_ended {
-            transport.write_ended = true;
+        let lingering = matches!(transport.phase(), Phase::Lingering);
+        if transport.all_sent() {
             if let Err(e) = self.io.shutdown(id) {
                 return self.core.lost(id, CloseReason::ConnectionLost(e));
             }
@@ -320,10 +320,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 self.core.set_limit(id, self.core.limits.linger);
             }
         }
+        self.core.end_if_both_ended(id);
         let Some(transport) = self.core.transport_mut(id) else { return };
-        if lingering && transport.read_ended {
-            return self.core.done(id);
-        }
         transport.full = false;
         if std::mem::take(&mut transport.resume_wanted) {
             self.call(id, |protocol, cx| protocol.resume_producing(cx));
@@ -346,8 +344,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// A connection was not made, flushed or ended in its time.
     pub(super) fn limit_reached(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport(id) else { return };
-        let limit = match transport.phase {
-            Phase::Lingering if transport.write_ended => return self.core.done(id),
+        let limit = match transport.phase() {
+            Phase::Lingering if transport.has_ended_sending() => return self.core.done(id),
             Phase::Connecting => "connecting",
             _ => {
                 let close_ms = self.core.limits.close.as_millis();
@@ -390,7 +388,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         call: impl FnOnce(&mut dyn Protocol<S>, &mut Context<'_, S>) -> Flow,
     ) {
         let Reactor { core, state, protocols, .. } = self;
-        let stands = core.transport(id).is_some_and(|t| t.phase == Phase::Connected);
+        let stands = core.transport(id).is_some_and(|t| t.phase() == Phase::Connected);
         let Some(Some(protocol)) = protocols.get_mut(id.key()).filter(|_| stands) else { return };
         let flow = call(&mut **protocol, &mut Context { core, state, id });
         self.note_flow(id, flow);

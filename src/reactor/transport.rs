@@ -2,7 +2,8 @@
 //! socket: the socket lives in the [`Io`](crate::Io), under the same id.
 //!
 //! Twisted keeps the same facts in internet/abstract.py, FileDescriptor, as booleans that exclude
-//! each other in ways one must know. Here what excludes each other is one [`Phase`].
+//! each other in ways one must know. Here states that exclude each other are one enum, [`Phase`] of the
+//! connection and [`Sending`] of our side of it, and every change of either is made in this file.
 //!
 //! ```text
 //!               connect_tcp          accept
@@ -14,6 +15,18 @@
 //!                    │ failed           │ error        │ end  │
 //!                    └──────────────────┴──▶  Lost  ◀──┴──────┘
 //! ```
+//!
+//! | from          | [`Step::Made`] | [`Step::Lose`] | [`Step::Linger`] | [`Step::End`] |
+//! |---------------|----------------|----------------|------------------|---------------|
+//! | Connecting    | Connected      |                |                  | Lost          |
+//! | Connected     |                | Disconnecting  | Lingering        | Lost          |
+//! | Disconnecting |                |                | Lingering        | Lost          |
+//! | Lingering     |                |                |                  | Lost          |
+//! | Lost          |                |                |                  |               |
+//!
+//! An empty cell changes nothing. `Sending` goes from Open to Ending when our side is to be shut, and to Ended
+//! when all is sent and the kernel has been told. A connection of which our side is Ended and the peer's end
+//! has been read can bring nothing more, and is lost.
 //!
 //! Readiness is remembered here, because the kernel speaks of it only once: `readable` and
 //! `writable` are set by events and cleared by the call that finds nothing more (Sozu calls the
@@ -32,7 +45,7 @@ pub const BUFFER_SIZE: usize = 65_536;
 /// Twisted has no limit.
 pub const BUFFERED_BYTES_MAX: usize = 64 << 20;
 
-/// Where a connection stands in its life.
+/// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Being made by us; no protocol yet.
@@ -46,6 +59,39 @@ pub(crate) enum Phase {
     Lingering,
     /// Over; `connection_lost` is on its way.
     Lost,
+}
+
+/// What can happen to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Made,
+    Lose,
+    Linger,
+    End,
+}
+
+impl Phase {
+    /// The table at the head of this file.
+    fn after(self, step: Step) -> Option<Phase> {
+        match (self, step) {
+            (Phase::Connecting, Step::Made) => Some(Phase::Connected),
+            (Phase::Connected, Step::Lose) => Some(Phase::Disconnecting),
+            (Phase::Connected | Phase::Disconnecting, Step::Linger) => Some(Phase::Lingering),
+            (Phase::Lost, Step::End) => None,
+            (_, Step::End) => Some(Phase::Lost),
+            _ => None,
+        }
+    }
+}
+
+/// Our side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    Open,
+    /// To be shut when all is sent.
+    Ending,
+    /// Shut: the peer reads our end.
+    Ended,
 }
 
 /// Both ends, as they are kept. A server has as many of these as it has clients, nearly all of them of
@@ -95,7 +141,8 @@ struct Cold {
 #[derive(Debug)]
 pub struct Transport {
     pub(super) generation: u32,
-    pub(super) phase: Phase,
+    phase: Phase,
+    sending: Sending,
     /// What the kernel has said, until a call disproves it.
     pub(super) readable: bool,
     pub(super) writable: bool,
@@ -116,9 +163,6 @@ pub struct Transport {
     /// On the list of connections to be flushed; on the list of those to be read.
     pub(super) dirty: bool,
     pub(super) ready: bool,
-    /// Our side is to be shut, or is, when all is sent.
-    pub(super) write_ending: bool,
-    pub(super) write_ended: bool,
     /// The connector may begin again with its first delay.
     pub(super) delay_reset: bool,
     /// How many bytes of `out` have been sent: sending moves no bytes.
@@ -134,6 +178,7 @@ impl Transport {
         Transport {
             generation,
             phase,
+            sending: Sending::Open,
             readable: false,
             // A fresh connection has an empty send buffer: the kernel need not tell us.
             writable: phase == Phase::Connected,
@@ -142,12 +187,10 @@ impl Transport {
             paused: false,
             full: false,
             datagrams: false,
-            high_water: u32::MAX,
+            high_water: BUFFER_SIZE as u32,
             resume_wanted: false,
             dirty: false,
             ready: false,
-            write_ending: false,
-            write_ended: false,
             delay_reset: false,
             sent: 0,
             out: Vec::new(),
@@ -164,9 +207,48 @@ impl Transport {
         }
     }
 
-    /// They are known now, of a connection that was being made.
-    pub(super) fn set_addrs(&mut self, addrs: Addrs) {
+    /// Takes `step`, if the table has it. Returns whether it has.
+    pub(super) fn step(&mut self, step: Step) -> bool {
+        let next = self.phase.after(step);
+        self.phase = next.unwrap_or(self.phase);
+        next.is_some()
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The connection that was being made is open.
+    pub(super) fn made(&mut self, addrs: Addrs, datagrams: bool) {
+        self.step(Step::Made);
+        self.writable = true;
+        self.datagrams = datagrams;
         self.addresses = addrs.into();
+    }
+
+    /// Our side is to be shut when all is sent.
+    pub(super) fn end_sending(&mut self) {
+        if self.sending == Sending::Open {
+            self.sending = Sending::Ending;
+        }
+    }
+
+    /// All is sent. Returns whether our side is to be shut now.
+    pub(super) fn all_sent(&mut self) -> bool {
+        let ends = self.sending == Sending::Ending;
+        if ends {
+            self.sending = Sending::Ended;
+        }
+        ends
+    }
+
+    pub(super) fn has_ended_sending(&self) -> bool {
+        self.sending == Sending::Ended
+    }
+
+    /// Whether both sides have ended: nothing can come or be sent any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.read_ended && self.has_ended_sending()
     }
 
     /// Who made it, if we did.
@@ -197,10 +279,14 @@ impl Transport {
         self.cold().limit.replace(timer)
     }
 
-    /// From now on it lingers, while no more than `most` bytes come.
-    pub(super) fn begin_linger(&mut self, most: usize) {
-        self.phase = Phase::Lingering;
-        self.cold().linger_bytes = most;
+    /// From now on it lingers, while no more than `most` bytes come. Returns whether that begins now.
+    pub(super) fn begin_linger(&mut self, most: usize) -> bool {
+        let begins = self.step(Step::Linger);
+        if begins {
+            self.end_sending();
+            self.cold().linger_bytes = most;
+        }
+        begins
     }
 
     /// Whether it may linger on, now that `count` bytes more have come.
@@ -219,15 +305,18 @@ impl Transport {
     }
 
     /// Bytes written and not yet sent; of a sealed connection, those that wait in either form.
+    #[inline]
     pub fn pending(&self) -> usize {
         self.unsent_bytes() + self.sealed().map_or(0, |sealed| sealed.plain.len())
     }
 
     /// Bytes that can be sent as they stand.
+    #[inline]
     pub(super) fn unsent_bytes(&self) -> usize {
         self.out.len() - self.sent as usize
     }
 
+    #[inline]
     fn sealed(&self) -> Option<&Sealed> {
         self.cold.as_ref()?.sealed.as_ref()
     }
@@ -267,6 +356,7 @@ impl Transport {
 
     /// Whether the protocol may be given more input now: the connection stands, and neither the
     /// protocol nor a full send buffer holds it up.
+    #[inline]
     pub fn is_delivering(&self) -> bool {
         self.phase == Phase::Connected && !self.paused && !self.full
     }
@@ -278,8 +368,9 @@ impl Transport {
 
     /// Whether what is written will still be sent, as far as we know.
     /// Twisted: `connected and not disconnecting`.
+    #[inline]
     pub fn is_connected(&self) -> bool {
-        self.phase == Phase::Connected && !self.write_ending
+        self.phase == Phase::Connected && self.sending == Sending::Open
     }
 
     /// Whether the reactor has reason to call `read`.
@@ -292,6 +383,7 @@ impl Transport {
     }
 
     /// The send buffer, for who writes to append to.
+    #[inline]
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
         match self.cold.as_mut().and_then(|cold| cold.sealed.as_mut()) {
             Some(sealed) => &mut sealed.plain,
@@ -352,6 +444,38 @@ mod tests {
             }
             assert!(sent == data, "in pieces of {piece}");
         }
+    }
+
+    /// The rows and cells of the table at the head of this file.
+    #[test]
+    fn every_step_from_every_phase_is_as_the_table_says() {
+        use Phase::*;
+        let phases = [Connecting, Connected, Disconnecting, Lingering, Lost];
+        let steps = [Step::Made, Step::Lose, Step::Linger, Step::End];
+        let table = include_str!("transport.rs").lines().filter(|line| line.starts_with("//! | "));
+        let rows: Vec<Vec<&str>> =
+            table.skip(1).map(|row| row[3..].split('|').map(str::trim).collect()).collect();
+        assert_eq!(rows.len(), phases.len());
+        for (phase, row) in phases.iter().zip(rows) {
+            assert_eq!(row[1], format!("{phase:?}"));
+            for (step, cell) in steps.iter().zip(&row[2..]) {
+                let next = phase.after(*step).map_or(String::new(), |next| format!("{next:?}"));
+                assert_eq!(next, *cell, "{phase:?}, {step:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn our_side_ends_once_and_only_when_all_is_sent() {
+        let mut transport = transport();
+        assert!(!transport.all_sent() && !transport.has_ended_sending());
+        transport.end_sending();
+        assert!(!transport.is_connected() && !transport.has_ended_sending());
+        assert!(transport.all_sent() && transport.has_ended_sending());
+        transport.end_sending();
+        assert!(!transport.all_sent() && transport.has_ended_sending() && !transport.has_ended());
+        transport.read_ended = true;
+        assert!(transport.has_ended());
     }
 
     #[test]

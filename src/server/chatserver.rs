@@ -59,11 +59,9 @@ impl Factory<Member> for ChatserverFactory {
         }
         log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
         let limits = &cx.state.limits;
-        let lines = LineLimits {
-            line_bytes: limits.line_bytes,
-            unfinished_line: limits.unfinished_line,
-            pending_bytes: limits.send_buffer_bytes,
-        };
+        let lines =
+            LineLimits { line_bytes: limits.line_bytes, unfinished_line: limits.unfinished_line };
+        cx.core.register_producer(cx.id, limits.send_buffer_bytes);
         cx.state.clients += 1;
         Some(Box::new(LineReceiver::new(Chatserver::default(), lines)))
     }

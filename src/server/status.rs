@@ -55,11 +55,7 @@ impl Factory<Member> for StatusFactory {
             return None;
         }
         cx.state.askers += 1;
-        let limits = LineLimits {
-            line_bytes: LINE_BYTES,
-            unfinished_line: UNFINISHED_LINE,
-            ..LineLimits::default()
-        };
+        let limits = LineLimits { line_bytes: LINE_BYTES, unfinished_line: UNFINISHED_LINE };
         Some(Box::new(LineReceiver::new(Status { since: self.since }, limits)))
     }
 }

@@ -8,7 +8,7 @@ use crate::buffer_pool::BufferPool;
 use crate::io::{Addrs, Close};
 use crate::protocol::{CloseReason, ConnId, ConnectorId, Shared};
 use crate::queue::{Posted, TimerCall};
-use crate::transport::{Phase, Transport};
+use crate::transport::{Phase, Step, Transport};
 use std::io;
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl<S: Shared> Core<S> {
         transport.read_closed |= read_closed;
         let was_writable = transport.writable;
         transport.writable |= writable;
-        let connecting = transport.phase == Phase::Connecting;
+        let connecting = transport.phase() == Phase::Connecting;
         if writable && !was_writable && transport.pending() > 0 {
             self.mark_dirty(id);
         }
@@ -92,7 +92,7 @@ impl<S: Shared> Core<S> {
     /// Puts `id` on the ready list if there is, or may be, something to read and it may be read.
     pub(crate) fn requeue(&mut self, id: ConnId) {
         let Some(transport) = self.transport_mut(id) else { return };
-        let known = transport.readable || transport.phase == Phase::Connecting;
+        let known = transport.readable || transport.phase() == Phase::Connecting;
         if known && transport.wants_read() && !transport.ready {
             transport.ready = true;
             self.ready.push_back(id);
@@ -104,6 +104,13 @@ impl<S: Shared> Core<S> {
         if !transport.dirty {
             transport.dirty = true;
             self.dirty.push(id);
+        }
+    }
+
+    /// Ends the connection if nothing can come or be sent on it any more.
+    pub(crate) fn end_if_both_ended(&mut self, id: ConnId) {
+        if self.transport(id).is_some_and(Transport::has_ended) {
+            self.done(id);
         }
     }
 
@@ -123,10 +130,9 @@ impl<S: Shared> Core<S> {
     /// reason cannot: who is closed because he was too slow is told so first.
     pub(crate) fn lost_how(&mut self, id: ConnId, why: CloseReason, how: Close) {
         let Some(transport) = self.transport_mut(id) else { return };
-        if transport.phase == Phase::Lost {
+        if !transport.step(Step::End) {
             return;
         }
-        transport.phase = Phase::Lost;
         let out = transport.take_out();
         let limit = transport.take_limit();
         self.buffers.give_back(out);

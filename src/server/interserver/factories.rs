@@ -98,9 +98,9 @@ fn interserver(cx: &mut Cx<'_>, standing: Standing) -> Option<Box<dyn Protocol<M
     let lines = LineLimits {
         line_bytes: cx.state.limits.line_bytes,
         unfinished_line: cx.state.limits.unfinished_line,
-        // Never stop reading because a neighbour does not read: it may do the same.
-        pending_bytes: usize::MAX,
     };
+    // Never stop reading because a neighbour does not read: it may do the same.
+    cx.core.unregister_producer(cx.id);
     let lines = LineReceiver::new(Interserver::new(cx, standing), lines);
     match cx.state.peer_tls.is_some() {
         true => sealed(cx, standing, lines),

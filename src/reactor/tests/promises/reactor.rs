@@ -540,23 +540,37 @@ fn a_late_reply_reaches_a_peer_that_has_ended_its_side<I: Io>(mut stage: Stage<I
     assert_eq!(stage.records().bytes("server"), b"");
 }
 
-fn who_has_ended_his_side_still_hears<I: Io>(mut stage: Stage<I>) {
+fn a_side_that_has_ended_still_hears_and_the_connection_ends_with_the_other_side<I: Io>(
+    mut stage: Stage<I>,
+) {
     stage.pair(actor("server").stays(), actor("client").stays());
     let (server, client) = (stage.id("server"), stage.id("client"));
     let data = pattern(200_000);
     stage.write("server", b"my last");
     stage.core().lose_write_connection(server);
     stage.until_heard("client", &Heard::ReadLost);
+    assert_eq!(stage.core().connections(), 2, "one side has ended, and both connections are open");
     stage.write("client", &data);
     stage.core().lose_write_connection(client);
-    stage.until_heard("server", &Heard::ReadLost);
+    // The protocols close nothing: that both sides have ended is the end.
+    stage.until_lost("server", 1);
+    stage.until_lost("client", 1);
     assert_eq!(stage.records().bytes("client"), b"my last");
     assert!(stage.records().bytes("server") == data);
-    // Both sides have ended, and both connections stand until their owners close them.
-    stage.pass(5 * MS);
-    assert_eq!(stage.core().connections(), 2);
-    stage.core().lose_connection(server);
-    stage.core().lose_connection(client);
+    for name in ["server", "client"] {
+        assert_eq!(stage.records().count(name, |heard| *heard == Heard::ReadLost), 1);
+        assert_eq!(stage.records().lost(name), ["ConnectionDone"]);
+    }
+    assert_eq!(stage.core().connections(), 0);
+    assert_eq!(stage.reactor.io().take().closes, 2, "their descriptors are closed");
+}
+
+fn both_sides_that_end_at_once_end_the_connection<I: Io>(mut stage: Stage<I>) {
+    stage.pair(actor("server").stays(), actor("client").stays());
+    for name in ["server", "client"] {
+        let id = stage.id(name);
+        stage.core().lose_write_connection(id);
+    }
     stage.until_lost("server", 1);
     stage.until_lost("client", 1);
     assert_eq!(stage.records().lost("server"), ["ConnectionDone"]);
@@ -569,7 +583,6 @@ fn a_full_send_buffer_holds_up_reading_until_it_is_empty<I: Io>(mut stage: Stage
     const ANSWER: usize = 16 << 20;
     let server = actor("server").on(|cx, heard| {
         match heard {
-            Heard::Made => cx.core.register_producer(cx.id, BUFFER_SIZE),
             Heard::Data(data) if data == b"1" => cx.write(&vec![7; ANSWER]),
             Heard::Resume => assert_eq!(cx.core.pending(cx.id), 0),
             _ => {}
@@ -597,10 +610,43 @@ fn a_full_send_buffer_holds_up_reading_until_it_is_empty<I: Io>(mut stage: Stage
     stage.until_bytes("client", ANSWER);
 }
 
+/// Two actors that each send so much at once that both send buffers are full.
+fn both_send<I: Io>(stage: &mut Stage<I>, opted_out: bool) {
+    const EACH: usize = 16 << 20;
+    let speaker = |name| {
+        actor(name).on(move |cx, heard| {
+            if *heard == Heard::Made {
+                if opted_out {
+                    cx.core.unregister_producer(cx.id);
+                }
+                cx.write(&vec![7; EACH]);
+            }
+            Ok(())
+        })
+    };
+    stage.pair(speaker("server"), speaker("client"));
+    match opted_out {
+        true => ["server", "client"].iter().for_each(|name| stage.until_bytes(name, EACH)),
+        false => stage.pass(50 * MS),
+    }
+}
+
+fn a_connection_whose_peer_does_not_read_is_not_read<I: Io>(mut stage: Stage<I>) {
+    both_send(&mut stage, false);
+    for name in ["server", "client"] {
+        let id = stage.id(name);
+        assert!(stage.core().transport(id).unwrap().is_full(), "each waits to be read first");
+        assert_eq!(stage.records().bytes(name), b"");
+    }
+}
+
+fn two_peers_that_opt_out_of_back_pressure_cannot_wait_for_each_other<I: Io>(mut stage: Stage<I>) {
+    both_send(&mut stage, true);
+}
+
 fn a_send_buffer_of_exactly_its_size_is_not_full<I: Io>(mut stage: Stage<I>) {
     stage.pair(actor("server"), actor("client"));
     let server = stage.id("server");
-    stage.core().register_producer(server, BUFFER_SIZE);
     stage.core().write(server, &vec![0; BUFFER_SIZE]);
     assert!(stage.core().transport(server).unwrap().is_delivering());
     stage.core().write(server, b"x");
@@ -1184,8 +1230,11 @@ on_every_network! {
     writing_to_a_peer_that_has_gone_ends_in_connection_lost
     a_reply_reaches_a_peer_that_has_ended_its_side
     a_late_reply_reaches_a_peer_that_has_ended_its_side
-    who_has_ended_his_side_still_hears
+    a_side_that_has_ended_still_hears_and_the_connection_ends_with_the_other_side
+    both_sides_that_end_at_once_end_the_connection
     a_full_send_buffer_holds_up_reading_until_it_is_empty
+    a_connection_whose_peer_does_not_read_is_not_read
+    two_peers_that_opt_out_of_back_pressure_cannot_wait_for_each_other
     a_send_buffer_of_exactly_its_size_is_not_full
     resume_when_drained_calls_once
     an_error_costs_its_connection_and_nothing_that_was_written
