@@ -2,7 +2,7 @@
 
 use super::{choice, pieces};
 use herd_reactor::testing::StringTransport;
-use herd_reactor::{Context, Core, Flow, Protocol, Shared};
+use herd_reactor::{Context, Core, Filter, Flow, Protocol, Shared};
 use places_herd::fetch::pool::{
     Agent, AgentLimits, FetchError, FetchId, Fetching, Order, Origin, Trip,
 };
@@ -212,8 +212,8 @@ impl Protocol<Asker> for Inner {
         "Inner"
     }
 
-    fn is_sealing(&self) -> bool {
-        true
+    fn as_filter(&mut self) -> Option<&mut dyn Filter<Asker>> {
+        Some(self)
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, Asker>) -> Flow {
@@ -226,6 +226,12 @@ impl Protocol<Asker> for Inner {
     fn data_received(&mut self, cx: &mut Context<'_, Asker>, data: &[u8]) -> Flow {
         assert!(cx.state.made);
         cx.state.heard.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+impl Filter<Asker> for Inner {
+    fn encode(&mut self, _: &mut Vec<u8>, _: &mut Vec<u8>, _: bool) -> Flow {
         Ok(())
     }
 }
@@ -267,7 +273,7 @@ pub fn http_tunnel(data: &[u8]) {
     tunnel.connection_made(&mut transport.context()).expect("it only waits");
     for expected in [1, 0] {
         let mut wire = Vec::new();
-        tunnel.seal(&mut Vec::new(), &mut wire, false).expect("there is nothing to seal");
+        tunnel.encode(&mut Vec::new(), &mut wire, false).expect("there is nothing to encode");
         assert_eq!(wire.windows(8).filter(|part| part == b"CONNECT ").count(), expected);
     }
     let mut flow = Ok(());

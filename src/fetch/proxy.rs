@@ -17,7 +17,7 @@ use super::pool;
 use super::pool::{Fetching, Origin};
 use crate::http::{HttpError, HttpLimits, Method, Progress, Request, RequestError, ResponseReader};
 use crate::log::secret::Secret;
-use herd_reactor::{CloseReason, Context, Flow, Protocol, TimerId};
+use herd_reactor::{CloseReason, Context, Filter, Flow, Protocol, TimerId};
 use std::fmt;
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ impl fmt::Display for Proxy {
     }
 }
 
-/// A connection to a proxy, around the protocol that is to speak with the origin; that one seals.
+/// A connection to a proxy, around the filter that is to speak with the origin.
 ///
 /// The inner protocol hears `connection_made` when the tunnel is open, and `connection_lost` in any
 /// case.
@@ -108,19 +108,18 @@ impl<P> Tunnel<P> {
     }
 }
 
-impl<S: Fetching, P: Protocol<S>> Protocol<S> for Tunnel<P> {
+impl<S: Fetching, P: Filter<S>> Protocol<S> for Tunnel<P> {
     fn name(&self) -> &'static str {
         self.inner.name()
     }
 
-    fn is_sealing(&self) -> bool {
-        true
+    fn as_filter(&mut self) -> Option<&mut dyn Filter<S>> {
+        Some(self)
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, S>) -> Flow {
-        debug_assert!(self.inner.is_sealing());
         self.timer = Some(cx.timer_later(self.patience));
-        cx.core.seal_later(cx.id);
+        cx.core.encode_later(cx.id);
         Ok(())
     }
 
@@ -133,18 +132,6 @@ impl<S: Fetching, P: Protocol<S>> Protocol<S> for Tunnel<P> {
             self.open = true;
             pool::tunnelled(cx.state, cx.core, cx.id);
             return self.inner.connection_made(cx);
-        }
-        Ok(())
-    }
-
-    fn seal(&mut self, plain: &mut Vec<u8>, wire: &mut Vec<u8>, closing: bool) -> Flow {
-        if self.open {
-            return self.inner.seal(plain, wire, closing);
-        }
-        if closing {
-            plain.clear();
-        } else if let Some(request) = self.request.take() {
-            request.write(wire);
         }
         Ok(())
     }
@@ -187,6 +174,20 @@ impl<S: Fetching, P: Protocol<S>> Protocol<S> for Tunnel<P> {
 
     fn connection_lost(&mut self, cx: &mut Context<'_, S>, why: &CloseReason) {
         self.inner.connection_lost(cx, why);
+    }
+}
+
+impl<S: Fetching, P: Filter<S>> Filter<S> for Tunnel<P> {
+    fn encode(&mut self, plain: &mut Vec<u8>, wire: &mut Vec<u8>, closing: bool) -> Flow {
+        if self.open {
+            return self.inner.encode(plain, wire, closing);
+        }
+        if closing {
+            plain.clear();
+        } else if let Some(request) = self.request.take() {
+            request.write(wire);
+        }
+        Ok(())
     }
 }
 

@@ -221,12 +221,13 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// Has the wrapper of `id` asked, at the end of this turn, for what it wants to send of its own.
-    pub fn seal_later(&mut self, id: ConnId) {
+    /// Calls the [`encode`](crate::Filter::encode) of the filter of `id` before the next send: it has something
+    /// to send of its own.
+    pub fn encode_later(&mut self, id: ConnId) {
         self.mark_dirty(id);
     }
 
-    /// Notes the certificates that the peer of `id` has shown to its wrapper; see
+    /// Notes the certificates that the peer of `id` has shown to its filter; see
     /// [`Transport::peer_certificates`].
     pub fn note_peer_certificates(&mut self, id: ConnId, shown: Vec<Vec<u8>>) {
         if let Some(transport) = self.transport_mut(id) {

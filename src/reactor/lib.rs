@@ -45,8 +45,8 @@ pub use self::io::{Io, MioIo, Signal};
 pub use self::limits::Limits;
 pub use self::log_throttle::{LogThrottle, ThrottleKey};
 pub use self::protocol::{
-    ClientFactory, CloseReason, ConnId, ConnectorId, Context, Factory, Flow, PortId, Protocol,
-    Shared,
+    ClientFactory, CloseReason, ConnId, ConnectorId, Context, Factory, Filter, Flow, PortId,
+    Protocol, Shared,
 };
 pub use self::rng::SplitMix64;
 pub use self::tcp::{READ_BYTES_MAX, SEND_LIMIT};

@@ -182,17 +182,9 @@ pub trait Protocol<S: Shared>: fmt::Debug {
     /// Bytes have come. `data`: at least 1, at most 65,536 of them, cut anywhere.
     fn data_received(&mut self, cx: &mut Context<'_, S>, data: &[u8]) -> Flow;
 
-    /// Whether this protocol seals what is written to its connection: a wrapper, as TLS is. Asked
-    /// once, before `connection_made`.
-    fn is_sealing(&self) -> bool {
-        false
-    }
-
-    /// Of a wrapper only: called before each send, so once a turn. Takes what it can of `plain`, which
-    /// is what was written to the connection by whomever, and appends to `wire` what is to be sent for
-    /// it, and anything of its own. `closing`: the connection is being lost; this is the last call.
-    fn seal(&mut self, _plain: &mut Vec<u8>, _wire: &mut Vec<u8>, _closing: bool) -> Flow {
-        Ok(())
+    /// This protocol as a [`Filter`], if it is one: then it returns `Some(self)`.
+    fn as_filter(&mut self) -> Option<&mut dyn Filter<S>> {
+        None
     }
 
     /// The peer will send nothing more (FIN), but may still be reading. Unless told otherwise the
@@ -229,6 +221,19 @@ pub trait Protocol<S: Shared>: fmt::Debug {
 
     /// The connection is gone. Writing to it does nothing any more.
     fn connection_lost(&mut self, _cx: &mut Context<'_, S>, _why: &CloseReason) {}
+}
+
+/// A protocol between the wire and another protocol: TLS, or the way through a proxy.
+///
+/// What anybody writes to its connection waits as plain bytes, and the filter makes of them what is sent. The
+/// reactor finds out by [`Protocol::as_filter`]. Twisted: protocols/policies.py, ProtocolWrapper.
+pub trait Filter<S: Shared>: Protocol<S> {
+    /// Takes what it can of `plain`, and appends to `wire` what is to be sent for it and anything of its own.
+    ///
+    /// Called once a turn, before the send, if something was written or [`encode_later`](Core::encode_later)
+    /// was called. `closing`: the connection is being lost; this is the last call. An error costs the
+    /// connection at once.
+    fn encode(&mut self, plain: &mut Vec<u8>, wire: &mut Vec<u8>, closing: bool) -> Flow;
 }
 
 /// Builds a protocol for each connection that a port accepts. Twisted: Factory, ServerFactory.

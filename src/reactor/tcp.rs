@@ -22,8 +22,8 @@ pub const READ_BYTES_MAX: usize = 65_536;
 /// Bytes given to one send. Twisted: FileDescriptor.SEND_LIMIT.
 pub const SEND_LIMIT: usize = 131_072;
 
-/// What is sealed may be so much longer, and a 64th.
-const SEAL_BYTES: usize = 64;
+/// What a filter has encoded may be this much longer, and a 64th.
+const ENCODED_BYTES: usize = 64;
 
 /// Accepts in a port's first batch; a batch that was used up is followed by a larger one.
 /// Twisted: Port.numberAccepts.
@@ -132,12 +132,13 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     }
 
     /// Gives a connection that stands its protocol. Twisted: Protocol.makeConnection.
-    pub(super) fn connect_protocol(&mut self, id: ConnId, protocol: Box<dyn Protocol<S>>) {
+    pub(super) fn connect_protocol(&mut self, id: ConnId, mut protocol: Box<dyn Protocol<S>>) {
         if self.protocols.len() <= id.key() {
             self.protocols.resize_with(id.key() + 1, || None);
         }
-        if let Some(transport) = self.core.transport_mut(id).filter(|_| protocol.is_sealing()) {
-            transport.seal();
+        let filters = protocol.as_filter().is_some();
+        if let Some(transport) = self.core.transport_mut(id).filter(|_| filters) {
+            transport.begin_filtering();
         }
         self.protocols[id.key()] = Some(protocol);
         self.call(id, |protocol, cx| protocol.connection_made(cx));
@@ -241,7 +242,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     fn do_write(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport_mut(id) else { return };
         transport.dirty = false;
-        if matches!(transport.phase(), Phase::Connecting | Phase::Lost) || !self.seal(id) {
+        if matches!(transport.phase(), Phase::Connecting | Phase::Lost) || !self.encode(id) {
             return;
         }
         let Some(transport) = self.core.transport_mut(id) else { return };
@@ -276,20 +277,21 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// Has a wrapper make what is to be sent out of what was written. Returns whether the connection
+    /// Has a filter make what is to be sent out of what was written. Returns whether the connection
     /// still stands.
-    fn seal(&mut self, id: ConnId) -> bool {
+    fn encode(&mut self, id: ConnId) -> bool {
         let Some((transport, buffers)) = self.core.transport_and_buffers(id) else { return false };
         let closing = matches!(transport.phase(), Phase::Disconnecting | Phase::Lingering);
-        let Some((plain, wire)) = transport.sealing() else { return true };
-        let Some(Some(protocol)) = self.protocols.get_mut(id.key()) else { return true };
+        let Some((plain, wire)) = transport.filtering() else { return true };
+        let protocol = self.protocols.get_mut(id.key()).and_then(Option::as_mut);
+        let Some(filter) = protocol.and_then(|p| p.as_filter()) else { return true };
         if !plain.is_empty() {
-            buffers.make_room(wire, plain.len() + plain.len() / 64 + SEAL_BYTES);
+            buffers.make_room(wire, plain.len() + plain.len() / 64 + ENCODED_BYTES);
         }
-        match protocol.seal(plain, wire, closing) {
+        match filter.encode(plain, wire, closing) {
             Ok(()) => {
-                if let Some(sealed) = transport.take_sealed() {
-                    self.core.buffers.give_back(sealed);
+                if let Some(encoded) = transport.take_encoded() {
+                    self.core.buffers.give_back(encoded);
                 }
                 true
             }

@@ -111,21 +111,21 @@ impl From<Addrs> for Addresses {
     }
 }
 
-/// What a connection has besides that is sealed.
+/// What a connection has besides whose protocol is a filter.
 #[derive(Debug, Default)]
-struct Sealed {
-    /// What was written, and is to be sealed before it is sent.
+struct Filtered {
+    /// What was written, and is to be encoded before it is sent.
     plain: Vec<u8>,
     /// What the peer has shown of itself.
     peer_certificates: Vec<Vec<u8>>,
 }
 
-/// What few connections have, or for a short time: those that we have made, that are sealed, or that
+/// What few connections have, or for a short time: those that we have made, that have a filter, or that
 /// are about to end. It stands apart, so that an idle client's connection costs a word for all of it.
 #[derive(Debug, Default)]
 struct Cold {
-    /// There where the protocol is a wrapper.
-    sealed: Option<Sealed>,
+    /// There where the protocol is a filter.
+    filtered: Option<Filtered>,
     connector: Option<ConnectorId>,
     /// Why it is being closed, when that is not ConnectionDone.
     reason: Option<CloseReason>,
@@ -304,10 +304,10 @@ impl Transport {
         self.cold.get_or_insert_default()
     }
 
-    /// Bytes written and not yet sent; of a sealed connection, those that wait in either form.
+    /// Bytes written and not yet sent; of a filtered connection, those that wait in either form.
     #[inline]
     pub fn pending(&self) -> usize {
-        self.unsent_bytes() + self.sealed().map_or(0, |sealed| sealed.plain.len())
+        self.unsent_bytes() + self.filtered().map_or(0, |filtered| filtered.plain.len())
     }
 
     /// Bytes that can be sent as they stand.
@@ -317,40 +317,40 @@ impl Transport {
     }
 
     #[inline]
-    fn sealed(&self) -> Option<&Sealed> {
-        self.cold.as_ref()?.sealed.as_ref()
+    fn filtered(&self) -> Option<&Filtered> {
+        self.cold.as_ref()?.filtered.as_ref()
     }
 
-    fn sealed_mut(&mut self) -> Option<&mut Sealed> {
-        self.cold.as_mut()?.sealed.as_mut()
+    fn filtered_mut(&mut self) -> Option<&mut Filtered> {
+        self.cold.as_mut()?.filtered.as_mut()
     }
 
-    /// From now on what is written is sealed by the protocol before it is sent.
-    pub(super) fn seal(&mut self) {
-        self.cold().sealed.get_or_insert_default();
+    /// From now on what is written is encoded by the protocol before it is sent.
+    pub(super) fn begin_filtering(&mut self) {
+        self.cold().filtered.get_or_insert_default();
     }
 
-    /// The certificates that the peer of a sealed connection has shown and proved to own, its own
+    /// The certificates that the peer of a filtered connection has shown and proved to own, its own
     /// first, each as DER; none where it was not asked for any. Twisted: getPeerCertificate.
     pub fn peer_certificates(&self) -> &[Vec<u8>] {
-        self.sealed().map_or(&[], |sealed| &sealed.peer_certificates)
+        self.filtered().map_or(&[], |filtered| &filtered.peer_certificates)
     }
 
     pub(super) fn note_peer_certificates(&mut self, shown: Vec<Vec<u8>>) {
-        if let Some(sealed) = self.sealed_mut() {
-            sealed.peer_certificates = shown;
+        if let Some(filtered) = self.filtered_mut() {
+            filtered.peer_certificates = shown;
         }
     }
 
-    /// What is to be sealed, and where to; nothing if this connection is not sealed.
-    pub(super) fn sealing(&mut self) -> Option<(&mut Vec<u8>, &mut Vec<u8>)> {
-        let sealed = self.cold.as_mut()?.sealed.as_mut()?;
-        Some((&mut sealed.plain, &mut self.out))
+    /// What is to be encoded, and where to; nothing if the protocol is no filter.
+    pub(super) fn filtering(&mut self) -> Option<(&mut Vec<u8>, &mut Vec<u8>)> {
+        let filtered = self.cold.as_mut()?.filtered.as_mut()?;
+        Some((&mut filtered.plain, &mut self.out))
     }
 
-    /// Takes away the buffer of what was written, if all of it has been sealed.
-    pub(super) fn take_sealed(&mut self) -> Option<Vec<u8>> {
-        let plain = &mut self.sealed_mut()?.plain;
+    /// Takes away the buffer of what was written, if all of it has been encoded.
+    pub(super) fn take_encoded(&mut self) -> Option<Vec<u8>> {
+        let plain = &mut self.filtered_mut()?.plain;
         plain.is_empty().then(|| std::mem::take(plain))
     }
 
@@ -385,8 +385,8 @@ impl Transport {
     /// The send buffer, for who writes to append to.
     #[inline]
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
-        match self.cold.as_mut().and_then(|cold| cold.sealed.as_mut()) {
-            Some(sealed) => &mut sealed.plain,
+        match self.cold.as_mut().and_then(|cold| cold.filtered.as_mut()) {
+            Some(filtered) => &mut filtered.plain,
             None => &mut self.out,
         }
     }

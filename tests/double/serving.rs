@@ -1,7 +1,7 @@
 //! One connection of the double: TLS as a server, requests, and the steps that follow each.
 //!
 //! In: what came over the wire. Out: what the script says, whether a server should or not. It is a
-//! [`Protocol`] that [seals](Protocol::seal), as [`Tls`](places_herd::net::tls::Tls) is for a
+//! [`Filter`], as [`Tls`](places_herd::net::tls::Tls) is for a
 //! client; but it writes into rustls itself and keeps what rustls makes of it, because it must be
 //! able to do what a transport never does: cut the stream below TLS, or send it byte by byte.
 //!
@@ -9,7 +9,7 @@
 //! matter, so a double stands beside whatever a test has there.
 
 use super::{Asked, Authority, Certificate, Greeting, Script, Step};
-use herd_reactor::{CloseReason, Context, Factory, Flow, Protocol, Shared, TimerId};
+use herd_reactor::{CloseReason, Context, Factory, Filter, Flow, Protocol, Shared, TimerId};
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use std::collections::VecDeque;
 use std::fmt;
@@ -263,7 +263,7 @@ impl Serving {
     /// Has what TLS has made sent: all of it, or a byte now and the next in the next turn.
     fn flush<S: Shared>(&mut self, cx: &mut Context<'_, S>) -> Flow {
         self.take_wire()?;
-        cx.core.seal_later(cx.id);
+        cx.core.encode_later(cx.id);
         if self.wire.len() > 1 && self.is_byte_by_byte() && self.ticking.is_none() {
             self.ticking = Some(cx.timer_later(Duration::ZERO));
         }
@@ -287,8 +287,8 @@ impl<S: Shared> Protocol<S> for Serving {
         "Double"
     }
 
-    fn is_sealing(&self) -> bool {
-        true
+    fn as_filter(&mut self) -> Option<&mut dyn Filter<S>> {
+        Some(self)
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, S>) -> Flow {
@@ -327,7 +327,13 @@ impl<S: Shared> Protocol<S> for Serving {
         self.flush(cx)
     }
 
-    fn seal(&mut self, _plain: &mut Vec<u8>, wire: &mut Vec<u8>, closing: bool) -> Flow {
+    fn connection_lost(&mut self, _cx: &mut Context<'_, S>, _why: &CloseReason) {
+        self.running.closed.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl<S: Shared> Filter<S> for Serving {
+    fn encode(&mut self, _plain: &mut Vec<u8>, wire: &mut Vec<u8>, closing: bool) -> Flow {
         if let Some(tls) = self.tls.as_mut().filter(|_| closing && !self.cut) {
             tls.send_close_notify();
         }
@@ -343,10 +349,6 @@ impl<S: Shared> Protocol<S> for Serving {
         wire.extend_from_slice(&back[..count - from_front]);
         self.wire.drain(..count);
         Ok(())
-    }
-
-    fn connection_lost(&mut self, _cx: &mut Context<'_, S>, _why: &CloseReason) {
-        self.running.closed.fetch_add(1, Ordering::SeqCst);
     }
 }
 

@@ -3,12 +3,12 @@
 //!
 //! ```text
 //!   wire ──data_received──▶ rustls ──plaintext──▶ inner.data_received
-//!   wire ◀──── seal ─────── rustls ◀──plaintext── whatever was written to the connection
+//!   wire ◀──── encode ───── rustls ◀──plaintext── whatever was written to the connection
 //! ```
 //!
 //! The inner protocol writes to its connection as if nothing stood between, and so may anybody who
 //! knows its id: what is written lies in the transport as plaintext, and once a turn, before it is
-//! sent, the reactor has it sealed here.
+//! sent, the reactor has it encoded here.
 //!
 //! rustls does no input or output of its own. It takes at most 4 KiB of wire at a time, and at most
 //! 16 KiB of plaintext may wait in it, so bytes go in, are processed and taken out in turns until
@@ -25,7 +25,7 @@ pub mod mutual;
 pub mod pem;
 
 use self::mutual::LoopClock;
-use herd_reactor::{CloseReason, Context, Flow, Protocol, Shared, TimerId};
+use herd_reactor::{CloseReason, Context, Filter, Flow, Protocol, Shared, TimerId};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, Connection, InvalidMessage, OtherError,
@@ -151,13 +151,13 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
         self.inner.name()
     }
 
-    fn is_sealing(&self) -> bool {
-        true
+    fn as_filter(&mut self) -> Option<&mut dyn Filter<S>> {
+        Some(self)
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, S>) -> Flow {
         // There is a ClientHello to be sent.
-        cx.core.seal_later(cx.id);
+        cx.core.encode_later(cx.id);
         Ok(())
     }
 
@@ -178,7 +178,7 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
             let processed = self.tls.process_new_packets();
             if self.tls.wants_write() {
                 // A part of the handshake; or, after an error, the alert that names it.
-                cx.core.seal_later(cx.id);
+                cx.core.encode_later(cx.id);
             }
             // Records that came before a bad one are good, and may be all that was waited for. Of a
             // handshake that fails nothing is good.
@@ -186,22 +186,6 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
                 self.deliver(cx)?;
             }
             processed.map_err(BadPeer)?;
-        }
-        Ok(())
-    }
-
-    fn seal(&mut self, plain: &mut Vec<u8>, wire: &mut Vec<u8>, closing: bool) -> Flow {
-        if !self.tls.is_handshaking() {
-            self.tls.writer().write_all(plain)?;
-            plain.clear();
-        }
-        if closing && !self.closed {
-            self.closed = true;
-            self.tls.send_close_notify();
-            plain.clear();
-        }
-        while self.tls.wants_write() {
-            self.tls.write_tls(wire)?;
         }
         Ok(())
     }
@@ -236,6 +220,24 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
 
     fn connection_lost(&mut self, cx: &mut Context<'_, S>, why: &CloseReason) {
         self.inner.connection_lost(cx, why);
+    }
+}
+
+impl<S: Shared, P: Protocol<S>> Filter<S> for Tls<P> {
+    fn encode(&mut self, plain: &mut Vec<u8>, wire: &mut Vec<u8>, closing: bool) -> Flow {
+        if !self.tls.is_handshaking() {
+            self.tls.writer().write_all(plain)?;
+            plain.clear();
+        }
+        if closing && !self.closed {
+            self.closed = true;
+            self.tls.send_close_notify();
+            plain.clear();
+        }
+        while self.tls.wants_write() {
+            self.tls.write_tls(wire)?;
+        }
+        Ok(())
     }
 }
 
