@@ -73,7 +73,11 @@ impl Shared for Asker {
 
     /// The poll that follows sleeps no longer than `nap`. Set here, where the clock has just been read:
     /// a timer set before the turn may be over before the poll begins.
-    fn turn_ended(&mut self, core: &mut Core<Asker>) -> std::io::Result<()> {
+    fn before_poll(
+        &mut self,
+        core: &mut Core<Asker>,
+        _: herd_reactor::TurnCounts,
+    ) -> std::io::Result<()> {
         self.turn += 1;
         self.wake = self.nap.map(|nap| core.call_later(nap, |_, _| {}));
         Ok(())

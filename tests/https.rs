@@ -61,7 +61,11 @@ impl Shared for Asker {
 
     /// The poll that follows sleeps a millisecond at most. Set here, where the clock has just been
     /// read: a timer set before the turn may be over before the poll begins.
-    fn turn_ended(&mut self, core: &mut Core<Asker>) -> std::io::Result<()> {
+    fn before_poll(
+        &mut self,
+        core: &mut Core<Asker>,
+        _: herd_reactor::TurnCounts,
+    ) -> std::io::Result<()> {
         pool::turn_ended(self, core);
         if let Some(before) = self.wake.replace(core.call_later(MS, |_, _| {})) {
             let _ = core.cancel(before);

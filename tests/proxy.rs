@@ -166,7 +166,11 @@ struct Asker {
 impl Shared for Asker {
     type Message = Order;
 
-    fn turn_ended(&mut self, core: &mut Core<Asker>) -> std::io::Result<()> {
+    fn before_poll(
+        &mut self,
+        core: &mut Core<Asker>,
+        _: herd_reactor::TurnCounts,
+    ) -> std::io::Result<()> {
         pool::turn_ended(self, core);
         Ok(())
     }

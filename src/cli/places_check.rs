@@ -10,7 +10,7 @@ use super::exit::{Exit, Failure};
 use super::sources::{open_key, open_network, open_places};
 use super::topology_file::TopologyFile;
 use super::{complain, say};
-use herd_reactor::{Core, Limits, MioIo, Moment, Reactor, Shared};
+use herd_reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, TurnCounts};
 use places_herd::config::{PlacesSource, SourceName, Topology, Upstream, UpstreamKind};
 use places_herd::fetch::pool;
 use places_herd::fetch::pool::{Agent, FetchError, FetchId, Fetching, Order, Phase, Trip};
@@ -166,7 +166,7 @@ impl Asking {
 impl Shared for Asking {
     type Message = Order;
 
-    fn turn_ended(&mut self, core: &mut Core<Asking>) -> io::Result<()> {
+    fn before_poll(&mut self, core: &mut Core<Asking>, _: TurnCounts) -> io::Result<()> {
         pool::turn_ended(self, core);
         Ok(())
     }

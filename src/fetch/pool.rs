@@ -42,7 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 pub use timing::{FetchError, Phase, Trip};
 
-/// What shares its reactor with an agent. Its [`turn_ended`](herd_reactor::Shared::turn_ended) calls
+/// What shares its reactor with an agent. Its [`before_poll`](herd_reactor::Shared::before_poll) calls
 /// the agent's, [`turn_ended`].
 pub trait Fetching: Resolving<Message: From<Order> + TryInto<Order>> {
     /// The agent.
@@ -271,7 +271,7 @@ pub fn cancel<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) {
     }
 }
 
-/// For [`Shared::turn_ended`](herd_reactor::Shared::turn_ended) to call.
+/// For [`Shared::before_poll`](herd_reactor::Shared::before_poll) to call.
 ///
 /// Once the reactor stops, no connection is begun: what has none is told so, here, and need not wait
 /// for the end of the drain. An exchange under way is finished, if it is in time; a handshake is not.
@@ -311,7 +311,7 @@ fn take_off<S: Fetching>(agent: &mut Agent, core: &mut Core<S>, id: FetchId) -> 
 }
 
 /// Begins with those that wait: on connections that are kept, and as far as handshakes may be in
-/// progress. When the reactor stops, who waits is told so at the turn's end.
+/// progress. When the reactor stops, who waits is told so before the next poll.
 fn start_waiting<S: Fetching>(state: &mut S, core: &mut Core<S>) {
     if core.is_stopping() {
         return;

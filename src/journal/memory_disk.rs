@@ -139,7 +139,7 @@ impl MemoryDisk {
         };
         let noise: Vec<u8> = match self.roll(2) {
             0 => vec![0; garbled],
-            _ => (0..garbled).map(|_| self.chance.next() as u8).collect(),
+            _ => (0..garbled).map(|_| self.chance.next_u64() as u8).collect(),
         };
         let comes_back = self.roll(2) == 0;
         let file = &mut self.files[number];
@@ -161,11 +161,12 @@ impl MemoryDisk {
 
     /// A number below `below`.
     fn roll(&mut self, below: u64) -> u64 {
-        self.chance.next() % below.max(1)
+        self.chance.next_u64() % below.max(1)
     }
 
     fn happens(&mut self, probability: f64) -> bool {
-        probability > 0.0 && (self.chance.next() >> 11) as f64 / ((1u64 << 53) as f64) < probability
+        probability > 0.0
+            && (self.chance.next_u64() >> 11) as f64 / ((1u64 << 53) as f64) < probability
     }
 
     /// Every call begins here: is there power?

@@ -65,7 +65,6 @@ impl Default for ConnectOptions {
 }
 
 /// One standing wish to be connected.
-#[derive(Debug)]
 pub(super) struct Connector<S: Shared> {
     kind: ConnectKind,
     address: SocketAddr,

@@ -13,8 +13,8 @@ mod work_lists;
 
 use crate::buffer_pool::BufferPool;
 use crate::io::Close;
-use crate::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, PortId, Shared};
-use crate::queue::{ConnectKind, Posted, RunState, TimerCall};
+use crate::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, Factory, PortId, Shared};
+use crate::queue::{ConnectKind, ListenAt, Posted, RunState, TimerCall};
 use crate::timers::{NotPending, TimerId, Timers};
 use crate::transport::{BUFFERED_BYTES_MAX, Phase, Step, Transport};
 use crate::{ConnectOptions, Limits, LogThrottle, Moment, SplitMix64, ThrottleKey, UnixNanos};
@@ -23,15 +23,15 @@ use slab::Slab;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 /// All connections, timers and wishes of one reactor. Twisted: what `reactor` and `transport`
 /// offer to a protocol.
-#[derive(Debug)]
 pub struct Core<S: Shared> {
     pub(super) transports: Slab<Transport>,
     pub(super) timers: Timers<TimerCall<S>>,
-    /// Connections to flush at the end of the turn.
+    /// Connections to send to before the next poll.
     pub(super) dirty: Vec<ConnId>,
     /// Connections to read in the coming turn: what events named, and what stopped of its own
     /// accord, for which no further event will come.
@@ -43,6 +43,7 @@ pub struct Core<S: Shared> {
     pub(super) limits: Limits,
     pub(super) chance: SplitMix64,
     generation: u32,
+    ports: u32,
     connectors: u64,
     longest_lag: Duration,
     pub(super) buffers: BufferPool,
@@ -65,6 +66,7 @@ impl<S: Shared> Core<S> {
             limits,
             chance: SplitMix64::new(seed),
             generation: 0,
+            ports: 0,
             connectors: 0,
             longest_lag: Duration::ZERO,
             buffers: BufferPool::default(),
@@ -84,19 +86,18 @@ impl<S: Shared> Core<S> {
         self.wall
     }
 
-    /// How long the loop has kept anybody waiting, at worst, since this was last asked; then it begins anew.
+    /// Returns the worst loop lag since the last call, and resets it.
     ///
     /// That is the longer of two times: how long after the poll the last of what it had found was read, and
-    /// how late a timer was (by a millisecond also at rest, as polls sleep in whole ones). What is written leaves
-    /// at the end of its turn, which counts if a timer fell due meanwhile. It takes no reading of the clock that a
-    /// turn would not take without it.
+    /// how late a timer was (by a millisecond also at rest, as polls sleep in whole ones). The send comes before
+    /// the next poll, and counts if a timer fell due meanwhile. No reading of the clock is taken for this.
     pub fn take_longest_lag(&mut self) -> Duration {
         std::mem::take(&mut self.longest_lag)
     }
 
     /// Sixty-four bits of chance; the same after the same seed of the [`Io`](crate::Io).
     pub fn random(&mut self) -> u64 {
-        self.chance.next()
+        self.chance.next_u64()
     }
 
     /// How many connections there are, those being made or closed included.
@@ -131,8 +132,8 @@ impl<S: Shared> Core<S> {
         self.buffers.give_back(buffer);
     }
 
-    /// Appends `data` to the send buffer of `id`; sends nothing. All that is written in one turn
-    /// leaves at its end, in one piece if the peer takes it.
+    /// Appends `data` to the send buffer of `id`; sends nothing. All that was written since the last send
+    /// leaves before the next poll, in one piece if the peer takes it.
     ///
     /// `data`: raw bytes, delimiter included. Ignored unless the connection stands (Twisted's plain
     /// TCP still takes writes after loseConnection; its TLS does not, and so do we).
@@ -164,10 +165,11 @@ impl<S: Shared> Core<S> {
             self.dirty.push(id);
         }
         if pending > BUFFERED_BYTES_MAX {
-            log::error!(
-                "{id:?}: {pending} bytes wait to be sent, more than BUFFERED_BYTES_MAX = {BUFFERED_BYTES_MAX}: aborted"
+            let why = format!(
+                "{pending} bytes wait to be sent, more than BUFFERED_BYTES_MAX = {BUFFERED_BYTES_MAX}"
             );
-            self.abort_connection(id);
+            log::error!("{id:?}: aborted: {why}");
+            self.abort_because(id, CloseReason::ProtocolFailed(why.into()));
         }
     }
 
@@ -314,7 +316,7 @@ impl<S: Shared> Core<S> {
     }
 
     /// Opens a socket for datagrams to and from `address` alone; as a connection, which stands at
-    /// once. What is written in one turn leaves as one datagram, and `data_received` is called once
+    /// once. What is written between two sends leaves as one datagram, and `data_received` is called once
     /// for each. Twisted: reactor.listenUDP and the port's connect.
     pub fn connect_udp(
         &mut self,
@@ -348,6 +350,30 @@ impl<S: Shared> Core<S> {
         }
     }
 
+    /// Listens on `address`, from when this call has returned; `factory` builds a protocol for each connection, and
+    /// is told by [`listening`](Factory::listening) at which address, or why not. From outside a call,
+    /// [`Reactor::listen_tcp`](crate::Reactor::listen_tcp) tells at once. Twisted: reactor.listenTCP.
+    pub fn listen_tcp(&mut self, address: SocketAddr, factory: Box<dyn Factory<S>>) -> PortId {
+        self.listen(ListenAt::Tcp(address), factory)
+    }
+
+    /// As [`listen_tcp`](Core::listen_tcp), at `path` in the file system;
+    /// see [`Reactor::listen_unix`](crate::Reactor::listen_unix).
+    pub fn listen_unix(&mut self, path: &Path, factory: Box<dyn Factory<S>>) -> PortId {
+        self.listen(ListenAt::Unix(path.to_owned()), factory)
+    }
+
+    fn listen(&mut self, at: ListenAt, factory: Box<dyn Factory<S>>) -> PortId {
+        let port = self.next_port();
+        self.inbox.push_back(Posted::Listen(port, at, factory));
+        port
+    }
+
+    pub(crate) fn next_port(&mut self) -> PortId {
+        self.ports += 1;
+        PortId::new(self.ports - 1)
+    }
+
     /// Stops listening on `port`. Connections already accepted live on. Twisted: stopListening.
     pub fn stop_listening(&mut self, port: PortId) {
         self.inbox.push_back(Posted::StopListening(port));
@@ -355,6 +381,24 @@ impl<S: Shared> Core<S> {
 
     /// Calls `call` when `delay` has passed: in the next turn at the earliest. Equal times run first
     /// come, first served. Twisted: reactor.callLater.
+    ///
+    /// ```
+    /// # use herd_reactor::testing::{MemoryIo, MemoryOptions};
+    /// # use herd_reactor::{Limits, NotPending, Reactor};
+    /// # use std::time::Duration;
+    /// # let io = MemoryIo::new(MemoryOptions::default());
+    /// let mut reactor = Reactor::new(io, (Vec::new(),), Limits::default());
+    /// let [one, two, three] = [1, 2, 3].map(|number| {
+    ///     reactor.call_later(Duration::from_secs(number), move |state, _| state.0.push(number))
+    /// });
+    /// reactor.cancel(one)?;
+    /// reactor.reset(two, Duration::from_secs(9))?;
+    /// reactor.call_later(Duration::from_secs(10), |_, core| core.stop());
+    /// reactor.run().unwrap();
+    /// assert_eq!(reactor.state().0, [3, 2]);
+    /// assert_eq!(reactor.cancel(three), Err(NotPending), "it has run");
+    /// # Ok::<(), NotPending>(())
+    /// ```
     pub fn call_later(
         &mut self,
         delay: Duration,
@@ -434,5 +478,13 @@ impl<S: Shared> Core<S> {
     /// Whether the reactor is on its way to its end.
     pub fn is_stopping(&self) -> bool {
         self.run_state != RunState::Running
+    }
+}
+
+impl<S: Shared> fmt::Debug for Core<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Core");
+        shown.field("transports", &self.transports).field("timers", &self.timers.len());
+        shown.finish_non_exhaustive()
     }
 }

@@ -1,25 +1,211 @@
-//! PART ONE. The reactor: one loop that sleeps until something is ready and calls whom it concerns.
+//! A single-threaded reactor: one loop that sleeps until something is ready, and calls the protocol concerned.
 //!
-//! It knows connections, turns and timers. It knows no command, no line and no herd.
+//! It knows connections, turns and timers. It knows no line (that is [`line_receiver`], on top) and no TLS.
 //!
 //! ```text
-//!      ┌────────────────────────── one turn ───────────────────────────┐
-//!      │                                                               │
-//!      ▼                                                               │
-//!   timers due ─▶ shutdown ─▶ inbox ─▶ turn_ended ─▶ flush ─▶ poll ─▶ read, accept
-//!                             losses                 send      sleep   data_received,
-//!                             answers                once              connection_made
-//!                             connects               each
+//!      ┌─────────────────────────── one turn ────────────────────────────┐
+//!      │                                                                 │
+//!      ▼                                                                 │
+//!   timers due ─▶ shutdown ─▶ requests ─▶ before_poll ─▶ send ─▶ poll ─▶ read, accept
+//!   timer,                    message,                   once    sleep   data_received,
+//!   call_later                connection_lost,           each            connection_made
+//!                             listen, connect
 //! ```
 //!
-//! [`Reactor::turn`] is that picture in code, and the place to begin. What runs on the reactor is
-//! described in [`protocol`](Protocol); what it may touch is [`Core`]; what one connection
+//! [`Reactor::turn`] is that picture in code, and the place to begin reading. What runs on the reactor is
+//! described in [`Protocol`]; what a call may touch is [`Core`]; what one connection
 //! is, [`Transport`]; what the reactor asks of the kernel, [`Io`].
 //!
 //! The order is Twisted's (internet/base.py, mainLoop, runUntilCurrent), but for one thing: Twisted
-//! sends what was written when a later poll reports writability; here the flush stands before the
-//! poll, so a turn's replies leave in that turn, with no poll and no `epoll_ctl` between. A request
-//! and its reply cost three system calls: poll, read, write.
+//! sends what was written when a later poll reports writability; here the send stands before the
+//! poll. What a protocol writes to what a read has brought is sent in the turn that follows that read, with no
+//! poll and no `epoll_ctl` between; what timers and messages write, in their own turn. A request and its
+//! reply cost three system calls: poll, read, write.
+//!
+//! # The first program
+//!
+//! ```
+//! use herd_reactor::{Context, Flow, Limits, MioIo, Protocol, Reactor, factory};
+//!
+//! struct Echo;
+//!
+//! impl Protocol<()> for Echo {
+//!     fn data_received(&mut self, cx: &mut Context<'_, ()>, data: &[u8]) -> Flow {
+//!         cx.write(data);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let mut reactor = Reactor::new(MioIo::new(&[])?, (), Limits::default());
+//! let any = ([127, 0, 0, 1], 0).into();
+//! let (_port, address) = reactor.listen_tcp(any, factory(|_, _| Some(Echo)))?;
+//! println!("{address}");
+//! # reactor.stop();
+//! reactor.run()?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Caveats
+//!
+//! ## Bytes come in any pieces
+//!
+//! TCP is a stream. One `data_received` may bring half a message, or three. Keep what is not whole, or use a
+//! [`LineReceiver`](line_receiver::LineReceiver), which does.
+//!
+//! ```
+//! use herd_reactor::{Context, Flow, Protocol};
+//!
+//! /// Sums numbers of four bytes.
+//! #[derive(Default)]
+//! struct Sums { kept: Vec<u8>, sum: u64 }
+//!
+//! impl Protocol<()> for Sums {
+//!     fn data_received(&mut self, _: &mut Context<'_, ()>, data: &[u8]) -> Flow {
+//!         self.kept.extend_from_slice(data);
+//!         let (whole, rest) = self.kept.as_chunks::<4>();
+//!         self.sum += whole.iter().map(|four| u64::from(u32::from_be_bytes(*four))).sum::<u64>();
+//!         self.kept = rest.to_vec();
+//!         Ok(())
+//!     }
+//! }
+//! # let mut transport = herd_reactor::testing::StringTransport::new(());
+//! # let mut sums = Sums::default();
+//! # for piece in [&[0, 0][..], &[0, 7, 0], &[0, 0, 8]] {
+//! #     sums.data_received(&mut transport.context(), piece).unwrap();
+//! # }
+//! # assert_eq!(sums.sum, 15);
+//! ```
+//!
+//! ## Writing sends nothing
+//!
+//! `write` appends. The send comes after the call, and may take a part only: that a call has written something
+//! does not mean that the peer has it.
+//!
+//! ```
+//! # use herd_reactor::{Context, Flow, Protocol};
+//! # struct Large;
+//! impl Protocol<()> for Large {
+//!     fn data_received(&mut self, cx: &mut Context<'_, ()>, _: &[u8]) -> Flow {
+//!         cx.write(&[0; 1_000]);
+//!         assert_eq!(cx.pending(), 1_000);
+//!         // To be called when all of it has been sent.
+//!         cx.resume_when_drained();
+//!         Ok(())
+//!     }
+//!
+//!     fn resume_producing(&mut self, cx: &mut Context<'_, ()>) -> Flow {
+//!         assert_eq!(cx.pending(), 0);
+//!         cx.lose_connection();
+//!         Ok(())
+//!     }
+//! }
+//! # let mut transport = herd_reactor::testing::StringTransport::new(());
+//! # Large.data_received(&mut transport.context(), b"?").unwrap();
+//! ```
+//!
+//! ## A connection whose peer does not read is not read
+//!
+//! While more than [`BUFFER_SIZE`] bytes wait to be sent, nothing more is delivered. That is right for servers. If the
+//! peer does the same, both can wait for ever; and a connection that writes what others send is not helped by
+//! it. Those opt out with [`Core::unregister_producer`], and bound what they write themselves.
+//!
+//! ```
+//! # use herd_reactor::testing::StringTransport;
+//! # use herd_reactor::BUFFER_SIZE;
+//! # let mut transport = StringTransport::new(());
+//! # let mut cx = transport.context();
+//! cx.write(&[0; BUFFER_SIZE + 1]);
+//! assert!(!cx.transport().is_some_and(|transport| transport.is_delivering()));
+//! # let mut transport = StringTransport::new(());
+//! # let mut cx = transport.context();
+//! cx.unregister_producer();
+//! cx.write(&[0; BUFFER_SIZE + 1]);
+//! assert!(cx.transport().is_some_and(|transport| transport.is_delivering()));
+//! ```
+//!
+//! ## An id outlives its connection
+//!
+//! To keep a [`ConnId`] is always safe: what is done to a connection that is gone is done to nobody. So
+//! [`Core::transport`] says whether it is still there.
+//!
+//! ```
+//! # use herd_reactor::{ConnId, testing::StringTransport};
+//! # let mut transport = StringTransport::new(());
+//! # let mut cx = transport.context();
+//! let gone = ConnId::new(cx.id.key() as u32, 7_000);
+//! cx.core.write(gone, b"to nobody");
+//! assert!(cx.core.transport(gone).is_none());
+//! assert_eq!(cx.pending(), 0);
+//! ```
+//!
+//! ## Nothing is called inside a call
+//!
+//! `abort_connection` returns before `connection_lost` is called, `post` before `message`, `connect_tcp` before the
+//! attempt. A protocol cannot call another one: it posts a [`Shared::Message`], or changes what is shared.
+//!
+//! ```
+//! use herd_reactor::{ConnId, Context, Flow, Protocol, Shared};
+//!
+//! struct Desk { clerk: Option<ConnId> }
+//!
+//! impl Shared for Desk {
+//!     type Message = String;
+//! }
+//!
+//! struct Customer;
+//!
+//! impl Protocol<Desk> for Customer {
+//!     fn data_received(&mut self, cx: &mut Context<'_, Desk>, data: &[u8]) -> Flow {
+//!         if let Some(clerk) = cx.state.clerk {
+//!             cx.post(clerk, String::from_utf8_lossy(data).into_owned());
+//!         }
+//!         Ok(())
+//!     }
+//!
+//!     /// Called in a later turn, of the clerk's protocol.
+//!     fn message(&mut self, cx: &mut Context<'_, Desk>, message: String) -> Flow {
+//!         cx.write(message.as_bytes());
+//!         Ok(())
+//!     }
+//! }
+//! ```
+//!
+//! ## The peer's end is not the end
+//!
+//! After its FIN a peer may still read: [`Protocol::read_connection_lost`] closes when all is sent, unless it is
+//! overridden. When both sides have ended, the connection is lost.
+//!
+//! ```
+//! # use herd_reactor::{Context, Flow, Protocol};
+//! # struct Patient;
+//! impl Protocol<()> for Patient {
+//! #   fn data_received(&mut self, _: &mut Context<'_, ()>, _: &[u8]) -> Flow { Ok(()) }
+//!     fn read_connection_lost(&mut self, cx: &mut Context<'_, ()>) -> Flow {
+//!         // There is an answer to come: `lose_connection` follows it.
+//!         cx.write(b"wait\n");
+//!         Ok(())
+//!     }
+//! }
+//! # let mut transport = herd_reactor::testing::StringTransport::new(());
+//! # Patient.read_connection_lost(&mut transport.context()).unwrap();
+//! # assert_eq!(transport.take(), b"wait\n");
+//! ```
+//!
+//! ## A call that takes long keeps everybody waiting
+//!
+//! There is one thread. [`Core::take_longest_lag`] says how long the loop has been kept.
+//!
+//! ```
+//! # use herd_reactor::testing::{MemoryIo, MemoryOptions};
+//! # use herd_reactor::{Limits, Reactor};
+//! # let mut reactor = Reactor::new(MemoryIo::new(MemoryOptions::default()), (), Limits::default());
+//! # reactor.call_later(std::time::Duration::ZERO, |_, core| core.stop());
+//! # reactor.run()?;
+//! if reactor.take_longest_lag().as_millis() > 10 {
+//!     eprintln!("a call has taken more than 10 ms");
+//! }
+//! # Ok::<(), std::io::Error>(())
+//! ```
 //!
 //! Every deliberate difference from Twisted is a row of docs/twisted.md, with its test.
 
@@ -46,7 +232,7 @@ pub use self::limits::Limits;
 pub use self::log_throttle::{LogThrottle, ThrottleKey};
 pub use self::protocol::{
     ClientFactory, CloseReason, ConnId, ConnectorId, Context, Factory, Filter, Flow, PortId,
-    Protocol, Shared,
+    Protocol, Shared, TurnCounts, factory,
 };
 pub use self::rng::SplitMix64;
 pub use self::tcp::{READ_BYTES_MAX, SEND_LIMIT};
@@ -56,16 +242,33 @@ pub(crate) use self::transport::Phase;
 pub use self::transport::{BUFFER_SIZE, BUFFERED_BYTES_MAX, Transport};
 
 use self::connector::Connector;
-use self::io::Event;
-use self::queue::{Posted, RunState, TimerCall};
+use self::io::{Addrs, Event};
+use self::queue::{ListenAt, Posted, RunState, TimerCall};
 use self::tcp::Port;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::time::Duration;
 
 /// The loop and all that hangs on it: the kernel below, the protocols above, the core between.
-#[derive(Debug)]
+///
+/// ```
+/// use herd_reactor::testing::{MemoryIo, MemoryOptions};
+/// use herd_reactor::{Limits, Reactor};
+/// use std::time::Duration;
+///
+/// // In memory, where an hour passes at once; `MioIo` is the kernel.
+/// let mut reactor = Reactor::new(MemoryIo::new(MemoryOptions::default()), (0,), Limits::default());
+/// reactor.call_later(Duration::from_secs(3_600), |state, core| {
+///     state.0 += 1;
+///     core.stop();
+/// });
+/// reactor.run()?;
+/// assert_eq!(reactor.state().0, 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Reactor<I: Io, S: Shared> {
     io: I,
     core: Core<S>,
@@ -78,6 +281,7 @@ pub struct Reactor<I: Io, S: Shared> {
     /// The one read buffer of the process. What a protocol wants to keep, it copies.
     buffer: Box<[u8]>,
     events: Vec<Event>,
+    counts: TurnCounts,
 }
 
 impl<I: Io, S: Shared> Reactor<I, S> {
@@ -93,6 +297,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             connectors: BTreeMap::new(),
             buffer: vec![0; READ_BYTES_MAX].into_boxed_slice(),
             events: Vec::new(),
+            counts: TurnCounts::default(),
         }
     }
 
@@ -103,10 +308,10 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         address: SocketAddr,
         factory: Box<dyn Factory<S>>,
     ) -> std::io::Result<(PortId, SocketAddr)> {
-        let id = PortId::new(self.ports.len() as u32);
-        let host = self.io.listen(id, address)?;
-        self.ports.push(Some(Port::new(factory)));
-        Ok((id, host))
+        let id = self.core.next_port();
+        let local = self.io.listen(id, address)?;
+        self.open_port(id, factory);
+        Ok((id, local))
     }
 
     /// Listens at `path` in the file system, for whom the file's mode (0660) lets in; `factory` builds a
@@ -117,9 +322,9 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         path: &Path,
         factory: Box<dyn Factory<S>>,
     ) -> std::io::Result<PortId> {
-        let id = PortId::new(self.ports.len() as u32);
+        let id = self.core.next_port();
         self.io.listen_unix(id, path)?;
-        self.ports.push(Some(Port::new(factory)));
+        self.open_port(id, factory);
         Ok(id)
     }
 
@@ -145,7 +350,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
 
     /// Turns until [`Core::stop`] was called and all is finished. Twisted: reactor.run.
     ///
-    /// An error is the poll's own or that of [`turn_ended`](Shared::turn_ended), and means that the
+    /// An error is the poll's own or that of [`before_poll`](Shared::before_poll), and means that the
     /// loop cannot go on.
     pub fn run(&mut self) -> std::io::Result<()> {
         while !self.is_stopped() {
@@ -157,16 +362,17 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// One turn. Twisted: mainLoop's body, that is runUntilCurrent and doIteration.
     pub fn turn(&mut self) -> std::io::Result<()> {
         self.core.begin_turn(self.io.now());
-        let timers_ran = self.run_timers();
+        self.counts.timers = self.run_timers();
         self.run_shutdown();
-        self.run_inbox();
-        if let Err(e) = self.state.turn_ended(&mut self.core) {
+        self.counts.requests = self.run_inbox();
+        self.counts.writes = self.core.dirty.len();
+        if let Err(e) = self.state.before_poll(&mut self.core, self.counts) {
             self.core.run_state = RunState::Stopped;
             return Err(e);
         }
         self.flush();
         // What timers took is not to be slept once more; a turn without any saves the reading.
-        let now = if timers_ran { self.io.now() } else { self.core.now };
+        let now = if self.counts.timers > 0 { self.io.now() } else { self.core.now };
         let timeout = self.timeout(now);
         self.io.poll(timeout, &mut self.events)?;
         self.core.now = self.io.now();
@@ -176,11 +382,11 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     }
 
     /// Runs what is due at one reading of the clock. Calls made meanwhile wait for the next turn.
-    /// Says whether anything was due.
-    fn run_timers(&mut self) -> bool {
-        let mut ran = false;
+    /// Returns how many were due.
+    fn run_timers(&mut self) -> usize {
+        let mut ran = 0;
         while let Some((timer, due)) = self.core.timers.next_due(self.core.now) {
-            ran = true;
+            ran += 1;
             self.core.wall = self.io.wall();
             match due {
                 TimerCall::Call(call) => call(&mut self.state, &mut self.core),
@@ -204,7 +410,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 self.core.run_state = RunState::Draining(self.core.now + self.core.limits.drain);
                 (0..self.ports.len()).for_each(|key| self.close_port(PortId::new(key as u32)));
                 let connectors: Vec<ConnectorId> = self.connectors.keys().copied().collect();
-                let connections = self.connections();
+                let connections = self.connection_ids();
                 connections.iter().for_each(|id| {
                     self.call(*id, |protocol, cx| protocol.shutting_down(cx));
                 });
@@ -226,7 +432,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// The end: whoever is left is told. Twisted: disconnectAll.
     fn finish(&mut self) {
         (0..self.ports.len()).for_each(|key| self.close_port(PortId::new(key as u32)));
-        for id in self.connections() {
+        for id in self.connection_ids() {
             self.core.lost(id, CloseReason::ReactorStopped);
         }
         self.core.run_state = RunState::Stopped;
@@ -235,8 +441,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     }
 
     /// Does what the calls of the last turn asked for, in the order in which they asked. What is asked
-    /// for meanwhile waits for the next turn.
-    fn run_inbox(&mut self) {
+    /// for meanwhile waits for the next turn. Returns how much it was.
+    fn run_inbox(&mut self) -> usize {
         let posted = self.core.inbox.len();
         if posted > 0 {
             self.core.wall = self.io.wall();
@@ -249,6 +455,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 Posted::Connect(id, kind, address, options, factory) => {
                     self.start_connector(id, kind, address, options, factory);
                 }
+                Posted::Listen(port, at, factory) => self.start_listening(port, at, factory),
                 Posted::StopTrying(connector) => self.stop_connector(connector),
                 Posted::StopListening(port) => self.close_port(port),
                 Posted::Lost(id, why, how) => self.connection_lost(id, why, how),
@@ -257,6 +464,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 }
             }
         }
+        posted
     }
 
     /// How long the poll may sleep from `now` on. Not at all while anything is left to do: with an
@@ -283,6 +491,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// Notes what the poll has found, then reads and accepts: each connection once, those first that
     /// had something left from the last turn. Twisted: _doReadOrWrite, for each descriptor.
     fn dispatch(&mut self) {
+        self.counts.events = self.events.len();
         for event in self.events.drain(..) {
             match event {
                 Event::Ready { id, readable, writable, read_closed, failed } => {
@@ -298,7 +507,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 Event::Signal(signal) => self.state.signalled(&mut self.core, signal),
             }
         }
-        for _ in 0..self.core.ready.len() {
+        self.counts.reads = self.core.ready.len();
+        for _ in 0..self.counts.reads {
             if let Some(id) = self.core.ready.pop_front() {
                 self.do_read(id);
             }
@@ -310,6 +520,27 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
+    fn open_port(&mut self, id: PortId, factory: Box<dyn Factory<S>>) {
+        if self.ports.len() <= id.key() {
+            self.ports.resize_with(id.key() + 1, || None);
+        }
+        self.ports[id.key()] = Some(Port::new(factory));
+    }
+
+    /// Does what [`Core::listen_tcp`] asked for, and tells the factory.
+    fn start_listening(&mut self, id: PortId, at: ListenAt, mut factory: Box<dyn Factory<S>>) {
+        let opened = match at {
+            _ if self.core.is_stopping() => Err(std::io::Error::other("the reactor is stopping")),
+            ListenAt::Tcp(address) => self.io.listen(id, address),
+            ListenAt::Unix(path) => self.io.listen_unix(id, &path).map(|()| Addrs::UNIX.local),
+        };
+        let is_open = opened.is_ok();
+        factory.listening(&mut self.core, &mut self.state, opened);
+        if is_open {
+            self.open_port(id, factory);
+        }
+    }
+
     fn close_port(&mut self, port: PortId) {
         if let Some(open) = self.ports.get_mut(port.key()).and_then(Option::take) {
             self.io.unlisten(port);
@@ -317,8 +548,32 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    fn connections(&self) -> Vec<ConnId> {
+    fn connection_ids(&self) -> Vec<ConnId> {
         let all = self.core.transports.iter();
         all.map(|(key, transport)| ConnId::new(key as u32, transport.generation)).collect()
+    }
+}
+
+/// All else that can be done from outside as from inside a call: `reactor.call_later(...)`, `reactor.stop()`.
+impl<I: Io, S: Shared> Deref for Reactor<I, S> {
+    type Target = Core<S>;
+
+    fn deref(&self) -> &Core<S> {
+        &self.core
+    }
+}
+
+impl<I: Io, S: Shared> DerefMut for Reactor<I, S> {
+    fn deref_mut(&mut self) -> &mut Core<S> {
+        &mut self.core
+    }
+}
+
+impl<I: Io + fmt::Debug, S: Shared> fmt::Debug for Reactor<I, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor")
+            .field("io", &self.io)
+            .field("core", &self.core)
+            .finish_non_exhaustive()
     }
 }

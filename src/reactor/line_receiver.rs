@@ -27,7 +27,7 @@
 
 use crate::{CloseReason, Context, Flow, Moment, Protocol, Shared, TimerId};
 use memchr::memchr;
-use std::fmt;
+use std::any::type_name;
 use std::mem;
 use std::time::Duration;
 
@@ -54,9 +54,11 @@ impl Default for LineLimits {
 }
 
 /// What understands lines. The hooks are those of [`Protocol`], lines in the place of bytes.
-pub trait LineProtocol<S: Shared>: fmt::Debug {
+pub trait LineProtocol<S: Shared> {
     /// See [`Protocol::name`].
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &'static str {
+        type_name::<Self>()
+    }
 
     /// See [`Protocol::connection_made`].
     fn connection_made(&mut self, _cx: &mut Context<'_, S>) -> Flow {
@@ -65,15 +67,11 @@ pub trait LineProtocol<S: Shared>: fmt::Debug {
 
     /// A line has come. `line`: without its end, at most [`LineLimits::line_bytes`] bytes, any bytes
     /// but LF. Returns in which way the rest is to be received.
-    fn line_received(&mut self, cx: &mut Context<'_, S>, line: &[u8]) -> Result<Mode, Error>;
+    fn line_received(&mut self, cx: &mut Context<'_, S>, line: &[u8]) -> Flow<Mode>;
 
     /// In raw mode: all the bytes there are. Returns how many of them were taken and in which way the
     /// rest is to be received. Twisted: rawDataReceived, and setLineMode(extra).
-    fn raw_data_received(
-        &mut self,
-        _cx: &mut Context<'_, S>,
-        data: &[u8],
-    ) -> Result<(usize, Mode), Error> {
+    fn raw_data_received(&mut self, _cx: &mut Context<'_, S>, data: &[u8]) -> Flow<(usize, Mode)> {
         Ok((data.len(), Mode::Raw))
     }
 
@@ -120,8 +118,6 @@ pub trait LineProtocol<S: Shared>: fmt::Debug {
     fn connection_lost(&mut self, _cx: &mut Context<'_, S>, _why: &CloseReason) {}
 }
 
-type Error = Box<dyn std::error::Error>;
-
 /// How the bytes to come are to be received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -163,6 +159,29 @@ impl PackedLimits {
 }
 
 /// A [`Protocol`] that delivers lines to `P`.
+///
+/// ```
+/// use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
+/// use herd_reactor::testing::StringTransport;
+/// use herd_reactor::{Context, Flow, Protocol};
+///
+/// struct Shout;
+///
+/// impl LineProtocol<()> for Shout {
+///     fn line_received(&mut self, cx: &mut Context<'_, ()>, line: &[u8]) -> Flow<Mode> {
+///         cx.write(&line.to_ascii_uppercase());
+///         cx.write(b"\n");
+///         Ok(Mode::Lines)
+///     }
+/// }
+///
+/// let mut receiver = LineReceiver::new(Shout, LineLimits::default());
+/// let mut transport = StringTransport::new(());
+/// for chunk in [&b"hel"[..], b"lo\r\nwor", b"ld\n!"] {
+///     receiver.data_received(&mut transport.context(), chunk).unwrap();
+/// }
+/// assert_eq!(transport.take(), b"HELLO\nWORLD\n");
+/// ```
 ///
 /// Memory: 56 bytes beside `P`, and what is kept.
 #[derive(Debug)]
@@ -227,7 +246,7 @@ impl<P> LineReceiver<P> {
         &mut self,
         cx: &mut Context<'_, S>,
         data: &'d [u8],
-    ) -> Result<Option<&'d [u8]>, Error>
+    ) -> Flow<Option<&'d [u8]>>
     where
         P: LineProtocol<S>,
     {
@@ -260,11 +279,7 @@ impl<P> LineReceiver<P> {
 
     /// Delivers the lines of `data` while the transport lets it. Returns what is left: an unfinished
     /// line, or all from the line at which it was held up.
-    fn deliver<'d, S: Shared>(
-        &mut self,
-        cx: &mut Context<'_, S>,
-        data: &'d [u8],
-    ) -> Result<&'d [u8], Error>
+    fn deliver<'d, S: Shared>(&mut self, cx: &mut Context<'_, S>, data: &'d [u8]) -> Flow<&'d [u8]>
     where
         P: LineProtocol<S>,
     {
@@ -301,11 +316,7 @@ impl<P> LineReceiver<P> {
         Ok(rest)
     }
 
-    fn too_long<'d, S: Shared>(
-        &mut self,
-        cx: &mut Context<'_, S>,
-        start: &[u8],
-    ) -> Result<&'d [u8], Error>
+    fn too_long<'d, S: Shared>(&mut self, cx: &mut Context<'_, S>, start: &[u8]) -> Flow<&'d [u8]>
     where
         P: LineProtocol<S>,
     {

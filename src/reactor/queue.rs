@@ -4,16 +4,23 @@
 //! because only the reactor has the kernel and the protocols in its hands.
 
 use crate::io::Close;
-use crate::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, PortId, Shared};
+use crate::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, Factory, PortId, Shared};
 use crate::{ConnectOptions, Core, Moment};
-use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// What is connected: a stream of bytes, or datagrams to and from one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectKind {
     Tcp,
     Udp,
+}
+
+/// Where a port listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ListenAt {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
 }
 
 /// Whether the reactor runs.
@@ -32,10 +39,10 @@ pub(super) enum RunState {
 }
 
 /// What the reactor does when the call has returned: in the order in which it was asked for.
-#[derive(Debug)]
 pub(super) enum Posted<S: Shared> {
     Connect(ConnectorId, ConnectKind, SocketAddr, ConnectOptions, Box<dyn ClientFactory<S>>),
     StopTrying(ConnectorId),
+    Listen(PortId, ListenAt, Box<dyn Factory<S>>),
     StopListening(PortId),
     Lost(ConnId, CloseReason, Close),
     Message(ConnId, S::Message),
@@ -58,17 +65,4 @@ pub(super) enum TimerCall<S: Shared> {
     Accept(PortId),
     /// What was counted of throttled warnings is logged.
     Report,
-}
-
-impl<S: Shared> fmt::Debug for TimerCall<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TimerCall::Call(_) => write!(f, "Call"),
-            TimerCall::Tell(id) => write!(f, "Tell({id:?})"),
-            TimerCall::Limit(id) => write!(f, "Limit({id:?})"),
-            TimerCall::Retry(connector) => write!(f, "Retry({connector:?})"),
-            TimerCall::Accept(port) => write!(f, "Accept({port:?})"),
-            TimerCall::Report => write!(f, "Report"),
-        }
-    }
 }

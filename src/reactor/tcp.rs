@@ -34,7 +34,6 @@ const NUMBER_ACCEPTS: usize = 100;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// A listening port. Twisted: tcp.py, Port.
-#[derive(Debug)]
 pub(super) struct Port<S: Shared> {
     pub(super) factory: Box<dyn Factory<S>>,
     /// Connections may be waiting.
@@ -361,7 +360,12 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// Buries `id`: closes the socket, tells the protocol, frees the slot.
     /// Twisted: Connection.connectionLost.
     pub(super) fn connection_lost(&mut self, id: ConnId, why: CloseReason, how: Close) {
-        let Some(transport) = self.core.transport(id) else { return };
+        let Some(transport) = self.core.transport_mut(id) else { return };
+        // That its protocol failed is told whatever else came of it.
+        let why = match transport.take_reason() {
+            Some(failed @ CloseReason::ProtocolFailed(_)) => failed,
+            _ => why,
+        };
         let (connector, delay_reset) = (transport.connector(), transport.delay_reset);
         let how = match how {
             Close::Orderly if transport.read_ended => Close::AfterEnd,
@@ -406,6 +410,6 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     fn note_flow(&mut self, id: ConnId, flow: Flow) {
         let Err(why) = flow else { return };
         log::warn!("{}: {why}", self.name(id));
-        self.core.lose_because(id, Some(CloseReason::ProtocolFailed(why)));
+        self.core.failed(id, CloseReason::ProtocolFailed(why));
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! The idea: a neighbour takes lines in the order in which they were written to it, so a number says
 //! all: "I have taken the first `n`". And replies are held by the turn, not by the line: those held in
-//! one turn are a *group*, and the end of the turn notes on every link how many lines it had been written
+//! one turn are a *group*, and before the next poll it is noted on every link how many lines it had been written
 //! by then. A link whose neighbour has taken so many has *covered* the group, and all groups before.
 //!
 //! ```text

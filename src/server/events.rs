@@ -11,7 +11,7 @@ use crate::http::Response;
 use crate::log as log_file;
 use crate::net::dns::{Client, DnsError, LookupId, Resolving};
 use crate::replication::acks::Group;
-use herd_reactor::{CloseReason, Core, Shared, Signal};
+use herd_reactor::{CloseReason, Core, Shared, Signal, TurnCounts};
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl Shared for Member {
         }
     }
 
-    fn turn_ended(&mut self, core: &mut Core<Member>) -> io::Result<()> {
+    fn before_poll(&mut self, core: &mut Core<Member>, _: TurnCounts) -> io::Result<()> {
         self.acknowledge(core);
         if let Some(persist) = &mut self.persist {
             persist.commit(core, &self.herd)?;

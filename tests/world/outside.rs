@@ -191,6 +191,8 @@ impl Protocol<Outside> for TalkId {
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, Outside>) -> Flow {
+        // It hears while it speaks, however much it has to say.
+        cx.unregister_producer();
         let talk = &mut cx.state.talks[self.0];
         talk.id = Some(cx.id);
         let (unsaid, ends) = (std::mem::take(&mut talk.unsaid), talk.ends_at_once);

@@ -153,7 +153,7 @@ impl Half {
     }
 
     fn ask(&mut self, out: &mut Outbox, server: SocketAddr, via: Via) -> Open {
-        let question = Question::new(&self.name, self.family, self.chance.next() as u16);
+        let question = Question::new(&self.name, self.family, self.chance.next_u64() as u16);
         let query = out.send(server, via, question.bytes());
         Open { query, server, via, question }
     }

@@ -266,7 +266,7 @@ enum Known {
 /// Both halves of a lookup, each with its first try.
 fn halves(name: &HostName, chance: &mut SplitMix64, cx: &mut Step<'_>) -> [Half; 2] {
     [Family::V6, Family::V4].map(|family| {
-        let mut half = Half::new(name, family, chance.next());
+        let mut half = Half::new(name, family, chance.next_u64());
         half.try_next(cx);
         half
     })

@@ -107,6 +107,15 @@ impl<S: Shared> Core<S> {
         }
     }
 
+    /// Closes `id` as [`lose_connection`](Core::lose_connection) does, because its protocol failed. If it is being
+    /// closed already, that becomes the reason.
+    pub(crate) fn failed(&mut self, id: ConnId, why: CloseReason) {
+        let Some(transport) = self.transport_mut(id) else { return };
+        transport.set_reason(why);
+        transport.step(Step::Lose);
+        self.mark_dirty(id);
+    }
+
     /// Ends the connection if nothing can come or be sent on it any more.
     pub(crate) fn end_if_both_ended(&mut self, id: ConnId) {
         if self.transport(id).is_some_and(Transport::has_ended) {

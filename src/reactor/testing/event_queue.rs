@@ -113,7 +113,7 @@ impl Wire {
 
     /// Sixty-four bits of chance.
     pub(super) fn random(&mut self) -> u64 {
-        self.chance.next()
+        self.chance.next_u64()
     }
 
     /// True with `probability`. Costs no chance when the answer is known.

@@ -13,7 +13,7 @@
 //!      DatagramSocket              the same without a connection
 //! ```
 //!
-//! Beside it: [`MemoryDisk`] is a folder that loses in a crash what was not synced, [`CountingIo`]
+//! Beside it: [`CountingIo`]
 //! counts what a reactor asks of any [`Io`](crate::Io), [`Recorder`] is a protocol that
 //! writes down what it hears, and [`StringTransport`] lends a protocol a context without any reactor.
 //!

@@ -164,7 +164,7 @@ impl<S: Shared + AsMut<Records>> Recorder<S> {
     }
 }
 
-impl<S: Shared + AsMut<Records>> Protocol<S> for Recorder<S> {
+impl<S: Shared<Message: fmt::Debug> + AsMut<Records>> Protocol<S> for Recorder<S> {
     fn name(&self) -> &'static str {
         self.name
     }

@@ -4,10 +4,13 @@
 //! protocol heard is written down. Twisted: protocols/test/test_basic.py.
 
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
-use herd_reactor::testing::StringTransport;
-use herd_reactor::{BUFFER_SIZE, Context, Flow, Protocol, Shared};
+use herd_reactor::testing::{MemoryIo, MemoryOptions, StringTransport};
+use herd_reactor::{
+    BUFFER_SIZE, ConnectOptions, Context, Flow, Limits, Protocol, Reactor, Shared, TimerId, factory,
+};
 use proptest::prelude::*;
 use std::error::Error;
+use std::time::Duration;
 
 /// What was heard, in order.
 #[derive(Debug, Default)]
@@ -326,6 +329,58 @@ proptest! {
         expected.pop();
         prop_assert_eq!(rig.heard(), expected);
     }
+}
+
+/// Two layers on one connection: each hears its own timers.
+#[test]
+fn the_protocol_within_hears_its_own_timers_and_not_the_receivers() {
+    #[derive(Default)]
+    struct Within(Option<TimerId>);
+
+    impl LineProtocol<(Vec<&'static str>,)> for Within {
+        fn line_received(
+            &mut self,
+            cx: &mut Context<'_, (Vec<&'static str>,)>,
+            _: &[u8],
+        ) -> Flow<Mode> {
+            self.0 = Some(cx.timer_later(Duration::from_secs(5)));
+            Ok(Mode::Lines)
+        }
+
+        fn timer(&mut self, cx: &mut Context<'_, (Vec<&'static str>,)>, timer: TimerId) -> Flow {
+            assert_eq!(self.0, Some(timer));
+            cx.state.0.push("its own");
+            Ok(())
+        }
+
+        fn line_timed_out(&mut self, cx: &mut Context<'_, (Vec<&'static str>,)>) -> Flow {
+            cx.state.0.push("an unfinished line");
+            Ok(())
+        }
+    }
+
+    struct Client;
+
+    impl Protocol<(Vec<&'static str>,)> for Client {
+        fn connection_made(&mut self, cx: &mut Context<'_, (Vec<&'static str>,)>) -> Flow {
+            cx.write(b"a line\nand a half");
+            Ok(())
+        }
+
+        fn data_received(&mut self, _: &mut Context<'_, (Vec<&'static str>,)>, _: &[u8]) -> Flow {
+            Ok(())
+        }
+    }
+
+    let io = MemoryIo::new(MemoryOptions::default());
+    let mut reactor = Reactor::new(io, (Vec::new(),), Limits::default());
+    let lines = || LineReceiver::new(Within::default(), LineLimits::default());
+    let any = ([127, 0, 0, 1], 0).into();
+    let (_, address) = reactor.listen_tcp(any, factory(move |_, _| Some(lines()))).unwrap();
+    reactor.connect_tcp(address, ConnectOptions::default(), factory(|_, _| Some(Client)));
+    reactor.call_later(Duration::from_secs(40), |_, core| core.stop());
+    reactor.run().unwrap();
+    assert_eq!(reactor.state().0, ["its own", "an unfinished line"]);
 }
 
 #[test]

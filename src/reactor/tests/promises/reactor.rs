@@ -11,8 +11,8 @@ use crate::stage::{Actor, MS, Scene, Stage, actor, pattern};
 use herd_reactor::io::Addrs;
 use herd_reactor::testing::{Built, Counts, Heard, MemoryOptions};
 use herd_reactor::{
-    BUFFER_SIZE, BUFFERED_BYTES_MAX, Backoff, CloseReason, ConnId, ConnectOptions, Context, Io,
-    Limits, NotPending, READ_BYTES_MAX,
+    BUFFER_SIZE, BUFFERED_BYTES_MAX, Backoff, CloseReason, ConnId, ConnectOptions, Context, Core,
+    Factory, Io, Limits, NotPending, Protocol, READ_BYTES_MAX,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -63,7 +63,7 @@ fn what_a_message_writes_leaves_in_the_same_turn<I: Io>(mut stage: Stage<I>) {
     assert_eq!(stage.reactor.io().take().writes, 1);
 }
 
-fn the_turn_ends_after_its_calls_and_before_they_are_sent<I: Io>(mut stage: Stage<I>) {
+fn before_poll_comes_after_the_calls_and_before_the_send<I: Io>(mut stage: Stage<I>) {
     let server = actor("server").on(|cx, heard| {
         if let Heard::Message(_) = heard {
             cx.write(b"three");
@@ -77,10 +77,31 @@ fn the_turn_ends_after_its_calls_and_before_they_are_sent<I: Io>(mut stage: Stag
     stage.scene().watched = Some(server);
     stage.turn();
     assert_eq!(stage.core().pending(server), 0);
-    assert_eq!(stage.scene().said(), ["8 wait at the turn's end"]);
+    assert_eq!(stage.scene().said(), ["8 wait before the poll"]);
 }
 
-fn a_stopping_reactor_ends_its_turn_before_it_sends_too<I: Io>(mut stage: Stage<I>) {
+fn the_counts_of_a_turn_are_those_of_what_it_has_done<I: Io>(mut stage: Stage<I>) {
+    stage.pair(actor("server"), actor("client"));
+    stage.pass(MS);
+    let server = stage.id("server");
+    stage.write("client", b"x");
+    stage.core().call_later(Duration::ZERO, |_, _| {});
+    stage.core().post(server, "a request".into());
+    // Its own timer wakes the stage, too.
+    stage.reactor.turn().unwrap();
+    let counts = stage.scene().counts;
+    assert_eq!((counts.timers, counts.requests, counts.writes), (1, 1, 1));
+    stage.until_bytes("server", 1);
+    stage.turn();
+    let counts = stage.scene().counts;
+    assert!(
+        counts.events >= 1 && counts.reads == 1,
+        "what the poll before has brought: {counts:?}"
+    );
+    assert_eq!((counts.timers, counts.requests, counts.writes), (0, 0, 0));
+}
+
+fn before_poll_comes_before_the_send_of_a_stopping_reactor_too<I: Io>(mut stage: Stage<I>) {
     let server = actor("server").on(|cx, heard| {
         if *heard == Heard::ShuttingDown {
             cx.write(b"last words");
@@ -94,17 +115,17 @@ fn a_stopping_reactor_ends_its_turn_before_it_sends_too<I: Io>(mut stage: Stage<
     stage.core().stop();
     stage.turn();
     assert_eq!(stage.core().pending(server), 0);
-    assert_eq!(stage.scene().said(), ["10 wait at the turn's end"]);
+    assert_eq!(stage.scene().said(), ["10 wait before the poll"]);
 }
 
-fn what_waits_when_the_turns_end_fails_is_never_sent<I: Io>(mut stage: Stage<I>) {
+fn what_waits_when_before_poll_fails_is_never_sent<I: Io>(mut stage: Stage<I>) {
     stage.pair(actor("server"), actor("client"));
     let server = stage.id("server");
     for stopping in [false, true] {
         stage.core().write(server, b"a promise that cannot be kept");
         stage.scene().failure = Some(std::io::ErrorKind::StorageFull.into());
         stage.reactor.io().take();
-        let failure = stage.reactor.turn().expect_err("the turn's end has failed");
+        let failure = stage.reactor.turn().expect_err("before_poll has failed");
         assert_eq!(failure.kind(), std::io::ErrorKind::StorageFull);
         assert_eq!(stage.reactor.io().take().writes, 0, "stopping: {stopping}");
         assert!(stage.core().pending(server) > 0 && stage.reactor.is_stopped());
@@ -374,7 +395,8 @@ fn a_send_buffer_that_outgrows_every_bound_is_aborted<I: Io>(mut stage: Stage<I>
     assert_eq!(stage.core().pending(server), BUFFERED_BYTES_MAX);
     stage.core().write(server, b"x");
     stage.until_lost("server", 1);
-    assert_eq!(stage.records().lost("server"), ["ConnectionAborted"]);
+    // The protocol is told why, whether or not anybody reads the log.
+    assert_eq!(stage.records().lost("server"), ["ProtocolFailed"]);
 }
 
 // Reading.
@@ -677,6 +699,9 @@ fn resume_when_drained_calls_once<I: Io>(mut stage: Stage<I>) {
 fn flooder(total: usize) -> Actor {
     let mut left = total;
     actor("client").on(move |cx, heard| {
+        if *heard == Heard::Made {
+            cx.unregister_producer();
+        }
         if let (Heard::Made | Heard::Resume, 1..) = (heard, left) {
             let now = left.min(100_000);
             left -= now;
@@ -799,6 +824,30 @@ fn an_error_in_any_call_closes<I: Io>(mut stage: Stage<I>) {
         stage.until_lost("server", 1);
         assert_eq!(stage.records().lost("server"), ["ProtocolFailed"], "{which}");
         assert_eq!(stage.records().lost("client"), ["ConnectionDone"], "{which}");
+    }
+}
+
+/// There need be no logger: what failed is the reason of the loss.
+fn a_failure_is_told_also_to_a_protocol_that_has_closed_or_aborted<I: Io>(mut stage: Stage<I>) {
+    for abort in [false, true] {
+        *stage.records() = Default::default();
+        let server = actor("server").on(move |cx, heard| match heard {
+            Heard::Data(_) if abort => {
+                cx.abort_connection();
+                Err("failed".into())
+            }
+            Heard::Data(_) => {
+                cx.lose_connection();
+                Err("failed".into())
+            }
+            _ => Ok(()),
+        });
+        stage.pair(server, actor("client"));
+        stage.write("client", b"x");
+        stage.until_lost("server", 1);
+        let lost = |heard: &Heard| *heard == Heard::Lost("ProtocolFailed", "failed".into());
+        assert_eq!(stage.records().count("server", lost), 1, "abort: {abort}");
+        stage.until_lost("client", 1);
     }
 }
 
@@ -949,6 +998,53 @@ fn a_burst_of_connections_is_accepted_in_batches_and_whole<I: Io>(mut stage: Sta
     }
     assert!(batches[0] <= 100, "{batches:?}");
     assert!(batches.iter().all(|batch| *batch <= 120 + 20), "{batches:?}");
+}
+
+/// Says in a note what became of listening.
+struct Listens(&'static str);
+
+impl Factory<Scene> for Listens {
+    fn build_protocol(
+        &mut self,
+        _cx: &mut Context<'_, Scene>,
+        _peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Scene>>> {
+        Some(Box::new(actor(self.0)))
+    }
+
+    fn listening(
+        &mut self,
+        _core: &mut Core<Scene>,
+        scene: &mut Scene,
+        at: std::io::Result<SocketAddr>,
+    ) {
+        scene.note(at.map_or_else(|e| e.kind().to_string(), |address| address.to_string()));
+    }
+}
+
+fn a_port_can_be_opened_inside_a_call_and_its_factory_is_told<I: Io>(mut stage: Stage<I>) {
+    let taken = stage.listen(|| actor("first"));
+    let server = actor("server").on(move |cx, heard| {
+        if let Heard::Data(_) = heard {
+            let [free, taken] = [([127, 0, 0, 1], 0).into(), taken];
+            let port = cx.listen_tcp(free, Box::new(Listens("second")));
+            let refused = cx.listen_tcp(taken, Box::new(Listens("third")));
+            assert_ne!(port, refused);
+        }
+        Ok(())
+    });
+    stage.pair(server, actor("client"));
+    stage.write("client", b"x");
+    stage.until("both are told", |scene, _| scene.notes.len() == 2);
+    let address = stage.scene().said()[0].parse().expect("the address of the first");
+    assert_eq!(stage.scene().said()[1], "address in use");
+    stage.connect(address, actor("late"));
+    stage.until_made(&["late", "second"]);
+    // A reactor that stops opens nothing.
+    stage.core().stop();
+    stage.core().listen_tcp(address, Box::new(Listens("fourth")));
+    stage.until("it is told", |scene, _| scene.notes.len() == 3);
+    assert_eq!(stage.scene().said()[2], "other error");
 }
 
 // Connecting.
@@ -1247,6 +1343,8 @@ on_every_network! {
     a_port_in_use_is_an_error
     connections_outlive_their_port
     a_burst_of_connections_is_accepted_in_batches_and_whole
+    a_port_can_be_opened_inside_a_call_and_its_factory_is_told
+    a_failure_is_told_also_to_a_protocol_that_has_closed_or_aborted
     a_refused_connection_is_told_to_its_factory
     the_waits_between_attempts_grow_up_to_their_cap
     a_lost_connection_is_made_again_and_a_good_one_begins_with_the_first_delay
@@ -1297,9 +1395,10 @@ on_calm_networks! {
     what_a_timer_writes_leaves_in_the_same_turn
     what_a_message_writes_leaves_in_the_same_turn
     nothing_is_sent_inside_a_callback_and_all_writes_leave_in_one_piece
-    the_turn_ends_after_its_calls_and_before_they_are_sent
-    a_stopping_reactor_ends_its_turn_before_it_sends_too
-    what_waits_when_the_turns_end_fails_is_never_sent
+    before_poll_comes_after_the_calls_and_before_the_send
+    the_counts_of_a_turn_are_those_of_what_it_has_done
+    before_poll_comes_before_the_send_of_a_stopping_reactor_too
+    what_waits_when_before_poll_fails_is_never_sent
     a_request_and_its_reply_cost_three_system_calls
     lines_sent_together_cost_no_more_than_one
     a_turn_in_which_nothing_happens_is_one_poll

@@ -9,7 +9,7 @@ use herd_reactor::testing::{
 };
 use herd_reactor::{
     ClientFactory, ConnId, ConnectOptions, ConnectorId, Core, Io, Limits, MioIo, PortId, Protocol,
-    Reactor, Shared, Signal,
+    Reactor, Shared, Signal, TurnCounts,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,8 +31,10 @@ pub(crate) struct Scene {
     pub(crate) notes: Vec<(u64, String)>,
     /// Connections by their own address and their peer's; for actors that say so.
     pub(crate) met: BTreeMap<(SocketAddr, SocketAddr), ConnId>,
-    /// Whose pending bytes are remarked upon when a turn ends.
+    /// Whose pending bytes are remarked upon before a poll.
     pub(crate) watched: Option<ConnId>,
+    /// What the last turn has done.
+    pub(crate) counts: TurnCounts,
     /// With what the next turn is to end.
     pub(crate) failure: Option<std::io::Error>,
 }
@@ -51,10 +53,11 @@ impl Scene {
 impl Shared for Scene {
     type Message = String;
 
-    fn turn_ended(&mut self, core: &mut Core<Scene>) -> std::io::Result<()> {
+    fn before_poll(&mut self, core: &mut Core<Scene>, counts: TurnCounts) -> std::io::Result<()> {
+        self.counts = counts;
         self.turn += 1;
         if let Some(id) = self.watched {
-            self.note(format!("{} wait at the turn's end", core.pending(id)));
+            self.note(format!("{} wait before the poll", core.pending(id)));
         }
         self.failure.take().map_or(Ok(()), Err)
     }
