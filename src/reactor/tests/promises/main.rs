@@ -4,6 +4,7 @@
 mod stage;
 
 mod descriptors;
+mod examples;
 mod kernel;
 mod line_receiver;
 mod memory_io;

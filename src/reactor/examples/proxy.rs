@@ -1,0 +1,136 @@
+//! Passes on what it receives, in both directions, to the address that it is given.
+//! `cargo run -p herd-reactor --example proxy 127.0.0.1:80`
+//!
+//! Back-pressure: while much waits for one side, the other is not read. Half-close: when one side ends, what it
+//! has sent is delivered, then its end; the other direction goes on.
+
+use herd_reactor::{
+    ClientFactory, CloseReason, ConnId, ConnectOptions, Context, Core, Factory, Flow, Limits,
+    MioIo, Protocol, Reactor, Shared, Signal,
+};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Bytes that may wait for one side before the other is not read any more.
+const HIGH_WATER: usize = 65_536;
+
+/// Who is connected with whom, and where to.
+struct Pairs {
+    to: SocketAddr,
+    other: BTreeMap<ConnId, ConnId>,
+}
+
+impl Shared for Pairs {
+    type Message = ();
+}
+
+/// Either side of a pair.
+struct Side;
+
+impl Protocol<Pairs> for Side {
+    fn connection_made(&mut self, cx: &mut Context<'_, Pairs>) -> Flow {
+        // What waits for this side holds up the other one, below. If it held up this one, too, both could wait.
+        cx.unregister_producer();
+        match cx.state.other.get(&cx.id) {
+            Some(&inbound) => cx.core.resume_producing(inbound),
+            // Until the other side is connected, there is nowhere to write to.
+            None => cx.pause_producing(),
+        }
+        Ok(())
+    }
+
+    fn data_received(&mut self, cx: &mut Context<'_, Pairs>, data: &[u8]) -> Flow {
+        let Some(&other) = cx.state.other.get(&cx.id) else { return Ok(()) };
+        cx.core.write(other, data);
+        if cx.core.pending(other) > HIGH_WATER {
+            cx.pause_producing();
+            cx.core.resume_when_drained(other);
+        }
+        Ok(())
+    }
+
+    /// All that waited for this side is sent: the other one is read again.
+    fn resume_producing(&mut self, cx: &mut Context<'_, Pairs>) -> Flow {
+        if let Some(&other) = cx.state.other.get(&cx.id) {
+            cx.core.resume_producing(other);
+        }
+        Ok(())
+    }
+
+    /// This side sends no more; the connection is lost when the other direction has ended, too.
+    fn read_connection_lost(&mut self, cx: &mut Context<'_, Pairs>) -> Flow {
+        if let Some(&other) = cx.state.other.get(&cx.id) {
+            cx.core.lose_write_connection(other);
+        }
+        Ok(())
+    }
+
+    fn connection_lost(&mut self, cx: &mut Context<'_, Pairs>, why: &CloseReason) {
+        let Some(other) = cx.state.other.remove(&cx.id) else { return };
+        cx.state.other.remove(&other);
+        match why {
+            CloseReason::ConnectionDone => cx.core.lose_connection(other),
+            _ => cx.core.abort_connection(other),
+        }
+    }
+}
+
+/// Builds the side of a client, and asks for the other one.
+struct Inbound;
+
+impl Factory<Pairs> for Inbound {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Context<'_, Pairs>,
+        _peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Pairs>>> {
+        let options =
+            ConnectOptions { timeout: Duration::from_secs(5), ..ConnectOptions::default() };
+        let outbound = Outbound { inbound: cx.id };
+        cx.core.connect_tcp(cx.state.to, options, Box::new(outbound));
+        Some(Box::new(Side))
+    }
+}
+
+/// Builds the other side, for the client `inbound`.
+struct Outbound {
+    inbound: ConnId,
+}
+
+impl Factory<Pairs> for Outbound {
+    fn build_protocol(
+        &mut self,
+        cx: &mut Context<'_, Pairs>,
+        _peer: SocketAddr,
+    ) -> Option<Box<dyn Protocol<Pairs>>> {
+        // The client may have gone meanwhile.
+        cx.core.transport(self.inbound)?;
+        cx.state.other.insert(self.inbound, cx.id);
+        cx.state.other.insert(cx.id, self.inbound);
+        Some(Box::new(Side))
+    }
+}
+
+impl ClientFactory<Pairs> for Outbound {
+    fn client_connection_failed(
+        &mut self,
+        core: &mut Core<Pairs>,
+        _pairs: &mut Pairs,
+        _why: &CloseReason,
+        _retry: Option<Duration>,
+    ) {
+        core.abort_connection(self.inbound);
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let to = std::env::args().nth(1).ok_or("usage: proxy ADDRESS")?.parse()?;
+    let io = MioIo::new(&[Signal::Interrupt, Signal::Terminate])?;
+    let pairs = Pairs { to, other: BTreeMap::new() };
+    let mut reactor = Reactor::new(io, pairs, Limits::default());
+    let (_, address) = reactor.listen_tcp(([127, 0, 0, 1], 0).into(), Box::new(Inbound))?;
+    println!("{address}");
+    Ok(reactor.run()?)
+}

@@ -1,0 +1,49 @@
+//! Calls that wait for their time: one of the reactor's, which ends the program, and one of each connection's
+//! protocol, which greets a client that says nothing. `cargo run -p herd-reactor --example timer`
+
+use herd_reactor::{Context, Flow, Limits, MioIo, Protocol, Reactor, Signal, TimerId, factory};
+use std::time::Duration;
+
+/// How long a client may be silent.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Greets a client that has not spoken in time, once.
+#[derive(Default)]
+struct Greeter {
+    silence: Option<TimerId>,
+}
+
+impl Protocol<()> for Greeter {
+    fn connection_made(&mut self, cx: &mut Context<'_, ()>) -> Flow {
+        self.silence = Some(cx.timer_later(PATIENCE));
+        Ok(())
+    }
+
+    fn data_received(&mut self, cx: &mut Context<'_, ()>, _data: &[u8]) -> Flow {
+        if let Some(timer) = self.silence.take() {
+            // An error means that the call has run: here it cannot have.
+            cx.cancel(timer)?;
+        }
+        cx.write(b"so you are there\n");
+        Ok(())
+    }
+
+    fn timer(&mut self, cx: &mut Context<'_, ()>, timer: TimerId) -> Flow {
+        if self.silence == Some(timer) {
+            self.silence = None;
+            cx.write(b"is anybody there?\n");
+        }
+        Ok(())
+    }
+}
+
+fn main() -> std::io::Result<()> {
+    let io = MioIo::new(&[Signal::Interrupt, Signal::Terminate])?;
+    let mut reactor = Reactor::new(io, (), Limits::default());
+    let any = ([127, 0, 0, 1], 0).into();
+    let (_, address) = reactor.listen_tcp(any, factory(|_, _| Some(Greeter::default())))?;
+    println!("{address}");
+    // A closure over the shared state and the core: it can reach every connection, and no protocol.
+    reactor.call_later(Duration::from_secs(3_600), |(), core| core.stop());
+    reactor.run()
+}
