@@ -910,8 +910,8 @@ fn a_key_is_never_shown() {
     });
     gate.open();
     assert_eq!(body(stage.outcome(id).0), "good");
-    // The next is posted to the connection as an order.
+    // The next is posted to the connection; what is posted is not shown at all.
     stage.send(request);
     let shown = format!("{:?}", stage.reactor);
-    assert!(shown.contains("Order {") && !shown.contains(KEY), "{shown}");
+    assert!(!shown.contains(KEY), "{shown}");
 }

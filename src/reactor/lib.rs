@@ -569,11 +569,10 @@ impl<I: Io, S: Shared> DerefMut for Reactor<I, S> {
     }
 }
 
-impl<I: Io + fmt::Debug, S: Shared> fmt::Debug for Reactor<I, S> {
+impl<I: Io + fmt::Debug, S: Shared + fmt::Debug> fmt::Debug for Reactor<I, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reactor")
-            .field("io", &self.io)
-            .field("core", &self.core)
-            .finish_non_exhaustive()
+        let mut shown = f.debug_struct("Reactor");
+        shown.field("io", &self.io).field("core", &self.core).field("state", &self.state);
+        shown.finish_non_exhaustive()
     }
 }

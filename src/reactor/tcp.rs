@@ -147,6 +147,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// Reads once, and delivers. Twisted: Connection.doRead.
     pub(super) fn do_read(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport_mut(id) else { return };
+        debug_assert!(transport.ready, "on the list and not marked");
         transport.ready = false;
         if !transport.wants_read() {
             return;
@@ -240,6 +241,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
 
     fn do_write(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport_mut(id) else { return };
+        debug_assert!(transport.dirty, "on the list and not marked");
         transport.dirty = false;
         if matches!(transport.phase(), Phase::Connecting | Phase::Lost) || !self.encode(id) {
             return;

@@ -401,6 +401,7 @@ impl Transport {
     /// idle connection holds none.
     pub(super) fn sent(&mut self, count: usize) -> Option<Vec<u8>> {
         let sent = self.sent as usize + count;
+        debug_assert!(sent <= self.out.len());
         if sent == self.out.len() {
             return Some(self.take_out());
         }

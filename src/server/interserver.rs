@@ -54,7 +54,7 @@ const FAULTS_MAX: u32 = 100;
 /// The option of HELLO by which a server asks for ACK lines.
 const ACK: &[u8] = b"ack";
 
-/// What a timer of this protocol is for. At most one of each kind is set.
+/// What a timer of this protocol is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LinkTimer {
     Hello,
@@ -63,13 +63,6 @@ enum LinkTimer {
     Proven,
     Sync,
     Proof,
-}
-
-impl LinkTimer {
-    const ALL: [LinkTimer; 6] = {
-        use LinkTimer::{Hello, Ping, Proof, Proven, Silence, Sync};
-        [Hello, Ping, Silence, Proven, Sync, Proof]
-    };
 }
 
 /// The content types of TLS records: change_cipher_spec to application_data. No line begins so.
@@ -88,8 +81,8 @@ pub struct Interserver {
     heard: Moment,
     /// Invalid lines and complaints until now.
     faults: u32,
-    /// By what they are for.
-    timers: [Option<TimerId>; LinkTimer::ALL.len()],
+    /// Those that are set: at most one of each kind.
+    timers: Vec<(TimerId, LinkTimer)>,
 }
 
 /// What the other end has proved by a certificate.
@@ -236,9 +229,8 @@ impl LineProtocol<Member> for Interserver {
     }
 
     fn timer(&mut self, cx: &mut Cx<'_>, timer: TimerId) -> Flow {
-        let mut timers = LinkTimer::ALL.into_iter();
-        let due = timers.find(|which| self.timers[*which as usize] == Some(timer));
-        let Some(due) = due else { return Ok(()) };
+        let Some(at) = self.timers.iter().position(|(id, _)| *id == timer) else { return Ok(()) };
+        let (_, due) = self.timers.swap_remove(at);
         match (due, self.standing) {
             (LinkTimer::Hello, Standing::Stranger)
                 if cx.state.silent_callers < cx.state.links.plain() =>
@@ -302,7 +294,7 @@ impl Interserver {
             is_let_stay: false,
             heard: cx.now(),
             faults: 0,
-            timers: [None; LinkTimer::ALL.len()],
+            timers: Vec::new(),
         };
         if matches!(interserver.proof, Proof::Awaited { .. }) {
             interserver.set(cx, LinkTimer::Proof, cx.state.limits.peer_tls);
@@ -311,7 +303,7 @@ impl Interserver {
     }
 
     fn set(&mut self, cx: &mut Cx<'_>, timer: LinkTimer, delay: Duration) {
-        self.timers[timer as usize] = Some(cx.timer_later(delay));
+        self.timers.push((cx.timer_later(delay), timer));
     }
 
     /// The handshake is done: decides which neighbour has shown its certificate. An error costs the

@@ -106,7 +106,7 @@ impl MioIo {
         let signals = match signals {
             [] => None,
             some => {
-                let mut caught = Signals::new(some.iter().map(number))?;
+                let mut caught = Signals::new(some.iter().filter_map(number))?;
                 poll.registry().register(&mut caught, SIGNALS, Interest::READABLE)?;
                 Some(caught)
             }
@@ -397,21 +397,17 @@ fn put<T>(slots: &mut Vec<Option<T>>, key: usize, value: T) {
     slots[key] = Some(value);
 }
 
-fn number(signal: &Signal) -> i32 {
-    match signal {
-        Signal::Interrupt => SIGINT,
-        Signal::Terminate => SIGTERM,
-        Signal::Hangup => SIGHUP,
-        Signal::Child => SIGCHLD,
-    }
+const NUMBERS: [(Signal, i32); 4] = [
+    (Signal::Interrupt, SIGINT),
+    (Signal::Terminate, SIGTERM),
+    (Signal::Hangup, SIGHUP),
+    (Signal::Child, SIGCHLD),
+];
+
+fn number(signal: &Signal) -> Option<i32> {
+    NUMBERS.iter().find(|(named, _)| named == signal).map(|(_, number)| *number)
 }
 
 fn signal(number: i32) -> Option<Signal> {
-    match number {
-        SIGINT => Some(Signal::Interrupt),
-        SIGTERM => Some(Signal::Terminate),
-        SIGHUP => Some(Signal::Hangup),
-        SIGCHLD => Some(Signal::Child),
-        _ => None,
-    }
+    NUMBERS.iter().find(|(_, known)| *known == number).map(|(signal, _)| *signal)
 }

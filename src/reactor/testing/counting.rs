@@ -51,83 +51,36 @@ impl<I: Io> CountingIo<I> {
     }
 }
 
+/// Hands each call on to the `Io` inside, having counted it.
+macro_rules! counted {
+    ($($count:ident: $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => { $(
+        fn $name(&mut self, $($argument: $type),*) -> $result {
+            self.counts.$count += 1;
+            self.inner.$name($($argument),*)
+        }
+    )* };
+}
+
 impl<I: Io> Io for CountingIo<I> {
-    fn now(&mut self) -> Moment {
-        self.counts.clocks += 1;
-        self.inner.now()
-    }
-
-    fn wall(&mut self) -> UnixNanos {
-        self.counts.walls += 1;
-        self.inner.wall()
-    }
-
     fn random(&mut self) -> u64 {
         self.inner.random()
     }
 
-    fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        self.counts.polls += 1;
-        self.inner.poll(timeout, events)
-    }
-
-    fn listen(&mut self, port: PortId, address: SocketAddr) -> io::Result<SocketAddr> {
-        self.counts.listens += 1;
-        self.inner.listen(port, address)
-    }
-
-    fn listen_unix(&mut self, port: PortId, path: &Path) -> io::Result<()> {
-        self.counts.listens += 1;
-        self.inner.listen_unix(port, path)
-    }
-
-    fn unlisten(&mut self, port: PortId) {
-        self.counts.unlistens += 1;
-        self.inner.unlisten(port);
-    }
-
-    fn accept(&mut self, port: PortId, id: ConnId) -> io::Result<Addrs> {
-        self.counts.accepts += 1;
-        self.inner.accept(port, id)
-    }
-
-    fn shed(&mut self, port: PortId, most: usize) -> io::Result<usize> {
-        self.counts.sheds += 1;
-        self.inner.shed(port, most)
-    }
-
-    fn connect(&mut self, id: ConnId, address: SocketAddr) -> io::Result<()> {
-        self.counts.connects += 1;
-        self.inner.connect(id, address)
-    }
-
-    fn connect_udp(&mut self, id: ConnId, address: SocketAddr) -> io::Result<Addrs> {
-        self.counts.connects += 1;
-        self.inner.connect_udp(id, address)
-    }
-
-    fn connected(&mut self, id: ConnId) -> io::Result<Option<Addrs>> {
-        self.counts.connecteds += 1;
-        self.inner.connected(id)
-    }
-
-    fn read(&mut self, id: ConnId, into: &mut [u8]) -> io::Result<usize> {
-        self.counts.reads += 1;
-        self.inner.read(id, into)
-    }
-
-    fn write(&mut self, id: ConnId, data: &[u8]) -> io::Result<usize> {
-        self.counts.writes += 1;
-        self.inner.write(id, data)
-    }
-
-    fn shutdown(&mut self, id: ConnId) -> io::Result<()> {
-        self.counts.shutdowns += 1;
-        self.inner.shutdown(id)
-    }
-
-    fn close(&mut self, id: ConnId, how: Close) {
-        self.counts.closes += 1;
-        self.inner.close(id, how);
+    counted! {
+        clocks: now() -> Moment;
+        walls: wall() -> UnixNanos;
+        polls: poll(timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
+        listens: listen(port: PortId, address: SocketAddr) -> io::Result<SocketAddr>;
+        listens: listen_unix(port: PortId, path: &Path) -> io::Result<()>;
+        unlistens: unlisten(port: PortId) -> ();
+        accepts: accept(port: PortId, id: ConnId) -> io::Result<Addrs>;
+        sheds: shed(port: PortId, most: usize) -> io::Result<usize>;
+        connects: connect(id: ConnId, address: SocketAddr) -> io::Result<()>;
+        connects: connect_udp(id: ConnId, address: SocketAddr) -> io::Result<Addrs>;
+        connecteds: connected(id: ConnId) -> io::Result<Option<Addrs>>;
+        reads: read(id: ConnId, into: &mut [u8]) -> io::Result<usize>;
+        writes: write(id: ConnId, data: &[u8]) -> io::Result<usize>;
+        shutdowns: shutdown(id: ConnId) -> io::Result<()>;
+        closes: close(id: ConnId, how: Close) -> ();
     }
 }

@@ -13,8 +13,7 @@
 //!      DatagramSocket              the same without a connection
 //! ```
 //!
-//! Beside it: [`CountingIo`]
-//! counts what a reactor asks of any [`Io`](crate::Io), [`Recorder`] is a protocol that
+//! Beside it: [`CountingIo`] counts what a reactor asks of any [`Io`](crate::Io), [`Recorder`] is a protocol that
 //! writes down what it hears, and [`StringTransport`] lends a protocol a context without any reactor.
 //!
 //! Randomness comes from one seed, containers whose order can be seen are ordered, and nothing here
@@ -38,6 +37,6 @@ pub use self::counting::{CountingIo, Counts};
 pub use self::datagrams::Datagram;
 pub use self::memory::MemoryIo;
 pub use self::options::{Fault, MemoryOptions};
-pub use self::recorder::{Built, Heard, Record, Recorder, Records};
+pub use self::recorder::{Heard, Record, Recorder, RecordingFactory, Records};
 pub use self::segment::{Frame, FrameKind};
 pub use self::string_transport::StringTransport;

@@ -217,38 +217,39 @@ impl<S: Shared> fmt::Debug for Recorder<S> {
     }
 }
 
-type Build<S> = dyn FnMut(&mut Context<'_, S>, SocketAddr) -> Option<Box<dyn Protocol<S>>>;
-
-/// A factory out of a closure. As a client's factory it writes down failures and losses.
-pub struct Built<S: Shared> {
+/// A factory that writes down failures and losses, around another one.
+pub struct RecordingFactory<S: Shared> {
     name: &'static str,
-    build: Box<Build<S>>,
+    inner: Box<dyn Factory<S>>,
 }
 
-impl<S: Shared> Built<S> {
+impl<S: Shared> RecordingFactory<S> {
     /// A factory called `name` whose protocols `build` makes.
     pub fn by<P: Protocol<S> + 'static>(
         name: &'static str,
-        mut build: impl FnMut(&mut Context<'_, S>, SocketAddr) -> Option<P> + 'static,
-    ) -> Box<Built<S>> {
-        let build = Box::new(move |cx: &mut Context<'_, S>, peer| {
-            build(cx, peer).map(|protocol| Box::new(protocol) as Box<dyn Protocol<S>>)
-        });
-        Box::new(Built { name, build })
+        build: impl FnMut(&mut Context<'_, S>, SocketAddr) -> Option<P> + 'static,
+    ) -> Box<RecordingFactory<S>> {
+        Box::new(RecordingFactory { name, inner: Box::new(build) })
     }
 }
 
-impl<S: Shared> Factory<S> for Built<S> {
+impl<S: Shared + AsMut<Records>> RecordingFactory<S> {
+    fn note(&self, core: &Core<S>, state: &mut S, heard: Heard) {
+        state.as_mut().log.push(Record { at: core.now(), who: self.name, id: None, heard });
+    }
+}
+
+impl<S: Shared> Factory<S> for RecordingFactory<S> {
     fn build_protocol(
         &mut self,
         cx: &mut Context<'_, S>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<S>>> {
-        (self.build)(cx, peer)
+        self.inner.build_protocol(cx, peer)
     }
 }
 
-impl<S: Shared + AsMut<Records>> ClientFactory<S> for Built<S> {
+impl<S: Shared + AsMut<Records>> ClientFactory<S> for RecordingFactory<S> {
     fn client_connection_failed(
         &mut self,
         core: &mut Core<S>,
@@ -256,9 +257,7 @@ impl<S: Shared + AsMut<Records>> ClientFactory<S> for Built<S> {
         why: &CloseReason,
         retry: Option<Duration>,
     ) {
-        let heard = Heard::Failed(name_of(why), retry);
-        let at = core.now();
-        state.as_mut().log.push(Record { at, who: self.name, id: None, heard });
+        self.note(core, state, Heard::Failed(name_of(why), retry));
     }
 
     fn client_connection_lost(
@@ -268,14 +267,12 @@ impl<S: Shared + AsMut<Records>> ClientFactory<S> for Built<S> {
         why: &CloseReason,
         retry: Option<Duration>,
     ) {
-        let heard = Heard::ClientLost(name_of(why), retry);
-        let at = core.now();
-        state.as_mut().log.push(Record { at, who: self.name, id: None, heard });
+        self.note(core, state, Heard::ClientLost(name_of(why), retry));
     }
 }
 
-impl<S: Shared> fmt::Debug for Built<S> {
+impl<S: Shared> fmt::Debug for RecordingFactory<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Built").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("RecordingFactory").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::stage::{Actor, MS, Scene, Stage, actor, in_its_own_process, kernel, once};
 use herd_reactor::io::Addrs;
-use herd_reactor::testing::{Built, Heard};
+use herd_reactor::testing::{Heard, RecordingFactory};
 use herd_reactor::{ConnectOptions, Limits, MioIo, Signal};
 use rustix::process::{getpid, kill_process};
 use socket2::{Domain, Socket, Type};
@@ -126,7 +126,7 @@ fn echo() -> Actor {
 fn a_socket_file_serves_whom_its_mode_lets_in_and_goes_when_listening_ends() {
     let path = free_path("serves");
     let mut stage = kernel(Limits::default());
-    let factory = Built::by("port", |_, _| Some(echo()));
+    let factory = RecordingFactory::by("port", |_, _| Some(echo()));
     let port = stage.reactor.listen_unix(&path, factory).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
 
@@ -155,7 +155,8 @@ fn a_socket_file_serves_whom_its_mode_lets_in_and_goes_when_listening_ends() {
 fn a_socket_file_is_taken_over_from_the_dead_only() {
     let path = free_path("dead");
     let mut stage = kernel(Limits::default());
-    let mut listen = |path| stage.reactor.listen_unix(path, Built::by("port", |_, _| Some(echo())));
+    let mut listen =
+        |path| stage.reactor.listen_unix(path, RecordingFactory::by("port", |_, _| Some(echo())));
 
     let living = UnixListener::bind(&path).unwrap();
     assert_eq!(listen(&path).unwrap_err().kind(), ErrorKind::AddrInUse);

@@ -4,7 +4,7 @@
 use crate::stage::{MS, Scene, Stage, actor, memory, once, pattern};
 use herd_reactor::io::{Addrs, Close, Event};
 use herd_reactor::testing::{
-    Built, CountingIo, Datagram, Fault, Frame, FrameKind, Heard, MemoryIo, MemoryOptions,
+    CountingIo, Datagram, Fault, Frame, FrameKind, Heard, MemoryIo, MemoryOptions, RecordingFactory,
 };
 use herd_reactor::{
     Backoff, ConnId, ConnectOptions, Io, Limits, Moment, PortId, Reactor, Signal, UnixNanos,
@@ -46,7 +46,7 @@ fn play(seed: u64) -> String {
     for name in ["a", "b", "c", "d", "e"] {
         let backoff = Backoff::new(MS, 100 * MS, 2.0, 0.5);
         let options = ConnectOptions { reconnect: Some(backoff), ..ConnectOptions::default() };
-        let factory = Built::by(name, move |_, _| {
+        let factory = RecordingFactory::by(name, move |_, _| {
             Some(actor(name).on(|cx, heard| {
                 if *heard == Heard::Made {
                     let most = cx.core.random() as usize % 5_000;
@@ -263,7 +263,7 @@ fn a_refused_port_is_reached_when_it_listens_again() {
     network(&mut stage).fault(address, Fault::Refuse);
     let backoff = Backoff::new(SECOND, 5 * SECOND, 2.0, 0.0);
     let options = ConnectOptions { reconnect: Some(backoff), ..ConnectOptions::default() };
-    let factory = Built::by("connector", |_, _| Some(actor("client")));
+    let factory = RecordingFactory::by("connector", |_, _| Some(actor("client")));
     stage.connect_by(address, options, factory);
     // Attempts after 0, 1, 3, 7 and 12 seconds.
     stage.pass(9 * SECOND);
@@ -515,7 +515,7 @@ impl Pair {
 /// Two reactors, the second connected to the first, which echoes.
 fn connected(seed: u64) -> Pair {
     let mut pair = Pair::new(seed);
-    let echo = Built::by("port", |_, _| {
+    let echo = RecordingFactory::by("port", |_, _| {
         Some(actor("server").on(|cx, heard| {
             if let Heard::Data(data) = heard {
                 cx.write(data);
@@ -647,7 +647,7 @@ fn who_listens_at_a_path_is_reached_by_those_who_know_it() {
     let mut stage = memory(MemoryOptions::calm(0), Limits::default());
     let path = Path::new("run/Alford.sock");
     let listen = |stage: &mut Stage<MemoryIo>| {
-        stage.reactor.listen_unix(path, Built::by("port", |_, _| Some(actor("server"))))
+        stage.reactor.listen_unix(path, RecordingFactory::by("port", |_, _| Some(actor("server"))))
     };
     let port = listen(&mut stage).unwrap();
     assert_eq!(listen(&mut stage).unwrap_err().kind(), ErrorKind::AddrInUse);

@@ -9,7 +9,7 @@
 
 use crate::stage::{Actor, MS, Scene, Stage, actor, pattern};
 use herd_reactor::io::Addrs;
-use herd_reactor::testing::{Built, Counts, Heard, MemoryOptions};
+use herd_reactor::testing::{Counts, Heard, MemoryOptions, RecordingFactory};
 use herd_reactor::{
     BUFFER_SIZE, BUFFERED_BYTES_MAX, Backoff, CloseReason, ConnId, ConnectOptions, Context, Core,
     Factory, Io, Limits, NotPending, Protocol, READ_BYTES_MAX,
@@ -946,7 +946,7 @@ fn both_ends_know_each_others_address<I: Io>(mut stage: Stage<I>) {
 // Ports.
 
 fn no_protocol_means_closed_at_once<I: Io>(mut stage: Stage<I>) {
-    let factory = Built::by("port", |_, _| None::<Actor>);
+    let factory = RecordingFactory::by("port", |_, _| None::<Actor>);
     let any = "127.0.0.1:0".parse().unwrap();
     let (_, address) = stage.reactor.listen_tcp(any, factory).unwrap();
     stage.connect(address, actor("client"));
@@ -958,7 +958,7 @@ fn no_protocol_means_closed_at_once<I: Io>(mut stage: Stage<I>) {
 
 fn a_port_in_use_is_an_error<I: Io>(mut stage: Stage<I>) {
     let address = stage.listen(|| actor("server"));
-    let factory = Built::by("port", |_, _| Some(actor("second")));
+    let factory = RecordingFactory::by("port", |_, _| Some(actor("second")));
     let error = stage.reactor.listen_tcp(address, factory).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     // The failure has cost the first nothing.
@@ -1081,7 +1081,7 @@ fn retries<I: Io>(stage: &mut Stage<I>) -> Vec<u128> {
 
 fn the_waits_between_attempts_grow_up_to_their_cap<I: Io>(mut stage: Stage<I>) {
     let address = nobody(&mut stage);
-    let factory = Built::by("connector", |_, _| Some(actor("client")));
+    let factory = RecordingFactory::by("connector", |_, _| Some(actor("client")));
     let backoff = Backoff::new(10 * MS, 50 * MS, 2.0, 0.0);
     let began = stage.core().now();
     let connector = stage.connect_by(address, reconnecting(backoff), factory);
@@ -1099,7 +1099,7 @@ fn a_lost_connection_is_made_again_and_a_good_one_begins_with_the_first_delay<I:
 ) {
     let address = stage.listen(|| actor("server"));
     let mut attempt = 0;
-    let factory = Built::by("connector", move |_, _| {
+    let factory = RecordingFactory::by("connector", move |_, _| {
         attempt += 1;
         // The third proves good.
         let good = attempt == 3;
@@ -1127,7 +1127,7 @@ fn a_lost_connection_is_made_again_and_a_good_one_begins_with_the_first_delay<I:
 
 fn whoever_stops_trying_is_not_connected<I: Io>(mut stage: Stage<I>) {
     let address = stage.listen(|| actor("server"));
-    let factory = || Built::by("connector", |_, _| Some(actor("client")));
+    let factory = || RecordingFactory::by("connector", |_, _| Some(actor("client")));
     let backoff = Backoff::new(5 * MS, 5 * MS, 1.0, 0.0);
     // While it is connecting.
     let connector = stage.connect_by(address, reconnecting(backoff.clone()), factory());
@@ -1149,7 +1149,7 @@ fn whoever_stops_trying_is_not_connected<I: Io>(mut stage: Stage<I>) {
 
 fn a_client_without_a_protocol_is_closed_at_once<I: Io>(mut stage: Stage<I>) {
     let address = stage.listen(|| actor("server"));
-    let factory = Built::by("connector", |_, _| None::<Actor>);
+    let factory = RecordingFactory::by("connector", |_, _| None::<Actor>);
     stage.connect_by(address, ConnectOptions::default(), factory);
     stage.until_heard("connector", &Heard::Failed("ConnectionAborted", None));
     stage.until_lost("server", 1);
@@ -1169,7 +1169,7 @@ fn stopping_closes_ports_and_idle_connections<I: Io>(mut stage: Stage<I>) {
         assert_eq!(stage.records().lost(name), ["ConnectionDone"]);
     }
     assert_eq!(stage.core().connections(), 0);
-    let factory = Built::by("port", |_, _| None::<Actor>);
+    let factory = RecordingFactory::by("port", |_, _| None::<Actor>);
     assert_eq!(stage.reactor.listen_tcp(address, factory).unwrap().1, address);
 }
 
@@ -1218,7 +1218,7 @@ fn stopping_again_does_not_wait<I: Io>(mut stage: Stage<I>) {
 
 fn stopping_gives_up_connecting<I: Io>(mut stage: Stage<I>) {
     let address = nobody(&mut stage);
-    let factory = Built::by("connector", |_, _| Some(actor("client")));
+    let factory = RecordingFactory::by("connector", |_, _| Some(actor("client")));
     let backoff = Backoff::new(3_600 * SECOND, 3_600 * SECOND, 1.0, 0.0);
     stage.connect_by(address, reconnecting(backoff), factory);
     stage.until("it waits", |scene, _| !scene.records.heard("connector").is_empty());

@@ -5,7 +5,7 @@
 #![allow(dead_code, unused_macros)]
 
 use herd_reactor::testing::{
-    Built, CountingIo, Heard, MemoryIo, MemoryOptions, Record, Recorder, Records,
+    CountingIo, Heard, MemoryIo, MemoryOptions, Record, Recorder, RecordingFactory, Records,
 };
 use herd_reactor::{
     ClientFactory, ConnId, ConnectOptions, ConnectorId, Core, Io, Limits, MioIo, PortId, Protocol,
@@ -124,7 +124,7 @@ impl<I: Io> Stage<I> {
         &mut self,
         mut build: impl FnMut() -> Actor + 'static,
     ) -> (PortId, SocketAddr) {
-        let factory = Built::by("port", move |_, _| Some(build()));
+        let factory = RecordingFactory::by("port", move |_, _| Some(build()));
         self.reactor.listen_tcp("127.0.0.1:0".parse().unwrap(), factory).unwrap()
     }
 
@@ -263,9 +263,9 @@ fn name_of(actor: &Actor) -> &'static str {
 }
 
 /// A factory for one actor.
-pub(crate) fn once(name: &'static str, actor: Actor) -> Box<Built<Scene>> {
+pub(crate) fn once(name: &'static str, actor: Actor) -> Box<RecordingFactory<Scene>> {
     let mut actor = Some(actor);
-    Built::by(name, move |_, _| actor.take())
+    RecordingFactory::by(name, move |_, _| actor.take())
 }
 
 /// The log, long data cut short.
