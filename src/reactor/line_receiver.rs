@@ -256,7 +256,7 @@ impl<P> LineReceiver<P> {
             let end = memchr(b'\n', data);
             let taken = end.map_or(data.len(), |end| end + 1).min(most);
             self.kept.extend_from_slice(&data[..taken]);
-            if end.is_none() && self.kept.len() < most {
+            if end.is_none() && without_cr(&self.kept).len() <= self.limits.line_bytes() {
                 self.searched = self.kept.len() as u32;
                 return Ok(None);
             }
@@ -298,7 +298,7 @@ impl<P> LineReceiver<P> {
                 Mode::Lines => {
                     let Some(end) = memchr(b'\n', rest) else {
                         // The end may still be a CR LF of which the CR has come.
-                        if rest.len() > self.limits.line_bytes() + 1 {
+                        if without_cr(rest).len() > self.limits.line_bytes() {
                             return self.too_long(cx, rest);
                         }
                         self.searched = rest.len() as u32;

@@ -197,6 +197,17 @@ fn the_longest_line_passes_and_one_byte_more_does_not_in_any_chunking() {
 }
 
 #[test]
+fn the_first_byte_beyond_the_limit_makes_a_line_too_long_though_nothing_follows_it() {
+    for pieces in [vec!["0123456789A"], vec!["0123456789", "A"], vec!["01234", "56789A"]] {
+        let mut rig = Rig::new(10);
+        pieces.iter().for_each(|piece| drop(rig.feed(piece.as_bytes())));
+        assert_eq!(rig.heard(), [Heard::TooLong(b"0123456789A".to_vec())], "{pieces:?}");
+    }
+    // A CR may be the first half of the line's end.
+    assert_eq!(Rig::new(10).feed(b"0123456789\r").heard(), []);
+}
+
+#[test]
 fn an_endless_line_is_cut_at_the_limit_and_then_ignored_without_being_kept() {
     let mut rig = Rig::new(16_384);
     for _ in 0..100 {
