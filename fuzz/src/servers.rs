@@ -62,6 +62,7 @@ folder = ''
 line_bytes = 1024
 client_id_bytes = 64
 known_clients = 20
+max_future_ms = 0
 ";
 
 fn server() -> StringTransport<Member> {
