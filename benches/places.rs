@@ -13,11 +13,11 @@
 //! for each WHATSAT, and what waits for it would be counted as the server's. How late the IAMATs were sent is
 //! told beside: of what the replies are late, so much is not the server's.
 
-#[path = "../tests/double/mod.rs"]
-mod double;
+#[path = "../tests/support/fake_google/mod.rs"]
+mod fake_google;
 mod support;
 
-use double::{Authority, Double, Script, Step, with_fields};
+use fake_google::{Authority, Double, Script, Step, with_fields};
 use places_herd::log::secret::Secret;
 use places_herd::places::{BaseUrl, Google, GoogleLegacy, Mask, Query, Rank, Reply, Source};
 use std::fmt::Write as _;

@@ -10,17 +10,17 @@
 //! topology that names both), listens on loopback as the service and as the name server that knows
 //! it, and says what to type next. Each request is shown, never its key. It ends with Ctrl-C.
 //!
-//! The tests use the same double: `tests/double/`.
+//! The tests use the same double: `tests/support/fake_google/`.
 
-#[path = "../tests/double/mod.rs"]
-mod double;
+#[path = "../tests/support/fake_google/mod.rs"]
+mod fake_google;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use double::faults::{ALL, Fault, Place, Switch, Way, named};
-use double::names::{NameServer, Naming, Zone};
-use double::places::{Api, Places, Request};
-use double::{Authority, Double, Script, setting};
+use fake_google::faults::{ALL, Fault, Place, Switch, Way, named};
+use fake_google::names::{NameServer, Naming, Zone};
+use fake_google::places::{Api, Places, Request};
+use fake_google::{Authority, Double, Script, setting};
 use std::env;
 use std::error::Error;
 use std::fs;

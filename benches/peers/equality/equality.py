@@ -3,7 +3,7 @@
 
     equality.py [herd|twisted|asyncio|node|tokio ...]
 
-What is said and must be heard stands in tests/transcripts and beside this file in transcripts/; in what the
+What is said and must be heard stands in tests/fixtures/transcripts and beside this file in transcripts/; in what the
 originals differ, deliberately, in differences.md. Each transcript is played to a new process, in one piece, in
 pieces of seven bytes and without its last newline; then the client ends its side and reads to the end.
 
@@ -70,7 +70,7 @@ class Difference(NamedTuple):
     heard: str
 
 
-# --- Transcripts. Their form is told in tests/transcripts.rs.
+# --- Transcripts. Their form is told in tests/suite/server/transcripts.rs.
 
 
 def unescape(text: str) -> bytes:
@@ -384,7 +384,7 @@ def check(who: str, path: Path, rows: list[Difference], places: str) -> int:
 def main() -> None:
     whom = sys.argv[1:] or ["herd", *COMMANDS]
     rows = differences()
-    folders = [ROOT / "tests/transcripts", PEERS / "equality/transcripts"]
+    folders = [ROOT / "tests/fixtures/transcripts", PEERS / "equality/transcripts"]
     transcripts = [path for folder in folders for path in sorted(folder.glob("*.txt"))]
     lines = {f"{path.stem}:{step.number}" for path in transcripts for step in steps(path)[0]}
     for row in rows:

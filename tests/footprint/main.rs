@@ -1,0 +1,208 @@
+//! What a server holds in memory, by the allocator's own count: bytes that were asked for and not given
+//! back. What the kernel reports is whole pages, and depends on what lay where before; this does not.
+//!
+//! A server in a network in memory is weighed by dropping it: what its reactor then gives back is what it
+//! held. So nothing that the test keeps for itself counts.
+
+#![cfg(target_os = "linux")]
+
+#[path = "../support/cluster/mod.rs"]
+mod cluster;
+
+use cap::Cap;
+use cluster::{MS, SECOND, TalkId, World, topology};
+use herd_reactor::line_receiver::LineReceiver;
+use herd_reactor::testing::MemoryOptions;
+use herd_reactor::{Limits, MioIo, Protocol, Reactor, Transport, UnixNanos};
+use places_herd::config::Topology;
+use places_herd::journal::MemoryDisk;
+use places_herd::places::{Answer, Failure, Progress, Query, Source, Status, Ticket};
+use places_herd::server::chatserver::{Chatserver, ChatserverFactory};
+use places_herd::server::member::Member;
+use std::alloc::System;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+#[global_allocator]
+static HEAP: Cap<System> = Cap::new(System, usize::MAX);
+
+/// Bytes of the heap are those of all threads: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the wall clocks show: all the time, so that lines are of the same length all the time.
+const NOON: UnixNanos = UnixNanos(1_479_500_000_000_000_000);
+
+/// What a server may hold when all is quiet.
+const SERVER_BYTES_MAX: usize = 832 << 10;
+
+/// Clients that are ever told of.
+const CLIENTS: usize = 50;
+
+/// Answers one question of three at once, and the others never.
+#[derive(Debug, Default)]
+struct Moody(usize);
+
+impl Source for Moody {
+    fn name(&self) -> &'static str {
+        "moody"
+    }
+
+    fn nearby(&mut self, _ticket: Ticket, _query: &Query) -> Progress {
+        self.0 += 1;
+        match self.0 % 3 {
+            0 => Progress::Answered(Answer::Failed(Failure {
+                status: Status::RequestDenied,
+                message: "x".repeat(2_000),
+            })),
+            _ => Progress::Waiting,
+        }
+    }
+}
+
+/// Alford and its neighbour, and what has been done to them.
+struct Life {
+    world: World,
+    round: usize,
+}
+
+impl Life {
+    fn new(has_journal: bool) -> Life {
+        let limits = "unfinished_line_ms = 1_000\n";
+        let text = topology("Alford Bolden; Bolden", limits);
+        let text = text + "[journal]\nsync = 'everysec'\ncompact_bytes = 1_048_576\n";
+        let mut world = World::new(MemoryOptions::calm(1), &text);
+        match has_journal {
+            true => drop(world.start_on("Alford", MemoryDisk::new(1)).expect("the disk is empty")),
+            false => world.start_with("Alford", Box::new(Moody::default())),
+        }
+        world.start("Bolden");
+        world.stop_wall_clocks(NOON);
+        world.settle();
+        Life { world, round: 0 }
+    }
+
+    /// `count` reports, each of the next client; what is newest differs by its stamp alone.
+    fn reports(&self, count: usize) -> String {
+        let line = |number: usize| {
+            let (client, second) = (number % CLIENTS, 1_479_400_000 + self.round);
+            format!("IAMAT client-{client:02} +34.068930-118.445127 {second}.{number:09}\n")
+        };
+        (0..count).map(|number| line(number + 1)).collect()
+    }
+
+    /// A client comes, does what clients do, and goes.
+    fn one_round(&mut self) {
+        self.round += 1;
+        let client = self.world.client("Alford");
+        self.world.send(client, self.reports(CLIENTS));
+        self.world.send(client, "WHATSAT client-01 10 5\nWHATSAT client-02 10 5\nnonsense\nIAM");
+        self.world.run_for(MS);
+        self.world.send(client, "AT client-03 +1+1 5\n");
+        if self.round.is_multiple_of(10) {
+            self.world.send(client, "x".repeat(100_000));
+        }
+        if self.round.is_multiple_of(20) {
+            self.backlog(client);
+        }
+        if self.round.is_multiple_of(50) {
+            // Longer than silence_ms: given up, dialled again, compared.
+            self.world.cut("Alford", "Bolden");
+            self.world.run_for(20 * SECOND);
+            self.world.heal("Alford", "Bolden");
+        }
+        match self.round % 3 {
+            0 => self.world.abort(client),
+            1 => self.world.end(client),
+            // The line is never ended, and the client is closed for it.
+            _ => self.world.send(client, "IAMAT "),
+        }
+        self.world.run_for(3 * SECOND);
+        self.world.forget_lines();
+    }
+
+    /// More than the neighbour takes, and more than the client reads.
+    fn backlog(&mut self, client: TalkId) {
+        self.world.freeze("Bolden");
+        self.world.listen_to(client, false);
+        self.world.send(client, self.reports(8_000));
+        self.world.run_for(SECOND);
+        self.world.listen_to(client, true);
+        self.world.thaw("Bolden");
+        self.world.run_for(SECOND);
+    }
+
+    /// The bytes that Alford holds when everybody has gone home.
+    fn weigh(mut self) -> usize {
+        self.world.run_for(120 * SECOND);
+        let (known, told) = (self.world.knows("Alford"), self.world.knows("Bolden"));
+        assert!(known.len() == CLIENTS && known == told, "the rounds did what they should");
+        drop((known, told));
+        let before = HEAP.allocated();
+        // Its disk is none of its memory.
+        let _disk = self.world.crash("Alford");
+        before - HEAP.allocated()
+    }
+}
+
+#[test]
+fn a_server_holds_after_two_thousand_rounds_what_it_held_after_one_thousand() {
+    let _alone = alone();
+    for has_journal in [false, true] {
+        let [few, many] = [1_000, 2_000].map(|rounds| {
+            let mut life = Life::new(has_journal);
+            (0..rounds).for_each(|_| life.one_round());
+            life.weigh()
+        });
+        println!("journal {has_journal}: {few} bytes after 1,000 rounds, {many} after 2,000");
+        assert_eq!(few, many);
+        // The sums are 514 KiB of it, the one read buffer 64 KiB.
+        assert!(many <= SERVER_BYTES_MAX, "{many} bytes");
+    }
+}
+
+/// Alford, alone, on the kernel's loopback.
+fn on_the_kernel() -> (Reactor<MioIo, Member>, SocketAddr) {
+    let text = topology("Alford", "");
+    let topology = Topology::parse(&text, Path::new("topology.toml")).expect("a topology");
+    let source = Box::new(Moody::default());
+    let member = Member::new(&topology, "Alford", source, 1, usize::MAX).expect("Alford is there");
+    let io = MioIo::new(&[]).expect("the kernel gives a poll");
+    let mut reactor = Reactor::new(io, member, Limits::default());
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let (_, address) =
+        reactor.listen_tcp(anywhere, Box::new(ChatserverFactory)).expect("a port of loopback");
+    (reactor, address)
+}
+
+#[test]
+fn an_idle_client_connection_takes_at_most_200_bytes() {
+    let _alone = alone();
+    // Powers of two, at which what doubles is full: the halves that wait for more are not counted, nor
+    // would the kernel count them, as nobody has touched them.
+    const FEW: usize = 128;
+    const MANY: usize = 256;
+    let (mut reactor, address) = on_the_kernel();
+    let mut clients: Vec<TcpStream> = Vec::with_capacity(MANY);
+    let mut held = [FEW, MANY].into_iter().map(|count| {
+        while clients.len() < count {
+            clients.push(TcpStream::connect(address).expect("Alford listens"));
+            while reactor.parts().1.connections() < clients.len() {
+                reactor.turn().expect("this poll does not fail");
+            }
+        }
+        HEAP.allocated()
+    });
+    let (few, many) = (held.next().expect("two"), held.next().expect("two"));
+    drop(held);
+    let each = (many - few) / (MANY - FEW);
+    println!("{each} bytes for each idle connection, of these");
+    println!("    {} Transport", size_of::<Transport>());
+    println!("    {} LineReceiver<Chatserver>", size_of::<LineReceiver<Chatserver>>());
+    println!("    {} where it is", size_of::<Option<Box<dyn Protocol<Member>>>>());
+    println!("the rest: its socket, and lists that are as long as there are connections");
+    assert!(each <= 200, "{each} bytes");
+}

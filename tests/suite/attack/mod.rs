@@ -1,0 +1,91 @@
+//! Limits under attack: what a server promises while somebody means it harm, with the figures printed.
+//!
+//! ```text
+//!   attackers, by the thousand ──▶ client port, peer port, status socket ┐
+//!   a few honest clients ────────▶ client port                           ├ herd serve Alford
+//!   /proc, log, status ◀─────────────────────────────────────────────────┘
+//! ```
+//!
+//! Each promise has a short form, which `cargo test` runs: it asserts bounds on memory, counts and
+//! closings, and nothing that depends on how fast the machine is. Its long form has the full numbers and
+//! the ratios of latencies, and prints one line that names the promise:
+//!
+//! ```text
+//! cargo test --release --test suite attack:: -- --ignored --nocapture --test-threads 1
+//! ```
+//!
+//! The rules themselves are in docs/protocol.md.
+
+#![cfg(all(target_os = "linux", feature = "embedded-places"))]
+
+mod bytes;
+mod clients_without_end;
+mod descriptors;
+mod impostors;
+mod neighbour;
+mod secrets;
+mod slow;
+mod slow_readers;
+mod stall;
+
+use crate::support::herd::Herd;
+use clap::Parser;
+use herd_bench::{Options, run};
+use serde_json::Value;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const ALFORD: &str = "Alford";
+
+/// What the load generator reports of Alford when it is told `load`.
+#[track_caller]
+fn bench(herd: &Herd, load: &str) -> Value {
+    let address = herd.client_address(ALFORD).to_string();
+    let words = ["herd-bench", "--json", &address].into_iter().chain(load.split_whitespace());
+    let options = Options::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+    let mut out = Vec::new();
+    run(&options, &mut out).unwrap_or_else(|failure| panic!("{load}: {failure}"));
+    serde_json::from_slice(&out).expect("one line of JSON")
+}
+
+/// The 99th percentile of IAMATs in such a report, in microseconds.
+fn iamat_p99_us(report: &Value) -> f64 {
+    report["latency_us"]["IAMAT"]["p99"].as_f64().expect("IAMATs were sent")
+}
+
+/// The middle one of `values`.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+/// Lets `time` pass: a time in which something is not to happen.
+fn let_pass(time: Duration) {
+    let end = Instant::now() + time;
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        thread::park_timeout(left);
+    }
+}
+
+/// Bytes as MiB, to be printed.
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Numbers out of a seed (xorshift).
+#[derive(Debug)]
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % sides
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.roll(256) as u8).collect()
+    }
+}

@@ -1,0 +1,661 @@
+//! The command line, by running the real binary: what it prints, how it exits, and that no process is left.
+//!
+//! Every wait has a deadline and is for something that happens (a line, the end of a process), never for
+//! time to pass. Every process is ended by its id when its guard goes, also when an assertion fails.
+//!
+//! Each test has a loopback address of its own (all of 127/8 is the loopback), so the ports can be the same
+//! ones everywhere, and no two tests, nor two runs at once, meet.
+
+mod patience;
+#[cfg(feature = "pki")]
+mod pki;
+mod places_check;
+mod through_proxy;
+mod unprinted;
+
+use crate::support::process::{DEADLINE, Ended, Herd, Out, Process, Stray, is_readable, until};
+use nix::sys::signal::SigSet;
+use rustix::process::Signal;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const TRIANGLE: &[(&str, &[&str])] =
+    &[("Alford", &["Bolden"]), ("Bolden", &["Parker"]), ("Parker", &["Alford"])];
+const PAIR: &[(&str, &[&str])] = &[("Alford", &["Bolden"]), ("Bolden", &[])];
+const ALONE: &[(&str, &[&str])] = &[("Alford", &[])];
+
+const KIWI: &str = "+34.068930-118.445127";
+
+// The words of the command line itself.
+
+#[test]
+fn help_and_version_exit_with_0_and_teach() {
+    let help = Process::run(&["--help"]);
+    assert_eq!(help.code, Some(0));
+    assert!(help.stdout.contains("$ herd client Alford iamat"), "{}", help.stdout);
+    assert!(help.stdout.contains("\n  78  "), "{}", help.stdout);
+    let version = Process::run(&["--version"]);
+    assert_eq!(version.code, Some(0));
+    assert!(version.stdout.contains("GeoNames") && version.stdout.contains("CC BY 4.0"));
+    assert_eq!(Process::run(&["-V"]).stdout, format!("herd {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn what_is_no_command_exits_with_64() {
+    for wrong in [&["fold"][..], &["serve"], &["client"], &["check", "--strictly"], &[]] {
+        let ended = Process::run(wrong);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(64), ""), "{wrong:?}");
+        assert!(ended.stderr.contains("Usage: herd"), "{}", ended.stderr);
+    }
+}
+
+// check
+
+#[test]
+fn the_shipped_topology_has_one_warning_and_it_is_about_parker() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/topology.toml");
+    let checked = Process::run(&["check", "--topology", shipped]);
+    assert_eq!(checked.code, Some(0));
+    assert_eq!(checked.stdout, format!("{shipped}: 5 servers, 5 edges, no faults, 1 warning\n"));
+    assert!(checked.stderr.contains("warning: when \"Parker\" stops"), "{}", checked.stderr);
+    assert_eq!(Process::run(&["check", "--strict", "--topology", shipped]).code, Some(78));
+}
+
+#[test]
+fn every_command_prints_all_faults_and_exits_with_78() {
+    let herd = Herd::new("faults", ALONE);
+    herd.write("[[server]]\nname = \"Alford\"\nclient = \"nowhere\"\nneighbours = [\"Wilkes\"]\n");
+    for command in [&["check"][..], &["serve", "Alford"], &["up"], &["client", "Alford"]] {
+        let ended = herd.run(command);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(78), ""), "{command:?}");
+        let path = herd.topology();
+        for place in [":3:10: error: ", ":4:15: error: "] {
+            assert!(ended.stderr.contains(&format!("{path}{place}")), "{}", ended.stderr);
+        }
+        assert!(ended.stderr.contains("= remedy: "), "{}", ended.stderr);
+        let last = ended.stderr.lines().last().expect("there are lines");
+        assert!(
+            last.starts_with(&format!("herd: {path}: ")) && last.ends_with(" faults"),
+            "{last}"
+        );
+    }
+}
+
+// serve
+
+#[test]
+fn serve_says_where_it_listens_and_ends_with_0_at_sigterm() {
+    let herd = Herd::new("serve", ALONE);
+    let mut alford = herd.start(&["serve", "Alford"]);
+    let line = alford.line();
+    let ip = herd.ip();
+    let start = format!("Alford: clients {ip}:12000, neighbours {ip}:12100, log ");
+    let log = line.strip_prefix(&start).unwrap_or_else(|| panic!("{line}")).to_string();
+    assert_eq!(herd.run(&["client", "Alford", "iamat", "kiwi", KIWI]).code, Some(0));
+
+    let limits = fs::read_to_string(format!("/proc/{}/limits", alford.id())).expect("it runs");
+    let files: Vec<&str> = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .expect("a row")
+        .split_whitespace()
+        .collect();
+    assert_eq!(files[3], files[4], "the soft limit is raised to the hard one");
+
+    alford.signal(Signal::TERM);
+    assert_eq!(alford.end().code, Some(0));
+    let log = fs::read_to_string(log).expect("the log is where the line said");
+    assert!(log.contains("IAMAT kiwi") && log.ends_with("Alford has ended\n"), "{log}");
+}
+
+#[test]
+fn what_rust_log_asks_for_in_vain_is_said_once_on_stderr_and_in_the_log() {
+    let herd = Herd::new("rust-log", ALONE);
+    for (asked, warnings) in
+        [("", 0), ("warn,herd::traffic=info", 0), ("herd=inof", 1), ("inof", 1), ("off,in=of", 1)]
+    {
+        let mut alford = herd.start_in(&[("RUST_LOG", asked)], &["serve", "Alford"]);
+        let line = alford.line();
+        assert_eq!(herd.run(&["client", "Alford", "iamat", "kiwi", KIWI]).code, Some(0));
+        alford.signal(Signal::TERM);
+        let ended = alford.end();
+        assert_eq!(ended.code, Some(0));
+        let log = line.rsplit_once(", log ").expect("it is named").1;
+        let log = fs::read_to_string(log).expect("the log is where the line said");
+        for said in [&ended.stderr, &log] {
+            assert_eq!(said.matches("RUST_LOG: ignored \"").count(), warnings, "{asked}: {said}");
+        }
+        let has_traffic = log.contains("IAMAT kiwi");
+        assert_eq!(has_traffic, !asked.starts_with("off"), "{asked:?}: what is left, else info");
+    }
+    // Nor is stderr needed for that.
+    for out in Out::ALL {
+        let alford = herd.start_unheard_in(&[("RUST_LOG", "inof")], &["serve", "Alford"], out);
+        until("it answers", || (herd.run(&["status"]).code == Some(0)).then_some(()));
+        alford.signal(Signal::TERM);
+        assert_eq!(alford.code(), Some(0), "{out:?}");
+    }
+}
+
+#[test]
+fn signals_that_were_blocked_when_it_was_started_end_it_nevertheless() {
+    use nix::sys::signal::Signal::{SIGCHLD, SIGTERM};
+    let blocked: SigSet = [SIGTERM, SIGCHLD].into_iter().collect();
+    for command in [&["serve", "Alford"][..], &["up"]] {
+        let herd = Herd::new("blocked", ALONE);
+        // Of this thread, of which the child inherits it.
+        blocked.thread_block().expect("they can be blocked");
+        let mut started = herd.start(command);
+        blocked.thread_unblock().expect("they were not before");
+        started.line();
+        started.signal(Signal::TERM);
+        assert_eq!(started.end().code, Some(0), "{command:?}");
+    }
+}
+
+#[test]
+fn others_may_look_into_no_folder_that_a_server_makes() {
+    let herd = Herd::new("modes", ALONE);
+    let serve = format!("umask 0; exec \"{}\" serve Alford", env!("CARGO_BIN_EXE_herd"));
+    let serve = format!("{serve} --topology '{}'", herd.topology());
+    let mut alford = Process::shell_started(&serve);
+    let log = alford.line().rsplit_once(", log ").expect("it is named").1.to_owned();
+    for (path, mode) in [
+        (herd.folder().join("log"), 0o750),
+        (herd.folder().join("run"), 0o750),
+        (herd.folder().join("run/Alford.sock"), 0o660),
+        (log.into(), 0o640),
+    ] {
+        let is = fs::metadata(&path).expect("it is there").permissions().mode() & 0o7777;
+        assert_eq!(format!("{is:o}"), format!("{mode:o}"), "{}", path.display());
+    }
+}
+
+#[test]
+fn serve_knows_the_names_of_its_file_only() {
+    let herd = Herd::new("unknown", PAIR);
+    let ended = herd.run(&["serve", "Wilkes"]);
+    assert_eq!(ended.code, Some(64));
+    let said = format!(
+        "herd: {} has no server \"Wilkes\"; its servers are Alford, Bolden\n",
+        herd.topology()
+    );
+    assert_eq!(ended.stderr, said);
+}
+
+#[test]
+fn serve_leaves_a_plain_server_to_its_own_program() {
+    let herd = Herd::new("plain", PAIR);
+    herd.write(&herd.text().replace("name = \"Bolden\"", "name = \"Bolden\"\nplain = true"));
+    assert_eq!(herd.run(&["serve", "Bolden"]).code, Some(64));
+}
+
+#[test]
+fn serve_exits_with_69_when_an_address_is_in_use_and_leaves_no_socket() {
+    let herd = Herd::new("in-use", ALONE);
+    for port in [12_000, 12_100] {
+        let taken = TcpListener::bind((herd.ip(), port)).expect("the address is ours");
+        let ended = herd.run(&["serve", "Alford"]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(69), ""));
+        let address = taken.local_addr().expect("it listens").to_string();
+        let said = &ended.stderr;
+        assert!(said.contains(&address) && said.contains("in use"), "{said}");
+        assert!(!herd.folder().join("run/Alford.sock").exists(), "it goes with the server");
+    }
+}
+
+#[test]
+fn serve_exits_with_73_when_there_can_be_no_log() {
+    let herd = Herd::new("no-log", ALONE);
+    herd.write(&format!("{}[log]\nfolder = \"/dev/null/log\"\n", herd.text()));
+    let ended = herd.run(&["serve", "Alford"]);
+    assert_eq!(ended.code, Some(73));
+    assert!(ended.stderr.contains("/dev/null/log"), "{}", ended.stderr);
+}
+
+#[test]
+fn serve_exits_with_78_when_its_places_have_faults() {
+    let herd = Herd::new("places", ALONE);
+    fs::write(herd.folder().join("p.geojsonl"), "no JSON\n").expect("the folder is ours");
+    herd.write(&format!("{}[places]\nsource = \"file\"\nfile = \"p.geojsonl\"\n", herd.text()));
+    let ended = herd.run(&["serve", "Alford"]);
+    assert_eq!(ended.code, Some(78));
+    assert!(ended.stderr.contains("p.geojsonl: line 1: "), "{}", ended.stderr);
+}
+
+/// A herd of one whose places come from a file of that name.
+fn with_places(test: &str, name: &str, text: impl AsRef<[u8]>) -> Herd {
+    let herd = Herd::new(test, ALONE);
+    fs::write(herd.folder().join(name), text).expect("the folder is ours");
+    herd.write(&format!("{}[places]\nsource = \"file\"\nfile = \"{name}\"\n", herd.text()));
+    herd
+}
+
+const SHOP: &str = r#"{"type":"Feature","geometry":{"type":"Point","coordinates":[-118.4,34.1]},"properties":{"name":"Shop"}}"#;
+
+#[test]
+fn check_says_of_a_file_of_places_what_a_server_says() {
+    let good = format!("{SHOP}\n");
+    let nowhere = SHOP.replace("\"Point\"", "null");
+    let collection = format!("{{\"type\":\"FeatureCollection\",\"features\":[\n{SHOP}\n]}}");
+    for (name, text, code) in [
+        ("places.json", good.clone(), 0),
+        ("places.GEOJSON", collection.clone(), 0),
+        ("p.jsonl", format!("{good}{nowhere}\n{nowhere}"), 0),
+        ("p.csv", good.clone(), 78),
+        ("p.txt", good, 78),
+        ("p.json", String::new(), 78),
+        ("p.geojson", nowhere, 78),
+        ("p.geojsonl", SHOP.replace("34.1", "134.1"), 78),
+        ("p.geojsons", SHOP.replace("}}", "}"), 78),
+        ("p.geojsonseq", collection.replace(']', ""), 78),
+    ] {
+        let herd = with_places("places-checked", name, text);
+        let checked = herd.run(&["check"]);
+        let asked = herd.run(&["places", "check"]);
+        assert_eq!((checked.code, asked.code), (Some(code), Some(code)), "{checked:?} {asked:?}");
+        // What they print of the file is the same, line by line; of the rest, each says its own.
+        let about = |stderr: &str| {
+            let is_about = |line: &&str| line.contains(&format!("{name}: "));
+            stderr.lines().filter(is_about).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(about(&checked.stderr), about(&asked.stderr), "{checked:?} {asked:?}");
+        let files: Vec<_> = fs::read_dir(herd.folder()).expect("a folder").collect();
+        assert_eq!(files.len(), 2, "nothing was made: {files:?}");
+    }
+}
+
+#[test]
+fn what_is_doubtful_in_a_file_of_places_is_said_at_the_start() {
+    let nowhere = SHOP.replace("\"Point\"", "null");
+    let herd = with_places("places-doubtful", "p.json", [SHOP, &nowhere, &nowhere].join("\n"));
+    let passed_over = "p.json: passed over 2 records with no Point, the first on line 2\n";
+    let no_kind = "p.json: no record has a known kind, so each place is only a point_of_interest;";
+    for command in [&["check"][..], &["places", "check"]] {
+        let ended = herd.run(command);
+        for said in [passed_over, no_kind] {
+            assert_eq!(ended.stderr.matches(said).count(), 1, "{ended:?}");
+        }
+    }
+    assert_eq!(herd.run(&["check", "--strict"]).code, Some(78), "a warning is a fault then");
+    let mut server = herd.start(&["serve", "Alford"]);
+    server.line();
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().code, Some(0));
+    let logs = fs::read_dir(herd.folder().join("log")).expect("a folder");
+    let log: String = logs
+        .map(|log| fs::read_to_string(log.expect("a file").path()).expect("it can be read"))
+        .collect();
+    for said in [passed_over, no_kind] {
+        assert_eq!(log.matches(said).count(), 1, "{log}");
+    }
+}
+
+#[test]
+fn who_waits_for_places_when_serve_is_told_to_end_gets_a_reply() {
+    let herd = Herd::new("stops", ALONE);
+    // Whoever connects is accepted by the kernel, and never spoken to.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("it listens");
+    let limits = "handshakes = 1\ntls_ms = 60000\ndrain_ms = 30000\nwhatsat_deadline_ms = 60000\n";
+    let text = herd.text().replace("drain_ms = 2000\n", limits);
+    herd.write(&format!("{text}[places]\nsource = \"google\"\nbase_url = \"https://{address}\"\n"));
+    let key = [("GOOGLE_MAPS_API_KEY", "key"), ("HTTPS_PROXY", ""), ("https_proxy", "")];
+    let mut alford = herd.start_in(&key, &["serve", "Alford"]);
+    alford.line();
+    let mut clients: Vec<TcpStream> = (0..3)
+        .map(|number| {
+            let mut client = TcpStream::connect((herd.ip(), 12_000)).expect("it listens");
+            client.set_read_timeout(Some(DEADLINE)).expect("a socket");
+            let lines = format!("IAMAT c{number} +{number}+2 5\nWHATSAT c{number} 10 5\n");
+            client.write_all(lines.as_bytes()).expect("it reads");
+            let mut at = [0; 4];
+            client.read_exact(&mut at).expect("a reply");
+            client
+        })
+        .collect();
+    assert!(is_readable(&silent, Instant::now() + DEADLINE), "one handshake has begun");
+    let begun = Instant::now();
+    alford.signal(Signal::TERM);
+    for client in &mut clients {
+        let mut reply = String::new();
+        client.read_to_string(&mut reply).expect("text, and an end");
+        assert!(reply.ends_with("\"status\" : \"UNKNOWN_ERROR\"\n}\n\n"), "{reply}");
+    }
+    assert_eq!(alford.end().code, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(20), "nobody waits for the drain's end");
+}
+
+#[test]
+fn serve_does_not_outlive_a_parent_that_had_gone_before() {
+    let herd = Herd::new("orphan", ALONE);
+    let nobody = i32::MAX.to_string();
+    assert_eq!(herd.run(&["serve", "Alford", "--parent", &nobody]).code, Some(69));
+}
+
+// status
+
+#[test]
+fn status_tells_of_those_that_run_and_of_those_that_do_not() {
+    let herd = Herd::new("status", TRIANGLE);
+    let nobody = herd.run(&["status"]);
+    assert_eq!(nobody.code, Some(69));
+    assert_eq!(nobody.stdout.matches("it does not run here").count(), 3, "{}", nobody.stdout);
+
+    let alford = herd.serve("Alford");
+    let mut bolden = herd.serve("Bolden");
+    assert_eq!(herd.run(&["client", "Alford", "iamat", "kiwi", KIWI]).code, Some(0));
+    let shown = until("both know of kiwi and of each other", || {
+        let shown = herd.run(&["status", "Alford", "Bolden"]);
+        (!shown.stdout.contains("Bolden(down)")
+            && shown.stdout.matches("  0        1  ").count() == 2)
+            .then_some(shown)
+    });
+    assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""));
+    let lines: Vec<&str> = shown.stdout.lines().collect();
+    assert!(lines[0].starts_with("server  process  up for  clients  known  state"), "{lines:?}");
+    assert!(lines[1].starts_with(&format!("Alford  {}", alford.id())), "{lines:?}");
+    assert!(lines[1].ends_with("Bolden Parker(down)"), "{lines:?}");
+    let state = |line: &str| line.split_whitespace().nth(5).map(str::to_owned);
+    assert_eq!(state(lines[1]), state(lines[2]), "they know the same");
+
+    let json = herd.run(&["status", "Bolden", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&json.stdout).expect("it is JSON");
+    assert_eq!(told["server"], "Bolden");
+    assert_eq!(told["process"], bolden.id());
+    assert_eq!((&told["known_clients"], &told["connected_clients"]), (&1.into(), &0.into()));
+    assert!(told["journal"].is_null(), "it has none: {told}");
+    assert!(told["longest_lag_ms"].as_f64() > Some(0.0), "no turn takes no time: {told}");
+
+    let socket = herd.folder().join("run/Bolden.sock");
+    assert_eq!(fs::metadata(&socket).expect("it is there").permissions().mode() & 0o777, 0o660);
+    assert_eq!(asked(&socket, "STATUS\n").lines().count(), 1);
+    assert_eq!(asked(&socket, "IAMAT kiwi +1+1 1\n"), "? IAMAT kiwi +1+1 1\n");
+    bolden.signal(Signal::TERM);
+    assert_eq!(bolden.end().code, Some(0));
+    assert!(!socket.exists());
+    assert_eq!(herd.run(&["status"]).code, Some(69));
+}
+
+/// Says `line` to the server that listens at `socket`, without a word more: what it answers.
+fn asked(socket: &Path, line: &str) -> String {
+    let mut server = UnixStream::connect(socket).expect("it listens");
+    server.set_read_timeout(Some(DEADLINE)).expect("a socket");
+    server.write_all(line.as_bytes()).expect("it reads");
+    server.shutdown(Shutdown::Write).expect("it stands");
+    let mut answer = String::new();
+    server.read_to_string(&mut answer).expect("text, and an end");
+    answer
+}
+
+#[test]
+fn a_second_server_of_the_same_name_and_folder_does_not_start() {
+    let herd = Herd::new("twice", ALONE);
+    let _first = herd.serve("Alford");
+    // Elsewhere on the network, but of the same folder.
+    let other = herd.text().replace(&herd.ip().to_string(), "127.0.0.1");
+    fs::write(herd.folder().join("other.toml"), other.replace(":12", ":22")).expect("ours");
+    let topology = herd.folder().join("other.toml");
+    let ended = Process::run(&["serve", "Alford", "--topology", &topology.to_string_lossy()]);
+    assert_eq!(ended.code, Some(69), "{}", ended.stderr);
+    assert!(ended.stderr.contains("run/Alford.sock"), "{}", ended.stderr);
+}
+
+#[test]
+fn without_a_folder_for_sockets_nobody_can_ask() {
+    let herd = Herd::new("unasked", ALONE);
+    herd.write(&format!("{}[status]\nfolder = \"\"\n", herd.text()));
+    let _alford = herd.serve("Alford");
+    assert!(!herd.folder().join("run").exists());
+    let asked = herd.run(&["status"]);
+    assert_eq!(asked.code, Some(78));
+    assert!(asked.stderr.contains("[status] folder is \"\""), "{}", asked.stderr);
+}
+
+// up
+
+#[test]
+fn what_up_says_to_type_next_works() {
+    let herd = Herd::new("typed", TRIANGLE);
+    let mut up = herd.start(&["up"]);
+    let _servers = up.table();
+    let said = up.lines_until("Ctrl-C ends all servers.");
+    let typed = |word: &str| {
+        let found = said.iter().find(|line| line.starts_with("  ") && line.contains(word));
+        found.unwrap_or_else(|| panic!("no {word} in {said:?}")).as_str()
+    };
+    let told = Process::shell(typed(" iamat "));
+    assert_eq!(told.code, Some(0), "{}", told.stderr);
+    assert!(told.stdout.starts_with("AT Alford +"), "{}", told.stdout);
+    // The news needs the connection of the two, which may not be there yet.
+    let asked = crate::support::process::until("the news arrives", || {
+        Some(Process::shell(typed(" whatsat "))).filter(|asked| asked.code == Some(0))
+    });
+    let (at, places) = asked.stdout.split_once('\n').expect("an AT line");
+    assert_eq!(at, told.stdout.trim_end());
+    assert!(
+        places.starts_with("{\n") && places.ends_with("   \"status\" : \"OK\"\n}\n\n"),
+        "{places}"
+    );
+    assert!(typed("printf 'IAMAT").ends_with(&format!("| nc -N {} 12000", herd.ip())));
+}
+
+#[test]
+fn names_and_files_may_begin_with_a_dash() {
+    let herd = Herd::new("dash", &[("-x", &["-h"]), ("-h", &[])]);
+    {
+        let mut up = herd.start(&["up"]);
+        let _servers = up.table();
+        let said = up.lines_until("Ctrl-C ends all servers.");
+        for (word, reply) in [(" iamat ", "AT -x +"), (" whatsat ", "AT -x +")] {
+            let typed = said.iter().find(|line| line.starts_with("  ") && line.contains(word));
+            let typed = typed.unwrap_or_else(|| panic!("no {word} in {said:?}"));
+            until("it is answered", || {
+                let ended = Process::shell(typed);
+                (ended.code == Some(0) && ended.stdout.starts_with(reply)).then_some(())
+            });
+        }
+        let told = herd.run(&["client", "-x", "iamat", "-kiwi", "-34.0+151.2", "5"]);
+        assert!(told.stdout.ends_with(" -kiwi -34.0+151.2 5\n"), "{told:?}");
+        assert_eq!(herd.run(&["status", "--", "-x", "-h"]).code, Some(0));
+        assert_eq!(herd.run(&["status", "--json", "--", "-x"]).stdout.lines().count(), 1);
+        up.signal(Signal::TERM);
+        assert_eq!(up.end().code, Some(0));
+    }
+    let folders =
+        "[log]\nfolder = \"-log\"\n[status]\nfolder = \"-run\"\n[journal]\nfolder = \"-j\"\n";
+    let text = format!("{}{folders}", herd.text());
+    fs::write(herd.folder().join("-t.toml"), text).expect("the folder is ours");
+    let silent = |args: &[&str]| {
+        let args = [args, &["--topology=-t.toml"]].concat();
+        herd.start_unheard(&args, Out::Fine, Out::Fine)
+    };
+    let up = silent(&["up"]);
+    until("all answer", || (silent(&["status"]).code() == Some(0)).then_some(()));
+    up.signal(Signal::TERM);
+    assert_eq!(up.code(), Some(0));
+    for folder in ["-log", "-run", "-j/-x", "-j/-h"] {
+        assert!(herd.folder().join(folder).is_dir(), "{folder}");
+    }
+    let journal = ["journal", "check", "--", "-j/-x"];
+    assert_eq!(herd.start_unheard(&journal, Out::Fine, Out::Fine).code(), Some(0));
+}
+
+#[test]
+fn up_starts_again_what_was_killed_and_ends_all_at_sigterm() {
+    let herd = Herd::new("up", TRIANGLE);
+    let mut up = herd.start(&["up"]);
+    let mut servers = up.table();
+    assert_eq!(servers.len(), 3);
+    assert!(servers.iter().all(Stray::leads_its_group));
+    let killed = servers.remove(2);
+    killed.kill();
+    let ended =
+        format!("Parker (process {}) has ended, signal: 9 (SIGKILL); next try in 1 s", killed.id());
+    assert_eq!(up.line_with("has ended"), ended);
+    let again = up.line_with("Parker listens, process ");
+    servers.push(Stray::new(again.rsplit(' ').next().expect("its id")));
+    assert_eq!(herd.run(&["client", "Parker", "iamat", "kiwi", KIWI]).code, Some(0));
+
+    up.signal(Signal::TERM);
+    let last = up.line_with("all servers have ended");
+    assert_eq!(last, "all servers have ended");
+    assert_eq!(up.end().code, Some(0));
+    servers.iter().for_each(Stray::has_ended);
+}
+
+#[test]
+fn a_second_signal_kills_what_does_not_end() {
+    let herd = Herd::new("twice", PAIR);
+    let mut up = herd.start(&["up"]);
+    let servers = up.table();
+    servers[0].signal(Signal::STOP);
+    up.signal(Signal::INT);
+    servers[1].has_ended();
+    // Two signals at once are one wish, so the second may have to be said again.
+    until("it is killed", || {
+        up.signal(Signal::INT);
+        servers[0].ends_within(Duration::from_millis(100)).then_some(())
+    });
+    let ended = format!("Alford (process {}) has ended, signal: 9 (SIGKILL)", servers[0].id());
+    assert_eq!(up.line_with("SIGKILL"), ended);
+    assert_eq!(up.end().code, Some(0));
+    servers[0].has_ended();
+}
+
+#[test]
+fn the_servers_end_when_up_is_killed() {
+    let herd = Herd::new("killed", PAIR);
+    let mut up = herd.start(&["up"]);
+    let servers = up.table();
+    up.signal(Signal::KILL);
+    assert_eq!(up.end().code, None);
+    servers.iter().for_each(Stray::has_ended);
+}
+
+#[test]
+fn one_server_that_cannot_start_keeps_no_other_from_it() {
+    let herd = Herd::new("partly", PAIR);
+    let taken = TcpListener::bind((herd.ip(), 12_000)).expect("the address is ours");
+    let mut up = herd.start(&["up"]);
+    let ended = up.line_with("Alford (process ");
+    assert!(ended.contains("has ended, exit status: 69 (an address is in use"), "{ended}");
+    let servers = up.table();
+    assert_eq!(servers.len(), 1, "Bolden");
+    drop(taken);
+    let again = up.line_with("Alford listens, process ");
+    let _alford = Stray::new(again.rsplit(' ').next().expect("its id"));
+}
+
+#[test]
+fn a_second_herd_on_the_same_addresses_says_so_and_ends() {
+    let herd = Herd::new("second", PAIR);
+    let mut up = herd.start(&["up"]);
+    let _servers = up.table();
+    let second = herd.run(&["up"]);
+    assert_eq!(second.code, Some(69));
+    assert!(second.stderr.contains("Bolden cannot listen on"), "{}", second.stderr);
+    assert!(
+        second.stderr.ends_with("herd: none of the servers could be started\n"),
+        "{}",
+        second.stderr
+    );
+}
+
+// client
+
+#[test]
+fn a_command_prints_its_reply() {
+    let herd = Herd::new("client", ALONE);
+    let _alford = herd.serve("Alford");
+    let told =
+        herd.run(&["client", "Alford", "iamat", "kiwi", "-34.0+151.2", "1400794645.392014450"]);
+    assert_eq!(told.code, Some(0));
+    assert!(told.stdout.starts_with("AT Alford +"), "{}", told.stdout);
+    assert!(told.stdout.ends_with(" kiwi -34.0+151.2 1400794645.392014450\n"), "{}", told.stdout);
+    let address = format!("{}:12000", herd.ip());
+    let asked = herd.run(&["client", &address, "whatsat", "kiwi", "10", "2"]);
+    assert_eq!(asked.code, Some(0));
+    assert!(asked.stdout.starts_with(&told.stdout), "{}", asked.stdout);
+}
+
+#[test]
+fn the_stamp_of_a_command_is_the_time_at_which_it_was_given() {
+    let herd = Herd::new("stamp", ALONE);
+    let _alford = herd.serve("Alford");
+    let told = herd.run(&["client", "Alford", "iamat", "kiwi", KIWI]).stdout;
+    let words: Vec<&str> = told.split_whitespace().collect();
+    let difference: f64 = words[2].parse().expect("seconds");
+    assert!((0.0..20.0).contains(&difference), "{told}");
+    assert_eq!(words[5].split_once('.').expect("a point").1.len(), 9, "{told}");
+}
+
+#[test]
+fn a_refusal_exits_with_1() {
+    let herd = Herd::new("refusal", ALONE);
+    let _alford = herd.serve("Alford");
+    let ended = herd.run(&["client", "Alford", "whatsat", "nobody", "10", "5"]);
+    assert_eq!(
+        ended,
+        Ended { code: Some(1), stdout: "? WHATSAT nobody 10 5\n".into(), ..ended.clone() }
+    );
+}
+
+#[test]
+fn lines_from_a_pipe_get_their_replies_and_no_prompt() {
+    let herd = Herd::new("lines", ALONE);
+    let _alford = herd.serve("Alford");
+    let mut client = herd.start(&["client", "Alford"]);
+    client.type_in("blub\n");
+    assert_eq!(client.line(), "? blub", "while stdin is open");
+    client.type_in("IAMAT kiwi +1+2 5\nthe last line counts without its newline");
+    let ended = client.end();
+    let (at, rest) = ended.stdout.split_once('\n').expect("an AT line");
+    assert!(at.starts_with("AT Alford +") && at.ends_with(" kiwi +1+2 5"), "{at}");
+    assert_eq!(rest, "? the last line counts without its newline\n");
+    assert_eq!(ended.code, Some(0));
+}
+
+/// The server stops reading a client that does not read, so one that only sent would wait for ever. Here
+/// 14 bytes are answered by more than 100, so that neither side's buffers hold what is on its way.
+#[test]
+fn the_client_takes_replies_while_it_still_sends() {
+    let herd = Herd::new("bulk", ALONE);
+    let _alford = herd.serve("Alford");
+    let told = herd.run(&["client", "Alford", "iamat", "k", "+0-30", "5"]);
+    let asked = herd.run(&["client", "Alford", "whatsat", "k", "1", "1"]);
+    assert_eq!((told.code, asked.code), (Some(0), Some(0)));
+    fs::write(herd.folder().join("lines"), "WHATSAT k 1 1\n".repeat(400_000)).expect("a file");
+    let replies = herd.start_reading(&["client", "Alford"], "lines").end();
+    assert_eq!(replies.code, Some(0));
+    assert_eq!(replies.stdout.len(), asked.stdout.len() * 400_000);
+}
+
+#[test]
+fn the_end_of_the_server_is_told_apart_from_our_own() {
+    let herd = Herd::new("closed", ALONE);
+    let alford = herd.serve("Alford");
+    let mut client = herd.start(&["client", "Alford"]);
+    client.type_in("blub\n");
+    assert_eq!(client.line(), "? blub");
+    alford.signal(Signal::TERM);
+    let ended = client.end_with_stdin_open();
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (Some(69), "herd: Alford has closed the connection\n")
+    );
+}
+
+#[test]
+fn no_server_exits_with_69() {
+    let herd = Herd::new("nobody", ALONE);
+    let ended = herd.run(&["client", "Alford", "whatsat", "kiwi", "10", "5"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(69), ""));
+    assert!(ended.stderr.starts_with("herd: Alford cannot be reached: "), "{}", ended.stderr);
+    assert_eq!(herd.run(&["client", "Wilkes"]).code, Some(64));
+}

@@ -1,0 +1,206 @@
+//! Nobody waits for a server for ever: what each command does that finds one which is slow, silent or endless.
+
+use super::{ALONE, Process};
+use crate::support::process::{Herd, Stray, until};
+use rustix::process::Signal;
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Less than anybody waits in vain, and more than a busy machine takes to end a process.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Runs `herd client ADDRESS` with these options, and a command if any, against `talk`.
+fn client_of<T: Send + 'static>(
+    talk: impl FnOnce(TcpStream) -> T + Send + 'static,
+    line: &str,
+) -> super::Ended {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it listens");
+    let server = thread::spawn(move || talk(listener.accept().expect("it is called").0));
+    let herd = env!("CARGO_BIN_EXE_herd");
+    let begun = Instant::now();
+    let ended = Process::shell(&line.replace("CLIENT", &format!("{herd} client {address}")));
+    assert!(begun.elapsed() < SOON, "{ended:?}");
+    server.join().expect("it does not panic");
+    ended
+}
+
+/// Reads nothing and says nothing, and is there until the client has gone.
+fn is_silent(client: TcpStream) -> TcpStream {
+    client
+}
+
+/// Sends a byte at a time, none of which ends a line, until the client has gone.
+fn trickles(mut client: TcpStream) {
+    client.set_nodelay(true).expect("a socket");
+    while client.write_all(b"A").is_ok() {}
+}
+
+#[test]
+fn a_server_that_is_silent_or_trickles_ends_a_command_with_69_and_a_remedy() {
+    let folder = Herd::new("silent", ALONE);
+    let open = format!("cd {}; mkfifo in; exec 3<>in", folder.folder().display());
+    for line in [
+        "CLIENT --timeout 0.2 whatsat kiwi 10 5",
+        "echo WHATSAT kiwi 10 5 | CLIENT --timeout 0.2",
+        // More may be typed.
+        &format!("{open}; echo WHATSAT kiwi 10 5 >&3; CLIENT --timeout 0.2 <&3"),
+    ] {
+        let ended = client_of(is_silent, line);
+        assert_eq!(ended.code, Some(69), "{line}: {ended:?}");
+        assert!(ended.stderr.contains("did not reply within 0.2 s; "), "{ended:?}");
+        assert!(ended.stderr.contains("whatsat_deadline_ms"), "{ended:?}");
+        assert!(ended.stderr.contains("--timeout SECONDS"), "{ended:?}");
+    }
+    let ended = client_of(trickles, "CLIENT --timeout 0.2 whatsat kiwi 10 5 > /dev/null");
+    assert_eq!(ended.code, Some(69), "{ended:?}");
+}
+
+#[test]
+fn a_reply_has_5_seconds_unless_it_is_said_otherwise() {
+    let begun = Instant::now();
+    let ended = client_of(is_silent, "CLIENT iamat kiwi +1+1");
+    assert_eq!(ended.code, Some(69));
+    assert!(ended.stderr.contains("did not reply within 5 s"), "{}", ended.stderr);
+    assert!(begun.elapsed() >= Duration::from_secs(5));
+}
+
+#[test]
+fn a_server_that_takes_nothing_ends_a_client_that_sends() {
+    let ended = client_of(is_silent, "yes | CLIENT --timeout 0.5");
+    assert_eq!(ended.code, Some(69), "{ended:?}");
+}
+
+#[test]
+fn a_reply_without_an_end_is_cut() {
+    let talk = |mut client: TcpStream| {
+        let _ = client.write_all(b"AT Alford +1 kiwi +1+1 5\n");
+        while client.write_all(&[b'x'; 65_536]).is_ok() {}
+    };
+    let ended = client_of(talk, "CLIENT --timeout 60 whatsat kiwi 10 5 | tail -c 1; exit $?");
+    assert!(ended.stderr.contains("has more than 4 MiB"), "{ended:?}");
+}
+
+#[test]
+fn what_is_no_whole_reply_is_no_success() {
+    for (reply, said) in [
+        ("", "without an answer"),
+        ("AT Alford +1 kiwi +1+1 5\n", "sends no whole reply"),
+        ("AT Alford +1 kiwi +1+1 5\n{\n   \"results\"", "sends no whole reply"),
+        ("? WHATSAT ki", "sends no whole reply"),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", "is no server of a herd"),
+    ] {
+        let talk = |mut client: TcpStream| {
+            let mut line = Vec::new();
+            client.read_to_end(&mut line).expect("it ends its half");
+            client.write_all(reply.as_bytes()).expect("it reads");
+        };
+        let ended = client_of(talk, "CLIENT whatsat kiwi 10 5");
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(69), reply));
+        assert!(ended.stderr.contains(said), "{ended:?}");
+    }
+    let talk = |mut client: TcpStream| {
+        let mut lines = Vec::new();
+        client.read_to_end(&mut lines).expect("it ends its half");
+        client.write_all(b"? blub\n").expect("it reads");
+    };
+    let ended = client_of(talk, "printf 'blub\nblub\n' | CLIENT");
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(69), "? blub\n"), "one is missing");
+}
+
+#[test]
+fn a_person_may_think_longer_than_a_server_and_blank_lines_need_no_reply() {
+    let talk = |mut client: TcpStream| {
+        let mut lines = Vec::new();
+        client.read_to_end(&mut lines).expect("it ends its half");
+        assert_eq!(lines, b" \t\n");
+    };
+    let ended = client_of(talk, "(echo ' \t'; sleep 0.5) | CLIENT --timeout 0.1");
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn an_address_that_accepts_nobody_ends_the_client_with_69() {
+    // A queue of one that is full: the kernel drops what else would connect.
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    listener.bind(&any.into()).and_then(|()| listener.listen(0)).expect("a port");
+    let listener = TcpListener::from(listener);
+    let address = listener.local_addr().expect("it listens");
+    let _waiting = until("the queue is full", || {
+        let first = TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok()?;
+        let second = TcpStream::connect_timeout(&address, Duration::from_millis(200));
+        second.is_err().then_some(first)
+    });
+    let begun = Instant::now();
+    let ended = Process::run(&["client", &address.to_string(), "--timeout", "0.3"]);
+    assert_eq!(ended.code, Some(69), "{ended:?}");
+    assert!(ended.stderr.contains("cannot be reached: "), "{ended:?}");
+    assert!(ended.stderr.contains(" is silent for 0.3 s; "), "{ended:?}");
+    assert!(begun.elapsed() < SOON);
+}
+
+/// Fills the queue of a listener at `path` that accepts nobody.
+fn full_queue(path: &Path) -> Vec<Socket> {
+    let address = SockAddr::unix(path).expect("it is short");
+    let new = || Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+    let listener = new();
+    listener.bind(&address).and_then(|()| listener.listen(0)).expect("the folder is ours");
+    let mut sockets = vec![listener];
+    loop {
+        let caller = new();
+        caller.set_nonblocking(true).expect("a socket");
+        let outcome = caller.connect(&address);
+        sockets.push(caller);
+        if outcome.is_err() {
+            return sockets;
+        }
+    }
+}
+
+#[test]
+fn status_waits_for_no_server_longer_than_its_timeout() {
+    let herd = Herd::new("stuck", ALONE);
+    fs::create_dir(herd.folder().join("run")).expect("the folder is ours");
+    let path = herd.folder().join("run/Alford.sock");
+    let queue = full_queue(&path);
+    let asked = |said: &str| {
+        let begun = Instant::now();
+        let shown = herd.run(&["status", "--timeout", "0.3"]);
+        assert_eq!(shown.code, Some(69), "{shown:?}");
+        assert!(shown.stdout.contains(said), "{shown:?}");
+        assert!(begun.elapsed() < SOON);
+    };
+    asked("it listens, and says nothing for 0.3 s");
+    drop(queue);
+    fs::remove_file(&path).expect("it was there");
+    let listener = UnixListener::bind(&path).expect("the folder is ours");
+    // Room in the queue, and nobody who accepts.
+    asked("it listens, and says nothing for 0.3 s");
+    drop(listener.accept());
+    let trickler = thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("it is called");
+        while client.write_all(b" ").is_ok() {}
+    });
+    asked("says nothing for 0.3 s");
+    trickler.join().expect("it does not panic");
+}
+
+#[test]
+fn up_kills_a_server_that_does_not_end() {
+    let herd = Herd::new("unending", ALONE);
+    herd.write(&herd.text().replace("drain_ms = 2000", "drain_ms = 0"));
+    let mut up = herd.start(&["up"]);
+    let servers: Vec<Stray> = up.table();
+    servers[0].signal(Signal::STOP);
+    up.signal(Signal::TERM);
+    up.line_with("killing the servers that have not ended within drain_ms and 10 s");
+    assert_eq!(up.end().code, Some(0));
+    servers[0].has_ended();
+}

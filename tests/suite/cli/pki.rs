@@ -1,0 +1,331 @@
+//! Certificates as processes have them: `herd pki`, `herd check`, servers that prove who they are to each
+//! other and to openssl, SIGHUP.
+
+use crate::support::process::{Ended, Herd, Process, until};
+use rustix::process::Signal;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Instant;
+
+const PAIR: &[(&str, &[&str])] = &[("Alford", &["Bolden"]), ("Bolden", &[])];
+const FIVE: &[(&str, &[&str])] = &[
+    ("Alford", &["Parker", "Welsh"]),
+    ("Bolden", &["Parker", "Welsh"]),
+    ("Hamilton", &["Parker"]),
+    ("Parker", &[]),
+    ("Welsh", &[]),
+];
+
+/// A herd whose servers have to prove who they are, and certificates of all of them.
+fn sealed(test: &str, servers: &[(&str, &[&str])]) -> Herd {
+    let herd = Herd::new(test, servers);
+    herd.write(&format!("{}[peer_tls]\nfolder = \"pki\"\n", herd.text()));
+    done(&herd, &["pki", "init"]);
+    let names: Vec<&str> = servers.iter().map(|(name, _)| *name).collect();
+    done(&herd, &[&["pki", "issue"], &names[..]].concat());
+    herd
+}
+
+fn done(herd: &Herd, args: &[&str]) -> String {
+    let Ended { code, stdout, stderr } = herd.run(args);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{args:?}");
+    stdout
+}
+
+fn file(herd: &Herd, name: &str) -> PathBuf {
+    herd.folder().join("pki").join(name)
+}
+
+/// All that a server has logged.
+fn log(herd: &Herd, name: &str) -> String {
+    let files = fs::read_dir(herd.folder().join("log")).into_iter().flatten().flatten();
+    let paths = files.map(|file| file.path());
+    let ours = |path: &PathBuf| {
+        path.file_name().unwrap_or_default().to_string_lossy().starts_with(&format!("{name}-"))
+    };
+    paths.filter(ours).map(|path| fs::read_to_string(path).unwrap_or_default()).collect()
+}
+
+fn logged(herd: &Herd, name: &str, part: &str) -> String {
+    until(&format!("{name} logs {part:?}"), || {
+        log(herd, name).lines().find(|line| line.contains(part)).map(str::to_owned)
+    })
+}
+
+fn linked_times(herd: &Herd, name: &str, other: &str) -> usize {
+    log(herd, name).matches(&format!("linked to {other}")).count()
+}
+
+#[test]
+fn what_pki_makes_is_for_its_owner_alone_and_is_not_overwritten() {
+    let herd = sealed("pki-files", PAIR);
+    let names = ["ca.pem", "ca.key", "Alford.pem", "Alford.key", "Bolden.pem", "Bolden.key"];
+    let before = names.map(|name| fs::read(file(&herd, name)).unwrap());
+    for name in names {
+        let mode = fs::metadata(file(&herd, name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let folder = fs::metadata(herd.folder().join("pki")).unwrap().permissions().mode();
+    assert_eq!(folder & 0o777, 0o700);
+    for args in [&["pki", "init"][..], &["pki", "issue", "Alford"]] {
+        let ended = herd.run(args);
+        assert_eq!(ended.code, Some(73), "{args:?}");
+        assert!(ended.stderr.contains("nothing is overwritten"), "{}", ended.stderr);
+    }
+    // Not even one of several is made.
+    fs::remove_file(file(&herd, "Bolden.pem")).unwrap();
+    assert_eq!(herd.run(&["pki", "issue", "Bolden", "Alford"]).code, Some(73));
+    assert!(!file(&herd, "Bolden.pem").exists());
+    fs::write(file(&herd, "Bolden.pem"), &before[4]).unwrap();
+    assert_eq!(names.map(|name| fs::read(file(&herd, name)).unwrap()), before);
+    assert_eq!(herd.run(&["pki", "issue", "Wilkes"]).code, Some(64));
+    assert_eq!(herd.run(&["pki", "revoke", "Wilkes"]).code, Some(78));
+}
+
+#[test]
+fn openssl_reads_what_pki_makes() {
+    let herd = sealed("pki-openssl", PAIR);
+    // As one that was killed while it wrote leaves it.
+    fs::write(file(&herd, "revoked.crl.new"), "half a list").unwrap();
+    done(&herd, &["pki", "revoke", "Bolden"]);
+    let path = |name: &str| file(&herd, name).to_string_lossy().into_owned();
+    let (ca, alford) = (path("ca.pem"), path("Alford.pem"));
+    let said = Process::shell(&format!(
+        "openssl verify -x509_strict -CAfile {ca} {alford} && \
+         openssl x509 -in {alford} -noout -ext subjectAltName,extendedKeyUsage && \
+         openssl ec -in {} -noout -text 2>/dev/null | grep -i p-256; \
+         openssl crl -in {} -CAfile {ca} -noout -text 2>&1",
+        path("Alford.key"),
+        path("revoked.crl")
+    ));
+    for part in [
+        "Alford.pem: OK",
+        "DNS:Alford.test",
+        "TLS Web Server Authentication, TLS Web Client Authentication",
+        "P-256",
+        "verify OK",
+        "Serial Number",
+    ] {
+        assert!(said.stdout.contains(part), "{part}: {said:?}");
+    }
+}
+
+#[test]
+fn a_certificate_of_another_authority_is_not_put_on_a_list_that_could_not_revoke_it() {
+    let (herd, other) = (sealed("pki-list", PAIR), sealed("pki-list-other", PAIR));
+    fs::copy(file(&other, "Alford.pem"), file(&herd, "Alford.pem")).unwrap();
+    let ended = herd.run(&["pki", "revoke", "Alford"]);
+    assert_eq!(ended.code, Some(78), "{ended:?}");
+    assert!(ended.stderr.contains("of another authority than"), "{}", ended.stderr);
+    assert!(!file(&herd, "revoked.crl").exists() && file(&herd, "Alford.pem").exists());
+}
+
+#[test]
+fn check_reads_the_certificates_and_says_how_long_they_hold() {
+    let herd = sealed("pki-check", PAIR);
+    let checked = herd.run(&["check"]);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    assert!(checked.stdout.contains("Alford: 365 days left, its authority 3650\n"), "{checked:?}");
+    // Only one of the two lists the other.
+    assert!(checked.stdout.ends_with(" no faults, 1 warning\n"), "{checked:?}");
+    // A month before it ends, it is warned of.
+    for name in ["Alford.pem", "Alford.key"] {
+        fs::remove_file(file(&herd, name)).unwrap();
+    }
+    done(&herd, &["pki", "issue", "--days", "29", "Alford"]);
+    fs::set_permissions(file(&herd, "Alford.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let checked = herd.run(&["check"]);
+    assert_eq!(checked.code, Some(0));
+    for part in ["Alford.pem: 29 days left", "others may open this key (mode 0644)", "chmod 600 it"]
+    {
+        assert!(checked.stderr.contains(part), "{}", checked.stderr);
+    }
+    assert_eq!(herd.run(&["check", "--strict"]).code, Some(78));
+    // Faults have a place, and end a server's start.
+    fs::write(file(&herd, "Bolden.key"), "nothing").unwrap();
+    for args in [&["check"][..], &["serve", "Bolden"]] {
+        let ended = herd.run(args);
+        assert_eq!(ended.code, Some(78), "{args:?}");
+        let place = format!("{}:", herd.topology());
+        assert!(ended.stderr.contains(&place) && ended.stderr.contains("Bolden.key"), "{ended:?}");
+        assert!(ended.stderr.contains("= remedy: "), "{}", ended.stderr);
+    }
+    fs::remove_dir_all(herd.folder().join("pki")).unwrap();
+    let ended = herd.run(&["check"]);
+    assert_eq!(ended.code, Some(78));
+    assert!(ended.stderr.contains("herd pki init"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_peer_port_in_the_open_needs_certificates_or_the_word_insecure() {
+    let herd = Herd::new("pki-open", PAIR);
+    let ip = herd.ip().to_string();
+    let open = herd.text().replace(&format!("peer = \"{ip}:12100\""), "peer = \"10.0.0.1:12100\"");
+    herd.write(&open);
+    for args in [&["serve", "Alford"][..], &["check"]] {
+        let ended = herd.run(args);
+        assert_eq!(ended.code, Some(78), "{args:?}");
+        for part in ["[peer_tls]", "insecure_peers = true"] {
+            assert!(ended.stderr.contains(part), "{}", ended.stderr);
+        }
+    }
+    herd.write(&format!("insecure_peers = true\n{open}"));
+    assert_eq!(herd.run(&["check"]).code, Some(0));
+}
+
+#[test]
+fn five_sealed_servers_tell_each_other_and_serve_their_clients() {
+    let herd = sealed("pki-five", FIVE);
+    let servers: Vec<Process> = FIVE.iter().map(|(name, _)| herd.serve(name)).collect();
+    for (name, _) in FIVE {
+        let told = herd.run(&["client", name, "iamat", &format!("at-{name}"), "-48.9-123.4"]);
+        assert_eq!(told.code, Some(0), "{}", told.stderr);
+    }
+    for (name, _) in FIVE {
+        for (at, _) in FIVE {
+            until(&format!("{name} knows of {at}"), || {
+                let asked = herd.run(&["client", name, "whatsat", &format!("at-{at}"), "1", "1"]);
+                (asked.code == Some(0)).then_some(())
+            });
+        }
+    }
+    for server in servers {
+        server.signal(Signal::TERM);
+        assert_eq!(server_end(server), Some(0));
+    }
+}
+
+fn server_end(mut server: Process) -> Option<i32> {
+    server.end().code
+}
+
+#[test]
+fn a_stranger_with_openssl_is_refused_by_a_real_server_and_a_neighbour_is_not() {
+    let herd = sealed("pki-s-client", PAIR);
+    // Somebody else's, of the same name.
+    let other = sealed("pki-s-client-other", PAIR);
+    let _bolden = herd.serve("Bolden");
+    let port = format!("{}:12101", herd.ip());
+    let path = |name: &str| file(&herd, name).to_string_lossy().into_owned();
+    let others = |name: &str| file(&other, name).to_string_lossy().into_owned();
+    let (ca, own) = (path("ca.pem"), herd.folder().join("self"));
+    let own = own.to_string_lossy();
+    let say = |options: &str| {
+        let hello = "printf 'HELLO Alford test 1\\n'";
+        Process::shell(&format!(
+            "{hello} | timeout 20 openssl s_client -connect {port} -CAfile {ca} -verify_quiet \
+             -ign_eof -quiet {options} 2>&1"
+        ))
+    };
+    let made = Process::shell(&format!(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 -subj /CN=x \
+         -addext subjectAltName=DNS:Alford.test -addext extendedKeyUsage=serverAuth,clientAuth \
+         -keyout {own}.key -out {own}.pem 2>&1"
+    ));
+    assert_eq!(made.code, Some(0), "{made:?}");
+    for (options, logs) in [
+        (String::new(), "it shows no certificate"),
+        (format!("-cert {own}.pem -key {own}.key"), "CaUsedAsEndEntity"),
+        (
+            format!("-tls1_2 -cert {} -key {}", path("Alford.pem"), path("Alford.key")),
+            "incompatible",
+        ),
+        (
+            format!("-cert {} -key {}", path("Bolden.pem"), path("Bolden.key")),
+            "for this server itself",
+        ),
+        (
+            format!("-cert {} -key {}", others("Alford.pem"), others("Alford.key")),
+            "invalid peer certificate: UnknownIssuer",
+        ),
+    ] {
+        let said = say(&options);
+        assert!(!said.stdout.contains("HELLO Bolden"), "{options}: {said:?}");
+        logged(&herd, "Bolden", logs);
+    }
+    // One plain line, one log line.
+    let mut plain = TcpStream::connect(&port).unwrap();
+    plain.write_all(b"HELLO Alford test 1\n").unwrap();
+    logged(&herd, "Bolden", "it does not speak TLS");
+    assert_eq!(linked_times(&herd, "Bolden", "Alford"), 0);
+    // The one who has the right to is let in, and hears HELLO.
+    let alford = herd.serve("Alford");
+    logged(&herd, "Bolden", "linked to Alford");
+    drop(alford);
+}
+
+#[test]
+fn a_revoked_server_is_cut_at_sighup_and_let_in_with_a_new_certificate() {
+    let herd = sealed("pki-revoke", FIVE);
+    let [alford, parker] = ["Alford", "Parker"].map(|name| herd.serve(name));
+    logged(&herd, "Parker", "linked to Alford");
+    let listed = done(&herd, &["pki", "revoke", "Alford"]);
+    assert!(listed.contains("revoked.crl: 1 certificate on it"), "{listed}");
+    assert!(!file(&herd, "Alford.pem").exists() && !file(&herd, "Alford.key").exists());
+    // A list grows.
+    assert!(done(&herd, &["pki", "revoke", "Welsh"]).contains("2 certificates on it"));
+    parker.signal(Signal::HUP);
+    logged(&herd, "Parker", "Alford: its certificate: CertRevoked");
+    logged(&herd, "Parker", "invalid peer certificate: Revoked");
+    assert_eq!(linked_times(&herd, "Parker", "Alford"), 1);
+    // Its own SIGHUP finds no certificate, and leaves it what it has.
+    alford.signal(Signal::HUP);
+    logged(&herd, "Alford", "the old certificates stay in force: ");
+    done(&herd, &["pki", "issue", "Alford"]);
+    alford.signal(Signal::HUP);
+    logged(&herd, "Alford", "the certificates were read anew");
+    until("they are linked anew", || (linked_times(&herd, "Parker", "Alford") == 2).then_some(()));
+    // A key that others may read is told, and works.
+    fs::set_permissions(file(&herd, "Alford.key"), fs::Permissions::from_mode(0o640)).unwrap();
+    alford.signal(Signal::HUP);
+    logged(&herd, "Alford", "others may open this key (mode 0640)");
+}
+
+/// Run by hand: `cargo test --release --test suite cli::pki::what_ -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a promise"]
+fn what_sealing_costs_the_flood() {
+    const LINES: usize = 300_000;
+    for round in 0..3 {
+        for is_sealed in [false, true] {
+            let test = format!("pki-cost-{round}-{is_sealed}");
+            let herd = if is_sealed { sealed(&test, PAIR) } else { Herd::new(&test, PAIR) };
+            let _servers = [herd.serve("Alford"), herd.serve("Bolden")];
+            logged(&herd, "Alford", "linked to Bolden");
+            let mut client = TcpStream::connect(format!("{}:12000", herd.ip())).unwrap();
+            let mut replies = client.try_clone().unwrap();
+            let begun = Instant::now();
+            let reader = thread::spawn(move || {
+                let mut count = 0;
+                let mut buffer = vec![0; 1 << 20];
+                while let Ok(read @ 1..) = replies.read(&mut buffer) {
+                    count += buffer[..read].iter().filter(|byte| **byte == b'\n').count();
+                }
+                count
+            });
+            let lines: String =
+                (0..LINES).map(|n| format!("IAMAT c{} -48.9-123.4 {n}\n", n % 1_000)).collect();
+            client.write_all(lines.as_bytes()).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(reader.join().unwrap(), LINES);
+            let mut other = TcpStream::connect(format!("{}:12001", herd.ip())).unwrap();
+            until("the last line is known", || {
+                other.write_all(b"WHATSAT c999 0.001 1\n").unwrap();
+                let mut heard = Vec::new();
+                let mut buffer = [0; 4_096];
+                while !heard.ends_with(b"\n\n") && !heard.starts_with(b"?") {
+                    let read = other.read(&mut buffer).unwrap();
+                    heard.extend_from_slice(&buffer[..read]);
+                }
+                let line = String::from_utf8_lossy(&heard).into_owned();
+                line.lines().next()?.ends_with(&format!(" {}", LINES - 1)).then_some(())
+            });
+            let rate = LINES as f64 / begun.elapsed().as_secs_f64();
+            println!("round {round}, sealed {is_sealed}: {rate:.0} reports a second");
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! Topology files, good and bad: `tests/fixtures/topology/*.toml`, and beside each what is said about it.
+//!
+//! A `.txt` holds the faults, or for a good file the warnings. `UPDATE_EXPECTED=1 cargo test
+//! --test suite config::` writes them anew; then read the difference.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use places_herd::config::{JOURNAL_LIMITS, Limits, PlacesSource, Topology, Upstream, UpstreamKind};
+use places_herd::journal::{JournalSettings, Sync};
+use places_herd::log::secret::Secret;
+use places_herd::places::{File, Mask, Rank, Scheme};
+use proptest::prelude::*;
+
+fn shipped() -> Topology {
+    Topology::read(Path::new("topology.toml")).expect("the shipped topology is good")
+}
+
+fn said_about(path: &Path) -> String {
+    match Topology::read(path) {
+        Ok(topology) => {
+            topology.warnings().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        }
+        Err(faults) => faults.to_string(),
+    }
+}
+
+#[test]
+fn every_fault_is_told_with_its_place_and_a_remedy() {
+    let mut files: Vec<PathBuf> = fs::read_dir("tests/fixtures/topology")
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    assert!(files.len() > 10);
+    let update = std::env::var_os("UPDATE_EXPECTED").is_some();
+    for file in files {
+        let (said, expected) = (said_about(&file), file.with_extension("txt"));
+        if update {
+            fs::write(&expected, &said).expect("the folder can be written");
+        }
+        let expected = fs::read_to_string(&expected).unwrap_or_default();
+        assert!(said == expected, "{}: said\n{said}\nexpected\n{expected}", file.display());
+        assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{}", file.display());
+    }
+}
+
+#[test]
+fn the_shipped_topology_is_the_herd_of_five_and_doubtful_only_about_parker() {
+    let topology = shipped();
+    let edges = [
+        ("Alford", ["Parker", "Welsh"].as_slice()),
+        ("Bolden", &["Parker", "Welsh"]),
+        ("Hamilton", &["Parker"]),
+        ("Parker", &["Alford", "Bolden", "Hamilton"]),
+        ("Welsh", &["Alford", "Bolden"]),
+    ];
+    assert_eq!(topology.servers.len(), edges.len());
+    for (server, (name, neighbours)) in topology.servers.iter().zip(edges) {
+        assert_eq!((server.name.as_str(), server.plain), (name, false));
+        assert_eq!(server.neighbours, neighbours);
+        let found: Vec<&str> =
+            topology.neighbours_of(name).iter().map(|server| server.name.as_str()).collect();
+        assert_eq!(found, neighbours);
+    }
+    let warnings: Vec<String> =
+        topology.warnings().iter().map(|warning| warning.in_one_line()).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("when \"Parker\" stops, \"Hamilton\" cannot hear of \"Alford\""),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn the_shipped_topology_shows_every_default() {
+    let topology = shipped();
+    assert_eq!(topology.limits, Limits::default());
+    assert_eq!(
+        (topology.places.source, topology.places.rank),
+        (PlacesSource::Embedded, Rank::Prominence)
+    );
+    let log = topology.log;
+    assert_eq!(
+        (log.folder.as_path(), log.rotate_bytes, log.rotate_keep),
+        (Path::new("log"), 100_000_000, 5)
+    );
+
+    let text = fs::read_to_string("topology.toml").expect("it is there");
+    let limits: Vec<String> = Limits::ALL.iter().map(|limit| limit.in_toml()).collect();
+    assert!(text.ends_with(&limits.join("\n")), "[limits] should end with\n{}", limits.join("\n"));
+    // Every key that stands in a comment is a key, and its value the default.
+    let is_key = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let sets_a_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| is_key(key));
+    let begins_a_table = |line: &str| line.starts_with('[') && line.ends_with(']');
+    let is_meant = |line: &&str| sets_a_key(line) || begins_a_table(line);
+    let uncommented: String = text
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(is_meant).unwrap_or(line))
+        .filter(|line| !line.starts_with("file = "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let spelt_out =
+        Topology::parse(&uncommented, Path::new("topology.toml")).expect("all of it is valid");
+    let shipped = shipped();
+    assert_eq!(spelt_out.limits, shipped.limits);
+    assert_eq!(spelt_out.places, shipped.places);
+    assert_eq!(spelt_out.log, shipped.log);
+    assert_eq!(spelt_out.status_folder, shipped.status_folder);
+    // A journal is kept only if the file says so; then these are the defaults.
+    assert_eq!(shipped.journal, None);
+    let plainly = Topology::parse(&format!("{text}\n[journal]\n"), Path::new("topology.toml"));
+    assert_eq!(spelt_out.journal, plainly.expect("an empty table will do").journal);
+    for limit in JOURNAL_LIMITS {
+        let lines = limit.in_toml();
+        assert!(text.contains(&lines), "[journal] should have\n{lines}");
+    }
+}
+
+/// An example that a page gives: the table it is for (empty at the top) and `key = value`.
+type Example = (String, String);
+
+/// What a line sets, if it is `key = value`, in a comment or not, and perhaps with a remark behind.
+fn setting(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim_start_matches('#').trim();
+    let (key, value) = line.split_once(" = ")?;
+    let is_key = key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let value = value.split("   ").next().unwrap_or_default();
+    is_key.then_some((key, value.trim_end()))
+}
+
+/// Every `key = value` of the shipped file, whether it is in a comment or not.
+fn shipped_examples() -> Vec<Example> {
+    let text = fs::read_to_string("topology.toml").expect("it is there");
+    let (mut table, mut examples) = (String::new(), Vec::new());
+    for line in text.lines() {
+        let bare = line.trim_start_matches('#').trim();
+        if bare.starts_with('[') && bare.ends_with(']') {
+            bare.clone_into(&mut table);
+        }
+        examples
+            .extend(setting(line).map(|(key, value)| (table.clone(), format!("{key} = {value}"))));
+    }
+    examples
+}
+
+/// Every `key = value` within a page's text, in the table that the shipped file has the key in; and every
+/// piece of TOML that stands by itself.
+fn examples_of_pages() -> Vec<(PathBuf, Example)> {
+    let known = shipped_examples();
+    let docs = fs::read_dir("docs").expect("the folder is there");
+    let docs = docs.map(|entry| entry.expect("an entry").path());
+    let pages = docs.chain([Path::new("README.md").into()]);
+    let mut examples = Vec::new();
+    for page in pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(&page).expect("it can be read");
+        for quoted in text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
+            let Some((key, value)) = setting(quoted) else { continue };
+            let key = format!("{key} = ");
+            let table = known.iter().find(|(_, set)| set.starts_with(&key));
+            let (table, _) = table.unwrap_or_else(|| panic!("{}: {quoted}", page.display()));
+            examples.push((page.clone(), (table.clone(), format!("{key}{value}"))));
+        }
+        let fenced = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let indented = text.split("\n\n").filter(|block| {
+            let table = block.strip_prefix("    [").and_then(|rest| rest.split('\n').next());
+            table.is_some_and(|line| line.ends_with(']'))
+        });
+        for block in fenced.chain(indented) {
+            examples.push((page.clone(), (String::new(), format!("{block}\n"))));
+        }
+    }
+    examples
+}
+
+/// Reads a topology with this example in its table, and what else it needs to be of use, in `folder`.
+fn read_example(folder: &Path, (table, example): &Example) -> Result<Topology, String> {
+    let source = match example.split(' ').next() {
+        _ if table != "[places]" => "",
+        Some("source" | "rank") => "",
+        Some("file") => "source = \"file\"\n",
+        _ => "source = \"google\"\n",
+    };
+    let server =
+        "[[server]]\nname = \"Alford\"\nclient = \"127.0.0.1:12000\"\npeer = \"127.0.0.1:12100\"\n";
+    let text = match table.as_str() {
+        "" if example.starts_with("herd = ") => format!("{example}\n{server}"),
+        "" if example.starts_with('[') => format!("herd = \"t\"\n{server}{example}"),
+        "" => format!("herd = \"t\"\n{example}\n{server}"),
+        "[[server]]" => format!("herd = \"t\"\n{server}{example}\n"),
+        table => format!("herd = \"t\"\n{server}{table}\n{source}{example}\n"),
+    };
+    Topology::parse(&text, &folder.join("topology.toml")).map_err(|faults| faults.to_string())
+}
+
+/// A folder with the files that examples name.
+fn folder_for_examples() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples");
+    fs::create_dir_all(&folder).expect("the folder can be made");
+    let place = r#"{"type":"Feature","geometry":{"type":"Point","coordinates":[1,2]},"properties":{"name":"A"}}"#;
+    for (name, text) in [("places.json", place), ("google.key", "key"), ("ca.pem", "")] {
+        fs::write(folder.join(name), text).expect("the folder can be written");
+    }
+    folder
+}
+
+#[test]
+fn every_example_value_can_be_used_where_it_stands() {
+    let folder = folder_for_examples();
+    let shipped = shipped_examples().into_iter().map(|example| ("topology.toml".into(), example));
+    // Those of [[server]] are the herd itself, and are read in whole.
+    let is_alone = |(_, (table, set)): &(PathBuf, Example)| {
+        table != "[[server]]" || set.starts_with("plain = ")
+    };
+    let examples: Vec<_> = shipped.chain(examples_of_pages()).filter(is_alone).collect();
+    assert!(examples.len() > 90, "{}", examples.len());
+    for key in ["file = ", "ca_file = ", "proxy = ", "folder = \"pki\"", "ack = ", "plain = "] {
+        assert!(examples.iter().any(|(_, (_, set))| set.starts_with(key)), "{key}");
+    }
+    for (page, example) in examples {
+        let read = read_example(&folder, &example);
+        let topology = read.unwrap_or_else(|faults| panic!("{}: {faults}", page.display()));
+        if let PlacesSource::File(path) = &topology.places.source {
+            let file = File::read(path, topology.places.rank).expect("a server can use it");
+            assert_eq!(file.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn what_a_remedy_proposes_is_taken() {
+    let folder = folder_for_examples();
+    for source in ["file", "photon"] {
+        let table = "[places]".to_owned();
+        let faults = read_example(
+            &folder,
+            &(table.clone(), format!("rank = \"distance\"\nsource = \"{source}\"")),
+        );
+        let faults = faults.expect_err("something is not said");
+        let (_, remedy) = faults.trim_end().rsplit_once("remedy: add ").expect("a remedy");
+        let mended = format!("rank = \"distance\"\nsource = \"{source}\"\n{remedy}");
+        read_example(&folder, &(table, mended)).unwrap_or_else(|faults| panic!("{faults}"));
+    }
+}
+
+#[test]
+fn an_edge_counts_whichever_side_lists_it() {
+    let topology = Topology::read(Path::new("tests/fixtures/topology/one_sided.toml"))
+        .expect("it is only doubtful");
+    for (name, neighbours) in [
+        ("Alford", vec!["Bolden", "Parker"]),
+        ("Bolden", vec!["Alford"]),
+        ("Parker", vec!["Alford"]),
+    ] {
+        assert_eq!(topology.server(name).expect("a member").neighbours, neighbours);
+    }
+    assert!(topology.server("alford").is_none() && topology.neighbours_of("alford").is_empty());
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let topology =
+        Topology::read(Path::new("tests/fixtures/topology/everything.toml")).expect("it is good");
+    assert_eq!(
+        topology.places.source,
+        PlacesSource::File("tests/fixtures/topology/places.json".into())
+    );
+    assert_eq!(topology.log.folder, Path::new("tests/fixtures/topology/../log"));
+    let plain = topology.server("Original").expect("a member");
+    assert!(plain.plain && plain.peer == plain.client);
+}
+
+#[test]
+fn a_journal_is_kept_if_the_file_says_so() {
+    let settings = |name: &str| {
+        let path = Path::new("tests/fixtures/topology").join(name);
+        Topology::read(&path).expect("it is good").journal
+    };
+    assert_eq!(settings("alone.toml"), None);
+    let expected = JournalSettings {
+        folder: "tests/fixtures/topology/../kept".into(),
+        sync: Sync::Always,
+        compact_bytes: 65_536,
+        compact_factor: 3,
+        compact_keys: 10,
+        retry: Duration::from_millis(100),
+        slow_sync: Duration::from_millis(50),
+    };
+    assert_eq!(settings("journal.toml"), Some(expected));
+}
+
+/// The service that a file of `tests/fixtures/topology` names, and in which order it answers.
+fn upstream(name: &str) -> (Upstream, Rank) {
+    let path = Path::new("tests/fixtures/topology").join(name).with_extension("toml");
+    let places = Topology::read(&path).expect("it is good").places;
+    match places.source {
+        PlacesSource::Network(upstream) => (*upstream, places.rank),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn all_that_is_said_of_a_service_is_read() {
+    let (google, rank) = upstream("places_google");
+    assert_eq!((google.kind, rank), (UpstreamKind::Google(Mask::Full), Rank::Distance));
+    let base = &google.base;
+    assert_eq!(
+        (base.scheme, base.host.as_str(), base.port),
+        (Scheme::Https, "proxy.example", 8443)
+    );
+    assert_eq!(base.path, "/google");
+    let file = |name| Some(Path::new("tests/fixtures/topology").join(name));
+    assert_eq!((&google.key_file, &google.ca_file), (&file("google.key"), &file("ca.pem")));
+    assert_eq!(Some(&google.resolv_conf), file("resolv.conf").as_ref());
+    assert_eq!(Some(&google.hosts_file), file("hosts").as_ref());
+    assert_eq!((google.language.as_deref(), google.falls_back), (Some("pt-BR"), true));
+    assert_eq!(google.proxy.as_ref().map(|proxy| proxy.host.as_str()), Some("proxy.example"));
+    assert_eq!(google.resolver, "[::1]:5353".parse().ok());
+}
+
+#[test]
+fn a_service_is_asked_as_itself_and_google_not_without_a_key() {
+    let (photon, nearest_first) = upstream("places_photon");
+    assert!(!photon.needs_key() && !photon.falls_back && nearest_first == Rank::Distance);
+    assert_eq!(photon.resolv_conf, Path::new("/etc/resolv.conf"));
+    let source = photon.open(nearest_first, None).expect("it needs no key");
+    assert_eq!(source.name(), "photon");
+    let (google, rank) = upstream("places_google");
+    assert!(google.needs_key() && google.open(rank, None).is_none());
+    let legacy = Upstream { kind: UpstreamKind::GoogleLegacy, ..google.clone() };
+    for (upstream, name) in [(google, "google"), (legacy, "google-legacy")] {
+        let source = upstream.open(rank, Secret::new("key").ok()).expect("here is a key");
+        assert_eq!(source.name(), name);
+    }
+}
+
+#[test]
+fn each_service_has_its_own_address() {
+    for (name, host) in
+        [("google", "places.googleapis.com"), ("google-legacy", "maps.googleapis.com")]
+    {
+        let text = include_str!("../fixtures/topology/alone.toml");
+        let text = format!("{text}\n[places]\nsource = \"{name}\"\n");
+        let topology = Topology::parse(&text, Path::new("t.toml")).expect("it is good");
+        let PlacesSource::Network(upstream) = topology.places.source else { panic!("{name}") };
+        assert_eq!((upstream.base.host.as_str(), upstream.base.port), (host, 443));
+    }
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_not_repeated() {
+    assert!(!said_about(Path::new("tests/fixtures/topology/places_key.toml")).contains("CANARY"));
+    assert!(
+        !said_about(Path::new("tests/fixtures/topology/places_in_the_clear.toml"))
+            .contains("secret")
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_a_fault_and_not_a_panic() {
+    for (path, what) in [
+        ("tests/no-such-file", "it cannot be read: "),
+        ("tests/fixtures/topology", "it cannot be read: "),
+        ("/dev/null", "it is empty"),
+        ("/dev/zero", "it is larger than 1 MiB"),
+    ] {
+        let faults = Topology::read(Path::new(path)).expect_err("this is no topology").to_string();
+        assert!(faults.starts_with(&format!("{path}: error: {what}")), "{faults}");
+    }
+    let latin1 = Path::new(env!("CARGO_TARGET_TMPDIR")).join("latin1.toml");
+    fs::write(&latin1, b"herd = \"a\"\n# caf\xe9\n").expect("the folder can be written");
+    let faults = Topology::read(&latin1).expect_err("this is not UTF-8").to_string();
+    assert!(faults.contains("latin1.toml:2:6: error: this is not UTF-8"), "{faults}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text: String) {
+        let _ = Topology::parse(&text, Path::new("t.toml")).map_err(|faults| faults.to_string());
+    }
+
+    #[test]
+    fn no_row_of_toml_words_makes_it_panic(words in prop::collection::vec(prop::sample::select(WORDS), 0..60)) {
+        let _ = Topology::parse(&words.concat(), Path::new("t.toml")).map_err(|faults| faults.to_string());
+    }
+
+    #[test]
+    fn no_change_to_the_shipped_file_makes_it_panic(
+        changes in prop::collection::vec((0.0..1.0_f64, 0.0..0.02_f64, prop::sample::select(WORDS)), 1..8),
+    ) {
+        let mut text: Vec<char> = include_str!("../../topology.toml").chars().collect();
+        for (at, length, word) in changes {
+            let start = (at * text.len() as f64) as usize;
+            let end = (start + (length * text.len() as f64) as usize).min(text.len());
+            text.splice(start..end, word.chars());
+        }
+        let text: String = text.into_iter().collect();
+        match Topology::parse(&text, Path::new("topology.toml")) {
+            Ok(topology) => prop_assert!(!topology.servers.is_empty() && !topology.herd.is_empty()),
+            Err(faults) => {
+                prop_assert!(faults.iter().count() > 0);
+                prop_assert!(!faults.to_string().chars().any(|c| c.is_control() && c != '\n'));
+            }
+        }
+    }
+}
+
+const WORDS: &[&str] = &[
+    "",
+    "\n",
+    "\r\n",
+    " ",
+    ".",
+    ",",
+    "=",
+    "\"",
+    "'",
+    "\"\"\"",
+    "#",
+    "[",
+    "]",
+    "{",
+    "}",
+    "[[",
+    "]]",
+    "[[server]]\n",
+    "[server]\n",
+    "[limits]\n",
+    "[places]\n",
+    "[log]\n",
+    "[journal]\n",
+    "sync = \"always\"\n",
+    "herd",
+    "name",
+    "client",
+    "peer",
+    "neighbours",
+    "plain",
+    "server",
+    "limits",
+    "a",
+    "Parker",
+    "\"Parker\"",
+    "127.0.0.1:12000",
+    "\"127.0.0.1:12000\"",
+    "true",
+    "0",
+    "-1",
+    "1e9",
+    "0x_",
+    "_",
+    "99999999999999999999999",
+    "1979-05-27",
+    "inf",
+    "\u{0}",
+    "\u{1b}[2J",
+    "\u{202e}",
+    "\u{feff}",
+    "é",
+    "line_bytes",
+    "source = \"google\"\n",
+    "source = \"photon\"\n",
+    "base_url = \"http://[::1]/\"\n",
+    "base_url",
+    "proxy",
+    "key_file",
+];

@@ -1,0 +1,44 @@
+//! Everything that fuzzing has found worth keeping, played again: `fuzz/corpus/<target>/*` for each
+//! target of `fuzz/src/lib.rs`.
+//!
+//! To look for more: `fuzz/run`. What it finds is a file; with a name that tells what it shows it belongs
+//! into the corpus, where it fails here until the fault is mended.
+
+#[path = "../../fuzz/src/lib.rs"]
+mod bodies;
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn the_corpora_show_no_fault() {
+    for (name, body) in bodies::ALL {
+        let folder = Path::new("fuzz/corpus").join(name);
+        let mut files: Vec<_> = fs::read_dir(&folder)
+            .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+            .map(|entry| entry.expect("it can be read").path())
+            .collect();
+        files.sort();
+        assert!(files.len() >= 3, "{}: {} files", folder.display(), files.len());
+        for path in files {
+            // Shown when the body panics.
+            println!("{}", path.display());
+            let bytes = fs::read(&path).expect("it can be read");
+            body(&bytes);
+            // Cut short it is something else again.
+            body(&bytes[..bytes.len() / 2]);
+        }
+    }
+}
+
+#[test]
+fn every_body_is_a_target_of_its_name() {
+    let manifest = fs::read_to_string("fuzz/Cargo.toml").expect("it is there");
+    for (name, _) in bodies::ALL {
+        assert!(manifest.contains(&format!("[[bin]]\nname = \"{name}\"\n")), "{name}");
+        let target =
+            fs::read_to_string(format!("fuzz/fuzz_targets/{name}.rs")).expect("it is there");
+        assert!(target.contains(&format!("places_herd_fuzz::{name}(data)")), "{name}");
+    }
+    assert_eq!(manifest.matches("[[bin]]").count(), bodies::ALL.len());
+}

@@ -1,0 +1,292 @@
+//! Limits: what becomes of whoever exceeds one. docs/protocol.md names their keys.
+
+use crate::support::herd::{
+    Client, Herd, NOWHERE, Setup, eventually, holds, iamat, masked, same, stamp, unix_ns,
+};
+use rustix::process::Signal;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+/// `line_bytes`, if nothing else is said.
+const LINE_BYTES: usize = 16_384;
+
+/// `line_echo_bytes`, if nothing else is said.
+const ECHO_BYTES: usize = 1_024;
+
+fn letters(count: usize) -> Vec<u8> {
+    (0..count).map(|n| b'a' + (n % 26) as u8).collect()
+}
+
+/// What comes back for a line that is too long.
+fn cut(line: &[u8]) -> Vec<u8> {
+    [b"? ", &line[..ECHO_BYTES], b"\n"].concat()
+}
+
+#[test]
+fn a_line_of_16384_bytes_is_served() {
+    let herd = Setup::alone().start();
+    let mut client = herd.client("Alford");
+    let (start, end) = ("IAMAT kiwi ", "+34-118 1400000000");
+    let padded = format!("{start}{}{end}", " ".repeat(LINE_BYTES - start.len() - end.len()));
+    assert_eq!(padded.len(), LINE_BYTES);
+    for line_end in ["", "\r"] {
+        let reply = client.ask(format!("{padded}{line_end}"));
+        same(&masked(&reply), b"AT Alford # kiwi +34-118 1400000000", "a command so long");
+    }
+    let line = letters(LINE_BYTES);
+    same(&client.ask(&line), &[b"? ", &line[..]].concat(), "no command, so long: a whole copy");
+    let reply = herd.client("Alford").say_all(&line);
+    same(&reply, &[b"? ", &line[..], b"\n"].concat(), "and without its end");
+}
+
+#[test]
+fn a_longer_line_is_answered_by_its_beginning_and_the_end() {
+    let herd = Setup::alone().start();
+    for (case, length, end) in [
+        ("one byte too long", LINE_BYTES + 1, "\n"),
+        ("one byte too long, CR LF", LINE_BYTES + 1, "\r\n"),
+        ("one byte too long, the end of the stream", LINE_BYTES + 1, ""),
+        ("64 KiB line", 65_536, "\n"),
+        ("64 KiB line, and commands behind it", 65_536, "\nIAMAT k +0+0 1\nx\n"),
+    ] {
+        let line = letters(length);
+        let reply = herd.client("Alford").say_all([&line, end.as_bytes()].concat());
+        same(&reply, &cut(&line), case);
+    }
+    assert_eq!(herd.sighting("Alford", "k"), None, "what follows such a line is not read");
+    herd.logged("Alford", &["line_bytes = 16384"]);
+}
+
+#[test]
+fn a_longer_line_ends_the_connection_without_the_clients_help() {
+    // So long that only the client's own end could end the connection sooner.
+    let herd = Setup::alone().limit("linger_ms", 60_000).start();
+    let mut client = herd.client("Alford");
+    let line = letters(40_000);
+    client.send("before\n");
+    client.send([&line, &b"\n"[..]].concat());
+    let expected = [b"? before\n".as_slice(), &cut(&line)].concat();
+    same(&client.rest(), &expected, "the write side is shut, though the client's is not");
+    assert!(client.try_send(letters(100_000)), "so much is still read and thrown away");
+    client.half_close();
+}
+
+#[test]
+fn an_endless_line_is_cut_short() {
+    let herd = Setup::alone().limit("linger_ms", 60_000).start();
+    let before = herd.process("Alford").memory_bytes();
+    let mut client = herd.client("Alford");
+    let mut writer = Client::from(client.writer());
+    let line = letters(26 * 10_000);
+    let piece = line.clone();
+    // Far more than `linger_bytes`; the server closes before all of it is sent.
+    let sender = thread::spawn(move || (0..400).take_while(|_| writer.try_send(&piece)).count());
+    let (reply, _) = client.rest_and_end();
+    same(&reply, &cut(&line), "64 KiB line, endless line: `?` line");
+    let pieces = sender.join().expect("the sender ends");
+    assert!(pieces < 400, "the server takes {pieces} pieces of 260 kB and goes on");
+    let grown = herd.process("Alford").memory_bytes().saturating_sub(before);
+    assert!(grown < 4 << 20, "bounded memory: it has grown by {grown} bytes");
+    herd.catch_up("Alford");
+}
+
+#[test]
+fn a_silent_client_behind_a_long_line_is_closed_in_time() {
+    let herd = Setup::alone().limit("linger_ms", 100).start();
+    let mut client = herd.client("Alford");
+    let line = letters(20_000);
+    client.send(&line);
+    same(&client.rest(), &cut(&line), "answered without a line end");
+    eventually("it is closed after linger_ms", || holds(!client.try_send("x\n")));
+}
+
+#[test]
+fn an_unfinished_line_is_given_its_time_and_no_more() {
+    let herd = Setup::alone().limit("unfinished_line_ms", 300).start();
+    let mut idle = herd.client("Alford");
+    let mut slow = herd.client("Alford");
+    slow.send("IAMAT kiwi +34-118 14000");
+    let mut trickling = herd.client("Alford");
+    eventually("bytes that trickle in do not prolong it", || holds(!trickling.try_send("x")));
+    let (reply, _) = slow.rest_and_end();
+    same(&reply, b"", "closed without a reply");
+    same(&idle.ask("x"), b"? x", "who has begun no line may wait for ever");
+    assert_eq!(herd.sighting("Alford", "kiwi"), None, "half a command is none");
+    herd.logged(
+        "Alford",
+        &["WARN", "limit: unfinished_line_ms = 300, as of Chatserver,", "connections closed"],
+    );
+    let mut stranger = herd.stranger("Alford");
+    stranger.send("HEL");
+    assert!(stranger.is_ended(), "neighbours have no more time");
+    herd.logged("Alford", &["Interserver,", "disconnected: timed out: an unfinished line"]);
+}
+
+#[test]
+fn the_log_tells_which_limit_refused_reports_by_their_stamps() {
+    let herd = Setup::alone().limit("max_future_ms", 1_000).limit("expire_after_s", 60).start();
+    let mut client = herd.client("Alford");
+    for stamp in ["9999999999", "1"] {
+        let refused = format!("IAMAT kiwi {NOWHERE} {stamp}");
+        same(&client.ask(&refused), format!("? {refused}").as_bytes(), "it is refused");
+    }
+    herd.logged("Alford", &["WARN", "limit: max_future_ms = 1000: 1 reports refused"]);
+    herd.logged("Alford", &["WARN", "limit: expire_after_s = 60: 1 reports refused"]);
+}
+
+#[test]
+fn of_two_limits_on_what_lies_ahead_the_log_names_the_smaller_one() {
+    for (max_future_ms, ahead_max_s, named) in [
+        (0, 60, "limit: ahead_max_s = 60: 1 reports refused"),
+        (60_001, 60, "limit: ahead_max_s = 60: 1 reports refused"),
+        (60_000, 60, "limit: max_future_ms = 60000: 1 reports refused"),
+    ] {
+        let setup = Setup::alone().limit("max_future_ms", max_future_ms);
+        let herd = setup.limit("ahead_max_s", ahead_max_s).start();
+        let refused = format!("IAMAT kiwi {NOWHERE} 9999999999");
+        same(&herd.client("Alford").ask(&refused), format!("? {refused}").as_bytes(), named);
+        herd.logged("Alford", &["WARN", named]);
+    }
+}
+
+#[test]
+fn the_log_tells_who_did_not_take_the_rest_within_close_ms() {
+    let setup = Setup::alone().limit("drain_ms", 60_000).limit("close_ms", 300);
+    let herd = setup.without_traffic_in_the_log().start();
+    let mut client = herd.narrow_client("Alford");
+    herd.hold_up("Alford", &mut client, |n| iamat("kiwi", NOWHERE, &n.to_string()));
+    herd.process("Alford").signal(Signal::TERM);
+    herd.logged("Alford", &["WARN", "limit: close_ms = 300: Chatserver,", "does not read"]);
+}
+
+#[test]
+fn who_asks_for_the_status_has_limits_too_and_the_log_names_them() {
+    const ASKERS_MAX: usize = 16;
+    let herd = Setup::alone().start();
+    let ask = || UnixStream::connect(herd.status_socket("Alford")).expect("it listens");
+    let mut endless = ask();
+    // It may be closed before all of it is sent.
+    let _ = endless.write_all(&letters(100_000));
+    let mut reply = Vec::new();
+    let _ = endless.read_to_end(&mut reply);
+    same(&reply, b"", "closed without a reply");
+    herd.logged("Alford", &["WARN", "Status,", "limit: a line longer than LINE_BYTES = 1024"]);
+
+    // In another herd, as the first asker may still be on its way out.
+    let herd = Setup::alone().start();
+    let ask = || UnixStream::connect(herd.status_socket("Alford")).expect("it listens");
+    let mut askers: Vec<UnixStream> = (0..2 * ASKERS_MAX).map(|_| ask()).collect();
+    let served = askers.iter_mut().filter_map(|asker| {
+        asker.write_all(b"x\n").ok()?;
+        let mut reply = [0; 4];
+        asker.read_exact(&mut reply).ok()?;
+        same(&reply, b"? x\n", "who is let in is answered");
+        Some(())
+    });
+    assert_eq!(served.count(), ASKERS_MAX);
+    herd.logged("Alford", &["WARN", "limit: ASKERS_MAX = 16: ", "askers turned away"]);
+}
+
+/// Adds up what the lines of a log say that end so: `limit: connections = 1: 72 clients turned away`.
+fn times(log: &str, end: &str) -> u64 {
+    let lines = log.lines().filter_map(|line| line.strip_suffix(end));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+#[test]
+fn the_log_tells_of_all_that_were_turned_away_while_the_server_is_idle_and_when_it_ends() {
+    const END: &str = " clients turned away";
+    let mut herd = Setup::alone().limit("connections", 1).start();
+    herd.logged("Alford", &["Chatserver,", "disconnected"]);
+    let mut client = herd.client("Alford");
+    same(&client.ask("x"), b"? x", "the first is let in");
+    let turn_away = |herd: &Herd, many: usize| {
+        for mut each in (0..many).map(|_| herd.client("Alford")) {
+            assert!(each.is_ended(), "it is turned away");
+        }
+    };
+    turn_away(&herd, 72);
+    // Nothing more happens, and still all are told.
+    eventually("all 72 are told", || match times(&herd.log("Alford"), END) {
+        72 => Ok(()),
+        times => Err(times),
+    });
+    turn_away(&herd, 41);
+    herd.process("Alford").signal(Signal::TERM);
+    eventually("it ends", || herd.process_mut("Alford").ended().ok_or("it runs"));
+    assert_eq!(times(&herd.log("Alford"), END), 72 + 41, "the end tells the rest");
+}
+
+#[test]
+fn the_log_tells_of_each_refused_report_under_the_limit_that_refused_it() {
+    let mut herd = Setup::alone().limit("expire_after_s", 60).limit("known_clients", 1).start();
+    let mut client = herd.client("Alford");
+    client.ask(iamat("kiwi", NOWHERE, &stamp(unix_ns())).trim_end());
+    for _ in 0..10 {
+        for line in [
+            format!("IAMAT kiwi {NOWHERE} 9999999999"),
+            format!("IAMAT kiwi {NOWHERE} 1"),
+            format!("IAMAT fig {NOWHERE} {}", stamp(unix_ns())),
+        ] {
+            same(&client.ask(&line), format!("? {line}").as_bytes(), "it is refused");
+        }
+    }
+    herd.process("Alford").signal(Signal::TERM);
+    eventually("it ends", || herd.process_mut("Alford").ended().ok_or("it runs"));
+    let log = herd.log("Alford");
+    for limit in ["max_future_ms = 86400000", "expire_after_s = 60", "known_clients = 1, "] {
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(limit)).collect();
+        let end = if limit.contains("clients") {
+            " reports of new clients refused"
+        } else {
+            " reports refused"
+        };
+        assert_eq!(times(&lines.join("\n"), end), 10, "{limit}: {lines:?}");
+    }
+}
+
+#[test]
+fn above_known_clients_only_the_known_are_served() {
+    let edges = [("Alford", "Bolden")];
+    let herd = Setup::of(&["Alford", "Bolden"], &edges).limit("known_clients", 2).start();
+    let mut client = herd.client("Alford");
+    for id in ["k1", "k2"] {
+        let line = client.ask(format!("IAMAT {id} {NOWHERE} 1"));
+        herd.settle(&["Bolden"], id, &line);
+    }
+    let refused = format!("IAMAT k3 {NOWHERE} 1");
+    same(&client.ask(&refused), format!("? {refused}").as_bytes(), "a third one is refused");
+    let at_bolden = herd.client("Bolden").ask(&refused);
+    same(&at_bolden, format!("? {refused}").as_bytes(), "those of other servers count, too");
+    let line = client.ask(format!("IAMAT k1 {NOWHERE} 2"));
+    herd.settle(&["Alford", "Bolden"], "k1", &line);
+    herd.logged("Alford", &["limit", "known_clients = 2"]);
+}
+
+#[test]
+fn above_connections_clients_are_turned_away_and_neighbours_are_not() {
+    let setup = Setup::of(&["Alford"], &[]).played("Aaron", "Alford").limit("connections", 10);
+    let herd = setup.start();
+    let mut clients: Vec<Client> = Vec::new();
+    eventually("one is too many", || {
+        assert!(clients.len() <= 20, "ten are allowed");
+        let mut client = herd.client("Alford");
+        client.try_send("x\n");
+        if client.is_ended() {
+            return Ok(());
+        }
+        same(&client.line(), b"? x", "this one is let in");
+        clients.push(client);
+        Err(clients.len())
+    });
+    herd.neighbour("Aaron", "Alford");
+    same(&clients[0].ask("y"), b"? y", "those who are in are served");
+    herd.logged("Alford", &["limit", "connections = 10"]);
+    clients.clear();
+    eventually("there is room again", || {
+        let mut client = herd.client("Alford");
+        client.try_send("x\n");
+        holds(!client.is_ended())
+    });
+}

@@ -1,0 +1,131 @@
+//! Servers that are replaced while they are used: in good order one after the other, or one that all others
+//! and many clients hang on. The long forms are plays of examples/chaos (docs/chaos.md).
+
+use crate::support::herd::{Client, FIVE, NOWHERE, Setup, eventually, holds, masked, same};
+use rustix::process::Signal;
+
+#[test]
+fn a_rolling_restart_under_load_loses_no_acknowledged_report_and_resets_nobody() {
+    const ROUNDS: usize = 2;
+    const REPORTS: usize = 300;
+    let setup = Setup::five().journal("sync = \"no\"").without_traffic_in_the_log();
+    let mut herd = setup.start();
+    let mut acknowledged = Vec::new();
+    for round in 0..ROUNDS {
+        for name in FIVE {
+            let mut client = herd.client(name);
+            let commands: String =
+                (0..REPORTS).map(|n| format!("IAMAT {name}-{round}-{n} {NOWHERE} {n}\n")).collect();
+            client.send(commands);
+            // At least one has been answered; how many more, chance decides.
+            let first = client.line();
+            herd.process(name).signal(Signal::TERM);
+            let (rest, end) = client.rest_and_end();
+            assert!(end.is_none(), "{name} resets nobody: {end:?}");
+            let replies = masked(&[&first[..], b"\n", &rest].concat());
+            assert!(replies.ends_with(b"\n"), "no reply is cut");
+            for (n, line) in replies.split(|&byte| byte == b'\n').enumerate() {
+                if !line.is_empty() {
+                    let client = format!("{name}-{round}-{n}");
+                    let expected = format!("AT {name} # {client} {NOWHERE} {n}");
+                    same(line, expected.as_bytes(), "replies in order, none left out");
+                    acknowledged.push(client);
+                }
+            }
+            let status = eventually("it ends", || herd.process_mut(name).ended().ok_or("it runs"));
+            assert_eq!(status.code(), Some(0));
+            herd.restart(name);
+        }
+    }
+    for name in FIVE {
+        eventually(&format!("{name} knows all that was acknowledged"), || {
+            let known = herd.sightings(name, &acknowledged);
+            let lost = known.iter().position(Option::is_none);
+            lost.map_or(Ok(()), |lost| Err(acknowledged[lost].clone()))
+        });
+    }
+}
+
+#[test]
+fn a_server_killed_ten_times_in_a_row_is_linked_again_each_time_at_once() {
+    let edges = [("Alford", "Bolden")];
+    let mut herd = Setup::of(&["Alford", "Bolden"], &edges).start();
+    for kill in 0..10 {
+        herd.kill("Alford");
+        let line = herd.client("Bolden").ask(format!("IAMAT kiwi {NOWHERE} {kill}"));
+        herd.restart("Alford");
+        herd.settle(&["Alford", "Bolden"], "kiwi", &line);
+    }
+    // The kernel has told Bolden of each loss, so nothing was replaced, and nobody warned or rejected.
+    let log = herd.log("Bolden");
+    assert!(!log.contains("claim one name") && !log.contains("turned away"), "{log}");
+}
+
+#[test]
+fn two_servers_that_claim_one_name_are_warned_of_once_and_the_link_stays() {
+    // So long that the second five cannot come after it.
+    let setup = Setup::alone().played("Aaron", "Alford").limit("retry_max_ms", 3_600_000);
+    let herd = setup.limit("retry_first_ms", 60_000).start();
+    let mut links: Vec<Client> = (0..6).map(|_| herd.neighbour("Aaron", "Alford")).collect();
+    for link in &mut links[..5] {
+        assert!(link.is_ended(), "the next has replaced it");
+    }
+    let hello = herd.hello("Aaron");
+    for _ in 0..3 {
+        let mut rejected = herd.stranger("Alford");
+        same(&rejected.ask(&hello), format!("? {hello}").as_bytes(), "rejected");
+        assert!(rejected.is_ended());
+    }
+    // The last of the six is the link: what it says counts.
+    let line = format!("AT Aaron +0.5 kiwi {NOWHERE} 1");
+    links[5].send(format!("{line}\n"));
+    eventually("it is known", || herd.sighting("Alford", "kiwi").ok_or("not yet"));
+    herd.logged("Alford", &["INFO", "turned away: Aaron is linked, and was replaced too often"]);
+    let log = herd.log("Alford");
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("claim one name")).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let linked = links[5].writer().local_addr().expect("it is bound");
+    assert!(
+        warnings[0].contains(" WARN ") && warnings[0].contains(&linked.to_string()),
+        "{warnings:?}"
+    );
+    assert_eq!(
+        warnings[0].matches("Aaron at 127.0.0.1:").count(),
+        2,
+        "both addresses: {warnings:?}"
+    );
+}
+
+#[test]
+fn a_hub_that_was_killed_has_all_its_neighbours_and_clients_back() {
+    const CLIENTS: usize = 200;
+    // It sorts last, so that all others dial it.
+    const HUB: &str = "Zenith";
+    let leaves = ["L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8"];
+    let names: Vec<&str> = leaves.into_iter().chain([HUB]).collect();
+    let edges = leaves.map(|leaf| (leaf, HUB));
+    let mut herd = Setup::of(&names, &edges).without_traffic_in_the_log().start();
+    for leaf in leaves {
+        herd.linked(leaf, HUB);
+    }
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| herd.client(HUB)).collect();
+    herd.kill(HUB);
+    assert!(clients.iter_mut().all(Client::is_ended), "a dead server's clients hear of it");
+    // What is told meanwhile stays where it was told.
+    let lines = leaves.map(|leaf| herd.client(leaf).ask(format!("IAMAT of{leaf} {NOWHERE} 1")));
+
+    herd.restart(HUB);
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| herd.client(HUB)).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        let line = masked(&client.ask(format!("IAMAT c{number} {NOWHERE} 1")));
+        same(&line, format!("AT {HUB} # c{number} {NOWHERE} 1").as_bytes(), "it is served");
+    }
+    for leaf in leaves {
+        eventually("the link is back", || {
+            holds(herd.log(leaf).matches("linked to Zenith").count() == 2)
+        });
+    }
+    for (leaf, line) in leaves.iter().zip(&lines) {
+        herd.settle(&names, &format!("of{leaf}"), line);
+    }
+}

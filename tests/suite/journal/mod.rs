@@ -1,0 +1,46 @@
+//! The journal's promises: what was noted is read again, whatever has become of the file, the disk and the
+//! power meanwhile; and nobody is told that something is kept that is not.
+//!
+//! `files`: the journal alone, on a disk in memory, on real files, and on what is left of them.
+//! `members`: real members with clients, whose disk forgets what was not synced.
+//!
+//! JOURNAL_SEEDS says how many seeds are played (2,000); figures are printed (`--nocapture`).
+
+mod files;
+mod members;
+
+use places_herd::journal::{JournalSettings, Sync};
+use std::time::Duration;
+
+fn settings(sync: Sync) -> JournalSettings {
+    JournalSettings {
+        folder: "journal".into(),
+        sync,
+        compact_bytes: 2_000,
+        compact_factor: 2,
+        compact_keys: 7,
+        retry: Duration::from_secs(5),
+        slow_sync: Duration::from_millis(100),
+    }
+}
+
+/// A small generator of chance (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn roll(&mut self, below: u64) -> u64 {
+        self.next() % below
+    }
+}
+
+fn seeds() -> u64 {
+    let set = std::env::var("JOURNAL_SEEDS").ok();
+    set.map_or(2_000, |seeds| seeds.parse().expect("JOURNAL_SEEDS is a number"))
+}

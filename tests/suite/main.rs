@@ -1,0 +1,42 @@
+//! The tests of the whole program, in one binary: a binary for each would link the program again.
+//!
+//! A module here is named after the module of `src/` that it tests. Three test all of it: `herd` (real
+//! processes), `simulation` and `attack`. Where to write a test, and how to run one: tests/README.md.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attack;
+mod cli;
+mod config;
+mod fetch {
+    mod https;
+    mod proxy;
+}
+mod fuzz_corpora;
+mod herd;
+mod http;
+mod journal;
+mod log;
+mod net {
+    mod dns;
+}
+mod places {
+    mod faults;
+    mod replies;
+    mod served;
+}
+mod replication {
+    mod acks;
+    mod anti_entropy;
+}
+mod server {
+    mod chatserver;
+    mod future_stamps;
+    mod interserver;
+    mod peer_tls;
+    mod transcripts;
+}
+mod simulation;
+mod table;
+mod wire;

@@ -1,0 +1,58 @@
+//! A plain neighbour: what the Python original does, as far as its neighbours can tell. It takes AT
+//! lines that are strictly newer, puts its own name into them, and tells them to all its neighbours on
+//! connections that it makes for that.
+
+use super::plan::Plan;
+use crate::support::cluster::{TalkId, World};
+use std::collections::BTreeMap;
+
+#[derive(Debug)]
+pub(crate) struct Plain {
+    name: &'static str,
+    neighbours: Vec<&'static str>,
+    /// The stamp of each client's line.
+    newest: BTreeMap<String, u64>,
+    unfinished: BTreeMap<TalkId, String>,
+}
+
+impl Plain {
+    /// The plain neighbour of a plan, which listens in `world` from now on.
+    pub(crate) fn new(plan: &Plan, world: &mut World) -> Option<Plain> {
+        let number = plan.plain?;
+        let edges = plan.edges.iter().filter(|edge| edge.contains(&number));
+        let neighbours = edges.map(|[one, other]| plan.servers[one + other - number]).collect();
+        let name = plan.servers[number];
+        world.play(name);
+        Some(Plain { name, neighbours, newest: BTreeMap::new(), unfinished: BTreeMap::new() })
+    }
+
+    /// Hears what has come, and passes on what is new.
+    pub(crate) fn turn(&mut self, world: &mut World) {
+        let mut news = String::new();
+        for caller in world.callers() {
+            let text = self.unfinished.entry(caller).or_default();
+            text.push_str(&world.hear(caller));
+            let end = text.rfind('\n').map_or(0, |end| end + 1);
+            for line in text.drain(..end).collect::<String>().lines() {
+                let Some(sighted) = super::sighted::Sighted::read(line.trim_end()) else {
+                    continue;
+                };
+                let stamp = self.newest.entry(sighted.client.clone()).or_default();
+                if sighted.stamp_nanos > *stamp {
+                    *stamp = sighted.stamp_nanos;
+                    let mut words: Vec<&str> = line.split(' ').collect();
+                    words[1] = self.name;
+                    news.push_str(&format!("{}\r\n", words.join(" ").trim_end()));
+                }
+            }
+        }
+        if !news.is_empty() {
+            for neighbour in &self.neighbours {
+                let peer = world.topology().server(neighbour).expect("it is listed").peer;
+                let talk = world.begin_dial(peer);
+                world.send(talk, &news);
+                world.end(talk);
+            }
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! What is promised of a herd that is left in peace, and what of it is looked at along the way.
+
+use super::conversation::Conversation;
+use super::plan::{EPOCH_S, EXPIRE_AFTER_S};
+use super::replicas::Fate;
+use super::run::{AGREEMENT, Kept, NEWEST_WINS, Run, SLICE, SPREADS_IN, TIMERS};
+use super::sighted::{Newest, Sighted, raise};
+use crate::support::cluster::{Ending, SECOND};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+impl Run<'_> {
+    /// What a server knows.
+    pub(super) fn known(&mut self, server: usize) -> Newest {
+        let known = self.world.knows(self.name(server)).into_values();
+        let sighted = known.map(|line| Sighted::read(&line).expect("a stored line is an AT line"));
+        sighted.map(|sighted| (sighted.client.clone(), sighted)).collect()
+    }
+
+    /// The newest of what several servers know.
+    pub(super) fn known_to(&mut self, servers: &[usize]) -> Newest {
+        let mut newest = Newest::new();
+        for server in servers {
+            for sighted in self.known(*server).into_values() {
+                raise(&mut newest, sighted);
+            }
+        }
+        newest
+    }
+
+    /// Whether `known` is at least as new as `wanted`.
+    pub(super) fn is_kept(&self, known: &Newest, wanted: &Sighted) -> bool {
+        let known = known.get(&wanted.client);
+        known.is_some_and(|known| known.is_as_new_as(wanted, &self.repeated))
+    }
+
+    /// The members that are alive, in groups that can reach each other.
+    pub(super) fn groups(&self) -> Vec<Vec<usize>> {
+        let mut left: BTreeSet<usize> = self.alive().into_iter().collect();
+        let mut groups = Vec::new();
+        while let Some(first) = left.pop_first() {
+            let mut group = vec![first];
+            let mut next = 0;
+            while let Some(server) = group.get(next).copied() {
+                for other in self.neighbours(server) {
+                    if left.remove(&other) {
+                        group.push(other);
+                    }
+                }
+                next += 1;
+            }
+            groups.push(group);
+        }
+        groups
+    }
+
+    /// The members among a server's neighbours.
+    pub(super) fn neighbours(&self, server: usize) -> impl Iterator<Item = usize> {
+        let edges = self.plan.edges.iter().filter(move |edge| edge.contains(&server));
+        let others = edges.map(move |[one, other]| one + other - server);
+        others.filter(|other| self.plan.plain != Some(*other))
+    }
+
+    pub(super) fn names(&self, servers: impl Iterator<Item = usize>) -> BTreeSet<String> {
+        servers.map(|server| self.name(server).to_owned()).collect()
+    }
+
+    // The promises.
+
+    /// Nothing goes wrong any more; in time all that can reach each other know the same, and nothing
+    /// is lost.
+    pub(super) fn come_to_agree(&mut self) -> Kept {
+        let begin = self.world.now();
+        self.wait_for_replies()?;
+        let was_quiet = self.world.now() == begin;
+        let until = (begin + self.plan.limits.quiet()).max(self.world.now() + SPREADS_IN);
+        let groups = self.groups();
+        let wanted: Vec<Newest> = groups.iter().map(|group| self.known_to(group)).collect();
+        let alive = self.alive();
+        let known = self.known_to(&alive);
+        self.keep("no acknowledged report is lost with somebody who knew it", &known)?;
+        let mut agreed_after = None;
+        while self.world.now() < until {
+            self.run_until(self.world.now() + SLICE)?;
+            if agreed_after.is_none() && self.disagreement(&groups).is_none() {
+                agreed_after = Some(self.world.now() - begin);
+            }
+        }
+        if let Some(what) = self.disagreement(&groups) {
+            return self.broken(AGREEMENT, what);
+        }
+        // Where somebody still spoke, there was something new to be told.
+        self.outcome.agreed_after = agreed_after.filter(|_| was_quiet).unwrap_or_default();
+        for (group, wanted) in groups.iter().zip(&wanted) {
+            let known = self.known(group[0]);
+            if let Some(lost) = wanted.values().find(|wanted| !self.is_kept(&known, wanted)) {
+                let now = known.get(&lost.client).map(|known| &known.line);
+                let what = format!("{} was known, now {now:?}", lost.line);
+                return self.broken(NEWEST_WINS, what);
+            }
+            self.nothing_is_invented(&known)?;
+        }
+        let known = self.known_to(&alive);
+        self.hear_all()?;
+        self.keep("the newest acknowledged report is known in the end", &known)?;
+        self.count_the_lost(&known);
+        self.all_are_linked()
+    }
+
+    /// Notes which of the answered reports are not among `known`, and why they need not be.
+    fn count_the_lost(&mut self, known: &Newest) {
+        let lost = self.answered.iter().filter(|(reply, _)| !self.is_kept(known, reply));
+        let lost: Vec<&Fate> = lost.map(|(_, fate)| fate).collect();
+        let count = |which: &dyn Fn(&Fate) -> bool| lost.iter().filter(|fate| which(fate)).count();
+        let counted = count(&|fate| *fate == Fate::Counted);
+        let with_takers =
+            count(&|fate| matches!(fate, Fate::Taken(_)) && !self.is_with_a_taker(fate));
+        let answers = &mut self.outcome.answers;
+        answers.lost = lost.len() as u64;
+        answers.lost_counted = counted as u64;
+        answers.lost_with_takers = with_takers as u64;
+        let Some(replicas) = &self.replicas else { return };
+        answers.held = self.answered.len() as u64;
+        answers.unreplicated = replicas.unreplicated();
+        self.met("replies wait for a neighbour");
+        if self.outcome.answers.unreplicated > 0 {
+            self.met("replies leave without its word");
+        }
+    }
+
+    /// `known` holds all that must be known by now.
+    pub(super) fn keep(&self, promise: &'static str, known: &Newest) -> Kept {
+        match self.floor.values().find(|wanted| !self.is_kept(known, wanted)) {
+            Some(lost) => self.broken(promise, format!("{} is lost", lost.line)),
+            None => Ok(()),
+        }
+    }
+
+    /// Two servers of one group that know different things, if there are.
+    pub(super) fn disagreement(&mut self, groups: &[Vec<usize>]) -> Option<String> {
+        for group in groups {
+            let first = self.world.knows(self.name(group[0]));
+            let sum = self.world.member(self.name(group[0])).herd.state_hash();
+            for server in &group[1..] {
+                let other = self.world.knows(self.name(*server));
+                if other != first {
+                    let differs =
+                        first.iter().find(|(client, line)| other.get(*client) != Some(line));
+                    let (one, other) = (self.name(group[0]), self.name(*server));
+                    return Some(format!("{one} and {other} know different things: {differs:?}"));
+                }
+                if self.world.member(self.name(*server)).herd.state_hash() != sum {
+                    let (one, other) = (self.name(group[0]), self.name(*server));
+                    return Some(format!("{one} and {other} know the same, by different sums"));
+                }
+            }
+        }
+        None
+    }
+
+    /// All that is known was said by a client to the server that the line names.
+    pub(super) fn nothing_is_invented(&self, known: &Newest) -> Kept {
+        for sighted in known.values() {
+            let operands = sighted.line.splitn(4, ' ').nth(3).unwrap_or_default();
+            let plain = self.plan.plain.map(|number| self.name(number));
+            let said = self.members().into_iter().any(|server| {
+                let named = [Some(self.name(server)), plain].contains(&Some(sighted.server()));
+                named && self.sent.contains(&(server, operands.to_owned()))
+            });
+            if !said {
+                return self.broken("nothing is invented", sighted.line.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Each server is linked to each neighbour that is alive, and has no connection that nobody needs.
+    pub(super) fn all_are_linked(&mut self) -> Kept {
+        let alive: BTreeSet<usize> = self.alive().into_iter().collect();
+        for server in alive.iter().copied() {
+            let name = self.name(server);
+            let wanted = self.names(self.neighbours(server).filter(|other| alive.contains(other)));
+            let mut linked = self.world.linked(name);
+            linked.retain(|linked| self.plan.plain.is_none_or(|plain| linked != self.name(plain)));
+            if linked != wanted {
+                let what = format!("{name} is linked to {linked:?}, and should be to {wanted:?}");
+                return self.broken("every link stands again", what);
+            }
+            let dead = self.neighbours(server).filter(|other| !alive.contains(other)).count();
+            let life = self.world.life(name);
+            let mut clients = 0;
+            for number in 0..self.conversations.len() {
+                let talk = &self.conversations[number];
+                let here = talk.server == server && talk.life == life;
+                clients += usize::from(here && self.world.ending(talk.talk).is_none());
+            }
+            let connections = self.world.reactor(name).parts().1.connections();
+            let most = wanted.len() + dead + clients;
+            if self.plan.plain.is_none() && connections > most {
+                let what = format!("{name}: {connections} connections, and {most} are needed");
+                return self.broken("nothing is left behind", what);
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody has anything to say but PING, and says it when it is due, whatever the wall clock shows.
+    pub(super) fn stay_quiet(&mut self) -> Kept {
+        const PINGS: usize = 4;
+        for server in self.alive() {
+            let by_s = if server % 2 == 0 { 86_400 } else { -86_400 };
+            self.set_wall(server, by_s);
+        }
+        self.world.forget_lines();
+        self.run_until(self.world.now() + PINGS as u32 * self.plan.limits.ping())?;
+        let mut pings: BTreeMap<[usize; 2], usize> = BTreeMap::new();
+        for (ends, bytes) in self.world.peer_streams() {
+            let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            for line in lines {
+                if line.starts_with(b"AT ") || line.starts_with(b"GROUPS ") {
+                    let what = format!("{ends:?}: {}", line.escape_ascii());
+                    return self.broken("floods end", what);
+                }
+                *pings.entry(ends).or_default() += usize::from(line.ends_with(b"PING"));
+            }
+        }
+        for [one, other] in self.standing_edges() {
+            for ends in [[one, other], [other, one]] {
+                let heard = pings.get(&ends).copied().unwrap_or(0);
+                self.outcome.pings[0] += heard as u64;
+                self.outcome.pings[1] += PINGS as u64;
+                if heard.abs_diff(PINGS) > 1 {
+                    let what = format!("{ends:?}: {heard} PINGs instead of {PINGS}");
+                    return self.broken(TIMERS, what);
+                }
+            }
+        }
+        self.hear_all()?;
+        self.all_are_answered()
+    }
+
+    /// Lets all be heard that was said. A question is answered within its deadline; but a client that
+    /// has too much open is not read, so that its next question may have to wait until then, and so on.
+    pub(super) fn wait_for_replies(&mut self) -> Kept {
+        let held = self.plan.ack_wait.unwrap_or_default();
+        let deadline = self.plan.limits.whatsat_deadline + held + SECOND;
+        let (mut before, mut patience) = (usize::MAX, Duration::ZERO);
+        loop {
+            self.hear_all()?;
+            let mut open = 0;
+            for number in 0..self.conversations.len() {
+                let talk = &self.conversations[number];
+                let stands = self.world.ending(talk.talk).is_none();
+                if stands && !self.is_cut_off(talk) && !talk.has_vanished {
+                    open += talk.open();
+                }
+            }
+            if open < before {
+                (before, patience) = (open, Duration::ZERO);
+            }
+            if open == 0 || patience > deadline {
+                return Ok(());
+            }
+            self.run_until(self.world.now() + SLICE)?;
+            patience += SLICE;
+        }
+    }
+
+    /// The edges between members that are alive.
+    pub(super) fn standing_edges(&self) -> Vec<[usize; 2]> {
+        let alive = self.alive();
+        let edges = self.plan.edges.iter().copied();
+        edges.filter(|edge| edge.iter().all(|end| alive.contains(end))).collect()
+    }
+
+    /// Who has been left in peace has got all replies, and who has not ended is still connected.
+    pub(super) fn all_are_answered(&mut self) -> Kept {
+        for number in 0..self.conversations.len() {
+            let talk = &self.conversations[number];
+            let (id, open) = (talk.talk, talk.open());
+            let ending = self.world.ending(id);
+            if talk.is_excused || self.is_cut_off(talk) {
+                continue;
+            }
+            if open > 0 {
+                let what = format!("{id:?}: {open} commands without a reply, ended: {ending:?}");
+                return self.broken("every command is answered", what);
+            }
+            if !talk.has_ended && ending.is_some() || ending == Some(Ending::Broken) {
+                return self
+                    .broken("nobody is cut off without a reason", format!("{id:?}: {ending:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the server of this conversation, or that life of it, is gone.
+    pub(super) fn is_cut_off(&self, talk: &Conversation) -> bool {
+        let name = self.name(talk.server);
+        !self.world.lives(name) || self.world.life(name) != talk.life
+    }
+
+    /// One report in the quiet herd costs one line for each direction of each edge, less those by which
+    /// it came.
+    pub(super) fn tell_one_update(&mut self) -> Kept {
+        let Some(server) = self.alive().first().copied() else { return Ok(()) };
+        let name = self.name(server);
+        let address = self.world.topology().server(name).expect("it is listed").client;
+        let talk = self.world.begin_dial(address);
+        let report = "latest +3+3 4100000000.5";
+        let report =
+            if self.plan.limits.refuses_the_future { "latest +3+3 1479413884.5" } else { report };
+        self.sent.insert((server, report.to_owned()));
+        self.world.send(talk, format!("IAMAT {report}\n"));
+        self.world.forget_lines();
+        self.run_until(self.world.now() + SPREADS_IN)?;
+        let mut lines: BTreeMap<[usize; 2], usize> = BTreeMap::new();
+        let mut has_compared = false;
+        for (ends, bytes) in self.world.peer_streams() {
+            let all = || bytes.split(|byte| *byte == b'\n');
+            *lines.entry(ends).or_default() += all().filter(|it| it.starts_with(b"AT ")).count();
+            has_compared |= all().any(|line| line.starts_with(b"GROUPS "));
+        }
+        let groups = self.groups();
+        let group = groups.into_iter().find(|group| group.contains(&server)).unwrap_or_default();
+        for member in &group {
+            if !self.world.knows(self.name(*member)).contains_key("latest") {
+                let what = format!("{} has not heard of it", self.name(*member));
+                return self.broken("an update reaches everybody", what);
+            }
+        }
+        // Who compares while it is under way may be told it once more.
+        if self.plan.plain.is_some() || has_compared {
+            return Ok(());
+        }
+        let edges = self.standing_edges();
+        let edges = edges.iter().filter(|edge| group.contains(&edge[0])).count();
+        let (most, all) = (lines.values().copied().max(), lines.values().sum::<usize>());
+        let bound = 2 * edges - (group.len() - 1);
+        if most > Some(1) || all != bound {
+            let what = format!("{all} lines, {most:?} at most in one direction, for {bound}");
+            return self.broken("an update costs 2E - (n - 1) lines", what);
+        }
+        self.outcome.update_lines = Some([all as u64, bound as u64]);
+        Ok(())
+    }
+
+    /// All clocks are set a month ahead: where clients expire, those that are too old then are nowhere
+    /// after the next full minute, and all others are as before.
+    pub(super) fn grow_old(&mut self) -> Kept {
+        if !self.plan.limits.expires {
+            return Ok(());
+        }
+        const MONTH_S: u64 = 30 * 86_400;
+        let alive = self.alive();
+        let oldest_nanos = (EPOCH_S + MONTH_S - EXPIRE_AFTER_S) * 1_000_000_000;
+        let mut wanted = Vec::new();
+        for server in &alive {
+            let known = self.known(*server).into_values();
+            let young = known.filter(|sighted| sighted.stamp_nanos > oldest_nanos);
+            wanted.push(young.map(|sighted| sighted.line).collect::<BTreeSet<_>>());
+            self.set_wall(*server, MONTH_S as i64);
+        }
+        self.run_until(self.world.now() + 62 * SECOND)?;
+        for (server, wanted) in alive.iter().zip(wanted) {
+            let known = self.known(*server).into_values().map(|sighted| sighted.line);
+            let known: BTreeSet<_> = known.collect();
+            if let Some(wrong) = known.symmetric_difference(&wanted).next() {
+                let what = format!("{}: {wrong}", self.name(*server));
+                return self.broken("what is too old is nowhere, and all else as before", what);
+            }
+        }
+        self.met("clients expire");
+        Ok(())
+    }
+}

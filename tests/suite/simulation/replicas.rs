@@ -1,0 +1,247 @@
+//! Which neighbour had what was answered under `ack = "peer"`, and which replies left without one.
+//!
+//! In: every turn of every member, with what was new to it and how many replies it has counted as
+//! unreplicated; the replies that clients have heard. Out: what became of each reply.
+//!
+//! The idea: nobody tells from outside why a reply has left. But the line in it says when its report was
+//! received, to the nanosecond of the server's clock, and so in which turn; replies are given up in one
+//! turn only, the first in which they have waited long enough; and what a server has given up it has
+//! counted. So for each reply that no neighbour had in time there must be one of that turn's count.
+//!
+//! ```text
+//!   server       received ── held ──────── wait ────────▶ given up: counted += 1
+//!   neighbour          had it, or a newer one, by then? ─▶ taken
+//! ```
+//!
+//! It knows nothing of ACK lines, nor of how a server keeps its books.
+
+use super::sighted::Sighted;
+use herd_reactor::{Core, Moment};
+use places_herd::server::member::Member;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// One life of one server: its number, and how often it had been started.
+pub(crate) type Life = (usize, usize);
+
+/// One turn of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    at: Moment,
+    /// What its own clock showed, in nanoseconds.
+    wall_nanos: u64,
+    /// The replies that it has given up until then.
+    unreplicated: u64,
+}
+
+impl Turn {
+    pub(crate) fn of(member: &Member, core: &Core<Member>) -> Turn {
+        let (at, wall_nanos) = (core.now(), core.wall().0);
+        Turn { at, wall_nanos, unreplicated: member.unreplicated() }
+    }
+}
+
+/// Why a reply may have left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It waited for nobody.
+    Local,
+    /// These neighbours, in these lives, had what it acknowledges, or something newer, before it was
+    /// due to be given up.
+    Taken(Vec<Life>),
+    /// None had it, and the server has counted it.
+    Counted,
+    /// None had it, and nothing was counted for it.
+    Unfounded,
+}
+
+/// What is known of all members of a run.
+#[derive(Debug)]
+pub(crate) struct Replicas {
+    wait: Duration,
+    lives: BTreeMap<Life, Record>,
+}
+
+/// What is known of one life of one member.
+#[derive(Debug, Default)]
+struct Record {
+    turns: Vec<Turn>,
+    /// What it has stored of each client, and when.
+    stored: BTreeMap<String, Vec<(Moment, Sighted)>>,
+    /// For each reply that no neighbour had: the first and the last turn that may have given it up.
+    untaken: Vec<[usize; 2]>,
+}
+
+impl Replicas {
+    /// Nothing is known yet. `wait`: how long replies wait.
+    pub(crate) fn new(wait: Duration) -> Replicas {
+        Replicas { wait, lives: BTreeMap::new() }
+    }
+
+    /// A member has had a turn, and has `news` since.
+    pub(crate) fn turned(&mut self, life: Life, turn: Turn, news: Vec<Sighted>) {
+        let record = self.lives.entry(life).or_default();
+        record.turns.push(turn);
+        for sighted in news {
+            let all = record.stored.entry(sighted.client.clone()).or_default();
+            all.push((turn.at, sighted));
+        }
+    }
+
+    /// How many replies were given up in all.
+    pub(crate) fn unreplicated(&self) -> u64 {
+        let last = self.lives.values().filter_map(|record| record.turns.last());
+        last.map(|turn| turn.unreplicated).sum()
+    }
+
+    /// What became of a reply of `server` that a client has heard by now. `neighbours`: those who could
+    /// give their word. `is_kept`: whether who knows the first knows all of the second.
+    ///
+    /// `None`: the server has had no turn in which it can have received the report.
+    pub(crate) fn fate(
+        &mut self,
+        server: usize,
+        reply: &Sighted,
+        neighbours: &[usize],
+        is_kept: impl Fn(&Sighted, &Sighted) -> bool,
+    ) -> Option<Fate> {
+        let received = reply.received_nanos()?;
+        let lives = self.lives.range((server, 0)..(server + 1, 0)).rev();
+        let mut turns =
+            lives.filter_map(|(life, record)| Some((*life, record.received(received)?)));
+        let (life, [first, last]) = turns.next()?;
+        let record = &self.lives[&life];
+        // A line that had to wait for room may be delivered by the flush of the next turn, with the time
+        // of the last read; then the turn after that is the one that holds it.
+        let given_up = [first, last + 2].map(|turn| record.gives_up(turn, self.wait));
+        let since = record.turns[first].at;
+        // As long as it has not given up, it may still hear a word.
+        let by = record.turns.get(given_up[1]).map(|turn| turn.at);
+        let takers = self.lives.iter().filter(|((neighbour, _), record)| {
+            neighbours.contains(neighbour)
+                && record.turns.last().is_some_and(|turn| turn.at >= since)
+                && record.has(reply, by, &is_kept)
+        });
+        let takers: Vec<Life> = takers.map(|(life, _)| *life).collect();
+        if !takers.is_empty() {
+            return Some(Fate::Taken(takers));
+        }
+        let record = self.lives.get_mut(&life)?;
+        record.untaken.push(given_up);
+        record.untaken.sort();
+        Some(if record.has_counted_all() { Fate::Counted } else { Fate::Unfounded })
+    }
+}
+
+impl Record {
+    /// The first and the last turn in which its clock showed so much.
+    fn received(&self, wall_nanos: u64) -> Option<[usize; 2]> {
+        let showed = |turn: &Turn| turn.wall_nanos == wall_nanos;
+        Some([self.turns.iter().position(showed)?, self.turns.iter().rposition(showed)?])
+    }
+
+    /// The turn in which what was held in that turn is given up: the first that begins so much later.
+    /// It may be still to come.
+    fn gives_up(&self, turn: usize, wait: Duration) -> usize {
+        let Some(held) = self.turns.get(turn) else { return self.turns.len() };
+        self.turns.partition_point(|turn| turn.at < held.at + wait)
+    }
+
+    /// Whether it has known what `reply` says, or something newer, by that time.
+    fn has(
+        &self,
+        reply: &Sighted,
+        by: Option<Moment>,
+        is_kept: impl Fn(&Sighted, &Sighted) -> bool,
+    ) -> bool {
+        let mut stored = self.stored.get(&reply.client).into_iter().flatten();
+        stored.any(|(at, known)| by.is_none_or(|by| *at <= by) && is_kept(known, reply))
+    }
+
+    /// Whether there is one of its count for each reply that no neighbour had. Who must be served first
+    /// is: by then none is left out that could have been served.
+    fn has_counted_all(&self) -> bool {
+        let mut used: BTreeMap<usize, u64> = BTreeMap::new();
+        self.untaken.iter().all(|[first, last]| {
+            let mut turns = *first..=(*last).min(self.turns.len().saturating_sub(1));
+            let free =
+                turns.find(|turn| used.get(turn).copied().unwrap_or(0) < self.counted(*turn));
+            free.map(|turn| *used.entry(turn).or_default() += 1).is_some()
+        })
+    }
+
+    /// How many replies it has given up in a turn.
+    fn counted(&self, turn: usize) -> u64 {
+        let before = turn.checked_sub(1).map_or(0, |before| self.turns[before].unreplicated);
+        self.turns[turn].unreplicated - before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::cluster::{MS, SECOND};
+
+    const ALFORD: usize = 0;
+    const BOLDEN: usize = 1;
+
+    /// The moment `ms` after the start; wall clocks show the same and 100 s.
+    fn at(ms: u32) -> Moment {
+        Moment::default() + ms * MS
+    }
+
+    fn turn(ms: u32, unreplicated: u64) -> Turn {
+        let wall = 100 * SECOND + ms * MS;
+        Turn { at: at(ms), wall_nanos: wall.as_nanos() as u64, unreplicated }
+    }
+
+    /// A report that Alford received so long after the start.
+    fn reply(client: &str, ms: u32) -> Sighted {
+        let line = format!("AT Alford +0.{ms:03}000000 {client} +1+1 100");
+        Sighted::read(&line).expect("it is one")
+    }
+
+    /// Alford has turned at these times, and had counted so many replies by then; replies wait for 50 ms.
+    fn replicas(turns: &[(u32, u64)]) -> Replicas {
+        let mut replicas = Replicas::new(50 * MS);
+        for (ms, counted) in turns {
+            replicas.turned((ALFORD, 1), turn(*ms, *counted), Vec::new());
+        }
+        replicas
+    }
+
+    fn fate(replicas: &mut Replicas, reply: &Sighted) -> Option<Fate> {
+        replicas.fate(ALFORD, reply, &[BOLDEN], |known, wanted| known >= wanted)
+    }
+
+    #[test]
+    fn what_a_neighbour_has_in_time_is_taken_and_what_it_has_later_is_not() {
+        for (stored_ms, taken) in [(40, true), (70, true), (71, false)] {
+            let mut replicas = replicas(&[(10, 0), (15, 0), (15, 0), (70, 0), (90, 0)]);
+            replicas.turned((BOLDEN, 1), turn(stored_ms, 0), vec![reply("kiwi", 10)]);
+            let expected = if taken { Fate::Taken(vec![(BOLDEN, 1)]) } else { Fate::Unfounded };
+            assert_eq!(fate(&mut replicas, &reply("kiwi", 10)), Some(expected), "{stored_ms}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_counted_explains_one_reply_of_its_turn() {
+        let mut replicas = replicas(&[(10, 0), (10, 0), (30, 0), (60, 1), (80, 3)]);
+        let [kiwi, fig, plum] = ["kiwi", "fig", "plum"].map(|client| reply(client, 10));
+        let late = reply("lime", 30);
+        assert_eq!(fate(&mut replicas, &late), Some(Fate::Counted));
+        assert_eq!(fate(&mut replicas, &kiwi), Some(Fate::Counted));
+        // It may have been held in a later turn, too, and then it was given up in the last.
+        assert_eq!(fate(&mut replicas, &fig), Some(Fate::Counted));
+        assert_eq!(fate(&mut replicas, &plum), Some(Fate::Unfounded));
+        assert_eq!(replicas.unreplicated(), 3);
+    }
+
+    #[test]
+    fn a_life_that_was_over_or_asleep_has_taken_nothing() {
+        let mut replicas = replicas(&[(10, 0), (15, 0), (20, 0)]);
+        replicas.turned((BOLDEN, 1), turn(5, 0), vec![reply("kiwi", 10)]);
+        assert_eq!(fate(&mut replicas, &reply("kiwi", 10)), Some(Fate::Unfounded));
+        assert_eq!(fate(&mut replicas, &reply("kiwi", 11)), None, "nobody turned then");
+    }
+}

@@ -1,0 +1,68 @@
+//! What the tests have in common: a herd that is started and always ended, clients that wait no
+//! longer than [`PATIENCE`], and conditions.
+
+mod client;
+mod process;
+mod servers;
+
+pub(crate) use client::{Client, masked, show};
+pub(crate) use process::Process;
+pub(crate) use servers::{FIVE, Herd, Setup};
+
+use std::fmt::Debug;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long a test waits for what must happen. Only a test that fails waits so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// In the Pacific, far from every town and airport: WHATSAT is short there.
+pub(crate) const NOWHERE: &str = "-48.8767-123.3933";
+
+/// Asks `condition` again and again until it holds, and returns what it then says.
+///
+/// Panics after [`PATIENCE`], with what it said last.
+#[track_caller]
+pub(crate) fn eventually<T, E: Debug>(
+    what: &str,
+    mut condition: impl FnMut() -> Result<T, E>,
+) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match condition() {
+            Ok(value) => return value,
+            Err(state) => {
+                let late = Instant::now() >= deadline;
+                assert!(!late, "not within {PATIENCE:?}: {what}; at last: {state:?}");
+            }
+        }
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// `Ok` if it holds, for [`eventually`].
+pub(crate) fn holds(condition: bool) -> Result<(), &'static str> {
+    condition.then_some(()).ok_or("it does not hold")
+}
+
+/// Both must be the same bytes; they are shown readably if they are not.
+#[track_caller]
+pub(crate) fn same(got: &[u8], expected: &[u8], case: &str) {
+    assert!(got == expected, "{case}\n     got: {}\nexpected: {}", show(got), show(expected));
+}
+
+/// The wall clock, in nanoseconds since 1970.
+pub(crate) fn unix_ns() -> i128 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
+    i128::try_from(since.as_nanos()).expect("it is not far past it")
+}
+
+/// Nanoseconds since 1970 as a stamp of nine digits.
+pub(crate) fn stamp(unix_ns: i128) -> String {
+    format!("{}.{:09}", unix_ns / 1_000_000_000, unix_ns % 1_000_000_000)
+}
+
+/// An IAMAT, with its end.
+pub(crate) fn iamat(client: &str, location: &str, stamp: &str) -> String {
+    format!("IAMAT {client} {location} {stamp}\n")
+}

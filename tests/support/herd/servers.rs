@@ -1,0 +1,622 @@
+//! A herd of processes: its topology, its ports, its start and its end.
+
+use super::{Client, PATIENCE, Process, eventually, holds, show};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The report's servers.
+pub(crate) const FIVE: [&str; 5] = ["Alford", "Bolden", "Hamilton", "Parker", "Welsh"];
+
+/// The report's edges.
+const EDGES_OF_FIVE: [(&str, &str); 5] = [
+    ("Alford", "Parker"),
+    ("Alford", "Welsh"),
+    ("Bolden", "Parker"),
+    ("Bolden", "Welsh"),
+    ("Hamilton", "Parker"),
+];
+
+/// Ports that outgoing connections do not get; the lower ones are other people's favourites.
+const PORTS: std::ops::Range<u16> = 15_000..32_768;
+
+/// How often a start is tried: somebody may take a port between our finding it and our using it.
+const STARTS: usize = 5;
+
+/// What a herd is to be like.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setup {
+    edges: Vec<(String, String)>,
+    servers: Vec<Listed>,
+    limits: String,
+    rust_log: Option<&'static str>,
+    descriptors: Option<u32>,
+    journal: Option<String>,
+    inside: Vec<&'static str>,
+    more: String,
+    prepare: Option<fn(&Path)>,
+}
+
+#[derive(Clone, Debug)]
+struct Listed {
+    name: String,
+    played: bool,
+    plain: bool,
+}
+
+impl Setup {
+    /// The report's five servers, and who of them talks to whom.
+    pub(crate) fn five() -> Setup {
+        Setup::of(&FIVE, &EDGES_OF_FIVE)
+    }
+
+    /// Alford, which has no neighbour.
+    pub(crate) fn alone() -> Setup {
+        Setup::of(&["Alford"], &[])
+    }
+
+    /// These servers with these edges. Time-outs are short where they are waited for; life signs
+    /// are rare, so that nothing moves by itself.
+    pub(crate) fn of(names: &[&str], edges: &[(&str, &str)]) -> Setup {
+        let listed = |name: &&str| Listed { name: (*name).to_owned(), played: false, plain: false };
+        Setup {
+            servers: names.iter().map(listed).collect(),
+            edges: edges.iter().map(|(one, other)| ((*one).into(), (*other).into())).collect(),
+            limits: "retry_first_ms = 20\nretry_max_ms = 200\n".to_owned(),
+            ..Setup::default()
+        }
+        .limit("ping_ms", 60_000)
+        .limit("silence_ms", 600_000)
+    }
+
+    /// Sets a key of `[limits]`.
+    pub(crate) fn limit(mut self, key: &str, value: u64) -> Setup {
+        let others = self.limits.lines().filter(|line| !line.starts_with(&format!("{key} ")));
+        let others: String = others.map(|line| format!("{line}\n")).collect();
+        self.limits = format!("{others}{key} = {value}\n");
+        self
+    }
+
+    /// Adds a neighbour of `of` that is not started: the test is `name`.
+    pub(crate) fn played(self, name: &str, of: &str) -> Setup {
+        self.add(name, of, false)
+    }
+
+    /// The same, and it is a plain one.
+    pub(crate) fn plain(self, name: &str, of: &str) -> Setup {
+        self.add(name, of, true)
+    }
+
+    fn add(mut self, name: &str, of: &str, plain: bool) -> Setup {
+        self.servers.push(Listed { name: name.to_owned(), played: true, plain });
+        self.edges.push((of.to_owned(), name.to_owned()));
+        self
+    }
+
+    /// Leaves lines in and out out of the log: for those who send megabytes.
+    pub(crate) fn without_traffic_in_the_log(mut self) -> Setup {
+        self.rust_log = Some("info,herd::traffic=off");
+        self
+    }
+
+    /// Starts servers with so many descriptors and no more.
+    pub(crate) fn descriptors(mut self, most: u32) -> Setup {
+        self.descriptors = Some(most);
+        self
+    }
+
+    /// Gives every server a journal; `settings`: the lines of `[journal]`.
+    pub(crate) fn journal(mut self, settings: &str) -> Setup {
+        self.journal = Some(settings.to_owned());
+        self
+    }
+
+    /// Has every server started by `command`, in the herd's folder, with the server's own after it.
+    pub(crate) fn inside(mut self, command: &[&'static str]) -> Setup {
+        self.inside = command.to_owned();
+        self
+    }
+
+    /// Adds tables to the topology.
+    pub(crate) fn more(mut self, tables: &str) -> Setup {
+        self.more = format!("{}\n{tables}\n", self.more);
+        self
+    }
+
+    /// Has `prepare` done in the herd's folder when its topology is written, before anybody is started.
+    pub(crate) fn prepared(mut self, prepare: fn(&Path)) -> Setup {
+        self.prepare = Some(prepare);
+        self
+    }
+
+    /// Writes the topology, starts the servers, and waits until each answers at both ports.
+    #[track_caller]
+    pub(crate) fn start(self) -> Herd {
+        let mut why = String::new();
+        for _ in 0..STARTS {
+            match Herd::start(self.clone()) {
+                Ok(herd) => return herd,
+                Err(failure) => why = failure,
+            }
+        }
+        panic!("no herd after {STARTS} starts: {why}");
+    }
+}
+
+/// Servers that run until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Herd {
+    setup: Setup,
+    folder: PathBuf,
+    addresses: BTreeMap<String, Addresses>,
+    processes: BTreeMap<String, Process>,
+    /// The peer ports of those whom the test plays.
+    listeners: BTreeMap<String, TcpListener>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Addresses {
+    client: SocketAddr,
+    peer: SocketAddr,
+}
+
+impl Herd {
+    fn start(setup: Setup) -> Result<Herd, String> {
+        let mut herd = Herd {
+            folder: new_folder(),
+            addresses: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            setup,
+        };
+        herd.take_addresses();
+        fs::write(herd.topology(), herd.topology_text()).expect("the folder is ours");
+        if let Some(prepare) = herd.setup.prepare {
+            prepare(&herd.folder);
+        }
+        for name in herd.started() {
+            herd.spawn(&name);
+        }
+        for name in herd.started() {
+            herd.wait_until_it_listens(&name)?;
+        }
+        Ok(herd)
+    }
+
+    /// Those who are processes.
+    fn started(&self) -> Vec<String> {
+        let started = self.setup.servers.iter().filter(|server| !server.played);
+        started.map(|server| server.name.clone()).collect()
+    }
+
+    fn take_addresses(&mut self) {
+        // All are held until all are found, so that none is found twice.
+        let mut held = Vec::new();
+        for server in &self.setup.servers {
+            let (client, peer) = (free_port(), free_port());
+            let address = |port: &TcpListener| port.local_addr().expect("it listens");
+            let addresses = Addresses { client: address(&client), peer: address(&peer) };
+            self.addresses.insert(server.name.clone(), addresses);
+            match server.played {
+                true => drop(self.listeners.insert(server.name.clone(), peer)),
+                false => held.push(peer),
+            }
+            held.push(client);
+        }
+    }
+
+    fn topology_text(&self) -> String {
+        let Setup { servers, edges, limits, .. } = &self.setup;
+        let herd = self.folder.file_name().unwrap_or_default().to_string_lossy();
+        let mut text = format!("herd = \"{herd}\"\n\n[limits]\n{limits}");
+        if let Some(settings) = &self.setup.journal {
+            text += &format!("\n[journal]\n{settings}\n");
+        }
+        text += &self.setup.more;
+        for Listed { name, plain, .. } in servers {
+            let Addresses { client, peer } = self.addresses[name];
+            let other = |(one, other): &(String, String)| match () {
+                () if one == name => Some(format!("{other:?}")),
+                () if other == name => Some(format!("{one:?}")),
+                () => None,
+            };
+            let neighbours = edges.iter().filter_map(other).collect::<Vec<_>>().join(", ");
+            text += &format!(
+                "\n[[server]]\nname = \"{name}\"\nclient = \"{client}\"\npeer = \"{peer}\"\n\
+                 neighbours = [{neighbours}]\nplain = {plain}\n"
+            );
+        }
+        text
+    }
+
+    fn spawn(&mut self, name: &str) {
+        let program = env!("CARGO_BIN_EXE_herd");
+        let mut command = match self.setup.descriptors {
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), program]);
+                shell
+            }
+            None => match self.setup.inside.split_first() {
+                Some((first, more)) => {
+                    let mut outer = Command::new(first);
+                    outer.args(more).arg(program).current_dir(&self.folder);
+                    outer
+                }
+                None => Command::new(program),
+            },
+        };
+        command.arg("serve").arg(name).arg("--topology").arg(self.topology());
+        match self.setup.rust_log {
+            Some(filter) => command.env("RUST_LOG", filter),
+            None => command.env_remove("RUST_LOG"),
+        };
+        let output = File::options().create(true).append(true).open(self.output(name));
+        let output = output.expect("the folder is ours");
+        let errors = output.try_clone().expect("a descriptor is free");
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let child = command.spawn().expect("the program can be started");
+        self.processes.insert(name.to_owned(), Process::new(child));
+    }
+
+    fn wait_until_it_listens(&mut self, name: &str) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        let client = self.client_address(name);
+        loop {
+            // The port for clients is opened last, so all is open when that is.
+            let listens = TcpStream::connect(client);
+            if let Some(status) = self.process_mut(name).ended() {
+                let said = fs::read_to_string(self.output(name)).unwrap_or_default();
+                return Err(format!("{name} has ended, {status}: {said}"));
+            }
+            match listens {
+                Ok(_) => return Ok(()),
+                Err(why) if Instant::now() > deadline => {
+                    return Err(format!("{name} does not listen: {why}"));
+                }
+                Err(_) => thread::park_timeout(Duration::from_millis(2)),
+            }
+        }
+    }
+
+    /// The name that its members share.
+    pub(crate) fn name(&self) -> String {
+        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Where clients find `name`.
+    pub(crate) fn client_address(&self, name: &str) -> SocketAddr {
+        self.addresses[name].client
+    }
+
+    /// Where neighbours find `name`.
+    pub(crate) fn peer_address(&self, name: &str) -> SocketAddr {
+        self.addresses[name].peer
+    }
+
+    /// Where neighbours find `name`, whom the test has played until now: a process may listen there.
+    pub(crate) fn hand_over(&mut self, name: &str) -> SocketAddr {
+        self.listeners.remove(name).expect("the test plays it");
+        self.peer_address(name)
+    }
+
+    /// A new connection to the client port of `name`.
+    #[track_caller]
+    pub(crate) fn client(&self, name: &str) -> Client {
+        Client::connect(self.addresses[name].client)
+    }
+
+    /// The same with buffers so small that a server soon sees whether it is read.
+    #[track_caller]
+    pub(crate) fn narrow_client(&self, name: &str) -> Client {
+        Client::connect_narrow(self.addresses[name].client)
+    }
+
+    /// A new connection to the peer port of `name`.
+    #[track_caller]
+    pub(crate) fn stranger(&self, name: &str) -> Client {
+        Client::connect(self.addresses[name].peer)
+    }
+
+    /// A new connection to the peer port of `name`, as its neighbour `played`: HELLO is said and
+    /// answered.
+    #[track_caller]
+    pub(crate) fn neighbour(&self, played: &str, name: &str) -> Client {
+        self.greeted(self.stranger(name), played, name)
+    }
+
+    /// The same with small buffers.
+    #[track_caller]
+    pub(crate) fn narrow_neighbour(&self, played: &str, name: &str) -> Client {
+        self.greeted(Client::connect_narrow(self.addresses[name].peer), played, name)
+    }
+
+    #[track_caller]
+    fn greeted(&self, mut neighbour: Client, played: &str, name: &str) -> Client {
+        let answer = neighbour.ask(self.hello(played));
+        assert_eq!(show(&answer), self.hello(name), "HELLO is answered by HELLO");
+        neighbour
+    }
+
+    /// What `name` says first to its neighbours, without an LF.
+    pub(crate) fn hello(&self, name: &str) -> String {
+        format!("HELLO {name} {} 1", self.name())
+    }
+
+    /// No longer listens for `played`. Returns where whoever plays it from now on must listen.
+    pub(crate) fn leave_to_others(&mut self, played: &str) -> SocketAddr {
+        drop(self.listeners.remove(played));
+        self.addresses[played].peer
+    }
+
+    /// The connection that a server has made to `played`.
+    #[track_caller]
+    pub(crate) fn dialled(&self, played: &str) -> Client {
+        let listener = &self.listeners[played];
+        listener.set_nonblocking(true).expect("a socket can be made so");
+        let (stream, _) = eventually(&format!("{played} is dialled"), || listener.accept());
+        stream.set_nonblocking(false).expect("a socket can be made so");
+        Client::from(stream)
+    }
+
+    /// Comes back when `name` has read all that was sent to it before this call.
+    ///
+    /// It has one thread: what lay in a socket when it answered us has been read, at the latest in
+    /// the same turn.
+    #[track_caller]
+    pub(crate) fn catch_up(&self, name: &str) {
+        same_refusal(&mut self.client(name));
+    }
+
+    /// Sends `command(0)`, `command(1)` and so on to `name`, and reads nothing, until the server takes
+    /// no more: it answers others again and again, and leaves unread what lies in its socket. Returns
+    /// how many commands were begun, and what is still to be sent of them.
+    #[track_caller]
+    pub(crate) fn hold_up(
+        &self,
+        name: &str,
+        client: &mut Client,
+        command: impl Fn(usize) -> String,
+    ) -> (usize, Vec<u8>) {
+        const AT_A_TIME: usize = 10_000;
+        let mut other = self.client(name);
+        let (mut begun, mut rest) = (0, Vec::new());
+        let (mut unread, mut turns, mut since) = (0, 0, Instant::now());
+        let deadline = Instant::now() + PATIENCE;
+        // The time is for TCP, which pauses, too: to send again what found no room at the other end.
+        while turns < 50 || since.elapsed() < Duration::from_millis(500) {
+            assert!(Instant::now() < deadline, "{name} takes commands for ever: {begun} so far");
+            if rest.is_empty() {
+                let more = (0..AT_A_TIME).map(|n| command(begun + n)).collect::<String>();
+                rest = more.into_bytes();
+                begun += AT_A_TIME;
+            }
+            let sent = client.send_now(&rest);
+            rest.drain(..sent);
+            same_refusal(&mut other);
+            let before = unread;
+            unread = if sent == 0 { client.unread_by_server() } else { 0 };
+            match unread > 0 && unread == before {
+                true => turns += 1,
+                false => (turns, since) = (0, Instant::now()),
+            }
+        }
+        (begun, rest)
+    }
+
+    /// The AT line that `name` gives for `client`, if it knows it.
+    #[track_caller]
+    pub(crate) fn sighting(&self, name: &str, client: &str) -> Option<String> {
+        let nearby = self.client(name).whatsat(client, "0.001", "1").ok()?;
+        Some(String::from_utf8(nearby.line).expect("the tests that ask this use ASCII"))
+    }
+
+    /// The AT lines that `name` gives for `clients`.
+    #[track_caller]
+    pub(crate) fn sightings(&self, name: &str, clients: &[String]) -> Vec<Option<String>> {
+        let mut connection = self.client(name);
+        let mut lines = Vec::with_capacity(clients.len());
+        // So few at a time fit the buffers, as no places are near.
+        for some in clients.chunks(50) {
+            let asked: String =
+                some.iter().map(|client| format!("WHATSAT {client} 0.001 1\n")).collect();
+            connection.send(asked);
+            lines.extend(some.iter().map(|_| {
+                let nearby = connection.nearby().ok()?;
+                Some(String::from_utf8(nearby.line).expect("the tests that ask this use ASCII"))
+            }));
+        }
+        lines
+    }
+
+    /// Waits until all of `names` give `line` for `client`.
+    #[track_caller]
+    pub(crate) fn settle(&self, names: &[&str], client: &str, line: &[u8]) {
+        let line = show(line);
+        for name in names {
+            eventually(&format!("{name} knows {line}"), || {
+                let known = self.sighting(name, client);
+                if known.as_deref() == Some(&line) { Ok(()) } else { Err(known) }
+            });
+        }
+    }
+
+    /// The process of `name`.
+    pub(crate) fn process(&self, name: &str) -> &Process {
+        &self.processes[name]
+    }
+
+    /// The process of `name`, to be ended.
+    pub(crate) fn process_mut(&mut self, name: &str) -> &mut Process {
+        self.processes.get_mut(name).expect("it was started")
+    }
+
+    /// Ends `name` as kill -9 does.
+    pub(crate) fn kill(&mut self, name: &str) {
+        self.process_mut(name).kill();
+    }
+
+    /// Starts `name` again, which has ended, and waits until it listens.
+    #[track_caller]
+    pub(crate) fn restart(&mut self, name: &str) {
+        self.spawn(name);
+        self.wait_until_it_listens(name).expect("its ports are still its own");
+    }
+
+    /// The same, where it may refuse to start: then with what it said.
+    pub(crate) fn try_restart(&mut self, name: &str) -> Result<(), String> {
+        // What it said before is not what it says now.
+        fs::write(self.output(name), "").expect("the folder is ours");
+        self.spawn(name);
+        self.wait_until_it_listens(name)
+    }
+
+    /// Starts `name` again, and waits for nothing.
+    pub(crate) fn begin(&mut self, name: &str) {
+        self.spawn(name);
+    }
+
+    /// Sets a key of `[limits]` in the topology file: for those who are started from now on.
+    pub(crate) fn edit_limit(&mut self, key: &str, value: u64) {
+        self.setup = self.setup.clone().limit(key, value);
+        fs::write(self.topology(), self.topology_text()).expect("the folder is ours");
+    }
+
+    /// What `name` says of itself when it is asked for its status.
+    #[track_caller]
+    pub(crate) fn status(&self, name: &str) -> Value {
+        let mut socket = UnixStream::connect(self.status_socket(name)).expect("it listens");
+        socket.write_all(b"STATUS\n").expect("it reads");
+        let mut line = String::new();
+        BufReader::new(socket).read_line(&mut line).expect("it answers");
+        serde_json::from_str(&line).expect("a line of JSON")
+    }
+
+    /// The herd's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The folder of the journal of `name`.
+    pub(crate) fn journal(&self, name: &str) -> PathBuf {
+        self.folder.join("journal").join(name)
+    }
+
+    /// Stops `name` where it is; it keeps its connections and says nothing.
+    pub(crate) fn freeze(&self, name: &str) {
+        self.process(name).signal(Signal::STOP);
+    }
+
+    /// Lets `name` go on.
+    pub(crate) fn thaw(&self, name: &str) {
+        self.process(name).signal(Signal::CONT);
+    }
+
+    /// What `name` has written to its log files so far, all its starts.
+    pub(crate) fn log(&self, name: &str) -> String {
+        let files = fs::read_dir(self.folder.join("log")).into_iter().flatten().flatten();
+        let ours = |path: &PathBuf| {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            file.starts_with(&format!("{name}-")) && file.ends_with(".log")
+        };
+        let mut paths: Vec<PathBuf> = files.map(|file| file.path()).filter(ours).collect();
+        paths.sort_unstable();
+        paths.iter().map(|path| fs::read_to_string(path).expect("a log is UTF-8")).collect()
+    }
+
+    /// Waits until a line of the log of `name` contains all of `parts`, and returns it.
+    #[track_caller]
+    pub(crate) fn logged(&self, name: &str, parts: &[&str]) -> String {
+        eventually(&format!("the log of {name} has a line with {parts:?}"), || {
+            let log = self.log(name);
+            let line = log.lines().find(|line| parts.iter().all(|part| line.contains(part)));
+            line.map(str::to_owned).ok_or("no such line")
+        })
+    }
+
+    /// Waits until the two are linked, as the log of the one that dials has it.
+    #[track_caller]
+    pub(crate) fn linked(&self, one: &str, other: &str) {
+        let (dialler, dialled) = if one < other { (one, other) } else { (other, one) };
+        self.logged(dialler, &["linked to", dialled]);
+    }
+
+    /// Waits until nobody listens for clients of `name` any more.
+    #[track_caller]
+    pub(crate) fn closed(&self, name: &str) {
+        let address = self.client_address(name);
+        eventually(&format!("{name} listens no more"), || {
+            holds(TcpStream::connect(address).is_err())
+        });
+    }
+
+    /// The topology file.
+    pub(crate) fn topology(&self) -> PathBuf {
+        self.folder.join("topology.toml")
+    }
+
+    /// Where `name` can be asked how it is.
+    pub(crate) fn status_socket(&self, name: &str) -> PathBuf {
+        self.folder.join("run").join(format!("{name}.sock"))
+    }
+
+    /// Where standard output and error of `name` go.
+    pub(crate) fn output(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.output"))
+    }
+}
+
+impl Drop for Herd {
+    fn drop(&mut self) {
+        // Processes first: they write to the folder.
+        self.processes.clear();
+        if !thread::panicking() {
+            let _ = fs::remove_dir_all(&self.folder);
+            return;
+        }
+        eprintln!("the herd's topology, output and logs are kept in {}", self.folder.display());
+        for name in self.started() {
+            let said = fs::read_to_string(self.output(&name)).unwrap_or_default();
+            eprintln!("{name} said: {}", said.trim_end());
+        }
+    }
+}
+
+#[track_caller]
+fn same_refusal(client: &mut Client) {
+    super::same(&client.ask("anything?"), b"? anything?", "others are served");
+}
+
+/// An empty folder that no other test has.
+fn new_folder() -> PathBuf {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    let name = format!("herd-{}-{number}", process::id());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).expect("cargo has made a folder for us");
+    folder
+}
+
+/// A port that nobody uses, held until the listener is dropped.
+fn free_port() -> TcpListener {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    for _ in 0..PORTS.len() {
+        // Each test program begins somewhere else, and none of its tests meets another.
+        let start = process::id().wrapping_mul(7_919) % PORTS.len() as u32;
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + ((start + u32::from(step)) % PORTS.len() as u32) as u16;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return listener;
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
+}

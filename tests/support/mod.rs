@@ -1,0 +1,8 @@
+//! What suites have in common. A test that needs a part of it names it: `use crate::support::cluster::Cluster;`.
+
+pub(crate) mod certs;
+pub(crate) mod cluster;
+pub(crate) mod fake_google;
+#[cfg(all(target_os = "linux", feature = "embedded-places"))]
+pub(crate) mod herd;
+pub(crate) mod process;
