@@ -2,7 +2,7 @@
 //! a new one each time, and what it costs those who only say where they are.
 //! `cargo bench --bench places`; the figures are for people, no test. It takes less than a minute.
 //!
-//! The server is the real program with the log off; the service is the tests' double on loopback TLS, in this
+//! The server is the real program with the log off; the service is the tests' fake Google on loopback TLS, in this
 //! process: a thread for each connection, with 20 places in 24 KiB. Its time is in each figure. The first
 //! figure is without sockets: what is made of one reply, in this process.
 //!
@@ -17,7 +17,7 @@
 mod fake_google;
 mod support;
 
-use fake_google::{Authority, Double, Script, Step, with_fields};
+use fake_google::{Authority, FakeGoogle, Script, Step, with_fields};
 use places_herd::log::secret::Secret;
 use places_herd::places::{BaseUrl, Google, GoogleLegacy, Mask, Query, Rank, Reply, Source};
 use std::fmt::Write as _;
@@ -306,7 +306,7 @@ fn ask_slowly(server: &Server) -> Vec<thread::JoinHandle<usize>> {
 }
 
 /// Google on TLS, who thinks for so long about each question.
-fn service(thinking: Duration) -> Double {
+fn service(thinking: Duration) -> FakeGoogle {
     let response = with_fields(
         &format!(
             "Content-Type: application/json; charset=UTF-8\r\nContent-Length: {}\r\n",
@@ -318,7 +318,7 @@ fn service(thinking: Duration) -> Double {
         let pause = (!thinking.is_zero()).then_some(Step::Pause(thinking));
         pause.into_iter().chain([Step::Send(response.clone())]).collect()
     });
-    Double::new(&AUTHORITY, script)
+    FakeGoogle::new(&AUTHORITY, script)
 }
 
 /// A reply with all that the full mask asks for, laid out as Google does.

@@ -10,7 +10,7 @@
 //! topology that names both), listens on loopback as the service and as the name server that knows
 //! it, and says what to type next. Each request is shown, never its key. It ends with Ctrl-C.
 //!
-//! The tests use the same double: `tests/support/fake_google/`.
+//! The tests use the same fake Google: `tests/support/fake_google/`.
 
 #[path = "../tests/support/fake_google/mod.rs"]
 mod fake_google;
@@ -20,7 +20,7 @@ use clap::{CommandFactory, Parser};
 use fake_google::faults::{ALL, Fault, Place, Switch, Way, named};
 use fake_google::names::{NameServer, Naming, Zone};
 use fake_google::places::{Api, Places, Request};
-use fake_google::{Authority, Double, Script, setting};
+use fake_google::{Authority, FakeGoogle, Script, setting};
 use std::env;
 use std::error::Error;
 use std::fs;
@@ -75,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let zone = Zone::default();
     zone.say(setting::HOST, fault.naming(vec![Ipv4Addr::LOCALHOST.into()], true));
     let names = NameServer::new(&zone);
-    let (service, _double) = listen(fault, api)?;
+    let (service, _fake) = listen(fault, api)?;
 
     fs::create_dir_all(&folder)?;
     setting::write_files(&folder, &AUTHORITY)?;
@@ -118,7 +118,10 @@ fn can_play(fault: &Fault) -> bool {
 }
 
 /// The service; if it is to refuse, an address at which nobody listens.
-fn listen(fault: &'static Fault, api: Api) -> Result<(SocketAddr, Option<Double>), Box<dyn Error>> {
+fn listen(
+    fault: &'static Fault,
+    api: Api,
+) -> Result<(SocketAddr, Option<FakeGoogle>), Box<dyn Error>> {
     if matches!(fault.at, Place::Way(_)) {
         let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         return Ok((nobody, None));
@@ -137,6 +140,6 @@ fn listen(fault: &'static Fault, api: Api) -> Result<(SocketAddr, Option<Double>
             request(asked)
         }),
     };
-    let double = Double::new(&AUTHORITY, shown);
-    Ok((double.address(), Some(double)))
+    let fake = FakeGoogle::new(&AUTHORITY, shown);
+    Ok((fake.address(), Some(fake)))
 }

@@ -10,7 +10,7 @@
 mod cluster;
 
 use cap::Cap;
-use cluster::{MS, SECOND, TalkId, World, topology};
+use cluster::{Cluster, MS, SECOND, TalkId, topology};
 use herd_reactor::line_receiver::LineReceiver;
 use herd_reactor::testing::MemoryOptions;
 use herd_reactor::{Limits, MioIo, Protocol, Reactor, Transport, UnixNanos};
@@ -65,7 +65,7 @@ impl Source for Moody {
 
 /// Alford and its neighbour, and what has been done to them.
 struct Life {
-    world: World,
+    cluster: Cluster,
     round: usize,
 }
 
@@ -74,15 +74,15 @@ impl Life {
         let limits = "unfinished_line_ms = 1_000\n";
         let text = topology("Alford Bolden; Bolden", limits);
         let text = text + "[journal]\nsync = 'everysec'\ncompact_bytes = 1_048_576\n";
-        let mut world = World::new(MemoryOptions::calm(1), &text);
+        let mut cluster = Cluster::new(MemoryOptions::calm(1), &text);
         match has_journal {
-            true => drop(world.start_on("Alford", MemoryDisk::new(1)).expect("the disk is empty")),
-            false => world.start_with("Alford", Box::new(Moody::default())),
+            true => drop(cluster.start_on("Alford", MemoryDisk::new(1)).expect("it is empty")),
+            false => cluster.start_with("Alford", Box::new(Moody::default())),
         }
-        world.start("Bolden");
-        world.stop_wall_clocks(NOON);
-        world.settle();
-        Life { world, round: 0 }
+        cluster.start("Bolden");
+        cluster.stop_wall_clocks(NOON);
+        cluster.settle();
+        Life { cluster, round: 0 }
     }
 
     /// `count` reports, each of the next client; what is newest differs by its stamp alone.
@@ -97,53 +97,53 @@ impl Life {
     /// A client comes, does what clients do, and goes.
     fn one_round(&mut self) {
         self.round += 1;
-        let client = self.world.client("Alford");
-        self.world.send(client, self.reports(CLIENTS));
-        self.world.send(client, "WHATSAT client-01 10 5\nWHATSAT client-02 10 5\nnonsense\nIAM");
-        self.world.run_for(MS);
-        self.world.send(client, "AT client-03 +1+1 5\n");
+        let client = self.cluster.client("Alford");
+        self.cluster.send(client, self.reports(CLIENTS));
+        self.cluster.send(client, "WHATSAT client-01 10 5\nWHATSAT client-02 10 5\nnonsense\nIAM");
+        self.cluster.run_for(MS);
+        self.cluster.send(client, "AT client-03 +1+1 5\n");
         if self.round.is_multiple_of(10) {
-            self.world.send(client, "x".repeat(100_000));
+            self.cluster.send(client, "x".repeat(100_000));
         }
         if self.round.is_multiple_of(20) {
             self.backlog(client);
         }
         if self.round.is_multiple_of(50) {
             // Longer than silence_ms: given up, dialled again, compared.
-            self.world.cut("Alford", "Bolden");
-            self.world.run_for(20 * SECOND);
-            self.world.heal("Alford", "Bolden");
+            self.cluster.cut("Alford", "Bolden");
+            self.cluster.run_for(20 * SECOND);
+            self.cluster.heal("Alford", "Bolden");
         }
         match self.round % 3 {
-            0 => self.world.abort(client),
-            1 => self.world.end(client),
+            0 => self.cluster.abort(client),
+            1 => self.cluster.end(client),
             // The line is never ended, and the client is closed for it.
-            _ => self.world.send(client, "IAMAT "),
+            _ => self.cluster.send(client, "IAMAT "),
         }
-        self.world.run_for(3 * SECOND);
-        self.world.forget_lines();
+        self.cluster.run_for(3 * SECOND);
+        self.cluster.forget_lines();
     }
 
     /// More than the neighbour takes, and more than the client reads.
     fn backlog(&mut self, client: TalkId) {
-        self.world.freeze("Bolden");
-        self.world.listen_to(client, false);
-        self.world.send(client, self.reports(8_000));
-        self.world.run_for(SECOND);
-        self.world.listen_to(client, true);
-        self.world.thaw("Bolden");
-        self.world.run_for(SECOND);
+        self.cluster.freeze("Bolden");
+        self.cluster.listen_to(client, false);
+        self.cluster.send(client, self.reports(8_000));
+        self.cluster.run_for(SECOND);
+        self.cluster.listen_to(client, true);
+        self.cluster.thaw("Bolden");
+        self.cluster.run_for(SECOND);
     }
 
     /// The bytes that Alford holds when everybody has gone home.
     fn weigh(mut self) -> usize {
-        self.world.run_for(120 * SECOND);
-        let (known, told) = (self.world.knows("Alford"), self.world.knows("Bolden"));
+        self.cluster.run_for(120 * SECOND);
+        let (known, told) = (self.cluster.knows("Alford"), self.cluster.knows("Bolden"));
         assert!(known.len() == CLIENTS && known == told, "the rounds did what they should");
         drop((known, told));
         let before = HEAP.allocated();
         // Its disk is none of its memory.
-        let _disk = self.world.crash("Alford");
+        let _disk = self.cluster.crash("Alford");
         before - HEAP.allocated()
     }
 }

@@ -137,7 +137,7 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new(test: &str) -> Folder {
-        let name = format!("papers-{}-{test}", std::process::id());
+        let name = format!("certs-{}-{test}", std::process::id());
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();

@@ -1,7 +1,7 @@
 //! What has no end: lines, and ever new clients.
 
 use super::{ALFORD, mib};
-use crate::support::cluster::{SECOND, World, topology};
+use crate::support::cluster::{Cluster, SECOND, topology};
 use crate::support::herd::{
     Client, Herd, NOWHERE, Setup, eventually, holds, masked, same, unix_ns,
 };
@@ -170,16 +170,16 @@ fn a_million_clients_and_more() {
 #[test]
 fn with_expire_after_s_there_is_room_again() {
     let limits = "known_clients = 100\nexpire_after_s = 60";
-    let mut world = World::new(MemoryOptions::calm(1), &topology("Alford", limits));
-    world.start(ALFORD);
-    let client = world.client(ALFORD);
-    let report = |world: &mut World, n: usize| {
-        let now = world.reactor(ALFORD).io().wall().0 / 1_000_000_000;
-        world.say(client, &format!("IAMAT client-{n} +1+1 {now}")).starts_with("AT ")
+    let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology("Alford", limits));
+    cluster.start(ALFORD);
+    let client = cluster.client(ALFORD);
+    let report = |cluster: &mut Cluster, n: usize| {
+        let now = cluster.reactor(ALFORD).io().wall().0 / 1_000_000_000;
+        cluster.say(client, &format!("IAMAT client-{n} +1+1 {now}")).starts_with("AT ")
     };
-    assert!((0..100).all(|n| report(&mut world, n)));
-    assert!((100..200).all(|n| !report(&mut world, n)));
-    world.run_for(121 * SECOND);
-    assert!((100..200).all(|n| report(&mut world, n)), "the old ones are forgotten");
-    assert!(!report(&mut world, 0), "and now these are all");
+    assert!((0..100).all(|n| report(&mut cluster, n)));
+    assert!((100..200).all(|n| !report(&mut cluster, n)));
+    cluster.run_for(121 * SECOND);
+    assert!((100..200).all(|n| report(&mut cluster, n)), "the old ones are forgotten");
+    assert!(!report(&mut cluster, 0), "and now these are all");
 }

@@ -2,7 +2,7 @@
 //! nor by the load.
 
 use super::{ALFORD, bench, mib};
-use crate::support::cluster::{SECOND, World, topology};
+use crate::support::cluster::{Cluster, SECOND, topology};
 use crate::support::herd::{Herd, Setup, eventually};
 use herd_reactor::testing::MemoryOptions;
 use std::fmt::Write;
@@ -17,41 +17,41 @@ const LINE_BYTES: usize = 16_384;
 /// A neighbour that says PING and reads nothing for so many seconds, in each of which every one of
 /// `clients` clients reports. Then it reads.
 fn deaf_for(seconds: u64, clients: usize) {
-    let mut world = World::new(MemoryOptions::calm(1), &topology("Aaron; Alford Aaron", ""));
-    world.start(ALFORD);
-    let neighbour = world.stranger(ALFORD);
-    assert_eq!(world.say(neighbour, "HELLO Aaron places-herd 1"), "HELLO Alford places-herd 1\n");
-    world.listen_to(neighbour, false);
-    let client = world.client(ALFORD);
+    let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology("Aaron; Alford Aaron", ""));
+    cluster.start(ALFORD);
+    let neighbour = cluster.stranger(ALFORD);
+    assert_eq!(cluster.say(neighbour, "HELLO Aaron places-herd 1"), "HELLO Alford places-herd 1\n");
+    cluster.listen_to(neighbour, false);
+    let client = cluster.client(ALFORD);
     let (mut pending, mut owed, mut buffered, mut told) = (0, 0, 0, 0);
-    let from = world.now();
+    let from = cluster.now();
     for second in 1..=seconds {
         let mut lines = String::new();
         for n in 0..clients {
             let _ = writeln!(lines, "IAMAT client-number-{n} +34.068930-118.445127 {second}");
         }
-        world.send(client, &lines);
+        cluster.send(client, &lines);
         if second % 5 == 0 {
-            world.send(neighbour, "PING\n");
+            cluster.send(neighbour, "PING\n");
         }
-        world.run_until(from + u32::try_from(second).expect("some hours") * SECOND);
-        told += world.hear(client).lines().filter(|line| line.starts_with("AT Alford ")).count();
-        pending = pending.max(world.pending(ALFORD, "Aaron"));
-        let herd = &world.member(ALFORD).herd;
+        cluster.run_until(from + u32::try_from(second).expect("some hours") * SECOND);
+        told += cluster.hear(client).lines().filter(|line| line.starts_with("AT Alford ")).count();
+        pending = pending.max(cluster.pending(ALFORD, "Aaron"));
+        let herd = &cluster.member(ALFORD).herd;
         owed = owed.max(herd.owed.owed(0));
         buffered = buffered.max(herd.line_bytes());
-        world.forget_lines();
+        cluster.forget_lines();
     }
-    world.run_for(SECOND);
-    told += world.hear(client).lines().count();
+    cluster.run_for(SECOND);
+    told += cluster.hear(client).lines().count();
     assert_eq!(told as u64, seconds * clients as u64, "each report was answered");
-    assert!(world.linked(ALFORD).contains("Aaron"), "who is only behind is not cut");
+    assert!(cluster.linked(ALFORD).contains("Aaron"), "who is only behind is not cut");
     assert!(pending <= FLOOD_BUFFER_BYTES + LINE_BYTES, "{pending} bytes wait");
     assert!(owed <= clients, "{owed} clients of {clients} are owed");
 
-    world.listen_to(neighbour, true);
-    world.run_for(10 * SECOND);
-    let heard = world.hear(neighbour);
+    cluster.listen_to(neighbour, true);
+    cluster.run_for(10 * SECOND);
+    let heard = cluster.hear(neighbour);
     let newest = format!(" {seconds}");
     let newest = heard.lines().filter(|line| line.starts_with("AT ") && line.ends_with(&newest));
     assert_eq!(newest.count(), clients, "it has the newest of each client, once");

@@ -1,5 +1,5 @@
 //! `herd places check`, and that nobody ever sees the key: not in stdout, stderr, a log, a reply or the list of
-//! processes, whatever the service says. The service is a double on the loopback, in the clear; it answers only
+//! processes, whatever the service says. The service is a fake one on the loopback, in the clear; it answers only
 //! after the list of processes was looked at.
 
 use super::{ALONE, PAIR};
@@ -20,13 +20,13 @@ const IN_ENVIRONMENT: &str = "AIzaCANARY/environment+01234567\"abcd=";
 const CANARY: &str = "CANARY";
 
 /// A service that answers one request on each connection.
-struct Double {
+struct FakeService {
     listener: TcpListener,
 }
 
-impl Double {
-    fn new() -> Double {
-        Double { listener: TcpListener::bind("127.0.0.1:0").expect("a port") }
+impl FakeService {
+    fn new() -> FakeService {
+        FakeService { listener: TcpListener::bind("127.0.0.1:0").expect("a port") }
     }
 
     fn places(&self, source: &str, keys: &str) -> String {
@@ -121,15 +121,15 @@ fn answers(source: &str, key: &str) -> [(&'static str, String, &'static str); 3]
 }
 
 /// Each source, with its key in a file and in the environment; which of them is sent.
-fn each_source(name: &str, mut test: impl FnMut(&Herd, &Double, &str, &str)) {
+fn each_source(name: &str, mut test: impl FnMut(&Herd, &FakeService, &str, &str)) {
     for source in ["google", "google-legacy"] {
         for (keys, sent) in [("key_file = \"key\"\n", IN_FILE), ("", IN_ENVIRONMENT)] {
-            let (herd, double) = (Herd::new(name, ALONE), Double::new());
+            let (herd, service) = (Herd::new(name, ALONE), FakeService::new());
             let file = herd.folder().join("key");
             fs::write(&file, format!("{IN_FILE}\n")).expect("the folder is ours");
             fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
-            herd.write(&[herd.text(), &double.places(source, keys)].concat());
-            test(&herd, &double, source, sent);
+            herd.write(&[herd.text(), &service.places(source, keys)].concat());
+            test(&herd, &service, source, sent);
         }
     }
 }
@@ -196,14 +196,14 @@ fn logs(herd: &Herd) -> String {
     String::from_utf8_lossy(&logs.concat()).into_owned()
 }
 
-/// What is near a point that nobody has asked about, answered by `double` with `body`.
-fn whatsat(herd: &Herd, double: &Double, number: usize, body: &str) -> (String, String) {
+/// What is near a point that nobody has asked about, answered by `service` with `body`.
+fn whatsat(herd: &Herd, service: &FakeService, number: usize, body: &str) -> (String, String) {
     let mut client = TcpStream::connect((herd.ip(), 12_000)).expect("it listens");
     client.set_read_timeout(Some(DEADLINE)).expect("a socket");
     let lines = format!("IAMAT c{number} +{number}-118.445127 5\nWHATSAT c{number} 10 5\n");
     client.write_all(lines.as_bytes()).expect("it reads");
     client.shutdown(Shutdown::Write).expect("it is open");
-    let request = double.answer("200 OK", body, || {});
+    let request = service.answer("200 OK", body, || {});
     let mut reply = String::new();
     client.read_to_string(&mut reply).expect("text, and an end");
     (reply, request)
@@ -223,11 +223,11 @@ fn said<'r>(report: &'r Ended, name: &str) -> &'r str {
 
 #[test]
 fn a_check_shows_phases_and_the_first_place_and_never_the_key() {
-    each_source("canary-check", |herd, double, source, key| {
+    each_source("canary-check", |herd, service, source, key| {
         for (http, body, status) in answers(source, key) {
             let mut check = start(herd, &["places", "check"]);
             let seen = || assert_unseen("ps", &check.command_line());
-            assert_sent(&double.answer(http, &body, seen), key);
+            assert_sent(&service.answer(http, &body, seen), key);
             let ended = check.end();
             assert_unseen("stdout", &ended.stdout);
             assert_unseen("stderr", &ended.stderr);
@@ -259,7 +259,7 @@ fn a_check_shows_phases_and_the_first_place_and_never_the_key() {
 
 #[test]
 fn a_server_shows_the_key_to_nobody() {
-    each_source("canary-serve", |herd, double, source, key| {
+    each_source("canary-serve", |herd, service, source, key| {
         let mut server = start(herd, &["serve", "Alford"]);
         let started = server.line();
         for (http, body, status) in answers(source, key) {
@@ -270,11 +270,11 @@ fn a_server_shows_the_key_to_nobody() {
                 .expect("it reads");
             client.shutdown(Shutdown::Write).expect("it is open");
             let request =
-                double.answer(http, &body, || assert_unseen("ps", &server.command_line()));
+                service.answer(http, &body, || assert_unseen("ps", &server.command_line()));
             assert_sent(&request, key);
             // So that no second attempt is waited for.
             if status == "UNKNOWN_ERROR" {
-                double.answer(http, &body, || {});
+                service.answer(http, &body, || {});
             }
             let mut reply = String::new();
             client.read_to_string(&mut reply).expect("text, and an end");
@@ -298,7 +298,7 @@ fn a_server_shows_the_key_to_nobody() {
 
 #[test]
 fn a_check_tells_configuration_from_failure() {
-    let (herd, double) = (Herd::new("unconfigured", ALONE), Double::new());
+    let (herd, service) = (Herd::new("unconfigured", ALONE), FakeService::new());
     let embedded = herd.run(&["places", "check"]);
     assert_eq!((embedded.code, said(&embedded, "status")), (Some(0), "OK"), "{embedded:?}");
     assert_eq!(herd.run(&["places", "check", "photon"]).code, Some(78));
@@ -306,11 +306,11 @@ fn a_check_tells_configuration_from_failure() {
     assert_eq!(herd.run(&["places", "check", "bing"]).code, Some(64));
     assert_eq!(herd.run(&["places", "check", "--at", "34"]).code, Some(64));
     assert_eq!(herd.run(&["places", "check", "--radius", "51"]).code, Some(64));
-    herd.write(&[herd.text(), &double.places("photon", "")].concat());
+    herd.write(&[herd.text(), &service.places("photon", "")].concat());
     let no_key =
         herd.start_in(&[("GOOGLE_MAPS_API_KEY", "")], &["places", "check", "google"]).end();
     assert_eq!((no_key.code, no_key.stdout.as_str()), (Some(78), ""));
-    drop(double);
+    drop(service);
     let refused = herd.run(&["places", "check"]);
     assert_eq!(refused.code, Some(69), "{refused:?}");
     assert!(said(&refused, "connect").contains("FAILED"), "{refused:?}");
@@ -325,11 +325,11 @@ fn a_check_tells_configuration_from_failure() {
 fn nothing_of_a_reply_is_logged_but_the_fields_of_an_error() {
     const HOUSE: &str = "Quince\u{1b}House";
     for source in ["google", "google-legacy", "photon"] {
-        let (herd, double) = (Herd::new("unlogged", ALONE), Double::new());
+        let (herd, service) = (Herd::new("unlogged", ALONE), FakeService::new());
         let file = herd.folder().join("key");
         fs::write(&file, IN_FILE).expect("the folder is ours");
         let key = if source == "photon" { "" } else { "key_file = \"key\"\n" };
-        herd.write(&[herd.text(), &double.places(source, key)].concat());
+        herd.write(&[herd.text(), &service.places(source, key)].concat());
         let places = match source {
             "photon" => {
                 r#"{"features": [{"properties": {"name": "Quince House"}}], "error": 1}"#.into()
@@ -360,12 +360,12 @@ fn nothing_of_a_reply_is_logged_but_the_fields_of_an_error() {
             client.set_read_timeout(Some(DEADLINE)).expect("a socket");
             client.write_all(b"IAMAT k +34-118 5\nWHATSAT k 10 5\n").expect("it reads");
             client.shutdown(Shutdown::Write).expect("it is open");
-            double.answer(http, body, || {});
+            service.answer(http, body, || {});
             let mut reply = String::new();
             client.read_to_string(&mut reply).expect("text, and an end");
             assert!(!reply.contains("Quince"), "{source} {http}: {reply}");
             let mut check = start(&herd, &["places", "check"]);
-            double.answer(http, body, || {});
+            service.answer(http, body, || {});
             let ended = check.end();
             said.push_str(&[ended.stdout, ended.stderr].concat());
         }
@@ -379,13 +379,13 @@ fn nothing_of_a_reply_is_logged_but_the_fields_of_an_error() {
 /// RFC 9110, 15.3.4: it is a success that a proxy has changed.
 #[test]
 fn a_reply_of_203_is_as_good_as_one_of_200() {
-    let (herd, double) = (Herd::new("transformed", ALONE), Double::new());
+    let (herd, service) = (Herd::new("transformed", ALONE), FakeService::new());
     fs::write(herd.folder().join("key"), IN_FILE).expect("the folder is ours");
     for source in ["google", "google-legacy"] {
         let keys = "key_file = \"key\"\n";
-        herd.write(&[herd.text(), &double.places(source, keys)].concat());
+        herd.write(&[herd.text(), &service.places(source, keys)].concat());
         let mut check = start(&herd, &["places", "check"]);
-        double.answer("203 Non-Authoritative", &found(source, "Quince House"), || {});
+        service.answer("203 Non-Authoritative", &found(source, "Quince House"), || {});
         let ended = check.end();
         assert_eq!((ended.code, said(&ended, "first  ")), (Some(0), "Quince House"), "{ended:?}");
     }
@@ -393,11 +393,11 @@ fn a_reply_of_203_is_as_good_as_one_of_200() {
 
 #[test]
 fn a_check_warns_of_what_it_does_not_regard_in_resolv_conf() {
-    let (herd, double) = (Herd::new("resolv", ALONE), Double::new());
+    let (herd, service) = (Herd::new("resolv", ALONE), FakeService::new());
     fs::write(herd.folder().join("rc"), "nameserver photon\nnameserver 127.0.0.1\n").expect("ours");
-    herd.write(&[herd.text(), &double.places("photon", "resolv_conf = \"rc\"\n")].concat());
+    herd.write(&[herd.text(), &service.places("photon", "resolv_conf = \"rc\"\n")].concat());
     let mut check = start(&herd, &["places", "check"]);
-    double.answer("200 OK", r#"{"features": []}"#, || {});
+    service.answer("200 OK", r#"{"features": []}"#, || {});
     let ended = check.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let warning = said(&ended, "warning");
@@ -406,7 +406,7 @@ fn a_check_warns_of_what_it_does_not_regard_in_resolv_conf() {
 
 #[test]
 fn a_service_that_echoes_the_request_shows_the_key_to_nobody() {
-    each_source("canary-echo", |herd, double, source, key| {
+    each_source("canary-echo", |herd, service, source, key| {
         let mut server = start(herd, &["serve", "Alford"]);
         let mut said = server.line();
         for (number, echo) in echoes(key).into_iter().enumerate() {
@@ -421,7 +421,7 @@ fn a_service_that_echoes_the_request_shows_the_key_to_nobody() {
                         "results": [{{"name": {name}}}], "status": "OK"}}"#
                 ),
             };
-            let (reply, request) = whatsat(herd, double, number, &body);
+            let (reply, request) = whatsat(herd, service, number, &body);
             assert_sent(&request, key);
             assert!(reply.contains("/json?key=***&radius=1"), "{echo}: {reply}");
             assert_unseen("a reply", &reply);
@@ -436,15 +436,15 @@ fn a_service_that_echoes_the_request_shows_the_key_to_nobody() {
 
 #[test]
 fn a_source_without_a_key_is_not_given_the_one_that_is_there() {
-    let (herd, double) = (Herd::new("canary-photon", ALONE), Double::new());
-    herd.write(&[herd.text(), &double.places("photon", "")].concat());
+    let (herd, service) = (Herd::new("canary-photon", ALONE), FakeService::new());
+    herd.write(&[herd.text(), &service.places("photon", "")].concat());
     let mut server = start(&herd, &["serve", "Alford"]);
     let mut said = [server.line(), server.command_line()].concat();
     let body = r#"{"type": "FeatureCollection", "features": [{"type": "Feature",
         "geometry": {"type": "Point", "coordinates": [-118.44, 34.07]},
         "properties": {"osm_type": "N", "osm_id": 1, "osm_key": "amenity", "osm_value": "bar",
         "name": "Bar Nil"}}]}"#;
-    let (reply, request) = whatsat(&herd, &double, 34, body);
+    let (reply, request) = whatsat(&herd, &service, 34, body);
     assert!(reply.contains("Bar Nil"), "{reply}");
     server.signal(Signal::TERM);
     let ended = server.end();
@@ -454,11 +454,11 @@ fn a_source_without_a_key_is_not_given_the_one_that_is_there() {
 
 #[test]
 fn a_key_is_in_no_command_line_and_in_no_environment_but_where_it_was_put() {
-    let (herd, double) = (Herd::new("canary-up", PAIR), Double::new());
+    let (herd, service) = (Herd::new("canary-up", PAIR), FakeService::new());
     let file = herd.folder().join("key");
     fs::write(&file, format!("{IN_FILE}\n")).expect("the folder is ours");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
-    herd.write(&[herd.text(), &double.places("google", "key_file = \"key\"\n")].concat());
+    herd.write(&[herd.text(), &service.places("google", "key_file = \"key\"\n")].concat());
     for in_environment in ["", IN_ENVIRONMENT] {
         let environment = [("GOOGLE_MAPS_API_KEY", in_environment), ("RUST_LOG", "trace")];
         let mut up = herd.start_in(&environment, &["up"]);

@@ -1,7 +1,7 @@
-//! `herd serve` behind a proxy: real processes, a proxy in this one, and Google's double on TLS behind it.
+//! `herd serve` behind a proxy: real processes, a proxy in this one, and a fake Google on TLS behind it.
 
 use super::ALONE;
-use crate::support::fake_google::{Authority, Double, Script, Step, with_length};
+use crate::support::fake_google::{Authority, FakeGoogle, Script, Step, with_length};
 use crate::support::process::{DEADLINE, Herd};
 use rustix::process::Signal;
 use std::fs;
@@ -72,7 +72,7 @@ fn serve_proxy(
 }
 
 /// Google on TLS, with one place; and what it is asked.
-fn start_google() -> (Double, Receiver<String>) {
+fn start_google() -> (FakeGoogle, Receiver<String>) {
     let (heard, hears) = channel();
     let heard = Mutex::new(heard);
     let script = Script::answering(move |asked| {
@@ -82,7 +82,7 @@ fn start_google() -> (Double, Receiver<String>) {
             "location": {"latitude": 34.07, "longitude": -118.44}}]}"#;
         vec![Step::Send(with_length(place.as_bytes()))]
     });
-    (Double::new(&AUTHORITY, script), hears)
+    (FakeGoogle::new(&AUTHORITY, script), hears)
 }
 
 /// A herd of one that asks Google at `origin`.

@@ -2,8 +2,8 @@
 //! and what every fault of the server comes to.
 
 use crate::support::fake_google::{
-    Authority, Certificate, Double, Gate, Greeting, Script, Step, Version, in_chunks, until_close,
-    with_fields, with_length,
+    Authority, Certificate, FakeGoogle, Gate, Greeting, Script, Step, Version, in_chunks,
+    until_close, with_fields, with_length,
 };
 use herd_reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, TimerId};
 use places_herd::fetch::pool;
@@ -100,7 +100,7 @@ impl Fetching for Asker {
 
 struct Stage {
     reactor: Reactor<MioIo, Asker>,
-    double: Double,
+    fake: FakeGoogle,
     host: &'static str,
 }
 
@@ -131,15 +131,15 @@ impl Stage {
         let asker =
             Asker { agent, dns: Client::new(options), fetched: BTreeMap::new(), wake: None };
         let reactor = Reactor::new(MioIo::new(&[]).unwrap(), asker, Limits::default());
-        Stage { reactor, double: Double::new(&AUTHORITY, script), host: "127.0.0.1" }
+        Stage { reactor, fake: FakeGoogle::new(&AUTHORITY, script), host: "127.0.0.1" }
     }
 
     fn start(&mut self, target: &str) -> FetchId {
-        self.send(Request::get(self.host, Some(self.double.address().port()), target).unwrap())
+        self.send(Request::get(self.host, Some(self.fake.address().port()), target).unwrap())
     }
 
     fn send(&mut self, request: Request) -> FetchId {
-        let port = self.double.address().port();
+        let port = self.fake.address().port();
         let origin = Origin { secure: true, host: self.host.to_owned(), port };
         let (state, core) = self.reactor.parts();
         pool::fetch(state, core, origin, request)
@@ -205,7 +205,7 @@ impl Stage {
 
     /// Connections and requests, as the server has seen them.
     fn seen(&self) -> (usize, usize) {
-        (self.double.connections(), self.double.requests())
+        (self.fake.connections(), self.fake.requests())
     }
 }
 
@@ -330,7 +330,7 @@ fn a_session_is_resumed_by_the_next_handshake() {
         stage.works();
         assert_eq!(stage.idle(), 0, "the server wants it closed");
         stage.works();
-        assert_eq!((stage.seen(), stage.double.resumed()), ((2, 2), 1), "{version:?}");
+        assert_eq!((stage.seen(), stage.fake.resumed()), ((2, 2), 1), "{version:?}");
     }
 }
 
@@ -403,7 +403,7 @@ fn a_server_that_accepts_and_is_silent_costs_the_limit_on_the_handshake() {
 #[test]
 fn nobody_there_fails_at_once() {
     let mut stage = Stage::new(Script::new(|_| good()));
-    stage.double = Double::new(&AUTHORITY, Script::new(|_| good()));
+    stage.fake = FakeGoogle::new(&AUTHORITY, Script::new(|_| good()));
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let origin = Origin { secure: true, host: "127.0.0.1".to_owned(), port: gone.port() };
     let request = Request::get("127.0.0.1", Some(gone.port()), "/").unwrap();
@@ -594,11 +594,11 @@ fn few_handshakes_are_in_progress_and_all_are_answered() {
     let script = Script::new(move |_| [vec![Step::Await(held.clone())], good()].concat());
     let mut stage = Stage::new(script.greeting(move |_| Greeting::TlsBehind(greet.clone())));
     let fetches: Vec<_> = (0..10).map(|_| stage.start("/")).collect();
-    stage.until(|stage| stage.double.connections() == 4);
+    stage.until(|stage| stage.fake.connections() == 4);
     stage.pass(50 * MS);
-    assert_eq!(stage.double.connections(), 4, "the others wait");
+    assert_eq!(stage.fake.connections(), 4, "the others wait");
     gate.open();
-    stage.until(|stage| stage.double.requests() == 10);
+    stage.until(|stage| stage.fake.requests() == 10);
     hold.open();
     let trips: Vec<Trip> = fetches
         .into_iter()
@@ -613,7 +613,7 @@ fn few_handshakes_are_in_progress_and_all_are_answered() {
         let during = |other: &&Trip| other.resolved <= Some(moment) && Some(moment) < other.secured;
         assert!(trips.iter().filter(during).count() <= 4, "{trips:?}");
     }
-    assert_eq!(stage.double.connections(), 10);
+    assert_eq!(stage.fake.connections(), 10);
     assert_eq!(stage.idle(), 8, "more are not kept");
 }
 
@@ -633,11 +633,11 @@ fn who_cancels_is_told_nothing() {
     let id = stage.start("/");
     cancel(&mut stage, id);
     let id = stage.start("/");
-    stage.until(|stage| stage.double.connections() == 1);
+    stage.until(|stage| stage.fake.connections() == 1);
     cancel(&mut stage, id);
     gate.open();
     let id = stage.start("/");
-    stage.until(|stage| stage.double.requests() == 1);
+    stage.until(|stage| stage.fake.requests() == 1);
     cancel(&mut stage, id);
     assert_eq!(stage.reactor.state().agent.fetches(), 0);
     hold.open();
@@ -652,7 +652,7 @@ fn a_connection_that_nobody_uses_is_closed() {
     stage.works();
     assert_eq!(stage.idle(), 1);
     let begun = stage.now();
-    stage.until(|stage| stage.idle() == 0 && stage.double.closed() == 1);
+    stage.until(|stage| stage.idle() == 0 && stage.fake.closed() == 1);
     assert!(stage.now() - begun < SOON + SLACK);
     stage.works();
 }
@@ -694,7 +694,7 @@ fn an_exchange_under_way_is_finished_when_the_reactor_stops() {
     }));
     stage.works();
     let id = stage.start("/");
-    stage.until(|stage| stage.double.requests() == 2);
+    stage.until(|stage| stage.fake.requests() == 2);
     stage.reactor.parts().1.stop();
     stage.turn();
     gate.open();
@@ -732,7 +732,7 @@ fn who_waits_for_a_kept_connection_is_told_when_the_reactor_stops_without_waitin
         Stage::new(Script::new(|number| if number == 0 { good() } else { vec![Step::Silence] }));
     stage.works();
     let id = stage.start("/");
-    stage.until(|stage| stage.double.requests() == 2);
+    stage.until(|stage| stage.fake.requests() == 2);
     stage.reactor.parts().1.stop();
     stage.reactor.parts().1.stop();
     stage.until(|stage| stage.reactor.is_stopped());
@@ -744,7 +744,7 @@ fn who_has_no_connection_when_the_reactor_stops_is_told_so() {
     let limits = AgentLimits { handshakes: 1, ..patient() };
     let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(|_| Greeting::Silence));
     let fetches = [stage.start("/1"), stage.start("/2"), stage.start("/3"), stage.start("/4")];
-    stage.until(|stage| stage.double.connections() == 1);
+    stage.until(|stage| stage.fake.connections() == 1);
     stage.reactor.parts().1.stop();
     let late = stage.start("/5");
     stage.until(|stage| stage.reactor.is_stopped());
@@ -752,7 +752,7 @@ fn who_has_no_connection_when_the_reactor_stops_is_told_so() {
     assert_eq!(phases, [Phase::Tls, Phase::Connect, Phase::Connect, Phase::Connect]);
     let error = stage.outcome(late).0.unwrap_err();
     assert_eq!(error.what, "the server stops");
-    assert_eq!(stage.double.connections(), 1, "nothing new is begun");
+    assert_eq!(stage.fake.connections(), 1, "nothing new is begun");
     assert_eq!(stage.reactor.state().agent.fetches(), 0);
 }
 
@@ -792,12 +792,12 @@ fn a_handshake_that_nobody_waits_for_any_more_counts_among_those_in_progress() {
     let script = Script::new(|_| good()).greeting(move |_| Greeting::TlsBehind(greet.clone()));
     let mut stage = Stage::with(limits, script);
     let unwanted = stage.start("/");
-    stage.until(|stage| stage.double.connections() == 1);
+    stage.until(|stage| stage.fake.connections() == 1);
     let (state, core) = stage.reactor.parts();
     pool::cancel(state, core, unwanted);
     let id = stage.start("/");
     stage.pass(50 * MS);
-    assert_eq!(stage.double.connections(), 1, "the next one waits for it");
+    assert_eq!(stage.fake.connections(), 1, "the next one waits for it");
     gate.open();
     assert_eq!(body(stage.outcome(id).0), "good");
     assert_eq!(stage.seen(), (1, 1), "and goes over it");
@@ -810,7 +810,7 @@ fn a_handshake_for_nobody_that_fails_makes_room_for_the_next() {
     let greet = |number| if number == 0 { Greeting::Silence } else { Greeting::Tls };
     let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(greet));
     let unwanted = stage.start("/");
-    stage.until(|stage| stage.double.connections() == 1);
+    stage.until(|stage| stage.fake.connections() == 1);
     let (state, core) = stage.reactor.parts();
     pool::cancel(state, core, unwanted);
     stage.works();
@@ -825,7 +825,7 @@ fn a_connection_secured_for_nobody_is_kept_only_if_there_is_room() {
     let script = Script::new(|_| good()).greeting(move |_| Greeting::TlsBehind(greet.clone()));
     let mut stage = Stage::with(limits, script);
     let id = stage.start("/");
-    stage.until(|stage| stage.double.connections() == 1);
+    stage.until(|stage| stage.fake.connections() == 1);
     let (state, core) = stage.reactor.parts();
     pool::cancel(state, core, id);
     gate.open();
@@ -887,7 +887,7 @@ fn who_waits_goes_over_the_connection_that_becomes_free() {
     }
     // One of them may have begun a second handshake, which is never done.
     stage.until(|stage| stage.reactor.state().fetched.len() >= 9);
-    assert!(stage.double.connections() <= 2, "{:?}", stage.seen());
+    assert!(stage.fake.connections() <= 2, "{:?}", stage.seen());
 }
 
 #[test]
@@ -897,14 +897,14 @@ fn a_key_is_never_shown() {
     let held = gate.clone();
     let mut stage =
         Stage::new(Script::new(move |_| [vec![Step::Await(held.clone())], good()].concat()));
-    let port = Some(stage.double.address().port());
+    let port = Some(stage.fake.address().port());
     let request = Request::get("127.0.0.1", port, "/places?key=canary").unwrap();
     let request = request.header("X-Goog-Api-Key", KEY).unwrap();
     let id = stage.send(request.clone());
     stage.until(|stage| {
         let shown = format!("{:?}", stage.reactor);
         assert!(shown.contains("/places") && !shown.contains(KEY), "{shown}");
-        stage.double.requests() == 1
+        stage.fake.requests() == 1
     });
     gate.open();
     assert_eq!(body(stage.outcome(id).0), "good");

@@ -1,9 +1,9 @@
-//! Fetching through a proxy by CONNECT: real sockets, a proxy and the double as an origin in threads.
+//! Fetching through a proxy by CONNECT: real sockets, a proxy and the fake Google as an origin in threads.
 //!
 //! The proxy does for its n-th connection what the n-th line of its script says. Every wait has a deadline
 //! and is for something that happens.
 
-use crate::support::fake_google::{Authority, Double, Script, Step, with_length};
+use crate::support::fake_google::{Authority, FakeGoogle, Script, Step, with_length};
 use herd_reactor::{Core, Limits, MioIo, Reactor, Shared};
 use places_herd::fetch::pool;
 use places_herd::fetch::pool::{
@@ -141,13 +141,13 @@ fn serve_proxy(
 }
 
 /// Answers each request with `found`, and tells its head.
-fn start_origin() -> (Double, Receiver<String>) {
+fn start_origin() -> (FakeGoogle, Receiver<String>) {
     let (heard, hears) = channel();
     let script = Script::answering(move |asked| {
         let _ = heard.send(String::from_utf8(asked.request.to_vec()).unwrap());
         vec![Step::Send(with_length(b"found"))]
     });
-    (Double::new(&AUTHORITY, script), hears)
+    (FakeGoogle::new(&AUTHORITY, script), hears)
 }
 
 // Who asks.
@@ -213,7 +213,7 @@ struct Stage {
     proxy: Receiver<Vec<u8>>,
     port: u16,
     origin: Receiver<String>,
-    _double: Double,
+    _fake: FakeGoogle,
 }
 
 impl Stage {
@@ -223,8 +223,8 @@ impl Stage {
 
     fn limited(test: &str, script: &[Does], connect: Duration, credentials: Option<&str>) -> Stage {
         let _ = log::set_logger(&Logged).map(|()| log::set_max_level(log::LevelFilter::Trace));
-        let (double, origin) = start_origin();
-        let (port, proxy) = start_proxy(script.to_vec(), double.address());
+        let (fake, origin) = start_origin();
+        let (port, proxy) = start_proxy(script.to_vec(), fake.address());
         let folder = std::env::temp_dir().join(format!("herd-proxy-{}-{test}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         AUTHORITY.write_pem(&folder.join("ca.pem")).unwrap();
@@ -253,7 +253,7 @@ impl Stage {
             .with_proxy(Some(through));
         let asker = Asker { client, agent, outcomes: Vec::new() };
         let reactor = Reactor::new(MioIo::new(&[]).unwrap(), asker, Limits::default());
-        Stage { reactor, folder, name_server, proxy, port, origin, _double: double }
+        Stage { reactor, folder, name_server, proxy, port, origin, _fake: fake }
     }
 
     fn begin(&mut self, origin: Origin) -> FetchId {

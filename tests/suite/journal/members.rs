@@ -1,7 +1,7 @@
 //! Members with clients, on a disk that forgets.
 
 use super::{Dice, seeds};
-use crate::support::cluster::{MS, SECOND, TalkId, World, topology};
+use crate::support::cluster::{Cluster, MS, SECOND, TalkId, topology};
 use herd_reactor::Moment;
 use herd_reactor::testing::MemoryOptions;
 use places_herd::journal::MemoryDisk;
@@ -17,7 +17,7 @@ fn alone(sync: &str) -> String {
 
 /// One client port, one client that counts up, and what it was told.
 struct Life {
-    world: World,
+    cluster: Cluster,
     client: TalkId,
     dice: Dice,
     said: u64,
@@ -28,11 +28,11 @@ struct Life {
 
 impl Life {
     fn new(seed: u64, sync: &str, disk: MemoryDisk) -> Life {
-        let mut world = World::new(MemoryOptions::calm(seed), &alone(sync));
-        world.start_on("Alford", disk).expect("the disk is empty");
-        let client = world.client("Alford");
+        let mut cluster = Cluster::new(MemoryOptions::calm(seed), &alone(sync));
+        cluster.start_on("Alford", disk).expect("the disk is empty");
+        let client = cluster.client("Alford");
         let dice = Dice(seed);
-        Life { world, client, dice, said: 0, acknowledged: BTreeMap::new(), refused: 0 }
+        Life { cluster, client, dice, said: 0, acknowledged: BTreeMap::new(), refused: 0 }
     }
 
     /// Says a few reports at once, and lets some time pass.
@@ -41,19 +41,19 @@ impl Life {
             self.said += 1;
             let client = self.dice.roll(CLIENTS);
             let line = format!("IAMAT c{client} +34.068930-118.445127 {}\n", self.said);
-            self.world.send(self.client, line);
+            self.cluster.send(self.client, line);
         }
         let pause = match self.dice.roll(10) {
             0 => Duration::from_millis(self.dice.roll(700)),
             _ => Duration::from_micros(self.dice.roll(3_000)),
         };
-        self.world.run_for(pause);
+        self.cluster.run_for(pause);
         self.listen();
     }
 
     fn listen(&mut self) {
-        let now = self.world.now();
-        for line in self.world.hear(self.client).lines() {
+        let now = self.cluster.now();
+        for line in self.cluster.hear(self.client).lines() {
             let fields: Vec<&str> = line.split(' ').collect();
             match fields[..] {
                 ["AT", "Alford", _, client, _, stamp] => {
@@ -70,17 +70,17 @@ impl Life {
     /// The power goes off, and on again. Returns what was acknowledged and is not there, with the age
     /// that it had.
     fn crash(&mut self) -> Vec<(u64, u64, Duration)> {
-        let mut disk = self.world.crash_off("Alford");
+        let mut disk = self.cluster.crash_off("Alford");
         disk.crash();
         disk.faults = Default::default();
-        self.world.start_on("Alford", disk).expect("what is left can be read");
+        self.cluster.start_on("Alford", disk).expect("what is left can be read");
         let known: BTreeMap<String, u64> = self
-            .world
+            .cluster
             .knows("Alford")
             .into_iter()
             .map(|(client, line)| (client, line.rsplit(' ').next().unwrap().parse().unwrap()))
             .collect();
-        let now = self.world.now();
+        let now = self.cluster.now();
         let mut lost = Vec::new();
         for (client, acknowledged) in &self.acknowledged {
             let kept = known.get(&format!("c{client}")).copied().unwrap_or(0);
@@ -112,7 +112,7 @@ fn with_always_an_acknowledged_report_is_never_missing() {
         let fails_at = dice.roll(40);
         for step in 0..10 + dice.roll(30) {
             if seed % 4 == 3 && step == fails_at {
-                let faults = &mut life.world.disk("Alford").faults;
+                let faults = &mut life.cluster.disk("Alford").faults;
                 match dice.roll(3) {
                     0 => faults.sync_errors = 1.0,
                     1 => faults.write_errors = 1.0,
@@ -121,7 +121,7 @@ fn with_always_an_acknowledged_report_is_never_missing() {
             }
             life.step();
         }
-        ended += u64::from(life.world.has_ended("Alford"));
+        ended += u64::from(life.cluster.has_ended("Alford"));
         acknowledged += life.acknowledged.values().map(Vec::len).sum::<usize>();
         assert_eq!(life.refused, 0, "seed {seed}: with always nothing is refused");
         let lost = life.crash();
@@ -167,10 +167,10 @@ fn with_any_policy_the_end_of_the_process_alone_loses_nothing() {
         for seed in 0..seeds() / 20 {
             let mut life = Life::new(seed, sync, MemoryDisk::new(seed));
             (0..20).for_each(|_| life.step());
-            let mut disk = life.world.crash_off("Alford");
+            let mut disk = life.cluster.crash_off("Alford");
             disk.release();
-            life.world.start_on("Alford", disk).expect("it is whole");
-            let known = life.world.knows("Alford");
+            life.cluster.start_on("Alford", disk).expect("it is whole");
+            let known = life.cluster.knows("Alford");
             for (client, acknowledged) in &life.acknowledged {
                 let newest = acknowledged.iter().map(|(stamp, _)| *stamp).max().unwrap();
                 let line = &known[&format!("c{client}")];
@@ -184,50 +184,50 @@ fn with_any_policy_the_end_of_the_process_alone_loses_nothing() {
 fn with_always_a_failure_ends_the_server_and_its_replies_stay() {
     let mut life = Life::new(1, "always", MemoryDisk::new(1));
     life.step();
-    life.world.settle();
+    life.cluster.settle();
     life.listen();
-    life.world.disk("Alford").faults.sync_errors = 1.0;
-    let told = life.world.say(life.client, "IAMAT kiwi +1+1 5");
+    life.cluster.disk("Alford").faults.sync_errors = 1.0;
+    let told = life.cluster.say(life.client, "IAMAT kiwi +1+1 5");
     assert_eq!(told, "");
-    assert!(life.world.has_ended("Alford") && life.world.member("Alford").journal_failed());
+    assert!(life.cluster.has_ended("Alford") && life.cluster.member("Alford").journal_failed());
 }
 
 #[test]
 fn with_everysec_reads_go_on_and_reports_are_refused_until_a_new_file_is_whole() {
     for full in [false, true] {
         let mut life = Life::new(1, "everysec", MemoryDisk::new(1));
-        let world = &mut life.world;
-        let before = world.say(life.client, "IAMAT kiwi +1+1 5");
+        let cluster = &mut life.cluster;
+        let before = cluster.say(life.client, "IAMAT kiwi +1+1 5");
         assert!(before.starts_with("AT Alford "), "{before}");
-        let faults = &mut world.disk("Alford").faults;
+        let faults = &mut cluster.disk("Alford").faults;
         match full {
             true => faults.room_bytes = Some(0),
             false => (faults.write_errors, faults.sync_errors) = (1.0, 1.0),
         }
         // The turn in which it fails has been answered: nothing is promised for a second.
-        assert!(world.say(life.client, "IAMAT kiwi +1+1 6").starts_with("AT "));
+        assert!(cluster.say(life.client, "IAMAT kiwi +1+1 6").starts_with("AT "));
         for stamp in 7..20 {
-            let refused = world.say(life.client, &format!("IAMAT kiwi +1+1 {stamp}"));
+            let refused = cluster.say(life.client, &format!("IAMAT kiwi +1+1 {stamp}"));
             assert_eq!(refused, format!("? IAMAT kiwi +1+1 {stamp}\n"));
-            world.run_for(300 * MS);
+            cluster.run_for(300 * MS);
         }
-        // Reading: known to the table, though nobody answers for places in this world.
-        assert!(world.knows("Alford")["kiwi"].ends_with(" 6"));
-        assert_eq!(world.say(life.client, "WHATSAT plum 10 1"), "? WHATSAT plum 10 1\n");
-        world.disk("Alford").faults = Default::default();
-        let healed = world.now();
-        while !world.say(life.client, "IAMAT kiwi +1+1 30").starts_with("AT ") {
-            world.run_for(10 * MS);
+        // Reading: known to the table, though nobody answers for places in this cluster.
+        assert!(cluster.knows("Alford")["kiwi"].ends_with(" 6"));
+        assert_eq!(cluster.say(life.client, "WHATSAT plum 10 1"), "? WHATSAT plum 10 1\n");
+        cluster.disk("Alford").faults = Default::default();
+        let healed = cluster.now();
+        while !cluster.say(life.client, "IAMAT kiwi +1+1 30").starts_with("AT ") {
+            cluster.run_for(10 * MS);
         }
-        println!("full {full}: reports are taken {:?} after the disk is", world.now() - healed);
-        assert!(world.now() - healed <= SECOND + 50 * MS);
-        let (counts, refused) = world.member("Alford").journal_counts().expect("it has one");
+        println!("full {full}: reports are taken {:?} after the disk is", cluster.now() - healed);
+        assert!(cluster.now() - healed <= SECOND + 50 * MS);
+        let (counts, refused) = cluster.member("Alford").journal_counts().expect("it has one");
         assert!(refused >= 13 && counts.failures >= 2 && counts.rewrites == 1, "{counts:?}");
         assert!(counts.failures < 8, "tried every second, and not more often: {counts:?}");
-        world.run_for(2 * SECOND);
+        cluster.run_for(2 * SECOND);
         life.acknowledged = BTreeMap::new();
         life.crash();
-        assert!(life.world.knows("Alford")["kiwi"].ends_with(" 30"));
+        assert!(life.cluster.knows("Alford")["kiwi"].ends_with(" 30"));
     }
 }
 
@@ -235,25 +235,25 @@ fn with_everysec_reads_go_on_and_reports_are_refused_until_a_new_file_is_whole()
 fn neighbours_news_is_taken_while_reports_are_refused_and_is_kept() {
     let text = topology("Alford Bolden; Bolden", "");
     let text = format!("{text}[journal]\nsync = 'everysec'\nretry_ms = 1000\n");
-    let mut world = World::new(MemoryOptions::calm(1), &text);
-    world.start_on("Alford", MemoryDisk::new(1)).expect("a new one");
-    world.start("Bolden");
-    world.settle();
-    let (there, here) = (world.client("Bolden"), world.client("Alford"));
-    world.disk("Alford").faults.sync_errors = 1.0;
-    world.say(there, "IAMAT kiwi +1+1 5");
-    world.run_for(3 * SECOND);
-    assert_eq!(world.say(here, "IAMAT plum +1+1 5"), "? IAMAT plum +1+1 5\n");
-    world.say(there, "IAMAT pear +1+1 5");
-    world.disk("Alford").faults.sync_errors = 0.0;
-    world.run_for(3 * SECOND);
-    assert!(world.say(here, "IAMAT plum +1+1 5").starts_with("AT "));
-    world.run_for(2 * SECOND);
-    world.crash("Bolden");
-    let mut disk = world.crash_off("Alford");
+    let mut cluster = Cluster::new(MemoryOptions::calm(1), &text);
+    cluster.start_on("Alford", MemoryDisk::new(1)).expect("a new one");
+    cluster.start("Bolden");
+    cluster.settle();
+    let (there, here) = (cluster.client("Bolden"), cluster.client("Alford"));
+    cluster.disk("Alford").faults.sync_errors = 1.0;
+    cluster.say(there, "IAMAT kiwi +1+1 5");
+    cluster.run_for(3 * SECOND);
+    assert_eq!(cluster.say(here, "IAMAT plum +1+1 5"), "? IAMAT plum +1+1 5\n");
+    cluster.say(there, "IAMAT pear +1+1 5");
+    cluster.disk("Alford").faults.sync_errors = 0.0;
+    cluster.run_for(3 * SECOND);
+    assert!(cluster.say(here, "IAMAT plum +1+1 5").starts_with("AT "));
+    cluster.run_for(2 * SECOND);
+    cluster.crash("Bolden");
+    let mut disk = cluster.crash_off("Alford");
     disk.crash();
-    world.start_on("Alford", disk).expect("it is whole");
-    assert_eq!(world.knows("Alford").into_keys().collect::<Vec<_>>(), ["kiwi", "pear", "plum"]);
+    cluster.start_on("Alford", disk).expect("it is whole");
+    assert_eq!(cluster.knows("Alford").into_keys().collect::<Vec<_>>(), ["kiwi", "pear", "plum"]);
 }
 
 #[test]
@@ -262,14 +262,14 @@ fn compaction_keeps_the_file_small_under_load_and_never_stops_it() {
     let mut largest = 0;
     for _ in 0..4_000 {
         life.step();
-        largest = largest.max(life.world.disk("Alford").size());
+        largest = largest.max(life.cluster.disk("Alford").size());
     }
-    let (counts, _) = life.world.member("Alford").journal_counts().expect("it has one");
+    let (counts, _) = life.cluster.member("Alford").journal_counts().expect("it has one");
     println!("{} records, {} rewrites, {largest} bytes at most", counts.records, counts.rewrites);
     assert!(counts.rewrites >= 5 && largest < 2 * 65_536 + 65_536, "{largest}, {counts:?}");
-    let mut disk = life.world.crash_off("Alford");
+    let mut disk = life.cluster.crash_off("Alford");
     disk.release();
-    let replayed = life.world.start_on("Alford", disk).expect("it is whole");
-    assert_eq!(life.world.knows("Alford").len() as u64, CLIENTS);
+    let replayed = life.cluster.start_on("Alford", disk).expect("it is whole");
+    assert_eq!(life.cluster.knows("Alford").len() as u64, CLIENTS);
     assert!(replayed.records < counts.records / 2, "{replayed:?}");
 }

@@ -12,7 +12,7 @@
 //!
 //! `cargo test --test suite places::faults:: -- --nocapture` prints the table that docs/sources.md shows.
 
-use crate::support::cluster::{MS, SECOND, TalkId, World, topology};
+use crate::support::cluster::{Cluster, MS, SECOND, TalkId, topology};
 use crate::support::fake_google::faults::{ALL, Fault, Place, Switch, Way, named};
 use crate::support::fake_google::names::{OverTcp, Zone};
 use crate::support::fake_google::places::{Api, Places};
@@ -160,9 +160,9 @@ impl Promise {
     }
 }
 
-/// A member that asks a double, and two clients of it.
+/// A member that asks a fake Google, and two clients of it.
 struct Stage {
-    world: World,
+    cluster: Cluster,
     running: Arc<Running>,
     zone: Zone,
     switch: Switch,
@@ -237,23 +237,23 @@ impl Stage {
     fn new(fault: &'static Fault, api: Api, options: MemoryOptions) -> Stage {
         let calm = options.delay.end().is_zero();
         let text = topology("Alford", "");
-        let mut world = World::new(options, &text);
+        let mut cluster = Cluster::new(options, &text);
         let switch = Switch::default();
         let running =
             Running::new(&AUTHORITY, fault.script(api, Places::default(), switch.clone()));
-        world.host(service(), Box::new(Serves(Arc::clone(&running))));
+        cluster.host(service(), Box::new(Serves(Arc::clone(&running))));
         let zone = Zone::default();
-        world.host(name_server(), Box::new(OverTcp(zone.clone())));
+        cluster.host(name_server(), Box::new(OverTcp(zone.clone())));
         let asked = zone.clone();
         let answer = move |query: &[u8]| asked.answer(places_herd::net::dns::Via::Udp, query);
-        world.host_datagrams(name_server(), answer);
-        world.start_asking("Alford", source(api), network(&text));
-        let [asker, other] = ["asker", "other"].map(|_| world.client("Alford"));
+        cluster.host_datagrams(name_server(), answer);
+        cluster.start_asking("Alford", source(api), network(&text));
+        let [asker, other] = ["asker", "other"].map(|_| cluster.client("Alford"));
         let at_once = if calm { AT_ONCE } else { AT_ONCE_IN_FOUL_WEATHER };
         let mut stage =
-            Stage { world, running, zone, switch, fault, api, asker, other, reports: 0, at_once };
+            Stage { cluster, running, zone, switch, fault, api, asker, other, reports: 0, at_once };
         stage.strike(false);
-        stage.world.say(asker, "IAMAT kiwi +34.068930-118.445127 5");
+        stage.cluster.say(asker, "IAMAT kiwi +34.068930-118.445127 5");
         stage
     }
 
@@ -262,7 +262,7 @@ impl Stage {
         self.switch.set(strikes);
         let naming = self.fault.naming(vec![service().ip()], strikes);
         self.zone.say(self.api.host(), naming);
-        let network = self.world.outside_network();
+        let network = self.cluster.outside_network();
         match self.fault.at {
             Place::Way(Way::Refused) if strikes => {
                 network.fault(service(), testing::Fault::Refuse);
@@ -278,9 +278,9 @@ impl Stage {
     fn others_are_served(&mut self) {
         self.reports += 1;
         let report = format!("IAMAT pear +0-0 {}\n", self.reports);
-        self.world.send(self.other, report);
-        self.world.run_for(self.at_once);
-        let heard = self.world.hear(self.other);
+        self.cluster.send(self.other, report);
+        self.cluster.run_for(self.at_once);
+        let heard = self.cluster.hear(self.other);
         assert!(
             heard.starts_with("AT Alford ") && heard.ends_with(&format!(" {}\n", self.reports))
         );
@@ -288,21 +288,21 @@ impl Stage {
 
     /// Asks, and says where another client is behind it; serves others until both are answered.
     fn whatsat(&mut self) -> Reply {
-        let begun = self.world.now();
-        self.world.send(self.asker, "WHATSAT kiwi 10 5\nIAMAT fig +1-1 5\n");
+        let begun = self.cluster.now();
+        self.cluster.send(self.asker, "WHATSAT kiwi 10 5\nIAMAT fig +1-1 5\n");
         loop {
             self.others_are_served();
-            let heard = String::from_utf8_lossy(self.world.heard(self.asker)).into_owned();
+            let heard = String::from_utf8_lossy(self.cluster.heard(self.asker)).into_owned();
             let parts = heard.split_once("\n\n").filter(|(_, behind)| behind.ends_with('\n'));
-            let took = self.world.now() - begun;
+            let took = self.cluster.now() - begun;
             if let Some((reply, behind)) = parts {
-                self.world.hear(self.asker);
+                self.cluster.hear(self.asker);
                 let (at, json) = reply.split_once('\n').expect("an AT line");
                 let json = serde_json::from_str(json).expect("JSON");
                 return Reply { at: at.to_owned(), json, behind: behind.to_owned(), took };
             }
             assert!(took < 60 * SECOND, "no reply: {heard}");
-            self.world.run_for(TICK - self.at_once);
+            self.cluster.run_for(TICK - self.at_once);
         }
     }
 
@@ -357,10 +357,10 @@ fn play(promise: &Promise, api: Api, options: MemoryOptions) {
     assert_eq!(stage.running.requests() - asked, promise.asked, "requests");
     stage.strike(false);
     // That there is no such name is believed for five seconds.
-    stage.world.run_for(6 * SECOND);
+    stage.cluster.run_for(6 * SECOND);
     stage.works();
     stage.works();
-    let shown = format!("{:?}", stage.world);
+    let shown = format!("{:?}", stage.cluster);
     assert!(!shown.contains(KEY), "nobody sees the key");
 }
 
@@ -407,7 +407,7 @@ fn the_documentation_shows_this_table() {
     assert!(docs.contains(&table), "docs/sources.md is to show:\n{table}");
 }
 
-// The double itself.
+// The fake Google itself.
 
 const MASK: &str = "X-Goog-FieldMask: places.id,places.displayName.text,places.location,places.photos.name,\
                     places.rating\r\n";

@@ -1,4 +1,4 @@
-//! `herd serve` as people run it, with Google's sources, against the double over the kernel: a name
+//! `herd serve` as people run it, with Google's sources, against the fake Google over the kernel: a name
 //! server, a certificate of its own authority, a key in a file.
 //!
 //! What each fault comes to is promised by tests/suite/places/faults.rs, on a clock advanced by hand. Here it is
@@ -8,7 +8,7 @@
 use crate::support::fake_google::faults::{Switch, named};
 use crate::support::fake_google::names::{NameServer, Naming, Zone};
 use crate::support::fake_google::places::{Api, Places};
-use crate::support::fake_google::{Authority, Certificate, Double, Script, Step, setting};
+use crate::support::fake_google::{Authority, Certificate, FakeGoogle, Script, Step, setting};
 use crate::support::process::{DEADLINE, Ended, Herd, Process, until};
 use places_herd::net::dns::Via;
 use rustix::process::Signal;
@@ -21,12 +21,12 @@ const BOTH: [Api; 2] = [Api::New, Api::Legacy];
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("places_served"));
 
-/// One server, the double, and what leads from the one to the other. All have one address of the
+/// One server, the fake Google, and what leads from the one to the other. All have one address of the
 /// loopback that is nobody else's, so a port that was given up is free to be taken again.
 struct Stage {
     herd: Herd,
     server: Process,
-    double: Option<Double>,
+    fake: Option<FakeGoogle>,
     zone: Zone,
     _names: NameServer,
 }
@@ -44,17 +44,17 @@ impl Stage {
         let environment = [("NO_PROXY", setting::HOST), ("RUST_LOG", "debug")];
         let mut server = herd.start_in(&environment, &["serve", "Alford"]);
         server.line();
-        let mut stage = Stage { herd, server, double: None, zone, _names: names };
-        stage.start_double(script);
+        let mut stage = Stage { herd, server, fake: None, zone, _names: names };
+        stage.start_fake(script);
         stage
     }
 
-    fn start_double(&mut self, script: Script) {
-        self.double = Some(Double::at(service(&self.herd), &AUTHORITY, script));
+    fn start_fake(&mut self, script: Script) {
+        self.fake = Some(FakeGoogle::at(service(&self.herd), &AUTHORITY, script));
     }
 
-    fn double(&self) -> &Double {
-        self.double.as_ref().expect("it was started")
+    fn fake(&self) -> &FakeGoogle {
+        self.fake.as_ref().expect("it was started")
     }
 
     fn client(&self) -> Client {
@@ -153,7 +153,7 @@ fn places_come_over_one_connection() {
         client.finds();
         let queries = [Via::Udp, Via::Tcp].map(|via| stage.zone.queries(via));
         assert_eq!(queries, [2, 2], "of each family");
-        assert_eq!((stage.double().connections(), stage.double().requests()), (1, 2));
+        assert_eq!((stage.fake().connections(), stage.fake().requests()), (1, 2));
         stage.end();
     }
 }
@@ -168,13 +168,13 @@ fn a_service_that_dies_in_the_middle_costs_one_answer_and_may_come_back() {
         let mut client = stage.client();
         client.is_known("kiwi");
         client.say("WHATSAT kiwi 10 5\nIAMAT fig +1-1 5");
-        until("it is asked", || (stage.double().requests() == 1).then_some(()));
+        until("it is asked", || (stage.fake().requests() == 1).then_some(()));
         stage.client().is_known("pear");
-        stage.double = None;
+        stage.fake = None;
         assert_unanswered(&client.places(), "first byte");
         assert!(client.line().contains(" fig "), "in the order of the commands");
         assert_unanswered(&client.whatsat(), "connect");
-        stage.start_double(good());
+        stage.start_fake(good());
         client.finds();
         stage.end();
     }
@@ -194,7 +194,7 @@ fn a_certificate_that_proves_nothing_is_told_in_the_log_and_nothing_is_asked() {
             client.is_known("kiwi");
             assert_unanswered(&client.whatsat(), "tls");
             stage.client().is_known("pear");
-            assert_eq!(stage.double().requests(), 0, "the key was sent to nobody");
+            assert_eq!(stage.fake().requests(), 0, "the key was sent to nobody");
             let said = stage.end();
             assert!(said.contains(says), "{certificate:?}: {said}");
         }

@@ -1,7 +1,7 @@
 //! What neighbours are promised when they meet and while they are linked: that they find out in what
 //! they differ, what that costs, and what age does to what they know.
 
-use crate::support::cluster::{FIVE, MS, SECOND, TalkId, World, know, topology, weathers};
+use crate::support::cluster::{Cluster, FIVE, MS, SECOND, TalkId, know, topology, weathers};
 use herd_reactor::UnixNanos;
 use herd_reactor::testing::MemoryOptions;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,34 +13,34 @@ fn line(client: usize, stamp: usize) -> String {
     format!("AT Alford +0.263873386 client-{client:07} +34.068930-118.445127 {stamp}.392014450")
 }
 
-fn sums(world: &mut World) -> Vec<u64> {
-    let names = world.names();
-    names.iter().map(|name| world.member(name).herd.state_hash()).collect()
+fn sums(cluster: &mut Cluster) -> Vec<u64> {
+    let names = cluster.names();
+    names.iter().map(|name| cluster.member(name).herd.state_hash()).collect()
 }
 
-fn agree(world: &mut World) -> bool {
-    let sums = sums(world);
+fn agree(cluster: &mut Cluster) -> bool {
+    let sums = sums(cluster);
     sums.iter().all(|sum| *sum == sums[0])
 }
 
 /// What was said both ways, in bytes.
-fn bytes(world: &World) -> usize {
+fn bytes(cluster: &Cluster) -> usize {
     let said = [("Alford", "Bolden"), ("Bolden", "Alford")];
-    said.iter().map(|(from, to)| world.lines(from, to).concat().len()).sum()
+    said.iter().map(|(from, to)| cluster.lines(from, to).concat().len()).sum()
 }
 
 /// Loses the link between Alford and Bolden, does something, and lets them meet again.
-fn meet_again(world: &mut World, meanwhile: impl FnOnce(&mut World)) {
-    world.cut("Alford", "Bolden");
-    world.run_for(20 * SECOND);
-    assert!(world.linked("Alford").is_empty() && world.linked("Bolden").is_empty());
-    meanwhile(world);
-    world.forget_lines();
-    world.heal("Alford", "Bolden");
-    while world.linked("Alford").is_empty() {
-        world.run_for(100 * MS);
+fn meet_again(cluster: &mut Cluster, meanwhile: impl FnOnce(&mut Cluster)) {
+    cluster.cut("Alford", "Bolden");
+    cluster.run_for(20 * SECOND);
+    assert!(cluster.linked("Alford").is_empty() && cluster.linked("Bolden").is_empty());
+    meanwhile(cluster);
+    cluster.forget_lines();
+    cluster.heal("Alford", "Bolden");
+    while cluster.linked("Alford").is_empty() {
+        cluster.run_for(100 * MS);
     }
-    world.settle();
+    cluster.settle();
 }
 
 fn said(lines: &[String], name: &str) -> usize {
@@ -53,50 +53,50 @@ fn said(lines: &[String], name: &str) -> usize {
 fn meeting_again_costs_8_kib_and_8_kib_for_each_difference_among_a_million_clients() {
     const CLIENTS: usize = 1_000_000;
     let limits = format!("known_clients = {CLIENTS}");
-    let mut world = World::herd(MemoryOptions::calm(1), &topology(PAIR, &limits));
+    let mut cluster = Cluster::herd(MemoryOptions::calm(1), &topology(PAIR, &limits));
     let mut differing = 0;
     for differences in [0, 1, 10, 100] {
-        let before = bytes(&world);
+        let before = bytes(&cluster);
         assert!(before < 200, "as yet they know nothing");
-        meet_again(&mut world, |world| {
+        meet_again(&mut cluster, |cluster| {
             if differences == 0 {
                 for client in 0..CLIENTS {
                     let line = line(client, 1_479_413_884);
-                    ["Alford", "Bolden"].into_iter().for_each(|name| know(world, name, &line));
+                    ["Alford", "Bolden"].into_iter().for_each(|name| know(cluster, name, &line));
                 }
             }
             for n in 0..differences {
                 differing += 1;
                 let name = ["Alford", "Bolden"][n % 2];
-                know(world, name, &line(differing * 7_919 % CLIENTS, 1_479_413_885));
+                know(cluster, name, &line(differing * 7_919 % CLIENTS, 1_479_413_885));
             }
-            assert_eq!(agree(world), differences == 0);
+            assert_eq!(agree(cluster), differences == 0);
         });
-        let cost = bytes(&world);
+        let cost = bytes(&cluster);
         println!("{CLIENTS} clients, {differences} differences: {cost} bytes, both ways");
         assert!(cost <= 8_192 + 8_192 * differences, "{cost} bytes for {differences}");
-        assert!(agree(&mut world), "{differences} differences");
-        world.forget_lines();
+        assert!(agree(&mut cluster), "{differences} differences");
+        cluster.forget_lines();
     }
-    assert_eq!(world.member("Alford").herd.len(), CLIENTS);
+    assert_eq!(cluster.member("Alford").herd.len(), CLIENTS);
 }
 
 #[test]
 fn who_comes_back_with_nothing_is_told_all_and_little_else() {
     const CLIENTS: usize = 20_000;
     for name in ["Alford", "Bolden"] {
-        let mut world = World::herd(MemoryOptions::calm(1), &topology(PAIR, ""));
+        let mut cluster = Cluster::herd(MemoryOptions::calm(1), &topology(PAIR, ""));
         let other = if name == "Alford" { "Bolden" } else { "Alford" };
-        meet_again(&mut world, |world| {
-            (0..CLIENTS).for_each(|client| know(world, other, &line(client, 1_479_413_884)));
+        meet_again(&mut cluster, |cluster| {
+            (0..CLIENTS).for_each(|client| know(cluster, other, &line(client, 1_479_413_884)));
         });
-        assert!(agree(&mut world));
-        let told = world.lines(other, name);
+        assert!(agree(&mut cluster));
+        let told = cluster.lines(other, name);
         let lines: usize =
             told.iter().filter(|line| line.starts_with("AT ")).map(String::len).sum();
         assert_eq!(said(&told, "AT"), CLIENTS, "each once");
-        assert_eq!(said(&world.lines(name, other), "AT"), 0);
-        assert!(bytes(&world) - lines < 64 << 10, "{} bytes", bytes(&world) - lines);
+        assert_eq!(said(&cluster.lines(name, other), "AT"), 0);
+        assert!(bytes(&cluster) - lines < 64 << 10, "{} bytes", bytes(&cluster) - lines);
     }
 }
 
@@ -105,29 +105,30 @@ fn two_that_differ_in_thousands_agree_though_news_goes_on_meanwhile() {
     const CLIENTS: usize = 6_000;
     for weather in weathers() {
         let limits = "line_bytes = 1_024\nclient_id_bytes = 64\nflood_buffer_bytes = 4_096";
-        let mut world = World::new(weather, &topology(PAIR, limits));
+        let mut cluster = Cluster::new(weather, &topology(PAIR, limits));
         for (name, first) in [("Alford", 0), ("Bolden", CLIENTS / 2)] {
-            world.start(name);
-            world.cut("Alford", "Bolden");
-            (first..first + CLIENTS).for_each(|c| know(&mut world, name, &line(c, 1_479_413_884)));
+            cluster.start(name);
+            cluster.cut("Alford", "Bolden");
+            (first..first + CLIENTS)
+                .for_each(|c| know(&mut cluster, name, &line(c, 1_479_413_884)));
         }
-        let talks = ["Alford", "Bolden"].map(|name| world.client(name));
-        world.heal("Alford", "Bolden");
+        let talks = ["Alford", "Bolden"].map(|name| cluster.client(name));
+        cluster.heal("Alford", "Bolden");
         let mut most = 0;
         for step in 0..400 {
             for (n, talk) in talks.into_iter().enumerate() {
                 let client = (step * 37 + n * 1_013) % (2 * CLIENTS);
                 let report = format!("IAMAT client-{client:07} +1+1 1479413885.{step:03}\n");
-                world.send(talk, report);
+                cluster.send(talk, report);
             }
-            world.run_for(5 * MS);
+            cluster.run_for(5 * MS);
             for (from, to) in [("Alford", "Bolden"), ("Bolden", "Alford")] {
-                most = most.max(world.pending(from, to));
+                most = most.max(cluster.pending(from, to));
             }
         }
-        world.run_for(30 * SECOND);
-        assert!(agree(&mut world), "what both had before is found, what came since is flooded");
-        assert_eq!(world.knows("Alford"), world.knows("Bolden"));
+        cluster.run_for(30 * SECOND);
+        assert!(agree(&mut cluster), "what both had before is found, what came since is flooded");
+        assert_eq!(cluster.knows("Alford"), cluster.knows("Bolden"));
         assert!(most <= 4_096 + 200, "{most} bytes");
     }
 }
@@ -152,16 +153,16 @@ fn the_example_in_the_protocol_is_true() {
         let side = side.chars().next().expect("a side");
         expected.get_mut(&side).expect("a side").push(written + "\n");
     }
-    let mut world = World::new(MemoryOptions::calm(1), &topology("Alford Parker; Parker", ""));
-    world.start("Parker");
+    let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology("Alford Parker; Parker", ""));
+    cluster.start("Parker");
     let at = "AT Welsh +0.001250331 kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450";
-    know(&mut world, "Parker", at);
-    world.start("Alford");
-    world.settle();
-    assert!(agree(&mut world));
+    know(&mut cluster, "Parker", at);
+    cluster.start("Alford");
+    cluster.settle();
+    assert!(agree(&mut cluster));
     // Behind their HELLOs.
-    assert_eq!(world.lines("Alford", "Parker")[1..], expected[&'>']);
-    assert_eq!(world.lines("Parker", "Alford")[1..], expected[&'<']);
+    assert_eq!(cluster.lines("Alford", "Parker")[1..], expected[&'>']);
+    assert_eq!(cluster.lines("Parker", "Alford")[1..], expected[&'<']);
 }
 
 // Now and then.
@@ -169,28 +170,28 @@ fn the_example_in_the_protocol_is_true() {
 #[test]
 fn what_a_link_has_lost_is_found_within_sync_ms() {
     for weather in weathers() {
-        let mut world = World::herd(weather, &topology(FIVE, "sync_ms = 60_000"));
-        for (n, name) in world.names().iter().enumerate() {
-            know(&mut world, name, &line(n, 1_479_413_884));
-            know(&mut world, name, &line(99, 1_479_413_884 + n));
+        let mut cluster = Cluster::herd(weather, &topology(FIVE, "sync_ms = 60_000"));
+        for (n, name) in cluster.names().iter().enumerate() {
+            know(&mut cluster, name, &line(n, 1_479_413_884));
+            know(&mut cluster, name, &line(99, 1_479_413_884 + n));
         }
-        world.run_for(59 * SECOND);
-        assert!(!agree(&mut world), "nobody has been told");
+        cluster.run_for(59 * SECOND);
+        assert!(!agree(&mut cluster), "nobody has been told");
         // From one end of the herd to the other: what a comparison finds is not flooded, but news is.
-        world.run_for(4 * SECOND);
-        assert!(agree(&mut world));
-        assert_eq!(world.knows("Welsh").len(), 6);
+        cluster.run_for(4 * SECOND);
+        assert!(agree(&mut cluster));
+        assert_eq!(cluster.knows("Welsh").len(), 6);
     }
 }
 
 #[test]
 fn who_has_dialled_asks_and_equals_say_no_more() {
-    let mut world = World::herd(MemoryOptions::calm(1), &topology(PAIR, "sync_ms = 60_000"));
-    world.run_for(3_600 * SECOND + SECOND);
-    assert_eq!(said(&world.lines("Alford", "Bolden"), "SYNC"), 61);
-    assert_eq!(said(&world.lines("Bolden", "Alford"), "SYNC"), 0);
+    let mut cluster = Cluster::herd(MemoryOptions::calm(1), &topology(PAIR, "sync_ms = 60_000"));
+    cluster.run_for(3_600 * SECOND + SECOND);
+    assert_eq!(said(&cluster.lines("Alford", "Bolden"), "SYNC"), 61);
+    assert_eq!(said(&cluster.lines("Bolden", "Alford"), "SYNC"), 0);
     let others = ["GROUPS", "LEAVES", "WANT"];
-    assert!(others.iter().all(|name| said(&world.lines("Bolden", "Alford"), name) == 0));
+    assert!(others.iter().all(|name| said(&cluster.lines("Bolden", "Alford"), name) == 0));
 }
 
 #[test]
@@ -202,55 +203,56 @@ fn while_something_is_under_way_to_a_neighbour_nothing_is_compared() {
     };
     let limits = "line_bytes = 1_024\nclient_id_bytes = 64\nflood_buffer_bytes = 4_096\n\
                   sync_ms = 1_000\nping_ms = 1_000\nsilence_ms = 600_000";
-    let mut world = World::herd(options, &topology(PAIR, limits));
-    world.cut("Alford", "Bolden");
-    let talk = world.client("Alford");
+    let mut cluster = Cluster::herd(options, &topology(PAIR, limits));
+    cluster.cut("Alford", "Bolden");
+    let talk = cluster.client("Alford");
     for client in 0..500 {
-        world.send(talk, format!("IAMAT c{client:03} +1+1 1479413884\n"));
+        cluster.send(talk, format!("IAMAT c{client:03} +1+1 1479413884\n"));
     }
-    world.settle();
-    assert!(world.member("Alford").herd.owed.owed(0) > 0);
-    world.forget_lines();
-    world.run_for(60 * SECOND);
-    assert_eq!(said(&world.lines("Alford", "Bolden"), "SYNC"), 0);
-    world.heal("Alford", "Bolden");
-    world.run_for(3 * SECOND);
-    assert!(said(&world.lines("Alford", "Bolden"), "SYNC") >= 1);
-    assert_eq!(said(&world.lines("Bolden", "Alford"), "GROUPS"), 0, "then they agree");
-    assert!(agree(&mut world));
+    cluster.settle();
+    assert!(cluster.member("Alford").herd.owed.owed(0) > 0);
+    cluster.forget_lines();
+    cluster.run_for(60 * SECOND);
+    assert_eq!(said(&cluster.lines("Alford", "Bolden"), "SYNC"), 0);
+    cluster.heal("Alford", "Bolden");
+    cluster.run_for(3 * SECOND);
+    assert!(said(&cluster.lines("Alford", "Bolden"), "SYNC") >= 1);
+    assert_eq!(said(&cluster.lines("Bolden", "Alford"), "GROUPS"), 0, "then they agree");
+    assert!(agree(&mut cluster));
 }
 
 // What a neighbour may say.
 
 /// Bolden, and somebody who has said HELLO to it as Alford.
-fn played_alford(limits: &str) -> (World, TalkId) {
-    let mut world = World::new(MemoryOptions::calm(1), &topology("Alford; Bolden Alford", limits));
-    world.start("Bolden");
-    let alford = world.stranger("Bolden");
+fn played_alford(limits: &str) -> (Cluster, TalkId) {
+    let mut cluster =
+        Cluster::new(MemoryOptions::calm(1), &topology("Alford; Bolden Alford", limits));
+    cluster.start("Bolden");
+    let alford = cluster.stranger("Bolden");
     let hello = "HELLO Bolden places-herd 1\n";
-    assert_eq!(world.say(alford, "HELLO Alford places-herd 1"), hello);
-    (world, alford)
+    assert_eq!(cluster.say(alford, "HELLO Alford places-herd 1"), hello);
+    (cluster, alford)
 }
 
 #[test]
 fn leaves_that_differ_are_given_and_asked_for() {
-    let (mut world, alford) = played_alford("");
+    let (mut cluster, alford) = played_alford("");
     let kiwi = "AT Welsh +0.001250331 kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450";
-    know(&mut world, "Bolden", kiwi);
+    know(&mut cluster, "Bolden", kiwi);
     // Its leaf is 9397: place 23 of its row.
     let row = |sum: &str| format!("LEAVES 9380 {}{sum}{}", "0".repeat(16 * 23), "0".repeat(16 * 8));
-    assert_eq!(world.say(alford, &row("d3721166f545d699")), "", "equal");
-    assert_eq!(world.say(alford, &row("0000000000000000")), format!("{kiwi}\n"), "lacking");
+    assert_eq!(cluster.say(alford, &row("d3721166f545d699")), "", "equal");
+    assert_eq!(cluster.say(alford, &row("0000000000000000")), format!("{kiwi}\n"), "lacking");
     let both = format!("WANT 9380 00800000\n{kiwi}\n");
-    assert_eq!(world.say(alford, &row("d3721166f545d698")), both, "another");
-    assert_eq!(world.say(alford, "WANT 9380 00800000"), format!("{kiwi}\n"));
-    assert_eq!(world.say(alford, "WANT 9380 ff7fffff"), "");
+    assert_eq!(cluster.say(alford, &row("d3721166f545d698")), both, "another");
+    assert_eq!(cluster.say(alford, "WANT 9380 00800000"), format!("{kiwi}\n"));
+    assert_eq!(cluster.say(alford, "WANT 9380 ff7fffff"), "");
 }
 
 #[test]
 fn what_is_malformed_is_refused_and_what_is_wrong_does_no_harm() {
-    let (mut world, alford) = played_alford("");
-    know(&mut world, "Bolden", &line(1, 1_479_413_884));
+    let (mut cluster, alford) = played_alford("");
+    know(&mut cluster, "Bolden", &line(1, 1_479_413_884));
     let sums = "0".repeat(512);
     for words in [
         "SYNC".to_owned(),
@@ -264,30 +266,30 @@ fn what_is_malformed_is_refused_and_what_is_wrong_does_no_harm() {
         "WANT 0000 fffffffff".to_owned(),
         "WANT 0010 ffffffff".to_owned(),
     ] {
-        assert_eq!(world.say(alford, &words), format!("? {words}\n"));
+        assert_eq!(cluster.say(alford, &words), format!("? {words}\n"));
     }
-    assert_eq!(world.ending(alford), None);
+    assert_eq!(cluster.ending(alford), None);
     // It says that it knows what it does not, and is asked for it in vain.
-    let heard = world.say(alford, &format!("GROUPS 00 {}", "f".repeat(512)));
+    let heard = cluster.say(alford, &format!("GROUPS 00 {}", "f".repeat(512)));
     assert!(heard.lines().all(|line| line.starts_with("WANT ") || line.starts_with("AT ")));
-    assert_eq!(world.knows("Bolden").len(), 1);
+    assert_eq!(cluster.knows("Bolden").len(), 1);
 }
 
 #[test]
 fn strangers_and_plain_neighbours_compare_nothing() {
-    let mut world =
-        World::new(MemoryOptions::calm(1), &topology("Alford; Bolden Alford Clark; Clark*", ""));
-    world.play("Clark");
-    world.start("Bolden");
-    world.run_for(SECOND);
-    let clark = world.callers()[0];
-    let anonymous = world.stranger("Bolden");
-    world.say(anonymous, "AT Clark +0.5 kiwi +1+1 1479413884");
-    world.hear(clark);
-    for talk in [clark, anonymous, world.stranger("Bolden")] {
+    let mut cluster =
+        Cluster::new(MemoryOptions::calm(1), &topology("Alford; Bolden Alford Clark; Clark*", ""));
+    cluster.play("Clark");
+    cluster.start("Bolden");
+    cluster.run_for(SECOND);
+    let clark = cluster.callers()[0];
+    let anonymous = cluster.stranger("Bolden");
+    cluster.say(anonymous, "AT Clark +0.5 kiwi +1+1 1479413884");
+    cluster.hear(clark);
+    for talk in [clark, anonymous, cluster.stranger("Bolden")] {
         for words in ["SYNC 0123456789abcdef", "WANT 0000 ffffffff"] {
-            if world.ending(talk).is_none() {
-                assert_eq!(world.say(talk, words).trim_end(), format!("? {words}"));
+            if cluster.ending(talk).is_none() {
+                assert_eq!(cluster.say(talk, words).trim_end(), format!("? {words}"));
             }
         }
     }
@@ -296,49 +298,50 @@ fn strangers_and_plain_neighbours_compare_nothing() {
 #[test]
 fn a_neighbour_that_asks_without_end_and_does_not_listen_costs_no_more_than_the_limit() {
     const CLIENTS: usize = 10_000;
-    let (mut world, alford) = played_alford("flood_buffer_bytes = 16_384");
-    (0..CLIENTS).for_each(|client| know(&mut world, "Bolden", &line(client, 1_479_413_884)));
-    world.listen_to(alford, false);
+    let (mut cluster, alford) = played_alford("flood_buffer_bytes = 16_384");
+    (0..CLIENTS).for_each(|client| know(&mut cluster, "Bolden", &line(client, 1_479_413_884)));
+    cluster.listen_to(alford, false);
     for round in 0..200 {
         let sum = format!("{round:016x}");
-        world.send(alford, format!("SYNC {sum}\n"));
+        cluster.send(alford, format!("SYNC {sum}\n"));
         for first in (0..256).step_by(32) {
-            world.send(alford, format!("GROUPS {first:02x} {}\n", sum.repeat(32)));
+            cluster.send(alford, format!("GROUPS {first:02x} {}\n", sum.repeat(32)));
         }
         for row in 0..100 {
-            world.send(alford, format!("WANT {:04x} ffffffff\n", (round * 100 + row) % 2_048 * 32));
-            world.send(alford, format!("LEAVES {:04x} {}\n", row * 32, sum.repeat(32)));
+            cluster
+                .send(alford, format!("WANT {:04x} ffffffff\n", (round * 100 + row) % 2_048 * 32));
+            cluster.send(alford, format!("LEAVES {:04x} {}\n", row * 32, sum.repeat(32)));
         }
-        world.run_for(MS);
-        let pending = world.pending("Bolden", "Alford");
+        cluster.run_for(MS);
+        let pending = cluster.pending("Bolden", "Alford");
         assert!(pending <= 16_384 + 600, "{pending} bytes");
     }
     // Others are served, and when it listens it gets what it asked for.
-    let talk = world.client("Bolden");
-    assert!(world.say(talk, "IAMAT kiwi +1+1 1479413884").starts_with("AT Bolden "));
-    world.listen_to(alford, true);
-    world.run_for(10 * SECOND);
-    let heard = world.hear(alford);
+    let talk = cluster.client("Bolden");
+    assert!(cluster.say(talk, "IAMAT kiwi +1+1 1479413884").starts_with("AT Bolden "));
+    cluster.listen_to(alford, true);
+    cluster.run_for(10 * SECOND);
+    let heard = cluster.hear(alford);
     let heard: BTreeSet<&str> = heard.lines().collect();
     for client in 0..CLIENTS {
         assert!(heard.contains(line(client, 1_479_413_884).as_str()), "client {client}");
     }
-    assert_eq!(world.say(alford, "PING"), "");
+    assert_eq!(cluster.say(alford, "PING"), "");
 }
 
 #[test]
 fn a_neighbour_that_lacks_much_is_told_in_portions_that_a_buffer_of_64_kib_holds() {
     const CLIENTS: usize = 30_000;
-    let (mut world, alford) = played_alford("");
-    (0..CLIENTS).for_each(|client| know(&mut world, "Bolden", &line(client, 1_479_413_884)));
-    world.listen_to(alford, false);
-    (0..2_048).for_each(|row| world.send(alford, format!("WANT {:04x} ffffffff\n", row * 32)));
-    world.run_for(SECOND);
-    let pending = world.pending("Bolden", "Alford");
+    let (mut cluster, alford) = played_alford("");
+    (0..CLIENTS).for_each(|client| know(&mut cluster, "Bolden", &line(client, 1_479_413_884)));
+    cluster.listen_to(alford, false);
+    (0..2_048).for_each(|row| cluster.send(alford, format!("WANT {:04x} ffffffff\n", row * 32)));
+    cluster.run_for(SECOND);
+    let pending = cluster.pending("Bolden", "Alford");
     assert!((1..=65_536).contains(&pending), "{pending} bytes");
-    world.listen_to(alford, true);
-    world.run_for(10 * SECOND);
-    let told = world.hear(alford).lines().filter(|line| line.starts_with("AT ")).count();
+    cluster.listen_to(alford, true);
+    cluster.run_for(10 * SECOND);
+    let told = cluster.hear(alford).lines().filter(|line| line.starts_with("AT ")).count();
     assert_eq!(told, CLIENTS);
 }
 
@@ -348,89 +351,89 @@ const HOUR: u64 = 3_600_000_000_000;
 /// A full minute, and an hour later than the stamp 1479416400.
 const THEN: UnixNanos = UnixNanos(1_479_420_000_000_000_000);
 
-fn aged(servers: &str) -> World {
+fn aged(servers: &str) -> Cluster {
     let options = MemoryOptions { wall: THEN, ..MemoryOptions::calm(1) };
-    World::herd(options, &topology(servers, "expire_after_s = 3_600"))
+    Cluster::herd(options, &topology(servers, "expire_after_s = 3_600"))
 }
 
 #[test]
 fn an_older_report_is_refused_and_an_older_line_dropped_without_a_word() {
-    let mut world = aged("Alford; Bolden Alford");
-    world.crash("Alford");
-    let talk = world.client("Bolden");
+    let mut cluster = aged("Alford; Bolden Alford");
+    cluster.crash("Alford");
+    let talk = cluster.client("Bolden");
     let old = "IAMAT kiwi +1+1 1479416399.999999999";
-    assert_eq!(world.say(talk, old), format!("? {old}\n"));
-    let alford = world.stranger("Bolden");
-    world.say(alford, "HELLO Alford places-herd 1");
-    assert_eq!(world.say(alford, "AT Alford +0.5 kiwi +1+1 1479416399.999999999"), "");
-    let herd = &world.member("Bolden").herd;
+    assert_eq!(cluster.say(talk, old), format!("? {old}\n"));
+    let alford = cluster.stranger("Bolden");
+    cluster.say(alford, "HELLO Alford places-herd 1");
+    assert_eq!(cluster.say(alford, "AT Alford +0.5 kiwi +1+1 1479416399.999999999"), "");
+    let herd = &cluster.member("Bolden").herd;
     assert_eq!((herd.len(), herd.state_hash()), (0, 0), "it is not known");
-    assert_eq!(world.ending(alford), None);
-    assert!(world.say(talk, "IAMAT kiwi +1+1 1479416402").starts_with("AT Bolden "));
-    world.say(alford, "AT Alford +0.5 fig +1+1 1479416402");
-    assert_eq!(world.knows("Bolden").len(), 2);
+    assert_eq!(cluster.ending(alford), None);
+    assert!(cluster.say(talk, "IAMAT kiwi +1+1 1479416402").starts_with("AT Bolden "));
+    cluster.say(alford, "AT Alford +0.5 fig +1+1 1479416402");
+    assert_eq!(cluster.knows("Bolden").len(), 2);
 }
 
 #[test]
 fn at_that_age_a_client_is_not_served_and_within_a_minute_it_is_forgotten_everywhere() {
-    let mut world = aged(FIVE);
-    let talk = world.client("Hamilton");
+    let mut cluster = aged(FIVE);
+    let talk = cluster.client("Hamilton");
     for (client, stamp) in [("kiwi", 1_479_416_430_u64), ("fig", 1_479_416_490)] {
-        world.say(talk, &format!("IAMAT {client} +1+1 {stamp}"));
+        cluster.say(talk, &format!("IAMAT {client} +1+1 {stamp}"));
     }
-    world.settle();
-    assert_eq!(world.knows("Welsh").len(), 2);
+    cluster.settle();
+    assert_eq!(cluster.knows("Welsh").len(), 2);
     let question = "WHATSAT kiwi 1 1";
-    let welsh = world.client("Welsh");
-    world.run_for(40 * SECOND);
-    assert_eq!(world.say(welsh, question), format!("? {question}\n"));
-    assert_eq!(world.knows("Welsh").len(), 2, "it waits for its minute");
-    world.run_for(21 * SECOND);
-    for name in world.names() {
-        assert_eq!(world.knows(&name).into_keys().collect::<Vec<_>>(), ["fig"], "{name}");
+    let welsh = cluster.client("Welsh");
+    cluster.run_for(40 * SECOND);
+    assert_eq!(cluster.say(welsh, question), format!("? {question}\n"));
+    assert_eq!(cluster.knows("Welsh").len(), 2, "it waits for its minute");
+    cluster.run_for(21 * SECOND);
+    for name in cluster.names() {
+        assert_eq!(cluster.knows(&name).into_keys().collect::<Vec<_>>(), ["fig"], "{name}");
     }
-    assert!(agree(&mut world));
+    assert!(agree(&mut cluster));
     // It may be reported again.
-    assert!(world.say(talk, "IAMAT kiwi +1+1 1479420060").starts_with("AT Hamilton "));
-    assert_eq!(world.knows("Welsh").len(), 2);
-    world.run_for(Duration::from_nanos(HOUR + HOUR / 30));
-    assert_eq!(sums(&mut world), [0; 5], "nothing is left");
+    assert!(cluster.say(talk, "IAMAT kiwi +1+1 1479420060").starts_with("AT Hamilton "));
+    assert_eq!(cluster.knows("Welsh").len(), 2);
+    cluster.run_for(Duration::from_nanos(HOUR + HOUR / 30));
+    assert_eq!(sums(&mut cluster), [0; 5], "nothing is left");
 }
 
 #[test]
 fn thousands_are_forgotten_in_slices_and_nobody_waits() {
     const CLIENTS: usize = 50_000;
-    let mut world = aged(PAIR);
+    let mut cluster = aged(PAIR);
     for name in ["Alford", "Bolden"] {
-        (0..CLIENTS).for_each(|client| know(&mut world, name, &line(client, 1_479_416_410)));
+        (0..CLIENTS).for_each(|client| know(&mut cluster, name, &line(client, 1_479_416_410)));
     }
-    world.run_for(59 * SECOND);
-    assert_eq!(world.member("Alford").herd.len(), CLIENTS);
-    world.forget_lines();
-    world.run_for(2 * SECOND);
-    assert_eq!(sums(&mut world), [0, 0]);
-    assert_eq!(world.member("Alford").herd.line_bytes(), 0);
-    assert_eq!(world.at_lines(), 0);
+    cluster.run_for(59 * SECOND);
+    assert_eq!(cluster.member("Alford").herd.len(), CLIENTS);
+    cluster.forget_lines();
+    cluster.run_for(2 * SECOND);
+    assert_eq!(sums(&mut cluster), [0, 0]);
+    assert_eq!(cluster.member("Alford").herd.line_bytes(), 0);
+    assert_eq!(cluster.at_lines(), 0);
 }
 
 #[test]
 fn a_clock_that_is_set_forwards_and_back_loses_nothing_for_good() {
-    let mut world = aged("Alford Bolden; Bolden Clark; Clark");
-    let talk = world.client("Bolden");
+    let mut cluster = aged("Alford Bolden; Bolden Clark; Clark");
+    let talk = cluster.client("Bolden");
     for client in 0..100 {
-        world.say(talk, &format!("IAMAT c{client} +1+1 1479419999.{client:03}"));
+        cluster.say(talk, &format!("IAMAT c{client} +1+1 1479419999.{client:03}"));
     }
-    let known = world.knows("Clark");
+    let known = cluster.knows("Clark");
     assert_eq!(known.len(), 100);
     let year = UnixNanos(THEN.0 + 8_760 * HOUR);
-    world.reactor("Bolden").io().set_wall(year);
-    world.run_for(61 * SECOND);
-    assert!(world.knows("Bolden").is_empty(), "by its clock all of it is old");
-    assert_eq!(world.knows("Alford"), known);
-    world.reactor("Bolden").io().set_wall(UnixNanos(THEN.0 - 8_760 * HOUR));
-    world.run_for(61 * SECOND);
-    assert_eq!(world.knows("Bolden"), known, "it comes back from its neighbours");
-    world.reactor("Bolden").io().set_wall(UnixNanos(THEN.0 + 122_000_000_000));
-    world.run_for(61 * SECOND);
-    assert!(agree(&mut world) && world.knows("Bolden") == known);
+    cluster.reactor("Bolden").io().set_wall(year);
+    cluster.run_for(61 * SECOND);
+    assert!(cluster.knows("Bolden").is_empty(), "by its clock all of it is old");
+    assert_eq!(cluster.knows("Alford"), known);
+    cluster.reactor("Bolden").io().set_wall(UnixNanos(THEN.0 - 8_760 * HOUR));
+    cluster.run_for(61 * SECOND);
+    assert_eq!(cluster.knows("Bolden"), known, "it comes back from its neighbours");
+    cluster.reactor("Bolden").io().set_wall(UnixNanos(THEN.0 + 122_000_000_000));
+    cluster.run_for(61 * SECOND);
+    assert!(agree(&mut cluster) && cluster.knows("Bolden") == known);
 }

@@ -7,7 +7,7 @@
 //! What client and server say to each other in the plain case stands in `tests/fixtures/transcripts`, and is
 //! played by `tests/suite/server/transcripts.rs`.
 
-use crate::support::cluster::{Ending, MS, NANO, SECOND, TalkId, World, topology, weathers};
+use crate::support::cluster::{Cluster, Ending, MS, NANO, SECOND, TalkId, topology, weathers};
 use herd_reactor::testing::MemoryOptions;
 use herd_reactor::{ConnId, Context, Factory, Protocol, Signal, UnixNanos};
 use places_herd::places::{Answer, Failure, Progress, Query, Source, Status, Ticket};
@@ -45,7 +45,7 @@ impl Source for Scripted {
 
     fn nearby(&mut self, ticket: Ticket, query: &Query) -> Progress {
         let radius = String::from_utf8_lossy(&query.radius_text).into_owned();
-        self.0.send((ticket, radius)).expect("the test outlives the world");
+        self.0.send((ticket, radius)).expect("the test outlives the cluster");
         Progress::Waiting
     }
 }
@@ -67,9 +67,9 @@ impl Source for Generous {
     }
 }
 
-/// The member Alford, in its world, and what its source was asked.
+/// The member Alford, in its cluster, and what its source was asked.
 struct Stage {
-    world: World,
+    cluster: Cluster,
     questions: Receiver<Question>,
     asked: Vec<Question>,
 }
@@ -83,31 +83,31 @@ impl Stage {
     /// Alford, among the members of `servers`.
     fn among(servers: &str, options: MemoryOptions, limits: &str) -> Stage {
         let (sender, questions) = channel();
-        let mut world = World::new(options, &topology(servers, limits));
-        world.start_with("Alford", Box::new(Scripted(sender)));
-        for name in world.names().into_iter().filter(|name| name != "Alford") {
-            world.start(&name);
+        let mut cluster = Cluster::new(options, &topology(servers, limits));
+        cluster.start_with("Alford", Box::new(Scripted(sender)));
+        for name in cluster.names().into_iter().filter(|name| name != "Alford") {
+            cluster.start(&name);
         }
-        world.stop_wall_clocks(NOON);
-        world.settle();
-        Stage { world, questions, asked: Vec::new() }
+        cluster.stop_wall_clocks(NOON);
+        cluster.settle();
+        Stage { cluster, questions, asked: Vec::new() }
     }
 
     fn client(&mut self) -> TalkId {
-        self.world.client("Alford")
+        self.cluster.client("Alford")
     }
 
     /// A client that has said where kiwi is.
     fn client_with_kiwi(&mut self) -> TalkId {
         let client = self.client();
-        assert_eq!(self.world.say(client, KIWI), AT_KIWI);
+        assert_eq!(self.cluster.say(client, KIWI), AT_KIWI);
         client
     }
 
     /// Sends `text` and lets everything happen that follows, without listening.
     fn send(&mut self, client: TalkId, text: &str) {
-        self.world.send(client, text);
-        self.world.settle();
+        self.cluster.send(client, text);
+        self.cluster.settle();
     }
 
     /// How many questions the source was asked so far.
@@ -120,26 +120,26 @@ impl Stage {
     fn answer(&mut self, nth: usize) {
         assert!(nth < self.asked(), "the source was not asked that question");
         let (ticket, radius) = self.asked[nth].clone();
-        let (member, core) = self.world.reactor("Alford").parts();
+        let (member, core) = self.cluster.reactor("Alford").parts();
         member.inquiries.answered(core, ticket, failure(&radius));
-        self.world.settle();
+        self.cluster.settle();
     }
 
     /// How many questions wait, at the source or for it.
     fn open(&mut self) -> usize {
-        self.world.member("Alford").inquiries.len()
+        self.cluster.member("Alford").inquiries.len()
     }
 
     fn connections(&mut self) -> usize {
-        self.world.reactor("Alford").parts().1.connections()
+        self.cluster.reactor("Alford").parts().1.connections()
     }
 
     fn signal(&mut self) {
-        self.world.reactor("Alford").io().signal(Signal::Terminate);
+        self.cluster.reactor("Alford").io().signal(Signal::Terminate);
     }
 
     fn is_stopped(&mut self) -> bool {
-        self.world.reactor("Alford").is_stopped()
+        self.cluster.reactor("Alford").is_stopped()
     }
 }
 
@@ -180,11 +180,11 @@ fn replies_leave_in_the_order_of_requests_past_whatsats_answered_in_reverse() {
         assert_eq!(stage.asked(), 4);
         for nth in [3, 2, 1] {
             stage.answer(nth);
-            assert_eq!(stage.world.hear(client), "");
+            assert_eq!(stage.cluster.hear(client), "");
         }
         stage.answer(0);
         let expected = format!("{}? nonsense\n{}{AT_KIWI}", replies(0, 2), replies(2, 2));
-        assert_eq!(stage.world.hear(client), expected);
+        assert_eq!(stage.cluster.hear(client), expected);
     }
 }
 
@@ -194,10 +194,10 @@ fn what_is_answered_leaves_as_soon_as_all_before_it_has() {
     let client = stage.client_with_kiwi();
     stage.send(client, &format!("{}first\n{}second\n", whatsats(0, 1), whatsats(1, 1)));
     stage.answer(0);
-    assert_eq!(stage.world.hear(client), format!("{}? first\n", replies(0, 1)));
+    assert_eq!(stage.cluster.hear(client), format!("{}? first\n", replies(0, 1)));
     stage.answer(1);
-    assert_eq!(stage.world.hear(client), format!("{}? second\n", replies(1, 1)));
-    assert_eq!(stage.world.say(client, "third"), "? third\n");
+    assert_eq!(stage.cluster.hear(client), format!("{}? second\n", replies(1, 1)));
+    assert_eq!(stage.cluster.say(client, "third"), "? third\n");
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn replies_behind_each_of_many_questions_leave_with_it_whatever_their_sizes() {
                 } else {
                     String::new()
                 };
-                assert_eq!(stage.world.hear(client), replies(first + nth, 1) + &refused + &late);
+                assert_eq!(stage.cluster.hear(client), replies(first + nth, 1) + &refused + &late);
             }
         }
     }
@@ -235,11 +235,11 @@ fn an_iamat_behind_a_slow_whatsat_is_stored_and_flooded_at_once_though_its_reply
         stage.send(client, &format!("{}IAMAT fig +1+1 1479413884\n", whatsats(0, 1)));
         let line = "AT Alford +0.655887836 fig +1+1 1479413884";
         for name in ["Alford", "Bolden"] {
-            assert_eq!(stage.world.knows(name).get("fig").map(String::as_str), Some(line));
+            assert_eq!(stage.cluster.knows(name).get("fig").map(String::as_str), Some(line));
         }
-        assert_eq!(stage.world.hear(client), "");
+        assert_eq!(stage.cluster.hear(client), "");
         stage.answer(0);
-        assert_eq!(stage.world.hear(client), format!("{}{line}\n", replies(0, 1)));
+        assert_eq!(stage.cluster.hear(client), format!("{}{line}\n", replies(0, 1)));
     }
 }
 
@@ -250,7 +250,7 @@ fn a_whatsat_is_answered_for_where_the_client_was_when_it_was_asked() {
     stage.send(client, &format!("{}IAMAT kiwi +1+1 1479413884.5\n", whatsats(0, 1)));
     stage.answer(0);
     let moved = "AT Alford +0.155887836 kiwi +1+1 1479413884.5\n";
-    assert_eq!(stage.world.hear(client), format!("{}{moved}", replies(0, 1)));
+    assert_eq!(stage.cluster.hear(client), format!("{}{moved}", replies(0, 1)));
 }
 
 // What holds up reading.
@@ -267,12 +267,12 @@ fn the_seventeenth_whatsat_is_not_read_until_a_reply_has_left_and_lines_behind_i
         assert_eq!(stage.asked(), 16);
         stage.answer(0);
         assert_eq!(stage.asked(), 17);
-        assert!(!stage.world.knows("Alford").contains_key("fig"));
+        assert!(!stage.cluster.knows("Alford").contains_key("fig"));
         stage.answer(1);
-        assert!(stage.world.knows("Alford").contains_key("fig"));
+        assert!(stage.cluster.knows("Alford").contains_key("fig"));
         (2..17).filter(|nth| *nth != 5).for_each(|nth| stage.answer(nth));
         let fig = "AT Alford +0.655887836 fig +1+1 1479413884\n";
-        assert_eq!(stage.world.hear(client), format!("{}{fig}", replies(0, 17)));
+        assert_eq!(stage.cluster.hear(client), format!("{}{fig}", replies(0, 17)));
     }
 }
 
@@ -287,11 +287,11 @@ fn more_than_send_buffer_bytes_of_waiting_replies_hold_up_reading() {
         let reply = |n: usize| format!("AT Alford +0.655887836 c{n:03} +1+1 1479413884\n");
         // The one that goes beyond the limit is the last.
         let read = 4_096 / reply(0).len() + 1;
-        assert_eq!(stage.world.knows("Alford").len(), 1 + read);
+        assert_eq!(stage.cluster.knows("Alford").len(), 1 + read);
         stage.answer(0);
-        assert_eq!(stage.world.knows("Alford").len(), 1 + 200);
+        assert_eq!(stage.cluster.knows("Alford").len(), 1 + 200);
         let said = (0..200).map(reply).collect::<String>();
-        assert_eq!(stage.world.hear(client), format!("{}{said}", replies(0, 1)));
+        assert_eq!(stage.cluster.hear(client), format!("{}{said}", replies(0, 1)));
     }
 }
 
@@ -305,7 +305,7 @@ impl Factory<Member> for Watched {
         cx: &mut Context<'_, Member>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
-        self.1.send(cx.id).expect("the test outlives the world");
+        self.1.send(cx.id).expect("the test outlives the cluster");
         self.0.build_protocol(cx, peer)
     }
 }
@@ -314,33 +314,35 @@ impl Factory<Member> for Watched {
 fn a_client_that_never_reads_costs_bounded_memory_and_gets_everything_in_order_at_last() {
     const COUNT: usize = 150;
     for weather in weathers() {
-        let mut world = World::new(weather, &topology("Alford", ""));
-        world.start_with("Alford", Box::new(Generous));
-        world.stop_wall_clocks(NOON);
+        let mut cluster = Cluster::new(weather, &topology("Alford", ""));
+        cluster.start_with("Alford", Box::new(Generous));
+        cluster.stop_wall_clocks(NOON);
         let (ids, id) = channel();
         let watched: SocketAddr = "10.0.0.1:13000".parse().expect("an address");
         let factory = Box::new(Watched(ChatserverFactory, ids));
-        world.reactor("Alford").listen_tcp(watched, factory).expect("nobody listens there");
-        let client = world.dial(watched);
+        cluster.reactor("Alford").listen_tcp(watched, factory).expect("nobody listens there");
+        let client = cluster.dial(watched);
         let id = id.try_recv().expect("it was accepted");
-        world.listen_to(client, false);
-        world.send(client, format!("{KIWI}\n{}", whatsats(0, COUNT)));
+        cluster.listen_to(client, false);
+        cluster.send(client, format!("{KIWI}\n{}", whatsats(0, COUNT)));
         // Below the limit when the last reply was written.
         let most = 65_536 + GENEROUS_BYTES + 500;
         let mut highest = 0;
         for _ in 0..500 {
-            world.run_for(MS / 10);
-            highest = highest.max(world.reactor("Alford").parts().1.pending(id));
+            cluster.run_for(MS / 10);
+            highest = highest.max(cluster.reactor("Alford").parts().1.pending(id));
         }
         assert!(highest > 0, "it took everything");
         assert!(highest <= most, "{highest}");
-        assert_eq!(world.heard(client).len(), 0);
+        assert_eq!(cluster.heard(client).len(), 0);
 
-        world.listen_to(client, true);
+        cluster.listen_to(client, true);
         let mut heard = String::new();
-        while world.reactor("Alford").parts().1.pending(id) > 0 || !world.heard(client).is_empty() {
-            heard += &world.hear(client);
-            world.settle();
+        while cluster.reactor("Alford").parts().1.pending(id) > 0
+            || !cluster.heard(client).is_empty()
+        {
+            heard += &cluster.hear(client);
+            cluster.settle();
         }
         let mut expected = AT_KIWI.to_owned();
         for n in 0..COUNT {
@@ -356,17 +358,17 @@ fn a_client_that_never_reads_costs_bounded_memory_and_gets_everything_in_order_a
 fn at_the_deadline_googles_error_form_is_sent_and_the_next_question_is_answered() {
     let mut stage = Stage::new(MemoryOptions::calm(1), "whatsat_deadline_ms = 8_000");
     let client = stage.client_with_kiwi();
-    stage.world.send(client, whatsats(0, 1));
-    stage.world.run_for(8 * SECOND - NANO);
-    assert_eq!(stage.world.hear(client), "");
-    stage.world.run_for(NANO);
-    assert_eq!(stage.world.hear(client), format!("{AT_KIWI}{UNKNOWN_ERROR}"));
+    stage.cluster.send(client, whatsats(0, 1));
+    stage.cluster.run_for(8 * SECOND - NANO);
+    assert_eq!(stage.cluster.hear(client), "");
+    stage.cluster.run_for(NANO);
+    assert_eq!(stage.cluster.hear(client), format!("{AT_KIWI}{UNKNOWN_ERROR}"));
     // What the source says now is late.
     stage.answer(0);
     stage.send(client, &whatsats(1, 1));
-    assert_eq!(stage.world.hear(client), "");
+    assert_eq!(stage.cluster.hear(client), "");
     stage.answer(1);
-    assert_eq!(stage.world.hear(client), replies(1, 1));
+    assert_eq!(stage.cluster.hear(client), replies(1, 1));
 }
 
 #[test]
@@ -374,17 +376,17 @@ fn the_deadline_counts_from_the_question_the_time_in_the_queue_included() {
     let limits = "whatsat_deadline_ms = 1_000\nwhatsats_in_flight = 1";
     let mut stage = Stage::new(MemoryOptions::calm(1), limits);
     let [first, second] = [stage.client_with_kiwi(), stage.client()];
-    stage.world.send(first, whatsats(0, 1));
-    stage.world.run_for(400 * MS);
-    stage.world.send(second, whatsats(1, 1));
-    stage.world.run_for(600 * MS);
+    stage.cluster.send(first, whatsats(0, 1));
+    stage.cluster.run_for(400 * MS);
+    stage.cluster.send(second, whatsats(1, 1));
+    stage.cluster.run_for(600 * MS);
     // The first has expired, so the second is asked; and its time runs on.
-    assert_eq!(stage.world.hear(first), format!("{AT_KIWI}{UNKNOWN_ERROR}"));
+    assert_eq!(stage.cluster.hear(first), format!("{AT_KIWI}{UNKNOWN_ERROR}"));
     assert_eq!(stage.asked(), 2);
-    stage.world.run_for(400 * MS - NANO);
-    assert_eq!(stage.world.hear(second), "");
-    stage.world.run_for(NANO);
-    assert_eq!(stage.world.hear(second), format!("{AT_KIWI}{UNKNOWN_ERROR}"));
+    stage.cluster.run_for(400 * MS - NANO);
+    assert_eq!(stage.cluster.hear(second), "");
+    stage.cluster.run_for(NANO);
+    assert_eq!(stage.cluster.hear(second), format!("{AT_KIWI}{UNKNOWN_ERROR}"));
     assert_eq!(stage.open(), 0);
 }
 
@@ -395,7 +397,7 @@ fn the_source_is_asked_64_at_once_1024_wait_in_order_and_one_more_is_over_the_li
     for weather in weathers() {
         let mut stage = Stage::new(weather, "whatsat_deadline_ms = 600_000");
         let clients: Vec<TalkId> = (0..(ASKED + WAITING) / 16).map(|_| stage.client()).collect();
-        stage.world.say(clients[0], KIWI);
+        stage.cluster.say(clients[0], KIWI);
         for (n, client) in clients.iter().enumerate() {
             stage.send(*client, &whatsats(16 * n, 16));
         }
@@ -403,7 +405,7 @@ fn the_source_is_asked_64_at_once_1024_wait_in_order_and_one_more_is_over_the_li
 
         let late = stage.client();
         stage.send(late, &whatsats(20_000, 1));
-        let heard = stage.world.hear(late);
+        let heard = stage.cluster.hear(late);
         assert!(heard.starts_with(AT_KIWI) && heard.ends_with("\"OVER_QUERY_LIMIT\"\n}\n\n"));
         assert!(heard.contains("\"results\" : [],"), "{heard}");
         assert_eq!((stage.asked(), stage.open()), (ASKED, ASKED + WAITING));
@@ -417,7 +419,7 @@ fn the_source_is_asked_64_at_once_1024_wait_in_order_and_one_more_is_over_the_li
         let radii = stage.asked.iter().map(|(_, radius)| radius.clone());
         assert!(radii.eq((0..ASKED + WAITING).map(radius)), "not in order");
         for (n, client) in clients.iter().enumerate() {
-            assert_eq!(stage.world.hear(*client), replies(16 * n, 16));
+            assert_eq!(stage.cluster.hear(*client), replies(16 * n, 16));
         }
         assert_eq!(stage.open(), 0);
     }
@@ -433,11 +435,11 @@ fn a_client_that_leaves_is_forgotten_and_frees_its_place() {
         stage.send(leaves, &whatsats(0, 2));
         stage.send(stays, &whatsats(2, 1));
         assert_eq!((stage.asked(), stage.open()), (1, 3));
-        stage.world.abort(leaves);
-        stage.world.settle();
+        stage.cluster.abort(leaves);
+        stage.cluster.settle();
         assert_eq!((stage.asked(), stage.open()), (2, 1));
         stage.answer(1);
-        assert_eq!(stage.world.hear(stays), replies(2, 1));
+        assert_eq!(stage.cluster.hear(stays), replies(2, 1));
         assert_eq!(stage.asked[1].1, radius(2));
     }
 }
@@ -447,16 +449,16 @@ fn nothing_is_kept_of_clients_that_left_while_they_waited_for_the_source() {
     let mut stage = Stage::new(MemoryOptions::calm(1), "whatsats_in_flight = 1");
     let slow = stage.client_with_kiwi();
     stage.send(slow, &whatsats(0, 1));
-    let before = format!("{:?}", stage.world.member("Alford").inquiries).len();
+    let before = format!("{:?}", stage.cluster.member("Alford").inquiries).len();
     for _ in 0..200 {
         let client = stage.client();
         stage.send(client, &whatsats(0, 15));
         assert_eq!(stage.open(), 16);
-        stage.world.abort(client);
-        stage.world.settle();
+        stage.cluster.abort(client);
+        stage.cluster.settle();
     }
     assert_eq!((stage.asked(), stage.open()), (1, 1));
-    let after = format!("{:?}", stage.world.member("Alford").inquiries).len();
+    let after = format!("{:?}", stage.cluster.member("Alford").inquiries).len();
     assert!(after < before + 100, "{before} bytes of text have become {after}");
 }
 
@@ -466,19 +468,19 @@ fn a_late_answer_reaches_nobody_not_the_next_connection_in_the_slot() {
         let mut stage = Stage::new(weather, "");
         let gone = stage.client_with_kiwi();
         stage.send(gone, &whatsats(0, 1));
-        stage.world.abort(gone);
-        stage.world.settle();
+        stage.cluster.abort(gone);
+        stage.cluster.settle();
         assert_eq!(stage.connections(), 0);
 
         let next = stage.client();
         stage.send(next, &whatsats(1, 1));
         assert_eq!(stage.asked(), 2);
         stage.answer(0);
-        assert_eq!(stage.world.hear(next), "");
+        assert_eq!(stage.cluster.hear(next), "");
         stage.answer(1);
-        assert_eq!(stage.world.hear(next), replies(1, 1));
+        assert_eq!(stage.cluster.hear(next), replies(1, 1));
         stage.answer(1);
-        assert_eq!(stage.world.hear(next), "");
+        assert_eq!(stage.cluster.hear(next), "");
     }
 }
 
@@ -488,16 +490,16 @@ fn after_the_clients_half_close_it_gets_all_its_replies_and_then_the_end() {
         let mut stage = Stage::new(weather, "");
         let client = stage.client_with_kiwi();
         // The last line has no newline.
-        stage.world.send(client, format!("{}last words", whatsats(0, 3)));
-        stage.world.end(client);
-        stage.world.settle();
+        stage.cluster.send(client, format!("{}last words", whatsats(0, 3)));
+        stage.cluster.end(client);
+        stage.cluster.settle();
         stage.answer(1);
         stage.answer(2);
-        assert_eq!((stage.world.hear(client).as_str(), stage.world.ending(client)), ("", None));
+        assert_eq!((stage.cluster.hear(client).as_str(), stage.cluster.ending(client)), ("", None));
         stage.answer(0);
         let expected = format!("{}? last words\n", replies(0, 3));
-        assert_eq!(stage.world.hear(client), expected);
-        assert_eq!(stage.world.ending(client), Some(Ending::Fin));
+        assert_eq!(stage.cluster.hear(client), expected);
+        assert_eq!(stage.cluster.ending(client), Some(Ending::Fin));
         assert_eq!(stage.connections(), 0);
     }
 }
@@ -507,15 +509,15 @@ fn a_half_close_behind_more_questions_than_are_let_in_is_heard_in_its_turn() {
     for weather in weathers() {
         let mut stage = Stage::new(weather, "");
         let client = stage.client_with_kiwi();
-        stage.world.send(client, whatsats(0, 50));
-        stage.world.end(client);
-        stage.world.settle();
+        stage.cluster.send(client, whatsats(0, 50));
+        stage.cluster.end(client);
+        stage.cluster.settle();
         for nth in 0..50 {
-            assert_eq!(stage.world.ending(client), None);
+            assert_eq!(stage.cluster.ending(client), None);
             stage.answer(nth);
         }
-        assert_eq!(stage.world.hear(client), replies(0, 50));
-        assert_eq!(stage.world.ending(client), Some(Ending::Fin));
+        assert_eq!(stage.cluster.hear(client), replies(0, 50));
+        assert_eq!(stage.cluster.ending(client), Some(Ending::Fin));
         assert_eq!(stage.connections(), 0);
     }
 }
@@ -529,16 +531,16 @@ fn sigterm_closes_idle_clients_at_once_and_waits_for_open_questions() {
         let [asks, idle] = [stage.client_with_kiwi(), stage.client()];
         stage.send(asks, &whatsats(0, 2));
         stage.signal();
-        stage.world.settle();
-        assert_eq!(stage.world.ending(idle), Some(Ending::Fin));
+        stage.cluster.settle();
+        assert_eq!(stage.cluster.ending(idle), Some(Ending::Fin));
         let late = stage.client();
-        assert_eq!(stage.world.ending(late), Some(Ending::Broken));
-        assert_eq!(stage.world.ending(asks), None);
+        assert_eq!(stage.cluster.ending(late), Some(Ending::Broken));
+        assert_eq!(stage.cluster.ending(asks), None);
         stage.answer(1);
-        assert_eq!(stage.world.ending(asks), None);
+        assert_eq!(stage.cluster.ending(asks), None);
         stage.answer(0);
-        assert_eq!(stage.world.hear(asks), replies(0, 2));
-        assert_eq!(stage.world.ending(asks), Some(Ending::Fin));
+        assert_eq!(stage.cluster.hear(asks), replies(0, 2));
+        assert_eq!(stage.cluster.ending(asks), Some(Ending::Fin));
         assert!(stage.is_stopped());
     }
 }
@@ -548,14 +550,14 @@ fn sigterm_lets_what_was_written_reach_a_client_that_reads_late() {
     for weather in weathers() {
         let mut stage = Stage::new(weather, "drain_ms = 60_000");
         let client = stage.client_with_kiwi();
-        stage.world.listen_to(client, false);
+        stage.cluster.listen_to(client, false);
         let reports: String = (0..2_000).map(|_| format!("{KIWI}\n")).collect();
         stage.send(client, &reports);
         stage.signal();
-        stage.world.settle();
-        stage.world.listen_to(client, true);
-        stage.world.run_for(SECOND);
-        let heard = stage.world.hear(client);
+        stage.cluster.settle();
+        stage.cluster.listen_to(client, true);
+        stage.cluster.run_for(SECOND);
+        let heard = stage.cluster.hear(client);
         assert!(heard.len() > 60_000 && heard.len().is_multiple_of(AT_KIWI.len()));
         assert_eq!(heard, AT_KIWI.repeat(heard.len() / AT_KIWI.len()));
         assert!(stage.is_stopped());
@@ -568,12 +570,12 @@ fn a_question_that_is_never_answered_holds_up_the_end_for_drain_ms_at_most() {
     let client = stage.client_with_kiwi();
     stage.send(client, &whatsats(0, 1));
     stage.signal();
-    stage.world.run_for(4 * SECOND - NANO);
-    assert!(!stage.is_stopped() && stage.world.ending(client).is_none());
-    stage.world.run_for(NANO);
+    stage.cluster.run_for(4 * SECOND - NANO);
+    assert!(!stage.is_stopped() && stage.cluster.ending(client).is_none());
+    stage.cluster.run_for(NANO);
     assert!(stage.is_stopped());
-    stage.world.settle();
-    assert!(stage.world.ending(client).is_some());
+    stage.cluster.settle();
+    assert!(stage.cluster.ending(client).is_some());
 }
 
 #[test]
@@ -583,12 +585,12 @@ fn a_second_sigterm_ends_it_at_once() {
         let client = stage.client_with_kiwi();
         stage.send(client, &whatsats(0, 1));
         stage.signal();
-        stage.world.settle();
+        stage.cluster.settle();
         assert!(!stage.is_stopped());
         stage.signal();
-        stage.world.settle();
+        stage.cluster.settle();
         assert!(stage.is_stopped());
-        assert!(stage.world.ending(client).is_some());
+        assert!(stage.cluster.ending(client).is_some());
     }
 }
 
@@ -601,17 +603,17 @@ fn a_line_too_long_is_refused_in_its_turn_then_the_server_lingers() {
         let client = stage.client_with_kiwi();
         let line = "x".repeat(20_000);
         stage.send(client, &format!("{}{line}\nIAMAT fig +1+1 1\n", whatsats(0, 1)));
-        assert_eq!(stage.world.hear(client), "");
+        assert_eq!(stage.cluster.hear(client), "");
         stage.answer(0);
         let expected = format!("{}? {}\n", replies(0, 1), "x".repeat(1_024));
-        assert_eq!(stage.world.hear(client), expected);
-        assert_eq!(stage.world.ending(client), Some(Ending::Fin));
+        assert_eq!(stage.cluster.hear(client), expected);
+        assert_eq!(stage.cluster.ending(client), Some(Ending::Fin));
         // What still comes is thrown away, and the connection ends when the client has.
-        assert_eq!(stage.world.say(client, "IAMAT fig +1+1 1"), "");
-        assert!(!stage.world.knows("Alford").contains_key("fig"));
+        assert_eq!(stage.cluster.say(client, "IAMAT fig +1+1 1"), "");
+        assert!(!stage.cluster.knows("Alford").contains_key("fig"));
         assert_eq!(stage.connections(), 1);
-        stage.world.end(client);
-        stage.world.settle();
+        stage.cluster.end(client);
+        stage.cluster.settle();
         assert_eq!(stage.connections(), 0);
     }
 }
@@ -620,14 +622,14 @@ fn a_line_too_long_is_refused_in_its_turn_then_the_server_lingers() {
 fn a_client_that_goes_on_after_a_line_too_long_is_heard_for_linger_ms() {
     let mut stage = Stage::new(MemoryOptions::calm(1), "linger_ms = 2_000");
     let client = stage.client();
-    stage.world.send(client, "x".repeat(16_384 + 2));
-    stage.world.run_for(SECOND);
-    stage.world.send(client, "y".repeat(1_000));
-    stage.world.run_for(SECOND - NANO);
+    stage.cluster.send(client, "x".repeat(16_384 + 2));
+    stage.cluster.run_for(SECOND);
+    stage.cluster.send(client, "y".repeat(1_000));
+    stage.cluster.run_for(SECOND - NANO);
     assert_eq!(stage.connections(), 1);
-    stage.world.run_for(NANO);
+    stage.cluster.run_for(NANO);
     assert_eq!(stage.connections(), 0);
-    assert_eq!(stage.world.hear(client), format!("? {}\n", "x".repeat(1_024)));
+    assert_eq!(stage.cluster.hear(client), format!("? {}\n", "x".repeat(1_024)));
 }
 
 #[test]
@@ -638,7 +640,7 @@ fn a_client_that_goes_on_after_a_line_too_long_is_heard_for_linger_bytes() {
         stage.send(client, &"x".repeat(16_384 + 2));
         stage.send(client, &"y".repeat(sends));
         assert_eq!(stage.connections(), connections, "after {sends} bytes");
-        assert_eq!(stage.world.hear(client), format!("? {}\n", "x".repeat(1_024)));
+        assert_eq!(stage.cluster.hear(client), format!("? {}\n", "x".repeat(1_024)));
     }
 }
 
@@ -648,15 +650,15 @@ fn a_line_too_long_is_lingered_over_though_the_server_stops_meanwhile() {
     let client = stage.client_with_kiwi();
     stage.send(client, &format!("{}{}", whatsats(0, 1), "x".repeat(20_000)));
     stage.signal();
-    stage.world.settle();
+    stage.cluster.settle();
     stage.answer(0);
     let expected = format!("{}? {}\n", replies(0, 1), "x".repeat(1_024));
-    assert_eq!(stage.world.hear(client), expected);
+    assert_eq!(stage.cluster.hear(client), expected);
     // A close would have answered this with a reset, which can overtake the refusal.
-    assert_eq!(stage.world.say(client, "and so on"), "");
+    assert_eq!(stage.cluster.say(client, "and so on"), "");
     assert_eq!(stage.connections(), 1);
-    stage.world.end(client);
-    stage.world.settle();
+    stage.cluster.end(client);
+    stage.cluster.settle();
     assert!(stage.is_stopped());
 }
 
@@ -668,20 +670,20 @@ fn above_known_clients_only_new_ones_are_refused_and_only_at_the_client_port() {
         let mut stage = Stage::among("Aaron Alford; Alford", weather, "known_clients = 2");
         let client = stage.client_with_kiwi();
         let fig = "AT Alford +0.655887836 fig +1+1 1479413884\n";
-        assert_eq!(stage.world.say(client, "IAMAT fig +1+1 1479413884"), fig);
+        assert_eq!(stage.cluster.say(client, "IAMAT fig +1+1 1479413884"), fig);
         let plum = "IAMAT plum +1+1 1479413884";
-        assert_eq!(stage.world.say(client, plum), format!("? {plum}\n"));
+        assert_eq!(stage.cluster.say(client, plum), format!("? {plum}\n"));
         let moved = "AT Alford +0.155887836 fig +2+2 1479413884.5\n";
-        assert_eq!(stage.world.say(client, "IAMAT fig +2+2 1479413884.5"), moved);
+        assert_eq!(stage.cluster.say(client, "IAMAT fig +2+2 1479413884.5"), moved);
         // Aaron has room for none either, but what it is told by Alford it keeps, and the reverse.
-        assert_eq!(stage.world.knows("Aaron"), stage.world.knows("Alford"));
-        stage.world.crash("Aaron");
-        let aaron = stage.world.stranger("Alford");
-        stage.world.say(aaron, "HELLO Aaron places-herd 1");
+        assert_eq!(stage.cluster.knows("Aaron"), stage.cluster.knows("Alford"));
+        stage.cluster.crash("Aaron");
+        let aaron = stage.cluster.stranger("Alford");
+        stage.cluster.say(aaron, "HELLO Aaron places-herd 1");
         let told = "AT Aaron +0.000000001 plum +1+1 1479413883";
-        assert_eq!(stage.world.say(aaron, told), "");
+        assert_eq!(stage.cluster.say(aaron, told), "");
         let later = "AT Alford +0.655887836 plum +1+1 1479413884\n";
-        assert_eq!(stage.world.say(client, plum), later);
+        assert_eq!(stage.cluster.say(client, plum), later);
     }
 }
 
@@ -692,14 +694,14 @@ fn max_future_refuses_what_is_stamped_further_ahead_and_only_at_the_client_port(
     let client = stage.client();
     let ahead = "IAMAT kiwi +1+1 1479413885.655887836";
     let expected = "AT Alford -1.000000000 kiwi +1+1 1479413885.655887836\n";
-    assert_eq!(stage.world.say(client, ahead), expected);
+    assert_eq!(stage.cluster.say(client, ahead), expected);
     let too_far = "IAMAT kiwi +1+1 1479413885.655887837";
-    assert_eq!(stage.world.say(client, too_far), format!("? {too_far}\n"));
-    stage.world.crash("Aaron");
-    let aaron = stage.world.stranger("Alford");
-    stage.world.say(aaron, "HELLO Aaron places-herd 1");
-    assert_eq!(stage.world.say(aaron, "AT Aaron +0.000000001 fig +1+1 9999999999"), "");
-    assert!(stage.world.knows("Alford").contains_key("fig"));
+    assert_eq!(stage.cluster.say(client, too_far), format!("? {too_far}\n"));
+    stage.cluster.crash("Aaron");
+    let aaron = stage.cluster.stranger("Alford");
+    stage.cluster.say(aaron, "HELLO Aaron places-herd 1");
+    assert_eq!(stage.cluster.say(aaron, "AT Aaron +0.000000001 fig +1+1 9999999999"), "");
+    assert!(stage.cluster.knows("Alford").contains_key("fig"));
 }
 
 #[test]
@@ -707,7 +709,7 @@ fn without_max_future_any_stamp_is_taken() {
     let mut stage = Stage::new(MemoryOptions::calm(1), "max_future_ms = 0");
     let client = stage.client();
     let expected = "AT Alford -8520586115.344112163 kiwi +1+1 9999999999.999999999\n";
-    assert_eq!(stage.world.say(client, "IAMAT kiwi +1+1 9999999999.999999999"), expected);
+    assert_eq!(stage.cluster.say(client, "IAMAT kiwi +1+1 9999999999.999999999"), expected);
 }
 
 #[test]
@@ -715,17 +717,17 @@ fn a_repeated_report_gets_a_fresh_at_and_is_neither_stored_nor_flooded() {
     for weather in weathers() {
         let mut stage = Stage::among("Alford Bolden; Bolden", weather, "");
         let client = stage.client_with_kiwi();
-        let stored = stage.world.knows("Alford");
-        stage.world.forget_lines();
-        stage.world.stop_wall_clocks(UnixNanos(NOON.0 + 1_000_000_000));
+        let stored = stage.cluster.knows("Alford");
+        stage.cluster.forget_lines();
+        stage.cluster.stop_wall_clocks(UnixNanos(NOON.0 + 1_000_000_000));
         let fresh = AT_KIWI.replace("+0.263873386", "+1.263873386");
-        assert_eq!(stage.world.say(client, KIWI), fresh);
+        assert_eq!(stage.cluster.say(client, KIWI), fresh);
         // An older one, too, is answered and that is all.
         let older = "AT Alford +1.655887836 kiwi +1+1 1479413884\n";
-        assert_eq!(stage.world.say(client, "IAMAT kiwi +1+1 1479413884"), older);
-        assert_eq!(stage.world.lines("Alford", "Bolden"), [""; 0]);
+        assert_eq!(stage.cluster.say(client, "IAMAT kiwi +1+1 1479413884"), older);
+        assert_eq!(stage.cluster.lines("Alford", "Bolden"), [""; 0]);
         assert_eq!(
-            (stage.world.knows("Alford"), stage.world.knows("Bolden")),
+            (stage.cluster.knows("Alford"), stage.cluster.knows("Bolden")),
             (stored.clone(), stored)
         );
     }
@@ -736,13 +738,13 @@ fn above_connections_a_client_is_turned_away_until_one_leaves() {
     for weather in weathers() {
         let mut stage = Stage::new(weather, "connections = 2");
         let [first, second, third] = [stage.client_with_kiwi(), stage.client(), stage.client()];
-        assert_eq!(stage.world.ending(third), Some(Ending::Fin));
-        assert_eq!((stage.connections(), stage.world.hear(third).as_str()), (2, ""));
-        assert_eq!(stage.world.say(second, KIWI), AT_KIWI);
-        stage.world.end(first);
-        stage.world.settle();
+        assert_eq!(stage.cluster.ending(third), Some(Ending::Fin));
+        assert_eq!((stage.connections(), stage.cluster.hear(third).as_str()), (2, ""));
+        assert_eq!(stage.cluster.say(second, KIWI), AT_KIWI);
+        stage.cluster.end(first);
+        stage.cluster.settle();
         let fourth = stage.client();
-        assert_eq!(stage.world.say(fourth, KIWI), AT_KIWI);
+        assert_eq!(stage.cluster.say(fourth, KIWI), AT_KIWI);
     }
 }
 
@@ -750,13 +752,13 @@ fn above_connections_a_client_is_turned_away_until_one_leaves() {
 fn a_line_must_end_in_time_and_bytes_that_trickle_do_not_prolong_it() {
     let mut stage = Stage::new(MemoryOptions::calm(1), "unfinished_line_ms = 30_000");
     let [slow, idle] = [stage.client(), stage.client()];
-    stage.world.send(slow, "IAM");
-    stage.world.run_for(29 * SECOND);
-    stage.world.send(slow, "AT kiwi");
-    stage.world.run_for(SECOND - NANO);
+    stage.cluster.send(slow, "IAM");
+    stage.cluster.run_for(29 * SECOND);
+    stage.cluster.send(slow, "AT kiwi");
+    stage.cluster.run_for(SECOND - NANO);
     assert_eq!(stage.connections(), 2);
-    stage.world.run_for(NANO);
-    stage.world.settle();
+    stage.cluster.run_for(NANO);
+    stage.cluster.settle();
     assert_eq!(stage.connections(), 1);
-    assert!(stage.world.ending(slow).is_some() && stage.world.ending(idle).is_none());
+    assert!(stage.cluster.ending(slow).is_some() && stage.cluster.ending(idle).is_none());
 }

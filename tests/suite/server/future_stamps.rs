@@ -1,7 +1,7 @@
 //! What is promised of stamps far ahead: without a limit they hold their clients, by default no client can report
 //! them, and with `ahead_max_s` no server takes them from anybody; a herd that holds some is healed by restarts.
 
-use crate::support::cluster::{MS, NANO, SECOND, TalkId, World, know, topology};
+use crate::support::cluster::{Cluster, MS, NANO, SECOND, TalkId, know, topology};
 use herd_reactor::UnixNanos;
 use herd_reactor::testing::MemoryOptions;
 use places_herd::journal::MemoryDisk;
@@ -21,64 +21,64 @@ fn at_noon() -> MemoryOptions {
 }
 
 /// What `name` serves of a client.
-fn served(world: &mut World, name: &str, client: &str) -> Option<String> {
-    let sighting = world.member(name).herd.latest(client.as_bytes())?;
+fn served(cluster: &mut Cluster, name: &str, client: &str) -> Option<String> {
+    let sighting = cluster.member(name).herd.latest(client.as_bytes())?;
     Some(String::from_utf8_lossy(sighting.line()).into_owned())
 }
 
-fn agree(world: &mut World) -> bool {
-    let names = world.names();
-    let mut sums = names.iter().map(|name| world.member(name).herd.state_hash());
+fn agree(cluster: &mut Cluster) -> bool {
+    let names = cluster.names();
+    let mut sums = names.iter().map(|name| cluster.member(name).herd.state_hash());
     let first = sums.next();
     sums.all(|sum| Some(sum) == first)
 }
 
 #[test]
 fn a_report_too_far_ahead_is_refused_and_a_line_dropped_without_a_word() {
-    let mut world = World::herd(at_noon(), &topology("Alford; Bolden Alford", MINUTE));
-    world.crash("Alford");
-    world.stop_wall_clocks(UnixNanos(NOON * 1_000_000_000));
-    let talk = world.client("Bolden");
+    let mut cluster = Cluster::herd(at_noon(), &topology("Alford; Bolden Alford", MINUTE));
+    cluster.crash("Alford");
+    cluster.stop_wall_clocks(UnixNanos(NOON * 1_000_000_000));
+    let talk = cluster.client("Bolden");
     let ahead = format!("IAMAT kiwi +1+1 {}.000000001", NOON + 60);
-    assert_eq!(world.say(talk, &ahead), format!("? {ahead}\n"));
-    let alford = world.stranger("Bolden");
-    world.say(alford, "HELLO Alford places-herd 1");
+    assert_eq!(cluster.say(talk, &ahead), format!("? {ahead}\n"));
+    let alford = cluster.stranger("Bolden");
+    cluster.say(alford, "HELLO Alford places-herd 1");
     let line = format!("AT Alford -60.000000001 kiwi +1+1 {}.000000001", NOON + 60);
-    assert_eq!(world.say(alford, &line), "");
-    let herd = &world.member("Bolden").herd;
+    assert_eq!(cluster.say(alford, &line), "");
+    let herd = &cluster.member("Bolden").herd;
     assert_eq!((herd.len(), herd.state_hash()), (0, 0), "it is not known");
-    assert_eq!(world.say(talk, "WHATSAT kiwi 1 1"), "? WHATSAT kiwi 1 1\n");
-    assert_eq!(world.ending(alford), None);
+    assert_eq!(cluster.say(talk, "WHATSAT kiwi 1 1"), "? WHATSAT kiwi 1 1\n");
+    assert_eq!(cluster.ending(alford), None);
     // The limit itself is let in, from both.
     let edge = format!("IAMAT kiwi +1+1 {}", NOON + 60);
-    assert!(world.say(talk, &edge).starts_with("AT Bolden -60.000000000 kiwi "));
-    world.say(alford, &format!("AT Alford -60.0 fig +1+1 {}", NOON + 60));
-    assert_eq!(world.knows("Bolden").len(), 2);
+    assert!(cluster.say(talk, &edge).starts_with("AT Bolden -60.000000000 kiwi "));
+    cluster.say(alford, &format!("AT Alford -60.0 fig +1+1 {}", NOON + 60));
+    assert_eq!(cluster.knows("Bolden").len(), 2);
 }
 
 #[test]
 fn without_the_limit_it_is_taken_from_anybody_and_beats_all_honest_ones() {
-    let mut world = World::herd(at_noon(), &topology("Alford Bolden; Bolden", ANY));
-    let talk = world.client("Alford");
-    world.say(talk, "IAMAT kiwi +9+9 9999999999.999999999");
-    assert!(world.say(talk, &format!("IAMAT kiwi +1+1 {NOON}")).starts_with("AT Alford "));
-    assert!(served(&mut world, "Bolden", "kiwi").unwrap().contains(" +9+9 "));
+    let mut cluster = Cluster::herd(at_noon(), &topology("Alford Bolden; Bolden", ANY));
+    let talk = cluster.client("Alford");
+    cluster.say(talk, "IAMAT kiwi +9+9 9999999999.999999999");
+    assert!(cluster.say(talk, &format!("IAMAT kiwi +1+1 {NOON}")).starts_with("AT Alford "));
+    assert!(served(&mut cluster, "Bolden", "kiwi").unwrap().contains(" +9+9 "));
 }
 
 #[test]
 fn by_default_a_report_more_than_a_day_ahead_is_refused_and_the_client_is_free() {
-    let mut world = World::herd(at_noon(), &topology("Alford Bolden; Bolden", ""));
-    world.stop_wall_clocks(UnixNanos(NOON * 1_000_000_000));
-    let talk = world.client("Alford");
+    let mut cluster = Cluster::herd(at_noon(), &topology("Alford Bolden; Bolden", ""));
+    cluster.stop_wall_clocks(UnixNanos(NOON * 1_000_000_000));
+    let talk = cluster.client("Alford");
     for late in [format!("{}.000000001", NOON + 86_400), "9999999999".to_owned()] {
         let refused = format!("IAMAT kiwi +9+9 {late}");
-        assert_eq!(world.say(talk, &refused), format!("? {refused}\n"));
+        assert_eq!(cluster.say(talk, &refused), format!("? {refused}\n"));
     }
-    assert!(world.say(talk, &format!("IAMAT kiwi +1+1 {NOON}")).starts_with("AT Alford "));
-    let known = served(&mut world, "Bolden", "kiwi").expect("Alford has told it");
+    assert!(cluster.say(talk, &format!("IAMAT kiwi +1+1 {NOON}")).starts_with("AT Alford "));
+    let known = served(&mut cluster, "Bolden", "kiwi").expect("Alford has told it");
     assert!(known.contains(" +1+1 "), "{known}");
     let edge = format!("IAMAT kiwi +2+2 {}", NOON + 86_400);
-    assert!(world.say(talk, &edge).starts_with("AT Alford -86400.000000000 kiwi "));
+    assert!(cluster.say(talk, &edge).starts_with("AT Alford -86400.000000000 kiwi "));
 }
 
 #[test]
@@ -86,15 +86,15 @@ fn of_two_limits_the_smaller_one_counts_at_the_client_port() {
     for limits in
         ["max_future_ms = 30_000\nahead_max_s = 60", "max_future_ms = 60_000\nahead_max_s = 30"]
     {
-        let mut world = World::herd(at_noon(), &topology("Alford", limits));
-        world.stop_wall_clocks(UnixNanos(NOON * 1_000_000_000));
-        let talk = world.client("Alford");
+        let mut cluster = Cluster::herd(at_noon(), &topology("Alford", limits));
+        cluster.stop_wall_clocks(UnixNanos(NOON * 1_000_000_000));
+        let talk = cluster.client("Alford");
         for ahead in [31, 59, 61, 1_000_000] {
             let refused = format!("IAMAT kiwi +1+1 {}", NOON + ahead);
-            assert_eq!(world.say(talk, &refused), format!("? {refused}\n"), "{limits}");
+            assert_eq!(cluster.say(talk, &refused), format!("? {refused}\n"), "{limits}");
         }
         let taken = format!("IAMAT kiwi +1+1 {}", NOON + 30);
-        assert!(world.say(talk, &taken).starts_with("AT Alford -30.000000000 "), "{limits}");
+        assert!(cluster.say(talk, &taken).starts_with("AT Alford -30.000000000 "), "{limits}");
     }
 }
 
@@ -104,147 +104,147 @@ fn what_is_stored_holds_nobody_and_within_a_minute_thousands_are_forgotten_in_sl
     const CLIENTS: usize = 50_000;
     // Not compared while they forget: their slices do not fall on the same instant.
     let limits = format!("{MINUTE}\nsync_ms = 50_000");
-    let mut world = World::herd(at_noon(), &topology("Alford Bolden; Bolden", &limits));
+    let mut cluster = Cluster::herd(at_noon(), &topology("Alford Bolden; Bolden", &limits));
     for name in ["Alford", "Bolden"] {
         for client in 0..CLIENTS {
             // Every tenth is honest.
             let ahead = if client % 10 == 0 { 59 } else { 3_600 + client as u64 };
-            know(&mut world, name, &format!("AT Alford -1.0 c{client} +9+9 {}", NOON + ahead));
+            know(&mut cluster, name, &format!("AT Alford -1.0 c{client} +9+9 {}", NOON + ahead));
         }
     }
-    world.run_for(10 * SECOND);
-    let talk = world.client("Bolden");
-    assert_eq!(world.say(talk, "WHATSAT c77 1 1"), "? WHATSAT c77 1 1\n");
-    assert!(world.say(talk, "WHATSAT c70 1 1").is_empty(), "it waits for its places");
+    cluster.run_for(10 * SECOND);
+    let talk = cluster.client("Bolden");
+    assert_eq!(cluster.say(talk, "WHATSAT c77 1 1"), "? WHATSAT c77 1 1\n");
+    assert!(cluster.say(talk, "WHATSAT c70 1 1").is_empty(), "it waits for its places");
     // An honest report need not wait for the minute.
-    let talk = world.client("Alford");
+    let talk = cluster.client("Alford");
     let honest = format!("IAMAT c77 +1+1 {}", NOON + 10);
-    assert!(world.say(talk, &honest).starts_with("AT Alford "));
+    assert!(cluster.say(talk, &honest).starts_with("AT Alford "));
     for name in ["Alford", "Bolden"] {
-        let line = served(&mut world, name, "c77").expect("it is known");
+        let line = served(&mut cluster, name, "c77").expect("it is known");
         assert!(line.contains(" +1+1 "), "{name}: {line}");
     }
-    world.run_for(49 * SECOND);
-    assert_eq!(world.member("Alford").herd.len(), CLIENTS, "the rest waits for its minute");
-    world.forget_lines();
-    world.run_for(2 * SECOND);
+    cluster.run_for(49 * SECOND);
+    assert_eq!(cluster.member("Alford").herd.len(), CLIENTS, "the rest waits for its minute");
+    cluster.forget_lines();
+    cluster.run_for(2 * SECOND);
     for name in ["Alford", "Bolden"] {
-        assert_eq!(world.member(name).herd.len(), CLIENTS / 10 + 1, "{name}");
+        assert_eq!(cluster.member(name).herd.len(), CLIENTS / 10 + 1, "{name}");
     }
-    assert!(agree(&mut world));
-    assert_eq!(world.at_lines(), 0, "nobody has to say anything about it");
+    assert!(agree(&mut cluster));
+    assert_eq!(cluster.at_lines(), 0, "nobody has to say anything about it");
 }
 
 #[test]
 fn what_is_let_in_while_a_sweep_is_under_way_is_not_forgotten_by_it() {
-    let mut world = World::herd(at_noon(), &topology("Alford", MINUTE));
+    let mut cluster = Cluster::herd(at_noon(), &topology("Alford", MINUTE));
     // So many that the sweep takes a dozen turns, of ten milliseconds each.
     for client in 0..50_000 {
-        know(&mut world, "Alford", &format!("AT Alford +0.5 c{client} +1+1 {NOON}"));
+        know(&mut cluster, "Alford", &format!("AT Alford +0.5 c{client} +1+1 {NOON}"));
     }
-    world.set_pace("Alford", 10 * MS);
-    let talk = world.client("Alford");
-    world.run_for(58 * SECOND);
+    cluster.set_pace("Alford", 10 * MS);
+    let talk = cluster.client("Alford");
+    cluster.run_for(58 * SECOND);
     for n in 0..400 {
         // As far ahead as is let in, at every moment of the sweep.
-        world.run_for(10 * MS);
-        let wall = world.reactor("Alford").parts().1.wall().0 + 60_000_000_000;
+        cluster.run_for(10 * MS);
+        let wall = cluster.reactor("Alford").parts().1.wall().0 + 60_000_000_000;
         let (seconds, nanos) = (wall / 1_000_000_000, wall % 1_000_000_000);
-        world.send(talk, format!("IAMAT n{n} +1+1 {seconds}.{nanos:09}\n"));
+        cluster.send(talk, format!("IAMAT n{n} +1+1 {seconds}.{nanos:09}\n"));
     }
-    world.run_for(SECOND);
-    assert_eq!(world.hear(talk).matches("AT Alford ").count(), 400, "all were let in");
-    assert_eq!(world.member("Alford").herd.len(), 50_400);
+    cluster.run_for(SECOND);
+    assert_eq!(cluster.hear(talk).matches("AT Alford ").count(), 400, "all were let in");
+    assert_eq!(cluster.member("Alford").herd.len(), 50_400);
 }
 
 #[test]
 fn a_clock_that_goes_after_is_told_again_what_it_has_refused() {
-    let mut world = World::herd(at_noon(), &topology("Alford Bolden; Bolden", MINUTE));
+    let mut cluster = Cluster::herd(at_noon(), &topology("Alford Bolden; Bolden", MINUTE));
     let slow = UnixNanos((NOON - 150) * 1_000_000_000);
-    world.reactor("Bolden").io().set_wall(slow);
-    let talk = world.client("Alford");
-    world.say(talk, &format!("IAMAT kiwi +1+1 {NOON}"));
-    assert_eq!(served(&mut world, "Bolden", "kiwi"), None, "to its clock that is far ahead");
-    world.run_for(180 * SECOND);
-    let kiwi = served(&mut world, "Alford", "kiwi");
-    assert!(kiwi.is_some() && served(&mut world, "Bolden", "kiwi") == kiwi);
-    assert!(agree(&mut world));
+    cluster.reactor("Bolden").io().set_wall(slow);
+    let talk = cluster.client("Alford");
+    cluster.say(talk, &format!("IAMAT kiwi +1+1 {NOON}"));
+    assert_eq!(served(&mut cluster, "Bolden", "kiwi"), None, "to its clock that is far ahead");
+    cluster.run_for(180 * SECOND);
+    let kiwi = served(&mut cluster, "Alford", "kiwi");
+    assert!(kiwi.is_some() && served(&mut cluster, "Bolden", "kiwi") == kiwi);
+    assert!(agree(&mut cluster));
 }
 
 #[test]
 fn a_neighbour_without_the_limit_says_it_at_each_comparison_and_no_more() {
     const FAR: usize = 100;
     let servers = "Alford Bolden; Bolden Clark; Clark";
-    let mut world = World::new(at_noon(), &topology(servers, ANY));
-    world.start("Clark");
-    world.edit(&topology(servers, MINUTE));
-    world.start("Alford");
-    world.start("Bolden");
-    world.settle();
-    let talk = world.client("Clark");
+    let mut cluster = Cluster::new(at_noon(), &topology(servers, ANY));
+    cluster.start("Clark");
+    cluster.edit(&topology(servers, MINUTE));
+    cluster.start("Alford");
+    cluster.start("Bolden");
+    cluster.settle();
+    let talk = cluster.client("Clark");
     for client in 0..FAR {
-        world.say(talk, &format!("IAMAT c{client} +9+9 9999999999"));
+        cluster.say(talk, &format!("IAMAT c{client} +9+9 9999999999"));
     }
-    let here = world.client("Alford");
+    let here = cluster.client("Alford");
     let honest: Vec<String> = (0..FAR)
-        .map(|client| world.say(here, &format!("IAMAT c{client} +1+1 {NOON}")).trim_end().into())
+        .map(|client| cluster.say(here, &format!("IAMAT c{client} +1+1 {NOON}")).trim_end().into())
         .collect();
-    world.run_for(65 * SECOND);
-    world.forget_lines();
-    world.run_for(600 * SECOND);
-    let said = |world: &World, from: &str, to: &str, what: &str| {
-        world.lines(from, to).iter().filter(|line| line.starts_with(what)).count()
+    cluster.run_for(65 * SECOND);
+    cluster.forget_lines();
+    cluster.run_for(600 * SECOND);
+    let said = |cluster: &Cluster, from: &str, to: &str, what: &str| {
+        cluster.lines(from, to).iter().filter(|line| line.starts_with(what)).count()
     };
     // Each time Bolden is told all of Clark's, and Clark those of its own, which are older to it.
-    let comparisons = said(&world, "Bolden", "Clark", "SYNC ");
+    let comparisons = said(&cluster, "Bolden", "Clark", "SYNC ");
     assert!((8..=10).contains(&comparisons), "{comparisons} in ten minutes");
-    assert_eq!(said(&world, "Clark", "Bolden", "AT "), comparisons * FAR);
-    assert_eq!(said(&world, "Bolden", "Clark", "AT "), comparisons * FAR);
-    assert_eq!(said(&world, "Bolden", "Clark", "?") + said(&world, "Clark", "Bolden", "?"), 0);
+    assert_eq!(said(&cluster, "Clark", "Bolden", "AT "), comparisons * FAR);
+    assert_eq!(said(&cluster, "Bolden", "Clark", "AT "), comparisons * FAR);
+    assert_eq!(said(&cluster, "Bolden", "Clark", "?") + said(&cluster, "Clark", "Bolden", "?"), 0);
     // Alford hears nothing of it.
-    assert!(said(&world, "Alford", "Bolden", "SYNC ") >= 8);
+    assert!(said(&cluster, "Alford", "Bolden", "SYNC ") >= 8);
     for what in ["AT ", "GROUPS "] {
         let both = [("Alford", "Bolden"), ("Bolden", "Alford")];
-        assert!(both.iter().all(|(from, to)| said(&world, from, to, what) == 0), "{what}");
+        assert!(both.iter().all(|(from, to)| said(&cluster, from, to, what) == 0), "{what}");
     }
     for (client, line) in honest.iter().enumerate() {
         for name in ["Alford", "Bolden"] {
-            assert_eq!(served(&mut world, name, &format!("c{client}")).as_ref(), Some(line));
+            assert_eq!(served(&mut cluster, name, &format!("c{client}")).as_ref(), Some(line));
         }
     }
-    assert!(!agree(&mut world), "as long as one of them has no limit");
+    assert!(!agree(&mut cluster), "as long as one of them has no limit");
 }
 
 const ALONE: &str = "[journal]\nsync = 'always'\n";
 
 /// Alford's process ends: its disk.
-fn off(world: &mut World) -> MemoryDisk {
-    let mut disk = world.crash_off("Alford");
+fn off(cluster: &mut Cluster) -> MemoryDisk {
+    let mut disk = cluster.crash_off("Alford");
     disk.release();
     disk
 }
 
 #[test]
 fn of_a_journal_it_is_passed_over_and_what_it_had_beaten_counts() {
-    let mut world = World::new(at_noon(), &format!("{}{ALONE}", topology("Alford", ANY)));
-    world.start_on("Alford", MemoryDisk::new(1)).expect("a new one");
-    let talk = world.client("Alford");
-    world.say(talk, &format!("IAMAT kiwi +1+1 {NOON}"));
-    world.say(talk, &format!("IAMAT fig +2+2 {NOON}"));
-    world.say(talk, "IAMAT kiwi +9+9 9999999999");
-    world.say(talk, "IAMAT plum +9+9 9999999999");
-    let disk = off(&mut world);
-    world.edit(&format!("{}{ALONE}", topology("Alford", MINUTE)));
-    let replayed = world.start_on("Alford", disk).expect("it is whole");
+    let mut cluster = Cluster::new(at_noon(), &format!("{}{ALONE}", topology("Alford", ANY)));
+    cluster.start_on("Alford", MemoryDisk::new(1)).expect("a new one");
+    let talk = cluster.client("Alford");
+    cluster.say(talk, &format!("IAMAT kiwi +1+1 {NOON}"));
+    cluster.say(talk, &format!("IAMAT fig +2+2 {NOON}"));
+    cluster.say(talk, "IAMAT kiwi +9+9 9999999999");
+    cluster.say(talk, "IAMAT plum +9+9 9999999999");
+    let disk = off(&mut cluster);
+    cluster.edit(&format!("{}{ALONE}", topology("Alford", MINUTE)));
+    let replayed = cluster.start_on("Alford", disk).expect("it is whole");
     assert_eq!(replayed.records, 4);
-    let known = world.knows("Alford");
+    let known = cluster.knows("Alford");
     assert_eq!(known.keys().collect::<Vec<_>>(), ["fig", "kiwi"]);
     assert!(known["kiwi"].contains(" +1+1 "));
     // It is still in the file: with no limit it counts again.
-    let disk = off(&mut world);
-    world.edit(&format!("{}{ALONE}", topology("Alford", ANY)));
-    world.start_on("Alford", disk).expect("it is whole");
-    assert_eq!(world.knows("Alford").len(), 3);
+    let disk = off(&mut cluster);
+    cluster.edit(&format!("{}{ALONE}", topology("Alford", ANY)));
+    cluster.start_on("Alford", disk).expect("it is whole");
+    assert_eq!(cluster.knows("Alford").len(), 3);
 }
 
 #[test]
@@ -253,15 +253,15 @@ fn a_clock_that_is_wrong_at_the_start_costs_nothing_that_the_next_start_does_not
     let mut disk = MemoryDisk::new(1);
     let mut known = Vec::new();
     for wall in [UnixNanos(NOON * 1_000_000_000), UnixNanos(0), at_noon().wall] {
-        let mut world = World::new(MemoryOptions { wall, ..at_noon() }, &text);
-        world.start_on("Alford", disk).expect("it is whole");
-        let talk = world.client("Alford");
+        let mut cluster = Cluster::new(MemoryOptions { wall, ..at_noon() }, &text);
+        cluster.start_on("Alford", disk).expect("it is whole");
+        let talk = cluster.client("Alford");
         if known.is_empty() {
-            (0..100).for_each(|c| drop(world.say(talk, &format!("IAMAT c{c} +1+1 {NOON}"))));
+            (0..100).for_each(|c| drop(cluster.say(talk, &format!("IAMAT c{c} +1+1 {NOON}"))));
         }
-        world.run_for(61 * SECOND);
-        known.push(world.knows("Alford"));
-        disk = off(&mut world);
+        cluster.run_for(61 * SECOND);
+        known.push(cluster.knows("Alford"));
+        disk = off(&mut cluster);
     }
     assert_eq!((known[0].len(), known[1].len()), (100, 0));
     assert_eq!(known[2], known[0]);
@@ -270,7 +270,7 @@ fn a_clock_that_is_wrong_at_the_start_costs_nothing_that_the_next_start_does_not
 /// Three servers in a row, 1,000 clients each of which somebody has reported from the future at one of
 /// them; the clients themselves go on reporting, each at its own server.
 struct Poisoned {
-    world: World,
+    cluster: Cluster,
     clients: [TalkId; 3],
     /// Which time it is that they report.
     round: u64,
@@ -286,39 +286,39 @@ fn row(journal: &str, limits: &str) -> String {
 
 impl Poisoned {
     fn new(journal: &str) -> Poisoned {
-        let mut world = World::new(at_noon(), &row(journal, ANY));
+        let mut cluster = Cluster::new(at_noon(), &row(journal, ANY));
         for name in ROW {
             if journal.is_empty() {
-                world.start(name);
+                cluster.start(name);
             } else {
-                world.start_on(name, MemoryDisk::new(1)).expect("a new one");
+                cluster.start_on(name, MemoryDisk::new(1)).expect("a new one");
             }
         }
-        world.settle();
-        let clients = ROW.map(|name| world.client(name));
-        let mut poisoned = Poisoned { world, clients, round: 0 };
+        cluster.settle();
+        let clients = ROW.map(|name| cluster.client(name));
+        let mut poisoned = Poisoned { cluster, clients, round: 0 };
         poisoned.report();
         for n in 0..MANY {
             let stamp = (NOON + 3_600 + (n * n * n) as u64).min(9_999_999_999);
             let talk = poisoned.clients[n / 7 % 3];
-            poisoned.world.send(talk, format!("IAMAT client-{n} +9+9 {stamp}\n"));
+            poisoned.cluster.send(talk, format!("IAMAT client-{n} +9+9 {stamp}\n"));
         }
-        poisoned.world.settle();
+        poisoned.cluster.settle();
         poisoned
     }
 
     /// All report once more; each is answered by an AT.
     fn report(&mut self) {
         self.round += 1;
-        self.world.run_for(SECOND);
-        self.clients.iter().for_each(|talk| drop(self.world.hear(*talk)));
+        self.cluster.run_for(SECOND);
+        self.clients.iter().for_each(|talk| drop(self.cluster.hear(*talk)));
         let stamp = NOON + self.round;
         for n in 0..MANY {
-            self.world.send(self.clients[n % 3], format!("IAMAT client-{n} +1+1 {stamp}\n"));
+            self.cluster.send(self.clients[n % 3], format!("IAMAT client-{n} +1+1 {stamp}\n"));
         }
-        self.world.settle();
+        self.cluster.settle();
         for (server, talk) in ROW.iter().zip(self.clients) {
-            let heard = self.world.hear(talk);
+            let heard = self.cluster.hear(talk);
             let answers = heard.lines().filter(|line| line.starts_with("AT "));
             assert!(answers.count() > MANY / 3 - 1, "{server} answers each: {heard}");
         }
@@ -331,7 +331,7 @@ impl Poisoned {
         let mut clients: BTreeMap<usize, [bool; 2]> = BTreeMap::new();
         for name in ROW {
             for n in 0..MANY {
-                let line = served(&mut self.world, name, &format!("client-{n}"));
+                let line = served(&mut self.cluster, name, &format!("client-{n}"));
                 let [future, stale] = clients.entry(n).or_default();
                 *future |= line.as_ref().is_some_and(|line| line.contains(" +9+9 "));
                 *stale |= line.is_none_or(|line| !line.ends_with(&last));
@@ -342,21 +342,21 @@ impl Poisoned {
     }
 
     fn restart(&mut self, name: &str) {
-        self.world.end(self.clients[ROW.iter().position(|each| *each == name).unwrap()]);
-        self.world.settle();
-        match self.world.kill(name).0 {
-            None => self.world.start(name),
+        self.cluster.end(self.clients[ROW.iter().position(|each| *each == name).unwrap()]);
+        self.cluster.settle();
+        match self.cluster.kill(name).0 {
+            None => self.cluster.start(name),
             Some(mut disk) => {
                 disk.release();
-                self.world.start_on(name, disk).expect("it is whole");
+                self.cluster.start_on(name, disk).expect("it is whole");
             }
         }
         let peers = |name| if name == "Bolden" { 2 } else { 1 };
-        while ROW.iter().any(|name| self.world.linked(name).len() < peers(*name)) {
-            self.world.run_for(100 * MS);
+        while ROW.iter().any(|name| self.cluster.linked(name).len() < peers(*name)) {
+            self.cluster.run_for(100 * MS);
         }
-        self.world.settle();
-        self.clients = ROW.map(|name| self.world.client(name));
+        self.cluster.settle();
+        self.clients = ROW.map(|name| self.cluster.client(name));
     }
 }
 
@@ -373,7 +373,7 @@ fn a_herd_is_healed_by_restarting_one_server_after_another_with_the_limit() {
             herd.report();
             assert_eq!(herd.stuck().0, MANY);
 
-            herd.world.edit(&row(journal, MINUTE));
+            herd.cluster.edit(&row(journal, MINUTE));
             for server in order {
                 herd.restart(ROW[server]);
                 if server != order[2] {
@@ -389,8 +389,8 @@ fn a_herd_is_healed_by_restarting_one_server_after_another_with_the_limit() {
                 if journal.is_empty() { "no journal" } else { "with a journal" },
             );
             assert_eq!((at_once, after), (0, 0));
-            assert!(agree(&mut herd.world));
-            herd.world.run_for(130 * SECOND + NANO);
+            assert!(agree(&mut herd.cluster));
+            herd.cluster.run_for(130 * SECOND + NANO);
             assert_eq!(herd.stuck(), (0, 0), "and nothing comes back");
         }
     }

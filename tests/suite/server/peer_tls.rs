@@ -5,7 +5,7 @@
 
 use crate::support::certs::{Authority, BOTH, Issued, Wish, good};
 use crate::support::cluster::{
-    Ending, FIVE, MS, SECOND, TalkId, World, sealed, topology, weathers,
+    Cluster, Ending, FIVE, MS, SECOND, TalkId, sealed, topology, weathers,
 };
 use herd_reactor::testing::MemoryOptions;
 use herd_reactor::{Signal, UnixNanos};
@@ -34,12 +34,12 @@ fn set(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn report(world: &mut World, name: &str, client: &str, stamp: &str) {
-    let talk = world.client(name);
-    let answer = world.say(talk, &format!("IAMAT {client} +1+1 {stamp}"));
+fn report(cluster: &mut Cluster, name: &str, client: &str, stamp: &str) {
+    let talk = cluster.client(name);
+    let answer = cluster.say(talk, &format!("IAMAT {client} +1+1 {stamp}"));
     assert!(answer.starts_with("AT "), "{answer}");
-    world.end(talk);
-    world.settle();
+    cluster.end(talk);
+    cluster.settle();
 }
 
 /// Believes whoever it meets.
@@ -110,7 +110,7 @@ fn called(shown: &Issued) -> Connection {
     ServerConnection::new(Arc::new(config)).unwrap().into()
 }
 
-/// One side of a TLS connection that a test plays in a world.
+/// One side of a TLS connection that a test plays in a cluster.
 struct Played {
     tls: Connection,
     talk: TalkId,
@@ -129,7 +129,7 @@ impl Played {
     }
 
     /// Says `text` as soon as the handshake lets it, and lets everything happen that follows.
-    fn say(&mut self, world: &mut World, text: &str) {
+    fn say(&mut self, cluster: &mut Cluster, text: &str) {
         let mut left = Some(text);
         loop {
             if let Some(text) = left.filter(|_| !self.tls.is_handshaking()) {
@@ -141,9 +141,9 @@ impl Played {
                 self.tls.write_tls(&mut wire).unwrap();
             }
             self.said.extend(&wire);
-            world.send(self.talk, &wire);
-            world.settle();
-            let new = world.heard(self.talk)[self.read..].to_vec();
+            cluster.send(self.talk, &wire);
+            cluster.settle();
+            let new = cluster.heard(self.talk)[self.read..].to_vec();
             self.read += new.len();
             let mut rest = &new[..];
             while !rest.is_empty() && self.failed.is_none() {
@@ -164,14 +164,14 @@ impl Played {
 const AROUND_BOLDEN: &str = "Abel Bolden; Adams Bolden; Alford Bolden; Bolden Clark; Clark";
 const ALL: [&str; 5] = ["Abel", "Adams", "Alford", "Bolden", "Clark"];
 
-fn around_bolden(options: MemoryOptions, folder: &Path) -> World {
-    let mut world = World::new(options, &sealed(AROUND_BOLDEN, folder, ""));
+fn around_bolden(options: MemoryOptions, folder: &Path) -> Cluster {
+    let mut cluster = Cluster::new(options, &sealed(AROUND_BOLDEN, folder, ""));
     for name in ["Bolden", "Adams", "Clark"] {
-        world.start(name);
+        cluster.start(name);
     }
-    world.run_for(SECOND);
-    assert_eq!(world.linked("Bolden"), set(&["Adams", "Clark"]));
-    world
+    cluster.run_for(SECOND);
+    assert_eq!(cluster.linked("Bolden"), set(&["Adams", "Clark"]));
+    cluster
 }
 
 /// What an impostor is after: to be Alford, or whom it says.
@@ -267,47 +267,47 @@ fn of_fourteen_classes_of_impostors_a_hundred_each_none_is_let_in() {
     let mut refused = [0; 14];
     let (mut accepted, mut names) = (0, Vec::new());
     for seed in 0..WORLDS {
-        let mut world = around_bolden(MemoryOptions::rough(seed as u64), folder.path());
-        report(&mut world, "Bolden", "kiwi", "1479413884");
+        let mut cluster = around_bolden(MemoryOptions::rough(seed as u64), folder.path());
+        report(&mut cluster, "Bolden", "kiwi", "1479413884");
         // Who has the right to is let in: so it is not for the test's sake that others are not.
         let recorded = {
-            let talk = world.stranger("Bolden");
+            let talk = cluster.stranger("Bolden");
             let alford = authority.issue(&Wish::of("Alford"));
             let mut honest = Played::new(talk, caller(Some(&alford), &TLS13));
-            honest.say(&mut world, "HELLO Alford places-herd 1\n");
+            honest.say(&mut cluster, "HELLO Alford places-herd 1\n");
             assert!(honest.heard.starts_with("HELLO Bolden"), "{:?}", honest.failed);
-            honest.say(&mut world, "AT Alford +0.000000001 kiwi +2+2 1479413885\n");
-            assert!(world.knows("Bolden")["kiwi"].starts_with("AT Alford "), "it is heard");
-            assert!(world.linked("Bolden").contains("Alford"));
-            world.abort(talk);
-            world.settle();
+            honest.say(&mut cluster, "AT Alford +0.000000001 kiwi +2+2 1479413885\n");
+            assert!(cluster.knows("Bolden")["kiwi"].starts_with("AT Alford "), "it is heard");
+            assert!(cluster.linked("Bolden").contains("Alford"));
+            cluster.abort(talk);
+            cluster.settle();
             honest.said
         };
-        let before = (world.knows("Bolden"), world.linked("Bolden"), world.linked("Adams"));
+        let before = (cluster.knows("Bolden"), cluster.linked("Bolden"), cluster.linked("Adams"));
         for attempt in 0..EACH {
             for (number, (name, class, sign)) in
                 classes(&authority, &revoked, attempt, &recorded).into_iter().enumerate()
             {
-                let talk = world.stranger("Bolden");
+                let talk = cluster.stranger("Bolden");
                 let (heard, failed) = match class {
                     Class::Bytes(bytes) => {
-                        world.send(talk, bytes);
-                        world.settle();
+                        cluster.send(talk, bytes);
+                        cluster.settle();
                         (String::new(), None)
                     }
                     Class::Shows(shown, hello) => {
                         let mut impostor = Played::new(talk, caller(shown.as_ref(), &TLS13));
-                        impostor.say(&mut world, &intrusion(hello));
+                        impostor.say(&mut cluster, &intrusion(hello));
                         (impostor.heard, impostor.failed)
                     }
                     Class::Old(shown) => {
                         let mut impostor = Played::new(talk, caller(Some(&shown), &TLS12));
-                        impostor.say(&mut world, &intrusion("Alford"));
+                        impostor.say(&mut cluster, &intrusion("Alford"));
                         (impostor.heard, impostor.failed)
                     }
                 };
-                world.settle();
-                let understood = String::from_utf8_lossy(world.heard(talk)).into_owned();
+                cluster.settle();
+                let understood = String::from_utf8_lossy(cluster.heard(talk)).into_owned();
                 let alert = failed.clone().unwrap_or_default();
                 let is_told = match sign {
                     Sign::None => true,
@@ -318,15 +318,16 @@ fn of_fourteen_classes_of_impostors_a_hundred_each_none_is_let_in() {
                 assert!(is_told, "{name}: {heard:?} {failed:?}");
                 let let_in = heard.contains("HELLO Bolden") || understood.contains("HELLO Bolden");
                 accepted += usize::from(let_in);
-                refused[number] += usize::from(!let_in && world.ending(talk).is_some());
+                refused[number] += usize::from(!let_in && cluster.ending(talk).is_some());
                 if names.len() <= number {
                     names.push(name);
                 }
-                let after = (world.knows("Bolden"), world.linked("Bolden"), world.linked("Adams"));
+                let after =
+                    (cluster.knows("Bolden"), cluster.linked("Bolden"), cluster.linked("Adams"));
                 assert_eq!(after, before, "{name}");
                 // What the other side keeps of its own accord is not what is tested.
-                world.abort(talk);
-                world.settle();
+                cluster.abort(talk);
+                cluster.settle();
             }
         }
     }
@@ -342,28 +343,28 @@ fn of_fourteen_classes_of_impostors_a_hundred_each_none_is_let_in() {
 fn a_server_that_is_dialled_has_to_be_the_one_that_was_dialled() {
     for (number, show) in ["Adams", "Clark", "clark", "Bolden", "Mallory"].into_iter().enumerate() {
         let (folder, authority) = good(&format!("dialled-{number}"), &ALL);
-        let mut world =
-            World::new(MemoryOptions::calm(1), &sealed(AROUND_BOLDEN, folder.path(), ""));
-        world.play("Clark");
-        world.start("Bolden");
-        world.settle();
-        let talk = world.callers()[0];
+        let mut cluster =
+            Cluster::new(MemoryOptions::calm(1), &sealed(AROUND_BOLDEN, folder.path(), ""));
+        cluster.play("Clark");
+        cluster.start("Bolden");
+        cluster.settle();
+        let talk = cluster.callers()[0];
         let mut clark = Played::new(talk, called(&authority.issue(&Wish::of(show))));
         // Nobody asks Bolden for a certificate here, which does not matter to it.
-        clark.say(&mut world, "");
-        world.settle();
+        clark.say(&mut cluster, "");
+        cluster.settle();
         let hello = clark.heard.contains("HELLO Bolden");
         assert_eq!(hello, show == "Clark", "{show}: {:?}", clark.failed);
-        clark.say(&mut world, "HELLO Clark places-herd 1\n");
+        clark.say(&mut cluster, "HELLO Clark places-herd 1\n");
         let linked = if show == "Clark" { set(&["Clark"]) } else { set(&[]) };
-        assert_eq!(world.linked("Bolden"), linked, "{show}");
+        assert_eq!(cluster.linked("Bolden"), linked, "{show}");
     }
 }
 
 #[test]
 fn a_certificate_for_two_servers_is_for_neither() {
     let (folder, authority) = good("several", &ALL);
-    let mut world = around_bolden(MemoryOptions::calm(1), folder.path());
+    let mut cluster = around_bolden(MemoryOptions::calm(1), folder.path());
     let names = ["Alford", "Abel"].map(|name| format!("{name}.places-herd")).to_vec();
     for (names, is_linked) in [
         (names, false),
@@ -373,12 +374,12 @@ fn a_certificate_for_two_servers_is_for_neither() {
         (vec!["Alford.another-herd".into()], false),
     ] {
         let issued = authority.issue(&Wish { names: names.clone(), ..Wish::of("") });
-        let talk = world.stranger("Bolden");
+        let talk = cluster.stranger("Bolden");
         let mut alford = Played::new(talk, caller(Some(&issued), &TLS13));
-        alford.say(&mut world, "HELLO Alford places-herd 1\n");
-        assert_eq!(world.linked("Bolden").contains("Alford"), is_linked, "{names:?}");
-        world.abort(talk);
-        world.settle();
+        alford.say(&mut cluster, "HELLO Alford places-herd 1\n");
+        assert_eq!(cluster.linked("Bolden").contains("Alford"), is_linked, "{names:?}");
+        cluster.abort(talk);
+        cluster.settle();
     }
 }
 
@@ -388,56 +389,56 @@ fn a_sealed_herd_of_five_ends_with_one_mind_whatever_the_weather_even_byte_by_by
     let bytewise =
         MemoryOptions { arrival_bytes: 1..=1, write_bytes: 1..=1, ..MemoryOptions::calm(9) };
     for weather in weathers().chain([bytewise]) {
-        let mut world = World::new(weather, &sealed(FIVE, folder.path(), ""));
-        for name in world.names() {
-            world.start(&name);
+        let mut cluster = Cluster::new(weather, &sealed(FIVE, folder.path(), ""));
+        for name in cluster.names() {
+            cluster.start(&name);
         }
-        world.run_for(SECOND);
-        assert_eq!(world.linked("Parker"), set(&["Alford", "Bolden", "Hamilton"]));
-        for (number, name) in world.names().into_iter().enumerate() {
-            report(&mut world, &name, &format!("c{number}"), "1479413884");
+        cluster.run_for(SECOND);
+        assert_eq!(cluster.linked("Parker"), set(&["Alford", "Bolden", "Hamilton"]));
+        for (number, name) in cluster.names().into_iter().enumerate() {
+            report(&mut cluster, &name, &format!("c{number}"), "1479413884");
         }
-        world.run_for(SECOND);
-        let known = world.knows("Hamilton");
+        cluster.run_for(SECOND);
+        let known = cluster.knows("Hamilton");
         assert_eq!(known.len(), 5);
-        for name in world.names() {
-            assert_eq!(world.knows(&name), known, "{name}");
+        for name in cluster.names() {
+            assert_eq!(cluster.knows(&name), known, "{name}");
         }
         // Nothing of it can be read on the way.
-        let said = world.lines("Alford", "Parker").concat();
+        let said = cluster.lines("Alford", "Parker").concat();
         assert!(
             said.len() > 1_000 && !said.contains("HELLO") && !said.contains("1479413884"),
             "{said}"
         );
         // And a link is kept by PINGs, and made anew when it was lost.
-        world.run_for(60 * SECOND);
-        world.crash("Parker");
-        world.run_for(20 * SECOND);
-        world.start("Parker");
-        world.run_for(20 * SECOND);
-        assert_eq!(world.knows("Parker"), known);
+        cluster.run_for(60 * SECOND);
+        cluster.crash("Parker");
+        cluster.run_for(20 * SECOND);
+        cluster.start("Parker");
+        cluster.run_for(20 * SECOND);
+        assert_eq!(cluster.knows("Parker"), known);
     }
 }
 
 #[test]
 fn plain_text_at_a_sealed_port_and_tls_at_a_plain_one_are_closed_at_once() {
     let (folder, authority) = good("mixed", &ALL);
-    let mut world = around_bolden(MemoryOptions::calm(1), folder.path());
-    let talk = world.stranger("Bolden");
-    world.send(talk, "HELLO");
-    world.settle();
-    assert!(world.ending(talk).is_some());
+    let mut cluster = around_bolden(MemoryOptions::calm(1), folder.path());
+    let talk = cluster.stranger("Bolden");
+    cluster.send(talk, "HELLO");
+    cluster.settle();
+    assert!(cluster.ending(talk).is_some());
 
-    let mut world = World::new(MemoryOptions::calm(1), &topology(AROUND_BOLDEN, ""));
-    world.start("Bolden");
-    let talk = world.stranger("Bolden");
+    let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology(AROUND_BOLDEN, ""));
+    cluster.start("Bolden");
+    let talk = cluster.stranger("Bolden");
     let alford = authority.issue(&Wish::of("Alford"));
-    Played::new(talk, caller(Some(&alford), &TLS13)).say(&mut world, "");
-    assert_eq!(world.ending(talk), Some(Ending::Fin));
-    assert!(world.heard(talk).starts_with(b"? \x16\x03"), "whatever is no HELLO is answered");
+    Played::new(talk, caller(Some(&alford), &TLS13)).say(&mut cluster, "");
+    assert_eq!(cluster.ending(talk), Some(Ending::Fin));
+    assert!(cluster.heard(talk).starts_with(b"? \x16\x03"), "whatever is no HELLO is answered");
     // Lines are still lines there.
-    let talk = world.stranger("Bolden");
-    assert!(world.say(talk, "HELLO Alford places-herd 1").starts_with("HELLO Bolden"));
+    let talk = cluster.stranger("Bolden");
+    assert!(cluster.say(talk, "HELLO Alford places-herd 1").starts_with("HELLO Bolden"));
 }
 
 /// Other protocols, chance, and what an honest neighbour said with one bit of it changed.
@@ -473,27 +474,27 @@ fn noise(honest: &[u8]) -> Vec<Vec<u8>> {
 #[test]
 fn noise_at_a_sealed_port_is_closed_and_changes_nothing() {
     let (folder, authority) = good("noise", &ALL);
-    let mut world = around_bolden(MemoryOptions::rough(1), folder.path());
-    report(&mut world, "Bolden", "kiwi", "1479413884");
-    let talk = world.stranger("Bolden");
+    let mut cluster = around_bolden(MemoryOptions::rough(1), folder.path());
+    report(&mut cluster, "Bolden", "kiwi", "1479413884");
+    let talk = cluster.stranger("Bolden");
     let alford = authority.issue(&Wish::of("Alford"));
     let mut honest = Played::new(talk, caller(Some(&alford), &TLS13));
-    honest.say(&mut world, &intrusion("Alford").replace("1479413999", "1479413885"));
-    assert!(world.linked("Bolden").contains("Alford"), "{:?}", honest.failed);
-    world.abort(talk);
-    world.settle();
-    let before = (world.knows("Bolden"), world.linked("Bolden"));
+    honest.say(&mut cluster, &intrusion("Alford").replace("1479413999", "1479413885"));
+    assert!(cluster.linked("Bolden").contains("Alford"), "{:?}", honest.failed);
+    cluster.abort(talk);
+    cluster.settle();
+    let before = (cluster.knows("Bolden"), cluster.linked("Bolden"));
     let noise = noise(&honest.said);
     let count = noise.len();
     for said in noise {
-        let talk = world.stranger("Bolden");
-        world.send(talk, &said[..]);
+        let talk = cluster.stranger("Bolden");
+        cluster.send(talk, &said[..]);
         // Longer than a handshake may take.
-        world.run_for(6 * SECOND);
-        assert!(world.ending(talk).is_some(), "{}", said.escape_ascii());
-        let heard = String::from_utf8_lossy(world.heard(talk));
+        cluster.run_for(6 * SECOND);
+        assert!(cluster.ending(talk).is_some(), "{}", said.escape_ascii());
+        let heard = String::from_utf8_lossy(cluster.heard(talk));
         assert!(!heard.contains("HELLO"), "{heard}");
-        assert_eq!((world.knows("Bolden"), world.linked("Bolden")), before);
+        assert_eq!((cluster.knows("Bolden"), cluster.linked("Bolden")), before);
     }
     println!("P18 noise at a sealed peer port: {count} connections, all closed, 0 effects");
 }
@@ -502,20 +503,20 @@ fn noise_at_a_sealed_port_is_closed_and_changes_nothing() {
 fn who_proves_nothing_has_peer_tls_ms_and_no_more() {
     let (folder, _) = good("deadline", &ALL);
     let limits = "peer_tls_ms = 700\nhello_ms = 100_000";
-    let mut world =
-        World::new(MemoryOptions::calm(1), &sealed(AROUND_BOLDEN, folder.path(), limits));
-    world.start("Bolden");
-    let mute = world.stranger("Bolden");
-    let slow = world.stranger("Bolden");
+    let mut cluster =
+        Cluster::new(MemoryOptions::calm(1), &sealed(AROUND_BOLDEN, folder.path(), limits));
+    cluster.start("Bolden");
+    let mute = cluster.stranger("Bolden");
+    let slow = cluster.stranger("Bolden");
     // What trickles in prolongs nothing.
     for byte in [0x16, 3, 1, 0, 200, 1] {
-        world.send(slow, [byte]);
-        world.run_for(100 * MS);
+        cluster.send(slow, [byte]);
+        cluster.run_for(100 * MS);
     }
-    assert_eq!((world.ending(mute), world.ending(slow)), (None, None));
-    world.run_for(100 * MS);
+    assert_eq!((cluster.ending(mute), cluster.ending(slow)), (None, None));
+    cluster.run_for(100 * MS);
     assert_eq!(
-        (world.ending(mute), world.ending(slow)),
+        (cluster.ending(mute), cluster.ending(slow)),
         (Some(Ending::Broken), Some(Ending::Broken))
     );
 }
@@ -524,42 +525,43 @@ fn who_proves_nothing_has_peer_tls_ms_and_no_more() {
 fn only_so_many_handshakes_go_on_and_the_oldest_makes_room() {
     let (folder, authority) = good("many", &ALL);
     let limits = "peer_tls_handshakes = 3";
-    let mut world =
-        World::new(MemoryOptions::calm(1), &sealed(AROUND_BOLDEN, folder.path(), limits));
-    world.start("Bolden");
-    let mutes: Vec<TalkId> = (0..5).map(|_| world.stranger("Bolden")).collect();
-    world.settle();
-    let endings: Vec<bool> = mutes.iter().map(|mute| world.ending(*mute).is_some()).collect();
+    let mut cluster =
+        Cluster::new(MemoryOptions::calm(1), &sealed(AROUND_BOLDEN, folder.path(), limits));
+    cluster.start("Bolden");
+    let mutes: Vec<TalkId> = (0..5).map(|_| cluster.stranger("Bolden")).collect();
+    cluster.settle();
+    let endings: Vec<bool> = mutes.iter().map(|mute| cluster.ending(*mute).is_some()).collect();
     assert_eq!(endings, [true, true, false, false, false]);
     // Who proves who it is gets in all the same, and takes no more place.
     let alford = authority.issue(&Wish::of("Alford"));
-    let talk = world.stranger("Bolden");
+    let talk = cluster.stranger("Bolden");
     let mut honest = Played::new(talk, caller(Some(&alford), &TLS13));
-    honest.say(&mut world, "HELLO Alford places-herd 1\n");
-    assert_eq!(world.linked("Bolden"), set(&["Alford"]));
-    let late: Vec<TalkId> = (0..3).map(|_| world.stranger("Bolden")).collect();
-    world.settle();
-    assert!(late.iter().all(|talk| world.ending(*talk).is_none()));
-    assert_eq!(world.linked("Bolden"), set(&["Alford"]));
+    honest.say(&mut cluster, "HELLO Alford places-herd 1\n");
+    assert_eq!(cluster.linked("Bolden"), set(&["Alford"]));
+    let late: Vec<TalkId> = (0..3).map(|_| cluster.stranger("Bolden")).collect();
+    cluster.settle();
+    assert!(late.iter().all(|talk| cluster.ending(*talk).is_none()));
+    assert_eq!(cluster.linked("Bolden"), set(&["Alford"]));
 }
 
 #[test]
 fn a_stranger_is_read_no_further_than_peer_tls_bytes() {
     let (folder, _) = good("bytes", &ALL);
     let limits = "peer_tls_bytes = 4_096";
-    let mut world =
-        World::new(MemoryOptions::calm(1), &sealed(AROUND_BOLDEN, folder.path(), limits));
-    world.start("Bolden");
-    let talk = world.stranger("Bolden");
+    let mut cluster =
+        Cluster::new(MemoryOptions::calm(1), &sealed(AROUND_BOLDEN, folder.path(), limits));
+    cluster.start("Bolden");
+    let talk = cluster.stranger("Bolden");
     // A hello of 60,000 bytes, in records of 1,000, of which each by itself would do.
     let mut hello = vec![1, 0, 0xea, 0x60];
     hello.resize(60_004, 0);
     let mut sent = 0;
     for piece in hello.chunks(1_000) {
-        world.send(talk, [&[0x16, 3, 1], &(piece.len() as u16).to_be_bytes()[..], piece].concat());
-        world.settle();
+        cluster
+            .send(talk, [&[0x16, 3, 1], &(piece.len() as u16).to_be_bytes()[..], piece].concat());
+        cluster.settle();
         sent += piece.len();
-        if world.ending(talk).is_some() {
+        if cluster.ending(talk).is_some() {
             break;
         }
     }
@@ -568,9 +570,9 @@ fn a_stranger_is_read_no_further_than_peer_tls_bytes() {
 
 // Reading anew.
 
-fn hang_up(world: &mut World, name: &str) {
-    world.reactor(name).io().signal(Signal::Hangup);
-    world.settle();
+fn hang_up(cluster: &mut Cluster, name: &str) {
+    cluster.reactor(name).io().signal(Signal::Hangup);
+    cluster.settle();
 }
 
 #[test]
@@ -579,47 +581,47 @@ fn a_link_whose_certificate_is_revoked_ends_at_the_next_sighup_and_is_not_made_a
         let (folder, authority) = good("live", &ALL);
         let abel = authority.issue(&Wish::of("Abel"));
         abel.write(folder.path(), "Abel");
-        let mut world = around_bolden(weather, folder.path());
-        world.start("Abel");
-        world.run_for(SECOND);
-        assert_eq!(world.linked("Bolden"), set(&["Abel", "Adams", "Clark"]));
+        let mut cluster = around_bolden(weather, folder.path());
+        cluster.start("Abel");
+        cluster.run_for(SECOND);
+        assert_eq!(cluster.linked("Bolden"), set(&["Abel", "Adams", "Clark"]));
         authority.revoke(folder.path(), &[&abel.serial]);
-        world.run_for(SECOND);
-        assert!(world.linked("Bolden").contains("Abel"), "nobody has been told yet");
-        hang_up(&mut world, "Bolden");
-        assert_eq!(world.linked("Bolden"), set(&["Adams", "Clark"]));
-        world.run_for(60 * SECOND);
-        assert_eq!(world.linked("Bolden"), set(&["Adams", "Clark"]));
-        report(&mut world, "Abel", "kiwi", "1479413884");
-        assert!(!world.knows("Bolden").contains_key("kiwi"));
+        cluster.run_for(SECOND);
+        assert!(cluster.linked("Bolden").contains("Abel"), "nobody has been told yet");
+        hang_up(&mut cluster, "Bolden");
+        assert_eq!(cluster.linked("Bolden"), set(&["Adams", "Clark"]));
+        cluster.run_for(60 * SECOND);
+        assert_eq!(cluster.linked("Bolden"), set(&["Adams", "Clark"]));
+        report(&mut cluster, "Abel", "kiwi", "1479413884");
+        assert!(!cluster.knows("Bolden").contains_key("kiwi"));
         // With a new certificate it is welcome, as soon as it has read it.
         authority.issue(&Wish::of("Abel")).write(folder.path(), "Abel");
-        hang_up(&mut world, "Abel");
-        world.run_for(10 * SECOND);
-        assert_eq!(world.linked("Bolden"), set(&["Abel", "Adams", "Clark"]));
-        assert!(world.knows("Bolden").contains_key("kiwi"));
+        hang_up(&mut cluster, "Abel");
+        cluster.run_for(10 * SECOND);
+        assert_eq!(cluster.linked("Bolden"), set(&["Abel", "Adams", "Clark"]));
+        assert!(cluster.knows("Bolden").contains_key("kiwi"));
     }
 }
 
 #[test]
 fn a_proof_from_before_a_sighup_has_to_be_given_again() {
     let (folder, authority) = good("between", &ALL);
-    let mut world = around_bolden(MemoryOptions::calm(1), folder.path());
+    let mut cluster = around_bolden(MemoryOptions::calm(1), folder.path());
     let alford = authority.issue(&Wish::of("Alford"));
-    let talk = world.stranger("Bolden");
+    let talk = cluster.stranger("Bolden");
     let mut slow = Played::new(talk, caller(Some(&alford), &TLS13));
-    slow.say(&mut world, "");
+    slow.say(&mut cluster, "");
     authority.revoke(folder.path(), &[&alford.serial]);
-    hang_up(&mut world, "Bolden");
-    slow.say(&mut world, "HELLO Alford places-herd 1\n");
+    hang_up(&mut cluster, "Bolden");
+    slow.say(&mut cluster, "HELLO Alford places-herd 1\n");
     assert_eq!(slow.heard, "? HELLO Alford places-herd 1\n");
-    assert_eq!(world.linked("Bolden"), set(&["Adams", "Clark"]));
+    assert_eq!(cluster.linked("Bolden"), set(&["Adams", "Clark"]));
 }
 
 #[test]
 fn faulty_files_leave_the_old_certificates_in_force() {
     let (folder, authority) = good("faulty", &ALL);
-    let mut world = around_bolden(MemoryOptions::calm(1), folder.path());
+    let mut cluster = around_bolden(MemoryOptions::calm(1), folder.path());
     let path = |name: &str| folder.path().join(name);
     let good_key = fs::read(path("Bolden.key")).unwrap();
     for spoil in [
@@ -642,33 +644,33 @@ fn faulty_files_leave_the_old_certificates_in_force() {
     ] as [&dyn Fn(); 6]
     {
         spoil();
-        hang_up(&mut world, "Bolden");
-        assert_eq!(world.linked("Bolden"), set(&["Adams", "Clark"]));
+        hang_up(&mut cluster, "Bolden");
+        assert_eq!(cluster.linked("Bolden"), set(&["Adams", "Clark"]));
         let alford = authority.issue(&Wish::of("Alford"));
-        let talk = world.stranger("Bolden");
+        let talk = cluster.stranger("Bolden");
         let mut alford = Played::new(talk, caller(Some(&alford), &TLS13));
-        alford.say(&mut world, "HELLO Alford places-herd 1\n");
+        alford.say(&mut cluster, "HELLO Alford places-herd 1\n");
         assert!(alford.heard.starts_with("HELLO Bolden"), "{:?}", alford.failed);
-        world.abort(talk);
-        world.settle();
+        cluster.abort(talk);
+        cluster.settle();
     }
 }
 
 #[test]
 fn another_authority_ends_all_links_of_the_old_one() {
     let (folder, _) = good("new-ca", &ALL);
-    let mut world = around_bolden(MemoryOptions::calm(1), folder.path());
+    let mut cluster = around_bolden(MemoryOptions::calm(1), folder.path());
     let new = Authority::new("the next");
     new.write(folder.path());
     for name in ALL {
         new.issue(&Wish::of(name)).write(folder.path(), name);
     }
-    hang_up(&mut world, "Bolden");
-    assert_eq!(world.linked("Bolden"), set(&[]));
-    hang_up(&mut world, "Adams");
-    hang_up(&mut world, "Clark");
-    world.run_for(20 * SECOND);
-    assert_eq!(world.linked("Bolden"), set(&["Adams", "Clark"]));
+    hang_up(&mut cluster, "Bolden");
+    assert_eq!(cluster.linked("Bolden"), set(&[]));
+    hang_up(&mut cluster, "Adams");
+    hang_up(&mut cluster, "Clark");
+    cluster.run_for(20 * SECOND);
+    assert_eq!(cluster.linked("Bolden"), set(&["Adams", "Clark"]));
 }
 
 #[test]
@@ -677,26 +679,26 @@ fn a_link_outlives_its_certificate_and_cannot_be_made_again() {
     // It plays from 17 November 2016.
     let short = Wish { until: (2016, 11, 20), ..Wish::of("Adams") };
     authority.issue(&short).write(folder.path(), "Adams");
-    let mut world = around_bolden(MemoryOptions::calm(1), folder.path());
-    world.run_for(4 * DAY);
-    assert_eq!(world.linked("Bolden"), set(&["Adams", "Clark"]), "time alone cuts no link");
-    world.crash("Bolden");
-    world.start("Bolden");
-    world.run_for(60 * SECOND);
-    assert_eq!(world.linked("Bolden"), set(&["Clark"]));
+    let mut cluster = around_bolden(MemoryOptions::calm(1), folder.path());
+    cluster.run_for(4 * DAY);
+    assert_eq!(cluster.linked("Bolden"), set(&["Adams", "Clark"]), "time alone cuts no link");
+    cluster.crash("Bolden");
+    cluster.start("Bolden");
+    cluster.run_for(60 * SECOND);
+    assert_eq!(cluster.linked("Bolden"), set(&["Clark"]));
     // SIGHUP judges those that stand.
     authority.issue(&Wish::of("Adams")).write(folder.path(), "Adams");
-    hang_up(&mut world, "Adams");
-    world.run_for(20 * SECOND);
-    assert_eq!(world.linked("Bolden"), set(&["Adams", "Clark"]));
+    hang_up(&mut cluster, "Adams");
+    cluster.run_for(20 * SECOND);
+    assert_eq!(cluster.linked("Bolden"), set(&["Adams", "Clark"]));
 }
 
 #[test]
 fn without_certificates_sighup_does_nothing() {
-    let mut world = World::herd(MemoryOptions::calm(1), &topology("Alford Bolden; Bolden", ""));
-    hang_up(&mut world, "Alford");
-    world.run_for(SECOND);
-    assert_eq!(world.linked("Alford"), set(&["Bolden"]));
+    let mut cluster = Cluster::herd(MemoryOptions::calm(1), &topology("Alford Bolden; Bolden", ""));
+    hang_up(&mut cluster, "Alford");
+    cluster.run_for(SECOND);
+    assert_eq!(cluster.linked("Alford"), set(&["Bolden"]));
 }
 
 // What is said about the files.
@@ -809,15 +811,15 @@ fn what_a_handshake_and_a_link_cost() {
                 true => sealed(&row(reach), folder.path(), "peer_tls_handshakes = 128"),
                 false => topology(&row(reach), ""),
             };
-            let mut world = World::new(MemoryOptions::calm(1), &text);
+            let mut cluster = Cluster::new(MemoryOptions::calm(1), &text);
             let before = memory();
             let begun = std::time::Instant::now();
             for name in &names {
-                world.start(name);
+                cluster.start(name);
             }
-            world.run_for(SECOND);
+            cluster.run_for(SECOND);
             let took = begun.elapsed();
-            let linked: usize = names.iter().map(|name| world.linked(name).len()).sum();
+            let linked: usize = names.iter().map(|name| cluster.linked(name).len()).sum();
             assert_eq!(linked as i64, 2 * links);
             told.push((links, took, memory() - before));
         }

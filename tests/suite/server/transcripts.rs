@@ -17,7 +17,7 @@
 //! and `\x0b` stand for what they do in Rust. A line ends where it ends: white space at its end is
 //! part of it.
 
-use crate::support::cluster::{Ending, World, topology};
+use crate::support::cluster::{Cluster, Ending, topology};
 use herd_reactor::UnixNanos;
 use herd_reactor::testing::MemoryOptions;
 use places_herd::places::{
@@ -65,25 +65,25 @@ impl Transcript {
 
     /// Plays it over the network of `options`, each of `pieces` when all before has had its effect.
     fn play<'p>(&self, options: MemoryOptions, pieces: impl IntoIterator<Item = &'p [u8]>) {
-        let mut world = World::new(options, &topology("Alford", &self.limits));
-        world.start_with("Alford", Box::new(Gazetteer));
-        world.stop_wall_clocks(NOON);
-        let client = world.client("Alford");
+        let mut cluster = Cluster::new(options, &topology("Alford", &self.limits));
+        cluster.start_with("Alford", Box::new(Gazetteer));
+        cluster.stop_wall_clocks(NOON);
+        let client = cluster.client("Alford");
         let mut lengths = Vec::new();
         for piece in pieces {
             lengths.push(piece.len());
-            world.send(client, piece);
-            world.run_for(Duration::ZERO);
+            cluster.send(client, piece);
+            cluster.run_for(Duration::ZERO);
         }
-        world.end(client);
-        world.settle();
-        let heard = escape(world.heard(client));
+        cluster.end(client);
+        cluster.settle();
+        let heard = escape(cluster.heard(client));
         assert!(
             heard == self.expected,
             "in pieces of {lengths:?}: {}",
             first_difference(&heard, &self.expected)
         );
-        assert_eq!(world.ending(client), Some(Ending::Fin), "in pieces of {lengths:?}");
+        assert_eq!(cluster.ending(client), Some(Ending::Fin), "in pieces of {lengths:?}");
     }
 
     /// Plays it in all ways.

@@ -15,13 +15,13 @@ impl Run<'_> {
         let number = match self.talks[talker].filter(|number| self.can_say(*number)) {
             Some(number) => number,
             None => {
-                let address = self.world.topology().server(name).expect("it is listed").client;
-                let talk = self.world.begin_dial(address);
+                let address = self.cluster.topology().server(name).expect("it is listed").client;
+                let talk = self.cluster.begin_dial(address);
                 // Who asks a machine that is lost is heard when it is back.
-                let life = self.world.life(name) + usize::from(!self.world.lives(name));
+                let life = self.cluster.life(name) + usize::from(!self.cluster.lives(name));
                 let mut talk = Conversation::new(talk, server, life);
                 // It may be refused, or turned away.
-                talk.is_excused = !self.world.lives(name) || self.is_troubled(server);
+                talk.is_excused = !self.cluster.lives(name) || self.is_troubled(server);
                 self.conversations.push(talk);
                 self.conversations.len() - 1
             }
@@ -40,7 +40,7 @@ impl Run<'_> {
             let limits = self.plan.limits;
             let talk = &mut self.conversations[number];
             let line = talk.say(said, &self.plan.clients, limits);
-            self.world.send(talk.talk, line);
+            self.cluster.send(talk.talk, line);
         }
         let disk_fails = self.ledgers.get(&server).is_some_and(Ledger::may_refuse);
         let talk = &mut self.conversations[number];
@@ -51,13 +51,13 @@ impl Run<'_> {
             Then::Stay => {}
             Then::End => {
                 talk.has_ended = true;
-                self.world.end(talk.talk);
+                self.cluster.end(talk.talk);
             }
             Then::Abort => {
                 (talk.has_ended, talk.is_excused) = (true, true);
                 // Who is not connected yet cannot go away: what it has said will be heard.
-                talk.has_vanished = self.world.stands(talk.talk);
-                self.world.abort(talk.talk);
+                talk.has_vanished = self.cluster.stands(talk.talk);
+                self.cluster.abort(talk.talk);
                 self.met("a client vanishes");
             }
         }
@@ -66,7 +66,7 @@ impl Run<'_> {
     /// Whether more can be said in this conversation.
     pub(super) fn can_say(&mut self, number: usize) -> bool {
         let talk = &self.conversations[number];
-        !talk.has_ended && self.world.ending(talk.talk).is_none()
+        !talk.has_ended && self.cluster.ending(talk.talk).is_none()
     }
 
     /// Whether a server has something that makes it turn clients away.
@@ -79,11 +79,11 @@ impl Run<'_> {
 
     pub(super) fn answer(&mut self, asked: Asked) {
         let name = self.name(asked.server);
-        if !self.world.lives(name) || self.world.life(name) != asked.life {
+        if !self.cluster.lives(name) || self.cluster.life(name) != asked.life {
             return;
         }
         if let Some((_, answer)) = asked.answer {
-            let (member, core) = self.world.reactor(name).parts();
+            let (member, core) = self.cluster.reactor(name).parts();
             member.inquiries.answered(core, asked.ticket, answer);
         }
     }
@@ -93,13 +93,13 @@ impl Run<'_> {
         for number in 0..self.conversations.len() {
             let talk = &mut self.conversations[number];
             let name = self.plan.servers[talk.server];
-            let heard = self.world.heard(talk.talk);
+            let heard = self.cluster.heard(talk.talk);
             let acknowledged = match talk.hear(heard, name) {
                 Ok(acknowledged) => acknowledged,
                 Err(why) => return self.broken("replies in order, one for each command", why),
             };
             let server = talk.server;
-            let counts = self.world.lives(name) && self.world.life(name) == talk.life;
+            let counts = self.cluster.lives(name) && self.cluster.life(name) == talk.life;
             self.outcome.acknowledged += acknowledged.len() as u64;
             let ledger = self.ledgers.get_mut(&talk.server);
             if let Some(ledger) = ledger.filter(|ledger| talk.life >= ledger.first_life) {
@@ -136,7 +136,7 @@ impl Run<'_> {
         let Fate::Taken(takers) = fate else { return false };
         takers.iter().any(|(server, life)| {
             let name = self.name(*server);
-            self.world.lives(name) && self.world.life(name) == *life
+            self.cluster.lives(name) && self.cluster.life(name) == *life
         })
     }
 }

@@ -3,7 +3,7 @@
 //! connections that it makes for that.
 
 use super::plan::Plan;
-use crate::support::cluster::{TalkId, World};
+use crate::support::cluster::{Cluster, TalkId};
 use std::collections::BTreeMap;
 
 #[derive(Debug)]
@@ -16,22 +16,22 @@ pub(crate) struct Plain {
 }
 
 impl Plain {
-    /// The plain neighbour of a plan, which listens in `world` from now on.
-    pub(crate) fn new(plan: &Plan, world: &mut World) -> Option<Plain> {
+    /// The plain neighbour of a plan, which listens in `cluster` from now on.
+    pub(crate) fn new(plan: &Plan, cluster: &mut Cluster) -> Option<Plain> {
         let number = plan.plain?;
         let edges = plan.edges.iter().filter(|edge| edge.contains(&number));
         let neighbours = edges.map(|[one, other]| plan.servers[one + other - number]).collect();
         let name = plan.servers[number];
-        world.play(name);
+        cluster.play(name);
         Some(Plain { name, neighbours, newest: BTreeMap::new(), unfinished: BTreeMap::new() })
     }
 
     /// Hears what has come, and passes on what is new.
-    pub(crate) fn turn(&mut self, world: &mut World) {
+    pub(crate) fn turn(&mut self, cluster: &mut Cluster) {
         let mut news = String::new();
-        for caller in world.callers() {
+        for caller in cluster.callers() {
             let text = self.unfinished.entry(caller).or_default();
-            text.push_str(&world.hear(caller));
+            text.push_str(&cluster.hear(caller));
             let end = text.rfind('\n').map_or(0, |end| end + 1);
             for line in text.drain(..end).collect::<String>().lines() {
                 let Some(sighted) = super::sighted::Sighted::read(line.trim_end()) else {
@@ -48,10 +48,10 @@ impl Plain {
         }
         if !news.is_empty() {
             for neighbour in &self.neighbours {
-                let peer = world.topology().server(neighbour).expect("it is listed").peer;
-                let talk = world.begin_dial(peer);
-                world.send(talk, &news);
-                world.end(talk);
+                let peer = cluster.topology().server(neighbour).expect("it is listed").peer;
+                let talk = cluster.begin_dial(peer);
+                cluster.send(talk, &news);
+                cluster.end(talk);
             }
         }
     }

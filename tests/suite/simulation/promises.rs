@@ -12,7 +12,7 @@ use std::time::Duration;
 impl Run<'_> {
     /// What a server knows.
     pub(super) fn known(&mut self, server: usize) -> Newest {
-        let known = self.world.knows(self.name(server)).into_values();
+        let known = self.cluster.knows(self.name(server)).into_values();
         let sighted = known.map(|line| Sighted::read(&line).expect("a stored line is an AT line"));
         sighted.map(|sighted| (sighted.client.clone(), sighted)).collect()
     }
@@ -70,20 +70,20 @@ impl Run<'_> {
     /// Nothing goes wrong any more; in time all that can reach each other know the same, and nothing
     /// is lost.
     pub(super) fn come_to_agree(&mut self) -> Kept {
-        let begin = self.world.now();
+        let begin = self.cluster.now();
         self.wait_for_replies()?;
-        let was_quiet = self.world.now() == begin;
-        let until = (begin + self.plan.limits.quiet()).max(self.world.now() + SPREADS_IN);
+        let was_quiet = self.cluster.now() == begin;
+        let until = (begin + self.plan.limits.quiet()).max(self.cluster.now() + SPREADS_IN);
         let groups = self.groups();
         let wanted: Vec<Newest> = groups.iter().map(|group| self.known_to(group)).collect();
         let alive = self.alive();
         let known = self.known_to(&alive);
         self.keep("no acknowledged report is lost with somebody who knew it", &known)?;
         let mut agreed_after = None;
-        while self.world.now() < until {
-            self.run_until(self.world.now() + SLICE)?;
+        while self.cluster.now() < until {
+            self.run_until(self.cluster.now() + SLICE)?;
             if agreed_after.is_none() && self.disagreement(&groups).is_none() {
-                agreed_after = Some(self.world.now() - begin);
+                agreed_after = Some(self.cluster.now() - begin);
             }
         }
         if let Some(what) = self.disagreement(&groups) {
@@ -139,17 +139,17 @@ impl Run<'_> {
     /// Two servers of one group that know different things, if there are.
     pub(super) fn disagreement(&mut self, groups: &[Vec<usize>]) -> Option<String> {
         for group in groups {
-            let first = self.world.knows(self.name(group[0]));
-            let sum = self.world.member(self.name(group[0])).herd.state_hash();
+            let first = self.cluster.knows(self.name(group[0]));
+            let sum = self.cluster.member(self.name(group[0])).herd.state_hash();
             for server in &group[1..] {
-                let other = self.world.knows(self.name(*server));
+                let other = self.cluster.knows(self.name(*server));
                 if other != first {
                     let differs =
                         first.iter().find(|(client, line)| other.get(*client) != Some(line));
                     let (one, other) = (self.name(group[0]), self.name(*server));
                     return Some(format!("{one} and {other} know different things: {differs:?}"));
                 }
-                if self.world.member(self.name(*server)).herd.state_hash() != sum {
+                if self.cluster.member(self.name(*server)).herd.state_hash() != sum {
                     let (one, other) = (self.name(group[0]), self.name(*server));
                     return Some(format!("{one} and {other} know the same, by different sums"));
                 }
@@ -180,21 +180,21 @@ impl Run<'_> {
         for server in alive.iter().copied() {
             let name = self.name(server);
             let wanted = self.names(self.neighbours(server).filter(|other| alive.contains(other)));
-            let mut linked = self.world.linked(name);
+            let mut linked = self.cluster.linked(name);
             linked.retain(|linked| self.plan.plain.is_none_or(|plain| linked != self.name(plain)));
             if linked != wanted {
                 let what = format!("{name} is linked to {linked:?}, and should be to {wanted:?}");
                 return self.broken("every link stands again", what);
             }
             let dead = self.neighbours(server).filter(|other| !alive.contains(other)).count();
-            let life = self.world.life(name);
+            let life = self.cluster.life(name);
             let mut clients = 0;
             for number in 0..self.conversations.len() {
                 let talk = &self.conversations[number];
                 let here = talk.server == server && talk.life == life;
-                clients += usize::from(here && self.world.ending(talk.talk).is_none());
+                clients += usize::from(here && self.cluster.ending(talk.talk).is_none());
             }
-            let connections = self.world.reactor(name).parts().1.connections();
+            let connections = self.cluster.reactor(name).parts().1.connections();
             let most = wanted.len() + dead + clients;
             if self.plan.plain.is_none() && connections > most {
                 let what = format!("{name}: {connections} connections, and {most} are needed");
@@ -211,10 +211,10 @@ impl Run<'_> {
             let by_s = if server % 2 == 0 { 86_400 } else { -86_400 };
             self.set_wall(server, by_s);
         }
-        self.world.forget_lines();
-        self.run_until(self.world.now() + PINGS as u32 * self.plan.limits.ping())?;
+        self.cluster.forget_lines();
+        self.run_until(self.cluster.now() + PINGS as u32 * self.plan.limits.ping())?;
         let mut pings: BTreeMap<[usize; 2], usize> = BTreeMap::new();
-        for (ends, bytes) in self.world.peer_streams() {
+        for (ends, bytes) in self.cluster.peer_streams() {
             let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
             for line in lines {
                 if line.starts_with(b"AT ") || line.starts_with(b"GROUPS ") {
@@ -250,7 +250,7 @@ impl Run<'_> {
             let mut open = 0;
             for number in 0..self.conversations.len() {
                 let talk = &self.conversations[number];
-                let stands = self.world.ending(talk.talk).is_none();
+                let stands = self.cluster.ending(talk.talk).is_none();
                 if stands && !self.is_cut_off(talk) && !talk.has_vanished {
                     open += talk.open();
                 }
@@ -261,7 +261,7 @@ impl Run<'_> {
             if open == 0 || patience > deadline {
                 return Ok(());
             }
-            self.run_until(self.world.now() + SLICE)?;
+            self.run_until(self.cluster.now() + SLICE)?;
             patience += SLICE;
         }
     }
@@ -278,7 +278,7 @@ impl Run<'_> {
         for number in 0..self.conversations.len() {
             let talk = &self.conversations[number];
             let (id, open) = (talk.talk, talk.open());
-            let ending = self.world.ending(id);
+            let ending = self.cluster.ending(id);
             if talk.is_excused || self.is_cut_off(talk) {
                 continue;
             }
@@ -297,7 +297,7 @@ impl Run<'_> {
     /// Whether the server of this conversation, or that life of it, is gone.
     pub(super) fn is_cut_off(&self, talk: &Conversation) -> bool {
         let name = self.name(talk.server);
-        !self.world.lives(name) || self.world.life(name) != talk.life
+        !self.cluster.lives(name) || self.cluster.life(name) != talk.life
     }
 
     /// One report in the quiet herd costs one line for each direction of each edge, less those by which
@@ -305,18 +305,18 @@ impl Run<'_> {
     pub(super) fn tell_one_update(&mut self) -> Kept {
         let Some(server) = self.alive().first().copied() else { return Ok(()) };
         let name = self.name(server);
-        let address = self.world.topology().server(name).expect("it is listed").client;
-        let talk = self.world.begin_dial(address);
+        let address = self.cluster.topology().server(name).expect("it is listed").client;
+        let talk = self.cluster.begin_dial(address);
         let report = "latest +3+3 4100000000.5";
         let report =
             if self.plan.limits.refuses_the_future { "latest +3+3 1479413884.5" } else { report };
         self.sent.insert((server, report.to_owned()));
-        self.world.send(talk, format!("IAMAT {report}\n"));
-        self.world.forget_lines();
-        self.run_until(self.world.now() + SPREADS_IN)?;
+        self.cluster.send(talk, format!("IAMAT {report}\n"));
+        self.cluster.forget_lines();
+        self.run_until(self.cluster.now() + SPREADS_IN)?;
         let mut lines: BTreeMap<[usize; 2], usize> = BTreeMap::new();
         let mut has_compared = false;
-        for (ends, bytes) in self.world.peer_streams() {
+        for (ends, bytes) in self.cluster.peer_streams() {
             let all = || bytes.split(|byte| *byte == b'\n');
             *lines.entry(ends).or_default() += all().filter(|it| it.starts_with(b"AT ")).count();
             has_compared |= all().any(|line| line.starts_with(b"GROUPS "));
@@ -324,7 +324,7 @@ impl Run<'_> {
         let groups = self.groups();
         let group = groups.into_iter().find(|group| group.contains(&server)).unwrap_or_default();
         for member in &group {
-            if !self.world.knows(self.name(*member)).contains_key("latest") {
+            if !self.cluster.knows(self.name(*member)).contains_key("latest") {
                 let what = format!("{} has not heard of it", self.name(*member));
                 return self.broken("an update reaches everybody", what);
             }
@@ -361,7 +361,7 @@ impl Run<'_> {
             wanted.push(young.map(|sighted| sighted.line).collect::<BTreeSet<_>>());
             self.set_wall(*server, MONTH_S as i64);
         }
-        self.run_until(self.world.now() + 62 * SECOND)?;
+        self.run_until(self.cluster.now() + 62 * SECOND)?;
         for (server, wanted) in alive.iter().zip(wanted) {
             let known = self.known(*server).into_values().map(|sighted| sighted.line);
             let known: BTreeSet<_> = known.collect();

@@ -19,7 +19,7 @@ use super::sabotage::{Sabotage, Saboteur};
 use super::sighted::{Newest, Sighted, raise};
 use super::steps::Death;
 use super::watch::{Seen, Watch};
-use crate::support::cluster::{OUTSIDE, Remains, TalkId, World};
+use crate::support::cluster::{Cluster, OUTSIDE, Remains, TalkId};
 use herd_reactor::Moment;
 use places_herd::journal::{Replayed, Sync};
 use places_herd::places::Answer;
@@ -103,7 +103,7 @@ pub(super) enum Action {
 /// One run.
 pub(crate) struct Run<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) world: World,
+    pub(super) cluster: Cluster,
     pub(super) agenda: BTreeMap<(Moment, u64), Action>,
     pub(super) posted: u64,
     pub(super) conversations: Vec<Conversation>,
@@ -143,10 +143,10 @@ pub(crate) fn play(
 ) -> (Result<Outcome, Box<Broken>>, String) {
     let mut run = Run::new(plan, sabotage);
     if keeps_log {
-        run.world.keep_log();
+        run.cluster.keep_log();
     }
     let result = run.play();
-    let log = run.world.log("end").to_owned();
+    let log = run.cluster.log("end").to_owned();
     (result.map(|()| run.outcome), log)
 }
 
@@ -154,18 +154,18 @@ pub(super) type Kept = Result<(), Box<Broken>>;
 
 impl<'a> Run<'a> {
     pub(super) fn new(plan: &'a Plan, sabotage: Option<Sabotage>) -> Run<'a> {
-        let mut world = World::new(plan.weather.clone(), &plan.topology());
+        let mut cluster = Cluster::new(plan.weather.clone(), &plan.topology());
         let (asking, asked) = channel();
         let (sender, seen) = channel();
         let most = [plan.limits.link_pending_most(), plan.limits.client_pending_most()];
         let saboteur = sabotage.map(|sabotage| Saboteur::new(sabotage, plan.limits.ping()));
         let acks = plan.ack_wait.is_some();
         let watch = Watch::new(acks, plan.limits.buffer_bytes, most, sender, saboteur);
-        world.meddle(Box::new(watch));
+        cluster.meddle(Box::new(watch));
         let syncs_lie = sabotage == Some(Sabotage::ReplyBeforeSync);
         Run {
-            plain: Plain::new(plan, &mut world),
-            world,
+            plain: Plain::new(plan, &mut cluster),
+            cluster,
             agenda: BTreeMap::new(),
             posted: 0,
             conversations: Vec::new(),
@@ -200,8 +200,8 @@ impl<'a> Run<'a> {
         self.stay_quiet()?;
         self.tell_one_update()?;
         self.grow_old()?;
-        self.outcome.simulated = self.world.now() - Moment::default();
-        self.outcome.turns = self.world.turns();
+        self.outcome.simulated = self.cluster.now() - Moment::default();
+        self.outcome.turns = self.cluster.turns();
         Ok(())
     }
 
@@ -212,7 +212,7 @@ impl<'a> Run<'a> {
 
     pub(super) fn alive(&self) -> Vec<usize> {
         let members = self.members();
-        members.into_iter().filter(|server| self.world.lives(self.name(*server))).collect()
+        members.into_iter().filter(|server| self.cluster.lives(self.name(*server))).collect()
     }
 
     /// The name of a machine.
@@ -222,12 +222,12 @@ impl<'a> Run<'a> {
 
     pub(super) fn start(&mut self, server: usize) -> Kept {
         let name = self.name(server);
-        let life = self.world.life(name) + 1;
+        let life = self.cluster.life(name) + 1;
         let dice = Dice::new(self.plan.seed ^ (server as u64) << 40 ^ (life as u64) << 50);
         let source = Unreliable { dice, server, life, asked: self.asking.clone() };
         let seed = self.plan.seed ^ (server as u64) << 20 ^ (life as u64) << 30;
         let disk = self.ledgers.get_mut(&server).map(|ledger| ledger.disk_for(life, seed));
-        match self.world.start_from(name, Box::new(source), Remains(disk)) {
+        match self.cluster.start_from(name, Box::new(source), Remains(disk)) {
             Ok(replayed) => self.has_started(server, &replayed),
             Err(refusal) => self.broken(OPENS, format!("{name}: {refusal}")),
         }
@@ -264,12 +264,12 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn run_until(&mut self, until: Moment) -> Kept {
-        while self.world.now() < until {
+        while self.cluster.now() < until {
             let next = self.agenda.first_key_value().map_or(until, |((at, _), _)| *at);
-            self.world.run_until(next.min(until).min(self.world.now() + SLICE));
+            self.cluster.run_until(next.min(until).min(self.cluster.now() + SLICE));
             self.look()?;
             while let Some(entry) = self.agenda.first_entry() {
-                if entry.key().0 > self.world.now() {
+                if entry.key().0 > self.cluster.now() {
                     break;
                 }
                 let action = entry.remove();
@@ -295,7 +295,7 @@ impl<'a> Run<'a> {
                 Some((after, answer)) => {
                     let failed = matches!(answer, Answer::Failed(_));
                     self.met(if failed { "places fail late" } else { "places answer late" });
-                    let at = self.world.now() + *after;
+                    let at = self.cluster.now() + *after;
                     self.later(at, Action::Answer(asked));
                 }
                 None => self.met("places never answer"),
@@ -322,7 +322,7 @@ impl<'a> Run<'a> {
                     self.met("a server ends for its disk");
                 }
                 Seen::Turned(server, turn, lines) => {
-                    let life = (server, self.world.life(self.name(server)));
+                    let life = (server, self.cluster.life(self.name(server)));
                     let news = lines.iter().map(|line| read_stored(line)).collect();
                     let replicas = self.replicas.as_mut().expect("it was watched for them");
                     replicas.turned(life, turn, news);
@@ -333,7 +333,7 @@ impl<'a> Run<'a> {
             }
         }
         if let Some(plain) = &mut self.plain {
-            plain.turn(&mut self.world);
+            plain.turn(&mut self.cluster);
             self.outcome.met.insert("a plain neighbour");
         }
         Ok(())
@@ -345,7 +345,7 @@ impl<'a> Run<'a> {
 
     pub(super) fn broken<T>(&self, promise: &'static str, what: String) -> Result<T, Box<Broken>> {
         let what = what.chars().take(WHAT_CHARS).collect();
-        Err(Box::new(Broken { promise, what, at: self.world.now(), step: self.step }))
+        Err(Box::new(Broken { promise, what, at: self.cluster.now(), step: self.step }))
     }
 }
 

@@ -26,12 +26,12 @@ impl Run<'_> {
             Action::Begin(number) => {
                 let Step { what, .. } = &plan.steps[number];
                 self.step = Some(number);
-                self.world.log(&format!("step {number}: {what:?}"));
+                self.cluster.log(&format!("step {number}: {what:?}"));
                 self.met(what.kind());
                 self.begin(number, what)
             }
             Action::Next(number, times) => {
-                self.world.log(&format!("step {number}, again: {times}"));
+                self.cluster.log(&format!("step {number}, again: {times}"));
                 self.go_on(number, &plan.steps[number].what, times)
             }
             Action::Answer(asked) => {
@@ -43,7 +43,7 @@ impl Run<'_> {
 
     /// The end of step `number` comes after `lasts`.
     pub(super) fn ends_after(&mut self, number: usize, lasts: Duration) {
-        self.later(self.world.now() + lasts, Action::Next(number, 0));
+        self.later(self.cluster.now() + lasts, Action::Next(number, 0));
     }
 
     pub(super) fn begin(&mut self, number: usize, what: &What) -> Kept {
@@ -53,12 +53,12 @@ impl Run<'_> {
                 if let Some(talk) = self.talks[*talker] {
                     let talk = self.conversations[talk].talk;
                     self.deaf.insert(number, talk);
-                    self.world.listen_to(talk, false);
+                    self.cluster.listen_to(talk, false);
                 }
                 self.ends_after(number, *lasts);
             }
             What::Delay { ends: [one, other], by, lasts } => {
-                self.world.delay(self.name(*one), self.name(*other), *by);
+                self.cluster.delay(self.name(*one), self.name(*other), *by);
                 self.ends_after(number, *lasts);
             }
             What::Split { server, most, lasts } => {
@@ -79,7 +79,7 @@ impl Run<'_> {
             }
             What::Flap { .. } | What::Clog { .. } => self.go_on(number, what, 0)?,
             What::Freeze { server, lasts } => {
-                self.world.freeze(self.name(*server));
+                self.cluster.freeze(self.name(*server));
                 self.ends_after(number, *lasts);
             }
             What::Kill { server, gone, keeps_disk } | What::Vanish { server, gone, keeps_disk } => {
@@ -98,7 +98,7 @@ impl Run<'_> {
                 }
             }
             What::Slow { server, pace, lasts } => {
-                self.world.set_pace(self.name(*server), *pace);
+                self.cluster.set_pace(self.name(*server), *pace);
                 self.ends_after(number, *lasts);
             }
             What::NoDescriptors { server, lasts } => {
@@ -128,11 +128,11 @@ impl Run<'_> {
         match what {
             What::Deaf { .. } => {
                 if let Some(talk) = self.deaf.remove(&number) {
-                    self.world.listen_to(talk, true);
+                    self.cluster.listen_to(talk, true);
                 }
             }
             What::Delay { ends: [one, other], .. } => {
-                self.world.delay(self.name(*one), self.name(*other), Duration::ZERO);
+                self.cluster.delay(self.name(*one), self.name(*other), Duration::ZERO);
             }
             What::Split { server, .. } => {
                 let weather = self.plan.weather.clone();
@@ -147,7 +147,7 @@ impl Run<'_> {
                 // Cut, healed, cut ...; the last is a heal.
                 self.cut(*ends, times.is_multiple_of(2) && times + 1 < *most);
                 if times + 1 < *most {
-                    self.later(self.world.now() + *every, Action::Next(number, times + 1));
+                    self.later(self.cluster.now() + *every, Action::Next(number, times + 1));
                 }
             }
             What::Clog { stopped, freed, every } => {
@@ -157,16 +157,16 @@ impl Run<'_> {
                     Some(index) => self.cut(freed[index], false),
                 }
                 if index + 1 < stopped.len() + freed.len() {
-                    self.later(self.world.now() + *every, Action::Next(number, times + 1));
+                    self.later(self.cluster.now() + *every, Action::Next(number, times + 1));
                 }
             }
-            What::Freeze { server, .. } => self.world.thaw(self.name(*server)),
+            What::Freeze { server, .. } => self.cluster.thaw(self.name(*server)),
             What::Kill { server, .. } | What::Vanish { server, .. } => self.start_again(*server)?,
             What::DiskFails { server, .. } => {
                 self.mend_disk(*server);
                 self.start_again(*server)?;
             }
-            What::Slow { server, .. } => self.world.set_pace(self.name(*server), Duration::ZERO),
+            What::Slow { server, .. } => self.cluster.set_pace(self.name(*server), Duration::ZERO),
             What::NoDescriptors { server, .. } => {
                 if let Some(kernel) = self.kernel(*server) {
                     kernel.options().descriptors_max = usize::MAX;
@@ -185,7 +185,7 @@ impl Run<'_> {
     /// Starts a server that is dead, unless it is gone for good, or its disk fails.
     fn start_again(&mut self, server: usize) -> Kept {
         let fails = self.ledgers.get(&server).is_some_and(|ledger| ledger.failing.is_some());
-        match self.world.lives(self.name(server)) || self.gone.contains(&server) || fails {
+        match self.cluster.lives(self.name(server)) || self.gone.contains(&server) || fails {
             true => Ok(()),
             false => self.start(server),
         }
@@ -194,10 +194,10 @@ impl Run<'_> {
     /// The disk of a server begins to fail, if it has one.
     fn fail_disk(&mut self, server: usize, how: DiskFault) {
         let name = self.name(server);
-        let lives = self.world.lives(name);
+        let lives = self.cluster.lives(name);
         let Some(ledger) = self.ledgers.get_mut(&server).filter(|_| lives) else { return };
         ledger.failing = Some(how);
-        let disk = self.world.disk(name);
+        let disk = self.cluster.disk(name);
         let size = disk.size();
         let faults = &mut disk.faults;
         match how {
@@ -213,13 +213,13 @@ impl Run<'_> {
     /// The disk of a server works again.
     fn mend_disk(&mut self, server: usize) {
         let name = self.name(server);
-        let lives = self.world.lives(name);
+        let lives = self.cluster.lives(name);
         let Some(ledger) = self.ledgers.get_mut(&server) else { return };
         ledger.failing = None;
         let faults = ledger.faults();
         match &mut ledger.disk {
             Some(disk) => disk.faults = faults,
-            None if lives => self.world.disk(name).faults = faults,
+            None if lives => self.cluster.disk(name).faults = faults,
             None => {}
         }
     }
@@ -227,14 +227,14 @@ impl Run<'_> {
     /// The kernel under a server that is there.
     pub(super) fn kernel(&mut self, server: usize) -> Option<&mut herd_reactor::testing::MemoryIo> {
         let name = self.name(server);
-        self.world.lives(name).then(|| self.world.reactor(name).io())
+        self.cluster.lives(name).then(|| self.cluster.reactor(name).io())
     }
 
     pub(super) fn cut(&mut self, [one, other]: Ends, is_cut: bool) {
         let (one, other) = (self.name(one), self.name(other));
         match is_cut {
-            true => self.world.cut(one, other),
-            false => self.world.heal(one, other),
+            true => self.cluster.cut(one, other),
+            false => self.cluster.heal(one, other),
         }
     }
 
@@ -249,10 +249,10 @@ impl Run<'_> {
     /// Resets the connection that stands between two neighbours.
     pub(super) fn reset(&mut self, [one, other]: Ends) {
         let (one, other) = (self.name(one), self.name(other));
-        if !self.world.lives(one) {
+        if !self.cluster.lives(one) {
             return;
         }
-        let reactor = self.world.reactor(one);
+        let reactor = self.cluster.reactor(one);
         let links = &reactor.state().links;
         let conn = links.named(other.as_bytes()).and_then(|id| links.link(id).conn);
         if let Some(conn) = conn {
@@ -272,26 +272,26 @@ impl Run<'_> {
         self.take_in()?;
         self.ended.remove(&server);
         let name = self.name(server);
-        if !self.world.lives(name) {
+        if !self.cluster.lives(name) {
             // It may be one that would have been back, and is now gone for good with its disk.
             self.floor = self.what_outlives();
             return Ok(());
         }
-        let until = self.world.is_done_until(name);
+        let until = self.cluster.is_done_until(name);
         self.hear_all()?;
         self.excuse(|talk| talk.server == server);
         for talk in self.conversations.iter_mut().filter(|talk| talk.server == server) {
             // Who still asks for a connection may get one from the next life.
-            talk.life += usize::from(!self.world.stands(talk.talk));
+            talk.life += usize::from(!self.cluster.stands(talk.talk));
         }
         let remains = match death {
-            Death::Vanished => self.world.crash(name),
-            Death::Killed | Death::Ended => self.world.kill(name),
+            Death::Vanished => self.cluster.crash(name),
+            Death::Killed | Death::Ended => self.cluster.kill(name),
         };
         let disk = remains.0.filter(|_| keeps_disk);
         self.outcome.answers.destroyed += u64::from(disk.is_none());
         if let Some(ledger) = self.ledgers.get_mut(&server) {
-            ledger.died(disk, self.world.now(), until, death == Death::Vanished);
+            ledger.died(disk, self.cluster.now(), until, death == Death::Vanished);
         }
         self.floor = self.what_outlives();
         Ok(())

@@ -1,4 +1,4 @@
-//! The cables between the machines of a world: whole, slow, or cut.
+//! The cables between the machines of a cluster: whole, slow, or cut.
 //!
 //! Nothing is lost on a cable: what is cut holds what was sent, as TCP sends again what was lost, and
 //! lets it arrive when it is whole. What was sent first arrives first, whatever becomes of the delay.

@@ -5,10 +5,10 @@
 //!      Alford      Bolden      ...      outside        reactors, none of which ever sleeps
 //!         │ Io        │ Io                 │ Io
 //!      MemoryIo    MemoryIo    ...      MemoryIo
-//!         └───────────┴── Frames ──────────┘           the World: carries, holds, drops, counts
+//!         └───────────┴── Frames ──────────┘           the Cluster: carries, holds, drops, counts
 //! ```
 //!
-//! The world owns the clock and the cables. Each step carries what was sent, lets the time jump to
+//! The cluster owns the clock and the cables. Each step carries what was sent, lets the time jump to
 //! when somebody has something to do, and turns those whose time has come, in the order of the
 //! topology. So it is as deterministic as its parts: the same seed plays the same again, and years
 //! cost seconds.
@@ -17,9 +17,9 @@
 //! topology; a machine that is started again dials from another one, as no old connection may be
 //! taken for a new one. Whatever address belongs to no member is outside.
 //!
-//! Machines and their processes end in different ways. A machine that [vanishes](World::crash) says
-//! nothing, and what it is sent is lost. Of a process that is [frozen](World::freeze) or
-//! [killed](World::kill) the kernel goes on: it takes in and answers what a kernel answers.
+//! Machines and their processes end in different ways. A machine that [vanishes](Cluster::crash) says
+//! nothing, and what it is sent is lost. Of a process that is [frozen](Cluster::freeze) or
+//! [killed](Cluster::kill) the kernel goes on: it takes in and answers what a kernel answers.
 
 // Each test file uses its own part of this one.
 #![allow(dead_code, unused_imports)]
@@ -61,7 +61,7 @@ pub(crate) const FIVE: &str =
 /// Everybody who is no member, in the names of machines.
 pub(crate) const OUTSIDE: &str = "outside";
 
-/// Turns at one moment after which a world is taken to be running in circles.
+/// Turns at one moment after which a cluster is taken to be running in circles.
 const TURNS_MAX: usize = 1_000_000;
 
 /// The text of a topology file. `servers`: `Alford Parker Welsh; Parker; Welsh*` is Alford with two
@@ -96,7 +96,7 @@ pub(crate) fn sealed(servers: &str, folder: &Path, limits: &str) -> String {
 
 /// Members, everybody else, and the cables between them. See the head of its file.
 #[derive(Debug)]
-pub(crate) struct World {
+pub(crate) struct Cluster {
     options: MemoryOptions,
     topology: Topology,
     /// In the order of the topology.
@@ -151,7 +151,7 @@ enum State {
     Killed,
 }
 
-/// Somebody who looks at a world while it runs, and may change it: what a test cannot do between two
+/// Somebody who looks at a cluster while it runs, and may change it: what a test cannot do between two
 /// calls.
 pub(crate) trait Meddler: std::fmt::Debug {
     /// The server with this number in the topology is started, perhaps again.
@@ -212,26 +212,26 @@ impl Machine {
 }
 
 /// The server `name` knows a line, and nobody has been told: as if a link had lost it.
-pub(crate) fn know(world: &mut World, name: &str, line: &str) {
+pub(crate) fn know(cluster: &mut Cluster, name: &str, line: &str) {
     match Command::parse(line.as_bytes(), &CommandLimits::default()) {
         Ok(Command::At(at)) => {
             let mut scratch = Vec::new();
             let sighting = Sighting::relayed(&at, &mut scratch);
-            let (_, verdict) = world.member(name).herd.merge(&sighting, Rule::Member);
+            let (_, verdict) = cluster.member(name).herd.merge(&sighting, Rule::Member);
             assert!(verdict.is_news(), "{line}");
         }
         other => panic!("{line}: {other:?}"),
     }
 }
 
-impl World {
+impl Cluster {
     /// Nobody yet, in the network of `options` and the herd of `topology`.
-    pub(crate) fn new(options: MemoryOptions, topology: &str) -> World {
+    pub(crate) fn new(options: MemoryOptions, topology: &str) -> Cluster {
         let parsed = Topology::parse(topology, Path::new("topology.toml"));
         let topology = parsed.unwrap_or_else(|faults| panic!("{faults:?}\n{topology}"));
         let host = IpAddr::V4(Ipv4Addr::new(10, 9, 9, 9));
         let io = MemoryIo::external_clock(MemoryOptions { host, ..options.clone() });
-        World {
+        Cluster {
             machines: topology.servers.iter().map(|_| Machine::default()).collect(),
             topology,
             outside: Reactor::new(io, Outside::default(), Limits::default()),
@@ -252,13 +252,13 @@ impl World {
     }
 
     /// A whole herd of members, up and linked.
-    pub(crate) fn herd(options: MemoryOptions, topology: &str) -> World {
-        let mut world = World::new(options, topology);
-        for name in world.names() {
-            world.start(&name);
+    pub(crate) fn herd(options: MemoryOptions, topology: &str) -> Cluster {
+        let mut cluster = Cluster::new(options, topology);
+        for name in cluster.names() {
+            cluster.start(&name);
         }
-        world.settle();
-        world
+        cluster.settle();
+        cluster
     }
 
     /// The names of all members of the topology that are not plain.
@@ -409,7 +409,7 @@ impl World {
         Remains::of(self.member(name))
     }
 
-    /// The process of `name` stands still, until it is [thawed](World::thaw).
+    /// The process of `name` stands still, until it is [thawed](Cluster::thaw).
     pub(crate) fn freeze(&mut self, name: &str) {
         let machine = self.number(name);
         if self.machines[machine].state == State::Running {
@@ -475,7 +475,7 @@ impl World {
         self.reactor(name).state()
     }
 
-    /// The reactor under the member `name`. What is done to it is noticed when the world runs on.
+    /// The reactor under the member `name`. What is done to it is noticed when the cluster runs on.
     pub(crate) fn reactor(&mut self, name: &str) -> &mut Reactor<MemoryIo, Member> {
         let number = self.number(name);
         let machine = &mut self.machines[number];
@@ -523,7 +523,7 @@ impl World {
 
     // Cables.
 
-    /// From now on nothing arrives between two machines, until [`heal`](World::heal): as if each
+    /// From now on nothing arrives between two machines, until [`heal`](Cluster::heal): as if each
     /// packet was lost, to be sent again. `"outside"` is a machine, too.
     pub(crate) fn cut(&mut self, one: &str, other: &str) {
         // What has left is held behind what was held before.
@@ -582,7 +582,7 @@ impl World {
         ours.map(|(at, ..)| *at).collect()
     }
 
-    /// All bytes that were sent, as text: equal for two worlds that went the same way.
+    /// All bytes that were sent, as text: equal for two clusters that went the same way.
     pub(crate) fn transcript(&self) -> String {
         let mut text = String::new();
         for ((from, to), bytes) in &self.wire {
@@ -724,7 +724,7 @@ impl World {
             let wake = wakes.chain(self.outside.io().next_wake()).min();
             let Some(wake) = wake.filter(|wake| *wake <= until) else { break };
             turns = if wake > self.now { 0 } else { turns + 1 };
-            assert!(turns < TURNS_MAX, "at {:?} the world does not come to rest", self.now);
+            assert!(turns < TURNS_MAX, "at {:?} the cluster does not come to rest", self.now);
             self.set_time(wake);
             for number in 0..self.machines.len() {
                 if self.machines[number].wake().is_some_and(|its| its <= wake) {

@@ -1,7 +1,7 @@
 //! Everybody who is no member: clients, strangers, and servers that a test plays itself. They share a
 //! reactor of their own, and hear without answering unless the test speaks.
 
-use super::{SECOND, World};
+use super::{Cluster, SECOND};
 use herd_reactor::testing::MemoryIo;
 use herd_reactor::{
     ClientFactory, CloseReason, ConnId, ConnectOptions, Context, Core, Factory, Flow, Protocol,
@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-impl World {
+impl Cluster {
     /// A client of the member `name`.
     pub(crate) fn client(&mut self, name: &str) -> TalkId {
         self.dial(self.topology.server(name).expect("a server of the topology").client)
@@ -41,7 +41,7 @@ impl World {
     }
 
     /// Listens in the place of the server `name`, which is not to be started. Who dials it is in
-    /// [`callers`](World::callers).
+    /// [`callers`](Cluster::callers).
     pub(crate) fn play(&mut self, name: &str) {
         let address = self.topology.server(name).expect("a server of the topology").peer;
         self.outside.listen_tcp(address, Box::new(Played)).expect("nobody listens there yet");

@@ -87,7 +87,7 @@ pub fn named(name: &str) -> Option<&'static Fault> {
 }
 
 impl Fault {
-    /// What a double does that answers as `places` while all is well.
+    /// What a fake Google does that answers as `places` while all is well.
     pub fn script(&'static self, api: Api, places: Places, switch: Switch) -> Script {
         let [at_requests, at_greetings, at_handshakes] = [(); 3].map(|()| switch.clone());
         Script::answering(move |asked: &Asked<'_>| {
@@ -232,7 +232,7 @@ pub const ALL: &[Fault] = &[
         what: "chunk extensions and trailers",
         at: Place::Answer(|strike| {
             let chunks = chunked(body(strike.good), 1_000);
-            let text = String::from_utf8(chunks).expect("the double writes text");
+            let text = String::from_utf8(chunks).expect("the fake writes text");
             let text = text.replace("3e8\r\n", "3e8;name=value;quoted=\"a;b\"\r\n");
             let fields = format!("{JSON}Trailer: X-Checked\r\nTransfer-Encoding: chunked\r\n");
             let all = text + "0;last\r\nX-Checked: yes\r\n\r\n";

@@ -2,8 +2,8 @@
 //! stands before it can have.
 //!
 //! ```text
-//!   Script ──▶ Serving, a Protocol of our own reactor ──▶ MemoryIo: in a world, on its clock
-//!                                                    └──▶ MioIo: in a thread (Double), on loopback
+//!   Script ──▶ Serving, a Protocol of our own reactor ──▶ MemoryIo: in a cluster, on its clock
+//!                                                    └──▶ MioIo: in a thread (FakeGoogle), on loopback
 //! ```
 //!
 //! A script has two questions to answer: how the n-th connection is greeted, and what steps follow
@@ -35,7 +35,7 @@ mod thread;
 
 pub use self::authority::{Authority, Certificate, Version};
 pub use self::serving::{Running, Serves};
-pub use self::thread::{Double, Thread};
+pub use self::thread::{FakeGoogle, Thread};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

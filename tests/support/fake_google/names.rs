@@ -1,7 +1,7 @@
 //! A name server: addresses for the names that it is told, and what can be wrong with one.
 //!
 //! A [`Zone`] answers one message with one, or with silence; it knows no socket. Over UDP it is asked
-//! by a world, for a port that is played in memory, or by the thread of a [`NameServer`]; over TCP
+//! by a cluster, for a port that is played in memory, or by the thread of a [`NameServer`]; over TCP
 //! in both cases by [`OverTcp`], a protocol of our own reactor.
 
 use super::thread::Thread;

@@ -1,4 +1,4 @@
-//! One connection of the double: TLS as a server, requests, and the steps that follow each.
+//! One connection of the fake Google: TLS as a server, requests, and the steps that follow each.
 //!
 //! In: what came over the wire. Out: what the script says, whether a server should or not. It is a
 //! [`Filter`], as [`Tls`](places_herd::net::tls::Tls) is for a
@@ -6,7 +6,7 @@
 //! able to do what a transport never does: cut the stream below TLS, or send it byte by byte.
 //!
 //! Steps are taken until one has to wait; a timer takes the next. Who shares the reactor does not
-//! matter, so a double stands beside whatever a test has there.
+//! matter, so a fake Google stands beside whatever a test has there.
 
 use super::{Asked, Authority, Certificate, Greeting, Script, Step};
 use herd_reactor::{CloseReason, Context, Factory, Filter, Flow, Protocol, Shared, TimerId};
@@ -22,7 +22,7 @@ use std::time::Duration;
 /// How often a gate is looked at.
 const GATE_EVERY: Duration = Duration::from_millis(1);
 
-/// What all connections of one double share.
+/// What all connections of one fake Google share.
 pub struct Running {
     script: Script,
     /// One for each kind of certificate that was shown: sessions are resumed by the same one.
@@ -85,7 +85,7 @@ impl fmt::Debug for Running {
     }
 }
 
-/// Builds the connections of a double, on whatever reactor.
+/// Builds the connections of a fake Google, on whatever reactor.
 #[derive(Debug)]
 pub struct Serves(pub Arc<Running>);
 
@@ -284,7 +284,7 @@ impl Serving {
 
 impl<S: Shared> Protocol<S> for Serving {
     fn name(&self) -> &'static str {
-        "Double"
+        "FakeGoogle"
     }
 
     fn as_filter(&mut self) -> Option<&mut dyn Filter<S>> {

@@ -1,4 +1,4 @@
-//! What a herd is told, so that it finds the double in the place of Google: who vouches for it, who
+//! What a herd is told, so that it finds the fake Google in the place of Google: who vouches for it, who
 //! knows its name, and a key.
 
 use super::Authority;
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// The name of the double. Nobody else's: RFC 6761, section 6.2.
+/// The name of the fake Google. Nobody else's: RFC 6761, section 6.2.
 pub const HOST: &str = "places.test";
 
 /// As long as Google's, and nobody's.
@@ -28,7 +28,7 @@ pub fn write_files(folder: &Path, authority: &Authority) -> io::Result<()> {
 
 /// A topology beside those files, of one server.
 ///
-/// `client`, `peer`: where the server is to listen; `service`, `names`: where the double does.
+/// `client`, `peer`: where the server is to listen; `service`, `names`: where the fake Google does.
 pub fn topology(api: Api, [client, peer, service, names]: [SocketAddr; 4]) -> String {
     format!(
         "herd = \"places-double\"\n\n[[server]]\nname = \"Alford\"\nclient = \"{client}\"\n\

@@ -1,4 +1,4 @@
-//! A double over the kernel: a reactor in a thread of its own, on loopback, for those who have none
+//! A fake Google over the kernel: a reactor in a thread of its own, on loopback, for those who have none
 //! that could carry it, or whose clock is the real one.
 
 use super::serving::{Running, Serves};
@@ -13,21 +13,21 @@ use std::thread::{self, JoinHandle};
 
 /// The server that does what a script says. It ends when it is dropped, and all its connections with
 /// it.
-pub struct Double {
+pub struct FakeGoogle {
     running: Arc<Running>,
     thread: Thread,
 }
 
-impl Double {
+impl FakeGoogle {
     /// On a port of the kernel's choice.
-    pub fn new(authority: &'static Authority, script: Script) -> Double {
-        Double::at(([127, 0, 0, 1], 0).into(), authority, script)
+    pub fn new(authority: &'static Authority, script: Script) -> FakeGoogle {
+        FakeGoogle::at(([127, 0, 0, 1], 0).into(), authority, script)
     }
 
-    pub fn at(address: SocketAddr, authority: &'static Authority, script: Script) -> Double {
+    pub fn at(address: SocketAddr, authority: &'static Authority, script: Script) -> FakeGoogle {
         let running = Running::new(authority, script);
         let serves = Serves(Arc::clone(&running));
-        Double { running, thread: Thread::new(address, serves) }
+        FakeGoogle { running, thread: Thread::new(address, serves) }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -36,7 +36,7 @@ impl Double {
 }
 
 /// Its counters.
-impl Deref for Double {
+impl Deref for FakeGoogle {
     type Target = Running;
 
     fn deref(&self) -> &Running {
@@ -80,7 +80,7 @@ impl Drop for Thread {
     }
 }
 
-/// What the connections of a double in a thread share: nothing.
+/// What the connections of a fake Google in a thread share: nothing.
 #[derive(Debug)]
 pub struct Alone;
 
