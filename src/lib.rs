@@ -29,3 +29,5 @@ pub mod config;
 pub mod replication;
 
 pub mod server;
+
+pub mod cli;

@@ -17,10 +17,8 @@
 // They panic when nobody can read what they print.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-mod cli;
-
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::run()
+    places_herd::cli::run()
 }

@@ -4,9 +4,9 @@ use super::exit::{Exit, Failure};
 use super::sources::read_file;
 use super::topology_file::{TopologyFile, counted};
 use super::{complain, say};
+use crate::config::{Complaint, PeerTlsSettings, PlacesSource, Server, Topology};
+use crate::server::peer_tls::PeerTls;
 use herd_reactor::MioIo;
-use places_herd::config::{Complaint, PeerTlsSettings, PlacesSource, Server, Topology};
-use places_herd::server::peer_tls::PeerTls;
 
 /// Say what is wrong, or doubtful, with a topology file and the certificates and places that it names
 #[derive(Debug, clap::Args)]

@@ -3,9 +3,9 @@
 //! The numbers are those of sysexits.h, where a service manager looks for them: what cannot be mended by
 //! trying again (64, 65, 78) differs from what can.
 
+use crate::log;
 use nix::sys::signal::SigSet;
 use nix::sys::signal::Signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
-use places_herd::log;
 use signal_hook::consts::SIGXFSZ;
 use std::fmt;
 use std::process::{ExitCode, ExitStatus};

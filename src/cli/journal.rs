@@ -9,14 +9,14 @@
 use super::exit::{Exit, Failure};
 use super::topology_file::counted;
 use super::{say, unprinted};
-use clap::{Args, Subcommand};
-use herd_reactor::{MioIo, Moment, UnixNanos};
-use places_herd::journal::{
+use crate::journal::{
     Head, Journal as Files, JournalSettings, KernelDisk, Live, Owner, Refusal, Scan, Sync, TORN,
     files_of, scan,
 };
-use places_herd::server::persist::replay;
-use places_herd::table::{Herd, Verdict};
+use crate::server::persist::replay;
+use crate::table::{Herd, Verdict};
+use clap::{Args, Subcommand};
+use herd_reactor::{MioIo, Moment, UnixNanos};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

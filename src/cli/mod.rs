@@ -77,7 +77,7 @@ enum Command {
 }
 
 /// Does what the arguments ask for.
-pub(crate) fn run() -> ExitCode {
+pub fn run() -> ExitCode {
     exit::on_panic();
     exit::survive_file_size_limit();
     exit::unblock_signals();

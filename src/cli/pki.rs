@@ -1,7 +1,7 @@
 //! `herd pki`: the herd's own certificate authority, in a folder.
 //!
 //! In: the topology, for the names, and the folder that its `[peer_tls]` names. Out: the files that a
-//! server reads ([`places_herd::server::peer_tls`]), and `ca.key`, which no server needs and which belongs on
+//! server reads ([`crate::server::peer_tls`]), and `ca.key`, which no server needs and which belongs on
 //! no server's machine.
 //!
 //! ```text
@@ -18,11 +18,11 @@
 use super::exit::{Exit, Failure};
 use super::say;
 use super::topology_file::{TopologyFile, counted};
+use crate::config::{Topology, certificate_name};
+use crate::net::tls::cert_info::Facts;
+use crate::net::tls::mutual::{Mutual, Papers};
+use crate::net::tls::pem;
 use herd_reactor::{MioIo, UnixNanos};
-use places_herd::config::{Topology, certificate_name};
-use places_herd::net::tls::cert_info::Facts;
-use places_herd::net::tls::mutual::{Mutual, Papers};
-use places_herd::net::tls::pem;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationList,
     CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,

@@ -10,19 +10,19 @@ use super::exit::{Exit, Failure};
 use super::sources::{open_key, open_network, open_places};
 use super::topology_file::TopologyFile;
 use super::{complain, say};
+use crate::config::{PlacesSource, SourceName, Topology, Upstream, UpstreamKind};
+use crate::fetch::pool;
+use crate::fetch::pool::{Agent, FetchError, FetchId, Fetching, Order, Phase, Trip};
+use crate::http::Response;
+use crate::log::one_line;
+use crate::log::secret::Secret;
+use crate::net::dns::{Client, DnsError, LookupId, Resolving};
+use crate::places::{Answer, Fetch, Point, Progress, Query, Scheme, Source, Status, Ticket};
+use crate::server::network;
+use crate::server::network::Network;
+use crate::wire::command::Radius;
+use crate::wire::location::Location;
 use herd_reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, TurnCounts};
-use places_herd::config::{PlacesSource, SourceName, Topology, Upstream, UpstreamKind};
-use places_herd::fetch::pool;
-use places_herd::fetch::pool::{Agent, FetchError, FetchId, Fetching, Order, Phase, Trip};
-use places_herd::http::Response;
-use places_herd::log::one_line;
-use places_herd::log::secret::Secret;
-use places_herd::net::dns::{Client, DnsError, LookupId, Resolving};
-use places_herd::places::{Answer, Fetch, Point, Progress, Query, Scheme, Source, Status, Ticket};
-use places_herd::server::network;
-use places_herd::server::network::Network;
-use places_herd::wire::command::Radius;
-use places_herd::wire::location::Location;
 use serde_json::Value;
 use std::fmt::{self, Write as _};
 use std::io;
@@ -260,7 +260,7 @@ fn judge(
         }
         Err(error) => {
             report.line("http", "-");
-            let failure = places_herd::places::Failure::unanswered(&error.phase.to_string());
+            let failure = crate::places::Failure::unanswered(&error.phase.to_string());
             (Answer::Failed(failure), Some(on_the_way(&error)))
         }
     }

@@ -7,9 +7,9 @@
 //! one is not set. ALL_PROXY is not looked at, for it often names a proxy of SOCKS, which the herd cannot speak.
 
 use super::exit::{Exit, Failure};
-use places_herd::fetch::no_proxy::is_excepted;
-use places_herd::fetch::proxy;
-use places_herd::places::{BaseUrl, Proxy, Scheme};
+use crate::fetch::no_proxy::is_excepted;
+use crate::fetch::proxy;
+use crate::places::{BaseUrl, Proxy, Scheme};
 use std::ffi::OsString;
 
 /// The proxy on the way to `base`. `variable` looks one up in the environment.
@@ -38,9 +38,8 @@ pub(super) fn choose(
         Failure::new(Exit::Config, format!("{name} {what}: {remedy}"))
     };
     let text = value.to_str().ok_or_else(|| refused(&"is not text", "write http://host:port"))?;
-    let proxy: Proxy = text
-        .parse()
-        .map_err(|fault: places_herd::places::UrlFault| refused(&fault, fault.remedy))?;
+    let proxy: Proxy =
+        text.parse().map_err(|fault: crate::places::UrlFault| refused(&fault, fault.remedy))?;
     Ok(Some(tunnel_proxy(proxy)))
 }
 

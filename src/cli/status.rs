@@ -4,7 +4,7 @@ use super::exit::{Exit, Failure};
 use super::patience::{Patience, Timed, connect, is_late};
 use super::topology_file::TopologyFile;
 use super::{complain, say};
-use places_herd::config::{Server, Topology, socket_path};
+use crate::config::{Server, Topology, socket_path};
 use serde_json::Value;
 use socket2::{SockAddr, Socket};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};

@@ -2,7 +2,7 @@
 
 use super::complain;
 use super::exit::{Exit, Failure};
-use places_herd::config::{Server, SourceName, Topology};
+use crate::config::{Server, SourceName, Topology};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 

@@ -18,7 +18,7 @@
 
 use super::super::exit::{Exit, Failure};
 use super::show;
-use places_herd::wire::command::is_blank;
+use crate::wire::command::is_blank;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::fs::File;

@@ -2,7 +2,7 @@
 //!
 //! Text out of values; knows no process. The lines are meant to be copied, so they hold real addresses.
 
-use places_herd::config::Server;
+use crate::config::Server;
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
