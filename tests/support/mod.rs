@@ -5,4 +5,5 @@ pub(crate) mod cluster;
 pub(crate) mod fake_google;
 #[cfg(all(target_os = "linux", feature = "embedded-places"))]
 pub(crate) mod herd;
+pub(crate) mod logged;
 pub(crate) mod process;

@@ -5,6 +5,7 @@ use crate::support::fake_google::{
     Authority, Certificate, FakeGoogle, Gate, Greeting, Script, Step, Version, in_chunks,
     until_close, with_fields, with_length,
 };
+use crate::support::logged::Logged;
 use herd_reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, TimerId};
 use places_herd::fetch::pool;
 use places_herd::fetch::pool::{
@@ -15,7 +16,6 @@ use places_herd::http::{HttpLimits, Request, Response};
 use places_herd::net::dns::{Client, ClientOptions, DnsError, LookupId, Resolving};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -223,42 +223,6 @@ fn good() -> Vec<Step> {
 /// The first request meets `fault`; all others are answered.
 fn at_first(fault: impl Fn() -> Vec<Step> + Send + Sync + 'static) -> Script {
     Script::new(move |number| if number == 0 { fault() } else { good() })
-}
-
-/// What is logged by the thread that a test runs on.
-struct Logged;
-
-thread_local! {
-    static LINES: RefCell<Vec<(log::Level, String)>> = const { RefCell::new(Vec::new()) };
-}
-
-impl Logged {
-    /// From now on.
-    fn here() -> Logged {
-        // Another test may have been first.
-        let _ = log::set_logger(&Logged);
-        log::set_max_level(log::LevelFilter::Trace);
-        LINES.with_borrow_mut(Vec::clear);
-        Logged
-    }
-
-    /// All that matters more than `level`.
-    fn above(&self, level: log::Level) -> Vec<String> {
-        let lines = LINES.take().into_iter().filter(|(its, _)| *its < level);
-        lines.map(|(_, line)| line).collect()
-    }
-}
-
-impl log::Log for Logged {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        LINES.with_borrow_mut(|lines| lines.push((record.level(), record.args().to_string())));
-    }
-
-    fn flush(&self) {}
 }
 
 #[test]

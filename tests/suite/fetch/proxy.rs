@@ -4,6 +4,7 @@
 //! and is for something that happens.
 
 use crate::support::fake_google::{Authority, FakeGoogle, Script, Step, with_length};
+use crate::support::logged::Logged;
 use herd_reactor::{Core, Limits, MioIo, Reactor, Shared};
 use places_herd::fetch::pool;
 use places_herd::fetch::pool::{
@@ -20,8 +21,8 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -32,23 +33,6 @@ const KEY: &str = "CANARY-key";
 const NAME: &str = "places.test";
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("proxy"));
-
-/// All that was logged in this process.
-static LOGGED: Mutex<String> = Mutex::new(String::new());
-
-struct Logged;
-
-impl log::Log for Logged {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        LOGGED.lock().unwrap().push_str(&format!("{}\n", record.args()));
-    }
-
-    fn flush(&self) {}
-}
 
 // The proxy and the origin.
 
@@ -213,6 +197,7 @@ struct Stage {
     proxy: Receiver<Vec<u8>>,
     port: u16,
     origin: Receiver<String>,
+    logged: Logged,
     _fake: FakeGoogle,
 }
 
@@ -222,7 +207,7 @@ impl Stage {
     }
 
     fn limited(test: &str, script: &[Does], connect: Duration, credentials: Option<&str>) -> Stage {
-        let _ = log::set_logger(&Logged).map(|()| log::set_max_level(log::LevelFilter::Trace));
+        let logged = Logged::here();
         let (fake, origin) = start_origin();
         let (port, proxy) = start_proxy(script.to_vec(), fake.address());
         let folder = std::env::temp_dir().join(format!("herd-proxy-{}-{test}", std::process::id()));
@@ -253,7 +238,7 @@ impl Stage {
             .with_proxy(Some(through));
         let asker = Asker { client, agent, outcomes: Vec::new() };
         let reactor = Reactor::new(MioIo::new(&[]).unwrap(), asker, Limits::default());
-        Stage { reactor, folder, name_server, proxy, port, origin, _fake: fake }
+        Stage { reactor, folder, name_server, proxy, port, origin, logged, _fake: fake }
     }
 
     fn begin(&mut self, origin: Origin) -> FetchId {
@@ -432,7 +417,7 @@ fn credentials_are_sent_and_never_shown() {
     assert_eq!(heads.matches(&line).count(), 2, "{heads}");
     assert!(!stage.origin.recv_timeout(PATIENCE).unwrap().contains("Proxy-Authorization"));
     shown += &format!("{:?}", stage.reactor.state());
-    shown += &LOGGED.lock().unwrap();
+    shown += &stage.logged.text();
     for secret in ["p4ssw0rd", encoded, KEY] {
         assert!(!shown.contains(secret), "{secret}");
     }

@@ -1,0 +1,64 @@
+//! What a test's thread logs. A process has one logger, and its tests run in many threads.
+
+use log::{Level, LevelFilter, Log, Metadata, Record, set_logger, set_max_level};
+use std::cell::{Cell, RefCell};
+
+/// While one of these lives, what its thread logs is kept.
+#[derive(Debug)]
+pub(crate) struct Logged(());
+
+thread_local! {
+    static ALIVE: Cell<usize> = const { Cell::new(0) };
+    static LINES: RefCell<Vec<(Level, String)>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Logged {
+    /// From now on, on this thread.
+    pub(crate) fn here() -> Logged {
+        // Only the first test of the process installs it.
+        let _ = set_logger(&Logger);
+        set_max_level(LevelFilter::Trace);
+        ALIVE.set(ALIVE.get() + 1);
+        Logged(())
+    }
+
+    /// All lines that matter more than `level`.
+    pub(crate) fn above(&self, level: Level) -> Vec<String> {
+        LINES.with_borrow(|lines| {
+            let above = lines.iter().filter(|(its, _)| *its < level);
+            above.map(|(_, line)| line.clone()).collect()
+        })
+    }
+
+    /// All lines, each with its end.
+    pub(crate) fn text(&self) -> String {
+        LINES.with_borrow(|lines| lines.iter().map(|(_, line)| format!("{line}\n")).collect())
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        ALIVE.set(ALIVE.get() - 1);
+        if ALIVE.get() == 0 {
+            LINES.take();
+        }
+    }
+}
+
+struct Logger;
+
+impl Log for Logger {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        // A thread that ends may log when its variables are gone.
+        ALIVE.try_with(|alive| alive.get() > 0).unwrap_or(false)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let line = (record.level(), record.args().to_string());
+            LINES.with_borrow_mut(|lines| lines.push(line));
+        }
+    }
+
+    fn flush(&self) {}
+}
