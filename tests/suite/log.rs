@@ -1,7 +1,9 @@
 //! The log of a process, from the macros to the file.
 //!
-//! One test, because a process has one log, and it has to be read after everything was written.
+//! One test, in a process of its own, because a process has one log, and it has to be read after everything was
+//! written.
 
+use crate::support::alone::in_a_process_of_its_own;
 use std::fs;
 use std::path::Path;
 
@@ -37,6 +39,9 @@ fn hostile() -> Vec<Vec<u8>> {
 
 #[test]
 fn one_event_is_one_line_whatever_the_bytes() {
+    if !in_a_process_of_its_own("log::one_event_is_one_line_whatever_the_bytes") {
+        return;
+    }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("log-{}", std::process::id()));
     let settings = LogSettings { folder: folder.clone(), rotate_bytes: 0, rotate_keep: 0 };
     assert!(!log::traffic_is_on() && !log::unwritten());

@@ -1,5 +1,6 @@
 //! What suites have in common. A test that needs a part of it names it: `use crate::support::cluster::Cluster;`.
 
+pub(crate) mod alone;
 pub(crate) mod certs;
 pub(crate) mod cluster;
 pub(crate) mod fake_google;

@@ -1,0 +1,26 @@
+//! Tests that change what a whole process shares (its logger, its environment, its limits).
+
+use std::env;
+use std::process::{Command, Stdio};
+
+/// Set in the process that one test has to itself.
+const ALONE: &str = "HERD_TEST_ALONE";
+
+/// Whether this process runs the test `name` (as `--list` prints it) and no other. If not, runs it in such a process,
+/// which must pass; the caller has nothing left to do then.
+#[track_caller]
+pub(crate) fn in_a_process_of_its_own(name: &str) -> bool {
+    if env::var_os(ALONE).is_some_and(|it| it == name) {
+        return true;
+    }
+    let mut child = Command::new(env::current_exe().expect("the tests are a program"));
+    child.args([name, "--exact", "--include-ignored", "--nocapture"]).stdin(Stdio::null());
+    // What the test is about is not to be changed from outside.
+    child.env(ALONE, name).env_remove("RUST_LOG");
+    let ended = child.output().expect("the tests can be run again");
+    let [out, err] =
+        [ended.stdout, ended.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+    assert!(ended.status.success(), "{name}, alone: {}\n{out}\n{err}", ended.status);
+    assert!(out.contains("test result: ok. 1 passed"), "{name} is no test of this name: {out}");
+    false
+}
