@@ -15,6 +15,8 @@
 
 #[path = "../tests/support/fake_google/mod.rs"]
 mod fake_google;
+#[path = "../tests/support/ports.rs"]
+mod ports;
 mod support;
 
 use fake_google::{Authority, FakeGoogle, Script, Step, with_fields};

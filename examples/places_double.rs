@@ -14,6 +14,8 @@
 
 #[path = "../tests/support/fake_google/mod.rs"]
 mod fake_google;
+#[path = "../tests/support/ports.rs"]
+mod ports;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};

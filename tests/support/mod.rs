@@ -7,4 +7,5 @@ pub(crate) mod fake_google;
 #[cfg(all(target_os = "linux", feature = "embedded-places"))]
 pub(crate) mod herd;
 pub(crate) mod logged;
+pub(crate) mod ports;
 pub(crate) mod process;

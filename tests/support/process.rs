@@ -438,8 +438,8 @@ pub(crate) fn is_readable(fd: &impl AsFd, deadline: Instant) -> bool {
     retry_on_intr(|| poll(&mut polled, Some(&timeout))).expect("poll(2)") > 0
 }
 
-/// An address from 127.1.0.0 to 127.128.255.255, 23 bits' worth: 16 for the process, 7 for its herd.
+/// An address from 127.1.0.0 to 127.128.255.255, 23 bits' worth: 13 for the process, 10 for its herd.
 fn own_loopback(process: u32, number: u32) -> Ipv4Addr {
-    let [_, high, middle, low] = ((process & 0xffff) << 7 | number & 0x7f).to_be_bytes();
+    let [_, high, middle, low] = ((process & 0x1fff) << 10 | number & 0x3ff).to_be_bytes();
     Ipv4Addr::new(127, 1 + high, middle, low)
 }

@@ -197,8 +197,9 @@ fn serve_leaves_a_plain_server_to_its_own_program() {
 
 #[test]
 fn serve_exits_with_69_when_an_address_is_in_use_and_leaves_no_socket() {
-    let herd = Herd::new("in-use", ALONE);
     for port in [12_000, 12_100] {
+        // Of its own address each: what has listened there before may live on for an instant.
+        let herd = Herd::new("in-use", ALONE);
         let taken = TcpListener::bind((herd.ip(), port)).expect("the address is ours");
         let ended = herd.run(&["serve", "Alford"]);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(69), ""));

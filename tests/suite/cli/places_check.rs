@@ -3,12 +3,13 @@
 //! after the list of processes was looked at.
 
 use super::{ALONE, PAIR};
+use crate::support::ports::RefusingPort;
 use crate::support::process::{DEADLINE, Ended, Herd, Process, Stray, is_readable};
 use rustix::io::retry_on_intr;
 use rustix::process::Signal;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
@@ -30,8 +31,7 @@ impl FakeService {
     }
 
     fn places(&self, source: &str, keys: &str) -> String {
-        let address = self.listener.local_addr().expect("it listens");
-        format!("[places]\nsource = \"{source}\"\nbase_url = \"http://{address}\"\n{keys}")
+        places_at(self.listener.local_addr().expect("it listens"), source, keys)
     }
 
     /// Waits for a request, and does `meanwhile`; then answers, and says what was asked.
@@ -49,6 +49,10 @@ impl FakeService {
         caller.write_all([&head, body].concat().as_bytes()).expect("it reads");
         request
     }
+}
+
+fn places_at(address: SocketAddr, source: &str, keys: &str) -> String {
+    format!("[places]\nsource = \"{source}\"\nbase_url = \"http://{address}\"\n{keys}")
 }
 
 /// The head, and as much of a body as it says.
@@ -298,7 +302,7 @@ fn a_server_shows_the_key_to_nobody() {
 
 #[test]
 fn a_check_tells_configuration_from_failure() {
-    let (herd, service) = (Herd::new("unconfigured", ALONE), FakeService::new());
+    let (herd, nobody) = (Herd::new("unconfigured", ALONE), RefusingPort::new());
     let embedded = herd.run(&["places", "check"]);
     assert_eq!((embedded.code, said(&embedded, "status")), (Some(0), "OK"), "{embedded:?}");
     assert_eq!(herd.run(&["places", "check", "photon"]).code, Some(78));
@@ -306,11 +310,10 @@ fn a_check_tells_configuration_from_failure() {
     assert_eq!(herd.run(&["places", "check", "bing"]).code, Some(64));
     assert_eq!(herd.run(&["places", "check", "--at", "34"]).code, Some(64));
     assert_eq!(herd.run(&["places", "check", "--radius", "51"]).code, Some(64));
-    herd.write(&[herd.text(), &service.places("photon", "")].concat());
+    herd.write(&[herd.text(), &places_at(nobody.address(), "photon", "")].concat());
     let no_key =
         herd.start_in(&[("GOOGLE_MAPS_API_KEY", "")], &["places", "check", "google"]).end();
     assert_eq!((no_key.code, no_key.stdout.as_str()), (Some(78), ""));
-    drop(service);
     let refused = herd.run(&["places", "check"]);
     assert_eq!(refused.code, Some(69), "{refused:?}");
     assert!(said(&refused, "connect").contains("FAILED"), "{refused:?}");

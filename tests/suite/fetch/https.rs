@@ -6,6 +6,7 @@ use crate::support::fake_google::{
     until_close, with_fields, with_length,
 };
 use crate::support::logged::Logged;
+use crate::support::ports::RefusingPort;
 use herd_reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, TimerId};
 use places_herd::fetch::pool;
 use places_herd::fetch::pool::{
@@ -368,9 +369,10 @@ fn a_server_that_accepts_and_is_silent_costs_the_limit_on_the_handshake() {
 fn nobody_there_fails_at_once() {
     let mut stage = Stage::new(Script::new(|_| good()));
     stage.fake = FakeGoogle::new(&AUTHORITY, Script::new(|_| good()));
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let origin = Origin { secure: true, host: "127.0.0.1".to_owned(), port: gone.port() };
-    let request = Request::get("127.0.0.1", Some(gone.port()), "/").unwrap();
+    let nobody = RefusingPort::new();
+    let port = nobody.address().port();
+    let origin = Origin { secure: true, host: "127.0.0.1".to_owned(), port };
+    let request = Request::get("127.0.0.1", Some(port), "/").unwrap();
     let (state, core) = stage.reactor.parts();
     let id = pool::fetch(state, core, origin, request);
     assert_eq!(stage.outcome(id).0.unwrap_err().phase, Phase::Connect);

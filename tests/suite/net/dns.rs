@@ -6,6 +6,7 @@
 //! resolver decides, and when, is tested without sockets in `src/net/dns/tests/mod.rs`.
 
 use crate::support::fake_google::names::{failed, found, framed as with_length, truncated};
+use crate::support::ports::RefusingUdpPort;
 use herd_reactor::testing::{MemoryIo, MemoryOptions};
 use herd_reactor::{
     Context, Core, Factory, Flow, Io, Limits, MioIo, Protocol, Reactor, Shared, TimerId,
@@ -20,7 +21,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -129,7 +130,8 @@ impl Kernel for MioIo {
     }
 
     fn nobody() -> SocketAddr {
-        UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+        static NOBODY: LazyLock<RefusingUdpPort> = LazyLock::new(RefusingUdpPort::new);
+        NOBODY.address()
     }
 }
 

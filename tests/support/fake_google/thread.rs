@@ -1,6 +1,7 @@
 //! A fake Google over the kernel: a reactor in a thread of its own, on loopback, for those who have none
 //! that could carry it, or whose clock is the real one.
 
+use super::super::ports::wait_until_free;
 use super::serving::{Running, Serves};
 use super::{Authority, Script};
 use herd_reactor::{Context, Factory, Limits, MioIo, Protocol, Reactor, Shared};
@@ -47,6 +48,8 @@ impl Deref for FakeGoogle {
 /// A reactor in a thread, with one port. It ends when this is dropped.
 pub struct Thread {
     pub address: SocketAddr,
+    /// The port was chosen by the test, which may listen there again.
+    is_chosen: bool,
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -54,6 +57,7 @@ pub struct Thread {
 impl Thread {
     /// Listens at `address`; `factory` builds the connections.
     pub fn new(address: SocketAddr, factory: impl Factory<Alone> + Send + 'static) -> Thread {
+        let is_chosen = address.port() != 0;
         let ends = Arc::new(AtomicBool::new(false));
         let until = Until { ends: Arc::clone(&ends), factory: Box::new(factory) };
         let (tell, told) = channel();
@@ -65,7 +69,7 @@ impl Thread {
             reactor.run().unwrap();
         });
         let address = told.recv().expect("it listens");
-        Thread { address, ends, thread: Some(thread) }
+        Thread { address, is_chosen, ends, thread: Some(thread) }
     }
 }
 
@@ -76,6 +80,9 @@ impl Drop for Thread {
         let woken = TcpStream::connect(self.address);
         if let (Ok(_), Some(thread)) = (woken, self.thread.take()) {
             let _ = thread.join();
+            if self.is_chosen {
+                wait_until_free(self.address);
+            }
         }
     }
 }

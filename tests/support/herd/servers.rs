@@ -1,5 +1,6 @@
 //! A herd of processes: its topology, its ports, its start and its end.
 
+use super::super::ports::wait_until_free;
 use super::{Client, PATIENCE, Process, eventually, holds, show};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -305,7 +306,8 @@ impl Herd {
 
     /// Where neighbours find `name`, whom the test has played until now: a process may listen there.
     pub(crate) fn hand_over(&mut self, name: &str) -> SocketAddr {
-        self.listeners.remove(name).expect("the test plays it");
+        drop(self.listeners.remove(name).expect("the test plays it"));
+        wait_until_free(self.peer_address(name));
         self.peer_address(name)
     }
 
@@ -355,6 +357,7 @@ impl Herd {
     /// No longer listens for `played`. Returns where whoever plays it from now on must listen.
     pub(crate) fn leave_to_others(&mut self, played: &str) -> SocketAddr {
         drop(self.listeners.remove(played));
+        wait_until_free(self.addresses[played].peer);
         self.addresses[played].peer
     }
 
