@@ -9,6 +9,7 @@ mod support;
 mod attack;
 mod cli;
 mod config;
+mod documentation;
 mod fetch {
     mod https;
     mod proxy;

@@ -1,0 +1,313 @@
+//! Every command that the documentation prints can be typed: its tests, examples and benches are there, and `herd` knows
+//! its words.
+//!
+//! In: each page (`*.md`), the comments in front of code, and `.ci/run`. A command stands in a line that is indented by
+//! four, or between backticks. Nothing is built and, but for `--help` and `--list`, nothing is run.
+
+use crate::support::process::Process;
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A command, and the page that prints it.
+#[derive(Debug)]
+struct Printed {
+    page: String,
+    words: Vec<String>,
+}
+
+/// All files below `folder` that are ours.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // Folders of git, Python and cargo, and what others have written.
+        if ["target", "corpus", "artifacts", "node_modules"].contains(&&*name)
+            || name.starts_with('.')
+        {
+            continue;
+        }
+        match path.is_dir() {
+            true => files(&path, found),
+            false => found.push(path),
+        }
+    }
+}
+
+/// The documentation in `text`: all of a page, the comments of a source.
+fn prose(path: &Path, text: &str) -> Option<String> {
+    let extension = path.extension().unwrap_or_default();
+    if extension == "md" {
+        return Some(text.to_owned());
+    }
+    (extension == "rs").then(|| {
+        let comment = |line: &str| {
+            let line = line.trim_start();
+            let said = line.strip_prefix("//!").or(line.strip_prefix("///")).unwrap_or_default();
+            format!("{}\n", said.strip_prefix(' ').unwrap_or(said))
+        };
+        text.lines().map(comment).collect()
+    })
+}
+
+/// What may be a command in `prose`: lines that are indented by four, and what is between backticks.
+fn candidates(prose: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut flowing = String::new();
+    let mut is_fenced = false;
+    for line in prose.lines() {
+        if line.starts_with("```") {
+            is_fenced = !is_fenced;
+        } else if let Some(line) = line.strip_prefix("    ").or(is_fenced.then_some(line)) {
+            // Behind two blanks stands what it does.
+            let line = line.trim_start().trim_start_matches("$ ");
+            found.push(line.split("  ").next().unwrap_or_default().to_owned());
+        } else {
+            flowing += line.trim();
+            flowing.push(if line.is_empty() { '\u{1}' } else { ' ' });
+        }
+    }
+    // A paragraph has an even number of backticks, or none of them can be trusted.
+    for paragraph in flowing.split('\u{1}') {
+        found.extend(paragraph.split('`').skip(1).step_by(2).map(str::to_owned));
+    }
+    found
+}
+
+/// The commands of cargo and herd in `line`, with neither what is set for them nor what comes after them.
+fn commands(line: &str) -> Vec<Vec<String>> {
+    let parts = line.split([';', '|', '&', '#']);
+    let words = parts.map(|part| {
+        let words = part.split_whitespace().map(|word| word.trim_matches(['\'', ',']).to_owned());
+        let is_set = |word: &String| word.contains('=') && word.starts_with(char::is_uppercase);
+        words.skip_while(is_set).collect::<Vec<_>>()
+    });
+    words.filter(|words| words.len() > 1 && ["cargo", "herd"].contains(&&*words[0])).collect()
+}
+
+fn printed() -> Vec<Printed> {
+    let mut all = Vec::new();
+    files(Path::new("."), &mut all);
+    let mut found = Vec::new();
+    for path in all {
+        // They have manifests and programs of their own.
+        if path.starts_with("./benches/peers") {
+            continue;
+        }
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let Some(prose) = prose(&path, &text) else { continue };
+        let page = path.display().to_string();
+        let words = candidates(&prose).into_iter().flat_map(|line| commands(&line));
+        found.extend(words.map(|words| Printed { page: page.clone(), words }));
+    }
+    let steps = fs::read_to_string(".ci/run").expect("it is there");
+    for step in steps.lines().filter_map(|line| line.strip_prefix("step ")) {
+        let step = step.strip_prefix("env ").unwrap_or(step);
+        let page = ".ci/run".to_owned();
+        found.extend(commands(step).into_iter().map(|words| Printed { page: page.clone(), words }));
+    }
+    found
+}
+
+/// What the tests of this program are called, those that are ignored apart.
+fn tests() -> [BTreeSet<String>; 2] {
+    let own = env::current_exe().expect("the tests are a program");
+    ["", "--ignored"].map(|which| {
+        let mut list = Command::new(&own);
+        list.arg("--list").args(Some(which).filter(|it| !it.is_empty()));
+        let list = list.output().expect("it can be run").stdout;
+        let list = String::from_utf8(list).expect("names are text");
+        list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
+    })
+}
+
+/// The sources of a test program: what it is called in `tests/`, or in that of a package.
+fn sources(package: Option<&str>, program: &str) -> Result<String, String> {
+    let folder = match package {
+        None | Some("places-herd") => "tests",
+        Some("herd-reactor") => "src/reactor/tests",
+        Some("herd-bench") => "benches/herd-bench/tests",
+        Some(other) => return Err(format!("there is no package {other}")),
+    };
+    let folder = Path::new(folder).join(program);
+    if !folder.join("main.rs").exists() {
+        return Err(format!("there is no test program {program}"));
+    }
+    let mut all = Vec::new();
+    files(&folder, &mut all);
+    Ok(all.iter().map(|path| fs::read_to_string(path).unwrap_or_default()).collect())
+}
+
+/// The value behind `flag`.
+fn value<'w>(words: &'w [String], flag: &str) -> Option<&'w str> {
+    let at = words.iter().position(|word| word == flag)?;
+    words.get(at + 1).map(String::as_str)
+}
+
+/// The words that are no flags, nor the values of `valued` ones.
+fn operands<'w>(words: &'w [String], valued: &[&str]) -> Vec<&'w str> {
+    let mut words = words.iter().map(String::as_str);
+    let mut found = Vec::new();
+    while let Some(word) = words.next() {
+        match word.strip_prefix('-') {
+            Some(_) if valued.contains(&word) => drop(words.next()),
+            Some(_) => {}
+            None => found.push(word),
+        }
+    }
+    found
+}
+
+/// Each filter must name a test, of those that are run.
+fn check_test(words: &[String], lists: &[BTreeSet<String>; 2]) -> Result<(), String> {
+    let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    let (cargos, ours) = (&words[..end], words.get(end + 1..).unwrap_or_default());
+    let mut filters = operands(cargos, &["--test", "--features", "-p", "--package", "--bin"]);
+    filters.extend(operands(ours, &["--test-threads", "--skip"]));
+    let Some(program) = value(cargos, "--test") else { return Ok(()) };
+    let package = value(cargos, "-p").or(value(cargos, "--package"));
+    let text = sources(package, program)?;
+    let list = &lists[usize::from(ours.iter().any(|word| word == "--ignored"))];
+    for filter in filters {
+        // Names in capitals stand for whatever somebody wants.
+        let is_any = filter.chars().all(|c| c.is_uppercase() || c == '_');
+        let is_there = match program {
+            "suite" => list.iter().any(|test| test.contains(filter)),
+            _ => text.lines().any(|line| {
+                let line = line.trim_start();
+                let named = line.strip_prefix("fn ").or(line.strip_prefix("mod "));
+                named.is_some_and(|name| filter.split("::").any(|part| name.contains(part)))
+            }),
+        };
+        if !is_there && !is_any {
+            return Err(format!("{filter} names no test of {program} that is run"));
+        }
+    }
+    Ok(())
+}
+
+/// `herd` must know its subcommands and their options.
+fn check_herd(words: &[String], helps: &mut BTreeMap<String, String>) -> Result<(), String> {
+    let is_word = |word: &&String| word.chars().all(|c| c.is_ascii_lowercase());
+    let depth = if ["places", "pki", "journal"].contains(&&*words[0]) { 2 } else { 1 };
+    let subcommand: Vec<&str> =
+        words.iter().take(depth).take_while(is_word).map(String::as_str).collect();
+    let help = helps.entry(subcommand.join(" ")).or_insert_with(|| {
+        let ended = Process::run(&[subcommand.as_slice(), &["--help"]].concat());
+        if ended.code == Some(0) { ended.stdout } else { String::new() }
+    });
+    if help.is_empty() {
+        return Err(format!("herd {} --help fails", subcommand.join(" ")));
+    }
+    let unknown = words.iter().find(|word| {
+        let name = word.split(['=', '.', ')']).next().unwrap_or_default();
+        name.starts_with("--") && !help.contains(name)
+    });
+    unknown
+        .map_or(Ok(()), |word| Err(format!("herd {} does not know {word}", subcommand.join(" "))))
+}
+
+/// An example must be there, and know its options: as text, or as the field that clap fills.
+fn check_example(name: &str, options: &[String]) -> Result<(), String> {
+    let folders = ["examples", "src/reactor/examples"].map(Path::new);
+    let mut all = Vec::new();
+    for path in folders.map(|folder| folder.join(name)) {
+        match path.is_dir() {
+            true => files(&path, &mut all),
+            false => all.extend(Some(path.with_extension("rs")).filter(|path| path.exists())),
+        }
+    }
+    if all.is_empty() {
+        return Err(format!("there is no example {name}"));
+    }
+    let text: String =
+        all.iter().map(|path| fs::read_to_string(path).unwrap_or_default()).collect();
+    let is_known = |option: &str| {
+        let field = format!("{}:", option.trim_start_matches('-').replace('-', "_"));
+        text.contains(&format!("\"{option}\"")) || text.contains(&field)
+    };
+    let unknown = options.iter().find(|word| word.starts_with("--") && !is_known(word));
+    unknown.map_or(Ok(()), |option| Err(format!("{name} does not know {option}")))
+}
+
+fn check(
+    words: &[String],
+    lists: &[BTreeSet<String>; 2],
+    helps: &mut BTreeMap<String, String>,
+) -> Result<(), String> {
+    let (program, words) = words.split_first().expect("it has words");
+    if program == "herd" {
+        return check_herd(words, helps);
+    }
+    let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    let exists =
+        |path: String| Path::new(&path).exists().then_some(()).ok_or(path + " is not there");
+    match words[0].as_str() {
+        "test" => check_test(&words[1..], lists),
+        "bench" => {
+            value(words, "--bench").map_or(Ok(()), |name| exists(format!("benches/{name}.rs")))
+        }
+        "run" => match value(words, "--example") {
+            Some(name) => check_example(name, words.get(end + 1..).unwrap_or_default()),
+            None if end < words.len() => check_herd(&words[end + 1..], helps),
+            None => Ok(()),
+        },
+        "build" | "install" | "fetch" | "fmt" | "clippy" | "doc" | "deny" | "fuzz" => Ok(()),
+        other => Err(format!("cargo {other} is unknown here")),
+    }
+}
+
+#[test]
+fn every_command_that_is_printed_can_be_typed() {
+    let (printed, lists, mut helps) = (printed(), tests(), BTreeMap::new());
+    let mut wrong = Vec::new();
+    for Printed { page, words } in &printed {
+        if let Err(why) = check(words, &lists, &mut helps) {
+            wrong.push(format!("{page}: {}: {why}", words.join(" ")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(printed.len() > 100, "{} commands", printed.len());
+    let of = |page: &str| printed.iter().filter(|it| it.page.ends_with(page)).count();
+    assert!(["README.md", "promises.md", ".ci/run"].iter().all(|page| of(page) > 5), "{printed:?}");
+}
+
+#[test]
+fn a_command_that_cannot_be_typed_is_found() {
+    let (lists, mut helps) = (tests(), BTreeMap::new());
+    let mut check = |line: &str| {
+        let words = commands(line).pop().expect("it is a command");
+        check(&words, &lists, &mut helps)
+    };
+    for fine in [
+        "cargo test",
+        "HERD_SEEDS=7 cargo test --release --test suite documentation:: -- --nocapture",
+        "cargo run --release --example chaos -- --soak --seed 7",
+        "cargo run --release -- up",
+        "herd places check google --radius 0.5 # another",
+    ] {
+        assert_eq!(check(fine), Ok(()), "{fine}");
+    }
+    for wrong in [
+        "cargo test --test fold",
+        "cargo test --test suite fold::",
+        "cargo test --test suite documentation:: -- --ignored",
+        "cargo test --test footprint -- fold",
+        "cargo run --example fold",
+        "cargo run --example chaos -- --fold",
+        "cargo run --release -- fold",
+        "cargo bench --bench fold",
+        "cargo fold",
+        "herd fold",
+        "herd places fold",
+        "herd check --strictly",
+    ] {
+        assert!(check(wrong).is_err(), "{wrong}");
+    }
+    assert_eq!(
+        candidates("See `herd up\nnow`.\n\n    $ cargo test  # all\n"),
+        ["cargo test", "herd up now"]
+    );
+}
