@@ -34,13 +34,35 @@ mod memory;
 
 mod failure;
 
+#[cfg(test)]
+mod servers;
+
 pub use failure::Failure;
 pub use options::{Mode, Options};
 
+use clap::Parser;
 use options::Speaks;
 use protocol::{Echo, Herd, Nats, Protocol, RespGeoadd, RespSet};
 use report::Report;
+use std::ffi::OsString;
 use std::io::Write;
+
+/// What clap ends with, too.
+const WRONG_COMMAND_LINE: u8 = 2;
+
+/// Is the program `herd-bench` with the command line `words`, its name first: prints, and returns the exit status.
+///
+/// Ends the process if `words` are no command line, or ask for help.
+pub fn run_program(words: impl IntoIterator<Item = OsString>) -> u8 {
+    match run(&Options::parse_from(words), &mut std::io::stdout().lock()) {
+        Ok(()) => 0,
+        Err(failure) => {
+            // `eprintln!` would panic if nobody could read it.
+            let _ = writeln!(std::io::stderr(), "herd-bench: {failure}");
+            if matches!(failure, Failure::Options(_)) { WRONG_COMMAND_LINE } else { 1 }
+        }
+    }
+}
 
 /// Does what `options` ask for, and writes the report to `out`: a table, or one line of JSON.
 ///

@@ -1,12 +1,14 @@
-//! The generator against servers of a few lines, right and wrong ones, on loopback.
+//! Tests: the generator against servers of a few lines, right and wrong ones, on loopback.
 
+use crate::{Failure, Options, run, run_program};
 use clap::Parser;
-use herd_bench::{Failure, Options, run};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, exit};
 use std::sync::mpsc::channel;
-use std::thread;
+use std::{env, iter, thread};
 
 /// Serves each connection in a thread of its own, as long as the test runs.
 fn serve(each: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
@@ -94,11 +96,20 @@ fn who_tells_of_all_clients_says_how_many_were_in_flight() {
     assert_eq!(report["pipeline"], 100, "{report}");
 }
 
+/// Set where this program is run again, to be the generator with this command line.
+const AS_PROGRAM: &str = "HERD_BENCH_COMMAND_LINE";
+
 #[test]
 fn the_exit_status_tells_a_wrong_command_line_from_a_wrong_reply() {
+    if let Ok(line) = env::var(AS_PROGRAM) {
+        let words = iter::once("herd-bench").chain(line.split(' '));
+        exit(run_program(words.map(Into::into)).into());
+    }
     let status = |line: &str| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_herd-bench"));
-        command.args(line.split(' ')).output().expect("it can be started").status.code()
+        let name = "servers::the_exit_status_tells_a_wrong_command_line_from_a_wrong_reply";
+        let mut command = Command::new(env::current_exe().expect("the tests are a program"));
+        command.args([name, "--exact", "--nocapture"]).env(AS_PROGRAM, line);
+        command.output().expect("it can be started").status.code()
     };
     assert_eq!(status("--mix iamat"), Some(2));
     for contradiction in ["--flood", "--connect --rate 5", "--protocol echo --mix whatsat=1"] {
@@ -155,8 +166,11 @@ fn a_server_that_closes_fails_the_run() {
     });
     let failure = bench(address, "--protocol echo -C 1 -n 100");
     assert!(matches!(failure, Err(Failure::Closed)), "{failure:?}");
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let failure = bench(nobody.expect("a port"), "--protocol echo -C 1 -n 1");
+    // A port that is taken and at which nobody listens: one that was given up may be somebody's again.
+    let nobody = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is free");
+    nobody.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port is free");
+    let address = nobody.local_addr().expect("it is bound").as_socket().expect("an address");
+    let failure = bench(address, "--protocol echo -C 1 -n 1");
     assert!(matches!(failure, Err(Failure::Io(..))), "{failure:?}");
 }
 
