@@ -7,8 +7,7 @@ use std::io;
 use std::path::Path;
 
 use divan::Bencher;
-use places_herd::log;
-use places_herd::log::{Direction, Disk, LogFile, LogSettings, Party};
+use places_herd::log::{self, Direction, Disk, LogFile, LogSettings, Party};
 
 const CONNECTION: Party<'static> = Party::Numbered("Chatserver", 51_966);
 const IAMAT: &[u8] = b"IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1400794645.392014450";

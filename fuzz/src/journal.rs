@@ -3,8 +3,7 @@
 use super::{at, choice, relayed};
 use herd_reactor::Moment;
 use places_herd::journal::MemoryDisk;
-use places_herd::journal::record;
-use places_herd::journal::record::RECORD_BYTES_MAX;
+use places_herd::journal::record::{self, RECORD_BYTES_MAX};
 use places_herd::journal::{Head, Journal, JournalSettings, Owner, Scan, Sync, scan};
 use places_herd::server::persist::replay;
 use places_herd::table::{Herd, Rule};

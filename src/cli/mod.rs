@@ -1,6 +1,6 @@
 //! The command line: what may be typed, and what comes of it.
 //!
-//! In: the arguments of the process. Out: text, and an exit status out of one table ([`Exit`]).
+//! In: the arguments of the process. Out: text, and an exit status out of one table (`exit.rs`).
 //!
 //! Each command is a struct that clap fills, in a file of its own, with a `run` that returns its failure
 //! instead of ending the process. So there is one place that prints failures and one that exits: here.

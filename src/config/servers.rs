@@ -9,8 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use toml::Spanned;
 
 use super::diagnostic::{Findings, all_quoted, quoted};
-use super::graph;
-use super::graph::Neighbours;
+use super::graph::{self, Neighbours};
 use super::peers::Security;
 use super::toml_section::{Section, most_like};
 use super::{SERVERS_MAX, Server};

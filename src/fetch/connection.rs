@@ -1,12 +1,11 @@
-//! One connection of the [`agent`]: one request at a time goes out, one response comes
+//! One connection of the [`pool`]: one request at a time goes out, one response comes
 //! back, and between them the connection is kept.
 //!
 //! It does not know whether TLS lies beneath, nor why anybody asks.
 //!
 //! Twisted: web/_newclient.py, HTTP11ClientProtocol.
 
-use super::pool;
-use super::pool::{AgentLimits, FetchId, Fetching, Order, Origin};
+use super::pool::{self, AgentLimits, FetchId, Fetching, Order, Origin};
 use crate::http::{HttpError, Progress, ResponseReader};
 use herd_reactor::{CloseReason, Context, Flow, Moment, Protocol, TimerId};
 use std::time::Duration;

@@ -1,22 +1,13 @@
-//! PART THREE. Asking another server over HTTPS, in the same loop as everything else.
+//! Asking another server over HTTPS, in the same loop as everything else. It knows neither places nor the herd.
 //!
-//! First values in, values out, with no connection, no clock and no cipher:
-//!
-//! * [`http`]: one exchange: a request becomes bytes, bytes become a response.
-//! * [`eyeballs`]: which of a host's addresses to try next, and when.
 //! * [`no_proxy`]: which hosts are reached without a proxy.
-//!
-//! Then the same on connections:
-//!
-//! * [`tls`]: whom it trusts.
-//! * [`tunnel`]: the way through a proxy.
-//! * [`agent`]: which connection a request goes over, what is kept, and what becomes of it.
-
-pub mod no_proxy;
-
-pub mod roots;
-
-pub mod proxy;
+//! * [`roots`]: which certificates are trusted.
+//! * [`proxy`]: the way through a proxy.
+//! * [`pool`]: which connection a request goes over, what is kept, and what becomes of it.
+//! * `connection`: one connection and the requests on it, one after the other.
 
 mod connection;
+pub mod no_proxy;
 pub mod pool;
+pub mod proxy;
+pub mod roots;

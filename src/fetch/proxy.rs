@@ -13,8 +13,7 @@
 //!
 //! Twisted has none of this; RFC 9110, section 9.3.6.
 
-use super::pool;
-use super::pool::{Fetching, Origin};
+use super::pool::{self, Fetching, Origin};
 use crate::http::{HttpError, HttpLimits, Method, Progress, Request, RequestError, ResponseReader};
 use crate::log::secret::Secret;
 use herd_reactor::{CloseReason, Context, Filter, Flow, Protocol, TimerId};

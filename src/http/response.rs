@@ -16,10 +16,8 @@
 //! The idea is from h11, `_state.py`: who may do what next stands in one table, and nowhere else.
 
 use super::chunks::Chunks;
-use super::framing;
-use super::framing::Framing;
-use super::head;
-use super::head::{Head, Headers};
+use super::framing::{self, Framing};
+use super::head::{self, Head, Headers};
 use super::lines::Lines;
 use super::{HttpError, HttpLimits, Method};
 use std::fmt;

@@ -14,7 +14,7 @@ use ::log::LevelFilter;
 use super::one_line;
 
 /// The crates that log. A name without `::` and level is one of them, or the beginning of one.
-const CRATES: [&str; 3] = ["herd", "places_herd", "rustls"];
+const CRATES: [&str; 4] = ["herd", "herd_reactor", "places_herd", "rustls"];
 
 /// The directives to use, and what is to be said of those that are ignored.
 pub(super) fn chosen(value: &OsStr) -> (String, Vec<String>) {
@@ -68,7 +68,7 @@ mod tests {
             "WARN",
             "off",
             "info,herd::traffic=off",
-            "crate::fetch",
+            "places_herd::fetch",
             "herd=",
             "rustls",
             "debug/kiwi",

@@ -33,8 +33,7 @@
 use std::ops::Range;
 
 use super::geonames::ATTRIBUTION as GEONAMES_ATTRIBUTION;
-use super::grid;
-use super::grid::{Rank, Table as _};
+use super::grid::{self, Rank, Table as _};
 use super::place::{Business, Place, Point, Scope, Viewport, town_radius_m};
 use super::plus_code::PlusCode;
 use super::{Answer, Found, Progress, Query, Source, Ticket};

@@ -21,8 +21,7 @@ use std::path::Path;
 
 use super::entry::{E5Point, Entry, NoEntry, REGION, Types};
 use super::features::Features;
-use super::grid;
-use super::grid::{BANDS, Rank, band_of, prominence};
+use super::grid::{self, BANDS, Rank, band_of, prominence};
 use super::place::{Business, POINT_RADIUS_M, Place, Point, Scope, Viewport, town_radius_m};
 use super::plus_code::PlusCode;
 use super::records::{Fault, Lines, Records};

@@ -16,8 +16,7 @@ use super::fetch::{Fetch, Method, Reading, Reply, Target, Value};
 use super::google_place::{Draft, text};
 use super::grid::Rank;
 use super::json_reader::{NotJson, Reader};
-use super::upstream;
-use super::upstream::Trouble;
+use super::upstream::{self, Trouble};
 use super::{Answer, BOUND_MAX, Found, Progress, Query, Source, Ticket};
 use crate::log::secret::Secret;
 

@@ -12,8 +12,7 @@
 use super::base_url::BaseUrl;
 use super::decimal::{shifted, without_plus};
 use super::fetch::{Fetch, Reading, Reply, Retry, Target};
-use super::upstream;
-use super::upstream::Trouble;
+use super::upstream::{self, Trouble};
 use super::verbatim::{Kind, Verbatim};
 use super::{Answer, Failure, Progress, Query, Source, Ticket};
 use crate::log::secret::Secret;

@@ -34,8 +34,7 @@ use super::fetch::{Fetch, Reading, Reply, Target};
 use super::json_reader::Reader;
 use super::place::{Business, POINT_RADIUS_M, Place, Point, Scope, Viewport};
 use super::plus_code::PlusCode;
-use super::upstream;
-use super::upstream::Trouble;
+use super::upstream::{self, Trouble};
 use super::{Answer, BOUND_MAX, Found, Progress, Query, Source, Ticket, osm};
 
 const PATH: &str = "/reverse";

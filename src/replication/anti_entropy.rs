@@ -2,7 +2,7 @@
 //!
 //! In: what the neighbour says of its sums, and the [digest](crate::table::digest) to hold against it. Out:
 //! the lines to say next, and the leaves of which the neighbour lacks lines. It knows no line of a
-//! client and no connection; the [links](super::neighbours) write, and the [sweep](crate::server::sweep) looks for
+//! client and no connection; the [links](super::neighbours) write, and the server's sweep looks for
 //! the lines.
 //!
 //! ```text

@@ -11,7 +11,7 @@
 //!
 //! What lies too far ahead is passed over, and what it has beaten counts. It is not taken out of the file:
 //! a clock that is wrong at the start must cost nothing that the next start cannot bring back. What is
-//! too old stands in nobody's way, so it is read, and waits for its minute ([sweep](super::sweep)).
+//! too old stands in nobody's way, so it is read, and waits for its minute (`sweep.rs`).
 //!
 //! What a client is told depends on the policy: docs/protocol.md, "IAMAT". While the journal is
 //! broken reports are refused at the client port. Neighbours' news is taken: refusing it would not

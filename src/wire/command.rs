@@ -29,8 +29,7 @@ use std::io::Write as _;
 
 use super::decimal::Decimal;
 use super::fields::{Fields, trimmed};
-use super::location;
-use super::location::Location;
+use super::location::{self, Location};
 use super::stamp::{Difference, Stamp};
 use super::swar::has_shape;
 use super::sync_message::Compare;

@@ -7,8 +7,7 @@ use crate::support::alone::in_a_process_of_its_own;
 use std::fs;
 use std::path::Path;
 
-use places_herd::log;
-use places_herd::log::{Direction, LogSettings, Party};
+use places_herd::log::{self, Direction, LogSettings, Party};
 
 /// Bytes that would like to be more than one line, or to look like another.
 fn hostile() -> Vec<Vec<u8>> {

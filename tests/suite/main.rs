@@ -18,6 +18,7 @@ mod fuzz_corpora;
 mod herd;
 mod http;
 mod journal;
+mod layers;
 mod log;
 mod net {
     mod dns;

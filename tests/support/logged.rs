@@ -30,6 +30,12 @@ impl Logged {
         })
     }
 
+    /// All lines since the last call, each behind its level.
+    pub(crate) fn take(&self) -> Vec<String> {
+        let lines = LINES.take().into_iter();
+        lines.map(|(level, line)| format!("{level} {line}")).collect()
+    }
+
     /// All lines, each with its end.
     pub(crate) fn text(&self) -> String {
         LINES.with_borrow(|lines| lines.iter().map(|(_, line)| format!("{line}\n")).collect())

@@ -10,8 +10,7 @@
 use super::{Agent, Fetch, FetchId, Fetching, Phase, Stage, failure, finish};
 use crate::fetch::connection::Exchange;
 use crate::fetch::proxy::Tunnel;
-use crate::net::dns;
-use crate::net::dns::{DnsError, LookupId};
+use crate::net::dns::{self, DnsError, LookupId};
 use crate::net::eyeballs::{Attempt, Eyeballs, Next};
 use crate::net::tls::Tls;
 use herd_reactor::{

@@ -229,7 +229,7 @@ fn a_stranger_with_openssl_is_refused_by_a_real_server_and_a_neighbour_is_not() 
     assert_eq!(made.code, Some(0), "{made:?}");
     for (options, logs) in [
         (String::new(), "it shows no certificate"),
-        (format!("-cert {own}.pem -key {own}.key"), "CaUsedAsEndEntity"),
+        (format!("-cert {own}.pem -key {own}.key"), "an authority's own (CA:TRUE)"),
         (
             format!("-tls1_2 -cert {} -key {}", path("Alford.pem"), path("Alford.key")),
             "incompatible",

@@ -8,9 +8,8 @@ use crate::support::fake_google::{
 use crate::support::logged::Logged;
 use crate::support::ports::RefusingPort;
 use herd_reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, TimerId};
-use places_herd::fetch::pool;
 use places_herd::fetch::pool::{
-    Agent, AgentLimits, FetchError, FetchId, Fetching, Order, Origin, Phase, Trip,
+    self, Agent, AgentLimits, FetchError, FetchId, Fetching, Order, Origin, Phase, Trip,
 };
 use places_herd::fetch::roots::client_config;
 use places_herd::http::{HttpLimits, Request, Response};

@@ -6,16 +6,14 @@
 use crate::support::fake_google::{Authority, FakeGoogle, Script, Step, with_length};
 use crate::support::logged::Logged;
 use herd_reactor::{Core, Limits, MioIo, Reactor, Shared};
-use places_herd::fetch::pool;
 use places_herd::fetch::pool::{
-    Agent, AgentLimits, FetchError, FetchId, Fetching, Order, Origin, Phase, Trip,
+    self, Agent, AgentLimits, FetchError, FetchId, Fetching, Order, Origin, Phase, Trip,
 };
 use places_herd::fetch::proxy::Proxy;
 use places_herd::fetch::roots;
 use places_herd::http::{HttpLimits, Request, Response};
 use places_herd::log::secret::Secret;
-use places_herd::net::dns;
-use places_herd::net::dns::{Client, ClientOptions, DnsError, LookupId, Resolving};
+use places_herd::net::dns::{self, Client, ClientOptions, DnsError, LookupId, Resolving};
 use rustix::io::retry_on_intr;
 use std::fs;
 use std::io::{self, Read, Write};

@@ -6,6 +6,7 @@
 //! resolver decides, and when, is tested without sockets in `src/net/dns/tests/mod.rs`.
 
 use crate::support::fake_google::names::{failed, found, framed as with_length, truncated};
+use crate::support::logged::Logged;
 use crate::support::ports::RefusingUdpPort;
 use herd_reactor::testing::{MemoryIo, MemoryOptions};
 use herd_reactor::{
@@ -14,7 +15,6 @@ use herd_reactor::{
 use places_herd::net::dns::client::FILE_BYTES_MAX;
 use places_herd::net::dns::{Client, ClientOptions, DnsError, LookupId, Resolving, Via, ask};
 use simple_dns::RCODE;
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs;
@@ -488,26 +488,6 @@ fn the_hosts_file_is_read_again_when_it_has_changed_once_a_minute() {
     fs::remove_dir_all(&directory).unwrap();
 }
 
-/// What is logged while this thread does something.
-#[derive(Debug)]
-struct Logged;
-
-thread_local! {
-    static LOGGED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-impl log::Log for Logged {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        LOGGED.with_borrow_mut(|lines| lines.push(format!("{} {}", record.level(), record.args())));
-    }
-
-    fn flush(&self) {}
-}
-
 /// A folder with a resolv.conf and a hosts file, and who reads them; nobody can be asked.
 fn with_files(test: &str, resolv_conf: &[u8], hosts: &[u8]) -> (PathBuf, Stage<MemoryIo>) {
     let folder =
@@ -526,7 +506,7 @@ fn with_files(test: &str, resolv_conf: &[u8], hosts: &[u8]) -> (PathBuf, Stage<M
 
 #[test]
 fn what_is_not_regarded_of_the_files_is_logged_once_and_again_when_it_has_changed() {
-    let _ = log::set_logger(&Logged).map(|()| log::set_max_level(log::LevelFilter::Trace));
+    let log = Logged::here();
     let (folder, mut stage) = with_files(
         "remarks",
         b"nameserver fe80::1%no-such-if\nnameserver 127.0.0.1\noptions edns0 rotate\n",
@@ -535,7 +515,7 @@ fn what_is_not_regarded_of_the_files_is_logged_once_and_again_when_it_has_change
     let logged = |stage: &mut Stage<MemoryIo>| {
         stage.pass(Duration::from_secs(60));
         let _ = stage.find("maps.example.");
-        LOGGED.take().into_iter().filter(|line| line.contains("resolv.conf")).collect::<Vec<_>>()
+        log.take().into_iter().filter(|line| line.contains("resolv.conf")).collect::<Vec<_>>()
     };
     let path = folder.join("resolv.conf");
     let line = |level: &str, what: &str| format!("{level} dns: {}: {what}", path.display());
@@ -565,14 +545,14 @@ fn byte_order_marks_and_other_line_ends_do_not_matter() {
 
 #[test]
 fn a_hosts_file_is_read_up_to_its_limit_and_what_is_beyond_is_logged() {
-    let _ = log::set_logger(&Logged).map(|()| log::set_max_level(log::LevelFilter::Trace));
+    let log = Logged::here();
     let mut text = b"192.0.2.7 first\n".to_vec();
     text.resize(FILE_BYTES_MAX as usize, b'#');
     text.extend(b"\n192.0.2.8 last\n");
     let (folder, mut stage) = with_files("long", b"search .\n", &text);
     assert_eq!(stage.find("first"), list(&["192.0.2.7"]));
     assert_eq!(stage.find("last"), Err(DnsError::Unreachable));
-    let logged = LOGGED.take();
+    let logged = log.take();
     assert!(logged.iter().any(|line| line.contains("only the first 16777216 bytes")), "{logged:?}");
     fs::remove_dir_all(&folder).unwrap();
 }

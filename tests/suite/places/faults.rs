@@ -17,8 +17,7 @@ use crate::support::fake_google::faults::{ALL, Fault, Place, Switch, Way, named}
 use crate::support::fake_google::names::{OverTcp, Zone};
 use crate::support::fake_google::places::{Api, Places};
 use crate::support::fake_google::{Authority, Running, Serves};
-use herd_reactor::testing;
-use herd_reactor::testing::MemoryOptions;
+use herd_reactor::testing::{self, MemoryOptions};
 use places_herd::config::{PlacesSource, Topology};
 use places_herd::fetch::pool::{Agent, AgentLimits};
 use places_herd::fetch::roots::client_config;
