@@ -18,12 +18,12 @@ const SPEAKS_EVERY: Duration = Duration::from_millis(20);
 /// Of a hub: often enough to see how long it takes to be back, seldom enough for thousands.
 const SPEAKS_TO_HUB_EVERY: Duration = Duration::from_millis(1_000);
 
-/// How much a server's memory may creep, in KiB a minute, when it has warmed up: by the straight line that is
-/// nearest to it then, without [steps](STEP_MIN).
+/// How much a server's memory may grow, in KiB a minute, when it has warmed up: by the straight line that is
+/// nearest to it then. In a short soak [steps](STEP_MIN) do not count.
 const SLOPE_MAX: f64 = 1.0;
 
 /// From so many KiB more than at the look before, half a second ago, memory has grown by a step: a server has made
-/// a buffer, as more had to wait in it than ever before. These come to an end, by [`MEMORY_MAX`]. A leak creeps.
+/// a buffer, as more had to wait in it than ever before. One of them is steep within [`STEPS_MINUTES`].
 const STEP_MIN: f64 = 12.0;
 
 /// The first so much of a soak is not judged: there each server meets its worst moments, and buffers find their size.
@@ -31,6 +31,9 @@ const WARM_UP: f64 = 1.0 / 3.0;
 
 /// A soak of fewer minutes is not judged by its slope: one page more, once, would be steep.
 const SLOPE_MINUTES: f64 = 20.0;
+
+/// From so many minutes on steps count, too: a leak may come in pieces of any size.
+const STEPS_MINUTES: f64 = 40.0;
 
 /// How often the worst moments are met; each time others coincide.
 const WORST_TIMES: usize = 3;
@@ -216,11 +219,13 @@ fn grown(table: &mut Table, run: &Run, minutes: f64) {
         let points: Vec<(f64, f64)> = warm.copied().collect();
         let [first, last] = [points.first(), points.last()].map(|point| point.map_or(0.0, |p| p.1));
         let (creep, steps) = without_steps(&points);
-        let slope = slope(&creep);
+        let (creeping, growing) = (slope(&creep), slope(&points));
+        let judged = if minutes >= STEPS_MINUTES { growing.max(creeping) } else { creeping };
         let most = server.looks.most_memory_kib as f64;
-        let held = most <= MEMORY_MAX && (slope <= SLOPE_MAX || !is_judged(minutes));
+        let held = most <= MEMORY_MAX && (judged <= SLOPE_MAX || !is_judged(minutes));
         let value = format!(
-            "{last} KiB, {first} when warm; since then {steps} by steps, {slope:+.2} KiB/min between"
+            "{last} KiB, {first} when warm; since then {growing:+.2} KiB/min; {steps} by steps, {creeping:+.2} \
+             KiB/min between"
         );
         table.must(&format!("memory of {}", server.name), value, held);
     }

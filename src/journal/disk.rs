@@ -144,6 +144,8 @@ impl Disk for KernelDisk {
             .truncate(false)
             .mode(MODE)
             .open(self.folder.join(LOCK))?;
+        // An older version may have made it for all to read.
+        let _ = lock.set_permissions(Permissions::from_mode(MODE));
         // It goes with its descriptor, however the process ends.
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         self.lock = Some(lock);

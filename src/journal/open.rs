@@ -19,7 +19,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 
 /// What the names of journals have before their number.
-const STEM: &str = "journal.";
+pub(super) const STEM: &str = "journal.";
 
 /// What was read at the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

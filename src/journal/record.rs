@@ -121,6 +121,8 @@ impl Head {
             return Head::CarriageReturn;
         }
         if !ended {
+            // Zeros at the end of a file were never written: its length came to the disk before its text.
+            let text = text.trim_end_matches('\0');
             let start = format!("{MAGIC} {VERSION} ");
             let is_cut = match text.strip_prefix(&start) {
                 Some(names) => names.bytes().all(|byte| byte == b' ' || is_in_names(byte)),
@@ -237,7 +239,9 @@ mod tests {
             ("HERDJ 1 Alford places\u{1b}herd", true, Head::Foreign),
             ("HERDJ 1 Alford \u{202e}herd", true, Head::Foreign),
             ("HERDJ 1 Alford ", true, Head::Foreign),
-            ("HERDJ 1 Alford places-herd\0\0", false, Head::Foreign),
+            ("HERDJ 1 Alford places-herd\0\0", false, Head::Cut),
+            ("\0\0\0", false, Head::Cut),
+            ("HERDJ 1 Alford\0places-herd", false, Head::Foreign),
             ("HERDJ 1 Alford places-herd\r", true, Head::CarriageReturn),
             ("HERDJ 1 Alford places-herd\rAT Alford +0.26 kiwi", false, Head::CarriageReturn),
             ("a text\r", true, Head::Foreign),

@@ -110,7 +110,10 @@ pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Re
     let mut pieces = Pieces::new(input);
     let Some(first) = pieces.next_piece()? else { return Ok(scan) };
     let text = first.kept.strip_suffix(b"\n");
-    scan.head = Head::parse(text.unwrap_or(first.kept), text.is_some());
+    // Of a piece that was too long only the end was kept, so what it began with is not known.
+    let is_whole = first.kept.len() as u64 == first.bytes;
+    let line = if is_whole { text.unwrap_or(first.kept) } else { b"?" };
+    scan.head = Head::parse(line, text.is_some());
     match scan.head {
         Head::Cut => scan.garbage(first.bytes),
         _ => scan.size = first.bytes,

@@ -8,18 +8,19 @@
 //! A crash before the truncation leaves the tail in its journal, and the next start moves it. If the
 //! crash came after the renaming, that start finds an equal copy, and makes no second one.
 //!
-//! The program never reads these files again: they are for people. The last five of each journal are kept, as
-//! elder log files are: `journal.7.torn.4` is the oldest.
+//! The program never reads these files again: they are for people. The last five of a folder are
+//! kept, as older log files are: of `journal.7`, `journal.7.torn.4` is the oldest.
 
 use super::compact::UNFINISHED;
-use super::open::Refusal;
+use super::open::{Refusal, STEM};
 use super::{Disk, Journal, PENDING_BYTES, append_all};
+use std::cmp::Reverse;
 use std::io;
 
 /// The ending of the newest torn tail of a journal; older ones have a dot and their age behind it.
 pub const TORN: &str = ".torn";
 
-/// How many torn tails of one name are kept.
+/// How many torn tails of a folder are kept.
 const KEPT: usize = 5;
 
 /// The last bytes of the file `name`, from `at` to its `size`, and where they are moved.
@@ -127,6 +128,27 @@ impl Tail<'_> {
         for age in (0..free).rev() {
             self.disk.rename(&name(age), &name(age + 1))?;
         }
-        self.disk.rename(new, torn)
+        self.disk.rename(new, torn)?;
+        self.remove_oldest()
     }
+
+    /// Removes all but the last ones of the folder: the number of a journal grows each time that it is compacted.
+    fn remove_oldest(&mut self) -> io::Result<()> {
+        let names = self.disk.list()?;
+        let mut torn: Vec<_> =
+            names.iter().filter_map(|name| Some((age_of(name)?, name))).collect();
+        torn.sort_unstable();
+        let too_many = torn.len().saturating_sub(KEPT);
+        torn[..too_many].iter().try_for_each(|(_, name)| self.disk.remove(name))
+    }
+}
+
+/// What sorts torn tails by age, the oldest first: the number of their journal, and of its tails the age.
+fn age_of(name: &str) -> Option<(u64, Reverse<u32>)> {
+    let (number, age) = name.strip_prefix(STEM)?.split_once(TORN)?;
+    let age = match age {
+        "" => 0,
+        age => age.strip_prefix('.')?.parse().ok()?,
+    };
+    Some((number.parse().ok()?, Reverse(age)))
 }

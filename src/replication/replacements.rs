@@ -17,14 +17,16 @@ use std::time::Duration;
 /// Replacements that are made at once, within [`WITHIN`].
 pub(crate) const AT_ONCE: usize = 5;
 
-/// How long one counts; and how long it is calm until all is forgotten.
+/// How long one counts; and how long it is calm, at least, until all is forgotten.
 pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 
 /// The replacements of one link.
 #[derive(Debug, Default)]
 pub(crate) struct Replacements {
-    /// When the last ones were made, the oldest first.
+    /// When those were made that count, the oldest first; none while there is a pause.
     recent: VecDeque<Moment>,
+    /// When the last one was made.
+    last: Option<Moment>,
     /// How long after the last one the next may follow; none if there were never too many since it was calm.
     pause: Option<Duration>,
 }
@@ -41,21 +43,25 @@ pub(crate) struct Ruling {
 impl Replacements {
     /// Rules on a new connection that comes at `now`, while another stands. `first`, `max`: the pauses.
     pub(crate) fn rule(&mut self, now: Moment, first: Duration, max: Duration) -> Ruling {
-        if self.recent.back().is_none_or(|last| now - *last >= WITHIN) {
+        // A pause may be longer than WITHIN: to keep to it is not to be calm.
+        let calm = WITHIN.max(2 * self.pause.unwrap_or_default());
+        if self.last.is_none_or(|last| now - last >= calm) {
             *self = Replacements::default();
         }
         self.recent.retain(|at| now - *at < WITHIN);
-        let mut is_alarming = false;
-        if let (AT_ONCE.., Some(last)) = (self.recent.len(), self.recent.back()) {
-            is_alarming = self.pause.is_none();
-            let pause = *self.pause.get_or_insert(first);
-            if now - *last < pause {
-                return Ruling { outcome: Err(pause - (now - *last)), is_alarming };
-            }
-            self.pause = Some((2 * pause).min(max));
-            self.recent.pop_front();
+        let is_alarming = self.recent.len() >= AT_ONCE;
+        if is_alarming {
+            self.recent.clear();
+            self.pause = Some(first);
         }
-        self.recent.push_back(now);
+        match (self.pause, self.last) {
+            (Some(pause), Some(last)) if now - last < pause => {
+                return Ruling { outcome: Err(pause - (now - last)), is_alarming };
+            }
+            (Some(pause), _) => self.pause = Some((2 * pause).min(max)),
+            (None, _) => self.recent.push_back(now),
+        }
+        self.last = Some(now);
         Ruling { outcome: Ok(()), is_alarming }
     }
 }
@@ -85,6 +91,18 @@ mod tests {
         assert_eq!(pauses[..9], [1, 1, 1, 1, 200, 400, 800, 1_600, 3_200]);
         assert!(pauses[9..].iter().all(|pause| *pause == 5_000), "{pauses:?}");
         assert_eq!(made.len(), 20);
+    }
+
+    #[test]
+    fn a_pause_longer_than_a_minute_is_kept_too() {
+        let max = Duration::from_secs(300);
+        let mut link = Replacements::default();
+        let tries = (0..20_000).map(|tenth| tenth * 100);
+        let made: Vec<u64> =
+            tries.filter(|now| link.rule(at(*now), FIRST, max).outcome.is_ok()).collect();
+        let pauses: Vec<u64> = made.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(pauses[3..].windows(2).all(|pair| pair[0] <= pair[1]), "{pauses:?}");
+        assert_eq!(pauses.last(), Some(&300_000));
     }
 
     #[test]

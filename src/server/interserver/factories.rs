@@ -76,8 +76,7 @@ impl Factory<Member> for Dialler {
 }
 
 impl ClientFactory<Member> for Dialler {
-    /// A neighbour may be down for days: its first failure is news, the others are counted for the line that says
-    /// that it is connected.
+    /// A neighbour may be down for days: its first failure is news, and then each whose number is a power of two.
     fn client_connection_failed(
         &mut self,
         _core: &mut Core<Member>,
@@ -87,7 +86,8 @@ impl ClientFactory<Member> for Dialler {
     ) {
         self.failures += 1;
         let name = &member.links.link(self.neighbour).server.name;
-        let level = if self.failures == 1 { log::Level::Info } else { log::Level::Debug };
+        let level =
+            if self.failures.is_power_of_two() { log::Level::Info } else { log::Level::Debug };
         let next =
             retry.map_or_else(|| "no more".to_owned(), |delay| format!("next in {delay:.1?}"));
         log::log!(level, "{NAME}: {name}: {why}; attempt {}, {next}", self.failures);

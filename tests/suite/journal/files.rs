@@ -11,7 +11,7 @@ use places_herd::journal::{DiskFaults, MemoryDisk};
 use places_herd::table::Herd;
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -940,6 +940,34 @@ fn a_torn_tail_is_moved_whatever_its_length_and_the_last_five_are_kept() {
     assert_eq!(left, expected.iter().collect::<Vec<_>>());
     let oldest = fs::read(folder.0.join("journal.3.torn.4")).expect("it is kept");
     assert_eq!(oldest.len(), 3 * 40_000 + 9, "the last five of eight are kept");
+}
+
+#[test]
+fn of_the_torn_tails_of_many_journals_the_last_five_are_kept() {
+    let folder = Folder::new("torn-numbers");
+    fs::create_dir(&folder.0).expect("it can be made");
+    for number in [1, 2, 9, 10, 11, 30, 100] {
+        let file = folder.0.join(format!("journal.{number}"));
+        fs::write(&file, torn(&["0 1"], b"half a rec")).expect("it can be written");
+        found_in(&folder).expect("a torn tail is in nobody's way");
+        fs::remove_file(&file).expect("it is there");
+    }
+    let names = folder.disk().list().expect("it can be read");
+    let left = names.iter().filter(|name| name.contains(TORN)).cloned();
+    let expected = [9, 10, 11, 30, 100].map(|number| format!("journal.{number}.torn"));
+    assert_eq!(left.collect::<BTreeSet<_>>(), BTreeSet::from(expected));
+}
+
+#[test]
+fn a_file_of_zeros_is_a_torn_tail_and_its_server_starts() {
+    for tail in [&[0; 5_000][..], b"HERDJ 1 Alford places-herd\0\0\0"] {
+        let folder = Folder::new("torn-zeros");
+        fs::create_dir(&folder.0).expect("it can be made");
+        fs::write(folder.0.join("journal.1"), tail).expect("it can be written");
+        found_in(&folder).expect("no record follows");
+        let moved = fs::read(folder.0.join("journal.1.torn")).expect("it was moved");
+        assert_eq!(moved, tail);
+    }
 }
 
 #[test]
