@@ -95,31 +95,30 @@ impl Found {
     /// `piece`: up to a newline, with it; or up to the end.
     fn piece(&mut self, at_byte: u64, piece: &[u8]) {
         let bytes = piece.len() as u64;
-        let Some(text) = piece.strip_suffix(b"\n") else { return self.garbage(at_byte, bytes) };
-        if let Some(line) = record_of(text) {
+        let (text, newline) = match piece.strip_suffix(b"\n") {
+            Some(text) => (text, 1),
+            None => (piece, 0),
+        };
+        if let Some(line) = record_of(text).filter(|_| newline == 1) {
             return self.record(at_byte, line, bytes);
         }
-        let text = text.strip_suffix(b"\r").unwrap_or(text);
-        // The last record begins where a checksum says so, and ends before the newline; the one before it
-        // ends one byte before that.
-        let mut records: Vec<(usize, &[u8])> = Vec::new();
-        let mut end = text.len();
-        let starts =
-            |end: usize| (0..end).rev().filter(move |&at| text[at..end].starts_with(b"AT "));
-        while let Some((at, line)) =
-            starts(end).find_map(|at| record_of(&text[at..end]).map(|line| (at, line)))
-        {
-            records.insert(0, (at, line));
-            end = at.saturating_sub(1);
+        // Wherever a checksum stands, the nearest beginning before it that it is right for.
+        let mut from = 0;
+        for end in 10..=text.len() {
+            if end <= from || !text[end - 10..end].starts_with(b" *") {
+                continue;
+            }
+            let starts = (from..end).rev().filter(|&start| text[start..end].starts_with(b"AT "));
+            let found = starts.filter_map(|start| Some((start, record_of(&text[start..end])?)));
+            if let Some((start, line)) = found.take(1).next() {
+                self.garbage(at_byte + from as u64, (start - from) as u64);
+                let last = if end == text.len() { newline } else { 0 };
+                self.record(at_byte + start as u64, line, (end + last - start) as u64);
+                from = end + last;
+            }
         }
-        let Some(&(first, _)) = records.first() else { return self.garbage(at_byte, bytes) };
-        self.garbage(at_byte, bytes - 1 - (text.len() - first) as u64);
-        let last = records.len() - 1;
-        for (number, (at, line)) in records.into_iter().enumerate() {
-            let end = line.len() as u64 + 10;
-            self.record(at_byte + at as u64, line, end + u64::from(number == last));
-            self.garbage(at_byte + at as u64 + end, u64::from(number < last));
-        }
+        let all = text.len() + newline;
+        self.garbage(at_byte + from as u64, all.saturating_sub(from) as u64);
     }
 
     fn record(&mut self, at_byte: u64, line: &[u8], bytes: u64) {

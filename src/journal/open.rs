@@ -13,7 +13,7 @@ use super::compact::UNFINISHED;
 use super::disk::Reading;
 use super::record::{Head, Owner, VERSION};
 use super::scan::{Scan, scan};
-use super::{Counts, Disk, Journal, JournalSettings, PENDING_BYTES};
+use super::{Counts, Disk, Journal, JournalSettings, PENDING_BYTES, append_all};
 use herd_reactor::{LogThrottle, Moment};
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -275,6 +275,11 @@ impl Journal {
         if let Some(at) = scan.torn_at() {
             self.disk.truncate(name, at).map_err(|e| self.os("truncated", name, e))?;
             self.size = at;
+        }
+        if scan.lacks_newline() {
+            // Else the next record would be taken for damage behind this one.
+            append_all(&mut *self.disk, name, b"\n", &mut self.size)
+                .map_err(|e| self.os("mended", name, e))?;
         }
         // What a killed process has written may not be on the disk yet; but what is read is answered for
         // from now on, and not noted again.

@@ -9,15 +9,24 @@
 //! so it was a record once. The first is moved out of the way (`torn.rs`), the second has the
 //! file refused.
 //!
-//! So each whole record must be found, wherever it begins: behind a hole of zeros, too, or behind a record
-//! whose newline was changed. What stands between two newlines ends in the record then, and its checksum,
-//! calculated backwards, says where it begins.
+//! So each whole record must be found, wherever it begins and whatever has become of its newline: behind a
+//! hole of zeros, before one, or in the middle of what stands between two newlines. Its checksum is found by its
+//! form, and, calculated backwards, says where the record begins.
 
 use super::record::{Head, RECORD_BYTES_MAX, line_of, start_of_last};
+use memchr::memmem;
 use std::io::{self, ErrorKind, Read};
 
 /// Bytes asked of one read.
 const READ_BYTES: usize = 1 << 16;
+
+/// Bytes without a newline that are looked through at one time: a record that begins in the first half ends in
+/// them.
+const WINDOW_BYTES: usize = 2 * RECORD_BYTES_MAX;
+
+/// What has the form of a checksum and is none, in one window: then it is no journal that was damaged, and the
+/// rest of the window is not looked through.
+const IN_VAIN_MAX: usize = 1_000;
 
 /// What a file turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +43,10 @@ pub struct Scan {
     pub bad_bytes: u64,
     /// How many whole records stand behind the first of them.
     pub records_after: u64,
+    /// The last record has no newline.
+    is_open: bool,
+    /// Nor has the one before the first bytes that are no record.
+    is_open_before_bad: bool,
 }
 
 impl Scan {
@@ -47,53 +60,81 @@ impl Scan {
         self.bad_at.filter(|_| self.records_after > 0)
     }
 
-    /// Takes in what stands between two newlines: a record, or garbage with records in it.
-    fn piece(&mut self, piece: &Piece<'_>, each: &mut dyn FnMut(&[u8]) -> bool) {
-        let Some(text) = piece.kept.strip_suffix(b"\n") else { return self.garbage(piece.bytes) };
-        let is_kept_whole = piece.kept.len() as u64 == piece.bytes;
-        if let Some(line) = line_of(text).filter(|_| is_kept_whole) {
-            return self.record(line, piece.bytes, each);
-        }
-        // A CR that a tool has put before the newline; counted as if it stood before the records, since
-        // behind the last one garbage would be a torn tail.
-        let text = text.strip_suffix(b"\r").unwrap_or(text);
-        let mut starts = Vec::new();
-        let mut before = text;
-        while let Some(start) = start_of_last(before) {
-            starts.push(start);
-            // Another record ends there if its newline, and nothing else, was changed.
-            before = &text[..start.saturating_sub(1)];
-        }
-        let Some(&first) = starts.last() else { return self.garbage(piece.bytes) };
-        self.garbage(piece.bytes - 1 - (text.len() - first) as u64);
-        while let Some(start) = starts.pop() {
-            let end = starts.last().map_or(text.len(), |next| next - 1);
-            let line = line_of(&text[start..end]).unwrap_or_default();
-            if starts.is_empty() {
-                self.record(line, (end + 1 - start) as u64, each);
-            } else {
-                self.record(line, (end - start) as u64, each);
-                self.garbage(1);
-            }
+    /// Whether a newline has to be added before anything is appended, when the torn tail has been cut off.
+    pub(super) fn lacks_newline(&self) -> bool {
+        match self.torn_at() {
+            Some(_) => self.is_open_before_bad,
+            None => self.is_open,
         }
     }
 
-    fn garbage(&mut self, bytes: u64) {
+    /// Takes in the text of a piece, or a beginning of it if more follows. Returns how many bytes that is.
+    fn piece(&mut self, text: &[u8], end: End, each: &mut dyn FnMut(&[u8]) -> bool) -> usize {
+        let newline = usize::from(end == End::Newline);
+        let all = text.len() + newline;
+        if let Some(line) = line_of(text).filter(|_| end == End::Newline) {
+            self.record(line, all, true, each);
+            return all;
+        }
+        let mut at = 0;
+        for (start, stop) in records_in(text) {
+            self.garbage(start - at);
+            at = stop + if stop == text.len() { newline } else { 0 };
+            let line = line_of(&text[start..stop]).unwrap_or_default();
+            self.record(line, at - start, at > stop, each);
+        }
+        let taken = match end {
+            End::More => at.max(text.len() - RECORD_BYTES_MAX),
+            End::Newline | End::File => all,
+        };
+        self.garbage(taken - at);
+        taken
+    }
+
+    fn garbage(&mut self, bytes: usize) {
         if bytes > 0 {
-            self.bad_at.get_or_insert(self.size);
-            self.bad_bytes += bytes;
-            self.size += bytes;
+            if self.bad_at.is_none() {
+                self.bad_at = Some(self.size);
+                self.is_open_before_bad = self.is_open;
+            }
+            self.bad_bytes += bytes as u64;
+            self.size += bytes as u64;
         }
     }
 
-    fn record(&mut self, line: &[u8], bytes: u64, each: &mut dyn FnMut(&[u8]) -> bool) {
+    fn record(
+        &mut self,
+        line: &[u8],
+        bytes: usize,
+        has_newline: bool,
+        each: &mut dyn FnMut(&[u8]) -> bool,
+    ) {
         if !each(line) {
             return self.garbage(bytes);
         }
         self.records += 1;
         self.records_after += u64::from(self.bad_at.is_some());
-        self.size += bytes;
+        self.size += bytes as u64;
+        self.is_open = !has_newline;
     }
+}
+
+/// Where the records in `text` begin and end, which has no newline: their own are changed or gone.
+fn records_in(text: &[u8]) -> impl Iterator<Item = (usize, usize)> {
+    let (mut from, mut in_vain) = (0, 0);
+    memmem::find_iter(text, b" *").filter_map(move |at| {
+        let stop = at + " *00000000".len();
+        if stop > text.len() || in_vain > IN_VAIN_MAX {
+            return None;
+        }
+        let first = from.max(stop.saturating_sub(RECORD_BYTES_MAX));
+        let Some(start) = text.get(first..stop).and_then(start_of_last) else {
+            in_vain += usize::from(text[at + 2..stop].iter().all(u8::is_ascii_hexdigit));
+            return None;
+        };
+        from = stop;
+        Some((first + start, stop))
+    })
 }
 
 /// Reads `input` to its end, and hands the line of every whole record to `each`, which says whether
@@ -105,86 +146,97 @@ impl Scan {
 ///
 /// Those of `input`; nothing more is known then.
 pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<Scan> {
-    let mut scan =
-        Scan { head: Head::Cut, size: 0, records: 0, bad_at: None, bad_bytes: 0, records_after: 0 };
+    let mut scan = Scan {
+        head: Head::Cut,
+        size: 0,
+        records: 0,
+        bad_at: None,
+        bad_bytes: 0,
+        records_after: 0,
+        is_open: false,
+        is_open_before_bad: false,
+    };
     let mut pieces = Pieces::new(input);
-    let Some(first) = pieces.next_piece()? else { return Ok(scan) };
-    let text = first.kept.strip_suffix(b"\n");
-    // Of a piece that was too long only the end was kept, so what it began with is not known.
-    let is_whole = first.kept.len() as u64 == first.bytes;
-    let line = if is_whole { text.unwrap_or(first.kept) } else { b"?" };
-    scan.head = Head::parse(line, text.is_some());
+    let Some((first, end)) = pieces.next_piece()? else { return Ok(scan) };
+    let taken = first.len() + usize::from(end == End::Newline);
+    // No first line is as long as a window.
+    let line = if end == End::More { b"?" } else { first };
+    scan.head = Head::parse(line, end == End::Newline);
     match scan.head {
-        Head::Cut => scan.garbage(first.bytes),
-        _ => scan.size = first.bytes,
+        Head::Cut => scan.garbage(taken),
+        _ => scan.size = taken as u64,
     }
     if !matches!(scan.head, Head::Of(_)) {
         return Ok(scan);
     }
-    while let Some(piece) = pieces.next_piece()? {
-        scan.piece(&piece, each);
+    pieces.take(taken);
+    while let Some((text, end)) = pieces.next_piece()? {
+        let taken = scan.piece(text, end, each);
+        pieces.take(taken);
     }
     Ok(scan)
 }
 
-/// What stands between two newlines, and the second of them, if the file does not end before it.
-struct Piece<'a> {
-    /// Its end, as long as the longest record: if it is longer, only its end can be a record.
-    kept: &'a [u8],
-    bytes: u64,
+/// What follows the text of a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The newline at its end.
+    Newline,
+    /// The end of the file.
+    File,
+    /// More text: it is a window.
+    More,
 }
 
-/// Cuts a stream at its newlines.
+/// Cuts a stream at its newlines, and what is longer than a window into windows.
 struct Pieces<'i> {
     input: &'i mut dyn Read,
     buffer: Vec<u8>,
-    /// What of the buffer is filled, and what of that is not yet given out.
+    /// What of the buffer is filled, and what of that is taken.
     filled: usize,
-    given: usize,
+    taken: usize,
     has_ended: bool,
 }
 
 impl<'i> Pieces<'i> {
     fn new(input: &'i mut dyn Read) -> Pieces<'i> {
-        let buffer = vec![0; RECORD_BYTES_MAX + READ_BYTES];
-        Pieces { input, buffer, filled: 0, given: 0, has_ended: false }
+        let buffer = vec![0; WINDOW_BYTES + READ_BYTES];
+        Pieces { input, buffer, filled: 0, taken: 0, has_ended: false }
     }
 
-    fn next_piece(&mut self) -> io::Result<Option<Piece<'_>>> {
+    /// The text up to the next newline, without it; or a window of it; or what the file ends with.
+    fn next_piece(&mut self) -> io::Result<Option<(&[u8], End)>> {
         let mut searched = 0;
-        let mut dropped = 0;
         loop {
-            let waiting = &self.buffer[self.given + searched..self.filled];
-            if let Some(at) = memchr::memchr(b'\n', waiting) {
-                return Ok(Some(self.give(searched + at + 1, dropped)));
-            }
-            searched = self.filled - self.given;
-            if searched > RECORD_BYTES_MAX {
-                // Of whatever this is, only the end may be a record.
-                let excess = searched - RECORD_BYTES_MAX;
-                dropped += excess as u64;
-                self.given += excess;
-                searched = RECORD_BYTES_MAX;
-            }
-            if self.has_ended {
-                let nothing = searched == 0 && dropped == 0;
-                return Ok((!nothing).then(|| self.give(searched, dropped)));
-            }
-            self.read_more()?;
+            let waiting = &self.buffer[self.taken + searched..self.filled];
+            let (length, end) = match memchr::memchr(b'\n', waiting) {
+                Some(at) => (searched + at, End::Newline),
+                None => {
+                    searched = self.filled - self.taken;
+                    match searched {
+                        WINDOW_BYTES.. => (searched, End::More),
+                        0 if self.has_ended => return Ok(None),
+                        _ if self.has_ended => (searched, End::File),
+                        _ => {
+                            self.read_more()?;
+                            continue;
+                        }
+                    }
+                }
+            };
+            return Ok(Some((&self.buffer[self.taken..self.taken + length], end)));
         }
     }
 
-    fn give(&mut self, length: usize, dropped: u64) -> Piece<'_> {
-        let end = self.given + length;
-        let kept = &self.buffer[self.given.max(end.saturating_sub(RECORD_BYTES_MAX))..end];
-        self.given = end;
-        Piece { kept, bytes: dropped + length as u64 }
+    /// So many bytes of the last piece are done with, its newline included.
+    fn take(&mut self, bytes: usize) {
+        self.taken += bytes;
     }
 
     fn read_more(&mut self) -> io::Result<()> {
-        self.buffer.copy_within(self.given..self.filled, 0);
-        self.filled -= self.given;
-        self.given = 0;
+        self.buffer.copy_within(self.taken..self.filled, 0);
+        self.filled -= self.taken;
+        self.taken = 0;
         match self.input.read(&mut self.buffer[self.filled..]) {
             Ok(0) => self.has_ended = true,
             Ok(count) => self.filled += count,
@@ -296,7 +348,7 @@ mod tests {
     fn every_whole_record_is_found_wherever_it_begins() {
         let (zeros, long) = (vec![0; 4_096], vec![b'x'; 300_000]);
         let half = record(7)[..30].to_vec();
-        let cases: [Damaged<'_>; 14] = [
+        let cases: [Damaged<'_>; 18] = [
             ("a hole behind the head", vec![zeros.clone(), record(1)], &[1]),
             ("one record behind a hole", vec![record(1), zeros.clone(), record(2)], &[1, 2]),
             (
@@ -328,12 +380,39 @@ mod tests {
                 ],
                 &[1, 2, 3, 4, 5],
             ),
-            ("a hole over a newline", vec![joined(1, 0), zeros.clone(), record(2)], &[2]),
+            ("a hole over a newline", vec![joined(1, 0), zeros.clone(), record(2)], &[1, 2]),
+            ("a long hole over it", vec![joined(1, 0), long.clone(), record(2)], &[1, 2]),
+            (
+                "a record in the middle of a long hole",
+                vec![
+                    long.clone(),
+                    joined(1, 0),
+                    long.clone(),
+                    joined(2, 0),
+                    long.clone(),
+                    record(3),
+                ],
+                &[1, 2, 3],
+            ),
+            (
+                "a flipped newline before half a record",
+                vec![record(1), joined(2, b'\x0b'), half.clone(), b"\n".to_vec(), record(3)],
+                &[1, 2, 3],
+            ),
+            (
+                "two bytes changed at a newline",
+                vec![joined(1, b'\x0b'), b"X".to_vec(), record(2)[1..].to_vec(), record(3)],
+                &[1, 3],
+            ),
             ("half a record", vec![record(1), half.clone(), record(2)], &[1, 2]),
             ("half a record, a hole", vec![half, zeros.clone(), record(2)], &[2]),
             ("a newline in a hole", vec![zeros.clone(), b"\n".to_vec(), zeros, record(2)], &[2]),
             ("a CR", vec![joined(1, b'\r'), b"\n".to_vec(), record(2)], &[1, 2]),
-            ("a CR behind the last", vec![record(1), joined(2, b'\r'), b"\n".to_vec()], &[1, 2]),
+            (
+                "blanks before newlines",
+                vec![joined(1, b' '), b"\n".to_vec(), joined(2, b' '), b"\n".to_vec()],
+                &[1, 2],
+            ),
         ];
         for (what, pieces, expected) in cases {
             let bytes = [owner().head(), pieces.concat()].concat();
@@ -357,14 +436,39 @@ mod tests {
     }
 
     #[test]
-    fn a_last_record_without_its_newline_is_a_torn_tail() {
-        for tail in [joined(2, 0), joined(2, b'\x0b'), [joined(2, b'x'), vec![0; 70_000]].concat()]
-        {
-            let bytes = [owner().head(), record(1), tail.clone()].concat();
-            let (scan, lines) = scanned(&bytes, 4_096);
-            assert_eq!((scan.torn_at(), lines.len()), (Some((bytes.len() - tail.len()) as u64), 1));
-            assert_eq!(scan.bad_bytes, tail.len() as u64);
+    fn a_last_record_is_whole_without_its_newline_and_what_follows_it_is_a_torn_tail() {
+        let (first, mut last) = (record(1), record(2));
+        last.pop();
+        for tail in [vec![], vec![0], b"\x0b".to_vec(), b"\r\n".to_vec(), vec![b'x'; 300_000]] {
+            let bytes = [owner().head(), first.clone(), last.clone(), tail.clone()].concat();
+            for at_a_time in [61, 4_096, bytes.len()] {
+                let (scan, lines) = scanned(&bytes, at_a_time);
+                assert_eq!((lines.len(), scan.bad_bytes), (2, tail.len() as u64));
+                let begins = (bytes.len() - tail.len()) as u64;
+                assert_eq!(scan.torn_at(), (!tail.is_empty()).then_some(begins));
+                assert!(scan.lacks_newline() && scan.damaged_at().is_none());
+            }
         }
+        // Half of it is no record.
+        let bytes = [owner().head(), first, last[..last.len() - 1].to_vec()].concat();
+        let (scan, lines) = scanned(&bytes, 4_096);
+        assert!(lines.len() == 1 && scan.torn_at().is_some() && !scan.lacks_newline());
+    }
+
+    #[test]
+    fn a_deleted_newline_costs_nothing() {
+        let mut first = record(1);
+        first.pop();
+        let (scan, lines) = scanned(&[owner().head(), first, record(2)].concat(), 4_096);
+        assert_eq!((lines.len(), scan.bad_at, scan.lacks_newline()), (2, None, false));
+    }
+
+    #[test]
+    fn what_looks_like_checksums_without_end_is_given_up() {
+        let hostile = b"AT *AAAAAAAA".repeat(30_000);
+        let bytes = [owner().head(), record(1), hostile, b"\n".to_vec(), record(2)].concat();
+        let (scan, lines) = scanned(&bytes, 4_096);
+        assert_eq!((lines.len(), scan.size), (2, bytes.len() as u64));
     }
 
     #[test]
