@@ -9,9 +9,10 @@
 //! ```
 //!
 //! Out: the bytes of each Feature. Of JSON it knows texts and brackets, enough to say where an object
-//! ends; whether it is JSON between them, `geojson.rs` says. What stands beside the list of a
-//! collection (`crs`, `name`) is passed over. No more is kept than one Feature, of at most
-//! [`FEATURE_BYTES_MAX`], or what stands before the list; brackets are counted, not descended into.
+//! ends; whether it is JSON between them, `geojson.rs` says, also of what is no object in a list. What
+//! stands beside the list of a collection (`crs`, `name`) has to be JSON and is passed over. An object is a
+//! collection if it has a list of features and no other `type`. No more is kept than one Feature and what
+//! stands beside the list, each of at most [`FEATURE_BYTES_MAX`]; brackets are counted, not descended into.
 //!
 //! After a fault the next Feature is looked for behind a record separator, or on the next line if the
 //! faulty one is of one line: each fault of such files is told. Where the layout is another, what
@@ -21,13 +22,21 @@
 
 use std::io::{self, BufRead};
 
-use super::json_reader::DEPTH_MAX;
+use super::json_reader::{DEPTH_MAX, NotJson, Reader};
 use super::records::{Fault, Records, skip_byte_order_mark};
 
 /// The longest Feature: an area may have a hundred thousand corners, only to be passed over.
 const FEATURE_BYTES_MAX: usize = 1 << 24;
 
 const RECORD_SEPARATOR: u8 = 0x1e;
+
+/// What stands before the next byte in the list of a collection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Before {
+    Bracket,
+    Item,
+    Comma,
+}
 
 /// Cuts a file into Features.
 #[derive(Debug)]
@@ -38,7 +47,9 @@ pub(super) struct Features<R> {
     /// The line of the next byte.
     line: usize,
     /// Within the list of a collection.
-    is_listed: bool,
+    list: Option<Before>,
+    /// The collection as far as its list, and the line it begins on.
+    collection: (usize, Vec<u8>),
     /// A record separator was seen: a fault ends with the next.
     is_sequence: bool,
     is_over: bool,
@@ -54,7 +65,8 @@ impl<R: BufRead> Features<R> {
             bytes: reader.bytes(),
             pending: None,
             line: 1,
-            is_listed: false,
+            list: None,
+            collection: (0, Vec::new()),
             is_sequence: false,
             is_over: false,
             record: Vec::new(),
@@ -76,18 +88,61 @@ impl<R: BufRead> Features<R> {
         Fault { line: self.line, message: message.into() }
     }
 
-    /// Takes an object, of which the first bracket is read, into `record`. False: it is a collection,
-    /// and its Features come next.
-    fn object(&mut self) -> Result<bool, Fault> {
-        let line = self.line;
+    /// Takes a value that begins with `first` into `record`. False: it is a collection, and its Features
+    /// come next.
+    fn value(&mut self, first: u8) -> Result<bool, Fault> {
         self.record.clear();
-        self.record.push(b'{');
+        self.record.push(first);
+        self.open.clear();
+        match first {
+            b'{' => self.open.push(b'}'),
+            b'[' => self.open.push(b']'),
+            b'"' => {}
+            _ => return self.word().map(|()| true),
+        }
+        self.go_on(first == b'"', self.list.is_some())
+    }
+
+    /// Takes the rest of a number or of a word.
+    fn word(&mut self) -> Result<(), Fault> {
+        while self.record.len() < FEATURE_BYTES_MAX {
+            match self.byte()? {
+                None | Some(b' ' | b'\t' | b'\r' | b'\n') => break,
+                Some(byte @ (b',' | b']')) => {
+                    self.pending = Some(byte);
+                    break;
+                }
+                Some(byte) => self.record.push(byte),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the rest of a collection behind its list. True: it was none, but a Feature with an empty list.
+    fn rest(&mut self, is_empty: bool) -> Result<bool, Fault> {
+        self.list = None;
+        std::mem::swap(&mut self.record, &mut self.collection.1);
+        self.record.push(b']');
         self.open.clear();
         self.open.push(b'}');
-        let (mut is_text, mut is_escaped) = (false, false);
+        self.go_on(false, true)?;
+        let message = match kind(&self.record) {
+            Ok((true, 1)) => return Ok(false),
+            Ok((false, _)) if is_empty => return Ok(true),
+            Ok((true, _)) => "has two members named features",
+            Ok((false, _)) => "has a list of features and is no FeatureCollection",
+            Err(_) => "is not JSON beside its list of features",
+        };
+        Err(Fault { line: self.collection.0, message: message.into() })
+    }
+
+    /// Takes what is left of a value, until all that is open is closed. `is_feature`: it can be no collection.
+    fn go_on(&mut self, mut is_text: bool, mut is_feature: bool) -> Result<bool, Fault> {
+        let line = self.line;
+        let mut is_escaped = false;
         // What stands before this byte; between two objects there is one of these, or the first is cut off.
         let mut leads_on = true;
-        while !self.open.is_empty() {
+        while is_text || !self.open.is_empty() {
             let Some(byte) = self.byte()? else {
                 self.is_over = true;
                 return Err(Fault { line, message: "is cut off by the end of the file".into() });
@@ -104,9 +159,23 @@ impl<R: BufRead> Features<R> {
             match byte {
                 b' ' | b'\t' | b'\r' | b'\n' => continue,
                 b'"' => is_text = true,
-                b'[' if self.begins_a_list() => {
-                    self.is_listed = true;
-                    return Ok(false);
+                b'[' if !is_feature && self.begins_a_list() => {
+                    self.record.extend(b"]}");
+                    let kind = kind(&self.record);
+                    self.record.truncate(self.record.len() - 2);
+                    match kind {
+                        Err(_) => {
+                            let message = "is not JSON before its list of features";
+                            return self.broken(line, byte, message);
+                        }
+                        Ok((true, _)) => {
+                            self.list = Some(Before::Bracket);
+                            self.collection = (line, std::mem::take(&mut self.record));
+                            return Ok(false);
+                        }
+                        Ok((false, _)) => is_feature = true,
+                    }
+                    self.open.push(b']');
                 }
                 b'{' => self.open.push(b'}'),
                 b'[' => self.open.push(b']'),
@@ -133,7 +202,7 @@ impl<R: BufRead> Features<R> {
             b'{' | b'[' if !is_text && self.open.len() == DEPTH_MAX => {
                 Some("is nested deeper than 64 levels")
             }
-            _ if self.record.len() == FEATURE_BYTES_MAX => {
+            _ if self.record.len() >= FEATURE_BYTES_MAX => {
                 self.is_over = true;
                 Some("is longer than 16 MiB; leave it out: a place is a Point, and shorter")
             }
@@ -141,20 +210,21 @@ impl<R: BufRead> Features<R> {
         }
     }
 
-    /// Whether the last bracket opens the member `features` of a collection.
+    /// Whether the last bracket opens the member `features` of the object.
     fn begins_a_list(&self) -> bool {
         let [before @ .., _] = &self.record[..] else { return false };
-        if self.is_listed || self.open.len() > 1 {
+        if self.open.len() > 1 {
             return false;
         }
         let key = before.trim_ascii_end().strip_suffix(b":").unwrap_or_default();
-        key.trim_ascii_end().ends_with(b"\"features\"")
+        let before = key.trim_ascii_end().strip_suffix(b"\"features\"");
+        before.is_some_and(|before| !before.ends_with(b"\\"))
     }
 
     /// A fault of the object that begins on `line`, found at `byte`. Goes on to where the next may begin.
     fn broken(&mut self, line: usize, byte: u8, message: &str) -> Result<bool, Fault> {
         let is_one_line = memchr::memchr(b'\n', self.record.trim_ascii_end()).is_none();
-        self.is_over |= self.is_listed || !(self.is_sequence || is_one_line);
+        self.is_over |= self.list.is_some() || !(self.is_sequence || is_one_line);
         let delimiter = if self.is_sequence { RECORD_SEPARATOR } else { b'\n' };
         let is_there = [RECORD_SEPARATOR, delimiter].contains(&byte) || self.pending.is_some();
         while !self.is_over && !is_there {
@@ -172,30 +242,60 @@ impl<R: BufRead> Records for Features<R> {
     fn next(&mut self) -> Result<Option<(usize, &[u8])>, Fault> {
         while !self.is_over {
             match self.byte()? {
-                None if self.is_listed => return Err(self.fatal("the list of features is cut off")),
+                None if self.list.is_some() => {
+                    return Err(self.fatal("the list of features is cut off"));
+                }
                 None => self.is_over = true,
                 Some(b' ' | b'\t' | b'\r' | b'\n') => {}
-                Some(RECORD_SEPARATOR) if !self.is_listed => self.is_sequence = true,
-                Some(b',') if self.is_listed => {}
-                // The rest of the collection is an object as well.
-                Some(b']') if self.is_listed => {
-                    self.is_listed = false;
-                    self.object()?;
-                }
-                Some(b'{') => {
-                    let line = self.line;
-                    if self.object()? {
-                        return Ok(Some((line, &self.record)));
+                Some(RECORD_SEPARATOR) if self.list.is_none() => self.is_sequence = true,
+                Some(byte) => match (self.list, byte) {
+                    (Some(Before::Item), b',') => self.list = Some(Before::Comma),
+                    (Some(before @ (Before::Bracket | Before::Item)), b']') => {
+                        if self.rest(before == Before::Bracket)? {
+                            return Ok(Some((self.collection.0, &self.record)));
+                        }
                     }
-                }
-                Some(_) => {
-                    let what = "is no GeoJSON: a Feature or a FeatureCollection begins with {";
-                    return Err(self.fatal(what));
-                }
+                    (None, b'{')
+                    | (
+                        Some(Before::Bracket | Before::Comma),
+                        b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b'a'..=b'z',
+                    ) => {
+                        let line = self.line;
+                        if self.value(byte)? {
+                            self.list = self.list.map(|_| Before::Item);
+                            return Ok(Some((line, &self.record)));
+                        }
+                    }
+                    (Some(_), _) => {
+                        let what =
+                            "is not JSON: a list of features has one comma between two of them";
+                        return Err(self.fatal(what));
+                    }
+                    (None, _) => {
+                        let what = "is no GeoJSON: a Feature or a FeatureCollection begins with {";
+                        return Err(self.fatal(what));
+                    }
+                },
             }
         }
         Ok(None)
     }
+}
+
+/// Whether an object is a collection by its `type`, or has none; and how many members are named features.
+fn kind(object: &[u8]) -> Result<(bool, usize), NotJson> {
+    let (mut is_collection, mut lists) = (true, 0);
+    Reader::document(object, |reader| {
+        reader.object(|reader, key| {
+            lists += usize::from(key == "features");
+            match key {
+                "type" => is_collection = reader.string()?.as_deref() == Some("FeatureCollection"),
+                _ => reader.skip()?,
+            }
+            Ok(())
+        })
+    })?;
+    Ok((is_collection, lists))
 }
 
 #[cfg(test)]
@@ -259,6 +359,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_object_in_a_list_is_a_record_too() {
+        let items = [
+            "null",
+            "{}",
+            "7",
+            "\"a,]}\\\"\"",
+            "[{},[\"]\"]]",
+            "true",
+            "-1.5e3",
+            "nonsense",
+            "{\"a\":1}",
+        ];
+        for between in [",", " ,", ",\n", "\n,\r\n"] {
+            let text = format!("{{\"features\":[{0}],\"a\":{{}}}}{{}}", items.join(between));
+            assert_eq!(texts(text.as_bytes()), [&items[..], &["{}"]].concat(), "{text}");
+        }
+        assert_eq!(cut(b"{\"features\":[null\n,\n7\n]}"), [(1, "null".into()), (3, "7".into())]);
+    }
+
+    #[test]
+    fn a_feature_with_a_list_of_features_is_a_feature() {
+        for feature in [
+            r#"{"type":"Feature","features":[],"id":1}"#,
+            r#"{"type":"Feature","features":[{},7],"id":1,"features":[]}"#,
+            r#"{"features":[],"id":1,"type":"Feature"}"#,
+            r#"{"type":null,"features":[{}]}"#,
+            r#"{"x\"features":[{}]}"#,
+        ] {
+            assert_eq!(texts(format!("{feature}\n{{}}").as_bytes()), [feature, "{}"]);
+        }
+    }
+
+    #[test]
     fn brackets_in_texts_and_escaped_quotation_marks_are_no_brackets() {
         let text = r#"{"a":"}\"}]{[","b\\":"\\","c":"\u007d\\\""}"#;
         assert_eq!(texts(text.as_bytes()), [text]);
@@ -297,7 +430,21 @@ mod tests {
             ("{\"features\":[\n{\"a\":1},\n{\"b\":]},\n{}\n]}", 3, "brackets do not match"),
             ("{\"features\":[{},\n", 2, "the list of features is cut off"),
             ("{\"features\":[{}],\n\"crs\":{", 1, "is cut off by the end of the file"),
-            ("{\"features\":[{},\nnull,\n7]}", 2, "is no GeoJSON"),
+            ("{\"features\":[\n{}\n{}]}", 3, "one comma between"),
+            ("{\"features\":[,,{}]}", 1, "one comma between"),
+            ("{\"features\":[{},,{}]}", 1, "one comma between"),
+            ("{\"features\":[{},\n]}", 2, "one comma between"),
+            ("{\"features\":[null 7]}", 1, "one comma between"),
+            ("{\"features\":[{}:{}]}", 1, "one comma between"),
+            ("{nonsense \"features\":[{}]}", 1, "is not JSON before its list"),
+            ("{\"a\" \"features\":[{}]}", 1, "is not JSON before its list"),
+            ("{\"a\":1 \"features\":[{}]}", 1, "is not JSON before its list"),
+            ("{\"features\":[{}] nonsense}", 1, "is not JSON beside its list"),
+            ("{\"features\":[{}],}", 1, "is not JSON beside its list"),
+            ("{\"features\":[{}]}nonsense", 1, "is no GeoJSON"),
+            ("{\"features\":[{}],\"features\":[{}]}", 1, "two members named features"),
+            ("{\"features\":null,\"features\":[{}]}", 1, "two members named features"),
+            ("{\"features\":[{}],\"type\":\"Feature\"}", 1, "is no FeatureCollection"),
             ("{\n \"type\": \"Fea\nture\",\n \"a\": {}\n}\n", 1, "does not end on its line"),
             ("[\n{}\n]", 1, "is no GeoJSON"),
             ("name,lat,lon\nBar,1,2\n", 1, "is no GeoJSON"),

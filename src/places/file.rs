@@ -536,6 +536,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_object_in_a_list_is_passed_over_and_counted() {
+        let list = format!("{{\"features\":[{SHOP},\nnull,7,\"a\",[{SHOP}],true,{SHOP}]}}");
+        let file = geojson(&list).unwrap();
+        assert_eq!((file.len(), file.passed_over()), (2, 5));
+        let remarks = file.remarks();
+        assert_eq!(remarks[0], "passed over 5 records with no Point, the first on line 2");
+        let faults = geojson(list.replace("true", "treu")).unwrap_err();
+        assert!(faults[0].starts_with("line 2: is not JSON"), "{faults:?}");
+    }
+
+    #[test]
+    fn nothing_of_a_file_is_lost_without_a_word() {
+        let beside = SHOP.replace("\"geometry\"", "\"features\":[],\"geometry\"");
+        assert_eq!(geojson([SHOP, &beside].join("\n")).unwrap().len(), 2);
+        let collection = format!(r#"{{"type":"FeatureCollection","features":[{SHOP}]}}"#);
+        assert_eq!(geojson([&collection[..], &collection, SHOP].concat()).unwrap().len(), 3);
+        for (other, what) in [
+            (r#"{"type":"FeatureCollection"}"#, "without a list of features"),
+            (r#"{"type":"FeatureCollection","features":null}"#, "without a list of features"),
+            (r#"{"type":"FeatureCollection","features":{}}"#, "without a list of features"),
+            (r#"{"type":"Point","coordinates":[1,2]}"#, "is not a GeoJSON Feature"),
+            (r#"{"type":"GeometryCollection","geometries":[]}"#, "is not a GeoJSON Feature"),
+            (r#"{"type":"GeometryCollection","features":[]}"#, "is not a GeoJSON Feature"),
+        ] {
+            let faults = geojson([other, SHOP].join("\n")).unwrap_err();
+            assert_eq!(faults.len(), 1, "{other}: {faults:?}");
+            assert!(faults[0].contains(what), "{other}: {faults:?}");
+        }
+    }
+
+    #[test]
     fn a_fault_of_a_feature_names_its_line_and_others_are_told_too() {
         let off = SHOP.replace("[1,2]", "[1,99]");
         let spoilt = SHOP.replace(":{", ":");

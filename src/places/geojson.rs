@@ -46,6 +46,10 @@ pub(super) fn entry(record: &[u8]) -> Result<Entry, NoEntry> {
         let at = at + 1;
         format!("is not JSON, or deeper than {DEPTH_MAX} levels, from byte {at} of the Feature on")
     })?;
+    // As in a list of features; a file of them has only objects.
+    if !feature.is_object() {
+        return Err(NoEntry::PassedOver(NO_POINT));
+    }
     match feature["type"].as_str() {
         Some("Feature") => {}
         Some("FeatureCollection") => {
