@@ -165,6 +165,11 @@ impl<'t> Reader<'t> {
         self.next() == Some(b'n')
     }
 
+    /// Whether the next value is null or a text.
+    pub(super) fn is_null_or_text(&self) -> bool {
+        matches!(self.next(), Some(b'n' | b'"'))
+    }
+
     /// Any value, unseen.
     pub(super) fn skip(&mut self) -> Result<(), NotJson> {
         match self.next() {

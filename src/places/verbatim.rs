@@ -3,10 +3,12 @@
 //! In: the bytes of one. Out: a [`Page`] of the same bytes: the layout, the digits of every number
 //! and members nobody has heard of stay what they are.
 //!
-//! One thing is changed at once: runs of newlines become one, none is left at either end. A reply to
-//! a WHATSAT ends with the first blank line. Within a string of JSON there are none.
+//! Two things are changed at once. Runs of newlines become one, none is left at either end: a reply to
+//! a WHATSAT ends with the first blank line. Within a string of JSON there are none. And a result whose
+//! location is null or a text, or a part of it, is no place: it is left out, with a comma.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::BOUND_MAX;
 use super::json_reader::{NotJson, Reader};
@@ -31,15 +33,19 @@ pub(super) enum Kind {
 }
 
 impl Verbatim {
-    /// Reads a reply, in one pass.
+    /// Reads a reply, in one pass; in two if a result is to be left out.
     pub(super) fn read(body: &[u8]) -> Result<Kind, NotJson> {
         let text = without_blank_lines(body);
         let (mut ends, mut status, mut message) = (None, None, None);
         let mut is_ambiguous = false;
+        let mut nowhere = Vec::new();
         Reader::document(&text, |reader| {
             reader.object(|reader, key| {
                 match key {
-                    "results" => is_ambiguous |= ends.replace(ends_of_items(reader)?).is_some(),
+                    "results" => {
+                        let new = ends_of_items(reader, &mut nowhere)?;
+                        is_ambiguous |= ends.replace(new).is_some();
+                    }
                     "status" => is_ambiguous |= status.replace(reader.string()?).is_some(),
                     "error_message" => message = reader.string()?,
                     _ => reader.skip()?,
@@ -47,6 +53,9 @@ impl Verbatim {
                 Ok(())
             })
         })?;
+        if !nowhere.is_empty() && !is_ambiguous {
+            return Verbatim::read(&without(&text, &nowhere));
+        }
         let message = message.map(Cow::into_owned).unwrap_or_default();
         let kind = match (status.flatten().as_deref(), ends.flatten()) {
             // Of two lists of results, readers take this one or that; we cut neither.
@@ -75,20 +84,69 @@ impl Verbatim {
 }
 
 /// Where an array opens and its items end; none if it is no array. Of items beyond a page only the last
-/// has its end told: a reply may have millions.
-fn ends_of_items(reader: &mut Reader<'_>) -> Result<Option<Vec<usize>>, NotJson> {
+/// has its end told: a reply may have millions. `nowhere`: gets what to cut out, so that all items that
+/// are nowhere are gone.
+fn ends_of_items(
+    reader: &mut Reader<'_>,
+    nowhere: &mut Vec<Range<usize>>,
+) -> Result<Option<Vec<usize>>, NotJson> {
     const ENDS_MAX: usize = 1 + BOUND_MAX + 1;
     let mut ends = Vec::with_capacity(ENDS_MAX);
-    ends.push(reader.at() + 1);
+    let mut end = reader.at() + 1;
+    ends.push(end);
+    // Where the first item begins; whether one is somewhere.
+    let (mut first, mut is_one_kept) = (None, false);
     let is_array = reader.array(|reader| {
-        reader.skip()?;
+        let start = reader.at();
+        let before = end;
+        let first = *first.get_or_insert(start);
+        let is_nowhere = is_nowhere(reader, &[&["geometry"], &["location"], &["lat", "lng"]])?;
+        end = reader.at();
+        match (is_nowhere, is_one_kept) {
+            // With the comma before it.
+            (true, _) => nowhere.push(before..end),
+            // With the comma behind them; what stands before the first stays.
+            (false, false) if first < start => {
+                nowhere.clear();
+                nowhere.push(first..start);
+            }
+            _ => {}
+        }
+        is_one_kept |= !is_nowhere;
         if ends.len() == ENDS_MAX {
             ends.pop();
         }
-        ends.push(reader.at());
+        ends.push(end);
         Ok(())
     })?;
     Ok(is_array.then_some(ends))
+}
+
+/// Takes a value. Whether, of members of these names within each other, one is null or a text.
+fn is_nowhere(reader: &mut Reader<'_>, names: &[&[&str]]) -> Result<bool, NotJson> {
+    let [names, within @ ..] = names else { return reader.skip().map(|()| false) };
+    let mut found = false;
+    reader.object(|reader, key| {
+        if !names.contains(&key) {
+            return reader.skip();
+        }
+        found |= reader.is_null_or_text();
+        found |= is_nowhere(reader, within)?;
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// `text` without these parts, which are in order.
+fn without(text: &[u8], parts: &[Range<usize>]) -> Vec<u8> {
+    let mut left = Vec::with_capacity(text.len());
+    let mut at = 0;
+    for part in parts {
+        left.extend_from_slice(&text[at..part.start]);
+        at = part.end;
+    }
+    left.extend_from_slice(&text[at..]);
+    left
 }
 
 /// The lines of `text` that are not empty, ended by LF, CR or both, and a newline between them.
@@ -142,6 +200,59 @@ mod tests {
         assert_eq!(cut(text, 1), "{\n \"results\" : [\n  {\"a\":1.50}\n ],\n \"status\" : \"OK\"}");
         assert_eq!(cut(text, 0), "{\n \"results\" : [\n ],\n \"status\" : \"OK\"}");
         assert_eq!((read(text).page.count(2), read(text).page.count(20)), (2, 3));
+    }
+
+    #[test]
+    fn a_result_whose_location_is_null_or_a_text_is_left_out() {
+        let bar = r#"{"geometry":{"location":{"lat":1.50,"lng":-2}},"name":"Bar"}"#;
+        for nowhere in [
+            bar.replace(r#"{"location":{"lat":1.50,"lng":-2}}"#, "null"),
+            bar.replace(r#"{"location":{"lat":1.50,"lng":-2}}"#, "\"POINT(1 2)\""),
+            bar.replace(r#"{"lat":1.50,"lng":-2}"#, "null"),
+            bar.replace(r#"{"lat":1.50,"lng":-2}"#, "\"1,2\""),
+            bar.replace("1.50", "null"),
+            bar.replace("1.50", "\"1.50\""),
+            bar.replace("-2", "null"),
+            bar.replace("-2", "\"-2\""),
+            bar.replace("lng\":-2", "\\u006cng\":null"),
+        ] {
+            let page = |items: &str, status: &str| {
+                let items = items.replace('B', bar).replace('N', &nowhere);
+                format!("{{\"a\" : null, \"results\" : [{items}], \"status\" : \"{status}\"}}")
+            };
+            for (items, kept) in [
+                ("\n  N,\n  B\n ", "\n  B\n "),
+                ("\n  N ,N,\n  B,B\n ", "\n  B,B\n "),
+                ("\n  B,\n  N,\n  B\n ", "\n  B,\n  B\n "),
+                ("B , N,N", "B"),
+                ("\n  N,\n  B,\n N\n,B,N\n ", "\n  B\n,B\n "),
+                ("\n  N\n ", "\n "),
+                ("N,N", ""),
+            ] {
+                for status in ["OK", "ZERO_RESULTS"] {
+                    assert_eq!(cut(&page(items, status), 20), page(kept, status), "{nowhere}");
+                }
+            }
+            assert_eq!(cut(&page("N,B,N,B", "OK"), 1), page("B", "OK"), "the bound counts places");
+            let many = page(&format!("{}B", "N,".repeat(30)), "OK");
+            assert_eq!(cut(&many, 20), page("B", "OK"));
+        }
+    }
+
+    #[test]
+    fn a_result_with_another_location_or_none_stays() {
+        for item in [
+            "{}",
+            "null",
+            r#"{"geometry":{}}"#,
+            r#"{"geometry":{"location":{}}}"#,
+            r#"{"geometry":{"location":{"lat":0,"lng":0.0e1}}}"#,
+            r#"{"geometry":{"location":{"lat":1,"lng":2},"viewport":null,"lat":null}}"#,
+            r#"{"location":null,"lat":"1","a":{"geometry":null}}"#,
+        ] {
+            let text = format!(r#"{{"results":[{item} , {item}],"status":"OK","geometry":null}}"#);
+            assert_eq!(cut(&text, 20), text);
+        }
     }
 
     #[test]
