@@ -35,6 +35,13 @@ pub const ADDRESSES_MAX: usize = 16;
 /// CNAMEs followed from one name. Real chains have two or three, long ones a dozen.
 pub const CNAMES_MAX: usize = 32;
 
+/// Pointers followed within one name: a name has no more labels, and each may have one before it.
+const POINTERS_MAX: usize = 127;
+
+/// Labels and pointers that are read of all names of one answer: 64 for each of the 4,095 records with an IPv4
+/// address that fit in the 64 KiB of a TCP answer.
+const STEPS_MAX: usize = 64 * 4_096;
+
 /// Bytes before the question.
 const HEADER_BYTES: usize = 12;
 
@@ -171,7 +178,7 @@ impl Question {
     /// Looks for addresses, along the CNAMEs. None: it cannot be read, or leads in circles.
     fn addresses_in(&self, answer: &[u8]) -> Option<Reply> {
         let records = self.records(answer)?;
-        let (mut owner, _) = name(&self.bytes, HEADER_BYTES)?;
+        let (mut owner, _) = name(&self.bytes, HEADER_BYTES, &mut { STEPS_MAX })?;
         let mut ttl = TTL_MAX;
         for _ in 0..=CNAMES_MAX {
             let mut list = Vec::new();
@@ -201,15 +208,16 @@ impl Question {
     fn records(&self, answer: &[u8]) -> Option<Vec<Record>> {
         let mut records = Vec::new();
         let mut at = self.bytes.len();
+        let mut steps = STEPS_MAX;
         for _ in 0..number(answer, 6)? {
-            let (owner, fixed) = name(answer, at)?;
+            let (owner, fixed) = name(answer, at, &mut steps)?;
             let [kind, class, high, low, length] =
                 [0, 2, 4, 6, 8].map(|offset| number(answer, fixed + offset));
             let begins = fixed + 10;
             at = begins + usize::from(length?);
             let bytes = answer.get(begins..at)?;
             let data = match (kind?, class?) {
-                (CNAME, IN) => Some(Data::Alias(name(answer, begins)?.0)),
+                (CNAME, IN) => Some(Data::Alias(name(answer, begins, &mut steps)?.0)),
                 (kind, IN) if kind == self.family.record_type() => {
                     self.family.address(bytes).map(Data::Address)
                 }
@@ -241,10 +249,11 @@ fn number(message: &[u8], at: usize) -> Option<u16> {
 }
 
 /// The name at `at`, its labels in lower case with their lengths; and where what follows it begins. None: it
-/// is longer than a name, or leads out of the message.
-fn name(message: &[u8], mut at: usize) -> Option<(Vec<u8>, usize)> {
-    let (mut name, mut end) = (Vec::new(), None);
+/// is longer than a name, has more pointers, leads out of the message, or takes more than the `steps` that are left.
+fn name(message: &[u8], mut at: usize, steps: &mut usize) -> Option<(Vec<u8>, usize)> {
+    let (mut name, mut end, mut pointers) = (Vec::new(), None, 0);
     loop {
+        *steps = steps.checked_sub(1)?;
         match *message.get(at)? {
             0 => return Some((name, end.unwrap_or(at + 1))),
             length @ 1..=63 => {
@@ -260,6 +269,10 @@ fn name(message: &[u8], mut at: usize) -> Option<(Vec<u8>, usize)> {
                 let target = usize::from(number(message, at)? & 0x3fff);
                 end.get_or_insert(at + 2);
                 at = Some(target).filter(|target| *target < at)?;
+                pointers += 1;
+                if pointers > POINTERS_MAX {
+                    return None;
+                }
             }
             _ => return None,
         }
@@ -567,6 +580,43 @@ mod tests {
             (bytes[2], bytes[3]) = (bytes[2] ^ third, bytes[3] ^ fourth);
             assert_eq!(question.read(&bytes, Via::Udp), addresses(9, &[1]));
         }
+    }
+
+    /// An answer whose first record, of another type, holds `length` pointers, each to the one before it and the
+    /// first to the question; `count` records with an address have the last one's name.
+    fn chained(length: usize, count: usize) -> Option<Reply> {
+        let question = asked(Family::V4);
+        let mut bytes = answer(&question, |_| {});
+        bytes[6..8].copy_from_slice(&(count as u16 + 1).to_be_bytes());
+        bytes.extend(b"\0\0\x10\0\x01\0\0\0\x09");
+        bytes.extend((2 * length as u16).to_be_bytes());
+        let mut last = HEADER_BYTES as u16;
+        for _ in 0..length {
+            let at = bytes.len() as u16;
+            bytes.extend((0xc000 | last).to_be_bytes());
+            last = at;
+        }
+        for _ in 0..count {
+            bytes.extend((0xc000 | last).to_be_bytes());
+            bytes.extend(b"\0\x01\0\x01\0\0\0\x09\0\x04\xc0\0\x02\x01");
+        }
+        assert!(bytes.len() <= usize::from(u16::MAX));
+        question.read(&bytes, Via::Tcp)
+    }
+
+    #[test]
+    fn a_name_with_more_pointers_than_labels_fit_in_it_is_no_name() {
+        // The pointer of the record itself counts.
+        assert_eq!(chained(126, 1), addresses(9, &[1]));
+        for length in [127, 8_000] {
+            assert_eq!(chained(length, 1), Some(Reply::Failed), "{length}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_given_up_that_would_take_too_many_steps() {
+        assert_eq!(chained(1, 4_000), addresses(9, &[1]));
+        assert_eq!(chained(126, 4_000), Some(Reply::Failed));
     }
 
     #[test]
