@@ -151,7 +151,7 @@ impl Client {
         }
         let stamp = stamp(hosts);
         if is_first || stamp != self.stamp {
-            self.resolver.reload_hosts(Hosts::parse(&text(hosts)));
+            self.resolver.reload_hosts(Hosts::parse(text(hosts)));
             self.stamp = stamp;
         }
     }
@@ -161,7 +161,8 @@ impl Client {
 fn read(resolv_conf: &Path) -> (Config, Vec<Remark>) {
     let machine = rustix::system::uname();
     let machine = machine.nodename().to_string_lossy();
-    let (config, said) = Config::parse(&text(resolv_conf), &machine, index_of);
+    let text = text(resolv_conf);
+    let (config, said) = Config::parse(&String::from_utf8_lossy(&text), &machine, index_of);
     let path = resolv_conf.display();
     let of_file = said.into_iter().map(|(level, what)| (level, format!("{path}: {what}")));
     let set = IGNORED.into_iter().filter(|name| env::var_os(name).is_some());
@@ -184,7 +185,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
 
 /// The text of a file, without a byte order mark. One that is missing says nothing, and one that is no file (a
 /// pipe would block) is not opened.
-fn text(path: &Path) -> String {
+fn text(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     if path.is_file()
         && let Err(e) =
@@ -197,8 +198,10 @@ fn text(path: &Path) -> String {
         log::warn!("dns: {path}: only the first {FILE_BYTES_MAX} bytes are read");
         bytes.truncate(FILE_BYTES_MAX as usize);
     }
-    let text = String::from_utf8_lossy(&bytes);
-    text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned()
+    if bytes.starts_with("\u{feff}".as_bytes()) {
+        bytes.drain(..3);
+    }
+    bytes
 }
 
 /// Does what the resolver wants done, and sets its timer. Calls nobody: it may be called from

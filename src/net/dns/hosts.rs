@@ -22,35 +22,56 @@ use std::net::IpAddr;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hosts {
     /// In lower case.
-    text: String,
+    text: Vec<u8>,
 }
 
 impl Hosts {
     /// Takes the text of a hosts file.
-    pub fn parse(text: &str) -> Hosts {
-        Hosts { text: text.to_ascii_lowercase() }
+    pub fn parse(text: impl Into<Vec<u8>>) -> Hosts {
+        let mut text = text.into();
+        text.make_ascii_lowercase();
+        Hosts { text }
     }
 
     /// The addresses of `name`, in the order of the file, the first [`ADDRESSES_MAX`] of them. None: the file
     /// does not have it.
     pub fn addresses(&self, name: &HostName) -> Option<Vec<IpAddr>> {
-        let mut found = Vec::new();
+        let (text, mut found, mut from) = (self.text.as_slice(), Vec::new(), 0);
         let finder = memmem::Finder::new(name.as_str());
-        let mut rest = self.text.as_str();
-        while let Some(at) = finder.find(rest.as_bytes()).filter(|_| found.len() < ADDRESSES_MAX) {
-            let start = memrchr(b'\n', &rest.as_bytes()[..at]).map_or(0, |newline| newline + 1);
-            let end = memchr(b'\n', &rest.as_bytes()[at..]).map_or(rest.len(), |more| at + more);
-            let line = rest[start..end].split('#').next().unwrap_or_default();
-            rest = &rest[end..];
-            let mut fields = line.split_whitespace();
-            let Some(Ok(address)) = fields.next().map(str::parse) else { continue };
-            let is_named = fields.any(|field| HostName::parse(field).as_ref() == Some(name));
-            if is_named && !found.contains(&address) {
+        while let Some(more) = finder.find(&text[from..]).filter(|_| found.len() < ADDRESSES_MAX) {
+            let at = from + more;
+            from = at + name.as_str().len();
+            // Part of another name, as most are in a list of them, is told by the bytes around it.
+            if !text[..at].last().is_some_and(is_blank) || !ends_name(&text[from..]) {
+                continue;
+            }
+            let start = memrchr(b'\n', &text[..at]).map_or(0, |newline| newline + 1);
+            if let Some(address) = address_of(&text[start..at])
+                && !found.contains(&address)
+            {
                 found.push(address);
             }
+            from = memchr(b'\n', &text[from..]).map_or(text.len(), |more| from + more);
         }
         (!found.is_empty()).then_some(found)
     }
+}
+
+/// What divides the fields of a line.
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\x0b' | b'\x0c')
+}
+
+/// Whether a name is at its end, perhaps with a final dot, before these bytes.
+fn ends_name(behind: &[u8]) -> bool {
+    let behind = behind.strip_prefix(b".").unwrap_or(behind);
+    behind.first().is_none_or(|byte| is_blank(byte) || matches!(byte, b'\n' | b'#'))
+}
+
+/// The address that a line begins with, and gives to a name behind `line`: none if a comment has begun.
+fn address_of(line: &[u8]) -> Option<IpAddr> {
+    let line = str::from_utf8(line).ok().filter(|line| !line.contains('#'))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -103,6 +124,23 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_another_name_hides_no_name_on_its_line() {
+        let text = "192.0.2.1 x.maps maps.x maps-a maps.. maps\n192.0.2.2 maps.maps maps.#x\n\
+                    192.0.2.3 maps-\n192.0.2.4 maps#x\n192.0.2.5 a # maps\n\
+                    maps maps\n192.0.2.6 maps.\r\n192.0.2.7 maps\x0b\n192.0.2.8\x0cmaps";
+        let expected = [1, 2, 4, 6, 7, 8].map(|last| format!("192.0.2.{last}"));
+        check(text, "maps", &expected.each_ref().map(String::as_str));
+        check("192.0.2.1 aaa aa a", "a", &["192.0.2.1"]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_spoil_their_own_line_at_most() {
+        let hosts = Hosts::parse(*b"192.0.2.1 b\xe4r\n192.0.2.2 maps b\xe4r\n192.0.2.3 MAPS");
+        let found = hosts.addresses(&HostName::parse("maps").unwrap()).unwrap();
+        assert_eq!(found.len(), 2);
+    }
+
+    #[test]
     fn a_name_behind_a_long_list_of_others_is_found() {
         let mut text: String =
             (0..200_000).map(|n| format!("0.0.0.0 ad{n}.maps.example\n")).collect();
@@ -114,7 +152,7 @@ mod tests {
     #[test]
     fn no_more_addresses_are_taken_than_anybody_tries() {
         let text: String = (0..100).map(|n| format!("192.0.2.{n} maps\n")).collect();
-        let found = Hosts::parse(&text).addresses(&HostName::parse("maps").unwrap()).unwrap();
+        let found = Hosts::parse(text).addresses(&HostName::parse("maps").unwrap()).unwrap();
         assert_eq!(found.len(), ADDRESSES_MAX);
     }
 }
