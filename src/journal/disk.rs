@@ -6,6 +6,7 @@
 //! Files go by their names, so there is nothing to hold, and nothing that could outlive its file. A
 //! file is opened or created before anything else is asked of it.
 
+use crate::log::{operand, shell_quoted};
 use rustix::fs::{FlockOperation, flock};
 use std::any::Any;
 use std::fmt;
@@ -229,7 +230,7 @@ impl Disk for KernelDisk {
     }
 
     fn path(&self, name: &str) -> String {
-        self.folder.join(name).display().to_string()
+        operand(&self.folder.join(name))
     }
 }
 
@@ -271,10 +272,9 @@ fn shut_out_others(folder: &Path) -> io::Result<()> {
     if mode & OTHERS != 0
         && let Err(e) = fs::set_permissions(folder, Permissions::from_mode(mode & !OTHERS))
     {
-        let folder = folder.display();
-        log::warn!(
-            "journal: others may open {folder}: {e}; have its owner run `chmod o= {folder}`"
-        );
+        let folder = operand(folder);
+        let typed = shell_quoted(&folder);
+        log::warn!("journal: others may open {folder}: {e}; have its owner run `chmod o= {typed}`");
     }
     Ok(())
 }
@@ -308,5 +308,16 @@ impl io::Read for Reading<'_> {
         let count = self.disk.read_at(self.name, self.offset, into)?;
         self.offset += count as u64;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_a_file_is_no_option() {
+        let disk = KernelDisk::new(Path::new("-x"), || Duration::ZERO);
+        assert_eq!(disk.path("journal.1"), "./-x/journal.1");
     }
 }

@@ -14,6 +14,7 @@ use super::disk::Reading;
 use super::record::{Head, Owner, VERSION};
 use super::scan::{Scan, scan};
 use super::{Counts, Disk, Journal, JournalSettings, PENDING_BYTES, append_all};
+use crate::log::shell_quoted;
 use herd_reactor::{LogThrottle, Moment};
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -83,7 +84,8 @@ impl fmt::Display for Refusal {
             Refusal::CarriageReturn(path) => write!(
                 f,
                 "{path} has a CR in its first line: an editor, or git, has changed its line ends from LF to CR LF; \
-                 bring it back from a copy, or change them back, as with `sed -i 's/\\r$//' {path}`"
+                 bring it back from a copy, or change them back, as with `sed -i 's/\\r$//' {}`",
+                shell_quoted(path)
             ),
             Refusal::Foreign(path) => write!(
                 f,
@@ -93,7 +95,8 @@ impl fmt::Display for Refusal {
             Refusal::Damaged { path, at, records_after } => write!(
                 f,
                 "{path} is damaged at byte {at}, with {records_after} whole records behind that; \
-                 bring it back from a copy, or keep what is whole with `herd journal compact {path} --salvage`"
+                 bring it back from a copy, or keep what is whole with `herd journal compact {} --salvage`",
+                shell_quoted(path)
             ),
             Refusal::Os(what, error) => write!(f, "{what}: {error}"),
             Refusal::Stopped => write!(f, "the journal was not read to its end, and is as it was"),
@@ -312,5 +315,20 @@ impl Journal {
 
     fn os(&self, what: &str, name: &str, e: io::Error) -> Refusal {
         Refusal::Os(format!("{} cannot be {what}", self.disk.path(name)), e)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remedy_can_be_typed_whatever_the_path() {
+        let path = String::from("./-my journal/it's");
+        let remedy = Refusal::CarriageReturn(path.clone()).to_string();
+        assert!(remedy.ends_with(r"`sed -i 's/\r$//' './-my journal/it'\''s'`"), "{remedy}");
+        let remedy = Refusal::Damaged { path, at: 1, records_after: 1 }.to_string();
+        let typed = r"`herd journal compact './-my journal/it'\''s' --salvage`";
+        assert!(remedy.ends_with(typed), "{remedy}");
     }
 }

@@ -13,6 +13,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::Path;
 
 /// Appends `bytes` to `out`, escaped.
 ///
@@ -63,6 +64,21 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     let mut line = String::with_capacity(text.len() + 16);
     pieces(text.as_bytes(), is_unprintable, |piece| line.push_str(piece));
     Cow::Owned(line)
+}
+
+/// `word` as one word of a shell's.
+pub fn shell_quoted(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/+:,@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', r"'\''")).into(),
+    }
+}
+
+/// `path` as text that no program takes for an option: `./-x` for `-x`.
+pub fn operand(path: &Path) -> String {
+    let here = if path.as_os_str().as_encoded_bytes().starts_with(b"-") { "./" } else { "" };
+    format!("{here}{}", path.display())
 }
 
 /// Whether `bytes` are printable ASCII without a backslash.
@@ -164,6 +180,20 @@ mod tests {
         }
         bytes.extend_from_slice(rest.as_bytes());
         bytes
+    }
+
+    #[test]
+    fn a_word_with_a_quote_is_one_word_for_the_shell() {
+        assert_eq!(shell_quoted("it's"), r"'it'\''s'");
+        assert_eq!(shell_quoted("a b"), "'a b'");
+        assert_eq!(shell_quoted(""), "''");
+        assert_eq!(shell_quoted("/a/topology.toml"), "/a/topology.toml");
+    }
+
+    #[test]
+    fn a_path_that_begins_with_a_dash_is_no_option() {
+        let paths = ["-x/y", "a/-x", "./-x", ""].map(|path| operand(Path::new(path)));
+        assert_eq!(paths, ["./-x/y", "a/-x", "./-x", ""]);
     }
 
     #[test]

@@ -54,7 +54,7 @@ use env_logger::fmt::Formatter;
 use env_logger::{Builder, Target};
 
 pub use disk::{Disk, RotatingFile};
-pub use escape::{Escaped, escape, one_line};
+pub use escape::{Escaped, escape, one_line, operand, shell_quoted};
 pub use log_file::{LogFile, WAITING_BYTES};
 use stamp::Stamp;
 

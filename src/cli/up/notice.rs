@@ -3,7 +3,7 @@
 //! Text out of values; knows no process. The lines are meant to be copied, so they hold real addresses.
 
 use crate::config::Server;
-use std::borrow::Cow;
+use crate::log::shell_quoted;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -40,9 +40,11 @@ pub(super) fn what_to_type(
     let asked = others.iter().rfind(is_far).or(others.last()).unwrap_or(told);
 
     let client = match topology.map(Path::to_string_lossy) {
-        None => format!("{} client", quoted(program)),
+        None => format!("{} client", shell_quoted(program)),
         // In one word, since the path may begin with a dash.
-        Some(path) => format!("{} client --topology={}", quoted(program), quoted(&path)),
+        Some(path) => {
+            format!("{} client --topology={}", shell_quoted(program), shell_quoted(&path))
+        }
     };
     let (told_at, asked_at) = (reachable(told.client), reachable(asked.client));
     format!(
@@ -72,7 +74,7 @@ Ctrl-C ends all servers.",
 /// `--` no command is looked for; the address does as well.
 fn operand(server: &Server) -> String {
     match server.name.starts_with('-') {
-        true => quoted(&reachable(server.client).to_string()).into_owned(),
+        true => shell_quoted(&reachable(server.client).to_string()).into_owned(),
         false => server.name.clone(),
     }
 }
@@ -85,15 +87,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     };
     SocketAddr::new(here, address.port())
-}
-
-/// `word` for a shell.
-fn quoted(word: &str) -> Cow<'_, str> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/+:,@%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.into(),
-        false => format!("'{}'", word.replace('\'', r"'\''")).into(),
-    }
 }
 
 #[cfg(test)]
@@ -142,11 +135,5 @@ mod tests {
         let client = "\n  herd client --topology='-my t.toml' ";
         assert!(text.contains(&format!("{client}'[::1]:12000' iamat ")), "{text}");
         assert!(text.contains(&format!("{client}127.0.0.1:12001 whatsat ")), "{text}");
-    }
-
-    #[test]
-    fn a_word_with_a_quote_is_one_word_for_the_shell() {
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted("/a/topology.toml"), "/a/topology.toml");
     }
 }

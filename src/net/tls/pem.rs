@@ -5,6 +5,7 @@
 //!
 //! A byte order mark, text between the sections, and sections of another kind do no harm.
 
+use crate::log::{operand, shell_quoted};
 use memchr::memmem;
 use rustls::pki_types::pem::{Error, PemObject};
 use std::path::Path;
@@ -23,7 +24,7 @@ pub fn objects<T: PemObject>(bytes: &[u8], wanted: &str, path: &Path) -> Result<
     let found: Result<Vec<T>, Error> = T::pem_slice_iter(text).collect();
     let why = match found {
         Ok(found) if !found.is_empty() => return Ok(found),
-        Ok(_) => instead(text, wanted, &path.display().to_string()),
+        Ok(_) => instead(text, wanted, &operand(path)),
         Err(Error::MissingSectionEnd { .. }) => "its last section has no end".to_owned(),
         Err(Error::IllegalSectionStart { .. }) => "a line of BEGIN in it is malformed".to_owned(),
         Err(_) => "a section of it is not base64".to_owned(),
@@ -34,7 +35,8 @@ pub fn objects<T: PemObject>(bytes: &[u8], wanted: &str, path: &Path) -> Result<
 /// What a file is that has no section of the kind.
 fn instead(text: &[u8], wanted: &str, path: &str) -> String {
     let has = |part: &[u8]| memmem::find(text, part).is_some();
-    let made = |command: &str| format!("openssl {command} -in {path} -out {path}.pem");
+    let (from, to) = (shell_quoted(path), format!("{path}.pem"));
+    let made = |command: &str| format!("openssl {command} -in {from} -out {}", shell_quoted(&to));
     let (what, remedy) = match text {
         [] => ("it is empty", String::new()),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => ("it is in UTF-16", "save it in UTF-8".to_owned()),
@@ -125,5 +127,8 @@ mod tests {
         let encrypted = KEY.replace("PRIVATE", "ENCRYPTED PRIVATE");
         let key = objects::<PrivateKeyDer<'_>>(encrypted.as_bytes(), "private key", Path::new("k"));
         assert!(key.unwrap_err().ends_with("openssl pkey -in k -out k.pem"));
+        let path = Path::new("-my key");
+        let key = objects::<PrivateKeyDer<'_>>(encrypted.as_bytes(), "private key", path);
+        assert!(key.unwrap_err().ends_with("openssl pkey -in './-my key' -out './-my key.pem'"));
     }
 }
