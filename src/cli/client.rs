@@ -17,6 +17,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStringExt;
+use std::time::Instant;
 
 /// The longest reply that is read: a WHATSAT's has 20 places.
 const REPLY_BYTES_MAX: u64 = 4 << 20;
@@ -126,23 +127,9 @@ impl Client {
         }
     }
 
-    /// The connection to the first address that accepts one; all of them share one deadline.
     fn connect(&self) -> Result<Socket, Failure> {
-        let mut why = String::from("it has no address");
-        let end = self.patience.end();
-        for address in self.addresses()? {
-            match connect(&address.into(), end) {
-                Ok(server) => return Ok(server),
-                Err(e) if is_late(&e) => {
-                    why = format!(
-                        "{address} is silent for {}; --timeout waits longer",
-                        self.patience
-                    );
-                }
-                Err(e) => why = format!("{address}: {e}"),
-            }
-        }
-        Err(self.unavailable(format!("cannot be reached: {why}")))
+        let server = first_of(&self.addresses()?, self.patience);
+        server.map_err(|why| self.unavailable(format!("cannot be reached: {why}")))
     }
 
     fn silent(&self) -> Failure {
@@ -156,6 +143,26 @@ impl Client {
     fn unavailable(&self, what: impl fmt::Display) -> Failure {
         Failure::new(Exit::Unavailable, format!("{} {what}", self.server))
     }
+}
+
+/// The connection to the first address that accepts one; or why the last does not. One deadline covers them all:
+/// each has an equal share of the time that those before it have left.
+fn first_of(addresses: &[SocketAddr], patience: Patience) -> Result<Socket, String> {
+    let mut why = String::from("it has no address");
+    let end = patience.end();
+    let share = if addresses.len() > 1 { "its share of " } else { "" };
+    for (address, count) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
+        let now = Instant::now();
+        let left = end.saturating_duration_since(now);
+        match connect(&(*address).into(), now + left / count) {
+            Ok(server) => return Ok(server),
+            Err(e) if is_late(&e) => {
+                why = format!("{address} is silent for {share}{patience}; --timeout waits longer");
+            }
+            Err(e) => why = format!("{address}: {e}"),
+        }
+    }
+    Err(why)
 }
 
 impl Command {
@@ -208,12 +215,52 @@ fn show(bytes: &[u8]) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use socket2::{Domain, Type};
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::time::Duration;
 
     #[test]
     fn a_command_is_passed_on_word_for_word() {
         let [id, location, stamp] = ["kiwi", "-34.0+151.2", "1e3"].map(OsString::from);
         let command = Command::Iamat { id, location, stamp: Some(stamp) };
         assert_eq!(command.line().unwrap(), b"IAMAT kiwi -34.0+151.2 1e3\n");
+    }
+
+    /// A listener whose queue is full: the kernel drops what else would connect.
+    fn black_hole() -> (Socket, Vec<Socket>) {
+        let new = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let listener = new();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        listener.bind(&any.into()).and_then(|()| listener.listen(0)).expect("a port");
+        let address = listener.local_addr().expect("it listens");
+        let mut callers = Vec::new();
+        loop {
+            let caller = new();
+            let outcome = caller.connect_timeout(&address, Duration::from_millis(200));
+            callers.push(caller);
+            if outcome.is_err() {
+                return (listener, callers);
+            }
+        }
+    }
+
+    #[test]
+    fn a_silent_address_leaves_time_for_the_next() {
+        let (silent, _callers) = black_hole();
+        let silent = silent.local_addr().ok().and_then(|address| address.as_socket());
+        let silent = silent.expect("it listens");
+        let good = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let addresses = [silent, silent, good.local_addr().expect("it listens")];
+        let patience = Patience { timeout: Duration::from_millis(1_500) };
+        let server = first_of(&addresses, patience).expect("the third accepts");
+        let peer = server.peer_addr().expect("it is connected").as_socket();
+        assert_eq!(peer, Some(addresses[2]));
+        let patience = Patience { timeout: Duration::from_millis(200) };
+        let why = first_of(&addresses[..2], patience).expect_err("both are silent");
+        assert!(
+            why.ends_with(" is silent for its share of 0.2 s; --timeout waits longer"),
+            "{why}"
+        );
     }
 
     #[test]
