@@ -123,7 +123,7 @@ impl Client {
             (_, []) => Err(self.unavailable("has closed the connection without an answer")),
             (_, [b'?', b' ', .., b'\n']) => Err(Failure::new(Exit::Refused, "")),
             (_, reply) if reply.starts_with(b"AT ") && reply.ends_with(end) => printed,
-            _ => Err(self.unavailable("sends no whole reply: it breaks off, has more than 4 MiB, or is no server of a herd")),
+            (_, reply) => Err(self.unavailable(broken(reply))),
         }
     }
 
@@ -142,6 +142,18 @@ impl Client {
 
     fn unavailable(&self, what: impl fmt::Display) -> Failure {
         Failure::new(Exit::Unavailable, format!("{} {what}", self.server))
+    }
+}
+
+/// What is wrong with a reply that is not whole, or none of a herd's.
+fn broken(reply: &[u8]) -> &'static str {
+    let begins = |with: &[u8]| reply.starts_with(with) || with.starts_with(reply);
+    if !begins(b"AT ") && !begins(b"? ") {
+        "sends what is no reply: it is no server of a herd"
+    } else if reply.len() as u64 == REPLY_BYTES_MAX {
+        "sends no whole reply: it has more than 4 MiB"
+    } else {
+        "sends no whole reply: it breaks off"
     }
 }
 

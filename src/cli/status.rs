@@ -93,7 +93,9 @@ fn told(error: &io::Error, path: &Path, patience: Patience) -> io::Error {
         ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => {
             "it closes the connection without an answer; its log says why".to_owned()
         }
-        _ if is_late(error) => format!("it listens, and says nothing for {patience}"),
+        _ if is_late(error) => {
+            format!("it listens, and says nothing for {patience}; --timeout waits longer")
+        }
         _ => format!("{}: {error}", path.display()),
     };
     io::Error::new(error.kind(), what)

@@ -84,17 +84,18 @@ fn a_reply_without_an_end_is_cut() {
         while client.write_all(&[b'x'; 65_536]).is_ok() {}
     };
     let ended = client_of(talk, "CLIENT --timeout 60 whatsat kiwi 10 5 | tail -c 1; exit $?");
-    assert!(ended.stderr.contains("has more than 4 MiB"), "{ended:?}");
+    assert!(ended.stderr.contains("sends no whole reply: it has more than 4 MiB\n"), "{ended:?}");
 }
 
 #[test]
 fn what_is_no_whole_reply_is_no_success() {
     for (reply, said) in [
         ("", "without an answer"),
-        ("AT Alford +1 kiwi +1+1 5\n", "sends no whole reply"),
-        ("AT Alford +1 kiwi +1+1 5\n{\n   \"results\"", "sends no whole reply"),
-        ("? WHATSAT ki", "sends no whole reply"),
-        ("HTTP/1.1 400 Bad Request\r\n\r\n", "is no server of a herd"),
+        ("AT Alford +1 kiwi +1+1 5\n", "sends no whole reply: it breaks off\n"),
+        ("AT Alford +1 kiwi +1+1 5\n{\n   \"results\"", "sends no whole reply: it breaks off\n"),
+        ("A", "sends no whole reply: it breaks off\n"),
+        ("? WHATSAT ki", "sends no whole reply: it breaks off\n"),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", "sends what is no reply: it is no server of a herd\n"),
     ] {
         let talk = |mut client: TcpStream| {
             let mut line = Vec::new();
@@ -177,18 +178,18 @@ fn status_waits_for_no_server_longer_than_its_timeout() {
         assert!(shown.stdout.contains(said), "{shown:?}");
         assert!(begun.elapsed() < SOON);
     };
-    asked("it listens, and says nothing for 0.3 s");
+    asked("it listens, and says nothing for 0.3 s; --timeout waits longer");
     drop(queue);
     fs::remove_file(&path).expect("it was there");
     let listener = UnixListener::bind(&path).expect("the folder is ours");
     // Room in the queue, and nobody who accepts.
-    asked("it listens, and says nothing for 0.3 s");
+    asked("it listens, and says nothing for 0.3 s; --timeout waits longer");
     drop(listener.accept());
     let trickler = thread::spawn(move || {
         let (mut client, _) = listener.accept().expect("it is called");
         while client.write_all(b" ").is_ok() {}
     });
-    asked("says nothing for 0.3 s");
+    asked("says nothing for 0.3 s; --timeout waits longer");
     trickler.join().expect("it does not panic");
 }
 
