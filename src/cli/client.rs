@@ -51,7 +51,8 @@ pub(super) struct Client {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Tell the server where a client is
-    #[command(visible_alias = "IAMAT")]
+    // -h and --help may be ids, too; `herd client help iamat` explains.
+    #[command(visible_alias = "IAMAT", disable_help_flag = true)]
     Iamat {
         /// The client
         #[arg(allow_hyphen_values = true)]
@@ -64,7 +65,7 @@ enum Command {
         stamp: Option<OsString>,
     },
     /// Ask what is near a client
-    #[command(visible_alias = "WHATSAT")]
+    #[command(visible_alias = "WHATSAT", disable_help_flag = true)]
     Whatsat {
         /// The client
         #[arg(allow_hyphen_values = true)]

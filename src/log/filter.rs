@@ -27,6 +27,9 @@ pub(super) fn chosen(value: &OsStr) -> (String, Vec<String>) {
     if !text.is_empty() && !has_text {
         bad.push(text);
     }
+    // Blanks around an equals sign would belong to the names for `env_logger`.
+    let tight = |each: &&str| each.split('=').map(str::trim).collect::<Vec<_>>().join("=");
+    let good: Vec<String> = good.iter().map(tight).collect();
     let good = if good.is_empty() { "info".to_owned() } else { good.join(",") };
     let faults = bad.into_iter().map(|directive| {
         let directive = one_line(directive);
@@ -76,6 +79,7 @@ mod tests {
         ] {
             assert_eq!(of(good), (good.into(), 0));
         }
+        assert_eq!(of("info, herd::traffic = off"), ("info,herd::traffic=off".into(), 0));
     }
 
     #[test]
