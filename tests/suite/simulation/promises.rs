@@ -3,7 +3,7 @@
 use super::conversation::Conversation;
 use super::plan::{EPOCH_S, EXPIRE_AFTER_S};
 use super::replicas::Fate;
-use super::run::{AGREEMENT, Kept, NEWEST_WINS, Run, SLICE, SPREADS_IN, TIMERS, TRANSFER};
+use super::run::{AGREEMENT, Kept, NEWEST_WINS, Run, SLICE, SPREADS_IN, TIMERS};
 use super::sighted::{Newest, Sighted, raise};
 use crate::support::cluster::{Ending, SECOND};
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,8 +73,7 @@ impl Run<'_> {
         let begin = self.cluster.now();
         self.wait_for_replies()?;
         let was_quiet = self.cluster.now() == begin;
-        let quiet = self.plan.limits.quiet() + TRANSFER;
-        let until = (begin + quiet).max(self.cluster.now() + SPREADS_IN);
+        let until = (begin + self.plan.limits.quiet()).max(self.cluster.now() + SPREADS_IN);
         let groups = self.groups();
         let wanted: Vec<Newest> = groups.iter().map(|group| self.known_to(group)).collect();
         let alive = self.alive();

@@ -33,10 +33,6 @@ pub(super) const SLICE: Duration = Duration::from_millis(500);
 /// How long an update may take through the whole of a quiet herd.
 pub(super) const SPREADS_IN: Duration = Duration::from_secs(3);
 
-/// What the whole table takes over the slowest link when a neighbour is back: 24 clients with ids of 1,500 bytes, and
-/// the sums of both sides, at some 25 KB a second (500 bytes a write, 100 ms there and back).
-pub(super) const TRANSFER: Duration = Duration::from_secs(1);
-
 /// Promises that have to be named elsewhere.
 pub(crate) const AGREEMENT: &str = "all that can reach each other know the same";
 pub(crate) const NEWEST_WINS: &str = "the newest that a reachable server knew wins";
