@@ -18,7 +18,7 @@ use std::net::IpAddr;
 /// case are the same, and so is a name with a dot at its end.
 pub fn is_excepted(list: &str, host: &str, port: u16) -> bool {
     let mut entries = list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
-    list.trim() == "*" || entries.any(|entry| excepts(entry, host, port))
+    list.trim_matches([' ', '\t']) == "*" || entries.any(|entry| excepts(entry, host, port))
 }
 
 fn excepts(entry: &str, host: &str, port: u16) -> bool {
@@ -99,6 +99,7 @@ mod tests {
             ("[2001:db8::1]:80", "2001:db8::1", false),
             ("other,*", "a.example", false),
             (" * ", "a.example", true),
+            ("*\u{b}", "a.example", false),
             ("a.example", "A.Example.", true),
             ("a.example/8", "a.example", false),
             ("10.0.0.0/8", "10.1.2.3", true),
