@@ -10,9 +10,9 @@
 mod reports;
 
 use divan::{Bencher, black_box};
-use places_herd::table::{Herd, Rule, Verdict};
+use places_herd::table::{MergeOutcome, ReportOrigin, Table};
 use places_herd::wire::command::{Command, CommandLimits};
-use places_herd::wire::report::Sighting;
+use places_herd::wire::report::Report;
 use places_herd::wire::stamp::Stamp;
 use reports::Reports;
 
@@ -27,13 +27,13 @@ fn main() {
 #[divan::bench(args = [100_000, 1_000_000], sample_count = 200, sample_size = 2_000)]
 fn iamat(bencher: Bencher<'_, '_>, clients: u64) {
     let mut reports = Reports::new(clients);
-    let mut herd = Herd::new(4, 7);
+    let mut table = Table::new(4, 7);
     let mut scratch = Vec::with_capacity(256);
     for _ in 0..clients {
-        assert_eq!(serve(&mut herd, &next(&mut reports), &mut scratch), Verdict::First);
+        assert_eq!(serve(&mut table, &next(&mut reports), &mut scratch), MergeOutcome::First);
     }
     bencher.with_inputs(|| next(&mut reports)).bench_local_refs(|report| {
-        assert_eq!(serve(&mut herd, report, &mut scratch), Verdict::Newer)
+        assert_eq!(serve(&mut table, report, &mut scratch), MergeOutcome::Newer)
     });
 }
 
@@ -58,28 +58,28 @@ fn write_at(bencher: Bencher<'_, '_>) {
     };
     let mut scratch = Vec::with_capacity(256);
     bencher.bench_local(|| {
-        let sighting = Sighting::taken(black_box(&iamat), b"Alford", report.received, &mut scratch);
-        assert_eq!(sighting.line().len(), 80);
+        let report = Report::taken(black_box(&iamat), b"Alford", report.received, &mut scratch);
+        assert_eq!(report.line().len(), 80);
     });
 }
 
-struct Report {
+struct Sample {
     line: Vec<u8>,
     received: Stamp,
 }
 
 /// The next report as an IAMAT line of 57 bytes, and when it is received.
-fn next(reports: &mut Reports) -> Report {
+fn next(reports: &mut Reports) -> Sample {
     let report = reports.next();
     let line = format!("IAMAT {}", report.operands).into_bytes();
-    Report { line, received: Stamp(report.stamp_nanos + LATENCY_NANOS) }
+    Sample { line, received: Stamp(report.stamp_nanos + LATENCY_NANOS) }
 }
 
-fn serve(herd: &mut Herd, report: &Report, scratch: &mut Vec<u8>) -> Verdict {
+fn serve(table: &mut Table, report: &Sample, scratch: &mut Vec<u8>) -> MergeOutcome {
     let Ok(Command::Iamat(iamat)) = Command::parse(&report.line, &CommandLimits::default()) else {
         panic!("an IAMAT");
     };
-    let sighting = Sighting::taken(&iamat, b"Alford", report.received, scratch);
-    assert_eq!(sighting.line().len(), 80);
-    herd.merge(&sighting, Rule::Client).1
+    let report = Report::taken(&iamat, b"Alford", report.received, scratch);
+    assert_eq!(report.line().len(), 80);
+    table.merge(&report, ReportOrigin::Client).1
 }

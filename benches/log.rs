@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use divan::Bencher;
-use places_herd::log::{self, Direction, Disk, LogFile, LogSettings, Party};
+use places_herd::log::{self, Direction, LogDisk, LogFile, LogSettings, Party};
 
 const CONNECTION: Party<'static> = Party::Numbered("Chatserver", 51_966);
 const IAMAT: &[u8] = b"IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1400794645.392014450";
@@ -15,7 +15,7 @@ const FOREIGN: &[u8] = "IAMAT Zürich\u{202e} +47.3769+8.5417 1400794645.3920144
 
 struct Nowhere;
 
-impl Disk for Nowhere {
+impl LogDisk for Nowhere {
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
     }

@@ -6,15 +6,15 @@
 
 use std::time::{Duration, Instant};
 
-use places_herd::table::{Herd, Rule};
+use places_herd::table::{ReportOrigin, Table};
 use places_herd::wire::command::{Command, CommandLimits};
-use places_herd::wire::report::Sighting;
+use places_herd::wire::report::Report;
 
 const NEIGHBOURS: usize = 4;
 
 fn main() {
     let clients = std::env::args().nth(1).map_or(1_000_000, |text| text.parse().expect("a number"));
-    let mut herd = Herd::new(NEIGHBOURS, 7).with_clients_max(clients as usize);
+    let mut table = Table::new(NEIGHBOURS, 7).with_clients_max(clients as usize);
     let mut scratch = Vec::with_capacity(256);
     let before = resident_bytes();
     for (round, seconds) in [("known", 1_479_413_884_u64), ("moved", 1_479_413_885)] {
@@ -25,10 +25,10 @@ fn main() {
             else {
                 panic!("an AT: {line}");
             };
-            let sighting = Sighting::relayed(&at, &mut scratch);
-            line_bytes += sighting.line().len() as u64;
+            let report = Report::relayed(&at, &mut scratch);
+            line_bytes += report.line().len() as u64;
             let start = Instant::now();
-            herd.merge(&sighting, Rule::Member);
+            table.merge(&report, ReportOrigin::Member);
             slowest = slowest.max(start.elapsed());
         }
         let grown = resident_bytes() - before;

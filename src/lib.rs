@@ -5,8 +5,8 @@
 //! [`Reactor::turn`](herd_reactor::Reactor::turn) reads it,
 //! [`LineReceiver`](herd_reactor::line_receiver::LineReceiver) finds its end,
 //! [`Chatserver`](server::chatserver::Chatserver) has it parsed into a
-//! [`Command`](wire::command::Command), the [table](table::Herd) decides whether it is news,
-//! and the [neighbours](replication::neighbours::Links) are sent it.
+//! [`Command`](wire::command::Command), the [table](table::Table) decides whether it is news,
+//! and the [neighbours](replication::neighbours::Neighbours) are sent it.
 
 pub mod wire;
 

@@ -4,13 +4,13 @@ use crate::reports::Reports;
 use crate::still::Still;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::testing::{MemoryIo, MemoryOptions, StringTransport};
-use herd_reactor::{Context, Limits, Protocol, Reactor, Shared, UnixNanos};
+use herd_reactor::{Context, Protocol, Reactor, ReactorLimits, Shared, UnixNanos};
 use places_herd::config::Topology;
 use places_herd::places::{Answer, Embedded, Progress, Query, Rank, Source, Ticket};
 use places_herd::server::member::Member;
-use places_herd::table::{Herd, Rule, Verdict};
+use places_herd::table::{MergeOutcome, ReportOrigin, Table};
 use places_herd::wire::command::{Command, CommandLimits};
-use places_herd::wire::report::Sighting;
+use places_herd::wire::report::Report;
 use places_herd::wire::stamp::Stamp;
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -151,37 +151,37 @@ fn format_at() -> Named {
         };
         for latency in 0..EACH as u64 {
             let received = Stamp(iamat.stamp.0 + latency * 1_000_003);
-            let sighting = Sighting::taken(black_box(&iamat), b"Alford", received, &mut scratch);
-            assert_eq!(sighting.line().len(), 82);
+            let report = Report::taken(black_box(&iamat), b"Alford", received, &mut scratch);
+            assert_eq!(report.line().len(), 82);
         }
     };
     named("AT, written".into(), run)
 }
 
-/// A newer sighting of a known client, as a neighbour tells it.
+/// A newer report of a known client, as a neighbour tells it.
 struct Upsert {
-    herd: Herd,
+    table: Table,
     reports: Reports,
     lines: Vec<String>,
     scratch: Vec<u8>,
 }
 
 fn upsert(clients: u64) -> Named {
-    let (herd, reports) = (Herd::new(4, 7), Reports::new(clients));
-    let mut upsert = Upsert { herd, reports, lines: Vec::new(), scratch: Vec::new() };
+    let (table, reports) = (Table::new(4, 7), Reports::new(clients));
+    let mut upsert = Upsert { table, reports, lines: Vec::new(), scratch: Vec::new() };
     for _ in 0..clients {
         let line = at(&mut upsert.reports);
-        assert_eq!(upsert.merge(&line), Verdict::First);
+        assert_eq!(upsert.merge(&line), MergeOutcome::First);
     }
     named(format!("AT, merged, {clients} clients known"), upsert)
 }
 
 impl Upsert {
-    fn merge(&mut self, line: &str) -> Verdict {
+    fn merge(&mut self, line: &str) -> MergeOutcome {
         match Command::parse(line.as_bytes(), &CommandLimits::default()) {
             Ok(Command::At(at)) => {
-                let sighting = Sighting::relayed(&at, &mut self.scratch);
-                self.herd.merge(&sighting, Rule::Member).1
+                let report = Report::relayed(&at, &mut self.scratch);
+                self.table.merge(&report, ReportOrigin::Member).1
             }
             other => panic!("{line}: {other:?}"),
         }
@@ -195,7 +195,7 @@ impl Work for Upsert {
 
     fn run(&mut self) {
         for line in std::mem::take(&mut self.lines) {
-            assert_eq!(self.merge(&line), Verdict::Newer);
+            assert_eq!(self.merge(&line), MergeOutcome::Newer);
         }
     }
 }
@@ -233,7 +233,7 @@ fn iamats(lines: usize, neighbours: usize, clients: u64) -> Named {
     let topology = Topology::parse(&topology, Path::new("bench.toml")).expect("a topology");
     let source = Box::new(Embedded::new(Rank::default()));
     let member = Member::new(&topology, "Welsh", source, 7, 100).expect("Welsh is a member");
-    let mut reactor = Reactor::new(Still::default(), member, Limits::default());
+    let mut reactor = Reactor::new(Still::default(), member, ReactorLimits::default());
     Member::join(&mut reactor).expect("Welsh listens");
     for (caller, name) in names.iter().enumerate() {
         reactor.io().call(FOR_NEIGHBOURS);
@@ -243,7 +243,7 @@ fn iamats(lines: usize, neighbours: usize, clients: u64) -> Named {
     }
     reactor.io().call(FOR_CLIENTS);
     reactor.turn().expect("a turn");
-    let linked = reactor.state().links.iter().filter(|(_, link)| link.conn.is_some()).count();
+    let linked = reactor.state().neighbours.iter().filter(|(_, link)| link.conn.is_some()).count();
     assert_eq!(linked, neighbours);
     let bytes_each = (1 + neighbours as u64) * 80;
     let mut served =
@@ -275,7 +275,7 @@ impl Work for Served {
 /// As many timers as are pending, and one more that is started and then called back, put off, or fired.
 fn timers(what: &'static str, pending: usize) -> Named {
     const EACH: usize = 100;
-    let mut reactor = Reactor::new(Still::default(), Count(0), Limits::default());
+    let mut reactor = Reactor::new(Still::default(), Count(0), ReactorLimits::default());
     let hour = Duration::from_secs(3_600);
     for _ in 0..pending {
         let _ = reactor.parts().1.call_later(hour, |_, _| {});
@@ -304,7 +304,7 @@ fn timers(what: &'static str, pending: usize) -> Named {
 /// One turn on the network in memory, in which a timer fires and the next is set.
 fn memory_turn() -> Named {
     let io = MemoryIo::new(MemoryOptions::default());
-    let mut reactor = Reactor::new(io, Count(0), Limits::default());
+    let mut reactor = Reactor::new(io, Count(0), ReactorLimits::default());
     let run = move || {
         for _ in 0..EACH {
             // The poll sleeps until it is due: it fires in the turn after this.

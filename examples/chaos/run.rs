@@ -7,7 +7,7 @@ use crate::ledger::{Ledger, place, read_at, write_stamp};
 use crate::proxy::{Edge, Inbound};
 use crate::servers::{Plan, Servers};
 use crate::{Failed, Options};
-use herd_reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, Signal};
+use herd_reactor::{Core, MioIo, Moment, Reactor, ReactorLimits, Shared, Signal};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -78,7 +78,7 @@ impl Stage {
             servers,
         };
         let io = MioIo::new(&[Signal::Interrupt, Signal::Terminate])?;
-        let mut stage = Stage { reactor: Reactor::new(io, run, Limits::default()) };
+        let mut stage = Stage { reactor: Reactor::new(io, run, ReactorLimits::default()) };
         let mut proxies = Vec::new();
         for edge in 0..stage.run().edges.len() {
             let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

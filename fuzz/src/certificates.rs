@@ -1,13 +1,13 @@
 //! Certificates, as far as we read them ourselves.
 
-use places_herd::net::tls::cert_info::Facts;
+use places_herd::net::tls::cert_info::CertInfo;
 use places_herd::net::tls::mutual::dns_names;
 
 /// What is told of a certificate stands in it: its number, byte by byte, and its dates, written as the
 /// calendar has them. And a name in it is one that could be a server's.
 pub fn certificates(data: &[u8]) {
-    if let Some(facts) = Facts::of(data) {
-        let Facts { serial, not_before, not_after } = &facts;
+    if let Some(facts) = CertInfo::of(data) {
+        let CertInfo { serial, not_before, not_after } = &facts;
         assert!(contains(data, serial));
         assert_eq!(facts.serial_in_hex().len(), 2 * serial.len());
         for seconds in [*not_before, *not_after] {

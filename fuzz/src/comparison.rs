@@ -3,9 +3,9 @@
 use super::{at, choice};
 use places_herd::replication::anti_entropy::Comparison;
 use places_herd::table::digest::leaf_of;
-use places_herd::table::{Herd, Rule};
+use places_herd::table::{ReportOrigin, Table};
 use places_herd::wire::command::{Command, CommandLimits};
-use places_herd::wire::report::Sighting;
+use places_herd::wire::report::Report;
 use places_herd::wire::sync_message::ROW_LINE_BYTES_MAX;
 use std::collections::VecDeque;
 
@@ -16,7 +16,7 @@ const MANY: usize = 1_000_000;
 const TURNS_MAX: usize = 20_000;
 
 struct Side {
-    herd: Herd,
+    table: Table,
     comparison: Comparison,
     /// What is under way to it.
     coming: VecDeque<Vec<u8>>,
@@ -27,13 +27,13 @@ struct Side {
 impl Side {
     fn new() -> Side {
         let (comparison, coming, news) = Default::default();
-        Side { herd: Herd::new(0, 1), comparison, coming, news }
+        Side { table: Table::new(0, 1), comparison, coming, news }
     }
 
     /// Takes an AT line; whether it is news.
     fn merge(&mut self, line: &[u8]) -> bool {
         let at = at(line).expect("only such lines are told");
-        self.herd.merge(&Sighting::relayed(&at, &mut Vec::new()), Rule::Member).1.is_news()
+        self.table.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Member).1.is_news()
     }
 }
 
@@ -66,11 +66,11 @@ pub fn comparison(data: &[u8]) {
         assert!(turns < TURNS_MAX + 10 * text.len(), "they never come to an end");
     }
     let [one, other] = &sides;
-    assert_eq!(one.herd.state_hash(), other.herd.state_hash());
-    assert_eq!(one.herd.len(), other.herd.len());
-    for (_, sighting) in one.herd.iter() {
-        let theirs = other.herd.latest(sighting.client()).expect("both know the same clients");
-        assert_eq!(sighting.line(), theirs.line());
+    assert_eq!(one.table.state_hash(), other.table.state_hash());
+    assert_eq!(one.table.len(), other.table.len());
+    for (_, report) in one.table.iter() {
+        let theirs = other.table.latest(report.client()).expect("both know the same clients");
+        assert_eq!(report.line(), theirs.line());
     }
     assert!(one.comparison.is_idle() && other.comparison.is_idle());
 }
@@ -99,18 +99,18 @@ fn next(sides: &[Side; 2], chance: &mut u64) -> Option<Act> {
 
 fn speak(sides: &mut [Side; 2], who: usize) {
     let mut line = Vec::new();
-    let Side { herd, comparison, .. } = &mut sides[who];
-    assert!(comparison.write_next(herd.digest(), &mut line));
+    let Side { table, comparison, .. } = &mut sides[who];
+    assert!(comparison.write_next(table.digest(), &mut line));
     assert!(line.len() <= ROW_LINE_BYTES_MAX);
     sides[1 - who].coming.push_back(line);
 }
 
 fn hear(sides: &mut [Side; 2], who: usize, many: bool) {
-    let Side { herd, comparison, coming, .. } = &mut sides[who];
+    let Side { table, comparison, coming, .. } = &mut sides[who];
     let line = coming.pop_front().expect("there is one");
     match Command::parse(&line, &CommandLimits::default()) {
         Ok(Command::Compare(said)) => {
-            comparison.hear(said, herd.digest(), if many { MANY } else { herd.len() });
+            comparison.hear(said, table.digest(), if many { MANY } else { table.len() });
         }
         Ok(Command::At(_)) => _ = sides[who].merge(&line),
         other => panic!("{}: {other:?}", line.escape_ascii()),
@@ -118,10 +118,10 @@ fn hear(sides: &mut [Side; 2], who: usize, many: bool) {
 }
 
 fn give(sides: &mut [Side; 2], who: usize) {
-    let Side { herd, comparison, .. } = &mut sides[who];
+    let Side { table, comparison, .. } = &mut sides[who];
     let leaves = comparison.take_given();
-    let lines = herd.iter().filter(|(_, sighting)| leaves.contains(leaf_of(sighting.client())));
-    let lines: Vec<_> = lines.map(|(_, sighting)| sighting.line().to_vec()).collect();
+    let lines = table.iter().filter(|(_, report)| leaves.contains(leaf_of(report.client())));
+    let lines: Vec<_> = lines.map(|(_, report)| report.line().to_vec()).collect();
     sides[1 - who].coming.extend(lines);
 }
 

@@ -4,13 +4,13 @@ use super::{choice, pieces};
 use herd_reactor::testing::StringTransport;
 use herd_reactor::{Context, Core, Filter, Flow, Protocol, Shared};
 use places_herd::fetch::pool::{
-    Agent, AgentLimits, FetchError, FetchId, Fetching, Order, Origin, Trip,
+    FetchError, FetchId, FetchTiming, Fetching, HttpPool, HttpPoolLimits, Origin, PendingRequest,
 };
 use places_herd::fetch::proxy::{Proxy, Tunnel};
 use places_herd::fetch::roots::client_config;
-use places_herd::http::{HttpLimits, Method, Progress, Response, ResponseReader};
+use places_herd::http::{HttpLimits, Method, Response, ResponseProgress, ResponseReader};
 use places_herd::log::secret::Secret;
-use places_herd::net::dns::{Client, ClientOptions, DnsError, LookupId, Resolving};
+use places_herd::net::dns::{DnsClient, DnsError, DnsOptions, LookupId, Resolving};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -35,14 +35,16 @@ pub fn http_response(data: &[u8]) {
         let mut reader = ResponseReader::new(method, limits);
         for piece in pieces {
             match reader.received(piece) {
-                Ok(Progress::More) => assert!(reader.buffered() <= 2_000, "{}", reader.buffered()),
-                Ok(Progress::Done(response)) => return Ok(response),
+                Ok(ResponseProgress::More) => {
+                    assert!(reader.buffered() <= 2_000, "{}", reader.buffered())
+                }
+                Ok(ResponseProgress::Done(response)) => return Ok(response),
                 Err(error) => return Err(error.to_string()),
             }
         }
         match reader.ended() {
-            Ok(Progress::Done(response)) => Ok(response),
-            Ok(Progress::More) => panic!("after the end there is no more"),
+            Ok(ResponseProgress::Done(response)) => Ok(response),
+            Ok(ResponseProgress::More) => panic!("after the end there is no more"),
             Err(error) => Err(error.to_string()),
         }
     };
@@ -98,13 +100,13 @@ pub fn http_chunks(data: &[u8]) {
 
 fn in_pieces(seed: u8, chunks: &[u8], limits: HttpLimits) -> Chunked {
     let mut reader = ResponseReader::new(Method::Get, limits);
-    assert_eq!(reader.received(CHUNKED), Ok(Progress::More));
+    assert_eq!(reader.received(CHUNKED), Ok(ResponseProgress::More));
     let mut taken = 0;
     for piece in pieces(seed, chunks) {
         taken += piece.len();
         match reader.received(piece) {
-            Ok(Progress::More) => {}
-            Ok(Progress::Done(Response { body, leftover, reusable, .. })) => {
+            Ok(ResponseProgress::More) => {}
+            Ok(ResponseProgress::Done(Response { body, leftover, reusable, .. })) => {
                 assert_eq!(reusable, leftover == 0);
                 return Chunked::Done(body, leftover + chunks.len() - taken);
             }
@@ -168,8 +170,8 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
 /// What the protocol within the tunnel hears.
 #[derive(Debug)]
 struct Asker {
-    client: Client,
-    agent: Agent,
+    client: DnsClient,
+    agent: HttpPool,
     made: bool,
     heard: Vec<u8>,
     /// How many bytes had come from the proxy when the tunnel opened.
@@ -178,11 +180,11 @@ struct Asker {
 }
 
 impl Shared for Asker {
-    type Message = Order;
+    type Message = PendingRequest;
 }
 
 impl Resolving for Asker {
-    fn dns(&mut self) -> &mut Client {
+    fn dns(&mut self) -> &mut DnsClient {
         &mut self.client
     }
 
@@ -190,7 +192,7 @@ impl Resolving for Asker {
 }
 
 impl Fetching for Asker {
-    fn agent(&mut self) -> &mut Agent {
+    fn agent(&mut self) -> &mut HttpPool {
         &mut self.agent
     }
 
@@ -199,7 +201,7 @@ impl Fetching for Asker {
         _core: &mut Core<Asker>,
         _fetch: FetchId,
         _outcome: Result<Response, FetchError>,
-        _trip: Trip,
+        _trip: FetchTiming,
     ) {
     }
 }
@@ -242,7 +244,7 @@ fn asker() -> Asker {
     static TLS: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
     let tls = TLS.get_or_init(|| client_config(None).expect("the roots are compiled in"));
     let patience = Duration::from_secs(1);
-    let limits = AgentLimits {
+    let limits = HttpPoolLimits {
         handshakes: 1,
         idle_connections: 1,
         connect: patience,
@@ -253,8 +255,8 @@ fn asker() -> Asker {
         http: HttpLimits::default(),
         all_bytes: 1 << 20,
     };
-    let client = Client::new(ClientOptions::default());
-    let agent = Agent::new(Arc::clone(tls), limits);
+    let client = DnsClient::new(DnsOptions::default());
+    let agent = HttpPool::new(Arc::clone(tls), limits);
     Asker { client, agent, made: false, heard: Vec::new(), received: 0, opened_at: 0 }
 }
 
@@ -288,7 +290,7 @@ pub fn http_tunnel(data: &[u8]) {
     if *made {
         let mut reader = ResponseReader::new(Method::Connect, limits);
         match reader.received(&stream[..*opened_at]) {
-            Ok(Progress::Done(response)) => {
+            Ok(ResponseProgress::Done(response)) => {
                 assert!((200..300).contains(&response.status) && response.leftover == 0);
             }
             other => panic!("opened by {other:?}"),

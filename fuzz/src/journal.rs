@@ -4,10 +4,10 @@ use super::{at, choice, relayed};
 use herd_reactor::Moment;
 use places_herd::journal::MemoryDisk;
 use places_herd::journal::record::{self, RECORD_BYTES_MAX};
-use places_herd::journal::{Head, Journal, JournalSettings, Owner, Scan, Sync, scan};
+use places_herd::journal::{FileHead, Journal, JournalSettings, Owner, Scan, Sync, scan};
 use places_herd::server::persist::replay;
-use places_herd::table::{Herd, Rule};
-use places_herd::wire::report::Sighting;
+use places_herd::table::{ReportOrigin, Table};
+use places_herd::wire::report::Report;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -58,13 +58,13 @@ fn any_bytes(seed: u8, bytes: &[u8]) {
     let mut pieces = bytes.split_inclusive(|byte| *byte == b'\n');
     let first = pieces.next().unwrap_or_default();
     let ended = first.ends_with(b"\n");
-    assert_eq!(scan.head, Head::parse(first.strip_suffix(b"\n").unwrap_or(first), ended));
+    assert_eq!(scan.head, FileHead::parse(first.strip_suffix(b"\n").unwrap_or(first), ended));
     let mut found = Found::default();
     let mut size = first.len() as u64;
     let pieces: Vec<_> = match scan.head {
-        Head::Of(_) => pieces.collect(),
+        FileHead::Of(_) => pieces.collect(),
         // All of it is torn, if it is anything.
-        Head::Cut => {
+        FileHead::Cut => {
             found.garbage(0, size);
             vec![]
         }
@@ -214,12 +214,12 @@ fn damaged(seed: u8, data: &[u8]) {
 }
 
 /// What is known, line by client.
-fn known(herd: &Herd) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let lines = herd.iter().map(|(_, sighting)| (sighting.client(), sighting.line()));
+fn known(herd: &Table) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let lines = herd.iter().map(|(_, report)| (report.client(), report.line()));
     lines.map(|(client, line)| (client.to_vec(), line.to_vec())).collect()
 }
 
-fn open(disk: MemoryDisk, sync: Sync) -> (Journal, Herd) {
+fn open(disk: MemoryDisk, sync: Sync) -> (Journal, Table) {
     let settings = JournalSettings {
         folder: "journal".into(),
         sync,
@@ -229,7 +229,7 @@ fn open(disk: MemoryDisk, sync: Sync) -> (Journal, Herd) {
         retry: Duration::from_secs(5),
         slow_sync: Duration::from_secs(1),
     };
-    let mut herd = Herd::new(0, 1);
+    let mut herd = Table::new(0, 1);
     let mut scratch = Vec::new();
     let opened = Journal::open(Box::new(disk), settings, &owner(), false, &mut |record| {
         replay(&mut herd, record, &mut scratch).is_some()
@@ -269,7 +269,8 @@ fn lives(seed: u8, text: &[u8]) {
         }
         for line in at_lines(line) {
             let at = at(&line).expect("it is one");
-            if herd.merge(&Sighting::relayed(&at, &mut Vec::new()), Rule::Member).1.is_news() {
+            if herd.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Member).1.is_news()
+            {
                 journal.note(&line);
                 noted.insert(line);
             }

@@ -88,5 +88,5 @@ fn at(line: &[u8]) -> Option<places_herd::wire::command::At<'_>> {
 
 /// What `at` is stored and told as.
 fn relayed(at: &places_herd::wire::command::At<'_>) -> Vec<u8> {
-    places_herd::wire::report::Sighting::relayed(at, &mut Vec::new()).line().to_vec()
+    places_herd::wire::report::Report::relayed(at, &mut Vec::new()).line().to_vec()
 }

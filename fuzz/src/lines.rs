@@ -5,9 +5,9 @@ use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::testing::StringTransport;
 use herd_reactor::{Context, Flow, Protocol, Shared};
 use places_herd::wire::command::{Command, CommandLimits, write_hello, write_refusal};
-use places_herd::wire::report::Sighting;
+use places_herd::wire::report::Report;
 use places_herd::wire::sync_message::{
-    Compare, Row, write_groups, write_leaves, write_sync, write_want,
+    DigestRow, SyncMessage, write_groups, write_leaves, write_sync, write_want,
 };
 use std::error::Error;
 
@@ -80,22 +80,22 @@ pub fn command(data: &[u8]) {
     match Command::parse(data, &limits) {
         Ok(Command::Iamat(iamat)) => {
             let received = iamat.stamp;
-            let sighting = Sighting::taken(&iamat, b"Alford", received, &mut scratch);
-            assert_eq!((sighting.client(), sighting.stamp()), (iamat.client, iamat.stamp));
-            let line = sighting.line().to_vec();
+            let report = Report::taken(&iamat, b"Alford", received, &mut scratch);
+            assert_eq!((report.client(), report.stamp()), (iamat.client, iamat.stamp));
+            let line = report.line().to_vec();
             let Ok(Command::At(at)) = Command::parse(&line, &limits) else {
                 panic!("an AT line of ours is not understood: {}", line.escape_ascii());
             };
-            assert_eq!(Sighting::relayed(&at, &mut Vec::new()).line(), line);
+            assert_eq!(Report::relayed(&at, &mut Vec::new()).line(), line);
             let (latitude, longitude) = iamat.location.degrees();
             assert!(latitude.abs() <= 90.0 && longitude.abs() <= 180.0);
         }
         Ok(Command::At(at)) => {
-            let line = Sighting::relayed(&at, &mut scratch).line().to_vec();
+            let line = Report::relayed(&at, &mut scratch).line().to_vec();
             let Ok(Command::At(again)) = Command::parse(&line, &limits) else {
                 panic!("a relayed AT line is not understood: {}", line.escape_ascii());
             };
-            assert_eq!(Sighting::relayed(&again, &mut Vec::new()).line(), line);
+            assert_eq!(Report::relayed(&again, &mut Vec::new()).line(), line);
         }
         Ok(Command::Whatsat(whatsat)) => {
             assert!((1..=20).contains(&whatsat.bound));
@@ -135,16 +135,16 @@ pub fn rows(data: &[u8]) {
     let Some(said) = said else { return };
     let mut printed = Vec::new();
     match said {
-        Compare::Sync(state) => write_sync(&mut printed, state),
-        Compare::Groups(row) => write_groups(&mut printed, &sums(row, 256), row.first / 32),
-        Compare::Leaves(row) => write_leaves(&mut printed, &sums(row, 65_536), row.first / 32),
-        Compare::Want(marks) => write_want(&mut printed, marks),
+        SyncMessage::Sync(state) => write_sync(&mut printed, state),
+        SyncMessage::Groups(row) => write_groups(&mut printed, &sums(row, 256), row.first / 32),
+        SyncMessage::Leaves(row) => write_leaves(&mut printed, &sums(row, 65_536), row.first / 32),
+        SyncMessage::Want(marks) => write_want(&mut printed, marks),
     }
     assert_eq!(printed, fields(data).join(&b' '));
 }
 
 /// All the sums of which `row` are some; the others are 0.
-fn sums(row: Row<'_>, count: usize) -> Vec<u64> {
+fn sums(row: DigestRow<'_>, count: usize) -> Vec<u64> {
     let mut sums = vec![0; count];
     let mut said = 0;
     for (place, sum) in sums[row.first..].iter_mut().zip(row.sums()) {

@@ -3,7 +3,7 @@
 use super::choice;
 use places_herd::log::secret::Secret;
 use places_herd::places::{
-    Answer, BaseUrl, File, Format, Google, GoogleLegacy, Mask, Photon, Progress, Query, Rank,
+    Answer, BaseUrl, Format, Google, GoogleLegacy, Mask, Photon, PlacesFile, Progress, Query, Rank,
     Reply, Source, Ticket,
 };
 
@@ -110,7 +110,7 @@ pub fn places_file(data: &[u8]) {
     let format = if seed & 1 == 0 { Format::GeoNames } else { Format::GeoJson };
     let rank = if seed & 2 == 0 { Rank::Prominence } else { Rank::Distance };
     let lines = 1 + bytes.iter().filter(|byte| **byte == b'\n').count();
-    let mut file = match File::parse(bytes, format, rank) {
+    let mut file = match PlacesFile::parse(bytes, format, rank) {
         Ok(file) => file,
         Err(faults) => {
             assert!((1..=21).contains(&faults.len()));

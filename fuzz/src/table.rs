@@ -1,8 +1,8 @@
 //! The table, held against a map that is sorted and searched by hand.
 
 use super::{at, relayed};
-use places_herd::table::{Herd, Rule, Verdict};
-use places_herd::wire::report::Sighting;
+use places_herd::table::{MergeOutcome, ReportOrigin, Table};
+use places_herd::wire::report::Report;
 use places_herd::wire::stamp::Stamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,28 +22,28 @@ struct Model {
 }
 
 impl Model {
-    fn judge(&self, client: &[u8], new: &Known, rule: Rule) -> Verdict {
+    fn judge(&self, client: &[u8], new: &Known, rule: ReportOrigin) -> MergeOutcome {
         if new.0.0 < self.oldest {
-            return Verdict::Expired;
+            return MergeOutcome::Expired;
         }
         let is_ahead = |stamp: &Stamp| self.newest.is_some_and(|newest| stamp.0 > newest);
         if is_ahead(&new.0) {
-            return Verdict::Ahead;
+            return MergeOutcome::Ahead;
         }
         let Some(old) = self.known.get(client) else {
-            let full = rule == Rule::Client && self.known.len() >= CLIENTS_MAX;
-            return if full { Verdict::Full } else { Verdict::First };
+            let full = rule == ReportOrigin::Client && self.known.len() >= CLIENTS_MAX;
+            return if full { MergeOutcome::Full } else { MergeOutcome::First };
         };
         if is_ahead(&old.0) {
-            return Verdict::Newer;
+            return MergeOutcome::Newer;
         }
         let ((stamp, line, place), (old_stamp, old_line, old_place)) = (new, old);
         match rule {
-            Rule::Client if stamp == old_stamp && place == old_place => Verdict::Same,
-            Rule::Plain if stamp == old_stamp && line != old_line => Verdict::Older,
-            _ if (stamp, line) > (old_stamp, old_line) => Verdict::Newer,
-            _ if (stamp, line) == (old_stamp, old_line) => Verdict::Same,
-            _ => Verdict::Older,
+            ReportOrigin::Client if stamp == old_stamp && place == old_place => MergeOutcome::Same,
+            ReportOrigin::Plain if stamp == old_stamp && line != old_line => MergeOutcome::Older,
+            _ if (stamp, line) > (old_stamp, old_line) => MergeOutcome::Newer,
+            _ if (stamp, line) == (old_stamp, old_line) => MergeOutcome::Same,
+            _ => MergeOutcome::Older,
         }
     }
 }
@@ -53,70 +53,73 @@ impl Model {
 /// `U` and `A` let in until then and forget what is further ahead, `O` pays one debt.
 /// And members' lines in any order make the same table.
 pub fn table(data: &[u8]) {
-    let (mut herd, mut model) = (Herd::new(1, 1).with_clients_max(CLIENTS_MAX), Model::default());
+    let (mut table, mut model) = (Table::new(1, 1).with_clients_max(CLIENTS_MAX), Model::default());
     let mut most = 0;
     for line in data.split(|byte| *byte == b'\n') {
-        act(&mut herd, &mut model, line);
+        act(&mut table, &mut model, line);
         most = most.max(model.known.len());
     }
-    agree(&herd, &model);
-    assert_eq!(herd.keys(), most, "a key that is free is given again");
+    agree(&table, &model);
+    assert_eq!(table.keys(), most, "a key that is free is given again");
     any_order(data);
 }
 
-fn act(herd: &mut Herd, model: &mut Model, line: &[u8]) {
+fn act(table: &mut Table, model: &mut Model, line: &[u8]) {
     let (rule, text) = match line {
-        [b'C', text @ ..] => (Rule::Client, text),
-        [b'P', text @ ..] => (Rule::Plain, text),
+        [b'C', text @ ..] => (ReportOrigin::Client, text),
+        [b'P', text @ ..] => (ReportOrigin::Plain, text),
         [b'L' | b'F' | b'U' | b'A', text @ ..] if text.first() != Some(&b'T') => {
             if let Some(stamp) = Stamp::parse(text) {
-                age(herd, model, line[0], stamp);
+                age(table, model, line[0], stamp);
             }
             return;
         }
         [b'O', ..] => {
-            let paid = herd.owed.pay(0).map(|key| herd.sighting(key).client().to_vec());
+            let paid = table.owed.pay(0).map(|key| table.report(key).client().to_vec());
             assert_eq!(paid.is_some(), !model.owed.is_empty());
             assert!(paid.is_none_or(|client| model.owed.remove(&client)));
             return;
         }
-        text => (Rule::Member, text),
+        text => (ReportOrigin::Member, text),
     };
     let Some(at) = at(text) else { return };
     let mut scratch = Vec::new();
-    let sighting = Sighting::relayed(&at, &mut scratch);
-    let new = (sighting.stamp(), sighting.line().to_vec(), sighting.location_text().to_vec());
+    let report = Report::relayed(&at, &mut scratch);
+    let new = (report.stamp(), report.line().to_vec(), report.location_text().to_vec());
     let expected = model.judge(at.client, &new, rule);
-    let (key, verdict) = herd.merge(&sighting, rule);
+    let (key, verdict) = table.merge(&report, rule);
     assert_eq!(verdict, expected);
-    assert_eq!(key.is_none(), matches!(verdict, Verdict::Full | Verdict::Expired | Verdict::Ahead));
+    assert_eq!(
+        key.is_none(),
+        matches!(verdict, MergeOutcome::Full | MergeOutcome::Expired | MergeOutcome::Ahead)
+    );
     if let Some(key) = key.filter(|_| verdict.is_news()) {
-        herd.owed.owe(0, key);
+        table.owed.owe(0, key);
         model.owed.insert(at.client.to_vec());
         model.known.insert(at.client.to_vec(), new);
     }
 }
 
-fn age(herd: &mut Herd, model: &mut Model, what: u8, stamp: Stamp) {
+fn age(table: &mut Table, model: &mut Model, what: u8, stamp: Stamp) {
     let before = model.known.len();
     let forgotten = match what {
         b'L' => {
-            herd.let_in_since(stamp);
+            table.let_in_since(stamp);
             model.oldest = stamp.0;
             return;
         }
         b'U' => {
-            herd.let_in_until(stamp);
+            table.let_in_until(stamp);
             model.newest = Some(stamp.0);
             return;
         }
         b'F' => {
             model.known.retain(|_, (old, ..)| *old >= stamp);
-            herd.forget_before(stamp, 0..herd.keys())
+            table.forget_before(stamp, 0..table.keys())
         }
         _ => {
             model.known.retain(|_, (old, ..)| *old <= stamp);
-            herd.forget_after(stamp, 0..herd.keys())
+            table.forget_after(stamp, 0..table.keys())
         }
     };
     let Model { known, owed, .. } = model;
@@ -124,27 +127,27 @@ fn age(herd: &mut Herd, model: &mut Model, what: u8, stamp: Stamp) {
     assert_eq!(forgotten, before - known.len());
 }
 
-fn agree(herd: &Herd, model: &Model) {
-    assert_eq!((herd.len(), herd.owed.owed(0)), (model.known.len(), model.owed.len()));
-    let mut fresh = Herd::new(0, 2);
+fn agree(table: &Table, model: &Model) {
+    assert_eq!((table.len(), table.owed.owed(0)), (model.known.len(), model.owed.len()));
+    let mut fresh = Table::new(0, 2);
     for (client, (stamp, line, _)) in &model.known {
-        let latest = herd.latest(client).map(|sighting| sighting.line());
+        let latest = table.latest(client).map(|report| report.line());
         let newest = model.newest.unwrap_or(u64::MAX);
         assert_eq!(latest, (model.oldest..=newest).contains(&stamp.0).then_some(&line[..]));
         let at = at(line).expect("it was stored as one");
-        fresh.merge(&Sighting::relayed(&at, &mut Vec::new()), Rule::Member);
+        fresh.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Member);
     }
-    let stored: BTreeSet<_> = herd.iter().map(|(_, sighting)| sighting.line().to_vec()).collect();
+    let stored: BTreeSet<_> = table.iter().map(|(_, report)| report.line().to_vec()).collect();
     assert_eq!(stored, model.known.values().map(|(_, line, _)| line.clone()).collect());
-    let (ours, theirs) = (herd.digest(), fresh.digest());
+    let (ours, theirs) = (table.digest(), fresh.digest());
     assert_eq!((ours.state(), ours.groups()), (theirs.state(), theirs.groups()));
 }
 
 fn any_order(data: &[u8]) {
     let lines: Vec<_> = data.split(|byte| *byte == b'\n').filter_map(at).collect();
-    let (mut forth, mut newest) = (Herd::new(0, 3), BTreeMap::new());
+    let (mut forth, mut newest) = (Table::new(0, 3), BTreeMap::new());
     for at in lines.iter().rev() {
-        forth.merge(&Sighting::relayed(at, &mut Vec::new()), Rule::Member);
+        forth.merge(&Report::relayed(at, &mut Vec::new()), ReportOrigin::Member);
         let line = (at.stamp, relayed(at));
         let known = newest.entry(at.client).or_insert_with(|| line.clone());
         *known = line.max(known.clone());

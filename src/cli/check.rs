@@ -4,7 +4,7 @@ use super::exit::{Exit, Failure};
 use super::sources::read_file;
 use super::topology_file::{TopologyFile, counted};
 use super::{complain, say};
-use crate::config::{Complaint, PeerTlsSettings, PlacesSource, Server, Topology};
+use crate::config::{Diagnostic, PeerTlsSettings, PlacesSource, Server, Topology};
 use crate::server::peer_tls::PeerTls;
 use herd_reactor::MioIo;
 
@@ -65,7 +65,7 @@ impl Check {
         &self,
         topology: &Topology,
         settings: &PeerTlsSettings,
-    ) -> Result<Vec<Complaint>, Failure> {
+    ) -> Result<Vec<Diagnostic>, Failure> {
         let wall = MioIo::wall_clock();
         let is_here = |server: &&Server| {
             let file = |end| settings.folder.join(format!("{}.{end}", server.name)).exists();

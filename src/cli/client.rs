@@ -45,11 +45,11 @@ pub(super) struct Client {
     #[command(flatten)]
     patience: Patience,
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<ClientCommand>,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum ClientCommand {
     /// Tell the server where a client is
     // -h and --help may be ids, too; `herd client help iamat` explains.
     #[command(visible_alias = "IAMAT", disable_help_flag = true)]
@@ -178,16 +178,16 @@ fn first_of(addresses: &[SocketAddr], patience: Patience) -> Result<Socket, Stri
     Err(why)
 }
 
-impl Command {
+impl ClientCommand {
     /// As the protocol has it, with its newline. Whether it makes sense is for the server to say; but one
     /// command is one line.
     fn line(&self) -> Result<Vec<u8>, Failure> {
         let words = match self {
-            Command::Iamat { id, location, stamp } => {
+            ClientCommand::Iamat { id, location, stamp } => {
                 let stamp = stamp.clone().unwrap_or_else(|| now().into());
                 ["IAMAT".into(), id.clone(), location.clone(), stamp]
             }
-            Command::Whatsat { id, radius, bound } => {
+            ClientCommand::Whatsat { id, radius, bound } => {
                 ["WHATSAT".into(), id.clone(), radius.clone(), bound.clone()]
             }
         };
@@ -202,8 +202,8 @@ impl Command {
     /// What the reply ends with, if it is accepted.
     fn end(&self) -> &'static [u8] {
         match self {
-            Command::Iamat { .. } => b"\n",
-            Command::Whatsat { .. } => b"\n\n",
+            ClientCommand::Iamat { .. } => b"\n",
+            ClientCommand::Whatsat { .. } => b"\n\n",
         }
     }
 }
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn a_command_is_passed_on_word_for_word() {
         let [id, location, stamp] = ["kiwi", "-34.0+151.2", "1e3"].map(OsString::from);
-        let command = Command::Iamat { id, location, stamp: Some(stamp) };
+        let command = ClientCommand::Iamat { id, location, stamp: Some(stamp) };
         assert_eq!(command.line().unwrap(), b"IAMAT kiwi -34.0+151.2 1e3\n");
     }
 

@@ -4,17 +4,17 @@
 //! that runs. `compact` has to have the folder for itself.
 //!
 //! None of them reads a topology, so none knows `ahead_max_s`. But a server that has it passes over what lies too
-//! far ahead, and goes by the newest line that does not; so `compact` keeps that one, too ([`Kept`]).
+//! far ahead, and goes by the newest line that does not; so `compact` keeps that one, too ([`NewestLines`]).
 
 use super::exit::{Exit, Failure};
 use super::topology_file::counted;
 use super::{say, unprinted};
 use crate::journal::{
-    Head, Journal as Files, JournalSettings, KernelDisk, Live, Owner, Refusal, Scan, Sync, TORN,
-    files_of, scan,
+    FileHead, Journal as Files, JournalSettings, KernelDisk, OpenError, Owner, Scan, Snapshot,
+    Sync, TORN, files_of, scan,
 };
 use crate::server::persist::replay;
-use crate::table::{Herd, Verdict};
+use crate::table::{MergeOutcome, Table};
 use clap::{Args, Subcommand};
 use herd_reactor::{MioIo, Moment, UnixNanos};
 use std::fs::{self, File};
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 /// Look into a server's journal, or make it smaller
 #[derive(Debug, Args)]
-pub(super) struct Journal {
+pub(super) struct JournalArgs {
     #[command(subcommand)]
     what: What,
 }
@@ -52,7 +52,7 @@ struct Which {
     salvage: bool,
 }
 
-impl Journal {
+impl JournalArgs {
     pub(super) fn run(&self) -> Result<(), Failure> {
         match &self.what {
             What::Check(which) => which.check(),
@@ -64,7 +64,7 @@ impl Journal {
 
 impl Which {
     fn check(&self) -> Result<(), Failure> {
-        let mut herd = Herd::new(0, 0);
+        let mut herd = Table::new(0, 0);
         let mut scratch = Vec::new();
         let mut outcome = Ok(());
         for path in self.files()? {
@@ -112,7 +112,7 @@ impl Which {
             return Err(Failure::new(Exit::Usage, format!("{} {what}", newest.display())));
         }
         let owner = owner_of(&files)?;
-        let mut kept = Kept::at(MioIo::wall_clock());
+        let mut kept = NewestLines::at(MioIo::wall_clock());
         let start = Instant::now();
         let disk = KernelDisk::new(&folder, move || start.elapsed());
         let (mut journal, replayed) =
@@ -169,13 +169,13 @@ impl Which {
     fn verdict(&self, path: &Path, scan: &Scan) -> Result<(), Failure> {
         let path = path.display().to_string();
         let refusal = match (&scan.head, scan.damaged_at()) {
-            (Head::Newer(version), _) => Refusal::Newer(path, *version),
-            (Head::CarriageReturn, _) => Refusal::CarriageReturn(path),
-            (Head::Foreign, _) => Refusal::Foreign(path),
-            (Head::Of(_), Some(at)) if !self.salvage => {
-                Refusal::Damaged { path, at, records_after: scan.records_after }
+            (FileHead::Newer(version), _) => OpenError::Newer(path, *version),
+            (FileHead::CarriageReturn, _) => OpenError::CarriageReturn(path),
+            (FileHead::Foreign, _) => OpenError::Foreign(path),
+            (FileHead::Of(_), Some(at)) if !self.salvage => {
+                OpenError::Damaged { path, at, records_after: scan.records_after }
             }
-            (Head::Of(_) | Head::Cut, _) => return Ok(()),
+            (FileHead::Of(_) | FileHead::Cut, _) => return Ok(()),
         };
         Err(refused(refusal))
     }
@@ -192,39 +192,39 @@ fn owner_of(files: &[PathBuf]) -> Result<Owner, Failure> {
     for path in files.iter().rev() {
         newest = path.display().to_string();
         match read(path, &mut |_| true)?.head {
-            Head::Of(owner) => return Ok(owner),
-            Head::Newer(version) => return Err(refused(Refusal::Newer(newest, version))),
-            Head::CarriageReturn => return Err(refused(Refusal::CarriageReturn(newest))),
-            Head::Foreign => break,
+            FileHead::Of(owner) => return Ok(owner),
+            FileHead::Newer(version) => return Err(refused(OpenError::Newer(newest, version))),
+            FileHead::CarriageReturn => return Err(refused(OpenError::CarriageReturn(newest))),
+            FileHead::Foreign => break,
             // A start passes over it, too.
-            Head::Cut => {}
+            FileHead::Cut => {}
         }
     }
-    Err(refused(Refusal::Foreign(newest)))
+    Err(refused(OpenError::Foreign(newest)))
 }
 
 /// What a journal is compacted to: of each client the newest line, and if that lies ahead of the clock also
 /// the newest that does not. No limit need be known for that: each lets in the second.
-struct Kept {
+struct NewestLines {
     /// Of each client the newest line that does not lie ahead,
-    let_in: Herd,
+    let_in: Table,
     /// and the newest that does.
-    ahead: Herd,
+    ahead: Table,
     scratch: Vec<u8>,
 }
 
-impl Kept {
+impl NewestLines {
     /// Nothing yet; `wall`: the clock.
-    fn at(wall: UnixNanos) -> Kept {
-        let mut let_in = Herd::new(0, 0);
+    fn at(wall: UnixNanos) -> NewestLines {
+        let mut let_in = Table::new(0, 0);
         let_in.let_in_until(wall.into());
-        Kept { let_in, ahead: Herd::new(0, 0), scratch: Vec::new() }
+        NewestLines { let_in, ahead: Table::new(0, 0), scratch: Vec::new() }
     }
 
     /// Whether `record` makes sense.
     fn take(&mut self, record: &[u8]) -> bool {
         match replay(&mut self.let_in, record, &mut self.scratch) {
-            Some(Verdict::Ahead) => {
+            Some(MergeOutcome::Ahead) => {
                 replay(&mut self.ahead, record, &mut self.scratch);
                 true
             }
@@ -238,7 +238,7 @@ impl Kept {
     }
 }
 
-impl Live for Kept {
+impl Snapshot for NewestLines {
     fn end(&self) -> usize {
         self.let_in.keys() + self.ahead.keys()
     }
@@ -257,7 +257,7 @@ impl Live for Kept {
 
 fn described(scan: &Scan) -> String {
     let records = counted(scan.records as usize, "record");
-    let Head::Of(Owner { server, herd }) = &scan.head else {
+    let FileHead::Of(Owner { server, herd }) = &scan.head else {
         return format!("{} bytes of a first line, and no record", scan.size);
     };
     let bad = scan.bad_bytes;
@@ -287,15 +287,15 @@ fn unreadable(path: &Path, e: &io::Error) -> Failure {
 }
 
 /// Why a journal is not opened, as an exit status.
-pub(super) fn refused(refusal: Refusal) -> Failure {
+pub(super) fn refused(refusal: OpenError) -> Failure {
     let exit = match refusal {
-        Refusal::Locked(_) | Refusal::Stopped => Exit::Unavailable,
-        Refusal::Os(..) => Exit::Io,
-        Refusal::Anothers(..)
-        | Refusal::Newer(..)
-        | Refusal::CarriageReturn(_)
-        | Refusal::Foreign(_)
-        | Refusal::Damaged { .. } => Exit::Data,
+        OpenError::Locked(_) | OpenError::Stopped => Exit::Unavailable,
+        OpenError::Os(..) => Exit::Io,
+        OpenError::Anothers(..)
+        | OpenError::Newer(..)
+        | OpenError::CarriageReturn(_)
+        | OpenError::Foreign(_)
+        | OpenError::Damaged { .. } => Exit::Data,
     };
     Failure::new(exit, refusal.to_string())
 }

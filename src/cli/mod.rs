@@ -60,11 +60,11 @@ is lines of text, so nc does as well:
 )]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     Up(up::UpArgs),
     Serve(serve::Serve),
     Check(check::Check),
@@ -73,7 +73,7 @@ enum Command {
     Pki(pki::Pki),
     Places(places_check::Places),
     Status(status::Status),
-    Journal(journal::Journal),
+    Journal(journal::JournalArgs),
 }
 
 /// Does what the arguments ask for.
@@ -83,15 +83,15 @@ pub fn run() -> ExitCode {
     exit::unblock_signals();
     let outcome = match Cli::try_parse() {
         Ok(cli) => match &cli.command {
-            Command::Up(up) => up.run(),
-            Command::Serve(serve) => serve.run(),
-            Command::Check(check) => check.run(),
-            Command::Client(client) => client.run(),
+            CliCommand::Up(up) => up.run(),
+            CliCommand::Serve(serve) => serve.run(),
+            CliCommand::Check(check) => check.run(),
+            CliCommand::Client(client) => client.run(),
             #[cfg(feature = "pki")]
-            Command::Pki(pki) => pki.run(),
-            Command::Places(places) => places.run(),
-            Command::Status(status) => status.run(),
-            Command::Journal(journal) => journal.run(),
+            CliCommand::Pki(pki) => pki.run(),
+            CliCommand::Places(places) => places.run(),
+            CliCommand::Status(status) => status.run(),
+            CliCommand::Journal(journal) => journal.run(),
         },
         Err(asked) => {
             // clap's word for help and version is "error" too; only real ones go to stderr. Nobody may be

@@ -19,8 +19,8 @@ use super::exit::{Exit, Failure};
 use super::say;
 use super::topology_file::{TopologyFile, counted};
 use crate::config::{Topology, certificate_name};
-use crate::net::tls::cert_info::Facts;
-use crate::net::tls::mutual::{Mutual, Papers};
+use crate::net::tls::cert_info::CertInfo;
+use crate::net::tls::mutual::{Credentials, Mutual};
 use crate::net::tls::pem;
 use herd_reactor::{MioIo, UnixNanos};
 use rcgen::{
@@ -47,11 +47,11 @@ const NEXT_LIST: Duration = Duration::from_secs(10 * 365 * 86_400);
 #[derive(Debug, clap::Args)]
 pub(super) struct Pki {
     #[command(subcommand)]
-    command: Command,
+    command: PkiCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum PkiCommand {
     Init(Init),
     Issue(Issue),
     Revoke(Revoke),
@@ -60,9 +60,9 @@ enum Command {
 impl Pki {
     pub(super) fn run(&self) -> Result<(), Failure> {
         match &self.command {
-            Command::Init(init) => init.run(),
-            Command::Issue(issue) => issue.run(),
-            Command::Revoke(revoke) => revoke.run(),
+            PkiCommand::Init(init) => init.run(),
+            PkiCommand::Issue(issue) => issue.run(),
+            PkiCommand::Revoke(revoke) => revoke.run(),
         }
     }
 }
@@ -73,7 +73,7 @@ impl Pki {
 #[derive(Debug, clap::Args)]
 struct Init {
     #[command(flatten)]
-    place: Place,
+    place: FolderArgs,
     /// For how many days it holds
     #[arg(long, default_value_t = 3_650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
@@ -86,7 +86,7 @@ struct Issue {
     #[arg(required = true)]
     names: Vec<String>,
     #[command(flatten)]
-    place: Place,
+    place: FolderArgs,
     /// For how many days they hold
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
@@ -98,12 +98,12 @@ struct Revoke {
     /// Which server
     name: String,
     #[command(flatten)]
-    place: Place,
+    place: FolderArgs,
 }
 
 /// Where the files are.
 #[derive(Debug, clap::Args)]
-struct Place {
+struct FolderArgs {
     #[command(flatten)]
     topology: TopologyFile,
     /// Where the files are [default: where the topology's table peer_tls says, else pki beside it]
@@ -111,13 +111,13 @@ struct Place {
     folder: Option<PathBuf>,
 }
 
-impl Place {
-    fn open(&self) -> Result<(Topology, Folder), Failure> {
+impl FolderArgs {
+    fn open(&self) -> Result<(Topology, PkiFolder), Failure> {
         let topology = self.topology.read()?;
         let named = self.folder.clone();
         let named = named.or_else(|| topology.peer_tls.as_ref().map(|tls| tls.folder.clone()));
         let path = named.unwrap_or_else(|| self.topology.path().with_file_name("pki"));
-        Ok((topology, Folder { path }))
+        Ok((topology, PkiFolder { path }))
     }
 }
 
@@ -167,7 +167,7 @@ impl Issue {
         &self,
         herd: &str,
         name: &str,
-        folder: &Folder,
+        folder: &PkiFolder,
         issuer: &Issuer<'_, KeyPair>,
     ) -> Result<(), Failure> {
         let full = certificate_name(name, herd);
@@ -202,7 +202,7 @@ impl Revoke {
         let certificate = folder.of(&self.name, "pem");
         let ders = pem::objects(&read(&certificate)?, "certificate", &certificate);
         let der: CertificateDer<'_> = ders.map_err(config)?.swap_remove(0);
-        let Some(facts) = Facts::of(&der) else {
+        let Some(facts) = CertInfo::of(&der) else {
             return Err(config(format!("{} is no certificate", certificate.display())));
         };
         let wall = MioIo::wall_clock();
@@ -238,11 +238,11 @@ impl Revoke {
 }
 
 /// The folder of the files.
-struct Folder {
+struct PkiFolder {
     path: PathBuf,
 }
 
-impl Folder {
+impl PkiFolder {
     fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -277,7 +277,7 @@ impl Folder {
     ) -> Result<(), Failure> {
         let path = self.file("ca.pem");
         let authorities = pem::objects(&read(&path)?, "certificate", &path);
-        let papers = Papers {
+        let papers = Credentials {
             authorities: authorities.map_err(config)?,
             chain: vec![der.clone().into_owned()],
             key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),

@@ -11,16 +11,18 @@ use super::sources::{open_key, open_network, open_places};
 use super::topology_file::TopologyFile;
 use super::{complain, say};
 use crate::config::{PlacesSource, SourceName, Topology, Upstream, UpstreamKind};
-use crate::fetch::pool::{self, Agent, FetchError, FetchId, Fetching, Order, Phase, Trip};
+use crate::fetch::pool::{
+    self, FetchError, FetchId, FetchPhase, FetchTiming, Fetching, HttpPool, PendingRequest,
+};
 use crate::http::Response;
 use crate::log::one_line;
 use crate::log::secret::Secret;
-use crate::net::dns::{Client, DnsError, LookupId, Resolving};
-use crate::places::{Answer, Fetch, Point, Progress, Query, Scheme, Source, Status, Ticket};
+use crate::net::dns::{DnsClient, DnsError, LookupId, Resolving};
+use crate::places::{Answer, Fetch, Point, Progress, Query, Scheme, SearchStatus, Source, Ticket};
 use crate::server::network::{self, Network};
 use crate::wire::command::Radius;
 use crate::wire::location::Location;
-use herd_reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, TurnCounts};
+use herd_reactor::{Core, MioIo, Moment, Reactor, ReactorLimits, Shared, TurnCounts};
 use serde_json::Value;
 use std::fmt::{self, Write as _};
 use std::io;
@@ -33,18 +35,18 @@ const TEXT_CHARS_MAX: usize = 200;
 #[derive(Debug, clap::Args)]
 pub(super) struct Places {
     #[command(subcommand)]
-    command: Command,
+    command: PlacesCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum PlacesCommand {
     Check(PlacesCheck),
 }
 
 impl Places {
     pub(super) fn run(&self) -> Result<(), Failure> {
         match &self.command {
-            Command::Check(check) => check.run(),
+            PlacesCommand::Check(check) => check.run(),
         }
     }
 }
@@ -94,11 +96,11 @@ impl PlacesCheck {
         let mut source = open_places(&topology.places, key.clone(), warn)?;
         let query = self.query();
         let name = source.name();
-        let mut report = Report { text: String::new(), key };
+        let mut report = CheckOutput { text: String::new(), key };
         let (answer, advice) = match (source.nearby(Ticket(1), &query), &topology.places.source) {
             (Progress::Answered(answer), _) => {
                 report.line("source", format_args!("{name}, in memory"));
-                Phase::ALL.iter().for_each(|phase| report.line(&phase.to_string(), "-"));
+                FetchPhase::ALL.iter().for_each(|phase| report.line(&phase.to_string(), "-"));
                 report.line("http", "-");
                 (answer, None)
             }
@@ -148,36 +150,36 @@ type Outcome = Result<Response, FetchError>;
 
 /// What the reactor is lent: the way to the network, and what came back over it.
 #[derive(Debug)]
-struct Asking {
+struct CheckState {
     network: Network,
-    outcome: Option<(Outcome, Trip, Moment)>,
+    outcome: Option<(Outcome, FetchTiming, Moment)>,
 }
 
-impl Asking {
+impl CheckState {
     /// It is over. Stopped, the reactor does not wait in its poll once more.
-    fn end(&mut self, core: &mut Core<Asking>, outcome: Outcome, trip: Trip) {
+    fn end(&mut self, core: &mut Core<CheckState>, outcome: Outcome, trip: FetchTiming) {
         self.outcome = Some((outcome, trip, core.now()));
         core.stop();
     }
 }
 
-impl Shared for Asking {
-    type Message = Order;
+impl Shared for CheckState {
+    type Message = PendingRequest;
 
-    fn before_poll(&mut self, core: &mut Core<Asking>, _: TurnCounts) -> io::Result<()> {
+    fn before_poll(&mut self, core: &mut Core<CheckState>, _: TurnCounts) -> io::Result<()> {
         pool::turn_ended(self, core);
         Ok(())
     }
 }
 
-impl Resolving for Asking {
-    fn dns(&mut self) -> &mut Client {
+impl Resolving for CheckState {
+    fn dns(&mut self) -> &mut DnsClient {
         &mut self.network.dns
     }
 
     fn resolved(
         &mut self,
-        core: &mut Core<Asking>,
+        core: &mut Core<CheckState>,
         lookup: LookupId,
         result: Result<Vec<IpAddr>, DnsError>,
     ) {
@@ -185,12 +187,18 @@ impl Resolving for Asking {
     }
 }
 
-impl Fetching for Asking {
-    fn agent(&mut self) -> &mut Agent {
+impl Fetching for CheckState {
+    fn agent(&mut self) -> &mut HttpPool {
         &mut self.network.agent
     }
 
-    fn fetched(&mut self, core: &mut Core<Asking>, _: FetchId, outcome: Outcome, trip: Trip) {
+    fn fetched(
+        &mut self,
+        core: &mut Core<CheckState>,
+        _: FetchId,
+        outcome: Outcome,
+        trip: FetchTiming,
+    ) {
         self.end(core, outcome, trip);
     }
 }
@@ -201,23 +209,23 @@ fn ask(
     topology: &Topology,
     upstream: &Upstream,
     fetch: Fetch,
-    report: &mut Report,
-) -> Result<(Outcome, Trip, Moment), Failure> {
+    report: &mut CheckOutput,
+) -> Result<(Outcome, FetchTiming, Moment), Failure> {
     let (origin, request) = network::request(fetch)
         .map_err(|e| Failure::new(Exit::Config, format!("this cannot be asked: {e}")))?;
     let network = open_network(topology, upstream)?;
     let io = MioIo::new(&[]).map_err(|e| Failure::os("the kernel gives no poll", e))?;
-    let asking = Asking { network, outcome: None };
-    let mut reactor = Reactor::new(io, asking, Limits::default());
+    let asking = CheckState { network, outcome: None };
+    let mut reactor = Reactor::new(io, asking, ReactorLimits::default());
     let (asking, core) = reactor.parts();
     let id = pool::fetch(asking, core, origin, request);
     let deadline = topology.limits.whatsat_deadline;
-    core.call_later(deadline, move |asking: &mut Asking, core| {
+    core.call_later(deadline, move |asking: &mut CheckState, core| {
         let Some(trip) = asking.network.agent.trip(id) else { return };
         pool::cancel(asking, core, id);
-        let phase = Phase::ALL.into_iter().find(|phase| trip.end_of(*phase).is_none());
+        let phase = FetchPhase::ALL.into_iter().find(|phase| trip.end_of(*phase).is_none());
         let what = format!("whatsat_deadline_ms = {} is over", deadline.as_millis());
-        let phase = phase.unwrap_or(Phase::Body);
+        let phase = phase.unwrap_or(FetchPhase::Body);
         let error = FetchError { phase, what, lasting: false, by_proxy: false };
         asking.end(core, Err(error), trip);
     });
@@ -235,7 +243,7 @@ fn ask(
 
 /// What came back, as the source reads it; and what to do about it.
 fn judge(
-    report: &mut Report,
+    report: &mut CheckOutput,
     source: &mut dyn Source,
     query: &Query,
     outcome: Outcome,
@@ -258,7 +266,7 @@ fn judge(
         }
         Err(error) => {
             report.line("http", "-");
-            let failure = crate::places::Failure::unanswered(&error.phase.to_string());
+            let failure = crate::places::SearchFailure::unanswered(&error.phase.to_string());
             (Answer::Failed(failure), Some(on_the_way(&error)))
         }
     }
@@ -275,17 +283,17 @@ fn on_the_way(error: &FetchError) -> &'static str {
             "see that the proxy (under [places], else HTTPS_PROXY) is named rightly, that it runs, and that it \
              lets CONNECT through to the host and port of base_url; NO_PROXY lists hosts that need none"
         }
-        Phase::Dns => {
+        FetchPhase::Dns => {
             "see that base_url names the right host, and whom resolver, resolv_conf and hosts_file ask"
         }
-        Phase::Connect => {
+        FetchPhase::Connect => {
             "see that the service runs where base_url says, and that no firewall or proxy is between"
         }
-        Phase::Tls => {
+        FetchPhase::Tls => {
             "see that ca_file vouches for the service, that base_url has the name in its certificate, \
              and that this machine's clock is right"
         }
-        Phase::FirstByte | Phase::Body => {
+        FetchPhase::FirstByte | FetchPhase::Body => {
             "the service is there and does not answer as it should: try again; then see first_byte_ms, \
              between_bytes_ms and http_body_bytes under [limits]"
         }
@@ -293,28 +301,28 @@ fn on_the_way(error: &FetchError) -> &'static str {
 }
 
 /// What to do about a refusal. docs/sources.md has the table.
-fn after_answer(kind: UpstreamKind, status: Status, http: u16) -> &'static str {
+fn after_answer(kind: UpstreamKind, status: SearchStatus, http: u16) -> &'static str {
     match (status, kind) {
-        (Status::RequestDenied, UpstreamKind::Google(_)) => {
+        (SearchStatus::RequestDenied, UpstreamKind::Google(_)) => {
             "enable places.googleapis.com for the key's project, with billing, and see that the key's \
              restrictions let it use that API from this machine"
         }
-        (Status::RequestDenied, UpstreamKind::GoogleLegacy) => {
+        (SearchStatus::RequestDenied, UpstreamKind::GoogleLegacy) => {
             "see that the key's project has the Places API (places-backend.googleapis.com) and billing, and \
              that the key's restrictions let it use that API from this machine; since October 2026 no \
              project can begin with it: then write source = \"google\""
         }
-        (Status::RequestDenied, UpstreamKind::Photon) => {
+        (SearchStatus::RequestDenied, UpstreamKind::Photon) => {
             "photon itself wants no key: see who answers at base_url"
         }
-        (Status::OverQueryLimit, _) => "wait, or raise the quota of the key's project",
-        (Status::InvalidRequest, UpstreamKind::Photon) => {
+        (SearchStatus::OverQueryLimit, _) => "wait, or raise the quota of the key's project",
+        (SearchStatus::InvalidRequest, UpstreamKind::Photon) => {
             "see that language is one that this photon has been given"
         }
-        (Status::InvalidRequest, _) => {
+        (SearchStatus::InvalidRequest, _) => {
             "see that language is one that Google knows; else it is a bug"
         }
-        (Status::UnknownError, _) => match http {
+        (SearchStatus::UnknownError, _) => match http {
             500..=599 => "the service, or what is in front of it, has trouble: try again later",
             _ => "see who answers at base_url: this is not the service that was expected",
         },
@@ -345,13 +353,19 @@ impl Way {
     }
 
     /// A line for each phase: how long it took, that it was not needed, or why it was the last.
-    fn report(&self, report: &mut Report, outcome: &Outcome, trip: &Trip, ended: Moment) {
+    fn report(
+        &self,
+        report: &mut CheckOutput,
+        outcome: &Outcome,
+        trip: &FetchTiming,
+        ended: Moment,
+    ) {
         let mut since = trip.begun.unwrap_or_default();
-        for phase in Phase::ALL {
+        for phase in FetchPhase::ALL {
             let end = trip.end_of(phase);
             let is_needed = match phase {
-                Phase::Dns => self.has_name,
-                Phase::Tls => self.is_secure,
+                FetchPhase::Dns => self.has_name,
+                FetchPhase::Tls => self.is_secure,
                 _ => true,
             };
             let name = phase.to_string();
@@ -379,13 +393,13 @@ impl fmt::Display for Ms {
 
 /// The text that is shown.
 #[derive(Debug)]
-struct Report {
+struct CheckOutput {
     text: String,
     /// What must not be in it.
     key: Option<Secret>,
 }
 
-impl Report {
+impl CheckOutput {
     fn line(&mut self, name: &str, value: impl fmt::Display) {
         let _ = writeln!(self.text, "{name:<12}{value}");
     }

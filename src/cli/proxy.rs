@@ -9,13 +9,13 @@
 use super::exit::{Exit, Failure};
 use crate::fetch::no_proxy::is_excepted;
 use crate::fetch::proxy;
-use crate::places::{BaseUrl, Proxy, Scheme};
+use crate::places::{BaseUrl, ProxyUrl, Scheme};
 use std::ffi::OsString;
 
 /// The proxy on the way to `base`. `variable` looks one up in the environment.
 pub(super) fn choose(
     base: &BaseUrl,
-    written: Option<&Proxy>,
+    written: Option<&ProxyUrl>,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<proxy::Proxy>, Failure> {
     if base.scheme == Scheme::Http {
@@ -38,12 +38,12 @@ pub(super) fn choose(
         Failure::new(Exit::Config, format!("{name} {what}: {remedy}"))
     };
     let text = value.to_str().ok_or_else(|| refused(&"is not text", "write http://host:port"))?;
-    let proxy: Proxy =
+    let proxy: ProxyUrl =
         text.parse().map_err(|fault: crate::places::UrlFault| refused(&fault, fault.remedy))?;
     Ok(Some(tunnel_proxy(proxy)))
 }
 
-fn tunnel_proxy(Proxy { host, port, credentials }: Proxy) -> proxy::Proxy {
+fn tunnel_proxy(ProxyUrl { host, port, credentials }: ProxyUrl) -> proxy::Proxy {
     proxy::Proxy { host, port, credentials }
 }
 
@@ -57,7 +57,7 @@ mod tests {
         written: Option<&str>,
         environment: &[(&str, &str)],
     ) -> Result<Option<(String, u16)>, String> {
-        let written = written.map(|text| text.parse::<Proxy>().unwrap());
+        let written = written.map(|text| text.parse::<ProxyUrl>().unwrap());
         let variable = |name: &str| {
             environment.iter().find(|pair| pair.0 == name).map(|pair| OsString::from(pair.1))
         };

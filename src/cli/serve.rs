@@ -16,11 +16,11 @@ use super::sources::{open_key, open_network, open_places};
 use super::topology_file::TopologyFile;
 use super::{complain, say};
 use crate::config::{PlacesSettings, PlacesSource, Server, Topology};
-use crate::journal::{JournalSettings, KernelDisk, Refusal};
+use crate::journal::{JournalSettings, KernelDisk, OpenError};
 use crate::log;
 use crate::server::member::Member;
 use crate::server::peer_tls::PeerTls;
-use crate::server::start::Addresses;
+use crate::server::start::ServerAddrs;
 use herd_reactor::{Io, MioIo, Reactor, Signal};
 use rustix::process::{self, Pid, Resource, Rlimit};
 use std::fs::DirBuilder;
@@ -117,7 +117,7 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
         };
     }
     let mut reactor = Reactor::new(io, member, Member::reactor_limits(topology));
-    let Addresses { client, peer } =
+    let ServerAddrs { client, peer } =
         Member::join(&mut reactor).map_err(|e| Failure::new(Exit::Unavailable, e.to_string()))?;
     ::log::info!("{name} listens: clients {client}, neighbours {peer}");
     say(&format!("{name}: clients {client}, neighbours {peer}, log {}", log.display()));
@@ -160,14 +160,14 @@ fn open_journal(
     let wall = MioIo::wall_clock();
     let opened = member.with_journal_unless(Box::new(disk), settings, wall, stops);
     let (member, replayed) = match opened {
-        Err(Refusal::Stopped) => return Ok(None),
+        Err(OpenError::Stopped) => return Ok(None),
         opened => opened.map_err(refused)?,
     };
     ::log::info!(
         "journal: {}: {} records of {} clients read in {:.1?}",
         folder.display(),
         replayed.records,
-        member.herd.len(),
+        member.table.len(),
         begun.elapsed(),
     );
     Ok(Some(member))

@@ -8,7 +8,7 @@ use super::exit::{Exit, Failure};
 use super::proxy;
 use super::topology_file::counted;
 use crate::config::{KEY_VARIABLE, PlacesSettings, PlacesSource, Topology, Upstream};
-use crate::fetch::pool::{Agent, AgentLimits};
+use crate::fetch::pool::{HttpPool, HttpPoolLimits};
 use crate::fetch::roots;
 use crate::http::HttpLimits;
 use crate::log::secret::Secret;
@@ -46,9 +46,9 @@ pub(super) fn read_file(
     path: &Path,
     rank: Rank,
     mut warn: impl FnMut(String),
-) -> Result<places::File, Failure> {
+) -> Result<places::PlacesFile, Failure> {
     let shown = path.display();
-    let file = places::File::read(path, rank).map_err(|faults| {
+    let file = places::PlacesFile::read(path, rank).map_err(|faults| {
         faults.iter().for_each(|fault| complain(format_args!("{shown}: {fault}")));
         Failure::new(Exit::Config, format!("{shown}: {}", counted(faults.len(), "fault")))
     })?;
@@ -88,9 +88,9 @@ pub(super) fn open_network(topology: &Topology, upstream: &Upstream) -> Result<N
     let tls = roots::client_config(upstream.ca_file.as_deref())
         .map_err(|e| Failure::new(Exit::Config, format!("no certificates to trust: {e}")))?;
     let proxy = proxy::choose(&upstream.base, upstream.proxy.as_ref(), |name| env::var_os(name))?;
-    let agent = Agent::new(
+    let agent = HttpPool::new(
         tls,
-        AgentLimits {
+        HttpPoolLimits {
             handshakes: limits.handshakes,
             idle_connections: limits.whatsats_in_flight,
             connect: limits.tcp,
@@ -107,7 +107,7 @@ pub(super) fn open_network(topology: &Topology, upstream: &Upstream) -> Result<N
         },
     )
     .with_proxy(proxy);
-    let options = dns::ClientOptions {
+    let options = dns::DnsOptions {
         servers: upstream.resolver.into_iter().collect(),
         total: limits.dns,
         hosts: upstream.hosts_file.clone(),

@@ -46,7 +46,7 @@ impl Status {
             let what = "[status] folder is \"\": servers of this topology cannot be asked";
             return Err(Failure::new(Exit::Config, what));
         };
-        let mut rows = Rows::default();
+        let mut rows = StatusRows::default();
         let mut silent = 0;
         for server in servers {
             match ask(&socket_path(folder, &server.name), self.patience) {
@@ -118,9 +118,9 @@ fn answer_of(server: &Socket, patience: Patience) -> io::Result<Value> {
 
 /// The answers as a table for people.
 #[derive(Debug, Default)]
-struct Rows(Vec<Vec<String>>);
+struct StatusRows(Vec<Vec<String>>);
 
-impl Rows {
+impl StatusRows {
     fn push(&mut self, name: &str, answer: &Value) {
         let number = |key: &str| answer[key].as_u64().unwrap_or(0).to_string();
         let state = answer["state"].as_str().unwrap_or("-").to_owned();
@@ -163,7 +163,7 @@ fn link(link: &Value) -> String {
     }
 }
 
-impl std::fmt::Display for Rows {
+impl std::fmt::Display for StatusRows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let head = ["server", "process", "up for", "clients", "known", "state", "journal", "links"];
         let head: Vec<String> = head.map(str::to_owned).to_vec();
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn answers_become_a_table() {
-        let mut rows = Rows::default();
+        let mut rows = StatusRows::default();
         rows.push(
             "Alford",
             &json!({

@@ -28,7 +28,7 @@ use super::exit::{Exit, Failure};
 use super::say;
 use super::topology_file::TopologyFile;
 use crate::config::Server;
-use herd_reactor::{Backoff, Core, Limits, MioIo, Moment, Reactor, Shared, Signal};
+use herd_reactor::{Backoff, Core, MioIo, Moment, Reactor, ReactorLimits, Shared, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, kill_process};
 use std::convert::Infallible;
@@ -69,7 +69,8 @@ pub(super) struct UpArgs {
 impl UpArgs {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let topology = self.topology.read()?;
-        let servers: Vec<Kept> = topology.servers.iter().filter_map(Kept::new).collect();
+        let servers: Vec<SupervisedServer> =
+            topology.servers.iter().filter_map(SupervisedServer::new).collect();
         if servers.is_empty() {
             let path = self.topology.path().display();
             let what = format!("{path}: all servers are plain, so there is none to run");
@@ -87,7 +88,7 @@ impl UpArgs {
         };
         let io = MioIo::new(&[Signal::Interrupt, Signal::Terminate, Signal::Child])
             .map_err(|e| Failure::os("the kernel gives no poll", e))?;
-        let mut reactor = Reactor::new(io, up, Limits::default());
+        let mut reactor = Reactor::new(io, up, ReactorLimits::default());
         let (up, core) = reactor.parts();
         (0..up.servers.len()).for_each(|number| up.start(core, number));
         reactor.run().map_err(|e| Failure::os("the loop cannot go on", e))?;
@@ -101,7 +102,7 @@ struct Up {
     /// What runs one server: this very program.
     program: PathBuf,
     topology: TopologyFile,
-    servers: Vec<Kept>,
+    servers: Vec<SupervisedServer>,
     /// How long the servers may take to end.
     patience: Duration,
     /// Each server has had its first try, and the table has been shown.
@@ -114,7 +115,7 @@ struct Up {
 
 /// One server that is kept running.
 #[derive(Debug)]
-struct Kept {
+struct SupervisedServer {
     server: Server,
     /// Its process; none while it rests.
     child: Option<Child>,
@@ -125,10 +126,10 @@ struct Kept {
     pauses: Backoff,
 }
 
-impl Kept {
+impl SupervisedServer {
     /// A server that is to be started; none if it is another program's.
-    fn new(server: &Server) -> Option<Kept> {
-        (!server.plain).then(|| Kept {
+    fn new(server: &Server) -> Option<SupervisedServer> {
+        (!server.plain).then(|| SupervisedServer {
             server: server.clone(),
             child: None,
             started: Moment::default(),
@@ -252,7 +253,8 @@ impl Up {
 
     /// Shows the table when each server has been tried once. If none of them listens, that is the end.
     fn show_when_tried(&mut self, core: &mut Core<Up>) {
-        if self.is_shown || self.is_ending || !self.servers.iter().all(Kept::was_tried) {
+        if self.is_shown || self.is_ending || !self.servers.iter().all(SupervisedServer::was_tried)
+        {
             return;
         }
         self.is_shown = true;

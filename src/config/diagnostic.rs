@@ -14,7 +14,7 @@
 //! are told at once; they are put in the file's order at the end.
 //!
 //! Where the text is not TOML, what was understood of it is not to be trusted: then nothing else is
-//! said about those lines, and nothing is called missing ([`Findings::is_broken`]).
+//! said about those lines, and nothing is called missing ([`Diagnostics::is_broken`]).
 //!
 //! Invariants: no control character of the file reaches the output, and nothing that looks like a key:
 //! such a line is not shown, wherever somebody has written it.
@@ -32,7 +32,7 @@ use crate::log::secret::mask_keys;
 /// Printed, it is several lines: place, error or warning, the line with the place underlined, the
 /// remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Complaint {
+pub struct Diagnostic {
     kind: &'static str,
     place: String,
     excerpt: Option<Excerpt>,
@@ -40,20 +40,20 @@ pub struct Complaint {
     remedy: String,
 }
 
-impl Complaint {
+impl Diagnostic {
     /// The place and what is wrong there, on one line: for the log.
     pub fn in_one_line(&self) -> String {
         one_line(&format!("{}: {}", self.place, self.what)).into_owned()
     }
 
     /// Something else about the same place.
-    pub(super) fn saying(&self, kind: &'static str, what: &str, remedy: &str) -> Complaint {
+    pub(super) fn saying(&self, kind: &'static str, what: &str, remedy: &str) -> Diagnostic {
         let (what, remedy) = (what.to_owned(), remedy.to_owned());
-        Complaint { kind, what, remedy, ..self.clone() }
+        Diagnostic { kind, what, remedy, ..self.clone() }
     }
 }
 
-impl fmt::Display for Complaint {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}: {}", one_line(&self.place), self.kind, one_line(&self.what))?;
         let margin = self.excerpt.as_ref().map_or(1, |excerpt| excerpt.number.to_string().len());
@@ -68,30 +68,36 @@ impl fmt::Display for Complaint {
 
 /// Why a topology was refused: all that is wrong with it, in the file's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Faults(Vec<Complaint>);
+pub struct TopologyErrors(Vec<Diagnostic>);
 
-impl Faults {
+impl TopologyErrors {
     /// The one fault of a file that cannot be read as a whole.
-    pub(super) fn of_file(path: &Path, what: impl Into<String>, remedy: &str) -> Faults {
+    pub(super) fn of_file(path: &Path, what: impl Into<String>, remedy: &str) -> TopologyErrors {
         let finding =
             Finding { at: None, is_shown: true, what: what.into(), remedy: remedy.into() };
-        Faults(in_order("", path, "error", vec![finding]))
+        TopologyErrors(in_order("", path, "error", vec![finding]))
     }
 
     /// The one fault of a text that cannot be read further than to `at`.
-    pub(super) fn of_text(text: &str, at: usize, path: &Path, what: &str, remedy: &str) -> Faults {
+    pub(super) fn of_text(
+        text: &str,
+        at: usize,
+        path: &Path,
+        what: &str,
+        remedy: &str,
+    ) -> TopologyErrors {
         let finding =
             Finding { at: Some(at..at), is_shown: true, what: what.into(), remedy: remedy.into() };
-        Faults(in_order(text, path, "error", vec![finding]))
+        TopologyErrors(in_order(text, path, "error", vec![finding]))
     }
 
     /// The faults, at least one.
-    pub fn iter(&self) -> std::slice::Iter<'_, Complaint> {
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()
     }
 }
 
-impl fmt::Display for Faults {
+impl fmt::Display for TopologyErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, fault) in self.0.iter().enumerate() {
             if index > 0 {
@@ -103,7 +109,7 @@ impl fmt::Display for Faults {
     }
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for TopologyErrors {}
 
 /// The line of a place, as it can be shown, and where in it the place is, in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,11 +125,11 @@ const SHOWN_BEFORE: usize = 60;
 const SHOWN_AFTER: usize = 60;
 
 /// A place in the text, in bytes.
-pub(super) type Place = Range<usize>;
+pub(super) type Span = Range<usize>;
 
 #[derive(Debug)]
 struct Finding {
-    at: Option<Place>,
+    at: Option<Span>,
     /// Whether the line may be shown.
     is_shown: bool,
     what: String,
@@ -132,17 +138,17 @@ struct Finding {
 
 /// What was found so far, in any order.
 #[derive(Debug)]
-pub(super) struct Findings<'t> {
+pub(super) struct Diagnostics<'t> {
     text: &'t str,
     faults: Vec<Finding>,
     warnings: Vec<Finding>,
     /// Where the text is not TOML: lines, and all that stands behind an open list.
-    broken: Vec<Place>,
+    broken: Vec<Span>,
 }
 
-impl<'t> Findings<'t> {
-    pub(super) fn new(text: &'t str) -> Findings<'t> {
-        Findings { text, faults: Vec::new(), warnings: Vec::new(), broken: Vec::new() }
+impl<'t> Diagnostics<'t> {
+    pub(super) fn new(text: &'t str) -> Diagnostics<'t> {
+        Diagnostics { text, faults: Vec::new(), warnings: Vec::new(), broken: Vec::new() }
     }
 
     /// The text is not TOML in these places.
@@ -180,7 +186,7 @@ impl<'t> Findings<'t> {
     /// Something with which no server may start. `at`: nothing for the file as a whole.
     pub(super) fn fault(
         &mut self,
-        at: impl Into<Option<Place>>,
+        at: impl Into<Option<Span>>,
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) {
@@ -189,36 +195,36 @@ impl<'t> Findings<'t> {
     }
 
     /// The same of a line that may hold a key or a password: its place is told, and not the line.
-    pub(super) fn fault_unseen(&mut self, at: Place, what: &str, remedy: &str) {
+    pub(super) fn fault_unseen(&mut self, at: Span, what: &str, remedy: &str) {
         let (what, remedy) = (what.into(), remedy.into());
         self.add(Finding { at: Some(at), is_shown: false, what, remedy });
     }
 
     fn add(&mut self, finding: Finding) {
-        let is_told = |at: &Place| self.broken.iter().any(|line| line.contains(&at.start));
+        let is_told = |at: &Span| self.broken.iter().any(|line| line.contains(&at.start));
         if !finding.at.as_ref().is_some_and(is_told) {
             self.faults.push(finding);
         }
     }
 
     /// Something that may be meant.
-    pub(super) fn warn(&mut self, at: Place, what: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn warn(&mut self, at: Span, what: impl Into<String>, remedy: impl Into<String>) {
         let (what, remedy) = (what.into(), remedy.into());
         self.warnings.push(Finding { at: Some(at), is_shown: true, what, remedy });
     }
 
     /// A complaint about that place of the file at `path`, for others to fill in.
-    pub(super) fn complaint_at(&self, path: &Path, at: Option<Place>) -> Complaint {
+    pub(super) fn complaint_at(&self, path: &Path, at: Option<Span>) -> Diagnostic {
         let (what, remedy) = (String::new(), String::new());
         complaint(self.text, path, "error", Finding { at, is_shown: true, what, remedy })
     }
 
     /// The warnings, if there are no faults; each in the file's order.
-    pub(super) fn into_result(self, path: &Path) -> Result<Vec<Complaint>, Faults> {
-        let Findings { text, faults, warnings, .. } = self;
+    pub(super) fn into_result(self, path: &Path) -> Result<Vec<Diagnostic>, TopologyErrors> {
+        let Diagnostics { text, faults, warnings, .. } = self;
         match faults.is_empty() {
             true => Ok(in_order(text, path, "warning", warnings)),
-            false => Err(Faults(in_order(text, path, "error", faults))),
+            false => Err(TopologyErrors(in_order(text, path, "error", faults))),
         }
     }
 }
@@ -228,17 +234,17 @@ fn in_order(
     path: &Path,
     kind: &'static str,
     mut findings: Vec<Finding>,
-) -> Vec<Complaint> {
+) -> Vec<Diagnostic> {
     findings.sort_by_key(|finding| finding.at.as_ref().map(|at| at.start));
     findings.into_iter().map(|finding| complaint(text, path, kind, finding)).collect()
 }
 
-fn complaint(text: &str, path: &Path, kind: &'static str, finding: Finding) -> Complaint {
+fn complaint(text: &str, path: &Path, kind: &'static str, finding: Finding) -> Diagnostic {
     let Finding { at, is_shown, what, remedy } = finding;
     let [what, remedy] = [what, remedy].map(|text| mask_keys(&text).into_owned());
     let path = path.display();
     let Some(at) = at else {
-        return Complaint { kind, place: path.to_string(), excerpt: None, what, remedy };
+        return Diagnostic { kind, place: path.to_string(), excerpt: None, what, remedy };
     };
     let start = char_boundary(text, at.start);
     let line = line_of(text, start);
@@ -256,7 +262,7 @@ fn complaint(text: &str, path: &Path, kind: &'static str, finding: Finding) -> C
         width: under.chars().count().clamp(1, SHOWN_AFTER),
         line: format!("{before}{}", first(&format!("{under}{after}"), SHOWN_AFTER)),
     };
-    Complaint {
+    Diagnostic {
         kind,
         place: format!("{path}:{number}:{column}"),
         excerpt: is_shown.then_some(excerpt),
@@ -266,7 +272,7 @@ fn complaint(text: &str, path: &Path, kind: &'static str, finding: Finding) -> C
 }
 
 /// The line in which byte `at` is, without its end.
-fn line_of(text: &str, at: usize) -> Place {
+fn line_of(text: &str, at: usize) -> Span {
     let at = char_boundary(text, at);
     let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
     let end = text[at..].find('\n').map_or(text.len(), |newline| at + newline);
@@ -315,8 +321,8 @@ pub(super) fn all_quoted<'a>(texts: impl IntoIterator<Item = &'a str>) -> String
 mod tests {
     use super::*;
 
-    fn told(text: &str, at: Place) -> String {
-        let mut findings = Findings::new(text);
+    fn told(text: &str, at: Span) -> String {
+        let mut findings = Diagnostics::new(text);
         findings.fault(at, "it is wrong", "mend it");
         findings.into_result(Path::new("t.toml")).expect_err("there is a fault").to_string()
     }
@@ -356,7 +362,7 @@ mod tests {
 
     #[test]
     fn of_a_line_with_a_secret_only_the_place_is_told() {
-        let mut findings = Findings::new("a = 1\nkey = \"CANARY\"");
+        let mut findings = Diagnostics::new("a = 1\nkey = \"CANARY\"");
         findings.fault_unseen(12..20, "it is wrong", "mend it");
         let faults = findings.into_result(Path::new("t")).expect_err("there is a fault");
         assert_eq!(faults.to_string(), "t:2:7: error: it is wrong\n  = remedy: mend it\n");
@@ -364,12 +370,12 @@ mod tests {
 
     #[test]
     fn faults_are_told_in_the_order_of_the_file() {
-        let mut findings = Findings::new("a\nb\nc");
+        let mut findings = Diagnostics::new("a\nb\nc");
         findings.fault(4..5, "third", "");
         findings.fault(0..1, "second", "");
         findings.fault(None, "first", "");
         let faults = findings.into_result(Path::new("t")).expect_err("there are three");
-        let lines: Vec<String> = faults.iter().map(Complaint::in_one_line).collect();
+        let lines: Vec<String> = faults.iter().map(Diagnostic::in_one_line).collect();
         assert_eq!(lines, ["t: first", "t:1:1: second", "t:3:1: third"]);
     }
 }

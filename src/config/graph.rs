@@ -10,11 +10,11 @@
 use std::collections::BTreeSet;
 
 /// For each server its neighbours, by number; both ways.
-pub(super) type Neighbours = [BTreeSet<usize>];
+pub(super) type NeighbourGraph = [BTreeSet<usize>];
 
 /// The groups of servers that hear of each other, when `stopped` does not run; each in rising
 /// order, the largest group first.
-pub(super) fn groups(neighbours: &Neighbours, stopped: Option<usize>) -> Vec<Vec<usize>> {
+pub(super) fn groups(neighbours: &NeighbourGraph, stopped: Option<usize>) -> Vec<Vec<usize>> {
     let mut groups = Vec::new();
     let mut seen: BTreeSet<usize> = stopped.into_iter().collect();
     for first in 0..neighbours.len() {
@@ -39,7 +39,7 @@ pub(super) fn groups(neighbours: &Neighbours, stopped: Option<usize>) -> Vec<Vec
 
 /// The groups into which the neighbourhood of `server` falls when it stops; fewer than two if it is
 /// no cut server.
-pub(super) fn groups_without(neighbours: &Neighbours, server: usize) -> Vec<Vec<usize>> {
+pub(super) fn groups_without(neighbours: &NeighbourGraph, server: usize) -> Vec<Vec<usize>> {
     let mut groups = groups(neighbours, Some(server));
     groups.retain(|group| group.iter().any(|member| neighbours[server].contains(member)));
     groups
@@ -59,7 +59,7 @@ mod tests {
         neighbours
     }
 
-    fn cut_servers(neighbours: &Neighbours) -> Vec<usize> {
+    fn cut_servers(neighbours: &NeighbourGraph) -> Vec<usize> {
         (0..neighbours.len())
             .filter(|&server| groups_without(neighbours, server).len() > 1)
             .collect()

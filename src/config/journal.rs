@@ -3,7 +3,7 @@
 //! In: the table, if it is there. Out: [`JournalSettings`] in which every number is in its range.
 //! Knows no file.
 
-use super::diagnostic::Findings;
+use super::diagnostic::Diagnostics;
 use super::limits::Limit;
 use super::toml_section::Section;
 use crate::journal::{JournalSettings, Sync};
@@ -67,7 +67,7 @@ const SLOW_SYNC_MS: Limit = Limit {
 pub(super) fn read(
     top: &Section<'_>,
     folder: &Path,
-    findings: &mut Findings<'_>,
+    findings: &mut Diagnostics<'_>,
 ) -> Option<JournalSettings> {
     let section = top.section("journal", findings)?;
     let name = section.text("folder", "journal", findings);

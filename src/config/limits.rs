@@ -13,7 +13,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::diagnostic::Findings;
+use super::diagnostic::Diagnostics;
 use super::toml_section::Section;
 use crate::wire::command::{CLIENT_ID_BYTES_MAX, LOCATION_BYTES_MAX, NAME_BYTES_MAX};
 use crate::wire::sync_message::ROW_LINE_BYTES_MAX;
@@ -246,7 +246,7 @@ impl Limits {
     }
 
     /// Reads `[limits]`; without it the defaults hold.
-    pub(super) fn read(section: Option<&Section<'_>>, findings: &mut Findings<'_>) -> Limits {
+    pub(super) fn read(section: Option<&Section<'_>>, findings: &mut Diagnostics<'_>) -> Limits {
         let mut limits = Limits::default();
         if let Some(section) = section {
             for limit in Limits::ALL {
@@ -260,7 +260,7 @@ impl Limits {
     }
 
     /// Finds limits that are each in range and yet make no sense together.
-    fn check_together(&self, section: &Section<'_>, findings: &mut Findings<'_>) {
+    fn check_together(&self, section: &Section<'_>, findings: &mut Diagnostics<'_>) {
         let mut must = |holds: bool, keys: &[&str], what: String, remedy: &str| {
             // The defaults agree, so one of the keys stands in the file.
             let place = keys.iter().find_map(|key| section.place_of(key));

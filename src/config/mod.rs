@@ -1,8 +1,8 @@
 //! Who is in the herd, where, and under which limits: the file `topology.toml`.
 //!
-//! In: a path, or the text. Out: a [`Topology`] in which everything holds together, or [`Faults`],
+//! In: a path, or the text. Out: a [`Topology`] in which everything holds together, or [`TopologyErrors`],
 //! all of them at once, each with its place and a remedy. Whoever starts a server with faults exits
-//! with status 78. Opens no socket; knows neither `Herd` nor reactor.
+//! with status 78. Opens no socket; knows neither `Table` nor reactor.
 //!
 //! The idea: three passes, each of which goes on after a fault.
 //!
@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeTable;
 
-pub use diagnostic::{Complaint, Faults};
+pub use diagnostic::{Diagnostic, TopologyErrors};
 pub use journal::LIMITS as JOURNAL_LIMITS;
 pub use limits::{Limit, Limits, Seconds};
 pub use peers::{PeerTlsSettings, certificate_name};
@@ -49,7 +49,7 @@ pub use status::socket_path;
 
 use crate::journal::JournalSettings;
 use crate::log::LogSettings;
-use diagnostic::Findings;
+use diagnostic::Diagnostics;
 use toml_section::{Section, TOP};
 
 /// Most servers of a herd. Each keeps a bit per client for each neighbour.
@@ -93,7 +93,7 @@ pub struct Topology {
     pub journal: Option<JournalSettings>,
     /// How much a server takes, keeps and waits for.
     pub limits: Limits,
-    warnings: Vec<Complaint>,
+    warnings: Vec<Diagnostic>,
 }
 
 /// When an IAMAT is answered.
@@ -126,7 +126,7 @@ impl Topology {
     /// # Errors
     ///
     /// All that is wrong with it, also that it cannot be read.
-    pub fn read(path: &Path) -> Result<Topology, Faults> {
+    pub fn read(path: &Path) -> Result<Topology, TopologyErrors> {
         Topology::read_asking(path, None)
     }
 
@@ -136,22 +136,31 @@ impl Topology {
     /// # Errors
     ///
     /// All that is wrong with it then.
-    pub fn read_asking(path: &Path, source: Option<SourceName>) -> Result<Topology, Faults> {
+    pub fn read_asking(
+        path: &Path,
+        source: Option<SourceName>,
+    ) -> Result<Topology, TopologyErrors> {
         let mut bytes = Vec::new();
         let outcome =
             File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
         if let Err(error) = outcome {
             let what = format!("it cannot be read: {error}");
-            return Err(Faults::of_file(path, what, "name a topology file, or write one"));
+            return Err(TopologyErrors::of_file(path, what, "name a topology file, or write one"));
         }
         if bytes.len() as u64 > FILE_BYTES_MAX {
             let remedy = "this is no topology file: name another";
-            return Err(Faults::of_file(path, "it is larger than 1 MiB", remedy));
+            return Err(TopologyErrors::of_file(path, "it is larger than 1 MiB", remedy));
         }
         str::from_utf8(&bytes)
             .map_err(|error| {
                 let (text, at) = (String::from_utf8_lossy(&bytes), error.valid_up_to());
-                Faults::of_text(&text, at, path, "this is not UTF-8", "save the file as UTF-8")
+                TopologyErrors::of_text(
+                    &text,
+                    at,
+                    path,
+                    "this is not UTF-8",
+                    "save the file as UTF-8",
+                )
             })
             .and_then(|text| Topology::parse_asking(text, path, source))
     }
@@ -162,7 +171,7 @@ impl Topology {
     /// # Errors
     ///
     /// All that is wrong with it.
-    pub fn parse(text: &str, path: &Path) -> Result<Topology, Faults> {
+    pub fn parse(text: &str, path: &Path) -> Result<Topology, TopologyErrors> {
         Topology::parse_asking(text, path, None)
     }
 
@@ -170,13 +179,13 @@ impl Topology {
         text: &str,
         path: &Path,
         source: Option<SourceName>,
-    ) -> Result<Topology, Faults> {
+    ) -> Result<Topology, TopologyErrors> {
         let (document, errors) = DeTable::parse_recoverable(text);
         if document.get_ref().is_empty() && errors.is_empty() {
             let remedy = "begin with the topology.toml of the herd of five";
-            return Err(Faults::of_file(path, "it is empty", remedy));
+            return Err(TopologyErrors::of_file(path, "it is empty", remedy));
         }
-        let mut findings = Findings::new(text);
+        let mut findings = Diagnostics::new(text);
         findings.not_toml(&errors);
         let top = Section::new(TOP, document.get_ref(), None, &mut findings);
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -212,12 +221,12 @@ impl Topology {
     }
 
     /// What is doubtful about the file, in its order.
-    pub fn warnings(&self) -> &[Complaint] {
+    pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
     }
 }
 
-fn read_log(top: &Section<'_>, folder: &Path, findings: &mut Findings<'_>) -> LogSettings {
+fn read_log(top: &Section<'_>, folder: &Path, findings: &mut Diagnostics<'_>) -> LogSettings {
     let mut settings = LogSettings {
         folder: folder.join("log"),
         rotate_bytes: ROTATE_BYTES.default,
@@ -236,7 +245,7 @@ fn read_log(top: &Section<'_>, folder: &Path, findings: &mut Findings<'_>) -> Lo
     settings
 }
 
-fn read_ack(top: &Section<'_>, findings: &mut Findings<'_>) -> Acknowledge {
+fn read_ack(top: &Section<'_>, findings: &mut Diagnostics<'_>) -> Acknowledge {
     let Some(word) = top.text("ack", "local", findings) else { return Acknowledge::Local };
     match *word.get_ref() {
         "local" => Acknowledge::Local,

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::DnsName;
 use toml::Spanned;
 
-use super::diagnostic::{Complaint, Findings, quoted};
+use super::diagnostic::{Diagnostic, Diagnostics, quoted};
 use super::toml_section::Section;
 
 /// Where a herd's certificates are: the same folder name on each machine.
@@ -24,17 +24,17 @@ pub struct PeerTlsSettings {
     /// The folder, as seen from the working directory.
     pub folder: PathBuf,
     /// Where the topology says so.
-    here: Complaint,
+    here: Diagnostic,
 }
 
 impl PeerTlsSettings {
     /// A fault of what is in the folder, at the place where the topology names it.
-    pub fn complaint(&self, what: &str, remedy: &str) -> Complaint {
+    pub fn complaint(&self, what: &str, remedy: &str) -> Diagnostic {
         self.here.saying("error", what, remedy)
     }
 
     /// The same for what is only doubtful.
-    pub fn warning(&self, what: &str, remedy: &str) -> Complaint {
+    pub fn warning(&self, what: &str, remedy: &str) -> Diagnostic {
         self.here.saying("warning", what, remedy)
     }
 }
@@ -47,7 +47,7 @@ pub(super) struct Security {
 }
 
 /// Reads both. `path`: of the topology file.
-pub(super) fn read(top: &Section<'_>, path: &Path, findings: &mut Findings<'_>) -> Security {
+pub(super) fn read(top: &Section<'_>, path: &Path, findings: &mut Diagnostics<'_>) -> Security {
     let insecure = top.flag("insecure_peers", findings);
     let section = top.section("peer_tls", findings);
     let tls = section.map(|section| {
@@ -73,7 +73,7 @@ impl Security {
         name: Option<&Spanned<&str>>,
         peer: Option<&Spanned<SocketAddr>>,
         plain: bool,
-        findings: &mut Findings<'_>,
+        findings: &mut Diagnostics<'_>,
     ) {
         match (&self.tls, name, peer) {
             (Some(_), Some(name), _) => {
@@ -89,7 +89,7 @@ impl Security {
         }
     }
 
-    fn check_address(&self, peer: &Spanned<SocketAddr>, findings: &mut Findings<'_>) {
+    fn check_address(&self, peer: &Spanned<SocketAddr>, findings: &mut Diagnostics<'_>) {
         let ip = peer.get_ref().ip().to_canonical();
         if ip.is_loopback() || ip.is_unspecified() {
             // Of the second another fault is told.
@@ -115,7 +115,7 @@ impl Security {
     pub(super) fn check_names<'t>(
         &self,
         names: impl Iterator<Item = &'t Spanned<&'t str>>,
-        findings: &mut Findings<'_>,
+        findings: &mut Diagnostics<'_>,
     ) {
         let mut seen = BTreeMap::new();
         for name in names.filter(|_| self.tls.is_some()) {
@@ -139,7 +139,7 @@ pub fn certificate_name(server: &str, herd: &str) -> String {
     format!("{server}.{herd}")
 }
 
-fn check_name(herd: &str, name: &Spanned<&str>, findings: &mut Findings<'_>) {
+fn check_name(herd: &str, name: &Spanned<&str>, findings: &mut Diagnostics<'_>) {
     let full = certificate_name(name.get_ref(), herd);
     if !herd.is_empty() && DnsName::try_from(full.as_str()).is_err() {
         let what = format!("{} is no DNS name, and certificates need one", quoted(&full));

@@ -15,12 +15,12 @@ use std::str::FromStr;
 
 use toml::de::DeTable;
 
-use super::diagnostic::{Findings, quoted};
+use super::diagnostic::{Diagnostics, quoted};
 use super::servers::parse_address;
 use super::toml_section::Section;
 use crate::log::secret::Secret;
 use crate::places::{
-    BaseUrl, Format, Google, GoogleLegacy, Mask, Photon, Proxy, Rank, Source, UrlFault,
+    BaseUrl, Format, Google, GoogleLegacy, Mask, Photon, ProxyUrl, Rank, Source, UrlFault,
 };
 
 /// The keys of `[places]`: the source and its rank, then what only some sources need.
@@ -91,7 +91,7 @@ pub struct Upstream {
     /// Who may vouch for the service, in PEM; none: those whom browsers trust.
     pub ca_file: Option<PathBuf>,
     /// Through whom it is reached; none: as the environment says, or directly.
-    pub proxy: Option<Proxy>,
+    pub proxy: Option<ProxyUrl>,
     /// The one name server to ask; none: those of `resolv_conf`.
     pub resolver: Option<SocketAddr>,
     /// Where the name servers are listed.
@@ -174,7 +174,7 @@ pub(super) fn read(
     top: &Section<'_>,
     folder: &Path,
     asked: Option<SourceName>,
-    findings: &mut Findings<'_>,
+    findings: &mut Diagnostics<'_>,
 ) -> PlacesSettings {
     let nothing = DeTable::new();
     let section = match (top.section("places", findings), asked) {
@@ -184,7 +184,7 @@ pub(super) fn read(
             return PlacesSettings { source: PlacesSource::Embedded, rank: Rank::Prominence };
         }
     };
-    let table = Table { section, folder, is_asked: asked.is_some() };
+    let table = PlacesTable { section, folder, is_asked: asked.is_some() };
     table.check_that_a_source_is_named(findings);
     let named = table.section.choice("source", &NAMES, findings);
     let named = asked.unwrap_or(named);
@@ -205,16 +205,16 @@ pub(super) fn read(
 }
 
 /// The table, and the folder that paths in it are relative to.
-struct Table<'t> {
+struct PlacesTable<'t> {
     section: Section<'t>,
     folder: &'t Path,
     /// The source is another than the one that is written, or written here for the first time.
     is_asked: bool,
 }
 
-impl Table<'_> {
+impl PlacesTable<'_> {
     /// What is for some source only means nothing if none is named.
-    fn check_that_a_source_is_named(&self, findings: &mut Findings<'_>) {
+    fn check_that_a_source_is_named(&self, findings: &mut Diagnostics<'_>) {
         if self.is_asked || self.section.has("source") {
             return;
         }
@@ -233,7 +233,13 @@ impl Table<'_> {
     }
 
     /// A source without `key` is of no use.
-    fn check_that_it_has(&self, key: &str, what: &str, example: &str, findings: &mut Findings<'_>) {
+    fn check_that_it_has(
+        &self,
+        key: &str,
+        what: &str,
+        example: &str,
+        findings: &mut Diagnostics<'_>,
+    ) {
         if !self.section.has(key) {
             let place = self.section.place_of("source").or(self.section.head.clone());
             let place = place.unwrap_or_default();
@@ -242,7 +248,7 @@ impl Table<'_> {
     }
 
     /// In which order places come; not every source has both.
-    fn rank(&self, named: SourceName, findings: &mut Findings<'_>) -> Rank {
+    fn rank(&self, named: SourceName, findings: &mut Diagnostics<'_>) -> Rank {
         let ranks = [("prominence", Rank::Prominence), ("distance", Rank::Distance)];
         let rank = self.section.choice("rank", &ranks, findings);
         // A rank is for the source beside it.
@@ -264,7 +270,7 @@ impl Table<'_> {
     }
 
     /// All that is said of a service, whether it is asked or not; the service only if it is.
-    fn upstream(&self, named: SourceName, findings: &mut Findings<'_>) -> Option<Upstream> {
+    fn upstream(&self, named: SourceName, findings: &mut Diagnostics<'_>) -> Option<Upstream> {
         let mask =
             self.section.choice("mask", &[("basic", Mask::Basic), ("full", Mask::Full)], findings);
         let (kind, default) = match named {
@@ -310,7 +316,7 @@ impl Table<'_> {
         key: &str,
         example: &str,
         is_used: bool,
-        findings: &mut Findings<'_>,
+        findings: &mut Diagnostics<'_>,
     ) -> Option<PathBuf> {
         let file = self.section.text(key, example, findings)?;
         let path = self.folder.join(file.get_ref());
@@ -323,7 +329,7 @@ impl Table<'_> {
     }
 
     /// The same for the file of places, the name of which says what is in it.
-    fn places_file(&self, is_used: bool, findings: &mut Findings<'_>) -> Option<PathBuf> {
+    fn places_file(&self, is_used: bool, findings: &mut Diagnostics<'_>) -> Option<PathBuf> {
         let path = self.file("file", "places.json", is_used, findings)?;
         if let (true, Err(what), place) =
             (is_used, Format::of(&path), self.section.place_of("file"))
@@ -334,7 +340,7 @@ impl Table<'_> {
     }
 
     /// The same for the file of a key. Somebody will write the key itself: it is not repeated.
-    fn key_file(&self, is_used: bool, findings: &mut Findings<'_>) -> Option<PathBuf> {
+    fn key_file(&self, is_used: bool, findings: &mut Diagnostics<'_>) -> Option<PathBuf> {
         let text = self.section.text("key_file", "google.key", findings)?;
         let is_key = text.get_ref().len() >= KEY_BYTES_MIN && !text.get_ref().contains(['/', '.']);
         if is_key && !self.folder.join(text.get_ref()).exists() {
@@ -345,12 +351,12 @@ impl Table<'_> {
         self.file("key_file", "google.key", is_used, findings)
     }
 
-    fn base_url(&self, findings: &mut Findings<'_>) -> Option<BaseUrl> {
+    fn base_url(&self, findings: &mut Diagnostics<'_>) -> Option<BaseUrl> {
         self.url("base_url", GOOGLE, findings)
     }
 
-    fn proxy(&self, findings: &mut Findings<'_>) -> Option<Proxy> {
-        let proxy: Proxy = self.url("proxy", "http://127.0.0.1:3128", findings)?;
+    fn proxy(&self, findings: &mut Diagnostics<'_>) -> Option<ProxyUrl> {
+        let proxy: ProxyUrl = self.url("proxy", "http://127.0.0.1:3128", findings)?;
         if let (Some(_), Some(place)) = (&proxy.credentials, self.section.place_of("proxy")) {
             let what = "a password does not belong in this file, which many may read";
             findings.fault_unseen(place, what, "leave it out, and set HTTPS_PROXY instead");
@@ -363,7 +369,7 @@ impl Table<'_> {
         &self,
         key: &str,
         example: &str,
-        findings: &mut Findings<'_>,
+        findings: &mut Diagnostics<'_>,
     ) -> Option<T> {
         let text = self.section.text(key, example, findings)?;
         match text.get_ref().parse() {
@@ -375,7 +381,7 @@ impl Table<'_> {
         }
     }
 
-    fn resolver(&self, findings: &mut Findings<'_>) -> Option<SocketAddr> {
+    fn resolver(&self, findings: &mut Diagnostics<'_>) -> Option<SocketAddr> {
         let text = self.section.text("resolver", "127.0.0.1:53", findings)?;
         match parse_address(text.get_ref()) {
             Ok(address) => Some(address),
@@ -386,7 +392,7 @@ impl Table<'_> {
         }
     }
 
-    fn language(&self, findings: &mut Findings<'_>) -> Option<String> {
+    fn language(&self, findings: &mut Diagnostics<'_>) -> Option<String> {
         let text = self.section.text("language", "en", findings)?;
         if is_language(text.get_ref()) {
             return Some(text.get_ref().to_string());

@@ -8,8 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use toml::Spanned;
 
-use super::diagnostic::{Findings, all_quoted, quoted};
-use super::graph::{self, Neighbours};
+use super::diagnostic::{Diagnostics, all_quoted, quoted};
+use super::graph::{self, NeighbourGraph};
 use super::peers::Security;
 use super::toml_section::{Section, most_like};
 use super::{SERVERS_MAX, Server};
@@ -18,7 +18,7 @@ use super::{SERVERS_MAX, Server};
 const FIRST_EPHEMERAL_PORT: u16 = 32_768;
 
 /// A server as the file has it: what is missing here, was missing or wrong there.
-struct Draft<'t> {
+struct ServerDraft<'t> {
     name: Option<Spanned<&'t str>>,
     client: Option<Spanned<SocketAddr>>,
     peer: Option<Spanned<SocketAddr>>,
@@ -27,7 +27,7 @@ struct Draft<'t> {
 }
 
 /// A server of which nothing is missing.
-struct Member<'t> {
+struct CompleteServer<'t> {
     name: Spanned<&'t str>,
     client: Spanned<SocketAddr>,
     peer: Spanned<SocketAddr>,
@@ -35,10 +35,10 @@ struct Member<'t> {
     plain: bool,
 }
 
-impl<'t> Draft<'t> {
-    fn complete(self) -> Option<Member<'t>> {
-        let Draft { name, client, peer, listed, plain } = self;
-        Some(Member { name: name?, client: client?, peer: peer?, listed, plain })
+impl<'t> ServerDraft<'t> {
+    fn complete(self) -> Option<CompleteServer<'t>> {
+        let ServerDraft { name, client, peer, listed, plain } = self;
+        Some(CompleteServer { name: name?, client: client?, peer: peer?, listed, plain })
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn read(
     top: &Section<'_>,
     herd: &str,
     security: &Security,
-    findings: &mut Findings<'_>,
+    findings: &mut Diagnostics<'_>,
 ) -> Vec<Server> {
     let sections = top.sections("server", findings);
     if sections.is_empty() && !top.has("server") && !findings.is_broken() {
@@ -59,7 +59,7 @@ pub(super) fn read(
         findings.fault(one_more.head.clone(), what, "make two herds of it");
         return Vec::new();
     }
-    let drafts: Vec<Draft<'_>> =
+    let drafts: Vec<ServerDraft<'_>> =
         sections.iter().map(|section| read_server(section, findings)).collect();
     // What was not understood of the file may be the very server that others refer to.
     if !findings.is_broken() {
@@ -67,17 +67,17 @@ pub(super) fn read(
         check_addresses(&drafts, findings);
         check_lists(&drafts, findings);
         security.check_names(drafts.iter().filter_map(|draft| draft.name.as_ref()), findings);
-        for Draft { name, peer, plain, .. } in &drafts {
+        for ServerDraft { name, peer, plain, .. } in &drafts {
             security.check(herd, name.as_ref(), peer.as_ref(), *plain, findings);
         }
     }
-    match drafts.into_iter().map(Draft::complete).collect::<Option<Vec<_>>>() {
+    match drafts.into_iter().map(ServerDraft::complete).collect::<Option<Vec<_>>>() {
         Some(members) => connect(&members, findings),
         None => Vec::new(),
     }
 }
 
-fn read_server<'t>(section: &Section<'t>, findings: &mut Findings<'_>) -> Draft<'t> {
+fn read_server<'t>(section: &Section<'t>, findings: &mut Diagnostics<'_>) -> ServerDraft<'t> {
     let plain = section.flag("plain", findings);
     let client = read_address(section, "client", "127.0.0.1:12000", findings);
     let peer = match plain && !section.has("peer") {
@@ -90,7 +90,7 @@ fn read_server<'t>(section: &Section<'t>, findings: &mut Findings<'_>) -> Draft<
         let remedy = "write the address under which the neighbours find this server";
         findings.fault(peer.span(), "nobody can dial this address", remedy);
     }
-    Draft {
+    ServerDraft {
         name: section.name("name", "Alford", findings),
         client,
         peer,
@@ -103,7 +103,7 @@ fn read_address(
     section: &Section<'_>,
     key: &str,
     example: &str,
-    findings: &mut Findings<'_>,
+    findings: &mut Diagnostics<'_>,
 ) -> Option<Spanned<SocketAddr>> {
     let text = section.required_text(key, example, findings)?;
     match parse_address(text.get_ref()) {
@@ -147,7 +147,7 @@ pub(super) fn parse_address(text: &str) -> Result<SocketAddr, (&'static str, &'s
     }
 }
 
-fn check_names(drafts: &[Draft<'_>], findings: &mut Findings<'_>) {
+fn check_names(drafts: &[ServerDraft<'_>], findings: &mut Diagnostics<'_>) {
     let mut names = BTreeSet::new();
     for name in drafts.iter().filter_map(|draft| draft.name.as_ref()) {
         if let "." | ".." = *name.get_ref() {
@@ -162,9 +162,9 @@ fn check_names(drafts: &[Draft<'_>], findings: &mut Findings<'_>) {
     }
 }
 
-fn check_addresses(drafts: &[Draft<'_>], findings: &mut Findings<'_>) {
+fn check_addresses(drafts: &[ServerDraft<'_>], findings: &mut Diagnostics<'_>) {
     let mut taken = BTreeSet::new();
-    for Draft { client, peer, plain, .. } in drafts {
+    for ServerDraft { client, peer, plain, .. } in drafts {
         let one_for_both =
             *plain && client.as_ref().map(Spanned::get_ref) == peer.as_ref().map(Spanned::get_ref);
         let peer = peer.as_ref().filter(|_| !one_for_both);
@@ -180,7 +180,7 @@ fn check_addresses(drafts: &[Draft<'_>], findings: &mut Findings<'_>) {
     }
 }
 
-fn check_lists(drafts: &[Draft<'_>], findings: &mut Findings<'_>) {
+fn check_lists(drafts: &[ServerDraft<'_>], findings: &mut Diagnostics<'_>) {
     let names: BTreeSet<&str> =
         drafts.iter().filter_map(|draft| draft.name.as_ref()).map(|name| *name.get_ref()).collect();
     for draft in drafts {
@@ -207,7 +207,7 @@ fn check_lists(drafts: &[Draft<'_>], findings: &mut Findings<'_>) {
 }
 
 /// Joins the members: who is listed is a neighbour, both ways. Warns about what is doubtful.
-fn connect(members: &[Member<'_>], findings: &mut Findings<'_>) -> Vec<Server> {
+fn connect(members: &[CompleteServer<'_>], findings: &mut Diagnostics<'_>) -> Vec<Server> {
     let name = |number: &usize| *members[*number].name.get_ref();
     let numbers: BTreeMap<&str, usize> =
         (0..members.len()).map(|number| (name(&number), number)).collect();
@@ -236,11 +236,11 @@ fn connect(members: &[Member<'_>], findings: &mut Findings<'_>) -> Vec<Server> {
     }
     warn_of_addresses(members, findings);
     warn_of_silence(members, &neighbours, findings);
-    let server = |(member, neighbours): (&Member<'_>, &BTreeSet<usize>)| {
+    let server = |(member, neighbours): (&CompleteServer<'_>, &BTreeSet<usize>)| {
         let mut neighbours: Vec<String> =
             neighbours.iter().map(|number| name(number).to_owned()).collect();
         neighbours.sort_unstable();
-        let &Member { ref client, ref peer, plain, .. } = member;
+        let &CompleteServer { ref client, ref peer, plain, .. } = member;
         Server {
             name: (*member.name.get_ref()).to_owned(),
             client: *client.get_ref(),
@@ -252,8 +252,8 @@ fn connect(members: &[Member<'_>], findings: &mut Findings<'_>) -> Vec<Server> {
     members.iter().zip(&neighbours).map(server).collect()
 }
 
-fn warn_of_addresses(members: &[Member<'_>], findings: &mut Findings<'_>) {
-    for Member { client, peer, .. } in members {
+fn warn_of_addresses(members: &[CompleteServer<'_>], findings: &mut Diagnostics<'_>) {
+    for CompleteServer { client, peer, .. } in members {
         // A plain member has one place for both.
         let peer_alone = (peer.span() != client.span()).then_some(peer);
         for address in std::iter::once(client).chain(peer_alone) {
@@ -268,7 +268,11 @@ fn warn_of_addresses(members: &[Member<'_>], findings: &mut Findings<'_>) {
 }
 
 /// Warns about servers that hear nothing of others, now or when one server stops.
-fn warn_of_silence(members: &[Member<'_>], neighbours: &Neighbours, findings: &mut Findings<'_>) {
+fn warn_of_silence(
+    members: &[CompleteServer<'_>],
+    neighbours: &NeighbourGraph,
+    findings: &mut Diagnostics<'_>,
+) {
     let name = |number: &usize| *members[*number].name.get_ref();
     let quoted = |number: &usize| quoted(name(number));
     if let Some((herd, strays)) = graph::groups(neighbours, None).split_first() {

@@ -4,7 +4,7 @@
 //! path of each fits the address of a socket. Knows no file.
 
 use super::Server;
-use super::diagnostic::{Findings, quoted};
+use super::diagnostic::{Diagnostics, quoted};
 use super::toml_section::Section;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ pub(super) fn read(
     top: &Section<'_>,
     folder: &Path,
     servers: &[Server],
-    findings: &mut Findings<'_>,
+    findings: &mut Diagnostics<'_>,
 ) -> Option<PathBuf> {
     let section = top.section("status", findings);
     let named = section.as_ref().and_then(|section| section.text("folder", "run", findings));

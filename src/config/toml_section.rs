@@ -9,7 +9,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Findings, Place, all_quoted, first, quoted};
+use super::diagnostic::{Diagnostics, Span, all_quoted, first, quoted};
 use super::limits::{Limit, Limits, grouped};
 use crate::wire::command::{NAME_BYTES_MAX, is_name};
 
@@ -48,7 +48,7 @@ pub(super) struct Section<'t> {
     name: &'static str,
     table: &'t DeTable<'t>,
     /// Where its name stands in brackets; the top has none.
-    pub(super) head: Option<Place>,
+    pub(super) head: Option<Span>,
 }
 
 impl<'t> Section<'t> {
@@ -57,8 +57,8 @@ impl<'t> Section<'t> {
     pub(super) fn new(
         name: &str,
         table: &'t DeTable<'t>,
-        head: Option<Place>,
-        findings: &mut Findings<'_>,
+        head: Option<Span>,
+        findings: &mut Diagnostics<'_>,
     ) -> Section<'t> {
         let &(name, known) =
             TABLES.iter().find(|(table, _)| *table == name).unwrap_or(&("this table", &[]));
@@ -78,7 +78,7 @@ impl<'t> Section<'t> {
     }
 
     /// The table `[key]` within this one.
-    pub(super) fn section(&self, key: &str, findings: &mut Findings<'_>) -> Option<Section<'t>> {
+    pub(super) fn section(&self, key: &str, findings: &mut Diagnostics<'_>) -> Option<Section<'t>> {
         let found = self.find(key)?;
         let name = format!("[{key}]");
         let DeValue::Table(table) = found.value else {
@@ -89,7 +89,7 @@ impl<'t> Section<'t> {
     }
 
     /// The tables `[[key]]` within this one, in the file's order.
-    pub(super) fn sections(&self, key: &str, findings: &mut Findings<'_>) -> Vec<Section<'t>> {
+    pub(super) fn sections(&self, key: &str, findings: &mut Diagnostics<'_>) -> Vec<Section<'t>> {
         let Some(found) = self.find(key) else { return Vec::new() };
         let name = format!("[[{key}]]");
         let remedy = format!("begin each one with a line {name}, in double brackets");
@@ -110,7 +110,7 @@ impl<'t> Section<'t> {
         &self,
         key: &str,
         example: &str,
-        findings: &mut Findings<'_>,
+        findings: &mut Diagnostics<'_>,
     ) -> Option<Spanned<&'t str>> {
         let found = self.find(key)?;
         let DeValue::String(text) = found.value else {
@@ -126,7 +126,7 @@ impl<'t> Section<'t> {
         &self,
         key: &str,
         example: &str,
-        findings: &mut Findings<'_>,
+        findings: &mut Diagnostics<'_>,
     ) -> Option<Spanned<&'t str>> {
         // In a text that is not TOML the key may stand where it was not understood.
         if !self.has(key) && !findings.is_broken() {
@@ -141,7 +141,7 @@ impl<'t> Section<'t> {
         &self,
         key: &str,
         example: &str,
-        findings: &mut Findings<'_>,
+        findings: &mut Diagnostics<'_>,
     ) -> Option<Spanned<&'t str>> {
         let name = self.required_text(key, example, findings)?;
         let text = *name.get_ref();
@@ -159,7 +159,7 @@ impl<'t> Section<'t> {
         &self,
         key: &str,
         choices: &[(&str, T)],
-        findings: &mut Findings<'_>,
+        findings: &mut Diagnostics<'_>,
     ) -> T {
         let (example, default) = choices[0];
         let Some(text) = self.text(key, example, findings) else { return default };
@@ -177,7 +177,7 @@ impl<'t> Section<'t> {
         &self,
         key: &str,
         example: &str,
-        findings: &mut Findings<'_>,
+        findings: &mut Diagnostics<'_>,
     ) -> Vec<Spanned<&'t str>> {
         let Some(found) = self.find(key) else { return Vec::new() };
         let remedy = format!("write texts in brackets, as in {key} = [{example}]");
@@ -192,7 +192,7 @@ impl<'t> Section<'t> {
     }
 
     /// True or false; false if the file says nothing.
-    pub(super) fn flag(&self, key: &str, findings: &mut Findings<'_>) -> bool {
+    pub(super) fn flag(&self, key: &str, findings: &mut Diagnostics<'_>) -> bool {
         let Some(found) = self.find(key) else { return false };
         let DeValue::Boolean(flag) = found.value else {
             found.should_be("true or false", "write it without quotes".into(), findings);
@@ -202,7 +202,7 @@ impl<'t> Section<'t> {
     }
 
     /// A whole number in the range of `limit`, under its key.
-    pub(super) fn integer(&self, limit: &Limit, findings: &mut Findings<'_>) -> Option<u64> {
+    pub(super) fn integer(&self, limit: &Limit, findings: &mut Diagnostics<'_>) -> Option<u64> {
         let found = self.find(limit.key)?;
         let (range, default) = (limit.range_in_words(), grouped(limit.default));
         let remedy = format!("choose from {range} (default {default}). {}", limit.meaning);
@@ -226,41 +226,46 @@ impl<'t> Section<'t> {
     }
 
     /// Where the value of `key` stands.
-    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
+    pub(super) fn place_of(&self, key: &str) -> Option<Span> {
         self.find(key).map(|found| found.place)
     }
 
-    fn find(&self, key: &str) -> Option<Found<'t>> {
+    fn find(&self, key: &str) -> Option<FoundValue<'t>> {
         let (key, value) = self.table.get_key_value(key)?;
-        Some(Found::new(key.get_ref(), value, key.span()))
+        Some(FoundValue::new(key.get_ref(), value, key.span()))
     }
 }
 
 /// A value, before it is known whether it is what it should be.
-struct Found<'t> {
+struct FoundValue<'t> {
     key: &'t str,
-    place: Place,
+    place: Span,
     value: &'t DeValue<'t>,
 }
 
-impl<'t> Found<'t> {
+impl<'t> FoundValue<'t> {
     /// Tables of dotted keys, and values that the parser had to make up, are nowhere in the text:
     /// then `nearby` is their place.
-    fn new(key: &'t str, value: &'t Spanned<DeValue<'t>>, nearby: Place) -> Found<'t> {
+    fn new(key: &'t str, value: &'t Spanned<DeValue<'t>>, nearby: Span) -> FoundValue<'t> {
         let place = if value.span().is_empty() { nearby } else { value.span() };
-        Found { key, place, value: value.get_ref() }
+        FoundValue { key, place, value: value.get_ref() }
     }
 
     /// What stands in a list; nothing if it is none.
-    fn items(&self, wanted: &str, remedy: &str, findings: &mut Findings<'_>) -> Vec<Found<'t>> {
+    fn items(
+        &self,
+        wanted: &str,
+        remedy: &str,
+        findings: &mut Diagnostics<'_>,
+    ) -> Vec<FoundValue<'t>> {
         let DeValue::Array(array) = self.value else {
             self.should_be(wanted, remedy.into(), findings);
             return Vec::new();
         };
-        array.iter().map(|item| Found::new(self.key, item, self.place.clone())).collect()
+        array.iter().map(|item| FoundValue::new(self.key, item, self.place.clone())).collect()
     }
 
-    fn should_be(&self, wanted: &str, remedy: String, findings: &mut Findings<'_>) {
+    fn should_be(&self, wanted: &str, remedy: String, findings: &mut Diagnostics<'_>) {
         let found = match self.value {
             DeValue::String(_) => "text",
             DeValue::Integer(_) => "a whole number",

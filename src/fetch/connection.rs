@@ -5,8 +5,8 @@
 //!
 //! Twisted: web/_newclient.py, HTTP11ClientProtocol.
 
-use super::pool::{self, AgentLimits, FetchId, Fetching, Order, Origin};
-use crate::http::{HttpError, Progress, ResponseReader};
+use super::pool::{self, FetchId, Fetching, HttpPoolLimits, Origin, PendingRequest};
+use crate::http::{HttpError, ResponseProgress, ResponseReader};
 use herd_reactor::{CloseReason, Context, Flow, Moment, Protocol, TimerId};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Exchange {
     origin: Origin,
-    limits: AgentLimits,
+    limits: HttpPoolLimits,
     /// Whom the response is for, and how far it has come. Nobody: the connection is idle.
     current: Option<Current>,
     /// When patience ends, and for what.
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Current {
 }
 
 impl Exchange {
-    pub(super) fn new(origin: Origin, limits: AgentLimits) -> Exchange {
+    pub(super) fn new(origin: Origin, limits: HttpPoolLimits) -> Exchange {
         Exchange {
             origin,
             limits,
@@ -48,7 +48,7 @@ impl Exchange {
         }
     }
 
-    fn send<S: Fetching>(&mut self, cx: &mut Context<'_, S>, order: Order) {
+    fn send<S: Fetching>(&mut self, cx: &mut Context<'_, S>, order: PendingRequest) {
         let reader = ResponseReader::new(order.request.method(), self.limits.http);
         self.current = Some(Current { fetch: order.fetch, reader, held: 0 });
         cx.core.write_with(cx.id, order.request.bytes(), |out| order.request.write(out));
@@ -80,19 +80,19 @@ impl Exchange {
     fn advance<S: Fetching>(
         &mut self,
         cx: &mut Context<'_, S>,
-        progress: Result<Progress, HttpError>,
+        progress: Result<ResponseProgress, HttpError>,
     ) -> Flow {
         let Some(current) = &mut self.current else { return Ok(()) };
         let held = current.reader.buffered();
         let room = cx.state.agent().hold(current.held, held);
         current.held = held;
         match progress? {
-            Progress::More if !room => Err("no room for more responses".into()),
-            Progress::More => {
+            ResponseProgress::More if !room => Err("no room for more responses".into()),
+            ResponseProgress::More => {
                 self.wait_for(cx, "more of the response", self.limits.between_bytes);
                 Ok(())
             }
-            Progress::Done(response) => {
+            ResponseProgress::Done(response) => {
                 let fetch = current.fetch;
                 let patience = response.keep_alive().unwrap_or(self.limits.idle);
                 self.forget_current(cx);

@@ -40,13 +40,13 @@ use rustls::ClientConfig;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-pub use timing::{FetchError, Phase, Trip};
+pub use timing::{FetchError, FetchPhase, FetchTiming};
 
 /// What shares its reactor with an agent. Its [`before_poll`](herd_reactor::Shared::before_poll) calls
 /// the agent's, [`turn_ended`].
-pub trait Fetching: Resolving<Message: From<Order> + TryInto<Order>> {
+pub trait Fetching: Resolving<Message: From<PendingRequest> + TryInto<PendingRequest>> {
     /// The agent.
-    fn agent(&mut self) -> &mut Agent;
+    fn agent(&mut self) -> &mut HttpPool;
 
     /// What came of a fetch. `trip`: when it got how far.
     fn fetched(
@@ -54,7 +54,7 @@ pub trait Fetching: Resolving<Message: From<Order> + TryInto<Order>> {
         core: &mut Core<Self>,
         fetch: FetchId,
         outcome: Result<Response, FetchError>,
-        trip: Trip,
+        trip: FetchTiming,
     );
 }
 
@@ -82,14 +82,14 @@ pub struct Origin {
 
 /// A request for a connection that is already there: posted to it.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct PendingRequest {
     pub(super) fetch: FetchId,
     pub(super) request: Request,
 }
 
 /// How much, how many and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AgentLimits {
+pub struct HttpPoolLimits {
     /// Names being resolved, connections and handshakes in progress, all together.
     pub handshakes: usize,
     /// Connections kept idle, of all origins.
@@ -112,12 +112,12 @@ pub struct AgentLimits {
 
 /// The fetches that are under way, and the connections that are kept for those to come.
 #[derive(Debug)]
-pub struct Agent {
+pub struct HttpPool {
     tls: Arc<ClientConfig>,
-    limits: AgentLimits,
+    limits: HttpPoolLimits,
     /// Through whom all origins are reached but the plain ones.
     proxy: Option<Proxy>,
-    fetches: BTreeMap<FetchId, Fetch>,
+    fetches: BTreeMap<FetchId, PendingFetch>,
     /// Those that wait for a handshake to end.
     waiting: VecDeque<FetchId>,
     /// Connections being secured for nobody any more: handshakes in progress all the same.
@@ -130,13 +130,13 @@ pub struct Agent {
 }
 
 #[derive(Debug)]
-struct Fetch {
+struct PendingFetch {
     origin: Origin,
     request: Request,
     stage: Stage,
     /// The request goes out a second time.
     again: bool,
-    trip: Trip,
+    trip: FetchTiming,
 }
 
 #[derive(Debug)]
@@ -156,10 +156,10 @@ enum Stage {
     },
 }
 
-impl Agent {
+impl HttpPool {
     /// No connections yet.
-    pub fn new(tls: Arc<ClientConfig>, limits: AgentLimits) -> Agent {
-        Agent {
+    pub fn new(tls: Arc<ClientConfig>, limits: HttpPoolLimits) -> HttpPool {
+        HttpPool {
             tls,
             limits,
             proxy: None,
@@ -173,13 +173,13 @@ impl Agent {
     }
 
     /// Reaches all origins through `proxy`, but those without TLS: they are on this machine.
-    pub fn with_proxy(mut self, proxy: Option<Proxy>) -> Agent {
+    pub fn with_proxy(mut self, proxy: Option<Proxy>) -> HttpPool {
         self.proxy = proxy;
         self
     }
 
     /// How much, how many and how long.
-    pub fn limits(&self) -> &AgentLimits {
+    pub fn limits(&self) -> &HttpPoolLimits {
         &self.limits
     }
 
@@ -189,7 +189,7 @@ impl Agent {
     }
 
     /// How far a fetch has got that is under way.
-    pub fn trip(&self, id: FetchId) -> Option<Trip> {
+    pub fn trip(&self, id: FetchId) -> Option<FetchTiming> {
         self.fetches.get(&id).map(|fetch| fetch.trip)
     }
 
@@ -199,8 +199,9 @@ impl Agent {
     }
 
     fn handshakes(&self) -> usize {
-        let busy =
-            |fetch: &&Fetch| !matches!(fetch.stage, Stage::Waiting | Stage::Exchanging { .. });
+        let busy = |fetch: &&PendingFetch| {
+            !matches!(fetch.stage, Stage::Waiting | Stage::Exchanging { .. })
+        };
         self.fetches.values().filter(busy).count() + self.unclaimed.len()
     }
 
@@ -218,7 +219,7 @@ impl Agent {
 
     /// Whether the handshake of `conn` is done. Whoever has begun it may have cancelled.
     fn is_secured(&self, conn: ConnId) -> bool {
-        let is_on = |fetch: &Fetch| matches!(fetch.stage, Stage::Exchanging { conn: its, .. } if its == conn);
+        let is_on = |fetch: &PendingFetch| matches!(fetch.stage, Stage::Exchanging { conn: its, .. } if its == conn);
         self.idle.iter().any(|(_, idle)| *idle == conn) || self.fetches.values().any(is_on)
     }
 
@@ -229,7 +230,7 @@ impl Agent {
 
     /// Whom `conn` is at work for.
     fn fetch_on(&self, conn: ConnId) -> Option<FetchId> {
-        let is_on = |fetch: &Fetch| match fetch.stage {
+        let is_on = |fetch: &PendingFetch| match fetch.stage {
             Stage::Tunnelling(its) | Stage::Securing(its) => its == conn,
             Stage::Exchanging { conn: its, .. } => its == conn,
             _ => false,
@@ -248,10 +249,10 @@ pub fn fetch<S: Fetching>(
     let agent = state.agent();
     agent.last += 1;
     let id = FetchId(agent.last);
-    let trip = Trip { begun: Some(core.now()), ..Trip::default() };
+    let trip = FetchTiming { begun: Some(core.now()), ..FetchTiming::default() };
     let stage = match agent.take_idle(&origin) {
         Some(conn) => {
-            core.post(conn, Order { fetch: id, request: request.clone() }.into());
+            core.post(conn, PendingRequest { fetch: id, request: request.clone() }.into());
             Stage::Exchanging { conn, kept: true }
         }
         None => {
@@ -259,7 +260,7 @@ pub fn fetch<S: Fetching>(
             Stage::Waiting
         }
     };
-    agent.fetches.insert(id, Fetch { origin, request, stage, again: false, trip });
+    agent.fetches.insert(id, PendingFetch { origin, request, stage, again: false, trip });
     start_waiting(state, core);
     id
 }
@@ -280,10 +281,10 @@ pub fn turn_ended<S: Fetching>(state: &mut S, core: &mut Core<S>) {
         return;
     }
     let fetches = state.agent().fetches.iter();
-    let phases: Vec<(FetchId, Phase)> = fetches
+    let phases: Vec<(FetchId, FetchPhase)> = fetches
         .filter_map(|(id, fetch)| match fetch.stage {
-            Stage::Resolving(_) => Some((*id, Phase::Dns)),
-            Stage::Waiting | Stage::Connecting { .. } => Some((*id, Phase::Connect)),
+            Stage::Resolving(_) => Some((*id, FetchPhase::Dns)),
+            Stage::Waiting | Stage::Connecting { .. } => Some((*id, FetchPhase::Connect)),
             _ => None,
         })
         .collect();
@@ -296,7 +297,11 @@ pub fn turn_ended<S: Fetching>(state: &mut S, core: &mut Core<S>) {
 }
 
 /// Takes a fetch off the list, and stops what is being done for it.
-fn take_off<S: Fetching>(agent: &mut Agent, core: &mut Core<S>, id: FetchId) -> Option<Fetch> {
+fn take_off<S: Fetching>(
+    agent: &mut HttpPool,
+    core: &mut Core<S>,
+    id: FetchId,
+) -> Option<PendingFetch> {
     let mut fetch = agent.fetches.remove(&id)?;
     match &mut fetch.stage {
         Stage::Waiting => agent.waiting.retain(|waiting| *waiting != id),
@@ -325,7 +330,7 @@ fn start_waiting<S: Fetching>(state: &mut S, core: &mut Core<S>) {
 
 /// Those that wait and whose origin's connection has become free go over it. Not whose request goes
 /// out again: that is done on a new one, so that it is done once.
-fn start_on_idle<S: Fetching>(agent: &mut Agent, core: &mut Core<S>) {
+fn start_on_idle<S: Fetching>(agent: &mut HttpPool, core: &mut Core<S>) {
     if agent.idle.is_empty() {
         return;
     }
@@ -335,7 +340,10 @@ fn start_on_idle<S: Fetching>(agent: &mut Agent, core: &mut Core<S>) {
         let conn = if fetch.again { None } else { agent.take_idle(&origin) };
         match (conn, agent.fetches.get_mut(&id)) {
             (Some(conn), Some(fetch)) => {
-                core.post(conn, Order { fetch: id, request: fetch.request.clone() }.into());
+                core.post(
+                    conn,
+                    PendingRequest { fetch: id, request: fetch.request.clone() }.into(),
+                );
                 fetch.stage = Stage::Exchanging { conn, kept: true };
             }
             _ => agent.waiting.push_back(id),
@@ -350,20 +358,20 @@ pub(super) fn secured<S: Fetching>(
     core: &mut Core<S>,
     conn: ConnId,
     origin: &Origin,
-) -> Option<Order> {
+) -> Option<PendingRequest> {
     let agent = state.agent();
     agent.unclaimed.retain(|unclaimed| *unclaimed != conn);
     let order = agent.fetch_on(conn).and_then(|id| {
         let fetch = agent.fetches.get_mut(&id)?;
         fetch.trip.secured = Some(core.now());
         fetch.stage = Stage::Exchanging { conn, kept: false };
-        Some(Order { fetch: id, request: fetch.request.clone() })
+        Some(PendingRequest { fetch: id, request: fetch.request.clone() })
     });
     if order.is_none() {
         keep(agent, conn, origin);
     }
     start_waiting(state, core);
-    let Agent { idle, limits, .. } = state.agent();
+    let HttpPool { idle, limits, .. } = state.agent();
     if idle.len() > limits.idle_connections && idle.pop_if(|(_, last)| *last == conn).is_some() {
         core.lose_connection(conn);
     }
@@ -396,7 +404,7 @@ pub(super) fn responded<S: Fetching>(
     kept
 }
 
-fn keep(agent: &mut Agent, conn: ConnId, origin: &Origin) {
+fn keep(agent: &mut HttpPool, conn: ConnId, origin: &Origin) {
     agent.idle.push((origin.clone(), conn));
 }
 
@@ -427,13 +435,13 @@ pub(super) fn lost<S: Fetching>(
             agent.waiting.push_front(id);
             return start_waiting(state, core);
         }
-        Stage::Exchanging { .. } if begun => Phase::Body,
-        Stage::Exchanging { .. } => Phase::FirstByte,
-        Stage::Tunnelling(_) => Phase::Connect,
-        _ => Phase::Tls,
+        Stage::Exchanging { .. } if begun => FetchPhase::Body,
+        Stage::Exchanging { .. } => FetchPhase::FirstByte,
+        Stage::Tunnelling(_) => FetchPhase::Connect,
+        _ => FetchPhase::Tls,
     };
     let lasting = matches!(why, CloseReason::ProtocolFailed(why) if why.is::<BadPeer>());
-    let proxy = agent.proxy.as_ref().filter(|_| phase == Phase::Connect);
+    let proxy = agent.proxy.as_ref().filter(|_| phase == FetchPhase::Connect);
     let error = FetchError { lasting, ..failure(phase, why.to_string(), proxy) };
     finish(state, core, id, Err(error));
 }
@@ -454,7 +462,7 @@ fn finish<S: Fetching>(
 }
 
 /// `proxy`: whose fault it was, where it was not the origin's.
-fn failure(phase: Phase, what: String, proxy: Option<&Proxy>) -> FetchError {
+fn failure(phase: FetchPhase, what: String, proxy: Option<&Proxy>) -> FetchError {
     let what = proxy.map_or(what.clone(), |proxy| format!("the proxy {proxy}: {what}"));
     FetchError { phase, what, lasting: false, by_proxy: proxy.is_some() }
 }

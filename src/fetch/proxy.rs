@@ -3,7 +3,7 @@
 //! ```text
 //!   wire ◀─ CONNECT origin:443 ─┐
 //!   wire ── HTTP/1.1 200 ───────┴──▶ open: from here on all that comes and goes is the inner's
-//!   wire ── anything else ─────────▶ the connection is lost, and the fetch was in `Phase::Connect`
+//!   wire ── anything else ─────────▶ the connection is lost, and the fetch was in `FetchPhase::Connect`
 //! ```
 //!
 //! A wrapper around a wrapper: inside is TLS, which never learns that the peer it has reached was not
@@ -14,7 +14,9 @@
 //! Twisted has none of this; RFC 9110, section 9.3.6.
 
 use super::pool::{self, Fetching, Origin};
-use crate::http::{HttpError, HttpLimits, Method, Progress, Request, RequestError, ResponseReader};
+use crate::http::{
+    HttpError, HttpLimits, Method, Request, RequestError, ResponseProgress, ResponseReader,
+};
 use crate::log::secret::Secret;
 use herd_reactor::{CloseReason, Context, Filter, Flow, Protocol, TimerId};
 use std::fmt;
@@ -86,9 +88,9 @@ impl<P> Tunnel<P> {
     }
 
     /// Whether the proxy's answer opens the tunnel; not yet, if there is more of it to come.
-    fn judge(&self, progress: Result<Progress, HttpError>) -> Result<bool, String> {
+    fn judge(&self, progress: Result<ResponseProgress, HttpError>) -> Result<bool, String> {
         let status = match &progress {
-            Ok(Progress::Done(response)) => Some(response.status),
+            Ok(ResponseProgress::Done(response)) => Some(response.status),
             _ => self.reader.status(),
         };
         match (status, progress) {
@@ -97,12 +99,12 @@ impl<P> Tunnel<P> {
                 Err(format!("it answered {status}"))
             }
             (_, Err(why)) => Err(why.to_string()),
-            (_, Ok(Progress::More)) => Ok(false),
+            (_, Ok(ResponseProgress::More)) => Ok(false),
             // In TLS it is for us to speak first.
-            (_, Ok(Progress::Done(response))) if response.leftover > 0 => {
+            (_, Ok(ResponseProgress::Done(response))) if response.leftover > 0 => {
                 Err("it sent bytes behind its answer".to_owned())
             }
-            (_, Ok(Progress::Done(_))) => Ok(true),
+            (_, Ok(ResponseProgress::Done(_))) => Ok(true),
         }
     }
 }

@@ -15,21 +15,21 @@
 //! Source: RFC 9112, section 7.1. A size may have blanks behind it, since old servers pad it so; a
 //! size of more than 16 digits is refused even if it begins with zeros.
 
-use super::lines::Lines;
+use super::lines::LineBuffer;
 use super::{HttpError, HttpLimits};
 
 /// A body in chunks, being read.
 #[derive(Clone, Default)]
 pub(super) struct Chunks {
-    state: State,
+    state: ChunkState,
     /// The size line or trailer of which a part has come.
-    line: Lines,
+    line: LineBuffer,
     /// How long the trailers were so far.
     trailer_bytes: usize,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum State {
+enum ChunkState {
     #[default]
     Size,
     /// So many bytes are to come, at least one.
@@ -50,7 +50,7 @@ impl Chunks {
         limits: &HttpLimits,
     ) -> Result<usize, HttpError> {
         let mut taken = 0;
-        while taken < data.len() && self.state != State::Done {
+        while taken < data.len() && self.state != ChunkState::Done {
             taken += self.step(&data[taken..], body, limits)?;
         }
         Ok(taken)
@@ -58,7 +58,7 @@ impl Chunks {
 
     /// Has the last trailer come?
     pub(super) fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == ChunkState::Done
     }
 
     /// How many bytes are kept here.
@@ -74,24 +74,25 @@ impl Chunks {
         limits: &HttpLimits,
     ) -> Result<usize, HttpError> {
         match (self.state, data) {
-            (State::Size, _) => self.size(data, limits.body_bytes - body.len(), limits),
-            (State::Data(left), _) => {
+            (ChunkState::Size, _) => self.size(data, limits.body_bytes - body.len(), limits),
+            (ChunkState::Data(left), _) => {
                 let taken = left.min(data.len());
                 body.extend_from_slice(&data[..taken]);
-                self.state = if taken < left { State::Data(left - taken) } else { State::Cr };
+                self.state =
+                    if taken < left { ChunkState::Data(left - taken) } else { ChunkState::Cr };
                 Ok(taken)
             }
-            (State::Cr, [b'\r', ..]) => {
-                self.state = State::Lf;
+            (ChunkState::Cr, [b'\r', ..]) => {
+                self.state = ChunkState::Lf;
                 Ok(1)
             }
-            (State::Lf, [b'\n', ..]) => {
-                self.state = State::Size;
+            (ChunkState::Lf, [b'\n', ..]) => {
+                self.state = ChunkState::Size;
                 Ok(1)
             }
-            (State::Cr | State::Lf, _) => Err(HttpError::ChunkEnd),
-            (State::Trailers, _) => self.trailer(data, limits),
-            (State::Done, _) => Ok(0),
+            (ChunkState::Cr | ChunkState::Lf, _) => Err(HttpError::ChunkEnd),
+            (ChunkState::Trailers, _) => self.trailer(data, limits),
+            (ChunkState::Done, _) => Ok(0),
         }
     }
 
@@ -103,8 +104,8 @@ impl Chunks {
             let size = chunk_size(without_end(&self.line.text)?)?;
             self.line.text.clear();
             self.state = match usize::try_from(size) {
-                Ok(0) => State::Trailers,
-                Ok(size) if size <= room => State::Data(size),
+                Ok(0) => ChunkState::Trailers,
+                Ok(size) if size <= room => ChunkState::Data(size),
                 _ => return Err(HttpError::BodyTooLong(limits.body_bytes)),
             };
         }
@@ -117,7 +118,7 @@ impl Chunks {
         let (taken, ended) = self.line.take(data, room).ok_or(too_long)?;
         if ended {
             if without_end(&self.line.text)?.is_empty() {
-                self.state = State::Done;
+                self.state = ChunkState::Done;
             }
             self.trailer_bytes += self.line.text.len();
             self.line.text.clear();

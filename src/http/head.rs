@@ -9,7 +9,7 @@
 //! httparse begins at the first byte each time it is called. So it is called once: until then lines
 //! are gathered, and only whether the last of them is empty is asked.
 
-use super::lines::{Lines, looked_at};
+use super::lines::{LineBuffer, looked_at};
 use super::{HttpError, HttpLimits};
 use std::borrow::Cow;
 use std::fmt;
@@ -27,7 +27,7 @@ pub(super) struct Head {
 /// Takes the lines of a head from the start of `data`. Returns how many bytes were taken, and the
 /// head if its end was among them; until then `lines` keeps what has come.
 pub(super) fn read(
-    lines: &mut Lines,
+    lines: &mut LineBuffer,
     data: &[u8],
     limits: &HttpLimits,
 ) -> Result<(usize, Option<Head>), HttpError> {

@@ -5,11 +5,11 @@
 
 /// What has come of a line; or, if whoever reads it wants them together, of some lines.
 #[derive(Clone, Default)]
-pub(super) struct Lines {
+pub(super) struct LineBuffer {
     pub(super) text: Vec<u8>,
 }
 
-impl Lines {
+impl LineBuffer {
     /// Moves the start of `data` to the text, up to and with the first LF. Returns how many bytes
     /// that were and whether there was an LF.
     ///
@@ -35,7 +35,7 @@ pub(super) use tests::looked_at;
 
 #[cfg(test)]
 mod tests {
-    use crate::http::{HttpLimits, Method, Progress, ResponseReader};
+    use crate::http::{HttpLimits, Method, ResponseProgress, ResponseReader};
     use std::cell::Cell;
 
     thread_local! {
@@ -50,11 +50,11 @@ mod tests {
     fn work(stream: &[u8], size: usize) -> usize {
         LOOKED_AT.set(0);
         let mut reader = ResponseReader::new(Method::Get, HttpLimits::default());
-        let mut progress = Progress::More;
+        let mut progress = ResponseProgress::More;
         for piece in stream.chunks(size) {
             progress = reader.received(piece).unwrap();
         }
-        assert!(matches!(progress, Progress::Done(_)));
+        assert!(matches!(progress, ResponseProgress::Done(_)));
         LOOKED_AT.get()
     }
 

@@ -49,7 +49,7 @@ mod response;
 pub use error::HttpError;
 pub use head::Headers;
 pub use request::{Method, Request, RequestError};
-pub use response::{Progress, Response, ResponseReader};
+pub use response::{Response, ResponseProgress, ResponseReader};
 
 /// How much a peer may send. What goes beyond is an [`HttpError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

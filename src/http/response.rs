@@ -18,7 +18,7 @@
 use super::chunks::Chunks;
 use super::framing::{self, Framing};
 use super::head::{self, Head, Headers};
-use super::lines::Lines;
+use super::lines::LineBuffer;
 use super::{HttpError, HttpLimits, Method};
 use std::fmt;
 use std::mem;
@@ -29,7 +29,7 @@ const RESERVED_BYTES_MAX: usize = 64 * 1024;
 
 /// What has become of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum ResponseProgress {
     /// There is more to come.
     More,
     /// Here it is. Told once.
@@ -91,18 +91,18 @@ impl fmt::Debug for Response {
 pub struct ResponseReader {
     method: Method,
     limits: HttpLimits,
-    state: State,
+    state: ResponseState,
     /// Whether any byte has come.
     begun: bool,
     /// How many interim responses have come.
     interim: usize,
     /// The head, until its end has come.
-    lines: Lines,
+    lines: LineBuffer,
     /// What is known of the response so far.
     response: Response,
 }
 
-enum State {
+enum ResponseState {
     Head,
     /// So many bytes are to come, at least one.
     Length(usize),
@@ -117,22 +117,22 @@ impl ResponseReader {
         ResponseReader {
             method,
             limits,
-            state: State::Head,
+            state: ResponseState::Head,
             begun: false,
             interim: 0,
-            lines: Lines::default(),
+            lines: LineBuffer::default(),
             response: Response::default(),
         }
     }
 
     /// The peer has sent `data`.
     ///
-    /// After [`Progress::Done`] and after an error everything is [`HttpError::Uninvited`].
-    pub fn received(&mut self, data: &[u8]) -> Result<Progress, HttpError> {
+    /// After [`ResponseProgress::Done`] and after an error everything is [`HttpError::Uninvited`].
+    pub fn received(&mut self, data: &[u8]) -> Result<ResponseProgress, HttpError> {
         self.begun |= !data.is_empty();
         let progress = self.advance(data);
         if progress.is_err() {
-            self.state = State::Done;
+            self.state = ResponseState::Done;
         }
         progress
     }
@@ -140,14 +140,14 @@ impl ResponseReader {
     /// The peer has ended its stream, properly: a TLS stream without close_notify has not ended but
     /// broken off, and must not be told here.
     ///
-    /// After [`Progress::Done`] this is no fault: [`Progress::More`], and nothing follows.
-    pub fn ended(&mut self) -> Result<Progress, HttpError> {
-        match mem::replace(&mut self.state, State::Done) {
-            State::Head if !self.begun => Err(HttpError::Closed),
-            State::Head => Err(HttpError::TruncatedHead),
-            State::Length(_) | State::Chunked(_) => Err(HttpError::TruncatedBody),
-            State::UntilClose => Ok(self.done(0)),
-            State::Done => Ok(Progress::More),
+    /// After [`ResponseProgress::Done`] this is no fault: [`ResponseProgress::More`], and nothing follows.
+    pub fn ended(&mut self) -> Result<ResponseProgress, HttpError> {
+        match mem::replace(&mut self.state, ResponseState::Done) {
+            ResponseState::Head if !self.begun => Err(HttpError::Closed),
+            ResponseState::Head => Err(HttpError::TruncatedHead),
+            ResponseState::Length(_) | ResponseState::Chunked(_) => Err(HttpError::TruncatedBody),
+            ResponseState::UntilClose => Ok(self.done(0)),
+            ResponseState::Done => Ok(ResponseProgress::More),
         }
     }
 
@@ -157,7 +157,7 @@ impl ResponseReader {
         self.begun
     }
 
-    /// The status, if the head of the response has come and [`Progress::Done`] was not yet told: also
+    /// The status, if the head of the response has come and [`ResponseProgress::Done`] was not yet told: also
     /// where what follows the head is at fault.
     pub fn status(&self) -> Option<u16> {
         Some(self.response.status).filter(|status| *status != 0)
@@ -165,18 +165,19 @@ impl ResponseReader {
 
     /// How many bytes of the response are held here.
     pub fn buffered(&self) -> usize {
-        let chunks = if let State::Chunked(chunks) = &self.state { chunks.buffered() } else { 0 };
+        let chunks =
+            if let ResponseState::Chunked(chunks) = &self.state { chunks.buffered() } else { 0 };
         self.lines.text.len() + self.response.body.len() + chunks
     }
 
     /// Row after row, until `data` or the response has come to its end.
-    fn advance(&mut self, data: &[u8]) -> Result<Progress, HttpError> {
+    fn advance(&mut self, data: &[u8]) -> Result<ResponseProgress, HttpError> {
         let mut taken = 0;
         loop {
             taken += self.step(&data[taken..])?;
             match self.state {
-                State::Done => return Ok(self.done(data.len() - taken)),
-                _ if taken == data.len() => return Ok(Progress::More),
+                ResponseState::Done => return Ok(self.done(data.len() - taken)),
+                _ if taken == data.len() => return Ok(ResponseProgress::More),
                 _ => {}
             }
         }
@@ -187,42 +188,42 @@ impl ResponseReader {
     fn step(&mut self, data: &[u8]) -> Result<usize, HttpError> {
         let body = &mut self.response.body;
         match &mut self.state {
-            State::Head => {
+            ResponseState::Head => {
                 let (taken, head) = head::read(&mut self.lines, data, &self.limits)?;
                 if let Some(head) = head {
                     self.state = self.head_received(head)?;
                 }
                 Ok(taken)
             }
-            State::Length(left) => {
+            ResponseState::Length(left) => {
                 let taken = data.len().min(*left);
                 body.extend_from_slice(&data[..taken]);
                 *left -= taken;
                 if *left == 0 {
-                    self.state = State::Done;
+                    self.state = ResponseState::Done;
                 }
                 Ok(taken)
             }
-            State::Chunked(chunks) => {
+            ResponseState::Chunked(chunks) => {
                 let taken = chunks.decode(data, body, &self.limits)?;
                 if chunks.is_done() {
-                    self.state = State::Done;
+                    self.state = ResponseState::Done;
                 }
                 Ok(taken)
             }
-            State::UntilClose => {
+            ResponseState::UntilClose => {
                 if data.len() > self.limits.body_bytes - body.len() {
                     return Err(HttpError::BodyTooLong(self.limits.body_bytes));
                 }
                 body.extend_from_slice(data);
                 Ok(data.len())
             }
-            State::Done => Err(HttpError::Uninvited),
+            ResponseState::Done => Err(HttpError::Uninvited),
         }
     }
 
     /// A head has come: of an interim response, or of the one that was asked for.
-    fn head_received(&mut self, head: Head) -> Result<State, HttpError> {
+    fn head_received(&mut self, head: Head) -> Result<ResponseState, HttpError> {
         match head.status {
             101 => return Err(HttpError::SwitchedProtocols),
             100..=199 if self.interim == self.limits.interim => {
@@ -230,7 +231,7 @@ impl ResponseReader {
             }
             100..=199 => {
                 self.interim += 1;
-                return Ok(State::Head);
+                return Ok(ResponseState::Head);
             }
             _ => {}
         }
@@ -238,24 +239,24 @@ impl ResponseReader {
         let framing = Framing::of(&head, self.method, &self.limits)?;
         self.response.reusable = framing.leaves_open(&head);
         self.response.headers = head.headers;
-        self.lines = Lines::default();
+        self.lines = LineBuffer::default();
         Ok(match framing {
-            Framing::Empty | Framing::Tunnel => State::Done,
+            Framing::Empty | Framing::Tunnel => ResponseState::Done,
             Framing::Length(length) => {
                 self.response.body.reserve(length.min(RESERVED_BYTES_MAX));
-                State::Length(length)
+                ResponseState::Length(length)
             }
-            Framing::Chunked => State::Chunked(Chunks::default()),
-            Framing::UntilClose => State::UntilClose,
+            Framing::Chunked => ResponseState::Chunked(Chunks::default()),
+            Framing::UntilClose => ResponseState::UntilClose,
         })
     }
 
     /// Hands the response over.
-    fn done(&mut self, leftover: usize) -> Progress {
+    fn done(&mut self, leftover: usize) -> ResponseProgress {
         let mut response = mem::take(&mut self.response);
         response.leftover = leftover;
         response.reusable &= leftover == 0;
-        Progress::Done(response)
+        ResponseProgress::Done(response)
     }
 }
 
@@ -263,11 +264,11 @@ impl ResponseReader {
 impl fmt::Debug for ResponseReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Head => "Head",
-            State::Length(_) => "Length",
-            State::Chunked(_) => "Chunked",
-            State::UntilClose => "UntilClose",
-            State::Done => "Done",
+            ResponseState::Head => "Head",
+            ResponseState::Length(_) => "Length",
+            ResponseState::Chunked(_) => "Chunked",
+            ResponseState::UntilClose => "UntilClose",
+            ResponseState::Done => "Done",
         };
         f.debug_struct("ResponseReader")
             .field("state", &state)

@@ -14,7 +14,7 @@
 //! of the two a crash would leave, so the old one no longer counts as whole.
 
 use super::open::name_of;
-use super::{Disk, Journal, Live, append_all, is_full, record};
+use super::{Disk, Journal, Snapshot, append_all, is_full, record};
 use herd_reactor::Moment;
 use std::io;
 
@@ -26,7 +26,7 @@ pub(super) const UNFINISHED: &str = ".new";
 
 /// A file that is being written.
 #[derive(Debug)]
-pub(super) struct Rewrite {
+pub(super) struct Compaction {
     number: u64,
     pub(super) name: String,
     /// The next line to be written.
@@ -46,7 +46,7 @@ impl Journal {
         self.broken || self.rewrite_wanted
     }
 
-    fn is_too_large(&self, live: &dyn Live) -> bool {
+    fn is_too_large(&self, live: &dyn Snapshot) -> bool {
         let limit = self.settings.compact_factor.saturating_mul(live.bytes());
         self.size > limit.max(self.settings.compact_bytes)
     }
@@ -57,7 +57,7 @@ impl Journal {
     ///
     /// As [`commit`](Journal::commit): with `always`, when it is not known any more which file
     /// a crash would leave.
-    pub(super) fn go_on_rewriting(&mut self, now: Moment, live: &dyn Live) -> io::Result<()> {
+    pub(super) fn go_on_rewriting(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
         if self.rewrite.is_none() {
             if self.retry.is_some_and(|retry| now < retry) {
                 return Ok(());
@@ -96,7 +96,7 @@ impl Journal {
     /// # Errors
     ///
     /// Those of the disk; the old file is still there then.
-    pub fn rewrite(&mut self, now: Moment, live: &dyn Live) -> io::Result<()> {
+    pub fn rewrite(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
         self.write_pending();
         self.begin_rewrite()?;
         while !self.rewrite_slice(now, live)? {}
@@ -105,7 +105,7 @@ impl Journal {
     }
 
     fn begin_rewrite(&mut self) -> io::Result<()> {
-        if let Some(Rewrite { name, .. }) = self.rewrite.take() {
+        if let Some(Compaction { name, .. }) = self.rewrite.take() {
             self.disk.close(&name);
         }
         // Whatever else has broken it, it may also be lost: then there may be no folder to write to.
@@ -122,7 +122,7 @@ impl Journal {
         let written = append_all(&mut *self.disk, &name, &head, &mut size);
         let failure = written.map_err(|e| self.told("written to", &name, &e)).err();
         self.rewrite =
-            Some(Rewrite { number, name, next: 0, size, synced: 0, old_is_lost, failure });
+            Some(Compaction { number, name, next: 0, size, synced: 0, old_is_lost, failure });
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl Journal {
     pub(super) fn append_to_rewrite(&mut self) {
         let Some(mut rewrite) = self.rewrite.take() else { return };
         if rewrite.failure.is_none() {
-            let Rewrite { name, size, .. } = &mut rewrite;
+            let Compaction { name, size, .. } = &mut rewrite;
             let written = append_all(&mut *self.disk, name, &self.pending, size);
             rewrite.failure = written.map_err(|e| self.told("written to", name, &e)).err();
         }
@@ -138,7 +138,7 @@ impl Journal {
     }
 
     /// Writes the next slice; whether it was the last.
-    fn rewrite_slice(&mut self, now: Moment, live: &dyn Live) -> io::Result<bool> {
+    fn rewrite_slice(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<bool> {
         let Some(mut rewrite) = self.rewrite.take() else { return Ok(false) };
         let outcome = self.write_slice(&mut rewrite, now, live);
         self.rewrite = Some(rewrite);
@@ -147,9 +147,9 @@ impl Journal {
 
     fn write_slice(
         &mut self,
-        rewrite: &mut Rewrite,
+        rewrite: &mut Compaction,
         now: Moment,
-        live: &dyn Live,
+        live: &dyn Snapshot,
     ) -> io::Result<bool> {
         if let Some(e) = rewrite.failure.take() {
             return Err(e);
@@ -157,7 +157,7 @@ impl Journal {
         let end = live.end().min(rewrite.next + self.settings.compact_keys);
         self.append_lines(rewrite, end, live)
             .map_err(|e| self.told("written to", &rewrite.name, &e))?;
-        let Rewrite { name, next, size, synced, .. } = rewrite;
+        let Compaction { name, next, size, synced, .. } = rewrite;
         *next = end;
         let is_last = end == live.end();
         if is_last || *size - *synced >= SYNC_STEP_BYTES {
@@ -172,13 +172,13 @@ impl Journal {
     /// not depend on how long a slice is.
     fn append_lines(
         &mut self,
-        rewrite: &mut Rewrite,
+        rewrite: &mut Compaction,
         end: usize,
-        live: &dyn Live,
+        live: &dyn Snapshot,
     ) -> io::Result<()> {
         // All that was noted is written by now, so that its room is free.
         let Journal { disk, pending: piece, .. } = self;
-        let Rewrite { name, next, size, .. } = rewrite;
+        let Compaction { name, next, size, .. } = rewrite;
         for line in (*next..end).filter_map(|number| live.line(number)) {
             if is_full(piece, line) {
                 append_piece(&mut **disk, name, piece, size)?;
@@ -194,7 +194,7 @@ impl Journal {
     ///
     /// It does not, and the old one goes on.
     fn take_place(&mut self) -> io::Result<()> {
-        let Some(Rewrite { number, name, size, old_is_lost, .. }) = &self.rewrite else {
+        let Some(Compaction { number, name, size, old_is_lost, .. }) = &self.rewrite else {
             return Ok(());
         };
         let (number, size, old_is_lost) = (*number, *size, *old_is_lost);
@@ -253,7 +253,7 @@ impl Journal {
     /// The old file goes on, if it can; a new one is tried again later.
     fn give_up_rewriting(&mut self, e: &io::Error, now: Moment) {
         self.counts.failures += 1;
-        if let Some(Rewrite { name, .. }) = self.rewrite.take() {
+        if let Some(Compaction { name, .. }) = self.rewrite.take() {
             // If this fails, the next attempt or the next start removes it.
             let _ = self.disk.remove(&name);
         }

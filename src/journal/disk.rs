@@ -280,7 +280,7 @@ fn shut_out_others(folder: &Path) -> io::Result<()> {
 }
 
 /// A file of a disk from its beginning, to be read as long as nobody says stop.
-pub(super) struct Reading<'d> {
+pub(super) struct FileReader<'d> {
     disk: &'d mut dyn Disk,
     name: &'d str,
     offset: u64,
@@ -289,17 +289,17 @@ pub(super) struct Reading<'d> {
     pub(super) has_stopped: bool,
 }
 
-impl<'d> Reading<'d> {
+impl<'d> FileReader<'d> {
     pub(super) fn new(
         disk: &'d mut dyn Disk,
         name: &'d str,
         stops: &'d mut dyn FnMut() -> bool,
-    ) -> Reading<'d> {
-        Reading { disk, name, offset: 0, stops, has_stopped: false }
+    ) -> FileReader<'d> {
+        FileReader { disk, name, offset: 0, stops, has_stopped: false }
     }
 }
 
-impl io::Read for Reading<'_> {
+impl io::Read for FileReader<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if (self.stops)() {
             self.has_stopped = true;

@@ -14,7 +14,7 @@
 //! may be all that there is, and to end would lose it.
 
 use super::open::files_of;
-use super::{Journal, Live, SYNC_EVERY, Sync};
+use super::{Journal, SYNC_EVERY, Snapshot, Sync};
 use herd_reactor::Moment;
 use std::io;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Journal {
     /// # Errors
     ///
     /// With `always`, that it cannot be written anew.
-    pub(super) fn look_if_due(&mut self, now: Moment, live: &dyn Live) -> io::Result<()> {
+    pub(super) fn look_if_due(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
         if *self.look.get_or_insert(now) > now {
             return Ok(());
         }

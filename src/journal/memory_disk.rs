@@ -50,7 +50,7 @@ pub struct MemoryDisk {
     /// How long a sync takes.
     pub sync_time: RangeInclusive<Duration>,
     chance: SplitMix64,
-    files: Vec<File>,
+    files: Vec<MemoryFile>,
     names: BTreeMap<String, usize>,
     /// The names that are on the disk, and what has been done to them since.
     names_synced: BTreeMap<String, usize>,
@@ -60,7 +60,7 @@ pub struct MemoryDisk {
 }
 
 #[derive(Debug, Default)]
-struct File {
+struct MemoryFile {
     bytes: Vec<u8>,
     /// So many of its first bytes are on the disk,
     synced: usize,
@@ -226,7 +226,7 @@ impl Disk for MemoryDisk {
 
     fn create(&mut self, name: &str) -> io::Result<()> {
         self.call()?;
-        self.files.push(File::default());
+        self.files.push(MemoryFile::default());
         self.name(Naming::Given(name.to_owned(), self.files.len() - 1));
         Ok(())
     }

@@ -35,12 +35,12 @@ mod torn;
 
 pub use self::disk::{Disk, KernelDisk};
 pub use self::memory_disk::{DiskFaults, MemoryDisk};
-pub use self::open::{Refusal, Replayed, files_of};
-pub use self::record::{Head, Owner};
+pub use self::open::{OpenError, Replayed, files_of};
+pub use self::record::{FileHead, Owner};
 pub use self::scan::{Scan, scan};
 pub use self::torn::TORN;
 
-use self::compact::Rewrite;
+use self::compact::Compaction;
 use self::record::OVERHEAD_BYTES;
 use herd_reactor::{LogThrottle, Moment};
 use log::Level;
@@ -88,7 +88,7 @@ pub struct JournalSettings {
 /// Every line that counts, numbered from 0: what a journal is written anew from.
 ///
 /// The line of a number may change; whatever it is then has been noted.
-pub trait Live {
+pub trait Snapshot {
     /// The end of the numbers: each is below it, and not each of them has a line.
     fn end(&self) -> usize;
     /// The line of one number.
@@ -99,7 +99,7 @@ pub trait Live {
 
 /// What has happened to a journal since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct JournalCounts {
     /// Lines noted.
     pub records: u64,
     /// Syncs of a file.
@@ -136,7 +136,7 @@ pub struct Journal {
     written: bool,
     /// or could not be.
     failure: Option<io::Error>,
-    rewrite: Option<Rewrite>,
+    rewrite: Option<Compaction>,
     /// Rewriting has failed: not again before then.
     retry: Option<Moment>,
     /// It is to be rewritten, whatever its size.
@@ -147,7 +147,7 @@ pub struct Journal {
     unsettled: bool,
     /// When to look next whether the file is where it was; none before the first commit.
     look: Option<Moment>,
-    counts: Counts,
+    counts: JournalCounts,
     throttle: LogThrottle,
 }
 
@@ -175,7 +175,7 @@ impl Journal {
     /// be told that it was kept, and the journal must not be used any more. The same if the file is not
     /// where it was, and cannot be written anew there at once. The other policies give no errors: the
     /// journal [is broken](Journal::is_sound) then, until a new file is whole.
-    pub fn commit(&mut self, now: Moment, live: &dyn Live) -> io::Result<()> {
+    pub fn commit(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
         self.throttle.report(now);
         self.write_pending();
         if std::mem::take(&mut self.written) {
@@ -213,7 +213,7 @@ impl Journal {
     }
 
     /// What has happened until now.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> JournalCounts {
         self.counts
     }
 
@@ -238,7 +238,7 @@ impl Journal {
     /// # Errors
     ///
     /// Those of the last sync or of the new file. What was noted since the failure is lost then.
-    pub fn close(&mut self, now: Moment, live: &dyn Live) -> io::Result<()> {
+    pub fn close(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
         if self.broken || self.disk.find(&self.name).is_err() {
             return self.rewrite(now, live);
         }

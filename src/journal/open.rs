@@ -10,10 +10,10 @@
 //! at a certain moment ([`rewrite`](super::compact)), and overlap.
 
 use super::compact::UNFINISHED;
-use super::disk::Reading;
-use super::record::{Head, Owner, VERSION};
+use super::disk::FileReader;
+use super::record::{FileHead, Owner, VERSION};
 use super::scan::{Scan, scan};
-use super::{Counts, Disk, Journal, JournalSettings, PENDING_BYTES, append_all};
+use super::{Disk, Journal, JournalCounts, JournalSettings, PENDING_BYTES, append_all};
 use crate::log::shell_quoted;
 use herd_reactor::{LogThrottle, Moment};
 use std::fmt;
@@ -39,7 +39,7 @@ pub struct Replayed {
 
 /// Why a journal is not opened. The text says what to do.
 #[derive(Debug)]
-pub enum Refusal {
+pub enum OpenError {
     /// Another process has the folder.
     Locked(String),
     /// The file is another server's, or another herd's.
@@ -65,46 +65,48 @@ pub enum Refusal {
     Stopped,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::Locked(path) => {
+            OpenError::Locked(path) => {
                 write!(f, "{path} is locked: another server, or another `herd journal`, uses it")
             }
-            Refusal::Anothers(path, Owner { server, herd }) => {
+            OpenError::Anothers(path, Owner { server, herd }) => {
                 write!(
                     f,
                     "{path} is the journal of {server} in the herd {herd}; choose another folder"
                 )
             }
-            Refusal::Newer(path, version) => write!(
+            OpenError::Newer(path, version) => write!(
                 f,
                 "{path} has format {version}, and this program reads {VERSION}; use the program that wrote it"
             ),
-            Refusal::CarriageReturn(path) => write!(
+            OpenError::CarriageReturn(path) => write!(
                 f,
                 "{path} has a CR in its first line: an editor, or git, has changed its line ends from LF to CR LF; \
                  bring it back from a copy, or change them back, as with `sed -i 's/\\r$//' {}`",
                 shell_quoted(path)
             ),
-            Refusal::Foreign(path) => write!(
+            OpenError::Foreign(path) => write!(
                 f,
                 "{path} is no journal: its first line is not `HERDJ 1 SERVER HERD`; \
                  bring it back from a copy, move it away, or choose another folder"
             ),
-            Refusal::Damaged { path, at, records_after } => write!(
+            OpenError::Damaged { path, at, records_after } => write!(
                 f,
                 "{path} is damaged at byte {at}, with {records_after} whole records behind that; \
                  bring it back from a copy, or keep what is whole with `herd journal compact {} --salvage`",
                 shell_quoted(path)
             ),
-            Refusal::Os(what, error) => write!(f, "{what}: {error}"),
-            Refusal::Stopped => write!(f, "the journal was not read to its end, and is as it was"),
+            OpenError::Os(what, error) => write!(f, "{what}: {error}"),
+            OpenError::Stopped => {
+                write!(f, "the journal was not read to its end, and is as it was")
+            }
         }
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for OpenError {}
 
 /// The journals among the files `names`, oldest first, by their numbers.
 pub fn files_of(names: &[String]) -> Vec<(u64, &str)> {
@@ -145,7 +147,7 @@ impl Journal {
         owner: &Owner,
         salvage: bool,
         each: &mut dyn FnMut(&[u8]) -> bool,
-    ) -> Result<(Journal, Replayed), Refusal> {
+    ) -> Result<(Journal, Replayed), OpenError> {
         Journal::open_unless(disk, settings, owner, salvage, each, &mut || false)
     }
 
@@ -154,7 +156,7 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Stopped`] too: then every whole record is where it was, and the folder is free again.
+    /// [`OpenError::Stopped`] too: then every whole record is where it was, and the folder is free again.
     pub fn open_unless(
         disk: Box<dyn Disk>,
         settings: JournalSettings,
@@ -162,7 +164,7 @@ impl Journal {
         salvage: bool,
         each: &mut dyn FnMut(&[u8]) -> bool,
         stops: &mut dyn FnMut() -> bool,
-    ) -> Result<(Journal, Replayed), Refusal> {
+    ) -> Result<(Journal, Replayed), OpenError> {
         let mut journal = Journal::unopened(disk, settings, owner);
         let names = journal.lock_and_list()?;
         for name in names.iter().filter(|name| is_unfinished(name)) {
@@ -175,7 +177,7 @@ impl Journal {
                 journal.set_aside(name, at, scan.size, stops)?;
                 replayed.torn_bytes += scan.bad_bytes;
             }
-            if scan.head == Head::Cut {
+            if scan.head == FileHead::Cut {
                 // There is nothing in it, and nothing can be appended.
                 journal.disk.close(name);
                 journal.stale.push(number);
@@ -193,7 +195,7 @@ impl Journal {
             0 => journal.create()?,
             // A name that was given last may not be on the disk either.
             _ => journal.disk.sync_folder().map_err(|e| {
-                Refusal::Os(format!("{} cannot be synced", journal.disk.path("")), e)
+                OpenError::Os(format!("{} cannot be synced", journal.disk.path("")), e)
             })?,
         }
         journal.rewrite_wanted = !journal.stale.is_empty() || replayed.damaged_bytes > 0;
@@ -221,18 +223,18 @@ impl Journal {
             stale: Vec::new(),
             unsettled: false,
             look: None,
-            counts: Counts::default(),
+            counts: JournalCounts::default(),
             throttle: LogThrottle::default(),
         }
     }
 
-    fn lock_and_list(&mut self) -> Result<Vec<String>, Refusal> {
+    fn lock_and_list(&mut self) -> Result<Vec<String>, OpenError> {
         let folder = self.disk.path("");
         self.disk.lock().map_err(|e| match e.kind() {
-            ErrorKind::WouldBlock => Refusal::Locked(folder.clone()),
-            _ => Refusal::Os(format!("{folder} cannot be locked"), e),
+            ErrorKind::WouldBlock => OpenError::Locked(folder.clone()),
+            _ => OpenError::Os(format!("{folder} cannot be locked"), e),
         })?;
-        self.disk.list().map_err(|e| Refusal::Os(format!("{folder} cannot be read"), e))
+        self.disk.list().map_err(|e| OpenError::Os(format!("{folder} cannot be read"), e))
     }
 
     /// Reads one file.
@@ -242,26 +244,26 @@ impl Journal {
         salvage: bool,
         each: &mut dyn FnMut(&[u8]) -> bool,
         stops: &mut dyn FnMut() -> bool,
-    ) -> Result<Scan, Refusal> {
+    ) -> Result<Scan, OpenError> {
         self.disk.open(name).map_err(|e| self.os("opened", name, e))?;
-        let mut reading = Reading::new(&mut *self.disk, name, stops);
+        let mut reading = FileReader::new(&mut *self.disk, name, stops);
         let scan = match scan(&mut reading, each) {
-            Err(_) if reading.has_stopped => return Err(Refusal::Stopped),
+            Err(_) if reading.has_stopped => return Err(OpenError::Stopped),
             scan => scan.map_err(|e| self.os("read", name, e))?,
         };
         let path = self.disk.path(name);
         match &scan.head {
-            Head::Of(owner) if *owner == self.owner => {}
-            Head::Of(owner) => return Err(Refusal::Anothers(path, owner.clone())),
-            Head::Newer(version) => return Err(Refusal::Newer(path, *version)),
-            Head::Cut => {}
-            Head::CarriageReturn => return Err(Refusal::CarriageReturn(path)),
-            Head::Foreign => return Err(Refusal::Foreign(path)),
+            FileHead::Of(owner) if *owner == self.owner => {}
+            FileHead::Of(owner) => return Err(OpenError::Anothers(path, owner.clone())),
+            FileHead::Newer(version) => return Err(OpenError::Newer(path, *version)),
+            FileHead::Cut => {}
+            FileHead::CarriageReturn => return Err(OpenError::CarriageReturn(path)),
+            FileHead::Foreign => return Err(OpenError::Foreign(path)),
         }
         match scan.damaged_at() {
             Some(at) if !salvage => {
                 let records_after = scan.records_after;
-                Err(Refusal::Damaged { path, at, records_after })
+                Err(OpenError::Damaged { path, at, records_after })
             }
             _ => Ok(scan),
         }
@@ -269,7 +271,7 @@ impl Journal {
 
     /// The file `name` is the one to append to, until a newer one is read. A torn tail is cut off; it was
     /// [set aside](Journal::set_aside).
-    fn take(&mut self, number: u64, name: &str, scan: &Scan) -> Result<(), Refusal> {
+    fn take(&mut self, number: u64, name: &str, scan: &Scan) -> Result<(), OpenError> {
         if !self.name.is_empty() {
             self.disk.close(&self.name);
             self.stale.push(self.number);
@@ -292,9 +294,9 @@ impl Journal {
     }
 
     /// Makes the first file, with nothing in it but its first line.
-    fn create(&mut self) -> Result<(), Refusal> {
+    fn create(&mut self) -> Result<(), OpenError> {
         struct Nothing;
-        impl super::Live for Nothing {
+        impl super::Snapshot for Nothing {
             fn end(&self) -> usize {
                 0
             }
@@ -308,13 +310,13 @@ impl Journal {
         // As any other rewriting, so that a file under its final name always has its first line.
         let made = self.rewrite(Moment::default(), &Nothing);
         let folder = self.disk.path("");
-        made.map_err(|e| Refusal::Os(format!("{folder}: no journal can be made"), e))?;
-        self.counts = Counts::default();
+        made.map_err(|e| OpenError::Os(format!("{folder}: no journal can be made"), e))?;
+        self.counts = JournalCounts::default();
         Ok(())
     }
 
-    fn os(&self, what: &str, name: &str, e: io::Error) -> Refusal {
-        Refusal::Os(format!("{} cannot be {what}", self.disk.path(name)), e)
+    fn os(&self, what: &str, name: &str, e: io::Error) -> OpenError {
+        OpenError::Os(format!("{} cannot be {what}", self.disk.path(name)), e)
     }
 }
 
@@ -325,9 +327,9 @@ mod tests {
     #[test]
     fn a_remedy_can_be_typed_whatever_the_path() {
         let path = String::from("./-my journal/it's");
-        let remedy = Refusal::CarriageReturn(path.clone()).to_string();
+        let remedy = OpenError::CarriageReturn(path.clone()).to_string();
         assert!(remedy.ends_with(r"`sed -i 's/\r$//' './-my journal/it'\''s'`"), "{remedy}");
-        let remedy = Refusal::Damaged { path, at: 1, records_after: 1 }.to_string();
+        let remedy = OpenError::Damaged { path, at: 1, records_after: 1 }.to_string();
         let typed = r"`herd journal compact './-my journal/it'\''s' --salvage`";
         assert!(remedy.ends_with(typed), "{remedy}");
     }

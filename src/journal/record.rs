@@ -93,7 +93,7 @@ pub struct Owner {
 
 /// What the first line of a file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Head {
+pub enum FileHead {
     /// It is a journal of this version of the format.
     Of(Owner),
     /// It is a journal of a later version.
@@ -113,12 +113,12 @@ impl Owner {
     }
 }
 
-impl Head {
+impl FileHead {
     /// Reads a first line, without its newline. `ended`: whether it had one.
-    pub fn parse(line: &[u8], ended: bool) -> Head {
+    pub fn parse(line: &[u8], ended: bool) -> FileHead {
         let text = str::from_utf8(line).unwrap_or("\0");
         if text.starts_with(MAGIC) && text.contains('\r') {
-            return Head::CarriageReturn;
+            return FileHead::CarriageReturn;
         }
         if !ended {
             // Zeros at the end of a file were never written: its length came to the disk before its text.
@@ -128,7 +128,7 @@ impl Head {
                 Some(names) => names.bytes().all(|byte| byte == b' ' || is_in_names(byte)),
                 None => start.starts_with(text),
             };
-            return if is_cut { Head::Cut } else { Head::Foreign };
+            return if is_cut { FileHead::Cut } else { FileHead::Foreign };
         }
         let mut fields = text.split(' ');
         let (magic, version) = (fields.next(), fields.next().and_then(|v| v.parse().ok()));
@@ -136,10 +136,10 @@ impl Head {
             (Some(MAGIC), Some(VERSION), Some(server), Some(herd), None)
                 if is_name(server) && is_name(herd) =>
             {
-                Head::Of(Owner { server: server.into(), herd: herd.into() })
+                FileHead::Of(Owner { server: server.into(), herd: herd.into() })
             }
-            (Some(MAGIC), Some(version), ..) if version > VERSION => Head::Newer(version),
-            _ => Head::Foreign,
+            (Some(MAGIC), Some(version), ..) if version > VERSION => FileHead::Newer(version),
+            _ => FileHead::Foreign,
         }
     }
 }
@@ -223,33 +223,33 @@ mod tests {
         let owner = Owner { server: "Alford".into(), herd: "places-herd".into() };
         assert_eq!(owner.head(), b"HERDJ 1 Alford places-herd\n");
         for (line, ended, head) in [
-            ("HERDJ 1 Alford places-herd", true, Head::Of(owner)),
-            ("HERDJ 2 Alford places-herd and more", true, Head::Newer(2)),
-            ("HERDJ 0 Alford places-herd", true, Head::Foreign),
-            ("HERDJ 1 Alford", true, Head::Foreign),
-            ("HERDJ 1 Alford places herd", true, Head::Foreign),
-            ("herdj 1 Alford places-herd", true, Head::Foreign),
-            ("AT Alford +0.1 kiwi +1+1 5", true, Head::Foreign),
-            ("", true, Head::Foreign),
-            ("", false, Head::Cut),
-            ("HERD", false, Head::Cut),
-            ("HERDJ 1 Alford places-herd", false, Head::Cut),
-            ("HERE", false, Head::Foreign),
+            ("HERDJ 1 Alford places-herd", true, FileHead::Of(owner)),
+            ("HERDJ 2 Alford places-herd and more", true, FileHead::Newer(2)),
+            ("HERDJ 0 Alford places-herd", true, FileHead::Foreign),
+            ("HERDJ 1 Alford", true, FileHead::Foreign),
+            ("HERDJ 1 Alford places herd", true, FileHead::Foreign),
+            ("herdj 1 Alford places-herd", true, FileHead::Foreign),
+            ("AT Alford +0.1 kiwi +1+1 5", true, FileHead::Foreign),
+            ("", true, FileHead::Foreign),
+            ("", false, FileHead::Cut),
+            ("HERD", false, FileHead::Cut),
+            ("HERDJ 1 Alford places-herd", false, FileHead::Cut),
+            ("HERE", false, FileHead::Foreign),
             // No message may repeat what no name can have.
-            ("HERDJ 1 Alford places\u{1b}herd", true, Head::Foreign),
-            ("HERDJ 1 Alford \u{202e}herd", true, Head::Foreign),
-            ("HERDJ 1 Alford ", true, Head::Foreign),
-            ("HERDJ 1 Alford places-herd\0\0", false, Head::Cut),
-            ("\0\0\0", false, Head::Cut),
-            ("HERDJ 1 Alford\0places-herd", false, Head::Foreign),
-            ("HERDJ 1 Alford places-herd\r", true, Head::CarriageReturn),
-            ("HERDJ 1 Alford places-herd\rAT Alford +0.26 kiwi", false, Head::CarriageReturn),
-            ("a text\r", true, Head::Foreign),
+            ("HERDJ 1 Alford places\u{1b}herd", true, FileHead::Foreign),
+            ("HERDJ 1 Alford \u{202e}herd", true, FileHead::Foreign),
+            ("HERDJ 1 Alford ", true, FileHead::Foreign),
+            ("HERDJ 1 Alford places-herd\0\0", false, FileHead::Cut),
+            ("\0\0\0", false, FileHead::Cut),
+            ("HERDJ 1 Alford\0places-herd", false, FileHead::Foreign),
+            ("HERDJ 1 Alford places-herd\r", true, FileHead::CarriageReturn),
+            ("HERDJ 1 Alford places-herd\rAT Alford +0.26 kiwi", false, FileHead::CarriageReturn),
+            ("a text\r", true, FileHead::Foreign),
         ] {
-            assert_eq!(Head::parse(line.as_bytes(), ended), head, "{line}");
+            assert_eq!(FileHead::parse(line.as_bytes(), ended), head, "{line}");
         }
-        assert_eq!(Head::parse(b"HERDJ 1 \xff \xfe", true), Head::Foreign);
+        assert_eq!(FileHead::parse(b"HERDJ 1 \xff \xfe", true), FileHead::Foreign);
         let long = format!("HERDJ 1 Alford {}", "x".repeat(65));
-        assert_eq!(Head::parse(long.as_bytes(), true), Head::Foreign);
+        assert_eq!(FileHead::parse(long.as_bytes(), true), FileHead::Foreign);
     }
 }

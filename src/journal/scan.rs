@@ -13,7 +13,7 @@
 //! hole of zeros, before one, or in the middle of what stands between two newlines. Its checksum is found by its
 //! form, and, calculated backwards, says where the record begins.
 
-use super::record::{Head, RECORD_BYTES_MAX, line_of, start_of_last};
+use super::record::{FileHead, RECORD_BYTES_MAX, line_of, start_of_last};
 use memchr::memmem;
 use std::io::{self, ErrorKind, Read};
 
@@ -32,7 +32,7 @@ const IN_VAIN_MAX: usize = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
     /// What its first line says.
-    pub head: Head,
+    pub head: FileHead,
     /// Its bytes.
     pub size: u64,
     /// Its whole records.
@@ -69,10 +69,10 @@ impl Scan {
     }
 
     /// Takes in the text of a piece, or a beginning of it if more follows. Returns how many bytes that is.
-    fn piece(&mut self, text: &[u8], end: End, each: &mut dyn FnMut(&[u8]) -> bool) -> usize {
-        let newline = usize::from(end == End::Newline);
+    fn piece(&mut self, text: &[u8], end: PieceEnd, each: &mut dyn FnMut(&[u8]) -> bool) -> usize {
+        let newline = usize::from(end == PieceEnd::Newline);
         let all = text.len() + newline;
-        if let Some(line) = line_of(text).filter(|_| end == End::Newline) {
+        if let Some(line) = line_of(text).filter(|_| end == PieceEnd::Newline) {
             self.record(line, all, true, each);
             return all;
         }
@@ -84,8 +84,8 @@ impl Scan {
             self.record(line, at - start, at > stop, each);
         }
         let taken = match end {
-            End::More => at.max(text.len() - RECORD_BYTES_MAX),
-            End::Newline | End::File => all,
+            PieceEnd::More => at.max(text.len() - RECORD_BYTES_MAX),
+            PieceEnd::Newline | PieceEnd::File => all,
         };
         self.garbage(taken - at);
         taken
@@ -140,14 +140,14 @@ fn records_in(text: &[u8]) -> impl Iterator<Item = (usize, usize)> {
 /// Reads `input` to its end, and hands the line of every whole record to `each`, which says whether
 /// it can make sense of it: what it cannot counts as no record.
 ///
-/// Records are looked for only behind a first line that is ours ([`Head::Of`]).
+/// Records are looked for only behind a first line that is ours ([`FileHead::Of`]).
 ///
 /// # Errors
 ///
 /// Those of `input`; nothing more is known then.
 pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<Scan> {
     let mut scan = Scan {
-        head: Head::Cut,
+        head: FileHead::Cut,
         size: 0,
         records: 0,
         bad_at: None,
@@ -158,15 +158,15 @@ pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Re
     };
     let mut pieces = Pieces::new(input);
     let Some((first, end)) = pieces.next_piece()? else { return Ok(scan) };
-    let taken = first.len() + usize::from(end == End::Newline);
+    let taken = first.len() + usize::from(end == PieceEnd::Newline);
     // No first line is as long as a window.
-    let line = if end == End::More { b"?" } else { first };
-    scan.head = Head::parse(line, end == End::Newline);
+    let line = if end == PieceEnd::More { b"?" } else { first };
+    scan.head = FileHead::parse(line, end == PieceEnd::Newline);
     match scan.head {
-        Head::Cut => scan.garbage(taken),
+        FileHead::Cut => scan.garbage(taken),
         _ => scan.size = taken as u64,
     }
-    if !matches!(scan.head, Head::Of(_)) {
+    if !matches!(scan.head, FileHead::Of(_)) {
         return Ok(scan);
     }
     pieces.take(taken);
@@ -179,7 +179,7 @@ pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Re
 
 /// What follows the text of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum PieceEnd {
     /// The newline at its end.
     Newline,
     /// The end of the file.
@@ -205,18 +205,18 @@ impl<'i> Pieces<'i> {
     }
 
     /// The text up to the next newline, without it; or a window of it; or what the file ends with.
-    fn next_piece(&mut self) -> io::Result<Option<(&[u8], End)>> {
+    fn next_piece(&mut self) -> io::Result<Option<(&[u8], PieceEnd)>> {
         let mut searched = 0;
         loop {
             let waiting = &self.buffer[self.taken + searched..self.filled];
             let (length, end) = match memchr::memchr(b'\n', waiting) {
-                Some(at) => (searched + at, End::Newline),
+                Some(at) => (searched + at, PieceEnd::Newline),
                 None => {
                     searched = self.filled - self.taken;
                     match searched {
-                        WINDOW_BYTES.. => (searched, End::More),
+                        WINDOW_BYTES.. => (searched, PieceEnd::More),
                         0 if self.has_ended => return Ok(None),
-                        _ if self.has_ended => (searched, End::File),
+                        _ if self.has_ended => (searched, PieceEnd::File),
                         _ => {
                             self.read_more()?;
                             continue;
@@ -290,7 +290,7 @@ mod tests {
             let (scan, lines) = scanned(&bytes, at_a_time);
             assert_eq!(lines, ["one", "two", "three"]);
             assert_eq!((scan.records, scan.bad_at, scan.size), (3, None, bytes.len() as u64));
-            assert_eq!(scan.head, Head::Of(owner()));
+            assert_eq!(scan.head, FileHead::Of(owner()));
         }
     }
 
@@ -481,12 +481,12 @@ mod tests {
     #[test]
     fn nothing_is_read_behind_a_foreign_first_line() {
         for (bytes, head) in [
-            (&b""[..], Head::Cut),
-            (b"HERDJ 1 Al", Head::Cut),
-            (b"HERDJ 9 Alford places-herd\none *00000000\n", Head::Newer(9)),
-            (b"one *00000000\n", Head::Foreign),
-            (&[0; 300_000], Head::Foreign),
-            (&[b'x'; 500_000], Head::Foreign),
+            (&b""[..], FileHead::Cut),
+            (b"HERDJ 1 Al", FileHead::Cut),
+            (b"HERDJ 9 Alford places-herd\none *00000000\n", FileHead::Newer(9)),
+            (b"one *00000000\n", FileHead::Foreign),
+            (&[0; 300_000], FileHead::Foreign),
+            (&[b'x'; 500_000], FileHead::Foreign),
         ] {
             let (scan, lines) = scanned(bytes, 4096);
             assert_eq!((scan.head, lines.len(), scan.records), (head, 0, 0));

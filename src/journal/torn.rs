@@ -12,7 +12,7 @@
 //! kept, as older log files are: of `journal.7`, `journal.7.torn.4` is the oldest.
 
 use super::compact::UNFINISHED;
-use super::open::{Refusal, STEM};
+use super::open::{OpenError, STEM};
 use super::{Disk, Journal, PENDING_BYTES, append_all};
 use std::cmp::Reverse;
 use std::io;
@@ -40,14 +40,14 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// They cannot be cut off. [`Refusal::Stopped`]: `stops` said so.
+    /// They cannot be cut off. [`OpenError::Stopped`]: `stops` said so.
     pub(super) fn set_aside(
         &mut self,
         name: &str,
         at: u64,
         size: u64,
         stops: &mut dyn FnMut() -> bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), OpenError> {
         let torn = format!("{name}{TORN}");
         let (bytes, path, torn_path) = (size - at, self.disk.path(name), self.disk.path(&torn));
         let disk = &mut *self.disk;
@@ -56,11 +56,11 @@ impl Journal {
         tail.disk.close(&tail.torn);
         let ends = format!("{path} ends in {bytes} bytes of no whole record, from byte {at} on");
         match moved {
-            Err(_) if tail.has_stopped => Err(Refusal::Stopped),
+            Err(_) if tail.has_stopped => Err(OpenError::Stopped),
             Err(e) => {
                 let remedy = "(make room, or move the journal away)";
                 let what = format!("{ends}; they cannot be moved to {torn_path} {remedy}");
-                Err(Refusal::Os(what, e))
+                Err(OpenError::Os(what, e))
             }
             Ok(()) => {
                 log::warn!("journal: {ends}: moved to {torn_path}");

@@ -22,7 +22,7 @@ const MODE: u32 = 0o640;
 const FOLDER_MODE: u32 = 0o750;
 
 /// What the log asks of the disk.
-pub trait Disk {
+pub trait LogDisk {
     /// Writes a beginning of `bytes`, and tells how many.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl RotatingFile {
     }
 }
 
-impl Disk for RotatingFile {
+impl LogDisk for RotatingFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.size += written as u64;

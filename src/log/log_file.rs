@@ -17,8 +17,8 @@
 use std::fmt;
 use std::io::{self, Write as _};
 
-use super::stamp::{STAMP_BYTES, Stamp};
-use super::{Clock, Direction, Disk, Party, escape};
+use super::stamp::{STAMP_BYTES, TimestampCache};
+use super::{Clock, Direction, LogDisk, Party, escape};
 
 /// So many bytes wait before they are written unasked: 64 KiB.
 pub const WAITING_BYTES: usize = 64 * 1024;
@@ -28,10 +28,10 @@ const LEVEL: std::ops::Range<usize> = STAMP_BYTES + 1..STAMP_BYTES + 6;
 
 /// A log that buffers, and that a failing disk does not stop.
 pub struct LogFile {
-    disk: Box<dyn Disk>,
+    disk: Box<dyn LogDisk>,
     clock: Clock,
-    stamp: Stamp,
-    head: Head,
+    stamp: TimestampCache,
+    head: LinePrefix,
     waiting: Vec<u8>,
     /// Lines that came while the disk refused and the buffer was full.
     missing: u64,
@@ -43,12 +43,12 @@ pub struct LogFile {
 
 impl LogFile {
     /// A log on `disk`; `clock` is asked only for the time of its own complaints.
-    pub fn new(disk: Box<dyn Disk>, clock: Clock) -> LogFile {
+    pub fn new(disk: Box<dyn LogDisk>, clock: Clock) -> LogFile {
         LogFile {
             disk,
             clock,
-            stamp: Stamp::new(),
-            head: Head::default(),
+            stamp: TimestampCache::new(),
+            head: LinePrefix::default(),
             waiting: Vec::with_capacity(WAITING_BYTES + 4 * 1024),
             missing: 0,
             refusal: None,
@@ -180,14 +180,14 @@ impl LogFile {
 /// What the last traffic line began with, `<time> INFO  <party>`. The next one often begins with the same:
 /// all that came in one read has one time, and so have the replies.
 #[derive(Debug, Default)]
-struct Head {
+struct LinePrefix {
     text: Vec<u8>,
     unix_ns: u64,
     /// The party, if it is a numbered one.
     party: Option<(&'static str, u32)>,
 }
 
-impl Head {
+impl LinePrefix {
     /// Whether this is how a line of `unix_ns` and `party` begins; perhaps not of a party with a name.
     #[inline]
     fn is_of(&self, unix_ns: u64, party: &Party<'_>) -> bool {
@@ -200,7 +200,7 @@ impl Head {
         }
     }
 
-    fn write(&mut self, unix_ns: u64, party: &Party<'_>, stamp: &mut Stamp) {
+    fn write(&mut self, unix_ns: u64, party: &Party<'_>, stamp: &mut TimestampCache) {
         self.text.clear();
         self.text.extend_from_slice(stamp.at(unix_ns));
         self.text.extend_from_slice(b" INFO  ");
@@ -277,7 +277,7 @@ mod tests {
         }
     }
 
-    impl Disk for TestDisk {
+    impl LogDisk for TestDisk {
         fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let mut inside = self.inside();
             inside.appends += 1;
@@ -452,7 +452,7 @@ mod tests {
     #[test]
     fn dev_full_stops_nothing() {
         struct DevFull(File);
-        impl Disk for DevFull {
+        impl LogDisk for DevFull {
             fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
                 io::Write::write(&mut self.0, bytes)
             }

@@ -53,10 +53,10 @@ use ::log::{Level, Log, Metadata, Record};
 use env_logger::fmt::Formatter;
 use env_logger::{Builder, Target};
 
-pub use disk::{Disk, RotatingFile};
+pub use disk::{LogDisk, RotatingFile};
 pub use escape::{Escaped, escape, one_line, operand, shell_quoted};
 pub use log_file::{LogFile, WAITING_BYTES};
-use stamp::Stamp;
+use stamp::TimestampCache;
 
 /// The wall clock, in nanoseconds since 1970, UTC.
 pub type Clock = fn() -> u64;
@@ -124,7 +124,7 @@ pub fn start(settings: &LogSettings, name: &str, clock: Clock) -> io::Result<Pat
     let mut log = LogFile::new(Box::new(file), clock);
     for fault in faults {
         // Past the filter, which may have gone wrong by this very fault.
-        let stamp = String::from_utf8_lossy(Stamp::new().at(clock())).into_owned();
+        let stamp = String::from_utf8_lossy(TimestampCache::new().at(clock())).into_owned();
         log.event(format!("{stamp} WARN  {fault}\n").as_bytes());
     }
     LOG.set(Some(log));
@@ -203,7 +203,7 @@ fn install(target: Target, clock: Clock) -> io::Result<(bool, Vec<String>)> {
 
 /// Writes `record` as a line: `<time> <level> <text>`.
 fn form(out: &mut Formatter, unix_ns: u64, record: &Record<'_>) -> io::Result<()> {
-    io::Write::write_all(out, Stamp::new().at(unix_ns))?;
+    io::Write::write_all(out, TimestampCache::new().at(unix_ns))?;
     io::Write::write_fmt(out, format_args!(" {:5} ", record.level()))?;
     // The text is ours; still, whatever foreign text found its way into it cannot leave the line.
     write!(OneLine(out), "{}", record.args()).map_err(io::Error::other)?;

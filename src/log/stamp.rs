@@ -15,15 +15,15 @@ const SECONDS_PER_DAY: u64 = 86_400;
 
 /// The last stamp written.
 #[derive(Clone, Debug)]
-pub(super) struct Stamp {
+pub(super) struct TimestampCache {
     unix_ns: u64,
     second: u64,
     text: [u8; STAMP_BYTES],
 }
 
-impl Stamp {
-    pub(super) fn new() -> Stamp {
-        Stamp { unix_ns: 0, second: 0, text: *b"1970-01-01T00:00:00.000000Z" }
+impl TimestampCache {
+    pub(super) fn new() -> TimestampCache {
+        TimestampCache { unix_ns: 0, second: 0, text: *b"1970-01-01T00:00:00.000000Z" }
     }
 
     /// The text of `unix_ns`, nanoseconds since 1970.
@@ -57,7 +57,7 @@ impl Stamp {
 
 /// The time as it may stand in a file's name, without colons: `2026-11-22T10-16-39Z`.
 pub(super) fn for_a_file_name(unix_ns: u64) -> String {
-    let mut stamp = Stamp::new();
+    let mut stamp = TimestampCache::new();
     let text = String::from_utf8_lossy(stamp.at(unix_ns));
     format!("{}Z", text[..19].replace(':', "-"))
 }
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     fn text(unix_ns: u64) -> String {
-        String::from_utf8(Stamp::new().at(unix_ns).to_vec()).expect("digits")
+        String::from_utf8(TimestampCache::new().at(unix_ns).to_vec()).expect("digits")
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_kept_second_does_not_show() {
-        let mut stamp = Stamp::new();
+        let mut stamp = TimestampCache::new();
         for unix_ns in
             [5, 999_999_999, 1_000_000_000, 1_000_001_000, 0, u64::MAX, 86_400_000_000_000]
         {

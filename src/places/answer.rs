@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::json::{Object, document};
 use super::json_reader::Reader;
-use super::{Answer, BOUND_MAX, Failure, Found, Page, Photo, Place, Point};
+use super::{Answer, BOUND_MAX, Found, Page, Photo, Place, Point, SearchFailure};
 
 /// About so long is a place of which all is known; more is no fault.
 const PLACE_BYTES: usize = 2_048;
@@ -41,7 +41,7 @@ impl Answer {
             Answer::Found(found) => found.write(bound, out, |_| ()),
             Answer::Told(page) => page.write(bound, out),
             Answer::Verbatim(verbatim) => verbatim.page().write(bound, out),
-            Answer::Failed(Failure { message, .. }) => document(out, |reply| {
+            Answer::Failed(SearchFailure { message, .. }) => document(out, |reply| {
                 reply.string("error_message", message);
                 reply.strings("html_attributions", &[""; 0]);
                 reply.objects("results", &[], result);
@@ -323,7 +323,7 @@ mod tests {
         assert!(value["info_messages"][0].as_str().unwrap().contains("gazetteer"));
         let nothing = Answer::Found(Found::default()).into_fallback();
         assert!(written(&nothing, 1).contains("info_messages"));
-        let failed = Answer::Failed(Failure::limited(None));
+        let failed = Answer::Failed(SearchFailure::limited(None));
         assert_eq!(failed.clone().into_fallback(), failed);
     }
 
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_failure_has_googles_form() {
-        let failed = Answer::Failed(Failure::limited(Some(Duration::from_secs(3))));
+        let failed = Answer::Failed(SearchFailure::limited(Some(Duration::from_secs(3))));
         let expected = r#"{
    "error_message" : "Query limit reached; retry after 3 s.",
    "html_attributions" : [],

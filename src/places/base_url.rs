@@ -1,6 +1,6 @@
 //! Where a source is on the network: `https://places.googleapis.com`, and the way through a proxy.
 //!
-//! In: what an operator wrote. Out: a [`BaseUrl`] or a [`Proxy`], or what is wrong with it. Only as
+//! In: what an operator wrote. Out: a [`BaseUrl`] or a [`ProxyUrl`], or what is wrong with it. Only as
 //! much of a URL as can be meant is understood: a scheme, a host, perhaps a port, perhaps a path
 //! in front of the source's own.
 //!
@@ -29,7 +29,7 @@ pub struct BaseUrl {
 
 /// A machine that connects us by CONNECT. What goes through it is encrypted, so it may be anywhere.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Proxy {
+pub struct ProxyUrl {
     /// As in a [`BaseUrl`].
     pub host: String,
     /// 1 to 65535.
@@ -123,12 +123,12 @@ impl FromStr for BaseUrl {
     }
 }
 
-impl FromStr for Proxy {
+impl FromStr for ProxyUrl {
     type Err = UrlFault;
 
     /// Reads `http://user:password@host:port`, of which only the host is needed. The port of one that
     /// names none is HTTP's, 80.
-    fn from_str(text: &str) -> Result<Proxy, UrlFault> {
+    fn from_str(text: &str) -> Result<ProxyUrl, UrlFault> {
         let rest = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
             Some(_) => return Err(NO_PROXY),
@@ -140,7 +140,7 @@ impl FromStr for Proxy {
             None => (None, rest),
         };
         let (host, port) = host_and_port(authority)?;
-        Ok(Proxy { host, port: port.unwrap_or(80), credentials })
+        Ok(ProxyUrl { host, port: port.unwrap_or(80), credentials })
     }
 }
 
@@ -220,7 +220,7 @@ mod tests {
         text.parse()
     }
 
-    fn proxy(text: &str) -> Result<Proxy, UrlFault> {
+    fn proxy(text: &str) -> Result<ProxyUrl, UrlFault> {
         text.parse()
     }
 
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn a_proxy_is_a_host_a_port_and_perhaps_a_user() {
         for text in ["http://proxy:3128", "proxy:3128", "HTTP://PROXY:3128/"] {
-            let expected = Proxy { host: "proxy".to_string(), port: 3128, credentials: None };
+            let expected = ProxyUrl { host: "proxy".to_string(), port: 3128, credentials: None };
             assert_eq!(proxy(text), Ok(expected));
         }
         for text in ["http://proxy", "proxy", "http://PROXY/", "http://me:p4ss@proxy"] {

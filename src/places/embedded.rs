@@ -33,13 +33,13 @@
 use std::ops::Range;
 
 use super::geonames::ATTRIBUTION as GEONAMES_ATTRIBUTION;
-use super::grid::{self, Rank, Table as _};
+use super::grid::{self, Columns as _, Rank};
 use super::place::{Business, Place, Point, Scope, Viewport, town_radius_m};
 use super::plus_code::PlusCode;
 use super::{Answer, Found, Progress, Query, Source, Ticket};
 
-static TABLE: Table =
-    Table::new(include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/data/places.bin")));
+static TABLE: EmbeddedColumns =
+    EmbeddedColumns::new(include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/data/places.bin")));
 
 const ATTRIBUTIONS: [&str; 2] = [
     GEONAMES_ATTRIBUTION,
@@ -78,7 +78,7 @@ impl Source for Embedded {
 }
 
 /// The columns of `data/places.bin`, as slices of it.
-struct Table {
+struct EmbeddedColumns {
     bands: &'static [[u8; 4]],
     latitudes: &'static [[u8; 4]],
     longitudes: &'static [[u8; 4]],
@@ -95,14 +95,14 @@ struct Table {
 /// Rows to a block of names.
 const BLOCK_ROWS: usize = 32;
 
-impl Table {
+impl EmbeddedColumns {
     /// Finds the columns. Panics, which is to say does not compile, unless this is such a file.
-    const fn new(file: &'static [u8]) -> Table {
+    const fn new(file: &'static [u8]) -> EmbeddedColumns {
         assert!(matches!(file.first_chunk(), Some(b"HERDPLAC")), "not a file of places");
         assert!(word(file, 8) == 1, "a file of places of another version");
         let (rows, bands, regions) = (word(file, 16), word(file, 20), word(file, 24));
         assert!(bands == grid::BANDS, "a file of places with other bands");
-        Table {
+        EmbeddedColumns {
             bands: column(file, 0, bands + 1),
             latitudes: column(file, 1, rows),
             longitudes: column(file, 2, rows),
@@ -173,7 +173,7 @@ impl Table {
     }
 }
 
-impl grid::Table for Table {
+impl grid::Columns for EmbeddedColumns {
     fn band(&self, band: usize) -> Range<usize> {
         let first = |band: usize| u32::from_le_bytes(self.bands[band]) as usize;
         first(band)..first(band + 1)

@@ -7,41 +7,41 @@ use std::time::Duration;
 
 /// Why no places could be looked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Failure {
+pub struct SearchFailure {
     /// The kind, in Google's words.
-    pub status: Status,
+    pub status: SearchStatus,
     /// For people, and ours: never an upstream's text, which may hold keys or addresses.
     pub message: String,
 }
 
-impl Failure {
+impl SearchFailure {
     /// The source does not take our key, or we have none. Asking again does not help.
-    pub fn refused() -> Failure {
+    pub fn refused() -> SearchFailure {
         let message = "The places provider refused the server's credentials.".to_string();
-        Failure { status: Status::RequestDenied, message }
+        SearchFailure { status: SearchStatus::RequestDenied, message }
     }
 
     /// Too many questions; `retry_after`: when there may be more, if that is known.
-    pub fn limited(retry_after: Option<Duration>) -> Failure {
+    pub fn limited(retry_after: Option<Duration>) -> SearchFailure {
         let when = match retry_after {
             Some(pause) => format!("after {} s", whole_seconds(pause).max(1)),
             None => "later".to_string(),
         };
         let message = format!("Query limit reached; retry {when}.");
-        Failure { status: Status::OverQueryLimit, message }
+        SearchFailure { status: SearchStatus::OverQueryLimit, message }
     }
 
     /// No answer, or none that makes sense. `phase`: a word for how far it came: `dns`, `connect`,
     /// `tls`, `first byte`, `body`, `answer`.
-    pub fn unanswered(phase: &str) -> Failure {
+    pub fn unanswered(phase: &str) -> SearchFailure {
         let message = format!("The places provider did not answer (phase: {phase}).");
-        Failure { status: Status::UnknownError, message }
+        SearchFailure { status: SearchStatus::UnknownError, message }
     }
 
     /// The source did not understand the question. To be logged as an error: it is ours.
-    pub fn misunderstood() -> Failure {
+    pub fn misunderstood() -> SearchFailure {
         let message = "The places provider did not understand the server's question.".to_string();
-        Failure { status: Status::InvalidRequest, message }
+        SearchFailure { status: SearchStatus::InvalidRequest, message }
     }
 }
 
@@ -52,7 +52,7 @@ fn whole_seconds(pause: Duration) -> u64 {
 
 /// Google's names for the ways in which a search fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Status {
+pub enum SearchStatus {
     /// The key is missing or refused.
     RequestDenied,
     /// Too many questions: a quota, or a queue of ours that is full.
@@ -63,14 +63,14 @@ pub enum Status {
     InvalidRequest,
 }
 
-impl Status {
+impl SearchStatus {
     /// As it stands in the reply: `UNKNOWN_ERROR`.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Status::RequestDenied => "REQUEST_DENIED",
-            Status::OverQueryLimit => "OVER_QUERY_LIMIT",
-            Status::UnknownError => "UNKNOWN_ERROR",
-            Status::InvalidRequest => "INVALID_REQUEST",
+            SearchStatus::RequestDenied => "REQUEST_DENIED",
+            SearchStatus::OverQueryLimit => "OVER_QUERY_LIMIT",
+            SearchStatus::UnknownError => "UNKNOWN_ERROR",
+            SearchStatus::InvalidRequest => "INVALID_REQUEST",
         }
     }
 }
@@ -81,18 +81,18 @@ mod tests {
 
     #[test]
     fn a_status_is_spelled_as_google_spells_it() {
-        assert_eq!(Status::RequestDenied.as_str(), "REQUEST_DENIED");
-        assert_eq!(Status::OverQueryLimit.as_str(), "OVER_QUERY_LIMIT");
-        assert_eq!(Status::UnknownError.as_str(), "UNKNOWN_ERROR");
-        assert_eq!(Status::InvalidRequest.as_str(), "INVALID_REQUEST");
+        assert_eq!(SearchStatus::RequestDenied.as_str(), "REQUEST_DENIED");
+        assert_eq!(SearchStatus::OverQueryLimit.as_str(), "OVER_QUERY_LIMIT");
+        assert_eq!(SearchStatus::UnknownError.as_str(), "UNKNOWN_ERROR");
+        assert_eq!(SearchStatus::InvalidRequest.as_str(), "INVALID_REQUEST");
     }
 
     #[test]
     fn a_pause_is_rounded_up_to_seconds() {
         for (milliseconds, said) in [(0, "1 s"), (1_000, "1 s"), (1_001, "2 s"), (41_000, "41 s")] {
-            let failure = Failure::limited(Some(Duration::from_millis(milliseconds)));
+            let failure = SearchFailure::limited(Some(Duration::from_millis(milliseconds)));
             assert_eq!(failure.message, format!("Query limit reached; retry after {said}."));
         }
-        assert_eq!(Failure::limited(None).message, "Query limit reached; retry later.");
+        assert_eq!(SearchFailure::limited(None).message, "Query limit reached; retry later.");
     }
 }

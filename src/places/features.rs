@@ -23,7 +23,7 @@
 use std::io::{self, BufRead};
 
 use super::json_reader::{DEPTH_MAX, NotJson, Reader};
-use super::records::{Fault, Records, skip_byte_order_mark};
+use super::records::{RecordFault, RecordReader, skip_byte_order_mark};
 
 /// The longest Feature: an area may have a hundred thousand corners, only to be passed over.
 const FEATURE_BYTES_MAX: usize = 1 << 24;
@@ -74,7 +74,7 @@ impl<R: BufRead> Features<R> {
         })
     }
 
-    fn byte(&mut self) -> Result<Option<u8>, Fault> {
+    fn byte(&mut self) -> Result<Option<u8>, RecordFault> {
         let byte = match self.pending.take() {
             Some(byte) => Some(byte),
             None => self.bytes.next().transpose().map_err(|error| self.fatal(error.to_string()))?,
@@ -83,14 +83,14 @@ impl<R: BufRead> Features<R> {
         Ok(byte)
     }
 
-    fn fatal(&mut self, message: impl Into<String>) -> Fault {
+    fn fatal(&mut self, message: impl Into<String>) -> RecordFault {
         self.is_over = true;
-        Fault { line: self.line, message: message.into() }
+        RecordFault { line: self.line, message: message.into() }
     }
 
     /// Takes a value that begins with `first` into `record`. False: it is a collection, and its Features
     /// come next.
-    fn value(&mut self, first: u8) -> Result<bool, Fault> {
+    fn value(&mut self, first: u8) -> Result<bool, RecordFault> {
         self.record.clear();
         self.record.push(first);
         self.open.clear();
@@ -104,7 +104,7 @@ impl<R: BufRead> Features<R> {
     }
 
     /// Takes the rest of a number or of a word.
-    fn word(&mut self) -> Result<(), Fault> {
+    fn word(&mut self) -> Result<(), RecordFault> {
         while self.record.len() < FEATURE_BYTES_MAX {
             match self.byte()? {
                 None | Some(b' ' | b'\t' | b'\r' | b'\n') => break,
@@ -119,7 +119,7 @@ impl<R: BufRead> Features<R> {
     }
 
     /// Takes the rest of a collection behind its list. True: it was none, but a Feature with an empty list.
-    fn rest(&mut self, is_empty: bool) -> Result<bool, Fault> {
+    fn rest(&mut self, is_empty: bool) -> Result<bool, RecordFault> {
         self.list = None;
         std::mem::swap(&mut self.record, &mut self.collection.1);
         self.record.push(b']');
@@ -133,11 +133,11 @@ impl<R: BufRead> Features<R> {
             Ok((false, _)) => "has a list of features and is no FeatureCollection",
             Err(_) => "is not JSON beside its list of features",
         };
-        Err(Fault { line: self.collection.0, message: message.into() })
+        Err(RecordFault { line: self.collection.0, message: message.into() })
     }
 
     /// Takes what is left of a value, until all that is open is closed. `is_feature`: it can be no collection.
-    fn go_on(&mut self, mut is_text: bool, mut is_feature: bool) -> Result<bool, Fault> {
+    fn go_on(&mut self, mut is_text: bool, mut is_feature: bool) -> Result<bool, RecordFault> {
         let line = self.line;
         let mut is_escaped = false;
         // What stands before this byte; between two objects there is one of these, or the first is cut off.
@@ -145,7 +145,10 @@ impl<R: BufRead> Features<R> {
         while is_text || !self.open.is_empty() {
             let Some(byte) = self.byte()? else {
                 self.is_over = true;
-                return Err(Fault { line, message: "is cut off by the end of the file".into() });
+                return Err(RecordFault {
+                    line,
+                    message: "is cut off by the end of the file".into(),
+                });
             };
             if let Some(message) = self.what_ends_it(byte, is_text, leads_on) {
                 return self.broken(line, byte, message);
@@ -222,7 +225,7 @@ impl<R: BufRead> Features<R> {
     }
 
     /// A fault of the object that begins on `line`, found at `byte`. Goes on to where the next may begin.
-    fn broken(&mut self, line: usize, byte: u8, message: &str) -> Result<bool, Fault> {
+    fn broken(&mut self, line: usize, byte: u8, message: &str) -> Result<bool, RecordFault> {
         let is_one_line = memchr::memchr(b'\n', self.record.trim_ascii_end()).is_none();
         self.is_over |= self.list.is_some() || !(self.is_sequence || is_one_line);
         let delimiter = if self.is_sequence { RECORD_SEPARATOR } else { b'\n' };
@@ -234,12 +237,12 @@ impl<R: BufRead> Features<R> {
                 Some(_) => {}
             }
         }
-        Err(Fault { line, message: message.into() })
+        Err(RecordFault { line, message: message.into() })
     }
 }
 
-impl<R: BufRead> Records for Features<R> {
-    fn next(&mut self) -> Result<Option<(usize, &[u8])>, Fault> {
+impl<R: BufRead> RecordReader for Features<R> {
+    fn next(&mut self) -> Result<Option<(usize, &[u8])>, RecordFault> {
         while !self.is_over {
             match self.byte()? {
                 None if self.list.is_some() => {

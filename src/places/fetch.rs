@@ -2,7 +2,7 @@
 //!
 //! A source on the network knows what to ask and how to read the answer, and nothing of sockets,
 //! clocks or retries. So it says a [`Fetch`]; whoever runs it makes one HTTP exchange of that,
-//! hands over the [`Reply`], and gets a [`Reading`].
+//! hands over the [`Reply`], and gets a [`ParsedReply`].
 //!
 //! ```text
 //!     Query --nearby--> Fetch ==(somebody's HTTP client)==> Reply --read--> Reading
@@ -16,7 +16,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::base_url::BaseUrl;
-use super::{Answer, Failure};
+use super::{Answer, SearchFailure};
 use crate::log::secret::Secret;
 
 /// One HTTP request, to be made as it stands or not at all.
@@ -29,9 +29,9 @@ pub struct Fetch {
     /// 1 to 65535.
     pub port: u16,
     /// Both kinds only read, so that both may be repeated.
-    pub method: Method,
+    pub method: FetchMethod,
     /// What stands in the request line.
-    pub target: Target,
+    pub target: RequestTarget,
     /// Headers besides those of the connection.
     pub headers: Vec<(&'static str, Value)>,
     /// Empty for a GET.
@@ -45,12 +45,12 @@ pub struct Fetch {
 
 impl Fetch {
     /// A GET without headers, that nobody keeps; equal targets are equal questions.
-    pub(super) fn get(base: &BaseUrl, target: Target) -> Fetch {
+    pub(super) fn get(base: &BaseUrl, target: RequestTarget) -> Fetch {
         Fetch {
             scheme: base.scheme,
             host: base.host.clone(),
             port: base.port,
-            method: Method::Get,
+            method: FetchMethod::Get,
             flight: target.reveal().as_bytes().to_vec(),
             target,
             headers: Vec::new(),
@@ -71,19 +71,19 @@ pub enum Scheme {
 
 /// What is to be done with the target.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Method {
+pub enum FetchMethod {
     /// Without a body.
     Get,
     /// With one.
     Post,
 }
 
-impl Method {
+impl FetchMethod {
     /// As it stands in the request line.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Method::Get => "GET",
-            Method::Post => "POST",
+            FetchMethod::Get => "GET",
+            FetchMethod::Post => "POST",
         }
     }
 }
@@ -109,19 +109,19 @@ impl Value {
 
 /// Path and query of a request. The query may hold a key, so `Debug` shows the path alone.
 #[derive(Clone, Eq, PartialEq)]
-pub struct Target {
+pub struct RequestTarget {
     text: String,
     path_bytes: usize,
 }
 
-impl Target {
+impl RequestTarget {
     /// A target without a query. `path`: begins with a slash, encoded as a path must be.
-    pub fn new(path: String) -> Target {
-        Target { path_bytes: path.len(), text: path }
+    pub fn new(path: String) -> RequestTarget {
+        RequestTarget { path_bytes: path.len(), text: path }
     }
 
     /// Adds a parameter to the query, its value encoded as far as is needed.
-    pub fn with(mut self, name: &str, value: &str) -> Target {
+    pub fn with(mut self, name: &str, value: &str) -> RequestTarget {
         const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
         self.text.push(if self.text.len() == self.path_bytes { '?' } else { '&' });
         self.text.push_str(name);
@@ -151,7 +151,7 @@ impl Target {
     }
 }
 
-impl fmt::Debug for Target {
+impl fmt::Debug for RequestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.path(), f)
     }
@@ -176,7 +176,7 @@ pub struct Reply<'a> {
 
 /// What a source makes of a reply.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
+pub struct ParsedReply {
     /// For everyone who asked, should there be no second attempt.
     pub answer: Answer,
     /// Whether a second attempt may do better.
@@ -187,14 +187,14 @@ pub struct Reading {
     pub log: String,
 }
 
-/// The longest [`Reading::log`], in characters.
+/// The longest [`ParsedReply::log`], in characters.
 pub const LOG_CHARS_MAX: usize = 600;
 
-impl Reading {
+impl ParsedReply {
     /// What a source says that has asked for nothing.
-    pub(super) fn uncalled_for() -> Reading {
-        let answer = Answer::Failed(Failure::unanswered("answer"));
-        Reading { answer, retry: Retry::No, log: "a reply nobody asked for".to_string() }
+    pub(super) fn uncalled_for() -> ParsedReply {
+        let answer = Answer::Failed(SearchFailure::unanswered("answer"));
+        ParsedReply { answer, retry: Retry::No, log: "a reply nobody asked for".to_string() }
     }
 }
 
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_target_is_encoded_and_shows_only_its_path() {
-        let target = Target::new("/a/json".to_string());
+        let target = RequestTarget::new("/a/json".to_string());
         assert_eq!((target.reveal(), target.path()), ("/a/json", "/a/json"));
         let target = target.with("location", "34.0,-118.4").with("key", "a&b=c d/é+%");
         assert_eq!(

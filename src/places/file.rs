@@ -8,7 +8,7 @@
 //!     bytes --Lines, Features--> record --geonames::entry, geojson::entry--> Entry --Builder--> File
 //! ```
 //!
-//! In memory a place is a [`Row`] of 16 bytes in the grid's order and its texts in one long
+//! In memory a place is a [`PlaceRow`] of 16 bytes in the grid's order and its texts in one long
 //! string, so two million places take some 150 MB, not a gigabyte. The search is the embedded
 //! gazetteer's own (`grid.rs`).
 
@@ -24,7 +24,7 @@ use super::features::Features;
 use super::grid::{self, BANDS, Rank, band_of, prominence};
 use super::place::{Business, POINT_RADIUS_M, Place, Point, Scope, Viewport, town_radius_m};
 use super::plus_code::PlusCode;
-use super::records::{Fault, Lines, Records};
+use super::records::{RecordFault, RecordLines, RecordReader};
 use super::{Answer, Found, Progress, Query, Source, Ticket, geojson, geonames};
 
 /// The most places a file may have.
@@ -37,10 +37,10 @@ const TEXT_BYTES_MAX: usize = 1 << 16;
 const FAULTS_LISTED_MAX: usize = 20;
 
 /// The places of a file. Always answers at once.
-pub struct File {
+pub struct PlacesFile {
     rank: Rank,
     /// In order of band, then longitude, then latitude; of equals as the file has them.
-    rows: Vec<Row>,
+    rows: Vec<PlaceRow>,
     /// The first row of each band, and the number of rows.
     bands: Vec<usize>,
     /// For each row five lines: name, id, vicinity, locality, region; all but two may be empty.
@@ -59,7 +59,7 @@ pub enum Format {
     GeoJson,
 }
 
-impl File {
+impl PlacesFile {
     /// Reads a file, by the end of its name, as [`Format::of`] has it. GeoNames: 19 columns between
     /// tabs. GeoJSON: a FeatureCollection, or Features on lines or after record separators (0x1e);
     /// Overture's places, or any Feature that is a Point and has a name.
@@ -72,24 +72,31 @@ impl File {
     /// All faults of the file at once, of which 20 are listed and the rest counted in a last one.
     /// They do not name the file: whoever gave the path knows it.
     /// A file of more than [`ROWS_MAX`] places or of none is refused.
-    pub fn read(path: &Path, rank: Rank) -> Result<File, Vec<Fault>> {
-        let whole = |message| vec![Fault { line: 0, message }];
+    pub fn read(path: &Path, rank: Rank) -> Result<PlacesFile, Vec<RecordFault>> {
+        let whole = |message| vec![RecordFault { line: 0, message }];
         let format = Format::of(path).map_err(|message| whole(message.to_string()))?;
         let file = fs::File::open(path).map_err(|error| whole(error.to_string()))?;
-        File::parse(BufReader::with_capacity(1 << 16, file), format, rank)
+        PlacesFile::parse(BufReader::with_capacity(1 << 16, file), format, rank)
     }
 
     /// The same of what `reader` gives, which is in `format`.
     ///
     /// # Errors
     ///
-    /// Those of [`File::read`]; a fault of the reader is the last of them.
-    pub fn parse(reader: impl BufRead, format: Format, rank: Rank) -> Result<File, Vec<Fault>> {
-        let unreadable = |error: io::Error| vec![Fault { line: 0, message: error.to_string() }];
+    /// Those of [`PlacesFile::read`]; a fault of the reader is the last of them.
+    pub fn parse(
+        reader: impl BufRead,
+        format: Format,
+        rank: Rank,
+    ) -> Result<PlacesFile, Vec<RecordFault>> {
+        let unreadable =
+            |error: io::Error| vec![RecordFault { line: 0, message: error.to_string() }];
         let builder = match format {
-            Format::GeoNames => {
-                Builder::read(Lines::new(reader).map_err(unreadable)?, geonames::entry, ROWS_MAX)
-            }
+            Format::GeoNames => Builder::read(
+                RecordLines::new(reader).map_err(unreadable)?,
+                geonames::entry,
+                ROWS_MAX,
+            ),
             Format::GeoJson => {
                 Builder::read(Features::new(reader).map_err(unreadable)?, geojson::entry, ROWS_MAX)
             }
@@ -151,7 +158,7 @@ impl File {
     }
 }
 
-impl Source for File {
+impl Source for PlacesFile {
     fn name(&self) -> &'static str {
         "file"
     }
@@ -163,7 +170,7 @@ impl Source for File {
     }
 }
 
-impl fmt::Debug for File {
+impl fmt::Debug for PlacesFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("File")
             .field("rank", &self.rank)
@@ -173,7 +180,7 @@ impl fmt::Debug for File {
     }
 }
 
-impl grid::Table for File {
+impl grid::Columns for PlacesFile {
     fn band(&self, band: usize) -> Range<usize> {
         self.bands[band]..self.bands[band + 1]
     }
@@ -192,7 +199,7 @@ impl grid::Table for File {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Row {
+struct PlaceRow {
     position: E5Point,
     /// Where its five lines begin.
     texts: u32,
@@ -243,7 +250,7 @@ impl fmt::Display for PassedOver {
 /// A file while it is being read: rows in the file's order.
 #[derive(Debug, Default)]
 struct Builder {
-    rows: Vec<Row>,
+    rows: Vec<PlaceRow>,
     texts: String,
     kinds: BTreeMap<Types, u16>,
     attributions: Vec<&'static str>,
@@ -255,26 +262,26 @@ struct Builder {
 
 impl Builder {
     fn read(
-        mut records: impl Records,
+        mut records: impl RecordReader,
         parse: Parse,
         rows_max: usize,
-    ) -> Result<Builder, Vec<Fault>> {
+    ) -> Result<Builder, Vec<RecordFault>> {
         let mut builder = Builder::default();
-        let mut faults = Faults::default();
+        let mut faults = FileFaults::default();
         loop {
             match records.next() {
                 Ok(None) => break,
                 Ok(Some((line, _))) if builder.rows.len() == rows_max => {
                     let message = format!("a file may have {rows_max} places");
-                    faults.add(Fault { line, message });
+                    faults.add(RecordFault { line, message });
                     break;
                 }
                 Ok(Some((line, record))) => match parse(record) {
                     Err(NoEntry::PassedOver(why)) => builder.pass_over(line, why),
-                    Err(NoEntry::Fault(message)) => faults.add(Fault { line, message }),
+                    Err(NoEntry::Fault(message)) => faults.add(RecordFault { line, message }),
                     Ok(entry) => {
                         let added = builder.add(line, entry);
-                        added.unwrap_or_else(|message| faults.add(Fault { line, message }));
+                        added.unwrap_or_else(|message| faults.add(RecordFault { line, message }));
                     }
                 },
                 Err(fault) => faults.add(fault),
@@ -285,7 +292,7 @@ impl Builder {
             for (number, passed) in builder.passed_over.iter().enumerate() {
                 message += &format!("{} {passed}", if number == 0 { ":" } else { ";" });
             }
-            faults.add(Fault { line: 0, message });
+            faults.add(RecordFault { line: 0, message });
         }
         faults.none().map(|()| builder)
     }
@@ -318,7 +325,12 @@ impl Builder {
             self.texts.push('\n');
         }
         self.attributions.extend(entry.attribution.filter(|new| !self.attributions.contains(new)));
-        self.rows.push(Row { position, texts, kind, prominence: prominence(entry.population) });
+        self.rows.push(PlaceRow {
+            position,
+            texts,
+            kind,
+            prominence: prominence(entry.population),
+        });
         Ok(())
     }
 
@@ -333,7 +345,7 @@ impl Builder {
     }
 
     /// Puts the rows in the grid's order.
-    fn build(self, rank: Rank) -> File {
+    fn build(self, rank: Rank) -> PlacesFile {
         let Builder { mut rows, mut texts, kinds, attributions, passed_over, .. } = self;
         rows.sort_by_key(|row| {
             let E5Point { latitude, longitude } = row.position;
@@ -346,18 +358,18 @@ impl Builder {
         let kinds = kinds.into_iter().map(|(types, _)| types).collect();
         rows.shrink_to_fit();
         texts.shrink_to_fit();
-        File { rank, rows, bands, texts, kinds, attributions, passed_over }
+        PlacesFile { rank, rows, bands, texts, kinds, attributions, passed_over }
     }
 }
 
 #[derive(Debug, Default)]
-struct Faults {
-    listed: Vec<Fault>,
+struct FileFaults {
+    listed: Vec<RecordFault>,
     unlisted: usize,
 }
 
-impl Faults {
-    fn add(&mut self, fault: Fault) {
+impl FileFaults {
+    fn add(&mut self, fault: RecordFault) {
         if self.listed.len() < FAULTS_LISTED_MAX {
             self.listed.push(fault);
         } else {
@@ -365,10 +377,10 @@ impl Faults {
         }
     }
 
-    fn none(mut self) -> Result<(), Vec<Fault>> {
+    fn none(mut self) -> Result<(), Vec<RecordFault>> {
         if self.unlisted > 0 {
             let message = format!("and {} more", self.unlisted);
-            self.listed.push(Fault { line: 0, message });
+            self.listed.push(RecordFault { line: 0, message });
         }
         if self.listed.is_empty() { Ok(()) } else { Err(self.listed) }
     }
@@ -385,17 +397,17 @@ mod tests {
         )
     }
 
-    fn read(text: &str) -> Result<File, Vec<Fault>> {
-        Builder::read(Lines::new(text.as_bytes()).unwrap(), geonames::entry, 1_000)
+    fn read(text: &str) -> Result<PlacesFile, Vec<RecordFault>> {
+        Builder::read(RecordLines::new(text.as_bytes()).unwrap(), geonames::entry, 1_000)
             .map(|rows| rows.build(Rank::Prominence))
     }
 
-    fn geojson(text: impl AsRef<[u8]>) -> Result<File, Vec<String>> {
-        let file = File::parse(text.as_ref(), Format::GeoJson, Rank::Distance);
-        file.map_err(|faults| faults.iter().map(Fault::to_string).collect())
+    fn geojson(text: impl AsRef<[u8]>) -> Result<PlacesFile, Vec<String>> {
+        let file = PlacesFile::parse(text.as_ref(), Format::GeoJson, Rank::Distance);
+        file.map_err(|faults| faults.iter().map(RecordFault::to_string).collect())
     }
 
-    fn found(file: &mut File, query: &Query) -> Found<'static> {
+    fn found(file: &mut PlacesFile, query: &Query) -> Found<'static> {
         match file.nearby(Ticket(1), query) {
             Progress::Answered(Answer::Found(found)) => found,
             other => panic!("{other:?}"),
@@ -435,7 +447,7 @@ mod tests {
         let good = town(1, "A", 1.0, 1.0, 1);
         let faults =
             read(&format!("{good}\nx\ty\n{good}{}", town(2, "B", 99.0, 1.0, 1))).unwrap_err();
-        let shown: Vec<String> = faults.iter().map(Fault::to_string).collect();
+        let shown: Vec<String> = faults.iter().map(RecordFault::to_string).collect();
         assert_eq!(shown[0], "line 3: has 2 columns between tabs, a GeoNames table has 19");
         assert_eq!(shown[1], "line 5: the latitude 99 is not between -90 and 90");
         let many = read(&(good + &"x\n".repeat(50))).unwrap_err();
@@ -498,7 +510,7 @@ mod tests {
     #[test]
     fn a_file_in_which_no_place_has_a_kind_says_so() {
         let is_told =
-            |file: &File| file.remarks().iter().any(|remark| remark.contains("known kind"));
+            |file: &PlacesFile| file.remarks().iter().any(|remark| remark.contains("known kind"));
         assert!(is_told(&geojson(SHOP).unwrap()));
         let kind = SHOP.replace("\"name\"", "\"taxonomy\":{\"primary\":\"cafe\"},\"name\"");
         assert!(!is_told(&geojson([SHOP, &kind].join("\n")).unwrap()));
@@ -614,7 +626,7 @@ mod tests {
         }
         for name in ["US", "US.zip", "places.csv", ".json", ""] {
             assert!(
-                File::read(Path::new(name), Rank::Distance).unwrap_err()[0]
+                PlacesFile::read(Path::new(name), Rank::Distance).unwrap_err()[0]
                     .message
                     .contains(".tsv")
             );
@@ -623,11 +635,12 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_a_fault_of_the_file() {
-        let faults = File::read(Path::new("/nonexistent/US.txt"), Rank::Distance).unwrap_err();
+        let faults =
+            PlacesFile::read(Path::new("/nonexistent/US.txt"), Rank::Distance).unwrap_err();
         assert_eq!((faults.len(), faults[0].line), (1, 0));
         let folder = std::env::temp_dir().join(format!("places-{}.txt", std::process::id()));
         fs::create_dir(&folder).unwrap();
-        let faults = File::read(&folder, Rank::Distance).unwrap_err();
+        let faults = PlacesFile::read(&folder, Rank::Distance).unwrap_err();
         fs::remove_dir(&folder).unwrap();
         assert_eq!((faults.len(), faults[0].line), (1, 0));
     }

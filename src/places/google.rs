@@ -12,11 +12,11 @@
 use std::time::Duration;
 
 use super::base_url::BaseUrl;
-use super::fetch::{Fetch, Method, Reading, Reply, Target, Value};
-use super::google_place::{Draft, text};
+use super::fetch::{Fetch, FetchMethod, ParsedReply, Reply, RequestTarget, Value};
+use super::google_place::{PlaceDraft, text};
 use super::grid::Rank;
 use super::json_reader::{NotJson, Reader};
-use super::upstream::{self, Trouble};
+use super::upstream::{self, UpstreamError};
 use super::{Answer, BOUND_MAX, Found, Progress, Query, Source, Ticket};
 use crate::log::secret::Secret;
 
@@ -79,11 +79,11 @@ impl Source for Google {
             ("X-Goog-Api-Key", Value::Secret(self.key.clone())),
             ("X-Goog-FieldMask", Value::Open(self.mask.fields())),
         ];
-        let target = Target::new(self.base.join(PATH));
+        let target = RequestTarget::new(self.base.join(PATH));
         // The mask is the same for all who ask; the rest stands in the body.
         let flight = body.clone();
         Progress::Fetch(Fetch {
-            method: Method::Post,
+            method: FetchMethod::Post,
             headers,
             body,
             flight,
@@ -91,7 +91,7 @@ impl Source for Google {
         })
     }
 
-    fn read(&mut self, _: &Query, reply: Reply<'_>) -> Reading {
+    fn read(&mut self, _: &Query, reply: Reply<'_>) -> ParsedReply {
         let body = self.key.scrub_bytes(reply.body);
         let outcome = match upstream::is_success(&reply) {
             true => upstream::check_is_json(&reply).and_then(|()| answer(&reply, &body)),
@@ -126,7 +126,7 @@ impl Google {
     }
 }
 
-fn answer(reply: &Reply<'_>, body: &[u8]) -> Result<Answer, Trouble> {
+fn answer(reply: &Reply<'_>, body: &[u8]) -> Result<Answer, UpstreamError> {
     let mut found = Found::default();
     let mut places_are_listed = true;
     let mut error = None;
@@ -146,12 +146,12 @@ fn answer(reply: &Reply<'_>, body: &[u8]) -> Result<Answer, Trouble> {
     match error {
         Some(error) => Err(error.trouble(error.code.unwrap_or_default(), upstream::pause(reply))),
         None if is_object && places_are_listed => Ok(Answer::Told(found.told())),
-        None => Err(Trouble::senseless("the reply is no list of places")),
+        None => Err(UpstreamError::senseless("the reply is no list of places")),
     }
 }
 
 /// What a reply means that is no success.
-fn refusal(reply: &Reply<'_>, body: &[u8]) -> Trouble {
+fn refusal(reply: &Reply<'_>, body: &[u8]) -> UpstreamError {
     let mut error = None;
     let read = Reader::document(body, |reader| {
         reader.object(|reader, key| {
@@ -210,14 +210,14 @@ impl GoogleError {
     }
 
     /// `http`: the status of the reply; `pause`: its `Retry-After`.
-    fn trouble(&self, http: u16, pause: Option<Duration>) -> Trouble {
+    fn trouble(&self, http: u16, pause: Option<Duration>) -> UpstreamError {
         let (status, message) = (upstream::code(&self.status), &self.message);
         let reason = upstream::code(&self.reason);
         let said = match reason {
             "" => format!("{status}: {message}"),
             reason => format!("{status}, {reason}{}: {message}", remedy(reason)),
         };
-        let trouble = Trouble::of_status(http, pause.max(self.pause), &said);
+        let trouble = UpstreamError::of_status(http, pause.max(self.pause), &said);
         // A key that is wrong or has expired is not 403 but 400, as if we had asked wrongly.
         match reason.starts_with("API_KEY_") {
             true => trouble.denied(),
@@ -242,7 +242,7 @@ fn remedy(reason: &str) -> &'static str {
 
 /// Takes a place, and adds it and whom to thank for it to what was found.
 fn place<'t>(reader: &mut Reader<'t>, found: &mut Found<'t>) -> Result<(), NotJson> {
-    let draft = Draft::read(reader)?;
+    let draft = PlaceDraft::read(reader)?;
     if found.places.len() == BOUND_MAX {
         return Ok(());
     }

@@ -11,10 +11,10 @@
 
 use super::base_url::BaseUrl;
 use super::decimal::{shifted, without_plus};
-use super::fetch::{Fetch, Reading, Reply, Retry, Target};
-use super::upstream::{self, Trouble};
-use super::verbatim::{Kind, Verbatim};
-use super::{Answer, Failure, Progress, Query, Source, Ticket};
+use super::fetch::{Fetch, ParsedReply, Reply, RequestTarget, Retry};
+use super::upstream::{self, UpstreamError};
+use super::verbatim::{LegacyReply, Verbatim};
+use super::{Answer, Progress, Query, SearchFailure, Source, Ticket};
 use crate::log::secret::Secret;
 
 const PATH: &str = "/maps/api/place/nearbysearch/json";
@@ -38,7 +38,7 @@ impl Source for GoogleLegacy {
     fn nearby(&mut self, _: Ticket, query: &Query) -> Progress {
         let [latitude, longitude] =
             [&query.latitude_text, &query.longitude_text].map(|text| without_plus(text));
-        let mut target = Target::new(self.base.join(PATH))
+        let mut target = RequestTarget::new(self.base.join(PATH))
             .with("location", &[latitude, longitude].join(","))
             .with("radius", &shifted(&query.radius_text, 3, "1"));
         if let Some(language) = &self.language {
@@ -48,13 +48,13 @@ impl Source for GoogleLegacy {
         Progress::Fetch(Fetch { target: target.with("key", self.key.reveal()), ..unsigned })
     }
 
-    fn read(&mut self, _: &Query, reply: Reply<'_>) -> Reading {
+    fn read(&mut self, _: &Query, reply: Reply<'_>) -> ParsedReply {
         let body = self.key.scrub_bytes(reply.body);
         let outcome = match (upstream::is_success(&reply), Verbatim::read(&body)) {
             (true, read) => upstream::check_is_json(&reply).and_then(|()| answer(&reply, read?)),
-            (false, Ok(Kind::Refusal(status, message))) => {
+            (false, Ok(LegacyReply::Refusal(status, message))) => {
                 let said = format!("{}: {message}", upstream::code(&status));
-                Err(Trouble::of_status(reply.status, upstream::pause(&reply), &said))
+                Err(UpstreamError::of_status(reply.status, upstream::pause(&reply), &said))
             }
             (false, _) => Err(upstream::refusal(&reply)),
         };
@@ -62,29 +62,31 @@ impl Source for GoogleLegacy {
     }
 }
 
-fn answer(reply: &Reply<'_>, read: Kind) -> Result<Answer, Trouble> {
+fn answer(reply: &Reply<'_>, read: LegacyReply) -> Result<Answer, UpstreamError> {
     match read {
-        Kind::Places(verbatim) => Ok(Answer::Verbatim(verbatim)),
-        Kind::Refusal(status, message) => Err(refusal(reply, &status, &message)),
-        Kind::Other => Err(Trouble::senseless("the reply is no Nearby Search")),
+        LegacyReply::Places(verbatim) => Ok(Answer::Verbatim(verbatim)),
+        LegacyReply::Refusal(status, message) => Err(refusal(reply, &status, &message)),
+        LegacyReply::Other => Err(UpstreamError::senseless("the reply is no Nearby Search")),
     }
 }
 
 /// What a `status` that is no success means. `message`: Google's, not stable, for the log.
-fn refusal(reply: &Reply<'_>, status: &str, message: &str) -> Trouble {
+fn refusal(reply: &Reply<'_>, status: &str, message: &str) -> UpstreamError {
     let pause = upstream::pause(reply);
     let after = pause.map_or(Retry::No, Retry::After);
     let (failure, retry) = match status {
-        "REQUEST_DENIED" => (Failure::refused(), Retry::No),
+        "REQUEST_DENIED" => (SearchFailure::refused(), Retry::No),
         // The second is an old name of the first.
-        "OVER_QUERY_LIMIT" | "OVER_DAILY_LIMIT" => (Failure::limited(pause), after),
-        "INVALID_REQUEST" => (Failure::misunderstood(), Retry::No),
-        "UNKNOWN_ERROR" => (Failure::unanswered("answer"), pause.map_or(Retry::Soon, Retry::After)),
-        _ => (Failure::unanswered("answer"), Retry::No),
+        "OVER_QUERY_LIMIT" | "OVER_DAILY_LIMIT" => (SearchFailure::limited(pause), after),
+        "INVALID_REQUEST" => (SearchFailure::misunderstood(), Retry::No),
+        "UNKNOWN_ERROR" => {
+            (SearchFailure::unanswered("answer"), pause.map_or(Retry::Soon, Retry::After))
+        }
+        _ => (SearchFailure::unanswered("answer"), Retry::No),
     };
     let hint = match status {
         "REQUEST_DENIED" => " (a new project needs source = \"google\")",
         _ => "",
     };
-    Trouble { failure, retry, log: format!("{}{hint}: {message}", upstream::code(status)) }
+    UpstreamError { failure, retry, log: format!("{}{hint}: {message}", upstream::code(status)) }
 }

@@ -39,7 +39,7 @@ const LIST_ITEMS_MAX: usize = 64;
 
 /// A place as far as it has been read. Texts that are not there are empty.
 #[derive(Debug, Default)]
-pub(super) struct Draft<'t> {
+pub(super) struct PlaceDraft<'t> {
     id: Cow<'t, str>,
     name: Cow<'t, str>,
     location: Option<Point>,
@@ -54,9 +54,9 @@ pub(super) struct Draft<'t> {
     business: Business<'t>,
 }
 
-impl<'t> Draft<'t> {
-    pub(super) fn read(reader: &mut Reader<'t>) -> Result<Draft<'t>, NotJson> {
-        let mut draft = Draft::default();
+impl<'t> PlaceDraft<'t> {
+    pub(super) fn read(reader: &mut Reader<'t>) -> Result<PlaceDraft<'t>, NotJson> {
+        let mut draft = PlaceDraft::default();
         reader.object(|reader, key| draft.read_member(reader, key))?;
         Ok(draft)
     }
@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     fn mapped(json: &str) -> Option<(Place<'_>, Vec<String>)> {
-        Reader::document(json.as_bytes(), Draft::read).unwrap().finish()
+        Reader::document(json.as_bytes(), PlaceDraft::read).unwrap().finish()
     }
 
     /// A place that has these members besides those that it must have.

@@ -1,6 +1,6 @@
 //! The search: the best places in a circle on the globe, from a table sorted in bands.
 //!
-//! In: any [`Table`], a circle, a [`Rank`]. Out: at most [`BOUND_MAX`] row numbers, best first.
+//! In: any [`Columns`], a circle, a [`Rank`]. Out: at most [`BOUND_MAX`] row numbers, best first.
 //! It knows neither names nor where the table lies; `embedded.rs` has one in the binary, `file.rs`
 //! one in memory.
 //!
@@ -56,7 +56,7 @@ pub enum Rank {
 }
 
 /// Columns to search, and their order.
-pub(super) trait Table {
+pub(super) trait Columns {
     /// The rows of a band, 0 at the south pole to [`BANDS`] - 1.
     fn band(&self, band: usize) -> Range<usize>;
     /// In hundred-thousandths of a degree.
@@ -71,7 +71,7 @@ pub(super) trait Table {
 ///
 /// Of rows at equal distance and of equal prominence the lesser number comes first, so the same
 /// question always has the same answer.
-pub(super) fn search(table: &impl Table, query: &Query, rank: Rank) -> Vec<usize> {
+pub(super) fn search(table: &impl Columns, query: &Query, rank: Rank) -> Vec<usize> {
     let window = Window::around(query);
     let mut best = Best::new(rank);
     for band in window.bands() {
@@ -119,7 +119,7 @@ pub(super) fn population(prominence: u16) -> f64 {
     }
 }
 
-fn first_at_or_east_of(table: &impl Table, rows: Range<usize>, longitude: i32) -> usize {
+fn first_at_or_east_of(table: &impl Columns, rows: Range<usize>, longitude: i32) -> usize {
     let Range { mut start, mut end } = rows;
     while start < end {
         let middle = start + (end - start) / 2;
@@ -251,7 +251,7 @@ pub(super) mod tests {
 
     /// What [`search`] must find: every row looked at, sorted at the end, no window, no shortcut.
     pub(in super::super) fn brute_force(
-        table: &impl Table,
+        table: &impl Columns,
         query: &Query,
         rank: Rank,
     ) -> Vec<usize> {
@@ -283,7 +283,7 @@ pub(super) mod tests {
         }
     }
 
-    impl Table for Rows {
+    impl Columns for Rows {
         fn band(&self, band: usize) -> Range<usize> {
             let before = |band| self.0.partition_point(|row| band_of(row.0) < band);
             before(band)..before(band + 1)

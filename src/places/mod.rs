@@ -56,12 +56,14 @@ mod records;
 mod upstream;
 mod verbatim;
 
-pub use base_url::{BaseUrl, Proxy, UrlFault};
+pub use base_url::{BaseUrl, ProxyUrl, UrlFault};
 #[cfg(feature = "embedded-places")]
 pub use embedded::Embedded;
-pub use failure::{Failure, Status};
-pub use fetch::{Fetch, LOG_CHARS_MAX, Method, Reading, Reply, Retry, Scheme, Target, Value};
-pub use file::{File, Format, ROWS_MAX};
+pub use failure::{SearchFailure, SearchStatus};
+pub use fetch::{
+    Fetch, FetchMethod, LOG_CHARS_MAX, ParsedReply, Reply, RequestTarget, Retry, Scheme, Value,
+};
+pub use file::{Format, PlacesFile, ROWS_MAX};
 pub use google::{Google, Mask};
 pub use google_legacy::GoogleLegacy;
 pub use grid::Rank;
@@ -69,7 +71,7 @@ pub use page::Page;
 pub use photon::Photon;
 pub use place::{Business, Photo, Place, Point, Scope, Viewport};
 pub use plus_code::PlusCode;
-pub use records::Fault;
+pub use records::RecordFault;
 pub use verbatim::Verbatim;
 
 /// The most places an answer holds, and the largest bound of a WHATSAT. Google: a page has 20.
@@ -121,7 +123,7 @@ pub enum Answer {
     /// It looked, and has the reply as a whole already.
     Verbatim(Verbatim),
     /// It could not look.
-    Failed(Failure),
+    Failed(SearchFailure),
 }
 
 /// The places that were found.
@@ -180,8 +182,8 @@ pub trait Source: std::fmt::Debug {
     ///
     /// `reply`: whatever came back, however wrong; it is not trusted. Only called after
     /// [`Progress::Fetch`]; a source that never says it need not have this.
-    fn read(&mut self, query: &Query, reply: Reply<'_>) -> Reading {
+    fn read(&mut self, query: &Query, reply: Reply<'_>) -> ParsedReply {
         let _ = (query, reply);
-        Reading::uncalled_for()
+        ParsedReply::uncalled_for()
     }
 }

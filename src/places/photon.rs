@@ -30,11 +30,11 @@ use serde_json::Value;
 use super::base_url::BaseUrl;
 use super::decimal::{shifted, without_plus};
 use super::entry::one_line;
-use super::fetch::{Fetch, Reading, Reply, Target};
+use super::fetch::{Fetch, ParsedReply, Reply, RequestTarget};
 use super::json_reader::Reader;
 use super::place::{Business, POINT_RADIUS_M, Place, Point, Scope, Viewport};
 use super::plus_code::PlusCode;
-use super::upstream::{self, Trouble};
+use super::upstream::{self, UpstreamError};
 use super::{Answer, BOUND_MAX, Found, Progress, Query, Source, Ticket, osm};
 
 const PATH: &str = "/reverse";
@@ -79,7 +79,7 @@ impl Source for Photon {
     }
 
     fn nearby(&mut self, _: Ticket, query: &Query) -> Progress {
-        let mut target = Target::new(self.base.join(PATH))
+        let mut target = RequestTarget::new(self.base.join(PATH))
             .with("lat", &without_plus(&query.latitude_text))
             .with("lon", &without_plus(&query.longitude_text))
             .with("radius", &shifted(&query.radius_text, 0, "0.001"))
@@ -91,7 +91,7 @@ impl Source for Photon {
         Progress::Fetch(Fetch { keep: Some(KEEP), ..Fetch::get(&self.base, target) })
     }
 
-    fn read(&mut self, query: &Query, reply: Reply<'_>) -> Reading {
+    fn read(&mut self, query: &Query, reply: Reply<'_>) -> ParsedReply {
         let outcome = match upstream::is_success(&reply) {
             true => upstream::check_is_json(&reply).and_then(|()| answer(query, reply.body)),
             false => Err(refusal(&reply)),
@@ -100,7 +100,7 @@ impl Source for Photon {
     }
 }
 
-fn answer(query: &Query, body: &[u8]) -> Result<Answer, Trouble> {
+fn answer(query: &Query, body: &[u8]) -> Result<Answer, UpstreamError> {
     let mut places = Vec::new();
     let mut features_are_listed = false;
     Reader::document(body, |reader| {
@@ -124,12 +124,12 @@ fn answer(query: &Query, body: &[u8]) -> Result<Answer, Trouble> {
     keep_nearest(query, &mut places);
     match features_are_listed {
         true => Ok(Answer::Found(Found::new(places, &[ATTRIBUTION]))),
-        false => Err(Trouble::senseless("the reply is no GeoJSON FeatureCollection")),
+        false => Err(UpstreamError::senseless("the reply is no GeoJSON FeatureCollection")),
     }
 }
 
 /// What a reply means that is no success. Photon says why in `message`.
-fn refusal(reply: &Reply<'_>) -> Trouble {
+fn refusal(reply: &Reply<'_>) -> UpstreamError {
     let mut message = None;
     let read = Reader::document(reply.body, |reader| {
         reader.object(|reader, key| {
@@ -142,7 +142,7 @@ fn refusal(reply: &Reply<'_>) -> Trouble {
     });
     match (read, message) {
         (Ok(_), Some(message)) => {
-            Trouble::of_status(reply.status, upstream::pause(reply), &message)
+            UpstreamError::of_status(reply.status, upstream::pause(reply), &message)
         }
         _ => upstream::refusal(reply),
     }

@@ -14,14 +14,14 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Something in a file that keeps it from being used.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Fault {
+pub struct RecordFault {
     /// Counted from 1; 0 means the file as a whole.
     pub line: usize,
     /// What is wrong, to be read after the line's number.
     pub message: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for RecordFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             0 => f.write_str(&self.message),
@@ -31,11 +31,11 @@ impl fmt::Display for Fault {
 }
 
 /// Something that cuts a file into records.
-pub(super) trait Records {
+pub(super) trait RecordReader {
     /// The next record, and the line it begins on. None: that was all.
     ///
     /// There may be more behind a fault: of a file that cannot be read on, this says none.
-    fn next(&mut self) -> Result<Option<(usize, &[u8])>, Fault>;
+    fn next(&mut self) -> Result<Option<(usize, &[u8])>, RecordFault>;
 }
 
 /// Takes the mark from the start of a file.
@@ -48,7 +48,7 @@ pub(super) fn skip_byte_order_mark(reader: &mut impl BufRead) -> io::Result<()> 
 
 /// Cuts a file into lines.
 #[derive(Debug)]
-pub(super) struct Lines<R> {
+pub(super) struct RecordLines<R> {
     reader: R,
     record: Vec<u8>,
     /// The line that comes next.
@@ -56,21 +56,21 @@ pub(super) struct Lines<R> {
     is_over: bool,
 }
 
-impl<R: BufRead> Lines<R> {
-    pub(super) fn new(mut reader: R) -> io::Result<Lines<R>> {
+impl<R: BufRead> RecordLines<R> {
+    pub(super) fn new(mut reader: R) -> io::Result<RecordLines<R>> {
         skip_byte_order_mark(&mut reader)?;
-        Ok(Lines { reader, record: Vec::new(), line: 1, is_over: false })
+        Ok(RecordLines { reader, record: Vec::new(), line: 1, is_over: false })
     }
 
-    fn fatal(&mut self, message: String) -> Fault {
+    fn fatal(&mut self, message: String) -> RecordFault {
         self.is_over = true;
-        Fault { line: self.line, message }
+        RecordFault { line: self.line, message }
     }
 }
 
-impl<R: BufRead> Records for Lines<R> {
+impl<R: BufRead> RecordReader for RecordLines<R> {
     /// A line longer than [`LINE_BYTES_MAX`] is a fault, and the end.
-    fn next(&mut self) -> Result<Option<(usize, &[u8])>, Fault> {
+    fn next(&mut self) -> Result<Option<(usize, &[u8])>, RecordFault> {
         while !self.is_over {
             self.record.clear();
             let limit = LINE_BYTES_MAX as u64 + 1;
@@ -104,7 +104,7 @@ mod tests {
 
     fn records(bytes: &[u8]) -> Vec<(usize, String)> {
         // Small buffers: a record is usually longer than what one read brings.
-        let mut records = Lines::new(io::BufReader::with_capacity(4, bytes)).unwrap();
+        let mut records = RecordLines::new(io::BufReader::with_capacity(4, bytes)).unwrap();
         let mut all = Vec::new();
         while let Some((line, record)) = records.next().unwrap() {
             all.push((line, String::from_utf8(record.to_vec()).unwrap()));
@@ -127,7 +127,7 @@ mod tests {
         // Nor does a line's end make it fit.
         for end in ["", "\n", "\nmore\n"] {
             let bytes = [b"first\n", &longer[..], end.as_bytes()].concat();
-            let mut lines = Lines::new(&bytes[..]).unwrap();
+            let mut lines = RecordLines::new(&bytes[..]).unwrap();
             assert!(lines.next().unwrap().is_some());
             let fault = lines.next().unwrap_err();
             assert_eq!(fault.to_string(), "line 2: is longer than 1048576 bytes");

@@ -1,7 +1,7 @@
 //! What all sources on the network make of a reply before, or instead of, looking for places in it.
 //!
-//! In: a [`Reply`]. Out: its body, fit to be read as JSON, or a [`Trouble`]; and of either the
-//! [`Reading`] that is handed out. The HTTP status is judged first, then what the body says it is,
+//! In: a [`Reply`]. Out: its body, fit to be read as JSON, or a [`UpstreamError`]; and of either the
+//! [`ParsedReply`] that is handed out. The HTTP status is judged first, then what the body says it is,
 //! then what it says.
 //!
 //! ```text
@@ -24,9 +24,9 @@
 use std::time::Duration;
 
 use super::entry::one_line;
-use super::fetch::{LOG_CHARS_MAX, Reading, Reply, Retry};
+use super::fetch::{LOG_CHARS_MAX, ParsedReply, Reply, Retry};
 use super::json_reader::NotJson;
-use super::{Answer, Failure};
+use super::{Answer, SearchFailure};
 use crate::log::secret::Secret;
 
 /// A pause longer than this is a joke or an attack, and all the same: too long.
@@ -37,22 +37,22 @@ const CODE_BYTES_MAX: usize = 63;
 
 /// Why there are no places in a reply.
 #[derive(Debug)]
-pub(super) struct Trouble {
-    pub(super) failure: Failure,
+pub(super) struct UpstreamError {
+    pub(super) failure: SearchFailure,
     pub(super) retry: Retry,
     /// For the log: our words, then the upstream's, neither scrubbed nor cut.
     pub(super) log: String,
 }
 
-impl Trouble {
+impl UpstreamError {
     /// The trouble that an HTTP status means. `pause`: what the reply says of asking again; `said`:
     /// the upstream's words.
-    pub(super) fn of_status(status: u16, pause: Option<Duration>, said: &str) -> Trouble {
+    pub(super) fn of_status(status: u16, pause: Option<Duration>, said: &str) -> UpstreamError {
         let failure = match status {
-            400 => Failure::misunderstood(),
-            401 | 403 => Failure::refused(),
-            429 => Failure::limited(pause),
-            _ => Failure::unanswered("answer"),
+            400 => SearchFailure::misunderstood(),
+            401 | 403 => SearchFailure::refused(),
+            429 => SearchFailure::limited(pause),
+            _ => SearchFailure::unanswered("answer"),
         };
         let retry = match (status, pause) {
             (429 | 500 | 502 | 503 | 504, Some(pause)) => Retry::After(pause),
@@ -60,25 +60,29 @@ impl Trouble {
             _ => Retry::No,
         };
         let colon = if said.is_empty() { "" } else { ": " };
-        Trouble { failure, retry, log: format!("HTTP {status}{colon}{said}") }
+        UpstreamError { failure, retry, log: format!("HTTP {status}{colon}{said}") }
     }
 
     /// A reply that makes no sense. The next one would not either.
-    pub(super) fn senseless(log: impl Into<String>) -> Trouble {
-        Trouble { failure: Failure::unanswered("answer"), retry: Retry::No, log: log.into() }
+    pub(super) fn senseless(log: impl Into<String>) -> UpstreamError {
+        UpstreamError {
+            failure: SearchFailure::unanswered("answer"),
+            retry: Retry::No,
+            log: log.into(),
+        }
     }
 
     /// The credentials are refused, whatever the status said.
-    pub(super) fn denied(self) -> Trouble {
-        Trouble { failure: Failure::refused(), retry: Retry::No, ..self }
+    pub(super) fn denied(self) -> UpstreamError {
+        UpstreamError { failure: SearchFailure::refused(), retry: Retry::No, ..self }
     }
 }
 
-impl From<NotJson> for Trouble {
+impl From<NotJson> for UpstreamError {
     /// What it is instead is not told: a reply that was cut off may be full of places, and they
     /// are not ours to keep.
-    fn from(NotJson { at }: NotJson) -> Trouble {
-        Trouble::senseless(format!("the reply is not JSON from byte {at} on"))
+    fn from(NotJson { at }: NotJson) -> UpstreamError {
+        UpstreamError::senseless(format!("the reply is not JSON from byte {at} on"))
     }
 }
 
@@ -88,17 +92,17 @@ pub(super) fn is_success(reply: &Reply<'_>) -> bool {
 }
 
 /// Whether a reply that is a success can be read as JSON.
-pub(super) fn check_is_json(reply: &Reply<'_>) -> Result<(), Trouble> {
-    what_it_is_instead(reply).map_or(Ok(()), |log| Err(Trouble::senseless(log)))
+pub(super) fn check_is_json(reply: &Reply<'_>) -> Result<(), UpstreamError> {
+    what_it_is_instead(reply).map_or(Ok(()), |log| Err(UpstreamError::senseless(log)))
 }
 
 /// What a reply that is no success means, if its body says nothing the source understands.
-pub(super) fn refusal(reply: &Reply<'_>) -> Trouble {
+pub(super) fn refusal(reply: &Reply<'_>) -> UpstreamError {
     let said = match reply.status {
         206 => Some("it is a part of a reply, which was not asked for".to_owned()),
         _ => what_it_is_instead(reply),
     };
-    Trouble::of_status(reply.status, pause(reply), &said.unwrap_or_default())
+    UpstreamError::of_status(reply.status, pause(reply), &said.unwrap_or_default())
 }
 
 /// What a body is, if it is not JSON, by its head: in our words, never in those of the head. An encoding
@@ -162,13 +166,16 @@ pub(super) fn pause_in_seconds(text: &str) -> Option<Duration> {
 }
 
 /// What is handed out. `secret`: what must not be in the log, should the upstream repeat it.
-pub(super) fn reading(outcome: Result<Answer, Trouble>, secret: Option<&Secret>) -> Reading {
+pub(super) fn reading(
+    outcome: Result<Answer, UpstreamError>,
+    secret: Option<&Secret>,
+) -> ParsedReply {
     match outcome {
-        Ok(answer) => Reading { answer, retry: Retry::No, log: String::new() },
-        Err(Trouble { failure, retry, log }) => {
+        Ok(answer) => ParsedReply { answer, retry: Retry::No, log: String::new() },
+        Err(UpstreamError { failure, retry, log }) => {
             let scrubbed = secret.map_or_else(|| log.clone(), |secret| secret.scrub(&log));
             let log: String = one_line(&scrubbed).chars().take(LOG_CHARS_MAX).collect();
-            Reading { answer: Answer::Failed(failure), retry, log }
+            ParsedReply { answer: Answer::Failed(failure), retry, log }
         }
     }
 }
@@ -176,7 +183,7 @@ pub(super) fn reading(outcome: Result<Answer, Trouble>, secret: Option<&Secret>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::places::Status;
+    use crate::places::SearchStatus;
     use proptest::prelude::*;
 
     fn reply<'a>(status: u16, retry_after: Option<&'a str>, date: Option<&'a str>) -> Reply<'a> {
@@ -224,18 +231,18 @@ mod tests {
     fn every_http_status_means_one_failure_and_one_chance_or_none() {
         let pause = Some(Duration::from_secs(3));
         for (status, expected, without, with) in [
-            (400, Status::InvalidRequest, Retry::No, Retry::No),
-            (401, Status::RequestDenied, Retry::No, Retry::No),
-            (403, Status::RequestDenied, Retry::No, Retry::No),
-            (429, Status::OverQueryLimit, Retry::No, Retry::After(Duration::from_secs(3))),
-            (301, Status::UnknownError, Retry::No, Retry::No),
-            (404, Status::UnknownError, Retry::No, Retry::No),
-            (501, Status::UnknownError, Retry::No, Retry::No),
-            (503, Status::UnknownError, Retry::Soon, Retry::After(Duration::from_secs(3))),
+            (400, SearchStatus::InvalidRequest, Retry::No, Retry::No),
+            (401, SearchStatus::RequestDenied, Retry::No, Retry::No),
+            (403, SearchStatus::RequestDenied, Retry::No, Retry::No),
+            (429, SearchStatus::OverQueryLimit, Retry::No, Retry::After(Duration::from_secs(3))),
+            (301, SearchStatus::UnknownError, Retry::No, Retry::No),
+            (404, SearchStatus::UnknownError, Retry::No, Retry::No),
+            (501, SearchStatus::UnknownError, Retry::No, Retry::No),
+            (503, SearchStatus::UnknownError, Retry::Soon, Retry::After(Duration::from_secs(3))),
         ] {
-            let trouble = Trouble::of_status(status, None, "");
+            let trouble = UpstreamError::of_status(status, None, "");
             assert_eq!((trouble.failure.status, trouble.retry), (expected, without), "{status}");
-            assert_eq!(Trouble::of_status(status, pause, "").retry, with, "{status}");
+            assert_eq!(UpstreamError::of_status(status, pause, "").retry, with, "{status}");
         }
     }
 
@@ -303,7 +310,7 @@ mod tests {
         ) {
             let secret = Secret::new("CANARY-7").unwrap();
             let log = [before, secret.reveal().repeat(times), after].concat();
-            let reading = reading(Err(Trouble::senseless(log)), Some(&secret));
+            let reading = reading(Err(UpstreamError::senseless(log)), Some(&secret));
             prop_assert!(!reading.log.contains("CANARY-7"));
             prop_assert!(!reading.log.contains(char::is_control));
             prop_assert!(reading.log.chars().count() <= LOG_CHARS_MAX);

@@ -23,7 +23,7 @@ pub struct Verbatim {
 
 /// What a document is that might be such a reply.
 #[derive(Debug, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum LegacyReply {
     /// It is one, with places or with none to be found.
     Places(Verbatim),
     /// It says with this status, in these words, why it is none.
@@ -34,7 +34,7 @@ pub(super) enum Kind {
 
 impl Verbatim {
     /// Reads a reply, in one pass; in two if a result is to be left out.
-    pub(super) fn read(body: &[u8]) -> Result<Kind, NotJson> {
+    pub(super) fn read(body: &[u8]) -> Result<LegacyReply, NotJson> {
         let text = without_blank_lines(body);
         let (mut ends, mut status, mut message) = (None, None, None);
         let mut is_ambiguous = false;
@@ -59,13 +59,13 @@ impl Verbatim {
         let message = message.map(Cow::into_owned).unwrap_or_default();
         let kind = match (status.flatten().as_deref(), ends.flatten()) {
             // Of two lists of results, readers take this one or that; we cut neither.
-            _ if is_ambiguous => Kind::Other,
-            (Some("OK"), Some(ends)) => Kind::Places(Verbatim::new(text, ends, "OK")),
+            _ if is_ambiguous => LegacyReply::Other,
+            (Some("OK"), Some(ends)) => LegacyReply::Places(Verbatim::new(text, ends, "OK")),
             (Some("ZERO_RESULTS"), Some(ends)) => {
-                Kind::Places(Verbatim::new(text, ends, "ZERO_RESULTS"))
+                LegacyReply::Places(Verbatim::new(text, ends, "ZERO_RESULTS"))
             }
-            (None | Some("OK" | "ZERO_RESULTS"), _) => Kind::Other,
-            (Some(other), _) => Kind::Refusal(other.to_string(), message),
+            (None | Some("OK" | "ZERO_RESULTS"), _) => LegacyReply::Other,
+            (Some(other), _) => LegacyReply::Refusal(other.to_string(), message),
         };
         Ok(kind)
     }
@@ -177,7 +177,7 @@ mod tests {
 
     fn read(text: &str) -> Verbatim {
         match Verbatim::read(text.as_bytes()) {
-            Ok(Kind::Places(verbatim)) => verbatim,
+            Ok(LegacyReply::Places(verbatim)) => verbatim,
             other => panic!("{text}: {other:?}"),
         }
     }
@@ -294,13 +294,13 @@ mod tests {
             r#"{"status":"OK","results":[],"status":"OK"}"#,
             r#"{"status":"OK","results":[],"r\u0065sults":[1]}"#,
         ] {
-            assert_eq!(Verbatim::read(text.as_bytes()), Ok(Kind::Other), "{text}");
+            assert_eq!(Verbatim::read(text.as_bytes()), Ok(LegacyReply::Other), "{text}");
         }
         let refusal = r#"{"error_message":"no","results":[],"status":"REQUEST_DENIED"}"#;
-        let expected = Kind::Refusal("REQUEST_DENIED".to_string(), "no".to_string());
+        let expected = LegacyReply::Refusal("REQUEST_DENIED".to_string(), "no".to_string());
         assert_eq!(Verbatim::read(refusal.as_bytes()), Ok(expected));
         let spoilt = r#"{"error_message":"\ud800","status":"\udc00","results":null}"#;
-        let expected = Kind::Refusal("\u{fffd}".to_string(), "\u{fffd}".to_string());
+        let expected = LegacyReply::Refusal("\u{fffd}".to_string(), "\u{fffd}".to_string());
         assert_eq!(Verbatim::read(spoilt.as_bytes()), Ok(expected));
         for text in ["", "<html>", r#"{"status":"OK","results":[]"#, "{\"a\":\"\n\"}"] {
             assert!(Verbatim::read(text.as_bytes()).is_err(), "{text}");

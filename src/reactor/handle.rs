@@ -17,7 +17,9 @@ use crate::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, Factory, 
 use crate::queue::{ConnectKind, ListenAt, Posted, RunState, TimerCall};
 use crate::timers::{NotPending, TimerId, Timers};
 use crate::transport::{BUFFERED_BYTES_MAX, Phase, Step, Transport};
-use crate::{ConnectOptions, Limits, LogThrottle, Moment, SplitMix64, ThrottleKey, UnixNanos};
+use crate::{
+    ConnectOptions, LogThrottle, Moment, ReactorLimits, SplitMix64, ThrottleKey, UnixNanos,
+};
 use log::Level;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -40,7 +42,7 @@ pub struct Core<S: Shared> {
     pub(super) now: Moment,
     pub(super) wall: UnixNanos,
     pub(super) run_state: RunState,
-    pub(super) limits: Limits,
+    pub(super) limits: ReactorLimits,
     pub(super) chance: SplitMix64,
     generation: u32,
     ports: u32,
@@ -53,7 +55,7 @@ pub struct Core<S: Shared> {
 }
 
 impl<S: Shared> Core<S> {
-    pub(crate) fn new(limits: Limits, seed: u64, now: Moment, wall: UnixNanos) -> Core<S> {
+    pub(crate) fn new(limits: ReactorLimits, seed: u64, now: Moment, wall: UnixNanos) -> Core<S> {
         Core {
             transports: Slab::new(),
             timers: Timers::new(),
@@ -176,7 +178,7 @@ impl<S: Shared> Core<S> {
     /// Closes `id` when all that was written has been sent; until then nothing more is delivered,
     /// and nothing more can be written. The peer reads everything, then the end.
     ///
-    /// After [`Limits::close`] without success it is aborted. Calling it again changes nothing.
+    /// After [`ReactorLimits::close`] without success it is aborted. Calling it again changes nothing.
     /// Twisted: FileDescriptor.loseConnection.
     pub fn lose_connection(&mut self, id: ConnId) {
         self.lose_because(id, None);
@@ -208,7 +210,7 @@ impl<S: Shared> Core<S> {
     }
 
     /// Sends what was written, ends our side, and reads and drops what the peer still sends, within
-    /// [`Limits::linger`] and [`Limits::linger_bytes`]; then closes.
+    /// [`ReactorLimits::linger`] and [`ReactorLimits::linger_bytes`]; then closes.
     ///
     /// For a last word to a peer in full flow: closing with unread input resets the connection, and
     /// the reset can overtake the word. RFC 9112 section 9.6 advises servers to do this. A connection
@@ -384,7 +386,7 @@ impl<S: Shared> Core<S> {
     ///
     /// ```
     /// # use herd_reactor::testing::{MemoryIo, MemoryOptions};
-    /// # use herd_reactor::{Limits, NotPending, Reactor};
+    /// # use herd_reactor::{ReactorLimits, NotPending, Reactor};
     /// # use std::time::Duration;
     /// # let io = MemoryIo::new(MemoryOptions::default());
     /// let mut reactor = Reactor::new(io, (Vec::new(),), Limits::default());
@@ -465,7 +467,7 @@ impl<S: Shared> Core<S> {
 
     /// Ends the reactor: in the next turn, after its timers, the ports are closed and every protocol
     /// is told ([`shutting_down`](crate::Protocol::shutting_down)); the loop ends when all
-    /// connections are gone, or after [`Limits::drain`]. A second call ends it without waiting.
+    /// connections are gone, or after [`ReactorLimits::drain`]. A second call ends it without waiting.
     /// Twisted: reactor.stop.
     pub fn stop(&mut self) {
         self.run_state = match self.run_state {

@@ -25,7 +25,7 @@
 //! # The first program
 //!
 //! ```
-//! use herd_reactor::{Context, Flow, Limits, MioIo, Protocol, Reactor, factory};
+//! use herd_reactor::{Context, Flow, ReactorLimits, MioIo, Protocol, Reactor, factory};
 //!
 //! struct Echo;
 //!
@@ -197,7 +197,7 @@
 //!
 //! ```
 //! # use herd_reactor::testing::{MemoryIo, MemoryOptions};
-//! # use herd_reactor::{Limits, Reactor};
+//! # use herd_reactor::{ReactorLimits, Reactor};
 //! # let mut reactor = Reactor::new(MemoryIo::new(MemoryOptions::default()), (), Limits::default());
 //! # reactor.call_later(std::time::Duration::ZERO, |_, core| core.stop());
 //! # reactor.run()?;
@@ -228,7 +228,7 @@ mod transport;
 pub use self::connector::{Backoff, ConnectOptions};
 pub use self::handle::Core;
 pub use self::io::{Io, MioIo, Signal};
-pub use self::limits::Limits;
+pub use self::limits::ReactorLimits;
 pub use self::log_throttle::{LogThrottle, ThrottleKey};
 pub use self::protocol::{
     ClientFactory, CloseReason, ConnId, ConnectorId, Context, Factory, Filter, Flow, PortId,
@@ -256,7 +256,7 @@ use std::time::Duration;
 ///
 /// ```
 /// use herd_reactor::testing::{MemoryIo, MemoryOptions};
-/// use herd_reactor::{Limits, Reactor};
+/// use herd_reactor::{ReactorLimits, Reactor};
 /// use std::time::Duration;
 ///
 /// // In memory, where an hour passes at once; `MioIo` is the kernel.
@@ -286,7 +286,7 @@ pub struct Reactor<I: Io, S: Shared> {
 
 impl<I: Io, S: Shared> Reactor<I, S> {
     /// A reactor over `io`, whose protocols share `state`.
-    pub fn new(mut io: I, state: S, limits: Limits) -> Reactor<I, S> {
+    pub fn new(mut io: I, state: S, limits: ReactorLimits) -> Reactor<I, S> {
         let core = Core::new(limits, io.random(), io.now(), io.wall());
         Reactor {
             io,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Time limits of the reactor's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ReactorLimits {
     /// How long `lose_connection` waits for the peer to take what was written; then the connection
     /// is aborted. Twisted waits for ever, and leaks descriptors (issues #4719, #3037).
     pub close: Duration,
@@ -18,9 +18,9 @@ pub struct Limits {
     pub linger_bytes: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
+impl Default for ReactorLimits {
+    fn default() -> ReactorLimits {
+        ReactorLimits {
             close: Duration::from_secs(30),
             drain: Duration::from_secs(4),
             linger: Duration::from_secs(2),

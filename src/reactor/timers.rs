@@ -48,9 +48,9 @@ impl std::error::Error for NotPending {}
 #[derive(Debug)]
 pub(crate) struct Timers<T> {
     delayed: Slab<Delayed<T>>,
-    heap: BinaryHeap<Reverse<Place>>,
+    heap: BinaryHeap<Reverse<HeapEntry>>,
     /// Made since the last turn; not in the heap yet. Twisted: _newDelayedCalls.
-    new: Vec<Place>,
+    new: Vec<HeapEntry>,
     cancelled: usize,
     sequence: u64,
 }
@@ -59,19 +59,19 @@ pub(crate) struct Timers<T> {
 struct Delayed<T> {
     due: Moment,
     /// The heap place that stands for this call; older places of it are void.
-    place: Place,
+    place: HeapEntry,
     call: T,
 }
 
 /// A place in the heap: ordered by time, then by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct HeapEntry {
     at: Moment,
     sequence: u64,
     key: u32,
 }
 
-impl Place {
+impl HeapEntry {
     fn id(self) -> TimerId {
         let sequence = NonZeroU32::new(self.sequence as u32).unwrap_or(NonZeroU32::MIN);
         TimerId { key: self.key, sequence }
@@ -93,7 +93,7 @@ impl<T> Timers<T> {
     pub(crate) fn call_at(&mut self, due: Moment, call: T) -> TimerId {
         self.sequence += 1;
         let place =
-            Place { at: due, sequence: self.sequence, key: self.delayed.vacant_key() as u32 };
+            HeapEntry { at: due, sequence: self.sequence, key: self.delayed.vacant_key() as u32 };
         self.delayed.insert(Delayed { due, place, call });
         self.new.push(place);
         place.id()
@@ -183,7 +183,7 @@ impl<T> Timers<T> {
 }
 
 /// Whether `place` is the one that stands for its call, and the call still waits.
-fn is_current<T>(delayed: &Slab<Delayed<T>>, place: Place) -> bool {
+fn is_current<T>(delayed: &Slab<Delayed<T>>, place: HeapEntry) -> bool {
     delayed.get(place.key as usize).is_some_and(|delayed| delayed.place == place)
 }
 

@@ -97,16 +97,16 @@ enum Sending {
 /// Both ends, as they are kept. A server has as many of these as it has clients, nearly all of them of
 /// IPv4; so those lie here in 12 bytes, where two `SocketAddr` take 64, and the others apart.
 #[derive(Debug)]
-enum Addresses {
+enum PackedAddrs {
     V4 { peer: SocketAddrV4, local: SocketAddrV4 },
     Other(Box<Addrs>),
 }
 
-impl From<Addrs> for Addresses {
-    fn from(addrs: Addrs) -> Addresses {
+impl From<Addrs> for PackedAddrs {
+    fn from(addrs: Addrs) -> PackedAddrs {
         match (addrs.peer, addrs.local) {
-            (SocketAddr::V4(peer), SocketAddr::V4(local)) => Addresses::V4 { peer, local },
-            _ => Addresses::Other(Box::new(addrs)),
+            (SocketAddr::V4(peer), SocketAddr::V4(local)) => PackedAddrs::V4 { peer, local },
+            _ => PackedAddrs::Other(Box::new(addrs)),
         }
     }
 }
@@ -169,7 +169,7 @@ pub struct Transport {
     sent: u32,
     /// What is to be sent as it stands.
     out: Vec<u8>,
-    addresses: Addresses,
+    addresses: PackedAddrs,
     cold: Option<Box<Cold>>,
 }
 
@@ -202,8 +202,10 @@ impl Transport {
     /// Both ends, as they were when the connection was made. Twisted: getPeer, getHost.
     pub fn addrs(&self) -> Addrs {
         match &self.addresses {
-            Addresses::V4 { peer, local } => Addrs { peer: (*peer).into(), local: (*local).into() },
-            Addresses::Other(addrs) => **addrs,
+            PackedAddrs::V4 { peer, local } => {
+                Addrs { peer: (*peer).into(), local: (*local).into() }
+            }
+            PackedAddrs::Other(addrs) => **addrs,
         }
     }
 

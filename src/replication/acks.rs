@@ -30,7 +30,7 @@ const MARKS_MAX: usize = 1_024;
 
 /// The replies held in one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Group(u64);
+pub struct Batch(u64);
 
 /// The replies that wait, and how far each neighbour has come.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct Acks {
     current: u64,
     /// Those that are not covered, oldest first.
     held: VecDeque<Held>,
-    links: Vec<Option<Taken>>,
+    links: Vec<Option<NeighbourProgress>>,
 }
 
 #[derive(Debug)]
@@ -51,7 +51,7 @@ struct Held {
 
 /// How far the neighbour at the other end of one connection has come.
 #[derive(Debug)]
-struct Taken {
+struct NeighbourProgress {
     /// The first group that was flooded to it as a whole.
     since: u64,
     /// Lines written to it.
@@ -74,7 +74,7 @@ impl Acks {
         // What was held in this turn was flooded before the link stood.
         let is_late = self.held.back().is_some_and(|held| held.group == self.current);
         let since = self.current + u64::from(is_late);
-        let nothing = Taken { since, written: 0, taken: 0, marks: VecDeque::new() };
+        let nothing = NeighbourProgress { since, written: 0, taken: 0, marks: VecDeque::new() };
         self.links[id.0] = Some(nothing);
     }
 
@@ -91,7 +91,7 @@ impl Acks {
     }
 
     /// `holder` holds a reply in this turn. Returns the group it waits for.
-    pub fn hold(&mut self, holder: ConnId) -> Group {
+    pub fn hold(&mut self, holder: ConnId) -> Batch {
         let group = self.current;
         match self.held.back_mut() {
             Some(held) if held.group == group => {
@@ -102,7 +102,7 @@ impl Acks {
             }
             _ => self.held.push_back(Held { group, holders: vec![holder], replies: 1 }),
         }
-        Group(group)
+        Batch(group)
     }
 
     /// Whether any reply waits.
@@ -113,7 +113,7 @@ impl Acks {
     /// The turn is over: what is written from now on belongs to the next group. `owes`: whether a
     /// neighbour is still owed clients. Returns the group that was held in this turn, if one was: whoever
     /// asked for patience sets its time limit now.
-    pub fn turn_ended(&mut self, owes: impl Fn(NeighbourId) -> bool) -> Option<Group> {
+    pub fn turn_ended(&mut self, owes: impl Fn(NeighbourId) -> bool) -> Option<Batch> {
         let newest = self.held.back()?.group;
         for (key, link) in self.links.iter_mut().enumerate() {
             let link = link.as_mut().filter(|link| link.since <= newest);
@@ -123,7 +123,7 @@ impl Acks {
         }
         let was_held = newest == self.current;
         self.current += u64::from(was_held);
-        was_held.then_some(Group(newest))
+        was_held.then_some(Batch(newest))
     }
 
     /// Neighbour `id` has taken the first `count` lines that were written to it. None: so many were not
@@ -139,9 +139,9 @@ impl Acks {
 
     /// Whose replies may leave, group by group: asked after [`turn_ended`](Acks::turn_ended) and
     /// [`acknowledged`](Acks::acknowledged).
-    pub fn covered(&mut self) -> Vec<(ConnId, Group)> {
+    pub fn covered(&mut self) -> Vec<(ConnId, Batch)> {
         let mut free = Vec::new();
-        for covered in self.links.iter_mut().flatten().filter_map(Taken::covers) {
+        for covered in self.links.iter_mut().flatten().filter_map(NeighbourProgress::covers) {
             release(&mut self.held, covered, &mut free);
         }
         free
@@ -149,14 +149,14 @@ impl Acks {
 
     /// All groups up to `group` have waited long enough: whose replies leave without having been covered,
     /// and how many replies those are.
-    pub fn expired(&mut self, Group(group): Group) -> (Vec<(ConnId, Group)>, u64) {
+    pub fn expired(&mut self, Batch(group): Batch) -> (Vec<(ConnId, Batch)>, u64) {
         let mut free = Vec::new();
         let replies = release(&mut self.held, 0..=group, &mut free);
         (free, replies)
     }
 }
 
-impl Taken {
+impl NeighbourProgress {
     /// Notes that all of `group` has been written by now.
     fn mark(&mut self, group: u64) {
         let mark = (self.written, group);
@@ -179,13 +179,13 @@ impl Taken {
 fn release(
     held: &mut VecDeque<Held>,
     groups: RangeInclusive<u64>,
-    free: &mut Vec<(ConnId, Group)>,
+    free: &mut Vec<(ConnId, Batch)>,
 ) -> u64 {
     let first = held.partition_point(|held| held.group < *groups.start());
     let end = held.partition_point(|held| held.group <= *groups.end());
     let mut replies = 0;
     for Held { group, holders, replies: its } in held.drain(first..end.max(first)) {
-        free.extend(holders.into_iter().map(|holder| (holder, Group(group))));
+        free.extend(holders.into_iter().map(|holder| (holder, Batch(group))));
         replies += its;
     }
     replies
@@ -211,7 +211,7 @@ mod tests {
     }
 
     /// A turn in which `holder` reports and `lines` are written to both.
-    fn turn(acks: &mut Acks, holder: u32, lines: u64) -> Group {
+    fn turn(acks: &mut Acks, holder: u32, lines: u64) -> Batch {
         let group = acks.hold(client(holder));
         (0..lines).for_each(|_| {
             acks.wrote(PARKER);

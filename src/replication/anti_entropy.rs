@@ -32,7 +32,7 @@
 use crate::table::digest::Digest;
 use crate::table::leaf_set::LeafSet;
 use crate::wire::sync_message::{
-    Compare, GROUPS, Marks, ROW, Row, write_groups, write_leaves, write_sync, write_want,
+    DigestRow, GROUPS, Marks, ROW, SyncMessage, write_groups, write_leaves, write_sync, write_want,
 };
 
 /// Who knows no more clients than this has no more than 16 to a group: their lines are shorter than
@@ -81,18 +81,18 @@ impl Comparison {
     }
 
     /// The neighbour has spoken. `digest`: our sums now; `clients`: how many we know.
-    pub fn hear(&mut self, line: Compare<'_>, digest: &Digest, clients: usize) {
+    pub fn hear(&mut self, line: SyncMessage<'_>, digest: &Digest, clients: usize) {
         self.heard = true;
         match line {
-            Compare::Sync(state) if state == digest.state() => {}
-            Compare::Sync(_) => self.groups = u8::MAX,
-            Compare::Groups(row) => self.hear_groups(row, digest, clients <= FEW_CLIENTS),
-            Compare::Leaves(row) => self.hear_leaves(row, digest),
-            Compare::Want(marks) => self.give.insert(marks.first / ROW, marks.bits),
+            SyncMessage::Sync(state) if state == digest.state() => {}
+            SyncMessage::Sync(_) => self.groups = u8::MAX,
+            SyncMessage::Groups(row) => self.hear_groups(row, digest, clients <= FEW_CLIENTS),
+            SyncMessage::Leaves(row) => self.hear_leaves(row, digest),
+            SyncMessage::Want(marks) => self.give.insert(marks.first / ROW, marks.bits),
         }
     }
 
-    fn hear_groups(&mut self, row: Row<'_>, digest: &Digest, few: bool) {
+    fn hear_groups(&mut self, row: DigestRow<'_>, digest: &Digest, few: bool) {
         for (group, theirs) in (row.first..).zip(row.sums()) {
             let ours = digest.groups()[group];
             if ours == theirs {
@@ -111,7 +111,7 @@ impl Comparison {
         }
     }
 
-    fn hear_leaves(&mut self, row: Row<'_>, digest: &Digest) {
+    fn hear_leaves(&mut self, row: DigestRow<'_>, digest: &Digest) {
         let ours = &digest.leaves()[row.first..];
         let (mut give, mut ask) = (0, 0);
         for (n, (theirs, &ours)) in row.sums().zip(ours).enumerate() {

@@ -1,7 +1,7 @@
 //! Who of the neighbours is connected, and how news reaches them: the flood.
 //!
 //! A link is a neighbour and the connection to it, if it stands. One mechanism serves slow neighbours
-//! and those met again: what is *owed* ([`Owed`](crate::table::backlog::Owed)), one bit per client and
+//! and those met again: what is *owed* ([`Backlogs`](crate::table::backlog::Backlogs)), one bit per client and
 //! neighbour. News is written to a link at once while little is pending there; else the bit is set,
 //! and when the link has drained, the client's *latest* line is sent for it. When a link is made,
 //! the bits of what the neighbour lacks are set, which the [`Comparison`] finds out; those of all
@@ -16,9 +16,9 @@ use super::anti_entropy::Comparison;
 use super::replacements::{Replacements, Ruling};
 use crate::config::{Acknowledge, Limits, Server, Topology};
 use crate::table::leaf_set::LeafSet;
-use crate::table::{ClientKey, Herd};
+use crate::table::{ClientKey, Table};
 use crate::wire::command::write_ack;
-use crate::wire::sync_message::{Compare, ROW_LINE_BYTES_MAX};
+use crate::wire::sync_message::{ROW_LINE_BYTES_MAX, SyncMessage};
 use herd_reactor::{ConnId, Core, Shared};
 
 /// Pending output up to which a neighbour is sent what is compared and what it is owed. So a portion, and a line
@@ -32,7 +32,7 @@ pub struct NeighbourId(pub usize);
 
 /// One neighbour, connected or not.
 #[derive(Debug)]
-pub struct Link {
+pub struct Neighbour {
     /// What the topology says of it.
     pub server: Server,
     /// The connection, from HELLO to loss. To a plain neighbour: the one that we dialled.
@@ -40,22 +40,22 @@ pub struct Link {
     /// What is under way to find out in what it and we differ.
     pub comparison: Comparison,
     /// It wants to be told how many of its AT lines have been taken.
-    taken: Option<Taken>,
+    taken: Option<TakenLines>,
     /// How often a new connection has replaced one that stood.
     replacements: Replacements,
 }
 
 /// The AT lines of one connection, for who wants to know.
 #[derive(Clone, Copy, Debug, Default)]
-struct Taken {
+struct TakenLines {
     lines: u64,
     told: u64,
 }
 
 /// The neighbours of one server.
 #[derive(Debug)]
-pub struct Links {
-    links: Vec<Link>,
+pub struct Neighbours {
+    neighbours: Vec<Neighbour>,
     /// Pending output above which news waits as a bit. Key: `flood_buffer_bytes`.
     flood_buffer_bytes: usize,
     /// Where a line of a comparison is composed.
@@ -64,34 +64,34 @@ pub struct Links {
     pub(crate) acks: Option<Acks>,
 }
 
-impl Links {
+impl Neighbours {
     /// The neighbours of the server `name`, none of them connected.
-    pub fn new(topology: &Topology, name: &str) -> Links {
+    pub fn new(topology: &Topology, name: &str) -> Neighbours {
         let neighbours = topology.neighbours_of(name).into_iter().cloned();
-        let link = |server| Link {
+        let link = |server| Neighbour {
             server,
             conn: None,
             comparison: Comparison::default(),
             taken: None,
             replacements: Replacements::default(),
         };
-        let links: Vec<Link> = neighbours.map(link).collect();
-        Links {
-            acks: (topology.ack == Acknowledge::Peer).then(|| Acks::new(links.len())),
-            links,
+        let neighbours: Vec<Neighbour> = neighbours.map(link).collect();
+        Neighbours {
+            acks: (topology.ack == Acknowledge::Peer).then(|| Acks::new(neighbours.len())),
+            neighbours,
             flood_buffer_bytes: topology.limits.flood_buffer_bytes,
             line: Vec::new(),
         }
     }
 
     /// All neighbours.
-    pub fn iter(&self) -> impl Iterator<Item = (NeighbourId, &Link)> {
-        self.links.iter().enumerate().map(|(key, link)| (NeighbourId(key), link))
+    pub fn iter(&self) -> impl Iterator<Item = (NeighbourId, &Neighbour)> {
+        self.neighbours.iter().enumerate().map(|(key, link)| (NeighbourId(key), link))
     }
 
     /// The neighbour that `id` names.
-    pub fn link(&self, id: NeighbourId) -> &Link {
-        &self.links[id.0]
+    pub fn get(&self, id: NeighbourId) -> &Neighbour {
+        &self.neighbours[id.0]
     }
 
     /// The neighbour of that name.
@@ -101,17 +101,17 @@ impl Links {
 
     /// How many neighbours there are.
     pub fn len(&self) -> usize {
-        self.links.len()
+        self.neighbours.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.links.is_empty()
+        self.neighbours.is_empty()
     }
 
     /// How many neighbours are configured that say no HELLO.
     pub fn plain(&self) -> usize {
-        self.links.iter().filter(|link| link.server.plain).count()
+        self.neighbours.iter().filter(|link| link.server.plain).count()
     }
 
     /// Whether there is such a one.
@@ -127,7 +127,7 @@ impl Links {
         id: NeighbourId,
         limits: &Limits,
     ) -> Option<(ConnId, Ruling)> {
-        let link = &mut self.links[id.0];
+        let link = &mut self.neighbours[id.0];
         let stands = |conn: &ConnId| core.transport(*conn).is_some_and(|t| t.is_connected());
         let conn = link.conn.filter(stands)?;
         Some((conn, link.replacements.rule(core.now(), limits.retry_first, limits.retry_max)))
@@ -138,31 +138,31 @@ impl Links {
     /// the connection that it had before and that this one replaces.
     pub fn made(
         &mut self,
-        herd: &mut Herd,
+        table: &mut Table,
         id: NeighbourId,
         conn: ConnId,
         wants_acks: bool,
     ) -> Option<ConnId> {
-        let link = &mut self.links[id.0];
+        let link = &mut self.neighbours[id.0];
         if link.server.plain {
-            herd.owe_all(id.0);
+            table.owe_all(id.0);
         } else if let Some(acks) = &mut self.acks {
             acks.linked(id);
         }
         link.comparison = Comparison::default();
-        link.taken = wants_acks.then(Taken::default);
+        link.taken = wants_acks.then(TakenLines::default);
         link.conn.replace(conn)
     }
 
     /// `conn` is lost. Whether it was the link to `id`, which then stands no more.
-    pub fn lost(&mut self, herd: &mut Herd, id: NeighbourId, conn: ConnId) -> bool {
-        let link = &mut self.links[id.0];
+    pub fn lost(&mut self, table: &mut Table, id: NeighbourId, conn: ConnId) -> bool {
+        let link = &mut self.neighbours[id.0];
         let was = link.conn == Some(conn);
         if was {
             link.conn = None;
             link.comparison = Comparison::default();
             link.taken = None;
-            herd.owed.forget(id.0);
+            table.owed.forget(id.0);
             if let Some(acks) = &mut self.acks {
                 acks.lost(id);
             }
@@ -174,49 +174,49 @@ impl Links {
     pub fn flood<S: Shared>(
         &mut self,
         core: &mut Core<S>,
-        herd: &mut Herd,
+        table: &mut Table,
         key: ClientKey,
         from: Option<NeighbourId>,
     ) {
-        for (number, link) in self.links.iter().enumerate() {
+        for (number, link) in self.neighbours.iter().enumerate() {
             let id = NeighbourId(number);
             let Some(conn) = link.conn.filter(|_| from != Some(id)) else { continue };
-            if herd.owed.owes(id.0, key) {
+            if table.owed.owes(id.0, key) {
                 // It will be sent the latest line, which is this one.
                 continue;
             }
             if core.pending(conn) < self.flood_buffer_bytes {
-                send_line(core, link, conn, herd.line(key));
+                send_line(core, link, conn, table.line(key));
                 if let Some(acks) = &mut self.acks {
                     acks.wrote(id);
                 }
             } else {
-                herd.owed.owe(id.0, key);
+                table.owed.owe(id.0, key);
                 core.resume_when_drained(conn);
             }
         }
     }
 
     /// Begins to compare what is known here with what `id` knows.
-    pub fn compare<S: Shared>(&mut self, core: &mut Core<S>, herd: &mut Herd, id: NeighbourId) {
-        self.links[id.0].comparison.begin();
-        self.pay(core, herd, id);
+    pub fn compare<S: Shared>(&mut self, core: &mut Core<S>, table: &mut Table, id: NeighbourId) {
+        self.neighbours[id.0].comparison.begin();
+        self.pay(core, table, id);
     }
 
     /// Whether nothing is under way to `id`, nor about to be, and nothing has come from it since this was
     /// asked last by which it compares. What is less than a row of sums counts as nothing: on a busy link
     /// there is always something.
-    pub fn is_quiet<S: Shared>(&mut self, core: &Core<S>, herd: &Herd, id: NeighbourId) -> bool {
-        let link = &mut self.links[id.0];
+    pub fn is_quiet<S: Shared>(&mut self, core: &Core<S>, table: &Table, id: NeighbourId) -> bool {
+        let link = &mut self.neighbours[id.0];
         let is_sent = link.conn.is_some_and(|conn| core.pending(conn) < ROW_LINE_BYTES_MAX);
-        link.comparison.is_at_rest() && is_sent && herd.owed.owed(id.0) == 0
+        link.comparison.is_at_rest() && is_sent && table.owed.owed(id.0) == 0
     }
 
     /// Takes the leaves of which neighbours have been found to lack lines, with the connections on
     /// which they were.
     pub(crate) fn take_given(&mut self) -> Vec<(NeighbourId, ConnId, LeafSet)> {
-        let links = self.links.iter_mut().enumerate();
-        let given = links.filter_map(|(key, link)| {
+        let neighbours = self.neighbours.iter_mut().enumerate();
+        let given = neighbours.filter_map(|(key, link)| {
             Some((NeighbourId(key), link.conn?, link.comparison.take_given()))
         });
         given.filter(|(_, _, leaves)| !leaves.is_empty()).collect()
@@ -226,47 +226,47 @@ impl Links {
     pub fn compared<S: Shared>(
         &mut self,
         core: &mut Core<S>,
-        herd: &mut Herd,
+        table: &mut Table,
         id: NeighbourId,
-        line: Compare<'_>,
+        line: SyncMessage<'_>,
     ) {
-        self.links[id.0].comparison.hear(line, herd.digest(), herd.len());
-        self.pay(core, herd, id);
+        self.neighbours[id.0].comparison.hear(line, table.digest(), table.len());
+        self.pay(core, table, id);
     }
 
     /// Sends to `id` what is to be compared and then what it is owed, as far as there is room; the
     /// rest when that has been sent.
-    pub fn pay<S: Shared>(&mut self, core: &mut Core<S>, herd: &mut Herd, id: NeighbourId) {
-        let link = &mut self.links[id.0];
+    pub fn pay<S: Shared>(&mut self, core: &mut Core<S>, table: &mut Table, id: NeighbourId) {
+        let link = &mut self.neighbours[id.0];
         let Some(conn) = link.conn else { return };
         let portion = self.flood_buffer_bytes.min(PORTION_BYTES);
         while link.comparison.has_words() && core.pending(conn) + ROW_LINE_BYTES_MAX < portion {
             self.line.clear();
-            link.comparison.write_next(herd.digest(), &mut self.line);
+            link.comparison.write_next(table.digest(), &mut self.line);
             send_line(core, link, conn, &self.line);
         }
         while core.pending(conn) < portion {
-            let Some(key) = herd.owed.pay(id.0) else { break };
-            send_line(core, link, conn, herd.line(key));
+            let Some(key) = table.owed.pay(id.0) else { break };
+            send_line(core, link, conn, table.line(key));
             if let Some(acks) = &mut self.acks {
                 acks.wrote(id);
             }
         }
-        if link.comparison.has_words() || herd.owed.owed(id.0) > 0 {
+        if link.comparison.has_words() || table.owed.owed(id.0) > 0 {
             core.resume_when_drained(conn);
         }
     }
 
     /// An AT line has come from `id`, understood, whatever became of it.
     pub(crate) fn took(&mut self, id: NeighbourId) {
-        if let Some(taken) = &mut self.links[id.0].taken {
+        if let Some(taken) = &mut self.neighbours[id.0].taken {
             taken.lines += 1;
         }
     }
 
     /// Tells those who want to know how many of their lines have been taken: once a turn.
     pub(crate) fn acknowledge<S: Shared>(&mut self, core: &mut Core<S>) {
-        for link in &mut self.links {
+        for link in &mut self.neighbours {
             let (Some(taken), Some(conn)) = (&mut link.taken, link.conn) else { continue };
             if taken.lines > taken.told {
                 taken.told = taken.lines;
@@ -279,7 +279,7 @@ impl Links {
 }
 
 /// Writes one line to a neighbour, in its own manner of ending lines.
-fn send_line<S: Shared>(core: &mut Core<S>, link: &Link, conn: ConnId, line: &[u8]) {
+fn send_line<S: Shared>(core: &mut Core<S>, link: &Neighbour, conn: ConnId, line: &[u8]) {
     let end: &[u8] = if link.server.plain { b"\r\n" } else { b"\n" };
     core.write_with(conn, line.len() + end.len(), |out| {
         out.extend_from_slice(line);

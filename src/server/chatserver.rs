@@ -18,14 +18,14 @@
 //! Report: sections 3.1 to 3.4. Rules: docs/protocol.md.
 
 use super::member::{Cx, LogName, Member, Message, log_line};
-use super::place_queries::{Answered, Shareable};
+use super::place_queries::{Answered, SharedAnswer};
 use crate::config::{Limits, Seconds};
 use crate::log::Direction;
 use crate::places::{Answer, Query, Ticket};
-use crate::replication::acks::Group;
-use crate::table::{Rule, Verdict};
+use crate::replication::acks::Batch;
+use crate::table::{MergeOutcome, ReportOrigin};
 use crate::wire::command::{Command, Iamat, Whatsat, is_blank, write_refusal};
-use crate::wire::report::Sighting;
+use crate::wire::report::Report;
 use crate::wire::stamp::Stamp;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::{CloseReason, Context, Core, Factory, Flow, Protocol, Transport};
@@ -104,10 +104,10 @@ enum Awaited {
         /// The AT line, with its end.
         head: Vec<u8>,
         bound: usize,
-        answer: Option<Shareable>,
+        answer: Option<SharedAnswer>,
     },
     /// A neighbour's word that it has what the replies behind this acknowledge.
-    Neighbour { group: Group, is_given: bool },
+    Neighbour { group: Batch, is_given: bool },
 }
 
 impl Waiting {
@@ -234,7 +234,7 @@ impl LineProtocol<Member> for Chatserver {
         // The newest first: so the place of one is never taken by the next.
         for waiting in waiting.into_iter().rev() {
             if let Awaited::Places { ticket, answer: None, .. } = waiting.what {
-                cx.state.inquiries.forget(cx.core, ticket);
+                cx.state.place_queries.forget(cx.core, ticket);
             }
         }
         cx.state.clients -= 1;
@@ -273,37 +273,39 @@ impl Chatserver {
             persist.report_refused(core);
             return Err("the journal is broken");
         }
-        let Member { server, herd, .. } = &mut **state;
-        let sighting = Sighting::taken(iamat, server.name.as_bytes(), received, reply);
-        match herd.merge(&sighting, Rule::Client) {
+        let Member { server, table, .. } = &mut **state;
+        let report = Report::taken(iamat, server.name.as_bytes(), received, reply);
+        match table.merge(&report, ReportOrigin::Client) {
             (Some(key), verdict) if verdict.is_news() => state.flood(core, key, None),
             // No news; but whoever acknowledges this report has to have been told.
-            (Some(key), Verdict::Same | Verdict::Older) if state.links.acks.is_some() => {
-                state.links.flood(core, &mut state.herd, key, None);
+            (Some(key), MergeOutcome::Same | MergeOutcome::Older)
+                if state.neighbours.acks.is_some() =>
+            {
+                state.neighbours.flood(core, &mut state.table, key, None);
             }
-            (_, Verdict::Full) => {
+            (_, MergeOutcome::Full) => {
                 let (clients, bytes) = (state.limits.known_clients, state.limits.known_bytes);
                 let limit = format_args!("known_clients = {clients}, known_bytes = {bytes}");
                 warn_of_refusal(core, "known_clients", limit, "reports of new clients refused");
                 return Err("no room for new clients");
             }
-            (_, Verdict::Expired) => {
+            (_, MergeOutcome::Expired) => {
                 let max = state.limits.expire_after.map_or(0, |Seconds(seconds)| seconds);
                 let limit = format_args!("expire_after_s = {max}");
                 warn_of_refusal(core, "expire_after_s", limit, REPORTS_REFUSED);
                 return Err("stamped longer ago than expire_after_s");
             }
-            (_, Verdict::Ahead) => return Err(is_early(&state.limits, core)),
+            (_, MergeOutcome::Ahead) => return Err(is_early(&state.limits, core)),
             _ => {}
         }
-        if let Some(acks) = &mut cx.state.links.acks {
+        if let Some(acks) = &mut cx.state.neighbours.acks {
             self.wait_for(acks.hold(cx.id));
         }
         Ok(())
     }
 
     /// What is replied from now on waits for a neighbour's word.
-    fn wait_for(&mut self, group: Group) {
+    fn wait_for(&mut self, group: Batch) {
         let queue = self.queue.get_or_insert_default();
         match queue.waiting.back().map(|last| &last.what) {
             Some(Awaited::Neighbour { group: last, .. }) if *last == group => {}
@@ -318,10 +320,10 @@ impl Chatserver {
     fn whatsat(&mut self, cx: &mut Cx<'_>, whatsat: &Whatsat<'_>, line: &[u8]) {
         cx.state.let_in(cx.wall());
         let Context { core, state, id } = cx;
-        let Some(sighting) = state.herd.latest(whatsat.client) else {
+        let Some(report) = state.table.latest(whatsat.client) else {
             return self.refuse(cx, line, &"this client is not known");
         };
-        let location = sighting.location();
+        let location = report.location();
         let (latitude, longitude) = location.degrees();
         let query = Query {
             latitude,
@@ -331,8 +333,8 @@ impl Chatserver {
             radius_m: whatsat.radius.metres(),
             radius_text: whatsat.radius.text.to_vec(),
         };
-        let head = [sighting.line(), b"\n"].concat();
-        let ticket = state.inquiries.ask(core, *id, query);
+        let head = [report.line(), b"\n"].concat();
+        let ticket = state.place_queries.ask(core, *id, query);
         let bound = whatsat.bound;
         let what = Awaited::Places { ticket, head, bound, answer: None };
         let queue = self.queue.get_or_insert_default();

@@ -5,12 +5,12 @@ use super::interserver;
 use super::member::{Member, Message, Timer};
 use super::network;
 use super::peer_tls::WATCH_EVERY;
-use super::place_queries::{Inquirer, Inquiries};
-use crate::fetch::pool::{self, Agent, FetchError, FetchId, Fetching, Trip};
+use super::place_queries::{AsksPlaces, PlaceQueries};
+use crate::fetch::pool::{self, FetchError, FetchId, FetchTiming, Fetching, HttpPool};
 use crate::http::Response;
 use crate::log as log_file;
-use crate::net::dns::{Client, DnsError, LookupId, Resolving};
-use crate::replication::acks::Group;
+use crate::net::dns::{DnsClient, DnsError, LookupId, Resolving};
+use crate::replication::acks::Batch;
 use herd_reactor::{CloseReason, Core, Shared, Signal, TurnCounts};
 use std::io;
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ impl Shared for Member {
     fn before_poll(&mut self, core: &mut Core<Member>, _: TurnCounts) -> io::Result<()> {
         self.acknowledge(core);
         if let Some(persist) = &mut self.persist {
-            persist.commit(core, &self.herd)?;
+            persist.commit(core, &self.table)?;
         }
         if self.network.is_some() {
             fetch_wanted(self, core);
@@ -47,14 +47,14 @@ impl Shared for Member {
     }
 }
 
-impl Inquirer for Member {
-    fn inquiries(&mut self) -> &mut Inquiries {
-        &mut self.inquiries
+impl AsksPlaces for Member {
+    fn place_queries(&mut self) -> &mut PlaceQueries {
+        &mut self.place_queries
     }
 }
 
 impl Resolving for Member {
-    fn dns(&mut self) -> &mut Client {
+    fn dns(&mut self) -> &mut DnsClient {
         &mut self.network().dns
     }
 
@@ -69,7 +69,7 @@ impl Resolving for Member {
 }
 
 impl Fetching for Member {
-    fn agent(&mut self) -> &mut Agent {
+    fn agent(&mut self) -> &mut HttpPool {
         &mut self.network().agent
     }
 
@@ -78,10 +78,10 @@ impl Fetching for Member {
         core: &mut Core<Member>,
         fetch: FetchId,
         outcome: Result<Response, FetchError>,
-        trip: Trip,
+        trip: FetchTiming,
     ) {
         log::debug!("Https: {trip:?}");
-        self.inquiries().fetched(core, fetch, outcome);
+        self.place_queries().fetched(core, fetch, outcome);
     }
 }
 
@@ -94,7 +94,7 @@ impl Member {
                 log_file::flush();
             }
             Timer::Sweep => {
-                self.sweeps.sweep(core, &mut self.herd, &mut self.links);
+                self.sweeps.sweep(core, &mut self.table, &mut self.neighbours);
                 self.sweep_on(core);
             }
             Timer::Minute => {
@@ -117,10 +117,10 @@ impl Member {
     /// The turn ends: tells neighbours what has been taken of theirs, and sets the time limit for the
     /// replies that were held in it.
     fn acknowledge(&mut self, core: &mut Core<Member>) {
-        self.links.acknowledge(core);
-        let Member { links, herd, limits, .. } = self;
-        let Some(acks) = &mut links.acks else { return };
-        if let Some(group) = acks.turn_ended(|id| herd.owed.owed(id.0) > 0) {
+        self.neighbours.acknowledge(core);
+        let Member { neighbours, table, limits, .. } = self;
+        let Some(acks) = &mut neighbours.acks else { return };
+        if let Some(group) = acks.turn_ended(|id| table.owed.owed(id.0) > 0) {
             Timer::AckWait(group).set(core, limits.ack_wait);
         }
         self.release_covered(core);
@@ -128,8 +128,8 @@ impl Member {
 
     /// No neighbour has said in time that it has what was acknowledged in `group`: the replies leave all
     /// the same, and are counted.
-    fn give_up(&mut self, core: &mut Core<Member>, group: Group) {
-        let Some(acks) = &mut self.links.acks else { return };
+    fn give_up(&mut self, core: &mut Core<Member>, group: Batch) {
+        let Some(acks) = &mut self.neighbours.acks else { return };
         let (free, replies) = acks.expired(group);
         free.into_iter().for_each(|(holder, group)| core.post(holder, Message::Released(group)));
         self.unreplicated += replies;
@@ -155,7 +155,7 @@ impl Member {
             }
         }
         tls.warnings(wall).iter().for_each(|warning| log::warn!("{}", warning.in_one_line()));
-        for (_, link) in self.links.iter() {
+        for (_, link) in self.neighbours.iter() {
             let Some(conn) = link.conn else { continue };
             let shown = core.transport(conn).map_or(&[][..], |t| t.peer_certificates());
             if let Some(why) = tls.distrust(shown, wall) {
@@ -178,16 +178,16 @@ impl Member {
 
 /// Begins what the questions want fetched, and ends what they want no more.
 fn fetch_wanted(member: &mut Member, core: &mut Core<Member>) {
-    while let Some(id) = member.inquiries.next_unwanted() {
+    while let Some(id) = member.place_queries.next_unwanted() {
         pool::cancel(member, core, id);
     }
-    while let Some((key, fetch)) = member.inquiries.next_wanted() {
+    while let Some((key, fetch)) = member.place_queries.next_wanted() {
         match network::request(fetch) {
             Ok((origin, request)) => {
                 let id = pool::fetch(member, core, origin, request);
-                member.inquiries.begun(&key, id);
+                member.place_queries.begun(&key, id);
             }
-            Err(why) => member.inquiries.failed(core, &key, &why.to_string()),
+            Err(why) => member.place_queries.failed(core, &key, &why.to_string()),
         }
     }
 }

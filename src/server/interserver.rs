@@ -33,10 +33,10 @@ use super::member::{Cx, LogName, Member, log_line};
 use crate::log::{Direction, Party};
 use crate::replication::neighbours::NeighbourId;
 use crate::replication::replacements::{AT_ONCE, WITHIN};
-use crate::table::{Rule, Verdict};
+use crate::table::{MergeOutcome, ReportOrigin};
 use crate::wire::command::{At, Command, Hello, is_blank, write_hello, write_refusal};
-use crate::wire::report::Sighting;
-use crate::wire::sync_message::Compare;
+use crate::wire::report::Report;
+use crate::wire::sync_message::SyncMessage;
 use herd_reactor::line_receiver::{LineProtocol, Mode};
 use herd_reactor::{CloseReason, Flow, Moment, TimerId};
 use log::Level;
@@ -71,8 +71,8 @@ const TLS_RECORDS: std::ops::RangeInclusive<u8> = 20..=23;
 /// One connection to or from a neighbour.
 #[derive(Debug)]
 pub struct Interserver {
-    standing: Standing,
-    proof: Proof,
+    standing: LinkState,
+    proof: PeerProof,
     /// We dialled it; otherwise it is one of [`Member::callers`].
     is_dialled: bool,
     /// It is one of [`Member::silent_callers`].
@@ -87,7 +87,7 @@ pub struct Interserver {
 
 /// What the other end has proved by a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Proof {
+enum PeerProof {
     /// Nobody is asked.
     NotAsked,
     /// Nothing yet: the handshake goes on, with the certificates that were read then.
@@ -98,7 +98,7 @@ enum Proof {
 
 /// What we know of who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum LinkState {
     /// It dialled us, and has said nothing yet.
     Stranger,
     /// We dialled it; it has not said HELLO yet.
@@ -115,14 +115,14 @@ impl LineProtocol<Member> for Interserver {
     }
 
     fn connection_made(&mut self, cx: &mut Cx<'_>) -> Flow {
-        if let Proof::Awaited { generation } = self.proof {
-            self.proof = Proof::Given { by: self.prove(cx)?, generation };
+        if let PeerProof::Awaited { generation } = self.proof {
+            self.proof = PeerProof::Given { by: self.prove(cx)?, generation };
         }
         match self.standing {
-            Standing::Dialled(id) if cx.state.links.link(id).server.plain => {
+            LinkState::Dialled(id) if cx.state.neighbours.get(id).server.plain => {
                 self.link(cx, id, false)
             }
-            Standing::Dialled(_) => {
+            LinkState::Dialled(_) => {
                 self.say_hello(cx);
                 self.set(cx, LinkTimer::Hello, cx.state.limits.hello);
             }
@@ -157,20 +157,22 @@ impl LineProtocol<Member> for Interserver {
         }
         self.log_line(cx, Direction::In, line);
         match (self.standing, Command::parse(line, &cx.state.command_limits)) {
-            (Standing::Linked(id), Ok(Command::At(at))) => {
-                cx.state.links.took(id);
+            (LinkState::Linked(id), Ok(Command::At(at))) => {
+                cx.state.neighbours.took(id);
                 self.at(cx, &at, Some(id));
             }
-            (Standing::Linked(id), Ok(Command::Ack(count))) if cx.state.acknowledged(id, count) => {
+            (LinkState::Linked(id), Ok(Command::Ack(count)))
+                if cx.state.acknowledged(id, count) =>
+            {
                 cx.state.release_covered(cx.core);
             }
-            (Standing::Linked(_), Ok(Command::Ping)) => {}
-            (Standing::Linked(id), Ok(Command::Compare(what)))
-                if !cx.state.links.link(id).server.plain =>
+            (LinkState::Linked(_), Ok(Command::Ping)) => {}
+            (LinkState::Linked(id), Ok(Command::Compare(what)))
+                if !cx.state.neighbours.get(id).server.plain =>
             {
                 self.compare(cx, id, what);
             }
-            (Standing::Stranger | Standing::Dialled(_), Ok(Command::Hello(hello))) => {
+            (LinkState::Stranger | LinkState::Dialled(_), Ok(Command::Hello(hello))) => {
                 match self.greet(cx, &hello) {
                     Ok(id) => match self.may_replace(cx, id) {
                         Ok(()) => self.link(cx, id, hello.options.get(ACK).is_some()),
@@ -179,21 +181,21 @@ impl LineProtocol<Member> for Interserver {
                     Err(why) => self.turn_away(cx, Level::Warn, line, why),
                 }
             }
-            (Standing::Stranger | Standing::Plain, Ok(Command::At(at)))
-                if cx.state.links.has_plain() =>
+            (LinkState::Stranger | LinkState::Plain, Ok(Command::At(at)))
+                if cx.state.neighbours.has_plain() =>
             {
-                self.standing = Standing::Plain;
+                self.standing = LinkState::Plain;
                 self.at(cx, &at, None);
             }
             // An answer to something of ours; to answer it would be the beginning of no end.
-            (Standing::Linked(_) | Standing::Plain, _) if line.starts_with(b"?") => {
+            (LinkState::Linked(_) | LinkState::Plain, _) if line.starts_with(b"?") => {
                 self.fault(cx, line, "complains");
             }
-            (Standing::Linked(_) | Standing::Plain, _) => {
+            (LinkState::Linked(_) | LinkState::Plain, _) => {
                 self.fault(cx, line, "refused");
                 self.refuse(cx, line);
             }
-            (Standing::Stranger | Standing::Dialled(_), _) => {
+            (LinkState::Stranger | LinkState::Dialled(_), _) => {
                 let is_answer = self.is_dialled && line.starts_with(b"?");
                 let why = if is_answer {
                     "it rejected our HELLO, see its log"
@@ -222,8 +224,8 @@ impl LineProtocol<Member> for Interserver {
 
     /// The send buffer has run empty: the next of what this neighbour is owed.
     fn resume_producing(&mut self, cx: &mut Cx<'_>) -> Flow {
-        if let Standing::Linked(id) = self.standing {
-            cx.state.links.pay(cx.core, &mut cx.state.herd, id);
+        if let LinkState::Linked(id) = self.standing {
+            cx.state.neighbours.pay(cx.core, &mut cx.state.table, id);
         }
         Ok(())
     }
@@ -232,14 +234,14 @@ impl LineProtocol<Member> for Interserver {
         let Some(at) = self.timers.iter().position(|(id, _)| *id == timer) else { return Ok(()) };
         let (_, due) = self.timers.swap_remove(at);
         match (due, self.standing) {
-            (LinkTimer::Hello, Standing::Stranger)
-                if cx.state.silent_callers < cx.state.links.plain() =>
+            (LinkTimer::Hello, LinkState::Stranger)
+                if cx.state.silent_callers < cx.state.neighbours.plain() =>
             {
                 // It may be a plain neighbour that has no news yet: one place for each of them.
                 cx.state.silent_callers += 1;
                 self.is_let_stay = true;
             }
-            (LinkTimer::Hello, Standing::Stranger | Standing::Dialled(_)) => {
+            (LinkTimer::Hello, LinkState::Stranger | LinkState::Dialled(_)) => {
                 let limit_ms = cx.state.limits.hello.as_millis();
                 log::warn!("limit: {}: no HELLO within hello_ms = {limit_ms}", self.who(cx));
                 // Its kernel has accepted, and it will read as soon as it goes on. So one connection
@@ -247,21 +249,21 @@ impl LineProtocol<Member> for Interserver {
                 cx.core.reset_delay(cx.id);
                 cx.core.lose_because(cx.id, Some(CloseReason::TimeoutError("HELLO")));
             }
-            (LinkTimer::Proof, _) if matches!(self.proof, Proof::Awaited { .. }) => {
+            (LinkTimer::Proof, _) if matches!(self.proof, PeerProof::Awaited { .. }) => {
                 let limit_ms = cx.state.limits.peer_tls.as_millis();
                 log::warn!("limit: {}: no proof within peer_tls_ms = {limit_ms}", self.who(cx));
                 cx.core.reset_delay(cx.id);
                 let why = CloseReason::TimeoutError("TLS handshake");
                 cx.core.abort_because(cx.id, why);
             }
-            (LinkTimer::Ping, Standing::Linked(_)) => {
+            (LinkTimer::Ping, LinkState::Linked(_)) => {
                 self.log_line(cx, Direction::Out, b"PING");
                 cx.write(b"PING\n");
                 self.set(cx, LinkTimer::Ping, cx.state.limits.ping);
             }
-            (LinkTimer::Silence, Standing::Linked(_)) => self.check_silence(cx),
-            (LinkTimer::Proven, Standing::Linked(_)) => cx.core.reset_delay(cx.id),
-            (LinkTimer::Sync, Standing::Linked(id)) => self.sync_if_quiet(cx, id),
+            (LinkTimer::Silence, LinkState::Linked(_)) => self.check_silence(cx),
+            (LinkTimer::Proven, LinkState::Linked(_)) => cx.core.reset_delay(cx.id),
+            (LinkTimer::Sync, LinkState::Linked(id)) => self.sync_if_quiet(cx, id),
             _ => {}
         }
         Ok(())
@@ -276,27 +278,27 @@ impl LineProtocol<Member> for Interserver {
         if let Some(tls) = &mut cx.state.peer_tls {
             tls.handshake_ended(cx.id);
         }
-        if let Standing::Linked(id) = self.standing {
-            cx.state.links.lost(&mut cx.state.herd, id, cx.id);
+        if let LinkState::Linked(id) = self.standing {
+            cx.state.neighbours.lost(&mut cx.state.table, id, cx.id);
         }
     }
 }
 
 impl Interserver {
-    fn new(cx: &mut Cx<'_>, standing: Standing) -> Interserver {
+    fn new(cx: &mut Cx<'_>, standing: LinkState) -> Interserver {
         let mut interserver = Interserver {
             standing,
             proof: match &cx.state.peer_tls {
-                None => Proof::NotAsked,
-                Some(tls) => Proof::Awaited { generation: tls.generation() },
+                None => PeerProof::NotAsked,
+                Some(tls) => PeerProof::Awaited { generation: tls.generation() },
             },
-            is_dialled: standing != Standing::Stranger,
+            is_dialled: standing != LinkState::Stranger,
             is_let_stay: false,
             heard: cx.now(),
             faults: 0,
             timers: Vec::new(),
         };
-        if matches!(interserver.proof, Proof::Awaited { .. }) {
+        if matches!(interserver.proof, PeerProof::Awaited { .. }) {
             interserver.set(cx, LinkTimer::Proof, cx.state.limits.peer_tls);
         }
         interserver
@@ -309,13 +311,13 @@ impl Interserver {
     /// The handshake is done: decides which neighbour has shown its certificate. An error costs the
     /// connection.
     fn prove(&self, cx: &mut Cx<'_>) -> Result<NeighbourId, &'static str> {
-        let Member { links, peer_tls, .. } = &mut *cx.state;
+        let Member { neighbours, peer_tls, .. } = &mut *cx.state;
         let Some(tls) = peer_tls else { return Err("it was not to prove anything") };
         tls.handshake_ended(cx.id);
         let shown = cx.core.transport(cx.id).map_or(&[][..], |t| t.peer_certificates());
-        let id = tls.neighbour_of(links, shown)?;
+        let id = tls.neighbour_of(neighbours, shown)?;
         match self.standing {
-            Standing::Dialled(dialled) if dialled != id => {
+            LinkState::Dialled(dialled) if dialled != id => {
                 Err("its certificate is not of the neighbour that was dialled")
             }
             _ => Ok(id),
@@ -324,17 +326,17 @@ impl Interserver {
 
     /// Decides whether who says `hello` is the neighbour that it says it is.
     fn greet(&self, cx: &Cx<'_>, hello: &Hello<'_>) -> Result<NeighbourId, &'static str> {
-        let Member { server, herd_name, links, peer_tls, .. } = &*cx.state;
+        let Member { server, herd_name, neighbours, peer_tls, .. } = &*cx.state;
         if hello.herd != herd_name.as_bytes() {
             return Err("it belongs to another herd");
         }
         if hello.version != VERSION {
             return Err("it speaks another version of the protocol");
         }
-        let id = links.named(hello.name).ok_or("it is not a neighbour of this server")?;
+        let id = neighbours.named(hello.name).ok_or("it is not a neighbour of this server")?;
         match self.proof {
-            Proof::NotAsked => {}
-            Proof::Given { by, generation } if by == id => {
+            PeerProof::NotAsked => {}
+            PeerProof::Given { by, generation } if by == id => {
                 if peer_tls.as_ref().is_some_and(|tls| tls.generation() != generation) {
                     return Err("the certificates have been read anew since its proof");
                 }
@@ -342,11 +344,11 @@ impl Interserver {
             _ => return Err("its certificate is another server's"),
         }
         match self.standing {
-            _ if links.link(id).server.plain => Err("a plain neighbour says no HELLO"),
-            Standing::Dialled(dialled) if dialled != id => {
+            _ if neighbours.get(id).server.plain => Err("a plain neighbour says no HELLO"),
+            LinkState::Dialled(dialled) if dialled != id => {
                 Err("it is not the neighbour that was dialled")
             }
-            Standing::Stranger if hello.name > server.name.as_bytes() => {
+            LinkState::Stranger if hello.name > server.name.as_bytes() => {
                 Err("of the two names the other sorts first, and so dials")
             }
             _ => Ok(id),
@@ -356,9 +358,9 @@ impl Interserver {
     /// Decides whether this connection may be the link to `id`, if one stands already. To be asked only when it has
     /// proved what it has to prove, as each replacement counts.
     fn may_replace(&self, cx: &mut Cx<'_>, id: NeighbourId) -> Result<(), String> {
-        let Member { links, limits, .. } = &mut *cx.state;
-        let Some((old, ruling)) = links.replace(cx.core, id, limits) else { return Ok(()) };
-        let name = &links.link(id).server.name;
+        let Member { neighbours, limits, .. } = &mut *cx.state;
+        let Some((old, ruling)) = neighbours.replace(cx.core, id, limits) else { return Ok(()) };
+        let name = &neighbours.get(id).server.name;
         if ruling.is_alarming {
             let address = |id| cx.core.transport(id).map(|t| t.addrs().peer.to_string());
             let [old, new] = [old, cx.id].map(|id| address(id).unwrap_or_default());
@@ -376,20 +378,20 @@ impl Interserver {
     /// From now on this connection is the link to `id`: what it missed follows. `wants_acks`: its HELLO
     /// asked for them.
     fn link(&mut self, cx: &mut Cx<'_>, id: NeighbourId, wants_acks: bool) {
-        if self.standing == Standing::Stranger {
+        if self.standing == LinkState::Stranger {
             self.say_hello(cx);
         }
-        self.standing = Standing::Linked(id);
-        let Member { links, limits, .. } = &mut *cx.state;
-        let server = &links.link(id).server;
+        self.standing = LinkState::Linked(id);
+        let Member { neighbours, limits, .. } = &mut *cx.state;
+        let server = &neighbours.get(id).server;
         log::info!("{}: linked to {}", LogName::new(NAME, cx.id), server.name);
         let (is_plain, ping, silence) = (server.plain, limits.ping, limits.silence);
         if !is_plain {
             self.set(cx, LinkTimer::Ping, ping);
             self.set(cx, LinkTimer::Silence, silence);
         }
-        let Member { links, herd, .. } = &mut *cx.state;
-        if let Some(replaced) = links.made(herd, id, cx.id, wants_acks) {
+        let Member { neighbours, table, .. } = &mut *cx.state;
+        if let Some(replaced) = neighbours.made(table, id, cx.id, wants_acks) {
             // It has come back before we knew that it was gone.
             let why = "a new connection replaces it".into();
             cx.core.abort_because(replaced, CloseReason::ProtocolFailed(why));
@@ -398,22 +400,22 @@ impl Interserver {
         self.set(cx, LinkTimer::Proven, silence);
         match self.is_dialled && !is_plain {
             true => self.sync(cx, id),
-            false => cx.state.links.pay(cx.core, &mut cx.state.herd, id),
+            false => cx.state.neighbours.pay(cx.core, &mut cx.state.table, id),
         }
     }
 
     /// Begins to compare what we know with what `id` does, and will again.
     fn sync(&mut self, cx: &mut Cx<'_>, id: NeighbourId) {
-        let Member { links, herd, .. } = &mut *cx.state;
-        links.compare(cx.core, herd, id);
+        let Member { neighbours, table, .. } = &mut *cx.state;
+        neighbours.compare(cx.core, table, id);
         self.set(cx, LinkTimer::Sync, cx.state.limits.sync);
     }
 
     /// The same, but what is still under way to it has to arrive first, by that we differ; and so has
     /// what it says to the comparison before.
     fn sync_if_quiet(&mut self, cx: &mut Cx<'_>, id: NeighbourId) {
-        let Member { links, herd, limits, sweeps, .. } = &mut *cx.state;
-        if links.is_quiet(cx.core, herd, id) && !sweeps.are_giving() {
+        let Member { neighbours, table, limits, sweeps, .. } = &mut *cx.state;
+        if neighbours.is_quiet(cx.core, table, id) && !sweeps.are_giving() {
             return self.sync(cx, id);
         }
         let delay = limits.sync.min(limits.ping);
@@ -421,29 +423,29 @@ impl Interserver {
     }
 
     /// What it says of its sums, or asks of ours.
-    fn compare(&self, cx: &mut Cx<'_>, id: NeighbourId, what: Compare<'_>) {
-        let Member { links, herd, .. } = &mut *cx.state;
-        links.compared(cx.core, herd, id, what);
+    fn compare(&self, cx: &mut Cx<'_>, id: NeighbourId, what: SyncMessage<'_>) {
+        let Member { neighbours, table, .. } = &mut *cx.state;
+        neighbours.compared(cx.core, table, id, what);
         cx.state.sweep_on(cx.core);
     }
 
     /// A neighbour's news. Report: section 3.3.
     fn at(&self, cx: &mut Cx<'_>, at: &At<'_>, from: Option<NeighbourId>) {
         cx.state.let_in(cx.wall());
-        let Member { herd, links, scratch, .. } = &mut *cx.state;
-        let plain = from.is_none_or(|id| links.link(id).server.plain);
-        let rule = if plain { Rule::Plain } else { Rule::Member };
-        let sighting = Sighting::relayed(at, scratch);
-        let (key, verdict) = herd.merge(&sighting, rule);
-        if verdict == Verdict::Full {
+        let Member { table, neighbours, scratch, .. } = &mut *cx.state;
+        let plain = from.is_none_or(|id| neighbours.get(id).server.plain);
+        let rule = if plain { ReportOrigin::Plain } else { ReportOrigin::Member };
+        let report = Report::relayed(at, scratch);
+        let (key, verdict) = table.merge(&report, rule);
+        if verdict == MergeOutcome::Full {
             let (key, what) = (("8 GiB", 0), format_args!("table full (8 GiB)"));
             let outcome = "reports from neighbours dropped";
             cx.core.log_throttled(Level::Error, key, what, 1, outcome);
         }
         let Some(key) = key else { return };
-        if let Some(id) = from.filter(|_| verdict != Verdict::Older) {
+        if let Some(id) = from.filter(|_| verdict != MergeOutcome::Older) {
             // It need not be told what it has just said, though it may have been owed to it.
-            herd.owed.settle(id.0, key);
+            table.owed.settle(id.0, key);
         }
         if verdict.is_news() {
             cx.state.flood(cx.core, key, from);
@@ -451,9 +453,9 @@ impl Interserver {
     }
 
     fn say_hello(&self, cx: &mut Cx<'_>) {
-        let Member { server, herd_name, links, .. } = &*cx.state;
+        let Member { server, herd_name, neighbours, .. } = &*cx.state;
         let asks: &[(&[u8], &[u8])] = &[(ACK, b"1")];
-        let asks = if links.acks.is_some() { asks } else { &[] };
+        let asks = if neighbours.acks.is_some() { asks } else { &[] };
         let mut hello = Vec::new();
         write_hello(&mut hello, server.name.as_bytes(), herd_name.as_bytes(), VERSION, asks);
         self.say(cx, hello);
@@ -506,10 +508,10 @@ impl Interserver {
     fn who(&self, cx: &Cx<'_>) -> String {
         let name = LogName::new(NAME, cx.id);
         match self.standing {
-            Standing::Dialled(id) | Standing::Linked(id) => {
-                format!("{name},{}", cx.state.links.link(id).server.name)
+            LinkState::Dialled(id) | LinkState::Linked(id) => {
+                format!("{name},{}", cx.state.neighbours.get(id).server.name)
             }
-            Standing::Stranger | Standing::Plain => {
+            LinkState::Stranger | LinkState::Plain => {
                 let peer = cx.transport().map(|transport| transport.addrs().peer);
                 format!("{name},{}", peer.map_or_else(String::new, |peer| peer.to_string()))
             }
@@ -518,8 +520,8 @@ impl Interserver {
 
     fn log_line(&self, cx: &Cx<'_>, direction: Direction, line: &[u8]) {
         match self.standing {
-            Standing::Linked(id) if crate::log::traffic_is_on() => {
-                let neighbour = Party::Named(cx.state.links.link(id).server.name.as_bytes());
+            LinkState::Linked(id) if crate::log::traffic_is_on() => {
+                let neighbour = Party::Named(cx.state.neighbours.get(id).server.name.as_bytes());
                 crate::log::traffic(cx.wall().0, neighbour, direction, line);
             }
             _ => log_line(cx, NAME, direction, line),

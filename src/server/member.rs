@@ -5,17 +5,17 @@
 
 use super::network::Network;
 use super::peer_tls::PeerTls;
-use super::persist::{Found, Persist};
-use super::place_queries::{Answered, Inquiries, InquiryLimits};
+use super::persist::{Persist, Recovered};
+use super::place_queries::{Answered, PlaceQueries, PlaceQueryLimits};
 use super::sweep::Sweeps;
 use crate::config::{Limits, Seconds, Server, Topology};
-use crate::fetch::pool::Order;
-use crate::journal::{Counts, Disk, JournalSettings, Owner, Refusal, Replayed};
+use crate::fetch::pool::PendingRequest;
+use crate::journal::{Disk, JournalCounts, JournalSettings, OpenError, Owner, Replayed};
 use crate::log::{self, Direction, Party};
 use crate::places::Source;
-use crate::replication::acks::{Acks, Group};
-use crate::replication::neighbours::{Links, NeighbourId};
-use crate::table::{ClientKey, Herd};
+use crate::replication::acks::{Acks, Batch};
+use crate::replication::neighbours::{NeighbourId, Neighbours};
+use crate::table::{ClientKey, Table};
 use crate::wire::command::CommandLimits;
 use crate::wire::stamp::Stamp;
 use ::log::Level;
@@ -38,14 +38,14 @@ pub struct Member {
     pub limits: Limits,
     /// The same, as far as they concern commands.
     pub command_limits: CommandLimits,
-    /// Every client's latest sighting.
-    pub herd: Herd,
+    /// Every client's latest report.
+    pub table: Table,
     /// The neighbours.
-    pub links: Links,
+    pub neighbours: Neighbours,
     /// What goes through the whole table.
     pub(super) sweeps: Sweeps,
     /// The questions that wait for places.
-    pub inquiries: Inquiries,
+    pub place_queries: PlaceQueries,
     /// The way to the network, if the source of places asks it.
     pub(super) network: Option<Box<Network>>,
     /// The certificates, if neighbours have to prove who they are.
@@ -74,9 +74,9 @@ pub enum Message {
     /// To a client's: the answer to a question.
     Answered(Answered),
     /// To one of the agent's: a request.
-    Order(Order),
+    PendingRequest(PendingRequest),
     /// To a client's: the replies that were held in that turn may leave.
-    Released(Group),
+    Released(Batch),
 }
 
 impl From<Answered> for Message {
@@ -85,18 +85,18 @@ impl From<Answered> for Message {
     }
 }
 
-impl From<Order> for Message {
-    fn from(order: Order) -> Message {
-        Message::Order(order)
+impl From<PendingRequest> for Message {
+    fn from(order: PendingRequest) -> Message {
+        Message::PendingRequest(order)
     }
 }
 
-impl TryFrom<Message> for Order {
+impl TryFrom<Message> for PendingRequest {
     type Error = Message;
 
-    fn try_from(message: Message) -> Result<Order, Message> {
+    fn try_from(message: Message) -> Result<PendingRequest, Message> {
         match message {
-            Message::Order(order) => Ok(order),
+            Message::PendingRequest(order) => Ok(order),
             other => Err(other),
         }
     }
@@ -112,7 +112,7 @@ pub(super) enum Timer {
     /// A full minute: old clients are forgotten.
     Minute,
     /// The replies of this group have waited long enough for a neighbour's word.
-    AckWait(Group),
+    AckWait(Batch),
     /// A day: how long the certificates still hold.
     Certificates,
 }
@@ -141,8 +141,8 @@ impl Member {
     ) -> Option<Member> {
         let server = topology.server(name)?.clone();
         let limits = topology.limits.clone();
-        let links = Links::new(topology, name);
-        let inquiry_limits = InquiryLimits {
+        let neighbours = Neighbours::new(topology, name);
+        let inquiry_limits = PlaceQueryLimits {
             in_flight: limits.whatsats_in_flight,
             queue: limits.whatsat_queue,
             deadline: limits.whatsat_deadline,
@@ -155,12 +155,12 @@ impl Member {
                 client_id_bytes: limits.client_id_bytes,
                 location_bytes: limits.location_bytes,
             },
-            herd: Herd::new(links.len(), seed)
+            table: Table::new(neighbours.len(), seed)
                 .with_clients_max(limits.known_clients)
                 .with_bytes_max(limits.known_bytes),
-            links,
+            neighbours,
             sweeps: Sweeps::new(&limits),
-            inquiries: Inquiries::new(source, inquiry_limits),
+            place_queries: PlaceQueries::new(source, inquiry_limits),
             network: None,
             peer_tls: None,
             persist: None,
@@ -188,7 +188,7 @@ impl Member {
 
     /// The same, with a source that answers where the first one fails.
     pub fn with_fallback(self, fallback: Box<dyn Source>) -> Member {
-        Member { inquiries: self.inquiries.with_fallback(fallback), ..self }
+        Member { place_queries: self.place_queries.with_fallback(fallback), ..self }
     }
 
     /// The way to the network: asked for only by what came over it.
@@ -197,9 +197,9 @@ impl Member {
     }
 
     /// The reactor's share of the limits.
-    pub fn reactor_limits(topology: &Topology) -> herd_reactor::Limits {
+    pub fn reactor_limits(topology: &Topology) -> herd_reactor::ReactorLimits {
         let Limits { close, drain, linger, linger_bytes, .. } = topology.limits;
-        herd_reactor::Limits { close, drain, linger, linger_bytes }
+        herd_reactor::ReactorLimits { close, drain, linger, linger_bytes }
     }
 
     /// The same, with the journal on `disk`: what it holds is known, but for what lies further ahead than
@@ -214,7 +214,7 @@ impl Member {
         disk: Box<dyn Disk>,
         settings: &JournalSettings,
         wall: UnixNanos,
-    ) -> Result<(Member, Replayed), Refusal> {
+    ) -> Result<(Member, Replayed), OpenError> {
         self.with_journal_unless(disk, settings, wall, &mut || false)
     }
 
@@ -223,18 +223,18 @@ impl Member {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Stopped`] too.
+    /// [`OpenError::Stopped`] too.
     pub fn with_journal_unless(
         mut self,
         disk: Box<dyn Disk>,
         settings: &JournalSettings,
         wall: UnixNanos,
         stops: &mut dyn FnMut() -> bool,
-    ) -> Result<(Member, Replayed), Refusal> {
-        self.sweeps.let_in_until(&mut self.herd, wall);
+    ) -> Result<(Member, Replayed), OpenError> {
+        self.sweeps.let_in_until(&mut self.table, wall);
         let owner = Owner { server: self.server.name.clone(), herd: self.herd_name.clone() };
-        let (persist, Found { replayed, ahead }) =
-            Persist::open(disk, settings, &owner, &mut self.herd, stops)?;
+        let (persist, Recovered { replayed, ahead }) =
+            Persist::open(disk, settings, &owner, &mut self.table, stops)?;
         if let (1.., Some(Seconds(max))) = (ahead, self.limits.ahead_max) {
             ::log::warn!("limit: ahead_max_s = {max}: {ahead} records of the journal passed over");
         }
@@ -254,7 +254,7 @@ impl Member {
 
     /// What has happened to the journal, if there is one, and how many reports were refused for it. Whether
     /// it is sound now [`takes_reports`](Member::takes_reports) says.
-    pub fn journal_counts(&self) -> Option<(Counts, u64)> {
+    pub fn journal_counts(&self) -> Option<(JournalCounts, u64)> {
         self.persist.as_ref().map(|persist| persist.counts())
     }
 
@@ -274,7 +274,7 @@ impl Member {
     ///
     /// Those of the last sync; or, of a broken journal, of the attempt to compact it.
     pub fn close_journal(&mut self, now: Moment) -> io::Result<()> {
-        self.persist.take().map_or(Ok(()), |persist| persist.close(now, &self.herd))
+        self.persist.take().map_or(Ok(()), |persist| persist.close(now, &self.table))
     }
 
     /// How many replies have left before a neighbour had what they acknowledge; for `ack = "peer"`.
@@ -285,12 +285,12 @@ impl Member {
     /// Neighbour `id` says that it has taken the first `count` AT lines of this connection. Whether that
     /// can be.
     pub(super) fn acknowledged(&mut self, id: NeighbourId, count: u64) -> bool {
-        self.links.acks.as_mut().is_some_and(|acks| acks.acknowledged(id, count).is_some())
+        self.neighbours.acks.as_mut().is_some_and(|acks| acks.acknowledged(id, count).is_some())
     }
 
     /// Lets the replies go that have been covered by now.
     pub(super) fn release_covered(&mut self, core: &mut Core<Member>) {
-        let free = self.links.acks.as_mut().map(Acks::covered).unwrap_or_default();
+        let free = self.neighbours.acks.as_mut().map(Acks::covered).unwrap_or_default();
         free.into_iter().for_each(|(holder, group)| core.post(holder, Message::Released(group)));
     }
 
@@ -307,17 +307,17 @@ impl Member {
 
     /// Tells the table what time it is; see [`Sweeps::let_in`].
     pub(super) fn let_in(&mut self, wall: UnixNanos) {
-        self.sweeps.let_in(&mut self.herd, wall);
+        self.sweeps.let_in(&mut self.table, wall);
     }
 
     /// Sees to it that what has to be swept is, beginning in the next turn.
     pub(super) fn sweep_on(&mut self, core: &mut Core<Member>) {
-        if self.sweeps.is_newly_due(&mut self.links) {
+        if self.sweeps.is_newly_due(&mut self.neighbours) {
             Timer::Sweep.set(core, Duration::ZERO);
         }
     }
 
-    /// Passes news on, to the journal and to the neighbours; see [`Links::flood`].
+    /// Passes news on, to the journal and to the neighbours; see [`Neighbours::flood`].
     pub(super) fn flood(
         &mut self,
         core: &mut Core<Member>,
@@ -325,9 +325,9 @@ impl Member {
         from: Option<NeighbourId>,
     ) {
         if let Some(persist) = &mut self.persist {
-            persist.note(self.herd.line(key));
+            persist.note(self.table.line(key));
         }
-        self.links.flood(core, &mut self.herd, key, from);
+        self.neighbours.flood(core, &mut self.table, key, from);
     }
 }
 

@@ -4,24 +4,24 @@
 //! The one file that knows both the sources of places and the client of HTTPS. There is none of this in
 //! a server whose source asks nobody.
 
-use crate::fetch::pool::{Agent, Origin};
+use crate::fetch::pool::{HttpPool, Origin};
 use crate::http::{Request, RequestError, Response};
-use crate::net::dns::{self, Client};
-use crate::places::{Fetch, Method, Reply, Scheme};
+use crate::net::dns::{self, DnsClient};
+use crate::places::{Fetch, FetchMethod, Reply, Scheme};
 
 /// The resolver and the agent of a member.
 #[derive(Debug)]
 pub struct Network {
     /// Names become addresses.
-    pub dns: Client,
+    pub dns: DnsClient,
     /// Requests become responses.
-    pub agent: Agent,
+    pub agent: HttpPool,
 }
 
 impl Network {
     /// Both, new.
-    pub fn new(options: dns::ClientOptions, agent: Agent) -> Network {
-        Network { dns: Client::new(options), agent }
+    pub fn new(options: dns::DnsOptions, agent: HttpPool) -> Network {
+        Network { dns: DnsClient::new(options), agent }
     }
 }
 
@@ -39,8 +39,8 @@ pub fn request(fetch: Fetch) -> Result<(Origin, Request), RequestError> {
     };
     let target = fetch.target.reveal();
     let request = match fetch.method {
-        Method::Get => Request::get(&host, port, target)?,
-        Method::Post => Request::post(&host, port, target, fetch.body)?,
+        FetchMethod::Get => Request::get(&host, port, target)?,
+        FetchMethod::Post => Request::post(&host, port, target, fetch.body)?,
     };
     let mut headers = fetch.headers.iter();
     let request =

@@ -16,11 +16,11 @@
 //! Reading blocks, on a few small files: at the start, and once for each SIGHUP. What cannot be used
 //! leaves in force what was.
 
-use crate::config::{Complaint, Limits, PeerTlsSettings, certificate_name};
-use crate::net::tls::cert_info::Facts;
-use crate::net::tls::mutual::{Mutual, Papers, Unusable, dns_names};
+use crate::config::{Diagnostic, Limits, PeerTlsSettings, certificate_name};
+use crate::net::tls::cert_info::CertInfo;
+use crate::net::tls::mutual::{CredentialError, Credentials, Mutual, dns_names};
 use crate::net::tls::{HandshakeLimit, Tls, pem};
-use crate::replication::neighbours::{Links, NeighbourId};
+use crate::replication::neighbours::{NeighbourId, Neighbours};
 use herd_reactor::{CloseReason, ConnId, Core, Shared, UnixNanos};
 use log::Level;
 use rustls::pki_types::ServerName;
@@ -45,12 +45,12 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 #[derive(Debug)]
 pub struct PeerTls {
     settings: PeerTlsSettings,
-    herd: String,
+    table: String,
     name: String,
     mutual: Mutual,
     /// What the server's certificate says, and the authority's that ends first.
-    own: Facts,
-    authority: Facts,
+    own: CertInfo,
+    authority: CertInfo,
     /// Who else may read the key: bits of its file's mode.
     key_mode: u32,
     /// How often the files have been read: what was proved by older ones has to be proved again.
@@ -60,46 +60,48 @@ pub struct PeerTls {
 }
 
 impl PeerTls {
-    /// Reads the files of the server `name` of `herd`, and judges them by `wall`.
+    /// Reads the files of the server `name` of `table`, and judges them by `wall`.
     ///
     /// # Errors
     ///
     /// The first thing that is wrong with them, at the place where the topology names the folder.
     pub fn read(
         settings: &PeerTlsSettings,
-        herd: &str,
+        table: &str,
         name: &str,
         wall: UnixNanos,
-    ) -> Result<PeerTls, Box<Complaint>> {
-        PeerTls::from_files(settings, herd, name, wall)
-            .map_err(|Fault { what, remedy }| Box::new(settings.complaint(&what, &remedy)))
+    ) -> Result<PeerTls, Box<Diagnostic>> {
+        PeerTls::from_files(settings, table, name, wall).map_err(
+            |CredentialFault { what, remedy }| Box::new(settings.complaint(&what, &remedy)),
+        )
     }
 
     fn from_files(
         settings: &PeerTlsSettings,
-        herd: &str,
+        table: &str,
         name: &str,
         wall: UnixNanos,
-    ) -> Result<PeerTls, Fault> {
+    ) -> Result<PeerTls, CredentialFault> {
         let files = Files::of(settings, name);
         let (papers, key_mode) = files.read()?;
         let shown: Vec<Vec<u8>> = papers.chain.iter().map(|der| der.as_ref().to_vec()).collect();
-        let own = Facts::of(&shown[0]).ok_or_else(|| files.no_certificate(&files.certificate))?;
-        let ends = papers.authorities.iter().map(|der| Facts::of(der.as_ref()));
+        let own =
+            CertInfo::of(&shown[0]).ok_or_else(|| files.no_certificate(&files.certificate))?;
+        let ends = papers.authorities.iter().map(|der| CertInfo::of(der.as_ref()));
         let ends = ends.collect::<Option<Vec<_>>>();
         let authority = ends.and_then(|all| all.into_iter().min_by_key(|facts| facts.not_after));
         let authority = authority.ok_or_else(|| files.no_certificate(&files.authority))?;
         let mutual = Mutual::new(papers).map_err(|why| files.unusable(&why))?;
         mutual.judge(&shown, wall).map_err(|why| files.refused(&why))?;
-        let wanted = certificate_name(name, herd);
+        let wanted = certificate_name(name, table);
         let names = dns_names(&shown[0]);
         if !names.contains(&wanted) {
             let what = format!("{} is not for {wanted}", files.certificate.display());
-            return Err(Fault::new(what, files.issue()));
+            return Err(CredentialFault::new(what, files.issue()));
         }
         Ok(PeerTls {
             settings: settings.clone(),
-            herd: herd.to_owned(),
+            table: table.to_owned(),
             name: name.to_owned(),
             mutual,
             own,
@@ -121,7 +123,7 @@ impl PeerTls {
     }
 
     /// What is doubtful about the files at `wall`.
-    pub fn warnings(&self, wall: UnixNanos) -> Vec<Complaint> {
+    pub fn warnings(&self, wall: UnixNanos) -> Vec<Diagnostic> {
         let files = Files::of(&self.settings, &self.name);
         let mut warnings = Vec::new();
         let ending = [(&files.certificate, &self.own), (&files.authority, &self.authority)];
@@ -147,8 +149,8 @@ impl PeerTls {
     }
 
     /// Reads the files again.
-    pub(super) fn read_anew(&mut self, wall: UnixNanos) -> Result<(), Box<Complaint>> {
-        let read = PeerTls::read(&self.settings, &self.herd, &self.name, wall)?;
+    pub(super) fn read_anew(&mut self, wall: UnixNanos) -> Result<(), Box<Diagnostic>> {
+        let read = PeerTls::read(&self.settings, &self.table, &self.name, wall)?;
         *self = PeerTls {
             generation: self.generation + 1,
             handshakes: std::mem::take(&mut self.handshakes),
@@ -168,7 +170,7 @@ impl PeerTls {
         let wrapped = match dialled {
             None => self.mutual.accept(limit, inner),
             Some(name) => {
-                let name = ServerName::try_from(certificate_name(name, &self.herd));
+                let name = ServerName::try_from(certificate_name(name, &self.table));
                 self.mutual.dial(name.map_err(|e| e.to_string())?, limit, inner)
             }
         };
@@ -183,15 +185,15 @@ impl PeerTls {
     /// The neighbour that has shown these certificates, the first of which is its own.
     pub(super) fn neighbour_of(
         &self,
-        links: &Links,
+        neighbours: &Neighbours,
         shown: &[Vec<u8>],
     ) -> Result<NeighbourId, &'static str> {
         let names = shown.first().map(|leaf| dns_names(leaf)).unwrap_or_default();
-        let names_it = |name: &str| names.contains(&certificate_name(name, &self.herd));
+        let names_it = |name: &str| names.contains(&certificate_name(name, &self.table));
         if names_it(&self.name) {
             return Err("its certificate is for this server itself");
         }
-        let mut named = links.iter().filter(|(_, link)| names_it(&link.server.name));
+        let mut named = neighbours.iter().filter(|(_, link)| names_it(&link.server.name));
         match (named.next(), named.next()) {
             (Some((id, _)), None) => Ok(id),
             (None, _) => Err("its certificate is for no neighbour of this server"),
@@ -226,14 +228,14 @@ impl PeerTls {
 }
 
 /// What is wrong with a file, and how to mend it.
-struct Fault {
+struct CredentialFault {
     what: String,
     remedy: String,
 }
 
-impl Fault {
-    fn new(what: impl Into<String>, remedy: impl Into<String>) -> Fault {
-        Fault { what: what.into(), remedy: remedy.into() }
+impl CredentialFault {
+    fn new(what: impl Into<String>, remedy: impl Into<String>) -> CredentialFault {
+        CredentialFault { what: what.into(), remedy: remedy.into() }
     }
 }
 
@@ -259,7 +261,7 @@ impl Files {
     }
 
     /// All that they hold, and the mode of the key's file.
-    fn read(&self) -> Result<(Papers, u32), Fault> {
+    fn read(&self) -> Result<(Credentials, u32), CredentialFault> {
         let authorities = self.objects(&self.authority, "certificate")?.0;
         let chain = self.objects(&self.certificate, "certificate")?.0;
         let (keys, key_mode) = self.objects(&self.key, "private key")?;
@@ -268,18 +270,22 @@ impl Files {
             false => Vec::new(),
             true => self.objects(&self.revoked, "revocation list")?.0,
         };
-        Ok((Papers { authorities, chain, key, revoked }, key_mode))
+        Ok((Credentials { authorities, chain, key, revoked }, key_mode))
     }
 
     /// What one file holds, at least one, and the file's mode.
-    fn objects<T: PemObject>(&self, path: &Path, wanted: &str) -> Result<(Vec<T>, u32), Fault> {
+    fn objects<T: PemObject>(
+        &self,
+        path: &Path,
+        wanted: &str,
+    ) -> Result<(Vec<T>, u32), CredentialFault> {
         let (bytes, mode) = self.bytes(path)?;
         let found = pem::objects(&bytes, wanted, path)
-            .map_err(|what| Fault::new(what, self.remedy_for(path)))?;
+            .map_err(|what| CredentialFault::new(what, self.remedy_for(path)))?;
         Ok((found, mode))
     }
 
-    fn bytes(&self, path: &Path) -> Result<(Vec<u8>, u32), Fault> {
+    fn bytes(&self, path: &Path) -> Result<(Vec<u8>, u32), CredentialFault> {
         let mut bytes = Vec::new();
         let mut read = || -> io::Result<u32> {
             let metadata = fs::metadata(path)?;
@@ -291,9 +297,10 @@ impl Files {
         };
         match read() {
             Ok(mode) => Ok((bytes, mode)),
-            Err(error) => {
-                Err(Fault::new(format!("{}: {error}", path.display()), self.remedy_for(path)))
-            }
+            Err(error) => Err(CredentialFault::new(
+                format!("{}: {error}", path.display()),
+                self.remedy_for(path),
+            )),
         }
     }
 
@@ -315,30 +322,30 @@ impl Files {
         }
     }
 
-    fn no_certificate(&self, path: &Path) -> Fault {
+    fn no_certificate(&self, path: &Path) -> CredentialFault {
         let what = format!("{} holds what is no certificate", path.display());
-        Fault::new(what, self.remedy_for(path))
+        CredentialFault::new(what, self.remedy_for(path))
     }
 
-    fn unusable(&self, why: &Unusable) -> Fault {
+    fn unusable(&self, why: &CredentialError) -> CredentialFault {
         match why {
-            Unusable::Authority(_) => self.no_certificate(&self.authority),
-            Unusable::Revoked(why) => {
+            CredentialError::Authority(_) => self.no_certificate(&self.authority),
+            CredentialError::Revoked(why) => {
                 let what = format!("{} cannot be used: {why:?}", self.revoked.display());
-                Fault::new(what, self.remedy_for(&self.revoked))
+                CredentialFault::new(what, self.remedy_for(&self.revoked))
             }
-            Unusable::Key(rustls::Error::InconsistentKeys(_)) => {
+            CredentialError::Key(rustls::Error::InconsistentKeys(_)) => {
                 let (key, certificate) = (self.key.display(), self.certificate.display());
-                Fault::new(format!("{key} is not the key of {certificate}"), self.issue())
+                CredentialFault::new(format!("{key} is not the key of {certificate}"), self.issue())
             }
-            Unusable::Key(why) => {
-                Fault::new(format!("{}: {why}", self.certificate.display()), self.issue())
+            CredentialError::Key(why) => {
+                CredentialFault::new(format!("{}: {why}", self.certificate.display()), self.issue())
             }
         }
     }
 
     /// Every neighbour would refuse it for this.
-    fn refused(&self, why: &webpki::Error) -> Fault {
+    fn refused(&self, why: &webpki::Error) -> CredentialFault {
         use webpki::Error::{
             CertExpired, CertNotValidYet, CertRevoked, EmptyEkuExtension, UnknownIssuer,
             UnknownRevocationStatus,
@@ -358,6 +365,6 @@ impl Files {
             }
             why => format!("{certificate} is not to be believed: {why:?}"),
         };
-        Fault::new(what, self.issue())
+        CredentialFault::new(what, self.issue())
     }
 }

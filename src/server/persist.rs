@@ -17,10 +17,12 @@
 //! broken reports are refused at the client port. Neighbours' news is taken: refusing it would not
 //! save it, as they will not say it again.
 
-use crate::journal::{Counts, Disk, Journal, JournalSettings, Live, Owner, Refusal, Replayed};
-use crate::table::{Herd, Rule, Verdict};
+use crate::journal::{
+    Disk, Journal, JournalCounts, JournalSettings, OpenError, Owner, Replayed, Snapshot,
+};
+use crate::table::{MergeOutcome, ReportOrigin, Table};
 use crate::wire::command::{Command, CommandLimits};
-use crate::wire::report::Sighting;
+use crate::wire::report::Report;
 use herd_reactor::{Core, Moment, Shared, TimerId};
 use log::Level;
 use std::io;
@@ -38,7 +40,7 @@ pub(super) struct Persist {
 
 /// What was found in a journal at the start.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
+pub(super) struct Recovered {
     pub(super) replayed: Replayed,
     /// Records that the table did not take because they lie too far ahead.
     pub(super) ahead: u64,
@@ -55,20 +57,20 @@ impl Persist {
         disk: Box<dyn Disk>,
         settings: &JournalSettings,
         owner: &Owner,
-        table: &mut Herd,
+        table: &mut Table,
         stops: &mut dyn FnMut() -> bool,
-    ) -> Result<(Persist, Found), Refusal> {
+    ) -> Result<(Persist, Recovered), OpenError> {
         let mut line = Vec::new();
         let mut ahead: u64 = 0;
         let mut each = |record: &[u8]| {
             let verdict = replay(table, record, &mut line);
-            ahead += u64::from(verdict == Some(Verdict::Ahead));
+            ahead += u64::from(verdict == Some(MergeOutcome::Ahead));
             verdict.is_some()
         };
         let (journal, replayed) =
             Journal::open_unless(disk, settings.clone(), owner, false, &mut each, stops)?;
         let persist = Persist { journal, wake: None, refused: 0, failed: false };
-        Ok((persist, Found { replayed, ahead }))
+        Ok((persist, Recovered { replayed, ahead }))
     }
 
     /// Takes in news.
@@ -94,7 +96,11 @@ impl Persist {
     /// # Errors
     ///
     /// The policy is `always` and the disk has failed: nothing of this turn may be acknowledged.
-    pub(super) fn commit<S: Shared>(&mut self, core: &mut Core<S>, table: &Herd) -> io::Result<()> {
+    pub(super) fn commit<S: Shared>(
+        &mut self,
+        core: &mut Core<S>,
+        table: &Table,
+    ) -> io::Result<()> {
         let now = core.now();
         if let Err(e) = self.journal.commit(now, table) {
             self.failed = true;
@@ -119,7 +125,7 @@ impl Persist {
     }
 
     /// What has happened to the journal, and how many reports were refused for it.
-    pub(super) fn counts(&self) -> (Counts, u64) {
+    pub(super) fn counts(&self) -> (JournalCounts, u64) {
         (self.journal.counts(), self.refused)
     }
 
@@ -138,7 +144,7 @@ impl Persist {
     /// # Errors
     ///
     /// Those of the last sync; or, of a broken journal, of the attempt to compact it.
-    pub(super) fn close(mut self, now: Moment, table: &Herd) -> io::Result<()> {
+    pub(super) fn close(mut self, now: Moment, table: &Table) -> io::Result<()> {
         match self.failed {
             true => Ok(()),
             false => self.journal.close(now, table),
@@ -146,17 +152,17 @@ impl Persist {
     }
 }
 
-/// Merges one line of a journal into `herd`: what became of it. None: it is no AT line.
+/// Merges one line of a journal into `table`: what became of it. None: it is no AT line.
 ///
 /// `scratch`: overwritten.
-pub fn replay(herd: &mut Herd, record: &[u8], scratch: &mut Vec<u8>) -> Option<Verdict> {
+pub fn replay(table: &mut Table, record: &[u8], scratch: &mut Vec<u8>) -> Option<MergeOutcome> {
     let Ok(Command::At(at)) = Command::parse(record, &CommandLimits::default()) else {
         return None;
     };
-    Some(herd.merge(&Sighting::relayed(&at, scratch), Rule::Member).1)
+    Some(table.merge(&Report::relayed(&at, scratch), ReportOrigin::Member).1)
 }
 
-impl Live for Herd {
+impl Snapshot for Table {
     fn end(&self) -> usize {
         self.keys()
     }

@@ -20,9 +20,11 @@
 //! lets it be kept (Google's does not).
 
 use super::network;
-use crate::fetch::pool::{FetchError, FetchId, Phase};
+use crate::fetch::pool::{FetchError, FetchId, FetchPhase};
 use crate::http::Response;
-use crate::places::{Answer, Failure, Fetch, Progress, Query, Retry, Source, Status, Ticket};
+use crate::places::{
+    Answer, Fetch, Progress, Query, Retry, SearchFailure, SearchStatus, Source, Ticket,
+};
 use herd_reactor::{ConnId, Core, Moment, Shared, TimerId};
 use log::Level;
 use std::collections::BTreeMap;
@@ -40,21 +42,21 @@ const RETRY_NEEDS: Duration = Duration::from_millis(1_500);
 const KEPT_MAX: usize = 1_024;
 
 /// What an inquiry is answered with. One answer may be for many, each with a bound of its own.
-pub type Shareable = Arc<Answer>;
+pub type SharedAnswer = Arc<Answer>;
 
 /// What the questions' deadlines need of whoever keeps them.
-pub trait Inquirer: Shared<Message: From<Answered>> {
+pub trait AsksPlaces: Shared<Message: From<Answered>> {
     /// The questions.
-    fn inquiries(&mut self) -> &mut Inquiries;
+    fn place_queries(&mut self) -> &mut PlaceQueries;
 }
 
 /// The answer to the question that was given this ticket: posted to who asked it.
 #[derive(Clone, Debug)]
-pub struct Answered(pub Ticket, pub Shareable);
+pub struct Answered(pub Ticket, pub SharedAnswer);
 
 /// Limits on questions to the source of places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InquiryLimits {
+pub struct PlaceQueryLimits {
     /// How many are put to the source at one time.
     pub in_flight: usize,
     /// How many wait for that; more are refused.
@@ -65,12 +67,12 @@ pub struct InquiryLimits {
 
 /// The questions of one member that are not answered yet, and the source that answers them.
 #[derive(Debug)]
-pub struct Inquiries {
+pub struct PlaceQueries {
     source: Box<dyn Source>,
     /// Who answers when the source fails.
     fallback: Option<Box<dyn Source>>,
-    limits: InquiryLimits,
-    open: BTreeMap<Ticket, Inquiry>,
+    limits: PlaceQueryLimits,
+    open: BTreeMap<Ticket, PlaceQuery>,
     /// Those of `open` that the source has not been asked yet. Tickets are given in order.
     queue: BTreeMap<Ticket, Query>,
     /// What is being fetched, and for whom; by what makes questions equal.
@@ -78,12 +80,12 @@ pub struct Inquiries {
     /// Flights to be begun, and fetches that nobody waits for any more.
     wanted: Vec<Vec<u8>>,
     unwanted: Vec<FetchId>,
-    kept: BTreeMap<Vec<u8>, (Moment, Shareable)>,
+    kept: BTreeMap<Vec<u8>, (Moment, SharedAnswer)>,
     last_ticket: u64,
 }
 
 #[derive(Debug)]
-struct Inquiry {
+struct PlaceQuery {
     asker: ConnId,
     deadline: TimerId,
 }
@@ -101,10 +103,10 @@ struct Flight {
     is_second: bool,
 }
 
-impl Inquiries {
+impl PlaceQueries {
     /// No questions yet, for `source`.
-    pub fn new(source: Box<dyn Source>, limits: InquiryLimits) -> Inquiries {
-        Inquiries {
+    pub fn new(source: Box<dyn Source>, limits: PlaceQueryLimits) -> PlaceQueries {
+        PlaceQueries {
             source,
             fallback: None,
             limits,
@@ -119,8 +121,8 @@ impl Inquiries {
     }
 
     /// The same, with another source that answers, at once, where this one fails.
-    pub fn with_fallback(self, fallback: Box<dyn Source>) -> Inquiries {
-        Inquiries { fallback: Some(fallback), ..self }
+    pub fn with_fallback(self, fallback: Box<dyn Source>) -> PlaceQueries {
+        PlaceQueries { fallback: Some(fallback), ..self }
     }
 
     /// How many questions wait for their answers.
@@ -139,7 +141,12 @@ impl Inquiries {
     }
 
     /// Asks what is near; the answer is posted to `asker`, in a later turn, exactly once.
-    pub fn ask<S: Inquirer>(&mut self, core: &mut Core<S>, asker: ConnId, query: Query) -> Ticket {
+    pub fn ask<S: AsksPlaces>(
+        &mut self,
+        core: &mut Core<S>,
+        asker: ConnId,
+        query: Query,
+    ) -> Ticket {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         if self.in_flight() < self.limits.in_flight {
@@ -154,8 +161,8 @@ impl Inquiries {
             let (name, max) = (self.source.name(), self.limits.queue);
             let what = format_args!("limit: whatsat_queue = {max}: {name}");
             core.log_throttled(Level::Warn, ("whatsat_queue", 0), what, 1, "questions refused");
-            let failure = Failure {
-                status: Status::OverQueryLimit,
+            let failure = SearchFailure {
+                status: SearchStatus::OverQueryLimit,
                 message: "Query limit reached; retry later.".to_owned(),
             };
             core.post(asker, Answered(ticket, Arc::new(Answer::Failed(failure))).into());
@@ -164,7 +171,7 @@ impl Inquiries {
     }
 
     /// Puts a question to the source. No answer: it is being looked for.
-    fn put(&mut self, now: Moment, ticket: Ticket, query: &Query) -> Option<Shareable> {
+    fn put(&mut self, now: Moment, ticket: Ticket, query: &Query) -> Option<SharedAnswer> {
         let fetch = match self.source.nearby(ticket, query) {
             Progress::Answered(answer) => return Some(Arc::new(answer)),
             Progress::Waiting => return None,
@@ -188,15 +195,15 @@ impl Inquiries {
         None
     }
 
-    fn open<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket, asker: ConnId) {
+    fn open<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket, asker: ConnId) {
         let deadline = core.call_later(self.limits.deadline, move |state: &mut S, core| {
-            state.inquiries().expire(core, ticket);
+            state.place_queries().expire(core, ticket);
         });
-        self.open.insert(ticket, Inquiry { asker, deadline });
+        self.open.insert(ticket, PlaceQuery { asker, deadline });
     }
 
     /// What is to be fetched next, to be asked once a turn until there is nothing. Whoever fetches it
-    /// says so with [`begun`](Inquiries::begun), or with [`failed`](Inquiries::failed).
+    /// says so with [`begun`](PlaceQueries::begun), or with [`failed`](PlaceQueries::failed).
     pub fn next_wanted(&mut self) -> Option<(Vec<u8>, Fetch)> {
         loop {
             let key = self.wanted.pop()?;
@@ -221,13 +228,13 @@ impl Inquiries {
     }
 
     /// `key` cannot even be asked for.
-    pub fn failed<S: Inquirer>(&mut self, core: &mut Core<S>, key: &[u8], why: &str) {
+    pub fn failed<S: AsksPlaces>(&mut self, core: &mut Core<S>, key: &[u8], why: &str) {
         log::error!("{}: {why}", self.source.name());
-        self.settle(core, key, Answer::Failed(Failure::misunderstood()));
+        self.settle(core, key, Answer::Failed(SearchFailure::misunderstood()));
     }
 
     /// What came of a fetch.
-    pub fn fetched<S: Inquirer>(
+    pub fn fetched<S: AsksPlaces>(
         &mut self,
         core: &mut Core<S>,
         id: FetchId,
@@ -242,7 +249,7 @@ impl Inquiries {
                 let reading = self.source.read(&flight.query, network::reply(&response));
                 if !reading.log.is_empty() {
                     // What the upstream finds invalid is a mistake of ours.
-                    let ours = reading.answer.status(1) == Status::InvalidRequest.as_str();
+                    let ours = reading.answer.status(1) == SearchStatus::InvalidRequest.as_str();
                     let level = if ours { log::Level::Error } else { log::Level::Warn };
                     log::log!(level, "{}: {}", self.source.name(), reading.log);
                 }
@@ -254,9 +261,9 @@ impl Inquiries {
                 core.log_throttled(Level::Warn, key, what, 1, "fetches failed in this phase");
                 // Nothing was asked yet, so nothing can be asked twice by asking again. But a certificate
                 // does not become right in a moment.
-                let again = why.phase <= Phase::Tls && !why.lasting;
+                let again = why.phase <= FetchPhase::Tls && !why.lasting;
                 let retry = if again { Retry::Soon } else { Retry::No };
-                (Answer::Failed(Failure::unanswered(&why.phase.to_string())), retry)
+                (Answer::Failed(SearchFailure::unanswered(&why.phase.to_string())), retry)
             }
         };
         if !self.try_again(core, &key, retry) {
@@ -265,7 +272,7 @@ impl Inquiries {
     }
 
     /// Fetches once more, after a pause, if that may help and there is time.
-    fn try_again<S: Inquirer>(&mut self, core: &mut Core<S>, key: &[u8], retry: Retry) -> bool {
+    fn try_again<S: AsksPlaces>(&mut self, core: &mut Core<S>, key: &[u8], retry: Retry) -> bool {
         let chance = core.random() as f64 / u64::MAX as f64;
         let pause = match retry {
             Retry::No => return false,
@@ -279,20 +286,20 @@ impl Inquiries {
         }
         flight.is_second = true;
         let key = key.to_vec();
-        core.call_later(pause, move |state: &mut S, _| state.inquiries().wanted.push(key));
+        core.call_later(pause, move |state: &mut S, _| state.place_queries().wanted.push(key));
         true
     }
 
     /// The end of a flight: all who asked are answered.
-    fn settle<S: Inquirer>(&mut self, core: &mut Core<S>, key: &[u8], answer: Answer) {
+    fn settle<S: AsksPlaces>(&mut self, core: &mut Core<S>, key: &[u8], answer: Answer) {
         let Some(flight) = self.flights.remove(key) else { return };
         let answer = Arc::new(self.or_instead(answer, &flight));
         if let (Some(keep), Answer::Found(_)) = (flight.fetch.keep, &*answer) {
             self.keep(core.now(), key, keep, answer.clone());
         }
         for ticket in flight.tickets {
-            if let Some(inquiry) = self.close(core, ticket) {
-                core.post(inquiry.asker, Answered(ticket, answer.clone()).into());
+            if let Some(place_query) = self.close(core, ticket) {
+                core.post(place_query.asker, Answered(ticket, answer.clone()).into());
             }
         }
         self.ask_next(core);
@@ -311,7 +318,7 @@ impl Inquiries {
         }
     }
 
-    fn keep(&mut self, now: Moment, key: &[u8], keep: Duration, answer: Shareable) {
+    fn keep(&mut self, now: Moment, key: &[u8], keep: Duration, answer: SharedAnswer) {
         if self.kept.len() >= KEPT_MAX {
             self.kept.retain(|_, (until, _)| *until > now);
         }
@@ -321,37 +328,37 @@ impl Inquiries {
     }
 
     /// The source has found the answer to `ticket`. If nobody waits for it any more, it is dropped.
-    pub fn answered<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket, answer: Answer) {
-        let Some(inquiry) = self.close(core, ticket) else { return };
-        core.post(inquiry.asker, Answered(ticket, Arc::new(answer)).into());
+    pub fn answered<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket, answer: Answer) {
+        let Some(place_query) = self.close(core, ticket) else { return };
+        core.post(place_query.asker, Answered(ticket, Arc::new(answer)).into());
         self.ask_next(core);
     }
 
     /// Who asked has gone.
-    pub fn forget<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket) {
+    pub fn forget<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket) {
         self.close(core, ticket);
         self.ask_next(core);
     }
 
-    fn expire<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket) {
+    fn expire<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket) {
         let deadline_ms = self.limits.deadline.as_millis();
         let what =
             format_args!("limit: whatsat_deadline_ms = {deadline_ms}: {}", self.source.name());
         let key = ("whatsat_deadline_ms", 0);
         core.log_throttled(Level::Warn, key, what, 1, "questions expired");
         let message = "The places provider did not answer in time.".to_owned();
-        let failure = Failure { status: Status::UnknownError, message };
+        let failure = SearchFailure { status: SearchStatus::UnknownError, message };
         self.answered(core, ticket, Answer::Failed(failure));
     }
 
-    fn close<S: Inquirer>(&mut self, core: &mut Core<S>, ticket: Ticket) -> Option<Inquiry> {
-        let inquiry = self.open.remove(&ticket)?;
+    fn close<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket) -> Option<PlaceQuery> {
+        let place_query = self.open.remove(&ticket)?;
         if self.queue.remove(&ticket).is_none() {
             self.leave_flight(ticket);
         }
         // When it is the deadline that has come, it is spent.
-        let _ = core.cancel(inquiry.deadline);
-        Some(inquiry)
+        let _ = core.cancel(place_query.deadline);
+        Some(place_query)
     }
 
     /// Takes `ticket` off its flight; a flight for nobody ends.
@@ -366,13 +373,13 @@ impl Inquiries {
     }
 
     /// Puts the next questions to the source, now that there is room.
-    fn ask_next<S: Inquirer>(&mut self, core: &mut Core<S>) {
+    fn ask_next<S: AsksPlaces>(&mut self, core: &mut Core<S>) {
         while self.in_flight() < self.limits.in_flight {
             let Some((ticket, query)) = self.queue.pop_first() else { return };
             if let Some(answer) = self.put(core.now(), ticket, &query)
-                && let Some(inquiry) = self.close(core, ticket)
+                && let Some(place_query) = self.close(core, ticket)
             {
-                core.post(inquiry.asker, Answered(ticket, answer).into());
+                core.post(place_query.asker, Answered(ticket, answer).into());
             }
         }
     }
@@ -385,14 +392,14 @@ mod tests {
     use herd_reactor::testing::StringTransport;
 
     #[derive(Debug)]
-    struct Asking(Inquiries);
+    struct Asking(PlaceQueries);
 
     impl Shared for Asking {
         type Message = Answered;
     }
 
-    impl Inquirer for Asking {
-        fn inquiries(&mut self) -> &mut Inquiries {
+    impl AsksPlaces for Asking {
+        fn place_queries(&mut self) -> &mut PlaceQueries {
             &mut self.0
         }
     }
@@ -401,9 +408,9 @@ mod tests {
     fn what_is_asked_again_when_the_first_who_asked_has_gone_is_fetched_once() {
         let base = "http://127.0.0.1:2322".parse().expect("a URL");
         let source = Box::new(Photon { base, language: None });
-        let limits = InquiryLimits { in_flight: 4, queue: 4, deadline: Duration::from_secs(8) };
-        let mut transport = StringTransport::new(Asking(Inquiries::new(source, limits)));
-        let StringTransport { core, state: Asking(inquiries), id } = &mut transport;
+        let limits = PlaceQueryLimits { in_flight: 4, queue: 4, deadline: Duration::from_secs(8) };
+        let mut transport = StringTransport::new(Asking(PlaceQueries::new(source, limits)));
+        let StringTransport { core, state: Asking(place_queries), id } = &mut transport;
         let query = Query {
             latitude: 34.0,
             longitude: -118.0,
@@ -412,11 +419,11 @@ mod tests {
             radius_m: 10_000.0,
             radius_text: b"10".to_vec(),
         };
-        let first = inquiries.ask(core, *id, query.clone());
-        inquiries.forget(core, first);
-        inquiries.ask(core, *id, query);
-        let (key, _) = inquiries.next_wanted().expect("somebody wants it");
-        inquiries.begun(&key, FetchId::numbered(1));
-        assert!(inquiries.next_wanted().is_none(), "it is being fetched");
+        let first = place_queries.ask(core, *id, query.clone());
+        place_queries.forget(core, first);
+        place_queries.ask(core, *id, query);
+        let (key, _) = place_queries.next_wanted().expect("somebody wants it");
+        place_queries.begun(&key, FetchId::numbered(1));
+        assert!(place_queries.next_wanted().is_none(), "it is being fetched");
     }
 }

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 /// Where a member can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
+pub struct ServerAddrs {
     /// By clients.
     pub client: SocketAddr,
     /// By its neighbours.
@@ -25,7 +25,7 @@ impl Member {
     /// neighbours that are its to dial. Says where it listens, which differs from the topology where that says port 0.
     ///
     /// The port for clients is opened last: who gets through to it finds all the others open.
-    pub fn join<I: Io>(reactor: &mut Reactor<I, Member>) -> io::Result<Addresses> {
+    pub fn join<I: Io>(reactor: &mut Reactor<I, Member>) -> io::Result<ServerAddrs> {
         let server = reactor.state().server.clone();
         let at = |what: &str, address, e: io::Error| {
             io::Error::new(
@@ -51,7 +51,7 @@ impl Member {
         member.watch_certificates(core);
         member.dial(core);
         member.forget_by_the_minute(core);
-        Ok(Addresses { client, peer })
+        Ok(ServerAddrs { client, peer })
     }
 
     /// Of a pair the name that sorts first dials, so that they do not meet twice; a plain neighbour
@@ -65,7 +65,7 @@ impl Member {
             2.0,
             retry.retry_jitter_percent as f64 / 100.0,
         );
-        for (id, link) in self.links.iter().filter(|(_, link)| ours(&link.server)) {
+        for (id, link) in self.neighbours.iter().filter(|(_, link)| ours(&link.server)) {
             let options =
                 ConnectOptions { timeout: self.limits.connect, reconnect: Some(backoff.clone()) };
             core.connect_tcp(link.server.peer, options, Box::new(Dialler::new(id)));

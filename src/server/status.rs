@@ -9,7 +9,7 @@
 //! Twisted has no such thing; its manhole (twisted.conch) is the nearest.
 
 use super::member::{Cx, Member};
-use crate::replication::neighbours::Link;
+use crate::replication::neighbours::Neighbour;
 use crate::wire::command::write_refusal;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::{Core, Factory, Flow, Moment, Protocol};
@@ -29,7 +29,7 @@ const LINE_BYTES: usize = 1_024;
 /// How long an asker may take for a line.
 const UNFINISHED_LINE: Duration = Duration::from_secs(10);
 
-/// Builds a [`Status`] for each asker.
+/// Builds a [`StatusProtocol`] for each asker.
 #[derive(Debug)]
 pub struct StatusFactory {
     since: Moment,
@@ -56,17 +56,17 @@ impl Factory<Member> for StatusFactory {
         }
         cx.state.askers += 1;
         let limits = LineLimits { line_bytes: LINE_BYTES, unfinished_line: UNFINISHED_LINE };
-        Some(Box::new(LineReceiver::new(Status { since: self.since }, limits)))
+        Some(Box::new(LineReceiver::new(StatusProtocol { since: self.since }, limits)))
     }
 }
 
 /// One connection of somebody who asks.
 #[derive(Debug)]
-pub struct Status {
+pub struct StatusProtocol {
     since: Moment,
 }
 
-impl LineProtocol<Member> for Status {
+impl LineProtocol<Member> for StatusProtocol {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -108,13 +108,13 @@ impl LineProtocol<Member> for Status {
 /// `longest_lag_ms`: how long the loop has kept anybody waiting since it was last told, whoever asked then.
 fn report(member: &Member, core: &mut Core<Member>, uptime: Duration) -> Value {
     let longest_lag = core.take_longest_lag();
-    let links = member.links.iter().map(|(id, Link { server, conn, .. })| {
+    let neighbours = member.neighbours.iter().map(|(id, Neighbour { server, conn, .. })| {
         json!({
             "name": server.name,
             "plain": server.plain,
             "linked": conn.is_some(),
             "pending_bytes": conn.map_or(0, |conn| core.pending(conn)),
-            "owed_clients": member.herd.owed.owed(id.0),
+            "owed_clients": member.table.owed.owed(id.0),
         })
     });
     json!({
@@ -125,12 +125,12 @@ fn report(member: &Member, core: &mut Core<Member>, uptime: Duration) -> Value {
         "uptime_s": uptime.as_secs_f64(),
         "longest_lag_ms": milliseconds(longest_lag),
         "connected_clients": member.clients,
-        "known_clients": member.herd.len(),
-        "known_bytes": member.herd.line_bytes(),
-        "state": format!("{:016x}", member.herd.state_hash()),
-        "waiting_whatsats": member.inquiries.len(),
+        "known_clients": member.table.len(),
+        "known_bytes": member.table.line_bytes(),
+        "state": format!("{:016x}", member.table.state_hash()),
+        "waiting_whatsats": member.place_queries.len(),
         "unreplicated_replies": member.unreplicated,
-        "links": links.collect::<Value>(),
+        "links": neighbours.collect::<Value>(),
         "journal": journal(member),
     })
 }

@@ -1,7 +1,7 @@
 //! Sweeps: what has to go through the whole table does so in slices, one a turn.
 //!
 //! In: leaves of which neighbours lack lines, and which stamps are let in. Out: the clients' bits in
-//! [`Owed`](crate::table::backlog::Owed), and a table without those that are too old, or too far ahead. It does
+//! [`Backlogs`](crate::table::backlog::Backlogs), and a table without those that are too old, or too far ahead. It does
 //! not know how the leaves were found; the [comparison](crate::replication::anti_entropy) does.
 //!
 //! The idea: to go through a million clients at once would keep everybody waiting. After a slice a
@@ -11,17 +11,17 @@
 //!
 //! Clients are forgotten at the full minutes of the wall clock: so servers whose clocks agree roughly
 //! store the same all the time but for an instant, and comparing finds no difference. What is too old
-//! and waits for its minute is neither served nor taken ([`Herd::let_in_since`]).
+//! and waits for its minute is neither served nor taken ([`Table::let_in_since`]).
 //!
-//! So is what lies too far ahead ([`Herd::let_in_until`]). It is not taken in the first place, so that it
+//! So is what lies too far ahead ([`Table::let_in_until`]). It is not taken in the first place, so that it
 //! is stored only if the clock was set back.
 //!
-//! [`Herd::let_in_since`]: crate::table::Herd::let_in_since
-//! [`Herd::let_in_until`]: crate::table::Herd::let_in_until
+//! [`Table::let_in_since`]: crate::table::Table::let_in_since
+//! [`Table::let_in_until`]: crate::table::Table::let_in_until
 
 use crate::config::{Limits, Seconds};
-use crate::replication::neighbours::{Links, NeighbourId};
-use crate::table::Herd;
+use crate::replication::neighbours::{NeighbourId, Neighbours};
+use crate::table::Table;
 use crate::table::leaf_set::LeafSet;
 use crate::wire::stamp::Stamp;
 use herd_reactor::{ConnId, Core, Shared, UnixNanos};
@@ -82,7 +82,7 @@ impl Sweeps {
 
     /// Tells the table what time it is, if not all stamps are let in: to be called before it is asked
     /// for a report or given one.
-    pub(super) fn let_in(&self, table: &mut Herd, wall: UnixNanos) {
+    pub(super) fn let_in(&self, table: &mut Table, wall: UnixNanos) {
         if let Some(age) = self.expire_after {
             table.let_in_since(oldest_at(wall, age));
         }
@@ -90,7 +90,7 @@ impl Sweeps {
     }
 
     /// The same for what lies ahead alone.
-    pub(super) fn let_in_until(&self, table: &mut Herd, wall: UnixNanos) {
+    pub(super) fn let_in_until(&self, table: &mut Table, wall: UnixNanos) {
         if let Some(ahead) = self.ahead_max {
             table.let_in_until(newest_at(wall, ahead));
         }
@@ -115,9 +115,9 @@ impl Sweeps {
     }
 
     /// Whether a slice has to be swept in the next turn, and nobody has been told so yet.
-    pub(super) fn is_newly_due(&mut self, links: &mut Links) -> bool {
+    pub(super) fn is_newly_due(&mut self, neighbours: &mut Neighbours) -> bool {
         if self.giving.is_none() {
-            let wanted = links.take_given();
+            let wanted = neighbours.take_given();
             self.giving = (!wanted.is_empty()).then_some(Giving { next: 0, wanted });
         }
         let has_work = self.giving.is_some() || self.forgetting.is_some();
@@ -128,29 +128,34 @@ impl Sweeps {
     pub(super) fn sweep<S: Shared>(
         &mut self,
         core: &mut Core<S>,
-        table: &mut Herd,
-        links: &mut Links,
+        table: &mut Table,
+        neighbours: &mut Neighbours,
     ) {
         self.is_due = false;
-        self.give_slice(core, table, links);
+        self.give_slice(core, table, neighbours);
         self.forget_slice(table, core.wall());
     }
 
-    fn give_slice<S: Shared>(&mut self, core: &mut Core<S>, table: &mut Herd, links: &mut Links) {
+    fn give_slice<S: Shared>(
+        &mut self,
+        core: &mut Core<S>,
+        table: &mut Table,
+        neighbours: &mut Neighbours,
+    ) {
         let Some(giving) = &mut self.giving else { return };
-        giving.wanted.retain(|(id, conn, _)| links.link(*id).conn == Some(*conn));
+        giving.wanted.retain(|(id, conn, _)| neighbours.get(*id).conn == Some(*conn));
         let (slice, is_last) = slice(&mut giving.next, table.keys());
         let wanted = giving.wanted.iter().map(|(id, _, leaves)| (id.0, leaves));
         table.owe_leaves(wanted, slice);
         for (id, ..) in &giving.wanted {
-            links.pay(core, table, *id);
+            neighbours.pay(core, table, *id);
         }
         if is_last || giving.wanted.is_empty() {
             self.giving = None;
         }
     }
 
-    fn forget_slice(&mut self, table: &mut Herd, wall: UnixNanos) {
+    fn forget_slice(&mut self, table: &mut Table, wall: UnixNanos) {
         let Some(forgetting) = &mut self.forgetting else { return };
         let (slice, is_last) = slice(&mut forgetting.next, table.keys());
         if let Some(oldest) = forgetting.oldest {

@@ -20,15 +20,15 @@ use super::store::ClientKey;
 /// Neighbours are numbered from 0; one beyond those it was made for is a bug and panics, as is a
 /// client the table does not know.
 #[derive(Clone, Debug)]
-pub struct Owed {
+pub struct Backlogs {
     /// How many keys there are.
     clients: usize,
-    neighbours: Vec<Debts>,
+    neighbours: Vec<DirtySet>,
 }
 
 /// What one neighbour is owed.
 #[derive(Clone, Debug, Default)]
-struct Debts {
+struct DirtySet {
     /// Bit `k % 64` of word `k / 64` is client `k`; always as many words as clients need.
     words: Vec<u64>,
     /// How many bits are set.
@@ -37,9 +37,9 @@ struct Debts {
     cursor: usize,
 }
 
-impl Owed {
-    pub(crate) fn new(neighbours: usize) -> Owed {
-        Owed { clients: 0, neighbours: vec![Debts::default(); neighbours] }
+impl Backlogs {
+    pub(crate) fn new(neighbours: usize) -> Backlogs {
+        Backlogs { clients: 0, neighbours: vec![DirtySet::default(); neighbours] }
     }
 
     /// A client is known; nobody is owed it yet. `key`: one that was forgotten, or the next new one.
@@ -139,13 +139,13 @@ fn place(key: ClientKey) -> (usize, u64) {
 mod tests {
     use super::*;
 
-    fn owed(clients: usize) -> Owed {
-        let mut owed = Owed::new(2);
+    fn owed(clients: usize) -> Backlogs {
+        let mut owed = Backlogs::new(2);
         (0..clients).for_each(|client| owed.admit(ClientKey::new(client)));
         owed
     }
 
-    fn paid(owed: &mut Owed) -> Vec<usize> {
+    fn paid(owed: &mut Backlogs) -> Vec<usize> {
         std::iter::from_fn(|| owed.pay(0)).map(ClientKey::index).collect()
     }
 

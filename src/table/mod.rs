@@ -1,22 +1,22 @@
-//! The table: every client's latest sighting.
+//! The table: every client's latest report.
 //!
-//! In: sightings, and by whose rule they are to be judged. Out: a verdict, from which the caller
+//! In: reports, and by whose rule they are to be judged. Out: a verdict, from which the caller
 //! knows what to tell whom. There is no connection in here, no clock and no name of a server: who
 //! the neighbours are, when to write to them and what a client is answered, others decide.
 //!
-//! The idea: newest wins, and what "newest" means is one total order ([`Sighting::newer_than`]).
+//! The idea: newest wins, and what "newest" means is one total order ([`Report::newer_than`]).
 //! Merging is therefore commutative, associative and idempotent, and servers that have seen the
-//! same sightings, in whatever order and however often, hold the same lines.
+//! same reports, in whatever order and however often, hold the same lines.
 //!
 //! A client is found by its id through a hash index of keys; a key is the client's number in the
 //! order of coming, and stays. The key of a client that is forgotten goes to the next new one, so
-//! keys are dense, and both going through the table and [`Owed`]'s bits are in that order. The hash is
+//! keys are dense, and both going through the table and [`Backlogs`]'s bits are in that order. The hash is
 //! seeded throughout, as ids are chosen by strangers.
 //!
-//! What is forgotten is a pure function of the stamp: below the [oldest](Herd::let_in_since) that is
-//! let in, a sighting is not taken, whoever brings it, and not served. So nobody can bring back what
+//! What is forgotten is a pure function of the stamp: below the [oldest](Table::let_in_since) that is
+//! let in, a report is not taken, whoever brings it, and not served. So nobody can bring back what
 //! has been forgotten, and no server need remember that it was. The same holds above the
-//! [newest](Herd::let_in_until): a stamp far ahead would beat all honest ones of its client for as long.
+//! [newest](Table::let_in_until): a stamp far ahead would beat all honest ones of its client for as long.
 //!
 //! The [`Digest`] of all lines follows every change, so that two servers can compare what they know.
 
@@ -35,20 +35,20 @@ use foldhash::fast::FoldHasher;
 
 pub use self::store::ClientKey;
 
-use self::backlog::Owed;
+use self::backlog::Backlogs;
 use self::digest::{Digest, leaf_of};
 use self::index::Index;
 use self::leaf_set::LeafSet;
-use self::store::{Lines, Slot};
-use crate::wire::report::{Sighting, Stored};
+use self::store::{LineStore, Slot};
+use crate::wire::report::{Report, Stored};
 use crate::wire::stamp::Stamp;
 
 /// How many clients a herd knows before a new one is refused, unless it is told otherwise.
 pub const CLIENTS_MAX: usize = 1_000_000;
 
-/// By whose word a sighting comes, and so what it takes to replace the one stored.
+/// By whose word a report comes, and so what it takes to replace the one stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
+pub enum ReportOrigin {
     /// A client's IAMAT, taken by this server: the total order, but a report of the stamp and place
     /// already stored is nothing new, though the line would differ by server and difference.
     Client,
@@ -59,9 +59,9 @@ pub enum Rule {
     Plain,
 }
 
-/// What became of a sighting.
+/// What became of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum MergeOutcome {
     /// Stored: nothing was known of this client.
     First,
     /// Stored: it replaced what was known of this client.
@@ -70,30 +70,30 @@ pub enum Verdict {
     Same,
     /// Not stored: something newer is known.
     Older,
-    /// Not stored: the client is new and there is no room for new ones ([`Rule::Client`]); or there is none
+    /// Not stored: the client is new and there is no room for new ones ([`ReportOrigin::Client`]); or there is none
     /// for lines at all, whoever brings one: they may take 8 GiB.
     Full,
-    /// Not stored: it is older than what is [let in](Herd::let_in_since).
+    /// Not stored: it is older than what is [let in](Table::let_in_since).
     Expired,
-    /// Not stored: it is further ahead than what is [let in](Herd::let_in_until).
+    /// Not stored: it is further ahead than what is [let in](Table::let_in_until).
     Ahead,
 }
 
-impl Verdict {
+impl MergeOutcome {
     /// Is it stored now, and so to be passed on?
     pub fn is_news(self) -> bool {
-        matches!(self, Verdict::First | Verdict::Newer)
+        matches!(self, MergeOutcome::First | MergeOutcome::Newer)
     }
 }
 
-/// Every client's latest sighting, and what each neighbour has still to be told of them.
-pub struct Herd {
+/// Every client's latest report, and what each neighbour has still to be told of them.
+pub struct Table {
     /// What each neighbour is owed. Merging does not touch what is owed; who passes news on does.
-    pub owed: Owed,
-    lines: Lines,
+    pub owed: Backlogs,
+    lines: LineStore,
     /// The sums of all lines.
     digest: Digest,
-    /// Sightings before this are none,
+    /// Reports before this are none,
     oldest: Stamp,
     /// and those after this.
     newest: Stamp,
@@ -105,15 +105,15 @@ pub struct Herd {
     bytes_max: usize,
 }
 
-impl Herd {
+impl Table {
     /// A herd of no clients.
     ///
-    /// `neighbours`: how many the server has, for [`Owed`]. `seed`: random, and kept from clients:
+    /// `neighbours`: how many the server has, for [`Backlogs`]. `seed`: random, and kept from clients:
     /// who knows it can choose ids that collide.
-    pub fn new(neighbours: usize, seed: u64) -> Herd {
-        Herd {
-            owed: Owed::new(neighbours),
-            lines: Lines::default(),
+    pub fn new(neighbours: usize, seed: u64) -> Table {
+        Table {
+            owed: Backlogs::new(neighbours),
+            lines: LineStore::default(),
             digest: Digest::new(),
             oldest: Stamp(0),
             newest: Stamp(u64::MAX),
@@ -128,69 +128,75 @@ impl Herd {
     /// The same, with another limit than [`CLIENTS_MAX`] for what clients may add.
     ///
     /// Other servers' clients count towards it, but are never refused.
-    pub fn with_clients_max(self, clients_max: usize) -> Herd {
-        Herd { clients_max, ..self }
+    pub fn with_clients_max(self, clients_max: usize) -> Table {
+        Table { clients_max, ..self }
     }
 
     /// The same, with a limit on the memory for their lines, in bytes: for what clients may add. An id
     /// may be long, so that a number of clients is no limit on it.
-    pub fn with_bytes_max(self, bytes_max: usize) -> Herd {
-        Herd { bytes_max, ..self }
+    pub fn with_bytes_max(self, bytes_max: usize) -> Table {
+        Table { bytes_max, ..self }
     }
 
-    /// From now on no sighting before `oldest` is taken or served. It may go back again: what is still
+    /// From now on no report before `oldest` is taken or served. It may go back again: what is still
     /// stored is served again then.
     pub fn let_in_since(&mut self, oldest: Stamp) {
         self.oldest = oldest;
     }
 
-    /// From now on no sighting after `newest` is taken or served, nor does one that is still stored beat
+    /// From now on no report after `newest` is taken or served, nor does one that is still stored beat
     /// any other. It may go forward again: what is still stored is served again then.
     pub fn let_in_until(&mut self, newest: Stamp) {
         self.newest = newest;
     }
 
-    fn has_room(&self, sighting: &Sighting<'_>) -> bool {
-        let has_memory = self.lines.memory() < self.bytes_max || self.lines.has_slot_for(sighting);
+    fn has_room(&self, report: &Report<'_>) -> bool {
+        let has_memory = self.lines.memory() < self.bytes_max || self.lines.has_slot_for(report);
         self.len() < self.clients_max && has_memory
     }
 
-    /// Takes a sighting in, if it is news.
+    /// Takes a report in, if it is news.
     ///
-    /// Returns the client's key, unless nothing became of it ([`Verdict::Full`], [`Verdict::Expired`],
-    /// [`Verdict::Ahead`]).
+    /// Returns the client's key, unless nothing became of it ([`MergeOutcome::Full`], [`MergeOutcome::Expired`],
+    /// [`MergeOutcome::Ahead`]).
     /// A known client's line is written over in place; memory is allocated for a new client or a
     /// longer line only.
     /// With every doubling a ninth of the index is built anew.
     /// Source: report.txt section 3.3; docs/protocol.md "Peer port", "A plain neighbour".
-    pub fn merge(&mut self, sighting: &Sighting<'_>, rule: Rule) -> (Option<ClientKey>, Verdict) {
-        if sighting.stamp() < self.oldest {
-            return (None, Verdict::Expired);
+    pub fn merge(
+        &mut self,
+        report: &Report<'_>,
+        rule: ReportOrigin,
+    ) -> (Option<ClientKey>, MergeOutcome) {
+        if report.stamp() < self.oldest {
+            return (None, MergeOutcome::Expired);
         }
-        if sighting.stamp() > self.newest {
-            return (None, Verdict::Ahead);
+        if report.stamp() > self.newest {
+            return (None, MergeOutcome::Ahead);
         }
-        let client = sighting.client();
+        let client = report.client();
         let hash = self.hash(client);
         let leaf = self.digest.leaf(client);
         let Some(slot) = self.index.find_mut(hash, |&slot| self.lines.client(slot) == client)
         else {
-            if rule == Rule::Client && !self.has_room(sighting) {
-                return (None, Verdict::Full);
+            if rule == ReportOrigin::Client && !self.has_room(report) {
+                return (None, MergeOutcome::Full);
             }
-            let key = self.admit(hash, sighting);
-            return (key, key.map_or(Verdict::Full, |_| Verdict::First));
+            let key = self.admit(hash, report);
+            return (key, key.map_or(MergeOutcome::Full, |_| MergeOutcome::First));
         };
         let (header, stored) = self.lines.stored(*slot);
-        let verdict = match rule.judge(sighting, &stored) {
-            Verdict::Older if lies_after(self.newest, &self.lines, *slot) => Verdict::Newer,
+        let verdict = match rule.judge(report, &stored) {
+            MergeOutcome::Older if lies_after(self.newest, &self.lines, *slot) => {
+                MergeOutcome::Newer
+            }
             verdict => verdict,
         };
-        if verdict == Verdict::Newer {
-            self.digest.replace(leaf, stored.line(), sighting.line());
-            let Some(now) = self.lines.replace(*slot, header, sighting) else {
-                self.digest.replace(leaf, sighting.line(), self.lines.line(*slot));
-                return (None, Verdict::Full);
+        if verdict == MergeOutcome::Newer {
+            self.digest.replace(leaf, stored.line(), report.line());
+            let Some(now) = self.lines.replace(*slot, header, report) else {
+                self.digest.replace(leaf, report.line(), self.lines.line(*slot));
+                return (None, MergeOutcome::Full);
             };
             *slot = now;
         }
@@ -207,21 +213,21 @@ impl Herd {
         self.len() == 0
     }
 
-    /// Is this client known, and its sighting let in?
+    /// Is this client known, and its report let in?
     pub fn knows(&self, client: &[u8]) -> bool {
         self.latest(client).is_some()
     }
 
-    /// The latest sighting of a client; `None` if there was none, or it is older or further ahead than
-    /// what is [let in](Herd::let_in_since).
-    pub fn latest(&self, client: &[u8]) -> Option<Sighting<'_>> {
-        let sighting = self.find(client).map(|slot| self.lines.sighting(slot));
-        sighting.filter(|sighting| (self.oldest..=self.newest).contains(&sighting.stamp()))
+    /// The latest report of a client; `None` if there was none, or it is older or further ahead than
+    /// what is [let in](Table::let_in_since).
+    pub fn latest(&self, client: &[u8]) -> Option<Report<'_>> {
+        let report = self.find(client).map(|slot| self.lines.report(slot));
+        report.filter(|report| (self.oldest..=self.newest).contains(&report.stamp()))
     }
 
-    /// The latest sighting of the client with this key.
-    pub fn sighting(&self, key: ClientKey) -> Sighting<'_> {
-        self.lines.sighting(self.lines.slot(key))
+    /// The latest report of the client with this key.
+    pub fn report(&self, key: ClientKey) -> Report<'_> {
+        self.lines.report(self.lines.slot(key))
     }
 
     /// The latest AT line of the client with this key, without a delimiter.
@@ -229,17 +235,17 @@ impl Herd {
         self.lines.line(self.lines.slot(key))
     }
 
-    /// The line of the client whose key is `index`, below [`keys`](Herd::keys); `None` if no client has
+    /// The line of the client whose key is `index`, below [`keys`](Table::keys); `None` if no client has
     /// it at present.
     pub fn line_of(&self, index: usize) -> Option<&[u8]> {
         self.lines.find(index).map(|slot| self.lines.line(slot))
     }
 
-    /// All clients with their latest sightings, in the order of their keys; also those that are not let in
-    /// any more and not yet [forgotten](Herd::forget_before).
-    pub fn iter(&self) -> impl Iterator<Item = (ClientKey, Sighting<'_>)> {
+    /// All clients with their latest reports, in the order of their keys; also those that are not let in
+    /// any more and not yet [forgotten](Table::forget_before).
+    pub fn iter(&self) -> impl Iterator<Item = (ClientKey, Report<'_>)> {
         let stored = (0..self.keys()).filter_map(|index| self.lines.find(index));
-        stored.map(|slot| (self.lines.key(slot), self.lines.sighting(slot)))
+        stored.map(|slot| (self.lines.key(slot), self.lines.report(slot)))
     }
 
     /// How many keys there are, those that no client has at present included: the end of the range
@@ -283,13 +289,13 @@ impl Herd {
         }
     }
 
-    /// Forgets the clients with `keys` whose latest sighting is before `oldest`: how many. Nobody is
+    /// Forgets the clients with `keys` whose latest report is before `oldest`: how many. Nobody is
     /// owed them any more, and their keys are for others. Takes time for each key.
     pub fn forget_before(&mut self, oldest: Stamp, keys: Range<usize>) -> usize {
         self.forget_all(keys, |stamp| stamp < oldest)
     }
 
-    /// The same of those whose latest sighting is after `newest`.
+    /// The same of those whose latest report is after `newest`.
     pub fn forget_after(&mut self, newest: Stamp, keys: Range<usize>) -> usize {
         self.forget_all(keys, |stamp| stamp > newest)
     }
@@ -298,7 +304,7 @@ impl Herd {
         let before = self.len();
         for index in keys {
             let Some(slot) = self.lines.find(index) else { continue };
-            if which(self.lines.sighting(slot).stamp()) {
+            if which(self.lines.report(slot).stamp()) {
                 self.forget(slot);
             }
         }
@@ -306,9 +312,9 @@ impl Herd {
     }
 
     fn forget(&mut self, slot: Slot) {
-        let sighting = self.lines.sighting(slot);
-        self.digest.remove(sighting.client(), sighting.line());
-        let hash = self.hash(sighting.client());
+        let report = self.lines.report(slot);
+        self.digest.remove(report.client(), report.line());
+        let hash = self.hash(report.client());
         self.index.remove(hash, slot);
         self.owed.forget_client(self.lines.key(slot));
         self.lines.forget(slot);
@@ -319,10 +325,10 @@ impl Herd {
     }
 
     /// Stores the line of a new client, if there is room for it.
-    fn admit(&mut self, hash: u64, sighting: &Sighting<'_>) -> Option<ClientKey> {
-        let slot = self.lines.push(sighting)?;
+    fn admit(&mut self, hash: u64, report: &Report<'_>) -> Option<ClientKey> {
+        let slot = self.lines.push(report)?;
         self.owed.admit(self.lines.key(slot));
-        self.digest.add(sighting.client(), sighting.line());
+        self.digest.add(report.client(), report.line());
         let (lines, seed, constants) = (&self.lines, self.hash_seed, &self.hash_constants);
         let rehash = |&slot: &Slot| hash_of(lines.client(slot), seed, constants);
         self.index.insert(hash, slot, rehash);
@@ -334,35 +340,39 @@ impl Herd {
     }
 }
 
-impl std::fmt::Debug for Herd {
+impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Herd").field("clients", &self.len()).finish_non_exhaustive()
     }
 }
 
-impl Rule {
-    fn judge(self, new: &Sighting<'_>, stored: &Stored<'_>) -> Verdict {
+impl ReportOrigin {
+    fn judge(self, new: &Report<'_>, stored: &Stored<'_>) -> MergeOutcome {
         let stamps = new.order_of_stamps(stored);
         let equal_stamps = stamps.is_eq();
         match self {
-            Rule::Client if equal_stamps && new.location_text() == stored.location_text() => {
-                Verdict::Same
+            ReportOrigin::Client
+                if equal_stamps && new.location_text() == stored.location_text() =>
+            {
+                MergeOutcome::Same
             }
-            Rule::Plain if equal_stamps && new.line() != stored.line() => Verdict::Older,
+            ReportOrigin::Plain if equal_stamps && new.line() != stored.line() => {
+                MergeOutcome::Older
+            }
             _ => match new.order(stamps, stored.line()) {
-                Ordering::Greater => Verdict::Newer,
-                Ordering::Equal => Verdict::Same,
-                Ordering::Less => Verdict::Older,
+                Ordering::Greater => MergeOutcome::Newer,
+                Ordering::Equal => MergeOutcome::Same,
+                Ordering::Less => MergeOutcome::Older,
             },
         }
     }
 }
 
-/// Whether the sighting in `slot` is after `newest`. News does not come here: so it pays nothing for it.
+/// Whether the report in `slot` is after `newest`. News does not come here: so it pays nothing for it.
 #[cold]
 #[inline(never)]
-fn lies_after(newest: Stamp, lines: &Lines, slot: Slot) -> bool {
-    lines.sighting(slot).stamp() > newest
+fn lies_after(newest: Stamp, lines: &LineStore, slot: Slot) -> bool {
+    lines.report(slot).stamp() > newest
 }
 
 /// foldhash with constants of our own: those it comes with are public, and ids can be made of them
@@ -378,29 +388,35 @@ mod tests {
     use super::*;
     use crate::wire::command::{Command, CommandLimits};
 
-    fn merge(herd: &mut Herd, line: &str, rule: Rule) -> Verdict {
+    fn merge(table: &mut Table, line: &str, rule: ReportOrigin) -> MergeOutcome {
         match Command::parse(line.as_bytes(), &CommandLimits::default()) {
-            Ok(Command::At(at)) => herd.merge(&Sighting::relayed(&at, &mut Vec::new()), rule).1,
+            Ok(Command::At(at)) => table.merge(&Report::relayed(&at, &mut Vec::new()), rule).1,
             other => panic!("{line}: {other:?}"),
         }
     }
 
-    fn latest(herd: &Herd, client: &str) -> Option<String> {
-        let sighting = herd.latest(client.as_bytes())?;
-        Some(String::from_utf8(sighting.line().to_vec()).unwrap())
+    fn latest(table: &Table, client: &str) -> Option<String> {
+        let report = table.latest(client.as_bytes())?;
+        Some(String::from_utf8(report.line().to_vec()).unwrap())
     }
 
     #[test]
     fn the_newest_stamp_wins_whatever_the_order_of_coming() {
-        let mut herd = Herd::new(0, 1);
-        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 999999999.5", Rule::Member), Verdict::First);
+        let mut table = Table::new(0, 1);
         assert_eq!(
-            merge(&mut herd, "AT A +0.5 c +2+2 1000000000.25", Rule::Member),
-            Verdict::Newer
+            merge(&mut table, "AT A +0.5 c +1+1 999999999.5", ReportOrigin::Member),
+            MergeOutcome::First
         );
-        assert_eq!(merge(&mut herd, "AT A +0.5 c +3+3 1000000000.2", Rule::Member), Verdict::Older);
-        assert_eq!(latest(&herd, "c").unwrap(), "AT A +0.5 c +2+2 1000000000.25");
-        assert_eq!(herd.len(), 1);
+        assert_eq!(
+            merge(&mut table, "AT A +0.5 c +2+2 1000000000.25", ReportOrigin::Member),
+            MergeOutcome::Newer
+        );
+        assert_eq!(
+            merge(&mut table, "AT A +0.5 c +3+3 1000000000.2", ReportOrigin::Member),
+            MergeOutcome::Older
+        );
+        assert_eq!(latest(&table, "c").unwrap(), "AT A +0.5 c +2+2 1000000000.25");
+        assert_eq!(table.len(), 1);
     }
 
     #[test]
@@ -409,107 +425,166 @@ mod tests {
             ["AT A +0.5 c +1+1 5", "AT B +0.1 c +2+2 5"],
             ["AT B +0.1 c +2+2 5", "AT A +0.5 c +1+1 5"],
         ] {
-            let mut herd = Herd::new(0, 1);
+            let mut table = Table::new(0, 1);
             for line in lines.iter().chain(&lines) {
-                merge(&mut herd, line, Rule::Member);
+                merge(&mut table, line, ReportOrigin::Member);
             }
-            assert_eq!(latest(&herd, "c").unwrap(), "AT B +0.1 c +2+2 5");
+            assert_eq!(latest(&table, "c").unwrap(), "AT B +0.1 c +2+2 5");
         }
     }
 
     #[test]
     fn a_report_said_again_is_nothing_new_at_any_server() {
-        let mut herd = Herd::new(0, 1);
-        merge(&mut herd, "AT A +0.5 c +1+1 5.0", Rule::Client);
-        assert_eq!(merge(&mut herd, "AT B +9.5 c +1+1 5", Rule::Client), Verdict::Same);
-        assert_eq!(merge(&mut herd, "AT B +9.5 c +1+2 5", Rule::Client), Verdict::Newer);
-        assert_eq!(merge(&mut herd, "AT A +9.5 c +1+3 5", Rule::Client), Verdict::Older);
-        assert_eq!(merge(&mut herd, "AT A +9.5 c +1+1 4", Rule::Client), Verdict::Older);
-        assert_eq!(latest(&herd, "c").unwrap(), "AT B +9.5 c +1+2 5");
+        let mut table = Table::new(0, 1);
+        merge(&mut table, "AT A +0.5 c +1+1 5.0", ReportOrigin::Client);
+        assert_eq!(
+            merge(&mut table, "AT B +9.5 c +1+1 5", ReportOrigin::Client),
+            MergeOutcome::Same
+        );
+        assert_eq!(
+            merge(&mut table, "AT B +9.5 c +1+2 5", ReportOrigin::Client),
+            MergeOutcome::Newer
+        );
+        assert_eq!(
+            merge(&mut table, "AT A +9.5 c +1+3 5", ReportOrigin::Client),
+            MergeOutcome::Older
+        );
+        assert_eq!(
+            merge(&mut table, "AT A +9.5 c +1+1 4", ReportOrigin::Client),
+            MergeOutcome::Older
+        );
+        assert_eq!(latest(&table, "c").unwrap(), "AT B +9.5 c +1+2 5");
     }
 
     #[test]
     fn a_plain_neighbour_needs_a_newer_stamp() {
-        let mut herd = Herd::new(0, 1);
-        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 5", Rule::Plain), Verdict::First);
-        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 5", Rule::Plain), Verdict::Same);
-        assert_eq!(merge(&mut herd, "AT Z +0.5 c +1+1 5", Rule::Plain), Verdict::Older);
-        assert_eq!(merge(&mut herd, "AT Z +0.5 c +1+1 5.000000001", Rule::Plain), Verdict::Newer);
+        let mut table = Table::new(0, 1);
+        assert_eq!(
+            merge(&mut table, "AT A +0.5 c +1+1 5", ReportOrigin::Plain),
+            MergeOutcome::First
+        );
+        assert_eq!(
+            merge(&mut table, "AT A +0.5 c +1+1 5", ReportOrigin::Plain),
+            MergeOutcome::Same
+        );
+        assert_eq!(
+            merge(&mut table, "AT Z +0.5 c +1+1 5", ReportOrigin::Plain),
+            MergeOutcome::Older
+        );
+        assert_eq!(
+            merge(&mut table, "AT Z +0.5 c +1+1 5.000000001", ReportOrigin::Plain),
+            MergeOutcome::Newer
+        );
     }
 
     #[test]
     fn a_full_table_refuses_new_clients_of_its_own_only() {
-        let mut herd = Herd::new(0, 1).with_clients_max(1);
-        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 5", Rule::Client), Verdict::First);
-        assert_eq!(merge(&mut herd, "AT A +0.5 d +1+1 5", Rule::Client), Verdict::Full);
-        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 6", Rule::Client), Verdict::Newer);
-        assert_eq!(merge(&mut herd, "AT A +0.5 d +1+1 5", Rule::Member), Verdict::First);
-        assert_eq!(merge(&mut herd, "AT A +0.5 e +1+1 5", Rule::Plain), Verdict::First);
-        assert!(herd.knows(b"d") && !herd.knows(b"f"));
+        let mut table = Table::new(0, 1).with_clients_max(1);
+        assert_eq!(
+            merge(&mut table, "AT A +0.5 c +1+1 5", ReportOrigin::Client),
+            MergeOutcome::First
+        );
+        assert_eq!(
+            merge(&mut table, "AT A +0.5 d +1+1 5", ReportOrigin::Client),
+            MergeOutcome::Full
+        );
+        assert_eq!(
+            merge(&mut table, "AT A +0.5 c +1+1 6", ReportOrigin::Client),
+            MergeOutcome::Newer
+        );
+        assert_eq!(
+            merge(&mut table, "AT A +0.5 d +1+1 5", ReportOrigin::Member),
+            MergeOutcome::First
+        );
+        assert_eq!(
+            merge(&mut table, "AT A +0.5 e +1+1 5", ReportOrigin::Plain),
+            MergeOutcome::First
+        );
+        assert!(table.knows(b"d") && !table.knows(b"f"));
     }
 
     #[test]
     fn at_the_end_of_the_memory_for_lines_nobody_is_let_in_and_what_fits_still_is() {
-        let mut herd = Herd { lines: Lines::ending_at(100), ..Herd::new(0, 1) };
-        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 5", Rule::Member), Verdict::First);
-        assert_eq!(merge(&mut herd, "AT A +0.5 d +1+1 5", Rule::Member), Verdict::First);
-        let before = (herd.len(), herd.state_hash());
-        for rule in [Rule::Client, Rule::Member, Rule::Plain] {
+        let mut table = Table { lines: LineStore::ending_at(100), ..Table::new(0, 1) };
+        assert_eq!(
+            merge(&mut table, "AT A +0.5 c +1+1 5", ReportOrigin::Member),
+            MergeOutcome::First
+        );
+        assert_eq!(
+            merge(&mut table, "AT A +0.5 d +1+1 5", ReportOrigin::Member),
+            MergeOutcome::First
+        );
+        let before = (table.len(), table.state_hash());
+        for rule in [ReportOrigin::Client, ReportOrigin::Member, ReportOrigin::Plain] {
             let new = "AT A +0.5 a-long-name-that-does-not-fit +1+1 5";
-            assert_eq!(merge(&mut herd, new, rule), Verdict::Full, "a new client, {rule:?}");
+            assert_eq!(merge(&mut table, new, rule), MergeOutcome::Full, "a new client, {rule:?}");
             let longer = "AT A +0.5 d +1.000000000000000000+1.00000000000000000 6";
-            assert_eq!(merge(&mut herd, longer, rule), Verdict::Full, "a longer line, {rule:?}");
-            assert_eq!((herd.len(), herd.state_hash()), before, "nothing has changed");
+            assert_eq!(
+                merge(&mut table, longer, rule),
+                MergeOutcome::Full,
+                "a longer line, {rule:?}"
+            );
+            assert_eq!((table.len(), table.state_hash()), before, "nothing has changed");
         }
-        assert_eq!(merge(&mut herd, "AT A +0.5 d +2+2 6", Rule::Member), Verdict::Newer);
-        assert_eq!(latest(&herd, "c").unwrap(), "AT A +0.5 c +1+1 5");
-        assert_eq!(latest(&herd, "d").unwrap(), "AT A +0.5 d +2+2 6");
+        assert_eq!(
+            merge(&mut table, "AT A +0.5 d +2+2 6", ReportOrigin::Member),
+            MergeOutcome::Newer
+        );
+        assert_eq!(latest(&table, "c").unwrap(), "AT A +0.5 c +1+1 5");
+        assert_eq!(latest(&table, "d").unwrap(), "AT A +0.5 d +2+2 6");
     }
 
     #[test]
     fn a_sighting_further_ahead_than_is_let_in_is_none_whoever_brings_it() {
-        let mut herd = Herd::new(0, 1);
-        herd.let_in_until(Stamp(5_000_000_000));
-        for rule in [Rule::Client, Rule::Member, Rule::Plain] {
+        let mut table = Table::new(0, 1);
+        table.let_in_until(Stamp(5_000_000_000));
+        for rule in [ReportOrigin::Client, ReportOrigin::Member, ReportOrigin::Plain] {
             let ahead = "AT A +0.5 c +1+1 5.000000001";
-            assert_eq!(merge(&mut herd, ahead, rule), Verdict::Ahead);
+            assert_eq!(merge(&mut table, ahead, rule), MergeOutcome::Ahead);
         }
-        assert_eq!((herd.len(), herd.state_hash()), (0, 0));
-        assert_eq!(merge(&mut herd, "AT A +0.5 c +1+1 5", Rule::Client), Verdict::First);
+        assert_eq!((table.len(), table.state_hash()), (0, 0));
+        assert_eq!(
+            merge(&mut table, "AT A +0.5 c +1+1 5", ReportOrigin::Client),
+            MergeOutcome::First
+        );
     }
 
     #[test]
     fn what_lies_further_ahead_than_is_let_in_holds_nobody() {
-        for rule in [Rule::Client, Rule::Member, Rule::Plain] {
-            let mut herd = Herd::new(0, 1);
+        for rule in [ReportOrigin::Client, ReportOrigin::Member, ReportOrigin::Plain] {
+            let mut table = Table::new(0, 1);
             for client in ["c", "d", "e"] {
-                merge(&mut herd, &format!("AT A +0.5 {client} +1+1 9999999999"), Rule::Member);
+                merge(
+                    &mut table,
+                    &format!("AT A +0.5 {client} +1+1 9999999999"),
+                    ReportOrigin::Member,
+                );
             }
-            assert_eq!(merge(&mut herd, "AT B +0.5 c +2+2 5", rule), Verdict::Older);
-            herd.let_in_until(Stamp(6_000_000_000));
-            assert_eq!((latest(&herd, "c"), herd.knows(b"d"), herd.len()), (None, false, 3));
-            assert_eq!(merge(&mut herd, "AT B +0.5 c +2+2 5", rule), Verdict::Newer);
-            assert_eq!(latest(&herd, "c").unwrap(), "AT B +0.5 c +2+2 5");
+            assert_eq!(merge(&mut table, "AT B +0.5 c +2+2 5", rule), MergeOutcome::Older);
+            table.let_in_until(Stamp(6_000_000_000));
+            assert_eq!((latest(&table, "c"), table.knows(b"d"), table.len()), (None, false, 3));
+            assert_eq!(merge(&mut table, "AT B +0.5 c +2+2 5", rule), MergeOutcome::Newer);
+            assert_eq!(latest(&table, "c").unwrap(), "AT B +0.5 c +2+2 5");
             // As if there had never been anything else.
-            assert_eq!(merge(&mut herd, "AT B +0.5 c +3+3 4", rule), Verdict::Older);
-            assert_eq!(herd.forget_after(Stamp(6_000_000_000), 0..2), 1);
-            assert_eq!(herd.forget_after(Stamp(6_000_000_000), 2..3), 1);
-            let mut honest = Herd::new(0, 2);
+            assert_eq!(merge(&mut table, "AT B +0.5 c +3+3 4", rule), MergeOutcome::Older);
+            assert_eq!(table.forget_after(Stamp(6_000_000_000), 0..2), 1);
+            assert_eq!(table.forget_after(Stamp(6_000_000_000), 2..3), 1);
+            let mut honest = Table::new(0, 2);
             merge(&mut honest, "AT B +0.5 c +2+2 5", rule);
-            assert_eq!((herd.len(), herd.state_hash()), (1, honest.state_hash()));
+            assert_eq!((table.len(), table.state_hash()), (1, honest.state_hash()));
         }
     }
 
     #[test]
     fn clients_are_gone_through_in_the_order_they_came() {
-        let mut herd = Herd::new(1, 1);
+        let mut table = Table::new(1, 1);
         for client in ["pear", "fig", "apple", "fig"] {
-            merge(&mut herd, &format!("AT A +0.5 {client} +1+1 5"), Rule::Member);
+            merge(&mut table, &format!("AT A +0.5 {client} +1+1 5"), ReportOrigin::Member);
         }
-        let clients: Vec<_> = herd.iter().map(|(key, at)| (key.index(), at.client())).collect();
+        let clients: Vec<_> = table.iter().map(|(key, at)| (key.index(), at.client())).collect();
         assert_eq!(clients, [(0, &b"pear"[..]), (1, b"fig"), (2, b"apple")]);
-        herd.owe_all(0);
-        let key = herd.owed.pay(0).unwrap();
-        assert_eq!(herd.line(key), b"AT A +0.5 pear +1+1 5");
+        table.owe_all(0);
+        let key = table.owed.pay(0).unwrap();
+        assert_eq!(table.line(key), b"AT A +0.5 pear +1+1 5");
     }
 }

@@ -1,7 +1,7 @@
 //! The store of lines: one AT line for every client, all of them in one piece of memory.
 //!
-//! In: sightings. Out: where they are stored, and the sightings again. It does not know which
-//! sighting is the better one, nor how a client is found; the [table](crate::table) does.
+//! In: reports. Out: where they are stored, and the reports again. It does not know which
+//! report is the better one, nor how a client is found; the [table](crate::table) does.
 //!
 //! The idea: a million lines of some 80 bytes must not be a million allocations. They lie one
 //! behind the other in slots, each with a header of 12 bytes before the line:
@@ -26,7 +26,7 @@
 //! The slot and the key of a client that is forgotten wait for another one. When the last is
 //! forgotten all slots are.
 
-use crate::wire::report::{Sighting, Stored};
+use crate::wire::report::{Report, Stored};
 use std::ops::Range;
 
 /// A client's number in its server's table, from 0. When a client is forgotten, another may get it.
@@ -65,7 +65,7 @@ const END: usize = (NOWHERE.0 as usize).saturating_mul(UNIT);
 
 /// Every client's line.
 #[derive(Debug)]
-pub(crate) struct Lines {
+pub(crate) struct LineStore {
     bytes: Vec<u8>,
     /// How many of these there may be.
     end: usize,
@@ -96,16 +96,16 @@ pub(crate) struct Header {
     stamp: u8,
 }
 
-impl Default for Lines {
-    fn default() -> Lines {
-        Lines::ending_at(END)
+impl Default for LineStore {
+    fn default() -> LineStore {
+        LineStore::ending_at(END)
     }
 }
 
-impl Lines {
+impl LineStore {
     /// None yet, and room for so many bytes; at most [`END`].
-    pub(crate) fn ending_at(end: usize) -> Lines {
-        Lines {
+    pub(crate) fn ending_at(end: usize) -> LineStore {
+        LineStore {
             bytes: Vec::new(),
             end: end.min(END),
             slots: Vec::new(),
@@ -141,8 +141,8 @@ impl Lines {
     }
 
     /// Does a slot wait that this line fits?
-    pub(crate) fn has_slot_for(&self, sighting: &Sighting<'_>) -> bool {
-        self.free_room(units(sighting)).is_some()
+    pub(crate) fn has_slot_for(&self, report: &Report<'_>) -> bool {
+        self.free_room(units(report)).is_some()
     }
 
     /// Where the line of the client with this key is, which there must be.
@@ -170,8 +170,8 @@ impl Lines {
         &line[..usize::from(header.line)]
     }
 
-    pub(crate) fn sighting(&self, slot: Slot) -> Sighting<'_> {
-        self.stored(slot).1.sighting()
+    pub(crate) fn report(&self, slot: Slot) -> Report<'_> {
+        self.stored(slot).1.report()
     }
 
     /// All that is stored in a slot.
@@ -183,14 +183,14 @@ impl Lines {
     }
 
     /// Stores the line of a client that has none yet. `None`: there is no room for it, and nothing has changed.
-    pub(crate) fn push(&mut self, sighting: &Sighting<'_>) -> Option<Slot> {
-        let (slot, room) = self.take_slot(units(sighting), 0)?;
+    pub(crate) fn push(&mut self, report: &Report<'_>) -> Option<Slot> {
+        let (slot, room) = self.take_slot(units(report), 0)?;
         let key = self.unused.pop().unwrap_or_else(|| {
             self.slots.push(NOWHERE);
             ClientKey::new(self.slots.len() - 1)
         });
         self.slots[key.index()] = slot;
-        self.write(slot, key, room, sighting);
+        self.write(slot, key, room, report);
         Some(slot)
     }
 
@@ -212,22 +212,17 @@ impl Lines {
     ///
     /// Allocates nothing while the line fits its slot.
     #[inline]
-    pub(crate) fn replace(
-        &mut self,
-        slot: Slot,
-        old: Header,
-        sighting: &Sighting<'_>,
-    ) -> Option<Slot> {
+    pub(crate) fn replace(&mut self, slot: Slot, old: Header, report: &Report<'_>) -> Option<Slot> {
         let Header { key, room, .. } = old;
-        let needed = units(sighting);
+        let needed = units(report);
         if needed <= room {
-            self.write(slot, key, room, sighting);
+            self.write(slot, key, room, report);
             return Some(slot);
         }
         let (larger, larger_room) = self.take_slot(needed, SPARE)?;
         self.leave(slot, room);
         self.slots[key.index()] = larger;
-        self.write(larger, key, larger_room, sighting);
+        self.write(larger, key, larger_room, report);
         Some(larger)
     }
 
@@ -238,16 +233,16 @@ impl Lines {
         (Header::from_bytes(header), line)
     }
 
-    fn write(&mut self, slot: Slot, key: ClientKey, room: u16, sighting: &Sighting<'_>) {
-        let line = sighting.line();
-        let client = sighting.client_range();
+    fn write(&mut self, slot: Slot, key: ClientKey, room: u16, report: &Report<'_>) {
+        let line = report.line();
+        let client = report.client_range();
         let header = Header {
             key,
             room,
             line: short(line.len()),
             client_start: byte(client.start),
             client: short(client.len()),
-            stamp: byte(sighting.stamp_text().len()),
+            stamp: byte(report.stamp_text().len()),
         };
         let bytes = &mut self.bytes[slot.start()..];
         let (place, rest) = bytes.split_first_chunk_mut().expect("a slot has a header");
@@ -341,8 +336,8 @@ impl Header {
 }
 
 /// What a slot for this line takes.
-fn units(sighting: &Sighting<'_>) -> u16 {
-    short((HEADER + sighting.line().len()).div_ceil(UNIT))
+fn units(report: &Report<'_>) -> u16 {
+    short((HEADER + report.line().len()).div_ceil(UNIT))
 }
 
 /// A length within a line.
@@ -360,22 +355,22 @@ mod tests {
     use super::*;
     use crate::wire::command::{Command, CommandLimits};
 
-    /// Runs `with` on the sighting of an AT line.
-    fn at<T>(line: &str, with: impl FnOnce(&Sighting<'_>) -> T) -> T {
+    /// Runs `with` on the report of an AT line.
+    fn at<T>(line: &str, with: impl FnOnce(&Report<'_>) -> T) -> T {
         match Command::parse(line.as_bytes(), &CommandLimits::default()) {
-            Ok(Command::At(at)) => with(&Sighting::relayed(&at, &mut Vec::new())),
+            Ok(Command::At(at)) => with(&Report::relayed(&at, &mut Vec::new())),
             other => panic!("{line}: {other:?}"),
         }
     }
 
-    fn replace(lines: &mut Lines, slot: Slot, sighting: &Sighting<'_>) -> Slot {
+    fn replace(lines: &mut LineStore, slot: Slot, report: &Report<'_>) -> Slot {
         let (old, _) = lines.stored(slot);
-        lines.replace(slot, old, sighting).expect("room")
+        lines.replace(slot, old, report).expect("room")
     }
 
     #[test]
     fn what_is_stored_is_what_was_given() {
-        let mut lines = Lines::default();
+        let mut lines = LineStore::default();
         for (index, line) in [
             "AT Alford +0.263873386 kiwi +34.068930-118.445127 1479413884.392014450",
             "AT B -1e-5 \u{fffd} -0-0 1",
@@ -384,12 +379,12 @@ mod tests {
         .into_iter()
         .enumerate()
         {
-            at(line, |sighting| {
-                let slot = lines.push(sighting).expect("room");
+            at(line, |report| {
+                let slot = lines.push(report).expect("room");
                 assert_eq!(lines.key(slot).index(), index);
                 assert_eq!(lines.slot(ClientKey::new(index)), slot);
-                assert_eq!(lines.client(slot), sighting.client());
-                assert_eq!(lines.sighting(slot), *sighting);
+                assert_eq!(lines.client(slot), report.client());
+                assert_eq!(lines.report(slot), *report);
             });
         }
         assert_eq!(lines.len(), 3);
@@ -397,14 +392,14 @@ mod tests {
 
     #[test]
     fn a_line_that_fits_stays_and_allocates_nothing() {
-        let mut lines = Lines::default();
+        let mut lines = LineStore::default();
         let slot = at("AT Alford +0.500 kiwi +1+1 5.25", |first| lines.push(first).expect("room"));
         let (address, capacity) = (lines.bytes.as_ptr(), lines.bytes.capacity());
         let length = lines.bytes.len();
         for line in ["AT Welsh +0.50 kiwi +1+1 6", "AT Parker -0.25 kiwi +2+2 7.250"] {
-            at(line, |sighting| {
-                assert_eq!(replace(&mut lines, slot, sighting), slot);
-                assert_eq!(lines.sighting(slot), *sighting);
+            at(line, |report| {
+                assert_eq!(replace(&mut lines, slot, report), slot);
+                assert_eq!(lines.report(slot), *report);
             });
         }
         assert_eq!((lines.bytes.as_ptr(), lines.bytes.capacity()), (address, capacity));
@@ -413,7 +408,7 @@ mod tests {
 
     #[test]
     fn a_line_too_long_moves_and_its_slot_is_used_again() {
-        let mut lines = Lines::default();
+        let mut lines = LineStore::default();
         let old = at("AT A +0.5 kiwi +1+1 5", |short| lines.push(short).expect("room"));
         let new = at("AT A +0.5 kiwi +1.25+1.25 5.125", |long| replace(&mut lines, old, long));
         assert_ne!(new, old);
@@ -426,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_line_that_has_moved_grows_by_eight_bytes_where_it_is() {
-        let mut lines = Lines::default();
+        let mut lines = LineStore::default();
         let old = at("AT A +0.5 kiwi +1+1 5", |short| lines.push(short).expect("room"));
         let new = at("AT Alford +0.5 kiwi +1+1 5", |long| replace(&mut lines, old, long));
         assert_ne!(new, old);
@@ -434,7 +429,7 @@ mod tests {
         for stamp in ["6.0", "7.00", "8.000", "9.0000000"] {
             at(&format!("AT Alford +0.5 kiwi +1+1 {stamp}"), |longer| {
                 assert_eq!(replace(&mut lines, new, longer), new);
-                assert_eq!(lines.sighting(new), *longer);
+                assert_eq!(lines.report(new), *longer);
             });
         }
         assert_eq!(lines.memory(), memory);
@@ -445,8 +440,8 @@ mod tests {
     #[test]
     fn where_memory_ends_a_line_that_moves_has_nothing_to_spare() {
         let (old, new) = ("AT A +0.5 kiwi +1+1 5", "AT Alford +0.5 kiwi +1+1 5");
-        let slot_of = |line| at(line, |sighting| usize::from(units(sighting)) * UNIT);
-        let mut lines = Lines::ending_at(slot_of(old) + slot_of(new));
+        let slot_of = |line| at(line, |report| usize::from(units(report)) * UNIT);
+        let mut lines = LineStore::ending_at(slot_of(old) + slot_of(new));
         let slot = at(old, |line| lines.push(line).expect("room"));
         at(new, |line| replace(&mut lines, slot, line));
         assert_eq!(lines.memory(), slot_of(old) + slot_of(new));
@@ -454,7 +449,7 @@ mod tests {
 
     #[test]
     fn the_slot_and_the_key_of_a_forgotten_line_are_used_again() {
-        let mut lines = Lines::default();
+        let mut lines = LineStore::default();
         let slots = ["kiwi", "plum", "pear"].map(|client| {
             at(&format!("AT A +0.5 {client} +1+1 5"), |line| lines.push(line).expect("room"))
         });
@@ -476,7 +471,7 @@ mod tests {
 
     #[test]
     fn a_slot_more_than_twice_as_long_waits_for_a_longer_line() {
-        let mut lines = Lines::default();
+        let mut lines = LineStore::default();
         let long = format!("AT A +0.5 {} +1+1 5", "c".repeat(400));
         let slot = at(&long, |line| lines.push(line).expect("room"));
         at("AT A +0.5 kiwi +1+1 5", |line| lines.push(line).expect("room"));
@@ -487,7 +482,7 @@ mod tests {
 
     #[test]
     fn with_the_last_line_all_slots_are_forgotten() {
-        let mut lines = Lines::default();
+        let mut lines = LineStore::default();
         for round in 1..4 {
             let line = format!("AT A +0.5 {} +1+1 5", "c".repeat(100 * round));
             let slot = at(&line, |line| lines.push(line).expect("room"));

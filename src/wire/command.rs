@@ -1,7 +1,7 @@
 //! Commands: what a line says, and how the answers to it are written.
 //!
 //! In: one line without its delimiter, and the limits. Out: a [`Command`] that borrows from the
-//! line, or the reason why it is [`Invalid`]. Both ports parse with the same function; which
+//! line, or the reason why it is [`ParseError`]. Both ports parse with the same function; which
 //! commands a port *allows* is its own business, as is everything a command does.
 //!
 //! ```text
@@ -23,7 +23,7 @@
 //! Source: the report, sections 3.1 to 3.4; docs/protocol.md.
 
 pub use super::fields::is_blank;
-pub use super::parse_error::Invalid;
+pub use super::parse_error::ParseError;
 
 use std::io::Write as _;
 
@@ -32,7 +32,7 @@ use super::fields::{Fields, trimmed};
 use super::location::{self, Location};
 use super::stamp::{Difference, Stamp};
 use super::swar::has_shape;
-use super::sync_message::Compare;
+use super::sync_message::SyncMessage;
 
 /// The longest client id, in bytes.
 pub const CLIENT_ID_BYTES_MAX: usize = 4096;
@@ -89,7 +89,7 @@ pub enum Command<'a> {
     /// A server says how many AT lines it has taken on this connection.
     Ack(u64),
     /// A server compares what it knows with what another does.
-    Compare(Compare<'a>),
+    Compare(SyncMessage<'a>),
 }
 
 /// `IAMAT <client> <location> <stamp>`
@@ -150,7 +150,7 @@ pub struct Hello<'a> {
     /// The version of the protocol between members that it speaks.
     pub version: u32,
     /// What else it says; options nobody knows are for nobody.
-    pub options: Options<'a>,
+    pub options: HelloOptions<'a>,
 }
 
 impl<'a> Command<'a> {
@@ -162,7 +162,7 @@ impl<'a> Command<'a> {
     /// Errors: the first thing that is wrong with the line. What becomes of the connection is up
     /// to the port; a client gets `? ` and a copy ([`write_refusal`]).
     /// Source: docs/protocol.md.
-    pub fn parse(line: &'a [u8], limits: &CommandLimits) -> Result<Command<'a>, Invalid> {
+    pub fn parse(line: &'a [u8], limits: &CommandLimits) -> Result<Command<'a>, ParseError> {
         let fields = &mut Fields::of(line);
         fields.skip_white();
         let before = *fields;
@@ -173,15 +173,17 @@ impl<'a> Command<'a> {
             Some(b"PING") => fields.end().map(|()| Command::Ping),
             Some(b"HELLO") => Hello::parse(fields).map(Command::Hello),
             Some(b"ACK") => count_of(fields).map(Command::Ack),
-            Some(name) => Compare::parse(name, *fields).ok_or(Invalid::Name)?.map(Command::Compare),
-            None => Err(Invalid::Name),
+            Some(name) => {
+                SyncMessage::parse(name, *fields).ok_or(ParseError::Name)?.map(Command::Compare)
+            }
+            None => Err(ParseError::Name),
         }
     }
 }
 
 impl<'a> Iamat<'a> {
     #[inline(always)]
-    fn parse(fields: &mut Fields<'a>, limits: &CommandLimits) -> Result<Iamat<'a>, Invalid> {
+    fn parse(fields: &mut Fields<'a>, limits: &CommandLimits) -> Result<Iamat<'a>, ParseError> {
         fields.skip_white();
         let before = *fields;
         let client = client_of(fields, limits)?;
@@ -194,10 +196,10 @@ impl<'a> Iamat<'a> {
 }
 
 impl<'a> Whatsat<'a> {
-    fn parse(fields: &mut Fields<'a>, limits: &CommandLimits) -> Result<Whatsat<'a>, Invalid> {
+    fn parse(fields: &mut Fields<'a>, limits: &CommandLimits) -> Result<Whatsat<'a>, ParseError> {
         let client = client_of(fields, limits)?;
-        let radius = Radius::parse(fields.operand()?).ok_or(Invalid::Radius)?;
-        let bound = bound_of(fields.operand()?).ok_or(Invalid::Bound)?;
+        let radius = Radius::parse(fields.operand()?).ok_or(ParseError::Radius)?;
+        let bound = bound_of(fields.operand()?).ok_or(ParseError::Bound)?;
         fields.end()?;
         Ok(Whatsat { client, radius, bound })
     }
@@ -205,14 +207,14 @@ impl<'a> Whatsat<'a> {
 
 impl<'a> At<'a> {
     /// `before`: the line from its beginning.
-    fn parse(fields: &mut Fields<'a>, before: Fields<'a>) -> Result<At<'a>, Invalid> {
+    fn parse(fields: &mut Fields<'a>, before: Fields<'a>) -> Result<At<'a>, ParseError> {
         let server = fields.operand()?;
         if server.len() > NAME_BYTES_MAX {
-            return Err(Invalid::Server);
+            return Err(ParseError::Server);
         }
         let difference = fields.operand()?;
         if !is_difference(difference) {
-            return Err(Invalid::Difference);
+            return Err(ParseError::Difference);
         }
         let client = client_of(fields, &CommandLimits::HERD)?;
         let location = location_of(fields, &CommandLimits::HERD)?;
@@ -224,17 +226,17 @@ impl<'a> At<'a> {
 }
 
 impl<'a> Hello<'a> {
-    fn parse(fields: &mut Fields<'a>) -> Result<Hello<'a>, Invalid> {
+    fn parse(fields: &mut Fields<'a>) -> Result<Hello<'a>, ParseError> {
         let name = fields.operand()?;
         let herd = fields.operand()?;
         if !is_name(name) {
-            return Err(Invalid::Server);
+            return Err(ParseError::Server);
         }
         if !is_name(herd) {
-            return Err(Invalid::Herd);
+            return Err(ParseError::Herd);
         }
-        let version = version_of(fields.operand()?).ok_or(Invalid::Version)?;
-        let options = Options::parse(*fields)?;
+        let version = version_of(fields.operand()?).ok_or(ParseError::Version)?;
+        let options = HelloOptions::parse(*fields)?;
         Ok(Hello { name, herd, version, options })
     }
 }
@@ -266,16 +268,16 @@ impl<'a> Radius<'a> {
 
 /// The options of a HELLO: pairs of key and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options<'a> {
+pub struct HelloOptions<'a> {
     text: &'a [u8],
 }
 
-impl<'a> Options<'a> {
+impl<'a> HelloOptions<'a> {
     /// Checks that every field has a key; the values are for whoever knows the key.
-    fn parse(fields: Fields<'a>) -> Result<Options<'a>, Invalid> {
-        let options = Options { text: fields.rest() };
+    fn parse(fields: Fields<'a>) -> Result<HelloOptions<'a>, ParseError> {
+        let options = HelloOptions { text: fields.rest() };
         let every_field_is_an_option = options.iter().count() == fields.count();
-        every_field_is_an_option.then_some(options).ok_or(Invalid::Option)
+        every_field_is_an_option.then_some(options).ok_or(ParseError::Option)
     }
 
     /// Keys and values in the order of the line; a value may be empty and may contain `=`.
@@ -356,24 +358,24 @@ pub fn write_refusal(out: &mut Vec<u8>, line: &[u8]) {
 }
 
 #[inline(always)]
-fn client_of<'a>(fields: &mut Fields<'a>, limits: &CommandLimits) -> Result<&'a [u8], Invalid> {
+fn client_of<'a>(fields: &mut Fields<'a>, limits: &CommandLimits) -> Result<&'a [u8], ParseError> {
     let client = fields.operand()?;
     let longest = limits.client_id_bytes.min(CLIENT_ID_BYTES_MAX);
-    if client.len() <= longest { Ok(client) } else { Err(Invalid::Client) }
+    if client.len() <= longest { Ok(client) } else { Err(ParseError::Client) }
 }
 
 #[inline(always)]
 fn location_of<'a>(
     fields: &mut Fields<'a>,
     limits: &CommandLimits,
-) -> Result<Location<'a>, Invalid> {
-    let text = fields.read(location::behind, Invalid::Location)?;
+) -> Result<Location<'a>, ParseError> {
+    let text = fields.read(location::behind, ParseError::Location)?;
     let longest = limits.location_bytes.min(LOCATION_BYTES_MAX);
-    if text.len() <= longest { Ok(Location::known(text)) } else { Err(Invalid::Location) }
+    if text.len() <= longest { Ok(Location::known(text)) } else { Err(ParseError::Location) }
 }
 
 #[inline(always)]
-fn stamp_of<'a>(fields: &mut Fields<'a>) -> Result<(Stamp, &'a [u8]), Invalid> {
+fn stamp_of<'a>(fields: &mut Fields<'a>) -> Result<(Stamp, &'a [u8]), ParseError> {
     let mut stamp = Stamp::default();
     let text = fields.read(
         |text| {
@@ -381,7 +383,7 @@ fn stamp_of<'a>(fields: &mut Fields<'a>) -> Result<(Stamp, &'a [u8]), Invalid> {
             stamp = read;
             Some(behind)
         },
-        Invalid::Stamp,
+        ParseError::Stamp,
     )?;
     Ok((stamp, text))
 }
@@ -393,8 +395,8 @@ fn bound_of(field: &[u8]) -> Option<usize> {
 }
 
 /// The operand of an ACK.
-fn count_of(fields: &mut Fields<'_>) -> Result<u64, Invalid> {
-    let count = digits_of(fields.operand()?).ok_or(Invalid::Count)?;
+fn count_of(fields: &mut Fields<'_>) -> Result<u64, ParseError> {
+    let count = digits_of(fields.operand()?).ok_or(ParseError::Count)?;
     fields.end().map(|()| count)
 }
 
@@ -435,31 +437,31 @@ fn is_exponent(text: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Command<'_>, Invalid> {
+    fn parse(line: &str) -> Result<Command<'_>, ParseError> {
         Command::parse(line.as_bytes(), &CommandLimits::default())
     }
 
     #[test]
     fn every_reason_has_its_line() {
         for (line, reason) in [
-            ("", Invalid::Name),
-            ("iamat c +1+1 5", Invalid::Name),
-            ("IAMAT", Invalid::Operands),
-            ("IAMAT c +1+1", Invalid::Operands),
-            ("IAMAT c +1+1 5 6", Invalid::Operands),
-            ("IAMAT c 1+1 5", Invalid::Location),
-            ("IAMAT c +1+1x 5", Invalid::Location),
-            ("IAMAT c +1+1 -5", Invalid::Stamp),
-            ("IAMAT c +1+1 5x", Invalid::Stamp),
-            ("WHATSAT c 50.1 5", Invalid::Radius),
-            ("WHATSAT c 50 21", Invalid::Bound),
-            ("WHATSAT c 50", Invalid::Operands),
-            ("AT A 0,5 c +1+1 5", Invalid::Difference),
-            ("PING 1", Invalid::Operands),
-            ("HELLO A! herd 1", Invalid::Server),
-            ("HELLO A h\u{e9}rd 1", Invalid::Herd),
-            ("HELLO A herd 4294967296", Invalid::Version),
-            ("HELLO A herd 1 x=1 =2", Invalid::Option),
+            ("", ParseError::Name),
+            ("iamat c +1+1 5", ParseError::Name),
+            ("IAMAT", ParseError::Operands),
+            ("IAMAT c +1+1", ParseError::Operands),
+            ("IAMAT c +1+1 5 6", ParseError::Operands),
+            ("IAMAT c 1+1 5", ParseError::Location),
+            ("IAMAT c +1+1x 5", ParseError::Location),
+            ("IAMAT c +1+1 -5", ParseError::Stamp),
+            ("IAMAT c +1+1 5x", ParseError::Stamp),
+            ("WHATSAT c 50.1 5", ParseError::Radius),
+            ("WHATSAT c 50 21", ParseError::Bound),
+            ("WHATSAT c 50", ParseError::Operands),
+            ("AT A 0,5 c +1+1 5", ParseError::Difference),
+            ("PING 1", ParseError::Operands),
+            ("HELLO A! herd 1", ParseError::Server),
+            ("HELLO A h\u{e9}rd 1", ParseError::Herd),
+            ("HELLO A herd 4294967296", ParseError::Version),
+            ("HELLO A herd 1 x=1 =2", ParseError::Option),
         ] {
             assert_eq!(parse(line), Err(reason), "{line:?}");
         }
@@ -470,9 +472,9 @@ mod tests {
         let limits = CommandLimits { client_id_bytes: 3, location_bytes: 6 };
         let parse = |line: &'static str| Command::parse(line.as_bytes(), &limits);
         assert!(parse("IAMAT abc +1.5+1 5").is_ok());
-        assert_eq!(parse("IAMAT abcd +1.5+1 5"), Err(Invalid::Client));
-        assert_eq!(parse("WHATSAT abcd 1 1"), Err(Invalid::Client));
-        assert_eq!(parse("IAMAT abc +1.5+1.5 5"), Err(Invalid::Location));
+        assert_eq!(parse("IAMAT abcd +1.5+1 5"), Err(ParseError::Client));
+        assert_eq!(parse("WHATSAT abcd 1 1"), Err(ParseError::Client));
+        assert_eq!(parse("IAMAT abc +1.5+1.5 5"), Err(ParseError::Location));
         assert!(parse("AT A +0.5 abcd +1.5+1.5 5").is_ok(), "the herd has the herd's limits");
     }
 
@@ -481,8 +483,8 @@ mod tests {
         let limits = CommandLimits { client_id_bytes: usize::MAX, location_bytes: usize::MAX };
         for (client, location, expected) in [
             (4096, 64, Ok(())),
-            (4097, 64, Err(Invalid::Client)),
-            (4096, 65, Err(Invalid::Location)),
+            (4097, 64, Err(ParseError::Client)),
+            (4096, 65, Err(ParseError::Location)),
         ] {
             let (client, zeros) = ("c".repeat(client), "0".repeat(location - "+1+1".len()));
             let iamat = format!("IAMAT {client} +{zeros}1+1 5");

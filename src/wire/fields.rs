@@ -7,7 +7,7 @@
 //! and Python splits at some of it; here it is part of a field, as every other byte is.
 //! Source: docs/protocol.md, "What both have in common".
 
-use super::parse_error::Invalid;
+use super::parse_error::ParseError;
 
 /// Is there nothing in the line but white space? Such a line is ignored.
 ///
@@ -83,8 +83,8 @@ impl<'a> Fields<'a> {
 
     /// The next field, which must be there.
     #[inline(always)]
-    pub(crate) fn operand(&mut self) -> Result<&'a [u8], Invalid> {
-        self.next().ok_or(Invalid::Operands)
+    pub(crate) fn operand(&mut self) -> Result<&'a [u8], ParseError> {
+        self.next().ok_or(ParseError::Operands)
     }
 
     /// The text of the next field, as `read` understands it.
@@ -96,11 +96,11 @@ impl<'a> Fields<'a> {
     pub(crate) fn read(
         &mut self,
         read: impl FnOnce(&'a [u8]) -> Option<&'a [u8]>,
-        invalid: Invalid,
-    ) -> Result<&'a [u8], Invalid> {
+        invalid: ParseError,
+    ) -> Result<&'a [u8], ParseError> {
         self.skip_white();
         if self.rest.is_empty() {
-            return Err(Invalid::Operands);
+            return Err(ParseError::Operands);
         }
         let rest = read(self.rest).ok_or(invalid)?;
         if !rest.first().is_none_or(is_white) {
@@ -120,8 +120,8 @@ impl<'a> Fields<'a> {
     }
 
     /// There must be no more fields.
-    pub(crate) fn end(&self) -> Result<(), Invalid> {
-        if is_blank(self.rest) { Ok(()) } else { Err(Invalid::Operands) }
+    pub(crate) fn end(&self) -> Result<(), ParseError> {
+        if is_blank(self.rest) { Ok(()) } else { Err(ParseError::Operands) }
     }
 
     #[inline(always)]

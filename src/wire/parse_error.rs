@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why a line is no command: the text for the log, as [`Display`](fmt::Display).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Invalid {
+pub enum ParseError {
     /// The first field is not the name of a command.
     Name,
     /// Too few or too many operands.
@@ -35,25 +35,25 @@ pub enum Invalid {
     Hexadecimal,
 }
 
-impl fmt::Display for Invalid {
+impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Invalid::Name => "no such command",
-            Invalid::Operands => "wrong number of operands",
-            Invalid::Client => "client id too long",
-            Invalid::Location => "not a location",
-            Invalid::Stamp => "not a stamp",
-            Invalid::Radius => "not a radius of more than 0 and at most 50",
-            Invalid::Bound => "not a bound from 1 to 20",
-            Invalid::Server => "not a server's name",
-            Invalid::Difference => "not a difference",
-            Invalid::Herd => "not a herd's name",
-            Invalid::Version => "not a version",
-            Invalid::Count => "not a count of lines",
-            Invalid::Option => "not an option",
-            Invalid::Hexadecimal => "not the hexadecimal digits that belong here",
+            ParseError::Name => "no such command",
+            ParseError::Operands => "wrong number of operands",
+            ParseError::Client => "client id too long",
+            ParseError::Location => "not a location",
+            ParseError::Stamp => "not a stamp",
+            ParseError::Radius => "not a radius of more than 0 and at most 50",
+            ParseError::Bound => "not a bound from 1 to 20",
+            ParseError::Server => "not a server's name",
+            ParseError::Difference => "not a difference",
+            ParseError::Herd => "not a herd's name",
+            ParseError::Version => "not a version",
+            ParseError::Count => "not a count of lines",
+            ParseError::Option => "not an option",
+            ParseError::Hexadecimal => "not the hexadecimal digits that belong here",
         })
     }
 }
 
-impl std::error::Error for Invalid {}
+impl std::error::Error for ParseError {}

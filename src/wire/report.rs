@@ -1,4 +1,4 @@
-//! Sightings: one AT line each, in canonical form, and the order in which they are newer than each
+//! Reports: one AT line each, in canonical form, and the order in which they are newer than each
 //! other.
 //!
 //! In: an IAMAT just received, or an AT another server sent. Out: the line `AT <server>
@@ -6,7 +6,7 @@
 //! be looked up in it. The line itself is the record: it is what a client gets as its answer, what
 //! the table stores, and what neighbours are told, byte for byte the same at every server.
 //!
-//! The order is `(stamp, line)`, total, and the same wherever sightings are compared. The stamp
+//! The order is `(stamp, line)`, total, and the same wherever reports are compared. The stamp
 //! alone would not do: two servers that each took a report of the same stamp would keep their own
 //! for ever, as all earlier servers of this kind do that we looked at.
 //!
@@ -27,7 +27,7 @@ use super::stamp::Stamp;
 /// The fields may be those of the command that it was made of: to read again what has just been written
 /// makes a processor wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sighting<'a> {
+pub struct Report<'a> {
     line: &'a [u8],
     client: &'a [u8],
     location: Location<'a>,
@@ -35,8 +35,8 @@ pub struct Sighting<'a> {
     stamp_text: &'a [u8],
 }
 
-impl<'a> Sighting<'a> {
-    /// The sighting that an IAMAT is to the server that got it.
+impl<'a> Report<'a> {
+    /// The report that an IAMAT is to the server that got it.
     ///
     /// `server`: that server's name, at most 64 bytes. `received`: the wall clock when it got the
     /// line. `scratch`: overwritten with the AT line.
@@ -47,7 +47,7 @@ impl<'a> Sighting<'a> {
         server: &[u8],
         received: Stamp,
         scratch: &'a mut Vec<u8>,
-    ) -> Sighting<'a> {
+    ) -> Report<'a> {
         let Iamat { client, location, stamp, stamp_text, operands } = *iamat;
         let difference = received.since(stamp);
         scratch.clear();
@@ -55,18 +55,18 @@ impl<'a> Sighting<'a> {
             Some(operands) => write_at(scratch, server, difference, &[operands]),
             None => write_at(scratch, server, difference, &[client, location.text, stamp_text]),
         }
-        Sighting { line: scratch, client, location, stamp, stamp_text }
+        Report { line: scratch, client, location, stamp, stamp_text }
     }
 
-    /// The sighting that another server tells of; its server and difference stay.
+    /// The report that another server tells of; its server and difference stay.
     ///
     /// `scratch`: overwritten with the AT line, fields joined by single blanks; not needed if they came so.
     /// Source: the report, section 3.3.
     #[inline]
-    pub fn relayed(at: &At<'a>, scratch: &'a mut Vec<u8>) -> Sighting<'a> {
+    pub fn relayed(at: &At<'a>, scratch: &'a mut Vec<u8>) -> Report<'a> {
         let At { server, difference, client, location, stamp, stamp_text, line } = *at;
         if let Some(line) = line {
-            return Sighting { line, client, location, stamp, stamp_text };
+            return Report { line, client, location, stamp, stamp_text };
         }
         scratch.clear();
         scratch.extend_from_slice(b"AT");
@@ -74,7 +74,7 @@ impl<'a> Sighting<'a> {
             scratch.push(b' ');
             scratch.extend_from_slice(field);
         }
-        Sighting { line: scratch, client, location, stamp, stamp_text }
+        Report { line: scratch, client, location, stamp, stamp_text }
     }
 
     /// The whole line, without a delimiter.
@@ -107,20 +107,20 @@ impl<'a> Sighting<'a> {
         self.stamp_text
     }
 
-    /// Does this sighting replace `other`, of the same client? The one order: stamp, then line.
+    /// Does this report replace `other`, of the same client? The one order: stamp, then line.
     ///
     /// Source: docs/protocol.md "Peer port".
-    pub fn newer_than(&self, other: &Sighting<'_>) -> bool {
+    pub fn newer_than(&self, other: &Report<'_>) -> bool {
         self.order(self.stamp.cmp(&other.stamp), other.line).is_gt()
     }
 
-    /// The order of this sighting and another of the same client, of which the stamps compare so and which
+    /// The order of this report and another of the same client, of which the stamps compare so and which
     /// has that line.
     pub(crate) fn order(&self, stamps: Ordering, line: &[u8]) -> Ordering {
         stamps.then_with(|| self.line.cmp(line))
     }
 
-    /// Which stamp is the later one: this one's, or that of a sighting that is stored?
+    /// Which stamp is the later one: this one's, or that of a report that is stored?
     #[inline]
     pub(crate) fn order_of_stamps(&self, stored: &Stored<'_>) -> Ordering {
         self.stamp.cmp_texts(self.stamp_text, stored.stamp_text())
@@ -134,7 +134,7 @@ impl<'a> Sighting<'a> {
     }
 }
 
-/// A line that was a sighting's before, and is in the table. Its stamp is not read before somebody asks: for
+/// A line that was a report's before, and is in the table. Its stamp is not read before somebody asks: for
 /// most reports the texts of two stamps tell which is the later one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stored<'a> {
@@ -145,7 +145,7 @@ pub(crate) struct Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    /// `client`, `stamp_len`: as the sighting had them.
+    /// `client`, `stamp_len`: as the report had them.
     #[inline]
     pub(crate) fn new(line: &'a [u8], client: Range<usize>, stamp_len: usize) -> Stored<'a> {
         let stamp_start = line.len() - stamp_len;
@@ -164,10 +164,10 @@ impl<'a> Stored<'a> {
         &self.line[self.stamp_start..]
     }
 
-    /// The sighting again.
-    pub(crate) fn sighting(&self) -> Sighting<'a> {
+    /// The report again.
+    pub(crate) fn report(&self) -> Report<'a> {
         let stamp_text = self.stamp_text();
-        Sighting {
+        Report {
             line: self.line,
             client: &self.line[self.client_start..self.client_end],
             location: Location::known(self.location_text()),
@@ -182,9 +182,9 @@ mod tests {
     use super::*;
     use crate::wire::command::{Command, CommandLimits};
 
-    fn at<'a>(line: &'a str, scratch: &'a mut Vec<u8>) -> Sighting<'a> {
+    fn at<'a>(line: &'a str, scratch: &'a mut Vec<u8>) -> Report<'a> {
         match Command::parse(line.as_bytes(), &CommandLimits::default()) {
-            Ok(Command::At(at)) => Sighting::relayed(&at, scratch),
+            Ok(Command::At(at)) => Report::relayed(&at, scratch),
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -197,15 +197,15 @@ mod tests {
         };
         let mut scratch = b"what was there before".to_vec();
         let received = Stamp(1_479_413_884_655_887_836);
-        let sighting = Sighting::taken(&iamat, b"Alford", received, &mut scratch);
+        let report = Report::taken(&iamat, b"Alford", received, &mut scratch);
         assert_eq!(
-            sighting.line(),
+            report.line(),
             b"AT Alford +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450"
         );
-        assert_eq!(sighting.client(), b"kiwi.cs.ucla.edu");
-        assert_eq!(sighting.location_text(), b"+34.068930-118.445127");
-        assert_eq!(sighting.stamp_text(), b"1479413884.392014450");
-        assert_eq!(sighting.stamp(), Stamp(1_479_413_884_392_014_450));
+        assert_eq!(report.client(), b"kiwi.cs.ucla.edu");
+        assert_eq!(report.location_text(), b"+34.068930-118.445127");
+        assert_eq!(report.stamp_text(), b"1479413884.392014450");
+        assert_eq!(report.stamp(), Stamp(1_479_413_884_392_014_450));
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
                     panic!("{line:?}")
                 };
                 let mut scratch = Vec::new();
-                let taken = Sighting::taken(&iamat, b"Alford", iamat.stamp, &mut scratch);
+                let taken = Report::taken(&iamat, b"Alford", iamat.stamp, &mut scratch);
                 assert_eq!(str::from_utf8(taken.line()).unwrap(), expected, "{line:?}");
                 let line = format!("{before}AT{first}Alford +0.000000000 {operands}");
                 let mut scratch = Vec::new();
@@ -244,12 +244,11 @@ mod tests {
     #[test]
     fn a_relayed_at_has_single_blanks_and_is_otherwise_verbatim() {
         let mut scratch = Vec::new();
-        let sighting =
-            at("\tAT  Bolden\x0b-9.5e-05 \r kiwi +027.5-086.0  0012.50 \r", &mut scratch);
-        assert_eq!(sighting.line(), b"AT Bolden -9.5e-05 kiwi +027.5-086.0 0012.50");
-        assert_eq!(sighting.client(), b"kiwi");
-        assert_eq!(sighting.location_text(), b"+027.5-086.0");
-        assert_eq!(sighting.stamp(), Stamp(12_500_000_000));
+        let report = at("\tAT  Bolden\x0b-9.5e-05 \r kiwi +027.5-086.0  0012.50 \r", &mut scratch);
+        assert_eq!(report.line(), b"AT Bolden -9.5e-05 kiwi +027.5-086.0 0012.50");
+        assert_eq!(report.client(), b"kiwi");
+        assert_eq!(report.location_text(), b"+027.5-086.0");
+        assert_eq!(report.stamp(), Stamp(12_500_000_000));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What two members say to each other to find out in what they differ: four lines.
 //!
-//! In: the operands of such a line, or the sums to write one of. Out: a [`Compare`], or the line. What
+//! In: the operands of such a line, or the sums to write one of. Out: a [`SyncMessage`], or the line. What
 //! the sums are the [digest](crate::table::digest) knows, what follows from them the
 //! [comparison](crate::replication::anti_entropy).
 //!
@@ -16,7 +16,7 @@
 //! digits: 16 a sum, two the first group, four the first leaf, eight the marks.
 
 use super::fields::Fields;
-use super::parse_error::Invalid;
+use super::parse_error::ParseError;
 
 /// Leaves: each client belongs to one, by the hash of its id.
 pub const LEAVES: usize = 1 << 16;
@@ -40,20 +40,20 @@ const MARKS_DIGITS: usize = 8;
 
 /// One line of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compare<'a> {
+pub enum SyncMessage<'a> {
     /// `SYNC <sum>`: this is the sum of all that I know.
     Sync(u64),
     /// `GROUPS <first> <sums>`: these are the sums of some of my groups.
-    Groups(Row<'a>),
+    Groups(DigestRow<'a>),
     /// `LEAVES <first> <sums>`: these are the sums of some of my leaves.
-    Leaves(Row<'a>),
+    Leaves(DigestRow<'a>),
     /// `WANT <first> <marks>`: tell me what you know of these leaves.
     Want(Marks),
 }
 
 /// The sums of 32 groups or leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row<'a> {
+pub struct DigestRow<'a> {
     /// The first of them, a multiple of 32.
     pub first: usize,
     /// Their digits, which have been read before.
@@ -69,26 +69,29 @@ pub struct Marks {
     pub bits: u32,
 }
 
-impl<'a> Compare<'a> {
+impl<'a> SyncMessage<'a> {
     /// Reads the operands of the line called `name`; `None`: there is no such line.
-    pub(crate) fn parse(name: &[u8], fields: Fields<'a>) -> Option<Result<Compare<'a>, Invalid>> {
+    pub(crate) fn parse(
+        name: &[u8],
+        fields: Fields<'a>,
+    ) -> Option<Result<SyncMessage<'a>, ParseError>> {
         Some(match name {
-            b"SYNC" => sum_of(fields).map(Compare::Sync),
-            b"GROUPS" => Row::parse(fields, GROUP_DIGITS).map(Compare::Groups),
-            b"LEAVES" => Row::parse(fields, LEAF_DIGITS).map(Compare::Leaves),
-            b"WANT" => Marks::parse(fields).map(Compare::Want),
+            b"SYNC" => sum_of(fields).map(SyncMessage::Sync),
+            b"GROUPS" => DigestRow::parse(fields, GROUP_DIGITS).map(SyncMessage::Groups),
+            b"LEAVES" => DigestRow::parse(fields, LEAF_DIGITS).map(SyncMessage::Leaves),
+            b"WANT" => Marks::parse(fields).map(SyncMessage::Want),
             _ => return None,
         })
     }
 }
 
-impl<'a> Row<'a> {
-    fn parse(mut fields: Fields<'a>, first_digits: usize) -> Result<Row<'a>, Invalid> {
+impl<'a> DigestRow<'a> {
+    fn parse(mut fields: Fields<'a>, first_digits: usize) -> Result<DigestRow<'a>, ParseError> {
         let first = first_of(fields.operand()?, first_digits)?;
         let text = fields.operand()?;
         fields.end()?;
         let are_sums = text.len() == ROW * SUM_DIGITS && text.iter().all(|&byte| is_digit(byte));
-        are_sums.then_some(Row { first, text }).ok_or(Invalid::Hexadecimal)
+        are_sums.then_some(DigestRow { first, text }).ok_or(ParseError::Hexadecimal)
     }
 
     /// The sums, in order.
@@ -98,9 +101,9 @@ impl<'a> Row<'a> {
 }
 
 impl Marks {
-    fn parse(mut fields: Fields<'_>) -> Result<Marks, Invalid> {
+    fn parse(mut fields: Fields<'_>) -> Result<Marks, ParseError> {
         let first = first_of(fields.operand()?, LEAF_DIGITS)?;
-        let bits = number(fields.operand()?, MARKS_DIGITS).ok_or(Invalid::Hexadecimal)?;
+        let bits = number(fields.operand()?, MARKS_DIGITS).ok_or(ParseError::Hexadecimal)?;
         fields.end()?;
         Ok(Marks { first, bits: bits as u32 })
     }
@@ -140,18 +143,18 @@ fn write_row(out: &mut Vec<u8>, name: &[u8], first_digits: usize, sums: &[u64], 
     sums[first..first + ROW].iter().for_each(|&sum| write_number(out, sum, SUM_DIGITS));
 }
 
-fn sum_of(mut fields: Fields<'_>) -> Result<u64, Invalid> {
-    let sum = number(fields.operand()?, SUM_DIGITS).ok_or(Invalid::Hexadecimal)?;
+fn sum_of(mut fields: Fields<'_>) -> Result<u64, ParseError> {
+    let sum = number(fields.operand()?, SUM_DIGITS).ok_or(ParseError::Hexadecimal)?;
     fields.end()?;
     Ok(sum)
 }
 
 /// The beginning of a row of groups, which have two digits, or of leaves, which have four: so it is
 /// always one of them.
-fn first_of(field: &[u8], digits: usize) -> Result<usize, Invalid> {
+fn first_of(field: &[u8], digits: usize) -> Result<usize, ParseError> {
     const _: () = assert!(GROUPS == 1 << (4 * GROUP_DIGITS) && LEAVES == 1 << (4 * LEAF_DIGITS));
-    let first = number(field, digits).ok_or(Invalid::Hexadecimal)? as usize;
-    first.is_multiple_of(ROW).then_some(first).ok_or(Invalid::Hexadecimal)
+    let first = number(field, digits).ok_or(ParseError::Hexadecimal)? as usize;
+    first.is_multiple_of(ROW).then_some(first).ok_or(ParseError::Hexadecimal)
 }
 
 /// A number of just so many digits, 16 at most.
@@ -176,7 +179,7 @@ mod tests {
     use super::*;
     use crate::wire::command::{Command, CommandLimits};
 
-    fn parse(line: &[u8]) -> Result<Command<'_>, Invalid> {
+    fn parse(line: &[u8]) -> Result<Command<'_>, ParseError> {
         Command::parse(line, &CommandLimits::default())
     }
 
@@ -187,7 +190,7 @@ mod tests {
         for row in [0, 1, GROUPS / ROW - 1] {
             let mut line = Vec::new();
             write_groups(&mut line, &sums[..GROUPS], row);
-            let Ok(Command::Compare(Compare::Groups(read))) = parse(&line) else { panic!() };
+            let Ok(Command::Compare(SyncMessage::Groups(read))) = parse(&line) else { panic!() };
             assert_eq!(read.first, row * ROW);
             assert!(read.sums().eq(sums[row * ROW..][..ROW].iter().copied()));
         }
@@ -195,45 +198,45 @@ mod tests {
             let mut line = Vec::new();
             write_leaves(&mut line, &sums, row);
             assert_eq!(line.len(), ROW_LINE_BYTES_MAX);
-            let Ok(Command::Compare(Compare::Leaves(read))) = parse(&line) else { panic!() };
+            let Ok(Command::Compare(SyncMessage::Leaves(read))) = parse(&line) else { panic!() };
             assert_eq!(read.first, row * ROW);
             assert!(read.sums().eq(sums[row * ROW..][..ROW].iter().copied()));
         }
         let mut line = Vec::new();
         write_sync(&mut line, 0x0123_4567_89ab_cdef);
         assert_eq!(line, b"SYNC 0123456789abcdef");
-        assert_eq!(parse(&line), Ok(Command::Compare(Compare::Sync(0x0123_4567_89ab_cdef))));
+        assert_eq!(parse(&line), Ok(Command::Compare(SyncMessage::Sync(0x0123_4567_89ab_cdef))));
         let marks = Marks { first: 0xffe0, bits: 0x8000_0001 };
         let mut line = Vec::new();
         write_want(&mut line, marks);
         assert_eq!(line, b"WANT ffe0 80000001");
-        assert_eq!(parse(&line), Ok(Command::Compare(Compare::Want(marks))));
+        assert_eq!(parse(&line), Ok(Command::Compare(SyncMessage::Want(marks))));
     }
 
     #[test]
     fn a_number_has_all_its_digits_and_a_row_begins_at_a_multiple_of_32() {
         let sums = "0".repeat(ROW * SUM_DIGITS);
         for (line, reason) in [
-            ("SYNC".to_owned(), Invalid::Operands),
-            ("SYNC 0".to_owned(), Invalid::Hexadecimal),
-            ("SYNC 0123456789abcdeF".to_owned(), Invalid::Hexadecimal),
-            ("SYNC 0123456789abcdefa".to_owned(), Invalid::Hexadecimal),
-            ("SYNC +123456789abcdef".to_owned(), Invalid::Hexadecimal),
-            ("SYNC 0123456789abcdef 0".to_owned(), Invalid::Operands),
-            (format!("GROUPS {sums}"), Invalid::Hexadecimal),
-            (format!("GROUPS 00 {sums}0"), Invalid::Hexadecimal),
-            (format!("GROUPS 00 g{}", &sums[1..]), Invalid::Hexadecimal),
-            (format!("GROUPS 01 {sums}"), Invalid::Hexadecimal),
-            (format!("GROUPS 0000 {sums}"), Invalid::Hexadecimal),
-            (format!("GROUPS 00 {sums} {sums}"), Invalid::Operands),
-            (format!("LEAVES 00 {sums}"), Invalid::Hexadecimal),
-            (format!("LEAVES 0010 {sums}"), Invalid::Hexadecimal),
-            (format!("LEAVES 10000 {sums}"), Invalid::Hexadecimal),
-            ("LEAVES 0020".to_owned(), Invalid::Operands),
-            ("WANT 0020 0".to_owned(), Invalid::Hexadecimal),
-            ("WANT 0021 00000001".to_owned(), Invalid::Hexadecimal),
-            ("WANT 0020 00000001 1".to_owned(), Invalid::Operands),
-            ("sync 0123456789abcdef".to_owned(), Invalid::Name),
+            ("SYNC".to_owned(), ParseError::Operands),
+            ("SYNC 0".to_owned(), ParseError::Hexadecimal),
+            ("SYNC 0123456789abcdeF".to_owned(), ParseError::Hexadecimal),
+            ("SYNC 0123456789abcdefa".to_owned(), ParseError::Hexadecimal),
+            ("SYNC +123456789abcdef".to_owned(), ParseError::Hexadecimal),
+            ("SYNC 0123456789abcdef 0".to_owned(), ParseError::Operands),
+            (format!("GROUPS {sums}"), ParseError::Hexadecimal),
+            (format!("GROUPS 00 {sums}0"), ParseError::Hexadecimal),
+            (format!("GROUPS 00 g{}", &sums[1..]), ParseError::Hexadecimal),
+            (format!("GROUPS 01 {sums}"), ParseError::Hexadecimal),
+            (format!("GROUPS 0000 {sums}"), ParseError::Hexadecimal),
+            (format!("GROUPS 00 {sums} {sums}"), ParseError::Operands),
+            (format!("LEAVES 00 {sums}"), ParseError::Hexadecimal),
+            (format!("LEAVES 0010 {sums}"), ParseError::Hexadecimal),
+            (format!("LEAVES 10000 {sums}"), ParseError::Hexadecimal),
+            ("LEAVES 0020".to_owned(), ParseError::Operands),
+            ("WANT 0020 0".to_owned(), ParseError::Hexadecimal),
+            ("WANT 0021 00000001".to_owned(), ParseError::Hexadecimal),
+            ("WANT 0020 00000001 1".to_owned(), ParseError::Operands),
+            ("sync 0123456789abcdef".to_owned(), ParseError::Name),
         ] {
             assert_eq!(parse(line.as_bytes()), Err(reason), "{line}");
         }

@@ -13,10 +13,10 @@ use cap::Cap;
 use cluster::{Cluster, MS, SECOND, TalkId, topology};
 use herd_reactor::line_receiver::LineReceiver;
 use herd_reactor::testing::MemoryOptions;
-use herd_reactor::{Limits, MioIo, Protocol, Reactor, Transport, UnixNanos};
+use herd_reactor::{MioIo, Protocol, Reactor, ReactorLimits, Transport, UnixNanos};
 use places_herd::config::Topology;
 use places_herd::journal::MemoryDisk;
-use places_herd::places::{Answer, Failure, Progress, Query, Source, Status, Ticket};
+use places_herd::places::{Answer, Progress, Query, SearchFailure, SearchStatus, Source, Ticket};
 use places_herd::server::chatserver::{Chatserver, ChatserverFactory};
 use places_herd::server::member::Member;
 use std::alloc::System;
@@ -54,8 +54,8 @@ impl Source for Moody {
     fn nearby(&mut self, _ticket: Ticket, _query: &Query) -> Progress {
         self.0 += 1;
         match self.0 % 3 {
-            0 => Progress::Answered(Answer::Failed(Failure {
-                status: Status::RequestDenied,
+            0 => Progress::Answered(Answer::Failed(SearchFailure {
+                status: SearchStatus::RequestDenied,
                 message: "x".repeat(2_000),
             })),
             _ => Progress::Waiting,
@@ -171,7 +171,7 @@ fn on_the_kernel() -> (Reactor<MioIo, Member>, SocketAddr) {
     let source = Box::new(Moody::default());
     let member = Member::new(&topology, "Alford", source, 1, usize::MAX).expect("Alford is there");
     let io = MioIo::new(&[]).expect("the kernel gives a poll");
-    let mut reactor = Reactor::new(io, member, Limits::default());
+    let mut reactor = Reactor::new(io, member, ReactorLimits::default());
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let (_, address) =
         reactor.listen_tcp(anywhere, Box::new(ChatserverFactory)).expect("a port of loopback");

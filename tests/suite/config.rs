@@ -10,7 +10,7 @@ use std::time::Duration;
 use places_herd::config::{JOURNAL_LIMITS, Limits, PlacesSource, Topology, Upstream, UpstreamKind};
 use places_herd::journal::{JournalSettings, Sync};
 use places_herd::log::secret::Secret;
-use places_herd::places::{File, Mask, Rank, Scheme};
+use places_herd::places::{Mask, PlacesFile, Rank, Scheme};
 use proptest::prelude::*;
 
 fn shipped() -> Topology {
@@ -223,7 +223,7 @@ fn every_example_value_can_be_used_where_it_stands() {
         let read = read_example(&folder, &example);
         let topology = read.unwrap_or_else(|faults| panic!("{}: {faults}", page.display()));
         if let PlacesSource::File(path) = &topology.places.source {
-            let file = File::read(path, topology.places.rank).expect("a server can use it");
+            let file = PlacesFile::read(path, topology.places.rank).expect("a server can use it");
             assert_eq!(file.len(), 1);
         }
     }

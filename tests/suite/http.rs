@@ -4,7 +4,7 @@
 //! the same. In transcripts `|` stands for CR LF.
 
 use places_herd::http::{
-    Headers, HttpError, HttpLimits, Method, Progress, Request, RequestError, Response,
+    Headers, HttpError, HttpLimits, Method, Request, RequestError, Response, ResponseProgress,
     ResponseReader,
 };
 use proptest::collection::vec;
@@ -38,20 +38,20 @@ fn read<'d>(
             continue;
         }
         match reader.received(piece) {
-            Ok(Progress::More) => {}
-            Ok(Progress::Done(response)) => done = Some(response),
+            Ok(ResponseProgress::More) => {}
+            Ok(ResponseProgress::Done(response)) => done = Some(response),
             Err(error) => {
                 assert_eq!(reader.received(b"x"), Err(HttpError::Uninvited));
-                assert_eq!(reader.ended(), Ok(Progress::More));
+                assert_eq!(reader.ended(), Ok(ResponseProgress::More));
                 return Outcome::Error(error);
             }
         }
     }
     match (done, ends.then(|| reader.ended())) {
-        (Some(response), Some(Ok(Progress::More)) | None) => Outcome::Done(response),
+        (Some(response), Some(Ok(ResponseProgress::More)) | None) => Outcome::Done(response),
         (Some(_), Some(end)) => panic!("{end:?} after the response"),
-        (None, None | Some(Ok(Progress::More))) => Outcome::More,
-        (None, Some(Ok(Progress::Done(response)))) => Outcome::Done(response),
+        (None, None | Some(Ok(ResponseProgress::More))) => Outcome::More,
+        (None, Some(Ok(ResponseProgress::Done(response)))) => Outcome::Done(response),
         (None, Some(Err(error))) => Outcome::Error(error),
     }
 }
@@ -408,9 +408,9 @@ fn whatever_is_cut_short_is_an_error() {
 #[test]
 fn it_is_known_whether_a_response_has_begun() {
     let mut reader = ResponseReader::new(Method::Get, HttpLimits::default());
-    assert_eq!(reader.received(b""), Ok(Progress::More));
+    assert_eq!(reader.received(b""), Ok(ResponseProgress::More));
     assert!(!reader.has_begun());
-    assert_eq!(reader.received(b"H"), Ok(Progress::More));
+    assert_eq!(reader.received(b"H"), Ok(ResponseProgress::More));
     assert!(reader.has_begun() && reader.buffered() == 1);
 }
 

@@ -2,30 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use places_herd::table::{ClientKey, Herd, Rule, Verdict};
+use places_herd::table::{ClientKey, MergeOutcome, ReportOrigin, Table};
 use places_herd::wire::command::{Command, CommandLimits};
-use places_herd::wire::report::Sighting;
+use places_herd::wire::report::Report;
 use places_herd::wire::stamp::Stamp;
 use proptest::prelude::*;
 
-fn merge(herd: &mut Herd, line: &str, rule: Rule) -> (Option<ClientKey>, Verdict) {
+fn merge(table: &mut Table, line: &str, rule: ReportOrigin) -> (Option<ClientKey>, MergeOutcome) {
     match Command::parse(line.as_bytes(), &CommandLimits::default()) {
-        Ok(Command::At(at)) => herd.merge(&Sighting::relayed(&at, &mut Vec::new()), rule),
+        Ok(Command::At(at)) => table.merge(&Report::relayed(&at, &mut Vec::new()), rule),
         other => panic!("{line}: {other:?}"),
     }
 }
 
-fn herd_of(lines: &[String]) -> Herd {
-    let mut herd = Herd::new(0, 3);
+fn herd_of(lines: &[String]) -> Table {
+    let mut table = Table::new(0, 3);
     for line in lines {
-        merge(&mut herd, line, Rule::Member);
+        merge(&mut table, line, ReportOrigin::Member);
     }
-    herd
+    table
 }
 
 /// All lines of a herd, in the order of the clients' ids.
-fn contents(herd: &Herd) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    herd.iter().map(|(_, at)| (at.client().to_vec(), at.line().to_vec())).collect()
+fn contents(table: &Table) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    table.iter().map(|(_, at)| (at.client().to_vec(), at.line().to_vec())).collect()
 }
 
 /// Lines of few clients and few stamps, so that they meet; of all lengths, so that they move.
@@ -44,8 +44,8 @@ fn at_lines() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(at_line(), 0..60)
 }
 
-fn rule() -> impl Strategy<Value = Rule> {
-    prop::sample::select(&[Rule::Client, Rule::Member, Rule::Plain][..])
+fn rule() -> impl Strategy<Value = ReportOrigin> {
+    prop::sample::select(&[ReportOrigin::Client, ReportOrigin::Member, ReportOrigin::Plain][..])
 }
 
 /// The model: a map of lines, and newest wins written down once more, on text.
@@ -56,7 +56,12 @@ struct Model {
 }
 
 impl Model {
-    fn merge(&mut self, line: &str, rule: Rule, clients_max: usize) -> (Option<usize>, Verdict) {
+    fn merge(
+        &mut self,
+        line: &str,
+        rule: ReportOrigin,
+        clients_max: usize,
+    ) -> (Option<usize>, MergeOutcome) {
         let field = |line: &str, index| line.split(' ').nth(index).unwrap_or_default().to_owned();
         let nanos = |line: &str| {
             let stamp = field(line, 5);
@@ -65,23 +70,23 @@ impl Model {
         };
         let client = field(line, 3);
         let Some(stored) = self.lines.get(&client) else {
-            if rule == Rule::Client && self.order.len() >= clients_max {
-                return (None, Verdict::Full);
+            if rule == ReportOrigin::Client && self.order.len() >= clients_max {
+                return (None, MergeOutcome::Full);
             }
             self.lines.insert(client.clone(), line.to_owned());
             self.order.push(client);
-            return (Some(self.order.len() - 1), Verdict::First);
+            return (Some(self.order.len() - 1), MergeOutcome::First);
         };
         let verdict = match (rule, nanos(line).cmp(&nanos(stored))) {
-            (_, std::cmp::Ordering::Less) => Verdict::Older,
-            (_, std::cmp::Ordering::Greater) => Verdict::Newer,
-            _ if line == stored => Verdict::Same,
-            (Rule::Client, _) if field(line, 4) == field(stored, 4) => Verdict::Same,
-            (Rule::Plain, _) => Verdict::Older,
-            _ if line > stored.as_str() => Verdict::Newer,
-            _ => Verdict::Older,
+            (_, std::cmp::Ordering::Less) => MergeOutcome::Older,
+            (_, std::cmp::Ordering::Greater) => MergeOutcome::Newer,
+            _ if line == stored => MergeOutcome::Same,
+            (ReportOrigin::Client, _) if field(line, 4) == field(stored, 4) => MergeOutcome::Same,
+            (ReportOrigin::Plain, _) => MergeOutcome::Older,
+            _ if line > stored.as_str() => MergeOutcome::Newer,
+            _ => MergeOutcome::Older,
         };
-        if verdict == Verdict::Newer {
+        if verdict == MergeOutcome::Newer {
             self.lines.insert(client.clone(), line.to_owned());
         }
         (self.order.iter().position(|known| *known == client), verdict)
@@ -97,23 +102,23 @@ proptest! {
         clients_max in 0..14usize,
         seed: u64,
     ) {
-        let mut herd = Herd::new(0, seed).with_clients_max(clients_max);
+        let mut table = Table::new(0, seed).with_clients_max(clients_max);
         let mut model = Model::default();
         for (line, rule) in &steps {
-            let (key, verdict) = merge(&mut herd, line, *rule);
+            let (key, verdict) = merge(&mut table, line, *rule);
             let expected = model.merge(line, *rule, clients_max);
             prop_assert_eq!((key.map(ClientKey::index), verdict), expected);
             if let Some(key) = key {
-                prop_assert_eq!(herd.line(key), model.lines[&model.order[key.index()]].as_bytes());
+                prop_assert_eq!(table.line(key), model.lines[&model.order[key.index()]].as_bytes());
             }
         }
-        prop_assert_eq!(herd.len(), model.lines.len());
-        for ((key, sighting), client) in herd.iter().zip(&model.order) {
-            prop_assert_eq!(sighting.client(), client.as_bytes());
-            prop_assert_eq!(sighting.line(), model.lines[client].as_bytes());
-            prop_assert_eq!(herd.latest(client.as_bytes()), Some(herd.sighting(key)));
+        prop_assert_eq!(table.len(), model.lines.len());
+        for ((key, report), client) in table.iter().zip(&model.order) {
+            prop_assert_eq!(report.client(), client.as_bytes());
+            prop_assert_eq!(report.line(), model.lines[client].as_bytes());
+            prop_assert_eq!(table.latest(client.as_bytes()), Some(table.report(key)));
         }
-        prop_assert!(!herd.knows(b"nobody") && herd.latest(b"nobody").is_none());
+        prop_assert!(!table.knows(b"nobody") && table.latest(b"nobody").is_none());
     }
 
     /// Members may hear of each other in any order and as often as they like.
@@ -135,8 +140,8 @@ proptest! {
     /// What two servers have merged may be merged as one.
     #[test]
     fn merging_is_associative(a in at_lines(), b in at_lines(), c in at_lines()) {
-        let lines = |herd: &Herd| -> Vec<String> {
-            let lines = contents(herd).into_values();
+        let lines = |table: &Table| -> Vec<String> {
+            let lines = contents(table).into_values();
             lines.map(|line| String::from_utf8(line).unwrap()).collect()
         };
         let left = [lines(&herd_of(&[a.clone(), b.clone()].concat())), c.clone()].concat();
@@ -148,7 +153,7 @@ proptest! {
     fn what_is_owed_is_a_set_for_each_neighbour(
         steps in prop::collection::vec((0..8u8, 0..3usize, 0..150usize), 0..400),
     ) {
-        let mut herd = Herd::new(3, 3);
+        let mut table = Table::new(3, 3);
         let mut model = vec![BTreeSet::new(); 3];
         let mut keys = Vec::new();
         for (step, neighbour, client) in steps {
@@ -158,37 +163,37 @@ proptest! {
                     // New clients come while bits are set.
                     for _ in 0..=client % 40 {
                         let line = format!("AT A +0.5 client-{} +1+1 5", keys.len());
-                        keys.extend(merge(&mut herd, &line, Rule::Member).0);
+                        keys.extend(merge(&mut table, &line, ReportOrigin::Member).0);
                     }
                 }
                 (2 | 3, Some(key)) => {
-                    herd.owed.owe(neighbour, key);
+                    table.owed.owe(neighbour, key);
                     model[neighbour].insert(key);
                 }
                 (4, Some(key)) => {
-                    herd.owed.settle(neighbour, key);
+                    table.owed.settle(neighbour, key);
                     model[neighbour].remove(&key);
                 }
                 (5, _) => {
-                    herd.owe_all(neighbour);
+                    table.owe_all(neighbour);
                     model[neighbour] = keys.iter().copied().collect();
                 }
                 (6, _) if client == 0 => {
-                    herd.owed.forget(neighbour);
+                    table.owed.forget(neighbour);
                     model[neighbour].clear();
                 }
                 _ => {
                     for _ in 0..client {
-                        let paid = herd.owed.pay(neighbour);
+                        let paid = table.owed.pay(neighbour);
                         prop_assert_eq!(paid.is_some(), !model[neighbour].is_empty());
                         prop_assert!(paid.is_none_or(|key| model[neighbour].remove(&key)));
                     }
                 }
             }
             for (neighbour, owed) in model.iter().enumerate() {
-                prop_assert_eq!(herd.owed.owed(neighbour), owed.len());
+                prop_assert_eq!(table.owed.owed(neighbour), owed.len());
                 for &key in &keys {
-                    prop_assert_eq!(herd.owed.owes(neighbour, key), owed.contains(&key));
+                    prop_assert_eq!(table.owed.owes(neighbour, key), owed.contains(&key));
                 }
             }
         }
@@ -198,7 +203,7 @@ proptest! {
 /// What happens to a table that forgets.
 #[derive(Clone, Debug)]
 enum Step {
-    Merge(String, Rule),
+    Merge(String, ReportOrigin),
     LetInSince(u64),
     LetInUntil(u64),
     ForgetBefore(u64, usize),
@@ -242,7 +247,7 @@ proptest! {
         steps in prop::collection::vec(forgetful_step(), 0..150),
         seed: u64,
     ) {
-        let mut herd = Herd::new(2, seed);
+        let mut table = Table::new(2, seed);
         let mut model = Model::default();
         let mut owed = [BTreeSet::<Vec<u8>>::new(), BTreeSet::new()];
         let (mut oldest, mut newest) = (0, u64::MAX);
@@ -252,26 +257,26 @@ proptest! {
                     let client = line.split(' ').nth(3).unwrap_or_default();
                     let held = model.lines.get(client).map_or(0, |line| stamp_of(line));
                     let expected = match stamp_of(&line) {
-                        stamp if stamp < oldest => Verdict::Expired,
-                        stamp if stamp > newest => Verdict::Ahead,
+                        stamp if stamp < oldest => MergeOutcome::Expired,
+                        stamp if stamp > newest => MergeOutcome::Ahead,
                         _ if held > newest => {
                             model.lines.insert(client.to_owned(), line.clone());
-                            Verdict::Newer
+                            MergeOutcome::Newer
                         }
                         _ => model.merge(&line, rule, usize::MAX).1,
                     };
-                    let (key, verdict) = merge(&mut herd, &line, rule);
+                    let (key, verdict) = merge(&mut table, &line, rule);
                     prop_assert_eq!(verdict, expected);
-                    let is_let_in = !matches!(verdict, Verdict::Expired | Verdict::Ahead);
+                    let is_let_in = !matches!(verdict, MergeOutcome::Expired | MergeOutcome::Ahead);
                     prop_assert_eq!(key.is_some(), is_let_in);
                 }
                 Step::LetInSince(stamp) => {
                     oldest = stamp;
-                    herd.let_in_since(Stamp(stamp));
+                    table.let_in_since(Stamp(stamp));
                 }
                 Step::LetInUntil(stamp) => {
                     newest = stamp;
-                    herd.let_in_until(Stamp(stamp));
+                    table.let_in_until(Stamp(stamp));
                 }
                 Step::ForgetBefore(stamp, from) | Step::ForgetAfter(stamp, from) => {
                     let is_before = matches!(step, Step::ForgetBefore(..));
@@ -279,15 +284,15 @@ proptest! {
                         true => at < Stamp(stamp),
                         false => at > Stamp(stamp),
                     };
-                    let slice = from.min(herd.keys())..(from + 7).min(herd.keys());
-                    let held: Vec<Vec<u8>> = herd
+                    let slice = from.min(table.keys())..(from + 7).min(table.keys());
+                    let held: Vec<Vec<u8>> = table
                         .iter()
                         .filter(|(key, at)| slice.contains(&key.index()) && goes(at.stamp()))
                         .map(|(_, at)| at.client().to_vec())
                         .collect();
                     let forgotten = match is_before {
-                        true => herd.forget_before(Stamp(stamp), slice),
-                        false => herd.forget_after(Stamp(stamp), slice),
+                        true => table.forget_before(Stamp(stamp), slice),
+                        false => table.forget_after(Stamp(stamp), slice),
                     };
                     prop_assert_eq!(forgotten, held.len());
                     for client in held {
@@ -301,130 +306,150 @@ proptest! {
                 }
                 Step::Owe(nth) => {
                     let known =
-                        herd.iter().nth(nth).map(|(key, at)| (key, at.client().to_vec()));
+                        table.iter().nth(nth).map(|(key, at)| (key, at.client().to_vec()));
                     if let Some((key, client)) = known {
-                        herd.owed.owe(nth % 2, key);
+                        table.owed.owe(nth % 2, key);
                         owed[nth % 2].insert(client);
                     }
                 }
                 Step::OweAll => {
-                    herd.owe_all(1);
-                    owed[1] = contents(&herd).into_keys().collect();
+                    table.owe_all(1);
+                    owed[1] = contents(&table).into_keys().collect();
                 }
                 Step::Pay => {
-                    let paid = herd.owed.pay(0).map(|key| herd.sighting(key).client().to_vec());
+                    let paid = table.owed.pay(0).map(|key| table.report(key).client().to_vec());
                     prop_assert_eq!(paid.is_some(), !owed[0].is_empty());
                     prop_assert!(paid.is_none_or(|client| owed[0].remove(&client)));
                 }
             }
             let expected: BTreeMap<Vec<u8>, Vec<u8>> =
                 model.lines.iter().map(|(c, l)| (c.clone().into(), l.clone().into())).collect();
-            prop_assert_eq!(&contents(&herd), &expected);
-            prop_assert_eq!((herd.len(), herd.is_empty()), (expected.len(), expected.is_empty()));
+            prop_assert_eq!(&contents(&table), &expected);
+            prop_assert_eq!((table.len(), table.is_empty()), (expected.len(), expected.is_empty()));
             for (client, line) in &model.lines {
-                let served = herd.latest(client.as_bytes()).map(|at| at.line());
+                let served = table.latest(client.as_bytes()).map(|at| at.line());
                 let is_let_in = (oldest..=newest).contains(&stamp_of(line));
                 prop_assert_eq!(served, is_let_in.then_some(line.as_bytes()));
-                prop_assert_eq!(herd.knows(client.as_bytes()), is_let_in);
+                prop_assert_eq!(table.knows(client.as_bytes()), is_let_in);
             }
             for (neighbour, owed) in owed.iter().enumerate() {
-                prop_assert_eq!(herd.owed.owed(neighbour), owed.len());
-                for (key, at) in herd.iter() {
-                    prop_assert_eq!(herd.owed.owes(neighbour, key), owed.contains(at.client()));
+                prop_assert_eq!(table.owed.owed(neighbour), owed.len());
+                for (key, at) in table.iter() {
+                    prop_assert_eq!(table.owed.owes(neighbour, key), owed.contains(at.client()));
                 }
             }
         }
         let lines: Vec<String> = model.lines.into_values().collect();
         let fresh = herd_of(&lines);
-        prop_assert_eq!(herd.state_hash(), fresh.state_hash());
-        prop_assert_eq!(herd.digest().groups(), fresh.digest().groups());
-        prop_assert_eq!(herd.digest().leaves(), fresh.digest().leaves());
+        prop_assert_eq!(table.state_hash(), fresh.state_hash());
+        prop_assert_eq!(table.digest().groups(), fresh.digest().groups());
+        prop_assert_eq!(table.digest().leaves(), fresh.digest().leaves());
     }
 }
 
 #[test]
 fn what_is_forgotten_makes_room_for_others() {
     let line = |client: &str, stamp: u32| format!("AT Alford +0.5 {client} +1+1 {stamp}");
-    let mut herd = Herd::new(1, 3).with_clients_max(100);
+    let mut table = Table::new(1, 3).with_clients_max(100);
     for client in 100..200 {
         assert_eq!(
-            merge(&mut herd, &line(&client.to_string(), client), Rule::Client).1,
-            Verdict::First
+            merge(&mut table, &line(&client.to_string(), client), ReportOrigin::Client).1,
+            MergeOutcome::First
         );
     }
-    let bytes = herd.line_bytes();
-    assert_eq!(merge(&mut herd, &line("new", 9), Rule::Client), (None, Verdict::Full));
-    let keys = herd.keys();
-    assert_eq!(herd.forget_before(Stamp(150_000_000_000), 0..keys), 50);
-    assert_eq!((herd.len(), herd.line_bytes()), (50, bytes / 2));
+    let bytes = table.line_bytes();
+    assert_eq!(
+        merge(&mut table, &line("new", 9), ReportOrigin::Client),
+        (None, MergeOutcome::Full)
+    );
+    let keys = table.keys();
+    assert_eq!(table.forget_before(Stamp(150_000_000_000), 0..keys), 50);
+    assert_eq!((table.len(), table.line_bytes()), (50, bytes / 2));
     for client in 300..350 {
-        let (key, verdict) = merge(&mut herd, &line(&client.to_string(), client), Rule::Client);
-        assert_eq!(verdict, Verdict::First);
+        let (key, verdict) =
+            merge(&mut table, &line(&client.to_string(), client), ReportOrigin::Client);
+        assert_eq!(verdict, MergeOutcome::First);
         assert!(key.is_some_and(|key| key.index() < 50), "keys are used again");
     }
-    assert_eq!((herd.len(), herd.line_bytes(), herd.keys()), (100, bytes, 100));
-    assert_eq!(merge(&mut herd, &line("new", 9), Rule::Client), (None, Verdict::Full));
+    assert_eq!((table.len(), table.line_bytes(), table.keys()), (100, bytes, 100));
+    assert_eq!(
+        merge(&mut table, &line("new", 9), ReportOrigin::Client),
+        (None, MergeOutcome::Full)
+    );
 }
 
 /// The limit is on memory that is used, be it by lines or by slots that wait for lines.
 #[test]
 fn memory_that_waits_for_lines_counts_as_used_by_lines_that_do_not_fit() {
     let line = |client: &str| format!("AT Alford +0.5 {client} +1+1 5");
-    let mut herd = Herd::new(1, 3).with_bytes_max(500);
+    let mut table = Table::new(1, 3).with_bytes_max(500);
     // 36 bytes each.
     for client in 'a'..='n' {
         let line = line(&client.to_string());
-        assert_eq!(merge(&mut herd, &line, Rule::Client).1, Verdict::First, "{line}");
+        assert_eq!(merge(&mut table, &line, ReportOrigin::Client).1, MergeOutcome::First, "{line}");
     }
-    assert_eq!(merge(&mut herd, &line("y"), Rule::Client).1, Verdict::Full);
-    assert_eq!(herd.forget_before(Stamp(6_000_000_000), 0..13), 13);
-    assert_eq!(merge(&mut herd, &line(&"y".repeat(400)), Rule::Client).1, Verdict::Full);
-    assert_eq!(merge(&mut herd, &line("y"), Rule::Client).1, Verdict::First);
+    assert_eq!(merge(&mut table, &line("y"), ReportOrigin::Client).1, MergeOutcome::Full);
+    assert_eq!(table.forget_before(Stamp(6_000_000_000), 0..13), 13);
+    assert_eq!(
+        merge(&mut table, &line(&"y".repeat(400)), ReportOrigin::Client).1,
+        MergeOutcome::Full
+    );
+    assert_eq!(merge(&mut table, &line("y"), ReportOrigin::Client).1, MergeOutcome::First);
     // When nothing is stored, no slot waits.
-    herd.forget_before(Stamp(6_000_000_000), 0..14);
-    assert_eq!((herd.len(), herd.line_bytes()), (0, 0));
-    assert_eq!(merge(&mut herd, &line(&"y".repeat(400)), Rule::Client).1, Verdict::First);
+    table.forget_before(Stamp(6_000_000_000), 0..14);
+    assert_eq!((table.len(), table.line_bytes()), (0, 0));
+    assert_eq!(
+        merge(&mut table, &line(&"y".repeat(400)), ReportOrigin::Client).1,
+        MergeOutcome::First
+    );
 }
 
 #[test]
 fn servers_that_know_the_same_have_the_same_sums_whatever_happened_before() {
-    let mut herds = [Herd::new(0, 1), Herd::new(3, 99)];
+    let mut herds = [Table::new(0, 1), Table::new(3, 99)];
     assert_eq!(herds[0].state_hash(), 0);
     for client in 0..1_000 {
-        merge(&mut herds[0], &format!("AT A +0.5 c{client} +1+1 6"), Rule::Member);
+        merge(&mut herds[0], &format!("AT A +0.5 c{client} +1+1 6"), ReportOrigin::Member);
     }
     for client in (0..1_000).rev() {
         for stamp in [5, 4, 6] {
-            merge(&mut herds[1], &format!("AT A +0.5 c{client} +1+1 {stamp}"), Rule::Member);
+            merge(
+                &mut herds[1],
+                &format!("AT A +0.5 c{client} +1+1 {stamp}"),
+                ReportOrigin::Member,
+            );
         }
     }
     assert_eq!(herds[0].state_hash(), herds[1].state_hash());
     assert_eq!(herds[0].digest().leaves(), herds[1].digest().leaves());
-    merge(&mut herds[1], "AT A +0.5 c7 +1+1 7", Rule::Member);
+    merge(&mut herds[1], "AT A +0.5 c7 +1+1 7", ReportOrigin::Member);
     assert_ne!(herds[0].state_hash(), herds[1].state_hash());
-    let differing = |level: fn(&Herd) -> &[u64]| {
+    let differing = |level: fn(&Table) -> &[u64]| {
         level(&herds[0]).iter().zip(level(&herds[1])).filter(|(one, other)| one != other).count()
     };
-    assert_eq!(differing(|herd| herd.digest().groups()), 1);
-    assert_eq!(differing(|herd| herd.digest().leaves()), 1);
-    merge(&mut herds[0], "AT A +0.5 c7 +1+1 7", Rule::Member);
+    assert_eq!(differing(|table| table.digest().groups()), 1);
+    assert_eq!(differing(|table| table.digest().leaves()), 1);
+    merge(&mut herds[0], "AT A +0.5 c7 +1+1 7", ReportOrigin::Member);
     assert_eq!(herds[0].state_hash(), herds[1].state_hash());
 }
 
 /// No memory is asked for: the line of a known client that fits is written where the old one was.
 #[test]
 fn a_known_clients_line_is_written_over_in_place() {
-    let mut herd = Herd::new(2, 3);
+    let mut table = Table::new(2, 3);
     let keys: Vec<ClientKey> = (0..1000)
         .filter_map(|client| {
             let line = format!("AT Alford +0.263873386 client-{client:04} +34.0-118.4 1.5");
-            merge(&mut herd, &line, Rule::Member).0
+            merge(&mut table, &line, ReportOrigin::Member).0
         })
         .collect();
     for (client, &key) in keys.iter().enumerate() {
         let line = format!("AT Bolden -0.263873386 client-{client:04} -34.0+118.4 2.5");
-        let address = herd.line(key).as_ptr();
-        assert_eq!(merge(&mut herd, &line, Rule::Client), (Some(key), Verdict::Newer));
-        assert_eq!((herd.line(key), herd.line(key).as_ptr()), (line.as_bytes(), address));
+        let address = table.line(key).as_ptr();
+        assert_eq!(
+            merge(&mut table, &line, ReportOrigin::Client),
+            (Some(key), MergeOutcome::Newer)
+        );
+        assert_eq!((table.line(key), table.line(key).as_ptr()), (line.as_bytes(), address));
     }
 }

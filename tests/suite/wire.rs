@@ -8,9 +8,9 @@ use places_herd::wire::command::{
     CLIENT_ID_BYTES_MAX, Command, CommandLimits, DIFFERENCE_BYTES_MAX, LOCATION_BYTES_MAX,
     NAME_BYTES_MAX, is_blank, write_at,
 };
-use places_herd::wire::report::Sighting;
+use places_herd::wire::report::Report;
 use places_herd::wire::stamp::Stamp;
-use places_herd::wire::sync_message::{Compare, Marks, Row};
+use places_herd::wire::sync_message::{DigestRow, Marks, SyncMessage};
 use proptest::prelude::*;
 
 // ---- the specification's table ------------------------------------------------------------------
@@ -386,20 +386,22 @@ fn parsed(line: &[u8]) -> Reference {
             assert_eq!(expected, count);
             ("ACK", vec![digits])
         }
-        Command::Compare(Compare::Sync(sum)) => ("SYNC", own(&[format!("{sum:016x}").as_bytes()])),
-        Command::Compare(Compare::Groups(row)) => {
+        Command::Compare(SyncMessage::Sync(sum)) => {
+            ("SYNC", own(&[format!("{sum:016x}").as_bytes()]))
+        }
+        Command::Compare(SyncMessage::Groups(row)) => {
             ("GROUPS", own(&[format!("{:02x}", row.first).as_bytes(), sums(row).as_bytes()]))
         }
-        Command::Compare(Compare::Leaves(row)) => {
+        Command::Compare(SyncMessage::Leaves(row)) => {
             ("LEAVES", own(&[format!("{:04x}", row.first).as_bytes(), sums(row).as_bytes()]))
         }
-        Command::Compare(Compare::Want(Marks { first, bits })) => {
+        Command::Compare(SyncMessage::Want(Marks { first, bits })) => {
             ("WANT", own(&[format!("{first:04x}").as_bytes(), format!("{bits:08x}").as_bytes()]))
         }
     })
 }
 
-fn sums(row: Row<'_>) -> String {
+fn sums(row: DigestRow<'_>) -> String {
     row.sums().map(|sum| format!("{sum:016x}")).collect()
 }
 
@@ -547,14 +549,14 @@ proptest! {
             return Err(TestCaseError::fail(line));
         };
         let (mut scratch, mut again) = (Vec::new(), Vec::new());
-        let taken = Sighting::taken(&iamat, b"Alford", Stamp(received), &mut scratch);
+        let taken = Report::taken(&iamat, b"Alford", Stamp(received), &mut scratch);
         let Ok(Command::At(at)) = Command::parse(taken.line(), &limits) else {
             return Err(TestCaseError::fail(text(taken.line())));
         };
         let (whole, nanos) = at.difference[1..].split_at(at.difference.len() - 1 - 10);
         prop_assert!(b"+-".contains(&at.difference[0]) && whole.iter().all(u8::is_ascii_digit));
         prop_assert!(nanos[0] == b'.' && nanos[1..].iter().all(u8::is_ascii_digit));
-        prop_assert_eq!(Sighting::relayed(&at, &mut again), taken);
+        prop_assert_eq!(Report::relayed(&at, &mut again), taken);
         prop_assert_eq!(taken.client(), client.as_bytes());
         prop_assert_eq!(taken.location_text(), location.as_bytes());
         prop_assert_eq!(taken.stamp_text(), stamp.as_bytes());
@@ -578,7 +580,7 @@ fn the_longest_at_line_is_within_the_limit_of_a_line() {
             .join(&b' ');
     assert!(line.len() < LINE_BYTES_MAX);
     let Ok(Command::At(at)) = Command::parse(&line, &CommandLimits::default()) else { panic!() };
-    assert_eq!(Sighting::relayed(&at, &mut Vec::new()).line(), line);
+    assert_eq!(Report::relayed(&at, &mut Vec::new()).line(), line);
     assert_eq!(line.len(), 2 + 64 + 44 + 4096 + 64 + 20 + 5);
 
     // Each field is as long as it can be: with a byte more in any of them the line is invalid.

@@ -113,7 +113,7 @@ impl Process {
     }
 
     /// The servers in the table of `herd up` that run, in its order.
-    pub(crate) fn table(&mut self) -> Vec<Stray> {
+    pub(crate) fn herd(&mut self) -> Vec<Stray> {
         self.line_with("SERVER ");
         let mut rows = self.lines_until("To tell ");
         rows.retain(|row| row.ends_with(|c: char| c.is_ascii_digit()));

@@ -7,7 +7,7 @@
 //! Each step is one [`Stage`] of the fetch, so that a step that comes late, after a cancel, finds
 //! another stage or none and does nothing.
 
-use super::{Agent, Fetch, FetchId, Fetching, Phase, Stage, failure, finish};
+use super::{FetchId, FetchPhase, Fetching, HttpPool, PendingFetch, Stage, failure, finish};
 use crate::fetch::connection::Exchange;
 use crate::fetch::proxy::Tunnel;
 use crate::net::dns::{self, DnsError, LookupId};
@@ -41,15 +41,16 @@ pub fn resolved<S: Fetching>(
     lookup: LookupId,
     result: Result<Vec<IpAddr>, DnsError>,
 ) {
-    let Agent { fetches, proxy, .. } = state.agent();
+    let HttpPool { fetches, proxy, .. } = state.agent();
     let mut asked = fetches.iter_mut();
-    let is_asker = |fetch: &Fetch| matches!(fetch.stage, Stage::Resolving(its) if its == lookup);
+    let is_asker =
+        |fetch: &PendingFetch| matches!(fetch.stage, Stage::Resolving(its) if its == lookup);
     let Some((id, fetch)) = asked.find(|(_, fetch)| is_asker(fetch)) else { return };
     let id = *id;
     let proxy = proxy.as_ref().filter(|_| fetch.origin.secure);
     match result {
         Err(why) => {
-            let error = failure(Phase::Dns, why.to_string(), proxy);
+            let error = failure(FetchPhase::Dns, why.to_string(), proxy);
             finish(state, core, id, Err(error));
         }
         Ok(addresses) => {
@@ -68,13 +69,13 @@ pub fn resolved<S: Fetching>(
 /// Does what the eyeballs say.
 fn connect_next<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, next: Next<String>) {
     let limits = state.agent().limits;
-    let Agent { fetches, proxy, .. } = state.agent();
+    let HttpPool { fetches, proxy, .. } = state.agent();
     let Some(fetch) = fetches.get_mut(&id) else { return };
     let Stage::Connecting { connectors, .. } = &mut fetch.stage else { return };
     let until = match next {
         Next::Try { attempt, address, until } => {
             let options = ConnectOptions { timeout: limits.connect, reconnect: None };
-            let factory = Box::new(Dialler { fetch: id, attempt });
+            let factory = Box::new(ConnectAttempt { fetch: id, attempt });
             connectors.push((attempt, core.connect_tcp(address, options, factory)));
             until
         }
@@ -83,7 +84,7 @@ fn connect_next<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, nex
         Next::Failed(why) => {
             let what = why.unwrap_or_else(|| "the name has no address".to_owned());
             let proxy = proxy.as_ref().filter(|_| fetch.origin.secure);
-            let error = failure(Phase::Connect, what, proxy);
+            let error = failure(FetchPhase::Connect, what, proxy);
             return finish(state, core, id, Err(error));
         }
     };
@@ -109,12 +110,12 @@ fn step<S: Fetching>(
 
 /// One attempt to connect for one fetch.
 #[derive(Debug)]
-struct Dialler {
+struct ConnectAttempt {
     fetch: FetchId,
     attempt: Attempt,
 }
 
-impl<S: Fetching> Factory<S> for Dialler {
+impl<S: Fetching> Factory<S> for ConnectAttempt {
     fn build_protocol(
         &mut self,
         cx: &mut Context<'_, S>,
@@ -152,7 +153,7 @@ impl<S: Fetching> Factory<S> for Dialler {
             Err(why) => {
                 // Told by a timer, since nobody may be called from within a call.
                 cx.core.call_later(Duration::ZERO, move |state: &mut S, core| {
-                    finish(state, core, id, Err(failure(Phase::Tls, why, None)));
+                    finish(state, core, id, Err(failure(FetchPhase::Tls, why, None)));
                 });
                 return None;
             }
@@ -186,7 +187,7 @@ pub(in crate::fetch) fn tunnelled<S: Fetching>(state: &mut S, core: &mut Core<S>
     }
 }
 
-impl<S: Fetching> ClientFactory<S> for Dialler {
+impl<S: Fetching> ClientFactory<S> for ConnectAttempt {
     fn client_connection_failed(
         &mut self,
         core: &mut Core<S>,

@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchError {
     /// How far it had got.
-    pub phase: Phase,
+    pub phase: FetchPhase,
     /// What happened, in words for the log. Never bytes of the peer's.
     pub what: String,
     /// It would happen again: the peer proves nothing, or does not speak TLS.
@@ -18,7 +18,7 @@ pub struct FetchError {
 
 /// The parts of a fetch, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub enum FetchPhase {
     /// A name becomes addresses.
     Dns,
     /// An address becomes a connection, through a proxy if there is one.
@@ -31,20 +31,25 @@ pub enum Phase {
     Body,
 }
 
-impl Phase {
+impl FetchPhase {
     /// All of them, in their order.
-    pub const ALL: [Phase; 5] =
-        [Phase::Dns, Phase::Connect, Phase::Tls, Phase::FirstByte, Phase::Body];
+    pub const ALL: [FetchPhase; 5] = [
+        FetchPhase::Dns,
+        FetchPhase::Connect,
+        FetchPhase::Tls,
+        FetchPhase::FirstByte,
+        FetchPhase::Body,
+    ];
 }
 
-impl fmt::Display for Phase {
+impl fmt::Display for FetchPhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Phase::Dns => "dns",
-            Phase::Connect => "connect",
-            Phase::Tls => "tls",
-            Phase::FirstByte => "first byte",
-            Phase::Body => "body",
+            FetchPhase::Dns => "dns",
+            FetchPhase::Connect => "connect",
+            FetchPhase::Tls => "tls",
+            FetchPhase::FirstByte => "first byte",
+            FetchPhase::Body => "body",
         })
     }
 }
@@ -57,7 +62,7 @@ impl fmt::Display for FetchError {
 
 /// When a fetch got how far. What is `None` was not needed, or not reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Trip {
+pub struct FetchTiming {
     /// It began to be worked on.
     pub begun: Option<Moment>,
     /// The name had become addresses.
@@ -72,15 +77,15 @@ pub struct Trip {
     pub ended: Option<Moment>,
 }
 
-impl Trip {
+impl FetchTiming {
     /// When the end of a phase was reached.
-    pub fn end_of(&self, phase: Phase) -> Option<Moment> {
+    pub fn end_of(&self, phase: FetchPhase) -> Option<Moment> {
         match phase {
-            Phase::Dns => self.resolved,
-            Phase::Connect => self.connected,
-            Phase::Tls => self.secured,
-            Phase::FirstByte => self.first_byte,
-            Phase::Body => self.ended,
+            FetchPhase::Dns => self.resolved,
+            FetchPhase::Connect => self.connected,
+            FetchPhase::Tls => self.secured,
+            FetchPhase::FirstByte => self.first_byte,
+            FetchPhase::Body => self.ended,
         }
     }
 }

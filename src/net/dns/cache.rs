@@ -43,11 +43,11 @@ pub const ENTRIES_MAX: usize = 1_024;
 /// Results by the names that were to be asked for, in their order: they are what was looked for, and where.
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
-    entries: BTreeMap<Vec<HostName>, Entry>,
+    entries: BTreeMap<Vec<HostName>, CacheEntry>,
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct CacheEntry {
     result: Result<Vec<IpAddr>, DnsError>,
     fresh_until: Moment,
     stale_until: Moment,
@@ -73,17 +73,17 @@ impl Cache {
     pub fn keep(&mut self, names: &[HostName], addresses: Vec<IpAddr>, ttl: Duration, now: Moment) {
         let fresh_until = now + ttl.clamp(TTL_MIN, TTL_MAX);
         let stale_until = fresh_until + STALE;
-        self.insert(names, Entry { result: Ok(addresses), fresh_until, stale_until }, now);
+        self.insert(names, CacheEntry { result: Ok(addresses), fresh_until, stale_until }, now);
     }
 
     /// Keeps that there is nothing. What was known of `names` is forgotten: a server has said so.
     pub fn keep_none(&mut self, names: &[HostName], why: DnsError, now: Moment) {
         let until = now + NEGATIVE_TTL;
-        let entry = Entry { result: Err(why), fresh_until: until, stale_until: until };
+        let entry = CacheEntry { result: Err(why), fresh_until: until, stale_until: until };
         self.insert(names, entry, now);
     }
 
-    fn insert(&mut self, names: &[HostName], entry: Entry, now: Moment) {
+    fn insert(&mut self, names: &[HostName], entry: CacheEntry, now: Moment) {
         if self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(names) {
             self.entries.retain(|_, entry| now < entry.stale_until);
         }

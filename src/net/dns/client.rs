@@ -47,7 +47,7 @@ const LENGTH_BYTES: usize = 2;
 
 /// What can be told to the resolver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientOptions {
+pub struct DnsOptions {
     /// Whom to ask. None: those that resolv.conf names.
     pub servers: Vec<SocketAddr>,
     /// The longest that a lookup takes.
@@ -58,9 +58,9 @@ pub struct ClientOptions {
     pub resolv_conf: PathBuf,
 }
 
-impl Default for ClientOptions {
-    fn default() -> ClientOptions {
-        ClientOptions {
+impl Default for DnsOptions {
+    fn default() -> DnsOptions {
+        DnsOptions {
             servers: Vec::new(),
             total: TOTAL,
             hosts: "/etc/hosts".into(),
@@ -72,7 +72,7 @@ impl Default for ClientOptions {
 /// What the lookups need of whoever shares them.
 pub trait Resolving: Shared + 'static {
     /// The resolver.
-    fn dns(&mut self) -> &mut Client;
+    fn dns(&mut self) -> &mut DnsClient;
 
     /// What [`ask`] has asked for is here: at least one address, those of IPv6 first; or why there is
     /// none. Called once for each, by a timer, in a later turn.
@@ -85,7 +85,7 @@ pub trait Resolving: Shared + 'static {
 }
 
 /// Looks up all addresses of `name`, which may be an address itself. The result comes to
-/// [`Resolving::resolved`], in a later turn, [`ClientOptions::total`] from now at the latest.
+/// [`Resolving::resolved`], in a later turn, [`DnsOptions::total`] from now at the latest.
 pub fn ask<S: Resolving>(state: &mut S, core: &mut Core<S>, name: &str) -> LookupId {
     let client = state.dns();
     client.look_at_files(core.now());
@@ -96,8 +96,8 @@ pub fn ask<S: Resolving>(state: &mut S, core: &mut Core<S>, name: &str) -> Looku
 
 /// A [`Resolver`], and what stands in the reactor for its actions.
 #[derive(Debug)]
-pub struct Client {
-    options: ClientOptions,
+pub struct DnsClient {
+    options: DnsOptions,
     resolver: Resolver,
     /// Of the queries whose sockets are open.
     connectors: BTreeMap<QueryId, ConnectorId>,
@@ -106,18 +106,18 @@ pub struct Client {
     /// When the files were last looked at.
     looked: Option<Moment>,
     /// What the hosts file was like.
-    stamp: Option<Stamp>,
+    stamp: Option<FileVersion>,
     /// What the log has said of resolv.conf.
     remarks: Vec<Remark>,
 }
 
 /// What tells that a file has changed: when, and its length.
-type Stamp = (SystemTime, u64);
+type FileVersion = (SystemTime, u64);
 
-impl Client {
+impl DnsClient {
     /// Reads nothing yet.
-    pub fn new(options: ClientOptions) -> Client {
-        Client {
+    pub fn new(options: DnsOptions) -> DnsClient {
+        DnsClient {
             options,
             resolver: Resolver::default(),
             connectors: BTreeMap::new(),
@@ -139,7 +139,7 @@ impl Client {
             return;
         }
         let is_first = self.looked.replace(now).is_none();
-        let ClientOptions { servers, total, hosts, resolv_conf } = &self.options;
+        let DnsOptions { servers, total, hosts, resolv_conf } = &self.options;
         let (config, remarks) = match servers.is_empty() {
             true => read(resolv_conf),
             false => (Config::with_servers(servers.clone()), Vec::new()),
@@ -178,7 +178,7 @@ fn index_of(name: &str) -> Option<u32> {
     rustix::net::netdevice::name_to_index(&socket, name).ok()
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(path: &Path) -> Option<FileVersion> {
     let metadata = fs::metadata(path).ok().filter(Metadata::is_file)?;
     Some((metadata.modified().ok()?, metadata.len()))
 }
@@ -211,7 +211,7 @@ fn carry_out<S: Resolving>(state: &mut S, core: &mut Core<S>) {
     while let Some(action) = client.resolver.next_action() {
         match action {
             Action::Send { query, server, via, bytes } => {
-                let factory = Box::new(Asking { query, via, bytes });
+                let factory = Box::new(QueryFactory { query, via, bytes });
                 let connector = match via {
                     Via::Udp => core.connect_udp(server, factory),
                     Via::Tcp => core.connect_tcp(server, ConnectOptions::default(), factory),
@@ -252,24 +252,24 @@ fn failed<S: Resolving>(state: &mut S, core: &mut Core<S>, query: QueryId) {
 
 /// Makes the one connection of a query.
 #[derive(Debug)]
-struct Asking {
+struct QueryFactory {
     query: QueryId,
     via: Via,
     bytes: Vec<u8>,
 }
 
-impl<S: Resolving> Factory<S> for Asking {
+impl<S: Resolving> Factory<S> for QueryFactory {
     fn build_protocol(
         &mut self,
         _cx: &mut Context<'_, S>,
         _peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<S>>> {
         let bytes = std::mem::take(&mut self.bytes);
-        Some(Box::new(Query { query: self.query, via: self.via, bytes, received: Vec::new() }))
+        Some(Box::new(DnsQuery { query: self.query, via: self.via, bytes, received: Vec::new() }))
     }
 }
 
-impl<S: Resolving> ClientFactory<S> for Asking {
+impl<S: Resolving> ClientFactory<S> for QueryFactory {
     fn client_connection_failed(
         &mut self,
         core: &mut Core<S>,
@@ -284,7 +284,7 @@ impl<S: Resolving> ClientFactory<S> for Asking {
 
 /// One query to one server. Twisted: names/dns.py, DNSDatagramProtocol and DNSProtocol.
 #[derive(Debug)]
-struct Query {
+struct DnsQuery {
     query: QueryId,
     via: Via,
     bytes: Vec<u8>,
@@ -292,7 +292,7 @@ struct Query {
     received: Vec<u8>,
 }
 
-impl Query {
+impl DnsQuery {
     /// Hands a whole message to the resolver.
     fn message_received<S: Resolving>(&self, cx: &mut Context<'_, S>, message: &[u8]) {
         cx.state.dns().resolver.answer(self.query, message, cx.core.now());
@@ -300,7 +300,7 @@ impl Query {
     }
 }
 
-impl<S: Resolving> Protocol<S> for Query {
+impl<S: Resolving> Protocol<S> for DnsQuery {
     fn name(&self) -> &'static str {
         "dns"
     }

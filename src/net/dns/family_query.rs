@@ -15,14 +15,14 @@
 use super::DnsError;
 use super::action::{Outbox, QueryId, Via};
 use super::config::Config;
-use super::message::{Addresses, Family, Question, Reply};
+use super::message::{AddressSet, DnsReply, Family, Question};
 use super::name::HostName;
 use herd_reactor::{Moment, SplitMix64};
 use std::net::SocketAddr;
 
 /// The question of one family, and how far it has come.
 #[derive(Debug)]
-pub(super) struct Half {
+pub(super) struct FamilyQuery {
     name: HostName,
     family: Family,
     chance: SplitMix64,
@@ -32,7 +32,7 @@ pub(super) struct Half {
     next_try: Moment,
     /// Queries that may still be answered, the latest try last.
     open: Vec<Open>,
-    end: Option<Result<Addresses, DnsError>>,
+    end: Option<Result<AddressSet, DnsError>>,
 }
 
 /// A query that may still be answered.
@@ -46,16 +46,16 @@ struct Open {
 
 /// What a step may touch.
 #[derive(Debug)]
-pub(super) struct Step<'a> {
+pub(super) struct QueryStep<'a> {
     pub(super) config: &'a Config,
     pub(super) out: &'a mut Outbox,
     pub(super) now: Moment,
 }
 
-impl Half {
+impl FamilyQuery {
     /// Nothing is asked yet. `random`: for the ids.
-    pub(super) fn new(name: &HostName, family: Family, random: u64) -> Half {
-        Half {
+    pub(super) fn new(name: &HostName, family: Family, random: u64) -> FamilyQuery {
+        FamilyQuery {
             name: name.clone(),
             family,
             chance: SplitMix64::new(random),
@@ -67,16 +67,16 @@ impl Half {
     }
 
     /// What it has come to, once it has ended.
-    pub(super) fn end(&self) -> Option<&Result<Addresses, DnsError>> {
+    pub(super) fn end(&self) -> Option<&Result<AddressSet, DnsError>> {
         self.end.as_ref()
     }
 
     /// What it has come to; if nothing, it is late.
-    pub(super) fn into_end(self) -> Result<Addresses, DnsError> {
+    pub(super) fn into_end(self) -> Result<AddressSet, DnsError> {
         self.end.unwrap_or(Err(DnsError::TimedOut))
     }
 
-    /// When [`timeout`](Half::timeout) is to be called.
+    /// When [`timeout`](FamilyQuery::timeout) is to be called.
     pub(super) fn next_timeout(&self) -> Option<Moment> {
         self.end.is_none().then_some(self.next_try)
     }
@@ -87,7 +87,7 @@ impl Half {
     }
 
     /// Asks the server whose turn it is.
-    pub(super) fn try_next(&mut self, cx: &mut Step<'_>) {
+    pub(super) fn try_next(&mut self, cx: &mut QueryStep<'_>) {
         let server = cx.config.server(self.tried);
         self.tried += 1;
         self.next_try = cx.now + cx.config.wait();
@@ -96,22 +96,22 @@ impl Half {
     }
 
     /// An answer has come to one of its queries, perhaps.
-    pub(super) fn answer(&mut self, cx: &mut Step<'_>, query: QueryId, answer: &[u8]) {
+    pub(super) fn answer(&mut self, cx: &mut QueryStep<'_>, query: QueryId, answer: &[u8]) {
         let Some(position) = self.position(query) else { return };
         let Open { server, via, ref question, .. } = self.open[position];
         match question.read(answer, via) {
             None => {}
-            Some(Reply::Addresses(addresses)) => self.finish(cx.out, Ok(addresses)),
-            Some(Reply::NoAddresses) => self.finish(cx.out, Err(DnsError::NoAddresses)),
-            Some(Reply::NoSuchName) => self.finish(cx.out, Err(DnsError::NoSuchName)),
-            Some(Reply::Truncated) => {
+            Some(DnsReply::Addresses(addresses)) => self.finish(cx.out, Ok(addresses)),
+            Some(DnsReply::NoAddresses) => self.finish(cx.out, Err(DnsError::NoAddresses)),
+            Some(DnsReply::NoSuchName) => self.finish(cx.out, Err(DnsError::NoSuchName)),
+            Some(DnsReply::Truncated) => {
                 cx.out.cancel(query);
                 self.open[position] = self.ask(cx.out, server, Via::Tcp);
                 if position + 1 == self.open.len() {
                     self.next_try = cx.now + cx.config.wait();
                 }
             }
-            Some(Reply::Failed) => {
+            Some(DnsReply::Failed) => {
                 cx.out.cancel(query);
                 self.failed(cx, query, DnsError::ServerFailed);
             }
@@ -120,7 +120,7 @@ impl Half {
 
     /// One of its queries will not be answered; its socket is gone, or is being closed. The next
     /// server is asked at once, unless it has been already.
-    pub(super) fn failed(&mut self, cx: &mut Step<'_>, query: QueryId, why: DnsError) {
+    pub(super) fn failed(&mut self, cx: &mut QueryStep<'_>, query: QueryId, why: DnsError) {
         let Some(position) = self.position(query) else { return };
         self.open.remove(position);
         let was_latest = position == self.open.len();
@@ -132,7 +132,7 @@ impl Half {
     }
 
     /// The latest try may have had its time.
-    pub(super) fn timeout(&mut self, cx: &mut Step<'_>) {
+    pub(super) fn timeout(&mut self, cx: &mut QueryStep<'_>) {
         if self.end.is_some() || cx.now < self.next_try {
             return;
         }
@@ -147,7 +147,7 @@ impl Half {
         self.open.drain(..).for_each(|open| out.cancel(open.query));
     }
 
-    fn finish(&mut self, out: &mut Outbox, end: Result<Addresses, DnsError>) {
+    fn finish(&mut self, out: &mut Outbox, end: Result<AddressSet, DnsError>) {
         self.stop(out);
         self.end = Some(end);
     }

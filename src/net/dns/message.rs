@@ -92,9 +92,9 @@ impl Family {
 
 /// What an answer says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum DnsReply {
     /// Here they are.
-    Addresses(Addresses),
+    Addresses(AddressSet),
     /// The name exists, and has none of this family. RFC 2308: NODATA.
     NoAddresses,
     /// There is no such name. NXDOMAIN.
@@ -107,7 +107,7 @@ pub enum Reply {
 
 /// Addresses of one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Addresses {
+pub struct AddressSet {
     /// 1 to [`ADDRESSES_MAX`], in the order of the answer.
     pub list: Vec<IpAddr>,
     /// How long they hold: the least TTL among their records and the CNAMEs that led to them.
@@ -142,7 +142,7 @@ impl Question {
     }
 
     /// What `answer`, which has come that way, says to this question; None if it is no answer to it.
-    pub fn read(&self, answer: &[u8], via: Via) -> Option<Reply> {
+    pub fn read(&self, answer: &[u8], via: Via) -> Option<DnsReply> {
         let header = answer.first_chunk::<HEADER_BYTES>()?;
         let rcode = header[3] & RCODE;
         if !self.is_repeated_in(header, rcode, answer) {
@@ -150,14 +150,14 @@ impl Question {
         }
         let is_cut = header[2] & TRUNCATED != 0;
         Some(match rcode {
-            NO_ERROR if is_cut && via == Via::Udp => Reply::Truncated,
+            NO_ERROR if is_cut && via == Via::Udp => DnsReply::Truncated,
             NO_ERROR => match self.addresses_in(answer) {
                 // There is no longer way to ask.
-                None | Some(Reply::NoAddresses) if is_cut => Reply::Failed,
-                reply => reply.unwrap_or(Reply::Failed),
+                None | Some(DnsReply::NoAddresses) if is_cut => DnsReply::Failed,
+                reply => reply.unwrap_or(DnsReply::Failed),
             },
-            NAME_ERROR => Reply::NoSuchName,
-            _ => Reply::Failed,
+            NAME_ERROR => DnsReply::NoSuchName,
+            _ => DnsReply::Failed,
         })
     }
 
@@ -176,7 +176,7 @@ impl Question {
     }
 
     /// Looks for addresses, along the CNAMEs. None: it cannot be read, or leads in circles.
-    fn addresses_in(&self, answer: &[u8]) -> Option<Reply> {
+    fn addresses_in(&self, answer: &[u8]) -> Option<DnsReply> {
         let records = self.records(answer)?;
         let (mut owner, _) = name(&self.bytes, HEADER_BYTES, &mut { STEPS_MAX })?;
         let mut ttl = TTL_MAX;
@@ -185,19 +185,19 @@ impl Question {
             let mut alias = None;
             for record in records.iter().filter(|record| record.owner == owner) {
                 match &record.data {
-                    Data::Address(address) => {
+                    RecordData::Address(address) => {
                         ttl = ttl.min(record.ttl);
                         if !list.contains(address) && list.len() < ADDRESSES_MAX {
                             list.push(*address);
                         }
                     }
-                    Data::Alias(target) => drop(alias.get_or_insert((target, record.ttl))),
+                    RecordData::Alias(target) => drop(alias.get_or_insert((target, record.ttl))),
                 }
             }
             if !list.is_empty() {
-                return Some(Reply::Addresses(Addresses { list, ttl }));
+                return Some(DnsReply::Addresses(AddressSet { list, ttl }));
             }
-            let Some((target, alias_ttl)) = alias else { return Some(Reply::NoAddresses) };
+            let Some((target, alias_ttl)) = alias else { return Some(DnsReply::NoAddresses) };
             ttl = ttl.min(alias_ttl);
             owner.clone_from(target);
         }
@@ -205,7 +205,7 @@ impl Question {
     }
 
     /// The answers that may be of use. None: they cannot be read to their end.
-    fn records(&self, answer: &[u8]) -> Option<Vec<Record>> {
+    fn records(&self, answer: &[u8]) -> Option<Vec<ResourceRecord>> {
         let mut records = Vec::new();
         let mut at = self.bytes.len();
         let mut steps = STEPS_MAX;
@@ -217,27 +217,27 @@ impl Question {
             at = begins + usize::from(length?);
             let bytes = answer.get(begins..at)?;
             let data = match (kind?, class?) {
-                (CNAME, IN) => Some(Data::Alias(name(answer, begins, &mut steps)?.0)),
+                (CNAME, IN) => Some(RecordData::Alias(name(answer, begins, &mut steps)?.0)),
                 (kind, IN) if kind == self.family.record_type() => {
-                    self.family.address(bytes).map(Data::Address)
+                    self.family.address(bytes).map(RecordData::Address)
                 }
                 _ => None,
             };
             let ttl = ttl_of(u32::from(high?) << 16 | u32::from(low?));
-            records.extend(data.map(|data| Record { owner, ttl, data }));
+            records.extend(data.map(|data| ResourceRecord { owner, ttl, data }));
         }
         Some(records)
     }
 }
 
 /// An answer that may be of use.
-struct Record {
+struct ResourceRecord {
     owner: Vec<u8>,
     ttl: Duration,
-    data: Data,
+    data: RecordData,
 }
 
-enum Data {
+enum RecordData {
     Address(IpAddr),
     Alias(Vec<u8>),
 }
@@ -319,14 +319,14 @@ mod tests {
     }
 
     /// What an answer with these records says to the question for A.
-    fn said(records: Vec<ResourceRecord<'static>>) -> Option<Reply> {
+    fn said(records: Vec<ResourceRecord<'static>>) -> Option<DnsReply> {
         let question = asked(Family::V4);
         question.read(&answer(&question, |packet| packet.answers = records), Via::Udp)
     }
 
-    fn addresses(ttl: u64, last: &[u8]) -> Option<Reply> {
+    fn addresses(ttl: u64, last: &[u8]) -> Option<DnsReply> {
         let list = last.iter().map(|last| Ipv4Addr::new(192, 0, 2, *last).into()).collect();
-        Some(Reply::Addresses(Addresses { list, ttl: Duration::from_secs(ttl) }))
+        Some(DnsReply::Addresses(AddressSet { list, ttl: Duration::from_secs(ttl) }))
     }
 
     #[test]
@@ -361,7 +361,7 @@ mod tests {
         let aaaa = record("maps.example", 60, RData::AAAA(AAAA { address: address.into() }));
         let bytes = answer(&question, |p| p.answers = vec![a("maps.example", 9, 1), aaaa]);
         let list = vec![address.into()];
-        let expected = Reply::Addresses(Addresses { list, ttl: Duration::from_secs(60) });
+        let expected = DnsReply::Addresses(AddressSet { list, ttl: Duration::from_secs(60) });
         assert_eq!(question.read(&bytes, Via::Udp), Some(expected));
     }
 
@@ -377,15 +377,15 @@ mod tests {
 
     #[test]
     fn cnames_that_lead_nowhere_are_no_addresses() {
-        assert_eq!(said(vec![cname("maps.example", 9, "m1.example")]), Some(Reply::NoAddresses));
+        assert_eq!(said(vec![cname("maps.example", 9, "m1.example")]), Some(DnsReply::NoAddresses));
     }
 
     #[test]
     fn cnames_in_a_circle_or_without_end_are_a_failure() {
         let circle =
             vec![cname("maps.example", 9, "m1.example"), cname("m1.example", 9, "maps.example")];
-        assert_eq!(said(circle), Some(Reply::Failed));
-        assert_eq!(said(vec![cname("maps.example", 9, "maps.example")]), Some(Reply::Failed));
+        assert_eq!(said(circle), Some(DnsReply::Failed));
+        assert_eq!(said(vec![cname("maps.example", 9, "maps.example")]), Some(DnsReply::Failed));
         let names: Vec<&'static str> =
             (0..CNAMES_MAX + 1).map(|n| &*format!("m{n}").leak()).collect();
         let names = [&["maps.example"], names.as_slice()].concat();
@@ -394,7 +394,7 @@ mod tests {
             said(links.chain([a(names[count], 9, 1)]).rev().collect())
         };
         assert_eq!(chain(CNAMES_MAX), addresses(9, &[1]));
-        assert_eq!(chain(CNAMES_MAX + 1), Some(Reply::Failed));
+        assert_eq!(chain(CNAMES_MAX + 1), Some(DnsReply::Failed));
     }
 
     #[test]
@@ -411,7 +411,7 @@ mod tests {
         let mut chaos = a("maps.example", 9, 1);
         chaos.class = CLASS::CH;
         let records = vec![a("example", 9, 2), a("evil.maps.example", 9, 3), chaos];
-        assert_eq!(said(records), Some(Reply::NoAddresses));
+        assert_eq!(said(records), Some(DnsReply::NoAddresses));
     }
 
     #[test]
@@ -431,13 +431,13 @@ mod tests {
     fn no_such_name_no_address_and_failure_are_told_apart() {
         let question = asked(Family::V4);
         for (rcode, reply) in [
-            (RCODE::NoError, Reply::NoAddresses),
-            (RCODE::NameError, Reply::NoSuchName),
-            (RCODE::FormatError, Reply::Failed),
-            (RCODE::ServerFailure, Reply::Failed),
-            (RCODE::NotImplemented, Reply::Failed),
-            (RCODE::Refused, Reply::Failed),
-            (RCODE::Reserved, Reply::Failed),
+            (RCODE::NoError, DnsReply::NoAddresses),
+            (RCODE::NameError, DnsReply::NoSuchName),
+            (RCODE::FormatError, DnsReply::Failed),
+            (RCODE::ServerFailure, DnsReply::Failed),
+            (RCODE::NotImplemented, DnsReply::Failed),
+            (RCODE::Refused, DnsReply::Failed),
+            (RCODE::Reserved, DnsReply::Failed),
         ] {
             let bytes = answer(&question, |packet| *packet.rcode_mut() = rcode);
             assert_eq!(question.read(&bytes, Via::Udp), Some(reply), "{rcode:?}");
@@ -451,12 +451,12 @@ mod tests {
             packet.set_flags(PacketFlag::TRUNCATION);
             packet.answers = vec![a("maps.example", 9, 1)];
         });
-        assert_eq!(question.read(&bytes, Via::Udp), Some(Reply::Truncated));
-        assert_eq!(question.read(&bytes[..bytes.len() - 3], Via::Udp), Some(Reply::Truncated));
+        assert_eq!(question.read(&bytes, Via::Udp), Some(DnsReply::Truncated));
+        assert_eq!(question.read(&bytes[..bytes.len() - 3], Via::Udp), Some(DnsReply::Truncated));
         // Over TCP nothing is longer: what is there, counts.
         assert_eq!(question.read(&bytes, Via::Tcp), addresses(9, &[1]));
         let empty = answer(&question, |packet| packet.set_flags(PacketFlag::TRUNCATION));
-        assert_eq!(question.read(&empty, Via::Tcp), Some(Reply::Failed));
+        assert_eq!(question.read(&empty, Via::Tcp), Some(DnsReply::Failed));
     }
 
     #[test]
@@ -484,8 +484,8 @@ mod tests {
     #[test]
     fn a_server_that_cannot_read_the_question_need_not_repeat_it() {
         let header = |rcode: u8| [0x12, 0x34, 0x81, 0x80 | rcode, 0, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(asked(Family::V4).read(&header(1), Via::Udp), Some(Reply::Failed));
-        assert_eq!(asked(Family::V4).read(&header(5), Via::Udp), Some(Reply::Failed));
+        assert_eq!(asked(Family::V4).read(&header(1), Via::Udp), Some(DnsReply::Failed));
+        assert_eq!(asked(Family::V4).read(&header(5), Via::Udp), Some(DnsReply::Failed));
         assert_eq!(asked(Family::V4).read(&header(0), Via::Udp), None);
         assert_eq!(asked(Family::V4).read(&header(3), Via::Udp), None);
     }
@@ -498,7 +498,7 @@ mod tests {
         });
         for end in 0..good.len() {
             let reply = question.read(&good[..end], Via::Udp);
-            let expected = (end >= question.bytes().len()).then_some(Reply::Failed);
+            let expected = (end >= question.bytes().len()).then_some(DnsReply::Failed);
             assert_eq!(reply, expected, "cut at {end}");
         }
     }
@@ -513,7 +513,7 @@ mod tests {
             bytes[7] = 1;
             bytes.extend(name);
             bytes.extend(b"\x00\x01\x00\x01\x00\x00\x00\x09\x00\x04\xc0\x00\x02\x01");
-            assert_eq!(question.read(&bytes, Via::Udp), Some(Reply::Failed));
+            assert_eq!(question.read(&bytes, Via::Udp), Some(DnsReply::Failed));
         }
     }
 
@@ -522,7 +522,7 @@ mod tests {
         let question = asked(Family::V4);
         let mut bytes = answer(&question, |packet| packet.answers = vec![a("maps.example", 9, 1)]);
         bytes[6..8].fill(0xff);
-        assert_eq!(question.read(&bytes, Via::Udp), Some(Reply::Failed));
+        assert_eq!(question.read(&bytes, Via::Udp), Some(DnsReply::Failed));
     }
 
     #[test]
@@ -584,7 +584,7 @@ mod tests {
 
     /// An answer whose first record, of another type, holds `length` pointers, each to the one before it and the
     /// first to the question; `count` records with an address have the last one's name.
-    fn chained(length: usize, count: usize) -> Option<Reply> {
+    fn chained(length: usize, count: usize) -> Option<DnsReply> {
         let question = asked(Family::V4);
         let mut bytes = answer(&question, |_| {});
         bytes[6..8].copy_from_slice(&(count as u16 + 1).to_be_bytes());
@@ -609,14 +609,14 @@ mod tests {
         // The pointer of the record itself counts.
         assert_eq!(chained(126, 1), addresses(9, &[1]));
         for length in [127, 8_000] {
-            assert_eq!(chained(length, 1), Some(Reply::Failed), "{length}");
+            assert_eq!(chained(length, 1), Some(DnsReply::Failed), "{length}");
         }
     }
 
     #[test]
     fn an_answer_is_given_up_that_would_take_too_many_steps() {
         assert_eq!(chained(1, 4_000), addresses(9, &[1]));
-        assert_eq!(chained(126, 4_000), Some(Reply::Failed));
+        assert_eq!(chained(126, 4_000), Some(DnsReply::Failed));
     }
 
     #[test]
@@ -661,7 +661,7 @@ mod tests {
                 let at = at.index(bytes.len());
                 bytes[at] = byte;
             }
-            if let Some(Reply::Addresses(Addresses { list, ttl })) = question.read(&bytes, Via::Udp) {
+            if let Some(DnsReply::Addresses(AddressSet { list, ttl })) = question.read(&bytes, Via::Udp) {
                 prop_assert!((1..=ADDRESSES_MAX).contains(&list.len()) && ttl <= TTL_MAX);
             }
         }

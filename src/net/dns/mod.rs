@@ -18,7 +18,7 @@
 //!
 //! The [`Resolver`] has no socket and no clock: it is given moments, chance and what has come, and
 //! says what is to be sent. So every rule of it is tested by steps with times in them. The
-//! [`Client`] is the same on our reactor, and has no rules of its own.
+//! [`DnsClient`] is the same on our reactor, and has no rules of its own.
 //!
 //! What an off-path liar must guess is the 16-bit id, the port that the kernel chose for this one
 //! query, and the question; the kernel drops what comes from another address than the server's.
@@ -48,7 +48,7 @@ mod tests;
 pub mod client;
 
 pub use self::action::{Action, LookupId, QueryId, Via};
-pub use self::client::{Client, ClientOptions, Resolving, ask};
+pub use self::client::{DnsClient, DnsOptions, Resolving, ask};
 pub use self::config::Config;
 pub use self::hosts::Hosts;
 pub use self::name::HostName;

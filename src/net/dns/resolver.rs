@@ -26,9 +26,9 @@ use super::DnsError;
 use super::action::{Action, LookupId, Outbox, QueryId};
 use super::cache::{Cache, NEGATIVE_TTL};
 use super::config::Config;
-use super::family_query::{Half, Step};
+use super::family_query::{FamilyQuery, QueryStep};
 use super::hosts::Hosts;
-use super::message::{Addresses, Family};
+use super::message::{AddressSet, Family};
 use super::name::HostName;
 use herd_reactor::{Moment, SplitMix64};
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ struct Lookup {
     /// When it is over, whatever is missing.
     deadline: Moment,
     /// IPv6, then IPv4.
-    halves: [Half; 2],
+    halves: [FamilyQuery; 2],
 }
 
 impl Resolver {
@@ -113,7 +113,7 @@ impl Resolver {
     /// Time has passed. To be called at [`next_timeout`](Resolver::next_timeout), or whenever.
     pub fn timeout(&mut self, now: Moment) {
         let Resolver { config, lookups, out, .. } = self;
-        let mut cx = Step { config, out, now };
+        let mut cx = QueryStep { config, out, now };
         let mut due = Vec::new();
         for (names, lookup) in lookups.iter_mut().filter(|(_, lookup)| lookup.next_timeout() <= now)
         {
@@ -172,7 +172,7 @@ impl Resolver {
             return lookup.askers.push(asker);
         }
         let mut chance = SplitMix64::new(random);
-        let mut cx = Step { config: &self.config, out: &mut self.out, now };
+        let mut cx = QueryStep { config: &self.config, out: &mut self.out, now };
         let halves = halves(&names[0], &mut chance, &mut cx);
         let (askers, deadline) = (vec![asker], now + self.config.total());
         let lookup = Lookup { name, askers, chance, at: 0, before: None, deadline, halves };
@@ -181,14 +181,19 @@ impl Resolver {
 
     /// Lets the half that has put `query` take a step, and its lookup what follows. Every query is
     /// looked at: there are a few for each lookup, and seldom more than one lookup.
-    fn step(&mut self, query: QueryId, now: Moment, step: impl FnOnce(&mut Half, &mut Step<'_>)) {
+    fn step(
+        &mut self,
+        query: QueryId,
+        now: Moment,
+        step: impl FnOnce(&mut FamilyQuery, &mut QueryStep<'_>),
+    ) {
         let Resolver { config, lookups, out, .. } = self;
         let asked = lookups.iter_mut().find_map(|(names, lookup)| {
             let half = lookup.halves.iter_mut().find(|half| half.has_asked(query))?;
             Some((names, half))
         });
         let Some((names, half)) = asked else { return };
-        step(half, &mut Step { config, out, now });
+        step(half, &mut QueryStep { config, out, now });
         let names = names.clone();
         self.conclude(&names, now);
     }
@@ -206,7 +211,7 @@ impl Resolver {
         {
             lookup.at += 1;
             lookup.before = Some(lookup.before.map_or(why, |before| neither(before, why)));
-            let mut cx = Step { config: &self.config, out: &mut self.out, now };
+            let mut cx = QueryStep { config: &self.config, out: &mut self.out, now };
             lookup.halves = halves(next, &mut lookup.chance, &mut cx);
         } else if (both_ended || lookup.deadline <= now)
             && let Some(lookup) = self.lookups.remove(names)
@@ -219,15 +224,15 @@ impl Resolver {
     fn finish(&mut self, names: &[HostName], lookup: Lookup, now: Moment) {
         let Lookup { name, askers, mut halves, before, .. } = lookup;
         halves.iter_mut().for_each(|half| half.stop(&mut self.out));
-        let result = match halves.map(Half::into_end) {
+        let result = match halves.map(FamilyQuery::into_end) {
             [Ok(v6), Ok(v4)] => {
                 let ttl = v6.ttl.min(v4.ttl);
-                Ok(Addresses { list: [v6.list, v4.list].concat(), ttl })
+                Ok(AddressSet { list: [v6.list, v4.list].concat(), ttl })
             }
             [Ok(found), Err(why)] | [Err(why), Ok(found)] => {
                 // Of the other family there may be more than nothing: it is asked again soon.
                 let ttl = if why.is_definite() { found.ttl } else { NEGATIVE_TTL };
-                Ok(Addresses { ttl, ..found })
+                Ok(AddressSet { ttl, ..found })
             }
             [Err(v6), Err(v4)] => {
                 let why = neither(v6, v4);
@@ -235,7 +240,7 @@ impl Resolver {
             }
         };
         let result = match result {
-            Ok(Addresses { list, ttl }) => {
+            Ok(AddressSet { list, ttl }) => {
                 self.cache.keep(names, list.clone(), ttl, now);
                 Ok(list)
             }
@@ -264,9 +269,9 @@ enum Known {
 }
 
 /// Both halves of a lookup, each with its first try.
-fn halves(name: &HostName, chance: &mut SplitMix64, cx: &mut Step<'_>) -> [Half; 2] {
+fn halves(name: &HostName, chance: &mut SplitMix64, cx: &mut QueryStep<'_>) -> [FamilyQuery; 2] {
     [Family::V6, Family::V4].map(|family| {
-        let mut half = Half::new(name, family, chance.next_u64());
+        let mut half = FamilyQuery::new(name, family, chance.next_u64());
         half.try_next(cx);
         half
     })
@@ -287,7 +292,7 @@ fn neither(v6: DnsError, v4: DnsError) -> DnsError {
 impl Lookup {
     /// Why the next name is to be asked for, if it is: servers have spoken, and there is nothing here.
     fn leads_on(&self) -> Option<DnsError> {
-        let [Some(Err(v6)), Some(Err(v4))] = self.halves.each_ref().map(Half::end) else {
+        let [Some(Err(v6)), Some(Err(v4))] = self.halves.each_ref().map(FamilyQuery::end) else {
             return None;
         };
         let why = neither(*v6, *v4);
@@ -295,7 +300,7 @@ impl Lookup {
     }
 
     fn next_timeout(&self) -> Moment {
-        let tries = self.halves.iter().filter_map(Half::next_timeout);
+        let tries = self.halves.iter().filter_map(FamilyQuery::next_timeout);
         tries.fold(self.deadline, Moment::min)
     }
 }

@@ -1,6 +1,6 @@
 //! The two things that a certificate says and no verifier tells: its number, and until when it holds.
 //!
-//! In: a certificate as DER. Out: [`Facts`], or nothing if it is no certificate. Reads as far as the
+//! In: a certificate as DER. Out: [`CertInfo`], or nothing if it is no certificate. Reads as far as the
 //! dates and no further; knows no key, no name and no signature, and whether a certificate is to be
 //! believed others decide.
 //!
@@ -26,7 +26,7 @@ const SECONDS_A_DAY: u64 = 86_400;
 
 /// What a certificate says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct CertInfo {
     /// Its number, unique among those of its authority; big-endian, as it stands there.
     pub serial: Vec<u8>,
     /// From when on it holds. Seconds since 1970.
@@ -35,9 +35,9 @@ pub struct Facts {
     pub not_after: u64,
 }
 
-impl Facts {
+impl CertInfo {
     /// What `certificate` says; nothing if it is none, or is dated before 1970.
-    pub fn of(certificate: &[u8]) -> Option<Facts> {
+    pub fn of(certificate: &[u8]) -> Option<CertInfo> {
         let (certificate, _) = value(certificate, SEQUENCE)?;
         let (content, _) = value(certificate, SEQUENCE)?;
         // Certificates of version 1 have no version.
@@ -48,7 +48,7 @@ impl Facts {
         let (validity, _) = value(content, SEQUENCE)?;
         let (not_before, validity) = time(validity)?;
         let (not_after, _) = time(validity)?;
-        Some(Facts { serial: serial.to_vec(), not_before, not_after })
+        Some(CertInfo { serial: serial.to_vec(), not_before, not_after })
     }
 
     /// How many whole days it still holds at `wall`; 0 on the last one and after it.
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_certificate_tells_its_number_and_its_dates() {
-        let facts = Facts::of(&certificate()).unwrap();
+        let facts = CertInfo::of(&certificate()).unwrap();
         assert_eq!(facts.serial_in_hex(), "12ab");
         assert_eq!(facts.not_after - facts.not_before, 10 * SECONDS_A_DAY);
         for (seconds, days) in [(0, 10), (1, 9), (9 * SECONDS_A_DAY + 1, 0), (1 << 30, 0)] {
@@ -214,19 +214,19 @@ mod tests {
     fn half_a_certificate_is_none_and_no_cut_makes_it_panic() {
         let whole = certificate();
         for length in 0..whole.len() {
-            let _ = Facts::of(&whole[..length]);
+            let _ = CertInfo::of(&whole[..length]);
         }
-        assert_eq!(Facts::of(&whole[..40]), None);
+        assert_eq!(CertInfo::of(&whole[..40]), None);
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>, at in 0_usize..400, byte: u8) {
-            let _ = Facts::of(&bytes);
+            let _ = CertInfo::of(&bytes);
             let mut bent = certificate();
             let at = at % bent.len();
             bent[at] = byte;
-            let _ = Facts::of(&bent);
+            let _ = CertInfo::of(&bent);
         }
     }
 }

@@ -45,7 +45,7 @@ pub struct Tls<P> {
     tls: Connection,
     inner: P,
     /// Of mutual TLS, while the handshake goes on.
-    proof: Option<Proof>,
+    proof: Option<MutualHandshake>,
     /// The handshake is done, and the inner protocol knows.
     made: bool,
     /// The peer has said that it sends no more.
@@ -65,14 +65,14 @@ pub struct HandshakeLimit {
 
 /// A handshake in which the peer has to prove who it is.
 #[derive(Debug)]
-struct Proof {
+struct MutualHandshake {
     /// By which its certificate is judged.
     clock: Arc<LoopClock>,
     limit: HandshakeLimit,
     received: usize,
 }
 
-impl Proof {
+impl MutualHandshake {
     /// So much more was received.
     fn received(&mut self, bytes: usize) -> Flow {
         let HandshakeLimit { key, bytes: most } = self.limit;
@@ -108,7 +108,7 @@ impl<P> Tls<P> {
     /// The same, and the certificates that the peer shows are judged by `clock` and kept in the
     /// transport; no more than `limit` is read before that.
     fn proving(self, clock: Arc<LoopClock>, limit: HandshakeLimit) -> Tls<P> {
-        Tls { proof: Some(Proof { clock, limit, received: 0 }), ..self }
+        Tls { proof: Some(MutualHandshake { clock, limit, received: 0 }), ..self }
     }
 
     /// Hands on what has been decrypted.

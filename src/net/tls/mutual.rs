@@ -5,7 +5,7 @@
 //! protocol for either side of a connection. Reads no file and knows no herd: *that* a certificate
 //! is to be believed is decided here, and *whose* it is by who reads its names afterwards.
 //!
-//! The rules (`Judge`), one more than a browser has:
+//! The rules (`PeerVerifier`), one more than a browser has:
 //!
 //! * It leads to the authority, and holds at this moment.
 //! * It is for both uses, servers' and clients', and says so: a server of a herd is both. (A verifier of
@@ -50,7 +50,7 @@ const CLIENT_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
 
 /// What a server needs to prove who it is, and to judge others.
 #[derive(Debug)]
-pub struct Papers {
+pub struct Credentials {
     /// Whom to trust: at least one.
     pub authorities: Vec<CertificateDer<'static>>,
     /// The server's own certificate first, then any between it and the authority.
@@ -63,7 +63,7 @@ pub struct Papers {
 
 /// Which of the papers cannot be used, and why.
 #[derive(Debug)]
-pub enum Unusable {
+pub enum CredentialError {
     /// An authority's certificate; or there is none.
     Authority(webpki::Error),
     /// A list of what is revoked.
@@ -77,7 +77,7 @@ pub enum Unusable {
 pub struct Mutual {
     accepting: Arc<ServerConfig>,
     dialling: Arc<ClientConfig>,
-    judge: Arc<Judge>,
+    judge: Arc<PeerVerifier>,
     clock: Arc<LoopClock>,
 }
 
@@ -87,16 +87,16 @@ impl Mutual {
     /// # Errors
     ///
     /// Which of the papers is not usable.
-    pub fn new(papers: Papers) -> Result<Mutual, Unusable> {
-        let Papers { authorities, chain, key, revoked } = papers;
+    pub fn new(papers: Credentials) -> Result<Mutual, CredentialError> {
+        let Credentials { authorities, chain, key, revoked } = papers;
         let provider = Arc::new(ring::default_provider());
         let algorithms = provider.signature_verification_algorithms;
-        let judge = Arc::new(Judge::new(&authorities, &revoked, algorithms)?);
-        Mutual::with(judge, chain, key, provider).map_err(Unusable::Key)
+        let judge = Arc::new(PeerVerifier::new(&authorities, &revoked, algorithms)?);
+        Mutual::with(judge, chain, key, provider).map_err(CredentialError::Key)
     }
 
     fn with(
-        judge: Arc<Judge>,
+        judge: Arc<PeerVerifier>,
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
         provider: Arc<CryptoProvider>,
@@ -179,32 +179,32 @@ fn unix_time(UnixNanos(nanos): UnixNanos) -> UnixTime {
 
 /// Who judges certificates, of either side.
 #[derive(Debug)]
-struct Judge {
+struct PeerVerifier {
     authorities: Vec<TrustAnchor<'static>>,
     revoked: Vec<CertRevocationList<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Judge {
+impl PeerVerifier {
     fn new(
         authorities: &[CertificateDer<'_>],
         revoked: &[CertificateRevocationListDer<'_>],
         algorithms: WebPkiSupportedAlgorithms,
-    ) -> Result<Judge, Unusable> {
+    ) -> Result<PeerVerifier, CredentialError> {
         let authorities = authorities
             .iter()
             .map(|der| anchor_from_trusted_cert(der).map(|anchor| anchor.to_owned()))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(Unusable::Authority)?;
+            .map_err(CredentialError::Authority)?;
         if authorities.is_empty() {
-            return Err(Unusable::Authority(webpki::Error::UnknownIssuer));
+            return Err(CredentialError::Authority(webpki::Error::UnknownIssuer));
         }
         let revoked = revoked
             .iter()
             .map(|der| OwnedCertRevocationList::from_der(der).map(CertRevocationList::from))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(Unusable::Revoked)?;
-        Ok(Judge { authorities, revoked, algorithms })
+            .map_err(CredentialError::Revoked)?;
+        Ok(PeerVerifier { authorities, revoked, algorithms })
     }
 
     fn judge(
@@ -245,7 +245,7 @@ impl ExtendedKeyUsageValidator for BothUses {
     }
 }
 
-impl ClientCertVerifier for Judge {
+impl ClientCertVerifier for PeerVerifier {
     /// No hints: a stranger need not learn who is trusted here.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
@@ -284,7 +284,7 @@ impl ClientCertVerifier for Judge {
     }
 }
 
-impl ServerCertVerifier for Judge {
+impl ServerCertVerifier for PeerVerifier {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,

@@ -2,7 +2,7 @@
 
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::{
-    CloseReason, ConnId, Context, Flow, Limits, MioIo, Protocol, Reactor, Signal, factory,
+    CloseReason, ConnId, Context, Flow, MioIo, Protocol, Reactor, ReactorLimits, Signal, factory,
 };
 
 /// What the connections share: who is here. Twisted keeps it in the factory.
@@ -42,7 +42,7 @@ pub(crate) fn client() -> impl Protocol<Room> {
 #[allow(dead_code)]
 fn main() -> std::io::Result<()> {
     let io = MioIo::new(&[Signal::Interrupt, Signal::Terminate])?;
-    let mut reactor = Reactor::new(io, (Vec::new(),), Limits::default());
+    let mut reactor = Reactor::new(io, (Vec::new(),), ReactorLimits::default());
     let any = ([127, 0, 0, 1], 0).into();
     let (_, address) = reactor.listen_tcp(any, factory(|_, _| Some(client())))?;
     println!("{address}");

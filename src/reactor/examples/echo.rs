@@ -1,6 +1,6 @@
 //! Sends back what it receives. `cargo run -p herd-reactor --example echo`, then `nc 127.0.0.1 PORT`.
 
-use herd_reactor::{Context, Flow, Limits, MioIo, Protocol, Reactor, Signal, factory};
+use herd_reactor::{Context, Flow, MioIo, Protocol, Reactor, ReactorLimits, Signal, factory};
 
 struct Echo;
 
@@ -13,7 +13,7 @@ impl Protocol<()> for Echo {
 
 fn main() -> std::io::Result<()> {
     let io = MioIo::new(&[Signal::Interrupt, Signal::Terminate])?;
-    let mut reactor = Reactor::new(io, (), Limits::default());
+    let mut reactor = Reactor::new(io, (), ReactorLimits::default());
     let any = ([127, 0, 0, 1], 0).into();
     let (_, address) = reactor.listen_tcp(any, factory(|_, _| Some(Echo)))?;
     println!("{address}");

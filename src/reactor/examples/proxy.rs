@@ -5,8 +5,8 @@
 //! has sent is delivered, then its end; the other direction goes on.
 
 use herd_reactor::{
-    ClientFactory, CloseReason, ConnId, ConnectOptions, Context, Core, Factory, Flow, Limits,
-    MioIo, Protocol, Reactor, Shared, Signal,
+    ClientFactory, CloseReason, ConnId, ConnectOptions, Context, Core, Factory, Flow, MioIo,
+    Protocol, Reactor, ReactorLimits, Shared, Signal,
 };
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -129,7 +129,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let to = std::env::args().nth(1).ok_or("usage: proxy ADDRESS")?.parse()?;
     let io = MioIo::new(&[Signal::Interrupt, Signal::Terminate])?;
     let pairs = Pairs { to, other: BTreeMap::new() };
-    let mut reactor = Reactor::new(io, pairs, Limits::default());
+    let mut reactor = Reactor::new(io, pairs, ReactorLimits::default());
     let (_, address) = reactor.listen_tcp(([127, 0, 0, 1], 0).into(), Box::new(Inbound))?;
     println!("{address}");
     Ok(reactor.run()?)

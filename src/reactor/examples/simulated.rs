@@ -7,7 +7,7 @@ mod chat;
 use chat::{Room, client};
 use herd_reactor::testing::{MemoryIo, MemoryOptions};
 use herd_reactor::{
-    Backoff, CloseReason, ConnectOptions, Context, Flow, Limits, Protocol, Reactor, factory,
+    Backoff, CloseReason, ConnectOptions, Context, Flow, Protocol, Reactor, ReactorLimits, factory,
 };
 use std::error::Error;
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         accept_failures: 0.2,
         ..MemoryOptions::rough(seed)
     });
-    let mut reactor = Reactor::new(io, (Vec::new(),), Limits::default());
+    let mut reactor = Reactor::new(io, (Vec::new(),), ReactorLimits::default());
     let any = ([127, 0, 0, 1], 0).into();
     let (_, address) = reactor.listen_tcp(any, factory(|_, _| Some(client())))?;
     for name in ["Ada", "Bob"] {

@@ -1,7 +1,9 @@
 //! Calls that wait for their time: one of the reactor's, which ends the program, and one of each connection's
 //! protocol, which greets a client that says nothing. `cargo run -p herd-reactor --example timer`
 
-use herd_reactor::{Context, Flow, Limits, MioIo, Protocol, Reactor, Signal, TimerId, factory};
+use herd_reactor::{
+    Context, Flow, MioIo, Protocol, Reactor, ReactorLimits, Signal, TimerId, factory,
+};
 use std::time::Duration;
 
 /// How long a client may be silent.
@@ -39,7 +41,7 @@ impl Protocol<()> for Greeter {
 
 fn main() -> std::io::Result<()> {
     let io = MioIo::new(&[Signal::Interrupt, Signal::Terminate])?;
-    let mut reactor = Reactor::new(io, (), Limits::default());
+    let mut reactor = Reactor::new(io, (), ReactorLimits::default());
     let any = ([127, 0, 0, 1], 0).into();
     let (_, address) = reactor.listen_tcp(any, factory(|_, _| Some(Greeter::default())))?;
     println!("{address}");

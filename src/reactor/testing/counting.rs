@@ -11,7 +11,7 @@ use std::time::Duration;
 /// How often each call was made. All but the two clocks and chance are system calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct Counts {
+pub struct CallCounts {
     pub polls: u64,
     pub listens: u64,
     pub unlistens: u64,
@@ -31,17 +31,17 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct CountingIo<I> {
     inner: I,
-    counts: Counts,
+    counts: CallCounts,
 }
 
 impl<I: Io> CountingIo<I> {
     /// Counts what is asked of `inner`.
     pub fn new(inner: I) -> CountingIo<I> {
-        CountingIo { inner, counts: Counts::default() }
+        CountingIo { inner, counts: CallCounts::default() }
     }
 
     /// What was asked since the last call of this.
-    pub fn take(&mut self) -> Counts {
+    pub fn take(&mut self) -> CallCounts {
         std::mem::take(&mut self.counts)
     }
 

@@ -74,18 +74,18 @@ impl Far<MemoryIo> for Played {
 }
 
 /// A socket connected to somebody.
-struct Bench<I, F> {
+struct DatagramBench<I, F> {
     io: I,
     far: F,
     host: SocketAddr,
 }
 
-impl<I: Io, F: Far<I>> Bench<I, F> {
-    fn new(mut io: I) -> Bench<I, F> {
+impl<I: Io, F: Far<I>> DatagramBench<I, F> {
+    fn new(mut io: I) -> DatagramBench<I, F> {
         let far = F::open(&mut io);
         let addrs = io.connect_udp(SOCKET, far.address()).unwrap();
         assert_eq!(addrs.peer, far.address());
-        let mut bench = Bench { io, far, host: addrs.local };
+        let mut bench = DatagramBench { io, far, host: addrs.local };
         assert_eq!(bench.told(), Some((false, true, false)), "it stands at once");
         bench
     }
@@ -127,7 +127,7 @@ impl<I: Io, F: Far<I>> Bench<I, F> {
 }
 
 fn each_read_gives_one_datagram<I: Io, F: Far<I>>(io: I) {
-    let mut bench: Bench<I, F> = Bench::new(io);
+    let mut bench: DatagramBench<I, F> = DatagramBench::new(io);
     bench.nothing_is_left();
     bench.say(b"one");
     bench.say(b"");
@@ -143,7 +143,7 @@ fn each_read_gives_one_datagram<I: Io, F: Far<I>>(io: I) {
 }
 
 fn what_has_no_room_in_the_buffer_is_lost<I: Io, F: Far<I>>(io: I) {
-    let mut bench: Bench<I, F> = Bench::new(io);
+    let mut bench: DatagramBench<I, F> = DatagramBench::new(io);
     bench.say(b"too long");
     bench.say(b"next");
     bench.told();
@@ -152,7 +152,7 @@ fn what_has_no_room_in_the_buffer_is_lost<I: Io, F: Far<I>>(io: I) {
 }
 
 fn each_write_is_one_datagram<I: Io, F: Far<I>>(io: I) {
-    let mut bench: Bench<I, F> = Bench::new(io);
+    let mut bench: DatagramBench<I, F> = DatagramBench::new(io);
     let longest = vec![7; 65_507];
     for data in [b"one".as_slice(), b"", &longest] {
         assert_eq!(bench.io.write(SOCKET, data).unwrap(), data.len());
@@ -163,7 +163,7 @@ fn each_write_is_one_datagram<I: Io, F: Far<I>>(io: I) {
 }
 
 fn a_stranger_is_not_heard<I: Io, F: Far<I>>(io: I) {
-    let mut bench: Bench<I, F> = Bench::new(io);
+    let mut bench: DatagramBench<I, F> = DatagramBench::new(io);
     let stranger = F::open(&mut bench.io);
     stranger.say(&mut bench.io, bench.host, b"believe me");
     bench.say(b"truth");
@@ -173,7 +173,7 @@ fn a_stranger_is_not_heard<I: Io, F: Far<I>>(io: I) {
 }
 
 fn that_nobody_is_there_is_told_once<I: Io, F: Far<I>>(io: I) {
-    let mut bench: Bench<I, F> = Bench::new(io);
+    let mut bench: DatagramBench<I, F> = DatagramBench::new(io);
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     bench.io.close(SOCKET, Close::Orderly);
     bench.told();
@@ -193,13 +193,13 @@ fn that_nobody_is_there_is_told_once<I: Io, F: Far<I>>(io: I) {
 }
 
 fn what_only_a_stream_has_is_an_error<I: Io, F: Far<I>>(io: I) {
-    let mut bench: Bench<I, F> = Bench::new(io);
+    let mut bench: DatagramBench<I, F> = DatagramBench::new(io);
     assert_eq!(bench.io.shutdown(SOCKET).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(bench.io.connected(SOCKET).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
 fn two_sockets_have_two_ports_and_the_closed_one_is_gone<I: Io, F: Far<I>>(io: I) {
-    let mut bench: Bench<I, F> = Bench::new(io);
+    let mut bench: DatagramBench<I, F> = DatagramBench::new(io);
     let other = bench.io.connect_udp(OTHER, bench.far.address()).unwrap();
     assert_ne!(other.local, bench.host);
     bench.io.close(SOCKET, Close::Orderly);

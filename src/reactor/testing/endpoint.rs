@@ -12,8 +12,8 @@
 //!   0 and writes EPIPE. After a clean end a reset is heard by writing only.
 //! * Who closes with unread input resets the connection, and what he had not sent is lost.
 
-use super::event_queue::Wire;
-use super::segment::FrameKind;
+use super::event_queue::EventQueue;
+use super::segment::SegmentKind;
 use crate::ConnId;
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -78,7 +78,7 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn level(&self, wire: &Wire) -> Level {
+    pub(super) fn level(&self, wire: &EventQueue) -> Level {
         let room = self.established && self.room(wire) > 0;
         Level {
             readable: !self.received.is_empty() || self.peer_ended || self.broken,
@@ -96,7 +96,7 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn read(&mut self, wire: &mut Wire, into: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read(&mut self, wire: &mut EventQueue, into: &mut [u8]) -> io::Result<usize> {
         if self.received.is_empty() {
             return match self.error.take() {
                 Some(error) => Err(error.into()),
@@ -110,12 +110,12 @@ impl Endpoint {
             count += self.received.read(&mut into[count..])?;
         }
         if !self.broken {
-            wire.send(self.host, self.peer, FrameKind::Taken(count));
+            wire.send(self.host, self.peer, SegmentKind::Taken(count));
         }
         Ok(count)
     }
 
-    pub(super) fn write(&mut self, wire: &mut Wire, data: &[u8]) -> io::Result<usize> {
+    pub(super) fn write(&mut self, wire: &mut EventQueue, data: &[u8]) -> io::Result<usize> {
         if let Some(error) = self.error.take() {
             return Err(error.into());
         }
@@ -130,7 +130,7 @@ impl Endpoint {
         self.write_blocked = count < data.len();
         if let Some(id) = self.id.filter(|_| self.write_blocked && self.room(wire) > 0) {
             let at = wire.after_a_gap();
-            wire.schedule(at, super::event_queue::Due::Writable(id));
+            wire.schedule(at, super::event_queue::Scheduled::Writable(id));
         }
         match count {
             0 if !data.is_empty() => Err(ErrorKind::WouldBlock.into()),
@@ -139,7 +139,7 @@ impl Endpoint {
     }
 
     /// Ends what we send, after all that was written.
-    pub(super) fn shutdown(&mut self, wire: &mut Wire) -> io::Result<()> {
+    pub(super) fn shutdown(&mut self, wire: &mut EventQueue) -> io::Result<()> {
         if self.broken || !self.established {
             return Err(Errno::NOTCONN.into());
         }
@@ -149,7 +149,7 @@ impl Endpoint {
     }
 
     /// Closes as a program does with shutdown and close.
-    pub(super) fn close(&mut self, wire: &mut Wire) {
+    pub(super) fn close(&mut self, wire: &mut EventQueue) {
         self.id = None;
         self.closed = true;
         if self.broken || !self.established {
@@ -164,9 +164,9 @@ impl Endpoint {
     }
 
     /// Ends the connection at once, for both sides.
-    pub(super) fn reset(&mut self, wire: &mut Wire) {
+    pub(super) fn reset(&mut self, wire: &mut EventQueue) {
         if !self.broken && self.established {
-            wire.send(self.host, self.peer, FrameKind::Reset);
+            wire.send(self.host, self.peer, SegmentKind::Reset);
         }
         self.id = None;
         self.closed = true;
@@ -179,30 +179,30 @@ impl Endpoint {
     }
 
     /// Takes what has arrived. Says whether there is something new to tell.
-    pub(super) fn arrived(&mut self, wire: &mut Wire, kind: FrameKind) -> bool {
+    pub(super) fn arrived(&mut self, wire: &mut EventQueue, kind: SegmentKind) -> bool {
         match kind {
-            FrameKind::Accepted => self.established = true,
-            FrameKind::Refused => self.failed(Errno::CONNREFUSED),
-            FrameKind::Data(_) if self.closed => self.reset(wire),
-            FrameKind::Data(bytes) => self.received.extend(bytes),
-            FrameKind::Fin => self.peer_ended = true,
-            FrameKind::Reset if self.peer_ended => self.broken = true,
-            FrameKind::Reset => self.failed(Errno::CONNRESET),
-            FrameKind::Taken(count) => {
+            SegmentKind::Accepted => self.established = true,
+            SegmentKind::Refused => self.failed(Errno::CONNREFUSED),
+            SegmentKind::Data(_) if self.closed => self.reset(wire),
+            SegmentKind::Data(bytes) => self.received.extend(bytes),
+            SegmentKind::Fin => self.peer_ended = true,
+            SegmentKind::Reset if self.peer_ended => self.broken = true,
+            SegmentKind::Reset => self.failed(Errno::CONNRESET),
+            SegmentKind::Taken(count) => {
                 self.window += count;
                 self.pump(wire);
                 return self.owes_writable(wire);
             }
             // A retransmitted question that was answered already.
-            FrameKind::Syn => return false,
+            SegmentKind::Syn => return false,
             // Of no stream: they go elsewhere.
-            FrameKind::Datagram(_) | FrameKind::Unreachable => return false,
+            SegmentKind::Datagram(_) | SegmentKind::Unreachable => return false,
         }
         true
     }
 
     /// Whether an edge is owed because of a short write, and can be given. It is owed once.
-    pub(super) fn owes_writable(&mut self, wire: &Wire) -> bool {
+    pub(super) fn owes_writable(&mut self, wire: &EventQueue) -> bool {
         let owed = self.write_blocked && self.room(wire) > 0;
         self.write_blocked &= !owed;
         owed
@@ -216,21 +216,21 @@ impl Endpoint {
     }
 
     /// Sends what the peer has room for, and the end behind it.
-    fn pump(&mut self, wire: &mut Wire) {
+    fn pump(&mut self, wire: &mut EventQueue) {
         while self.window > 0 && !self.unsent.is_empty() {
             let range = wire.options.arrival_bytes.clone();
             let count = wire.within(&range).min(self.window).min(self.unsent.len());
             self.window -= count;
             let piece = self.unsent.drain(..count).collect();
-            wire.send(self.host, self.peer, FrameKind::Data(piece));
+            wire.send(self.host, self.peer, SegmentKind::Data(piece));
         }
         if self.ending && !self.ended && self.unsent.is_empty() {
             self.ended = true;
-            wire.send(self.host, self.peer, FrameKind::Fin);
+            wire.send(self.host, self.peer, SegmentKind::Fin);
         }
     }
 
-    fn room(&self, wire: &Wire) -> usize {
+    fn room(&self, wire: &EventQueue) -> usize {
         // The window may have been made narrower than what it holds.
         wire.options.send_window_bytes.saturating_sub(self.unsent.len())
     }

@@ -1,7 +1,7 @@
 //! What is under way, on a clock of its own: frames by the time of their arrival.
 
 use super::options::MemoryOptions;
-use super::segment::{Frame, FrameKind};
+use super::segment::{Segment, SegmentKind};
 use crate::{ConnId, Moment, SplitMix64};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,31 +13,31 @@ const LATEST_MAX: usize = 1024;
 
 /// What happens at its time.
 #[derive(Debug)]
-pub(super) enum Due {
+pub(super) enum Scheduled {
     /// A frame arrives.
-    Frame(Frame),
+    Frame(Segment),
     /// A connection that took less than it was given can take more.
     Writable(ConnId),
 }
 
 /// The time, the chance, and what is under way.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct EventQueue {
     pub(super) options: MemoryOptions,
     pub(super) now: Moment,
     chance: SplitMix64,
     /// By time, then by age.
-    agenda: BTreeMap<(Moment, u64), Due>,
+    agenda: BTreeMap<(Moment, u64), Scheduled>,
     sequence: u64,
     /// When the last frame of each stream arrives: nothing overtakes.
     latest: BTreeMap<(SocketAddr, SocketAddr), Moment>,
     /// Frames for whoever carries them; without him they go on the agenda.
-    pub(super) out: Option<Vec<Frame>>,
+    pub(super) out: Option<Vec<Segment>>,
 }
 
-impl Wire {
-    pub(super) fn new(options: MemoryOptions, carried: bool) -> Wire {
-        Wire {
+impl EventQueue {
+    pub(super) fn new(options: MemoryOptions, carried: bool) -> EventQueue {
+        EventQueue {
             chance: SplitMix64::new(options.seed),
             options,
             now: Moment::default(),
@@ -49,12 +49,12 @@ impl Wire {
     }
 
     /// Sends a frame of a stream on its way.
-    pub(super) fn send(&mut self, from: SocketAddr, to: SocketAddr, kind: FrameKind) {
+    pub(super) fn send(&mut self, from: SocketAddr, to: SocketAddr, kind: SegmentKind) {
         let delay = self.options.delay.clone();
         let mut arrives = self.now + self.duration(&delay);
         if let Some(latest) = self.latest.get(&(from, to)).copied() {
             let gap = match kind {
-                FrameKind::Data(_) => self.options.gap.clone(),
+                SegmentKind::Data(_) => self.options.gap.clone(),
                 _ => Duration::ZERO..=Duration::ZERO,
             };
             arrives = arrives.max(latest + self.duration(&gap));
@@ -64,28 +64,28 @@ impl Wire {
             self.latest.retain(|_, latest| *latest >= now);
         }
         self.latest.insert((from, to), arrives);
-        self.put_on(Frame { from, to, arrives, kind });
+        self.put_on(Segment { from, to, arrives, kind });
     }
 
     /// Sends a frame that keeps no order, and may be lost.
-    pub(super) fn send_datagram(&mut self, from: SocketAddr, to: SocketAddr, kind: FrameKind) {
+    pub(super) fn send_datagram(&mut self, from: SocketAddr, to: SocketAddr, kind: SegmentKind) {
         if self.happens(self.options.datagram_losses) {
             return;
         }
         let delay = self.options.delay.clone();
         let arrives = self.now + self.duration(&delay);
-        self.put_on(Frame { from, to, arrives, kind });
+        self.put_on(Segment { from, to, arrives, kind });
     }
 
-    fn put_on(&mut self, frame: Frame) {
+    fn put_on(&mut self, frame: Segment) {
         match &mut self.out {
             Some(out) => out.push(frame),
-            None => self.schedule(frame.arrives, Due::Frame(frame)),
+            None => self.schedule(frame.arrives, Scheduled::Frame(frame)),
         }
     }
 
     /// Lets `due` happen `at` its time.
-    pub(super) fn schedule(&mut self, at: Moment, due: Due) {
+    pub(super) fn schedule(&mut self, at: Moment, due: Scheduled) {
         self.sequence += 1;
         self.agenda.insert((at, self.sequence), due);
     }
@@ -96,17 +96,17 @@ impl Wire {
     }
 
     /// Takes the next thing that has happened by now.
-    pub(super) fn next_due(&mut self) -> Option<Due> {
+    pub(super) fn next_due(&mut self) -> Option<Scheduled> {
         let entry = self.agenda.first_entry().filter(|entry| entry.key().0 <= self.now)?;
         Some(entry.remove())
     }
 
     /// Takes the frames off the agenda, those that arrive first first.
-    pub(super) fn take_under_way(&mut self) -> Vec<Frame> {
+    pub(super) fn take_under_way(&mut self) -> Vec<Segment> {
         let dues = std::mem::take(&mut self.agenda).into_values();
         dues.filter_map(|due| match due {
-            Due::Frame(frame) => Some(frame),
-            Due::Writable(_) => None,
+            Scheduled::Frame(frame) => Some(frame),
+            Scheduled::Writable(_) => None,
         })
         .collect()
     }

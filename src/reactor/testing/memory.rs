@@ -26,9 +26,9 @@ mod calls;
 
 use super::datagrams::{Datagram, DatagramSocket, PlayedPort};
 use super::endpoint::Endpoint;
-use super::event_queue::{Due, Wire};
-use super::options::{Fault, MemoryOptions};
-use super::segment::{Frame, FrameKind};
+use super::event_queue::{EventQueue, Scheduled};
+use super::options::{MemoryOptions, NetworkFault};
+use super::segment::{Segment, SegmentKind};
 use crate::io::Close;
 use crate::{ConnId, Io, Moment, PortId, Signal, UnixNanos};
 use rustix::io::Errno;
@@ -44,7 +44,7 @@ const EPHEMERAL: u16 = 32_768;
 ///
 /// ```
 /// use herd_reactor::testing::{MemoryIo, MemoryOptions, Records, Recorder};
-/// use herd_reactor::{ConnectOptions, Limits, Reactor, factory};
+/// use herd_reactor::{ConnectOptions, ReactorLimits, Reactor, factory};
 /// use std::time::Duration;
 ///
 /// // A seed, and all that a kernel hardly ever does: short reads and writes, late arrivals, false alarms.
@@ -64,7 +64,7 @@ const EPHEMERAL: u16 = 32_768;
 /// ```
 #[derive(Debug)]
 pub struct MemoryIo {
-    wire: Wire,
+    wire: EventQueue,
     endpoints: Slab<Endpoint>,
     by_id: Vec<Option<usize>>,
     /// By our address and the peer's.
@@ -79,8 +79,8 @@ pub struct MemoryIo {
     /// Of whom there is something to tell, first come first.
     armed: VecDeque<Armed>,
     signals: VecDeque<Signal>,
-    faults: BTreeMap<SocketAddr, Fault>,
-    held: Vec<Frame>,
+    faults: BTreeMap<SocketAddr, NetworkFault>,
+    held: Vec<Segment>,
     stale: VecDeque<ConnId>,
     ephemeral: u16,
     clock: WallClock,
@@ -133,7 +133,7 @@ impl MemoryIo {
         assert!(*options.arrival_bytes.start() > 0 && *options.write_bytes.start() > 0);
         let clock = WallClock { since: Moment::default(), shown: options.wall, skew_ppm: 0 };
         MemoryIo {
-            wire: Wire::new(options, carried),
+            wire: EventQueue::new(options, carried),
             endpoints: Slab::new(),
             by_id: Vec::new(),
             by_ends: BTreeMap::new(),
@@ -180,13 +180,13 @@ impl MemoryIo {
     // What is under way, for whoever carries it.
 
     /// Takes out what was sent since the last call. Empty unless [`external_clock`](MemoryIo::external_clock).
-    pub fn take_frames(&mut self) -> Vec<Frame> {
+    pub fn take_frames(&mut self) -> Vec<Segment> {
         self.wire.out.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Puts in a frame; it arrives when it says, or now if that is past.
-    pub fn put_frame(&mut self, frame: Frame) {
-        self.wire.schedule(frame.arrives.max(self.wire.now), Due::Frame(frame));
+    pub fn put_frame(&mut self, frame: Segment) {
+        self.wire.schedule(frame.arrives.max(self.wire.now), Scheduled::Frame(frame));
     }
 
     /// When the reactor above has something to do: its next timer, or the next arrival. Now, if it
@@ -215,7 +215,7 @@ impl MemoryIo {
 
     /// Sends a datagram, from a port that is played or from any address a liar may choose.
     pub fn send_datagram(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
-        self.wire.send_datagram(from, to, FrameKind::Datagram(bytes));
+        self.wire.send_datagram(from, to, SegmentKind::Datagram(bytes));
     }
 
     // What the kernel does for a process that does nothing.
@@ -233,7 +233,7 @@ impl MemoryIo {
 
     /// Takes back what was put in and has not arrived yet: for who puts another kernel in the place of
     /// this one.
-    pub fn take_under_way(&mut self) -> Vec<Frame> {
+    pub fn take_under_way(&mut self) -> Vec<Segment> {
         self.wire.take_under_way()
     }
 
@@ -260,7 +260,7 @@ impl MemoryIo {
     // What goes wrong.
 
     /// From now on `fault` holds between the listening address `server` and all who connect to it.
-    pub fn fault(&mut self, server: SocketAddr, fault: Fault) {
+    pub fn fault(&mut self, server: SocketAddr, fault: NetworkFault) {
         self.faults.insert(server, fault);
     }
 
@@ -272,7 +272,7 @@ impl MemoryIo {
         let held = std::mem::take(&mut self.held);
         for frame in held {
             match frame.from == server || frame.to == server {
-                true => self.wire.schedule(self.wire.now, Due::Frame(frame)),
+                true => self.wire.schedule(self.wire.now, Scheduled::Frame(frame)),
                 false => self.held.push(frame),
             }
         }
@@ -282,7 +282,7 @@ impl MemoryIo {
     pub fn reset(&mut self, id: ConnId) {
         let Some(key) = self.key(id) else { return };
         let Endpoint { host, peer, .. } = self.endpoints[key];
-        self.wire.send(host, peer, FrameKind::Reset);
+        self.wire.send(host, peer, SegmentKind::Reset);
         self.endpoints[key].failed(Errno::CONNRESET);
         self.arm(key);
     }

@@ -33,10 +33,10 @@ mod recorder;
 mod segment;
 mod string_transport;
 
-pub use self::counting::{CountingIo, Counts};
+pub use self::counting::{CallCounts, CountingIo};
 pub use self::datagrams::Datagram;
 pub use self::memory::MemoryIo;
-pub use self::options::{Fault, MemoryOptions};
+pub use self::options::{MemoryOptions, NetworkFault};
 pub use self::recorder::{Heard, Record, Recorder, RecordingFactory, Records};
-pub use self::segment::{Frame, FrameKind};
+pub use self::segment::{Segment, SegmentKind};
 pub use self::string_transport::StringTransport;

@@ -92,7 +92,7 @@ impl Default for MemoryOptions {
 
 /// What can be wrong between a listening address, or one that takes datagrams, and all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum NetworkFault {
     /// New connections are refused; those that stand go on. Datagrams find nobody.
     Refuse,
     /// New connections are never answered; those that stand go on. Datagrams are lost.

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 /// One thing under way from one end to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct Segment {
     /// Whose end it left.
     pub from: SocketAddr,
     /// Whose end it goes to.
@@ -19,12 +19,12 @@ pub struct Frame {
     /// When it arrives.
     pub arrives: Moment,
     /// What it says.
-    pub kind: FrameKind,
+    pub kind: SegmentKind,
 }
 
 /// What a frame says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FrameKind {
+pub enum SegmentKind {
     /// May I connect?
     Syn,
     /// You may, and have. Sent by the kernel: the program accepts later.
@@ -45,9 +45,9 @@ pub enum FrameKind {
     Unreachable,
 }
 
-impl FrameKind {
+impl SegmentKind {
     /// Whether it belongs to no connection, and need not arrive.
     pub fn is_datagram(&self) -> bool {
-        matches!(self, FrameKind::Datagram(_) | FrameKind::Unreachable)
+        matches!(self, SegmentKind::Datagram(_) | SegmentKind::Unreachable)
     }
 }

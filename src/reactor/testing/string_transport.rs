@@ -4,7 +4,7 @@
 //! posted to anybody; what the protocol asked for can be seen in the core.
 
 use crate::io::Addrs;
-use crate::{ConnId, Context, Core, Limits, Moment, Phase, Shared, UnixNanos};
+use crate::{ConnId, Context, Core, Moment, Phase, ReactorLimits, Shared, UnixNanos};
 use std::net::SocketAddr;
 
 /// One connection that stands, and nothing under it.
@@ -21,7 +21,8 @@ pub struct StringTransport<S: Shared> {
 impl<S: Shared> StringTransport<S> {
     /// A connection from 127.0.0.1:54321, whose protocol shares `state` with nobody.
     pub fn new(state: S) -> StringTransport<S> {
-        let mut core = Core::new(Limits::default(), 0, Moment::default(), UnixNanos::default());
+        let mut core =
+            Core::new(ReactorLimits::default(), 0, Moment::default(), UnixNanos::default());
         let addrs = Addrs {
             peer: SocketAddr::from(([127, 0, 0, 1], 54_321)),
             local: SocketAddr::from(([127, 0, 0, 1], 12_345)),

@@ -3,7 +3,7 @@
 //!
 //! In: a connection that stands. Out: an [`Interserver`] that reads its lines. Knows no word of theirs.
 
-use super::{Interserver, NAME, Standing};
+use super::{Interserver, LinkState, NAME};
 use crate::config::SERVERS_MAX;
 use crate::replication::neighbours::NeighbourId;
 use crate::server::member::{Cx, LogName, Member};
@@ -34,7 +34,7 @@ impl Factory<Member> for InterserverFactory {
             return None;
         }
         log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
-        let stranger = interserver(cx, Standing::Stranger)?;
+        let stranger = interserver(cx, LinkState::Stranger)?;
         cx.state.callers += 1;
         let Member { peer_tls, limits, .. } = &mut *cx.state;
         if let Some(tls) = peer_tls {
@@ -64,13 +64,13 @@ impl Factory<Member> for Dialler {
         cx: &mut Cx<'_>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
-        let server = &cx.state.links.link(self.neighbour).server;
+        let server = &cx.state.neighbours.get(self.neighbour).server;
         let after = match std::mem::take(&mut self.failures) {
             0 => String::new(),
             failures => format!(" after {failures} failed attempts"),
         };
         log::info!("{}: connected to {} at {peer}{after}", LogName::new(NAME, cx.id), server.name);
-        let standing = Standing::Dialled(self.neighbour);
+        let standing = LinkState::Dialled(self.neighbour);
         interserver(cx, standing)
     }
 }
@@ -85,7 +85,7 @@ impl ClientFactory<Member> for Dialler {
         retry: Option<Duration>,
     ) {
         self.failures += 1;
-        let name = &member.links.link(self.neighbour).server.name;
+        let name = &member.neighbours.get(self.neighbour).server.name;
         let level =
             if self.failures.is_power_of_two() { log::Level::Info } else { log::Level::Debug };
         let next =
@@ -94,7 +94,7 @@ impl ClientFactory<Member> for Dialler {
     }
 }
 
-fn interserver(cx: &mut Cx<'_>, standing: Standing) -> Option<Box<dyn Protocol<Member>>> {
+fn interserver(cx: &mut Cx<'_>, standing: LinkState) -> Option<Box<dyn Protocol<Member>>> {
     let lines = LineLimits {
         line_bytes: cx.state.limits.line_bytes,
         unfinished_line: cx.state.limits.unfinished_line,
@@ -111,12 +111,12 @@ fn interserver(cx: &mut Cx<'_>, standing: Standing) -> Option<Box<dyn Protocol<M
 /// The same inside TLS, in which the other end has so much time to prove who it is.
 fn sealed(
     cx: &mut Cx<'_>,
-    standing: Standing,
+    standing: LinkState,
     lines: LineReceiver<Interserver>,
 ) -> Option<Box<dyn Protocol<Member>>> {
-    let Member { peer_tls, links, limits, .. } = &*cx.state;
+    let Member { peer_tls, neighbours, limits, .. } = &*cx.state;
     let dialled = match standing {
-        Standing::Dialled(id) => Some(links.link(id).server.name.as_str()),
+        LinkState::Dialled(id) => Some(neighbours.get(id).server.name.as_str()),
         _ => None,
     };
     match peer_tls.as_ref()?.wrap(dialled, limits, lines) {

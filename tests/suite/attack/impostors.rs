@@ -133,7 +133,7 @@ fn reports(herd: &Herd, servers: &[&str], ids: &[String], stamp: i128) -> Vec<St
 
 /// How many clients the server `name` does not serve as they reported last.
 fn stuck(herd: &Herd, name: &str, ids: &[String], honest: &[String]) -> usize {
-    let served = herd.sightings(name, ids);
+    let served = herd.reports(name, ids);
     served.iter().zip(honest).filter(|(served, honest)| served.as_ref() != Some(honest)).count()
 }
 

@@ -37,7 +37,7 @@ fn deaf_for(seconds: u64, clients: usize) {
         cluster.run_until(from + u32::try_from(second).expect("some hours") * SECOND);
         told += cluster.hear(client).lines().filter(|line| line.starts_with("AT Alford ")).count();
         pending = pending.max(cluster.pending(ALFORD, "Aaron"));
-        let herd = &cluster.member(ALFORD).herd;
+        let herd = &cluster.member(ALFORD).table;
         owed = owed.max(herd.owed.owed(0));
         buffered = buffered.max(herd.line_bytes());
         cluster.forget_lines();

@@ -424,7 +424,7 @@ fn without_a_folder_for_sockets_nobody_can_ask() {
 fn what_up_says_to_type_next_works() {
     let herd = Herd::new("typed", TRIANGLE);
     let mut up = herd.start(&["up"]);
-    let _servers = up.table();
+    let _servers = up.herd();
     let said = up.lines_until("Ctrl-C ends all servers.");
     let typed = |word: &str| {
         let found = said.iter().find(|line| line.starts_with("  ") && line.contains(word));
@@ -451,7 +451,7 @@ fn names_and_files_may_begin_with_a_dash() {
     let herd = Herd::new("dash", &[("-x", &["-h"]), ("-h", &[])]);
     {
         let mut up = herd.start(&["up"]);
-        let _servers = up.table();
+        let _servers = up.herd();
         let said = up.lines_until("Ctrl-C ends all servers.");
         for (word, reply) in [(" iamat ", "AT -x +"), (" whatsat ", "AT -x +")] {
             let typed = said.iter().find(|line| line.starts_with("  ") && line.contains(word));
@@ -491,7 +491,7 @@ fn names_and_files_may_begin_with_a_dash() {
 fn up_starts_again_what_was_killed_and_ends_all_at_sigterm() {
     let herd = Herd::new("up", TRIANGLE);
     let mut up = herd.start(&["up"]);
-    let mut servers = up.table();
+    let mut servers = up.herd();
     assert_eq!(servers.len(), 3);
     assert!(servers.iter().all(Stray::leads_its_group));
     let killed = servers.remove(2);
@@ -514,7 +514,7 @@ fn up_starts_again_what_was_killed_and_ends_all_at_sigterm() {
 fn a_second_signal_kills_what_does_not_end() {
     let herd = Herd::new("twice", PAIR);
     let mut up = herd.start(&["up"]);
-    let servers = up.table();
+    let servers = up.herd();
     servers[0].signal(Signal::STOP);
     up.signal(Signal::INT);
     servers[1].has_ended();
@@ -533,7 +533,7 @@ fn a_second_signal_kills_what_does_not_end() {
 fn the_servers_end_when_up_is_killed() {
     let herd = Herd::new("killed", PAIR);
     let mut up = herd.start(&["up"]);
-    let servers = up.table();
+    let servers = up.herd();
     up.signal(Signal::KILL);
     assert_eq!(up.end().code, None);
     servers.iter().for_each(Stray::has_ended);
@@ -546,7 +546,7 @@ fn one_server_that_cannot_start_keeps_no_other_from_it() {
     let mut up = herd.start(&["up"]);
     let ended = up.line_with("Alford (process ");
     assert!(ended.contains("has ended, exit status: 69 (an address is in use"), "{ended}");
-    let servers = up.table();
+    let servers = up.herd();
     assert_eq!(servers.len(), 1, "Bolden");
     drop(taken);
     let again = up.line_with("Alford listens, process ");
@@ -557,7 +557,7 @@ fn one_server_that_cannot_start_keeps_no_other_from_it() {
 fn a_second_herd_on_the_same_addresses_says_so_and_ends() {
     let herd = Herd::new("second", PAIR);
     let mut up = herd.start(&["up"]);
-    let _servers = up.table();
+    let _servers = up.herd();
     let second = herd.run(&["up"]);
     assert_eq!(second.code, Some(69));
     assert!(second.stderr.contains("Bolden cannot listen on"), "{}", second.stderr);

@@ -198,7 +198,7 @@ fn up_kills_a_server_that_does_not_end() {
     let herd = Herd::new("unending", ALONE);
     herd.write(&herd.text().replace("drain_ms = 2000", "drain_ms = 0"));
     let mut up = herd.start(&["up"]);
-    let servers: Vec<Stray> = up.table();
+    let servers: Vec<Stray> = up.herd();
     servers[0].signal(Signal::STOP);
     up.signal(Signal::TERM);
     up.line_with("killing the servers that have not ended within drain_ms and 10 s");

@@ -7,13 +7,14 @@ use crate::support::fake_google::{
 };
 use crate::support::logged::Logged;
 use crate::support::ports::RefusingPort;
-use herd_reactor::{Core, Limits, MioIo, Moment, Reactor, Shared, TimerId};
+use herd_reactor::{Core, MioIo, Moment, Reactor, ReactorLimits, Shared, TimerId};
 use places_herd::fetch::pool::{
-    self, Agent, AgentLimits, FetchError, FetchId, Fetching, Order, Origin, Phase, Trip,
+    self, FetchError, FetchId, FetchPhase, FetchTiming, Fetching, HttpPool, HttpPoolLimits, Origin,
+    PendingRequest,
 };
 use places_herd::fetch::roots::client_config;
 use places_herd::http::{HttpLimits, Request, Response};
-use places_herd::net::dns::{Client, ClientOptions, DnsError, LookupId, Resolving};
+use places_herd::net::dns::{DnsClient, DnsError, DnsOptions, LookupId, Resolving};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::collections::BTreeMap;
@@ -48,14 +49,14 @@ type Outcome = Result<Response, FetchError>;
 /// Who asks: the shared state of the reactor.
 #[derive(Debug)]
 struct Asker {
-    agent: Agent,
-    dns: Client,
-    fetched: BTreeMap<FetchId, (Outcome, Trip)>,
+    agent: HttpPool,
+    dns: DnsClient,
+    fetched: BTreeMap<FetchId, (Outcome, FetchTiming)>,
     wake: Option<TimerId>,
 }
 
 impl Shared for Asker {
-    type Message = Order;
+    type Message = PendingRequest;
 
     /// The poll that follows sleeps a millisecond at most. Set here, where the clock has just been
     /// read: a timer set before the turn may be over before the poll begins.
@@ -73,7 +74,7 @@ impl Shared for Asker {
 }
 
 impl Resolving for Asker {
-    fn dns(&mut self) -> &mut Client {
+    fn dns(&mut self) -> &mut DnsClient {
         &mut self.dns
     }
 
@@ -88,11 +89,17 @@ impl Resolving for Asker {
 }
 
 impl Fetching for Asker {
-    fn agent(&mut self) -> &mut Agent {
+    fn agent(&mut self) -> &mut HttpPool {
         &mut self.agent
     }
 
-    fn fetched(&mut self, _core: &mut Core<Asker>, fetch: FetchId, outcome: Outcome, trip: Trip) {
+    fn fetched(
+        &mut self,
+        _core: &mut Core<Asker>,
+        fetch: FetchId,
+        outcome: Outcome,
+        trip: FetchTiming,
+    ) {
         let before = self.fetched.insert(fetch, (outcome, trip));
         assert!(before.is_none(), "told twice: {fetch:?}");
     }
@@ -104,8 +111,8 @@ struct Stage {
     host: &'static str,
 }
 
-fn patient() -> AgentLimits {
-    AgentLimits {
+fn patient() -> HttpPoolLimits {
+    HttpPoolLimits {
         handshakes: 4,
         idle_connections: 8,
         connect: PATIENCE,
@@ -123,14 +130,14 @@ impl Stage {
         Stage::with(patient(), script)
     }
 
-    fn with(limits: AgentLimits, script: Script) -> Stage {
-        let agent = Agent::new(client_config(Some(&CA_FILE)).unwrap(), limits);
+    fn with(limits: HttpPoolLimits, script: Script) -> Stage {
+        let agent = HttpPool::new(client_config(Some(&CA_FILE)).unwrap(), limits);
         let none = PathBuf::from("/nonexistent");
         let options =
-            ClientOptions { hosts: none.clone(), resolv_conf: none, ..ClientOptions::default() };
+            DnsOptions { hosts: none.clone(), resolv_conf: none, ..DnsOptions::default() };
         let asker =
-            Asker { agent, dns: Client::new(options), fetched: BTreeMap::new(), wake: None };
-        let reactor = Reactor::new(MioIo::new(&[]).unwrap(), asker, Limits::default());
+            Asker { agent, dns: DnsClient::new(options), fetched: BTreeMap::new(), wake: None };
+        let reactor = Reactor::new(MioIo::new(&[]).unwrap(), asker, ReactorLimits::default());
         Stage { reactor, fake: FakeGoogle::new(&AUTHORITY, script), host: "127.0.0.1" }
     }
 
@@ -170,7 +177,7 @@ impl Stage {
     }
 
     #[track_caller]
-    fn outcome(&mut self, id: FetchId) -> (Outcome, Trip) {
+    fn outcome(&mut self, id: FetchId) -> (Outcome, FetchTiming) {
         self.until(|stage| stage.reactor.state().fetched.contains_key(&id));
         self.reactor.state().fetched.remove(&id).unwrap()
     }
@@ -189,7 +196,7 @@ impl Stage {
 
     /// The next fetch fails in `phase`, not later than `limit` says; and the one after it works.
     #[track_caller]
-    fn fails_once(&mut self, phase: Phase, limit: Duration) -> String {
+    fn fails_once(&mut self, phase: FetchPhase, limit: Duration) -> String {
         let begun = self.now();
         let error = self.get().unwrap_err();
         let took = self.now() - begun;
@@ -232,7 +239,7 @@ fn a_response_comes_over_either_version_of_tls() {
         let id = stage.start("/places");
         let (outcome, trip) = stage.outcome(id);
         assert_eq!(body(outcome), "good");
-        let Trip { begun, resolved, connected, secured, first_byte, ended } = trip;
+        let FetchTiming { begun, resolved, connected, secured, first_byte, ended } = trip;
         let moments = [begun, resolved, connected, secured, first_byte, ended];
         assert!(moments.iter().all(Option::is_some) && moments.is_sorted(), "{trip:?}");
     }
@@ -309,7 +316,7 @@ fn a_certificate_that_proves_nothing_is_refused() {
     ] {
         let show = move |number| if number == 0 { certificate } else { Certificate::Good };
         let mut stage = Stage::new(Script::new(|_| good()).certificate(show));
-        let what = stage.fails_once(Phase::Tls, Duration::ZERO);
+        let what = stage.fails_once(FetchPhase::Tls, Duration::ZERO);
         assert!(what.contains(says), "{certificate:?}: {what}");
         assert!(!what.contains("elsewhere"), "a word of the peer's: {what}");
         assert_eq!(stage.seen(), (2, 1), "no request was sent there");
@@ -351,16 +358,16 @@ fn who_does_not_speak_tls_is_left() {
     for greeting in [Greeting::Garbage, Greeting::Close] {
         let greet = move |number| if number == 0 { greeting.clone() } else { Greeting::Tls };
         let mut stage = Stage::new(Script::new(|_| good()).greeting(greet));
-        stage.fails_once(Phase::Tls, Duration::ZERO);
+        stage.fails_once(FetchPhase::Tls, Duration::ZERO);
     }
 }
 
 #[test]
 fn a_server_that_accepts_and_is_silent_costs_the_limit_on_the_handshake() {
     let greet = |number| if number == 0 { Greeting::Silence } else { Greeting::Tls };
-    let limits = AgentLimits { tls: SOON, ..patient() };
+    let limits = HttpPoolLimits { tls: SOON, ..patient() };
     let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(greet));
-    let what = stage.fails_once(Phase::Tls, SOON);
+    let what = stage.fails_once(FetchPhase::Tls, SOON);
     assert!(what.contains("TLS handshake"), "{what}");
 }
 
@@ -374,32 +381,32 @@ fn nobody_there_fails_at_once() {
     let request = Request::get("127.0.0.1", Some(port), "/").unwrap();
     let (state, core) = stage.reactor.parts();
     let id = pool::fetch(state, core, origin, request);
-    assert_eq!(stage.outcome(id).0.unwrap_err().phase, Phase::Connect);
+    assert_eq!(stage.outcome(id).0.unwrap_err().phase, FetchPhase::Connect);
     stage.works();
 }
 
 #[test]
 fn a_slow_head_costs_the_limit_on_the_first_byte() {
-    let limits = AgentLimits { first_byte: SOON, ..patient() };
+    let limits = HttpPoolLimits { first_byte: SOON, ..patient() };
     let mut stage = Stage::with(limits, at_first(|| vec![Step::Silence]));
-    let what = stage.fails_once(Phase::FirstByte, SOON);
+    let what = stage.fails_once(FetchPhase::FirstByte, SOON);
     assert!(what.contains("first byte"), "{what}");
     assert_eq!(stage.seen(), (2, 2));
 }
 
 #[test]
 fn a_body_that_stops_costs_the_limit_between_bytes() {
-    let limits = AgentLimits { between_bytes: SOON, ..patient() };
+    let limits = HttpPoolLimits { between_bytes: SOON, ..patient() };
     let fault = || vec![Step::Send(with_fields("Content-Length: 9\r\n", b"good")), Step::Silence];
     let mut stage = Stage::with(limits, at_first(fault));
-    let what = stage.fails_once(Phase::Body, SOON);
+    let what = stage.fails_once(FetchPhase::Body, SOON);
     assert!(what.contains("more of the response"), "{what}");
     assert_eq!(stage.seen(), (2, 2), "bytes had come: it is not repeated");
 }
 
 #[test]
 fn a_body_that_drips_is_waited_for_as_long_as_it_drips() {
-    let limits = AgentLimits { between_bytes: 4 * SOON, first_byte: 4 * SOON, ..patient() };
+    let limits = HttpPoolLimits { between_bytes: 4 * SOON, first_byte: 4 * SOON, ..patient() };
     let drip = || vec![Step::Drip(with_length(b"good"), 30 * MS)];
     let mut stage = Stage::with(limits, at_first(drip));
     let begun = stage.now();
@@ -430,7 +437,7 @@ fn what_is_cut_short_is_no_response() {
     ];
     for (number, fault) in faults.into_iter().enumerate() {
         let mut stage = Stage::new(at_first(fault));
-        stage.fails_once(Phase::Body, Duration::ZERO);
+        stage.fails_once(FetchPhase::Body, Duration::ZERO);
         assert_eq!(stage.seen(), (2, 2), "{number}: bytes had come: it is not repeated");
     }
 }
@@ -439,7 +446,7 @@ fn what_is_cut_short_is_no_response() {
 fn a_connection_that_ends_before_the_first_byte_is_an_error_if_it_was_new() {
     for end in [Step::Close, Step::Cut] {
         let mut stage = Stage::new(at_first(move || vec![end.clone()]));
-        stage.fails_once(Phase::FirstByte, Duration::ZERO);
+        stage.fails_once(FetchPhase::FirstByte, Duration::ZERO);
         assert_eq!(stage.seen(), (2, 2));
     }
 }
@@ -455,7 +462,7 @@ fn what_is_no_response_is_an_error() {
     ] {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let mut stage = Stage::new(at_first(move || vec![Step::Send(bytes.clone())]));
-        let what = stage.fails_once(Phase::Body, Duration::ZERO);
+        let what = stage.fails_once(FetchPhase::Body, Duration::ZERO);
         assert!(!text.contains(&what), "{what}");
     }
 }
@@ -480,7 +487,7 @@ fn a_body_of_5_mib_is_refused_at_once() {
     let (length, chunked) = (with_length(&body), in_chunks(&body, 65_536));
     for bytes in [length, chunked] {
         let mut stage = Stage::new(at_first(move || vec![Step::Send(bytes.clone())]));
-        stage.fails_once(Phase::Body, Duration::ZERO);
+        stage.fails_once(FetchPhase::Body, Duration::ZERO);
     }
 }
 
@@ -535,7 +542,7 @@ fn a_kept_connection_that_ends_instead_of_answering_is_replaced_once() {
     let mut stage =
         Stage::new(Script::new(|number| if number == 0 { good() } else { vec![Step::Close] }));
     stage.works();
-    assert_eq!(stage.get().unwrap_err().phase, Phase::FirstByte);
+    assert_eq!(stage.get().unwrap_err().phase, FetchPhase::FirstByte);
     assert_eq!(stage.seen(), (2, 3), "and not once more");
 }
 
@@ -546,7 +553,7 @@ fn a_request_is_not_repeated_once_bytes_have_come() {
         _ => good(),
     }));
     stage.works();
-    assert_eq!(stage.get().unwrap_err().phase, Phase::Body);
+    assert_eq!(stage.get().unwrap_err().phase, FetchPhase::Body);
     assert_eq!(stage.seen(), (1, 2));
     stage.works();
 }
@@ -565,7 +572,7 @@ fn few_handshakes_are_in_progress_and_all_are_answered() {
     gate.open();
     stage.until(|stage| stage.fake.requests() == 10);
     hold.open();
-    let trips: Vec<Trip> = fetches
+    let trips: Vec<FetchTiming> = fetches
         .into_iter()
         .map(|id| {
             let (outcome, trip) = stage.outcome(id);
@@ -575,7 +582,8 @@ fn few_handshakes_are_in_progress_and_all_are_answered() {
         .collect();
     for trip in &trips {
         let moment = trip.resolved.unwrap();
-        let during = |other: &&Trip| other.resolved <= Some(moment) && Some(moment) < other.secured;
+        let during =
+            |other: &&FetchTiming| other.resolved <= Some(moment) && Some(moment) < other.secured;
         assert!(trips.iter().filter(during).count() <= 4, "{trips:?}");
     }
     assert_eq!(stage.fake.connections(), 10);
@@ -612,7 +620,7 @@ fn who_cancels_is_told_nothing() {
 
 #[test]
 fn a_connection_that_nobody_uses_is_closed() {
-    let limits = AgentLimits { idle: SOON, ..patient() };
+    let limits = HttpPoolLimits { idle: SOON, ..patient() };
     let mut stage = Stage::with(limits, Script::new(|_| good()));
     stage.works();
     assert_eq!(stage.idle(), 1);
@@ -624,7 +632,7 @@ fn a_connection_that_nobody_uses_is_closed() {
 
 #[test]
 fn all_responses_together_have_a_limit() {
-    let limits = AgentLimits { all_bytes: 100_000, ..patient() };
+    let limits = HttpPoolLimits { all_bytes: 100_000, ..patient() };
     let gate = Gate::default();
     let held = gate.clone();
     let mut stage = Stage::with(
@@ -644,7 +652,7 @@ fn all_responses_together_have_a_limit() {
     let outcomes = two.map(|id| stage.outcome(id).0);
     let errors: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
     assert_eq!(errors.len(), 1, "the other has room");
-    assert_eq!(errors[0].phase, Phase::Body);
+    assert_eq!(errors[0].phase, FetchPhase::Body);
     assert!(errors[0].what.contains("no room"), "{}", errors[0]);
     stage.works();
 }
@@ -669,7 +677,8 @@ fn an_exchange_under_way_is_finished_when_the_reactor_stops() {
 
 #[test]
 fn a_connection_has_one_timer_however_often_it_is_used() {
-    let limits = AgentLimits { first_byte: PATIENCE / 2, between_bytes: PATIENCE / 4, ..patient() };
+    let limits =
+        HttpPoolLimits { first_byte: PATIENCE / 2, between_bytes: PATIENCE / 4, ..patient() };
     let mut stage = Stage::with(limits, Script::new(|_| good()));
     stage.works();
     let timers = stage.reactor.parts().1.timers_pending();
@@ -683,11 +692,11 @@ fn a_connection_has_one_timer_however_often_it_is_used() {
 
 #[test]
 fn a_request_is_not_repeated_because_the_server_is_slow() {
-    let limits = AgentLimits { first_byte: SOON, ..patient() };
+    let limits = HttpPoolLimits { first_byte: SOON, ..patient() };
     let slow = Script::new(|number| if number == 1 { vec![Step::Silence] } else { good() });
     let mut stage = Stage::with(limits, slow);
     stage.works();
-    stage.fails_once(Phase::FirstByte, SOON);
+    stage.fails_once(FetchPhase::FirstByte, SOON);
     assert_eq!(stage.seen(), (2, 3), "nobody asked twice");
 }
 
@@ -701,12 +710,12 @@ fn who_waits_for_a_kept_connection_is_told_when_the_reactor_stops_without_waitin
     stage.reactor.parts().1.stop();
     stage.reactor.parts().1.stop();
     stage.until(|stage| stage.reactor.is_stopped());
-    assert_eq!(stage.outcome(id).0.unwrap_err().phase, Phase::FirstByte);
+    assert_eq!(stage.outcome(id).0.unwrap_err().phase, FetchPhase::FirstByte);
 }
 
 #[test]
 fn who_has_no_connection_when_the_reactor_stops_is_told_so() {
-    let limits = AgentLimits { handshakes: 1, ..patient() };
+    let limits = HttpPoolLimits { handshakes: 1, ..patient() };
     let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(|_| Greeting::Silence));
     let fetches = [stage.start("/1"), stage.start("/2"), stage.start("/3"), stage.start("/4")];
     stage.until(|stage| stage.fake.connections() == 1);
@@ -714,7 +723,10 @@ fn who_has_no_connection_when_the_reactor_stops_is_told_so() {
     let late = stage.start("/5");
     stage.until(|stage| stage.reactor.is_stopped());
     let phases = fetches.map(|id| stage.outcome(id).0.unwrap_err().phase);
-    assert_eq!(phases, [Phase::Tls, Phase::Connect, Phase::Connect, Phase::Connect]);
+    assert_eq!(
+        phases,
+        [FetchPhase::Tls, FetchPhase::Connect, FetchPhase::Connect, FetchPhase::Connect]
+    );
     let error = stage.outcome(late).0.unwrap_err();
     assert_eq!(error.what, "the server stops");
     assert_eq!(stage.fake.connections(), 1, "nothing new is begun");
@@ -727,19 +739,19 @@ fn who_waits_for_a_name_when_the_reactor_stops_is_told_so() {
     let mut stage = Stage::new(Script::new(|_| good()));
     let none = PathBuf::from("/nonexistent");
     let servers = vec![silent.local_addr().unwrap()];
-    let options = ClientOptions { servers, hosts: none, total: PATIENCE, ..Default::default() };
-    stage.reactor.state().dns = Client::new(options);
+    let options = DnsOptions { servers, hosts: none, total: PATIENCE, ..Default::default() };
+    stage.reactor.state().dns = DnsClient::new(options);
     stage.host = "places.example";
     let id = stage.start("/");
     stage.turn();
     stage.reactor.parts().1.stop();
     stage.turn();
-    assert_eq!(stage.outcome(id).0.unwrap_err().phase, Phase::Dns);
+    assert_eq!(stage.outcome(id).0.unwrap_err().phase, FetchPhase::Dns);
 }
 
 #[test]
 fn a_handshake_that_nobody_waits_for_any_more_has_its_limit() {
-    let limits = AgentLimits { tls: SOON, ..patient() };
+    let limits = HttpPoolLimits { tls: SOON, ..patient() };
     let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(|_| Greeting::Silence));
     let id = stage.start("/");
     stage.until(|stage| format!("{:?}", stage.reactor.state().agent).contains("Securing"));
@@ -751,7 +763,7 @@ fn a_handshake_that_nobody_waits_for_any_more_has_its_limit() {
 
 #[test]
 fn a_handshake_that_nobody_waits_for_any_more_counts_among_those_in_progress() {
-    let limits = AgentLimits { handshakes: 1, ..patient() };
+    let limits = HttpPoolLimits { handshakes: 1, ..patient() };
     let gate = Gate::default();
     let greet = gate.clone();
     let script = Script::new(|_| good()).greeting(move |_| Greeting::TlsBehind(greet.clone()));
@@ -771,7 +783,7 @@ fn a_handshake_that_nobody_waits_for_any_more_counts_among_those_in_progress() {
 
 #[test]
 fn a_handshake_for_nobody_that_fails_makes_room_for_the_next() {
-    let limits = AgentLimits { handshakes: 1, tls: SOON, ..patient() };
+    let limits = HttpPoolLimits { handshakes: 1, tls: SOON, ..patient() };
     let greet = |number| if number == 0 { Greeting::Silence } else { Greeting::Tls };
     let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(greet));
     let unwanted = stage.start("/");
@@ -784,7 +796,7 @@ fn a_handshake_for_nobody_that_fails_makes_room_for_the_next() {
 
 #[test]
 fn a_connection_secured_for_nobody_is_kept_only_if_there_is_room() {
-    let limits = AgentLimits { idle_connections: 0, ..patient() };
+    let limits = HttpPoolLimits { idle_connections: 0, ..patient() };
     let gate = Gate::default();
     let greet = gate.clone();
     let script = Script::new(|_| good()).greeting(move |_| Greeting::TlsBehind(greet.clone()));
@@ -816,7 +828,7 @@ fn a_bad_record_behind_a_part_of_a_response_is_an_error() {
     let part = with_fields("Content-Length: 9\r\n", b"good");
     let fault = move || vec![Step::SendWithBadRecord(part.clone()), Step::Silence];
     let mut stage = Stage::new(at_first(fault));
-    stage.fails_once(Phase::Body, Duration::ZERO);
+    stage.fails_once(FetchPhase::Body, Duration::ZERO);
     assert_eq!(stage.seen(), (2, 2));
 }
 
@@ -837,14 +849,14 @@ fn a_kept_connection_that_the_peer_cuts_is_no_matter_for_the_log() {
 fn a_host_that_no_certificate_can_name_is_an_error() {
     let mut stage = Stage::new(Script::new(|_| good()));
     stage.host = "a-.localhost";
-    assert_eq!(stage.get().unwrap_err().phase, Phase::Tls);
+    assert_eq!(stage.get().unwrap_err().phase, FetchPhase::Tls);
     stage.host = "localhost";
     stage.works();
 }
 
 #[test]
 fn who_waits_goes_over_the_connection_that_becomes_free() {
-    let limits = AgentLimits { handshakes: 1, ..patient() };
+    let limits = HttpPoolLimits { handshakes: 1, ..patient() };
     let greet = |number| if number == 0 { Greeting::Tls } else { Greeting::Silence };
     let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(greet));
     for _ in 0..10 {

@@ -5,15 +5,16 @@
 
 use crate::support::fake_google::{Authority, FakeGoogle, Script, Step, with_length};
 use crate::support::logged::Logged;
-use herd_reactor::{Core, Limits, MioIo, Reactor, Shared};
+use herd_reactor::{Core, MioIo, Reactor, ReactorLimits, Shared};
 use places_herd::fetch::pool::{
-    self, Agent, AgentLimits, FetchError, FetchId, Fetching, Order, Origin, Phase, Trip,
+    self, FetchError, FetchId, FetchPhase, FetchTiming, Fetching, HttpPool, HttpPoolLimits, Origin,
+    PendingRequest,
 };
 use places_herd::fetch::proxy::Proxy;
 use places_herd::fetch::roots;
 use places_herd::http::{HttpLimits, Request, Response};
 use places_herd::log::secret::Secret;
-use places_herd::net::dns::{self, Client, ClientOptions, DnsError, LookupId, Resolving};
+use places_herd::net::dns::{self, DnsClient, DnsError, DnsOptions, LookupId, Resolving};
 use rustix::io::retry_on_intr;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -134,17 +135,17 @@ fn start_origin() -> (FakeGoogle, Receiver<String>) {
 
 // Who asks.
 
-type Outcome = (FetchId, Result<Response, FetchError>, Trip);
+type Outcome = (FetchId, Result<Response, FetchError>, FetchTiming);
 
 #[derive(Debug)]
 struct Asker {
-    client: Client,
-    agent: Agent,
+    client: DnsClient,
+    agent: HttpPool,
     outcomes: Vec<Outcome>,
 }
 
 impl Shared for Asker {
-    type Message = Order;
+    type Message = PendingRequest;
 
     fn before_poll(
         &mut self,
@@ -157,7 +158,7 @@ impl Shared for Asker {
 }
 
 impl Resolving for Asker {
-    fn dns(&mut self) -> &mut Client {
+    fn dns(&mut self) -> &mut DnsClient {
         &mut self.client
     }
 
@@ -172,7 +173,7 @@ impl Resolving for Asker {
 }
 
 impl Fetching for Asker {
-    fn agent(&mut self) -> &mut Agent {
+    fn agent(&mut self) -> &mut HttpPool {
         &mut self.agent
     }
 
@@ -181,7 +182,7 @@ impl Fetching for Asker {
         _core: &mut Core<Asker>,
         fetch: FetchId,
         outcome: Result<Response, FetchError>,
-        trip: Trip,
+        trip: FetchTiming,
     ) {
         self.outcomes.push((fetch, outcome, trip));
     }
@@ -214,12 +215,12 @@ impl Stage {
         fs::write(folder.join("hosts"), "127.0.0.1 proxy.example\n").unwrap();
         let name_server = UdpSocket::bind("127.0.0.1:0").unwrap();
         name_server.set_nonblocking(true).unwrap();
-        let client = Client::new(dns::ClientOptions {
+        let client = DnsClient::new(dns::DnsOptions {
             servers: vec![name_server.local_addr().unwrap()],
             hosts: folder.join("hosts"),
-            ..ClientOptions::default()
+            ..DnsOptions::default()
         });
-        let limits = AgentLimits {
+        let limits = HttpPoolLimits {
             handshakes: 1,
             idle_connections: 4,
             connect,
@@ -232,10 +233,11 @@ impl Stage {
         };
         let credentials = credentials.map(|text| Secret::new(text).unwrap());
         let through = Proxy { host: "proxy.example".to_owned(), port, credentials };
-        let agent = Agent::new(roots::client_config(Some(&folder.join("ca.pem"))).unwrap(), limits)
-            .with_proxy(Some(through));
+        let agent =
+            HttpPool::new(roots::client_config(Some(&folder.join("ca.pem"))).unwrap(), limits)
+                .with_proxy(Some(through));
         let asker = Asker { client, agent, outcomes: Vec::new() };
-        let reactor = Reactor::new(MioIo::new(&[]).unwrap(), asker, Limits::default());
+        let reactor = Reactor::new(MioIo::new(&[]).unwrap(), asker, ReactorLimits::default());
         Stage { reactor, folder, name_server, proxy, port, origin, logged, _fake: fake }
     }
 
@@ -263,7 +265,7 @@ impl Stage {
     }
 
     #[track_caller]
-    fn fetch(&mut self) -> (Result<Response, FetchError>, Trip) {
+    fn fetch(&mut self) -> (Result<Response, FetchError>, FetchTiming) {
         let id = self.begin(Origin { secure: true, host: NAME.to_owned(), port: 443 });
         let (its, outcome, trip) = self.outcome();
         assert_eq!(its, id);
@@ -271,11 +273,11 @@ impl Stage {
     }
 
     #[track_caller]
-    fn fails(&mut self, phase: Phase) -> String {
+    fn fails(&mut self, phase: FetchPhase) -> String {
         let failure = self.fetch().0.unwrap_err();
         assert_eq!(
             (failure.phase, failure.by_proxy),
-            (phase, phase == Phase::Connect),
+            (phase, phase == FetchPhase::Connect),
             "{failure}"
         );
         let named = format!("the proxy proxy.example:{}: ", self.port);
@@ -327,47 +329,55 @@ fn the_proxy_sees_a_connect_and_the_origin_the_key() {
 
 #[test]
 fn whatever_a_proxy_answers_the_next_fetch_works() {
-    const TABLE: [(Does, Phase, &str); 11] = [
+    const TABLE: [(Does, FetchPhase, &str); 11] = [
         (
             Does::Says("HTTP/1.1 407 CANARY\r\nContent-Length: 9999\r\n\r\nCANARY"),
-            Phase::Connect,
+            FetchPhase::Connect,
             "the proxy: it answered 407",
         ),
         (
             Does::Closes("HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\n\r\n<html>"),
-            Phase::Connect,
+            FetchPhase::Connect,
             "the proxy: it answered 502",
         ),
         (
             Does::Says("HTTP/1.1 503 No\r\nContent-Length: 99999999999\r\n\r\n"),
-            Phase::Connect,
+            FetchPhase::Connect,
             "the proxy: it answered 503",
         ),
         (
             Does::Says("HTTP/1.1 302 Go\r\nLocation: http://CANARY/\r\n\r\n"),
-            Phase::Connect,
+            FetchPhase::Connect,
             "the proxy: it answered 302",
         ),
-        (Does::Says("CANARY\r\n\r\n"), Phase::Connect, "the proxy: the peer sent a malformed "),
+        (
+            Does::Says("CANARY\r\n\r\n"),
+            FetchPhase::Connect,
+            "the proxy: the peer sent a malformed ",
+        ),
         (
             Does::Says("HTTP/1.1 200 OK\r\n\r\nCANARY"),
-            Phase::Connect,
+            FetchPhase::Connect,
             "the proxy: it sent bytes behind its answer",
         ),
         (
             Does::Says("HTTP/1.1 101 CANARY\r\n\r\n"),
-            Phase::Connect,
+            FetchPhase::Connect,
             "the proxy: the peer switched protocols",
         ),
-        (Does::Closes(""), Phase::Connect, "the proxy: the peer closed the connection without"),
+        (
+            Does::Closes(""),
+            FetchPhase::Connect,
+            "the proxy: the peer closed the connection without",
+        ),
         (
             Does::Closes("HTTP/1.1 20"),
-            Phase::Connect,
+            FetchPhase::Connect,
             "the proxy: the peer closed the connection before the end of the head",
         ),
         // The end and our ClientHello cross: which is noticed first is the kernel's affair.
-        (Does::Closes("HTTP/1.1 200 OK\r\n\r\n"), Phase::Tls, ""),
-        (Does::Closes("HTTP/1.1 204 OK\r\n\r\n"), Phase::Tls, ""),
+        (Does::Closes("HTTP/1.1 200 OK\r\n\r\n"), FetchPhase::Tls, ""),
+        (Does::Closes("HTTP/1.1 204 OK\r\n\r\n"), FetchPhase::Tls, ""),
     ];
     for (number, (does, phase, what)) in TABLE.into_iter().enumerate() {
         let mut stage = Stage::new(&format!("table-{number}"), &[does, Does::Connects]);
@@ -384,7 +394,7 @@ fn a_silent_proxy_is_waited_for_as_long_as_a_connection() {
         let script = [Does::Says(said), Does::Connects];
         let patience = Duration::from_millis(300);
         let mut stage = Stage::limited("silence", &script, patience, None);
-        let why = stage.fails(Phase::Connect);
+        let why = stage.fails(FetchPhase::Connect);
         assert_eq!(why, "the proxy: timed out: the answer to CONNECT");
         stage.works();
     }
@@ -395,7 +405,7 @@ fn a_proxy_that_is_not_there_is_named_as_such() {
     let mut stage = Stage::new("gone", &[]);
     // Its listener goes with the thread, whose script is empty.
     assert!(stage.proxy.recv_timeout(PATIENCE).is_err());
-    let why = stage.fails(Phase::Connect);
+    let why = stage.fails(FetchPhase::Connect);
     assert!(why.starts_with("the proxy: "), "{why}");
 }
 
@@ -404,7 +414,7 @@ fn credentials_are_sent_and_never_shown() {
     let script = [Does::Says("HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"), Does::Connects];
     let mut stage = Stage::limited("credentials", &script, PATIENCE, Some("me:p4ssw0rd"));
     let encoded = "bWU6cDRzc3cwcmQ=";
-    let mut shown = stage.fails(Phase::Connect);
+    let mut shown = stage.fails(FetchPhase::Connect);
     let id = stage.begin(Origin { secure: true, host: NAME.to_owned(), port: 443 });
     shown += &format!("{:?}", stage.reactor.state());
     let (its, outcome, _) = stage.outcome();

@@ -12,7 +12,7 @@ use std::thread;
 fn settle_all(herd: &Herd, names: &[&str], clients: &[String], expected: &[Option<String>]) {
     for name in names {
         eventually(&format!("{name} has the newest of all"), || {
-            let lines = herd.sightings(name, clients);
+            let lines = herd.reports(name, clients);
             let other = lines.iter().zip(expected).position(|(line, expected)| line != expected);
             match other {
                 None => Ok(()),
@@ -33,7 +33,7 @@ fn a_server_that_was_killed_comes_back_and_learns_all_it_missed_and_had() {
     herd.kill("Parker");
     let new = herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 1400000001"));
     herd.settle(&["Alford", "Welsh", "Bolden"], "kiwi", &new);
-    let known = herd.sighting("Hamilton", "kiwi");
+    let known = herd.report("Hamilton", "kiwi");
     assert_eq!(known, Some(show(&old)), "a server down: go on, with what is known");
     let cut_off = herd.client("Hamilton").ask(format!("IAMAT islander {NOWHERE} 1"));
 
@@ -65,7 +65,7 @@ fn sides_of_a_split_herd_go_on_and_are_equal_and_newest_when_it_heals() {
     for client in &clients {
         herd.client("Alford").ask(format!("IAMAT {client} {NOWHERE} 1"));
     }
-    let before = herd.sightings("Alford", &clients);
+    let before = herd.reports("Alford", &clients);
     settle_all(&herd, &FIVE, &clients, &before);
 
     // Without these two nobody hears of anybody.
@@ -89,7 +89,7 @@ fn sides_of_a_split_herd_go_on_and_are_equal_and_newest_when_it_heals() {
             bolden_first = show(&lines[1]);
         }
         for (name, line) in sides.iter().zip(&lines) {
-            let known = herd.sighting(name, client);
+            let known = herd.report(name, client);
             assert_eq!(known, Some(show(line)), "the other side must still give its own copy");
         }
     }
@@ -129,7 +129,7 @@ fn a_server_that_comes_back_is_told_of_thousands_of_clients() {
     let mut herd = Setup::five().without_traffic_in_the_log().start();
     herd.kill("Hamilton");
     load(&herd, "Alford", &clients, 2);
-    let known = herd.sightings("Alford", &clients);
+    let known = herd.reports("Alford", &clients);
     herd.restart("Hamilton");
     settle_all(&herd, &["Hamilton"], &clients, &known);
 }
@@ -151,7 +151,7 @@ fn a_hung_neighbour_delays_nobody_costs_bounded_memory_and_catches_up() {
 
     herd.freeze("Parker");
     load(&herd, "Alford", &clients, ROUNDS);
-    let newest = herd.sightings("Alford", &clients);
+    let newest = herd.reports("Alford", &clients);
     assert!(newest.iter().flatten().all(|line| line.ends_with(&format!(" {ROUNDS}"))));
     settle_all(&herd, &others, &clients, &newest);
 

@@ -46,7 +46,7 @@ fn the_newest_report_wins_at_whichever_server_it_is_made() {
     let marker = herd.client("Welsh").ask(format!("IAMAT marker {NOWHERE} 1"));
     herd.settle(&FIVE, "marker", &marker);
     for server in FIVE {
-        let known = herd.sighting(server, "kiwi");
+        let known = herd.report(server, "kiwi");
         assert_eq!(
             known,
             Some(show(&newer)),
@@ -111,7 +111,7 @@ fn equal_stamps_at_two_servers_at_once_end_as_one_line_everywhere() {
     let expected: Vec<Option<String>> = clients.iter().map(greater).collect();
     for server in FIVE {
         eventually(&format!("{server} settles as all do"), || {
-            let lines = herd.sightings(server, &clients);
+            let lines = herd.reports(server, &clients);
             let other = lines.iter().zip(&expected).position(|(line, expected)| line != expected);
             match other {
                 None => Ok(()),
@@ -158,7 +158,7 @@ fn many_clients_at_many_servers_at_once_end_alike() {
     assert!(expected.iter().all(Option::is_some), "the test knows the newest of all");
     for server in FIVE {
         eventually(&format!("{server} has the newest of all"), || {
-            let lines = herd.sightings(server, &clients);
+            let lines = herd.reports(server, &clients);
             if lines == expected { Ok(()) } else { Err(lines) }
         });
     }

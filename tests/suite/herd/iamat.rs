@@ -92,7 +92,7 @@ fn invalid_operands_are_answered_with_a_copy() {
     for (case, line) in cases {
         same(&client.ask(line), format!("? {line}").as_bytes(), case);
     }
-    assert_eq!(herd.sighting("Alford", "k"), None, "none of them was stored");
+    assert_eq!(herd.report("Alford", "k"), None, "none of them was stored");
 }
 
 /// The difference of an AT line, in nanoseconds.

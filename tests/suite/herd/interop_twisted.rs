@@ -122,7 +122,7 @@ impl Mixed {
     }
 
     /// What `name` says that it knows of `client`.
-    fn sighting(&self, name: &str, client: &str) -> Option<String> {
+    fn known(&self, name: &str, client: &str) -> Option<String> {
         self.client(name).whatsat(client, "0.001", "1").ok().map(|nearby| show(&nearby.line))
     }
 
@@ -130,7 +130,7 @@ impl Mixed {
     fn settle<'n>(&self, names: impl IntoIterator<Item = &'n &'n str>, client: &str, line: &str) {
         for name in names {
             eventually(&format!("{name} knows {line}"), || {
-                let known = self.sighting(name, client);
+                let known = self.known(name, client);
                 if known.as_deref() == Some(line) { Ok(()) } else { Err(known) }
             });
         }
@@ -244,7 +244,7 @@ fn the_newest_report_wins_whoever_took_it() {
     let marker = mixed.report("Hamilton", "marker", "1");
     mixed.settle(&FIVE, "marker", &marker);
     for name in FIVE {
-        assert_eq!(mixed.sighting(name, "kiwi").as_ref(), Some(&newest), "{name}");
+        assert_eq!(mixed.known(name, "kiwi").as_ref(), Some(&newest), "{name}");
     }
 }
 

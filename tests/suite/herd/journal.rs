@@ -83,7 +83,7 @@ fn kill_under_load(sync: &str, kills: u64, at_least: u64) -> u64 {
         kept.extend(newest);
         herd.restart(ALFORD);
         let clients: Vec<String> = kept.keys().map(|client| format!("c{client}")).collect();
-        for ((client, newest), line) in kept.iter().zip(herd.sightings(ALFORD, &clients)) {
+        for ((client, newest), line) in kept.iter().zip(herd.reports(ALFORD, &clients)) {
             let found = line.as_deref().and_then(|line| line.rsplit(' ').next()?.parse().ok());
             if found.is_none_or(|found: u64| found < *newest) {
                 lost.push((kill, *client, *newest, found));
@@ -121,7 +121,7 @@ fn an_orderly_end_keeps_all_and_the_log_tells_what_was_read() {
     herd.process(ALFORD).signal(Signal::TERM);
     eventually("it ends", || holds(herd.process_mut(ALFORD).ended().is_some()));
     herd.restart(ALFORD);
-    assert_eq!(herd.sighting(ALFORD, "kiwi"), Some(show(&line)));
+    assert_eq!(herd.report(ALFORD, "kiwi"), Some(show(&line)));
     eventually("the log tells of it", || {
         holds(herd.log(ALFORD).contains("1 records of 1 clients read"))
     });
@@ -203,7 +203,7 @@ fn a_signal_ends_a_server_that_reads_its_journal_which_stays_as_it_is() {
     }
     herd.restart(ALFORD);
     herd.logged(ALFORD, &[&format!("{} records of {0} clients read", clients + 1)]);
-    assert_eq!(herd.sighting(ALFORD, "kiwi"), Some(show(&kiwi)));
+    assert_eq!(herd.report(ALFORD, "kiwi"), Some(show(&kiwi)));
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn the_journal_command_checks_shows_and_mends() {
     assert_eq!(code, Some(0));
     assert!(said.contains("10 records"), "{said}");
     herd.restart(ALFORD);
-    assert_eq!(herd.sighting(ALFORD, "c0"), lines.last().cloned());
+    assert_eq!(herd.report(ALFORD, "c0"), lines.last().cloned());
 
     let missing = folder.join("journal.99");
     assert_eq!(run(&["check"], &missing).0, Some(74));
@@ -397,7 +397,7 @@ fn a_whole_record_behind_a_hole_is_damage_and_salvage_keeps_it() {
     assert_eq!(code, Some(0), "{errors}");
     assert!(said.contains("2 records of 2 clients") && said.contains("4096 bytes"), "{said}");
     herd.restart(ALFORD);
-    assert!(herd.sighting(ALFORD, "a").is_some() && herd.sighting(ALFORD, "b").is_some());
+    assert!(herd.report(ALFORD, "a").is_some() && herd.report(ALFORD, "b").is_some());
 }
 
 #[test]
@@ -412,7 +412,7 @@ fn a_torn_tail_is_moved_by_the_start_and_no_command_takes_it_for_a_journal() {
     assert!(said.contains("are a torn tail\n2 clients in all"), "{said}");
     herd.restart(ALFORD);
     herd.logged(ALFORD, &["WARN", "journal.1 ends in 70000 bytes", "moved to", "journal.1.torn"]);
-    assert!(herd.sighting(ALFORD, "a").is_some() && herd.sighting(ALFORD, "b").is_some());
+    assert!(herd.report(ALFORD, "a").is_some() && herd.report(ALFORD, "b").is_some());
     let torn = folder.join("journal.1.torn");
     let is_moved = || fs::read(&torn).expect("it was moved") == tail;
     assert!(is_moved());
@@ -569,7 +569,7 @@ fn a_full_device_is_survived_and_left_behind_without_a_restart() {
             Err("they are taken")
         }
     });
-    let known = herd.sighting(ALFORD, "kiwi");
+    let known = herd.report(ALFORD, "kiwi");
     assert_eq!(known.as_ref(), Some(&newest), "reading goes on");
     assert_eq!(herd.status(ALFORD)["journal"]["sound"], false);
     fs::remove_file(&filler).expect("it is ours");
@@ -623,7 +623,7 @@ fn a_limit_of_file_sizes_is_survived_by_journal_and_log() {
     assert!(journal["failures"].as_u64() >= Some(1), "the limit was met: {journal}");
     assert!(journal["rewrites"].as_u64() >= Some(1), "and a new file is whole: {journal}");
     assert!(taken > 2_000, "{taken} reports were taken");
-    assert!(herd.sighting(ALFORD, "kiwi").is_some(), "reading goes on");
+    assert!(herd.report(ALFORD, "kiwi").is_some(), "reading goes on");
 }
 
 #[test]
@@ -652,8 +652,8 @@ fn a_folder_that_is_taken_away_is_told_of_and_made_anew_when_it_can_be() {
     assert_eq!(herd.status(ALFORD)["journal"]["sound"], true);
     herd.kill(ALFORD);
     herd.restart(ALFORD);
-    assert_eq!(herd.sighting(ALFORD, "kiwi"), Some(newest));
-    assert!(herd.sighting(ALFORD, "plum").is_some(), "what was known before is in it, too");
+    assert_eq!(herd.report(ALFORD, "kiwi"), Some(newest));
+    assert!(herd.report(ALFORD, "plum").is_some(), "what was known before is in it, too");
 }
 
 #[test]
@@ -666,8 +666,8 @@ fn with_always_what_is_acknowledged_after_the_folder_was_removed_is_kept() {
     assert!(kiwi.starts_with("AT "), "{kiwi}");
     herd.kill(ALFORD);
     herd.restart(ALFORD);
-    assert_eq!(herd.sighting(ALFORD, "kiwi"), Some(kiwi));
-    assert!(herd.sighting(ALFORD, "plum").is_some(), "what was known before is in it, too");
+    assert_eq!(herd.report(ALFORD, "kiwi"), Some(kiwi));
+    assert!(herd.report(ALFORD, "plum").is_some(), "what was known before is in it, too");
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn a_longer_line_is_answered_by_its_beginning_and_the_end() {
         let reply = herd.client("Alford").say_all([&line, end.as_bytes()].concat());
         same(&reply, &cut(&line), case);
     }
-    assert_eq!(herd.sighting("Alford", "k"), None, "what follows such a line is not read");
+    assert_eq!(herd.report("Alford", "k"), None, "what follows such a line is not read");
     herd.logged("Alford", &["line_bytes = 16384"]);
 }
 
@@ -112,7 +112,7 @@ fn an_unfinished_line_is_given_its_time_and_no_more() {
     let (reply, _) = slow.rest_and_end();
     same(&reply, b"", "closed without a reply");
     same(&idle.ask("x"), b"? x", "who has begun no line may wait for ever");
-    assert_eq!(herd.sighting("Alford", "kiwi"), None, "half a command is none");
+    assert_eq!(herd.report("Alford", "kiwi"), None, "half a command is none");
     herd.logged(
         "Alford",
         &["WARN", "limit: unfinished_line_ms = 300, as of Chatserver,", "connections closed"],

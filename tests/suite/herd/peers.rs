@@ -48,7 +48,7 @@ fn what_neighbours_say_is_an_invalid_command_on_the_client_port() {
     let marker = client.ask(format!("IAMAT marker {NOWHERE} 1"));
     herd.settle(&["Bolden"], "marker", &marker);
     for server in ["Alford", "Bolden"] {
-        assert_eq!(herd.sighting(server, "spoofed"), None, "no effect at {server}");
+        assert_eq!(herd.report(server, "spoofed"), None, "no effect at {server}");
     }
 }
 
@@ -83,7 +83,7 @@ fn a_stranger_that_says_one_wrong_word_is_out() {
         let hello = herd.hello("Aaron");
         stranger.send(format!("{line}\n{hello}\n{at}\n"));
         same(&stranger.rest(), format!("? {line}\n").as_bytes(), case);
-        assert_eq!(herd.sighting("Alford", "kiwi"), None, "{case}: state unchanged");
+        assert_eq!(herd.report("Alford", "kiwi"), None, "{case}: state unchanged");
     }
     let mut stranger = herd.stranger("Alford");
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\xde\xad\n\xbe\xef\x00";
@@ -190,7 +190,7 @@ fn of_equal_stamps_the_greater_line_counts() {
     for (said, known) in [(&greater, &greater), (&less, &greater)] {
         neighbour.send(format!("{said}\nx\n"));
         same(&news(&mut neighbour), b"? x", "it has been read");
-        assert_eq!(herd.sighting("Alford", "kiwi").as_ref(), Some(known));
+        assert_eq!(herd.report("Alford", "kiwi").as_ref(), Some(known));
     }
     let greatest = at("Welsh", "+0.000000001");
     neighbour.send(format!("{greatest}\n"));
@@ -223,7 +223,7 @@ fn a_malformed_line_of_a_neighbour_is_answered_and_the_link_stays() {
     let hello = herd.hello("Aaron");
     neighbour.send(format!("{hello}\n"));
     same(&news(&mut neighbour), format!("? {hello}").as_bytes(), "HELLO is said once");
-    assert_eq!(herd.sighting("Alford", "kiwi"), None, "none of them had an effect");
+    assert_eq!(herd.report("Alford", "kiwi"), None, "none of them had an effect");
     let at = format!("AT Welsh +0.001250331 kiwi {NOWHERE} 1400000000");
     neighbour.send(format!("{at}\n"));
     herd.settle(&["Alford"], "kiwi", at.as_bytes());
@@ -381,7 +381,7 @@ fn with_ack_peer_a_reply_waits_for_a_neighbours_word() {
     let herd = setup.limit("ack_wait_ms", 60_000).start();
     herd.linked("Alford", "Bolden");
     let line = herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 1"));
-    assert_eq!(herd.sighting("Bolden", "kiwi"), Some(show(&line)), "Bolden has it already");
+    assert_eq!(herd.report("Bolden", "kiwi"), Some(show(&line)), "Bolden has it already");
     assert_eq!(herd.status("Alford")["unreplicated_replies"], 0);
 }
 

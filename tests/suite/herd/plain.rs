@@ -80,7 +80,7 @@ fn of_equal_stamps_a_plain_neighbours_line_does_not_count() {
     let next = format!("AT Old +9.5e-05 marker {NOWHERE} 1");
     old.send(format!("{relabelled}\r\n{next}\r\n"));
     herd.settle(&["Alford"], "marker", next.as_bytes());
-    let still = herd.sighting("Alford", "kiwi");
+    let still = herd.report("Alford", "kiwi");
     assert_eq!(still, Some(show(&known)), "it may have put its own name into another's line");
 }
 
@@ -108,7 +108,7 @@ fn an_anonymous_connection_says_at_and_nothing_else() {
     let newer = format!("AT Old +9.5e-05 kiwi {NOWHERE} 2");
     old.send(format!("{newer}\r\n"));
     herd.settle(&["Alford"], "kiwi", newer.as_bytes());
-    assert_eq!(herd.sighting("Alford", "k"), None);
+    assert_eq!(herd.report("Alford", "k"), None);
 }
 
 #[test]
@@ -119,5 +119,5 @@ fn where_no_plain_neighbour_is_configured_an_anonymous_connection_is_refused() {
     let at = format!("AT Old +0.000000001 kiwi {NOWHERE} 1");
     stranger.send(format!("{at}\r\n"));
     same(&stranger.rest(), format!("? {at}\n").as_bytes(), "anonymous, and out");
-    assert_eq!(herd.sighting("Bolden", "kiwi"), None, "no effect");
+    assert_eq!(herd.report("Bolden", "kiwi"), None, "no effect");
 }

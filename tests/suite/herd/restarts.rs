@@ -39,7 +39,7 @@ fn a_rolling_restart_under_load_loses_no_acknowledged_report_and_resets_nobody()
     }
     for name in FIVE {
         eventually(&format!("{name} knows all that was acknowledged"), || {
-            let known = herd.sightings(name, &acknowledged);
+            let known = herd.reports(name, &acknowledged);
             let lost = known.iter().position(Option::is_none);
             lost.map_or(Ok(()), |lost| Err(acknowledged[lost].clone()))
         });
@@ -79,7 +79,7 @@ fn two_servers_that_claim_one_name_are_warned_of_once_and_the_link_stays() {
     // The last of the six is the link: what it says counts.
     let line = format!("AT Aaron +0.5 kiwi {NOWHERE} 1");
     links[5].send(format!("{line}\n"));
-    eventually("it is known", || herd.sighting("Alford", "kiwi").ok_or("not yet"));
+    eventually("it is known", || herd.report("Alford", "kiwi").ok_or("not yet"));
     herd.logged("Alford", &["INFO", "turned away: Aaron is linked, and was replaced too often"]);
     let log = herd.log("Alford");
     let warnings: Vec<&str> = log.lines().filter(|line| line.contains("claim one name")).collect();

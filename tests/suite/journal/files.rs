@@ -4,11 +4,11 @@ use super::{Dice, settings};
 use herd_reactor::Moment;
 use places_herd::journal::record;
 use places_herd::journal::{
-    Disk, Head, Journal, JournalSettings, KernelDisk, Live, Owner, Refusal, Replayed, Sync, TORN,
-    files_of, scan,
+    Disk, FileHead, Journal, JournalSettings, KernelDisk, OpenError, Owner, Replayed, Snapshot,
+    Sync, TORN, files_of, scan,
 };
 use places_herd::journal::{DiskFaults, MemoryDisk};
-use places_herd::table::Herd;
+use places_herd::table::Table;
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +45,7 @@ impl Versions {
 }
 
 /// Keys are 0 to one less than their number, in these tests.
-impl Live for Versions {
+impl Snapshot for Versions {
     fn end(&self) -> usize {
         self.0.len()
     }
@@ -57,7 +57,7 @@ impl Live for Versions {
     }
 }
 
-fn open(disk: MemoryDisk, sync: Sync) -> Result<(Journal, Replayed, Versions), Refusal> {
+fn open(disk: MemoryDisk, sync: Sync) -> Result<(Journal, Replayed, Versions), OpenError> {
     let mut versions = Versions::default();
     let (journal, replayed) =
         Journal::open(Box::new(disk), settings(sync), &owner(), false, &mut |line| {
@@ -99,7 +99,7 @@ impl Folder {
         Box::new(KernelDisk::new(&self.0, move || start.elapsed()))
     }
 
-    fn open(&self, owner: &Owner) -> Result<(Journal, Vec<String>), Refusal> {
+    fn open(&self, owner: &Owner) -> Result<(Journal, Vec<String>), OpenError> {
         let mut lines = Vec::new();
         let settings = JournalSettings { compact_bytes: 1 << 20, ..settings(Sync::Always) };
         let (journal, _) = Journal::open(self.disk(), settings, owner, false, &mut |line| {
@@ -201,13 +201,13 @@ fn no_flipped_bit_makes_a_wrong_record() {
         })
         .expect("memory can be read");
         match (&scan.head, scan.damaged_at(), scan.torn_at()) {
-            (Head::Of(found), ..) if *found != owner() => refused += 1,
-            (Head::Of(_), Some(_), _) => refused += 1,
-            (Head::Of(_), None, Some(_)) => cut_off += 1,
-            (Head::Of(_), None, None) => panic!("bit {bit} was flipped, and nobody saw it"),
+            (FileHead::Of(found), ..) if *found != owner() => refused += 1,
+            (FileHead::Of(_), Some(_), _) => refused += 1,
+            (FileHead::Of(_), None, Some(_)) => cut_off += 1,
+            (FileHead::Of(_), None, None) => panic!("bit {bit} was flipped, and nobody saw it"),
             _ => refused += 1,
         }
-        if matches!(scan.head, Head::Of(_)) {
+        if matches!(scan.head, FileHead::Of(_)) {
             assert!(kept >= 998, "bit {bit}: {kept} of 1,000 records kept");
         }
         bytes[bit / 8] ^= 1 << (bit % 8);
@@ -225,7 +225,7 @@ fn damage_in_the_middle_is_refused_with_its_place_and_salvage_keeps_what_is_arou
     bytes[place + 5] ^= 1;
     let mut disk = disk_with(&bytes);
     match Journal::open(Box::new(disk), settings(Sync::Always), &owner(), false, &mut |_| true) {
-        Err(refusal @ Refusal::Damaged { at, records_after: 500, .. }) => {
+        Err(refusal @ OpenError::Damaged { at, records_after: 500, .. }) => {
             assert_eq!(at, place as u64 + 1);
             let said = refusal.to_string();
             assert!(said.contains(&format!("byte {at}")) && said.contains("--salvage"), "{said}");
@@ -267,7 +267,7 @@ fn whoever_is_told_to_stop_while_reading_leaves_the_files_and_the_lock() {
         let settings = settings(Sync::Always);
         match Journal::open_unless(folder.disk(), settings, &owner(), false, &mut each, &mut stops)
         {
-            Err(Refusal::Stopped) => stopped += 1,
+            Err(OpenError::Stopped) => stopped += 1,
             Err(other) => panic!("{other}"),
             Ok(_) => break known,
         }
@@ -284,7 +284,7 @@ fn a_folder_has_one_user() {
     let folder = Folder::new("lock");
     let (journal, _) = folder.open(&owner()).expect("nobody has it");
     match folder.open(&owner()) {
-        Err(Refusal::Locked(path)) => assert!(path.contains("herd-journal-"), "{path}"),
+        Err(OpenError::Locked(path)) => assert!(path.contains("herd-journal-"), "{path}"),
         other => panic!("{other:?}"),
     }
     drop(journal);
@@ -317,7 +317,7 @@ fn others_may_not_read_where_people_are() {
             let widest = if path == folder.0 { 0o750 } else { 0o640 };
             assert_eq!(mode & !widest, 0, "{path:?}: {mode:o}");
         }
-        journal.rewrite(Moment::default(), &Herd::new(0, 0)).expect("there is room");
+        journal.rewrite(Moment::default(), &Table::new(0, 0)).expect("there is room");
     }
 }
 
@@ -790,7 +790,7 @@ fn begun(folder: &Folder, sync: Sync) -> (Journal, Versions) {
 }
 
 /// What the next start finds in `folder`, after the last one was killed, or is still there.
-fn found_in(folder: &Folder) -> Result<Versions, Refusal> {
+fn found_in(folder: &Folder) -> Result<Versions, OpenError> {
     let mut versions = Versions::default();
     Journal::open(folder.disk(), settings(Sync::Always), &owner(), false, &mut |line| {
         versions.take(line)
@@ -801,7 +801,7 @@ fn found_in(folder: &Folder) -> Result<Versions, Refusal> {
 /// Holds that the folder of a journal that was lost is locked again, and that the next start finds all of it.
 #[track_caller]
 fn is_whole_at_the_next_start(journal: Journal, folder: &Folder, held: &Versions, what: &str) {
-    assert!(matches!(found_in(folder), Err(Refusal::Locked(_))), "{what}: not locked");
+    assert!(matches!(found_in(folder), Err(OpenError::Locked(_))), "{what}: not locked");
     drop(journal);
     assert_eq!(found_in(folder).expect("it is whole"), *held, "{what}");
     let _ = fs::remove_dir_all(folder.0.with_extension("away"));
@@ -1033,7 +1033,7 @@ impl Shared {
         Shared(Rc::new(RefCell::new(disk)))
     }
 
-    fn start(&self, sync: Sync) -> Result<Versions, Refusal> {
+    fn start(&self, sync: Sync) -> Result<Versions, OpenError> {
         let mut versions = Versions::default();
         let disk = Box::new(self.clone());
         Journal::open(disk, settings(sync), &owner(), false, &mut |line| versions.take(line))?;
@@ -1137,7 +1137,7 @@ fn whoever_is_told_to_stop_while_a_torn_tail_is_moved_leaves_the_journal() {
                 assert!(stopped > 5, "it was told so while it copied, too: {stopped}");
                 return;
             }
-            Err(refusal) => assert!(matches!(refusal, Refusal::Stopped), "{refusal}"),
+            Err(refusal) => assert!(matches!(refusal, OpenError::Stopped), "{refusal}"),
         }
         assert!(disk.0.borrow_mut().bytes("journal.1").is_some_and(|left| *left == bytes));
     }

@@ -10,10 +10,10 @@ use crate::support::logged::Logged;
 use crate::support::ports::RefusingUdpPort;
 use herd_reactor::testing::{MemoryIo, MemoryOptions};
 use herd_reactor::{
-    Context, Core, Factory, Flow, Io, Limits, MioIo, Protocol, Reactor, Shared, TimerId,
+    Context, Core, Factory, Flow, Io, MioIo, Protocol, Reactor, ReactorLimits, Shared, TimerId,
 };
 use places_herd::net::dns::client::FILE_BYTES_MAX;
-use places_herd::net::dns::{Client, ClientOptions, DnsError, LookupId, Resolving, Via, ask};
+use places_herd::net::dns::{DnsClient, DnsError, DnsOptions, LookupId, Resolving, Via, ask};
 use simple_dns::RCODE;
 use std::collections::VecDeque;
 use std::fmt;
@@ -56,7 +56,7 @@ impl fmt::Debug for Says {
 /// Who asks: the shared state of the reactor.
 #[derive(Debug)]
 struct Asker {
-    client: Client,
+    client: DnsClient,
     turn: u64,
     /// Which lookup, what it came to, in which turn.
     found: Vec<(LookupId, Found, u64)>,
@@ -84,7 +84,7 @@ impl Shared for Asker {
 }
 
 impl Resolving for Asker {
-    fn dns(&mut self) -> &mut Client {
+    fn dns(&mut self) -> &mut DnsClient {
         &mut self.client
     }
 
@@ -121,7 +121,7 @@ impl Kernel for MioIo {
     fn stage(total: Duration, says: Says) -> Stage<MioIo> {
         let server = NameServer::new(says);
         let servers = vec![server.address()];
-        let options = ClientOptions { servers, total, ..no_files() };
+        let options = DnsOptions { servers, total, ..no_files() };
         Stage::over(MioIo::new(&[]).unwrap(), options, server)
     }
 
@@ -140,7 +140,7 @@ impl Kernel for MemoryIo {
 
     fn stage(total: Duration, says: Says) -> Stage<MemoryIo> {
         let address = "127.0.0.1:53".parse().unwrap();
-        let options = ClientOptions { servers: vec![address], total, ..no_files() };
+        let options = DnsOptions { servers: vec![address], total, ..no_files() };
         let mut io = MemoryIo::new(MemoryOptions::rough(1));
         io.play_datagrams(address);
         let mut stage = Stage::over(io, options, says.clone());
@@ -200,10 +200,10 @@ impl<I: Kernel> Stage<I> {
         I::stage(total, Says::new(says))
     }
 
-    fn over(io: I, options: ClientOptions, server: I::Server) -> Stage<I> {
-        let client = Client::new(options);
+    fn over(io: I, options: DnsOptions, server: I::Server) -> Stage<I> {
+        let client = DnsClient::new(options);
         let asker = Asker { client, turn: 0, found: Vec::new(), next: None, nap: None, wake: None };
-        Stage { reactor: Reactor::new(io, asker, Limits::default()), server }
+        Stage { reactor: Reactor::new(io, asker, ReactorLimits::default()), server }
     }
 
     fn ask(&mut self, name: &str) -> LookupId {
@@ -316,9 +316,9 @@ impl NameServer {
     }
 }
 
-fn no_files() -> ClientOptions {
+fn no_files() -> DnsOptions {
     let none = PathBuf::from("/nonexistent");
-    ClientOptions { hosts: none.clone(), resolv_conf: none, ..ClientOptions::default() }
+    DnsOptions { hosts: none.clone(), resolv_conf: none, ..DnsOptions::default() }
 }
 
 /// One address of the family that is asked for.
@@ -374,8 +374,8 @@ fn over_tcp_an_answer_may_follow_others<I: Kernel>() {
 
 fn when_nobody_listens_it_is_over_at_once<I: Kernel>() {
     let mut stage = Stage::<I>::new(PATIENCE, |_, _| Vec::new());
-    let options = ClientOptions { servers: vec![I::nobody()], total: PATIENCE, ..no_files() };
-    stage.reactor.state().client = Client::new(options);
+    let options = DnsOptions { servers: vec![I::nobody()], total: PATIENCE, ..no_files() };
+    stage.reactor.state().client = DnsClient::new(options);
     assert_eq!(stage.find("maps.example"), Err(DnsError::Unreachable));
     stage.until_nothing_is_open();
 }
@@ -470,7 +470,7 @@ fn the_hosts_file_is_read_again_when_it_has_changed_once_a_minute() {
     fs::create_dir_all(&directory).unwrap();
     let hosts = directory.join("hosts");
     fs::write(&hosts, "192.0.2.7 maps.example\n").unwrap();
-    let options = ClientOptions { hosts: hosts.clone(), ..no_files() };
+    let options = DnsOptions { hosts: hosts.clone(), ..no_files() };
     let nobody = Says::new(|_, _| Vec::new());
     let mut stage = Stage::over(MemoryIo::new(MemoryOptions::calm(0)), options, nobody);
 
@@ -495,10 +495,10 @@ fn with_files(test: &str, resolv_conf: &[u8], hosts: &[u8]) -> (PathBuf, Stage<M
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("resolv.conf"), resolv_conf).unwrap();
     fs::write(folder.join("hosts"), hosts).unwrap();
-    let options = ClientOptions {
+    let options = DnsOptions {
         hosts: folder.join("hosts"),
         resolv_conf: folder.join("resolv.conf"),
-        ..ClientOptions::default()
+        ..DnsOptions::default()
     };
     let nobody = Says::new(|_, _| Vec::new());
     (folder, Stage::over(MemoryIo::new(MemoryOptions::calm(0)), options, nobody))

@@ -19,11 +19,11 @@ use crate::support::fake_google::places::{Api, Places};
 use crate::support::fake_google::{Authority, Running, Serves};
 use herd_reactor::testing::{self, MemoryOptions};
 use places_herd::config::{PlacesSource, Topology};
-use places_herd::fetch::pool::{Agent, AgentLimits};
+use places_herd::fetch::pool::{HttpPool, HttpPoolLimits};
 use places_herd::fetch::roots::client_config;
 use places_herd::http::HttpLimits;
 use places_herd::log::secret::Secret;
-use places_herd::net::dns::ClientOptions;
+use places_herd::net::dns::DnsOptions;
 use places_herd::places::{Progress, Query, Source, Ticket};
 use places_herd::server::network::Network;
 use serde_json::Value;
@@ -208,7 +208,7 @@ fn network(text: &str) -> Network {
         path
     });
     let limits = Topology::parse(text, Path::new("topology.toml")).unwrap().limits;
-    let agent_limits = AgentLimits {
+    let agent_limits = HttpPoolLimits {
         handshakes: limits.handshakes,
         idle_connections: limits.whatsats_in_flight,
         connect: limits.tcp,
@@ -223,13 +223,13 @@ fn network(text: &str) -> Network {
         },
         all_bytes: limits.http_total_body_bytes,
     };
-    let options = ClientOptions {
+    let options = DnsOptions {
         servers: vec![name_server()],
         total: limits.dns,
         hosts: "/nonexistent".into(),
         resolv_conf: "/nonexistent".into(),
     };
-    Network::new(options, Agent::new(client_config(Some(&CA)).unwrap(), agent_limits))
+    Network::new(options, HttpPool::new(client_config(Some(&CA)).unwrap(), agent_limits))
 }
 
 impl Stage {
@@ -264,10 +264,10 @@ impl Stage {
         let network = self.cluster.outside_network();
         match self.fault.at {
             Place::Way(Way::Refused) if strikes => {
-                network.fault(service(), testing::Fault::Refuse);
+                network.fault(service(), testing::NetworkFault::Refuse);
             }
             Place::Way(Way::Lost) if strikes => {
-                network.fault(service(), testing::Fault::Blackhole);
+                network.fault(service(), testing::NetworkFault::Blackhole);
             }
             _ => network.heal(service()),
         }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use places_herd::log::secret::Secret;
 use places_herd::places::{
-    Answer, BaseUrl, Fetch, Google, GoogleLegacy, Mask, Method, Photon, Progress, Proxy, Query,
-    Rank, Reading, Reply, Retry, Scheme, Source, Status, Ticket,
+    Answer, BaseUrl, Fetch, FetchMethod, Google, GoogleLegacy, Mask, ParsedReply, Photon, Progress,
+    ProxyUrl, Query, Rank, Reply, Retry, Scheme, SearchStatus, Source, Ticket,
 };
 use places_herd::server::network;
 use proptest::prelude::*;
@@ -105,7 +105,7 @@ fn no_panic_that_carries_what_holds_the_key_shows_it() {
         panicked(|| assert_eq!(key(), Secret::new("another").expect("a key"))),
         all_ways(google()),
         all_ways(google_legacy()),
-        all_ways("http://me:CANARY-4fZq91-key@proxy:1".parse::<Proxy>().expect("a proxy")),
+        all_ways("http://me:CANARY-4fZq91-key@proxy:1".parse::<ProxyUrl>().expect("a proxy")),
     ];
     for (_, mut source) in sources() {
         let fetch = fetch(source.as_mut(), &query());
@@ -129,7 +129,10 @@ fn google_is_asked_for_a_circle_and_for_the_fields_that_are_paid_for() {
         (fetch.scheme, fetch.host.as_str(), fetch.port),
         (Scheme::Https, "places.googleapis.com", 443)
     );
-    assert_eq!((fetch.method, fetch.target.reveal()), (Method::Post, "/v1/places:searchNearby"));
+    assert_eq!(
+        (fetch.method, fetch.target.reveal()),
+        (FetchMethod::Post, "/v1/places:searchNearby")
+    );
     let headers: Vec<(&str, &str)> =
         fetch.headers.iter().map(|(name, value)| (*name, value.reveal())).collect();
     let mask = "places.id,places.displayName,places.location,places.viewport,places.types,\
@@ -169,7 +172,7 @@ fn legacy_is_asked_with_the_clients_digits_and_exact_metres() {
         (fetch.scheme, fetch.host.as_str(), fetch.port),
         (Scheme::Https, "maps.googleapis.com", 443)
     );
-    assert_eq!(fetch.method, Method::Get);
+    assert_eq!(fetch.method, FetchMethod::Get);
     assert_eq!(
         fetch.target.reveal(),
         "/maps/api/place/nearbysearch/json?location=34.068930,-118.445127&radius=10500&key=CANARY-4fZq91-key"
@@ -268,8 +271,8 @@ fn stored(source: &str) -> Vec<PathBuf> {
     files
 }
 
-fn described(reading: &Reading) -> String {
-    let Reading { answer, retry, log } = reading;
+fn described(reading: &ParsedReply) -> String {
+    let ParsedReply { answer, retry, log } = reading;
     let mut text = format!("retry: {retry:?}\nlog: {log}\n");
     for bound in [20, 1] {
         let (status, count) = (answer.status(bound), answer.count(bound));
@@ -337,7 +340,7 @@ fn a_source_that_asks_nothing_can_read_nothing() {
     let stored = Stored::read(Path::new("tests/fixtures/places/google/nothing.http"));
     let reading = Silent.read(&query(), stored.reply());
     let Answer::Failed(failure) = reading.answer else { panic!("{reading:?}") };
-    assert_eq!((failure.status, reading.retry), (Status::UnknownError, Retry::No));
+    assert_eq!((failure.status, reading.retry), (SearchStatus::UnknownError, Retry::No));
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn line(client: usize, stamp: usize) -> String {
 
 fn sums(cluster: &mut Cluster) -> Vec<u64> {
     let names = cluster.names();
-    names.iter().map(|name| cluster.member(name).herd.state_hash()).collect()
+    names.iter().map(|name| cluster.member(name).table.state_hash()).collect()
 }
 
 fn agree(cluster: &mut Cluster) -> bool {
@@ -78,7 +78,7 @@ fn meeting_again_costs_8_kib_and_8_kib_for_each_difference_among_a_million_clien
         assert!(agree(&mut cluster), "{differences} differences");
         cluster.forget_lines();
     }
-    assert_eq!(cluster.member("Alford").herd.len(), CLIENTS);
+    assert_eq!(cluster.member("Alford").table.len(), CLIENTS);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn while_something_is_under_way_to_a_neighbour_nothing_is_compared() {
         cluster.send(talk, format!("IAMAT c{client:03} +1+1 1479413884\n"));
     }
     cluster.settle();
-    assert!(cluster.member("Alford").herd.owed.owed(0) > 0);
+    assert!(cluster.member("Alford").table.owed.owed(0) > 0);
     cluster.forget_lines();
     cluster.run_for(60 * SECOND);
     assert_eq!(said(&cluster.lines("Alford", "Bolden"), "SYNC"), 0);
@@ -366,8 +366,8 @@ fn an_older_report_is_refused_and_an_older_line_dropped_without_a_word() {
     let alford = cluster.stranger("Bolden");
     cluster.say(alford, "HELLO Alford places-herd 1");
     assert_eq!(cluster.say(alford, "AT Alford +0.5 kiwi +1+1 1479416399.999999999"), "");
-    let herd = &cluster.member("Bolden").herd;
-    assert_eq!((herd.len(), herd.state_hash()), (0, 0), "it is not known");
+    let table = &cluster.member("Bolden").table;
+    assert_eq!((table.len(), table.state_hash()), (0, 0), "it is not known");
     assert_eq!(cluster.ending(alford), None);
     assert!(cluster.say(talk, "IAMAT kiwi +1+1 1479416402").starts_with("AT Bolden "));
     cluster.say(alford, "AT Alford +0.5 fig +1+1 1479416402");
@@ -408,11 +408,11 @@ fn thousands_are_forgotten_in_slices_and_nobody_waits() {
         (0..CLIENTS).for_each(|client| know(&mut cluster, name, &line(client, 1_479_416_410)));
     }
     cluster.run_for(59 * SECOND);
-    assert_eq!(cluster.member("Alford").herd.len(), CLIENTS);
+    assert_eq!(cluster.member("Alford").table.len(), CLIENTS);
     cluster.forget_lines();
     cluster.run_for(2 * SECOND);
     assert_eq!(sums(&mut cluster), [0, 0]);
-    assert_eq!(cluster.member("Alford").herd.line_bytes(), 0);
+    assert_eq!(cluster.member("Alford").table.line_bytes(), 0);
     assert_eq!(cluster.at_lines(), 0);
 }
 

@@ -10,7 +10,7 @@
 use crate::support::cluster::{Cluster, Ending, MS, NANO, SECOND, TalkId, topology, weathers};
 use herd_reactor::testing::MemoryOptions;
 use herd_reactor::{ConnId, Context, Factory, Protocol, Signal, UnixNanos};
-use places_herd::places::{Answer, Failure, Progress, Query, Source, Status, Ticket};
+use places_herd::places::{Answer, Progress, Query, SearchFailure, SearchStatus, Source, Ticket};
 use places_herd::server::chatserver::ChatserverFactory;
 use places_herd::server::member::Member;
 use std::net::SocketAddr;
@@ -121,13 +121,13 @@ impl Stage {
         assert!(nth < self.asked(), "the source was not asked that question");
         let (ticket, radius) = self.asked[nth].clone();
         let (member, core) = self.cluster.reactor("Alford").parts();
-        member.inquiries.answered(core, ticket, failure(&radius));
+        member.place_queries.answered(core, ticket, failure(&radius));
         self.cluster.settle();
     }
 
     /// How many questions wait, at the source or for it.
     fn open(&mut self) -> usize {
-        self.cluster.member("Alford").inquiries.len()
+        self.cluster.member("Alford").place_queries.len()
     }
 
     fn connections(&mut self) -> usize {
@@ -145,7 +145,10 @@ impl Stage {
 
 /// The shortest answer that can be told from others.
 fn failure(message: &str) -> Answer {
-    Answer::Failed(Failure { status: Status::RequestDenied, message: message.to_owned() })
+    Answer::Failed(SearchFailure {
+        status: SearchStatus::RequestDenied,
+        message: message.to_owned(),
+    })
 }
 
 /// The whole reply to `WHATSAT kiwi <radius> 1`, once its question is answered.
@@ -449,7 +452,7 @@ fn nothing_is_kept_of_clients_that_left_while_they_waited_for_the_source() {
     let mut stage = Stage::new(MemoryOptions::calm(1), "whatsats_in_flight = 1");
     let slow = stage.client_with_kiwi();
     stage.send(slow, &whatsats(0, 1));
-    let before = format!("{:?}", stage.cluster.member("Alford").inquiries).len();
+    let before = format!("{:?}", stage.cluster.member("Alford").place_queries).len();
     for _ in 0..200 {
         let client = stage.client();
         stage.send(client, &whatsats(0, 15));
@@ -458,7 +461,7 @@ fn nothing_is_kept_of_clients_that_left_while_they_waited_for_the_source() {
         stage.cluster.settle();
     }
     assert_eq!((stage.asked(), stage.open()), (1, 1));
-    let after = format!("{:?}", stage.cluster.member("Alford").inquiries).len();
+    let after = format!("{:?}", stage.cluster.member("Alford").place_queries).len();
     assert!(after < before + 100, "{before} bytes of text have become {after}");
 }
 

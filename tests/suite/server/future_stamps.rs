@@ -22,13 +22,13 @@ fn at_noon() -> MemoryOptions {
 
 /// What `name` serves of a client.
 fn served(cluster: &mut Cluster, name: &str, client: &str) -> Option<String> {
-    let sighting = cluster.member(name).herd.latest(client.as_bytes())?;
-    Some(String::from_utf8_lossy(sighting.line()).into_owned())
+    let report = cluster.member(name).table.latest(client.as_bytes())?;
+    Some(String::from_utf8_lossy(report.line()).into_owned())
 }
 
 fn agree(cluster: &mut Cluster) -> bool {
     let names = cluster.names();
-    let mut sums = names.iter().map(|name| cluster.member(name).herd.state_hash());
+    let mut sums = names.iter().map(|name| cluster.member(name).table.state_hash());
     let first = sums.next();
     sums.all(|sum| Some(sum) == first)
 }
@@ -45,7 +45,7 @@ fn a_report_too_far_ahead_is_refused_and_a_line_dropped_without_a_word() {
     cluster.say(alford, "HELLO Alford places-herd 1");
     let line = format!("AT Alford -60.000000001 kiwi +1+1 {}.000000001", NOON + 60);
     assert_eq!(cluster.say(alford, &line), "");
-    let herd = &cluster.member("Bolden").herd;
+    let herd = &cluster.member("Bolden").table;
     assert_eq!((herd.len(), herd.state_hash()), (0, 0), "it is not known");
     assert_eq!(cluster.say(talk, "WHATSAT kiwi 1 1"), "? WHATSAT kiwi 1 1\n");
     assert_eq!(cluster.ending(alford), None);
@@ -125,11 +125,11 @@ fn what_is_stored_holds_nobody_and_within_a_minute_thousands_are_forgotten_in_sl
         assert!(line.contains(" +1+1 "), "{name}: {line}");
     }
     cluster.run_for(49 * SECOND);
-    assert_eq!(cluster.member("Alford").herd.len(), CLIENTS, "the rest waits for its minute");
+    assert_eq!(cluster.member("Alford").table.len(), CLIENTS, "the rest waits for its minute");
     cluster.forget_lines();
     cluster.run_for(2 * SECOND);
     for name in ["Alford", "Bolden"] {
-        assert_eq!(cluster.member(name).herd.len(), CLIENTS / 10 + 1, "{name}");
+        assert_eq!(cluster.member(name).table.len(), CLIENTS / 10 + 1, "{name}");
     }
     assert!(agree(&mut cluster));
     assert_eq!(cluster.at_lines(), 0, "nobody has to say anything about it");
@@ -154,7 +154,7 @@ fn what_is_let_in_while_a_sweep_is_under_way_is_not_forgotten_by_it() {
     }
     cluster.run_for(SECOND);
     assert_eq!(cluster.hear(talk).matches("AT Alford ").count(), 400, "all were let in");
-    assert_eq!(cluster.member("Alford").herd.len(), 50_400);
+    assert_eq!(cluster.member("Alford").table.len(), 50_400);
 }
 
 #[test]

@@ -200,7 +200,7 @@ fn to_a_slow_neighbour_news_waits_as_bits_and_then_only_the_latest_line_is_sent(
         let pending = cluster.pending("Alford", "Bolden");
         assert!(pending <= 4_096 + longest, "{pending} bytes");
     }
-    let owed = cluster.member("Alford").herd.owed.owed(0);
+    let owed = cluster.member("Alford").table.owed.owed(0);
     assert!((CLIENTS / 2..=CLIENTS).contains(&owed), "{owed} are owed");
     cluster.heal("Alford", "Bolden");
     cluster.settle();
@@ -870,7 +870,7 @@ fn thousands_of_clients_are_exchanged_on_meeting_within_the_limit_of_what_may_wa
     }
     assert!(most <= 4_096 + 200, "{most} bytes");
     assert_eq!(agreed(&mut cluster).len(), 2 * CLIENTS);
-    assert_eq!(cluster.member("Alford").herd.owed.owed(0), 0);
+    assert_eq!(cluster.member("Alford").table.owed.owed(0), 0);
 }
 
 /// Otherwise two neighbours that both stop reading would wait for each other.
@@ -879,7 +879,8 @@ fn a_neighbour_is_read_however_much_waits_to_be_sent_to_it() {
     let mut cluster = calm(PAIR, "");
     for name in ["Alford", "Bolden"] {
         let (member, core) = cluster.reactor(name).parts();
-        let link = member.links.iter().find_map(|(_, link)| link.conn).expect("they are linked");
+        let link =
+            member.neighbours.iter().find_map(|(_, link)| link.conn).expect("they are linked");
         // Blank lines, which mean nothing.
         core.write(link, &vec![b'\n'; 1 << 20]);
         assert!(core.transport(link).is_some_and(|transport| transport.is_delivering()), "{name}");

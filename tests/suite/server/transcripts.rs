@@ -21,8 +21,8 @@ use crate::support::cluster::{Cluster, Ending, topology};
 use herd_reactor::UnixNanos;
 use herd_reactor::testing::MemoryOptions;
 use places_herd::places::{
-    Answer, Business, Failure, Found, Place, Point, Progress, Query, Scope, Source, Status, Ticket,
-    Viewport,
+    Answer, Business, Found, Place, Point, Progress, Query, Scope, SearchFailure, SearchStatus,
+    Source, Ticket, Viewport,
 };
 use std::fs;
 use std::path::Path;
@@ -183,7 +183,9 @@ impl Source for Gazetteer {
         };
         let message = "The places provider did not answer sensibly.".to_owned();
         Progress::Answered(match query.radius_m {
-            13_000.0 => Answer::Failed(Failure { status: Status::UnknownError, message }),
+            13_000.0 => {
+                Answer::Failed(SearchFailure { status: SearchStatus::UnknownError, message })
+            }
             _ => Answer::Found(Found { places, ..Found::default() }),
         })
     }

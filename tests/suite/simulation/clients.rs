@@ -84,7 +84,7 @@ impl Run<'_> {
         }
         if let Some((_, answer)) = asked.answer {
             let (member, core) = self.cluster.reactor(name).parts();
-            member.inquiries.answered(core, asked.ticket, answer);
+            member.place_queries.answered(core, asked.ticket, answer);
         }
     }
 

@@ -94,7 +94,7 @@ impl Conversation {
         self.expected.len()
     }
 
-    /// Reads what has been heard in all. Gives the acknowledged sightings, or says what is wrong.
+    /// Reads what has been heard in all. Gives the acknowledged reports, or says what is wrong.
     pub(crate) fn hear(&mut self, heard: &[u8], server: &str) -> Result<Vec<Sighted>, String> {
         let mut acknowledged = Vec::new();
         while let Some(rest) = heard.get(self.understood..).filter(|rest| !rest.is_empty()) {

@@ -1,11 +1,11 @@
-//! The laws of merging, which make all the rest possible: whatever the order in which sightings come,
+//! The laws of merging, which make all the rest possible: whatever the order in which reports come,
 //! and however often, the same one stays.
 
 use super::dice::Dice;
 use super::say;
-use places_herd::table::{Herd, Rule};
+use places_herd::table::{ReportOrigin, Table};
 use places_herd::wire::command::{Command, CommandLimits};
-use places_herd::wire::report::Sighting;
+use places_herd::wire::report::Report;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
@@ -15,18 +15,18 @@ const DIFFERENCES: [&str; 4] = ["+0.263873386", "-0.000000001", "+9.5e-05", "0"]
 const PLACES: [&str; 3] = ["+1+1", "-34.068930-118.445127", "+1.0+1.0"];
 const STAMPS: [&str; 6] = ["5", "5.0", "5.000000001", "0005", "1479413884.392014450", "9999999999"];
 
-fn read<T>(line: &str, with: impl FnOnce(&Sighting<'_>) -> T) -> T {
+fn read<T>(line: &str, with: impl FnOnce(&Report<'_>) -> T) -> T {
     match Command::parse(line.as_bytes(), &CommandLimits::default()) {
-        Ok(Command::At(at)) => with(&Sighting::relayed(&at, &mut Vec::new())),
+        Ok(Command::At(at)) => with(&Report::relayed(&at, &mut Vec::new())),
         other => panic!("{line}: {other:?}"),
     }
 }
 
 /// Which of these a server keeps.
 fn merged<'a>(lines: &[&'a str]) -> &'a str {
-    let mut herd = Herd::new(0, 1);
+    let mut herd = Table::new(0, 1);
     for line in lines {
-        read(line, |sighting| herd.merge(sighting, Rule::Member));
+        read(line, |report| herd.merge(report, ReportOrigin::Member));
     }
     let (_, kept) = herd.iter().next().expect("something was merged");
     lines.iter().find(|line| line.as_bytes() == kept.line()).expect("what is kept was merged")

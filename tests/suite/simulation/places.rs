@@ -4,7 +4,9 @@
 
 use super::dice::Dice;
 use crate::support::cluster::MS;
-use places_herd::places::{Answer, Failure, Found, Progress, Query, Source, Status, Ticket};
+use places_herd::places::{
+    Answer, Found, Progress, Query, SearchFailure, SearchStatus, Source, Ticket,
+};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -35,7 +37,9 @@ impl Source for Unreliable {
     fn nearby(&mut self, ticket: Ticket, query: &Query) -> Progress {
         let text = format!("radius {} km", String::from_utf8_lossy(&query.radius_text));
         let answer = match self.dice.percent(25) {
-            true => Answer::Failed(Failure { status: Status::UnknownError, message: text }),
+            true => {
+                Answer::Failed(SearchFailure { status: SearchStatus::UnknownError, message: text })
+            }
             false => Answer::Found(Found { messages: vec![text], ..Found::default() }),
         };
         let later = match self.dice.below(10) {

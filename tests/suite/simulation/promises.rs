@@ -140,7 +140,7 @@ impl Run<'_> {
     pub(super) fn disagreement(&mut self, groups: &[Vec<usize>]) -> Option<String> {
         for group in groups {
             let first = self.cluster.knows(self.name(group[0]));
-            let sum = self.cluster.member(self.name(group[0])).herd.state_hash();
+            let sum = self.cluster.member(self.name(group[0])).table.state_hash();
             for server in &group[1..] {
                 let other = self.cluster.knows(self.name(*server));
                 if other != first {
@@ -149,7 +149,7 @@ impl Run<'_> {
                     let (one, other) = (self.name(group[0]), self.name(*server));
                     return Some(format!("{one} and {other} know different things: {differs:?}"));
                 }
-                if self.cluster.member(self.name(*server)).herd.state_hash() != sum {
+                if self.cluster.member(self.name(*server)).table.state_hash() != sum {
                     let (one, other) = (self.name(group[0]), self.name(*server));
                     return Some(format!("{one} and {other} know the same, by different sums"));
                 }

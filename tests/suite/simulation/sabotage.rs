@@ -5,7 +5,7 @@
 
 use super::run::{AGREEMENT, ANSWERED, NEWEST_WINS, TAKEN, TIMERS, WORD};
 use crate::support::cluster::Meddler;
-use herd_reactor::testing::{Frame, FrameKind, MemoryIo};
+use herd_reactor::testing::{MemoryIo, Segment, SegmentKind};
 use herd_reactor::{ConnId, Core, Moment, Reactor};
 use places_herd::replication::neighbours::NeighbourId;
 use places_herd::server::member::Member;
@@ -125,15 +125,15 @@ impl Saboteur {
 
     /// `text` is sent to a neighbour: if there are AT lines in it, the word that they have been taken, which
     /// arrives at once.
-    fn word_for(&mut self, text: &[u8], frame: &Frame) -> Option<Frame> {
+    fn word_for(&mut self, text: &[u8], frame: &Segment) -> Option<Segment> {
         let count = at_lines(text);
         if self.sabotage != Sabotage::ReplyBeforeWord || count == 0 {
             return None;
         }
         let told = self.told.entry((frame.from, frame.to)).or_default();
         *told += count;
-        let kind = FrameKind::Data(format!("ACK {told}\n").into_bytes());
-        Some(Frame { from: frame.to, to: frame.from, arrives: self.now, kind })
+        let kind = SegmentKind::Data(format!("ACK {told}\n").into_bytes());
+        Some(Segment { from: frame.to, to: frame.from, arrives: self.now, kind })
     }
 
     /// What gets through of a line, to whom; perhaps nothing. Never more than there was.
@@ -141,7 +141,7 @@ impl Saboteur {
         let is_sync = line.starts_with(b"SYNC ") && line.ends_with(b"\n");
         let is_stopped = match self.sabotage {
             Sabotage::LyingDigest if is_sync => {
-                return format!("SYNC {:016x}\n", to.herd.state_hash()).into_bytes().into();
+                return format!("SYNC {:016x}\n", to.table.state_hash()).into_bytes().into();
             }
             Sabotage::NoPushOnConnect => compares(line),
             Sabotage::ReplyBeforeWord => line.starts_with(b"ACK "),
@@ -168,7 +168,7 @@ fn ties(line: &[u8], to: &Member) -> bool {
     let line = line.trim_ascii_end();
     let mut words = line.split(|byte| *byte == b' ').skip(3);
     let (client, stamp) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
-    let known = to.herd.latest(client).filter(|_| line.starts_with(b"AT "));
+    let known = to.table.latest(client).filter(|_| line.starts_with(b"AT "));
     known.is_some_and(|known| known.stamp_text() == stamp && known.line() != line)
 }
 
@@ -176,10 +176,10 @@ impl Meddler for Saboteur {
     fn turned(&mut self, server: usize, reactor: &mut Reactor<MemoryIo, Member>) {
         let (member, core) = reactor.parts();
         self.now = core.now();
-        let conns: Vec<_> = member.links.iter().map(|(id, link)| (id, link.conn)).collect();
+        let conns: Vec<_> = member.neighbours.iter().map(|(id, link)| (id, link.conn)).collect();
         for (id, conn) in conns {
             if self.sabotage == Sabotage::LostDirtyBit {
-                let _ = member.herd.owed.pay(id.0);
+                let _ = member.table.owed.pay(id.0);
             }
             let before = self.links.get(&(server, id)).map(|(conn, _)| *conn);
             match conn {
@@ -193,9 +193,9 @@ impl Meddler for Saboteur {
         }
     }
 
-    fn sent(&mut self, frame: Frame, ends: [Option<&mut Member>; 2], on: &mut Vec<Frame>) {
+    fn sent(&mut self, frame: Segment, ends: [Option<&mut Member>; 2], on: &mut Vec<Segment>) {
         let filters = self.sabotage.changes_lines();
-        let (FrameKind::Data(bytes), [Some(_), Some(to)], true) = (&frame.kind, ends, filters)
+        let (SegmentKind::Data(bytes), [Some(_), Some(to)], true) = (&frame.kind, ends, filters)
         else {
             return on.push(frame);
         };
@@ -212,11 +212,11 @@ impl Meddler for Saboteur {
         let stopped = text.len() - passed.len();
         if stopped > 0 {
             // Who sent it must not wait for the room that it took.
-            let kind = FrameKind::Taken(stopped);
-            on.push(Frame { from: frame.to, to: frame.from, arrives: frame.arrives, kind });
+            let kind = SegmentKind::Taken(stopped);
+            on.push(Segment { from: frame.to, to: frame.from, arrives: frame.arrives, kind });
         }
         if !passed.is_empty() {
-            on.push(Frame { kind: FrameKind::Data(passed), ..frame });
+            on.push(Segment { kind: SegmentKind::Data(passed), ..frame });
         }
     }
 }

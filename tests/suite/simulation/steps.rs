@@ -253,8 +253,8 @@ impl Run<'_> {
             return;
         }
         let reactor = self.cluster.reactor(one);
-        let links = &reactor.state().links;
-        let conn = links.named(other.as_bytes()).and_then(|id| links.link(id).conn);
+        let links = &reactor.state().neighbours;
+        let conn = links.named(other.as_bytes()).and_then(|id| links.get(id).conn);
         if let Some(conn) = conn {
             reactor.io().reset(conn);
         }

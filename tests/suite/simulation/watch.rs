@@ -4,7 +4,7 @@
 use super::replicas::Turn;
 use super::sabotage::Saboteur;
 use crate::support::cluster::Meddler;
-use herd_reactor::testing::{Frame, MemoryIo};
+use herd_reactor::testing::{MemoryIo, Segment};
 use herd_reactor::{Core, Moment, Reactor};
 use places_herd::server::member::Member;
 use std::collections::BTreeMap;
@@ -46,12 +46,12 @@ impl Table {
     /// Takes in what a member knows by now. Returns the lines that are new.
     fn compare(&mut self, member: &Member) -> Vec<Vec<u8>> {
         let mut news = Vec::new();
-        let hash = member.herd.state_hash();
+        let hash = member.table.state_hash();
         if std::mem::replace(&mut self.hash, hash) == hash {
             return news;
         }
-        for (key, sighting) in member.herd.iter() {
-            let (index, line) = (key.index(), sighting.line());
+        for (key, report) in member.table.iter() {
+            let (index, line) = (key.index(), report.line());
             if self.lines.len() <= index {
                 self.lines.resize(index + 1, Vec::new());
             }
@@ -151,7 +151,7 @@ impl Meddler for Watch {
             if pending >= self.mark {
                 self.tell(0, Seen::Full);
             }
-            let is_link = member.links.iter().any(|(_, link)| link.conn == Some(conn));
+            let is_link = member.neighbours.iter().any(|(_, link)| link.conn == Some(conn));
             let most = self.most[usize::from(!is_link)];
             if pending > most {
                 self.tell(
@@ -161,13 +161,15 @@ impl Meddler for Watch {
             }
         }
         self.look_at_table(server, member, core);
-        let clients = member.herd.len();
-        let owed =
-            (0..member.links.len()).map(|link| member.herd.owed.owed(link)).max().unwrap_or(0);
+        let clients = member.table.len();
+        let owed = (0..member.neighbours.len())
+            .map(|link| member.table.owed.owed(link))
+            .max()
+            .unwrap_or(0);
         if owed > 0 {
             self.tell(1, Seen::Owed);
         }
-        let questions = member.inquiries.len();
+        let questions = member.place_queries.len();
         let limits = &member.limits;
         if owed > clients || questions > limits.whatsats_in_flight + limits.whatsat_queue {
             let much = format!("{owed} owed of {clients} clients, {questions} questions");
@@ -178,7 +180,7 @@ impl Meddler for Watch {
         }
     }
 
-    fn sent(&mut self, frame: Frame, ends: [Option<&mut Member>; 2], on: &mut Vec<Frame>) {
+    fn sent(&mut self, frame: Segment, ends: [Option<&mut Member>; 2], on: &mut Vec<Segment>) {
         match &mut self.saboteur {
             Some(saboteur) => saboteur.sent(frame, ends, on),
             None => on.push(frame),

@@ -4,7 +4,7 @@
 //! lets it arrive when it is whole. What was sent first arrives first, whatever becomes of the delay.
 
 use herd_reactor::Moment;
-use herd_reactor::testing::Frame;
+use herd_reactor::testing::Segment;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) struct Cables {
 #[derive(Debug, Default)]
 struct Cable {
     is_cut: bool,
-    held: Vec<Frame>,
+    held: Vec<Segment>,
     /// How much longer everything takes.
     delay: Duration,
     /// When the last frame in each direction arrives: up the machines' numbers, and down.
@@ -33,8 +33,8 @@ impl Cables {
         from: usize,
         to: usize,
         now: Moment,
-        frame: Frame,
-    ) -> Option<Frame> {
+        frame: Segment,
+    ) -> Option<Segment> {
         let Some(cable) = self.known.get_mut(&pair(from, to)) else { return Some(frame) };
         if cable.is_cut {
             cable.held.push(frame);
@@ -42,7 +42,7 @@ impl Cables {
         }
         let latest = &mut cable.latest[usize::from(from > to)];
         *latest = (*latest).max(frame.arrives.max(now) + cable.delay);
-        Some(Frame { arrives: *latest, ..frame })
+        Some(Segment { arrives: *latest, ..frame })
     }
 
     pub(super) fn cut(&mut self, one: usize, other: usize) {
@@ -50,7 +50,7 @@ impl Cables {
     }
 
     /// Makes a cable whole, and gives back what was held.
-    pub(super) fn heal(&mut self, one: usize, other: usize) -> Vec<Frame> {
+    pub(super) fn heal(&mut self, one: usize, other: usize) -> Vec<Segment> {
         let Some(cable) = self.known.get_mut(&pair(one, other)) else { return Vec::new() };
         cable.is_cut = false;
         std::mem::take(&mut cable.held)

@@ -31,18 +31,18 @@ pub(crate) use self::outside::{Ending, Outside, TalkId};
 
 use self::cables::Cables;
 use self::outside::Answerer;
-use herd_reactor::testing::{Frame, FrameKind, MemoryIo, MemoryOptions};
-use herd_reactor::{Io, Limits, Moment, Reactor, UnixNanos};
+use herd_reactor::testing::{MemoryIo, MemoryOptions, Segment, SegmentKind};
+use herd_reactor::{Io, Moment, Reactor, ReactorLimits, UnixNanos};
 use places_herd::config::Topology;
 use places_herd::journal::MemoryDisk;
-use places_herd::journal::{Refusal, Replayed};
+use places_herd::journal::{OpenError, Replayed};
 use places_herd::places::{Progress, Query, Source, Ticket};
 use places_herd::server::member::Member;
 use places_herd::server::network::Network;
 use places_herd::server::peer_tls::PeerTls;
-use places_herd::table::Rule;
+use places_herd::table::ReportOrigin;
 use places_herd::wire::command::{Command, CommandLimits};
-use places_herd::wire::report::Sighting;
+use places_herd::wire::report::Report;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -111,7 +111,7 @@ pub(crate) struct Cluster {
     /// Who asked whom to connect, and when.
     dials: Vec<(Moment, SocketAddr, SocketAddr)>,
     /// What was asked of machines that were gone, or was under way to them: it comes when they are back.
-    unanswered: Vec<Frame>,
+    unanswered: Vec<Segment>,
     /// Who answers datagrams outside.
     answerer: Option<Answerer>,
     now: Moment,
@@ -162,7 +162,7 @@ pub(crate) trait Meddler: std::fmt::Debug {
 
     /// `frame` was sent. What goes on in its place is added to `on`. `ends`: the members it goes from
     /// and to.
-    fn sent(&mut self, frame: Frame, _ends: [Option<&mut Member>; 2], on: &mut Vec<Frame>) {
+    fn sent(&mut self, frame: Segment, _ends: [Option<&mut Member>; 2], on: &mut Vec<Segment>) {
         on.push(frame);
     }
 }
@@ -216,8 +216,8 @@ pub(crate) fn know(cluster: &mut Cluster, name: &str, line: &str) {
     match Command::parse(line.as_bytes(), &CommandLimits::default()) {
         Ok(Command::At(at)) => {
             let mut scratch = Vec::new();
-            let sighting = Sighting::relayed(&at, &mut scratch);
-            let (_, verdict) = cluster.member(name).herd.merge(&sighting, Rule::Member);
+            let report = Report::relayed(&at, &mut scratch);
+            let (_, verdict) = cluster.member(name).table.merge(&report, ReportOrigin::Member);
             assert!(verdict.is_news(), "{line}");
         }
         other => panic!("{line}: {other:?}"),
@@ -234,7 +234,7 @@ impl Cluster {
         Cluster {
             machines: topology.servers.iter().map(|_| Machine::default()).collect(),
             topology,
-            outside: Reactor::new(io, Outside::default(), Limits::default()),
+            outside: Reactor::new(io, Outside::default(), ReactorLimits::default()),
             cables: Cables::default(),
             wire: BTreeMap::new(),
             log: None,
@@ -301,7 +301,7 @@ impl Cluster {
     }
 
     /// Starts the member `name` with a journal on `disk`, by the topology's settings.
-    pub(crate) fn start_on(&mut self, name: &str, disk: MemoryDisk) -> Result<Replayed, Refusal> {
+    pub(crate) fn start_on(&mut self, name: &str, disk: MemoryDisk) -> Result<Replayed, OpenError> {
         let settings = self.topology.journal.clone().expect("the topology has [journal]");
         let member = self.born(name, Box::new(Silent));
         let (member, replayed) = member.with_journal(Box::new(disk), &settings, self.wall())?;
@@ -336,7 +336,7 @@ impl Cluster {
         name: &str,
         source: Box<dyn Source>,
         remains: Remains,
-    ) -> Result<Replayed, Refusal> {
+    ) -> Result<Replayed, OpenError> {
         let mut member = self.born(name, source);
         let mut replayed = Replayed::default();
         if let (Some(disk), Some(settings)) = (remains.0, &self.topology.journal) {
@@ -486,21 +486,21 @@ impl Cluster {
     /// The AT line of each client that `name` knows.
     pub(crate) fn knows(&mut self, name: &str) -> BTreeMap<String, String> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let herd = &self.member(name).herd;
+        let herd = &self.member(name).table;
         herd.iter().map(|(_, at)| (text(at.client()), text(at.line()))).collect()
     }
 
     /// The neighbours that `name` is linked to, by its own lights.
     pub(crate) fn linked(&mut self, name: &str) -> BTreeSet<String> {
-        let links = self.member(name).links.iter();
+        let links = self.member(name).neighbours.iter();
         links.filter(|(_, link)| link.conn.is_some()).map(|(_, l)| l.server.name.clone()).collect()
     }
 
     /// Bytes that wait in `name` to be sent to its neighbour `to`.
     pub(crate) fn pending(&mut self, name: &str, to: &str) -> usize {
         let (member, core) = self.reactor(name).parts();
-        let id = member.links.named(to.as_bytes()).expect("a neighbour");
-        member.links.link(id).conn.map_or(0, |conn| core.pending(conn))
+        let id = member.neighbours.named(to.as_bytes()).expect("a neighbour");
+        member.neighbours.get(id).conn.map_or(0, |conn| core.pending(conn))
     }
 
     /// Sets every member's wall clock to `shown`, and stops it: then what is computed of it does
@@ -629,7 +629,7 @@ impl Cluster {
     }
 
     /// Takes one frame to where it goes: not over a cut cable, and not to a machine that is gone.
-    fn carry(&mut self, frame: Frame) {
+    fn carry(&mut self, frame: Segment) {
         let [from, to] = [frame.from, frame.to].map(|end| self.place(end));
         let Some(frame) = self.cables.pass(from, to, self.now, frame) else { return };
         self.carried += 1;
@@ -638,7 +638,7 @@ impl Cluster {
         };
         match &mut machine.reactor {
             Some(reactor) => reactor.io().put_frame(frame),
-            None if frame.kind == FrameKind::Syn => self.unanswered.push(frame),
+            None if frame.kind == SegmentKind::Syn => self.unanswered.push(frame),
             None => {}
         }
     }
@@ -669,16 +669,16 @@ impl Cluster {
     }
 
     /// Writes down what was sent.
-    fn note(&mut self, frame: &Frame) {
+    fn note(&mut self, frame: &Segment) {
         let ends = (frame.from, frame.to);
         match &frame.kind {
-            FrameKind::Data(bytes) => self.wire.entry(ends).or_default().extend(bytes),
-            FrameKind::Syn => self.dials.push((self.now, frame.from, frame.to)),
+            SegmentKind::Data(bytes) => self.wire.entry(ends).or_default().extend(bytes),
+            SegmentKind::Syn => self.dials.push((self.now, frame.from, frame.to)),
             _ => {}
         }
         if let Some(mut log) = self.log.take() {
             let text = match &frame.kind {
-                FrameKind::Data(bytes) => format!("\"{}\"", bytes.escape_ascii()),
+                SegmentKind::Data(bytes) => format!("\"{}\"", bytes.escape_ascii()),
                 other => format!("{other:?}"),
             };
             let [from, to] = [frame.from, frame.to].map(|end| (self.home(end), end.port()));

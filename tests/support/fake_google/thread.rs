@@ -4,7 +4,7 @@
 use super::super::ports::wait_until_free;
 use super::serving::{Running, Serves};
 use super::{Authority, Script};
-use herd_reactor::{Context, Factory, Limits, MioIo, Protocol, Reactor, Shared};
+use herd_reactor::{Context, Factory, MioIo, Protocol, Reactor, ReactorLimits, Shared};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ impl Thread {
         let (tell, told) = channel();
         let thread = thread::spawn(move || {
             let io = MioIo::new(&[]).unwrap();
-            let mut reactor = Reactor::new(io, Alone, Limits::default());
+            let mut reactor = Reactor::new(io, Alone, ReactorLimits::default());
             let (_, address) = reactor.listen_tcp(address, Box::new(until)).unwrap();
             tell.send(address).unwrap();
             reactor.run().unwrap();

@@ -158,14 +158,14 @@ impl Setup {
 pub(crate) struct Herd {
     setup: Setup,
     folder: PathBuf,
-    addresses: BTreeMap<String, Addresses>,
+    addresses: BTreeMap<String, ServerAddrs>,
     processes: BTreeMap<String, Process>,
     /// The peer ports of those whom the test plays.
     listeners: BTreeMap<String, TcpListener>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Addresses {
+struct ServerAddrs {
     client: SocketAddr,
     peer: SocketAddr,
 }
@@ -205,7 +205,7 @@ impl Herd {
         for server in &self.setup.servers {
             let (client, peer) = (free_port(), free_port());
             let address = |port: &TcpListener| port.local_addr().expect("it listens");
-            let addresses = Addresses { client: address(&client), peer: address(&peer) };
+            let addresses = ServerAddrs { client: address(&client), peer: address(&peer) };
             self.addresses.insert(server.name.clone(), addresses);
             match server.played {
                 true => drop(self.listeners.insert(server.name.clone(), peer)),
@@ -224,7 +224,7 @@ impl Herd {
         }
         text += &self.setup.more;
         for Listed { name, plain, .. } in servers {
-            let Addresses { client, peer } = self.addresses[name];
+            let ServerAddrs { client, peer } = self.addresses[name];
             let other = |(one, other): &(String, String)| match () {
                 () if one == name => Some(format!("{other:?}")),
                 () if other == name => Some(format!("{one:?}")),
@@ -418,14 +418,14 @@ impl Herd {
 
     /// The AT line that `name` gives for `client`, if it knows it.
     #[track_caller]
-    pub(crate) fn sighting(&self, name: &str, client: &str) -> Option<String> {
+    pub(crate) fn report(&self, name: &str, client: &str) -> Option<String> {
         let nearby = self.client(name).whatsat(client, "0.001", "1").ok()?;
         Some(String::from_utf8(nearby.line).expect("the tests that ask this use ASCII"))
     }
 
     /// The AT lines that `name` gives for `clients`.
     #[track_caller]
-    pub(crate) fn sightings(&self, name: &str, clients: &[String]) -> Vec<Option<String>> {
+    pub(crate) fn reports(&self, name: &str, clients: &[String]) -> Vec<Option<String>> {
         let mut connection = self.client(name);
         let mut lines = Vec::with_capacity(clients.len());
         // So few at a time fit the buffers, as no places are near.
@@ -447,7 +447,7 @@ impl Herd {
         let line = show(line);
         for name in names {
             eventually(&format!("{name} knows {line}"), || {
-                let known = self.sighting(name, client);
+                let known = self.report(name, client);
                 if known.as_deref() == Some(&line) { Ok(()) } else { Err(known) }
             });
         }

@@ -3,9 +3,9 @@
 use super::{Armed, MemoryIo};
 use crate::testing::datagrams::Datagram;
 use crate::testing::endpoint::Endpoint;
-use crate::testing::event_queue::Due;
-use crate::testing::options::Fault;
-use crate::testing::segment::{Frame, FrameKind};
+use crate::testing::event_queue::Scheduled;
+use crate::testing::options::NetworkFault;
+use crate::testing::segment::{Segment, SegmentKind};
 use crate::{ConnId, PortId};
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ impl MemoryIo {
     pub(super) fn deliver(&mut self) {
         while let Some(due) = self.wire.next_due() {
             match due {
-                Due::Frame(frame) => self.arrived(frame),
-                Due::Writable(id) => {
+                Scheduled::Frame(frame) => self.arrived(frame),
+                Scheduled::Writable(id) => {
                     if let Some(key) = self.key(id)
                         && self.endpoints[key].owes_writable(&self.wire)
                     {
@@ -29,18 +29,18 @@ impl MemoryIo {
         }
     }
 
-    fn arrived(&mut self, frame: Frame) {
-        let syn = frame.kind == FrameKind::Syn;
+    fn arrived(&mut self, frame: Segment) {
+        let syn = frame.kind == SegmentKind::Syn;
         let datagram = frame.kind.is_datagram();
         let fault = [frame.to, frame.from].iter().find_map(|server| self.faults.get(server));
         match fault.copied() {
-            Some(Fault::Blackhole | Fault::Partition) if datagram => return,
-            Some(Fault::Refuse) if datagram && self.faults.contains_key(&frame.to) => {
+            Some(NetworkFault::Blackhole | NetworkFault::Partition) if datagram => return,
+            Some(NetworkFault::Refuse) if datagram && self.faults.contains_key(&frame.to) => {
                 return self.find_nobody(&frame);
             }
-            Some(Fault::Refuse) if syn => return self.answer(&frame, FrameKind::Refused),
-            Some(Fault::Blackhole | Fault::Partition) if syn => return,
-            Some(Fault::Freeze | Fault::Partition) => return self.held.push(frame),
+            Some(NetworkFault::Refuse) if syn => return self.answer(&frame, SegmentKind::Refused),
+            Some(NetworkFault::Blackhole | NetworkFault::Partition) if syn => return,
+            Some(NetworkFault::Freeze | NetworkFault::Partition) => return self.held.push(frame),
             _ if datagram => return self.datagram_arrived(frame),
             _ => {}
         }
@@ -51,17 +51,17 @@ impl MemoryIo {
                 }
                 self.bury(key);
             }
-            (None, FrameKind::Syn) => self.asked(frame),
+            (None, SegmentKind::Syn) => self.asked(frame),
             // Nobody is there any more.
-            (None, FrameKind::Data(_) | FrameKind::Accepted) => {
-                self.answer(&frame, FrameKind::Reset);
+            (None, SegmentKind::Data(_) | SegmentKind::Accepted) => {
+                self.answer(&frame, SegmentKind::Reset);
             }
             (None, _) => {}
         }
     }
 
     /// Somebody wants to connect.
-    fn asked(&mut self, frame: Frame) {
+    fn asked(&mut self, frame: Segment) {
         let failures = self.wire.options.connect_failures;
         let backlog = self.wire.options.backlog;
         let mut ports = self.ports.iter_mut().enumerate();
@@ -69,11 +69,11 @@ impl MemoryIo {
             port.as_mut().filter(|port| port.is_at(frame.to)).map(|port| (key, port))
         });
         let Some((key, port)) = port.filter(|_| !self.wire.happens(failures)) else {
-            return self.answer(&frame, FrameKind::Refused);
+            return self.answer(&frame, SegmentKind::Refused);
         };
         if port.waiting.len() >= backlog {
             let again = self.wire.now + RETRANSMIT;
-            return self.wire.schedule(again, Due::Frame(frame));
+            return self.wire.schedule(again, Scheduled::Frame(frame));
         }
         let window = self.wire.options.receive_window_bytes;
         let mut endpoint = Endpoint::new(frame.to, frame.from, window);
@@ -82,17 +82,17 @@ impl MemoryIo {
         port.waiting.push_back(waiting);
         self.by_ends.insert((frame.to, frame.from), waiting);
         self.armed.push_back(Armed::Port(PortId::new(key as u32)));
-        self.answer(&frame, FrameKind::Accepted);
+        self.answer(&frame, SegmentKind::Accepted);
     }
 
     /// A datagram goes to the socket that is connected to its sender, else to a port that is played.
-    fn datagram_arrived(&mut self, frame: Frame) {
+    fn datagram_arrived(&mut self, frame: Segment) {
         let window = self.wire.options.receive_window_bytes;
         let mut sockets = self.datagrams.iter_mut();
         let socket = sockets.find(|(_, s)| (s.host, s.peer) == (frame.to, frame.from));
         if let Some((id, socket)) = socket {
             let told = match frame.kind {
-                FrameKind::Datagram(bytes) => socket.arrived(bytes, window),
+                SegmentKind::Datagram(bytes) => socket.arrived(bytes, window),
                 _ => {
                     socket.refused();
                     true
@@ -107,20 +107,20 @@ impl MemoryIo {
         let Some(port) = self.played.iter_mut().find(|port| port.host == frame.to) else {
             return self.find_nobody(&frame);
         };
-        if let FrameKind::Datagram(bytes) = frame.kind {
+        if let SegmentKind::Datagram(bytes) = frame.kind {
             let datagram = Datagram { from: frame.from, to: frame.to, bytes };
             self.played_heard |= port.arrived(datagram, window);
         }
     }
 
     /// ICMP: who has sent a datagram to nobody is told so.
-    fn find_nobody(&mut self, frame: &Frame) {
-        if let FrameKind::Datagram(_) = frame.kind {
-            self.wire.send_datagram(frame.to, frame.from, FrameKind::Unreachable);
+    fn find_nobody(&mut self, frame: &Segment) {
+        if let SegmentKind::Datagram(_) = frame.kind {
+            self.wire.send_datagram(frame.to, frame.from, SegmentKind::Unreachable);
         }
     }
 
-    fn answer(&mut self, frame: &Frame, kind: FrameKind) {
+    fn answer(&mut self, frame: &Segment, kind: SegmentKind) {
         self.wire.send(frame.to, frame.from, kind);
     }
 

@@ -4,8 +4,8 @@ use super::{Armed, EPHEMERAL, MemoryIo, MemoryPort};
 use crate::io::{Addrs, Close, Event};
 use crate::testing::datagrams::DatagramSocket;
 use crate::testing::endpoint::{Endpoint, Level};
-use crate::testing::event_queue::Wire;
-use crate::testing::segment::FrameKind;
+use crate::testing::event_queue::EventQueue;
+use crate::testing::segment::SegmentKind;
 use crate::{ConnId, Io, Moment, PortId, UnixNanos};
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -118,7 +118,7 @@ impl Io for MemoryIo {
         let window = self.wire.options.receive_window_bytes;
         let key = self.endpoints.insert(Endpoint::new(host, address, window));
         self.by_ends.insert((host, address), key);
-        self.wire.send(host, address, FrameKind::Syn);
+        self.wire.send(host, address, SegmentKind::Syn);
         put(&mut self.by_id, id.key(), key);
         self.endpoints[key].id = Some(id);
         Ok(())
@@ -268,7 +268,7 @@ impl MemoryIo {
         }
     }
 
-    fn endpoint(&mut self, id: ConnId) -> io::Result<(&mut Endpoint, &mut Wire)> {
+    fn endpoint(&mut self, id: ConnId) -> io::Result<(&mut Endpoint, &mut EventQueue)> {
         let key = self.key(id).ok_or(Errno::NOTCONN)?;
         Ok((&mut self.endpoints[key], &mut self.wire))
     }

@@ -1,7 +1,7 @@
 //! A process out of descriptors, on the kernel.
 
 use crate::stage::{MS, actor, in_its_own_process, kernel};
-use herd_reactor::Limits;
+use herd_reactor::ReactorLimits;
 use herd_reactor::testing::Heard;
 use rustix::io::retry_on_intr;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -31,7 +31,7 @@ fn a_process_out_of_descriptors_turns_away_does_not_spin_and_recovers() {
 
 fn turn_away_and_recover() {
     const WAITING: usize = 250;
-    let mut stage = kernel(Limits::default());
+    let mut stage = kernel(ReactorLimits::default());
     let address = stage.listen(|| actor("server"));
     // The kernel connects them; they wait in the backlog.
     let mut clients: Vec<TcpStream> =

@@ -3,7 +3,7 @@
 use crate::stage::{Actor, MS, Scene, Stage, actor, in_its_own_process, kernel, once};
 use herd_reactor::io::Addrs;
 use herd_reactor::testing::{Heard, RecordingFactory};
-use herd_reactor::{ConnectOptions, Limits, MioIo, Signal};
+use herd_reactor::{ConnectOptions, MioIo, ReactorLimits, Signal};
 use rustix::process::{getpid, kill_process};
 use socket2::{Domain, Socket, Type};
 use std::fs;
@@ -21,7 +21,7 @@ fn sigterm_wakes_the_loop_and_is_told() {
 
 fn send_itself_sigterm() {
     let io = MioIo::new(&[Signal::Terminate]).unwrap();
-    let mut stage = Stage::over(io, Limits::default());
+    let mut stage = Stage::over(io, ReactorLimits::default());
     stage.pair(actor("server"), actor("client"));
     stage.core().call_later(MS, |_: &mut Scene, _| {
         kill_process(getpid(), rustix::process::Signal::TERM).unwrap();
@@ -49,7 +49,7 @@ fn interrupt_before_the_loop() {
         std::thread::yield_now();
     }
     assert!(io.is_told_to_end(), "asking does not use it up");
-    let mut stage = Stage::over(io, Limits::default());
+    let mut stage = Stage::over(io, ReactorLimits::default());
     stage.reactor.run().unwrap();
     assert_eq!(stage.scene().said(), ["Interrupt"]);
 }
@@ -64,7 +64,7 @@ fn work_for(time: Duration) {
 
 #[test]
 fn who_waits_for_a_long_call_is_told_how_long_it_was() {
-    let mut stage = kernel(Limits::default());
+    let mut stage = kernel(ReactorLimits::default());
     let busy = actor("server").on(|_, heard| {
         if let Heard::Data(_) = heard {
             work_for(30 * MS);
@@ -97,7 +97,7 @@ fn a_connection_that_nobody_answers_times_out() {
     listener.listen(0).unwrap();
     let address = listener.local_addr().unwrap().as_socket().unwrap();
     let _waiting = TcpStream::connect(address).unwrap();
-    let mut stage = kernel(Limits::default());
+    let mut stage = kernel(ReactorLimits::default());
     let options = ConnectOptions { timeout: 50 * MS, reconnect: None };
     let began = stage.core().now();
     stage.connect_by(address, options, once("connector", actor("client")));
@@ -125,7 +125,7 @@ fn echo() -> Actor {
 #[test]
 fn a_socket_file_serves_whom_its_mode_lets_in_and_goes_when_listening_ends() {
     let path = free_path("serves");
-    let mut stage = kernel(Limits::default());
+    let mut stage = kernel(ReactorLimits::default());
     let factory = RecordingFactory::by("port", |_, _| Some(echo()));
     let port = stage.reactor.listen_unix(&path, factory).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
@@ -154,7 +154,7 @@ fn a_socket_file_serves_whom_its_mode_lets_in_and_goes_when_listening_ends() {
 #[test]
 fn a_socket_file_is_taken_over_from_the_dead_only() {
     let path = free_path("dead");
-    let mut stage = kernel(Limits::default());
+    let mut stage = kernel(ReactorLimits::default());
     let mut listen =
         |path| stage.reactor.listen_unix(path, RecordingFactory::by("port", |_, _| Some(echo())));
 

@@ -6,7 +6,8 @@
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::testing::{MemoryIo, MemoryOptions, StringTransport};
 use herd_reactor::{
-    BUFFER_SIZE, ConnectOptions, Context, Flow, Limits, Protocol, Reactor, Shared, TimerId, factory,
+    BUFFER_SIZE, ConnectOptions, Context, Flow, Protocol, Reactor, ReactorLimits, Shared, TimerId,
+    factory,
 };
 use proptest::prelude::*;
 use std::error::Error;
@@ -386,7 +387,7 @@ fn the_protocol_within_hears_its_own_timers_and_not_the_receivers() {
     }
 
     let io = MemoryIo::new(MemoryOptions::default());
-    let mut reactor = Reactor::new(io, (Vec::new(),), Limits::default());
+    let mut reactor = Reactor::new(io, (Vec::new(),), ReactorLimits::default());
     let lines = || LineReceiver::new(Within::default(), LineLimits::default());
     let any = ([127, 0, 0, 1], 0).into();
     let (_, address) = reactor.listen_tcp(any, factory(move |_, _| Some(lines()))).unwrap();

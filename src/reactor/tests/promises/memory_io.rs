@@ -4,10 +4,11 @@
 use crate::stage::{MS, Scene, Stage, actor, memory, once, pattern};
 use herd_reactor::io::{Addrs, Close, Event};
 use herd_reactor::testing::{
-    CountingIo, Datagram, Fault, Frame, FrameKind, Heard, MemoryIo, MemoryOptions, RecordingFactory,
+    CountingIo, Datagram, Heard, MemoryIo, MemoryOptions, NetworkFault, RecordingFactory, Segment,
+    SegmentKind,
 };
 use herd_reactor::{
-    Backoff, ConnId, ConnectOptions, Io, Limits, Moment, PortId, Reactor, Signal, UnixNanos,
+    Backoff, ConnId, ConnectOptions, Io, Moment, PortId, Reactor, ReactorLimits, Signal, UnixNanos,
 };
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
@@ -19,11 +20,11 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn calm() -> Stage<MemoryIo> {
-    memory(MemoryOptions::calm(0), Limits::default())
+    memory(MemoryOptions::calm(0), ReactorLimits::default())
 }
 
 fn with(options: MemoryOptions) -> Stage<MemoryIo> {
-    memory(options, Limits::default())
+    memory(options, ReactorLimits::default())
 }
 
 fn network(stage: &mut Stage<MemoryIo>) -> &mut MemoryIo {
@@ -199,7 +200,7 @@ impl Io for Slow {
 fn the_time_that_a_timer_takes_is_not_slept_once_more() {
     let clock = Rc::new(Cell::new(Moment::default()));
     let io = Slow { clock: Rc::clone(&clock), asked: Vec::new(), read: 0 };
-    let mut reactor = Reactor::new(io, Scene::default(), Limits::default());
+    let mut reactor = Reactor::new(io, Scene::default(), ReactorLimits::default());
     let core = reactor.parts().1;
     core.call_later(Duration::ZERO, move |_, _| clock.set(clock.get() + 60 * MS));
     for millis in [100, 160] {
@@ -232,7 +233,7 @@ fn a_turn_without_a_timer_reads_the_clock_twice() {
 fn a_connection_that_nobody_answers_times_out() {
     let mut stage = calm();
     let address = stage.listen(|| actor("server"));
-    network(&mut stage).fault(address, Fault::Blackhole);
+    network(&mut stage).fault(address, NetworkFault::Blackhole);
     let options = ConnectOptions { timeout: 3 * SECOND, reconnect: None };
     stage.connect_by(address, options, once("connector", actor("client")));
     let began = stage.core().now();
@@ -247,7 +248,7 @@ fn a_connection_that_nobody_answers_times_out() {
 fn whoever_stops_trying_while_nobody_answers_hears_it_at_once() {
     let mut stage = calm();
     let address = stage.listen(|| actor("server"));
-    network(&mut stage).fault(address, Fault::Blackhole);
+    network(&mut stage).fault(address, NetworkFault::Blackhole);
     let connector = stage.connect(address, actor("client"));
     stage.pass(SECOND);
     stage.core().stop_trying(connector);
@@ -260,7 +261,7 @@ fn whoever_stops_trying_while_nobody_answers_hears_it_at_once() {
 fn a_refused_port_is_reached_when_it_listens_again() {
     let mut stage = calm();
     let address = stage.listen(|| actor("server"));
-    network(&mut stage).fault(address, Fault::Refuse);
+    network(&mut stage).fault(address, NetworkFault::Refuse);
     let backoff = Backoff::new(SECOND, 5 * SECOND, 2.0, 0.0);
     let options = ConnectOptions { reconnect: Some(backoff), ..ConnectOptions::default() };
     let factory = RecordingFactory::by("connector", |_, _| Some(actor("client")));
@@ -278,7 +279,7 @@ fn a_refused_port_is_reached_when_it_listens_again() {
 fn what_a_frozen_link_held_arrives_when_it_thaws() {
     let mut stage = calm();
     let address = stage.pair(actor("server"), actor("client"));
-    network(&mut stage).fault(address, Fault::Freeze);
+    network(&mut stage).fault(address, NetworkFault::Freeze);
     stage.write("client", b"cold ");
     stage.write("server", b"ice");
     stage.pass(SECOND);
@@ -300,7 +301,7 @@ fn a_partition_holds_what_stands_and_answers_nobody_new() {
     let address = stage.listen(move || actor(names.next().unwrap()));
     stage.connect(address, actor("old"));
     stage.until_made(&["old", "old server"]);
-    network(&mut stage).fault(address, Fault::Partition);
+    network(&mut stage).fault(address, NetworkFault::Partition);
     stage.write("old", b"held");
     let options = ConnectOptions { timeout: SECOND, reconnect: None };
     stage.connect_by(address, options, once("connector 2", actor("new")));
@@ -445,7 +446,7 @@ struct Pair {
     reactors: [Reactor<MemoryIo, Scene>; 2],
     now: Moment,
     /// What is under way.
-    frames: Vec<Frame>,
+    frames: Vec<Segment>,
     /// Whether the cable is cut.
     cut: bool,
     /// Whether the first one's process is stopped, or gone: only its kernel goes on.
@@ -462,7 +463,7 @@ impl Pair {
     fn new(seed: u64) -> Pair {
         let reactors = Pair::HOSTS.map(|host| {
             let io = MemoryIo::external_clock(MemoryOptions { host, ..MemoryOptions::rough(seed) });
-            Reactor::new(io, Scene::default(), Limits::default())
+            Reactor::new(io, Scene::default(), ReactorLimits::default())
         });
         let (now, frames) = (Moment::default(), Vec::new());
         Pair { reactors, now, frames, cut: false, stopped: false, carried: 0 }
@@ -481,7 +482,7 @@ impl Pair {
                     .into_iter()
                     .partition(|frame| !self.cut && frame.to.ip() == host && frame.arrives <= now);
                 self.frames = later;
-                let due: Vec<Frame> = due;
+                let due: Vec<Segment> = due;
                 reactor.io().advance(now);
                 let wake = !due.is_empty() || reactor.io().next_wake().is_some_and(|at| at <= now);
                 self.carried += due.len();
@@ -587,7 +588,7 @@ fn what_is_under_way_can_be_taken_back() {
     let [here, there] = ["10.0.0.1:1", "10.0.0.2:2"].map(|address| address.parse().unwrap());
     let arrivals = [2, 1, 3].map(|second| Moment::default() + second * SECOND);
     for arrives in arrivals {
-        io.put_frame(Frame { from: there, to: here, arrives, kind: FrameKind::Syn });
+        io.put_frame(Segment { from: there, to: here, arrives, kind: SegmentKind::Syn });
     }
     io.advance(arrivals[1]);
     io.arrive();
@@ -633,18 +634,18 @@ fn of_a_process_that_is_killed_the_kernel_sends_the_rest_and_closes() {
 fn a_frame_to_nobody_is_answered_with_a_reset() {
     let mut io = MemoryIo::external_clock(MemoryOptions::calm(0));
     let [here, there] = ["10.0.0.1:1", "10.0.0.2:2"].map(|address| address.parse().unwrap());
-    let kind = FrameKind::Data(b"?".to_vec());
-    io.put_frame(Frame { from: there, to: here, arrives: Moment::default(), kind });
-    let mut reactor = Reactor::new(CountingIo::new(io), Scene::default(), Limits::default());
+    let kind = SegmentKind::Data(b"?".to_vec());
+    io.put_frame(Segment { from: there, to: here, arrives: Moment::default(), kind });
+    let mut reactor = Reactor::new(CountingIo::new(io), Scene::default(), ReactorLimits::default());
     reactor.turn().unwrap();
     let answers = reactor.io().inner().take_frames();
     assert_eq!(answers.len(), 1);
-    assert_eq!((answers[0].to, &answers[0].kind), (there, &FrameKind::Reset));
+    assert_eq!((answers[0].to, &answers[0].kind), (there, &SegmentKind::Reset));
 }
 
 #[test]
 fn who_listens_at_a_path_is_reached_by_those_who_know_it() {
-    let mut stage = memory(MemoryOptions::calm(0), Limits::default());
+    let mut stage = memory(MemoryOptions::calm(0), ReactorLimits::default());
     let path = Path::new("run/Alford.sock");
     let listen = |stage: &mut Stage<MemoryIo>| {
         stage.reactor.listen_unix(path, RecordingFactory::by("port", |_, _| Some(actor("server"))))
@@ -734,10 +735,10 @@ fn what_has_no_room_at_the_receiver_is_dropped() {
 #[test]
 fn a_fault_is_one_for_datagrams_too() {
     for (fault, lost, held) in [
-        (Fault::Refuse, true, false),
-        (Fault::Blackhole, false, false),
-        (Fault::Partition, false, false),
-        (Fault::Freeze, false, true),
+        (NetworkFault::Refuse, true, false),
+        (NetworkFault::Blackhole, false, false),
+        (NetworkFault::Partition, false, false),
+        (NetworkFault::Freeze, false, true),
     ] {
         let (mut stage, id) = asking(MemoryOptions::calm(0));
         network(&mut stage).fault(names(), fault);
@@ -788,7 +789,8 @@ fn datagrams_are_carried_to_another_network_and_back() {
         Ok(())
     });
     here.advance(Moment::default() + SECOND);
-    let mut reactor = Reactor::new(CountingIo::new(here), Scene::default(), Limits::default());
+    let mut reactor =
+        Reactor::new(CountingIo::new(here), Scene::default(), ReactorLimits::default());
     reactor.parts().1.connect_udp(far, once("connector", client));
     let turns = |reactor: &mut Reactor<CountingIo<MemoryIo>, Scene>| {
         (0..4).for_each(|_| reactor.turn().unwrap());

@@ -9,10 +9,10 @@
 
 use crate::stage::{Actor, MS, Scene, Stage, actor, pattern};
 use herd_reactor::io::Addrs;
-use herd_reactor::testing::{Counts, Heard, MemoryOptions, RecordingFactory};
+use herd_reactor::testing::{CallCounts, Heard, MemoryOptions, RecordingFactory};
 use herd_reactor::{
     BUFFER_SIZE, BUFFERED_BYTES_MAX, Backoff, CloseReason, ConnId, ConnectOptions, Context, Core,
-    Factory, Io, Limits, NotPending, Protocol, READ_BYTES_MAX,
+    Factory, Io, NotPending, Protocol, READ_BYTES_MAX, ReactorLimits,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -1255,7 +1255,7 @@ fn a_request_and_its_reply_cost_three_system_calls<I: Io>(mut stage: Stage<I>) {
     stage.write("client", b"ping");
     stage.until_bytes("client", 4 * ROUNDS as usize);
     // Both ends are ours: each reads and writes once a round, and each in a turn of its own.
-    let Counts { polls, reads, writes, walls: _, clocks: _, .. } = stage.reactor.io().take();
+    let CallCounts { polls, reads, writes, walls: _, clocks: _, .. } = stage.reactor.io().take();
     assert_eq!((polls, reads, writes), (2 * ROUNDS, 2 * ROUNDS, 2 * ROUNDS));
 }
 
@@ -1270,7 +1270,7 @@ fn lines_sent_together_cost_no_more_than_one<I: Io>(mut stage: Stage<I>) {
     stage.reactor.io().take();
     (0..500).for_each(|_| stage.write("client", b"IAMAT\n"));
     stage.until_bytes("client", 500 * 6);
-    let Counts { polls, reads, writes, .. } = stage.reactor.io().take();
+    let CallCounts { polls, reads, writes, .. } = stage.reactor.io().take();
     assert_eq!((polls, reads, writes), (2, 2, 2));
 }
 
@@ -1280,8 +1280,8 @@ fn a_turn_in_which_nothing_happens_is_one_poll<I: Io>(mut stage: Stage<I>) {
     stage.reactor.io().take();
     stage.core().call_later(2 * MS, |_, _| {});
     stage.turn();
-    let counts = Counts { clocks: 0, walls: 0, ..stage.reactor.io().take() };
-    assert_eq!(counts, Counts { polls: 1, ..Counts::default() });
+    let counts = CallCounts { clocks: 0, walls: 0, ..stage.reactor.io().take() };
+    assert_eq!(counts, CallCounts { polls: 1, ..CallCounts::default() });
 }
 
 fn pausing_and_resuming_cost_no_system_call<I: Io>(mut stage: Stage<I>) {
@@ -1294,12 +1294,12 @@ fn pausing_and_resuming_cost_no_system_call<I: Io>(mut stage: Stage<I>) {
     stage.core().resume_producing(server);
     stage.core().call_later(MS, |_, _| {});
     stage.turn();
-    let Counts { polls, reads, writes, .. } = stage.reactor.io().take();
+    let CallCounts { polls, reads, writes, .. } = stage.reactor.io().take();
     assert_eq!((polls, reads, writes), (2, 0, 0));
 }
 
 on_every_network! {
-    Limits::default() =>
+    ReactorLimits::default() =>
     timers_run_before_messages
     a_timer_made_by_a_timer_waits_a_turn
     timers_of_one_time_run_first_come
@@ -1359,12 +1359,12 @@ on_every_network! {
 const DRAIN_LIMIT: Duration = Duration::from_millis(100);
 
 /// Short limits, so that the kernel need not be waited for.
-fn short() -> Limits {
-    Limits { close: CLOSE_LIMIT, drain: DRAIN_LIMIT, ..Limits::default() }
+fn short() -> ReactorLimits {
+    ReactorLimits { close: CLOSE_LIMIT, drain: DRAIN_LIMIT, ..ReactorLimits::default() }
 }
 
-fn linger(time: Duration, bytes: usize) -> Limits {
-    Limits { linger: time, linger_bytes: bytes, ..Limits::default() }
+fn linger(time: Duration, bytes: usize) -> ReactorLimits {
+    ReactorLimits { linger: time, linger_bytes: bytes, ..ReactorLimits::default() }
 }
 
 on_every_network! {
@@ -1391,7 +1391,7 @@ on_every_network! {
 }
 
 on_calm_networks! {
-    Limits::default() =>
+    ReactorLimits::default() =>
     what_a_timer_writes_leaves_in_the_same_turn
     what_a_message_writes_leaves_in_the_same_turn
     nothing_is_sent_inside_a_callback_and_all_writes_leave_in_one_piece

@@ -5,7 +5,7 @@
 use crate::stage::{Actor, MS, Stage, actor, memory};
 use herd_reactor::io::Addrs;
 use herd_reactor::testing::{Heard, MemoryIo, MemoryOptions};
-use herd_reactor::{ConnId, Limits, TimerId};
+use herd_reactor::{ConnId, ReactorLimits, TimerId};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -66,7 +66,7 @@ impl Chaos {
             _ => MemoryOptions::rough(seed),
         };
         options.arrival_bytes = 1..=1 + dice.roll(2_000);
-        let mut stage = memory(options, Limits::default());
+        let mut stage = memory(options, ReactorLimits::default());
         let address = stage.listen(|| end("server"));
         Chaos { stage, address, dice, ends: BTreeMap::new(), timers: HashMap::new() }
     }
@@ -214,7 +214,7 @@ proptest! {
             delay: Duration::ZERO..=Duration::from_micros(delay),
             gap: Duration::ZERO..=Duration::from_micros(delay / 20),
             ..MemoryOptions::calm(seed)
-        }, Limits { close: 3_600 * SECOND, ..Limits::default() });
+        }, ReactorLimits { close: 3_600 * SECOND, ..ReactorLimits::default() });
         stage.pair(actor("server"), actor("client"));
         let mut written: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
         for (from_server, count) in pieces {

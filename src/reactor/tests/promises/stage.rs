@@ -8,8 +8,8 @@ use herd_reactor::testing::{
     CountingIo, Heard, MemoryIo, MemoryOptions, Record, Recorder, RecordingFactory, Records,
 };
 use herd_reactor::{
-    ClientFactory, ConnId, ConnectOptions, ConnectorId, Core, Io, Limits, MioIo, PortId, Protocol,
-    Reactor, Shared, Signal, TurnCounts,
+    ClientFactory, ConnId, ConnectOptions, ConnectorId, Core, Io, MioIo, PortId, Protocol, Reactor,
+    ReactorLimits, Shared, Signal, TurnCounts,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -101,17 +101,17 @@ pub(crate) struct Stage<I: Io> {
 }
 
 /// On the kernel's loopback.
-pub(crate) fn kernel(limits: Limits) -> Stage<MioIo> {
+pub(crate) fn kernel(limits: ReactorLimits) -> Stage<MioIo> {
     Stage::over(MioIo::new(&[]).unwrap(), limits)
 }
 
 /// In memory.
-pub(crate) fn memory(options: MemoryOptions, limits: Limits) -> Stage<MemoryIo> {
+pub(crate) fn memory(options: MemoryOptions, limits: ReactorLimits) -> Stage<MemoryIo> {
     Stage::over(MemoryIo::new(options), limits)
 }
 
 impl<I: Io> Stage<I> {
-    pub(crate) fn over(io: I, limits: Limits) -> Stage<I> {
+    pub(crate) fn over(io: I, limits: ReactorLimits) -> Stage<I> {
         Stage { reactor: Reactor::new(CountingIo::new(io), Scene::default(), limits) }
     }
 
