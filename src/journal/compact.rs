@@ -13,16 +13,13 @@
 //! What fails before the rename costs nothing but another attempt. After it, it is not known which
 //! of the two a crash would leave, so the old one no longer counts as whole.
 
-use super::open::name_of;
+use super::open::{UNFINISHED, name_of};
 use super::{Disk, Journal, Snapshot, append_all, is_full, record};
 use herd_reactor::Moment;
 use std::io;
 
 /// So much of a file that is being rewritten is synced at once: less than a few milliseconds' worth.
 const SYNC_STEP_BYTES: u64 = 1 << 20;
-
-/// The ending of a file that is not whole yet.
-pub(super) const UNFINISHED: &str = ".new";
 
 /// A file that is being written.
 #[derive(Debug)]

@@ -9,7 +9,6 @@
 //! All files that are there are read, the oldest first; more than one are there only after a crash
 //! at a certain moment ([`rewrite`](super::compact)), and overlap.
 
-use super::compact::UNFINISHED;
 use super::disk::FileReader;
 use super::record::{FileHead, Owner, VERSION};
 use super::scan::{Scan, scan};
@@ -18,6 +17,9 @@ use crate::log::shell_quoted;
 use herd_reactor::{LogThrottle, Moment};
 use std::fmt;
 use std::io::{self, ErrorKind};
+
+/// The ending of a file that is not whole yet.
+pub(super) const UNFINISHED: &str = ".new";
 
 /// What the names of journals have before their number.
 pub(super) const STEM: &str = "journal.";

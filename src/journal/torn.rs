@@ -11,7 +11,7 @@
 //! The program never reads these files again: they are for people. The last five of a folder are
 //! kept, as older log files are: of `journal.7`, `journal.7.torn.4` is the oldest.
 
-use super::compact::UNFINISHED;
+use super::open::UNFINISHED;
 use super::open::{OpenError, STEM};
 use super::{Disk, Journal, PENDING_BYTES, append_all};
 use std::cmp::Reverse;

@@ -171,7 +171,7 @@ impl<'a> Stored<'a> {
             line: self.line,
             client: &self.line[self.client_start..self.client_end],
             location: Location::known(self.location_text()),
-            stamp: Stamp::parse(stamp_text).expect("a sighting's line ends in a stamp"),
+            stamp: Stamp::parse(stamp_text).expect("a report's line ends in a stamp"),
             stamp_text,
         }
     }

@@ -537,7 +537,7 @@ proptest! {
     }
 
     #[test]
-    fn an_iamats_line_is_a_valid_at_of_the_same_sighting(
+    fn an_iamats_line_is_a_valid_at_of_the_same_report(
         client in "[!-~]{1,30}",
         location in "[+-][0-8]?[0-9](\\.[0-9]{1,9})?[+-]1?[0-7]?[0-9](\\.[0-9]{1,9})?",
         stamp in "[0-9]{1,10}(\\.[0-9]{1,9})?",

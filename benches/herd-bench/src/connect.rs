@@ -9,8 +9,8 @@ use crate::latency::Latencies;
 use crate::load::ONLY_TELL;
 use crate::options::Options;
 use crate::protocol::{Expected, Protocol};
-use crate::report::{Progress, Report, grouped};
-use crate::sightings::{Next, Sightings};
+use crate::reports::{Next, Reports};
+use crate::results::{Progress, Results, grouped};
 use crate::usage::Usage;
 use mio::net::TcpStream;
 use mio::{Events, Poll, Token};
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(200);
 
 /// Connects, asks and closes for as long, or as often, as `options` say.
-pub(crate) fn measure<P: Protocol>(options: &Options) -> Result<Report, Failure> {
+pub(crate) fn measure<P: Protocol>(options: &Options) -> Result<Results, Failure> {
     let (duration, requests) = options.extent();
     let usage = Usage::now(&options.pid)?;
     let start = Instant::now();
@@ -31,7 +31,7 @@ pub(crate) fn measure<P: Protocol>(options: &Options) -> Result<Report, Failure>
     let seconds = start.elapsed().as_secs_f64();
     let (used, done) = (usage.since()?, callers.latencies.count());
     let rate = done as f64 / seconds;
-    let mut report = Report::new(
+    let mut results = Results::new(
         format!("connections of one request, {} at once", options.connections),
         json!({
             "mode": "connect",
@@ -41,12 +41,12 @@ pub(crate) fn measure<P: Protocol>(options: &Options) -> Result<Report, Failure>
             "rate": rate,
         }),
     );
-    report.line(&format!("{} in {seconds:.3} s, all replies checked", grouped(done)));
-    report.line(&format!("{} a second", grouped(rate as u64)));
+    results.line(&format!("{} in {seconds:.3} s, all replies checked", grouped(done)));
+    results.line(&format!("{} a second", grouped(rate as u64)));
     let row = ("connect to reply".to_owned(), &callers.latencies);
-    report.latencies("latency_us", [row].into_iter());
-    report.used(used, done, "connection");
-    Ok(report)
+    results.latencies("latency_us", [row].into_iter());
+    results.used(used, done, "connection");
+    Ok(results)
 }
 
 /// Those who connect, ask, close and begin again.
@@ -54,7 +54,7 @@ struct Callers<'a, P> {
     options: &'a Options,
     poll: Poll,
     protocol: P,
-    sightings: Sightings,
+    reports: Reports,
     /// A place for each; empty when there is nothing more to do.
     callers: Vec<Option<(Connection, Instant)>>,
     left: u64,
@@ -69,7 +69,7 @@ impl<'a, P: Protocol> Callers<'a, P> {
             options,
             poll: Poll::new().map_err(|error| Failure::io("a poll", error))?,
             protocol: P::new(options),
-            sightings: Sightings::new(options.connections, options.keys, ONLY_TELL),
+            reports: Reports::new(options.connections, options.keys, ONLY_TELL),
             callers: (0..options.connections).map(|_| None).collect(),
             left,
             until,
@@ -118,7 +118,7 @@ impl<'a, P: Protocol> Callers<'a, P> {
         stream.set_nodelay(true).map_err(failed)?;
         let mut connection = Connection::new(stream, target);
         connection.register(self.poll.registry(), Token(number))?;
-        let next = Next::Tell(self.sightings.tell(number));
+        let next = Next::Tell(self.reports.tell(number));
         let (out, expected) = connection.composing();
         expected.push(Expected::compose(&self.protocol, next, out));
         self.callers[number] = Some((connection, now));

@@ -154,7 +154,7 @@ impl Connection {
     fn unasked<P: Protocol>(&mut self, protocol: &mut P, mut rest: &[u8]) -> Result<(), Failure> {
         self.forget();
         self.unfinished.clear();
-        let nothing = Expected { kind: 0, operands: [b'-'; crate::sightings::OPERANDS_BYTES] };
+        let nothing = Expected { kind: 0, operands: [b'-'; crate::reports::OPERANDS_BYTES] };
         while !rest.is_empty() {
             match protocol.check(self.target, rest, &nothing) {
                 Ok(Checked::Aside(bytes, answer)) => {

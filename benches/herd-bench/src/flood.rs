@@ -23,8 +23,8 @@ use crate::latency::Latencies;
 use crate::load::{Beside, Load, ONLY_TELL, TOKENS_BESIDE};
 use crate::options::Options;
 use crate::protocol::{Expected, Herd, Protocol};
-use crate::report::{Progress, Report, grouped};
-use crate::sightings::{Next, Operands, Sightings};
+use crate::reports::{Next, Operands, Reports};
+use crate::results::{Progress, Results, grouped};
 use crate::usage::{Usage, Used};
 use asked::Asked;
 use mio::{Events, Poll, Registry, Token};
@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 const PROBE: Duration = Duration::from_millis(300);
 
 /// Tells the first server, and reports after how long the others knew.
-pub(crate) fn measure(options: &Options) -> Result<Report, Failure> {
+pub(crate) fn measure(options: &Options) -> Result<Results, Failure> {
     match (options.burst, options.observer.is_empty()) {
         (Some(count), _) => burst(options, count),
         (None, false) => {
@@ -47,12 +47,12 @@ pub(crate) fn measure(options: &Options) -> Result<Report, Failure> {
         }
         (None, true) => {
             let rows = options.addresses[1..].iter().map(|address| address.to_string()).collect();
-            let mut report =
+            let mut results =
                 one_by_one(options, rows, |registry| Asked::connect(registry, options))?;
-            report.warn(
+            results.warn(
                 "seen by asking WHATSAT over and over: half a question's time is in it".into(),
             );
-            Ok(report)
+            Ok(results)
         }
     }
 }
@@ -75,7 +75,7 @@ fn one_by_one<W: Witnesses>(
     options: &Options,
     rows: Vec<String>,
     witnesses: impl FnOnce(&Registry) -> Result<W, Failure>,
-) -> Result<Report, Failure> {
+) -> Result<Results, Failure> {
     let mut herald = Herald::new(options, witnesses)?;
     herald.wait_for_all()?;
     let (duration, requests) = options.extent();
@@ -101,26 +101,26 @@ fn one_by_one<W: Witnesses>(
     drop(progress);
     let (used, count) = (usage.since()?, replied.count());
     let heading = format!("{} news, one after the other, from the client's send", grouped(count));
-    let mut report = Report::new(heading, json!({"mode": "flood", "count": count}));
+    let mut results = Results::new(heading, json!({"mode": "flood", "count": count}));
     let rows = known.iter().map(|(row, latencies)| (row.to_string(), latencies));
-    report.latencies("latency_us", std::iter::once(("reply".to_owned(), &replied)).chain(rows));
-    report_used(&mut report, used, count);
-    Ok(report)
+    results.latencies("latency_us", std::iter::once(("reply".to_owned(), &replied)).chain(rows));
+    print_used(&mut results, used, count);
+    Ok(results)
 }
 
 /// We poll without sleeping here, so our own share says nothing.
-fn report_used(report: &mut Report, used: Used, count: u64) {
+fn print_used(results: &mut Results, used: Used, count: u64) {
     if let (Some(share), Some(us)) = (used.servers, used.server_us_each(count)) {
-        report.line(&format!("the servers used {share:.2} of a core, {us:.1} us for each"));
+        results.line(&format!("the servers used {share:.2} of a core, {us:.1} us for each"));
     }
-    report.value("used", used.polling(0.0).to_json(count));
+    results.value("used", used.polling(0.0).to_json(count));
 }
 
 /// Who tells, and who sees what becomes of it.
 struct Herald<W> {
     poll: Poll,
     protocol: Herd,
-    sightings: Sightings,
+    reports: Reports,
     origin: Connection,
     witnesses: W,
     buffer: Vec<u8>,
@@ -140,7 +140,7 @@ impl<W: Witnesses> Herald<W> {
         origin.register(poll.registry(), ORIGIN)?;
         Ok(Herald {
             protocol: Herd::new(options),
-            sightings: Sightings::new(1, options.keys, ONLY_TELL),
+            reports: Reports::new(1, options.keys, ONLY_TELL),
             origin,
             witnesses: witnesses(poll.registry())?,
             poll,
@@ -170,7 +170,7 @@ impl<W: Witnesses> Herald<W> {
 
     /// Sends the next news. Returns when it left.
     fn tell(&mut self) -> Result<Instant, Failure> {
-        let next = self.sightings.tell(0);
+        let next = self.reports.tell(0);
         self.witnesses.await_news(next)?;
         let (out, expected) = self.origin.composing();
         expected.push(Expected::compose(&self.protocol, Next::Tell(next), out));
@@ -207,7 +207,7 @@ impl<W: Witnesses> Herald<W> {
 }
 
 /// Many clients at once, into all the servers, until each server knows all of them.
-fn burst(options: &Options, count: u32) -> Result<Report, Failure> {
+fn burst(options: &Options, count: u32) -> Result<Results, Failure> {
     let connections = (1..=options.connections).rev().find(|n| count.is_multiple_of(*n));
     let options =
         Options { connections: connections.unwrap_or(1), mix: ONLY_TELL, ..options.clone() };
@@ -224,7 +224,7 @@ fn burst(options: &Options, count: u32) -> Result<Report, Failure> {
     let start = Instant::now();
     let outcome = load.tell_all(&mut observers)?;
     let seconds = start.elapsed().as_secs_f64();
-    observers.verify(load.sightings())?;
+    observers.verify(load.reports())?;
 
     let servers = observers.count();
     let rate = f64::from(count) / seconds;
@@ -241,14 +241,14 @@ fn burst(options: &Options, count: u32) -> Result<Report, Failure> {
         "seconds_to_last_reply": outcome.seconds,
         "rate": rate,
     });
-    let mut report = Report::new(heading, json);
-    report.line(&format!(
+    let mut results = Results::new(heading, json);
+    results.line(&format!(
         "{seconds:.3} s, {} a second; all were answered after {:.3} s",
         grouped(rate as u64),
         outcome.seconds
     ));
-    report.used(outcome.used, count.into(), "client, all servers together");
-    Ok(report)
+    results.used(outcome.used, count.into(), "client, all servers together");
+    Ok(results)
 }
 
 const _: () = assert!(ORIGIN.0 < TOKENS_BESIDE);

@@ -5,23 +5,23 @@
 //! no allocation per message. Every reply is checked against what was asked: the first wrong one ends
 //! the run, because a fast wrong server is not fast.
 //!
-//! In reading order: [`Options`] say what is to be done; `sightings` are what is told; a `protocol`
+//! In reading order: [`Options`] say what is to be done; `reports` are what is told; a `protocol`
 //! composes requests and checks replies; a `connection` sends the ones and reads the others; `load`
 //! is the loop. `memory`, `connect` and `flood` are the other things to measure. `usage` looks at
-//! the processes from outside, `latency` counts times, `report` prints.
+//! the processes from outside, `latency` counts times, `results` prints.
 //!
 //! What it measures and what it does not: benches/README.md.
 
 mod options;
 
-mod sightings;
+mod reports;
 
 mod protocol;
 
 mod schedule;
 
 mod latency;
-mod report;
+mod results;
 mod usage;
 
 mod connection;
@@ -43,7 +43,7 @@ pub use options::{Mode, Options};
 use clap::Parser;
 use options::Speaks;
 use protocol::{Echo, Herd, Nats, Protocol, RespGeoadd, RespSet};
-use report::Report;
+use results::Results;
 use std::ffi::OsString;
 use std::io::Write;
 
@@ -64,25 +64,25 @@ pub fn run_program(words: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
-/// Does what `options` ask for, and writes the report to `out`: a table, or one line of JSON.
+/// Does what `options` ask for, and writes the results to `out`: a table, or one line of JSON.
 ///
 /// Errors: the options contradict each other; a server cannot be reached, closes, is silent for 30 s,
 /// or gives a wrong reply. What had been measured until then is not reported. Silence in the open loop is
-/// no error: what was due and is not answered is part of the report.
+/// no error: what was due and is not answered is part of the results.
 pub fn run(options: &Options, out: &mut impl Write) -> Result<(), Failure> {
     options.check()?;
     usage::raise_descriptor_limit();
-    let report = match options.protocol {
+    let results = match options.protocol {
         Speaks::Herd => measure::<Herd>(options),
         Speaks::Echo => measure::<Echo>(options),
         Speaks::RespSet => measure::<RespSet>(options),
         Speaks::RespGeoadd => measure::<RespGeoadd>(options),
         Speaks::Nats => measure::<Nats>(options),
     }?;
-    report.print(options.json, out).map_err(|error| Failure::io("the report", error))
+    results.print(options.json, out).map_err(|error| Failure::io("the results", error))
 }
 
-fn measure<P: Protocol>(options: &Options) -> Result<Report, Failure> {
+fn measure<P: Protocol>(options: &Options) -> Result<Results, Failure> {
     match options.mode() {
         Mode::Load => load::measure::<P>(options),
         Mode::Idle(count) => memory::idle::<P>(options, count),

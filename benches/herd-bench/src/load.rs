@@ -14,10 +14,10 @@ use crate::failure::Failure;
 use crate::latency::Latencies;
 use crate::options::{Mix, Options};
 use crate::protocol::{Expected, Protocol};
-use crate::report::{Progress, Report};
+use crate::reports::{Next, Reports};
+use crate::results::{Outcome, Progress, Results};
 use crate::schedule::Schedule;
-use crate::sightings::{Next, Sightings};
-use crate::usage::{Usage, Used};
+use crate::usage::Usage;
 use mio::{Events, Poll, Registry, Token};
 use std::time::{Duration, Instant};
 
@@ -34,11 +34,11 @@ const TOO_SHORT_TO_SLEEP: Duration = Duration::from_millis(1);
 pub(crate) const TOKENS_BESIDE: usize = 1 << 32;
 
 /// Measures requests and replies.
-pub(crate) fn measure<P: Protocol>(options: &Options) -> Result<Report, Failure> {
+pub(crate) fn measure<P: Protocol>(options: &Options) -> Result<Results, Failure> {
     let mut load = Load::<P>::new(options, options.keys)?;
     load.tell_all(&mut ())?;
     let outcome = load.run(options)?;
-    Ok(Report::of_load::<P>(options, &outcome))
+    Ok(Results::of_load::<P>(options, &outcome))
 }
 
 /// Others that are to be looked after in the same loop.
@@ -64,22 +64,6 @@ impl Beside for () {
     fn is_done(&self) -> bool {
         true
     }
-}
-
-/// What a run was like.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    /// Requests that were answered.
-    pub(crate) replies: u64,
-    /// From the first request to the last reply.
-    pub(crate) seconds: f64,
-    /// By kind.
-    pub(crate) latencies: Vec<Latencies>,
-    /// Open loop: how late requests left that nothing but this program held up.
-    pub(crate) lateness: Option<Latencies>,
-    /// Open loop: requests that were due, and not answered [`PATIENCE`] after the end.
-    pub(crate) unanswered: u64,
-    pub(crate) used: Used,
 }
 
 /// How many requests there may still be.
@@ -131,7 +115,7 @@ struct Pace {
 pub(crate) struct Load<P> {
     poll: Poll,
     protocol: P,
-    sightings: Sightings,
+    reports: Reports,
     connections: Vec<Connection>,
     /// By connection: when its batch left.
     batch_at: Vec<Instant>,
@@ -162,7 +146,7 @@ impl<P: Protocol> Load<P> {
         Ok(Load {
             poll,
             protocol: P::new(options),
-            sightings: Sightings::new(options.connections, keys, options.mix),
+            reports: Reports::new(options.connections, keys, options.mix),
             batch_at: vec![now; connections.len()],
             connections,
             pipeline: options.pipeline,
@@ -178,13 +162,13 @@ impl<P: Protocol> Load<P> {
     }
 
     /// What is asked, and of how many clients.
-    pub(crate) fn sightings(&self) -> &Sightings {
-        &self.sightings
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     /// From now on the last stamp of each client is remembered.
     pub(crate) fn remember(&mut self) {
-        self.sightings.remember();
+        self.reports.remember();
     }
 
     /// Where others that are looked after `beside` register themselves.
@@ -194,7 +178,7 @@ impl<P: Protocol> Load<P> {
 
     /// Tells of each client once. Returns when all is answered and `beside` is done.
     pub(crate) fn tell_all(&mut self, beside: &mut impl Beside) -> Result<Outcome, Failure> {
-        let each = u64::from(self.sightings.clients()) / self.connections.len() as u64;
+        let each = u64::from(self.reports.clients()) / self.connections.len() as u64;
         let pipeline = self.pipeline;
         self.pipeline = pipeline.max(TELLING_PIPELINE);
         self.telling = true;
@@ -376,8 +360,8 @@ impl<P: Protocol> Load<P> {
     #[inline]
     fn compose(&mut self, number: usize) {
         let next = match self.telling {
-            true => Next::Tell(self.sightings.tell(number)),
-            false => self.sightings.next(number),
+            true => Next::Tell(self.reports.tell(number)),
+            false => self.reports.next(number),
         };
         let (out, expected) = self.connections[number].composing();
         expected.push(Expected::compose(&self.protocol, next, out));

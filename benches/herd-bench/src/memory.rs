@@ -5,8 +5,8 @@ use crate::failure::Failure;
 use crate::load::{Load, ONLY_TELL, TELLING_PIPELINE};
 use crate::options::Options;
 use crate::protocol::{Expected, Protocol};
-use crate::report::{Report, grouped};
-use crate::sightings::{Next, Sightings};
+use crate::reports::{Next, Reports};
+use crate::results::{Results, grouped};
 use crate::usage::resident_bytes;
 use serde_json::json;
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ const FIRST: u32 = 1_000;
 const STRIDE: usize = 100;
 
 /// Opens `count` connections that say nothing; loads the server while they stand, if that is asked for.
-pub(crate) fn idle<P: Protocol>(options: &Options, count: u32) -> Result<Report, Failure> {
+pub(crate) fn idle<P: Protocol>(options: &Options, count: u32) -> Result<Results, Failure> {
     let first = FIRST.min(count / 2);
     let mut standing = Standing::<P>::new(options);
     standing.grow(first as usize)?;
@@ -27,22 +27,22 @@ pub(crate) fn idle<P: Protocol>(options: &Options, count: u32) -> Result<Report,
     standing.grow(count as usize)?;
     let after = resident(options)?;
     let each = (after as f64 - before as f64) / f64::from(count - first);
-    let mut report = match options.duration.is_some() || options.requests.is_some() {
+    let mut results = match options.duration.is_some() || options.requests.is_some() {
         true => loaded::<P>(options)?,
-        false => Report::new(format!("{} connections", grouped(count.into())), json!({})),
+        false => Results::new(format!("{} connections", grouped(count.into())), json!({})),
     };
-    report.line(&format!(
+    results.line(&format!(
         "{} connections that say nothing: {each:.0} bytes of the servers' memory each",
         grouped(count.into())
     ));
-    report.line(&format!(
+    results.line(&format!(
         "({} KiB with {}, {} KiB with all)",
         grouped(before / 1_024),
         grouped(first.into()),
         grouped(after / 1_024)
     ));
-    report.value("mode", "idle".into());
-    report.value(
+    results.value("mode", "idle".into());
+    results.value(
         "idle",
         json!({
             "connections": count,
@@ -52,18 +52,18 @@ pub(crate) fn idle<P: Protocol>(options: &Options, count: u32) -> Result<Report,
             "bytes_each": each,
         }),
     );
-    Ok(report)
+    Ok(results)
 }
 
-fn loaded<P: Protocol>(options: &Options) -> Result<Report, Failure> {
+fn loaded<P: Protocol>(options: &Options) -> Result<Results, Failure> {
     let mut load = Load::<P>::new(options, options.keys)?;
     load.tell_all(&mut ())?;
     let outcome = load.run(options)?;
-    Ok(Report::of_load::<P>(options, &outcome))
+    Ok(Results::of_load::<P>(options, &outcome))
 }
 
 /// Tells of `count` distinct clients.
-pub(crate) fn records<P: Protocol>(options: &Options, count: u32) -> Result<Report, Failure> {
+pub(crate) fn records<P: Protocol>(options: &Options, count: u32) -> Result<Results, Failure> {
     // So that the clients can be dealt out evenly.
     let connections = (1..=options.connections).rev().find(|n| count.is_multiple_of(*n));
     let options = Options {
@@ -76,20 +76,20 @@ pub(crate) fn records<P: Protocol>(options: &Options, count: u32) -> Result<Repo
     let before = resident(&options)?;
     let outcome = load.tell_all(&mut ())?;
     let after = resident(&options)?;
-    debug_assert_eq!(load.sightings().clients(), count);
+    debug_assert_eq!(load.reports().clients(), count);
     let each = (after as f64 - before as f64) / f64::from(count);
-    let mut report = Report::of_load::<P>(&options, &outcome);
-    report.line(&format!(
+    let mut results = Results::of_load::<P>(&options, &outcome);
+    results.line(&format!(
         "{} clients: {each:.0} bytes of the servers' memory each",
         grouped(count.into())
     ));
-    report.line(&format!(
+    results.line(&format!(
         "({} KiB before, {} KiB after)",
         grouped(before / 1_024),
         grouped(after / 1_024)
     ));
-    report.value("mode", "records".into());
-    report.value(
+    results.value("mode", "records".into());
+    results.value(
         "records",
         json!({
             "clients": count,
@@ -98,7 +98,7 @@ pub(crate) fn records<P: Protocol>(options: &Options, count: u32) -> Result<Repo
             "bytes_each": each,
         }),
     );
-    Ok(report)
+    Ok(results)
 }
 
 fn resident(options: &Options) -> Result<u64, Failure> {
@@ -109,7 +109,7 @@ fn resident(options: &Options) -> Result<u64, Failure> {
 struct Standing<'a, P> {
     options: &'a Options,
     protocol: P,
-    sightings: Sightings,
+    reports: Reports,
     streams: Vec<TcpStream>,
 }
 
@@ -118,7 +118,7 @@ impl<'a, P: Protocol> Standing<'a, P> {
         Standing {
             options,
             protocol: P::new(options),
-            sightings: Sightings::new(1, 1, ONLY_TELL),
+            reports: Reports::new(1, 1, ONLY_TELL),
             streams: Vec::new(),
         }
     }
@@ -139,7 +139,7 @@ impl<'a, P: Protocol> Standing<'a, P> {
 
     fn ask_the_last(&mut self, target: usize) -> Result<(), Failure> {
         let mut request = Vec::new();
-        let next = Next::Tell(self.sightings.tell(0));
+        let next = Next::Tell(self.reports.tell(0));
         let expected = Expected::compose(&self.protocol, next, &mut request);
         let Some(last) = self.streams.last_mut() else { return Ok(()) };
         ask(last, target, &mut self.protocol, (&request, &expected))

@@ -1,10 +1,12 @@
 //! What a run is to do, as the command line says it.
 
 use crate::failure::Failure;
-use crate::sightings::KEYS_MAX;
 use clap::{Parser, ValueEnum};
 use std::net::SocketAddr;
 use std::time::Duration;
+
+/// Seven digits' worth.
+pub(crate) const KEYS_MAX: u32 = 10_000_000;
 
 /// A load generator that checks every reply.
 ///
@@ -100,11 +102,11 @@ pub struct Options {
     pub(crate) burst: Option<u32>,
 
     /// The servers' processes: their memory and processor time is looked at
-    #[arg(long, value_name = "PID", value_delimiter = ',', help_heading = "Report")]
+    #[arg(long, value_name = "PID", value_delimiter = ',', help_heading = "Results")]
     pub(crate) pid: Vec<u32>,
 
     /// One line of JSON instead of a table; times in microseconds
-    #[arg(long, help_heading = "Report")]
+    #[arg(long, help_heading = "Results")]
     pub(crate) json: bool,
 }
 

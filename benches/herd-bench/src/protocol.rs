@@ -1,6 +1,6 @@
 //! How a request is written and a reply is checked, for each of those who can be driven.
 //!
-//! What is asked comes from `sightings`. What goes out is appended to a buffer; what is to come back is
+//! What is asked comes from `reports`. What goes out is appended to a buffer; what is to come back is
 //! remembered as [`Expected`], one for each request in flight, in their order. A check looks at the
 //! first reply in what was received, and never past it.
 
@@ -15,7 +15,7 @@ pub(crate) use nats::Nats;
 pub(crate) use resp::{RespGeoadd, RespSet};
 
 use crate::options::Options;
-use crate::sightings::{Next, Operands};
+use crate::reports::{Next, Operands};
 
 /// Longer than any right reply: 20 places take some 20 KB.
 pub(crate) const REPLY_BYTES_MAX: usize = 128 * 1024;
@@ -91,19 +91,19 @@ fn unlike(received: &[u8], end: u8, what: &'static str) -> Result<Checked, &'sta
 pub(crate) mod testing {
     use super::*;
     use crate::options::Mix;
-    use crate::sightings::Sightings;
+    use crate::reports::Reports;
     use clap::Parser;
 
     /// A protocol for one address, and what it asks first and what it expects.
     pub(crate) fn asked<P: Protocol>(mix: Mix, count: usize) -> (P, Vec<String>, Vec<Expected>) {
         let options = Options::parse_from(["herd-bench", "127.0.0.1:1"]);
         let protocol = P::new(&options);
-        let mut sightings = Sightings::new(1, 1, mix);
+        let mut reports = Reports::new(1, 1, mix);
         let mut expected = Vec::new();
         let mut requests = Vec::new();
         for _ in 0..count {
             let mut out = Vec::new();
-            expected.push(Expected::compose(&protocol, sightings.next(0), &mut out));
+            expected.push(Expected::compose(&protocol, reports.next(0), &mut out));
             requests.push(String::from_utf8(out).expect("ASCII"));
         }
         (protocol, requests, expected)

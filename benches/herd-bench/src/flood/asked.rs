@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::load::{Beside, TOKENS_BESIDE};
 use crate::options::Options;
 use crate::protocol::{Herd, places, prefix};
-use crate::sightings::{CLIENT_BYTES, OPERANDS_BYTES, Operands};
+use crate::reports::{CLIENT_BYTES, OPERANDS_BYTES, Operands};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use std::io::{ErrorKind, Read, Write};

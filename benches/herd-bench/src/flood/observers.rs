@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::load::{Beside, TOKENS_BESIDE};
 use crate::options::Observer;
 use crate::protocol::{REPLY_BYTES_MAX, prefix};
-use crate::sightings::{OPERANDS_BYTES, Operands, Sightings, Stamp, key_and_stamp};
+use crate::reports::{OPERANDS_BYTES, Operands, Reports, Stamp, key_and_stamp};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use std::io::{ErrorKind, Read};
@@ -96,7 +96,7 @@ impl Observers {
     }
 
     /// Every observer must have heard of every client what was told of it last.
-    pub(super) fn verify(&self, told: &Sightings) -> Result<(), Failure> {
+    pub(super) fn verify(&self, told: &Reports) -> Result<(), Failure> {
         for stamps in &self.heard.stamps {
             for (key, stamp) in (0..).zip(stamps) {
                 if stamp.as_ref() != told.told(key) {

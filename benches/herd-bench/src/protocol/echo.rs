@@ -2,7 +2,7 @@
 
 use super::{Checked, Expected, Protocol, unlike};
 use crate::options::Options;
-use crate::sightings::{Next, OPERANDS_BYTES};
+use crate::reports::{Next, OPERANDS_BYTES};
 
 const LINE_BYTES: usize = 6 + OPERANDS_BYTES + 1;
 

@@ -5,7 +5,7 @@
 
 use super::{Checked, Expected, Protocol, unlike};
 use crate::options::Options;
-use crate::sightings::{CLIENT_BYTES, Next, OPERANDS_BYTES, Operands};
+use crate::reports::{CLIENT_BYTES, Next, OPERANDS_BYTES, Operands};
 use memchr::memmem;
 
 const IAMAT: u8 = 0;

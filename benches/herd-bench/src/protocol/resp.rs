@@ -2,7 +2,7 @@
 
 use super::{Checked, Expected, Protocol, unlike};
 use crate::options::Options;
-use crate::sightings::{CLIENT_BYTES, Next, OPERANDS_BYTES, latitude_longitude};
+use crate::reports::{CLIENT_BYTES, Next, OPERANDS_BYTES, latitude_longitude};
 
 /// `SET client "place time"`.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! What a run found out, as a table for people or as one line of JSON for programs.
 
 use crate::latency::Latencies;
-use crate::load::Outcome;
 use crate::options::Options;
 use crate::protocol::Protocol;
 use crate::usage::Used;
@@ -13,25 +12,41 @@ use std::time::Duration;
 /// How often the progress line is written anew.
 const PROGRESS: Duration = Duration::from_millis(500);
 
+/// What a run was like.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Requests that were answered.
+    pub(crate) replies: u64,
+    /// From the first request to the last reply.
+    pub(crate) seconds: f64,
+    /// By kind.
+    pub(crate) latencies: Vec<Latencies>,
+    /// Open loop: how late requests left that nothing but this program held up.
+    pub(crate) lateness: Option<Latencies>,
+    /// Open loop: requests that were due, and not answered [`PATIENCE`] after the end.
+    pub(crate) unanswered: u64,
+    pub(crate) used: Used,
+}
+
 /// A table and the same as JSON.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct Results {
     text: String,
     json: Value,
 }
 
-impl Report {
+impl Results {
     /// Under a heading; `json` is an object.
-    pub(crate) fn new(heading: String, json: Value) -> Report {
-        Report { text: heading + "\n", json }
+    pub(crate) fn new(heading: String, json: Value) -> Results {
+        Results { text: heading + "\n", json }
     }
 
     /// Of requests and replies.
-    pub(crate) fn of_load<P: Protocol>(options: &Options, outcome: &Outcome) -> Report {
+    pub(crate) fn of_load<P: Protocol>(options: &Options, outcome: &Outcome) -> Results {
         let Options { connections, pipeline, .. } = options;
         let rate = outcome.replies as f64 / outcome.seconds;
         let heading = format!("{connections} connections, {pipeline} in flight on each");
-        let mut report = Report::new(
+        let mut results = Results::new(
             heading,
             json!({
                 "mode": "load",
@@ -45,27 +60,27 @@ impl Report {
                 "unanswered": outcome.unanswered,
             }),
         );
-        report.line(&format!(
+        results.line(&format!(
             "{} replies in {:.3} s, all checked",
             grouped(outcome.replies),
             outcome.seconds
         ));
-        report.line(&format!("{} a second", grouped(rate as u64)));
+        results.line(&format!("{} a second", grouped(rate as u64)));
         let kinds = P::KINDS.iter().zip(&outcome.latencies);
         let kinds: Vec<_> = kinds.filter(|(_, latencies)| latencies.count() > 0).collect();
-        report.latencies(
+        results.latencies(
             "latency_us",
             kinds.iter().map(|(kind, latencies)| (kind.to_string(), *latencies)),
         );
         let used = match &outcome.lateness {
             Some(lateness) => {
-                report.open_loop(options, outcome, lateness);
+                results.open_loop(options, outcome, lateness);
                 outcome.used.polling(lateness.us(0.99))
             }
             None => outcome.used,
         };
-        report.used(used, outcome.replies, "reply");
-        report
+        results.used(used, outcome.replies, "reply");
+        results
     }
 
     fn open_loop(&mut self, options: &Options, outcome: &Outcome, lateness: &Latencies) {
@@ -223,19 +238,19 @@ mod tests {
     fn table_and_json_say_the_same() {
         let mut latencies = Latencies::new();
         latencies.record(Duration::from_micros(5), 7);
-        let mut report = Report::new("heading".into(), json!({"mode": "load"}));
-        report.latencies("latency_us", [("IAMAT".to_owned(), &latencies)].into_iter());
-        report.warn("one".into());
-        report.warn("two".into());
+        let mut results = Results::new("heading".into(), json!({"mode": "load"}));
+        results.latencies("latency_us", [("IAMAT".to_owned(), &latencies)].into_iter());
+        results.warn("one".into());
+        results.warn("two".into());
         let mut text = Vec::new();
-        report.print(false, &mut text).expect("memory");
+        results.print(false, &mut text).expect("memory");
         let text = String::from_utf8(text).expect("text");
         assert!(
             text.contains("IAMAT") && text.contains("5.0") && text.contains("note: two"),
             "{text}"
         );
         let mut line = Vec::new();
-        report.print(true, &mut line).expect("memory");
+        results.print(true, &mut line).expect("memory");
         let json: Value = serde_json::from_slice(&line).expect("JSON");
         assert_eq!(json["latency_us"]["IAMAT"]["count"], 7);
         assert_eq!(json["notes"], json!(["one", "two"]));

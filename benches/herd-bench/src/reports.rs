@@ -10,9 +10,6 @@
 use crate::options::Mix;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Seven digits' worth.
-pub(crate) const KEYS_MAX: u32 = 10_000_000;
-
 /// `client-0000000.bench +34.068930-118.445127 1479413884.392014450`
 pub(crate) const OPERANDS_BYTES: usize = 63;
 
@@ -60,7 +57,7 @@ pub(crate) enum Next<'a> {
 
 /// What all connections tell.
 #[derive(Clone, Debug)]
-pub(crate) struct Sightings {
+pub(crate) struct Reports {
     operands: Operands,
     asked: Operands,
     clients_each: u32,
@@ -72,21 +69,21 @@ pub(crate) struct Sightings {
     told: Vec<Stamp>,
 }
 
-impl Sightings {
+impl Reports {
     /// `keys` clients dealt out to `connections`, rounded down, but one each at least; the first stamp is
     /// now.
-    pub(crate) fn new(connections: u32, keys: u32, mix: Mix) -> Sightings {
+    pub(crate) fn new(connections: u32, keys: u32, mix: Mix) -> Reports {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Sightings::since(now, connections, keys, mix)
+        Reports::since(now, connections, keys, mix)
     }
 
-    fn since(start: Duration, connections: u32, keys: u32, mix: Mix) -> Sightings {
+    fn since(start: Duration, connections: u32, keys: u32, mix: Mix) -> Reports {
         let clients_each = (keys / connections).max(1);
         let mut operands = BLANK;
         let stamp = format!("{:010}.{:09}", start.as_secs(), start.subsec_nanos());
         operands[STAMP_AT..].copy_from_slice(&stamp.as_bytes()[..STAMP_BYTES]);
         let asked = if mix.whatsat > 0 { clients_each * connections } else { 0 };
-        Sightings {
+        Reports {
             operands,
             asked: operands,
             clients_each,
@@ -208,6 +205,7 @@ fn tick(stamp: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::KEYS_MAX;
 
     const TELL: Mix = Mix { iamat: 1, whatsat: 0 };
 
@@ -217,9 +215,9 @@ mod tests {
 
     #[test]
     fn each_connection_tells_of_its_own_clients_in_turn() {
-        let mut sightings = Sightings::since(Duration::new(1_479_413_884, 0), 2, 4, TELL);
+        let mut reports = Reports::since(Duration::new(1_479_413_884, 0), 2, 4, TELL);
         let told: Vec<String> =
-            [0, 1, 0, 0].iter().map(|c| text(sightings.tell(*c)).to_owned()).collect();
+            [0, 1, 0, 0].iter().map(|c| text(reports.tell(*c)).to_owned()).collect();
         assert_eq!(
             told,
             [
@@ -243,19 +241,19 @@ mod tests {
     #[test]
     fn who_asks_expects_what_this_connection_told_last() {
         let mix = Mix { iamat: 1, whatsat: 1 };
-        let mut sightings = Sightings::since(Duration::ZERO, 1, 1, mix);
+        let mut reports = Reports::since(Duration::ZERO, 1, 1, mix);
         for _ in 0..100 {
-            let Next::Tell(told) = sightings.next(0) else { panic!("IAMAT is first") };
+            let Next::Tell(told) = reports.next(0) else { panic!("IAMAT is first") };
             let told = *told;
-            assert_eq!(sightings.next(0), Next::Ask(&told));
+            assert_eq!(reports.next(0), Next::Ask(&told));
         }
     }
 
     #[test]
     fn the_mix_is_what_was_said_and_even() {
-        let mut sightings = Sightings::since(Duration::ZERO, 1, 10, Mix { iamat: 7, whatsat: 3 });
+        let mut reports = Reports::since(Duration::ZERO, 1, 10, Mix { iamat: 7, whatsat: 3 });
         let asked: Vec<bool> =
-            (0..1_000).map(|_| matches!(sightings.next(0), Next::Ask(_))).collect();
+            (0..1_000).map(|_| matches!(reports.next(0), Next::Ask(_))).collect();
         for ten in asked.chunks(10) {
             assert_eq!(ten.iter().filter(|asked| **asked).count(), 3);
         }
@@ -263,15 +261,15 @@ mod tests {
 
     #[test]
     fn there_is_a_client_for_each_connection() {
-        assert_eq!(Sightings::since(Duration::ZERO, 50, 3, TELL).clients(), 50);
-        assert_eq!(Sightings::since(Duration::ZERO, 3, 1_000, TELL).clients(), 999);
+        assert_eq!(Reports::since(Duration::ZERO, 50, 3, TELL).clients(), 50);
+        assert_eq!(Reports::since(Duration::ZERO, 3, 1_000, TELL).clients(), 999);
     }
 
     #[test]
     fn a_client_is_found_again_by_its_number() {
-        let mut sightings = Sightings::since(Duration::ZERO, 1, KEYS_MAX, TELL);
-        sightings.next[0] = KEYS_MAX - 1;
-        let last = *sightings.tell(0);
+        let mut reports = Reports::since(Duration::ZERO, 1, KEYS_MAX, TELL);
+        reports.next[0] = KEYS_MAX - 1;
+        let last = *reports.tell(0);
         assert_eq!(key_and_stamp(&last).map(|(key, _)| key), Some(9_999_999));
         assert_eq!(latitude_longitude(&last), (&b"-48.876700"[..], &b"-123.393300"[..]));
         let mut other = last;
