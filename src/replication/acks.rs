@@ -20,7 +20,7 @@
 //!
 //! Source: docs/protocol.md "Acknowledgement".
 
-use super::neighbours::NeighbourId;
+use super::NeighbourId;
 use herd_reactor::ConnId;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;

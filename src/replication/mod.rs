@@ -9,3 +9,7 @@ pub mod acks;
 pub mod anti_entropy;
 pub mod neighbours;
 pub(crate) mod replacements;
+
+/// Names one neighbour of this server: its place in the list of them, sorted by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NeighbourId(pub usize);

@@ -11,6 +11,7 @@
 //!
 //! Report, section 3.3: pass on only what is newer. To whom: to all but the one it came from.
 
+use super::NeighbourId;
 use super::acks::Acks;
 use super::anti_entropy::Comparison;
 use super::replacements::{Replacements, Ruling};
@@ -25,10 +26,6 @@ use herd_reactor::{ConnId, Core, Shared};
 /// of 4 KiB, has room in a send buffer of 64 KiB; the next follows when it has been sent. More at once would not
 /// arrive sooner, and each neighbour would need a larger buffer after each time that it was away.
 const PORTION_BYTES: usize = 60 * 1_024;
-
-/// Names one neighbour of this server: its place in the list of them, sorted by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NeighbourId(pub usize);
 
 /// One neighbour, connected or not.
 #[derive(Debug)]

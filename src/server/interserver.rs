@@ -31,7 +31,7 @@ pub use factories::{Dialler, InterserverFactory};
 
 use super::member::{Cx, LogName, Member, log_line};
 use crate::log::{Direction, Party};
-use crate::replication::neighbours::NeighbourId;
+use crate::replication::NeighbourId;
 use crate::replication::replacements::{AT_ONCE, WITHIN};
 use crate::table::{MergeOutcome, ReportOrigin};
 use crate::wire::command::{At, Command, Hello, is_blank, write_hello, write_refusal};

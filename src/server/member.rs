@@ -14,7 +14,7 @@ use crate::journal::{Disk, JournalCounts, JournalSettings, OpenError, Owner, Rep
 use crate::log::{self, Direction, Party};
 use crate::places::Source;
 use crate::replication::acks::{Acks, Batch};
-use crate::replication::neighbours::{NeighbourId, Neighbours};
+use crate::replication::{NeighbourId, neighbours::Neighbours};
 use crate::table::{ClientKey, Table};
 use crate::wire::command::CommandLimits;
 use crate::wire::stamp::Stamp;

@@ -20,7 +20,7 @@ use crate::config::{Diagnostic, Limits, PeerTlsSettings, certificate_name};
 use crate::net::tls::cert_info::CertInfo;
 use crate::net::tls::mutual::{CredentialError, Credentials, Mutual, dns_names};
 use crate::net::tls::{HandshakeLimit, Tls, pem};
-use crate::replication::neighbours::{NeighbourId, Neighbours};
+use crate::replication::{NeighbourId, neighbours::Neighbours};
 use herd_reactor::{CloseReason, ConnId, Core, Shared, UnixNanos};
 use log::Level;
 use rustls::pki_types::ServerName;

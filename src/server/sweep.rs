@@ -20,7 +20,7 @@
 //! [`Table::let_in_until`]: crate::table::Table::let_in_until
 
 use crate::config::{Limits, Seconds};
-use crate::replication::neighbours::{NeighbourId, Neighbours};
+use crate::replication::{NeighbourId, neighbours::Neighbours};
 use crate::table::Table;
 use crate::table::leaf_set::LeafSet;
 use crate::wire::stamp::Stamp;

@@ -535,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sighting_further_ahead_than_is_let_in_is_none_whoever_brings_it() {
+    fn a_report_further_ahead_than_is_let_in_is_none_whoever_brings_it() {
         let mut table = Table::new(0, 1);
         table.let_in_until(Stamp(5_000_000_000));
         for rule in [ReportOrigin::Client, ReportOrigin::Member, ReportOrigin::Plain] {

@@ -1,6 +1,7 @@
 //! A module of `src/` uses only the modules above it in `src/lib.rs`, which has them in reading order; and
 //! `herd-reactor` knows nothing of the herd.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -99,8 +100,8 @@ fn the_reactor_knows_nothing_of_the_herd() {
 fn a_use_of_a_module_is_found_in_every_spelling() {
     let modules = ["table", "wire"].map(str::to_owned);
     for (code, found) in [
-        ("use crate::table::Herd;", vec!["table"]),
-        ("use crate::{log, table::Herd};", vec!["table"]),
+        ("use crate::table::Table;", vec!["table"]),
+        ("use crate::{log, table::Table};", vec!["table"]),
         ("use crate::{\n    wire::stamp::Stamp,\n    table,\n};", vec!["table", "wire"]),
         ("let x = crate::wire::stamp::parse();", vec!["wire"]),
         ("use crate::tables::X; use other::table::Y;", vec![]),
@@ -109,4 +110,189 @@ fn a_use_of_a_module_is_found_in_every_spelling() {
         all.sort_unstable();
         assert_eq!(all, found, "{code}");
     }
+}
+
+/// Circles of files that may be, each with its reason in ARCHITECTURE.md.
+const CIRCLES: [&[&str]; 4] = [
+    &[
+        "src/config/journal.rs",
+        "src/config/limits.rs",
+        "src/config/peers.rs",
+        "src/config/places.rs",
+        "src/config/servers.rs",
+        "src/config/toml_section.rs",
+    ],
+    &["src/fetch/pool.rs", "src/fetch/proxy.rs"],
+    &["src/places/base_url.rs", "src/places/fetch.rs"],
+    &[
+        "examples/chaos/clients.rs",
+        "examples/chaos/faults.rs",
+        "examples/chaos/proxy.rs",
+        "examples/chaos/run.rs",
+    ],
+];
+
+/// The sources of a crate by their module's path: `journal::open` for `journal/open.rs`, `journal` for
+/// `journal/mod.rs`.
+fn modules_of(root: &Path) -> BTreeMap<String, PathBuf> {
+    let mut files = Vec::new();
+    sources(root, &mut files);
+    let module = |file: &PathBuf| {
+        let path = file.strip_prefix(root).expect("it lies there").with_extension("");
+        let names: Vec<_> = path.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+        let names = match names.split_last() {
+            Some((last, before)) if ["mod", "lib", "main"].contains(&&**last) => before,
+            _ => &names[..],
+        };
+        names.join("::")
+    };
+    files.into_iter().map(|file| (module(&file), file)).collect()
+}
+
+/// Every path of a list as in `use a::{b, c::{d, e}};`, written out.
+fn written_out(prefix: &str, list: &str, paths: &mut Vec<String>) {
+    let mut depth = 0;
+    for item in list.split(|c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ',' && depth == 0
+    }) {
+        match item.trim().split_once('{') {
+            Some((before, within)) => {
+                let within = within.trim_end().trim_end_matches('}');
+                written_out(&format!("{prefix}{before}"), within, paths);
+            }
+            None => paths.push(format!("{prefix}{}", item.trim())),
+        }
+    }
+}
+
+/// The modules that a file's code names: those of its `use` lines, and of paths from `crate` and `super`.
+/// What it only hands on (`pub use`) is not its own need.
+fn named(code: &str, module: &str, modules: &BTreeMap<String, PathBuf>) -> BTreeSet<String> {
+    let mut paths = Vec::new();
+    let mut rest = String::new();
+    for statement in code.split_inclusive(';') {
+        match statement.trim_start().trim_end_matches(';') {
+            line if line.starts_with("use ") => written_out("", &line["use ".len()..], &mut paths),
+            line if line.starts_with("pub") && line.contains(" use ") => {}
+            _ => rest.push_str(statement),
+        }
+    }
+    for word in rest.split(|c: char| !(c.is_alphanumeric() || "_:".contains(c))) {
+        if word.starts_with("crate::") || word.starts_with("super::") {
+            paths.push(word.to_owned());
+        }
+    }
+    let mut found = BTreeSet::new();
+    for path in paths {
+        let mut at: Vec<&str> = module.split("::").filter(|name| !name.is_empty()).collect();
+        let mut names = path.split("::").peekable();
+        match names.peek() {
+            Some(&"crate") => at.clear(),
+            Some(&"super") => {}
+            _ => continue,
+        }
+        for name in names {
+            match name {
+                "crate" => {}
+                "super" => drop(at.pop()),
+                _ => at.push(name),
+            }
+        }
+        while !modules.contains_key(&at.join("::")) && at.pop().is_some() {}
+        found.insert(at.join("::"));
+    }
+    found
+}
+
+/// The groups of modules of which each needs, over others, all the rest. A module and those within it count
+/// as one: what stands in a folder is part of it.
+fn circles(modules: &BTreeMap<String, PathBuf>) -> Vec<BTreeSet<String>> {
+    let is_within = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with("::"));
+    let needs: BTreeMap<&String, BTreeSet<String>> = modules
+        .iter()
+        .map(|(module, file)| {
+            let mut named = named(&code(file), module, modules);
+            named.retain(|other| {
+                !other.is_empty() && !is_within(module, other) && !is_within(other, module)
+            });
+            (module, named)
+        })
+        .collect();
+    let reach = |from: &String| {
+        let mut reached = BTreeSet::new();
+        let mut next: Vec<&String> = vec![from];
+        while let Some(module) = next.pop() {
+            next.extend(needs[module].iter().filter(|other| reached.insert((*other).clone())));
+        }
+        reached
+    };
+    let reached: BTreeMap<&String, BTreeSet<String>> =
+        modules.keys().map(|module| (module, reach(module))).collect();
+    let circle = |module: &String| -> BTreeSet<String> {
+        reached[module].iter().filter(|other| reached[other].contains(module)).cloned().collect()
+    };
+    let all: BTreeSet<_> = modules.keys().map(circle).filter(|circle| circle.len() > 1).collect();
+    all.into_iter().collect()
+}
+
+#[test]
+fn files_need_each_other_in_no_circle_but_those_that_are_explained() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let architecture = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("it is there");
+    let mut found = Vec::new();
+    for folder in ["src", "src/reactor", "benches/herd-bench/src", "examples/chaos"] {
+        let mut modules = modules_of(&root.join(folder));
+        if folder == "src" {
+            modules.retain(|module, _| !module.starts_with("reactor"));
+        }
+        for circle in circles(&modules) {
+            let files = circle.iter().map(|module| modules[module].strip_prefix(root).unwrap());
+            found.push(files.map(|file| file.display().to_string()).collect::<Vec<_>>());
+        }
+    }
+    assert_eq!(found, CIRCLES, "circles of files");
+    for file in CIRCLES.concat() {
+        let name = file.rsplit('/').next().unwrap();
+        assert!(architecture.contains(name), "ARCHITECTURE.md explains {file}");
+    }
+}
+
+#[test]
+fn a_circle_is_found_in_every_spelling() {
+    let names = ["a", "a::b", "c", "d"].map(|name| (name.to_owned(), PathBuf::new()));
+    let modules = BTreeMap::from(names);
+    for (code, found) in [
+        ("use super::c::X;", vec!["c"]),
+        ("use crate::{a::b::{X, Y}, d};", vec!["a::b", "d"]),
+        ("fn f(x: super::c::X) -> crate::d::Y { use_it(); }", vec!["c", "d"]),
+        ("pub use super::c::X; pub(crate) use crate::d::Y; use std::fmt;", vec![]),
+    ] {
+        let all = named(code, "x", &modules);
+        assert_eq!(all.iter().map(String::as_str).collect::<Vec<_>>(), found, "{code}");
+    }
+}
+
+#[test]
+fn no_two_types_of_the_program_have_one_name() {
+    let mut files = Vec::new();
+    sources(&source(), &mut files);
+    let mut seen: BTreeMap<String, PathBuf> = BTreeMap::new();
+    let mut twice = Vec::new();
+    for file in files {
+        for line in code(&file).lines() {
+            let words = line.split([' ', '<', '(', ';', ':', '{']).filter(|word| !word.is_empty());
+            let mut words = words.skip_while(|word| ["pub", "crate)", "super)"].contains(word));
+            let is_type =
+                matches!(words.next(), Some("struct" | "enum" | "trait" | "type" | "union"));
+            let Some(name) = words.next().filter(|_| is_type && !line.starts_with(' ')) else {
+                continue;
+            };
+            if let Some(other) = seen.insert(name.to_owned(), file.clone()) {
+                twice.push(format!("{name}: {} and {}", file.display(), other.display()));
+            }
+        }
+    }
+    assert!(seen.len() > 300, "only {} types were found", seen.len());
+    assert!(twice.is_empty(), "{}", twice.join("\n"));
 }

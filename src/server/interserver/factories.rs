@@ -5,7 +5,7 @@
 
 use super::{Interserver, LinkState, NAME};
 use crate::config::SERVERS_MAX;
-use crate::replication::neighbours::NeighbourId;
+use crate::replication::NeighbourId;
 use crate::server::member::{Cx, LogName, Member};
 use herd_reactor::line_receiver::{LineLimits, LineReceiver, Mode};
 use herd_reactor::{ClientFactory, CloseReason, Core, Factory, Protocol};

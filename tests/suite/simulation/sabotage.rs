@@ -7,7 +7,7 @@ use super::run::{AGREEMENT, ANSWERED, NEWEST_WINS, TAKEN, TIMERS, WORD};
 use crate::support::cluster::Meddler;
 use herd_reactor::testing::{MemoryIo, Segment, SegmentKind};
 use herd_reactor::{ConnId, Core, Moment, Reactor};
-use places_herd::replication::neighbours::NeighbourId;
+use places_herd::replication::NeighbourId;
 use places_herd::server::member::Member;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
