@@ -277,14 +277,15 @@ impl PkiFolder {
     ) -> Result<(), Failure> {
         let path = self.file("ca.pem");
         let authorities = pem::objects(&read(&path)?, "certificate", &path);
-        let papers = Credentials {
+        let credentials = Credentials {
             authorities: authorities.map_err(config)?,
             chain: vec![der.clone().into_owned()],
             key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-            revoked: Vec::new(),
+            crls: Vec::new(),
         };
-        let judged = Mutual::new(papers).map_err(|e| config(format!("{}: {e:?}", path.display())));
-        judged?.judge(&[der.to_vec()], wall).map_err(|_| {
+        let judged =
+            Mutual::new(credentials).map_err(|e| config(format!("{}: {e:?}", path.display())));
+        judged?.verify(&[der.to_vec()], wall).map_err(|_| {
             let what =
                 "ca.key is not the key of ca.pem, or they were made for a herd of another name";
             config(format!("{}: {what}", path.display()))

@@ -45,7 +45,7 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 #[derive(Debug)]
 pub struct PeerTls {
     settings: PeerTlsSettings,
-    table: String,
+    herd: String,
     name: String,
     mutual: Mutual,
     /// What the server's certificate says, and the authority's that ends first.
@@ -60,40 +60,41 @@ pub struct PeerTls {
 }
 
 impl PeerTls {
-    /// Reads the files of the server `name` of `table`, and judges them by `wall`.
+    /// Reads the files of the server `name` of `herd`, and judges them by `wall`.
     ///
     /// # Errors
     ///
     /// The first thing that is wrong with them, at the place where the topology names the folder.
     pub fn read(
         settings: &PeerTlsSettings,
-        table: &str,
+        herd: &str,
         name: &str,
         wall: UnixNanos,
     ) -> Result<PeerTls, Box<Diagnostic>> {
-        PeerTls::from_files(settings, table, name, wall).map_err(
+        PeerTls::from_files(settings, herd, name, wall).map_err(
             |CredentialFault { what, remedy }| Box::new(settings.complaint(&what, &remedy)),
         )
     }
 
     fn from_files(
         settings: &PeerTlsSettings,
-        table: &str,
+        herd: &str,
         name: &str,
         wall: UnixNanos,
     ) -> Result<PeerTls, CredentialFault> {
         let files = Files::of(settings, name);
-        let (papers, key_mode) = files.read()?;
-        let shown: Vec<Vec<u8>> = papers.chain.iter().map(|der| der.as_ref().to_vec()).collect();
+        let (credentials, key_mode) = files.read()?;
+        let shown: Vec<Vec<u8>> =
+            credentials.chain.iter().map(|der| der.as_ref().to_vec()).collect();
         let own =
             CertInfo::of(&shown[0]).ok_or_else(|| files.no_certificate(&files.certificate))?;
-        let ends = papers.authorities.iter().map(|der| CertInfo::of(der.as_ref()));
+        let ends = credentials.authorities.iter().map(|der| CertInfo::of(der.as_ref()));
         let ends = ends.collect::<Option<Vec<_>>>();
         let authority = ends.and_then(|all| all.into_iter().min_by_key(|facts| facts.not_after));
         let authority = authority.ok_or_else(|| files.no_certificate(&files.authority))?;
-        let mutual = Mutual::new(papers).map_err(|why| files.unusable(&why))?;
-        mutual.judge(&shown, wall).map_err(|why| files.refused(&why))?;
-        let wanted = certificate_name(name, table);
+        let mutual = Mutual::new(credentials).map_err(|why| files.unusable(&why))?;
+        mutual.verify(&shown, wall).map_err(|why| files.refused(&why))?;
+        let wanted = certificate_name(name, herd);
         let names = dns_names(&shown[0]);
         if !names.contains(&wanted) {
             let what = format!("{} is not for {wanted}", files.certificate.display());
@@ -101,7 +102,7 @@ impl PeerTls {
         }
         Ok(PeerTls {
             settings: settings.clone(),
-            table: table.to_owned(),
+            herd: herd.to_owned(),
             name: name.to_owned(),
             mutual,
             own,
@@ -150,7 +151,7 @@ impl PeerTls {
 
     /// Reads the files again.
     pub(super) fn read_anew(&mut self, wall: UnixNanos) -> Result<(), Box<Diagnostic>> {
-        let read = PeerTls::read(&self.settings, &self.table, &self.name, wall)?;
+        let read = PeerTls::read(&self.settings, &self.herd, &self.name, wall)?;
         *self = PeerTls {
             generation: self.generation + 1,
             handshakes: std::mem::take(&mut self.handshakes),
@@ -170,7 +171,7 @@ impl PeerTls {
         let wrapped = match dialled {
             None => self.mutual.accept(limit, inner),
             Some(name) => {
-                let name = ServerName::try_from(certificate_name(name, &self.table));
+                let name = ServerName::try_from(certificate_name(name, &self.herd));
                 self.mutual.dial(name.map_err(|e| e.to_string())?, limit, inner)
             }
         };
@@ -179,7 +180,7 @@ impl PeerTls {
 
     /// Why these certificates, the first of which is the neighbour's own, are not believed at `wall`.
     pub(super) fn distrust(&self, shown: &[Vec<u8>], wall: UnixNanos) -> Option<webpki::Error> {
-        self.mutual.judge(shown, wall).err()
+        self.mutual.verify(shown, wall).err()
     }
 
     /// The neighbour that has shown these certificates, the first of which is its own.
@@ -189,7 +190,7 @@ impl PeerTls {
         shown: &[Vec<u8>],
     ) -> Result<NeighbourId, &'static str> {
         let names = shown.first().map(|leaf| dns_names(leaf)).unwrap_or_default();
-        let names_it = |name: &str| names.contains(&certificate_name(name, &self.table));
+        let names_it = |name: &str| names.contains(&certificate_name(name, &self.herd));
         if names_it(&self.name) {
             return Err("its certificate is for this server itself");
         }
@@ -266,11 +267,11 @@ impl Files {
         let chain = self.objects(&self.certificate, "certificate")?.0;
         let (keys, key_mode) = self.objects(&self.key, "private key")?;
         let key = keys.into_iter().next().expect("there is at least one");
-        let revoked = match self.revoked.exists() {
+        let crls = match self.revoked.exists() {
             false => Vec::new(),
             true => self.objects(&self.revoked, "revocation list")?.0,
         };
-        Ok((Credentials { authorities, chain, key, revoked }, key_mode))
+        Ok((Credentials { authorities, chain, key, crls }, key_mode))
     }
 
     /// What one file holds, at least one, and the file's mode.

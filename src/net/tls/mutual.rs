@@ -1,7 +1,7 @@
 //! Mutual TLS 1.3 under one private authority: each side shows a certificate, and each judges the
 //! other's by the same rules, whoever has dialled.
 //!
-//! In: certificates, a key and lists of what is revoked, as DER. Out: [`Mutual`], which wraps a
+//! In: certificates, a key and revocation lists, as DER. Out: [`Mutual`], which wraps a
 //! protocol for either side of a connection. Reads no file and knows no herd: *that* a certificate
 //! is to be believed is decided here, and *whose* it is by who reads its names afterwards.
 //!
@@ -10,7 +10,7 @@
 //! * It leads to the authority, and holds at this moment.
 //! * It is for both uses, servers' and clients', and says so: a server of a herd is both. (A verifier of
 //!   either side usually asks for its own use only, and for none where the certificate names none.)
-//! * If there are lists of what is revoked, its issuer's is among them, and it does not stand there.
+//! * If there are revocation lists, its issuer's is among them, and it does not stand there.
 //! * Who is dialled shows the name that was dialled, as DNS compares names.
 //!
 //! No session is resumed and no ticket given: a resumed session shows no certificate, so a revoked one
@@ -57,11 +57,11 @@ pub struct Credentials {
     pub chain: Vec<CertificateDer<'static>>,
     /// The key of the first.
     pub key: PrivateKeyDer<'static>,
-    /// What is revoked; none: nothing is.
-    pub revoked: Vec<CertificateRevocationListDer<'static>>,
+    /// Revocation lists; without any, nothing is revoked.
+    pub crls: Vec<CertificateRevocationListDer<'static>>,
 }
 
-/// Which of the papers cannot be used, and why.
+/// Which of the credentials cannot be used, and why.
 #[derive(Debug)]
 pub enum CredentialError {
     /// An authority's certificate; or there is none.
@@ -77,26 +77,26 @@ pub enum CredentialError {
 pub struct Mutual {
     accepting: Arc<ServerConfig>,
     dialling: Arc<ClientConfig>,
-    judge: Arc<PeerVerifier>,
+    verifier: Arc<PeerVerifier>,
     clock: Arc<LoopClock>,
 }
 
 impl Mutual {
-    /// Both directions, of the same papers.
+    /// Both directions, of the same credentials.
     ///
     /// # Errors
     ///
-    /// Which of the papers is not usable.
-    pub fn new(papers: Credentials) -> Result<Mutual, CredentialError> {
-        let Credentials { authorities, chain, key, revoked } = papers;
+    /// Which of the credentials is not usable.
+    pub fn new(credentials: Credentials) -> Result<Mutual, CredentialError> {
+        let Credentials { authorities, chain, key, crls } = credentials;
         let provider = Arc::new(ring::default_provider());
         let algorithms = provider.signature_verification_algorithms;
-        let judge = Arc::new(PeerVerifier::new(&authorities, &revoked, algorithms)?);
-        Mutual::with(judge, chain, key, provider).map_err(CredentialError::Key)
+        let verifier = Arc::new(PeerVerifier::new(&authorities, &crls, algorithms)?);
+        Mutual::with(verifier, chain, key, provider).map_err(CredentialError::Key)
     }
 
     fn with(
-        judge: Arc<PeerVerifier>,
+        verifier: Arc<PeerVerifier>,
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
         provider: Arc<CryptoProvider>,
@@ -104,19 +104,19 @@ impl Mutual {
         let clock = Arc::new(LoopClock::default());
         let mut accepting = ServerConfig::builder_with_details(provider.clone(), clock.clone())
             .with_protocol_versions(&[&TLS13])?
-            .with_client_cert_verifier(judge.clone())
+            .with_client_cert_verifier(verifier.clone())
             .with_single_cert(chain.clone(), key.clone_key())?;
         accepting.send_tls13_tickets = 0;
         accepting.session_storage = Arc::new(NoServerSessionStorage {});
         let mut dialling = ClientConfig::builder_with_details(provider, clock.clone())
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
-            .with_custom_certificate_verifier(judge.clone())
+            .with_custom_certificate_verifier(verifier.clone())
             .with_client_auth_cert(chain, key)?;
         dialling.resumption = Resumption::disabled();
         // Whoever listens on the way need not learn who is dialled.
         dialling.enable_sni = false;
-        Ok(Mutual { accepting: Arc::new(accepting), dialling: Arc::new(dialling), judge, clock })
+        Ok(Mutual { accepting: Arc::new(accepting), dialling: Arc::new(dialling), verifier, clock })
     }
 
     /// Wraps `inner` for a connection from somebody.
@@ -141,11 +141,11 @@ impl Mutual {
     /// # Errors
     ///
     /// Why they are not.
-    pub fn judge(&self, shown: &[Vec<u8>], wall: UnixNanos) -> Result<(), webpki::Error> {
+    pub fn verify(&self, shown: &[Vec<u8>], wall: UnixNanos) -> Result<(), webpki::Error> {
         let shown: Vec<CertificateDer<'_>> =
             shown.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-        let (leaf, between) = shown.split_first().ok_or(webpki::Error::BadDer)?;
-        self.judge.judge(leaf, between, unix_time(wall))
+        let (leaf, intermediates) = shown.split_first().ok_or(webpki::Error::BadDer)?;
+        self.verifier.verify(leaf, intermediates, unix_time(wall))
     }
 }
 
@@ -181,14 +181,14 @@ fn unix_time(UnixNanos(nanos): UnixNanos) -> UnixTime {
 #[derive(Debug)]
 struct PeerVerifier {
     authorities: Vec<TrustAnchor<'static>>,
-    revoked: Vec<CertRevocationList<'static>>,
+    crls: Vec<CertRevocationList<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl PeerVerifier {
     fn new(
         authorities: &[CertificateDer<'_>],
-        revoked: &[CertificateRevocationListDer<'_>],
+        crls: &[CertificateRevocationListDer<'_>],
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Result<PeerVerifier, CredentialError> {
         let authorities = authorities
@@ -199,22 +199,22 @@ impl PeerVerifier {
         if authorities.is_empty() {
             return Err(CredentialError::Authority(webpki::Error::UnknownIssuer));
         }
-        let revoked = revoked
+        let crls = crls
             .iter()
             .map(|der| OwnedCertRevocationList::from_der(der).map(CertRevocationList::from))
             .collect::<Result<Vec<_>, _>>()
             .map_err(CredentialError::Revoked)?;
-        Ok(PeerVerifier { authorities, revoked, algorithms })
+        Ok(PeerVerifier { authorities, crls, algorithms })
     }
 
-    fn judge(
+    fn verify(
         &self,
         leaf: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), webpki::Error> {
         let leaf = EndEntityCert::try_from(leaf)?;
-        let lists: Vec<&CertRevocationList<'_>> = self.revoked.iter().collect();
+        let lists: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
         let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
             options
                 .with_depth(RevocationCheckDepth::EndEntity)
@@ -222,7 +222,15 @@ impl PeerVerifier {
                 .build()
         });
         let (algorithms, authorities) = (self.algorithms.all, &self.authorities);
-        leaf.verify_for_usage(algorithms, authorities, between, now, BothUses, revocation, None)?;
+        leaf.verify_for_usage(
+            algorithms,
+            authorities,
+            intermediates,
+            now,
+            BothUses,
+            revocation,
+            None,
+        )?;
         Ok(())
     }
 }
@@ -254,10 +262,10 @@ impl ClientCertVerifier for PeerVerifier {
     fn verify_client_cert(
         &self,
         leaf: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.judge(leaf, between, now).map_err(to_rustls)?;
+        self.verify(leaf, intermediates, now).map_err(to_rustls)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -288,12 +296,12 @@ impl ServerCertVerifier for PeerVerifier {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         dialled: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.judge(leaf, between, now).map_err(to_rustls)?;
+        self.verify(leaf, intermediates, now).map_err(to_rustls)?;
         let leaf = EndEntityCert::try_from(leaf).map_err(to_rustls)?;
         leaf.verify_is_valid_for_subject_name(dialled).map_err(to_rustls)?;
         Ok(ServerCertVerified::assertion())
