@@ -79,7 +79,7 @@ impl Io for Still {
         Ok(Addrs { peer: NOWHERE, local: NOWHERE })
     }
 
-    fn shed(&mut self, _: PortId, _: usize) -> Result<usize> {
+    fn shed(&mut self, _: PortId, _: usize) -> std::result::Result<usize, usize> {
         Ok(0)
     }
 

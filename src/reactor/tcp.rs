@@ -112,7 +112,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// _FileDescriptorReservation.
     fn accept_starved(&mut self, port: PortId, why: &io::Error) {
         let shed = self.io.shed(port, NUMBER_ACCEPTS);
-        if let Ok(times @ 1..) = shed {
+        if let Ok(times @ 1..) | Err(times @ 1..) = shed {
             let open = self.core.transports.len();
             let what =
                 format_args!("limit: no descriptor is free ({why}), {open} connections open");

@@ -170,12 +170,12 @@ impl MioIo {
     }
 
     /// Accepts and closes, until none waits.
-    fn turn_away(&mut self, port: PortId, most: usize) -> io::Result<usize> {
-        let port = self.port(port)?;
+    fn turn_away(&mut self, port: PortId, most: usize) -> Result<usize, usize> {
+        let port = self.port(port).map_err(|_| 0_usize)?;
         for turned_away in 0..most {
             match port.accept() {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(turned_away),
-                Err(e) if is_exhausted(&e) => return Err(e),
+                Err(e) if is_exhausted(&e) => return Err(turned_away),
                 // Whoever has gone meanwhile counts too, so that this has an end.
                 _ => {}
             }
@@ -273,16 +273,18 @@ impl Io for MioIo {
         Ok(addrs)
     }
 
-    fn shed(&mut self, port: PortId, most: usize) -> io::Result<usize> {
+    fn shed(&mut self, port: PortId, most: usize) -> Result<usize, usize> {
         self.reserve = None;
         let shed = self.turn_away(port, most);
-        self.reserve = Some(reserve()?);
+        // If another process was faster, the next call tries again.
+        self.reserve = reserve().ok();
         shed
     }
 
     fn connect(&mut self, id: ConnId, address: SocketAddr) -> io::Result<()> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
         self.keep(id, OpenSocket::Stream(stream))
     }
 

@@ -64,8 +64,9 @@ pub trait Io {
     /// When the process is out of descriptors: gives up the reserve descriptor, takes at most `most`
     /// waiting connections of `port` only to close them, and takes the reserve back.
     ///
-    /// Returns how many were turned away; fewer than `most` means that none is left waiting.
-    fn shed(&mut self, port: PortId, most: usize) -> io::Result<usize>;
+    /// Returns how many were turned away. If that is `Ok` and fewer than `most`, none is left waiting; `Err` means
+    /// that it could turn away no more, for others have taken the descriptor.
+    fn shed(&mut self, port: PortId, most: usize) -> Result<usize, usize>;
 
     /// Begins to connect to `address` as `id`. Writability, or an error, tells that it is decided.
     ///

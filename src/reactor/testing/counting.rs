@@ -74,7 +74,7 @@ impl<I: Io> Io for CountingIo<I> {
         listens: listen_unix(port: PortId, path: &Path) -> io::Result<()>;
         unlistens: unlisten(port: PortId) -> ();
         accepts: accept(port: PortId, id: ConnId) -> io::Result<Addrs>;
-        sheds: shed(port: PortId, most: usize) -> io::Result<usize>;
+        sheds: shed(port: PortId, most: usize) -> Result<usize, usize>;
         connects: connect(id: ConnId, address: SocketAddr) -> io::Result<()>;
         connects: connect_udp(id: ConnId, address: SocketAddr) -> io::Result<Addrs>;
         connecteds: connected(id: ConnId) -> io::Result<Option<Addrs>>;

@@ -103,7 +103,7 @@ impl Io for MemoryIo {
         Ok(Addrs { peer, local: host })
     }
 
-    fn shed(&mut self, port: PortId, most: usize) -> io::Result<usize> {
+    fn shed(&mut self, port: PortId, most: usize) -> Result<usize, usize> {
         for shed in 0..most {
             let Ok(key) = self.take_waiting(port) else { return Ok(shed) };
             self.endpoints[key].close(&mut self.wire);

@@ -186,7 +186,7 @@ impl Io for Slow {
     fn listen_unix(&mut self, _: PortId, _: &Path) -> io::Result<()> { unreachable!() }
     fn unlisten(&mut self, _: PortId) { unreachable!() }
     fn accept(&mut self, _: PortId, _: ConnId) -> io::Result<Addrs> { unreachable!() }
-    fn shed(&mut self, _: PortId, _: usize) -> io::Result<usize> { unreachable!() }
+    fn shed(&mut self, _: PortId, _: usize) -> Result<usize, usize> { unreachable!() }
     fn connect(&mut self, _: ConnId, _: SocketAddr) -> io::Result<()> { unreachable!() }
     fn connected(&mut self, _: ConnId) -> io::Result<Option<Addrs>> { unreachable!() }
     fn connect_udp(&mut self, _: ConnId, _: SocketAddr) -> io::Result<Addrs> { unreachable!() }
