@@ -38,7 +38,7 @@ pub fn dns_answer(data: &[u8]) {
 /// The files that say where to ask.
 pub fn dns_files(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let (config, _) = Config::parse(&text, "box.example", |_| None);
+    let (config, _) = Config::parse(&text, |_| None);
     assert!(config.tries() >= 1);
     let names = config.names(HostName::parse("maps").expect("it is a name"), false);
     assert!((1..=SEARCH_MAX + 1).contains(&names.len()));

@@ -19,6 +19,7 @@ use super::diagnostic::{Diagnostics, quoted};
 use super::servers::parse_address;
 use super::toml_section::Section;
 use crate::log::secret::Secret;
+use crate::net::dns::index_of;
 use crate::places::{
     BaseUrl, Format, Google, GoogleLegacy, Mask, Photon, ProxyUrl, Rank, Source, UrlFault,
 };
@@ -383,7 +384,11 @@ impl PlacesTable<'_> {
 
     fn resolver(&self, findings: &mut Diagnostics<'_>) -> Option<SocketAddr> {
         let text = self.section.text("resolver", "127.0.0.1:53", findings)?;
-        match parse_address(text.get_ref()) {
+        let numbered = text.get_ref().split_once('%').and_then(|(address, behind)| {
+            let (scope, port) = behind.split_once(']')?;
+            Some(format!("{address}%{}]{port}", index_of(scope)?))
+        });
+        match parse_address(numbered.as_deref().unwrap_or(text.get_ref())) {
             Ok(address) => Some(address),
             Err((what, remedy)) => {
                 findings.fault(text.span(), format!("{} {what}", quoted(text.get_ref())), remedy);

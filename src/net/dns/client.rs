@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The files are looked at when somebody asks, at most once a minute: resolv.conf is read then, the hosts file
-//! if it has changed. They are on the local disk; nothing else here could block. What of them is not regarded is
+//! if it has changed. They are on the local disk; nothing else here could block. What of them is ignored is
 //! logged once, and again when it is something else.
 //!
 //! A query outlives the beginning of a shutdown: whoever waits for it may still be answered, and the
@@ -36,7 +36,7 @@ use std::time::{Duration, SystemTime};
 /// How long the files are taken to be as they were. Twisted: Resolver.maybeParseConfig, 60 s.
 const FILES_EVERY: Duration = Duration::from_secs(60);
 
-/// What is read of a file; the rest is not regarded. Long lists of blocked names take 10 MB.
+/// What is read of a file; the rest is ignored. Long lists of blocked names take 10 MB.
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// What glibc lets override resolv.conf, and this does not: a server's environment is seldom looked at.
@@ -128,7 +128,7 @@ impl DnsClient {
         }
     }
 
-    /// What of resolv.conf is not regarded, and how loudly the log has said so.
+    /// What of resolv.conf is ignored, and how loudly the log has said so.
     pub fn remarks(&self) -> &[Remark] {
         &self.remarks
     }
@@ -157,22 +157,20 @@ impl DnsClient {
     }
 }
 
-/// What resolv.conf says, and what of it is not regarded.
+/// What resolv.conf says, and what of it is ignored.
 fn read(resolv_conf: &Path) -> (Config, Vec<Remark>) {
-    let machine = rustix::system::uname();
-    let machine = machine.nodename().to_string_lossy();
     let text = text(resolv_conf);
-    let (config, said) = Config::parse(&String::from_utf8_lossy(&text), &machine, index_of);
+    let (config, said) = Config::parse(&String::from_utf8_lossy(&text), index_of);
     let path = resolv_conf.display();
     let of_file = said.into_iter().map(|(level, what)| (level, format!("{path}: {what}")));
     let set = IGNORED.into_iter().filter(|name| env::var_os(name).is_some());
     let of_environment =
-        set.map(|name| (log::Level::Info, format!("{name} in the environment is not regarded")));
+        set.map(|name| (log::Level::Info, format!("{name} in the environment is ignored")));
     (config, of_file.chain(of_environment).collect())
 }
 
 /// The index of the network interface of this name.
-fn index_of(name: &str) -> Option<u32> {
+pub fn index_of(name: &str) -> Option<u32> {
     // Any socket will do to ask the kernel by.
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
     rustix::net::netdevice::name_to_index(&socket, name).ok()

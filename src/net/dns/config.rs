@@ -1,8 +1,7 @@
 //! Whom to ask, for which names, in which order, and how patiently.
 //!
 //! In: the text of resolv.conf, or servers that somebody has pinned. Out: for a name that is looked for, the
-//! names to ask for; for each try the server, and how long to wait for it; and what of the file is not regarded,
-//! for the log.
+//! names to ask for; for each try the server, and how long to wait for it; and what of the file is ignored, for the log.
 //!
 //! A name with fewer dots than `ndots` is looked for in each domain of the search list first, then as it is; one
 //! with as many, as it is first. One with a dot at its end is asked for as it is, and nothing else.
@@ -12,7 +11,7 @@
 //! total of 2 s and three servers each is asked twice, and a try waits a third of a second. Who is
 //! slower than that is still heard: see the [resolver](super::resolver).
 //!
-//! Not regarded: sortlist, and all options but `ndots`, `timeout`, `attempts` and `use-vc`.
+//! Ignored: sortlist, the domain of this machine's own name, and all options but `ndots`, `timeout`, `attempts` and `use-vc`.
 //! Source: resolv.conf(5) of glibc, and its `res_init.c`. Twisted: names/client.py, Resolver.parseConfig.
 
 use super::action::Via;
@@ -81,15 +80,10 @@ impl Config {
 
     /// Reads the text of a resolv.conf. What is not understood is passed over, and remarked on.
     ///
-    /// `machine`: this machine's name, whose domain is searched if the text names none. `index_of`: the index of
-    /// a network interface of this name, which is the scope of a link-local address.
-    pub fn parse(
-        text: &str,
-        machine: &str,
-        index_of: impl Fn(&str) -> Option<u32>,
-    ) -> (Config, Vec<Remark>) {
+    /// `index_of`: the index of a network interface of this name, which is the scope of a link-local address.
+    pub fn parse(text: &str, index_of: impl Fn(&str) -> Option<u32>) -> (Config, Vec<Remark>) {
         let mut config = Config::default();
-        let (mut servers, mut remarks, mut search) = (Vec::new(), Vec::new(), None);
+        let (mut servers, mut remarks) = (Vec::new(), Vec::new());
         for (number, line) in (1..).zip(text.lines()) {
             let mut remark = |level, what| {
                 if remarks.len() < REMARKS_MAX {
@@ -108,14 +102,14 @@ impl Config {
                     let most = if key == "domain" { 1 } else { usize::MAX };
                     let mut words = words.take(most).peekable();
                     if words.peek().is_some() {
-                        search = Some(domains(words, |what| remark(Level::Warn, what)));
+                        config.search = domains(words, |what| remark(Level::Warn, what));
                     }
                 }
                 Some("options") => words
                     .filter(|option| !config.take_option(option))
-                    .for_each(|option| remark(Level::Info, format!("{option:?} is not regarded"))),
+                    .for_each(|option| remark(Level::Info, format!("{option:?} is ignored"))),
                 Some(word) if !word.starts_with(['#', ';']) => {
-                    remark(Level::Info, format!("{word:?} is not regarded"));
+                    remark(Level::Info, format!("{word:?} is ignored"));
                 }
                 _ => {}
             }
@@ -128,12 +122,10 @@ impl Config {
             remarks.push((Level::Warn, what));
         }
         let servers = usable.into_iter().take(SERVERS_MAX).collect();
-        let own = || machine.split_once('.').and_then(|(_, domain)| HostName::parse(domain));
-        config.search = search.unwrap_or_else(|| own().into_iter().collect());
         (Config { servers: Config::with_servers(servers).servers, ..config }, remarks)
     }
 
-    /// Whether it is an option that is regarded; if so, it is from now on.
+    /// Whether it is an option that we know; if so, it counts from now on.
     fn take_option(&mut self, option: &str) -> bool {
         let (name, value) = option.split_once(':').unwrap_or((option, ""));
         match (name, value.parse::<u32>()) {
@@ -227,9 +219,9 @@ fn domains<'t>(
 mod tests {
     use super::*;
 
-    /// Of a machine that has one interface, `eth0`, and is called `box.home.example`.
+    /// Of a machine that has one interface, `eth0`.
     fn parse(text: &str) -> (Config, Vec<Remark>) {
-        Config::parse(text, "box.home.example", |name| (name == "eth0").then_some(7))
+        Config::parse(text, |name| (name == "eth0").then_some(7))
     }
 
     fn config(text: &str) -> Config {
@@ -279,12 +271,12 @@ mod tests {
         assert_eq!(servers(text), ["192.0.2.1:53"]);
         assert_eq!((config(text).tries(), asked(text, "m")), (3, vec!["m.a".into(), "m".into()]));
         let said = [
-            "INFO line 1: \"timeout:x\" is not regarded",
-            "INFO line 1: \"edns9\" is not regarded",
-            "INFO line 2: \"frobnicate\" is not regarded",
+            "INFO line 1: \"timeout:x\" is ignored",
+            "INFO line 1: \"edns9\" is ignored",
+            "INFO line 2: \"frobnicate\" is ignored",
             "WARN line 3: \"\" is no IP address: not asked",
             "WARN line 4: \"b/d\" is no domain, and is not searched",
-            "INFO line 6: \"sortlist\" is not regarded",
+            "INFO line 6: \"sortlist\" is ignored",
         ];
         assert_eq!(remarks(text), said);
     }
@@ -331,14 +323,13 @@ mod tests {
     }
 
     #[test]
-    fn of_search_and_domain_the_last_one_counts_and_without_them_the_machines_domain() {
+    fn of_search_and_domain_the_last_one_counts_and_without_them_nothing_is_searched() {
         assert_eq!(asked("search a b\ndomain c d\n", "m"), ["m.c", "m"]);
         assert_eq!(asked("domain c\nsearch a b\nsearch\ndomain", "m"), ["m.a", "m.b", "m"]);
-        assert_eq!(asked("", "m"), ["m.home.example", "m"]);
+        assert_eq!(asked("", "m"), ["m"]);
         assert_eq!(asked("search .\n", "m"), ["m"]);
         assert_eq!(asked("search . .a\n", "m"), ["m.a", "m"]);
-        let nameless = Config::parse("", "box", |_| None).0;
-        assert_eq!(nameless, Config::default());
+        assert_eq!(config(""), Config::default());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!              ┌─────────────────────── Resolver ───────────────────────┐
-//!   resolve ──▶│ literal? localhost? hosts? cache? ──────────────▶ Done │──▶ next_action
+//!   resolve ──▶│ literal? localhost? cache? hosts? ──────────────▶ Done │──▶ next_action
 //!              │           │ no                                ▲        │
 //!              │           ▼                                   │        │
 //!              │   lookup: A half    ── server 1, 2, 1, 2 ─▶ both ended │
@@ -48,7 +48,7 @@ mod tests;
 pub mod client;
 
 pub use self::action::{Action, LookupId, QueryId, Via};
-pub use self::client::{DnsClient, DnsOptions, Resolving, ask};
+pub use self::client::{DnsClient, DnsOptions, Resolving, ask, index_of};
 pub use self::config::Config;
 pub use self::hosts::Hosts;
 pub use self::name::HostName;

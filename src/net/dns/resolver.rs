@@ -4,7 +4,7 @@
 //! [`Action`]s, which the caller takes after every call until there are none, and carries out.
 //!
 //! A name is looked for in this order: is it an address itself; localhost (RFC 6761: always this
-//! machine); the hosts file; the cache; the servers. Whoever asks for a name that is being looked up
+//! machine); the cache; the hosts file, of which the cache has no name; the servers. Whoever asks for a name that is being looked up
 //! waits with the others. A and AAAA are asked together, and the lookup is over
 //!
 //! * when both halves have ended;
@@ -81,9 +81,10 @@ impl Resolver {
         self.config = config;
     }
 
-    /// The hosts file says something else from now on.
+    /// The hosts file says something else from now on: also of names in the cache.
     pub fn reload_hosts(&mut self, hosts: Hosts) {
         self.hosts = hosts;
+        self.cache = Cache::default();
     }
 
     /// Looks up `name`: an address, or a name; with a dot at its end it is whole, and not searched for in other
@@ -145,12 +146,12 @@ impl Resolver {
             let addresses = [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
             return Known::Result(Ok(addresses.to_vec()));
         }
-        if let Some(addresses) = self.hosts.addresses(&name) {
-            return Known::Result(Ok(addresses));
-        }
         let names = self.config.names(name.clone(), text.ends_with('.'));
-        match self.cache.fresh(&names, now) {
-            Some(result) => Known::Result(result.clone()),
+        if let Some(result) = self.cache.fresh(&names, now) {
+            return Known::Result(result.clone());
+        }
+        match self.hosts.addresses(&name) {
+            Some(addresses) => Known::Result(Ok(addresses)),
             None => Known::Not(name, names),
         }
     }
@@ -241,7 +242,10 @@ impl Resolver {
         };
         let result = match result {
             Ok(AddressSet { list, ttl }) => {
-                self.cache.keep(names, list.clone(), ttl, now);
+                // The hosts file may have got the name meanwhile.
+                if self.hosts.addresses(&name).is_none() {
+                    self.cache.keep(names, list.clone(), ttl, now);
+                }
                 Ok(list)
             }
             Err(why) if why.is_definite() => {

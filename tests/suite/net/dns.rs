@@ -521,13 +521,13 @@ fn what_is_not_regarded_of_the_files_is_logged_once_and_again_when_it_has_change
     let line = |level: &str, what: &str| format!("{level} dns: {}: {what}", path.display());
     let said = [
         line("WARN", "line 1: there is no network interface \"no-such-if\": not asked"),
-        line("INFO", "line 3: \"edns0\" is not regarded"),
-        line("INFO", "line 3: \"rotate\" is not regarded"),
+        line("INFO", "line 3: \"edns0\" is ignored"),
+        line("INFO", "line 3: \"rotate\" is ignored"),
     ];
     assert_eq!(logged(&mut stage), said);
     assert_eq!(logged(&mut stage), [""; 0]);
     fs::write(&path, "nameserver 127.0.0.1\nsortlist\n").unwrap();
-    assert_eq!(logged(&mut stage), [line("INFO", "line 2: \"sortlist\" is not regarded")]);
+    assert_eq!(logged(&mut stage), [line("INFO", "line 2: \"sortlist\" is ignored")]);
     fs::remove_dir_all(&folder).unwrap();
 }
 

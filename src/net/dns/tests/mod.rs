@@ -247,6 +247,23 @@ fn files_that_were_reloaded_count_from_then_on() {
     assert_eq!(stage.asked(V4), [53, 99], "a lookup under way goes on with the new servers");
 }
 
+#[test]
+fn a_name_that_the_hosts_file_gets_is_found_there_though_a_server_was_asked_for_it() {
+    let mut stage = stage(1);
+    stage.resolve("maps.example");
+    stage.hears(V4, |sent| sent.has(&["192.0.2.1"], 3_600));
+    stage.hears(V6, |sent| sent.has(&[], 3_600));
+    stage.resolve("other.example");
+    let hosts = "192.0.2.7 maps.example other.example";
+    stage.resolver.reload_hosts(Hosts::parse(hosts));
+    assert_eq!(stage.said(), [list(&["192.0.2.1"])]);
+    assert_eq!(stage.found("maps.example"), list(&["192.0.2.7"]));
+    stage.hears(V4, |sent| sent.has(&["192.0.2.2"], 3_600));
+    stage.hears(V6, |sent| sent.has(&[], 3_600));
+    assert_eq!(stage.said().last(), Some(&list(&["192.0.2.2"])));
+    assert_eq!(stage.found("other.example"), list(&["192.0.2.7"]));
+}
+
 // Asking.
 
 #[test]
@@ -454,7 +471,7 @@ fn too_many_lookups_are_refused_until_some_are_over() {
 /// One server, and a search list of two domains.
 fn searching(options: &str) -> Stage {
     let text = format!("nameserver 192.0.2.53\nsearch a.example b.example\n{options}");
-    Stage::new(Resolver::new(Hosts::default(), Config::parse(&text, "", |_| None).0))
+    Stage::new(Resolver::new(Hosts::default(), Config::parse(&text, |_| None).0))
 }
 
 impl Stage {
