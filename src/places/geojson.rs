@@ -106,8 +106,9 @@ fn place_id(feature: &Value, overture: bool) -> String {
 fn types(properties: &Value) -> Types {
     let [taxonomy, categories] = ["taxonomy", "categories"].map(|key| &properties[key]["primary"]);
     let kind = [taxonomy, categories, &properties["basic_category"]].into_iter().find_map(text);
-    let kind = kind.map(Cow::Owned).into_iter();
-    kind.chain(["point_of_interest".into(), "establishment".into()]).collect()
+    let every: [Cow<'static, str>; 2] = ["point_of_interest".into(), "establishment".into()];
+    let kind = kind.map(Cow::Owned).filter(|kind| !every.contains(kind));
+    kind.into_iter().chain(every.clone()).collect()
 }
 
 /// None if it is no text, or an empty one.
@@ -164,6 +165,10 @@ mod tests {
             (r#""basic_category":["food"]"#, "point_of_interest"),
         ] {
             assert_eq!(changed(old, instead).unwrap().types[0], kind, "{instead}");
+        }
+        for kind in ["point_of_interest", "establishment"] {
+            let types = changed(old, &format!(r#""basic_category":"{kind}""#)).unwrap().types;
+            assert_eq!(types, ["point_of_interest", "establishment"], "each is told once");
         }
     }
 
