@@ -13,8 +13,8 @@ use ::log::LevelFilter;
 
 use super::one_line;
 
-/// The crates that log. A name without `::` and level is one of them, or the beginning of one.
-const CRATES: [&str; 4] = ["herd", "herd_reactor", "places_herd", "rustls"];
+/// The crates that log. What has no level begins with one of them.
+const CRATES: [&str; 5] = ["herd", "herd_reactor", "mio", "places_herd", "rustls"];
 
 /// The directives to use, and what is to be said of those that are ignored.
 pub(super) fn chosen(value: &OsStr) -> (String, Vec<String>) {
@@ -43,11 +43,14 @@ pub(super) fn chosen(value: &OsStr) -> (String, Vec<String>) {
 
 fn makes_sense(directive: &str) -> bool {
     let is_level = |text: &str| text.trim().parse::<LevelFilter>().is_ok();
+    let is_word =
+        |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let is_module = |text: &str| !is_level(text) && text.trim().split("::").all(is_word);
     match directive.split_once('=') {
-        Some((_, level)) => level.is_empty() || is_level(level),
+        Some((name, level)) => is_module(name) && (level.trim().is_empty() || is_level(level)),
         None => {
             let name = directive.split("::").next().unwrap_or_default();
-            is_level(directive) || CRATES.iter().any(|log| log.starts_with(name))
+            is_level(directive) || CRATES.contains(&name) && is_module(directive)
         }
     }
 }
@@ -76,6 +79,7 @@ mod tests {
             "rustls",
             "debug/kiwi",
             "tokio=trace",
+            "herd_reactor::tcp,mio,places_herd=warn",
         ] {
             assert_eq!(of(good), (good.into(), 0));
         }
@@ -88,6 +92,23 @@ mod tests {
         assert_eq!(of("herd=inof"), ("info".into(), 1));
         assert_eq!(of("warn,herd::traffic=of,x=y=z"), ("warn".into(), 2));
         assert_eq!(of("warn/a/b"), ("warn".into(), 1));
+        for none in [
+            "r",
+            "her",
+            "::",
+            "::herd",
+            "herd::",
+            "herd:traffic",
+            "warn=",
+            "INFO=debug",
+            "=warn",
+            "=",
+            "a b=warn",
+            "herd::=info",
+            "herd::traffic off",
+        ] {
+            assert_eq!(of(none), ("info".into(), 1), "{none}");
+        }
         let told = &chosen(OsStr::new("herd=in\nof")).1[0];
         assert!(told.starts_with("RUST_LOG: ignored \"herd=in\\x0aof\"; write levels"), "{told}");
     }
