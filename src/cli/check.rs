@@ -2,9 +2,10 @@
 
 use super::exit::{Exit, Failure};
 use super::sources::read_file;
-use super::topology_file::{TopologyFile, counted};
+use super::topology_file::TopologyFile;
 use super::{complain, say};
 use crate::config::{Diagnostic, PeerTlsSettings, PlacesSource, Server, Topology};
+use crate::log::counted;
 use crate::server::peer_tls::PeerTls;
 use herd_reactor::MioIo;
 

@@ -7,12 +7,12 @@
 //! far ahead, and goes by the newest line that does not; so `compact` keeps that one, too ([`NewestLines`]).
 
 use super::exit::{Exit, Failure};
-use super::topology_file::counted;
 use super::{say, unprinted};
 use crate::journal::{
     FileHead, Journal as Files, JournalSettings, KernelDisk, OpenError, Owner, Scan, Snapshot,
     Sync, TORN, files_of, scan,
 };
+use crate::log::counted;
 use crate::server::persist::replay;
 use crate::table::{MergeOutcome, Table};
 use clap::{Args, Subcommand};

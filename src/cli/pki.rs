@@ -17,8 +17,9 @@
 
 use super::exit::{Exit, Failure};
 use super::say;
-use super::topology_file::{TopologyFile, counted};
+use super::topology_file::TopologyFile;
 use crate::config::{Topology, certificate_name};
+use crate::log::counted;
 use crate::net::tls::cert_info::CertInfo;
 use crate::net::tls::mutual::{Credentials, Mutual};
 use crate::net::tls::pem;

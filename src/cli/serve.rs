@@ -17,7 +17,7 @@ use super::topology_file::TopologyFile;
 use super::{complain, say};
 use crate::config::{PlacesSettings, PlacesSource, Server, Topology};
 use crate::journal::{JournalSettings, KernelDisk, OpenError};
-use crate::log;
+use crate::log::{self, counted};
 use crate::server::member::Member;
 use crate::server::peer_tls::PeerTls;
 use crate::server::start::ServerAddrs;
@@ -164,10 +164,10 @@ fn open_journal(
         opened => opened.map_err(refused)?,
     };
     ::log::info!(
-        "journal: {}: {} records of {} clients read in {:.1?}",
+        "journal: {}: {} of {} read in {:.1?}",
         folder.display(),
-        replayed.records,
-        member.table.len(),
+        counted(replayed.records as usize, "record"),
+        counted(member.table.len(), "client"),
         begun.elapsed(),
     );
     Ok(Some(member))

@@ -6,11 +6,11 @@
 use super::complain;
 use super::exit::{Exit, Failure};
 use super::proxy;
-use super::topology_file::counted;
 use crate::config::{KEY_VARIABLE, PlacesSettings, PlacesSource, Topology, Upstream};
 use crate::fetch::pool::{HttpPool, HttpPoolLimits};
 use crate::fetch::roots;
 use crate::http::HttpLimits;
+use crate::log::counted;
 use crate::log::secret::Secret;
 use crate::net::dns;
 use crate::places::{self, Rank, Source};

@@ -3,6 +3,7 @@
 use super::complain;
 use super::exit::{Exit, Failure};
 use crate::config::{Server, SourceName, Topology};
+use crate::log::counted;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -56,14 +57,5 @@ impl TopologyFile {
             }
             Failure::new(Exit::Usage, what)
         })
-    }
-}
-
-/// `no faults`, `1 fault`, `2 faults`.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    match count {
-        0 => format!("no {what}s"),
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
     }
 }

@@ -54,7 +54,7 @@ use env_logger::fmt::Formatter;
 use env_logger::{Builder, Target};
 
 pub use disk::{LogDisk, RotatingFile};
-pub use escape::{Escaped, escape, one_line, operand, shell_quoted};
+pub use escape::{Escaped, counted, escape, one_line, operand, shell_quoted};
 pub use log_file::{LogFile, WAITING_BYTES};
 use stamp::TimestampCache;
 

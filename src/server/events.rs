@@ -8,7 +8,7 @@ use super::peer_tls::WATCH_EVERY;
 use super::place_queries::{AsksPlaces, PlaceQueries};
 use crate::fetch::pool::{self, FetchError, FetchId, FetchTiming, Fetching, HttpPool};
 use crate::http::Response;
-use crate::log as log_file;
+use crate::log::{self as log_file, counted};
 use crate::net::dns::{DnsClient, DnsError, LookupId, Resolving};
 use crate::replication::acks::Batch;
 use herd_reactor::{CloseReason, Core, Shared, Signal, TurnCounts};
@@ -147,8 +147,8 @@ impl Member {
         };
         match tls.read_anew(wall) {
             Ok(()) => log::info!(
-                "SIGHUP: the certificates were read anew, {} days left",
-                tls.days_left(wall)
+                "SIGHUP: the certificates were read anew, {} left",
+                counted(tls.days_left(wall) as usize, "day")
             ),
             Err(fault) => {
                 log::error!("SIGHUP: the old certificates stay in force: {}", fault.in_one_line());

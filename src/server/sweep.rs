@@ -20,6 +20,7 @@
 //! [`Table::let_in_until`]: crate::table::Table::let_in_until
 
 use crate::config::{Limits, Seconds};
+use crate::log::counted;
 use crate::replication::{NeighbourId, neighbours::Neighbours};
 use crate::table::Table;
 use crate::table::leaf_set::LeafSet;
@@ -169,11 +170,13 @@ impl Sweeps {
             return;
         }
         if let (forgotten @ 1.., Some(Seconds(age))) = (forgetting.too_old, self.expire_after) {
-            log::info!("limit: expire_after_s = {age}: {forgotten} clients forgotten");
+            let clients = counted(forgotten, "client");
+            log::info!("limit: expire_after_s = {age}: {clients} forgotten");
         }
         if let (forgotten @ 1.., Some(Seconds(ahead))) = (forgetting.too_far_ahead, self.ahead_max)
         {
-            log::warn!("limit: ahead_max_s = {ahead}: {forgotten} clients forgotten");
+            let clients = counted(forgotten, "client");
+            log::warn!("limit: ahead_max_s = {ahead}: {clients} forgotten");
         }
         self.forgetting = None;
     }

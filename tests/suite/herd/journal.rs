@@ -123,7 +123,7 @@ fn an_orderly_end_keeps_all_and_the_log_tells_what_was_read() {
     herd.restart(ALFORD);
     assert_eq!(herd.report(ALFORD, "kiwi"), Some(show(&line)));
     eventually("the log tells of it", || {
-        holds(herd.log(ALFORD).contains("1 records of 1 clients read"))
+        holds(herd.log(ALFORD).contains("1 record of 1 client read"))
     });
 }
 
