@@ -82,6 +82,10 @@ const NO_PROXY: UrlFault = UrlFault {
     what: "is no proxy",
     remedy: "write http://host:port; the way to the proxy is plain, what goes through it is not",
 };
+const PROXY_PATH: UrlFault = UrlFault {
+    what: "has a path, which no proxy has",
+    remedy: "write http://host:port, and nothing behind the port",
+};
 const NO_CREDENTIALS: UrlFault = UrlFault {
     what: "has a user or a password that cannot be sent",
     remedy: "write user:password@, each visible ASCII, others as % and two hexadecimal digits",
@@ -139,6 +143,9 @@ impl FromStr for ProxyUrl {
             Some((user, authority)) => (Some(credentials(user)?), authority),
             None => (None, rest),
         };
+        if authority.contains(['/', '?', '#']) {
+            return Err(PROXY_PATH);
+        }
         let (host, port) = host_and_port(authority)?;
         Ok(ProxyUrl { host, port: port.unwrap_or(80), credentials })
     }
@@ -305,7 +312,9 @@ mod tests {
             ("socks5://proxy", NO_PROXY),
             ("", NO_HOST),
             ("proxy:", NO_PORT),
-            ("http://proxy:3128/x", NO_PORT),
+            ("http://proxy:3128/x", PROXY_PATH),
+            ("proxy/x", PROXY_PATH),
+            ("http://u:p@proxy:3128?x", PROXY_PATH),
             ("@proxy:1", NO_CREDENTIALS),
             ("a%zz@proxy:1", NO_CREDENTIALS),
             ("a%0d%0ab@proxy:1", NO_CREDENTIALS),

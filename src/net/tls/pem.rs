@@ -10,8 +10,8 @@ use memchr::memmem;
 use rustls::pki_types::pem::{Error, PemObject};
 use std::path::Path;
 
-/// The object identifier of PKCS #7 signedData, in DER. RFC 2315, section 14.
-const SIGNED_DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
+/// No file of PEM has more bytes: all certificates that there are take a quarter of a megabyte.
+pub const BYTES_MAX: u64 = 4 << 20;
 
 /// All objects of one kind in `bytes`, at least one. `wanted`: what they are called; `path`: where the bytes are
 /// from.
@@ -32,37 +32,50 @@ pub fn objects<T: PemObject>(bytes: &[u8], wanted: &str, path: &Path) -> Result<
     Err(format!("{} should hold a {wanted} in PEM: {why}", path.display()))
 }
 
-/// What a file is that has no section of the kind.
+/// What a file is that has no section of the kind, and the command that converts it.
 fn instead(text: &[u8], wanted: &str, path: &str) -> String {
-    let has = |part: &[u8]| memmem::find(text, part).is_some();
-    let (from, to) = (shell_quoted(path), format!("{path}.pem"));
-    let made = |command: &str| format!("openssl {command} -in {from} -out {}", shell_quoted(&to));
-    let (what, remedy) = match text {
-        [] => ("it is empty", String::new()),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => ("it is in UTF-16", "save it in UTF-8".to_owned()),
-        [0x30, ..] if has(SIGNED_DATA) => {
-            ("it is PKCS #7 in DER", made("pkcs7 -inform DER -print_certs"))
+    let (is, command) = match text {
+        [] => return "it is empty".to_owned(),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+            return "it is in UTF-16: save it in UTF-8".to_owned();
         }
-        [0x30, 0x80..=0x83, ..] if wanted == "certificate" => {
-            ("it is in DER", made("x509 -inform DER"))
-        }
-        [0x30, 0x80..=0x83, ..] => ("it is in DER", "convert it with openssl".to_owned()),
-        _ if has(b"-----BEGIN PKCS7-----") => ("it is PKCS #7", made("pkcs7 -print_certs")),
-        _ if has(b"-----BEGIN TRUSTED CERTIFICATE-----") => {
-            ("it is a certificate in a form of OpenSSL's own", made("x509"))
-        }
-        _ if has(b"ENCRYPTED") => ("its key is encrypted, which nobody could unlock", made("pkey")),
-        _ if has(b"PRIVATE KEY-----") => ("it holds a private key instead", String::new()),
-        _ if has(b"-----BEGIN CERTIFICATE REQUEST-----") => {
-            ("it is a request for a certificate", "have an authority sign it".to_owned())
-        }
-        _ if has(b"-----BEGIN CERTIFICATE-----") => {
-            ("it holds a certificate instead", String::new())
-        }
-        _ => ("there is none in it", String::new()),
+        // A sequence of DER, whose length takes up to three bytes more. What is first in it tells what it is.
+        [0x30, length @ 0x80..=0x83, rest @ ..] => match rest.get(usize::from(length & 0x7f)..) {
+            Some([0x06, ..]) => ("PKCS #7 in DER", "pkcs7 -inform DER -print_certs"),
+            Some([0x02, 1, 3, ..]) => ("PKCS #12", "pkcs12 -nodes"),
+            Some([0x02, ..]) => ("a private key in DER", "pkey -inform DER"),
+            _ if wanted == "certificate" => ("in DER", "x509 -inform DER"),
+            _ => ("in DER", "asn1parse -inform DER"),
+        },
+        _ => match label(text) {
+            None => return "there is none in it".to_owned(),
+            Some((_, true)) => {
+                return "the line of BEGIN is indented: remove the blanks at the beginning of all lines"
+                    .to_owned();
+            }
+            Some(("PKCS7", _)) => ("PKCS #7", "pkcs7 -print_certs"),
+            Some(("TRUSTED CERTIFICATE" | "X509 CERTIFICATE", _)) => {
+                ("a certificate in a form of OpenSSL's own", "x509")
+            }
+            Some((key, _)) if key.ends_with("ENCRYPTED PRIVATE KEY") => {
+                ("an encrypted key, which nobody could unlock", "pkey")
+            }
+            Some((label, _)) => return format!("it holds a section {label} instead"),
+        },
     };
-    let colon = if remedy.is_empty() { "" } else { ": " };
-    format!("{what}{colon}{remedy}")
+    let to = format!("{path}.pem");
+    format!("it is {is}: openssl {command} -in {} -out {}", shell_quoted(path), shell_quoted(&to))
+}
+
+/// What the first section is called, and whether it is indented; nothing else of a file is ever quoted.
+fn label(text: &[u8]) -> Option<(&str, bool)> {
+    let begin = b"-----BEGIN ";
+    let at = memmem::find(text, begin)?;
+    let label = &text[at + begin.len()..];
+    let label = str::from_utf8(&label[..memmem::find(label, b"-----")?]).ok()?;
+    let is_label = |byte: u8| byte.is_ascii_uppercase() || b"0123456789 ".contains(&byte);
+    let is_indented = text[..at].last().is_some_and(|byte| b" \t".contains(byte));
+    label.bytes().all(is_label).then_some((label, is_indented))
 }
 
 #[cfg(test)]
@@ -96,7 +109,8 @@ mod tests {
     #[test]
     fn a_file_without_a_certificate_is_told_what_it_is_and_quoted_nowhere() {
         let pem = |label: &str| format!("-----BEGIN {label}-----\nMAA=\n-----END {label}-----\n");
-        let pkcs7 = [b"\x30\x82\x01\x01", SIGNED_DATA].concat();
+        let der = |content: &[u8]| [b"\x30\x82\x01\x01", content].concat();
+        let indented = CERTIFICATE.replace("-----BEGIN", "  -----BEGIN");
         for (bytes, says) in [
             (&b""[..], "it is empty"),
             (b"\xef\xbb\xbf", "it is empty"),
@@ -105,12 +119,23 @@ mod tests {
                 b"\x30\x82\x01\x01",
                 "it is in DER: openssl x509 -inform DER -in ca.pem -out ca.pem.pem",
             ),
-            (&pkcs7, "openssl pkcs7 -inform DER -print_certs -in ca.pem"),
+            (&der(b"\x30\x03"), "it is in DER: openssl x509 -inform DER -in ca.pem"),
+            (&der(b"\x06\x09\x2a"), "openssl pkcs7 -inform DER -print_certs -in ca.pem"),
+            (&der(b"\x02\x01\x03"), "it is PKCS #12: openssl pkcs12 -nodes -in ca.pem"),
+            (&der(b"\x02\x01\x00"), "it is a private key in DER: openssl pkey -inform DER -in"),
+            (b"0abc CANARY", "there is none in it"),
+            (indented.as_bytes(), "the line of BEGIN is indented: remove the blanks"),
+            (pem("X509 CERTIFICATE").as_bytes(), "openssl x509 -in ca.pem"),
+            (pem("X509 CRL").as_bytes(), "it holds a section X509 CRL instead"),
+            (pem("canary CANARY").as_bytes(), "there is none in it"),
             (pem("PKCS7").as_bytes(), "openssl pkcs7 -print_certs -in ca.pem"),
             (pem("TRUSTED CERTIFICATE").as_bytes(), "openssl x509 -in ca.pem"),
-            (pem("CERTIFICATE REQUEST").as_bytes(), "have an authority sign it"),
-            (KEY.as_bytes(), "it holds a private key instead"),
-            (pem("EC PRIVATE KEY").as_bytes(), "it holds a private key instead"),
+            (
+                pem("CERTIFICATE REQUEST").as_bytes(),
+                "it holds a section CERTIFICATE REQUEST instead",
+            ),
+            (KEY.as_bytes(), "it holds a section PRIVATE KEY instead"),
+            (pem("EC PRIVATE KEY").as_bytes(), "it holds a section EC PRIVATE KEY instead"),
             (b"CANARY\n", "there is none in it"),
             (b"-----BEGIN CERTIFICATE-----\nCANARY", "its last section has no end"),
             (b"-----BEGIN CERTIFICATE CANARY", "a line of BEGIN in it is malformed"),
@@ -123,7 +148,10 @@ mod tests {
         let key =
             objects::<PrivateKeyDer<'_>>(CERTIFICATE.as_bytes(), "private key", Path::new("k"));
         let fault = key.unwrap_err();
-        assert_eq!(fault, "k should hold a private key in PEM: it holds a certificate instead");
+        assert_eq!(
+            fault,
+            "k should hold a private key in PEM: it holds a section CERTIFICATE instead"
+        );
         let encrypted = KEY.replace("PRIVATE", "ENCRYPTED PRIVATE");
         let key = objects::<PrivateKeyDer<'_>>(encrypted.as_bytes(), "private key", Path::new("k"));
         assert!(key.unwrap_err().ends_with("openssl pkey -in k -out k.pem"));
