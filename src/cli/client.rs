@@ -9,13 +9,14 @@ use self::cable::{Cable, End};
 use super::exit::{Exit, Failure};
 use super::patience::{Patience, Timed, connect, is_late};
 use super::topology_file::TopologyFile;
-use super::unprinted;
-use herd_reactor::{MioIo, UnixNanos};
+use super::{shown, unprinted};
+use crate::net::dns::{self, DnsError, DnsOptions, LookupId, Resolving};
+use herd_reactor::{Core, MioIo, Reactor, ReactorLimits, Shared, UnixNanos};
 use socket2::Socket;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::io::{self, IsTerminal, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Instant;
 
@@ -33,7 +34,8 @@ Examples:
   herd client Alford --timeout 10 whatsat kiwi.cs.ucla.edu 10 5
 
 Without a command, lines of stdin may come as slowly as they like; each reply has the timeout.
-A HOST is looked up by the system's resolver, which has timeouts of its own.
+A HOST is looked up in /etc/hosts and by the name servers of /etc/resolv.conf, within the timeout.
+On a terminal, bytes of replies that could steer it are shown as \\xNN.
 Exits with 0 if all was answered, and a command accepted; with 1 if the answer to a command was
 '? '; with 69 if the server cannot be reached, is silent or breaks off; with 74 if stdout has no room.")]
 pub(super) struct Client {
@@ -90,13 +92,20 @@ impl Client {
 
     /// What has a colon is an address; names have none.
     fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
-        if !self.server.contains(':') {
+        let Some((host, port)) = self.server.rsplit_once(':') else {
             let topology = self.topology.read()?;
             return Ok(vec![self.topology.server(&topology, &self.server)?.client]);
+        };
+        if let Ok(address) = self.server.parse() {
+            return Ok(vec![address]);
         }
-        let found = self.server.to_socket_addrs();
-        let found = found.map_err(|e| self.unavailable(format!("is no address: {e}")))?;
-        Ok(found.collect())
+        let what = "is no address: write HOST:PORT, as in 127.0.0.1:12000, [::1]:12000 or box.example:12000";
+        let port: u16 = port.parse().map_err(|_| self.unavailable(what))?;
+        let options = DnsOptions { total: self.patience.timeout, ..DnsOptions::default() };
+        let found = addresses_of(host, options)
+            .map_err(|e| Failure::os("the host's name cannot be looked up", e))?
+            .map_err(|why| self.unavailable(format!("cannot be reached: {why}")))?;
+        Ok(found.into_iter().map(|ip| (ip, port).into()).collect())
     }
 
     /// Passes lines and replies until both ends are done.
@@ -106,6 +115,10 @@ impl Client {
             End::Both => Ok(()),
             End::Server => Err(self.unavailable("has closed the connection")),
             End::Silence => Err(self.silent()),
+            End::Flood => {
+                Err(self
+                    .unavailable("sends more than 4 MiB for each line: it is no server of a herd"))
+            }
         }
     }
 
@@ -143,6 +156,44 @@ impl Client {
 
     fn unavailable(&self, what: impl fmt::Display) -> Failure {
         Failure::new(Exit::Unavailable, format!("{} {what}", self.server))
+    }
+}
+
+/// What the reactor is lent to look a name up: getaddrinfo would wait as long as it likes.
+#[derive(Debug)]
+struct LookUp {
+    dns: dns::DnsClient,
+    found: Option<LookUpResult>,
+}
+
+type LookUpResult = Result<Vec<IpAddr>, DnsError>;
+
+impl Shared for LookUp {
+    type Message = ();
+}
+
+impl Resolving for LookUp {
+    fn dns(&mut self) -> &mut dns::DnsClient {
+        &mut self.dns
+    }
+
+    fn resolved(&mut self, core: &mut Core<LookUp>, _: LookupId, found: LookUpResult) {
+        self.found = Some(found);
+        core.stop();
+    }
+}
+
+/// All addresses of `host`, within the time that `options` has.
+fn addresses_of(host: &str, options: DnsOptions) -> io::Result<LookUpResult> {
+    let look_up = LookUp { dns: dns::DnsClient::new(options), found: None };
+    let mut reactor = Reactor::new(MioIo::new(&[])?, look_up, ReactorLimits::default());
+    let (look_up, core) = reactor.parts();
+    dns::ask(look_up, core, host);
+    loop {
+        reactor.turn()?;
+        if let Some(found) = reactor.state().found.take() {
+            return Ok(found);
+        }
     }
 }
 
@@ -214,10 +265,10 @@ fn now() -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
-/// Prints `bytes` as they are.
+/// Prints `bytes` as they are; see [`shown`].
 fn print(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout();
-    stdout.write_all(bytes).and_then(|()| stdout.flush())
+    stdout.write_all(&shown(bytes, stdout.is_terminal())).and_then(|()| stdout.flush())
 }
 
 /// The same, where nothing is left to do if nobody reads them any more: that is the end then, and no failure.
@@ -229,7 +280,7 @@ fn show(bytes: &[u8]) -> Result<(), Failure> {
 mod tests {
     use super::*;
     use socket2::{Domain, Type};
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::{Ipv4Addr, TcpListener, UdpSocket};
     use std::time::Duration;
 
     #[test]
@@ -274,6 +325,23 @@ mod tests {
             why.ends_with(" is silent for its share of 0.2 s; --timeout waits longer"),
             "{why}"
         );
+    }
+
+    #[test]
+    fn a_name_is_looked_up_within_the_timeout_and_an_address_at_once() {
+        let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let options = DnsOptions {
+            servers: vec![silent.local_addr().expect("it is bound")],
+            total: Duration::from_millis(100),
+            hosts: "/none".into(),
+            resolv_conf: "/none".into(),
+        };
+        let begun = Instant::now();
+        let found = |host| addresses_of(host, options.clone()).expect("the kernel helps");
+        assert_eq!(found("box.example"), Err(DnsError::TimedOut));
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        assert_eq!(found("127.0.0.1"), Ok(vec![Ipv4Addr::LOCALHOST.into()]));
+        assert!(found("localhost").is_ok_and(|found| found.len() == 2));
     }
 
     #[test]

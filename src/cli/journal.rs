@@ -7,7 +7,7 @@
 //! far ahead, and goes by the newest line that does not; so `compact` keeps that one, too ([`NewestLines`]).
 
 use super::exit::{Exit, Failure};
-use super::{say, unprinted};
+use super::{say, shown, unprinted};
 use crate::journal::{
     FileHead, Journal as Files, JournalSettings, KernelDisk, OpenError, Owner, Scan, Snapshot,
     Sync, TORN, files_of, scan,
@@ -18,7 +18,7 @@ use crate::table::{MergeOutcome, Table};
 use clap::{Args, Subcommand};
 use herd_reactor::{MioIo, Moment, UnixNanos};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -82,6 +82,7 @@ impl Which {
     }
 
     fn dump(&self) -> Result<(), Failure> {
+        let is_terminal = io::stdout().is_terminal();
         let mut out = io::BufWriter::new(io::stdout().lock());
         for path in self.files()? {
             // First the whole file: of a damaged one nothing is printed, unless that is wanted.
@@ -89,7 +90,8 @@ impl Which {
             let mut printed = Ok(());
             read(&path, &mut |line| {
                 if printed.is_ok() {
-                    printed = out.write_all(line).and_then(|()| out.write_all(b"\n"));
+                    let line = shown(line, is_terminal);
+                    printed = out.write_all(&line).and_then(|()| out.write_all(b"\n"));
                 }
                 true
             })?;

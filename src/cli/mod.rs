@@ -21,7 +21,9 @@ mod topology_file;
 mod up;
 
 use self::exit::{Exit, Failure};
+use crate::log::one_line;
 use clap::{Parser, Subcommand};
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
@@ -111,18 +113,31 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Prints a line for people to stdout.
+/// Prints lines for people to stdout. What could steer a terminal is escaped: some of it others have said.
 ///
 /// A full disk or a closed pipe changes nothing: the exit status says what the command did, and not whether
 /// somebody could read about it. `println!` would panic, and so is denied in main.rs. What programs read (the
 /// replies of `client`, the lines of `journal dump`) does not go through here: see [`unprinted`].
 fn say(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
+    let _ = writeln!(io::stdout(), "{}", harmless(text));
 }
 
 /// Prints a line for people to stderr; as with [`say`], nothing depends on it.
 fn complain(text: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", harmless(&text.to_string()));
+}
+
+/// `text` with each of its lines escaped.
+fn harmless(text: &str) -> String {
+    text.split('\n').map(one_line).collect::<Vec<_>>().join("\n")
+}
+
+/// What others have said, for stdout: as it is, unless that is a terminal.
+fn shown(bytes: &[u8], is_terminal: bool) -> Cow<'_, [u8]> {
+    match is_terminal {
+        true => harmless(&String::from_utf8_lossy(bytes)).into_bytes().into(),
+        false => bytes.into(),
+    }
 }
 
 /// What it comes to that replies or lines could not be printed. A reader that has had enough (`| head`) is no
@@ -142,6 +157,14 @@ mod tests {
     #[test]
     fn clap_finds_no_fault_with_the_commands() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_others_say_steers_no_terminal_and_is_piped_as_it_is() {
+        let said = b"? \x1b[2J\xc2\x9b\"\\\"\x7f\r\n  caf\xc3\xa9\n\n";
+        assert_eq!(shown(said, false).as_ref(), said);
+        let expected = "? \\x1b[2J\\xc2\\x9b\"\\\"\\x7f\\x0d\n  caf\u{e9}\n\n";
+        assert_eq!(shown(said, true).as_ref(), expected.as_bytes());
     }
 
     #[test]

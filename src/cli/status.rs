@@ -5,6 +5,7 @@ use super::patience::{Patience, Timed, connect, is_late};
 use super::topology_file::TopologyFile;
 use super::{complain, say};
 use crate::config::{Server, Topology, socket_path};
+use crate::log::one_line;
 use serde_json::Value;
 use socket2::{SockAddr, Socket};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -127,7 +128,7 @@ impl StatusRows {
         let uptime_s = answer["uptime_s"].as_f64().unwrap_or(0.0) as u64;
         let links = answer["links"].as_array().map_or(&[][..], Vec::as_slice).iter();
         let links: Vec<String> = links.map(link).collect();
-        self.0.push(vec![
+        let row = [
             name.to_owned(),
             number("process"),
             format!("{uptime_s}s"),
@@ -136,7 +137,8 @@ impl StatusRows {
             state,
             journal(&answer["journal"]).to_owned(),
             links.join(" "),
-        ]);
+        ];
+        self.0.push(row.map(|cell| one_line(&cell).into_owned()).to_vec());
     }
 
     fn push_silent(&mut self, name: &str, why: &io::Error) {
@@ -231,6 +233,16 @@ mod tests {
         }
         let endless = vec![b' '; 2 * ANSWER_BYTES_MAX as usize];
         assert_eq!(says(endless), "its answer does not end");
+    }
+
+    #[test]
+    fn what_a_socket_says_steers_no_terminal() {
+        let answer = json!({"state": "\u{1b}[2J\u{9b}", "links": [{"name": "a\n\u{202e}"}]});
+        let mut rows = StatusRows::default();
+        rows.push("Alford", &answer);
+        let shown = rows.to_string();
+        assert!(shown.contains(r"\x1b[2J\xc2\x9b") && shown.is_ascii(), "{shown}");
+        assert_eq!(shown.lines().count(), 2);
     }
 
     #[test]

@@ -5,19 +5,23 @@
 //!                   64 KiB at most
 //! ```
 //!
-//! What comes in goes out, byte for byte. The end of stdin is passed on as the end of what we send; the
-//! server still answers what it was asked and then closes, and that is the end.
+//! What comes in goes out, byte for byte; but on a terminal what could steer it is escaped. The end of stdin is
+//! passed on as the end of what we send; the server still answers what it was asked and then closes, and that is
+//! the end.
 //!
 //! This process has no reactor, since its `Io` knows sockets only: one `poll(2)` over two descriptors does.
 //! It never waits for the server to take what we send: the server may itself be waiting for us to take
 //! its replies (docs/protocol.md).
+//!
+//! A server that sends without end is not listened to: all that it may send is 4 MiB, the longest reply, for each
+//! line that was typed and once more.
 //!
 //! A person may think as long as they like. But while a reply is [due](Due), or the server takes nothing, or it
 //! is to close the connection, it has the timeout until the next reply begins; only the time in poll(2) counts,
 //! and not the time that stdout takes.
 
 use super::super::exit::{Exit, Failure};
-use super::show;
+use super::{REPLY_BYTES_MAX, show};
 use crate::wire::command::is_blank;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -42,6 +46,8 @@ pub(super) enum End {
     Server,
     /// The server said nothing, and took nothing, for as long as it may.
     Silence,
+    /// The server sent more than all replies together may have.
+    Flood,
 }
 
 /// Both ends, and what is on its way between them.
@@ -76,7 +82,7 @@ impl Cable {
             prompt: somebody_types.then_some(prompt),
             prompt_is_due: somebody_types,
             chunk: vec![0; CHUNK_BYTES],
-            due: Due::default(),
+            due: Due::new(),
             timeout,
             silence: Duration::ZERO,
         })
@@ -113,7 +119,7 @@ impl Cable {
         ];
         // A descriptor that has hung up is always reported, so what is not to be read is not polled.
         let count = if self.stdin_is_open && self.unsent.is_empty() { 2 } else { 1 };
-        let is_awaited = self.due.replies() > 0 || !self.unsent.is_empty() || !self.stdin_is_open;
+        let is_awaited = self.due.replies > 0 || !self.unsent.is_empty() || !self.stdin_is_open;
         let patience = is_awaited.then(|| self.timeout.saturating_sub(self.silence));
         let prompt = self.prompt_is_due.then_some(PROMPT_AFTER);
         let timeout = patience.into_iter().chain(prompt).min();
@@ -144,12 +150,12 @@ impl Cable {
             }
             show(reply)?;
             self.prompt_is_due = self.prompt.is_some() && reply.ends_with(b"\n");
-            return Ok(None);
+            return Ok((self.due.room == 0).then_some(End::Flood));
         }
         if self.prompt.is_some() {
             show(b"\n")?;
         }
-        let is_expected = !self.stdin_is_open && self.due.replies() == 0;
+        let is_expected = !self.stdin_is_open && self.due.replies == 0;
         Ok(Some(if is_expected { End::Both } else { End::Server }))
     }
 
@@ -179,45 +185,49 @@ impl Cable {
     }
 }
 
-/// How many replies are due, by the bytes of both directions.
-#[derive(Debug, Default)]
+/// How many replies are due, by the bytes of both directions, and how much more the server may send.
+#[derive(Debug)]
 struct Due {
-    commands: u64,
     replies: u64,
     /// There is more than white space in the line that is being typed: the server ignores blank lines.
     has_words: bool,
     /// The first byte of the line that is being received.
     first: Option<u8>,
+    /// Bytes: the longest reply for each line that was typed, and one more.
+    room: u64,
 }
 
 impl Due {
-    fn replies(&self) -> u64 {
-        self.commands.saturating_sub(self.replies)
+    fn new() -> Due {
+        Due { replies: 0, has_words: false, first: None, room: REPLY_BYTES_MAX }
     }
 
     /// Notes what is to be sent, or its end: the server takes a last line without its newline, too.
     fn typed(&mut self, typed: &[u8]) {
-        // Of no bytes this makes one line, which has ended.
-        let lines = typed.split_inclusive(|byte| *byte == b'\n');
-        for line in lines.chain(typed.is_empty().then_some(typed)) {
-            self.has_words |= !is_blank(line);
-            if line.ends_with(b"\n") || typed.is_empty() {
-                self.commands += u64::from(std::mem::take(&mut self.has_words));
+        let end = if typed.is_empty() { b"\n" } else { typed };
+        for byte in end {
+            if *byte == b'\n' {
+                self.replies += u64::from(std::mem::take(&mut self.has_words));
+                self.room = self.room.saturating_add(REPLY_BYTES_MAX);
+            } else {
+                self.has_words |= !is_blank(&[*byte]);
             }
         }
     }
 
-    /// Notes what the server sends; whether a reply has begun in it. Its first line is `AT ...` or `? ...`, and
-    /// no line of the places behind it begins like that.
+    /// Notes what the server sends; whether a reply that was due has begun in it. Its first line is `AT ...` or
+    /// `? ...`, and no line of the places behind it begins like that.
     fn received(&mut self, bytes: &[u8]) -> bool {
         let before = self.replies;
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let first = self.first.or(line.first().copied());
-            let has_ended = line.ends_with(b"\n");
-            self.first = first.filter(|_| !has_ended);
-            self.replies += u64::from(has_ended && matches!(first, Some(b'A' | b'?')));
+        self.room = self.room.saturating_sub(bytes.len() as u64);
+        for byte in bytes {
+            if *byte != b'\n' {
+                self.first.get_or_insert(*byte);
+            } else if let Some(b'A' | b'?') = self.first.take() {
+                self.replies = self.replies.saturating_sub(1);
+            }
         }
-        self.replies > before
+        self.replies < before
     }
 }
 
@@ -242,14 +252,16 @@ mod tests {
         let typed = b"blub\n \t\r\n\nIAMAT kiwi +1+2 5\nWHATSAT kiwi 10 5";
         let said = b"? blub\nAT A +1 kiwi +1+2 5\nAT A +1 kiwi +1+2 5\n{\n   \"A\" : 1\n}\n\n";
         for size in 1..typed.len() {
-            let mut due = Due::default();
+            let mut due = Due::new();
             typed.chunks(size).for_each(|chunk| due.typed(chunk));
-            assert_eq!(due.replies(), 2, "the last line has not ended");
+            assert_eq!(due.replies, 2, "the last line has not ended");
             due.typed(b"");
-            assert_eq!(due.replies(), 3);
+            assert_eq!(due.replies, 3);
             let begun = said.chunks(size).filter(|chunk| due.received(chunk)).count();
             assert!((1..=3).contains(&begun), "{begun}");
-            assert_eq!(due.replies(), 0);
+            assert_eq!(due.replies, 0);
+            assert!(!due.received(b"? blub\n"), "nobody has asked for it");
+            assert_eq!(due.room, 6 * REPLY_BYTES_MAX - 7 - said.len() as u64);
         }
     }
 }

@@ -88,6 +88,23 @@ fn a_reply_without_an_end_is_cut() {
 }
 
 #[test]
+fn a_server_that_sends_replies_without_end_is_left() {
+    let folder = Herd::new("flood", ALONE);
+    for line in ["AT Alford +1 kiwi +1+1 5\n", "? blub\n", "x\n", "\n", "x"] {
+        let talk = |mut client: TcpStream| {
+            let lines = line.repeat(65_536 / line.len());
+            while client.write_all(lines.as_bytes()).is_ok() {}
+        };
+        // With a stdin that ends, and with one that may go on.
+        for typed in ["CLIENT --timeout 30 < /dev/null", "mkfifo p; exec 3<>p; CLIENT <&3"] {
+            let typed = format!("cd {}; rm -f p; {typed} | tail -c 1", folder.folder().display());
+            let ended = client_of(talk, &typed);
+            assert!(ended.stderr.contains("sends more than 4 MiB for each line"), "{ended:?}");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_whole_reply_is_no_success() {
     for (reply, said) in [
         ("", "without an answer"),
