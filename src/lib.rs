@@ -12,6 +12,8 @@ pub mod wire;
 
 pub mod table;
 
+pub mod files;
+
 pub mod log;
 
 pub mod journal;

@@ -1,7 +1,7 @@
 //! `herd check`: the same reading that a server begins with, and nothing after it.
 
 use super::exit::{Exit, Failure};
-use super::sources::read_file;
+use super::sources::{open_key, open_trusted, read_file};
 use super::topology_file::TopologyFile;
 use super::{complain, say};
 use crate::config::{Diagnostic, PeerTlsSettings, PlacesSource, Server, Topology};
@@ -9,7 +9,7 @@ use crate::log::counted;
 use crate::server::peer_tls::PeerTls;
 use herd_reactor::MioIo;
 
-/// Say what is wrong, or doubtful, with a topology file and the certificates and places that it names
+/// Say what is wrong, or doubtful, with a topology file and the certificates, keys and places that it names
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -45,17 +45,25 @@ impl Check {
         }
     }
 
-    /// Reads the file of places, if they come from one, as a server does; returns how many warnings it
-    /// has printed. A pipe is left to the server: what is read of it is gone.
+    /// Reads the files that the source of places has, as a server does; returns how many warnings it has printed.
     fn check_places(&self, topology: &Topology) -> Result<usize, Failure> {
         let mut count = 0;
-        if let PlacesSource::File(path) = &topology.places.source
-            && path.is_file()
-        {
-            read_file(path, topology.places.rank, |warning| {
-                complain(format_args!("warning: {warning}"));
-                count += 1;
-            })?;
+        let warn = |warning| {
+            complain(format_args!("warning: {warning}"));
+            count += 1;
+        };
+        match &topology.places.source {
+            PlacesSource::Embedded => {}
+            PlacesSource::File(path) => {
+                read_file(path, topology.places.rank, warn)?;
+            }
+            PlacesSource::Network(upstream) => {
+                // A key in the environment is the server's, and perhaps not here.
+                if upstream.key_file.is_some() {
+                    open_key(&topology.places, warn)?;
+                }
+                open_trusted(upstream)?;
+            }
         }
         Ok(count)
     }

@@ -8,6 +8,7 @@
 
 use super::exit::{Exit, Failure};
 use super::{say, shown, unprinted};
+use crate::files;
 use crate::journal::{
     FileHead, Journal as Files, JournalSettings, KernelDisk, OpenError, Owner, Scan, Snapshot,
     Sync, TORN, files_of, scan,
@@ -17,7 +18,7 @@ use crate::server::persist::replay;
 use crate::table::{MergeOutcome, Table};
 use clap::{Args, Subcommand};
 use herd_reactor::{MioIo, Moment, UnixNanos};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -184,7 +185,7 @@ impl Which {
 }
 
 fn read(path: &Path, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<Scan, Failure> {
-    let mut file = File::open(path).map_err(|e| unreadable(path, &e))?;
+    let mut file = files::open(path).map_err(|e| unreadable(path, &e))?;
     scan(&mut file, each).map_err(|e| unreadable(path, &e))
 }
 

@@ -19,6 +19,7 @@ use super::exit::{Exit, Failure};
 use super::say;
 use super::topology_file::TopologyFile;
 use crate::config::{Topology, certificate_name};
+use crate::files;
 use crate::log::counted;
 use crate::net::tls::cert_info::CertInfo;
 use crate::net::tls::mutual::{Credentials, Mutual};
@@ -387,7 +388,7 @@ fn new_key() -> Result<KeyPair, Failure> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|e| {
+    files::read(path, pem::BYTES_MAX).map(|(bytes, _)| bytes).map_err(|e| {
         let remedy = "herd pki init makes an authority, herd pki issue NAME a certificate";
         config(format!("{}: {e}; {remedy}", path.display()))
     })

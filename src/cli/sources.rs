@@ -15,8 +15,10 @@ use crate::log::secret::Secret;
 use crate::net::dns;
 use crate::places::{self, Rank, Source};
 use crate::server::network::Network;
+use rustls::ClientConfig;
 use std::env;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The source of places that is configured. `key`: what [`open_key`] found. `warn`: told what the
 /// operator may not expect of a file.
@@ -82,11 +84,16 @@ pub(super) fn open_key(
     Ok(Some(key))
 }
 
+/// Whom to trust on the way to a service.
+pub(super) fn open_trusted(upstream: &Upstream) -> Result<Arc<ClientConfig>, Failure> {
+    roots::client_config(upstream.ca_file.as_deref())
+        .map_err(|e| Failure::new(Exit::Config, format!("no certificates to trust: {e}")))
+}
+
 /// The way to the network that a source needs.
 pub(super) fn open_network(topology: &Topology, upstream: &Upstream) -> Result<Network, Failure> {
     let limits = &topology.limits;
-    let tls = roots::client_config(upstream.ca_file.as_deref())
-        .map_err(|e| Failure::new(Exit::Config, format!("no certificates to trust: {e}")))?;
+    let tls = open_trusted(upstream)?;
     let proxy = proxy::choose(&upstream.base, upstream.proxy.as_ref(), |name| env::var_os(name))?;
     let agent = HttpPool::new(
         tls,

@@ -32,8 +32,6 @@ mod servers;
 mod status;
 mod toml_section;
 
-use std::fs::File;
-use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +45,7 @@ pub use peers::{PeerTlsSettings, certificate_name};
 pub use places::{KEY_VARIABLE, PlacesSettings, PlacesSource, SourceName, Upstream, UpstreamKind};
 pub use status::socket_path;
 
+use crate::files;
 use crate::journal::JournalSettings;
 use crate::log::LogSettings;
 use diagnostic::Diagnostics;
@@ -140,17 +139,10 @@ impl Topology {
         path: &Path,
         source: Option<SourceName>,
     ) -> Result<Topology, TopologyErrors> {
-        let mut bytes = Vec::new();
-        let outcome =
-            File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
-        if let Err(error) = outcome {
+        let (bytes, _) = files::read(path, FILE_BYTES_MAX).map_err(|error| {
             let what = format!("it cannot be read: {error}");
-            return Err(TopologyErrors::of_file(path, what, "name a topology file, or write one"));
-        }
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            let remedy = "this is no topology file: name another";
-            return Err(TopologyErrors::of_file(path, "it is larger than 1 MiB", remedy));
-        }
+            TopologyErrors::of_file(path, what, "name a topology file, or write one")
+        })?;
         str::from_utf8(&bytes)
             .map_err(|error| {
                 let (text, at) = (String::from_utf8_lossy(&bytes), error.valid_up_to());

@@ -310,8 +310,7 @@ impl PlacesTable<'_> {
         })
     }
 
-    /// The path of a file, relative to the topology's folder. It has to be there if it `is_used`; a
-    /// pipe will do, a folder will not.
+    /// The path of a regular file, relative to the topology's folder. It has to be there if it `is_used`.
     fn file(
         &self,
         key: &str,
@@ -321,8 +320,9 @@ impl PlacesTable<'_> {
     ) -> Option<PathBuf> {
         let file = self.section.text(key, example, findings)?;
         let path = self.folder.join(file.get_ref());
-        if is_used && (!path.exists() || path.is_dir()) {
-            let what = format!("there is no file {}", quoted(&path.to_string_lossy()));
+        if is_used && !path.is_file() {
+            let is = if path.exists() { "this is no regular file:" } else { "there is no file" };
+            let what = format!("{is} {}", quoted(&path.to_string_lossy()));
             let remedy = "paths are relative to the folder of the topology file";
             findings.fault(file.span(), what, remedy);
         }

@@ -4,14 +4,9 @@ use crate::net::tls::pem;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
-use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-
-/// What is read of a file of certificates; all that there are take a quarter of a megabyte.
-const BYTES_MAX: u64 = 4 << 20;
 
 /// What a client trusts and offers: TLS 1.2 and 1.3, HTTP/1.1, sessions resumed from memory.
 ///
@@ -32,17 +27,14 @@ pub fn client_config(ca_file: Option<&Path>) -> io::Result<Arc<ClientConfig>> {
 }
 
 fn roots_of(path: &Path) -> io::Result<RootCertStore> {
-    let fault = |what: String| io::Error::new(ErrorKind::InvalidData, what);
-    let named = |what: &dyn Display| fault(format!("{}: {what}", path.display()));
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(BYTES_MAX).read_to_end(&mut bytes));
-    read.map_err(|e| named(&e))?;
+    let (certificates, _): (Vec<CertificateDer<'_>>, _) =
+        pem::read(path, "certificate").map_err(io::Error::other)?;
     let mut roots = RootCertStore::empty();
-    let certificates: Vec<CertificateDer<'_>> =
-        pem::objects(&bytes, "certificate", path).map_err(fault)?;
     for (number, certificate) in (1..).zip(certificates) {
-        let unusable = |e| named(&format_args!("certificate {number} cannot be used: {e}"));
-        roots.add(certificate).map_err(unusable)?;
+        roots.add(certificate).map_err(|e| {
+            let path = path.display();
+            io::Error::other(format!("{path}: certificate {number} cannot be used: {e}"))
+        })?;
     }
     Ok(roots)
 }

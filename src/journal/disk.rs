@@ -140,6 +140,8 @@ impl Disk for KernelDisk {
         make_folder(&self.folder)?;
         shut_out_others(&self.folder)?;
         let lock = File::options()
+            // Else a pipe in its place would keep us waiting.
+            .read(true)
             .write(true)
             .create(true)
             .truncate(false)

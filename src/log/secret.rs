@@ -8,12 +8,11 @@
 //! It is not wiped from memory: that cannot be promised without `unsafe`, and whoever reads this
 //! process's memory has the key's use anyway.
 
+use crate::files;
 use std::borrow::Cow;
 use std::env;
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -63,14 +62,10 @@ impl Secret {
     ///
     /// The file cannot be read, or [`Secret::new`] does not take what it holds.
     pub fn from_file(path: &Path) -> Result<(Secret, Option<String>), NoSecret> {
-        let mut bytes = Vec::new();
-        let limit = (BYTES_MAX + "\u{feff}\r\n".len() + 1) as u64;
-        let read = File::open(path).and_then(|file| {
-            let mode = file.metadata()?.permissions().mode();
-            file.take(limit).read_to_end(&mut bytes).map(|_| mode)
-        });
         let named = |fault: &dyn fmt::Display| NoSecret(format!("{}: {fault}", path.display()));
-        let mode = read.map_err(|error| named(&error))?;
+        let limit = (BYTES_MAX + "\u{feff}\r\n".len()) as u64;
+        let (bytes, permissions) = files::read(path, limit).map_err(|error| named(&error))?;
+        let mode = permissions.mode();
         let text = str::from_utf8(&bytes).map_err(|_| named(&"it is not text"))?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let secret = Secret::new(text).map_err(|fault| named(&fault))?;

@@ -12,9 +12,9 @@
 //! string, so two million places take some 150 MB, not a gigabyte. The search is the embedded
 //! gazetteer's own (`grid.rs`).
 
+use crate::files;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::ops::Range;
 use std::path::Path;
@@ -75,7 +75,7 @@ impl PlacesFile {
     pub fn read(path: &Path, rank: Rank) -> Result<PlacesFile, Vec<RecordFault>> {
         let whole = |message| vec![RecordFault { line: 0, message }];
         let format = Format::of(path).map_err(|message| whole(message.to_string()))?;
-        let file = fs::File::open(path).map_err(|error| whole(error.to_string()))?;
+        let file = files::open(path).map_err(|error| whole(error.to_string()))?;
         PlacesFile::parse(BufReader::with_capacity(1 << 16, file), format, rank)
     }
 
@@ -639,9 +639,9 @@ mod tests {
             PlacesFile::read(Path::new("/nonexistent/US.txt"), Rank::Distance).unwrap_err();
         assert_eq!((faults.len(), faults[0].line), (1, 0));
         let folder = std::env::temp_dir().join(format!("places-{}.txt", std::process::id()));
-        fs::create_dir(&folder).unwrap();
+        std::fs::create_dir(&folder).unwrap();
         let faults = PlacesFile::read(&folder, Rank::Distance).unwrap_err();
-        fs::remove_dir(&folder).unwrap();
+        std::fs::remove_dir(&folder).unwrap();
         assert_eq!((faults.len(), faults[0].line), (1, 0));
     }
 

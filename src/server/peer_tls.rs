@@ -27,8 +27,6 @@ use log::Level;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
 use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,9 +36,6 @@ pub const DAYS_LEFT_MIN: u64 = 30;
 
 /// How often a server looks how many are left.
 pub(super) const WATCH_EVERY: Duration = Duration::from_secs(86_400);
-
-/// No file of certificates is longer.
-const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// One server's certificates, and the handshakes that they are used in.
 #[derive(Debug)]
@@ -282,29 +277,9 @@ impl Files {
         path: &Path,
         wanted: &str,
     ) -> Result<(Vec<T>, u32), CredentialFault> {
-        let (bytes, mode) = self.bytes(path)?;
-        let found = pem::objects(&bytes, wanted, path)
+        let (found, permissions) = pem::read(path, wanted)
             .map_err(|what| CredentialFault::new(what, self.remedy_for(path)))?;
-        Ok((found, mode))
-    }
-
-    fn bytes(&self, path: &Path) -> Result<(Vec<u8>, u32), CredentialFault> {
-        let mut bytes = Vec::new();
-        let mut read = || -> io::Result<u32> {
-            let metadata = fs::metadata(path)?;
-            if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
-                return Err(io::Error::new(ErrorKind::InvalidData, "it is no file of PEM"));
-            }
-            File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
-            Ok(metadata.permissions().mode())
-        };
-        match read() {
-            Ok(mode) => Ok((bytes, mode)),
-            Err(error) => Err(CredentialFault::new(
-                format!("{}: {error}", path.display()),
-                self.remedy_for(path),
-            )),
-        }
+        Ok((found, permissions.mode()))
     }
 
     fn issue(&self) -> String {

@@ -363,12 +363,16 @@ fn what_cannot_be_read_is_a_fault_and_not_a_panic() {
     for (path, what) in [
         ("tests/no-such-file", "it cannot be read: "),
         ("tests/fixtures/topology", "it cannot be read: "),
-        ("/dev/null", "it is empty"),
-        ("/dev/zero", "it is larger than 1 MiB"),
+        ("/dev/null", "it cannot be read: it is no regular file"),
+        ("/dev/zero", "it cannot be read: it is no regular file"),
     ] {
         let faults = Topology::read(Path::new(path)).expect_err("this is no topology").to_string();
         assert!(faults.starts_with(&format!("{path}: error: {what}")), "{faults}");
     }
+    let long = Path::new(env!("CARGO_TARGET_TMPDIR")).join("long.toml");
+    fs::write(&long, vec![b'#'; (1 << 20) + 1]).expect("the folder can be written");
+    let faults = Topology::read(&long).expect_err("this is no topology").to_string();
+    assert!(faults.contains("it cannot be read: it has more than 1048576 bytes"), "{faults}");
     let latin1 = Path::new(env!("CARGO_TARGET_TMPDIR")).join("latin1.toml");
     fs::write(&latin1, b"herd = \"a\"\n# caf\xe9\n").expect("the folder can be written");
     let faults = Topology::read(&latin1).expect_err("this is not UTF-8").to_string();

@@ -5,13 +5,26 @@
 //!
 //! A byte order mark, text between the sections, and sections of another kind do no harm.
 
+use crate::files;
 use crate::log::{operand, shell_quoted};
 use memchr::memmem;
 use rustls::pki_types::pem::{Error, PemObject};
+use std::fs::Permissions;
 use std::path::Path;
 
 /// No file of PEM has more bytes: all certificates that there are take a quarter of a megabyte.
 pub const BYTES_MAX: u64 = 4 << 20;
+
+/// The objects of one kind in the file at `path`, and who may open it; see [`objects`].
+///
+/// # Errors
+///
+/// Why it cannot be read, or those of [`objects`].
+pub fn read<T: PemObject>(path: &Path, wanted: &str) -> Result<(Vec<T>, Permissions), String> {
+    let read = files::read(path, BYTES_MAX);
+    let (bytes, permissions) = read.map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok((objects(&bytes, wanted, path)?, permissions))
+}
 
 /// All objects of one kind in `bytes`, at least one. `wanted`: what they are called; `path`: where the bytes are
 /// from.

@@ -271,6 +271,94 @@ fn check_says_of_a_file_of_places_what_a_server_says() {
     }
 }
 
+/// Under `[places]`: a service on this machine that needs a key.
+fn asking_google(herd: &Herd, keys: &str) -> String {
+    let google = "[places]\nsource = \"google\"\nbase_url = \"https://127.0.0.1:9\"\n";
+    [herd.text(), google, keys].concat()
+}
+
+#[test]
+fn check_reads_the_key_and_the_certificates_of_a_source_as_a_server_does() {
+    let herd = Herd::new("checked-files", ALONE);
+    let file = |name: &str, text: &str, mode| {
+        let path = herd.folder().join(name);
+        fs::write(&path, text).expect("the folder is ours");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    let checked = |keys: &str, code| {
+        herd.write(&asking_google(&herd, keys));
+        let checked = herd.run(&["check"]);
+        assert_eq!(checked.code, Some(code), "{keys}: {checked:?}");
+        checked.stderr
+    };
+    file("good.key", "CANARY\n", 0o600);
+    file("open.key", "CANARY\n", 0o644);
+    file("two.key", "CANARY\nCANARY\n", 0o600);
+    file("text.pem", "CANARY\n", 0o600);
+    assert_eq!(checked("", 0), "", "a key in the environment is the server's");
+    assert_eq!(checked("key_file = \"good.key\"\n", 0), "");
+    assert!(checked("key_file = \"open.key\"\n", 0).contains("open.key: others may open"));
+    assert_eq!(herd.run(&["check", "--strict"]).code, Some(78), "a warning is a fault then");
+    for (keys, what) in [
+        ("key_file = \"two.key\"\n", "two.key: it has a character that no key has"),
+        (
+            "key_file = \"good.key\"\nca_file = \"text.pem\"\n",
+            "text.pem should hold a certificate in PEM",
+        ),
+    ] {
+        let said = checked(keys, 78);
+        assert!(said.contains(what) && !said.contains("CANARY"), "{said}");
+        let served = herd.run(&["serve", "Alford"]);
+        assert_eq!((served.code, served.stderr), (Some(78), said), "a server says the same");
+    }
+}
+
+#[test]
+fn no_command_waits_for_a_pipe_in_the_place_of_a_file() {
+    let herd = Herd::new("pipes", ALONE);
+    let folder = herd.folder().display().to_string();
+    let made = Process::shell(&format!(
+        "cd {folder} && mkdir -p pki j && mkfifo pipe.json pki/ca.pem pki/Alford.pem j/journal.1"
+    ));
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let pipe = format!("{folder}/pipe.json");
+    let refused = |args: &[&str], code| {
+        // `herd journal` reads no topology.
+        let is_journal = args[0] == "journal";
+        let ended = if is_journal { Process::run(args) } else { herd.run(args) };
+        assert_eq!(ended.code, Some(code), "{args:?}: {ended:?}");
+        let said = [ended.stdout, ended.stderr].concat();
+        assert!(said.contains("no regular file"), "{args:?}: {said}");
+    };
+    for command in ["check", "serve Alford", "client Alford", "status", "up", "pki init"] {
+        let line = format!("{} {command} --topology {pipe}", env!("CARGO_BIN_EXE_herd"));
+        let ended = Process::shell(&line);
+        assert_eq!(ended.code, Some(78), "{command}: {ended:?}");
+        assert!(ended.stderr.contains("it is no regular file"), "{command}: {ended:?}");
+    }
+    for key in ["key_file", "ca_file", "hosts_file", "resolv_conf"] {
+        for file in [pipe.as_str(), "/dev/zero", &folder] {
+            herd.write(&asking_google(&herd, &format!("{key} = \"{file}\"\n")));
+            refused(&["check"], 78);
+            refused(&["serve", "Alford"], 78);
+            refused(&["places", "check"], 78);
+        }
+    }
+    let places = "[places]\nsource = \"file\"\nfile = \"pipe.json\"\n";
+    herd.write(&[herd.text(), places].concat());
+    refused(&["check"], 78);
+    refused(&["serve", "Alford"], 78);
+    herd.write(&[herd.text(), "[peer_tls]\nfolder = \"pki\"\n"].concat());
+    refused(&["check"], 78);
+    refused(&["serve", "Alford"], 78);
+    herd.write(herd.text());
+    for path in [pipe.as_str(), "/dev/zero", &format!("{folder}/j")] {
+        refused(&["journal", "check", path], 74);
+        refused(&["journal", "dump", path], 74);
+    }
+    refused(&["journal", "compact", &format!("{folder}/j")], 74);
+}
+
 #[test]
 fn what_is_doubtful_in_a_file_of_places_is_said_at_the_start() {
     let nowhere = SHOP.replace("\"Point\"", "null");
