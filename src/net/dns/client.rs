@@ -26,6 +26,7 @@ use herd_reactor::{
     Protocol, Shared, TimerId,
 };
 use std::collections::BTreeMap;
+use std::env;
 use std::fs::{self, File, Metadata};
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -37,6 +38,9 @@ const FILES_EVERY: Duration = Duration::from_secs(60);
 
 /// What is read of a file; the rest is ignored. Long lists of blocked names take 10 MB.
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// What glibc lets override resolv.conf, and this does not: a server's environment is seldom looked at.
+const IGNORED: [&str; 2] = ["LOCALDOMAIN", "RES_OPTIONS"];
 
 /// Bytes that say the length of a message on TCP. RFC 1035, section 4.2.2.
 const LENGTH_BYTES: usize = 2;
@@ -158,7 +162,11 @@ fn read(resolv_conf: &Path) -> (Config, Vec<Remark>) {
     let text = text(resolv_conf);
     let (config, said) = Config::parse(&String::from_utf8_lossy(&text), index_of);
     let path = resolv_conf.display();
-    (config, said.into_iter().map(|(level, what)| (level, format!("{path}: {what}"))).collect())
+    let of_file = said.into_iter().map(|(level, what)| (level, format!("{path}: {what}")));
+    let set = IGNORED.into_iter().filter(|name| env::var_os(name).is_some());
+    let of_environment =
+        set.map(|name| (log::Level::Info, format!("{name} in the environment is ignored")));
+    (config, of_file.chain(of_environment).collect())
 }
 
 /// The index of the network interface of this name.
