@@ -389,7 +389,7 @@ impl<S: Shared> Core<S> {
     /// # use herd_reactor::{ReactorLimits, NotPending, Reactor};
     /// # use std::time::Duration;
     /// # let io = MemoryIo::new(MemoryOptions::default());
-    /// let mut reactor = Reactor::new(io, (Vec::new(),), Limits::default());
+    /// let mut reactor = Reactor::new(io, (Vec::new(),), ReactorLimits::default());
     /// let [one, two, three] = [1, 2, 3].map(|number| {
     ///     reactor.call_later(Duration::from_secs(number), move |state, _| state.0.push(number))
     /// });

@@ -36,7 +36,7 @@
 //!     }
 //! }
 //!
-//! let mut reactor = Reactor::new(MioIo::new(&[])?, (), Limits::default());
+//! let mut reactor = Reactor::new(MioIo::new(&[])?, (), ReactorLimits::default());
 //! let any = ([127, 0, 0, 1], 0).into();
 //! let (_port, address) = reactor.listen_tcp(any, factory(|_, _| Some(Echo)))?;
 //! println!("{address}");
@@ -198,7 +198,7 @@
 //! ```
 //! # use herd_reactor::testing::{MemoryIo, MemoryOptions};
 //! # use herd_reactor::{ReactorLimits, Reactor};
-//! # let mut reactor = Reactor::new(MemoryIo::new(MemoryOptions::default()), (), Limits::default());
+//! # let mut reactor = Reactor::new(MemoryIo::new(MemoryOptions::default()), (), ReactorLimits::default());
 //! # reactor.call_later(std::time::Duration::ZERO, |_, core| core.stop());
 //! # reactor.run()?;
 //! if reactor.take_longest_lag().as_millis() > 10 {
@@ -260,7 +260,7 @@ use std::time::Duration;
 /// use std::time::Duration;
 ///
 /// // In memory, where an hour passes at once; `MioIo` is the kernel.
-/// let mut reactor = Reactor::new(MemoryIo::new(MemoryOptions::default()), (0,), Limits::default());
+/// let mut reactor = Reactor::new(MemoryIo::new(MemoryOptions::default()), (0,), ReactorLimits::default());
 /// reactor.call_later(Duration::from_secs(3_600), |state, core| {
 ///     state.0 += 1;
 ///     core.stop();

@@ -49,7 +49,7 @@ const EPHEMERAL: u16 = 32_768;
 ///
 /// // A seed, and all that a kernel hardly ever does: short reads and writes, late arrivals, false alarms.
 /// let io = MemoryIo::new(MemoryOptions::rough(7));
-/// let mut reactor = Reactor::new(io, Records::default(), Limits::default());
+/// let mut reactor = Reactor::new(io, Records::default(), ReactorLimits::default());
 /// let any = ([127, 0, 0, 1], 0).into();
 /// let (_, address) = reactor.listen_tcp(any, factory(|_, _| Some(Recorder::new("server"))))?;
 /// let client = factory(|cx, _| {
