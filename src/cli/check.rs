@@ -3,9 +3,9 @@
 use super::exit::{Exit, Failure};
 use super::sources::{open_key, open_trusted, read_file};
 use super::topology_file::TopologyFile;
-use super::{complain, say};
+use super::{print_error, print_line};
 use crate::config::{Diagnostic, PeerTlsSettings, PlacesSource, Server, Topology};
-use crate::log::counted;
+use crate::log::plural;
 use crate::server::peer_tls::PeerTls;
 use herd_reactor::MioIo;
 
@@ -27,17 +27,17 @@ impl Check {
             warnings.extend(self.check_certificates(&topology, settings)?);
         }
         for warning in &warnings {
-            complain(warning);
+            print_error(warning);
         }
         let count = warnings.len() + self.check_places(&topology)?;
         // Both ends of an edge have it, so all together are twice as many.
         let ends: usize = topology.servers.iter().map(|server| server.neighbours.len()).sum();
-        say(&format!(
+        print_line(&format!(
             "{}: {}, {}, no faults, {}",
             self.topology.path().display(),
-            counted(topology.servers.len(), "server"),
-            counted(ends / 2, "edge"),
-            counted(count, "warning"),
+            plural(topology.servers.len(), "server"),
+            plural(ends / 2, "edge"),
+            plural(count, "warning"),
         ));
         match self.strict && count > 0 {
             true => Err(Failure::new(Exit::Config, "with --strict a warning is a fault")),
@@ -49,7 +49,7 @@ impl Check {
     fn check_places(&self, topology: &Topology) -> Result<usize, Failure> {
         let mut count = 0;
         let warn = |warning| {
-            complain(format_args!("warning: {warning}"));
+            print_error(format_args!("warning: {warning}"));
             count += 1;
         };
         match &topology.places.source {
@@ -83,7 +83,7 @@ impl Check {
         let here: Vec<&Server> = topology.servers.iter().filter(is_here).collect();
         if here.is_empty() {
             let what = format!("{}: no server has a certificate here", settings.folder.display());
-            complain(settings.complaint(&what, "herd pki init, then herd pki issue NAME"));
+            print_error(settings.complaint(&what, "herd pki init, then herd pki issue NAME"));
             return Err(self.faults(1));
         }
         let (mut warnings, mut faults) = (Vec::new(), 0);
@@ -91,14 +91,14 @@ impl Check {
             match PeerTls::read(settings, &topology.herd, &server.name, wall) {
                 Ok(tls) => {
                     let (own, authority) = (tls.days_left(wall), tls.authority_days_left(wall));
-                    let days = counted(own as usize, "day");
-                    say(&format!("{}: {days} left, its authority {authority}", server.name));
+                    let days = plural(own as usize, "day");
+                    print_line(&format!("{}: {days} left, its authority {authority}", server.name));
                     let new = tls.warnings(wall).into_iter().filter(|new| !warnings.contains(new));
                     warnings.extend(new.collect::<Vec<_>>());
                 }
                 Err(fault) => {
                     faults += 1;
-                    complain(&fault);
+                    print_error(&fault);
                 }
             }
         }
@@ -110,6 +110,6 @@ impl Check {
 
     fn faults(&self, count: usize) -> Failure {
         let path = self.topology.path().display();
-        Failure::new(Exit::Config, format!("{path}: {}", counted(count, "fault")))
+        Failure::new(Exit::Config, format!("{path}: {}", plural(count, "fault")))
     }
 }

@@ -1,11 +1,11 @@
 //! `herd client`: someone to talk to a server with.
 //!
-//! Without a command it is a [`Cable`]: lines from stdin, replies to stdout. With one it composes the line,
+//! Without a command it is a [`Relay`]: lines from stdin, replies to stdout. With one it composes the line,
 //! and judges the answer. Either way what counts is said by the server: nothing is checked here.
 
-mod cable;
+mod relay;
 
-use self::cable::{Cable, End};
+use self::relay::{End, Relay};
 use super::exit::{Exit, Failure};
 use super::patience::{Patience, Timed, connect, is_late};
 use super::topology_file::TopologyFile;
@@ -110,8 +110,8 @@ impl Client {
 
     /// Passes lines and replies until both ends are done.
     fn converse(&self, server: Socket) -> Result<(), Failure> {
-        let cable = Cable::new(server.into(), format!("{}> ", self.server), self.patience.timeout);
-        match cable.map_err(|e| Failure::os("stdin", e))?.run()? {
+        let relay = Relay::new(server.into(), format!("{}> ", self.server), self.patience.timeout);
+        match relay.map_err(|e| Failure::os("stdin", e))?.run()? {
             End::Both => Ok(()),
             End::Server => Err(self.unavailable("has closed the connection")),
             End::Silence => Err(self.silent()),

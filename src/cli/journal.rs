@@ -7,13 +7,13 @@
 //! far ahead, and goes by the newest line that does not; so `compact` keeps that one, too ([`NewestLines`]).
 
 use super::exit::{Exit, Failure};
-use super::{say, shown, unprinted};
+use super::{print_line, shown, unprinted};
 use crate::files;
 use crate::journal::{
     FileHead, Journal as Files, JournalSettings, KernelDisk, OpenError, Owner, Scan, Snapshot,
     Sync, TORN, files_of, scan,
 };
-use crate::log::counted;
+use crate::log::plural;
 use crate::server::persist::replay;
 use crate::table::{MergeOutcome, Table};
 use clap::{Args, Subcommand};
@@ -75,10 +75,10 @@ impl Which {
                 Err(failure) => failure.what.clone(),
                 Ok(()) => format!("{}: {}", path.display(), described(&scan)),
             };
-            say(&says);
+            print_line(&says);
             outcome = outcome.and(verdict);
         }
-        say(&format!("{} in all", counted(herd.len(), "client")));
+        print_line(&format!("{} in all", plural(herd.len(), "client")));
         outcome.map_err(|failure| Failure::new(failure.exit, ""))
     }
 
@@ -125,26 +125,31 @@ impl Which {
             .map_err(refused)?;
         let failed = |e: io::Error| Failure::new(Exit::Io, format!("{}: {e}", folder.display()));
         journal.rewrite(Moment::default(), &kept).map_err(failed)?;
-        say(&format!(
+        print_line(&format!(
             "{}: {} of {} in {} bytes, now {} bytes",
             folder.display(),
-            counted(replayed.records as usize, "record"),
-            counted(kept.clients(), "client"),
+            plural(replayed.records as usize, "record"),
+            plural(kept.clients(), "client"),
             replayed.bytes,
             journal.size(),
         ));
         if !kept.ahead.is_empty() {
-            say(&format!(
+            print_line(&format!(
                 "ahead of this machine's clock: {}; of these clients the newest that is not is kept, too",
-                counted(kept.ahead.len(), "line"),
+                plural(kept.ahead.len(), "line"),
             ));
         }
         if replayed.torn_bytes > 0 {
             let bytes = replayed.torn_bytes;
-            say(&format!("{bytes} bytes were a torn tail, and are in journal.NUMBER{TORN} now"));
+            print_line(&format!(
+                "{bytes} bytes were a torn tail, and are in journal.NUMBER{TORN} now"
+            ));
         }
         if replayed.damaged_bytes > 0 {
-            say(&format!("{} bytes were in no whole record, and are gone", replayed.damaged_bytes));
+            print_line(&format!(
+                "{} bytes were in no whole record, and are gone",
+                replayed.damaged_bytes
+            ));
         }
         journal.close(Moment::default(), &kept).map_err(failed)
     }
@@ -259,7 +264,7 @@ impl Snapshot for NewestLines {
 }
 
 fn described(scan: &Scan) -> String {
-    let records = counted(scan.records as usize, "record");
+    let records = plural(scan.records as usize, "record");
     let FileHead::Of(Owner { server, herd }) = &scan.head else {
         return format!("{} bytes of a first line, and no record", scan.size);
     };

@@ -106,7 +106,7 @@ pub fn run() -> ExitCode {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
             if !failure.what.is_empty() {
-                complain(format_args!("herd: {failure}"));
+                print_error(format_args!("herd: {failure}"));
             }
             failure.exit.into()
         }
@@ -118,12 +118,12 @@ pub fn run() -> ExitCode {
 /// A full disk or a closed pipe changes nothing: the exit status says what the command did, and not whether
 /// somebody could read about it. `println!` would panic, and so is denied in main.rs. What programs read (the
 /// replies of `client`, the lines of `journal dump`) does not go through here: see [`unprinted`].
-fn say(text: &str) {
+fn print_line(text: &str) {
     let _ = writeln!(io::stdout(), "{}", harmless(text));
 }
 
 /// Prints a line for people to stderr; as with [`say`], nothing depends on it.
-fn complain(text: impl std::fmt::Display) {
+fn print_error(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{}", harmless(&text.to_string()));
 }
 

@@ -16,11 +16,11 @@
 //! What was made is judged as a neighbour would judge it before it is written.
 
 use super::exit::{Exit, Failure};
-use super::say;
+use super::print_line;
 use super::topology_file::TopologyFile;
 use crate::config::{Topology, certificate_name};
 use crate::files;
-use crate::log::counted;
+use crate::log::plural;
 use crate::net::tls::cert_info::CertInfo;
 use crate::net::tls::mutual::{Credentials, Mutual};
 use crate::net::tls::pem;
@@ -135,11 +135,11 @@ impl Init {
         folder.make()?;
         write_new(&key, &pair.serialize_pem())?;
         write_new(&certificate, &made.pem())?;
-        say(&format!(
+        print_line(&format!(
             "{}: whom the herd {} trusts, for {}\n{}: its key; keep it where no server runs",
             certificate.display(),
             topology.herd,
-            counted(self.days as usize, "day"),
+            plural(self.days as usize, "day"),
             key.display(),
         ));
         Ok(())
@@ -188,10 +188,10 @@ impl Issue {
         let (certificate, key) = (folder.of(name, "pem"), folder.of(name, "key"));
         write_new(&key, &pair.serialize_pem())?;
         write_new(&certificate, &made.pem())?;
-        say(&format!(
+        print_line(&format!(
             "{}: {full}, for {}; its key is {}",
             certificate.display(),
-            counted(self.days as usize, "day"),
+            plural(self.days as usize, "day"),
             key.display()
         ));
         Ok(())
@@ -230,10 +230,10 @@ impl Revoke {
                 fs::rename(&from, &to).map_err(|e| cannot(&from.display().to_string(), e))?;
             }
         }
-        say(&format!(
+        print_line(&format!(
             "{}: {} on it; bring it to every server's machine, and send each SIGHUP",
             folder.file("revoked.crl").display(),
-            counted(count, "certificate"),
+            plural(count, "certificate"),
         ));
         Ok(())
     }

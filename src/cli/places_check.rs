@@ -9,7 +9,7 @@
 use super::exit::{Exit, Failure};
 use super::sources::{open_key, open_network, open_places};
 use super::topology_file::TopologyFile;
-use super::{complain, say};
+use super::{print_error, print_line};
 use crate::config::{PlacesSource, SourceName, Topology, Upstream, UpstreamKind};
 use crate::fetch::pool::{
     self, FetchError, FetchId, FetchPhase, FetchTiming, Fetching, HttpPool, PendingRequest,
@@ -91,7 +91,7 @@ fn radius(text: &str) -> Result<String, &'static str> {
 impl PlacesCheck {
     fn run(&self) -> Result<(), Failure> {
         let topology = self.topology.read_asking(self.source)?;
-        let warn = |warning| complain(format_args!("warning: {warning}"));
+        let warn = |warning| print_error(format_args!("warning: {warning}"));
         let key = open_key(&topology.places, warn)?;
         let mut source = open_places(&topology.places, key.clone(), warn)?;
         let query = self.query();
@@ -120,7 +120,7 @@ impl PlacesCheck {
         if let Some(advice) = advice {
             report.line("remedy", advice);
         }
-        say(&report.scrub(report.text.trim_end()));
+        print_line(&report.scrub(report.text.trim_end()));
         match answer {
             Answer::Found(_) | Answer::Told(_) | Answer::Verbatim(_) => Ok(()),
             Answer::Failed(failure) => {

@@ -14,10 +14,10 @@ use super::exit::{Exit, Failure};
 use super::journal::refused;
 use super::sources::{open_key, open_network, open_places};
 use super::topology_file::TopologyFile;
-use super::{complain, say};
+use super::{print_error, print_line};
 use crate::config::{PlacesSettings, PlacesSource, Server, Topology};
 use crate::journal::{JournalSettings, KernelDisk, OpenError};
-use crate::log::{self, counted};
+use crate::log::{self, plural};
 use crate::server::member::Member;
 use crate::server::peer_tls::PeerTls;
 use crate::server::start::ServerAddrs;
@@ -120,7 +120,7 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
     let ServerAddrs { client, peer } =
         Member::join(&mut reactor).map_err(|e| Failure::new(Exit::Unavailable, e.to_string()))?;
     ::log::info!("{name} listens: clients {client}, neighbours {peer}");
-    say(&format!("{name}: clients {client}, neighbours {peer}, log {}", log.display()));
+    print_line(&format!("{name}: clients {client}, neighbours {peer}, log {}", log.display()));
     if let Err(e) = reactor.run() {
         return Err(match reactor.state().journal_failed() {
             true => {
@@ -142,7 +142,7 @@ fn open_peer_tls(topology: &Topology, name: &str) -> Result<Option<PeerTls>, Fai
     let Some(settings) = &topology.peer_tls else { return Ok(None) };
     let read = PeerTls::read(settings, &topology.herd, name, MioIo::wall_clock());
     read.map(Some).map_err(|fault| {
-        complain(&fault);
+        print_error(&fault);
         Failure::new(Exit::Config, fault.in_one_line())
     })
 }
@@ -166,8 +166,8 @@ fn open_journal(
     ::log::info!(
         "journal: {}: {} of {} read in {:.1?}",
         folder.display(),
-        counted(replayed.records as usize, "record"),
-        counted(member.table.len(), "client"),
+        plural(replayed.records as usize, "record"),
+        plural(member.table.len(), "client"),
         begun.elapsed(),
     );
     Ok(Some(member))

@@ -3,14 +3,14 @@
 //! `herd serve` and `herd places check` begin alike, so that what the second finds is true of the first.
 //! Nothing is asked here. What fails is a matter of configuration (78).
 
-use super::complain;
 use super::exit::{Exit, Failure};
+use super::print_error;
 use super::proxy;
 use crate::config::{KEY_VARIABLE, PlacesSettings, PlacesSource, Topology, Upstream};
 use crate::fetch::pool::{HttpPool, HttpPoolLimits};
 use crate::fetch::roots;
 use crate::http::HttpLimits;
-use crate::log::counted;
+use crate::log::plural;
 use crate::log::secret::Secret;
 use crate::net::dns;
 use crate::places::{self, Rank, Source};
@@ -51,8 +51,8 @@ pub(super) fn read_file(
 ) -> Result<places::PlacesFile, Failure> {
     let shown = path.display();
     let file = places::PlacesFile::read(path, rank).map_err(|faults| {
-        faults.iter().for_each(|fault| complain(format_args!("{shown}: {fault}")));
-        Failure::new(Exit::Config, format!("{shown}: {}", counted(faults.len(), "fault")))
+        faults.iter().for_each(|fault| print_error(format_args!("{shown}: {fault}")));
+        Failure::new(Exit::Config, format!("{shown}: {}", plural(faults.len(), "fault")))
     })?;
     file.remarks().into_iter().for_each(|remark| warn(format!("{shown}: {remark}")));
     Ok(file)

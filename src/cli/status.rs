@@ -3,7 +3,7 @@
 use super::exit::{Exit, Failure};
 use super::patience::{Patience, Timed, connect, is_late};
 use super::topology_file::TopologyFile;
-use super::{complain, say};
+use super::{print_error, print_line};
 use crate::config::{Server, Topology, socket_path};
 use crate::log::one_line;
 use serde_json::Value;
@@ -51,19 +51,19 @@ impl Status {
         let mut silent = 0;
         for server in servers {
             match ask(&socket_path(folder, &server.name), self.patience) {
-                Ok(answer) if self.json => say(&answer.to_string()),
+                Ok(answer) if self.json => print_line(&answer.to_string()),
                 Ok(answer) => rows.push(&server.name, &answer),
                 Err(why) => {
                     silent += 1;
                     if self.json {
-                        complain(format_args!("herd: {}: {why}", server.name));
+                        print_error(format_args!("herd: {}: {why}", server.name));
                     }
                     rows.push_silent(&server.name, &why);
                 }
             }
         }
         if !self.json {
-            say(&rows.to_string());
+            print_line(&rows.to_string());
         }
         match silent {
             0 => Ok(()),

@@ -1,9 +1,9 @@
 //! The option `--topology FILE`, which all commands have, and what may go wrong with it.
 
-use super::complain;
 use super::exit::{Exit, Failure};
+use super::print_error;
 use crate::config::{Server, SourceName, Topology};
-use crate::log::counted;
+use crate::log::plural;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -36,8 +36,8 @@ impl TopologyFile {
     /// The same, with another source of places than the one it names.
     pub(super) fn read_asking(&self, source: Option<SourceName>) -> Result<Topology, Failure> {
         Topology::read_asking(&self.path, source).map_err(|faults| {
-            complain(&faults);
-            let count = counted(faults.iter().count(), "fault");
+            print_error(&faults);
+            let count = plural(faults.iter().count(), "fault");
             Failure::new(Exit::Config, format!("{}: {count}", self.path.display()))
         })
     }

@@ -22,10 +22,10 @@
 //! * Once more, or `drain_ms` and 10 s later: SIGKILL to each that is left.
 //! * `up` itself is killed: the kernel sends each SIGTERM (`serve --parent`, prctl PR_SET_PDEATHSIG).
 
-mod notice;
+mod banner;
 
 use super::exit::{Exit, Failure};
-use super::say;
+use super::print_line;
 use super::topology_file::TopologyFile;
 use crate::config::Server;
 use herd_reactor::{Backoff, Core, MioIo, Moment, Reactor, ReactorLimits, Shared, Signal};
@@ -216,7 +216,7 @@ impl Up {
         }
         kept.listens = true;
         if self.is_shown {
-            say(&format!("{} listens, process {}", kept.server.name, child.id()));
+            print_line(&format!("{} listens, process {}", kept.server.name, child.id()));
         }
         self.show_when_tried(core);
     }
@@ -240,13 +240,13 @@ impl Up {
         let name = &kept.server.name;
         kept.last = Some(exit);
         if self.is_ending {
-            return say(&format!("{name} {how}"));
+            return print_line(&format!("{name} {how}"));
         }
         if core.now() - kept.started >= LIVED_LONG {
             kept.pauses.reset();
         }
         let pause = kept.pauses.next(0);
-        say(&format!("{name} {how}; next try in {} s", pause.as_secs()));
+        print_line(&format!("{name} {how}; next try in {} s", pause.as_secs()));
         core.call_later(pause, move |up, core| up.start(core, number));
         self.show_when_tried(core);
     }
@@ -268,9 +268,9 @@ impl Up {
             .iter()
             .map(|kept| (&kept.server, kept.child.as_ref().filter(|_| kept.listens).map(Child::id)))
             .collect();
-        say(&notice::table(&rows));
+        print_line(&banner::table(&rows));
         let program = env::args_os().next().unwrap_or_else(|| "herd".into());
-        say(&notice::what_to_type(&program.to_string_lossy(), self.topology.named(), &rows));
+        print_line(&banner::what_to_type(&program.to_string_lossy(), self.topology.named(), &rows));
     }
 
     /// Ends all servers: in good order when first asked, at once when asked again, or when they take too long.
@@ -294,7 +294,7 @@ impl Up {
     }
 
     fn send(&self, what: &str, signal: rustix::process::Signal) {
-        say(what);
+        print_line(what);
         for child in self.servers.iter().filter_map(|kept| kept.child.as_ref()) {
             // It has not been reaped, so its id is still its own, and this cannot fail.
             let _ = kill_process(Pid::from_child(child), signal);
@@ -303,7 +303,7 @@ impl Up {
 
     fn stop_when_alone(&mut self, core: &mut Core<Up>) {
         if self.is_ending && self.servers.iter().all(|kept| kept.child.is_none()) {
-            say("all servers have ended");
+            print_line("all servers have ended");
             core.stop();
         }
     }

@@ -67,7 +67,7 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
 }
 
 /// `no faults`, `1 fault`, `2 faults`.
-pub fn counted(count: usize, what: &str) -> String {
+pub fn plural(count: usize, what: &str) -> String {
     match count {
         0 => format!("no {what}s"),
         1 => format!("1 {what}"),

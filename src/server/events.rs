@@ -8,7 +8,7 @@ use super::peer_tls::WATCH_EVERY;
 use super::place_queries::{AsksPlaces, PlaceQueries};
 use crate::fetch::pool::{self, FetchError, FetchId, FetchTiming, Fetching, HttpPool};
 use crate::http::Response;
-use crate::log::{self as log_file, counted};
+use crate::log::{self as log_file, plural};
 use crate::net::dns::{DnsClient, DnsError, LookupId, Resolving};
 use crate::replication::acks::Batch;
 use herd_reactor::{CloseReason, Core, Shared, Signal, TurnCounts};
@@ -148,7 +148,7 @@ impl Member {
         match tls.read_anew(wall) {
             Ok(()) => log::info!(
                 "SIGHUP: the certificates were read anew, {} left",
-                counted(tls.days_left(wall) as usize, "day")
+                plural(tls.days_left(wall) as usize, "day")
             ),
             Err(fault) => {
                 log::error!("SIGHUP: the old certificates stay in force: {}", fault.in_one_line());

@@ -11,7 +11,7 @@ use super::sweep::Sweeps;
 use crate::config::{Limits, Seconds, Server, Topology};
 use crate::fetch::pool::PendingRequest;
 use crate::journal::{Disk, JournalCounts, JournalSettings, OpenError, Owner, Replayed};
-use crate::log::{self, Direction, Party, counted};
+use crate::log::{self, Direction, Party, plural};
 use crate::places::Source;
 use crate::replication::acks::{Acks, Batch};
 use crate::replication::{NeighbourId, neighbours::Neighbours};
@@ -236,7 +236,7 @@ impl Member {
         let (persist, Recovered { replayed, ahead }) =
             Persist::open(disk, settings, &owner, &mut self.table, stops)?;
         if let (1.., Some(Seconds(max))) = (ahead, self.limits.ahead_max) {
-            let records = counted(ahead as usize, "record");
+            let records = plural(ahead as usize, "record");
             ::log::warn!("limit: ahead_max_s = {max}: {records} of the journal passed over");
         }
         self.persist = Some(Box::new(persist));

@@ -17,7 +17,7 @@
 //! leaves in force what was.
 
 use crate::config::{Diagnostic, Limits, PeerTlsSettings, certificate_name};
-use crate::log::counted;
+use crate::log::plural;
 use crate::net::tls::cert_info::CertInfo;
 use crate::net::tls::mutual::{CredentialError, Credentials, Mutual, dns_names};
 use crate::net::tls::{HandshakeLimit, Tls, pem};
@@ -127,7 +127,7 @@ impl PeerTls {
         for (file, facts) in ending {
             let days = facts.days_left(wall);
             if days < DAYS_LEFT_MIN {
-                let days = counted(days as usize, "day");
+                let days = plural(days as usize, "day");
                 let what = format!("{}: {days} left", file.display());
                 let remedy = "put a new one in its place, and send the server SIGHUP";
                 warnings.push(self.settings.warning(&what, remedy));

@@ -20,7 +20,7 @@
 //! [`Table::let_in_until`]: crate::table::Table::let_in_until
 
 use crate::config::{Limits, Seconds};
-use crate::log::counted;
+use crate::log::plural;
 use crate::replication::{NeighbourId, neighbours::Neighbours};
 use crate::table::Table;
 use crate::table::leaf_set::LeafSet;
@@ -170,12 +170,12 @@ impl Sweeps {
             return;
         }
         if let (forgotten @ 1.., Some(Seconds(age))) = (forgetting.too_old, self.expire_after) {
-            let clients = counted(forgotten, "client");
+            let clients = plural(forgotten, "client");
             log::info!("limit: expire_after_s = {age}: {clients} forgotten");
         }
         if let (forgotten @ 1.., Some(Seconds(ahead))) = (forgetting.too_far_ahead, self.ahead_max)
         {
-            let clients = counted(forgotten, "client");
+            let clients = plural(forgotten, "client");
             log::warn!("limit: ahead_max_s = {ahead}: {clients} forgotten");
         }
         self.forgetting = None;

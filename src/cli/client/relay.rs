@@ -1,4 +1,4 @@
-//! A cable between a terminal, or whatever stdin and stdout are, and a server.
+//! A relay between a terminal, or whatever stdin and stdout are, and a server.
 //!
 //! ```text
 //!   stdin ──read──▶ unsent ──write──▶ server ──read──▶ stdout
@@ -52,7 +52,7 @@ pub(super) enum End {
 
 /// Both ends, and what is on its way between them.
 #[derive(Debug)]
-pub(super) struct Cable {
+pub(super) struct Relay {
     server: TcpStream,
     /// Not a `Stdin`: poll would not know what lies in its buffer.
     stdin: File,
@@ -68,13 +68,13 @@ pub(super) struct Cable {
     silence: Duration,
 }
 
-impl Cable {
-    /// A cable to `server`; `prompt` is shown only if stdin and stdout are terminals.
-    pub(super) fn new(server: TcpStream, prompt: String, timeout: Duration) -> io::Result<Cable> {
+impl Relay {
+    /// A relay to `server`; `prompt` is shown only if stdin and stdout are terminals.
+    pub(super) fn new(server: TcpStream, prompt: String, timeout: Duration) -> io::Result<Relay> {
         let (stdin, stdout) = (io::stdin(), io::stdout());
         let somebody_types = stdin.is_terminal() && stdout.is_terminal();
         server.set_nonblocking(true)?;
-        Ok(Cable {
+        Ok(Relay {
             server,
             stdin: stdin.as_fd().try_clone_to_owned()?.into(),
             stdin_is_open: true,
