@@ -83,7 +83,7 @@ impl Check {
         let here: Vec<&Server> = topology.servers.iter().filter(is_here).collect();
         if here.is_empty() {
             let what = format!("{}: no server has a certificate here", settings.folder.display());
-            print_error(settings.complaint(&what, "herd pki init, then herd pki issue NAME"));
+            print_error(settings.error(&what, "herd pki init, then herd pki issue NAME"));
             return Err(self.faults(1));
         }
         let (mut warnings, mut faults) = (Vec::new(), 0);

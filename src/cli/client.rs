@@ -148,7 +148,7 @@ impl Client {
 
     fn silent(&self) -> Failure {
         self.unavailable(format_args!(
-            "did not reply within {}; a WHATSAT may take as long as whatsat_deadline_ms of the server allows (8 s by \
+            "did not reply within {}; a WHATSAT may take as long as places.deadline_ms of the server allows (8 s by \
              default): wait longer with --timeout SECONDS",
             self.patience
         ))

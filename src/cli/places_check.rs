@@ -213,18 +213,18 @@ fn ask(
 ) -> Result<(Outcome, FetchTiming, Moment), Failure> {
     let (origin, request) = network::request(fetch)
         .map_err(|e| Failure::new(Exit::Config, format!("this cannot be asked: {e}")))?;
-    let network = open_network(topology, upstream)?;
+    let network = open_network(&topology.places, upstream)?;
     let io = MioIo::new(&[]).map_err(|e| Failure::os("the kernel gives no poll", e))?;
     let asking = CheckState { network, outcome: None };
     let mut reactor = Reactor::new(io, asking, ReactorLimits::default());
     let (asking, core) = reactor.parts();
     let id = pool::fetch(asking, core, origin, request);
-    let deadline = topology.limits.whatsat_deadline;
+    let deadline = topology.places.deadline;
     core.call_later(deadline, move |asking: &mut CheckState, core| {
         let Some(trip) = asking.network.agent.trip(id) else { return };
         pool::cancel(asking, core, id);
         let phase = FetchPhase::ALL.into_iter().find(|phase| trip.end_of(*phase).is_none());
-        let what = format!("whatsat_deadline_ms = {} is over", deadline.as_millis());
+        let what = format!("places.deadline_ms = {} is over", deadline.as_millis());
         let phase = phase.unwrap_or(FetchPhase::Body);
         let error = FetchError { phase, what, lasting: false, by_proxy: false };
         asking.end(core, Err(error), trip);
@@ -294,8 +294,8 @@ fn on_the_way(error: &FetchError) -> &'static str {
              and that this machine's clock is right"
         }
         FetchPhase::FirstByte | FetchPhase::Body => {
-            "the service is there and does not answer as it should: try again; then see first_byte_ms, \
-             between_bytes_ms and http_body_bytes under [limits]"
+            "the service is there and does not answer as it should: try again; then raise deadline_ms, or body_bytes \
+             if its replies are longer, under [places]"
         }
     }
 }

@@ -87,10 +87,10 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
     let mut member = Member::new(topology, name, source, seed, connections_max)
         .expect("the server was looked up in this topology");
     if let PlacesSource::Network(upstream) = &topology.places.source {
-        member = member.with_network(open_network(topology, upstream)?);
+        member = member.with_network(open_network(&topology.places, upstream)?);
         if upstream.falls_back {
-            let rank = topology.places.rank;
-            let settings = PlacesSettings { source: PlacesSource::Embedded, rank };
+            let settings =
+                PlacesSettings { source: PlacesSource::Embedded, ..topology.places.clone() };
             let embedded = open_places(&settings, None, drop)?;
             member = member.with_fallback(embedded);
         }

@@ -6,10 +6,9 @@
 use super::exit::{Exit, Failure};
 use super::print_error;
 use super::proxy;
-use crate::config::{KEY_VARIABLE, PlacesSettings, PlacesSource, Topology, Upstream};
-use crate::fetch::pool::{HttpPool, HttpPoolLimits};
+use crate::config::{KEY_VARIABLE, PlacesSettings, PlacesSource, Upstream};
+use crate::fetch::pool::HttpPool;
 use crate::fetch::roots;
-use crate::http::HttpLimits;
 use crate::log::plural;
 use crate::log::secret::Secret;
 use crate::net::dns;
@@ -91,32 +90,16 @@ pub(super) fn open_trusted(upstream: &Upstream) -> Result<Arc<ClientConfig>, Fai
 }
 
 /// The way to the network that a source needs.
-pub(super) fn open_network(topology: &Topology, upstream: &Upstream) -> Result<Network, Failure> {
-    let limits = &topology.limits;
+pub(super) fn open_network(
+    settings: &PlacesSettings,
+    upstream: &Upstream,
+) -> Result<Network, Failure> {
     let tls = open_trusted(upstream)?;
     let proxy = proxy::choose(&upstream.base, upstream.proxy.as_ref(), |name| env::var_os(name))?;
-    let agent = HttpPool::new(
-        tls,
-        HttpPoolLimits {
-            handshakes: limits.handshakes,
-            idle_connections: limits.whatsats_in_flight,
-            connect: limits.tcp,
-            tls: limits.tls,
-            first_byte: limits.first_byte,
-            between_bytes: limits.between_bytes,
-            idle: limits.idle,
-            http: HttpLimits {
-                head_bytes: limits.http_head_bytes,
-                body_bytes: limits.http_body_bytes,
-                ..HttpLimits::default()
-            },
-            all_bytes: limits.http_total_body_bytes,
-        },
-    )
-    .with_proxy(proxy);
+    let agent = HttpPool::new(tls, settings.pool_limits()).with_proxy(proxy);
     let options = dns::DnsOptions {
         servers: upstream.resolver.into_iter().collect(),
-        total: limits.dns,
+        total: settings.dns_timeout(),
         hosts: upstream.hosts_file.clone(),
         resolv_conf: upstream.resolv_conf.clone(),
     };

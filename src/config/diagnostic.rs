@@ -10,14 +10,14 @@
 //!    = remedy: the servers are "Alford", "Bolden", "Hamilton", "Parker", "Welsh"
 //! ```
 //!
-//! Knows nothing of servers. The idea: whoever reads the file goes on after a fault, so that all
-//! are told at once; they are put in the file's order at the end.
+//! Knows nothing of servers. The idea: a reader of the file goes on after an error, so that all errors are
+//! reported at once; they are put in the file's order at the end.
 //!
 //! Where the text is not TOML, what was understood of it is not to be trusted: then nothing else is
 //! said about those lines, and nothing is called missing ([`Diagnostics::is_broken`]).
 //!
-//! Invariants: no control character of the file reaches the output, and nothing that looks like a key:
-//! such a line is not shown, wherever somebody has written it.
+//! Invariants: no control character of the file reaches the output, and nothing that looks like a secret:
+//! such a line is not shown, wherever it stands.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -71,14 +71,13 @@ impl fmt::Display for Diagnostic {
 pub struct TopologyErrors(Vec<Diagnostic>);
 
 impl TopologyErrors {
-    /// The one fault of a file that cannot be read as a whole.
+    /// The one error of a file that cannot be read as a whole.
     pub(super) fn of_file(path: &Path, what: impl Into<String>, remedy: &str) -> TopologyErrors {
-        let finding =
-            Finding { at: None, is_shown: true, what: what.into(), remedy: remedy.into() };
-        TopologyErrors(in_order("", path, "error", vec![finding]))
+        let draft = Draft { at: None, is_shown: true, what: what.into(), remedy: remedy.into() };
+        TopologyErrors(in_order("", path, "error", vec![draft]))
     }
 
-    /// The one fault of a text that cannot be read further than to `at`.
+    /// The one error of a text that cannot be read further than to `at`.
     pub(super) fn of_text(
         text: &str,
         at: usize,
@@ -86,12 +85,12 @@ impl TopologyErrors {
         what: &str,
         remedy: &str,
     ) -> TopologyErrors {
-        let finding =
-            Finding { at: Some(at..at), is_shown: true, what: what.into(), remedy: remedy.into() };
-        TopologyErrors(in_order(text, path, "error", vec![finding]))
+        let draft =
+            Draft { at: Some(at..at), is_shown: true, what: what.into(), remedy: remedy.into() };
+        TopologyErrors(in_order(text, path, "error", vec![draft]))
     }
 
-    /// The faults, at least one.
+    /// The errors, at least one.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()
     }
@@ -99,11 +98,11 @@ impl TopologyErrors {
 
 impl fmt::Display for TopologyErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fault) in self.0.iter().enumerate() {
+        for (index, diagnostic) in self.0.iter().enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{fault}")?;
+            write!(f, "{diagnostic}")?;
         }
         Ok(())
     }
@@ -127,8 +126,9 @@ const SHOWN_AFTER: usize = 60;
 /// A place in the text, in bytes.
 pub(super) type Span = Range<usize>;
 
+/// A diagnostic before its line and column are known.
 #[derive(Debug)]
-struct Finding {
+struct Draft {
     at: Option<Span>,
     /// Whether the line may be shown.
     is_shown: bool,
@@ -140,15 +140,15 @@ struct Finding {
 #[derive(Debug)]
 pub(super) struct Diagnostics<'t> {
     text: &'t str,
-    faults: Vec<Finding>,
-    warnings: Vec<Finding>,
+    errors: Vec<Draft>,
+    warnings: Vec<Draft>,
     /// Where the text is not TOML: lines, and all that stands behind an open list.
     broken: Vec<Span>,
 }
 
 impl<'t> Diagnostics<'t> {
     pub(super) fn new(text: &'t str) -> Diagnostics<'t> {
-        Diagnostics { text, faults: Vec::new(), warnings: Vec::new(), broken: Vec::new() }
+        Diagnostics { text, errors: Vec::new(), warnings: Vec::new(), broken: Vec::new() }
     }
 
     /// The text is not TOML in these places.
@@ -168,7 +168,7 @@ impl<'t> Diagnostics<'t> {
                 }
                 _ => "a line is key = value; text stands in \"quotes\", lists in [brackets]",
             };
-            self.fault(at.clone(), format!("this is not TOML: {what}"), remedy);
+            self.error(at.clone(), format!("this is not TOML: {what}"), remedy);
             self.broken.push(line_of(self.text, at.start));
             if is_end {
                 self.broken.push(at.start..self.text.len());
@@ -184,47 +184,47 @@ impl<'t> Diagnostics<'t> {
     }
 
     /// Something with which no server may start. `at`: nothing for the file as a whole.
-    pub(super) fn fault(
+    pub(super) fn error(
         &mut self,
         at: impl Into<Option<Span>>,
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) {
         let (what, remedy) = (what.into(), remedy.into());
-        self.add(Finding { at: at.into(), is_shown: true, what, remedy });
+        self.add(Draft { at: at.into(), is_shown: true, what, remedy });
     }
 
-    /// The same of a line that may hold a key or a password: its place is told, and not the line.
-    pub(super) fn fault_unseen(&mut self, at: Span, what: &str, remedy: &str) {
+    /// The same of a line that may hold a secret or a password: its place is shown, and not the line.
+    pub(super) fn error_unseen(&mut self, at: Span, what: &str, remedy: &str) {
         let (what, remedy) = (what.into(), remedy.into());
-        self.add(Finding { at: Some(at), is_shown: false, what, remedy });
+        self.add(Draft { at: Some(at), is_shown: false, what, remedy });
     }
 
-    fn add(&mut self, finding: Finding) {
-        let is_told = |at: &Span| self.broken.iter().any(|line| line.contains(&at.start));
-        if !finding.at.as_ref().is_some_and(is_told) {
-            self.faults.push(finding);
+    fn add(&mut self, draft: Draft) {
+        let is_known = |at: &Span| self.broken.iter().any(|line| line.contains(&at.start));
+        if !draft.at.as_ref().is_some_and(is_known) {
+            self.errors.push(draft);
         }
     }
 
     /// Something that may be meant.
     pub(super) fn warn(&mut self, at: Span, what: impl Into<String>, remedy: impl Into<String>) {
         let (what, remedy) = (what.into(), remedy.into());
-        self.warnings.push(Finding { at: Some(at), is_shown: true, what, remedy });
+        self.warnings.push(Draft { at: Some(at), is_shown: true, what, remedy });
     }
 
-    /// A complaint about that place of the file at `path`, for others to fill in.
-    pub(super) fn complaint_at(&self, path: &Path, at: Option<Span>) -> Diagnostic {
+    /// A diagnostic about that place of the file at `path`, for others to fill in.
+    pub(super) fn diagnostic_at(&self, path: &Path, at: Option<Span>) -> Diagnostic {
         let (what, remedy) = (String::new(), String::new());
-        complaint(self.text, path, "error", Finding { at, is_shown: true, what, remedy })
+        diagnostic(self.text, path, "error", Draft { at, is_shown: true, what, remedy })
     }
 
-    /// The warnings, if there are no faults; each in the file's order.
+    /// The warnings, if there are no errors; each in the file's order.
     pub(super) fn into_result(self, path: &Path) -> Result<Vec<Diagnostic>, TopologyErrors> {
-        let Diagnostics { text, faults, warnings, .. } = self;
-        match faults.is_empty() {
+        let Diagnostics { text, errors, warnings, .. } = self;
+        match errors.is_empty() {
             true => Ok(in_order(text, path, "warning", warnings)),
-            false => Err(TopologyErrors(in_order(text, path, "error", faults))),
+            false => Err(TopologyErrors(in_order(text, path, "error", errors))),
         }
     }
 }
@@ -233,14 +233,14 @@ fn in_order(
     text: &str,
     path: &Path,
     kind: &'static str,
-    mut findings: Vec<Finding>,
+    mut diagnostics: Vec<Draft>,
 ) -> Vec<Diagnostic> {
-    findings.sort_by_key(|finding| finding.at.as_ref().map(|at| at.start));
-    findings.into_iter().map(|finding| complaint(text, path, kind, finding)).collect()
+    diagnostics.sort_by_key(|draft| draft.at.as_ref().map(|at| at.start));
+    diagnostics.into_iter().map(|draft| diagnostic(text, path, kind, draft)).collect()
 }
 
-fn complaint(text: &str, path: &Path, kind: &'static str, finding: Finding) -> Diagnostic {
-    let Finding { at, is_shown, what, remedy } = finding;
+fn diagnostic(text: &str, path: &Path, kind: &'static str, draft: Draft) -> Diagnostic {
+    let Draft { at, is_shown, what, remedy } = draft;
     let [what, remedy] = [what, remedy].map(|text| mask_keys(&text).into_owned());
     let path = path.display();
     let Some(at) = at else {
@@ -322,9 +322,9 @@ mod tests {
     use super::*;
 
     fn told(text: &str, at: Span) -> String {
-        let mut findings = Diagnostics::new(text);
-        findings.fault(at, "it is wrong", "mend it");
-        findings.into_result(Path::new("t.toml")).expect_err("there is a fault").to_string()
+        let mut diagnostics = Diagnostics::new(text);
+        diagnostics.error(at, "it is wrong", "mend it");
+        diagnostics.into_result(Path::new("t.toml")).expect_err("there is an error").to_string()
     }
 
     #[test]
@@ -361,21 +361,21 @@ mod tests {
     }
 
     #[test]
-    fn of_a_line_with_a_secret_only_the_place_is_told() {
-        let mut findings = Diagnostics::new("a = 1\nkey = \"CANARY\"");
-        findings.fault_unseen(12..20, "it is wrong", "mend it");
-        let faults = findings.into_result(Path::new("t")).expect_err("there is a fault");
-        assert_eq!(faults.to_string(), "t:2:7: error: it is wrong\n  = remedy: mend it\n");
+    fn of_a_line_with_a_secret_only_the_place_is_shown() {
+        let mut diagnostics = Diagnostics::new("a = 1\nkey = \"CANARY\"");
+        diagnostics.error_unseen(12..20, "it is wrong", "mend it");
+        let errors = diagnostics.into_result(Path::new("t")).expect_err("there is an error");
+        assert_eq!(errors.to_string(), "t:2:7: error: it is wrong\n  = remedy: mend it\n");
     }
 
     #[test]
-    fn faults_are_told_in_the_order_of_the_file() {
-        let mut findings = Diagnostics::new("a\nb\nc");
-        findings.fault(4..5, "third", "");
-        findings.fault(0..1, "second", "");
-        findings.fault(None, "first", "");
-        let faults = findings.into_result(Path::new("t")).expect_err("there are three");
-        let lines: Vec<String> = faults.iter().map(Diagnostic::in_one_line).collect();
+    fn errors_stand_in_the_order_of_the_file() {
+        let mut diagnostics = Diagnostics::new("a\nb\nc");
+        diagnostics.error(4..5, "third", "");
+        diagnostics.error(0..1, "second", "");
+        diagnostics.error(None, "first", "");
+        let errors = diagnostics.into_result(Path::new("t")).expect_err("there are three");
+        let lines: Vec<String> = errors.iter().map(Diagnostic::in_one_line).collect();
         assert_eq!(lines, ["t: first", "t:1:1: second", "t:3:1: third"]);
     }
 }

@@ -1,14 +1,14 @@
 //! Who is in the herd, where, and under which limits: the file `topology.toml`.
 //!
 //! In: a path, or the text. Out: a [`Topology`] in which everything holds together, or [`TopologyErrors`],
-//! all of them at once, each with its place and a remedy. Whoever starts a server with faults exits
+//! all of them at once, each with its place and a remedy. A server whose file has errors exits
 //! with status 78. Opens no socket; knows neither `Table` nor reactor.
 //!
-//! The idea: three passes, each of which goes on after a fault.
+//! The idea: three passes, each of which goes on after an error. What a table may say stands in [`KEYS`], and nowhere else.
 //!
 //! ```text
 //! text -> TOML          -> tables, key by key    -> servers, together  -> Topology
-//!         (toml)           (Section)                (servers)              and warnings
+//!         (toml)           (KEYS, Section)          (servers)              and warnings
 //!         is it TOML?      unknown, wrong type,     twice, nobody,
 //!                          out of range             itself
 //! ```
@@ -25,6 +25,7 @@
 mod diagnostic;
 mod graph;
 mod journal;
+mod keys;
 mod limits;
 mod peers;
 mod places;
@@ -32,44 +33,27 @@ mod servers;
 mod status;
 mod toml_section;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::DeTable;
 
 pub use diagnostic::{Diagnostic, TopologyErrors};
-pub use journal::LIMITS as JOURNAL_LIMITS;
-pub use limits::{Limit, Limits, Seconds};
+pub use keys::{DefaultValue, KEYS, Key, TOP, ValueType, range_in_words};
+pub use limits::{Limits, Seconds};
 pub use peers::{PeerTlsSettings, certificate_name};
 pub use places::{KEY_VARIABLE, PlacesSettings, PlacesSource, SourceName, Upstream, UpstreamKind};
+pub use servers::{SERVERS_MAX, Server};
 pub use status::socket_path;
 
 use crate::files;
 use crate::journal::JournalSettings;
 use crate::log::LogSettings;
 use diagnostic::Diagnostics;
-use toml_section::{Section, TOP};
-
-/// Most servers of a herd. Each keeps a bit per client for each neighbour.
-pub const SERVERS_MAX: usize = 64;
+use toml_section::Section;
 
 /// Most bytes of a topology file: a larger one is something else.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-
-const ROTATE_BYTES: Limit = Limit {
-    key: "rotate_bytes",
-    default: 100_000_000,
-    range: 0..=1_000_000_000_000,
-    meaning: "At this size a log file is begun anew; 0 = never.",
-};
-
-const ROTATE_KEEP: Limit = Limit {
-    key: "rotate_keep",
-    default: 5,
-    range: 0..=100,
-    meaning: "How many older files of a log are kept.",
-};
 
 /// A herd: its members and what holds for all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,21 +86,6 @@ pub enum Acknowledge {
     Local,
     /// When a neighbour has it, too.
     Peer,
-}
-
-/// A member of a herd.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// Its name, as in its AT lines.
-    pub name: String,
-    /// Where clients find it.
-    pub client: SocketAddr,
-    /// Where its neighbours find it; the same as `client` only if it is plain.
-    pub peer: SocketAddr,
-    /// The names of all its neighbours, sorted, whichever side lists them.
-    pub neighbours: Vec<String>,
-    /// Whether it speaks only AT lines that end in CR LF, as the Python original does.
-    pub plain: bool,
 }
 
 impl Topology {
@@ -177,27 +146,37 @@ impl Topology {
             let remedy = "begin with the topology.toml of the herd of five";
             return Err(TopologyErrors::of_file(path, "it is empty", remedy));
         }
-        let mut findings = Diagnostics::new(text);
-        findings.not_toml(&errors);
-        let top = Section::new(TOP, document.get_ref(), None, &mut findings);
+        let mut diagnostics = Diagnostics::new(text);
+        diagnostics.not_toml(&errors);
+        let top = Section::top(document.get_ref(), &mut diagnostics);
         let folder = path.parent().unwrap_or(Path::new(""));
-        let herd = top.name("herd", "places-herd", &mut findings);
-        let herd = herd.map(Spanned::into_inner).unwrap_or_default();
-        let security = peers::read(&top, path, &mut findings);
-        let servers = servers::read(&top, herd, &security, &mut findings);
+        top.require("herd", &mut diagnostics);
+        let herd = top.text("herd").map(Spanned::into_inner).unwrap_or_default();
+        let security = peers::read(&top, path, &mut diagnostics);
+        let servers = servers::read(&top, herd, &security, &mut diagnostics);
+        let [places, log, limits] =
+            ["[places]", "[log]", "[limits]"].map(|name| top.section(name, &mut diagnostics));
         let topology = Topology {
             herd: herd.to_owned(),
-            ack: read_ack(&top, &mut findings),
-            status_folder: status::read(&top, folder, &servers, &mut findings),
+            ack: match top.text_or_default("ack") {
+                "peer" => Acknowledge::Peer,
+                _ => Acknowledge::Local,
+            },
+            status_folder: status::read(&top, folder, &servers, &mut diagnostics),
             servers,
             peer_tls: security.tls,
-            places: places::read(&top, folder, source, &mut findings),
-            log: read_log(&top, folder, &mut findings),
-            journal: journal::read(&top, folder, &mut findings),
-            limits: Limits::read(top.section("limits", &mut findings).as_ref(), &mut findings),
+            log: LogSettings {
+                folder: folder.join(log.text_or_default("folder")),
+                rotate_bytes: log.number("rotate_bytes"),
+                rotate_keep: log.number("rotate_keep"),
+            },
+            journal: journal::read(&top, folder, &mut diagnostics),
+            limits: Limits::read(&limits),
+            places: places::read(&places, folder, source, &mut diagnostics),
             warnings: Vec::new(),
         };
-        let warnings = findings.into_result(path)?;
+        topology.limits.check_together(&limits, &places, &mut diagnostics);
+        let warnings = diagnostics.into_result(path)?;
         Ok(Topology { warnings, ..topology })
     }
 
@@ -215,37 +194,5 @@ impl Topology {
     /// What is doubtful about the file, in its order.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
-    }
-}
-
-fn read_log(top: &Section<'_>, folder: &Path, findings: &mut Diagnostics<'_>) -> LogSettings {
-    let mut settings = LogSettings {
-        folder: folder.join("log"),
-        rotate_bytes: ROTATE_BYTES.default,
-        rotate_keep: ROTATE_KEEP.default,
-    };
-    let Some(section) = top.section("log", findings) else { return settings };
-    if let Some(name) = section.text("folder", "log", findings) {
-        settings.folder = folder.join(name.get_ref());
-    }
-    if let Some(bytes) = section.integer(&ROTATE_BYTES, findings) {
-        settings.rotate_bytes = bytes;
-    }
-    if let Some(keep) = section.integer(&ROTATE_KEEP, findings) {
-        settings.rotate_keep = keep;
-    }
-    settings
-}
-
-fn read_ack(top: &Section<'_>, findings: &mut Diagnostics<'_>) -> Acknowledge {
-    let Some(word) = top.text("ack", "local", findings) else { return Acknowledge::Local };
-    match *word.get_ref() {
-        "local" => Acknowledge::Local,
-        "peer" => Acknowledge::Peer,
-        _ => {
-            let remedy = "write ack = \"local\" or ack = \"peer\"";
-            findings.fault(word.span(), "this is nothing to wait for", remedy);
-            Acknowledge::Local
-        }
     }
 }

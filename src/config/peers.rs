@@ -2,7 +2,7 @@
 //!
 //! In: the table `[peer_tls]` and the key `insecure_peers`. Out: [`Security`], and what it demands of
 //! each server. Opens no file: the folder's contents differ from machine to machine, and whoever
-//! reads them is told where the topology names it ([`PeerTlsSettings::complaint`]).
+//! reads them is told where the topology names it ([`PeerTlsSettings::error`]).
 //!
 //! The idea: a peer port beyond the loopback that asks for no proof lets anybody speak as a server.
 //! That has to be wanted, in so many words. A plain member proves nothing and cannot be asked to, so
@@ -28,8 +28,8 @@ pub struct PeerTlsSettings {
 }
 
 impl PeerTlsSettings {
-    /// A fault of what is in the folder, at the place where the topology names it.
-    pub fn complaint(&self, what: &str, remedy: &str) -> Diagnostic {
+    /// An error in what is in the folder, at the place where the topology names it.
+    pub fn error(&self, what: &str, remedy: &str) -> Diagnostic {
         self.here.saying("error", what, remedy)
     }
 
@@ -47,20 +47,18 @@ pub(super) struct Security {
 }
 
 /// Reads both. `path`: of the topology file.
-pub(super) fn read(top: &Section<'_>, path: &Path, findings: &mut Diagnostics<'_>) -> Security {
-    let insecure = top.flag("insecure_peers", findings);
-    let section = top.section("peer_tls", findings);
-    let tls = section.map(|section| {
-        let named = section.text("folder", "pki", findings);
-        let name = named.as_ref().map_or("pki", |named| *named.get_ref());
-        let place = named.as_ref().map(Spanned::span).or(section.head.clone());
-        let here = findings.complaint_at(path, place);
-        let folder = path.parent().unwrap_or(Path::new("")).join(name);
+pub(super) fn read(top: &Section<'_>, path: &Path, diagnostics: &mut Diagnostics<'_>) -> Security {
+    let insecure = top.flag("insecure_peers");
+    let section = top.section("[peer_tls]", diagnostics);
+    let tls = section.is_there().then(|| {
+        let place = section.place_of("folder").or(section.head.clone());
+        let here = diagnostics.diagnostic_at(path, place);
+        let folder = path.parent().unwrap_or(Path::new("")).join(section.text_or_default("folder"));
         PeerTlsSettings { folder, here }
     });
     if let (Some(_), true, Some(place)) = (&tls, insecure, top.place_of("insecure_peers")) {
         let what = "with [peer_tls] every neighbour proves who it is: this allows nothing";
-        findings.warn(place, what, "take one of the two out");
+        diagnostics.warn(place, what, "take one of the two out");
     }
     Security { tls, insecure }
 }
@@ -73,26 +71,26 @@ impl Security {
         name: Option<&Spanned<&str>>,
         peer: Option<&Spanned<SocketAddr>>,
         plain: bool,
-        findings: &mut Diagnostics<'_>,
+        diagnostics: &mut Diagnostics<'_>,
     ) {
         match (&self.tls, name, peer) {
             (Some(_), Some(name), _) => {
-                check_name(herd, name, findings);
+                check_name(herd, name, diagnostics);
                 if plain {
                     let what = format!("{} is plain, and speaks no TLS", quoted(name.get_ref()));
                     let remedy = "a herd with [peer_tls] has no plain member: take one of them out";
-                    findings.fault(name.span(), what, remedy);
+                    diagnostics.error(name.span(), what, remedy);
                 }
             }
-            (None, _, Some(peer)) => self.check_address(peer, findings),
+            (None, _, Some(peer)) => self.check_address(peer, diagnostics),
             _ => {}
         }
     }
 
-    fn check_address(&self, peer: &Spanned<SocketAddr>, findings: &mut Diagnostics<'_>) {
+    fn check_address(&self, peer: &Spanned<SocketAddr>, diagnostics: &mut Diagnostics<'_>) {
         let ip = peer.get_ref().ip().to_canonical();
         if ip.is_loopback() || ip.is_unspecified() {
-            // Of the second another fault is told.
+            // The second has an error of its own.
             return;
         }
         let what = "whoever reaches this port may speak as a server";
@@ -100,13 +98,13 @@ impl Security {
             true => {
                 let remedy =
                     "let only the herd's machines reach it: by a firewall, or a private network";
-                findings.warn(peer.span(), what, remedy);
+                diagnostics.warn(peer.span(), what, remedy);
             }
             false => {
                 let remedy = "let servers prove who they are: add a table [peer_tls] \
                               (docs/peer-tls.md); or insecure_peers = true at the top, if only the \
                               herd's machines reach it";
-                findings.fault(peer.span(), what, remedy);
+                diagnostics.error(peer.span(), what, remedy);
             }
         }
     }
@@ -115,7 +113,7 @@ impl Security {
     pub(super) fn check_names<'t>(
         &self,
         names: impl Iterator<Item = &'t Spanned<&'t str>>,
-        findings: &mut Diagnostics<'_>,
+        diagnostics: &mut Diagnostics<'_>,
     ) {
         let mut seen = BTreeMap::new();
         for name in names.filter(|_| self.tls.is_some()) {
@@ -126,7 +124,7 @@ impl Security {
                         format!("{} and {} are one name in DNS", quoted(text), quoted(other));
                     let remedy =
                         "with [peer_tls] let names differ in more than upper and lower case";
-                    findings.fault(name.span(), what, remedy);
+                    diagnostics.error(name.span(), what, remedy);
                 }
                 _ => {}
             }
@@ -139,12 +137,12 @@ pub fn certificate_name(server: &str, herd: &str) -> String {
     format!("{server}.{herd}")
 }
 
-fn check_name(herd: &str, name: &Spanned<&str>, findings: &mut Diagnostics<'_>) {
+fn check_name(herd: &str, name: &Spanned<&str>, diagnostics: &mut Diagnostics<'_>) {
     let full = certificate_name(name.get_ref(), herd);
     if !herd.is_empty() && DnsName::try_from(full.as_str()).is_err() {
         let what = format!("{} is no DNS name, and certificates need one", quoted(&full));
         let remedy = "with [peer_tls] names are of letters, digits and -, 63 between two points, \
                       and the herd's does not end with a number";
-        findings.fault(name.span(), what, remedy);
+        diagnostics.error(name.span(), what, remedy);
     }
 }

@@ -1,54 +1,45 @@
 //! The table `[places]`: whom WHATSAT asks, and how they are reached.
 //!
-//! In: the table. Out: [`PlacesSettings`] in which what is said fits the source, or faults. Opens
+//! In: the table. Out: [`PlacesSettings`] in which what is said fits the source, or errors. Opens
 //! no file but to see that it is there, reads no key and no environment: the topology may be shown
 //! to anyone.
 //!
 //! The idea: `source` alone decides. A key, a file or a URL beside it says how a source is to be
 //! asked if it is; never that it is. So where `source` is not written and something for a source
-//! is, that is a fault: whoever wrote it expects more than would happen. Where it is written, what is
+//! is, that is an error: the operator expects more than would happen. Where it is written, what is
 //! for another source is kept for another day.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-
-use toml::de::DeTable;
+use std::time::Duration;
 
 use super::diagnostic::{Diagnostics, quoted};
-use super::servers::parse_address;
-use super::toml_section::Section;
+use super::keys::keys_of;
+use super::toml_section::{Section, parse_address};
+use crate::fetch::pool::HttpPoolLimits;
+use crate::http::HttpLimits;
 use crate::log::secret::Secret;
 use crate::net::dns::index_of;
 use crate::places::{
     BaseUrl, Format, Google, GoogleLegacy, Mask, Photon, ProxyUrl, Rank, Source, UrlFault,
 };
 
-/// The keys of `[places]`: the source and its rank, then what only some sources need.
-pub(super) const KEYS: &[&str] = &[
-    "source",
-    "rank",
-    "file",
-    "base_url",
-    "key_file",
-    "mask",
-    "language",
-    "fallback",
-    "ca_file",
-    "proxy",
-    "resolver",
-    "resolv_conf",
-    "hosts_file",
-];
-
-/// Of those, how many are for whatever source.
-const COMMON_KEYS: usize = 2;
+/// The keys of `[places]` that hold for any source.
+const COMMON_KEYS: [&str; 6] =
+    ["source", "rank", "deadline_ms", "in_flight", "queue", "body_bytes"];
 
 const GOOGLE: &str = "https://places.googleapis.com";
 const GOOGLE_LEGACY: &str = "https://maps.googleapis.com";
 
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-const HOSTS_FILE: &str = "/etc/hosts";
+/// Handshakes with a service that may be under way at once: a few are enough, since connections are kept.
+const HANDSHAKES_MAX: usize = 4;
+
+/// How long an unused connection to a service is kept.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// What all replies at once may take, in longest bodies.
+const BODIES_MAX: usize = 16;
 
 /// Keys are longer than the names people give to files: Google's have 39 characters.
 const KEY_BYTES_MIN: usize = 30;
@@ -63,6 +54,37 @@ pub struct PlacesSettings {
     pub source: PlacesSource,
     /// In which order they are answered.
     pub rank: Rank,
+    /// How long a WHATSAT may take; then the client gets an error.
+    pub deadline: Duration,
+    /// Maximum questions put to the source at once.
+    pub in_flight: usize,
+    /// Maximum questions that wait for the source.
+    pub queue: usize,
+    /// Longest body of a reply of a service.
+    pub body_bytes: usize,
+}
+
+impl PlacesSettings {
+    /// How long looking up the host of a service may take.
+    pub fn dns_timeout(&self) -> Duration {
+        self.deadline / 4
+    }
+
+    /// The limits of a request to a service. Each of its phases gets a share of the deadline, so that a phase that
+    /// fails leaves time for a second attempt.
+    pub fn pool_limits(&self) -> HttpPoolLimits {
+        HttpPoolLimits {
+            handshakes: HANDSHAKES_MAX,
+            idle_connections: self.in_flight,
+            connect: self.deadline * 3 / 16,
+            tls: self.deadline / 4,
+            first_byte: self.deadline / 2,
+            between_bytes: self.deadline / 4,
+            idle: IDLE,
+            http: HttpLimits { body_bytes: self.body_bytes, ..HttpLimits::default() },
+            all_bytes: self.body_bytes * BODIES_MAX,
+        }
+    }
 }
 
 /// Where places come from.
@@ -149,65 +171,59 @@ pub enum SourceName {
     Photon,
 }
 
-const NAMES: [(&str, SourceName); 5] = [
-    ("embedded", SourceName::Embedded),
-    ("file", SourceName::File),
-    ("google", SourceName::Google),
-    ("google-legacy", SourceName::GoogleLegacy),
-    ("photon", SourceName::Photon),
-];
-
 impl FromStr for SourceName {
-    type Err = String;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<SourceName, String> {
-        let named = NAMES.iter().find(|(name, _)| *name == text);
-        named.map(|(_, source)| *source).ok_or_else(|| {
-            let names = NAMES.map(|(name, _)| name).join(", ");
-            format!("the sources are {names}")
+    fn from_str(text: &str) -> Result<SourceName, &'static str> {
+        Ok(match text {
+            "embedded" => SourceName::Embedded,
+            "file" => SourceName::File,
+            "google" => SourceName::Google,
+            "google-legacy" => SourceName::GoogleLegacy,
+            "photon" => SourceName::Photon,
+            _ => return Err("the sources are embedded, file, google, google-legacy, photon"),
         })
     }
 }
 
-/// Reads `[places]`; without it the embedded places serve. `asked`: what is to be taken for the
-/// source, whatever the table says.
+/// Reads `[places]`; without it the embedded places serve. `asked`: the source to take, whatever the
+/// table says.
 pub(super) fn read(
-    top: &Section<'_>,
+    section: &Section<'_>,
     folder: &Path,
     asked: Option<SourceName>,
-    findings: &mut Diagnostics<'_>,
+    diagnostics: &mut Diagnostics<'_>,
 ) -> PlacesSettings {
-    let nothing = DeTable::new();
-    let section = match (top.section("places", findings), asked) {
-        (Some(section), _) => section,
-        (None, Some(_)) => Section::new("[places]", &nothing, None, findings),
-        (None, None) => {
-            return PlacesSettings { source: PlacesSource::Embedded, rank: Rank::Prominence };
-        }
-    };
     let table = PlacesTable { section, folder, is_asked: asked.is_some() };
-    table.check_that_a_source_is_named(findings);
-    let named = table.section.choice("source", &NAMES, findings);
+    table.check_that_a_source_is_named(diagnostics);
+    let named = section.text_or_default("source").parse().unwrap_or(SourceName::Embedded);
     let named = asked.unwrap_or(named);
-    let rank = table.rank(named, findings);
-    let file = table.places_file(named == SourceName::File, findings);
-    let upstream = table.upstream(named, findings);
+    let rank = table.rank(named, diagnostics);
+    let file = table.places_file(named == SourceName::File, diagnostics);
+    let upstream = table.upstream(named, diagnostics);
     let source = match (named, file, upstream) {
         (SourceName::File, Some(file), _) => PlacesSource::File(file),
         (_, _, Some(upstream)) => PlacesSource::Network(Box::new(upstream)),
-        // Or it is a fault, and then it does not matter.
+        // Or there was an error, and then it does not matter.
         _ => PlacesSource::Embedded,
     };
     if named == SourceName::File {
         let what = "the places are to come from a file, and none is named";
-        table.check_that_it_has("file", what, "places.json", findings);
+        table.check_that_it_has("file", what, "places.json", diagnostics);
     }
-    PlacesSettings { source, rank }
+    PlacesSettings {
+        source,
+        rank,
+        deadline: section.number("deadline_ms"),
+        in_flight: section.number("in_flight"),
+        queue: section.number("queue"),
+        body_bytes: section.number("body_bytes"),
+    }
 }
 
 /// The table, and the folder that paths in it are relative to.
 struct PlacesTable<'t> {
-    section: Section<'t>,
+    section: &'t Section<'t>,
     folder: &'t Path,
     /// The source is another than the one that is written, or written here for the first time.
     is_asked: bool,
@@ -215,19 +231,24 @@ struct PlacesTable<'t> {
 
 impl PlacesTable<'_> {
     /// What is for some source only means nothing if none is named.
-    fn check_that_a_source_is_named(&self, findings: &mut Diagnostics<'_>) {
+    fn check_that_a_source_is_named(&self, diagnostics: &mut Diagnostics<'_>) {
         if self.is_asked || self.section.has("source") {
             return;
         }
-        for key in &KEYS[COMMON_KEYS..] {
+        for key in keys_of("[places]").map(|key| key.name) {
             let Some(place) = self.section.place_of(key) else { continue };
-            match *key {
+            match key {
+                _ if COMMON_KEYS.contains(&key) => {}
                 "file" => {
-                    findings.fault(place, "this file would not be read", "add source = \"file\"");
+                    diagnostics.error(
+                        place,
+                        "this file would not be read",
+                        "add source = \"file\"",
+                    );
                 }
                 _ => {
                     let remedy = "name the source it is for, as in source = \"google\"";
-                    findings.fault(place, "this would not be used", remedy);
+                    diagnostics.error(place, "this would not be used", remedy);
                 }
             }
         }
@@ -239,30 +260,31 @@ impl PlacesTable<'_> {
         key: &str,
         what: &str,
         example: &str,
-        findings: &mut Diagnostics<'_>,
+        diagnostics: &mut Diagnostics<'_>,
     ) {
         if !self.section.has(key) {
             let place = self.section.place_of("source").or(self.section.head.clone());
-            let place = place.unwrap_or_default();
-            findings.fault(place, what, format!("add {key} = \"{example}\""));
+            diagnostics.error(place, what, format!("add {key} = \"{example}\""));
         }
     }
 
     /// In which order places come; not every source has both.
-    fn rank(&self, named: SourceName, findings: &mut Diagnostics<'_>) -> Rank {
-        let ranks = [("prominence", Rank::Prominence), ("distance", Rank::Distance)];
-        let rank = self.section.choice("rank", &ranks, findings);
+    fn rank(&self, named: SourceName, diagnostics: &mut Diagnostics<'_>) -> Rank {
+        let rank = match self.section.text_or_default("rank") {
+            "distance" => Rank::Distance,
+            _ => Rank::Prominence,
+        };
         // A rank is for the source beside it.
         let place = self.section.place_of("rank").filter(|_| !self.is_asked);
         match (named, rank, place) {
             (SourceName::GoogleLegacy, Rank::Distance, Some(place)) => {
                 let what = "google-legacy cannot look for whatever is nearest";
-                findings.fault(place, what, "leave rank out, or choose source = \"google\"");
+                diagnostics.error(place, what, "leave rank out, or choose source = \"google\"");
                 rank
             }
             (SourceName::Photon, Rank::Prominence, Some(place)) => {
                 let what = "photon knows no prominence: it answers the nearest first";
-                findings.fault(place, what, "leave rank out, or write rank = \"distance\"");
+                diagnostics.error(place, what, "leave rank out, or write rank = \"distance\"");
                 rank
             }
             (SourceName::Photon, _, _) => Rank::Distance,
@@ -271,9 +293,11 @@ impl PlacesTable<'_> {
     }
 
     /// All that is said of a service, whether it is asked or not; the service only if it is.
-    fn upstream(&self, named: SourceName, findings: &mut Diagnostics<'_>) -> Option<Upstream> {
-        let mask =
-            self.section.choice("mask", &[("basic", Mask::Basic), ("full", Mask::Full)], findings);
+    fn upstream(&self, named: SourceName, diagnostics: &mut Diagnostics<'_>) -> Option<Upstream> {
+        let mask = match self.section.text_or_default("mask") {
+            "full" => Mask::Full,
+            _ => Mask::Basic,
+        };
         let (kind, default) = match named {
             SourceName::Embedded | SourceName::File => (None, None),
             SourceName::Google => (Some(UpstreamKind::Google(mask)), Some(GOOGLE)),
@@ -282,20 +306,21 @@ impl PlacesTable<'_> {
         };
         if named == SourceName::Photon {
             let what = "photon is a server of one's own, and it is not said where";
-            self.check_that_it_has("base_url", what, "http://127.0.0.1:2322", findings);
+            self.check_that_it_has("base_url", what, "http://127.0.0.1:2322", diagnostics);
         }
-        let base = self.base_url(findings);
+        let base: Option<BaseUrl> = self.url("base_url", diagnostics);
         let is_used = kind.is_some();
         let needs_key = is_used && named != SourceName::Photon;
-        let key_file = self.key_file(needs_key, findings);
-        let language = self.language(findings);
-        let fallbacks = [("none", false), ("embedded", true)];
-        let falls_back = self.section.choice("fallback", &fallbacks, findings);
-        let ca_file = self.file("ca_file", "ca.pem", is_used, findings);
-        let proxy = self.proxy(findings);
-        let resolver = self.resolver(findings);
-        let resolv_conf = self.file("resolv_conf", RESOLV_CONF, is_used, findings);
-        let hosts_file = self.file("hosts_file", HOSTS_FILE, is_used, findings);
+        let key_file = self.key_file(needs_key, diagnostics);
+        let language = self.language(diagnostics);
+        let falls_back = self.section.text_or_default("fallback") == "embedded";
+        let ca_file = self.file("ca_file", is_used, diagnostics);
+        let proxy = self.proxy(diagnostics);
+        let resolver = self.resolver(diagnostics);
+        let [resolv_conf, hosts_file] = ["resolv_conf", "hosts_file"].map(|key| {
+            self.file(key, is_used, diagnostics)
+                .unwrap_or_else(|| self.section.text_or_default(key).into())
+        });
         Some(Upstream {
             kind: kind?,
             base: base.or_else(|| default.map(|url| url.parse().expect("ours is a URL")))?,
@@ -305,62 +330,56 @@ impl PlacesTable<'_> {
             ca_file,
             proxy,
             resolver,
-            resolv_conf: resolv_conf.unwrap_or_else(|| RESOLV_CONF.into()),
-            hosts_file: hosts_file.unwrap_or_else(|| HOSTS_FILE.into()),
+            resolv_conf,
+            hosts_file,
         })
     }
 
     /// The path of a regular file, relative to the topology's folder. It has to be there if it `is_used`.
-    fn file(
-        &self,
-        key: &str,
-        example: &str,
-        is_used: bool,
-        findings: &mut Diagnostics<'_>,
-    ) -> Option<PathBuf> {
-        let file = self.section.text(key, example, findings)?;
+    fn file(&self, key: &str, is_used: bool, diagnostics: &mut Diagnostics<'_>) -> Option<PathBuf> {
+        let file = self.section.text(key)?;
         let path = self.folder.join(file.get_ref());
         if is_used && !path.is_file() {
             let is = if path.exists() { "this is no regular file:" } else { "there is no file" };
             let what = format!("{is} {}", quoted(&path.to_string_lossy()));
             let remedy = "paths are relative to the folder of the topology file";
-            findings.fault(file.span(), what, remedy);
+            diagnostics.error(file.span(), what, remedy);
         }
         Some(path)
     }
 
     /// The same for the file of places, the name of which says what is in it.
-    fn places_file(&self, is_used: bool, findings: &mut Diagnostics<'_>) -> Option<PathBuf> {
-        let path = self.file("file", "places.json", is_used, findings)?;
+    fn places_file(&self, is_used: bool, diagnostics: &mut Diagnostics<'_>) -> Option<PathBuf> {
+        let path = self.file("file", is_used, diagnostics)?;
         if let (true, Err(what), place) =
             (is_used, Format::of(&path), self.section.place_of("file"))
         {
-            findings.fault(place, format!("file: {what}"), "rename it, or choose another");
+            diagnostics.error(place, format!("file: {what}"), "rename it, or choose another");
         }
         Some(path)
     }
 
     /// The same for the file of a key. Somebody will write the key itself: it is not repeated.
-    fn key_file(&self, is_used: bool, findings: &mut Diagnostics<'_>) -> Option<PathBuf> {
-        let text = self.section.text("key_file", "google.key", findings)?;
+    fn key_file(&self, is_used: bool, diagnostics: &mut Diagnostics<'_>) -> Option<PathBuf> {
+        let text = self.section.text("key_file")?;
         let is_key = text.get_ref().len() >= KEY_BYTES_MIN && !text.get_ref().contains(['/', '.']);
         if is_key && !self.folder.join(text.get_ref()).exists() {
             let what = "this looks like a key, and should be the name of a file that holds it";
-            findings.fault_unseen(text.span(), what, "write the key into a file, and chmod 600 it");
+            diagnostics.error_unseen(
+                text.span(),
+                what,
+                "write the key into a file, and chmod 600 it",
+            );
             return None;
         }
-        self.file("key_file", "google.key", is_used, findings)
+        self.file("key_file", is_used, diagnostics)
     }
 
-    fn base_url(&self, findings: &mut Diagnostics<'_>) -> Option<BaseUrl> {
-        self.url("base_url", GOOGLE, findings)
-    }
-
-    fn proxy(&self, findings: &mut Diagnostics<'_>) -> Option<ProxyUrl> {
-        let proxy: ProxyUrl = self.url("proxy", "http://127.0.0.1:3128", findings)?;
+    fn proxy(&self, diagnostics: &mut Diagnostics<'_>) -> Option<ProxyUrl> {
+        let proxy: ProxyUrl = self.url("proxy", diagnostics)?;
         if let (Some(_), Some(place)) = (&proxy.credentials, self.section.place_of("proxy")) {
             let what = "a password does not belong in this file, which many may read";
-            findings.fault_unseen(place, what, "leave it out, and set HTTPS_PROXY instead");
+            diagnostics.error_unseen(place, what, "leave it out, and set HTTPS_PROXY instead");
         }
         Some(proxy)
     }
@@ -369,21 +388,21 @@ impl PlacesTable<'_> {
     fn url<T: FromStr<Err = UrlFault>>(
         &self,
         key: &str,
-        example: &str,
-        findings: &mut Diagnostics<'_>,
+        diagnostics: &mut Diagnostics<'_>,
     ) -> Option<T> {
-        let text = self.section.text(key, example, findings)?;
+        let text = self.section.text(key)?;
         match text.get_ref().parse() {
             Ok(url) => Some(url),
             Err(fault) => {
-                findings.fault_unseen(text.span(), &format!("{key} {fault}"), fault.remedy);
+                diagnostics.error_unseen(text.span(), &format!("{key} {fault}"), fault.remedy);
                 None
             }
         }
     }
 
-    fn resolver(&self, findings: &mut Diagnostics<'_>) -> Option<SocketAddr> {
-        let text = self.section.text("resolver", "127.0.0.1:53", findings)?;
+    /// The address of a name server; a scope in it may be an interface's name.
+    fn resolver(&self, diagnostics: &mut Diagnostics<'_>) -> Option<SocketAddr> {
+        let text = self.section.text("resolver")?;
         let numbered = text.get_ref().split_once('%').and_then(|(address, behind)| {
             let (scope, port) = behind.split_once(']')?;
             Some(format!("{address}%{}]{port}", index_of(scope)?))
@@ -391,19 +410,20 @@ impl PlacesTable<'_> {
         match parse_address(numbered.as_deref().unwrap_or(text.get_ref())) {
             Ok(address) => Some(address),
             Err((what, remedy)) => {
-                findings.fault(text.span(), format!("{} {what}", quoted(text.get_ref())), remedy);
+                let what = format!("{} {what}", quoted(text.get_ref()));
+                diagnostics.error(text.span(), what, remedy);
                 None
             }
         }
     }
 
-    fn language(&self, findings: &mut Diagnostics<'_>) -> Option<String> {
-        let text = self.section.text("language", "en", findings)?;
+    fn language(&self, diagnostics: &mut Diagnostics<'_>) -> Option<String> {
+        let text = self.section.text("language")?;
         if is_language(text.get_ref()) {
             return Some(text.get_ref().to_string());
         }
         let what = format!("{} is no language", quoted(text.get_ref()));
-        findings.fault(text.span(), what, "write its tag, as in \"en\" or \"pt-BR\"");
+        diagnostics.error(text.span(), what, "write its tag, as in \"en\" or \"pt-BR\"");
         None
     }
 }

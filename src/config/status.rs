@@ -3,8 +3,8 @@
 //! In: the table, if it is there, and the servers. Out: the folder of their sockets, near enough that the
 //! path of each fits the address of a socket. Knows no file.
 
-use super::Server;
 use super::diagnostic::{Diagnostics, quoted};
+use super::servers::Server;
 use super::toml_section::Section;
 use std::path::{Path, PathBuf};
 
@@ -22,11 +22,10 @@ pub(super) fn read(
     top: &Section<'_>,
     folder: &Path,
     servers: &[Server],
-    findings: &mut Diagnostics<'_>,
+    diagnostics: &mut Diagnostics<'_>,
 ) -> Option<PathBuf> {
-    let section = top.section("status", findings);
-    let named = section.as_ref().and_then(|section| section.text("folder", "run", findings));
-    let name = named.as_ref().map_or("run", |named| *named.get_ref());
+    let section = top.section("[status]", diagnostics);
+    let name = section.text_or_default("folder");
     if name.is_empty() {
         return None;
     }
@@ -41,8 +40,8 @@ pub(super) fn read(
             quoted(longest)
         );
         let room = (PATH_BYTES_MAX + name.len()).saturating_sub(bytes);
-        let place = named.map(|named| named.span()).or(section.and_then(|section| section.head));
-        findings.fault(place, what, remedy(room));
+        let place = section.place_of("folder").or(section.head);
+        diagnostics.error(place, what, remedy(room));
     }
     Some(folder)
 }

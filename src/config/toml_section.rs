@@ -1,244 +1,167 @@
-//! One table of a topology file, asked key by key.
+//! One table of a topology file: judged as a whole, then read key by key.
 //!
-//! In: a table as the TOML parser leaves it. Out: values with their places, and a fault for each
-//! that is not what it should be: unknown keys, wrong types, numbers out of range. Knows the names
-//! of all keys, and what none of them means.
+//! In: a table as the TOML parser leaves it. Out: values with their places, and an error for each key that [`KEYS`] does not
+//! have, and each value that is not what its row says. Knows what none of the keys means.
 //!
-//! Invariant: what is not returned has been told, or is not in the file.
+//! Invariant: a value that a reader does not get has its error, or is not in the file.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostics, Span, all_quoted, first, quoted};
-use super::limits::{Limit, Limits, grouped};
+use super::keys::{KEYS, Key, MOVED, TOP, ValueType, keys_of, range_in_words};
 use crate::wire::command::{NAME_BYTES_MAX, is_name};
 
-/// The keys of each table.
-const TABLES: &[(&str, &[&str])] = &[
-    (
-        TOP,
-        &[
-            "herd",
-            "ack",
-            "insecure_peers",
-            "server",
-            "peer_tls",
-            "places",
-            "log",
-            "journal",
-            "status",
-            "limits",
-        ],
-    ),
-    ("[[server]]", &["name", "client", "peer", "neighbours", "plain"]),
-    ("[places]", super::places::KEYS),
-    ("[log]", &["folder", "rotate_bytes", "rotate_keep"]),
-    ("[peer_tls]", &["folder"]),
-    ("[status]", &["folder"]),
-    ("[journal]", super::journal::KEYS),
-    ("[limits]", Limits::KEYS),
-];
-
-/// What stands before the first table.
-pub(super) const TOP: &str = "the top of the file";
-
-/// A table with a known name.
+/// A table of the file, or one that it leaves out.
 #[derive(Debug)]
 pub(super) struct Section<'t> {
     name: &'static str,
-    table: &'t DeTable<'t>,
+    table: Option<&'t DeTable<'t>>,
+    /// The values that are what the rows say.
+    good: BTreeMap<&'t str, FoundValue<'t>>,
     /// Where its name stands in brackets; the top has none.
     pub(super) head: Option<Span>,
 }
 
 impl<'t> Section<'t> {
-    /// The table `name`, one of [`TABLES`]; its unknown keys are faults. `head`: the place of its
-    /// name.
-    pub(super) fn new(
-        name: &str,
-        table: &'t DeTable<'t>,
+    /// What stands at the top of the file.
+    pub(super) fn top(document: &'t DeTable<'t>, diagnostics: &mut Diagnostics<'_>) -> Section<'t> {
+        Section::new(TOP, Some(document), None, diagnostics)
+    }
+
+    fn new(
+        name: &'static str,
+        table: Option<&'t DeTable<'t>>,
         head: Option<Span>,
-        findings: &mut Diagnostics<'_>,
+        diagnostics: &mut Diagnostics<'_>,
     ) -> Section<'t> {
-        let &(name, known) =
-            TABLES.iter().find(|(table, _)| *table == name).unwrap_or(&("this table", &[]));
-        for key in table.keys() {
-            let (place, key) = (key.span(), key.get_ref().as_ref());
-            if known.contains(&key) {
+        let mut good = BTreeMap::new();
+        for (key, value) in table.into_iter().flatten() {
+            let (place, text) = (key.span(), key.get_ref().as_ref());
+            if let Some(key) = keys_of(name).find(|key| key.name == text) {
+                let found = FoundValue::new(value, place);
+                if found.is_good(key, diagnostics) {
+                    good.insert(text, found);
+                }
                 continue;
             }
             let (what, remedy) =
-                (format!("{} is no key of {name}", quoted(key)), instead_of(key, known));
-            match may_be_secret(key) {
-                true => findings.fault_unseen(place, &what, &remedy),
-                false => findings.fault(place, what, remedy),
+                (format!("{} is no key of {name}", quoted(text)), instead_of(text, name));
+            match may_be_secret(text) {
+                true => diagnostics.error_unseen(place, &what, &remedy),
+                false => diagnostics.error(place, what, remedy),
             }
         }
-        Section { name, table, head }
+        Section { name, table, good, head }
     }
 
-    /// The table `[key]` within this one.
-    pub(super) fn section(&self, key: &str, findings: &mut Diagnostics<'_>) -> Option<Section<'t>> {
-        let found = self.find(key)?;
-        let name = format!("[{key}]");
-        let DeValue::Table(table) = found.value else {
-            found.should_be("a table", format!("write {name} on a line of its own"), findings);
-            return None;
-        };
-        Some(Section::new(&name, table, Some(found.place), findings))
-    }
-
-    /// The tables `[[key]]` within this one, in the file's order.
-    pub(super) fn sections(&self, key: &str, findings: &mut Diagnostics<'_>) -> Vec<Section<'t>> {
-        let Some(found) = self.find(key) else { return Vec::new() };
-        let name = format!("[[{key}]]");
-        let remedy = format!("begin each one with a line {name}, in double brackets");
-        let mut sections = Vec::new();
-        for item in found.items("a list of tables", &remedy, findings) {
-            match item.value {
-                DeValue::Table(table) => {
-                    sections.push(Section::new(&name, table, Some(item.place), findings));
-                }
-                _ => item.should_be("a list of tables", remedy.clone(), findings),
+    /// The table `name` (in brackets) within this one.
+    pub(super) fn section(
+        &self,
+        name: &'static str,
+        diagnostics: &mut Diagnostics<'_>,
+    ) -> Section<'t> {
+        match self.good.get(bare(name)) {
+            Some(FoundValue { place, value: DeValue::Table(table) }) => {
+                Section::new(name, Some(table), Some(place.clone()), diagnostics)
             }
+            _ => Section::new(name, None, None, diagnostics),
         }
-        sections
     }
 
-    /// Text in quotes. `example`: what it may look like.
-    pub(super) fn text(
+    /// The tables `name` (in double brackets) within this one, in the file's order.
+    pub(super) fn sections(
         &self,
-        key: &str,
-        example: &str,
-        findings: &mut Diagnostics<'_>,
-    ) -> Option<Spanned<&'t str>> {
-        let found = self.find(key)?;
-        let DeValue::String(text) = found.value else {
-            let remedy = format!("put it in quotes, as in {key} = \"{example}\"");
-            found.should_be("text", remedy, findings);
-            return None;
-        };
-        Some(Spanned::new(found.place, text.as_ref()))
-    }
-
-    /// Text that must be there.
-    pub(super) fn required_text(
-        &self,
-        key: &str,
-        example: &str,
-        findings: &mut Diagnostics<'_>,
-    ) -> Option<Spanned<&'t str>> {
-        // In a text that is not TOML the key may stand where it was not understood.
-        if !self.has(key) && !findings.is_broken() {
-            let what = format!("{} has no key {key}", self.name);
-            findings.fault(self.head.clone(), what, format!("add {key} = \"{example}\""));
-        }
-        self.text(key, example, findings)
-    }
-
-    /// The name of a server or a herd, which must be there.
-    pub(super) fn name(
-        &self,
-        key: &str,
-        example: &str,
-        findings: &mut Diagnostics<'_>,
-    ) -> Option<Spanned<&'t str>> {
-        let name = self.required_text(key, example, findings)?;
-        let text = *name.get_ref();
-        if is_name(text.as_bytes()) {
-            return Some(name);
-        }
-        let remedy =
-            format!("a name is 1 to {NAME_BYTES_MAX} letters (A-Z, a-z), digits, points, _ and -");
-        findings.fault(name.span(), format!("{} is no name", quoted(text)), remedy);
-        None
-    }
-
-    /// Text that is one of `choices`; the first if the file says nothing.
-    pub(super) fn choice<T: Copy>(
-        &self,
-        key: &str,
-        choices: &[(&str, T)],
-        findings: &mut Diagnostics<'_>,
-    ) -> T {
-        let (example, default) = choices[0];
-        let Some(text) = self.text(key, example, findings) else { return default };
-        if let Some(&(_, choice)) = choices.iter().find(|(name, _)| name == text.get_ref()) {
-            return choice;
-        }
-        let names = all_quoted(choices.iter().map(|(name, _)| *name));
-        let what = format!("{key} cannot be {}", quoted(text.get_ref()));
-        findings.fault(text.span(), what, format!("choose from {names}"));
-        default
-    }
-
-    /// A list of texts; empty if the file says nothing. `example`: what may stand in the brackets.
-    pub(super) fn texts(
-        &self,
-        key: &str,
-        example: &str,
-        findings: &mut Diagnostics<'_>,
-    ) -> Vec<Spanned<&'t str>> {
-        let Some(found) = self.find(key) else { return Vec::new() };
-        let remedy = format!("write texts in brackets, as in {key} = [{example}]");
-        let mut texts = Vec::new();
-        for item in found.items("a list of texts", &remedy, findings) {
-            match item.value {
-                DeValue::String(text) => texts.push(Spanned::new(item.place, text.as_ref())),
-                _ => item.should_be("a list of texts", remedy.clone(), findings),
+        name: &'static str,
+        diagnostics: &mut Diagnostics<'_>,
+    ) -> Vec<Section<'t>> {
+        let tables = self.items(bare(name)).filter_map(|item| match item.value {
+            DeValue::Table(table) => {
+                Some(Section::new(name, Some(table), Some(item.place), diagnostics))
             }
-        }
-        texts
+            _ => None,
+        });
+        tables.collect()
     }
 
-    /// True or false; false if the file says nothing.
-    pub(super) fn flag(&self, key: &str, findings: &mut Diagnostics<'_>) -> bool {
-        let Some(found) = self.find(key) else { return false };
-        let DeValue::Boolean(flag) = found.value else {
-            found.should_be("true or false", "write it without quotes".into(), findings);
-            return false;
-        };
-        *flag
-    }
-
-    /// A whole number in the range of `limit`, under its key.
-    pub(super) fn integer(&self, limit: &Limit, findings: &mut Diagnostics<'_>) -> Option<u64> {
-        let found = self.find(limit.key)?;
-        let (range, default) = (limit.range_in_words(), grouped(limit.default));
-        let remedy = format!("choose from {range} (default {default}). {}", limit.meaning);
-        let DeValue::Integer(number) = found.value else {
-            found.should_be("a whole number", remedy, findings);
-            return None;
-        };
-        match u64::from_str_radix(number.as_str(), number.radix()) {
-            Ok(number) if limit.range.contains(&number) => Some(number),
-            _ => {
-                let what = format!("{} cannot be {}", limit.key, first(&number.to_string(), 32));
-                findings.fault(found.place, what, remedy);
-                None
-            }
-        }
+    /// Whether the file has this table.
+    pub(super) fn is_there(&self) -> bool {
+        self.table.is_some()
     }
 
     /// Whether the file says anything about `key`.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.table.contains_key(key)
+        self.table.is_some_and(|table| table.contains_key(key))
     }
 
     /// Where the value of `key` stands.
     pub(super) fn place_of(&self, key: &str) -> Option<Span> {
-        self.find(key).map(|found| found.place)
+        let (key, value) = self.table?.get_key_value(key)?;
+        Some(FoundValue::new(value, key.span()).place)
     }
 
-    fn find(&self, key: &str) -> Option<FoundValue<'t>> {
-        let (key, value) = self.table.get_key_value(key)?;
-        Some(FoundValue::new(key.get_ref(), value, key.span()))
+    /// A key that must be there, or it is an error.
+    pub(super) fn require(&self, key: &str, diagnostics: &mut Diagnostics<'_>) {
+        // In a text that is not TOML the key may stand where it was not understood.
+        if !self.has(key) && !diagnostics.is_broken() {
+            let what = format!("{} has no key {key}", self.name);
+            let remedy = format!("add {key} = \"{}\"", self.key(key).example());
+            diagnostics.error(self.head.clone(), what, remedy);
+        }
+    }
+
+    /// The text that the file has under `key`.
+    pub(super) fn text(&self, key: &str) -> Option<Spanned<&'t str>> {
+        let FoundValue { place, value } = self.good.get(key)?;
+        value.as_str().map(|text| Spanned::new(place.clone(), text))
+    }
+
+    /// The text under `key`, or its default.
+    pub(super) fn text_or_default(&self, key: &str) -> &'t str {
+        self.text(key).map_or(self.key(key).example(), Spanned::into_inner)
+    }
+
+    /// The texts in the list under `key`; none if the file says nothing.
+    pub(super) fn texts(&self, key: &str) -> Vec<Spanned<&'t str>> {
+        let text = |item: FoundValue<'t>| Some(Spanned::new(item.place, item.value.as_str()?));
+        self.items(key).filter_map(text).collect()
+    }
+
+    /// The address under `key`.
+    pub(super) fn address(&self, key: &str) -> Option<Spanned<SocketAddr>> {
+        let text = self.text(key)?;
+        Some(Spanned::new(text.span(), parse_address(text.get_ref()).ok()?))
+    }
+
+    /// True or false: what the file says under `key`, or the default.
+    pub(super) fn flag(&self, key: &str) -> bool {
+        let said = self.good.get(key).and_then(|found| found.value.as_bool());
+        said.unwrap_or(self.key(key).example() == "true")
+    }
+
+    /// The number under `key`, or its default.
+    pub(super) fn number<T: Amount>(&self, key: &str) -> T {
+        let said = self.good.get(key).and_then(|found| number(found.value));
+        T::of(said.unwrap_or_else(|| self.key(key).default_number()))
+    }
+
+    fn items(&self, key: &str) -> impl Iterator<Item = FoundValue<'t>> + use<'t> {
+        let found = self.good.get(key);
+        found.into_iter().flat_map(FoundValue::items).collect::<Vec<_>>().into_iter()
+    }
+
+    fn key(&self, name: &str) -> &'static Key {
+        keys_of(self.name).find(|key| key.name == name).expect("a reader asks for a key of KEYS")
     }
 }
 
-/// A value, before it is known whether it is what it should be.
+/// A value, and where it stands.
+#[derive(Debug)]
 struct FoundValue<'t> {
-    key: &'t str,
     place: Span,
     value: &'t DeValue<'t>,
 }
@@ -246,26 +169,78 @@ struct FoundValue<'t> {
 impl<'t> FoundValue<'t> {
     /// Tables of dotted keys, and values that the parser had to make up, are nowhere in the text:
     /// then `nearby` is their place.
-    fn new(key: &'t str, value: &'t Spanned<DeValue<'t>>, nearby: Span) -> FoundValue<'t> {
+    fn new(value: &'t Spanned<DeValue<'t>>, nearby: Span) -> FoundValue<'t> {
         let place = if value.span().is_empty() { nearby } else { value.span() };
-        FoundValue { key, place, value: value.get_ref() }
+        FoundValue { place, value: value.get_ref() }
     }
 
     /// What stands in a list; nothing if it is none.
-    fn items(
-        &self,
-        wanted: &str,
-        remedy: &str,
-        findings: &mut Diagnostics<'_>,
-    ) -> Vec<FoundValue<'t>> {
-        let DeValue::Array(array) = self.value else {
-            self.should_be(wanted, remedy.into(), findings);
-            return Vec::new();
-        };
-        array.iter().map(|item| FoundValue::new(self.key, item, self.place.clone())).collect()
+    fn items(&self) -> impl Iterator<Item = FoundValue<'t>> {
+        let items = self.value.as_array().map(|array| array.iter());
+        items.into_iter().flatten().map(|item| FoundValue::new(item, self.place.clone()))
     }
 
-    fn should_be(&self, wanted: &str, remedy: String, findings: &mut Diagnostics<'_>) {
+    /// Whether it is what `key` takes. Of a list, the items that are not have an error each.
+    fn is_good(&self, key: &Key, diagnostics: &mut Diagnostics<'_>) -> bool {
+        let name = key.name;
+        let (what, remedy) = match (&key.kind, self.value) {
+            (ValueType::Text, DeValue::String(_))
+            | (ValueType::Flag, DeValue::Boolean(_))
+            | (ValueType::Table, DeValue::Table(_)) => return true,
+            (ValueType::Texts | ValueType::Tables, DeValue::Array(_)) => {
+                let is_text = matches!(key.kind, ValueType::Texts);
+                let bad = self.items().filter(|item| match item.value {
+                    DeValue::String(_) => !is_text,
+                    DeValue::Table(_) => is_text,
+                    _ => true,
+                });
+                bad.for_each(|item| item.is_of_another_type(key, diagnostics));
+                return true;
+            }
+            (ValueType::Name, DeValue::String(text)) => {
+                if is_name(text.as_bytes()) {
+                    return true;
+                }
+                let remedy = format!(
+                    "a name is 1 to {NAME_BYTES_MAX} letters (A-Z, a-z), digits, points, _ and -"
+                );
+                (format!("{} is no name", quoted(text)), remedy)
+            }
+            (ValueType::Address, DeValue::String(text)) => match parse_address(text) {
+                Ok(_) => return true,
+                Err((what, remedy)) => (format!("{} {what}", quoted(text)), remedy.to_owned()),
+            },
+            (ValueType::Choice(words), DeValue::String(text)) => {
+                if words.contains(&text.as_ref()) {
+                    return true;
+                }
+                let remedy = format!("choose from {}", all_quoted(words.iter().copied()));
+                (format!("{name} cannot be {}", quoted(text)), remedy)
+            }
+            (ValueType::Number(_, range), DeValue::Integer(written)) => {
+                if number(self.value).is_some_and(|number| range.contains(&number)) {
+                    return true;
+                }
+                (format!("{name} cannot be {}", first(&written.to_string(), 32)), remedy_for(key))
+            }
+            _ => {
+                self.is_of_another_type(key, diagnostics);
+                return false;
+            }
+        };
+        diagnostics.error(self.place.clone(), what, remedy);
+        false
+    }
+
+    fn is_of_another_type(&self, key: &Key, diagnostics: &mut Diagnostics<'_>) {
+        let wanted = match key.kind {
+            ValueType::Text | ValueType::Name | ValueType::Address | ValueType::Choice(_) => "text",
+            ValueType::Texts => "a list of texts",
+            ValueType::Flag => "true or false",
+            ValueType::Number(..) => "a whole number",
+            ValueType::Table => "a table",
+            ValueType::Tables => "a list of tables",
+        };
         let found = match self.value {
             DeValue::String(_) => "text",
             DeValue::Integer(_) => "a whole number",
@@ -275,8 +250,102 @@ impl<'t> FoundValue<'t> {
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        let what = format!("{} should be {wanted}, this is {found}", self.key);
-        findings.fault(self.place.clone(), what, remedy);
+        let what = format!("{} should be {wanted}, this is {found}", key.name);
+        diagnostics.error(self.place.clone(), what, remedy_for(key));
+    }
+}
+
+/// How to write a value of the right type.
+fn remedy_for(key: &Key) -> String {
+    let (name, example) = (key.name, key.example());
+    match &key.kind {
+        ValueType::Text | ValueType::Name | ValueType::Address | ValueType::Choice(_) => {
+            format!("put it in quotes, as in {name} = \"{example}\"")
+        }
+        ValueType::Texts => format!("write texts in brackets, as in {name} = [{example}]"),
+        ValueType::Flag => "write it without quotes".to_owned(),
+        ValueType::Number(_, range) => {
+            format!("choose from {} (default {example}). {}", range_in_words(range), key.help)
+        }
+        ValueType::Table => format!("write [{name}] on a line of its own"),
+        ValueType::Tables => {
+            format!("begin each one with a line [[{name}]], in double brackets")
+        }
+    }
+}
+
+/// A whole number of the file, if it is not negative and not too large for any key.
+fn number(value: &DeValue<'_>) -> Option<u64> {
+    let number = value.as_integer()?;
+    u64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+/// A number of the file as a setting has it.
+pub(super) trait Amount {
+    fn of(number: u64) -> Self;
+}
+
+impl Amount for u64 {
+    fn of(number: u64) -> u64 {
+        number
+    }
+}
+
+impl Amount for usize {
+    fn of(number: u64) -> usize {
+        number.try_into().unwrap_or(usize::MAX)
+    }
+}
+
+impl Amount for u32 {
+    fn of(number: u64) -> u32 {
+        number.try_into().unwrap_or(u32::MAX)
+    }
+}
+
+/// Milliseconds in the file.
+impl Amount for Duration {
+    fn of(number: u64) -> Duration {
+        Duration::from_millis(number)
+    }
+}
+
+/// 0 in the file is no limit.
+impl<T: Amount> Amount for Option<T> {
+    fn of(number: u64) -> Option<T> {
+        (number != 0).then(|| T::of(number))
+    }
+}
+
+/// An IP address and a port; `localhost` is the one name that is known without asking. Or what is
+/// wrong, and a remedy.
+pub(super) fn parse_address(text: &str) -> Result<SocketAddr, (&'static str, &'static str)> {
+    let here = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    match here.as_deref().unwrap_or(text).parse::<SocketAddr>() {
+        Ok(address) if address.port() == 0 => Err(("has port 0", "choose a port from 1 to 32767")),
+        Ok(address) => Ok(address),
+        Err(_) if text.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()) => Err((
+            "has no port",
+            "put the IPv6 address in brackets and a port behind it, as in [::1]:12000",
+        )),
+        Err(_) => match text.rsplit_once(':') {
+            None => Err(("has no port", "put one behind it, as in 127.0.0.1:12000")),
+            Some((_, port)) if port.parse::<u16>().is_err() => {
+                Err(("has no port", "a port is a number, 1 to 65535"))
+            }
+            Some((host, _))
+                if host.contains(|c: char| c.is_alphabetic()) && !host.contains(':') =>
+            {
+                Err((
+                    "is a host name",
+                    "write its IP address: no server waits for a name server when it starts",
+                ))
+            }
+            Some(_) => Err((
+                "is no address",
+                "write an IP address and a port: 127.0.0.1:12000, or [::1]:12000",
+            )),
+        },
     }
 }
 
@@ -286,70 +355,46 @@ fn may_be_secret(key: &str) -> bool {
     ["key", "secret", "password", "token"].iter().any(|word| key.contains(word))
 }
 
-/// The remedy for an unknown key, where `known` ones may stand.
-fn instead_of(key: &str, known: &[&str]) -> String {
-    if let Some((table, _)) = TABLES.iter().find(|(_, keys)| keys.contains(&key)) {
-        return format!("it belongs in {table}");
+/// The remedy for `text`, which is no key of `section`.
+fn instead_of(text: &str, section: &str) -> String {
+    if let Some((_, remedy)) = MOVED.iter().find(|(old, _)| *old == text) {
+        return (*remedy).to_owned();
     }
-    let unit_left_out = || {
-        known
-            .iter()
-            .copied()
-            .find(|name| name.strip_prefix(key).is_some_and(|unit| unit.starts_with('_')))
-    };
-    match most_like(key, known.iter().copied()).or_else(unit_left_out) {
+    let others = KEYS.iter().filter(|key| key.name == text).map(|key| key.section);
+    let others: Vec<&str> = others.collect();
+    if !others.is_empty() {
+        return format!("it belongs in {}", others.join(" or "));
+    }
+    let known = || keys_of(section).map(|key| key.name);
+    let unit_left_out =
+        || known().find(|name| name.strip_prefix(text).is_some_and(|unit| unit.starts_with('_')));
+    match most_like(text, known()).or_else(unit_left_out) {
         Some(name) => format!("did you mean {name}?"),
-        None if known.len() > 8 => "the topology.toml of the herd of five shows all keys".into(),
-        None => format!("the keys here are {}", known.join(", ")),
+        None if known().count() > 8 => {
+            "the topology.toml of the herd of five shows all keys".into()
+        }
+        None => format!("the keys here are {}", known().collect::<Vec<_>>().join(", ")),
     }
 }
 
-/// The one of `names` that `text` may have been meant to be.
+/// The one of `names` that `text` may have been meant to be; upper and lower case are the same letter.
 pub(super) fn most_like<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let distance_max = (text.chars().take(64).count() + 1) / 3;
+    let text = first(&text.to_lowercase(), 64);
+    let distance_max = (text.chars().count() + 1) / 3;
     names
-        .map(|name| (distance(text, name), name))
+        .map(|name| (strsim::levenshtein(&text, &name.to_lowercase()), name))
         .filter(|&(distance, _)| distance <= distance_max)
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, name)| name)
 }
 
-/// Letters to put in, take out or change to make `name` of `text`; upper and lower case are the
-/// same letter.
-///
-/// One row of the Levenshtein table at a time, and no more than 64 letters of `text`.
-fn distance(text: &str, name: &str) -> usize {
-    let name: Vec<char> = name.to_lowercase().chars().collect();
-    let mut row: Vec<usize> = (0..=name.len()).collect();
-    for letter in text.to_lowercase().chars().take(64) {
-        let mut diagonal = row[0];
-        row[0] += 1;
-        for (column, other) in name.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[name.len()]
+fn bare(name: &str) -> &str {
+    name.trim_matches(['[', ']'])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_distance_counts_letters_put_in_taken_out_and_changed() {
-        for (text, name, expected) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("Abc", "aBC", 0),
-            ("kitten", "sitting", 3),
-            ("perr", "peer", 1),
-        ] {
-            assert_eq!(distance(text, name), expected, "{text} {name}");
-        }
-    }
 
     #[test]
     fn only_what_is_nearly_right_is_suggested() {
@@ -365,5 +410,7 @@ mod tests {
         ] {
             assert_eq!(most_like(text, names.into_iter()), expected, "{text}");
         }
+        let long = "a".repeat(1_000_000);
+        assert_eq!(most_like(&long, names.into_iter()), None);
     }
 }

@@ -143,9 +143,9 @@ impl Member {
         let limits = topology.limits.clone();
         let neighbours = Neighbours::new(topology, name);
         let inquiry_limits = PlaceQueryLimits {
-            in_flight: limits.whatsats_in_flight,
-            queue: limits.whatsat_queue,
-            deadline: limits.whatsat_deadline,
+            in_flight: topology.places.in_flight,
+            queue: topology.places.queue,
+            deadline: topology.places.deadline,
         };
         Some(Member {
             server,

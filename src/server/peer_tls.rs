@@ -67,9 +67,8 @@ impl PeerTls {
         name: &str,
         wall: UnixNanos,
     ) -> Result<PeerTls, Box<Diagnostic>> {
-        PeerTls::from_files(settings, herd, name, wall).map_err(
-            |CredentialFault { what, remedy }| Box::new(settings.complaint(&what, &remedy)),
-        )
+        PeerTls::from_files(settings, herd, name, wall)
+            .map_err(|CredentialFault { what, remedy }| Box::new(settings.error(&what, &remedy)))
     }
 
     fn from_files(

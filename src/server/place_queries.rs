@@ -159,8 +159,8 @@ impl PlaceQueries {
             self.queue.insert(ticket, query);
         } else {
             let (name, max) = (self.source.name(), self.limits.queue);
-            let what = format_args!("limit: whatsat_queue = {max}: {name}");
-            core.log_throttled(Level::Warn, ("whatsat_queue", 0), what, 1, "questions refused");
+            let what = format_args!("limit: places.queue = {max}: {name}");
+            core.log_throttled(Level::Warn, ("places.queue", 0), what, 1, "questions refused");
             let failure = SearchFailure {
                 status: SearchStatus::OverQueryLimit,
                 message: "Query limit reached; retry later.".to_owned(),
@@ -343,8 +343,8 @@ impl PlaceQueries {
     fn expire<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket) {
         let deadline_ms = self.limits.deadline.as_millis();
         let what =
-            format_args!("limit: whatsat_deadline_ms = {deadline_ms}: {}", self.source.name());
-        let key = ("whatsat_deadline_ms", 0);
+            format_args!("limit: places.deadline_ms = {deadline_ms}: {}", self.source.name());
+        let key = ("places.deadline_ms", 0);
         core.log_throttled(Level::Warn, key, what, 1, "questions expired");
         let message = "The places provider did not answer in time.".to_owned();
         let failure = SearchFailure { status: SearchStatus::UnknownError, message };

@@ -5,9 +5,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use places_herd::config::{JOURNAL_LIMITS, Limits, PlacesSource, Topology, Upstream, UpstreamKind};
+use places_herd::config::{
+    DefaultValue, KEYS, Key, PlacesSource, TOP, Topology, Upstream, UpstreamKind, ValueType,
+    range_in_words,
+};
 use places_herd::journal::{JournalSettings, Sync};
 use places_herd::log::secret::Secret;
 use places_herd::places::{Mask, PlacesFile, Rank, Scheme};
@@ -77,7 +81,6 @@ fn the_shipped_topology_is_the_herd_of_five_and_doubtful_only_about_parker() {
 #[test]
 fn the_shipped_topology_shows_every_default() {
     let topology = shipped();
-    assert_eq!(topology.limits, Limits::default());
     assert_eq!(
         (topology.places.source, topology.places.rank),
         (PlacesSource::Embedded, Rank::Prominence)
@@ -89,8 +92,14 @@ fn the_shipped_topology_shows_every_default() {
     );
 
     let text = fs::read_to_string("topology.toml").expect("it is there");
-    let limits: Vec<String> = Limits::ALL.iter().map(|limit| limit.in_toml()).collect();
-    assert!(text.ends_with(&limits.join("\n")), "[limits] should end with\n{}", limits.join("\n"));
+    for key in KEYS {
+        if let (ValueType::Number(_, range), DefaultValue::Is(default)) = (&key.kind, &key.default)
+        {
+            let range = range_in_words(range);
+            let lines = format!("# {} ({range})\n# {} = {default}\n", key.help, key.name);
+            assert!(text.contains(&lines), "{} should have\n{lines}", key.section);
+        }
+    }
     // Every key that stands in a comment is a key, and its value the default.
     let is_key = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     let sets_a_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| is_key(key));
@@ -113,9 +122,135 @@ fn the_shipped_topology_shows_every_default() {
     assert_eq!(shipped.journal, None);
     let plainly = Topology::parse(&format!("{text}\n[journal]\n"), Path::new("topology.toml"));
     assert_eq!(spelt_out.journal, plainly.expect("an empty table will do").journal);
-    for limit in JOURNAL_LIMITS {
-        let lines = limit.in_toml();
-        assert!(text.contains(&lines), "[journal] should have\n{lines}");
+}
+
+/// What the limits beside one that is at the end of its range have to be.
+const ROOM: &[&str] = &[
+    "ping_ms = 100\n",
+    "silence_ms = 3_600_000\n",
+    "retry_first_ms = 10\n",
+    "retry_max_ms = 3_600_000\n",
+    "client_id_bytes = 1\n",
+    "location_bytes = 16\n",
+    "line_echo_bytes = 0\n",
+    "line_bytes = 1_048_576\n",
+    "flood_buffer_bytes = 33_554_432\n",
+];
+
+/// Reads a topology in which `key` has `value`, or is left out, with whatever else it needs to be of use.
+fn read_with(key: &Key, value: Option<&str>) -> Result<Topology, String> {
+    let line = value.map_or("#\n".to_owned(), |value| format!("{} = {value}\n", key.name));
+    let (mut top, mut server, mut table) = (String::new(), String::new(), String::new());
+    match key.section {
+        TOP => top = line.clone(),
+        "[[server]]" => server = line.clone(),
+        section => table = format!("{section}\n{line}"),
+    }
+    let is_named = |text: &str, name: &str| text.starts_with(&format!("{name} = "));
+    if !is_named(&top, "herd") {
+        top += "herd = \"t\"\n";
+    }
+    // Only a peer port beyond the loopback needs proof, or leave to go without.
+    let peer = if key.name == "insecure_peers" { "10.0.0.1:12100" } else { "127.0.0.1:12100" };
+    for (name, text) in [("name", "Alford"), ("client", "127.0.0.1:12000"), ("peer", peer)] {
+        if !is_named(&server, name) {
+            server += &format!("{name} = \"{text}\"\n");
+        }
+    }
+    table += match (key.section, key.name) {
+        ("[places]", "file") => "source = \"file\"\n",
+        ("[places]", "source") if value.is_none_or(|value| value == "\"embedded\"") => "",
+        ("[places]", "source") => "file = \"places.json\"\nbase_url = \"http://127.0.0.1:2322\"\n",
+        ("[places]", "rank") => "",
+        ("[places]", _) => "source = \"google\"\n",
+        _ => "",
+    };
+    if key.section == "[limits]" {
+        let others = ROOM.iter().filter(|line| !is_named(line, key.name));
+        // Of line_bytes and flood_buffer_bytes the first is the smaller one.
+        let is_large =
+            |line: &&&str| key.name != "flood_buffer_bytes" || !is_named(line, "line_bytes");
+        table.extend(others.filter(is_large).copied());
+        if key.name == "flood_buffer_bytes" {
+            table += "line_bytes = 1_024\n";
+        }
+    }
+    let text = format!(
+        "{top}[[server]]\n{server}[[server]]\nname = \"Parker\"\nclient = \"127.0.0.1:13000\"\n\
+         peer = \"127.0.0.1:13100\"\n{table}"
+    );
+    let path = folder_for_examples().join("topology.toml");
+    Topology::parse(&text, &path).map_err(|errors| errors.to_string())
+}
+
+/// All that was read, without the line that names the certificates' folder: that is kept for messages.
+fn shown(read: Result<Topology, String>) -> String {
+    let text = format!("{read:?}");
+    match text.split_once(", here: ") {
+        Some((before, rest)) => {
+            let (_, after) = rest.split_once("remedy: \"\" }").expect("its last member");
+            format!("{before}{after}")
+        }
+        None => text,
+    }
+}
+
+/// Values that a file may have under `key`, as TOML; no two of them mean the same.
+fn values_of(key: &Key) -> Vec<String> {
+    match &key.kind {
+        ValueType::Number(_, range) => {
+            let (start, end) = (*range.start(), *range.end());
+            // A value that did not fit its field would be that of its neighbour.
+            [start, start + 1, end - 1, end].map(|number| number.to_string()).to_vec()
+        }
+        ValueType::Choice(words) => words.iter().map(|word| format!("\"{word}\"")).collect(),
+        ValueType::Flag => vec!["false".to_owned(), "true".to_owned()],
+        ValueType::Texts => vec!["[]".to_owned(), "[\"Parker\"]".to_owned()],
+        ValueType::Name => vec!["\"Alford\"".to_owned(), "\"Bolden\"".to_owned()],
+        ValueType::Address => vec!["\"127.0.0.1:99\"".to_owned(), "\"127.0.0.1:98\"".to_owned()],
+        ValueType::Text => {
+            let texts = match key.name {
+                "base_url" | "proxy" => ["http://127.0.0.1:1", "http://127.0.0.1:2"],
+                "language" => ["en", "pt-BR"],
+                "resolver" => ["127.0.0.1:53", "[::1]:53"],
+                "file" => ["places.json", "./places.json"],
+                "key_file" | "ca_file" | "resolv_conf" | "hosts_file" => ["google.key", "ca.pem"],
+                _ => ["here", "there"],
+            };
+            texts.map(|text| format!("\"{text}\"")).to_vec()
+        }
+        ValueType::Table | ValueType::Tables => Vec::new(),
+    }
+}
+
+#[test]
+fn every_key_is_read_and_each_of_its_values_makes_another_topology() {
+    for key in KEYS {
+        let mut seen: Vec<String> = Vec::new();
+        for value in values_of(key) {
+            let read = read_with(key, Some(&value));
+            assert!(read.is_ok() || key.name == "insecure_peers", "{} {value}: {read:?}", key.name);
+            let read = shown(read);
+            assert!(
+                !seen.contains(&read),
+                "{} in {}: {value} changes nothing",
+                key.name,
+                key.section
+            );
+            seen.push(read);
+        }
+    }
+}
+
+#[test]
+fn a_default_that_is_written_changes_nothing() {
+    for key in KEYS {
+        let DefaultValue::Is(default) = key.default else { continue };
+        let is_bare = matches!(key.kind, ValueType::Number(..) | ValueType::Flag);
+        let value = if is_bare { default.to_owned() } else { format!("\"{default}\"") };
+        let [written, left_out] =
+            [Some(&*value), None].map(|value| read_with(key, value).map_err(|_| String::new()));
+        assert_eq!(shown(written), shown(left_out), "{} in {}", key.name, key.section);
     }
 }
 
@@ -146,15 +281,20 @@ fn shipped_examples() -> Vec<Example> {
     examples
 }
 
+/// The pages of documentation.
+fn pages() -> impl Iterator<Item = PathBuf> {
+    let docs = fs::read_dir("docs").expect("the folder is there");
+    let docs = docs.map(|entry| entry.expect("an entry").path());
+    let pages = docs.chain([Path::new("README.md").into()]);
+    pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+}
+
 /// Every `key = value` within a page's text, in the table that the shipped file has the key in; and every
 /// piece of TOML that stands by itself.
 fn examples_of_pages() -> Vec<(PathBuf, Example)> {
     let known = shipped_examples();
-    let docs = fs::read_dir("docs").expect("the folder is there");
-    let docs = docs.map(|entry| entry.expect("an entry").path());
-    let pages = docs.chain([Path::new("README.md").into()]);
     let mut examples = Vec::new();
-    for page in pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+    for page in pages() {
         let text = fs::read_to_string(&page).expect("it can be read");
         for quoted in text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
             let Some((key, value)) = setting(quoted) else { continue };
@@ -197,13 +337,57 @@ fn read_example(folder: &Path, (table, example): &Example) -> Result<Topology, S
 
 /// A folder with the files that examples name.
 fn folder_for_examples() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples");
-    fs::create_dir_all(&folder).expect("the folder can be made");
-    let place = r#"{"type":"Feature","geometry":{"type":"Point","coordinates":[1,2]},"properties":{"name":"A"}}"#;
-    for (name, text) in [("places.json", place), ("google.key", "key"), ("ca.pem", "")] {
-        fs::write(folder.join(name), text).expect("the folder can be written");
+    // Once: a file that is written is empty for a moment.
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples");
+        fs::create_dir_all(&folder).expect("the folder can be made");
+        let place = r#"{"type":"Feature","geometry":{"type":"Point","coordinates":[1,2]},"properties":{"name":"A"}}"#;
+        for (name, text) in [("places.json", place), ("google.key", "key"), ("ca.pem", "")] {
+            fs::write(folder.join(name), text).expect("the folder can be written");
+        }
+        folder
+    });
+    FOLDER.clone()
+}
+
+#[test]
+fn every_key_that_the_shipped_file_or_a_page_names_is_a_key_and_the_file_has_them_all() {
+    let is_key = |table: &str, name: &str| {
+        let section = if table.is_empty() { TOP } else { table };
+        KEYS.iter().any(|key| key.section == section && key.name == name)
+    };
+    let shipped = shipped_examples();
+    for (table, set) in &shipped {
+        let name = set.split(' ').next().unwrap_or_default();
+        assert!(is_key(table, name), "{name} in {table}");
     }
-    folder
+    for key in KEYS {
+        let section = if key.section == TOP { "" } else { key.section };
+        let is_it = |(table, set): &Example| {
+            table == section && set.starts_with(&format!("{} = ", key.name))
+        };
+        let is_table = matches!(key.kind, ValueType::Table | ValueType::Tables);
+        assert!(is_table || shipped.iter().any(is_it), "{} in {}", key.name, key.section);
+    }
+    // A word that ends with a unit is a key, but for these of `herd status`.
+    let others = ["longest_lag_ms"];
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("it can be read");
+        for word in text.split('`').skip(1).step_by(2) {
+            let (table, name) = match word.split_once('.') {
+                Some((table, name)) => (format!("[{table}]"), name),
+                None => (String::new(), word),
+            };
+            let is_word = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            let has_unit =
+                ["_ms", "_s", "_bytes", "_percent"].iter().any(|unit| name.ends_with(unit));
+            let known = KEYS
+                .iter()
+                .any(|key| key.name == name && (table.is_empty() || table == key.section));
+            let is_meant = is_word && has_unit && !others.contains(&word);
+            assert!(known || !is_meant, "{}: `{word}` is no key", page.display());
+        }
+    }
 }
 
 #[test]

@@ -376,13 +376,53 @@ fn what_is_doubtful_in_a_file_of_places_is_said_at_the_start() {
     server.line();
     server.signal(Signal::TERM);
     assert_eq!(server.end().code, Some(0));
-    let logs = fs::read_dir(herd.folder().join("log")).expect("a folder");
-    let log: String = logs
-        .map(|log| fs::read_to_string(log.expect("a file").path()).expect("it can be read"))
-        .collect();
+    let log = logged(&herd);
     for said in [passed_over, no_kind] {
         assert_eq!(log.matches(said).count(), 1, "{log}");
     }
+}
+
+/// All that the servers of `herd` have logged.
+fn logged(herd: &Herd) -> String {
+    let logs = fs::read_dir(herd.folder().join("log")).expect("a folder");
+    logs.map(|log| fs::read_to_string(log.expect("a file").path()).expect("it can be read"))
+        .collect()
+}
+
+#[test]
+fn the_log_names_the_key_of_places_that_refused_a_question() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("it listens");
+    let herd = Herd::new("places-limits", ALONE);
+    let text = herd.text();
+    herd.write(&format!(
+        "{text}whatsats_per_connection = 1\n[places]\nsource = \"google\"\nbase_url = \"https://{address}\"\n\
+         deadline_ms = 600_000\nin_flight = 1\nqueue = 0\n"
+    ));
+    let key = [("GOOGLE_MAPS_API_KEY", "key"), ("HTTPS_PROXY", ""), ("https_proxy", "")];
+    let mut alford = herd.start_in(&key, &["serve", "Alford"]);
+    alford.line();
+    let ask = |number: usize| {
+        let mut client = TcpStream::connect((herd.ip(), 12_000)).expect("it listens");
+        client.set_read_timeout(Some(DEADLINE)).expect("a socket");
+        let lines = format!("IAMAT c{number} +{number}+2 5\nWHATSAT c{number} 10 5\n");
+        client.write_all(lines.as_bytes()).expect("it reads");
+        client
+    };
+    let _first = ask(0);
+    assert!(is_readable(&silent, Instant::now() + DEADLINE), "the first question is under way");
+    let mut second = ask(1);
+    let (mut reply, mut piece) = (String::new(), [0; 512]);
+    while !reply.ends_with("\n\n") {
+        let taken = second.read(&mut piece).expect("a reply");
+        assert!(taken > 0, "{reply}");
+        reply.push_str(str::from_utf8(&piece[..taken]).expect("text"));
+    }
+    assert!(reply.contains("OVER_QUERY_LIMIT"), "{reply}");
+    alford.signal(Signal::TERM);
+    assert_eq!(alford.end().code, Some(0));
+    let log = logged(&herd);
+    assert!(log.contains("limit: places.queue = 0: google"), "{log}");
 }
 
 #[test]
@@ -391,13 +431,14 @@ fn who_waits_for_places_when_serve_is_told_to_end_gets_a_reply() {
     // Whoever connects is accepted by the kernel, and never spoken to.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("it listens");
-    let limits = "handshakes = 1\ntls_ms = 60000\ndrain_ms = 30000\nwhatsat_deadline_ms = 60000\n";
-    let text = herd.text().replace("drain_ms = 2000\n", limits);
-    herd.write(&format!("{text}[places]\nsource = \"google\"\nbase_url = \"https://{address}\"\n"));
+    let text = herd.text().replace("drain_ms = 2000\n", "drain_ms = 30000\n");
+    // A handshake may take a quarter of the deadline.
+    let places = "[places]\nsource = \"google\"\ndeadline_ms = 240000\n";
+    herd.write(&format!("{text}{places}base_url = \"https://{address}\"\n"));
     let key = [("GOOGLE_MAPS_API_KEY", "key"), ("HTTPS_PROXY", ""), ("https_proxy", "")];
     let mut alford = herd.start_in(&key, &["serve", "Alford"]);
     alford.line();
-    let mut clients: Vec<TcpStream> = (0..3)
+    let mut clients: Vec<TcpStream> = (0..6)
         .map(|number| {
             let mut client = TcpStream::connect((herd.ip(), 12_000)).expect("it listens");
             client.set_read_timeout(Some(DEADLINE)).expect("a socket");

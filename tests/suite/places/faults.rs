@@ -19,9 +19,8 @@ use crate::support::fake_google::places::{Api, Places};
 use crate::support::fake_google::{Authority, Running, Serves};
 use herd_reactor::testing::{self, MemoryOptions};
 use places_herd::config::{PlacesSource, Topology};
-use places_herd::fetch::pool::{HttpPool, HttpPoolLimits};
+use places_herd::fetch::pool::HttpPool;
 use places_herd::fetch::roots::client_config;
-use places_herd::http::HttpLimits;
 use places_herd::log::secret::Secret;
 use places_herd::net::dns::DnsOptions;
 use places_herd::places::{Progress, Query, Source, Ticket};
@@ -207,29 +206,14 @@ fn network(text: &str) -> Network {
         AUTHORITY.write_pem(&path).unwrap();
         path
     });
-    let limits = Topology::parse(text, Path::new("topology.toml")).unwrap().limits;
-    let agent_limits = HttpPoolLimits {
-        handshakes: limits.handshakes,
-        idle_connections: limits.whatsats_in_flight,
-        connect: limits.tcp,
-        tls: limits.tls,
-        first_byte: limits.first_byte,
-        between_bytes: limits.between_bytes,
-        idle: limits.idle,
-        http: HttpLimits {
-            head_bytes: limits.http_head_bytes,
-            body_bytes: limits.http_body_bytes,
-            ..HttpLimits::default()
-        },
-        all_bytes: limits.http_total_body_bytes,
-    };
+    let places = Topology::parse(text, Path::new("topology.toml")).unwrap().places;
     let options = DnsOptions {
         servers: vec![name_server()],
-        total: limits.dns,
+        total: places.dns_timeout(),
         hosts: "/nonexistent".into(),
         resolv_conf: "/nonexistent".into(),
     };
-    Network::new(options, HttpPool::new(client_config(Some(&CA)).unwrap(), agent_limits))
+    Network::new(options, HttpPool::new(client_config(Some(&CA)).unwrap(), places.pool_limits()))
 }
 
 impl Stage {

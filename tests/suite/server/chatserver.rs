@@ -359,7 +359,7 @@ fn a_client_that_never_reads_costs_bounded_memory_and_gets_everything_in_order_a
 
 #[test]
 fn at_the_deadline_googles_error_form_is_sent_and_the_next_question_is_answered() {
-    let mut stage = Stage::new(MemoryOptions::calm(1), "whatsat_deadline_ms = 8_000");
+    let mut stage = Stage::new(MemoryOptions::calm(1), "[places]\ndeadline_ms = 8_000");
     let client = stage.client_with_kiwi();
     stage.cluster.send(client, whatsats(0, 1));
     stage.cluster.run_for(8 * SECOND - NANO);
@@ -376,7 +376,7 @@ fn at_the_deadline_googles_error_form_is_sent_and_the_next_question_is_answered(
 
 #[test]
 fn the_deadline_counts_from_the_question_the_time_in_the_queue_included() {
-    let limits = "whatsat_deadline_ms = 1_000\nwhatsats_in_flight = 1";
+    let limits = "[places]\ndeadline_ms = 1_000\nin_flight = 1";
     let mut stage = Stage::new(MemoryOptions::calm(1), limits);
     let [first, second] = [stage.client_with_kiwi(), stage.client()];
     stage.cluster.send(first, whatsats(0, 1));
@@ -398,7 +398,7 @@ fn the_source_is_asked_64_at_once_1024_wait_in_order_and_one_more_is_over_the_li
     const ASKED: usize = 64;
     const WAITING: usize = 1_024;
     for weather in weathers() {
-        let mut stage = Stage::new(weather, "whatsat_deadline_ms = 600_000");
+        let mut stage = Stage::new(weather, "[places]\ndeadline_ms = 600_000");
         let clients: Vec<TalkId> = (0..(ASKED + WAITING) / 16).map(|_| stage.client()).collect();
         stage.cluster.say(clients[0], KIWI);
         for (n, client) in clients.iter().enumerate() {
@@ -433,7 +433,7 @@ fn the_source_is_asked_64_at_once_1024_wait_in_order_and_one_more_is_over_the_li
 #[test]
 fn a_client_that_leaves_is_forgotten_and_frees_its_place() {
     for weather in weathers() {
-        let mut stage = Stage::new(weather, "whatsats_in_flight = 1");
+        let mut stage = Stage::new(weather, "[places]\nin_flight = 1");
         let [leaves, stays] = [stage.client_with_kiwi(), stage.client()];
         stage.send(leaves, &whatsats(0, 2));
         stage.send(stays, &whatsats(2, 1));
@@ -449,7 +449,7 @@ fn a_client_that_leaves_is_forgotten_and_frees_its_place() {
 
 #[test]
 fn nothing_is_kept_of_clients_that_left_while_they_waited_for_the_source() {
-    let mut stage = Stage::new(MemoryOptions::calm(1), "whatsats_in_flight = 1");
+    let mut stage = Stage::new(MemoryOptions::calm(1), "[places]\nin_flight = 1");
     let slow = stage.client_with_kiwi();
     stage.send(slow, &whatsats(0, 1));
     let before = format!("{:?}", stage.cluster.member("Alford").place_queries).len();

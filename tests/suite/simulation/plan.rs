@@ -317,8 +317,9 @@ impl Plan {
         let limits = format!(
             "line_bytes = 4_096\nclient_id_bytes = 2_048\nsilence_ms = {silence_ms}\nping_ms = {ping_ms}\nretry_max_ms = {retry_max_ms}\n\
              flood_buffer_bytes = {buffer_bytes}\nsend_buffer_bytes = {buffer_bytes}\n\
-             whatsat_deadline_ms = {deadline_ms}\nmax_future_ms = {max_future_ms}\n\
-             expire_after_s = {expire_after_s}\nsync_ms = {sync_ms}\n{}",
+             max_future_ms = {max_future_ms}\n\
+             expire_after_s = {expire_after_s}\nsync_ms = {sync_ms}\n\
+             [places]\ndeadline_ms = {deadline_ms}\n{}",
             self.journaling.as_ref().map(Journaling::topology).unwrap_or_default()
         );
         let servers = servers.collect::<Vec<_>>().join("; ");

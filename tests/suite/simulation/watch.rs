@@ -10,6 +10,9 @@ use places_herd::server::member::Member;
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 
+/// `places.in_flight` and `places.queue`, as they are by default.
+const QUESTIONS_MAX: usize = 64 + 1_024;
+
 /// Something that was seen. The first three are told once a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
@@ -170,8 +173,7 @@ impl Meddler for Watch {
             self.tell(1, Seen::Owed);
         }
         let questions = member.place_queries.len();
-        let limits = &member.limits;
-        if owed > clients || questions > limits.whatsats_in_flight + limits.whatsat_queue {
+        if owed > clients || questions > QUESTIONS_MAX {
             let much = format!("{owed} owed of {clients} clients, {questions} questions");
             self.tell(2, Seen::TooMuch(much));
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// One more than what is taken of a body (`http_body_bytes`).
+/// One more than what is taken of a body (`body_bytes`).
 const TOO_LONG: usize = (4 << 20) + 1;
 
 /// Something that goes wrong.

@@ -1,0 +1,342 @@
+//! Every key of `topology.toml`, once: its table, type, range, default and meaning.
+//!
+//! In: nothing. Out: [`KEYS`], in the order of the shipped `topology.toml`. Knows no reader of a key and no TOML.
+//!
+//! The idea: what a file may say is judged by these rows alone. They decide which keys are unknown and what an unknown key
+//! was meant to be, which type and range a value has, what holds without it, and what a remedy says. A test sets each
+//! key and demands that the topology changes, so that no row is without effect.
+//!
+//! A key that has left the file is a row of [`MOVED`]: its remedy names what took its place.
+
+use std::ops::RangeInclusive;
+
+use DefaultValue::{Is, Required, Unset};
+use ValueType::{Address, Choice, Flag, Name, Number, Table, Tables, Text, Texts};
+
+/// A key: what a file may say under it, and what that means.
+#[derive(Debug)]
+pub struct Key {
+    /// The table in which it stands, such as `[limits]`, or [`TOP`].
+    pub section: &'static str,
+    /// Its name; the unit of a number stands last in it.
+    pub name: &'static str,
+    /// What its value has to be.
+    pub kind: ValueType,
+    /// What holds where a file does not set it.
+    pub default: DefaultValue,
+    /// What it decides, and what happens at a limit.
+    pub help: &'static str,
+    /// Whether a running server reads again, at SIGHUP, what this key names.
+    pub reload: bool,
+}
+
+/// What a value has to be.
+#[derive(Debug)]
+pub enum ValueType {
+    /// Any text.
+    Text,
+    /// The name of a server or a herd.
+    Name,
+    /// An IP address and a port.
+    Address,
+    /// A list of texts.
+    Texts,
+    /// True or false.
+    Flag,
+    /// One of these texts.
+    Choice(&'static [&'static str]),
+    /// A whole number: its unit (nothing for a count) and its range.
+    Number(&'static str, RangeInclusive<u64>),
+    /// A table, with rows of its own.
+    Table,
+    /// A list of such tables.
+    Tables,
+}
+
+/// What holds where a file does not set a key. Texts stand here without their quotes.
+#[derive(Debug)]
+pub enum DefaultValue {
+    /// This value.
+    Is(&'static str),
+    /// Nothing; this is an example.
+    Unset(&'static str),
+    /// The file is refused; this is an example.
+    Required(&'static str),
+}
+
+/// What stands before the first table of a file.
+pub const TOP: &str = "the top of the file";
+
+const SERVER: &str = "[[server]]";
+const PEER_TLS: &str = "[peer_tls]";
+const PLACES: &str = "[places]";
+const LOG: &str = "[log]";
+const JOURNAL: &str = "[journal]";
+const STATUS: &str = "[status]";
+const LIMITS: &str = "[limits]";
+
+/// All keys, in the order of the shipped `topology.toml`.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key(TOP, "herd", Name, Required("places-herd"),
+        "The name that all servers of the herd share. Servers that name another herd are rejected."),
+    key(TOP, "insecure_peers", Flag, Is("false"),
+        "Allow peer ports beyond the loopback without [peer_tls]. Set it only if no other machines can reach them."),
+    key(TOP, "ack", Choice(&["local", "peer"]), Is("local"),
+        "When to answer an IAMAT: when it is stored here, or when a neighbour has it too (at most ack_wait_ms later)."),
+    key(TOP, "server", Tables, Required(""), "A server of the herd."),
+    key(TOP, "peer_tls", Table, Unset(""), "Servers talk to each other by mutual TLS."),
+    key(TOP, "places", Table, Unset(""), "Where WHATSAT looks for places."),
+    key(TOP, "log", Table, Unset(""), "Where each server writes its log: one file for each start."),
+    key(TOP, "journal", Table, Unset(""), "Servers keep their reports on disk. Without this table a server forgets them when it ends."),
+    key(TOP, "status", Table, Unset(""), "Where `herd status` reaches each server: one socket each."),
+    key(TOP, "limits", Table, Unset(""), "How much a server accepts and keeps, and how long it waits."),
+
+    key(SERVER, "name", Name, Required("Alford"), "The server's name, as in its AT lines."),
+    key(SERVER, "client", Address, Required("127.0.0.1:12000"), "The address of its client port."),
+    key(SERVER, "peer", Address, Required("127.0.0.1:12100"),
+        "The address of its peer port. A plain server may leave it out: it has one port for both."),
+    key(SERVER, "neighbours", Texts, Unset("\"Parker\", \"Welsh\""), "The servers that it talks to. One side is enough: both then talk."),
+    key(SERVER, "plain", Flag, Is("false"), "Whether it is the Python original, which knows only AT lines that end in CR LF."),
+
+    Key { reload: true, ..key(PEER_TLS, "folder", Text, Is("pki"),
+        "The folder of the certificates, relative to this file's folder. Servers read the files again at SIGHUP.") },
+
+    key(PLACES, "source", Choice(&["embedded", "file", "google", "google-legacy", "photon"]), Is("embedded"),
+        "Where places come from. Nothing else decides it: a key alone never makes the herd ask Google."),
+    key(PLACES, "rank", Choice(&["prominence", "distance"]), Is("prominence"),
+        "Which places come first: the best known or the nearest. google-legacy has only the first, photon only the second."),
+    key(PLACES, "file", Text, Unset("places.json"),
+        "For source = \"file\": the file of places, relative to this file's folder. The end of its name tells its format."),
+    key(PLACES, "base_url", Text, Unset("https://places.googleapis.com"),
+        "The URL of the service. Google's own address by default; photon requires it. http:// may only lead to this machine."),
+    key(PLACES, "key_file", Text, Unset("google.key"),
+        "The file that holds Google's key and nothing else. Without it, GOOGLE_MAPS_API_KEY in the environment."),
+    key(PLACES, "mask", Choice(&["basic", "full"]), Is("basic"),
+        "What to ask, and pay, google for: \"full\" adds ratings, prices and opening hours."),
+    key(PLACES, "language", Text, Unset("en"), "The language of names. Without it the service chooses."),
+    key(PLACES, "fallback", Choice(&["none", "embedded"]), Is("none"),
+        "What answers where the service fails: an error, or the embedded places."),
+    key(PLACES, "ca_file", Text, Unset("ca.pem"), "The certificates, in PEM, to trust instead of those that browsers trust."),
+    key(PLACES, "proxy", Text, Unset("http://127.0.0.1:3128"),
+        "The proxy to reach the service through. Without it, https_proxy or HTTPS_PROXY in the environment."),
+    key(PLACES, "resolver", Text, Unset("127.0.0.1:53"),
+        "The address of the one name server to ask. Without it, those of resolv_conf."),
+    key(PLACES, "resolv_conf", Text, Is("/etc/resolv.conf"), "The file that lists the name servers."),
+    key(PLACES, "hosts_file", Text, Is("/etc/hosts"), "The file of names that need no name server."),
+    key(PLACES, "deadline_ms", Number("ms", 100..=600_000), Is("8_000"),
+        "Time to answer a WHATSAT. After it the client gets an error. The time-outs of a request follow from it."),
+    key(PLACES, "in_flight", Number("", 1..=1_024), Is("64"), "Maximum questions put to the source at once. Further ones wait."),
+    key(PLACES, "queue", Number("", 0..=65_536), Is("1_024"),
+        "Maximum questions that wait for the source. The next one is answered with an error at once."),
+    key(PLACES, "body_bytes", Number("bytes", 65_536..=67_108_864), Is("4_194_304"),
+        "Longest body of a reply; all at once may take 16 times as much. Beyond it a question fails."),
+
+    key(LOG, "folder", Text, Is("log"), "The folder of the logs, relative to this file's folder."),
+    key(LOG, "rotate_bytes", Number("bytes", 0..=1_000_000_000_000), Is("100_000_000"),
+        "Size at which the server begins a new log file. 0 = never."),
+    key(LOG, "rotate_keep", Number("", 0..=100), Is("5"), "Number of older files kept of each log."),
+
+    key(JOURNAL, "folder", Text, Is("journal"), "The folder of the journals, relative to this file's folder."),
+    key(JOURNAL, "sync", Choice(&["everysec", "always", "no"]), Is("everysec"),
+        "When reports are on the disk: within a second, before the client is answered, or when the operating system decides."),
+    key(JOURNAL, "compact_bytes", Number("bytes", 65_536..=1_000_000_000_000), Is("67_108_864"),
+        "A smaller journal is never compacted."),
+    key(JOURNAL, "compact_factor", Number("", 2..=1_000), Is("2"),
+        "Compact a journal that is this many times larger than its newest reports."),
+    key(JOURNAL, "compact_keys", Number("", 1..=1_000_000), Is("1_000"),
+        "Number of clients that a compaction writes in each turn of the loop."),
+    key(JOURNAL, "retry_ms", Number("ms", 10..=3_600_000), Is("5_000"), "Pause before a failed write is tried again."),
+    key(JOURNAL, "slow_sync_ms", Number("ms", 1..=3_600_000), Is("100"),
+        "Log a sync that takes longer: the server serves no client meanwhile."),
+
+    key(STATUS, "folder", Text, Is("run"),
+        "The folder of the status sockets, relative to this file's folder. \"\" = no status sockets."),
+
+    key(LIMITS, "line_bytes", Number("bytes", 1_024..=1_048_576), Is("16_384"),
+        "Longest line, without its end. The start of a longer one is echoed, and the connection closed."),
+    key(LIMITS, "line_echo_bytes", Number("bytes", 0..=65_536), Is("1_024"), "How much of a line that is too long is echoed."),
+    key(LIMITS, "linger_bytes", Number("bytes", 0..=1_073_741_824), Is("1_048_576"),
+        "How much to read, and discard, from a peer that still sends while its connection is closed."),
+    key(LIMITS, "linger_ms", Number("ms", 0..=60_000), Is("2_000"),
+        "How long to read, and discard, from a peer whose connection is closed, so that the last reply reaches it."),
+    key(LIMITS, "client_id_bytes", Number("bytes", 1..=4_096), Is("4_096"), "Longest client ID. A command with a longer one is invalid."),
+    key(LIMITS, "location_bytes", Number("bytes", 16..=64), Is("64"), "Longest location. A command with a longer one is invalid."),
+    key(LIMITS, "connections", Number("", 0..=1_000_000), Is("0"),
+        "Maximum client connections. Further ones are closed at once. 0 = as many as the descriptors allow."),
+    key(LIMITS, "unfinished_line_ms", Number("ms", 100..=3_600_000), Is("30_000"),
+        "Time from the first byte of a line to its end. After it the connection is closed."),
+    key(LIMITS, "send_buffer_bytes", Number("bytes", 4_096..=33_554_432), Is("65_536"),
+        "While a connection has this much to send, the server reads nothing from it."),
+    key(LIMITS, "whatsats_per_connection", Number("", 1..=1_024), Is("16"),
+        "While a connection has this many unanswered WHATSATs, the server reads nothing from it."),
+    key(LIMITS, "known_clients", Number("", 1..=100_000_000), Is("1_000_000"),
+        "Maximum clients in the table. Beyond it, the client port rejects reports of new ones."),
+    key(LIMITS, "known_bytes", Number("bytes", 1_048_576..=8_000_000_000), Is("536_870_912"),
+        "Memory for reports. When it is used up, the client port rejects reports of new clients."),
+    key(LIMITS, "max_future_ms", Number("ms", 0..=31_536_000_000), Is("86_400_000"),
+        "An IAMAT stamped further ahead of the server's clock is invalid. 0 = accept any stamp."),
+    key(LIMITS, "expire_after_s", Number("s", 0..=3_155_760_000), Is("0"),
+        "Age at which a report is forgotten. Must be equal on all servers. 0 = never."),
+    key(LIMITS, "ahead_max_s", Number("s", 0..=3_155_760_000), Is("0"),
+        "Reject reports stamped further ahead, also from neighbours. Must be equal on all servers. 0 = accept all."),
+    key(LIMITS, "hello_ms", Number("ms", 100..=600_000), Is("5_000"),
+        "Time for a neighbour to say HELLO. After it the connection is closed."),
+    key(LIMITS, "peer_tls_ms", Number("ms", 100..=600_000), Is("5_000"),
+        "Time for a TLS handshake between servers. After it the connection is closed."),
+    key(LIMITS, "peer_tls_handshakes", Number("", 1..=128), Is("64"),
+        "Maximum TLS handshakes at once at the peer port. The next one closes the oldest."),
+    key(LIMITS, "peer_tls_bytes", Number("bytes", 4_096..=65_536), Is("16_384"),
+        "Bytes that a server may send before it has proved its name. After them the connection is closed."),
+    key(LIMITS, "ping_ms", Number("ms", 100..=600_000), Is("5_000"), "Time between two PINGs to a neighbour."),
+    key(LIMITS, "silence_ms", Number("ms", 200..=3_600_000), Is("15_000"),
+        "Time that a neighbour may be silent. After it the connection is closed."),
+    key(LIMITS, "sync_ms", Number("ms", 100..=86_400_000), Is("60_000"),
+        "Time between two comparisons of the tables of linked neighbours."),
+    key(LIMITS, "ack_wait_ms", Number("ms", 1..=60_000), Is("250"),
+        "With ack = \"peer\": time that the reply to an IAMAT waits for a neighbour."),
+    key(LIMITS, "retry_first_ms", Number("ms", 10..=60_000), Is("200"),
+        "First pause before a neighbour is dialled again. Each further pause is twice as long."),
+    key(LIMITS, "retry_max_ms", Number("ms", 10..=3_600_000), Is("5_000"), "Longest pause before a neighbour is dialled again."),
+    key(LIMITS, "retry_jitter_percent", Number("percent", 0..=100), Is("20"),
+        "Each of these pauses is shortened at random, by at most this much."),
+    key(LIMITS, "flood_buffer_bytes", Number("bytes", 4_096..=33_554_432), Is("262_144"),
+        "While a neighbour has this much to be sent, only each client's newest report is kept for it."),
+    key(LIMITS, "connect_ms", Number("ms", 100..=600_000), Is("30_000"), "Time to connect to a neighbour."),
+    key(LIMITS, "close_ms", Number("ms", 100..=3_600_000), Is("30_000"),
+        "Time for a connection that is being closed to send the rest. After it the connection is aborted."),
+    key(LIMITS, "drain_ms", Number("ms", 0..=600_000), Is("4_000"), "Time that connections are still served after SIGTERM."),
+];
+
+const PHASE: &str = "take it out: it follows from places.deadline_ms now";
+
+/// Keys that a file may have had before, and the remedy for each.
+#[rustfmt::skip]
+pub(super) const MOVED: &[(&str, &str)] = &[
+    ("whatsats_in_flight", "it is places.in_flight now: write in_flight under [places]"),
+    ("whatsat_queue", "it is places.queue now: write queue under [places]"),
+    ("whatsat_deadline_ms", "it is places.deadline_ms now: write deadline_ms under [places]"),
+    ("http_body_bytes", "it is places.body_bytes now: write body_bytes under [places]"),
+    ("http_total_body_bytes", "take it out: it is 16 times places.body_bytes now"),
+    ("http_head_bytes", "take it out: the head of a reply may always have 16_384 bytes now"),
+    ("handshakes", "take it out: at most 4 handshakes with the service are under way at once now"),
+    ("dns_ms", PHASE),
+    ("tcp_ms", PHASE),
+    ("tls_ms", PHASE),
+    ("first_byte_ms", PHASE),
+    ("between_bytes_ms", PHASE),
+    ("idle_ms", "take it out: an unused connection to the service is always kept for 90 s now"),
+];
+
+const fn key(
+    section: &'static str,
+    name: &'static str,
+    kind: ValueType,
+    default: DefaultValue,
+    help: &'static str,
+) -> Key {
+    Key { section, name, kind, default, help, reload: false }
+}
+
+/// The keys of a table, in order.
+pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |key| key.section == section)
+}
+
+impl Key {
+    /// Its default, or an example if it has none.
+    pub(super) fn example(&self) -> &'static str {
+        let (Is(text) | Unset(text) | Required(text)) = self.default;
+        text
+    }
+
+    /// The default of a number.
+    pub(super) fn default_number(&self) -> u64 {
+        self.example().replace('_', "").parse().unwrap_or_default()
+    }
+}
+
+/// `range` in words, its ends as TOML lets one write them: `0 to 1_048_576`.
+pub fn range_in_words(range: &RangeInclusive<u64>) -> String {
+    format!("{} to {}", grouped(*range.start()), grouped(*range.end()))
+}
+
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push('_');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_key_stands_twice_in_its_table() {
+        let mut seen = BTreeSet::new();
+        for key in KEYS {
+            assert!(seen.insert((key.section, key.name)), "{} in {}", key.name, key.section);
+        }
+    }
+
+    #[test]
+    fn every_default_parses_and_is_within_its_range() {
+        for key in KEYS {
+            let text = key.example();
+            match &key.kind {
+                Number(_, range) => {
+                    assert_eq!(grouped(key.default_number()), text, "{}", key.name);
+                    assert!(range.contains(&key.default_number()), "{}", key.name);
+                    assert!(matches!(key.default, Is(_)), "{}", key.name);
+                }
+                Choice(words) => assert!(words.contains(&text), "{}", key.name),
+                Flag => assert_eq!(text, "false", "{}", key.name),
+                Table | Tables => assert!(KEYS.iter().any(|row| {
+                    row.section.trim_matches(['[', ']']) == key.name && key.section == TOP
+                })),
+                Text | Name | Address | Texts => assert!(!text.is_empty(), "{}", key.name),
+            }
+            assert!(key.help.ends_with('.'), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn the_unit_of_a_number_stands_last_in_its_key() {
+        for key in KEYS {
+            let Number(unit, _) = &key.kind else { continue };
+            let units = ["_bytes", "_ms", "_s", "_percent"];
+            let stands = units.iter().find(|unit| key.name.ends_with(**unit));
+            assert_eq!(stands.map_or("", |unit| &unit[1..]), *unit, "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn only_the_certificates_are_read_while_a_server_runs() {
+        let reload: Vec<_> = KEYS.iter().filter(|key| key.reload).map(|key| key.section).collect();
+        assert_eq!(reload, [PEER_TLS]);
+    }
+
+    #[test]
+    fn no_key_of_today_is_one_that_has_moved() {
+        for (name, remedy) in MOVED {
+            assert!(KEYS.iter().all(|key| key.name != *name), "{name}");
+            let named = remedy.split_once("places.").map(|(_, rest)| rest);
+            if let Some(new) = named.and_then(|rest| rest.split([' ', ':']).next()) {
+                assert!(keys_of(PLACES).any(|key| key.name == new), "{remedy}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_grouped_by_three_digits() {
+        let texts = [0, 12, 123, 1_234, 123_456, 1_234_567].map(grouped);
+        assert_eq!(texts, ["0", "12", "123", "1_234", "123_456", "1_234_567"]);
+    }
+}
