@@ -35,6 +35,8 @@ pub(super) struct Endpoint {
     /// Written, and not sent because the peer has no room.
     unsent: VecDeque<u8>,
     window: usize,
+    /// Written, and not read by the peer as far as it has said: what is unsent, and what is under way.
+    pub(super) unread: usize,
     /// A write took less than it was given: an edge is owed.
     write_blocked: bool,
     ending: bool,
@@ -68,6 +70,7 @@ impl Endpoint {
             closed: false,
             unsent: VecDeque::new(),
             window,
+            unread: 0,
             write_blocked: false,
             ending: false,
             ended: false,
@@ -126,6 +129,7 @@ impl Endpoint {
         let most = wire.within(&range);
         let count = data.len().min(most).min(self.room(wire));
         self.unsent.extend(&data[..count]);
+        self.unread += count;
         self.pump(wire);
         self.write_blocked = count < data.len();
         if let Some(id) = self.id.filter(|_| self.write_blocked && self.room(wire) > 0) {
@@ -190,6 +194,8 @@ impl Endpoint {
             SegmentKind::Reset => self.failed(Errno::CONNRESET),
             SegmentKind::Taken(count) => {
                 self.window += count;
+                // A frame of an older connection between the same two addresses may come late.
+                self.unread = self.unread.saturating_sub(count);
                 self.pump(wire);
                 return self.owes_writable(wire);
             }

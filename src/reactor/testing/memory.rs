@@ -257,6 +257,11 @@ impl MemoryIo {
         self.endpoints.iter().filter_map(|(_, endpoint)| endpoint.id).collect()
     }
 
+    /// Bytes written to the connection `id` that its peer has not read yet: they wait, or are under way.
+    pub fn unread_bytes(&self, id: ConnId) -> usize {
+        self.key(id).map_or(0, |key| self.endpoints[key].unread)
+    }
+
     // What goes wrong.
 
     /// From now on `fault` holds between the listening address `server` and all who connect to it.

@@ -295,6 +295,28 @@ fn what_a_frozen_link_held_arrives_when_it_thaws() {
 }
 
 #[test]
+fn bytes_are_unread_from_the_write_until_the_peer_has_said_that_it_has_read_them() {
+    let narrow = MemoryOptions { receive_window_bytes: 100, ..MemoryOptions::calm(0) };
+    let mut stage = with(MemoryOptions { delay: SECOND..=SECOND, ..narrow });
+    stage.pair(actor("server"), actor("client"));
+    let [client, server] = ["client", "server"].map(|name| stage.id(name));
+    stage.core().pause_producing(server);
+    stage.write("client", &pattern(250));
+    stage.turn();
+    assert_eq!(network(&mut stage).unread_bytes(client), 250, "100 are under way, 150 wait");
+    stage.pass(5 * SECOND);
+    assert_eq!(network(&mut stage).unread_bytes(client), 250, "100 have arrived");
+    stage.core().resume_producing(server);
+    stage.until_bytes("server", 100);
+    stage.pass(1_001 * MS);
+    assert_eq!(network(&mut stage).unread_bytes(client), 150);
+    stage.until_bytes("server", 250);
+    stage.pass(1_001 * MS);
+    assert_eq!(network(&mut stage).unread_bytes(client), 0);
+    assert_eq!(network(&mut stage).unread_bytes(server), 0);
+}
+
+#[test]
 fn a_partition_holds_what_stands_and_answers_nobody_new() {
     let mut stage = calm();
     let mut names = ["old server", "new server"].into_iter();
