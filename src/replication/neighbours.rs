@@ -20,7 +20,8 @@ use crate::table::leaf_set::LeafSet;
 use crate::table::{ClientKey, Table};
 use crate::wire::command::write_ack;
 use crate::wire::sync_message::{ROW_LINE_BYTES_MAX, SyncMessage};
-use herd_reactor::{ConnId, Core, Shared};
+use herd_reactor::{ConnId, Core, Moment, Shared};
+use std::time::Duration;
 
 /// Pending output up to which a neighbour is sent what is compared and what it is owed. So a portion, and a line
 /// of 4 KiB, has room in a send buffer of 64 KiB; the next follows when it has been sent. More at once would not
@@ -40,6 +41,8 @@ pub struct Neighbour {
     taken: Option<TakenLines>,
     /// How often a new connection has replaced one that stood.
     replacements: Replacements,
+    /// How often we have dialled it with success.
+    dialled: Replacements,
 }
 
 /// The AT lines of one connection, for who wants to know.
@@ -71,6 +74,7 @@ impl Neighbours {
             comparison: Comparison::default(),
             taken: None,
             replacements: Replacements::default(),
+            dialled: Replacements::default(),
         };
         let neighbours: Vec<Neighbour> = neighbours.map(link).collect();
         Neighbours {
@@ -128,6 +132,19 @@ impl Neighbours {
         let stands = |conn: &ConnId| core.transport(*conn).is_some_and(|t| t.is_connected());
         let conn = link.conn.filter(stands)?;
         Some((conn, link.replacements.rule(core.now(), limits.retry_first, limits.retry_max)))
+    }
+
+    /// We have dialled `id`, and it is linked. Returns how long the link has to stand until the pauses between attempts
+    /// begin with the first one again, and whether there were so many links that this is worth a warning.
+    pub(crate) fn dialled(
+        &mut self,
+        now: Moment,
+        id: NeighbourId,
+        limits: &Limits,
+    ) -> (Duration, bool) {
+        let dialled = &mut self.neighbours[id.0].dialled;
+        let ruling = dialled.rule(now, limits.retry_first, limits.retry_max);
+        (dialled.pause().min(limits.silence), ruling.is_alarming)
     }
 
     /// The link to `id` stands now, on `conn`. To a plain neighbour all is owed; with the others what

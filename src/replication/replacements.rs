@@ -9,6 +9,8 @@
 //! ```text
 //!   five in 60 s: at once ─▶ then a pause after each: first, doubled up to max ─▶ 60 s without one: at once again
 //! ```
+//!
+//! A neighbour that we dial is judged by the same rule: was it killed and started again, or does it end each link?
 
 use herd_reactor::Moment;
 use std::collections::VecDeque;
@@ -41,6 +43,11 @@ pub(crate) struct Ruling {
 }
 
 impl Replacements {
+    /// The pause that follows the last one: zero while they are made at once.
+    pub(crate) fn pause(&self) -> Duration {
+        self.pause.unwrap_or_default()
+    }
+
     /// Rules on a new connection that comes at `now`, while another stands. `first`, `max`: the pauses.
     pub(crate) fn rule(&mut self, now: Moment, first: Duration, max: Duration) -> Ruling {
         // A pause may be longer than WITHIN: to keep to it is not to be calm.

@@ -396,12 +396,30 @@ impl Interserver {
             let why = "a new connection replaces it".into();
             cx.core.abort_because(replaced, CloseReason::ProtocolFailed(why));
         }
-        // A link that is lost at once has not proved that dialling again soon is of any use.
-        self.set(cx, LinkTimer::Proven, silence);
+        if self.is_dialled {
+            self.prepare_to_dial_again(cx, id);
+        }
         match self.is_dialled && !is_plain {
             true => self.sync(cx, id),
             false => cx.state.neighbours.pay(cx.core, &mut cx.state.table, id),
         }
+    }
+
+    /// A server that was killed and started again is dialled soon. If its links are lost again and again, one has to
+    /// stand for a while to prove that this is of any use.
+    fn prepare_to_dial_again(&mut self, cx: &mut Cx<'_>, id: NeighbourId) {
+        let now = cx.now();
+        let Member { neighbours, limits, .. } = &mut *cx.state;
+        let (pause, is_alarming) = neighbours.dialled(now, id, limits);
+        if is_alarming {
+            let (name, within) = (&neighbours.link(id).server.name, WITHIN.as_secs());
+            let max = limits.retry_max.as_millis();
+            log::warn!(
+                "{NAME}: the link to {name} was lost {AT_ONCE} times in {within} s, see the log of {name}; from now on the \
+                 pause before it is dialled again doubles, up to retry_max_ms = {max}"
+            );
+        }
+        self.set(cx, LinkTimer::Proven, pause);
     }
 
     /// Begins to compare what we know with what `id` does, and will again.

@@ -62,6 +62,23 @@ fn a_server_killed_ten_times_in_a_row_is_linked_again_each_time_at_once() {
 }
 
 #[test]
+fn a_dialled_server_killed_ten_times_in_a_row_is_linked_again_and_warned_of_once() {
+    let edges = [("Alford", "Bolden")];
+    let mut herd = Setup::of(&["Alford", "Bolden"], &edges).start();
+    for kill in 0..10 {
+        herd.linked("Alford", "Bolden");
+        herd.kill("Bolden");
+        let line = herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} {kill}"));
+        herd.restart("Bolden");
+        herd.settle(&["Alford", "Bolden"], "kiwi", &line);
+    }
+    let log = herd.log("Alford");
+    let warnings =
+        log.lines().filter(|line| line.contains(" WARN ") && line.contains("was lost 5 times"));
+    assert_eq!(warnings.count(), 1, "{log}");
+}
+
+#[test]
 fn two_servers_that_claim_one_name_are_warned_of_once_and_the_link_stays() {
     // So long that the second five cannot come after it.
     let setup = Setup::alone().played("Aaron", "Alford").limit("retry_max_ms", 3_600_000);
