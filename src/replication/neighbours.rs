@@ -115,11 +115,6 @@ impl Neighbours {
         self.neighbours.iter().filter(|link| link.server.plain).count()
     }
 
-    /// Whether there is such a one.
-    pub fn has_plain(&self) -> bool {
-        self.plain() > 0
-    }
-
     /// Whether a new connection may become the link to `id`. If one stands, returns it, and the ruling on its
     /// replacement. One that is being closed is as good as lost: nothing more comes of it.
     pub(crate) fn replace<S: Shared>(
@@ -168,20 +163,19 @@ impl Neighbours {
         link.conn.replace(conn)
     }
 
-    /// `conn` is lost. Whether it was the link to `id`, which then stands no more.
-    pub fn lost(&mut self, table: &mut Table, id: NeighbourId, conn: ConnId) -> bool {
+    /// `conn` is lost. If it was the link to `id`, that stands no more.
+    pub fn lost(&mut self, table: &mut Table, id: NeighbourId, conn: ConnId) {
         let link = &mut self.neighbours[id.0];
-        let was = link.conn == Some(conn);
-        if was {
-            link.conn = None;
-            link.comparison = Comparison::default();
-            link.taken = None;
-            table.owed.forget(id.0);
-            if let Some(acks) = &mut self.acks {
-                acks.lost(id);
-            }
+        if link.conn != Some(conn) {
+            return;
         }
-        was
+        link.conn = None;
+        link.comparison = Comparison::default();
+        link.taken = None;
+        table.owed.forget(id.0);
+        if let Some(acks) = &mut self.acks {
+            acks.lost(id);
+        }
     }
 
     /// Passes the news of `key` on to every connected neighbour but `from`.

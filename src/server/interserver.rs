@@ -182,7 +182,7 @@ impl LineProtocol<Member> for Interserver {
                 }
             }
             (LinkState::Stranger | LinkState::Plain, Ok(Command::At(at)))
-                if cx.state.neighbours.has_plain() =>
+                if cx.state.neighbours.plain() > 0 =>
             {
                 self.standing = LinkState::Plain;
                 self.at(cx, &at, None);
@@ -382,16 +382,16 @@ impl Interserver {
             self.say_hello(cx);
         }
         self.standing = LinkState::Linked(id);
-        let Member { neighbours, limits, .. } = &mut *cx.state;
+        let Member { neighbours, table, limits, .. } = &mut *cx.state;
         let server = &neighbours.get(id).server;
         log::info!("{}: linked to {}", LogName::new(NAME, cx.id), server.name);
         let (is_plain, ping, silence) = (server.plain, limits.ping, limits.silence);
+        let replaced = neighbours.made(table, id, cx.id, wants_acks);
         if !is_plain {
             self.set(cx, LinkTimer::Ping, ping);
             self.set(cx, LinkTimer::Silence, silence);
         }
-        let Member { neighbours, table, .. } = &mut *cx.state;
-        if let Some(replaced) = neighbours.made(table, id, cx.id, wants_acks) {
+        if let Some(replaced) = replaced {
             // It has come back before we knew that it was gone.
             let why = "a new connection replaces it".into();
             cx.core.abort_because(replaced, CloseReason::ProtocolFailed(why));
@@ -408,11 +408,10 @@ impl Interserver {
     /// A server that was killed and started again is dialled soon. If its links are lost again and again, one has to
     /// stand for a while to prove that this is of any use.
     fn prepare_to_dial_again(&mut self, cx: &mut Cx<'_>, id: NeighbourId) {
-        let now = cx.now();
         let Member { neighbours, limits, .. } = &mut *cx.state;
-        let (pause, is_alarming) = neighbours.dialled(now, id, limits);
+        let (pause, is_alarming) = neighbours.dialled(cx.core.now(), id, limits);
         if is_alarming {
-            let (name, within) = (&neighbours.link(id).server.name, WITHIN.as_secs());
+            let (name, within) = (&neighbours.get(id).server.name, WITHIN.as_secs());
             let max = limits.retry_max.as_millis();
             log::warn!(
                 "{NAME}: the link to {name} was lost {AT_ONCE} times in {within} s, see the log of {name}; from now on the \
