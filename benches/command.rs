@@ -27,7 +27,8 @@ fn main() {
 #[divan::bench(args = [100_000, 1_000_000], sample_count = 200, sample_size = 2_000)]
 fn iamat(bencher: Bencher<'_, '_>, clients: u64) {
     let mut reports = Reports::new(clients);
-    let mut table = Table::new(4, 7);
+    let mut table = Table::new(7);
+    let _ = [(); 4].map(|()| table.backlogs.add());
     let mut scratch = Vec::with_capacity(256);
     for _ in 0..clients {
         assert_eq!(serve(&mut table, &next(&mut reports), &mut scratch), MergeOutcome::First);

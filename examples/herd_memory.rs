@@ -14,7 +14,10 @@ const NEIGHBOURS: usize = 4;
 
 fn main() {
     let clients = std::env::args().nth(1).map_or(1_000_000, |text| text.parse().expect("a number"));
-    let mut table = Table::new(NEIGHBOURS, 7).with_clients_max(clients as usize);
+    let mut table = Table::new(7).with_clients_max(clients as usize);
+    (0..NEIGHBOURS).for_each(|_| {
+        table.backlogs.add();
+    });
     let mut scratch = Vec::with_capacity(256);
     let before = resident_bytes();
     for (round, seconds) in [("known", 1_479_413_884_u64), ("moved", 1_479_413_885)] {

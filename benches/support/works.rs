@@ -167,7 +167,8 @@ struct Upsert {
 }
 
 fn upsert(clients: u64) -> Named {
-    let (table, reports) = (Table::new(4, 7), Reports::new(clients));
+    let (mut table, reports) = (Table::new(7), Reports::new(clients));
+    let _ = [(); 4].map(|()| table.backlogs.add());
     let mut upsert = Upsert { table, reports, lines: Vec::new(), scratch: Vec::new() };
     for _ in 0..clients {
         let line = at(&mut upsert.reports);

@@ -213,7 +213,7 @@ impl Servers {
             let said = self.ask(server)?;
             let links = said["links"].as_array()?;
             let done = |link: &Value| {
-                link["linked"] == true && link["pending_bytes"] == 0 && link["owed_clients"] == 0
+                link["linked"] == true && link["pending_bytes"] == 0 && link["backlog_clients"] == 0
             };
             let own = said["state"].as_str()?.to_owned();
             if !links.iter().all(done) || *state.get_or_insert(own.clone()) != own {

@@ -27,7 +27,7 @@ struct Side {
 impl Side {
     fn new() -> Side {
         let (comparison, coming, news) = Default::default();
-        Side { table: Table::new(0, 1), comparison, coming, news }
+        Side { table: Table::new(1), comparison, coming, news }
     }
 
     /// Takes an AT line; whether it is news.

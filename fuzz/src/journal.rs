@@ -229,7 +229,7 @@ fn open(disk: MemoryDisk, sync: Sync) -> (Journal, Table) {
         retry: Duration::from_secs(5),
         slow_sync: Duration::from_secs(1),
     };
-    let mut herd = Table::new(0, 1);
+    let mut herd = Table::new(1);
     let mut scratch = Vec::new();
     let opened = Journal::open(Box::new(disk), settings, &owner(), false, &mut |record| {
         replay(&mut herd, record, &mut scratch).is_some()

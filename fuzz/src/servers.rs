@@ -128,7 +128,7 @@ pub fn client_port(data: &[u8]) {
     let (seed, text) = choice(data);
     let (transport, written) = talk(ChatserverFactory, seed, text);
     let member = &transport.state;
-    let mut herd = Table::new(0, 1).with_clients_max(KNOWN_CLIENTS);
+    let mut herd = Table::new(1).with_clients_max(KNOWN_CLIENTS);
     let (mut expected, mut waiting) = (Vec::new(), 0);
     let (lines, rest) = whole_lines(text);
     let mut scratch = Vec::new();
@@ -184,7 +184,7 @@ pub fn peer_port(data: &[u8]) {
     let text = [hello, text].concat();
     let (transport, written) = talk(InterserverFactory, seed, &text);
     let member = &transport.state;
-    let mut herd = Table::new(0, 1);
+    let mut herd = Table::new(1);
     let (mut standing, mut faults, mut refused) = (Standing::Stranger, 0, Vec::new());
     if text.first().is_some_and(|first| (20..=23).contains(first)) {
         // It speaks TLS.

@@ -1,6 +1,7 @@
 //! The table, held against a map that is sorted and searched by hand.
 
 use super::{at, relayed};
+use places_herd::table::backlog::BacklogId;
 use places_herd::table::{MergeOutcome, ReportOrigin, Table};
 use places_herd::wire::report::Report;
 use places_herd::wire::stamp::Stamp;
@@ -11,11 +12,11 @@ const CLIENTS_MAX: usize = 6;
 /// What is known of a client: stamp, line, location.
 type Known = (Stamp, Vec<u8>, Vec<u8>);
 
-/// The table as a map; `owed`: who is owed to the one neighbour.
-#[derive(Default)]
+/// The table as a map; `backlog`: the clients in the one backlog, which has this `id`.
 struct Model {
+    id: BacklogId,
     known: BTreeMap<Vec<u8>, Known>,
-    owed: BTreeSet<Vec<u8>>,
+    backlog: BTreeSet<Vec<u8>>,
     /// In nanoseconds; `newest`: none is any stamp.
     oldest: u64,
     newest: Option<u64>,
@@ -50,10 +51,17 @@ impl Model {
 
 /// Line by line the table does what the map does: `C` and `P` before an AT line judge it by the rule of
 /// clients and of plain neighbours, `L` and `F` before a stamp let in since then and forget what is older,
-/// `U` and `A` let in until then and forget what is further ahead, `O` pays one debt.
+/// `U` and `A` let in until then and forget what is further ahead, `O` takes the next client out of the backlog.
 /// And members' lines in any order make the same table.
 pub fn table(data: &[u8]) {
-    let (mut table, mut model) = (Table::new(1, 1).with_clients_max(CLIENTS_MAX), Model::default());
+    let mut table = Table::new(1).with_clients_max(CLIENTS_MAX);
+    let mut model = Model {
+        id: table.backlogs.add(),
+        known: BTreeMap::new(),
+        backlog: BTreeSet::new(),
+        oldest: 0,
+        newest: None,
+    };
     let mut most = 0;
     for line in data.split(|byte| *byte == b'\n') {
         act(&mut table, &mut model, line);
@@ -75,9 +83,10 @@ fn act(table: &mut Table, model: &mut Model, line: &[u8]) {
             return;
         }
         [b'O', ..] => {
-            let paid = table.owed.pay(0).map(|key| table.report(key).client().to_vec());
-            assert_eq!(paid.is_some(), !model.owed.is_empty());
-            assert!(paid.is_none_or(|client| model.owed.remove(&client)));
+            let taken =
+                table.backlogs.take_next(model.id).map(|key| table.report(key).client().to_vec());
+            assert_eq!(taken.is_some(), !model.backlog.is_empty());
+            assert!(taken.is_none_or(|client| model.backlog.remove(&client)));
             return;
         }
         text => (ReportOrigin::Member, text),
@@ -94,8 +103,8 @@ fn act(table: &mut Table, model: &mut Model, line: &[u8]) {
         matches!(verdict, MergeOutcome::Full | MergeOutcome::Expired | MergeOutcome::Ahead)
     );
     if let Some(key) = key.filter(|_| verdict.is_news()) {
-        table.owed.owe(0, key);
-        model.owed.insert(at.client.to_vec());
+        table.backlogs.mark(model.id, key);
+        model.backlog.insert(at.client.to_vec());
         model.known.insert(at.client.to_vec(), new);
     }
 }
@@ -122,14 +131,17 @@ fn age(table: &mut Table, model: &mut Model, what: u8, stamp: Stamp) {
             table.forget_after(stamp, 0..table.keys())
         }
     };
-    let Model { known, owed, .. } = model;
-    owed.retain(|client| known.contains_key(client));
+    let Model { known, backlog, .. } = model;
+    backlog.retain(|client| known.contains_key(client));
     assert_eq!(forgotten, before - known.len());
 }
 
 fn agree(table: &Table, model: &Model) {
-    assert_eq!((table.len(), table.owed.owed(0)), (model.known.len(), model.owed.len()));
-    let mut fresh = Table::new(0, 2);
+    assert_eq!(
+        (table.len(), table.backlogs.len(model.id)),
+        (model.known.len(), model.backlog.len())
+    );
+    let mut fresh = Table::new(2);
     for (client, (stamp, line, _)) in &model.known {
         let latest = table.latest(client).map(|report| report.line());
         let newest = model.newest.unwrap_or(u64::MAX);
@@ -145,7 +157,7 @@ fn agree(table: &Table, model: &Model) {
 
 fn any_order(data: &[u8]) {
     let lines: Vec<_> = data.split(|byte| *byte == b'\n').filter_map(at).collect();
-    let (mut forth, mut newest) = (Table::new(0, 3), BTreeMap::new());
+    let (mut forth, mut newest) = (Table::new(3), BTreeMap::new());
     for at in lines.iter().rev() {
         forth.merge(&Report::relayed(at, &mut Vec::new()), ReportOrigin::Member);
         let line = (at.stamp, relayed(at));

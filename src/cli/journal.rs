@@ -65,7 +65,7 @@ impl JournalArgs {
 
 impl Which {
     fn check(&self) -> Result<(), Failure> {
-        let mut herd = Table::new(0, 0);
+        let mut herd = Table::new(0);
         let mut scratch = Vec::new();
         let mut outcome = Ok(());
         for path in self.files()? {
@@ -224,9 +224,9 @@ struct NewestLines {
 impl NewestLines {
     /// Nothing yet; `wall`: the clock.
     fn at(wall: UnixNanos) -> NewestLines {
-        let mut let_in = Table::new(0, 0);
+        let mut let_in = Table::new(0);
         let_in.let_in_until(wall.into());
-        NewestLines { let_in, ahead: Table::new(0, 0), scratch: Vec::new() }
+        NewestLines { let_in, ahead: Table::new(0), scratch: Vec::new() }
     }
 
     /// Whether `record` makes sense.

@@ -155,12 +155,12 @@ fn journal(journal: &Value) -> &'static str {
     }
 }
 
-/// `Parker`, `Parker(down)`, or `Parker(owed 12)`.
+/// `Parker`, `Parker(down)`, or `Parker(backlog 12)`.
 fn link(link: &Value) -> String {
     let name = link["name"].as_str().unwrap_or("?");
-    match (link["linked"].as_bool(), link["owed_clients"].as_u64()) {
+    match (link["linked"].as_bool(), link["backlog_clients"].as_u64()) {
         (Some(true), Some(0)) => name.to_owned(),
-        (Some(true), owed) => format!("{name}(owed {})", owed.unwrap_or(0)),
+        (Some(true), backlog) => format!("{name}(backlog {})", backlog.unwrap_or(0)),
         _ => format!("{name}(down)"),
     }
 }
@@ -254,9 +254,9 @@ mod tests {
                 "process": 4711, "uptime_s": 61.9, "connected_clients": 2, "known_clients": 1000,
                 "state": "00ff00ff00ff00ff",
                 "links": [
-                    {"name": "Parker", "linked": true, "owed_clients": 0},
-                    {"name": "Welsh", "linked": false, "owed_clients": 0},
-                    {"name": "Bolden", "linked": true, "owed_clients": 12},
+                    {"name": "Parker", "linked": true, "backlog_clients": 0},
+                    {"name": "Welsh", "linked": false, "backlog_clients": 0},
+                    {"name": "Bolden", "linked": true, "backlog_clients": 12},
                 ],
             }),
         );
@@ -268,7 +268,7 @@ mod tests {
             rows.to_string(),
             "\
 server    process  up for  clients  known  state             journal  links
-Alford    4711     61s     2        1000   00ff00ff00ff00ff  -        Parker Welsh(down) Bolden(owed 12)
+Alford    4711     61s     2        1000   00ff00ff00ff00ff  -        Parker Welsh(down) Bolden(backlog 12)
 Bolden    1        0s      0        0      0                 sound
 Parker    1        0s      0        0      0                 broken
 Hamilton  it does not run here"

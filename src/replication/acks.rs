@@ -14,7 +14,7 @@
 //!   ACK 55 ────────────────▶ groups 7 and 8 are covered
 //! ```
 //!
-//! A link that is still owed clients notes nothing until it is owed no more: what it has not been written
+//! A link whose neighbour has a backlog notes nothing until that is empty: what it has not been written
 //! it cannot have taken. Nor does it cover groups of which a reply was held before it stood. Any one link
 //! that covers a group is enough.
 //!
@@ -110,14 +110,14 @@ impl Acks {
         !self.held.is_empty()
     }
 
-    /// The turn is over: what is written from now on belongs to the next group. `owes`: whether a
-    /// neighbour is still owed clients. Returns the group that was held in this turn, if one was: whoever
+    /// The turn is over: what is written from now on belongs to the next group. `has_backlog`: whether
+    /// a neighbour still has a backlog. Returns the group that was held in this turn, if one was: whoever
     /// asked for patience sets its time limit now.
-    pub fn turn_ended(&mut self, owes: impl Fn(NeighbourId) -> bool) -> Option<Batch> {
+    pub fn turn_ended(&mut self, has_backlog: impl Fn(NeighbourId) -> bool) -> Option<Batch> {
         let newest = self.held.back()?.group;
         for (key, link) in self.links.iter_mut().enumerate() {
             let link = link.as_mut().filter(|link| link.since <= newest);
-            if let Some(link) = link.filter(|_| !owes(NeighbourId(key))) {
+            if let Some(link) = link.filter(|_| !has_backlog(NeighbourId(key))) {
                 link.mark(newest);
             }
         }

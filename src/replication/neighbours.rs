@@ -1,7 +1,7 @@
 //! Who of the neighbours is connected, and how news reaches them: the flood.
 //!
 //! A link is a neighbour and the connection to it, if it stands. One mechanism serves slow neighbours
-//! and those met again: what is *owed* ([`Backlogs`](crate::table::backlog::Backlogs)), one bit per client and
+//! and those met again: the backlog ([`Backlogs`]), one bit per client and
 //! neighbour. News is written to a link at once while little is pending there; else the bit is set,
 //! and when the link has drained, the client's *latest* line is sent for it. When a link is made,
 //! the bits of what the neighbour lacks are set, which the [`Comparison`] finds out; those of all
@@ -12,10 +12,11 @@
 //! Report, section 3.3: pass on only what is newer. To whom: to all but the one it came from.
 
 use super::NeighbourId;
-use super::acks::Acks;
+use super::acks::{Acks, Batch};
 use super::anti_entropy::Comparison;
 use super::replacements::{Replacements, Ruling};
 use crate::config::{Acknowledge, Limits, Server, Topology};
+use crate::table::backlog::{BacklogId, Backlogs};
 use crate::table::leaf_set::LeafSet;
 use crate::table::{ClientKey, Table};
 use crate::wire::command::write_ack;
@@ -23,7 +24,7 @@ use crate::wire::sync_message::{ROW_LINE_BYTES_MAX, SyncMessage};
 use herd_reactor::{ConnId, Core, Moment, Shared};
 use std::time::Duration;
 
-/// Pending output up to which a neighbour is sent what is compared and what it is owed. So a portion, and a line
+/// Pending output up to which a neighbour is sent what is compared and its backlog. So a portion, and a line
 /// of 4 KiB, has room in a send buffer of 64 KiB; the next follows when it has been sent. More at once would not
 /// arrive sooner, and each neighbour would need a larger buffer after each time that it was away.
 const PORTION_BYTES: usize = 60 * 1_024;
@@ -37,6 +38,8 @@ pub struct Neighbour {
     pub conn: Option<ConnId>,
     /// What is under way to find out in what it and we differ.
     pub comparison: Comparison,
+    /// Which clients' latest reports it has not been sent yet; empty while it is not connected.
+    pub backlog: BacklogId,
     /// It wants to be told how many of its AT lines have been taken.
     taken: Option<TakenLines>,
     /// How often a new connection has replaced one that stood.
@@ -66,12 +69,13 @@ pub struct Neighbours {
 
 impl Neighbours {
     /// The neighbours of the server `name`, none of them connected.
-    pub fn new(topology: &Topology, name: &str) -> Neighbours {
+    pub fn new(topology: &Topology, name: &str, backlogs: &mut Backlogs) -> Neighbours {
         let neighbours = topology.neighbours_of(name).into_iter().cloned();
         let link = |server| Neighbour {
             server,
             conn: None,
             comparison: Comparison::default(),
+            backlog: backlogs.add(),
             taken: None,
             replacements: Replacements::default(),
             dialled: Replacements::default(),
@@ -142,7 +146,7 @@ impl Neighbours {
         (dialled.pause().min(limits.silence), ruling.is_alarming)
     }
 
-    /// The link to `id` stands now, on `conn`. To a plain neighbour all is owed; with the others what
+    /// The link to `id` stands now, on `conn`. A plain neighbour's backlog is all clients; with the others what
     /// is known has still to be compared. `wants_acks`: it asks to be told what has been taken. Returns
     /// the connection that it had before and that this one replaces.
     pub fn made(
@@ -154,7 +158,7 @@ impl Neighbours {
     ) -> Option<ConnId> {
         let link = &mut self.neighbours[id.0];
         if link.server.plain {
-            table.owe_all(id.0);
+            table.mark_all(link.backlog);
         } else if let Some(acks) = &mut self.acks {
             acks.linked(id);
         }
@@ -172,7 +176,7 @@ impl Neighbours {
         link.conn = None;
         link.comparison = Comparison::default();
         link.taken = None;
-        table.owed.forget(id.0);
+        table.backlogs.clear(link.backlog);
         if let Some(acks) = &mut self.acks {
             acks.lost(id);
         }
@@ -189,7 +193,7 @@ impl Neighbours {
         for (number, link) in self.neighbours.iter().enumerate() {
             let id = NeighbourId(number);
             let Some(conn) = link.conn.filter(|_| from != Some(id)) else { continue };
-            if table.owed.owes(id.0, key) {
+            if table.backlogs.contains(link.backlog, key) {
                 // It will be sent the latest line, which is this one.
                 continue;
             }
@@ -199,7 +203,7 @@ impl Neighbours {
                     acks.wrote(id);
                 }
             } else {
-                table.owed.owe(id.0, key);
+                table.backlogs.mark(link.backlog, key);
                 core.resume_when_drained(conn);
             }
         }
@@ -208,7 +212,7 @@ impl Neighbours {
     /// Begins to compare what is known here with what `id` knows.
     pub fn compare<S: Shared>(&mut self, core: &mut Core<S>, table: &mut Table, id: NeighbourId) {
         self.neighbours[id.0].comparison.begin();
-        self.pay(core, table, id);
+        self.send_portion(core, table, id);
     }
 
     /// Whether nothing is under way to `id`, nor about to be, and nothing has come from it since this was
@@ -217,7 +221,7 @@ impl Neighbours {
     pub fn is_quiet<S: Shared>(&mut self, core: &Core<S>, table: &Table, id: NeighbourId) -> bool {
         let link = &mut self.neighbours[id.0];
         let is_sent = link.conn.is_some_and(|conn| core.pending(conn) < ROW_LINE_BYTES_MAX);
-        link.comparison.is_at_rest() && is_sent && table.owed.owed(id.0) == 0
+        link.comparison.is_at_rest() && is_sent && table.backlogs.is_empty(link.backlog)
     }
 
     /// Takes the leaves of which neighbours have been found to lack lines, with the connections on
@@ -239,12 +243,17 @@ impl Neighbours {
         line: SyncMessage<'_>,
     ) {
         self.neighbours[id.0].comparison.hear(line, table.digest(), table.len());
-        self.pay(core, table, id);
+        self.send_portion(core, table, id);
     }
 
-    /// Sends to `id` what is to be compared and then what it is owed, as far as there is room; the
+    /// Sends to `id` what is to be compared and then its backlog, as far as there is room; the
     /// rest when that has been sent.
-    pub fn pay<S: Shared>(&mut self, core: &mut Core<S>, table: &mut Table, id: NeighbourId) {
+    pub fn send_portion<S: Shared>(
+        &mut self,
+        core: &mut Core<S>,
+        table: &mut Table,
+        id: NeighbourId,
+    ) {
         let link = &mut self.neighbours[id.0];
         let Some(conn) = link.conn else { return };
         let portion = self.flood_buffer_bytes.min(PORTION_BYTES);
@@ -254,13 +263,13 @@ impl Neighbours {
             send_line(core, link, conn, &self.line);
         }
         while core.pending(conn) < portion {
-            let Some(key) = table.owed.pay(id.0) else { break };
+            let Some(key) = table.backlogs.take_next(link.backlog) else { break };
             send_line(core, link, conn, table.line(key));
             if let Some(acks) = &mut self.acks {
                 acks.wrote(id);
             }
         }
-        if link.comparison.has_words() || table.owed.owed(id.0) > 0 {
+        if link.comparison.has_words() || !table.backlogs.is_empty(link.backlog) {
             core.resume_when_drained(conn);
         }
     }
@@ -270,6 +279,12 @@ impl Neighbours {
         if let Some(taken) = &mut self.neighbours[id.0].taken {
             taken.lines += 1;
         }
+    }
+
+    /// The turn is over: see [`Acks::turn_ended`].
+    pub(crate) fn turn_ended(&mut self, table: &Table) -> Option<Batch> {
+        let Neighbours { neighbours, acks, .. } = self;
+        acks.as_mut()?.turn_ended(|id| !table.backlogs.is_empty(neighbours[id.0].backlog))
     }
 
     /// Tells those who want to know how many of their lines have been taken: once a turn.

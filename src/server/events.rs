@@ -118,10 +118,8 @@ impl Member {
     /// replies that were held in it.
     fn acknowledge(&mut self, core: &mut Core<Member>) {
         self.neighbours.acknowledge(core);
-        let Member { neighbours, table, limits, .. } = self;
-        let Some(acks) = &mut neighbours.acks else { return };
-        if let Some(group) = acks.turn_ended(|id| table.owed.owed(id.0) > 0) {
-            Timer::AckWait(group).set(core, limits.ack_wait);
+        if let Some(group) = self.neighbours.turn_ended(&self.table) {
+            Timer::AckWait(group).set(core, self.limits.ack_wait);
         }
         self.release_covered(core);
     }

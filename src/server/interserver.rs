@@ -222,10 +222,10 @@ impl LineProtocol<Member> for Interserver {
         Ok(())
     }
 
-    /// The send buffer has run empty: the next of what this neighbour is owed.
+    /// The send buffer has run empty: the next portion of this neighbour's backlog.
     fn resume_producing(&mut self, cx: &mut Cx<'_>) -> Flow {
         if let LinkState::Linked(id) = self.standing {
-            cx.state.neighbours.pay(cx.core, &mut cx.state.table, id);
+            cx.state.neighbours.send_portion(cx.core, &mut cx.state.table, id);
         }
         Ok(())
     }
@@ -401,7 +401,7 @@ impl Interserver {
         }
         match self.is_dialled && !is_plain {
             true => self.sync(cx, id),
-            false => cx.state.neighbours.pay(cx.core, &mut cx.state.table, id),
+            false => cx.state.neighbours.send_portion(cx.core, &mut cx.state.table, id),
         }
     }
 
@@ -461,8 +461,8 @@ impl Interserver {
         }
         let Some(key) = key else { return };
         if let Some(id) = from.filter(|_| verdict != MergeOutcome::Older) {
-            // It need not be told what it has just said, though it may have been owed to it.
-            table.owed.settle(id.0, key);
+            // It need not be sent what it has just said, though that may be in its backlog.
+            table.backlogs.unmark(neighbours.get(id).backlog, key);
         }
         if verdict.is_news() {
             cx.state.flood(cx.core, key, from);

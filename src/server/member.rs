@@ -141,7 +141,10 @@ impl Member {
     ) -> Option<Member> {
         let server = topology.server(name)?.clone();
         let limits = topology.limits.clone();
-        let neighbours = Neighbours::new(topology, name);
+        let mut table = Table::new(seed)
+            .with_clients_max(limits.known_clients)
+            .with_bytes_max(limits.known_bytes);
+        let neighbours = Neighbours::new(topology, name, &mut table.backlogs);
         let inquiry_limits = PlaceQueryLimits {
             in_flight: topology.places.in_flight,
             queue: topology.places.queue,
@@ -155,9 +158,7 @@ impl Member {
                 client_id_bytes: limits.client_id_bytes,
                 location_bytes: limits.location_bytes,
             },
-            table: Table::new(neighbours.len(), seed)
-                .with_clients_max(limits.known_clients)
-                .with_bytes_max(limits.known_bytes),
+            table,
             neighbours,
             sweeps: Sweeps::new(&limits),
             place_queries: PlaceQueries::new(source, inquiry_limits),

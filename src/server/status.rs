@@ -108,15 +108,16 @@ impl LineProtocol<Member> for StatusProtocol {
 /// `longest_lag_ms`: how long the loop has kept anybody waiting since it was last told, whoever asked then.
 fn report(member: &Member, core: &mut Core<Member>, uptime: Duration) -> Value {
     let longest_lag = core.take_longest_lag();
-    let neighbours = member.neighbours.iter().map(|(id, Neighbour { server, conn, .. })| {
-        json!({
-            "name": server.name,
-            "plain": server.plain,
-            "linked": conn.is_some(),
-            "pending_bytes": conn.map_or(0, |conn| core.pending(conn)),
-            "owed_clients": member.table.owed.owed(id.0),
-        })
-    });
+    let neighbours =
+        member.neighbours.iter().map(|(_, Neighbour { server, conn, backlog, .. })| {
+            json!({
+                "name": server.name,
+                "plain": server.plain,
+                "linked": conn.is_some(),
+                "pending_bytes": conn.map_or(0, |conn| core.pending(conn)),
+                "backlog_clients": member.table.backlogs.len(*backlog),
+            })
+        });
     json!({
         "server": member.server.name,
         "herd": member.herd_name,

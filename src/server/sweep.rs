@@ -146,10 +146,11 @@ impl Sweeps {
         let Some(giving) = &mut self.giving else { return };
         giving.wanted.retain(|(id, conn, _)| neighbours.get(*id).conn == Some(*conn));
         let (slice, is_last) = slice(&mut giving.next, table.keys());
-        let wanted = giving.wanted.iter().map(|(id, _, leaves)| (id.0, leaves));
-        table.owe_leaves(wanted, slice);
+        let wanted =
+            giving.wanted.iter().map(|(id, _, leaves)| (neighbours.get(*id).backlog, leaves));
+        table.mark_leaves(wanted, slice);
         for (id, ..) in &giving.wanted {
-            neighbours.pay(core, table, *id);
+            neighbours.send_portion(core, table, *id);
         }
         if is_last || giving.wanted.is_empty() {
             self.giving = None;

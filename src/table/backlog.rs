@@ -1,35 +1,50 @@
-//! What each neighbour has still to be told: one bit for every neighbour and client.
+//! The backlogs: which clients' latest reports each owner has not been sent yet, one bit for every
+//! owner and client. Today the owners are the neighbours.
 //!
-//! In: "this neighbour lacks that client's latest line". Out: the same again, one client at a time,
-//! when the neighbour can take it. Neither lines nor connections are known here.
+//! In: "this owner lacks that client's latest line". Out: the same, one client at a time, when the
+//! owner can take it. Neither lines nor connections are known here.
 //!
-//! The idea: a neighbour is never owed lines, only clients. When its turn comes it gets the line
-//! that is the latest *then*, however often the client has moved since. So what is owed is bounded
-//! by the number of clients whatever the rate and however long a neighbour is away, and being slow
-//! and being gone are one and the same thing: bits that wait.
+//! The idea: a backlog holds clients, not lines. When a client's turn comes, the owner is sent the line
+//! that is the latest *then*, however often the client has moved since. So a backlog is bounded
+//! by the number of clients whatever the rate and however long its owner is away, and being slow
+//! and being gone are the same thing: bits that wait.
 //!
-//! Paying goes round: the search for the next bit starts behind the last one paid, so that a client
-//! that is owed again and again cannot keep those behind it waiting.
+//! Clients are taken in rounds: the search for the next bit starts behind the last client taken, so that a
+//! client that is marked again and again cannot keep those behind it waiting.
+//!
+//! Owners come and go while the server runs. A [`BacklogId`] is a slot and its generation: after its owner
+//! was removed it reaches nobody, though another owner may have the slot.
 //!
 //! Source: docs/protocol.md "Peer port".
 
 use super::store::ClientKey;
 
-/// For each neighbour the set of clients it is owed.
+/// Names one owner's backlog, and never that of another owner, not even after it was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BacklogId {
+    slot: u32,
+    generation: u32,
+}
+
+/// Every owner's backlog.
 ///
-/// Neighbours are numbered from 0; one beyond those it was made for is a bug and panics, as is a
-/// client the table does not know.
-#[derive(Clone, Debug)]
+/// An id whose owner was removed is empty, and marks nothing. A client that the table does not know is a
+/// bug and may panic.
+#[derive(Clone, Debug, Default)]
 pub struct Backlogs {
     /// How many keys there are.
     clients: usize,
-    neighbours: Vec<DirtySet>,
+    /// By slot.
+    sets: Vec<DirtySet>,
 }
 
-/// What one neighbour is owed.
+/// One slot, and its owner's backlog.
 #[derive(Clone, Debug, Default)]
 struct DirtySet {
-    /// Bit `k % 64` of word `k / 64` is client `k`; always as many words as clients need.
+    /// Tells the owners of the slot apart.
+    generation: u32,
+    has_owner: bool,
+    /// Bit `k % 64` of word `k / 64` is client `k`; as many words as clients need, while there is an owner.
     words: Vec<u64>,
     /// How many bits are set.
     count: usize,
@@ -38,95 +53,132 @@ struct DirtySet {
 }
 
 impl Backlogs {
-    pub(crate) fn new(neighbours: usize) -> Backlogs {
-        Backlogs { clients: 0, neighbours: vec![DirtySet::default(); neighbours] }
+    /// A new owner, whose backlog is empty.
+    pub fn add(&mut self) -> BacklogId {
+        let free = self.sets.iter().position(|set| !set.has_owner);
+        let slot = free.unwrap_or(self.sets.len());
+        if free.is_none() {
+            self.sets.push(DirtySet::default());
+        }
+        let set = &mut self.sets[slot];
+        set.has_owner = true;
+        set.words.resize(self.clients.div_ceil(64), 0);
+        BacklogId { slot: slot as u32, generation: set.generation }
     }
 
-    /// A client is known; nobody is owed it yet. `key`: one that was forgotten, or the next new one.
+    /// The owner is gone for good. Its slot is for others, and its memory is freed.
+    pub fn remove(&mut self, id: BacklogId) {
+        if let Some(set) = self.set_mut(id) {
+            *set = DirtySet { generation: id.generation.wrapping_add(1), ..DirtySet::default() };
+        }
+    }
+
+    fn set(&self, id: BacklogId) -> Option<&DirtySet> {
+        self.sets.get(id.slot as usize).filter(|set| set.generation == id.generation)
+    }
+
+    fn set_mut(&mut self, id: BacklogId) -> Option<&mut DirtySet> {
+        self.sets.get_mut(id.slot as usize).filter(|set| set.generation == id.generation)
+    }
+
+    /// A client is known, and in no backlog yet. `key`: one that was forgotten, or the next new one.
     pub(crate) fn admit(&mut self, key: ClientKey) {
         self.clients = self.clients.max(key.index() + 1);
         let words = self.clients.div_ceil(64);
-        for debts in &mut self.neighbours {
-            debts.words.resize(words, 0);
+        for set in self.sets.iter_mut().filter(|set| set.has_owner) {
+            set.words.resize(words, 0);
         }
     }
 
-    /// A client is no longer known: nobody is owed it.
+    /// A client is no longer known: it leaves every backlog.
     pub(crate) fn forget_client(&mut self, key: ClientKey) {
-        (0..self.neighbours.len()).for_each(|neighbour| self.settle(neighbour, key));
+        self.sets.iter_mut().filter(|set| set.has_owner).for_each(|set| set.unmark(key));
     }
 
-    /// The neighbour lacks the client's latest line.
-    pub fn owe(&mut self, neighbour: usize, key: ClientKey) {
-        let debts = &mut self.neighbours[neighbour];
-        let (word, bit) = place(key);
-        debts.count += usize::from(debts.words[word] & bit == 0);
-        debts.words[word] |= bit;
+    /// The owner lacks the client's latest line.
+    pub fn mark(&mut self, id: BacklogId, key: ClientKey) {
+        if let Some(set) = self.set_mut(id) {
+            let (word, bit) = place(key);
+            set.count += usize::from(set.words[word] & bit == 0);
+            set.words[word] |= bit;
+        }
     }
 
-    /// The neighbour may lack every client's line: it has just been met. Takes time for each 64
+    /// The owner may lack every client's line: it has just been met. Takes time for each 64
     /// clients. `unused`: the keys of those that were forgotten.
-    pub(crate) fn owe_all(&mut self, neighbour: usize, unused: &[ClientKey]) {
-        let debts = &mut self.neighbours[neighbour];
-        debts.words.fill(u64::MAX);
-        if let Some(last) = debts.words.last_mut() {
-            *last >>= (64 - self.clients % 64) % 64;
+    pub(crate) fn mark_all(&mut self, id: BacklogId, unused: &[ClientKey]) {
+        let clients = self.clients;
+        let Some(set) = self.set_mut(id) else { return };
+        set.words.fill(u64::MAX);
+        if let Some(last) = set.words.last_mut() {
+            *last >>= (64 - clients % 64) % 64;
         }
-        debts.count = self.clients;
-        unused.iter().for_each(|&key| self.settle(neighbour, key));
+        set.count = clients;
+        unused.iter().for_each(|&key| set.unmark(key));
     }
 
-    /// Is the neighbour owed this client?
-    pub fn owes(&self, neighbour: usize, key: ClientKey) -> bool {
+    /// Whether the client is in the owner's backlog.
+    pub fn contains(&self, id: BacklogId, key: ClientKey) -> bool {
         let (word, bit) = place(key);
-        self.neighbours[neighbour].words[word] & bit != 0
+        self.set(id).is_some_and(|set| set.words[word] & bit != 0)
     }
 
-    /// The neighbour has the client's latest line: it was the one to tell us.
-    pub fn settle(&mut self, neighbour: usize, key: ClientKey) {
-        let debts = &mut self.neighbours[neighbour];
-        let (word, bit) = place(key);
-        debts.count -= usize::from(debts.words[word] & bit != 0);
-        debts.words[word] &= !bit;
+    /// The owner has the client's latest line, because it was the one that sent it to us.
+    pub fn unmark(&mut self, id: BacklogId, key: ClientKey) {
+        if let Some(set) = self.set_mut(id) {
+            set.unmark(key);
+        }
     }
 
-    /// The next client to tell the neighbour of, which then is no longer owed; `None` when nothing
-    /// is.
+    /// Takes the client whose line the owner is to be sent next out of the backlog; `None` when that is
+    /// empty.
     ///
-    /// Every client owed is served before any is served twice.
-    pub fn pay(&mut self, neighbour: usize) -> Option<ClientKey> {
-        let debts = &mut self.neighbours[neighbour];
-        if debts.count == 0 {
-            return None;
-        }
-        let start = debts.cursor / 64;
+    /// Every client in the backlog is taken before any is taken twice.
+    pub fn take_next(&mut self, id: BacklogId) -> Option<ClientKey> {
+        let clients = self.clients;
+        let set = self.set_mut(id).filter(|set| set.count > 0)?;
+        let start = set.cursor / 64;
         // From the cursor to the end of its word; then the words behind it, round to the beginning
         // and up to that word again, which may have bits before the cursor.
-        let ahead = debts.words[start] & (u64::MAX << (debts.cursor % 64));
+        let ahead = set.words[start] & (u64::MAX << (set.cursor % 64));
         let (word, bits) = if ahead != 0 {
             (start, ahead)
         } else {
-            let words = debts.words.iter().copied().enumerate();
+            let words = set.words.iter().copied().enumerate();
             let mut round = words.clone().skip(start + 1).chain(words.take(start + 1));
             round.find(|&(_, bits)| bits != 0)?
         };
         let client = word * 64 + bits.trailing_zeros() as usize;
-        debts.words[word] &= !(1 << (client % 64));
-        debts.count -= 1;
-        debts.cursor = if client + 1 < self.clients { client + 1 } else { 0 };
+        set.words[word] &= !(1 << (client % 64));
+        set.count -= 1;
+        set.cursor = if client + 1 < clients { client + 1 } else { 0 };
         Some(ClientKey::new(client))
     }
 
-    /// How many clients the neighbour is owed.
-    pub fn owed(&self, neighbour: usize) -> usize {
-        self.neighbours[neighbour].count
+    /// How many clients are in the owner's backlog.
+    pub fn len(&self, id: BacklogId) -> usize {
+        self.set(id).map_or(0, |set| set.count)
     }
 
-    /// The neighbour is owed nothing more: it is gone, and will be owed everything when it returns.
-    pub fn forget(&mut self, neighbour: usize) {
-        let debts = &mut self.neighbours[neighbour];
-        debts.words.fill(0);
-        debts.count = 0;
+    /// Whether the owner's backlog is empty.
+    pub fn is_empty(&self, id: BacklogId) -> bool {
+        self.len(id) == 0
+    }
+
+    /// Empties the backlog: its owner is away, and on its return everything that it lacks is marked.
+    pub fn clear(&mut self, id: BacklogId) {
+        if let Some(set) = self.set_mut(id) {
+            set.words.fill(0);
+            set.count = 0;
+        }
+    }
+}
+
+impl DirtySet {
+    fn unmark(&mut self, key: ClientKey) {
+        let (word, bit) = place(key);
+        self.count -= usize::from(self.words[word] & bit != 0);
+        self.words[word] &= !bit;
     }
 }
 
@@ -138,88 +190,228 @@ fn place(key: ClientKey) -> (usize, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
-    fn owed(clients: usize) -> Backlogs {
-        let mut owed = Backlogs::new(2);
-        (0..clients).for_each(|client| owed.admit(ClientKey::new(client)));
-        owed
+    fn two_owners(clients: usize) -> (Backlogs, [BacklogId; 2]) {
+        let mut backlogs = Backlogs::default();
+        let ids = [backlogs.add(), backlogs.add()];
+        (0..clients).for_each(|client| backlogs.admit(ClientKey::new(client)));
+        (backlogs, ids)
     }
 
-    fn paid(owed: &mut Backlogs) -> Vec<usize> {
-        std::iter::from_fn(|| owed.pay(0)).map(ClientKey::index).collect()
+    fn taken(backlogs: &mut Backlogs, id: BacklogId) -> Vec<usize> {
+        std::iter::from_fn(|| backlogs.take_next(id)).map(ClientKey::index).collect()
     }
 
     #[test]
-    fn everything_owed_is_exactly_the_clients_there_are() {
+    fn a_backlog_of_everything_is_exactly_the_clients_there_are() {
         for clients in [0, 1, 63, 64, 65, 128, 1000] {
-            let mut owed = owed(clients);
-            owed.owe_all(0, &[]);
-            assert_eq!((owed.owed(0), owed.owed(1)), (clients, 0));
-            assert_eq!(paid(&mut owed), (0..clients).collect::<Vec<_>>());
-            assert_eq!(owed.owed(0), 0);
+            let (mut backlogs, [one, other]) = two_owners(clients);
+            backlogs.mark_all(one, &[]);
+            assert_eq!((backlogs.len(one), backlogs.len(other)), (clients, 0));
+            assert_eq!(taken(&mut backlogs, one), (0..clients).collect::<Vec<_>>());
+            assert!(backlogs.is_empty(one));
         }
     }
 
     #[test]
-    fn a_debt_is_counted_once() {
-        let mut owed = owed(100);
+    fn a_client_is_counted_once() {
+        let (mut backlogs, [one, _]) = two_owners(100);
         for _ in 0..3 {
-            owed.owe(0, ClientKey::new(70));
+            backlogs.mark(one, ClientKey::new(70));
         }
-        assert!(owed.owes(0, ClientKey::new(70)) && !owed.owes(0, ClientKey::new(71)));
-        assert_eq!(owed.owed(0), 1);
-        owed.settle(0, ClientKey::new(70));
-        owed.settle(0, ClientKey::new(70));
-        assert_eq!((owed.owed(0), owed.pay(0)), (0, None));
+        assert!(backlogs.contains(one, ClientKey::new(70)));
+        assert!(!backlogs.contains(one, ClientKey::new(71)));
+        assert_eq!(backlogs.len(one), 1);
+        backlogs.unmark(one, ClientKey::new(70));
+        backlogs.unmark(one, ClientKey::new(70));
+        assert_eq!((backlogs.len(one), backlogs.take_next(one)), (0, None));
     }
 
     #[test]
-    fn a_client_owed_again_and_again_keeps_nobody_waiting() {
-        let mut owed = owed(200);
-        owed.owe(0, ClientKey::new(130));
-        owed.owe(0, ClientKey::new(5));
-        let mut paid = Vec::new();
+    fn a_client_marked_again_and_again_keeps_nobody_waiting() {
+        let (mut backlogs, [one, _]) = two_owners(200);
+        backlogs.mark(one, ClientKey::new(130));
+        backlogs.mark(one, ClientKey::new(5));
+        let mut taken = Vec::new();
         for _ in 0..3 {
-            owed.owe(0, ClientKey::new(4));
-            paid.extend(owed.pay(0).map(ClientKey::index));
+            backlogs.mark(one, ClientKey::new(4));
+            taken.extend(backlogs.take_next(one).map(ClientKey::index));
         }
-        assert_eq!(paid, [4, 5, 130]);
+        assert_eq!(taken, [4, 5, 130]);
     }
 
     #[test]
-    fn paying_goes_round_within_one_word_too() {
-        let mut owed = owed(64);
-        owed.owe(0, ClientKey::new(63));
-        assert_eq!(paid(&mut owed), [63]);
-        owed.owe(0, ClientKey::new(40));
-        assert_eq!(paid(&mut owed), [40]);
-        owed.owe(0, ClientKey::new(39));
-        assert_eq!(paid(&mut owed), [39]);
+    fn taking_goes_round_within_one_word_too() {
+        let (mut backlogs, [one, _]) = two_owners(64);
+        for client in [63, 40, 39] {
+            backlogs.mark(one, ClientKey::new(client));
+            assert_eq!(taken(&mut backlogs, one), [client]);
+        }
     }
 
     #[test]
-    fn who_is_forgotten_is_owed_nothing() {
-        let mut owed = owed(100);
-        owed.owe_all(0, &[]);
-        owed.owe_all(1, &[]);
-        owed.forget(0);
-        assert_eq!((owed.owed(0), owed.pay(0), owed.owed(1)), (0, None, 100));
+    fn a_cleared_backlog_is_empty() {
+        let (mut backlogs, [one, other]) = two_owners(100);
+        backlogs.mark_all(one, &[]);
+        backlogs.mark_all(other, &[]);
+        backlogs.clear(one);
+        assert_eq!((backlogs.take_next(one), backlogs.len(other)), (None, 100));
+        assert!(backlogs.is_empty(one));
     }
 
     #[test]
-    fn a_client_that_is_forgotten_is_owed_to_nobody() {
-        let mut owed = owed(100);
+    fn a_client_that_is_forgotten_is_in_no_backlog() {
+        let (mut backlogs, [one, other]) = two_owners(100);
         let gone = ClientKey::new(70);
-        owed.owe(0, gone);
-        owed.owe_all(1, &[]);
-        owed.forget_client(gone);
-        assert_eq!((owed.owed(0), owed.pay(0), owed.owed(1)), (0, None, 99));
-        owed.owe_all(0, &[gone]);
-        assert_eq!(owed.owed(0), 99);
-        assert!(!paid(&mut owed).contains(&70));
-        owed.admit(gone);
-        assert!(!owed.owes(0, gone));
-        owed.owe_all(0, &[]);
-        assert_eq!(owed.owed(0), 100);
+        backlogs.mark(one, gone);
+        backlogs.mark_all(other, &[]);
+        backlogs.forget_client(gone);
+        assert_eq!((backlogs.take_next(one), backlogs.len(other)), (None, 99));
+        backlogs.mark_all(one, &[gone]);
+        assert_eq!(backlogs.len(one), 99);
+        assert!(!taken(&mut backlogs, one).contains(&70));
+        backlogs.admit(gone);
+        assert!(!backlogs.contains(one, gone));
+        backlogs.mark_all(one, &[]);
+        assert_eq!(backlogs.len(one), 100);
+    }
+
+    #[test]
+    fn the_id_of_a_removed_owner_reaches_nobody() {
+        let (mut backlogs, [gone, other]) = two_owners(100);
+        backlogs.mark_all(gone, &[]);
+        backlogs.remove(gone);
+        backlogs.admit(ClientKey::new(100));
+        backlogs.forget_client(ClientKey::new(99));
+        let next = backlogs.add();
+        assert_eq!((next.slot, backlogs.sets.len()), (gone.slot, 2), "its slot is used again");
+        let key = ClientKey::new(100);
+        backlogs.mark(next, key);
+        backlogs.mark(gone, ClientKey::new(1));
+        backlogs.mark_all(gone, &[]);
+        backlogs.unmark(gone, key);
+        backlogs.clear(gone);
+        backlogs.remove(gone);
+        assert_eq!((backlogs.len(gone), backlogs.take_next(gone)), (0, None));
+        assert!(!backlogs.contains(gone, key));
+        assert_eq!((backlogs.len(next), backlogs.len(other)), (1, 0));
+        assert_eq!(taken(&mut backlogs, next), [100]);
+    }
+
+    /// What happens to backlogs. The first number says to which of all owners there have ever been.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Add,
+        Remove(usize),
+        Admit,
+        Forget(usize),
+        Mark(usize, usize),
+        MarkAll(usize),
+        Unmark(usize, usize),
+        Take(usize),
+        Clear(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let owner = 0..100usize;
+        prop_oneof![
+            2 => Just(Step::Add),
+            2 => owner.clone().prop_map(Step::Remove),
+            6 => Just(Step::Admit),
+            2 => (0..100usize).prop_map(Step::Forget),
+            8 => (owner.clone(), 0..100usize).prop_map(|(owner, client)| Step::Mark(owner, client)),
+            1 => owner.clone().prop_map(Step::MarkAll),
+            3 => (owner.clone(), 0..100usize).prop_map(|(owner, client)| Step::Unmark(owner, client)),
+            4 => owner.clone().prop_map(Step::Take),
+            1 => owner.prop_map(Step::Clear),
+        ]
+    }
+
+    proptest! {
+        /// Owners and clients come and go: the backlog of each owner that is there is a set of clients, and
+        /// that of each that was removed is empty, whatever is done with its id.
+        #[test]
+        fn backlogs_are_a_set_for_each_owner_that_is_there(
+            steps in prop::collection::vec(step(), 0..300),
+        ) {
+            let mut backlogs = Backlogs::default();
+            // All owners there have been; none for one that was removed.
+            let mut model: Vec<(BacklogId, Option<BTreeSet<ClientKey>>)> = Vec::new();
+            let (mut known, mut unused) = (BTreeSet::new(), Vec::<ClientKey>::new());
+            for step in steps {
+                let nth = |number: usize| known.iter().copied().nth(number % known.len().max(1));
+                let owners = model.len().max(1);
+                match step {
+                    Step::Add => model.push((backlogs.add(), Some(BTreeSet::new()))),
+                    Step::Admit => {
+                        let next = ClientKey::new(known.len());
+                        let key = unused.pop().unwrap_or(next);
+                        backlogs.admit(key);
+                        known.insert(key);
+                    }
+                    Step::Forget(number) => {
+                        if let Some(key) = nth(number) {
+                            backlogs.forget_client(key);
+                            model.iter_mut().filter_map(|(_, set)| set.as_mut()).for_each(|set| {
+                                set.remove(&key);
+                            });
+                            known.remove(&key);
+                            unused.push(key);
+                        }
+                    }
+                    Step::Remove(owner) => {
+                        if let Some((id, set)) = model.get_mut(owner % owners) {
+                            backlogs.remove(*id);
+                            *set = None;
+                        }
+                    }
+                    Step::Mark(owner, client) => {
+                        if let (Some((id, set)), Some(key)) = (model.get_mut(owner % owners), nth(client)) {
+                            backlogs.mark(*id, key);
+                            set.iter_mut().for_each(|set| { set.insert(key); });
+                        }
+                    }
+                    Step::MarkAll(owner) => {
+                        if let Some((id, set)) = model.get_mut(owner % owners) {
+                            backlogs.mark_all(*id, &unused);
+                            set.iter_mut().for_each(|set| set.clone_from(&known));
+                        }
+                    }
+                    Step::Unmark(owner, client) => {
+                        if let (Some((id, set)), Some(key)) = (model.get_mut(owner % owners), nth(client)) {
+                            backlogs.unmark(*id, key);
+                            set.iter_mut().for_each(|set| { set.remove(&key); });
+                        }
+                    }
+                    Step::Take(owner) => {
+                        if let Some((id, set)) = model.get_mut(owner % owners) {
+                            let key = backlogs.take_next(*id);
+                            prop_assert_eq!(key.is_some(), set.iter().any(|set| !set.is_empty()));
+                            if let (Some(key), Some(set)) = (key, set) {
+                                prop_assert!(set.remove(&key));
+                            }
+                        }
+                    }
+                    Step::Clear(owner) => {
+                        if let Some((id, set)) = model.get_mut(owner % owners) {
+                            backlogs.clear(*id);
+                            set.iter_mut().for_each(BTreeSet::clear);
+                        }
+                    }
+                }
+                let there = model.iter().filter(|(_, set)| set.is_some()).count();
+                prop_assert!(backlogs.sets.iter().filter(|set| set.has_owner).count() == there);
+                for (id, set) in &model {
+                    let none = BTreeSet::new();
+                    let set = set.as_ref().unwrap_or(&none);
+                    prop_assert_eq!(backlogs.len(*id), set.len());
+                    for &key in &known {
+                        prop_assert_eq!(backlogs.contains(*id, key), set.contains(&key));
+                    }
+                }
+            }
+        }
     }
 }

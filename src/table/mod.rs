@@ -35,7 +35,7 @@ use foldhash::fast::FoldHasher;
 
 pub use self::store::ClientKey;
 
-use self::backlog::Backlogs;
+use self::backlog::{BacklogId, Backlogs};
 use self::digest::{Digest, leaf_of};
 use self::index::Index;
 use self::leaf_set::LeafSet;
@@ -86,10 +86,10 @@ impl MergeOutcome {
     }
 }
 
-/// Every client's latest report, and what each neighbour has still to be told of them.
+/// Every client's latest report, and which of them each owner of a backlog has not been sent yet.
 pub struct Table {
-    /// What each neighbour is owed. Merging does not touch what is owed; who passes news on does.
-    pub owed: Backlogs,
+    /// The backlogs. Merging does not touch them; who passes news on does.
+    pub backlogs: Backlogs,
     lines: LineStore,
     /// The sums of all lines.
     digest: Digest,
@@ -108,11 +108,10 @@ pub struct Table {
 impl Table {
     /// A herd of no clients.
     ///
-    /// `neighbours`: how many the server has, for [`Backlogs`]. `seed`: random, and kept from clients:
-    /// who knows it can choose ids that collide.
-    pub fn new(neighbours: usize, seed: u64) -> Table {
+    /// `seed`: random, and kept from clients: who knows it can choose ids that collide.
+    pub fn new(seed: u64) -> Table {
         Table {
-            owed: Backlogs::new(neighbours),
+            backlogs: Backlogs::default(),
             lines: LineStore::default(),
             digest: Digest::new(),
             oldest: Stamp(0),
@@ -269,28 +268,28 @@ impl Table {
         self.digest.state()
     }
 
-    /// The neighbour may lack every client's line. Takes time for each 64 clients.
-    pub fn owe_all(&mut self, neighbour: usize) {
-        self.owed.owe_all(neighbour, self.lines.unused());
+    /// The owner may lack every client's line. Takes time for each 64 clients.
+    pub fn mark_all(&mut self, id: BacklogId) {
+        self.backlogs.mark_all(id, self.lines.unused());
     }
 
-    /// Of the clients with `keys`, each neighbour of `wanted` is owed those whose
+    /// Of the clients with `keys`, marks in each backlog of `wanted` those whose
     /// [leaf](self::digest::leaf_of) is in its set. Takes time for each key.
-    pub fn owe_leaves<'a>(
+    pub fn mark_leaves<'a>(
         &mut self,
-        wanted: impl Iterator<Item = (usize, &'a LeafSet)> + Clone,
+        wanted: impl Iterator<Item = (BacklogId, &'a LeafSet)> + Clone,
         keys: Range<usize>,
     ) {
         for slot in keys.filter_map(|index| self.lines.find(index)) {
             let leaf = leaf_of(self.lines.client(slot));
-            for (neighbour, _) in wanted.clone().filter(|(_, leaves)| leaves.contains(leaf)) {
-                self.owed.owe(neighbour, self.lines.key(slot));
+            for (id, _) in wanted.clone().filter(|(_, leaves)| leaves.contains(leaf)) {
+                self.backlogs.mark(id, self.lines.key(slot));
             }
         }
     }
 
-    /// Forgets the clients with `keys` whose latest report is before `oldest`: how many. Nobody is
-    /// owed them any more, and their keys are for others. Takes time for each key.
+    /// Forgets the clients with `keys` whose latest report is before `oldest`: how many. They
+    /// leave every backlog, and their keys are for others. Takes time for each key.
     pub fn forget_before(&mut self, oldest: Stamp, keys: Range<usize>) -> usize {
         self.forget_all(keys, |stamp| stamp < oldest)
     }
@@ -316,7 +315,7 @@ impl Table {
         self.digest.remove(report.client(), report.line());
         let hash = self.hash(report.client());
         self.index.remove(hash, slot);
-        self.owed.forget_client(self.lines.key(slot));
+        self.backlogs.forget_client(self.lines.key(slot));
         self.lines.forget(slot);
     }
 
@@ -327,7 +326,7 @@ impl Table {
     /// Stores the line of a new client, if there is room for it.
     fn admit(&mut self, hash: u64, report: &Report<'_>) -> Option<ClientKey> {
         let slot = self.lines.push(report)?;
-        self.owed.admit(self.lines.key(slot));
+        self.backlogs.admit(self.lines.key(slot));
         self.digest.add(report.client(), report.line());
         let (lines, seed, constants) = (&self.lines, self.hash_seed, &self.hash_constants);
         let rehash = |&slot: &Slot| hash_of(lines.client(slot), seed, constants);
@@ -402,7 +401,7 @@ mod tests {
 
     #[test]
     fn the_newest_stamp_wins_whatever_the_order_of_coming() {
-        let mut table = Table::new(0, 1);
+        let mut table = Table::new(1);
         assert_eq!(
             merge(&mut table, "AT A +0.5 c +1+1 999999999.5", ReportOrigin::Member),
             MergeOutcome::First
@@ -425,7 +424,7 @@ mod tests {
             ["AT A +0.5 c +1+1 5", "AT B +0.1 c +2+2 5"],
             ["AT B +0.1 c +2+2 5", "AT A +0.5 c +1+1 5"],
         ] {
-            let mut table = Table::new(0, 1);
+            let mut table = Table::new(1);
             for line in lines.iter().chain(&lines) {
                 merge(&mut table, line, ReportOrigin::Member);
             }
@@ -435,7 +434,7 @@ mod tests {
 
     #[test]
     fn a_report_said_again_is_nothing_new_at_any_server() {
-        let mut table = Table::new(0, 1);
+        let mut table = Table::new(1);
         merge(&mut table, "AT A +0.5 c +1+1 5.0", ReportOrigin::Client);
         assert_eq!(
             merge(&mut table, "AT B +9.5 c +1+1 5", ReportOrigin::Client),
@@ -458,7 +457,7 @@ mod tests {
 
     #[test]
     fn a_plain_neighbour_needs_a_newer_stamp() {
-        let mut table = Table::new(0, 1);
+        let mut table = Table::new(1);
         assert_eq!(
             merge(&mut table, "AT A +0.5 c +1+1 5", ReportOrigin::Plain),
             MergeOutcome::First
@@ -479,7 +478,7 @@ mod tests {
 
     #[test]
     fn a_full_table_refuses_new_clients_of_its_own_only() {
-        let mut table = Table::new(0, 1).with_clients_max(1);
+        let mut table = Table::new(1).with_clients_max(1);
         assert_eq!(
             merge(&mut table, "AT A +0.5 c +1+1 5", ReportOrigin::Client),
             MergeOutcome::First
@@ -505,7 +504,7 @@ mod tests {
 
     #[test]
     fn at_the_end_of_the_memory_for_lines_nobody_is_let_in_and_what_fits_still_is() {
-        let mut table = Table { lines: LineStore::ending_at(100), ..Table::new(0, 1) };
+        let mut table = Table { lines: LineStore::ending_at(100), ..Table::new(1) };
         assert_eq!(
             merge(&mut table, "AT A +0.5 c +1+1 5", ReportOrigin::Member),
             MergeOutcome::First
@@ -536,7 +535,7 @@ mod tests {
 
     #[test]
     fn a_report_further_ahead_than_is_let_in_is_none_whoever_brings_it() {
-        let mut table = Table::new(0, 1);
+        let mut table = Table::new(1);
         table.let_in_until(Stamp(5_000_000_000));
         for rule in [ReportOrigin::Client, ReportOrigin::Member, ReportOrigin::Plain] {
             let ahead = "AT A +0.5 c +1+1 5.000000001";
@@ -552,7 +551,7 @@ mod tests {
     #[test]
     fn what_lies_further_ahead_than_is_let_in_holds_nobody() {
         for rule in [ReportOrigin::Client, ReportOrigin::Member, ReportOrigin::Plain] {
-            let mut table = Table::new(0, 1);
+            let mut table = Table::new(1);
             for client in ["c", "d", "e"] {
                 merge(
                     &mut table,
@@ -569,7 +568,7 @@ mod tests {
             assert_eq!(merge(&mut table, "AT B +0.5 c +3+3 4", rule), MergeOutcome::Older);
             assert_eq!(table.forget_after(Stamp(6_000_000_000), 0..2), 1);
             assert_eq!(table.forget_after(Stamp(6_000_000_000), 2..3), 1);
-            let mut honest = Table::new(0, 2);
+            let mut honest = Table::new(2);
             merge(&mut honest, "AT B +0.5 c +2+2 5", rule);
             assert_eq!((table.len(), table.state_hash()), (1, honest.state_hash()));
         }
@@ -577,14 +576,15 @@ mod tests {
 
     #[test]
     fn clients_are_gone_through_in_the_order_they_came() {
-        let mut table = Table::new(1, 1);
+        let mut table = Table::new(1);
         for client in ["pear", "fig", "apple", "fig"] {
             merge(&mut table, &format!("AT A +0.5 {client} +1+1 5"), ReportOrigin::Member);
         }
         let clients: Vec<_> = table.iter().map(|(key, at)| (key.index(), at.client())).collect();
         assert_eq!(clients, [(0, &b"pear"[..]), (1, b"fig"), (2, b"apple")]);
-        table.owe_all(0);
-        let key = table.owed.pay(0).unwrap();
+        let id = table.backlogs.add();
+        table.mark_all(id);
+        let key = table.backlogs.take_next(id).unwrap();
         assert_eq!(table.line(key), b"AT A +0.5 pear +1+1 5");
     }
 }

@@ -16,7 +16,7 @@ fn merge(table: &mut Table, line: &str, rule: ReportOrigin) -> (Option<ClientKey
 }
 
 fn herd_of(lines: &[String]) -> Table {
-    let mut table = Table::new(0, 3);
+    let mut table = Table::new(3);
     for line in lines {
         merge(&mut table, line, ReportOrigin::Member);
     }
@@ -102,7 +102,7 @@ proptest! {
         clients_max in 0..14usize,
         seed: u64,
     ) {
-        let mut table = Table::new(0, seed).with_clients_max(clients_max);
+        let mut table = Table::new(seed).with_clients_max(clients_max);
         let mut model = Model::default();
         for (line, rule) in &steps {
             let (key, verdict) = merge(&mut table, line, *rule);
@@ -150,13 +150,14 @@ proptest! {
     }
 
     #[test]
-    fn what_is_owed_is_a_set_for_each_neighbour(
+    fn a_backlog_is_a_set_of_clients(
         steps in prop::collection::vec((0..8u8, 0..3usize, 0..150usize), 0..400),
     ) {
-        let mut table = Table::new(3, 3);
+        let mut table = Table::new(3);
+        let ids = [(); 3].map(|()| table.backlogs.add());
         let mut model = vec![BTreeSet::new(); 3];
         let mut keys = Vec::new();
-        for (step, neighbour, client) in steps {
+        for (step, owner, client) in steps {
             let known = keys.get(client % keys.len().max(1)).copied();
             match (step, known) {
                 (0 | 1, _) => {
@@ -167,33 +168,33 @@ proptest! {
                     }
                 }
                 (2 | 3, Some(key)) => {
-                    table.owed.owe(neighbour, key);
-                    model[neighbour].insert(key);
+                    table.backlogs.mark(ids[owner], key);
+                    model[owner].insert(key);
                 }
                 (4, Some(key)) => {
-                    table.owed.settle(neighbour, key);
-                    model[neighbour].remove(&key);
+                    table.backlogs.unmark(ids[owner], key);
+                    model[owner].remove(&key);
                 }
                 (5, _) => {
-                    table.owe_all(neighbour);
-                    model[neighbour] = keys.iter().copied().collect();
+                    table.mark_all(ids[owner]);
+                    model[owner] = keys.iter().copied().collect();
                 }
                 (6, _) if client == 0 => {
-                    table.owed.forget(neighbour);
-                    model[neighbour].clear();
+                    table.backlogs.clear(ids[owner]);
+                    model[owner].clear();
                 }
                 _ => {
                     for _ in 0..client {
-                        let paid = table.owed.pay(neighbour);
-                        prop_assert_eq!(paid.is_some(), !model[neighbour].is_empty());
-                        prop_assert!(paid.is_none_or(|key| model[neighbour].remove(&key)));
+                        let taken = table.backlogs.take_next(ids[owner]);
+                        prop_assert_eq!(taken.is_some(), !model[owner].is_empty());
+                        prop_assert!(taken.is_none_or(|key| model[owner].remove(&key)));
                     }
                 }
             }
-            for (neighbour, owed) in model.iter().enumerate() {
-                prop_assert_eq!(table.owed.owed(neighbour), owed.len());
+            for (&id, backlog) in ids.iter().zip(&model) {
+                prop_assert_eq!(table.backlogs.len(id), backlog.len());
                 for &key in &keys {
-                    prop_assert_eq!(table.owed.owes(neighbour, key), owed.contains(&key));
+                    prop_assert_eq!(table.backlogs.contains(id, key), backlog.contains(&key));
                 }
             }
         }
@@ -208,9 +209,9 @@ enum Step {
     LetInUntil(u64),
     ForgetBefore(u64, usize),
     ForgetAfter(u64, usize),
-    Owe(usize),
-    OweAll,
-    Pay,
+    Mark(usize),
+    MarkAll,
+    TakeNext,
 }
 
 fn forgetful_step() -> impl Strategy<Value = Step> {
@@ -224,9 +225,9 @@ fn forgetful_step() -> impl Strategy<Value = Step> {
         2 => newest().prop_map(Step::LetInUntil),
         3 => (oldest(), 0..20usize).prop_map(|(oldest, from)| Step::ForgetBefore(oldest, from)),
         2 => (newest(), 0..20usize).prop_map(|(newest, from)| Step::ForgetAfter(newest, from)),
-        3 => (0..20usize).prop_map(Step::Owe),
-        1 => Just(Step::OweAll),
-        2 => Just(Step::Pay),
+        3 => (0..20usize).prop_map(Step::Mark),
+        1 => Just(Step::MarkAll),
+        2 => Just(Step::TakeNext),
     ]
 }
 
@@ -247,9 +248,10 @@ proptest! {
         steps in prop::collection::vec(forgetful_step(), 0..150),
         seed: u64,
     ) {
-        let mut table = Table::new(2, seed);
+        let mut table = Table::new(seed);
         let mut model = Model::default();
-        let mut owed = [BTreeSet::<Vec<u8>>::new(), BTreeSet::new()];
+        let ids = [table.backlogs.add(), table.backlogs.add()];
+        let mut backlogs = [BTreeSet::<Vec<u8>>::new(), BTreeSet::new()];
         let (mut oldest, mut newest) = (0, u64::MAX);
         for step in steps {
             match step {
@@ -299,27 +301,28 @@ proptest! {
                         let client = String::from_utf8(client).unwrap();
                         model.lines.remove(&client);
                         model.order.retain(|known| *known != client);
-                        for owed in &mut owed {
-                            owed.remove(client.as_bytes());
+                        for backlog in &mut backlogs {
+                            backlog.remove(client.as_bytes());
                         }
                     }
                 }
-                Step::Owe(nth) => {
+                Step::Mark(nth) => {
                     let known =
                         table.iter().nth(nth).map(|(key, at)| (key, at.client().to_vec()));
                     if let Some((key, client)) = known {
-                        table.owed.owe(nth % 2, key);
-                        owed[nth % 2].insert(client);
+                        table.backlogs.mark(ids[nth % 2], key);
+                        backlogs[nth % 2].insert(client);
                     }
                 }
-                Step::OweAll => {
-                    table.owe_all(1);
-                    owed[1] = contents(&table).into_keys().collect();
+                Step::MarkAll => {
+                    table.mark_all(ids[1]);
+                    backlogs[1] = contents(&table).into_keys().collect();
                 }
-                Step::Pay => {
-                    let paid = table.owed.pay(0).map(|key| table.report(key).client().to_vec());
-                    prop_assert_eq!(paid.is_some(), !owed[0].is_empty());
-                    prop_assert!(paid.is_none_or(|client| owed[0].remove(&client)));
+                Step::TakeNext => {
+                    let taken = table.backlogs.take_next(ids[0]);
+                    let taken = taken.map(|key| table.report(key).client().to_vec());
+                    prop_assert_eq!(taken.is_some(), !backlogs[0].is_empty());
+                    prop_assert!(taken.is_none_or(|client| backlogs[0].remove(&client)));
                 }
             }
             let expected: BTreeMap<Vec<u8>, Vec<u8>> =
@@ -332,10 +335,11 @@ proptest! {
                 prop_assert_eq!(served, is_let_in.then_some(line.as_bytes()));
                 prop_assert_eq!(table.knows(client.as_bytes()), is_let_in);
             }
-            for (neighbour, owed) in owed.iter().enumerate() {
-                prop_assert_eq!(table.owed.owed(neighbour), owed.len());
+            for (&id, backlog) in ids.iter().zip(&backlogs) {
+                prop_assert_eq!(table.backlogs.len(id), backlog.len());
                 for (key, at) in table.iter() {
-                    prop_assert_eq!(table.owed.owes(neighbour, key), owed.contains(at.client()));
+                    let is_marked = table.backlogs.contains(id, key);
+                    prop_assert_eq!(is_marked, backlog.contains(at.client()));
                 }
             }
         }
@@ -350,7 +354,7 @@ proptest! {
 #[test]
 fn what_is_forgotten_makes_room_for_others() {
     let line = |client: &str, stamp: u32| format!("AT Alford +0.5 {client} +1+1 {stamp}");
-    let mut table = Table::new(1, 3).with_clients_max(100);
+    let mut table = Table::new(3).with_clients_max(100);
     for client in 100..200 {
         assert_eq!(
             merge(&mut table, &line(&client.to_string(), client), ReportOrigin::Client).1,
@@ -382,7 +386,7 @@ fn what_is_forgotten_makes_room_for_others() {
 #[test]
 fn memory_that_waits_for_lines_counts_as_used_by_lines_that_do_not_fit() {
     let line = |client: &str| format!("AT Alford +0.5 {client} +1+1 5");
-    let mut table = Table::new(1, 3).with_bytes_max(500);
+    let mut table = Table::new(3).with_bytes_max(500);
     // 36 bytes each.
     for client in 'a'..='n' {
         let line = line(&client.to_string());
@@ -406,7 +410,7 @@ fn memory_that_waits_for_lines_counts_as_used_by_lines_that_do_not_fit() {
 
 #[test]
 fn servers_that_know_the_same_have_the_same_sums_whatever_happened_before() {
-    let mut herds = [Table::new(0, 1), Table::new(3, 99)];
+    let mut herds = [Table::new(1), Table::new(99)];
     assert_eq!(herds[0].state_hash(), 0);
     for client in 0..1_000 {
         merge(&mut herds[0], &format!("AT A +0.5 c{client} +1+1 6"), ReportOrigin::Member);
@@ -436,7 +440,7 @@ fn servers_that_know_the_same_have_the_same_sums_whatever_happened_before() {
 /// No memory is asked for: the line of a known client that fits is written where the old one was.
 #[test]
 fn a_known_clients_line_is_written_over_in_place() {
-    let mut table = Table::new(2, 3);
+    let mut table = Table::new(3);
     let keys: Vec<ClientKey> = (0..1000)
         .filter_map(|client| {
             let line = format!("AT Alford +0.263873386 client-{client:04} +34.0-118.4 1.5");

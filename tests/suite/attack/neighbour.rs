@@ -23,7 +23,7 @@ fn deaf_for(seconds: u64, clients: usize) {
     assert_eq!(cluster.say(neighbour, "HELLO Aaron places-herd 1"), "HELLO Alford places-herd 1\n");
     cluster.listen_to(neighbour, false);
     let client = cluster.client(ALFORD);
-    let (mut pending, mut owed, mut buffered, mut told) = (0, 0, 0, 0);
+    let (mut pending, mut backlog, mut buffered, mut told) = (0, 0, 0, 0);
     let from = cluster.now();
     for second in 1..=seconds {
         let mut lines = String::new();
@@ -37,9 +37,8 @@ fn deaf_for(seconds: u64, clients: usize) {
         cluster.run_until(from + u32::try_from(second).expect("some hours") * SECOND);
         told += cluster.hear(client).lines().filter(|line| line.starts_with("AT Alford ")).count();
         pending = pending.max(cluster.pending(ALFORD, "Aaron"));
-        let herd = &cluster.member(ALFORD).table;
-        owed = owed.max(herd.owed.owed(0));
-        buffered = buffered.max(herd.line_bytes());
+        backlog = backlog.max(cluster.backlog(ALFORD, "Aaron"));
+        buffered = buffered.max(cluster.member(ALFORD).table.line_bytes());
         cluster.forget_lines();
     }
     cluster.run_for(SECOND);
@@ -47,7 +46,7 @@ fn deaf_for(seconds: u64, clients: usize) {
     assert_eq!(told as u64, seconds * clients as u64, "each report was answered");
     assert!(cluster.linked(ALFORD).contains("Aaron"), "who is only behind is not cut");
     assert!(pending <= FLOOD_BUFFER_BYTES + LINE_BYTES, "{pending} bytes wait");
-    assert!(owed <= clients, "{owed} clients of {clients} are owed");
+    assert!(backlog <= clients, "{backlog} clients of {clients} are in the backlog");
 
     cluster.listen_to(neighbour, true);
     cluster.run_for(10 * SECOND);
@@ -57,7 +56,7 @@ fn deaf_for(seconds: u64, clients: usize) {
     assert_eq!(newest.count(), clients, "it has the newest of each client, once");
     println!(
         "P8 neighbour that never reads, simulated: {seconds} s, {told} reports of {clients} clients: at \
-         most {pending} bytes and {owed} clients waited for it, the table {buffered} bytes; then {} lines",
+         most {pending} bytes and {backlog} clients waited for it, the table {buffered} bytes; then {} lines",
         heard.lines().count()
     );
 }

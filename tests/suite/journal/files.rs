@@ -317,7 +317,7 @@ fn others_may_not_read_where_people_are() {
             let widest = if path == folder.0 { 0o750 } else { 0o640 };
             assert_eq!(mode & !widest, 0, "{path:?}: {mode:o}");
         }
-        journal.rewrite(Moment::default(), &Table::new(0, 0)).expect("there is room");
+        journal.rewrite(Moment::default(), &Table::new(0)).expect("there is room");
     }
 }
 

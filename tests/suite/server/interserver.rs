@@ -200,19 +200,19 @@ fn to_a_slow_neighbour_news_waits_as_bits_and_then_only_the_latest_line_is_sent(
         let pending = cluster.pending("Alford", "Bolden");
         assert!(pending <= 4_096 + longest, "{pending} bytes");
     }
-    let owed = cluster.member("Alford").table.owed.owed(0);
-    assert!((CLIENTS / 2..=CLIENTS).contains(&owed), "{owed} are owed");
+    let backlog = cluster.backlog("Alford", "Bolden");
+    assert!((CLIENTS / 2..=CLIENTS).contains(&backlog), "{backlog} are in the backlog");
     cluster.heal("Alford", "Bolden");
     cluster.settle();
     let known = agreed(&mut cluster);
     assert_eq!(known.len(), CLIENTS);
     // What the kernels and the send buffer held was old. After that, one line for each client.
     let sent = cluster.lines("Alford", "Bolden");
-    let (held, latest) = sent.split_at(sent.len() - owed);
+    let (held, latest) = sent.split_at(sent.len() - backlog);
     assert!(held.concat().len() <= 3 * 4_096 + longest, "{} lines were held", held.len());
     let latest: BTreeSet<&str> = latest.iter().map(|line| line.trim_end()).collect();
-    assert_eq!(latest.len(), owed);
-    assert!(known.values().filter(|line| latest.contains(line.as_str())).count() == owed);
+    assert_eq!(latest.len(), backlog);
+    assert!(known.values().filter(|line| latest.contains(line.as_str())).count() == backlog);
 }
 
 #[test]
@@ -901,7 +901,7 @@ fn thousands_of_clients_are_exchanged_on_meeting_within_the_limit_of_what_may_wa
     }
     assert!(most <= 4_096 + 200, "{most} bytes");
     assert_eq!(agreed(&mut cluster).len(), 2 * CLIENTS);
-    assert_eq!(cluster.member("Alford").table.owed.owed(0), 0);
+    assert_eq!(cluster.backlog("Alford", "Bolden"), 0);
 }
 
 /// Otherwise two neighbours that both stop reading would wait for each other.

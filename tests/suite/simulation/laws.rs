@@ -24,7 +24,7 @@ fn read<T>(line: &str, with: impl FnOnce(&Report<'_>) -> T) -> T {
 
 /// Which of these a server keeps.
 fn merged<'a>(lines: &[&'a str]) -> &'a str {
-    let mut herd = Table::new(0, 1);
+    let mut herd = Table::new(1);
     for line in lines {
         read(line, |report| herd.merge(report, ReportOrigin::Member));
     }

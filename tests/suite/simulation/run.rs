@@ -303,7 +303,7 @@ impl<'a> Run<'a> {
         }
         while let Ok(seen) = self.seen.try_recv() {
             match seen {
-                Seen::Owed => self.met("news waits as a bit"),
+                Seen::Backlog => self.met("news waits as a bit"),
                 Seen::Full => self.met("a send buffer is full"),
                 Seen::Taken(server, at, lines) => {
                     let Some(ledger) = self.ledgers.get_mut(&server) else { continue };

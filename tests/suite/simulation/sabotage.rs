@@ -37,7 +37,7 @@ pub(crate) enum Sabotage {
     NoPushOnConnect,
     /// An id names whoever has its slot: what was meant for the one before reaches the next.
     NoGenerations,
-    /// What a slow neighbour is owed is forgotten now and then.
+    /// A client is lost from a slow neighbour's backlog now and then.
     LostDirtyBit,
     /// A report is answered before it is on the disk: the disk says that it has synced, and has not.
     /// Disks are the [ledger](super::ledger)'s, and there this is done.
@@ -176,10 +176,11 @@ impl Meddler for Saboteur {
     fn turned(&mut self, server: usize, reactor: &mut Reactor<MemoryIo, Member>) {
         let (member, core) = reactor.parts();
         self.now = core.now();
-        let conns: Vec<_> = member.neighbours.iter().map(|(id, link)| (id, link.conn)).collect();
-        for (id, conn) in conns {
+        let conns: Vec<_> =
+            member.neighbours.iter().map(|(id, link)| (id, link.backlog, link.conn)).collect();
+        for (id, backlog, conn) in conns {
             if self.sabotage == Sabotage::LostDirtyBit {
-                let _ = member.table.owed.pay(id.0);
+                let _ = member.table.backlogs.take_next(backlog);
             }
             let before = self.links.get(&(server, id)).map(|(conn, _)| *conn);
             match conn {

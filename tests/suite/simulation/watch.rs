@@ -16,8 +16,8 @@ const QUESTIONS_MAX: usize = 64 + 1_024;
 /// Something that was seen. The first three are told once a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// A neighbour was owed something when a turn ended.
-    Owed,
+    /// A neighbour had a backlog when a turn ended.
+    Backlog,
     /// A connection had more pending than its mark, and was held up for that.
     Full,
     /// More is kept than may be.
@@ -165,16 +165,16 @@ impl Meddler for Watch {
         }
         self.look_at_table(server, member, core);
         let clients = member.table.len();
-        let owed = (0..member.neighbours.len())
-            .map(|link| member.table.owed.owed(link))
-            .max()
-            .unwrap_or(0);
-        if owed > 0 {
-            self.tell(1, Seen::Owed);
+        let backlogs = &member.table.backlogs;
+        let lens = member.neighbours.iter().map(|(_, link)| backlogs.len(link.backlog));
+        let backlog = lens.max().unwrap_or(0);
+        if backlog > 0 {
+            self.tell(1, Seen::Backlog);
         }
         let questions = member.place_queries.len();
-        if owed > clients || questions > QUESTIONS_MAX {
-            let much = format!("{owed} owed of {clients} clients, {questions} questions");
+        if backlog > clients || questions > QUESTIONS_MAX {
+            let much =
+                format!("a backlog of {backlog} of {clients} clients, {questions} questions");
             self.tell(2, Seen::TooMuch(much));
         }
         if let Some(saboteur) = &mut self.saboteur {

@@ -503,18 +503,25 @@ impl Cluster {
         member.neighbours.get(id).conn.map_or(0, |conn| core.pending(conn))
     }
 
-    /// Bytes that `name` has to say to its neighbours, or has said and they have not read. Of clients that it
-    /// owes each counts as the longest line.
+    /// Bytes that `name` has to say to its neighbours, or has said and they have not read. Of clients its backlogs
+    /// each counts as the longest line.
     pub(crate) fn waiting_on_links(&mut self, name: &str) -> usize {
         let reactor = self.reactor(name);
         let (member, core) = reactor.parts();
         let longest = member.table.iter().map(|(_, at)| at.line().len() + 1).max().unwrap_or(0);
-        let links = member.neighbours.iter().filter_map(|(id, link)| {
+        let links = member.neighbours.iter().filter_map(|(_, link)| {
             let conn = link.conn?;
-            Some((conn, core.pending(conn) + member.table.owed.owed(id.0) * longest))
+            Some((conn, core.pending(conn) + member.table.backlogs.len(link.backlog) * longest))
         });
         let links: Vec<_> = links.collect();
         links.into_iter().map(|(conn, to_say)| to_say + reactor.io().unread_bytes(conn)).sum()
+    }
+
+    /// How many clients are in the backlog of `name`'s neighbour `to`.
+    pub(crate) fn backlog(&mut self, name: &str, to: &str) -> usize {
+        let member = self.member(name);
+        let id = member.neighbours.named(to.as_bytes()).expect("a neighbour");
+        member.table.backlogs.len(member.neighbours.get(id).backlog)
     }
 
     /// Sets every member's wall clock to `shown`, and stops it: then what is computed of it does
