@@ -108,6 +108,8 @@ pub struct JournalCounts {
     pub last_sync: Duration,
     /// and the longest.
     pub longest_sync: Duration,
+    /// How many took longer than [`JournalSettings::slow_sync`].
+    pub slow_syncs: u64,
     /// How often the file was written anew.
     pub rewrites: u64,
     /// What the disk refused: writes, syncs, renames.
@@ -303,6 +305,7 @@ impl Journal {
         self.counts.last_sync = took;
         self.counts.longest_sync = self.counts.longest_sync.max(took);
         if took > self.settings.slow_sync {
+            self.counts.slow_syncs += 1;
             let (limit, path) = (self.settings.slow_sync.as_millis(), self.disk.path(&self.name));
             let what = format_args!("limit: slow_sync_ms = {limit}: {path}: {took:.1?}");
             let outcome = "syncs were slow; nobody is served meanwhile";

@@ -35,6 +35,8 @@ pub struct LogFile {
     waiting: Vec<u8>,
     /// Lines that came while the disk refused and the buffer was full.
     missing: u64,
+    /// How many lines have not been written because the disk refused, since the start.
+    pub dropped: u64,
     /// Why the disk refused the last write; `None` when it took all.
     refusal: Option<io::Error>,
     /// The last rotation failed, and that was said.
@@ -51,6 +53,7 @@ impl LogFile {
             head: LinePrefix::default(),
             waiting: Vec::with_capacity(WAITING_BYTES + 4 * 1024),
             missing: 0,
+            dropped: 0,
             refusal: None,
             cannot_rotate: false,
         }
@@ -118,6 +121,7 @@ impl LogFile {
                 "a full buffer is written, unless the disk refuses"
             );
             self.missing += 1;
+            self.dropped += 1;
             return false;
         }
         true
@@ -462,6 +466,7 @@ mod tests {
         (0..MANY).for_each(|n| number(&mut log, n));
         log.flush();
         assert!(log.missing > 0);
+        assert_eq!(log.dropped, log.missing);
         assert_eq!(log.refusal.as_ref().map(io::Error::kind), Some(io::ErrorKind::StorageFull));
     }
 

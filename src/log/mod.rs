@@ -170,6 +170,11 @@ pub fn unwritten() -> bool {
     with_log(|log| log.unwritten())
 }
 
+/// How many lines have not been written because the disk refused, since the start.
+pub fn dropped() -> u64 {
+    with_log(|log| log.dropped)
+}
+
 /// Hands the log to `f`; nothing happens if there is none, or not on this thread.
 ///
 /// Nor if it is in use further up on this very stack. That is so in one case: a panic in here, whose

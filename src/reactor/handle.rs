@@ -449,6 +449,11 @@ impl<S: Shared> Core<S> {
         self.report_when_due();
     }
 
+    /// How often [`log_throttled`](Core::log_throttled) was told of a key with this word since the start.
+    pub fn throttled(&self, word: &str) -> u64 {
+        self.throttle.total(word)
+    }
+
     /// The time of something counted has come.
     pub(super) fn report_throttled(&mut self) {
         self.report = None;

@@ -14,6 +14,7 @@
 
 use crate::Moment;
 use log::Level;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub type ThrottleKey = (&'static str, u32);
 pub struct LogThrottle {
     /// Those that were logged within the last second or have something counted; others until the next is added.
     warnings: Vec<Warning>,
+    /// How often each word of a key has occurred since the start.
+    totals: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Debug)]
@@ -58,6 +61,7 @@ impl LogThrottle {
         times: u64,
         outcome: &'static str,
     ) {
+        *self.totals.entry(key.0).or_default() += times;
         let times = match self.warnings.iter_mut().find(|warning| warning.key == key) {
             Some(warning) if now - warning.logged < EVERY => {
                 let first = || Counted { times: 0, level, what: what.to_string(), outcome };
@@ -76,6 +80,11 @@ impl LogThrottle {
             }
         };
         log::log!(level, "{what}: {times} {outcome}");
+    }
+
+    /// How often warnings whose key has this word have occurred since the start, logged or not.
+    pub fn total(&self, word: &str) -> u64 {
+        self.totals.get(word).copied().unwrap_or(0)
     }
 
     /// When the next line is due; never, if nothing is counted.
@@ -148,12 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_counted_apart() {
+    fn keys_are_counted_apart_and_summed_by_their_word() {
         let mut throttle = LogThrottle::default();
         for (key, millis) in [("n", 0), ("m", 10), ("n", 20), ("m", 30), ("n", 40)] {
             happened(&mut throttle, (key, 7), millis);
             happened(&mut throttle, (key, 8), millis);
         }
+        assert_eq!(["n", "m", "none"].map(|word| throttle.total(word)), [6, 4, 0]);
         let expected = [(2, "limit: n = 20"), (2, "limit: n = 20"), (1, "limit: n = 30")];
         assert_eq!(counted(&throttle)[..3], expected);
         assert_eq!(throttle.due(), Some(at(1_000)));

@@ -212,7 +212,7 @@ impl Neighbours {
     /// Begins to compare what is known here with what `id` knows.
     pub fn compare<S: Shared>(&mut self, core: &mut Core<S>, table: &mut Table, id: NeighbourId) {
         self.neighbours[id.0].comparison.begin();
-        self.send_portion(core, table, id);
+        self.send_due(core, table, id);
     }
 
     /// Whether nothing is under way to `id`, nor about to be, and nothing has come from it since this was
@@ -243,17 +243,12 @@ impl Neighbours {
         line: SyncMessage<'_>,
     ) {
         self.neighbours[id.0].comparison.hear(line, table.digest(), table.len());
-        self.send_portion(core, table, id);
+        self.send_due(core, table, id);
     }
 
-    /// Sends to `id` what is to be compared and then its backlog, as far as there is room; the
+    /// Sends to `id` what is due: what is to be compared and then its backlog, as far as there is room; the
     /// rest when that has been sent.
-    pub fn send_portion<S: Shared>(
-        &mut self,
-        core: &mut Core<S>,
-        table: &mut Table,
-        id: NeighbourId,
-    ) {
+    pub fn send_due<S: Shared>(&mut self, core: &mut Core<S>, table: &mut Table, id: NeighbourId) {
         let link = &mut self.neighbours[id.0];
         let Some(conn) = link.conn else { return };
         let portion = self.flood_buffer_bytes.min(PORTION_BYTES);

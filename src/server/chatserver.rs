@@ -51,7 +51,7 @@ impl Factory<Member> for ChatserverFactory {
         cx: &mut Cx<'_>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
-        if cx.state.clients >= cx.state.clients_max {
+        if cx.state.counters.clients >= cx.state.clients_max {
             let what = format_args!("limit: connections = {}", cx.state.clients_max);
             let key = ("connections", 0);
             cx.core.log_throttled(Level::Warn, key, what, 1, "clients turned away");
@@ -62,7 +62,7 @@ impl Factory<Member> for ChatserverFactory {
         let lines =
             LineLimits { line_bytes: limits.line_bytes, unfinished_line: limits.unfinished_line };
         cx.core.register_producer(cx.id, limits.send_buffer_bytes);
-        cx.state.clients += 1;
+        cx.state.counters.clients += 1;
         Some(Box::new(LineReceiver::new(Chatserver::default(), lines)))
     }
 }
@@ -237,7 +237,7 @@ impl LineProtocol<Member> for Chatserver {
                 cx.state.place_queries.forget(cx.core, ticket);
             }
         }
-        cx.state.clients -= 1;
+        cx.state.counters.clients -= 1;
         log::info!("{}: disconnected: {why}", LogName::new(NAME, cx.id));
     }
 }
@@ -269,7 +269,7 @@ impl Chatserver {
         if is_too_far_ahead(iamat.stamp, received, state.limits.max_future) {
             return Err(is_early(&state.limits, core));
         }
-        if let Some(persist) = state.persist.as_mut().filter(|persist| !persist.is_sound()) {
+        if let Some(persist) = state.persist.as_ref().filter(|persist| !persist.is_sound()) {
             persist.report_refused(core);
             return Err("the journal is broken");
         }

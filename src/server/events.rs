@@ -130,7 +130,7 @@ impl Member {
         let Some(acks) = &mut self.neighbours.acks else { return };
         let (free, replies) = acks.expired(group);
         free.into_iter().for_each(|(holder, group)| core.post(holder, Message::Released(group)));
-        self.unreplicated += replies;
+        self.counters.unreplicated_replies += replies;
         let what = format_args!("limit: ack_wait_ms = {}", self.limits.ack_wait.as_millis());
         let outcome = "replies left without a neighbour's word";
         core.log_throttled(log::Level::Warn, ("ack_wait_ms", 0), what, replies, outcome);

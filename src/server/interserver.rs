@@ -73,9 +73,9 @@ const TLS_RECORDS: std::ops::RangeInclusive<u8> = 20..=23;
 pub struct Interserver {
     standing: LinkState,
     proof: PeerProof,
-    /// We dialled it; otherwise it is one of [`Member::callers`].
+    /// We dialled it; otherwise it is one of [`Counters::callers`](super::counters::Counters::callers).
     is_dialled: bool,
-    /// It is one of [`Member::silent_callers`].
+    /// It is one of [`Counters::silent_callers`](super::counters::Counters::silent_callers).
     is_let_stay: bool,
     /// When the last line came.
     heard: Moment,
@@ -225,7 +225,7 @@ impl LineProtocol<Member> for Interserver {
     /// The send buffer has run empty: the next portion of this neighbour's backlog.
     fn resume_producing(&mut self, cx: &mut Cx<'_>) -> Flow {
         if let LinkState::Linked(id) = self.standing {
-            cx.state.neighbours.send_portion(cx.core, &mut cx.state.table, id);
+            cx.state.neighbours.send_due(cx.core, &mut cx.state.table, id);
         }
         Ok(())
     }
@@ -235,10 +235,10 @@ impl LineProtocol<Member> for Interserver {
         let (_, due) = self.timers.swap_remove(at);
         match (due, self.standing) {
             (LinkTimer::Hello, LinkState::Stranger)
-                if cx.state.silent_callers < cx.state.neighbours.plain() =>
+                if cx.state.counters.silent_callers < cx.state.neighbours.plain() as u64 =>
             {
                 // It may be a plain neighbour that has no news yet: one place for each of them.
-                cx.state.silent_callers += 1;
+                cx.state.counters.silent_callers += 1;
                 self.is_let_stay = true;
             }
             (LinkTimer::Hello, LinkState::Stranger | LinkState::Dialled(_)) => {
@@ -272,9 +272,9 @@ impl LineProtocol<Member> for Interserver {
     fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
         log::info!("{}: disconnected: {why}", self.who(cx));
         if !self.is_dialled {
-            cx.state.callers -= 1;
+            cx.state.counters.callers -= 1;
         }
-        cx.state.silent_callers -= usize::from(self.is_let_stay);
+        cx.state.counters.silent_callers -= u64::from(self.is_let_stay);
         if let Some(tls) = &mut cx.state.peer_tls {
             tls.handshake_ended(cx.id);
         }
@@ -401,7 +401,7 @@ impl Interserver {
         }
         match self.is_dialled && !is_plain {
             true => self.sync(cx, id),
-            false => cx.state.neighbours.send_portion(cx.core, &mut cx.state.table, id),
+            false => cx.state.neighbours.send_due(cx.core, &mut cx.state.table, id),
         }
     }
 
@@ -455,7 +455,7 @@ impl Interserver {
         let report = Report::relayed(at, scratch);
         let (key, verdict) = table.merge(&report, rule);
         if verdict == MergeOutcome::Full {
-            let (key, what) = (("8 GiB", 0), format_args!("table full (8 GiB)"));
+            let (key, what) = (("table_full", 0), format_args!("table full (8 GiB)"));
             let outcome = "reports from neighbours dropped";
             cx.core.log_throttled(Level::Error, key, what, 1, outcome);
         }

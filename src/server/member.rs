@@ -3,6 +3,7 @@
 //! In Twisted this is what hangs on the factories: the dictionary of clients, the neighbours, the
 //! configuration. Here it is the `S` of the reactor: each call of a protocol is lent it.
 
+use super::counters::Counters;
 use super::network::Network;
 use super::peer_tls::PeerTls;
 use super::persist::{Persist, Recovered};
@@ -54,17 +55,10 @@ pub struct Member {
     pub(super) persist: Option<Box<Persist>>,
     /// Memory for a line that is being composed; its taker gives it back.
     pub(super) scratch: Vec<u8>,
-    /// Clients that are let in at most (key: `connections`), and those that are in.
-    pub(super) clients_max: usize,
-    pub(super) clients: usize,
-    /// Connections to the peer port.
-    pub(super) callers: usize,
-    /// Those of them that have been given the place of a plain neighbour that has no news.
-    pub(super) silent_callers: usize,
-    /// Connections that ask for the status.
-    pub(super) askers: usize,
-    /// Replies that left before a neighbour had what they acknowledge.
-    pub(super) unreplicated: u64,
+    /// Clients that are let in at most. Key: `connections`.
+    pub(super) clients_max: u64,
+    /// What this server counts itself.
+    pub counters: Counters,
     pub(super) log_timer_is_set: bool,
 }
 
@@ -166,13 +160,9 @@ impl Member {
             peer_tls: None,
             persist: None,
             scratch: Vec::new(),
-            clients_max: limits.connections.unwrap_or(usize::MAX).min(connections_max),
-            clients: 0,
-            callers: 0,
-            silent_callers: 0,
-            askers: 0,
+            clients_max: limits.connections.unwrap_or(usize::MAX).min(connections_max) as u64,
+            counters: Counters::default(),
             limits,
-            unreplicated: 0,
             log_timer_is_set: false,
         })
     }
@@ -240,6 +230,7 @@ impl Member {
             let records = plural(ahead as usize, "record");
             ::log::warn!("limit: ahead_max_s = {max}: {records} of the journal passed over");
         }
+        self.counters.journal_records_ahead = ahead;
         self.persist = Some(Box::new(persist));
         Ok((self, replayed))
     }
@@ -254,9 +245,9 @@ impl Member {
         self.persist.as_ref().is_some_and(|persist| persist.has_failed())
     }
 
-    /// What has happened to the journal, if there is one, and how many reports were refused for it. Whether
-    /// it is sound now [`takes_reports`](Member::takes_reports) says.
-    pub fn journal_counts(&self) -> Option<(JournalCounts, u64)> {
+    /// What has happened to the journal, if there is one. Whether it is sound now
+    /// [`takes_reports`](Member::takes_reports) says.
+    pub fn journal_counts(&self) -> Option<JournalCounts> {
         self.persist.as_ref().map(|persist| persist.counts())
     }
 
@@ -277,11 +268,6 @@ impl Member {
     /// Those of the last sync; or, of a broken journal, of the attempt to compact it.
     pub fn close_journal(&mut self, now: Moment) -> io::Result<()> {
         self.persist.take().map_or(Ok(()), |persist| persist.close(now, &self.table))
-    }
-
-    /// How many replies have left before a neighbour had what they acknowledge; for `ack = "peer"`.
-    pub fn unreplicated(&self) -> u64 {
-        self.unreplicated
     }
 
     /// Neighbour `id` says that it has taken the first `count` AT lines of this connection. Whether that

@@ -1,5 +1,6 @@
 //! One running server: what its connections share, and the protocols on its ports.
 //!
+//! * [`counters`] and [`metrics`]: what a server counts, and the table of all that is counted.
 //! * [`place_queries`]: the WHATSATs that wait for their places.
 //! * [`member`]: what all connections of one server share.
 //! * `events`: what happens to a server besides bytes: signals, timers, answers, the end of a turn.
@@ -12,9 +13,11 @@
 //! * [`start`]: how a server begins: it listens, and dials.
 
 pub mod chatserver;
+pub mod counters;
 mod events;
 pub mod interserver;
 pub mod member;
+pub mod metrics;
 pub mod network;
 pub mod peer_tls;
 pub mod persist;

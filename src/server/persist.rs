@@ -32,8 +32,6 @@ use std::io;
 pub(super) struct Persist {
     journal: Journal,
     wake: Option<TimerId>,
-    /// Reports refused because of it.
-    refused: u64,
     /// It has failed for good.
     failed: bool,
 }
@@ -69,7 +67,7 @@ impl Persist {
         };
         let (journal, replayed) =
             Journal::open_unless(disk, settings.clone(), owner, false, &mut each, stops)?;
-        let persist = Persist { journal, wake: None, refused: 0, failed: false };
+        let persist = Persist { journal, wake: None, failed: false };
         Ok((persist, Recovered { replayed, ahead }))
     }
 
@@ -84,8 +82,7 @@ impl Persist {
     }
 
     /// A report was refused because the journal is broken.
-    pub(super) fn report_refused<S: Shared>(&mut self, core: &mut Core<S>) {
-        self.refused += 1;
+    pub(super) fn report_refused<S: Shared>(&self, core: &mut Core<S>) {
         let (key, what) = (("journal", 0), format_args!("journal: broken"));
         core.log_throttled(Level::Warn, key, what, 1, "reports refused");
     }
@@ -124,9 +121,9 @@ impl Persist {
         self.failed
     }
 
-    /// What has happened to the journal, and how many reports were refused for it.
-    pub(super) fn counts(&self) -> (JournalCounts, u64) {
-        (self.journal.counts(), self.refused)
+    /// What has happened to the journal.
+    pub(super) fn counts(&self) -> JournalCounts {
+        self.journal.counts()
     }
 
     /// The journal's disk.

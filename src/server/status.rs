@@ -9,7 +9,7 @@
 //! Twisted has no such thing; its manhole (twisted.conch) is the nearest.
 
 use super::member::{Cx, Member};
-use crate::replication::neighbours::Neighbour;
+use super::metrics::{METRICS, NEIGHBOUR_METRICS};
 use crate::wire::command::write_refusal;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::{Core, Factory, Flow, Moment, Protocol};
@@ -21,7 +21,7 @@ use std::time::Duration;
 const NAME: &str = "Status";
 
 /// Who asks at one time. Each of them is a person, or a program of one.
-const ASKERS_MAX: usize = 16;
+const ASKERS_MAX: u64 = 16;
 
 /// Longest line that an asker may send.
 const LINE_BYTES: usize = 1_024;
@@ -48,13 +48,13 @@ impl Factory<Member> for StatusFactory {
         cx: &mut Cx<'_>,
         _peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
-        if cx.state.askers >= ASKERS_MAX {
+        if cx.state.counters.askers >= ASKERS_MAX {
             let what = format_args!("limit: ASKERS_MAX = {ASKERS_MAX}");
             let key = ("ASKERS_MAX", 0);
             cx.core.log_throttled(Level::Warn, key, what, 1, "askers turned away");
             return None;
         }
-        cx.state.askers += 1;
+        cx.state.counters.askers += 1;
         let limits = LineLimits { line_bytes: LINE_BYTES, unfinished_line: UNFINISHED_LINE };
         Some(Box::new(LineReceiver::new(StatusProtocol { since: self.since }, limits)))
     }
@@ -99,59 +99,36 @@ impl LineProtocol<Member> for StatusProtocol {
     }
 
     fn connection_lost(&mut self, cx: &mut Cx<'_>, _why: &herd_reactor::CloseReason) {
-        cx.state.askers -= 1;
+        cx.state.counters.askers -= 1;
     }
 }
 
-/// All that is told. Sizes are in bytes.
+/// The status: who this server is, all [`METRICS`], and the [`NEIGHBOUR_METRICS`] of each link. Sizes are in bytes. A
+/// server without a journal says null.
 ///
 /// `longest_lag_ms`: how long the loop has kept anybody waiting since it was last told, whoever asked then.
 fn report(member: &Member, core: &mut Core<Member>, uptime: Duration) -> Value {
     let longest_lag = core.take_longest_lag();
-    let neighbours =
-        member.neighbours.iter().map(|(_, Neighbour { server, conn, backlog, .. })| {
-            json!({
-                "name": server.name,
-                "plain": server.plain,
-                "linked": conn.is_some(),
-                "pending_bytes": conn.map_or(0, |conn| core.pending(conn)),
-                "backlog_clients": member.table.backlogs.len(*backlog),
-            })
-        });
-    json!({
+    let links = member.neighbours.iter().map(|(_, link)| {
+        let mut status = json!({ "name": link.server.name, "plain": link.server.plain });
+        for metric in NEIGHBOUR_METRICS {
+            metric.put(&mut status, (metric.read)(member, core, link));
+        }
+        status
+    });
+    let mut status = json!({
         "server": member.server.name,
         "herd": member.herd_name,
         "version": env!("CARGO_PKG_VERSION"),
         "process": std::process::id(),
         "uptime_s": uptime.as_secs_f64(),
-        "longest_lag_ms": milliseconds(longest_lag),
-        "connected_clients": member.clients,
-        "known_clients": member.table.len(),
-        "known_bytes": member.table.line_bytes(),
+        "longest_lag_ms": longest_lag.as_secs_f64() * 1_000.0,
         "state": format!("{:016x}", member.table.state_hash()),
-        "waiting_whatsats": member.place_queries.len(),
-        "unreplicated_replies": member.unreplicated,
-        "links": neighbours.collect::<Value>(),
-        "journal": journal(member),
-    })
-}
-
-/// Whether the journal is sound now, so that reports are taken, and what has happened to it since the start.
-/// A server without one says null.
-fn journal(member: &Member) -> Option<Value> {
-    let (counts, refused_reports) = member.journal_counts()?;
-    Some(json!({
-        "sound": member.takes_reports(),
-        "records": counts.records,
-        "syncs": counts.syncs,
-        "last_sync_ms": milliseconds(counts.last_sync),
-        "longest_sync_ms": milliseconds(counts.longest_sync),
-        "rewrites": counts.rewrites,
-        "failures": counts.failures,
-        "refused_reports": refused_reports,
-    }))
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1_000.0
+        "links": links.collect::<Value>(),
+        "journal": null,
+    });
+    for metric in METRICS {
+        metric.put(&mut status, (metric.read)(member, core));
+    }
+    status
 }

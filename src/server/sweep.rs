@@ -41,6 +41,10 @@ pub(super) struct Sweeps {
     expire_after: Option<Seconds>,
     /// A report is not taken that lies further ahead. Key: `ahead_max_s`.
     ahead_max: Option<Seconds>,
+    /// Clients forgotten until now, because their reports were too old,
+    pub(super) forgotten_old: u64,
+    /// and because they were too far ahead.
+    pub(super) forgotten_ahead: u64,
     giving: Option<Giving>,
     forgetting: Option<Forgetting>,
     /// The next slice is due in the next turn.
@@ -70,6 +74,8 @@ impl Sweeps {
         Sweeps {
             expire_after: limits.expire_after,
             ahead_max: limits.ahead_max,
+            forgotten_old: 0,
+            forgotten_ahead: 0,
             giving: None,
             forgetting: None,
             is_due: false,
@@ -150,7 +156,7 @@ impl Sweeps {
             giving.wanted.iter().map(|(id, _, leaves)| (neighbours.get(*id).backlog, leaves));
         table.mark_leaves(wanted, slice);
         for (id, ..) in &giving.wanted {
-            neighbours.send_portion(core, table, *id);
+            neighbours.send_due(core, table, *id);
         }
         if is_last || giving.wanted.is_empty() {
             self.giving = None;
@@ -171,11 +177,13 @@ impl Sweeps {
             return;
         }
         if let (forgotten @ 1.., Some(Seconds(age))) = (forgetting.too_old, self.expire_after) {
+            self.forgotten_old += forgotten as u64;
             let clients = plural(forgotten, "client");
             log::info!("limit: expire_after_s = {age}: {clients} forgotten");
         }
         if let (forgotten @ 1.., Some(Seconds(ahead))) = (forgetting.too_far_ahead, self.ahead_max)
         {
+            self.forgotten_ahead += forgotten as u64;
             let clients = plural(forgotten, "client");
             log::warn!("limit: ahead_max_s = {ahead}: {clients} forgotten");
         }

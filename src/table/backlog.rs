@@ -55,9 +55,8 @@ struct DirtySet {
 impl Backlogs {
     /// A new owner, whose backlog is empty.
     pub fn add(&mut self) -> BacklogId {
-        let free = self.sets.iter().position(|set| !set.has_owner);
-        let slot = free.unwrap_or(self.sets.len());
-        if free.is_none() {
+        let slot = self.sets.iter().position(|set| !set.has_owner).unwrap_or(self.sets.len());
+        if slot == self.sets.len() {
             self.sets.push(DirtySet::default());
         }
         let set = &mut self.sets[slot];

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Connections to the peer port at one time: room for every neighbour of the largest herd, and for the
 /// connection that replaces it. Whoever does not say HELLO in time makes room for another.
-const CALLERS_MAX: usize = 2 * SERVERS_MAX;
+const CALLERS_MAX: u64 = 2 * SERVERS_MAX as u64;
 
 /// Builds an [`Interserver`] for each connection to the peer port.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ impl Factory<Member> for InterserverFactory {
         cx: &mut Cx<'_>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
-        if cx.state.callers >= CALLERS_MAX {
+        if cx.state.counters.callers >= CALLERS_MAX {
             let what = format_args!("limit: CALLERS_MAX = {CALLERS_MAX}");
             let key = ("CALLERS_MAX", 0);
             cx.core.log_throttled(Level::Warn, key, what, 1, "turned away at the peer port");
@@ -35,7 +35,7 @@ impl Factory<Member> for InterserverFactory {
         }
         log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
         let stranger = interserver(cx, LinkState::Stranger)?;
-        cx.state.callers += 1;
+        cx.state.counters.callers += 1;
         let Member { peer_tls, limits, .. } = &mut *cx.state;
         if let Some(tls) = peer_tls {
             tls.handshake_begun(cx.core, cx.id, limits);
@@ -85,6 +85,7 @@ impl ClientFactory<Member> for Dialler {
         retry: Option<Duration>,
     ) {
         self.failures += 1;
+        member.counters.dial_failures += 1;
         let name = &member.neighbours.get(self.neighbour).server.name;
         let level =
             if self.failures.is_power_of_two() { log::Level::Info } else { log::Level::Debug };

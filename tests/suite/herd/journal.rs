@@ -2,6 +2,7 @@
 
 use crate::support::herd::{Client, Herd, NOWHERE, Setup, eventually, holds, show};
 use places_herd::journal::{Owner, record};
+use places_herd::server::metrics::{METRICS, NEIGHBOUR_METRICS};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -128,7 +129,7 @@ fn an_orderly_end_keeps_all_and_the_log_tells_what_was_read() {
 }
 
 #[test]
-fn the_status_tells_what_has_happened_to_the_journal() {
+fn the_status_tells_what_has_happened_to_the_journal_and_every_metric() {
     let herd = with_journal("always").start();
     herd.client(ALFORD).ask(format!("IAMAT kiwi {NOWHERE} 5"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
@@ -140,6 +141,14 @@ fn the_status_tells_what_has_happened_to_the_journal() {
     assert_eq!(journal["sound"], true, "{said}");
     assert!(journal["syncs"].as_u64() >= Some(1), "{said}");
     assert!(journal["longest_sync_ms"].as_f64() > Some(0.0), "{said}");
+    let has = |told: &Value, member: &str| {
+        let path = format!("/{}", member.replace('.', "/"));
+        assert!(told.pointer(&path).is_some_and(|value| !value.is_null()), "{member}: {told}");
+    };
+    METRICS.iter().for_each(|metric| has(&said, metric.status));
+    for link in said["links"].as_array().expect("a list") {
+        NEIGHBOUR_METRICS.iter().for_each(|metric| has(link, metric.status));
+    }
 }
 
 fn run(args: &[&str], path: &Path) -> (Option<i32>, String, String) {

@@ -43,7 +43,7 @@ fn the_reply_waits_for_the_neighbours_word() {
     assert!(told.starts_with("AT Bolden ") && told.ends_with(" kiwi +1+1 5\n"), "{told}");
     assert_eq!(cluster.say(alford, "ACK 1"), "");
     assert_eq!(cluster.hear(client), told);
-    assert_eq!(cluster.member("Bolden").unreplicated(), 0);
+    assert_eq!(cluster.member("Bolden").counters.unreplicated_replies, 0);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn without_a_word_it_leaves_after_the_limit_and_is_counted() {
     let took = until_heard(&mut cluster, client, SECOND).expect("the reply leaves in any case");
     assert!((400 * MS..=410 * MS).contains(&took), "{took:?}");
     assert_eq!(cluster.hear(client).lines().count(), 2);
-    assert_eq!(cluster.member("Bolden").unreplicated(), 2);
+    assert_eq!(cluster.member("Bolden").counters.unreplicated_replies, 2);
     // A word that comes too late does no harm.
     assert!(!cluster.say(alford, "ACK 2").contains('?'));
 }
@@ -76,7 +76,7 @@ fn who_is_linked_after_the_report_in_its_turn_has_not_heard_of_it() {
     // They have still to compare, so the limit is what lets the reply go.
     cluster.run_for(SECOND);
     assert_eq!(cluster.hear(client).lines().count(), 1);
-    assert_eq!(cluster.member("Bolden").unreplicated(), 1);
+    assert_eq!(cluster.member("Bolden").counters.unreplicated_replies, 1);
 }
 
 #[test]
@@ -126,14 +126,14 @@ fn a_report_said_again_is_told_again_before_it_is_acknowledged() {
     cluster.say(client, "IAMAT kiwi +1+1 5");
     cluster.run_for(SECOND);
     assert_eq!(cluster.hear(client).lines().count(), 1);
-    assert_eq!(cluster.member("Bolden").unreplicated(), 1);
+    assert_eq!(cluster.member("Bolden").counters.unreplicated_replies, 1);
     cluster.hear(alford);
     // Nobody has said that it has the first; so the second must not be taken for known.
     assert_eq!(cluster.say(client, "IAMAT kiwi +1+1 5"), "");
     assert!(cluster.hear(alford).starts_with("AT Bolden "));
     cluster.say(alford, "ACK 2");
     assert!(cluster.hear(client).starts_with("AT Bolden "));
-    assert_eq!(cluster.member("Bolden").unreplicated(), 1);
+    assert_eq!(cluster.member("Bolden").counters.unreplicated_replies, 1);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn in_a_herd_of_members_replies_come_at_once_and_none_is_counted() {
             assert_eq!(cluster.hear(client).lines().count(), 20);
         }
         for name in cluster.names() {
-            assert_eq!(cluster.member(&name).unreplicated(), 0, "{name}");
+            assert_eq!(cluster.member(&name).counters.unreplicated_replies, 0, "{name}");
         }
     }
 }
@@ -203,7 +203,7 @@ fn a_server_that_nobody_can_reach_answers_after_the_limit() {
     cluster.send(client, "IAMAT kiwi +1+1 5\n");
     let took = until_heard(&mut cluster, client, SECOND).expect("the reply leaves in any case");
     assert!(took >= 250 * MS, "{took:?}");
-    assert_eq!(cluster.member("Alford").unreplicated(), 1);
+    assert_eq!(cluster.member("Alford").counters.unreplicated_replies, 1);
 }
 
 /// Servers take reports while some of their links are cut, and each is destroyed for good as soon as it
@@ -225,7 +225,7 @@ fn destroy(ack: &str, seeds: std::ops::Range<u64>) -> (u64, u64) {
         let client = cluster.client(&victim);
         cluster.send(client, "IAMAT kiwi +1+1 5\n");
         until_heard(&mut cluster, client, SECOND).expect("the reply leaves in any case");
-        let unreplicated = cluster.member(&victim).unreplicated();
+        let unreplicated = cluster.member(&victim).counters.unreplicated_replies;
         cluster.crash(&victim);
         cluster.run_for(SECOND);
         for other in names.iter().filter(|other| **other != victim) {

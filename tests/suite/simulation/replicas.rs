@@ -37,7 +37,7 @@ pub(crate) struct Turn {
 impl Turn {
     pub(crate) fn of(member: &Member, core: &Core<Member>) -> Turn {
         let (at, wall_nanos) = (core.now(), core.wall().0);
-        Turn { at, wall_nanos, unreplicated: member.unreplicated() }
+        Turn { at, wall_nanos, unreplicated: member.counters.unreplicated_replies }
     }
 }
 

@@ -1,0 +1,20 @@
+//! What a server counts itself, as plain numbers. `metrics.rs` has the table of their names, units and help.
+
+/// What one server counts itself. Counts start at 0 with the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Clients connected now.
+    pub clients: u64,
+    /// Connections to the peer port now.
+    pub callers: u64,
+    /// Those of them that have been given the place of a plain neighbour that has no news.
+    pub silent_callers: u64,
+    /// Connections to the status socket now.
+    pub askers: u64,
+    /// Replies that left before a neighbour had what they acknowledge.
+    pub unreplicated_replies: u64,
+    /// Failed attempts to connect to a neighbour.
+    pub dial_failures: u64,
+    /// Records of the journal that were passed over at the start.
+    pub journal_records_ahead: u64,
+}

@@ -1,0 +1,220 @@
+//! One table of everything that a server counts: name, unit, help, and how it is read.
+//!
+//! In: the server's state. Out: numbers with names, from which the status JSON is written. To add a metric, write a
+//! row; its doc comment is its help.
+//!
+//! [`Counters`](super::counters::Counters) holds what the server counts itself. Modules below it keep their own counts, which a row reads:
+//! the journal's [`JournalCounts`], and what throttled warnings add up to
+//! ([`Core::throttled`]), which is how often each limit was hit.
+//!
+//! Names are those that Prometheus expects: base units, and `_total` for what only grows. A name or a member of the
+//! status JSON that was published is never renamed.
+
+use super::member::Member;
+use crate::journal::JournalCounts;
+use crate::replication::neighbours::Neighbour;
+use herd_reactor::Core;
+use serde_json::{Value, json};
+
+/// One row of a table of metrics; `Read` reads its value, which is null where there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric<Read> {
+    /// The member of the status JSON; `journal.syncs` is the member `syncs` of `journal`.
+    pub status: &'static str,
+    /// The name and the labels, as Prometheus writes them.
+    pub name: &'static str,
+    /// In what the value is measured: `bytes`, `seconds`, or nothing for things that are counted. 0 and 1 are no and
+    /// yes. The status JSON has milliseconds for seconds, in a member that ends in `_ms`.
+    pub unit: &'static str,
+    /// What the value means: a sentence, with blanks around it.
+    pub help: &'static str,
+    /// Reads the value.
+    pub read: Read,
+}
+
+impl<Read> Metric<Read> {
+    /// Writes `value` into the status JSON, unless it is null.
+    pub(super) fn put(&self, report: &mut Value, value: Value) {
+        let value = match self.unit {
+            "seconds" => json!(value.as_f64().map(|seconds| seconds * 1_000.0)),
+            _ => value,
+        };
+        match self.status.split_once('.') {
+            _ if value.is_null() => {}
+            Some((group, member)) => report[group][member] = value,
+            None => report[self.status] = value,
+        }
+    }
+}
+
+/// Makes a table: rows, and then the limits whose hits throttled warnings count.
+macro_rules! metrics {
+    (
+        $(#[$doc:meta])+ $table:ident: $type:ty;
+        $($(#[doc = $help:literal])+ $status:literal, $name:literal, $unit:literal, $read:expr;)*
+        limits: $($(#[doc = $hits:literal])+ $key:literal;)*
+    ) => {
+        $(#[$doc])+
+        pub const $table: &[Metric<$type>] = &[
+            $(Metric { status: $status, name: $name, unit: $unit, help: concat!($($help),+), read: $read },)*
+            $(Metric {
+                status: concat!("limit_hits.", $key),
+                name: concat!("herd_limit_hits_total{limit=\"", $key, "\"}"),
+                unit: "",
+                help: concat!($($hits),+),
+                read: |_, core| json!(core.throttled($key)),
+            },)*
+        ];
+    };
+}
+
+/// What `read` makes of the journal's counts; null without a journal.
+fn journal<T: Into<Value>>(member: &Member, read: impl FnOnce(JournalCounts) -> T) -> Value {
+    member.journal_counts().map_or(Value::Null, |counts| read(counts).into())
+}
+
+metrics! {
+    /// Everything that a server counts, once for the whole server.
+    METRICS: fn(&Member, &Core<Member>) -> Value;
+
+    /// Clients connected now.
+    "connected_clients", "herd_connections{port=\"client\"}", "", |m, _| json!(m.counters.clients);
+    /// Connections to the peer port now.
+    "peer_connections", "herd_connections{port=\"peer\"}", "", |m, _| json!(m.counters.callers);
+    /// Connections to the status socket now.
+    "status_connections", "herd_connections{port=\"status\"}", "", |m, _| json!(m.counters.askers);
+    /// Connections to the peer port that have said nothing, and may belong to a plain neighbour.
+    "silent_peers", "herd_silent_peers", "", |m, _| json!(m.counters.silent_callers);
+    /// Clients whose latest report is stored.
+    "known_clients", "herd_table_clients", "", |m, _| json!(m.table.len());
+    /// Memory that the stored reports take.
+    "known_bytes", "herd_table_bytes", "bytes", |m, _| json!(m.table.line_bytes());
+    /// Clients forgotten because their latest report is older than expire_after_s.
+    "forgotten_old", "herd_forgotten_clients_total{reason=\"old\"}", "", |m, _| json!(m.sweeps.forgotten_old);
+    /// Clients forgotten because their latest report is further ahead than ahead_max_s.
+    "forgotten_ahead", "herd_forgotten_clients_total{reason=\"ahead\"}", "", |m, _| json!(m.sweeps.forgotten_ahead);
+    /// WHATSATs that wait for their places now.
+    "waiting_whatsats", "herd_questions_waiting", "", |m, _| json!(m.place_queries.len());
+    /// Requests to the source of places that failed.
+    "failed_fetches", "herd_fetch_failures_total", "", |_, c| json!(c.throttled("fetch"));
+    /// Replies that left before a neighbour had what they acknowledge.
+    "unreplicated_replies", "herd_unreplicated_replies_total", "", |m, _| json!(m.counters.unreplicated_replies);
+    /// Failed attempts to connect to a neighbour.
+    "dial_failures", "herd_dial_failures_total", "", |m, _| json!(m.counters.dial_failures);
+    /// Invalid lines and complaints from neighbours.
+    "peer_faults", "herd_peer_faults_total", "", |_, c| json!(c.throttled("faults"));
+    /// Lines that the log could not write.
+    "dropped_log_lines", "herd_log_lines_dropped_total", "", |_, _| json!(crate::log::dropped());
+    /// Whether all that was noted is in the journal; while it is not, reports are refused.
+    "journal.sound", "herd_journal_sound", "", |m, _| journal(m, |_| m.takes_reports());
+    /// Lines noted in the journal.
+    "journal.records", "herd_journal_records_total", "", |m, _| journal(m, |j| j.records);
+    /// Records of the journal that were passed over at the start because they are stamped too far ahead.
+    "journal.records_ahead", "herd_journal_records_ahead_total", "", |m, _| journal(m, |_| m.counters.journal_records_ahead);
+    /// Syncs of the journal.
+    "journal.syncs", "herd_journal_syncs_total", "", |m, _| journal(m, |j| j.syncs);
+    /// How long the last sync of the journal took.
+    "journal.last_sync_ms", "herd_journal_last_sync_seconds", "seconds", |m, _| journal(m, |j| j.last_sync.as_secs_f64());
+    /// How long the longest sync of the journal took.
+    "journal.longest_sync_ms", "herd_journal_longest_sync_seconds", "seconds", |m, _| journal(m, |j| j.longest_sync.as_secs_f64());
+    /// Syncs of the journal that took longer than slow_sync_ms.
+    "journal.slow_syncs", "herd_limit_hits_total{limit=\"slow_sync_ms\"}", "", |m, _| journal(m, |j| j.slow_syncs);
+    /// How often the journal was compacted.
+    "journal.rewrites", "herd_journal_compactions_total", "", |m, _| journal(m, |j| j.rewrites);
+    /// Writes, syncs and renames of the journal that failed.
+    "journal.failures", "herd_journal_failures_total", "", |m, _| journal(m, |j| j.failures);
+    /// Reports of clients that were refused because the journal is broken.
+    "journal.refused_reports", "herd_reports_total{door=\"client\",outcome=\"journal\"}", "", |m, c| journal(m, |_| c.throttled("journal"));
+
+    limits:
+    /// Clients turned away because so many are connected.
+    "connections";
+    /// Connections turned away because no descriptor was free.
+    "descriptors";
+    /// Connections to the peer port turned away because there are so many.
+    "CALLERS_MAX";
+    /// Connections to the status socket turned away because there are so many.
+    "ASKERS_MAX";
+    /// Connections closed because their line did not end in time.
+    "unfinished_line_ms";
+    /// TLS handshakes of neighbours closed to make room for another.
+    "peer_tls_handshakes";
+    /// Reports of new clients refused because known_clients or known_bytes is reached.
+    "known_clients";
+    /// Reports of neighbours dropped because the lines take 8 GiB.
+    "table_full";
+    /// Reports refused because they are too old.
+    "expire_after_s";
+    /// Reports refused because they are stamped further ahead than max_future_ms.
+    "max_future_ms";
+    /// Reports refused because they are stamped further ahead than ahead_max_s.
+    "ahead_max_s";
+    /// WHATSATs refused because so many wait for the source of places.
+    "whatsat_queue";
+    /// WHATSATs to which the source of places had no answer in time.
+    "whatsat_deadline_ms";
+    /// Replies that left because no neighbour acknowledged the report in time.
+    "ack_wait_ms";
+}
+
+metrics! {
+    /// What a server counts for each of its neighbours.
+    NEIGHBOUR_METRICS: fn(&Member, &Core<Member>, &Neighbour) -> Value;
+
+    /// Whether the neighbour is linked.
+    "linked", "herd_neighbour_up", "", |_, _, link| json!(link.conn.is_some());
+    /// Bytes that wait to be sent to the neighbour.
+    "pending_bytes", "herd_neighbour_pending_bytes", "bytes", |_, core, link| json!(link.conn.map_or(0, |conn| core.pending(conn)));
+    /// Clients whose latest report the neighbour has not been sent yet.
+    "backlog_clients", "herd_neighbour_backlog_clients", "", |member, _, link| json!(member.table.backlogs.len(link.backlog));
+    limits:
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Of every row: member of the status JSON, name, unit, help.
+    fn rows() -> Vec<[&'static str; 4]> {
+        let servers = METRICS.iter().map(|m| [m.status, m.name, m.unit, m.help]);
+        let links = NEIGHBOUR_METRICS.iter().map(|m| [m.status, m.name, m.unit, m.help]);
+        servers.chain(links).collect()
+    }
+
+    #[test]
+    fn no_metric_has_the_name_or_the_member_of_another() {
+        let rows = rows();
+        let names: BTreeSet<_> = rows.iter().map(|row| row[1]).collect();
+        let members: BTreeSet<_> = rows.iter().map(|row| row[0]).collect();
+        assert_eq!((names.len(), members.len()), (rows.len(), rows.len()));
+    }
+
+    #[test]
+    fn every_name_says_its_unit_and_every_help_is_a_sentence() {
+        for [status, name, unit, help] in rows() {
+            let (family, labels) = name.split_once('{').unwrap_or((name, "\"}"));
+            assert!(family.starts_with("herd_") && labels.ends_with("\"}"), "{name}");
+            assert!(family.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            assert_eq!(family.ends_with("_bytes"), unit == "bytes", "{name}");
+            assert_eq!(family.ends_with("_seconds"), unit == "seconds", "{name}");
+            let is_ms = !status.starts_with("limit_hits.") && status.ends_with("_ms");
+            assert_eq!(is_ms, unit == "seconds", "{status}");
+            let help = help.trim();
+            assert!(help.starts_with(char::is_uppercase) && help.ends_with('.'), "{name}: {help}");
+            assert!(help.contains(' '), "{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_put_where_its_row_says_and_null_nowhere() {
+        let metric = |status, unit| Metric { status, name: "", unit, help: "", read: () };
+        let mut report = json!({"journal": null, "none": null});
+        metric("journal.last_sync_ms", "seconds").put(&mut report, json!(0.25));
+        metric("known_bytes", "bytes").put(&mut report, json!(7));
+        metric("none.syncs", "").put(&mut report, Value::Null);
+        metric("none.last_sync_ms", "seconds").put(&mut report, Value::Null);
+        let expected = json!({"journal": {"last_sync_ms": 250.0}, "known_bytes": 7, "none": null});
+        assert_eq!(report, expected);
+    }
+}
