@@ -156,6 +156,7 @@ impl Journal {
             .map_err(|e| self.told("written to", &rewrite.name, &e))?;
         let Compaction { name, next, size, synced, .. } = rewrite;
         *next = end;
+        debug_assert!(*synced <= *size);
         let is_last = end == live.end();
         if is_last || *size - *synced >= SYNC_STEP_BYTES {
             let synced_file = self.disk.sync(name);

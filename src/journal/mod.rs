@@ -184,6 +184,8 @@ impl Journal {
             self.unsynced.get_or_insert(now);
             self.look_soon(now);
         }
+        debug_assert!(self.synced_size <= self.size);
+        debug_assert!(self.broken || self.unsynced.is_some() || self.synced_size == self.size);
         if let Some(e) = self.failure.take() {
             self.survive(Err(e), now)?;
         }

@@ -170,6 +170,7 @@ impl NeighbourProgress {
 
     /// The groups of which it has taken everything; told once for each that is new.
     fn covers(&mut self) -> Option<RangeInclusive<u64>> {
+        debug_assert!(self.taken <= self.written && self.marks.iter().is_sorted());
         let count = self.marks.iter().take_while(|(written, _)| *written <= self.taken).count();
         self.marks.drain(..count).next_back().map(|(_, group)| self.since..=group)
     }
@@ -185,6 +186,7 @@ fn release(
     let end = held.partition_point(|held| held.group <= *groups.end());
     let mut replies = 0;
     for Held { group, holders, replies: its } in held.drain(first..end.max(first)) {
+        debug_assert!(holders.len() as u64 <= its, "who holds has a reply");
         free.extend(holders.into_iter().map(|holder| (holder, Batch(group))));
         replies += its;
     }

@@ -286,6 +286,7 @@ impl Neighbours {
     pub(crate) fn acknowledge<S: Shared>(&mut self, core: &mut Core<S>) {
         for link in &mut self.neighbours {
             let (Some(taken), Some(conn)) = (&mut link.taken, link.conn) else { continue };
+            debug_assert!(taken.told <= taken.lines);
             if taken.lines > taken.told {
                 taken.told = taken.lines;
                 self.line.clear();

@@ -123,6 +123,10 @@ impl Waiting {
 impl Queue {
     /// Takes the oldest away, if it may leave.
     fn take_over(&mut self) -> Option<Waiting> {
+        let questions = self.waiting.iter().filter(|it| matches!(it.what, Awaited::Places { .. }));
+        debug_assert_eq!(self.questions, questions.count());
+        let behind = self.waiting.iter().map(|it| it.after);
+        debug_assert_eq!(self.behind.len() - self.written, behind.sum::<usize>());
         self.waiting.front().filter(|first| first.is_over())?;
         let first = self.waiting.pop_front()?;
         self.questions -= usize::from(matches!(first.what, Awaited::Places { .. }));

@@ -275,6 +275,7 @@ impl LineProtocol<Member> for Interserver {
             cx.state.counters.callers -= 1;
         }
         cx.state.counters.silent_callers -= u64::from(self.is_let_stay);
+        debug_assert!(cx.state.counters.silent_callers <= cx.state.counters.callers);
         if let Some(tls) = &mut cx.state.peer_tls {
             tls.handshake_ended(cx.id);
         }

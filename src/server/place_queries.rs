@@ -137,6 +137,7 @@ impl PlaceQueries {
 
     /// How many have been put to the source.
     fn in_flight(&self) -> usize {
+        debug_assert!(self.queue.keys().all(|ticket| self.open.contains_key(ticket)));
         self.open.len() - self.queue.len()
     }
 

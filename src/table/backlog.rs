@@ -114,6 +114,7 @@ impl Backlogs {
         }
         set.count = clients;
         unused.iter().for_each(|&key| set.unmark(key));
+        debug_assert_eq!(set.count, set.bits());
     }
 
     /// Whether the client is in the owner's backlog.
@@ -150,6 +151,7 @@ impl Backlogs {
         let client = word * 64 + bits.trailing_zeros() as usize;
         set.words[word] &= !(1 << (client % 64));
         set.count -= 1;
+        debug_assert!(set.count > 0 || set.bits() == 0);
         set.cursor = if client + 1 < clients { client + 1 } else { 0 };
         Some(ClientKey::new(client))
     }
@@ -167,6 +169,7 @@ impl Backlogs {
     /// Empties the backlog: its owner is away, and on its return everything that it lacks is marked.
     pub fn clear(&mut self, id: BacklogId) {
         if let Some(set) = self.set_mut(id) {
+            debug_assert_eq!(set.count, set.bits());
             set.words.fill(0);
             set.count = 0;
         }
@@ -174,6 +177,11 @@ impl Backlogs {
 }
 
 impl DirtySet {
+    /// What `count` has to be. Takes time for each 64 clients.
+    fn bits(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     fn unmark(&mut self, key: ClientKey) {
         let (word, bit) = place(key);
         self.count -= usize::from(self.words[word] & bit != 0);

@@ -94,11 +94,23 @@ impl Digest {
     }
 
     fn shift(&mut self, Leaf { number, sum }: Leaf, by: u64) {
+        debug_assert_eq!(self.leaves[number], sum, "a leaf changed after it was read");
         self.leaves[number] = sum.wrapping_add(by);
-        for sum in [&mut self.groups[number / LEAVES_IN_GROUP], &mut self.state] {
+        let group = number / LEAVES_IN_GROUP;
+        for sum in [&mut self.groups[group], &mut self.state] {
             *sum = sum.wrapping_add(by);
         }
+        debug_assert_eq!(self.state, sum_of(&self.groups));
+        debug_assert_eq!(
+            self.groups[group],
+            sum_of(&self.leaves[group * LEAVES_IN_GROUP..][..LEAVES_IN_GROUP])
+        );
     }
+}
+
+/// What a sum over `parts` has to be.
+fn sum_of(parts: &[u64]) -> u64 {
+    parts.iter().fold(0, |sum, part| sum.wrapping_add(*part))
 }
 
 fn hash(line: &[u8]) -> u64 {

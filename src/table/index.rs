@@ -40,6 +40,11 @@ impl Index {
         self.parts[part(hash)].insert_unique(hash, slot, hash_of);
     }
 
+    /// How many slots are stored.
+    pub(crate) fn len(&self) -> usize {
+        self.parts.iter().map(HashTable::len).sum()
+    }
+
     /// Takes `slot` out, if it is stored under `hash`.
     pub(crate) fn remove(&mut self, hash: u64, slot: Slot) {
         if let Ok(entry) = self.parts[part(hash)].find_entry(hash, |&other| other == slot) {

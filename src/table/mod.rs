@@ -318,6 +318,7 @@ impl Table {
         self.index.remove(hash, slot);
         self.backlogs.forget_client(self.lines.key(slot));
         self.lines.forget(slot);
+        debug_assert_eq!(self.index.len(), self.len());
     }
 
     fn find(&self, client: &[u8]) -> Option<Slot> {
@@ -332,6 +333,7 @@ impl Table {
         let (lines, seed, constants) = (&self.lines, self.hash_seed, &self.hash_constants);
         let rehash = |&slot: &Slot| hash_of(lines.client(slot), seed, constants);
         self.index.insert(hash, slot, rehash);
+        debug_assert_eq!(self.index.len(), self.len());
         Some(self.lines.key(slot))
     }
 

@@ -289,6 +289,8 @@ impl LineStore {
             self.free.resize(room + 1, Vec::new());
         }
         self.free[room].push(slot);
+        let free = self.free.iter().enumerate().map(|(room, slots)| room * UNIT * slots.len());
+        debug_assert_eq!(self.free_bytes, free.sum::<usize>());
     }
 }
 
