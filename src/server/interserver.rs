@@ -8,6 +8,16 @@
 //!   dialled, plain ──────────────▶ Linked            (it says no HELLO; we say AT)
 //! ```
 //!
+//! | from     | `LinkStep::Identified`: HELLO is accepted, or the plain neighbour that we dialled is connected | `LinkStep::Reported`: AT, and a plain neighbour is configured |
+//! |----------|---------|-------|
+//! | Stranger | Linked  | Plain |
+//! | Dialled  | Linked  |       |
+//! | Linked   |         |       |
+//! | Plain    |         | Plain |
+//!
+//! In an empty cell the step is refused, and the connection stays what it is. What the other end has proved is a
+//! state of its own, `PeerProof`: Awaited becomes Given when the handshake is done, and nothing else changes it.
+//!
 //! With `[peer_tls]` all this stands inside TLS, and begins when its handshake is done. Then the other
 //! side has proved a name, and HELLO has to say the same one.
 //!
@@ -109,6 +119,29 @@ enum LinkState {
     Plain,
 }
 
+/// What can make more known of who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LinkStep {
+    /// It is this neighbour.
+    Identified(NeighbourId),
+    /// It has said AT, though not who it is.
+    Reported,
+}
+
+impl LinkState {
+    /// The table at the head of this file.
+    fn after(self, step: LinkStep) -> Option<LinkState> {
+        match (self, step) {
+            (LinkState::Stranger, LinkStep::Identified(id)) => Some(LinkState::Linked(id)),
+            (LinkState::Dialled(dialled), LinkStep::Identified(id)) if dialled == id => {
+                Some(LinkState::Linked(id))
+            }
+            (LinkState::Stranger | LinkState::Plain, LinkStep::Reported) => Some(LinkState::Plain),
+            _ => None,
+        }
+    }
+}
+
 impl LineProtocol<Member> for Interserver {
     fn name(&self) -> &'static str {
         NAME
@@ -182,9 +215,8 @@ impl LineProtocol<Member> for Interserver {
                 }
             }
             (LinkState::Stranger | LinkState::Plain, Ok(Command::At(at)))
-                if cx.state.neighbours.plain() > 0 =>
+                if cx.state.neighbours.plain() > 0 && self.step(LinkStep::Reported) =>
             {
-                self.standing = LinkState::Plain;
                 self.at(cx, &at, None);
             }
             // An answer to something of ours; to answer it would be the beginning of no end.
@@ -305,6 +337,13 @@ impl Interserver {
         interserver
     }
 
+    /// Takes a step of the table at the head of this file. Whether it was allowed.
+    fn step(&mut self, step: LinkStep) -> bool {
+        let after = self.standing.after(step);
+        self.standing = after.unwrap_or(self.standing);
+        after.is_some()
+    }
+
     fn set(&mut self, cx: &mut Cx<'_>, timer: LinkTimer, delay: Duration) {
         self.timers.push((cx.timer_later(delay), timer));
     }
@@ -382,7 +421,9 @@ impl Interserver {
         if self.standing == LinkState::Stranger {
             self.say_hello(cx);
         }
-        self.standing = LinkState::Linked(id);
+        if !self.step(LinkStep::Identified(id)) {
+            return;
+        }
         let Member { neighbours, table, limits, .. } = &mut *cx.state;
         let server = &neighbours.get(id).server;
         log::info!("{}: linked to {}", LogName::new(NAME, cx.id), server.name);
@@ -543,6 +584,27 @@ impl Interserver {
                 crate::log::traffic(cx.wall().0, neighbour, direction, line);
             }
             _ => log_line(cx, NAME, direction, line),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_from_every_state_is_as_the_table_says() {
+        use LinkState::{Dialled, Linked, Plain, Stranger};
+        let (this, other) = (NeighbourId(1), NeighbourId(2));
+        let steps = [LinkStep::Identified(this), LinkStep::Identified(other), LinkStep::Reported];
+        let table = [
+            (Stranger, [Some(Linked(this)), Some(Linked(other)), Some(Plain)]),
+            (Dialled(this), [Some(Linked(this)), None, None]),
+            (Linked(this), [None, None, None]),
+            (Plain, [None, None, Some(Plain)]),
+        ];
+        for (from, expected) in table {
+            assert_eq!(steps.map(|step| from.after(step)), expected, "{from:?}");
         }
     }
 }
