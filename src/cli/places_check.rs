@@ -18,12 +18,11 @@ use crate::http::Response;
 use crate::log::one_line;
 use crate::log::secret::Secret;
 use crate::net::dns::{DnsClient, DnsError, LookupId, Resolving};
-use crate::places::{Answer, Fetch, Point, Progress, Query, Scheme, SearchStatus, Source, Ticket};
+use crate::places::{Answer, Fetch, Progress, Query, Scheme, SearchStatus, Source, Ticket};
 use crate::server::network::{self, Network};
 use crate::wire::command::Radius;
 use crate::wire::location::Location;
 use herd_reactor::{Core, MioIo, Moment, Reactor, ReactorLimits, Shared, TurnCounts};
-use serde_json::Value;
 use std::fmt::{self, Write as _};
 use std::io;
 use std::net::IpAddr;
@@ -122,7 +121,7 @@ impl PlacesCheck {
         }
         print_line(&report.scrub(report.text.trim_end()));
         match answer {
-            Answer::Found(_) | Answer::Told(_) | Answer::Verbatim(_) => Ok(()),
+            Answer::Found(_) | Answer::Rendered(_) | Answer::Verbatim(_) => Ok(()),
             Answer::Failed(failure) => {
                 let what = format!("{name} gives no places: {}", failure.status.as_str());
                 Err(Failure::new(Exit::Unavailable, what))
@@ -414,32 +413,18 @@ impl CheckOutput {
             _ => self.line("status", answer.status(usize::MAX)),
         }
         self.line("places", answer.count(usize::MAX));
-        let first = answer.first();
-        if first.is_object() {
-            self.place(&first, query);
-        }
-    }
-
-    fn place(&mut self, place: &Value, query: &Query) {
-        self.line("first", self.cut(&place["name"]));
-        self.line("  place_id", self.cut(&place["place_id"]));
-        let types = place["types"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let types: Vec<&str> = types.iter().filter_map(Value::as_str).collect();
-        self.line("  types", self.cut(&types.join(", ").into()));
-        self.line("  vicinity", self.cut(&place["vicinity"]));
-        let location = &place["geometry"]["location"];
-        match (location["lat"].as_f64(), location["lng"].as_f64()) {
-            (Some(latitude), Some(longitude)) => {
-                let km = query.distance_m(Point { latitude, longitude }) / 1e3;
-                self.line("  distance", format_args!("{km:.3} km"));
-            }
-            _ => self.line("  distance", "-"),
-        }
+        let Some(([name, place_id, types, vicinity], location)) = answer.first() else { return };
+        self.line("first", self.cut(&name));
+        self.line("  place_id", self.cut(&place_id));
+        self.line("  types", self.cut(&types));
+        self.line("  vicinity", self.cut(&vicinity));
+        let km = location.map(|location| query.distance_m(location) / 1e3);
+        self.line("  distance", km.map_or("-".to_string(), |km| format!("{km:.3} km")));
     }
 
     /// A service's text, fit for a terminal.
-    fn cut(&self, value: &Value) -> String {
-        let text = self.scrub(value.as_str().unwrap_or("-"));
+    fn cut(&self, text: &str) -> String {
+        let text = self.scrub(if text.is_empty() { "-" } else { text });
         one_line(&text).chars().take(TEXT_CHARS_MAX).collect()
     }
 

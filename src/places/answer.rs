@@ -3,10 +3,8 @@
 //! In: an [`Answer`] and the client's bound. Out: JSON, appended to a buffer. How it is laid out
 //! is `json.rs`'s business; that an AT line precedes it and a blank line follows, the caller's.
 
-use serde_json::Value;
-
 use super::json::{Object, document};
-use super::json_reader::Reader;
+use super::raw_json::Json;
 use super::{Answer, BOUND_MAX, Found, Page, Photo, Place, Point, SearchFailure};
 
 /// About so long is a place of which all is known; more is no fault.
@@ -39,7 +37,7 @@ impl Answer {
     pub fn write(&self, bound: usize, out: &mut Vec<u8>) {
         match self {
             Answer::Found(found) => found.write(bound, out, |_| ()),
-            Answer::Told(page) => page.write(bound, out),
+            Answer::Rendered(page) => page.write(bound, out),
             Answer::Verbatim(verbatim) => verbatim.page().write(bound, out),
             Answer::Failed(SearchFailure { message, .. }) => document(out, |reply| {
                 reply.string("error_message", message);
@@ -50,17 +48,23 @@ impl Answer {
         }
     }
 
-    /// The first place, of what a client reads: its name, id, types, vicinity and location. Null if there is
-    /// none.
-    pub fn first(&self) -> Value {
+    /// What a client reads of the first place: its name, id, types and vicinity, each empty if it is absent,
+    /// and its location. None if there is no place.
+    pub fn first(&self) -> Option<([String; 4], Option<Point>)> {
         let mut text = Vec::new();
         self.write(1, &mut text);
-        let is_read = |key: &str| {
-            let plain = matches!(key, "results" | "name" | "place_id" | "types" | "vicinity");
-            plain || matches!(key, "geometry" | "location" | "lat" | "lng")
-        };
-        let reply = Reader::document(&text, |reader| reader.value(is_read)).unwrap_or_default();
-        reply["results"][0].clone()
+        let [place] = Json::document(&text).ok()?.member("results").first_items();
+        let [types, geometry] = place.members(["types", "geometry"]);
+        let mut words = Vec::new();
+        types.each_item(|word| words.extend(word.text()));
+        let [name, place_id, vicinity] = place
+            .members(["name", "place_id", "vicinity"])
+            .map(|text| text.text().unwrap_or_default().into_owned());
+        let [latitude, longitude] =
+            geometry.member("location").members(["lat", "lng"]).map(Json::number);
+        let location = latitude.zip(longitude);
+        let location = location.map(|(latitude, longitude)| Point { latitude, longitude });
+        place.is_object().then(|| ([name, place_id, words.join(", "), vicinity], location))
     }
 
     /// How many bytes [`Answer::write`] appends for this bound. It is a guess where the text has still to be
@@ -68,7 +72,7 @@ impl Answer {
     pub fn bytes(&self, bound: usize) -> usize {
         match self {
             Answer::Found(_) => FRAME_BYTES + self.count(bound) * TOWN_BYTES,
-            Answer::Told(page) => page.bytes(bound),
+            Answer::Rendered(page) => page.bytes(bound),
             Answer::Verbatim(verbatim) => verbatim.page().bytes(bound),
             Answer::Failed(failure) => FRAME_BYTES + failure.message.len(),
         }
@@ -78,7 +82,7 @@ impl Answer {
     /// the failure. For the log.
     pub fn status(&self, bound: usize) -> &'static str {
         match self {
-            Answer::Found(_) | Answer::Told(_) => status(self.count(bound)),
+            Answer::Found(_) | Answer::Rendered(_) => status(self.count(bound)),
             Answer::Verbatim(verbatim) => verbatim.status(),
             Answer::Failed(failure) => failure.status.as_str(),
         }
@@ -88,7 +92,7 @@ impl Answer {
     pub fn count(&self, bound: usize) -> usize {
         match self {
             Answer::Found(Found { places, .. }) => first(places, bound).len(),
-            Answer::Told(page) => page.count(bound),
+            Answer::Rendered(page) => page.count(bound),
             Answer::Verbatim(verbatim) => verbatim.page().count(bound),
             Answer::Failed(_) => 0,
         }
@@ -97,7 +101,7 @@ impl Answer {
 
 impl Found<'_> {
     /// What was found as text, so that nothing of what it was read from is needed any more.
-    pub(super) fn told(&self) -> Page {
+    pub(super) fn render(&self) -> Page {
         let mut text = Vec::with_capacity((self.places.len() + 1) * PLACE_BYTES);
         let mut ends = Vec::with_capacity(self.places.len() + 1);
         self.write(BOUND_MAX, &mut text, |end| ends.push(end));

@@ -11,8 +11,16 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::fetch::Scheme;
 use crate::log::secret::Secret;
+
+/// How the bytes travel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scheme {
+    /// In the clear; only ever to an address of this machine.
+    Http,
+    /// Through TLS.
+    Https,
+}
 
 /// What stands before the path of every request to a source.
 #[derive(Clone, Debug, Eq, PartialEq)]

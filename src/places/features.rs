@@ -22,7 +22,7 @@
 
 use std::io::{self, BufRead};
 
-use super::json_reader::{DEPTH_MAX, NotJson, Reader};
+use super::raw_json::{DEPTH_MAX, Json, NotJson};
 use super::records::{RecordFault, RecordReader, skip_byte_order_mark};
 
 /// The longest Feature: an area may have a hundred thousand corners, only to be passed over.
@@ -288,16 +288,10 @@ impl<R: BufRead> RecordReader for Features<R> {
 /// Whether an object is a collection by its `type`, or has none; and how many members are named features.
 fn kind(object: &[u8]) -> Result<(bool, usize), NotJson> {
     let (mut is_collection, mut lists) = (true, 0);
-    Reader::document(object, |reader| {
-        reader.object(|reader, key| {
-            lists += usize::from(key == "features");
-            match key {
-                "type" => is_collection = reader.string()?.as_deref() == Some("FeatureCollection"),
-                _ => reader.skip()?,
-            }
-            Ok(())
-        })
-    })?;
+    Json::document(object)?.each_member(|key, value| match key {
+        "type" => is_collection = value.text().as_deref() == Some("FeatureCollection"),
+        _ => lists += usize::from(key == "features"),
+    });
     Ok((is_collection, lists))
 }
 

@@ -15,7 +15,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::base_url::BaseUrl;
+use super::base_url::{BaseUrl, Scheme};
 use super::{Answer, SearchFailure};
 use crate::log::secret::Secret;
 
@@ -58,15 +58,6 @@ impl Fetch {
             keep: None,
         }
     }
-}
-
-/// How the bytes travel.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scheme {
-    /// In the clear; only ever to an address of this machine.
-    Http,
-    /// Through TLS.
-    Https,
 }
 
 /// What is to be done with the target.

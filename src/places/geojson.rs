@@ -20,65 +20,53 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
-
 use super::entry::{CLOSED, E5Point, Entry, NO_NAME, NO_POINT, NoEntry, Types, one_line, region};
-use super::json_reader::{DEPTH_MAX, NotJson, Reader};
+use super::raw_json::{Json, NotJson};
 
 /// Overture asks for no particular text, but a reader should know.
 const OVERTURE_ATTRIBUTION: &str =
     "Places: <a href=\"https://overturemaps.org/\">Overture Maps Foundation</a>";
 
-/// Whether a member of this name is read, wherever it stands.
-#[rustfmt::skip]
-fn is_read(key: &str) -> bool {
-    matches!(key,
-        "type" | "id" | "geometry" | "coordinates" | "properties" | "name" | "names" | "primary"
-        | "taxonomy" | "categories" | "basic_category" | "operating_status"
-        | "addresses" | "freeform" | "locality" | "region" | "country")
-}
-
 /// Reads a Feature.
 pub(super) fn entry(record: &[u8]) -> Result<Entry, NoEntry> {
-    str::from_utf8(record).map_err(|error| format!("is not UTF-8: {error}"))?;
-    let feature = Reader::document(record, |reader| reader.value(is_read));
-    let feature = feature.map_err(|NotJson { at }| {
-        let at = at + 1;
-        format!("is not JSON, or deeper than {DEPTH_MAX} levels, from byte {at} of the Feature on")
-    })?;
+    let feature =
+        Json::document(record).map_err(|NotJson(error)| format!("is not JSON: {error}"))?;
     // As in a list of features; a file of them has only objects.
     if !feature.is_object() {
         return Err(NoEntry::PassedOver(NO_POINT));
     }
-    match feature["type"].as_str() {
+    let [kind, geometry, properties] = feature.members(["type", "geometry", "properties"]);
+    match kind.text().as_deref() {
         Some("Feature") => {}
         Some("FeatureCollection") => {
             return Err("is a FeatureCollection without a list of features".to_string().into());
         }
         _ => return Err("is not a GeoJSON Feature".to_string().into()),
     }
-    let Some((latitude, longitude)) = point(&feature["geometry"]) else {
+    let Some([longitude, latitude]) = point(geometry) else {
         return Err(NoEntry::PassedOver(NO_POINT));
     };
     let position = E5Point::new(latitude, longitude)?;
-    let properties = &feature["properties"];
-    if properties["operating_status"] == "permanently_closed" {
+    let [names, name, status, addresses] =
+        properties.members(["names", "name", "operating_status", "addresses"]);
+    if status.text().as_deref() == Some("permanently_closed") {
         return Err(NoEntry::PassedOver(CLOSED));
     }
-    let primary = text(&properties["names"]["primary"]);
+    let primary = text(names.member("primary"));
     let overture = primary.is_some();
-    let Some(name) = primary.or_else(|| text(&properties["name"])) else {
+    let Some(name) = primary.or_else(|| text(name)) else {
         return Err(NoEntry::PassedOver(NO_NAME));
     };
-    let address = &properties["addresses"][0];
-    let [street, locality, division, country] = ["freeform", "locality", "region", "country"]
-        .map(|key| text(&address[key]).unwrap_or_default());
+    let [address] = addresses.first_items();
+    let [street, locality, division, country] = address
+        .members(["freeform", "locality", "region", "country"])
+        .map(|part| text(part).unwrap_or_default());
     let near = [street.as_str(), &locality].into_iter().filter(|part| !part.is_empty());
     Ok(Entry {
         position,
         population: 0,
         types: types(properties),
-        place_id: place_id(&feature, overture),
+        place_id: place_id([properties, feature], overture),
         vicinity: near.collect::<Vec<_>>().join(", "),
         region: region(&country, &division),
         locality,
@@ -87,33 +75,34 @@ pub(super) fn entry(record: &[u8]) -> Result<Entry, NoEntry> {
     })
 }
 
-/// Degrees north and east of a geometry that is a Point with two numbers.
-fn point(geometry: &Value) -> Option<(f64, f64)> {
-    let coordinate = |index: usize| geometry["coordinates"][index].as_f64();
-    coordinate(1).zip(coordinate(0)).filter(|_| geometry["type"] == "Point")
+/// Degrees east and north of a geometry that is a Point with two numbers.
+fn point(geometry: Json<'_>) -> Option<[f64; 2]> {
+    let [kind, coordinates] = geometry.members(["type", "coordinates"]);
+    let [longitude, latitude] = coordinates.first_items().map(Json::number);
+    (kind.text()? == "Point").then_some([longitude?, latitude?])
 }
 
 /// Empty if there is none: then the file gives one.
-fn place_id(feature: &Value, overture: bool) -> String {
-    let own = [&feature["properties"]["id"], &feature["id"]].into_iter().find_map(|id| match id {
-        Value::Number(id) => Some(id.to_string()),
-        id => text(id),
-    });
+fn place_id(owners: [Json<'_>; 2], overture: bool) -> String {
+    let number = |id: Json<'_>| id.number().map(|_| id.as_str().to_string());
+    let own = owners.map(|owner| owner.member("id"));
+    let own = own.into_iter().find_map(|id| text(id).or_else(|| number(id)));
     let origin = if overture { "overture" } else { "file" };
     own.map(|id| format!("{origin}:{id}")).unwrap_or_default()
 }
 
-fn types(properties: &Value) -> Types {
-    let [taxonomy, categories] = ["taxonomy", "categories"].map(|key| &properties[key]["primary"]);
-    let kind = [taxonomy, categories, &properties["basic_category"]].into_iter().find_map(text);
+fn types(properties: Json<'_>) -> Types {
+    let [taxonomy, categories, basic] =
+        properties.members(["taxonomy", "categories", "basic_category"]);
+    let kinds = [taxonomy.member("primary"), categories.member("primary"), basic];
     let every: [Cow<'static, str>; 2] = ["point_of_interest".into(), "establishment".into()];
-    let kind = kind.map(Cow::Owned).filter(|kind| !every.contains(kind));
-    kind.into_iter().chain(every.clone()).collect()
+    let kind = kinds.into_iter().find_map(text).map(Cow::Owned);
+    kind.filter(|kind| !every.contains(kind)).into_iter().chain(every.clone()).collect()
 }
 
-/// None if it is no text, or an empty one.
-fn text(value: &Value) -> Option<String> {
-    value.as_str().map(one_line).filter(|text| !text.is_empty())
+/// None if it is no text, or one of blanks.
+fn text(value: Json<'_>) -> Option<String> {
+    value.text().map(|text| one_line(&text)).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -277,8 +266,12 @@ mod tests {
         assert_eq!(fault("\"Feature\"", "null"), "is not a GeoJSON Feature");
         let collection = fault("\"Feature\"", "\"FeatureCollection\"");
         assert_eq!(collection, "is a FeatureCollection without a list of features");
-        let cut_off = "is not JSON, or deeper than 64 levels, from byte 4 of the Feature on";
-        assert_eq!(message(entry(b"{1,")).replace("byte 2", "byte 4"), cut_off);
-        assert!(message(entry(b"{\"a\":\"\xff\"}")).starts_with("is not UTF-8"));
+        let spoilt = "is not JSON: key must be a string at line 1 column 2";
+        assert_eq!(message(entry(b"{1,")), spoilt);
+        let deep = ["[".repeat(65), "]".repeat(65)].concat();
+        let levels = "is not JSON: it is nested deeper than 64 levels";
+        assert_eq!(message(entry(deep.as_bytes())), levels);
+        let bytes = "is not JSON: invalid utf-8 sequence of 1 bytes from index 6";
+        assert_eq!(message(entry(b"{\"a\":\"\xff\"}")), bytes);
     }
 }

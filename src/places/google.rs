@@ -9,15 +9,15 @@
 //!
 //! Source: Google's reference of Nearby Search (New), and of the errors of its APIs.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::base_url::BaseUrl;
 use super::fetch::{Fetch, FetchMethod, ParsedReply, Reply, RequestTarget, Value};
-use super::google_place::{PlaceDraft, text};
 use super::grid::Rank;
-use super::json_reader::{NotJson, Reader};
-use super::upstream::{self, UpstreamError};
-use super::{Answer, BOUND_MAX, Found, Progress, Query, Source, Ticket};
+use super::raw_json::Json;
+use super::response::{self, UpstreamError};
+use super::{Answer, BOUND_MAX, Found, Progress, Query, Source, Ticket, google_place};
 use crate::log::secret::Secret;
 
 const PATH: &str = "/v1/places:searchNearby";
@@ -93,11 +93,11 @@ impl Source for Google {
 
     fn read(&mut self, _: &Query, reply: Reply<'_>) -> ParsedReply {
         let body = self.key.scrub_bytes(reply.body);
-        let outcome = match upstream::is_success(&reply) {
-            true => upstream::check_is_json(&reply).and_then(|()| answer(&reply, &body)),
+        let outcome = match response::is_success(&reply) {
+            true => response::check_is_json(&reply).and_then(|()| answer(&reply, &body)),
             false => Err(refusal(&reply, &body)),
         };
-        upstream::reading(outcome, Some(&self.key))
+        response::reading(outcome, Some(&self.key))
     }
 }
 
@@ -127,45 +127,41 @@ impl Google {
 }
 
 fn answer(reply: &Reply<'_>, body: &[u8]) -> Result<Answer, UpstreamError> {
+    let document = Json::document(body)?;
+    let [places, error] = document.members(["places", "error"]);
+    if let Some(error) = GoogleError::read(error) {
+        return Err(error.trouble(error.code.unwrap_or_default(), response::pause(reply)));
+    }
     let mut found = Found::default();
-    let mut places_are_listed = true;
-    let mut error = None;
-    let is_object = Reader::document(body, |reader| {
-        reader.object(|reader, key| {
-            match key {
-                // A list of none may also be null.
-                "places" if !reader.is_null() => {
-                    places_are_listed = reader.array(|reader| place(reader, &mut found))?;
-                }
-                "error" => error = GoogleError::read(reader)?,
-                _ => reader.skip()?,
-            }
-            Ok(())
-        })
-    })?;
-    match error {
-        Some(error) => Err(error.trouble(error.code.unwrap_or_default(), upstream::pause(reply))),
-        None if is_object && places_are_listed => Ok(Answer::Told(found.told())),
-        None => Err(UpstreamError::senseless("the reply is no list of places")),
+    let is_list = places.each_item(|place| add(place, &mut found));
+    // A list of none is not there, or null.
+    match document.is_object() && (is_list || places.is_nothing()) {
+        true => Ok(Answer::Rendered(found.render())),
+        false => Err(UpstreamError::senseless("the reply is no list of places")),
     }
 }
 
 /// What a reply means that is no success.
 fn refusal(reply: &Reply<'_>, body: &[u8]) -> UpstreamError {
-    let mut error = None;
-    let read = Reader::document(body, |reader| {
-        reader.object(|reader, key| {
-            match key {
-                "error" => error = GoogleError::read(reader)?,
-                _ => reader.skip()?,
-            }
-            Ok(())
-        })
-    });
-    match (read, error) {
-        (Ok(_), Some(error)) => error.trouble(reply.status, upstream::pause(reply)),
+    let error = Json::document(body).ok().and_then(|body| GoogleError::read(body.member("error")));
+    match error {
+        Some(error) => error.trouble(reply.status, response::pause(reply)),
         // It was not Google's API that answered, but something in front of it.
-        _ => upstream::refusal(reply),
+        None => response::refusal(reply),
+    }
+}
+
+/// Adds a place and its attributions to what was found.
+fn add<'t>(place: Json<'t>, found: &mut Found<'t>) {
+    if found.places.len() == BOUND_MAX {
+        return;
+    }
+    let Some((place, attributions)) = google_place::place(place) else { return };
+    found.places.push(place);
+    for new in attributions {
+        if !found.attributions.contains(&new) {
+            found.attributions.push(new);
+        }
     }
 }
 
@@ -181,38 +177,31 @@ struct GoogleError {
 
 impl GoogleError {
     /// None if there is something else than an object in its place.
-    fn read(reader: &mut Reader<'_>) -> Result<Option<GoogleError>, NotJson> {
-        let mut error = GoogleError::default();
-        let is_object = reader.object(|reader, key| {
-            match key {
-                "code" => error.code = reader.whole()?.and_then(|code| code.try_into().ok()),
-                "status" => error.status = text(reader)?.into_owned(),
-                "message" => error.message = text(reader)?.into_owned(),
-                "details" => drop(reader.array(|reader| error.read_detail(reader))?),
-                _ => reader.skip()?,
-            }
-            Ok(())
-        })?;
-        Ok(is_object.then_some(error))
-    }
-
-    /// One of several, each of a type of its own; two are of use.
-    fn read_detail(&mut self, reader: &mut Reader<'_>) -> Result<(), NotJson> {
-        reader.object(|reader, key| {
-            match key {
-                "reason" => self.reason = text(reader)?.into_owned(),
-                "retryDelay" => self.pause = upstream::pause_in_seconds(&text(reader)?),
-                _ => reader.skip()?,
-            }
-            Ok(())
-        })?;
-        Ok(())
+    fn read(error: Json<'_>) -> Option<GoogleError> {
+        let text = |of: Json<'_>| of.text().unwrap_or_default().into_owned();
+        let [code, status, message, details] =
+            error.members(["code", "status", "message", "details"]);
+        let (mut reason, mut pause) = (String::new(), None);
+        // Each is of a type of its own; two are of use.
+        details.each_item(|detail| {
+            let [why, delay] = detail.members(["reason", "retryDelay"]);
+            reason = why.text().map_or(std::mem::take(&mut reason), Cow::into_owned);
+            pause = delay.text().and_then(|delay| response::pause_in_seconds(&delay)).or(pause);
+        });
+        let (status, message) = (text(status), text(message));
+        error.is_object().then(|| GoogleError {
+            code: code.parse(),
+            status,
+            message,
+            reason,
+            pause,
+        })
     }
 
     /// `http`: the status of the reply; `pause`: its `Retry-After`.
     fn trouble(&self, http: u16, pause: Option<Duration>) -> UpstreamError {
-        let (status, message) = (upstream::code(&self.status), &self.message);
-        let reason = upstream::code(&self.reason);
+        let (status, message) = (response::code(&self.status), &self.message);
+        let reason = response::code(&self.reason);
         let said = match reason {
             "" => format!("{status}: {message}"),
             reason => format!("{status}, {reason}{}: {message}", remedy(reason)),
@@ -238,20 +227,4 @@ fn remedy(reason: &str) -> &'static str {
         "SERVICE_DISABLED" => " (enable places.googleapis.com for the key's project)",
         _ => "",
     }
-}
-
-/// Takes a place, and adds it and whom to thank for it to what was found.
-fn place<'t>(reader: &mut Reader<'t>, found: &mut Found<'t>) -> Result<(), NotJson> {
-    let draft = PlaceDraft::read(reader)?;
-    if found.places.len() == BOUND_MAX {
-        return Ok(());
-    }
-    let Some((place, thanks)) = draft.finish() else { return Ok(()) };
-    found.places.push(place);
-    for new in thanks {
-        if !found.attributions.contains(&new) {
-            found.attributions.push(new);
-        }
-    }
-    Ok(())
 }

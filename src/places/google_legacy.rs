@@ -12,7 +12,7 @@
 use super::base_url::BaseUrl;
 use super::decimal::{shifted, without_plus};
 use super::fetch::{Fetch, ParsedReply, Reply, RequestTarget, Retry};
-use super::upstream::{self, UpstreamError};
+use super::response::{self, UpstreamError};
 use super::verbatim::{LegacyReply, Verbatim};
 use super::{Answer, Progress, Query, SearchFailure, Source, Ticket};
 use crate::log::secret::Secret;
@@ -50,15 +50,15 @@ impl Source for GoogleLegacy {
 
     fn read(&mut self, _: &Query, reply: Reply<'_>) -> ParsedReply {
         let body = self.key.scrub_bytes(reply.body);
-        let outcome = match (upstream::is_success(&reply), Verbatim::read(&body)) {
-            (true, read) => upstream::check_is_json(&reply).and_then(|()| answer(&reply, read?)),
+        let outcome = match (response::is_success(&reply), Verbatim::read(&body)) {
+            (true, read) => response::check_is_json(&reply).and_then(|()| answer(&reply, read?)),
             (false, Ok(LegacyReply::Refusal(status, message))) => {
-                let said = format!("{}: {message}", upstream::code(&status));
-                Err(UpstreamError::of_status(reply.status, upstream::pause(&reply), &said))
+                let said = format!("{}: {message}", response::code(&status));
+                Err(UpstreamError::of_status(reply.status, response::pause(&reply), &said))
             }
-            (false, _) => Err(upstream::refusal(&reply)),
+            (false, _) => Err(response::refusal(&reply)),
         };
-        upstream::reading(outcome, Some(&self.key))
+        response::reading(outcome, Some(&self.key))
     }
 }
 
@@ -72,7 +72,7 @@ fn answer(reply: &Reply<'_>, read: LegacyReply) -> Result<Answer, UpstreamError>
 
 /// What a `status` that is no success means. `message`: Google's, not stable, for the log.
 fn refusal(reply: &Reply<'_>, status: &str, message: &str) -> UpstreamError {
-    let pause = upstream::pause(reply);
+    let pause = response::pause(reply);
     let after = pause.map_or(Retry::No, Retry::After);
     let (failure, retry) = match status {
         "REQUEST_DENIED" => (SearchFailure::refused(), Retry::No),
@@ -88,5 +88,5 @@ fn refusal(reply: &Reply<'_>, status: &str, message: &str) -> UpstreamError {
         "REQUEST_DENIED" => " (a new project needs source = \"google\")",
         _ => "",
     };
-    UpstreamError { failure, retry, log: format!("{}{hint}: {message}", upstream::code(status)) }
+    UpstreamError { failure, retry, log: format!("{}{hint}: {message}", response::code(status)) }
 }

@@ -1,6 +1,6 @@
 //! One place of the Places API (New), told as Nearby Search tells it.
 //!
-//! In: an object of a reply. Out: a [`Place`], and whom to thank for it. Field by field:
+//! In: an object of a reply. Out: a [`Place`], and its attributions. Field by field:
 //!
 //! ```text
 //!     attributions[] {provider, providerUri} html_attributions of the whole reply
@@ -29,238 +29,128 @@
 
 use std::borrow::Cow;
 
-use super::json_reader::{NotJson, Reader};
 use super::place::{Business, POINT_RADIUS_M, Photo, Place, Point, Scope, Viewport};
-use super::plain::is_plain;
 use super::plus_code::PlusCode;
+use super::raw_json::Json;
 
-/// The most items of a list of types or thanks; Google has ten or so.
+/// The most items of a list of types or attributions; Google has ten or so.
 const LIST_ITEMS_MAX: usize = 64;
 
-/// A place as far as it has been read. Texts that are not there are empty.
-#[derive(Debug, Default)]
-pub(super) struct PlaceDraft<'t> {
-    id: Cow<'t, str>,
-    name: Cow<'t, str>,
-    location: Option<Point>,
-    viewport: Option<Viewport>,
-    plus_code: Option<PlusCode<'t>>,
-    types: Vec<Cow<'t, str>>,
-    short_address: Cow<'t, str>,
-    address: Cow<'t, str>,
-    open_now: Option<bool>,
-    regularly_open_now: Option<bool>,
-    thanks: Vec<String>,
-    business: Business<'t>,
+/// The place, and its attributions; none if it is not one.
+#[rustfmt::skip]
+pub(super) fn place(place: Json<'_>) -> Option<(Place<'_>, Vec<String>)> {
+    let [id, display_name, location, viewport, plus_code, types, short_address, address, attributions] =
+        place.members(["id", "displayName", "location", "viewport", "plusCode", "types",
+            "shortFormattedAddress", "formattedAddress", "attributions"]);
+    let location = point(location)?;
+    let place = Place {
+        location,
+        viewport: self::viewport(viewport)
+            .unwrap_or_else(|| Viewport::around(location, POINT_RADIUS_M)),
+        name: display_name.member("text").text()?,
+        place_id: id.text()?,
+        scope: Scope::Google,
+        plus_code: self::plus_code(plus_code),
+        types: list(types, Json::text),
+        vicinity: short_address.text().or_else(|| address.text()),
+        business: business(place),
+    };
+    Some((place, self::attributions(attributions, ["provider", "providerUri"])))
 }
 
-impl<'t> PlaceDraft<'t> {
-    pub(super) fn read(reader: &mut Reader<'t>) -> Result<PlaceDraft<'t>, NotJson> {
-        let mut draft = PlaceDraft::default();
-        reader.object(|reader, key| draft.read_member(reader, key))?;
-        Ok(draft)
-    }
-
-    fn read_member(&mut self, reader: &mut Reader<'t>, key: &str) -> Result<(), NotJson> {
-        let business = &mut self.business;
-        match key {
-            "attributions" => self.thanks = all_thanks(reader, "provider", "providerUri")?,
-            "businessStatus" => business.status = business_status(&text(reader)?),
-            "currentOpeningHours" => self.open_now = open_now(reader)?,
-            "displayName" => self.name = display_name(reader)?,
-            "formattedAddress" => self.address = text(reader)?,
-            "iconBackgroundColor" => business.icon_background_color = some_text(reader)?,
-            "iconMaskBaseUri" => business.icon_mask_base_uri = some_text(reader)?,
-            "id" => self.id = text(reader)?,
-            "location" => self.location = point(reader)?,
-            "photos" => business.photo = first_photo(reader)?,
-            "plusCode" => self.plus_code = plus_code(reader)?,
-            "priceLevel" => business.price_level = price_level(&text(reader)?),
-            "rating" => business.rating = reader.number()?,
-            "regularOpeningHours" => self.regularly_open_now = open_now(reader)?,
-            "shortFormattedAddress" => self.short_address = text(reader)?,
-            "types" => self.types = texts(reader)?,
-            "userRatingCount" => business.user_ratings_total = reader.whole()?,
-            "viewport" => self.viewport = viewport(reader)?,
-            _ => reader.skip()?,
-        }
-        Ok(())
-    }
-
-    /// The place, and whom to thank for it; none if it is not one.
-    pub(super) fn finish(self) -> Option<(Place<'t>, Vec<String>)> {
-        let location = self.location?;
-        if self.id.is_empty() || self.name.is_empty() {
-            return None;
-        }
-        let addresses = [self.short_address, self.address];
-        let mut business = self.business;
-        business.icon = business.icon_mask_base_uri.as_deref().and_then(icon).map(Cow::Owned);
-        business.open_now = self.open_now.or(self.regularly_open_now);
-        let place = Place {
-            location,
-            viewport: self.viewport.unwrap_or_else(|| Viewport::around(location, POINT_RADIUS_M)),
-            name: self.name,
-            place_id: self.id,
-            scope: Scope::Google,
-            plus_code: self.plus_code,
-            types: self.types,
-            vicinity: addresses.into_iter().find(|address| !address.is_empty()),
-            business,
-        };
-        Some((place, self.thanks))
+#[rustfmt::skip]
+fn business(place: Json<'_>) -> Business<'_> {
+    let [status, mask, color, hours, regular_hours, photos, price_level, rating, ratings] =
+        place.members(["businessStatus", "iconMaskBaseUri", "iconBackgroundColor",
+            "currentOpeningHours", "regularOpeningHours", "photos", "priceLevel", "rating",
+            "userRatingCount"]);
+    let icon_mask_base_uri = mask.text();
+    let open_now = |hours: Json<'_>| hours.member("openNow").parse();
+    Business {
+        status: status.text().and_then(|status| business_status(&status)),
+        icon: icon_mask_base_uri.as_deref().and_then(icon).map(Cow::Owned),
+        icon_background_color: color.text(),
+        icon_mask_base_uri,
+        open_now: open_now(hours).or_else(|| open_now(regular_hours)),
+        photo: first_photo(photos),
+        price_level: price_level.text().and_then(|level| self::price_level(&level)),
+        rating: rating.number(),
+        user_ratings_total: ratings.parse(),
     }
 }
 
-/// Empty if it is no text.
-pub(super) fn text<'t>(reader: &mut Reader<'t>) -> Result<Cow<'t, str>, NotJson> {
-    Ok(reader.string()?.unwrap_or_default())
-}
-
-fn some_text<'t>(reader: &mut Reader<'t>) -> Result<Option<Cow<'t, str>>, NotJson> {
-    Ok(Some(text(reader)?).filter(|text| !text.is_empty()))
-}
-
-fn texts<'t>(reader: &mut Reader<'t>) -> Result<Vec<Cow<'t, str>>, NotJson> {
-    let mut texts = Vec::new();
-    reader.array(|reader| {
-        texts.extend(some_text(reader)?.filter(|_| texts.len() < LIST_ITEMS_MAX));
-        Ok(())
-    })?;
-    Ok(texts)
-}
-
-/// The member `text` of a name in some language.
-fn display_name<'t>(reader: &mut Reader<'t>) -> Result<Cow<'t, str>, NotJson> {
-    let mut name = Cow::default();
-    reader.object(|reader, key| {
-        match key {
-            "text" => name = text(reader)?,
-            _ => reader.skip()?,
+/// What `read` makes of the items of an array.
+fn list<'t, T>(array: Json<'t>, read: impl Fn(Json<'t>) -> Option<T>) -> Vec<T> {
+    let mut list = Vec::new();
+    array.each_item(|item| {
+        if list.len() < LIST_ITEMS_MAX {
+            list.extend(read(item));
         }
-        Ok(())
-    })?;
-    Ok(name)
-}
-
-fn open_now(reader: &mut Reader<'_>) -> Result<Option<bool>, NotJson> {
-    let mut open_now = None;
-    reader.object(|reader, key| {
-        match key {
-            "openNow" => open_now = reader.boolean()?,
-            _ => reader.skip()?,
-        }
-        Ok(())
-    })?;
-    Ok(open_now)
+    });
+    list
 }
 
 /// None if it is no point on the globe. A number that is not there is 0; one that is null or a text is
-/// not known, and NaN.
-fn point(reader: &mut Reader<'_>) -> Result<Option<Point>, NotJson> {
-    let mut point = Point { latitude: 0.0, longitude: 0.0 };
-    let is_object = reader.object(|reader, key| {
-        match key {
-            "latitude" => point.latitude = reader.number()?.unwrap_or(f64::NAN),
-            "longitude" => point.longitude = reader.number()?.unwrap_or(f64::NAN),
-            _ => reader.skip()?,
-        }
-        Ok(())
-    })?;
-    Ok((is_object && point.is_on_the_globe()).then_some(point))
+/// not known.
+fn point(point: Json<'_>) -> Option<Point> {
+    let degrees = |of: Json<'_>| if of == Json::default() { Some(0.0) } else { of.number() };
+    let [latitude, longitude] = point.members(["latitude", "longitude"]).map(degrees);
+    let found = Point { latitude: latitude?, longitude: longitude? };
+    (point.is_object() && found.is_on_the_globe()).then_some(found)
 }
 
-fn viewport(reader: &mut Reader<'_>) -> Result<Option<Viewport>, NotJson> {
-    let (mut low, mut high) = (None, None);
-    reader.object(|reader, key| {
-        match key {
-            "low" => low = point(reader)?,
-            "high" => high = point(reader)?,
-            _ => reader.skip()?,
-        }
-        Ok(())
-    })?;
-    Ok(low.zip(high).map(|(southwest, northeast)| Viewport { southwest, northeast }))
+fn viewport(viewport: Json<'_>) -> Option<Viewport> {
+    let [low, high] = viewport.members(["low", "high"]).map(point);
+    Some(Viewport { southwest: low?, northeast: high? })
 }
 
-fn plus_code<'t>(reader: &mut Reader<'t>) -> Result<Option<PlusCode<'t>>, NotJson> {
-    let (mut global, mut compound) = (None, None);
-    reader.object(|reader, key| {
-        match key {
-            "globalCode" => global = some_text(reader)?,
-            "compoundCode" => compound = some_text(reader)?,
-            _ => reader.skip()?,
-        }
-        Ok(())
-    })?;
-    Ok(global.map(|global| PlusCode { global, compound }))
+fn plus_code(code: Json<'_>) -> Option<PlusCode<'_>> {
+    let [global, compound] = code.members(["globalCode", "compoundCode"]);
+    Some(PlusCode { global: global.text()?, compound: compound.text() })
 }
 
 /// Nearby Search has one photo at most, the new API up to ten.
-fn first_photo<'t>(reader: &mut Reader<'t>) -> Result<Option<Photo<'t>>, NotJson> {
-    let mut first = None;
-    reader.array(|reader| match first {
-        None => {
-            first = Some(photo(reader)?).filter(|photo| !photo.reference.is_empty());
-            Ok(())
-        }
-        Some(_) => reader.skip(),
-    })?;
-    Ok(first)
-}
-
+///
 /// The reference is the whole resource name: it is good for the new API's `/v1/NAME/media`, and not
 /// for the photo URL of the old one.
-fn photo<'t>(reader: &mut Reader<'t>) -> Result<Photo<'t>, NotJson> {
-    let mut photo = Photo::default();
-    reader.object(|reader, key| {
-        match key {
-            "authorAttributions" => photo.attributions = all_thanks(reader, "displayName", "uri")?,
-            "heightPx" => photo.height = reader.whole()?.unwrap_or_default(),
-            "name" => photo.reference = text(reader)?,
-            "widthPx" => photo.width = reader.whole()?.unwrap_or_default(),
-            _ => reader.skip()?,
+fn first_photo(photos: Json<'_>) -> Option<Photo<'_>> {
+    let mut first = None;
+    photos.each_item(|photo| {
+        let [name, height, width, authors] =
+            photo.members(["name", "heightPx", "widthPx", "authorAttributions"]);
+        if let (None, Some(reference)) = (&first, name.text()) {
+            first = Some(Photo {
+                height: height.parse().unwrap_or_default(),
+                width: width.parse().unwrap_or_default(),
+                reference,
+                attributions: attributions(authors, ["displayName", "uri"]),
+            });
         }
-        Ok(())
-    })?;
-    Ok(photo)
+    });
+    first
 }
 
-/// A list of those who want to be named: `{NAME: ..., URI: ...}`.
-fn all_thanks(reader: &mut Reader<'_>, name: &str, uri: &str) -> Result<Vec<String>, NotJson> {
-    let mut all = Vec::new();
-    reader.array(|reader| {
-        let (mut who, mut at) = (Cow::default(), Cow::default());
-        reader.object(|reader, key| {
-            match key {
-                key if key == name => who = text(reader)?,
-                key if key == uri => at = text(reader)?,
-                _ => reader.skip()?,
-            }
-            Ok(())
-        })?;
-        all.extend(thanks(&who, &at).filter(|_| all.len() < LIST_ITEMS_MAX));
-        Ok(())
-    })?;
-    Ok(all)
+/// A list of those who want to be named. `members`: where their name and their address stand.
+fn attributions(list: Json<'_>, members: [&str; 2]) -> Vec<String> {
+    self::list(list, |one| {
+        let [name, uri] = one.members(members).map(|member| member.text().unwrap_or_default());
+        attribution(&name, &uri)
+    })
 }
 
-/// A link to whoever is to be named, as HTML. Only a web address is one.
-fn thanks(who: &str, at: &str) -> Option<String> {
-    let scheme = if at.starts_with("//") { "https:" } else { "" };
-    let is_web = ["//", "https://", "http://"].iter().any(|start| at.starts_with(start));
-    let (who, at) = (in_html(who), in_html(at));
+/// A link to the author of that name, as HTML. Only a web address is one.
+fn attribution(name: &str, uri: &str) -> Option<String> {
+    let scheme = if uri.starts_with("//") { "https:" } else { "" };
+    let is_web = ["//", "https://", "http://"].iter().any(|start| uri.starts_with(start));
+    let (name, uri) = (in_html(name), in_html(uri));
     match is_web {
-        _ if who.is_empty() => None,
-        true => Some(["<a href=\"", scheme, &at, "\">", &who, "</a>"].concat()),
-        false => Some(who.into_owned()),
+        _ if name.is_empty() => None,
+        true => Some(["<a href=\"", scheme, &uri, "\">", &name, "</a>"].concat()),
+        false => Some(name),
     }
 }
 
-fn in_html(text: &str) -> Cow<'_, str> {
-    if is_plain(text.as_bytes(), *b"&<>\"'") {
-        return text.into();
-    }
+fn in_html(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -272,7 +162,7 @@ fn in_html(text: &str) -> Cow<'_, str> {
             other => html.push(other),
         }
     }
-    html.into()
+    html
 }
 
 fn business_status(status: &str) -> Option<&'static str> {
@@ -309,7 +199,7 @@ mod tests {
     use super::*;
 
     fn mapped(json: &str) -> Option<(Place<'_>, Vec<String>)> {
-        Reader::document(json.as_bytes(), PlaceDraft::read).unwrap().finish()
+        super::place(Json::document(json.as_bytes()).unwrap())
     }
 
     /// A place that has these members besides those that it must have.
@@ -402,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn thanks_are_links_that_nobody_can_break_out_of() {
+    fn attributions_are_links_that_nobody_can_break_out_of() {
         for (who, at, expected) in [
             (
                 "A & B",
@@ -418,7 +308,7 @@ mod tests {
             ("A", "", Some("A")),
             ("", "https://a", None),
         ] {
-            assert_eq!(thanks(who, at).as_deref(), expected);
+            assert_eq!(attribution(who, at).as_deref(), expected);
         }
     }
 

@@ -21,7 +21,7 @@
 //!
 //! Source: captured replies (the "classic" layout, that of the JsonCpp library's StyledWriter).
 
-use super::plain::{is_plain, plain_bytes};
+use super::scan::{is_plain, plain_bytes};
 
 /// An array of strings this long takes a line for each.
 const LINE_ITEMS: usize = 25;

@@ -24,7 +24,7 @@
 //! members), `page.rs` (a text that is cut), `failure.rs`; `grid.rs` (the search) and the sources
 //! in memory: `embedded.rs`, and `file.rs` with what cuts a file into records (`records.rs`,
 //! `features.rs`) and reads each (`geonames.rs`, `geojson.rs`). Then the network: `fetch.rs`
-//! and `base_url.rs` (what is asked), `json_reader.rs` and `upstream.rs` (what came back), and the
+//! and `base_url.rs` (what is asked), `raw_json.rs` and `response.rs` (what came back), and the
 //! sources: `google.rs` with `google_place.rs`, `google_legacy.rs` with `verbatim.rs`, `photon.rs`
 //! with `osm.rs`.
 
@@ -45,23 +45,23 @@ mod google_legacy;
 mod google_place;
 mod grid;
 mod json;
-mod json_reader;
 mod osm;
 mod page;
 mod photon;
 mod place;
-mod plain;
 mod plus_code;
+mod raw_json;
 mod records;
-mod upstream;
+mod response;
+mod scan;
 mod verbatim;
 
-pub use base_url::{BaseUrl, ProxyUrl, UrlFault};
+pub use base_url::{BaseUrl, ProxyUrl, Scheme, UrlFault};
 #[cfg(feature = "embedded-places")]
 pub use embedded::Embedded;
 pub use failure::{SearchFailure, SearchStatus};
 pub use fetch::{
-    Fetch, FetchMethod, LOG_CHARS_MAX, ParsedReply, Reply, RequestTarget, Retry, Scheme, Value,
+    Fetch, FetchMethod, LOG_CHARS_MAX, ParsedReply, Reply, RequestTarget, Retry, Value,
 };
 pub use file::{Format, PlacesFile, ROWS_MAX};
 pub use google::{Google, Mask};
@@ -119,7 +119,7 @@ pub enum Answer {
     /// It looked; perhaps there was nothing.
     Found(Found<'static>),
     /// It looked, and what it found is written already, once for all who asked.
-    Told(Page),
+    Rendered(Page),
     /// It looked, and has the reply as a whole already.
     Verbatim(Verbatim),
     /// It could not look.
@@ -140,10 +140,10 @@ pub struct Found<'t> {
 }
 
 impl<'t> Found<'t> {
-    /// These places, and those to thank if there are any.
-    fn new(places: Vec<Place<'t>>, thanks: &[&str]) -> Found<'t> {
-        let thanks = if places.is_empty() { &[] } else { thanks };
-        let attributions = thanks.iter().map(|&thanks| thanks.to_string()).collect();
+    /// These places, with these attributions if there are any places.
+    fn new(places: Vec<Place<'t>>, attributions: &[&str]) -> Found<'t> {
+        let attributions = if places.is_empty() { &[] } else { attributions };
+        let attributions = attributions.iter().map(|&one| one.to_string()).collect();
         Found { places, attributions, messages: Vec::new() }
     }
 }

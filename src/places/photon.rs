@@ -25,16 +25,14 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::base_url::BaseUrl;
 use super::decimal::{shifted, without_plus};
 use super::entry::one_line;
 use super::fetch::{Fetch, ParsedReply, Reply, RequestTarget};
-use super::json_reader::Reader;
 use super::place::{Business, POINT_RADIUS_M, Place, Point, Scope, Viewport};
 use super::plus_code::PlusCode;
-use super::upstream::{self, UpstreamError};
+use super::raw_json::Json;
+use super::response::{self, UpstreamError};
 use super::{Answer, BOUND_MAX, Found, Progress, Query, Source, Ticket, osm};
 
 const PATH: &str = "/reverse";
@@ -92,37 +90,25 @@ impl Source for Photon {
     }
 
     fn read(&mut self, query: &Query, reply: Reply<'_>) -> ParsedReply {
-        let outcome = match upstream::is_success(&reply) {
-            true => upstream::check_is_json(&reply).and_then(|()| answer(query, reply.body)),
+        let outcome = match response::is_success(&reply) {
+            true => response::check_is_json(&reply).and_then(|()| answer(query, reply.body)),
             false => Err(refusal(&reply)),
         };
-        upstream::reading(outcome, None)
+        response::reading(outcome, None)
     }
 }
 
 fn answer(query: &Query, body: &[u8]) -> Result<Answer, UpstreamError> {
     let mut places = Vec::new();
-    let mut features_are_listed = false;
-    Reader::document(body, |reader| {
-        reader.object(|reader, key| {
-            match key {
-                "features" => {
-                    features_are_listed = reader.array(|reader| {
-                        places.extend(place(&reader.value(is_read)?));
-                        // However many a server gives, only so many are kept.
-                        if places.len() == 2 * LIMIT {
-                            keep_nearest(query, &mut places);
-                        }
-                        Ok(())
-                    })?;
-                }
-                _ => reader.skip()?,
-            }
-            Ok(())
-        })
-    })?;
+    let is_list = Json::document(body)?.member("features").each_item(|feature| {
+        places.extend(place(feature));
+        // However many a server gives, only so many are kept.
+        if places.len() == 2 * LIMIT {
+            keep_nearest(query, &mut places);
+        }
+    });
     keep_nearest(query, &mut places);
-    match features_are_listed {
+    match is_list {
         true => Ok(Answer::Found(Found::new(places, &[ATTRIBUTION]))),
         false => Err(UpstreamError::senseless("the reply is no GeoJSON FeatureCollection")),
     }
@@ -130,21 +116,9 @@ fn answer(query: &Query, body: &[u8]) -> Result<Answer, UpstreamError> {
 
 /// What a reply means that is no success. Photon says why in `message`.
 fn refusal(reply: &Reply<'_>) -> UpstreamError {
-    let mut message = None;
-    let read = Reader::document(reply.body, |reader| {
-        reader.object(|reader, key| {
-            match key {
-                "message" => message = reader.string()?,
-                _ => reader.skip()?,
-            }
-            Ok(())
-        })
-    });
-    match (read, message) {
-        (Ok(_), Some(message)) => {
-            UpstreamError::of_status(reply.status, upstream::pause(reply), &message)
-        }
-        _ => upstream::refusal(reply),
+    match Json::document(reply.body).ok().and_then(|body| body.member("message").text()) {
+        Some(message) => UpstreamError::of_status(reply.status, response::pause(reply), &message),
+        None => response::refusal(reply),
     }
 }
 
@@ -155,32 +129,25 @@ fn keep_nearest(query: &Query, places: &mut Vec<Place<'static>>) {
     places.truncate(BOUND_MAX);
 }
 
-/// Whether a member of this name is read, wherever it stands.
-#[rustfmt::skip]
-fn is_read(key: &str) -> bool {
-    matches!(key,
-        "geometry" | "coordinates" | "properties" | "name" | "extent" | "extra" | "religion"
-        | "osm_type" | "osm_id" | "osm_key" | "osm_value"
-        | "housenumber" | "street" | "district" | "city" | "state" | "country" | "countrycode")
-}
-
 /// None if it has no name or no place on the globe, or is not what somebody looks for.
-fn place(feature: &Value) -> Option<Place<'static>> {
-    let location = point(&feature["geometry"]["coordinates"], 0, 1)?;
-    let properties = &feature["properties"];
-    let text = |key: &str| properties[key].as_str().map(one_line).unwrap_or_default();
-    let (name, key) = (text("name"), text("osm_key"));
+#[rustfmt::skip]
+fn place(feature: Json<'_>) -> Option<Place<'static>> {
+    let [geometry, properties] = feature.members(["geometry", "properties"]);
+    let location = point(geometry.member("coordinates").first_items())?;
+    let [west, north, east, south] = properties.member("extent").first_items();
+    let viewport = point([west, south]).zip(point([east, north]));
+    let viewport = viewport.map(|(southwest, northeast)| Viewport { southwest, northeast });
+    let texts = properties.members(["name", "osm_key", "osm_value", "housenumber", "street",
+        "district", "city", "state", "country", "countrycode"]);
+    let [name, key, value, number, street, district, city, state, country, code] =
+        texts.map(|text| one_line(&text.text().unwrap_or_default()));
     if name.is_empty() || TAGS_LEFT_OUT.contains(&key.as_str()) {
         return None;
     }
     // `extra` is only there if the server was set up to keep it.
-    let religion = properties["extra"]["religion"].as_str().unwrap_or_default();
-    let [city, state, country, code] = ["city", "state", "country", "countrycode"].map(text);
+    let religion = properties.member("extra").member("religion").text().unwrap_or_default();
     // The town it is in or is.
     let town = if city.is_empty() && key == "place" { &name } else { &city };
-    let extent = &properties["extent"];
-    let viewport = point(extent, 0, 3).zip(point(extent, 2, 1));
-    let viewport = viewport.map(|(southwest, northeast)| Viewport { southwest, northeast });
     Some(Place {
         location,
         viewport: viewport.unwrap_or_else(|| Viewport::around(location, POINT_RADIUS_M)),
@@ -192,28 +159,30 @@ fn place(feature: &Value) -> Option<Place<'static>> {
             town,
             &region(&code, state, country),
         )),
-        types: osm::types(&key, &text("osm_value"), religion),
-        vicinity: vicinity(["housenumber", "street", "district"].map(text), &code, town),
+        types: osm::types(&key, &value, &religion),
+        vicinity: vicinity([number, street, district], &code, town),
         business: Business::default(),
         name: name.into(),
     })
 }
 
-/// The point of which the degrees east and north stand there in a list, if it is on the globe.
-fn point(list: &Value, east: usize, north: usize) -> Option<Point> {
-    let (latitude, longitude) = (list[north].as_f64()?, list[east].as_f64()?);
-    Some(Point { latitude, longitude }).filter(|point| point.is_on_the_globe())
+/// The point of these degrees east and north, if it is on the globe.
+fn point(degrees: [Json<'_>; 2]) -> Option<Point> {
+    let [longitude, latitude] = degrees.map(Json::number);
+    let point = Point { latitude: latitude?, longitude: longitude? };
+    Some(point).filter(|point| point.is_on_the_globe())
 }
 
 /// OpenStreetMap's own id; of what a server has from elsewhere, where it is and what it is called.
-fn place_id(properties: &Value, location: Point, name: &str) -> String {
-    let kind = match properties["osm_type"].as_str() {
+fn place_id(properties: Json<'_>, location: Point, name: &str) -> String {
+    let [kind, id] = properties.members(["osm_type", "osm_id"]);
+    let kind = match kind.text().as_deref() {
         Some("N") => Some("node"),
         Some("W") => Some("way"),
         Some("R") => Some("relation"),
         _ => None,
     };
-    match kind.zip(properties["osm_id"].as_i64()) {
+    match kind.zip(id.parse::<i64>()) {
         Some((kind, id)) => format!("osm:{kind}/{id}"),
         None => format!("photon:{},{},{name}", location.latitude, location.longitude),
     }

@@ -8,11 +8,10 @@
 //! location is null or a text, or a part of it, is no place: it is left out, with a comma.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use super::BOUND_MAX;
-use super::json_reader::{NotJson, Reader};
 use super::page::Page;
+use super::raw_json::{Json, NotJson};
 
 /// A reply with places in it, as Google gave it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,45 +32,30 @@ pub(super) enum LegacyReply {
 }
 
 impl Verbatim {
-    /// Reads a reply, in one pass; in two if a result is to be left out.
+    /// Reads a reply.
     pub(super) fn read(body: &[u8]) -> Result<LegacyReply, NotJson> {
         let text = without_blank_lines(body);
-        let (mut ends, mut status, mut message) = (None, None, None);
+        let (mut results, mut status, mut message) = (None, None, None);
+        // Of two lists of results, readers take this one or that; we cut neither.
         let mut is_ambiguous = false;
-        let mut nowhere = Vec::new();
-        Reader::document(&text, |reader| {
-            reader.object(|reader, key| {
-                match key {
-                    "results" => {
-                        let new = ends_of_items(reader, &mut nowhere)?;
-                        is_ambiguous |= ends.replace(new).is_some();
-                    }
-                    "status" => is_ambiguous |= status.replace(reader.string()?).is_some(),
-                    "error_message" => message = reader.string()?,
-                    _ => reader.skip()?,
-                }
-                Ok(())
-            })
-        })?;
-        if !nowhere.is_empty() && !is_ambiguous {
-            return Verbatim::read(&without(&text, &nowhere));
-        }
-        let message = message.map(Cow::into_owned).unwrap_or_default();
-        let kind = match (status.flatten().as_deref(), ends.flatten()) {
-            // Of two lists of results, readers take this one or that; we cut neither.
+        Json::document(&text)?.each_member(|key, value| match key {
+            "results" => is_ambiguous |= results.replace(value).is_some(),
+            "status" => is_ambiguous |= status.replace(value).is_some(),
+            "error_message" => message = value.text(),
+            _ => {}
+        });
+        let page = results.and_then(|results| page(&text, results));
+        Ok(match (status.and_then(Json::text).as_deref(), page) {
             _ if is_ambiguous => LegacyReply::Other,
-            (Some("OK"), Some(ends)) => LegacyReply::Places(Verbatim::new(text, ends, "OK")),
-            (Some("ZERO_RESULTS"), Some(ends)) => {
-                LegacyReply::Places(Verbatim::new(text, ends, "ZERO_RESULTS"))
+            (Some("OK"), Some(page)) => LegacyReply::Places(Verbatim { page, status: "OK" }),
+            (Some("ZERO_RESULTS"), Some(page)) => {
+                LegacyReply::Places(Verbatim { page, status: "ZERO_RESULTS" })
             }
             (None | Some("OK" | "ZERO_RESULTS"), _) => LegacyReply::Other,
-            (Some(other), _) => LegacyReply::Refusal(other.to_string(), message),
-        };
-        Ok(kind)
-    }
-
-    fn new(text: Vec<u8>, ends: Vec<usize>, status: &'static str) -> Verbatim {
-        Verbatim { page: Page::new(text, ends), status }
+            (Some(other), _) => {
+                LegacyReply::Refusal(other.to_string(), message.unwrap_or_default().into_owned())
+            }
+        })
     }
 
     pub(super) fn page(&self) -> &Page {
@@ -83,81 +67,47 @@ impl Verbatim {
     }
 }
 
-/// Where an array opens and its items end; none if it is no array. Of items beyond a page only the last
-/// has its end told: a reply may have millions. `nowhere`: gets what to cut out, so that all items that
-/// are nowhere are gone.
-fn ends_of_items(
-    reader: &mut Reader<'_>,
-    nowhere: &mut Vec<Range<usize>>,
-) -> Result<Option<Vec<usize>>, NotJson> {
-    const ENDS_MAX: usize = 1 + BOUND_MAX + 1;
-    let mut ends = Vec::with_capacity(ENDS_MAX);
-    let mut end = reader.at() + 1;
-    ends.push(end);
-    // Where the first item begins; whether one is somewhere.
-    let (mut first, mut is_one_kept) = (None, false);
-    let is_array = reader.array(|reader| {
-        let start = reader.at();
-        let before = end;
+/// The page that `text` is, without the results that are nowhere or beyond a page. None: `results`, which
+/// is a part of it, is no array.
+fn page(text: &[u8], results: Json<'_>) -> Option<Page> {
+    let start = |part: Json<'_>| part.as_str().as_ptr().addr() - text.as_ptr().addr();
+    let mut end = start(results) + 1;
+    let (mut kept, mut ends, mut first) = (text[..end].to_vec(), vec![end], None);
+    let is_array = results.each_item(|result| {
+        let start = start(result);
+        let before = std::mem::replace(&mut end, start + result.as_str().len());
         let first = *first.get_or_insert(start);
-        let is_nowhere = is_nowhere(reader, &[&["geometry"], &["location"], &["lat", "lng"]])?;
-        end = reader.at();
-        match (is_nowhere, is_one_kept) {
-            // With the comma before it.
-            (true, _) => nowhere.push(before..end),
-            // With the comma behind them; what stands before the first stays.
-            (false, false) if first < start => {
-                nowhere.clear();
-                nowhere.push(first..start);
-            }
-            _ => {}
+        if ends.len() <= BOUND_MAX && !is_nowhere(result) {
+            // Before the first stay the blanks of the list, before others a comma and theirs.
+            kept.extend_from_slice(
+                &text[if ends.len() == 1 { ends[0]..first } else { before..start }],
+            );
+            kept.extend_from_slice(&text[start..end]);
+            ends.push(kept.len());
         }
-        is_one_kept |= !is_nowhere;
-        if ends.len() == ENDS_MAX {
-            ends.pop();
-        }
-        ends.push(end);
-        Ok(())
-    })?;
-    Ok(is_array.then_some(ends))
+    });
+    kept.extend_from_slice(&text[end..]);
+    is_array.then(|| Page::new(kept, ends))
 }
 
-/// Takes a value. Whether, of members of these names within each other, one is null or a text.
-fn is_nowhere(reader: &mut Reader<'_>, names: &[&[&str]]) -> Result<bool, NotJson> {
-    let [names, within @ ..] = names else { return reader.skip().map(|()| false) };
-    let mut found = false;
-    reader.object(|reader, key| {
-        if !names.contains(&key) {
-            return reader.skip();
-        }
-        found |= reader.is_null_or_text();
-        found |= is_nowhere(reader, within)?;
-        Ok(())
-    })?;
-    Ok(found)
-}
-
-/// `text` without these parts, which are in order.
-fn without(text: &[u8], parts: &[Range<usize>]) -> Vec<u8> {
-    let mut left = Vec::with_capacity(text.len());
-    let mut at = 0;
-    for part in parts {
-        left.extend_from_slice(&text[at..part.start]);
-        at = part.end;
-    }
-    left.extend_from_slice(&text[at..]);
-    left
+/// Whether its location, or a part of that, is null or a text.
+fn is_nowhere(result: Json<'_>) -> bool {
+    let geometry = result.member("geometry");
+    let location = geometry.member("location");
+    let [latitude, longitude] = location.members(["lat", "lng"]);
+    let parts = [geometry, location, latitude, longitude];
+    parts.iter().any(|part| part.as_str().starts_with(['n', '"']))
 }
 
 /// The lines of `text` that are not empty, ended by LF, CR or both, and a newline between them.
-fn without_blank_lines(text: &[u8]) -> Vec<u8> {
+fn without_blank_lines(text: &[u8]) -> Cow<'_, [u8]> {
     let is_newline = |byte: &u8| matches!(byte, b'\r' | b'\n');
     let start = text.iter().position(|byte| !is_newline(byte)).unwrap_or(text.len());
     let end = text.iter().rposition(|byte| !is_newline(byte)).map_or(start, |last| last + 1);
     let text = &text[start..end];
     // As Google sends it.
     if memchr::memchr(b'\r', text).is_none() && memchr::memmem::find(text, b"\n\n").is_none() {
-        return text.to_vec();
+        return text.into();
     }
     let mut lines = Vec::with_capacity(text.len());
     for line in text.split(is_newline).filter(|line| !line.is_empty()) {
@@ -166,7 +116,7 @@ fn without_blank_lines(text: &[u8]) -> Vec<u8> {
         }
         lines.extend_from_slice(line);
     }
-    lines
+    lines.into()
 }
 
 #[cfg(test)]
@@ -260,7 +210,7 @@ mod tests {
         let text = format!(r#"{{"results":[{}0],"status":"OK"}}"#, "0,".repeat(30));
         let value: Value = serde_json::from_str(&cut(&text, usize::MAX)).unwrap();
         assert_eq!(value["results"].as_array().unwrap().len(), BOUND_MAX);
-        assert_eq!(read(&text).page.ends.len(), BOUND_MAX + 2, "of the rest only the last end");
+        assert_eq!(read(&text).page.text, cut(&text, BOUND_MAX).as_bytes(), "no more is kept");
     }
 
     #[test]
@@ -360,6 +310,8 @@ mod tests {
             let after = &verbatim.page.text[*verbatim.page.ends.last().unwrap()..];
             prop_assert_eq!(&cut.as_bytes()[..end], &verbatim.page.text[..end]);
             prop_assert_eq!(&cut.as_bytes()[end..], after);
+            let reply = without_blank_lines(text.as_bytes());
+            prop_assert!(reply.starts_with(&cut.as_bytes()[..end]) && reply.ends_with(after));
             prop_assert!(!cut.contains("\n\n") && !cut.contains('\r'));
             prop_assert!(!cut.starts_with('\n') && !cut.ends_with('\n'));
         }

@@ -113,9 +113,8 @@ fn a_use_of_a_module_is_found_in_every_spelling() {
 }
 
 /// Circles of files that may be, each with its reason in ARCHITECTURE.md.
-const CIRCLES: [&[&str]; 3] = [
+const CIRCLES: [&[&str]; 2] = [
     &["src/fetch/pool.rs", "src/fetch/proxy.rs"],
-    &["src/places/base_url.rs", "src/places/fetch.rs"],
     &[
         "examples/chaos/clients.rs",
         "examples/chaos/faults.rs",

@@ -1,6 +1,6 @@
-//! How far a text goes on without a byte that JSON treats in a way of its own: for its reader and its writer.
+//! How far a text goes on without a byte that JSON treats in a way of its own.
 //!
-//! Nearly all of what is read and written is such text, so eight bytes are looked at together, as one
+//! Nearly all of what is written is such text, so eight bytes are looked at together, as one
 //! number. What the trick rests on: a byte that is less than `n` borrows when `n` is taken from it.
 //!
 //! Source: "Determine if a word has a byte less than n", Bit Twiddling Hacks, S. E. Anderson.
@@ -43,19 +43,6 @@ pub(super) fn is_plain<const N: usize>(text: &[u8], but: [u8; N]) -> bool {
         }
 }
 
-/// With how many spaces `text` begins; or fewer, if they end within its last eight bytes.
-pub(super) fn spaces(text: &[u8]) -> usize {
-    let mut count = 0;
-    for word in text.as_chunks::<WORD>().0 {
-        let other = u64::from_le_bytes(*word) ^ (ONES * u64::from(b' '));
-        count += other.trailing_zeros() as usize / 8;
-        if other != 0 {
-            break;
-        }
-    }
-    count
-}
-
 /// The highest bit of the first byte that is a control character or among `but`; of those above it, perhaps.
 fn special<const N: usize>(word: u64, but: [u8; N]) -> u64 {
     but.iter().fold(less_than(word, 0x20), |found, byte| {
@@ -87,15 +74,6 @@ mod tests {
                     assert_eq!(is_plain(&text[..length], [b'"', 0xff]), !ends, "{byte} at {at}");
                 }
             }
-        }
-    }
-
-    #[test]
-    fn spaces_are_counted_but_for_some_at_the_end() {
-        for count in 0..40 {
-            let text = [&b" ".repeat(count)[..], b"x       "].concat();
-            assert_eq!(spaces(&text), count);
-            assert!((count.saturating_sub(7)..=count).contains(&spaces(&text[..count])));
         }
     }
 

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use super::entry::one_line;
 use super::fetch::{LOG_CHARS_MAX, ParsedReply, Reply, Retry};
-use super::json_reader::NotJson;
+use super::raw_json::NotJson;
 use super::{Answer, SearchFailure};
 use crate::log::secret::Secret;
 
@@ -81,8 +81,8 @@ impl UpstreamError {
 impl From<NotJson> for UpstreamError {
     /// What it is instead is not told: a reply that was cut off may be full of places, and they
     /// are not ours to keep.
-    fn from(NotJson { at }: NotJson) -> UpstreamError {
-        UpstreamError::senseless(format!("the reply is not JSON from byte {at} on"))
+    fn from(NotJson(error): NotJson) -> UpstreamError {
+        UpstreamError::senseless(format!("the reply is not JSON: {error}"))
     }
 }
 

@@ -1,0 +1,436 @@
+//! JSON that others sent, read leniently with serde_json.
+//!
+//! In: bytes. Out: a [`Json`], which borrows the text of one value and has serde_json look into it when a
+//! member, an item or a text is asked for:
+//!
+//! ```text
+//!     let [name, location] = Json::document(body)?.members(["name", "location"]);
+//!     let name = name.text();
+//! ```
+//!
+//! [`Json::document`] checks the grammar once (RFC 8259, at most [`DEPTH_MAX`] levels). After that nothing
+//! fails: a value of another type than is asked for counts as absent, and so does what is not there. Of two
+//! members with one name the last counts. Half a surrogate pair in a text is U+FFFD; serde_json refuses it
+//! in a `str`, but not in bytes. Numbers keep their digits, and the standard library reads them.
+//!
+//! There is no tree, so a body of four megabytes of `{}` costs the time to pass over it and no memory. Since
+//! a value is a slice of the document, a document can be cut without being written again.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use serde_core::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The most levels of arrays and objects: Google's replies have some ten.
+pub(super) const DEPTH_MAX: usize = 64;
+
+/// Why a text is not JSON, to be read after a colon. It quotes nothing of the text.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct NotJson(pub(super) String);
+
+/// The text of one JSON value, or nothing.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Json<'t>(&'t str);
+
+impl<'t> Json<'t> {
+    /// The one value that `text` should be.
+    pub(super) fn document(text: &'t [u8]) -> Result<Json<'t>, NotJson> {
+        let text = str::from_utf8(text).map_err(|error| NotJson(error.to_string()))?;
+        let value: &RawValue =
+            serde_json::from_str(text).map_err(|error| NotJson(error.to_string()))?;
+        match is_too_deep(value.get()) {
+            true => Err(NotJson(format!("it is nested deeper than {DEPTH_MAX} levels"))),
+            false => Ok(Json(value.get())),
+        }
+    }
+
+    /// The value as it stands in the document; empty if there is none.
+    pub(super) fn as_str(self) -> &'t str {
+        self.0
+    }
+
+    pub(super) fn is_object(self) -> bool {
+        self.0.starts_with('{')
+    }
+
+    /// Whether there is no value, or null.
+    pub(super) fn is_nothing(self) -> bool {
+        matches!(self.0, "" | "null")
+    }
+
+    /// The members of these names. Those that are not there, or if this is no object, are nothing.
+    pub(super) fn members<const N: usize>(self, names: [&str; N]) -> [Json<'t>; N] {
+        let mut members = [Json::default(); N];
+        self.each_member(|key, value| {
+            if let Some(index) = names.iter().position(|name| *name == key) {
+                members[index] = value;
+            }
+        });
+        members
+    }
+
+    /// The member of this name.
+    pub(super) fn member(self, name: &str) -> Json<'t> {
+        let [member] = self.members([name]);
+        member
+    }
+
+    /// Has `take` look at each member with its key, if this is an object.
+    pub(super) fn each_member(self, take: impl FnMut(&str, Json<'t>)) {
+        self.each('{', take);
+    }
+
+    /// The first items of an array.
+    pub(super) fn first_items<const N: usize>(self) -> [Json<'t>; N] {
+        let mut items = [Json::default(); N];
+        let mut slots = items.iter_mut();
+        self.each_item(|item| {
+            if let Some(slot) = slots.next() {
+                *slot = item;
+            }
+        });
+        items
+    }
+
+    /// Has `take` look at each item. False: this is no array.
+    pub(super) fn each_item(self, mut take: impl FnMut(Json<'t>)) -> bool {
+        self.each('[', |_, item| take(item))
+    }
+
+    fn each(self, open: char, take: impl FnMut(&str, Json<'t>)) -> bool {
+        let is_open = self.0.starts_with(open);
+        if is_open {
+            // It is JSON, so there are no errors.
+            let _ = serde_json::Deserializer::from_str(self.0).deserialize_any(Each(take));
+        }
+        is_open
+    }
+
+    /// A text that is not empty.
+    pub(super) fn text(self) -> Option<Cow<'t, str>> {
+        let text: Option<Text<'t>> = serde_json::from_str(self.0).ok();
+        text.map(|Text(text)| text).filter(|text| !text.is_empty())
+    }
+
+    /// A number, the double nearest to its digits; none beyond all doubles.
+    pub(super) fn number(self) -> Option<f64> {
+        self.parse().filter(|number: &f64| number.is_finite())
+    }
+
+    /// A boolean, or a whole number without point or exponent, as `T` has it.
+    pub(super) fn parse<T: FromStr>(self) -> Option<T> {
+        self.0.parse().ok()
+    }
+}
+
+/// Whether brackets stand within each other more than [`DEPTH_MAX`] times. `json`: is JSON.
+fn is_too_deep(json: &str) -> bool {
+    let (mut depth, mut is_text, mut is_escaped) = (0, false, false);
+    json.bytes().any(|byte| {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => is_text = !is_text,
+            b'[' | b'{' if !is_text => depth += 1,
+            b']' | b'}' if !is_text => depth -= 1,
+            _ => {}
+        }
+        depth > DEPTH_MAX
+    })
+}
+
+/// Calls a closure for each member, or for each item with an empty key.
+struct Each<F>(F);
+
+impl<'de, F: FnMut(&str, Json<'de>)> Visitor<'de> for Each<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array or an object")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element::<&RawValue>()? {
+            (self.0)("", Json(item.get()));
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
+        while let Some((Text(key), value)) = members.next_entry::<Text<'_>, &RawValue>()? {
+            (self.0)(&key, Json(value.get()));
+        }
+        Ok(())
+    }
+}
+
+/// A text or a key.
+struct Text<'t>(Cow<'t, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Text<'de>, D::Error> {
+        struct Bytes;
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_borrowed_bytes<E: Error>(self, text: &'de [u8]) -> Result<Text<'de>, E> {
+                Ok(Text(without_surrogates(text)))
+            }
+
+            fn visit_bytes<E: Error>(self, text: &[u8]) -> Result<Text<'de>, E> {
+                Ok(Text(without_surrogates(text).into_owned().into()))
+            }
+        }
+        from.deserialize_bytes(Bytes)
+    }
+}
+
+/// `text` with U+FFFD for each half of a surrogate pair, three bytes that begin with 0xed: nothing else in
+/// it is not UTF-8.
+fn without_surrogates(text: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = str::from_utf8(text) {
+        return text.into();
+    }
+    let mut whole = String::with_capacity(text.len());
+    for chunk in text.utf8_chunks() {
+        whole.push_str(chunk.valid());
+        if chunk.invalid().first() == Some(&0xed) {
+            whole.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    whole.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn document(text: &str) -> Json<'_> {
+        Json::document(text.as_bytes()).unwrap()
+    }
+
+    fn is_json(text: &str) -> bool {
+        Json::document(text.as_bytes()).is_ok()
+    }
+
+    /// The same document as a tree.
+    fn tree(json: Json<'_>) -> Value {
+        match json.as_str().as_bytes()[0] {
+            b'{' => {
+                let mut members = serde_json::Map::new();
+                json.each_member(|key, value| drop(members.insert(key.to_string(), tree(value))));
+                Value::Object(members)
+            }
+            b'[' => {
+                let mut items = Vec::new();
+                json.each_item(|item| items.push(tree(item)));
+                Value::Array(items)
+            }
+            b'"' => json.text().unwrap_or_default().into(),
+            b'n' => Value::Null,
+            b't' | b'f' => json.parse::<bool>().into(),
+            _ => json.number().into(),
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_read_and_the_rest_passed_over() {
+        let text = r#" {"a":[1,{"b":[]}],"n\u0061me":"K\u00f6ln \"x\"","lat":-1.5e1,"n":12,"open":true,
+            "none":null} "#;
+        let [name, lat, n, open, none, missing] =
+            document(text).members(["name", "lat", "n", "open", "none", "missing"]);
+        assert_eq!(name.text().as_deref(), Some("Köln \"x\""));
+        assert_eq!((lat.number(), n.parse(), open.parse()), (Some(-15.0), Some(12), Some(true)));
+        assert!(none.is_nothing() && missing.is_nothing() && none != missing);
+        let [one, object, third] = document(text).member("a").first_items();
+        assert_eq!((one.as_str(), object.as_str(), third.as_str()), ("1", "{\"b\":[]}", ""));
+        let [first] = document("[1,2]").first_items();
+        assert_eq!(first.as_str(), "1");
+    }
+
+    #[test]
+    fn a_value_of_another_type_counts_as_absent() {
+        for text in ["null", "true", "\"7\"", "[7]", "{\"a\":7}", "1e999", "-0.5", "\"\\ud800\""] {
+            let json = document(text);
+            assert_eq!(json.parse::<u64>(), None, "{text}");
+            assert!(text == "-0.5" || json.number().is_none(), "{text}");
+            assert!(text.starts_with('"') || json.text().is_none(), "{text}");
+            assert!(text == "true" || json.parse::<bool>().is_none(), "{text}");
+            assert_eq!(json.each_item(|_| ()), text.starts_with('['), "{text}");
+            assert_eq!(json.is_object(), text.starts_with('{'), "{text}");
+            assert_eq!(json.member("a").as_str(), if json.is_object() { "7" } else { "" });
+            let [first] = json.first_items();
+            assert_eq!(first.as_str(), if text.starts_with('[') { "7" } else { "" });
+        }
+        assert_eq!(document("\"\"").text(), None, "an empty text, too");
+    }
+
+    #[test]
+    fn of_two_members_of_one_name_the_last_counts() {
+        let json = document(r#"{"a":"x","b":1,"\u0061":null,"a":2}"#);
+        assert_eq!(json.members(["a", "b"]).map(Json::as_str), ["2", "1"]);
+    }
+
+    #[test]
+    fn a_number_is_the_double_nearest_to_its_digits() {
+        // Both are one off where the last bit is guessed.
+        for text in ["-118.44652173029149", "2.638344616030823e-256"] {
+            let number = document(text).number().unwrap();
+            assert_eq!(number.to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
+        }
+        assert_eq!(document("18446744073709551615").parse(), Some(u64::MAX));
+        assert_eq!(document("18446744073709551616").parse::<u64>(), None);
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_becomes_the_replacement_character() {
+        for (text, expected) in [
+            (r"\ud800", "\u{fffd}"),
+            (r"\uDC00", "\u{fffd}"),
+            (r"a\ud83db", "a\u{fffd}b"),
+            (r"\ud83d\n", "\u{fffd}\n"),
+            (r"\ud83d\u0041", "\u{fffd}A"),
+            (r"\ud83d\ud83d\ude00", "\u{fffd}\u{1f600}"),
+            (r"\ude00\ud83d", "\u{fffd}\u{fffd}"),
+            (r"\udbff\udfff\ufffe", "\u{10ffff}\u{fffe}"),
+            ("\u{d7ff}\\ud800\u{e000}", "\u{d7ff}\u{fffd}\u{e000}"),
+        ] {
+            let quoted = format!("\"{text}\"");
+            assert_eq!(document(&quoted).text().as_deref(), Some(expected), "{text}");
+            // In a key it is the same.
+            let object = format!("{{{quoted}:1}}");
+            assert_eq!(document(&object).member(expected).as_str(), "1", "{text}");
+        }
+    }
+
+    #[test]
+    fn sixty_four_levels_are_enough() {
+        let nested = |levels: usize| ["[".repeat(levels), "]".repeat(levels)].concat();
+        assert!(is_json(&nested(DEPTH_MAX)));
+        assert_eq!(
+            Json::document(nested(DEPTH_MAX + 1).as_bytes()),
+            Err(NotJson("it is nested deeper than 64 levels".to_string()))
+        );
+        assert!(!is_json(&["{\"\":".repeat(65), "0".into(), "}".repeat(65)].concat()));
+        assert!(!is_json(&nested(1_000_000)));
+        assert!(!is_json(&"[".repeat(1_000_000)));
+        assert!(!is_json(&"{\"\":".repeat(1_000_000)));
+        // Neighbours are on one level, however many, and in a text there are none.
+        assert!(is_json(&format!("[{}[]]", "[],".repeat(1_000))));
+        assert!(is_json(&format!("[\"\\\"{}\\\\\",\"]\"]", "[".repeat(1_000))));
+    }
+
+    #[test]
+    fn a_fault_has_its_place_and_quotes_nothing() {
+        for (text, fault) in [
+            ("", "EOF while parsing a value at line 1 column 0"),
+            ("{\n\"Bar\" \"Nil\"}", "expected `:` at line 2 column 7"),
+            ("[1,]", "expected value at line 1 column 4"),
+            ("{} {}", "trailing characters at line 1 column 4"),
+            ("Nil", "expected value at line 1 column 1"),
+            (
+                "\"Ni\nl\"",
+                "control character (\\u0000-\\u001F) found while parsing a string at line 1 column 3",
+            ),
+        ] {
+            let error = Json::document(text.as_bytes()).unwrap_err();
+            assert_eq!(error, NotJson(fault.to_string()), "{text}");
+        }
+        for text in [
+            "{",
+            "[,1]",
+            "{a:1}",
+            "01",
+            "1.",
+            "-",
+            "+1",
+            "1e+",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"abc",
+            "nul",
+            "NaN",
+            "\u{feff}{}",
+        ] {
+            assert!(!is_json(text), "{text}");
+        }
+        let error = Json::document(b"\"\xff\"").unwrap_err();
+        assert_eq!(error.0, "invalid utf-8 sequence of 1 bytes from index 1");
+    }
+
+    /// Texts that are JSON, nearly, or not at all.
+    fn nearly_json() -> impl Strategy<Value = String> {
+        let token = prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"",
+            "\\",
+            "\"a\"",
+            "\"b\"",
+            "\"a\":",
+            "0",
+            "-1.5e3",
+            "12",
+            "true",
+            "null",
+            " ",
+            "\n",
+            "\\u0041",
+            "\\ud83d\\ude00",
+            "\u{e9}",
+            "[]",
+            "{}",
+        ]);
+        prop::collection::vec(token, 0..20).prop_map(|tokens| tokens.concat())
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_filter("JSON has no others", |f| f.is_finite()).prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_json_if_serde_says_so(text in nearly_json()) {
+            let oracle = serde_json::from_str::<Value>(&text);
+            // A number beyond all floats is JSON, and is passed over; a tree would have to keep it.
+            let is_too_large = |e: &serde_json::Error| e.to_string().starts_with("number out of");
+            prop_assume!(!oracle.as_ref().is_err_and(is_too_large));
+            prop_assert_eq!(is_json(&text), oracle.is_ok(), "{}", text);
+        }
+
+        #[test]
+        fn any_document_is_read_as_serde_reads_it(value in json(), pretty: bool) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
+            prop_assert_eq!(tree(document(&text.unwrap())), value);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _ = Json::document(&bytes);
+        }
+    }
+}
