@@ -38,7 +38,6 @@ impl Answer {
         match self {
             Answer::Found(found) => found.write(bound, out, |_| ()),
             Answer::Rendered(page) => page.write(bound, out),
-            Answer::Verbatim(verbatim) => verbatim.page().write(bound, out),
             Answer::Failed(SearchFailure { message, .. }) => document(out, |reply| {
                 reply.string("error_message", message);
                 reply.strings("html_attributions", &[""; 0]);
@@ -73,7 +72,6 @@ impl Answer {
         match self {
             Answer::Found(_) => FRAME_BYTES + self.count(bound) * TOWN_BYTES,
             Answer::Rendered(page) => page.bytes(bound),
-            Answer::Verbatim(verbatim) => verbatim.page().bytes(bound),
             Answer::Failed(failure) => FRAME_BYTES + failure.message.len(),
         }
     }
@@ -82,8 +80,8 @@ impl Answer {
     /// the failure. For the log.
     pub fn status(&self, bound: usize) -> &'static str {
         match self {
-            Answer::Found(_) | Answer::Rendered(_) => status(self.count(bound)),
-            Answer::Verbatim(verbatim) => verbatim.status(),
+            Answer::Found(_) => status(self.count(bound)),
+            Answer::Rendered(page) => page.status,
             Answer::Failed(failure) => failure.status.as_str(),
         }
     }
@@ -93,7 +91,6 @@ impl Answer {
         match self {
             Answer::Found(Found { places, .. }) => first(places, bound).len(),
             Answer::Rendered(page) => page.count(bound),
-            Answer::Verbatim(verbatim) => verbatim.page().count(bound),
             Answer::Failed(_) => 0,
         }
     }
@@ -105,7 +102,7 @@ impl Found<'_> {
         let mut text = Vec::with_capacity((self.places.len() + 1) * PLACE_BYTES);
         let mut ends = Vec::with_capacity(self.places.len() + 1);
         self.write(BOUND_MAX, &mut text, |end| ends.push(end));
-        Page::new(text, ends)
+        Page::new(text, ends, status(self.places.len()))
     }
 
     /// `end`: as of [`Object::objects_and_ends`], for the results.

@@ -13,7 +13,7 @@ use super::base_url::BaseUrl;
 use super::decimal::{shifted, without_plus};
 use super::fetch::{Fetch, ParsedReply, Reply, RequestTarget, Retry};
 use super::response::{self, UpstreamError};
-use super::verbatim::{LegacyReply, Verbatim};
+use super::verbatim::LegacyReply;
 use super::{Answer, Progress, Query, SearchFailure, Source, Ticket};
 use crate::log::secret::Secret;
 
@@ -50,7 +50,7 @@ impl Source for GoogleLegacy {
 
     fn read(&mut self, _: &Query, reply: Reply<'_>) -> ParsedReply {
         let body = self.key.scrub_bytes(reply.body);
-        let outcome = match (response::is_success(&reply), Verbatim::read(&body)) {
+        let outcome = match (response::is_success(&reply), LegacyReply::read(&body)) {
             (true, read) => response::check_is_json(&reply).and_then(|()| answer(&reply, read?)),
             (false, Ok(LegacyReply::Refusal(status, message))) => {
                 let said = format!("{}: {message}", response::code(&status));
@@ -64,7 +64,7 @@ impl Source for GoogleLegacy {
 
 fn answer(reply: &Reply<'_>, read: LegacyReply) -> Result<Answer, UpstreamError> {
     match read {
-        LegacyReply::Places(verbatim) => Ok(Answer::Verbatim(verbatim)),
+        LegacyReply::Places(page) => Ok(Answer::Rendered(page)),
         LegacyReply::Refusal(status, message) => Err(refusal(reply, &status, &message)),
         LegacyReply::Other => Err(UpstreamError::senseless("the reply is no Nearby Search")),
     }

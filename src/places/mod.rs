@@ -72,7 +72,6 @@ pub use photon::Photon;
 pub use place::{Business, Photo, Place, Point, Scope, Viewport};
 pub use plus_code::PlusCode;
 pub use records::RecordFault;
-pub use verbatim::Verbatim;
 
 /// The most places an answer holds, and the largest bound of a WHATSAT. Google: a page has 20.
 pub const BOUND_MAX: usize = 20;
@@ -118,10 +117,8 @@ impl Query {
 pub enum Answer {
     /// It looked; perhaps there was nothing.
     Found(Found<'static>),
-    /// It looked, and what it found is written already, once for all who asked.
+    /// It looked, and the reply is a text already: Google's own, or one written for all who asked.
     Rendered(Page),
-    /// It looked, and has the reply as a whole already.
-    Verbatim(Verbatim),
     /// It could not look.
     Failed(SearchFailure),
 }

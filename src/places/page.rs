@@ -25,13 +25,15 @@ pub struct Page {
     pub(super) text: Vec<u8>,
     /// In `text`: behind the bracket that opens the results, then behind each result.
     pub(super) ends: Vec<usize>,
+    /// What the text has as its `status`.
+    pub(super) status: &'static str,
 }
 
 impl Page {
     /// `ends`: at least one, in order, none behind the end of `text`.
-    pub(super) fn new(text: Vec<u8>, ends: Vec<usize>) -> Page {
+    pub(super) fn new(text: Vec<u8>, ends: Vec<usize>, status: &'static str) -> Page {
         debug_assert!(ends.is_sorted() && ends.last().is_some_and(|last| *last <= text.len()));
-        Page { text, ends }
+        Page { text, ends, status }
     }
 
     /// Appends the reply to `out`, cut to its first `bound` results, and never more than
@@ -69,6 +71,7 @@ impl fmt::Debug for Page {
         f.debug_struct("Page")
             .field("bytes", &self.text.len())
             .field("results", &self.results())
+            .field("status", &self.status)
             .finish()
     }
 }

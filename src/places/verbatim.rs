@@ -13,25 +13,18 @@ use super::BOUND_MAX;
 use super::page::Page;
 use super::raw_json::{Json, NotJson};
 
-/// A reply with places in it, as Google gave it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Verbatim {
-    page: Page,
-    status: &'static str,
-}
-
 /// What a document is that might be such a reply.
 #[derive(Debug, PartialEq)]
 pub(super) enum LegacyReply {
     /// It is one, with places or with none to be found.
-    Places(Verbatim),
+    Places(Page),
     /// It says with this status, in these words, why it is none.
     Refusal(String, String),
     /// It is something else.
     Other,
 }
 
-impl Verbatim {
+impl LegacyReply {
     /// Reads a reply.
     pub(super) fn read(body: &[u8]) -> Result<LegacyReply, NotJson> {
         let text = without_blank_lines(body);
@@ -44,32 +37,25 @@ impl Verbatim {
             "error_message" => message = value.text(),
             _ => {}
         });
-        let page = results.and_then(|results| page(&text, results));
-        Ok(match (status.and_then(Json::text).as_deref(), page) {
+        let found = |status| {
+            let page = results.and_then(|results| page(&text, results, status));
+            page.map_or(LegacyReply::Other, LegacyReply::Places)
+        };
+        Ok(match status.and_then(Json::text).as_deref() {
             _ if is_ambiguous => LegacyReply::Other,
-            (Some("OK"), Some(page)) => LegacyReply::Places(Verbatim { page, status: "OK" }),
-            (Some("ZERO_RESULTS"), Some(page)) => {
-                LegacyReply::Places(Verbatim { page, status: "ZERO_RESULTS" })
-            }
-            (None | Some("OK" | "ZERO_RESULTS"), _) => LegacyReply::Other,
-            (Some(other), _) => {
+            None => LegacyReply::Other,
+            Some("OK") => found("OK"),
+            Some("ZERO_RESULTS") => found("ZERO_RESULTS"),
+            Some(other) => {
                 LegacyReply::Refusal(other.to_string(), message.unwrap_or_default().into_owned())
             }
         })
-    }
-
-    pub(super) fn page(&self) -> &Page {
-        &self.page
-    }
-
-    pub(super) fn status(&self) -> &'static str {
-        self.status
     }
 }
 
 /// The page that `text` is, without the results that are nowhere or beyond a page. None: `results`, which
 /// is a part of it, is no array.
-fn page(text: &[u8], results: Json<'_>) -> Option<Page> {
+fn page(text: &[u8], results: Json<'_>, status: &'static str) -> Option<Page> {
     let start = |part: Json<'_>| part.as_str().as_ptr().addr() - text.as_ptr().addr();
     let mut end = start(results) + 1;
     let (mut kept, mut ends, mut first) = (text[..end].to_vec(), vec![end], None);
@@ -79,15 +65,14 @@ fn page(text: &[u8], results: Json<'_>) -> Option<Page> {
         let first = *first.get_or_insert(start);
         if ends.len() <= BOUND_MAX && !is_nowhere(result) {
             // Before the first stay the blanks of the list, before others a comma and theirs.
-            kept.extend_from_slice(
-                &text[if ends.len() == 1 { ends[0]..first } else { before..start }],
-            );
+            let separator = if ends.len() == 1 { ends[0]..first } else { before..start };
+            kept.extend_from_slice(&text[separator]);
             kept.extend_from_slice(&text[start..end]);
             ends.push(kept.len());
         }
     });
     kept.extend_from_slice(&text[end..]);
-    is_array.then(|| Page::new(kept, ends))
+    is_array.then(|| Page::new(kept, ends, status))
 }
 
 /// Whether its location, or a part of that, is null or a text.
@@ -125,16 +110,16 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    fn read(text: &str) -> Verbatim {
-        match Verbatim::read(text.as_bytes()) {
-            Ok(LegacyReply::Places(verbatim)) => verbatim,
+    fn read(text: &str) -> Page {
+        match LegacyReply::read(text.as_bytes()) {
+            Ok(LegacyReply::Places(page)) => page,
             other => panic!("{text}: {other:?}"),
         }
     }
 
     fn cut(text: &str, bound: usize) -> String {
         let mut out = Vec::new();
-        read(text).page.write(bound, &mut out);
+        read(text).write(bound, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -149,7 +134,7 @@ mod tests {
         );
         assert_eq!(cut(text, 1), "{\n \"results\" : [\n  {\"a\":1.50}\n ],\n \"status\" : \"OK\"}");
         assert_eq!(cut(text, 0), "{\n \"results\" : [\n ],\n \"status\" : \"OK\"}");
-        assert_eq!((read(text).page.count(2), read(text).page.count(20)), (2, 3));
+        assert_eq!((read(text).count(2), read(text).count(20)), (2, 3));
     }
 
     #[test]
@@ -210,7 +195,7 @@ mod tests {
         let text = format!(r#"{{"results":[{}0],"status":"OK"}}"#, "0,".repeat(30));
         let value: Value = serde_json::from_str(&cut(&text, usize::MAX)).unwrap();
         assert_eq!(value["results"].as_array().unwrap().len(), BOUND_MAX);
-        assert_eq!(read(&text).page.text, cut(&text, BOUND_MAX).as_bytes(), "no more is kept");
+        assert_eq!(read(&text).text, cut(&text, BOUND_MAX).as_bytes(), "no more is kept");
     }
 
     #[test]
@@ -221,7 +206,7 @@ mod tests {
             "{\"results\" : \n[\n{}\n,{}\n],\n\"status\":\"ZERO_RESULTS\"\n}"
         );
         assert_eq!(cut(text, 0), "{\"results\" : \n[\n],\n\"status\":\"ZERO_RESULTS\"\n}");
-        assert_eq!(read(text).status(), "ZERO_RESULTS");
+        assert_eq!(read(text).status, "ZERO_RESULTS");
     }
 
     #[test]
@@ -244,23 +229,23 @@ mod tests {
             r#"{"status":"OK","results":[],"status":"OK"}"#,
             r#"{"status":"OK","results":[],"r\u0065sults":[1]}"#,
         ] {
-            assert_eq!(Verbatim::read(text.as_bytes()), Ok(LegacyReply::Other), "{text}");
+            assert_eq!(LegacyReply::read(text.as_bytes()), Ok(LegacyReply::Other), "{text}");
         }
         let refusal = r#"{"error_message":"no","results":[],"status":"REQUEST_DENIED"}"#;
         let expected = LegacyReply::Refusal("REQUEST_DENIED".to_string(), "no".to_string());
-        assert_eq!(Verbatim::read(refusal.as_bytes()), Ok(expected));
+        assert_eq!(LegacyReply::read(refusal.as_bytes()), Ok(expected));
         let spoilt = r#"{"error_message":"\ud800","status":"\udc00","results":null}"#;
         let expected = LegacyReply::Refusal("\u{fffd}".to_string(), "\u{fffd}".to_string());
-        assert_eq!(Verbatim::read(spoilt.as_bytes()), Ok(expected));
+        assert_eq!(LegacyReply::read(spoilt.as_bytes()), Ok(expected));
         for text in ["", "<html>", r#"{"status":"OK","results":[]"#, "{\"a\":\"\n\"}"] {
-            assert!(Verbatim::read(text.as_bytes()).is_err(), "{text}");
+            assert!(LegacyReply::read(text.as_bytes()).is_err(), "{text}");
         }
     }
 
     #[test]
     fn nothing_of_googles_is_in_debug() {
         let shown = format!("{:?}", read(r#"{"results":["Bar Nil"],"status":"OK"}"#));
-        assert_eq!(shown, "Verbatim { page: Page { bytes: 37, results: 1 }, status: \"OK\" }");
+        assert_eq!(shown, "Page { bytes: 37, results: 1, status: \"OK\" }");
     }
 
     /// Values, laid out by serde in one of two ways or with blank lines at random.
@@ -297,18 +282,18 @@ mod tests {
         #[test]
         fn any_cut_parses_and_has_the_same_first_results((text, count) in document(), bound in 1..=20_usize) {
             let whole: Value = serde_json::from_str(&text).unwrap();
-            let (verbatim, cut) = (read(&text), cut(&text, bound));
+            let (page, cut) = (read(&text), cut(&text, bound));
             let kept = count.min(bound);
-            prop_assert_eq!(verbatim.page.count(bound), kept);
+            prop_assert_eq!(page.count(bound), kept);
 
             let mut expected = whole;
             expected["results"].as_array_mut().unwrap().truncate(kept);
             prop_assert_eq!(serde_json::from_str::<Value>(&cut).unwrap(), expected);
 
             // Byte for byte: up to the end of the last result that is kept, and from the last on.
-            let end = verbatim.page.ends[kept];
-            let after = &verbatim.page.text[*verbatim.page.ends.last().unwrap()..];
-            prop_assert_eq!(&cut.as_bytes()[..end], &verbatim.page.text[..end]);
+            let end = page.ends[kept];
+            let after = &page.text[*page.ends.last().unwrap()..];
+            prop_assert_eq!(&cut.as_bytes()[..end], &page.text[..end]);
             prop_assert_eq!(&cut.as_bytes()[end..], after);
             let reply = without_blank_lines(text.as_bytes());
             prop_assert!(reply.starts_with(&cut.as_bytes()[..end]) && reply.ends_with(after));
@@ -318,7 +303,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            let _ = Verbatim::read(&bytes);
+            let _ = LegacyReply::read(&bytes);
         }
     }
 }
