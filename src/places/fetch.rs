@@ -1,11 +1,11 @@
 //! What a source wants fetched, and what it is told came back.
 //!
 //! A source on the network knows what to ask and how to read the answer, and nothing of sockets,
-//! clocks or retries. So it says a [`Fetch`]; whoever runs it makes one HTTP exchange of that,
+//! clocks or retries. So it says a [`Fetch`]; its caller makes one HTTP exchange of that,
 //! hands over the [`Reply`], and gets a [`ParsedReply`].
 //!
 //! ```text
-//!     Query --nearby--> Fetch ==(somebody's HTTP client)==> Reply --read--> Reading
+//!     Query --nearby--> Fetch ==(somebody's HTTP client)==> Reply --read--> ParsedReply
 //! ```
 //!
 //! Whoever runs it adds the headers that belong to the connection (`Host`, `Content-Length`,

@@ -97,7 +97,7 @@ impl Source for Google {
             true => response::check_is_json(&reply).and_then(|()| answer(&reply, &body)),
             false => Err(refusal(&reply, &body)),
         };
-        response::reading(outcome, Some(&self.key))
+        response::parsed(outcome, Some(&self.key))
     }
 }
 
@@ -130,7 +130,7 @@ fn answer(reply: &Reply<'_>, body: &[u8]) -> Result<Answer, UpstreamError> {
     let document = Json::document(body)?;
     let [places, error] = document.members(["places", "error"]);
     if let Some(error) = GoogleError::read(error) {
-        return Err(error.trouble(error.code.unwrap_or_default(), response::pause(reply)));
+        return Err(error.upstream_error(error.code.unwrap_or_default(), response::pause(reply)));
     }
     let mut found = Found::default();
     let is_list = places.each_item(|place| add(place, &mut found));
@@ -145,7 +145,7 @@ fn answer(reply: &Reply<'_>, body: &[u8]) -> Result<Answer, UpstreamError> {
 fn refusal(reply: &Reply<'_>, body: &[u8]) -> UpstreamError {
     let error = Json::document(body).ok().and_then(|body| GoogleError::read(body.member("error")));
     match error {
-        Some(error) => error.trouble(reply.status, response::pause(reply)),
+        Some(error) => error.upstream_error(reply.status, response::pause(reply)),
         // It was not Google's API that answered, but something in front of it.
         None => response::refusal(reply),
     }
@@ -199,18 +199,18 @@ impl GoogleError {
     }
 
     /// `http`: the status of the reply; `pause`: its `Retry-After`.
-    fn trouble(&self, http: u16, pause: Option<Duration>) -> UpstreamError {
+    fn upstream_error(&self, http: u16, pause: Option<Duration>) -> UpstreamError {
         let (status, message) = (response::code(&self.status), &self.message);
         let reason = response::code(&self.reason);
         let said = match reason {
             "" => format!("{status}: {message}"),
             reason => format!("{status}, {reason}{}: {message}", remedy(reason)),
         };
-        let trouble = UpstreamError::of_status(http, pause.max(self.pause), &said);
+        let error = UpstreamError::of_status(http, pause.max(self.pause), &said);
         // A key that is wrong or has expired is not 403 but 400, as if we had asked wrongly.
         match reason.starts_with("API_KEY_") {
-            true => trouble.denied(),
-            false => trouble,
+            true => error.denied(),
+            false => error,
         }
     }
 }

@@ -58,7 +58,7 @@ impl Source for GoogleLegacy {
             }
             (false, _) => Err(response::refusal(&reply)),
         };
-        response::reading(outcome, Some(&self.key))
+        response::parsed(outcome, Some(&self.key))
     }
 }
 

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use super::base_url::BaseUrl;
 use super::decimal::{shifted, without_plus};
-use super::entry::one_line;
+use super::entry::{one_line, region};
 use super::fetch::{Fetch, ParsedReply, Reply, RequestTarget};
 use super::place::{Business, POINT_RADIUS_M, Place, Point, Scope, Viewport};
 use super::plus_code::PlusCode;
@@ -94,7 +94,7 @@ impl Source for Photon {
             true => response::check_is_json(&reply).and_then(|()| answer(query, reply.body)),
             false => Err(refusal(&reply)),
         };
-        response::reading(outcome, None)
+        response::parsed(outcome, None)
     }
 }
 
@@ -146,6 +146,7 @@ fn place(feature: Json<'_>) -> Option<Place<'static>> {
     }
     // `extra` is only there if the server was set up to keep it.
     let religion = properties.member("extra").member("religion").text().unwrap_or_default();
+    let region = if matches!(&code[..], "US" | "GB") { region(&code, &state) } else { country };
     // The town it is in or is.
     let town = if city.is_empty() && key == "place" { &name } else { &city };
     Some(Place {
@@ -157,7 +158,7 @@ fn place(feature: Json<'_>) -> Option<Place<'static>> {
             location.latitude,
             location.longitude,
             town,
-            &region(&code, state, country),
+            &region,
         )),
         types: osm::types(&key, &value, &religion),
         vicinity: vicinity([number, street, district], &code, town),
@@ -203,14 +204,4 @@ fn vicinity(parts: [String; 3], code: &str, town: &str) -> Option<Cow<'static, s
     };
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     (!parts.is_empty()).then(|| parts.join(", ").into())
-}
-
-/// What follows the town in a short address.
-fn region(code: &str, state: String, country: String) -> String {
-    match code {
-        "US" if state.is_empty() => "USA".to_string(),
-        "US" => state + ", USA",
-        "GB" => "UK".to_string(),
-        _ => country,
-    }
 }

@@ -45,7 +45,7 @@ pub(super) struct UpstreamError {
 }
 
 impl UpstreamError {
-    /// The trouble that an HTTP status means. `pause`: what the reply says of asking again; `said`:
+    /// The error that an HTTP status means. `pause`: what the reply says of asking again; `said`:
     /// the upstream's words.
     pub(super) fn of_status(status: u16, pause: Option<Duration>, said: &str) -> UpstreamError {
         let failure = match status {
@@ -166,7 +166,7 @@ pub(super) fn pause_in_seconds(text: &str) -> Option<Duration> {
 }
 
 /// What is handed out. `secret`: what must not be in the log, should the upstream repeat it.
-pub(super) fn reading(
+pub(super) fn parsed(
     outcome: Result<Answer, UpstreamError>,
     secret: Option<&Secret>,
 ) -> ParsedReply {
@@ -240,8 +240,8 @@ mod tests {
             (501, SearchStatus::UnknownError, Retry::No, Retry::No),
             (503, SearchStatus::UnknownError, Retry::Soon, Retry::After(Duration::from_secs(3))),
         ] {
-            let trouble = UpstreamError::of_status(status, None, "");
-            assert_eq!((trouble.failure.status, trouble.retry), (expected, without), "{status}");
+            let error = UpstreamError::of_status(status, None, "");
+            assert_eq!((error.failure.status, error.retry), (expected, without), "{status}");
             assert_eq!(UpstreamError::of_status(status, pause, "").retry, with, "{status}");
         }
     }
@@ -310,7 +310,7 @@ mod tests {
         ) {
             let secret = Secret::new("CANARY-7").unwrap();
             let log = [before, secret.reveal().repeat(times), after].concat();
-            let reading = reading(Err(UpstreamError::senseless(log)), Some(&secret));
+            let reading = parsed(Err(UpstreamError::senseless(log)), Some(&secret));
             prop_assert!(!reading.log.contains("CANARY-7"));
             prop_assert!(!reading.log.contains(char::is_control));
             prop_assert!(reading.log.chars().count() <= LOG_CHARS_MAX);
