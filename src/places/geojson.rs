@@ -29,8 +29,8 @@ const OVERTURE_ATTRIBUTION: &str =
 
 /// Reads a Feature.
 pub(super) fn entry(record: &[u8]) -> Result<Entry, NoEntry> {
-    let feature =
-        Json::document(record).map_err(|NotJson(error)| format!("is not JSON: {error}"))?;
+    let feature = Json::document(record)
+        .map_err(|NotJson(error)| format!("is not JSON: within the Feature, {error}"))?;
     // As in a list of features; a file of them has only objects.
     if !feature.is_object() {
         return Err(NoEntry::PassedOver(NO_POINT));
@@ -266,12 +266,13 @@ mod tests {
         assert_eq!(fault("\"Feature\"", "null"), "is not a GeoJSON Feature");
         let collection = fault("\"Feature\"", "\"FeatureCollection\"");
         assert_eq!(collection, "is a FeatureCollection without a list of features");
-        let spoilt = "is not JSON: key must be a string at line 1 column 2";
+        let spoilt = "is not JSON: within the Feature, key must be a string at line 1 column 2";
         assert_eq!(message(entry(b"{1,")), spoilt);
         let deep = ["[".repeat(65), "]".repeat(65)].concat();
-        let levels = "is not JSON: it is nested deeper than 64 levels";
+        let levels = "is not JSON: within the Feature, nested deeper than 64 levels";
         assert_eq!(message(entry(deep.as_bytes())), levels);
-        let bytes = "is not JSON: invalid utf-8 sequence of 1 bytes from index 6";
+        let bytes =
+            "is not JSON: within the Feature, invalid utf-8 sequence of 1 bytes from index 6";
         assert_eq!(message(entry(b"{\"a\":\"\xff\"}")), bytes);
     }
 }

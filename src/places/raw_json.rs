@@ -41,7 +41,7 @@ impl<'t> Json<'t> {
         let value: &RawValue =
             serde_json::from_str(text).map_err(|error| NotJson(error.to_string()))?;
         match is_too_deep(value.get()) {
-            true => Err(NotJson(format!("it is nested deeper than {DEPTH_MAX} levels"))),
+            true => Err(NotJson(format!("nested deeper than {DEPTH_MAX} levels"))),
             false => Ok(Json(value.get())),
         }
     }
@@ -317,7 +317,7 @@ mod tests {
         assert!(is_json(&nested(DEPTH_MAX)));
         assert_eq!(
             Json::document(nested(DEPTH_MAX + 1).as_bytes()),
-            Err(NotJson("it is nested deeper than 64 levels".to_string()))
+            Err(NotJson("nested deeper than 64 levels".to_string()))
         );
         assert!(!is_json(&["{\"\":".repeat(65), "0".into(), "}".repeat(65)].concat()));
         assert!(!is_json(&nested(1_000_000)));
