@@ -28,6 +28,7 @@ const OVERTURE_ATTRIBUTION: &str =
     "Places: <a href=\"https://overturemaps.org/\">Overture Maps Foundation</a>";
 
 /// Reads a Feature.
+#[rustfmt::skip]
 pub(super) fn entry(record: &[u8]) -> Result<Entry, NoEntry> {
     let feature = Json::document(record)
         .map_err(|NotJson(error)| format!("is not JSON: within the Feature, {error}"))?;
@@ -35,7 +36,8 @@ pub(super) fn entry(record: &[u8]) -> Result<Entry, NoEntry> {
     if !feature.is_object() {
         return Err(NoEntry::PassedOver(NO_POINT));
     }
-    let [kind, geometry, properties] = feature.members(["type", "geometry", "properties"]);
+    let [kind, id, geometry, properties] =
+        feature.members(["type", "id", "geometry", "properties"]);
     match kind.text().as_deref() {
         Some("Feature") => {}
         Some("FeatureCollection") => {
@@ -47,8 +49,9 @@ pub(super) fn entry(record: &[u8]) -> Result<Entry, NoEntry> {
         return Err(NoEntry::PassedOver(NO_POINT));
     };
     let position = E5Point::new(latitude, longitude)?;
-    let [names, name, status, addresses] =
-        properties.members(["names", "name", "operating_status", "addresses"]);
+    let [own_id, names, name, status, addresses, taxonomy, categories, basic_category] = properties
+        .members(["id", "names", "name", "operating_status", "addresses", "taxonomy", "categories",
+            "basic_category"]);
     if status.text().as_deref() == Some("permanently_closed") {
         return Err(NoEntry::PassedOver(CLOSED));
     }
@@ -65,8 +68,8 @@ pub(super) fn entry(record: &[u8]) -> Result<Entry, NoEntry> {
     Ok(Entry {
         position,
         population: 0,
-        types: types(properties),
-        place_id: place_id([properties, feature], overture),
+        types: types([taxonomy.member("primary"), categories.member("primary"), basic_category]),
+        place_id: place_id([own_id, id], overture),
         vicinity: near.collect::<Vec<_>>().join(", "),
         region: region(&country, &division),
         locality,
@@ -83,18 +86,14 @@ fn point(geometry: Json<'_>) -> Option<[f64; 2]> {
 }
 
 /// Empty if there is none: then the file gives one.
-fn place_id(owners: [Json<'_>; 2], overture: bool) -> String {
+fn place_id(ids: [Json<'_>; 2], overture: bool) -> String {
     let number = |id: Json<'_>| id.number().map(|_| id.as_str().to_string());
-    let own = owners.map(|owner| owner.member("id"));
-    let own = own.into_iter().find_map(|id| text(id).or_else(|| number(id)));
+    let own = ids.into_iter().find_map(|id| text(id).or_else(|| number(id)));
     let origin = if overture { "overture" } else { "file" };
     own.map(|id| format!("{origin}:{id}")).unwrap_or_default()
 }
 
-fn types(properties: Json<'_>) -> Types {
-    let [taxonomy, categories, basic] =
-        properties.members(["taxonomy", "categories", "basic_category"]);
-    let kinds = [taxonomy.member("primary"), categories.member("primary"), basic];
+fn types(kinds: [Json<'_>; 3]) -> Types {
     let every: [Cow<'static, str>; 2] = ["point_of_interest".into(), "establishment".into()];
     let kind = kinds.into_iter().find_map(text).map(Cow::Owned);
     kind.filter(|kind| !every.contains(kind)).into_iter().chain(every.clone()).collect()

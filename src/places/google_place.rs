@@ -39,10 +39,15 @@ const LIST_ITEMS_MAX: usize = 64;
 /// The place, and its attributions; none if it is not one.
 #[rustfmt::skip]
 pub(super) fn place(place: Json<'_>) -> Option<(Place<'_>, Vec<String>)> {
-    let [id, display_name, location, viewport, plus_code, types, short_address, address, attributions] =
+    let [id, display_name, location, viewport, plus_code, types, short_address, address, attributions,
+        status, mask, color, hours, regular_hours, photos, price_level, rating, ratings] =
         place.members(["id", "displayName", "location", "viewport", "plusCode", "types",
-            "shortFormattedAddress", "formattedAddress", "attributions"]);
+            "shortFormattedAddress", "formattedAddress", "attributions", "businessStatus",
+            "iconMaskBaseUri", "iconBackgroundColor", "currentOpeningHours", "regularOpeningHours",
+            "photos", "priceLevel", "rating", "userRatingCount"]);
     let location = point(location)?;
+    let open_now = |hours: Json<'_>| hours.member("openNow").parse();
+    let icon_mask_base_uri = mask.text();
     let place = Place {
         location,
         viewport: self::viewport(viewport)
@@ -53,30 +58,19 @@ pub(super) fn place(place: Json<'_>) -> Option<(Place<'_>, Vec<String>)> {
         plus_code: self::plus_code(plus_code),
         types: list(types, Json::text),
         vicinity: short_address.text().or_else(|| address.text()),
-        business: business(place),
+        business: Business {
+            status: status.text().and_then(|status| business_status(&status)),
+            icon: icon_mask_base_uri.as_deref().and_then(icon).map(Cow::Owned),
+            icon_background_color: color.text(),
+            icon_mask_base_uri,
+            open_now: open_now(hours).or_else(|| open_now(regular_hours)),
+            photo: first_photo(photos),
+            price_level: price_level.text().and_then(|level| self::price_level(&level)),
+            rating: rating.number(),
+            user_ratings_total: ratings.parse(),
+        },
     };
     Some((place, self::attributions(attributions, ["provider", "providerUri"])))
-}
-
-#[rustfmt::skip]
-fn business(place: Json<'_>) -> Business<'_> {
-    let [status, mask, color, hours, regular_hours, photos, price_level, rating, ratings] =
-        place.members(["businessStatus", "iconMaskBaseUri", "iconBackgroundColor",
-            "currentOpeningHours", "regularOpeningHours", "photos", "priceLevel", "rating",
-            "userRatingCount"]);
-    let icon_mask_base_uri = mask.text();
-    let open_now = |hours: Json<'_>| hours.member("openNow").parse();
-    Business {
-        status: status.text().and_then(|status| business_status(&status)),
-        icon: icon_mask_base_uri.as_deref().and_then(icon).map(Cow::Owned),
-        icon_background_color: color.text(),
-        icon_mask_base_uri,
-        open_now: open_now(hours).or_else(|| open_now(regular_hours)),
-        photo: first_photo(photos),
-        price_level: price_level.text().and_then(|level| self::price_level(&level)),
-        rating: rating.number(),
-        user_ratings_total: ratings.parse(),
-    }
 }
 
 /// What `read` makes of the items of an array.

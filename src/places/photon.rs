@@ -134,7 +134,9 @@ fn keep_nearest(query: &Query, places: &mut Vec<Place<'static>>) {
 fn place(feature: Json<'_>) -> Option<Place<'static>> {
     let [geometry, properties] = feature.members(["geometry", "properties"]);
     let location = point(geometry.member("coordinates").first_items())?;
-    let [west, north, east, south] = properties.member("extent").first_items();
+    let [extent, extra, osm_type, osm_id] =
+        properties.members(["extent", "extra", "osm_type", "osm_id"]);
+    let [west, north, east, south] = extent.first_items();
     let viewport = point([west, south]).zip(point([east, north]));
     let viewport = viewport.map(|(southwest, northeast)| Viewport { southwest, northeast });
     let texts = properties.members(["name", "osm_key", "osm_value", "housenumber", "street",
@@ -145,14 +147,14 @@ fn place(feature: Json<'_>) -> Option<Place<'static>> {
         return None;
     }
     // `extra` is only there if the server was set up to keep it.
-    let religion = properties.member("extra").member("religion").text().unwrap_or_default();
+    let religion = extra.member("religion").text().unwrap_or_default();
     let region = if matches!(&code[..], "US" | "GB") { region(&code, &state) } else { country };
     // The town it is in or is.
     let town = if city.is_empty() && key == "place" { &name } else { &city };
     Some(Place {
         location,
         viewport: viewport.unwrap_or_else(|| Viewport::around(location, POINT_RADIUS_M)),
-        place_id: place_id(properties, location, &name).into(),
+        place_id: place_id(osm_type, osm_id, location, &name).into(),
         scope: Scope::App,
         plus_code: Some(PlusCode::new(
             location.latitude,
@@ -175,8 +177,7 @@ fn point(degrees: [Json<'_>; 2]) -> Option<Point> {
 }
 
 /// OpenStreetMap's own id; of what a server has from elsewhere, where it is and what it is called.
-fn place_id(properties: Json<'_>, location: Point, name: &str) -> String {
-    let [kind, id] = properties.members(["osm_type", "osm_id"]);
+fn place_id(kind: Json<'_>, id: Json<'_>, location: Point, name: &str) -> String {
     let kind = match kind.text().as_deref() {
         Some("N") => Some("node"),
         Some("W") => Some("way"),
