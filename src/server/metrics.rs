@@ -150,9 +150,9 @@ metrics! {
     /// Reports refused because they are stamped further ahead than ahead_max_s.
     "ahead_max_s";
     /// WHATSATs refused because so many wait for the source of places.
-    "whatsat_queue";
+    "places.queue";
     /// WHATSATs to which the source of places had no answer in time.
-    "whatsat_deadline_ms";
+    "places.deadline_ms";
     /// Replies that left because no neighbour acknowledged the report in time.
     "ack_wait_ms";
 }
@@ -203,6 +203,21 @@ mod tests {
             let help = help.trim();
             assert!(help.starts_with(char::is_uppercase) && help.ends_with('.'), "{name}: {help}");
             assert!(help.contains(' '), "{name}: {help}");
+        }
+    }
+
+    /// The word of a throttled warning is a limit's name, or a row would read 0 for ever.
+    #[test]
+    fn every_limit_in_the_table_is_the_key_of_a_throttled_warning() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let folders = ["server", "server/interserver", "reactor"].map(|folder| root.join(folder));
+        let files =
+            folders.iter().flat_map(|folder| std::fs::read_dir(folder).expect("it is there"));
+        let code: String =
+            files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok()).collect();
+        for limit in METRICS.iter().filter_map(|metric| metric.status.strip_prefix("limit_hits.")) {
+            let keys = [format!("(\"{limit}\", "), format!("core, \"{limit}\", ")];
+            assert!(keys.iter().any(|key| code.contains(key)), "nothing is counted as {limit}");
         }
     }
 
