@@ -190,10 +190,12 @@ impl Neighbours {
         key: ClientKey,
         from: Option<NeighbourId>,
     ) {
+        // Nearly always, so that it is looked up once for all of them.
+        let are_empty = table.backlogs.are_empty();
         for (number, link) in self.neighbours.iter().enumerate() {
             let id = NeighbourId(number);
             let Some(conn) = link.conn.filter(|_| from != Some(id)) else { continue };
-            if table.backlogs.contains(link.backlog, key) {
+            if !are_empty && table.backlogs.contains(link.backlog, key) {
                 // It will be sent the latest line, which is this one.
                 continue;
             }

@@ -250,13 +250,15 @@ impl Chatserver {
     /// The client tells where it is and when. Report: section 3.2.
     fn iamat(&mut self, cx: &mut Cx<'_>, iamat: &Iamat<'_>, line: &[u8]) {
         let mut reply = std::mem::take(&mut cx.state.scratch);
-        let taken = self.take_report(cx, iamat, &mut reply);
-        if taken.is_ok() {
-            self.reply(cx, &reply);
-        }
-        cx.state.scratch = reply;
-        if let Err(why) = taken {
-            self.refuse(cx, line, &why);
+        match self.take_report(cx, iamat, &mut reply) {
+            Ok(()) => {
+                self.reply(cx, &reply);
+                cx.state.scratch = reply;
+            }
+            Err(why) => {
+                cx.state.scratch = reply;
+                self.refuse(cx, line, &why);
+            }
         }
     }
 
@@ -482,6 +484,6 @@ fn warn_of_refusal(
 /// Whether a stamp lies further ahead than is let in. A stamp far in the future would beat all honest
 /// ones of its client for as long.
 fn is_too_far_ahead(stamp: Stamp, received: Stamp, max_future: Option<Duration>) -> bool {
-    let ahead = Duration::from_nanos(stamp.0.saturating_sub(received.0));
-    max_future.is_some_and(|max| ahead > max)
+    stamp > received
+        && max_future.is_some_and(|max| Duration::from_nanos(stamp.0 - received.0) > max)
 }

@@ -34,6 +34,8 @@ pub struct BacklogId {
 pub struct Backlogs {
     /// How many keys there are.
     clients: usize,
+    /// How many bits are set in all.
+    marked: usize,
     /// By slot.
     sets: Vec<DirtySet>,
 }
@@ -67,6 +69,7 @@ impl Backlogs {
 
     /// The owner is gone for good. Its slot is for others, and its memory is freed.
     pub fn remove(&mut self, id: BacklogId) {
+        self.clear(id);
         if let Some(set) = self.set_mut(id) {
             *set = DirtySet { generation: id.generation.wrapping_add(1), ..DirtySet::default() };
         }
@@ -91,15 +94,18 @@ impl Backlogs {
 
     /// A client is no longer known: it leaves every backlog.
     pub(crate) fn forget_client(&mut self, key: ClientKey) {
-        self.sets.iter_mut().filter(|set| set.has_owner).for_each(|set| set.unmark(key));
+        let owned = self.sets.iter_mut().filter(|set| set.has_owner);
+        self.marked -= owned.map(|set| set.unmark(key)).sum::<usize>();
     }
 
     /// The owner lacks the client's latest line.
     pub fn mark(&mut self, id: BacklogId, key: ClientKey) {
         if let Some(set) = self.set_mut(id) {
             let (word, bit) = place(key);
-            set.count += usize::from(set.words[word] & bit == 0);
+            let added = usize::from(set.words[word] & bit == 0);
+            set.count += added;
             set.words[word] |= bit;
+            self.marked += added;
         }
     }
 
@@ -108,13 +114,23 @@ impl Backlogs {
     pub(crate) fn mark_all(&mut self, id: BacklogId, unused: &[ClientKey]) {
         let clients = self.clients;
         let Some(set) = self.set_mut(id) else { return };
+        let before = set.count;
         set.words.fill(u64::MAX);
         if let Some(last) = set.words.last_mut() {
             *last >>= (64 - clients % 64) % 64;
         }
         set.count = clients;
-        unused.iter().for_each(|&key| set.unmark(key));
+        for &key in unused {
+            set.unmark(key);
+        }
         debug_assert_eq!(set.count, set.bits());
+        self.marked += set.count - before;
+    }
+
+    /// Whether no client is in any backlog.
+    pub fn are_empty(&self) -> bool {
+        debug_assert_eq!(self.marked, self.sets.iter().map(|set| set.count).sum::<usize>());
+        self.marked == 0
     }
 
     /// Whether the client is in the owner's backlog.
@@ -126,7 +142,8 @@ impl Backlogs {
     /// The owner has the client's latest line, because it was the one that sent it to us.
     pub fn unmark(&mut self, id: BacklogId, key: ClientKey) {
         if let Some(set) = self.set_mut(id) {
-            set.unmark(key);
+            let taken = set.unmark(key);
+            self.marked -= taken;
         }
     }
 
@@ -153,6 +170,7 @@ impl Backlogs {
         set.count -= 1;
         debug_assert!(set.count > 0 || set.bits() == 0);
         set.cursor = if client + 1 < clients { client + 1 } else { 0 };
+        self.marked -= 1;
         Some(ClientKey::new(client))
     }
 
@@ -171,7 +189,8 @@ impl Backlogs {
         if let Some(set) = self.set_mut(id) {
             debug_assert_eq!(set.count, set.bits());
             set.words.fill(0);
-            set.count = 0;
+            let marked = std::mem::take(&mut set.count);
+            self.marked -= marked;
         }
     }
 }
@@ -182,10 +201,13 @@ impl DirtySet {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    fn unmark(&mut self, key: ClientKey) {
+    /// How many bits it has less: 1 or 0.
+    fn unmark(&mut self, key: ClientKey) -> usize {
         let (word, bit) = place(key);
-        self.count -= usize::from(self.words[word] & bit != 0);
+        let taken = usize::from(self.words[word] & bit != 0);
+        self.count -= taken;
         self.words[word] &= !bit;
+        taken
     }
 }
 
