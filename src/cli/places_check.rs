@@ -165,7 +165,7 @@ impl CheckState {
 impl Shared for CheckState {
     type Message = PendingRequest;
 
-    fn before_poll(&mut self, core: &mut Core<CheckState>, _: TurnCounts) -> io::Result<()> {
+    fn before_poll(&mut self, core: &mut Core<CheckState>, _: &TurnCounts) -> io::Result<()> {
         pool::turn_ended(self, core);
         Ok(())
     }

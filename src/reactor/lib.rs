@@ -366,7 +366,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         self.run_shutdown();
         self.counts.requests = self.run_inbox();
         self.counts.writes = self.core.dirty.len();
-        if let Err(e) = self.state.before_poll(&mut self.core, self.counts) {
+        if let Err(e) = self.state.before_poll(&mut self.core, &self.counts) {
             self.core.run_state = RunState::Stopped;
             return Err(e);
         }
@@ -492,8 +492,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     /// had something left from the last turn. Twisted: _doReadOrWrite, for each descriptor.
     fn dispatch(&mut self) {
         self.counts.events = self.events.len();
-        for event in self.events.drain(..) {
-            match event {
+        for event in &self.events {
+            match *event {
                 Event::Ready { id, readable, writable, read_closed, failed } => {
                     self.core.note_readiness(id, readable, writable, read_closed);
                     if failed {
@@ -507,8 +507,10 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 Event::Signal(signal) => self.state.signalled(&mut self.core, signal),
             }
         }
-        self.counts.reads = self.core.ready.len();
-        for _ in 0..self.counts.reads {
+        self.events.clear();
+        let reads = self.core.ready.len();
+        self.counts.reads = reads;
+        for _ in 0..reads {
             if let Some(id) = self.core.ready.pop_front() {
                 self.do_read(id);
             }

@@ -94,7 +94,7 @@ pub trait Shared: Sized {
     ///
     /// An error ends the loop there and then: nothing that was written since the last send is ever sent, and
     /// [`run`](crate::Reactor::run) returns it.
-    fn before_poll(&mut self, _core: &mut Core<Self>, _counts: TurnCounts) -> io::Result<()> {
+    fn before_poll(&mut self, _core: &mut Core<Self>, _counts: &TurnCounts) -> io::Result<()> {
         Ok(())
     }
 

@@ -231,9 +231,10 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     pub(super) fn flush(&mut self) {
         // Those that cannot be finished mark themselves again, for the next turn.
         let mut dirty = std::mem::take(&mut self.core.dirty);
-        for id in dirty.drain(..) {
+        for &id in &dirty {
             self.do_write(id);
         }
+        dirty.clear();
         if self.core.dirty.is_empty() {
             self.core.dirty = dirty;
         }

@@ -30,7 +30,7 @@ impl Shared for Member {
         }
     }
 
-    fn before_poll(&mut self, core: &mut Core<Member>, _: TurnCounts) -> io::Result<()> {
+    fn before_poll(&mut self, core: &mut Core<Member>, _: &TurnCounts) -> io::Result<()> {
         self.acknowledge(core);
         if let Some(persist) = &mut self.persist {
             persist.commit(core, &self.table)?;

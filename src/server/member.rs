@@ -14,7 +14,7 @@ use crate::fetch::pool::PendingRequest;
 use crate::journal::{Disk, JournalCounts, JournalSettings, OpenError, Owner, Replayed};
 use crate::log::{self, Direction, Party, plural};
 use crate::places::Source;
-use crate::replication::acks::{Acks, Batch};
+use crate::replication::acks::Batch;
 use crate::replication::{NeighbourId, neighbours::Neighbours};
 use crate::table::{ClientKey, Table};
 use crate::wire::command::CommandLimits;
@@ -278,8 +278,10 @@ impl Member {
 
     /// Lets the replies go that have been covered by now.
     pub(super) fn release_covered(&mut self, core: &mut Core<Member>) {
-        let free = self.neighbours.acks.as_mut().map(Acks::covered).unwrap_or_default();
-        free.into_iter().for_each(|(holder, group)| core.post(holder, Message::Released(group)));
+        let Some(acks) = &mut self.neighbours.acks else { return };
+        acks.covered()
+            .into_iter()
+            .for_each(|(holder, group)| core.post(holder, Message::Released(group)));
     }
 
     /// Closes the connection `id`, called `who`, whose line has not ended in time.

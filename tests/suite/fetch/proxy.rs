@@ -150,7 +150,7 @@ impl Shared for Asker {
     fn before_poll(
         &mut self,
         core: &mut Core<Asker>,
-        _: herd_reactor::TurnCounts,
+        _: &herd_reactor::TurnCounts,
     ) -> std::io::Result<()> {
         pool::turn_ended(self, core);
         Ok(())

@@ -75,7 +75,7 @@ impl Shared for Asker {
     fn before_poll(
         &mut self,
         core: &mut Core<Asker>,
-        _: herd_reactor::TurnCounts,
+        _: &herd_reactor::TurnCounts,
     ) -> std::io::Result<()> {
         self.turn += 1;
         self.wake = self.nap.map(|nap| core.call_later(nap, |_, _| {}));

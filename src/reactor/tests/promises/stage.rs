@@ -53,8 +53,8 @@ impl Scene {
 impl Shared for Scene {
     type Message = String;
 
-    fn before_poll(&mut self, core: &mut Core<Scene>, counts: TurnCounts) -> std::io::Result<()> {
-        self.counts = counts;
+    fn before_poll(&mut self, core: &mut Core<Scene>, counts: &TurnCounts) -> std::io::Result<()> {
+        self.counts = *counts;
         self.turn += 1;
         if let Some(id) = self.watched {
             self.note(format!("{} wait before the poll", core.pending(id)));
