@@ -1,24 +1,22 @@
-//! SplitMix64 from a seed, so that a run can be asked for again.
+//! Chance from a seed, so that a run can be asked for again.
 
+use herd_reactor::SplitMix64;
 use std::ops::Range;
 use std::time::Duration;
 
-/// A small generator of chance (xorshift64*).
+/// The reactor's random generator, and what a run makes of its bits.
 #[derive(Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Dice(SplitMix64);
 
 impl Dice {
     /// The same rolls after the same `seed`.
     pub(crate) fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        Dice(SplitMix64::new(seed))
     }
 
     /// 0 to `sides` - 1.
     pub(crate) fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % sides.max(1)
+        self.0.next_u64() as usize % sides.max(1)
     }
 
     /// Whether something happens that happens `once` in so many times.

@@ -9,6 +9,7 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -103,12 +104,22 @@ impl Authority {
 
     pub fn issue(&self, wish: &Wish) -> Issued {
         let (params, key) = (wish.params(), KeyPair::generate().unwrap());
-        Issued::new(&params, params.signed_by(&key, &self.issuer).unwrap(), key)
+        Issued::new(&params, self.sign(&params, &key), key)
+    }
+
+    /// A certificate that says what `params` do, of the owner of `key`.
+    pub fn sign(&self, params: &CertificateParams, key: &KeyPair) -> rcgen::Certificate {
+        params.signed_by(key, &self.issuer).unwrap()
     }
 
     /// As `ca.pem`.
     pub fn write(&self, folder: &Path) {
-        fs::write(folder.join("ca.pem"), &self.pem).unwrap();
+        self.write_pem(&folder.join("ca.pem")).unwrap();
+    }
+
+    /// Its own certificate, for those who are to trust it.
+    pub fn write_pem(&self, path: &Path) -> io::Result<()> {
+        fs::write(path, &self.pem)
     }
 
     /// These are revoked, and no others: as `revoked.crl`.
@@ -138,7 +149,10 @@ pub struct Folder(PathBuf);
 impl Folder {
     pub fn new(test: &str) -> Folder {
         let name = format!("certs-{}-{test}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        // An example has no such folder, and needs none.
+        let folder =
+            option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        let path = folder.join(name);
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
         Folder(path)

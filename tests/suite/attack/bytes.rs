@@ -1,7 +1,8 @@
 //! Bytes that are no command: other protocols, zeros, chance. Each is answered or closed as documented,
 //! nothing is stored, and one event is one line of the log.
 
-use super::{ALFORD, Dice};
+use super::ALFORD;
+use crate::support::dice::Dice;
 use crate::support::herd::{Client, Herd, NOWHERE, Setup, eventually, same, show};
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -17,7 +18,7 @@ fn tls_hello() -> Vec<u8> {
 
 /// What strangers say, and a name for it.
 fn strange(seed: u64) -> Vec<(String, Vec<u8>)> {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let mut all = vec![
         ("a TLS hello".to_owned(), tls_hello()),
         ("an HTTP request".to_owned(), b"GET / HTTP/1.1\r\nHost: herd\r\n\r\n".to_vec()),
@@ -27,7 +28,7 @@ fn strange(seed: u64) -> Vec<(String, Vec<u8>)> {
         ("RESP".to_owned(), b"*1\r\n$4\r\nPING\r\n".to_vec()),
     ];
     for n in 0..40 {
-        let count = 1 + dice.roll(if n % 4 == 0 { 800 } else { 60 });
+        let count = 1 + dice.below(if n % 4 == 0 { 800 } else { 60 });
         all.push((format!("random bytes {n}"), dice.bytes(count)));
     }
     all
@@ -110,9 +111,9 @@ fn ids(fuzz: usize) -> Vec<Vec<u8>> {
         (0..=255u8).filter(|byte| !is_white(byte)).map(|byte| vec![b'a', byte, b'z']).collect();
     ids.extend(BIDI.iter().map(|c| format!("a{c}z").into_bytes()));
     ids.push(b"2026-11-22T10:16:39.123456Z\x1bERROR\x07forged".to_vec());
-    let mut dice = Dice(11);
+    let mut dice = Dice::new(11);
     ids.extend((0..fuzz).map(|_| {
-        let count = 1 + dice.roll(60);
+        let count = 1 + dice.below(60);
         let mut id = dice.bytes(count);
         id.retain(|byte| !is_white(byte));
         id.push(b'!');

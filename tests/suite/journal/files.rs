@@ -1,6 +1,7 @@
 //! The journal alone.
 
-use super::{Dice, settings};
+use super::settings;
+use crate::support::dice::Dice;
 use herd_reactor::Moment;
 use places_herd::journal::record;
 use places_herd::journal::{
@@ -188,7 +189,7 @@ fn no_flipped_bit_makes_a_wrong_record() {
     let mut bytes = a_real_journal("flips");
     let lines: std::collections::BTreeSet<Vec<u8>> =
         (0..1_000).map(|number| at_line(number).into_bytes()).collect();
-    let mut dice = Dice(20_261_122);
+    let mut dice = Dice::new(20_261_122);
     let (mut wrong, mut refused, mut cut_off) = (0, 0, 0);
     for _ in 0..FLIPS {
         let bit = dice.roll(bytes.len() as u64 * 8) as usize;
@@ -370,7 +371,7 @@ fn the_kernels_own_full_device_gives_an_error_and_not_a_loss() {
 /// Turns of a server with 20 keys, some of which change in each turn. Returns how many were committed
 /// before an error, and what was then known to be kept.
 fn live_through(journal: &mut Journal, versions: &mut Versions, turns: u64, seed: u64) -> Versions {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let mut kept = versions.clone();
     for turn in 1..=turns {
         for _ in 0..dice.roll(6) {

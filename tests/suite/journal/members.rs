@@ -1,7 +1,8 @@
 //! Members with clients, on a disk that forgets.
 
-use super::{Dice, seeds};
+use super::seeds;
 use crate::support::cluster::{Cluster, MS, SECOND, TalkId, topology};
+use crate::support::dice::Dice;
 use herd_reactor::Moment;
 use herd_reactor::testing::MemoryOptions;
 use places_herd::journal::MemoryDisk;
@@ -31,7 +32,7 @@ impl Life {
         let mut cluster = Cluster::new(MemoryOptions::calm(seed), &alone(sync));
         cluster.start_on("Alford", disk).expect("the disk is empty");
         let client = cluster.client("Alford");
-        let dice = Dice(seed);
+        let dice = Dice::new(seed);
         Life { cluster, client, dice, said: 0, acknowledged: BTreeMap::new(), refused: 0 }
     }
 
@@ -107,7 +108,7 @@ fn disk(seed: u64, dice: &mut Dice) -> MemoryDisk {
 fn with_always_an_acknowledged_report_is_never_missing() {
     let (mut acknowledged, mut ended) = (0, 0);
     for seed in 0..seeds() {
-        let mut dice = Dice(seed ^ 0xa1);
+        let mut dice = Dice::new(seed ^ 0xa1);
         let mut life = Life::new(seed, "always", disk(seed, &mut dice));
         let fails_at = dice.roll(40);
         for step in 0..10 + dice.roll(30) {
@@ -139,7 +140,7 @@ fn with_always_an_acknowledged_report_is_never_missing() {
 fn with_everysec_a_crash_loses_a_second_and_a_sync_at_most() {
     let (mut longest, mut lost_in_all, mut acknowledged) = (Duration::ZERO, 0, 0);
     for seed in 0..seeds() {
-        let mut dice = Dice(seed ^ 0xe5);
+        let mut dice = Dice::new(seed ^ 0xe5);
         let mut disk = MemoryDisk::new(seed);
         let sync_max = Duration::from_millis(3);
         disk.sync_time = Duration::ZERO..=sync_max;

@@ -24,22 +24,6 @@ fn settings(sync: Sync) -> JournalSettings {
     }
 }
 
-/// A small generator of chance (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn roll(&mut self, below: u64) -> u64 {
-        self.next() % below
-    }
-}
-
 fn seeds() -> u64 {
     let set = std::env::var("JOURNAL_SEEDS").ok();
     set.map_or(2_000, |seeds| seeds.parse().expect("JOURNAL_SEEDS is a number"))

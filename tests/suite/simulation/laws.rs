@@ -1,8 +1,8 @@
 //! The laws of merging, which make all the rest possible: whatever the order in which reports come,
 //! and however often, the same one stays.
 
-use super::dice::Dice;
 use super::say;
+use crate::support::dice::Dice;
 use places_herd::table::{ReportOrigin, Table};
 use places_herd::wire::command::{Command, CommandLimits};
 use places_herd::wire::report::Report;

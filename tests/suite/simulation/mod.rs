@@ -14,7 +14,6 @@
 
 mod clients;
 mod conversation;
-mod dice;
 mod laws;
 mod ledger;
 mod places;

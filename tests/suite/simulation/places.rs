@@ -2,8 +2,8 @@
 //! too late, or never. Whatever it says names the question, so that an answer in the wrong place is
 //! seen.
 
-use super::dice::Dice;
 use crate::support::cluster::MS;
+use crate::support::dice::Dice;
 use places_herd::places::{
     Answer, Found, Progress, Query, SearchFailure, SearchStatus, Source, Ticket,
 };

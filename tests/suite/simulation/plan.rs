@@ -4,8 +4,8 @@
 //! A fault and its end are one step: whoever takes the step out takes both. Times are counted from the
 //! start of the run; everything ends before [`Plan::quiet_from`].
 
-use super::dice::Dice;
 use crate::support::cluster::{MS, SECOND};
+use crate::support::dice::Dice;
 use herd_reactor::testing::MemoryOptions;
 use places_herd::journal::Sync;
 use std::collections::BTreeSet;

@@ -9,7 +9,6 @@
 //! Where clients expire, a month passes at the end.
 
 use super::conversation::Conversation;
-use super::dice::Dice;
 use super::ledger::{Ledger, Loss};
 use super::places::{Asked, Unreliable};
 use super::plain::Plain;
@@ -20,6 +19,7 @@ use super::sighted::{Newest, Sighted, raise};
 use super::steps::Death;
 use super::watch::{Seen, Watch};
 use crate::support::cluster::{Cluster, OUTSIDE, Remains, TalkId};
+use crate::support::dice::Dice;
 use herd_reactor::Moment;
 use places_herd::journal::{Replayed, Sync};
 use places_herd::places::Answer;

@@ -1,24 +1,16 @@
-//! Who is trusted: a certificate authority made at run time, and the certificates it gives and does
-//! not give.
+//! What the double shows: certificates of a test authority that are good, and those that are not.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use super::certs::Authority;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::version::{TLS12, TLS13};
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 /// The names that a good certificate is for, besides 127.0.0.1.
 pub const NAMES: [&str; 4] =
     ["localhost", "places.test", "places.googleapis.com", "maps.googleapis.com"];
-
-/// A certificate authority.
-pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
 
 /// What a server shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,21 +37,6 @@ pub enum Version {
 }
 
 impl Authority {
-    pub fn new(name: &str) -> Authority {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let pem = params.self_signed(&key).unwrap().pem();
-        Authority { issuer: Issuer::new(params, key), pem }
-    }
-
-    /// Its own certificate, for those who are to trust it.
-    pub fn write_pem(&self, path: &Path) -> io::Result<()> {
-        std::fs::write(path, &self.pem)
-    }
-
     /// What a server needs that shows `certificate`.
     pub fn server(&self, certificate: Certificate, versions: &[Version]) -> Arc<ServerConfig> {
         let names = match certificate {
@@ -77,8 +54,8 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let signed = match certificate {
             Certificate::SelfSigned => params.self_signed(&key),
-            Certificate::Untrusted => params.signed_by(&key, &Authority::new("a stranger").issuer),
-            _ => params.signed_by(&key, &self.issuer),
+            Certificate::Untrusted => Ok(Authority::new("a stranger").sign(&params, &key)),
+            _ => Ok(self.sign(&params, &key)),
         };
         let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
         let versions: Vec<_> = versions

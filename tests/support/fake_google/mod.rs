@@ -26,6 +26,8 @@
 )]
 
 mod authority;
+#[path = "../certs.rs"]
+pub mod certs;
 pub mod faults;
 pub mod names;
 pub mod places;
@@ -33,7 +35,8 @@ mod serving;
 pub mod setting;
 mod thread;
 
-pub use self::authority::{Authority, Certificate, Version};
+pub use self::authority::{Certificate, Version};
+pub use self::certs::Authority;
 pub use self::serving::{Running, Serves};
 pub use self::thread::{FakeGoogle, Thread};
 

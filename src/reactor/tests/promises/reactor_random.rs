@@ -5,7 +5,7 @@
 use crate::stage::{Actor, MS, Stage, actor, memory};
 use herd_reactor::io::Addrs;
 use herd_reactor::testing::{Heard, MemoryIo, MemoryOptions};
-use herd_reactor::{ConnId, ReactorLimits, TimerId};
+use herd_reactor::{ConnId, ReactorLimits, SplitMix64, TimerId};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -14,15 +14,12 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Small numbers out of a seed.
-struct Dice(u64);
+struct Dice(SplitMix64);
 
 impl Dice {
-    /// 0 to `sides` - 1 (xorshift).
+    /// 0 to `sides` - 1.
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % sides
+        self.0.next_u64() as usize % sides
     }
 }
 
@@ -60,7 +57,7 @@ fn end(name: &'static str) -> Actor {
 
 impl Chaos {
     fn new(seed: u64) -> Chaos {
-        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut dice = Dice(SplitMix64::new(seed));
         let mut options = match dice.roll(3) {
             0 => MemoryOptions::calm(seed),
             _ => MemoryOptions::rough(seed),

@@ -1,21 +1,30 @@
-//! SplitMix64 for plans: small numbers out of a seed, the same ones each time.
+//! Small numbers out of a seed, the same ones each time.
 
+#![allow(dead_code, reason = "each that uses this uses a part of it")]
+
+use herd_reactor::SplitMix64;
 use std::ops::RangeInclusive;
 
-/// A generator of chance (SplitMix64).
+/// The reactor's random generator, and what tests make of its bits.
 #[derive(Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Dice(SplitMix64);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Dice {
-        Dice(seed)
+        Dice(SplitMix64::new(seed))
     }
 
     pub(crate) fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.next_u64()
+    }
+
+    /// 0 to `sides` - 1.
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+        self.bits() % sides
+    }
+
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.bits() as u8).collect()
     }
 
     /// One of `range`, evenly.
