@@ -1,8 +1,8 @@
 //! The journal: a file that has become anything, and a folder in which anything happens.
 
+use super::memory_disk::MemoryDisk;
 use super::{at, choice, relayed};
 use herd_reactor::Moment;
-use places_herd::journal::MemoryDisk;
 use places_herd::journal::record::{self, RECORD_BYTES_MAX};
 use places_herd::journal::{FileHead, Journal, JournalSettings, Owner, Scan, Sync, scan};
 use places_herd::server::persist::replay;

@@ -12,6 +12,9 @@ mod comparison;
 mod http;
 mod journal;
 mod lines;
+#[path = "../../tests/support/memory_disk.rs"]
+#[allow(clippy::duplicate_mod, reason = "the suite has it, too")]
+mod memory_disk;
 mod names;
 mod places;
 mod servers;

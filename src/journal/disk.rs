@@ -1,6 +1,6 @@
 //! What the journal asks of a disk: the few calls on files in one folder; and the kernel's.
 //!
-//! Tests put another one under the same journal: [`MemoryDisk`](super::MemoryDisk), which
+//! Tests put another one under the same journal: `MemoryDisk` of `tests/support`, which
 //! loses and tears what was not synced.
 //!
 //! Files go by their names, so there is nothing to hold, and nothing that could outlive its file. A

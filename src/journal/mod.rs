@@ -27,14 +27,12 @@
 mod compact;
 mod disk;
 mod file_identity;
-mod memory_disk;
 mod open;
 pub mod record;
 mod scan;
 mod torn;
 
 pub use self::disk::{Disk, KernelDisk};
-pub use self::memory_disk::{DiskFaults, MemoryDisk};
 pub use self::open::{OpenError, Replayed, files_of};
 pub use self::record::{FileHead, Owner};
 pub use self::scan::{Scan, scan};

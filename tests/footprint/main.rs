@@ -10,12 +10,12 @@
 mod cluster;
 
 use cap::Cap;
+use cluster::memory_disk::MemoryDisk;
 use cluster::{Cluster, MS, SECOND, TalkId, topology};
 use herd_reactor::line_receiver::LineReceiver;
 use herd_reactor::testing::MemoryOptions;
 use herd_reactor::{MioIo, Protocol, Reactor, ReactorLimits, Transport, UnixNanos};
 use places_herd::config::Topology;
-use places_herd::journal::MemoryDisk;
 use places_herd::places::{Answer, Progress, Query, SearchFailure, SearchStatus, Source, Ticket};
 use places_herd::server::chatserver::{Chatserver, ChatserverFactory};
 use places_herd::server::member::Member;

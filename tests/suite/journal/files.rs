@@ -1,6 +1,7 @@
 //! The journal alone.
 
 use super::settings;
+use crate::support::cluster::memory_disk::{DiskFaults, MemoryDisk};
 use crate::support::dice::Dice;
 use herd_reactor::Moment;
 use places_herd::journal::record;
@@ -8,7 +9,6 @@ use places_herd::journal::{
     Disk, FileHead, Journal, JournalSettings, KernelDisk, OpenError, Owner, Replayed, Snapshot,
     Sync, TORN, files_of, scan,
 };
-use places_herd::journal::{DiskFaults, MemoryDisk};
 use places_herd::table::Table;
 use std::any::Any;
 use std::cell::RefCell;

@@ -1,11 +1,11 @@
 //! Members with clients, on a disk that forgets.
 
 use super::seeds;
+use crate::support::cluster::memory_disk::MemoryDisk;
 use crate::support::cluster::{Cluster, MS, SECOND, TalkId, topology};
 use crate::support::dice::Dice;
 use herd_reactor::Moment;
 use herd_reactor::testing::MemoryOptions;
-use places_herd::journal::MemoryDisk;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! What is promised of stamps far ahead: without a limit they hold their clients, by default no client can report
 //! them, and with `ahead_max_s` no server takes them from anybody; a herd that holds some is healed by restarts.
 
+use crate::support::cluster::memory_disk::MemoryDisk;
 use crate::support::cluster::{Cluster, MS, NANO, SECOND, TalkId, know, topology};
 use herd_reactor::UnixNanos;
 use herd_reactor::testing::MemoryOptions;
-use places_herd::journal::MemoryDisk;
 use std::collections::BTreeMap;
 
 /// A full minute.

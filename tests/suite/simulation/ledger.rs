@@ -4,10 +4,10 @@
 
 use super::plan::{DiskFault, Journaling};
 use super::sighted::{Newest, Sighted, raise};
+use crate::support::cluster::memory_disk::{DiskFaults, MemoryDisk};
 use crate::support::cluster::{MS, SECOND};
 use herd_reactor::Moment;
 use places_herd::journal::Sync;
-use places_herd::journal::{DiskFaults, MemoryDisk};
 use std::time::Duration;
 
 /// How long `everysec` lets what was written wait for its sync; and a tick of the clock.

@@ -25,16 +25,18 @@
 #![allow(dead_code, unused_imports)]
 
 mod cables;
+#[path = "../memory_disk.rs"]
+pub(crate) mod memory_disk;
 mod outside;
 
 pub(crate) use self::outside::{Ending, Outside, TalkId};
 
 use self::cables::Cables;
+use self::memory_disk::MemoryDisk;
 use self::outside::Answerer;
 use herd_reactor::testing::{MemoryIo, MemoryOptions, Segment, SegmentKind};
 use herd_reactor::{Io, Moment, Reactor, ReactorLimits, UnixNanos};
 use places_herd::config::Topology;
-use places_herd::journal::MemoryDisk;
 use places_herd::journal::{OpenError, Replayed};
 use places_herd::places::{Progress, Query, Source, Ticket};
 use places_herd::server::member::Member;

@@ -8,8 +8,10 @@
 //!
 //! All chance comes from one seed, so that a run can be told by it.
 
-use super::Disk;
+#![allow(dead_code, unreachable_pub, reason = "each that uses this uses a part of it")]
+
 use herd_reactor::SplitMix64;
+use places_herd::journal::Disk;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::io;
