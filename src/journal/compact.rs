@@ -56,11 +56,8 @@ impl Journal {
     /// a crash would leave.
     pub(super) fn go_on_rewriting(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
         if self.rewrite.is_none() {
-            if self.retry.is_some_and(|retry| now < retry) {
-                return Ok(());
-            }
             self.rewrite_wanted |= self.is_too_large(live);
-            if !self.wants_rewrite() {
+            if !self.wants_rewrite() || self.retry.is_some_and(|retry| now < retry) {
                 return Ok(());
             }
             self.retry = None;
@@ -69,18 +66,16 @@ impl Journal {
                 return Ok(());
             }
         }
-        match self.rewrite_slice(now, live) {
-            Ok(false) => Ok(()),
-            Ok(true) => match self.take_place() {
-                Ok(()) => {
-                    let settled = self.settle(now);
-                    self.survive(settled, now)
-                }
-                Err(e) => {
-                    self.give_up_rewriting(&e, now);
-                    Ok(())
-                }
-            },
+        let placed = match self.rewrite_slice(now, live) {
+            Ok(false) => return Ok(()),
+            Ok(true) => self.take_place(),
+            Err(e) => Err(e),
+        };
+        match placed {
+            Ok(()) => {
+                let settled = self.settle(now);
+                self.on_failure(settled, now)
+            }
             Err(e) => {
                 self.give_up_rewriting(&e, now);
                 Ok(())

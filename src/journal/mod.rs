@@ -7,17 +7,17 @@
 //! ```text
 //!   note(line) ─▶ pending ──commit──▶ journal.7        append, once; sync, by policy
 //!                              └────▶ journal.8.new    while it is being written anew
-//!   Live (every line that counts) ──▶ journal.8.new    so many of them a turn
+//!   Snapshot (all that counts)    ──▶ journal.8.new    so many of them a turn
 //! ```
 //!
 //! The idea: the order of records means nothing. Whoever reads them keeps of each client the newest,
 //! by what the line itself says. So a line may stand in a file twice, two files may overlap, and
-//! writing a file anew (`rewrite.rs`) needs neither a pause nor a copy: the lines that count are
+//! writing a file anew (`compact.rs`) needs neither a pause nor a copy: the lines that count are
 //! written piece by piece into a second file, into which all new ones go as well.
 //!
 //! The same rewriting mends a broken file: what could not be written is still in memory, so a new
 //! file with all of it takes the old one's place. A file that was removed while it was open, which takes
-//! every write and every sync as ever, is found out by looking for it (`look.rs`).
+//! every write and every sync as ever, is found out by looking for it (`file_identity.rs`).
 //!
 //! No thread: the sync is the loop's one named exception to "nothing blocks". It is timed, and the
 //! log is told when it is slow.
@@ -185,11 +185,11 @@ impl Journal {
         debug_assert!(self.synced_size <= self.size);
         debug_assert!(self.broken || self.unsynced.is_some() || self.synced_size == self.size);
         if let Some(e) = self.failure.take() {
-            self.survive(Err(e), now)?;
+            self.on_failure(Err(e), now)?;
         }
         if self.sync_is_due(now) {
             let synced = self.sync(now);
-            self.survive(synced, now)?;
+            self.on_failure(synced, now)?;
         }
         self.look_if_due(now, live)?;
         self.go_on_rewriting(now, live)
@@ -204,14 +204,13 @@ impl Journal {
     /// When the journal has something to do though nothing is noted.
     pub fn wake(&self, now: Moment) -> Option<Moment> {
         let rewriting = self.rewrite.as_ref().map(|_| now);
-        let trying = self.retry.filter(|_| self.wants_rewrite());
-        let beginning = (self.wants_rewrite() && self.retry.is_none()).then_some(now);
+        let beginning = self.wants_rewrite().then(|| self.retry.unwrap_or(now));
         let syncing = match self.settings.sync {
             Sync::EverySecond if !self.broken => self.unsynced.map(|since| since + SYNC_EVERY),
             _ => None,
         };
         let reporting = self.throttle.due();
-        [rewriting, trying, beginning, syncing, self.look, reporting].into_iter().flatten().min()
+        [rewriting, beginning, syncing, self.look, reporting].into_iter().flatten().min()
     }
 
     /// What has happened until now.
@@ -315,7 +314,7 @@ impl Journal {
     }
 
     /// What a failure of the file comes to: the end, or a new file.
-    fn survive(&mut self, outcome: io::Result<()>, now: Moment) -> io::Result<()> {
+    fn on_failure(&mut self, outcome: io::Result<()>, now: Moment) -> io::Result<()> {
         let Err(e) = outcome else { return Ok(()) };
         self.counts.failures += 1;
         if self.settings.sync == Sync::Always {
