@@ -122,7 +122,7 @@ fn print_line(text: &str) {
     let _ = writeln!(io::stdout(), "{}", harmless(text));
 }
 
-/// Prints a line for people to stderr; as with [`say`], nothing depends on it.
+/// Prints a line for people to stderr; as with [`print_line`], nothing depends on it.
 fn print_error(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{}", harmless(&text.to_string()));
 }
