@@ -23,7 +23,7 @@ pub(crate) struct Outcome {
     pub(crate) latencies: Vec<Latencies>,
     /// Open loop: how late requests left that nothing but this program held up.
     pub(crate) lateness: Option<Latencies>,
-    /// Open loop: requests that were due, and not answered [`PATIENCE`] after the end.
+    /// Open loop: requests that were due, and not answered `PATIENCE` after the end.
     pub(crate) unanswered: u64,
     pub(crate) used: Used,
 }
