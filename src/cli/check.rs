@@ -86,7 +86,7 @@ impl Check {
             print_error(settings.error(&what, "herd pki init, then herd pki issue NAME"));
             return Err(self.faults(1));
         }
-        let (mut warnings, mut faults) = (Vec::new(), 0);
+        let (mut warnings, mut faults) = (Vec::new(), Vec::new());
         for server in here {
             match PeerTls::read(settings, &topology.herd, &server.name, wall) {
                 Ok(tls) => {
@@ -96,15 +96,15 @@ impl Check {
                     let new = tls.warnings(wall).into_iter().filter(|new| !warnings.contains(new));
                     warnings.extend(new.collect::<Vec<_>>());
                 }
-                Err(fault) => {
-                    faults += 1;
-                    print_error(&fault);
-                }
+                // What is wrong with ca.pem is so for all of them.
+                Err(fault) if !faults.contains(&fault) => faults.push(fault),
+                Err(_) => {}
             }
         }
-        match faults {
+        faults.iter().for_each(print_error);
+        match faults.len() {
             0 => Ok(warnings),
-            _ => Err(self.faults(faults)),
+            count => Err(self.faults(count)),
         }
     }
 

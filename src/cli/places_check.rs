@@ -275,11 +275,12 @@ fn judge(
 fn on_the_way(error: &FetchError) -> &'static str {
     match error.phase {
         _ if error.by_proxy && error.what.ends_with(" 407") => {
-            "write the proxy's user and password into HTTPS_PROXY=http://user:password@host:port (% and two \
-             digits for what stands in no URL), and leave out proxy under [places]; only Basic is spoken"
+            "write the proxy's user and password, or the right ones, into https_proxy=http://user:password@host:port, \
+             which goes before HTTPS_PROXY (% and two digits for what stands in no URL), and leave out proxy under \
+             [places]; only Basic is spoken"
         }
         _ if error.by_proxy => {
-            "see that the proxy (under [places], else HTTPS_PROXY) is named rightly, that it runs, and that it \
+            "see that the proxy (under [places], else https_proxy, else HTTPS_PROXY) is named rightly, that it runs, and that it \
              lets CONNECT through to the host and port of base_url; NO_PROXY lists hosts that need none"
         }
         FetchPhase::Dns => {

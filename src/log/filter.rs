@@ -11,9 +11,10 @@ use std::ffi::OsStr;
 
 use ::log::LevelFilter;
 
-use super::one_line;
+use super::{TRAFFIC, one_line};
 
-/// The crates that log. What has no level begins with one of them.
+/// The crates that log: the name of a module begins with one of them. `herd` is the program and the lines of clients
+/// and neighbours, and has no module but those.
 const CRATES: [&str; 5] = ["herd", "herd_reactor", "mio", "places_herd", "rustls"];
 
 /// The directives to use, and what is to be said of those that are ignored.
@@ -45,13 +46,15 @@ fn makes_sense(directive: &str) -> bool {
     let is_level = |text: &str| text.trim().parse::<LevelFilter>().is_ok();
     let is_word =
         |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_');
-    let is_module = |text: &str| !is_level(text) && text.trim().split("::").all(is_word);
+    let is_module = |text: &str| {
+        let text = text.trim();
+        let first = text.split("::").next().unwrap_or_default();
+        let is_there = !text.starts_with("herd::") || text == TRAFFIC;
+        CRATES.contains(&first) && is_there && text.split("::").all(is_word)
+    };
     match directive.split_once('=') {
         Some((name, level)) => is_module(name) && (level.trim().is_empty() || is_level(level)),
-        None => {
-            let name = directive.split("::").next().unwrap_or_default();
-            is_level(directive) || CRATES.contains(&name) && is_module(directive)
-        }
+        None => is_level(directive) || is_module(directive),
     }
 }
 
@@ -78,7 +81,7 @@ mod tests {
             "herd=",
             "rustls",
             "debug/kiwi",
-            "tokio=trace",
+            "herd=debug",
             "herd_reactor::tcp,mio,places_herd=warn",
         ] {
             assert_eq!(of(good), (good.into(), 0));
@@ -106,6 +109,9 @@ mod tests {
             "a b=warn",
             "herd::=info",
             "herd::traffic off",
+            "herd::trafic=off",
+            "nosuch=trace",
+            "herds=info",
         ] {
             assert_eq!(of(none), ("info".into(), 1), "{none}");
         }

@@ -120,7 +120,7 @@ pub fn start(settings: &LogSettings, name: &str, clock: Clock) -> io::Result<Pat
     let file =
         RotatingFile::create(settings, &format!("{name}-{}", stamp::for_a_file_name(clock())))?;
     let path = file.path().to_owned();
-    let (traffic, faults) = install(Target::Pipe(Box::new(Pipe)), clock)?;
+    let (traffic, faults) = install(clock)?;
     let mut log = LogFile::new(Box::new(file), clock);
     for fault in faults {
         // Past the filter, which may have gone wrong by this very fault.
@@ -130,17 +130,6 @@ pub fn start(settings: &LogSettings, name: &str, clock: Clock) -> io::Result<Pat
     LOG.set(Some(log));
     TRAFFIC_IS_ON.store(traffic, Ordering::Relaxed);
     Ok(path)
-}
-
-/// Sends events to standard error, in the same form, each at once; for what is not a server.
-///
-/// Traffic is not logged.
-///
-/// # Errors
-///
-/// When a log was begun before.
-pub fn start_to_stderr(clock: Clock) -> io::Result<()> {
-    install(Target::Stderr, clock).map(drop)
 }
 
 /// Whether [`traffic`] does anything: decided once, by [`start`].
@@ -187,7 +176,7 @@ fn with_log<T: Default>(f: impl FnOnce(&mut LogFile) -> T) -> T {
 
 /// Makes `env_logger` the process's logger. Tells whether it lets traffic lines through, and what of `RUST_LOG`
 /// was ignored, which is also said on stderr.
-fn install(target: Target, clock: Clock) -> io::Result<(bool, Vec<String>)> {
+fn install(clock: Clock) -> io::Result<(bool, Vec<String>)> {
     let (filter, faults) = filter::chosen(&env::var_os("RUST_LOG").unwrap_or_default());
     for fault in &faults {
         // `env_logger` would say it with `eprintln!`, which panics if nobody can read it.
@@ -196,7 +185,7 @@ fn install(target: Target, clock: Clock) -> io::Result<(bool, Vec<String>)> {
     let logger = Builder::new()
         .parse_filters(&filter)
         .format(move |out, record| form(out, clock(), record))
-        .target(target)
+        .target(Target::Pipe(Box::new(Pipe)))
         .build();
     let traffic = logger.enabled(&Metadata::builder().level(Level::Info).target(TRAFFIC).build());
     let most = logger.filter();

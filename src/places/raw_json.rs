@@ -38,6 +38,8 @@ impl<'t> Json<'t> {
     /// The one value that `text` should be.
     pub(super) fn document(text: &'t [u8]) -> Result<Json<'t>, NotJson> {
         let text = str::from_utf8(text).map_err(|error| NotJson(error.to_string()))?;
+        // RFC 8259, 8.1: a byte order mark may be ignored.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let value: &RawValue =
             serde_json::from_str(text).map_err(|error| NotJson(error.to_string()))?;
         match is_too_deep(value.get()) {
@@ -217,6 +219,12 @@ mod tests {
         Json::document(text.as_bytes()).unwrap()
     }
 
+    #[test]
+    fn a_byte_order_mark_is_ignored() {
+        assert_eq!(document("\u{feff}{\"a\":1}").member("a").as_str(), "1");
+        assert!(!is_json("\u{feff}\u{feff}1") && !is_json("1\u{feff}"));
+    }
+
     fn is_json(text: &str) -> bool {
         Json::document(text.as_bytes()).is_ok()
     }
@@ -358,7 +366,6 @@ mod tests {
             "\"abc",
             "nul",
             "NaN",
-            "\u{feff}{}",
         ] {
             assert!(!is_json(text), "{text}");
         }
@@ -415,7 +422,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_json_if_serde_says_so(text in nearly_json()) {
-            let oracle = serde_json::from_str::<Value>(&text);
+            let oracle = serde_json::from_str::<Value>(text.strip_prefix('\u{feff}').unwrap_or(&text));
             // A number beyond all floats is JSON, and is passed over; a tree would have to keep it.
             let is_too_large = |e: &serde_json::Error| e.to_string().starts_with("number out of");
             prop_assume!(!oracle.as_ref().is_err_and(is_too_large));

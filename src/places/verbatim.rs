@@ -27,7 +27,7 @@ pub(super) enum LegacyReply {
 impl LegacyReply {
     /// Reads a reply.
     pub(super) fn read(body: &[u8]) -> Result<LegacyReply, NotJson> {
-        let text = without_blank_lines(body);
+        let text = without_blank_lines(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body));
         let (mut results, mut status, mut message) = (None, None, None);
         // Of two lists of results, readers take this one or that; we cut neither.
         let mut is_ambiguous = false;
@@ -207,6 +207,12 @@ mod tests {
         );
         assert_eq!(cut(text, 0), "{\"results\" : \n[\n],\n\"status\":\"ZERO_RESULTS\"\n}");
         assert_eq!(read(text).status, "ZERO_RESULTS");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_not_passed_on() {
+        let text = r#"{"results":[1],"status":"OK"}"#;
+        assert_eq!(cut(&format!("\u{feff}{text}"), 20), text);
     }
 
     #[test]

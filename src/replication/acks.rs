@@ -105,11 +105,6 @@ impl Acks {
         Batch(group)
     }
 
-    /// Whether any reply waits.
-    pub fn is_holding(&self) -> bool {
-        !self.held.is_empty()
-    }
-
     /// The turn is over: what is written from now on belongs to the next group. `has_backlog`: whether
     /// a neighbour still has a backlog. Returns the group that was held in this turn, if one was: whoever
     /// asked for patience sets its time limit now.
@@ -238,7 +233,7 @@ mod tests {
         assert_eq!(released(&mut acks), [1]);
         acks.acknowledged(PARKER, 3).unwrap();
         assert!(released(&mut acks).is_empty());
-        assert!(!acks.is_holding());
+        assert!(acks.held.is_empty());
     }
 
     #[test]

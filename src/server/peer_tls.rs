@@ -284,13 +284,14 @@ impl Files {
     fn issue(&self) -> String {
         // Else a name that begins with a dash would be an option.
         let dashes = if self.name.starts_with('-') { "-- " } else { "" };
-        format!("put a certificate in its place, as from: herd pki issue {dashes}{}", self.name)
+        format!("put a new pair in its place, as from: herd pki issue {dashes}{}", self.name)
     }
 
     fn remedy_for(&self, path: &Path) -> String {
         match path {
             path if path == self.authority => {
-                "bring ca.pem here, or begin with: herd pki init".to_owned()
+                "bring ca.pem here; only if there is none anywhere, begin with: herd pki init"
+                    .to_owned()
             }
             path if path == self.revoked => {
                 "put the list in its place that herd pki revoke has written".to_owned()

@@ -50,7 +50,8 @@ fn one_event_is_one_line_whatever_the_bytes() {
         .expect("the folder can be made");
     assert_eq!(path, folder.join("Alford-2026-11-22T10-16-39Z.log"));
     assert!(log::traffic_is_on() && !log::unwritten());
-    assert!(log::start_to_stderr(|| 0).is_err(), "a process has one log");
+    let another = LogSettings { folder: folder.join("another"), ..settings.clone() };
+    assert!(log::start(&another, "Alford", || 0).is_err(), "a process has one log");
 
     let hostile = hostile();
     for bytes in &hostile {

@@ -53,12 +53,14 @@ fn instead(text: &[u8], wanted: &str, path: &str) -> String {
             return "it is in UTF-16: save it in UTF-8".to_owned();
         }
         // A sequence of DER, whose length takes up to three bytes more. What is first in it tells what it is.
-        [0x30, length @ 0x80..=0x83, rest @ ..] => match rest.get(usize::from(length & 0x7f)..) {
+        [0x30, n @ 0..=0x83, rest @ ..] => match rest.get(usize::from(*n.max(&0x80) - 0x80)..) {
             Some([0x06, ..]) => ("PKCS #7 in DER", "pkcs7 -inform DER -print_certs"),
             Some([0x02, 1, 3, ..]) => ("PKCS #12", "pkcs12 -nodes"),
             Some([0x02, ..]) => ("a private key in DER", "pkey -inform DER"),
+            _ if *n < 0x80 => return "there is none in it".to_owned(),
             _ if wanted == "certificate" => ("in DER", "x509 -inform DER"),
-            _ => ("in DER", "asn1parse -inform DER"),
+            _ if wanted == "revocation list" => ("in DER", "crl -inform DER"),
+            _ => ("an encrypted key in DER", "pkey -inform DER"),
         },
         _ => match label(text) {
             None => return "there is none in it".to_owned(),
@@ -136,7 +138,12 @@ mod tests {
             (&der(b"\x06\x09\x2a"), "openssl pkcs7 -inform DER -print_certs -in ca.pem"),
             (&der(b"\x02\x01\x03"), "it is PKCS #12: openssl pkcs12 -nodes -in ca.pem"),
             (&der(b"\x02\x01\x00"), "it is a private key in DER: openssl pkey -inform DER -in"),
+            (
+                b"\x30\x77\x02\x01\x01\x04",
+                "it is a private key in DER: openssl pkey -inform DER -in",
+            ),
             (b"0abc CANARY", "there is none in it"),
+            (b"0x0 CANARY", "there is none in it"),
             (indented.as_bytes(), "the line of BEGIN is indented: remove the blanks"),
             (pem("X509 CERTIFICATE").as_bytes(), "openssl x509 -in ca.pem"),
             (pem("X509 CRL").as_bytes(), "it holds a section X509 CRL instead"),
@@ -168,6 +175,13 @@ mod tests {
         let encrypted = KEY.replace("PRIVATE", "ENCRYPTED PRIVATE");
         let key = objects::<PrivateKeyDer<'_>>(encrypted.as_bytes(), "private key", Path::new("k"));
         assert!(key.unwrap_err().ends_with("openssl pkey -in k -out k.pem"));
+        for (wanted, says) in [
+            ("revocation list", "it is in DER: openssl crl -inform DER -in f -out f.pem"),
+            ("private key", "openssl pkey -inform DER -in f -out f.pem"),
+        ] {
+            let fault = objects::<PrivateKeyDer<'_>>(&der(b"\x30\x0d"), wanted, Path::new("f"));
+            assert!(fault.unwrap_err().ends_with(says));
+        }
         let path = Path::new("-my key");
         let key = objects::<PrivateKeyDer<'_>>(encrypted.as_bytes(), "private key", path);
         assert!(key.unwrap_err().ends_with("openssl pkey -in './-my key' -out './-my key.pem'"));

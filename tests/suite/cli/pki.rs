@@ -204,6 +204,20 @@ fn server_end(mut server: Process) -> Option<i32> {
 }
 
 #[test]
+fn an_authority_in_der_is_one_fault_and_a_new_authority_is_its_last_remedy() {
+    let herd = sealed("pki-der", PAIR);
+    fs::write(file(&herd, "ca.pem"), b"\x30\x82\x01\x01\x30\x03").expect("the folder is ours");
+    let Ended { code, stderr, .. } = herd.run(&["check"]);
+    assert_eq!(code, Some(78), "{stderr}");
+    assert_eq!(stderr.matches("it is in DER: openssl x509 -inform DER").count(), 1, "{stderr}");
+    assert!(stderr.contains(": 1 fault"), "{stderr}");
+    assert!(
+        stderr.contains("only if there is none anywhere, begin with: herd pki init"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn a_stranger_with_openssl_is_refused_by_a_real_server_and_a_neighbour_is_not() {
     let herd = sealed("pki-s-client", PAIR);
     // Somebody else's, of the same name.

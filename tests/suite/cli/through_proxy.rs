@@ -170,7 +170,7 @@ fn a_check_says_what_to_do_about_the_proxy_and_not_about_the_service() {
     let (google, _asked) = start_google();
     let herd = asking("remedied", google.address());
     for (answer, remedy) in [
-        ("407 Proxy Authentication Required", "HTTPS_PROXY=http://user:password@host:port"),
+        ("407 Proxy Authentication Required", "https_proxy=http://user:password@host:port"),
         ("403 Forbidden", "lets CONNECT through"),
     ] {
         let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n").leak();
