@@ -130,8 +130,8 @@ fn answered(source: &mut impl Source, body: &[u8]) -> Vec<u8> {
     text
 }
 
-/// One WHATSAT after the other; the service's replies have `header`, too. `check` is told of connections, of those that resumed a session, and of how
-/// many were asked.
+/// Measures one WHATSAT after the other. `header`: added to the service's replies. `check` gets three counts: connections,
+/// connections that resumed a TLS session, and WHATSATs.
 fn one_at_a_time(name: &str, header: &str, times: usize, check: impl Fn(usize, usize, usize)) {
     let service = service(Duration::ZERO, header);
     let server = Server::start(service.address(), 1);

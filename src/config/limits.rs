@@ -1,6 +1,6 @@
 //! The table `[limits]`: how much a server accepts and keeps, and how long it waits.
 //!
-//! In: the table. Out: [`Limits`], a field for each of its keys; what they mean is told by [`KEYS`](super::KEYS). Knows no
+//! In: the table. Out: [`Limits`], a field for each of its keys; [`KEYS`](super::KEYS) says what they mean. Knows no
 //! user of a limit.
 //!
 //! Invariant: the limits of a [`Topology`](super::Topology) are each in range, and agree with each

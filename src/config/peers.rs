@@ -1,8 +1,8 @@
 //! How neighbours know each other: by certificates (`[peer_tls]`), or by nothing but their address.
 //!
 //! In: the table `[peer_tls]` and the key `insecure_peers`. Out: [`Security`], and what it demands of
-//! each server. Opens no file: the folder's contents differ from machine to machine, and whoever
-//! reads them is told where the topology names it ([`PeerTlsSettings::error`]).
+//! each server. Opens no file: the folder's contents differ from machine to machine. The
+//! module that reads them makes its errors with [`PeerTlsSettings::error`], which adds the line that names the folder.
 //!
 //! The idea: a peer port beyond the loopback that asks for no proof lets anybody speak as a server.
 //! That has to be wanted, in so many words. A plain member proves nothing and cannot be asked to, so

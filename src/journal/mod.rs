@@ -6,16 +6,16 @@
 //!
 //! ```text
 //!   note(line) ─▶ pending ──commit──▶ journal.7        append, once; sync, by policy
-//!                              └────▶ journal.8.new    while it is being written anew
-//!   Snapshot (all that counts)    ──▶ journal.8.new    so many of them a turn
+//!                              └────▶ journal.8.new    during a compaction, too
+//!   Snapshot (the newest lines)   ──▶ journal.8.new    compact_keys lines in each turn
 //! ```
 //!
 //! The idea: the order of records means nothing. Whoever reads them keeps of each client the newest,
 //! by what the line itself says. So a line may stand in a file twice, two files may overlap, and
-//! writing a file anew (`compact.rs`) needs neither a pause nor a copy: the lines that count are
-//! written piece by piece into a second file, into which all new ones go as well.
+//! compacting a file (`compact.rs`) needs neither a pause nor a copy: the newest line of each client is
+//! written, piece by piece, into a second file, and so are all lines noted meanwhile.
 //!
-//! The same rewriting mends a broken file: what could not be written is still in memory, so a new
+//! Compaction also mends a broken file: what could not be written is still in memory, so a new
 //! file with all of it takes the old one's place. A file that was removed while it was open, which takes
 //! every write and every sync as ever, is found out by looking for it (`file_identity.rs`).
 //!

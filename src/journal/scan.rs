@@ -24,8 +24,8 @@ const READ_BYTES: usize = 1 << 16;
 /// them.
 const WINDOW_BYTES: usize = 2 * RECORD_BYTES_MAX;
 
-/// What has the form of a checksum and is none, in one window: then it is no journal that was damaged, and the
-/// rest of the window is not looked through.
+/// Maximum wrong checksums in one window. Beyond it the scan skips the rest of the window: a damaged journal does not
+/// have so many.
 const IN_VAIN_MAX: usize = 1_000;
 
 /// What a file turned out to be.
@@ -228,7 +228,7 @@ impl<'i> Pieces<'i> {
         }
     }
 
-    /// So many bytes of the last piece are done with, its newline included.
+    /// Consumes `bytes` of the last piece, its newline included.
     fn take(&mut self, bytes: usize) {
         self.taken += bytes;
     }

@@ -102,7 +102,7 @@ fn answer(query: &Query, body: &[u8]) -> Result<Answer, UpstreamError> {
     let mut places = Vec::new();
     let is_list = Json::document(body)?.member("features").each_item(|feature| {
         places.extend(place(feature));
-        // However many a server gives, only so many are kept.
+        // A server may send millions: no more than twice the limit are in memory.
         if places.len() == 2 * LIMIT {
             keep_nearest(query, &mut places);
         }

@@ -5,8 +5,8 @@
 //! no allocation per message. Every reply is checked against what was asked: the first wrong one ends
 //! the run, because a fast wrong server is not fast.
 //!
-//! In reading order: [`Options`] say what is to be done; `reports` are what is told; a `protocol`
-//! composes requests and checks replies; a `connection` sends the ones and reads the others; `load`
+//! In reading order: [`Options`] is the command line; `reports` makes up the IAMATs; a `protocol`
+//! composes requests and checks replies; a `connection` sends requests and reads replies; `load`
 //! is the loop. `memory`, `connect` and `flood` are the other things to measure. `usage` looks at
 //! the processes from outside, `latency` counts times, `results` prints.
 //!

@@ -41,7 +41,7 @@ impl Hosts {
         while let Some(more) = finder.find(&text[from..]).filter(|_| found.len() < ADDRESSES_MAX) {
             let at = from + more;
             from = at + name.as_str().len();
-            // Part of another name, as most are in a list of them, is told by the bytes around it.
+            // The bytes around a match show whether it is only a part of a longer name.
             if !text[..at].last().is_some_and(is_blank) || !ends_name(&text[from..]) {
                 continue;
             }

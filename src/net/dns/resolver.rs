@@ -3,9 +3,9 @@
 //! In: names to [`resolve`](Resolver::resolve), and what the network and the clock have done. Out:
 //! [`Action`]s, which the caller takes after every call until there are none, and carries out.
 //!
-//! A name is looked for in this order: is it an address itself; localhost (RFC 6761: always this
-//! machine); the cache; the hosts file, of which the cache has no name; the servers. Whoever asks for a name that is being looked up
-//! waits with the others. A and AAAA are asked together, and the lookup is over
+//! The resolver looks for a name in this order: an address written as a name; localhost (RFC 6761: always this
+//! machine); the cache; the hosts file, whose names are never cached; the servers. Equal lookups that are under way
+//! share one query. A and AAAA are asked together, and the lookup is over
 //!
 //! * when both halves have ended;
 //! * 50 ms after the A half has found addresses: a server that drops AAAA must not make every
