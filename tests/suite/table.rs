@@ -151,13 +151,13 @@ proptest! {
 
     #[test]
     fn a_backlog_is_a_set_of_clients(
-        steps in prop::collection::vec((0..8u8, 0..3usize, 0..150usize), 0..400),
+        steps in prop::collection::vec((0..8u8, 0..3usize, 0..150usize), 0..150),
     ) {
         let mut table = Table::new(3);
         let ids = [(); 3].map(|()| table.backlogs.add());
         let mut model = vec![BTreeSet::new(); 3];
         let mut keys = Vec::new();
-        for (step, owner, client) in steps {
+        for (n, (step, owner, client)) in steps.iter().copied().enumerate() {
             let known = keys.get(client % keys.len().max(1)).copied();
             match (step, known) {
                 (0 | 1, _) => {
@@ -193,7 +193,9 @@ proptest! {
             }
             for (&id, backlog) in ids.iter().zip(&model) {
                 prop_assert_eq!(table.backlogs.len(id), backlog.len());
-                for &key in &keys {
+                // All are looked at now and then, as there may be thousands; the one in hand always.
+                let all = n % 20 == 0 || n + 1 == steps.len();
+                for &key in if all { &keys[..] } else { known.as_slice() } {
                     prop_assert_eq!(table.backlogs.contains(id, key), backlog.contains(&key));
                 }
             }

@@ -508,7 +508,7 @@ fn mutated_line() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
     fn likely_lines_are_parsed_as_the_second_parser_does(line in likely_line()) {

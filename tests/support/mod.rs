@@ -11,3 +11,13 @@ pub(crate) mod ports;
 pub(crate) mod process;
 
 pub(crate) use fake_google::certs;
+
+/// Says that a test is skipped because the machine lacks something; with `HERD_REQUIRE_ALL=1`, as in CI, that is a
+/// failure. Returns `None`, so that a constructor can return it.
+pub(crate) fn skipped<T>(missing: &str) -> Option<T> {
+    use std::io::Write;
+    assert!(std::env::var("HERD_REQUIRE_ALL").as_deref() != Ok("1"), "{missing}");
+    // Not by a macro: what those print is shown only when a test fails.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {missing}");
+    None
+}

@@ -3,6 +3,7 @@
 use super::slow::raise_descriptors;
 use super::{ALFORD, let_pass};
 use crate::support::herd::{Client, Setup, eventually, holds, same};
+use crate::support::skipped;
 use std::fs;
 use std::process::Command;
 use std::thread;
@@ -112,7 +113,7 @@ fn who_waits_when_room_comes_back_is_served_without_another_connection() {
 #[ignore = "takes a minute, and needs strace"]
 fn the_kernel_is_not_asked_in_vain_again_and_again() {
     if Command::new("strace").arg("-V").output().is_err() {
-        println!("P11 EMFILE: skipped, there is no strace");
+        skipped::<()>("P11 EMFILE: strace is missing");
         return;
     }
     raise_descriptors();

@@ -9,12 +9,12 @@
 //! ```
 //!
 //! The original runs on the Python of `HERD_TWISTED_PYTHON`, else on that of the venv which
-//! `benches/peers/install` makes. Where neither is there, these tests say so and pass; with
-//! `HERD_REQUIRE_PEERS=1`, as in CI, they fail.
+//! `benches/peers/install` makes. Where neither is there, these tests are skipped (`support::skipped`).
 
 use crate::support::herd::{
     Client, FIVE, Herd, NOWHERE, PATIENCE, Process, Setup, eventually, holds, show,
 };
+use crate::support::skipped;
 use std::collections::BTreeMap;
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
@@ -25,7 +25,7 @@ use std::thread::{self, JoinHandle};
 
 const OURS: [&str; 3] = ["Alford", "Parker", "Welsh"];
 
-/// The Python with Twisted; `None`, and a word about it, if there is none.
+/// The Python with Twisted; `None` if there is none.
 fn python() -> Option<PathBuf> {
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/.venv/bin/python");
     let python = env::var_os("HERD_TWISTED_PYTHON").map_or(installed, PathBuf::from);
@@ -33,10 +33,7 @@ fn python() -> Option<PathBuf> {
         return Some(python);
     }
     let missing = format!("{} is missing: run benches/peers/install", python.display());
-    assert!(env::var("HERD_REQUIRE_PEERS").as_deref() != Ok("1"), "{missing}");
-    // Not by a macro: what those print is shown only when a test fails.
-    let _ = writeln!(io::stderr(), "SKIPPED, no herd of mixed members: {missing}");
-    None
+    skipped(&format!("no herd of mixed members: {missing}"))
 }
 
 /// A herd with originals in it.

@@ -1,6 +1,7 @@
 //! What outlives a server: real processes, killed and started again.
 
 use crate::support::herd::{Client, Herd, NOWHERE, Setup, eventually, holds, show};
+use crate::support::skipped;
 use places_herd::journal::{Owner, record};
 use places_herd::server::metrics::{METRICS, NEIGHBOUR_METRICS};
 use rustix::process::Signal;
@@ -519,8 +520,9 @@ fn on_a_small_device(settings: &str) -> Option<(Herd, PathBuf, fs::File)> {
         .output()
         .is_ok_and(|output| output.status.success());
     if !possible {
-        println!("skipped: no file system can be mounted here");
-        return None;
+        return skipped(
+            "no file system can be mounted here: `unshare -rm` or the mount in it fails",
+        );
     }
     let setup = Setup::alone()
         .without_traffic_in_the_log()

@@ -144,7 +144,13 @@ fn cut_at_any_byte_a_journal_keeps_every_whole_record_before_the_cut() {
     let bytes = a_real_journal("cut");
     let head = owner().head().len();
     let settings = JournalSettings { compact_bytes: u64::MAX, ..settings(Sync::Always) };
-    for cut in 0..=bytes.len() {
+    // Whatever the place of a record, its bytes are cut alike: so each byte of the first hundred records, of those
+    // at the end of what is read at once, and of the last, and between them one of 89.
+    let near = |place: usize, cut: usize| place.abs_diff(cut) < 400;
+    let telling =
+        |cut| cut < 8_000 || cut % 89 == 0 || near(1 << 16, cut) || near(bytes.len(), cut);
+    let cuts: Vec<usize> = (0..=bytes.len()).filter(|cut| telling(*cut)).collect();
+    for &cut in &cuts {
         let lines = bytes[head.min(cut)..cut].iter().filter(|byte| **byte == b'\n').count();
         // A record of which nothing but the newline is cut off is whole.
         let whole = lines + usize::from(cut > head && bytes.get(cut) == Some(&b'\n'));
@@ -180,7 +186,7 @@ fn cut_at_any_byte_a_journal_keeps_every_whole_record_before_the_cut() {
         assert_eq!((scan.records, scan.bad_at), (whole as u64 + 1, None), "cut at {cut}");
         assert_eq!(last, b"a line of the next life");
     }
-    println!("{} cuts: every whole record kept, no panic", bytes.len() + 1);
+    println!("{} cuts: every whole record kept, no panic", cuts.len());
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn who_comes_back_with_nothing_is_told_all_and_little_else() {
 
 #[test]
 fn two_that_differ_in_thousands_agree_though_news_goes_on_meanwhile() {
-    const CLIENTS: usize = 6_000;
+    const CLIENTS: usize = 3_000;
     for weather in weathers() {
         let limits = "line_bytes = 1_024\nclient_id_bytes = 64\nflood_buffer_bytes = 4_096";
         let mut cluster = Cluster::new(weather, &topology(PAIR, limits));

@@ -677,10 +677,10 @@ fn another_authority_ends_all_links_of_the_old_one() {
 fn a_link_outlives_its_certificate_and_cannot_be_made_again() {
     let (folder, authority) = good("expiry", &ALL);
     // It plays from 17 November 2016.
-    let short = Wish { until: (2016, 11, 20), ..Wish::of("Adams") };
+    let short = Wish { until: (2016, 11, 18), ..Wish::of("Adams") };
     authority.issue(&short).write(folder.path(), "Adams");
     let mut cluster = around_bolden(MemoryOptions::calm(1), folder.path());
-    cluster.run_for(4 * DAY);
+    cluster.run_for(2 * DAY);
     assert_eq!(cluster.linked("Bolden"), set(&["Adams", "Clark"]), "time alone cuts no link");
     cluster.crash("Bolden");
     cluster.start("Bolden");
