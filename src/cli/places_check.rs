@@ -7,10 +7,10 @@
 //! it once more before it is shown.
 
 use super::exit::{Exit, Failure};
-use super::sources::{open_key, open_network, open_places};
+use super::sources::OpenPlaces;
 use super::topology_file::TopologyFile;
 use super::{print_error, print_line};
-use crate::config::{PlacesSource, SourceName, Topology, Upstream, UpstreamKind};
+use crate::config::{PlacesSource, SourceName, Topology, UpstreamKind};
 use crate::fetch::pool::{
     self, FetchError, FetchId, FetchPhase, FetchTiming, Fetching, HttpPool, PendingRequest,
 };
@@ -90,23 +90,24 @@ fn radius(text: &str) -> Result<String, &'static str> {
 impl PlacesCheck {
     fn run(&self) -> Result<(), Failure> {
         let topology = self.topology.read_asking(self.source)?;
-        let warn = |warning| print_error(format_args!("warning: {warning}"));
-        let key = open_key(&topology.places, warn)?;
-        let mut source = open_places(&topology.places, key.clone(), warn)?;
+        let OpenPlaces { mut source, key, network, .. } =
+            OpenPlaces::open(&topology.places, print_error)
+                .map_err(|faults| self.topology.refused(&faults))?;
         let query = self.query();
         let name = source.name();
         let mut report = CheckOutput { text: String::new(), key };
-        let (answer, advice) = match (source.nearby(Ticket(1), &query), &topology.places.source) {
-            (Progress::Answered(answer), _) => {
+        let asked = source.nearby(Ticket(1), &query);
+        let (answer, advice) = match (asked, network, &topology.places.source) {
+            (Progress::Answered(answer), ..) => {
                 report.line("source", format_args!("{name}, in memory"));
                 FetchPhase::ALL.iter().for_each(|phase| report.line(&phase.to_string(), "-"));
                 report.line("http", "-");
                 (answer, None)
             }
-            (Progress::Fetch(fetch), PlacesSource::Network(upstream)) => {
+            (Progress::Fetch(fetch), Some(network), PlacesSource::Network(upstream)) => {
                 report.line("source", format_args!("{name}, {}", shown(&fetch)));
                 let way = Way::new(&fetch);
-                let (outcome, trip, ended) = ask(&topology, upstream, fetch, &mut report)?;
+                let (outcome, trip, ended) = ask(&topology, network, fetch, &mut report)?;
                 way.report(&mut report, &outcome, &trip, ended);
                 judge(&mut report, source.as_mut(), &query, outcome, upstream.kind)
             }
@@ -206,13 +207,12 @@ impl Fetching for CheckState {
 /// of resolv.conf is reported.
 fn ask(
     topology: &Topology,
-    upstream: &Upstream,
+    network: Network,
     fetch: Fetch,
     report: &mut CheckOutput,
 ) -> Result<(Outcome, FetchTiming, Moment), Failure> {
     let (origin, request) = network::request(fetch)
         .map_err(|e| Failure::new(Exit::Config, format!("this cannot be asked: {e}")))?;
-    let network = open_network(&topology.places, upstream)?;
     let io = MioIo::new(&[]).map_err(|e| Failure::os("the kernel gives no poll", e))?;
     let asking = CheckState { network, outcome: None };
     let mut reactor = Reactor::new(io, asking, ReactorLimits::default());

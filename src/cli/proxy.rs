@@ -1,15 +1,14 @@
 //! Through whom a source is reached: as the topology says, else as the environment does.
 //!
 //! In: a source's address, the topology's `proxy`, and a look at the environment. Out: a proxy, none, or
-//! a refusal, which quotes nothing: what stands in HTTPS_PROXY may hold a password.
+//! what is wrong and a remedy, which quotes nothing: what stands in HTTPS_PROXY may hold a password.
 //!
 //! The variables mean what they mean to curl: the spelling in lower case goes before the other, and an empty
 //! one is not set. ALL_PROXY is not looked at, for it often names a proxy of SOCKS, which the herd cannot speak.
 
-use super::exit::{Exit, Failure};
 use crate::fetch::no_proxy::is_excepted;
 use crate::fetch::proxy;
-use crate::places::{BaseUrl, ProxyUrl, Scheme};
+use crate::places::{BaseUrl, ProxyUrl, Scheme, UrlFault};
 use std::ffi::OsString;
 
 /// The proxy on the way to `base`. `variable` looks one up in the environment.
@@ -17,7 +16,7 @@ pub(super) fn choose(
     base: &BaseUrl,
     written: Option<&ProxyUrl>,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Option<proxy::Proxy>, Failure> {
+) -> Result<Option<proxy::Proxy>, (String, &'static str)> {
     if base.scheme == Scheme::Http {
         return Ok(None);
     }
@@ -34,12 +33,9 @@ pub(super) fn choose(
     {
         return Ok(None);
     }
-    let refused = |what: &dyn std::fmt::Display, remedy: &str| {
-        Failure::new(Exit::Config, format!("{name} {what}: {remedy}"))
-    };
-    let text = value.to_str().ok_or_else(|| refused(&"is not text", "write http://host:port"))?;
-    let proxy: ProxyUrl =
-        text.parse().map_err(|fault: crate::places::UrlFault| refused(&fault, fault.remedy))?;
+    let no_text = UrlFault { what: "is not text", remedy: "write http://host:port" };
+    let proxy = value.to_str().ok_or(no_text).and_then(str::parse);
+    let proxy = proxy.map_err(|fault| (format!("{name} {fault}"), fault.remedy))?;
     Ok(Some(tunnel_proxy(proxy)))
 }
 
@@ -63,7 +59,7 @@ mod tests {
         };
         choose(&base.parse().unwrap(), written.as_ref(), variable)
             .map(|proxy| proxy.map(|proxy| (proxy.host, proxy.port)))
-            .map_err(|failure| failure.to_string())
+            .map_err(|(what, _)| what)
     }
 
     #[test]

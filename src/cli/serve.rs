@@ -12,10 +12,10 @@
 
 use super::exit::{Exit, Failure};
 use super::journal::refused;
-use super::sources::{open_key, open_network, open_places};
+use super::print_line;
+use super::sources::OpenPlaces;
 use super::topology_file::TopologyFile;
-use super::{print_error, print_line};
-use crate::config::{PlacesSettings, PlacesSource, Server, Topology};
+use crate::config::{Diagnostic, Server, Topology};
 use crate::journal::{JournalSettings, KernelDisk, OpenError};
 use crate::log::{self, plural};
 use crate::server::member::Member;
@@ -61,7 +61,7 @@ impl Serve {
         }
         let path = log::start(&topology.log, &self.name, || MioIo::wall_clock().0)
             .map_err(|e| Failure::new(Exit::CannotCreate, format!("no log: {e}")))?;
-        let outcome = serve(&topology, server, &path);
+        let outcome = serve(&self.topology, &topology, server, &path);
         if let Err(failure) = &outcome {
             ::log::error!("{failure}");
         }
@@ -70,30 +70,40 @@ impl Serve {
     }
 }
 
-/// Runs `server`, which logs to the file at `log`.
-fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure> {
+/// Runs `server` of `topology`, which is the one in `file`; it logs to the file at `log`.
+fn serve(
+    file: &TopologyFile,
+    topology: &Topology,
+    server: &Server,
+    log: &Path,
+) -> Result<(), Failure> {
     for warning in topology.warnings() {
         ::log::warn!("{}", warning.in_one_line());
     }
     let name = &server.name;
     dump_no_core();
-    let key = open_key(&topology.places, |warning| ::log::warn!("{warning}"))?;
-    let source = open_places(&topology.places, key, |warning| ::log::warn!("{warning}"))?;
-    let peer_tls = open_peer_tls(topology, name)?;
+    let warn = |warning: Diagnostic| ::log::warn!("{}", warning.in_one_line());
+    let (places, peer_tls) =
+        match (OpenPlaces::open(&topology.places, warn), open_peer_tls(topology, name)) {
+            (Ok(places), Ok(peer_tls)) => (places, peer_tls),
+            (places, peer_tls) => {
+                let mut faults = places.err().unwrap_or_default();
+                faults.extend(peer_tls.err().map(|fault| *fault));
+                faults.iter().for_each(|fault| ::log::error!("{}", fault.in_one_line()));
+                return Err(file.refused(&faults));
+            }
+        };
     let mut io = MioIo::new(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup])
         .map_err(|e| Failure::os("the kernel gives no poll", e))?;
     let seed = io.random();
     let connections_max = raise_descriptor_limit();
-    let mut member = Member::new(topology, name, source, seed, connections_max)
+    let mut member = Member::new(topology, name, places.source, seed, connections_max)
         .expect("the server was looked up in this topology");
-    if let PlacesSource::Network(upstream) = &topology.places.source {
-        member = member.with_network(open_network(&topology.places, upstream)?);
-        if upstream.falls_back {
-            let settings =
-                PlacesSettings { source: PlacesSource::Embedded, ..topology.places.clone() };
-            let embedded = open_places(&settings, None, drop)?;
-            member = member.with_fallback(embedded);
-        }
+    if let Some(network) = places.network {
+        member = member.with_network(network);
+    }
+    if let Some(fallback) = places.fallback {
+        member = member.with_fallback(fallback);
     }
     if let Some(folder) = &topology.status_folder {
         // In a folder that others may write to, another's socket could take the place of ours.
@@ -138,13 +148,10 @@ fn serve(topology: &Topology, server: &Server, log: &Path) -> Result<(), Failure
 }
 
 /// The certificates of the server `name`, if neighbours have to prove who they are.
-fn open_peer_tls(topology: &Topology, name: &str) -> Result<Option<PeerTls>, Failure> {
-    let Some(settings) = &topology.peer_tls else { return Ok(None) };
-    let read = PeerTls::read(settings, &topology.herd, name, MioIo::wall_clock());
-    read.map(Some).map_err(|fault| {
-        print_error(&fault);
-        Failure::new(Exit::Config, fault.in_one_line())
-    })
+fn open_peer_tls(topology: &Topology, name: &str) -> Result<Option<PeerTls>, Box<Diagnostic>> {
+    let settings = topology.peer_tls.as_ref();
+    let read = |it| PeerTls::read(it, &topology.herd, name, MioIo::wall_clock());
+    settings.map(read).transpose()
 }
 
 /// Gives `member` the journal in its own folder under the one of `settings`, and what it held; nothing if

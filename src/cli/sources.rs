@@ -1,107 +1,138 @@
 //! From what the topology says of places to what can be asked: the source, its key, its way to the network.
 //!
-//! `herd serve` and `herd places check` begin alike, so that what the second finds is true of the first.
-//! Nothing is asked here. What fails is a matter of configuration (78).
+//! `herd serve`, `herd check` and `herd places check` begin alike, so that what the second and the third find is true
+//! of the first. Nothing is asked here. What fails is a matter of configuration (78).
 
-use super::exit::{Exit, Failure};
-use super::print_error;
 use super::proxy;
-use crate::config::{KEY_VARIABLE, PlacesSettings, PlacesSource, Upstream};
+use crate::config::{Diagnostic, KEY_VARIABLE, PlacesSettings, PlacesSource, Upstream};
 use crate::fetch::pool::HttpPool;
 use crate::fetch::roots;
-use crate::log::plural;
 use crate::log::secret::Secret;
-use crate::net::dns;
-use crate::places::{self, Rank, Source};
+use crate::net::dns::DnsOptions;
+use crate::places::{self, Source};
 use crate::server::network::Network;
-use rustls::ClientConfig;
 use std::env;
 use std::path::Path;
-use std::sync::Arc;
 
-/// The source of places that is configured. `key`: what [`open_key`] found. `warn`: told what the
-/// operator may not expect of a file.
-pub(super) fn open_places(
-    settings: &PlacesSettings,
-    key: Option<Secret>,
-    warn: impl FnMut(String),
-) -> Result<Box<dyn Source>, Failure> {
-    let rank = settings.rank;
-    match &settings.source {
-        #[cfg(feature = "embedded-places")]
-        PlacesSource::Embedded => Ok(Box::new(places::Embedded::new(rank))),
-        #[cfg(not(feature = "embedded-places"))]
-        PlacesSource::Embedded => {
-            let what = "this herd was built without places: name a file of them under [places]";
-            Err(Failure::new(Exit::Config, what))
-        }
-        PlacesSource::Network(upstream) => {
-            upstream.open(rank, key).ok_or_else(|| Failure::new(Exit::Config, "there is no key"))
-        }
-        PlacesSource::File(path) => Ok(Box::new(read_file(path, rank, warn)?)),
+/// All that the questions of clients need, ready to be used.
+pub(super) struct OpenPlaces {
+    pub(super) source: Box<dyn Source>,
+    /// The key of the service that is asked, if it needs one.
+    pub(super) key: Option<Secret>,
+    /// The way to the network, if the source asks it.
+    pub(super) network: Option<Network>,
+    /// Who answers where the service fails.
+    pub(super) fallback: Option<Box<dyn Source>>,
+}
+
+impl OpenPlaces {
+    /// Opens what is configured, or returns all that is wrong with it. `warn` is called with what is doubtful.
+    pub(super) fn open(
+        settings: &PlacesSettings,
+        warn: impl FnMut(Diagnostic),
+    ) -> Result<OpenPlaces, Vec<Diagnostic>> {
+        let source = match &settings.source {
+            PlacesSource::Embedded => embedded(settings)?,
+            PlacesSource::File(path) => Box::new(read_file(settings, path, warn)?),
+            PlacesSource::Network(upstream) => return open_network(settings, upstream, warn),
+        };
+        Ok(OpenPlaces { source, key: None, network: None, fallback: None })
     }
 }
 
-/// The places of a file, or all that is wrong with it on stderr. `warn`: as in [`open_places`].
-pub(super) fn read_file(
+#[cfg(feature = "embedded-places")]
+fn embedded(settings: &PlacesSettings) -> Result<Box<dyn Source>, Vec<Diagnostic>> {
+    Ok(Box::new(places::Embedded::new(settings.rank)))
+}
+
+#[cfg(not(feature = "embedded-places"))]
+fn embedded(settings: &PlacesSettings) -> Result<Box<dyn Source>, Vec<Diagnostic>> {
+    let what = "this herd was built without the embedded places";
+    Err(vec![settings.here("source").error(what, "name a file of places under [places]")])
+}
+
+fn read_file(
+    settings: &PlacesSettings,
     path: &Path,
-    rank: Rank,
-    mut warn: impl FnMut(String),
-) -> Result<places::PlacesFile, Failure> {
-    let shown = path.display();
-    let file = places::PlacesFile::read(path, rank).map_err(|faults| {
-        faults.iter().for_each(|fault| print_error(format_args!("{shown}: {fault}")));
-        Failure::new(Exit::Config, format!("{shown}: {}", plural(faults.len(), "fault")))
+    warn: impl FnMut(Diagnostic),
+) -> Result<places::PlacesFile, Vec<Diagnostic>> {
+    let (shown, here) = (path.display(), settings.here("file"));
+    let file = places::PlacesFile::read(path, settings.rank).map_err(|faults| {
+        let remedy = "mend it there, or name another file";
+        let fault = |fault| here.error(format!("{shown}: {fault}"), remedy);
+        faults.into_iter().map(fault).collect::<Vec<_>>()
     })?;
-    file.remarks().into_iter().for_each(|remark| warn(format!("{shown}: {remark}")));
+    let remark = |what| {
+        here.warning(
+            format!("{shown}: {what}"),
+            "add what is missing, or let it be, if it is meant",
+        )
+    };
+    file.remarks().into_iter().map(remark).for_each(warn);
     Ok(file)
 }
 
-/// The key of the service that is asked, from its file or the environment; none if it needs none.
-/// `warn`: told if others may read the file.
-pub(super) fn open_key(
-    settings: &PlacesSettings,
-    warn: impl FnOnce(String),
-) -> Result<Option<Secret>, Failure> {
-    let fault = |what: String| Failure::new(Exit::Config, what);
-    let upstream = match &settings.source {
-        PlacesSource::Network(upstream) if upstream.needs_key() => upstream,
-        _ => return Ok(None),
-    };
-    let key = match &upstream.key_file {
-        Some(path) => {
-            let (key, warning) = Secret::from_file(path).map_err(|e| fault(e.to_string()))?;
-            warning.map(warn);
-            key
-        }
-        None => {
-            let key = Secret::from_environment(KEY_VARIABLE).map_err(|e| fault(e.to_string()))?;
-            let remedy = "name a key_file under [places], or set it in the environment";
-            key.ok_or_else(|| fault(format!("{KEY_VARIABLE} is not set: {remedy}")))?
-        }
-    };
-    Ok(Some(key))
-}
-
-/// Whom to trust on the way to a service.
-pub(super) fn open_trusted(upstream: &Upstream) -> Result<Arc<ClientConfig>, Failure> {
-    roots::client_config(upstream.ca_file.as_deref())
-        .map_err(|e| Failure::new(Exit::Config, format!("no certificates to trust: {e}")))
-}
-
-/// The way to the network that a source needs.
-pub(super) fn open_network(
+/// A service, and the way to it: its key, whom to trust, and the proxy.
+fn open_network(
     settings: &PlacesSettings,
     upstream: &Upstream,
-) -> Result<Network, Failure> {
-    let tls = open_trusted(upstream)?;
-    let proxy = proxy::choose(&upstream.base, upstream.proxy.as_ref(), |name| env::var_os(name))?;
-    let agent = HttpPool::new(tls, settings.pool_limits()).with_proxy(proxy);
-    let options = dns::DnsOptions {
+    warn: impl FnMut(Diagnostic),
+) -> Result<OpenPlaces, Vec<Diagnostic>> {
+    let mut faults = Vec::new();
+    let key = open_key(settings, upstream, warn).map_err(|fault| faults.push(*fault));
+    let tls = roots::client_config(upstream.ca_file.as_deref()).map_err(|why| {
+        let remedy =
+            "name a file of certificates in PEM; without ca_file those count that browsers trust";
+        faults.push(
+            settings.here("ca_file").error(format!("no certificates to trust: {why}"), remedy),
+        );
+    });
+    let proxy = proxy::choose(&upstream.base, upstream.proxy.as_ref(), |name| env::var_os(name));
+    let proxy = proxy.map_err(|(what, remedy)| {
+        faults.push(settings.here("source").error(what, remedy));
+    });
+    let fallback = upstream.falls_back.then(|| embedded(settings)).transpose();
+    let fallback = fallback.map_err(|fault| faults.extend(fault));
+    let key = key.unwrap_or_default();
+    let source = upstream.open(settings.rank, key.clone());
+    let (Some(source), Ok(tls), Ok(proxy), Ok(fallback)) = (source, tls, proxy, fallback) else {
+        return Err(faults);
+    };
+    let options = DnsOptions {
         servers: upstream.resolver.into_iter().collect(),
         total: settings.dns_timeout(),
         hosts: upstream.hosts_file.clone(),
         resolv_conf: upstream.resolv_conf.clone(),
     };
-    Ok(Network::new(options, agent))
+    let agent = HttpPool::new(tls, settings.pool_limits()).with_proxy(proxy);
+    let network = Some(Network::new(options, agent));
+    Ok(OpenPlaces { source, key, network, fallback })
+}
+
+/// The key of the service, from its file or the environment; none if it needs none. `warn` is called if others may
+/// read the file.
+fn open_key(
+    settings: &PlacesSettings,
+    upstream: &Upstream,
+    warn: impl FnMut(Diagnostic),
+) -> Result<Option<Secret>, Box<Diagnostic>> {
+    let here = settings.here("key_file");
+    let fault = |what: String, remedy: &str| Box::new(here.error(what, remedy));
+    match &upstream.key_file {
+        _ if !upstream.needs_key() => Ok(None),
+        Some(path) => {
+            let remedy = "write the key, and nothing else, into this file";
+            let (key, warning) =
+                Secret::from_file(path).map_err(|why| fault(why.to_string(), remedy))?;
+            warning.map(|what| here.warning(what, "chmod 600 it")).into_iter().for_each(warn);
+            Ok(Some(key))
+        }
+        None => {
+            let remedy = "name a key_file under [places], or set it to the key in the environment";
+            let key = Secret::from_environment(KEY_VARIABLE);
+            let key = key.map_err(|why| fault(why.to_string(), remedy))?;
+            let unset = || fault(format!("{KEY_VARIABLE} is not set"), remedy);
+            key.ok_or_else(unset).map(Some)
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::exit::{Exit, Failure};
 use super::print_error;
-use crate::config::{Server, SourceName, Topology};
+use crate::config::{Diagnostic, Server, SourceName, Topology};
 use crate::log::plural;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -35,11 +35,15 @@ impl TopologyFile {
 
     /// The same, with another source of places than the one it names.
     pub(super) fn read_asking(&self, source: Option<SourceName>) -> Result<Topology, Failure> {
-        Topology::read_asking(&self.path, source).map_err(|faults| {
-            print_error(&faults);
-            let count = plural(faults.iter().count(), "fault");
-            Failure::new(Exit::Config, format!("{}: {count}", self.path.display()))
-        })
+        Topology::read_asking(&self.path, source)
+            .map_err(|faults| self.refused(faults.iter().as_slice()))
+    }
+
+    /// The failure of a topology with these faults, which are printed.
+    pub(super) fn refused(&self, faults: &[Diagnostic]) -> Failure {
+        faults.iter().for_each(print_error);
+        let what = format!("{}: {}", self.path.display(), plural(faults.len(), "fault"));
+        Failure::new(Exit::Config, what)
     }
 
     /// The server `name` of this file, or a failure that names those there are.

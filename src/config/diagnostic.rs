@@ -41,15 +41,19 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// The place and what is wrong there, on one line: for the log.
+    /// The place, what is wrong there and the remedy, on one line: for the log.
     pub fn in_one_line(&self) -> String {
-        one_line(&format!("{}: {}", self.place, self.what)).into_owned()
+        one_line(&format!("{}: {}: {}", self.place, self.what, self.remedy)).into_owned()
     }
 
-    /// Something else about the same place.
-    pub(super) fn saying(&self, kind: &'static str, what: &str, remedy: &str) -> Diagnostic {
-        let (what, remedy) = (what.to_owned(), remedy.to_owned());
-        Diagnostic { kind, what, remedy, ..self.clone() }
+    /// An error in what this place of the topology leads to, such as a file that it names.
+    pub fn error(&self, what: impl Into<String>, remedy: impl Into<String>) -> Diagnostic {
+        Diagnostic { kind: "error", what: what.into(), remedy: remedy.into(), ..self.clone() }
+    }
+
+    /// The same for what is only doubtful.
+    pub fn warning(&self, what: impl Into<String>, remedy: impl Into<String>) -> Diagnostic {
+        Diagnostic { kind: "warning", ..self.error(what, remedy) }
     }
 }
 
@@ -371,11 +375,11 @@ mod tests {
     #[test]
     fn errors_stand_in_the_order_of_the_file() {
         let mut diagnostics = Diagnostics::new("a\nb\nc");
-        diagnostics.error(4..5, "third", "");
-        diagnostics.error(0..1, "second", "");
-        diagnostics.error(None, "first", "");
+        diagnostics.error(4..5, "third", "e");
+        diagnostics.error(0..1, "second", "c");
+        diagnostics.error(None, "first", "a");
         let errors = diagnostics.into_result(Path::new("t")).expect_err("there are three");
         let lines: Vec<String> = errors.iter().map(Diagnostic::in_one_line).collect();
-        assert_eq!(lines, ["t: first", "t:1:1: second", "t:3:1: third"]);
+        assert_eq!(lines, ["t: first: a", "t:1:1: second: c", "t:3:1: third: e"]);
     }
 }

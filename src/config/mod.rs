@@ -172,7 +172,7 @@ impl Topology {
             },
             journal: journal::read(&top, folder, &mut diagnostics),
             limits: Limits::read(&limits),
-            places: places::read(&places, folder, source, &mut diagnostics),
+            places: places::read(&places, path, source, &mut diagnostics),
             warnings: Vec::new(),
         };
         topology.limits.check_together(&limits, &places, &mut diagnostics);

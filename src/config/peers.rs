@@ -2,7 +2,7 @@
 //!
 //! In: the table `[peer_tls]` and the key `insecure_peers`. Out: [`Security`], and what it demands of
 //! each server. Opens no file: the folder's contents differ from machine to machine. The
-//! module that reads them makes its errors with [`PeerTlsSettings::error`], which adds the line that names the folder.
+//! module that reads them makes its errors with [`PeerTlsSettings::here`], which is the line that names the folder.
 //!
 //! The idea: a peer port beyond the loopback that asks for no proof lets anybody speak as a server.
 //! That has to be wanted, in so many words. A plain member proves nothing and cannot be asked to, so
@@ -23,20 +23,8 @@ use super::toml_section::Section;
 pub struct PeerTlsSettings {
     /// The folder, as seen from the working directory.
     pub folder: PathBuf,
-    /// Where the topology says so.
-    here: Diagnostic,
-}
-
-impl PeerTlsSettings {
-    /// An error in what is in the folder, at the place where the topology names it.
-    pub fn error(&self, what: &str, remedy: &str) -> Diagnostic {
-        self.here.saying("error", what, remedy)
-    }
-
-    /// The same for what is only doubtful.
-    pub fn warning(&self, what: &str, remedy: &str) -> Diagnostic {
-        self.here.saying("warning", what, remedy)
-    }
+    /// Where the topology says so: what is wrong with a file there is told as an error of this place.
+    pub here: Diagnostic,
 }
 
 /// What the servers of a herd demand of each other.

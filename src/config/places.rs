@@ -9,12 +9,13 @@
 //! is, that is an error: the operator expects more than would happen. Where it is written, what is
 //! for another source is kept for another day.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::diagnostic::{Diagnostics, quoted};
+use super::diagnostic::{Diagnostic, Diagnostics, quoted};
 use super::keys::keys_of;
 use super::toml_section::{Section, parse_address};
 use crate::fetch::pool::HttpPoolLimits;
@@ -28,6 +29,9 @@ use crate::places::{
 /// The keys of `[places]` that hold for any source.
 const COMMON_KEYS: [&str; 6] =
     ["source", "rank", "deadline_ms", "in_flight", "queue", "body_bytes"];
+
+/// The keys that lead to something outside of the topology: a file, or the environment.
+const LEADING_KEYS: [&str; 4] = ["source", "file", "key_file", "ca_file"];
 
 const GOOGLE: &str = "https://places.googleapis.com";
 const GOOGLE_LEGACY: &str = "https://maps.googleapis.com";
@@ -62,9 +66,17 @@ pub struct PlacesSettings {
     pub queue: usize,
     /// Longest body of a reply of a service.
     pub body_bytes: usize,
+    /// Where the topology has what leads out of it: see [`PlacesSettings::here`].
+    pub here: BTreeMap<&'static str, Diagnostic>,
 }
 
 impl PlacesSettings {
+    /// Where the topology has `key`, which leads to something outside of it; else where it names the source: what is
+    /// wrong with that thing is told as an error of this place.
+    pub fn here(&self, key: &str) -> &Diagnostic {
+        &self.here[key]
+    }
+
     /// How long looking up the host of a service may take.
     pub fn dns_timeout(&self) -> Duration {
         self.deadline / 4
@@ -187,13 +199,14 @@ impl FromStr for SourceName {
 }
 
 /// Reads `[places]`; without it the embedded places serve. `asked`: the source to take, whatever the
-/// table says.
+/// table says. `path`: of the topology file.
 pub(super) fn read(
     section: &Section<'_>,
-    folder: &Path,
+    path: &Path,
     asked: Option<SourceName>,
     diagnostics: &mut Diagnostics<'_>,
 ) -> PlacesSettings {
+    let folder = path.parent().unwrap_or(Path::new(""));
     let table = PlacesTable { section, folder, is_asked: asked.is_some() };
     table.check_that_a_source_is_named(diagnostics);
     let named = section.text_or_default("source").parse().unwrap_or(SourceName::Embedded);
@@ -211,6 +224,10 @@ pub(super) fn read(
         let what = "the places are to come from a file, and none is named";
         table.check_that_it_has("file", what, "places.json", diagnostics);
     }
+    let here = LEADING_KEYS.map(|key| {
+        let place = section.place_of(key).or_else(|| section.place_of("source"));
+        (key, diagnostics.diagnostic_at(path, place.or_else(|| section.head.clone())))
+    });
     PlacesSettings {
         source,
         rank,
@@ -218,6 +235,7 @@ pub(super) fn read(
         in_flight: section.number("in_flight"),
         queue: section.number("queue"),
         body_bytes: section.number("body_bytes"),
+        here: here.into(),
     }
 }
 

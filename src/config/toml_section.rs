@@ -331,7 +331,7 @@ pub(super) fn parse_address(text: &str) -> Result<SocketAddr, (&'static str, &'s
         Err(_) => match text.rsplit_once(':') {
             None => Err(("has no port", "put one behind it, as in 127.0.0.1:12000")),
             Some((_, port)) if port.parse::<u16>().is_err() => {
-                Err(("has no port", "a port is a number, 1 to 65535"))
+                Err(("has no port from 1 to 65535", "write one, as in 127.0.0.1:12000"))
             }
             Some((host, _))
                 if host.contains(|c: char| c.is_alphabetic()) && !host.contains(':') =>

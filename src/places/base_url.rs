@@ -72,8 +72,10 @@ const NO_HOST: UrlFault = UrlFault {
     what: "has no host that can be found",
     remedy: "a host is a name of letters, digits, points and -, or an IP address ([::1] in brackets)",
 };
-const NO_PORT: UrlFault =
-    UrlFault { what: "has no port after its colon", remedy: "a port is a number, 1 to 65535" };
+const NO_PORT: UrlFault = UrlFault {
+    what: "has no port from 1 to 65535 after its colon",
+    remedy: "write one, as in host:3128",
+};
 const USER: UrlFault = UrlFault {
     what: "names a user",
     remedy: "leave out what stands before the @: a key is a file's or the environment's",

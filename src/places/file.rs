@@ -128,7 +128,7 @@ impl PlacesFile {
         if self.kinds.iter().all(|types| types[0] == "point_of_interest") {
             remarks.push(
                 "no record has a known kind, so each place is only a point_of_interest; \
-                 docs/sources.md says which members tell the kind"
+                 docs/sources.md says what tells the kind"
                     .to_string(),
             );
         }

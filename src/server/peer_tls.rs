@@ -68,7 +68,7 @@ impl PeerTls {
         wall: UnixNanos,
     ) -> Result<PeerTls, Box<Diagnostic>> {
         PeerTls::from_files(settings, herd, name, wall)
-            .map_err(|CredentialFault { what, remedy }| Box::new(settings.error(&what, &remedy)))
+            .map_err(|CredentialFault { what, remedy }| Box::new(settings.here.error(what, remedy)))
     }
 
     fn from_files(
@@ -129,13 +129,13 @@ impl PeerTls {
                 let days = plural(days as usize, "day");
                 let what = format!("{}: {days} left", file.display());
                 let remedy = "put a new one in its place, and send the server SIGHUP";
-                warnings.push(self.settings.warning(&what, remedy));
+                warnings.push(self.settings.here.warning(what, remedy));
             }
         }
         if self.key_mode & 0o077 != 0 {
             let (file, mode) = (files.key.display(), self.key_mode & 0o777);
             let what = format!("{file}: others may open this key (mode {mode:04o})");
-            warnings.push(self.settings.warning(&what, "chmod 600 it"));
+            warnings.push(self.settings.here.warning(what, "chmod 600 it"));
         }
         warnings
     }

@@ -285,17 +285,21 @@ fn check_reads_the_key_and_the_certificates_of_a_source_as_a_server_does() {
         fs::write(&path, text).expect("the folder is ours");
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
     };
-    let checked = |keys: &str, code| {
+    let checked_with = |key, keys: &str, code| {
         herd.write(&asking_google(&herd, keys));
-        let checked = herd.run(&["check"]);
+        let checked = herd.start_in(&[("GOOGLE_MAPS_API_KEY", key)], &["check"]).end();
         assert_eq!(checked.code, Some(code), "{keys}: {checked:?}");
         checked.stderr
     };
+    let checked = |keys: &str, code| checked_with("", keys, code);
     file("good.key", "CANARY\n", 0o600);
     file("open.key", "CANARY\n", 0o644);
     file("two.key", "CANARY\nCANARY\n", 0o600);
     file("text.pem", "CANARY\n", 0o600);
-    assert_eq!(checked("", 0), "", "a key in the environment is the server's");
+    assert_eq!(checked_with("KEY", "", 0), "");
+    assert!(checked("", 78).contains(":12:10: error: GOOGLE_MAPS_API_KEY is not set"));
+    let bad = checked_with("CANARY and more", "", 78);
+    assert!(bad.contains(":12:10: error: GOOGLE_MAPS_API_KEY: it has"), "{bad}");
     assert_eq!(checked("key_file = \"good.key\"\n", 0), "");
     assert!(checked("key_file = \"open.key\"\n", 0).contains("open.key: others may open"));
     assert_eq!(herd.run(&["check", "--strict"]).code, Some(78), "a warning is a fault then");
@@ -311,6 +315,30 @@ fn check_reads_the_key_and_the_certificates_of_a_source_as_a_server_does() {
         let served = herd.run(&["serve", "Alford"]);
         assert_eq!((served.code, served.stderr), (Some(78), said), "a server says the same");
     }
+}
+
+#[test]
+fn all_that_a_topology_leads_to_is_told_at_once_with_its_place_there() {
+    let herd = Herd::new("led-to", ALONE);
+    fs::write(herd.folder().join("two.key"), "CANARY\nCANARY\n").expect("the folder is ours");
+    fs::write(herd.folder().join("text.pem"), "CANARY\n").expect("the folder is ours");
+    let keys = "key_file = \"two.key\"\nca_file = \"text.pem\"\n[peer_tls]\n";
+    herd.write(&asking_google(&herd, keys));
+    for command in [&["check"][..], &["serve", "Alford"]] {
+        let ended = herd.start_in(&[("https_proxy", "socks5://CANARY")], command).end();
+        assert_eq!(ended.code, Some(78), "{ended:?}");
+        let said = ended.stderr;
+        for (place, file) in
+            [("14:12", "two.key: "), ("15:11", "text.pem "), ("12:10", "https_proxy is no proxy")]
+        {
+            let line = said.lines().find(|line| line.contains(&format!(":{place}: error: ")));
+            assert!(line.is_some_and(|line| line.contains(file)), "{file}: {said}");
+        }
+        assert!(said.contains(":16:1: error: ") && said.contains(": 4 faults\n"), "{said}");
+        assert!(!said.contains("CANARY"), "{said}");
+    }
+    let log = logged(&herd);
+    assert_eq!(log.matches(" ERROR ").count(), 5, "each of them, and their number: {log}");
 }
 
 #[test]
@@ -363,7 +391,7 @@ fn no_command_waits_for_a_pipe_in_the_place_of_a_file() {
 fn what_is_doubtful_in_a_file_of_places_is_said_at_the_start() {
     let nowhere = SHOP.replace("\"Point\"", "null");
     let herd = with_places("places-doubtful", "p.json", [SHOP, &nowhere, &nowhere].join("\n"));
-    let passed_over = "p.json: passed over 2 records with no Point, the first on line 2\n";
+    let passed_over = "p.json: passed over 2 records with no Point, the first on line 2";
     let no_kind = "p.json: no record has a known kind, so each place is only a point_of_interest;";
     for command in [&["check"][..], &["places", "check"]] {
         let ended = herd.run(command);

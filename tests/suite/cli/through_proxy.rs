@@ -193,21 +193,22 @@ fn a_check_says_what_to_do_about_the_proxy_and_not_about_the_service() {
 }
 
 #[test]
-fn serve_refuses_to_start_with_a_proxy_that_is_none_and_does_not_quote_it() {
+fn serve_and_check_refuse_a_proxy_that_is_none_and_do_not_quote_it() {
     let herd = asking("malformed", SocketAddr::from(([127, 0, 0, 1], 443)));
     for proxy in [
         "socks5://me:CANARY@127.0.0.1:1080",
         "http://me:CANARY@",
         "http://127.0.0.1:CANARY",
         "http://me:CANARY@127.0.0.1:99999",
+        "http://me:CANARY@127.0.0.1:0",
         "http://127.0.0.1:3128/?CANARY",
     ] {
         let environment =
             [("GOOGLE_MAPS_API_KEY", KEY), ("HTTPS_PROXY", proxy), ("RUST_LOG", "trace")];
-        for command in [&["serve", "Alford"][..], &["places", "check"]] {
+        for command in [&["serve", "Alford"][..], &["places", "check"], &["check"]] {
             let ended = herd.start_in(&environment, command).end();
             assert_eq!((ended.code, ended.stdout.as_str()), (Some(78), ""), "{proxy}: {ended:?}");
-            assert!(ended.stderr.contains("herd: HTTPS_PROXY "), "{proxy}: {ended:?}");
+            assert!(ended.stderr.contains(":12:10: error: HTTPS_PROXY "), "{proxy}: {ended:?}");
             assert!(!ended.stderr.contains("CANARY"), "{proxy}: {ended:?}");
         }
     }
