@@ -18,8 +18,7 @@
 use super::exit::{Exit, Failure};
 use super::print_line;
 use super::topology_file::TopologyFile;
-use crate::config::{Topology, certificate_name};
-use crate::files;
+use crate::config::{Supposed, Topology, certificate_name};
 use crate::log::plural;
 use crate::net::tls::cert_info::CertInfo;
 use crate::net::tls::mutual::{Credentials, Mutual};
@@ -30,6 +29,7 @@ use rcgen::{
     CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
     KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
 };
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivatePkcs8KeyDer};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
@@ -69,7 +69,7 @@ impl Pki {
     }
 }
 
-/// Begin: a certificate authority of the herd's own
+/// Create the herd's certificate authority
 ///
 /// Whoever has ca.key can make certificates of all servers. Keep it where no server runs.
 #[derive(Debug, clap::Args)]
@@ -94,7 +94,7 @@ struct Issue {
     days: u32,
 }
 
-/// Put a server's certificate on the list of those that nobody believes any more
+/// Revoke a server's certificate
 #[derive(Debug, clap::Args)]
 struct Revoke {
     /// Which server
@@ -115,10 +115,11 @@ struct FolderArgs {
 
 impl FolderArgs {
     fn open(&self) -> Result<(Topology, PkiFolder), Failure> {
-        let topology = self.topology.read()?;
-        let named = self.folder.clone();
-        let named = named.or_else(|| topology.peer_tls.as_ref().map(|tls| tls.folder.clone()));
-        let path = named.unwrap_or_else(|| self.topology.path().with_file_name("pki"));
+        // So names that no certificate can have are refused also before the table is written.
+        let supposed = Supposed { peer_tls: true, ..Supposed::default() };
+        let topology = self.topology.read_supposing(supposed)?;
+        let named = topology.peer_tls.as_ref().map(|tls| tls.folder.clone());
+        let path = self.folder.clone().or(named).unwrap_or_default();
         Ok((topology, PkiFolder { path }))
     }
 }
@@ -150,11 +151,7 @@ impl Issue {
     fn run(&self) -> Result<(), Failure> {
         let (topology, folder) = self.place.open()?;
         for name in &self.names {
-            let server = self.place.topology.server(&topology, name)?;
-            if server.plain {
-                let what = format!("{name} is plain, and speaks no TLS");
-                return Err(Failure::new(Exit::Usage, what));
-            }
+            self.place.topology.server(&topology, name)?;
             let ends = ["pem", "key"].map(|end| folder.of(name, end));
             must_be_free(&ends.each_ref().map(PathBuf::as_path))?;
         }
@@ -202,8 +199,7 @@ impl Revoke {
     fn run(&self) -> Result<(), Failure> {
         let (topology, folder) = self.place.open()?;
         let certificate = folder.of(&self.name, "pem");
-        let ders = pem::objects(&read(&certificate)?, "certificate", &certificate);
-        let der: CertificateDer<'_> = ders.map_err(config)?.swap_remove(0);
+        let der: CertificateDer<'_> = read(&certificate, "certificate")?.swap_remove(0);
         let Some(facts) = CertInfo::of(&der) else {
             return Err(config(format!("{} is no certificate", certificate.display())));
         };
@@ -264,9 +260,9 @@ impl PkiFolder {
     /// Who signs: the key in ca.key, under the name that `init` has given it, which follows from the key.
     fn issuer(&self, herd: &str) -> Result<Issuer<'static, KeyPair>, Failure> {
         let path = self.file("ca.key");
-        let text = String::from_utf8(read(&path)?).unwrap_or_default();
-        let key = KeyPair::from_pem(&text)
-            .map_err(|_| config(format!("{} is no private key in PEM", path.display())))?;
+        let der: PrivatePkcs8KeyDer<'_> = read(&path, "private key")?.swap_remove(0);
+        let key = KeyPair::try_from(&der)
+            .map_err(|why| config(format!("{} cannot be used: {why}", path.display())))?;
         Ok(Issuer::new(authority(herd, &key), key))
     }
 
@@ -278,9 +274,8 @@ impl PkiFolder {
         wall: UnixNanos,
     ) -> Result<(), Failure> {
         let path = self.file("ca.pem");
-        let authorities = pem::objects(&read(&path)?, "certificate", &path);
         let credentials = Credentials {
-            authorities: authorities.map_err(config)?,
+            authorities: read(&path, "certificate")?,
             chain: vec![der.clone().into_owned()],
             key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
             crls: Vec::new(),
@@ -301,8 +296,7 @@ impl PkiFolder {
             return Ok(Vec::new());
         }
         let fault = |why: String| config(format!("{}: {why}", path.display()));
-        let ders = pem::objects(&read(&path)?, "revocation list", &path);
-        let ders: Vec<CertificateRevocationListDer<'_>> = ders.map_err(config)?;
+        let ders: Vec<CertificateRevocationListDer<'_>> = read(&path, "revocation list")?;
         let list = webpki::BorrowedCertRevocationList::from_der(&ders[0]);
         let list = list.map_err(|e| fault(format!("{e:?}")))?;
         list.into_iter()
@@ -387,11 +381,12 @@ fn new_key() -> Result<KeyPair, Failure> {
     KeyPair::generate().map_err(|e| cannot("make a key", e))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    files::read(path, pem::BYTES_MAX).map(|(bytes, _)| bytes).map_err(|e| {
-        let remedy = "herd pki init makes an authority, herd pki issue NAME a certificate";
-        config(format!("{}: {e}; {remedy}", path.display()))
-    })
+fn read<T: PemObject>(path: &Path, wanted: &str) -> Result<Vec<T>, Failure> {
+    let remedy = match path.exists() {
+        true => "",
+        false => "; herd pki init makes an authority, herd pki issue NAME a certificate",
+    };
+    pem::read(path, wanted).map(|read| read.0).map_err(|why| config(why + remedy))
 }
 
 /// Nothing is begun that could not be finished.

@@ -10,7 +10,7 @@ use super::exit::{Exit, Failure};
 use super::sources::OpenPlaces;
 use super::topology_file::TopologyFile;
 use super::{print_error, print_line};
-use crate::config::{PlacesSource, SourceName, Topology, UpstreamKind};
+use crate::config::{PlacesSource, SourceName, Supposed, Topology, UpstreamKind};
 use crate::fetch::pool::{
     self, FetchError, FetchId, FetchPhase, FetchTiming, Fetching, HttpPool, PendingRequest,
 };
@@ -89,7 +89,9 @@ fn radius(text: &str) -> Result<String, &'static str> {
 
 impl PlacesCheck {
     fn run(&self) -> Result<(), Failure> {
-        let topology = self.topology.read_asking(self.source)?;
+        let topology = self
+            .topology
+            .read_supposing(Supposed { source: self.source, ..Supposed::default() })?;
         let OpenPlaces { mut source, key, network, .. } =
             OpenPlaces::open(&topology.places, print_error)
                 .map_err(|faults| self.topology.refused(&faults))?;
@@ -288,6 +290,9 @@ fn on_the_way(error: &FetchError) -> &'static str {
         }
         FetchPhase::Connect => {
             "see that the service runs where base_url says, and that no firewall or proxy is between"
+        }
+        FetchPhase::Tls if error.what.contains("CA:TRUE") => {
+            "give the service such a certificate; if it has signed it itself, name the same one as ca_file"
         }
         FetchPhase::Tls => {
             "see that ca_file vouches for the service, that base_url has the name in its certificate, \

@@ -2,7 +2,7 @@
 
 use super::exit::{Exit, Failure};
 use super::print_error;
-use crate::config::{Diagnostic, Server, SourceName, Topology};
+use crate::config::{Diagnostic, Server, Supposed, Topology};
 use crate::log::plural;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -30,12 +30,12 @@ impl TopologyFile {
 
     /// Reads the file; its faults are printed, all of them.
     pub(super) fn read(&self) -> Result<Topology, Failure> {
-        self.read_asking(None)
+        self.read_supposing(Supposed::default())
     }
 
-    /// The same, with another source of places than the one it names.
-    pub(super) fn read_asking(&self, source: Option<SourceName>) -> Result<Topology, Failure> {
-        Topology::read_asking(&self.path, source)
+    /// The same, as if it said what is `supposed`.
+    pub(super) fn read_supposing(&self, supposed: Supposed) -> Result<Topology, Failure> {
+        Topology::read_supposing(&self.path, supposed)
             .map_err(|faults| self.refused(faults.iter().as_slice()))
     }
 

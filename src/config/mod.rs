@@ -88,6 +88,15 @@ pub enum Acknowledge {
     Peer,
 }
 
+/// What a file is read as if it said, whatever it says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Supposed {
+    /// The source under `[places]`, beside the other keys of that table.
+    pub source: Option<SourceName>,
+    /// That there is a table `[peer_tls]`.
+    pub peer_tls: bool,
+}
+
 impl Topology {
     /// Reads the topology file at `path`.
     ///
@@ -95,19 +104,15 @@ impl Topology {
     ///
     /// All that is wrong with it, also that it cannot be read.
     pub fn read(path: &Path) -> Result<Topology, TopologyErrors> {
-        Topology::read_asking(path, None)
+        Topology::read_supposing(path, Supposed::default())
     }
 
-    /// The same, as if `source` were the one written under `[places]`, with the other keys of that
-    /// table. `None`: the one that is.
+    /// The same, as if the file said what is `supposed`.
     ///
     /// # Errors
     ///
     /// All that is wrong with it then.
-    pub fn read_asking(
-        path: &Path,
-        source: Option<SourceName>,
-    ) -> Result<Topology, TopologyErrors> {
+    pub fn read_supposing(path: &Path, supposed: Supposed) -> Result<Topology, TopologyErrors> {
         let (bytes, _) = files::read(path, FILE_BYTES_MAX).map_err(|error| {
             let what = format!("it cannot be read: {error}");
             TopologyErrors::of_file(path, what, "name a topology file, or write one")
@@ -123,7 +128,7 @@ impl Topology {
                     "save the file as UTF-8",
                 )
             })
-            .and_then(|text| Topology::parse_asking(text, path, source))
+            .and_then(|text| Topology::parse_supposing(text, path, supposed))
     }
 
     /// Reads `text`, the contents of the file at `path`; paths in it are relative to that file's
@@ -133,13 +138,13 @@ impl Topology {
     ///
     /// All that is wrong with it.
     pub fn parse(text: &str, path: &Path) -> Result<Topology, TopologyErrors> {
-        Topology::parse_asking(text, path, None)
+        Topology::parse_supposing(text, path, Supposed::default())
     }
 
-    fn parse_asking(
+    fn parse_supposing(
         text: &str,
         path: &Path,
-        source: Option<SourceName>,
+        supposed: Supposed,
     ) -> Result<Topology, TopologyErrors> {
         let (document, errors) = DeTable::parse_recoverable(text);
         if document.get_ref().is_empty() && errors.is_empty() {
@@ -152,7 +157,7 @@ impl Topology {
         let folder = path.parent().unwrap_or(Path::new(""));
         top.require("herd", &mut diagnostics);
         let herd = top.text("herd").map(Spanned::into_inner).unwrap_or_default();
-        let security = peers::read(&top, path, &mut diagnostics);
+        let security = peers::read(&top, path, supposed.peer_tls, &mut diagnostics);
         let servers = servers::read(&top, herd, &security, &mut diagnostics);
         let [places, log, limits] =
             ["[places]", "[log]", "[limits]"].map(|name| top.section(name, &mut diagnostics));
@@ -172,7 +177,7 @@ impl Topology {
             },
             journal: journal::read(&top, folder, &mut diagnostics),
             limits: Limits::read(&limits),
-            places: places::read(&places, path, source, &mut diagnostics),
+            places: places::read(&places, path, supposed.source, &mut diagnostics),
             warnings: Vec::new(),
         };
         topology.limits.check_together(&limits, &places, &mut diagnostics);

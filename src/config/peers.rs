@@ -34,11 +34,16 @@ pub(super) struct Security {
     insecure: bool,
 }
 
-/// Reads both. `path`: of the topology file.
-pub(super) fn read(top: &Section<'_>, path: &Path, diagnostics: &mut Diagnostics<'_>) -> Security {
+/// Reads both. `path`: of the topology file. `is_supposed`: there is a table `[peer_tls]` even if it is not written.
+pub(super) fn read(
+    top: &Section<'_>,
+    path: &Path,
+    is_supposed: bool,
+    diagnostics: &mut Diagnostics<'_>,
+) -> Security {
     let insecure = top.flag("insecure_peers");
     let section = top.section("[peer_tls]", diagnostics);
-    let tls = section.is_there().then(|| {
+    let tls = (section.is_there() || is_supposed).then(|| {
         let place = section.place_of("folder").or(section.head.clone());
         let here = diagnostics.diagnostic_at(path, place);
         let folder = path.parent().unwrap_or(Path::new("")).join(section.text_or_default("folder"));
@@ -129,8 +134,8 @@ fn check_name(herd: &str, name: &Spanned<&str>, diagnostics: &mut Diagnostics<'_
     let full = certificate_name(name.get_ref(), herd);
     if !herd.is_empty() && DnsName::try_from(full.as_str()).is_err() {
         let what = format!("{} is no DNS name, and certificates need one", quoted(&full));
-        let remedy = "with [peer_tls] names are of letters, digits and -, 63 between two points, \
-                      and the herd's does not end with a number";
+        let remedy = "between two points are at most 63 letters, digits, _ and -, the - neither first \
+                      nor last; and the herd's name does not end with a number";
         diagnostics.error(name.span(), what, remedy);
     }
 }

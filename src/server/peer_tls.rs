@@ -325,11 +325,12 @@ impl Files {
     /// Every neighbour would refuse it for this.
     fn refused(&self, why: &webpki::Error) -> CredentialFault {
         use webpki::Error::{
-            CertExpired, CertNotValidYet, CertRevoked, EmptyEkuExtension, UnknownIssuer,
-            UnknownRevocationStatus,
+            CaUsedAsEndEntity, CertExpired, CertNotValidYet, CertRevoked, EmptyEkuExtension,
+            UnknownIssuer, UnknownRevocationStatus,
         };
         let certificate = self.certificate.display();
         let what = match why {
+            CaUsedAsEndEntity => format!("{certificate} is an authority's own (CA:TRUE)"),
             CertExpired { .. } => format!("{certificate} has expired"),
             CertNotValidYet { .. } => format!("{certificate} does not hold yet"),
             CertRevoked => format!("{certificate} is revoked"),

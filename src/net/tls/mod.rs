@@ -268,7 +268,8 @@ impl fmt::Display for BadPeer {
             {
                 f.write_str(
                     "invalid peer certificate: it is an authority's own (CA:TRUE); give the peer one that \
-                     the authority has issued, or a self-signed one that says CA:FALSE",
+                     the authority has issued, or that openssl req -x509 has made with \
+                     -addext basicConstraints=critical,CA:FALSE",
                 )
             }
             why => why.fmt(f),

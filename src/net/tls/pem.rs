@@ -37,6 +37,11 @@ pub fn objects<T: PemObject>(bytes: &[u8], wanted: &str, path: &Path) -> Result<
     let found: Result<Vec<T>, Error> = T::pem_slice_iter(text).collect();
     let why = match found {
         Ok(found) if !found.is_empty() => return Ok(found),
+        Err(Error::Base64Decode(_))
+            if memmem::find(text, b"\nProc-Type: 4,ENCRYPTED").is_some() =>
+        {
+            instead(b"-----BEGIN ENCRYPTED PRIVATE KEY-----", wanted, &operand(path))
+        }
         Ok(_) => instead(text, wanted, &operand(path)),
         Err(Error::MissingSectionEnd { .. }) => "its last section has no end".to_owned(),
         Err(Error::IllegalSectionStart { .. }) => "a line of BEGIN in it is malformed".to_owned(),
@@ -72,8 +77,11 @@ fn instead(text: &[u8], wanted: &str, path: &str) -> String {
             Some(("TRUSTED CERTIFICATE" | "X509 CERTIFICATE", _)) => {
                 ("a certificate in a form of OpenSSL's own", "x509")
             }
-            Some((key, _)) if key.ends_with("ENCRYPTED PRIVATE KEY") => {
-                ("an encrypted key, which nobody could unlock", "pkey")
+            Some(("ENCRYPTED PRIVATE KEY", _)) if wanted == "private key" => {
+                ("encrypted, and a server knows no password", "pkey")
+            }
+            Some(("ENCRYPTED PRIVATE KEY", _)) => {
+                return "an encrypted key stands in it: take that section out".to_owned();
             }
             Some((label, _)) => return format!("it holds a section {label} instead"),
         },
@@ -174,7 +182,21 @@ mod tests {
         );
         let encrypted = KEY.replace("PRIVATE", "ENCRYPTED PRIVATE");
         let key = objects::<PrivateKeyDer<'_>>(encrypted.as_bytes(), "private key", Path::new("k"));
-        assert!(key.unwrap_err().ends_with("openssl pkey -in k -out k.pem"));
+        let encrypted_pem = "k should hold a private key in PEM: it is encrypted, and a server knows no password: \
+                             openssl pkey -in k -out k.pem";
+        assert_eq!(key.unwrap_err(), encrypted_pem);
+        // As OpenSSL before 3.0 wrote it, and still does if asked to.
+        let head = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,2D8B\n\n";
+        let traditional = format!("{head}MAA=\n-----END EC PRIVATE KEY-----\n");
+        let windows = traditional.replace('\n', "\r\n");
+        for text in
+            [&traditional, &windows, &format!("\u{feff}{windows}"), &format!("\n\n{windows}")]
+        {
+            let key = objects::<PrivateKeyDer<'_>>(text.as_bytes(), "private key", Path::new("k"));
+            assert_eq!(key.unwrap_err(), encrypted_pem, "{text:?}");
+        }
+        let both = certificates(format!("{CERTIFICATE}{traditional}").as_bytes()).unwrap_err();
+        assert!(both.ends_with("an encrypted key stands in it: take that section out"), "{both}");
         for (wanted, says) in [
             ("revocation list", "it is in DER: openssl crl -inform DER -in f -out f.pem"),
             ("private key", "openssl pkey -inform DER -in f -out f.pem"),

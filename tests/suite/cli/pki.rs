@@ -178,6 +178,66 @@ fn a_peer_port_in_the_open_needs_certificates_or_the_word_insecure() {
 }
 
 #[test]
+fn pki_refuses_the_names_that_a_topology_with_peer_tls_refuses() {
+    for (name, what) in
+        [("-x", "is no DNS name"), ("x-", "is no DNS name"), ("ALFORD", "are one name in DNS")]
+    {
+        let herd = Herd::new("pki-names", &[("Alford", &[name]), (name, &[])]);
+        for args in [&["pki", "init"][..], &["pki", "issue", "--", name]] {
+            let ended = herd.run(args);
+            assert_eq!(ended.code, Some(78), "{ended:?}");
+            assert!(
+                ended.stderr.contains(":8: error: ") && ended.stderr.contains(what),
+                "{ended:?}"
+            );
+        }
+        assert!(!herd.folder().join("pki").exists(), "nothing was made for {name}");
+        herd.write(&format!("{}[peer_tls]\n", herd.text()));
+        assert!(herd.run(&["check"]).stderr.contains(what), "{name}");
+    }
+}
+
+#[test]
+fn pki_works_before_the_topology_has_the_table() {
+    let herd = Herd::new("pki-first", PAIR);
+    let ip = herd.ip().to_string();
+    let open = herd.text().replace(&format!("peer = \"{ip}:12100\""), "peer = \"10.0.0.1:12100\"");
+    herd.write(&open);
+    done(&herd, &["pki", "init"]);
+    done(&herd, &["pki", "issue", "Alford", "Bolden"]);
+    herd.write(&format!("{open}[peer_tls]\n"));
+    assert_eq!(herd.run(&["check"]).code, Some(0));
+}
+
+#[test]
+fn an_authority_s_certificate_is_told_as_one_and_an_encrypted_key_as_one() {
+    let herd = sealed("pki-own", PAIR);
+    for (from, to) in [("ca.pem", "Alford.pem"), ("ca.key", "Alford.key")] {
+        fs::copy(file(&herd, from), file(&herd, to)).expect("the folder is ours");
+    }
+    let Ended { code, stderr, .. } = herd.run(&["check"]);
+    assert_eq!(code, Some(78), "{stderr}");
+    assert!(stderr.contains("Alford.pem is an authority's own (CA:TRUE)"), "{stderr}");
+    let encrypted = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,2D\n\n\
+                     MAA=\n-----END EC PRIVATE KEY-----\n";
+    for key in ["Alford.key", "ca.key"] {
+        fs::write(file(&herd, key), encrypted).expect("the folder is ours");
+    }
+    fs::remove_file(file(&herd, "Bolden.pem"))
+        .and_then(|()| fs::remove_file(file(&herd, "Bolden.key")))
+        .expect("they are there");
+    for (args, key) in [(&["check"][..], "Alford.key"), (&["pki", "issue", "Bolden"], "ca.key")] {
+        let Ended { code, stderr, .. } = herd.run(args);
+        assert_eq!(code, Some(78), "{stderr}");
+        assert!(
+            stderr.contains("it is encrypted") && stderr.contains("openssl pkey -in"),
+            "{stderr}"
+        );
+        assert!(stderr.contains(key), "{stderr}");
+    }
+}
+
+#[test]
 fn five_sealed_servers_tell_each_other_and_serve_their_clients() {
     let herd = sealed("pki-five", FIVE);
     let servers: Vec<Process> = FIVE.iter().map(|(name, _)| herd.serve(name)).collect();
