@@ -167,10 +167,8 @@ impl<S: Shared> Core<S> {
             self.dirty.push(id);
         }
         if pending > BUFFERED_BYTES_MAX {
-            let why = format!(
-                "{pending} bytes wait to be sent, more than BUFFERED_BYTES_MAX = {BUFFERED_BYTES_MAX}"
-            );
-            log::error!("{id:?}: aborted: {why}");
+            self.limit_hit("BUFFERED_BYTES_MAX", BUFFERED_BYTES_MAX, 1, "connections aborted");
+            let why = format!("{pending} bytes wait to be sent");
             self.abort_because(id, CloseReason::ProtocolFailed(why.into()));
         }
     }
@@ -447,6 +445,18 @@ impl<S: Shared> Core<S> {
     ) {
         self.throttle.log(self.now, level, key, what, times, outcome);
         self.report_when_due();
+    }
+
+    /// As [`log_throttled`](Core::log_throttled), a warning `limit: <key> = <value>: <times> <outcome>`.
+    pub fn limit_hit(
+        &mut self,
+        key: &'static str,
+        value: impl fmt::Display,
+        times: u64,
+        outcome: &'static str,
+    ) {
+        let what = format_args!("limit: {key} = {value}");
+        self.log_throttled(Level::Warn, (key, 0), what, times, outcome);
     }
 
     /// How often [`log_throttled`](Core::log_throttled) was told of a key with this word since the start.

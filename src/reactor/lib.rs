@@ -420,7 +420,12 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 }
             }
             RunState::Draining(until) => {
-                if self.core.transports.is_empty() || self.core.now >= until {
+                let open = self.core.transports.len();
+                if open > 0 && self.core.now >= until {
+                    let drain_ms = self.core.limits.drain.as_millis();
+                    self.core.limit_hit("drain_ms", drain_ms, open as u64, "connections cut off");
+                }
+                if open == 0 || self.core.now >= until {
                     self.finish();
                 }
             }

@@ -50,7 +50,8 @@ struct Counted {
 }
 
 impl LogThrottle {
-    /// Something has occurred `times` more. Logs `<what>: <times> <outcome>`, unless `key` was logged within the last
+    /// Something has occurred `times` more. Logs `<what>: <times> <outcome>`, of which the first word is a noun in the
+    /// plural, whose `s` is left out for one; unless `key` was logged within the last
     /// second; then it is counted for the next line. Formats `what` for the first one counted only.
     pub fn log(
         &mut self,
@@ -79,7 +80,7 @@ impl LogThrottle {
                 times
             }
         };
-        log::log!(level, "{what}: {times} {outcome}");
+        write(level, what, times, outcome);
     }
 
     /// How often warnings whose key has this word have occurred since the start, logged or not.
@@ -118,8 +119,14 @@ impl Drop for LogThrottle {
 impl Counted {
     fn log(self) {
         let Counted { times, level, what, outcome } = self;
-        log::log!(level, "{what}: {times} {outcome}");
+        write(level, format_args!("{what}"), times, outcome);
     }
+}
+
+fn write(level: Level, what: fmt::Arguments<'_>, times: u64, outcome: &str) {
+    let (noun, rest) = outcome.split_once(' ').unwrap_or((outcome, ""));
+    let singular = noun.strip_suffix('s').filter(|_| times == 1);
+    log::log!(level, "{what}: {times} {} {rest}", singular.unwrap_or(noun));
 }
 
 #[cfg(test)]

@@ -219,6 +219,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         let Some(count) = self.note_read(id, read) else { return };
         let Some(transport) = self.core.transport_mut(id) else { return };
         if !transport.may_linger(count) {
+            let linger_bytes = self.core.limits.linger_bytes;
+            self.core.limit_hit("linger_bytes", linger_bytes, 1, "connections closed");
             return self.core.done(id);
         }
         if count == 0 {
@@ -349,11 +351,16 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     pub(super) fn limit_reached(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport(id) else { return };
         let limit = match transport.phase() {
-            Phase::Lingering if transport.has_ended_sending() => return self.core.done(id),
+            Phase::Lingering if transport.has_ended_sending() => {
+                let linger_ms = self.core.limits.linger.as_millis();
+                self.core.limit_hit("linger_ms", linger_ms, 1, "connections closed");
+                return self.core.done(id);
+            }
             Phase::Connecting => "connecting",
             _ => {
                 let close_ms = self.core.limits.close.as_millis();
-                log::warn!("limit: close_ms = {close_ms}: {} does not read", self.name(id));
+                let value = format_args!("{close_ms}, as {} does not read", self.name(id));
+                self.core.limit_hit("close_ms", value, 1, "connections aborted");
                 "sending what was written"
             }
         };

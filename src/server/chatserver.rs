@@ -24,14 +24,12 @@ use crate::log::Direction;
 use crate::places::{Answer, Query, Ticket};
 use crate::replication::acks::Batch;
 use crate::table::{MergeOutcome, ReportOrigin};
-use crate::wire::command::{Command, Iamat, Whatsat, is_blank, write_refusal};
+use crate::wire::command::{Command, Iamat, ParseError, Whatsat, is_blank, write_refusal};
 use crate::wire::report::Report;
 use crate::wire::stamp::Stamp;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::{CloseReason, Context, Core, Factory, Flow, Protocol, Transport};
-use log::Level;
 use std::collections::VecDeque;
-use std::fmt::Arguments;
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,9 +50,7 @@ impl Factory<Member> for ChatserverFactory {
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
         if cx.state.counters.clients >= cx.state.clients_max {
-            let what = format_args!("limit: connections = {}", cx.state.clients_max);
-            let key = ("connections", 0);
-            cx.core.log_throttled(Level::Warn, key, what, 1, "clients turned away");
+            cx.core.limit_hit("connections", cx.state.clients_max, 1, "clients turned away");
             return None;
         }
         log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
@@ -173,16 +169,24 @@ impl LineProtocol<Member> for Chatserver {
             ) => {
                 self.refuse(cx, line, &"only a neighbour may say this, and not on this port");
             }
-            Err(invalid) => self.refuse(cx, line, &invalid),
+            Err(invalid) => {
+                let limits = &cx.state.limits;
+                let limit = match invalid {
+                    ParseError::Client => Some(("client_id_bytes", limits.client_id_bytes)),
+                    ParseError::LocationBytes => Some(("location_bytes", limits.location_bytes)),
+                    _ => None,
+                };
+                if let Some((key, bytes)) = limit {
+                    cx.core.limit_hit(key, bytes, 1, "commands refused");
+                }
+                self.refuse(cx, line, &invalid);
+            }
         }
         Ok(Mode::Lines)
     }
 
     fn line_length_exceeded(&mut self, cx: &mut Cx<'_>, start: &[u8]) -> Flow {
-        let limits = &cx.state.limits;
-        let start = &start[..limits.line_echo_bytes.min(start.len())];
-        let name = LogName::new(NAME, cx.id);
-        log::warn!("limit: {name}: a line longer than line_bytes = {}", limits.line_bytes);
+        let start = cx.state.line_too_long(cx.core, start, &LogName::new(NAME, cx.id));
         log_line(cx, NAME, Direction::In, start);
         self.refuse(cx, start, &"the line is too long");
         self.end(cx, Ending::Linger);
@@ -190,8 +194,7 @@ impl LineProtocol<Member> for Chatserver {
     }
 
     fn line_timed_out(&mut self, cx: &mut Cx<'_>) -> Flow {
-        let who = LogName::new(NAME, cx.id).to_string();
-        cx.state.line_timed_out(cx.core, cx.id, &who);
+        cx.state.line_timed_out(cx.core, cx.id, &LogName::new(NAME, cx.id));
         Ok(())
     }
 
@@ -291,14 +294,13 @@ impl Chatserver {
             }
             (_, MergeOutcome::Full) => {
                 let (clients, bytes) = (state.limits.known_clients, state.limits.known_bytes);
-                let limit = format_args!("known_clients = {clients}, known_bytes = {bytes}");
-                warn_of_refusal(core, "known_clients", limit, "reports of new clients refused");
+                let values = format_args!("{clients}, known_bytes = {bytes}");
+                core.limit_hit("known_clients", values, 1, "reports of new clients refused");
                 return Err("no room for new clients");
             }
             (_, MergeOutcome::Expired) => {
                 let max = state.limits.expire_after.map_or(0, |Seconds(seconds)| seconds);
-                let limit = format_args!("expire_after_s = {max}");
-                warn_of_refusal(core, "expire_after_s", limit, REPORTS_REFUSED);
+                core.limit_hit("expire_after_s", max, 1, REPORTS_REFUSED);
                 return Err("stamped longer ago than expire_after_s");
             }
             (_, MergeOutcome::Ahead) => return Err(is_early(&state.limits, core)),
@@ -460,25 +462,11 @@ fn is_early(limits: &Limits, core: &mut Core<Member>) -> &'static str {
     let max_future = limits.max_future.map_or(u128::MAX, |max| max.as_millis());
     match limits.ahead_max {
         Some(Seconds(max)) if u128::from(max) * 1_000 < max_future => {
-            let limit = format_args!("ahead_max_s = {max}");
-            warn_of_refusal(core, "ahead_max_s", limit, REPORTS_REFUSED);
+            core.limit_hit("ahead_max_s", max, 1, REPORTS_REFUSED);
         }
-        _ => {
-            let limit = format_args!("max_future_ms = {max_future}");
-            warn_of_refusal(core, "max_future_ms", limit, REPORTS_REFUSED);
-        }
+        _ => core.limit_hit("max_future_ms", max_future, 1, REPORTS_REFUSED),
     }
     "stamped further ahead than is let in"
-}
-
-/// Logs, throttled by `key`, that one more report was refused by `limit`, the key and its value.
-fn warn_of_refusal(
-    core: &mut Core<Member>,
-    key: &'static str,
-    limit: Arguments<'_>,
-    outcome: &'static str,
-) {
-    core.log_throttled(Level::Warn, (key, 0), format_args!("limit: {limit}"), 1, outcome);
 }
 
 /// Whether a stamp lies further ahead than is let in. A stamp far in the future would beat all honest

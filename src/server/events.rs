@@ -131,9 +131,8 @@ impl Member {
         let (free, replies) = acks.expired(group);
         free.into_iter().for_each(|(holder, group)| core.post(holder, Message::Released(group)));
         self.counters.unreplicated_replies += replies;
-        let what = format_args!("limit: ack_wait_ms = {}", self.limits.ack_wait.as_millis());
-        let outcome = "replies left without a neighbour's word";
-        core.log_throttled(log::Level::Warn, ("ack_wait_ms", 0), what, replies, outcome);
+        let limit_ms = self.limits.ack_wait.as_millis();
+        core.limit_hit("ack_wait_ms", limit_ms, replies, "answers left without a neighbour's word");
     }
 
     /// SIGHUP: reads the certificates again, and closes the links to those that are no more to be

@@ -39,7 +39,7 @@ mod factories;
 
 pub use factories::{Dialler, InterserverFactory};
 
-use super::member::{Cx, LogName, Member, log_line};
+use super::member::{Cx, LogName, Member, limit_closes, log_line};
 use crate::log::{Direction, Party};
 use crate::replication::NeighbourId;
 use crate::replication::replacements::{AT_ONCE, WITHIN};
@@ -241,9 +241,9 @@ impl LineProtocol<Member> for Interserver {
     }
 
     fn line_length_exceeded(&mut self, cx: &mut Cx<'_>, start: &[u8]) -> Flow {
-        let max = cx.state.limits.line_bytes;
-        log::warn!("limit: {}: a line longer than line_bytes = {max}", self.who(cx));
-        self.refuse(cx, &start[..cx.state.limits.line_echo_bytes.min(start.len())]);
+        let who = self.who(cx);
+        let start = cx.state.line_too_long(cx.core, start, &who);
+        self.refuse(cx, start);
         cx.core.linger(cx.id);
         Ok(())
     }
@@ -275,7 +275,8 @@ impl LineProtocol<Member> for Interserver {
             }
             (LinkTimer::Hello, LinkState::Stranger | LinkState::Dialled(_)) => {
                 let limit_ms = cx.state.limits.hello.as_millis();
-                log::warn!("limit: {}: no HELLO within hello_ms = {limit_ms}", self.who(cx));
+                let who = self.who(cx);
+                limit_closes(cx.core, "hello_ms", &limit_ms, &who);
                 // Its kernel has accepted, and it will read as soon as it goes on. So one connection
                 // after another waits for that, with hardly a pause: hello_ms is the pause.
                 cx.core.reset_delay(cx.id);
@@ -283,7 +284,8 @@ impl LineProtocol<Member> for Interserver {
             }
             (LinkTimer::Proof, _) if matches!(self.proof, PeerProof::Awaited { .. }) => {
                 let limit_ms = cx.state.limits.peer_tls.as_millis();
-                log::warn!("limit: {}: no proof within peer_tls_ms = {limit_ms}", self.who(cx));
+                let who = self.who(cx);
+                limit_closes(cx.core, "peer_tls_ms", &limit_ms, &who);
                 cx.core.reset_delay(cx.id);
                 let why = CloseReason::TimeoutError("TLS handshake");
                 cx.core.abort_because(cx.id, why);
@@ -491,15 +493,29 @@ impl Interserver {
     /// A neighbour's news. Report: section 3.3.
     fn at(&self, cx: &mut Cx<'_>, at: &At<'_>, from: Option<NeighbourId>) {
         cx.state.let_in(cx.wall());
-        let Member { table, neighbours, scratch, .. } = &mut *cx.state;
+        let Member { table, neighbours, scratch, limits, .. } = &mut *cx.state;
         let plain = from.is_none_or(|id| neighbours.get(id).server.plain);
         let rule = if plain { ReportOrigin::Plain } else { ReportOrigin::Member };
         let report = Report::relayed(at, scratch);
         let (key, verdict) = table.merge(&report, rule);
-        if verdict == MergeOutcome::Full {
-            let (key, what) = (("table_full", 0), format_args!("table full (8 GiB)"));
-            let outcome = "reports from neighbours dropped";
-            cx.core.log_throttled(Level::Error, key, what, 1, outcome);
+        let outcome = "reports from neighbours dropped";
+        match verdict {
+            MergeOutcome::Full => {
+                let (key, what) = (("table_full", 0), format_args!("table full (8 GiB)"));
+                cx.core.log_throttled(Level::Error, key, what, 1, outcome);
+            }
+            MergeOutcome::Expired => {
+                cx.core.limit_hit(
+                    "expire_after_s",
+                    limits.expire_after.map_or(0, |it| it.0),
+                    1,
+                    outcome,
+                );
+            }
+            MergeOutcome::Ahead => {
+                cx.core.limit_hit("ahead_max_s", limits.ahead_max.map_or(0, |it| it.0), 1, outcome);
+            }
+            _ => {}
         }
         let Some(key) = key else { return };
         if let Some(id) = from.filter(|_| verdict != MergeOutcome::Older) {
@@ -538,9 +554,10 @@ impl Interserver {
         self.faults += 1;
         let what = format_args!("{}: {what}: {}", self.who(cx), crate::log::Escaped(line));
         let key = ("faults", cx.id.generation());
-        cx.core.log_throttled(Level::Warn, key, what, 1, "such lines");
+        cx.core.log_throttled(Level::Warn, key, what, 1, "lines like this");
         if self.faults >= FAULTS_MAX {
-            log::warn!("limit: {}: FAULTS_MAX = {FAULTS_MAX} invalid lines", self.who(cx));
+            let who = self.who(cx);
+            limit_closes(cx.core, "FAULTS_MAX", &FAULTS_MAX, &who);
             cx.lose_connection();
         }
     }
@@ -559,7 +576,8 @@ impl Interserver {
         if quiet < silence {
             return self.set(cx, LinkTimer::Silence, silence - quiet);
         }
-        log::warn!("limit: {}: not a word for silence_ms = {}", self.who(cx), silence.as_millis());
+        let who = self.who(cx);
+        limit_closes(cx.core, "silence_ms", &silence.as_millis(), &who);
         cx.abort_connection();
     }
 

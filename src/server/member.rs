@@ -19,7 +19,6 @@ use crate::replication::{NeighbourId, neighbours::Neighbours};
 use crate::table::{ClientKey, Table};
 use crate::wire::command::CommandLimits;
 use crate::wire::stamp::Stamp;
-use ::log::Level;
 use herd_reactor::{CloseReason, ConnId, Context, Core, Moment, UnixNanos};
 use std::fmt::{self, Write as _};
 use std::io;
@@ -284,14 +283,28 @@ impl Member {
             .for_each(|(holder, group)| core.post(holder, Message::Released(group)));
     }
 
+    /// Logs that `start` begins a line that is too long, of the connection called `who`, and returns what to echo of it.
+    pub(super) fn line_too_long<'l>(
+        &self,
+        core: &mut Core<Member>,
+        start: &'l [u8],
+        who: &dyn fmt::Display,
+    ) -> &'l [u8] {
+        let Limits { line_bytes, line_echo_bytes, .. } = self.limits;
+        let values = format_args!("{line_bytes} (echoed: line_echo_bytes = {line_echo_bytes})");
+        limit_closes(core, "line_bytes", &values, who);
+        &start[..line_echo_bytes.min(start.len())]
+    }
+
     /// Closes the connection `id`, called `who`, whose line has not ended in time.
-    ///
-    /// Thousands may do this at once, so the log is told of them together.
-    pub(super) fn line_timed_out(&mut self, core: &mut Core<Member>, id: ConnId, who: &str) {
+    pub(super) fn line_timed_out(
+        &mut self,
+        core: &mut Core<Member>,
+        id: ConnId,
+        who: &dyn fmt::Display,
+    ) {
         let limit_ms = self.limits.unfinished_line.as_millis();
-        let what = format_args!("limit: unfinished_line_ms = {limit_ms}, as of {who}");
-        let key = ("unfinished_line_ms", 0);
-        core.log_throttled(Level::Warn, key, what, 1, "connections closed");
+        limit_closes(core, "unfinished_line_ms", &limit_ms, who);
         core.lose_because(id, Some(CloseReason::TimeoutError("an unfinished line")));
     }
 
@@ -361,6 +374,17 @@ impl fmt::Display for LogName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(self.as_bytes()))
     }
+}
+
+/// Logs that the limit `key` closes the connection called `who`. Thousands may reach one at once, so the log is told of
+/// them together.
+pub(super) fn limit_closes(
+    core: &mut Core<Member>,
+    key: &'static str,
+    value: &dyn fmt::Display,
+    who: &dyn fmt::Display,
+) {
+    core.limit_hit(key, format_args!("{value}, as of {who}"), 1, "connections closed");
 }
 
 /// Logs a line that came in or goes out, if lines are logged.

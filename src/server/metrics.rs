@@ -135,8 +135,38 @@ metrics! {
     "CALLERS_MAX";
     /// Connections to the status socket turned away because there are so many.
     "ASKERS_MAX";
+    /// Connections closed because a line is longer than line_bytes.
+    "line_bytes";
+    /// Commands refused because the client id is longer than client_id_bytes.
+    "client_id_bytes";
+    /// Commands refused because the location is longer than location_bytes.
+    "location_bytes";
     /// Connections closed because their line did not end in time.
     "unfinished_line_ms";
+    /// Connections to the status socket closed because a line is too long.
+    "LINE_BYTES";
+    /// Connections to the status socket closed because their line did not end in time.
+    "UNFINISHED_LINE_S";
+    /// Connections aborted because more waits to be sent than any limit allows.
+    "BUFFERED_BYTES_MAX";
+    /// Connections aborted because the peer did not take what was written before the close.
+    "close_ms";
+    /// Connections closed while the peer was still sending behind our end.
+    "linger_ms";
+    /// Connections closed because the peer sent too much behind our end.
+    "linger_bytes";
+    /// Attempts to connect to a neighbour that took too long.
+    "connect_ms";
+    /// Connections between servers closed because no HELLO came in time.
+    "hello_ms";
+    /// Neighbours' connections closed because nothing came from them for so long.
+    "silence_ms";
+    /// Neighbours' connections closed because of too many invalid lines.
+    "FAULTS_MAX";
+    /// TLS handshakes of neighbours that took too long.
+    "peer_tls_ms";
+    /// TLS handshakes of neighbours that were too long, in bytes.
+    "peer_tls_bytes";
     /// TLS handshakes of neighbours closed to make room for another.
     "peer_tls_handshakes";
     /// Reports of new clients refused because known_clients or known_bytes is reached.
@@ -215,8 +245,9 @@ mod tests {
             folders.iter().flat_map(|folder| std::fs::read_dir(folder).expect("it is there"));
         let code: String =
             files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok()).collect();
+        let code: String = code.split_whitespace().collect();
         for limit in METRICS.iter().filter_map(|metric| metric.status.strip_prefix("limit_hits.")) {
-            let keys = [format!("(\"{limit}\", "), format!("core, \"{limit}\", ")];
+            let keys = ["(", "core,", "key:"].map(|before| format!("{before}\"{limit}\","));
             assert!(keys.iter().any(|key| code.contains(key)), "nothing is counted as {limit}");
         }
     }

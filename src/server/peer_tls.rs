@@ -23,7 +23,6 @@ use crate::net::tls::mutual::{CredentialError, Credentials, Mutual, dns_names};
 use crate::net::tls::{HandshakeLimit, Tls, pem};
 use crate::replication::{NeighbourId, neighbours::Neighbours};
 use herd_reactor::{CloseReason, ConnId, Core, Shared, UnixNanos};
-use log::Level;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
 use std::collections::VecDeque;
@@ -210,9 +209,7 @@ impl PeerTls {
         while self.handshakes.len() >= most
             && let Some(oldest) = self.handshakes.pop_front()
         {
-            let what = format_args!("limit: peer_tls_handshakes = {most}");
-            let key = ("peer_tls_handshakes", 0);
-            core.log_throttled(Level::Warn, key, what, 1, "handshakes closed");
+            core.limit_hit("peer_tls_handshakes", most, 1, "handshakes closed");
             core.abort_because(oldest, CloseReason::TimeoutError("another TLS handshake"));
         }
         self.handshakes.push_back(id);

@@ -160,8 +160,8 @@ impl PlaceQueries {
             self.queue.insert(ticket, query);
         } else {
             let (name, max) = (self.source.name(), self.limits.queue);
-            let what = format_args!("limit: places.queue = {max}: {name}");
-            core.log_throttled(Level::Warn, ("places.queue", 0), what, 1, "questions refused");
+            let value = format_args!("{max}: {name}");
+            core.limit_hit("places.queue", value, 1, "questions refused");
             let failure = SearchFailure {
                 status: SearchStatus::OverQueryLimit,
                 message: "Query limit reached; retry later.".to_owned(),
@@ -259,7 +259,7 @@ impl PlaceQueries {
             Err(why) => {
                 let what = format_args!("{}: {why}", self.source.name());
                 let key = ("fetch", why.phase as u32);
-                core.log_throttled(Level::Warn, key, what, 1, "fetches failed in this phase");
+                core.log_throttled(Level::Warn, key, what, 1, "requests failed in this phase");
                 // Nothing was asked yet, so nothing can be asked twice by asking again. But a certificate
                 // does not become right in a moment.
                 let again = why.phase <= FetchPhase::Tls && !why.lasting;
@@ -343,10 +343,8 @@ impl PlaceQueries {
 
     fn expire<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket) {
         let deadline_ms = self.limits.deadline.as_millis();
-        let what =
-            format_args!("limit: places.deadline_ms = {deadline_ms}: {}", self.source.name());
-        let key = ("places.deadline_ms", 0);
-        core.log_throttled(Level::Warn, key, what, 1, "questions expired");
+        let value = format_args!("{deadline_ms}: {}", self.source.name());
+        core.limit_hit("places.deadline_ms", value, 1, "questions expired");
         let message = "The places provider did not answer in time.".to_owned();
         let failure = SearchFailure { status: SearchStatus::UnknownError, message };
         self.answered(core, ticket, Answer::Failed(failure));

@@ -8,12 +8,11 @@
 //!
 //! Twisted has no such thing; its manhole (twisted.conch) is the nearest.
 
-use super::member::{Cx, Member};
+use super::member::{Cx, LogName, Member, limit_closes};
 use super::metrics::{METRICS, NEIGHBOUR_METRICS};
 use crate::wire::command::write_refusal;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::{Core, Factory, Flow, Moment, Protocol};
-use log::Level;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -49,9 +48,7 @@ impl Factory<Member> for StatusFactory {
         _peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
         if cx.state.counters.askers >= ASKERS_MAX {
-            let what = format_args!("limit: ASKERS_MAX = {ASKERS_MAX}");
-            let key = ("ASKERS_MAX", 0);
-            cx.core.log_throttled(Level::Warn, key, what, 1, "askers turned away");
+            cx.core.limit_hit("ASKERS_MAX", ASKERS_MAX, 1, "askers turned away");
             return None;
         }
         cx.state.counters.askers += 1;
@@ -90,12 +87,17 @@ impl LineProtocol<Member> for StatusProtocol {
         Ok(Mode::Lines)
     }
 
-    fn line_length_exceeded(&mut self, _cx: &mut Cx<'_>, _start: &[u8]) -> Flow {
-        Err(format!("limit: a line longer than LINE_BYTES = {LINE_BYTES}").into())
+    fn line_length_exceeded(&mut self, cx: &mut Cx<'_>, _start: &[u8]) -> Flow {
+        limit_closes(cx.core, "LINE_BYTES", &LINE_BYTES, &LogName::new(NAME, cx.id));
+        cx.abort_connection();
+        Ok(())
     }
 
-    fn line_timed_out(&mut self, _cx: &mut Cx<'_>) -> Flow {
-        Err(format!("limit: a line not ended within UNFINISHED_LINE = {UNFINISHED_LINE:?}").into())
+    fn line_timed_out(&mut self, cx: &mut Cx<'_>) -> Flow {
+        let (limit_s, who) = (UNFINISHED_LINE.as_secs(), LogName::new(NAME, cx.id));
+        limit_closes(cx.core, "UNFINISHED_LINE_S", &limit_s, &who);
+        cx.abort_connection();
+        Ok(())
     }
 
     fn connection_lost(&mut self, cx: &mut Cx<'_>, _why: &herd_reactor::CloseReason) {

@@ -371,7 +371,7 @@ fn location_of<'a>(
 ) -> Result<Location<'a>, ParseError> {
     let text = fields.read(location::behind, ParseError::Location)?;
     let longest = limits.location_bytes.min(LOCATION_BYTES_MAX);
-    if text.len() <= longest { Ok(Location::known(text)) } else { Err(ParseError::Location) }
+    if text.len() <= longest { Ok(Location::known(text)) } else { Err(ParseError::LocationBytes) }
 }
 
 #[inline(always)]
@@ -474,7 +474,7 @@ mod tests {
         assert!(parse("IAMAT abc +1.5+1 5").is_ok());
         assert_eq!(parse("IAMAT abcd +1.5+1 5"), Err(ParseError::Client));
         assert_eq!(parse("WHATSAT abcd 1 1"), Err(ParseError::Client));
-        assert_eq!(parse("IAMAT abc +1.5+1.5 5"), Err(ParseError::Location));
+        assert_eq!(parse("IAMAT abc +1.5+1.5 5"), Err(ParseError::LocationBytes));
         assert!(parse("AT A +0.5 abcd +1.5+1.5 5").is_ok(), "the herd has the herd's limits");
     }
 
@@ -484,7 +484,7 @@ mod tests {
         for (client, location, expected) in [
             (4096, 64, Ok(())),
             (4097, 64, Err(ParseError::Client)),
-            (4096, 65, Err(ParseError::Location)),
+            (4096, 65, Err(ParseError::LocationBytes)),
         ] {
             let (client, zeros) = ("c".repeat(client), "0".repeat(location - "+1+1".len()));
             let iamat = format!("IAMAT {client} +{zeros}1+1 5");

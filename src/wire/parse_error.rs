@@ -11,8 +11,10 @@ pub enum ParseError {
     Operands,
     /// The client id is too long.
     Client,
-    /// The location is too long or none.
+    /// The location is none.
     Location,
+    /// The location is too long.
+    LocationBytes,
     /// The stamp is none.
     Stamp,
     /// The radius is no number or out of its range.
@@ -42,6 +44,7 @@ impl fmt::Display for ParseError {
             ParseError::Operands => "wrong number of operands",
             ParseError::Client => "client id too long",
             ParseError::Location => "not a location",
+            ParseError::LocationBytes => "location too long",
             ParseError::Stamp => "not a stamp",
             ParseError::Radius => "not a radius of more than 0 and at most 50",
             ParseError::Bound => "not a bound from 1 to 20",

@@ -25,7 +25,7 @@ pub mod mutual;
 pub mod pem;
 
 use self::mutual::LoopClock;
-use herd_reactor::{CloseReason, Context, Filter, Flow, Protocol, Shared, TimerId};
+use herd_reactor::{CloseReason, Context, Core, Filter, Flow, Protocol, Shared, TimerId};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, Connection, InvalidMessage, OtherError,
@@ -74,13 +74,14 @@ struct MutualHandshake {
 
 impl MutualHandshake {
     /// So much more was received.
-    fn received(&mut self, bytes: usize) -> Flow {
+    fn received<S: Shared>(&mut self, core: &mut Core<S>, bytes: usize) -> Flow {
         let HandshakeLimit { key, bytes: most } = self.limit;
         self.received += bytes;
-        match self.received > most {
-            true => Err(format!("limit: {key} = {most}: the TLS handshake is longer").into()),
-            false => Ok(()),
+        if self.received <= most {
+            return Ok(());
         }
+        core.limit_hit(key, most, 1, "handshakes closed");
+        Err(format!("its TLS handshake is longer than {key}").into())
     }
 }
 
@@ -173,7 +174,7 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
                 break;
             }
             if let Some(proof) = &mut self.proof {
-                proof.received(taken)?;
+                proof.received(cx.core, taken)?;
             }
             let processed = self.tls.process_new_packets();
             if self.tls.wants_write() {

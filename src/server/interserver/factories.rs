@@ -9,7 +9,6 @@ use crate::replication::NeighbourId;
 use crate::server::member::{Cx, LogName, Member};
 use herd_reactor::line_receiver::{LineLimits, LineReceiver, Mode};
 use herd_reactor::{ClientFactory, CloseReason, Core, Factory, Protocol};
-use log::Level;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -28,9 +27,7 @@ impl Factory<Member> for InterserverFactory {
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
         if cx.state.counters.callers >= CALLERS_MAX {
-            let what = format_args!("limit: CALLERS_MAX = {CALLERS_MAX}");
-            let key = ("CALLERS_MAX", 0);
-            cx.core.log_throttled(Level::Warn, key, what, 1, "turned away at the peer port");
+            cx.core.limit_hit("CALLERS_MAX", CALLERS_MAX, 1, "connections turned away");
             return None;
         }
         log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
@@ -79,7 +76,7 @@ impl ClientFactory<Member> for Dialler {
     /// A neighbour may be down for days: its first failure is news, and then each whose number is a power of two.
     fn client_connection_failed(
         &mut self,
-        _core: &mut Core<Member>,
+        core: &mut Core<Member>,
         member: &mut Member,
         why: &CloseReason,
         retry: Option<Duration>,
@@ -89,6 +86,10 @@ impl ClientFactory<Member> for Dialler {
         let name = &member.neighbours.get(self.neighbour).server.name;
         let level =
             if self.failures.is_power_of_two() { log::Level::Info } else { log::Level::Debug };
+        if matches!(why, CloseReason::TimeoutError(_)) {
+            let value = format_args!("{}, as of {name}", member.limits.connect.as_millis());
+            core.limit_hit("connect_ms", value, 1, "attempts to connect given up");
+        }
         let next =
             retry.map_or_else(|| "no more".to_owned(), |delay| format!("next in {delay:.1?}"));
         log::log!(level, "{NAME}: {name}: {why}; attempt {}, {next}", self.failures);

@@ -115,7 +115,7 @@ fn an_unfinished_line_is_given_its_time_and_no_more() {
     assert_eq!(herd.report("Alford", "kiwi"), None, "half a command is none");
     herd.logged(
         "Alford",
-        &["WARN", "limit: unfinished_line_ms = 300, as of Chatserver,", "connections closed"],
+        &["WARN", "limit: unfinished_line_ms = 300, as of Chatserver,", " closed"],
     );
     let mut stranger = herd.stranger("Alford");
     stranger.send("HEL");
@@ -131,16 +131,52 @@ fn the_log_tells_which_limit_refused_reports_by_their_stamps() {
         let refused = format!("IAMAT kiwi {NOWHERE} {stamp}");
         same(&client.ask(&refused), format!("? {refused}").as_bytes(), "it is refused");
     }
-    herd.logged("Alford", &["WARN", "limit: max_future_ms = 1000: 1 reports refused"]);
-    herd.logged("Alford", &["WARN", "limit: expire_after_s = 60: 1 reports refused"]);
+    herd.logged("Alford", &["WARN", "limit: max_future_ms = 1000: 1 report refused"]);
+    herd.logged("Alford", &["WARN", "limit: expire_after_s = 60: 1 report refused"]);
+}
+
+#[test]
+fn each_limit_on_lines_and_commands_is_logged_with_its_key_and_counted() {
+    let setup = Setup::alone().limit("client_id_bytes", 3).limit("location_bytes", 16);
+    let herd = setup.limit("line_bytes", 1_024).limit("line_echo_bytes", 4).start();
+    let mut client = herd.client("Alford");
+    for refused in ["IAMAT kiwi +34-118 1", "WHATSAT kiwi 10 5", "IAMAT ki +34.123456-118.12345 1"]
+    {
+        same(&client.ask(refused), format!("? {refused}").as_bytes(), "it is refused");
+    }
+    same(&client.ask("IAMAT ki here 1"), b"? IAMAT ki here 1", "this is no location of any length");
+    for _ in 0..2 {
+        let mut talker = herd.client("Alford");
+        talker.send(letters(2_000));
+        assert!(talker.rest().starts_with(b"? "));
+    }
+    let hits = herd.status("Alford")["limit_hits"].clone();
+    for (key, value, times, outcome) in [
+        ("client_id_bytes", "3", 2, "commands refused"),
+        ("location_bytes", "16", 1, "commands refused"),
+        (
+            "line_bytes",
+            "1024 (echoed: line_echo_bytes = 4), as of Chatserver,",
+            2,
+            "connections closed",
+        ),
+    ] {
+        assert_eq!(hits[key], times, "{key}: {hits}");
+        let outcome = outcome.replacen('s', "", 1);
+        herd.logged(
+            "Alford",
+            &["WARN", &format!("limit: {key} = {value}"), &format!(": 1 {outcome}")],
+        );
+    }
+    assert_eq!(hits["connections"], 0, "{hits}");
 }
 
 #[test]
 fn of_two_limits_on_what_lies_ahead_the_log_names_the_smaller_one() {
     for (max_future_ms, ahead_max_s, named) in [
-        (0, 60, "limit: ahead_max_s = 60: 1 reports refused"),
-        (60_001, 60, "limit: ahead_max_s = 60: 1 reports refused"),
-        (60_000, 60, "limit: max_future_ms = 60000: 1 reports refused"),
+        (0, 60, "limit: ahead_max_s = 60: 1 report refused"),
+        (60_001, 60, "limit: ahead_max_s = 60: 1 report refused"),
+        (60_000, 60, "limit: max_future_ms = 60000: 1 report refused"),
     ] {
         let setup = Setup::alone().limit("max_future_ms", max_future_ms);
         let herd = setup.limit("ahead_max_s", ahead_max_s).start();
@@ -157,7 +193,10 @@ fn the_log_tells_who_did_not_take_the_rest_within_close_ms() {
     let mut client = herd.narrow_client("Alford");
     herd.hold_up("Alford", &mut client, |n| iamat("kiwi", NOWHERE, &n.to_string()));
     herd.process("Alford").signal(Signal::TERM);
-    herd.logged("Alford", &["WARN", "limit: close_ms = 300: Chatserver,", "does not read"]);
+    herd.logged(
+        "Alford",
+        &["WARN", "limit: close_ms = 300, as Chatserver,", "does not read: 1 connection aborted"],
+    );
 }
 
 #[test]
@@ -171,7 +210,10 @@ fn who_asks_for_the_status_has_limits_too_and_the_log_names_them() {
     let mut reply = Vec::new();
     let _ = endless.read_to_end(&mut reply);
     same(&reply, b"", "closed without a reply");
-    herd.logged("Alford", &["WARN", "Status,", "limit: a line longer than LINE_BYTES = 1024"]);
+    herd.logged(
+        "Alford",
+        &["WARN", "limit: LINE_BYTES = 1024, as of Status,", "1 connection closed"],
+    );
 
     // In another herd, as the first asker may still be on its way out.
     let herd = Setup::alone().start();
@@ -190,7 +232,8 @@ fn who_asks_for_the_status_has_limits_too_and_the_log_names_them() {
 
 /// Adds up what the lines of a log say that end so: `limit: connections = 1: 72 clients turned away`.
 fn times(log: &str, end: &str) -> u64 {
-    let lines = log.lines().filter_map(|line| line.strip_suffix(end));
+    let one = end.replacen("s ", " ", 1);
+    let lines = log.lines().filter_map(|line| line.strip_suffix(end).or(line.strip_suffix(&one)));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 

@@ -391,6 +391,6 @@ fn with_ack_peer_a_reply_without_a_neighbours_word_is_counted_and_logged() {
     let line = herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 1"));
     same(&masked(&line), format!("AT Alford # kiwi {NOWHERE} 1").as_bytes(), "it is answered");
     assert_eq!(herd.status("Alford")["unreplicated_replies"], 1);
-    let told = "limit: ack_wait_ms = 50: 1 replies left without a neighbour's word";
+    let told = "limit: ack_wait_ms = 50: 1 answer left without a neighbour's word";
     herd.logged("Alford", &["WARN", told]);
 }
