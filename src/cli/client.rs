@@ -34,7 +34,7 @@ Examples:
   herd client Alford --timeout 10 whatsat kiwi.cs.ucla.edu 10 5
 
 Without a command, lines of stdin may come as slowly as they like; each reply has the timeout.
-A HOST is looked up in /etc/hosts and by the name servers of /etc/resolv.conf, within the timeout.
+A HOST is looked up in /etc/hosts and by the name servers of /etc/resolv.conf, within the timeout again.
 On a terminal, bytes of replies that could steer it are shown as \\xNN.
 Exits with 0 if all was answered, and a command accepted; with 1 if the answer to a command was
 '? '; with 69 if the server cannot be reached, is silent or breaks off; with 74 if stdout has no room.")]
@@ -147,10 +147,15 @@ impl Client {
     }
 
     fn silent(&self) -> Failure {
+        let why = match self.command {
+            Some(ClientCommand::Iamat { .. }) => "it is stopped, or has too much to do",
+            _ => {
+                "a WHATSAT may take as long as places.deadline_ms of the server allows (8 s by default)"
+            }
+        };
+        let patience = self.patience;
         self.unavailable(format_args!(
-            "did not reply within {}; a WHATSAT may take as long as places.deadline_ms of the server allows (8 s by \
-             default): wait longer with --timeout SECONDS",
-            self.patience
+            "did not reply within {patience}; {why}: wait longer with --timeout SECONDS"
         ))
     }
 

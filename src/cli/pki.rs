@@ -150,14 +150,14 @@ impl Init {
 impl Issue {
     fn run(&self) -> Result<(), Failure> {
         let (topology, folder) = self.place.open()?;
-        for name in &self.names {
-            self.place.topology.server(&topology, name)?;
-            let ends = ["pem", "key"].map(|end| folder.of(name, end));
+        let servers = self.place.topology.servers(&topology, &self.names)?;
+        for server in &servers {
+            let ends = ["pem", "key"].map(|end| folder.of(&server.name, end));
             must_be_free(&ends.each_ref().map(PathBuf::as_path))?;
         }
         let issuer = folder.issuer(&topology.herd)?;
-        for name in &self.names {
-            self.issue(&topology.herd, name, &folder, &issuer)?;
+        for server in servers {
+            self.issue(&topology.herd, &server.name, &folder, &issuer)?;
         }
         Ok(())
     }

@@ -277,9 +277,13 @@ fn judge(
 fn on_the_way(error: &FetchError) -> &'static str {
     match error.phase {
         _ if error.by_proxy && error.what.ends_with(" 407") => {
-            "write the proxy's user and password, or the right ones, into https_proxy=http://user:password@host:port, \
+            "write the proxy's user and password into https_proxy=http://user:password@host:port, \
              which goes before HTTPS_PROXY (% and two digits for what stands in no URL), and leave out proxy under \
              [places]; only Basic is spoken"
+        }
+        _ if error.by_proxy && error.what.contains(" 407 to the user") => {
+            "see that user and password in https_proxy, else HTTPS_PROXY, are right (% and two digits for what stands \
+             in no URL), and that the proxy takes Basic: no other way is spoken"
         }
         _ if error.by_proxy => {
             "see that the proxy (under [places], else https_proxy, else HTTPS_PROXY) is named rightly, that it runs, and that it \

@@ -50,7 +50,11 @@ impl Status {
         let mut rows = StatusRows::default();
         let mut silent = 0;
         for server in servers {
-            match ask(&socket_path(folder, &server.name), self.patience) {
+            let answer = match server.plain {
+                true => Err(io::Error::other("it is plain, and has no status socket")),
+                false => ask(&socket_path(folder, &server.name), self.patience),
+            };
+            match answer {
                 Ok(answer) if self.json => print_line(&answer.to_string()),
                 Ok(answer) => rows.push(&server.name, &answer),
                 Err(why) => {
@@ -75,7 +79,7 @@ impl Status {
     fn servers<'t>(&self, topology: &'t Topology) -> Result<Vec<&'t Server>, Failure> {
         match self.names.as_slice() {
             [] => Ok(topology.servers.iter().filter(|server| !server.plain).collect()),
-            names => names.iter().map(|name| self.topology.server(topology, name)).collect(),
+            names => self.topology.servers(topology, names),
         }
     }
 }
@@ -90,7 +94,12 @@ fn ask(path: &Path, patience: Patience) -> io::Result<Value> {
 /// An error as its reader needs it.
 fn told(error: &io::Error, path: &Path, patience: Patience) -> io::Error {
     let what = match error.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => "it does not run here".to_owned(),
+        ErrorKind::NotFound => {
+            format!("it does not run here, or its socket {} was removed", path.display())
+        }
+        ErrorKind::ConnectionRefused => {
+            format!("it does not run here: no server listens at {}", path.display())
+        }
         ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => {
             "it closes the connection without an answer; its log says why".to_owned()
         }

@@ -46,6 +46,16 @@ impl TopologyFile {
         Failure::new(Exit::Config, what)
     }
 
+    /// Each of the servers `names` once, in this order.
+    pub(super) fn servers<'t>(
+        &self,
+        topology: &'t Topology,
+        names: &[String],
+    ) -> Result<Vec<&'t Server>, Failure> {
+        let new = names.iter().enumerate().filter(|(at, name)| !names[..*at].contains(name));
+        new.map(|(_, name)| self.server(topology, name)).collect()
+    }
+
     /// The server `name` of this file, or a failure that names those there are.
     pub(super) fn server<'t>(
         &self,

@@ -246,7 +246,9 @@ impl Up {
             kept.pauses.reset();
         }
         let pause = kept.pauses.next(0);
-        print_line(&format!("{name} {how}; next try in {} s", pause.as_secs()));
+        // If none of them can be started at first, there is no next try.
+        let next = self.is_shown.then(|| format!("; next try in {} s", pause.as_secs()));
+        print_line(&format!("{name} {how}{}", next.unwrap_or_default()));
         core.call_later(pause, move |up, core| up.start(core, number));
         self.show_when_tried(core);
     }

@@ -157,9 +157,10 @@ impl Limits {
             whatsats <= all,
             &["whatsats_per_connection", "in_flight", "queue"],
             format!(
-                "whatsats_per_connection {whatsats} is more than places.in_flight and places.queue together, {all}"
+                "places.in_flight and places.queue have room for {all}, less than one connection may ask, \
+                 whatsats_per_connection {whatsats}"
             ),
-            "lower whatsats_per_connection, or raise places.queue",
+            "raise queue under [places], or lower whatsats_per_connection under [limits]",
         );
     }
 }

@@ -463,6 +463,9 @@ fn finish<S: Fetching>(
 
 /// `proxy`: whose fault it was, where it was not the origin's.
 fn failure(phase: FetchPhase, what: String, proxy: Option<&Proxy>) -> FetchError {
-    let what = proxy.map_or(what.clone(), |proxy| format!("the proxy {proxy}: {what}"));
+    let is_refused = |proxy: &Proxy| proxy.credentials.is_some() && what.ends_with(" 407");
+    let to =
+        if proxy.is_some_and(is_refused) { " to the user and password it was sent" } else { "" };
+    let what = proxy.map_or(what.clone(), |proxy| format!("the proxy {proxy}: {what}{to}"));
     FetchError { phase, what, lasting: false, by_proxy: proxy.is_some() }
 }

@@ -26,12 +26,17 @@ pub const WAITING_BYTES: usize = 64 * 1024;
 /// Where the level stands in a line, `INFO `, `WARN `, ...: five bytes, between two spaces.
 const LEVEL: std::ops::Range<usize> = STAMP_BYTES + 1..STAMP_BYTES + 6;
 
+/// What an event may be ahead of the beginning of its turn. More of it, and the clock was set back.
+const TURN_NS: u64 = 1_000_000_000;
+
 /// A log that buffers, and that a failing disk does not stop.
 pub struct LogFile {
     disk: Box<dyn LogDisk>,
     clock: Clock,
     stamp: TimestampCache,
     head: LinePrefix,
+    /// When the last event was logged.
+    event_ns: u64,
     waiting: Vec<u8>,
     /// Lines that came while the disk refused and the buffer was full.
     missing: u64,
@@ -44,13 +49,14 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// A log on `disk`; `clock` is asked only for the time of its own complaints.
+    /// A log on `disk`; `clock` is asked for the time of events and of its own complaints.
     pub fn new(disk: Box<dyn LogDisk>, clock: Clock) -> LogFile {
         LogFile {
             disk,
             clock,
             stamp: TimestampCache::new(),
             head: LinePrefix::default(),
+            event_ns: 0,
             waiting: Vec::with_capacity(WAITING_BYTES + 4 * 1024),
             missing: 0,
             dropped: 0,
@@ -71,6 +77,10 @@ impl LogFile {
         if !self.has_room() {
             return;
         }
+        // All lines of a turn have the time of its beginning. Behind an event of that turn they have the event's, so
+        // that times never go back.
+        let is_behind = self.event_ns.wrapping_sub(unix_ns) < TURN_NS;
+        let unix_ns = if is_behind { self.event_ns } else { unix_ns };
         if !self.head.is_of(unix_ns, party) {
             self.head.write(unix_ns, party, &mut self.stamp);
         }
@@ -90,6 +100,7 @@ impl LogFile {
             return;
         }
         self.waiting.extend_from_slice(line);
+        self.event_ns = (self.clock)();
         let urgent = matches!(line.get(LEVEL), Some(b"WARN " | b"ERROR"));
         if urgent || self.waiting.len() >= WAITING_BYTES {
             self.write_unless_refused();
@@ -303,6 +314,22 @@ mod tests {
             inside.rotations += 1;
             if inside.rotation_fails { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
         }
+    }
+
+    #[test]
+    fn no_line_of_a_turn_is_stamped_before_the_event_above_it_unless_the_clock_was_set_back() {
+        let disk = TestDisk::new(usize::MAX);
+        let mut log = disk.log();
+        let event_ns = 1_795_342_599_123_456_789;
+        let party = Party::Numbered("Chatserver", 7);
+        log.traffic(event_ns - 5_000, &party, Direction::In, b"x");
+        log.event(b"2026-11-22T10:16:39.123456Z INFO  an event\n");
+        for unix_ns in [event_ns - 5_000, event_ns + 5_000, event_ns - 2 * TURN_NS] {
+            log.traffic(unix_ns, &party, Direction::Out, b"? x");
+        }
+        log.flush();
+        let micros: Vec<String> = disk.lines().iter().map(|line| line[17..26].to_owned()).collect();
+        assert_eq!(micros, ["39.123451", "39.123456", "39.123456", "39.123461", "37.123456"]);
     }
 
     fn number(log: &mut LogFile, number: usize) {

@@ -40,7 +40,11 @@ impl Member {
             let path = socket_path(&folder, &server.name);
             let since = reactor.parts().1.now();
             reactor.listen_unix(&path, Box::new(StatusFactory::new(since))).map_err(|e| {
-                let what = format!("{} cannot be asked at {}: {e}", server.name, path.display());
+                let what = format!(
+                    "{} cannot listen at {} for herd status: {e}",
+                    server.name,
+                    path.display()
+                );
                 io::Error::new(e.kind(), what)
             })?;
         }

@@ -12,7 +12,7 @@ use std::path::Path;
 pub(super) fn table(rows: &[(&Server, Option<u32>)]) -> String {
     let head = ["SERVER", "CLIENTS", "NEIGHBOURS", "PROCESS"].map(String::from);
     let body = rows.iter().map(|(server, process)| {
-        let process = process.map_or("not running, see above".to_string(), |id| id.to_string());
+        let process = process.map_or("tried again, see above".to_string(), |id| id.to_string());
         [server.name.clone(), server.client.to_string(), server.peer.to_string(), process]
     });
     let lines: Vec<[String; 4]> = std::iter::once(head).chain(body).collect();
@@ -111,7 +111,7 @@ mod tests {
             table(&[(&alford, Some(4711)), (&bo, None)]),
             "SERVER  CLIENTS          NEIGHBOURS       PROCESS\n\
              Alford  127.0.0.1:12000  127.0.0.1:12100  4711\n\
-             Bo      [::1]:1          127.0.0.1:12100  not running, see above\n"
+             Bo      [::1]:1          127.0.0.1:12100  tried again, see above\n"
         );
     }
 

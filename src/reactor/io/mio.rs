@@ -373,14 +373,20 @@ fn remove_if_dead(path: &Path) -> io::Result<()> {
         found => found?.file_type(),
     };
     if !kind.is_socket() {
-        return Err(ErrorKind::AlreadyExists.into());
+        return Err(io::Error::new(
+            ErrorKind::AlreadyExists,
+            "it is there and no socket: move it away",
+        ));
     }
     let caller = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // Whoever listens may have no time for us, which is not to be waited for.
     caller.set_nonblocking(true)?;
     match caller.connect(&SockAddr::unix(path)?) {
         Err(e) if e.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
-        _ => Err(ErrorKind::AddrInUse.into()),
+        _ => Err(io::Error::new(
+            ErrorKind::AddrInUse,
+            "another process listens there: end that first",
+        )),
     }
 }
 

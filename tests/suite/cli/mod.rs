@@ -503,7 +503,27 @@ fn status_tells_of_those_that_run_and_of_those_that_do_not() {
     let herd = Herd::new("status", TRIANGLE);
     let nobody = herd.run(&["status"]);
     assert_eq!(nobody.code, Some(69));
-    assert_eq!(nobody.stdout.matches("it does not run here").count(), 3, "{}", nobody.stdout);
+    assert_eq!(
+        nobody.stdout.matches("it does not run here, or its socket").count(),
+        3,
+        "{}",
+        nobody.stdout
+    );
+    let folder = herd.folder().join("run");
+    fs::create_dir_all(folder.join("Parker.sock")).expect("the folder is ours");
+    fs::write(folder.join("Alford.sock"), "").expect("the folder is ours");
+    for name in ["Parker", "Alford"] {
+        let path = folder.join(format!("{name}.sock"));
+        let shown = herd.run(&["status", name, name, name]).stdout;
+        let what = format!("it does not run here: no server listens at {}", path.display());
+        assert_eq!(shown.matches(&what).count(), 1, "each is told once: {shown}");
+        let refused = herd.run(&["serve", name]);
+        assert_eq!(refused.code, Some(69), "{refused:?}");
+        let what =
+            format!("{} for herd status: it is there and no socket: move it away", path.display());
+        assert!(refused.stderr.contains(&what), "{refused:?}");
+    }
+    fs::remove_dir_all(folder).expect("the folder is ours");
 
     let alford = herd.serve("Alford");
     let mut bolden = herd.serve("Bolden");
@@ -718,6 +738,7 @@ fn a_second_herd_on_the_same_addresses_says_so_and_ends() {
     let second = herd.run(&["up"]);
     assert_eq!(second.code, Some(69));
     assert!(second.stderr.contains("Bolden cannot listen on"), "{}", second.stderr);
+    assert!(!second.stdout.contains("next try"), "{}", second.stdout);
     assert!(
         second.stderr.ends_with("herd: none of the servers could be started\n"),
         "{}",

@@ -58,6 +58,8 @@ fn a_server_that_is_silent_or_trickles_ends_a_command_with_69_and_a_remedy() {
         assert!(ended.stderr.contains("places.deadline_ms"), "{ended:?}");
         assert!(ended.stderr.contains("--timeout SECONDS"), "{ended:?}");
     }
+    let ended = client_of(is_silent, "CLIENT --timeout 0.2 iamat kiwi +34-118 5");
+    assert!(ended.stderr.contains("did not reply within 0.2 s; it is stopped"), "{ended:?}");
     let ended = client_of(trickles, "CLIENT --timeout 0.2 whatsat kiwi 10 5 > /dev/null");
     assert_eq!(ended.code, Some(69), "{ended:?}");
 }

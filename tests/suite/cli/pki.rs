@@ -204,7 +204,7 @@ fn pki_works_before_the_topology_has_the_table() {
     let open = herd.text().replace(&format!("peer = \"{ip}:12100\""), "peer = \"10.0.0.1:12100\"");
     herd.write(&open);
     done(&herd, &["pki", "init"]);
-    done(&herd, &["pki", "issue", "Alford", "Bolden"]);
+    done(&herd, &["pki", "issue", "Alford", "Bolden", "Alford"]);
     herd.write(&format!("{open}[peer_tls]\n"));
     assert_eq!(herd.run(&["check"]).code, Some(0));
 }

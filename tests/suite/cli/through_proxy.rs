@@ -169,13 +169,18 @@ fn a_proxy_that_refuses_is_told_apart_from_the_service() {
 fn a_check_says_what_to_do_about_the_proxy_and_not_about_the_service() {
     let (google, _asked) = start_google();
     let herd = asking("remedied", google.address());
-    for (answer, remedy) in [
-        ("407 Proxy Authentication Required", "https_proxy=http://user:password@host:port"),
-        ("403 Forbidden", "lets CONNECT through"),
+    for (user, answer, remedy) in [
+        ("", "407 Proxy Authentication Required", "https_proxy=http://user:password@host:port"),
+        (
+            "me:CANARY-p4ss@",
+            "407 Proxy Authentication Required",
+            "see that user and password in https_proxy",
+        ),
+        ("me:CANARY-p4ss@", "403 Forbidden", "lets CONNECT through"),
     ] {
         let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n").leak();
         let (proxy, _heard) = start_proxy(Some(answer));
-        let through = format!("http://me:{PASSWORD}@{proxy}");
+        let through = format!("http://{user}{proxy}");
         let environment =
             [("GOOGLE_MAPS_API_KEY", KEY), ("HTTPS_PROXY", &through), ("NO_PROXY", "")];
         let ended = herd.start_in(&environment, &["places", "check"]).end();
