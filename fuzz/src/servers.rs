@@ -8,7 +8,7 @@ use places_herd::places::{Progress, Query, Source, Ticket};
 use places_herd::server::chatserver::ChatserverFactory;
 use places_herd::server::interserver::InterserverFactory;
 use places_herd::server::member::Member;
-use places_herd::server::status::StatusFactory;
+use places_herd::server::status::status_factory;
 use places_herd::table::{MergeOutcome, ReportOrigin, Table};
 use places_herd::wire::command::{Command, is_blank, write_refusal};
 use places_herd::wire::report::Report;
@@ -240,7 +240,7 @@ pub fn peer_port(data: &[u8]) {
 /// To STATUS one line of JSON, to anything else `? ` and a copy, one each.
 pub fn status_socket(data: &[u8]) {
     let (seed, text) = choice(data);
-    let (_, written) = talk(StatusFactory::new(Moment::default()), seed, text);
+    let (_, written) = talk(status_factory(Moment::default()), seed, text);
     let (lines, _) = whole_lines(text);
     let asked: Vec<_> = lines.into_iter().filter(|line| !line.trim_ascii().is_empty()).collect();
     let said: Vec<_> = written.split_inclusive(|byte| *byte == b'\n').collect();

@@ -71,8 +71,12 @@ enum CliCommand {
     Serve(serve::Serve),
     Check(check::Check),
     Client(client::Client),
+    /// Make certificates by which the servers of a herd know each other
     #[cfg(feature = "pki")]
+    #[command(subcommand)]
     Pki(pki::Pki),
+    /// Ask the source of places
+    #[command(subcommand)]
     Places(places_check::Places),
     Status(status::Status),
     Journal(journal::JournalArgs),
@@ -91,7 +95,7 @@ pub fn run() -> ExitCode {
             CliCommand::Client(client) => client.run(),
             #[cfg(feature = "pki")]
             CliCommand::Pki(pki) => pki.run(),
-            CliCommand::Places(places) => places.run(),
+            CliCommand::Places(places_check::Places::Check(check)) => check.run(),
             CliCommand::Status(status) => status.run(),
             CliCommand::Journal(journal) => journal.run(),
         },
@@ -130,6 +134,20 @@ fn print_error(text: impl std::fmt::Display) {
 /// `text` with each of its lines escaped.
 fn harmless(text: &str) -> String {
     text.split('\n').map(one_line).collect::<Vec<_>>().join("\n")
+}
+
+/// Rows below each other, two blanks between their cells. What is last in its row may be as long as it likes.
+fn in_columns(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter(|row| column + 1 < row.len()).map(|row| row[column].len());
+        cells.max().unwrap_or(0)
+    };
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().enumerate();
+        let cells = cells.map(|(column, cell)| format!("{cell:0$}", width(column)));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
 }
 
 /// What others have said, for stdout: as it is, unless that is a terminal.

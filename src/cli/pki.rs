@@ -45,15 +45,8 @@ const CLOCKS_DIFFER: Duration = Duration::from_secs(3_600);
 /// Lists of what is revoked name a day of the next one, which nobody waits for.
 const NEXT_LIST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// Make certificates by which the servers of a herd know each other
-#[derive(Debug, clap::Args)]
-pub(super) struct Pki {
-    #[command(subcommand)]
-    command: PkiCommand,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum PkiCommand {
+pub(super) enum Pki {
     Init(Init),
     Issue(Issue),
     Revoke(Revoke),
@@ -61,10 +54,10 @@ enum PkiCommand {
 
 impl Pki {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        match &self.command {
-            PkiCommand::Init(init) => init.run(),
-            PkiCommand::Issue(issue) => issue.run(),
-            PkiCommand::Revoke(revoke) => revoke.run(),
+        match self {
+            Pki::Init(init) => init.run(),
+            Pki::Issue(issue) => issue.run(),
+            Pki::Revoke(revoke) => revoke.run(),
         }
     }
 }
@@ -73,7 +66,7 @@ impl Pki {
 ///
 /// Whoever has ca.key can make certificates of all servers. Keep it where no server runs.
 #[derive(Debug, clap::Args)]
-struct Init {
+pub(super) struct Init {
     #[command(flatten)]
     place: FolderArgs,
     /// For how many days it holds
@@ -83,7 +76,7 @@ struct Init {
 
 /// Make a certificate and a key for servers of the topology
 #[derive(Debug, clap::Args)]
-struct Issue {
+pub(super) struct Issue {
     /// Which servers
     #[arg(required = true)]
     names: Vec<String>,
@@ -96,7 +89,7 @@ struct Issue {
 
 /// Revoke a server's certificate
 #[derive(Debug, clap::Args)]
-struct Revoke {
+pub(super) struct Revoke {
     /// Which server
     name: String,
     #[command(flatten)]

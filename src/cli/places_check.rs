@@ -30,24 +30,9 @@ use std::net::IpAddr;
 /// The longest text of a service's that is shown, in characters.
 const TEXT_CHARS_MAX: usize = 200;
 
-/// Ask the source of places
-#[derive(Debug, clap::Args)]
-pub(super) struct Places {
-    #[command(subcommand)]
-    command: PlacesCommand,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum PlacesCommand {
+pub(super) enum Places {
     Check(PlacesCheck),
-}
-
-impl Places {
-    pub(super) fn run(&self) -> Result<(), Failure> {
-        match &self.command {
-            PlacesCommand::Check(check) => check.run(),
-        }
-    }
 }
 
 /// Put one real question to the source of places, and show how it went
@@ -58,7 +43,7 @@ impl Places {
 Examples:
   herd places check
   herd places check google --at -33.8703830+151.1979255 --radius 0.5")]
-struct PlacesCheck {
+pub(super) struct PlacesCheck {
     /// embedded, file, google, google-legacy or photon [default: the one in the topology]
     source: Option<SourceName>,
     #[command(flatten)]
@@ -88,7 +73,7 @@ fn radius(text: &str) -> Result<String, &'static str> {
 }
 
 impl PlacesCheck {
-    fn run(&self) -> Result<(), Failure> {
+    pub(super) fn run(&self) -> Result<(), Failure> {
         let topology = self
             .topology
             .read_supposing(Supposed { source: self.source, ..Supposed::default() })?;

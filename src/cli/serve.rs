@@ -83,16 +83,17 @@ fn serve(
     let name = &server.name;
     dump_no_core();
     let warn = |warning: Diagnostic| ::log::warn!("{}", warning.in_one_line());
-    let (places, peer_tls) =
-        match (OpenPlaces::open(&topology.places, warn), open_peer_tls(topology, name)) {
-            (Ok(places), Ok(peer_tls)) => (places, peer_tls),
-            (places, peer_tls) => {
-                let mut faults = places.err().unwrap_or_default();
-                faults.extend(peer_tls.err().map(|fault| *fault));
-                faults.iter().for_each(|fault| ::log::error!("{}", fault.in_one_line()));
-                return Err(file.refused(&faults));
-            }
-        };
+    let read = |settings| PeerTls::read(settings, &topology.herd, name, MioIo::wall_clock());
+    let peer_tls = topology.peer_tls.as_ref().map(read).transpose();
+    let (places, peer_tls) = match (OpenPlaces::open(&topology.places, warn), peer_tls) {
+        (Ok(places), Ok(peer_tls)) => (places, peer_tls),
+        (places, peer_tls) => {
+            let mut faults = places.err().unwrap_or_default();
+            faults.extend(peer_tls.err().map(|fault| *fault));
+            faults.iter().for_each(|fault| ::log::error!("{}", fault.in_one_line()));
+            return Err(file.refused(&faults));
+        }
+    };
     let mut io = MioIo::new(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup])
         .map_err(|e| Failure::os("the kernel gives no poll", e))?;
     let seed = io.random();
@@ -145,13 +146,6 @@ fn serve(
         .map_err(|e| Failure::new(Exit::Io, format!("journal: {e}")))?;
     ::log::info!("{name} has ended");
     Ok(())
-}
-
-/// The certificates of the server `name`, if neighbours have to prove who they are.
-fn open_peer_tls(topology: &Topology, name: &str) -> Result<Option<PeerTls>, Box<Diagnostic>> {
-    let settings = topology.peer_tls.as_ref();
-    let read = |it| PeerTls::read(it, &topology.herd, name, MioIo::wall_clock());
-    settings.map(read).transpose()
 }
 
 /// Gives `member` the journal in its own folder under the one of `settings`, and what it held; nothing if

@@ -8,7 +8,7 @@ use crate::config::{Diagnostic, KEY_VARIABLE, PlacesSettings, PlacesSource, Upst
 use crate::fetch::pool::HttpPool;
 use crate::fetch::roots;
 use crate::log::secret::Secret;
-use crate::net::dns::DnsOptions;
+use crate::net::dns::{DnsClient, DnsOptions};
 use crate::places::{self, Source};
 use crate::server::network::Network;
 use std::env;
@@ -62,12 +62,8 @@ fn read_file(
         let fault = |fault| here.error(format!("{shown}: {fault}"), remedy);
         faults.into_iter().map(fault).collect::<Vec<_>>()
     })?;
-    let remark = |what| {
-        here.warning(
-            format!("{shown}: {what}"),
-            "add what is missing, or let it be, if it is meant",
-        )
-    };
+    let remark =
+        |what| here.warning(format!("{shown}: {what}"), "add what is missing, if it is not meant");
     file.remarks().into_iter().map(remark).for_each(warn);
     Ok(file)
 }
@@ -81,11 +77,9 @@ fn open_network(
     let mut faults = Vec::new();
     let key = open_key(settings, upstream, warn).map_err(|fault| faults.push(*fault));
     let tls = roots::client_config(upstream.ca_file.as_deref()).map_err(|why| {
-        let remedy =
-            "name a file of certificates in PEM; without ca_file those count that browsers trust";
-        faults.push(
-            settings.here("ca_file").error(format!("no certificates to trust: {why}"), remedy),
-        );
+        let remedy = "name a file of certificates in PEM, or leave ca_file out";
+        let what = format!("no certificates to trust: {why}");
+        faults.push(settings.here("ca_file").error(what, remedy));
     });
     let proxy = proxy::choose(&upstream.base, upstream.proxy.as_ref(), |name| env::var_os(name));
     let proxy = proxy.map_err(|(what, remedy)| {
@@ -105,7 +99,7 @@ fn open_network(
         resolv_conf: upstream.resolv_conf.clone(),
     };
     let agent = HttpPool::new(tls, settings.pool_limits()).with_proxy(proxy);
-    let network = Some(Network::new(options, agent));
+    let network = Some(Network { dns: DnsClient::new(options), agent });
     Ok(OpenPlaces { source, key, network, fallback })
 }
 
@@ -116,23 +110,20 @@ fn open_key(
     upstream: &Upstream,
     warn: impl FnMut(Diagnostic),
 ) -> Result<Option<Secret>, Box<Diagnostic>> {
-    let here = settings.here("key_file");
-    let fault = |what: String, remedy: &str| Box::new(here.error(what, remedy));
-    match &upstream.key_file {
-        _ if !upstream.needs_key() => Ok(None),
-        Some(path) => {
-            let remedy = "write the key, and nothing else, into this file";
-            let (key, warning) =
-                Secret::from_file(path).map_err(|why| fault(why.to_string(), remedy))?;
-            warning.map(|what| here.warning(what, "chmod 600 it")).into_iter().for_each(warn);
-            Ok(Some(key))
-        }
-        None => {
-            let remedy = "name a key_file under [places], or set it to the key in the environment";
-            let key = Secret::from_environment(KEY_VARIABLE);
-            let key = key.map_err(|why| fault(why.to_string(), remedy))?;
-            let unset = || fault(format!("{KEY_VARIABLE} is not set"), remedy);
-            key.ok_or_else(unset).map(Some)
-        }
+    if !upstream.needs_key() {
+        return Ok(None);
     }
+    let here = settings.here("key_file");
+    let found = match &upstream.key_file {
+        Some(path) => Secret::from_file(path).map(|(key, warning)| {
+            warning.map(|what| here.warning(what, "chmod 600 it")).into_iter().for_each(warn);
+            Some(key)
+        }),
+        None => Secret::from_environment(KEY_VARIABLE),
+    };
+    let unset = || format!("{KEY_VARIABLE} is not set, and no key_file is named");
+    let key = found.map_err(|why| why.to_string()).and_then(|key| key.ok_or_else(unset));
+    let remedy =
+        "write the key, and nothing else, into a file, and name that: key_file = \"google.key\"";
+    key.map(Some).map_err(|what| Box::new(here.error(what, remedy)))
 }

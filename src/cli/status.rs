@@ -3,7 +3,7 @@
 use super::exit::{Exit, Failure};
 use super::patience::{Patience, Timed, connect, is_late};
 use super::topology_file::TopologyFile;
-use super::{print_error, print_line};
+use super::{in_columns, print_error, print_line};
 use crate::config::{Server, Topology, socket_path};
 use crate::log::one_line;
 use serde_json::Value;
@@ -177,24 +177,8 @@ fn link(link: &Value) -> String {
 impl std::fmt::Display for StatusRows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let head = ["server", "process", "up for", "clients", "known", "state", "journal", "links"];
-        let head: Vec<String> = head.map(str::to_owned).to_vec();
-        // A silent server's reason may run across the columns.
-        let tables = self.0.iter().filter(|row| row.len() == head.len()).chain([&head]);
-        let mut widths = vec![0; head.len()];
-        for row in tables {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.len());
-            }
-        }
-        let names = self.0.iter().map(|row| row[0].len());
-        widths[0] = names.max().unwrap_or(0).max(widths[0]);
-        for (number, row) in [&head].into_iter().chain(&self.0).enumerate() {
-            let cells: Vec<String> =
-                row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-            let end = if number < self.0.len() { "\n" } else { "" };
-            write!(f, "{}{end}", cells.join("  ").trim_end())?;
-        }
-        Ok(())
+        let head = head.map(str::to_owned).to_vec();
+        f.write_str(in_columns(&[&[head], self.0.as_slice()].concat()).trim_end())
     }
 }
 

@@ -75,23 +75,17 @@ impl fmt::Display for Diagnostic {
 pub struct TopologyErrors(Vec<Diagnostic>);
 
 impl TopologyErrors {
-    /// The one error of a file that cannot be read as a whole.
-    pub(super) fn of_file(path: &Path, what: impl Into<String>, remedy: &str) -> TopologyErrors {
-        let draft = Draft { at: None, is_shown: true, what: what.into(), remedy: remedy.into() };
-        TopologyErrors(in_order("", path, "error", vec![draft]))
-    }
-
-    /// The one error of a text that cannot be read further than to `at`.
-    pub(super) fn of_text(
-        text: &str,
-        at: usize,
+    /// The one error of a file that cannot be read, or not further than to `at` in its text.
+    pub(super) fn of_file(
         path: &Path,
-        what: &str,
+        text: &str,
+        at: Option<usize>,
+        what: impl Into<String>,
         remedy: &str,
     ) -> TopologyErrors {
-        let draft =
-            Draft { at: Some(at..at), is_shown: true, what: what.into(), remedy: remedy.into() };
-        TopologyErrors(in_order(text, path, "error", vec![draft]))
+        let at = at.map(|at| at..at);
+        let draft = Draft { at, is_shown: true, what: what.into(), remedy: remedy.into() };
+        TopologyErrors(vec![diagnostic(text, path, "error", draft)])
     }
 
     /// The errors, at least one.

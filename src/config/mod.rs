@@ -115,18 +115,13 @@ impl Topology {
     pub fn read_supposing(path: &Path, supposed: Supposed) -> Result<Topology, TopologyErrors> {
         let (bytes, _) = files::read(path, FILE_BYTES_MAX).map_err(|error| {
             let what = format!("it cannot be read: {error}");
-            TopologyErrors::of_file(path, what, "name a topology file, or write one")
+            TopologyErrors::of_file(path, "", None, what, "name a topology file, or write one")
         })?;
         str::from_utf8(&bytes)
             .map_err(|error| {
                 let (text, at) = (String::from_utf8_lossy(&bytes), error.valid_up_to());
-                TopologyErrors::of_text(
-                    &text,
-                    at,
-                    path,
-                    "this is not UTF-8",
-                    "save the file as UTF-8",
-                )
+                let what = "this is not UTF-8";
+                TopologyErrors::of_file(path, &text, Some(at), what, "save the file as UTF-8")
             })
             .and_then(|text| Topology::parse_supposing(text, path, supposed))
     }
@@ -149,7 +144,7 @@ impl Topology {
         let (document, errors) = DeTable::parse_recoverable(text);
         if document.get_ref().is_empty() && errors.is_empty() {
             let remedy = "begin with the topology.toml of the herd of five";
-            return Err(TopologyErrors::of_file(path, "it is empty", remedy));
+            return Err(TopologyErrors::of_file(path, "", None, "it is empty", remedy));
         }
         let mut diagnostics = Diagnostics::new(text);
         diagnostics.not_toml(&errors);

@@ -253,22 +253,12 @@ impl PlacesTable<'_> {
         if self.is_asked || self.section.has("source") {
             return;
         }
-        for key in keys_of("[places]").map(|key| key.name) {
+        let keys = keys_of("[places]").map(|key| key.name);
+        for key in keys.filter(|key| !COMMON_KEYS.contains(key)) {
             let Some(place) = self.section.place_of(key) else { continue };
-            match key {
-                _ if COMMON_KEYS.contains(&key) => {}
-                "file" => {
-                    diagnostics.error(
-                        place,
-                        "this file would not be read",
-                        "add source = \"file\"",
-                    );
-                }
-                _ => {
-                    let remedy = "name the source it is for, as in source = \"google\"";
-                    diagnostics.error(place, "this would not be used", remedy);
-                }
-            }
+            let source = if key == "file" { "file" } else { "google" };
+            let remedy = format!("name the source it is for, as in source = \"{source}\"");
+            diagnostics.error(place, "this would not be used", remedy);
         }
     }
 

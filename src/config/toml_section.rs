@@ -285,23 +285,17 @@ pub(super) trait Amount {
     fn of(number: u64) -> Self;
 }
 
-impl Amount for u64 {
-    fn of(number: u64) -> u64 {
-        number
-    }
+macro_rules! amounts {
+    ($($type:ty)+) => {
+        $(impl Amount for $type {
+            fn of(number: u64) -> $type {
+                number.try_into().unwrap_or(<$type>::MAX)
+            }
+        })+
+    };
 }
 
-impl Amount for usize {
-    fn of(number: u64) -> usize {
-        number.try_into().unwrap_or(usize::MAX)
-    }
-}
-
-impl Amount for u32 {
-    fn of(number: u64) -> u32 {
-        number.try_into().unwrap_or(u32::MAX)
-    }
-}
+amounts!(u64 usize u32);
 
 /// Milliseconds in the file.
 impl Amount for Duration {
@@ -321,32 +315,23 @@ impl<T: Amount> Amount for Option<T> {
 /// wrong, and a remedy.
 pub(super) fn parse_address(text: &str) -> Result<SocketAddr, (&'static str, &'static str)> {
     let here = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    match here.as_deref().unwrap_or(text).parse::<SocketAddr>() {
-        Ok(address) if address.port() == 0 => Err(("has port 0", "choose a port from 1 to 32767")),
-        Ok(address) => Ok(address),
-        Err(_) if text.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()) => Err((
-            "has no port",
-            "put the IPv6 address in brackets and a port behind it, as in [::1]:12000",
-        )),
-        Err(_) => match text.rsplit_once(':') {
-            None => Err(("has no port", "put one behind it, as in 127.0.0.1:12000")),
-            Some((_, port)) if port.parse::<u16>().is_err() => {
-                Err(("has no port from 1 to 65535", "write one, as in 127.0.0.1:12000"))
-            }
-            Some((host, _))
-                if host.contains(|c: char| c.is_alphabetic()) && !host.contains(':') =>
-            {
-                Err((
-                    "is a host name",
-                    "write its IP address: no server waits for a name server when it starts",
-                ))
-            }
-            Some(_) => Err((
-                "is no address",
-                "write an IP address and a port: 127.0.0.1:12000, or [::1]:12000",
-            )),
-        },
-    }
+    let has_letters =
+        |host: &str| host.contains(|c: char| c.is_alphabetic()) && !host.contains(':');
+    let is_v6 = text.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
+    Err(match (here.as_deref().unwrap_or(text).parse::<SocketAddr>(), text.rsplit_once(':')) {
+        (Ok(address), _) if address.port() > 0 => return Ok(address),
+        (Ok(_), _) => ("has port 0", "choose a port from 1 to 32767"),
+        _ if is_v6 => ("has no port", "put brackets around it and a port behind: [::1]:12000"),
+        (_, None) => ("has no port", "put one behind it, as in 127.0.0.1:12000"),
+        (_, Some((_, port))) if port.parse::<u16>().is_err() => {
+            ("has no port from 1 to 65535", "write one, as in 127.0.0.1:12000")
+        }
+        (_, Some((host, _))) if has_letters(host) => {
+            let remedy = "write its IP address: no server waits for a name server when it starts";
+            ("is a host name", remedy)
+        }
+        _ => ("is no address", "write an IP address and a port: 127.0.0.1:12000, or [::1]:12000"),
+    })
 }
 
 /// Whether what follows a key of this name should not be shown.

@@ -499,23 +499,17 @@ impl Interserver {
         let report = Report::relayed(at, scratch);
         let (key, verdict) = table.merge(&report, rule);
         let outcome = "reports from neighbours dropped";
-        match verdict {
-            MergeOutcome::Full => {
-                let (key, what) = (("table_full", 0), format_args!("table full (8 GiB)"));
-                cx.core.log_throttled(Level::Error, key, what, 1, outcome);
-            }
-            MergeOutcome::Expired => {
-                cx.core.limit_hit(
-                    "expire_after_s",
-                    limits.expire_after.map_or(0, |it| it.0),
-                    1,
-                    outcome,
-                );
-            }
-            MergeOutcome::Ahead => {
-                cx.core.limit_hit("ahead_max_s", limits.ahead_max.map_or(0, |it| it.0), 1, outcome);
-            }
-            _ => {}
+        let limit = match verdict {
+            MergeOutcome::Expired => limits.expire_after.map(|it| ("expire_after_s", it.0)),
+            MergeOutcome::Ahead => limits.ahead_max.map(|it| ("ahead_max_s", it.0)),
+            _ => None,
+        };
+        if let Some((key, seconds)) = limit {
+            cx.core.limit_hit(key, seconds, 1, outcome);
+        }
+        if verdict == MergeOutcome::Full {
+            let (key, what) = (("table_full", 0), format_args!("table full (8 GiB)"));
+            cx.core.log_throttled(Level::Error, key, what, 1, outcome);
         }
         let Some(key) = key else { return };
         if let Some(id) = from.filter(|_| verdict != MergeOutcome::Older) {

@@ -6,7 +6,7 @@
 
 use crate::fetch::pool::{HttpPool, Origin};
 use crate::http::{Request, RequestError, Response};
-use crate::net::dns::{self, DnsClient};
+use crate::net::dns::DnsClient;
 use crate::places::{Fetch, FetchMethod, Reply, Scheme};
 
 /// The resolver and the agent of a member.
@@ -16,13 +16,6 @@ pub struct Network {
     pub dns: DnsClient,
     /// Requests become responses.
     pub agent: HttpPool,
-}
-
-impl Network {
-    /// Both, new.
-    pub fn new(options: dns::DnsOptions, agent: HttpPool) -> Network {
-        Network { dns: DnsClient::new(options), agent }
-    }
 }
 
 /// What is sent for a source's question, and to whom.

@@ -66,16 +66,6 @@ impl PeerTls {
         name: &str,
         wall: UnixNanos,
     ) -> Result<PeerTls, Box<Diagnostic>> {
-        PeerTls::from_files(settings, herd, name, wall)
-            .map_err(|CredentialFault { what, remedy }| Box::new(settings.here.error(what, remedy)))
-    }
-
-    fn from_files(
-        settings: &PeerTlsSettings,
-        herd: &str,
-        name: &str,
-        wall: UnixNanos,
-    ) -> Result<PeerTls, CredentialFault> {
         let files = Files::of(settings, name);
         let (credentials, key_mode) = files.read()?;
         let shown: Vec<Vec<u8>> =
@@ -92,7 +82,7 @@ impl PeerTls {
         let names = dns_names(&shown[0]);
         if !names.contains(&wanted) {
             let what = format!("{} is not for {wanted}", files.certificate.display());
-            return Err(CredentialFault::new(what, files.issue()));
+            return Err(files.fault(&files.certificate, what));
         }
         Ok(PeerTls {
             settings: settings.clone(),
@@ -221,20 +211,9 @@ impl PeerTls {
     }
 }
 
-/// What is wrong with a file, and how to mend it.
-struct CredentialFault {
-    what: String,
-    remedy: String,
-}
-
-impl CredentialFault {
-    fn new(what: impl Into<String>, remedy: impl Into<String>) -> CredentialFault {
-        CredentialFault { what: what.into(), remedy: remedy.into() }
-    }
-}
-
 /// The files of one server.
 struct Files {
+    here: Diagnostic,
     name: String,
     authority: PathBuf,
     certificate: PathBuf,
@@ -246,6 +225,7 @@ impl Files {
     fn of(settings: &PeerTlsSettings, name: &str) -> Files {
         let file = |name: String| settings.folder.join(name);
         Files {
+            here: settings.here.clone(),
             name: name.to_owned(),
             authority: file("ca.pem".to_owned()),
             certificate: file(format!("{name}.pem")),
@@ -255,7 +235,7 @@ impl Files {
     }
 
     /// All that they hold, and the mode of the key's file.
-    fn read(&self) -> Result<(Credentials, u32), CredentialFault> {
+    fn read(&self) -> Result<(Credentials, u32), Box<Diagnostic>> {
         let authorities = self.objects(&self.authority, "certificate")?.0;
         let chain = self.objects(&self.certificate, "certificate")?.0;
         let (keys, key_mode) = self.objects(&self.key, "private key")?;
@@ -272,55 +252,49 @@ impl Files {
         &self,
         path: &Path,
         wanted: &str,
-    ) -> Result<(Vec<T>, u32), CredentialFault> {
-        let (found, permissions) = pem::read(path, wanted)
-            .map_err(|what| CredentialFault::new(what, self.remedy_for(path)))?;
+    ) -> Result<(Vec<T>, u32), Box<Diagnostic>> {
+        let (found, permissions) =
+            pem::read(path, wanted).map_err(|what| self.fault(path, what))?;
         Ok((found, permissions.mode()))
     }
 
-    fn issue(&self) -> String {
-        // Else a name that begins with a dash would be an option.
-        let dashes = if self.name.starts_with('-') { "-- " } else { "" };
-        format!("put a new pair in its place, as from: herd pki issue {dashes}{}", self.name)
-    }
-
-    fn remedy_for(&self, path: &Path) -> String {
-        match path {
+    /// What is wrong with the file at `path`.
+    fn fault(&self, path: &Path, what: String) -> Box<Diagnostic> {
+        let remedy = match path {
             path if path == self.authority => {
                 "bring ca.pem here; only if there is none anywhere, begin with: herd pki init"
-                    .to_owned()
             }
             path if path == self.revoked => {
-                "put the list in its place that herd pki revoke has written".to_owned()
+                "put the list in its place that herd pki revoke has written"
             }
-            _ => self.issue(),
-        }
+            _ => &format!("put a new pair in its place, as from: herd pki issue {}", self.name),
+        };
+        Box::new(self.here.error(what, remedy))
     }
 
-    fn no_certificate(&self, path: &Path) -> CredentialFault {
-        let what = format!("{} holds what is no certificate", path.display());
-        CredentialFault::new(what, self.remedy_for(path))
+    fn no_certificate(&self, path: &Path) -> Box<Diagnostic> {
+        self.fault(path, format!("{} holds what is no certificate", path.display()))
     }
 
-    fn unusable(&self, why: &CredentialError) -> CredentialFault {
+    fn unusable(&self, why: &CredentialError) -> Box<Diagnostic> {
+        let [certificate, key, revoked] =
+            [&self.certificate, &self.key, &self.revoked].map(|path| path.display());
         match why {
             CredentialError::Authority(_) => self.no_certificate(&self.authority),
             CredentialError::Revoked(why) => {
-                let what = format!("{} cannot be used: {why:?}", self.revoked.display());
-                CredentialFault::new(what, self.remedy_for(&self.revoked))
+                self.fault(&self.revoked, format!("{revoked} cannot be used: {why:?}"))
             }
             CredentialError::Key(rustls::Error::InconsistentKeys(_)) => {
-                let (key, certificate) = (self.key.display(), self.certificate.display());
-                CredentialFault::new(format!("{key} is not the key of {certificate}"), self.issue())
+                self.fault(&self.key, format!("{key} is not the key of {certificate}"))
             }
             CredentialError::Key(why) => {
-                CredentialFault::new(format!("{}: {why}", self.certificate.display()), self.issue())
+                self.fault(&self.certificate, format!("{certificate}: {why}"))
             }
         }
     }
 
     /// Every neighbour would refuse it for this.
-    fn refused(&self, why: &webpki::Error) -> CredentialFault {
+    fn refused(&self, why: &webpki::Error) -> Box<Diagnostic> {
         use webpki::Error::{
             CaUsedAsEndEntity, CertExpired, CertNotValidYet, CertRevoked, EmptyEkuExtension,
             UnknownIssuer, UnknownRevocationStatus,
@@ -341,6 +315,6 @@ impl Files {
             }
             why => format!("{certificate} is not to be believed: {why:?}"),
         };
-        CredentialFault::new(what, self.issue())
+        self.fault(&self.certificate, what)
     }
 }

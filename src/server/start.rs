@@ -5,7 +5,7 @@
 use super::chatserver::ChatserverFactory;
 use super::interserver::{Dialler, InterserverFactory};
 use super::member::Member;
-use super::status::StatusFactory;
+use super::status::status_factory;
 use crate::config::{Server, socket_path};
 use herd_reactor::{Backoff, ConnectOptions, Core, Io, Reactor};
 use std::io;
@@ -39,7 +39,7 @@ impl Member {
         if let Some(folder) = reactor.state().status_folder.clone() {
             let path = socket_path(&folder, &server.name);
             let since = reactor.parts().1.now();
-            reactor.listen_unix(&path, Box::new(StatusFactory::new(since))).map_err(|e| {
+            reactor.listen_unix(&path, Box::new(status_factory(since))).map_err(|e| {
                 let what = format!(
                     "{} cannot listen at {} for herd status: {e}",
                     server.name,

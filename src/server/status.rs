@@ -12,7 +12,7 @@ use super::member::{Cx, LogName, Member, limit_closes};
 use super::metrics::{METRICS, NEIGHBOUR_METRICS};
 use crate::wire::command::write_refusal;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
-use herd_reactor::{Core, Factory, Flow, Moment, Protocol};
+use herd_reactor::{Core, Factory, Flow, Moment};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,32 +28,16 @@ const LINE_BYTES: usize = 1_024;
 /// How long an asker may take for a line.
 const UNFINISHED_LINE: Duration = Duration::from_secs(10);
 
-/// Builds a [`StatusProtocol`] for each asker.
-#[derive(Debug)]
-pub struct StatusFactory {
-    since: Moment,
-}
-
-impl StatusFactory {
-    /// Of a server that runs `since` then.
-    pub fn new(since: Moment) -> StatusFactory {
-        StatusFactory { since }
-    }
-}
-
-impl Factory<Member> for StatusFactory {
-    fn build_protocol(
-        &mut self,
-        cx: &mut Cx<'_>,
-        _peer: SocketAddr,
-    ) -> Option<Box<dyn Protocol<Member>>> {
+/// Builds a [`StatusProtocol`] for each asker of a server that runs `since` then.
+pub fn status_factory(since: Moment) -> impl Factory<Member> {
+    move |cx: &mut Cx<'_>, _: SocketAddr| {
         if cx.state.counters.askers >= ASKERS_MAX {
             cx.core.limit_hit("ASKERS_MAX", ASKERS_MAX, 1, "askers turned away");
             return None;
         }
         cx.state.counters.askers += 1;
         let limits = LineLimits { line_bytes: LINE_BYTES, unfinished_line: UNFINISHED_LINE };
-        Some(Box::new(LineReceiver::new(StatusProtocol { since: self.since }, limits)))
+        Some(LineReceiver::new(StatusProtocol { since }, limits))
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! Text out of values; knows no process. The lines are meant to be copied, so they hold real addresses.
 
+use crate::cli::in_columns;
 use crate::config::Server;
 use crate::log::shell_quoted;
-use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
@@ -12,17 +12,10 @@ use std::path::Path;
 pub(super) fn table(rows: &[(&Server, Option<u32>)]) -> String {
     let head = ["SERVER", "CLIENTS", "NEIGHBOURS", "PROCESS"].map(String::from);
     let body = rows.iter().map(|(server, process)| {
-        let process = process.map_or("tried again, see above".to_string(), |id| id.to_string());
+        let process = process.map_or("not running, tried again".to_string(), |id| id.to_string());
         [server.name.clone(), server.client.to_string(), server.peer.to_string(), process]
     });
-    let lines: Vec<[String; 4]> = std::iter::once(head).chain(body).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
-    let (first, second, third) = (width(0), width(1), width(2));
-    let mut table = String::new();
-    for [name, client, peer, process] in &lines {
-        let _ = writeln!(table, "{name:first$}  {client:second$}  {peer:third$}  {process}");
-    }
-    table
+    in_columns(&std::iter::once(head).chain(body).map(Vec::from).collect::<Vec<_>>())
 }
 
 /// Lines to be typed into another terminal. `program`, and `topology` if any, are what was typed into
@@ -111,7 +104,7 @@ mod tests {
             table(&[(&alford, Some(4711)), (&bo, None)]),
             "SERVER  CLIENTS          NEIGHBOURS       PROCESS\n\
              Alford  127.0.0.1:12000  127.0.0.1:12100  4711\n\
-             Bo      [::1]:1          127.0.0.1:12100  tried again, see above\n"
+             Bo      [::1]:1          127.0.0.1:12100  not running, tried again\n"
         );
     }
 

@@ -22,7 +22,7 @@ use places_herd::config::{PlacesSource, Topology};
 use places_herd::fetch::pool::HttpPool;
 use places_herd::fetch::roots::client_config;
 use places_herd::log::secret::Secret;
-use places_herd::net::dns::DnsOptions;
+use places_herd::net::dns::{DnsClient, DnsOptions};
 use places_herd::places::{Progress, Query, Source, Ticket};
 use places_herd::server::network::Network;
 use serde_json::Value;
@@ -213,7 +213,8 @@ fn network(text: &str) -> Network {
         hosts: "/nonexistent".into(),
         resolv_conf: "/nonexistent".into(),
     };
-    Network::new(options, HttpPool::new(client_config(Some(&CA)).unwrap(), places.pool_limits()))
+    let agent = HttpPool::new(client_config(Some(&CA)).unwrap(), places.pool_limits());
+    Network { dns: DnsClient::new(options), agent }
 }
 
 impl Stage {
