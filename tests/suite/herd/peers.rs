@@ -103,7 +103,8 @@ fn a_stranger_that_says_nothing_is_out_after_hello_ms() {
     for stranger in [&mut silent, &mut undecided, &mut blank] {
         same(&stranger.rest_and_end().0, b"", "HELLO timeout closes, without a word");
     }
-    herd.logged("Alford", &["hello_ms = 200"]);
+    herd.logged("Alford", &["WARN", "limit: hello_ms = 200, as of Interserver,", " closed"]);
+    assert_eq!(herd.status("Alford")["limit_hits"]["hello_ms"], 3);
 }
 
 #[test]
@@ -279,7 +280,11 @@ fn signs_of_life_are_given_and_expected() {
     }
     let (pings, _) = neighbour.rest_and_end();
     assert!(pings.starts_with(b"PING\nPING\n"), "they go on while nothing comes: {}", show(&pings));
-    herd.logged("Alford", &["Aaron", "silence_ms = 1000"]);
+    herd.logged(
+        "Alford",
+        &["WARN", "limit: silence_ms = 1000, as of Interserver,", "Aaron: 1 conn"],
+    );
+    assert_eq!(herd.status("Alford")["limit_hits"]["silence_ms"], 1);
     // Any line is a sign of life: whoever sends some lives longer than that.
     let mut neighbour = herd.neighbour("Aaron", "Alford");
     for _ in 0..20 {
@@ -322,7 +327,8 @@ fn a_line_too_long_ends_a_neighbours_connection() {
     neighbour.send(format!("{line}\n"));
     neighbour.half_close();
     same(&neighbour.rest(), format!("? {}\n", &line[..1_024]).as_bytes(), "its first 1,024 bytes");
-    herd.logged("Alford", &["Aaron", "line_bytes = 16384"]);
+    herd.logged("Alford", &["WARN", "limit: line_bytes = 16384 (", "Aaron: 1 connection closed"]);
+    assert_eq!(herd.status("Alford")["limit_hits"]["line_bytes"], 1);
 }
 
 #[test]

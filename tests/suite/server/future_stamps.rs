@@ -47,6 +47,8 @@ fn a_report_too_far_ahead_is_refused_and_a_line_dropped_without_a_word() {
     assert_eq!(cluster.say(alford, &line), "");
     let herd = &cluster.member("Bolden").table;
     assert_eq!((herd.len(), herd.state_hash()), (0, 0), "it is not known");
+    let (_, core) = cluster.reactor("Bolden").parts();
+    assert_eq!(core.throttled("ahead_max_s"), 2, "both are counted and logged");
     assert_eq!(cluster.say(talk, "WHATSAT kiwi 1 1"), "? WHATSAT kiwi 1 1\n");
     assert_eq!(cluster.ending(alford), None);
     // The limit itself is let in, from both.
