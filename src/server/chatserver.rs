@@ -1,41 +1,28 @@
 //! What a client talks to: IAMAT, WHATSAT, and `? ` for everything else. The report's first pair of
 //! factory and receiver.
 //!
-//! Replies leave in the order of the commands. A WHATSAT may have to wait for its places, so what
-//! comes after it waits behind it, here, already composed:
-//!
-//! ```text
-//!   answered ─▶ send buffer      waiting: [WHATSAT 1 | replies after it] [WHATSAT 2 | replies after it]
-//!                                          └ no places yet                       └ has its places
-//! ```
-//!
-//! Only the *replies* wait. An IAMAT behind a slow WHATSAT is stored and flooded at once. With
-//! `ack = "peer"` the reply to an IAMAT waits in the same way, for a neighbour's word.
+//! Replies leave in the order of the commands; `replies` holds those that wait.
 //!
 //! Nothing grows without limit: a client that does not take its replies, has too many questions open,
 //! or too many replies behind an open one, is not read until that is better.
 //!
 //! Report: sections 3.1 to 3.4. Rules: docs/protocol.md.
 
+mod replies;
+
+use self::replies::{NAME, ReplyQueue};
 use super::member::{Cx, LogName, Member, Message, log_line};
-use super::place_queries::{Answered, SharedAnswer};
 use crate::config::{Limits, Seconds};
 use crate::log::Direction;
-use crate::places::{Answer, Query, Ticket};
-use crate::replication::acks::Batch;
+use crate::places::Query;
 use crate::table::{MergeOutcome, ReportOrigin};
 use crate::wire::command::{Command, Iamat, ParseError, Whatsat, is_blank, write_refusal};
 use crate::wire::report::Report;
 use crate::wire::stamp::Stamp;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::{CloseReason, Context, Core, Factory, Flow, Protocol, Transport};
-use std::collections::VecDeque;
-use std::mem;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
-
-const NAME: &str = "Chatserver";
 
 const REPORTS_REFUSED: &str = "reports refused";
 
@@ -67,67 +54,9 @@ impl Factory<Member> for ChatserverFactory {
 #[derive(Debug, Default)]
 pub struct Chatserver {
     /// There while something waits: an idle client costs a word for it.
-    queue: Option<Box<Queue>>,
+    queue: Option<Box<ReplyQueue>>,
     /// What is done when all replies have been written.
     ending: Ending,
-}
-
-/// The replies of one client that wait.
-#[derive(Debug, Default)]
-struct Queue {
-    /// The replies that may not leave yet, or whose turn has not come, oldest first; at least one.
-    waiting: VecDeque<Waiting>,
-    /// How many of them are questions.
-    questions: usize,
-    /// The replies behind each of them, one after the other, in a [buffer of the core](herd_reactor::Core::make_room).
-    behind: Vec<u8>,
-    /// How many bytes of `behind` have been written to the connection.
-    written: usize,
-}
-
-/// What is waited for, and how many bytes of replies follow it, up to the next that has to wait.
-#[derive(Debug)]
-struct Waiting {
-    what: Awaited,
-    after: usize,
-}
-
-#[derive(Debug)]
-enum Awaited {
-    /// The answer to a WHATSAT.
-    Places {
-        ticket: Ticket,
-        /// The AT line, with its end.
-        head: Vec<u8>,
-        bound: usize,
-        answer: Option<SharedAnswer>,
-    },
-    /// A neighbour's word that it has what the replies behind this acknowledge.
-    Neighbour { group: Batch, is_given: bool },
-}
-
-impl Waiting {
-    /// May it leave?
-    fn is_over(&self) -> bool {
-        match &self.what {
-            Awaited::Places { answer, .. } => answer.is_some(),
-            Awaited::Neighbour { is_given, .. } => *is_given,
-        }
-    }
-}
-
-impl Queue {
-    /// Takes the oldest away, if it may leave.
-    fn take_over(&mut self) -> Option<Waiting> {
-        let questions = self.waiting.iter().filter(|it| matches!(it.what, Awaited::Places { .. }));
-        debug_assert_eq!(self.questions, questions.count());
-        let behind = self.waiting.iter().map(|it| it.after);
-        debug_assert_eq!(self.behind.len() - self.written, behind.sum::<usize>());
-        self.waiting.front().filter(|first| first.is_over())?;
-        let first = self.waiting.pop_front()?;
-        self.questions -= usize::from(matches!(first.what, Awaited::Places { .. }));
-        Some(first)
-    }
 }
 
 /// In the order in which one prevails over another.
@@ -210,19 +139,8 @@ impl LineProtocol<Member> for Chatserver {
     }
 
     fn message(&mut self, cx: &mut Cx<'_>, message: Message) -> Flow {
-        for waiting in self.queue.iter_mut().flat_map(|queue| &mut queue.waiting) {
-            match (&mut waiting.what, &message) {
-                (
-                    Awaited::Places { ticket, answer, .. },
-                    Message::Answered(Answered(answered, found)),
-                ) if ticket == answered => *answer = Some(Arc::clone(found)),
-                (Awaited::Neighbour { group, is_given }, Message::Released(released))
-                    if group == released =>
-                {
-                    *is_given = true;
-                }
-                _ => {}
-            }
+        if let Some(queue) = &mut self.queue {
+            queue.message(&message);
         }
         self.write_answered(cx);
         Ok(())
@@ -235,14 +153,8 @@ impl LineProtocol<Member> for Chatserver {
     }
 
     fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
-        let Queue { waiting, behind, .. } =
-            self.queue.take().map_or_else(Queue::default, |queue| *queue);
-        cx.core.give_back(behind);
-        // The newest first: so the place of one is never taken by the next.
-        for waiting in waiting.into_iter().rev() {
-            if let Awaited::Places { ticket, answer: None, .. } = waiting.what {
-                cx.state.place_queries.forget(cx.core, ticket);
-            }
+        if let Some(queue) = self.queue.take() {
+            queue.close(cx);
         }
         cx.state.counters.clients -= 1;
         log::info!("{}: disconnected: {why}", LogName::new(NAME, cx.id));
@@ -307,21 +219,9 @@ impl Chatserver {
             _ => {}
         }
         if let Some(acks) = &mut cx.state.neighbours.acks {
-            self.wait_for(acks.hold(cx.id));
+            self.queue.get_or_insert_default().wait_for_neighbour(acks.hold(cx.id));
         }
         Ok(())
-    }
-
-    /// What is replied from now on waits for a neighbour's word.
-    fn wait_for(&mut self, group: Batch) {
-        let queue = self.queue.get_or_insert_default();
-        match queue.waiting.back().map(|last| &last.what) {
-            Some(Awaited::Neighbour { group: last, .. }) if *last == group => {}
-            _ => {
-                let what = Awaited::Neighbour { group, is_given: false };
-                queue.waiting.push_back(Waiting { what, after: 0 });
-            }
-        }
     }
 
     /// The client asks what is near another. Report: section 3.4.
@@ -343,11 +243,7 @@ impl Chatserver {
         };
         let head = [report.line(), b"\n"].concat();
         let ticket = state.place_queries.ask(core, *id, query);
-        let bound = whatsat.bound;
-        let what = Awaited::Places { ticket, head, bound, answer: None };
-        let queue = self.queue.get_or_insert_default();
-        queue.waiting.push_back(Waiting { what, after: 0 });
-        queue.questions += 1;
+        self.queue.get_or_insert_default().wait_for_places(ticket, head, whatsat.bound);
         self.pause_or_resume(cx);
     }
 
@@ -370,12 +266,7 @@ impl Chatserver {
                 out.push(b'\n');
             });
         };
-        if let Some(before) = queue.waiting.back_mut() {
-            cx.core.make_room(&mut queue.behind, line.len() + 1);
-            queue.behind.extend_from_slice(line);
-            queue.behind.push(b'\n');
-            before.after += line.len() + 1;
-        }
+        queue.push(cx.core, line);
         self.pause_or_resume(cx);
     }
 
@@ -384,22 +275,12 @@ impl Chatserver {
     fn write_answered(&mut self, cx: &mut Cx<'_>) {
         while !cx.transport().is_none_or(Transport::is_full)
             && let Some(queue) = &mut self.queue
-            && let Some(first) = queue.take_over()
+            && queue.write_next(cx)
         {
-            if let Awaited::Places { head, bound, answer: Some(answer), .. } = &first.what {
-                write_places(cx, head, *bound, answer);
-            }
-            let end = queue.written + first.after;
-            cx.write(&queue.behind[queue.written..end]);
-            queue.written = end;
-            // Moves no byte more than once for each that was written.
-            if 2 * queue.written >= queue.behind.len() {
-                queue.behind.drain(..queue.written);
-                queue.written = 0;
-            }
-            if queue.waiting.is_empty() {
-                cx.core.give_back(mem::take(&mut queue.behind));
-                self.queue = None;
+            if queue.is_empty()
+                && let Some(done) = self.queue.take()
+            {
+                done.close(cx);
             }
         }
         match self.queue {
@@ -412,8 +293,8 @@ impl Chatserver {
     fn pause_or_resume(&mut self, cx: &mut Cx<'_>) {
         let limits = &cx.state.limits;
         let too_many = self.queue.as_ref().is_some_and(|queue| {
-            queue.questions >= limits.whatsats_per_connection
-                || queue.behind.len() - queue.written > limits.send_buffer_bytes
+            queue.questions() >= limits.whatsats_per_connection
+                || queue.bytes() > limits.send_buffer_bytes
         });
         match too_many || self.ending != Ending::None {
             true => cx.pause_producing(),
@@ -430,30 +311,6 @@ impl Chatserver {
             Ending::Close => cx.lose_connection(),
             Ending::Linger => cx.core.linger(cx.id),
         }
-    }
-}
-
-/// Writes the reply to a WHATSAT: `head`, the AT line; the answer, cut to `bound`; a blank line.
-fn write_places(cx: &mut Cx<'_>, head: &[u8], bound: usize, answer: &Answer) {
-    // The blank line occurs nowhere else in the reply, and ends it.
-    const END: &[u8] = b"\n\n";
-    let mut bytes = 0;
-    cx.core.write_with(cx.id, head.len() + answer.bytes(bound) + END.len(), |out| {
-        let start = out.len();
-        out.extend_from_slice(head);
-        answer.write(bound, out);
-        out.extend_from_slice(END);
-        bytes = out.len() - start;
-    });
-    if crate::log::traffic_is_on() {
-        log_line(cx, NAME, Direction::Out, head.strip_suffix(b"\n").unwrap_or(head));
-        log::info!(
-            target: crate::log::TRAFFIC,
-            "{}: WHATSAT answered: {}, {} places, {bytes} bytes",
-            LogName::new(NAME, cx.id),
-            answer.status(bound),
-            answer.count(bound),
-        );
     }
 }
 

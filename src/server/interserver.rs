@@ -8,15 +8,7 @@
 //!   dialled, plain ──────────────▶ Linked            (it says no HELLO; we say AT)
 //! ```
 //!
-//! | from     | `LinkStep::Identified`: HELLO is accepted, or the plain neighbour that we dialled is connected | `LinkStep::Reported`: AT, and a plain neighbour is configured |
-//! |----------|---------|-------|
-//! | Stranger | Linked  | Plain |
-//! | Dialled  | Linked  |       |
-//! | Linked   |         |       |
-//! | Plain    |         | Plain |
-//!
-//! In an empty cell the step is refused, and the connection stays what it is. What the other end has proved is a
-//! state of its own, `PeerProof`: Awaited becomes Given when the handshake is done, and nothing else changes it.
+//! `link_state` has the states as a table, `admission` decides who may become a link.
 //!
 //! With `[peer_tls]` all this stands inside TLS, and begins when its handshake is done. Then the other
 //! side has proved a name, and HELLO has to say the same one.
@@ -35,16 +27,18 @@
 //!
 //! Report: sections 3.1 and 3.3. Rules: docs/protocol.md.
 
+mod admission;
 mod factories;
+mod link_state;
 
 pub use factories::{Dialler, InterserverFactory};
 
+use self::link_state::{LinkState, LinkStep, PeerProof};
 use super::member::{Cx, LogName, Member, limit_closes, log_line};
 use crate::log::{Direction, Party};
 use crate::replication::NeighbourId;
-use crate::replication::replacements::{AT_ONCE, WITHIN};
 use crate::table::{MergeOutcome, ReportOrigin};
-use crate::wire::command::{At, Command, Hello, is_blank, write_hello, write_refusal};
+use crate::wire::command::{At, Command, is_blank, write_refusal};
 use crate::wire::report::Report;
 use crate::wire::sync_message::SyncMessage;
 use herd_reactor::line_receiver::{LineProtocol, Mode};
@@ -60,9 +54,6 @@ pub const VERSION: u32 = 1;
 /// Invalid lines and complaints that one connection may bring. One is a fault; so many are an attack on
 /// the log, and on our memory if the answers are not taken.
 const FAULTS_MAX: u32 = 100;
-
-/// The option of HELLO by which a server asks for ACK lines.
-const ACK: &[u8] = b"ack";
 
 /// What a timer of this protocol is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,53 +84,6 @@ pub struct Interserver {
     faults: u32,
     /// Those that are set: at most one of each kind.
     timers: Vec<(TimerId, LinkTimer)>,
-}
-
-/// What the other end has proved by a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PeerProof {
-    /// Nobody is asked.
-    NotAsked,
-    /// Nothing yet: the handshake goes on, with the certificates that were read then.
-    Awaited { generation: u32 },
-    /// That it is this neighbour.
-    Given { by: NeighbourId, generation: u32 },
-}
-
-/// What we know of who is at the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LinkState {
-    /// It dialled us, and has said nothing yet.
-    Stranger,
-    /// We dialled it; it has not said HELLO yet.
-    Dialled(NeighbourId),
-    /// It is this neighbour, and has said so; or it is plain, and we dialled it.
-    Linked(NeighbourId),
-    /// It dialled us and said AT: one of the plain neighbours, nobody knows which.
-    Plain,
-}
-
-/// What can make more known of who is at the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LinkStep {
-    /// It is this neighbour.
-    Identified(NeighbourId),
-    /// It has said AT, though not who it is.
-    Reported,
-}
-
-impl LinkState {
-    /// The table at the head of this file.
-    fn after(self, step: LinkStep) -> Option<LinkState> {
-        match (self, step) {
-            (LinkState::Stranger, LinkStep::Identified(id)) => Some(LinkState::Linked(id)),
-            (LinkState::Dialled(dialled), LinkStep::Identified(id)) if dialled == id => {
-                Some(LinkState::Linked(id))
-            }
-            (LinkState::Stranger | LinkState::Plain, LinkStep::Reported) => Some(LinkState::Plain),
-            _ => None,
-        }
-    }
 }
 
 impl LineProtocol<Member> for Interserver {
@@ -206,13 +150,7 @@ impl LineProtocol<Member> for Interserver {
                 self.compare(cx, id, what);
             }
             (LinkState::Stranger | LinkState::Dialled(_), Ok(Command::Hello(hello))) => {
-                match self.greet(cx, &hello) {
-                    Ok(id) => match self.may_replace(cx, id) {
-                        Ok(()) => self.link(cx, id, hello.options.get(ACK).is_some()),
-                        Err(why) => self.turn_away(cx, Level::Info, line, &why),
-                    },
-                    Err(why) => self.turn_away(cx, Level::Warn, line, why),
-                }
+                self.hello(cx, &hello, line);
             }
             (LinkState::Stranger | LinkState::Plain, Ok(Command::At(at)))
                 if cx.state.neighbours.plain() > 0 && self.step(LinkStep::Reported) =>
@@ -339,7 +277,7 @@ impl Interserver {
         interserver
     }
 
-    /// Takes a step of the table at the head of this file. Whether it was allowed.
+    /// Takes a step of the table of `link_state`. Whether it was allowed.
     fn step(&mut self, step: LinkStep) -> bool {
         let after = self.standing.after(step);
         self.standing = after.unwrap_or(self.standing);
@@ -348,121 +286,6 @@ impl Interserver {
 
     fn set(&mut self, cx: &mut Cx<'_>, timer: LinkTimer, delay: Duration) {
         self.timers.push((cx.timer_later(delay), timer));
-    }
-
-    /// The handshake is done: decides which neighbour has shown its certificate. An error costs the
-    /// connection.
-    fn prove(&self, cx: &mut Cx<'_>) -> Result<NeighbourId, &'static str> {
-        let Member { neighbours, peer_tls, .. } = &mut *cx.state;
-        let Some(tls) = peer_tls else { return Err("it was not to prove anything") };
-        tls.handshake_ended(cx.id);
-        let shown = cx.core.transport(cx.id).map_or(&[][..], |t| t.peer_certificates());
-        let id = tls.neighbour_of(neighbours, shown)?;
-        match self.standing {
-            LinkState::Dialled(dialled) if dialled != id => {
-                Err("its certificate is not of the neighbour that was dialled")
-            }
-            _ => Ok(id),
-        }
-    }
-
-    /// Decides whether who says `hello` is the neighbour that it says it is.
-    fn greet(&self, cx: &Cx<'_>, hello: &Hello<'_>) -> Result<NeighbourId, &'static str> {
-        let Member { server, herd_name, neighbours, peer_tls, .. } = &*cx.state;
-        if hello.herd != herd_name.as_bytes() {
-            return Err("it belongs to another herd");
-        }
-        if hello.version != VERSION {
-            return Err("it speaks another version of the protocol");
-        }
-        let id = neighbours.named(hello.name).ok_or("it is not a neighbour of this server")?;
-        match self.proof {
-            PeerProof::NotAsked => {}
-            PeerProof::Given { by, generation } if by == id => {
-                if peer_tls.as_ref().is_some_and(|tls| tls.generation() != generation) {
-                    return Err("the certificates have been read anew since its proof");
-                }
-            }
-            _ => return Err("its certificate is another server's"),
-        }
-        match self.standing {
-            _ if neighbours.get(id).server.plain => Err("a plain neighbour says no HELLO"),
-            LinkState::Dialled(dialled) if dialled != id => {
-                Err("it is not the neighbour that was dialled")
-            }
-            LinkState::Stranger if hello.name > server.name.as_bytes() => {
-                Err("of the two names the other sorts first, and so dials")
-            }
-            _ => Ok(id),
-        }
-    }
-
-    /// Decides whether this connection may be the link to `id`, if one stands already. To be asked only when it has
-    /// proved what it has to prove, as each replacement counts.
-    fn may_replace(&self, cx: &mut Cx<'_>, id: NeighbourId) -> Result<(), String> {
-        let Member { neighbours, limits, .. } = &mut *cx.state;
-        let Some((old, ruling)) = neighbours.replace(cx.core, id, limits) else { return Ok(()) };
-        let name = &neighbours.get(id).server.name;
-        if ruling.is_alarming {
-            let address = |id| cx.core.transport(id).map(|t| t.addrs().peer.to_string());
-            let [old, new] = [old, cx.id].map(|id| address(id).unwrap_or_default());
-            let within = WITHIN.as_secs();
-            log::warn!(
-                "{NAME}: {name} at {new} connects while {name} at {old} is linked, after {AT_ONCE} such \
-                 replacements in {within} s: two servers may claim one name, of which only one may run"
-            );
-        }
-        ruling.outcome.map_err(|left| {
-            format!("{name} is linked, and was replaced too often; try again in {left:.1?}")
-        })
-    }
-
-    /// From now on this connection is the link to `id`: what it missed follows. `wants_acks`: its HELLO
-    /// asked for them.
-    fn link(&mut self, cx: &mut Cx<'_>, id: NeighbourId, wants_acks: bool) {
-        if self.standing == LinkState::Stranger {
-            self.say_hello(cx);
-        }
-        if !self.step(LinkStep::Identified(id)) {
-            return;
-        }
-        let Member { neighbours, table, limits, .. } = &mut *cx.state;
-        let server = &neighbours.get(id).server;
-        log::info!("{}: linked to {}", LogName::new(NAME, cx.id), server.name);
-        let (is_plain, ping, silence) = (server.plain, limits.ping, limits.silence);
-        let replaced = neighbours.made(table, id, cx.id, wants_acks);
-        if !is_plain {
-            self.set(cx, LinkTimer::Ping, ping);
-            self.set(cx, LinkTimer::Silence, silence);
-        }
-        if let Some(replaced) = replaced {
-            // It has come back before we knew that it was gone.
-            let why = "a new connection replaces it".into();
-            cx.core.abort_because(replaced, CloseReason::ProtocolFailed(why));
-        }
-        if self.is_dialled {
-            self.prepare_to_dial_again(cx, id);
-        }
-        match self.is_dialled && !is_plain {
-            true => self.sync(cx, id),
-            false => cx.state.neighbours.send_due(cx.core, &mut cx.state.table, id),
-        }
-    }
-
-    /// A server that was killed and started again is dialled soon. If its links are lost again and again, one has to
-    /// stand for a while to prove that this is of any use.
-    fn prepare_to_dial_again(&mut self, cx: &mut Cx<'_>, id: NeighbourId) {
-        let Member { neighbours, limits, .. } = &mut *cx.state;
-        let (pause, is_alarming) = neighbours.dialled(cx.core.now(), id, limits);
-        if is_alarming {
-            let (name, within) = (&neighbours.get(id).server.name, WITHIN.as_secs());
-            let max = limits.retry_max.as_millis();
-            log::warn!(
-                "{NAME}: the link to {name} was lost {AT_ONCE} times in {within} s, see the log of {name}; from now on the \
-                 pause before it is dialled again doubles, up to retry_max_ms = {max}"
-            );
-        }
-        self.set(cx, LinkTimer::Proven, pause);
     }
 
     /// Begins to compare what we know with what `id` does, and will again.
@@ -521,15 +344,6 @@ impl Interserver {
         }
     }
 
-    fn say_hello(&self, cx: &mut Cx<'_>) {
-        let Member { server, herd_name, neighbours, .. } = &*cx.state;
-        let asks: &[(&[u8], &[u8])] = &[(ACK, b"1")];
-        let asks = if neighbours.acks.is_some() { asks } else { &[] };
-        let mut hello = Vec::new();
-        write_hello(&mut hello, server.name.as_bytes(), herd_name.as_bytes(), VERSION, asks);
-        self.say(cx, hello);
-    }
-
     fn refuse(&self, cx: &mut Cx<'_>, line: &[u8]) {
         let mut refusal = Vec::new();
         write_refusal(&mut refusal, line);
@@ -554,14 +368,6 @@ impl Interserver {
             limit_closes(cx.core, "FAULTS_MAX", &FAULTS_MAX, &who);
             cx.lose_connection();
         }
-    }
-
-    fn turn_away(&self, cx: &mut Cx<'_>, level: Level, line: &[u8], why: &str) {
-        log::log!(level, "{}: turned away: {why}: {}", self.who(cx), crate::log::Escaped(line));
-        if !line.starts_with(b"?") {
-            self.refuse(cx, line);
-        }
-        cx.lose_connection();
     }
 
     fn check_silence(&mut self, cx: &mut Cx<'_>) {
@@ -596,27 +402,6 @@ impl Interserver {
                 crate::log::traffic(cx.wall().0, neighbour, direction, line);
             }
             _ => log_line(cx, NAME, direction, line),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_step_from_every_state_is_as_the_table_says() {
-        use LinkState::{Dialled, Linked, Plain, Stranger};
-        let (this, other) = (NeighbourId(1), NeighbourId(2));
-        let steps = [LinkStep::Identified(this), LinkStep::Identified(other), LinkStep::Reported];
-        let table = [
-            (Stranger, [Some(Linked(this)), Some(Linked(other)), Some(Plain)]),
-            (Dialled(this), [Some(Linked(this)), None, None]),
-            (Linked(this), [None, None, None]),
-            (Plain, [None, None, Some(Plain)]),
-        ];
-        for (from, expected) in table {
-            assert_eq!(steps.map(|step| from.after(step)), expected, "{from:?}");
         }
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! In: a connection that stands. Out: an [`Interserver`] that reads its lines. Knows no word of theirs.
 
-use super::{Interserver, LinkState, NAME};
+use super::link_state::LinkState;
+use super::{Interserver, NAME};
 use crate::config::SERVERS_MAX;
 use crate::replication::NeighbourId;
 use crate::server::member::{Cx, LogName, Member};

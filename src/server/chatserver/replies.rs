@@ -1,0 +1,191 @@
+//! The replies of one client that wait. They leave in the order of the commands. A WHATSAT may have to wait for its
+//! places, so what comes after it waits behind it, here, already composed:
+//!
+//! ```text
+//!   answered ─▶ send buffer      waiting: [WHATSAT 1 | replies after it] [WHATSAT 2 | replies after it]
+//!                                          └ no places yet                       └ has its places
+//! ```
+//!
+//! Only the *replies* wait. An IAMAT behind a slow WHATSAT is stored and flooded at once. With
+//! `ack = "peer"` the reply to an IAMAT waits in the same way, for a neighbour's word.
+
+use crate::log::Direction;
+use crate::places::{Answer, Ticket};
+use crate::replication::acks::Batch;
+use crate::server::member::{Cx, LogName, Member, Message, log_line};
+use crate::server::place_queries::{Answered, SharedAnswer};
+use herd_reactor::Core;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// The protocol's name in the log.
+pub(super) const NAME: &str = "Chatserver";
+
+/// See the head of this file. There is at least one that waits, or it is done with.
+#[derive(Debug, Default)]
+pub(super) struct ReplyQueue {
+    /// The replies that may not leave yet, or whose turn has not come, oldest first.
+    waiting: VecDeque<Waiting>,
+    /// How many of them are questions.
+    questions: usize,
+    /// The replies behind each of them, one after the other, in a [buffer of the core](herd_reactor::Core::make_room).
+    behind: Vec<u8>,
+    /// How many bytes of `behind` have been written to the connection.
+    written: usize,
+}
+
+/// What is waited for, and how many bytes of replies follow it, up to the next that has to wait.
+#[derive(Debug)]
+struct Waiting {
+    what: Awaited,
+    after: usize,
+}
+
+#[derive(Debug)]
+enum Awaited {
+    /// The answer to a WHATSAT.
+    Places {
+        ticket: Ticket,
+        /// The AT line, with its end.
+        head: Vec<u8>,
+        bound: usize,
+        answer: Option<SharedAnswer>,
+    },
+    /// A neighbour's word that it has what the replies behind this acknowledge.
+    Neighbour { group: Batch, is_given: bool },
+}
+
+impl Waiting {
+    /// May it leave?
+    fn is_over(&self) -> bool {
+        match &self.what {
+            Awaited::Places { answer, .. } => answer.is_some(),
+            Awaited::Neighbour { is_given, .. } => *is_given,
+        }
+    }
+}
+
+impl ReplyQueue {
+    /// The next reply is that to a WHATSAT: `head`, its AT line, and at most `bound` of the places that `ticket` is for.
+    pub(super) fn wait_for_places(&mut self, ticket: Ticket, head: Vec<u8>, bound: usize) {
+        self.wait(Awaited::Places { ticket, head, bound, answer: None });
+        self.questions += 1;
+    }
+
+    /// What is replied from now on waits for a neighbour's word.
+    pub(super) fn wait_for_neighbour(&mut self, group: Batch) {
+        match self.waiting.back().map(|last| &last.what) {
+            Some(Awaited::Neighbour { group: last, .. }) if *last == group => {}
+            _ => self.wait(Awaited::Neighbour { group, is_given: false }),
+        }
+    }
+
+    fn wait(&mut self, what: Awaited) {
+        self.waiting.push_back(Waiting { what, after: 0 });
+    }
+
+    /// Appends the reply `line`, behind what waits.
+    pub(super) fn push(&mut self, core: &mut Core<Member>, line: &[u8]) {
+        let Some(before) = self.waiting.back_mut() else { return };
+        core.make_room(&mut self.behind, line.len() + 1);
+        self.behind.extend_from_slice(line);
+        self.behind.push(b'\n');
+        before.after += line.len() + 1;
+    }
+
+    /// What was waited for has come.
+    pub(super) fn message(&mut self, message: &Message) {
+        for waiting in &mut self.waiting {
+            match (&mut waiting.what, message) {
+                (
+                    Awaited::Places { ticket, answer, .. },
+                    Message::Answered(Answered(answered, found)),
+                ) if ticket == answered => *answer = Some(Arc::clone(found)),
+                (Awaited::Neighbour { group, is_given }, Message::Released(released))
+                    if group == released =>
+                {
+                    *is_given = true;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Writes the oldest, if it may leave, and what waited behind it. Whether it did.
+    pub(super) fn write_next(&mut self, cx: &mut Cx<'_>) -> bool {
+        let Some(first) = self.take_over() else { return false };
+        if let Awaited::Places { head, bound, answer: Some(answer), .. } = &first.what {
+            write_places(cx, head, *bound, answer);
+        }
+        let end = self.written + first.after;
+        cx.write(&self.behind[self.written..end]);
+        self.written = end;
+        // Moves no byte more than once for each that was written.
+        if 2 * self.written >= self.behind.len() {
+            self.behind.drain(..self.written);
+            self.written = 0;
+        }
+        true
+    }
+
+    /// Takes the oldest away, if it may leave.
+    fn take_over(&mut self) -> Option<Waiting> {
+        let questions = self.waiting.iter().filter(|it| matches!(it.what, Awaited::Places { .. }));
+        debug_assert_eq!(self.questions, questions.count());
+        let behind = self.waiting.iter().map(|it| it.after);
+        debug_assert_eq!(self.bytes(), behind.sum::<usize>());
+        self.waiting.front().filter(|first| first.is_over())?;
+        let first = self.waiting.pop_front()?;
+        self.questions -= usize::from(matches!(first.what, Awaited::Places { .. }));
+        Some(first)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How many WHATSATs are open.
+    pub(super) fn questions(&self) -> usize {
+        self.questions
+    }
+
+    /// How many bytes of replies wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.behind.len() - self.written
+    }
+
+    /// Gives the buffer back, and forgets the questions, as nobody reads the answers any more.
+    pub(super) fn close(self, cx: &mut Cx<'_>) {
+        cx.core.give_back(self.behind);
+        // The newest first: so the place of one is never taken by the next.
+        for waiting in self.waiting.into_iter().rev() {
+            if let Awaited::Places { ticket, answer: None, .. } = waiting.what {
+                cx.state.place_queries.forget(cx.core, ticket);
+            }
+        }
+    }
+}
+
+/// Writes the reply to a WHATSAT: `head`, the AT line; the answer, cut to `bound`; a blank line.
+fn write_places(cx: &mut Cx<'_>, head: &[u8], bound: usize, answer: &Answer) {
+    // The blank line occurs nowhere else in the reply, and ends it.
+    const END: &[u8] = b"\n\n";
+    let mut bytes = 0;
+    cx.core.write_with(cx.id, head.len() + answer.bytes(bound) + END.len(), |out| {
+        let start = out.len();
+        out.extend_from_slice(head);
+        answer.write(bound, out);
+        out.extend_from_slice(END);
+        bytes = out.len() - start;
+    });
+    if crate::log::traffic_is_on() {
+        log_line(cx, NAME, Direction::Out, head.strip_suffix(b"\n").unwrap_or(head));
+        log::info!(
+            target: crate::log::TRAFFIC,
+            "{}: WHATSAT answered: {}, {} places, {bytes} bytes",
+            LogName::new(NAME, cx.id),
+            answer.status(bound),
+            answer.count(bound),
+        );
+    }
+}

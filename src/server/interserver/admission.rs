@@ -1,0 +1,162 @@
+//! Which connection may become the link to a neighbour: what its certificate proves, what its HELLO says, and whether it
+//! may replace a link that stands.
+//!
+//! In: a HELLO, or a handshake that is done. Out: a linked [`Interserver`], or a connection that is turned away, with
+//! its reason in the log. Knows no other line. Rules: docs/protocol.md.
+
+use super::link_state::{LinkState, LinkStep, PeerProof};
+use super::{Interserver, LinkTimer, NAME, VERSION};
+use crate::replication::NeighbourId;
+use crate::replication::replacements::{AT_ONCE, WITHIN};
+use crate::server::member::{Cx, LogName, Member};
+use crate::wire::command::{Hello, write_hello};
+use herd_reactor::CloseReason;
+use log::Level;
+
+/// The option of HELLO by which a server asks for ACK lines.
+const ACK: &[u8] = b"ack";
+
+impl Interserver {
+    /// It says who it is: it becomes a link, or is turned away.
+    pub(super) fn hello(&mut self, cx: &mut Cx<'_>, hello: &Hello<'_>, line: &[u8]) {
+        match self.greet(cx, hello) {
+            Ok(id) => match self.may_replace(cx, id) {
+                Ok(()) => self.link(cx, id, hello.options.get(ACK).is_some()),
+                Err(why) => self.turn_away(cx, Level::Info, line, &why),
+            },
+            Err(why) => self.turn_away(cx, Level::Warn, line, why),
+        }
+    }
+
+    /// The handshake is done: decides which neighbour has shown its certificate. An error costs the
+    /// connection.
+    pub(super) fn prove(&self, cx: &mut Cx<'_>) -> Result<NeighbourId, &'static str> {
+        let Member { neighbours, peer_tls, .. } = &mut *cx.state;
+        let Some(tls) = peer_tls else { return Err("it was not to prove anything") };
+        tls.handshake_ended(cx.id);
+        let shown = cx.core.transport(cx.id).map_or(&[][..], |t| t.peer_certificates());
+        let id = tls.neighbour_of(neighbours, shown)?;
+        match self.standing {
+            LinkState::Dialled(dialled) if dialled != id => {
+                Err("its certificate is not of the neighbour that was dialled")
+            }
+            _ => Ok(id),
+        }
+    }
+
+    /// Decides whether who says `hello` is the neighbour that it says it is.
+    fn greet(&self, cx: &Cx<'_>, hello: &Hello<'_>) -> Result<NeighbourId, &'static str> {
+        let Member { server, herd_name, neighbours, peer_tls, .. } = &*cx.state;
+        if hello.herd != herd_name.as_bytes() {
+            return Err("it belongs to another herd");
+        }
+        if hello.version != VERSION {
+            return Err("it speaks another version of the protocol");
+        }
+        let id = neighbours.named(hello.name).ok_or("it is not a neighbour of this server")?;
+        match self.proof {
+            PeerProof::NotAsked => {}
+            PeerProof::Given { by, generation } if by == id => {
+                if peer_tls.as_ref().is_some_and(|tls| tls.generation() != generation) {
+                    return Err("the certificates have been read anew since its proof");
+                }
+            }
+            _ => return Err("its certificate is another server's"),
+        }
+        match self.standing {
+            _ if neighbours.get(id).server.plain => Err("a plain neighbour says no HELLO"),
+            LinkState::Dialled(dialled) if dialled != id => {
+                Err("it is not the neighbour that was dialled")
+            }
+            LinkState::Stranger if hello.name > server.name.as_bytes() => {
+                Err("of the two names the other sorts first, and so dials")
+            }
+            _ => Ok(id),
+        }
+    }
+
+    /// Decides whether this connection may be the link to `id`, if one stands already. To be asked only when it has
+    /// proved what it has to prove, as each replacement counts.
+    fn may_replace(&self, cx: &mut Cx<'_>, id: NeighbourId) -> Result<(), String> {
+        let Member { neighbours, limits, .. } = &mut *cx.state;
+        let Some((old, ruling)) = neighbours.replace(cx.core, id, limits) else { return Ok(()) };
+        let name = &neighbours.get(id).server.name;
+        if ruling.is_alarming {
+            let address = |id| cx.core.transport(id).map(|t| t.addrs().peer.to_string());
+            let [old, new] = [old, cx.id].map(|id| address(id).unwrap_or_default());
+            let within = WITHIN.as_secs();
+            log::warn!(
+                "{NAME}: {name} at {new} connects while {name} at {old} is linked, after {AT_ONCE} such \
+                 replacements in {within} s: two servers may claim one name, of which only one may run"
+            );
+        }
+        ruling.outcome.map_err(|left| {
+            format!("{name} is linked, and was replaced too often; try again in {left:.1?}")
+        })
+    }
+
+    /// From now on this connection is the link to `id`: what it missed follows. `wants_acks`: its HELLO
+    /// asked for them.
+    pub(super) fn link(&mut self, cx: &mut Cx<'_>, id: NeighbourId, wants_acks: bool) {
+        if self.standing == LinkState::Stranger {
+            self.say_hello(cx);
+        }
+        if !self.step(LinkStep::Identified(id)) {
+            return;
+        }
+        let Member { neighbours, table, limits, .. } = &mut *cx.state;
+        let server = &neighbours.get(id).server;
+        log::info!("{}: linked to {}", LogName::new(NAME, cx.id), server.name);
+        let (is_plain, ping, silence) = (server.plain, limits.ping, limits.silence);
+        let replaced = neighbours.made(table, id, cx.id, wants_acks);
+        if !is_plain {
+            self.set(cx, LinkTimer::Ping, ping);
+            self.set(cx, LinkTimer::Silence, silence);
+        }
+        if let Some(replaced) = replaced {
+            // It has come back before we knew that it was gone.
+            let why = "a new connection replaces it".into();
+            cx.core.abort_because(replaced, CloseReason::ProtocolFailed(why));
+        }
+        if self.is_dialled {
+            self.prepare_to_dial_again(cx, id);
+        }
+        match self.is_dialled && !is_plain {
+            true => self.sync(cx, id),
+            false => cx.state.neighbours.send_due(cx.core, &mut cx.state.table, id),
+        }
+    }
+
+    /// A server that was killed and started again is dialled soon. If its links are lost again and again, one has to
+    /// stand for a while to prove that this is of any use.
+    fn prepare_to_dial_again(&mut self, cx: &mut Cx<'_>, id: NeighbourId) {
+        let Member { neighbours, limits, .. } = &mut *cx.state;
+        let (pause, is_alarming) = neighbours.dialled(cx.core.now(), id, limits);
+        if is_alarming {
+            let (name, within) = (&neighbours.get(id).server.name, WITHIN.as_secs());
+            let max = limits.retry_max.as_millis();
+            log::warn!(
+                "{NAME}: the link to {name} was lost {AT_ONCE} times in {within} s, see the log of {name}; from now on the \
+                 pause before it is dialled again doubles, up to retry_max_ms = {max}"
+            );
+        }
+        self.set(cx, LinkTimer::Proven, pause);
+    }
+
+    pub(super) fn say_hello(&self, cx: &mut Cx<'_>) {
+        let Member { server, herd_name, neighbours, .. } = &*cx.state;
+        let asks: &[(&[u8], &[u8])] = &[(ACK, b"1")];
+        let asks = if neighbours.acks.is_some() { asks } else { &[] };
+        let mut hello = Vec::new();
+        write_hello(&mut hello, server.name.as_bytes(), herd_name.as_bytes(), VERSION, asks);
+        self.say(cx, hello);
+    }
+
+    pub(super) fn turn_away(&self, cx: &mut Cx<'_>, level: Level, line: &[u8], why: &str) {
+        log::log!(level, "{}: turned away: {why}: {}", self.who(cx), crate::log::Escaped(line));
+        if !line.starts_with(b"?") {
+            self.refuse(cx, line);
+        }
+        cx.lose_connection();
+    }
+}
