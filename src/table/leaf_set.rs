@@ -23,12 +23,6 @@ impl LeafSet {
         self.count == 0
     }
 
-    /// Whether it holds no memory either.
-    #[cfg(test)]
-    pub(crate) fn holds_nothing(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// Is this leaf in it?
     pub fn contains(&self, leaf: usize) -> bool {
         self.rows.get(leaf / ROW).is_some_and(|row| row >> (leaf % ROW) & 1 != 0)
@@ -72,5 +66,27 @@ impl LeafSet {
 impl std::fmt::Debug for LeafSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "LeafSet({} rows)", self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl LeafSet {
+        /// Whether it holds no memory: empty is not enough.
+        pub(crate) fn holds_nothing(&self) -> bool {
+            self.rows.is_empty()
+        }
+    }
+
+    #[test]
+    fn the_last_row_taken_gives_the_memory_back() {
+        let mut leaves = LeafSet::default();
+        leaves.insert(7, 1);
+        leaves.insert(3, 2);
+        assert!(!leaves.holds_nothing());
+        assert_eq!((leaves.take_row(), leaves.holds_nothing()), (Some((3, 2)), false));
+        assert_eq!((leaves.take_row(), leaves.holds_nothing()), (Some((7, 1)), true));
     }
 }

@@ -4,7 +4,7 @@
 //! knows what to tell whom. There is no connection in here, no clock and no name of a server: who
 //! the neighbours are, when to write to them and what a client is answered, others decide.
 //!
-//! The idea: newest wins, and what "newest" means is one total order ([`Report::newer_than`]).
+//! The idea: newest wins, and what "newest" means is one total order: the stamp, then the line.
 //! Merging is therefore commutative, associative and idempotent, and servers that have seen the
 //! same reports, in whatever order and however often, hold the same lines.
 //!

@@ -295,16 +295,6 @@ impl LineStore {
 }
 
 impl Slot {
-    #[cfg(test)]
-    pub(crate) fn numbered(number: u64) -> Slot {
-        Slot(number as u32)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn number(self) -> u64 {
-        self.0.into()
-    }
-
     fn start(self) -> usize {
         self.0 as usize * UNIT
     }
@@ -356,6 +346,17 @@ fn byte(bytes: usize) -> u8 {
 mod tests {
     use super::*;
     use crate::wire::command::{Command, CommandLimits};
+
+    /// The tests of the index make slots of their own.
+    impl Slot {
+        pub(crate) fn numbered(number: u64) -> Slot {
+            Slot(number as u32)
+        }
+
+        pub(crate) fn number(self) -> u64 {
+            self.0.into()
+        }
+    }
 
     /// Runs `with` on the report of an AT line.
     fn at<T>(line: &str, with: impl FnOnce(&Report<'_>) -> T) -> T {

@@ -107,15 +107,10 @@ impl<'a> Report<'a> {
         self.stamp_text
     }
 
-    /// Does this report replace `other`, of the same client? The one order: stamp, then line.
+    /// The order of this report and another of the same client, of which the stamps compare so and which
+    /// has that line. The greater one replaces the other.
     ///
     /// Source: docs/protocol.md "Peer port".
-    pub fn newer_than(&self, other: &Report<'_>) -> bool {
-        self.order(self.stamp.cmp(&other.stamp), other.line).is_gt()
-    }
-
-    /// The order of this report and another of the same client, of which the stamps compare so and which
-    /// has that line.
     pub(crate) fn order(&self, stamps: Ordering, line: &[u8]) -> Ordering {
         stamps.then_with(|| self.line.cmp(line))
     }
@@ -261,8 +256,11 @@ mod tests {
             ("AT A +0.5 c +1+1 5", "AT A +0.5 c +1+1 5.0"),
         ] {
             let (older, newer) = (at(older, &mut one), at(newer, &mut two));
-            assert!(newer.newer_than(&older) && !older.newer_than(&newer));
-            assert!(!newer.newer_than(&newer));
+            let order = |one: &Report<'_>, other: &Report<'_>| {
+                one.order(one.stamp.cmp(&other.stamp), other.line)
+            };
+            assert!(order(&newer, &older).is_gt() && order(&older, &newer).is_lt());
+            assert!(order(&newer, &newer).is_eq());
         }
     }
 }

@@ -32,14 +32,10 @@ fn merged<'a>(lines: &[&'a str]) -> &'a str {
     lines.iter().find(|line| line.as_bytes() == kept.line()).expect("what is kept was merged")
 }
 
+/// The order of two reports of one client, as docs/protocol.md has it: the stamp, then the line.
 fn order(one: &str, other: &str) -> Ordering {
     read(one, |one| {
-        read(other, |other| match (one.newer_than(other), other.newer_than(one)) {
-            (true, false) => Ordering::Greater,
-            (false, true) => Ordering::Less,
-            (false, false) => Ordering::Equal,
-            (true, true) => panic!("{one:?} and {other:?} are each newer"),
-        })
+        read(other, |other| (one.stamp(), one.line()).cmp(&(other.stamp(), other.line())))
     })
 }
 
