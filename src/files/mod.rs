@@ -3,16 +3,23 @@
 //! In: a path. Out: a file, or all its bytes. What is no regular file is not opened: a pipe waits for its writer,
 //! and a device may have no end.
 
-use std::fs::{self, File, Permissions};
+use rustix::fs::OFlags;
+use std::fs::{self, File, FileType, OpenOptions, Permissions};
 use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Opens a regular file for reading.
 pub fn open(path: &Path) -> io::Result<File> {
-    match fs::metadata(path)?.is_file() {
-        true => File::open(path),
-        false => Err(io::Error::other("it is no regular file")),
-    }
+    regular(fs::metadata(path)?.file_type())?;
+    File::open(path)
+}
+
+/// Opens a regular file as `options` say, and no link: what is written to the file stays in its folder.
+pub fn open_in_place(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    in_place(path)?;
+    // Should something else get its name now, it is not waited for.
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32).open(path)
 }
 
 /// All bytes of a regular file, and who may open it. One of more than `bytes_max` bytes is an error.
@@ -23,5 +30,102 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<(Vec<u8>, Permissions)> {
     match bytes.len() as u64 > bytes_max {
         true => Err(io::Error::other(format!("it has more than {bytes_max} bytes"))),
         false => Ok((bytes, permissions)),
+    }
+}
+
+/// Is an error if something else than a regular file is at `path`: what it is, and what to do.
+pub fn in_place(path: &Path) -> io::Result<()> {
+    let found = path.symlink_metadata().map_or(Ok(()), |found| regular(found.file_type()));
+    found.map_err(|e| io::Error::other(format!("{e}; move it away")))
+}
+
+/// Is an error that says what it is, unless `found` is a regular file.
+pub fn regular(found: FileType) -> io::Result<()> {
+    match found.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("it is no regular file but {}", kind(found)))),
+    }
+}
+
+/// What something that has a path is.
+pub fn kind(found: FileType) -> &'static str {
+    match found {
+        file if file.is_file() => "a regular file",
+        folder if folder.is_dir() => "a folder",
+        link if link.is_symlink() => "a symbolic link",
+        pipe if pipe.is_fifo() => "a named pipe",
+        socket if socket.is_socket() => "a socket",
+        _ => "a device",
+    }
+}
+
+/// How files begin that are no text in UTF-8, and what makes them one.
+const ENCODED: [(&[u8], &str); 9] = [
+    (b"\x1f\x8b", "it is compressed with gzip: decompress it first, as with `gunzip`"),
+    (b"BZh", "it is compressed with bzip2: decompress it first, as with `bunzip2`"),
+    (b"\xfd7zXZ", "it is compressed with xz: decompress it first, as with `unxz`"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd: decompress it first, as with `unzstd`"),
+    (b"PK\x03\x04", "it is a zip archive: take the file out of it first, as with `unzip`"),
+    (b"\xff\xfe\0\0", "it is UTF-32: convert it first, as with `iconv -f UTF-32 -t UTF-8`"),
+    (b"\0\0\xfe\xff", "it is UTF-32: convert it first, as with `iconv -f UTF-32 -t UTF-8`"),
+    (b"\xff\xfe", "it is UTF-16: convert it first, as with `iconv -f UTF-16 -t UTF-8`"),
+    (b"\xfe\xff", "it is UTF-16: convert it first, as with `iconv -f UTF-16 -t UTF-8`"),
+];
+
+/// What a file is that begins with `bytes`, if it is compressed or in another encoding than UTF-8, and what to do.
+pub fn encoded(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        // Two letters, without a byte order mark.
+        [1..=255, 0, 1..=255, 0, ..] => {
+            Some("it is UTF-16: convert it first, as with `iconv -f UTF-16LE -t UTF-8`")
+        }
+        [0, 1..=255, 0, 1..=255, ..] => {
+            Some("it is UTF-16: convert it first, as with `iconv -f UTF-16BE -t UTF-8`")
+        }
+        _ => ENCODED.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, what)| *what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_text_in_utf_8_is_told_as_what_it_is() {
+        let utf_16 = |text: &str, to_bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            text.encode_utf16().flat_map(to_bytes).collect()
+        };
+        for (bytes, what) in [
+            (b"\x1f\x8b\x08\0".to_vec(), Some("gunzip")),
+            (b"BZh91AY&SY".to_vec(), Some("bunzip2")),
+            (b"\xfd7zXZ\0".to_vec(), Some("unxz")),
+            (b"\x28\xb5\x2f\xfd\x04".to_vec(), Some("unzstd")),
+            (b"PK\x03\x04\x14".to_vec(), Some("unzip")),
+            (utf_16("\u{feff}{\"type\"", u16::to_le_bytes), Some("iconv -f UTF-16 ")),
+            (utf_16("\u{feff}{\"type\"", u16::to_be_bytes), Some("iconv -f UTF-16 ")),
+            (utf_16("HERDJ", u16::to_le_bytes), Some("iconv -f UTF-16LE ")),
+            (utf_16("HERDJ", u16::to_be_bytes), Some("iconv -f UTF-16BE ")),
+            (b"\xff\xfe\0\0{\0\0\0".to_vec(), Some("iconv -f UTF-32 ")),
+            (b"\0\0\xfe\xff\0\0\0{".to_vec(), Some("iconv -f UTF-32 ")),
+            (b"\xef\xbb\xbf{".to_vec(), None),
+            (b"HERDJ 1".to_vec(), None),
+            (b"1\tParis".to_vec(), None),
+            (vec![0; 8], None),
+            (b"H\0\0\0".to_vec(), None),
+            (b"{".to_vec(), None),
+            (vec![], None),
+        ] {
+            let told = encoded(&bytes);
+            let is_told = told.is_some_and(|told| what.is_some_and(|what| told.contains(what)));
+            assert!(is_told || (told, what) == (None, None), "{bytes:?}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_told_as_what_it_is() {
+        for (path, what) in [("/", "a folder"), ("/dev/null", "a device")] {
+            let told = open(Path::new(path)).expect_err("it is no file").to_string();
+            assert_eq!(told, format!("it is no regular file but {what}"));
+        }
     }
 }

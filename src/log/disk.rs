@@ -8,6 +8,7 @@
 //! is made first, under another name: should that fail (no descriptor left, folder gone), nothing
 //! has been moved, the old file grows on, and the next write tries again.
 
+use crate::files;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -88,7 +89,8 @@ impl RotatingFile {
 
     fn rotate(&mut self) -> io::Result<()> {
         let begun = self.beside("new");
-        let file = File::options().append(true).create(true).mode(MODE).open(&begun)?;
+        let mut options = File::options();
+        let file = files::open_in_place(&begun, options.append(true).create(true).mode(MODE))?;
         for age in (0..self.rotate_keep).rev() {
             match fs::rename(self.elder(age), self.elder(age + 1)) {
                 // There are not yet so many, or somebody has taken the file away.
@@ -248,6 +250,11 @@ mod tests {
         assert!(file.rotate_if_due().is_err());
         write(&mut file, "2222");
         fs::remove_dir(&in_the_way).expect("it is empty");
+        // A pipe that nobody reads would keep the loop waiting.
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &in_the_way, kind, mode, 0).expect("it can be made");
+        assert!(file.rotate_if_due().is_err());
+        fs::remove_file(&in_the_way).expect("it is ours");
         file.rotate_if_due().expect("nothing is in the way now");
         write(&mut file, "3");
         let expected = [("Alford.log", "3"), ("Alford.log.1", "11112222")];

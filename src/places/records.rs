@@ -4,6 +4,7 @@
 //! left out. A byte order mark at the start of the file is no part of it. It does not know what a
 //! record means. GeoJSON is cut otherwise: `features.rs`.
 
+use crate::files;
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
@@ -39,8 +40,16 @@ pub(super) trait RecordReader {
 }
 
 /// Takes the mark from the start of a file.
+///
+/// # Errors
+///
+/// The file is compressed or in another encoding.
 pub(super) fn skip_byte_order_mark(reader: &mut impl BufRead) -> io::Result<()> {
-    if reader.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
+    let start = reader.fill_buf()?;
+    if let Some(what) = files::encoded(start) {
+        return Err(io::Error::other(what));
+    }
+    if start.starts_with(BYTE_ORDER_MARK) {
         reader.consume(BYTE_ORDER_MARK.len());
     }
     Ok(())
