@@ -1,6 +1,6 @@
 //! The journal: a file that has become anything, and a folder in which anything happens.
 
-use super::memory_disk::MemoryDisk;
+use super::memory_disk::{MemoryDisk, SharedDisk};
 use super::{at, choice, relayed};
 use herd_reactor::Moment;
 use places_herd::journal::record::{self, RECORD_BYTES_MAX};
@@ -8,7 +8,6 @@ use places_herd::journal::{FileHead, Journal, JournalSettings, Owner, Scan, Sync
 use places_herd::server::persist::replay;
 use places_herd::table::{ReportOrigin, Table};
 use places_herd::wire::report::Report;
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::time::Duration;
@@ -219,7 +218,7 @@ fn known(herd: &Table) -> BTreeMap<Vec<u8>, Vec<u8>> {
     lines.map(|(client, line)| (client.to_vec(), line.to_vec())).collect()
 }
 
-fn open(disk: MemoryDisk, sync: Sync) -> (Journal, Table) {
+fn open(disk: &SharedDisk, sync: Sync) -> (Journal, Table) {
     let settings = JournalSettings {
         folder: "journal".into(),
         sync,
@@ -231,9 +230,9 @@ fn open(disk: MemoryDisk, sync: Sync) -> (Journal, Table) {
     };
     let mut herd = Table::new(1);
     let mut scratch = Vec::new();
-    let opened = Journal::open(Box::new(disk), settings, &owner(), false, &mut |record| {
-        replay(&mut herd, record, &mut scratch).is_some()
-    });
+    let mut each = |record: &[u8]| replay(&mut herd, record, &mut scratch).is_some();
+    let disk = Box::new(disk.clone());
+    let opened = Journal::open(disk, settings, &owner(), false, &mut each, &mut || false);
     let (journal, _) = opened.unwrap_or_else(|why| panic!("{why}"));
     (journal, herd)
 }
@@ -243,7 +242,8 @@ fn lives(seed: u8, text: &[u8]) {
     let sync = [Sync::Always, Sync::EverySecond, Sync::No][usize::from(seed / 3) % 3];
     let mut disk = MemoryDisk::new(u64::from(seed));
     disk.faults.short_writes = 0.3;
-    let (mut journal, mut herd) = open(disk, sync);
+    let disk = SharedDisk::new(disk);
+    let (mut journal, mut herd) = open(&disk, sync);
     let mut noted = BTreeSet::new();
     let mut committed = BTreeMap::new();
     for (turn, line) in text.split(|byte| *byte == b'\n').take(60).enumerate() {
@@ -254,14 +254,12 @@ fn lives(seed: u8, text: &[u8]) {
             committed = known(&herd);
         }
         if b"^~".contains(&what) {
-            let disk: Box<dyn Any> = journal.into_disk();
-            let mut disk: Box<MemoryDisk> = disk.downcast().expect("it is in memory");
-            if what == b'~' {
-                disk.crash()
-            } else {
-                disk.release()
+            // As a dead process leaves it: what waits is not written.
+            match what {
+                b'~' => disk.look().crash(),
+                _ => disk.look().release(),
             }
-            (journal, herd) = open(*disk, sync);
+            (journal, herd) = open(&disk, sync);
             if what == b'^' || sync == Sync::Always {
                 assert_eq!(known(&herd), committed);
             }

@@ -10,15 +10,14 @@ use super::exit::{Exit, Failure};
 use super::{print_line, shown, unprinted};
 use crate::files;
 use crate::journal::{
-    FileHead, Journal as Files, JournalSettings, KernelDisk, OpenError, Owner, Scan, Snapshot,
-    Sync, TORN, files_of, scan,
+    Disk, FileHead, Journal, JournalSettings, KernelDisk, OpenError, Owner, Scan, Snapshot, Sync,
+    files_of, scan,
 };
-use crate::log::plural;
+use crate::log::{operand, plural};
 use crate::server::persist::replay;
 use crate::table::{MergeOutcome, Table};
 use clap::{Args, Subcommand};
 use herd_reactor::{MioIo, Moment, UnixNanos};
-use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -114,15 +113,24 @@ impl Which {
                 "is not called journal.NUMBER, so no server reads it: call it so, or name a folder";
             return Err(Failure::new(Exit::Usage, format!("{} {what}", newest.display())));
         }
-        let owner = owner_of(&files)?;
+        let owner = self.owner_of(&files)?;
         let mut kept = NewestLines::at(MioIo::wall_clock());
         let start = Instant::now();
         let disk = KernelDisk::new(&folder, move || start.elapsed());
+        let mut each = |line: &[u8]| kept.take(line);
+        // Nothing is noted in it.
+        let settings = JournalSettings {
+            folder: folder.clone(),
+            sync: Sync::Always,
+            compact_bytes: u64::MAX,
+            compact_factor: u64::MAX,
+            compact_keys: 1_000,
+            retry: Duration::ZERO,
+            slow_sync: Duration::MAX,
+        };
         let (mut journal, replayed) =
-            Files::open(Box::new(disk), settings(&folder), &owner, self.salvage, &mut |line| {
-                kept.take(line)
-            })
-            .map_err(refused)?;
+            Journal::open(Box::new(disk), settings, &owner, self.salvage, &mut each, &mut || false)
+                .map_err(refused)?;
         let failed = |e: io::Error| Failure::new(Exit::Io, format!("{}: {e}", folder.display()));
         journal.rewrite(Moment::default(), &kept).map_err(failed)?;
         print_line(&format!(
@@ -139,17 +147,13 @@ impl Which {
                 plural(kept.ahead.len(), "line"),
             ));
         }
-        if replayed.torn_bytes > 0 {
-            let bytes = replayed.torn_bytes;
-            print_line(&format!(
-                "{bytes} bytes were a torn tail, and are in journal.NUMBER{TORN} now"
-            ));
-        }
-        if replayed.damaged_bytes > 0 {
-            print_line(&format!(
-                "{} bytes were in no whole record, and are gone",
-                replayed.damaged_bytes
-            ));
+        for (bytes, became) in [
+            (replayed.torn_bytes, "a torn tail, and are in journal.NUMBER.torn now"),
+            (replayed.damaged_bytes, "in no whole record, and are gone"),
+        ] {
+            if bytes > 0 {
+                print_line(&format!("{bytes} bytes were {became}"));
+            }
         }
         journal.close(Moment::default(), &kept).map_err(failed)
     }
@@ -159,56 +163,42 @@ impl Which {
         if !self.path.is_dir() {
             return Ok(vec![self.path.clone()]);
         }
-        let names: Vec<String> = fs::read_dir(&self.path)
-            .and_then(|entries| entries.collect::<io::Result<Vec<_>>>())
-            .map_err(|e| unreadable(&self.path, &e))?
-            .into_iter()
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect();
+        let names = KernelDisk::new(&self.path, || Duration::ZERO).list();
+        let names = names.map_err(|e| unreadable(&self.path, &e))?;
         let files = files_of(&names);
         if files.is_empty() {
-            let what = format!("{} has no journal in it", self.path.display());
-            return Err(Failure::new(Exit::Data, what));
+            return Err(self.holds_none());
         }
         Ok(files.into_iter().map(|(_, name)| self.path.join(name)).collect())
     }
 
     /// What a start of the server would say of this file.
     fn verdict(&self, path: &Path, scan: &Scan) -> Result<(), Failure> {
-        let path = path.display().to_string();
-        let refusal = match (&scan.head, scan.damaged_at()) {
-            (FileHead::Newer(version), _) => OpenError::Newer(path, *version),
-            (FileHead::CarriageReturn, _) => OpenError::CarriageReturn(path),
-            (FileHead::Foreign, _) => OpenError::Foreign(path),
-            (FileHead::Of(_), Some(at)) if !self.salvage => {
-                OpenError::Damaged { path, at, records_after: scan.records_after }
+        let refusal = scan.refusal(&operand(path), None, self.salvage);
+        refusal.map_or(Ok(()), |why| Err(refused(OpenError::Unusable(why))))
+    }
+
+    /// Whose the newest of `files` is that has a whole first line, oldest first.
+    fn owner_of(&self, files: &[PathBuf]) -> Result<Owner, Failure> {
+        for path in files.iter().rev() {
+            let scan = read(path, &mut |_| true)?;
+            self.verdict(path, &scan)?;
+            // A start passes over a file that ends in its first line, too.
+            if let FileHead::Of(owner) = scan.head {
+                return Ok(owner);
             }
-            (FileHead::Of(_) | FileHead::Cut, _) => return Ok(()),
-        };
-        Err(refused(refusal))
+        }
+        Err(self.holds_none())
+    }
+
+    fn holds_none(&self) -> Failure {
+        Failure::new(Exit::Data, format!("{} has no journal in it", self.path.display()))
     }
 }
 
 fn read(path: &Path, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<Scan, Failure> {
-    let mut file = files::open(path).map_err(|e| unreadable(path, &e))?;
-    scan(&mut file, each).map_err(|e| unreadable(path, &e))
-}
-
-/// Whose the newest of `files` is that has a whole first line, oldest first.
-fn owner_of(files: &[PathBuf]) -> Result<Owner, Failure> {
-    let mut newest = String::new();
-    for path in files.iter().rev() {
-        newest = path.display().to_string();
-        match read(path, &mut |_| true)?.head {
-            FileHead::Of(owner) => return Ok(owner),
-            FileHead::Newer(version) => return Err(refused(OpenError::Newer(newest, version))),
-            FileHead::CarriageReturn => return Err(refused(OpenError::CarriageReturn(newest))),
-            FileHead::Foreign => break,
-            // A start passes over it, too.
-            FileHead::Cut => {}
-        }
-    }
-    Err(refused(OpenError::Foreign(newest)))
+    let scan = files::open(path).and_then(|mut file| scan(&mut file, each));
+    scan.map_err(|e| unreadable(path, &e))
 }
 
 /// What a journal is compacted to: of each client the newest line, and if that lies ahead of the clock also
@@ -277,19 +267,6 @@ fn described(scan: &Scan) -> String {
     format!("{server} of {herd}, {records}, {} bytes, {whole}", scan.size)
 }
 
-/// For a journal that nothing is noted in.
-fn settings(folder: &Path) -> JournalSettings {
-    JournalSettings {
-        folder: folder.to_owned(),
-        sync: Sync::Always,
-        compact_bytes: u64::MAX,
-        compact_factor: u64::MAX,
-        compact_keys: 1_000,
-        retry: Duration::ZERO,
-        slow_sync: Duration::MAX,
-    }
-}
-
 fn unreadable(path: &Path, e: &io::Error) -> Failure {
     Failure::new(Exit::Io, format!("{} cannot be read: {e}", path.display()))
 }
@@ -298,12 +275,8 @@ fn unreadable(path: &Path, e: &io::Error) -> Failure {
 pub(super) fn refused(refusal: OpenError) -> Failure {
     let exit = match refusal {
         OpenError::Locked(_) | OpenError::Stopped => Exit::Unavailable,
-        OpenError::Os(..) => Exit::Io,
-        OpenError::Anothers(..)
-        | OpenError::Newer(..)
-        | OpenError::CarriageReturn(_)
-        | OpenError::Foreign(_)
-        | OpenError::Damaged { .. } => Exit::Data,
+        OpenError::Os(_) => Exit::Io,
+        OpenError::Unusable(_) => Exit::Data,
     };
     Failure::new(exit, refusal.to_string())
 }

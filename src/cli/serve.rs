@@ -159,7 +159,7 @@ fn open_journal(
     let begun = Instant::now();
     let disk = KernelDisk::new(&folder, move || begun.elapsed());
     let wall = MioIo::wall_clock();
-    let opened = member.with_journal_unless(Box::new(disk), settings, wall, stops);
+    let opened = member.with_journal(Box::new(disk), settings, wall, stops);
     let (member, replayed) = match opened {
         Err(OpenError::Stopped) => return Ok(None),
         opened => opened.map_err(refused)?,

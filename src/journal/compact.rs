@@ -13,74 +13,51 @@
 //! What fails before the rename costs nothing but another attempt. After it, it is not known which
 //! of the two a crash would leave, so the old one no longer counts as whole.
 
+use super::file::{Compaction, JournalFile, told};
 use super::open::{UNFINISHED, name_of};
-use super::{Disk, Journal, Snapshot, append_all, is_full, record};
+use super::state::{Compacting, FileState, JournalStep};
+use super::{Journal, Snapshot, Sync, is_full, record};
 use herd_reactor::Moment;
-use std::io;
+use std::io::{self, ErrorKind};
 
-/// So much of a file that is being rewritten is synced at once: less than a few milliseconds' worth.
+/// So much of a file that is being written anew is synced at once: less than a few milliseconds' worth.
 const SYNC_STEP_BYTES: u64 = 1 << 20;
 
-/// A file that is being written.
-#[derive(Debug)]
-pub(super) struct Compaction {
-    number: u64,
-    pub(super) name: String,
-    /// The next line to be written.
-    next: usize,
-    size: u64,
-    synced: u64,
-    /// The file whose place it takes is not where it was.
-    pub(super) old_is_lost: bool,
-    /// Why it is of no use any more.
-    failure: Option<io::Error>,
-}
-
 impl Journal {
-    /// Whether the file is to be written anew: it is broken, or others stand beside it, or too little
-    /// of it counts.
-    pub(super) fn wants_rewrite(&self) -> bool {
-        self.broken || self.rewrite_wanted
-    }
-
     fn is_too_large(&self, live: &dyn Snapshot) -> bool {
         let limit = self.settings.compact_factor.saturating_mul(live.bytes());
-        self.size > limit.max(self.settings.compact_bytes)
+        self.file.size > limit.max(self.settings.compact_bytes)
     }
 
-    /// Takes the next step of rewriting, if there is one.
+    /// Takes the next step of compaction, if there is one. If it fails, the old file goes on, if it can, and
+    /// a new one is tried again later.
     ///
     /// # Errors
     ///
     /// As [`commit`](Journal::commit): with `always`, when it is not known any more which file
     /// a crash would leave.
-    pub(super) fn go_on_rewriting(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
-        if self.rewrite.is_none() {
-            self.rewrite_wanted |= self.is_too_large(live);
-            if !self.wants_rewrite() || self.retry.is_some_and(|retry| now < retry) {
-                return Ok(());
-            }
-            self.retry = None;
-            if let Err(e) = self.begin_rewrite() {
-                self.give_up_rewriting(&e, now);
-                return Ok(());
-            }
-        }
-        let placed = match self.rewrite_slice(now, live) {
-            Ok(false) => return Ok(()),
-            Ok(true) => self.take_place(),
-            Err(e) => Err(e),
+    pub(super) fn go_on_compacting(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
+        let begun = match self.state.compacting() {
+            Compacting::Idle if !self.is_too_large(live) => return Ok(()),
+            Compacting::Due(then) if now < *then => return Ok(()),
+            Compacting::Idle | Compacting::Due(_) => self.begin_compaction(),
+            Compacting::Running(_) => Ok(()),
         };
-        match placed {
-            Ok(()) => {
-                let settled = self.settle(now);
-                self.on_failure(settled, now)
-            }
-            Err(e) => {
-                self.give_up_rewriting(&e, now);
-                Ok(())
-            }
+        let placed = begun.and_then(|()| match self.write_slice(now, live)? {
+            true => self.take_place(now),
+            false => Ok(()),
+        });
+        let Err(e) = placed else { return Ok(()) };
+        self.counts.failures += 1;
+        if let Some(new) = self.state.take(JournalStep::GaveUp(now + self.settings.retry)) {
+            // If this fails, the next attempt or the next start removes it.
+            let _ = self.disk.remove(&new.file.name);
         }
+        if self.state.file() == FileState::Unsettled && self.settings.sync == Sync::Always {
+            return Err(e);
+        }
+        self.tell_failure(&e, now);
+        Ok(())
     }
 
     /// Writes the whole file anew, here and now.
@@ -90,141 +67,100 @@ impl Journal {
     /// Those of the disk; the old file is still there then.
     pub fn rewrite(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
         self.write_pending();
-        self.begin_rewrite()?;
-        while !self.rewrite_slice(now, live)? {}
-        self.take_place()?;
-        self.settle(now)
+        self.begin_compaction()?;
+        while !self.write_slice(now, live)? {}
+        self.take_place(now)
     }
 
-    fn begin_rewrite(&mut self) -> io::Result<()> {
-        if let Some(Compaction { name, .. }) = self.rewrite.take() {
-            self.disk.close(&name);
+    fn begin_compaction(&mut self) -> io::Result<()> {
+        if let Some(old) = self.state.compaction() {
+            self.disk.close(&old.file.name);
         }
         // Whatever else has broken it, it may also be lost: then there may be no folder to write to.
-        let old_is_lost = !self.name.is_empty() && self.disk.find(&self.name).is_err();
+        let old_is_lost = self.disk.find(&self.file.name).is_err();
         if old_is_lost {
             self.regain_folder()?;
         }
+        self.create_next(old_is_lost)
+    }
+
+    /// Makes the next file, with nothing in it but its first line.
+    pub(super) fn create_next(&mut self, old_is_lost: bool) -> io::Result<()> {
         // A file to be removed must not have the name of the one that takes its place.
-        let number = self.stale.iter().fold(self.number, |newest, &stale| newest.max(stale)) + 1;
+        let number =
+            self.stale.iter().fold(self.file.number, |newest, &stale| newest.max(stale)) + 1;
         let name = format!("{}{UNFINISHED}", name_of(number));
-        self.disk.create(&name).map_err(|e| self.told("created", &name, &e))?;
-        let mut size = 0;
-        let head = self.owner.head();
-        let written = append_all(&mut *self.disk, &name, &head, &mut size);
-        let failure = written.map_err(|e| self.told("written to", &name, &e)).err();
-        self.rewrite =
-            Some(Compaction { number, name, next: 0, size, synced: 0, old_is_lost, failure });
+        let file = JournalFile::create(&mut *self.disk, number, name)?;
+        let mut new = Compaction { file, next: 0, old_is_lost, failure: None };
+        new.append(&mut *self.disk, &self.owner.head());
+        self.state.take(JournalStep::Begun(new));
         Ok(())
     }
 
-    /// The records of this turn go to the new file, too.
-    pub(super) fn append_to_rewrite(&mut self) {
-        let Some(mut rewrite) = self.rewrite.take() else { return };
-        if rewrite.failure.is_none() {
-            let Compaction { name, size, .. } = &mut rewrite;
-            let written = append_all(&mut *self.disk, name, &self.pending, size);
-            rewrite.failure = written.map_err(|e| self.told("written to", name, &e)).err();
+    /// Writes the lines of the next numbers, a piece at a time: what is held in memory does not depend on
+    /// how long a slice is. Returns whether they were the last.
+    fn write_slice(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<bool> {
+        // All that was noted is written by now, so that its room is free.
+        let Journal { disk, state, pending: piece, .. } = self;
+        let Some(new) = state.compaction() else { return Ok(false) };
+        let end = live.end().min(new.next + self.settings.compact_keys);
+        for line in (new.next..end).filter_map(|number| live.line(number)) {
+            if is_full(piece, line) {
+                new.append(&mut **disk, piece);
+                piece.clear();
+            }
+            record::write(piece, line);
         }
-        self.rewrite = Some(rewrite);
-    }
-
-    /// Writes the next slice; whether it was the last.
-    fn rewrite_slice(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<bool> {
-        let Some(mut rewrite) = self.rewrite.take() else { return Ok(false) };
-        let outcome = self.write_slice(&mut rewrite, now, live);
-        self.rewrite = Some(rewrite);
-        outcome
-    }
-
-    fn write_slice(
-        &mut self,
-        rewrite: &mut Compaction,
-        now: Moment,
-        live: &dyn Snapshot,
-    ) -> io::Result<bool> {
-        if let Some(e) = rewrite.failure.take() {
+        new.append(&mut **disk, piece);
+        piece.clear();
+        new.next = end;
+        if let Some(e) = new.failure.take() {
             return Err(e);
         }
-        let end = live.end().min(rewrite.next + self.settings.compact_keys);
-        self.append_lines(rewrite, end, live)
-            .map_err(|e| self.told("written to", &rewrite.name, &e))?;
-        let Compaction { name, next, size, synced, .. } = rewrite;
-        *next = end;
-        debug_assert!(*synced <= *size);
+        debug_assert!(new.file.synced <= new.file.size);
         let is_last = end == live.end();
-        if is_last || *size - *synced >= SYNC_STEP_BYTES {
-            let synced_file = self.disk.sync(name);
-            self.synced(synced_file, now).map_err(|e| self.told("synced", name, &e))?;
-            *synced = *size;
+        if !is_last && new.file.size - new.file.synced >= SYNC_STEP_BYTES {
+            let took = new.file.sync(&mut **disk)?;
+            self.synced(took, now);
         }
         Ok(is_last)
     }
 
-    /// Appends the lines of the next numbers, up to `end`, a piece at a time: what is held in memory does
-    /// not depend on how long a slice is.
-    fn append_lines(
-        &mut self,
-        rewrite: &mut Compaction,
-        end: usize,
-        live: &dyn Snapshot,
-    ) -> io::Result<()> {
-        // All that was noted is written by now, so that its room is free.
-        let Journal { disk, pending: piece, .. } = self;
-        let Compaction { name, next, size, .. } = rewrite;
-        for line in (*next..end).filter_map(|number| live.line(number)) {
-            if is_full(piece, line) {
-                append_piece(&mut **disk, name, piece, size)?;
-            }
-            record::write(piece, line);
-        }
-        append_piece(&mut **disk, name, piece, size)
-    }
-
-    /// The new file is whole, and on the disk: it takes the old one's place.
+    /// The new file is whole. Once it is on the disk, it takes the old one's place; once that will be so
+    /// after a crash, too, the old one can go.
     ///
     /// # Errors
     ///
-    /// It does not, and the old one goes on.
-    fn take_place(&mut self) -> io::Result<()> {
-        let Some(Compaction { number, name, size, old_is_lost, .. }) = &self.rewrite else {
-            return Ok(());
-        };
-        let (number, size, old_is_lost) = (*number, *size, *old_is_lost);
-        let new_name = name_of(number);
-        self.disk.rename(name, &new_name).map_err(|e| self.told("renamed", name, &e))?;
-        self.rewrite = None;
-        self.disk.close(&self.name);
+    /// The old one goes on; or, if the file is [`FileState::Unsettled`] then, a crash may leave either.
+    pub(super) fn take_place(&mut self, now: Moment) -> io::Result<()> {
+        let Some(new) = self.state.compaction() else { return Ok(()) };
+        if let Some(e) = new.failure.take() {
+            return Err(e);
+        }
+        let took = new.file.sync(&mut *self.disk)?;
+        let (name, new_name) = (new.file.name.clone(), name_of(new.file.number));
+        self.synced(took, now);
+        let renamed = self.disk.rename(&name, &new_name);
+        renamed.map_err(|e| told(&*self.disk, "renamed", &name, &e))?;
+        let was_sound = self.is_sound();
+        let was_unsettled = self.state.file() == FileState::Unsettled;
+        let Some(new) = self.state.take(JournalStep::Placed) else { return Ok(()) };
+        let old = std::mem::replace(&mut self.file, JournalFile { name: new_name, ..new.file });
+        self.disk.close(&old.name);
         // A file that never was there for certain is missed by nobody: what counts is in the one before
         // it and in this one. Else each attempt would leave a whole file. And what has the name of one
         // that is lost is not ours to remove.
-        if !old_is_lost && (!self.unsettled || self.disk.remove(&self.name).is_err()) {
-            self.stale.push(self.number);
+        if !new.old_is_lost && (!was_unsettled || self.disk.remove(&old.name).is_err()) {
+            self.stale.push(old.number);
         }
-        self.unsettled = true;
-        (self.number, self.name, self.size) = (number, new_name, size);
-        self.synced_size = size;
-        self.unsynced = None;
-        Ok(())
-    }
-
-    /// Has it stay so after a crash; then the old file can go.
-    ///
-    /// # Errors
-    ///
-    /// After a crash either may be there.
-    fn settle(&mut self, now: Moment) -> io::Result<()> {
-        if let Err(e) = self.disk.sync_folder() {
-            self.retry = Some(now + self.settings.retry);
-            return Err(self.told("put on the disk", &self.name, &e));
-        }
-        self.unsettled = false;
+        let synced = self.disk.sync_folder();
+        synced.map_err(|e| told(&*self.disk, "put on the disk", &self.file.name, &e))?;
+        self.state.take(JournalStep::Settled);
         self.counts.rewrites += 1;
-        self.rewrite_wanted = false;
-        let path = self.disk.path(&self.name);
-        match std::mem::take(&mut self.broken) {
-            true => log::warn!("journal: {path} is whole: reports are taken again"),
-            false => log::info!("journal: {path} is written anew, {} bytes", self.size),
+        let path = self.disk.path(&self.file.name);
+        match was_sound {
+            false => log::warn!("journal: {path} is whole: reports are taken again"),
+            true => log::info!("journal: {path} is written anew, {} bytes", self.file.size),
         }
         self.remove_stale();
         Ok(())
@@ -235,34 +171,11 @@ impl Journal {
     fn remove_stale(&mut self) {
         let disk = &mut self.disk;
         self.stale.retain(|&number| match disk.remove(&name_of(number)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
                 log::warn!("journal: {} cannot be removed: {e}", disk.path(&name_of(number)));
                 true
             }
             _ => false,
         });
     }
-
-    /// The old file goes on, if it can; a new one is tried again later.
-    fn give_up_rewriting(&mut self, e: &io::Error, now: Moment) {
-        self.counts.failures += 1;
-        if let Some(Compaction { name, .. }) = self.rewrite.take() {
-            // If this fails, the next attempt or the next start removes it.
-            let _ = self.disk.remove(&name);
-        }
-        self.retry = Some(now + self.settings.retry);
-        self.tell_failure(e, now);
-    }
-}
-
-/// Appends the records of `piece` to a file, as [`append_all`] does, and empties it in any case.
-fn append_piece(
-    disk: &mut dyn Disk,
-    name: &str,
-    piece: &mut Vec<u8>,
-    size: &mut u64,
-) -> io::Result<()> {
-    let appended = append_all(disk, name, piece, size);
-    piece.clear();
-    appended
 }

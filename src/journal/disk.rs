@@ -8,7 +8,6 @@
 
 use crate::log::{operand, shell_quoted};
 use rustix::fs::{FlockOperation, flock};
-use std::any::Any;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
@@ -21,7 +20,7 @@ use std::time::Duration;
 /// Every call may fail as the operating system's do. What was appended is on the disk only after
 /// [`sync`](Disk::sync), what was created, renamed or removed only after
 /// [`sync_folder`](Disk::sync_folder).
-pub trait Disk: Any + fmt::Debug {
+pub trait Disk: fmt::Debug {
     /// Keeps everybody else out of the folder, until this disk is dropped. Makes the folder if it is
     /// not there.
     ///
@@ -164,13 +163,13 @@ impl Disk for KernelDisk {
     }
 
     fn create(&mut self, name: &str) -> io::Result<()> {
-        let path = self.folder.join(name);
-        match fs::remove_file(&path) {
+        match self.remove(name) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
             _ => {}
         }
-        let file =
-            File::options().read(true).append(true).create_new(true).mode(MODE).open(&path)?;
+        let mut options = File::options();
+        options.read(true).append(true).create_new(true).mode(MODE);
+        let file = options.open(self.folder.join(name))?;
         self.opened(name, file);
         Ok(())
     }
@@ -238,12 +237,7 @@ impl Disk for KernelDisk {
 
 impl fmt::Debug for KernelDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.open.iter().map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("KernelDisk")
-            .field("folder", &self.folder)
-            .field("locked", &self.lock.is_some())
-            .field("open", &names)
-            .finish_non_exhaustive()
+        f.debug_struct("KernelDisk").field("folder", &self.folder).finish_non_exhaustive()
     }
 }
 
@@ -281,30 +275,17 @@ fn shut_out_others(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A file of a disk from its beginning, to be read as long as nobody says stop.
+/// A file of a disk from `offset` on, to be read as long as nobody says stop.
 pub(super) struct FileReader<'d> {
-    disk: &'d mut dyn Disk,
-    name: &'d str,
-    offset: u64,
-    stops: &'d mut dyn FnMut() -> bool,
-    /// The error that a read has given is that it was told to stop.
-    pub(super) has_stopped: bool,
-}
-
-impl<'d> FileReader<'d> {
-    pub(super) fn new(
-        disk: &'d mut dyn Disk,
-        name: &'d str,
-        stops: &'d mut dyn FnMut() -> bool,
-    ) -> FileReader<'d> {
-        FileReader { disk, name, offset: 0, stops, has_stopped: false }
-    }
+    pub(super) disk: &'d mut dyn Disk,
+    pub(super) name: &'d str,
+    pub(super) offset: u64,
+    pub(super) stops: &'d mut dyn FnMut() -> bool,
 }
 
 impl io::Read for FileReader<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if (self.stops)() {
-            self.has_stopped = true;
             return Err(io::Error::other("told to stop"));
         }
         let count = self.disk.read_at(self.name, self.offset, into)?;

@@ -13,7 +13,9 @@
 //! the new file at once, before the turn's replies leave: nobody is served meanwhile, but what is in memory
 //! may be all that there is, and to end would lose it.
 
+use super::file::told;
 use super::open::files_of;
+use super::state::{Compacting, JournalStep};
 use super::{Journal, SYNC_EVERY, Snapshot, Sync};
 use herd_reactor::Moment;
 use std::io;
@@ -43,22 +45,19 @@ impl Journal {
             return Ok(());
         }
         self.look = Some(now + LOOK_EVERY);
-        if self.broken && self.rewrite.as_ref().is_some_and(|rewrite| rewrite.old_is_lost) {
+        match self.state.compacting() {
             // That is known, and being seen to.
-            return Ok(());
+            Compacting::Running(new) if new.old_is_lost && !self.is_sound() => return Ok(()),
+            _ => {}
         }
-        let Err(e) = self.disk.find(&self.name) else { return Ok(()) };
+        let Err(e) = self.disk.find(&self.file.name) else { return Ok(()) };
         self.counts.failures += 1;
-        self.broken = true;
-        self.unsynced = None;
         // Begun in a folder that may be gone.
-        if let Some(rewrite) = self.rewrite.take() {
-            self.disk.close(&rewrite.name);
+        if let Some(new) = self.state.take(JournalStep::Lost(now)) {
+            self.disk.close(&new.file.name);
         }
-        self.retry = None;
-        let e =
-            self.told("found: it or its folder was removed, renamed or replaced", &self.name, &e);
-        self.tell_failure(&e, now);
+        let what = "found: it or its folder was removed, renamed or replaced";
+        self.tell_failure(&told(&*self.disk, what, &self.file.name, &e), now);
         match self.settings.sync {
             Sync::Always => self.rewrite(now, live),
             Sync::EverySecond | Sync::No => Ok(()),
@@ -68,10 +67,11 @@ impl Journal {
     /// Has a folder again where it was, and the lock in it; then the next file has a number that none has
     /// there.
     pub(super) fn regain_folder(&mut self) -> io::Result<()> {
-        self.disk.lock_again().map_err(|e| self.told("locked", "", &e))?;
-        let names = self.disk.list().map_err(|e| self.told("read", "", &e))?;
+        let locked = self.disk.lock_again();
+        locked.map_err(|e| told(&*self.disk, "locked", "", &e))?;
+        let names = self.disk.list().map_err(|e| told(&*self.disk, "read", "", &e))?;
         let newest = files_of(&names).last().map_or(0, |(number, _)| *number);
-        self.number = self.number.max(newest);
+        self.file.number = self.file.number.max(newest);
         self.stale.clear();
         Ok(())
     }

@@ -26,23 +26,25 @@
 
 mod compact;
 mod disk;
+mod file;
 mod file_identity;
 mod open;
 pub mod record;
 mod scan;
+mod state;
 mod torn;
 
 pub use self::disk::{Disk, KernelDisk};
 pub use self::open::{OpenError, Replayed, files_of};
 pub use self::record::{FileHead, Owner};
 pub use self::scan::{Scan, scan};
-pub use self::torn::TORN;
 
-use self::compact::Compaction;
+use self::file::JournalFile;
 use self::record::OVERHEAD_BYTES;
+use self::state::{Compacting, FileState, JournalState, JournalStep};
 use herd_reactor::{LogThrottle, Moment};
 use log::Level;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -120,31 +122,17 @@ pub struct Journal {
     disk: Box<dyn Disk>,
     settings: JournalSettings,
     owner: Owner,
-    /// The file that is appended to, and its size in whole records.
-    number: u64,
-    name: String,
-    size: u64,
-    /// So many of its first bytes are on the disk.
-    synced_size: u64,
-    /// Since when something in it waits for its sync.
-    unsynced: Option<Moment>,
-    /// It is not what it should be: something that was noted is missing, or may be.
-    broken: bool,
+    /// The file that is appended to. It has whole records.
+    file: JournalFile,
+    state: JournalState,
     /// The records of this turn that are not yet written; then those on their way to a new file.
     pending: Vec<u8>,
     /// Some of this turn's have been,
     written: bool,
     /// or could not be.
     failure: Option<io::Error>,
-    rewrite: Option<Compaction>,
-    /// Rewriting has failed: not again before then.
-    retry: Option<Moment>,
-    /// It is to be rewritten, whatever its size.
-    rewrite_wanted: bool,
     /// Older files, which go when a new one is whole.
     stale: Vec<u64>,
-    /// The name of the newest may not be on the disk: its folder could not be synced.
-    unsettled: bool,
     /// When to look next whether the file is where it was; none before the first commit.
     look: Option<Moment>,
     counts: JournalCounts,
@@ -165,7 +153,7 @@ impl Journal {
     }
 
     /// Writes what was noted since the last time, and syncs it if the policy says now; then goes on
-    /// with rewriting, if that is due. To be called once a turn, before its replies leave.
+    /// with compacting, if that is due. To be called once a turn, before its replies leave.
     ///
     /// `now`: of this turn. `live`: every line that counts, those just noted included.
     ///
@@ -179,38 +167,38 @@ impl Journal {
         self.throttle.report(now);
         self.write_pending();
         if std::mem::take(&mut self.written) {
-            self.unsynced.get_or_insert(now);
+            self.state.take(JournalStep::Written(now));
             self.look_soon(now);
         }
-        debug_assert!(self.synced_size <= self.size);
-        debug_assert!(self.broken || self.unsynced.is_some() || self.synced_size == self.size);
+        debug_assert!(self.file.synced <= self.file.size);
+        debug_assert!(self.state.file() != FileState::Synced || self.file.synced == self.file.size);
+        debug_assert!(self.is_sound() || !matches!(self.state.compacting(), Compacting::Idle));
         if let Some(e) = self.failure.take() {
-            self.on_failure(Err(e), now)?;
+            self.on_failure(e, now)?;
         }
-        if self.sync_is_due(now) {
-            let synced = self.sync(now);
-            self.on_failure(synced, now)?;
+        if self.sync_due().is_some_and(|due| due <= now)
+            && let Err(e) = self.sync(now)
+        {
+            self.on_failure(e, now)?;
         }
         self.look_if_due(now, live)?;
-        self.go_on_rewriting(now, live)
+        self.go_on_compacting(now, live)
     }
 
     /// Whether all that was noted is in the file. While it is not, nobody should be told that
     /// anything is kept.
     pub fn is_sound(&self) -> bool {
-        !self.broken
+        matches!(self.state.file(), FileState::Synced | FileState::Unsynced(_))
     }
 
     /// When the journal has something to do though nothing is noted.
     pub fn wake(&self, now: Moment) -> Option<Moment> {
-        let rewriting = self.rewrite.as_ref().map(|_| now);
-        let beginning = self.wants_rewrite().then(|| self.retry.unwrap_or(now));
-        let syncing = match self.settings.sync {
-            Sync::EverySecond if !self.broken => self.unsynced.map(|since| since + SYNC_EVERY),
-            _ => None,
+        let compacting = match self.state.compacting() {
+            Compacting::Idle => None,
+            Compacting::Due(then) => Some(now.max(*then)),
+            Compacting::Running(_) => Some(now),
         };
-        let reporting = self.throttle.due();
-        [rewriting, beginning, syncing, self.look, reporting].into_iter().flatten().min()
+        [compacting, self.sync_due(), self.look, self.throttle.due()].into_iter().flatten().min()
     }
 
     /// What has happened until now.
@@ -220,17 +208,7 @@ impl Journal {
 
     /// Bytes of the file.
     pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// The disk, for whoever made it.
-    pub fn disk(&mut self) -> &mut dyn Disk {
-        &mut *self.disk
-    }
-
-    /// The disk, as it was left: what waits is not written.
-    pub fn into_disk(self) -> Box<dyn Disk> {
-        self.disk
+        self.file.size
     }
 
     /// For an end in good order: all that was committed is synced, whatever the policy. A journal that is
@@ -240,136 +218,94 @@ impl Journal {
     ///
     /// Those of the last sync or of the new file. What was noted since the failure is lost then.
     pub fn close(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
-        if self.broken || self.disk.find(&self.name).is_err() {
+        if !self.is_sound() || self.disk.find(&self.file.name).is_err() {
             return self.rewrite(now, live);
         }
-        if let Some(rewrite) = self.rewrite.take() {
+        if let Some(new) = self.state.take(JournalStep::GaveUp(now)) {
             // Half a file is of no use to anybody; the next start would remove it too.
-            let _ = self.disk.remove(&rewrite.name);
+            let _ = self.disk.remove(&new.file.name);
         }
-        match self.unsynced.is_some() {
-            true => self.sync(now),
-            false => Ok(()),
+        match self.state.file() {
+            FileState::Unsynced(_) => self.sync(now),
+            _ => Ok(()),
         }
     }
 
     /// Writes what is pending to the file, and to the one that will take its place.
     fn write_pending(&mut self) {
-        if self.pending.is_empty() {
-            return;
+        if self.is_sound() && self.failure.is_none() && !self.pending.is_empty() {
+            self.failure = self.file.append(&mut *self.disk, &self.pending).err();
+            self.written |= self.failure.is_none();
         }
-        if !self.broken && self.failure.is_none() {
-            let Journal { disk, name, pending, size, .. } = self;
-            match append_all(&mut **disk, name, pending, size) {
-                Ok(()) => self.written = true,
-                Err(e) => self.failure = Some(self.told("written to", &self.name, &e)),
-            }
+        if let Some(new) = self.state.compaction() {
+            new.append(&mut *self.disk, &self.pending);
         }
-        self.append_to_rewrite();
         self.pending.clear();
     }
 
-    fn sync_is_due(&self, now: Moment) -> bool {
-        let Some(since) = self.unsynced.filter(|_| !self.broken) else { return false };
-        match self.settings.sync {
-            Sync::Always => true,
-            Sync::EverySecond => now - since >= SYNC_EVERY,
-            Sync::No => false,
+    /// When what was written is to be synced, by the policy.
+    fn sync_due(&self) -> Option<Moment> {
+        match (self.state.file(), self.settings.sync) {
+            (FileState::Unsynced(since), Sync::Always) => Some(since),
+            (FileState::Unsynced(since), Sync::EverySecond) => Some(since + SYNC_EVERY),
+            _ => None,
         }
     }
 
     fn sync(&mut self, now: Moment) -> io::Result<()> {
-        self.unsynced = None;
-        let synced = self.disk.sync(&self.name);
-        match synced.is_ok() {
-            true => self.synced_size = self.size,
-            false => self.cut_off_unsynced(),
+        let synced = self.file.sync(&mut *self.disk);
+        if synced.is_err() {
+            // The kernel may have dropped what it was to write, and still shows it to whoever reads. The
+            // next start must not take it for kept, nor append behind such a gap. If this fails too,
+            // nothing better is left to do.
+            let _ = self.file.truncate(&mut *self.disk, self.file.synced);
         }
-        self.synced(synced, now).map_err(|e| self.told("synced", &self.name, &e))
-    }
-
-    /// After a sync that failed: the kernel may have dropped what it was to write, and still shows it to
-    /// whoever reads. The next start must not take it for kept, nor append behind such a gap.
-    fn cut_off_unsynced(&mut self) {
-        // If this fails too, nothing better is left to do.
-        if self.disk.truncate(&self.name, self.synced_size).is_ok() {
-            self.size = self.synced_size;
-        }
+        self.synced(synced?, now);
+        self.state.take(JournalStep::Synced);
+        Ok(())
     }
 
     /// Notes how long a sync took, and tells the log if that was long.
-    fn synced(&mut self, synced: io::Result<Duration>, now: Moment) -> io::Result<()> {
-        let took = synced?;
+    fn synced(&mut self, took: Duration, now: Moment) {
         self.counts.syncs += 1;
         self.counts.last_sync = took;
         self.counts.longest_sync = self.counts.longest_sync.max(took);
         if took > self.settings.slow_sync {
             self.counts.slow_syncs += 1;
-            let (limit, path) = (self.settings.slow_sync.as_millis(), self.disk.path(&self.name));
+            let (limit, path) =
+                (self.settings.slow_sync.as_millis(), self.disk.path(&self.file.name));
             let what = format_args!("limit: slow_sync_ms = {limit}: {path}: {took:.1?}");
             let outcome = "syncs were slow; nobody is served meanwhile";
             self.throttle.log(now, Level::Warn, ("slow_sync_ms", 0), what, 1, outcome);
         }
-        Ok(())
     }
 
-    /// What a failure of the file comes to: the end, or a new file.
-    fn on_failure(&mut self, outcome: io::Result<()>, now: Moment) -> io::Result<()> {
-        let Err(e) = outcome else { return Ok(()) };
+    /// What a failure of the file comes to: the end, or a new file. A compaction that was begun before the
+    /// failure is as good as one begun now: all that was noted went there.
+    fn on_failure(&mut self, e: io::Error, now: Moment) -> io::Result<()> {
         self.counts.failures += 1;
+        self.state.take(JournalStep::Failed(now));
         if self.settings.sync == Sync::Always {
             return Err(e);
         }
-        self.broken = true;
-        self.unsynced = None;
-        // Begun before the failure, it is as good as one begun now: all that was noted went there.
         self.tell_failure(&e, now);
         Ok(())
     }
 
     /// Tells the log what went wrong and what follows, once a second at most.
     fn tell_failure(&mut self, e: &io::Error, now: Moment) {
-        let then = match (self.broken, self.settings.sync) {
-            (true, Sync::Always) => "nobody is served until a new file is whole",
-            (true, _) => "reports are refused until a new file is whole",
-            (false, _) => "the old file goes on",
+        let then = match (self.is_sound(), self.settings.sync) {
+            (false, Sync::Always) => "nobody is served until a new file is whole",
+            (false, _) => "reports are refused until a new file is whole",
+            (true, _) => "the old file goes on",
         };
-        let key = ("failures", u32::from(self.broken));
+        let key = ("failures", u32::from(!self.is_sound()));
         let what = format_args!("journal: {e}; {then}");
         self.throttle.log(now, Level::Error, key, what, 1, "such failures");
-    }
-
-    /// The error `e` with the file's name, and what could not be done.
-    fn told(&self, what: &str, name: &str, e: &io::Error) -> io::Error {
-        io::Error::new(e.kind(), format!("{} cannot be {what}: {e}", self.disk.path(name)))
     }
 }
 
 /// Whether the record of `line` would be too much for a piece that has `records` already.
 fn is_full(records: &[u8], line: &[u8]) -> bool {
     records.len() + line.len() + OVERHEAD_BYTES > PENDING_BYTES
-}
-
-/// Appends all of `bytes` to the file `name`, of `size` bytes, or nothing.
-fn append_all(disk: &mut dyn Disk, name: &str, bytes: &[u8], size: &mut u64) -> io::Result<()> {
-    let mut left = bytes;
-    while !left.is_empty() {
-        let error = match disk.append(name, left) {
-            Ok(0) => ErrorKind::WriteZero.into(),
-            Ok(count) => {
-                left = &left[count..];
-                continue;
-            }
-            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-            Err(e) => e,
-        };
-        if left.len() < bytes.len() {
-            // Else half a record would stand before whatever comes next. If this fails too, the file
-            // ends in a torn tail, which the next start moves away; nothing more is appended here.
-            let _ = disk.truncate(name, *size);
-        }
-        return Err(error);
-    }
-    *size += bytes.len() as u64;
-    Ok(())
 }

@@ -92,13 +92,14 @@ pub struct Owner {
 }
 
 /// What the first line of a file says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FileHead {
     /// It is a journal of this version of the format.
     Of(Owner),
     /// It is a journal of a later version.
     Newer(u32),
     /// It is the beginning of a first line: the file was cut off there, and has no records.
+    #[default]
     Cut,
     /// It is a journal whose line ends were changed to CR LF, or to CR.
     CarriageReturn,

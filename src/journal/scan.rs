@@ -13,7 +13,8 @@
 //! hole of zeros, before one, or in the middle of what stands between two newlines. Its checksum is found by its
 //! form, and, calculated backwards, says where the record begins.
 
-use super::record::{FileHead, RECORD_BYTES_MAX, line_of, start_of_last};
+use super::record::{FileHead, Owner, RECORD_BYTES_MAX, VERSION, line_of, start_of_last};
+use crate::log::shell_quoted;
 use memchr::memmem;
 use std::io::{self, ErrorKind, Read};
 
@@ -29,7 +30,7 @@ const WINDOW_BYTES: usize = 2 * RECORD_BYTES_MAX;
 const IN_VAIN_MAX: usize = 1_000;
 
 /// What a file turned out to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
     /// What its first line says.
     pub head: FileHead,
@@ -43,10 +44,6 @@ pub struct Scan {
     pub bad_bytes: u64,
     /// How many whole records stand behind the first of them.
     pub records_after: u64,
-    /// The last record has no newline.
-    is_open: bool,
-    /// Nor has the one before the first bytes that are no record.
-    is_open_before_bad: bool,
 }
 
 impl Scan {
@@ -60,12 +57,37 @@ impl Scan {
         self.bad_at.filter(|_| self.records_after > 0)
     }
 
-    /// Whether a newline has to be added before anything is appended, when the torn tail has been cut off.
-    pub(super) fn lacks_newline(&self) -> bool {
-        match self.torn_at() {
-            Some(_) => self.is_open_before_bad,
-            None => self.is_open,
-        }
+    /// Why a start does not use the file at `path`, and what to do. `owner`: whose it has to be, if that is
+    /// known. `salvage`: damage is passed over.
+    pub fn refusal(&self, path: &str, owner: Option<&Owner>, salvage: bool) -> Option<String> {
+        let typed = shell_quoted(path);
+        let changed = format!(
+            "an editor, or git, has changed its line ends from LF to CR LF; bring it back from a copy, or change \
+             them back, as with `sed -i 's/\\r$//' {typed}`"
+        );
+        let why = match (&self.head, self.damaged_at()) {
+            (FileHead::Of(other), _) if owner.is_some_and(|owner| owner != other) => {
+                let Owner { server, herd } = other;
+                format!("is the journal of {server} in the herd {herd}; choose another folder")
+            }
+            (FileHead::Of(_), Some(_)) if salvage => return None,
+            (FileHead::Of(_), Some(at)) => format!(
+                "is damaged at byte {at}, with {} whole records behind that; bring it back from a copy, or keep \
+                 what is whole with `herd journal compact {typed} --salvage`",
+                self.records_after
+            ),
+            (FileHead::Of(_) | FileHead::Cut, _) => return None,
+            (FileHead::Newer(version), _) => format!(
+                "has format {version}, and this program reads {VERSION}; use the program that wrote it"
+            ),
+            (FileHead::CarriageReturn, _) => format!("has a CR in its first line: {changed}"),
+            (FileHead::Foreign, _) => {
+                "is no journal: its first line is not `HERDJ 1 SERVER HERD`; bring it back \
+                 from a copy, move it away, or choose another folder"
+                    .to_owned()
+            }
+        };
+        Some(format!("{path} {why}"))
     }
 
     /// Takes in the text of a piece, or a beginning of it if more follows. Returns how many bytes that is.
@@ -73,7 +95,7 @@ impl Scan {
         let newline = usize::from(end == PieceEnd::Newline);
         let all = text.len() + newline;
         if let Some(line) = line_of(text).filter(|_| end == PieceEnd::Newline) {
-            self.record(line, all, true, each);
+            self.record(line, all, each);
             return all;
         }
         let mut at = 0;
@@ -81,7 +103,7 @@ impl Scan {
             self.garbage(start - at);
             at = stop + if stop == text.len() { newline } else { 0 };
             let line = line_of(&text[start..stop]).unwrap_or_default();
-            self.record(line, at - start, at > stop, each);
+            self.record(line, at - start, each);
         }
         let taken = match end {
             PieceEnd::More => at.max(text.len() - RECORD_BYTES_MAX),
@@ -93,29 +115,19 @@ impl Scan {
 
     fn garbage(&mut self, bytes: usize) {
         if bytes > 0 {
-            if self.bad_at.is_none() {
-                self.bad_at = Some(self.size);
-                self.is_open_before_bad = self.is_open;
-            }
+            self.bad_at.get_or_insert(self.size);
             self.bad_bytes += bytes as u64;
             self.size += bytes as u64;
         }
     }
 
-    fn record(
-        &mut self,
-        line: &[u8],
-        bytes: usize,
-        has_newline: bool,
-        each: &mut dyn FnMut(&[u8]) -> bool,
-    ) {
+    fn record(&mut self, line: &[u8], bytes: usize, each: &mut dyn FnMut(&[u8]) -> bool) {
         if !each(line) {
             return self.garbage(bytes);
         }
         self.records += 1;
         self.records_after += u64::from(self.bad_at.is_some());
         self.size += bytes as u64;
-        self.is_open = !has_newline;
     }
 }
 
@@ -146,16 +158,7 @@ fn records_in(text: &[u8]) -> impl Iterator<Item = (usize, usize)> {
 ///
 /// Those of `input`; nothing more is known then.
 pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<Scan> {
-    let mut scan = Scan {
-        head: FileHead::Cut,
-        size: 0,
-        records: 0,
-        bad_at: None,
-        bad_bytes: 0,
-        records_after: 0,
-        is_open: false,
-        is_open_before_bad: false,
-    };
+    let mut scan = Scan::default();
     let mut pieces = Pieces::new(input);
     let Some((first, end)) = pieces.next_piece()? else { return Ok(scan) };
     let taken = first.len() + usize::from(end == PieceEnd::Newline);
@@ -206,26 +209,22 @@ impl<'i> Pieces<'i> {
 
     /// The text up to the next newline, without it; or a window of it; or what the file ends with.
     fn next_piece(&mut self) -> io::Result<Option<(&[u8], PieceEnd)>> {
-        let mut searched = 0;
-        loop {
-            let waiting = &self.buffer[self.taken + searched..self.filled];
-            let (length, end) = match memchr::memchr(b'\n', waiting) {
-                Some(at) => (searched + at, PieceEnd::Newline),
-                None => {
-                    searched = self.filled - self.taken;
-                    match searched {
-                        WINDOW_BYTES.. => (searched, PieceEnd::More),
-                        0 if self.has_ended => return Ok(None),
-                        _ if self.has_ended => (searched, PieceEnd::File),
-                        _ => {
-                            self.read_more()?;
-                            continue;
-                        }
-                    }
-                }
-            };
-            return Ok(Some((&self.buffer[self.taken..self.taken + length], end)));
-        }
+        let mut length = 0;
+        let end = loop {
+            let waiting = &self.buffer[self.taken + length..self.filled];
+            if let Some(at) = memchr::memchr(b'\n', waiting) {
+                length += at;
+                break PieceEnd::Newline;
+            }
+            length = self.filled - self.taken;
+            match length {
+                WINDOW_BYTES.. => break PieceEnd::More,
+                0 if self.has_ended => return Ok(None),
+                _ if self.has_ended => break PieceEnd::File,
+                _ => self.read_more()?,
+            }
+        };
+        Ok(Some((&self.buffer[self.taken..self.taken + length], end)))
     }
 
     /// Consumes `bytes` of the last piece, its newline included.
@@ -281,6 +280,20 @@ mod tests {
             true
         });
         (scan.expect("memory can be read"), lines)
+    }
+
+    #[test]
+    fn a_remedy_can_be_typed_whatever_the_path() {
+        let path = "./-my journal/it's";
+        let typed = r"'./-my journal/it'\''s'";
+        let damaged = [file(&["one"]), b"x\n".to_vec(), record(2)].concat();
+        for (bytes, remedy) in [
+            (&b"HERDJ 1 Alford places-herd\r\n"[..], format!(r"`sed -i 's/\r$//' {typed}`")),
+            (&damaged, format!("`herd journal compact {typed} --salvage`")),
+        ] {
+            let why = scanned(bytes, 4_096).0.refusal(path, None, false).expect("it is refused");
+            assert!(why.starts_with(path) && why.ends_with(&remedy), "{why}");
+        }
     }
 
     #[test]
@@ -446,13 +459,13 @@ mod tests {
                 assert_eq!((lines.len(), scan.bad_bytes), (2, tail.len() as u64));
                 let begins = (bytes.len() - tail.len()) as u64;
                 assert_eq!(scan.torn_at(), (!tail.is_empty()).then_some(begins));
-                assert!(scan.lacks_newline() && scan.damaged_at().is_none());
+                assert!(scan.damaged_at().is_none());
             }
         }
         // Half of it is no record.
         let bytes = [owner().head(), first, last[..last.len() - 1].to_vec()].concat();
         let (scan, lines) = scanned(&bytes, 4_096);
-        assert!(lines.len() == 1 && scan.torn_at().is_some() && !scan.lacks_newline());
+        assert!(lines.len() == 1 && scan.torn_at().is_some());
     }
 
     #[test]
@@ -460,7 +473,7 @@ mod tests {
         let mut first = record(1);
         first.pop();
         let (scan, lines) = scanned(&[owner().head(), first, record(2)].concat(), 4_096);
-        assert_eq!((lines.len(), scan.bad_at, scan.lacks_newline()), (2, None, false));
+        assert_eq!((lines.len(), scan.bad_at), (2, None));
     }
 
     #[test]

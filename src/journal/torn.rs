@@ -11,27 +11,25 @@
 //! The program never reads these files again: they are for people. The last five of a folder are
 //! kept, as older log files are: of `journal.7`, `journal.7.torn.4` is the oldest.
 
-use super::open::UNFINISHED;
-use super::open::{OpenError, STEM};
-use super::{Disk, Journal, PENDING_BYTES, append_all};
+use super::disk::FileReader;
+use super::file::JournalFile;
+use super::open::{STEM, UNFINISHED};
+use super::{Journal, PENDING_BYTES};
 use std::cmp::Reverse;
-use std::io;
+use std::io::{self, Read};
 
 /// The ending of the newest torn tail of a journal; older ones have a dot and their age behind it.
-pub const TORN: &str = ".torn";
+const TORN: &str = ".torn";
 
 /// How many torn tails of a folder are kept.
 const KEPT: usize = 5;
 
 /// The last bytes of the file `name`, from `at` to its `size`, and where they are moved.
 struct Tail<'a> {
-    disk: &'a mut dyn Disk,
-    name: &'a str,
+    journal: FileReader<'a>,
     at: u64,
     size: u64,
     torn: String,
-    stops: &'a mut dyn FnMut() -> bool,
-    has_stopped: bool,
 }
 
 impl Journal {
@@ -40,33 +38,28 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// They cannot be cut off. [`OpenError::Stopped`]: `stops` said so.
+    /// They cannot be cut off.
     pub(super) fn set_aside(
         &mut self,
         name: &str,
         at: u64,
         size: u64,
         stops: &mut dyn FnMut() -> bool,
-    ) -> Result<(), OpenError> {
+    ) -> io::Result<()> {
         let torn = format!("{name}{TORN}");
         let (bytes, path, torn_path) = (size - at, self.disk.path(name), self.disk.path(&torn));
-        let disk = &mut *self.disk;
-        let mut tail = Tail { disk, name, at, size, torn, stops, has_stopped: false };
+        let journal = FileReader { disk: &mut *self.disk, name, offset: at, stops };
+        let mut tail = Tail { journal, at, size, torn };
         let moved = tail.copy_once();
-        tail.disk.close(&tail.torn);
+        tail.journal.disk.close(&tail.torn);
         let ends = format!("{path} ends in {bytes} bytes of no whole record, from byte {at} on");
-        match moved {
-            Err(_) if tail.has_stopped => Err(OpenError::Stopped),
-            Err(e) => {
-                let remedy = "(make room, or move the journal away)";
-                let what = format!("{ends}; they cannot be moved to {torn_path} {remedy}");
-                Err(OpenError::Os(what, e))
-            }
-            Ok(()) => {
-                log::warn!("journal: {ends}: moved to {torn_path}");
-                Ok(())
-            }
-        }
+        moved.map_err(|e| {
+            let remedy = "(make room, or move the journal away)";
+            let what = format!("{ends}; they cannot be moved to {torn_path} {remedy}: {e}");
+            io::Error::new(e.kind(), what)
+        })?;
+        log::warn!("journal: {ends}: moved to {torn_path}");
+        Ok(())
     }
 }
 
@@ -77,69 +70,59 @@ impl Tail<'_> {
             let copied = self.copy(&new).and_then(|()| self.take_name(&new));
             if copied.is_err() {
                 // If this fails, the next start removes it.
-                let _ = self.disk.remove(&new);
+                let _ = self.journal.disk.remove(&new);
             }
             copied?;
         }
         // A copy of the start before may have a name that is not yet on the disk.
-        self.disk.sync_folder()
-    }
-
-    /// Reads the tail from `offset` on, unless it is to stop.
-    fn read(&mut self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        self.has_stopped |= (self.stops)();
-        match self.has_stopped {
-            true => Err(io::Error::other("told to stop")),
-            false => self.disk.read_at(self.name, self.at + offset, into),
-        }
+        self.journal.disk.sync_folder()
     }
 
     /// Whether a start before has copied it: only a file that was synced has that name.
     fn is_copied(&mut self) -> io::Result<bool> {
-        let mut offset = 0;
-        let mut is_equal = self.disk.open(&self.torn)? == self.size - self.at;
+        let mut is_equal = self.journal.disk.open(&self.torn)? == self.size - self.at;
         let (mut ours, mut copy) = (vec![0; PENDING_BYTES], vec![0; PENDING_BYTES]);
-        while is_equal && self.at + offset < self.size {
-            let count = self.read(offset, &mut ours)?;
-            let copied = self.disk.read_at(&self.torn, offset, &mut copy[..count])?;
-            is_equal = copied > 0 && ours[..copied] == copy[..copied];
-            offset += copied as u64;
+        let mut offset = 0;
+        while is_equal && let count @ 1.. = self.journal.read(&mut ours)? {
+            let copied = self.journal.disk.read_at(&self.torn, offset, &mut copy[..count])?;
+            is_equal = copied == count && ours[..count] == copy[..count];
+            offset += count as u64;
         }
         Ok(is_equal)
     }
 
     fn copy(&mut self, new: &str) -> io::Result<()> {
-        self.disk.create(new)?;
+        let mut file = JournalFile::create(self.journal.disk, 0, new.to_owned())?;
         let mut buffer = vec![0; PENDING_BYTES];
-        let mut copied = 0;
-        while let count @ 1.. = self.read(copied, &mut buffer)? {
-            append_all(self.disk, new, &buffer[..count], &mut copied)?;
+        self.journal.offset = self.at;
+        while let count @ 1.. = self.journal.read(&mut buffer)? {
+            file.append(self.journal.disk, &buffer[..count])?;
         }
-        self.disk.sync(new).map(drop)
+        file.sync(self.journal.disk).map(drop)
     }
 
     /// Gives the file `new` its name. Older ones move on by one, up to the first number that is free, or over
     /// the oldest.
     fn take_name(&mut self, new: &str) -> io::Result<()> {
-        let names = self.disk.list()?;
+        let names = self.journal.disk.list()?;
         let torn = &self.torn;
         let name = |age| if age == 0 { torn.clone() } else { format!("{torn}.{age}") };
         let free = (0..KEPT - 1).find(|age| !names.contains(&name(*age))).unwrap_or(KEPT - 1);
         for age in (0..free).rev() {
-            self.disk.rename(&name(age), &name(age + 1))?;
+            self.journal.disk.rename(&name(age), &name(age + 1))?;
         }
-        self.disk.rename(new, torn)?;
+        self.journal.disk.rename(new, torn)?;
         self.remove_oldest()
     }
 
     /// Removes all but the last ones of the folder: the number of a journal grows each time that it is compacted.
     fn remove_oldest(&mut self) -> io::Result<()> {
-        let names = self.disk.list()?;
+        let names = self.journal.disk.list()?;
         let mut torn: Vec<_> =
             names.iter().filter_map(|name| Some((age_of(name)?, name))).collect();
         torn.sort_unstable();
         let too_many = torn.len().saturating_sub(KEPT);
-        torn[..too_many].iter().try_for_each(|(_, name)| self.disk.remove(name))
+        torn[..too_many].iter().try_for_each(|(_, name)| self.journal.disk.remove(name))
     }
 }
 

@@ -194,27 +194,13 @@ impl Member {
 
     /// The same, with the journal on `disk`: what it holds is known, but for what lies further ahead than
     /// is let in at `wall`, the time of this start; and from now on it is told all that is new. To be
-    /// called before the server meets anybody.
+    /// called before the server meets anybody. `stops` is asked between pieces of the journal whether to end
+    /// before the server has begun.
     ///
     /// # Errors
     ///
     /// Why the journal is not opened; the folder is as it was, or mended.
     pub fn with_journal(
-        self,
-        disk: Box<dyn Disk>,
-        settings: &JournalSettings,
-        wall: UnixNanos,
-    ) -> Result<(Member, Replayed), OpenError> {
-        self.with_journal_unless(disk, settings, wall, &mut || false)
-    }
-
-    /// The same, unless the server is to end before it has begun: `stops` is asked between pieces of the
-    /// journal.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError::Stopped`] too.
-    pub fn with_journal_unless(
         mut self,
         disk: Box<dyn Disk>,
         settings: &JournalSettings,
@@ -248,16 +234,6 @@ impl Member {
     /// [`takes_reports`](Member::takes_reports) says.
     pub fn journal_counts(&self) -> Option<JournalCounts> {
         self.persist.as_ref().map(|persist| persist.counts())
-    }
-
-    /// The journal's disk, for whoever made it.
-    pub fn journal_disk(&mut self) -> Option<&mut dyn Disk> {
-        self.persist.as_mut().map(|persist| persist.disk())
-    }
-
-    /// Takes the disk out, as a dead process leaves it.
-    pub fn take_journal_disk(&mut self) -> Option<Box<dyn Disk>> {
-        self.persist.take().map(|persist| persist.into_disk())
     }
 
     /// Ends the journal in good order: all of it is on the disk.

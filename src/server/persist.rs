@@ -66,7 +66,7 @@ impl Persist {
             verdict.is_some()
         };
         let (journal, replayed) =
-            Journal::open_unless(disk, settings.clone(), owner, false, &mut each, stops)?;
+            Journal::open(disk, settings.clone(), owner, false, &mut each, stops)?;
         let persist = Persist { journal, wake: None, failed: false };
         Ok((persist, Recovered { replayed, ahead }))
     }
@@ -124,16 +124,6 @@ impl Persist {
     /// What has happened to the journal.
     pub(super) fn counts(&self) -> JournalCounts {
         self.journal.counts()
-    }
-
-    /// The journal's disk.
-    pub(super) fn disk(&mut self) -> &mut dyn Disk {
-        self.journal.disk()
-    }
-
-    /// Takes the disk out, as a dead process leaves it.
-    pub(super) fn into_disk(self) -> Box<dyn Disk> {
-        self.journal.into_disk()
     }
 
     /// Ends the journal in good order: all of it is on the disk.

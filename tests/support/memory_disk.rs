@@ -13,9 +13,11 @@
 use herd_reactor::SplitMix64;
 use places_herd::journal::Disk;
 use rustix::io::Errno;
+use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::{Range, RangeInclusive};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A crash garbles at most so many of the bytes that it leaves unsynced: a sector.
@@ -346,6 +348,54 @@ impl Disk for MemoryDisk {
         self.locked = true;
         Ok(())
     }
+}
+
+/// A disk that outlives its journal, and can be looked at meanwhile.
+#[derive(Clone, Debug)]
+pub struct SharedDisk(Rc<RefCell<MemoryDisk>>);
+
+impl SharedDisk {
+    /// Shares `disk`.
+    pub fn new(disk: MemoryDisk) -> SharedDisk {
+        SharedDisk(Rc::new(RefCell::new(disk)))
+    }
+
+    /// The disk as it is now. Not to be held while the journal is used.
+    pub fn look(&self) -> RefMut<'_, MemoryDisk> {
+        self.0.borrow_mut()
+    }
+
+    /// Takes the disk out, as a dead process leaves it.
+    pub fn take(&self) -> MemoryDisk {
+        self.0.replace(MemoryDisk::new(0))
+    }
+}
+
+macro_rules! shared {
+    ($(fn $call:ident(&mut self $(, $name:ident: $kind:ty)*) -> $result:ty;)*) => {
+        impl Disk for SharedDisk {
+            $(fn $call(&mut self $(, $name: $kind)*) -> $result {
+                self.0.borrow_mut().$call($($name),*)
+            })*
+        }
+    };
+}
+
+shared! {
+    fn lock(&mut self) -> io::Result<()>;
+    fn list(&mut self) -> io::Result<Vec<String>>;
+    fn create(&mut self, name: &str) -> io::Result<()>;
+    fn open(&mut self, name: &str) -> io::Result<u64>;
+    fn read_at(&mut self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<usize>;
+    fn sync(&mut self, name: &str) -> io::Result<Duration>;
+    fn truncate(&mut self, name: &str, size: u64) -> io::Result<()>;
+    fn close(&mut self, name: &str) -> ();
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+    fn remove(&mut self, name: &str) -> io::Result<()>;
+    fn sync_folder(&mut self) -> io::Result<()>;
+    fn find(&mut self, name: &str) -> io::Result<()>;
+    fn lock_again(&mut self) -> io::Result<()>;
 }
 
 #[cfg(test)]

@@ -1,23 +1,21 @@
 //! The journal alone.
 
 use super::settings;
-use crate::support::cluster::memory_disk::{DiskFaults, MemoryDisk};
+use crate::support::cluster::memory_disk::{DiskFaults, MemoryDisk, SharedDisk};
 use crate::support::dice::Dice;
 use herd_reactor::Moment;
 use places_herd::journal::record;
 use places_herd::journal::{
     Disk, FileHead, Journal, JournalSettings, KernelDisk, OpenError, Owner, Replayed, Snapshot,
-    Sync, TORN, files_of, scan,
+    Sync, files_of, scan,
 };
 use places_herd::table::Table;
-use std::any::Any;
-use std::cell::RefCell;
+use std::cell::RefMut;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 fn owner() -> Owner {
@@ -58,21 +56,53 @@ impl Snapshot for Versions {
     }
 }
 
-fn open(disk: MemoryDisk, sync: Sync) -> Result<(Journal, Replayed, Versions), OpenError> {
+fn open(disk: MemoryDisk, sync: Sync) -> Result<(OnDisk, Replayed, Versions), OpenError> {
     let mut versions = Versions::default();
     let (journal, replayed) =
-        Journal::open(Box::new(disk), settings(sync), &owner(), false, &mut |line| {
-            versions.take(line)
-        })?;
+        open_with(disk, settings(sync), false, &mut |line| versions.take(line))?;
     Ok((journal, replayed, versions))
 }
 
-fn disk_of(journal: Journal) -> MemoryDisk {
-    *(journal.into_disk() as Box<dyn Any>).downcast().expect("it is in memory")
+/// A journal, and its disk.
+#[derive(Debug)]
+struct OnDisk {
+    journal: Journal,
+    disk: SharedDisk,
 }
 
-fn disk_in(journal: &mut Journal) -> &mut MemoryDisk {
-    (journal.disk() as &mut dyn Any).downcast_mut().expect("it is in memory")
+impl Deref for OnDisk {
+    type Target = Journal;
+
+    fn deref(&self) -> &Journal {
+        &self.journal
+    }
+}
+
+impl DerefMut for OnDisk {
+    fn deref_mut(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+}
+
+fn open_with(
+    disk: MemoryDisk,
+    settings: JournalSettings,
+    salvage: bool,
+    each: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<(OnDisk, Replayed), OpenError> {
+    let disk = SharedDisk::new(disk);
+    let held = Box::new(disk.clone());
+    let (journal, replayed) =
+        Journal::open(held, settings, &owner(), salvage, each, &mut || false)?;
+    Ok((OnDisk { journal, disk }, replayed))
+}
+
+fn disk_of(journal: OnDisk) -> MemoryDisk {
+    journal.disk.take()
+}
+
+fn disk_in(journal: &OnDisk) -> RefMut<'_, MemoryDisk> {
+    journal.disk.look()
 }
 
 /// A disk with `bytes` as its only journal.
@@ -103,10 +133,12 @@ impl Folder {
     fn open(&self, owner: &Owner) -> Result<(Journal, Vec<String>), OpenError> {
         let mut lines = Vec::new();
         let settings = JournalSettings { compact_bytes: 1 << 20, ..settings(Sync::Always) };
-        let (journal, _) = Journal::open(self.disk(), settings, owner, false, &mut |line| {
+        let mut each = |line: &[u8]| {
             lines.push(String::from_utf8_lossy(line).into_owned());
             true
-        })?;
+        };
+        let (journal, _) =
+            Journal::open(self.disk(), settings, owner, false, &mut each, &mut || false)?;
         Ok((journal, lines))
     }
 }
@@ -166,9 +198,8 @@ fn cut_at_any_byte_a_journal_keeps_every_whole_record_before_the_cut() {
             assert_eq!((read, scan.damaged_at()), (whole, None), "cut at {cut}");
             continue;
         }
-        let disk = Box::new(disk_with(&bytes[..cut]));
         let (mut journal, replayed) =
-            Journal::open(disk, settings.clone(), &owner(), false, &mut each)
+            open_with(disk_with(&bytes[..cut]), settings.clone(), false, &mut each)
                 .unwrap_or_else(|refusal| panic!("cut at {cut}: {refusal}"));
         assert_eq!((read, replayed.records), (whole, whole as u64), "cut at {cut}");
         journal.note(b"a line of the next life");
@@ -230,22 +261,20 @@ fn damage_in_the_middle_is_refused_with_its_place_and_salvage_keeps_what_is_arou
     let mut bytes = a_real_journal("middle");
     let place = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(499).unwrap().0;
     bytes[place + 5] ^= 1;
-    let mut disk = disk_with(&bytes);
-    match Journal::open(Box::new(disk), settings(Sync::Always), &owner(), false, &mut |_| true) {
-        Err(refusal @ OpenError::Damaged { at, records_after: 500, .. }) => {
-            assert_eq!(at, place as u64 + 1);
-            let said = refusal.to_string();
-            assert!(said.contains(&format!("byte {at}")) && said.contains("--salvage"), "{said}");
+    match open_with(disk_with(&bytes), settings(Sync::Always), false, &mut |_| true) {
+        Err(OpenError::Unusable(said)) => {
+            let at = place + 1;
+            let damaged = format!("damaged at byte {at}, with 500 whole records behind");
+            assert!(said.contains(&damaged) && said.contains("--salvage"), "{said}");
         }
         other => panic!("{other:?}"),
     }
-    disk = disk_with(&bytes);
     let mut count = 0;
-    let (journal, replayed) =
-        Journal::open(Box::new(disk), settings(Sync::Always), &owner(), true, &mut |_| {
-            count += 1;
-            true
-        })
+    let mut each = |_: &[u8]| {
+        count += 1;
+        true
+    };
+    let (journal, replayed) = open_with(disk_with(&bytes), settings(Sync::Always), true, &mut each)
         .expect("salvage was wanted");
     assert_eq!((count, replayed.records), (999, 999));
     assert!(journal.wake(Moment::default()).is_some(), "it is to be written anew");
@@ -272,8 +301,7 @@ fn whoever_is_told_to_stop_while_reading_leaves_the_files_and_the_lock() {
             true
         };
         let settings = settings(Sync::Always);
-        match Journal::open_unless(folder.disk(), settings, &owner(), false, &mut each, &mut stops)
-        {
+        match Journal::open(folder.disk(), settings, &owner(), false, &mut each, &mut stops) {
             Err(OpenError::Stopped) => stopped += 1,
             Err(other) => panic!("{other}"),
             Ok(_) => break known,
@@ -401,7 +429,7 @@ fn a_crash_at_any_call_of_the_disk_loses_nothing_that_was_committed() {
     const TURNS: u64 = 400;
     let (mut journal, _, mut versions) = open(MemoryDisk::new(1), Sync::Always).unwrap();
     live_through(&mut journal, &mut versions, TURNS, 1);
-    let (counts, calls) = (journal.counts(), disk_in(&mut journal).calls());
+    let (counts, calls) = (journal.counts(), disk_in(&journal).calls());
     assert!(counts.rewrites > 5, "{counts:?}");
     for call in 0..calls {
         let mut disk = MemoryDisk::new(call);
@@ -423,9 +451,9 @@ fn a_crash_at_any_call_of_the_disk_loses_nothing_that_was_committed() {
         }
         // And it goes on: another life, and in the end one file.
         live_through(&mut journal, &mut found, 30, call);
-        let names = disk_in(&mut journal).list().expect("it can be read");
+        let names = disk_in(&journal).list().expect("it can be read");
         assert_eq!(files_of(&names).len(), 1, "call {call}: {names:?}");
-        let torn = names.iter().filter(|name| name.contains(TORN)).count();
+        let torn = names.iter().filter(|name| name.contains(".torn")).count();
         assert!(names.len() <= 2 + torn && torn <= 5, "call {call}: {names:?}");
         let mut left = disk_of(journal);
         left.crash();
@@ -439,14 +467,14 @@ fn a_crash_at_any_call_of_the_disk_loses_nothing_that_was_committed() {
 fn with_always_a_failure_is_the_end() {
     for (writes, syncs) in [(1.0, 0.0), (0.0, 1.0)] {
         let (mut journal, _, versions) = open(MemoryDisk::new(1), Sync::Always).unwrap();
-        let faults = &mut disk_in(&mut journal).faults;
-        (faults.write_errors, faults.sync_errors) = (writes, syncs);
+        disk_in(&journal).faults =
+            DiskFaults { write_errors: writes, sync_errors: syncs, ..DiskFaults::default() };
         journal.note(b"0 1");
-        let calls = disk_in(&mut journal).calls();
+        let calls = disk_in(&journal).calls();
         let error = journal.commit(Moment::default(), &versions).expect_err("it failed");
         assert!(error.to_string().starts_with("journal.1 cannot be "), "{error}");
         // Not tried again: one write, or one write and one sync, and what that was to keep is cut off.
-        assert_eq!(disk_in(&mut journal).calls() - calls, if writes > 0.0 { 1 } else { 3 });
+        assert_eq!(disk_in(&journal).calls() - calls, if writes > 0.0 { 1 } else { 3 });
     }
 }
 
@@ -459,7 +487,7 @@ fn what_a_failed_sync_was_to_keep_is_not_read_again_as_if_it_were_kept() {
         journal.commit(Moment::default(), &versions)
     };
     note(&mut journal, b"0 1").expect("it is kept");
-    disk_in(&mut journal).faults.sync_errors = 1.0;
+    disk_in(&journal).faults.sync_errors = 1.0;
     note(&mut journal, b"1 1").expect_err("the sync fails, and the server ends");
     let mut disk = disk_of(journal);
     disk.release();
@@ -497,8 +525,8 @@ fn with_the_other_policies_a_new_file_mends_it() {
     for sync in [Sync::EverySecond, Sync::No] {
         let (mut journal, _, mut versions) = open(MemoryDisk::new(1), sync).unwrap();
         let kept = live_through(&mut journal, &mut versions, 20, 1);
-        let size = disk_in(&mut journal).size();
-        disk_in(&mut journal).faults.room_bytes = Some(size + 3);
+        let size = disk_in(&journal).size();
+        disk_in(&journal).faults.room_bytes = Some(size + 3);
         let commit = |journal: &mut Journal, versions: &mut Versions, millis: u64, line: &str| {
             versions.take(line.as_bytes());
             journal.note(line.as_bytes());
@@ -507,14 +535,14 @@ fn with_the_other_policies_a_new_file_mends_it() {
         commit(&mut journal, &mut versions, 10_000, "0 1000");
         assert!(!journal.is_sound());
         // The half record that found room is gone again.
-        assert_eq!(disk_in(&mut journal).size(), size);
+        assert_eq!(disk_in(&journal).size(), size);
         // Every few seconds, and not more often.
         let failures = journal.counts().failures;
         for millis in 10_001..14_999 {
             commit(&mut journal, &mut versions, millis, "1 1001");
         }
         assert!(!journal.is_sound() && journal.counts().failures <= failures + 1);
-        disk_in(&mut journal).faults.room_bytes = None;
+        disk_in(&journal).faults.room_bytes = None;
         let mut recovered = None;
         for millis in 15_000..25_000 {
             commit(&mut journal, &mut versions, millis, &format!("2 {millis}"));
@@ -536,7 +564,7 @@ fn with_the_other_policies_a_new_file_mends_it() {
 #[test]
 fn what_is_noted_while_it_is_broken_is_in_the_new_file() {
     let (mut journal, _, mut versions) = open(MemoryDisk::new(3), Sync::EverySecond).unwrap();
-    disk_in(&mut journal).faults.sync_errors = 1.0;
+    disk_in(&journal).faults.sync_errors = 1.0;
     live_through(&mut journal, &mut versions, 3, 7);
     let note = |journal: &mut Journal, versions: &mut Versions, second: u64| {
         let line = format!("0 {}", versions.version(0) + 1);
@@ -546,7 +574,7 @@ fn what_is_noted_while_it_is_broken_is_in_the_new_file() {
     };
     (2..4).for_each(|second| note(&mut journal, &mut versions, second));
     assert!(!journal.is_sound());
-    disk_in(&mut journal).faults.sync_errors = 0.0;
+    disk_in(&journal).faults.sync_errors = 0.0;
     (9..20).for_each(|second| note(&mut journal, &mut versions, second));
     assert!(journal.is_sound());
     let now = Moment::from_nanos(30_000_000_000);
@@ -578,7 +606,7 @@ fn until_rewritten(journal: &mut Journal, versions: &mut Versions, from: u64) ->
 }
 
 /// The journals of a disk.
-fn journals(journal: &mut Journal) -> Vec<u64> {
+fn journals(journal: &OnDisk) -> Vec<u64> {
     let names = disk_in(journal).list().expect("it can be read");
     files_of(&names).into_iter().map(|(number, _)| number).collect()
 }
@@ -587,9 +615,9 @@ fn journals(journal: &mut Journal) -> Vec<u64> {
 fn compact_with(
     sync: Sync,
     faults: fn(&mut DiskFaults),
-) -> (Journal, Versions, Option<std::io::Error>) {
+) -> (OnDisk, Versions, Option<std::io::Error>) {
     let (mut journal, _, mut versions) = open(MemoryDisk::new(1), sync).unwrap();
-    faults(&mut disk_in(&mut journal).faults);
+    faults(&mut disk_in(&journal).faults);
     let failure =
         (0..1_000).find_map(|turn| commit_one(&mut journal, &mut versions, turn * 10).err());
     assert!(journal.counts().failures > 0, "the fault was met: {:?}", journal.counts());
@@ -602,13 +630,13 @@ fn a_new_file_that_cannot_be_renamed_leaves_the_old_one_in_use() {
         let (mut journal, mut versions, failure) =
             compact_with(sync, |faults| faults.renames_fail = true);
         assert!(failure.is_none() && journal.is_sound(), "{sync:?}: {failure:?}");
-        assert_eq!(journals(&mut journal), [1], "{sync:?}");
+        assert_eq!(journals(&journal), [1], "{sync:?}");
         assert_eq!(journal.counts().rewrites, 0);
         // Not in every turn: every five seconds.
         assert!(journal.counts().failures <= 3, "{:?}", journal.counts());
-        disk_in(&mut journal).faults.renames_fail = false;
+        disk_in(&journal).faults.renames_fail = false;
         until_rewritten(&mut journal, &mut versions, 20);
-        assert_eq!(journals(&mut journal), [2], "{sync:?}");
+        assert_eq!(journals(&journal), [2], "{sync:?}");
         commit_one(&mut journal, &mut versions, 2_000_000).expect("the disk is sound");
         let mut disk = disk_of(journal);
         disk.release();
@@ -621,7 +649,7 @@ fn a_new_file_that_cannot_be_renamed_leaves_the_old_one_in_use() {
 fn a_folder_that_cannot_be_synced_is_the_end_with_always() {
     for seed in 0..20 {
         let (mut journal, _, mut versions) = open(MemoryDisk::new(seed), Sync::Always).unwrap();
-        disk_in(&mut journal).faults.folder_syncs_fail = true;
+        disk_in(&journal).faults.folder_syncs_fail = true;
         let failure =
             (0..1_000).find_map(|turn| commit_one(&mut journal, &mut versions, turn).err());
         let failure = failure.expect("it is not known which file a crash would leave");
@@ -647,12 +675,12 @@ fn a_folder_that_cannot_be_synced_has_reports_refused_else_and_leaves_no_heap_of
             assert!(!journal.is_sound());
         }
         assert!(journal.counts().failures > 300, "{:?}", journal.counts());
-        let left = journals(&mut journal);
+        let left = journals(&journal);
         assert!(left.len() <= 2 && left[0] == 1, "{sync:?}: {left:?}");
-        disk_in(&mut journal).faults.folder_syncs_fail = false;
+        disk_in(&journal).faults.folder_syncs_fail = false;
         let turns = until_rewritten(&mut journal, &mut versions, 3_600);
         assert!(journal.is_sound() && turns <= 6, "{turns} s");
-        assert_eq!(journals(&mut journal).len(), 1, "{sync:?}");
+        assert_eq!(journals(&journal).len(), 1, "{sync:?}");
         let mut disk = disk_of(journal);
         disk.release();
         let (_, _, found) = open(disk, sync).expect("it is whole");
@@ -663,13 +691,13 @@ fn a_folder_that_cannot_be_synced_has_reports_refused_else_and_leaves_no_heap_of
 #[test]
 fn an_old_file_that_cannot_be_removed_goes_the_next_time() {
     let (mut journal, _, mut versions) = open(MemoryDisk::new(1), Sync::Always).unwrap();
-    disk_in(&mut journal).faults.removals_fail = true;
+    disk_in(&journal).faults.removals_fail = true;
     until_rewritten(&mut journal, &mut versions, 0);
-    assert_eq!(journals(&mut journal), [1, 2]);
+    assert_eq!(journals(&journal), [1, 2]);
     assert!(journal.is_sound());
-    disk_in(&mut journal).faults.removals_fail = false;
+    disk_in(&journal).faults.removals_fail = false;
     until_rewritten(&mut journal, &mut versions, 1_000);
-    assert_eq!(journals(&mut journal), [3]);
+    assert_eq!(journals(&journal), [3]);
     let mut disk = disk_of(journal);
     disk.crash();
     let (_, _, found) = open(disk, Sync::Always).expect("it is whole");
@@ -690,13 +718,12 @@ fn short_writes_are_finished() {
 #[test]
 fn a_turn_of_megabytes_does_not_wait_for_its_end() {
     let settings = JournalSettings { compact_bytes: u64::MAX, ..settings(Sync::Always) };
-    let disk = Box::new(MemoryDisk::new(1));
     let (mut journal, _) =
-        Journal::open(disk, settings, &owner(), false, &mut |_| true).expect("a new one");
+        open_with(MemoryDisk::new(1), settings, false, &mut |_| true).expect("a new one");
     let line = [b'x'; 60_000];
-    let calls = disk_in(&mut journal).calls();
+    let calls = disk_in(&journal).calls();
     (0..100).for_each(|_| journal.note(&line));
-    assert!(disk_in(&mut journal).calls() >= calls + 5);
+    assert!(disk_in(&journal).calls() >= calls + 5);
     journal.commit(Moment::default(), &Versions::default()).expect("there is room");
     let mut disk = disk_of(journal);
     disk.crash();
@@ -706,33 +733,33 @@ fn a_turn_of_megabytes_does_not_wait_for_its_end() {
 #[test]
 fn what_is_written_at_once_is_64_kib_at_most_or_one_record_that_is_longer() {
     let settings = JournalSettings { compact_bytes: u64::MAX, ..settings(Sync::No) };
-    let disk = Box::new(MemoryDisk::new(1));
     let (mut journal, _) =
-        Journal::open(disk, settings, &owner(), false, &mut |_| true).expect("a new one");
-    let (mut noted, mut written) = (disk_in(&mut journal).size(), disk_in(&mut journal).size());
+        open_with(MemoryDisk::new(1), settings, false, &mut |_| true).expect("a new one");
+    let mut noted = disk_in(&journal).size();
+    let mut written = noted;
     for number in 0..3_000 {
         let length = if number % 1_000 == 999 { 65_535 } else { number * 37 % 900 };
         journal.note(&vec![b'x'; length]);
         noted += length as u64 + 11;
-        let now = disk_in(&mut journal).size();
+        let now = disk_in(&journal).size();
         assert!(now - written <= 65_546 && noted - now <= 65_546, "record {number}");
         written = now;
     }
     journal.commit(Moment::default(), &Versions::default()).expect("there is room");
-    assert_eq!(disk_in(&mut journal).size(), noted);
+    assert_eq!(disk_in(&journal).size(), noted);
 }
 
 #[test]
 fn a_turn_is_one_write_and_with_always_one_sync() {
     for (sync, calls) in [(Sync::No, 1), (Sync::EverySecond, 1), (Sync::Always, 2)] {
         let (mut journal, _, versions) = open(MemoryDisk::new(1), sync).unwrap();
-        let before = disk_in(&mut journal).calls();
+        let before = disk_in(&journal).calls();
         (0..50).for_each(|number| journal.note(format!("{number} 1").as_bytes()));
         journal.commit(Moment::default(), &versions).expect("there is room");
-        assert_eq!(disk_in(&mut journal).calls() - before, calls, "{sync:?}");
+        assert_eq!(disk_in(&journal).calls() - before, calls, "{sync:?}");
         // A turn without news asks nothing of the disk.
         journal.commit(Moment::default(), &versions).expect("there is nothing to do");
-        assert_eq!(disk_in(&mut journal).calls() - before, calls, "{sync:?}");
+        assert_eq!(disk_in(&journal).calls() - before, calls, "{sync:?}");
     }
 }
 
@@ -741,10 +768,10 @@ fn an_orderly_end_syncs_and_mends() {
     for breaks in [false, true] {
         let (mut journal, _, mut versions) = open(MemoryDisk::new(1), Sync::No).unwrap();
         live_through(&mut journal, &mut versions, 20, 1);
-        disk_in(&mut journal).faults.write_errors = if breaks { 1.0 } else { 0.0 };
+        disk_in(&journal).faults.write_errors = if breaks { 1.0 } else { 0.0 };
         live_through(&mut journal, &mut versions, 20, 2);
         assert_eq!(journal.is_sound(), !breaks);
-        disk_in(&mut journal).faults.write_errors = 0.0;
+        disk_in(&journal).faults.write_errors = 0.0;
         journal.close(Moment::default(), &versions).expect("there is room");
         let mut disk = disk_of(journal);
         disk.crash();
@@ -756,7 +783,7 @@ fn an_orderly_end_syncs_and_mends() {
 fn a_slow_sync_is_timed() {
     let (mut journal, _, versions) = open(MemoryDisk::new(1), Sync::Always).unwrap();
     let time = Duration::from_millis(230);
-    disk_in(&mut journal).sync_time = time..=time;
+    disk_in(&journal).sync_time = time..=time;
     journal.note(b"0 1");
     journal.commit(Moment::default(), &versions).expect("it is slow, not broken");
     assert_eq!((journal.counts().last_sync, journal.counts().longest_sync), (time, time));
@@ -790,7 +817,8 @@ const LOSSES: [Loss; 6] = [
 fn begun(folder: &Folder, sync: Sync) -> (Journal, Versions) {
     let settings = JournalSettings { compact_bytes: 1 << 20, ..settings(sync) };
     let (mut journal, _) =
-        Journal::open(folder.disk(), settings, &owner(), false, &mut |_| true).expect("it is ours");
+        Journal::open(folder.disk(), settings, &owner(), false, &mut |_| true, &mut || false)
+            .expect("it is ours");
     let mut versions = Versions::default();
     commit_one(&mut journal, &mut versions, 0).expect("it is kept");
     (journal, versions)
@@ -799,9 +827,9 @@ fn begun(folder: &Folder, sync: Sync) -> (Journal, Versions) {
 /// What the next start finds in `folder`, after the last one was killed, or is still there.
 fn found_in(folder: &Folder) -> Result<Versions, OpenError> {
     let mut versions = Versions::default();
-    Journal::open(folder.disk(), settings(Sync::Always), &owner(), false, &mut |line| {
-        versions.take(line)
-    })?;
+    let mut each = |line: &[u8]| versions.take(line);
+    let settings = settings(Sync::Always);
+    Journal::open(folder.disk(), settings, &owner(), false, &mut each, &mut || false)?;
     Ok(versions)
 }
 
@@ -893,7 +921,8 @@ fn a_rewriting_that_was_under_way_when_the_folder_went_is_begun_again() {
     let folder = Folder::new("lost-rewriting");
     let settings = JournalSettings { compact_bytes: 2_000, ..settings(Sync::EverySecond) };
     let (mut journal, _) =
-        Journal::open(folder.disk(), settings, &owner(), false, &mut |_| true).expect("ours");
+        Journal::open(folder.disk(), settings, &owner(), false, &mut |_| true, &mut || false)
+            .expect("ours");
     let mut versions = Versions::default();
     (0..100).for_each(|key| assert!(versions.take(format!("{key} 1").as_bytes())));
     (0..100).for_each(|key| journal.note(format!("{key} 1").as_bytes()));
@@ -942,7 +971,7 @@ fn a_torn_tail_is_moved_whatever_its_length_and_the_last_five_are_kept() {
         assert_eq!(mode_of(&folder.0.join("journal.3.torn")) & !0o640, 0);
     }
     let names = folder.disk().list().expect("it can be read");
-    let mut left: Vec<_> = names.iter().filter(|name| name.contains(TORN)).collect();
+    let mut left: Vec<_> = names.iter().filter(|name| name.contains(".torn")).collect();
     left.sort();
     let numbered = (1..5).map(|age| format!("journal.3.torn.{age}"));
     let expected: Vec<_> = ["journal.3.torn".to_owned()].into_iter().chain(numbered).collect();
@@ -962,7 +991,7 @@ fn of_the_torn_tails_of_many_journals_the_last_five_are_kept() {
         fs::remove_file(&file).expect("it is there");
     }
     let names = folder.disk().list().expect("it can be read");
-    let left = names.iter().filter(|name| name.contains(TORN)).cloned();
+    let left = names.iter().filter(|name| name.contains(".torn")).cloned();
     let expected = [9, 10, 11, 30, 100].map(|number| format!("journal.{number}.torn"));
     assert_eq!(left.collect::<BTreeSet<_>>(), BTreeSet::from(expected));
 }
@@ -999,52 +1028,40 @@ fn torn_tails_of_all_files_are_moved_and_no_rewriting_removes_them() {
     ] {
         assert_eq!(read_on(&mut disk, name).as_deref(), Some(tail), "{name}");
     }
-    let (mut journal, replayed, found) = open(disk, Sync::Always).expect("it is whole");
+    let (journal, replayed, found) = open(disk, Sync::Always).expect("it is whole");
     assert_eq!((found, replayed.torn_bytes), (versions, 0));
-    assert_eq!(journals(&mut journal), [4]);
+    assert_eq!(journals(&journal), [4]);
 }
 
-/// A disk that outlives the journal that was refused on it.
-#[derive(Clone, Debug)]
-struct Shared(Rc<RefCell<MemoryDisk>>);
-
-macro_rules! shared {
-    ($(fn $call:ident(&mut self $(, $name:ident: $kind:ty)*) -> $result:ty;)*) => {
-        impl Disk for Shared {
-            $(fn $call(&mut self $(, $name: $kind)*) -> $result {
-                self.0.borrow_mut().$call($($name),*)
-            })*
-        }
-    };
+/// What a start on `disk` reads.
+fn start(disk: &SharedDisk, sync: Sync) -> Result<Versions, OpenError> {
+    let mut versions = Versions::default();
+    let disk = Box::new(disk.clone());
+    let mut each = |line: &[u8]| versions.take(line);
+    Journal::open(disk, settings(sync), &owner(), false, &mut each, &mut || false)?;
+    Ok(versions)
 }
 
-shared! {
-    fn lock(&mut self) -> io::Result<()>;
-    fn list(&mut self) -> io::Result<Vec<String>>;
-    fn create(&mut self, name: &str) -> io::Result<()>;
-    fn open(&mut self, name: &str) -> io::Result<u64>;
-    fn read_at(&mut self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize>;
-    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<usize>;
-    fn sync(&mut self, name: &str) -> io::Result<Duration>;
-    fn truncate(&mut self, name: &str, size: u64) -> io::Result<()>;
-    fn close(&mut self, name: &str) -> ();
-    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
-    fn remove(&mut self, name: &str) -> io::Result<()>;
-    fn sync_folder(&mut self) -> io::Result<()>;
-    fn find(&mut self, name: &str) -> io::Result<()>;
-    fn lock_again(&mut self) -> io::Result<()>;
-}
-
-impl Shared {
-    fn new(disk: MemoryDisk) -> Shared {
-        Shared(Rc::new(RefCell::new(disk)))
-    }
-
-    fn start(&self, sync: Sync) -> Result<Versions, OpenError> {
-        let mut versions = Versions::default();
-        let disk = Box::new(self.clone());
-        Journal::open(disk, settings(sync), &owner(), false, &mut |line| versions.take(line))?;
-        Ok(versions)
+#[test]
+fn a_record_behind_one_that_had_lost_its_newline_is_read_again() {
+    let whole = torn(&[&at_line(1)], b"");
+    let without = &whole[..whole.len() - 1];
+    for tail in [&b""[..], b"\0", b"\x0b", b"\r\n", &[b'x'; 300_000], b"half a rec\n"] {
+        let mut lines = Vec::new();
+        let mut each = |line: &[u8]| {
+            lines.push(String::from_utf8_lossy(line).into_owned());
+            true
+        };
+        let disk = disk_with(&[without, tail].concat());
+        let (mut journal, _) =
+            open_with(disk, settings(Sync::Always), false, &mut each).expect("no damage");
+        journal.note(at_line(2).as_bytes());
+        journal.commit(Moment::default(), &Versions::default()).expect("there is room");
+        let mut disk = disk_of(journal);
+        disk.crash();
+        assert_eq!(read_on(&mut disk, "journal.1"), Some(torn(&[&at_line(1), &at_line(2)], b"")));
+        open_with(disk, settings(Sync::Always), false, &mut each).expect("no damage");
+        assert_eq!(lines, [at_line(1), at_line(1), at_line(2)]);
     }
 }
 
@@ -1062,10 +1079,10 @@ fn a_torn_tail_that_cannot_be_moved_is_left_and_the_journal_is_not_opened() {
     ];
     for (what, faults) in faults {
         for sync in [Sync::Always, Sync::EverySecond, Sync::No] {
-            let disk = Shared::new(disk_with(&bytes));
-            disk.0.borrow_mut().faults = faults.clone();
+            let disk = SharedDisk::new(disk_with(&bytes));
+            disk.look().faults = faults.clone();
             for _ in 0..2 {
-                let refusal = disk.start(sync).expect_err(what).to_string();
+                let refusal = start(&disk, sync).expect_err(what).to_string();
                 let at = bytes.len() - 100;
                 let said = format!(
                     "journal.1 ends in 100 bytes of no whole record, from byte {at} on; they cannot be moved to \
@@ -1073,16 +1090,12 @@ fn a_torn_tail_that_cannot_be_moved_is_left_and_the_journal_is_not_opened() {
                 );
                 let said = said.as_str();
                 assert!(refusal.starts_with(said), "{what}: {refusal}");
-                assert_eq!(
-                    disk.0.borrow_mut().bytes("journal.1"),
-                    Some(&mut bytes.clone()),
-                    "{what}"
-                );
-                disk.0.borrow_mut().release();
+                assert_eq!(disk.look().bytes("journal.1"), Some(&mut bytes.clone()), "{what}");
+                disk.look().release();
             }
-            disk.0.borrow_mut().faults = DiskFaults::default();
-            assert_eq!(disk.start(sync).expect("it can be moved").version(0), 1, "{what}");
-            assert_eq!(disk.0.borrow_mut().bytes("journal.1.torn"), Some(&mut vec![b'x'; 100]));
+            disk.look().faults = DiskFaults::default();
+            assert_eq!(start(&disk, sync).expect("it can be moved").version(0), 1, "{what}");
+            assert_eq!(disk.look().bytes("journal.1.torn"), Some(&mut vec![b'x'; 100]));
         }
     }
 }
@@ -1102,12 +1115,12 @@ fn a_crash_at_any_call_while_a_torn_tail_is_moved_loses_nothing_and_makes_no_sec
             }
             disk.sync_folder().expect("it can be synced");
             disk.faults.calls_left = Some(call);
-            let disk = Shared::new(disk);
-            is_moved = disk.start(Sync::Always).is_ok();
-            disk.0.borrow_mut().crash();
+            let disk = SharedDisk::new(disk);
+            is_moved = start(&disk, Sync::Always).is_ok();
+            disk.look().crash();
             let what = format!("seed {seed}, call {call}");
-            assert_eq!(disk.start(Sync::Always).expect(&what).version(0), 1, "{what}");
-            let disk = &mut disk.0.borrow_mut();
+            assert_eq!(start(&disk, Sync::Always).expect(&what).version(0), 1, "{what}");
+            let disk = &mut disk.look();
             let mut names = disk.list().expect("it can be read");
             names.sort();
             assert_eq!(names, ["journal.1", "journal.1.torn", "journal.1.torn.1"], "{what}");
@@ -1125,13 +1138,13 @@ fn a_crash_at_any_call_while_a_torn_tail_is_moved_loses_nothing_and_makes_no_sec
 fn whoever_is_told_to_stop_while_a_torn_tail_is_moved_leaves_the_journal() {
     let bytes = torn(&["0 1"], &[0; 150_000]);
     for stopped in 0.. {
-        let disk = Shared::new(disk_with(&bytes));
+        let disk = SharedDisk::new(disk_with(&bytes));
         let mut asked = 0;
         let mut stops = || {
             asked += 1;
             asked > stopped
         };
-        let opened = Journal::open_unless(
+        let opened = Journal::open(
             Box::new(disk.clone()),
             settings(Sync::No),
             &owner(),
@@ -1146,6 +1159,6 @@ fn whoever_is_told_to_stop_while_a_torn_tail_is_moved_leaves_the_journal() {
             }
             Err(refusal) => assert!(matches!(refusal, OpenError::Stopped), "{refusal}"),
         }
-        assert!(disk.0.borrow_mut().bytes("journal.1").is_some_and(|left| *left == bytes));
+        assert!(disk.look().bytes("journal.1").is_some_and(|left| *left == bytes));
     }
 }

@@ -1,7 +1,7 @@
 //! Members with clients, on a disk that forgets.
 
 use super::seeds;
-use crate::support::cluster::memory_disk::MemoryDisk;
+use crate::support::cluster::memory_disk::{DiskFaults, MemoryDisk};
 use crate::support::cluster::{Cluster, MS, SECOND, TalkId, topology};
 use crate::support::dice::Dice;
 use herd_reactor::Moment;
@@ -200,11 +200,13 @@ fn with_everysec_reads_go_on_and_reports_are_refused_until_a_new_file_is_whole()
         let cluster = &mut life.cluster;
         let before = cluster.say(life.client, "IAMAT kiwi +1+1 5");
         assert!(before.starts_with("AT Alford "), "{before}");
-        let faults = &mut cluster.disk("Alford").faults;
-        match full {
-            true => faults.room_bytes = Some(0),
-            false => (faults.write_errors, faults.sync_errors) = (1.0, 1.0),
-        }
+        let errors = if full { 0.0 } else { 1.0 };
+        cluster.disk("Alford").faults = DiskFaults {
+            room_bytes: full.then_some(0),
+            write_errors: errors,
+            sync_errors: errors,
+            ..DiskFaults::default()
+        };
         // The turn in which it fails has been answered: nothing is promised for a second.
         assert!(cluster.say(life.client, "IAMAT kiwi +1+1 6").starts_with("AT "));
         for stamp in 7..20 {

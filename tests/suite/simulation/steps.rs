@@ -197,7 +197,7 @@ impl Run<'_> {
         let lives = self.cluster.lives(name);
         let Some(ledger) = self.ledgers.get_mut(&server).filter(|_| lives) else { return };
         ledger.failing = Some(how);
-        let disk = self.cluster.disk(name);
+        let mut disk = self.cluster.disk(name);
         let size = disk.size();
         let faults = &mut disk.faults;
         match how {

@@ -32,12 +32,12 @@ mod outside;
 pub(crate) use self::outside::{Ending, Outside, TalkId};
 
 use self::cables::Cables;
-use self::memory_disk::MemoryDisk;
+use self::memory_disk::{MemoryDisk, SharedDisk};
 use self::outside::Answerer;
 use herd_reactor::testing::{MemoryIo, MemoryOptions, Segment, SegmentKind};
 use herd_reactor::{Io, Moment, Reactor, ReactorLimits, UnixNanos};
 use places_herd::config::Topology;
-use places_herd::journal::{OpenError, Replayed};
+use places_herd::journal::{JournalSettings, OpenError, Replayed};
 use places_herd::places::{Progress, Query, Source, Ticket};
 use places_herd::server::member::Member;
 use places_herd::server::network::Network;
@@ -45,7 +45,7 @@ use places_herd::server::peer_tls::PeerTls;
 use places_herd::table::ReportOrigin;
 use places_herd::wire::command::{Command, CommandLimits};
 use places_herd::wire::report::Report;
-use std::any::Any;
+use std::cell::RefMut;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -140,6 +140,8 @@ struct Machine {
     turned_at: Moment,
     /// The test has had it in its hands: it may have something to do.
     is_touched: bool,
+    /// What its journal is on, if it has one.
+    disk: Option<SharedDisk>,
 }
 
 /// What its process does.
@@ -173,13 +175,6 @@ pub(crate) trait Meddler: std::fmt::Debug {
 /// synced may still be lost.
 #[derive(Debug, Default)]
 pub(crate) struct Remains(pub(crate) Option<MemoryDisk>);
-
-impl Remains {
-    fn of(member: &mut Member) -> Remains {
-        let disk = member.take_journal_disk().map(|disk| disk as Box<dyn Any>);
-        Remains(disk.map(|disk| *disk.downcast().expect("it is in memory")))
-    }
-}
 
 impl Machine {
     /// When it has something to do.
@@ -306,7 +301,7 @@ impl Cluster {
     pub(crate) fn start_on(&mut self, name: &str, disk: MemoryDisk) -> Result<Replayed, OpenError> {
         let settings = self.topology.journal.clone().expect("the topology has [journal]");
         let member = self.born(name, Box::new(Silent));
-        let (member, replayed) = member.with_journal(Box::new(disk), &settings, self.wall())?;
+        let (member, replayed) = self.with_journal(name, member, disk, &settings)?;
         self.join(name, member);
         Ok(replayed)
     }
@@ -341,11 +336,27 @@ impl Cluster {
     ) -> Result<Replayed, OpenError> {
         let mut member = self.born(name, source);
         let mut replayed = Replayed::default();
-        if let (Some(disk), Some(settings)) = (remains.0, &self.topology.journal) {
-            (member, replayed) = member.with_journal(Box::new(disk), settings, self.wall())?;
+        if let (Some(disk), Some(settings)) = (remains.0, self.topology.journal.clone()) {
+            (member, replayed) = self.with_journal(name, member, disk, &settings)?;
         }
         self.join(name, member);
         Ok(replayed)
+    }
+
+    /// Gives `member` a journal on `disk`, which is kept for when it has died.
+    fn with_journal(
+        &mut self,
+        name: &str,
+        member: Member,
+        disk: MemoryDisk,
+        settings: &JournalSettings,
+    ) -> Result<(Member, Replayed), OpenError> {
+        let disk = SharedDisk::new(disk);
+        let held = Box::new(disk.clone());
+        let opened = member.with_journal(held, settings, self.wall(), &mut || false)?;
+        let machine = self.number(name);
+        self.machines[machine].disk = Some(disk);
+        Ok(opened)
     }
 
     fn born(&mut self, name: &str, source: Box<dyn Source>) -> Member {
@@ -381,6 +392,7 @@ impl Cluster {
             was_started: true,
             lives,
             is_touched: true,
+            disk: self.machines[machine].disk.take(),
             ..Machine::default()
         };
         if let Some(meddler) = &mut self.meddler {
@@ -400,7 +412,12 @@ impl Cluster {
         for frame in dead.io().take_under_way() {
             self.carry(frame);
         }
-        Remains::of(dead.state())
+        drop(dead);
+        self.remains(machine)
+    }
+
+    fn remains(&mut self, machine: usize) -> Remains {
+        Remains(self.machines[machine].disk.take().map(|disk| disk.take()))
     }
 
     /// The process of `name` is killed; its kernel closes what it had open.
@@ -408,7 +425,7 @@ impl Cluster {
         let machine = self.number(name);
         self.reactor(name).io().kill();
         self.machines[machine].state = State::Killed;
-        Remains::of(self.member(name))
+        self.remains(machine)
     }
 
     /// The process of `name` stands still, until it is [thawed](Cluster::thaw).
@@ -462,9 +479,8 @@ impl Cluster {
     }
 
     /// The disk of the member `name`.
-    pub(crate) fn disk(&mut self, name: &str) -> &mut MemoryDisk {
-        let disk = self.member(name).journal_disk().expect("it was started with one");
-        (disk as &mut dyn Any).downcast_mut().expect("it is in memory")
+    pub(crate) fn disk(&self, name: &str) -> RefMut<'_, MemoryDisk> {
+        self.machines[self.number(name)].disk.as_ref().expect("it was started with one").look()
     }
 
     /// Whether the member `name` has ended by itself.
