@@ -18,6 +18,7 @@ use crate::server::persist::replay;
 use crate::table::{MergeOutcome, Table};
 use clap::{Args, Subcommand};
 use herd_reactor::{MioIo, Moment, UnixNanos};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -197,7 +198,8 @@ impl Which {
 }
 
 fn read(path: &Path, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<Scan, Failure> {
-    let scan = files::open(path).and_then(|mut file| scan(&mut file, each));
+    let file = files::open_in_place(path, File::options().read(true));
+    let scan = file.and_then(|mut file| scan(&mut file, each));
     scan.map_err(|e| unreadable(path, &e))
 }
 

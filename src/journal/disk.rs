@@ -6,6 +6,7 @@
 //! Files go by their names, so there is nothing to hold, and nothing that could outlive its file. A
 //! file is opened or created before anything else is asked of it.
 
+use crate::files;
 use crate::log::{operand, shell_quoted};
 use rustix::fs::{FlockOperation, flock};
 use std::fmt;
@@ -138,14 +139,11 @@ impl Disk for KernelDisk {
     fn lock(&mut self) -> io::Result<()> {
         make_folder(&self.folder)?;
         shut_out_others(&self.folder)?;
-        let lock = File::options()
-            // Else a pipe in its place would keep us waiting.
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(MODE)
-            .open(self.folder.join(LOCK))?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(MODE);
+        let path = self.folder.join(LOCK);
+        let lock = files::open_in_place(&path, &mut options)
+            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", operand(&path))))?;
         // An older version may have made it for all to read.
         let _ = lock.set_permissions(Permissions::from_mode(MODE));
         // It goes with its descriptor, however the process ends.
@@ -175,7 +173,8 @@ impl Disk for KernelDisk {
     }
 
     fn open(&mut self, name: &str) -> io::Result<u64> {
-        let file = File::options().read(true).append(true).open(self.folder.join(name))?;
+        let path = self.folder.join(name);
+        let file = files::open_in_place(&path, File::options().read(true).append(true))?;
         let size = file.metadata()?.len();
         self.opened(name, file);
         Ok(size)
@@ -214,7 +213,8 @@ impl Disk for KernelDisk {
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
         self.close(name);
-        fs::remove_file(self.folder.join(name))
+        let path = self.folder.join(name);
+        fs::remove_file(&path).map_err(|e| files::in_place(&path).err().unwrap_or(e))
     }
 
     fn sync_folder(&mut self) -> io::Result<()> {
@@ -252,6 +252,13 @@ fn is_at(file: &File, path: &Path) -> io::Result<()> {
 
 /// Makes `folder` and those it is in, and has their names on the disk.
 fn make_folder(folder: &Path) -> io::Result<()> {
+    let there = folder.ancestors().find_map(|path| Some((path, path.symlink_metadata().ok()?)));
+    if let Some((path, found)) = there.filter(|(path, _)| !path.is_dir()) {
+        let (path, kind) = (operand(path), files::kind(found.file_type()));
+        let what =
+            format!("{path} is no folder but {kind}; move it away, or choose another folder");
+        return Err(io::Error::other(what));
+    }
     let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
     for made in missing {

@@ -12,6 +12,8 @@
 //!
 //! Text, so that `grep` reads a journal, and its last lines can be shown by `tail`.
 
+use crate::files;
+
 /// Bytes that a record has more than its line: ` *`, eight digits, a newline.
 pub const OVERHEAD_BYTES: usize = 11;
 
@@ -103,6 +105,10 @@ pub enum FileHead {
     Cut,
     /// It is a journal whose line ends were changed to CR LF, or to CR.
     CarriageReturn,
+    /// It is a journal before which a byte order mark was put.
+    ByteOrderMark,
+    /// It is compressed or in another encoding: what it is, and what to do.
+    Encoded(&'static str),
     /// It is no journal.
     Foreign,
 }
@@ -117,7 +123,13 @@ impl Owner {
 impl FileHead {
     /// Reads a first line, without its newline. `ended`: whether it had one.
     pub fn parse(line: &[u8], ended: bool) -> FileHead {
+        if let Some(what) = files::encoded(line) {
+            return FileHead::Encoded(what);
+        }
         let text = str::from_utf8(line).unwrap_or("\0");
+        if text.strip_prefix('\u{feff}').is_some_and(|text| text.starts_with(MAGIC)) {
+            return FileHead::ByteOrderMark;
+        }
         if text.starts_with(MAGIC) && text.contains('\r') {
             return FileHead::CarriageReturn;
         }
@@ -246,10 +258,19 @@ mod tests {
             ("HERDJ 1 Alford places-herd\r", true, FileHead::CarriageReturn),
             ("HERDJ 1 Alford places-herd\rAT Alford +0.26 kiwi", false, FileHead::CarriageReturn),
             ("a text\r", true, FileHead::Foreign),
+            ("\u{feff}HERDJ 1 Alford places-herd", true, FileHead::ByteOrderMark),
+            ("\u{feff}HERDJ 1 Alf", false, FileHead::ByteOrderMark),
+            ("\u{feff}a text", true, FileHead::Foreign),
+            ("H\0\0\0", false, FileHead::Cut),
         ] {
             assert_eq!(FileHead::parse(line.as_bytes(), ended), head, "{line}");
         }
         assert_eq!(FileHead::parse(b"HERDJ 1 \xff \xfe", true), FileHead::Foreign);
+        for encoded in
+            [&b"\xff\xfeH\0E\0"[..], b"\xfe\xff\0H\0E", b"H\0E\0", b"\0H\0E", b"\x1f\x8b\x08"]
+        {
+            assert!(matches!(FileHead::parse(encoded, true), FileHead::Encoded(_)), "{encoded:?}");
+        }
         let long = format!("HERDJ 1 Alford {}", "x".repeat(65));
         assert_eq!(FileHead::parse(long.as_bytes(), true), FileHead::Foreign);
     }

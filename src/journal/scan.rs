@@ -14,7 +14,7 @@
 //! form, and, calculated backwards, says where the record begins.
 
 use super::record::{FileHead, Owner, RECORD_BYTES_MAX, VERSION, line_of, start_of_last};
-use crate::log::shell_quoted;
+use crate::log::{plural, shell_quoted};
 use memchr::memmem;
 use std::io::{self, ErrorKind, Read};
 
@@ -44,6 +44,8 @@ pub struct Scan {
     pub bad_bytes: u64,
     /// How many whole records stand behind the first of them.
     pub records_after: u64,
+    /// How many of them have CR LF behind them.
+    pub carriage_returns: u64,
 }
 
 impl Scan {
@@ -71,6 +73,10 @@ impl Scan {
                 format!("is the journal of {server} in the herd {herd}; choose another folder")
             }
             (FileHead::Of(_), Some(_)) if salvage => return None,
+            (FileHead::Of(_), Some(at)) if self.carriage_returns > 0 => {
+                let records = plural(self.carriage_returns as usize, "record");
+                format!("has a CR behind {records}, from byte {at} on: {changed}")
+            }
             (FileHead::Of(_), Some(at)) => format!(
                 "is damaged at byte {at}, with {} whole records behind that; bring it back from a copy, or keep \
                  what is whole with `herd journal compact {typed} --salvage`",
@@ -81,6 +87,11 @@ impl Scan {
                 "has format {version}, and this program reads {VERSION}; use the program that wrote it"
             ),
             (FileHead::CarriageReturn, _) => format!("has a CR in its first line: {changed}"),
+            (FileHead::ByteOrderMark, _) => format!(
+                "has a byte order mark before its first line, which an editor has put there; bring it back from a \
+                 copy, or remove the mark, as with `sed -i '1s/^\\xEF\\xBB\\xBF//' {typed}`"
+            ),
+            (FileHead::Encoded(what), _) => format!("is no journal: {what}"),
             (FileHead::Foreign, _) => {
                 "is no journal: its first line is not `HERDJ 1 SERVER HERD`; bring it back \
                  from a copy, move it away, or choose another folder"
@@ -109,6 +120,9 @@ impl Scan {
             PieceEnd::More => at.max(text.len() - RECORD_BYTES_MAX),
             PieceEnd::Newline | PieceEnd::File => all,
         };
+        if at > 0 && end == PieceEnd::Newline && text.get(at..) == Some(b"\r") {
+            self.carriage_returns += 1;
+        }
         self.garbage(taken - at);
         taken
     }
@@ -287,12 +301,39 @@ mod tests {
         let path = "./-my journal/it's";
         let typed = r"'./-my journal/it'\''s'";
         let damaged = [file(&["one"]), b"x\n".to_vec(), record(2)].concat();
+        let marked = [b"\xef\xbb\xbf", &file(&["one"])[..]].concat();
         for (bytes, remedy) in [
             (&b"HERDJ 1 Alford places-herd\r\n"[..], format!(r"`sed -i 's/\r$//' {typed}`")),
+            (&marked, format!(r"`sed -i '1s/^\xEF\xBB\xBF//' {typed}`")),
             (&damaged, format!("`herd journal compact {typed} --salvage`")),
         ] {
             let why = scanned(bytes, 4_096).0.refusal(path, None, false).expect("it is refused");
             assert!(why.starts_with(path) && why.ends_with(&remedy), "{why}");
+        }
+    }
+
+    #[test]
+    fn line_ends_that_were_changed_in_a_part_of_a_file_are_told_as_such() {
+        let crs = |number: usize| {
+            let mut record = record(number);
+            record.insert(record.len() - 1, b'\r');
+            record
+        };
+        let zeros = vec![0; 4_096];
+        for (what, pieces, changed) in [
+            ("from the second record on", vec![record(1), crs(2), crs(3), crs(4)], 3),
+            ("the first record", vec![crs(1), record(2)], 1),
+            ("around a hole", vec![crs(1), zeros, crs(2), record(3)], 2),
+        ] {
+            let bytes = [owner().head(), pieces.concat()].concat();
+            for at_a_time in [61, 4_096, bytes.len()] {
+                let (scan, _) = scanned(&bytes, at_a_time);
+                assert_eq!(scan.carriage_returns, changed, "{what}");
+                let why = scan.refusal("journal.1", None, false).expect("it is refused");
+                assert!(why.contains("from LF to CR LF") && !why.contains("--salvage"), "{why}");
+                assert!(!why.contains('\r'), "{why:?}");
+                assert_eq!(scan.refusal("journal.1", None, true), None, "{what}");
+            }
         }
     }
 

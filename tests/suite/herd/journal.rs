@@ -488,6 +488,65 @@ fn a_journal_with_cr_lf_is_refused_for_that_reason_and_as_it_is() {
     assert_eq!(fs::read(&file).expect("it is there"), before);
 }
 
+#[test]
+fn a_journal_that_an_editor_or_a_packer_has_had_is_refused_for_that_reason_and_as_it_is() {
+    let mut herd = killed(with_journal("no"));
+    let folder = herd.journal(ALFORD);
+    let whole = fs::read(folder.join("journal.1")).expect("it is there");
+    let text = str::from_utf8(&whole).expect("a journal is text");
+    let utf_16 = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    // Whether `--salvage` finds all that there was.
+    for (said, bytes, is_salvaged) in [
+        ("from LF to CR LF", text.replace('\n', "\r\n"), false),
+        ("from LF to CR LF", text.replacen('\n', "\r\n", 3).replacen("\r\n", "\n", 1), true),
+        ("has a byte order mark before its first line", format!("\u{feff}{text}"), false),
+    ]
+    .map(|(said, text, is_salvaged)| (said, text.into_bytes(), is_salvaged))
+    .into_iter()
+    .chain([
+        ("it is UTF-16: convert it first", utf_16, false),
+        ("it is compressed with gzip: decompress it first", b"\x1f\x8b\x08\0\0".to_vec(), false),
+    ]) {
+        fs::write(folder.join("journal.1"), &bytes).expect("the folder is ours");
+        let why = herd.try_restart(ALFORD).expect_err("it is not as it was written");
+        assert!(why.contains("65") && why.contains(said) && !why.contains("--salvage"), "{why}");
+        for command in ["check", "dump", "compact"] {
+            let (code, out, errors) = run(&[command], &folder);
+            let told = out + &errors;
+            assert_eq!(code, Some(65), "{command}: {told}");
+            assert!(told.contains(said) && !told.contains(['\r', '\u{feff}']), "{told:?}");
+        }
+        assert_eq!(fs::read(folder.join("journal.1")).expect("it is there"), bytes);
+        let (code, told, errors) = run(&["dump", "--salvage"], &folder);
+        let expected = if is_salvaged { (Some(0), 2) } else { (Some(65), 0) };
+        assert_eq!((code, told.lines().count()), expected, "{said}: {errors}");
+    }
+}
+
+#[test]
+fn a_named_pipe_in_the_folder_keeps_neither_a_start_nor_a_command_waiting() {
+    let mut herd = killed(with_journal("no"));
+    let folder = herd.journal(ALFORD);
+    for name in ["lock", "journal.1"] {
+        let path = folder.join(name);
+        fs::rename(&path, folder.join("away")).expect("it is ours");
+        let made = Command::new("mkfifo").arg(&path).status().expect("it can be run");
+        assert!(made.success());
+        let why = herd.try_restart(ALFORD).expect_err("it is no file");
+        assert!(why.contains("74") && why.contains(name), "{why}");
+        assert!(why.contains("it is no regular file but a named pipe; move it away"), "{why}");
+        let (code, _, errors) = run(&["compact"], &folder);
+        assert_eq!(code, Some(74), "{errors}");
+        if name != "lock" {
+            assert_eq!(run(&["check"], &folder).0, Some(74));
+            assert_eq!(run(&["dump"], &folder).0, Some(74));
+        }
+        fs::rename(folder.join("away"), &path).expect("it is ours");
+    }
+    herd.restart(ALFORD);
+    assert!(herd.report(ALFORD, "a").is_some());
+}
+
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).expect("it is there").permissions().mode() & 0o777
 }

@@ -14,7 +14,7 @@ use std::cell::RefMut;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::{Deref, DerefMut};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -391,15 +391,84 @@ fn anothers_journal_is_refused_and_left_alone() {
     }
 }
 
+/// What may have the name of a file.
+type Impostor = (&'static str, fn(&Path));
+
+const IMPOSTORS: [Impostor; 5] = [
+    ("a named pipe", |path| {
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0)
+            .expect("it can be made");
+    }),
+    ("a socket", |path| {
+        std::os::unix::net::UnixListener::bind(path).map(drop).expect("it can be made");
+    }),
+    ("a folder", |path| fs::create_dir(path).expect("it can be made")),
+    ("a symbolic link", |path| symlink("/dev/full", path).expect("it can be made")),
+    ("a symbolic link", |path| symlink("nowhere", path).expect("it can be made")),
+];
+
 #[test]
-fn the_kernels_own_full_device_gives_an_error_and_not_a_loss() {
-    let folder = Folder::new("full");
-    fs::create_dir_all(&folder.0).expect("it can be made");
-    std::os::unix::fs::symlink("/dev/full", folder.0.join("full")).expect("it can be made");
-    let mut disk = folder.disk();
-    disk.open("full").expect("anybody may open it");
-    let error = disk.append("full", b"x").expect_err("it is full");
-    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+fn what_is_no_file_in_the_place_of_one_is_told_as_what_it_is_and_waited_for_never() {
+    for (what, make) in IMPOSTORS {
+        for name in ["lock", "journal.1", "journal.7"] {
+            let folder = Folder::new("impostor");
+            fs::create_dir(&folder.0).expect("it can be made");
+            make(&folder.0.join(name));
+            let refusal = folder.open(&owner()).expect_err("it is no file").to_string();
+            let said = format!("it is no regular file but {what}; move it away");
+            assert!(refusal.contains(name) && refusal.ends_with(&said), "{name}: {refusal}");
+            assert!(!folder.0.join("nowhere").exists(), "nothing is made where a link leads");
+        }
+        // What was left of a compaction is removed, if it can be; a torn tail's name is given to another.
+        let folder = Folder::new("impostor");
+        fs::create_dir(&folder.0).expect("it can be made");
+        make(&folder.0.join("journal.2.new"));
+        make(&folder.0.join("journal.1.torn"));
+        fs::write(folder.0.join("journal.1"), torn(&["0 1"], b"half a rec")).expect("it is ours");
+        match folder.open(&owner()) {
+            Ok(_) => {
+                let torn = fs::read(folder.0.join("journal.1.torn")).expect("it was moved");
+                assert_eq!(torn, b"half a rec");
+                assert!(folder.0.join("journal.1.torn.1").symlink_metadata().is_ok(), "{what}");
+            }
+            Err(refusal) => {
+                let said = format!(
+                    "journal.2.new cannot be removed: it is no regular file but {what}; move it away"
+                );
+                assert!(what == "a folder" && refusal.to_string().ends_with(&said), "{refusal}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_folder_in_the_place_of_one_is_told_as_what_it_is() {
+    let folder = Folder::new("no-folder");
+    fs::create_dir(&folder.0).expect("it can be made");
+    for (what, make) in IMPOSTORS.iter().filter(|(what, _)| *what != "a folder") {
+        let path = folder.0.join("Alford");
+        make(&path);
+        for below in [path.clone(), path.join("herd"), path.join("herd/Alford")] {
+            let mut disk = KernelDisk::new(&below, || Duration::ZERO);
+            let refusal = disk.lock().expect_err("it is no folder").to_string();
+            let said = format!("{} is no folder but {what}; move it away", path.display());
+            assert!(refusal.starts_with(&said), "{refusal}");
+        }
+        fs::remove_file(&path).expect("it is ours");
+    }
+}
+
+#[test]
+fn a_folder_may_be_a_link_to_one() {
+    let folder = Folder::new("link");
+    fs::create_dir(&folder.0).expect("it can be made");
+    fs::create_dir(folder.0.join("there")).expect("it can be made");
+    let link = folder.0.join("Alford");
+    symlink("there", &link).expect("it can be made");
+    let mut disk = KernelDisk::new(&link, || Duration::ZERO);
+    disk.lock().expect("it is a folder");
+    assert!(folder.0.join("there/lock").exists());
 }
 
 /// Turns of a server with 20 keys, some of which change in each turn. Returns how many were committed
