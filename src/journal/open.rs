@@ -222,10 +222,7 @@ impl Journal {
         if let Some(at) = scan.torn_at() {
             self.file.truncate(disk, at)?;
         }
-        let mut last = [b'\n'];
-        disk.read_at(name, self.file.size - 1, &mut last)
-            .map_err(|e| told(disk, "read", name, &e))?;
-        if last != *b"\n" {
+        if scan.lacks_newline {
             // Else the next record would be taken for damage behind this one.
             self.file.append(disk, b"\n")?;
         }

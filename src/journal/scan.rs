@@ -13,7 +13,7 @@
 //! hole of zeros, before one, or in the middle of what stands between two newlines. Its checksum is found by its
 //! form, and, calculated backwards, says where the record begins.
 
-use super::record::{FileHead, Owner, RECORD_BYTES_MAX, VERSION, line_of, start_of_last};
+use super::record::{self, FileHead, Owner, RECORD_BYTES_MAX, VERSION, line_of, start_of_last};
 use crate::log::{plural, shell_quoted};
 use memchr::memmem;
 use std::io::{self, ErrorKind, Read};
@@ -46,6 +46,8 @@ pub struct Scan {
     pub records_after: u64,
     /// How many of them have CR LF behind them.
     pub carriage_returns: u64,
+    /// The last record has no newline. No record follows a torn tail, so that is true when it is cut off, too.
+    pub(super) lacks_newline: bool,
 }
 
 impl Scan {
@@ -142,6 +144,7 @@ impl Scan {
         self.records += 1;
         self.records_after += u64::from(self.bad_at.is_some());
         self.size += bytes as u64;
+        self.lacks_newline = bytes < line.len() + record::OVERHEAD_BYTES;
     }
 }
 
@@ -500,13 +503,13 @@ mod tests {
                 assert_eq!((lines.len(), scan.bad_bytes), (2, tail.len() as u64));
                 let begins = (bytes.len() - tail.len()) as u64;
                 assert_eq!(scan.torn_at(), (!tail.is_empty()).then_some(begins));
-                assert!(scan.damaged_at().is_none());
+                assert!(scan.lacks_newline && scan.damaged_at().is_none());
             }
         }
         // Half of it is no record.
         let bytes = [owner().head(), first, last[..last.len() - 1].to_vec()].concat();
         let (scan, lines) = scanned(&bytes, 4_096);
-        assert!(lines.len() == 1 && scan.torn_at().is_some());
+        assert!(lines.len() == 1 && scan.torn_at().is_some() && !scan.lacks_newline);
     }
 
     #[test]
@@ -514,7 +517,7 @@ mod tests {
         let mut first = record(1);
         first.pop();
         let (scan, lines) = scanned(&[owner().head(), first, record(2)].concat(), 4_096);
-        assert_eq!((lines.len(), scan.bad_at), (2, None));
+        assert_eq!((lines.len(), scan.bad_at, scan.lacks_newline), (2, None, false));
     }
 
     #[test]

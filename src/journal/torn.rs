@@ -80,12 +80,13 @@ impl Tail<'_> {
 
     /// Whether a start before has copied it: only a file that was synced has that name.
     fn is_copied(&mut self) -> io::Result<bool> {
-        let mut is_equal = self.journal.disk.open(&self.torn)? == self.size - self.at;
+        let (mut offset, bytes) = (0, self.size - self.at);
+        let mut is_equal = self.journal.disk.open(&self.torn)? == bytes;
         let (mut ours, mut copy) = (vec![0; PENDING_BYTES], vec![0; PENDING_BYTES]);
-        let mut offset = 0;
-        while is_equal && let count @ 1.. = self.journal.read(&mut ours)? {
+        while is_equal && offset < bytes {
+            let count = self.journal.read(&mut ours)?;
             let copied = self.journal.disk.read_at(&self.torn, offset, &mut copy[..count])?;
-            is_equal = copied == count && ours[..count] == copy[..count];
+            is_equal = count > 0 && copied == count && ours[..count] == copy[..count];
             offset += count as u64;
         }
         Ok(is_equal)
