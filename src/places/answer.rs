@@ -41,7 +41,7 @@ impl Answer {
             Answer::Failed(SearchFailure { message, .. }) => document(out, |reply| {
                 reply.string("error_message", message);
                 reply.strings("html_attributions", &[""; 0]);
-                reply.objects("results", &[], result);
+                reply.objects("results", &[], result, |_| ());
                 reply.string("status", self.status(bound));
             }),
         }
@@ -105,7 +105,7 @@ impl Found<'_> {
         Page::new(text, ends, status(self.places.len()))
     }
 
-    /// `end`: as of [`Object::objects_and_ends`], for the results.
+    /// `end`: as of [`Object::objects`], for the results.
     fn write(&self, bound: usize, out: &mut Vec<u8>, end: impl FnMut(usize)) {
         let places = first(&self.places, bound);
         document(out, |reply| {
@@ -113,7 +113,7 @@ impl Found<'_> {
             if !self.messages.is_empty() {
                 reply.strings("info_messages", &self.messages);
             }
-            reply.objects_and_ends("results", places, result, end);
+            reply.objects("results", places, result, end);
             reply.string("status", status(places.len()));
         });
     }
@@ -147,10 +147,10 @@ fn result(result: &mut Object<'_>, place: &Place<'_>) {
     some_string(result, "icon_mask_base_uri", business.icon_mask_base_uri.as_deref());
     result.string("name", &place.name);
     if let Some(open_now) = business.open_now {
-        result.object("opening_hours", |hours| hours.boolean("open_now", open_now));
+        result.object("opening_hours", |hours| hours.scalar("open_now", open_now));
     }
     if let Some(picture) = &business.photo {
-        result.objects("photos", std::slice::from_ref(picture), photo);
+        result.objects("photos", std::slice::from_ref(picture), photo, |_| ());
     }
     result.string("place_id", &place.place_id);
     if let Some(code) = &place.plus_code {
@@ -160,31 +160,31 @@ fn result(result: &mut Object<'_>, place: &Place<'_>) {
         });
     }
     if let Some(level) = business.price_level {
-        result.whole("price_level", level.into());
+        result.scalar("price_level", level);
     }
     if let Some(rating) = business.rating {
-        result.number("rating", rating);
+        result.scalar("rating", rating);
     }
     // Deprecated by Google, and there equal to the id ever since.
     result.string("reference", &place.place_id);
     result.string("scope", place.scope.as_str());
     result.strings("types", &place.types);
     if let Some(total) = business.user_ratings_total {
-        result.whole("user_ratings_total", total);
+        result.scalar("user_ratings_total", total);
     }
     some_string(result, "vicinity", place.vicinity.as_deref());
 }
 
 fn photo(object: &mut Object<'_>, photo: &Photo<'_>) {
-    object.whole("height", photo.height);
+    object.scalar("height", photo.height);
     object.strings("html_attributions", &photo.attributions);
     object.string("photo_reference", &photo.reference);
-    object.whole("width", photo.width);
+    object.scalar("width", photo.width);
 }
 
 fn point(object: &mut Object<'_>, point: Point) {
-    object.number("lat", point.latitude);
-    object.number("lng", point.longitude);
+    object.scalar("lat", point.latitude);
+    object.scalar("lng", point.longitude);
 }
 
 #[cfg(test)]

@@ -21,7 +21,11 @@
 //!
 //! Source: captured replies (the "classic" layout, that of the JsonCpp library's StyledWriter).
 
-use super::scan::{is_plain, plain_bytes};
+use std::io::Write as _;
+
+use serde_core::Serialize;
+
+use super::scan::plain_bytes;
 
 /// An array of strings this long takes a line for each.
 const LINE_ITEMS: usize = 25;
@@ -34,26 +38,6 @@ const NEW_LINE: &[u8; 25] = b"\n                        ";
 
 /// What is escaped besides control characters.
 const ESCAPED: [u8; 4] = *b"\"\\<>";
-
-/// What follows the backslash for a byte: 0 if it needs none, `u` for four hexadecimal digits.
-const ESCAPES: [u8; 256] = {
-    let mut escapes = [0; 256];
-    let mut control = 0;
-    while control < 0x20 {
-        escapes[control] = b'u';
-        control += 1;
-    }
-    escapes[0x08] = b'b';
-    escapes[b'\t' as usize] = b't';
-    escapes[b'\n' as usize] = b'n';
-    escapes[0x0c] = b'f';
-    escapes[b'\r' as usize] = b'r';
-    escapes[b'"' as usize] = b'"';
-    escapes[b'\\' as usize] = b'\\';
-    escapes[b'<' as usize] = b'u';
-    escapes[b'>' as usize] = b'u';
-    escapes
-};
 
 /// Writes a whole document: one object, without a newline at the end.
 pub(super) fn document(out: &mut Vec<u8>, members: impl FnOnce(&mut Object<'_>)) {
@@ -76,20 +60,10 @@ impl Object<'_> {
         string(self.out, value);
     }
 
-    /// What JSON cannot say (infinities, NaN) becomes `null`.
-    pub(super) fn number(&mut self, key: &'static str, value: f64) {
+    /// A number or a boolean. What JSON cannot say (infinities, NaN) becomes `null`.
+    pub(super) fn scalar(&mut self, key: &'static str, value: impl Serialize) {
         self.key(key);
-        number(self.out, value);
-    }
-
-    pub(super) fn whole(&mut self, key: &'static str, value: u64) {
-        self.key(key);
-        self.out.extend_from_slice(value.to_string().as_bytes());
-    }
-
-    pub(super) fn boolean(&mut self, key: &'static str, value: bool) {
-        self.key(key);
-        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+        scalar(self.out, value);
     }
 
     pub(super) fn object(&mut self, key: &'static str, members: impl FnOnce(&mut Object<'_>)) {
@@ -122,19 +96,9 @@ impl Object<'_> {
         self.out.push(b']');
     }
 
-    /// An array with an object for each of `values`.
+    /// An array with an object for each of `values`. `end` is told where the bracket is open, then where each
+    /// object has ended: how long the whole text is by then.
     pub(super) fn objects<T>(
-        &mut self,
-        key: &'static str,
-        values: &[T],
-        members: impl Fn(&mut Object<'_>, &T),
-    ) {
-        self.objects_and_ends(key, values, members, |_| ());
-    }
-
-    /// The same, and `end` is told where the bracket is open, then where each object has ended: how
-    /// long the whole text is by then.
-    pub(super) fn objects_and_ends<T>(
         &mut self,
         key: &'static str,
         values: &[T],
@@ -200,37 +164,35 @@ fn new_line(out: &mut Vec<u8>, depth: usize) {
 }
 
 fn string(out: &mut Vec<u8>, value: &str) {
-    out.reserve(value.len() + 2);
+    let mut rest = value.as_bytes();
+    out.reserve(rest.len() + 2);
     out.push(b'"');
-    match is_plain(value.as_bytes(), ESCAPED) {
-        true => out.extend_from_slice(value.as_bytes()),
-        false => escaped(out, value.as_bytes()),
-    }
-    out.push(b'"');
-}
-
-fn escaped(out: &mut Vec<u8>, mut rest: &[u8]) {
     loop {
         let (plain, behind) = rest.split_at(plain_bytes(rest, ESCAPED));
         out.extend_from_slice(plain);
-        let Some((&byte, behind)) = behind.split_first() else { break };
-        escape(out, byte);
+        let [byte, behind @ ..] = behind else { break };
+        escape(out, *byte);
         rest = behind;
     }
+    out.push(b'"');
 }
 
 fn escape(out: &mut Vec<u8>, byte: u8) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let letter = ESCAPES[usize::from(byte)];
+    let letter = match byte {
+        b'"' | b'\\' => byte,
+        0x08 => b'b',
+        b'\t' => b't',
+        b'\n' => b'n',
+        0x0c => b'f',
+        b'\r' => b'r',
+        // A Vec takes all that is written to it.
+        _ => return drop(write!(out, "\\u{byte:04x}")),
+    };
     out.extend_from_slice(&[b'\\', letter]);
-    if letter == b'u' {
-        let (high, low) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
-        out.extend_from_slice(&[b'0', b'0', high, low]);
-    }
 }
 
 /// serde_json finds the shortest digits, several times faster than `{}` does.
-fn number(out: &mut Vec<u8>, value: f64) {
+fn scalar(out: &mut Vec<u8>, value: impl Serialize) {
     serde_json::to_writer(&mut *out, &value).expect("a Vec takes what it is given");
     if out.ends_with(b".0") {
         out.truncate(out.len() - 2);
@@ -255,7 +217,7 @@ mod tests {
 
     fn numeral(value: f64) -> String {
         let mut out = Vec::new();
-        number(&mut out, value);
+        scalar(&mut out, value);
         String::from_utf8(out).unwrap()
     }
 
@@ -263,15 +225,20 @@ mod tests {
     fn the_layout_is_the_classic_one() {
         let text = written(|object| {
             object.strings("attributions", &[""; 0]);
-            object.objects("empty", &[(); 0], |_, ()| {});
+            object.objects("empty", &[(); 0], |_, ()| {}, |_| ());
             object.object("nothing", |_| {});
-            object.objects("results", &[1.5, 2.0], |object, value| {
-                object.object("geometry", |object| object.number("lat", *value));
-                object.strings("types", &["locality", "political"]);
-            });
-            object.boolean("so", true);
+            object.objects(
+                "results",
+                &[1.5, 2.0],
+                |object, value| {
+                    object.object("geometry", |object| object.scalar("lat", *value));
+                    object.strings("types", &["locality", "political"]);
+                },
+                |_| (),
+            );
+            object.scalar("so", true);
             object.string("status", "OK");
-            object.whole("total", u64::MAX);
+            object.scalar("total", u64::MAX);
         });
         let expected = r#"{
    "attributions" : [],

@@ -25,24 +25,6 @@ pub(super) fn plain_bytes<const N: usize>(text: &[u8], but: [u8; N]) -> usize {
     text.len() - rest.len() + rest.iter().position(is_special).unwrap_or(rest.len())
 }
 
-/// Whether `text` is such text from end to end.
-pub(super) fn is_plain<const N: usize>(text: &[u8], but: [u8; N]) -> bool {
-    let is_plain = |word: [u8; WORD]| special(u64::from_le_bytes(word), but) == 0;
-    let (words, rest) = text.as_chunks::<WORD>();
-    words.iter().all(|word| is_plain(*word))
-        && match (text.last_chunk(), rest) {
-            (_, []) => true,
-            // What was looked at already may be looked at again.
-            (Some(last), _) => is_plain(*last),
-            _ => match (text.first_chunk(), text.last_chunk()) {
-                (Some([a, b, c, d]), Some([e, f, g, h])) => {
-                    is_plain([*a, *b, *c, *d, *e, *f, *g, *h])
-                }
-                _ => rest.iter().all(|byte| *byte >= 0x20 && !but.contains(byte)),
-            },
-        }
-}
-
 /// The highest bit of the first byte that is a control character or among `but`; of those above it, perhaps.
 fn special<const N: usize>(word: u64, but: [u8; N]) -> u64 {
     but.iter().fold(less_than(word, 0x20), |found, byte| {
@@ -70,9 +52,6 @@ mod tests {
                 let ends = byte < 0x20 || byte == b'"' || byte == 0xff;
                 let expected = if ends { at } else { 36 };
                 assert_eq!(plain_bytes(&text, [b'"', 0xff]), expected, "{byte} at {at}");
-                for length in at + 1..=36 {
-                    assert_eq!(is_plain(&text[..length], [b'"', 0xff]), !ends, "{byte} at {at}");
-                }
             }
         }
     }
@@ -83,7 +62,6 @@ mod tests {
             let is_special = |byte: &u8| *byte < 0x20 || but.contains(byte);
             let expected = text.iter().position(is_special).unwrap_or(text.len());
             prop_assert_eq!(plain_bytes(&text, but), expected);
-            prop_assert_eq!(is_plain(&text, but), expected == text.len());
         }
     }
 }
