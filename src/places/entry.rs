@@ -10,6 +10,18 @@ use super::grid::E5;
 /// Google's words for what a place is.
 pub(super) type Types = Vec<Cow<'static, str>>;
 
+/// These words alone: of what is only a place on the map.
+pub(super) fn words(words: &[&'static str]) -> Types {
+    words.iter().map(|&word| word.into()).collect()
+}
+
+/// The types of what may be visited: these words, most telling first, and Google's for all that may.
+pub(super) fn establishment<'t>(telling: impl IntoIterator<Item = &'t str>) -> Types {
+    let all = ["point_of_interest", "establishment"];
+    let telling = telling.into_iter().filter(|word| !all.contains(word));
+    telling.map(|word| word.to_owned().into()).chain(all.map(Cow::Borrowed)).collect()
+}
+
 /// What one record says of a place. Texts are one line each and may be empty, but for the name.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {

@@ -18,9 +18,9 @@
 //! Source: RFC 7946 (Feature, Point: longitude first; 3.1 and 3.2: what has no place); Overture's
 //! schema of places, and its guide to the taxonomy.
 
-use std::borrow::Cow;
-
-use super::entry::{CLOSED, E5Point, Entry, NO_NAME, NO_POINT, NoEntry, Types, one_line, region};
+use super::entry::{
+    CLOSED, E5Point, Entry, NO_NAME, NO_POINT, NoEntry, establishment, one_line, region,
+};
 use super::raw_json::{Json, NotJson};
 
 /// Overture asks for no particular text, but a reader should know.
@@ -64,11 +64,12 @@ pub(super) fn entry(record: &[u8]) -> Result<Entry, NoEntry> {
     let [street, locality, division, country] = address
         .members(["freeform", "locality", "region", "country"])
         .map(|part| text(part).unwrap_or_default());
+    let kinds = [taxonomy.member("primary"), categories.member("primary"), basic_category];
     let near = [street.as_str(), &locality].into_iter().filter(|part| !part.is_empty());
     Ok(Entry {
         position,
         population: 0,
-        types: types([taxonomy.member("primary"), categories.member("primary"), basic_category]),
+        types: establishment(kinds.into_iter().find_map(text).as_deref()),
         place_id: place_id([own_id, id], overture),
         vicinity: near.collect::<Vec<_>>().join(", "),
         region: region(&country, &division),
@@ -91,12 +92,6 @@ fn place_id(ids: [Json<'_>; 2], overture: bool) -> String {
     let own = ids.into_iter().find_map(|id| text(id).or_else(|| number(id)));
     let origin = if overture { "overture" } else { "file" };
     own.map(|id| format!("{origin}:{id}")).unwrap_or_default()
-}
-
-fn types(kinds: [Json<'_>; 3]) -> Types {
-    let every: [Cow<'static, str>; 2] = ["point_of_interest".into(), "establishment".into()];
-    let kind = kinds.into_iter().find_map(text).map(Cow::Owned);
-    kind.filter(|kind| !every.contains(kind)).into_iter().chain(every.clone()).collect()
 }
 
 /// None if it is no text, or one of blanks.

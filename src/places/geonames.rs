@@ -10,7 +10,9 @@
 //!
 //! Source: the readme of download.geonames.org/export/dump, and GeoNames' list of feature codes.
 
-use super::entry::{E5Point, Entry, NO_NAME, NoEntry, REGION, Types, one_line, region};
+use super::entry::{
+    E5Point, Entry, NO_NAME, NoEntry, REGION, Types, establishment, one_line, region, words,
+};
 
 /// The licence of GeoNames wants its name, a link, the licence and that something was changed.
 pub(super) const ATTRIBUTION: &str = "Places: <a href=\"https://www.geonames.org/\">GeoNames</a>, \
@@ -58,12 +60,10 @@ fn number<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, String> {
 
 /// Google's types for GeoNames' feature class and code.
 fn types(class: &str, code: &str) -> Types {
-    let kind = match (class, code) {
-        ("P", "PPLX" | "PPLL") => return vec!["neighborhood".into(), "political".into()],
-        ("P", _) => return vec!["locality".into(), "political".into()],
-        ("H" | "T" | "U" | "V", _) => {
-            return vec!["natural_feature".into(), "establishment".into()];
-        }
+    establishment(Some(match (class, code) {
+        ("P", "PPLX" | "PPLL") => return words(&["neighborhood", "political"]),
+        ("P", _) => return words(&["locality", "political"]),
+        ("H" | "T" | "U" | "V", _) => return words(&["natural_feature", "establishment"]),
         ("R", "RSTN") | ("S", "RSTN" | "RSTP") => "train_station",
         ("S", "AIRP" | "AIRF" | "AIRB") => "airport",
         ("S", "AMUS") => "amusement_park",
@@ -88,9 +88,8 @@ fn types(class: &str, code: &str) -> Types {
         ("S", "UNIV") => "university",
         ("S", "ZOO") => "zoo",
         ("L", "PRK") => "park",
-        _ => return vec!["point_of_interest".into(), "establishment".into()],
-    };
-    vec![kind.into(), "point_of_interest".into(), "establishment".into()]
+        _ => return establishment(None),
+    }))
 }
 
 #[cfg(test)]
