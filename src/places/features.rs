@@ -24,6 +24,7 @@ use std::io::{self, BufRead};
 
 use super::raw_json::{DEPTH_MAX, Json, NotJson};
 use super::records::{RecordFault, RecordReader, skip_byte_order_mark};
+use super::scan::plain_bytes;
 
 /// The longest Feature: an area may have a hundred thousand corners, only to be passed over.
 const FEATURE_BYTES_MAX: usize = 1 << 24;
@@ -41,9 +42,7 @@ enum Before {
 /// Cuts a file into Features.
 #[derive(Debug)]
 pub(super) struct Features<R> {
-    bytes: io::Bytes<R>,
-    /// A byte that was read and belongs to the next Feature.
-    pending: Option<u8>,
+    reader: R,
     /// The line of the next byte.
     line: usize,
     /// Within the list of a collection.
@@ -62,8 +61,7 @@ impl<R: BufRead> Features<R> {
     pub(super) fn new(mut reader: R) -> io::Result<Features<R>> {
         skip_byte_order_mark(&mut reader)?;
         Ok(Features {
-            bytes: reader.bytes(),
-            pending: None,
+            reader,
             line: 1,
             list: None,
             collection: (0, Vec::new()),
@@ -74,13 +72,37 @@ impl<R: BufRead> Features<R> {
         })
     }
 
-    fn byte(&mut self) -> Result<Option<u8>, RecordFault> {
-        let byte = match self.pending.take() {
-            Some(byte) => Some(byte),
-            None => self.bytes.next().transpose().map_err(|error| self.fatal(error.to_string()))?,
+    /// The byte that comes next.
+    fn peek(&mut self) -> Result<Option<u8>, RecordFault> {
+        let next = self.reader.fill_buf().map(|ahead| ahead.first().copied());
+        next.map_err(|error| self.fatal(error.to_string()))
+    }
+
+    /// Passes over the byte that comes next.
+    fn skip(&mut self, byte: u8) {
+        self.line += usize::from(byte == b'\n');
+        self.reader.consume(1);
+    }
+
+    /// Takes the byte that comes next into the record.
+    fn take(&mut self, byte: u8) {
+        self.record.push(byte);
+        self.skip(byte);
+    }
+
+    /// Takes what comes next as far as no byte of it ends a text, or begins or ends a text or a bracket
+    /// elsewhere, and no line ends.
+    fn take_plain(&mut self, is_text: bool) {
+        // An error is for who looks at the next byte.
+        let ahead = self.reader.fill_buf().unwrap_or_default();
+        let room = FEATURE_BYTES_MAX.saturating_sub(self.record.len());
+        let ahead = &ahead[..ahead.len().min(room)];
+        let plain = match is_text {
+            true => plain_bytes(ahead, *b"\"\\"),
+            false => plain_bytes(ahead, *b"\"{}[]"),
         };
-        self.line += usize::from(byte == Some(b'\n'));
-        Ok(byte)
+        self.record.extend_from_slice(&ahead[..plain]);
+        self.reader.consume(plain);
     }
 
     fn fatal(&mut self, message: impl Into<String>) -> RecordFault {
@@ -92,37 +114,30 @@ impl<R: BufRead> Features<R> {
     /// come next.
     fn value(&mut self, first: u8) -> Result<bool, RecordFault> {
         self.record.clear();
-        self.record.push(first);
+        self.take(first);
         self.open.clear();
         match first {
             b'{' => self.open.push(b'}'),
             b'[' => self.open.push(b']'),
             b'"' => {}
-            _ => return self.word().map(|()| true),
-        }
-        self.go_on(first == b'"', self.list.is_some())
-    }
-
-    /// Takes the rest of a number or of a word.
-    fn word(&mut self) -> Result<(), RecordFault> {
-        while self.record.len() < FEATURE_BYTES_MAX {
-            match self.byte()? {
-                None | Some(b' ' | b'\t' | b'\r' | b'\n') => break,
-                Some(byte @ (b',' | b']')) => {
-                    self.pending = Some(byte);
-                    break;
+            _ => {
+                // The rest of a number or of a word.
+                while let Some(byte) = self.peek()?.filter(|byte| !b" \t\r\n,]".contains(byte))
+                    && self.record.len() < FEATURE_BYTES_MAX
+                {
+                    self.take(byte);
                 }
-                Some(byte) => self.record.push(byte),
+                return Ok(true);
             }
         }
-        Ok(())
+        self.go_on(first == b'"', self.list.is_some())
     }
 
     /// Takes the rest of a collection behind its list. True: it was none, but a Feature with an empty list.
     fn rest(&mut self, is_empty: bool) -> Result<bool, RecordFault> {
         self.list = None;
         std::mem::swap(&mut self.record, &mut self.collection.1);
-        self.record.push(b']');
+        self.take(b']');
         self.open.clear();
         self.open.push(b'}');
         self.go_on(false, true)?;
@@ -140,27 +155,27 @@ impl<R: BufRead> Features<R> {
     fn go_on(&mut self, mut is_text: bool, mut is_feature: bool) -> Result<bool, RecordFault> {
         let line = self.line;
         let mut is_escaped = false;
-        // What stands before this byte; between two objects there is one of these, or the first is cut off.
-        let mut leads_on = true;
         while is_text || !self.open.is_empty() {
-            let Some(byte) = self.byte()? else {
+            if !is_escaped {
+                self.take_plain(is_text);
+            }
+            let Some(byte) = self.peek()? else {
                 self.is_over = true;
                 return Err(RecordFault {
                     line,
                     message: "is cut off by the end of the file".into(),
                 });
             };
-            if let Some(message) = self.what_ends_it(byte, is_text, leads_on) {
-                return self.broken(line, byte, message);
+            if let Some(message) = self.what_ends_it(byte, is_text) {
+                return self.broken(line, message);
             }
-            self.record.push(byte);
+            self.take(byte);
             if is_text {
                 is_text = byte != b'"' || is_escaped;
                 is_escaped = byte == b'\\' && !is_escaped;
                 continue;
             }
             match byte {
-                b' ' | b'\t' | b'\r' | b'\n' => continue,
                 b'"' => is_text = true,
                 b'[' if !is_feature && self.begins_a_list() => {
                     self.record.extend(b"]}");
@@ -168,8 +183,7 @@ impl<R: BufRead> Features<R> {
                     self.record.truncate(self.record.len() - 2);
                     match kind {
                         Err(_) => {
-                            let message = "is not JSON before its list of features";
-                            return self.broken(line, byte, message);
+                            return self.broken(line, "is not JSON before its list of features");
                         }
                         Ok((true, _)) => {
                             self.list = Some(Before::Bracket);
@@ -183,23 +197,20 @@ impl<R: BufRead> Features<R> {
                 b'{' => self.open.push(b'}'),
                 b'[' => self.open.push(b']'),
                 b'}' | b']' if self.open.pop() != Some(byte) => {
-                    return self.broken(line, byte, "is not JSON: its brackets do not match");
+                    return self.broken(line, "is not JSON: its brackets do not match");
                 }
                 _ => {}
             }
-            leads_on = matches!(byte, b'{' | b'[' | b',' | b':');
         }
         Ok(true)
     }
 
     /// Why `byte`, which comes next, cannot belong to the object.
-    fn what_ends_it(&mut self, byte: u8, is_text: bool, leads_on: bool) -> Option<&'static str> {
-        let begins_a_line = self.record.last() == Some(&b'\n');
+    fn what_ends_it(&mut self, byte: u8, is_text: bool) -> Option<&'static str> {
         match byte {
             RECORD_SEPARATOR => Some("is cut off by a record separator"),
             b'\n' if is_text => Some("is not JSON: a text does not end on its line"),
-            b'{' if begins_a_line && !is_text && !leads_on && !self.is_sequence => {
-                self.pending = Some(byte);
+            b'{' if !is_text && !self.is_sequence && self.needs_a_comma_on_this_line() => {
                 Some("is cut off by the next line")
             }
             b'{' | b'[' if !is_text && self.open.len() == DEPTH_MAX => {
@@ -213,6 +224,13 @@ impl<R: BufRead> Features<R> {
         }
     }
 
+    /// Whether a line begins, and a value has just ended: between it and an object there is a comma, or the first
+    /// is cut off.
+    fn needs_a_comma_on_this_line(&self) -> bool {
+        let last = self.record.trim_ascii_end().last();
+        self.record.ends_with(b"\n") && last.is_some_and(|byte| !b"{[,:".contains(byte))
+    }
+
     /// Whether the last bracket opens the member `features` of the object.
     fn begins_a_list(&self) -> bool {
         let [before @ .., _] = &self.record[..] else { return false };
@@ -224,17 +242,17 @@ impl<R: BufRead> Features<R> {
         before.is_some_and(|before| !before.ends_with(b"\\"))
     }
 
-    /// A fault of the object that begins on `line`, found at `byte`. Goes on to where the next may begin.
-    fn broken(&mut self, line: usize, byte: u8, message: &str) -> Result<bool, RecordFault> {
+    /// A fault of the object that begins on `line`. Goes on to where the next may begin.
+    fn broken(&mut self, line: usize, message: &str) -> Result<bool, RecordFault> {
         let is_one_line = memchr::memchr(b'\n', self.record.trim_ascii_end()).is_none();
         self.is_over |= self.list.is_some() || !(self.is_sequence || is_one_line);
         let delimiter = if self.is_sequence { RECORD_SEPARATOR } else { b'\n' };
-        let is_there = [RECORD_SEPARATOR, delimiter].contains(&byte) || self.pending.is_some();
+        let is_there = self.record.last() == Some(&delimiter);
         while !self.is_over && !is_there {
-            match self.byte()? {
+            match self.peek()? {
                 None => self.is_over = true,
-                Some(byte) if byte == delimiter => break,
-                Some(_) => {}
+                Some(byte) if [RECORD_SEPARATOR, delimiter].contains(&byte) => break,
+                Some(byte) => self.skip(byte),
             }
         }
         Err(RecordFault { line, message: message.into() })
@@ -244,41 +262,47 @@ impl<R: BufRead> Features<R> {
 impl<R: BufRead> RecordReader for Features<R> {
     fn next(&mut self) -> Result<Option<(usize, &[u8])>, RecordFault> {
         while !self.is_over {
-            match self.byte()? {
-                None if self.list.is_some() => {
+            let Some(byte) = self.peek()? else {
+                self.is_over = true;
+                if self.list.is_some() {
                     return Err(self.fatal("the list of features is cut off"));
                 }
-                None => self.is_over = true,
-                Some(b' ' | b'\t' | b'\r' | b'\n') => {}
-                Some(RECORD_SEPARATOR) if self.list.is_none() => self.is_sequence = true,
-                Some(byte) => match (self.list, byte) {
-                    (Some(Before::Item), b',') => self.list = Some(Before::Comma),
-                    (Some(before @ (Before::Bracket | Before::Item)), b']') => {
-                        if self.rest(before == Before::Bracket)? {
-                            return Ok(Some((self.collection.0, &self.record)));
-                        }
+                break;
+            };
+            match (self.list, byte) {
+                (_, b' ' | b'\t' | b'\r' | b'\n') => self.skip(byte),
+                (None, RECORD_SEPARATOR) => {
+                    self.is_sequence = true;
+                    self.skip(byte);
+                }
+                (Some(Before::Item), b',') => {
+                    self.list = Some(Before::Comma);
+                    self.skip(byte);
+                }
+                (Some(before @ (Before::Bracket | Before::Item)), b']') => {
+                    if self.rest(before == Before::Bracket)? {
+                        return Ok(Some((self.collection.0, &self.record)));
                     }
-                    (None, b'{')
-                    | (
-                        Some(Before::Bracket | Before::Comma),
-                        b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b'a'..=b'z',
-                    ) => {
-                        let line = self.line;
-                        if self.value(byte)? {
-                            self.list = self.list.map(|_| Before::Item);
-                            return Ok(Some((line, &self.record)));
-                        }
+                }
+                (None, b'{')
+                | (
+                    Some(Before::Bracket | Before::Comma),
+                    b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b'a'..=b'z',
+                ) => {
+                    let line = self.line;
+                    if self.value(byte)? {
+                        self.list = self.list.map(|_| Before::Item);
+                        return Ok(Some((line, &self.record)));
                     }
-                    (Some(_), _) => {
-                        let what =
-                            "is not JSON: a list of features has one comma between two of them";
-                        return Err(self.fatal(what));
-                    }
-                    (None, _) => {
-                        let what = "is no GeoJSON: a Feature or a FeatureCollection begins with {";
-                        return Err(self.fatal(what));
-                    }
-                },
+                }
+                (Some(_), _) => {
+                    let what = "is not JSON: a list of features has one comma between two of them";
+                    return Err(self.fatal(what));
+                }
+                (None, _) => {
+                    let what = "is no GeoJSON: a Feature or a FeatureCollection begins with {";
+                    return Err(self.fatal(what));
+                }
             }
         }
         Ok(None)

@@ -129,6 +129,10 @@ impl<'t> Json<'t> {
 
 /// Whether brackets stand within each other more than [`DEPTH_MAX`] times. `json`: is JSON.
 fn is_too_deep(json: &str) -> bool {
+    // Few values have so many brackets.
+    if memchr::memchr2_iter(b'[', b'{', json.as_bytes()).nth(DEPTH_MAX).is_none() {
+        return false;
+    }
     let (mut depth, mut is_text, mut is_escaped) = (0, false, false);
     json.bytes().any(|byte| {
         match byte {
