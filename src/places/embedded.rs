@@ -32,6 +32,7 @@
 
 use std::ops::Range;
 
+use super::entry::{establishment, words};
 use super::geonames::ATTRIBUTION as GEONAMES_ATTRIBUTION;
 use super::grid::{self, Columns as _, Rank};
 use super::place::{Business, Place, Point, Scope, Viewport, town_radius_m};
@@ -119,46 +120,39 @@ impl EmbeddedColumns {
 
     fn place(&self, row: usize) -> Place<'static> {
         let location = Point::from_e5(self.latitude(row), self.longitude(row));
-        let text = self.text(row);
-        let id = self.ids[row];
-        if let LOCALITY | NEIGHBORHOOD = self.kinds[row] {
+        let (text, id) = (self.text(row), self.ids[row]);
+        let of_town = |kind| {
             let radius_m = town_radius_m(grid::population(self.prominence(row)));
-            let kind = if self.kinds[row] == LOCALITY { "locality" } else { "neighborhood" };
-            return Place {
-                location,
-                viewport: Viewport::around(location, radius_m),
-                name: text.into(),
-                place_id: format!("geonames:{}", u32::from_le_bytes(id)).into(),
-                scope: Scope::App,
-                plus_code: Some(self.plus_code(row, location, text)),
-                types: vec![kind.into(), "political".into()],
-                vicinity: Some(text.into()),
-                business: Business::default(),
-            };
-        }
-        let (name, town) = text.split_once('\t').unwrap_or((text, ""));
-        let [d, c, b, a] = id.map(char::from);
+            let place_id = format!("geonames:{}", u32::from_le_bytes(id));
+            (text, text, radius_m, place_id, words(&[kind, "political"]))
+        };
+        let (name, town, radius_m, place_id, types) = match self.kinds[row] {
+            LOCALITY => of_town("locality"),
+            NEIGHBORHOOD => of_town("neighborhood"),
+            _ => {
+                let (name, town) = text.split_once('\t').unwrap_or((text, ""));
+                let [d, c, b, a] = id.map(char::from);
+                let place_id = format!("airport:{a}{b}{c}{d}");
+                (name, town, AIRPORT_RADIUS_M, place_id, establishment(["airport"]))
+            }
+        };
+        let (latitude, longitude) = (location.latitude, location.longitude);
         Place {
             location,
-            viewport: Viewport::around(location, AIRPORT_RADIUS_M),
+            viewport: Viewport::around(location, radius_m),
             name: name.into(),
-            place_id: format!("airport:{a}{b}{c}{d}").into(),
+            place_id: place_id.into(),
             scope: Scope::App,
-            plus_code: Some(self.plus_code(row, location, town)),
-            types: vec!["airport".into(), "point_of_interest".into(), "establishment".into()],
+            plus_code: Some(PlusCode::new(latitude, longitude, town, self.region(row))),
+            types,
             vicinity: (!town.is_empty()).then(|| town.into()),
             business: Business::default(),
         }
     }
 
-    fn plus_code(&self, row: usize, location: Point, locality: &str) -> PlusCode<'static> {
-        let region = self.region(u16::from_le_bytes(self.regions[row]));
-        PlusCode::new(location.latitude, location.longitude, locality, region)
-    }
-
-    fn region(&self, region: u16) -> &'static str {
+    fn region(&self, row: usize) -> &'static str {
         let start = |index: usize| usize::from(u16::from_le_bytes(self.region_starts[index]));
-        let region = usize::from(region);
+        let region = usize::from(u16::from_le_bytes(self.regions[row]));
         utf8(&self.region_text[start(region)..start(region + 1)])
     }
 

@@ -75,14 +75,8 @@ fn encode(latitude: f64, longitude: f64) -> String {
         (pair[0], pair[1]) = (ALPHABET[north % 20], ALPHABET[east % 20]);
         (north, east) = (north / 20, east / 20);
     }
-    let mut code = String::with_capacity(digits.len() + 1);
-    for (at, digit) in digits.into_iter().enumerate() {
-        if at == SEPARATOR_AT {
-            code.push('+');
-        }
-        code.push(char::from(digit));
-    }
-    code
+    let (area, rest) = digits.split_at(SEPARATOR_AT);
+    area.iter().chain(b"+").chain(rest).copied().map(char::from).collect()
 }
 
 /// Which cell of 1/8000 degree, counted from 0 degrees up. Any double: the cast saturates.
