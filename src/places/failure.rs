@@ -24,7 +24,8 @@ impl SearchFailure {
     /// Too many questions; `retry_after`: when there may be more, if that is known.
     pub fn limited(retry_after: Option<Duration>) -> SearchFailure {
         let when = match retry_after {
-            Some(pause) => format!("after {} s", whole_seconds(pause).max(1)),
+            // Rounded up, so that whoever waits so long does not come too early.
+            Some(pause) => format!("after {} s", pause.as_secs_f64().ceil().max(1.0)),
             None => "later".to_string(),
         };
         let message = format!("Query limit reached; retry {when}.");
@@ -43,11 +44,6 @@ impl SearchFailure {
         let message = "The places provider did not understand the server's question.".to_string();
         SearchFailure { status: SearchStatus::InvalidRequest, message }
     }
-}
-
-/// Rounded up, so that whoever waits so long does not come too early.
-fn whole_seconds(pause: Duration) -> u64 {
-    pause.as_secs() + u64::from(pause.subsec_nanos() > 0)
 }
 
 /// Google's names for the ways in which a search fails.

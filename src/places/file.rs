@@ -13,6 +13,7 @@
 //! gazetteer's own (`grid.rs`).
 
 use crate::files;
+use std::array;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufRead, BufReader};
@@ -74,7 +75,7 @@ impl PlacesFile {
     /// They do not name the file: whoever gave the path knows it.
     /// A file of more than [`ROWS_MAX`] places or of none is refused.
     pub fn read(path: &Path, rank: Rank) -> Result<PlacesFile, Vec<RecordFault>> {
-        let whole = |message| vec![RecordFault { line: 0, message }];
+        let whole = |message| vec![RecordFault::of_file(message)];
         let format = Format::of(path).map_err(|message| whole(message.to_string()))?;
         let file = files::open(path).map_err(|error| whole(error.to_string()))?;
         PlacesFile::parse(BufReader::with_capacity(1 << 16, file), format, rank)
@@ -90,29 +91,23 @@ impl PlacesFile {
         format: Format,
         rank: Rank,
     ) -> Result<PlacesFile, Vec<RecordFault>> {
-        let unreadable =
-            |error: io::Error| vec![RecordFault { line: 0, message: error.to_string() }];
+        let unreadable = |error: io::Error| vec![RecordFault::of_file(error)];
         let builder = match format {
-            Format::GeoNames => Builder::read(
-                RecordLines::new(reader).map_err(unreadable)?,
-                geonames::entry,
-                ROWS_MAX,
-            ),
+            Format::GeoNames => {
+                let lines = RecordLines::new(reader).map_err(unreadable)?;
+                Builder::read(lines, geonames::entry, ROWS_MAX)
+            }
             Format::GeoJson => {
-                Builder::read(Features::new(reader).map_err(unreadable)?, geojson::entry, ROWS_MAX)
+                let features = Features::new(reader).map_err(unreadable)?;
+                Builder::read(features, geojson::entry, ROWS_MAX)
             }
         };
         Ok(builder?.build(rank))
     }
 
-    /// How many places there are.
-    pub fn len(&self) -> usize {
+    /// How many places there are: at least one.
+    pub fn count(&self) -> usize {
         self.rows.len()
-    }
-
-    /// Whether there are none; a file that could be read has some.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
     }
 
     /// How many records meant no place nearby.
@@ -140,8 +135,8 @@ impl PlacesFile {
         let location = Point::from_e5(row.position.latitude, row.position.longitude);
         let types = &self.kinds[usize::from(row.kind)];
         let mut texts = self.texts[row.texts as usize..].split('\n');
-        let mut text = || texts.next().unwrap_or_default();
-        let (name, place_id, vicinity, locality, region) = (text(), text(), text(), text(), text());
+        let [name, place_id, vicinity, locality, region] =
+            array::from_fn(|_| texts.next().unwrap_or_default());
         let town = types.iter().any(|kind| kind == "political");
         let radius_m =
             if town { town_radius_m(grid::population(row.prominence)) } else { POINT_RADIUS_M };
@@ -268,41 +263,52 @@ impl Builder {
         rows_max: usize,
     ) -> Result<Builder, Vec<RecordFault>> {
         let mut builder = Builder::default();
-        let mut faults = FileFaults::default();
-        loop {
-            match records.next() {
+        let (mut faults, mut unlisted, mut is_full) = (Vec::new(), 0, false);
+        while !is_full {
+            let fault = match records.next() {
                 Ok(None) => break,
-                Ok(Some((line, _))) if builder.rows.len() == rows_max => {
-                    let message = format!("a file may have {rows_max} places");
-                    faults.add(RecordFault { line, message });
-                    break;
+                Ok(Some((line, record))) => {
+                    is_full = builder.rows.len() == rows_max;
+                    let taken = match is_full {
+                        true => Err(format!("a file may have {rows_max} places")),
+                        false => builder.take(line, parse(record)),
+                    };
+                    let Err(message) = taken else { continue };
+                    RecordFault { line, message }
                 }
-                Ok(Some((line, record))) => match parse(record) {
-                    Err(NoEntry::PassedOver(why)) => builder.pass_over(line, why),
-                    Err(NoEntry::Fault(message)) => faults.add(RecordFault { line, message }),
-                    Ok(entry) => {
-                        let added = builder.add(line, entry);
-                        added.unwrap_or_else(|message| faults.add(RecordFault { line, message }));
-                    }
-                },
-                Err(fault) => faults.add(fault),
+                Err(fault) => fault,
+            };
+            if faults.len() < FAULTS_LISTED_MAX {
+                faults.push(fault);
+            } else {
+                unlisted += 1;
             }
         }
-        if builder.rows.is_empty() && faults.listed.is_empty() {
+        if unlisted > 0 {
+            faults.push(RecordFault::of_file(format!("and {unlisted} more")));
+        }
+        if builder.rows.is_empty() && faults.is_empty() {
             let mut message = "the file has no places".to_string();
             for (number, passed) in builder.passed_over.iter().enumerate() {
                 message += &format!("{} {passed}", if number == 0 { ":" } else { ";" });
             }
-            faults.add(RecordFault { line: 0, message });
+            faults.push(RecordFault::of_file(message));
         }
-        faults.none().map(|()| builder)
+        if faults.is_empty() { Ok(builder) } else { Err(faults) }
     }
 
-    fn pass_over(&mut self, line: usize, why: &'static str) {
-        match self.passed_over.iter_mut().find(|passed| passed.why == why) {
-            Some(passed) => passed.count += 1,
-            None => self.passed_over.push(PassedOver { why, count: 1, line }),
+    fn take(&mut self, line: usize, read: Result<Entry, NoEntry>) -> Result<(), String> {
+        match read {
+            Ok(entry) => return self.add(line, entry),
+            Err(NoEntry::Fault(message)) => return Err(message),
+            Err(NoEntry::PassedOver(why)) => {
+                match self.passed_over.iter_mut().find(|passed| passed.why == why) {
+                    Some(passed) => passed.count += 1,
+                    None => self.passed_over.push(PassedOver { why, count: 1, line }),
+                }
+            }
         }
+        Ok(())
     }
 
     fn add(&mut self, line: usize, entry: Entry) -> Result<(), String> {
@@ -363,30 +369,6 @@ impl Builder {
     }
 }
 
-#[derive(Debug, Default)]
-struct FileFaults {
-    listed: Vec<RecordFault>,
-    unlisted: usize,
-}
-
-impl FileFaults {
-    fn add(&mut self, fault: RecordFault) {
-        if self.listed.len() < FAULTS_LISTED_MAX {
-            self.listed.push(fault);
-        } else {
-            self.unlisted += 1;
-        }
-    }
-
-    fn none(mut self) -> Result<(), Vec<RecordFault>> {
-        if self.unlisted > 0 {
-            let message = format!("and {} more", self.unlisted);
-            self.listed.push(RecordFault { line: 0, message });
-        }
-        if self.listed.is_empty() { Ok(()) } else { Err(self.listed) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -421,7 +403,7 @@ mod tests {
             town(2, "County", 34.0, -118.4, 9_000_000).replace("\tP\tPPL\t", "\tA\tADM2\t");
         let mut file =
             read(&(town(5393212, "Santa Monica", 34.01949, -118.49138, 93_220) + &county)).unwrap();
-        assert_eq!((file.len(), file.passed_over()), (1, 1));
+        assert_eq!((file.count(), file.passed_over()), (1, 1));
         assert!(file.remarks().is_empty(), "{:?}", file.remarks());
         let found = found(&mut file, &circle(34.0, -118.5, 5_000.0));
         assert_eq!(found.attributions, [geonames::ATTRIBUTION]);
@@ -466,7 +448,7 @@ mod tests {
                         the first on line 2; 1 record with no name, the first on line 3";
         assert_eq!((faults.len(), faults[0].to_string().as_str()), (1, expected));
         let text = town(1, "A", 1.0, 1.0, 1).repeat(1_000);
-        assert_eq!(read(&text).unwrap().len(), 1_000);
+        assert_eq!(read(&text).unwrap().count(), 1_000);
         let faults = read(&(text + "more")).unwrap_err();
         assert_eq!(faults[0].to_string(), "line 1001: a file may have 1000 places");
     }
@@ -479,7 +461,7 @@ mod tests {
         let area = r#"{"type":"Feature","geometry":{"type":"Polygon","coordinates":[[[1,2],[3,4],[1,2]]]},
             "properties":{"name":"Park"}}"#;
         let file = geojson([SHOP, NOWHERE, area, NOWHERE].join("\n")).unwrap();
-        assert_eq!((file.len(), file.passed_over()), (1, 3));
+        assert_eq!((file.count(), file.passed_over()), (1, 3));
         let remarks = file.remarks();
         assert_eq!(remarks[0], "passed over 3 records with no Point, the first on line 2");
         assert_eq!(remarks.len(), 2);
@@ -497,7 +479,7 @@ mod tests {
         let kind = SHOP.replace("\"name\"", "\"basic_category\":\"cafe\",\"name\"");
         let rows = [&nameless[..], &closed, SHOP, &kind, NOWHERE, &nameless].join("\n");
         let file = geojson(rows).unwrap();
-        assert_eq!((file.len(), file.passed_over()), (2, 4));
+        assert_eq!((file.count(), file.passed_over()), (2, 4));
         assert_eq!(
             file.remarks(),
             [
@@ -530,7 +512,7 @@ mod tests {
             ),
         ] {
             let mut file = geojson(&text).unwrap();
-            assert_eq!((file.len(), file.passed_over()), (2, 1), "{text}");
+            assert_eq!((file.count(), file.passed_over()), (2, 1), "{text}");
             assert!(file.remarks()[0].ends_with("the first on line 3"), "{:?}", file.remarks());
             let found = found(&mut file, &circle(2.0, 1.0, 1.0));
             let ids: Vec<_> = found.places.iter().map(|place| &place.place_id[..]).collect();
@@ -545,14 +527,14 @@ mod tests {
         assert_eq!(empty.unwrap_err(), ["the file has no places"]);
         // As geojson.io saves a single one.
         let indented: serde_json::Value = serde_json::from_str(SHOP).unwrap();
-        assert_eq!(geojson(serde_json::to_string_pretty(&indented).unwrap()).unwrap().len(), 1);
+        assert_eq!(geojson(serde_json::to_string_pretty(&indented).unwrap()).unwrap().count(), 1);
     }
 
     #[test]
     fn what_is_no_object_in_a_list_is_passed_over_and_counted() {
         let list = format!("{{\"features\":[{SHOP},\nnull,7,\"a\",[{SHOP}],true,{SHOP}]}}");
         let file = geojson(&list).unwrap();
-        assert_eq!((file.len(), file.passed_over()), (2, 5));
+        assert_eq!((file.count(), file.passed_over()), (2, 5));
         let remarks = file.remarks();
         assert_eq!(remarks[0], "passed over 5 records with no Point, the first on line 2");
         let faults = geojson(list.replace("true", "treu")).unwrap_err();
@@ -562,9 +544,9 @@ mod tests {
     #[test]
     fn nothing_of_a_file_is_lost_without_a_word() {
         let beside = SHOP.replace("\"geometry\"", "\"features\":[],\"geometry\"");
-        assert_eq!(geojson([SHOP, &beside].join("\n")).unwrap().len(), 2);
+        assert_eq!(geojson([SHOP, &beside].join("\n")).unwrap().count(), 2);
         let collection = format!(r#"{{"type":"FeatureCollection","features":[{SHOP}]}}"#);
-        assert_eq!(geojson([&collection[..], &collection, SHOP].concat()).unwrap().len(), 3);
+        assert_eq!(geojson([&collection[..], &collection, SHOP].concat()).unwrap().count(), 3);
         for (other, what) in [
             (r#"{"type":"FeatureCollection"}"#, "without a list of features"),
             (r#"{"type":"FeatureCollection","features":null}"#, "without a list of features"),
@@ -595,7 +577,7 @@ mod tests {
     #[test]
     fn a_text_that_no_reply_should_have_twenty_times_is_a_fault() {
         let named = |bytes: usize| geojson(SHOP.replace("Shop", &"x".repeat(bytes)));
-        assert_eq!(named(TEXT_BYTES_MAX).unwrap().len(), 1);
+        assert_eq!(named(TEXT_BYTES_MAX).unwrap().count(), 1);
         let faults = named(TEXT_BYTES_MAX + 1).unwrap_err();
         assert_eq!(faults, ["line 1: has a text of more than 65536 bytes"]);
         assert_eq!(read(&town(1, &"x".repeat(100_000), 1.0, 1.0, 1)).unwrap_err().len(), 1);

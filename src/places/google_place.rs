@@ -157,14 +157,9 @@ fn business_status(status: &str) -> Option<&'static str> {
 }
 
 fn price_level(level: &str) -> Option<u8> {
-    match level {
-        "PRICE_LEVEL_FREE" => Some(0),
-        "PRICE_LEVEL_INEXPENSIVE" => Some(1),
-        "PRICE_LEVEL_MODERATE" => Some(2),
-        "PRICE_LEVEL_EXPENSIVE" => Some(3),
-        "PRICE_LEVEL_VERY_EXPENSIVE" => Some(4),
-        _ => None,
-    }
+    let known = ["FREE", "INEXPENSIVE", "MODERATE", "EXPENSIVE", "VERY_EXPENSIVE"];
+    let level = level.strip_prefix("PRICE_LEVEL_")?;
+    (0..).zip(known).find(|(_, known)| *known == level).map(|(number, _)| number)
 }
 
 /// The icon that goes with a mask; the new API has only masks.

@@ -22,6 +22,13 @@ pub struct RecordFault {
     pub message: String,
 }
 
+impl RecordFault {
+    /// One of the file as a whole.
+    pub(super) fn of_file(message: impl ToString) -> RecordFault {
+        RecordFault { line: 0, message: message.to_string() }
+    }
+}
+
 impl fmt::Display for RecordFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
