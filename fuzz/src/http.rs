@@ -171,7 +171,7 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
 #[derive(Debug)]
 struct Asker {
     client: DnsClient,
-    agent: HttpPool,
+    pool: HttpPool,
     made: bool,
     heard: Vec<u8>,
     /// How many bytes had come from the proxy when the tunnel opened.
@@ -192,8 +192,8 @@ impl Resolving for Asker {
 }
 
 impl Fetching for Asker {
-    fn agent(&mut self) -> &mut HttpPool {
-        &mut self.agent
+    fn pool(&mut self) -> &mut HttpPool {
+        &mut self.pool
     }
 
     fn fetched(
@@ -201,7 +201,7 @@ impl Fetching for Asker {
         _core: &mut Core<Asker>,
         _fetch: FetchId,
         _outcome: Result<Response, FetchError>,
-        _trip: FetchTiming,
+        _timing: FetchTiming,
     ) {
     }
 }
@@ -256,8 +256,8 @@ fn asker() -> Asker {
         all_bytes: 1 << 20,
     };
     let client = DnsClient::new(DnsOptions::default());
-    let agent = HttpPool::new(Arc::clone(tls), limits);
-    Asker { client, agent, made: false, heard: Vec::new(), received: 0, opened_at: 0 }
+    let pool = HttpPool::new(Arc::clone(tls), limits);
+    Asker { client, pool, made: false, heard: Vec::new(), received: 0, opened_at: 0 }
 }
 
 /// Only a whole head that says 2xx, and nothing right behind it, opens the tunnel; then every byte that

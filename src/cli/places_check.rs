@@ -1,7 +1,7 @@
 //! `herd places check`: one question to the source of places, and how it went.
 //!
 //! What an operator runs first who has a key: it asks as a server would (`sources.rs`, the same reactor, the
-//! same agent), once, and shows each phase of the way with its time, or where the way ended and what to do.
+//! same pool), once, and shows each phase of the way with its time, or where the way ended and what to do.
 //!
 //! What a service says is scrubbed of the key before it is cut, as it stands after JSON was undone; and all of
 //! it once more before it is shown.
@@ -94,8 +94,8 @@ impl PlacesCheck {
             (Progress::Fetch(fetch), Some(network), PlacesSource::Network(upstream)) => {
                 report.line("source", format_args!("{name}, {}", shown(&fetch)));
                 let way = Way::new(&fetch);
-                let (outcome, trip, ended) = ask(&topology, network, fetch, &mut report)?;
-                way.report(&mut report, &outcome, &trip, ended);
+                let (outcome, timing, ended) = ask(&topology, network, fetch, &mut report)?;
+                way.report(&mut report, &outcome, &timing, ended);
                 judge(&mut report, source.as_mut(), &query, outcome, upstream.kind)
             }
             _ => {
@@ -144,8 +144,8 @@ struct CheckState {
 
 impl CheckState {
     /// It is over. Stopped, the reactor does not wait in its poll once more.
-    fn end(&mut self, core: &mut Core<CheckState>, outcome: Outcome, trip: FetchTiming) {
-        self.outcome = Some((outcome, trip, core.now()));
+    fn end(&mut self, core: &mut Core<CheckState>, outcome: Outcome, timing: FetchTiming) {
+        self.outcome = Some((outcome, timing, core.now()));
         core.stop();
     }
 }
@@ -175,8 +175,8 @@ impl Resolving for CheckState {
 }
 
 impl Fetching for CheckState {
-    fn agent(&mut self) -> &mut HttpPool {
-        &mut self.network.agent
+    fn pool(&mut self) -> &mut HttpPool {
+        &mut self.network.pool
     }
 
     fn fetched(
@@ -184,9 +184,9 @@ impl Fetching for CheckState {
         core: &mut Core<CheckState>,
         _: FetchId,
         outcome: Outcome,
-        trip: FetchTiming,
+        timing: FetchTiming,
     ) {
-        self.end(core, outcome, trip);
+        self.end(core, outcome, timing);
     }
 }
 
@@ -207,13 +207,13 @@ fn ask(
     let id = pool::fetch(asking, core, origin, request);
     let deadline = topology.places.deadline;
     core.call_later(deadline, move |asking: &mut CheckState, core| {
-        let Some(trip) = asking.network.agent.trip(id) else { return };
+        let Some(timing) = asking.network.pool.timing(id) else { return };
         pool::cancel(asking, core, id);
-        let phase = FetchPhase::ALL.into_iter().find(|phase| trip.end_of(*phase).is_none());
+        let phase = FetchPhase::ALL.into_iter().find(|phase| timing.end_of(*phase).is_none());
         let what = format!("places.deadline_ms = {} is over", deadline.as_millis());
         let phase = phase.unwrap_or(FetchPhase::Body);
         let error = FetchError { phase, what, lasting: false, by_proxy: false };
-        asking.end(core, Err(error), trip);
+        asking.end(core, Err(error), timing);
     });
     loop {
         reactor.turn().map_err(|e| Failure::os("the loop cannot go on", e))?;
@@ -351,12 +351,12 @@ impl Way {
         &self,
         report: &mut CheckOutput,
         outcome: &Outcome,
-        trip: &FetchTiming,
+        timing: &FetchTiming,
         ended: Moment,
     ) {
-        let mut since = trip.begun.unwrap_or_default();
+        let mut since = timing.begun.unwrap_or_default();
         for phase in FetchPhase::ALL {
-            let end = trip.end_of(phase);
+            let end = timing.end_of(phase);
             let is_needed = match phase {
                 FetchPhase::Dns => self.has_name,
                 FetchPhase::Tls => self.is_secure,

@@ -98,8 +98,8 @@ fn open_network(
         hosts: upstream.hosts_file.clone(),
         resolv_conf: upstream.resolv_conf.clone(),
     };
-    let agent = HttpPool::new(tls, settings.pool_limits()).with_proxy(proxy);
-    let network = Some(Network { dns: DnsClient::new(options), agent });
+    let pool = HttpPool::new(tls, settings.pool_limits()).with_proxy(proxy);
+    let network = Some(Network { dns: DnsClient::new(options), pool });
     Ok(OpenPlaces { source, key, network, fallback })
 }
 

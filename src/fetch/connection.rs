@@ -23,17 +23,12 @@ pub(super) struct Exchange {
     timer: Option<TimerId>,
 }
 
+#[derive(Debug)]
 struct Current {
     fetch: FetchId,
     reader: ResponseReader,
-    /// Bytes of the response that are held, as the agent knows.
+    /// Bytes of the response that are held, as the pool knows.
     held: usize,
-}
-
-impl std::fmt::Debug for Current {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Current").field("fetch", &self.fetch).field("held", &self.held).finish()
-    }
 }
 
 impl Exchange {
@@ -48,10 +43,11 @@ impl Exchange {
         }
     }
 
-    fn send<S: Fetching>(&mut self, cx: &mut Context<'_, S>, order: PendingRequest) {
-        let reader = ResponseReader::new(order.request.method(), self.limits.http);
-        self.current = Some(Current { fetch: order.fetch, reader, held: 0 });
-        cx.core.write_with(cx.id, order.request.bytes(), |out| order.request.write(out));
+    fn send<S: Fetching>(&mut self, cx: &mut Context<'_, S>, pending: PendingRequest) {
+        let PendingRequest { fetch, request } = pending;
+        let reader = ResponseReader::new(request.method(), self.limits.http);
+        self.current = Some(Current { fetch, reader, held: 0 });
+        cx.core.write_with(cx.id, request.bytes(), |out| request.write(out));
         self.wait_for(cx, "the response's first byte", self.limits.first_byte);
     }
 
@@ -84,7 +80,7 @@ impl Exchange {
     ) -> Flow {
         let Some(current) = &mut self.current else { return Ok(()) };
         let held = current.reader.buffered();
-        let room = cx.state.agent().hold(current.held, held);
+        let room = cx.state.pool().hold(current.held, held);
         current.held = held;
         match progress? {
             ResponseProgress::More if !room => Err("no room for more responses".into()),
@@ -107,7 +103,7 @@ impl Exchange {
 
     fn forget_current<S: Fetching>(&mut self, cx: &mut Context<'_, S>) {
         if let Some(current) = self.current.take() {
-            cx.state.agent().hold(current.held, 0);
+            cx.state.pool().hold(current.held, 0);
         }
     }
 }
@@ -119,15 +115,15 @@ impl<S: Fetching> Protocol<S> for Exchange {
 
     fn connection_made(&mut self, cx: &mut Context<'_, S>) -> Flow {
         match pool::secured(cx.state, cx.core, cx.id, &self.origin) {
-            Some(order) => self.send(cx, order),
+            Some(request) => self.send(cx, request),
             None => self.wait_for(cx, "use", self.limits.idle),
         }
         Ok(())
     }
 
     fn message(&mut self, cx: &mut Context<'_, S>, message: S::Message) -> Flow {
-        if let Ok(order) = message.try_into() {
-            self.send(cx, order);
+        if let Ok(request) = message.try_into() {
+            self.send(cx, request);
         }
         Ok(())
     }

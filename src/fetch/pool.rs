@@ -13,9 +13,9 @@
 //! before Securing comes Tunnelling: it connects us to the origin. All else is as without.
 //!
 //! This file is the pool: who waits, what is kept, and who goes over which connection; from Resolving
-//! to Securing a fetch is in `dialling`.
+//! to Securing a fetch is in `connect`.
 //!
-//! Everything here is memory: the agent is one value among what the protocols share, and its
+//! Everything here is memory: the pool is one value among what the protocols share, and its
 //! functions take the state and the core. They call no protocol; the answer is told by
 //! [`Fetching::fetched`], exactly once for each fetch that is not cancelled.
 //!
@@ -42,23 +42,23 @@ use std::sync::Arc;
 use std::time::Duration;
 pub use timing::{FetchError, FetchPhase, FetchTiming};
 
-/// What shares its reactor with an agent. Its [`before_poll`](herd_reactor::Shared::before_poll) calls
-/// the agent's, [`turn_ended`].
+/// What shares its reactor with an pool. Its [`before_poll`](herd_reactor::Shared::before_poll) calls
+/// the pool's, [`turn_ended`].
 pub trait Fetching: Resolving<Message: From<PendingRequest> + TryInto<PendingRequest>> {
-    /// The agent.
-    fn agent(&mut self) -> &mut HttpPool;
+    /// The pool.
+    fn pool(&mut self) -> &mut HttpPool;
 
-    /// What came of a fetch. `trip`: when it got how far.
+    /// What came of a fetch. `timing`: when it got how far.
     fn fetched(
         &mut self,
         core: &mut Core<Self>,
         fetch: FetchId,
         outcome: Result<Response, FetchError>,
-        trip: FetchTiming,
+        timing: FetchTiming,
     );
 }
 
-/// Names one fetch of an agent. Never used again.
+/// Names one fetch of an pool. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FetchId(u64);
 
@@ -136,7 +136,7 @@ struct PendingFetch {
     stage: Stage,
     /// The request goes out a second time.
     again: bool,
-    trip: FetchTiming,
+    timing: FetchTiming,
 }
 
 #[derive(Debug)]
@@ -189,8 +189,8 @@ impl HttpPool {
     }
 
     /// How far a fetch has got that is under way.
-    pub fn trip(&self, id: FetchId) -> Option<FetchTiming> {
-        self.fetches.get(&id).map(|fetch| fetch.trip)
+    pub fn timing(&self, id: FetchId) -> Option<FetchTiming> {
+        self.fetches.get(&id).map(|fetch| fetch.timing)
     }
 
     /// How many connections are kept.
@@ -246,28 +246,28 @@ pub fn fetch<S: Fetching>(
     origin: Origin,
     request: Request,
 ) -> FetchId {
-    let agent = state.agent();
-    agent.last += 1;
-    let id = FetchId(agent.last);
-    let trip = FetchTiming { begun: Some(core.now()), ..FetchTiming::default() };
-    let stage = match agent.take_idle(&origin) {
+    let pool = state.pool();
+    pool.last += 1;
+    let id = FetchId(pool.last);
+    let timing = FetchTiming { begun: Some(core.now()), ..FetchTiming::default() };
+    let stage = match pool.take_idle(&origin) {
         Some(conn) => {
             core.post(conn, PendingRequest { fetch: id, request: request.clone() }.into());
             Stage::Exchanging { conn, kept: true }
         }
         None => {
-            agent.waiting.push_back(id);
+            pool.waiting.push_back(id);
             Stage::Waiting
         }
     };
-    agent.fetches.insert(id, PendingFetch { origin, request, stage, again: false, trip });
+    pool.fetches.insert(id, PendingFetch { origin, request, stage, again: false, timing });
     start_waiting(state, core);
     id
 }
 
 /// Nobody wants to know any more. A connection that is being secured is kept for the next.
 pub fn cancel<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) {
-    if take_off(state.agent(), core, id).is_some() {
+    if take_off(state.pool(), core, id).is_some() {
         start_waiting(state, core);
     }
 }
@@ -280,7 +280,7 @@ pub fn turn_ended<S: Fetching>(state: &mut S, core: &mut Core<S>) {
     if !core.is_stopping() {
         return;
     }
-    let fetches = state.agent().fetches.iter();
+    let fetches = state.pool().fetches.iter();
     let phases: Vec<(FetchId, FetchPhase)> = fetches
         .filter_map(|(id, fetch)| match fetch.stage {
             Stage::Resolving(_) => Some((*id, FetchPhase::Dns)),
@@ -289,24 +289,24 @@ pub fn turn_ended<S: Fetching>(state: &mut S, core: &mut Core<S>) {
         })
         .collect();
     for (id, phase) in phases {
-        if let Some(fetch) = take_off(state.agent(), core, id) {
+        if let Some(fetch) = take_off(state.pool(), core, id) {
             let stops = failure(phase, "the server stops".to_owned(), None);
-            state.fetched(core, id, Err(stops), fetch.trip);
+            state.fetched(core, id, Err(stops), fetch.timing);
         }
     }
 }
 
 /// Takes a fetch off the list, and stops what is being done for it.
 fn take_off<S: Fetching>(
-    agent: &mut HttpPool,
+    pool: &mut HttpPool,
     core: &mut Core<S>,
     id: FetchId,
 ) -> Option<PendingFetch> {
-    let mut fetch = agent.fetches.remove(&id)?;
+    let mut fetch = pool.fetches.remove(&id)?;
     match &mut fetch.stage {
-        Stage::Waiting => agent.waiting.retain(|waiting| *waiting != id),
+        Stage::Waiting => pool.waiting.retain(|waiting| *waiting != id),
         Stage::Resolving(_) => {}
-        Stage::Securing(conn) => agent.unclaimed.push(*conn),
+        Stage::Securing(conn) => pool.unclaimed.push(*conn),
         Stage::Connecting { connectors, .. } => {
             connectors.drain(..).for_each(|(_, connector)| core.stop_trying(connector));
         }
@@ -321,24 +321,24 @@ fn start_waiting<S: Fetching>(state: &mut S, core: &mut Core<S>) {
     if core.is_stopping() {
         return;
     }
-    start_on_idle(state.agent(), core);
-    while state.agent().handshakes() < state.agent().limits.handshakes {
-        let Some(id) = state.agent().waiting.pop_front() else { return };
+    start_on_idle(state.pool(), core);
+    while state.pool().handshakes() < state.pool().limits.handshakes {
+        let Some(id) = state.pool().waiting.pop_front() else { return };
         connect::dial(state, core, id);
     }
 }
 
 /// Those that wait and whose origin's connection has become free go over it. Not whose request goes
 /// out again: that is done on a new one, so that it is done once.
-fn start_on_idle<S: Fetching>(agent: &mut HttpPool, core: &mut Core<S>) {
-    if agent.idle.is_empty() {
+fn start_on_idle<S: Fetching>(pool: &mut HttpPool, core: &mut Core<S>) {
+    if pool.idle.is_empty() {
         return;
     }
-    for id in std::mem::take(&mut agent.waiting) {
-        let Some(fetch) = agent.fetches.get(&id) else { continue };
+    for id in std::mem::take(&mut pool.waiting) {
+        let Some(fetch) = pool.fetches.get(&id) else { continue };
         let origin = fetch.origin.clone();
-        let conn = if fetch.again { None } else { agent.take_idle(&origin) };
-        match (conn, agent.fetches.get_mut(&id)) {
+        let conn = if fetch.again { None } else { pool.take_idle(&origin) };
+        match (conn, pool.fetches.get_mut(&id)) {
             (Some(conn), Some(fetch)) => {
                 core.post(
                     conn,
@@ -346,7 +346,7 @@ fn start_on_idle<S: Fetching>(agent: &mut HttpPool, core: &mut Core<S>) {
                 );
                 fetch.stage = Stage::Exchanging { conn, kept: true };
             }
-            _ => agent.waiting.push_back(id),
+            _ => pool.waiting.push_back(id),
         }
     }
 }
@@ -359,29 +359,29 @@ pub(super) fn secured<S: Fetching>(
     conn: ConnId,
     origin: &Origin,
 ) -> Option<PendingRequest> {
-    let agent = state.agent();
-    agent.unclaimed.retain(|unclaimed| *unclaimed != conn);
-    let order = agent.fetch_on(conn).and_then(|id| {
-        let fetch = agent.fetches.get_mut(&id)?;
-        fetch.trip.secured = Some(core.now());
+    let pool = state.pool();
+    pool.unclaimed.retain(|unclaimed| *unclaimed != conn);
+    let request = pool.fetch_on(conn).and_then(|id| {
+        let fetch = pool.fetches.get_mut(&id)?;
+        fetch.timing.secured = Some(core.now());
         fetch.stage = Stage::Exchanging { conn, kept: false };
         Some(PendingRequest { fetch: id, request: fetch.request.clone() })
     });
-    if order.is_none() {
-        keep(agent, conn, origin);
+    if request.is_none() {
+        keep(pool, conn, origin);
     }
     start_waiting(state, core);
-    let HttpPool { idle, limits, .. } = state.agent();
+    let HttpPool { idle, limits, .. } = state.pool();
     if idle.len() > limits.idle_connections && idle.pop_if(|(_, last)| *last == conn).is_some() {
         core.lose_connection(conn);
     }
-    order
+    request
 }
 
 /// The first byte of a response is there.
 pub(super) fn first_byte<S: Fetching>(state: &mut S, core: &Core<S>, id: FetchId) {
-    if let Some(fetch) = state.agent().fetches.get_mut(&id) {
-        fetch.trip.first_byte.get_or_insert(core.now());
+    if let Some(fetch) = state.pool().fetches.get_mut(&id) {
+        fetch.timing.first_byte.get_or_insert(core.now());
     }
 }
 
@@ -394,18 +394,18 @@ pub(super) fn responded<S: Fetching>(
     id: FetchId,
     response: Response,
 ) -> bool {
-    let agent = state.agent();
-    let room = agent.idle.len() < agent.limits.idle_connections;
+    let pool = state.pool();
+    let room = pool.idle.len() < pool.limits.idle_connections;
     let kept = response.reusable && room && !core.is_stopping();
     if kept {
-        keep(agent, conn, origin);
+        keep(pool, conn, origin);
     }
     finish(state, core, id, Ok(response));
     kept
 }
 
-fn keep(agent: &mut HttpPool, conn: ConnId, origin: &Origin) {
-    agent.idle.push((origin.clone(), conn));
+fn keep(pool: &mut HttpPool, conn: ConnId, origin: &Origin) {
+    pool.idle.push((origin.clone(), conn));
 }
 
 /// A connection is gone. If somebody was waiting for it, he is told; or, if the connection had been
@@ -418,11 +418,11 @@ pub(super) fn lost<S: Fetching>(
     begun: bool,
     why: &CloseReason,
 ) {
-    let agent = state.agent();
-    agent.idle.retain(|(_, idle)| *idle != conn);
-    agent.unclaimed.retain(|unclaimed| *unclaimed != conn);
-    let Some(id) = agent.fetch_on(conn) else { return start_waiting(state, core) };
-    let Some(fetch) = agent.fetches.get_mut(&id) else { return };
+    let pool = state.pool();
+    pool.idle.retain(|(_, idle)| *idle != conn);
+    pool.unclaimed.retain(|unclaimed| *unclaimed != conn);
+    let Some(id) = pool.fetch_on(conn) else { return start_waiting(state, core) };
+    let Some(fetch) = pool.fetches.get_mut(&id) else { return };
     // That we have waited in vain, or stop, says nothing about whether the request was seen.
     let ended_by_us = matches!(
         why,
@@ -432,7 +432,7 @@ pub(super) fn lost<S: Fetching>(
         Stage::Exchanging { kept: true, .. } if !begun && !ended_by_us => {
             fetch.stage = Stage::Waiting;
             fetch.again = true;
-            agent.waiting.push_front(id);
+            pool.waiting.push_front(id);
             return start_waiting(state, core);
         }
         Stage::Exchanging { .. } if begun => FetchPhase::Body,
@@ -441,7 +441,7 @@ pub(super) fn lost<S: Fetching>(
         _ => FetchPhase::Tls,
     };
     let lasting = matches!(why, CloseReason::ProtocolFailed(why) if why.is::<BadPeer>());
-    let proxy = agent.proxy.as_ref().filter(|_| phase == FetchPhase::Connect);
+    let proxy = pool.proxy.as_ref().filter(|_| phase == FetchPhase::Connect);
     let error = FetchError { lasting, ..failure(phase, why.to_string(), proxy) };
     finish(state, core, id, Err(error));
 }
@@ -453,11 +453,11 @@ fn finish<S: Fetching>(
     id: FetchId,
     outcome: Result<Response, FetchError>,
 ) {
-    let Some(mut fetch) = state.agent().fetches.remove(&id) else { return };
+    let Some(mut fetch) = state.pool().fetches.remove(&id) else { return };
     if outcome.is_ok() {
-        fetch.trip.ended = Some(core.now());
+        fetch.timing.ended = Some(core.now());
     }
-    state.fetched(core, id, outcome, fetch.trip);
+    state.fetched(core, id, outcome, fetch.timing);
     start_waiting(state, core);
 }
 

@@ -69,8 +69,8 @@ impl Resolving for Member {
 }
 
 impl Fetching for Member {
-    fn agent(&mut self) -> &mut HttpPool {
-        &mut self.network().agent
+    fn pool(&mut self) -> &mut HttpPool {
+        &mut self.network().pool
     }
 
     fn fetched(
@@ -78,9 +78,9 @@ impl Fetching for Member {
         core: &mut Core<Member>,
         fetch: FetchId,
         outcome: Result<Response, FetchError>,
-        trip: FetchTiming,
+        timing: FetchTiming,
     ) {
-        log::debug!("Https: {trip:?}");
+        log::debug!("Https: {timing:?}");
         self.place_queries().fetched(core, fetch, outcome);
     }
 }

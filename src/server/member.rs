@@ -66,7 +66,7 @@ pub struct Member {
 pub enum Message {
     /// To a client's: the answer to a question.
     Answered(Answered),
-    /// To one of the agent's: a request.
+    /// To one of the pool's: a request.
     PendingRequest(PendingRequest),
     /// To a client's: the replies that were held in that turn may leave.
     Released(Batch),

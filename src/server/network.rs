@@ -9,13 +9,13 @@ use crate::http::{Request, RequestError, Response};
 use crate::net::dns::DnsClient;
 use crate::places::{Fetch, FetchMethod, Reply, Scheme};
 
-/// The resolver and the agent of a member.
+/// The resolver and the pool of a member.
 #[derive(Debug)]
 pub struct Network {
     /// Names become addresses.
     pub dns: DnsClient,
     /// Requests become responses.
-    pub agent: HttpPool,
+    pub pool: HttpPool,
 }
 
 /// What is sent for a source's question, and to whom.

@@ -8,7 +8,7 @@
 //!      └──▶ ≤ queue waiting for it ──┘        ▲
 //!      └──▶ refused: OVER_QUERY_LIMIT         └── or the deadline: UNKNOWN_ERROR
 //!
-//!   source ─▶ Flight ─▶ next_wanted ─▶ (the agent fetches) ─▶ fetched ─▶ source.read ─▶ all who asked
+//!   source ─▶ Flight ─▶ next_wanted ─▶ (the pool fetches) ─▶ fetched ─▶ source.read ─▶ all who asked
 //!            equal questions share one                            └─▶ once more, if that may help
 //! ```
 //!

@@ -11,7 +11,7 @@
 //! HELLO   <name> <herd> <version> [<key>=<value> ...]          between servers
 //! PING                                                         between servers
 //! ACK     <count>                                              between servers
-//! SYNC, GROUPS, LEAVES, WANT                                   between servers: see rows.rs
+//! SYNC, GROUPS, LEAVES, WANT                                   between servers: see sync_message.rs
 //! ```
 //!
 //! Everything is bytes: a client may be called anything that has no white space in it, be it UTF-8
@@ -369,7 +369,7 @@ fn location_of<'a>(
     fields: &mut Fields<'a>,
     limits: &CommandLimits,
 ) -> Result<Location<'a>, ParseError> {
-    let text = fields.read(location::behind, ParseError::Location)?;
+    let text = fields.field_with(location::skip_location, ParseError::Location)?;
     let longest = limits.location_bytes.min(LOCATION_BYTES_MAX);
     if text.len() <= longest { Ok(Location::known(text)) } else { Err(ParseError::LocationBytes) }
 }
@@ -377,7 +377,7 @@ fn location_of<'a>(
 #[inline(always)]
 fn stamp_of<'a>(fields: &mut Fields<'a>) -> Result<(Stamp, &'a [u8]), ParseError> {
     let mut stamp = Stamp::default();
-    let text = fields.read(
+    let text = fields.field_with(
         |text| {
             let (read, behind) = Stamp::read(text)?;
             stamp = read;

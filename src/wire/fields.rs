@@ -93,7 +93,7 @@ impl<'a> Fields<'a> {
     /// so that no byte of theirs is looked at twice. It returns what it leaves of the line; if that
     /// begins with anything but white space, the field is `invalid`.
     #[inline(always)]
-    pub(crate) fn read(
+    pub(crate) fn field_with(
         &mut self,
         read: impl FnOnce(&'a [u8]) -> Option<&'a [u8]>,
         invalid: ParseError,

@@ -32,7 +32,7 @@ impl<'a> Location<'a> {
     /// missing, anything but digits and a point inside them follows it, or a value is out of its
     /// range.
     pub fn parse(text: &[u8]) -> Option<Location<'_>> {
-        behind(text)?.is_empty().then_some(Location { text })
+        skip_location(text)?.is_empty().then_some(Location { text })
     }
 
     /// A text that was found to be one before.
@@ -64,15 +64,15 @@ impl<'a> Location<'a> {
 
 /// What follows the location that `text` begins with; `None` if it begins with none.
 #[inline]
-pub(crate) fn behind(text: &[u8]) -> Option<&[u8]> {
-    match behind_usual(text) {
+pub(crate) fn skip_location(text: &[u8]) -> Option<&[u8]> {
+    match skip_usual(text) {
         Some(rest) => Some(rest),
-        None => behind_any(text),
+        None => skip_any(text),
     }
 }
 
 /// The same, however it looks.
-fn behind_any(text: &[u8]) -> Option<&[u8]> {
+fn skip_any(text: &[u8]) -> Option<&[u8]> {
     degrees(degrees(text, LATITUDE_MAX)?, LONGITUDE_MAX)
 }
 
@@ -80,7 +80,7 @@ fn behind_any(text: &[u8]) -> Option<&[u8]> {
 /// that they are below the limit, and six behind each point. Where everything stands is then known
 /// beforehand, so no step waits for the one before.
 #[inline]
-fn behind_usual(text: &[u8]) -> Option<&[u8]> {
+fn skip_usual(text: &[u8]) -> Option<&[u8]> {
     let ([b'+' | b'-', latitude @ ..], rest) = text.split_first_chunk::<10>()? else {
         return None;
     };
@@ -181,15 +181,15 @@ mod tests {
         for usual in
             ["+34.068930-118.445127 1", "-09.999999+18.000000\t1", "+80.000000-099.999999 "]
         {
-            assert!(behind_usual(usual.as_bytes()).is_some(), "{usual}");
+            assert!(skip_usual(usual.as_bytes()).is_some(), "{usual}");
             for place in 0..usual.len() {
                 for byte in 0..=u8::MAX {
                     let mut text = usual.as_bytes().to_vec();
                     text[place] = byte;
-                    assert_eq!(behind(&text), behind_any(&text), "{usual}: {byte} at {place}");
+                    assert_eq!(skip_location(&text), skip_any(&text), "{usual}: {byte} at {place}");
                 }
                 let text = &usual.as_bytes()[..place];
-                assert_eq!(behind(text), behind_any(text), "{usual}: its first {place} bytes");
+                assert_eq!(skip_location(text), skip_any(text), "{usual}: its first {place} bytes");
             }
         }
     }

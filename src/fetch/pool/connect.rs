@@ -1,4 +1,4 @@
-//! The agent's way to a new connection: a name into addresses, an address into a connection, through
+//! The pool's way to a new connection: a name into addresses, an address into a connection, through
 //! a proxy or not, and the handshake that makes it a certain one.
 //!
 //! In goes a fetch that may begin with it; what comes out is a protocol that tells the pool when it is
@@ -22,14 +22,14 @@ use std::time::Duration;
 
 /// Begins: the name of whom to connect to is to become addresses.
 pub(super) fn dial<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) {
-    let agent = state.agent();
-    let Some(fetch) = agent.fetches.get(&id) else { return };
-    let host = match agent.proxy_to(&fetch.origin) {
+    let pool = state.pool();
+    let Some(fetch) = pool.fetches.get(&id) else { return };
+    let host = match pool.proxy_to(&fetch.origin) {
         Some(proxy) => proxy.host.clone(),
         None => fetch.origin.host.clone(),
     };
     let lookup = dns::ask(state, core, &host);
-    if let Some(fetch) = state.agent().fetches.get_mut(&id) {
+    if let Some(fetch) = state.pool().fetches.get_mut(&id) {
         fetch.stage = Stage::Resolving(lookup);
     }
 }
@@ -41,7 +41,7 @@ pub fn resolved<S: Fetching>(
     lookup: LookupId,
     result: Result<Vec<IpAddr>, DnsError>,
 ) {
-    let HttpPool { fetches, proxy, .. } = state.agent();
+    let HttpPool { fetches, proxy, .. } = state.pool();
     let mut asked = fetches.iter_mut();
     let is_asker =
         |fetch: &PendingFetch| matches!(fetch.stage, Stage::Resolving(its) if its == lookup);
@@ -54,7 +54,7 @@ pub fn resolved<S: Fetching>(
             finish(state, core, id, Err(error));
         }
         Ok(addresses) => {
-            fetch.trip.resolved = Some(core.now());
+            fetch.timing.resolved = Some(core.now());
             let port = proxy.map_or(fetch.origin.port, |proxy| proxy.port);
             let addresses: Vec<SocketAddr> =
                 addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
@@ -68,8 +68,8 @@ pub fn resolved<S: Fetching>(
 
 /// Does what the eyeballs say.
 fn connect_next<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, next: Next<String>) {
-    let limits = state.agent().limits;
-    let HttpPool { fetches, proxy, .. } = state.agent();
+    let limits = state.pool().limits;
+    let HttpPool { fetches, proxy, .. } = state.pool();
     let Some(fetch) = fetches.get_mut(&id) else { return };
     let Stage::Connecting { connectors, .. } = &mut fetch.stage else { return };
     let until = match next {
@@ -102,7 +102,7 @@ fn step<S: Fetching>(
     id: FetchId,
     take: impl FnOnce(&mut Eyeballs<String>) -> Next<String>,
 ) {
-    let Some(fetch) = state.agent().fetches.get_mut(&id) else { return };
+    let Some(fetch) = state.pool().fetches.get_mut(&id) else { return };
     let Stage::Connecting { eyeballs, .. } = &mut fetch.stage else { return };
     let next = take(eyeballs);
     connect_next(state, core, id, next);
@@ -122,9 +122,9 @@ impl<S: Fetching> Factory<S> for ConnectAttempt {
         _peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<S>>> {
         let (id, now) = (self.fetch, cx.now());
-        let agent = cx.state.agent();
-        let (tls, limits) = (agent.tls.clone(), agent.limits);
-        let fetch = agent.fetches.get_mut(&id)?;
+        let pool = cx.state.pool();
+        let (tls, limits) = (pool.tls.clone(), pool.limits);
+        let fetch = pool.fetches.get_mut(&id)?;
         let Stage::Connecting { eyeballs, connectors } = &mut fetch.stage else { return None };
         let losers = eyeballs.connected(self.attempt);
         if losers.contains(&self.attempt) {
@@ -137,7 +137,7 @@ impl<S: Fetching> Factory<S> for ConnectAttempt {
         }
         let exchange = Exchange::new(fetch.origin.clone(), limits);
         if !fetch.origin.secure {
-            fetch.trip.connected = Some(now);
+            fetch.timing.connected = Some(now);
             fetch.stage = Stage::Securing(cx.id);
             return Some(Box::new(exchange));
         }
@@ -145,7 +145,7 @@ impl<S: Fetching> Factory<S> for ConnectAttempt {
             .map_err(|e| e.to_string())
             .and_then(|name| Tls::client(tls, name, exchange).map_err(|e| e.to_string()))
             .and_then(|secured| {
-                let request = agent.proxy.as_ref().map(|proxy| proxy.request(&fetch.origin));
+                let request = pool.proxy.as_ref().map(|proxy| proxy.request(&fetch.origin));
                 Ok((secured, request.transpose().map_err(|e| e.to_string())?))
             });
         let (secured, request) = match prepared {
@@ -169,12 +169,12 @@ impl<S: Fetching> Factory<S> for ConnectAttempt {
 
 /// The connection to the origin stands: the handshake begins.
 fn secure<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, conn: ConnId) {
-    let time = state.agent().limits.tls;
-    let Some(fetch) = state.agent().fetches.get_mut(&id) else { return };
-    fetch.trip.connected = Some(core.now());
+    let time = state.pool().limits.tls;
+    let Some(fetch) = state.pool().fetches.get_mut(&id) else { return };
+    fetch.timing.connected = Some(core.now());
     fetch.stage = Stage::Securing(conn);
     core.call_later(time, move |state: &mut S, core| {
-        if !state.agent().is_secured(conn) {
+        if !state.pool().is_secured(conn) {
             core.abort_because(conn, CloseReason::TimeoutError("the TLS handshake"));
         }
     });
@@ -182,7 +182,7 @@ fn secure<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, conn: Con
 
 /// A proxy has connected us to the origin.
 pub(in crate::fetch) fn tunnelled<S: Fetching>(state: &mut S, core: &mut Core<S>, conn: ConnId) {
-    if let Some(id) = state.agent().fetch_on(conn) {
+    if let Some(id) = state.pool().fetch_on(conn) {
         secure(state, core, id, conn);
     }
 }

@@ -28,7 +28,7 @@
 //! docs/sources.md has the list.
 //!
 //! To read on: [`name`], [`hosts`], [`config`], [`message`], [`cache`] (values); [`Action`],
-//! `half.rs` and [`resolver`] (the machine); [`client`] (the glue).
+//! `family_query.rs` and [`resolver`] (the machine); [`client`] (the glue).
 //!
 //! Twisted: names/client.py, names/hosts.py, names/cache.py, names/resolve.py.
 

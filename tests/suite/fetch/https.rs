@@ -1,4 +1,4 @@
-//! The agent on the reactor, against a real server over real TLS: what it answers, what it keeps,
+//! The pool on the reactor, against a real server over real TLS: what it answers, what it keeps,
 //! and what every fault of the server comes to.
 
 use crate::support::fake_google::{
@@ -49,7 +49,7 @@ type Outcome = Result<Response, FetchError>;
 /// Who asks: the shared state of the reactor.
 #[derive(Debug)]
 struct Asker {
-    agent: HttpPool,
+    pool: HttpPool,
     dns: DnsClient,
     fetched: BTreeMap<FetchId, (Outcome, FetchTiming)>,
     wake: Option<TimerId>,
@@ -89,8 +89,8 @@ impl Resolving for Asker {
 }
 
 impl Fetching for Asker {
-    fn agent(&mut self) -> &mut HttpPool {
-        &mut self.agent
+    fn pool(&mut self) -> &mut HttpPool {
+        &mut self.pool
     }
 
     fn fetched(
@@ -98,9 +98,9 @@ impl Fetching for Asker {
         _core: &mut Core<Asker>,
         fetch: FetchId,
         outcome: Outcome,
-        trip: FetchTiming,
+        timing: FetchTiming,
     ) {
-        let before = self.fetched.insert(fetch, (outcome, trip));
+        let before = self.fetched.insert(fetch, (outcome, timing));
         assert!(before.is_none(), "told twice: {fetch:?}");
     }
 }
@@ -131,12 +131,12 @@ impl Stage {
     }
 
     fn with(limits: HttpPoolLimits, script: Script) -> Stage {
-        let agent = HttpPool::new(client_config(Some(&CA_FILE)).unwrap(), limits);
+        let pool = HttpPool::new(client_config(Some(&CA_FILE)).unwrap(), limits);
         let none = PathBuf::from("/nonexistent");
         let options =
             DnsOptions { hosts: none.clone(), resolv_conf: none, ..DnsOptions::default() };
         let asker =
-            Asker { agent, dns: DnsClient::new(options), fetched: BTreeMap::new(), wake: None };
+            Asker { pool, dns: DnsClient::new(options), fetched: BTreeMap::new(), wake: None };
         let reactor = Reactor::new(MioIo::new(&[]).unwrap(), asker, ReactorLimits::default());
         Stage { reactor, fake: FakeGoogle::new(&AUTHORITY, script), host: "127.0.0.1" }
     }
@@ -207,7 +207,7 @@ impl Stage {
     }
 
     fn idle(&mut self) -> usize {
-        self.reactor.state().agent.idle_connections()
+        self.reactor.state().pool.idle_connections()
     }
 
     /// Connections and requests, as the server has seen them.
@@ -237,11 +237,11 @@ fn a_response_comes_over_either_version_of_tls() {
     for version in [Version::Tls12, Version::Tls13] {
         let mut stage = Stage::new(Script::new(|_| good()).version(version));
         let id = stage.start("/places");
-        let (outcome, trip) = stage.outcome(id);
+        let (outcome, timing) = stage.outcome(id);
         assert_eq!(body(outcome), "good");
-        let FetchTiming { begun, resolved, connected, secured, first_byte, ended } = trip;
+        let FetchTiming { begun, resolved, connected, secured, first_byte, ended } = timing;
         let moments = [begun, resolved, connected, secured, first_byte, ended];
-        assert!(moments.iter().all(Option::is_some) && moments.is_sorted(), "{trip:?}");
+        assert!(moments.iter().all(Option::is_some) && moments.is_sorted(), "{timing:?}");
     }
 }
 
@@ -286,9 +286,9 @@ fn the_second_fetch_goes_over_the_connection_that_was_kept() {
     stage.works();
     assert_eq!(stage.idle(), 1);
     let id = stage.start("/");
-    let (outcome, trip) = stage.outcome(id);
+    let (outcome, timing) = stage.outcome(id);
     assert_eq!(body(outcome), "good");
-    assert_eq!((trip.resolved, trip.connected, trip.secured), (None, None, None));
+    assert_eq!((timing.resolved, timing.connected, timing.secured), (None, None, None));
     assert_eq!(stage.seen(), (1, 2));
 }
 
@@ -572,19 +572,19 @@ fn few_handshakes_are_in_progress_and_all_are_answered() {
     gate.open();
     stage.until(|stage| stage.fake.requests() == 10);
     hold.open();
-    let trips: Vec<FetchTiming> = fetches
+    let timings: Vec<FetchTiming> = fetches
         .into_iter()
         .map(|id| {
-            let (outcome, trip) = stage.outcome(id);
+            let (outcome, timing) = stage.outcome(id);
             assert_eq!(body(outcome), "good");
-            trip
+            timing
         })
         .collect();
-    for trip in &trips {
-        let moment = trip.resolved.unwrap();
+    for timing in &timings {
+        let moment = timing.resolved.unwrap();
         let during =
             |other: &&FetchTiming| other.resolved <= Some(moment) && Some(moment) < other.secured;
-        assert!(trips.iter().filter(during).count() <= 4, "{trips:?}");
+        assert!(timings.iter().filter(during).count() <= 4, "{timings:?}");
     }
     assert_eq!(stage.fake.connections(), 10);
     assert_eq!(stage.idle(), 8, "more are not kept");
@@ -612,7 +612,7 @@ fn who_cancels_is_told_nothing() {
     let id = stage.start("/");
     stage.until(|stage| stage.fake.requests() == 1);
     cancel(&mut stage, id);
-    assert_eq!(stage.reactor.state().agent.fetches(), 0);
+    assert_eq!(stage.reactor.state().pool.fetches(), 0);
     hold.open();
     stage.works();
     assert!(stage.reactor.state().fetched.is_empty());
@@ -730,7 +730,7 @@ fn who_has_no_connection_when_the_reactor_stops_is_told_so() {
     let error = stage.outcome(late).0.unwrap_err();
     assert_eq!(error.what, "the server stops");
     assert_eq!(stage.fake.connections(), 1, "nothing new is begun");
-    assert_eq!(stage.reactor.state().agent.fetches(), 0);
+    assert_eq!(stage.reactor.state().pool.fetches(), 0);
 }
 
 #[test]
@@ -754,7 +754,7 @@ fn a_handshake_that_nobody_waits_for_any_more_has_its_limit() {
     let limits = HttpPoolLimits { tls: SOON, ..patient() };
     let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(|_| Greeting::Silence));
     let id = stage.start("/");
-    stage.until(|stage| format!("{:?}", stage.reactor.state().agent).contains("Securing"));
+    stage.until(|stage| format!("{:?}", stage.reactor.state().pool).contains("Securing"));
     let (state, core) = stage.reactor.parts();
     pool::cancel(state, core, id);
     stage.until(|stage| stage.reactor.parts().1.connections() == 0);

@@ -140,7 +140,7 @@ type Outcome = (FetchId, Result<Response, FetchError>, FetchTiming);
 #[derive(Debug)]
 struct Asker {
     client: DnsClient,
-    agent: HttpPool,
+    pool: HttpPool,
     outcomes: Vec<Outcome>,
 }
 
@@ -173,8 +173,8 @@ impl Resolving for Asker {
 }
 
 impl Fetching for Asker {
-    fn agent(&mut self) -> &mut HttpPool {
-        &mut self.agent
+    fn pool(&mut self) -> &mut HttpPool {
+        &mut self.pool
     }
 
     fn fetched(
@@ -182,9 +182,9 @@ impl Fetching for Asker {
         _core: &mut Core<Asker>,
         fetch: FetchId,
         outcome: Result<Response, FetchError>,
-        trip: FetchTiming,
+        timing: FetchTiming,
     ) {
-        self.outcomes.push((fetch, outcome, trip));
+        self.outcomes.push((fetch, outcome, timing));
     }
 }
 
@@ -233,10 +233,10 @@ impl Stage {
         };
         let credentials = credentials.map(|text| Secret::new(text).unwrap());
         let through = Proxy { host: "proxy.example".to_owned(), port, credentials };
-        let agent =
+        let pool =
             HttpPool::new(roots::client_config(Some(&folder.join("ca.pem"))).unwrap(), limits)
                 .with_proxy(Some(through));
-        let asker = Asker { client, agent, outcomes: Vec::new() };
+        let asker = Asker { client, pool, outcomes: Vec::new() };
         let reactor = Reactor::new(MioIo::new(&[]).unwrap(), asker, ReactorLimits::default());
         Stage { reactor, folder, name_server, proxy, port, origin, logged, _fake: fake }
     }
@@ -257,7 +257,7 @@ impl Stage {
             if let Some(outcome) = state.outcomes.pop() {
                 return outcome;
             }
-            assert!(core.now() < deadline, "never: {:?}", state.agent);
+            assert!(core.now() < deadline, "never: {:?}", state.pool);
             let wake = core.call_later(Duration::from_millis(5), |_, _| {});
             self.reactor.turn().unwrap();
             let _ = self.reactor.parts().1.cancel(wake);
@@ -267,9 +267,9 @@ impl Stage {
     #[track_caller]
     fn fetch(&mut self) -> (Result<Response, FetchError>, FetchTiming) {
         let id = self.begin(Origin { secure: true, host: NAME.to_owned(), port: 443 });
-        let (its, outcome, trip) = self.outcome();
+        let (its, outcome, timing) = self.outcome();
         assert_eq!(its, id);
-        (outcome, trip)
+        (outcome, timing)
     }
 
     #[track_caller]
@@ -301,13 +301,13 @@ impl Drop for Stage {
 #[test]
 fn the_proxy_sees_a_connect_and_the_origin_the_key() {
     let mut stage = Stage::new("connect", &[Does::Connects]);
-    let (response, trip) = stage.fetch();
+    let (response, timing) = stage.fetch();
     assert_eq!(response.unwrap().body, b"found");
-    assert!(trip.resolved <= trip.connected && trip.connected <= trip.secured);
-    assert!(trip.connected.is_some());
+    assert!(timing.resolved <= timing.connected && timing.connected <= timing.secured);
+    assert!(timing.connected.is_some());
     // The connection is kept, and there is no other.
     stage.works();
-    assert_eq!(stage.reactor.state().agent.idle_connections(), 1);
+    assert_eq!(stage.reactor.state().pool.idle_connections(), 1);
     for _ in 0..2 {
         let head = stage.origin.recv_timeout(PATIENCE).unwrap();
         assert!(head.starts_with("GET /found?x=1 HTTP/1.1\r\nHost: places.test\r\n"), "{head}");
@@ -464,7 +464,7 @@ fn a_fetch_that_is_cancelled_leaves_the_proxy() {
     stage.works();
     let (state, core) = stage.reactor.parts();
     assert_eq!(
-        (state.agent.fetches(), state.agent.idle_connections(), core.connections()),
+        (state.pool.fetches(), state.pool.idle_connections(), core.connections()),
         (0, 1, 1)
     );
 }

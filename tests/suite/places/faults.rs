@@ -1,7 +1,7 @@
 //! What a client of the herd reads, whatever goes wrong between the herd and its places.
 //!
 //! A row is a fault, and what is promised of it: what is read, within how long, and how often the
-//! service was asked. The member, its resolver, its agent and its TLS are the real ones; the service,
+//! service was asked. The member, its resolver, its pool and its TLS are the real ones; the service,
 //! its name server and the way to them are doubles in the same network in memory, so hours of
 //! waiting cost nothing. Whatever the fault:
 //!
@@ -213,8 +213,8 @@ fn network(text: &str) -> Network {
         hosts: "/nonexistent".into(),
         resolv_conf: "/nonexistent".into(),
     };
-    let agent = HttpPool::new(client_config(Some(&CA)).unwrap(), places.pool_limits());
-    Network { dns: DnsClient::new(options), agent }
+    let pool = HttpPool::new(client_config(Some(&CA)).unwrap(), places.pool_limits());
+    Network { dns: DnsClient::new(options), pool }
 }
 
 impl Stage {
