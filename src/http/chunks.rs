@@ -137,19 +137,12 @@ fn without_end(line: &[u8]) -> Result<&[u8], HttpError> {
 
 /// The size that a line begins with. What follows a semicolon is not looked at.
 fn chunk_size(line: &[u8]) -> Result<u64, HttpError> {
-    /// So many always fit.
-    const DIGITS_MAX: usize = 16;
-    let mut size = 0;
-    let mut rest = line;
-    while let [byte, behind @ ..] = rest {
-        let Some(digit) = char::from(*byte).to_digit(16) else { break };
-        size = (size << 4) | u64::from(digit);
-        rest = behind;
-    }
-    let digits = line.len() - rest.len();
-    let behind = rest.iter().find(|byte| !matches!(byte, b' ' | b'\t'));
-    match (digits, behind) {
-        (1..=DIGITS_MAX, None | Some(b';')) => Ok(size),
-        _ => Err(HttpError::ChunkSize),
+    let size = line.split(|byte| *byte == b';').next().unwrap_or_default();
+    let digits =
+        str::from_utf8(size).map_err(|_| HttpError::ChunkSize)?.trim_end_matches([' ', '\t']);
+    // A sign is no digit, though it could be read; 16 digits always fit.
+    match digits.bytes().all(|byte| byte.is_ascii_hexdigit()) && digits.len() <= 16 {
+        true => u64::from_str_radix(digits, 16).map_err(|_| HttpError::ChunkSize),
+        false => Err(HttpError::ChunkSize),
     }
 }

@@ -45,49 +45,30 @@ pub enum HttpError {
 
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the peer ")?;
         match self {
-            HttpError::Closed => write!(f, "the peer closed the connection without a response"),
-            HttpError::TruncatedHead => {
-                write!(f, "the peer closed the connection before the end of the head")
+            Self::Closed => f.write_str("closed the connection without a response"),
+            Self::TruncatedHead => f.write_str("closed the connection before the end of the head"),
+            Self::TruncatedBody => f.write_str("closed the connection before the end of the body"),
+            Self::HeadTooLong(most) => write!(f, "sent a head of more than {most} bytes"),
+            Self::TooManyHeaders(most) => write!(f, "sent more than {most} header fields"),
+            Self::MalformedHead(part) => write!(f, "sent a malformed {part}"),
+            Self::TooManyInterim(most) => write!(f, "sent more than {most} interim responses"),
+            Self::SwitchedProtocols => f.write_str("switched protocols without being asked"),
+            Self::ContentLength => f.write_str("sent a Content-Length that is no number"),
+            Self::ContentLengths => f.write_str("sent different Content-Lengths"),
+            Self::TransferEncoding => f.write_str("used a transfer coding other than chunked"),
+            Self::BodyTooLong(most) => {
+                write!(f, "sent or announced a body of more than {most} bytes")
             }
-            HttpError::TruncatedBody => {
-                write!(f, "the peer closed the connection before the end of the body")
+            Self::ChunkSize => f.write_str("sent a chunk size that is no number"),
+            Self::ChunkEnd => f.write_str("sent a chunk that is longer than its size"),
+            Self::ChunkLineTooLong(most) => {
+                write!(f, "sent a chunk size line of more than {most} bytes")
             }
-            HttpError::HeadTooLong(limit) => {
-                write!(f, "the peer sent a head of more than {limit} bytes")
-            }
-            HttpError::TooManyHeaders(limit) => {
-                write!(f, "the peer sent more than {limit} header fields")
-            }
-            HttpError::MalformedHead(part) => write!(f, "the peer sent a malformed {part}"),
-            HttpError::TooManyInterim(limit) => {
-                write!(f, "the peer sent more than {limit} interim responses")
-            }
-            HttpError::SwitchedProtocols => {
-                write!(f, "the peer switched protocols without being asked")
-            }
-            HttpError::ContentLength => {
-                write!(f, "the peer sent a Content-Length that is no number")
-            }
-            HttpError::ContentLengths => write!(f, "the peer sent different Content-Lengths"),
-            HttpError::TransferEncoding => {
-                write!(f, "the peer used a transfer coding other than chunked")
-            }
-            HttpError::BodyTooLong(limit) => {
-                write!(f, "the peer sent or announced a body of more than {limit} bytes")
-            }
-            HttpError::ChunkSize => write!(f, "the peer sent a chunk size that is no number"),
-            HttpError::ChunkEnd => write!(f, "the peer sent a chunk that is longer than its size"),
-            HttpError::ChunkLineTooLong(limit) => {
-                write!(f, "the peer sent a chunk size line of more than {limit} bytes")
-            }
-            HttpError::ChunkLineEnd => {
-                write!(f, "the peer sent CR or LF alone in a line among the chunks")
-            }
-            HttpError::TrailersTooLong(limit) => {
-                write!(f, "the peer sent trailers of more than {limit} bytes")
-            }
-            HttpError::Uninvited => write!(f, "the peer sent bytes after the response"),
+            Self::ChunkLineEnd => f.write_str("sent CR or LF alone in a line among the chunks"),
+            Self::TrailersTooLong(most) => write!(f, "sent trailers of more than {most} bytes"),
+            Self::Uninvited => f.write_str("sent bytes after the response"),
         }
     }
 }
