@@ -3,16 +3,9 @@
 use super::{choice, pieces};
 use herd_reactor::testing::StringTransport;
 use herd_reactor::{Context, Core, Filter, Flow, Protocol, Shared};
-use places_herd::fetch::pool::{
-    FetchError, FetchId, FetchTiming, Fetching, HttpPool, HttpPoolLimits, Origin, PendingRequest,
-};
-use places_herd::fetch::proxy::{Proxy, Tunnel};
-use places_herd::fetch::roots::client_config;
-use places_herd::http::{HttpLimits, Method, Response, ResponseProgress, ResponseReader};
+use places_herd::fetch::proxy::Tunnel;
+use places_herd::http::{HttpLimits, Method, ProxyUrl, Response, ResponseProgress, ResponseReader};
 use places_herd::log::secret::Secret;
-use places_herd::net::dns::{DnsClient, DnsError, DnsOptions, LookupId, Resolving};
-use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// In any pieces the same comes out, within all limits.
@@ -168,10 +161,9 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
 // The way through a proxy.
 
 /// What the protocol within the tunnel hears.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Asker {
-    client: DnsClient,
-    pool: HttpPool,
+    told: bool,
     made: bool,
     heard: Vec<u8>,
     /// How many bytes had come from the proxy when the tunnel opened.
@@ -180,30 +172,7 @@ struct Asker {
 }
 
 impl Shared for Asker {
-    type Message = PendingRequest;
-}
-
-impl Resolving for Asker {
-    fn dns(&mut self) -> &mut DnsClient {
-        &mut self.client
-    }
-
-    fn resolved(&mut self, _: &mut Core<Asker>, _: LookupId, _: Result<Vec<IpAddr>, DnsError>) {}
-}
-
-impl Fetching for Asker {
-    fn pool(&mut self) -> &mut HttpPool {
-        &mut self.pool
-    }
-
-    fn fetched(
-        &mut self,
-        _core: &mut Core<Asker>,
-        _fetch: FetchId,
-        _outcome: Result<Response, FetchError>,
-        _timing: FetchTiming,
-    ) {
-    }
+    type Message = ();
 }
 
 #[derive(Debug)]
@@ -219,7 +188,7 @@ impl Protocol<Asker> for Inner {
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, Asker>) -> Flow {
-        assert!(!cx.state.made);
+        assert!(cx.state.told && !cx.state.made);
         cx.state.made = true;
         cx.state.opened_at = cx.state.received;
         Ok(())
@@ -240,38 +209,18 @@ impl Filter<Asker> for Inner {
 
 const CREDENTIALS: &str = "me:CANARY";
 
-fn asker() -> Asker {
-    static TLS: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
-    let tls = TLS.get_or_init(|| client_config(None).expect("the roots are compiled in"));
-    let patience = Duration::from_secs(1);
-    let limits = HttpPoolLimits {
-        handshakes: 1,
-        idle_connections: 1,
-        connect: patience,
-        tls: patience,
-        first_byte: patience,
-        between_bytes: patience,
-        idle: patience,
-        http: HttpLimits::default(),
-        all_bytes: 1 << 20,
-    };
-    let client = DnsClient::new(DnsOptions::default());
-    let pool = HttpPool::new(Arc::clone(tls), limits);
-    Asker { client, pool, made: false, heard: Vec::new(), received: 0, opened_at: 0 }
-}
-
 /// Only a whole head that says 2xx, and nothing right behind it, opens the tunnel; then every byte that
 /// comes is the inner protocol's, and until then none. The request is sent once, and no error tells the
 /// credentials.
 pub fn http_tunnel(data: &[u8]) {
     let (seed, stream) = choice(data);
     let credentials = Some(Secret::new(CREDENTIALS).expect("it is one"));
-    let proxy = Proxy { host: "proxy".to_owned(), port: 3128, credentials };
-    let origin = Origin { secure: true, host: "a.example".to_owned(), port: 443 };
-    let request = proxy.request(&origin).expect("it can be asked for");
+    let proxy = ProxyUrl { host: "proxy".to_owned(), port: 3128, credentials };
+    let request = proxy.request("a.example", 443).expect("it can be asked for");
     let limits = HttpLimits { head_bytes: 200, headers: 4, ..HttpLimits::default() };
-    let mut tunnel = Tunnel::new(request, limits, Duration::from_secs(1), Inner);
-    let mut transport = StringTransport::new(asker());
+    let opened = |asker: &mut Asker, _: &mut Core<Asker>, _| asker.told = true;
+    let mut tunnel = Tunnel::new(request, limits, Duration::from_secs(1), opened, Inner);
+    let mut transport = StringTransport::new(Asker::default());
     tunnel.connection_made(&mut transport.context()).expect("it only waits");
     for expected in [1, 0] {
         let mut wire = Vec::new();

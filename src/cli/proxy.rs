@@ -7,8 +7,7 @@
 //! one is not set. ALL_PROXY is not looked at, for it often names a proxy of SOCKS, which the herd cannot speak.
 
 use crate::fetch::no_proxy::is_excepted;
-use crate::fetch::proxy;
-use crate::places::{BaseUrl, ProxyUrl, Scheme, UrlFault};
+use crate::http::{BaseUrl, ProxyUrl, Scheme, UrlFault};
 use std::ffi::OsString;
 
 /// The proxy on the way to `base`. `variable` looks one up in the environment.
@@ -16,12 +15,12 @@ pub(super) fn choose(
     base: &BaseUrl,
     written: Option<&ProxyUrl>,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Option<proxy::Proxy>, (String, &'static str)> {
+) -> Result<Option<ProxyUrl>, (String, &'static str)> {
     if base.scheme == Scheme::Http {
         return Ok(None);
     }
     if let Some(proxy) = written {
-        return Ok(Some(tunnel_proxy(proxy.clone())));
+        return Ok(Some(proxy.clone()));
     }
     let first = |names: [&'static str; 2]| {
         let found = names.into_iter().map(|name| (name, variable(name).unwrap_or_default()));
@@ -36,11 +35,7 @@ pub(super) fn choose(
     let no_text = UrlFault { what: "is not text", remedy: "write http://host:port" };
     let proxy = value.to_str().ok_or(no_text).and_then(str::parse);
     let proxy = proxy.map_err(|fault| (format!("{name} {fault}"), fault.remedy))?;
-    Ok(Some(tunnel_proxy(proxy)))
-}
-
-fn tunnel_proxy(ProxyUrl { host, port, credentials }: ProxyUrl) -> proxy::Proxy {
-    proxy::Proxy { host, port, credentials }
+    Ok(Some(proxy))
 }
 
 #[cfg(test)]

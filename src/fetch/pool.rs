@@ -28,13 +28,11 @@
 mod connect;
 mod timing;
 
-use super::proxy::Proxy;
-use crate::http::{HttpLimits, Request, Response};
+use crate::http::{HttpLimits, ProxyUrl, Request, Response};
 use crate::net::dns::{LookupId, Resolving};
 use crate::net::eyeballs::{Attempt, Eyeballs};
 use crate::net::tls::BadPeer;
 pub use connect::resolved;
-pub(super) use connect::tunnelled;
 use herd_reactor::{CloseReason, ConnId, ConnectorId, Core};
 use rustls::ClientConfig;
 use std::collections::{BTreeMap, VecDeque};
@@ -116,7 +114,7 @@ pub struct HttpPool {
     tls: Arc<ClientConfig>,
     limits: HttpPoolLimits,
     /// Through whom all origins are reached but the plain ones.
-    proxy: Option<Proxy>,
+    proxy: Option<ProxyUrl>,
     fetches: BTreeMap<FetchId, PendingFetch>,
     /// Those that wait for a handshake to end.
     waiting: VecDeque<FetchId>,
@@ -173,7 +171,7 @@ impl HttpPool {
     }
 
     /// Reaches all origins through `proxy`, but those without TLS: they are on this machine.
-    pub fn with_proxy(mut self, proxy: Option<Proxy>) -> HttpPool {
+    pub fn with_proxy(mut self, proxy: Option<ProxyUrl>) -> HttpPool {
         self.proxy = proxy;
         self
     }
@@ -205,11 +203,6 @@ impl HttpPool {
         self.fetches.values().filter(busy).count() + self.unclaimed.len()
     }
 
-    fn take_idle(&mut self, origin: &Origin) -> Option<ConnId> {
-        let at = self.idle.iter().rposition(|(kept, _)| kept == origin)?;
-        Some(self.idle.remove(at).1)
-    }
-
     /// An exchange holds so many bytes of a response now, and held so many before. Whether there is
     /// room for them.
     pub(super) fn hold(&mut self, before: usize, now: usize) -> bool {
@@ -224,7 +217,7 @@ impl HttpPool {
     }
 
     /// The proxy on the way to `origin`.
-    fn proxy_to(&self, origin: &Origin) -> Option<&Proxy> {
+    fn proxy_to(&self, origin: &Origin) -> Option<&ProxyUrl> {
         self.proxy.as_ref().filter(|_| origin.secure)
     }
 
@@ -250,17 +243,9 @@ pub fn fetch<S: Fetching>(
     pool.last += 1;
     let id = FetchId(pool.last);
     let timing = FetchTiming { begun: Some(core.now()), ..FetchTiming::default() };
-    let stage = match pool.take_idle(&origin) {
-        Some(conn) => {
-            core.post(conn, PendingRequest { fetch: id, request: request.clone() }.into());
-            Stage::Exchanging { conn, kept: true }
-        }
-        None => {
-            pool.waiting.push_back(id);
-            Stage::Waiting
-        }
-    };
-    pool.fetches.insert(id, PendingFetch { origin, request, stage, again: false, timing });
+    let fetch = PendingFetch { origin, request, stage: Stage::Waiting, again: false, timing };
+    pool.fetches.insert(id, fetch);
+    pool.waiting.push_back(id);
     start_waiting(state, core);
     id
 }
@@ -331,24 +316,15 @@ fn start_waiting<S: Fetching>(state: &mut S, core: &mut Core<S>) {
 /// Those that wait and whose origin's connection has become free go over it. Not whose request goes
 /// out again: that is done on a new one, so that it is done once.
 fn start_on_idle<S: Fetching>(pool: &mut HttpPool, core: &mut Core<S>) {
-    if pool.idle.is_empty() {
-        return;
-    }
-    for id in std::mem::take(&mut pool.waiting) {
-        let Some(fetch) = pool.fetches.get(&id) else { continue };
-        let origin = fetch.origin.clone();
-        let conn = if fetch.again { None } else { pool.take_idle(&origin) };
-        match (conn, pool.fetches.get_mut(&id)) {
-            (Some(conn), Some(fetch)) => {
-                core.post(
-                    conn,
-                    PendingRequest { fetch: id, request: fetch.request.clone() }.into(),
-                );
-                fetch.stage = Stage::Exchanging { conn, kept: true };
-            }
-            _ => pool.waiting.push_back(id),
-        }
-    }
+    let HttpPool { waiting, fetches, idle, .. } = pool;
+    waiting.retain(|id| {
+        let Some(fetch) = fetches.get_mut(id).filter(|fetch| !fetch.again) else { return true };
+        let kept = idle.iter().rposition(|(origin, _)| *origin == fetch.origin);
+        let Some((_, conn)) = kept.map(|at| idle.remove(at)) else { return true };
+        fetch.stage = Stage::Exchanging { conn, kept: true };
+        core.post(conn, PendingRequest { fetch: *id, request: fetch.request.clone() }.into());
+        false
+    });
 }
 
 /// A connection is ready for its first request. `None`: who wanted it does so no more. Then who waits
@@ -462,8 +438,8 @@ fn finish<S: Fetching>(
 }
 
 /// `proxy`: whose fault it was, where it was not the origin's.
-fn failure(phase: FetchPhase, what: String, proxy: Option<&Proxy>) -> FetchError {
-    let is_refused = |proxy: &Proxy| proxy.credentials.is_some() && what.ends_with(" 407");
+fn failure(phase: FetchPhase, what: String, proxy: Option<&ProxyUrl>) -> FetchError {
+    let is_refused = |proxy: &ProxyUrl| proxy.credentials.is_some() && what.ends_with(" 407");
     let to =
         if proxy.is_some_and(is_refused) { " to the user and password it was sent" } else { "" };
     let what = proxy.map_or(what.clone(), |proxy| format!("the proxy {proxy}: {what}{to}"));

@@ -13,54 +13,33 @@
 //!
 //! Twisted has none of this; RFC 9110, section 9.3.6.
 
-use super::pool::{self, Fetching, Origin};
 use crate::http::{
-    HttpError, HttpLimits, Method, Request, RequestError, ResponseProgress, ResponseReader,
+    HttpError, HttpLimits, Method, ProxyUrl, Request, RequestError, ResponseProgress,
+    ResponseReader, authority,
 };
-use crate::log::secret::Secret;
-use herd_reactor::{CloseReason, Context, Filter, Flow, Protocol, TimerId};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use herd_reactor::{CloseReason, ConnId, Context, Core, Filter, Flow, Protocol, Shared, TimerId};
 use std::fmt;
 use std::time::Duration;
 
-/// A machine that connects us to others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proxy {
-    /// A name, or an address (of IPv6 without brackets).
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// `user:password`.
-    pub credentials: Option<Secret>,
-}
-
-impl Proxy {
-    /// Asks for a tunnel to `origin`.
+impl ProxyUrl {
+    /// Asks for a tunnel to `port` of `host`.
     ///
     /// # Errors
     ///
-    /// The origin's name, or what stands in the credentials, can be in no head.
-    pub fn request(&self, origin: &Origin) -> Result<Request, RequestError> {
-        let request = match origin.host.contains(':') {
-            true => Request::connect(&format!("[{}]", origin.host), origin.port),
-            false => Request::connect(&origin.host, origin.port),
-        }?;
-        match &self.credentials {
-            None => Ok(request),
-            Some(credentials) => {
-                let value = format!("Basic {}", base64(credentials.reveal().as_bytes()));
-                request.header("Proxy-Authorization", &value)
-            }
-        }
+    /// The host's name, or what stands in the credentials, can be in no head.
+    pub fn request(&self, host: &str, port: u16) -> Result<Request, RequestError> {
+        let request = Request::connect(host, port)?;
+        let Some(credentials) = &self.credentials else { return Ok(request) };
+        let value = format!("Basic {}", BASE64_STANDARD.encode(credentials.reveal()));
+        request.header("Proxy-Authorization", &value)
     }
 }
 
 /// Where it is, without the credentials.
-impl fmt::Display for Proxy {
+impl fmt::Display for ProxyUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
-        }
+        f.write_str(&authority(&self.host, Some(self.port)).unwrap_or_default())
     }
 }
 
@@ -69,7 +48,7 @@ impl fmt::Display for Proxy {
 /// The inner protocol hears `connection_made` when the tunnel is open, and `connection_lost` in any
 /// case.
 #[derive(Debug)]
-pub struct Tunnel<P> {
+pub struct Tunnel<S: Shared, P> {
     /// Until it is sent.
     request: Option<Request>,
     reader: ResponseReader,
@@ -77,14 +56,22 @@ pub struct Tunnel<P> {
     /// Comes up when the proxy has had its time.
     timer: Option<TimerId>,
     open: bool,
+    opened: fn(&mut S, &mut Core<S>, ConnId),
     inner: P,
 }
 
-impl<P> Tunnel<P> {
-    /// `request`: the one that [asks for it](Proxy::request). `patience`: from the connection to the proxy to the end of its answer's head.
-    pub fn new(request: Request, limits: HttpLimits, patience: Duration, inner: P) -> Tunnel<P> {
+impl<S: Shared, P> Tunnel<S, P> {
+    /// `request`: the one that [asks for it](ProxyUrl::request). `patience`: from the connection to the proxy to the
+    /// end of its answer's head. `opened`: is told when the tunnel is open, before `inner`.
+    pub fn new(
+        request: Request,
+        limits: HttpLimits,
+        patience: Duration,
+        opened: fn(&mut S, &mut Core<S>, ConnId),
+        inner: P,
+    ) -> Tunnel<S, P> {
         let reader = ResponseReader::new(Method::Connect, limits);
-        Tunnel { request: Some(request), reader, patience, timer: None, open: false, inner }
+        Tunnel { request: Some(request), reader, patience, timer: None, open: false, opened, inner }
     }
 
     /// Whether the proxy's answer opens the tunnel; not yet, if there is more of it to come.
@@ -109,7 +96,7 @@ impl<P> Tunnel<P> {
     }
 }
 
-impl<S: Fetching, P: Filter<S>> Protocol<S> for Tunnel<P> {
+impl<S: Shared, P: Filter<S>> Protocol<S> for Tunnel<S, P> {
     fn name(&self) -> &'static str {
         self.inner.name()
     }
@@ -131,7 +118,7 @@ impl<S: Fetching, P: Filter<S>> Protocol<S> for Tunnel<P> {
         let progress = self.reader.received(data);
         if self.judge(progress)? {
             self.open = true;
-            pool::tunnelled(cx.state, cx.core, cx.id);
+            (self.opened)(cx.state, cx.core, cx.id);
             return self.inner.connection_made(cx);
         }
         Ok(())
@@ -178,7 +165,7 @@ impl<S: Fetching, P: Filter<S>> Protocol<S> for Tunnel<P> {
     }
 }
 
-impl<S: Fetching, P: Filter<S>> Filter<S> for Tunnel<P> {
+impl<S: Shared, P: Filter<S>> Filter<S> for Tunnel<S, P> {
     fn encode(&mut self, plain: &mut Vec<u8>, wire: &mut Vec<u8>, closing: bool) -> Flow {
         if self.open {
             return self.inner.encode(plain, wire, closing);
@@ -192,49 +179,17 @@ impl<S: Fetching, P: Filter<S>> Filter<S> for Tunnel<P> {
     }
 }
 
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for at in 0..4 {
-            text.push(match at <= group.len() {
-                true => char::from(DIGITS[(bits >> (18 - 6 * at) & 63) as usize]),
-                false => '=',
-            });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        for (plain, encoded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
-            ("~~~???", "fn5+Pz8/"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), encoded);
-        }
-    }
+    use crate::log::secret::Secret;
 
     #[test]
     fn the_request_names_the_origin_and_shows_no_credentials() {
         let credentials = Some(Secret::new("me:p4ss").unwrap());
-        let proxy = Proxy { host: "proxy".to_owned(), port: 3128, credentials };
-        let origin = |host: &str| Origin { secure: true, host: host.to_owned(), port: 443 };
+        let proxy = ProxyUrl { host: "proxy".to_owned(), port: 3128, credentials };
         for (host, line) in [("a.example", "a.example:443"), ("2001:db8::1", "[2001:db8::1]:443")] {
-            let request = proxy.request(&origin(host)).unwrap();
+            let request = proxy.request(host, 443).unwrap();
             let mut wire = Vec::new();
             request.write(&mut wire);
             let wire = String::from_utf8(wire).unwrap();

@@ -32,7 +32,7 @@
 //! text and no error.
 //!
 //! To read on: `request.rs`; then `lines.rs`, `head.rs`, `framing.rs`, `chunks.rs`, and
-//! `response.rs`, which puts them together; `error.rs`.
+//! `response.rs`, which puts them together; `error.rs`. Whom to ask an operator writes as a URL: `url.rs`.
 //!
 //! Twisted: web/_newclient.py, HTTP11ClientProtocol and HTTPClientParser; web/http.py,
 //! _ChunkedTransferDecoder. Differences: limits on everything; `Connection: close` in any spelling;
@@ -45,11 +45,14 @@ mod head;
 mod lines;
 mod request;
 mod response;
+mod url;
 
 pub use error::HttpError;
 pub use head::Headers;
+pub(crate) use request::authority;
 pub use request::{Method, Request, RequestError};
 pub use response::{Response, ResponseProgress, ResponseReader};
+pub use url::{BaseUrl, ProxyUrl, Scheme, UrlFault};
 
 /// How much a peer may send. What goes beyond is an [`HttpError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 //! prints itself as `GET host/path`, which is also all a log may say of it.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 /// The product, as a peer's log names it.
 const USER_AGENT: &str = concat!("herd/", env!("CARGO_PKG_VERSION"));
@@ -62,30 +63,6 @@ pub struct Request {
 }
 
 impl Request {
-    /// Asks `host` for `target`.
-    ///
-    /// `host`: a name or an address, one of IPv6 in brackets. `port`: `None` if it is the scheme's
-    /// own. `target`: path and query, from the first `/` on, percent-encoded.
-    pub fn get(host: &str, port: Option<u16>, target: &str) -> Result<Request, RequestError> {
-        Request::new(Method::Get, host, port, target, Vec::new())
-    }
-
-    /// As [`get`](Request::get), without the content.
-    pub fn head(host: &str, port: Option<u16>, target: &str) -> Result<Request, RequestError> {
-        Request::new(Method::Head, host, port, target, Vec::new())
-    }
-
-    /// As [`get`](Request::get), with a body, which may be empty. Its type is a
-    /// [`header`](Request::header).
-    pub fn post(
-        host: &str,
-        port: Option<u16>,
-        target: &str,
-        body: Vec<u8>,
-    ) -> Result<Request, RequestError> {
-        Request::new(Method::Post, host, port, target, body)
-    }
-
     /// Asks a proxy for a tunnel to `host`.
     pub fn connect(host: &str, port: u16) -> Result<Request, RequestError> {
         let host = authority(host, Some(port))?;
@@ -94,7 +71,12 @@ impl Request {
         Ok(Request { method: Method::Connect, host, target, headers, body })
     }
 
-    fn new(
+    /// Asks `host` for `target`, or has it make something of `body`, whose type is a
+    /// [`header`](Request::header).
+    ///
+    /// `host`: a name or an address, one of IPv6 without brackets. `port`: `None` if it is the scheme's
+    /// own. `target`: path and query, from the first `/` on, percent-encoded. `body`: empty unless it is a POST.
+    pub fn new(
         method: Method,
         host: &str,
         port: Option<u16>,
@@ -172,19 +154,14 @@ impl fmt::Debug for Request {
 }
 
 /// A host as the Host header has it.
-fn authority(host: &str, port: Option<u16>) -> Result<String, RequestError> {
+pub(crate) fn authority(host: &str, port: Option<u16>) -> Result<String, RequestError> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    let is_address = |byte: u8| byte.is_ascii_hexdigit() || b":.".contains(&byte);
-    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let fine = match bracketed {
-        Some(address) => !address.is_empty() && address.bytes().all(is_address),
-        None => !host.is_empty() && host.bytes().all(is_name),
+    let host = match host.parse::<Ipv6Addr>() {
+        Ok(_) => format!("[{host}]"),
+        Err(_) if !host.is_empty() && host.bytes().all(is_name) => host.to_string(),
+        Err(_) => return Err(RequestError::Host),
     };
-    match (fine, port) {
-        (false, _) => Err(RequestError::Host),
-        (true, Some(port)) => Ok(format!("{host}:{port}")),
-        (true, None) => Ok(host.to_string()),
-    }
+    Ok(port.map_or(host.clone(), |port| format!("{host}:{port}")))
 }
 
 /// RFC 9110, section 5.6.2.

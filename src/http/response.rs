@@ -58,16 +58,6 @@ impl Response {
         self.headers.get(name)
     }
 
-    /// What the body is: `application/json; charset=utf-8`.
-    pub fn content_type(&self) -> Option<&[u8]> {
-        self.header("Content-Type")
-    }
-
-    /// How the body is encoded; none of the encodings was asked for.
-    pub fn content_encoding(&self) -> Option<&[u8]> {
-        self.header("Content-Encoding")
-    }
-
     /// How long the peer says it will keep the connection while it is idle.
     pub fn keep_alive(&self) -> Option<Duration> {
         framing::keep_alive(&self.headers)
@@ -263,16 +253,6 @@ impl ResponseReader {
 /// Without the bytes that have come.
 impl fmt::Debug for ResponseReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            ResponseState::Head => "Head",
-            ResponseState::Length(_) => "Length",
-            ResponseState::Chunked(_) => "Chunked",
-            ResponseState::UntilClose => "UntilClose",
-            ResponseState::Done => "Done",
-        };
-        f.debug_struct("ResponseReader")
-            .field("state", &state)
-            .field("buffered", &self.buffered())
-            .finish_non_exhaustive()
+        f.debug_struct("ResponseReader").field("buffered", &self.buffered()).finish_non_exhaustive()
     }
 }

@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::log::secret::Secret;
+use crate::net::dns::HostName;
 
 /// How the bytes travel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -103,7 +104,7 @@ const NO_CREDENTIALS: UrlFault = UrlFault {
 
 impl BaseUrl {
     /// `path`, the source's own, behind the path of this URL.
-    pub(super) fn join(&self, path: &str) -> String {
+    pub(crate) fn join(&self, path: &str) -> String {
         [&self.path, path].concat()
     }
 }
@@ -185,47 +186,37 @@ fn host_and_port(authority: &str) -> Result<(String, Option<u16>), UrlFault> {
         Some(rest) => {
             let (address, behind) = rest.split_once(']').ok_or(NO_HOST)?;
             let address: Ipv6Addr = address.parse().map_err(|_| NO_HOST)?;
-            let port = match behind {
-                "" => None,
-                behind => Some(behind.strip_prefix(':').ok_or(NO_HOST)?),
-            };
-            (address.to_string(), port)
+            (address.to_string(), behind)
         }
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host.to_ascii_lowercase(), Some(port)),
-            None => (authority.to_ascii_lowercase(), None),
-        },
+        None => {
+            let end = authority.find(':').unwrap_or(authority.len());
+            (authority[..end].to_ascii_lowercase(), &authority[end..])
+        }
     };
     if !is_host(&host) {
         return Err(NO_HOST);
     }
-    let port = match port {
-        None => None,
+    if port.is_empty() {
+        return Ok((host, None));
+    }
+    let digits = port.strip_prefix(':').ok_or(NO_HOST)?;
+    match digits.parse() {
         // A sign is no part of a port, though `parse` takes one.
-        Some(digits) if !digits.bytes().all(|byte| byte.is_ascii_digit()) => return Err(NO_PORT),
-        Some(digits) => match digits.parse() {
-            Ok(0) | Err(_) => return Err(NO_PORT),
-            Ok(port) => Some(port),
-        },
-    };
-    Ok((host, port))
+        Ok(port @ 1..) if !digits.starts_with('+') => Ok((host, Some(port))),
+        _ => Err(NO_PORT),
+    }
 }
 
 /// Whether it is an IP address, or a name as name servers and certificates have them; a dot at its end
 /// says that it is whole. A last label of digits alone is a spoilt address (`127.1`), not a name.
 fn is_host(host: &str) -> bool {
-    let name = host.strip_suffix('.').unwrap_or(host);
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
     let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
-    host.parse::<IpAddr>().is_ok()
-        || name.len() <= 253
-            && name.split('.').all(is_label)
-            && !name.rsplit('.').next().is_none_or(is_number)
+    let is_name = |name: HostName| {
+        let mut labels = name.as_str().split('.');
+        labels.clone().all(|label| !label.starts_with('-') && !label.ends_with('-'))
+            && !labels.next_back().is_none_or(is_number)
+    };
+    host.parse::<IpAddr>().is_ok() || HostName::parse(host).is_some_and(is_name)
 }
 
 #[cfg(test)]

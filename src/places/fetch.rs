@@ -15,8 +15,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::base_url::{BaseUrl, Scheme};
 use super::{Answer, SearchFailure};
+use crate::http::{BaseUrl, Method, Scheme};
 use crate::log::secret::Secret;
 
 /// One HTTP request, to be made as it stands or not at all.
@@ -28,8 +28,8 @@ pub struct Fetch {
     pub host: String,
     /// 1 to 65535.
     pub port: u16,
-    /// Both kinds only read, so that both may be repeated.
-    pub method: FetchMethod,
+    /// GET or POST. Both only read, so that both may be repeated.
+    pub method: Method,
     /// What stands in the request line.
     pub target: RequestTarget,
     /// Headers besides those of the connection.
@@ -50,31 +50,12 @@ impl Fetch {
             scheme: base.scheme,
             host: base.host.clone(),
             port: base.port,
-            method: FetchMethod::Get,
+            method: Method::Get,
             flight: target.reveal().as_bytes().to_vec(),
             target,
             headers: Vec::new(),
             body: Vec::new(),
             keep: None,
-        }
-    }
-}
-
-/// What is to be done with the target.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum FetchMethod {
-    /// Without a body.
-    Get,
-    /// With one.
-    Post,
-}
-
-impl FetchMethod {
-    /// As it stands in the request line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            FetchMethod::Get => "GET",
-            FetchMethod::Post => "POST",
         }
     }
 }

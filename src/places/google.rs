@@ -12,12 +12,12 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::base_url::BaseUrl;
-use super::fetch::{Fetch, FetchMethod, ParsedReply, Reply, RequestTarget, Value};
+use super::fetch::{Fetch, ParsedReply, Reply, RequestTarget, Value};
 use super::grid::Rank;
 use super::raw_json::Json;
 use super::response::{self, UpstreamError};
 use super::{Answer, BOUND_MAX, Found, Progress, Query, Source, Ticket, google_place};
+use crate::http::{BaseUrl, Method};
 use crate::log::secret::Secret;
 
 const PATH: &str = "/v1/places:searchNearby";
@@ -83,7 +83,7 @@ impl Source for Google {
         // The mask is the same for all who ask; the rest stands in the body.
         let flight = body.clone();
         Progress::Fetch(Fetch {
-            method: FetchMethod::Post,
+            method: Method::Post,
             headers,
             body,
             flight,

@@ -9,12 +9,12 @@
 //!
 //! Source: Google's reference of Nearby Search (legacy).
 
-use super::base_url::BaseUrl;
 use super::decimal::{shifted, without_plus};
 use super::fetch::{Fetch, ParsedReply, Reply, RequestTarget, Retry};
 use super::response::{self, UpstreamError};
 use super::verbatim::LegacyReply;
 use super::{Answer, Progress, Query, SearchFailure, Source, Ticket};
+use crate::http::BaseUrl;
 use crate::log::secret::Secret;
 
 const PATH: &str = "/maps/api/place/nearbysearch/json";

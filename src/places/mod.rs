@@ -24,12 +24,11 @@
 //! members), `page.rs` (a text that is cut), `failure.rs`; `grid.rs` (the search) and the sources
 //! in memory: `embedded.rs`, and `file.rs` with what cuts a file into records (`records.rs`,
 //! `features.rs`) and reads each (`geonames.rs`, `geojson.rs`). Then the network: `fetch.rs`
-//! and `base_url.rs` (what is asked), `raw_json.rs` and `response.rs` (what came back), and the
+//! (what is asked), `raw_json.rs` and `response.rs` (what came back), and the
 //! sources: `google.rs` with `google_place.rs`, `google_legacy.rs` with `verbatim.rs`, `photon.rs`
 //! with `osm.rs`.
 
 mod answer;
-mod base_url;
 mod decimal;
 #[cfg(feature = "embedded-places")]
 mod embedded;
@@ -56,13 +55,11 @@ mod response;
 mod scan;
 mod verbatim;
 
-pub use base_url::{BaseUrl, ProxyUrl, Scheme, UrlFault};
+pub use crate::http::{BaseUrl, ProxyUrl, Scheme, UrlFault};
 #[cfg(feature = "embedded-places")]
 pub use embedded::Embedded;
 pub use failure::{SearchFailure, SearchStatus};
-pub use fetch::{
-    Fetch, FetchMethod, LOG_CHARS_MAX, ParsedReply, Reply, RequestTarget, Retry, Value,
-};
+pub use fetch::{Fetch, LOG_CHARS_MAX, ParsedReply, Reply, RequestTarget, Retry, Value};
 pub use file::{Format, PlacesFile, ROWS_MAX};
 pub use google::{Google, Mask};
 pub use google_legacy::GoogleLegacy;

@@ -25,7 +25,6 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::base_url::BaseUrl;
 use super::decimal::{shifted, without_plus};
 use super::entry::{one_line, region};
 use super::fetch::{Fetch, ParsedReply, Reply, RequestTarget};
@@ -34,6 +33,7 @@ use super::plus_code::PlusCode;
 use super::raw_json::Json;
 use super::response::{self, UpstreamError};
 use super::{Answer, BOUND_MAX, Found, Progress, Query, Source, Ticket, osm};
+use crate::http::BaseUrl;
 
 const PATH: &str = "/reverse";
 

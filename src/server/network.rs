@@ -7,7 +7,7 @@
 use crate::fetch::pool::{HttpPool, Origin};
 use crate::http::{Request, RequestError, Response};
 use crate::net::dns::DnsClient;
-use crate::places::{Fetch, FetchMethod, Reply, Scheme};
+use crate::places::{Fetch, Reply, Scheme};
 
 /// The resolver and the pool of a member.
 #[derive(Debug)]
@@ -26,15 +26,8 @@ pub struct Network {
 pub fn request(fetch: Fetch) -> Result<(Origin, Request), RequestError> {
     let usual = if fetch.scheme == Scheme::Https { 443 } else { 80 };
     let port = Some(fetch.port).filter(|port| *port != usual);
-    let host = match fetch.host.contains(':') {
-        true => format!("[{}]", fetch.host),
-        false => fetch.host.clone(),
-    };
     let target = fetch.target.reveal();
-    let request = match fetch.method {
-        FetchMethod::Get => Request::get(&host, port, target)?,
-        FetchMethod::Post => Request::post(&host, port, target, fetch.body)?,
-    };
+    let request = Request::new(fetch.method, &fetch.host, port, target, fetch.body)?;
     let mut headers = fetch.headers.iter();
     let request =
         headers.try_fold(request, |request, (name, value)| request.header(name, value.reveal()))?;
@@ -46,8 +39,8 @@ pub fn request(fetch: Fetch) -> Result<(Origin, Request), RequestError> {
 pub fn reply(response: &Response) -> Reply<'_> {
     Reply {
         status: response.status,
-        content_type: response.content_type(),
-        content_encoding: response.content_encoding(),
+        content_type: response.header("Content-Type"),
+        content_encoding: response.header("Content-Encoding"),
         retry_after: response.header("Retry-After"),
         date: response.header("Date"),
         body: &response.body,

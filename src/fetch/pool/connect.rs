@@ -145,7 +145,10 @@ impl<S: Fetching> Factory<S> for ConnectAttempt {
             .map_err(|e| e.to_string())
             .and_then(|name| Tls::client(tls, name, exchange).map_err(|e| e.to_string()))
             .and_then(|secured| {
-                let request = pool.proxy.as_ref().map(|proxy| proxy.request(&fetch.origin));
+                let request = pool
+                    .proxy
+                    .as_ref()
+                    .map(|proxy| proxy.request(&fetch.origin.host, fetch.origin.port));
                 Ok((secured, request.transpose().map_err(|e| e.to_string())?))
             });
         let (secured, request) = match prepared {
@@ -160,7 +163,13 @@ impl<S: Fetching> Factory<S> for ConnectAttempt {
         };
         if let Some(request) = request {
             fetch.stage = Stage::Tunnelling(cx.id);
-            return Some(Box::new(Tunnel::new(request, limits.http, limits.connect, secured)));
+            return Some(Box::new(Tunnel::new(
+                request,
+                limits.http,
+                limits.connect,
+                tunnelled::<S>,
+                secured,
+            )));
         }
         secure(cx.state, cx.core, id, cx.id);
         Some(Box::new(secured))
@@ -181,7 +190,7 @@ fn secure<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, conn: Con
 }
 
 /// A proxy has connected us to the origin.
-pub(in crate::fetch) fn tunnelled<S: Fetching>(state: &mut S, core: &mut Core<S>, conn: ConnId) {
+fn tunnelled<S: Fetching>(state: &mut S, core: &mut Core<S>, conn: ConnId) {
     if let Some(id) = state.pool().fetch_on(conn) {
         secure(state, core, id, conn);
     }

@@ -13,7 +13,7 @@ use places_herd::fetch::pool::{
     PendingRequest,
 };
 use places_herd::fetch::roots::client_config;
-use places_herd::http::{HttpLimits, Request, Response};
+use places_herd::http::{HttpLimits, Method, Request, Response};
 use places_herd::net::dns::{DnsClient, DnsError, DnsOptions, LookupId, Resolving};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -142,7 +142,16 @@ impl Stage {
     }
 
     fn start(&mut self, target: &str) -> FetchId {
-        self.send(Request::get(self.host, Some(self.fake.address().port()), target).unwrap())
+        self.send(
+            Request::new(
+                Method::Get,
+                self.host,
+                Some(self.fake.address().port()),
+                target,
+                Vec::new(),
+            )
+            .unwrap(),
+        )
     }
 
     fn send(&mut self, request: Request) -> FetchId {
@@ -378,7 +387,7 @@ fn nobody_there_fails_at_once() {
     let nobody = RefusingPort::new();
     let port = nobody.address().port();
     let origin = Origin { secure: true, host: "127.0.0.1".to_owned(), port };
-    let request = Request::get("127.0.0.1", Some(port), "/").unwrap();
+    let request = Request::new(Method::Get, "127.0.0.1", Some(port), "/", Vec::new()).unwrap();
     let (state, core) = stage.reactor.parts();
     let id = pool::fetch(state, core, origin, request);
     assert_eq!(stage.outcome(id).0.unwrap_err().phase, FetchPhase::Connect);
@@ -875,7 +884,8 @@ fn a_key_is_never_shown() {
     let mut stage =
         Stage::new(Script::new(move |_| [vec![Step::Await(held.clone())], good()].concat()));
     let port = Some(stage.fake.address().port());
-    let request = Request::get("127.0.0.1", port, "/places?key=canary").unwrap();
+    let request =
+        Request::new(Method::Get, "127.0.0.1", port, "/places?key=canary", Vec::new()).unwrap();
     let request = request.header("X-Goog-Api-Key", KEY).unwrap();
     let id = stage.send(request.clone());
     stage.until(|stage| {

@@ -10,9 +10,8 @@ use places_herd::fetch::pool::{
     self, FetchError, FetchId, FetchPhase, FetchTiming, Fetching, HttpPool, HttpPoolLimits, Origin,
     PendingRequest,
 };
-use places_herd::fetch::proxy::Proxy;
 use places_herd::fetch::roots;
-use places_herd::http::{HttpLimits, Request, Response};
+use places_herd::http::{HttpLimits, Method, ProxyUrl, Request, Response};
 use places_herd::log::secret::Secret;
 use places_herd::net::dns::{self, DnsClient, DnsError, DnsOptions, LookupId, Resolving};
 use rustix::io::retry_on_intr;
@@ -232,7 +231,7 @@ impl Stage {
             all_bytes: 1 << 20,
         };
         let credentials = credentials.map(|text| Secret::new(text).unwrap());
-        let through = Proxy { host: "proxy.example".to_owned(), port, credentials };
+        let through = ProxyUrl { host: "proxy.example".to_owned(), port, credentials };
         let pool =
             HttpPool::new(roots::client_config(Some(&folder.join("ca.pem"))).unwrap(), limits)
                 .with_proxy(Some(through));
@@ -242,7 +241,8 @@ impl Stage {
     }
 
     fn begin(&mut self, origin: Origin) -> FetchId {
-        let request = Request::get(&origin.host, None, "/found?x=1").unwrap();
+        let request =
+            Request::new(Method::Get, &origin.host, None, "/found?x=1", Vec::new()).unwrap();
         let request = request.header("X-Goog-Api-Key", KEY).unwrap();
         let (state, core) = self.reactor.parts();
         pool::fetch(state, core, origin, request)

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use places_herd::http::Method;
 use places_herd::log::secret::Secret;
 use places_herd::places::{
-    Answer, BaseUrl, Fetch, FetchMethod, Google, GoogleLegacy, Mask, ParsedReply, Photon, Progress,
-    ProxyUrl, Query, Rank, Reply, Retry, Scheme, SearchStatus, Source, Ticket,
+    Answer, BaseUrl, Fetch, Google, GoogleLegacy, Mask, ParsedReply, Photon, Progress, ProxyUrl,
+    Query, Rank, Reply, Retry, Scheme, SearchStatus, Source, Ticket,
 };
 use places_herd::server::network;
 use proptest::prelude::*;
@@ -129,10 +130,7 @@ fn google_is_asked_for_a_circle_and_for_the_fields_that_are_paid_for() {
         (fetch.scheme, fetch.host.as_str(), fetch.port),
         (Scheme::Https, "places.googleapis.com", 443)
     );
-    assert_eq!(
-        (fetch.method, fetch.target.reveal()),
-        (FetchMethod::Post, "/v1/places:searchNearby")
-    );
+    assert_eq!((fetch.method, fetch.target.reveal()), (Method::Post, "/v1/places:searchNearby"));
     let headers: Vec<(&str, &str)> =
         fetch.headers.iter().map(|(name, value)| (*name, value.reveal())).collect();
     let mask = "places.id,places.displayName,places.location,places.viewport,places.types,\
@@ -172,7 +170,7 @@ fn legacy_is_asked_with_the_clients_digits_and_exact_metres() {
         (fetch.scheme, fetch.host.as_str(), fetch.port),
         (Scheme::Https, "maps.googleapis.com", 443)
     );
-    assert_eq!(fetch.method, FetchMethod::Get);
+    assert_eq!(fetch.method, Method::Get);
     assert_eq!(
         fetch.target.reveal(),
         "/maps/api/place/nearbysearch/json?location=34.068930,-118.445127&radius=10500&key=CANARY-4fZq91-key"
