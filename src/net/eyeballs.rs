@@ -44,11 +44,11 @@ pub enum Next<E> {
     /// Wait for an attempt to connect or to fail, or for that moment to come. There is none if all
     /// addresses have been tried.
     Wait {
-        /// When to call [`Eyeballs::woken`].
+        /// When to call [`Eyeballs::next`].
         until: Option<Moment>,
     },
     /// Every address has failed; with the failure that came last, which is told once. `None`: there
-    /// were no addresses, or no attempt had failed before they were given up.
+    /// were no addresses.
     Failed(Option<E>),
     /// Nothing: an attempt has connected.
     Connected,
@@ -84,17 +84,6 @@ impl<E> Eyeballs<E> {
         }
     }
 
-    /// Begins.
-    pub fn started(&mut self, now: Moment) -> Next<E> {
-        self.due = now;
-        self.next(now)
-    }
-
-    /// Time has passed. Too early or too often does no harm.
-    pub fn woken(&mut self, now: Moment) -> Next<E> {
-        self.next(now)
-    }
-
     /// The attempt has failed: the next one begins at once. One that is not pending has no effect.
     pub fn failed(&mut self, attempt: Attempt, why: E, now: Moment) -> Next<E> {
         if self.forget(attempt) {
@@ -112,16 +101,11 @@ impl<E> Eyeballs<E> {
             return vec![attempt];
         }
         self.connected = true;
-        self.give_up()
-    }
-
-    /// Nobody waits for a connection any more. Returns the attempts to cancel.
-    pub fn give_up(&mut self) -> Vec<Attempt> {
-        self.tried = self.addresses.len();
         std::mem::take(&mut self.pending)
     }
 
-    fn next(&mut self, now: Moment) -> Next<E> {
+    /// Begins, and goes on when time has passed: too early or too often does no harm.
+    pub fn next(&mut self, now: Moment) -> Next<E> {
         if self.connected {
             return Next::Connected;
         }
@@ -144,8 +128,8 @@ impl<E> Eyeballs<E> {
 
     /// Was it pending? Then it is no longer.
     fn forget(&mut self, attempt: Attempt) -> bool {
-        let place = self.pending.iter().position(|pending| *pending == attempt);
-        place.map(|place| self.pending.remove(place)).is_some()
+        let at = self.pending.iter().position(|pending| *pending == attempt);
+        at.map(|at| self.pending.remove(at)).is_some()
     }
 }
 
@@ -207,23 +191,23 @@ mod tests {
     #[test]
     fn an_attempt_that_is_silent_gives_way_after_its_head_start() {
         let mut eyeballs = eyeballs(&[V6_A, V4_A, V6_B]);
-        assert_eq!(eyeballs.started(ms(1_000)), attempt(0, V6_A, Some(1_250)));
-        assert_eq!(eyeballs.woken(ms(1_249)), wait(Some(1_250)));
-        assert_eq!(eyeballs.woken(ms(1_250)), attempt(1, V4_A, Some(1_500)));
+        assert_eq!(eyeballs.next(ms(1_000)), attempt(0, V6_A, Some(1_250)));
+        assert_eq!(eyeballs.next(ms(1_249)), wait(Some(1_250)));
+        assert_eq!(eyeballs.next(ms(1_250)), attempt(1, V4_A, Some(1_500)));
         // Late: the head start counts from when the attempt really began.
-        assert_eq!(eyeballs.woken(ms(1_600)), attempt(2, V6_B, None));
-        assert_eq!(eyeballs.woken(ms(9_999)), wait(None));
+        assert_eq!(eyeballs.next(ms(1_600)), attempt(2, V6_B, None));
+        assert_eq!(eyeballs.next(ms(9_999)), wait(None));
         assert_eq!(eyeballs.connected(Attempt(1)), [Attempt(0), Attempt(2)]);
-        assert_eq!(eyeballs.woken(ms(9_999)), Connected);
+        assert_eq!(eyeballs.next(ms(9_999)), Connected);
     }
 
     #[test]
     fn a_failure_starts_the_next_attempt_at_once() {
         let mut eyeballs = eyeballs(&[V6_A, V4_A, V6_B, V4_B]);
-        assert_eq!(eyeballs.started(ms(0)), attempt(0, V6_A, Some(250)));
+        assert_eq!(eyeballs.next(ms(0)), attempt(0, V6_A, Some(250)));
         assert_eq!(eyeballs.failed(Attempt(0), "unreachable", ms(3)), attempt(1, V4_A, Some(253)));
-        assert_eq!(eyeballs.woken(ms(250)), wait(Some(253)));
-        assert_eq!(eyeballs.woken(ms(253)), attempt(2, V6_B, Some(503)));
+        assert_eq!(eyeballs.next(ms(250)), wait(Some(253)));
+        assert_eq!(eyeballs.next(ms(253)), attempt(2, V6_B, Some(503)));
         // Whichever fails, and only once.
         assert_eq!(eyeballs.failed(Attempt(1), "refused", ms(300)), attempt(3, V4_B, None));
         assert_eq!(eyeballs.failed(Attempt(1), "refused", ms(301)), wait(None));
@@ -233,33 +217,24 @@ mod tests {
     #[test]
     fn when_all_have_failed_the_last_failure_is_told() {
         let mut eyeballs = eyeballs(&[V6_A, V4_A]);
-        assert_eq!(eyeballs.started(ms(0)), attempt(0, V6_A, Some(250)));
-        assert_eq!(eyeballs.woken(ms(250)), attempt(1, V4_A, None));
+        assert_eq!(eyeballs.next(ms(0)), attempt(0, V6_A, Some(250)));
+        assert_eq!(eyeballs.next(ms(250)), attempt(1, V4_A, None));
         assert_eq!(eyeballs.failed(Attempt(1), "refused", ms(260)), wait(None));
         assert_eq!(eyeballs.failed(Attempt(0), "timed out", ms(900)), Failed(Some("timed out")));
     }
 
     #[test]
     fn without_addresses_it_has_failed_before_it_began() {
-        assert_eq!(eyeballs(&[]).started(ms(0)), Failed(None));
+        assert_eq!(eyeballs(&[]).next(ms(0)), Failed(None));
     }
 
     #[test]
     fn who_connects_second_is_cancelled() {
         let mut eyeballs = eyeballs(&[V6_A, V4_A, V4_B]);
-        eyeballs.started(ms(0));
-        eyeballs.woken(ms(250));
+        eyeballs.next(ms(0));
+        eyeballs.next(ms(250));
         assert_eq!(eyeballs.connected(Attempt(0)), [Attempt(1)]);
         assert_eq!(eyeballs.connected(Attempt(1)), [Attempt(1)]);
         assert_eq!(eyeballs.failed(Attempt(1), "reset", ms(300)), Connected);
-    }
-
-    #[test]
-    fn after_giving_up_nothing_is_tried() {
-        let mut eyeballs = eyeballs(&[V6_A, V4_A, V4_B]);
-        eyeballs.started(ms(0));
-        assert_eq!(eyeballs.failed(Attempt(0), "refused", ms(5)), attempt(1, V4_A, Some(255)));
-        assert_eq!(eyeballs.give_up(), [Attempt(1)]);
-        assert_eq!(eyeballs.woken(ms(255)), Failed(Some("refused")));
     }
 }

@@ -59,7 +59,7 @@ pub fn resolved<S: Fetching>(
             let addresses: Vec<SocketAddr> =
                 addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
             let mut eyeballs = Eyeballs::new(&addresses);
-            let next = eyeballs.started(core.now());
+            let next = eyeballs.next(core.now());
             fetch.stage = Stage::Connecting { eyeballs, connectors: Vec::new() };
             connect_next(state, core, id, next);
         }
@@ -91,7 +91,7 @@ fn connect_next<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, nex
     if let Some(until) = until {
         core.call_later(until - core.now(), move |state, core| {
             let now = core.now();
-            step(state, core, id, |eyeballs| eyeballs.woken(now));
+            step(state, core, id, |eyeballs| eyeballs.next(now));
         });
     }
 }

@@ -140,11 +140,12 @@ impl DnsClient {
         }
         let is_first = self.looked.replace(now).is_none();
         let DnsOptions { servers, total, hosts, resolv_conf } = &self.options;
-        let (config, remarks) = match servers.is_empty() {
+        let (mut config, remarks) = match servers.is_empty() {
             true => read(resolv_conf),
             false => (Config::with_servers(servers.clone()), Vec::new()),
         };
-        self.resolver.reload(config.total_limit(*total));
+        config.total = *total;
+        self.resolver.reload(config);
         if remarks != self.remarks {
             remarks.iter().for_each(|(level, what)| log::log!(*level, "dns: {what}"));
             self.remarks = remarks;
@@ -209,7 +210,8 @@ fn carry_out<S: Resolving>(state: &mut S, core: &mut Core<S>) {
     while let Some(action) = client.resolver.next_action() {
         match action {
             Action::Send { query, server, via, bytes } => {
-                let factory = Box::new(QueryFactory { query, via, bytes });
+                let protocol = DnsQuery { query, via, bytes, received: Vec::new() };
+                let factory = Box::new(QueryFactory(query, Some(protocol)));
                 let connector = match via {
                     Via::Udp => core.connect_udp(server, factory),
                     Via::Tcp => core.connect_tcp(server, ConnectOptions::default(), factory),
@@ -250,11 +252,7 @@ fn failed<S: Resolving>(state: &mut S, core: &mut Core<S>, query: QueryId) {
 
 /// Makes the one connection of a query.
 #[derive(Debug)]
-struct QueryFactory {
-    query: QueryId,
-    via: Via,
-    bytes: Vec<u8>,
-}
+struct QueryFactory(QueryId, Option<DnsQuery>);
 
 impl<S: Resolving> Factory<S> for QueryFactory {
     fn build_protocol(
@@ -262,8 +260,7 @@ impl<S: Resolving> Factory<S> for QueryFactory {
         _cx: &mut Context<'_, S>,
         _peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<S>>> {
-        let bytes = std::mem::take(&mut self.bytes);
-        Some(Box::new(DnsQuery { query: self.query, via: self.via, bytes, received: Vec::new() }))
+        Some(Box::new(self.1.take()?))
     }
 }
 
@@ -275,8 +272,8 @@ impl<S: Resolving> ClientFactory<S> for QueryFactory {
         why: &CloseReason,
         _retry: Option<Duration>,
     ) {
-        log::debug!("dns: {:?}: {why}", self.query);
-        failed(state, core, self.query);
+        log::debug!("dns: {:?}: {why}", self.0);
+        failed(state, core, self.0);
     }
 }
 

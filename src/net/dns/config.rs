@@ -55,10 +55,12 @@ pub struct Config {
     servers: Vec<SocketAddr>,
     search: Vec<HostName>,
     ndots: u32,
-    via: Via,
+    /// How a query travels, unless its answer is too long for that.
+    pub via: Via,
     timeout: Duration,
     attempts: u32,
-    total: Duration,
+    /// The longest that a lookup takes.
+    pub total: Duration,
 }
 
 impl Default for Config {
@@ -140,16 +142,6 @@ impl Config {
         true
     }
 
-    /// With another limit on a whole lookup.
-    pub fn total_limit(self, total: Duration) -> Config {
-        Config { total, ..self }
-    }
-
-    /// The longest that a lookup takes.
-    pub fn total(&self) -> Duration {
-        self.total
-    }
-
     /// The names to ask for, in their order, when `name` is looked for: at least one. `is_whole`: it was written
     /// with a dot at its end.
     pub fn names(&self, name: HostName, is_whole: bool) -> Vec<HostName> {
@@ -159,11 +151,6 @@ impl Config {
         let is_first = name.as_str().matches('.').count() >= self.ndots as usize;
         names.insert(if is_first { 0 } else { names.len() }, name);
         names
-    }
-
-    /// How a query travels, unless its answer is too long for that.
-    pub fn via(&self) -> Via {
-        self.via
     }
 
     /// How often a question is asked before it is given up: at least once.
@@ -357,7 +344,7 @@ mod tests {
         assert_eq!(wait("nameserver 192.0.2.1\nnameserver 192.0.2.2"), 500);
         assert_eq!(wait("options attempts:1 timeout:1"), 1_000);
         assert_eq!(wait("options attempts:1"), 2_000);
-        let patient = config("options timeout:1").total_limit(Duration::from_secs(60));
+        let patient = Config { total: Duration::from_secs(60), ..config("options timeout:1") };
         assert_eq!(patient.wait().as_millis(), 1_000);
     }
 

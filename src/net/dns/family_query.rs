@@ -81,17 +81,12 @@ impl FamilyQuery {
         self.end.is_none().then_some(self.next_try)
     }
 
-    /// Whether `query` is one of its own and open.
-    pub(super) fn has_asked(&self, query: QueryId) -> bool {
-        self.position(query).is_some()
-    }
-
     /// Asks the server whose turn it is.
     pub(super) fn try_next(&mut self, cx: &mut QueryStep<'_>) {
         let server = cx.config.server(self.tried);
         self.tried += 1;
         self.next_try = cx.now + cx.config.wait();
-        let open = self.ask(cx.out, server, cx.config.via());
+        let open = self.ask(cx.out, server, cx.config.via);
         self.open.push(open);
     }
 
@@ -158,7 +153,8 @@ impl FamilyQuery {
         Open { query, server, via, question }
     }
 
-    fn position(&self, query: QueryId) -> Option<usize> {
+    /// Where `query` is among the open ones.
+    pub(super) fn position(&self, query: QueryId) -> Option<usize> {
         self.open.iter().position(|open| open.query == query)
     }
 }

@@ -71,11 +71,6 @@ struct Lookup {
 }
 
 impl Resolver {
-    /// Asks whom `config` names, but first looks at `hosts`.
-    pub fn new(hosts: Hosts, config: Config) -> Resolver {
-        Resolver { config, hosts, ..Resolver::default() }
-    }
-
     /// resolv.conf may say something else from now on. Lookups under way go on with the new servers.
     pub fn reload(&mut self, config: Config) {
         self.config = config;
@@ -175,7 +170,7 @@ impl Resolver {
         let mut chance = SplitMix64::new(random);
         let mut cx = QueryStep { config: &self.config, out: &mut self.out, now };
         let halves = halves(&names[0], &mut chance, &mut cx);
-        let (askers, deadline) = (vec![asker], now + self.config.total());
+        let (askers, deadline) = (vec![asker], now + self.config.total);
         let lookup = Lookup { name, askers, chance, at: 0, before: None, deadline, halves };
         self.lookups.insert(names, lookup);
     }
@@ -190,7 +185,7 @@ impl Resolver {
     ) {
         let Resolver { config, lookups, out, .. } = self;
         let asked = lookups.iter_mut().find_map(|(names, lookup)| {
-            let half = lookup.halves.iter_mut().find(|half| half.has_asked(query))?;
+            let half = lookup.halves.iter_mut().find(|half| half.position(query).is_some())?;
             Some((names, half))
         });
         let Some((names, half)) = asked else { return };

@@ -76,6 +76,13 @@ struct Stage {
     done: Vec<(LookupId, Found)>,
 }
 
+fn resolver(hosts: Hosts, config: Config) -> Resolver {
+    let mut resolver = Resolver::default();
+    resolver.reload(config);
+    resolver.reload_hosts(hosts);
+    resolver
+}
+
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
@@ -83,7 +90,7 @@ fn ms(millis: u64) -> Duration {
 /// Three servers at most, `192.0.2.53` and the next; two tries each, two seconds in all.
 fn stage(servers: u8) -> Stage {
     let servers = (0..servers).map(|n| SocketAddr::from(([192, 0, 2, 53 + n], 53))).collect();
-    Stage::new(Resolver::new(Hosts::default(), Config::with_servers(servers)))
+    Stage::new(resolver(Hosts::default(), Config::with_servers(servers)))
 }
 
 impl Stage {
@@ -222,7 +229,7 @@ fn what_is_no_name_is_refused() {
 #[test]
 fn localhost_is_this_machine_whatever_the_files_say() {
     let hosts = Hosts::parse("192.0.2.66 localhost maps.localhost");
-    let mut stage = Stage::new(Resolver::new(hosts, Config::default()));
+    let mut stage = Stage::new(resolver(hosts, Config::default()));
     for name in ["localhost", "LOCALHOST.", "maps.localhost"] {
         assert_eq!(stage.found(name), list(&["::1", "127.0.0.1"]));
     }
@@ -231,7 +238,7 @@ fn localhost_is_this_machine_whatever_the_files_say() {
 #[test]
 fn the_hosts_file_comes_before_the_servers() {
     let hosts = Hosts::parse("192.0.2.7 maps.example\n2001:db8::7 maps.example");
-    let mut stage = Stage::new(Resolver::new(hosts, Config::default()));
+    let mut stage = Stage::new(resolver(hosts, Config::default()));
     assert_eq!(stage.found("Maps.Example."), list(&["192.0.2.7", "2001:db8::7"]));
 }
 
@@ -471,7 +478,7 @@ fn too_many_lookups_are_refused_until_some_are_over() {
 /// One server, and a search list of two domains.
 fn searching(options: &str) -> Stage {
     let text = format!("nameserver 192.0.2.53\nsearch a.example b.example\n{options}");
-    Stage::new(Resolver::new(Hosts::default(), Config::parse(&text, |_| None).0))
+    Stage::new(resolver(Hosts::default(), Config::parse(&text, |_| None).0))
 }
 
 impl Stage {
