@@ -51,19 +51,16 @@ impl CertInfo {
         Some(CertInfo { serial: serial.to_vec(), not_before, not_after })
     }
 
-    /// How many whole days it still holds at `wall`; 0 on the last one and after it.
-    pub fn days_left(&self, wall: UnixNanos) -> u64 {
-        self.not_after.saturating_sub(seconds(wall)) / SECONDS_A_DAY
+    /// How many whole days it still holds at that time; 0 on the last one and after it.
+    pub fn days_left(&self, UnixNanos(nanos): UnixNanos) -> u64 {
+        let now = Duration::from_nanos(nanos).as_secs();
+        self.not_after.saturating_sub(now) / SECONDS_A_DAY
     }
 
     /// The number in hexadecimal digits.
     pub fn serial_in_hex(&self) -> String {
         self.serial.iter().map(|byte| format!("{byte:02x}")).collect()
     }
-}
-
-fn seconds(UnixNanos(nanos): UnixNanos) -> u64 {
-    Duration::from_nanos(nanos).as_secs()
 }
 
 /// The value at the start of `input`, which has to have this tag, and what follows it.
@@ -94,10 +91,8 @@ fn time(input: &[u8]) -> Option<(u64, &[u8])> {
         (year, 2) => year + if year < 50 { 2_000 } else { 1_900 },
         (year, _) => year,
     };
-    let [month, day, hour, minute, second] = match text.strip_suffix(b"Z")? {
-        text if text.len() == 10 => [0, 2, 4, 6, 8].map(|at| number(&text[at..at + 2])),
-        _ => return None,
-    };
+    let text: &[u8; 10] = text.strip_suffix(b"Z")?.try_into().ok()?;
+    let [month, day, hour, minute, second] = [0, 2, 4, 6, 8].map(|at| number(&text[at..at + 2]));
     let (month, day, hour, minute, second) = (month?, day?, hour?, minute?, second?);
     let is_a_day = (1..=12).contains(&month) && (1..=days_in(year, month)).contains(&day);
     if !is_a_day || hour > 23 || minute > 59 || second > 59 {

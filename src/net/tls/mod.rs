@@ -25,8 +25,10 @@ pub mod mutual;
 pub mod pem;
 
 use self::mutual::LoopClock;
-use herd_reactor::{CloseReason, Context, Core, Filter, Flow, Protocol, Shared, TimerId};
-use rustls::pki_types::{CertificateDer, ServerName};
+use herd_reactor::{
+    CloseReason, Context, Core, Filter, Flow, Protocol, Shared, TimerId, Transport,
+};
+use rustls::pki_types::ServerName;
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, Connection, InvalidMessage, OtherError,
     ServerConfig, ServerConnection,
@@ -122,7 +124,8 @@ impl<P> Tls<P> {
             *made = true;
             if proof.take().is_some() {
                 let shown = tls.peer_certificates().unwrap_or_default();
-                cx.core.note_peer_certificates(cx.id, shown.iter().map(der_of).collect());
+                cx.core
+                    .note_peer_certificates(cx.id, shown.iter().map(|der| der.to_vec()).collect());
             }
             inner.connection_made(cx)?;
         }
@@ -139,7 +142,7 @@ impl<P> Tls<P> {
                 };
             }
             let count = plain.len();
-            if stands(cx) {
+            if cx.transport().is_some_and(Transport::is_connected) {
                 inner.data_received(cx, plain)?;
             }
             reader.consume(count);
@@ -242,10 +245,6 @@ impl<S: Shared, P: Protocol<S>> Filter<S> for Tls<P> {
     }
 }
 
-fn der_of(certificate: &CertificateDer<'_>) -> Vec<u8> {
-    certificate.as_ref().to_vec()
-}
-
 /// What the peer has sent proves nothing, or is not TLS: the next connection would end the same.
 #[derive(Debug)]
 pub(crate) struct BadPeer(rustls::Error);
@@ -276,8 +275,4 @@ impl fmt::Display for BadPeer {
             why => why.fmt(f),
         }
     }
-}
-
-fn stands<S: Shared>(cx: &Context<'_, S>) -> bool {
-    cx.transport().is_some_and(herd_reactor::Transport::is_connected)
 }

@@ -191,20 +191,20 @@ impl PeerVerifier {
         crls: &[CertificateRevocationListDer<'_>],
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Result<PeerVerifier, CredentialError> {
-        let authorities = authorities
-            .iter()
-            .map(|der| anchor_from_trusted_cert(der).map(|anchor| anchor.to_owned()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(CredentialError::Authority)?;
         if authorities.is_empty() {
             return Err(CredentialError::Authority(webpki::Error::UnknownIssuer));
         }
-        let crls = crls
-            .iter()
-            .map(|der| OwnedCertRevocationList::from_der(der).map(CertRevocationList::from))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(CredentialError::Revoked)?;
-        Ok(PeerVerifier { authorities, crls, algorithms })
+        let anchor = |der| anchor_from_trusted_cert(der).map(|anchor| anchor.to_owned());
+        let list = |der: &CertificateRevocationListDer<'_>| {
+            OwnedCertRevocationList::from_der(der).map(CertRevocationList::from)
+        };
+        let authorities = authorities.iter().map(anchor).collect::<Result<_, _>>();
+        let crls = crls.iter().map(list).collect::<Result<_, _>>();
+        Ok(PeerVerifier {
+            authorities: authorities.map_err(CredentialError::Authority)?,
+            crls: crls.map_err(CredentialError::Revoked)?,
+            algorithms,
+        })
     }
 
     fn verify(
@@ -215,22 +215,14 @@ impl PeerVerifier {
     ) -> Result<(), webpki::Error> {
         let leaf = EndEntityCert::try_from(leaf)?;
         let lists: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
-        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+        let crls = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
             options
                 .with_depth(RevocationCheckDepth::EndEntity)
                 .with_status_policy(UnknownStatusPolicy::Deny)
                 .build()
         });
-        let (algorithms, authorities) = (self.algorithms.all, &self.authorities);
-        leaf.verify_for_usage(
-            algorithms,
-            authorities,
-            intermediates,
-            now,
-            BothUses,
-            revocation,
-            None,
-        )?;
+        let (algorithms, anchors) = (self.algorithms.all, &self.authorities);
+        leaf.verify_for_usage(algorithms, anchors, intermediates, now, BothUses, crls, None)?;
         Ok(())
     }
 }
@@ -246,10 +238,7 @@ impl ExtendedKeyUsageValidator for BothUses {
             as_server |= purpose == KeyPurposeId::new(SERVER_AUTH);
             as_client |= purpose == KeyPurposeId::new(CLIENT_AUTH);
         }
-        match as_server && as_client {
-            true => Ok(()),
-            false => Err(webpki::Error::EmptyEkuExtension),
-        }
+        if as_server && as_client { Ok(()) } else { Err(webpki::Error::EmptyEkuExtension) }
     }
 }
 
@@ -262,7 +251,8 @@ macro_rules! tls13_signatures {
             _certificate: &CertificateDer<'_>,
             _signature: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            Err(only_tls13())
+            // It is not offered, so nobody gets here.
+            Err(PeerIncompatible::Tls13RequiredForQuic.into())
         }
 
         fn verify_tls13_signature(
@@ -315,11 +305,6 @@ impl ServerCertVerifier for PeerVerifier {
     }
 
     tls13_signatures!();
-}
-
-/// TLS 1.2 is not offered, so nobody gets here.
-fn only_tls13() -> rustls::Error {
-    PeerIncompatible::Tls13RequiredForQuic.into()
 }
 
 /// What the peer is told, which is the alert that fits, and the log.
