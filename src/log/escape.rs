@@ -25,13 +25,7 @@ pub fn escape(bytes: &[u8], out: &mut Vec<u8>) {
     if is_plain(bytes) {
         out.extend_from_slice(bytes);
     } else {
-        pieces(
-            bytes,
-            |c| c == '\\' || is_unprintable(c),
-            |piece| {
-                out.extend_from_slice(piece.as_bytes());
-            },
-        );
+        pieces(bytes, must_be_escaped, |piece| out.extend_from_slice(piece.as_bytes()));
     }
 }
 
@@ -42,13 +36,9 @@ pub struct Escaped<'a>(pub &'a [u8]);
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut outcome = Ok(());
-        pieces(
-            self.0,
-            |c| c == '\\' || is_unprintable(c),
-            |piece| {
-                outcome = outcome.and_then(|()| f.write_str(piece));
-            },
-        );
+        pieces(self.0, must_be_escaped, |piece| {
+            outcome = outcome.and_then(|()| f.write_str(piece));
+        });
         outcome
     }
 }
@@ -109,6 +99,10 @@ fn all_plain<B: AsRef<[u8]>>(bytes: B) -> bool {
     bytes
         .iter()
         .fold(true, |plain, &byte| plain & (byte.wrapping_sub(b' ') < 0x5f) & (byte != b'\\'))
+}
+
+fn must_be_escaped(c: char) -> bool {
+    c == '\\' || is_unprintable(c)
 }
 
 fn is_unprintable(c: char) -> bool {

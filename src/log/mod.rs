@@ -44,8 +44,7 @@ mod stamp;
 
 use std::cell::RefCell;
 use std::env;
-use std::fmt::{self, Write as _};
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -180,7 +179,7 @@ fn install(clock: Clock) -> io::Result<(bool, Vec<String>)> {
     let (filter, faults) = filter::chosen(&env::var_os("RUST_LOG").unwrap_or_default());
     for fault in &faults {
         // `env_logger` would say it with `eprintln!`, which panics if nobody can read it.
-        let _ = io::Write::write_all(&mut io::stderr(), format!("warning: {fault}\n").as_bytes());
+        let _ = io::stderr().write_all(format!("warning: {fault}\n").as_bytes());
     }
     let logger = Builder::new()
         .parse_filters(&filter)
@@ -197,25 +196,15 @@ fn install(clock: Clock) -> io::Result<(bool, Vec<String>)> {
 
 /// Writes `record` as a line: `<time> <level> <text>`.
 fn form(out: &mut Formatter, unix_ns: u64, record: &Record<'_>) -> io::Result<()> {
-    io::Write::write_all(out, TimestampCache::new().at(unix_ns))?;
-    io::Write::write_fmt(out, format_args!(" {:5} ", record.level()))?;
+    out.write_all(TimestampCache::new().at(unix_ns))?;
     // The text is ours; still, whatever foreign text found its way into it cannot leave the line.
-    write!(OneLine(out), "{}", record.args()).map_err(io::Error::other)?;
-    io::Write::write_all(out, b"\n")
-}
-
-struct OneLine<'a>(&'a mut Formatter);
-
-impl fmt::Write for OneLine<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        io::Write::write_all(self.0, one_line(text).as_bytes()).map_err(|_| fmt::Error)
-    }
+    writeln!(out, " {:5} {}", record.level(), one_line(&record.args().to_string()))
 }
 
 /// What `env_logger` writes to: one call, one line.
 struct Pipe;
 
-impl io::Write for Pipe {
+impl Write for Pipe {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         with_log(|log| log.event(line));
         Ok(line.len())
