@@ -7,7 +7,6 @@
 
 use super::head::{Head, Headers, number};
 use super::{HttpError, HttpLimits, Method};
-use std::time::Duration;
 
 /// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,14 +86,4 @@ fn content_length(headers: &Headers) -> Result<Option<u64>, HttpError> {
         length = Some(one);
     }
     Ok(length)
-}
-
-/// How long the peer says it will keep an idle connection: `Keep-Alive: timeout=5, max=100`.
-pub(super) fn keep_alive(headers: &Headers) -> Option<Duration> {
-    let timeout = |element: &[u8]| {
-        let at = element.iter().position(|byte| *byte == b'=')?;
-        let (name, value) = (element[..at].trim_ascii(), element[at + 1..].trim_ascii());
-        number(value).filter(|_| name.eq_ignore_ascii_case(b"timeout"))
-    };
-    headers.elements("Keep-Alive").find_map(timeout).map(Duration::from_secs)
 }

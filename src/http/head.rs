@@ -11,7 +11,6 @@
 
 use super::lines::{LineBuffer, looked_at};
 use super::{HttpError, HttpLimits};
-use std::borrow::Cow;
 use std::fmt;
 
 /// A head, read.
@@ -69,48 +68,29 @@ fn parse(lines: &[u8], limits: &HttpLimits) -> Result<Head, HttpError> {
     if parsed.is_partial() {
         return Err(HttpError::MalformedHead("header value"));
     }
-    let mut headers = Headers::default();
-    for field in response.headers.iter() {
-        headers.push(field.name, &unfolded(field.value));
-    }
+    let field = |field: &httparse::Header<'_>| (field.name.to_owned(), unfolded(field.value));
+    let headers = Headers(response.headers.iter().map(field).collect());
     Ok(Head { status, http_1_0: response.version == Some(0), headers })
 }
 
 /// A value with a blank for each end of a line in it, and for the blanks around that.
-fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
+fn unfolded(value: &[u8]) -> Vec<u8> {
     if !value.contains(&b'\n') {
-        return Cow::Borrowed(value);
+        return value.to_vec();
     }
     let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    Cow::Owned(lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(&b' '))
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(&b' ')
 }
 
 /// Header fields, in the order in which they came. Their values are for programs, not for logs:
 /// [`Debug`] shows the names only.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Headers {
-    /// Names and values, one behind the other.
-    text: Vec<u8>,
-    /// Where each field's name ends, and its value.
-    ends: Vec<(usize, usize)>,
-}
+pub struct Headers(Vec<(String, Vec<u8>)>);
 
 impl Headers {
-    fn push(&mut self, name: &str, value: &[u8]) {
-        self.text.extend_from_slice(name.as_bytes());
-        let name_end = self.text.len();
-        self.text.extend_from_slice(value);
-        self.ends.push((name_end, self.text.len()));
-    }
-
     /// All fields: name and value, the latter without blanks around it.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut start = 0;
-        self.ends.iter().map(move |&(name_end, end)| {
-            let field = (&self.text[start..name_end], &self.text[name_end..end]);
-            start = end;
-            field
-        })
+        self.0.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()))
     }
 
     /// The value of the first field of this name, in any case.
@@ -138,8 +118,7 @@ impl Headers {
 
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.iter().map(|(name, _)| String::from_utf8_lossy(name));
-        f.debug_list().entries(names).finish()
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
 }
 

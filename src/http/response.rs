@@ -16,8 +16,8 @@
 //! The idea is from h11, `_state.py`: who may do what next stands in one table, and nowhere else.
 
 use super::chunks::Chunks;
-use super::framing::{self, Framing};
-use super::head::{self, Head, Headers};
+use super::framing::Framing;
+use super::head::{self, Head, Headers, number};
 use super::lines::LineBuffer;
 use super::{HttpError, HttpLimits, Method};
 use std::fmt;
@@ -58,9 +58,14 @@ impl Response {
         self.headers.get(name)
     }
 
-    /// How long the peer says it will keep the connection while it is idle.
+    /// How long the peer says it will keep the connection while it is idle: `Keep-Alive: timeout=5, max=100`.
     pub fn keep_alive(&self) -> Option<Duration> {
-        framing::keep_alive(&self.headers)
+        let timeout = |element: &[u8]| {
+            let at = element.iter().position(|byte| *byte == b'=')?;
+            let (name, value) = (element[..at].trim_ascii(), element[at + 1..].trim_ascii());
+            number(value).filter(|_| name.eq_ignore_ascii_case(b"timeout"))
+        };
+        self.headers.elements("Keep-Alive").find_map(timeout).map(Duration::from_secs)
     }
 }
 
