@@ -39,7 +39,7 @@ impl Answer {
             Answer::Found(found) => found.write(bound, out, |_| ()),
             Answer::Rendered(page) => page.write(bound, out),
             Answer::Failed(SearchFailure { message, .. }) => document(out, |reply| {
-                reply.string("error_message", message);
+                reply.string("error_message", &**message);
                 reply.strings("html_attributions", &[""; 0]);
                 reply.objects("results", &[], result, |_| ());
                 reply.string("status", self.status(bound));
@@ -129,12 +129,7 @@ fn first<'p, 't>(places: &'p [Place<'t>], bound: usize) -> &'p [Place<'t>] {
 
 fn result(result: &mut Object<'_>, place: &Place<'_>) {
     let business = &place.business;
-    let some_string = |result: &mut Object<'_>, key, value: Option<&str>| {
-        if let Some(value) = value {
-            result.string(key, value);
-        }
-    };
-    some_string(result, "business_status", business.status);
+    result.string("business_status", business.status);
     result.object("geometry", |geometry| {
         geometry.object("location", |location| point(location, place.location));
         geometry.object("viewport", |viewport| {
@@ -142,21 +137,21 @@ fn result(result: &mut Object<'_>, place: &Place<'_>) {
             viewport.object("southwest", |corner| point(corner, place.viewport.southwest));
         });
     });
-    some_string(result, "icon", business.icon.as_deref());
-    some_string(result, "icon_background_color", business.icon_background_color.as_deref());
-    some_string(result, "icon_mask_base_uri", business.icon_mask_base_uri.as_deref());
-    result.string("name", &place.name);
+    result.string("icon", business.icon.as_deref());
+    result.string("icon_background_color", business.icon_background_color.as_deref());
+    result.string("icon_mask_base_uri", business.icon_mask_base_uri.as_deref());
+    result.string("name", &*place.name);
     if let Some(open_now) = business.open_now {
         result.object("opening_hours", |hours| hours.scalar("open_now", open_now));
     }
     if let Some(picture) = &business.photo {
         result.objects("photos", std::slice::from_ref(picture), photo, |_| ());
     }
-    result.string("place_id", &place.place_id);
+    result.string("place_id", &*place.place_id);
     if let Some(code) = &place.plus_code {
         result.object("plus_code", |plus_code| {
-            some_string(plus_code, "compound_code", code.compound.as_deref());
-            plus_code.string("global_code", &code.global);
+            plus_code.string("compound_code", code.compound.as_deref());
+            plus_code.string("global_code", &*code.global);
         });
     }
     if let Some(level) = business.price_level {
@@ -166,19 +161,19 @@ fn result(result: &mut Object<'_>, place: &Place<'_>) {
         result.scalar("rating", rating);
     }
     // Deprecated by Google, and there equal to the id ever since.
-    result.string("reference", &place.place_id);
+    result.string("reference", &*place.place_id);
     result.string("scope", place.scope.as_str());
     result.strings("types", &place.types);
     if let Some(total) = business.user_ratings_total {
         result.scalar("user_ratings_total", total);
     }
-    some_string(result, "vicinity", place.vicinity.as_deref());
+    result.string("vicinity", place.vicinity.as_deref());
 }
 
 fn photo(object: &mut Object<'_>, photo: &Photo<'_>) {
     object.scalar("height", photo.height);
     object.strings("html_attributions", &photo.attributions);
-    object.string("photo_reference", &photo.reference);
+    object.string("photo_reference", &*photo.reference);
     object.scalar("width", photo.width);
 }
 

@@ -55,9 +55,12 @@ pub(super) struct Object<'o> {
 }
 
 impl Object<'_> {
-    pub(super) fn string(&mut self, key: &'static str, value: &str) {
-        self.key(key);
-        string(self.out, value);
+    /// A text; of none not even the key.
+    pub(super) fn string<'v>(&mut self, key: &'static str, value: impl Into<Option<&'v str>>) {
+        if let Some(value) = value.into() {
+            self.key(key);
+            string(self.out, value);
+        }
     }
 
     /// A number or a boolean. What JSON cannot say (infinities, NaN) becomes `null`.
@@ -325,7 +328,7 @@ mod tests {
         ) {
             let text = written(|object| {
                 object.strings("many", &many);
-                object.string("one", &one);
+                object.string("one", &*one);
             });
             let value: serde_json::Value = serde_json::from_str(&text).unwrap();
             prop_assert_eq!(&value["one"], &serde_json::json!(one));
