@@ -69,21 +69,17 @@ impl Cache {
         Some(addresses)
     }
 
-    /// Keeps the addresses of `names`, which hold for `ttl`.
-    pub fn keep(&mut self, names: &[HostName], addresses: Vec<IpAddr>, ttl: Duration, now: Moment) {
+    /// Keeps the addresses of `names`, which hold for `ttl`, or that there are none. What was known of `names`
+    /// is forgotten.
+    pub fn keep(
+        &mut self,
+        names: &[HostName],
+        result: Result<Vec<IpAddr>, DnsError>,
+        ttl: Duration,
+        now: Moment,
+    ) {
         let fresh_until = now + ttl.clamp(TTL_MIN, TTL_MAX);
-        let stale_until = fresh_until + STALE;
-        self.insert(names, CacheEntry { result: Ok(addresses), fresh_until, stale_until }, now);
-    }
-
-    /// Keeps that there is nothing. What was known of `names` is forgotten: a server has said so.
-    pub fn keep_none(&mut self, names: &[HostName], why: DnsError, now: Moment) {
-        let until = now + NEGATIVE_TTL;
-        let entry = CacheEntry { result: Err(why), fresh_until: until, stale_until: until };
-        self.insert(names, entry, now);
-    }
-
-    fn insert(&mut self, names: &[HostName], entry: CacheEntry, now: Moment) {
+        let stale_until = if result.is_ok() { fresh_until + STALE } else { fresh_until };
         if self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(names) {
             self.entries.retain(|_, entry| now < entry.stale_until);
         }
@@ -93,6 +89,7 @@ impl Cache {
                 self.entries.remove::<[HostName]>(&names);
             }
         }
+        let entry = CacheEntry { result, fresh_until, stale_until };
         self.entries.insert(names.to_vec(), entry);
     }
 }
@@ -119,7 +116,7 @@ mod tests {
     /// The seconds for which addresses of this TTL hold.
     fn holds(ttl: Duration) -> u64 {
         let mut cache = Cache::default();
-        cache.keep(&name("maps"), vec![address(1)], ttl, at(100));
+        cache.keep(&name("maps"), Ok(vec![address(1)]), ttl, at(100));
         (0..100_000).find(|s| cache.fresh(&name("maps"), at(100 + s)).is_none()).unwrap()
     }
 
@@ -134,7 +131,7 @@ mod tests {
     #[test]
     fn that_there_is_nothing_holds_5_s() {
         let mut cache = Cache::default();
-        cache.keep_none(&name("maps"), DnsError::NoSuchName, at(0));
+        cache.keep(&name("maps"), Err(DnsError::NoSuchName), NEGATIVE_TTL, at(0));
         assert_eq!(cache.fresh(&name("maps"), at(4)), Some(&Err(DnsError::NoSuchName)));
         assert_eq!(cache.fresh(&name("maps"), at(5)), None);
     }
@@ -142,7 +139,7 @@ mod tests {
     #[test]
     fn stale_addresses_are_found_for_an_hour_only() {
         let mut cache = Cache::default();
-        cache.keep(&name("maps"), vec![address(1)], 10 * SECOND, at(0));
+        cache.keep(&name("maps"), Ok(vec![address(1)]), 10 * SECOND, at(0));
         assert_eq!(cache.clone().stale(&name("maps"), at(3_609)), Some(vec![address(1)]));
         assert_eq!(cache.stale(&name("maps"), at(3_610)), None);
         assert_eq!(cache.stale(&name("other"), at(0)), None);
@@ -151,7 +148,7 @@ mod tests {
     #[test]
     fn stale_addresses_once_used_hold_5_s_and_never_beyond_their_hour() {
         let mut cache = Cache::default();
-        cache.keep(&name("maps"), vec![address(1)], 10 * SECOND, at(0));
+        cache.keep(&name("maps"), Ok(vec![address(1)]), 10 * SECOND, at(0));
         cache.stale(&name("maps"), at(60)).unwrap();
         assert!(cache.fresh(&name("maps"), at(64)).is_some());
         assert!(cache.fresh(&name("maps"), at(65)).is_none());
@@ -163,8 +160,8 @@ mod tests {
     #[test]
     fn a_name_that_is_gone_has_no_stale_addresses() {
         let mut cache = Cache::default();
-        cache.keep(&name("maps"), vec![address(1)], SECOND, at(0));
-        cache.keep_none(&name("maps"), DnsError::NoSuchName, at(10));
+        cache.keep(&name("maps"), Ok(vec![address(1)]), SECOND, at(0));
+        cache.keep(&name("maps"), Err(DnsError::NoSuchName), NEGATIVE_TTL, at(10));
         assert_eq!(cache.stale(&name("maps"), at(11)), None);
     }
 
@@ -174,11 +171,11 @@ mod tests {
         let named = |number: usize| name(&format!("n{number}"));
         for number in 0..ENTRIES_MAX {
             let ttl = if number == 700 { 10 } else { 60 };
-            cache.keep(&named(number), vec![address(1)], ttl * SECOND, at(0));
+            cache.keep(&named(number), Ok(vec![address(1)]), ttl * SECOND, at(0));
         }
-        cache.keep(&named(5), vec![address(2)], 60 * SECOND, at(1));
+        cache.keep(&named(5), Ok(vec![address(2)]), 60 * SECOND, at(1));
         assert!(cache.fresh(&named(700), at(1)).is_some(), "a name that is kept needs no room");
-        cache.keep(&name("new"), vec![address(1)], 60 * SECOND, at(1));
+        cache.keep(&name("new"), Ok(vec![address(1)]), 60 * SECOND, at(1));
         assert_eq!(cache.entries.len(), ENTRIES_MAX);
         assert!(cache.fresh(&named(700), at(1)).is_none());
         assert!(
@@ -190,9 +187,9 @@ mod tests {
     fn room_is_made_of_what_nobody_may_use_any_more() {
         let mut cache = Cache::default();
         for number in 0..ENTRIES_MAX {
-            cache.keep(&name(&format!("n{number}")), vec![address(1)], SECOND, at(0));
+            cache.keep(&name(&format!("n{number}")), Ok(vec![address(1)]), SECOND, at(0));
         }
-        cache.keep(&name("new"), vec![address(1)], SECOND, at(4_000));
+        cache.keep(&name("new"), Ok(vec![address(1)]), SECOND, at(4_000));
         assert_eq!(cache.entries.len(), 1);
     }
 }

@@ -90,8 +90,8 @@ impl Resolver {
     pub fn resolve(&mut self, name: &str, now: Moment, random: u64) -> LookupId {
         let asker = self.out.lookup();
         match self.known(name, now) {
-            Known::Result(result) => self.out.done(asker, result),
-            Known::Not(name, names) => self.look_up(name, names, asker, now, random),
+            Ok(result) => self.out.done(asker, result),
+            Err((name, names)) => self.look_up(name, names, asker, now, random),
         }
         asker
     }
@@ -129,25 +129,29 @@ impl Resolver {
         self.out.next()
     }
 
-    /// What can be said of `name` without asking anybody.
-    fn known(&self, text: &str, now: Moment) -> Known {
+    /// What can be said of the name `text` without asking anybody; else the name, and those to be asked for.
+    fn known(
+        &self,
+        text: &str,
+        now: Moment,
+    ) -> Result<Result<Vec<IpAddr>, DnsError>, (HostName, Vec<HostName>)> {
         if let Ok(address) = text.parse() {
-            return Known::Result(Ok(vec![address]));
+            return Ok(Ok(vec![address]));
         }
         let Some(name) = HostName::parse(text) else {
-            return Known::Result(Err(DnsError::BadName));
+            return Ok(Err(DnsError::BadName));
         };
         if name.is_localhost() {
             let addresses = [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
-            return Known::Result(Ok(addresses.to_vec()));
+            return Ok(Ok(addresses.to_vec()));
         }
         let names = self.config.names(name.clone(), text.ends_with('.'));
         if let Some(result) = self.cache.fresh(&names, now) {
-            return Known::Result(result.clone());
+            return Ok(result.clone());
         }
         match self.hosts.addresses(&name) {
-            Some(addresses) => Known::Result(Ok(addresses)),
-            None => Known::Not(name, names),
+            Some(addresses) => Ok(Ok(addresses)),
+            None => Err((name, names)),
         }
     }
 
@@ -239,12 +243,12 @@ impl Resolver {
             Ok(AddressSet { list, ttl }) => {
                 // The hosts file may have got the name meanwhile.
                 if self.hosts.addresses(&name).is_none() {
-                    self.cache.keep(names, list.clone(), ttl, now);
+                    self.cache.keep(names, Ok(list.clone()), ttl, now);
                 }
                 Ok(list)
             }
             Err(why) if why.is_definite() => {
-                self.cache.keep_none(names, why, now);
+                self.cache.keep(names, Err(why), NEGATIVE_TTL, now);
                 Err(why)
             }
             Err(why) => {
@@ -258,13 +262,6 @@ impl Resolver {
         self.waiting -= askers.len();
         askers.into_iter().for_each(|asker| self.out.done(asker, result.clone()));
     }
-}
-
-/// What is known of a name.
-enum Known {
-    Result(Result<Vec<IpAddr>, DnsError>),
-    /// It is to be asked for by these names.
-    Not(HostName, Vec<HostName>),
 }
 
 /// Both halves of a lookup, each with its first try.
