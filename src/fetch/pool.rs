@@ -113,7 +113,7 @@ pub struct HttpPoolLimits {
 pub struct HttpPool {
     tls: Arc<ClientConfig>,
     limits: HttpPoolLimits,
-    /// Through whom all origins are reached but the plain ones.
+    /// Through whom all origins are reached but the plain ones, which are on this machine.
     proxy: Option<ProxyUrl>,
     fetches: BTreeMap<FetchId, PendingFetch>,
     /// Those that wait for a handshake to end.
@@ -176,11 +176,6 @@ impl HttpPool {
         self
     }
 
-    /// How much, how many and how long.
-    pub fn limits(&self) -> &HttpPoolLimits {
-        &self.limits
-    }
-
     /// How many fetches are under way.
     pub fn fetches(&self) -> usize {
         self.fetches.len()
@@ -214,11 +209,6 @@ impl HttpPool {
     fn is_secured(&self, conn: ConnId) -> bool {
         let is_on = |fetch: &PendingFetch| matches!(fetch.stage, Stage::Exchanging { conn: its, .. } if its == conn);
         self.idle.iter().any(|(_, idle)| *idle == conn) || self.fetches.values().any(is_on)
-    }
-
-    /// The proxy on the way to `origin`.
-    fn proxy_to(&self, origin: &Origin) -> Option<&ProxyUrl> {
-        self.proxy.as_ref().filter(|_| origin.secure)
     }
 
     /// Whom `conn` is at work for.

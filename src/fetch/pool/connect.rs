@@ -7,7 +7,9 @@
 //! Each step is one [`Stage`] of the fetch, so that a step that comes late, after a cancel, finds
 //! another stage or none and does nothing.
 
-use super::{FetchId, FetchPhase, Fetching, HttpPool, PendingFetch, Stage, failure, finish};
+use super::{
+    FetchId, FetchPhase, Fetching, HttpPool, Origin, PendingFetch, Stage, failure, finish,
+};
 use crate::fetch::connection::Exchange;
 use crate::fetch::proxy::Tunnel;
 use crate::net::dns::{self, DnsError, LookupId};
@@ -17,6 +19,7 @@ use herd_reactor::{
     ClientFactory, CloseReason, ConnId, ConnectOptions, Context, Core, Factory, Protocol,
 };
 use rustls::pki_types::ServerName;
+use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -24,10 +27,8 @@ use std::time::Duration;
 pub(super) fn dial<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) {
     let pool = state.pool();
     let Some(fetch) = pool.fetches.get(&id) else { return };
-    let host = match pool.proxy_to(&fetch.origin) {
-        Some(proxy) => proxy.host.clone(),
-        None => fetch.origin.host.clone(),
-    };
+    let proxy = pool.proxy.as_ref().filter(|_| fetch.origin.secure);
+    let host = proxy.map_or(&fetch.origin.host, |proxy| &proxy.host).clone();
     let lookup = dns::ask(state, core, &host);
     if let Some(fetch) = state.pool().fetches.get_mut(&id) {
         fetch.stage = Stage::Resolving(lookup);
@@ -122,9 +123,9 @@ impl<S: Fetching> Factory<S> for ConnectAttempt {
         _peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<S>>> {
         let (id, now) = (self.fetch, cx.now());
-        let pool = cx.state.pool();
-        let (tls, limits) = (pool.tls.clone(), pool.limits);
-        let fetch = pool.fetches.get_mut(&id)?;
+        let HttpPool { fetches, tls, limits, proxy, .. } = cx.state.pool();
+        let (tls, limits) = (tls.clone(), *limits);
+        let fetch = fetches.get_mut(&id)?;
         let Stage::Connecting { eyeballs, connectors } = &mut fetch.stage else { return None };
         let losers = eyeballs.connected(self.attempt);
         if losers.contains(&self.attempt) {
@@ -141,17 +142,12 @@ impl<S: Fetching> Factory<S> for ConnectAttempt {
             fetch.stage = Stage::Securing(cx.id);
             return Some(Box::new(exchange));
         }
-        let prepared = ServerName::try_from(fetch.origin.host.clone())
-            .map_err(|e| e.to_string())
-            .and_then(|name| Tls::client(tls, name, exchange).map_err(|e| e.to_string()))
-            .and_then(|secured| {
-                let request = pool
-                    .proxy
-                    .as_ref()
-                    .map(|proxy| proxy.request(&fetch.origin.host, fetch.origin.port));
-                Ok((secured, request.transpose().map_err(|e| e.to_string())?))
-            });
-        let (secured, request) = match prepared {
+        let prepare = || -> Result<_, Box<dyn Error>> {
+            let Origin { host, port, .. } = &fetch.origin;
+            let secured = Tls::client(tls, ServerName::try_from(host.clone())?, exchange)?;
+            Ok((secured, proxy.as_ref().map(|proxy| proxy.request(host, *port)).transpose()?))
+        };
+        let (secured, request) = match prepare().map_err(|why| why.to_string()) {
             Ok(prepared) => prepared,
             Err(why) => {
                 // Told by a timer, since nobody may be called from within a call.
