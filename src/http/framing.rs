@@ -62,8 +62,10 @@ impl Framing {
             Framing::Chunked => head.headers.get("Content-Length").is_none(),
             Framing::Tunnel | Framing::UntilClose => false,
         };
-        let says = |option| head.headers.has_element("Connection", option);
-        ends_clearly && !says("close") && (!head.http_1_0 || says("keep-alive"))
+        let says = |option: &[u8]| {
+            head.headers.elements("Connection").any(|one| one.eq_ignore_ascii_case(option))
+        };
+        ends_clearly && !says(b"close") && (!head.http_1_0 || says(b"keep-alive"))
     }
 }
 

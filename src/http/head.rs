@@ -109,11 +109,6 @@ impl Headers {
     pub(super) fn elements(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.all(name).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
     }
-
-    /// Is this one of the [`elements`](Headers::elements), in any case?
-    pub(super) fn has_element(&self, name: &str, element: &str) -> bool {
-        self.elements(name).any(|one| one.eq_ignore_ascii_case(element.as_bytes()))
-    }
 }
 
 impl fmt::Debug for Headers {

@@ -8,6 +8,7 @@
 //! prints itself as `GET host/path`, which is also all a log may say of it.
 
 use std::fmt;
+use std::io::Write as _;
 use std::net::Ipv6Addr;
 
 /// The product, as a peer's log names it.
@@ -124,21 +125,20 @@ impl Request {
 
     /// Appends the whole request to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let mut put = |pieces: &[&str]| {
-            for piece in pieces {
-                out.extend_from_slice(piece.as_bytes());
-            }
+        let Request { method, host, target, headers, body } = self;
+        let length = match method {
+            Method::Post => format!("Content-Length: {}\r\n", body.len()),
+            _ => String::new(),
         };
-        put(&[self.method.as_str(), " ", &self.target, " HTTP/1.1\r\n"]);
-        put(&["Host: ", &self.host, "\r\n"]);
-        put(&["User-Agent: ", USER_AGENT, "\r\n"]);
-        put(&["Accept: application/json\r\nAccept-Encoding: identity\r\n"]);
-        put(&["Connection: keep-alive\r\n"]);
-        if self.method == Method::Post {
-            put(&["Content-Length: ", &self.body.len().to_string(), "\r\n"]);
-        }
-        put(&[&self.headers, "\r\n"]);
-        out.extend_from_slice(&self.body);
+        let method = method.as_str();
+        // A Vec takes everything.
+        let _ = write!(
+            out,
+            "{method} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n\
+             Accept: application/json\r\nAccept-Encoding: identity\r\n\
+             Connection: keep-alive\r\n{length}{headers}\r\n"
+        );
+        out.extend_from_slice(body);
     }
 }
 
