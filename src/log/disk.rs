@@ -66,10 +66,8 @@ impl RotatingFile {
         let folders = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
         folders.map_err(|error| named(error, folder))?;
         for attempt in 1..=NAMES_TRIED {
-            let path = match attempt {
-                1 => folder.join(format!("{name}.log")),
-                _ => folder.join(format!("{name}-{attempt}.log")),
-            };
+            let number = if attempt == 1 { String::new() } else { format!("-{attempt}") };
+            let path = folder.join(format!("{name}{number}.log"));
             match File::options().append(true).create_new(true).mode(MODE).open(&path) {
                 Ok(file) => {
                     let &LogSettings { rotate_bytes, rotate_keep, .. } = settings;

@@ -9,10 +9,12 @@
 //! process's memory has the key's use anyway.
 
 use crate::files;
+use memchr::memmem;
 use std::borrow::Cow;
 use std::env;
 use std::ffi::OsStr;
 use std::fmt;
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -117,51 +119,46 @@ impl Secret {
             }
             _ => true,
         };
-        let mut scrubbed = Vec::new();
-        let (mut copied, mut from) = (0, 0);
-        while let Some(found) = memchr::memchr3(first, b'%', b'\\', &text[from..]) {
-            let at = from + found;
-            let rest = &text[at..];
-            from = match may_begin(rest).then(|| behind(secret, rest)).flatten() {
-                None => at + 1,
-                Some(rest) => {
-                    scrubbed.extend_from_slice(&text[copied..at]);
-                    scrubbed.extend_from_slice(MASK);
-                    copied = text.len() - rest.len();
-                    copied
-                }
-            };
-        }
-        if copied == 0 {
-            return Cow::Borrowed(text);
-        }
-        scrubbed.extend_from_slice(&text[copied..]);
-        Cow::Owned(scrubbed)
+        masked(text, |rest| {
+            memchr::memchr3_iter(first, b'%', b'\\', rest).find_map(|at| {
+                let found = &rest[at..];
+                let behind = may_begin(found).then(|| behind(secret, found))??;
+                Some(at..rest.len() - behind.len())
+            })
+        })
     }
 }
 
 /// `text` with `***` for whatever looks like a key of Google's. For what people wrote where no key
 /// belongs, and so nobody knows that it is one: a line of a configuration.
 pub fn mask_keys(text: &str) -> Cow<'_, str> {
-    let mut masked = String::new();
-    let (mut copied, mut from) = (0, 0);
-    while let Some(found) = text[from..].find(KEY_START) {
-        let at = from + found;
-        let rest = &text[at + KEY_START.len()..];
-        let is_key = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        let length = rest.bytes().take_while(|byte| is_key(*byte)).count();
-        from = at + KEY_START.len() + length;
-        if length >= KEY_REST_MIN {
-            masked.push_str(&text[copied..at]);
-            masked.push_str("***");
-            copied = from;
-        }
+    let is_key = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let masked = masked(text.as_bytes(), |rest| {
+        memmem::find_iter(rest, KEY_START).find_map(|at| {
+            let start = at + KEY_START.len();
+            let length = rest[start..].iter().take_while(is_key).count();
+            (length >= KEY_REST_MIN).then_some(at..start + length)
+        })
+    });
+    match masked {
+        Cow::Borrowed(_) => text.into(),
+        Cow::Owned(masked) => String::from_utf8_lossy(&masked).into_owned().into(),
     }
-    if copied == 0 {
-        return Cow::Borrowed(text);
+}
+
+/// `text` with `***` for each part that `next` finds in what is left of it.
+fn masked(text: &[u8], next: impl Fn(&[u8]) -> Option<Range<usize>>) -> Cow<'_, [u8]> {
+    let (mut masked, mut rest) = (Vec::new(), text);
+    while let Some(part) = next(rest) {
+        masked.extend_from_slice(&rest[..part.start]);
+        masked.extend_from_slice(MASK);
+        rest = &rest[part.end..];
     }
-    masked.push_str(&text[copied..]);
-    Cow::Owned(masked)
+    if rest.len() == text.len() {
+        return text.into();
+    }
+    masked.extend_from_slice(rest);
+    masked.into()
 }
 
 /// What follows `secret` in a text that begins with it, each of its characters in any form: plain,
