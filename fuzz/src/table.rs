@@ -94,7 +94,7 @@ fn act(table: &mut Table, model: &mut Model, line: &[u8]) {
     let Some(at) = at(text) else { return };
     let mut scratch = Vec::new();
     let report = Report::relayed(&at, &mut scratch);
-    let new = (report.stamp(), report.line().to_vec(), report.location_text().to_vec());
+    let new = (report.stamp(), report.line().to_vec(), report.location().text.to_vec());
     let expected = model.judge(at.client, &new, rule);
     let (key, verdict) = table.merge(&report, rule);
     assert_eq!(verdict, expected);

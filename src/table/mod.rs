@@ -354,7 +354,7 @@ impl ReportOrigin {
         let equal_stamps = stamps.is_eq();
         match self {
             ReportOrigin::Client
-                if equal_stamps && new.location_text() == stored.location_text() =>
+                if equal_stamps && new.location().text == stored.location_text() =>
             {
                 MergeOutcome::Same
             }

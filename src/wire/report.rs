@@ -92,12 +92,7 @@ impl<'a> Report<'a> {
         self.client
     }
 
-    /// The location's text.
-    pub fn location_text(&self) -> &'a [u8] {
-        self.location.text
-    }
-
-    /// Where the client was, for a query.
+    /// Where the client was.
     pub fn location(&self) -> Location<'a> {
         self.location
     }
@@ -198,7 +193,7 @@ mod tests {
             b"AT Alford +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450"
         );
         assert_eq!(report.client(), b"kiwi.cs.ucla.edu");
-        assert_eq!(report.location_text(), b"+34.068930-118.445127");
+        assert_eq!(report.location().text, b"+34.068930-118.445127");
         assert_eq!(report.stamp_text(), b"1479413884.392014450");
         assert_eq!(report.stamp(), Stamp(1_479_413_884_392_014_450));
     }
@@ -242,7 +237,7 @@ mod tests {
         let report = at("\tAT  Bolden\x0b-9.5e-05 \r kiwi +027.5-086.0  0012.50 \r", &mut scratch);
         assert_eq!(report.line(), b"AT Bolden -9.5e-05 kiwi +027.5-086.0 0012.50");
         assert_eq!(report.client(), b"kiwi");
-        assert_eq!(report.location_text(), b"+027.5-086.0");
+        assert_eq!(report.location().text, b"+027.5-086.0");
         assert_eq!(report.stamp(), Stamp(12_500_000_000));
     }
 

@@ -558,7 +558,7 @@ proptest! {
         prop_assert!(nanos[0] == b'.' && nanos[1..].iter().all(u8::is_ascii_digit));
         prop_assert_eq!(Report::relayed(&at, &mut again), taken);
         prop_assert_eq!(taken.client(), client.as_bytes());
-        prop_assert_eq!(taken.location_text(), location.as_bytes());
+        prop_assert_eq!(taken.location().text, location.as_bytes());
         prop_assert_eq!(taken.stamp_text(), stamp.as_bytes());
     }
 }
