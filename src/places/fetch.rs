@@ -15,7 +15,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Answer, SearchFailure};
+use super::Answer;
 use crate::http::{BaseUrl, Method, Scheme};
 use crate::log::secret::Secret;
 
@@ -161,14 +161,6 @@ pub struct ParsedReply {
 
 /// The longest [`ParsedReply::log`], in characters.
 pub const LOG_CHARS_MAX: usize = 600;
-
-impl ParsedReply {
-    /// What a source says that has asked for nothing.
-    pub(super) fn uncalled_for() -> ParsedReply {
-        let answer = Answer::Failed(SearchFailure::unanswered("answer"));
-        ParsedReply { answer, retry: Retry::No, log: "a reply nobody asked for".to_string() }
-    }
-}
 
 /// What the upstream's answer says about asking again. Whether there is time for it, whoever runs
 /// the source decides.

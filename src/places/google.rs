@@ -12,11 +12,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::fetch::{Fetch, ParsedReply, Reply, RequestTarget, Value};
+use super::fetch::{Fetch, ParsedReply, Reply, RequestTarget, Retry, Value};
 use super::grid::Rank;
 use super::raw_json::Json;
 use super::response::{self, UpstreamError};
-use super::{Answer, BOUND_MAX, Found, Progress, Query, Source, Ticket, google_place};
+use super::{
+    Answer, BOUND_MAX, Found, Progress, Query, SearchFailure, Source, Ticket, google_place,
+};
 use crate::http::{BaseUrl, Method};
 use crate::log::secret::Secret;
 
@@ -135,7 +137,7 @@ fn answer(reply: &Reply<'_>, body: &[u8]) -> Result<Answer, UpstreamError> {
     let mut found = Found::default();
     let is_list = places.each_item(|place| add(place, &mut found));
     // A list of none is not there, or null.
-    match document.is_object() && (is_list || places.is_nothing()) {
+    match document.is_object() && (is_list || matches!(places.as_str(), "" | "null")) {
         true => Ok(Answer::Rendered(found.render())),
         false => Err(UpstreamError::senseless("the reply is no list of places")),
     }
@@ -208,10 +210,10 @@ impl GoogleError {
         };
         let error = UpstreamError::of_status(http, pause.max(self.pause), &said);
         // A key that is wrong or has expired is not 403 but 400, as if we had asked wrongly.
-        match reason.starts_with("API_KEY_") {
-            true => error.denied(),
-            false => error,
+        if !reason.starts_with("API_KEY_") {
+            return error;
         }
+        UpstreamError { failure: SearchFailure::refused(), retry: Retry::No, ..error }
     }
 }
 

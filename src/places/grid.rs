@@ -73,7 +73,7 @@ pub(super) trait Columns {
 /// question always has the same answer.
 pub(super) fn search(table: &impl Columns, query: &Query, rank: Rank) -> Vec<usize> {
     let window = Window::around(query);
-    let mut best = Best::new(rank);
+    let mut best = Best { rank, candidates: Vec::with_capacity(BOUND_MAX + 1) };
     for band in window.bands() {
         for meridians in window.meridians() {
             let rows = table.band(band);
@@ -200,10 +200,6 @@ struct Best {
 }
 
 impl Best {
-    fn new(rank: Rank) -> Best {
-        Best { rank, candidates: Vec::with_capacity(BOUND_MAX + 1) }
-    }
-
     /// Whether all places are taken by larger ones: then the distance, which costs more to find
     /// than everything else here, does not matter.
     fn has_no_room_for(&self, prominence: u16) -> bool {

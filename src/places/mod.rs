@@ -73,9 +73,6 @@ pub use records::RecordFault;
 /// The most places an answer holds, and the largest bound of a WHATSAT. Google: a page has 20.
 pub const BOUND_MAX: usize = 20;
 
-/// The largest radius of a WHATSAT, in kilometres. Google: 50,000 metres.
-pub const RADIUS_KM_MAX: u32 = 50;
-
 /// One question: what is within so many metres of this point?
 ///
 /// The numbers are for computing; the texts are what the client wrote, for a source that passes
@@ -178,6 +175,7 @@ pub trait Source: std::fmt::Debug {
     /// [`Progress::Fetch`]; a source that never says it need not have this.
     fn read(&mut self, query: &Query, reply: Reply<'_>) -> ParsedReply {
         let _ = (query, reply);
-        ParsedReply::uncalled_for()
+        let answer = Answer::Failed(SearchFailure::unanswered("answer"));
+        ParsedReply { answer, retry: Retry::No, log: "a reply nobody asked for".to_string() }
     }
 }

@@ -71,11 +71,6 @@ impl UpstreamError {
             log: log.into(),
         }
     }
-
-    /// The credentials are refused, whatever the status said.
-    pub(super) fn denied(self) -> UpstreamError {
-        UpstreamError { failure: SearchFailure::refused(), retry: Retry::No, ..self }
-    }
 }
 
 impl From<NotJson> for UpstreamError {
