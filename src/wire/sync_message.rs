@@ -75,21 +75,22 @@ impl<'a> SyncMessage<'a> {
         name: &[u8],
         fields: Fields<'a>,
     ) -> Option<Result<SyncMessage<'a>, ParseError>> {
-        Some(match name {
-            b"SYNC" => sum_of(fields).map(SyncMessage::Sync),
-            b"GROUPS" => DigestRow::parse(fields, GROUP_DIGITS).map(SyncMessage::Groups),
-            b"LEAVES" => DigestRow::parse(fields, LEAF_DIGITS).map(SyncMessage::Leaves),
-            b"WANT" => Marks::parse(fields).map(SyncMessage::Want),
+        let mut fields = fields;
+        let message = match name {
+            b"SYNC" => hexadecimal(&mut fields, SUM_DIGITS).map(SyncMessage::Sync),
+            b"GROUPS" => DigestRow::parse(&mut fields, GROUP_DIGITS).map(SyncMessage::Groups),
+            b"LEAVES" => DigestRow::parse(&mut fields, LEAF_DIGITS).map(SyncMessage::Leaves),
+            b"WANT" => Marks::parse(&mut fields).map(SyncMessage::Want),
             _ => return None,
-        })
+        };
+        Some(message.and_then(|message| fields.end().map(|()| message)))
     }
 }
 
 impl<'a> DigestRow<'a> {
-    fn parse(mut fields: Fields<'a>, first_digits: usize) -> Result<DigestRow<'a>, ParseError> {
-        let first = first_of(fields.operand()?, first_digits)?;
+    fn parse(fields: &mut Fields<'a>, first_digits: usize) -> Result<DigestRow<'a>, ParseError> {
+        let first = first_of(fields, first_digits)?;
         let text = fields.operand()?;
-        fields.end()?;
         let are_sums = text.len() == ROW * SUM_DIGITS && text.iter().all(|&byte| is_digit(byte));
         are_sums.then_some(DigestRow { first, text }).ok_or(ParseError::Hexadecimal)
     }
@@ -101,11 +102,9 @@ impl<'a> DigestRow<'a> {
 }
 
 impl Marks {
-    fn parse(mut fields: Fields<'_>) -> Result<Marks, ParseError> {
-        let first = first_of(fields.operand()?, LEAF_DIGITS)?;
-        let bits = number(fields.operand()?, MARKS_DIGITS).ok_or(ParseError::Hexadecimal)?;
-        fields.end()?;
-        Ok(Marks { first, bits: bits as u32 })
+    fn parse(fields: &mut Fields<'_>) -> Result<Marks, ParseError> {
+        let first = first_of(fields, LEAF_DIGITS)?;
+        Ok(Marks { first, bits: hexadecimal(fields, MARKS_DIGITS)? as u32 })
     }
 }
 
@@ -143,17 +142,16 @@ fn write_row(out: &mut Vec<u8>, name: &[u8], first_digits: usize, sums: &[u64], 
     sums[first..first + ROW].iter().for_each(|&sum| write_number(out, sum, SUM_DIGITS));
 }
 
-fn sum_of(mut fields: Fields<'_>) -> Result<u64, ParseError> {
-    let sum = number(fields.operand()?, SUM_DIGITS).ok_or(ParseError::Hexadecimal)?;
-    fields.end()?;
-    Ok(sum)
+/// The number that the next field is.
+fn hexadecimal(fields: &mut Fields<'_>, digits: usize) -> Result<u64, ParseError> {
+    number(fields.operand()?, digits).ok_or(ParseError::Hexadecimal)
 }
 
 /// The beginning of a row of groups, which have two digits, or of leaves, which have four: so it is
 /// always one of them.
-fn first_of(field: &[u8], digits: usize) -> Result<usize, ParseError> {
+fn first_of(fields: &mut Fields<'_>, digits: usize) -> Result<usize, ParseError> {
     const _: () = assert!(GROUPS == 1 << (4 * GROUP_DIGITS) && LEAVES == 1 << (4 * LEAF_DIGITS));
-    let first = number(field, digits).ok_or(ParseError::Hexadecimal)? as usize;
+    let first = hexadecimal(fields, digits)? as usize;
     first.is_multiple_of(ROW).then_some(first).ok_or(ParseError::Hexadecimal)
 }
 
