@@ -58,14 +58,7 @@ pub trait Fetching: Resolving<Message: From<PendingRequest> + TryInto<PendingReq
 
 /// Names one fetch of an pool. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FetchId(u64);
-
-impl FetchId {
-    #[cfg(test)]
-    pub(crate) fn numbered(number: u64) -> FetchId {
-        FetchId(number)
-    }
-}
+pub struct FetchId(pub(crate) u64);
 
 /// Whom to ask: what connections are kept for. Equal origins share them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

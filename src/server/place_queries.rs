@@ -422,7 +422,7 @@ mod tests {
         place_queries.forget(core, first);
         place_queries.ask(core, *id, query);
         let (key, _) = place_queries.next_wanted().expect("somebody wants it");
-        place_queries.begun(&key, FetchId::numbered(1));
+        place_queries.begun(&key, FetchId(1));
         assert!(place_queries.next_wanted().is_none(), "it is being fetched");
     }
 }
