@@ -114,23 +114,17 @@ impl<R: BufRead> Features<R> {
     /// come next.
     fn value(&mut self, first: u8) -> Result<bool, RecordFault> {
         self.record.clear();
-        self.take(first);
         self.open.clear();
-        match first {
-            b'{' => self.open.push(b'}'),
-            b'[' => self.open.push(b']'),
-            b'"' => {}
-            _ => {
-                // The rest of a number or of a word.
-                while let Some(byte) = self.peek()?.filter(|byte| !b" \t\r\n,]".contains(byte))
-                    && self.record.len() < FEATURE_BYTES_MAX
-                {
-                    self.take(byte);
-                }
-                return Ok(true);
-            }
+        if b"{[\"".contains(&first) {
+            return self.go_on(self.list.is_some());
         }
-        self.go_on(first == b'"', self.list.is_some())
+        // A number or a word.
+        while let Some(byte) = self.peek()?.filter(|byte| !b" \t\r\n,]".contains(byte))
+            && self.record.len() < FEATURE_BYTES_MAX
+        {
+            self.take(byte);
+        }
+        Ok(true)
     }
 
     /// Takes the rest of a collection behind its list. True: it was none, but a Feature with an empty list.
@@ -140,7 +134,7 @@ impl<R: BufRead> Features<R> {
         self.take(b']');
         self.open.clear();
         self.open.push(b'}');
-        self.go_on(false, true)?;
+        self.go_on(true)?;
         let message = match kind(&self.record) {
             Ok((true, 1)) => return Ok(false),
             Ok((false, _)) if is_empty => return Ok(true),
@@ -151,37 +145,30 @@ impl<R: BufRead> Features<R> {
         Err(RecordFault { line: self.collection.0, message: message.into() })
     }
 
-    /// Takes what is left of a value, until all that is open is closed. `is_feature`: it can be no collection.
-    fn go_on(&mut self, mut is_text: bool, mut is_feature: bool) -> Result<bool, RecordFault> {
+    /// Takes a value, or what is left of one, until all that is open is closed. `is_feature`: it can be no
+    /// collection.
+    fn go_on(&mut self, mut is_feature: bool) -> Result<bool, RecordFault> {
         let line = self.line;
-        let mut is_escaped = false;
-        while is_text || !self.open.is_empty() {
+        let (mut is_text, mut is_escaped) = (false, false);
+        loop {
             if !is_escaped {
                 self.take_plain(is_text);
             }
             let Some(byte) = self.peek()? else {
-                self.is_over = true;
-                return Err(RecordFault {
-                    line,
-                    message: "is cut off by the end of the file".into(),
-                });
+                return self.broken(line, "is cut off by the end of the file");
             };
             if let Some(message) = self.what_ends_it(byte, is_text) {
                 return self.broken(line, message);
             }
             self.take(byte);
-            if is_text {
-                is_text = byte != b'"' || is_escaped;
-                is_escaped = byte == b'\\' && !is_escaped;
-                continue;
-            }
             match byte {
+                _ if is_text => {
+                    is_text = byte != b'"' || is_escaped;
+                    is_escaped = byte == b'\\' && !is_escaped;
+                }
                 b'"' => is_text = true,
                 b'[' if !is_feature && self.begins_a_list() => {
-                    self.record.extend(b"]}");
-                    let kind = kind(&self.record);
-                    self.record.truncate(self.record.len() - 2);
-                    match kind {
+                    match kind(&[&self.record[..], b"]}"].concat()) {
                         Err(_) => {
                             return self.broken(line, "is not JSON before its list of features");
                         }
@@ -194,15 +181,17 @@ impl<R: BufRead> Features<R> {
                     }
                     self.open.push(b']');
                 }
-                b'{' => self.open.push(b'}'),
-                b'[' => self.open.push(b']'),
+                // In ASCII what closes stands two behind what opens.
+                b'{' | b'[' => self.open.push(byte + 2),
                 b'}' | b']' if self.open.pop() != Some(byte) => {
                     return self.broken(line, "is not JSON: its brackets do not match");
                 }
                 _ => {}
             }
+            if !is_text && self.open.is_empty() {
+                return Ok(true);
+            }
         }
-        Ok(true)
     }
 
     /// Why `byte`, which comes next, cannot belong to the object.
@@ -263,11 +252,10 @@ impl<R: BufRead> RecordReader for Features<R> {
     fn next(&mut self) -> Result<Option<(usize, &[u8])>, RecordFault> {
         while !self.is_over {
             let Some(byte) = self.peek()? else {
-                self.is_over = true;
-                if self.list.is_some() {
-                    return Err(self.fatal("the list of features is cut off"));
+                match self.list {
+                    Some(_) => return Err(self.fatal("the list of features is cut off")),
+                    None => break,
                 }
-                break;
             };
             match (self.list, byte) {
                 (_, b' ' | b'\t' | b'\r' | b'\n') => self.skip(byte),

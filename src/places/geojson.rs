@@ -30,14 +30,12 @@ const OVERTURE_ATTRIBUTION: &str =
 /// Reads a Feature.
 #[rustfmt::skip]
 pub(super) fn entry(record: &[u8]) -> Result<Entry, NoEntry> {
-    let feature = Json::document(record)
+    let members = Json::members_of(record, ["type", "id", "geometry", "properties"])
         .map_err(|NotJson(error)| format!("is not JSON: within the Feature, {error}"))?;
     // As in a list of features; a file of them has only objects.
-    if !feature.is_object() {
+    let Some([kind, id, geometry, properties]) = members else {
         return Err(NoEntry::PassedOver(NO_POINT));
-    }
-    let [kind, id, geometry, properties] =
-        feature.members(["type", "id", "geometry", "properties"]);
+    };
     match kind.text().as_deref() {
         Some("Feature") => {}
         Some("FeatureCollection") => {

@@ -48,6 +48,27 @@ impl<'t> Json<'t> {
         }
     }
 
+    /// The members of these names of the one object that `text` should be, in a single pass: a file has millions of
+    /// them. None: it is another value.
+    pub(super) fn members_of<const N: usize>(
+        text: &'t [u8],
+        names: [&str; N],
+    ) -> Result<Option<[Json<'t>; N]>, NotJson> {
+        let (mut members, mut is_certain) = ([Json::default(); N], text.starts_with(b"{"));
+        let json = str::from_utf8(text).unwrap_or_default();
+        let mut reader = serde_json::Deserializer::from_str(json);
+        let read = reader.deserialize_any(Each(|key: &str, value| {
+            // In a key serde_json takes what the grammar does not: control characters.
+            is_certain &= key.bytes().all(|byte| byte >= b' ');
+            put(names, &mut members, key, value);
+        }));
+        if read.and_then(|()| reader.end()).is_ok() && is_certain && !is_too_deep(json) {
+            return Ok(Some(members));
+        }
+        let document = Json::document(text)?;
+        Ok(document.is_object().then(|| document.members(names)))
+    }
+
     /// The value as it stands in the document; empty if there is none.
     pub(super) fn as_str(self) -> &'t str {
         self.0
@@ -60,11 +81,7 @@ impl<'t> Json<'t> {
     /// The members of these names. Those that are not there, or if this is no object, are nothing.
     pub(super) fn members<const N: usize>(self, names: [&str; N]) -> [Json<'t>; N] {
         let mut members = [Json::default(); N];
-        self.each_member(|key, value| {
-            if let Some(index) = names.iter().position(|name| *name == key) {
-                members[index] = value;
-            }
-        });
+        self.each_member(|key, value| put(names, &mut members, key, value));
         members
     }
 
@@ -119,6 +136,18 @@ impl<'t> Json<'t> {
     /// A boolean, or a whole number without point or exponent, as `T` has it.
     pub(super) fn parse<T: FromStr>(self) -> Option<T> {
         self.0.parse().ok()
+    }
+}
+
+/// Keeps a value, if its name is one of these.
+fn put<'t, const N: usize>(
+    names: [&str; N],
+    members: &mut [Json<'t>; N],
+    key: &str,
+    value: Json<'t>,
+) {
+    if let Some(index) = names.iter().position(|name| *name == key) {
+        members[index] = value;
     }
 }
 
@@ -418,6 +447,37 @@ mod tests {
         })
     }
 
+    fn in_two_passes(text: &str) -> Result<Option<[Json<'_>; 1]>, NotJson> {
+        let document = Json::document(text.as_bytes())?;
+        Ok(document.is_object().then(|| document.members(["a"])))
+    }
+
+    #[test]
+    fn the_members_of_a_text_are_read_as_those_of_a_document() {
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(DEPTH_MAX), "]".repeat(DEPTH_MAX));
+        for text in [
+            "{\"a\":1,\"b\":2,\"a\":3}",
+            "{\"\\u0061\":1}",
+            "{\"a\\u0000\":1,\"a\":2}",
+            "{\"a\u{1}\":1}",
+            "{\"\\ud800\":1}",
+            "{\"a\":1,}",
+            "{\"a\":1}x",
+            " {\"a\":1}",
+            "\u{feff}{\"a\":1}",
+            "[{\"a\":1}]",
+            "null",
+            "",
+            &deep,
+        ] {
+            assert_eq!(Json::members_of(text.as_bytes(), ["a"]), in_two_passes(text), "{text}");
+        }
+        assert_eq!(
+            Json::members_of(b"{\"a\":\"\xff\"}", ["a"]).unwrap_err(),
+            Json::document(b"{\"a\":\"\xff\"}").unwrap_err()
+        );
+    }
+
     proptest! {
         #[test]
         fn it_is_json_if_serde_says_so(text in nearly_json()) {
@@ -426,6 +486,7 @@ mod tests {
             let is_too_large = |e: &serde_json::Error| e.to_string().starts_with("number out of");
             prop_assume!(!oracle.as_ref().is_err_and(is_too_large));
             prop_assert_eq!(is_json(&text), oracle.is_ok(), "{}", text);
+            prop_assert_eq!(Json::members_of(text.as_bytes(), ["a"]), in_two_passes(&text), "{}", text);
         }
 
         #[test]
