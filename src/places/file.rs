@@ -66,7 +66,7 @@ impl PlacesFile {
     /// Overture's places, or any Feature that is a Point and has a name.
     ///
     /// Records that mean no place nearby (a county, a Feature without a name) are passed over and
-    /// counted. Blocks, for a second or two per million lines of a table and some ten per million of Overture's
+    /// counted. Blocks, for a second or two per million lines of a table and some six per million of Overture's
     /// Features: made for the start, not the loop.
     ///
     /// # Errors
