@@ -118,6 +118,9 @@ impl Member {
     /// replies that were held in it.
     fn acknowledge(&mut self, core: &mut Core<Member>) {
         self.neighbours.acknowledge(core);
+        if self.neighbours.acks.is_none() {
+            return;
+        }
         if let Some(group) = self.neighbours.turn_ended(&self.table) {
             Timer::AckWait(group).set(core, self.limits.ack_wait);
         }
