@@ -52,7 +52,8 @@ pub struct Member {
     pub(super) peer_tls: Option<Box<PeerTls>>,
     /// What outlives the process, if the topology has a journal.
     pub(super) persist: Option<Box<Persist>>,
-    /// Memory for a line that is being composed; its taker gives it back.
+    /// Memory, and nothing else, for a line that is being composed: its taker passes the line on as an argument and gives
+    /// the memory back. A buffer of the core's pool in its place would cost a report 79 instructions, some 5 %.
     pub(super) scratch: Vec<u8>,
     /// Clients that are let in at most. Key: `connections`.
     pub(super) clients_max: u64,

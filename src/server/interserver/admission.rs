@@ -106,7 +106,7 @@ impl Interserver {
         }
         let Member { neighbours, table, limits, .. } = &mut *cx.state;
         let server = &neighbours.get(id).server;
-        log::info!("{}: linked to {}", LogName::new(NAME, cx.id), server.name);
+        log::info!("{}: connected: linked to {}", LogName::new(NAME, cx.id), server.name);
         let (is_plain, ping, silence) = (server.plain, limits.ping, limits.silence);
         let replaced = neighbours.made(table, id, cx.id, wants_acks);
         if !is_plain {

@@ -37,8 +37,8 @@ fn every_line_in_and_out_is_in_the_log() {
 #[test]
 fn connections_made_and_lost_are_in_the_log_with_the_neighbours_name() {
     let mut herd = Setup::of(&["Alford", "Bolden"], &[("Alford", "Bolden")]).start();
-    herd.logged("Alford", &["linked to Bolden"]);
-    herd.logged("Bolden", &["linked to Alford"]);
+    herd.logged("Alford", &["connected: linked to Bolden"]);
+    herd.logged("Bolden", &["connected: linked to Alford"]);
     herd.kill("Bolden");
     herd.logged("Alford", &["Interserver", "Bolden", "disconnected"]);
     herd.restart("Bolden");
