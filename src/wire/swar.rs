@@ -13,6 +13,11 @@
 //!          1479            4138          x 100 + next
 //!                 14794138               x 10,000 + next
 //! ```
+//!
+//! Three readers use it, for the form that servers and most clients write, each in front of a plain one that reads
+//! every form: `Stamp::read`, `skip_location` and a difference in `command.rs`. Property tests hold both to the same. What
+//! it saves, in instructions (`cargo bench --bench parts -- instructions`, the plain readers alone and with it): an IAMAT
+//! parsed 875 and 516, an AT parsed 1,141 and 637, an IAMAT in a turn of 100 without neighbours 1,992 and 1,632.
 
 /// How many digits a word has room for.
 const WORD: usize = 8;
