@@ -117,6 +117,15 @@ impl Topology {
             let what = format!("it cannot be read: {error}");
             TopologyErrors::of_file(path, "", None, what, "name a topology file, or write one")
         })?;
+        if let Some(what) = files::encoded(&bytes) {
+            return Err(TopologyErrors::of_file(
+                path,
+                "",
+                None,
+                what,
+                "a topology is text in UTF-8",
+            ));
+        }
         str::from_utf8(&bytes)
             .map_err(|error| {
                 let (text, at) = (String::from_utf8_lossy(&bytes), error.valid_up_to());

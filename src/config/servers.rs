@@ -4,7 +4,7 @@
 //! warnings where it is doubtful. Knows the graph only by number ([`graph`]).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use toml::Spanned;
 
@@ -133,6 +133,9 @@ fn check_names(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
     }
 }
 
+/// On Linux this is every address of IPv4, too.
+const ANY_IPV6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
 fn check_addresses(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
     let mut taken = BTreeSet::new();
     for ServerDraft { client, peer, plain, .. } in drafts {
@@ -140,8 +143,17 @@ fn check_addresses(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>
             *plain && client.as_ref().map(Spanned::get_ref) == peer.as_ref().map(Spanned::get_ref);
         let peer = peer.as_ref().filter(|_| !one_for_both);
         for address in client.iter().chain(peer) {
+            let (ip, port) = (address.get_ref().ip().to_canonical(), address.get_ref().port());
+            let other = client.as_ref().filter(|other| other.span() != address.span());
+            let meets_own = other.map(Spanned::get_ref).is_some_and(|own| {
+                let own_ip = own.ip().to_canonical();
+                own.port() == port
+                    && (ip.is_unspecified() || own_ip.is_unspecified())
+                    && (ip.is_ipv4() == own_ip.is_ipv4() || [ip, own_ip].contains(&ANY_IPV6))
+            });
             // On 0.0.0.0 two servers may listen on one port: on two machines.
-            if !address.get_ref().ip().is_unspecified() && !taken.insert(*address.get_ref()) {
+            let is_taken = !ip.is_unspecified() && !taken.insert((ip, port));
+            if meets_own || is_taken {
                 let remedy =
                     "give it a port of its own; only a member with plain = true has one for both";
                 let what = format!("{} is in use already", address.get_ref());

@@ -184,9 +184,18 @@ impl<'t> FoundValue<'t> {
     fn is_good(&self, key: &Key, diagnostics: &mut Diagnostics<'_>) -> bool {
         let name = key.name;
         let (what, remedy) = match (&key.kind, self.value) {
-            (ValueType::Text, DeValue::String(_))
-            | (ValueType::Flag, DeValue::Boolean(_))
-            | (ValueType::Table, DeValue::Table(_)) => return true,
+            (ValueType::Text, DeValue::String(text)) => {
+                let is_long = name == "folder" && text.split('/').any(|part| part.len() > 255);
+                if !is_long && !text.contains('\0') {
+                    return true;
+                }
+                let what =
+                    if is_long { "has a name of more than 255 bytes" } else { "has a byte 0" };
+                (format!("{name} {what}, and no path may"), "choose another".to_owned())
+            }
+            (ValueType::Flag, DeValue::Boolean(_)) | (ValueType::Table, DeValue::Table(_)) => {
+                return true;
+            }
             (ValueType::Texts | ValueType::Tables, DeValue::Array(_)) => {
                 let is_text = matches!(key.kind, ValueType::Texts);
                 let bad = self.items().filter(|item| match item.value {

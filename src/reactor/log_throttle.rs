@@ -52,7 +52,7 @@ struct Counted {
 impl LogThrottle {
     /// Something has occurred `times` more. Logs `<what>: <times> <outcome>`, of which the first word is a noun in the
     /// plural, whose `s` is left out for one; unless `key` was logged within the last
-    /// second; then it is counted for the next line. Formats `what` for the first one counted only.
+    /// second; then it is counted for the next line. Formats `what` for the first one counted only. Not even once is nothing.
     pub fn log(
         &mut self,
         now: Moment,
@@ -62,6 +62,9 @@ impl LogThrottle {
         times: u64,
         outcome: &'static str,
     ) {
+        if times == 0 {
+            return;
+        }
         *self.totals.entry(key.0).or_default() += times;
         let times = match self.warnings.iter_mut().find(|warning| warning.key == key) {
             Some(warning) if now - warning.logged < EVERY => {
@@ -161,6 +164,13 @@ mod tests {
         assert_eq!((throttle.due(), counted(&throttle)), (None, vec![]));
         happened(&mut throttle, ("n", 0), 1_600);
         assert_eq!(throttle.due(), Some(at(2_500)), "a report is a line, too");
+    }
+
+    #[test]
+    fn what_has_occurred_not_even_once_is_no_line() {
+        let mut throttle = LogThrottle::default();
+        throttle.log(at(500), Level::Warn, ("n", 0), format_args!("n"), 0, "cut");
+        assert!(throttle.warnings.is_empty() && throttle.due().is_none());
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl LineProtocol<Member> for Interserver {
                 } else {
                     "HELLO was expected"
                 };
-                self.turn_away(cx, Level::Warn, line, why);
+                self.turn_away(cx, Level::Warn, line, why, why);
             }
         }
         Ok(Mode::Lines)

@@ -258,7 +258,8 @@ impl PlaceQueries {
             }
             Err(why) => {
                 let what = format_args!("{}: {why}", self.source.name());
-                let key = ("fetch", why.phase as u32);
+                // One line a second for each kind of failure.
+                let key = ("fetch", crc32fast::hash(why.to_string().as_bytes()));
                 core.log_throttled(Level::Warn, key, what, 1, "requests failed in this phase");
                 // Nothing was asked yet, so nothing can be asked twice by asking again. But a certificate
                 // does not become right in a moment.

@@ -52,6 +52,20 @@ fn every_fault_is_told_with_its_place_and_a_remedy() {
 }
 
 #[test]
+fn a_topology_that_is_no_text_in_utf_8_is_one_fault_which_says_what_it_is() {
+    let folder = std::env::temp_dir().join(format!("herd-encoded-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("it can be made");
+    let utf_16: Vec<u8> = "herd = \"x\"".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (bytes, what) in [(utf_16, "iconv -f UTF-16LE"), (b"\x1f\x8b\x08\0".to_vec(), "gunzip")] {
+        let path = folder.join("t.toml");
+        fs::write(&path, bytes).expect("it can be written");
+        let said = Topology::read(&path).expect_err("it is no text").to_string();
+        assert!(said.contains(what) && said.matches("error").count() == 1, "{said}");
+    }
+    fs::remove_dir_all(&folder).expect("it can be removed");
+}
+
+#[test]
 fn the_shipped_topology_is_the_herd_of_five_and_doubtful_only_about_parker() {
     let topology = shipped();
     let edges = [

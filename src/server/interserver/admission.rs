@@ -22,9 +22,9 @@ impl Interserver {
         match self.greet(cx, hello) {
             Ok(id) => match self.may_replace(cx, id) {
                 Ok(()) => self.link(cx, id, hello.options.get(ACK).is_some()),
-                Err(why) => self.turn_away(cx, Level::Info, line, &why),
+                Err(why) => self.turn_away(cx, Level::Info, line, "replaced", &why),
             },
-            Err(why) => self.turn_away(cx, Level::Warn, line, why),
+            Err(why) => self.turn_away(cx, Level::Warn, line, why, why),
         }
     }
 
@@ -152,8 +152,19 @@ impl Interserver {
         self.say(cx, hello);
     }
 
-    pub(super) fn turn_away(&self, cx: &mut Cx<'_>, level: Level, line: &[u8], why: &str) {
-        log::log!(level, "{}: turned away: {why}: {}", self.who(cx), crate::log::Escaped(line));
+    /// Closes the connection. Strangers can do as much as often as they like: the log has one line a second for each
+    /// kind of reason, with the start of `line`.
+    pub(super) fn turn_away(
+        &self,
+        cx: &mut Cx<'_>,
+        level: Level,
+        line: &[u8],
+        kind: &'static str,
+        why: &str,
+    ) {
+        let start = crate::log::Escaped(&line[..cx.state.limits.line_echo_bytes.min(line.len())]);
+        let what = format_args!("{}: turned away: {why}: {start}", self.who(cx));
+        cx.core.log_throttled(level, (kind, 0), what, 1, "connections like this");
         if !line.starts_with(b"?") {
             self.refuse(cx, line);
         }

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::thread;
+use std::time::Instant;
 
 /// `line_bytes`, if nothing else is said.
 const LINE_BYTES: usize = 16_384;
@@ -259,6 +260,28 @@ fn the_log_tells_of_all_that_were_turned_away_while_the_server_is_idle_and_when_
     herd.process("Alford").signal(Signal::TERM);
     eventually("it ends", || herd.process_mut("Alford").ended().ok_or("it runs"));
     assert_eq!(times(&herd.log("Alford"), END), 72 + 41, "the end tells the rest");
+}
+
+#[test]
+fn strangers_at_the_peer_port_write_one_line_a_second_and_not_what_they_like() {
+    const MANY: u64 = 60;
+    let herd = Setup::alone().start();
+    let start = Instant::now();
+    let garbage = "\x01".repeat(16_000) + "\n";
+    for _ in 0..MANY {
+        let mut stranger = herd.stranger("Alford");
+        stranger.try_send(&garbage);
+        assert!(stranger.line_or_end().is_none_or(|line| line.starts_with(b"?")));
+    }
+    eventually("all are told", || match times(&herd.log("Alford"), " connections like this") {
+        MANY => Ok(()),
+        times => Err(times),
+    });
+    let log = herd.log("Alford");
+    let told = log.lines().filter(|line| line.contains("turned away: HELLO was expected"));
+    let bytes: Vec<usize> = told.map(str::len).collect();
+    let lines_max = start.elapsed().as_secs() as usize + 2;
+    assert!(bytes.len() <= lines_max && bytes.iter().all(|bytes| *bytes < 5_000), "{bytes:?}");
 }
 
 #[test]
