@@ -13,7 +13,7 @@
 //! before Securing comes Tunnelling: it connects us to the origin. All else is as without.
 //!
 //! This file is the pool: who waits, what is kept, and who goes over which connection; from Resolving
-//! to Securing a fetch is in `connect`.
+//! to Securing a fetch is in `connect`, and Exchanging it is in `connection`.
 //!
 //! Everything here is memory: the pool is one value among what the protocols share, and its
 //! functions take the state and the core. They call no protocol; the answer is told by
@@ -26,6 +26,7 @@
 //! here each has one.
 
 mod connect;
+mod connection;
 mod timing;
 
 use crate::http::{HttpLimits, ProxyUrl, Request, Response};
@@ -74,8 +75,8 @@ pub struct Origin {
 /// A request for a connection that is already there: posted to it.
 #[derive(Clone, Debug)]
 pub struct PendingRequest {
-    pub(super) fetch: FetchId,
-    pub(super) request: Request,
+    fetch: FetchId,
+    request: Request,
 }
 
 /// How much, how many and how long.
@@ -193,7 +194,7 @@ impl HttpPool {
 
     /// An exchange holds so many bytes of a response now, and held so many before. Whether there is
     /// room for them.
-    pub(super) fn hold(&mut self, before: usize, now: usize) -> bool {
+    fn hold(&mut self, before: usize, now: usize) -> bool {
         self.held_bytes = self.held_bytes + now - before;
         self.held_bytes <= self.limits.all_bytes
     }
@@ -312,7 +313,7 @@ fn start_on_idle<S: Fetching>(pool: &mut HttpPool, core: &mut Core<S>) {
 
 /// A connection is ready for its first request. `None`: who wanted it does so no more. Then who waits
 /// for such a one goes over it, or it is kept if there is room.
-pub(super) fn secured<S: Fetching>(
+fn secured<S: Fetching>(
     state: &mut S,
     core: &mut Core<S>,
     conn: ConnId,
@@ -338,14 +339,14 @@ pub(super) fn secured<S: Fetching>(
 }
 
 /// The first byte of a response is there.
-pub(super) fn first_byte<S: Fetching>(state: &mut S, core: &Core<S>, id: FetchId) {
+fn first_byte<S: Fetching>(state: &mut S, core: &Core<S>, id: FetchId) {
     if let Some(fetch) = state.pool().fetches.get_mut(&id) {
         fetch.timing.first_byte.get_or_insert(core.now());
     }
 }
 
 /// The response is there. Returns whether the connection is kept.
-pub(super) fn responded<S: Fetching>(
+fn responded<S: Fetching>(
     state: &mut S,
     core: &mut Core<S>,
     conn: ConnId,
@@ -370,7 +371,7 @@ fn keep(pool: &mut HttpPool, conn: ConnId, origin: &Origin) {
 /// A connection is gone. If somebody was waiting for it, he is told; or, if the connection had been
 /// kept and nothing had come back, his request goes out again on a new one: the peer had closed it
 /// before it saw the request.
-pub(super) fn lost<S: Fetching>(
+fn lost<S: Fetching>(
     state: &mut S,
     core: &mut Core<S>,
     conn: ConnId,

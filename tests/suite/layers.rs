@@ -1,5 +1,5 @@
-//! A module of `src/` uses only the modules above it in `src/lib.rs`, which has them in reading order; and
-//! `herd-reactor` knows nothing of the herd.
+//! A module of `src/` uses only the modules above it in `src/lib.rs`, which has them in reading order; `herd-reactor`
+//! knows nothing of the herd; and what ARCHITECTURE.md says of circles of files, of clocks and of names is so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,53 +31,76 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// The code of a file: no comments, and nothing from its unit tests on.
 fn code(path: &Path) -> String {
-    let text = fs::read_to_string(path).expect("a source can be read");
-    let program = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
-    let lines = program.lines().filter(|line| !line.trim_start().starts_with("//"));
+    program(&fs::read_to_string(path).expect("a source can be read"))
+}
+
+/// The code in `text`. Tests in a file of their own (`#[cfg(test)] mod tests;`) end nothing.
+fn program(text: &str) -> String {
+    let heads = text.match_indices("\n#[cfg(test)]\n");
+    let is_block = |at: &usize| {
+        let line = text[*at..].lines().nth(2).unwrap_or_default();
+        line.contains("mod ") && line.ends_with('{')
+    };
+    let end = heads.map(|(at, _)| at).find(is_block).unwrap_or(text.len());
+    let lines = text[..end].lines().filter(|line| !line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The modules that `code` names in paths from the root of the crate, also in `use crate::{a, b}`.
-fn used<'m>(code: &str, modules: &'m [String]) -> Vec<&'m str> {
-    let names = |text: &str, module: &str| {
-        let rest = text.strip_prefix(module);
-        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
-    };
-    let mut found = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        let path = &code[at + "crate::".len()..];
-        let listed = path.strip_prefix('{').map(|list| &list[..list.find(';').unwrap_or(0)]);
-        for module in modules {
-            let is_listed = listed.is_some_and(|list| {
-                list.match_indices(module.as_str()).any(|(at, _)| {
-                    let before = list[..at].trim_end().chars().next_back();
-                    matches!(before, None | Some(',')) && names(&list[at..], module)
-                })
-            });
-            if names(path, module) || is_listed {
-                found.push(module.as_str());
-            }
-        }
-    }
-    found
+#[test]
+fn only_the_unit_tests_in_a_file_are_cut_off() {
+    let apart = "use a;\n// b\n#[cfg(test)]\nmod tests;\nuse c;\n#[cfg(test)]\npub(super) mod tests {\nuse d;\n}";
+    assert_eq!(program(apart), "use a;\n#[cfg(test)]\nmod tests;\nuse c;");
 }
 
 #[test]
 fn a_module_uses_only_those_above_it() {
     let modules = order();
     assert!(modules.len() > 10, "src/lib.rs declares {modules:?}");
-    let mut breaches = Vec::new();
+    let (files, mut breaches) = (modules_of(&source()), Vec::new());
     for (rank, module) in modules.iter().enumerate() {
-        let mut files = Vec::new();
-        sources(&source().join(module), &mut files);
-        assert!(!files.is_empty(), "src/{module} has no source");
-        for file in files {
-            for below in used(&code(&file), &modules[rank + 1..]) {
+        let own = files.iter().filter(|(path, _)| path.split("::").next() == Some(module));
+        assert!(own.clone().count() > 0, "src/{module} has no source");
+        for (path, file) in own {
+            let used = named(&code(file), path, &files, HandedOn::Counts);
+            let used: BTreeSet<_> =
+                used.iter().filter_map(|path| path.split("::").next()).collect();
+            for below in modules[rank + 1..].iter().filter(|below| used.contains(below.as_str())) {
                 breaches.push(format!("{} uses {below}, which stands below it", file.display()));
             }
         }
     }
     assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+#[test]
+fn no_module_above_the_server_names_its_state() {
+    let (files, mut naming) = (modules_of(&source()), Vec::new());
+    for (path, file) in files.iter().filter(|(path, _)| !path.is_empty()) {
+        let module = path.split("::").next().unwrap_or_default();
+        if ["server", "cli", "reactor"].contains(&module) {
+            continue;
+        }
+        // A variant of this name says whose report it is.
+        let code = code(file).replace("ReportOrigin::Member", "").replace("\n    Member,", "");
+        let mut words = code.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        naming.extend(words.any(|word| word == "Member").then_some(path));
+    }
+    assert_eq!(naming, Vec::<&String>::new());
+}
+
+#[test]
+fn only_what_asks_the_kernel_and_the_command_line_read_a_clock() {
+    let mut files = Vec::new();
+    sources(&source(), &mut files);
+    let reads = |file: &&PathBuf| {
+        let code = code(file);
+        ["Instant::now", "SystemTime::now", ".elapsed()"].iter().any(|call| code.contains(call))
+    };
+    let reading: Vec<_> = files.iter().filter(reads).collect();
+    assert!(reading.len() > 3, "{reading:?}");
+    let may = ["cli", "reactor/io", "main.rs"].map(|path| source().join(path));
+    let others = reading.into_iter().filter(|file| !may.iter().any(|path| file.starts_with(path)));
+    assert_eq!(others.collect::<Vec<_>>(), Vec::<&PathBuf>::new());
 }
 
 #[test]
@@ -94,22 +117,6 @@ fn the_reactor_knows_nothing_of_the_herd() {
         ["log", "memchr", "mio", "rustix", "signal-hook", "signal-hook-mio", "slab", "socket2"];
     let others: Vec<_> = names.filter(|name| !allowed.contains(name)).collect();
     assert!(others.is_empty(), "herd-reactor depends on {others:?}");
-}
-
-#[test]
-fn a_use_of_a_module_is_found_in_every_spelling() {
-    let modules = ["table", "wire"].map(str::to_owned);
-    for (code, found) in [
-        ("use crate::table::Table;", vec!["table"]),
-        ("use crate::{log, table::Table};", vec!["table"]),
-        ("use crate::{\n    wire::stamp::Stamp,\n    table,\n};", vec!["table", "wire"]),
-        ("let x = crate::wire::stamp::parse();", vec!["wire"]),
-        ("use crate::tables::X; use other::table::Y;", vec![]),
-    ] {
-        let mut all = used(code, &modules);
-        all.sort_unstable();
-        assert_eq!(all, found, "{code}");
-    }
 }
 
 /// Circles of files that may be, each with its reason in ARCHITECTURE.md.
@@ -149,21 +156,39 @@ fn written_out(prefix: &str, list: &str, paths: &mut Vec<String>) {
                 let within = within.trim_end().trim_end_matches('}');
                 written_out(&format!("{prefix}{before}"), within, paths);
             }
+            None if item.trim().is_empty() => {}
             None => paths.push(format!("{prefix}{}", item.trim())),
         }
     }
 }
 
+/// Whether what a file only hands on (`pub use`) counts as named by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HandedOn {
+    Counts,
+    IsNoNeed,
+}
+
 /// The modules that a file's code names: those of its `use` lines, and of paths from `crate` and `super`.
-/// What it only hands on (`pub use`) is not its own need.
-fn named(code: &str, module: &str, modules: &BTreeMap<String, PathBuf>) -> BTreeSet<String> {
+fn named(
+    code: &str,
+    module: &str,
+    modules: &BTreeMap<String, PathBuf>,
+    handed_on: HandedOn,
+) -> BTreeSet<String> {
     let mut paths = Vec::new();
     let mut rest = String::new();
-    for statement in code.split_inclusive(';') {
-        match statement.trim_start().trim_end_matches(';') {
-            line if line.starts_with("use ") => written_out("", &line["use ".len()..], &mut paths),
-            line if line.starts_with("pub") && line.contains(" use ") => {}
-            _ => rest.push_str(statement),
+    for statement in code.split_terminator(';') {
+        let lines: Vec<&str> = statement.split('\n').map(str::trim_start).collect();
+        let is_public = |line: &str| line.starts_with("pub") && line.contains(" use ");
+        let is_use = |line: &&str| line.starts_with("use ") || is_public(line);
+        let (before, used) = lines.split_at(lines.iter().position(is_use).unwrap_or(lines.len()));
+        rest += &before.join("\n");
+        rest.push('\n');
+        let skipped =
+            handed_on == HandedOn::IsNoNeed && used.first().is_some_and(|it| is_public(it));
+        if let Some((_, list)) = used.join("\n").split_once("use ").filter(|_| !skipped) {
+            written_out("", list, &mut paths);
         }
     }
     for word in rest.split(|c: char| !(c.is_alphanumeric() || "_:".contains(c))) {
@@ -193,20 +218,33 @@ fn named(code: &str, module: &str, modules: &BTreeMap<String, PathBuf>) -> BTree
     found
 }
 
-/// The groups of modules of which each needs, over others, all the rest. A module and those within it count
-/// as one: what stands in a folder is part of it.
-fn circles(modules: &BTreeMap<String, PathBuf>) -> Vec<BTreeSet<String>> {
+/// The module that `module` is a part of, or itself: what stands in the folder of a file's name (`pool/connect.rs`
+/// beside `pool.rs`) is part of that file. A `mod.rs` is not: it stands for its folder.
+fn whole<'m>(module: &'m str, modules: &BTreeMap<String, PathBuf>) -> &'m str {
+    let mut above = module.match_indices("::").map(|(at, _)| &module[..at]);
+    let is_file = |above: &&str| modules.get(*above).is_some_and(|file| !file.ends_with("mod.rs"));
+    above.find(is_file).unwrap_or(module)
+}
+
+/// The groups of modules of which each needs, over others, all the rest. A file and those in the folder of its
+/// name count as one, and what a `mod.rs` and those in its folder need of each other is not counted.
+fn circles(
+    modules: &BTreeMap<String, PathBuf>,
+    code: impl Fn(&Path) -> String,
+) -> Vec<BTreeSet<String>> {
     let is_within = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with("::"));
-    let needs: BTreeMap<&String, BTreeSet<String>> = modules
-        .iter()
-        .map(|(module, file)| {
-            let mut named = named(&code(file), module, modules);
-            named.retain(|other| {
-                !other.is_empty() && !is_within(module, other) && !is_within(other, module)
-            });
-            (module, named)
-        })
-        .collect();
+    let mut needs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (module, file) in modules {
+        let this = whole(module, modules);
+        let named = named(&code(file), module, modules, HandedOn::IsNoNeed);
+        let others = named.iter().map(|other| whole(other, modules)).filter(|other| {
+            !other.is_empty()
+                && *other != this
+                && !is_within(this, other)
+                && !is_within(other, this)
+        });
+        needs.entry(this.to_owned()).or_default().extend(others.map(str::to_owned));
+    }
     let reach = |from: &String| {
         let mut reached = BTreeSet::new();
         let mut next: Vec<&String> = vec![from];
@@ -216,11 +254,11 @@ fn circles(modules: &BTreeMap<String, PathBuf>) -> Vec<BTreeSet<String>> {
         reached
     };
     let reached: BTreeMap<&String, BTreeSet<String>> =
-        modules.keys().map(|module| (module, reach(module))).collect();
+        needs.keys().map(|module| (module, reach(module))).collect();
     let circle = |module: &String| -> BTreeSet<String> {
         reached[module].iter().filter(|other| reached[other].contains(module)).cloned().collect()
     };
-    let all: BTreeSet<_> = modules.keys().map(circle).filter(|circle| circle.len() > 1).collect();
+    let all: BTreeSet<_> = needs.keys().map(circle).filter(|circle| circle.len() > 1).collect();
     all.into_iter().collect()
 }
 
@@ -234,7 +272,7 @@ fn files_need_each_other_in_no_circle_but_those_that_are_explained() {
         if folder == "src" {
             modules.retain(|module, _| !module.starts_with("reactor"));
         }
-        for circle in circles(&modules) {
+        for circle in circles(&modules, code) {
             let files = circle.iter().map(|module| modules[module].strip_prefix(root).unwrap());
             found.push(files.map(|file| file.display().to_string()).collect::<Vec<_>>());
         }
@@ -247,24 +285,74 @@ fn files_need_each_other_in_no_circle_but_those_that_are_explained() {
 }
 
 #[test]
-fn a_circle_is_found_in_every_spelling() {
-    let names = ["a", "a::b", "c", "d"].map(|name| (name.to_owned(), PathBuf::new()));
+fn a_use_of_a_module_is_found_in_every_spelling() {
+    let names = ["a", "a::b", "c", "d", "x", "x::y"].map(|name| (name.to_owned(), PathBuf::new()));
     let modules = BTreeMap::from(names);
-    for (code, found) in [
-        ("use super::c::X;", vec!["c"]),
-        ("use crate::{a::b::{X, Y}, d};", vec!["a::b", "d"]),
-        ("fn f(x: super::c::X) -> crate::d::Y { use_it(); }", vec!["c", "d"]),
-        ("pub use super::c::X; pub(crate) use crate::d::Y; use std::fmt;", vec![]),
+    for (code, needed, handed_on) in [
+        ("use super::super::c::X;", vec!["c"], vec![]),
+        ("use crate::{a::b::{X, Y}, d};", vec!["a::b", "d"], vec![]),
+        ("use crate::{\n    c::{self, X},\n    a,\n};", vec!["a", "c"], vec![]),
+        ("fn f(x: super::super::c::X) -> crate::d::Y { use_it(); }", vec!["c", "d"], vec![]),
+        ("fn f() {\n    use crate::{a::X, c};\n    f()\n}", vec!["a", "c"], vec![]),
+        ("let x = $crate::a::b::parse();", vec!["a::b"], vec![]),
+        ("pub use crate::c::X; pub(crate) use crate::d::Y; use std::fmt;", vec![], vec!["c", "d"]),
+        ("use crate::abc::X; use other::c::Y;", vec![""], vec![]),
     ] {
-        let all = named(code, "x", &modules);
-        assert_eq!(all.iter().map(String::as_str).collect::<Vec<_>>(), found, "{code}");
+        let find = |handed_on| named(code, "x::y", &modules, handed_on);
+        let needs = find(HandedOn::IsNoNeed);
+        assert_eq!(needs.iter().map(String::as_str).collect::<Vec<_>>(), needed, "{code}");
+        let more: Vec<_> = find(HandedOn::Counts).difference(&needs).cloned().collect();
+        assert_eq!(more, handed_on, "{code}");
     }
 }
 
+/// So a file and its folder count as one: what is in the folder cannot be seen from outside but through the file.
+#[test]
+fn what_is_in_the_folder_of_a_files_name_is_private_to_it() {
+    let mut open = Vec::new();
+    for (module, file) in modules_of(&source()) {
+        let is_head = ["mod.rs", "lib.rs", "main.rs"].iter().any(|name| file.ends_with(name));
+        let code = code(&file);
+        let public = code.lines().filter(|line| line.starts_with("pub") && line.contains(" mod "));
+        open.extend(public.filter(|_| !is_head).map(|line| format!("{module}: {line}")));
+    }
+    assert_eq!(open, Vec::<String>::new());
+}
+
+#[test]
+fn a_circle_is_found_also_through_a_file_in_the_folder_of_another() {
+    let files = [
+        ("a", "a.rs", "mod b;"),
+        ("a::b", "a/b.rs", "use crate::c::X;"),
+        ("c", "c.rs", "use crate::a::Y;"),
+        ("d", "d/mod.rs", "use self::e::X; use crate::f::Z;"),
+        ("d::e", "d/e.rs", "use super::Y;"),
+        ("f", "f.rs", "use crate::d::e::Y;"),
+    ];
+    let modules = files.map(|(module, file, _)| (module.to_owned(), PathBuf::from(file)));
+    let code = |path: &Path| {
+        let found = files.iter().find(|(_, file, _)| Path::new(file) == path);
+        found.map(|(_, _, code)| (*code).to_owned()).expect("it is one of them")
+    };
+    let circle = BTreeSet::from(["a", "c"].map(str::to_owned));
+    assert_eq!(circles(&BTreeMap::from(modules), code), [circle]);
+}
+
+/// The program is `src`, with `herd-reactor`. `herd-bench` is a program of its own, which shares no type with it, so that
+/// ten of its names (`Reply`, `Stamp`) are there again; within it each is there once.
 #[test]
 fn no_two_types_of_the_program_have_one_name() {
-    let mut files = Vec::new();
-    sources(&source(), &mut files);
+    for (root, count) in [("src", 300), ("benches/herd-bench/src", 30)] {
+        let mut files = Vec::new();
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(root), &mut files);
+        let (found, twice) = types(files);
+        assert!(found > count, "only {found} types were found in {root}");
+        assert!(twice.is_empty(), "{}", twice.join("\n"));
+    }
+}
+
+/// How many types `files` declare, and those whose name is there already.
+fn types(files: Vec<PathBuf>) -> (usize, Vec<String>) {
     let mut seen: BTreeMap<String, PathBuf> = BTreeMap::new();
     let mut twice = Vec::new();
     for file in files {
@@ -281,6 +369,5 @@ fn no_two_types_of_the_program_have_one_name() {
             }
         }
     }
-    assert!(seen.len() > 300, "only {} types were found", seen.len());
-    assert!(twice.is_empty(), "{}", twice.join("\n"));
+    (seen.len(), twice)
 }

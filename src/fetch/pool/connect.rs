@@ -7,10 +7,10 @@
 //! Each step is one [`Stage`] of the fetch, so that a step that comes late, after a cancel, finds
 //! another stage or none and does nothing.
 
+use super::connection::Exchange;
 use super::{
     FetchId, FetchPhase, Fetching, HttpPool, Origin, PendingFetch, Stage, failure, finish,
 };
-use crate::fetch::connection::Exchange;
 use crate::fetch::proxy::Tunnel;
 use crate::net::dns::{self, DnsError, LookupId};
 use crate::net::eyeballs::{Attempt, Eyeballs, Next};

@@ -1,11 +1,11 @@
-//! One connection of the [`pool`]: one request at a time goes out, one response comes
+//! One connection of the [`pool`](super): one request at a time goes out, one response comes
 //! back, and between them the connection is kept.
 //!
 //! It does not know whether TLS lies beneath, nor why anybody asks.
 //!
 //! Twisted: web/_newclient.py, HTTP11ClientProtocol.
 
-use super::pool::{self, FetchId, Fetching, HttpPoolLimits, Origin, PendingRequest};
+use super::{FetchId, Fetching, HttpPoolLimits, Origin, PendingRequest};
 use crate::http::{HttpError, ResponseProgress, ResponseReader};
 use herd_reactor::{CloseReason, Context, Flow, Moment, Protocol, TimerId};
 use std::time::Duration;
@@ -92,7 +92,7 @@ impl Exchange {
                 let fetch = current.fetch;
                 let patience = response.keep_alive().unwrap_or(self.limits.idle);
                 self.forget_current(cx);
-                match pool::responded(cx.state, cx.core, cx.id, &self.origin, fetch, response) {
+                match super::responded(cx.state, cx.core, cx.id, &self.origin, fetch, response) {
                     true => self.wait_for(cx, "use", patience.min(self.limits.idle)),
                     false => cx.lose_connection(),
                 }
@@ -114,7 +114,7 @@ impl<S: Fetching> Protocol<S> for Exchange {
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, S>) -> Flow {
-        match pool::secured(cx.state, cx.core, cx.id, &self.origin) {
+        match super::secured(cx.state, cx.core, cx.id, &self.origin) {
             Some(request) => self.send(cx, request),
             None => self.wait_for(cx, "use", self.limits.idle),
         }
@@ -132,7 +132,7 @@ impl<S: Fetching> Protocol<S> for Exchange {
         let Some(current) = &mut self.current else {
             return Err("the peer speaks without being asked".into());
         };
-        pool::first_byte(cx.state, cx.core, current.fetch);
+        super::first_byte(cx.state, cx.core, current.fetch);
         let progress = current.reader.received(data);
         if let Err(why) = self.advance(cx, progress) {
             // It may still be sending: that is not waited for.
@@ -176,6 +176,6 @@ impl<S: Fetching> Protocol<S> for Exchange {
     fn connection_lost(&mut self, cx: &mut Context<'_, S>, why: &CloseReason) {
         let begun = self.current.as_ref().is_some_and(|current| current.reader.has_begun());
         self.forget_current(cx);
-        pool::lost(cx.state, cx.core, cx.id, begun, why);
+        super::lost(cx.state, cx.core, cx.id, begun, why);
     }
 }
