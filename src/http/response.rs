@@ -13,7 +13,7 @@
 //! What is cut short is an error in every state but one, and there the peer has said beforehand
 //! that nobody will be able to tell.
 //!
-//! The idea is from h11, `_state.py`: who may do what next stands in one table, and nowhere else.
+//! After an error the state is Done. The idea of the table is from h11, `_state.py`.
 
 use super::chunks::Chunks;
 use super::framing::Framing;

@@ -92,8 +92,8 @@ impl LineProtocol<Member> for Interserver {
     }
 
     fn connection_made(&mut self, cx: &mut Cx<'_>) -> Flow {
-        if let PeerProof::Awaited { generation } = self.proof {
-            self.proof = PeerProof::Given { by: self.prove(cx)?, generation };
+        if matches!(self.proof, PeerProof::Awaited { .. }) {
+            self.proof = self.proof.proved(self.prove(cx)?);
         }
         match self.standing {
             LinkState::Dialled(id) if cx.state.neighbours.get(id).server.plain => {

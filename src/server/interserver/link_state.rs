@@ -1,14 +1,23 @@
-//! What a server knows of the other end of a link, as a table of states and steps.
+//! What a server knows of the other end of a link, as tables of states and steps.
 //!
-//! | from     | `LinkStep::Identified`: HELLO is accepted, or the plain neighbour that we dialled is connected | `LinkStep::Reported`: AT, and a plain neighbour is configured |
-//! |----------|---------|-------|
-//! | Stranger | Linked  | Plain |
-//! | Dialled  | Linked  |       |
-//! | Linked   |         |       |
-//! | Plain    |         | Plain |
+//! | from     | Identified | Other | Reported |
+//! |----------|------------|-------|----------|
+//! | Stranger | Linked     |       | Plain    |
+//! | Dialled  | Linked     |       |          |
+//! | Linked   |            |       |          |
+//! | Plain    |            |       | Plain    |
 //!
-//! In an empty cell the step is refused, and the connection stays what it is. What the other end has proved is a
-//! state of its own, `PeerProof`: Awaited becomes Given when the handshake is done, and nothing else changes it.
+//! `Identified`: HELLO is accepted, or the plain neighbour that we dialled is connected. `Other`: the same of another
+//! neighbour than the one that was dialled or is linked. `Reported`: AT, and a plain neighbour is configured.
+//!
+//! | proof    | Proved |
+//! |----------|--------|
+//! | NotAsked |        |
+//! | Awaited  | Given  |
+//! | Given    |        |
+//!
+//! `Proved`: the TLS handshake is done, with a neighbour's certificate. In an empty cell the state stays what it is; and a
+//! step of the first table is refused. Nothing else changes a state.
 
 use crate::replication::NeighbourId;
 
@@ -21,6 +30,14 @@ pub(super) enum PeerProof {
     Awaited { generation: u32 },
     /// That it is this neighbour.
     Given { by: NeighbourId, generation: u32 },
+}
+
+impl PeerProof {
+    /// The table of proofs at the head of this file: the step `Proved`.
+    pub(super) fn proved(self, by: NeighbourId) -> PeerProof {
+        let PeerProof::Awaited { generation } = self else { return self };
+        PeerProof::Given { by, generation }
+    }
 }
 
 /// What we know of who is at the other end.
@@ -46,7 +63,7 @@ pub(super) enum LinkStep {
 }
 
 impl LinkState {
-    /// The table at the head of this file.
+    /// The first table at the head of this file.
     pub(super) fn after(self, step: LinkStep) -> Option<LinkState> {
         match (self, step) {
             (LinkState::Stranger, LinkStep::Identified(id)) => Some(LinkState::Linked(id)),
@@ -63,19 +80,66 @@ impl LinkState {
 mod tests {
     use super::*;
 
+    const THIS: NeighbourId = NeighbourId(1);
+    const OTHER: NeighbourId = NeighbourId(2);
+
+    /// The table of the head that begins with `name`: its steps, and its rows.
+    fn table(name: &str) -> (Vec<&'static str>, Vec<Vec<&'static str>>) {
+        let lines = include_str!("link_state.rs").lines();
+        let from_there = lines.skip_while(|line| !line.starts_with(&format!("//! | {name} ")));
+        let table = from_there.take_while(|line| line.starts_with("//! |"));
+        let mut rows = table.map(|row| {
+            let row = row.strip_prefix("//! |").and_then(|row| row.strip_suffix('|'));
+            row.expect("it is a row").split('|').map(str::trim).collect::<Vec<_>>()
+        });
+        let head = rows.next().expect("it has a head");
+        (head[1..].to_vec(), rows.skip(1).collect())
+    }
+
+    fn state(name: &str, id: NeighbourId) -> LinkState {
+        match name {
+            "Stranger" => LinkState::Stranger,
+            "Dialled" => LinkState::Dialled(id),
+            "Linked" => LinkState::Linked(id),
+            "Plain" => LinkState::Plain,
+            _ => panic!("{name}"),
+        }
+    }
+
     #[test]
     fn every_step_from_every_state_is_as_the_table_says() {
-        use LinkState::{Dialled, Linked, Plain, Stranger};
-        let (this, other) = (NeighbourId(1), NeighbourId(2));
-        let steps = [LinkStep::Identified(this), LinkStep::Identified(other), LinkStep::Reported];
-        let table = [
-            (Stranger, [Some(Linked(this)), Some(Linked(other)), Some(Plain)]),
-            (Dialled(this), [Some(Linked(this)), None, None]),
-            (Linked(this), [None, None, None]),
-            (Plain, [None, None, Some(Plain)]),
-        ];
-        for (from, expected) in table {
-            assert_eq!(steps.map(|step| from.after(step)), expected, "{from:?}");
+        let (steps, rows) = table("from");
+        assert_eq!((steps, rows.len()), (vec!["Identified", "Other", "Reported"], 4));
+        for row in rows {
+            let from = state(row[0], THIS);
+            // To a stranger none is another: it has no name yet.
+            let stranger = from == LinkState::Stranger;
+            let steps = [
+                (LinkStep::Identified(THIS), row[1], THIS),
+                (LinkStep::Identified(OTHER), row[if stranger { 1 } else { 2 }], OTHER),
+                (LinkStep::Reported, row[3], THIS),
+            ];
+            for (step, next, id) in steps {
+                let expected = (!next.is_empty()).then(|| state(next, id));
+                assert_eq!(from.after(step), expected, "{from:?}: {step:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_proof_from_every_state_is_as_the_table_says() {
+        let (steps, rows) = table("proof");
+        assert_eq!((steps, rows.len()), (vec!["Proved"], 3));
+        let proof = |name, by| match name {
+            "NotAsked" => PeerProof::NotAsked,
+            "Awaited" => PeerProof::Awaited { generation: 7 },
+            "Given" => PeerProof::Given { by, generation: 7 },
+            _ => panic!("{name}"),
+        };
+        for row in rows {
+            let (before, by) = (proof(row[0], THIS), OTHER);
+            let expected = if row[1].is_empty() { before } else { proof(row[1], by) };
+            assert_eq!(before.proved(by), expected, "{}", row[0]);
         }
     }
 }
