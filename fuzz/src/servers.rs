@@ -1,8 +1,8 @@
 //! Whole servers, as far as one connection reaches.
 
 use super::{choice, pieces};
+use herd_reactor::Factory;
 use herd_reactor::testing::StringTransport;
-use herd_reactor::{Factory, Moment};
 use places_herd::config::Topology;
 use places_herd::places::{Progress, Query, Source, Ticket};
 use places_herd::server::chatserver::ChatserverFactory;
@@ -240,7 +240,7 @@ pub fn peer_port(data: &[u8]) {
 /// To STATUS one line of JSON, to anything else `? ` and a copy, one each.
 pub fn status_socket(data: &[u8]) {
     let (seed, text) = choice(data);
-    let (_, written) = talk(status_factory(Moment::default()), seed, text);
+    let (_, written) = talk(status_factory, seed, text);
     let (lines, _) = whole_lines(text);
     let asked: Vec<_> = lines.into_iter().filter(|line| !line.trim_ascii().is_empty()).collect();
     let said: Vec<_> = written.split_inclusive(|byte| *byte == b'\n').collect();

@@ -1,8 +1,12 @@
-//! What a server counts itself, as plain numbers. `metrics.rs` has the table of their names, units and help.
+//! What the connections of a server count, as plain numbers. `metrics.rs` has the table of their names, units and help.
 
-/// What one server counts itself. Counts start at 0 with the process.
+use herd_reactor::Moment;
+
+/// What the connections of one server count. Counts start at 0 with the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
+    /// When the server began to listen.
+    pub since: Moment,
     /// Clients connected now.
     pub clients: u64,
     /// Connections to the peer port now.

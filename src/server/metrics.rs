@@ -3,9 +3,9 @@
 //! In: the server's state. Out: numbers with names, from which the status JSON is written. To add a metric, write a
 //! row; its doc comment is its help.
 //!
-//! [`Counters`](super::counters::Counters) holds what the server counts itself. Modules below it keep their own counts, which a row reads:
-//! the journal's [`JournalCounts`], and what throttled warnings add up to
-//! ([`Core::throttled`]), which is how often each limit was hit.
+//! [`Counters`](super::counters::Counters) holds what connections count. The rest is counted where it happens, and a
+//! row reads it there: what the sweeps have forgotten, the journal's [`JournalCounts`], and what throttled warnings add
+//! up to ([`Core::throttled`]), which is how often each limit was hit.
 //!
 //! Names are those that Prometheus expects: base units, and `_total` for what only grows. A name or a member of the
 //! status JSON that was published is never renamed.
@@ -24,7 +24,7 @@ pub struct Metric<Read> {
     /// The name and the labels, as Prometheus writes them.
     pub name: &'static str,
     /// In what the value is measured: `bytes`, `seconds`, or nothing for things that are counted. 0 and 1 are no and
-    /// yes. The status JSON has milliseconds for seconds, in a member that ends in `_ms`.
+    /// yes. A member of the status JSON that ends in `_ms` has milliseconds for seconds.
     pub unit: &'static str,
     /// What the value means: a sentence, with blanks around it.
     pub help: &'static str,
@@ -36,7 +36,9 @@ impl<Read> Metric<Read> {
     /// Writes `value` into the status JSON, unless it is null.
     pub(super) fn put(&self, report: &mut Value, value: Value) {
         let value = match self.unit {
-            "seconds" => json!(value.as_f64().map(|seconds| seconds * 1_000.0)),
+            "seconds" if self.status.ends_with("_ms") => {
+                json!(value.as_f64().map(|seconds| seconds * 1_000.0))
+            }
             _ => value,
         };
         match self.status.split_once('.') {
@@ -75,8 +77,12 @@ fn journal<T: Into<Value>>(member: &Member, read: impl FnOnce(JournalCounts) -> 
 
 metrics! {
     /// Everything that a server counts, once for the whole server.
-    METRICS: fn(&Member, &Core<Member>) -> Value;
+    METRICS: fn(&Member, &mut Core<Member>) -> Value;
 
+    /// How long the server has run.
+    "uptime_s", "herd_uptime_seconds", "seconds", |m, c| json!((c.now() - m.counters.since).as_secs_f64());
+    /// How long the loop has kept anybody waiting, at most, since this was read last, by any reader.
+    "longest_lag_ms", "herd_longest_loop_lag_seconds", "seconds", |_, c| json!(c.take_longest_lag().as_secs_f64());
     /// Clients connected now.
     "connected_clients", "herd_connections{port=\"client\"}", "", |m, _| json!(m.counters.clients);
     /// Connections to the peer port now.
@@ -151,6 +157,8 @@ metrics! {
     "BUFFERED_BYTES_MAX";
     /// Connections aborted because the peer did not take what was written before the close.
     "close_ms";
+    /// Connections cut off because the server stopped and they did not end in time.
+    "drain_ms";
     /// Connections closed while the peer was still sending behind our end.
     "linger_ms";
     /// Connections closed because the peer sent too much behind our end.
@@ -189,7 +197,7 @@ metrics! {
 
 metrics! {
     /// What a server counts for each of its neighbours.
-    NEIGHBOUR_METRICS: fn(&Member, &Core<Member>, &Neighbour) -> Value;
+    NEIGHBOUR_METRICS: fn(&Member, &mut Core<Member>, &Neighbour) -> Value;
 
     /// Whether the neighbour is linked.
     "linked", "herd_neighbour_up", "", |_, _, link| json!(link.conn.is_some());
@@ -204,6 +212,8 @@ metrics! {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
 
     /// Of every row: member of the status JSON, name, unit, help.
     fn rows() -> Vec<[&'static str; 4]> {
@@ -228,28 +238,71 @@ mod tests {
             assert!(family.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
             assert_eq!(family.ends_with("_bytes"), unit == "bytes", "{name}");
             assert_eq!(family.ends_with("_seconds"), unit == "seconds", "{name}");
-            let is_ms = !status.starts_with("limit_hits.") && status.ends_with("_ms");
-            assert_eq!(is_ms, unit == "seconds", "{status}");
+            let is_time = ["_ms", "_s"].iter().any(|end| status.ends_with(end));
+            let is_limit = status.starts_with("limit_hits.");
+            assert_eq!(is_time && !is_limit, unit == "seconds", "{status}");
             let help = help.trim();
             assert!(help.starts_with(char::is_uppercase) && help.ends_with('.'), "{name}: {help}");
             assert!(help.contains(' '), "{name}: {help}");
         }
     }
 
-    /// The word of a throttled warning is a limit's name, or a row would read 0 for ever.
-    #[test]
-    fn every_limit_in_the_table_is_the_key_of_a_throttled_warning() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let folders = ["server", "server/interserver", "reactor"].map(|folder| root.join(folder));
-        let files =
-            folders.iter().flat_map(|folder| std::fs::read_dir(folder).expect("it is there"));
-        let code: String =
-            files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok()).collect();
-        let code: String = code.split_whitespace().collect();
-        for limit in METRICS.iter().filter_map(|metric| metric.status.strip_prefix("limit_hits.")) {
-            let keys = ["(", "core,", "key:"].map(|before| format!("{before}\"{limit}\","));
-            assert!(keys.iter().any(|key| code.contains(key)), "nothing is counted as {limit}");
+    /// The program's sources, each without blanks and its unit tests.
+    fn sources(folder: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).expect("it is there") {
+            let path = entry.expect("it can be read").path();
+            if path.is_dir() && !path.ends_with("tests") && !path.ends_with("examples") {
+                sources(&path, found);
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                let code = text.split("\n#[cfg(test)]").next().unwrap_or_default();
+                let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+                found.push(lines.flat_map(str::split_whitespace).collect());
+            }
         }
+    }
+
+    /// Every key by which `code` counts a throttled warning: the first arguments of the calls, and what these are named
+    /// by before.
+    fn counted(code: &str) -> BTreeSet<&str> {
+        if !["limit_hit(", "limit_closes(", "log_throttled(", "HandshakeLimit{"]
+            .iter()
+            .any(|call| code.contains(call))
+        {
+            return BTreeSet::new();
+        }
+        let before = [
+            ["limit_hit(", "limit_closes(core,", "limit_closes(cx.core,"],
+            ["key=(", "(key,what)=((", "key:"],
+            ["Some((", "map(|it|(", "map(|max|("],
+        ];
+        let mut keys = BTreeSet::new();
+        for before in before.iter().flatten() {
+            let before = format!("{before}\"");
+            let found = code.split(&before[..]).skip(1);
+            keys.extend(found.filter_map(|rest| rest.split_once("\",")).map(|(key, _)| key));
+        }
+        keys
+    }
+
+    /// A limit that nothing counts would read 0 for ever, and a count without a row would be read by nobody.
+    #[test]
+    fn the_limits_in_the_table_are_the_keys_of_the_throttled_warnings() {
+        let mut files = Vec::new();
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+        let keys: BTreeSet<_> = files.iter().flat_map(|code| counted(code)).collect();
+        let limits = METRICS.iter().filter_map(|metric| metric.status.strip_prefix("limit_hits."));
+        let own = include_str!("metrics.rs").split("#[cfg(test)]").next().unwrap();
+        let own = own.split("throttled(\"").skip(1);
+        let read = own.filter_map(|rest| rest.split_once("\"))")).map(|(key, _)| key);
+        let read: BTreeSet<_> = limits.chain(read).collect();
+        assert_eq!(keys, read, "left: counted, right: read by a row");
+        // What else is counted would not have been found.
+        let calls = |call: &str| files.iter().map(|code| code.matches(call).count()).sum::<usize>();
+        let literal = calls("limit_hit(\"");
+        assert_eq!(calls("limit_hit(key,"), calls(".limit_hit(") - literal, "calls by other names");
+        let known = ["Warn,key,", "Warn,(key,0),", "Error,key,"].map(|it| format!("Level::{it}"));
+        let known = known.iter().map(|it| calls(&format!("log_throttled({it}")));
+        assert_eq!(calls(".log_throttled("), known.sum::<usize>(), "calls by other names");
     }
 
     #[test]
@@ -258,9 +311,12 @@ mod tests {
         let mut report = json!({"journal": null, "none": null});
         metric("journal.last_sync_ms", "seconds").put(&mut report, json!(0.25));
         metric("known_bytes", "bytes").put(&mut report, json!(7));
+        metric("uptime_s", "seconds").put(&mut report, json!(1.5));
         metric("none.syncs", "").put(&mut report, Value::Null);
         metric("none.last_sync_ms", "seconds").put(&mut report, Value::Null);
-        let expected = json!({"journal": {"last_sync_ms": 250.0}, "known_bytes": 7, "none": null});
+        let expected = json!({
+            "journal": {"last_sync_ms": 250.0}, "known_bytes": 7, "uptime_s": 1.5, "none": null
+        });
         assert_eq!(report, expected);
     }
 }

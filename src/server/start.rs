@@ -26,7 +26,9 @@ impl Member {
     ///
     /// The port for clients is opened last: who gets through to it finds all the others open.
     pub fn join<I: Io>(reactor: &mut Reactor<I, Member>) -> io::Result<ServerAddrs> {
-        let server = reactor.state().server.clone();
+        let (member, core) = reactor.parts();
+        member.counters.since = core.now();
+        let server = member.server.clone();
         let at = |what: &str, address, e: io::Error| {
             io::Error::new(
                 e.kind(),
@@ -38,8 +40,7 @@ impl Member {
             .map_err(|e| at("neighbours", server.peer, e))?;
         if let Some(folder) = reactor.state().status_folder.clone() {
             let path = socket_path(&folder, &server.name);
-            let since = reactor.parts().1.now();
-            reactor.listen_unix(&path, Box::new(status_factory(since))).map_err(|e| {
+            reactor.listen_unix(&path, Box::new(status_factory)).map_err(|e| {
                 let what = format!(
                     "{} cannot listen at {} for herd status: {e}",
                     server.name,

@@ -12,7 +12,7 @@ use super::member::{Cx, LogName, Member, limit_closes};
 use super::metrics::{METRICS, NEIGHBOUR_METRICS};
 use crate::wire::command::write_refusal;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
-use herd_reactor::{Core, Factory, Flow, Moment};
+use herd_reactor::{Core, Flow};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,24 +28,20 @@ const LINE_BYTES: usize = 1_024;
 /// How long an asker may take for a line.
 const UNFINISHED_LINE: Duration = Duration::from_secs(10);
 
-/// Builds a [`StatusProtocol`] for each asker of a server that runs `since` then.
-pub fn status_factory(since: Moment) -> impl Factory<Member> {
-    move |cx: &mut Cx<'_>, _: SocketAddr| {
-        if cx.state.counters.askers >= ASKERS_MAX {
-            cx.core.limit_hit("ASKERS_MAX", ASKERS_MAX, 1, "askers turned away");
-            return None;
-        }
-        cx.state.counters.askers += 1;
-        let limits = LineLimits { line_bytes: LINE_BYTES, unfinished_line: UNFINISHED_LINE };
-        Some(LineReceiver::new(StatusProtocol { since }, limits))
+/// Builds a [`StatusProtocol`] for each asker: the factory of the status socket.
+pub fn status_factory(cx: &mut Cx<'_>, _: SocketAddr) -> Option<LineReceiver<StatusProtocol>> {
+    if cx.state.counters.askers >= ASKERS_MAX {
+        cx.core.limit_hit("ASKERS_MAX", ASKERS_MAX, 1, "askers turned away");
+        return None;
     }
+    cx.state.counters.askers += 1;
+    let limits = LineLimits { line_bytes: LINE_BYTES, unfinished_line: UNFINISHED_LINE };
+    Some(LineReceiver::new(StatusProtocol, limits))
 }
 
 /// One connection of somebody who asks.
 #[derive(Debug)]
-pub struct StatusProtocol {
-    since: Moment,
-}
+pub struct StatusProtocol;
 
 impl LineProtocol<Member> for StatusProtocol {
     fn name(&self) -> &'static str {
@@ -59,10 +55,7 @@ impl LineProtocol<Member> for StatusProtocol {
     ) -> Result<Mode, Box<dyn std::error::Error>> {
         let mut reply = Vec::new();
         match line.trim_ascii() {
-            b"STATUS" => {
-                let uptime = cx.now() - self.since;
-                serde_json::to_writer(&mut reply, &report(cx.state, cx.core, uptime))?;
-            }
+            b"STATUS" => serde_json::to_writer(&mut reply, &report(cx.state, cx.core))?,
             b"" => return Ok(Mode::Lines),
             _ => write_refusal(&mut reply, line),
         }
@@ -91,10 +84,7 @@ impl LineProtocol<Member> for StatusProtocol {
 
 /// The status: who this server is, all [`METRICS`], and the [`NEIGHBOUR_METRICS`] of each link. Sizes are in bytes. A
 /// server without a journal says null.
-///
-/// `longest_lag_ms`: how long the loop has kept anybody waiting since it was last told, whoever asked then.
-fn report(member: &Member, core: &mut Core<Member>, uptime: Duration) -> Value {
-    let longest_lag = core.take_longest_lag();
+fn report(member: &Member, core: &mut Core<Member>) -> Value {
     let links = member.neighbours.iter().map(|(_, link)| {
         let mut status = json!({ "name": link.server.name, "plain": link.server.plain });
         for metric in NEIGHBOUR_METRICS {
@@ -107,8 +97,6 @@ fn report(member: &Member, core: &mut Core<Member>, uptime: Duration) -> Value {
         "herd": member.herd_name,
         "version": env!("CARGO_PKG_VERSION"),
         "process": std::process::id(),
-        "uptime_s": uptime.as_secs_f64(),
-        "longest_lag_ms": longest_lag.as_secs_f64() * 1_000.0,
         "state": format!("{:016x}", member.table.state_hash()),
         "links": links.collect::<Value>(),
         "journal": null,
