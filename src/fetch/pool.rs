@@ -195,6 +195,7 @@ impl HttpPool {
     /// An exchange holds so many bytes of a response now, and held so many before. Whether there is
     /// room for them.
     fn hold(&mut self, before: usize, now: usize) -> bool {
+        debug_assert!(before <= self.held_bytes, "more is given back than all exchanges hold");
         self.held_bytes = self.held_bytes + now - before;
         self.held_bytes <= self.limits.all_bytes
     }
@@ -328,7 +329,7 @@ fn secured<S: Fetching>(
         Some(PendingRequest { fetch: id, request: fetch.request.clone() })
     });
     if request.is_none() {
-        keep(pool, conn, origin);
+        pool.idle.push((origin.clone(), conn));
     }
     start_waiting(state, core);
     let HttpPool { idle, limits, .. } = state.pool();
@@ -358,14 +359,10 @@ fn responded<S: Fetching>(
     let room = pool.idle.len() < pool.limits.idle_connections;
     let kept = response.reusable && room && !core.is_stopping();
     if kept {
-        keep(pool, conn, origin);
+        pool.idle.push((origin.clone(), conn));
     }
     finish(state, core, id, Ok(response));
     kept
-}
-
-fn keep(pool: &mut HttpPool, conn: ConnId, origin: &Origin) {
-    pool.idle.push((origin.clone(), conn));
 }
 
 /// A connection is gone. If somebody was waiting for it, he is told; or, if the connection had been

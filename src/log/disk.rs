@@ -126,6 +126,8 @@ impl LogDisk for RotatingFile {
         if self.rotate_bytes == 0 || self.size < self.rotate_bytes {
             return Ok(());
         }
+        // Less, if somebody has cut it off.
+        debug_assert!(self.file.metadata().is_ok_and(|file| file.len() <= self.size));
         self.rotate()
     }
 }

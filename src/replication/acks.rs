@@ -93,6 +93,8 @@ impl Acks {
     /// `holder` holds a reply in this turn. Returns the group it waits for.
     pub fn hold(&mut self, holder: ConnId) -> Batch {
         let group = self.current;
+        let groups = self.held.iter().map(|held| held.group);
+        debug_assert!(groups.chain([group + 1]).is_sorted_by(|a, b| a < b));
         match self.held.back_mut() {
             Some(held) if held.group == group => {
                 held.replies += 1;

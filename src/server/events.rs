@@ -31,6 +31,8 @@ impl Shared for Member {
     }
 
     fn before_poll(&mut self, core: &mut Core<Member>, _: &TurnCounts) -> io::Result<()> {
+        let counted = self.counters.clients + self.counters.callers + self.counters.askers;
+        debug_assert!(counted <= core.connections() as u64);
         self.acknowledge(core);
         if let Some(persist) = &mut self.persist {
             persist.commit(core, &self.table)?;

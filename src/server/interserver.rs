@@ -128,6 +128,10 @@ impl LineProtocol<Member> for Interserver {
         cx: &mut Cx<'_>,
         line: &[u8],
     ) -> Result<Mode, Box<dyn std::error::Error>> {
+        // One that was replaced is aborted, and is told no more lines.
+        debug_assert!(cx.state.neighbours.iter().all(|(id, link)| {
+            (link.conn == Some(cx.id)) == (self.standing == LinkState::Linked(id))
+        }));
         self.heard = cx.now();
         if is_blank(line) {
             return Ok(Mode::Lines);
@@ -285,6 +289,7 @@ impl Interserver {
     }
 
     fn set(&mut self, cx: &mut Cx<'_>, timer: LinkTimer, delay: Duration) {
+        debug_assert!(self.timers.iter().all(|(_, set)| *set != timer), "{timer:?} is set");
         self.timers.push((cx.timer_later(delay), timer));
     }
 

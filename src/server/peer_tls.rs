@@ -202,6 +202,7 @@ impl PeerTls {
             core.limit_hit("peer_tls_handshakes", most, 1, "handshakes closed");
             core.abort_because(oldest, CloseReason::TimeoutError("another TLS handshake"));
         }
+        debug_assert!(self.handshakes.iter().all(|it| *it != id && core.transport(*it).is_some()));
         self.handshakes.push_back(id);
     }
 

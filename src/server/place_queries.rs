@@ -27,7 +27,7 @@ use crate::places::{
 };
 use herd_reactor::{ConnId, Core, Moment, Shared, TimerId};
 use log::Level;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,8 +137,16 @@ impl PlaceQueries {
 
     /// How many have been put to the source.
     fn in_flight(&self) -> usize {
-        debug_assert!(self.queue.keys().all(|ticket| self.open.contains_key(ticket)));
+        debug_assert!(self.is_sound());
         self.open.len() - self.queue.len()
+    }
+
+    /// Whether each ticket in the queue or in a flight is open, and in one of them only.
+    fn is_sound(&self) -> bool {
+        let mut seen = BTreeSet::new();
+        let flying = self.flights.values().flat_map(|flight| &flight.tickets);
+        let mut tickets = self.queue.keys().chain(flying);
+        tickets.all(|ticket| self.open.contains_key(ticket) && seen.insert(ticket))
     }
 
     /// Asks what is near; the answer is posted to `asker`, in a later turn, exactly once.

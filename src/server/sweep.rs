@@ -128,6 +128,7 @@ impl Sweeps {
             self.giving = (!wanted.is_empty()).then_some(Giving { next: 0, wanted });
         }
         let has_work = self.giving.is_some() || self.forgetting.is_some();
+        debug_assert!(has_work || !self.is_due);
         has_work && !std::mem::replace(&mut self.is_due, has_work)
     }
 

@@ -33,7 +33,7 @@ pub struct BacklogId {
 #[derive(Clone, Debug, Default)]
 pub struct Backlogs {
     /// How many keys there are.
-    clients: usize,
+    pub(super) clients: usize,
     /// How many bits are set in all.
     marked: usize,
     /// By slot.

@@ -57,6 +57,7 @@ impl LeafSet {
         let taken = (self.next, std::mem::take(&mut self.rows[self.next]));
         self.count -= 1;
         if self.is_empty() {
+            debug_assert!(self.rows.iter().all(|row| *row == 0));
             self.rows = Vec::new();
         }
         Some(taken)

@@ -329,6 +329,7 @@ impl Table {
     fn admit(&mut self, hash: u64, report: &Report<'_>) -> Option<ClientKey> {
         let slot = self.lines.push(report)?;
         self.backlogs.admit(self.lines.key(slot));
+        debug_assert_eq!(self.backlogs.clients, self.keys());
         self.digest.add(report.client(), report.line());
         let (lines, seed, constants) = (&self.lines, self.hash_seed, &self.hash_constants);
         let rehash = |&slot: &Slot| hash_of(lines.client(slot), seed, constants);

@@ -257,6 +257,7 @@ impl LineStore {
             && let Some(slot) = self.free[usize::from(free)].pop()
         {
             self.free_bytes -= usize::from(free) * UNIT;
+            debug_assert_eq!(self.free_bytes, self.sum_of_free());
             return Some((slot, free));
         }
         let start = self.bytes.len();
@@ -289,8 +290,12 @@ impl LineStore {
             self.free.resize(room + 1, Vec::new());
         }
         self.free[room].push(slot);
-        let free = self.free.iter().enumerate().map(|(room, slots)| room * UNIT * slots.len());
-        debug_assert_eq!(self.free_bytes, free.sum::<usize>());
+        debug_assert_eq!(self.free_bytes, self.sum_of_free());
+    }
+
+    /// What `free_bytes` has to be.
+    fn sum_of_free(&self) -> usize {
+        self.free.iter().enumerate().map(|(room, slots)| room * UNIT * slots.len()).sum()
     }
 }
 

@@ -151,6 +151,7 @@ impl ReplyQueue {
 
     /// How many bytes of replies wait.
     pub(super) fn bytes(&self) -> usize {
+        debug_assert!(self.written <= self.behind.len());
         self.behind.len() - self.written
     }
 
