@@ -23,10 +23,12 @@ use fake_google::faults::{ALL, Fault, Place, Switch, Way, named};
 use fake_google::names::{NameServer, Naming, Zone};
 use fake_google::places::{Api, Places, Request};
 use fake_google::{Authority, FakeGoogle, Script, setting};
+use ports::RefusingPort;
+use std::any::Any;
 use std::env;
 use std::error::Error;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::thread;
@@ -77,7 +79,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let zone = Zone::default();
     zone.say(setting::HOST, fault.naming(vec![Ipv4Addr::LOCALHOST.into()], true));
     let names = NameServer::new(&zone);
-    let (service, _fake) = listen(fault, api)?;
+    let (service, _held) = listen(fault, api);
 
     fs::create_dir_all(&folder)?;
     setting::write_files(&folder, &AUTHORITY)?;
@@ -119,14 +121,11 @@ fn can_play(fault: &Fault) -> bool {
     !matches!(fault.at, Place::Way(Way::Lost))
 }
 
-/// The service; if it is to refuse, an address at which nobody listens.
-fn listen(
-    fault: &'static Fault,
-    api: Api,
-) -> Result<(SocketAddr, Option<FakeGoogle>), Box<dyn Error>> {
+/// The address of the service, and what answers there, or refuses, as long as it lives.
+fn listen(fault: &'static Fault, api: Api) -> (SocketAddr, Box<dyn Any>) {
     if matches!(fault.at, Place::Way(_)) {
-        let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        return Ok((nobody, None));
+        let nobody = RefusingPort::new();
+        return (nobody.address(), Box::new(nobody));
     }
     let switch = Switch::default();
     switch.set(true);
@@ -143,5 +142,5 @@ fn listen(
         }),
     };
     let fake = FakeGoogle::new(&AUTHORITY, shown);
-    Ok((fake.address(), Some(fake)))
+    (fake.address(), Box::new(fake))
 }
