@@ -1,13 +1,15 @@
-//! Every command that the documentation prints can be typed: its tests, examples and benches are there, and `herd` knows
-//! its words.
+//! Every command that the documentation prints can be typed: its tests, examples, benches and scripts are there, and
+//! `herd`, `herd-bench` and the scripts know its words.
 //!
 //! In: each page (`*.md`), the comments in front of code, and `.ci/run`. A command stands in a line that is indented by
 //! four, or between backticks. Nothing is built and, but for `--help` and `--list`, nothing is run.
 
 use crate::support::process::Process;
+use clap::Parser;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -76,15 +78,43 @@ fn candidates(prose: &str) -> Vec<String> {
     found
 }
 
-/// The commands of cargo and herd in `line`, with neither what is set for them nor what comes after them.
+/// The folders of scripts; what else lies in them has an extension, or is a folder.
+const SCRIPTS: [&str; 4] = ["benches", "fuzz", "tools", ".ci"];
+
+/// Whether `word` is a script's path: of two names, without an extension, and no folder, or one that comes with use.
+fn is_script(word: &str) -> bool {
+    let made = ["fuzz/artifacts", "fuzz/target"];
+    word.split_once('/').is_some_and(|(folder, name)| {
+        let is_name = |c: char| c.is_ascii_lowercase() || c == '_' || c == '-';
+        let is_file = !name.is_empty() && name.chars().all(is_name);
+        let is_ours = SCRIPTS.contains(&folder) && !made.contains(&word);
+        is_ours && is_file && !Path::new(word).is_dir()
+    })
+}
+
+/// The commands of cargo, herd, herd-bench and scripts in `line`, with neither what is set for them nor what comes after
+/// them.
 fn commands(line: &str) -> Vec<Vec<String>> {
     let parts = line.split([';', '|', '&', '#']);
     let words = parts.map(|part| {
         let words = part.split_whitespace().map(|word| word.trim_matches(['\'', ',']).to_owned());
         let is_set = |word: &String| word.contains('=') && word.starts_with(char::is_uppercase);
-        words.skip_while(is_set).collect::<Vec<_>>()
+        let mut words = words.skip_while(is_set).collect::<Vec<_>>();
+        if let Some(program) = words.first_mut() {
+            for folder in ["./", "target/release/", "target/debug/"] {
+                *program = program.strip_prefix(folder).unwrap_or(program).to_owned();
+            }
+        }
+        words
     });
-    words.filter(|words| words.len() > 1 && ["cargo", "herd"].contains(&&*words[0])).collect()
+    let is_command = |words: &Vec<String>| match words.as_slice() {
+        [] => false,
+        [program] => is_script(program),
+        [program, ..] => {
+            ["cargo", "herd", "herd-bench"].contains(&&**program) || is_script(program)
+        }
+    };
+    words.filter(is_command).collect()
 }
 
 fn printed() -> Vec<Printed> {
@@ -123,20 +153,24 @@ fn tests() -> [BTreeSet<String>; 2] {
     })
 }
 
-/// The sources of a test program: what it is called in `tests/`, or in that of a package.
-fn sources(package: Option<&str>, program: &str) -> Result<String, String> {
-    let folder = match package {
-        None | Some("places-herd") => "tests",
-        Some("herd-reactor") => "src/reactor/tests",
-        Some("herd-bench") => "benches/herd-bench/tests",
+/// The sources of a package and its test programs, or of one of these.
+fn sources(package: Option<&str>, program: Option<&str>) -> Result<String, String> {
+    let (own, tests) = match package {
+        None | Some("places-herd") => ("src", "tests"),
+        Some("herd-reactor") => ("src/reactor", "src/reactor/tests"),
+        Some("herd-bench") => ("benches/herd-bench", "benches/herd-bench/tests"),
         Some(other) => return Err(format!("there is no package {other}")),
     };
-    let folder = Path::new(folder).join(program);
-    if !folder.join("main.rs").exists() {
-        return Err(format!("there is no test program {program}"));
-    }
     let mut all = Vec::new();
-    files(&folder, &mut all);
+    match program.map(|program| Path::new(tests).join(program)) {
+        Some(folder) if folder.join("main.rs").exists() => files(&folder, &mut all),
+        Some(folder) => return Err(format!("there is no test program {}", folder.display())),
+        None => [own, tests]
+            .map(Path::new)
+            .into_iter()
+            .filter(|it| it.is_dir())
+            .for_each(|it| files(it, &mut all)),
+    }
     Ok(all.iter().map(|path| fs::read_to_string(path).unwrap_or_default()).collect())
 }
 
@@ -160,29 +194,38 @@ fn operands<'w>(words: &'w [String], valued: &[&str]) -> Vec<&'w str> {
     found
 }
 
+/// The names of all modules and tests in `text`.
+fn modules_and_tests(text: &str) -> Vec<&str> {
+    let mut is_test = false;
+    let mut found = Vec::new();
+    for line in text.lines().map(|line| line.trim_start().trim_start_matches("pub ")) {
+        found.extend(line.strip_prefix("mod ").or(line.strip_prefix("fn ").filter(|_| is_test)));
+        // Between the two may be other attributes.
+        is_test = line.starts_with("#[test]") || is_test && line.starts_with("#[");
+    }
+    found
+}
+
 /// Each filter must name a test, of those that are run.
 fn check_test(words: &[String], lists: &[BTreeSet<String>; 2]) -> Result<(), String> {
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     let (cargos, ours) = (&words[..end], words.get(end + 1..).unwrap_or_default());
     let mut filters = operands(cargos, &["--test", "--features", "-p", "--package", "--bin"]);
     filters.extend(operands(ours, &["--test-threads", "--skip"]));
-    let Some(program) = value(cargos, "--test") else { return Ok(()) };
+    let program = value(cargos, "--test");
     let package = value(cargos, "-p").or(value(cargos, "--package"));
     let text = sources(package, program)?;
+    let names = modules_and_tests(&text);
     let list = &lists[usize::from(ours.iter().any(|word| word == "--ignored"))];
     for filter in filters {
         // Names in capitals stand for whatever somebody wants.
         let is_any = filter.chars().all(|c| c.is_uppercase() || c == '_');
         let is_there = match program {
-            "suite" => list.iter().any(|test| test.contains(filter)),
-            _ => text.lines().any(|line| {
-                let line = line.trim_start();
-                let named = line.strip_prefix("fn ").or(line.strip_prefix("mod "));
-                named.is_some_and(|name| filter.split("::").any(|part| name.contains(part)))
-            }),
+            Some("suite") => list.iter().any(|test| test.contains(filter)),
+            _ => filter.split("::").all(|part| names.iter().any(|name| name.contains(part))),
         };
         if !is_there && !is_any {
-            return Err(format!("{filter} names no test of {program} that is run"));
+            return Err(format!("{filter} names no test that is run"));
         }
     }
     Ok(())
@@ -207,6 +250,47 @@ fn check_herd(words: &[String], helps: &mut BTreeMap<String, String>) -> Result<
     });
     unknown
         .map_or(Ok(()), |word| Err(format!("herd {} does not know {word}", subcommand.join(" "))))
+}
+
+/// `herd-bench` must take the whole line. A name in capitals stands for an address or a number, and so does what the
+/// shell puts in.
+fn check_bench(words: &[String]) -> Result<(), String> {
+    let line = words.join(" ");
+    let (before, rest) = line.split_once("\"$(").unwrap_or((&line, ""));
+    let (_, after) = rest.split_once(")\"").unwrap_or_default();
+    let given = if rest.is_empty() { "" } else { "1" };
+    let line = format!("{before}{given}{after}");
+    let words = line.split_whitespace().map(|word| match word {
+        "ADDRESS" => "127.0.0.1:12000",
+        word if word.chars().all(|c| c.is_ascii_uppercase()) => "2",
+        word => word,
+    });
+    let parsed = herd_bench::Options::try_parse_from(["herd-bench"].into_iter().chain(words));
+    match parsed {
+        Err(why) if why.use_stderr() => {
+            Err(why.to_string().lines().next().unwrap_or("").to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A script must be there, be executable, and have its options; and `fuzz/run` its targets.
+fn check_script(script: &str, words: &[String]) -> Result<(), String> {
+    let file = fs::metadata(script).map_err(|why| format!("{script}: {why}"))?;
+    if !file.is_file() || file.permissions().mode() & 0o111 == 0 {
+        return Err(format!("{script} cannot be run"));
+    }
+    let text = fs::read_to_string(script).map_err(|why| format!("{script}: {why}"))?;
+    let options = words.iter().filter(|word| word.starts_with("--"));
+    let mut options = options.map(|word| word.split('=').next().unwrap_or_default());
+    let is_known = |option: &str| text.contains(&format!("\"{option}\""));
+    if let Some(option) = options.find(|option| !is_known(option)) {
+        return Err(format!("{script} does not know {option}"));
+    }
+    let targets = words.iter().skip(1).filter(|word| script == "fuzz/run" && !word.contains('.'));
+    let mut files = targets.map(|name| format!("fuzz/fuzz_targets/{name}.rs"));
+    let missing = files.find(|file| !Path::new(file).exists());
+    missing.map_or(Ok(()), |file| Err(format!("{file} is not there")))
 }
 
 /// An example must be there, and know its options: as text, or as the field that clap fills.
@@ -240,6 +324,12 @@ fn check(
     let (program, words) = words.split_first().expect("it has words");
     if program == "herd" {
         return check_herd(words, helps);
+    }
+    if program == "herd-bench" {
+        return check_bench(words);
+    }
+    if is_script(program) {
+        return check_script(program, words);
     }
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     let exists =
@@ -283,6 +373,13 @@ fn a_command_that_cannot_be_typed_is_found() {
     };
     for fine in [
         "cargo test",
+        "cargo test -p herd-reactor timers::",
+        "cargo test --lib journal::",
+        "./fuzz/run 600 journal table",
+        "fuzz/run",
+        "benches/run --quick",
+        "target/release/herd up",
+        "target/release/herd-bench ADDRESS -C 50 --pid \"$(pgrep -xd, herd)\" -P 128",
         "HERD_SEEDS=7 cargo test --release --test suite documentation:: -- --nocapture",
         "cargo run --release --example chaos -- --soak --seed 7",
         "cargo run --release -- up",
@@ -292,6 +389,16 @@ fn a_command_that_cannot_be_typed_is_found() {
     }
     for wrong in [
         "cargo test --test fold",
+        "cargo test unfolded",
+        "cargo test -p fold",
+        "cargo test --lib unfolded::",
+        "fuzz/run 600 fold",
+        "fuzz/fold",
+        "tools/fold build",
+        "benches/run --fold",
+        "target/release/herd-bench ADDRESS --fold",
+        "herd-bench ADDRESS --idle N",
+        "herd-bench --connect",
         "cargo test --test suite fold::",
         "cargo test --test suite documentation:: -- --ignored",
         "cargo test --test footprint -- fold",
