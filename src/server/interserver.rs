@@ -283,9 +283,7 @@ impl Interserver {
 
     /// Takes a step of the table of `link_state`. Whether it was allowed.
     fn step(&mut self, step: LinkStep) -> bool {
-        let after = self.standing.after(step);
-        self.standing = after.unwrap_or(self.standing);
-        after.is_some()
+        self.standing.after(step).map(|after| self.standing = after).is_some()
     }
 
     fn set(&mut self, cx: &mut Cx<'_>, timer: LinkTimer, delay: Duration) {

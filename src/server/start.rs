@@ -8,6 +8,7 @@ use super::member::Member;
 use super::status::status_factory;
 use crate::config::{Server, socket_path};
 use herd_reactor::{Backoff, ConnectOptions, Core, Io, Reactor};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
@@ -29,29 +30,22 @@ impl Member {
         let (member, core) = reactor.parts();
         member.counters.since = core.now();
         let server = member.server.clone();
-        let at = |what: &str, address, e: io::Error| {
-            io::Error::new(
-                e.kind(),
-                format!("{} cannot listen on {address} for {what}: {e}", server.name),
-            )
+        let fails = |at: fmt::Arguments<'_>, what: &str, e: io::Error| {
+            let what = format!("{} cannot listen {at} for {what}: {e}", server.name);
+            io::Error::new(e.kind(), what)
         };
         let (_, peer) = reactor
             .listen_tcp(server.peer, Box::new(InterserverFactory))
-            .map_err(|e| at("neighbours", server.peer, e))?;
+            .map_err(|e| fails(format_args!("on {}", server.peer), "neighbours", e))?;
         if let Some(folder) = reactor.state().status_folder.clone() {
             let path = socket_path(&folder, &server.name);
-            reactor.listen_unix(&path, Box::new(status_factory)).map_err(|e| {
-                let what = format!(
-                    "{} cannot listen at {} for herd status: {e}",
-                    server.name,
-                    path.display()
-                );
-                io::Error::new(e.kind(), what)
-            })?;
+            reactor
+                .listen_unix(&path, Box::new(status_factory))
+                .map_err(|e| fails(format_args!("at {}", path.display()), "herd status", e))?;
         }
         let (_, client) = reactor
             .listen_tcp(server.client, Box::new(ChatserverFactory))
-            .map_err(|e| at("clients", server.client, e))?;
+            .map_err(|e| fails(format_args!("on {}", server.client), "clients", e))?;
         let (member, core) = reactor.parts();
         member.watch_certificates(core);
         member.dial(core);
@@ -64,12 +58,8 @@ impl Member {
     fn dial(&mut self, core: &mut Core<Member>) {
         let ours = |link: &Server| link.plain || self.server.name < link.name;
         let retry = &self.limits;
-        let backoff = Backoff::new(
-            retry.retry_first,
-            retry.retry_max,
-            2.0,
-            retry.retry_jitter_percent as f64 / 100.0,
-        );
+        let jitter = retry.retry_jitter_percent as f64 / 100.0;
+        let backoff = Backoff::new(retry.retry_first, retry.retry_max, 2.0, jitter);
         for (id, link) in self.neighbours.iter().filter(|(_, link)| ours(&link.server)) {
             let options =
                 ConnectOptions { timeout: self.limits.connect, reconnect: Some(backoff.clone()) };
