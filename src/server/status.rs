@@ -66,14 +66,14 @@ impl LineProtocol<Member> for StatusProtocol {
 
     fn line_length_exceeded(&mut self, cx: &mut Cx<'_>, _start: &[u8]) -> Flow {
         limit_closes(cx.core, "LINE_BYTES", &LINE_BYTES, &LogName::new(NAME, cx.id));
-        cx.abort_connection();
+        cx.lose_connection();
         Ok(())
     }
 
     fn line_timed_out(&mut self, cx: &mut Cx<'_>) -> Flow {
         let (limit_s, who) = (UNFINISHED_LINE.as_secs(), LogName::new(NAME, cx.id));
         limit_closes(cx.core, "UNFINISHED_LINE_S", &limit_s, &who);
-        cx.abort_connection();
+        cx.lose_connection();
         Ok(())
     }
 
