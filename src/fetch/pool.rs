@@ -41,7 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 pub use timing::{FetchError, FetchPhase, FetchTiming};
 
-/// What shares its reactor with an pool. Its [`before_poll`](herd_reactor::Shared::before_poll) calls
+/// What shares its reactor with a pool. Its [`before_poll`](herd_reactor::Shared::before_poll) calls
 /// the pool's, [`turn_ended`].
 pub trait Fetching: Resolving<Message: From<PendingRequest> + TryInto<PendingRequest>> {
     /// The pool.
@@ -57,7 +57,7 @@ pub trait Fetching: Resolving<Message: From<PendingRequest> + TryInto<PendingReq
     );
 }
 
-/// Names one fetch of an pool. Never used again.
+/// Names one fetch of a pool. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FetchId(pub(crate) u64);
 

@@ -31,7 +31,7 @@
 //! makes no sense is ignored, with a warning.
 //!
 //! Invariants: no byte of a client or a neighbour ends a line or fakes one ([`escape()`]). No error
-//! of the disk stops the server: lines are dropped and plural. There is one log in a process, and
+//! of the disk stops the server: lines are dropped and counted. There is one log in a process, and
 //! it belongs to the thread that began it: what another thread says is not logged. So no line takes a
 //! lock; the two atomic operations of one were a twelfth of what a busy server did.
 

@@ -1,4 +1,4 @@
-//! PART TWO. Bytes into lines.
+//! Bytes into lines.
 //!
 //! In: the bytes of a connection, cut anywhere. Out: [`LineProtocol::line_received`], a line at a
 //! time, without its end. A line ends with LF; one CR before it belongs to the end. What stands
@@ -34,7 +34,7 @@ use std::time::Duration;
 /// Room for what is kept, at least: an unfinished line is rarely longer.
 const KEPT_BYTES: usize = 128;
 
-/// PackedLimits on what a peer may send.
+/// Limits on what a peer may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineLimits {
     /// The longest line, in bytes, its end not counted. Twisted: LineReceiver.MAX_LENGTH.

@@ -123,7 +123,7 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// All that was to be done on the connection is done: it addrs for the reason it was lost for.
+    /// All that was to be done on the connection is done: it ends for the reason it was lost for.
     pub(crate) fn done(&mut self, id: ConnId) {
         let Some(transport) = self.transport_mut(id) else { return };
         let why = transport.take_reason().unwrap_or(CloseReason::ConnectionDone);

@@ -86,7 +86,7 @@ pub trait Io {
     /// Hands over bytes to be sent; takes at least one or errs.
     fn write(&mut self, id: ConnId, data: &[u8]) -> io::Result<usize>;
 
-    /// Addrs what we send (FIN), after all that was written.
+    /// Ends what we send (FIN), after all that was written.
     fn shutdown(&mut self, id: ConnId) -> io::Result<()>;
 
     /// Closes the connection and forgets it.

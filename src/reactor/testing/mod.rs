@@ -9,7 +9,7 @@
 //!         │ Io
 //!      MemoryIo                    ids, ports, events: what epoll would say, and when
 //!         │
-//!      Endpoint ── Frame ──▶ Wire  one end of one connection; what travels; when it arrives
+//!      Endpoint ── Segment ──▶ EventQueue   one end of one connection; what travels; when it arrives
 //!      DatagramSocket              the same without a connection
 //! ```
 //!
