@@ -9,8 +9,9 @@
 //!           shakes
 //! ```
 //!
-//! Where there is a proxy, it is the proxy whose name becomes addresses and who is connected to, and
-//! before Securing comes Tunnelling: it connects us to the origin. All else is as without.
+//! An origin over TLS may lie behind a proxy. Then the proxy's name becomes addresses and the proxy is connected
+//! to, and between Connecting and Securing comes Tunnelling: the proxy connects us to the origin. A plain origin has no
+//! proxy, and no Securing.
 //!
 //! This file is the pool: who waits, what is kept, and who goes over which connection; from Resolving
 //! to Securing a fetch is in `connect`, and Exchanging it is in `connection`.

@@ -1,6 +1,7 @@
 //! Files that are read from their beginning, and that cannot keep us waiting.
 //!
-//! In: a path. Out: a file, or all its bytes. What is no regular file is not opened: a pipe waits for its writer,
+//! In: a path. Out: a file, or all its bytes; of bytes, whether they are in another encoding than UTF-8. What is no
+//! regular file is not opened: a pipe waits for its writer,
 //! and a device may have no end.
 
 use rustix::fs::OFlags;

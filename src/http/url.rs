@@ -1,8 +1,8 @@
-//! Where a source is on the network: `https://places.googleapis.com`, and the way through a proxy.
+//! Where a service is on the network: `https://places.googleapis.com`, and the way through a proxy.
 //!
 //! In: what an operator wrote. Out: a [`BaseUrl`] or a [`ProxyUrl`], or what is wrong with it. Only as
 //! much of a URL as can be meant is understood: a scheme, a host, perhaps a port, perhaps a path
-//! in front of the source's own.
+//! in front of that of the request.
 //!
 //! Invariant: without TLS a base URL leads to this machine and nowhere else, so that no question
 //! and no key crosses a network in the clear.
@@ -23,7 +23,7 @@ pub enum Scheme {
     Https,
 }
 
-/// What stands before the path of every request to a source.
+/// What stands before the path of every request to a service.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BaseUrl {
     /// `Http` only if the host is an address of this machine.
@@ -103,7 +103,7 @@ const NO_CREDENTIALS: UrlFault = UrlFault {
 };
 
 impl BaseUrl {
-    /// `path`, the source's own, behind the path of this URL.
+    /// `path`, the request's own, behind the path of this URL.
     pub(crate) fn join(&self, path: &str) -> String {
         [&self.path, path].concat()
     }

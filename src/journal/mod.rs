@@ -1,8 +1,9 @@
 //! The journal: lines that outlive the process.
 //!
 //! In: lines of bytes, once a turn of the loop a [`commit`](Journal::commit). Out: a file with a
-//! record for each of them, and at the next start the lines again. It knows no command, no
-//! connection and no clock: what a line says, and what becomes of whoever sent it, others decide.
+//! record for each of them, and at the next start the lines again. It knows no
+//! connection and no clock, and of a line only how it begins ([`record::LINE_START`]): what it says, and what
+//! becomes of whoever sent it, others decide.
 //!
 //! ```text
 //!   note(line) ─▶ pending ──commit──▶ journal.7        append, once; sync, by policy

@@ -83,7 +83,8 @@ impl<S: Shared> Core<S> {
         self.now
     }
 
-    /// The wall clock, as of the last read, or of the last time the loop woke.
+    /// The wall clock, as it was read last: when the loop wakes, before each read of a connection, before each timer,
+    /// and before what was posted.
     pub fn wall(&self) -> UnixNanos {
         self.wall
     }

@@ -96,7 +96,7 @@ impl TryFrom<Message> for PendingRequest {
     }
 }
 
-/// What a server sets timers for; [`Member::timer_due`] has what is done then.
+/// What [`Timer::set`] sets timers for; [`Member::timer_due`] has what is done then. Other files set timers of their own.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Timer {
     /// Lines of the log have waited long enough in its buffer.

@@ -5,8 +5,8 @@
 //! * [`member`]: what all connections of one server share.
 //! * `events`: what happens to a server besides bytes: signals, timers, answers, the end of a turn.
 //! * `sweep`: what goes through the whole table does so in slices.
-//! * [`persist`]: the member's journal: what outlives the process.
-//! * [`network`]: the member's resolver and connection pool, for sources that ask the network.
+//! * [`persist`]: the server's journal: what outlives the process.
+//! * [`network`]: the server's resolver and connection pool, for sources that ask the network.
 //! * [`peer_tls`]: the certificates by which neighbours know each other.
 //! * [`chatserver`] and [`interserver`]: the report's two pairs of factory and receiver.
 //! * [`status`]: what a server says of itself to its operator.

@@ -1,7 +1,8 @@
 //! A server's way to the network: its resolver, its connection pool, and how a source's question becomes a
 //! request.
 //!
-//! The one file that knows both the sources of places and the client of HTTPS. There is none of this in
+//! A source knows neither names nor connections, and the pool knows no source: here the one's question becomes
+//! the other's request, and the reply becomes the source's. There is none of this in
 //! a server whose source asks nobody.
 
 use crate::fetch::pool::{HttpPool, Origin};

@@ -1,7 +1,8 @@
 //! The tests of the whole program, in one binary: a binary for each would link the program again.
 //!
 //! A module here is named after the module of `src/` that it tests. Three test all of it: `herd` (real
-//! processes), `simulation` and `attack`. Where to write a test, and how to run one: tests/README.md.
+//! processes), `simulation` and `attack`. Three test what no module of `src/` is: `documentation`, `layers` and
+//! `fuzz_corpora`. Where to write a test, and how to run one: tests/README.md.
 
 #[path = "../support/mod.rs"]
 mod support;

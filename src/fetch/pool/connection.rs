@@ -1,7 +1,7 @@
 //! One connection of the [`pool`](super): one request at a time goes out, one response comes
 //! back, and between them the connection is kept.
 //!
-//! It does not know whether TLS lies beneath, nor why anybody asks.
+//! It does not know whether TLS lies beneath (the log calls it `Https` in either case), nor why anybody asks.
 //!
 //! Twisted: web/_newclient.py, HTTP11ClientProtocol.
 
