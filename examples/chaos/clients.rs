@@ -4,7 +4,7 @@
 //! Each connection has its server, and reports of any client: so a client is reported now here, now there, as one
 //! that moves. One report of ten is late: it tells of a time before the one that was told last.
 
-use crate::ledger::{Stamp, place, read_at, write_stamp};
+use crate::ledger::{Stamp, location_at, read_at, write_stamp};
 use crate::run::Run;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::{
@@ -145,7 +145,7 @@ impl Client {
             true => now - run.dice.roll(LATE_MAX) as u64,
             false => run.ledger.stamp(now),
         };
-        let _ = write!(said, "IAMAT c{client} {} ", place(stamp));
+        let _ = write!(said, "IAMAT c{client} {} ", location_at(stamp));
         write_stamp(said, stamp);
         said.push('\n');
         Command::Report { client, stamp }

@@ -10,7 +10,7 @@
 
 use std::fmt::Write;
 
-/// A time as clients give it: nanoseconds since 1970. It also says which place was reported: see [`place`].
+/// A time as clients give it: nanoseconds since 1970. It also says which location was reported: see [`location_at`].
 pub(crate) type Stamp = u64;
 
 /// Mistakes that are kept to be shown; further ones are counted.
@@ -118,9 +118,9 @@ impl Ledger {
     }
 }
 
-/// The place that is reported at `stamp`: in the Pacific, where no town or airport is near, so that an answer
-/// is short; another one for each stamp, so that a stamp with another's place is found out.
-pub(crate) fn place(stamp: Stamp) -> String {
+/// The location that is reported at `stamp`: in the Pacific, where no town or airport is near, so that an answer
+/// is short; another one for each stamp, so that a stamp with another's location is found out.
+pub(crate) fn location_at(stamp: Stamp) -> String {
     let mixed = stamp.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
     format!("-48.{:06}-123.{:06}", mixed % 1_000_000, mixed / 1_000_000 % 1_000_000)
 }
@@ -143,7 +143,7 @@ pub(crate) fn read_at(line: &str, by: Option<&str>) -> Option<(usize, Stamp)> {
     let fields: Vec<&str> = line.split(' ').collect();
     let ["AT", server, _, client, location, stamp] = fields[..] else { return None };
     let stamp = read_stamp(stamp)?;
-    let ours = by.is_none_or(|by| by == server) && location == place(stamp);
+    let ours = by.is_none_or(|by| by == server) && location == location_at(stamp);
     let client = client.strip_prefix('c')?.parse().ok()?;
     ours.then_some((client, stamp))
 }

@@ -3,7 +3,7 @@
 use crate::clients::{self, Load};
 use crate::dice::Dice;
 use crate::faults::Faults;
-use crate::ledger::{Ledger, place, read_at, write_stamp};
+use crate::ledger::{Ledger, location_at, read_at, write_stamp};
 use crate::proxy::{Edge, Inbound};
 use crate::servers::{Plan, Servers};
 use crate::{Failed, Options};
@@ -175,7 +175,7 @@ impl Stage {
                 let owed = run.ledger.owed(client);
                 lost.checked += 1;
                 if known < owed {
-                    let mut expected = place(owed) + " ";
+                    let mut expected = location_at(owed) + " ";
                     write_stamp(&mut expected, owed);
                     lost.reports.push(format!("{}: owed {expected}; {line}", server.name));
                 } else if known < run.ledger.newest(client) {

@@ -178,30 +178,30 @@ fn damaged(seed: u8, data: &[u8]) {
     let whole = scanned(seed, &bytes);
     assert_eq!((whole.0.bad_at, &whole.1), (None, &lines));
     // Behind the first line, which says whose it is.
-    let place = head + usize::from(u16::from_be_bytes([high, low])) % (bytes.len() - head + 1);
+    let offset = head + usize::from(u16::from_be_bytes([high, low])) % (bytes.len() - head + 1);
     let size = bytes.len();
     let damage_end = match what % 4 {
         0 => {
-            bytes.truncate(place);
+            bytes.truncate(offset);
             size
         }
         1 => {
-            drop(bytes.splice(place..place, std::iter::repeat_n(by, 1 + usize::from(what >> 2))));
-            place
+            drop(bytes.splice(offset..offset, std::iter::repeat_n(by, 1 + usize::from(what >> 2))));
+            offset
         }
         2 => {
-            let end = size.min(place + 1 + usize::from(by));
-            drop(bytes.drain(place..end));
+            let end = size.min(offset + 1 + usize::from(by));
+            drop(bytes.drain(offset..end));
             end
         }
-        _ if place < size => {
-            bytes[place] ^= by;
-            place + 1
+        _ if offset < size => {
+            bytes[offset] ^= by;
+            offset + 1
         }
-        _ => place,
+        _ => offset,
     };
     let (scan, found) = scanned(seed, &bytes);
-    let kept = ends.iter().filter(|end| **end <= place).count();
+    let kept = ends.iter().filter(|end| **end <= offset).count();
     assert_eq!(found.get(..kept), Some(&lines[..kept]), "what stands before the damage");
     let behind = &lines[starts.iter().filter(|start| **start < damage_end).count()..];
     assert!(found.ends_with(behind), "what begins behind the damage");

@@ -78,8 +78,8 @@ pub fn start_of_last(text: &[u8]) -> Option<usize> {
 fn ending(line: &[u8]) -> [u8; OVERHEAD_BYTES] {
     let mut ending = *b" *........\n";
     let checksum = crc32fast::hash(line);
-    for (place, shift) in (0..8).rev().enumerate() {
-        ending[2 + place] = DIGITS[(checksum >> (4 * shift)) as usize & 0xF];
+    for (index, shift) in (0..8).rev().enumerate() {
+        ending[2 + index] = DIGITS[(checksum >> (4 * shift)) as usize & 0xF];
     }
     ending
 }

@@ -63,8 +63,8 @@ pub(super) fn for_a_file_name(unix_ns: u64) -> String {
 }
 
 #[inline]
-fn put_digits(place: &mut [u8], mut number: u32) {
-    for digit in place.iter_mut().rev() {
+fn put_digits(out: &mut [u8], mut number: u32) {
+    for digit in out.iter_mut().rev() {
         *digit = b'0' + (number % 10) as u8;
         number /= 10;
     }

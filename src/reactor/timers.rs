@@ -1,7 +1,7 @@
 //! Calls that wait for their time: a heap of deadlines over a slab of calls.
 //!
 //! As in Twisted, cancelling marks and postponing only notes a later deadline; the heap is put
-//! right when the old place comes up. So an idle limit that is pushed back with every packet costs
+//! right when the old entry comes up. So an idle limit that is pushed back with every packet costs
 //! one store a packet. Unlike Twisted's, the order is total: first by time, then first come (its
 //! ten timers of one instant ran as 0 2 6 9 8 5 7 4 1 3, issue #6718).
 //!
@@ -58,12 +58,12 @@ pub(crate) struct Timers<T> {
 #[derive(Debug)]
 struct Delayed<T> {
     due: Moment,
-    /// The heap place that stands for this call; older places of it are void.
-    place: HeapEntry,
+    /// The heap entry that stands for this call; older entries of it are void.
+    entry: HeapEntry,
     call: T,
 }
 
-/// A place in the heap: ordered by time, then by age.
+/// An entry in the heap: ordered by time, then by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct HeapEntry {
     at: Moment,
@@ -92,11 +92,11 @@ impl<T> Timers<T> {
     /// Twisted: reactor.callLater.
     pub(crate) fn call_at(&mut self, due: Moment, call: T) -> TimerId {
         self.sequence += 1;
-        let place =
+        let entry =
             HeapEntry { at: due, sequence: self.sequence, key: self.delayed.vacant_key() as u32 };
-        self.delayed.insert(Delayed { due, place, call });
-        self.new.push(place);
-        place.id()
+        self.delayed.insert(Delayed { due, entry, call });
+        self.new.push(entry);
+        entry.id()
     }
 
     /// Twisted: DelayedCall.cancel. Gives the call back.
@@ -106,14 +106,14 @@ impl<T> Timers<T> {
         Ok(self.delayed.remove(id.key as usize).call)
     }
 
-    /// Twisted: DelayedCall.reset. Later is only noted; earlier takes a new place at once.
+    /// Twisted: DelayedCall.reset. Later is only noted; earlier takes a new entry at once.
     pub(crate) fn reset(&mut self, id: TimerId, due: Moment) -> Result<(), NotPending> {
         let delayed = self.pending(id)?;
         delayed.due = due;
-        if due < delayed.place.at {
-            delayed.place.at = due;
-            let place = delayed.place;
-            self.new.push(place);
+        if due < delayed.entry.at {
+            delayed.entry.at = due;
+            let entry = delayed.entry;
+            self.new.push(entry);
             self.cancelled += 1;
         }
         Ok(())
@@ -121,7 +121,7 @@ impl<T> Timers<T> {
 
     /// When the call is due. Twisted: DelayedCall.getTime.
     pub(crate) fn due(&self, id: TimerId) -> Option<Moment> {
-        self.delayed.get(id.key as usize).filter(|d| d.place.id() == id).map(|d| d.due)
+        self.delayed.get(id.key as usize).filter(|d| d.entry.id() == id).map(|d| d.due)
     }
 
     /// Calls still waiting. Twisted: getDelayedCalls.
@@ -133,41 +133,41 @@ impl<T> Timers<T> {
     /// them, and so not those that the calls of this turn will make.
     pub(crate) fn admit_new(&mut self) {
         self.heap.extend(self.new.drain(..).map(Reverse));
-        // Each call that waits has one place; what else is in the heap is void.
+        // Each call that waits has one entry; what else is in the heap is void.
         debug_assert_eq!(self.heap.len(), self.delayed.len() + self.cancelled);
         if self.cancelled > CANCELLED_MAX && self.cancelled > self.heap.len() / 2 {
             let delayed = &self.delayed;
-            self.heap.retain(|Reverse(place)| is_current(delayed, *place));
+            self.heap.retain(|Reverse(entry)| is_current(delayed, *entry));
             self.cancelled = self.heap.len() - self.delayed.len();
         }
     }
 
     /// Takes the earliest admitted call that is due at `now`.
     pub(crate) fn next_due(&mut self, now: Moment) -> Option<(TimerId, T)> {
-        while let Some(place) = self.heap.peek().map(|Reverse(place)| *place) {
-            if place.at > now {
+        while let Some(entry) = self.heap.peek().map(|Reverse(entry)| *entry) {
+            if entry.at > now {
                 return None;
             }
             self.heap.pop();
-            if !is_current(&self.delayed, place) {
+            if !is_current(&self.delayed, entry) {
                 self.cancelled -= 1;
                 continue;
             }
-            let delayed = &mut self.delayed[place.key as usize];
-            if delayed.due <= place.at {
-                return Some((place.id(), self.delayed.remove(place.key as usize).call));
+            let delayed = &mut self.delayed[entry.key as usize];
+            if delayed.due <= entry.at {
+                return Some((entry.id(), self.delayed.remove(entry.key as usize).call));
             }
-            // It was postponed meanwhile: to its new place.
-            delayed.place.at = delayed.due;
-            self.heap.push(Reverse(delayed.place));
+            // It was postponed meanwhile: it gets the entry of its new time.
+            delayed.entry.at = delayed.due;
+            self.heap.push(Reverse(delayed.entry));
         }
         None
     }
 
     /// When the loop must wake: no call is due before. It may wake for one that was postponed.
     pub(crate) fn earliest(&self) -> Option<Moment> {
-        let new = self.new.iter().map(|place| place.at).min();
-        let old = self.heap.peek().map(|Reverse(place)| place.at);
+        let new = self.new.iter().map(|entry| entry.at).min();
+        let old = self.heap.peek().map(|Reverse(entry)| entry.at);
         match (new, old) {
             (Some(new), Some(old)) => Some(new.min(old)),
             (new, old) => new.or(old),
@@ -176,15 +176,15 @@ impl<T> Timers<T> {
 
     fn pending(&mut self, id: TimerId) -> Result<&mut Delayed<T>, NotPending> {
         match self.delayed.get_mut(id.key as usize) {
-            Some(delayed) if delayed.place.id() == id => Ok(delayed),
+            Some(delayed) if delayed.entry.id() == id => Ok(delayed),
             _ => Err(NotPending),
         }
     }
 }
 
-/// Whether `place` is the one that stands for its call, and the call still waits.
-fn is_current<T>(delayed: &Slab<Delayed<T>>, place: HeapEntry) -> bool {
-    delayed.get(place.key as usize).is_some_and(|delayed| delayed.place == place)
+/// Whether `entry` is the one that stands for its call, and the call still waits.
+fn is_current<T>(delayed: &Slab<Delayed<T>>, entry: HeapEntry) -> bool {
+    delayed.get(entry.key as usize).is_some_and(|delayed| delayed.entry == entry)
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ impl Backlogs {
     /// The owner lacks the client's latest line.
     pub fn mark(&mut self, id: BacklogId, key: ClientKey) {
         if let Some(set) = self.set_mut(id) {
-            let (word, bit) = place(key);
+            let (word, bit) = position(key);
             let added = usize::from(set.words[word] & bit == 0);
             set.count += added;
             set.words[word] |= bit;
@@ -135,7 +135,7 @@ impl Backlogs {
 
     /// Whether the client is in the owner's backlog.
     pub fn contains(&self, id: BacklogId, key: ClientKey) -> bool {
-        let (word, bit) = place(key);
+        let (word, bit) = position(key);
         self.set(id).is_some_and(|set| set.words[word] & bit != 0)
     }
 
@@ -203,7 +203,7 @@ impl DirtySet {
 
     /// How many bits it has less: 1 or 0.
     fn unmark(&mut self, key: ClientKey) -> usize {
-        let (word, bit) = place(key);
+        let (word, bit) = position(key);
         let taken = usize::from(self.words[word] & bit != 0);
         self.count -= taken;
         self.words[word] &= !bit;
@@ -212,7 +212,7 @@ impl DirtySet {
 }
 
 /// A client's word, and its bit therein.
-fn place(key: ClientKey) -> (usize, u64) {
+fn position(key: ClientKey) -> (usize, u64) {
     (key.index() / 64, 1 << (key.index() % 64))
 }
 

@@ -3,9 +3,9 @@
 //! In: hashes, and what to compare with; out: slots. It knows neither ids nor lines.
 //!
 //! The idea: a hash table that is full doubles, so it is half empty for most of its life. That is 5 bytes
-//! for each place, and all of them move at once. Nine tables, of which the hash says which, double one
+//! for each slot, and all of them move at once. Nine tables, of which the hash says which, double one
 //! after the other, each in a ninth of the time; and as nine is no power of two, a million clients, the
-//! limit that herds come with, fill 85 of 100 places, where one table has 48.
+//! limit that herds come with, fill 85 of 100 slots, where one table has 48.
 
 use super::store::Slot;
 use hashbrown::HashTable;

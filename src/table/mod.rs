@@ -43,13 +43,13 @@ use self::store::{LineStore, Slot};
 use crate::wire::report::{Report, Stored};
 use crate::wire::stamp::Stamp;
 
-/// How many clients a herd knows before a new one is refused, unless it is told otherwise.
+/// How many clients a table knows before a new one is refused, unless it is told otherwise.
 pub const CLIENTS_MAX: usize = 1_000_000;
 
 /// By whose word a report comes, and so what it takes to replace the one stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportOrigin {
-    /// A client's IAMAT, taken by this server: the total order, but a report of the stamp and place
+    /// A client's IAMAT, taken by this server: the total order, but a report of the stamp and location
     /// already stored is nothing new, though the line would differ by server and difference.
     Client,
     /// A member's AT: the total order.
@@ -106,7 +106,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A herd of no clients.
+    /// A table of no clients.
     ///
     /// `seed`: random, and kept from clients: who knows it can choose ids that collide.
     pub fn new(seed: u64) -> Table {
@@ -345,7 +345,7 @@ impl Table {
 
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Herd").field("clients", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Table").field("clients", &self.len()).finish_non_exhaustive()
     }
 }
 

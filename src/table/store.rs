@@ -11,7 +11,7 @@
 //!   u32   u16    u16            u8       u16      u8
 //! ```
 //!
-//! All lengths are in bytes, but `room`, the size of the slot, is in units of two, as the places
+//! All lengths are in bytes, but `room`, the size of the slot, is in units of two, as the starts
 //! of slots are: so they fit into 32 bits up to 8 GiB. Header and line are together because at a
 //! million clients every step from one piece of memory to the next costs as much as parsing the
 //! whole command. The stamp as a number is not kept: that would be 8 bytes a client, and of most reports the
@@ -35,7 +35,7 @@ pub struct ClientKey(u32);
 
 impl ClientKey {
     pub(crate) fn new(index: usize) -> ClientKey {
-        ClientKey(u32::try_from(index).expect("a herd has fewer than 2^32 clients"))
+        ClientKey(u32::try_from(index).expect("a table has fewer than 2^32 clients"))
     }
 
     pub(crate) fn to_le_bytes(self) -> [u8; 4] {
@@ -60,7 +60,7 @@ const HEADER: usize = 12;
 /// behind that is too small for the lines that move later, so the fewer moves, the less memory.
 const SPARE: u16 = 4;
 
-/// Where the last slot ends at the latest: the place of each has 32 bits.
+/// Where the last slot ends at the latest: the start of each has 32 bits.
 const END: usize = (NOWHERE.0 as usize).saturating_mul(UNIT);
 
 /// Every client's line.
@@ -78,11 +78,11 @@ pub(crate) struct LineStore {
     free_bytes: usize,
 }
 
-/// A place for a line, in units from the beginning.
+/// Where a line is, in units from the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot(u32);
 
-/// In the place of the slot of a client: there is no such client.
+/// Instead of the slot of a client: there is no such client.
 const NOWHERE: Slot = Slot(u32::MAX);
 
 /// What stands before a line.
@@ -245,8 +245,8 @@ impl LineStore {
             stamp: byte(report.stamp_text().len()),
         };
         let bytes = &mut self.bytes[slot.start()..];
-        let (place, rest) = bytes.split_first_chunk_mut().expect("a slot has a header");
-        *place = header.to_bytes();
+        let (start, rest) = bytes.split_first_chunk_mut().expect("a slot has a header");
+        *start = header.to_bytes();
         rest[..line.len()].copy_from_slice(line);
     }
 

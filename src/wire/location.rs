@@ -182,14 +182,14 @@ mod tests {
             ["+34.068930-118.445127 1", "-09.999999+18.000000\t1", "+80.000000-099.999999 "]
         {
             assert!(skip_usual(usual.as_bytes()).is_some(), "{usual}");
-            for place in 0..usual.len() {
+            for index in 0..usual.len() {
                 for byte in 0..=u8::MAX {
                     let mut text = usual.as_bytes().to_vec();
-                    text[place] = byte;
-                    assert_eq!(skip_location(&text), skip_any(&text), "{usual}: {byte} at {place}");
+                    text[index] = byte;
+                    assert_eq!(skip_location(&text), skip_any(&text), "{usual}: {byte} at {index}");
                 }
-                let text = &usual.as_bytes()[..place];
-                assert_eq!(skip_location(text), skip_any(text), "{usual}: its first {place} bytes");
+                let text = &usual.as_bytes()[..index];
+                assert_eq!(skip_location(text), skip_any(text), "{usual}: its first {index} bytes");
             }
         }
     }

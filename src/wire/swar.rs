@@ -86,10 +86,10 @@ mod tests {
     #[test]
     fn eight_digits_are_read_and_nothing_else_is() {
         for byte in 0..=u8::MAX {
-            for place in 0..WORD {
+            for index in 0..WORD {
                 for around in [b"98765432", b"00000000"] {
                     let mut text = *around;
-                    text[place] = byte;
+                    text[index] = byte;
                     let expected = str::from_utf8(&text).ok().filter(|_| byte.is_ascii_digit());
                     assert_eq!(eight_of(text), expected.map(|text| text.parse().unwrap()));
                 }
@@ -109,11 +109,11 @@ mod tests {
     fn a_shape_has_digits_where_it_has_zeros_and_nothing_else_elsewhere() {
         let shape = b"00.000000";
         for byte in 0..=u8::MAX {
-            for place in 0..shape.len() {
+            for index in 0..shape.len() {
                 let mut text = *b"12.345678";
-                text[place] = byte;
-                let expected = if place == 2 { byte == b'.' } else { byte.is_ascii_digit() };
-                assert_eq!(has_shape(&text, shape), expected, "{byte} at {place}");
+                text[index] = byte;
+                let expected = if index == 2 { byte == b'.' } else { byte.is_ascii_digit() };
+                assert_eq!(has_shape(&text, shape), expected, "{byte} at {index}");
             }
         }
         assert!(!has_shape(b"\xff\xff.\xff\xff\xff\xff\xff\xff", shape));

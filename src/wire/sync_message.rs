@@ -168,7 +168,7 @@ fn is_digit(byte: u8) -> bool {
 
 fn write_number(out: &mut Vec<u8>, number: u64, digits: usize) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let nibble = |place: usize| DIGITS[(number >> (4 * place)) as usize & 0xf];
+    let nibble = |position: usize| DIGITS[(number >> (4 * position)) as usize & 0xf];
     out.extend((0..digits).rev().map(nibble));
 }
 
