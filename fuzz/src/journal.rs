@@ -213,8 +213,8 @@ fn damaged(seed: u8, data: &[u8]) {
 }
 
 /// What is known, line by client.
-fn known(herd: &Table) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let lines = herd.iter().map(|(_, report)| (report.client(), report.line()));
+fn known(table: &Table) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let lines = table.iter().map(|(_, report)| (report.client(), report.line()));
     lines.map(|(client, line)| (client.to_vec(), line.to_vec())).collect()
 }
 
@@ -228,13 +228,13 @@ fn open(disk: &SharedDisk, sync: Sync) -> (Journal, Table) {
         retry: Duration::from_secs(5),
         slow_sync: Duration::from_secs(1),
     };
-    let mut herd = Table::new(1);
+    let mut table = Table::new(1);
     let mut scratch = Vec::new();
-    let mut each = |record: &[u8]| replay(&mut herd, record, &mut scratch).is_some();
+    let mut each = |record: &[u8]| replay(&mut table, record, &mut scratch).is_some();
     let disk = Box::new(disk.clone());
     let opened = Journal::open(disk, settings, &owner(), false, &mut each, &mut || false);
     let (journal, _) = opened.unwrap_or_else(|why| panic!("{why}"));
-    (journal, herd)
+    (journal, table)
 }
 
 /// Each line is noted; before it, `.` ends a turn, `^` the process, and `~` the power.
@@ -243,15 +243,15 @@ fn lives(seed: u8, text: &[u8]) {
     let mut disk = MemoryDisk::new(u64::from(seed));
     disk.faults.short_writes = 0.3;
     let disk = SharedDisk::new(disk);
-    let (mut journal, mut herd) = open(&disk, sync);
+    let (mut journal, mut table) = open(&disk, sync);
     let mut noted = BTreeSet::new();
     let mut committed = BTreeMap::new();
     for (turn, line) in text.split(|byte| *byte == b'\n').take(60).enumerate() {
         let (what, line) = choice(line);
         if b".^~".contains(&what) {
             let now = Moment::from_nanos(turn as u64 * 300_000_000);
-            journal.commit(now, &herd).expect("there is room");
-            committed = known(&herd);
+            journal.commit(now, &table).expect("there is room");
+            committed = known(&table);
         }
         if b"^~".contains(&what) {
             // As a dead process leaves it: what waits is not written.
@@ -259,15 +259,15 @@ fn lives(seed: u8, text: &[u8]) {
                 b'~' => disk.look().crash(),
                 _ => disk.look().release(),
             }
-            (journal, herd) = open(&disk, sync);
+            (journal, table) = open(&disk, sync);
             if what == b'^' || sync == Sync::Always {
-                assert_eq!(known(&herd), committed);
+                assert_eq!(known(&table), committed);
             }
-            assert!(known(&herd).values().all(|line| noted.contains(line)));
+            assert!(known(&table).values().all(|line| noted.contains(line)));
         }
         for line in at_lines(line) {
             let at = at(&line).expect("it is one");
-            if herd.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Member).1.is_news()
+            if table.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Member).1.is_news()
             {
                 journal.note(&line);
                 noted.insert(line);

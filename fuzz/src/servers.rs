@@ -118,8 +118,8 @@ fn refusal(line: &[u8]) -> Vec<u8> {
     refusal
 }
 
-fn lines_of(herd: &Table) -> BTreeSet<Vec<u8>> {
-    herd.iter().map(|(_, report)| report.line().to_vec()).collect()
+fn lines_of(table: &Table) -> BTreeSet<Vec<u8>> {
+    table.iter().map(|(_, report)| report.line().to_vec()).collect()
 }
 
 /// One reply to each command, in order, and each what it has to be; what waits for places holds up the
@@ -128,7 +128,7 @@ pub fn client_port(data: &[u8]) {
     let (seed, text) = choice(data);
     let (transport, written) = talk(ChatserverFactory, seed, text);
     let member = &transport.state;
-    let mut herd = Table::new(1).with_clients_max(KNOWN_CLIENTS);
+    let mut table = Table::new(1).with_clients_max(KNOWN_CLIENTS);
     let (mut expected, mut waiting) = (Vec::new(), 0);
     let (lines, rest) = whole_lines(text);
     let mut scratch = Vec::new();
@@ -140,12 +140,12 @@ pub fn client_port(data: &[u8]) {
         let reply = match Command::parse(line, &member.command_limits) {
             Ok(Command::Iamat(iamat)) => {
                 let report = Report::taken(&iamat, b"B", Stamp(0), &mut scratch);
-                match herd.merge(&report, ReportOrigin::Client).1 {
+                match table.merge(&report, ReportOrigin::Client).1 {
                     MergeOutcome::Full => refusal(line),
                     _ => [report.line(), b"\n"].concat(),
                 }
             }
-            Ok(Command::Whatsat(whatsat)) if herd.knows(whatsat.client) => {
+            Ok(Command::Whatsat(whatsat)) if table.knows(whatsat.client) => {
                 waiting += 1;
                 continue;
             }
@@ -157,7 +157,7 @@ pub fn client_port(data: &[u8]) {
     }
     let (before, behind) = written.split_at_checked(expected.len()).unwrap_or((&written, b""));
     assert_eq!(before.escape_ascii().to_string(), expected.escape_ascii().to_string());
-    assert_eq!(lines_of(&member.table), lines_of(&herd));
+    assert_eq!(lines_of(&member.table), lines_of(&table));
     let is_too_long = rest.strip_suffix(b"\r").unwrap_or(rest).len() > LINE_BYTES;
     match is_too_long && waiting == 0 {
         true => assert_eq!(behind, refusal(&rest[..LINE_BYTES])),
@@ -184,7 +184,7 @@ pub fn peer_port(data: &[u8]) {
     let text = [hello, text].concat();
     let (transport, written) = talk(InterserverFactory, seed, &text);
     let member = &transport.state;
-    let mut herd = Table::new(1);
+    let mut table = Table::new(1);
     let (mut standing, mut faults, mut refused) = (Standing::Stranger, 0, Vec::new());
     if text.first().is_some_and(|first| (20..=23).contains(first)) {
         // It speaks TLS.
@@ -198,12 +198,12 @@ pub fn peer_port(data: &[u8]) {
         let heard = Command::parse(line, &member.command_limits);
         match (standing, heard) {
             (Standing::Linked, Ok(Command::At(at))) => {
-                herd.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Member);
+                table.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Member);
             }
             (Standing::Linked, Ok(Command::Ping | Command::Compare(_))) => {}
             (Standing::Stranger | Standing::Plain, Ok(Command::At(at))) => {
                 standing = Standing::Plain;
-                herd.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Plain);
+                table.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Plain);
             }
             (Standing::Stranger, Ok(Command::Hello(hello)))
                 if (hello.name, hello.herd, hello.version) == (b"A", b"h", 1) =>
@@ -222,7 +222,7 @@ pub fn peer_port(data: &[u8]) {
             }
         }
     }
-    assert_eq!(lines_of(&member.table), lines_of(&herd));
+    assert_eq!(lines_of(&member.table), lines_of(&table));
     let mut said = Vec::new();
     for line in written.split_inclusive(|byte| *byte == b'\n') {
         let (words, end) = line.split_at(line.len() - 1);

@@ -65,11 +65,11 @@ impl JournalArgs {
 
 impl Which {
     fn check(&self) -> Result<(), Failure> {
-        let mut herd = Table::new(0);
+        let mut table = Table::new(0);
         let mut scratch = Vec::new();
         let mut outcome = Ok(());
         for path in self.files()? {
-            let scan = read(&path, &mut |line| replay(&mut herd, line, &mut scratch).is_some())?;
+            let scan = read(&path, &mut |line| replay(&mut table, line, &mut scratch).is_some())?;
             let verdict = self.verdict(&path, &scan);
             let says = match &verdict {
                 Err(failure) => failure.what.clone(),
@@ -78,7 +78,7 @@ impl Which {
             print_line(&says);
             outcome = outcome.and(verdict);
         }
-        print_line(&format!("{} in all", plural(herd.len(), "client")));
+        print_line(&format!("{} in all", plural(table.len(), "client")));
         outcome.map_err(|failure| Failure::new(failure.exit, ""))
     }
 

@@ -24,11 +24,11 @@ fn read<T>(line: &str, with: impl FnOnce(&Report<'_>) -> T) -> T {
 
 /// Which of these a server keeps.
 fn merged<'a>(lines: &[&'a str]) -> &'a str {
-    let mut herd = Table::new(1);
+    let mut table = Table::new(1);
     for line in lines {
-        read(line, |report| herd.merge(report, ReportOrigin::Member));
+        read(line, |report| table.merge(report, ReportOrigin::Member));
     }
-    let (_, kept) = herd.iter().next().expect("something was merged");
+    let (_, kept) = table.iter().next().expect("something was merged");
     lines.iter().find(|line| line.as_bytes() == kept.line()).expect("what is kept was merged")
 }
 
