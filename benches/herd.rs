@@ -222,11 +222,11 @@ fn latency(name: &str, lines: usize, times: u64, request: impl Fn(u64) -> String
 /// beside that of no journal, as machines have moods.
 fn journal() {
     const ROUNDS: usize = 5;
-    // With a file so small as these clients make, rewriting it every megabyte is most of the cost.
+    // With a file so small as these clients make, compacting it every megabyte is most of the cost.
     let policies = [
         ("off", ""),
         ("no", "[journal]\nsync = \"no\"\n"),
-        ("no, written anew at 1 MiB", "[journal]\nsync = \"no\"\ncompact_bytes = 1_048_576\n"),
+        ("no, compacted at 1 MiB", "[journal]\nsync = \"no\"\ncompact_bytes = 1_048_576\n"),
         ("everysec", "[journal]\nsync = \"everysec\"\n"),
         ("always", "[journal]\nsync = \"always\"\n"),
     ];

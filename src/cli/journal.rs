@@ -36,7 +36,7 @@ enum What {
     Check(Which),
     /// Print the line of every record
     Dump(Which),
-    /// Write it anew, with only the newest line of each client
+    /// Compact it: keep only the newest line of each client
     ///
     /// If that lies ahead of this machine's clock, the newest that does not is kept beside it: a server
     /// with ahead_max_s may pass over the other. The server must not run.
@@ -133,7 +133,7 @@ impl Which {
             Journal::open(Box::new(disk), settings, &owner, self.salvage, &mut each, &mut || false)
                 .map_err(refused)?;
         let failed = |e: io::Error| Failure::new(Exit::Io, format!("{}: {e}", folder.display()));
-        journal.rewrite(Moment::default(), &kept).map_err(failed)?;
+        journal.compact(Moment::default(), &kept).map_err(failed)?;
         print_line(&format!(
             "{}: {} of {} in {} bytes, now {} bytes",
             folder.display(),

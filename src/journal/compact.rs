@@ -1,4 +1,4 @@
-//! Writing a journal anew: to be rid of what no longer counts, or of a file that is broken.
+//! Compacting a journal: to be rid of what no longer counts, or of a file that is broken.
 //!
 //! ```text
 //!   create journal.8.new ─▶ slice ─▶ slice ─▶ ... ─▶ sync ─▶ rename to journal.8 ─▶ sync folder
@@ -20,7 +20,7 @@ use super::{Journal, Snapshot, Sync, is_full, record};
 use herd_reactor::Moment;
 use std::io::{self, ErrorKind};
 
-/// So much of a file that is being written anew is synced at once: less than a few milliseconds' worth.
+/// So much of a compacted file is synced at once: less than a few milliseconds' worth.
 const SYNC_STEP_BYTES: u64 = 1 << 20;
 
 impl Journal {
@@ -60,12 +60,12 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes the whole file anew, here and now.
+    /// Compacts the whole file, here and now.
     ///
     /// # Errors
     ///
     /// Those of the disk; the old file is still there then.
-    pub fn rewrite(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
+    pub fn compact(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
         self.write_pending();
         self.begin_compaction()?;
         while !self.write_slice(now, live)? {}
@@ -156,11 +156,11 @@ impl Journal {
         let synced = self.disk.sync_folder();
         synced.map_err(|e| told(&*self.disk, "put on the disk", &self.file.name, &e))?;
         self.state.take(JournalStep::Settled);
-        self.counts.rewrites += 1;
+        self.counts.compactions += 1;
         let path = self.disk.path(&self.file.name);
         match was_sound {
             false => log::warn!("journal: {path} is whole: reports are taken again"),
-            true => log::info!("journal: {path} is written anew, {} bytes", self.file.size),
+            true => log::info!("journal: {path} is compacted, {} bytes", self.file.size),
         }
         self.remove_stale();
         Ok(())

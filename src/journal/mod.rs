@@ -49,7 +49,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The records of a turn that wait for its end, at most; more are written before it. A file is written anew
+/// The records of a turn that wait for its end, at most; more are written before it. A file is compacted
 /// in pieces of the same size.
 const PENDING_BYTES: usize = 64 << 10;
 
@@ -74,9 +74,9 @@ pub struct JournalSettings {
     pub folder: PathBuf,
     /// When what was written is on the disk.
     pub sync: Sync,
-    /// A smaller file is never written anew.
+    /// A smaller file is never compacted.
     pub compact_bytes: u64,
-    /// A file so many times larger than what counts of it is written anew,
+    /// A file so many times larger than what counts of it is compacted,
     pub compact_factor: u64,
     /// so many lines a turn.
     pub compact_keys: usize,
@@ -86,7 +86,7 @@ pub struct JournalSettings {
     pub slow_sync: Duration,
 }
 
-/// Every line that counts, numbered from 0: what a journal is written anew from.
+/// Every line that counts, numbered from 0: what a journal is compacted from.
 ///
 /// The line of a number may change; whatever it is then has been noted.
 pub trait Snapshot {
@@ -111,8 +111,8 @@ pub struct JournalCounts {
     pub longest_sync: Duration,
     /// How many took longer than [`JournalSettings::slow_sync`].
     pub slow_syncs: u64,
-    /// How often the file was written anew.
-    pub rewrites: u64,
+    /// How often the file was compacted.
+    pub compactions: u64,
     /// What the disk refused: writes, syncs, renames.
     pub failures: u64,
 }
@@ -162,7 +162,7 @@ impl Journal {
     ///
     /// With [`Sync::Always`], when a write or a sync failed: what was noted may be lost, nobody may
     /// be told that it was kept, and the journal must not be used any more. The same if the file is not
-    /// where it was, and cannot be written anew there at once. The other policies give no errors: the
+    /// where it was, and cannot be compacted there at once. The other policies give no errors: the
     /// journal [is broken](Journal::is_sound) then, until a new file is whole.
     pub fn commit(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
         self.throttle.report(now);
@@ -213,14 +213,14 @@ impl Journal {
     }
 
     /// For an end in good order: all that was committed is synced, whatever the policy. A journal that is
-    /// broken, or is not where it was, is written anew, if that can be done now.
+    /// broken, or is not where it was, is compacted, if that can be done now.
     ///
     /// # Errors
     ///
     /// Those of the last sync or of the new file. What was noted since the failure is lost then.
     pub fn close(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
         if !self.is_sound() || self.disk.find(&self.file.name).is_err() {
-            return self.rewrite(now, live);
+            return self.compact(now, live);
         }
         if let Some(new) = self.state.take(JournalStep::GaveUp(now)) {
             // Half a file is of no use to anybody; the next start would remove it too.

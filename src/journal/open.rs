@@ -3,11 +3,11 @@
 //!
 //! ```text
 //!   lock ─▶ remove *.new ─▶ read journal.6, journal.7 ─▶ move a torn tail away, sync ─▶ append to journal.7
-//!                               └ each whole record to the caller          more than one: rewrite
+//!                               └ each whole record to the caller          more than one: compact
 //! ```
 //!
 //! All files that are there are read, the oldest first; more than one are there only after a crash
-//! at a certain moment ([`rewrite`](super::compact)), and overlap.
+//! at a certain moment ([compaction](super::compact)), and overlap.
 
 use super::disk::FileReader;
 use super::file::{JournalFile, told};
@@ -99,7 +99,7 @@ impl Journal {
     ///
     /// Hands every whole record's line to `each`, which says whether it can make sense of it. A torn
     /// tail is moved to a file of its own. `salvage`: damage is passed over, and the file is to be
-    /// [written anew](Journal::rewrite). `stops` is asked whether to stop, before each piece that is read
+    /// [compacted](Journal::compact). `stops` is asked whether to stop, before each piece that is read
     /// (64 KiB), and behind the last one.
     ///
     /// # Errors

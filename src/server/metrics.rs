@@ -126,7 +126,7 @@ metrics! {
     /// Syncs of the journal that took longer than slow_sync_ms.
     "journal.slow_syncs", "herd_limit_hits_total{limit=\"slow_sync_ms\"}", "", |m, _| journal(m, |j| j.slow_syncs);
     /// How often the journal was compacted.
-    "journal.rewrites", "herd_journal_compactions_total", "", |m, _| journal(m, |j| j.rewrites);
+    "journal.rewrites", "herd_journal_compactions_total", "", |m, _| journal(m, |j| j.compactions);
     /// Writes, syncs and renames of the journal that failed.
     "journal.failures", "herd_journal_failures_total", "", |m, _| journal(m, |j| j.failures);
     /// Reports of clients that were refused because the journal is broken.

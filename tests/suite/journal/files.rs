@@ -277,7 +277,7 @@ fn damage_in_the_middle_is_refused_with_its_place_and_salvage_keeps_what_is_arou
     let (journal, replayed) = open_with(disk_with(&bytes), settings(Sync::Always), true, &mut each)
         .expect("salvage was wanted");
     assert_eq!((count, replayed.records), (999, 999));
-    assert!(journal.wake(Moment::default()).is_some(), "it is to be written anew");
+    assert!(journal.wake(Moment::default()).is_some(), "it is to be compacted");
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn others_may_not_read_where_people_are() {
             let widest = if path == folder.0 { 0o750 } else { 0o640 };
             assert_eq!(mode & !widest, 0, "{path:?}: {mode:o}");
         }
-        journal.rewrite(Moment::default(), &Table::new(0)).expect("there is room");
+        journal.compact(Moment::default(), &Table::new(0)).expect("there is room");
     }
 }
 
@@ -499,7 +499,7 @@ fn a_crash_at_any_call_of_the_disk_loses_nothing_that_was_committed() {
     let (mut journal, _, mut versions) = open(MemoryDisk::new(1), Sync::Always).unwrap();
     live_through(&mut journal, &mut versions, TURNS, 1);
     let (counts, calls) = (journal.counts(), disk_in(&journal).calls());
-    assert!(counts.rewrites > 5, "{counts:?}");
+    assert!(counts.compactions > 5, "{counts:?}");
     for call in 0..calls {
         let mut disk = MemoryDisk::new(call);
         disk.faults.calls_left = Some(call);
@@ -529,7 +529,7 @@ fn a_crash_at_any_call_of_the_disk_loses_nothing_that_was_committed() {
         let (_, _, again) = open(left, Sync::Always).unwrap();
         assert_eq!(again, found, "call {call}");
     }
-    println!("a crash at each of {calls} calls, {} rewrites: nothing lost", counts.rewrites);
+    println!("a crash at each of {calls} calls, {} compactions: nothing lost", counts.compactions);
 }
 
 #[test]
@@ -662,16 +662,16 @@ fn commit_one(journal: &mut Journal, versions: &mut Versions, millis: u64) -> st
     journal.commit(Moment::from_nanos(millis * 1_000_000), versions)
 }
 
-/// Goes on until `journal` has been written anew, in turns a second apart. Returns how many.
-fn until_rewritten(journal: &mut Journal, versions: &mut Versions, from: u64) -> u64 {
-    let before = journal.counts().rewrites;
+/// Goes on until `journal` has been compacted, in turns a second apart. Returns how many.
+fn until_compacted(journal: &mut Journal, versions: &mut Versions, from: u64) -> u64 {
+    let before = journal.counts().compactions;
     for turn in 1..1_000 {
         commit_one(journal, versions, (from + turn) * 1_000).expect("the disk is sound");
-        if journal.counts().rewrites > before {
+        if journal.counts().compactions > before {
             return turn;
         }
     }
-    panic!("it is not written anew");
+    panic!("it is not compacted");
 }
 
 /// The journals of a disk.
@@ -680,7 +680,7 @@ fn journals(journal: &OnDisk) -> Vec<u64> {
     files_of(&names).into_iter().map(|(number, _)| number).collect()
 }
 
-/// Puts so much into a journal in ten seconds, with `faults`, that it is to be written anew.
+/// Puts so much into a journal in ten seconds, with `faults`, that it is to be compacted.
 fn compact_with(
     sync: Sync,
     faults: fn(&mut DiskFaults),
@@ -700,11 +700,11 @@ fn a_new_file_that_cannot_be_renamed_leaves_the_old_one_in_use() {
             compact_with(sync, |faults| faults.renames_fail = true);
         assert!(failure.is_none() && journal.is_sound(), "{sync:?}: {failure:?}");
         assert_eq!(journals(&journal), [1], "{sync:?}");
-        assert_eq!(journal.counts().rewrites, 0);
+        assert_eq!(journal.counts().compactions, 0);
         // Not in every turn: every five seconds.
         assert!(journal.counts().failures <= 3, "{:?}", journal.counts());
         disk_in(&journal).faults.renames_fail = false;
-        until_rewritten(&mut journal, &mut versions, 20);
+        until_compacted(&mut journal, &mut versions, 20);
         assert_eq!(journals(&journal), [2], "{sync:?}");
         commit_one(&mut journal, &mut versions, 2_000_000).expect("the disk is sound");
         let mut disk = disk_of(journal);
@@ -747,7 +747,7 @@ fn a_folder_that_cannot_be_synced_has_reports_refused_else_and_leaves_no_heap_of
         let left = journals(&journal);
         assert!(left.len() <= 2 && left[0] == 1, "{sync:?}: {left:?}");
         disk_in(&journal).faults.folder_syncs_fail = false;
-        let turns = until_rewritten(&mut journal, &mut versions, 3_600);
+        let turns = until_compacted(&mut journal, &mut versions, 3_600);
         assert!(journal.is_sound() && turns <= 6, "{turns} s");
         assert_eq!(journals(&journal).len(), 1, "{sync:?}");
         let mut disk = disk_of(journal);
@@ -761,11 +761,11 @@ fn a_folder_that_cannot_be_synced_has_reports_refused_else_and_leaves_no_heap_of
 fn an_old_file_that_cannot_be_removed_goes_the_next_time() {
     let (mut journal, _, mut versions) = open(MemoryDisk::new(1), Sync::Always).unwrap();
     disk_in(&journal).faults.removals_fail = true;
-    until_rewritten(&mut journal, &mut versions, 0);
+    until_compacted(&mut journal, &mut versions, 0);
     assert_eq!(journals(&journal), [1, 2]);
     assert!(journal.is_sound());
     disk_in(&journal).faults.removals_fail = false;
-    until_rewritten(&mut journal, &mut versions, 1_000);
+    until_compacted(&mut journal, &mut versions, 1_000);
     assert_eq!(journals(&journal), [3]);
     let mut disk = disk_of(journal);
     disk.crash();
@@ -919,7 +919,7 @@ fn with_always_nothing_is_acknowledged_that_a_start_would_not_find() {
         lose(&folder.0);
         commit_one(&mut journal, &mut versions, 1).expect("the folder can be made again");
         assert!(journal.is_sound(), "{what}");
-        assert_eq!((journal.counts().failures, journal.counts().rewrites), (1, 1), "{what}");
+        assert_eq!((journal.counts().failures, journal.counts().compactions), (1, 1), "{what}");
         is_whole_at_the_next_start(journal, &folder, &versions, what);
     }
 }
@@ -936,7 +936,7 @@ fn with_always_a_folder_that_cannot_be_made_again_is_the_end() {
 }
 
 #[test]
-fn with_the_other_policies_a_journal_that_is_lost_is_made_anew_within_a_second_of_news() {
+fn with_the_other_policies_a_journal_that_is_lost_is_made_again_within_a_second_of_news() {
     for (what, lose) in LOSSES {
         for sync in [Sync::EverySecond, Sync::No] {
             let folder = Folder::new("lost");
@@ -951,7 +951,7 @@ fn with_the_other_policies_a_journal_that_is_lost_is_made_anew_within_a_second_o
                 journal.commit(at(millis), &versions).expect("never fatal");
             }
             assert!(journal.is_sound(), "{what}: {:?}", journal.counts());
-            assert_eq!(journal.counts().rewrites, before.rewrites + 1, "{what}");
+            assert_eq!(journal.counts().compactions, before.compactions + 1, "{what}");
             assert_eq!(journal.counts().failures, before.failures + 1, "{what}");
             commit_one(&mut journal, &mut versions, 1_020).expect("never fatal");
             is_whole_at_the_next_start(journal, &folder, &versions, what);
@@ -960,14 +960,14 @@ fn with_the_other_policies_a_journal_that_is_lost_is_made_anew_within_a_second_o
 }
 
 #[test]
-fn a_journal_that_is_lost_while_nothing_happens_is_made_anew_within_a_minute() {
+fn a_journal_that_is_lost_while_nothing_happens_is_made_again_within_a_minute() {
     let folder = Folder::new("lost-idle");
     let (mut journal, versions) = begun(&folder, Sync::Always);
     fs::remove_dir_all(&folder.0).expect("it is ours");
     let wake = journal.wake(Moment::default()).expect("it will look");
     assert!(wake <= Moment::from_nanos(60_000_000_000), "{wake:?}");
     journal.commit(wake, &versions).expect("the folder can be made again");
-    assert_eq!((journal.counts().failures, journal.counts().rewrites), (1, 1));
+    assert_eq!((journal.counts().failures, journal.counts().compactions), (1, 1));
     drop(journal);
     assert_eq!(found_in(&folder).expect("it is whole"), versions);
 }
@@ -986,8 +986,8 @@ fn an_orderly_end_finds_out_too_that_the_journal_is_lost() {
 }
 
 #[test]
-fn a_rewriting_that_was_under_way_when_the_folder_went_is_begun_again() {
-    let folder = Folder::new("lost-rewriting");
+fn a_compaction_that_was_under_way_when_the_folder_went_is_begun_again() {
+    let folder = Folder::new("lost-compacting");
     let settings = JournalSettings { compact_bytes: 2_000, ..settings(Sync::EverySecond) };
     let (mut journal, _) =
         Journal::open(folder.disk(), settings, &owner(), false, &mut |_| true, &mut || false)
@@ -999,7 +999,7 @@ fn a_rewriting_that_was_under_way_when_the_folder_went_is_begun_again() {
     let mut millis = 0;
     while !folder.0.join("journal.2.new").exists() {
         millis += 1;
-        assert!(millis < 100, "it is not written anew");
+        assert!(millis < 100, "it is not compacted");
         commit_one(&mut journal, &mut versions, millis).expect("never fatal");
     }
     fs::rename(&folder.0, folder.0.with_extension("away")).expect("it is ours");
@@ -1078,7 +1078,7 @@ fn a_file_of_zeros_is_a_torn_tail_and_its_server_starts() {
 }
 
 #[test]
-fn torn_tails_of_all_files_are_moved_and_no_rewriting_removes_them() {
+fn torn_tails_of_all_files_are_moved_and_no_compaction_removes_them() {
     let mut disk = disk_with(&torn(&["0 1"], b"half a rec"));
     disk.create("journal.2").expect("there is room");
     disk.append("journal.2", &torn(&["1 1"], &[0; 100])).expect("there is room");
@@ -1087,7 +1087,7 @@ fn torn_tails_of_all_files_are_moved_and_no_rewriting_removes_them() {
     let (mut journal, replayed, mut versions) =
         open(disk, Sync::Always).expect("nothing is damaged");
     assert_eq!((replayed.files, replayed.records, replayed.torn_bytes), (2, 2, 121));
-    until_rewritten(&mut journal, &mut versions, 0);
+    until_compacted(&mut journal, &mut versions, 0);
     let mut disk = disk_of(journal);
     disk.release();
     for (name, tail) in [

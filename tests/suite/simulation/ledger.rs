@@ -84,7 +84,7 @@ impl Ledger {
         disk
     }
 
-    /// Whether reports may be refused now: its disk fails, or it has not yet written all anew.
+    /// Whether reports may be refused now: its disk fails, or it has not yet written all again.
     pub(crate) fn may_refuse(&self) -> bool {
         self.failing.is_some() || self.sound_until.is_some()
     }
@@ -147,7 +147,7 @@ impl Ledger {
         }
     }
 
-    /// The server has been started, and knows `read`: it begins anew with that. Says what the power has
+    /// The server has been started, and knows `read`: it begins again with that. Says what the power has
     /// taken, if it went.
     pub(crate) fn started(&mut self, read: &Newest) -> Option<Loss> {
         let dead = self.death.take();
