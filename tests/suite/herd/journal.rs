@@ -697,7 +697,7 @@ fn a_limit_of_file_sizes_is_survived_by_journal_and_log() {
 }
 
 #[test]
-fn a_folder_that_is_taken_away_is_told_of_and_made_anew_when_it_can_be() {
+fn a_folder_that_is_taken_away_is_told_of_and_made_again_when_it_can_be() {
     let settings = "sync = \"everysec\"\nretry_ms = 100";
     let mut herd = Setup::alone().without_traffic_in_the_log().journal(settings).start();
     let mut client = herd.client(ALFORD);

@@ -1,12 +1,12 @@
 //! What clients say and hear.
 
+use super::at_line::{AtLine, raise};
 use super::conversation::Conversation;
 use super::ledger::Ledger;
 use super::places::Asked;
 use super::plan::{Said, StampKind, Then};
 use super::replicas::Fate;
 use super::run::{Broken, Kept, Run, WORD};
-use super::sighted::{Sighted, raise};
 
 impl Run<'_> {
     pub(super) fn say(&mut self, talker: usize, commands: &[Said], then: Then) {
@@ -29,9 +29,9 @@ impl Run<'_> {
         self.talks[talker] = Some(number);
         for said in commands {
             match said {
-                Said::Iamat { client, place, stamp, kind } => {
+                Said::Iamat { client, location, stamp, kind } => {
                     let client = &self.plan.clients[*client];
-                    self.sent.insert((server, format!("{client} {place} {stamp}")));
+                    self.sent.insert((server, format!("{client} {location} {stamp}")));
                     self.outcome.met.insert(kind.name());
                 }
                 Said::Whatsat { .. } => self.met("a question"),
@@ -105,22 +105,22 @@ impl Run<'_> {
             if let Some(ledger) = ledger.filter(|ledger| talk.life >= ledger.first_life) {
                 acknowledged.iter().cloned().for_each(|it| raise(&mut ledger.answered, it));
             }
-            for sighted in acknowledged {
-                let fate = self.fate(server, &sighted)?;
+            for report in acknowledged {
+                let fate = self.fate(server, &report)?;
                 if counts || self.is_with_a_taker(&fate) {
-                    raise(&mut self.floor, sighted.clone());
+                    raise(&mut self.floor, report.clone());
                 }
-                self.answered.push((sighted, fate));
+                self.answered.push((report, fate));
             }
         }
         Ok(())
     }
 
     /// Why a server may have answered a report as it has.
-    fn fate(&mut self, server: usize, reply: &Sighted) -> Result<Fate, Box<Broken>> {
+    fn fate(&mut self, server: usize, reply: &AtLine) -> Result<Fate, Box<Broken>> {
         let neighbours: Vec<usize> = self.neighbours(server).collect();
         let Run { replicas: Some(replicas), repeated, .. } = self else { return Ok(Fate::Local) };
-        let is_kept = |known: &Sighted, wanted: &Sighted| known.is_as_new_as(wanted, repeated);
+        let is_kept = |known: &AtLine, wanted: &AtLine| known.is_as_new_as(wanted, repeated);
         match replicas.fate(server, reply, &neighbours, is_kept) {
             Some(Fate::Unfounded) => {
                 let what = format!("no neighbour had it, and none was counted: {}", reply.line);

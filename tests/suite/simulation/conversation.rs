@@ -1,8 +1,8 @@
 //! One client's connection, and what it must hear: a reply to each command, in their order, and
 //! nothing else.
 
+use super::at_line::AtLine;
 use super::plan::{PlanLimits, Said};
-use super::sighted::Sighted;
 use crate::support::cluster::TalkId;
 use std::collections::{BTreeSet, VecDeque};
 
@@ -67,9 +67,9 @@ impl Conversation {
     pub(crate) fn say(&mut self, said: &Said, clients: &[String], limits: PlanLimits) -> String {
         let (command, reply) = match said {
             Said::Nonsense(text) => ((*text).to_owned(), Reply::Refusal),
-            Said::Iamat { client, place, stamp, .. } => {
+            Said::Iamat { client, location, stamp, .. } => {
                 let client = clients[*client].clone();
-                let operands = format!("{client} {place} {stamp}");
+                let operands = format!("{client} {location} {stamp}");
                 let refused = limits.refuses(stamp);
                 let command = format!("IAMAT {operands}");
                 (command, if refused { Reply::Refusal } else { Reply::At { client, operands } })
@@ -95,7 +95,7 @@ impl Conversation {
     }
 
     /// Reads what has been heard in all. Gives the acknowledged reports, or says what is wrong.
-    pub(crate) fn hear(&mut self, heard: &[u8], server: &str) -> Result<Vec<Sighted>, String> {
+    pub(crate) fn hear(&mut self, heard: &[u8], server: &str) -> Result<Vec<AtLine>, String> {
         let mut acknowledged = Vec::new();
         while let Some(rest) = heard.get(self.understood..).filter(|rest| !rest.is_empty()) {
             let text = std::str::from_utf8(rest).map_err(|e| format!("{e} in a reply"))?;
@@ -108,7 +108,7 @@ impl Conversation {
             understood.map_err(|why| format!("{why}: {:?} to {:?}", reply, expected.command))?;
             if let (Reply::At { client, .. }, true) = (&expected.reply, reply.starts_with("AT ")) {
                 self.known.insert(client.clone());
-                acknowledged.push(Sighted::read(reply.trim_end()).ok_or("no AT line")?);
+                acknowledged.push(AtLine::read(reply.trim_end()).ok_or("no AT line")?);
             }
             self.understood += length;
             self.expected.pop_front();
@@ -153,7 +153,7 @@ impl Expected {
             Reply::Places { .. } if is_refusal => Ok(()),
             Reply::Places { client, radius } => {
                 let (line, places) = reply.split_once('\n').ok_or("half a reply")?;
-                let is_of = Sighted::read(line).is_some_and(|sighted| sighted.client == *client);
+                let is_of = AtLine::read(line).is_some_and(|report| report.client == *client);
                 // What the source says names the question it was asked.
                 let echo = format!("\"radius {radius} km\"");
                 match is_of && (places.contains(&echo) || places.contains(TOO_LATE)) {

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 /// Few of each, so that they meet; stamps that are equal and written differently.
 const SERVERS: [&str; 3] = ["Alford", "Bolden", "Z"];
 const DIFFERENCES: [&str; 4] = ["+0.263873386", "-0.000000001", "+9.5e-05", "0"];
-const PLACES: [&str; 3] = ["+1+1", "-34.068930-118.445127", "+1.0+1.0"];
+const LOCATIONS: [&str; 3] = ["+1+1", "-34.068930-118.445127", "+1.0+1.0"];
 const STAMPS: [&str; 6] = ["5", "5.0", "5.000000001", "0005", "1479413884.392014450", "9999999999"];
 
 fn read<T>(line: &str, with: impl FnOnce(&Report<'_>) -> T) -> T {
@@ -44,8 +44,10 @@ fn grid() -> Vec<String> {
     let mut pool = Vec::new();
     for server in SERVERS {
         for difference in DIFFERENCES {
-            for place in PLACES {
-                pool.extend(STAMPS.map(|it| format!("AT {server} {difference} kiwi {place} {it}")));
+            for location in LOCATIONS {
+                pool.extend(
+                    STAMPS.map(|it| format!("AT {server} {difference} kiwi {location} {it}")),
+                );
             }
         }
     }
@@ -69,11 +71,11 @@ fn random(dice: &mut Dice) -> String {
 /// Checks every triple of `pool`; says how many there are.
 fn check(pool: &[&str]) -> usize {
     let all = 0..pool.len();
-    let place =
+    let index_of =
         |line: &str| pool.iter().position(|known| *known == line).expect("it is in the pool");
     // What a server keeps of each two.
     let kept: Vec<Vec<usize>> =
-        pool.iter().map(|a| pool.iter().map(|b| place(merged(&[a, b]))).collect()).collect();
+        pool.iter().map(|a| pool.iter().map(|b| index_of(merged(&[a, b]))).collect()).collect();
     for (a, b) in all.clone().flat_map(|a| all.clone().map(move |b| (a, b))) {
         assert_eq!(kept[a][b], kept[b][a], "{} and {}, in either order", pool[a], pool[b]);
         let expected = match order(pool[a], pool[b]) {

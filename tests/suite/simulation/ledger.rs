@@ -2,8 +2,8 @@
 //! when the server is dead and is started from its disk. docs/simulation.md, "What may be lost with a
 //! server", says the same in words.
 
+use super::at_line::{AtLine, Newest, raise};
 use super::plan::{DiskFault, Journaling};
-use super::sighted::{Newest, Sighted, raise};
 use crate::support::cluster::memory_disk::{DiskFaults, MemoryDisk};
 use crate::support::cluster::{MS, SECOND};
 use herd_reactor::Moment;
@@ -28,7 +28,7 @@ pub(crate) struct Ledger {
     /// Its first life with this disk: what it answered before is nobody's any more.
     pub(crate) first_life: usize,
     /// What its journal has taken in, and when; `None`: it was read at the start.
-    taken: Vec<(Option<Moment>, Sighted)>,
+    taken: Vec<(Option<Moment>, AtLine)>,
     /// The newest that it has answered clients, in all its lives with this disk.
     pub(crate) answered: Newest,
     /// It is broken since then: the last turn in which it was not.
@@ -96,8 +96,8 @@ impl Ledger {
     }
 
     /// The journal has taken this in by now.
-    pub(crate) fn took(&mut self, at: Moment, sighted: Sighted) {
-        self.taken.push((Some(at), sighted));
+    pub(crate) fn took(&mut self, at: Moment, report: AtLine) {
+        self.taken.push((Some(at), report));
     }
 
     /// The server has died, and leaves `disk`; none, if that is lost, too. `until`: when it had done all
@@ -128,7 +128,7 @@ impl Ledger {
     pub(crate) fn demand(&self) -> Newest {
         let mut demand = Newest::new();
         let taken = self.taken.iter().filter(|(at, _)| self.must_be_kept(*at));
-        taken.for_each(|(_, sighted)| raise(&mut demand, sighted.clone()));
+        taken.for_each(|(_, report)| raise(&mut demand, report.clone()));
         demand
     }
 
@@ -154,7 +154,7 @@ impl Ledger {
         let missing = self
             .taken
             .iter()
-            .filter(|(_, sighted)| read.get(&sighted.client).is_none_or(|known| known < sighted));
+            .filter(|(_, report)| read.get(&report.client).is_none_or(|known| known < report));
         let oldest = missing.map(|(at, _)| at.unwrap_or_default()).min();
         let loss = dead.filter(|dead| dead.is_power_lost).map(|dead| Loss {
             policy: match (self.sync, self.sound_until) {

@@ -12,6 +12,7 @@
 //! Environment: `HERD_SEED=n` plays one seed with its log; `HERD_SEEDS=n` plays so many; the first is
 //! `HERD_SEED_BASE`, a number, or `new` for one that nobody has played.
 
+mod at_line;
 mod clients;
 mod conversation;
 mod laws;
@@ -24,7 +25,6 @@ mod replicas;
 mod run;
 mod sabotage;
 mod shrink;
-mod sighted;
 mod steps;
 mod summary;
 mod watch;

@@ -34,12 +34,12 @@ impl Plain {
             text.push_str(&cluster.hear(caller));
             let end = text.rfind('\n').map_or(0, |end| end + 1);
             for line in text.drain(..end).collect::<String>().lines() {
-                let Some(sighted) = super::sighted::Sighted::read(line.trim_end()) else {
+                let Some(report) = super::at_line::AtLine::read(line.trim_end()) else {
                     continue;
                 };
-                let stamp = self.newest.entry(sighted.client.clone()).or_default();
-                if sighted.stamp_nanos > *stamp {
-                    *stamp = sighted.stamp_nanos;
+                let stamp = self.newest.entry(report.client.clone()).or_default();
+                if report.stamp_nanos > *stamp {
+                    *stamp = report.stamp_nanos;
                     let mut words: Vec<&str> = line.split(' ').collect();
                     words[1] = self.name;
                     news.push_str(&format!("{}\r\n", words.join(" ").trim_end()));

@@ -189,7 +189,7 @@ pub(crate) enum What {
 #[derive(Clone, Debug)]
 pub(crate) enum Said {
     /// `kind` says how the stamp was chosen.
-    Iamat { client: usize, place: &'static str, stamp: String, kind: StampKind },
+    Iamat { client: usize, location: &'static str, stamp: String, kind: StampKind },
     /// The radius is another one each time, so that an answer tells which question it is for.
     Whatsat { client: usize, radius: String },
     /// What is no command.
@@ -392,8 +392,8 @@ fn edges(dice: &mut Dice, count: usize, plain: Option<usize>) -> Vec<[usize; 2]>
     let mut add = |one: usize, other: usize| {
         edges.insert([one.min(other), one.max(other)]);
     };
-    for place in 1..count {
-        add(order[dice.below(place)], order[place]);
+    for index in 1..count {
+        add(order[dice.below(index)], order[index]);
     }
     // From a tree to twice as many edges as servers.
     for _ in 0..dice.below(count + 2) {
@@ -613,8 +613,9 @@ impl Writer<'_> {
             ])),
             _ => {
                 let (stamp, kind) = self.stamp();
-                let place = self.dice.one_of(&["+1+1", "-34.068930-118.445127", "+0.5-7", "+2+2"]);
-                Said::Iamat { client, place, stamp, kind }
+                let location =
+                    self.dice.one_of(&["+1+1", "-34.068930-118.445127", "+0.5-7", "+2+2"]);
+                Said::Iamat { client, location, stamp, kind }
             }
         }
     }

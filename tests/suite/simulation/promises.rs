@@ -1,10 +1,10 @@
 //! What is promised of a herd that is left in peace, and what of it is looked at along the way.
 
+use super::at_line::{AtLine, Newest, raise};
 use super::conversation::Conversation;
 use super::plan::{EPOCH_S, EXPIRE_AFTER_S};
 use super::replicas::Fate;
 use super::run::{AGREEMENT, Kept, NEWEST_WINS, Run, SLICE, SPREADS_IN, TIMERS};
-use super::sighted::{Newest, Sighted, raise};
 use crate::support::cluster::{Ending, SECOND};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,23 +13,23 @@ impl Run<'_> {
     /// What a server knows.
     pub(super) fn known(&mut self, server: usize) -> Newest {
         let known = self.cluster.knows(self.name(server)).into_values();
-        let sighted = known.map(|line| Sighted::read(&line).expect("a stored line is an AT line"));
-        sighted.map(|sighted| (sighted.client.clone(), sighted)).collect()
+        let reports = known.map(|line| AtLine::read(&line).expect("a stored line is an AT line"));
+        reports.map(|report| (report.client.clone(), report)).collect()
     }
 
     /// The newest of what several servers know.
     pub(super) fn known_to(&mut self, servers: &[usize]) -> Newest {
         let mut newest = Newest::new();
         for server in servers {
-            for sighted in self.known(*server).into_values() {
-                raise(&mut newest, sighted);
+            for report in self.known(*server).into_values() {
+                raise(&mut newest, report);
             }
         }
         newest
     }
 
     /// Whether `known` is at least as new as `wanted`.
-    pub(super) fn is_kept(&self, known: &Newest, wanted: &Sighted) -> bool {
+    pub(super) fn is_kept(&self, known: &Newest, wanted: &AtLine) -> bool {
         let known = known.get(&wanted.client);
         known.is_some_and(|known| known.is_as_new_as(wanted, &self.repeated))
     }
@@ -173,15 +173,15 @@ impl Run<'_> {
 
     /// All that is known was said by a client to the server that the line names.
     pub(super) fn nothing_is_invented(&self, known: &Newest) -> Kept {
-        for sighted in known.values() {
-            let operands = sighted.line.splitn(4, ' ').nth(3).unwrap_or_default();
+        for report in known.values() {
+            let operands = report.line.splitn(4, ' ').nth(3).unwrap_or_default();
             let plain = self.plan.plain.map(|number| self.name(number));
             let said = self.members().into_iter().any(|server| {
-                let named = [Some(self.name(server)), plain].contains(&Some(sighted.server()));
+                let named = [Some(self.name(server)), plain].contains(&Some(report.server()));
                 named && self.sent.contains(&(server, operands.to_owned()))
             });
             if !said {
-                return self.broken("nothing is invented", sighted.line.clone());
+                return self.broken("nothing is invented", report.line.clone());
             }
         }
         Ok(())
@@ -370,13 +370,13 @@ impl Run<'_> {
         let mut wanted = Vec::new();
         for server in &alive {
             let known = self.known(*server).into_values();
-            let young = known.filter(|sighted| sighted.stamp_nanos > oldest_nanos);
-            wanted.push(young.map(|sighted| sighted.line).collect::<BTreeSet<_>>());
+            let young = known.filter(|report| report.stamp_nanos > oldest_nanos);
+            wanted.push(young.map(|report| report.line).collect::<BTreeSet<_>>());
             self.set_wall(*server, MONTH_S as i64);
         }
         self.run_until(self.cluster.now() + 62 * SECOND)?;
         for (server, wanted) in alive.iter().zip(wanted) {
-            let known = self.known(*server).into_values().map(|sighted| sighted.line);
+            let known = self.known(*server).into_values().map(|report| report.line);
             let known: BTreeSet<_> = known.collect();
             if let Some(wrong) = known.symmetric_difference(&wanted).next() {
                 let what = format!("{}: {wrong}", self.name(*server));

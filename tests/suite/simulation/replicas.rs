@@ -15,7 +15,7 @@
 //!
 //! It knows nothing of ACK lines, nor of how a server keeps its books.
 
-use super::sighted::Sighted;
+use super::at_line::AtLine;
 use herd_reactor::{Core, Moment};
 use places_herd::server::member::Member;
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ pub(crate) struct Replicas {
 struct Record {
     turns: Vec<Turn>,
     /// What it has stored of each client, and when.
-    stored: BTreeMap<String, Vec<(Moment, Sighted)>>,
+    stored: BTreeMap<String, Vec<(Moment, AtLine)>>,
     /// For each reply that no neighbour had: the first and the last turn that may have given it up.
     untaken: Vec<[usize; 2]>,
 }
@@ -79,12 +79,12 @@ impl Replicas {
     }
 
     /// A member has had a turn, and has `news` since.
-    pub(crate) fn turned(&mut self, life: Life, turn: Turn, news: Vec<Sighted>) {
+    pub(crate) fn turned(&mut self, life: Life, turn: Turn, news: Vec<AtLine>) {
         let record = self.lives.entry(life).or_default();
         record.turns.push(turn);
-        for sighted in news {
-            let all = record.stored.entry(sighted.client.clone()).or_default();
-            all.push((turn.at, sighted));
+        for report in news {
+            let all = record.stored.entry(report.client.clone()).or_default();
+            all.push((turn.at, report));
         }
     }
 
@@ -101,9 +101,9 @@ impl Replicas {
     pub(crate) fn fate(
         &mut self,
         server: usize,
-        reply: &Sighted,
+        reply: &AtLine,
         neighbours: &[usize],
-        is_kept: impl Fn(&Sighted, &Sighted) -> bool,
+        is_kept: impl Fn(&AtLine, &AtLine) -> bool,
     ) -> Option<Fate> {
         let received = reply.received_nanos()?;
         let lives = self.lives.range((server, 0)..(server + 1, 0)).rev();
@@ -150,9 +150,9 @@ impl Record {
     /// Whether it has known what `reply` says, or something newer, by that time.
     fn has(
         &self,
-        reply: &Sighted,
+        reply: &AtLine,
         by: Option<Moment>,
-        is_kept: impl Fn(&Sighted, &Sighted) -> bool,
+        is_kept: impl Fn(&AtLine, &AtLine) -> bool,
     ) -> bool {
         let mut stored = self.stored.get(&reply.client).into_iter().flatten();
         stored.any(|(at, known)| by.is_none_or(|by| *at <= by) && is_kept(known, reply))
@@ -196,9 +196,9 @@ mod tests {
     }
 
     /// A report that Alford received so long after the start.
-    fn reply(client: &str, ms: u32) -> Sighted {
+    fn reply(client: &str, ms: u32) -> AtLine {
         let line = format!("AT Alford +0.{ms:03}000000 {client} +1+1 100");
-        Sighted::read(&line).expect("it is one")
+        AtLine::read(&line).expect("it is one")
     }
 
     /// Alford has turned at these times, and had counted so many replies by then; replies wait for 50 ms.
@@ -210,7 +210,7 @@ mod tests {
         replicas
     }
 
-    fn fate(replicas: &mut Replicas, reply: &Sighted) -> Option<Fate> {
+    fn fate(replicas: &mut Replicas, reply: &AtLine) -> Option<Fate> {
         replicas.fate(ALFORD, reply, &[BOLDEN], |known, wanted| known >= wanted)
     }
 

@@ -8,6 +8,7 @@
 //!
 //! Where clients expire, a month passes at the end.
 
+use super::at_line::{AtLine, Newest, raise};
 use super::conversation::Conversation;
 use super::ledger::{Ledger, Loss};
 use super::places::{Asked, Unreliable};
@@ -15,7 +16,6 @@ use super::plain::Plain;
 use super::plan::{DiskFault, Plan, Said, What};
 use super::replicas::{Fate, Replicas};
 use super::sabotage::{Sabotage, Saboteur};
-use super::sighted::{Newest, Sighted, raise};
 use super::steps::Death;
 use super::watch::{Seen, Watch};
 use crate::support::cluster::{Cluster, OUTSIDE, Remains, TalkId};
@@ -122,12 +122,12 @@ pub(crate) struct Run<'a> {
     /// Who has what was answered, if replies wait for a neighbour's word.
     pub(super) replicas: Option<Replicas>,
     /// All replies to reports that were heard, and why each may have left.
-    pub(super) answered: Vec<(Sighted, Fate)>,
+    pub(super) answered: Vec<(AtLine, Fate)>,
     /// What must be known in the end: the newest acknowledged, less what died with who alone knew it.
     pub(super) floor: Newest,
     /// Reports that were sent, each with its server: nothing else may ever be known.
     pub(super) sent: BTreeSet<(usize, String)>,
-    /// Stamps that a client was reported with more than once at the same place. A server that knows
+    /// Stamps that a client was reported with more than once at the same location. A server that knows
     /// such a report answers with a line of its own and keeps the one it has.
     pub(super) repeated: BTreeSet<(String, u64)>,
     pub(super) gone: BTreeSet<usize>,
@@ -254,7 +254,7 @@ impl<'a> Run<'a> {
         }
         let loss = self.ledgers.get_mut(&server).and_then(|ledger| ledger.started(&read));
         self.outcome.losses.extend(loss);
-        read.into_values().for_each(|sighted| raise(&mut self.floor, sighted));
+        read.into_values().for_each(|report| raise(&mut self.floor, report));
         Ok(())
     }
 
@@ -350,8 +350,8 @@ impl<'a> Run<'a> {
 }
 
 /// A line that a server knows.
-fn read_stored(line: &[u8]) -> Sighted {
-    Sighted::read(&String::from_utf8_lossy(line)).expect("a stored line is an AT line")
+fn read_stored(line: &[u8]) -> AtLine {
+    AtLine::read(&String::from_utf8_lossy(line)).expect("a stored line is an AT line")
 }
 
 /// The journals of those that have one, all new.
@@ -363,18 +363,18 @@ fn ledgers(plan: &Plan, syncs_lie: bool) -> BTreeMap<usize, Ledger> {
     servers.map(|server| (*server, Ledger::new(journaling, syncs_lie))).collect()
 }
 
-/// The stamps with which a client is reported more than once at one place.
+/// The stamps with which a client is reported more than once at one location.
 fn repeated(plan: &Plan) -> BTreeSet<(String, u64)> {
     let mut seen = BTreeSet::new();
     let mut repeated = BTreeSet::new();
     for step in &plan.steps {
         let What::Say { commands, .. } = &step.what else { continue };
         for said in commands {
-            let Said::Iamat { client, place, stamp, .. } = said else { continue };
-            let line = format!("AT - + {} {place} {stamp}", plan.clients[*client]);
-            let sighted = Sighted::read(&line).expect("it is one");
-            let (client, nanos) = (sighted.client, sighted.stamp_nanos);
-            if !seen.insert((client.clone(), nanos, *place)) {
+            let Said::Iamat { client, location, stamp, .. } = said else { continue };
+            let line = format!("AT - + {} {location} {stamp}", plan.clients[*client]);
+            let report = AtLine::read(&line).expect("it is one");
+            let (client, nanos) = (report.client, report.stamp_nanos);
+            if !seen.insert((client.clone(), nanos, *location)) {
                 repeated.insert((client, nanos));
             }
         }

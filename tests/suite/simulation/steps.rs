@@ -1,9 +1,9 @@
 //! What happens to the servers and the network: each step of a plan, its beginning and its end.
 
+use super::at_line::{Newest, raise};
 use super::conversation::Conversation;
 use super::plan::{DiskFault, EPOCH_S, Ends, Step, What};
 use super::run::{Action, Kept, Run};
-use super::sighted::{Newest, raise};
 use herd_reactor::UnixNanos;
 use places_herd::journal::Sync;
 use std::time::Duration;
@@ -306,10 +306,10 @@ impl Run<'_> {
         for (_, ledger) in back.filter(|(_, ledger)| ledger.disk.is_some()) {
             let answered = ledger.answered.values().filter(|_| ledger.sync == Sync::Always);
             let kept = ledger.demand().into_values().chain(answered.cloned());
-            kept.for_each(|sighted| raise(&mut floor, sighted));
+            kept.for_each(|report| raise(&mut floor, report));
         }
         let kept = self.answered.iter().filter(|(_, fate)| self.is_with_a_taker(fate));
-        kept.for_each(|(sighted, _)| raise(&mut floor, sighted.clone()));
+        kept.for_each(|(report, _)| raise(&mut floor, report.clone()));
         floor
     }
 

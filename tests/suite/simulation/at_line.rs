@@ -4,31 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An AT line, in the order in which one is newer than another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Sighted {
+pub(crate) struct AtLine {
     pub(crate) stamp_nanos: u64,
     pub(crate) line: String,
     pub(crate) client: String,
-    pub(crate) place: String,
+    pub(crate) location: String,
 }
 
-impl Sighted {
+impl AtLine {
     /// Reads an AT line without its end.
-    pub(crate) fn read(line: &str) -> Option<Sighted> {
+    pub(crate) fn read(line: &str) -> Option<AtLine> {
         let words: Vec<&str> = line.split(' ').collect();
-        let [at, _server, _difference, client, place, stamp] = words[..] else { return None };
+        let [at, _server, _difference, client, location, stamp] = words[..] else { return None };
         let (seconds, part) = stamp.split_once('.').unwrap_or((stamp, ""));
         let stamp_nanos = format!("{seconds}{part:0<9}").parse().ok().filter(|_| at == "AT")?;
-        let [line, client, place] = [line, client, place].map(str::to_owned);
-        Some(Sighted { stamp_nanos, line, client, place })
+        let [line, client, location] = [line, client, location].map(str::to_owned);
+        Some(AtLine { stamp_nanos, line, client, location })
     }
 
     /// Whether who knows this knows all that `wanted` says. `repeated`: the stamps with which a client was
-    /// reported more than once at one place, where which line is known says nothing.
-    pub(crate) fn is_as_new_as(
-        &self,
-        wanted: &Sighted,
-        repeated: &BTreeSet<(String, u64)>,
-    ) -> bool {
+    /// reported more than once at one location, where which line is known says nothing.
+    pub(crate) fn is_as_new_as(&self, wanted: &AtLine, repeated: &BTreeSet<(String, u64)>) -> bool {
         let is_repeated = || repeated.contains(&(wanted.client.clone(), wanted.stamp_nanos));
         self >= wanted || self.stamp_nanos == wanted.stamp_nanos && is_repeated()
     }
@@ -47,13 +43,13 @@ impl Sighted {
 }
 
 /// The newest of each client.
-pub(crate) type Newest = BTreeMap<String, Sighted>;
+pub(crate) type Newest = BTreeMap<String, AtLine>;
 
-/// Puts `sighted` among the newest, if it is.
-pub(crate) fn raise(newest: &mut Newest, sighted: Sighted) {
-    match newest.get_mut(&sighted.client) {
-        Some(known) if *known >= sighted => {}
-        Some(known) => *known = sighted,
-        None => drop(newest.insert(sighted.client.clone(), sighted)),
+/// Puts `report` among the newest, if it is.
+pub(crate) fn raise(newest: &mut Newest, report: AtLine) {
+    match newest.get_mut(&report.client) {
+        Some(known) if *known >= report => {}
+        Some(known) => *known = report,
+        None => drop(newest.insert(report.client.clone(), report)),
     }
 }
