@@ -154,7 +154,7 @@ impl Client {
     fn question(&self, run: &mut Run, said: &mut String) -> Command {
         let client = run.dice.roll(run.ledger.clients());
         let _ = writeln!(said, "WHATSAT c{client} 0.001 1");
-        Command::Ask { client, at_least: run.ledger.owed_by(self.server, client) }
+        Command::Ask { client, at_least: run.ledger.must_know(self.server, client) }
     }
 
     /// Holds a reply against what it answers.

@@ -6,7 +6,7 @@
 //! The idea: whatever a server has said it knows, be it by acknowledging a report or by answering a
 //! question, it knows from then on, or something newer. That ends only when its memory is taken from it: it is
 //! killed and has no journal. Then nothing that it has said counts any more; what others have said does.
-//! At the end all know the same, so what counts of any of them is owed by all.
+//! At the end all know the same, so what counts of any of them all must know.
 
 use std::fmt::Write;
 
@@ -98,16 +98,16 @@ impl Ledger {
     }
 
     /// What `server` must know of `client`; 0 = nothing.
-    pub(crate) fn owed_by(&self, server: usize, client: usize) -> Stamp {
+    pub(crate) fn must_know(&self, server: usize, client: usize) -> Stamp {
         self.said[server][client]
     }
 
     /// What all must know of `client` when they are equal; 0 = nothing.
-    pub(crate) fn owed(&self, client: usize) -> Stamp {
+    pub(crate) fn all_must_know(&self, client: usize) -> Stamp {
         self.said.iter().map(|said| said[client]).max().unwrap_or(0)
     }
 
-    /// The newest that was acknowledged of `client`, be it owed or not.
+    /// The newest that was acknowledged of `client`, whether it must still be known or not.
     pub(crate) fn newest(&self, client: usize) -> Stamp {
         self.newest[client]
     }

@@ -89,7 +89,7 @@ fn headline(options: &Options, what: &str, servers: usize) -> String {
     format!("{what}: {servers} servers, journal {journal}{disks}{tls}, seed {seed}")
 }
 
-/// Ends a play: all must know the same, and all that is owed; then nothing is left behind.
+/// Ends a play: all must know the same, and all that they must know; then nothing is left behind.
 fn end(stage: &mut Stage, mut table: Table) -> Result<bool, Failed> {
     stage.hush()?;
     let state = stage.settle()?;

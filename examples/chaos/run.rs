@@ -159,7 +159,7 @@ impl Stage {
         self.wait("all know the same", PATIENCE, equal)
     }
 
-    /// Asks every server for every client. Returns what is lost: less than is owed, or of another report.
+    /// Asks every server for every client. Returns what is lost: less than must be known, or of another report.
     pub(crate) fn lost(&mut self) -> Result<Lost, Failed> {
         let run = self.run();
         let mut lost = Lost::default();
@@ -172,12 +172,12 @@ impl Stage {
                 let line = answer(&mut reader)?;
                 let known = read_at(&line, None).filter(|(other, _)| *other == client);
                 let known = known.map_or(0, |(_, stamp)| stamp);
-                let owed = run.ledger.owed(client);
+                let wanted = run.ledger.all_must_know(client);
                 lost.checked += 1;
-                if known < owed {
-                    let mut expected = location_at(owed) + " ";
-                    write_stamp(&mut expected, owed);
-                    lost.reports.push(format!("{}: owed {expected}; {line}", server.name));
+                if known < wanted {
+                    let mut expected = location_at(wanted) + " ";
+                    write_stamp(&mut expected, wanted);
+                    lost.reports.push(format!("{}: expected {expected}; {line}", server.name));
                 } else if known < run.ledger.newest(client) {
                     lost.with_memory.insert(client);
                 }
