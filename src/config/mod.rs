@@ -13,7 +13,7 @@
 //!                          out of range             itself
 //! ```
 //!
-//! The file is the same for all members of a herd. Being neighbours is mutual, so an edge that only
+//! The file is the same for all servers of a herd. Being neighbours is mutual, so an edge that only
 //! one side lists counts too; it is warned about, because the other side's reader will not see it.
 //!
 //! Invariants: names are unique and fit [`NAME_BYTES_MAX`](crate::wire::command::NAME_BYTES_MAX); so are addresses; every neighbour is a
@@ -55,14 +55,14 @@ use toml_section::Section;
 /// Most bytes of a topology file: a larger one is something else.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// A herd: its members and what holds for all of them.
+/// A herd: its servers and what holds for all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
-    /// The name that all members share; servers of another herd are refused.
+    /// The name that all servers share; servers of another herd are refused.
     pub herd: String,
     /// When an IAMAT is answered.
     pub ack: Acknowledge,
-    /// The members, in the file's order, at least one.
+    /// The servers, in the file's order, at least one.
     pub servers: Vec<Server>,
     /// Where the certificates are by which neighbours know each other. `None`: they are not asked for.
     pub peer_tls: Option<PeerTlsSettings>,
@@ -189,12 +189,12 @@ impl Topology {
         Ok(Topology { warnings, ..topology })
     }
 
-    /// The member `name`.
+    /// The server `name`.
     pub fn server(&self, name: &str) -> Option<&Server> {
         self.servers.iter().find(|server| server.name == name)
     }
 
-    /// The neighbours of the member `name`, sorted by name; none if there is no such member.
+    /// The neighbours of the server `name`, sorted by name; none if there is no such server.
     pub fn neighbours_of(&self, name: &str) -> Vec<&Server> {
         let names = self.server(name).map_or(&[][..], |server| &server.neighbours);
         names.iter().filter_map(|name| self.server(name)).collect()

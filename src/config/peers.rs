@@ -5,7 +5,7 @@
 //! module that reads them makes its errors with [`PeerTlsSettings::here`], which is the line that names the folder.
 //!
 //! The idea: a peer port beyond the loopback that asks for no proof lets anybody speak as a server.
-//! That has to be wanted, in so many words. A plain member proves nothing and cannot be asked to, so
+//! That has to be wanted, in so many words. A plain server proves nothing and cannot be asked to, so
 //! a herd of certificates has none: one port that takes anonymous lines would undo all the others.
 
 use std::collections::BTreeMap;
@@ -71,7 +71,7 @@ impl Security {
                 check_name(herd, name, diagnostics);
                 if plain {
                     let what = format!("{} is plain, and speaks no TLS", quoted(name.get_ref()));
-                    let remedy = "a herd with [peer_tls] has no plain member: take one of them out";
+                    let remedy = "a herd with [peer_tls] has no plain server: take one of them out";
                     diagnostics.error(name.span(), what, remedy);
                 }
             }

@@ -1,6 +1,6 @@
 //! The tables `[[server]]`: read, held against each other, joined to a herd.
 //!
-//! In: the tables. Out: the members, each with all its neighbours; errors where that is impossible,
+//! In: the tables. Out: the servers, each with all its neighbours; errors where that is impossible,
 //! warnings where it is doubtful. Knows the graph only by number ([`graph`]).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ use super::toml_section::{Section, most_like};
 /// Most servers of a herd. Each keeps a bit per client for each neighbour.
 pub const SERVERS_MAX: usize = 64;
 
-/// A member of a herd.
+/// A server of a herd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Its name, as in its AT lines.
@@ -59,7 +59,7 @@ impl<'t> ServerDraft<'t> {
     }
 }
 
-/// The members of `herd`; none, or not all, if there was an error.
+/// The servers of `herd`; none, or not all, if there was an error.
 pub(super) fn read(
     top: &Section<'_>,
     herd: &str,
@@ -89,7 +89,7 @@ pub(super) fn read(
         }
     }
     match drafts.into_iter().map(ServerDraft::complete).collect::<Option<Vec<_>>>() {
-        Some(members) => connect(&members, diagnostics),
+        Some(servers) => connect(&servers, diagnostics),
         None => Vec::new(),
     }
 }
@@ -155,7 +155,7 @@ fn check_addresses(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>
             let is_taken = !ip.is_unspecified() && !taken.insert((ip, port));
             if meets_own || is_taken {
                 let remedy =
-                    "give it a port of its own; only a member with plain = true has one for both";
+                    "give it a port of its own; only a server with plain = true has one for both";
                 let what = format!("{} is in use already", address.get_ref());
                 diagnostics.error(address.span(), what, remedy);
             }
@@ -189,22 +189,22 @@ fn check_lists(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
     }
 }
 
-/// Joins the members: who is listed is a neighbour, both ways. Warns about what is doubtful.
-fn connect(members: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) -> Vec<Server> {
-    let name = |number: &usize| *members[*number].name.get_ref();
+/// Joins the servers: who is listed is a neighbour, both ways. Warns about what is doubtful.
+fn connect(servers: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) -> Vec<Server> {
+    let name = |number: &usize| *servers[*number].name.get_ref();
     let numbers: BTreeMap<&str, usize> =
-        (0..members.len()).map(|number| (name(&number), number)).collect();
-    let lists: Vec<BTreeMap<usize, &Spanned<&str>>> = members
+        (0..servers.len()).map(|number| (name(&number), number)).collect();
+    let lists: Vec<BTreeMap<usize, &Spanned<&str>>> = servers
         .iter()
-        .map(|member| {
-            member
+        .map(|server| {
+            server
                 .listed
                 .iter()
                 .filter_map(|listed| Some((*numbers.get(listed.get_ref())?, listed)))
                 .collect()
         })
         .collect();
-    let mut neighbours = vec![BTreeSet::new(); members.len()];
+    let mut neighbours = vec![BTreeSet::new(); servers.len()];
     for (number, list) in lists.iter().enumerate() {
         for (&neighbour, listed) in list {
             neighbours[number].insert(neighbour);
@@ -217,27 +217,27 @@ fn connect(members: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) ->
             }
         }
     }
-    warn_of_addresses(members, diagnostics);
-    warn_of_silence(members, &neighbours, diagnostics);
-    let server = |(member, neighbours): (&CompleteServer<'_>, &BTreeSet<usize>)| {
+    warn_of_addresses(servers, diagnostics);
+    warn_of_silence(servers, &neighbours, diagnostics);
+    let server = |(server, neighbours): (&CompleteServer<'_>, &BTreeSet<usize>)| {
         let mut neighbours: Vec<String> =
             neighbours.iter().map(|number| name(number).to_owned()).collect();
         neighbours.sort_unstable();
-        let &CompleteServer { ref client, ref peer, plain, .. } = member;
+        let &CompleteServer { ref client, ref peer, plain, .. } = server;
         Server {
-            name: (*member.name.get_ref()).to_owned(),
+            name: (*server.name.get_ref()).to_owned(),
             client: *client.get_ref(),
             peer: *peer.get_ref(),
             neighbours,
             plain,
         }
     };
-    members.iter().zip(&neighbours).map(server).collect()
+    servers.iter().zip(&neighbours).map(server).collect()
 }
 
-fn warn_of_addresses(members: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) {
-    for CompleteServer { client, peer, .. } in members {
-        // A plain member has one place for both.
+fn warn_of_addresses(servers: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) {
+    for CompleteServer { client, peer, .. } in servers {
+        // A plain server has one place for both.
         let peer_alone = (peer.span() != client.span()).then_some(peer);
         for address in std::iter::once(client).chain(peer_alone) {
             if address.get_ref().port() >= FIRST_EPHEMERAL_PORT {
@@ -252,21 +252,21 @@ fn warn_of_addresses(members: &[CompleteServer<'_>], diagnostics: &mut Diagnosti
 
 /// Warns about servers that hear nothing of others, now or when one server stops.
 fn warn_of_silence(
-    members: &[CompleteServer<'_>],
+    servers: &[CompleteServer<'_>],
     neighbours: &NeighbourGraph,
     diagnostics: &mut Diagnostics<'_>,
 ) {
-    let name = |number: &usize| *members[*number].name.get_ref();
+    let name = |number: &usize| *servers[*number].name.get_ref();
     let quoted = |number: &usize| quoted(name(number));
     if let Some((herd, strays)) = graph::groups(neighbours, None).split_first() {
         let here = quoted(&herd[0]);
         for stray in strays {
             let what = format!("{} cannot hear of {here}", all_quoted(stray.iter().map(name)));
             let remedy = format!("make {} a neighbour of {here}", quoted(&stray[0]));
-            diagnostics.warn(members[stray[0]].name.span(), what, remedy);
+            diagnostics.warn(servers[stray[0]].name.span(), what, remedy);
         }
     }
-    for (number, member) in members.iter().enumerate() {
+    for (number, server) in servers.iter().enumerate() {
         let groups = graph::groups_without(neighbours, number);
         let Some((herd, cut_off @ [_, ..])) = groups.split_first() else { continue };
         let (stopped, here) = (quoted(&number), quoted(&herd[0]));
@@ -274,6 +274,6 @@ fn warn_of_silence(
         let firsts = all_quoted(cut_off.iter().map(|group| name(&group[0])));
         let what = format!("when {stopped} stops, {silent} cannot hear of {here}");
         let remedy = format!("make {firsts} a neighbour of {here}, or live with it");
-        diagnostics.warn(member.name.span(), what, remedy);
+        diagnostics.warn(server.name.span(), what, remedy);
     }
 }

@@ -1,4 +1,4 @@
-//! The comparison: how two members that meet find out what each of them lacks, without telling all.
+//! The comparison: how two servers that meet find out what each of them lacks, without telling all.
 //!
 //! In: what the neighbour says of its sums, and the [digest](crate::table::digest) to hold against it. Out:
 //! the lines to say next, and the leaves of which the neighbour lacks lines. It knows no line of a

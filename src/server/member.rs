@@ -30,7 +30,7 @@ use std::time::Duration;
 pub struct Member {
     /// This server, as the topology describes it.
     pub server: Server,
-    /// The name that all members share.
+    /// The name that all servers share.
     pub herd_name: String,
     /// The folder of the sockets at which servers can be asked how they are; none if they cannot.
     pub status_folder: Option<PathBuf>,
@@ -62,7 +62,7 @@ pub struct Member {
     pub(super) log_timer_is_set: bool,
 }
 
-/// What is posted to a connection of a member.
+/// What is posted to a connection of a server.
 #[derive(Debug)]
 pub enum Message {
     /// To a client's: the answer to a question.

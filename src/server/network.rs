@@ -10,7 +10,7 @@ use crate::http::{Request, RequestError, Response};
 use crate::net::dns::DnsClient;
 use crate::places::{Fetch, Reply, Scheme};
 
-/// The resolver and the pool of a member.
+/// The resolver and the pool of a server.
 #[derive(Debug)]
 pub struct Network {
     /// Names become addresses.

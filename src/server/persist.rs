@@ -1,7 +1,7 @@
 //! What outlives the process: the server's [journal](crate::journal), and what is done with it when.
 //!
 //! ```text
-//!   start ─▶ each line of the journal is merged, by the members' rule
+//!   start ─▶ each line of the journal is merged, like an AT of another server
 //!   news ──▶ note
 //!   before the replies of a turn leave ──▶ commit
 //! ```

@@ -65,7 +65,7 @@ pub struct PlaceQueryLimits {
     pub deadline: Duration,
 }
 
-/// The questions of one member that are not answered yet, and the source that answers them.
+/// The questions of one server that are not answered yet, and the source that answers them.
 #[derive(Debug)]
 pub struct PlaceQueries {
     source: Box<dyn Source>,

@@ -12,7 +12,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-/// Where a member can be reached.
+/// Where a server can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerAddrs {
     /// By clients.
@@ -22,7 +22,7 @@ pub struct ServerAddrs {
 }
 
 impl Member {
-    /// Begins to serve: listens on both ports of the member and at its status socket, and dials those
+    /// Begins to serve: listens on both ports of the server and at its status socket, and dials those
     /// neighbours that are its to dial. Says where it listens, which differs from the topology where that says port 0.
     ///
     /// The port for clients is opened last: who gets through to it finds all the others open.

@@ -52,7 +52,7 @@ pub enum ReportOrigin {
     /// A client's IAMAT, taken by this server: the total order, but a report of the stamp and location
     /// already stored is nothing new, though the line would differ by server and difference.
     Client,
-    /// A member's AT: the total order.
+    /// Another server's AT: the total order.
     Member,
     /// A plain neighbour's AT: a strictly newer stamp, as it may have put its own name into a line
     /// it only passed on.

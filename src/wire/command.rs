@@ -82,7 +82,7 @@ pub enum Command<'a> {
     Whatsat(Whatsat<'a>),
     /// A server passes on where a client is.
     At(At<'a>),
-    /// A server says who it is: the first line on a connection between members.
+    /// A server says who it is: the first line on a connection between servers.
     Hello(Hello<'a>),
     /// A server says that it is alive.
     Ping,
@@ -125,8 +125,8 @@ pub struct At<'a> {
     pub server: &'a [u8],
     /// That server's time of receipt minus the stamp, in seconds: any decimal or exponent form.
     ///
-    /// Copied, never calculated with. Members write nine digits; a plain neighbour in Python may write
-    /// `+9.5e-05`, and members pass that on as it came.
+    /// Copied, never calculated with. Our servers write nine digits; a plain neighbour in Python may write
+    /// `+9.5e-05`, and servers pass that on as it came.
     pub difference: &'a [u8],
     /// The client id.
     pub client: &'a [u8],
@@ -147,7 +147,7 @@ pub struct Hello<'a> {
     pub name: &'a [u8],
     /// The herd it belongs to; a [name](is_name).
     pub herd: &'a [u8],
-    /// The version of the protocol between members that it speaks.
+    /// The version of the protocol between servers that it speaks.
     pub version: u32,
     /// What else it says; options nobody knows are for nobody.
     pub options: HelloOptions<'a>,
@@ -412,7 +412,7 @@ fn digits_of(field: &[u8]) -> Option<u64> {
 
 /// A sign or none, a decimal, an exponent or none.
 fn is_difference(field: &[u8]) -> bool {
-    // As members write it, of less than ten seconds: nearly all.
+    // As servers write it, of less than ten seconds: nearly all.
     if let [b'+' | b'-', usual @ ..] = field
         && usual.try_into().is_ok_and(|usual| has_shape(usual, b"0.000000000"))
     {

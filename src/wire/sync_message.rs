@@ -1,4 +1,4 @@
-//! What two members say to each other to find out in what they differ: four lines.
+//! What two servers say to each other to find out in what they differ: four lines.
 //!
 //! In: the operands of such a line, or the sums to write one of. Out: a [`SyncMessage`], or the line. What
 //! the sums are the [digest](crate::table::digest) knows, what follows from them the

@@ -456,7 +456,7 @@ fn an_edge_counts_whichever_side_lists_it() {
         ("Bolden", vec!["Alford"]),
         ("Parker", vec!["Alford"]),
     ] {
-        assert_eq!(topology.server(name).expect("a member").neighbours, neighbours);
+        assert_eq!(topology.server(name).expect("a server").neighbours, neighbours);
     }
     assert!(topology.server("alford").is_none() && topology.neighbours_of("alford").is_empty());
 }
@@ -470,7 +470,7 @@ fn paths_are_relative_to_the_file() {
         PlacesSource::File("tests/fixtures/topology/places.json".into())
     );
     assert_eq!(topology.log.folder, Path::new("tests/fixtures/topology/../log"));
-    let plain = topology.server("Original").expect("a member");
+    let plain = topology.server("Original").expect("a server");
     assert!(plain.plain && plain.peer == plain.client);
 }
 

@@ -1,4 +1,4 @@
-//! A herd of mixed members: ours and the Python original, real processes, each a neighbour of the other.
+//! A herd of mixed servers: ours and the Python original, real processes, each a neighbour of the other.
 //!
 //! ```text
 //!     Alford ── Bolden*          * the original (benches/peers/twisted), to us a plain neighbour
@@ -33,7 +33,7 @@ fn python() -> Option<PathBuf> {
         return Some(python);
     }
     let missing = format!("{} is missing: run benches/peers/install", python.display());
-    skipped(&format!("no herd of mixed members: {missing}"))
+    skipped(&format!("no herd of mixed servers: {missing}"))
 }
 
 /// A herd with originals in it.

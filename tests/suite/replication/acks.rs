@@ -1,4 +1,4 @@
-//! `ack = "peer"`: what an answer to an IAMAT is worth then. Real members on a clock advanced by hand, and
+//! `ack = "peer"`: what an answer to an IAMAT is worth then. Real servers on a clock advanced by hand, and
 //! now and then a neighbour that the test plays.
 
 use crate::support::cluster::{Cluster, FIVE, MS, SECOND, TalkId, topology, weathers};
