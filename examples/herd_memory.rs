@@ -31,7 +31,7 @@ fn main() {
             let report = Report::relayed(&at, &mut scratch);
             line_bytes += report.line().len() as u64;
             let start = Instant::now();
-            table.merge(&report, ReportOrigin::Member);
+            table.merge(&report, ReportOrigin::Server);
             slowest = slowest.max(start.elapsed());
         }
         let grown = resident_bytes() - before;

@@ -182,7 +182,7 @@ impl Upsert {
         match Command::parse(line.as_bytes(), &CommandLimits::default()) {
             Ok(Command::At(at)) => {
                 let report = Report::relayed(&at, &mut self.scratch);
-                self.table.merge(&report, ReportOrigin::Member).1
+                self.table.merge(&report, ReportOrigin::Server).1
             }
             other => panic!("{line}: {other:?}"),
         }

@@ -33,7 +33,7 @@ impl Side {
     /// Takes an AT line; whether it is news.
     fn merge(&mut self, line: &[u8]) -> bool {
         let at = at(line).expect("only such lines are told");
-        self.table.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Member).1.is_news()
+        self.table.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Server).1.is_news()
     }
 }
 

@@ -267,7 +267,7 @@ fn lives(seed: u8, text: &[u8]) {
         }
         for line in at_lines(line) {
             let at = at(&line).expect("it is one");
-            if table.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Member).1.is_news()
+            if table.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Server).1.is_news()
             {
                 journal.note(&line);
                 noted.insert(line);

@@ -198,7 +198,7 @@ pub fn peer_port(data: &[u8]) {
         let heard = Command::parse(line, &member.command_limits);
         match (standing, heard) {
             (Standing::Linked, Ok(Command::At(at))) => {
-                table.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Member);
+                table.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Server);
             }
             (Standing::Linked, Ok(Command::Ping | Command::Compare(_))) => {}
             (Standing::Stranger | Standing::Plain, Ok(Command::At(at))) => {

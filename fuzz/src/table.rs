@@ -89,7 +89,7 @@ fn act(table: &mut Table, model: &mut Model, line: &[u8]) {
             assert!(taken.is_none_or(|client| model.backlog.remove(&client)));
             return;
         }
-        text => (ReportOrigin::Member, text),
+        text => (ReportOrigin::Server, text),
     };
     let Some(at) = at(text) else { return };
     let mut scratch = Vec::new();
@@ -147,7 +147,7 @@ fn agree(table: &Table, model: &Model) {
         let newest = model.newest.unwrap_or(u64::MAX);
         assert_eq!(latest, (model.oldest..=newest).contains(&stamp.0).then_some(&line[..]));
         let at = at(line).expect("it was stored as one");
-        fresh.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Member);
+        fresh.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Server);
     }
     let stored: BTreeSet<_> = table.iter().map(|(_, report)| report.line().to_vec()).collect();
     assert_eq!(stored, model.known.values().map(|(_, line, _)| line.clone()).collect());
@@ -159,7 +159,7 @@ fn any_order(data: &[u8]) {
     let lines: Vec<_> = data.split(|byte| *byte == b'\n').filter_map(at).collect();
     let (mut forth, mut newest) = (Table::new(3), BTreeMap::new());
     for at in lines.iter().rev() {
-        forth.merge(&Report::relayed(at, &mut Vec::new()), ReportOrigin::Member);
+        forth.merge(&Report::relayed(at, &mut Vec::new()), ReportOrigin::Server);
         let line = (at.stamp, relayed(at));
         let known = newest.entry(at.client).or_insert_with(|| line.clone());
         *known = line.max(known.clone());

@@ -321,7 +321,7 @@ impl Interserver {
         cx.state.let_in(cx.wall());
         let Member { table, neighbours, scratch, limits, .. } = &mut *cx.state;
         let plain = from.is_none_or(|id| neighbours.get(id).server.plain);
-        let rule = if plain { ReportOrigin::Plain } else { ReportOrigin::Member };
+        let rule = if plain { ReportOrigin::Plain } else { ReportOrigin::Server };
         let report = Report::relayed(at, scratch);
         let (key, verdict) = table.merge(&report, rule);
         let outcome = "reports from neighbours dropped";

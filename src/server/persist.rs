@@ -146,7 +146,7 @@ pub fn replay(table: &mut Table, record: &[u8], scratch: &mut Vec<u8>) -> Option
     let Ok(Command::At(at)) = Command::parse(record, &CommandLimits::default()) else {
         return None;
     };
-    Some(table.merge(&Report::relayed(&at, scratch), ReportOrigin::Member).1)
+    Some(table.merge(&Report::relayed(&at, scratch), ReportOrigin::Server).1)
 }
 
 impl Snapshot for Table {

@@ -53,7 +53,7 @@ pub enum ReportOrigin {
     /// already stored is nothing new, though the line would differ by server and difference.
     Client,
     /// Another server's AT: the total order.
-    Member,
+    Server,
     /// A plain neighbour's AT: a strictly newer stamp, as it may have put its own name into a line
     /// it only passed on.
     Plain,
@@ -407,15 +407,15 @@ mod tests {
     fn the_newest_stamp_wins_whatever_the_order_of_coming() {
         let mut table = Table::new(1);
         assert_eq!(
-            merge(&mut table, "AT A +0.5 c +1+1 999999999.5", ReportOrigin::Member),
+            merge(&mut table, "AT A +0.5 c +1+1 999999999.5", ReportOrigin::Server),
             MergeOutcome::First
         );
         assert_eq!(
-            merge(&mut table, "AT A +0.5 c +2+2 1000000000.25", ReportOrigin::Member),
+            merge(&mut table, "AT A +0.5 c +2+2 1000000000.25", ReportOrigin::Server),
             MergeOutcome::Newer
         );
         assert_eq!(
-            merge(&mut table, "AT A +0.5 c +3+3 1000000000.2", ReportOrigin::Member),
+            merge(&mut table, "AT A +0.5 c +3+3 1000000000.2", ReportOrigin::Server),
             MergeOutcome::Older
         );
         assert_eq!(latest(&table, "c").unwrap(), "AT A +0.5 c +2+2 1000000000.25");
@@ -430,7 +430,7 @@ mod tests {
         ] {
             let mut table = Table::new(1);
             for line in lines.iter().chain(&lines) {
-                merge(&mut table, line, ReportOrigin::Member);
+                merge(&mut table, line, ReportOrigin::Server);
             }
             assert_eq!(latest(&table, "c").unwrap(), "AT B +0.1 c +2+2 5");
         }
@@ -496,7 +496,7 @@ mod tests {
             MergeOutcome::Newer
         );
         assert_eq!(
-            merge(&mut table, "AT A +0.5 d +1+1 5", ReportOrigin::Member),
+            merge(&mut table, "AT A +0.5 d +1+1 5", ReportOrigin::Server),
             MergeOutcome::First
         );
         assert_eq!(
@@ -510,17 +510,17 @@ mod tests {
     fn at_the_end_of_the_memory_for_lines_nobody_is_let_in_and_what_fits_still_is() {
         let mut table = Table { lines: LineStore::ending_at(100), ..Table::new(1) };
         assert_eq!(
-            merge(&mut table, "AT A +0.5 c +1+1 5", ReportOrigin::Member),
+            merge(&mut table, "AT A +0.5 c +1+1 5", ReportOrigin::Server),
             MergeOutcome::First
         );
         assert_eq!(
-            merge(&mut table, "AT A +0.5 d +1+1 5", ReportOrigin::Member),
+            merge(&mut table, "AT A +0.5 d +1+1 5", ReportOrigin::Server),
             MergeOutcome::First
         );
         let seen =
             |table: &Table| (table.len(), table.state_hash(), table.digest().leaves().to_vec());
         let before = seen(&table);
-        for rule in [ReportOrigin::Client, ReportOrigin::Member, ReportOrigin::Plain] {
+        for rule in [ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain] {
             let new = "AT A +0.5 a-long-name-that-does-not-fit +1+1 5";
             assert_eq!(merge(&mut table, new, rule), MergeOutcome::Full, "a new client, {rule:?}");
             let longer = "AT A +0.5 d +1.000000000000000000+1.00000000000000000 6";
@@ -532,7 +532,7 @@ mod tests {
             assert!(seen(&table) == before, "nothing has changed, no sum either");
         }
         assert_eq!(
-            merge(&mut table, "AT A +0.5 d +2+2 6", ReportOrigin::Member),
+            merge(&mut table, "AT A +0.5 d +2+2 6", ReportOrigin::Server),
             MergeOutcome::Newer
         );
         assert_eq!(latest(&table, "c").unwrap(), "AT A +0.5 c +1+1 5");
@@ -543,7 +543,7 @@ mod tests {
     fn a_report_further_ahead_than_is_let_in_is_none_whoever_brings_it() {
         let mut table = Table::new(1);
         table.let_in_until(Stamp(5_000_000_000));
-        for rule in [ReportOrigin::Client, ReportOrigin::Member, ReportOrigin::Plain] {
+        for rule in [ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain] {
             let ahead = "AT A +0.5 c +1+1 5.000000001";
             assert_eq!(merge(&mut table, ahead, rule), MergeOutcome::Ahead);
         }
@@ -556,13 +556,13 @@ mod tests {
 
     #[test]
     fn what_lies_further_ahead_than_is_let_in_holds_nobody() {
-        for rule in [ReportOrigin::Client, ReportOrigin::Member, ReportOrigin::Plain] {
+        for rule in [ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain] {
             let mut table = Table::new(1);
             for client in ["c", "d", "e"] {
                 merge(
                     &mut table,
                     &format!("AT A +0.5 {client} +1+1 9999999999"),
-                    ReportOrigin::Member,
+                    ReportOrigin::Server,
                 );
             }
             assert_eq!(merge(&mut table, "AT B +0.5 c +2+2 5", rule), MergeOutcome::Older);
@@ -584,7 +584,7 @@ mod tests {
     fn clients_are_gone_through_in_the_order_they_came() {
         let mut table = Table::new(1);
         for client in ["pear", "fig", "apple", "fig"] {
-            merge(&mut table, &format!("AT A +0.5 {client} +1+1 5"), ReportOrigin::Member);
+            merge(&mut table, &format!("AT A +0.5 {client} +1+1 5"), ReportOrigin::Server);
         }
         let clients: Vec<_> = table.iter().map(|(key, at)| (key.index(), at.client())).collect();
         assert_eq!(clients, [(0, &b"pear"[..]), (1, b"fig"), (2, b"apple")]);

@@ -18,7 +18,7 @@ fn merge(table: &mut Table, line: &str, rule: ReportOrigin) -> (Option<ClientKey
 fn herd_of(lines: &[String]) -> Table {
     let mut table = Table::new(3);
     for line in lines {
-        merge(&mut table, line, ReportOrigin::Member);
+        merge(&mut table, line, ReportOrigin::Server);
     }
     table
 }
@@ -45,7 +45,7 @@ fn at_lines() -> impl Strategy<Value = Vec<String>> {
 }
 
 fn rule() -> impl Strategy<Value = ReportOrigin> {
-    prop::sample::select(&[ReportOrigin::Client, ReportOrigin::Member, ReportOrigin::Plain][..])
+    prop::sample::select(&[ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain][..])
 }
 
 /// The model: a map of lines, and newest wins written down once more, on text.
@@ -164,7 +164,7 @@ proptest! {
                     // New clients come while bits are set.
                     for _ in 0..=client % 40 {
                         let line = format!("AT A +0.5 client-{} +1+1 5", keys.len());
-                        keys.extend(merge(&mut table, &line, ReportOrigin::Member).0);
+                        keys.extend(merge(&mut table, &line, ReportOrigin::Server).0);
                     }
                 }
                 (2 | 3, Some(key)) => {
@@ -415,27 +415,27 @@ fn servers_that_know_the_same_have_the_same_sums_whatever_happened_before() {
     let mut herds = [Table::new(1), Table::new(99)];
     assert_eq!(herds[0].state_hash(), 0);
     for client in 0..1_000 {
-        merge(&mut herds[0], &format!("AT A +0.5 c{client} +1+1 6"), ReportOrigin::Member);
+        merge(&mut herds[0], &format!("AT A +0.5 c{client} +1+1 6"), ReportOrigin::Server);
     }
     for client in (0..1_000).rev() {
         for stamp in [5, 4, 6] {
             merge(
                 &mut herds[1],
                 &format!("AT A +0.5 c{client} +1+1 {stamp}"),
-                ReportOrigin::Member,
+                ReportOrigin::Server,
             );
         }
     }
     assert_eq!(herds[0].state_hash(), herds[1].state_hash());
     assert_eq!(herds[0].digest().leaves(), herds[1].digest().leaves());
-    merge(&mut herds[1], "AT A +0.5 c7 +1+1 7", ReportOrigin::Member);
+    merge(&mut herds[1], "AT A +0.5 c7 +1+1 7", ReportOrigin::Server);
     assert_ne!(herds[0].state_hash(), herds[1].state_hash());
     let differing = |level: fn(&Table) -> &[u64]| {
         level(&herds[0]).iter().zip(level(&herds[1])).filter(|(one, other)| one != other).count()
     };
     assert_eq!(differing(|table| table.digest().groups()), 1);
     assert_eq!(differing(|table| table.digest().leaves()), 1);
-    merge(&mut herds[0], "AT A +0.5 c7 +1+1 7", ReportOrigin::Member);
+    merge(&mut herds[0], "AT A +0.5 c7 +1+1 7", ReportOrigin::Server);
     assert_eq!(herds[0].state_hash(), herds[1].state_hash());
 }
 
@@ -446,7 +446,7 @@ fn a_known_clients_line_is_written_over_in_place() {
     let keys: Vec<ClientKey> = (0..1000)
         .filter_map(|client| {
             let line = format!("AT Alford +0.263873386 client-{client:04} +34.0-118.4 1.5");
-            merge(&mut table, &line, ReportOrigin::Member).0
+            merge(&mut table, &line, ReportOrigin::Server).0
         })
         .collect();
     for (client, &key) in keys.iter().enumerate() {

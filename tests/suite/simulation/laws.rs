@@ -26,7 +26,7 @@ fn read<T>(line: &str, with: impl FnOnce(&Report<'_>) -> T) -> T {
 fn merged<'a>(lines: &[&'a str]) -> &'a str {
     let mut table = Table::new(1);
     for line in lines {
-        read(line, |report| table.merge(report, ReportOrigin::Member));
+        read(line, |report| table.merge(report, ReportOrigin::Server));
     }
     let (_, kept) = table.iter().next().expect("something was merged");
     lines.iter().find(|line| line.as_bytes() == kept.line()).expect("what is kept was merged")

@@ -214,7 +214,7 @@ pub(crate) fn know(cluster: &mut Cluster, name: &str, line: &str) {
         Ok(Command::At(at)) => {
             let mut scratch = Vec::new();
             let report = Report::relayed(&at, &mut scratch);
-            let (_, verdict) = cluster.member(name).table.merge(&report, ReportOrigin::Member);
+            let (_, verdict) = cluster.member(name).table.merge(&report, ReportOrigin::Server);
             assert!(verdict.is_news(), "{line}");
         }
         other => panic!("{line}: {other:?}"),
