@@ -148,7 +148,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             ConnectKind::Udp => self.io.connect_udp(conn, address).map(Some),
         };
         match begun {
-            Ok(None) => self.core.set_limit(conn, timeout),
+            Ok(None) => self.core.set_deadline(conn, timeout),
             Ok(Some(addrs)) => self.connected(conn, addrs, true),
             Err(e) => self.core.lost(conn, CloseReason::ConnectError(e)),
         }
@@ -170,8 +170,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         let Some(transport) = self.core.transport_mut(conn) else { return };
         transport.made(addrs, datagrams);
         let connector = transport.connector();
-        if let Some(limit) = transport.take_limit() {
-            let _ = self.core.cancel(limit);
+        if let Some(deadline) = transport.take_deadline() {
+            let _ = self.core.cancel(deadline);
         }
         let Reactor { core, state, connectors, .. } = self;
         let factory = connector.and_then(|id| connectors.get_mut(&id)).map(|c| &mut c.factory);

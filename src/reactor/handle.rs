@@ -220,7 +220,7 @@ impl<S: Shared> Core<S> {
         if transport.begin_linger(most) {
             self.mark_dirty(id);
             self.requeue(id);
-            self.set_limit(id, close);
+            self.set_deadline(id, close);
         }
     }
 

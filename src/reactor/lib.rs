@@ -391,7 +391,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             match due {
                 TimerCall::Call(call) => call(&mut self.state, &mut self.core),
                 TimerCall::Tell(id) => self.call(id, |protocol, cx| protocol.timer(cx, timer)),
-                TimerCall::Limit(id) => self.limit_reached(id),
+                TimerCall::Deadline(id) => self.deadline_reached(id),
                 TimerCall::Retry(connector) => self.retry_connector(connector),
                 TimerCall::Accept(port) => {
                     self.ports.get_mut(port.key()).into_iter().flatten().for_each(Port::try_again);

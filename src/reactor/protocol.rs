@@ -435,7 +435,7 @@ pub enum CloseReason {
     ConnectionAborted,
     /// It could not be made. Twisted: ConnectError and its kin.
     ConnectError(io::Error),
-    /// A time limit passed; which one.
+    /// A deadline passed; which one.
     TimeoutError(&'static str),
     /// Its protocol failed: what was thrown, in Twisted's words.
     ProtocolFailed(Box<dyn Error>),
@@ -450,7 +450,7 @@ impl fmt::Display for CloseReason {
             CloseReason::ConnectionLost(e) => write!(f, "connection lost: {e}"),
             CloseReason::ConnectionAborted => write!(f, "aborted"),
             CloseReason::ConnectError(e) => write!(f, "could not connect: {e}"),
-            CloseReason::TimeoutError(limit) => write!(f, "timed out: {limit}"),
+            CloseReason::TimeoutError(missed) => write!(f, "timed out: {missed}"),
             CloseReason::ProtocolFailed(e) => write!(f, "{e}"),
             CloseReason::ReactorStopped => write!(f, "the server stopped"),
         }

@@ -58,7 +58,7 @@ pub(super) enum TimerCall<S: Shared> {
     /// A protocol is told.
     Tell(ConnId),
     /// A connection has not been made, flushed or ended in time.
-    Limit(ConnId),
+    Deadline(ConnId),
     /// A connector tries again.
     Retry(ConnectorId),
     /// A port that had run out of descriptors tries again.

@@ -270,12 +270,13 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         match transport.pending() {
             0 => self.drained(id),
             _ => {
-                let flushing = transport.phase() == Phase::Disconnecting && !transport.has_limit();
+                let flushing =
+                    transport.phase() == Phase::Disconnecting && !transport.has_deadline();
                 if transport.writable && transport.unsent_bytes() > 0 {
                     self.core.mark_dirty(id);
                 }
                 if flushing {
-                    self.core.set_limit(id, self.core.limits.close);
+                    self.core.set_deadline(id, self.core.limits.close);
                 }
             }
         }
@@ -323,7 +324,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 return self.core.lost(id, CloseReason::ConnectionLost(e));
             }
             if lingering {
-                self.core.set_limit(id, self.core.limits.linger);
+                self.core.set_deadline(id, self.core.limits.linger);
             }
         }
         self.core.end_if_both_ended(id);
@@ -348,9 +349,9 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     }
 
     /// A connection was not made, flushed or ended in its time.
-    pub(super) fn limit_reached(&mut self, id: ConnId) {
+    pub(super) fn deadline_reached(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport(id) else { return };
-        let limit = match transport.phase() {
+        let missed = match transport.phase() {
             Phase::Lingering if transport.has_ended_sending() => {
                 let linger_ms = self.core.limits.linger.as_millis();
                 self.core.limit_hit("linger_ms", linger_ms, 1, "connections closed");
@@ -364,7 +365,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 "sending what was written"
             }
         };
-        self.core.lost_how(id, CloseReason::TimeoutError(limit), Close::Reset);
+        self.core.lost_how(id, CloseReason::TimeoutError(missed), Close::Reset);
     }
 
     /// Buries `id`: closes the socket, tells the protocol, frees the slot.

@@ -129,8 +129,8 @@ struct Cold {
     connector: Option<ConnectorId>,
     /// Why it is being closed, when that is not ConnectionDone.
     reason: Option<CloseReason>,
-    /// The limit on connecting, on flushing before the close, or on lingering.
-    limit: Option<TimerId>,
+    /// The deadline of connecting, of flushing before the close, or of lingering.
+    deadline: Option<TimerId>,
     /// Of a lingering one: how much may still come.
     linger_bytes: usize,
 }
@@ -271,14 +271,14 @@ impl Transport {
         self.cold.as_mut()?.reason.take()
     }
 
-    /// Whether a timer limits what it is about.
-    pub(super) fn has_limit(&self) -> bool {
-        self.cold.as_ref().is_some_and(|cold| cold.limit.is_some())
+    /// Whether there is a deadline for what it is doing.
+    pub(super) fn has_deadline(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.deadline.is_some())
     }
 
-    /// Notes the timer that limits what it is about; returns the one that did.
-    pub(super) fn set_limit(&mut self, timer: TimerId) -> Option<TimerId> {
-        self.cold().limit.replace(timer)
+    /// Notes the timer of the deadline; returns the one before it.
+    pub(super) fn set_deadline(&mut self, timer: TimerId) -> Option<TimerId> {
+        self.cold().deadline.replace(timer)
     }
 
     /// From now on it lingers, while no more than `most` bytes come. Returns whether that begins now.
@@ -298,8 +298,8 @@ impl Transport {
         left.is_some()
     }
 
-    pub(super) fn take_limit(&mut self) -> Option<TimerId> {
-        self.cold.as_mut()?.limit.take()
+    pub(super) fn take_deadline(&mut self) -> Option<TimerId> {
+        self.cold.as_mut()?.deadline.take()
     }
 
     fn cold(&mut self) -> &mut Cold {

@@ -34,7 +34,7 @@ pub struct Metric<Read> {
 
 impl<Read> Metric<Read> {
     /// Writes `value` into the status JSON, unless it is null.
-    pub(super) fn put(&self, report: &mut Value, value: Value) {
+    pub(super) fn put(&self, json: &mut Value, value: Value) {
         let value = match self.unit {
             "seconds" if self.status.ends_with("_ms") => {
                 json!(value.as_f64().map(|seconds| seconds * 1_000.0))
@@ -43,8 +43,8 @@ impl<Read> Metric<Read> {
         };
         match self.status.split_once('.') {
             _ if value.is_null() => {}
-            Some((group, member)) => report[group][member] = value,
-            None => report[self.status] = value,
+            Some((group, member)) => json[group][member] = value,
+            None => json[self.status] = value,
         }
     }
 }

@@ -55,7 +55,7 @@ impl LineProtocol<Member> for StatusProtocol {
     ) -> Result<Mode, Box<dyn std::error::Error>> {
         let mut reply = Vec::new();
         match line.trim_ascii() {
-            b"STATUS" => serde_json::to_writer(&mut reply, &report(cx.state, cx.core))?,
+            b"STATUS" => serde_json::to_writer(&mut reply, &status(cx.state, cx.core))?,
             b"" => return Ok(Mode::Lines),
             _ => write_refusal(&mut reply, line),
         }
@@ -84,7 +84,7 @@ impl LineProtocol<Member> for StatusProtocol {
 
 /// The status: who this server is, all [`METRICS`], and the [`NEIGHBOUR_METRICS`] of each link. Sizes are in bytes. A
 /// server without a journal says null.
-fn report(member: &Member, core: &mut Core<Member>) -> Value {
+fn status(member: &Member, core: &mut Core<Member>) -> Value {
     let links = member.neighbours.iter().map(|(_, link)| {
         let mut status = json!({ "name": link.server.name, "plain": link.server.plain });
         for metric in NEIGHBOUR_METRICS {

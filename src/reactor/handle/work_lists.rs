@@ -143,20 +143,20 @@ impl<S: Shared> Core<S> {
             return;
         }
         let out = transport.take_out();
-        let limit = transport.take_limit();
+        let deadline = transport.take_deadline();
         self.buffers.give_back(out);
-        if let Some(limit) = limit {
-            // It may be the very limit that has just run out.
-            let _ = self.timers.cancel(limit);
+        if let Some(deadline) = deadline {
+            // It may be the very deadline that has just run out.
+            let _ = self.timers.cancel(deadline);
         }
         self.inbox.push_back(Posted::Lost(id, why, how));
     }
 
     /// From now on `id` is given `time` for what it is about (connecting, flushing, lingering).
-    pub(crate) fn set_limit(&mut self, id: ConnId, time: Duration) {
-        let timer = self.timers.call_at(self.now + time, TimerCall::Limit(id));
+    pub(crate) fn set_deadline(&mut self, id: ConnId, time: Duration) {
+        let timer = self.timers.call_at(self.now + time, TimerCall::Deadline(id));
         let Some(transport) = self.transport_mut(id) else { return };
-        if let Some(old) = transport.set_limit(timer) {
+        if let Some(old) = transport.set_deadline(timer) {
             let _ = self.timers.cancel(old);
         }
     }
