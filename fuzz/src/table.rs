@@ -50,9 +50,9 @@ impl Model {
 }
 
 /// Line by line the table does what the map does: `C` and `P` before an AT line judge it by the rule of
-/// clients and of plain neighbours, `L` and `F` before a stamp let in since then and forget what is older,
-/// `U` and `A` let in until then and forget what is further ahead, `O` takes the next client out of the backlog.
-/// And members' lines in any order make the same table.
+/// clients and of plain neighbours, `L` and `F` before a stamp allow what is since then and forget what is older,
+/// `U` and `A` allow what is until then and forget what is further ahead, `O` takes the next client out of the backlog.
+/// And servers' lines in any order make the same table.
 pub fn table(data: &[u8]) {
     let mut table = Table::new(1).with_clients_max(CLIENTS_MAX);
     let mut model = Model {
@@ -113,12 +113,12 @@ fn age(table: &mut Table, model: &mut Model, what: u8, stamp: Stamp) {
     let before = model.known.len();
     let forgotten = match what {
         b'L' => {
-            table.let_in_since(stamp);
+            table.set_oldest(stamp);
             model.oldest = stamp.0;
             return;
         }
         b'U' => {
-            table.let_in_until(stamp);
+            table.set_newest(stamp);
             model.newest = Some(stamp.0);
             return;
         }

@@ -204,10 +204,10 @@ fn read(path: &Path, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<Scan, Failur
 }
 
 /// What a journal is compacted to: of each client the newest line, and if that lies ahead of the clock also
-/// the newest that does not. No limit need be known for that: each lets in the second.
+/// the newest that does not. No limit need be known for that: each allows the second.
 struct NewestLines {
     /// Of each client the newest line that does not lie ahead,
-    let_in: Table,
+    not_ahead: Table,
     /// and the newest that does.
     ahead: Table,
     scratch: Vec<u8>,
@@ -216,14 +216,14 @@ struct NewestLines {
 impl NewestLines {
     /// Nothing yet; `wall`: the clock.
     fn at(wall: UnixNanos) -> NewestLines {
-        let mut let_in = Table::new(0);
-        let_in.let_in_until(wall.into());
-        NewestLines { let_in, ahead: Table::new(0), scratch: Vec::new() }
+        let mut not_ahead = Table::new(0);
+        not_ahead.set_newest(wall.into());
+        NewestLines { not_ahead, ahead: Table::new(0), scratch: Vec::new() }
     }
 
     /// Whether `record` makes sense.
     fn take(&mut self, record: &[u8]) -> bool {
-        match replay(&mut self.let_in, record, &mut self.scratch) {
+        match replay(&mut self.not_ahead, record, &mut self.scratch) {
             Some(MergeOutcome::Ahead) => {
                 replay(&mut self.ahead, record, &mut self.scratch);
                 true
@@ -233,25 +233,25 @@ impl NewestLines {
     }
 
     fn clients(&self) -> usize {
-        let ahead_alone = self.ahead.iter().filter(|(_, at)| !self.let_in.knows(at.client()));
-        self.let_in.len() + ahead_alone.count()
+        let ahead_alone = self.ahead.iter().filter(|(_, at)| !self.not_ahead.knows(at.client()));
+        self.not_ahead.len() + ahead_alone.count()
     }
 }
 
 impl Snapshot for NewestLines {
     fn end(&self) -> usize {
-        self.let_in.keys() + self.ahead.keys()
+        self.not_ahead.keys() + self.ahead.keys()
     }
 
     fn line(&self, number: usize) -> Option<&[u8]> {
-        match number.checked_sub(self.let_in.keys()) {
-            None => self.let_in.line_of(number),
+        match number.checked_sub(self.not_ahead.keys()) {
+            None => self.not_ahead.line_of(number),
             Some(number) => self.ahead.line_of(number),
         }
     }
 
     fn bytes(&self) -> u64 {
-        self.let_in.bytes() + self.ahead.bytes()
+        self.not_ahead.bytes() + self.ahead.bytes()
     }
 }
 

@@ -185,7 +185,7 @@ impl Chatserver {
         reply: &mut Vec<u8>,
     ) -> Result<(), &'static str> {
         let received = Stamp::from(cx.wall());
-        cx.state.let_in(cx.wall());
+        cx.state.set_window(cx.wall());
         let Context { core, state, .. } = cx;
         if is_too_far_ahead(iamat.stamp, received, state.limits.max_future) {
             return Err(is_early(&state.limits, core));
@@ -226,7 +226,7 @@ impl Chatserver {
 
     /// The client asks what is near another. Report: section 3.4.
     fn whatsat(&mut self, cx: &mut Cx<'_>, whatsat: &Whatsat<'_>, line: &[u8]) {
-        cx.state.let_in(cx.wall());
+        cx.state.set_window(cx.wall());
         let Context { core, state, id } = cx;
         let Some(report) = state.table.latest(whatsat.client) else {
             return self.refuse(cx, line, &"this client is not known");

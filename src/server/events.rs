@@ -109,7 +109,7 @@ impl Member {
         }
     }
 
-    /// Forgets what is not let in any more at every full minute, from the next one on.
+    /// Forgets what is not allowed any more at every full minute, from the next one on.
     pub(super) fn forget_by_the_minute(&mut self, core: &mut Core<Member>) {
         if let Some(delay) = self.sweeps.until_the_minute(core.wall()) {
             Timer::Minute.set(core, delay);

@@ -318,7 +318,7 @@ impl Interserver {
 
     /// A neighbour's news. Report: section 3.3.
     fn at(&self, cx: &mut Cx<'_>, at: &At<'_>, from: Option<NeighbourId>) {
-        cx.state.let_in(cx.wall());
+        cx.state.set_window(cx.wall());
         let Member { table, neighbours, scratch, limits, .. } = &mut *cx.state;
         let plain = from.is_none_or(|id| neighbours.get(id).server.plain);
         let rule = if plain { ReportOrigin::Plain } else { ReportOrigin::Server };

@@ -193,8 +193,8 @@ impl Member {
         herd_reactor::ReactorLimits { close, drain, linger, linger_bytes }
     }
 
-    /// The same, with the journal on `disk`: what it holds is known, but for what lies further ahead than
-    /// is let in at `wall`, the time of this start; and from now on it is told all that is new. To be
+    /// The same, with the journal on `disk`: what it holds is known, but for what lies further ahead
+    /// than is allowed at `wall`, the time of this start; and from now on it is told all that is new. To be
     /// called before the server meets anybody. `stops` is asked between pieces of the journal whether to end
     /// before the server has begun.
     ///
@@ -208,7 +208,7 @@ impl Member {
         wall: UnixNanos,
         stops: &mut dyn FnMut() -> bool,
     ) -> Result<(Member, Replayed), OpenError> {
-        self.sweeps.let_in_until(&mut self.table, wall);
+        self.sweeps.set_newest(&mut self.table, wall);
         let owner = Owner { server: self.server.name.clone(), herd: self.herd_name.clone() };
         let (persist, Recovered { replayed, ahead }) =
             Persist::open(disk, settings, &owner, &mut self.table, stops)?;
@@ -285,9 +285,9 @@ impl Member {
         core.lose_because(id, Some(CloseReason::TimeoutError("an unfinished line")));
     }
 
-    /// Tells the table what time it is; see [`Sweeps::let_in`].
-    pub(super) fn let_in(&mut self, wall: UnixNanos) {
-        self.sweeps.let_in(&mut self.table, wall);
+    /// Tells the table what time it is; see [`Sweeps::set_window`].
+    pub(super) fn set_window(&mut self, wall: UnixNanos) {
+        self.sweeps.set_window(&mut self.table, wall);
     }
 
     /// Sees to it that what has to be swept is, beginning in the next turn.

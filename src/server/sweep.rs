@@ -1,6 +1,6 @@
 //! Sweeps: what has to go through the whole table does so in slices, one a turn.
 //!
-//! In: leaves of which neighbours lack lines, and which stamps are let in. Out: the clients' bits in
+//! In: leaves of which neighbours lack lines, and which stamps are allowed. Out: the clients' bits in
 //! [`Backlogs`](crate::table::backlog::Backlogs), and a table without those that are too old, or too far ahead. It does
 //! not know how the leaves were found; the [comparison](crate::replication::anti_entropy) does.
 //!
@@ -11,13 +11,13 @@
 //!
 //! Clients are forgotten at the full minutes of the wall clock: so servers whose clocks agree roughly
 //! store the same all the time but for an instant, and comparing finds no difference. What is too old
-//! and waits for its minute is neither served nor taken ([`Table::let_in_since`]).
+//! and waits for its minute is neither served nor taken ([`Table::set_oldest`]).
 //!
-//! So is what lies too far ahead ([`Table::let_in_until`]). It is not taken in the first place, so that it
+//! So is what lies too far ahead ([`Table::set_newest`]). It is not taken in the first place, so that it
 //! is stored only if the clock was set back.
 //!
-//! [`Table::let_in_since`]: crate::table::Table::let_in_since
-//! [`Table::let_in_until`]: crate::table::Table::let_in_until
+//! [`Table::set_oldest`]: crate::table::Table::set_oldest
+//! [`Table::set_newest`]: crate::table::Table::set_newest
 
 use crate::config::{Limits, Seconds};
 use crate::log::plural;
@@ -34,7 +34,7 @@ const SLICE: usize = 4_096;
 
 const MINUTE_NANOS: u64 = 60_000_000_000;
 
-/// The sweeps that are under way, and which stamps are let in.
+/// The sweeps that are under way, and which stamps are allowed.
 #[derive(Debug)]
 pub(super) struct Sweeps {
     /// A report is forgotten at this age, if at any. Key: `expire_after_s`.
@@ -87,24 +87,24 @@ impl Sweeps {
         self.giving.is_some()
     }
 
-    /// Tells the table what time it is, if not all stamps are let in: to be called before it is asked
+    /// Tells the table what time it is, if not all stamps are allowed: to be called before it is asked
     /// for a report or given one.
-    pub(super) fn let_in(&self, table: &mut Table, wall: UnixNanos) {
+    pub(super) fn set_window(&self, table: &mut Table, wall: UnixNanos) {
         if let Some(age) = self.expire_after {
-            table.let_in_since(oldest_at(wall, age));
+            table.set_oldest(oldest_at(wall, age));
         }
-        self.let_in_until(table, wall);
+        self.set_newest(table, wall);
     }
 
     /// The same for what lies ahead alone.
-    pub(super) fn let_in_until(&self, table: &mut Table, wall: UnixNanos) {
+    pub(super) fn set_newest(&self, table: &mut Table, wall: UnixNanos) {
         if let Some(ahead) = self.ahead_max {
-            table.let_in_until(newest_at(wall, ahead));
+            table.set_newest(newest_at(wall, ahead));
         }
     }
 
-    /// How long until the next full minute, when what is not let in any more is forgotten. `None`: all
-    /// stamps are let in.
+    /// How long until the next full minute, when what is not allowed any more is forgotten. `None`: all
+    /// stamps are allowed.
     ///
     /// To be asked again each time: the wall clock may have been set meanwhile, or even stand still.
     pub(super) fn until_the_minute(&self, wall: UnixNanos) -> Option<Duration> {
@@ -170,7 +170,7 @@ impl Sweeps {
         if let Some(oldest) = forgetting.oldest {
             forgetting.too_old += table.forget_before(oldest, slice.clone());
         }
-        // By the clock as it is now: what has been let in since the sweep began stays.
+        // By the clock as it is now: what has been allowed since the sweep began stays.
         if let Some(newest) = self.ahead_max.map(|ahead| newest_at(wall, ahead)) {
             forgetting.too_far_ahead += table.forget_after(newest, slice);
         }
@@ -199,12 +199,12 @@ fn slice(next: &mut usize, all: usize) -> (Range<usize>, bool) {
     (slice, *next == all)
 }
 
-/// The oldest stamp that is let in at a time.
+/// The oldest stamp that is allowed at a time.
 fn oldest_at(UnixNanos(wall): UnixNanos, Seconds(age): Seconds) -> Stamp {
     Stamp(wall.saturating_sub(age.saturating_mul(1_000_000_000)))
 }
 
-/// The newest stamp that is let in at a time.
+/// The newest stamp that is allowed at a time.
 fn newest_at(UnixNanos(wall): UnixNanos, Seconds(ahead): Seconds) -> Stamp {
     Stamp(wall.saturating_add(ahead.saturating_mul(1_000_000_000)))
 }

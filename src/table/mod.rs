@@ -13,10 +13,10 @@
 //! keys are dense, and both going through the table and [`Backlogs`]'s bits are in that order. The hash is
 //! seeded throughout, as ids are chosen by strangers.
 //!
-//! What is forgotten is a pure function of the stamp: below the [oldest](Table::let_in_since) that is
-//! let in, a report is not taken, whoever brings it, and not served. So nobody can bring back what
+//! What is forgotten is a pure function of the stamp: below the [oldest](Table::set_oldest) that is
+//! allowed, a report is not taken, whoever brings it, and not served. So nobody can bring back what
 //! has been forgotten, and no server need remember that it was. The same holds above the
-//! [newest](Table::let_in_until): a stamp far ahead would beat all honest ones of its client for as long.
+//! [newest](Table::set_newest): a stamp far ahead would beat all honest ones of its client for as long.
 //!
 //! The [`Digest`] of all lines follows every change, so that two servers can compare what they know.
 
@@ -73,9 +73,9 @@ pub enum MergeOutcome {
     /// Not stored: the client is new and there is no room for new ones ([`ReportOrigin::Client`]); or there is none
     /// for lines at all, whoever brings one: they may take 8 GiB.
     Full,
-    /// Not stored: it is older than what is [let in](Table::let_in_since).
+    /// Not stored: it is older than the [oldest allowed](Table::set_oldest).
     Expired,
-    /// Not stored: it is further ahead than what is [let in](Table::let_in_until).
+    /// Not stored: it is further ahead than the [newest allowed](Table::set_newest).
     Ahead,
 }
 
@@ -139,13 +139,13 @@ impl Table {
 
     /// From now on no report before `oldest` is taken or served. It may go back again: what is still
     /// stored is served again then.
-    pub fn let_in_since(&mut self, oldest: Stamp) {
+    pub fn set_oldest(&mut self, oldest: Stamp) {
         self.oldest = oldest;
     }
 
     /// From now on no report after `newest` is taken or served, nor does one that is still stored beat
     /// any other. It may go forward again: what is still stored is served again then.
-    pub fn let_in_until(&mut self, newest: Stamp) {
+    pub fn set_newest(&mut self, newest: Stamp) {
         self.newest = newest;
     }
 
@@ -213,13 +213,13 @@ impl Table {
         self.len() == 0
     }
 
-    /// Is this client known, and its report let in?
+    /// Is this client known, and its report of an allowed time?
     pub fn knows(&self, client: &[u8]) -> bool {
         self.latest(client).is_some()
     }
 
-    /// The latest report of a client; `None` if there was none, or it is older or further ahead than
-    /// what is [let in](Table::let_in_since).
+    /// The latest report of a client; `None` if there was none, or it is older than the
+    /// [oldest allowed](Table::set_oldest) or further ahead than the [newest](Table::set_newest).
     pub fn latest(&self, client: &[u8]) -> Option<Report<'_>> {
         let report = self.find(client).map(|slot| self.lines.report(slot));
         report.filter(|report| (self.oldest..=self.newest).contains(&report.stamp()))
@@ -241,8 +241,8 @@ impl Table {
         self.lines.find(index).map(|slot| self.lines.line(slot))
     }
 
-    /// All clients with their latest reports, in the order of their keys; also those that are not let in
-    /// any more and not yet [forgotten](Table::forget_before).
+    /// All clients with their latest reports, in the order of their keys; also those whose time is not allowed
+    /// any more and that are not yet [forgotten](Table::forget_before).
     pub fn iter(&self) -> impl Iterator<Item = (ClientKey, Report<'_>)> {
         let stored = (0..self.keys()).filter_map(|index| self.lines.find(index));
         stored.map(|slot| (self.lines.key(slot), self.lines.report(slot)))
@@ -542,7 +542,7 @@ mod tests {
     #[test]
     fn a_report_further_ahead_than_is_let_in_is_none_whoever_brings_it() {
         let mut table = Table::new(1);
-        table.let_in_until(Stamp(5_000_000_000));
+        table.set_newest(Stamp(5_000_000_000));
         for rule in [ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain] {
             let ahead = "AT A +0.5 c +1+1 5.000000001";
             assert_eq!(merge(&mut table, ahead, rule), MergeOutcome::Ahead);
@@ -566,7 +566,7 @@ mod tests {
                 );
             }
             assert_eq!(merge(&mut table, "AT B +0.5 c +2+2 5", rule), MergeOutcome::Older);
-            table.let_in_until(Stamp(6_000_000_000));
+            table.set_newest(Stamp(6_000_000_000));
             assert_eq!((latest(&table, "c"), table.knows(b"d"), table.len()), (None, false, 3));
             assert_eq!(merge(&mut table, "AT B +0.5 c +2+2 5", rule), MergeOutcome::Newer);
             assert_eq!(latest(&table, "c").unwrap(), "AT B +0.5 c +2+2 5");

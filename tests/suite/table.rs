@@ -276,11 +276,11 @@ proptest! {
                 }
                 Step::LetInSince(stamp) => {
                     oldest = stamp;
-                    table.let_in_since(Stamp(stamp));
+                    table.set_oldest(Stamp(stamp));
                 }
                 Step::LetInUntil(stamp) => {
                     newest = stamp;
-                    table.let_in_until(Stamp(stamp));
+                    table.set_newest(Stamp(stamp));
                 }
                 Step::ForgetBefore(stamp, from) | Step::ForgetAfter(stamp, from) => {
                     let is_before = matches!(step, Step::ForgetBefore(..));
