@@ -10,11 +10,11 @@ pub struct Counters {
     /// Clients connected now.
     pub clients: u64,
     /// Connections to the peer port now.
-    pub callers: u64,
+    pub peer_connections: u64,
     /// Those of them that have been given the place of a plain neighbour that has no news.
-    pub silent_callers: u64,
+    pub silent_peers: u64,
     /// Connections to the status socket now.
-    pub askers: u64,
+    pub status_connections: u64,
     /// Replies that left before a neighbour had what they acknowledge.
     pub unreplicated_replies: u64,
     /// Failed attempts to connect to a neighbour.

@@ -74,9 +74,9 @@ const TLS_RECORDS: std::ops::RangeInclusive<u8> = 20..=23;
 pub struct Interserver {
     standing: LinkState,
     proof: PeerProof,
-    /// We dialled it; otherwise it is one of [`Counters::callers`](super::counters::Counters::callers).
+    /// We dialled it; otherwise it is one of [`Counters::peer_connections`](super::counters::Counters::peer_connections).
     is_dialled: bool,
-    /// It is one of [`Counters::silent_callers`](super::counters::Counters::silent_callers).
+    /// It is one of [`Counters::silent_peers`](super::counters::Counters::silent_peers).
     is_let_stay: bool,
     /// When the last line came.
     heard: Moment,
@@ -209,10 +209,10 @@ impl LineProtocol<Member> for Interserver {
         let (_, due) = self.timers.swap_remove(at);
         match (due, self.standing) {
             (LinkTimer::Hello, LinkState::Stranger)
-                if cx.state.counters.silent_callers < cx.state.neighbours.plain() as u64 =>
+                if cx.state.counters.silent_peers < cx.state.neighbours.plain() as u64 =>
             {
                 // It may be a plain neighbour that has no news yet: one place for each of them.
-                cx.state.counters.silent_callers += 1;
+                cx.state.counters.silent_peers += 1;
                 self.is_let_stay = true;
             }
             (LinkTimer::Hello, LinkState::Stranger | LinkState::Dialled(_)) => {
@@ -248,10 +248,10 @@ impl LineProtocol<Member> for Interserver {
     fn connection_lost(&mut self, cx: &mut Cx<'_>, why: &CloseReason) {
         log::info!("{}: disconnected: {why}", self.who(cx));
         if !self.is_dialled {
-            cx.state.counters.callers -= 1;
+            cx.state.counters.peer_connections -= 1;
         }
-        cx.state.counters.silent_callers -= u64::from(self.is_let_stay);
-        debug_assert!(cx.state.counters.silent_callers <= cx.state.counters.callers);
+        cx.state.counters.silent_peers -= u64::from(self.is_let_stay);
+        debug_assert!(cx.state.counters.silent_peers <= cx.state.counters.peer_connections);
         if let Some(tls) = &mut cx.state.peer_tls {
             tls.handshake_ended(cx.id);
         }

@@ -86,11 +86,11 @@ metrics! {
     /// Clients connected now.
     "connected_clients", "herd_connections{port=\"client\"}", "", |m, _| json!(m.counters.clients);
     /// Connections to the peer port now.
-    "peer_connections", "herd_connections{port=\"peer\"}", "", |m, _| json!(m.counters.callers);
+    "peer_connections", "herd_connections{port=\"peer\"}", "", |m, _| json!(m.counters.peer_connections);
     /// Connections to the status socket now.
-    "status_connections", "herd_connections{port=\"status\"}", "", |m, _| json!(m.counters.askers);
+    "status_connections", "herd_connections{port=\"status\"}", "", |m, _| json!(m.counters.status_connections);
     /// Connections to the peer port that have said nothing, and may belong to a plain neighbour.
-    "silent_peers", "herd_silent_peers", "", |m, _| json!(m.counters.silent_callers);
+    "silent_peers", "herd_silent_peers", "", |m, _| json!(m.counters.silent_peers);
     /// Clients whose latest report is stored.
     "known_clients", "herd_table_clients", "", |m, _| json!(m.table.len());
     /// Memory that the stored reports take.

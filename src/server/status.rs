@@ -30,11 +30,11 @@ const UNFINISHED_LINE: Duration = Duration::from_secs(10);
 
 /// Builds a [`StatusProtocol`] for each asker: the factory of the status socket.
 pub fn status_factory(cx: &mut Cx<'_>, _: SocketAddr) -> Option<LineReceiver<StatusProtocol>> {
-    if cx.state.counters.askers >= ASKERS_MAX {
+    if cx.state.counters.status_connections >= ASKERS_MAX {
         cx.core.limit_hit("ASKERS_MAX", ASKERS_MAX, 1, "askers turned away");
         return None;
     }
-    cx.state.counters.askers += 1;
+    cx.state.counters.status_connections += 1;
     let limits = LineLimits { line_bytes: LINE_BYTES, unfinished_line: UNFINISHED_LINE };
     Some(LineReceiver::new(StatusProtocol, limits))
 }
@@ -78,7 +78,7 @@ impl LineProtocol<Member> for StatusProtocol {
     }
 
     fn connection_lost(&mut self, cx: &mut Cx<'_>, _why: &herd_reactor::CloseReason) {
-        cx.state.counters.askers -= 1;
+        cx.state.counters.status_connections -= 1;
     }
 }
 

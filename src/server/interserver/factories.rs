@@ -27,13 +27,13 @@ impl Factory<Member> for InterserverFactory {
         cx: &mut Cx<'_>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
-        if cx.state.counters.callers >= CALLERS_MAX {
+        if cx.state.counters.peer_connections >= CALLERS_MAX {
             cx.core.limit_hit("CALLERS_MAX", CALLERS_MAX, 1, "connections turned away");
             return None;
         }
         log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
         let stranger = interserver(cx, LinkState::Stranger)?;
-        cx.state.counters.callers += 1;
+        cx.state.counters.peer_connections += 1;
         let Member { peer_tls, limits, .. } = &mut *cx.state;
         if let Some(tls) = peer_tls {
             tls.handshake_begun(cx.core, cx.id, limits);
