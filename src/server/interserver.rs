@@ -176,7 +176,7 @@ impl LineProtocol<Member> for Interserver {
                 } else {
                     "HELLO was expected"
                 };
-                self.turn_away(cx, Level::Warn, line, why, why);
+                self.reject(cx, Level::Warn, line, why, why);
             }
         }
         Ok(Mode::Lines)

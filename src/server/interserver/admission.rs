@@ -19,12 +19,12 @@ const ACK: &[u8] = b"ack";
 impl Interserver {
     /// It says who it is: it becomes a link, or is turned away.
     pub(super) fn hello(&mut self, cx: &mut Cx<'_>, hello: &Hello<'_>, line: &[u8]) {
-        match self.greet(cx, hello) {
+        match self.check_hello(cx, hello) {
             Ok(id) => match self.may_replace(cx, id) {
                 Ok(()) => self.link(cx, id, hello.options.get(ACK).is_some()),
-                Err(why) => self.turn_away(cx, Level::Info, line, "replaced", &why),
+                Err(why) => self.reject(cx, Level::Info, line, "replaced", &why),
             },
-            Err(why) => self.turn_away(cx, Level::Warn, line, why, why),
+            Err(why) => self.reject(cx, Level::Warn, line, why, why),
         }
     }
 
@@ -45,7 +45,7 @@ impl Interserver {
     }
 
     /// Decides whether who says `hello` is the neighbour that it says it is.
-    fn greet(&self, cx: &Cx<'_>, hello: &Hello<'_>) -> Result<NeighbourId, &'static str> {
+    fn check_hello(&self, cx: &Cx<'_>, hello: &Hello<'_>) -> Result<NeighbourId, &'static str> {
         let Member { server, herd_name, neighbours, peer_tls, .. } = &*cx.state;
         if hello.herd != herd_name.as_bytes() {
             return Err("it belongs to another herd");
@@ -154,7 +154,7 @@ impl Interserver {
 
     /// Closes the connection. Strangers can do as much as often as they like: the log has one line a second for each
     /// kind of reason, with the start of `line`.
-    pub(super) fn turn_away(
+    pub(super) fn reject(
         &self,
         cx: &mut Cx<'_>,
         level: Level,
