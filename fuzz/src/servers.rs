@@ -168,7 +168,7 @@ pub fn client_port(data: &[u8]) {
 
 /// Who is at the other end of the peer port.
 #[derive(Clone, Copy, PartialEq)]
-enum Standing {
+enum PeerState {
     Stranger,
     Linked,
     Plain,
@@ -185,30 +185,30 @@ pub fn peer_port(data: &[u8]) {
     let (transport, written) = talk(InterserverFactory, seed, &text);
     let member = &transport.state;
     let mut table = Table::new(1);
-    let (mut standing, mut faults, mut refused) = (Standing::Stranger, 0, Vec::new());
+    let (mut state, mut faults, mut refused) = (PeerState::Stranger, 0, Vec::new());
     if text.first().is_some_and(|first| (20..=23).contains(first)) {
         // It speaks TLS.
-        standing = Standing::Gone;
+        state = PeerState::Gone;
     }
     let (lines, rest) = whole_lines(&text);
     for line in lines.into_iter().filter(|line| !is_blank(line)) {
-        if standing == Standing::Gone {
+        if state == PeerState::Gone {
             break;
         }
         let heard = Command::parse(line, &member.command_limits);
-        match (standing, heard) {
-            (Standing::Linked, Ok(Command::At(at))) => {
+        match (state, heard) {
+            (PeerState::Linked, Ok(Command::At(at))) => {
                 table.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Server);
             }
-            (Standing::Linked, Ok(Command::Ping | Command::Compare(_))) => {}
-            (Standing::Stranger | Standing::Plain, Ok(Command::At(at))) => {
-                standing = Standing::Plain;
+            (PeerState::Linked, Ok(Command::Ping | Command::Compare(_))) => {}
+            (PeerState::Stranger | PeerState::Plain, Ok(Command::At(at))) => {
+                state = PeerState::Plain;
                 table.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Plain);
             }
-            (Standing::Stranger, Ok(Command::Hello(hello)))
+            (PeerState::Stranger, Ok(Command::Hello(hello)))
                 if (hello.name, hello.herd, hello.version) == (b"A", b"h", 1) =>
             {
-                standing = Standing::Linked;
+                state = PeerState::Linked;
             }
             _ => {
                 faults += 1;
@@ -216,8 +216,8 @@ pub fn peer_port(data: &[u8]) {
                 if !line.starts_with(b"?") && faults < 100 {
                     refused.push(refusal(line));
                 }
-                if standing == Standing::Stranger || faults == 100 {
-                    standing = Standing::Gone;
+                if state == PeerState::Stranger || faults == 100 {
+                    state = PeerState::Gone;
                 }
             }
         }

@@ -31,7 +31,9 @@ impl Shared for Member {
     }
 
     fn before_poll(&mut self, core: &mut Core<Member>, _: &TurnCounts) -> io::Result<()> {
-        let counted = self.counters.clients + self.counters.callers + self.counters.askers;
+        let counted = self.counters.clients
+            + self.counters.peer_connections
+            + self.counters.status_connections;
         debug_assert!(counted <= core.connections() as u64);
         self.acknowledge(core);
         if let Some(persist) = &mut self.persist {

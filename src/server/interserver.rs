@@ -72,7 +72,7 @@ const TLS_RECORDS: std::ops::RangeInclusive<u8> = 20..=23;
 /// One connection to or from a neighbour.
 #[derive(Debug)]
 pub struct Interserver {
-    standing: LinkState,
+    link_state: LinkState,
     proof: PeerProof,
     /// We dialled it; otherwise it is one of [`Counters::peer_connections`](super::counters::Counters::peer_connections).
     is_dialled: bool,
@@ -95,7 +95,7 @@ impl LineProtocol<Member> for Interserver {
         if matches!(self.proof, PeerProof::Awaited { .. }) {
             self.proof = self.proof.proved(self.prove(cx)?);
         }
-        match self.standing {
+        match self.link_state {
             LinkState::Dialled(id) if cx.state.neighbours.get(id).server.plain => {
                 self.link(cx, id, false)
             }
@@ -130,14 +130,14 @@ impl LineProtocol<Member> for Interserver {
     ) -> Result<Mode, Box<dyn std::error::Error>> {
         // One that was replaced is aborted, and is told no more lines.
         debug_assert!(cx.state.neighbours.iter().all(|(id, link)| {
-            (link.conn == Some(cx.id)) == (self.standing == LinkState::Linked(id))
+            (link.conn == Some(cx.id)) == (self.link_state == LinkState::Linked(id))
         }));
         self.heard = cx.now();
         if is_blank(line) {
             return Ok(Mode::Lines);
         }
         self.log_line(cx, Direction::In, line);
-        match (self.standing, Command::parse(line, &cx.state.command_limits)) {
+        match (self.link_state, Command::parse(line, &cx.state.command_limits)) {
             (LinkState::Linked(id), Ok(Command::At(at))) => {
                 cx.state.neighbours.took(id);
                 self.at(cx, &at, Some(id));
@@ -198,7 +198,7 @@ impl LineProtocol<Member> for Interserver {
 
     /// The send buffer has run empty: the next portion of this neighbour's backlog.
     fn resume_producing(&mut self, cx: &mut Cx<'_>) -> Flow {
-        if let LinkState::Linked(id) = self.standing {
+        if let LinkState::Linked(id) = self.link_state {
             cx.state.neighbours.send_due(cx.core, &mut cx.state.table, id);
         }
         Ok(())
@@ -207,7 +207,7 @@ impl LineProtocol<Member> for Interserver {
     fn timer(&mut self, cx: &mut Cx<'_>, timer: TimerId) -> Flow {
         let Some(at) = self.timers.iter().position(|(id, _)| *id == timer) else { return Ok(()) };
         let (_, due) = self.timers.swap_remove(at);
-        match (due, self.standing) {
+        match (due, self.link_state) {
             (LinkTimer::Hello, LinkState::Stranger)
                 if cx.state.counters.silent_peers < cx.state.neighbours.plain() as u64 =>
             {
@@ -255,21 +255,21 @@ impl LineProtocol<Member> for Interserver {
         if let Some(tls) = &mut cx.state.peer_tls {
             tls.handshake_ended(cx.id);
         }
-        if let LinkState::Linked(id) = self.standing {
+        if let LinkState::Linked(id) = self.link_state {
             cx.state.neighbours.lost(&mut cx.state.table, id, cx.id);
         }
     }
 }
 
 impl Interserver {
-    fn new(cx: &mut Cx<'_>, standing: LinkState) -> Interserver {
+    fn new(cx: &mut Cx<'_>, link_state: LinkState) -> Interserver {
         let mut interserver = Interserver {
-            standing,
+            link_state,
             proof: match &cx.state.peer_tls {
                 None => PeerProof::NotAsked,
                 Some(tls) => PeerProof::Awaited { generation: tls.generation() },
             },
-            is_dialled: standing != LinkState::Stranger,
+            is_dialled: link_state != LinkState::Stranger,
             is_let_stay: false,
             heard: cx.now(),
             faults: 0,
@@ -283,7 +283,7 @@ impl Interserver {
 
     /// Takes a step of the table of `link_state`. Whether it was allowed.
     fn step(&mut self, step: LinkStep) -> bool {
-        self.standing.after(step).map(|after| self.standing = after).is_some()
+        self.link_state.after(step).map(|after| self.link_state = after).is_some()
     }
 
     fn set(&mut self, cx: &mut Cx<'_>, timer: LinkTimer, delay: Duration) {
@@ -387,7 +387,7 @@ impl Interserver {
     /// The connection's name in the log: the neighbour's, once it is known.
     fn who(&self, cx: &Cx<'_>) -> String {
         let name = LogName::new(NAME, cx.id);
-        match self.standing {
+        match self.link_state {
             LinkState::Dialled(id) | LinkState::Linked(id) => {
                 format!("{name},{}", cx.state.neighbours.get(id).server.name)
             }
@@ -399,7 +399,7 @@ impl Interserver {
     }
 
     fn log_line(&self, cx: &Cx<'_>, direction: Direction, line: &[u8]) {
-        match self.standing {
+        match self.link_state {
             LinkState::Linked(id) if crate::log::traffic_is_on() => {
                 let neighbour = Party::Named(cx.state.neighbours.get(id).server.name.as_bytes());
                 crate::log::traffic(cx.wall().0, neighbour, direction, line);

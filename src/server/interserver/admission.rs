@@ -36,7 +36,7 @@ impl Interserver {
         tls.handshake_ended(cx.id);
         let shown = cx.core.transport(cx.id).map_or(&[][..], |t| t.peer_certificates());
         let id = tls.neighbour_of(neighbours, shown)?;
-        match self.standing {
+        match self.link_state {
             LinkState::Dialled(dialled) if dialled != id => {
                 Err("its certificate is not of the neighbour that was dialled")
             }
@@ -63,7 +63,7 @@ impl Interserver {
             }
             _ => return Err("its certificate is another server's"),
         }
-        match self.standing {
+        match self.link_state {
             _ if neighbours.get(id).server.plain => Err("a plain neighbour says no HELLO"),
             LinkState::Dialled(dialled) if dialled != id => {
                 Err("it is not the neighbour that was dialled")
@@ -98,7 +98,7 @@ impl Interserver {
     /// From now on this connection is the link to `id`: what it missed follows. `wants_acks`: its HELLO
     /// asked for them.
     pub(super) fn link(&mut self, cx: &mut Cx<'_>, id: NeighbourId, wants_acks: bool) {
-        if self.standing == LinkState::Stranger {
+        if self.link_state == LinkState::Stranger {
             self.say_hello(cx);
         }
         if !self.step(LinkStep::Identified(id)) {

@@ -68,8 +68,8 @@ impl Factory<Member> for Dialler {
             failures => format!(" after {failures} failed attempts"),
         };
         log::info!("{}: connected to {} at {peer}{after}", LogName::new(NAME, cx.id), server.name);
-        let standing = LinkState::Dialled(self.neighbour);
-        interserver(cx, standing)
+        let link_state = LinkState::Dialled(self.neighbour);
+        interserver(cx, link_state)
     }
 }
 
@@ -97,16 +97,16 @@ impl ClientFactory<Member> for Dialler {
     }
 }
 
-fn interserver(cx: &mut Cx<'_>, standing: LinkState) -> Option<Box<dyn Protocol<Member>>> {
+fn interserver(cx: &mut Cx<'_>, link_state: LinkState) -> Option<Box<dyn Protocol<Member>>> {
     let lines = LineLimits {
         line_bytes: cx.state.limits.line_bytes,
         unfinished_line: cx.state.limits.unfinished_line,
     };
     // Never stop reading because a neighbour does not read: it may do the same.
     cx.core.unregister_producer(cx.id);
-    let lines = LineReceiver::new(Interserver::new(cx, standing), lines);
+    let lines = LineReceiver::new(Interserver::new(cx, link_state), lines);
     match cx.state.peer_tls.is_some() {
-        true => sealed(cx, standing, lines),
+        true => sealed(cx, link_state, lines),
         false => Some(Box::new(lines.with_mode(Mode::Raw))),
     }
 }
@@ -114,11 +114,11 @@ fn interserver(cx: &mut Cx<'_>, standing: LinkState) -> Option<Box<dyn Protocol<
 /// The same inside TLS, in which the other end has so much time to prove who it is.
 fn sealed(
     cx: &mut Cx<'_>,
-    standing: LinkState,
+    link_state: LinkState,
     lines: LineReceiver<Interserver>,
 ) -> Option<Box<dyn Protocol<Member>>> {
     let Member { peer_tls, neighbours, limits, .. } = &*cx.state;
-    let dialled = match standing {
+    let dialled = match link_state {
         LinkState::Dialled(id) => Some(neighbours.get(id).server.name.as_str()),
         _ => None,
     };
