@@ -154,7 +154,7 @@ impl Shared for CheckState {
     type Message = PendingRequest;
 
     fn before_poll(&mut self, core: &mut Core<CheckState>, _: &TurnCounts) -> io::Result<()> {
-        pool::turn_ended(self, core);
+        pool::before_poll(self, core);
         Ok(())
     }
 }

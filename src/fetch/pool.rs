@@ -43,7 +43,7 @@ use std::time::Duration;
 pub use timing::{FetchError, FetchPhase, FetchTiming};
 
 /// What shares its reactor with a pool. Its [`before_poll`](herd_reactor::Shared::before_poll) calls
-/// the pool's, [`turn_ended`].
+/// the pool's, [`before_poll`].
 pub trait Fetching: Resolving<Message: From<PendingRequest> + TryInto<PendingRequest>> {
     /// The pool.
     fn pool(&mut self) -> &mut HttpPool;
@@ -247,7 +247,7 @@ pub fn cancel<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) {
 ///
 /// Once the reactor stops, no connection is begun: what has none is told so, here, and need not wait
 /// for the end of the drain. An exchange under way is finished, if it is in time; a handshake is not.
-pub fn turn_ended<S: Fetching>(state: &mut S, core: &mut Core<S>) {
+pub fn before_poll<S: Fetching>(state: &mut S, core: &mut Core<S>) {
     if !core.is_stopping() {
         return;
     }

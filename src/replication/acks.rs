@@ -1,22 +1,22 @@
 //! Which replies wait until a neighbour has what they acknowledge: `ack = "peer"`.
 //!
-//! In: that replies are held, that lines were written to a link, and what neighbours say they have taken.
+//! In: that replies wait, that lines were written to a link, and what neighbours say they have taken.
 //! Out: whose replies may leave. Neither lines nor clocks are known here.
 //!
 //! The idea: a neighbour takes lines in the order in which they were written to it, so a number says
-//! all: "I have taken the first `n`". And replies are held by the turn, not by the line: those held in
-//! one turn are a *group*, and before the next poll it is noted on every link how many lines it had been written
-//! by then. A link whose neighbour has taken so many has *covered* the group, and all groups before.
+//! all: "I have taken the first `n`". And replies wait by the turn, not by the line: those of
+//! one turn are a *batch*, and before the next poll it is noted on every link how many lines it had been written
+//! by then. A link whose neighbour has taken so many has *acknowledged* the batch, and all batches before.
 //!
 //! ```text
 //!   turn        7        8        9
 //!   written     40       52       61         marks of one link: (40, 7) (52, 8) (61, 9)
-//!   ACK 55 ────────────────▶ groups 7 and 8 are covered
+//!   ACK 55 ────────────────▶ batches 7 and 8 are acknowledged
 //! ```
 //!
 //! A link whose neighbour has a backlog notes nothing until that is empty: what it has not been written
-//! it cannot have taken. Nor does it cover groups of which a reply was held before it stood. Any one link
-//! that covers a group is enough.
+//! it cannot have taken. Nor does it acknowledge batches of which a reply waited before it stood. Any one link
+//! that acknowledges a batch is enough.
 //!
 //! Source: docs/protocol.md "Acknowledgement".
 
@@ -25,54 +25,54 @@ use herd_reactor::ConnId;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
-/// Marks kept for a link; then a later one takes the place of the last, which only covers later.
+/// Marks kept for a link; then a later one takes the place of the last, which is only acknowledged later.
 const MARKS_MAX: usize = 1_024;
 
-/// The replies held in one turn.
+/// The replies that began to wait in one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Batch(u64);
 
 /// The replies that wait, and how far each neighbour has come.
 #[derive(Debug)]
 pub struct Acks {
-    /// The group of this turn.
+    /// The batch of this turn.
     current: u64,
-    /// Those that are not covered, oldest first.
-    held: VecDeque<Held>,
+    /// Those that are not acknowledged, oldest first.
+    waiting: VecDeque<WaitingBatch>,
     links: Vec<Option<NeighbourProgress>>,
 }
 
 #[derive(Debug)]
-struct Held {
-    group: u64,
-    holders: Vec<ConnId>,
+struct WaitingBatch {
+    batch: u64,
+    waiters: Vec<ConnId>,
     replies: u64,
 }
 
 /// How far the neighbour at the other end of one connection has come.
 #[derive(Debug)]
 struct NeighbourProgress {
-    /// The first group that was flooded to it as a whole.
+    /// The first batch that was flooded to it as a whole.
     since: u64,
     /// Lines written to it.
     written: u64,
     /// Lines it says it has taken.
     taken: u64,
-    /// So many lines had been written at the end of that group's turn.
+    /// So many lines had been written at the end of that batch's turn.
     marks: VecDeque<(u64, u64)>,
 }
 
 impl Acks {
-    /// Nothing is held, and none of the `neighbours` is linked.
+    /// Nothing waits, and none of the `neighbours` is linked.
     pub fn new(neighbours: usize) -> Acks {
         let links = (0..neighbours).map(|_| None).collect();
-        Acks { current: 1, held: VecDeque::new(), links }
+        Acks { current: 1, waiting: VecDeque::new(), links }
     }
 
     /// Neighbour `id` is linked anew, and will say what it has taken.
     pub fn linked(&mut self, id: NeighbourId) {
-        // What was held in this turn was flooded before the link stood.
-        let is_late = self.held.back().is_some_and(|held| held.group == self.current);
+        // What waits since this turn was flooded before the link stood.
+        let is_late = self.waiting.back().is_some_and(|waiting| waiting.batch == self.current);
         let since = self.current + u64::from(is_late);
         let nothing = NeighbourProgress { since, written: 0, taken: 0, marks: VecDeque::new() };
         self.links[id.0] = Some(nothing);
@@ -90,37 +90,37 @@ impl Acks {
         }
     }
 
-    /// `holder` holds a reply in this turn. Returns the group it waits for.
-    pub fn hold(&mut self, holder: ConnId) -> Batch {
-        let group = self.current;
-        let groups = self.held.iter().map(|held| held.group);
-        debug_assert!(groups.chain([group + 1]).is_sorted_by(|a, b| a < b));
-        match self.held.back_mut() {
-            Some(held) if held.group == group => {
-                held.replies += 1;
-                if held.holders.last() != Some(&holder) {
-                    held.holders.push(holder);
+    /// A reply of `waiter` waits from this turn on. Returns its batch.
+    pub fn wait(&mut self, waiter: ConnId) -> Batch {
+        let batch = self.current;
+        let batches = self.waiting.iter().map(|waiting| waiting.batch);
+        debug_assert!(batches.chain([batch + 1]).is_sorted_by(|a, b| a < b));
+        match self.waiting.back_mut() {
+            Some(waiting) if waiting.batch == batch => {
+                waiting.replies += 1;
+                if waiting.waiters.last() != Some(&waiter) {
+                    waiting.waiters.push(waiter);
                 }
             }
-            _ => self.held.push_back(Held { group, holders: vec![holder], replies: 1 }),
+            _ => self.waiting.push_back(WaitingBatch { batch, waiters: vec![waiter], replies: 1 }),
         }
-        Batch(group)
+        Batch(batch)
     }
 
-    /// The turn is over: what is written from now on belongs to the next group. `has_backlog`: whether
-    /// a neighbour still has a backlog. Returns the group that was held in this turn, if one was: whoever
-    /// asked for patience sets its time limit now.
-    pub fn turn_ended(&mut self, has_backlog: impl Fn(NeighbourId) -> bool) -> Option<Batch> {
-        let newest = self.held.back()?.group;
+    /// The turn is over: what is written from now on belongs to the next batch. `has_backlog`: whether
+    /// a neighbour still has a backlog. Returns the batch of this turn, if there is one: whoever
+    /// asked for patience sets its deadline now.
+    pub fn before_poll(&mut self, has_backlog: impl Fn(NeighbourId) -> bool) -> Option<Batch> {
+        let newest = self.waiting.back()?.batch;
         for (key, link) in self.links.iter_mut().enumerate() {
             let link = link.as_mut().filter(|link| link.since <= newest);
             if let Some(link) = link.filter(|_| !has_backlog(NeighbourId(key))) {
                 link.mark(newest);
             }
         }
-        let was_held = newest == self.current;
-        self.current += u64::from(was_held);
-        was_held.then_some(Batch(newest))
+        let has_batch = newest == self.current;
+        self.current += u64::from(has_batch);
+        has_batch.then_some(Batch(newest))
     }
 
     /// Neighbour `id` has taken the first `count` lines that were written to it. None: so many were not
@@ -134,57 +134,59 @@ impl Acks {
         Some(())
     }
 
-    /// Whose replies may leave, group by group: asked after [`turn_ended`](Acks::turn_ended) and
+    /// Whose replies may leave, batch by batch: asked after [`before_poll`](Acks::before_poll) and
     /// [`acknowledged`](Acks::acknowledged).
-    pub fn covered(&mut self) -> Vec<(ConnId, Batch)> {
+    pub fn take_acked(&mut self) -> Vec<(ConnId, Batch)> {
         let mut free = Vec::new();
-        for covered in self.links.iter_mut().flatten().filter_map(NeighbourProgress::covers) {
-            release(&mut self.held, covered, &mut free);
+        for acknowledged in
+            self.links.iter_mut().flatten().filter_map(NeighbourProgress::take_acked)
+        {
+            release(&mut self.waiting, acknowledged, &mut free);
         }
         free
     }
 
-    /// All groups up to `group` have waited long enough: whose replies leave without having been covered,
+    /// All batches up to `batch` have waited long enough: whose replies leave without having been acknowledged,
     /// and how many replies those are.
-    pub fn expired(&mut self, Batch(group): Batch) -> (Vec<(ConnId, Batch)>, u64) {
+    pub fn expired(&mut self, Batch(batch): Batch) -> (Vec<(ConnId, Batch)>, u64) {
         let mut free = Vec::new();
-        let replies = release(&mut self.held, 0..=group, &mut free);
+        let replies = release(&mut self.waiting, 0..=batch, &mut free);
         (free, replies)
     }
 }
 
 impl NeighbourProgress {
-    /// Notes that all of `group` has been written by now.
-    fn mark(&mut self, group: u64) {
-        let mark = (self.written, group);
+    /// Notes that all of `batch` has been written by now.
+    fn mark(&mut self, batch: u64) {
+        let mark = (self.written, batch);
         let is_full = self.marks.len() >= MARKS_MAX;
         match self.marks.back_mut() {
-            Some(last) if last.1 == group => {}
+            Some(last) if last.1 == batch => {}
             Some(last) if is_full || last.0 == self.written => *last = mark,
             _ => self.marks.push_back(mark),
         }
     }
 
-    /// The groups of which it has taken everything; told once for each that is new.
-    fn covers(&mut self) -> Option<RangeInclusive<u64>> {
+    /// The batches of which it has taken everything; told once for each that is new.
+    fn take_acked(&mut self) -> Option<RangeInclusive<u64>> {
         debug_assert!(self.taken <= self.written && self.marks.iter().is_sorted());
         let count = self.marks.iter().take_while(|(written, _)| *written <= self.taken).count();
-        self.marks.drain(..count).next_back().map(|(_, group)| self.since..=group)
+        self.marks.drain(..count).next_back().map(|(_, batch)| self.since..=batch)
     }
 }
 
-/// Takes the `groups` out of those `held`; adds their holders to `free`. Returns how many replies.
+/// Takes the `batches` out of those that are `waiting`; adds their waiters to `free`. Returns how many replies.
 fn release(
-    held: &mut VecDeque<Held>,
-    groups: RangeInclusive<u64>,
+    waiting: &mut VecDeque<WaitingBatch>,
+    batches: RangeInclusive<u64>,
     free: &mut Vec<(ConnId, Batch)>,
 ) -> u64 {
-    let first = held.partition_point(|held| held.group < *groups.start());
-    let end = held.partition_point(|held| held.group <= *groups.end());
+    let first = waiting.partition_point(|waiting| waiting.batch < *batches.start());
+    let end = waiting.partition_point(|waiting| waiting.batch <= *batches.end());
     let mut replies = 0;
-    for Held { group, holders, replies: its } in held.drain(first..end.max(first)) {
-        debug_assert!(holders.len() as u64 <= its, "who holds has a reply");
-        free.extend(holders.into_iter().map(|holder| (holder, Batch(group))));
+    for WaitingBatch { batch, waiters, replies: its } in waiting.drain(first..end.max(first)) {
+        debug_assert!(waiters.len() as u64 <= its, "who waits has a reply");
+        free.extend(waiters.into_iter().map(|waiter| (waiter, Batch(batch))));
         replies += its;
     }
     replies
@@ -209,23 +211,23 @@ mod tests {
         acks
     }
 
-    /// A turn in which `holder` reports and `lines` are written to both.
-    fn turn(acks: &mut Acks, holder: u32, lines: u64) -> Batch {
-        let group = acks.hold(client(holder));
+    /// A turn in which `waiter` reports and `lines` are written to both.
+    fn turn(acks: &mut Acks, waiter: u32, lines: u64) -> Batch {
+        let batch = acks.wait(client(waiter));
         (0..lines).for_each(|_| {
             acks.wrote(PARKER);
             acks.wrote(WELSH);
         });
-        assert_eq!(acks.turn_ended(|_| false), Some(group));
-        group
+        assert_eq!(acks.before_poll(|_| false), Some(batch));
+        batch
     }
 
     fn released(acks: &mut Acks) -> Vec<usize> {
-        acks.covered().iter().map(|(holder, _)| holder.key()).collect()
+        acks.take_acked().iter().map(|(waiter, _)| waiter.key()).collect()
     }
 
     #[test]
-    fn a_group_is_released_by_the_first_neighbour_that_has_all_of_it() {
+    fn a_batch_is_released_by_the_first_neighbour_that_has_all_of_it() {
         let mut acks = two();
         turn(&mut acks, 1, 3);
         assert!(released(&mut acks).is_empty());
@@ -235,14 +237,14 @@ mod tests {
         assert_eq!(released(&mut acks), [1]);
         acks.acknowledged(PARKER, 3).unwrap();
         assert!(released(&mut acks).is_empty());
-        assert!(acks.held.is_empty());
+        assert!(acks.waiting.is_empty());
     }
 
     #[test]
-    fn one_number_covers_all_groups_before_it() {
+    fn one_number_covers_all_batches_before_it() {
         let mut acks = two();
-        for holder in 1..=4 {
-            turn(&mut acks, holder, 1);
+        for waiter in 1..=4 {
+            turn(&mut acks, waiter, 1);
         }
         acks.acknowledged(PARKER, 3).unwrap();
         assert_eq!(released(&mut acks), [1, 2, 3]);
@@ -251,16 +253,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_owed_has_not_been_taken() {
+    fn what_is_in_the_backlog_has_not_been_taken() {
         let mut acks = two();
         acks.lost(WELSH);
-        acks.hold(client(1));
-        acks.turn_ended(|_| true);
+        acks.wait(client(1));
+        acks.before_poll(|_| true);
         acks.acknowledged(PARKER, 0).unwrap();
         assert!(released(&mut acks).is_empty());
         // Its turn to be told has come.
         acks.wrote(PARKER);
-        assert_eq!(acks.turn_ended(|_| false), None);
+        assert_eq!(acks.before_poll(|_| false), None);
         assert!(released(&mut acks).is_empty());
         acks.acknowledged(PARKER, 1).unwrap();
         assert_eq!(released(&mut acks), [1]);
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_link_covers_nothing_and_a_new_one_not_what_was_before_it() {
+    fn a_lost_link_acknowledges_nothing_and_a_new_one_not_what_was_before_it() {
         let mut acks = two();
         let first = turn(&mut acks, 1, 5);
         acks.lost(PARKER);
@@ -298,7 +300,7 @@ mod tests {
         assert_eq!(acks.acknowledged(PARKER, 5), None);
         assert!(released(&mut acks).is_empty());
         acks.linked(PARKER);
-        acks.turn_ended(|_| false);
+        acks.before_poll(|_| false);
         assert!(released(&mut acks).is_empty(), "it has never been told of that");
         turn(&mut acks, 2, 1);
         acks.acknowledged(PARKER, 1).unwrap();
@@ -307,15 +309,15 @@ mod tests {
     }
 
     #[test]
-    fn a_link_covers_nothing_that_was_held_before_it_in_its_own_turn() {
+    fn a_link_acknowledges_nothing_that_waited_before_it_in_its_own_turn() {
         let mut acks = two();
         acks.lost(WELSH);
-        let early = acks.hold(client(1));
+        let early = acks.wait(client(1));
         acks.wrote(PARKER);
         acks.linked(WELSH);
-        acks.hold(client(2));
+        acks.wait(client(2));
         acks.wrote(WELSH);
-        acks.turn_ended(|_| false);
+        acks.before_poll(|_| false);
         acks.acknowledged(WELSH, 1).unwrap();
         assert!(released(&mut acks).is_empty(), "of the two it has been told the second");
         turn(&mut acks, 3, 1);
@@ -335,10 +337,10 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_bounded_and_what_they_cover_is_not_lost() {
+    fn marks_are_bounded_and_what_they_acknowledge_is_not_lost() {
         let mut acks = two();
-        for holder in 0..3_000 {
-            turn(&mut acks, holder, 1);
+        for waiter in 0..3_000 {
+            turn(&mut acks, waiter, 1);
         }
         assert!(acks.links[0].as_ref().unwrap().marks.len() <= MARKS_MAX);
         acks.acknowledged(PARKER, 3_000).unwrap();
@@ -346,12 +348,12 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_of_many_replies_in_one_turn_is_told_once() {
+    fn a_waiter_of_many_replies_in_one_turn_is_told_once() {
         let mut acks = two();
-        let group = acks.hold(client(1));
-        assert_eq!(acks.hold(client(1)), group);
-        acks.hold(client(2));
-        acks.turn_ended(|_| false);
-        assert_eq!(acks.expired(group), (vec![(client(1), group), (client(2), group)], 3));
+        let batch = acks.wait(client(1));
+        assert_eq!(acks.wait(client(1)), batch);
+        acks.wait(client(2));
+        acks.before_poll(|_| false);
+        assert_eq!(acks.expired(batch), (vec![(client(1), batch), (client(2), batch)], 3));
     }
 }

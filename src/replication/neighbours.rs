@@ -278,10 +278,10 @@ impl Neighbours {
         }
     }
 
-    /// The turn is over: see [`Acks::turn_ended`].
-    pub(crate) fn turn_ended(&mut self, table: &Table) -> Option<Batch> {
+    /// The turn is over: see [`Acks::before_poll`].
+    pub(crate) fn before_poll(&mut self, table: &Table) -> Option<Batch> {
         let Neighbours { neighbours, acks, .. } = self;
-        acks.as_mut()?.turn_ended(|id| !table.backlogs.is_empty(neighbours[id.0].backlog))
+        acks.as_mut()?.before_poll(|id| !table.backlogs.is_empty(neighbours[id.0].backlog))
     }
 
     /// Tells those who want to know how many of their lines have been taken: once a turn.

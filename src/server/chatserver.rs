@@ -219,7 +219,7 @@ impl Chatserver {
             _ => {}
         }
         if let Some(acks) = &mut cx.state.neighbours.acks {
-            self.queue.get_or_insert_default().wait_for_neighbour(acks.hold(cx.id));
+            self.queue.get_or_insert_default().wait_for_neighbour(acks.wait(cx.id));
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ impl Shared for Member {
         }
         if self.network.is_some() {
             fetch_wanted(self, core);
-            pool::turn_ended(self, core);
+            pool::before_poll(self, core);
         }
         if !self.log_timer_is_set && log_file::unwritten() {
             self.log_timer_is_set = true;
@@ -106,7 +106,7 @@ impl Member {
                 self.sweep_on(core);
                 self.forget_by_the_minute(core);
             }
-            Timer::AckWait(group) => self.give_up(core, group),
+            Timer::AckWait(batch) => self.give_up(core, batch),
             Timer::Certificates => self.watch_certificates(core),
         }
     }
@@ -118,25 +118,25 @@ impl Member {
         }
     }
 
-    /// The turn ends: tells neighbours what has been taken of theirs, and sets the time limit for the
-    /// replies that were held in it.
+    /// The turn ends: tells neighbours what has been taken of theirs, and sets the deadline for the
+    /// replies that began to wait in it.
     fn acknowledge(&mut self, core: &mut Core<Member>) {
         self.neighbours.acknowledge(core);
         if self.neighbours.acks.is_none() {
             return;
         }
-        if let Some(group) = self.neighbours.turn_ended(&self.table) {
-            Timer::AckWait(group).set(core, self.limits.ack_wait);
+        if let Some(batch) = self.neighbours.before_poll(&self.table) {
+            Timer::AckWait(batch).set(core, self.limits.ack_wait);
         }
-        self.release_covered(core);
+        self.release_acked(core);
     }
 
-    /// No neighbour has said in time that it has what was acknowledged in `group`: the replies leave all
+    /// No neighbour has said in time that it has what was acknowledged in `batch`: the replies leave all
     /// the same, and are counted.
-    fn give_up(&mut self, core: &mut Core<Member>, group: Batch) {
+    fn give_up(&mut self, core: &mut Core<Member>, batch: Batch) {
         let Some(acks) = &mut self.neighbours.acks else { return };
-        let (free, replies) = acks.expired(group);
-        free.into_iter().for_each(|(holder, group)| core.post(holder, Message::Released(group)));
+        let (free, replies) = acks.expired(batch);
+        free.into_iter().for_each(|(waiter, batch)| core.post(waiter, Message::Released(batch)));
         self.counters.unreplicated_replies += replies;
         let limit_ms = self.limits.ack_wait.as_millis();
         core.limit_hit("ack_wait_ms", limit_ms, replies, "answers left without a neighbour's word");

@@ -145,7 +145,7 @@ impl LineProtocol<Member> for Interserver {
             (LinkState::Linked(id), Ok(Command::Ack(count)))
                 if cx.state.acknowledged(id, count) =>
             {
-                cx.state.release_covered(cx.core);
+                cx.state.release_acked(cx.core);
             }
             (LinkState::Linked(_), Ok(Command::Ping)) => {}
             (LinkState::Linked(id), Ok(Command::Compare(what)))

@@ -105,7 +105,7 @@ pub(super) enum Timer {
     Sweep,
     /// A full minute: old clients are forgotten.
     Minute,
-    /// The replies of this group have waited long enough for a neighbour's word.
+    /// The replies of this batch have waited long enough for a neighbour's word.
     AckWait(Batch),
     /// A day: how long the certificates still hold.
     Certificates,
@@ -252,12 +252,12 @@ impl Member {
         self.neighbours.acks.as_mut().is_some_and(|acks| acks.acknowledged(id, count).is_some())
     }
 
-    /// Lets the replies go that have been covered by now.
-    pub(super) fn release_covered(&mut self, core: &mut Core<Member>) {
+    /// Lets the replies go whose batch has been acknowledged by now.
+    pub(super) fn release_acked(&mut self, core: &mut Core<Member>) {
         let Some(acks) = &mut self.neighbours.acks else { return };
-        acks.covered()
+        acks.take_acked()
             .into_iter()
-            .for_each(|(holder, group)| core.post(holder, Message::Released(group)));
+            .for_each(|(waiter, batch)| core.post(waiter, Message::Released(batch)));
     }
 
     /// Logs that `start` begins a line that is too long, of the connection called `who`, and returns what to echo of it.

@@ -52,7 +52,7 @@ enum Awaited {
         answer: Option<SharedAnswer>,
     },
     /// A neighbour's word that it has what the replies behind this acknowledge.
-    Neighbour { group: Batch, is_given: bool },
+    Neighbour { batch: Batch, is_given: bool },
 }
 
 impl Waiting {
@@ -73,10 +73,10 @@ impl ReplyQueue {
     }
 
     /// What is replied from now on waits for a neighbour's word.
-    pub(super) fn wait_for_neighbour(&mut self, group: Batch) {
+    pub(super) fn wait_for_neighbour(&mut self, batch: Batch) {
         match self.waiting.back().map(|last| &last.what) {
-            Some(Awaited::Neighbour { group: last, .. }) if *last == group => {}
-            _ => self.wait(Awaited::Neighbour { group, is_given: false }),
+            Some(Awaited::Neighbour { batch: last, .. }) if *last == batch => {}
+            _ => self.wait(Awaited::Neighbour { batch, is_given: false }),
         }
     }
 
@@ -101,8 +101,8 @@ impl ReplyQueue {
                     Awaited::Places { ticket, answer, .. },
                     Message::Answered(Answered(answered, found)),
                 ) if ticket == answered => *answer = Some(Arc::clone(found)),
-                (Awaited::Neighbour { group, is_given }, Message::Released(released))
-                    if group == released =>
+                (Awaited::Neighbour { batch, is_given }, Message::Released(released))
+                    if batch == released =>
                 {
                     *is_given = true;
                 }

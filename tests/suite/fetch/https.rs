@@ -65,7 +65,7 @@ impl Shared for Asker {
         core: &mut Core<Asker>,
         _: &herd_reactor::TurnCounts,
     ) -> std::io::Result<()> {
-        pool::turn_ended(self, core);
+        pool::before_poll(self, core);
         if let Some(before) = self.wake.replace(core.call_later(MS, |_, _| {})) {
             let _ = core.cancel(before);
         }

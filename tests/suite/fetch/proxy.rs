@@ -151,7 +151,7 @@ impl Shared for Asker {
         core: &mut Core<Asker>,
         _: &herd_reactor::TurnCounts,
     ) -> std::io::Result<()> {
-        pool::turn_ended(self, core);
+        pool::before_poll(self, core);
         Ok(())
     }
 }
