@@ -23,7 +23,7 @@ struct Model {
 }
 
 impl Model {
-    fn judge(&self, client: &[u8], new: &Known, rule: ReportOrigin) -> MergeOutcome {
+    fn outcome(&self, client: &[u8], new: &Known, origin: ReportOrigin) -> MergeOutcome {
         if new.0.0 < self.oldest {
             return MergeOutcome::Expired;
         }
@@ -32,15 +32,17 @@ impl Model {
             return MergeOutcome::Ahead;
         }
         let Some(old) = self.known.get(client) else {
-            let full = rule == ReportOrigin::Client && self.known.len() >= CLIENTS_MAX;
+            let full = origin == ReportOrigin::Client && self.known.len() >= CLIENTS_MAX;
             return if full { MergeOutcome::Full } else { MergeOutcome::First };
         };
         if is_ahead(&old.0) {
             return MergeOutcome::Newer;
         }
-        let ((stamp, line, place), (old_stamp, old_line, old_place)) = (new, old);
-        match rule {
-            ReportOrigin::Client if stamp == old_stamp && place == old_place => MergeOutcome::Same,
+        let ((stamp, line, location), (old_stamp, old_line, old_location)) = (new, old);
+        match origin {
+            ReportOrigin::Client if stamp == old_stamp && location == old_location => {
+                MergeOutcome::Same
+            }
             ReportOrigin::Plain if stamp == old_stamp && line != old_line => MergeOutcome::Older,
             _ if (stamp, line) > (old_stamp, old_line) => MergeOutcome::Newer,
             _ if (stamp, line) == (old_stamp, old_line) => MergeOutcome::Same,
@@ -49,8 +51,8 @@ impl Model {
     }
 }
 
-/// Line by line the table does what the map does: `C` and `P` before an AT line judge it by the rule of
-/// clients and of plain neighbours, `L` and `F` before a stamp allow what is since then and forget what is older,
+/// Line by line the table does what the map does: `C` and `P` before an AT line merge it as one of
+/// a client and of a plain neighbour, `L` and `F` before a stamp allow what is since then and forget what is older,
 /// `U` and `A` allow what is until then and forget what is further ahead, `O` takes the next client out of the backlog.
 /// And servers' lines in any order make the same table.
 pub fn table(data: &[u8]) {
@@ -73,7 +75,7 @@ pub fn table(data: &[u8]) {
 }
 
 fn act(table: &mut Table, model: &mut Model, line: &[u8]) {
-    let (rule, text) = match line {
+    let (origin, text) = match line {
         [b'C', text @ ..] => (ReportOrigin::Client, text),
         [b'P', text @ ..] => (ReportOrigin::Plain, text),
         [b'L' | b'F' | b'U' | b'A', text @ ..] if text.first() != Some(&b'T') => {
@@ -95,14 +97,14 @@ fn act(table: &mut Table, model: &mut Model, line: &[u8]) {
     let mut scratch = Vec::new();
     let report = Report::relayed(&at, &mut scratch);
     let new = (report.stamp(), report.line().to_vec(), report.location().text.to_vec());
-    let expected = model.judge(at.client, &new, rule);
-    let (key, verdict) = table.merge(&report, rule);
-    assert_eq!(verdict, expected);
+    let expected = model.outcome(at.client, &new, origin);
+    let (key, outcome) = table.merge(&report, origin);
+    assert_eq!(outcome, expected);
     assert_eq!(
         key.is_none(),
-        matches!(verdict, MergeOutcome::Full | MergeOutcome::Expired | MergeOutcome::Ahead)
+        matches!(outcome, MergeOutcome::Full | MergeOutcome::Expired | MergeOutcome::Ahead)
     );
-    if let Some(key) = key.filter(|_| verdict.is_news()) {
+    if let Some(key) = key.filter(|_| outcome.is_news()) {
         table.backlogs.mark(model.id, key);
         model.backlog.insert(at.client.to_vec());
         model.known.insert(at.client.to_vec(), new);

@@ -228,7 +228,7 @@ impl NewestLines {
                 replay(&mut self.ahead, record, &mut self.scratch);
                 true
             }
-            verdict => verdict.is_some(),
+            outcome => outcome.is_some(),
         }
     }
 

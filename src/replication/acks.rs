@@ -138,10 +138,8 @@ impl Acks {
     /// [`acknowledged`](Acks::acknowledged).
     pub fn take_acked(&mut self) -> Vec<(ConnId, Batch)> {
         let mut free = Vec::new();
-        for acknowledged in
-            self.links.iter_mut().flatten().filter_map(NeighbourProgress::take_acked)
-        {
-            release(&mut self.waiting, acknowledged, &mut free);
+        for batches in self.links.iter_mut().flatten().filter_map(NeighbourProgress::take_acked) {
+            release(&mut self.waiting, batches, &mut free);
         }
         free
     }

@@ -197,7 +197,7 @@ impl Chatserver {
         let Member { server, table, .. } = &mut **state;
         let report = Report::taken(iamat, server.name.as_bytes(), received, reply);
         match table.merge(&report, ReportOrigin::Client) {
-            (Some(key), verdict) if verdict.is_news() => state.flood(core, key, None),
+            (Some(key), outcome) if outcome.is_news() => state.flood(core, key, None),
             // No news; but whoever acknowledges this report has to have been told.
             (Some(key), MergeOutcome::Same | MergeOutcome::Older)
                 if state.neighbours.acks.is_some() =>

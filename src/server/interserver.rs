@@ -321,28 +321,28 @@ impl Interserver {
         cx.state.set_window(cx.wall());
         let Member { table, neighbours, scratch, limits, .. } = &mut *cx.state;
         let plain = from.is_none_or(|id| neighbours.get(id).server.plain);
-        let rule = if plain { ReportOrigin::Plain } else { ReportOrigin::Server };
+        let origin = if plain { ReportOrigin::Plain } else { ReportOrigin::Server };
         let report = Report::relayed(at, scratch);
-        let (key, verdict) = table.merge(&report, rule);
-        let outcome = "reports from neighbours dropped";
-        let limit = match verdict {
+        let (key, outcome) = table.merge(&report, origin);
+        let dropped = "reports from neighbours dropped";
+        let limit = match outcome {
             MergeOutcome::Expired => limits.expire_after.map(|it| ("expire_after_s", it.0)),
             MergeOutcome::Ahead => limits.ahead_max.map(|it| ("ahead_max_s", it.0)),
             _ => None,
         };
         if let Some((key, seconds)) = limit {
-            cx.core.limit_hit(key, seconds, 1, outcome);
+            cx.core.limit_hit(key, seconds, 1, dropped);
         }
-        if verdict == MergeOutcome::Full {
+        if outcome == MergeOutcome::Full {
             let (key, what) = (("table_full", 0), format_args!("table full (8 GiB)"));
-            cx.core.log_throttled(Level::Error, key, what, 1, outcome);
+            cx.core.log_throttled(Level::Error, key, what, 1, dropped);
         }
         let Some(key) = key else { return };
-        if let Some(id) = from.filter(|_| verdict != MergeOutcome::Older) {
+        if let Some(id) = from.filter(|_| outcome != MergeOutcome::Older) {
             // It need not be sent what it has just said, though that may be in its backlog.
             table.backlogs.unmark(neighbours.get(id).backlog, key);
         }
-        if verdict.is_news() {
+        if outcome.is_news() {
             cx.state.flood(cx.core, key, from);
         }
     }

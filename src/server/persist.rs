@@ -61,9 +61,9 @@ impl Persist {
         let mut line = Vec::new();
         let mut ahead: u64 = 0;
         let mut each = |record: &[u8]| {
-            let verdict = replay(table, record, &mut line);
-            ahead += u64::from(verdict == Some(MergeOutcome::Ahead));
-            verdict.is_some()
+            let outcome = replay(table, record, &mut line);
+            ahead += u64::from(outcome == Some(MergeOutcome::Ahead));
+            outcome.is_some()
         };
         let (journal, replayed) =
             Journal::open(disk, settings.clone(), owner, false, &mut each, stops)?;

@@ -1,6 +1,6 @@
 //! The table: every client's latest report.
 //!
-//! In: reports, and by whose rule they are to be judged. Out: a verdict, from which the caller
+//! In: reports, and by whose word they come. Out: an outcome, from which the caller
 //! knows what to tell whom. There is no connection in here, no clock and no name of a server: who
 //! the neighbours are, when to write to them and what a client is answered, others decide.
 //!
@@ -165,7 +165,7 @@ impl Table {
     pub fn merge(
         &mut self,
         report: &Report<'_>,
-        rule: ReportOrigin,
+        origin: ReportOrigin,
     ) -> (Option<ClientKey>, MergeOutcome) {
         if report.stamp() < self.oldest {
             return (None, MergeOutcome::Expired);
@@ -178,20 +178,20 @@ impl Table {
         let leaf = self.digest.leaf(client);
         let Some(slot) = self.index.find_mut(hash, |&slot| self.lines.client(slot) == client)
         else {
-            if rule == ReportOrigin::Client && !self.has_room(report) {
+            if origin == ReportOrigin::Client && !self.has_room(report) {
                 return (None, MergeOutcome::Full);
             }
             let key = self.admit(hash, report);
             return (key, key.map_or(MergeOutcome::Full, |_| MergeOutcome::First));
         };
         let (header, stored) = self.lines.stored(*slot);
-        let verdict = match rule.judge(report, &stored) {
+        let outcome = match origin.outcome(report, &stored) {
             MergeOutcome::Older if lies_after(self.newest, &self.lines, *slot) => {
                 MergeOutcome::Newer
             }
-            verdict => verdict,
+            outcome => outcome,
         };
-        if verdict == MergeOutcome::Newer {
+        if outcome == MergeOutcome::Newer {
             self.digest.replace(leaf, stored.line(), report.line());
             let Some(now) = self.lines.replace(*slot, header, report) else {
                 let leaf = self.digest.leaf(client);
@@ -200,7 +200,7 @@ impl Table {
             };
             *slot = now;
         }
-        (Some(header.key), verdict)
+        (Some(header.key), outcome)
     }
 
     /// How many clients are known.
@@ -350,7 +350,7 @@ impl std::fmt::Debug for Table {
 }
 
 impl ReportOrigin {
-    fn judge(self, new: &Report<'_>, stored: &Stored<'_>) -> MergeOutcome {
+    fn outcome(self, new: &Report<'_>, stored: &Stored<'_>) -> MergeOutcome {
         let stamps = new.order_of_stamps(stored);
         let equal_stamps = stamps.is_eq();
         match self {
@@ -391,9 +391,9 @@ mod tests {
     use super::*;
     use crate::wire::command::{Command, CommandLimits};
 
-    fn merge(table: &mut Table, line: &str, rule: ReportOrigin) -> MergeOutcome {
+    fn merge(table: &mut Table, line: &str, origin: ReportOrigin) -> MergeOutcome {
         match Command::parse(line.as_bytes(), &CommandLimits::default()) {
-            Ok(Command::At(at)) => table.merge(&Report::relayed(&at, &mut Vec::new()), rule).1,
+            Ok(Command::At(at)) => table.merge(&Report::relayed(&at, &mut Vec::new()), origin).1,
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -520,14 +520,18 @@ mod tests {
         let seen =
             |table: &Table| (table.len(), table.state_hash(), table.digest().leaves().to_vec());
         let before = seen(&table);
-        for rule in [ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain] {
+        for origin in [ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain] {
             let new = "AT A +0.5 a-long-name-that-does-not-fit +1+1 5";
-            assert_eq!(merge(&mut table, new, rule), MergeOutcome::Full, "a new client, {rule:?}");
+            assert_eq!(
+                merge(&mut table, new, origin),
+                MergeOutcome::Full,
+                "a new client, {origin:?}"
+            );
             let longer = "AT A +0.5 d +1.000000000000000000+1.00000000000000000 6";
             assert_eq!(
-                merge(&mut table, longer, rule),
+                merge(&mut table, longer, origin),
                 MergeOutcome::Full,
-                "a longer line, {rule:?}"
+                "a longer line, {origin:?}"
             );
             assert!(seen(&table) == before, "nothing has changed, no sum either");
         }
@@ -543,9 +547,9 @@ mod tests {
     fn a_report_further_ahead_than_is_let_in_is_none_whoever_brings_it() {
         let mut table = Table::new(1);
         table.set_newest(Stamp(5_000_000_000));
-        for rule in [ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain] {
+        for origin in [ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain] {
             let ahead = "AT A +0.5 c +1+1 5.000000001";
-            assert_eq!(merge(&mut table, ahead, rule), MergeOutcome::Ahead);
+            assert_eq!(merge(&mut table, ahead, origin), MergeOutcome::Ahead);
         }
         assert_eq!((table.len(), table.state_hash()), (0, 0));
         assert_eq!(
@@ -556,7 +560,7 @@ mod tests {
 
     #[test]
     fn what_lies_further_ahead_than_is_let_in_holds_nobody() {
-        for rule in [ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain] {
+        for origin in [ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain] {
             let mut table = Table::new(1);
             for client in ["c", "d", "e"] {
                 merge(
@@ -565,17 +569,17 @@ mod tests {
                     ReportOrigin::Server,
                 );
             }
-            assert_eq!(merge(&mut table, "AT B +0.5 c +2+2 5", rule), MergeOutcome::Older);
+            assert_eq!(merge(&mut table, "AT B +0.5 c +2+2 5", origin), MergeOutcome::Older);
             table.set_newest(Stamp(6_000_000_000));
             assert_eq!((latest(&table, "c"), table.knows(b"d"), table.len()), (None, false, 3));
-            assert_eq!(merge(&mut table, "AT B +0.5 c +2+2 5", rule), MergeOutcome::Newer);
+            assert_eq!(merge(&mut table, "AT B +0.5 c +2+2 5", origin), MergeOutcome::Newer);
             assert_eq!(latest(&table, "c").unwrap(), "AT B +0.5 c +2+2 5");
             // As if there had never been anything else.
-            assert_eq!(merge(&mut table, "AT B +0.5 c +3+3 4", rule), MergeOutcome::Older);
+            assert_eq!(merge(&mut table, "AT B +0.5 c +3+3 4", origin), MergeOutcome::Older);
             assert_eq!(table.forget_after(Stamp(6_000_000_000), 0..2), 1);
             assert_eq!(table.forget_after(Stamp(6_000_000_000), 2..3), 1);
             let mut honest = Table::new(2);
-            merge(&mut honest, "AT B +0.5 c +2+2 5", rule);
+            merge(&mut honest, "AT B +0.5 c +2+2 5", origin);
             assert_eq!((table.len(), table.state_hash()), (1, honest.state_hash()));
         }
     }

@@ -8,9 +8,9 @@ use places_herd::wire::report::Report;
 use places_herd::wire::stamp::Stamp;
 use proptest::prelude::*;
 
-fn merge(table: &mut Table, line: &str, rule: ReportOrigin) -> (Option<ClientKey>, MergeOutcome) {
+fn merge(table: &mut Table, line: &str, origin: ReportOrigin) -> (Option<ClientKey>, MergeOutcome) {
     match Command::parse(line.as_bytes(), &CommandLimits::default()) {
-        Ok(Command::At(at)) => table.merge(&Report::relayed(&at, &mut Vec::new()), rule),
+        Ok(Command::At(at)) => table.merge(&Report::relayed(&at, &mut Vec::new()), origin),
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -44,7 +44,7 @@ fn at_lines() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(at_line(), 0..60)
 }
 
-fn rule() -> impl Strategy<Value = ReportOrigin> {
+fn origin() -> impl Strategy<Value = ReportOrigin> {
     prop::sample::select(&[ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain][..])
 }
 
@@ -59,7 +59,7 @@ impl Model {
     fn merge(
         &mut self,
         line: &str,
-        rule: ReportOrigin,
+        origin: ReportOrigin,
         clients_max: usize,
     ) -> (Option<usize>, MergeOutcome) {
         let field = |line: &str, index| line.split(' ').nth(index).unwrap_or_default().to_owned();
@@ -70,14 +70,14 @@ impl Model {
         };
         let client = field(line, 3);
         let Some(stored) = self.lines.get(&client) else {
-            if rule == ReportOrigin::Client && self.order.len() >= clients_max {
+            if origin == ReportOrigin::Client && self.order.len() >= clients_max {
                 return (None, MergeOutcome::Full);
             }
             self.lines.insert(client.clone(), line.to_owned());
             self.order.push(client);
             return (Some(self.order.len() - 1), MergeOutcome::First);
         };
-        let verdict = match (rule, nanos(line).cmp(&nanos(stored))) {
+        let outcome = match (origin, nanos(line).cmp(&nanos(stored))) {
             (_, std::cmp::Ordering::Less) => MergeOutcome::Older,
             (_, std::cmp::Ordering::Greater) => MergeOutcome::Newer,
             _ if line == stored => MergeOutcome::Same,
@@ -86,10 +86,10 @@ impl Model {
             _ if line > stored.as_str() => MergeOutcome::Newer,
             _ => MergeOutcome::Older,
         };
-        if verdict == MergeOutcome::Newer {
+        if outcome == MergeOutcome::Newer {
             self.lines.insert(client.clone(), line.to_owned());
         }
-        (self.order.iter().position(|known| *known == client), verdict)
+        (self.order.iter().position(|known| *known == client), outcome)
     }
 }
 
@@ -98,16 +98,16 @@ proptest! {
 
     #[test]
     fn a_herd_is_a_map_in_which_the_newest_wins(
-        steps in prop::collection::vec((at_line(), rule()), 0..200),
+        steps in prop::collection::vec((at_line(), origin()), 0..200),
         clients_max in 0..14usize,
         seed: u64,
     ) {
         let mut table = Table::new(seed).with_clients_max(clients_max);
         let mut model = Model::default();
-        for (line, rule) in &steps {
-            let (key, verdict) = merge(&mut table, line, *rule);
-            let expected = model.merge(line, *rule, clients_max);
-            prop_assert_eq!((key.map(ClientKey::index), verdict), expected);
+        for (line, origin) in &steps {
+            let (key, outcome) = merge(&mut table, line, *origin);
+            let expected = model.merge(line, *origin, clients_max);
+            prop_assert_eq!((key.map(ClientKey::index), outcome), expected);
             if let Some(key) = key {
                 prop_assert_eq!(table.line(key), model.lines[&model.order[key.index()]].as_bytes());
             }
@@ -222,7 +222,7 @@ fn forgetful_step() -> impl Strategy<Value = Step> {
         || prop::sample::select(&[0, 5_000_000_000, 5_000_000_001, 13_000_000_000, 1 << 40][..]);
     let newest = || prop::sample::select(&[u64::MAX, u64::MAX, 1 << 40, 12_500_000_000, 5][..]);
     prop_oneof![
-        12 => (at_line(), rule()).prop_map(|(line, rule)| Step::Merge(line, rule)),
+        12 => (at_line(), origin()).prop_map(|(line, origin)| Step::Merge(line, origin)),
         2 => oldest().prop_map(Step::LetInSince),
         2 => newest().prop_map(Step::LetInUntil),
         3 => (oldest(), 0..20usize).prop_map(|(oldest, from)| Step::ForgetBefore(oldest, from)),
@@ -257,7 +257,7 @@ proptest! {
         let (mut oldest, mut newest) = (0, u64::MAX);
         for step in steps {
             match step {
-                Step::Merge(line, rule) => {
+                Step::Merge(line, origin) => {
                     let client = line.split(' ').nth(3).unwrap_or_default();
                     let held = model.lines.get(client).map_or(0, |line| stamp_of(line));
                     let expected = match stamp_of(&line) {
@@ -267,11 +267,11 @@ proptest! {
                             model.lines.insert(client.to_owned(), line.clone());
                             MergeOutcome::Newer
                         }
-                        _ => model.merge(&line, rule, usize::MAX).1,
+                        _ => model.merge(&line, origin, usize::MAX).1,
                     };
-                    let (key, verdict) = merge(&mut table, &line, rule);
-                    prop_assert_eq!(verdict, expected);
-                    let is_let_in = !matches!(verdict, MergeOutcome::Expired | MergeOutcome::Ahead);
+                    let (key, outcome) = merge(&mut table, &line, origin);
+                    prop_assert_eq!(outcome, expected);
+                    let is_let_in = !matches!(outcome, MergeOutcome::Expired | MergeOutcome::Ahead);
                     prop_assert_eq!(key.is_some(), is_let_in);
                 }
                 Step::LetInSince(stamp) => {
@@ -372,9 +372,9 @@ fn what_is_forgotten_makes_room_for_others() {
     assert_eq!(table.forget_before(Stamp(150_000_000_000), 0..keys), 50);
     assert_eq!((table.len(), table.line_bytes()), (50, bytes / 2));
     for client in 300..350 {
-        let (key, verdict) =
+        let (key, outcome) =
             merge(&mut table, &line(&client.to_string(), client), ReportOrigin::Client);
-        assert_eq!(verdict, MergeOutcome::First);
+        assert_eq!(outcome, MergeOutcome::First);
         assert!(key.is_some_and(|key| key.index() < 50), "keys are used again");
     }
     assert_eq!((table.len(), table.line_bytes(), table.keys()), (100, bytes, 100));
