@@ -193,13 +193,13 @@ impl Revoke {
         let (topology, folder) = self.place.open()?;
         let certificate = folder.of(&self.name, "pem");
         let der: CertificateDer<'_> = read(&certificate, "certificate")?.swap_remove(0);
-        let Some(facts) = CertInfo::of(&der) else {
+        let Some(info) = CertInfo::of(&der) else {
             return Err(config(format!("{} is no certificate", certificate.display())));
         };
         let wall = MioIo::wall_clock();
         let mut revoked = folder.revoked()?;
-        revoked.retain(|(serial, _)| *serial != facts.serial);
-        revoked.push((facts.serial.clone(), since_1970(wall)));
+        revoked.retain(|(serial, _)| *serial != info.serial);
+        revoked.push((info.serial.clone(), since_1970(wall)));
         let count = revoked.len();
         let list = signed_list(&folder.issuer(&topology.herd)?, revoked, wall)?;
         if !is_of_the_issuer(list.der(), &der) {
@@ -209,7 +209,7 @@ impl Revoke {
         }
         folder.write_revoked(&list)?;
         // A new certificate can be issued under the name now.
-        let serial = facts.serial_in_hex();
+        let serial = info.serial_in_hex();
         let aside = format!("{}-{}.revoked", self.name, &serial[..serial.len().min(12)]);
         for end in ["pem", "key"] {
             let from = folder.of(&self.name, end);

@@ -80,8 +80,8 @@ impl From<Answered> for Message {
 }
 
 impl From<PendingRequest> for Message {
-    fn from(order: PendingRequest) -> Message {
-        Message::PendingRequest(order)
+    fn from(request: PendingRequest) -> Message {
+        Message::PendingRequest(request)
     }
 }
 
@@ -90,7 +90,7 @@ impl TryFrom<Message> for PendingRequest {
 
     fn try_from(message: Message) -> Result<PendingRequest, Message> {
         match message {
-            Message::PendingRequest(order) => Ok(order),
+            Message::PendingRequest(request) => Ok(request),
             other => Err(other),
         }
     }
@@ -139,7 +139,7 @@ impl Member {
             .with_clients_max(limits.known_clients)
             .with_bytes_max(limits.known_bytes);
         let neighbours = Neighbours::new(topology, name, &mut table.backlogs);
-        let inquiry_limits = PlaceQueryLimits {
+        let place_query_limits = PlaceQueryLimits {
             in_flight: topology.places.in_flight,
             queue: topology.places.queue,
             deadline: topology.places.deadline,
@@ -155,7 +155,7 @@ impl Member {
             table,
             neighbours,
             sweeps: Sweeps::new(&limits),
-            place_queries: PlaceQueries::new(source, inquiry_limits),
+            place_queries: PlaceQueries::new(source, place_query_limits),
             network: None,
             peer_tls: None,
             persist: None,

@@ -74,7 +74,7 @@ impl PeerTls {
             CertInfo::of(&shown[0]).ok_or_else(|| files.no_certificate(&files.certificate))?;
         let ends = credentials.authorities.iter().map(|der| CertInfo::of(der.as_ref()));
         let ends = ends.collect::<Option<Vec<_>>>();
-        let authority = ends.and_then(|all| all.into_iter().min_by_key(|facts| facts.not_after));
+        let authority = ends.and_then(|all| all.into_iter().min_by_key(|info| info.not_after));
         let authority = authority.ok_or_else(|| files.no_certificate(&files.authority))?;
         let mutual = Mutual::new(credentials).map_err(|why| files.unusable(&why))?;
         mutual.verify(&shown, wall).map_err(|why| files.refused(&why))?;
@@ -112,8 +112,8 @@ impl PeerTls {
         let files = Files::of(&self.settings, &self.name);
         let mut warnings = Vec::new();
         let ending = [(&files.certificate, &self.own), (&files.authority, &self.authority)];
-        for (file, facts) in ending {
-            let days = facts.days_left(wall);
+        for (file, info) in ending {
+            let days = info.days_left(wall);
             if days < DAYS_LEFT_MIN {
                 let days = plural(days as usize, "day");
                 let what = format!("{}: {days} left", file.display());

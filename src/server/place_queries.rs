@@ -41,7 +41,7 @@ const RETRY_NEEDS: Duration = Duration::from_millis(1_500);
 /// Answers that are kept for others, of sources that allow it.
 const KEPT_MAX: usize = 1_024;
 
-/// What an inquiry is answered with. One answer may be for many, each with a bound of its own.
+/// What a question is answered with. One answer may be for many, each with a bound of its own.
 pub type SharedAnswer = Arc<Answer>;
 
 /// What the questions' deadlines need of whoever keeps them.

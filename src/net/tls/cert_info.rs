@@ -196,12 +196,12 @@ mod tests {
 
     #[test]
     fn a_certificate_tells_its_number_and_its_dates() {
-        let facts = CertInfo::of(&certificate()).unwrap();
-        assert_eq!(facts.serial_in_hex(), "12ab");
-        assert_eq!(facts.not_after - facts.not_before, 10 * SECONDS_A_DAY);
+        let info = CertInfo::of(&certificate()).unwrap();
+        assert_eq!(info.serial_in_hex(), "12ab");
+        assert_eq!(info.not_after - info.not_before, 10 * SECONDS_A_DAY);
         for (seconds, days) in [(0, 10), (1, 9), (9 * SECONDS_A_DAY + 1, 0), (1 << 30, 0)] {
-            let wall = UnixNanos((facts.not_before + seconds) * 1_000_000_000);
-            assert_eq!(facts.days_left(wall), days, "after {seconds} s");
+            let wall = UnixNanos((info.not_before + seconds) * 1_000_000_000);
+            assert_eq!(info.days_left(wall), days, "after {seconds} s");
         }
     }
 
