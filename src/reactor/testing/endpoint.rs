@@ -1,7 +1,7 @@
 //! One end of one connection: what the kernel keeps for a socket, and what it says about it.
 //!
 //! Writing fills `unsent`; the window, which is what the peer still has room for, lets it out as
-//! frames; reading empties `received` and gives the peer its window back. So a peer that does not
+//! segments; reading empties `received` and gives the peer its window back. So a peer that does not
 //! read stops the writer, after both windows.
 //!
 //! Ends and resets are the kernel's, as observed on Linux:
@@ -194,7 +194,7 @@ impl Endpoint {
             SegmentKind::Reset => self.failed(Errno::CONNRESET),
             SegmentKind::Taken(count) => {
                 self.window += count;
-                // A frame of an older connection between the same two addresses may come late.
+                // A segment of an older connection between the same two addresses may come late.
                 self.unread = self.unread.saturating_sub(count);
                 self.pump(wire);
                 return self.owes_writable(wire);

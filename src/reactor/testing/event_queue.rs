@@ -1,4 +1,4 @@
-//! What is under way, on a clock of its own: frames by the time of their arrival.
+//! What is under way, on a clock of its own: segments by the time of their arrival.
 
 use super::options::MemoryOptions;
 use super::segment::{Segment, SegmentKind};
@@ -8,14 +8,14 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Streams remembered before those are forgotten whose last frame has arrived.
+/// Streams remembered before those are forgotten whose last segment has arrived.
 const LATEST_MAX: usize = 1024;
 
 /// What happens at its time.
 #[derive(Debug)]
 pub(super) enum Scheduled {
-    /// A frame arrives.
-    Frame(Segment),
+    /// A segment arrives.
+    Segment(Segment),
     /// A connection that took less than it was given can take more.
     Writable(ConnId),
 }
@@ -29,9 +29,9 @@ pub(super) struct EventQueue {
     /// By time, then by age.
     agenda: BTreeMap<(Moment, u64), Scheduled>,
     sequence: u64,
-    /// When the last frame of each stream arrives: nothing overtakes.
+    /// When the last segment of each stream arrives: nothing overtakes.
     latest: BTreeMap<(SocketAddr, SocketAddr), Moment>,
-    /// Frames for whoever carries them; without him they go on the agenda.
+    /// Segments for whoever carries them; without him they go on the agenda.
     pub(super) out: Option<Vec<Segment>>,
 }
 
@@ -48,7 +48,7 @@ impl EventQueue {
         }
     }
 
-    /// Sends a frame of a stream on its way.
+    /// Sends a segment of a stream on its way.
     pub(super) fn send(&mut self, from: SocketAddr, to: SocketAddr, kind: SegmentKind) {
         let delay = self.options.delay.clone();
         let mut arrives = self.now + self.duration(&delay);
@@ -67,7 +67,7 @@ impl EventQueue {
         self.put_on(Segment { from, to, arrives, kind });
     }
 
-    /// Sends a frame that keeps no order, and may be lost.
+    /// Sends a segment that keeps no order, and may be lost.
     pub(super) fn send_datagram(&mut self, from: SocketAddr, to: SocketAddr, kind: SegmentKind) {
         if self.happens(self.options.datagram_losses) {
             return;
@@ -77,10 +77,10 @@ impl EventQueue {
         self.put_on(Segment { from, to, arrives, kind });
     }
 
-    fn put_on(&mut self, frame: Segment) {
+    fn put_on(&mut self, segment: Segment) {
         match &mut self.out {
-            Some(out) => out.push(frame),
-            None => self.schedule(frame.arrives, Scheduled::Frame(frame)),
+            Some(out) => out.push(segment),
+            None => self.schedule(segment.arrives, Scheduled::Segment(segment)),
         }
     }
 
@@ -101,11 +101,11 @@ impl EventQueue {
         Some(entry.remove())
     }
 
-    /// Takes the frames off the agenda, those that arrive first first.
+    /// Takes the segments off the agenda, those that arrive first first.
     pub(super) fn take_under_way(&mut self) -> Vec<Segment> {
         let dues = std::mem::take(&mut self.agenda).into_values();
         dues.filter_map(|due| match due {
-            Scheduled::Frame(frame) => Some(frame),
+            Scheduled::Segment(segment) => Some(segment),
             Scheduled::Writable(_) => None,
         })
         .collect()

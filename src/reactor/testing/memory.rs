@@ -9,9 +9,9 @@
 //! * [`MemoryIo::new`]: by itself. Its listeners are the only ones there are. A poll that would
 //!   sleep lets the clock jump to the next arrival or to the timeout, whichever is first. A poll
 //!   that would sleep for ever fails with `Deadlock`: a test ends instead of hanging.
-//! * [`MemoryIo::external_clock`]: by a simulator that owns the clock and the frames of several. A poll
-//!   never sleeps. The simulator [takes the frames out](MemoryIo::take_frames), loses, holds or
-//!   [puts them in](MemoryIo::put_frame) elsewhere, [advances](MemoryIo::advance) all clocks, and
+//! * [`MemoryIo::external_clock`]: by a simulator that owns the clock and the segments of several. A poll
+//!   never sleeps. The simulator [takes the segments out](MemoryIo::take_segments), loses, holds or
+//!   [puts them in](MemoryIo::put_segment) elsewhere, [advances](MemoryIo::advance) all clocks, and
 //!   turns whose time has come ([`next_wake`](MemoryIo::next_wake)).
 //!
 //! A stream has a listener at its other end; a datagram needs none. Since no reactor listens for
@@ -123,7 +123,7 @@ impl MemoryIo {
         MemoryIo::build(options, false)
     }
 
-    /// A part of a larger network: somebody else owns the clock and carries the frames.
+    /// A part of a larger network: somebody else owns the clock and carries the segments.
     pub fn external_clock(options: MemoryOptions) -> MemoryIo {
         MemoryIo::build(options, true)
     }
@@ -180,13 +180,13 @@ impl MemoryIo {
     // What is under way, for whoever carries it.
 
     /// Takes out what was sent since the last call. Empty unless [`external_clock`](MemoryIo::external_clock).
-    pub fn take_frames(&mut self) -> Vec<Segment> {
+    pub fn take_segments(&mut self) -> Vec<Segment> {
         self.wire.out.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Puts in a frame; it arrives when it says, or now if that is past.
-    pub fn put_frame(&mut self, frame: Segment) {
-        self.wire.schedule(frame.arrives.max(self.wire.now), Scheduled::Frame(frame));
+    /// Puts in a segment; it arrives when it says, or now if that is past.
+    pub fn put_segment(&mut self, segment: Segment) {
+        self.wire.schedule(segment.arrives.max(self.wire.now), Scheduled::Segment(segment));
     }
 
     /// When the reactor above has something to do: its next timer, or the next arrival. Now, if it
@@ -221,12 +221,12 @@ impl MemoryIo {
     // What the kernel does for a process that does nothing.
 
     /// Takes in what has arrived by now and tells nobody, as the kernel does while the process above
-    /// is stopped. It is told at the next poll. For who [carries](MemoryIo::external_clock) the frames.
+    /// is stopped. It is told at the next poll. For who [carries](MemoryIo::external_clock) the segments.
     pub fn arrive(&mut self) {
         self.deliver();
     }
 
-    /// When the next frame arrives, whatever the reactor above waits for.
+    /// When the next segment arrives, whatever the reactor above waits for.
     pub fn next_arrival(&self) -> Option<Moment> {
         self.wire.earliest()
     }
@@ -275,10 +275,10 @@ impl MemoryIo {
         self.deliver();
         self.faults.remove(&server);
         let held = std::mem::take(&mut self.held);
-        for frame in held {
-            match frame.from == server || frame.to == server {
-                true => self.wire.schedule(self.wire.now, Scheduled::Frame(frame)),
-                false => self.held.push(frame),
+        for segment in held {
+            match segment.from == server || segment.to == server {
+                true => self.wire.schedule(self.wire.now, Scheduled::Segment(segment)),
+                false => self.held.push(segment),
             }
         }
     }

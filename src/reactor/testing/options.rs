@@ -14,7 +14,7 @@ pub struct MemoryOptions {
     pub host: IpAddr,
     /// What the wall clock shows at the start.
     pub wall: UnixNanos,
-    /// How long a frame is under way. Datagrams may so overtake each other.
+    /// How long a segment is under way. Datagrams may so overtake each other.
     pub delay: RangeInclusive<Duration>,
     /// The least time between two arrivals of data on one connection.
     pub gap: RangeInclusive<Duration>,

@@ -1,9 +1,9 @@
 //! What travels between two ends: TCP's segments, as far as a program can tell them apart, and
 //! datagrams.
 //!
-//! Sequence numbers are missing because nothing of a stream is lost or overtaken: the frames from
+//! Sequence numbers are missing because nothing of a stream is lost or overtaken: the segments from
 //! one address to another arrive in the order in which they were sent. Whoever carries them
-//! ([`MemoryIo::external_clock`](super::MemoryIo::external_clock)) must keep that order, and may hold frames back
+//! ([`MemoryIo::external_clock`](super::MemoryIo::external_clock)) must keep that order, and may hold segments back
 //! as long as he likes. Datagrams he may also lose, repeat, or let overtake each other.
 
 use crate::Moment;
@@ -22,7 +22,7 @@ pub struct Segment {
     pub kind: SegmentKind,
 }
 
-/// What a frame says.
+/// What a segment says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SegmentKind {
     /// May I connect?

@@ -279,7 +279,7 @@ impl Run<'_> {
         }
     }
 
-    /// The edges between members that are alive.
+    /// The edges between servers that are alive.
     pub(super) fn standing_edges(&self) -> Vec<[usize; 2]> {
         let alive = self.alive();
         let edges = self.plan.edges.iter().copied();

@@ -1,6 +1,6 @@
 //! Negative controls: rules of the herd taken away, one at a time, to see that the simulation notices.
 //!
-//! All of it is done from outside, to the frames between members or to what a member has public; the
+//! All of it is done from outside, to the segments between servers or to what a server has public; the
 //! program itself knows nothing of it.
 
 use super::run::{AGREEMENT, ANSWERED, NEWEST_WINS, TAKEN, TIMERS, WORD};
@@ -125,15 +125,15 @@ impl Saboteur {
 
     /// `text` is sent to a neighbour: if there are AT lines in it, the word that they have been taken, which
     /// arrives at once.
-    fn word_for(&mut self, text: &[u8], frame: &Segment) -> Option<Segment> {
+    fn word_for(&mut self, text: &[u8], segment: &Segment) -> Option<Segment> {
         let count = at_lines(text);
         if self.sabotage != Sabotage::ReplyBeforeWord || count == 0 {
             return None;
         }
-        let told = self.told.entry((frame.from, frame.to)).or_default();
+        let told = self.told.entry((segment.from, segment.to)).or_default();
         *told += count;
         let kind = SegmentKind::Data(format!("ACK {told}\n").into_bytes());
-        Some(Segment { from: frame.to, to: frame.from, arrives: self.now, kind })
+        Some(Segment { from: segment.to, to: segment.from, arrives: self.now, kind })
     }
 
     /// What gets through of a line, to whom; perhaps nothing. Never more than there was.
@@ -194,18 +194,18 @@ impl Meddler for Saboteur {
         }
     }
 
-    fn sent(&mut self, frame: Segment, ends: [Option<&mut Member>; 2], on: &mut Vec<Segment>) {
+    fn sent(&mut self, segment: Segment, ends: [Option<&mut Member>; 2], on: &mut Vec<Segment>) {
         let filters = self.sabotage.changes_lines();
-        let (SegmentKind::Data(bytes), [Some(_), Some(to)], true) = (&frame.kind, ends, filters)
+        let (SegmentKind::Data(bytes), [Some(_), Some(to)], true) = (&segment.kind, ends, filters)
         else {
-            return on.push(frame);
+            return on.push(segment);
         };
-        let stream = (frame.from, frame.to);
+        let stream = (segment.from, segment.to);
         let mut text = self.unfinished.remove(&stream).unwrap_or_default();
         text.extend(bytes);
         let end = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         self.unfinished.insert(stream, text.split_off(end));
-        on.extend(self.word_for(&text, &frame));
+        on.extend(self.word_for(&text, &segment));
         let mut passed = Vec::new();
         for line in text.split_inclusive(|byte| *byte == b'\n') {
             passed.extend_from_slice(&self.pass(line, to));
@@ -214,10 +214,10 @@ impl Meddler for Saboteur {
         if stopped > 0 {
             // Who sent it must not wait for the room that it took.
             let kind = SegmentKind::Taken(stopped);
-            on.push(Segment { from: frame.to, to: frame.from, arrives: frame.arrives, kind });
+            on.push(Segment { from: segment.to, to: segment.from, arrives: segment.arrives, kind });
         }
         if !passed.is_empty() {
-            on.push(Segment { kind: SegmentKind::Data(passed), ..frame });
+            on.push(Segment { kind: SegmentKind::Data(passed), ..segment });
         }
     }
 }

@@ -182,10 +182,10 @@ impl Meddler for Watch {
         }
     }
 
-    fn sent(&mut self, frame: Segment, ends: [Option<&mut Member>; 2], on: &mut Vec<Segment>) {
+    fn sent(&mut self, segment: Segment, ends: [Option<&mut Member>; 2], on: &mut Vec<Segment>) {
         match &mut self.saboteur {
-            Some(saboteur) => saboteur.sent(frame, ends, on),
-            None => on.push(frame),
+            Some(saboteur) => saboteur.sent(segment, ends, on),
+            None => on.push(segment),
         }
     }
 }

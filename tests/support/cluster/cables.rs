@@ -21,28 +21,28 @@ struct Cable {
     held: Vec<Segment>,
     /// How much longer everything takes.
     delay: Duration,
-    /// When the last frame in each direction arrives: up the machines' numbers, and down.
+    /// When the last segment in each direction arrives: up the machines' numbers, and down.
     latest: [Moment; 2],
 }
 
 impl Cables {
-    /// Takes in a frame from one machine to another, and gives it back if it goes on; then with the
+    /// Takes in a segment from one machine to another, and gives it back if it goes on; then with the
     /// time at which it will arrive.
     pub(super) fn pass(
         &mut self,
         from: usize,
         to: usize,
         now: Moment,
-        frame: Segment,
+        segment: Segment,
     ) -> Option<Segment> {
-        let Some(cable) = self.known.get_mut(&pair(from, to)) else { return Some(frame) };
+        let Some(cable) = self.known.get_mut(&pair(from, to)) else { return Some(segment) };
         if cable.is_cut {
-            cable.held.push(frame);
+            cable.held.push(segment);
             return None;
         }
         let latest = &mut cable.latest[usize::from(from > to)];
-        *latest = (*latest).max(frame.arrives.max(now) + cable.delay);
-        Some(Segment { arrives: *latest, ..frame })
+        *latest = (*latest).max(segment.arrives.max(now) + cable.delay);
+        Some(Segment { arrives: *latest, ..segment })
     }
 
     pub(super) fn cut(&mut self, one: usize, other: usize) {

@@ -5,7 +5,7 @@
 //!      Alford      Bolden      ...      outside        reactors, none of which ever sleeps
 //!         │ Io        │ Io                 │ Io
 //!      MemoryIo    MemoryIo    ...      MemoryIo
-//!         └───────────┴── Frames ──────────┘           the Cluster: carries, holds, drops, counts
+//!         └───────────┴── Segments ────────┘           the Cluster: carries, holds, drops, counts
 //! ```
 //!
 //! The cluster owns the clock and the cables. Each step carries what was sent, lets the time jump to
@@ -107,7 +107,7 @@ pub(crate) struct Cluster {
     cables: Cables,
     /// All bytes that were sent, by the two ends of their stream.
     wire: BTreeMap<(SocketAddr, SocketAddr), Vec<u8>>,
-    /// Each frame, as it was sent, if somebody wants to read it.
+    /// Each segment, as it was sent, if somebody wants to read it.
     log: Option<String>,
     meddler: Option<Box<dyn Meddler>>,
     /// Who asked whom to connect, and when.
@@ -164,10 +164,10 @@ pub(crate) trait Meddler: std::fmt::Debug {
     /// The server with this number in the topology has had its turn.
     fn turned(&mut self, _server: usize, _reactor: &mut Reactor<MemoryIo, Member>) {}
 
-    /// `frame` was sent. What goes on in its place is added to `on`. `ends`: the members it goes from
+    /// `segment` was sent. What goes on in its place is added to `on`. `ends`: the members it goes from
     /// and to.
-    fn sent(&mut self, frame: Segment, _ends: [Option<&mut Member>; 2], on: &mut Vec<Segment>) {
-        on.push(frame);
+    fn sent(&mut self, segment: Segment, _ends: [Option<&mut Member>; 2], on: &mut Vec<Segment>) {
+        on.push(segment);
     }
 }
 
@@ -398,8 +398,8 @@ impl Cluster {
         if let Some(meddler) = &mut self.meddler {
             meddler.started(machine);
         }
-        for frame in std::mem::take(&mut self.unanswered) {
-            self.carry(frame);
+        for segment in std::mem::take(&mut self.unanswered) {
+            self.carry(segment);
         }
     }
 
@@ -409,8 +409,8 @@ impl Cluster {
         self.carry_all();
         let machine = self.number(name);
         let mut dead = self.machines[machine].reactor.take().expect("it was started");
-        for frame in dead.io().take_under_way() {
-            self.carry(frame);
+        for segment in dead.io().take_under_way() {
+            self.carry(segment);
         }
         drop(dead);
         self.remains(machine)
@@ -572,8 +572,8 @@ impl Cluster {
 
     /// What was cut is whole again; what was held arrives.
     pub(crate) fn heal(&mut self, one: &str, other: &str) {
-        for frame in self.cables.heal(self.number(one), self.number(other)) {
-            self.carry(frame);
+        for segment in self.cables.heal(self.number(one), self.number(other)) {
+            self.carry(segment);
         }
     }
 
@@ -592,14 +592,14 @@ impl Cluster {
         text.collect::<String>().split_inclusive('\n').map(str::to_owned).collect()
     }
 
-    /// What was sent between members: the numbers of the two, and each stream's bytes.
+    /// What was sent between servers: the numbers of the two, and each stream's bytes.
     pub(crate) fn peer_streams(&self) -> impl Iterator<Item = ([usize; 2], &[u8])> {
         let ends = |&(from, to): &(SocketAddr, SocketAddr)| [self.place(from), self.place(to)];
         let streams = self.wire.iter().map(move |(key, bytes)| (ends(key), bytes.as_slice()));
         streams.filter(|(ends, _)| ends.iter().all(|end| *end < self.machines.len()))
     }
 
-    /// How many AT lines were sent between members.
+    /// How many AT lines were sent between servers.
     pub(crate) fn at_lines(&self) -> usize {
         let lines = self.peer_streams().flat_map(|(_, bytes)| bytes.split(|byte| *byte == b'\n'));
         lines.filter(|line| line.starts_with(b"AT ")).count()
@@ -630,7 +630,7 @@ impl Cluster {
         text
     }
 
-    /// From now on each frame is written down, a line for each.
+    /// From now on each segment is written down, a line for each.
     pub(crate) fn keep_log(&mut self) {
         self.log.get_or_insert_default();
     }
@@ -667,37 +667,37 @@ impl Cluster {
         }
     }
 
-    /// Takes one frame to where it goes: not over a cut cable, and not to a machine that is gone.
-    fn carry(&mut self, frame: Segment) {
-        let [from, to] = [frame.from, frame.to].map(|end| self.place(end));
-        let Some(frame) = self.cables.pass(from, to, self.now, frame) else { return };
+    /// Takes one segment to where it goes: not over a cut cable, and not to a machine that is gone.
+    fn carry(&mut self, segment: Segment) {
+        let [from, to] = [segment.from, segment.to].map(|end| self.place(end));
+        let Some(segment) = self.cables.pass(from, to, self.now, segment) else { return };
         self.carried += 1;
         let Some(machine) = self.machines.get_mut(to) else {
-            return self.outside.io().put_frame(frame);
+            return self.outside.io().put_segment(segment);
         };
         match &mut machine.reactor {
-            Some(reactor) => reactor.io().put_frame(frame),
-            None if frame.kind == SegmentKind::Syn => self.unanswered.push(frame),
+            Some(reactor) => reactor.io().put_segment(segment),
+            None if segment.kind == SegmentKind::Syn => self.unanswered.push(segment),
             None => {}
         }
     }
 
     fn carry_all(&mut self) {
-        let mut frames = Vec::new();
+        let mut segments = Vec::new();
         for reactor in self.machines.iter_mut().filter_map(|machine| machine.reactor.as_mut()) {
-            frames.append(&mut reactor.io().take_frames());
+            segments.append(&mut reactor.io().take_segments());
         }
-        frames.append(&mut self.outside.io().take_frames());
+        segments.append(&mut self.outside.io().take_segments());
         if let Some(mut meddler) = self.meddler.take() {
-            for frame in std::mem::take(&mut frames) {
-                let ends = [frame.from, frame.to].map(|end| self.place(end));
-                meddler.sent(frame, self.members(ends), &mut frames);
+            for segment in std::mem::take(&mut segments) {
+                let ends = [segment.from, segment.to].map(|end| self.place(end));
+                meddler.sent(segment, self.members(ends), &mut segments);
             }
             self.meddler = Some(meddler);
         }
-        for frame in frames {
-            self.note(&frame);
-            self.carry(frame);
+        for segment in segments {
+            self.note(&segment);
+            self.carry(segment);
         }
     }
 
@@ -708,19 +708,19 @@ impl Cluster {
     }
 
     /// Writes down what was sent.
-    fn note(&mut self, frame: &Segment) {
-        let ends = (frame.from, frame.to);
-        match &frame.kind {
+    fn note(&mut self, segment: &Segment) {
+        let ends = (segment.from, segment.to);
+        match &segment.kind {
             SegmentKind::Data(bytes) => self.wire.entry(ends).or_default().extend(bytes),
-            SegmentKind::Syn => self.dials.push((self.now, frame.from, frame.to)),
+            SegmentKind::Syn => self.dials.push((self.now, segment.from, segment.to)),
             _ => {}
         }
         if let Some(mut log) = self.log.take() {
-            let text = match &frame.kind {
+            let text = match &segment.kind {
                 SegmentKind::Data(bytes) => format!("\"{}\"", bytes.escape_ascii()),
                 other => format!("{other:?}"),
             };
-            let [from, to] = [frame.from, frame.to].map(|end| (self.home(end), end.port()));
+            let [from, to] = [segment.from, segment.to].map(|end| (self.home(end), end.port()));
             let (from, source, to, target) = (from.0, from.1, to.0, to.1);
             writeln!(log, "{:?} {from}:{source} > {to}:{target} {text}", self.now)
                 .expect("a String takes everything");

@@ -17,7 +17,7 @@ impl MemoryIo {
     pub(super) fn deliver(&mut self) {
         while let Some(due) = self.wire.next_due() {
             match due {
-                Scheduled::Frame(frame) => self.arrived(frame),
+                Scheduled::Segment(segment) => self.arrived(segment),
                 Scheduled::Writable(id) => {
                     if let Some(key) = self.key(id)
                         && self.endpoints[key].owes_writable(&self.wire)
@@ -29,69 +29,71 @@ impl MemoryIo {
         }
     }
 
-    fn arrived(&mut self, frame: Segment) {
-        let syn = frame.kind == SegmentKind::Syn;
-        let datagram = frame.kind.is_datagram();
-        let fault = [frame.to, frame.from].iter().find_map(|server| self.faults.get(server));
+    fn arrived(&mut self, segment: Segment) {
+        let syn = segment.kind == SegmentKind::Syn;
+        let datagram = segment.kind.is_datagram();
+        let fault = [segment.to, segment.from].iter().find_map(|server| self.faults.get(server));
         match fault.copied() {
             Some(NetworkFault::Blackhole | NetworkFault::Partition) if datagram => return,
-            Some(NetworkFault::Refuse) if datagram && self.faults.contains_key(&frame.to) => {
-                return self.find_nobody(&frame);
+            Some(NetworkFault::Refuse) if datagram && self.faults.contains_key(&segment.to) => {
+                return self.find_nobody(&segment);
             }
-            Some(NetworkFault::Refuse) if syn => return self.answer(&frame, SegmentKind::Refused),
+            Some(NetworkFault::Refuse) if syn => {
+                return self.answer(&segment, SegmentKind::Refused);
+            }
             Some(NetworkFault::Blackhole | NetworkFault::Partition) if syn => return,
-            Some(NetworkFault::Freeze | NetworkFault::Partition) => return self.held.push(frame),
-            _ if datagram => return self.datagram_arrived(frame),
+            Some(NetworkFault::Freeze | NetworkFault::Partition) => return self.held.push(segment),
+            _ if datagram => return self.datagram_arrived(segment),
             _ => {}
         }
-        match (self.by_ends.get(&(frame.to, frame.from)).copied(), &frame.kind) {
+        match (self.by_ends.get(&(segment.to, segment.from)).copied(), &segment.kind) {
             (Some(key), _) => {
-                if self.endpoints[key].arrived(&mut self.wire, frame.kind) {
+                if self.endpoints[key].arrived(&mut self.wire, segment.kind) {
                     self.arm(key);
                 }
                 self.bury(key);
             }
-            (None, SegmentKind::Syn) => self.asked(frame),
+            (None, SegmentKind::Syn) => self.asked(segment),
             // Nobody is there any more.
             (None, SegmentKind::Data(_) | SegmentKind::Accepted) => {
-                self.answer(&frame, SegmentKind::Reset);
+                self.answer(&segment, SegmentKind::Reset);
             }
             (None, _) => {}
         }
     }
 
     /// Somebody wants to connect.
-    fn asked(&mut self, frame: Segment) {
+    fn asked(&mut self, segment: Segment) {
         let failures = self.wire.options.connect_failures;
         let backlog = self.wire.options.backlog;
         let mut ports = self.ports.iter_mut().enumerate();
         let port = ports.find_map(|(key, port)| {
-            port.as_mut().filter(|port| port.is_at(frame.to)).map(|port| (key, port))
+            port.as_mut().filter(|port| port.is_at(segment.to)).map(|port| (key, port))
         });
         let Some((key, port)) = port.filter(|_| !self.wire.happens(failures)) else {
-            return self.answer(&frame, SegmentKind::Refused);
+            return self.answer(&segment, SegmentKind::Refused);
         };
         if port.waiting.len() >= backlog {
             let again = self.wire.now + RETRANSMIT;
-            return self.wire.schedule(again, Scheduled::Frame(frame));
+            return self.wire.schedule(again, Scheduled::Segment(segment));
         }
         let window = self.wire.options.receive_window_bytes;
-        let mut endpoint = Endpoint::new(frame.to, frame.from, window);
+        let mut endpoint = Endpoint::new(segment.to, segment.from, window);
         endpoint.established = true;
         let waiting = self.endpoints.insert(endpoint);
         port.waiting.push_back(waiting);
-        self.by_ends.insert((frame.to, frame.from), waiting);
+        self.by_ends.insert((segment.to, segment.from), waiting);
         self.armed.push_back(Armed::Port(PortId::new(key as u32)));
-        self.answer(&frame, SegmentKind::Accepted);
+        self.answer(&segment, SegmentKind::Accepted);
     }
 
     /// A datagram goes to the socket that is connected to its sender, else to a port that is played.
-    fn datagram_arrived(&mut self, frame: Segment) {
+    fn datagram_arrived(&mut self, segment: Segment) {
         let window = self.wire.options.receive_window_bytes;
         let mut sockets = self.datagrams.iter_mut();
-        let socket = sockets.find(|(_, s)| (s.host, s.peer) == (frame.to, frame.from));
+        let socket = sockets.find(|(_, s)| (s.host, s.peer) == (segment.to, segment.from));
         if let Some((id, socket)) = socket {
-            let told = match frame.kind {
+            let told = match segment.kind {
                 SegmentKind::Datagram(bytes) => socket.arrived(bytes, window),
                 _ => {
                     socket.refused();
@@ -104,24 +106,24 @@ impl MemoryIo {
             }
             return;
         }
-        let Some(port) = self.played.iter_mut().find(|port| port.host == frame.to) else {
-            return self.find_nobody(&frame);
+        let Some(port) = self.played.iter_mut().find(|port| port.host == segment.to) else {
+            return self.find_nobody(&segment);
         };
-        if let SegmentKind::Datagram(bytes) = frame.kind {
-            let datagram = Datagram { from: frame.from, to: frame.to, bytes };
+        if let SegmentKind::Datagram(bytes) = segment.kind {
+            let datagram = Datagram { from: segment.from, to: segment.to, bytes };
             self.played_heard |= port.arrived(datagram, window);
         }
     }
 
     /// ICMP: who has sent a datagram to nobody is told so.
-    fn find_nobody(&mut self, frame: &Segment) {
-        if let SegmentKind::Datagram(_) = frame.kind {
-            self.wire.send_datagram(frame.to, frame.from, SegmentKind::Unreachable);
+    fn find_nobody(&mut self, segment: &Segment) {
+        if let SegmentKind::Datagram(_) = segment.kind {
+            self.wire.send_datagram(segment.to, segment.from, SegmentKind::Unreachable);
         }
     }
 
-    fn answer(&mut self, frame: &Segment, kind: SegmentKind) {
-        self.wire.send(frame.to, frame.from, kind);
+    fn answer(&mut self, segment: &Segment, kind: SegmentKind) {
+        self.wire.send(segment.to, segment.from, kind);
     }
 
     /// Notes that there is something to tell of an end that has an owner.

@@ -463,12 +463,12 @@ fn a_signal_reaches_what_is_shared() {
 
 // Several reactors.
 
-/// Two reactors whose frames somebody else carries: the smallest simulator.
+/// Two reactors whose segments somebody else carries: the smallest simulator.
 struct Pair {
     reactors: [Reactor<MemoryIo, Scene>; 2],
     now: Moment,
     /// What is under way.
-    frames: Vec<Segment>,
+    segments: Vec<Segment>,
     /// Whether the cable is cut.
     cut: bool,
     /// Whether the first one's process is stopped, or gone: only its kernel goes on.
@@ -487,8 +487,8 @@ impl Pair {
             let io = MemoryIo::external_clock(MemoryOptions { host, ..MemoryOptions::rough(seed) });
             Reactor::new(io, Scene::default(), ReactorLimits::default())
         });
-        let (now, frames) = (Moment::default(), Vec::new());
-        Pair { reactors, now, frames, cut: false, stopped: false, carried: 0 }
+        let (now, segments) = (Moment::default(), Vec::new());
+        Pair { reactors, now, segments, cut: false, stopped: false, carried: 0 }
     }
 
     /// Turns whoever has something to do, carries what they send, and moves on to the next event
@@ -500,21 +500,22 @@ impl Pair {
         while self.now < end {
             let now = self.now;
             for (reactor, host) in self.reactors.iter_mut().zip(Pair::HOSTS) {
-                let (due, later) = std::mem::take(&mut self.frames)
-                    .into_iter()
-                    .partition(|frame| !self.cut && frame.to.ip() == host && frame.arrives <= now);
-                self.frames = later;
+                let (due, later) =
+                    std::mem::take(&mut self.segments).into_iter().partition(|segment| {
+                        !self.cut && segment.to.ip() == host && segment.arrives <= now
+                    });
+                self.segments = later;
                 let due: Vec<Segment> = due;
                 reactor.io().advance(now);
                 let wake = !due.is_empty() || reactor.io().next_wake().is_some_and(|at| at <= now);
                 self.carried += due.len();
-                due.into_iter().for_each(|frame| reactor.io().put_frame(frame));
+                due.into_iter().for_each(|segment| reactor.io().put_segment(segment));
                 if self.stopped && host == Pair::HOSTS[0] {
                     reactor.io().arrive();
                 } else if wake {
                     reactor.turn().unwrap();
                 }
-                self.frames.extend(reactor.io().take_frames());
+                self.segments.extend(reactor.io().take_segments());
             }
             let stopped = self.stopped;
             let wakes = self.reactors.iter_mut().enumerate().filter_map(|(index, reactor)| {
@@ -523,8 +524,9 @@ impl Pair {
                     false => reactor.io().next_wake(),
                 }
             });
-            let frames = self.frames.iter().filter(|_| !self.cut).map(|frame| frame.arrives);
-            let next = wakes.chain(frames).min().unwrap_or(end);
+            let segments =
+                self.segments.iter().filter(|_| !self.cut).map(|segment| segment.arrives);
+            let next = wakes.chain(segments).min().unwrap_or(end);
             // A poll takes its time here too.
             self.now = next.max(now + Duration::from_micros(1)).min(end);
         }
@@ -610,13 +612,13 @@ fn what_is_under_way_can_be_taken_back() {
     let [here, there] = ["10.0.0.1:1", "10.0.0.2:2"].map(|address| address.parse().unwrap());
     let arrivals = [2, 1, 3].map(|second| Moment::default() + second * SECOND);
     for arrives in arrivals {
-        io.put_frame(Segment { from: there, to: here, arrives, kind: SegmentKind::Syn });
+        io.put_segment(Segment { from: there, to: here, arrives, kind: SegmentKind::Syn });
     }
     io.advance(arrivals[1]);
     io.arrive();
     // What has arrived is answered; the rest is given back, in the order of arriving.
-    assert_eq!(io.take_frames().len(), 1);
-    let left: Vec<Moment> = io.take_under_way().iter().map(|frame| frame.arrives).collect();
+    assert_eq!(io.take_segments().len(), 1);
+    let left: Vec<Moment> = io.take_under_way().iter().map(|segment| segment.arrives).collect();
     assert_eq!(left, [arrivals[0], arrivals[2]]);
     assert_eq!(io.next_arrival(), None);
 }
@@ -634,8 +636,8 @@ fn of_a_process_that_is_killed_the_kernel_sends_the_rest_and_closes() {
         pair.reactors[0].turn().unwrap();
         pair.reactors[0].io().kill();
         pair.stopped = true;
-        let frames = pair.reactors[0].io().take_frames();
-        pair.frames.extend(frames);
+        let segments = pair.reactors[0].io().take_segments();
+        pair.segments.extend(segments);
         assert_eq!(pair.reactors[0].io().descriptors(), 0);
         pair.run(Moment::default() + 15 * SECOND);
         // One write is all that was handed over, and it may be a short one.
@@ -657,10 +659,10 @@ fn a_frame_to_nobody_is_answered_with_a_reset() {
     let mut io = MemoryIo::external_clock(MemoryOptions::calm(0));
     let [here, there] = ["10.0.0.1:1", "10.0.0.2:2"].map(|address| address.parse().unwrap());
     let kind = SegmentKind::Data(b"?".to_vec());
-    io.put_frame(Segment { from: there, to: here, arrives: Moment::default(), kind });
+    io.put_segment(Segment { from: there, to: here, arrives: Moment::default(), kind });
     let mut reactor = Reactor::new(CountingIo::new(io), Scene::default(), ReactorLimits::default());
     reactor.turn().unwrap();
-    let answers = reactor.io().inner().take_frames();
+    let answers = reactor.io().inner().take_segments();
     assert_eq!(answers.len(), 1);
     assert_eq!((answers[0].to, &answers[0].kind), (there, &SegmentKind::Reset));
 }
@@ -818,13 +820,13 @@ fn datagrams_are_carried_to_another_network_and_back() {
         (0..4).for_each(|_| reactor.turn().unwrap());
     };
     turns(&mut reactor);
-    reactor.io().inner().take_frames().into_iter().for_each(|frame| there.put_frame(frame));
+    reactor.io().inner().take_segments().into_iter().for_each(|segment| there.put_segment(segment));
     there.advance(Moment::default() + SECOND);
     let asked = there.take_datagrams();
     assert_eq!(asked.iter().map(|d| d.bytes.as_slice()).collect::<Vec<_>>(), [b"?"]);
     assert_eq!(asked[0].from.ip(), Pair::HOSTS[0]);
     there.send_datagram(far, asked[0].from, b"!".to_vec());
-    there.take_frames().into_iter().for_each(|frame| reactor.io().inner().put_frame(frame));
+    there.take_segments().into_iter().for_each(|segment| reactor.io().inner().put_segment(segment));
     turns(&mut reactor);
     assert_eq!(reactor.state().records.bytes("client"), b"!");
 }
