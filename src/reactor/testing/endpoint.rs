@@ -81,8 +81,8 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn level(&self, wire: &EventQueue) -> Level {
-        let room = self.established && self.room(wire) > 0;
+    pub(super) fn level(&self, queue: &EventQueue) -> Level {
+        let room = self.established && self.room(queue) > 0;
         Level {
             readable: !self.received.is_empty() || self.peer_ended || self.broken,
             writable: room || self.ending || self.broken,
@@ -99,7 +99,7 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn read(&mut self, wire: &mut EventQueue, into: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read(&mut self, queue: &mut EventQueue, into: &mut [u8]) -> io::Result<usize> {
         if self.received.is_empty() {
             return match self.error.take() {
                 Some(error) => Err(error.into()),
@@ -113,28 +113,28 @@ impl Endpoint {
             count += self.received.read(&mut into[count..])?;
         }
         if !self.broken {
-            wire.send(self.host, self.peer, SegmentKind::Taken(count));
+            queue.send(self.host, self.peer, SegmentKind::Taken(count));
         }
         Ok(count)
     }
 
-    pub(super) fn write(&mut self, wire: &mut EventQueue, data: &[u8]) -> io::Result<usize> {
+    pub(super) fn write(&mut self, queue: &mut EventQueue, data: &[u8]) -> io::Result<usize> {
         if let Some(error) = self.error.take() {
             return Err(error.into());
         }
         if self.broken || self.ending {
             return Err(Errno::PIPE.into());
         }
-        let range = wire.options.write_bytes.clone();
-        let most = wire.within(&range);
-        let count = data.len().min(most).min(self.room(wire));
+        let range = queue.options.write_bytes.clone();
+        let most = queue.within(&range);
+        let count = data.len().min(most).min(self.room(queue));
         self.unsent.extend(&data[..count]);
         self.unread += count;
-        self.pump(wire);
+        self.pump(queue);
         self.write_blocked = count < data.len();
-        if let Some(id) = self.id.filter(|_| self.write_blocked && self.room(wire) > 0) {
-            let at = wire.after_a_gap();
-            wire.schedule(at, super::event_queue::Scheduled::Writable(id));
+        if let Some(id) = self.id.filter(|_| self.write_blocked && self.room(queue) > 0) {
+            let at = queue.after_a_gap();
+            queue.schedule(at, super::event_queue::Scheduled::Writable(id));
         }
         match count {
             0 if !data.is_empty() => Err(ErrorKind::WouldBlock.into()),
@@ -143,17 +143,17 @@ impl Endpoint {
     }
 
     /// Ends what we send, after all that was written.
-    pub(super) fn shutdown(&mut self, wire: &mut EventQueue) -> io::Result<()> {
+    pub(super) fn shutdown(&mut self, queue: &mut EventQueue) -> io::Result<()> {
         if self.broken || !self.established {
             return Err(Errno::NOTCONN.into());
         }
         self.ending = true;
-        self.pump(wire);
+        self.pump(queue);
         Ok(())
     }
 
     /// Closes as a program does with shutdown and close.
-    pub(super) fn close(&mut self, wire: &mut EventQueue) {
+    pub(super) fn close(&mut self, queue: &mut EventQueue) {
         self.id = None;
         self.closed = true;
         if self.broken || !self.established {
@@ -161,16 +161,16 @@ impl Endpoint {
             return;
         }
         self.ending = true;
-        self.pump(wire);
+        self.pump(queue);
         if !self.received.is_empty() {
-            self.reset(wire);
+            self.reset(queue);
         }
     }
 
     /// Ends the connection at once, for both sides.
-    pub(super) fn reset(&mut self, wire: &mut EventQueue) {
+    pub(super) fn reset(&mut self, queue: &mut EventQueue) {
         if !self.broken && self.established {
-            wire.send(self.host, self.peer, SegmentKind::Reset);
+            queue.send(self.host, self.peer, SegmentKind::Reset);
         }
         self.id = None;
         self.closed = true;
@@ -183,11 +183,11 @@ impl Endpoint {
     }
 
     /// Takes what has arrived. Says whether there is something new to tell.
-    pub(super) fn arrived(&mut self, wire: &mut EventQueue, kind: SegmentKind) -> bool {
+    pub(super) fn arrived(&mut self, queue: &mut EventQueue, kind: SegmentKind) -> bool {
         match kind {
             SegmentKind::Accepted => self.established = true,
             SegmentKind::Refused => self.failed(Errno::CONNREFUSED),
-            SegmentKind::Data(_) if self.closed => self.reset(wire),
+            SegmentKind::Data(_) if self.closed => self.reset(queue),
             SegmentKind::Data(bytes) => self.received.extend(bytes),
             SegmentKind::Fin => self.peer_ended = true,
             SegmentKind::Reset if self.peer_ended => self.broken = true,
@@ -196,8 +196,8 @@ impl Endpoint {
                 self.window += count;
                 // A segment of an older connection between the same two addresses may come late.
                 self.unread = self.unread.saturating_sub(count);
-                self.pump(wire);
-                return self.owes_writable(wire);
+                self.pump(queue);
+                return self.owes_writable(queue);
             }
             // A retransmitted question that was answered already.
             SegmentKind::Syn => return false,
@@ -208,8 +208,8 @@ impl Endpoint {
     }
 
     /// Whether an edge is owed because of a short write, and can be given. It is owed once.
-    pub(super) fn owes_writable(&mut self, wire: &EventQueue) -> bool {
-        let owed = self.write_blocked && self.room(wire) > 0;
+    pub(super) fn owes_writable(&mut self, queue: &EventQueue) -> bool {
+        let owed = self.write_blocked && self.room(queue) > 0;
         self.write_blocked &= !owed;
         owed
     }
@@ -222,22 +222,22 @@ impl Endpoint {
     }
 
     /// Sends what the peer has room for, and the end behind it.
-    fn pump(&mut self, wire: &mut EventQueue) {
+    fn pump(&mut self, queue: &mut EventQueue) {
         while self.window > 0 && !self.unsent.is_empty() {
-            let range = wire.options.arrival_bytes.clone();
-            let count = wire.within(&range).min(self.window).min(self.unsent.len());
+            let range = queue.options.arrival_bytes.clone();
+            let count = queue.within(&range).min(self.window).min(self.unsent.len());
             self.window -= count;
             let piece = self.unsent.drain(..count).collect();
-            wire.send(self.host, self.peer, SegmentKind::Data(piece));
+            queue.send(self.host, self.peer, SegmentKind::Data(piece));
         }
         if self.ending && !self.ended && self.unsent.is_empty() {
             self.ended = true;
-            wire.send(self.host, self.peer, SegmentKind::Fin);
+            queue.send(self.host, self.peer, SegmentKind::Fin);
         }
     }
 
-    fn room(&self, wire: &EventQueue) -> usize {
+    fn room(&self, queue: &EventQueue) -> usize {
         // The window may have been made narrower than what it holds.
-        wire.options.send_window_bytes.saturating_sub(self.unsent.len())
+        queue.options.send_window_bytes.saturating_sub(self.unsent.len())
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct EventQueue {
     sequence: u64,
     /// When the last segment of each stream arrives: nothing overtakes.
     latest: BTreeMap<(SocketAddr, SocketAddr), Moment>,
-    /// Segments for whoever carries them; without him they go on the agenda.
+    /// Segments for whoever carries them; without him they go on the queue.
     pub(super) out: Option<Vec<Segment>>,
 }
 
@@ -101,7 +101,7 @@ impl EventQueue {
         Some(entry.remove())
     }
 
-    /// Takes the segments off the agenda, those that arrive first first.
+    /// Takes the segments off the queue, those that arrive first first.
     pub(super) fn take_under_way(&mut self) -> Vec<Segment> {
         let dues = std::mem::take(&mut self.agenda).into_values();
         dues.filter_map(|due| match due {

@@ -64,7 +64,7 @@ const EPHEMERAL: u16 = 32_768;
 /// ```
 #[derive(Debug)]
 pub struct MemoryIo {
-    wire: EventQueue,
+    queue: EventQueue,
     endpoints: Slab<Endpoint>,
     by_id: Vec<Option<usize>>,
     /// By our address and the peer's.
@@ -133,7 +133,7 @@ impl MemoryIo {
         assert!(*options.arrival_bytes.start() > 0 && *options.write_bytes.start() > 0);
         let clock = WallClock { since: Moment::default(), shown: options.wall, skew_ppm: 0 };
         MemoryIo {
-            wire: EventQueue::new(options, carried),
+            queue: EventQueue::new(options, carried),
             endpoints: Slab::new(),
             by_id: Vec::new(),
             by_ends: BTreeMap::new(),
@@ -155,7 +155,7 @@ impl MemoryIo {
 
     /// How the network behaves from now on.
     pub fn options(&mut self) -> &mut MemoryOptions {
-        &mut self.wire.options
+        &mut self.queue.options
     }
 
     // The clocks.
@@ -163,38 +163,38 @@ impl MemoryIo {
     /// Moves the clock on to `to`, if it has not got there yet. What arrives by then is told at the
     /// next poll.
     pub fn advance(&mut self, to: Moment) {
-        self.wire.now = self.wire.now.max(to);
+        self.queue.now = self.queue.now.max(to);
     }
 
     /// Sets the wall clock, forwards or back. The monotonic clock does not notice.
     pub fn set_wall(&mut self, shown: UnixNanos) {
-        self.clock = WallClock { since: self.wire.now, shown, ..self.clock };
+        self.clock = WallClock { since: self.queue.now, shown, ..self.clock };
     }
 
     /// From now on the wall clock gains so many microseconds each second (negative: loses).
     pub fn set_wall_skew(&mut self, skew_ppm: i64) {
-        let shown = self.clock.at(self.wire.now);
-        self.clock = WallClock { since: self.wire.now, shown, skew_ppm };
+        let shown = self.clock.at(self.queue.now);
+        self.clock = WallClock { since: self.queue.now, shown, skew_ppm };
     }
 
     // What is under way, for whoever carries it.
 
     /// Takes out what was sent since the last call. Empty unless [`external_clock`](MemoryIo::external_clock).
     pub fn take_segments(&mut self) -> Vec<Segment> {
-        self.wire.out.as_mut().map(std::mem::take).unwrap_or_default()
+        self.queue.out.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Puts in a segment; it arrives when it says, or now if that is past.
     pub fn put_segment(&mut self, segment: Segment) {
-        self.wire.schedule(segment.arrives.max(self.wire.now), Scheduled::Segment(segment));
+        self.queue.schedule(segment.arrives.max(self.queue.now), Scheduled::Segment(segment));
     }
 
     /// When the reactor above has something to do: its next timer, or the next arrival. Now, if it
     /// did not want to sleep. What is asked of the reactor from outside it does not know of: turn it.
     pub fn next_wake(&self) -> Option<Moment> {
         let told = !self.armed.is_empty() || !self.signals.is_empty();
-        let now = told.then_some(self.wire.now);
-        [now, self.wake, self.wire.earliest()].into_iter().flatten().min()
+        let now = told.then_some(self.queue.now);
+        [now, self.wake, self.queue.earliest()].into_iter().flatten().min()
     }
 
     // Datagrams, for whoever plays the other side.
@@ -215,7 +215,7 @@ impl MemoryIo {
 
     /// Sends a datagram, from a port that is played or from any address a liar may choose.
     pub fn send_datagram(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
-        self.wire.send_datagram(from, to, SegmentKind::Datagram(bytes));
+        self.queue.send_datagram(from, to, SegmentKind::Datagram(bytes));
     }
 
     // What the kernel does for a process that does nothing.
@@ -228,13 +228,13 @@ impl MemoryIo {
 
     /// When the next segment arrives, whatever the reactor above waits for.
     pub fn next_arrival(&self) -> Option<Moment> {
-        self.wire.earliest()
+        self.queue.earliest()
     }
 
     /// Takes back what was put in and has not arrived yet: for who puts another kernel in the place of
     /// this one.
     pub fn take_under_way(&mut self) -> Vec<Segment> {
-        self.wire.take_under_way()
+        self.queue.take_under_way()
     }
 
     /// The process is killed: the kernel closes what it had open, and refuses who asks for it. What
@@ -277,7 +277,7 @@ impl MemoryIo {
         let held = std::mem::take(&mut self.held);
         for segment in held {
             match segment.from == server || segment.to == server {
-                true => self.wire.schedule(self.wire.now, Scheduled::Segment(segment)),
+                true => self.queue.schedule(self.queue.now, Scheduled::Segment(segment)),
                 false => self.held.push(segment),
             }
         }
@@ -287,7 +287,7 @@ impl MemoryIo {
     pub fn reset(&mut self, id: ConnId) {
         let Some(key) = self.key(id) else { return };
         let Endpoint { host, peer, .. } = self.endpoints[key];
-        self.wire.send(host, peer, SegmentKind::Reset);
+        self.queue.send(host, peer, SegmentKind::Reset);
         self.endpoints[key].failed(Errno::CONNRESET);
         self.arm(key);
     }

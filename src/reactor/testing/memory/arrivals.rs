@@ -15,12 +15,12 @@ const RETRANSMIT: Duration = Duration::from_secs(1);
 impl MemoryIo {
     /// Lets everything happen that has happened by now.
     pub(super) fn deliver(&mut self) {
-        while let Some(due) = self.wire.next_due() {
+        while let Some(due) = self.queue.next_due() {
             match due {
                 Scheduled::Segment(segment) => self.arrived(segment),
                 Scheduled::Writable(id) => {
                     if let Some(key) = self.key(id)
-                        && self.endpoints[key].owes_writable(&self.wire)
+                        && self.endpoints[key].owes_writable(&self.queue)
                     {
                         self.arm(key);
                     }
@@ -48,7 +48,7 @@ impl MemoryIo {
         }
         match (self.by_ends.get(&(segment.to, segment.from)).copied(), &segment.kind) {
             (Some(key), _) => {
-                if self.endpoints[key].arrived(&mut self.wire, segment.kind) {
+                if self.endpoints[key].arrived(&mut self.queue, segment.kind) {
                     self.arm(key);
                 }
                 self.bury(key);
@@ -64,20 +64,20 @@ impl MemoryIo {
 
     /// Somebody wants to connect.
     fn asked(&mut self, segment: Segment) {
-        let failures = self.wire.options.connect_failures;
-        let backlog = self.wire.options.backlog;
+        let failures = self.queue.options.connect_failures;
+        let backlog = self.queue.options.backlog;
         let mut ports = self.ports.iter_mut().enumerate();
         let port = ports.find_map(|(key, port)| {
             port.as_mut().filter(|port| port.is_at(segment.to)).map(|port| (key, port))
         });
-        let Some((key, port)) = port.filter(|_| !self.wire.happens(failures)) else {
+        let Some((key, port)) = port.filter(|_| !self.queue.happens(failures)) else {
             return self.answer(&segment, SegmentKind::Refused);
         };
         if port.waiting.len() >= backlog {
-            let again = self.wire.now + RETRANSMIT;
-            return self.wire.schedule(again, Scheduled::Segment(segment));
+            let again = self.queue.now + RETRANSMIT;
+            return self.queue.schedule(again, Scheduled::Segment(segment));
         }
-        let window = self.wire.options.receive_window_bytes;
+        let window = self.queue.options.receive_window_bytes;
         let mut endpoint = Endpoint::new(segment.to, segment.from, window);
         endpoint.established = true;
         let waiting = self.endpoints.insert(endpoint);
@@ -89,7 +89,7 @@ impl MemoryIo {
 
     /// A datagram goes to the socket that is connected to its sender, else to a port that is played.
     fn datagram_arrived(&mut self, segment: Segment) {
-        let window = self.wire.options.receive_window_bytes;
+        let window = self.queue.options.receive_window_bytes;
         let mut sockets = self.datagrams.iter_mut();
         let socket = sockets.find(|(_, s)| (s.host, s.peer) == (segment.to, segment.from));
         if let Some((id, socket)) = socket {
@@ -118,12 +118,12 @@ impl MemoryIo {
     /// ICMP: who has sent a datagram to nobody is told so.
     fn find_nobody(&mut self, segment: &Segment) {
         if let SegmentKind::Datagram(_) = segment.kind {
-            self.wire.send_datagram(segment.to, segment.from, SegmentKind::Unreachable);
+            self.queue.send_datagram(segment.to, segment.from, SegmentKind::Unreachable);
         }
     }
 
     fn answer(&mut self, segment: &Segment, kind: SegmentKind) {
-        self.wire.send(segment.to, segment.from, kind);
+        self.queue.send(segment.to, segment.from, kind);
     }
 
     /// Notes that there is something to tell of an end that has an owner.

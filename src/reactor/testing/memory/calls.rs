@@ -22,35 +22,35 @@ const BEHIND_PATHS: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
 
 impl Io for MemoryIo {
     fn now(&mut self) -> Moment {
-        self.wire.now
+        self.queue.now
     }
 
     fn wall(&mut self) -> UnixNanos {
-        self.clock.at(self.wire.now)
+        self.clock.at(self.queue.now)
     }
 
     fn random(&mut self) -> u64 {
-        self.wire.random()
+        self.queue.random()
     }
 
     fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        let probability = self.wire.options.spurious_events;
-        let alarm = match self.wire.happens(probability) {
+        let probability = self.queue.options.spurious_events;
+        let alarm = match self.queue.happens(probability) {
             true => self.false_alarm(),
             false => None,
         };
         let early = alarm.is_some();
         events.extend(alarm);
-        if self.wire.out.is_some() {
+        if self.queue.out.is_some() {
             self.deliver();
             let told = self.tell(events);
             self.wake = match told || early {
-                true => Some(self.wire.now),
-                false => timeout.map(|timeout| self.wire.now + timeout),
+                true => Some(self.queue.now),
+                false => timeout.map(|timeout| self.queue.now + timeout),
             };
             return Ok(());
         }
-        self.advance(self.wire.now + self.wire.options.turn_cost);
+        self.advance(self.queue.now + self.queue.options.turn_cost);
         let timeout = if early { Some(Duration::ZERO) } else { timeout };
         self.sleep(timeout, events)
     }
@@ -83,7 +83,7 @@ impl Io for MemoryIo {
         let Some(closed) = self.ports.get_mut(port.key()).and_then(Option::take) else { return };
         self.paths.retain(|_, host| *host != closed.host);
         for key in closed.waiting {
-            self.endpoints[key].reset(&mut self.wire);
+            self.endpoints[key].reset(&mut self.queue);
             self.bury(key);
         }
     }
@@ -92,9 +92,9 @@ impl Io for MemoryIo {
     fn accept(&mut self, port: PortId, id: ConnId) -> io::Result<Addrs> {
         self.check_descriptors()?;
         let key = self.take_waiting(port)?;
-        let failures = self.wire.options.accept_failures;
-        if self.wire.happens(failures) {
-            self.endpoints[key].reset(&mut self.wire);
+        let failures = self.queue.options.accept_failures;
+        if self.queue.happens(failures) {
+            self.endpoints[key].reset(&mut self.queue);
             self.bury(key);
             return Err(Errno::CONNABORTED.into());
         }
@@ -106,7 +106,7 @@ impl Io for MemoryIo {
     fn shed(&mut self, port: PortId, most: usize) -> Result<usize, usize> {
         for shed in 0..most {
             let Ok(key) = self.take_waiting(port) else { return Ok(shed) };
-            self.endpoints[key].close(&mut self.wire);
+            self.endpoints[key].close(&mut self.queue);
             self.bury(key);
         }
         Ok(most)
@@ -115,10 +115,10 @@ impl Io for MemoryIo {
     fn connect(&mut self, id: ConnId, address: SocketAddr) -> io::Result<()> {
         self.check_descriptors()?;
         let host = self.own_address(address);
-        let window = self.wire.options.receive_window_bytes;
+        let window = self.queue.options.receive_window_bytes;
         let key = self.endpoints.insert(Endpoint::new(host, address, window));
         self.by_ends.insert((host, address), key);
-        self.wire.send(host, address, SegmentKind::Syn);
+        self.queue.send(host, address, SegmentKind::Syn);
         put(&mut self.by_id, id.key(), key);
         self.endpoints[key].id = Some(id);
         Ok(())
@@ -143,8 +143,8 @@ impl Io for MemoryIo {
         if let Some(socket) = self.datagrams.get_mut(&id) {
             return socket.read(into);
         }
-        let (endpoint, wire) = self.endpoint(id)?;
-        endpoint.read(wire, into)
+        let (endpoint, queue) = self.endpoint(id)?;
+        endpoint.read(queue, into)
     }
 
     fn write(&mut self, id: ConnId, data: &[u8]) -> io::Result<usize> {
@@ -154,22 +154,22 @@ impl Io for MemoryIo {
             self.send_datagram(host, peer, data.to_vec());
             return Ok(data.len());
         }
-        let (endpoint, wire) = self.endpoint(id)?;
-        endpoint.write(wire, data)
+        let (endpoint, queue) = self.endpoint(id)?;
+        endpoint.write(queue, data)
     }
 
     fn shutdown(&mut self, id: ConnId) -> io::Result<()> {
         self.check_is_stream(id)?;
-        let (endpoint, wire) = self.endpoint(id)?;
-        endpoint.shutdown(wire)
+        let (endpoint, queue) = self.endpoint(id)?;
+        endpoint.shutdown(queue)
     }
 
     fn close(&mut self, id: ConnId, how: Close) {
         if let Some(key) = self.key(id) {
             self.by_id[id.key()] = None;
             match how {
-                Close::Orderly | Close::AfterEnd => self.endpoints[key].close(&mut self.wire),
-                Close::Reset => self.endpoints[key].reset(&mut self.wire),
+                Close::Orderly | Close::AfterEnd => self.endpoints[key].close(&mut self.queue),
+                Close::Reset => self.endpoints[key].reset(&mut self.queue),
             }
             self.bury(key);
         } else if self.datagrams.remove(&id).is_none() {
@@ -207,7 +207,7 @@ impl MemoryIo {
         // Its slot may have another owner by now, who is armed by himself.
         let endpoint = self.endpoints.get_mut(key).filter(|endpoint| endpoint.armed)?;
         endpoint.armed = false;
-        let level = endpoint.level(&self.wire);
+        let level = endpoint.level(&self.queue);
         let id = endpoint.id.filter(|_| level.readable || level.writable)?;
         Some(ready(id, level))
     }
@@ -224,20 +224,20 @@ impl MemoryIo {
         let open = open.chain(self.datagrams.keys().copied());
         let ids: Vec<ConnId> = open.chain(self.stale.iter().copied()).collect();
         let last = ids.len().checked_sub(1)?;
-        let id = ids[self.wire.within(&(0..=last))];
+        let id = ids[self.queue.within(&(0..=last))];
         let (readable, writable) = (true, true);
         Some(Event::Ready { id, readable, writable, read_closed: false, failed: false })
     }
 
     /// Lets the clock jump from arrival to arrival until there is something to tell, or it is over.
     fn sleep(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        let until = timeout.map(|timeout| self.wire.now + timeout);
+        let until = timeout.map(|timeout| self.queue.now + timeout);
         loop {
             self.deliver();
             if self.tell(events) || std::mem::take(&mut self.played_heard) {
                 return Ok(());
             }
-            match (self.wire.earliest(), until) {
+            match (self.queue.earliest(), until) {
                 (Some(next), None) => self.advance(next),
                 (Some(next), Some(until)) if next <= until => self.advance(next),
                 (_, Some(until)) => {
@@ -270,7 +270,7 @@ impl MemoryIo {
 
     fn endpoint(&mut self, id: ConnId) -> io::Result<(&mut Endpoint, &mut EventQueue)> {
         let key = self.key(id).ok_or(Errno::NOTCONN)?;
-        Ok((&mut self.endpoints[key], &mut self.wire))
+        Ok((&mut self.endpoints[key], &mut self.queue))
     }
 
     /// Gives the end at `key` an owner.
@@ -287,7 +287,7 @@ impl MemoryIo {
     }
 
     fn check_descriptors(&self) -> io::Result<()> {
-        match self.descriptors() >= self.wire.options.descriptors_max {
+        match self.descriptors() >= self.queue.options.descriptors_max {
             true => Err(Errno::MFILE.into()),
             false => Ok(()),
         }
@@ -296,7 +296,7 @@ impl MemoryIo {
     /// Our address towards `peer`, with a port of its own.
     fn own_address(&mut self, peer: SocketAddr) -> SocketAddr {
         let ip = match peer {
-            SocketAddr::V4(_) => self.wire.options.host,
+            SocketAddr::V4(_) => self.queue.options.host,
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         };
         self.free_port(ip)
