@@ -24,8 +24,8 @@ use std::io::{self, ErrorKind};
 const SYNC_STEP_BYTES: u64 = 1 << 20;
 
 impl Journal {
-    fn is_too_large(&self, live: &dyn Snapshot) -> bool {
-        let limit = self.settings.compact_factor.saturating_mul(live.bytes());
+    fn is_too_large(&self, snapshot: &dyn Snapshot) -> bool {
+        let limit = self.settings.compact_factor.saturating_mul(snapshot.bytes());
         self.file.size > limit.max(self.settings.compact_bytes)
     }
 
@@ -36,14 +36,18 @@ impl Journal {
     ///
     /// As [`commit`](Journal::commit): with `always`, when it is not known any more which file
     /// a crash would leave.
-    pub(super) fn go_on_compacting(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
+    pub(super) fn go_on_compacting(
+        &mut self,
+        now: Moment,
+        snapshot: &dyn Snapshot,
+    ) -> io::Result<()> {
         let begun = match self.state.compacting() {
-            Compacting::Idle if !self.is_too_large(live) => return Ok(()),
+            Compacting::Idle if !self.is_too_large(snapshot) => return Ok(()),
             Compacting::Due(then) if now < *then => return Ok(()),
             Compacting::Idle | Compacting::Due(_) => self.begin_compaction(),
             Compacting::Running(_) => Ok(()),
         };
-        let placed = begun.and_then(|()| match self.write_slice(now, live)? {
+        let placed = begun.and_then(|()| match self.write_slice(now, snapshot)? {
             true => self.take_place(now),
             false => Ok(()),
         });
@@ -65,10 +69,10 @@ impl Journal {
     /// # Errors
     ///
     /// Those of the disk; the old file is still there then.
-    pub fn compact(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
+    pub fn compact(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
         self.write_pending();
         self.begin_compaction()?;
-        while !self.write_slice(now, live)? {}
+        while !self.write_slice(now, snapshot)? {}
         self.take_place(now)
     }
 
@@ -99,12 +103,12 @@ impl Journal {
 
     /// Writes the lines of the next numbers, a piece at a time: what is held in memory does not depend on
     /// how long a slice is. Returns whether they were the last.
-    fn write_slice(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<bool> {
+    fn write_slice(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<bool> {
         // All that was noted is written by now, so that its room is free.
         let Journal { disk, state, pending: piece, .. } = self;
         let Some(new) = state.compaction() else { return Ok(false) };
-        let end = live.end().min(new.next + self.settings.compact_keys);
-        for line in (new.next..end).filter_map(|number| live.line(number)) {
+        let end = snapshot.end().min(new.next + self.settings.compact_keys);
+        for line in (new.next..end).filter_map(|number| snapshot.line(number)) {
             if is_full(piece, line) {
                 new.append(&mut **disk, piece);
                 piece.clear();
@@ -118,7 +122,7 @@ impl Journal {
             return Err(e);
         }
         debug_assert!(new.file.synced <= new.file.size);
-        let is_last = end == live.end();
+        let is_last = end == snapshot.end();
         if !is_last && new.file.size - new.file.synced >= SYNC_STEP_BYTES {
             let took = new.file.sync(&mut **disk)?;
             self.synced(took, now);

@@ -40,7 +40,7 @@ impl Journal {
     /// # Errors
     ///
     /// With `always`, that it cannot be compacted.
-    pub(super) fn look_if_due(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
+    pub(super) fn look_if_due(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
         if *self.look.get_or_insert(now) > now {
             return Ok(());
         }
@@ -59,7 +59,7 @@ impl Journal {
         let what = "found: it or its folder was removed, renamed or replaced";
         self.tell_failure(&told(&*self.disk, what, &self.file.name, &e), now);
         match self.settings.sync {
-            Sync::Always => self.compact(now, live),
+            Sync::Always => self.compact(now, snapshot),
             Sync::EverySecond | Sync::No => Ok(()),
         }
     }

@@ -156,7 +156,7 @@ impl Journal {
     /// Writes what was noted since the last time, and syncs it if the policy says now; then goes on
     /// with compacting, if that is due. To be called once a turn, before its replies leave.
     ///
-    /// `now`: of this turn. `live`: every line that counts, those just noted included.
+    /// `now`: of this turn. `snapshot`: every line that counts, those just noted included.
     ///
     /// # Errors
     ///
@@ -164,7 +164,7 @@ impl Journal {
     /// be told that it was kept, and the journal must not be used any more. The same if the file is not
     /// where it was, and cannot be compacted there at once. The other policies give no errors: the
     /// journal [is broken](Journal::is_sound) then, until a new file is whole.
-    pub fn commit(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
+    pub fn commit(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
         self.throttle.report(now);
         self.write_pending();
         if std::mem::take(&mut self.written) {
@@ -182,8 +182,8 @@ impl Journal {
         {
             self.on_failure(e, now)?;
         }
-        self.look_if_due(now, live)?;
-        self.go_on_compacting(now, live)
+        self.look_if_due(now, snapshot)?;
+        self.go_on_compacting(now, snapshot)
     }
 
     /// Whether all that was noted is in the file. While it is not, nobody should be told that
@@ -218,9 +218,9 @@ impl Journal {
     /// # Errors
     ///
     /// Those of the last sync or of the new file. What was noted since the failure is lost then.
-    pub fn close(&mut self, now: Moment, live: &dyn Snapshot) -> io::Result<()> {
+    pub fn close(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
         if !self.is_sound() || self.disk.find(&self.file.name).is_err() {
-            return self.compact(now, live);
+            return self.compact(now, snapshot);
         }
         if let Some(new) = self.state.take(JournalStep::GaveUp(now)) {
             // Half a file is of no use to anybody; the next start would remove it too.
