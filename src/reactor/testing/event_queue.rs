@@ -27,7 +27,7 @@ pub(super) struct EventQueue {
     pub(super) now: Moment,
     chance: SplitMix64,
     /// By time, then by age.
-    agenda: BTreeMap<(Moment, u64), Scheduled>,
+    scheduled: BTreeMap<(Moment, u64), Scheduled>,
     sequence: u64,
     /// When the last segment of each stream arrives: nothing overtakes.
     latest: BTreeMap<(SocketAddr, SocketAddr), Moment>,
@@ -41,7 +41,7 @@ impl EventQueue {
             chance: SplitMix64::new(options.seed),
             options,
             now: Moment::default(),
-            agenda: BTreeMap::new(),
+            scheduled: BTreeMap::new(),
             sequence: 0,
             latest: BTreeMap::new(),
             out: carried.then(Vec::new),
@@ -87,23 +87,23 @@ impl EventQueue {
     /// Lets `due` happen `at` its time.
     pub(super) fn schedule(&mut self, at: Moment, due: Scheduled) {
         self.sequence += 1;
-        self.agenda.insert((at, self.sequence), due);
+        self.scheduled.insert((at, self.sequence), due);
     }
 
     /// When the next thing happens.
     pub(super) fn earliest(&self) -> Option<Moment> {
-        self.agenda.first_key_value().map(|((at, _), _)| *at)
+        self.scheduled.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// Takes the next thing that has happened by now.
     pub(super) fn next_due(&mut self) -> Option<Scheduled> {
-        let entry = self.agenda.first_entry().filter(|entry| entry.key().0 <= self.now)?;
+        let entry = self.scheduled.first_entry().filter(|entry| entry.key().0 <= self.now)?;
         Some(entry.remove())
     }
 
     /// Takes the segments off the queue, those that arrive first first.
     pub(super) fn take_under_way(&mut self) -> Vec<Segment> {
-        let dues = std::mem::take(&mut self.agenda).into_values();
+        let dues = std::mem::take(&mut self.scheduled).into_values();
         dues.filter_map(|due| match due {
             Scheduled::Segment(segment) => Some(segment),
             Scheduled::Writable(_) => None,
