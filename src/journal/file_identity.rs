@@ -22,29 +22,33 @@ use std::io;
 use std::time::Duration;
 
 /// How long it may go unnoticed while nothing is written.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const CHECK_EVERY: Duration = Duration::from_secs(60);
 
 impl Journal {
     /// Something was written: whether it can be found is to be seen at once with `always`, else within a
     /// second.
-    pub(super) fn look_soon(&mut self, now: Moment) {
+    pub(super) fn check_file_soon(&mut self, now: Moment) {
         let soon = match self.settings.sync {
             Sync::Always => now,
             Sync::EverySecond | Sync::No => now + SYNC_EVERY,
         };
-        self.look = Some(self.look.map_or(soon, |look| look.min(soon)));
+        self.next_check = Some(self.next_check.map_or(soon, |next| next.min(soon)));
     }
 
-    /// Looks, if it is time; and sees to a file that is not found.
+    /// Looks for the file if it is time, and sees to one that is not found.
     ///
     /// # Errors
     ///
     /// With `always`, that it cannot be compacted.
-    pub(super) fn look_if_due(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
-        if *self.look.get_or_insert(now) > now {
+    pub(super) fn check_file_if_due(
+        &mut self,
+        now: Moment,
+        snapshot: &dyn Snapshot,
+    ) -> io::Result<()> {
+        if *self.next_check.get_or_insert(now) > now {
             return Ok(());
         }
-        self.look = Some(now + LOOK_EVERY);
+        self.next_check = Some(now + CHECK_EVERY);
         match self.state.compacting() {
             // That is known, and being seen to.
             Compacting::Running(new) if new.old_is_lost && !self.is_sound() => return Ok(()),

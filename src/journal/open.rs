@@ -124,7 +124,7 @@ impl Journal {
             written: false,
             failure: None,
             stale: Vec::new(),
-            look: None,
+            next_check: None,
             counts: JournalCounts::default(),
             throttle: LogThrottle::default(),
         };
