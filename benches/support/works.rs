@@ -235,7 +235,7 @@ fn iamats(lines: usize, neighbours: usize, clients: u64) -> Named {
     let source = Box::new(Embedded::new(Rank::default()));
     let member = Member::new(&topology, "Welsh", source, 7, 100).expect("Welsh is a member");
     let mut reactor = Reactor::new(Still::default(), member, ReactorLimits::default());
-    Member::join(&mut reactor).expect("Welsh listens");
+    Member::start(&mut reactor).expect("Welsh listens");
     for (caller, name) in names.iter().enumerate() {
         reactor.io().call(FOR_NEIGHBOURS);
         reactor.turn().expect("a turn");

@@ -238,17 +238,17 @@ fn judge(
     match outcome {
         Ok(response) => {
             report.line("http", response.status);
-            let reading = source.read(query, network::reply(&response));
-            if !reading.log.is_empty() {
-                report.line("it says", &reading.log);
+            let parsed = source.read(query, network::reply(&response));
+            if !parsed.log.is_empty() {
+                report.line("it says", &parsed.log);
             }
-            let advice = match &reading.answer {
+            let advice = match &parsed.answer {
                 Answer::Failed(failure) => {
                     Some(after_answer(kind, failure.status, response.status))
                 }
                 _ => None,
             };
-            (reading.answer, advice)
+            (parsed.answer, advice)
         }
         Err(error) => {
             report.line("http", "-");

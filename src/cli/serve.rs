@@ -129,7 +129,7 @@ fn serve(
     }
     let mut reactor = Reactor::new(io, member, Member::reactor_limits(topology));
     let ServerAddrs { client, peer } =
-        Member::join(&mut reactor).map_err(|e| Failure::new(Exit::Unavailable, e.to_string()))?;
+        Member::start(&mut reactor).map_err(|e| Failure::new(Exit::Unavailable, e.to_string()))?;
     ::log::info!("{name} listens: clients {client}, neighbours {peer}");
     print_line(&format!("{name}: clients {client}, neighbours {peer}, log {}", log.display()));
     if let Err(e) = reactor.run() {

@@ -27,12 +27,12 @@ const CHECK_EVERY: Duration = Duration::from_secs(60);
 impl Journal {
     /// Something was written: whether it can be found is to be seen at once with `always`, else within a
     /// second.
-    pub(super) fn check_file_soon(&mut self, now: Moment) {
+    pub(super) fn check_soon(&mut self, now: Moment) {
         let soon = match self.settings.sync {
             Sync::Always => now,
             Sync::EverySecond | Sync::No => now + SYNC_EVERY,
         };
-        self.next_check = Some(self.next_check.map_or(soon, |next| next.min(soon)));
+        self.check = Some(self.check.map_or(soon, |next| next.min(soon)));
     }
 
     /// Looks for the file if it is time, and sees to one that is not found.
@@ -40,15 +40,11 @@ impl Journal {
     /// # Errors
     ///
     /// With `always`, that it cannot be compacted.
-    pub(super) fn check_file_if_due(
-        &mut self,
-        now: Moment,
-        snapshot: &dyn Snapshot,
-    ) -> io::Result<()> {
-        if *self.next_check.get_or_insert(now) > now {
+    pub(super) fn check_file(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
+        if *self.check.get_or_insert(now) > now {
             return Ok(());
         }
-        self.next_check = Some(now + CHECK_EVERY);
+        self.check = Some(now + CHECK_EVERY);
         match self.state.compacting() {
             // That is known, and being seen to.
             Compacting::Running(new) if new.old_is_lost && !self.is_sound() => return Ok(()),

@@ -135,7 +135,7 @@ pub struct Journal {
     /// Older files, which go when a new one is whole.
     stale: Vec<u64>,
     /// When to look next whether the file is where it was; none before the first commit.
-    next_check: Option<Moment>,
+    check: Option<Moment>,
     counts: JournalCounts,
     throttle: LogThrottle,
 }
@@ -169,7 +169,7 @@ impl Journal {
         self.write_pending();
         if std::mem::take(&mut self.written) {
             self.state.take(JournalStep::Written(now));
-            self.check_file_soon(now);
+            self.check_soon(now);
         }
         debug_assert!(self.file.synced <= self.file.size);
         debug_assert!(self.state.file() != FileState::Synced || self.file.synced == self.file.size);
@@ -182,7 +182,7 @@ impl Journal {
         {
             self.on_failure(e, now)?;
         }
-        self.check_file_if_due(now, snapshot)?;
+        self.check_file(now, snapshot)?;
         self.go_on_compacting(now, snapshot)
     }
 
@@ -199,10 +199,7 @@ impl Journal {
             Compacting::Due(then) => Some(now.max(*then)),
             Compacting::Running(_) => Some(now),
         };
-        [compacting, self.sync_due(), self.next_check, self.throttle.due()]
-            .into_iter()
-            .flatten()
-            .min()
+        [compacting, self.sync_due(), self.check, self.throttle.due()].into_iter().flatten().min()
     }
 
     /// What has happened until now.

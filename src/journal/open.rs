@@ -124,7 +124,7 @@ impl Journal {
             written: false,
             failure: None,
             stale: Vec::new(),
-            next_check: None,
+            check: None,
             counts: JournalCounts::default(),
             throttle: LogThrottle::default(),
         };

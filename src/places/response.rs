@@ -305,10 +305,10 @@ mod tests {
         ) {
             let secret = Secret::new("CANARY-7").unwrap();
             let log = [before, secret.reveal().repeat(times), after].concat();
-            let reading = parsed(Err(UpstreamError::senseless(log)), Some(&secret));
-            prop_assert!(!reading.log.contains("CANARY-7"));
-            prop_assert!(!reading.log.contains(char::is_control));
-            prop_assert!(reading.log.chars().count() <= LOG_CHARS_MAX);
+            let reply = parsed(Err(UpstreamError::senseless(log)), Some(&secret));
+            prop_assert!(!reply.log.contains("CANARY-7"));
+            prop_assert!(!reply.log.contains(char::is_control));
+            prop_assert!(reply.log.chars().count() <= LOG_CHARS_MAX);
         }
 
         #[test]

@@ -255,14 +255,14 @@ impl PlaceQueries {
         flight.id = None;
         let (answer, retry) = match outcome {
             Ok(response) => {
-                let reading = self.source.read(&flight.query, network::reply(&response));
-                if !reading.log.is_empty() {
+                let parsed = self.source.read(&flight.query, network::reply(&response));
+                if !parsed.log.is_empty() {
                     // What the upstream finds invalid is a mistake of ours.
-                    let ours = reading.answer.status(1) == SearchStatus::InvalidRequest.as_str();
+                    let ours = parsed.answer.status(1) == SearchStatus::InvalidRequest.as_str();
                     let level = if ours { log::Level::Error } else { log::Level::Warn };
-                    log::log!(level, "{}: {}", self.source.name(), reading.log);
+                    log::log!(level, "{}: {}", self.source.name(), parsed.log);
                 }
-                (reading.answer, reading.retry)
+                (parsed.answer, parsed.retry)
             }
             Err(why) => {
                 let what = format_args!("{}: {why}", self.source.name());

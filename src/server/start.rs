@@ -26,7 +26,7 @@ impl Member {
     /// neighbours that are its to dial. Says where it listens, which differs from the topology where that says port 0.
     ///
     /// The port for clients is opened last: who gets through to it finds all the others open.
-    pub fn join<I: Io>(reactor: &mut Reactor<I, Member>) -> io::Result<ServerAddrs> {
+    pub fn start<I: Io>(reactor: &mut Reactor<I, Member>) -> io::Result<ServerAddrs> {
         let (member, core) = reactor.parts();
         member.counters.since = core.now();
         let server = member.server.clone();

@@ -381,7 +381,7 @@ impl Cluster {
         }
         let limits = Member::reactor_limits(&self.topology);
         let mut reactor = Reactor::new(io, member, limits);
-        Member::join(&mut reactor).expect("nobody listens there yet");
+        Member::start(&mut reactor).expect("nobody listens there yet");
         let lives = self.machines[machine].lives + 1;
         if let Some(before) = &mut self.machines[machine].reactor {
             // Its kernel is the same machine's.
