@@ -1,4 +1,4 @@
-//! Names into addresses, addresses into connections, connections sealed: what a program needs that
+//! Names into addresses, addresses into connections, connections encrypted: what a program needs that
 //! asks other servers. It knows neither HTTP nor the herd.
 //!
 //! * [`dns`]: a stub resolver in the loop.

@@ -1,4 +1,4 @@
-//! One half of a lookup: one family, asked of one server after another until one has spoken.
+//! One family of a lookup, asked of one server after another until one has spoken.
 //!
 //! ```text
 //!   try_next ──▶ server 1 ───────────── silent ────────────── answers, late but first: ended
@@ -7,10 +7,10 @@
 //! ```
 //!
 //! Each try is a query of its own: its own id, its own socket. A server that is slower than its wait
-//! is not forgotten: its query stays open beside the next, and whoever answers first ends the half
+//! is not forgotten: its query stays open beside the next, and whoever answers first ends the family
 //! and cancels the others. So a short wait costs a datagram, not an answer.
 //!
-//! The tries are counted, so a half always ends; the lookup around it has a clock of its own.
+//! The tries are counted, so a family always ends; the lookup around it has a clock of its own.
 
 use super::DnsError;
 use super::action::{Outbox, QueryId, Via};

@@ -8,8 +8,8 @@
 //!   resolve ──▶│ literal? localhost? cache? hosts? ──────────────▶ Done │──▶ next_action
 //!              │           │ no                                ▲        │
 //!              │           ▼                                   │        │
-//!              │   lookup: A half    ── server 1, 2, 1, 2 ─▶ both ended │
-//!              │           AAAA half ── server 1, 2, 1, 2 ─▶ or in time │
+//!              │   lookup: A family  ── server 1, 2, 1, 2 ─▶ both ended │
+//!              │           AAAA      ── server 1, 2, 1, 2 ─▶ or in time │
 //!              └────┬───────────────────▲───────────────────────────────┘
 //!             Send, Cancel    answer, failed, timeout
 //!                   ▼                   │

@@ -7,15 +7,15 @@
 //! machine); the cache; the hosts file, whose names are never cached; the servers. Equal lookups that are under way
 //! share one query. A and AAAA are asked together, and the lookup is over
 //!
-//! * when both halves have ended;
-//! * 50 ms after the A half has found addresses: a server that drops AAAA must not make every
+//! * when both families have ended;
+//! * 50 ms after the query for A has found addresses: a server that drops AAAA must not make every
 //!   connection wait (RFC 8305, section 3). Not the other way round, for a host without IPv6 could
 //!   not use what there is;
 //! * when the total limit has passed.
 //!
 //! With a search list (`config.rs`) a lookup has several names, asked for one after another: the next when the
 //! servers have said that there is nothing of the one before, or could not say. The time for all is the same as
-//! for one. If none has addresses, but for one of them no server could say, then nobody knows; as with the halves.
+//! for one. If none has addresses, but for one of them no server could say, then nobody knows; as with the families.
 //!
 //! If no server would say, addresses that held before are used again (RFC 8767). A failure is not
 //! remembered: the next to ask asks the servers again, and whoever asks meanwhile shares his question.
@@ -67,7 +67,7 @@ struct Lookup {
     /// When it is over, whatever is missing.
     deadline: Moment,
     /// IPv6, then IPv4.
-    halves: [FamilyQuery; 2],
+    families: [FamilyQuery; 2],
 }
 
 impl Resolver {
@@ -98,12 +98,12 @@ impl Resolver {
 
     /// Bytes have come to the socket of `query`: over TCP, one whole message.
     pub fn answer(&mut self, query: QueryId, bytes: &[u8], now: Moment) {
-        self.step(query, now, |half, cx| half.answer(cx, query, bytes));
+        self.step(query, now, |family, cx| family.answer(cx, query, bytes));
     }
 
     /// The socket of `query` is gone, or could not be made.
     pub fn failed(&mut self, query: QueryId, now: Moment) {
-        self.step(query, now, |half, cx| half.failed(cx, query, DnsError::Unreachable));
+        self.step(query, now, |family, cx| family.failed(cx, query, DnsError::Unreachable));
     }
 
     /// Time has passed. To be called at [`next_timeout`](Resolver::next_timeout), or whenever.
@@ -113,7 +113,7 @@ impl Resolver {
         let mut due = Vec::new();
         for (names, lookup) in lookups.iter_mut().filter(|(_, lookup)| lookup.next_timeout() <= now)
         {
-            lookup.halves.iter_mut().for_each(|half| half.timeout(&mut cx));
+            lookup.families.iter_mut().for_each(|family| family.timeout(&mut cx));
             due.push(names.clone());
         }
         due.iter().for_each(|names| self.conclude(names, now));
@@ -173,13 +173,13 @@ impl Resolver {
         }
         let mut chance = SplitMix64::new(random);
         let mut cx = QueryStep { config: &self.config, out: &mut self.out, now };
-        let halves = halves(&names[0], &mut chance, &mut cx);
+        let families = families(&names[0], &mut chance, &mut cx);
         let (askers, deadline) = (vec![asker], now + self.config.total);
-        let lookup = Lookup { name, askers, chance, at: 0, before: None, deadline, halves };
+        let lookup = Lookup { name, askers, chance, at: 0, before: None, deadline, families };
         self.lookups.insert(names, lookup);
     }
 
-    /// Lets the half that has put `query` take a step, and its lookup what follows. Every query is
+    /// Lets the family that has put `query` take a step, and its lookup what follows. Every query is
     /// looked at: there are a few for each lookup, and seldom more than one lookup.
     fn step(
         &mut self,
@@ -189,11 +189,12 @@ impl Resolver {
     ) {
         let Resolver { config, lookups, out, .. } = self;
         let asked = lookups.iter_mut().find_map(|(names, lookup)| {
-            let half = lookup.halves.iter_mut().find(|half| half.position(query).is_some())?;
-            Some((names, half))
+            let family =
+                lookup.families.iter_mut().find(|family| family.position(query).is_some())?;
+            Some((names, family))
         });
-        let Some((names, half)) = asked else { return };
-        step(half, &mut QueryStep { config, out, now });
+        let Some((names, family)) = asked else { return };
+        step(family, &mut QueryStep { config, out, now });
         let names = names.clone();
         self.conclude(&names, now);
     }
@@ -201,7 +202,7 @@ impl Resolver {
     /// Ends the lookup of `names` if it is time, or goes on to the next of them.
     fn conclude(&mut self, names: &[HostName], now: Moment) {
         let Some(lookup) = self.lookups.get_mut(names) else { return };
-        let [v6, v4] = &lookup.halves;
+        let [v6, v4] = &lookup.families;
         let both_ended = v6.end().is_some() && v4.end().is_some();
         if let Some(Ok(_)) = v4.end() {
             lookup.deadline = lookup.deadline.min(now + RESOLUTION_DELAY);
@@ -212,7 +213,7 @@ impl Resolver {
             lookup.at += 1;
             lookup.before = Some(lookup.before.map_or(why, |before| neither(before, why)));
             let mut cx = QueryStep { config: &self.config, out: &mut self.out, now };
-            lookup.halves = halves(next, &mut lookup.chance, &mut cx);
+            lookup.families = families(next, &mut lookup.chance, &mut cx);
         } else if (both_ended || lookup.deadline <= now)
             && let Some(lookup) = self.lookups.remove(names)
         {
@@ -220,11 +221,11 @@ impl Resolver {
         }
     }
 
-    /// Puts the halves together, remembers the result, and tells it to all who asked.
+    /// Puts the families together, remembers the result, and tells it to all who asked.
     fn finish(&mut self, names: &[HostName], lookup: Lookup, now: Moment) {
-        let Lookup { name, askers, mut halves, before, .. } = lookup;
-        halves.iter_mut().for_each(|half| half.stop(&mut self.out));
-        let result = match halves.map(FamilyQuery::into_end) {
+        let Lookup { name, askers, mut families, before, .. } = lookup;
+        families.iter_mut().for_each(|family| family.stop(&mut self.out));
+        let result = match families.map(FamilyQuery::into_end) {
             [Ok(v6), Ok(v4)] => {
                 let ttl = v6.ttl.min(v4.ttl);
                 Ok(AddressSet { list: [v6.list, v4.list].concat(), ttl })
@@ -264,12 +265,12 @@ impl Resolver {
     }
 }
 
-/// Both halves of a lookup, each with its first try.
-fn halves(name: &HostName, chance: &mut SplitMix64, cx: &mut QueryStep<'_>) -> [FamilyQuery; 2] {
+/// Both families of a lookup, each with its first try.
+fn families(name: &HostName, chance: &mut SplitMix64, cx: &mut QueryStep<'_>) -> [FamilyQuery; 2] {
     [Family::V6, Family::V4].map(|family| {
-        let mut half = FamilyQuery::new(name, family, chance.next_u64());
-        half.try_next(cx);
-        half
+        let mut query = FamilyQuery::new(name, family, chance.next_u64());
+        query.try_next(cx);
+        query
     })
 }
 
@@ -288,7 +289,7 @@ fn neither(v6: DnsError, v4: DnsError) -> DnsError {
 impl Lookup {
     /// Why the next name is to be asked for, if it is: servers have spoken, and there is nothing here.
     fn leads_on(&self) -> Option<DnsError> {
-        let [Some(Err(v6)), Some(Err(v4))] = self.halves.each_ref().map(FamilyQuery::end) else {
+        let [Some(Err(v6)), Some(Err(v4))] = self.families.each_ref().map(FamilyQuery::end) else {
             return None;
         };
         let why = neither(*v6, *v4);
@@ -296,7 +297,7 @@ impl Lookup {
     }
 
     fn next_timeout(&self) -> Moment {
-        let tries = self.halves.iter().filter_map(FamilyQuery::next_timeout);
+        let tries = self.families.iter().filter_map(FamilyQuery::next_timeout);
         tries.fold(self.deadline, Moment::min)
     }
 }

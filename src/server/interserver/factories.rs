@@ -106,13 +106,13 @@ fn interserver(cx: &mut Cx<'_>, link_state: LinkState) -> Option<Box<dyn Protoco
     cx.core.unregister_producer(cx.id);
     let lines = LineReceiver::new(Interserver::new(cx, link_state), lines);
     match cx.state.peer_tls.is_some() {
-        true => sealed(cx, link_state, lines),
+        true => over_tls(cx, link_state, lines),
         false => Some(Box::new(lines.with_mode(Mode::Raw))),
     }
 }
 
 /// The same inside TLS, in which the other end has so much time to prove who it is.
-fn sealed(
+fn over_tls(
     cx: &mut Cx<'_>,
     link_state: LinkState,
     lines: LineReceiver<Interserver>,

@@ -362,7 +362,7 @@ fn a_server_that_fails_is_followed_by_the_next_at_once() {
         let sent = stage.query(V4);
         fail(&mut stage, sent);
         assert_eq!(stage.asked(V4), [54]);
-        assert_eq!(stage.asked(V6), [53], "the other half is not concerned");
+        assert_eq!(stage.asked(V6), [53], "the other family is not concerned");
         stage.hears(V4, |sent| sent.has(&["192.0.2.1"], 60));
         stage.hears(V6, |sent| sent.has(&["2001:db8::1"], 60));
         assert_eq!(stage.said(), [both()]);
@@ -648,7 +648,7 @@ fn a_server_that_drops_aaaa_costs_50_ms() {
 }
 
 #[test]
-fn a_half_without_an_answer_is_asked_again_after_5_s() {
+fn a_family_without_an_answer_is_asked_again_after_5_s() {
     let mut stage = stage(1);
     stage.resolve("maps.example");
     stage.hears(V4, |sent| sent.has(&["192.0.2.1"], 600));
@@ -881,7 +881,7 @@ proptest! {
         prop_assert_eq!(stage.done.len(), asked.len());
         prop_assert_eq!(stage.open.len(), 0);
         prop_assert_eq!(stage.resolver.next_timeout(), None);
-        // Two halves, two tries of each server or name, each perhaps again over TCP.
+        // Two families, two tries of each server or name, each perhaps again over TCP.
         let servers_or_names = if servers == 0 { 3 } else { usize::from(servers) };
         prop_assert!(stage.sent <= asked.len() * 2 * 2 * servers_or_names * 2);
         for found in stage.said().into_iter().flatten() {
