@@ -71,7 +71,7 @@ impl Neighbours {
     /// The neighbours of the server `name`, none of them connected.
     pub fn new(topology: &Topology, name: &str, backlogs: &mut Backlogs) -> Neighbours {
         let neighbours = topology.neighbours_of(name).into_iter().cloned();
-        let link = |server| Neighbour {
+        let neighbour = |server| Neighbour {
             server,
             conn: None,
             comparison: Comparison::default(),
@@ -80,7 +80,7 @@ impl Neighbours {
             replacements: Replacements::default(),
             dialled: Replacements::default(),
         };
-        let neighbours: Vec<Neighbour> = neighbours.map(link).collect();
+        let neighbours: Vec<Neighbour> = neighbours.map(neighbour).collect();
         Neighbours {
             acks: (topology.ack == Acknowledge::Peer).then(|| Acks::new(neighbours.len())),
             neighbours,
@@ -91,7 +91,7 @@ impl Neighbours {
 
     /// All neighbours.
     pub fn iter(&self) -> impl Iterator<Item = (NeighbourId, &Neighbour)> {
-        self.neighbours.iter().enumerate().map(|(key, link)| (NeighbourId(key), link))
+        self.neighbours.iter().enumerate().map(|(key, neighbour)| (NeighbourId(key), neighbour))
     }
 
     /// The neighbour that `id` names.
@@ -101,7 +101,9 @@ impl Neighbours {
 
     /// The neighbour of that name.
     pub fn named(&self, name: &[u8]) -> Option<NeighbourId> {
-        self.iter().find(|(_, link)| link.server.name.as_bytes() == name).map(|(id, _)| id)
+        self.iter()
+            .find(|(_, neighbour)| neighbour.server.name.as_bytes() == name)
+            .map(|(id, _)| id)
     }
 
     /// How many neighbours there are.
@@ -116,7 +118,7 @@ impl Neighbours {
 
     /// How many neighbours are configured that say no HELLO.
     pub fn plain(&self) -> usize {
-        self.neighbours.iter().filter(|link| link.server.plain).count()
+        self.neighbours.iter().filter(|neighbour| neighbour.server.plain).count()
     }
 
     /// Whether a new connection may become the link to `id`. If one stands, returns it, and the ruling on its
@@ -127,10 +129,10 @@ impl Neighbours {
         id: NeighbourId,
         limits: &Limits,
     ) -> Option<(ConnId, Ruling)> {
-        let link = &mut self.neighbours[id.0];
+        let neighbour = &mut self.neighbours[id.0];
         let stands = |conn: &ConnId| core.transport(*conn).is_some_and(|t| t.is_connected());
-        let conn = link.conn.filter(stands)?;
-        Some((conn, link.replacements.rule(core.now(), limits.retry_first, limits.retry_max)))
+        let conn = neighbour.conn.filter(stands)?;
+        Some((conn, neighbour.replacements.rule(core.now(), limits.retry_first, limits.retry_max)))
     }
 
     /// We have dialled `id`, and it is linked. Returns how long the link has to stand until the pauses between attempts
@@ -156,27 +158,27 @@ impl Neighbours {
         conn: ConnId,
         wants_acks: bool,
     ) -> Option<ConnId> {
-        let link = &mut self.neighbours[id.0];
-        if link.server.plain {
-            table.mark_all(link.backlog);
+        let neighbour = &mut self.neighbours[id.0];
+        if neighbour.server.plain {
+            table.mark_all(neighbour.backlog);
         } else if let Some(acks) = &mut self.acks {
             acks.linked(id);
         }
-        link.comparison = Comparison::default();
-        link.taken = wants_acks.then(TakenLines::default);
-        link.conn.replace(conn)
+        neighbour.comparison = Comparison::default();
+        neighbour.taken = wants_acks.then(TakenLines::default);
+        neighbour.conn.replace(conn)
     }
 
     /// `conn` is lost. If it was the link to `id`, that stands no more.
     pub fn lost(&mut self, table: &mut Table, id: NeighbourId, conn: ConnId) {
-        let link = &mut self.neighbours[id.0];
-        if link.conn != Some(conn) {
+        let neighbour = &mut self.neighbours[id.0];
+        if neighbour.conn != Some(conn) {
             return;
         }
-        link.conn = None;
-        link.comparison = Comparison::default();
-        link.taken = None;
-        table.backlogs.clear(link.backlog);
+        neighbour.conn = None;
+        neighbour.comparison = Comparison::default();
+        neighbour.taken = None;
+        table.backlogs.clear(neighbour.backlog);
         if let Some(acks) = &mut self.acks {
             acks.lost(id);
         }
@@ -192,20 +194,20 @@ impl Neighbours {
     ) {
         // Nearly always, so that it is looked up once for all of them.
         let are_empty = table.backlogs.are_empty();
-        for (number, link) in self.neighbours.iter().enumerate() {
+        for (number, neighbour) in self.neighbours.iter().enumerate() {
             let id = NeighbourId(number);
-            let Some(conn) = link.conn.filter(|_| from != Some(id)) else { continue };
-            if !are_empty && table.backlogs.contains(link.backlog, key) {
+            let Some(conn) = neighbour.conn.filter(|_| from != Some(id)) else { continue };
+            if !are_empty && table.backlogs.contains(neighbour.backlog, key) {
                 // It will be sent the latest line, which is this one.
                 continue;
             }
             if core.pending(conn) < self.flood_buffer_bytes {
-                send_line(core, link, conn, table.line(key));
+                send_line(core, neighbour, conn, table.line(key));
                 if let Some(acks) = &mut self.acks {
                     acks.wrote(id);
                 }
             } else {
-                table.backlogs.mark(link.backlog, key);
+                table.backlogs.mark(neighbour.backlog, key);
                 core.resume_when_drained(conn);
             }
         }
@@ -221,17 +223,17 @@ impl Neighbours {
     /// asked last by which it compares. What is less than a row of sums counts as nothing: on a busy link
     /// there is always something.
     pub fn is_quiet<S: Shared>(&mut self, core: &Core<S>, table: &Table, id: NeighbourId) -> bool {
-        let link = &mut self.neighbours[id.0];
-        let is_sent = link.conn.is_some_and(|conn| core.pending(conn) < ROW_LINE_BYTES_MAX);
-        link.comparison.is_at_rest() && is_sent && table.backlogs.is_empty(link.backlog)
+        let neighbour = &mut self.neighbours[id.0];
+        let is_sent = neighbour.conn.is_some_and(|conn| core.pending(conn) < ROW_LINE_BYTES_MAX);
+        neighbour.comparison.is_at_rest() && is_sent && table.backlogs.is_empty(neighbour.backlog)
     }
 
     /// Takes the leaves of which neighbours have been found to lack lines, with the connections on
     /// which they were.
     pub(crate) fn take_given(&mut self) -> Vec<(NeighbourId, ConnId, LeafSet)> {
         let neighbours = self.neighbours.iter_mut().enumerate();
-        let given = neighbours.filter_map(|(key, link)| {
-            Some((NeighbourId(key), link.conn?, link.comparison.take_given()))
+        let given = neighbours.filter_map(|(key, neighbour)| {
+            Some((NeighbourId(key), neighbour.conn?, neighbour.comparison.take_given()))
         });
         given.filter(|(_, _, leaves)| !leaves.is_empty()).collect()
     }
@@ -251,22 +253,23 @@ impl Neighbours {
     /// Sends to `id` what is due: what is to be compared and then its backlog, as far as there is room; the
     /// rest when that has been sent.
     pub fn send_due<S: Shared>(&mut self, core: &mut Core<S>, table: &mut Table, id: NeighbourId) {
-        let link = &mut self.neighbours[id.0];
-        let Some(conn) = link.conn else { return };
+        let neighbour = &mut self.neighbours[id.0];
+        let Some(conn) = neighbour.conn else { return };
         let portion = self.flood_buffer_bytes.min(PORTION_BYTES);
-        while link.comparison.has_words() && core.pending(conn) + ROW_LINE_BYTES_MAX < portion {
+        while neighbour.comparison.has_words() && core.pending(conn) + ROW_LINE_BYTES_MAX < portion
+        {
             self.line.clear();
-            link.comparison.write_next(table.digest(), &mut self.line);
-            send_line(core, link, conn, &self.line);
+            neighbour.comparison.write_next(table.digest(), &mut self.line);
+            send_line(core, neighbour, conn, &self.line);
         }
         while core.pending(conn) < portion {
-            let Some(key) = table.backlogs.take_next(link.backlog) else { break };
-            send_line(core, link, conn, table.line(key));
+            let Some(key) = table.backlogs.take_next(neighbour.backlog) else { break };
+            send_line(core, neighbour, conn, table.line(key));
             if let Some(acks) = &mut self.acks {
                 acks.wrote(id);
             }
         }
-        if link.comparison.has_words() || !table.backlogs.is_empty(link.backlog) {
+        if neighbour.comparison.has_words() || !table.backlogs.is_empty(neighbour.backlog) {
             core.resume_when_drained(conn);
         }
     }
@@ -286,29 +289,31 @@ impl Neighbours {
 
     /// Tells those who want to know how many of their lines have been taken: once a turn.
     pub(crate) fn acknowledge<S: Shared>(&mut self, core: &mut Core<S>) {
-        for link in &mut self.neighbours {
-            let (Some(taken), Some(conn)) = (&mut link.taken, link.conn) else { continue };
+        for neighbour in &mut self.neighbours {
+            let (Some(taken), Some(conn)) = (&mut neighbour.taken, neighbour.conn) else {
+                continue;
+            };
             debug_assert!(taken.told <= taken.lines);
             if taken.lines > taken.told {
                 taken.told = taken.lines;
                 self.line.clear();
                 write_ack(&mut self.line, taken.told);
-                send_line(core, link, conn, &self.line);
+                send_line(core, neighbour, conn, &self.line);
             }
         }
     }
 }
 
 /// Writes one line to a neighbour, in its own manner of ending lines.
-fn send_line<S: Shared>(core: &mut Core<S>, link: &Neighbour, conn: ConnId, line: &[u8]) {
-    let end: &[u8] = if link.server.plain { b"\r\n" } else { b"\n" };
+fn send_line<S: Shared>(core: &mut Core<S>, neighbour: &Neighbour, conn: ConnId, line: &[u8]) {
+    let end: &[u8] = if neighbour.server.plain { b"\r\n" } else { b"\n" };
     core.write_with(conn, line.len() + end.len(), |out| {
         out.extend_from_slice(line);
         out.extend_from_slice(end);
     });
     if crate::log::traffic_is_on() {
         let wall = core.wall().0;
-        let to = crate::log::Party::Named(link.server.name.as_bytes());
+        let to = crate::log::Party::Named(neighbour.server.name.as_bytes());
         crate::log::traffic(wall, to, crate::log::Direction::Out, line);
     }
 }

@@ -8,7 +8,7 @@
 //!   resolve ──▶│ literal? localhost? cache? hosts? ──────────────▶ Done │──▶ next_action
 //!              │           │ no                                ▲        │
 //!              │           ▼                                   │        │
-//!              │   lookup: A family  ── server 1, 2, 1, 2 ─▶ both ended │
+//!              │   lookup: A         ── server 1, 2, 1, 2 ─▶ both ended │
 //!              │           AAAA      ── server 1, 2, 1, 2 ─▶ or in time │
 //!              └────┬───────────────────▲───────────────────────────────┘
 //!             Send, Cancel    answer, failed, timeout
