@@ -39,7 +39,7 @@ pub struct Acks {
     current: u64,
     /// Those that are not acknowledged, oldest first.
     waiting: VecDeque<WaitingBatch>,
-    links: Vec<Option<NeighbourProgress>>,
+    progress: Vec<Option<NeighbourProgress>>,
 }
 
 #[derive(Debug)]
@@ -65,8 +65,8 @@ struct NeighbourProgress {
 impl Acks {
     /// Nothing waits, and none of the `neighbours` is linked.
     pub fn new(neighbours: usize) -> Acks {
-        let links = (0..neighbours).map(|_| None).collect();
-        Acks { current: 1, waiting: VecDeque::new(), links }
+        let progress = (0..neighbours).map(|_| None).collect();
+        Acks { current: 1, waiting: VecDeque::new(), progress }
     }
 
     /// Neighbour `id` is linked anew, and will say what it has taken.
@@ -75,18 +75,18 @@ impl Acks {
         let is_late = self.waiting.back().is_some_and(|waiting| waiting.batch == self.current);
         let since = self.current + u64::from(is_late);
         let nothing = NeighbourProgress { since, written: 0, taken: 0, marks: VecDeque::new() };
-        self.links[id.0] = Some(nothing);
+        self.progress[id.0] = Some(nothing);
     }
 
     /// The link to neighbour `id` is lost: what it had not said by now it will not say.
     pub fn lost(&mut self, id: NeighbourId) {
-        self.links[id.0] = None;
+        self.progress[id.0] = None;
     }
 
     /// A line was written to neighbour `id`.
     pub fn wrote(&mut self, id: NeighbourId) {
-        if let Some(link) = &mut self.links[id.0] {
-            link.written += 1;
+        if let Some(progress) = &mut self.progress[id.0] {
+            progress.written += 1;
         }
     }
 
@@ -112,10 +112,10 @@ impl Acks {
     /// asked for patience sets its deadline now.
     pub fn before_poll(&mut self, has_backlog: impl Fn(NeighbourId) -> bool) -> Option<Batch> {
         let newest = self.waiting.back()?.batch;
-        for (key, link) in self.links.iter_mut().enumerate() {
-            let link = link.as_mut().filter(|link| link.since <= newest);
-            if let Some(link) = link.filter(|_| !has_backlog(NeighbourId(key))) {
-                link.mark(newest);
+        for (key, progress) in self.progress.iter_mut().enumerate() {
+            let progress = progress.as_mut().filter(|progress| progress.since <= newest);
+            if let Some(progress) = progress.filter(|_| !has_backlog(NeighbourId(key))) {
+                progress.mark(newest);
             }
         }
         let has_batch = newest == self.current;
@@ -126,11 +126,11 @@ impl Acks {
     /// Neighbour `id` has taken the first `count` lines that were written to it. None: so many were not
     /// written, or it had taken more before.
     pub fn acknowledged(&mut self, id: NeighbourId, count: u64) -> Option<()> {
-        let link = self.links[id.0].as_mut()?;
-        if count > link.written || count < link.taken {
+        let progress = self.progress[id.0].as_mut()?;
+        if count > progress.written || count < progress.taken {
             return None;
         }
-        link.taken = count;
+        progress.taken = count;
         Some(())
     }
 
@@ -138,7 +138,8 @@ impl Acks {
     /// [`acknowledged`](Acks::acknowledged).
     pub fn take_acked(&mut self) -> Vec<(ConnId, Batch)> {
         let mut free = Vec::new();
-        for batches in self.links.iter_mut().flatten().filter_map(NeighbourProgress::take_acked) {
+        for batches in self.progress.iter_mut().flatten().filter_map(NeighbourProgress::take_acked)
+        {
             release(&mut self.waiting, batches, &mut free);
         }
         free
@@ -340,7 +341,7 @@ mod tests {
         for waiter in 0..3_000 {
             turn(&mut acks, waiter, 1);
         }
-        assert!(acks.links[0].as_ref().unwrap().marks.len() <= MARKS_MAX);
+        assert!(acks.progress[0].as_ref().unwrap().marks.len() <= MARKS_MAX);
         acks.acknowledged(PARKER, 3_000).unwrap();
         assert_eq!(released(&mut acks).len(), 3_000);
     }

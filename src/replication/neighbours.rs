@@ -1,6 +1,6 @@
 //! Who of the neighbours is connected, and how news reaches them: the flood.
 //!
-//! A link is a neighbour and the connection to it, if it stands. One mechanism serves slow neighbours
+//! A link is the connection to a neighbour, if it stands. One mechanism serves slow neighbours
 //! and those met again: the backlog ([`Backlogs`]), one bit per client and
 //! neighbour. News is written to a link at once while little is pending there; else the bit is set,
 //! and when the link has drained, the client's *latest* line is sent for it. When a link is made,
