@@ -36,11 +36,7 @@ impl Journal {
     ///
     /// As [`commit`](Journal::commit): with `always`, when it is not known any more which file
     /// a crash would leave.
-    pub(super) fn go_on_compacting(
-        &mut self,
-        now: Moment,
-        snapshot: &dyn Snapshot,
-    ) -> io::Result<()> {
+    pub(super) fn compact_slice(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
         let begun = match self.state.compacting() {
             Compacting::Idle if !self.is_too_large(snapshot) => return Ok(()),
             Compacting::Due(then) if now < *then => return Ok(()),

@@ -183,7 +183,7 @@ impl Journal {
             self.on_failure(e, now)?;
         }
         self.check_file(now, snapshot)?;
-        self.go_on_compacting(now, snapshot)
+        self.compact_slice(now, snapshot)
     }
 
     /// Whether all that was noted is in the file. While it is not, nobody should be told that

@@ -270,12 +270,12 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         match transport.pending() {
             0 => self.drained(id),
             _ => {
-                let flushing =
+                let flushes =
                     transport.phase() == Phase::Disconnecting && !transport.has_deadline();
                 if transport.writable && transport.unsent_bytes() > 0 {
                     self.core.mark_dirty(id);
                 }
-                if flushing {
+                if flushes {
                     self.core.set_deadline(id, self.core.limits.close);
                 }
             }

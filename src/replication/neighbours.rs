@@ -70,9 +70,8 @@ pub struct Neighbours {
 impl Neighbours {
     /// The neighbours of the server `name`, none of them connected.
     pub fn new(topology: &Topology, name: &str, backlogs: &mut Backlogs) -> Neighbours {
-        let neighbours = topology.neighbours_of(name).into_iter().cloned();
-        let neighbour = |server| Neighbour {
-            server,
+        let neighbour = |server: &Server| Neighbour {
+            server: server.clone(),
             conn: None,
             comparison: Comparison::default(),
             backlog: backlogs.add(),
@@ -80,7 +79,7 @@ impl Neighbours {
             replacements: Replacements::default(),
             dialled: Replacements::default(),
         };
-        let neighbours: Vec<Neighbour> = neighbours.map(neighbour).collect();
+        let neighbours: Vec<_> = topology.neighbours_of(name).into_iter().map(neighbour).collect();
         Neighbours {
             acks: (topology.ack == Acknowledge::Peer).then(|| Acks::new(neighbours.len())),
             neighbours,
@@ -101,9 +100,7 @@ impl Neighbours {
 
     /// The neighbour of that name.
     pub fn named(&self, name: &[u8]) -> Option<NeighbourId> {
-        self.iter()
-            .find(|(_, neighbour)| neighbour.server.name.as_bytes() == name)
-            .map(|(id, _)| id)
+        self.iter().find(|(_, one)| one.server.name.as_bytes() == name).map(|(id, _)| id)
     }
 
     /// How many neighbours there are.
@@ -255,14 +252,13 @@ impl Neighbours {
     pub fn send_due<S: Shared>(&mut self, core: &mut Core<S>, table: &mut Table, id: NeighbourId) {
         let neighbour = &mut self.neighbours[id.0];
         let Some(conn) = neighbour.conn else { return };
-        let portion = self.flood_buffer_bytes.min(PORTION_BYTES);
-        while neighbour.comparison.has_words() && core.pending(conn) + ROW_LINE_BYTES_MAX < portion
-        {
+        let room = self.flood_buffer_bytes.min(PORTION_BYTES);
+        while neighbour.comparison.has_words() && core.pending(conn) + ROW_LINE_BYTES_MAX < room {
             self.line.clear();
             neighbour.comparison.write_next(table.digest(), &mut self.line);
             send_line(core, neighbour, conn, &self.line);
         }
-        while core.pending(conn) < portion {
+        while core.pending(conn) < room {
             let Some(key) = table.backlogs.take_next(neighbour.backlog) else { break };
             send_line(core, neighbour, conn, table.line(key));
             if let Some(acks) = &mut self.acks {
@@ -290,7 +286,7 @@ impl Neighbours {
     /// Tells those who want to know how many of their lines have been taken: once a turn.
     pub(crate) fn acknowledge<S: Shared>(&mut self, core: &mut Core<S>) {
         for neighbour in &mut self.neighbours {
-            let (Some(taken), Some(conn)) = (&mut neighbour.taken, neighbour.conn) else {
+            let Some((taken, conn)) = neighbour.taken.as_mut().zip(neighbour.conn) else {
                 continue;
             };
             debug_assert!(taken.told <= taken.lines);

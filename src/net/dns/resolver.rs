@@ -189,8 +189,7 @@ impl Resolver {
     ) {
         let Resolver { config, lookups, out, .. } = self;
         let asked = lookups.iter_mut().find_map(|(names, lookup)| {
-            let family =
-                lookup.families.iter_mut().find(|family| family.position(query).is_some())?;
+            let family = lookup.families.iter_mut().find(|one| one.position(query).is_some())?;
             Some((names, family))
         });
         let Some((names, family)) = asked else { return };
