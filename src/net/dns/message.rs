@@ -47,8 +47,9 @@ const HEADER_BYTES: usize = 12;
 
 /// Bits of the third byte and the fourth. RFC 1035, section 4.1.1.
 const RESPONSE: u8 = 0x80;
-const OPCODE: u8 = 0x78;
+const AUTHORITATIVE: u8 = 0x04;
 const TRUNCATED: u8 = 0x02;
+const RECURSION_AVAILABLE: u8 = 0x80;
 const RCODE: u8 = 0x0f;
 
 /// What the server says, in [`RCODE`].
@@ -101,7 +102,7 @@ pub enum DnsReply {
     NoSuchName,
     /// There is more than fits in a datagram: ask over TCP.
     Truncated,
-    /// The server could not or would not answer, or what it sent cannot be read.
+    /// The server could not or would not answer, has no records and looks no further, or what it sent cannot be read.
     Failed,
 }
 
@@ -149,8 +150,13 @@ impl Question {
             return None;
         }
         let is_cut = header[2] & TRUNCATED != 0;
+        // As glibc's res_send.c: it is not responsible for the name, and asks nobody else.
+        let is_lame = header[2] & AUTHORITATIVE == 0
+            && header[3] & RECURSION_AVAILABLE == 0
+            && [6, 10].iter().all(|&count| number(header, count) == Some(0));
         Some(match rcode {
             NO_ERROR if is_cut && via == Via::Udp => DnsReply::Truncated,
+            NO_ERROR if is_lame => DnsReply::Failed,
             NO_ERROR => match self.addresses_in(answer) {
                 // There is no longer way to ask.
                 None | Some(DnsReply::NoAddresses) if is_cut => DnsReply::Failed,
@@ -163,7 +169,7 @@ impl Question {
 
     /// Whether `answer` is one, and to this question.
     fn is_repeated_in(&self, header: &[u8; HEADER_BYTES], rcode: u8, answer: &[u8]) -> bool {
-        let is_ours = header[..2] == self.bytes[..2] && header[2] & (RESPONSE | OPCODE) == RESPONSE;
+        let is_ours = header[..2] == self.bytes[..2] && header[2] & RESPONSE != 0;
         let is_repeated = match number(header, 4) {
             // Who could not read the question cannot repeat it, and can only say so.
             Some(0) => !matches!(rcode, NO_ERROR | NAME_ERROR),
@@ -301,6 +307,7 @@ mod tests {
     /// An answer to `question` with what `fill` puts in.
     fn answer(question: &Question, fill: impl FnOnce(&mut Packet<'_>)) -> Vec<u8> {
         let mut packet = Packet::parse(question.bytes()).unwrap().into_reply();
+        packet.set_flags(PacketFlag::RECURSION_AVAILABLE);
         fill(&mut packet);
         packet.build_bytes_vec_compressed().unwrap()
     }
@@ -445,6 +452,21 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_has_no_records_and_looks_no_further_has_not_answered() {
+        let question = asked(Family::V4);
+        let said = |third: u8, fourth: u8, additional: u8| {
+            let mut bytes = answer(&question, |_| {});
+            (bytes[2], bytes[3], bytes[11]) = (0x81 | third, fourth, additional);
+            question.read(&bytes, Via::Udp)
+        };
+        assert_eq!(said(0, 0, 0), Some(DnsReply::Failed));
+        assert_eq!(said(0x04, 0, 0), Some(DnsReply::NoAddresses), "it is authoritative");
+        assert_eq!(said(0, 0x80, 0), Some(DnsReply::NoAddresses), "it asks others");
+        assert_eq!(said(0, 0, 1), Some(DnsReply::NoAddresses), "it says more");
+        assert_eq!(said(0, 3, 0), Some(DnsReply::NoSuchName));
+    }
+
+    #[test]
     fn a_truncated_answer_is_not_read_further() {
         let question = asked(Family::V4);
         let bytes = answer(&question, |packet| {
@@ -470,7 +492,6 @@ mod tests {
         };
         assert_eq!(changed(1, 0x35), None, "another id");
         assert_eq!(changed(2, 0x01), None, "a query");
-        assert_eq!(changed(2, 0x91), None, "another opcode");
         assert_eq!(changed(5, 0), None, "no question");
         assert_eq!(changed(5, 2), None, "two questions");
         assert_eq!(changed(13, b'x'), None, "another name");
@@ -574,8 +595,10 @@ mod tests {
     fn bits_of_the_header_that_mean_nothing_here_do_no_harm() {
         let question = asked(Family::V4);
         let good = answer(&question, |packet| packet.answers = vec![a("maps.example", 9, 1)]);
-        // Authoritative, recursion not desired or not available, reserved, authentic, not checked.
-        for (third, fourth) in [(0x04, 0), (0x01, 0), (0, 0x80), (0, 0x40), (0, 0x20), (0, 0x10)] {
+        // Another opcode, authoritative, recursion not desired or not available, reserved, authentic, not checked.
+        for (third, fourth) in
+            [(0x78, 0), (0x04, 0), (0x01, 0), (0, 0x80), (0, 0x40), (0, 0x20), (0, 0x10)]
+        {
             let mut bytes = good.clone();
             (bytes[2], bytes[3]) = (bytes[2] ^ third, bytes[3] ^ fourth);
             assert_eq!(question.read(&bytes, Via::Udp), addresses(9, &[1]));

@@ -80,6 +80,7 @@ fn way(via: Via) -> usize {
 /// An answer with what `fill` puts in.
 pub fn answer(query: &[u8], fill: impl FnOnce(&mut Packet<'_>)) -> Vec<u8> {
     let mut packet = Packet::parse(query).unwrap().into_reply();
+    packet.set_flags(PacketFlag::RECURSION_AVAILABLE);
     fill(&mut packet);
     packet.build_bytes_vec_compressed().unwrap()
 }

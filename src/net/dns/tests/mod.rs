@@ -40,6 +40,7 @@ impl Sent {
     /// An answer with what `fill` puts in.
     fn answer(&self, fill: impl FnOnce(&mut Packet<'_>)) -> Vec<u8> {
         let mut packet = Packet::parse(&self.bytes).unwrap().into_reply();
+        packet.set_flags(PacketFlag::RECURSION_AVAILABLE);
         fill(&mut packet);
         packet.build_bytes_vec_compressed().unwrap()
     }
