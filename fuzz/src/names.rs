@@ -42,7 +42,7 @@ pub fn dns_files(data: &[u8]) {
     assert!(config.tries() >= 1);
     let names = config.names(HostName::parse("maps").expect("it is a name"), false);
     assert!((1..=SEARCH_MAX + 1).contains(&names.len()));
-    let _ = config.server(0);
+    let _ = config.server(None, 0);
     let hosts = Hosts::parse(data);
     if let Some(name) = HostName::parse("localhost") {
         assert!(hosts.addresses(&name).is_none_or(|addresses| !addresses.is_empty()));

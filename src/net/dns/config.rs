@@ -158,9 +158,10 @@ impl Config {
         self.servers.len() * self.attempts as usize
     }
 
-    /// The server of a try: all in their order, then again.
-    pub fn server(&self, tried: usize) -> SocketAddr {
-        self.servers[tried % self.servers.len()]
+    /// The server of a try: all in their order from `first` on, then again.
+    pub fn server(&self, first: Option<SocketAddr>, tried: usize) -> SocketAddr {
+        let first = self.servers.iter().position(|server| Some(*server) == first).unwrap_or(0);
+        self.servers[(first + tried) % self.servers.len()]
     }
 
     /// How long a try waits before the next.
@@ -333,8 +334,15 @@ mod tests {
     fn tries_go_round_all_servers() {
         let config = config("nameserver 192.0.2.1\nnameserver 192.0.2.2\n");
         let ports: Vec<String> =
-            (0..config.tries()).map(|n| config.server(n).ip().to_string()).collect();
+            (0..config.tries()).map(|n| config.server(None, n).ip().to_string()).collect();
         assert_eq!(ports, ["192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.2"]);
+        let second = config.server(None, 1);
+        assert_eq!(
+            [0, 1].map(|n| config.server(Some(second), n)),
+            [second, config.server(None, 0)]
+        );
+        let gone = "192.0.2.9:53".parse().ok();
+        assert_eq!(config.server(gone, 1), second);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(super) struct FamilyQuery {
     name: HostName,
     family: Family,
     chance: SplitMix64,
+    /// The server that has answered for the name before: the first to be asked.
+    first: Option<SocketAddr>,
     /// Tries begun.
     tried: usize,
     /// When the latest try has had its time.
@@ -59,6 +61,7 @@ impl FamilyQuery {
             name: name.clone(),
             family,
             chance: SplitMix64::new(random),
+            first: None,
             tried: 0,
             next_try: Moment::default(),
             open: Vec::new(),
@@ -81,9 +84,16 @@ impl FamilyQuery {
         self.end.is_none().then_some(self.next_try)
     }
 
+    /// Asks for another name, now that this one has ended.
+    pub(super) fn ask_for(&mut self, cx: &mut QueryStep<'_>, name: &HostName) {
+        self.name = name.clone();
+        (self.tried, self.end) = (0, None);
+        self.try_next(cx);
+    }
+
     /// Asks the server whose turn it is.
     pub(super) fn try_next(&mut self, cx: &mut QueryStep<'_>) {
-        let server = cx.config.server(self.tried);
+        let server = cx.config.server(self.first, self.tried);
         self.tried += 1;
         self.next_try = cx.now + cx.config.wait();
         let open = self.ask(cx.out, server, cx.config.via);
@@ -94,23 +104,26 @@ impl FamilyQuery {
     pub(super) fn answer(&mut self, cx: &mut QueryStep<'_>, query: QueryId, answer: &[u8]) {
         let Some(position) = self.position(query) else { return };
         let Open { server, via, ref question, .. } = self.open[position];
-        match question.read(answer, via) {
-            None => {}
-            Some(DnsReply::Addresses(addresses)) => self.finish(cx.out, Ok(addresses)),
-            Some(DnsReply::NoAddresses) => self.finish(cx.out, Err(DnsError::NoAddresses)),
-            Some(DnsReply::NoSuchName) => self.finish(cx.out, Err(DnsError::NoSuchName)),
+        let end = match question.read(answer, via) {
+            None => return,
+            Some(DnsReply::Addresses(addresses)) => Ok(addresses),
+            Some(DnsReply::NoAddresses) => Err(DnsError::NoAddresses),
+            Some(DnsReply::NoSuchName) => Err(DnsError::NoSuchName),
             Some(DnsReply::Truncated) => {
                 cx.out.cancel(query);
                 self.open[position] = self.ask(cx.out, server, Via::Tcp);
                 if position + 1 == self.open.len() {
                     self.next_try = cx.now + cx.config.wait();
                 }
+                return;
             }
             Some(DnsReply::Failed) => {
                 cx.out.cancel(query);
-                self.failed(cx, query, DnsError::ServerFailed);
+                return self.failed(cx, query, DnsError::ServerFailed);
             }
-        }
+        };
+        self.first = Some(server);
+        self.finish(cx.out, end);
     }
 
     /// One of its queries will not be answered; its socket is gone, or is being closed. The next

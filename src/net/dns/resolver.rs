@@ -14,8 +14,9 @@
 //! * when the total limit has passed.
 //!
 //! With a search list (`config.rs`) a lookup has several names, asked for one after another: the next when the
-//! servers have said that there is nothing of the one before, or could not say. The time for all is the same as
-//! for one. If none has addresses, but for one of them no server could say, then nobody knows; as with the families.
+//! servers have said that there is nothing of the one before, or could not say; it goes first to the server that has
+//! answered for the one before, so that a silent server is waited for once. The time for all is the same as for one.
+//! If none has addresses, but for one of them no server could say, then nobody knows; as with the families.
 //!
 //! If no server would say, addresses that held before are used again (RFC 8767). A failure is not
 //! remembered: the next to ask asks the servers again, and whoever asks meanwhile shares his question.
@@ -60,7 +61,6 @@ struct Lookup {
     /// As it was first written, for the log.
     name: HostName,
     askers: Vec<LookupId>,
-    chance: SplitMix64,
     /// Which of the names to ask for is being asked for, and what those before it have come to.
     at: usize,
     before: Option<DnsError>,
@@ -173,9 +173,13 @@ impl Resolver {
         }
         let mut chance = SplitMix64::new(random);
         let mut cx = QueryStep { config: &self.config, out: &mut self.out, now };
-        let families = families(&names[0], &mut chance, &mut cx);
+        let families = [Family::V6, Family::V4].map(|family| {
+            let mut query = FamilyQuery::new(&names[0], family, chance.next_u64());
+            query.try_next(&mut cx);
+            query
+        });
         let (askers, deadline) = (vec![asker], now + self.config.total);
-        let lookup = Lookup { name, askers, chance, at: 0, before: None, deadline, families };
+        let lookup = Lookup { name, askers, at: 0, before: None, deadline, families };
         self.lookups.insert(names, lookup);
     }
 
@@ -212,7 +216,7 @@ impl Resolver {
             lookup.at += 1;
             lookup.before = Some(lookup.before.map_or(why, |before| neither(before, why)));
             let mut cx = QueryStep { config: &self.config, out: &mut self.out, now };
-            lookup.families = families(next, &mut lookup.chance, &mut cx);
+            lookup.families.iter_mut().for_each(|query| query.ask_for(&mut cx, next));
         } else if (both_ended || lookup.deadline <= now)
             && let Some(lookup) = self.lookups.remove(names)
         {
@@ -262,15 +266,6 @@ impl Resolver {
         self.waiting -= askers.len();
         askers.into_iter().for_each(|asker| self.out.done(asker, result.clone()));
     }
-}
-
-/// Both families of a lookup, each with its first try.
-fn families(name: &HostName, chance: &mut SplitMix64, cx: &mut QueryStep<'_>) -> [FamilyQuery; 2] {
-    [Family::V6, Family::V4].map(|family| {
-        let mut query = FamilyQuery::new(name, family, chance.next_u64());
-        query.try_next(cx);
-        query
-    })
 }
 
 /// Why there is no address of either family, or of either name: what we do not know, if of one we do not; else

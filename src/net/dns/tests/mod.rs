@@ -594,6 +594,33 @@ fn where_no_server_can_say_the_next_domain_is_asked_and_then_nobody_knows() {
 }
 
 #[test]
+fn a_server_that_was_silent_is_not_waited_for_with_the_next_name() {
+    let text = "nameserver 192.0.2.53\nnameserver 192.0.2.54\nnameserver 192.0.2.55\n\
+                search a.example b.example c.example d.example e.example\noptions ndots:5";
+    let mut stage = Stage::new(resolver(Hosts::default(), Config::parse(text, |_| None).0));
+    stage.resolve("maps");
+    stage.pass(ms(2_000 / 6 + 1));
+    stage.both_hear(nobody);
+    for domain in ["b", "c", "d"] {
+        assert_eq!(stage.asks_for(), format!("maps.{domain}.example"));
+        assert_eq!((stage.asked(V6), stage.asked(V4)), (vec![54], vec![54]));
+        stage.both_hear(nobody);
+    }
+    let sent = stage.query(V4);
+    stage.hear(&sent, &sent.fails(RCODE::ServerFailure));
+    assert_eq!(stage.asked(V4), [55], "it goes on behind the one that has answered");
+    stage.pass(ms(2_000 / 6 + 1));
+    assert_eq!(
+        (stage.asked(V6), stage.asked(V4)),
+        (vec![54, 55], vec![55, 53]),
+        "each in its turn"
+    );
+    stage.pass(ms(2_000));
+    stage.resolve("other");
+    assert_eq!((stage.asked(V6), stage.asked(V4)), (vec![53], vec![53]), "the next lookup");
+}
+
+#[test]
 fn a_search_has_no_more_time_than_one_name() {
     let mut stage = searching("");
     stage.resolve("maps");
