@@ -11,7 +11,8 @@
 //! total of 2 s and three servers each is asked twice, and a try waits a third of a second. Who is
 //! slower than that is still heard: see the [resolver](super::resolver).
 //!
-//! Ignored: sortlist, the domain of this machine's own name, and all options but `ndots`, `timeout`, `attempts` and `use-vc`.
+//! Ignored: lines that begin with a blank, sortlist, the domain of this machine's own name, and all options but
+//! `ndots`, `timeout`, `attempts` and `use-vc`.
 //! Source: resolv.conf(5) of glibc, and its `res_init.c`. Twisted: names/client.py, Resolver.parseConfig.
 
 use super::action::Via;
@@ -93,7 +94,10 @@ impl Config {
                 }
             };
             let mut words = line.split_whitespace();
-            match words.next() {
+            match words.next().filter(|word| !word.starts_with(['#', ';'])) {
+                Some(word) if line.starts_with(char::is_whitespace) => {
+                    remark(Level::Warn, format!("{word:?} behind a blank is ignored"));
+                }
                 Some("nameserver") => {
                     let server = server(words.next().unwrap_or_default(), &index_of);
                     let server = server.map_err(|what| remark(Level::Warn, what + ": not asked"));
@@ -110,10 +114,8 @@ impl Config {
                 Some("options") => words
                     .filter(|option| !config.take_option(option))
                     .for_each(|option| remark(Level::Info, format!("{option:?} is ignored"))),
-                Some(word) if !word.starts_with(['#', ';']) => {
-                    remark(Level::Info, format!("{word:?} is ignored"));
-                }
-                _ => {}
+                Some(word) => remark(Level::Info, format!("{word:?} is ignored")),
+                None => {}
             }
         }
         let usable: Vec<SocketAddr> = servers.iter().flatten().copied().collect();
@@ -130,7 +132,9 @@ impl Config {
     /// Whether it is an option that we know; if so, it counts from now on.
     fn take_option(&mut self, option: &str) -> bool {
         let (name, value) = option.split_once(':').unwrap_or((option, ""));
-        match (name, value.parse::<u32>()) {
+        // As atoi(3) reads it.
+        let number = value.split(|c: char| c != '+' && !c.is_ascii_digit()).next().unwrap_or("");
+        match (name, number.parse::<u32>()) {
             ("ndots", Ok(dots)) => self.ndots = dots.min(NDOTS_MAX),
             ("timeout", Ok(seconds)) => {
                 self.timeout = Duration::from_secs(seconds.clamp(1, TIMEOUT_SECONDS_MAX).into());
@@ -271,11 +275,36 @@ mod tests {
 
     #[test]
     fn tabs_other_line_ends_and_no_final_newline_do_not_matter() {
-        let text = "nameserver\t192.0.2.1\r\n\tsearch \t a\tb\r\noptions ndots:2\tuse-vc\r\nnameserver ::1";
+        let text =
+            "nameserver\t192.0.2.1\r\nsearch \t a\tb\r\noptions ndots:2\tuse-vc\r\nnameserver ::1";
         assert_eq!(servers(text), ["192.0.2.1:53", "[::1]:53"]);
         assert_eq!(asked(text, "m"), ["m.a", "m.b", "m"]);
         assert_eq!((config(text).ndots, config(text).via), (2, Via::Tcp));
         assert_eq!(remarks(text), [""; 0]);
+    }
+
+    #[test]
+    fn a_line_that_begins_with_a_blank_is_ignored() {
+        let text =
+            " nameserver 192.0.2.1\n\tsearch a\n \t options ndots:2\nnameserver 192.0.2.2\n # x\n";
+        assert_eq!(servers(text), ["192.0.2.2:53"]);
+        assert_eq!((asked(text, "m"), config(text).ndots), (vec!["m".to_owned()], 1));
+        let said = ["nameserver", "search", "options"];
+        let said = (1..).zip(said).map(|(number, word)| {
+            format!("WARN line {number}: {word:?} behind a blank is ignored")
+        });
+        assert_eq!(remarks(text), said.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn of_a_number_the_digits_count() {
+        let text = "options ndots:2x timeout:+1s attempts:03,";
+        let config = config(text);
+        assert_eq!((config.ndots, config.timeout.as_secs(), config.attempts), (2, 1, 3));
+        assert_eq!(remarks(text), [""; 0]);
+        let text = "options ndots: 2 timeout:-1 attempts:x ndots:99999999999";
+        assert_eq!(remarks(text).len(), 5);
+        assert_eq!(self::config(text), Config::default());
     }
 
     #[test]

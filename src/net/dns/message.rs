@@ -151,8 +151,7 @@ impl Question {
         }
         let is_cut = header[2] & TRUNCATED != 0;
         // As glibc's res_send.c: it is not responsible for the name, and asks nobody else.
-        let is_lame = header[2] & AUTHORITATIVE == 0
-            && header[3] & RECURSION_AVAILABLE == 0
+        let is_lame = header[2] & AUTHORITATIVE | header[3] & RECURSION_AVAILABLE == 0
             && [6, 10].iter().all(|&count| number(header, count) == Some(0));
         Some(match rcode {
             NO_ERROR if is_cut && via == Via::Udp => DnsReply::Truncated,
