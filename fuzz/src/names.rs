@@ -45,7 +45,7 @@ pub fn dns_files(data: &[u8]) {
     let _ = config.server(None, 0);
     let hosts = Hosts::parse(data);
     if let Some(name) = HostName::parse("localhost") {
-        assert!(hosts.addresses(&name).is_none_or(|addresses| !addresses.is_empty()));
+        assert!(hosts.addresses(name.as_str()).is_none_or(|addresses| !addresses.is_empty()));
     }
 }
 

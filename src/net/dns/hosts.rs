@@ -14,7 +14,6 @@
 //! Source: hosts(5). Twisted: names/hosts.py.
 
 use super::message::ADDRESSES_MAX;
-use super::name::HostName;
 use memchr::{memchr, memmem, memrchr};
 use std::net::IpAddr;
 
@@ -33,14 +32,14 @@ impl Hosts {
         Hosts { text }
     }
 
-    /// The addresses of `name`, in the order of the file, the first [`ADDRESSES_MAX`] of them. None: the file
-    /// does not have it.
-    pub fn addresses(&self, name: &HostName) -> Option<Vec<IpAddr>> {
+    /// The addresses of `name`, which is in lower case, in the order of the file, the first [`ADDRESSES_MAX`] of them.
+    /// None: the file does not have it, with a dot at its end or without as it is written.
+    pub fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
         let (text, mut found, mut from) = (self.text.as_slice(), Vec::new(), 0);
-        let finder = memmem::Finder::new(name.as_str());
+        let finder = memmem::Finder::new(name);
         while let Some(more) = finder.find(&text[from..]).filter(|_| found.len() < ADDRESSES_MAX) {
             let at = from + more;
-            from = at + name.as_str().len();
+            from = at + name.len();
             // The bytes around a match show whether it is only a part of a longer name.
             if !text[..at].last().is_some_and(is_blank) || !ends_name(&text[from..]) {
                 continue;
@@ -62,9 +61,8 @@ fn is_blank(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\x0b' | b'\x0c')
 }
 
-/// Whether a name is at its end, perhaps with a final dot, before these bytes.
+/// Whether a name is at its end before these bytes.
 fn ends_name(behind: &[u8]) -> bool {
-    let behind = behind.strip_prefix(b".").unwrap_or(behind);
     behind.first().is_none_or(|byte| is_blank(byte) || matches!(byte, b'\n' | b'#'))
 }
 
@@ -81,7 +79,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, name: &str, expected: &[&str]) {
         let hosts = Hosts::parse(text);
-        let addresses = hosts.addresses(&HostName::parse(name).unwrap()).unwrap_or_default();
+        let addresses = hosts.addresses(&name.to_ascii_lowercase()).unwrap_or_default();
         let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
         assert_eq!(addresses, expected, "{name} in {text:?}");
     }
@@ -101,8 +99,10 @@ mod tests {
     }
 
     #[test]
-    fn case_and_final_dot_do_not_matter() {
-        check("192.0.2.7 Maps.Example.COM.", "mAPS.example.com", &["192.0.2.7"]);
+    fn case_does_not_matter_and_a_final_dot_does() {
+        check("192.0.2.7 Maps.Example.COM", "mAPS.example.com", &["192.0.2.7"]);
+        check("192.0.2.7 maps.\n192.0.2.8 maps", "maps", &["192.0.2.8"]);
+        check("192.0.2.7 maps.\n192.0.2.8 maps", "maps.", &["192.0.2.7"]);
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
         let text = "192.0.2.1 x.maps maps.x maps-a maps.. maps\n192.0.2.2 maps.maps maps.#x\n\
                     192.0.2.3 maps-\n192.0.2.4 maps#x\n192.0.2.5 a # maps\n\
                     maps maps\n192.0.2.6 maps.\r\n192.0.2.7 maps\x0b\n192.0.2.8\x0cmaps";
-        let expected = [1, 2, 4, 6, 7, 8].map(|last| format!("192.0.2.{last}"));
+        let expected = [1, 4, 7, 8].map(|last| format!("192.0.2.{last}"));
         check(text, "maps", &expected.each_ref().map(String::as_str));
         check("192.0.2.1 aaa aa a", "a", &["192.0.2.1"]);
     }
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_spoil_their_own_line_at_most() {
         let hosts = Hosts::parse(*b"192.0.2.1 b\xe4r\n192.0.2.2 maps b\xe4r\n192.0.2.3 MAPS");
-        let found = hosts.addresses(&HostName::parse("maps").unwrap()).unwrap();
+        let found = hosts.addresses("maps").unwrap();
         assert_eq!(found.len(), 2);
     }
 
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn no_more_addresses_are_taken_than_anybody_tries() {
         let text: String = (0..100).map(|n| format!("192.0.2.{n} maps\n")).collect();
-        let found = Hosts::parse(text).addresses(&HostName::parse("maps").unwrap()).unwrap();
+        let found = Hosts::parse(text).addresses("maps").unwrap();
         assert_eq!(found.len(), ADDRESSES_MAX);
     }
 }

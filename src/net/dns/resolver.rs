@@ -149,7 +149,7 @@ impl Resolver {
         if let Some(result) = self.cache.fresh(&names, now) {
             return Ok(result.clone());
         }
-        match self.hosts.addresses(&name) {
+        match self.hosts.addresses(&text.to_ascii_lowercase()) {
             Some(addresses) => Ok(Ok(addresses)),
             None => Err((name, names)),
         }
@@ -243,26 +243,21 @@ impl Resolver {
                 Err(before.map_or(why, |before| neither(before, why)))
             }
         };
-        let result = match result {
-            Ok(AddressSet { list, ttl }) => {
-                // The hosts file may have got the name meanwhile.
-                if self.hosts.addresses(&name).is_none() {
-                    self.cache.keep(names, Ok(list.clone()), ttl, now);
-                }
-                Ok(list)
-            }
-            Err(why) if why.is_definite() => {
-                self.cache.keep(names, Err(why), NEGATIVE_TTL, now);
-                Err(why)
-            }
+        let (result, ttl) = match result {
+            Ok(AddressSet { list, ttl }) => (Ok(list), Some(ttl)),
+            Err(why) if why.is_definite() => (Err(why), Some(NEGATIVE_TTL)),
             Err(why) => {
                 let stale = self.cache.stale(names, now).ok_or(why);
                 if stale.is_ok() {
                     log::warn!("dns: {name}: {why}; the addresses that it had are used");
                 }
-                stale
+                (stale, None)
             }
         };
+        // The hosts file may have got the name meanwhile, or have it for those who write no dot at its end.
+        if let Some(ttl) = ttl.filter(|_| self.hosts.addresses(name.as_str()).is_none()) {
+            self.cache.keep(names, result.clone(), ttl, now);
+        }
         self.waiting -= askers.len();
         askers.into_iter().for_each(|asker| self.out.done(asker, result.clone()));
     }

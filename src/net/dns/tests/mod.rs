@@ -240,7 +240,21 @@ fn localhost_is_this_machine_whatever_the_files_say() {
 fn the_hosts_file_comes_before_the_servers() {
     let hosts = Hosts::parse("192.0.2.7 maps.example\n2001:db8::7 maps.example");
     let mut stage = Stage::new(resolver(hosts, Config::default()));
-    assert_eq!(stage.found("Maps.Example."), list(&["192.0.2.7", "2001:db8::7"]));
+    assert_eq!(stage.found("Maps.Example"), list(&["192.0.2.7", "2001:db8::7"]));
+}
+
+#[test]
+fn what_servers_say_of_a_name_with_a_final_dot_does_not_hide_the_hosts_file() {
+    for has in [&[][..], &["192.0.2.1"]] {
+        let mut stage = stage(1);
+        stage.resolver.reload_hosts(Hosts::parse("192.0.2.7 maps"));
+        stage.resolve("maps.");
+        assert_eq!(stage.asks_for(), "maps");
+        stage.both_hear(|sent| if sent.family() == V4 { sent.has(has, 60) } else { nobody(sent) });
+        assert_eq!(stage.done.len(), 1);
+        stage.done.clear();
+        assert_eq!(stage.found("maps"), list(&["192.0.2.7"]));
+    }
 }
 
 #[test]
@@ -270,6 +284,10 @@ fn a_name_that_the_hosts_file_gets_is_found_there_though_a_server_was_asked_for_
     stage.hears(V6, |sent| sent.has(&[], 3_600));
     assert_eq!(stage.said().last(), Some(&list(&["192.0.2.2"])));
     assert_eq!(stage.found("other.example"), list(&["192.0.2.7"]));
+    stage.resolve("late.example");
+    stage.resolver.reload_hosts(Hosts::parse("192.0.2.7 late.example"));
+    stage.both_hear(nobody);
+    assert_eq!(stage.found("late.example"), list(&["192.0.2.7"]));
 }
 
 // Asking.
