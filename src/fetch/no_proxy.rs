@@ -46,15 +46,13 @@ fn excepts(entry: &str, host: &str, port: u16) -> bool {
     }
 }
 
-/// Whether the first `length` bits of `address` are those of `network`.
+/// Whether the first `length` bits of `address` are those of `network`; 0 is all of them, as to curl.
 fn is_within(address: IpAddr, network: &str, length: &str) -> bool {
-    let is_number = length.bytes().all(|byte| byte.is_ascii_digit());
-    let (Ok(network), Ok(length), true) =
-        (without_brackets(network).parse::<IpAddr>(), length.parse(), is_number)
-    else {
+    let (Ok(network), Ok(length)) = (without_brackets(network).parse(), length.parse()) else {
         return false;
     };
     let ((address, bits), (network, its_bits)) = (bits_of(address), bits_of(network));
+    let length = if length == 0 { bits } else { length };
     bits == its_bits && length <= bits && (address ^ network).leading_zeros() >= length
 }
 
@@ -109,10 +107,12 @@ mod tests {
             ("192.168.16.0/20", "192.168.32.0", false),
             ("10.1.2.3/32", "10.1.2.3", true),
             ("10.1.2.3/32", "10.1.2.4", false),
-            ("0.0.0.0/0", "10.1.2.3", true),
+            ("0.0.0.0/0", "10.1.2.3", false),
+            ("10.1.2.3/0", "10.1.2.3", true),
             ("10.0.0.0/33", "10.0.0.0", false),
             ("10.0.0.0/", "10.0.0.0", false),
-            ("10.0.0.0/+8", "10.0.0.1", false),
+            ("10.0.0.0/+8", "10.0.0.1", true),
+            ("10.0.0.0/-8", "10.0.0.1", false),
             ("10.0.0.0/8x", "10.0.0.1", false),
             ("10.0.0.0/8:443", "10.0.0.1", true),
             ("10.0.0.0/8:80", "10.0.0.1", false),
@@ -123,7 +123,8 @@ mod tests {
             ("FD00::/8", "10.0.0.1", false),
             ("2001:db8::/32", "2001:db8:ffff::", true),
             ("2001:db8::1/128", "2001:db8::2", false),
-            ("::/0", "2001:db8::2", true),
+            ("::/0", "2001:db8::2", false),
+            ("2001:db8::2/0", "2001:db8::2", true),
             ("::/129", "::", false),
             ("::1", "0:0:0:0:0:0:0:1", true),
         ] {
