@@ -50,22 +50,26 @@ pub fn objects<T: PemObject>(bytes: &[u8], wanted: &str, path: &Path) -> Result<
     Err(format!("{} should hold a {wanted} in PEM: {why}", path.display()))
 }
 
-/// What a file is that has no section of the kind, and the command that converts it.
+/// What a file is that has no section of the kind, and the command that converts it, if one makes what is wanted.
 fn instead(text: &[u8], wanted: &str, path: &str) -> String {
-    let (is, command) = match text {
+    let listed = if wanted == "private key" { "certificate" } else { wanted };
+    let (is, makes, command) = match text {
         [] => return "it is empty".to_owned(),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
             return "it is in UTF-16: save it in UTF-8".to_owned();
         }
-        // A sequence of DER, whose length takes up to three bytes more. What is first in it tells what it is.
-        [0x30, n @ 0..=0x83, rest @ ..] => match rest.get(usize::from(*n.max(&0x80) - 0x80)..) {
-            Some([0x06, ..]) => ("PKCS #7 in DER", "pkcs7 -inform DER -print_certs"),
-            Some([0x02, 1, 3, ..]) => ("PKCS #12", "pkcs12 -nodes"),
-            Some([0x02, ..]) => ("a private key in DER", "pkey -inform DER"),
+        // What is first in a sequence of DER tells what it is, or what is first in that.
+        [0x30, n @ 0..=0x83, ..] => match (inside(text), inside(inside(text))) {
+            ([0x06, ..], _) => ("PKCS #7 in DER", listed, "pkcs7 -inform DER -print_certs"),
+            ([0x02, 1, 3, ..], _) if wanted == "private key" => {
+                ("PKCS #12", wanted, "pkcs12 -nodes")
+            }
+            ([0x02, 1, 3, ..], _) => ("PKCS #12", "certificate", "pkcs12 -nokeys"),
+            ([0x02, ..], _) => ("a private key in DER", "private key", "pkey -inform DER"),
             _ if *n < 0x80 => return "there is none in it".to_owned(),
-            _ if wanted == "certificate" => ("in DER", "x509 -inform DER"),
-            _ if wanted == "revocation list" => ("in DER", "crl -inform DER"),
-            _ => ("an encrypted key in DER", "pkey -inform DER"),
+            (_, [0x06, ..]) => ("an encrypted key in DER", "private key", "pkey -inform DER"),
+            (_, [2 | 0x30, ..]) if listed != "certificate" => ("in DER", wanted, "crl -inform DER"),
+            _ => ("in DER", "certificate", "x509 -inform DER"),
         },
         _ => match label(text) {
             None => return "there is none in it".to_owned(),
@@ -73,12 +77,12 @@ fn instead(text: &[u8], wanted: &str, path: &str) -> String {
                 return "the line of BEGIN is indented: remove the blanks at the beginning of all lines"
                     .to_owned();
             }
-            Some(("PKCS7", _)) => ("PKCS #7", "pkcs7 -print_certs"),
+            Some(("PKCS7", _)) => ("PKCS #7", listed, "pkcs7 -print_certs"),
             Some(("TRUSTED CERTIFICATE" | "X509 CERTIFICATE", _)) => {
-                ("a certificate in a form of OpenSSL's own", "x509")
+                ("a certificate in a form of OpenSSL's own", "certificate", "x509")
             }
             Some(("ENCRYPTED PRIVATE KEY", _)) if wanted == "private key" => {
-                ("encrypted, and a server knows no password", "pkey")
+                ("encrypted, and a server knows no password", wanted, "pkey")
             }
             Some(("ENCRYPTED PRIVATE KEY", _)) => {
                 return "an encrypted key stands in it: take that section out".to_owned();
@@ -86,8 +90,17 @@ fn instead(text: &[u8], wanted: &str, path: &str) -> String {
             Some((label, _)) => return format!("it holds a section {label} instead"),
         },
     };
+    if makes != wanted {
+        return format!("it is {is}, and no {wanted}");
+    }
     let to = format!("{path}.pem");
     format!("it is {is}: openssl {command} -in {} -out {}", shell_quoted(path), shell_quoted(&to))
+}
+
+/// What is in a sequence of DER, whose length takes up to three bytes more; of anything else nothing.
+fn inside(der: &[u8]) -> &[u8] {
+    let [0x30, n @ 0..=0x83, rest @ ..] = der else { return &[] };
+    rest.get(usize::from(n.saturating_sub(0x80))..).unwrap_or_default()
 }
 
 /// What the first section is called, and whether it is indented; nothing else of a file is ever quoted.
@@ -144,12 +157,9 @@ mod tests {
             ),
             (&der(b"\x30\x03"), "it is in DER: openssl x509 -inform DER -in ca.pem"),
             (&der(b"\x06\x09\x2a"), "openssl pkcs7 -inform DER -print_certs -in ca.pem"),
-            (&der(b"\x02\x01\x03"), "it is PKCS #12: openssl pkcs12 -nodes -in ca.pem"),
-            (&der(b"\x02\x01\x00"), "it is a private key in DER: openssl pkey -inform DER -in"),
-            (
-                b"\x30\x77\x02\x01\x01\x04",
-                "it is a private key in DER: openssl pkey -inform DER -in",
-            ),
+            (&der(b"\x02\x01\x03"), "it is PKCS #12: openssl pkcs12 -nokeys -in ca.pem"),
+            (&der(b"\x02\x01\x00"), "PEM: it is a private key in DER, and no certificate"),
+            (b"\x30\x77\x02\x01\x01\x04", "PEM: it is a private key in DER, and no certificate"),
             (b"0abc CANARY", "there is none in it"),
             (b"0x0 CANARY", "there is none in it"),
             (indented.as_bytes(), "the line of BEGIN is indented: remove the blanks"),
@@ -197,12 +207,39 @@ mod tests {
         }
         let both = certificates(format!("{CERTIFICATE}{traditional}").as_bytes()).unwrap_err();
         assert!(both.ends_with("an encrypted key stands in it: take that section out"), "{both}");
-        for (wanted, says) in [
-            ("revocation list", "it is in DER: openssl crl -inform DER -in f -out f.pem"),
-            ("private key", "openssl pkey -inform DER -in f -out f.pem"),
+        let pkcs12 = "it is PKCS #12: openssl pkcs12 -nodes -in f -out f.pem";
+        for (bytes, wanted, says) in [
+            (&der(b"\x02\x01\x03"), "private key", pkcs12),
+            (&der(b"\x02\x01\x00"), "private key", "pkey -inform DER -in f -out f.pem"),
+            (&der(b"\x06\x09"), "private key", "it is PKCS #7 in DER, and no private key"),
+            (
+                &der(b"\x06\x09"),
+                "revocation list",
+                "pkcs7 -inform DER -print_certs -in f -out f.pem",
+            ),
+            (&pem("PKCS7").into_bytes(), "private key", "it is PKCS #7, and no private key"),
+            (&pem("X509 CERTIFICATE").into_bytes(), "private key", "own, and no private key"),
+            (
+                &pem("TRUSTED CERTIFICATE").into_bytes(),
+                "revocation list",
+                "own, and no revocation list",
+            ),
+            (
+                &der(b"\x30\x0d\x02"),
+                "revocation list",
+                "it is in DER: openssl crl -inform DER -in f -out f.pem",
+            ),
+            // An encrypted key has the name of its cipher first, a certificate its version or number.
+            (&der(b"\x30\x0d\x06"), "private key", "pkey -inform DER -in f -out f.pem"),
+            (&der(b"\x30\x82\x01\x01\xa0"), "private key", "it is in DER, and no private key"),
+            (
+                &der(b"\x30\x82\x01\x01\xa0"),
+                "revocation list",
+                "it is in DER, and no revocation list",
+            ),
         ] {
-            let fault = objects::<PrivateKeyDer<'_>>(&der(b"\x30\x0d"), wanted, Path::new("f"));
-            assert!(fault.unwrap_err().ends_with(says));
+            let fault = objects::<PrivateKeyDer<'_>>(bytes, wanted, Path::new("f")).unwrap_err();
+            assert!(fault.ends_with(says), "{fault}");
         }
         let path = Path::new("-my key");
         let key = objects::<PrivateKeyDer<'_>>(encrypted.as_bytes(), "private key", path);
