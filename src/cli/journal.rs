@@ -109,7 +109,7 @@ impl Which {
         let folder = newest.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new(".")).to_owned();
         let name = newest.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if files_of(&[name]).is_empty() {
+        if files_of(&[name]).is_ok_and(|files| files.is_empty()) {
             let what =
                 "is not called journal.NUMBER, so no server reads it: call it so, or name a folder";
             return Err(Failure::new(Exit::Usage, format!("{} {what}", newest.display())));
@@ -164,9 +164,10 @@ impl Which {
         if !self.path.is_dir() {
             return Ok(vec![self.path.clone()]);
         }
-        let names = KernelDisk::new(&self.path, || Duration::ZERO).list();
-        let names = names.map_err(|e| unreadable(&self.path, &e))?;
+        let mut disk = KernelDisk::new(&self.path, || Duration::ZERO);
+        let names = disk.list().map_err(|e| unreadable(&self.path, &e))?;
         let files = files_of(&names);
+        let files = files.map_err(|why| refused(OpenError::Unusable(disk.path("") + &why)))?;
         if files.is_empty() {
             return Err(self.holds_none());
         }

@@ -14,7 +14,7 @@
 //! of the two a crash would leave, so the old one no longer counts as whole.
 
 use super::file::{Compaction, JournalFile, told};
-use super::open::{UNFINISHED, name_of};
+use super::open::{UNFINISHED, name_of, next};
 use super::state::{Compacting, FileState, JournalStep};
 use super::{Journal, Snapshot, Sync, is_full, record};
 use herd_reactor::Moment;
@@ -87,8 +87,8 @@ impl Journal {
     /// Makes the next file, with nothing in it but its first line.
     pub(super) fn create_next(&mut self, old_is_lost: bool) -> io::Result<()> {
         // A file to be removed must not have the name of the one that takes its place.
-        let number =
-            self.stale.iter().fold(self.file.number, |newest, &stale| newest.max(stale)) + 1;
+        let newest = self.stale.iter().fold(self.file.number, |newest, &stale| newest.max(stale));
+        let number = next(newest);
         let name = format!("{}{UNFINISHED}", name_of(number));
         let file = JournalFile::create(&mut *self.disk, number, name)?;
         let mut new = Compaction { file, next: 0, old_is_lost, failure: None };
@@ -138,19 +138,30 @@ impl Journal {
             return Err(e);
         }
         let took = new.file.sync(&mut *self.disk)?;
-        let (name, new_name) = (new.file.name.clone(), name_of(new.file.number));
+        let (name, mut number) = (new.file.name.clone(), new.file.number);
         self.synced(took, now);
-        let renamed = self.disk.rename(&name, &new_name);
-        renamed.map_err(|e| told(&*self.disk, "renamed", &name, &e))?;
+        // The next start reads what somebody has put there meanwhile.
+        while let Err(e) = self.disk.rename(&name, &name_of(number)) {
+            if e.kind() != ErrorKind::AlreadyExists {
+                return Err(told(&*self.disk, "renamed", &name, &e));
+            }
+            number = next(number);
+        }
+        let old_is_lost = self.disk.find(&self.file.name).is_err();
         let was_sound = self.is_sound();
         let was_unsettled = self.state.file() == FileState::Unsettled;
         let Some(new) = self.state.take(JournalStep::Placed) else { return Ok(()) };
-        let old = std::mem::replace(&mut self.file, JournalFile { name: new_name, ..new.file });
+        let old = std::mem::replace(
+            &mut self.file,
+            JournalFile { number, name: name_of(number), ..new.file },
+        );
         self.disk.close(&old.name);
         // A file that never was there for certain is missed by nobody: what counts is in the one before
-        // it and in this one. Else each attempt would leave a whole file. And what has the name of one
-        // that is lost is not ours to remove.
-        if !new.old_is_lost && (!was_unsettled || self.disk.remove(&old.name).is_err()) {
+        // it and in this one. Else each attempt would leave a whole file.
+        if !new.old_is_lost
+            && !old_is_lost
+            && (!was_unsettled || self.disk.remove(&old.name).is_err())
+        {
             self.stale.push(old.number);
         }
         let synced = self.disk.sync_folder();
@@ -169,7 +180,8 @@ impl Journal {
     /// Removes the files whose place others have taken; what cannot be removed is tried again next
     /// time.
     fn remove_stale(&mut self) {
-        let disk = &mut self.disk;
+        let (disk, taken) = (&mut self.disk, self.file.number);
+        self.stale.retain(|&number| number != taken);
         self.stale.retain(|&number| match disk.remove(&name_of(number)) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 log::warn!("journal: {} cannot be removed: {e}", disk.path(&name_of(number)));

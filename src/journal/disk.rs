@@ -8,7 +8,8 @@
 
 use crate::files;
 use crate::log::{operand, shell_quoted};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::io::Errno;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
@@ -59,7 +60,11 @@ pub trait Disk: fmt::Debug {
     /// Nothing more will be asked of the file `name`.
     fn close(&mut self, name: &str);
 
-    /// Gives the file `from` the name `to`, in place of one that may have it. It stays open.
+    /// Gives the file `from` the name `to`. It stays open.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists`: something has that name, and keeps it.
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes the file `name`.
@@ -203,8 +208,13 @@ impl Disk for KernelDisk {
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.folder.join(from), self.folder.join(to))?;
-        self.close(to);
+        let (old, new) = (self.folder.join(from), self.folder.join(to));
+        match renameat_with(CWD, &old, CWD, &new, RenameFlags::NOREPLACE) {
+            // Not every file system looks for the name itself; NFS does not.
+            Err(Errno::INVAL) if new.symlink_metadata().is_ok() => return Err(Errno::EXIST.into()),
+            Err(Errno::INVAL) => fs::rename(old, new)?,
+            renamed => renamed?,
+        }
         for (name, _) in self.open.iter_mut().filter(|(name, _)| name == from) {
             *name = to.to_owned();
         }

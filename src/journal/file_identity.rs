@@ -14,7 +14,6 @@
 //! may be all that there is, and to end would lose it.
 
 use super::file::told;
-use super::open::files_of;
 use super::state::{Compacting, JournalStep};
 use super::{Journal, SYNC_EVERY, Snapshot, Sync};
 use herd_reactor::Moment;
@@ -64,14 +63,10 @@ impl Journal {
         }
     }
 
-    /// Has a folder again where it was, and the lock in it; then the next file has a number that none has
-    /// there.
+    /// Has a folder again where it was, and the lock in it. What is there keeps its name.
     pub(super) fn regain_folder(&mut self) -> io::Result<()> {
         let locked = self.disk.lock_again();
         locked.map_err(|e| told(&*self.disk, "locked", "", &e))?;
-        let names = self.disk.list().map_err(|e| told(&*self.disk, "read", "", &e))?;
-        let newest = files_of(&names).last().map_or(0, |(number, _)| *number);
-        self.file.number = self.file.number.max(newest);
         self.stale.clear();
         Ok(())
     }

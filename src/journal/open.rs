@@ -22,6 +22,12 @@ use std::io::{self, ErrorKind};
 /// The ending of a file that is not whole yet.
 pub(super) const UNFINISHED: &str = ".new";
 
+/// The ending of the newest torn tail of a journal; older ones have a dot and their age behind it.
+pub(super) const TORN: &str = ".torn";
+
+/// The highest number of a journal.
+const NUMBER_MAX: u64 = u64::MAX / 2 - 1;
+
 /// What the names of journals have before their number.
 pub(super) const STEM: &str = "journal.";
 
@@ -77,17 +83,33 @@ impl From<io::Error> for OpenError {
 }
 
 /// The journals among the files `names`, oldest first, by their numbers.
-pub fn files_of(names: &[String]) -> Vec<(u64, &str)> {
-    let mut files: Vec<(u64, &str)> = names
-        .iter()
-        .filter_map(|name| {
-            let number = name.strip_prefix(STEM)?.parse().ok()?;
-            // So that there is always a next one.
-            (number < u64::MAX / 2 && name_of(number) == *name).then_some((number, name.as_str()))
-        })
-        .collect();
+///
+/// # Errors
+///
+/// Why one would not be read though it is called like them, and what to do; its name comes first.
+pub fn files_of(names: &[String]) -> Result<Vec<(u64, &str)>, String> {
+    let mut files = Vec::new();
+    for name in names {
+        let Some(digits) = name.strip_prefix(STEM) else { continue };
+        if let Some(number) = number_of(digits) {
+            files.push((number, name.as_str()));
+        } else if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            let remedy = "rename it, with a number that no other has, or move it away";
+            return Err(format!("{name}: its number is too large or begins with 0; {remedy}"));
+        }
+    }
     files.sort_unstable();
-    files
+    Ok(files)
+}
+
+/// The number with the digits `digits`, as a journal's name has it.
+pub(super) fn number_of(digits: &str) -> Option<u64> {
+    digits.parse().ok().filter(|number: &u64| *number <= NUMBER_MAX && number.to_string() == digits)
+}
+
+/// The number of the next file. There always is one, as the order of the files means nothing.
+pub(super) fn next(number: u64) -> u64 {
+    (number + 1) % (NUMBER_MAX + 1)
 }
 
 pub(super) fn name_of(number: u64) -> String {
@@ -150,12 +172,16 @@ impl Journal {
             _ => OpenError::Os(told(&*self.disk, "locked", "", &e)),
         })?;
         let names = self.disk.list().map_err(|e| told(&*self.disk, "read", "", &e))?;
-        let unfinished = |name: &&String| name.starts_with(STEM) && name.ends_with(UNFINISHED);
-        for name in names.iter().filter(unfinished) {
+        let files = files_of(&names);
+        let files = files.map_err(|why| OpenError::Unusable(self.disk.path("") + &why))?;
+        let unfinished = |name: &str| {
+            number_of(name.strip_prefix(STEM)?.strip_suffix(UNFINISHED)?.trim_end_matches(TORN))
+        };
+        for name in names.iter().filter(|name| unfinished(name).is_some()) {
             self.disk.remove(name).map_err(|e| told(&*self.disk, "removed", name, &e))?;
         }
         let mut replayed = Replayed::default();
-        for (number, name) in files_of(&names) {
+        for (number, name) in files {
             let scan = self.read(name, salvage, each, stops)?;
             if let Some(at) = scan.torn_at() {
                 self.set_aside(name, at, scan.size, stops)?;

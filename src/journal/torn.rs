@@ -12,14 +12,11 @@
 //! kept, as older log files are: of `journal.7`, `journal.7.torn.4` is the oldest.
 
 use super::disk::FileReader;
-use super::file::JournalFile;
-use super::open::{STEM, UNFINISHED};
+use super::file::{JournalFile, told};
+use super::open::{STEM, TORN, UNFINISHED, number_of};
 use super::{Journal, PENDING_BYTES};
 use std::cmp::Reverse;
 use std::io::{self, Read};
-
-/// The ending of the newest torn tail of a journal; older ones have a dot and their age behind it.
-const TORN: &str = ".torn";
 
 /// How many torn tails of a folder are kept.
 const KEPT: usize = 5;
@@ -102,37 +99,33 @@ impl Tail<'_> {
         file.sync(self.journal.disk).map(drop)
     }
 
-    /// Gives the file `new` its name. Older ones move on by one, up to the first number that is free, or over
-    /// the oldest.
+    /// Gives the file `new` its name. The oldest of the folder are removed before, as the number of a journal
+    /// grows each time that it is compacted; older ones of this journal move on by one, up to the first that is free.
     fn take_name(&mut self, new: &str) -> io::Result<()> {
-        let names = self.journal.disk.list()?;
-        let torn = &self.torn;
-        let name = |age| if age == 0 { torn.clone() } else { format!("{torn}.{age}") };
-        let free = (0..KEPT - 1).find(|age| !names.contains(&name(*age))).unwrap_or(KEPT - 1);
-        for age in (0..free).rev() {
-            self.journal.disk.rename(&name(age), &name(age + 1))?;
-        }
-        self.journal.disk.rename(new, torn)?;
-        self.remove_oldest()
-    }
-
-    /// Removes all but the last ones of the folder: the number of a journal grows each time that it is compacted.
-    fn remove_oldest(&mut self) -> io::Result<()> {
-        let names = self.journal.disk.list()?;
+        let disk = &mut *self.journal.disk;
+        let names = disk.list()?;
         let mut torn: Vec<_> =
             names.iter().filter_map(|name| Some((age_of(name)?, name))).collect();
         torn.sort_unstable();
-        let too_many = torn.len().saturating_sub(KEPT);
-        torn[..too_many].iter().try_for_each(|(_, name)| self.journal.disk.remove(name))
+        let too_many = (torn.len() + 1).saturating_sub(KEPT);
+        for (_, oldest) in torn.drain(..too_many) {
+            disk.remove(oldest).map_err(|e| told(disk, "removed", oldest, &e))?;
+        }
+        let name = |age| if age == 0 { self.torn.clone() } else { format!("{}.{age}", self.torn) };
+        let is_taken = |age: &usize| torn.iter().any(|(_, taken)| **taken == name(*age));
+        for age in (0..(0..).take_while(is_taken).count()).rev() {
+            disk.rename(&name(age), &name(age + 1))?;
+        }
+        disk.rename(new, &self.torn)
     }
 }
 
 /// What sorts torn tails by age, the oldest first: the number of their journal, and of its tails the age.
-fn age_of(name: &str) -> Option<(u64, Reverse<u32>)> {
+fn age_of(name: &str) -> Option<(u64, Reverse<u64>)> {
     let (number, age) = name.strip_prefix(STEM)?.split_once(TORN)?;
     let age = match age {
         "" => 0,
-        age => age.strip_prefix('.')?.parse().ok()?,
+        age => number_of(age.strip_prefix('.')?).filter(|age| (1..KEPT as u64).contains(age))?,
     };
-    Some((number.parse().ok()?, Reverse(age)))
+    Some((number_of(number)?, Reverse(age)))
 }

@@ -314,6 +314,9 @@ impl Disk for MemoryDisk {
         self.call()?;
         fail_if(self.faults.renames_fail)?;
         self.number(from)?;
+        if self.names.contains_key(to) {
+            return Err(Errno::EXIST.into());
+        }
         self.name(Naming::Changed(from.to_owned(), to.to_owned()));
         Ok(())
     }

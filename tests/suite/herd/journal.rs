@@ -329,6 +329,24 @@ fn what_no_server_reads_is_not_compacted_and_nothing_is_made_beside_it() {
 }
 
 #[test]
+fn a_journal_with_a_number_that_is_none_is_refused_by_every_command() {
+    let path = folder_of("number", &[("journal.1", &[]), ("journal.9223372036854775807", &[])]);
+    for command in ["check", "dump", "compact"] {
+        let (code, said, errors) = run(&[command], &path);
+        assert_eq!((code, said.as_str()), (Some(65), ""), "{command}");
+        assert!(
+            errors.contains("/journal.9223372036854775807: its number is too large"),
+            "{errors}"
+        );
+        // One file is read whatever its name, but compacted only by a number.
+        let file = path.join("journal.9223372036854775807");
+        let status = if command == "compact" { 65 } else { 0 };
+        assert_eq!(run(&[command], &file).0, Some(status), "{command}");
+    }
+    assert!(!path.join("journal.2").exists() && path.join("journal.1").exists());
+}
+
+#[test]
 fn a_file_that_ends_in_its_first_line_is_in_nobodys_way() {
     let folder = folder_of("head", &[("journal.1", &["AT Alford +1 kiwi +1+1 5"])]);
     fs::write(folder.join("journal.2"), "HERDJ 1 Alf").expect("the folder is ours");

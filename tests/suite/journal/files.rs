@@ -206,7 +206,8 @@ fn cut_at_any_byte_a_journal_keeps_every_whole_record_before_the_cut() {
         journal.commit(Moment::default(), &Versions::default()).expect("there is room");
         let mut disk = disk_of(journal);
         let names = disk.list().expect("it can be read");
-        let newest = files_of(&names).last().expect("there is one").1.to_owned();
+        let files = files_of(&names).expect("all have numbers");
+        let newest = files.last().expect("there is one").1.to_owned();
         let now = disk.bytes(&newest).expect("it is there");
         let mut last = Vec::new();
         let mut note = |line: &[u8]| {
@@ -521,7 +522,7 @@ fn a_crash_at_any_call_of_the_disk_loses_nothing_that_was_committed() {
         // And it goes on: another life, and in the end one file.
         live_through(&mut journal, &mut found, 30, call);
         let names = disk_in(&journal).list().expect("it can be read");
-        assert_eq!(files_of(&names).len(), 1, "call {call}: {names:?}");
+        assert_eq!(journals(&journal).len(), 1, "call {call}: {names:?}");
         let torn = names.iter().filter(|name| name.contains(".torn")).count();
         assert!(names.len() <= 2 + torn && torn <= 5, "call {call}: {names:?}");
         let mut left = disk_of(journal);
@@ -677,7 +678,8 @@ fn until_compacted(journal: &mut Journal, versions: &mut Versions, from: u64) ->
 /// The journals of a disk.
 fn journals(journal: &OnDisk) -> Vec<u64> {
     let names = disk_in(journal).list().expect("it can be read");
-    files_of(&names).into_iter().map(|(number, _)| number).collect()
+    let files = files_of(&names).expect("all have numbers");
+    files.into_iter().map(|(number, _)| number).collect()
 }
 
 /// Puts so much into a journal in ten seconds, with `faults`, that it is to be compacted.
@@ -1011,6 +1013,106 @@ fn a_compaction_that_was_under_way_when_the_folder_went_is_begun_again() {
     fs::remove_dir_all(folder.0.with_extension("away")).expect("it is ours");
 }
 
+#[test]
+fn a_journal_of_the_highest_number_is_written_anew_and_read_again() {
+    let highest = u64::MAX / 2 - 1;
+    // Alone; and when the first numbers are taken, too.
+    for others in [vec![], vec![0, 1]] {
+        let mut disk = MemoryDisk::new(1);
+        for number in others.iter().chain([&highest]) {
+            let name = format!("journal.{number}");
+            disk.create(&name).expect("there is room");
+            disk.append(&name, &torn(&[&format!("{} 1", 2 + number % 10)], b"")).expect("room");
+        }
+        let (mut journal, replayed, mut versions) = open(disk, Sync::Always).expect("it is ours");
+        assert_eq!(replayed.files, others.len() + 1);
+        // So that the keys are as many as their numbers say.
+        (0..10).for_each(|key| assert!(versions.take(format!("{key} 1").as_bytes())));
+        (0..3).for_each(|_| assert!(until_rewritten(&mut journal, &mut versions, 0) > 0));
+        assert_eq!(journals(&journal).len(), 1);
+        let mut disk = disk_of(journal);
+        disk.crash();
+        let (_, _, found) = open(disk, Sync::Always).expect("it is whole");
+        assert_eq!(found, versions, "{others:?}");
+    }
+}
+
+#[test]
+fn a_journal_with_a_number_that_is_none_is_refused_and_not_passed_over() {
+    let no_number = ["9223372036854775807", "18446744073709551615", "99999999999999999999", "007"];
+    for number in no_number {
+        let name = format!("journal.{number}");
+        let mut disk = disk_with(&torn(&["0 1"], b""));
+        disk.rename("journal.1", &name).expect("it is there");
+        let disk = SharedDisk::new(disk);
+        let refusal = start(&disk, Sync::No).expect_err("its lines count");
+        assert!(matches!(refusal, OpenError::Unusable(_)), "{refusal}");
+        let refusal = refusal.to_string();
+        assert!(refusal.starts_with(&name) && refusal.contains("rename it"), "{refusal}");
+        assert_eq!(disk.look().list().expect("it can be read"), [name]);
+    }
+    let mut disk = disk_with(&torn(&["0 1"], b""));
+    for name in ["journal.", "journal.+5", "journal.1.gz", "journal.old", "journal.1e3"] {
+        disk.create(name).expect("there is room");
+    }
+    let (_, replayed, _) = open(disk, Sync::No).expect("the others are no journals");
+    assert_eq!(replayed.files, 1);
+}
+
+#[test]
+fn a_journal_that_is_put_into_the_folder_of_a_running_server_is_kept_and_read() {
+    for sync in [Sync::Always, Sync::EverySecond, Sync::No] {
+        let (mut journal, _, mut versions) = open(MemoryDisk::new(1), sync).expect("it is empty");
+        for name in ["journal.2", "journal.3"] {
+            let mut disk = disk_in(&journal);
+            disk.create(name).expect("there is room");
+            disk.append(name, &torn(&[&format!("1 {name}").replace("journal.", "7")], b""))
+                .expect("there is room");
+            disk.sync(name).expect("it can be synced");
+        }
+        until_rewritten(&mut journal, &mut versions, 0);
+        assert_eq!(journals(&journal), [2, 3, 4]);
+        assert_eq!(journal.counts().failures, 0, "nothing has failed");
+        let mut disk = disk_of(journal);
+        disk.release();
+        let (_, _, found) = open(disk, sync).expect("all are whole");
+        assert_eq!((found.version(0), found.version(1)), (versions.version(0), 73));
+    }
+}
+
+#[test]
+fn what_is_put_into_a_folder_while_the_new_file_is_written_is_neither_written_over_nor_removed() {
+    // In the new file's place, and in the old one's.
+    for place in ["journal.2", "journal.1"] {
+        let folder = Folder::new("put-there");
+        let settings = JournalSettings { compact_bytes: 2_000, ..settings(Sync::EverySecond) };
+        let (mut journal, _) =
+            Journal::open(folder.disk(), settings, &owner(), false, &mut |_| true, &mut || false)
+                .expect("it is ours");
+        let mut versions = Versions::default();
+        (0..100).for_each(|key| assert!(versions.take(format!("{key} 1").as_bytes())));
+        (0..100).for_each(|key| journal.note(format!("{key} 1").as_bytes()));
+        (0..100).for_each(|_| journal.note(b"0 1"));
+        let mut millis = 0;
+        while !folder.0.join("journal.2.new").exists() {
+            millis += 1;
+            assert!(millis < 100, "it is not written anew");
+            commit_one(&mut journal, &mut versions, millis).expect("never fatal");
+        }
+        fs::write(folder.0.join("copy"), torn(&["5 77"], b"")).expect("it is ours");
+        fs::rename(folder.0.join("copy"), folder.0.join(place)).expect("it is ours");
+        let before = journal.counts().rewrites;
+        while journal.counts().rewrites == before {
+            millis += 1;
+            assert!(millis < 900, "it is not placed");
+            commit_one(&mut journal, &mut versions, millis).expect("never fatal");
+        }
+        drop(journal);
+        let found = found_in(&folder).expect("all are whole");
+        assert_eq!((found.version(0), found.version(5)), (versions.version(0), 77), "{place}");
+    }
+}
+
 /// What the disk has in the file `name`.
 fn read_on(disk: &mut MemoryDisk, name: &str) -> Option<Vec<u8>> {
     disk.bytes(name).cloned()
@@ -1063,6 +1165,80 @@ fn of_the_torn_tails_of_many_journals_the_last_five_are_kept() {
     let left = names.iter().filter(|name| name.contains(".torn")).cloned();
     let expected = [9, 10, 11, 30, 100].map(|number| format!("journal.{number}.torn"));
     assert_eq!(left.collect::<BTreeSet<_>>(), BTreeSet::from(expected));
+}
+
+#[test]
+fn only_what_a_journal_has_left_itself_is_removed_at_a_start() {
+    let folder = Folder::new("strangers");
+    fs::create_dir(&folder.0).expect("it can be made");
+    let mine: Vec<_> = (1..8).map(|number| format!("journal.{number}.torn")).collect();
+    let left = ["journal.1.new", "journal.18.new", "journal.1.torn.new"];
+    let strangers = [
+        "journal.backup.new",
+        "journal.new",
+        "journal..new",
+        "journal.01.new",
+        "journal.1.old.new",
+        "journal.1.torn.1.new",
+        "journal.torn.new",
+        "journal.backup.torn",
+        "journal.0.torn.20261129",
+        "journal.0.torn.5",
+        "journal.0.torn.01",
+        "journal.+0.torn",
+        "journal.00.torn",
+    ];
+    for name in mine.iter().map(String::as_str).chain(left).chain(strangers) {
+        fs::write(folder.0.join(name), name).expect("it can be written");
+    }
+    fs::write(folder.0.join("journal.9"), torn(&["0 1"], b"half a rec")).expect("as well");
+    found_in(&folder).expect("nothing is in its way");
+    for name in strangers {
+        let kept = fs::read(folder.0.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(kept, name.as_bytes());
+    }
+    for name in left.into_iter().chain(["journal.3.torn"]) {
+        assert!(!folder.0.join(name).exists(), "{name}");
+    }
+    for name in ["journal.4.torn", "journal.9.torn"] {
+        assert!(folder.0.join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_torn_tail_that_finds_no_room_among_the_older_ones_is_left_and_says_what_is_in_the_way() {
+    // All five of its own; and one of an older journal.
+    for (ages, numbers, oldest) in
+        [(0..6, 1..2, "journal.1.torn.4"), (0..1, 0..5, "journal.0.torn")]
+    {
+        let folder = Folder::new("torn-folders");
+        let named = |number| ages.clone().map(move |age| format!("journal.{number}.torn.{age}"));
+        let names: Vec<_> =
+            numbers.flat_map(named).map(|name| name.replace(".torn.0", ".torn")).collect();
+        for name in &names {
+            fs::create_dir_all(folder.0.join(name)).expect("it can be made");
+            fs::write(folder.0.join(name).join("mine"), name).expect("it can be written");
+        }
+        let bytes = torn(&["0 1"], b"half a rec");
+        fs::write(folder.0.join("journal.1"), &bytes).expect("it can be written");
+        for _ in 0..2 {
+            let refusal = found_in(&folder).expect_err("it cannot be moved").to_string();
+            let said = format!("{oldest} cannot be removed: it is no regular file but a folder");
+            assert!(refusal.contains(&said), "{refusal}");
+            assert_eq!(fs::read(folder.0.join("journal.1")).expect("it is there"), bytes);
+            let mut left = folder.disk().list().expect("it can be read");
+            left.retain(|name| name.contains(".torn"));
+            left.sort();
+            assert_eq!(left, names, "each has its name");
+            for name in &names {
+                let mine = fs::read_to_string(folder.0.join(name).join("mine"));
+                assert_eq!(mine.expect("it is there"), *name);
+            }
+        }
+        fs::remove_dir_all(folder.0.join(oldest)).expect("it is ours");
+        let _ = fs::remove_dir_all(folder.0.join("journal.1.torn.5"));
+        assert_eq!(found_in(&folder).expect("there is room").version(0), 1);
+    }
 }
 
 #[test]
