@@ -44,7 +44,7 @@ pub struct Scan {
     pub bad_bytes: u64,
     /// How many whole records stand behind the first of them.
     pub records_after: u64,
-    /// How many of them have CR LF behind them.
+    /// How many of them have CR LF or CR behind them.
     pub carriage_returns: u64,
     /// The last record has no newline. No record follows a torn tail, so that is true when it is cut off, too.
     pub(super) lacks_newline: bool,
@@ -66,8 +66,8 @@ impl Scan {
     pub fn refusal(&self, path: &str, owner: Option<&Owner>, salvage: bool) -> Option<String> {
         let typed = shell_quoted(path);
         let changed = format!(
-            "an editor, or git, has changed its line ends from LF to CR LF; bring it back from a copy, or change \
-             them back, as with `sed -i 's/\\r$//' {typed}`"
+            "an editor, or git, has changed its line ends from LF to CR LF or CR; bring it back from a copy, or \
+             change them back, as with `sed -i 's/\\r$//; s/\\r/\\n/g' {typed}`"
         );
         let why = match (&self.head, self.damaged_at()) {
             (FileHead::Of(other), _) if owner.is_some_and(|owner| owner != other) => {
@@ -113,6 +113,7 @@ impl Scan {
         }
         let mut at = 0;
         for (start, stop) in records_in(text) {
+            self.carriage_returns += u64::from(at > 0 && text[at..start] == *b"\r");
             self.garbage(start - at);
             at = stop + if stop == text.len() { newline } else { 0 };
             let line = line_of(&text[start..stop]).unwrap_or_default();
@@ -179,9 +180,8 @@ pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Re
     let mut pieces = Pieces::new(input);
     let Some((first, end)) = pieces.next_piece()? else { return Ok(scan) };
     let taken = first.len() + usize::from(end == PieceEnd::Newline);
-    // No first line is as long as a window.
-    let line = if end == PieceEnd::More { b"?" } else { first };
-    scan.head = FileHead::parse(line, end == PieceEnd::Newline);
+    // No first line is as long as a window, so one that ends there is none.
+    scan.head = FileHead::parse(first, end != PieceEnd::File);
     match scan.head {
         FileHead::Cut => scan.garbage(taken),
         _ => scan.size = taken as u64,
@@ -306,7 +306,10 @@ mod tests {
         let damaged = [file(&["one"]), b"x\n".to_vec(), record(2)].concat();
         let marked = [b"\xef\xbb\xbf", &file(&["one"])[..]].concat();
         for (bytes, remedy) in [
-            (&b"HERDJ 1 Alford places-herd\r\n"[..], format!(r"`sed -i 's/\r$//' {typed}`")),
+            (
+                &b"HERDJ 1 Alford places-herd\r\n"[..],
+                format!(r"`sed -i 's/\r$//; s/\r/\n/g' {typed}`"),
+            ),
             (&marked, format!(r"`sed -i '1s/^\xEF\xBB\xBF//' {typed}`")),
             (&damaged, format!("`herd journal compact {typed} --salvage`")),
         ] {
@@ -322,11 +325,13 @@ mod tests {
             record.insert(record.len() - 1, b'\r');
             record
         };
+        let cr = |number: usize| crs(number).into_iter().filter(|byte| *byte != b'\n').collect();
         let zeros = vec![0; 4_096];
         for (what, pieces, changed) in [
             ("from the second record on", vec![record(1), crs(2), crs(3), crs(4)], 3),
             ("the first record", vec![crs(1), record(2)], 1),
             ("around a hole", vec![crs(1), zeros, crs(2), record(3)], 2),
+            ("CR alone behind two", vec![cr(1), cr(2), record(3)], 2),
         ] {
             let bytes = [owner().head(), pieces.concat()].concat();
             for at_a_time in [61, 4_096, bytes.len()] {

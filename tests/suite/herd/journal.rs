@@ -517,6 +517,8 @@ fn a_journal_that_an_editor_or_a_packer_has_had_is_refused_for_that_reason_and_a
     for (said, bytes, is_salvaged) in [
         ("from LF to CR LF", text.replace('\n', "\r\n"), false),
         ("from LF to CR LF", text.replacen('\n', "\r\n", 3).replacen("\r\n", "\n", 1), true),
+        ("from LF to CR LF or CR", text.replace('\n', "\r"), false),
+        ("from LF to CR LF or CR", text.replace('\n', "\r").repeat(2_000), false),
         ("has a byte order mark before its first line", format!("\u{feff}{text}"), false),
     ]
     .map(|(said, text, is_salvaged)| (said, text.into_bytes(), is_salvaged))
@@ -538,6 +540,28 @@ fn a_journal_that_an_editor_or_a_packer_has_had_is_refused_for_that_reason_and_a
         let (code, told, errors) = run(&["dump", "--salvage"], &folder);
         let expected = if is_salvaged { (Some(0), 2) } else { (Some(65), 0) };
         assert_eq!((code, told.lines().count()), expected, "{said}: {errors}");
+    }
+}
+
+#[test]
+fn line_ends_that_were_changed_are_changed_back_by_the_command_that_is_told() {
+    let lines = ["AT Alford +0.1 kiwi +1.0+1.0 1", "AT Alford +0.1 plum +1.0+1.0 1"];
+    let path = folder_of("line-ends", &[("journal.1", &lines)]);
+    let file = path.join("journal.1");
+    let whole = fs::read_to_string(&file).expect("it is there");
+    for (what, text) in [
+        ("CR LF", whole.replace('\n', "\r\n")),
+        ("CR", whole.replace('\n', "\r")),
+        ("CR LF in a part", whole.replacen('\n', "\r\n", 2).replacen("\r\n", "\n", 1)),
+        ("CR in a part", whole.replacen('\n', "\r", 2).replacen('\r', "\n", 1)),
+    ] {
+        fs::write(&file, text).expect("the folder is ours");
+        let (code, said, _) = run(&["check"], &path);
+        assert_eq!(code, Some(65), "{what}: {said}");
+        let remedy = said.split('`').nth(1).expect("it names a command");
+        assert!(Command::new("sh").args(["-c", remedy]).status().expect("it is there").success());
+        let (code, said, _) = run(&["check"], &path);
+        assert!(code == Some(0) && said.contains("2 records") && said.contains("whole"), "{said}");
     }
 }
 
