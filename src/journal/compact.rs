@@ -14,7 +14,7 @@
 //! of the two a crash would leave, so the old one no longer counts as whole.
 
 use super::file::{Compaction, JournalFile, told};
-use super::open::{UNFINISHED, name_of, next};
+use super::open::{NUMBER_END, UNFINISHED, name_of};
 use super::state::{Compacting, FileState, JournalStep};
 use super::{Journal, Snapshot, Sync, is_full, record};
 use herd_reactor::Moment;
@@ -88,7 +88,7 @@ impl Journal {
     pub(super) fn create_next(&mut self, old_is_lost: bool) -> io::Result<()> {
         // A file to be removed must not have the name of the one that takes its place.
         let newest = self.stale.iter().fold(self.file.number, |newest, &stale| newest.max(stale));
-        let number = next(newest);
+        let number = (newest + 1) % NUMBER_END;
         let name = format!("{}{UNFINISHED}", name_of(number));
         let file = JournalFile::create(&mut *self.disk, number, name)?;
         let mut new = Compaction { file, next: 0, old_is_lost, failure: None };
@@ -145,29 +145,27 @@ impl Journal {
             if e.kind() != ErrorKind::AlreadyExists {
                 return Err(told(&*self.disk, "renamed", &name, &e));
             }
-            number = next(number);
+            number = (number + 1) % NUMBER_END;
         }
-        let old_is_lost = self.disk.find(&self.file.name).is_err();
         let was_sound = self.is_sound();
         let was_unsettled = self.state.file() == FileState::Unsettled;
         let Some(new) = self.state.take(JournalStep::Placed) else { return Ok(()) };
-        let old = std::mem::replace(
-            &mut self.file,
-            JournalFile { number, name: name_of(number), ..new.file },
-        );
+        let old_is_lost = new.old_is_lost || self.disk.find(&self.file.name).is_err();
+        let placed = JournalFile { number, name: name_of(number), ..new.file };
+        let old = std::mem::replace(&mut self.file, placed);
         self.disk.close(&old.name);
         // A file that never was there for certain is missed by nobody: what counts is in the one before
-        // it and in this one. Else each attempt would leave a whole file.
-        if !new.old_is_lost
-            && !old_is_lost
-            && (!was_unsettled || self.disk.remove(&old.name).is_err())
-        {
+        // it and in this one. Else each attempt would leave a whole file. And what has the name of one
+        // that is lost is not ours to remove.
+        if !old_is_lost && (!was_unsettled || self.disk.remove(&old.name).is_err()) {
             self.stale.push(old.number);
         }
         let synced = self.disk.sync_folder();
         synced.map_err(|e| told(&*self.disk, "put on the disk", &self.file.name, &e))?;
         self.state.take(JournalStep::Settled);
         self.counts.compactions += 1;
+        // What was counted of failures would be told as if it were still so.
+        self.throttle.report_all();
         let path = self.disk.path(&self.file.name);
         match was_sound {
             false => log::warn!("journal: {path} is whole: reports are taken again"),

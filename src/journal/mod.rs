@@ -302,7 +302,7 @@ impl Journal {
         };
         let key = ("failures", u32::from(!self.is_sound()));
         let what = format_args!("journal: {e}; {then}");
-        self.throttle.log(now, Level::Error, key, what, 1, "such failures");
+        self.throttle.log(now, Level::Error, key, what, 1, "failures of this kind");
     }
 }
 

@@ -25,8 +25,8 @@ pub(super) const UNFINISHED: &str = ".new";
 /// The ending of the newest torn tail of a journal; older ones have a dot and their age behind it.
 pub(super) const TORN: &str = ".torn";
 
-/// The highest number of a journal.
-const NUMBER_MAX: u64 = u64::MAX / 2 - 1;
+/// All numbers of journals are below it. After the last one comes 0: the order of the files means nothing.
+pub(super) const NUMBER_END: u64 = u64::MAX / 2;
 
 /// What the names of journals have before their number.
 pub(super) const STEM: &str = "journal.";
@@ -94,8 +94,7 @@ pub fn files_of(names: &[String]) -> Result<Vec<(u64, &str)>, String> {
         if let Some(number) = number_of(digits) {
             files.push((number, name.as_str()));
         } else if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            let remedy = "rename it, with a number that no other has, or move it away";
-            return Err(format!("{name}: its number is too large or begins with 0; {remedy}"));
+            return Err(format!("{name}: its number is too large or begins with 0: rename it"));
         }
     }
     files.sort_unstable();
@@ -104,12 +103,7 @@ pub fn files_of(names: &[String]) -> Result<Vec<(u64, &str)>, String> {
 
 /// The number with the digits `digits`, as a journal's name has it.
 pub(super) fn number_of(digits: &str) -> Option<u64> {
-    digits.parse().ok().filter(|number: &u64| *number <= NUMBER_MAX && number.to_string() == digits)
-}
-
-/// The number of the next file. There always is one, as the order of the files means nothing.
-pub(super) fn next(number: u64) -> u64 {
-    (number + 1) % (NUMBER_MAX + 1)
+    digits.parse().ok().filter(|number: &u64| *number < NUMBER_END && number.to_string() == digits)
 }
 
 pub(super) fn name_of(number: u64) -> String {

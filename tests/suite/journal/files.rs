@@ -3,6 +3,7 @@
 use super::settings;
 use crate::support::cluster::memory_disk::{DiskFaults, MemoryDisk, SharedDisk};
 use crate::support::dice::Dice;
+use crate::support::logged::Logged;
 use herd_reactor::Moment;
 use places_herd::journal::record;
 use places_herd::journal::{
@@ -628,6 +629,33 @@ fn with_the_other_policies_a_new_file_mends_it() {
         let (_, _, found) = open(disk, sync).expect("it is whole");
         assert_eq!(found, versions);
         assert!(kept.0.iter().all(|(key, (version, _))| found.version(*key) >= *version));
+    }
+}
+
+#[test]
+fn no_failure_is_told_behind_the_line_that_a_new_file_is_whole() {
+    let log = Logged::here();
+    for sync in [Sync::EverySecond, Sync::No] {
+        let settings = JournalSettings { retry: Duration::from_millis(50), ..settings(sync) };
+        let (mut journal, _) =
+            open_with(MemoryDisk::new(1), settings, false, &mut |_| true).expect("it is empty");
+        let mut versions = Versions::default();
+        commit_one(&mut journal, &mut versions, 0).expect("there is room");
+        log.take();
+        disk_in(&journal).faults.room_bytes = Some(0);
+        for millis in 10_000..10_300 {
+            commit_one(&mut journal, &mut versions, millis).expect("never fatal");
+        }
+        disk_in(&journal).faults.room_bytes = None;
+        for millis in 10_300..12_000 {
+            commit_one(&mut journal, &mut versions, millis).expect("never fatal");
+        }
+        let lines = log.take();
+        let errors = lines.iter().filter(|line| line.starts_with("ERROR")).count();
+        let whole = lines.iter().position(|line| line.contains("is whole: reports are taken"));
+        assert_eq!((errors, whole), (2, Some(2)), "{lines:?}");
+        assert!(lines[0].ends_with(": 1 failure of this kind"), "{lines:?}");
+        assert!(lines[1].contains(" failures of this kind"), "{lines:?}");
     }
 }
 
