@@ -1056,7 +1056,7 @@ fn a_journal_of_the_highest_number_is_written_anew_and_read_again() {
         assert_eq!(replayed.files, others.len() + 1);
         // So that the keys are as many as their numbers say.
         (0..10).for_each(|key| assert!(versions.take(format!("{key} 1").as_bytes())));
-        (0..3).for_each(|_| assert!(until_rewritten(&mut journal, &mut versions, 0) > 0));
+        (0..3).for_each(|_| assert!(until_compacted(&mut journal, &mut versions, 0) > 0));
         assert_eq!(journals(&journal).len(), 1);
         let mut disk = disk_of(journal);
         disk.crash();
@@ -1098,7 +1098,7 @@ fn a_journal_that_is_put_into_the_folder_of_a_running_server_is_kept_and_read() 
                 .expect("there is room");
             disk.sync(name).expect("it can be synced");
         }
-        until_rewritten(&mut journal, &mut versions, 0);
+        until_compacted(&mut journal, &mut versions, 0);
         assert_eq!(journals(&journal), [2, 3, 4]);
         assert_eq!(journal.counts().failures, 0, "nothing has failed");
         let mut disk = disk_of(journal);
@@ -1129,8 +1129,8 @@ fn what_is_put_into_a_folder_while_the_new_file_is_written_is_neither_written_ov
         }
         fs::write(folder.0.join("copy"), torn(&["5 77"], b"")).expect("it is ours");
         fs::rename(folder.0.join("copy"), folder.0.join(place)).expect("it is ours");
-        let before = journal.counts().rewrites;
-        while journal.counts().rewrites == before {
+        let before = journal.counts().compactions;
+        while journal.counts().compactions == before {
             millis += 1;
             assert!(millis < 900, "it is not placed");
             commit_one(&mut journal, &mut versions, millis).expect("never fatal");
