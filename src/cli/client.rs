@@ -15,7 +15,7 @@ use herd_reactor::{Core, MioIo, Reactor, ReactorLimits, Shared, UnixNanos};
 use socket2::Socket;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Instant;
@@ -33,7 +33,7 @@ Examples:
   herd client Alford iamat kiwi.cs.ucla.edu -33.9+151.2 1400794645.392014450
   herd client Alford --timeout 10 whatsat kiwi.cs.ucla.edu 10 5
 
-Without a command, lines of stdin may come as slowly as they like; each reply has the timeout.
+A connection has the timeout, and each reply again. Lines of stdin may come as slowly as they like.
 A HOST is looked up in /etc/hosts and by the name servers of /etc/resolv.conf, within the timeout again.
 On a terminal, bytes of replies that could steer it are shown as \\xNN.
 Exits with 0 if all was answered, and a command accepted; with 1 if the answer to a command was
@@ -113,23 +113,24 @@ impl Client {
         let relay = Relay::new(server.into(), format!("{}> ", self.server), self.patience.timeout);
         match relay.map_err(|e| Failure::os("stdin", e))?.run()? {
             End::Both => Ok(()),
-            End::Server => Err(self.unavailable("has closed the connection")),
+            End::Fault(what) => Err(self.unavailable(what)),
             End::Silence => Err(self.silent()),
-            End::Flood => {
-                Err(self
-                    .unavailable("sends more than 4 MiB for each line: it is no server of a herd"))
-            }
         }
     }
 
-    /// Sends `line`, and nothing after it; shows the reply, or what there is of it, and judges it.
+    /// Sends `line`, and nothing after it; shows the reply, or what there is of it, and judges it. The server need
+    /// not close the connection: an AT line ends with `end`, what else comes with its line.
     fn ask(&self, socket: &Socket, line: &[u8], end: &[u8]) -> Result<(), Failure> {
         let mut reply = Vec::new();
         let mut server = Timed { socket, end: self.patience.end() };
-        let asked = server
-            .write_all(line)
-            .and_then(|()| socket.shutdown(Shutdown::Write))
-            .and_then(|()| server.take(REPLY_BYTES_MAX).read_to_end(&mut reply));
+        // If the server has gone meanwhile, its reply may be there.
+        let sent = server.write_all(line).map(|()| drop(socket.shutdown(Shutdown::Write)));
+        let mut lines = BufReader::new(server.take(REPLY_BYTES_MAX));
+        let is_whole = |reply: &[u8]| !reply.starts_with(b"AT ") || reply.ends_with(end);
+        let asked = sent.and_then(|()| {
+            while lines.read_until(b'\n', &mut reply)? > 0 && !is_whole(&reply) {}
+            Ok(())
+        });
         let printed = print(&reply).or_else(|e| unprinted(&e));
         match (asked, reply.as_slice()) {
             (Err(e), _) if is_late(&e) => Err(self.silent()),
@@ -149,9 +150,7 @@ impl Client {
     fn silent(&self) -> Failure {
         let why = match self.command {
             Some(ClientCommand::Iamat { .. }) => "it is stopped, or has too much to do",
-            _ => {
-                "a WHATSAT may take as long as places.deadline_ms of the server allows (8 s by default)"
-            }
+            _ => "a WHATSAT may take places.deadline_ms of the server (8 s by default)",
         };
         let patience = self.patience;
         self.unavailable(format_args!(

@@ -17,7 +17,7 @@
 //! line that was typed and once more.
 //!
 //! A person may think as long as they like. But while a reply is [due](Due), or the server takes nothing, or it
-//! is to close the connection, it has the timeout until the next reply begins; only the time in poll(2) counts,
+//! is to close the connection, it has the timeout until the next reply is whole; only the time in poll(2) counts,
 //! and not the time that stdout takes.
 
 use super::super::exit::{Exit, Failure};
@@ -25,29 +25,32 @@ use super::{REPLY_BYTES_MAX, show};
 use crate::wire::command::is_blank;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Bytes taken from either side at a time, and so the most that ever wait.
+/// Bytes taken from either side at a time, and so the most that ever wait. While so many replies are due, nothing
+/// is read from stdin.
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// A prompt follows when nothing has come for so long: the end of a reply is not looked for.
 const PROMPT_AFTER: Duration = Duration::from_millis(50);
+
+/// The server sent more than all replies together may have.
+const FLOOD: &str = "sends more than 4 MiB for each line: it is no server of a herd";
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// We were done, and then the server was.
     Both,
-    /// The server closed the connection while stdin was open, or a reply was due.
-    Server,
+    /// The server did this, and not what it should.
+    Fault(&'static str),
     /// The server said nothing, and took nothing, for as long as it may.
     Silence,
-    /// The server sent more than all replies together may have.
-    Flood,
 }
 
 /// Both ends, and what is on its way between them.
@@ -97,7 +100,7 @@ impl Relay {
             if server_is_ready && let Some(end) = self.receive()? {
                 return Ok(end);
             }
-            if self.silence >= self.timeout && !server_is_ready {
+            if self.silence >= self.timeout {
                 return Ok(End::Silence);
             }
             if !self.unsent.is_empty() {
@@ -118,8 +121,10 @@ impl Relay {
             PollFd::new(&self.stdin, PollFlags::IN),
         ];
         // A descriptor that has hung up is always reported, so what is not to be read is not polled.
-        let count = if self.stdin_is_open && self.unsent.is_empty() { 2 } else { 1 };
-        let is_awaited = self.due.replies > 0 || !self.unsent.is_empty() || !self.stdin_is_open;
+        let has_room = self.unsent.is_empty() && self.due.lines.len() < CHUNK_BYTES;
+        let count = if self.stdin_is_open && has_room { 2 } else { 1 };
+        let is_due = !self.due.lines.is_empty();
+        let is_awaited = is_due || !self.unsent.is_empty() || !self.stdin_is_open;
         let patience = is_awaited.then(|| self.timeout.saturating_sub(self.silence));
         let prompt = self.prompt_is_due.then_some(PROMPT_AFTER);
         let timeout = patience.into_iter().chain(prompt).min();
@@ -150,13 +155,16 @@ impl Relay {
             }
             show(reply)?;
             self.prompt_is_due = self.prompt.is_some() && reply.ends_with(b"\n");
-            return Ok((self.due.room == 0).then_some(End::Flood));
+            return Ok((self.due.room == 0).then_some(End::Fault(FLOOD)));
         }
         if self.prompt.is_some() {
             show(b"\n")?;
         }
-        let is_expected = !self.stdin_is_open && self.due.replies == 0;
-        Ok(Some(if is_expected { End::Both } else { End::Server }))
+        Ok(Some(match (self.due.lines.is_empty(), self.stdin_is_open) {
+            (false, _) => End::Fault("closed the connection before all replies were whole"),
+            (true, true) => End::Fault("has closed the connection"),
+            (true, false) => End::Both,
+        }))
     }
 
     /// Passes on as much as the server takes.
@@ -185,21 +193,24 @@ impl Relay {
     }
 }
 
-/// How many replies are due, by the bytes of both directions, and how much more the server may send.
-#[derive(Debug)]
+/// Which replies are due, by the bytes of both directions, and how much more the server may send.
+#[derive(Debug, Default)]
 struct Due {
-    replies: u64,
-    /// There is more than white space in the line that is being typed: the server ignores blank lines.
-    has_words: bool,
+    /// The lines that have no whole reply yet, by their first bytes: only a WHATSAT begins with `W` and gets places.
+    lines: VecDeque<u8>,
+    /// The first byte of the line that is being typed, after white space: the server ignores blank lines.
+    typed: Option<u8>,
     /// The first byte of the line that is being received.
     first: Option<u8>,
+    /// The server is sending the places of a reply, which end with a blank line.
+    in_places: bool,
     /// Bytes: the longest reply for each line that was typed, and one more.
     room: u64,
 }
 
 impl Due {
     fn new() -> Due {
-        Due { replies: 0, has_words: false, first: None, room: REPLY_BYTES_MAX }
+        Due { room: REPLY_BYTES_MAX, ..Due::default() }
     }
 
     /// Notes what is to be sent, or its end: the server takes a last line without its newline, too.
@@ -207,27 +218,32 @@ impl Due {
         let end = if typed.is_empty() { b"\n" } else { typed };
         for byte in end {
             if *byte == b'\n' {
-                self.replies += u64::from(std::mem::take(&mut self.has_words));
+                self.lines.extend(self.typed.take());
                 self.room = self.room.saturating_add(REPLY_BYTES_MAX);
-            } else {
-                self.has_words |= !is_blank(&[*byte]);
+            } else if !is_blank(&[*byte]) {
+                self.typed.get_or_insert(*byte);
             }
         }
     }
 
-    /// Notes what the server sends; whether a reply that was due has begun in it. Its first line is `AT ...` or
-    /// `? ...`, and no line of the places behind it begins like that.
+    /// Notes what the server sends; whether a reply that was due is whole with it. A reply is a line `AT ...` or
+    /// `? ...`; behind the `AT ...` for a WHATSAT there are places, and a blank line.
     fn received(&mut self, bytes: &[u8]) -> bool {
-        let before = self.replies;
+        let before = self.lines.len();
         self.room = self.room.saturating_sub(bytes.len() as u64);
         for byte in bytes {
             if *byte != b'\n' {
                 self.first.get_or_insert(*byte);
-            } else if let Some(b'A' | b'?') = self.first.take() {
-                self.replies = self.replies.saturating_sub(1);
+                continue;
+            }
+            let (first, was_in_places) = (self.first.take(), self.in_places);
+            let has_places = first == Some(b'A') && self.lines.front() == Some(&b'W');
+            self.in_places = first.is_some() && (was_in_places || has_places);
+            if !self.in_places && (was_in_places || matches!(first, Some(b'A' | b'?'))) {
+                self.lines.pop_front();
             }
         }
-        self.replies < before
+        self.lines.len() < before
     }
 }
 
@@ -254,12 +270,14 @@ mod tests {
         for size in 1..typed.len() {
             let mut due = Due::new();
             typed.chunks(size).for_each(|chunk| due.typed(chunk));
-            assert_eq!(due.replies, 2, "the last line has not ended");
+            assert_eq!(due.lines, b"bI", "the last line has not ended");
             due.typed(b"");
-            assert_eq!(due.replies, 3);
-            let begun = said.chunks(size).filter(|chunk| due.received(chunk)).count();
-            assert!((1..=3).contains(&begun), "{begun}");
-            assert_eq!(due.replies, 0);
+            assert_eq!(due.lines, b"bIW");
+            let (last, most) = said.split_last().expect("it is not empty");
+            let whole = most.chunks(size).filter(|chunk| due.received(chunk)).count();
+            assert!((1..=2).contains(&whole), "{whole}");
+            assert_eq!(due.lines, b"W", "the blank line has not ended");
+            assert!(due.received(&[*last]) && due.lines.is_empty());
             assert!(!due.received(b"? blub\n"), "nobody has asked for it");
             assert_eq!(due.room, 6 * REPLY_BYTES_MAX - 7 - said.len() as u64);
         }

@@ -64,6 +64,83 @@ fn a_server_that_is_silent_or_trickles_ends_a_command_with_69_and_a_remedy() {
     assert_eq!(ended.code, Some(69), "{ended:?}");
 }
 
+/// The line of a reply to a WHATSAT, and a part of the places behind it.
+const HALF_A_REPLY: &str = "AT S +1 k +1+1 1\n{\n  \"resu";
+
+#[test]
+fn a_reply_that_stalls_or_trickles_within_ends_lines_from_stdin_with_69() {
+    let begins = |mut client: TcpStream| {
+        client.read_exact(&mut [0; 14]).expect("the line comes");
+        client.write_all(HALF_A_REPLY.as_bytes()).expect("it reads");
+        client
+    };
+    let folder = Herd::new("half", ALONE);
+    let line = "rm -f in; mkfifo in; exec 3<>in; echo WHATSAT k 1 1 >&3";
+    let line =
+        format!("cd {}; {line}; timeout 20 CLIENT --timeout 0.3 <&3", folder.folder().display());
+    for ended in
+        [client_of(begins, &line), client_of(move |client| trickles(begins(client)), &line)]
+    {
+        assert_eq!(ended.code, Some(69), "{ended:?}");
+        assert!(ended.stderr.contains("did not reply within 0.3 s; "), "{ended:?}");
+        assert!(ended.stdout.starts_with(HALF_A_REPLY), "{ended:?}");
+    }
+}
+
+/// Reads all that the client sends, then sends `reply` and closes.
+fn replies(reply: &'static str) -> impl FnOnce(TcpStream) {
+    move |mut client| {
+        let mut lines = Vec::new();
+        client.read_to_end(&mut lines).expect("it ends its half");
+        client.write_all(reply.as_bytes()).expect("it reads");
+    }
+}
+
+#[test]
+fn lines_from_stdin_exit_with_69_if_a_reply_breaks_off_and_with_0_if_none_does() {
+    for (typed, reply) in [
+        ("WHATSAT k 1 1", HALF_A_REPLY),
+        ("WHATSAT k 1 1", "AT S +1 k +1+1 1\n"),
+        ("WHATSAT k 1 1", "AT S +1 k +1+1 1\n{\n}\n"),
+        (" WHATSAT k 1 1\\nIAMAT k +1+1 1", "AT S +1 k +1+1 1\nAT S +1 k +1+1 1\n"),
+        ("WHATSAT k 1 1\\nWHATSAT k 1 1", "AT S +1 k +1+1 1\n{\n}\n\nAT S +1 k +1+1 1\n{\n}\n"),
+        ("IAMAT k +1+1 1", "AT S +1 k +1+1"),
+        ("blub", "? blu"),
+    ] {
+        let ended = client_of(replies(reply), &format!("printf '{typed}\\n' | CLIENT"));
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(69), reply));
+        assert!(ended.stderr.contains("before all replies were whole\n"), "{ended:?}");
+    }
+    for (typed, reply) in [
+        ("WHATSAT k 1 1", "? WHATSAT k 1 1\n"),
+        ("W\\n\\n\\tWHATSAT k 1 1", "? W\nAT S +1 k +1+1 1\n{\n}\n\n"),
+        ("WHATSAT k 1 1\\nIAMAT k +1+1 1", "AT S +1 k +1+1 1\n{\n}\n\nAT S +1 k +1+1 1\n"),
+    ] {
+        let ended = client_of(replies(reply), &format!("printf '{typed}\\n' | CLIENT"));
+        assert_eq!(
+            (ended.code, ended.stdout.as_str(), ended.stderr.as_str()),
+            (Some(0), reply, "")
+        );
+    }
+}
+
+#[test]
+fn a_command_is_done_when_its_reply_is_whole_though_the_server_keeps_the_connection() {
+    for (command, reply, code) in [
+        ("iamat k +1+1 1", "AT S +1 k +1+1 1\n", 0),
+        ("whatsat k 1 1", "AT S +1 k +1+1 1\n{\n}\n\n", 0),
+        ("whatsat k 1 1", "? WHATSAT k 1 1\n", 1),
+        ("iamat k +1+1 1", "HTTP/1.1 400 Bad Request\n", 69),
+    ] {
+        let talk = |mut client: TcpStream| {
+            client.write_all(reply.as_bytes()).expect("it reads");
+            client
+        };
+        let ended = client_of(talk, &format!("CLIENT --timeout 120 {command}"));
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(code), reply), "{ended:?}");
+    }
+}
+
 #[test]
 fn a_reply_has_5_seconds_unless_it_is_said_otherwise() {
     let begun = Instant::now();
@@ -114,7 +191,7 @@ fn what_is_no_whole_reply_is_no_success() {
         ("AT Alford +1 kiwi +1+1 5\n{\n   \"results\"", "sends no whole reply: it breaks off\n"),
         ("A", "sends no whole reply: it breaks off\n"),
         ("? WHATSAT ki", "sends no whole reply: it breaks off\n"),
-        ("HTTP/1.1 400 Bad Request\r\n\r\n", "sends what is no reply: it is no server of a herd\n"),
+        ("HTTP/1.1 400 Bad Request\r\n", "sends what is no reply: it is no server of a herd\n"),
     ] {
         let talk = |mut client: TcpStream| {
             let mut line = Vec::new();
