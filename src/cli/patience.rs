@@ -15,7 +15,7 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 /// The option `--timeout SECONDS`.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct Patience {
-    /// How long to wait for a connection, and again for each reply; 0.001 to 3600
+    /// How long to wait, as said below; 0.001 to 3600
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub(super) timeout: Duration,
 }

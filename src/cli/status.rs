@@ -10,6 +10,11 @@ use serde_json::Value;
 use socket2::{SockAddr, Socket};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// More than the kernel takes to connect to a healthy server, or to hand over an answer that has come: each server
+/// has that also when others have used up the timeout.
+const A_MOMENT: Duration = Duration::from_millis(20);
 
 /// The longest answer that is read: the largest herd has 64 servers.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
@@ -24,7 +29,7 @@ Examples:
 Asked is the socket NAME.sock in the folder that [status] names, which its owner and group may open.
 `state` is a hash of all that a server knows: servers that know the same have the same.
 `journal` is sound, or broken until a new file is whole: reports are refused meanwhile.
-Each server has the timeout to accept the connection, and once more to answer: it does so in its next turn.
+All servers are asked at once, and have the timeout together: each answers in its next turn.
 Exits with 69 if one that was asked did not answer.")]
 pub(super) struct Status {
     /// Which servers of the topology [default: all]
@@ -49,12 +54,17 @@ impl Status {
         };
         let mut rows = StatusRows::default();
         let mut silent = 0;
-        for server in servers {
-            let answer = match server.plain {
-                true => Err(io::Error::other("it is plain, and has no status socket")),
-                false => ask(&socket_path(folder, &server.name), self.patience),
-            };
-            match answer {
+        let end = self.patience.end();
+        let path = |server: &Server| socket_path(folder, &server.name);
+        // All are asked before the first answer is awaited.
+        let asked = servers.iter().map(|server| match server.plain {
+            true => Err(ErrorKind::Unsupported.into()),
+            false => ask(&path(server), Instant::now() + A_MOMENT),
+        });
+        let asked: Vec<_> = asked.collect();
+        for (server, asked) in servers.into_iter().zip(asked) {
+            let answer = answer(asked, &path(server), end.max(Instant::now() + A_MOMENT));
+            match answer.map_err(|e| told(&e, &path(server), self.patience)) {
                 Ok(answer) if self.json => print_line(&answer.to_string()),
                 Ok(answer) => rows.push(&server.name, &answer),
                 Err(why) => {
@@ -69,10 +79,7 @@ impl Status {
         if !self.json {
             print_line(&rows.to_string());
         }
-        match silent {
-            0 => Ok(()),
-            _ => Err(Failure::new(Exit::Unavailable, "")),
-        }
+        (silent == 0).then_some(()).ok_or(Failure::new(Exit::Unavailable, ""))
     }
 
     /// Those named, or all that are ours.
@@ -85,15 +92,22 @@ impl Status {
 }
 
 /// Asks the server that listens at `path`.
-fn ask(path: &Path, patience: Patience) -> io::Result<Value> {
-    let connected = SockAddr::unix(path).and_then(|path| connect(&path, patience.end()));
-    let answer = connected.and_then(|server| answer_of(&server, patience));
-    answer.map_err(|e| told(&e, path, patience))
+fn ask(path: &Path, end: Instant) -> io::Result<Socket> {
+    let socket = connect(&SockAddr::unix(path)?, end)?;
+    Timed { socket: &socket, end }.write_all(b"STATUS\n")?;
+    Ok(socket)
+}
+
+/// The answer of a server that was asked; one that had no room for a connection is asked again.
+fn answer(asked: io::Result<Socket>, path: &Path, end: Instant) -> io::Result<Value> {
+    let again = |e: io::Error| if is_late(&e) { ask(path, end) } else { Err(e) };
+    answer_of(&asked.or_else(again)?, end)
 }
 
 /// An error as its reader needs it.
 fn told(error: &io::Error, path: &Path, patience: Patience) -> io::Error {
     let what = match error.kind() {
+        ErrorKind::Unsupported => "it is plain, and has no status socket".to_owned(),
         ErrorKind::NotFound => {
             format!("it does not run here, or its socket {} was removed", path.display())
         }
@@ -111,10 +125,9 @@ fn told(error: &io::Error, path: &Path, patience: Patience) -> io::Error {
     io::Error::new(error.kind(), what)
 }
 
-fn answer_of(server: &Socket, patience: Patience) -> io::Result<Value> {
-    let mut server = Timed { socket: server, end: patience.end() };
+fn answer_of(socket: &Socket, end: Instant) -> io::Result<Value> {
+    let server = Timed { socket, end };
     let mut line = String::new();
-    server.write_all(b"STATUS\n")?;
     let count = BufReader::new(server.take(ANSWER_BYTES_MAX)).read_line(&mut line)?;
     match serde_json::from_str(&line) {
         Ok(answer @ Value::Object(_)) => Ok(answer),
@@ -189,7 +202,6 @@ mod tests {
     use std::net::Shutdown;
     use std::os::unix::net::UnixStream;
     use std::thread;
-    use std::time::Duration;
 
     #[test]
     fn who_is_closed_without_an_answer_is_not_told_of_json() {
@@ -201,7 +213,7 @@ mod tests {
         other.shutdown(Shutdown::Write).expect("it stands");
         let patience = Patience { timeout: Duration::from_secs(60) };
         for server in [turned_away, cut_off] {
-            let why = answer_of(&server.into(), patience).expect_err("there is no answer");
+            let why = answer_of(&server.into(), patience.end()).expect_err("there is no answer");
             let why = told(&why, Path::new("x"), patience).to_string();
             assert!(why.contains("without an answer"), "{why}");
         }
@@ -211,12 +223,9 @@ mod tests {
     fn an_answer_that_is_no_status_or_does_not_end_is_told_as_such() {
         let says = |answer: Vec<u8>| {
             let (server, mut other) = UnixStream::pair().expect("descriptors are free");
-            let sender = thread::spawn(move || {
-                other.read_exact(&mut [0; 7]).expect("STATUS and a newline");
-                other.write_all(&answer)
-            });
-            let patience = Patience { timeout: Duration::from_secs(60) };
-            let why = answer_of(&server.into(), patience).expect_err("it is no answer");
+            let sender = thread::spawn(move || other.write_all(&answer));
+            let end = Instant::now() + Duration::from_secs(60);
+            let why = answer_of(&server.into(), end).expect_err("it is no answer");
             // What is not read is not wanted.
             let _ = sender.join().expect("it does not panic");
             why.to_string()

@@ -290,6 +290,31 @@ fn status_waits_for_no_server_longer_than_its_timeout() {
 }
 
 #[test]
+fn status_has_one_timeout_for_all_servers_and_hears_each_that_answers() {
+    let names: Vec<String> = (0..10).map(|number| format!("S{number}")).collect();
+    let servers: Vec<(&str, &[&str])> = names.iter().map(|name| (name.as_str(), &[][..])).collect();
+    let herd = Herd::new("hung", &servers);
+    fs::create_dir(herd.folder().join("run")).expect("the folder is ours");
+    let path = |name: &str| herd.folder().join(format!("run/{name}.sock"));
+    let listener = |name: &String| UnixListener::bind(path(name)).expect("the folder is ours");
+    let _full = [full_queue(&path("S0")), full_queue(&path("S1"))];
+    let _hung: Vec<UnixListener> = names[2..9].iter().map(listener).collect();
+    let good = listener(&names[9]);
+    let server = thread::spawn(move || {
+        let (mut client, _) = good.accept().expect("it is called");
+        client.read_exact(&mut [0; 7]).expect("STATUS and a newline");
+        client.write_all(b"{\"process\": 4711}\n").expect("it is read");
+    });
+    let begun = Instant::now();
+    let shown = herd.run(&["status", "--timeout", "2"]);
+    assert!(begun.elapsed() < Duration::from_secs(10), "nine times two are more");
+    assert_eq!(shown.code, Some(69), "{shown:?}");
+    assert_eq!(shown.stdout.matches("says nothing for 2 s; ").count(), 9, "{shown:?}");
+    assert!(shown.stdout.contains("S9      4711 "), "{shown:?}");
+    server.join().expect("it does not panic");
+}
+
+#[test]
 fn up_kills_a_server_that_does_not_end() {
     let herd = Herd::new("unending", ALONE);
     herd.write(&herd.text().replace("drain_ms = 2000", "drain_ms = 0"));
