@@ -96,7 +96,7 @@ impl Client {
             let topology = self.topology.read()?;
             return Ok(vec![self.topology.server(&topology, &self.server)?.client]);
         };
-        if let Ok(address) = self.server.parse() {
+        if let Ok(address) = dns::socket_address(&self.server) {
             return Ok(vec![address]);
         }
         let what = "is no address: write HOST:PORT, as in 127.0.0.1:12000, [::1]:12000 or box.example:12000";

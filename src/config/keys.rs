@@ -120,7 +120,7 @@ pub const KEYS: &[Key] = &[
     key(PLACES, "ca_file", Text, Unset("ca.pem"), "The certificates, in PEM, to trust instead of those that browsers trust."),
     key(PLACES, "proxy", Text, Unset("http://127.0.0.1:3128"),
         "The proxy to reach the service through. Without it, https_proxy or HTTPS_PROXY in the environment."),
-    key(PLACES, "resolver", Text, Unset("127.0.0.1:53"),
+    key(PLACES, "resolver", Address, Unset("127.0.0.1:53"),
         "The address of the one name server to ask. Without it, those of resolv_conf."),
     key(PLACES, "resolv_conf", Text, Is("/etc/resolv.conf"), "The file that lists the name servers."),
     key(PLACES, "hosts_file", Text, Is("/etc/hosts"), "The file of names that need no name server."),

@@ -17,11 +17,10 @@ use std::time::Duration;
 
 use super::diagnostic::{Diagnostic, Diagnostics, quoted};
 use super::keys::keys_of;
-use super::toml_section::{Section, parse_address};
+use super::toml_section::Section;
 use crate::fetch::pool::HttpPoolLimits;
 use crate::http::HttpLimits;
 use crate::log::secret::Secret;
-use crate::net::dns::index_of;
 use crate::places::{
     BaseUrl, Format, Google, GoogleLegacy, Mask, Photon, ProxyUrl, Rank, Source, UrlFault,
 };
@@ -324,7 +323,7 @@ impl PlacesTable<'_> {
         let falls_back = self.section.text_or_default("fallback") == "embedded";
         let ca_file = self.file("ca_file", is_used, diagnostics);
         let proxy = self.proxy(diagnostics);
-        let resolver = self.resolver(diagnostics);
+        let resolver = self.section.address("resolver").map(toml::Spanned::into_inner);
         let [resolv_conf, hosts_file] = ["resolv_conf", "hosts_file"].map(|key| {
             self.file(key, is_used, diagnostics)
                 .unwrap_or_else(|| self.section.text_or_default(key).into())
@@ -403,23 +402,6 @@ impl PlacesTable<'_> {
             Ok(url) => Some(url),
             Err(fault) => {
                 diagnostics.error_unseen(text.span(), &format!("{key} {fault}"), fault.remedy);
-                None
-            }
-        }
-    }
-
-    /// The address of a name server; a scope in it may be an interface's name.
-    fn resolver(&self, diagnostics: &mut Diagnostics<'_>) -> Option<SocketAddr> {
-        let text = self.section.text("resolver")?;
-        let numbered = text.get_ref().split_once('%').and_then(|(address, behind)| {
-            let (scope, port) = behind.split_once(']')?;
-            Some(format!("{address}%{}]{port}", index_of(scope)?))
-        });
-        match parse_address(numbered.as_deref().unwrap_or(text.get_ref())) {
-            Ok(address) => Some(address),
-            Err((what, remedy)) => {
-                let what = format!("{} {what}", quoted(text.get_ref()));
-                diagnostics.error(text.span(), what, remedy);
                 None
             }
         }

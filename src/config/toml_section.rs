@@ -14,6 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostics, Span, all_quoted, first, quoted};
 use super::keys::{KEYS, Key, MOVED, TOP, ValueType, keys_of, range_in_words};
+use crate::net::dns::socket_address;
 use crate::wire::command::{NAME_BYTES_MAX, is_name};
 
 /// A table of the file, or one that it leaves out.
@@ -327,7 +328,7 @@ pub(super) fn parse_address(text: &str) -> Result<SocketAddr, (&'static str, &'s
     let has_letters =
         |host: &str| host.contains(|c: char| c.is_alphabetic()) && !host.contains(':');
     let is_v6 = text.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
-    Err(match (here.as_deref().unwrap_or(text).parse::<SocketAddr>(), text.rsplit_once(':')) {
+    Err(match (socket_address(here.as_deref().unwrap_or(text)), text.rsplit_once(':')) {
         (Ok(address), _) if address.port() > 0 => return Ok(address),
         (Ok(_), _) => ("has port 0", "choose a port from 1 to 32767"),
         _ if is_v6 => ("has no port", "put brackets around it and a port behind: [::1]:12000"),
@@ -339,6 +340,7 @@ pub(super) fn parse_address(text: &str) -> Result<SocketAddr, (&'static str, &'s
             let remedy = "write its IP address: no server waits for a name server when it starts";
             ("is a host name", remedy)
         }
+        _ if text.contains('%') => ("names no network interface of this machine", "see `ip link`"),
         _ => ("is no address", "write an IP address and a port: 127.0.0.1:12000, or [::1]:12000"),
     })
 }

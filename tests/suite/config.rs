@@ -4,6 +4,7 @@
 //! --test suite config::` writes them anew; then read the difference.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -230,7 +231,6 @@ fn values_of(key: &Key) -> Vec<String> {
             let texts = match key.name {
                 "base_url" | "proxy" => ["http://127.0.0.1:1", "http://127.0.0.1:2"],
                 "language" => ["en", "pt-BR"],
-                "resolver" => ["127.0.0.1:53", "[::1]:53"],
                 "file" => ["places.json", "./places.json"],
                 "key_file" | "ca_file" | "resolv_conf" | "hosts_file" => ["google.key", "ca.pem"],
                 _ => ["here", "there"],
@@ -501,6 +501,25 @@ fn upstream(name: &str) -> (Upstream, Rank) {
         PlacesSource::Network(upstream) => (*upstream, places.rank),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn an_address_may_have_its_scope_by_the_name_of_an_interface() {
+    let read = |client: &str| {
+        let text = format!(
+            "herd = \"h\"\ninsecure_peers = true\n[[server]]\nname = \"S\"\nclient = \"{client}\"\n\
+             peer = \"[fe80::53%lo]:24001\"\n[places]\nsource = \"photon\"\nbase_url = \"http://[::1]\"\nresolver = \"[fe80::53%lo]:53\"\n"
+        );
+        Topology::parse(&text, Path::new("topology.toml")).map_err(|faults| faults.to_string())
+    };
+    let topology = read("[fe80::53%lo]:24000").expect("every Linux has this interface");
+    let server = &topology.servers[0];
+    for address in [server.client, server.peer] {
+        assert!(matches!(address, SocketAddr::V6(ip) if ip.scope_id() > 0), "{address}");
+    }
+    let faults = read("[fe80::53%no-such-if]:24000").expect_err("there is none");
+    assert!(faults.contains("names no network interface of this machine"), "{faults}");
+    assert!(read("[fe80::53%7]:24000").is_ok(), "a number is not looked up");
 }
 
 #[test]

@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File, Metadata};
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{AddrParseError, IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -170,8 +170,17 @@ fn read(resolv_conf: &Path) -> (Config, Vec<Remark>) {
     (config, of_file.chain(of_environment).collect())
 }
 
+/// Parses an IP address and a port; a scope in it may be an interface's name, as in `[fe80::53%eth0]:53`.
+pub fn socket_address(text: &str) -> Result<SocketAddr, AddrParseError> {
+    let numbered = text.split_once('%').and_then(|(address, behind)| {
+        let (scope, port) = behind.split_once(']')?;
+        Some(format!("{address}%{}]{port}", index_of(scope)?))
+    });
+    numbered.as_deref().unwrap_or(text).parse()
+}
+
 /// The index of the network interface of this name.
-pub fn index_of(name: &str) -> Option<u32> {
+fn index_of(name: &str) -> Option<u32> {
     // Any socket will do to ask the kernel by.
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
     rustix::net::netdevice::name_to_index(&socket, name).ok()

@@ -48,7 +48,7 @@ mod tests;
 pub mod client;
 
 pub use self::action::{Action, LookupId, QueryId, Via};
-pub use self::client::{DnsClient, DnsOptions, Resolving, ask, index_of};
+pub use self::client::{DnsClient, DnsOptions, Resolving, ask, socket_address};
 pub use self::config::Config;
 pub use self::hosts::Hosts;
 pub use self::name::HostName;

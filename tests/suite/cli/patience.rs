@@ -142,6 +142,18 @@ fn a_command_is_done_when_its_reply_is_whole_though_the_server_keeps_the_connect
 }
 
 #[test]
+fn an_address_may_have_its_scope_by_the_name_of_an_interface() {
+    let server = TcpListener::bind("[::1]:0").expect("a port");
+    let port = server.local_addr().expect("it listens").port();
+    let talk = thread::spawn(move || server.accept().expect("it is called").0.write_all(b"? \n"));
+    let ended = Process::run(&["client", &format!("[::1%lo]:{port}"), "iamat", "k", "+1+1"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), "? \n"), "{ended:?}");
+    talk.join().expect("it does not panic").expect("it reads");
+    let ended = Process::run(&["client", "[fe80::1%no-such-if]:24000"]);
+    assert_eq!(ended.code, Some(69), "{ended:?}");
+}
+
+#[test]
 fn a_reply_has_5_seconds_unless_it_is_said_otherwise() {
     let begun = Instant::now();
     let ended = client_of(is_silent, "CLIENT iamat kiwi +1+1");
