@@ -102,7 +102,7 @@ struct FolderArgs {
     #[command(flatten)]
     topology: TopologyFile,
     /// Where the files are [default: where the topology's table peer_tls says, else pki beside it]
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", allow_hyphen_values = true)]
     folder: Option<PathBuf>,
 }
 

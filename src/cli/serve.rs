@@ -39,7 +39,7 @@ RUST_LOG chooses what is logged: error, warn, info (as without it), debug, trace
 parts: RUST_LOG=info,herd::traffic=off leaves out the lines of clients and neighbours.
 SIGTERM and SIGINT end it in good order, also if they were blocked when it was started.")]
 pub(super) struct Serve {
-    /// Which server of the topology
+    /// Which server of the topology; one that begins with a dash goes behind `--`
     name: String,
     #[command(flatten)]
     topology: TopologyFile,

@@ -32,7 +32,7 @@ Asked is the socket NAME.sock in the folder that [status] names, which its owner
 All servers are asked at once, and have the timeout together: each answers in its next turn.
 Exits with 69 if one that was asked did not answer.")]
 pub(super) struct Status {
-    /// Which servers of the topology [default: all]
+    /// Which servers of the topology; one that begins with a dash goes behind `--` [default: all]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// One line of JSON for each server that answers

@@ -14,7 +14,7 @@ const DEFAULT: &str = "topology.toml";
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct TopologyFile {
     /// The file that describes the herd
-    #[arg(long = "topology", value_name = "FILE", default_value = DEFAULT)]
+    #[arg(long = "topology", value_name = "FILE", default_value = DEFAULT, allow_hyphen_values = true)]
     path: PathBuf,
 }
 

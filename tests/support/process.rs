@@ -376,7 +376,7 @@ impl Herd {
         stdout: Out,
         stderr: Out,
     ) -> Mute {
-        let has_its_own = args.iter().any(|arg| arg.starts_with("--topology="));
+        let has_its_own = args.iter().any(|arg| arg.starts_with("--topology"));
         let has_none = ["--help", "--version", "fold", "journal"].contains(&args[0]);
         let herd = match has_its_own || has_none {
             false => self.command(args),

@@ -650,7 +650,7 @@ fn names_and_files_may_begin_with_a_dash() {
     let text = format!("{}{folders}", herd.text());
     fs::write(herd.folder().join("-t.toml"), text).expect("the folder is ours");
     let silent = |args: &[&str]| {
-        let args = [args, &["--topology=-t.toml"]].concat();
+        let args = [args, &["--topology", "-t.toml"]].concat();
         herd.start_unheard(&args, Out::Fine, Out::Fine)
     };
     let up = silent(&["up"]);
@@ -662,6 +662,11 @@ fn names_and_files_may_begin_with_a_dash() {
     }
     let journal = ["journal", "check", "--", "-j/-x"];
     assert_eq!(herd.start_unheard(&journal, Out::Fine, Out::Fine).code(), Some(0));
+    // What is no option is no name either.
+    for wrong in ["status --jsn", "serve --strict", "journal check --salvag"] {
+        let wrong: Vec<&str> = wrong.split(' ').collect();
+        assert_eq!(herd.start_unheard(&wrong, Out::Fine, Out::Fine).code(), Some(64), "{wrong:?}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Certificates as processes have them: `herd pki`, `herd check`, servers that prove who they are to each
 //! other and to openssl, SIGHUP.
 
-use crate::support::process::{Ended, Herd, Process, until};
+use crate::support::process::{Ended, Herd, Out, Process, until};
 use rustix::process::Signal;
 use std::fs;
 use std::io::{Read, Write};
@@ -207,6 +207,17 @@ fn pki_works_before_the_topology_has_the_table() {
     done(&herd, &["pki", "issue", "Alford", "Bolden", "Alford"]);
     herd.write(&format!("{open}[peer_tls]\n"));
     assert_eq!(herd.run(&["check"]).code, Some(0));
+}
+
+#[test]
+fn the_folder_of_certificates_may_begin_with_a_dash() {
+    let herd = Herd::new("dashed", &[("Alford", &[])]);
+    for args in ["pki init --folder -p", "pki issue Alford --folder -p --days 9"] {
+        let args: Vec<&str> = args.split(' ').collect();
+        let ended = herd.start_unheard(&args, Out::Fine, Out::Fine).code();
+        assert_eq!(ended, Some(0), "{args:?}");
+    }
+    assert!(herd.folder().join("-p/Alford.pem").is_file());
 }
 
 #[test]
