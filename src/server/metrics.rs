@@ -109,6 +109,8 @@ metrics! {
     "dial_failures", "herd_dial_failures_total", "", |m, _| json!(m.counters.dial_failures);
     /// Invalid lines and complaints from neighbours.
     "peer_faults", "herd_peer_faults_total", "", |_, c| json!(c.throttled("faults"));
+    /// Connections to or from neighbours that were closed because of what they said first.
+    "rejected_peers", "herd_rejected_peers_total", "", |_, c| json!(c.throttled("rejected"));
     /// Lines that the log could not write.
     "dropped_log_lines", "herd_log_lines_dropped_total", "", |_, _| json!(crate::log::dropped());
     /// Whether all that was noted is in the journal; while it is not, reports are refused.
@@ -300,8 +302,8 @@ mod tests {
         let calls = |call: &str| files.iter().map(|code| code.matches(call).count()).sum::<usize>();
         let literal = calls("limit_hit(\"");
         assert_eq!(calls("limit_hit(key,"), calls(".limit_hit(") - literal, "calls by other names");
-        let known = ["Warn,key,", "Warn,(key,0),", "Error,key,"].map(|it| format!("Level::{it}"));
-        let known = known.iter().map(|it| calls(&format!("log_throttled({it}")));
+        let known = ["Level::Warn,key,", "Level::Warn,(key,0),", "Level::Error,key,", "level,key,"];
+        let known = known.iter().map(|it| calls(&format!(".log_throttled({it}")));
         assert_eq!(calls(".log_throttled("), known.sum::<usize>(), "calls by other names");
     }
 

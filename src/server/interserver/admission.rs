@@ -164,7 +164,8 @@ impl Interserver {
     ) {
         let start = crate::log::Escaped(&line[..cx.state.limits.line_echo_bytes.min(line.len())]);
         let what = format_args!("{}: turned away: {why}: {start}", self.who(cx));
-        cx.core.log_throttled(level, (kind, 0), what, 1, "connections like this");
+        let key = ("rejected", crc32fast::hash(kind.as_bytes()));
+        cx.core.log_throttled(level, key, what, 1, "connections like this");
         if !line.starts_with(b"?") {
             self.refuse(cx, line);
         }
