@@ -62,8 +62,9 @@ fn read_file(
         let fault = |fault| here.error(format!("{shown}: {fault}"), remedy);
         faults.into_iter().map(fault).collect::<Vec<_>>()
     })?;
-    let remark =
-        |what| here.warning(format!("{shown}: {what}"), "add what is missing, if it is not meant");
+    let remedy =
+        "nothing, if it is meant so; else mend the file (docs/sources.md says what is read)";
+    let remark = |what| here.warning(format!("{shown}: {what}"), remedy);
     file.remarks().into_iter().map(remark).for_each(warn);
     Ok(file)
 }

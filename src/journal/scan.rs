@@ -94,11 +94,11 @@ impl Scan {
                  copy, or remove the mark, as with `sed -i '1s/^\\xEF\\xBB\\xBF//' {typed}`"
             ),
             (FileHead::Encoded(what), _) => format!("is no journal: {what}"),
-            (FileHead::Foreign, _) => {
-                "is no journal: its first line is not `HERDJ 1 SERVER HERD`; bring it back \
-                 from a copy, move it away, or choose another folder"
-                    .to_owned()
-            }
+            (FileHead::Foreign, _) => format!(
+                "is no journal: its first line is not `HERDJ 1 SERVER HERD`; choose another folder, or bring the file \
+                 back from a copy; if only its beginning is lost, write that line before all that it has, and keep \
+                 what is whole with `herd journal compact {typed} --salvage`"
+            ),
         };
         Some(format!("{path} {why}"))
     }
@@ -179,9 +179,21 @@ pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Re
     let mut scan = Scan::default();
     let mut pieces = Pieces::new(input);
     let Some((first, end)) = pieces.next_piece()? else { return Ok(scan) };
-    let taken = first.len() + usize::from(end == PieceEnd::Newline);
-    // No first line is as long as a window, so one that ends there is none.
-    scan.head = FileHead::parse(first, end != PieceEnd::File);
+    let mut taken = first.len() + usize::from(end == PieceEnd::Newline);
+    scan.head = FileHead::parse(first, end == PieceEnd::Newline);
+    pieces.take(taken);
+    // No first line is as long as a window; but zeros at the end of a file may be.
+    while end == PieceEnd::More
+        && scan.head == FileHead::Cut
+        && let Some((rest, end)) = pieces.next_piece()?
+    {
+        if end == PieceEnd::Newline || rest.iter().any(|byte| *byte != 0) {
+            scan.head = FileHead::Foreign;
+        }
+        let length = rest.len();
+        taken += length;
+        pieces.take(length);
+    }
     match scan.head {
         FileHead::Cut => scan.garbage(taken),
         _ => scan.size = taken as u64,
@@ -189,7 +201,6 @@ pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Re
     if !matches!(scan.head, FileHead::Of(_)) {
         return Ok(scan);
     }
-    pieces.take(taken);
     while let Some((text, end)) = pieces.next_piece()? {
         let taken = scan.piece(text, end, each);
         pieces.take(taken);
@@ -547,7 +558,10 @@ mod tests {
             (b"HERDJ 1 Al", FileHead::Cut),
             (b"HERDJ 9 Alford places-herd\none *00000000\n", FileHead::Newer(9)),
             (b"one *00000000\n", FileHead::Foreign),
-            (&[0; 300_000], FileHead::Foreign),
+            (&[0; 300_000], FileHead::Cut),
+            (&[&b"HERDJ 1 Al"[..], &[0; 300_000]].concat(), FileHead::Cut),
+            (&[&[0; 300_000][..], b"x"].concat(), FileHead::Foreign),
+            (&[&[0; 300_000][..], b"\n"].concat(), FileHead::Foreign),
             (&[b'x'; 500_000], FileHead::Foreign),
         ] {
             let (scan, lines) = scanned(bytes, 4096);

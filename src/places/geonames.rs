@@ -11,7 +11,8 @@
 //! Source: the readme of download.geonames.org/export/dump, and GeoNames' list of feature codes.
 
 use super::entry::{
-    E5Point, Entry, NO_NAME, NoEntry, REGION, Types, establishment, one_line, region, words,
+    E5Point, Entry, NO_NAME, NO_POINT, NoEntry, REGION, Types, establishment, one_line, region,
+    words,
 };
 
 /// The licence of GeoNames wants its name, a link, the licence and that something was changed.
@@ -33,6 +34,9 @@ pub(super) fn entry(line: &[u8]) -> Result<Entry, NoEntry> {
     let [id, name, _, _, latitude, longitude, class, code, country, _, division, ..] = columns;
     let population = columns[POPULATION];
     let id: u64 = number("id", id)?;
+    if latitude.is_empty() || longitude.is_empty() {
+        return Err(NoEntry::PassedOver(NO_POINT));
+    }
     let position = E5Point::new(number("latitude", latitude)?, number("longitude", longitude)?)?;
     let population = if population.is_empty() { 0 } else { number("population", population)? };
     let name = one_line(name);
@@ -122,6 +126,10 @@ mod tests {
         assert_eq!(entry(line.as_bytes()), Err(NoEntry::PassedOver(REGION)));
         let line = SANTA_MONICA.replace("\tSanta Monica\tSanta", "\t \tSanta");
         assert_eq!(entry(line.as_bytes()), Err(NoEntry::PassedOver(NO_NAME)));
+        for column in ["34.01949", "-118.49138"] {
+            let line = SANTA_MONICA.replace(column, "");
+            assert_eq!(entry(line.as_bytes()), Err(NoEntry::PassedOver(NO_POINT)));
+        }
     }
 
     #[test]
