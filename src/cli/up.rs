@@ -58,8 +58,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Run all servers of the herd, one process each
 ///
-/// A server that ends is started again. SIGTERM or Ctrl-C ends all, and kills those that have not ended
-/// drain_ms and 10 s later; a second one kills them at once.
+/// A server that ends is started again, unless none could be started at first. SIGTERM or Ctrl-C ends all, and kills those
+/// that have not ended drain_ms and 10 s later; a second one, 0.3 s later or more, kills them at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct UpArgs {
     #[command(flatten)]

@@ -253,7 +253,10 @@ fn diagnostic(text: &str, path: &Path, kind: &'static str, draft: Draft) -> Diag
     let number = 1 + text[..start].bytes().filter(|&byte| byte == b'\n').count();
     let column = 1 + before.chars().count();
     let (before, under, after) = (last(&shown(before), SHOWN_BEFORE), shown(under), shown(after));
-    let is_shown = is_shown && matches!(mask_keys(&text[line.clone()]), Cow::Borrowed(_));
+    let all = &text[line.clone()];
+    // As of a proxy with a password, or a URL with a key.
+    let has_secret = all.split_once("://").is_some_and(|(_, url)| url.contains(['@', '?']));
+    let is_shown = is_shown && !has_secret && matches!(mask_keys(all), Cow::Borrowed(_));
     let excerpt = Excerpt {
         number,
         indent: before.chars().count(),

@@ -257,7 +257,12 @@ impl PlacesTable<'_> {
             let Some(place) = self.section.place_of(key) else { continue };
             let source = if key == "file" { "file" } else { "google" };
             let remedy = format!("name the source it is for, as in source = \"{source}\"");
-            diagnostics.error(place, "this would not be used", remedy);
+            let what = "this would not be used";
+            match key {
+                // It may be the key itself.
+                "key_file" => diagnostics.error_unseen(place, what, &remedy),
+                _ => diagnostics.error(place, what, remedy),
+            }
         }
     }
 

@@ -577,6 +577,21 @@ fn a_key_in_the_wrong_place_is_not_repeated() {
         !said_about(Path::new("tests/fixtures/topology/places_in_the_clear.toml"))
             .contains("secret")
     );
+    let key_file = "key_file = \"CANARYCANARYCANARYCANARYCANARYCANARY\"";
+    for places in [
+        "proxy = \"http://u:CANARY@h\"",
+        "base_url = \"https://u:CANARY@h\"",
+        "base_url = \"https://h/?key=CANARY\"",
+        key_file,
+        "source = \"google\"\nproxy = [\"http://u:CANARY@h\"]",
+        "source = \"google\"\nproxi = \"http://u:CANARY@h\"",
+        "source = \"google\"\nproxy = \"http://u:CANARY@h",
+        "source = \"google\"\nproxy = \"http://h\"\nproxy = \"http://u:CANARY@h\"",
+    ] {
+        let text = format!("herd = \"x\"\n[places]\n{places}\n");
+        let faults = Topology::parse(&text, Path::new("t.toml")).expect_err(places).to_string();
+        assert!(!faults.contains("CANARY"), "{faults}");
+    }
 }
 
 #[test]
