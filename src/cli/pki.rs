@@ -220,9 +220,11 @@ impl Revoke {
             }
         }
         print_line(&format!(
-            "{}: {} on it; bring it to every server's machine, and send each SIGHUP",
+            "{}: {} on it; bring it to every server's machine, and send each SIGHUP. An older certificate that {} had \
+             holds until it ends, or is revoked itself (docs/peer-tls.md)",
             folder.file("revoked.crl").display(),
             plural(count, "certificate"),
+            self.name,
         ));
         Ok(())
     }

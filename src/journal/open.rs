@@ -169,7 +169,8 @@ impl Journal {
         let files = files_of(&names);
         let files = files.map_err(|why| OpenError::Unusable(self.disk.path("") + &why))?;
         let unfinished = |name: &str| {
-            number_of(name.strip_prefix(STEM)?.strip_suffix(UNFINISHED)?.trim_end_matches(TORN))
+            let name = name.strip_prefix(STEM)?.strip_suffix(UNFINISHED)?;
+            number_of(name.strip_suffix(TORN).unwrap_or(name))
         };
         for name in names.iter().filter(|name| unfinished(name).is_some()) {
             self.disk.remove(name).map_err(|e| told(&*self.disk, "removed", name, &e))?;

@@ -1203,6 +1203,7 @@ fn only_what_a_journal_has_left_itself_is_removed_at_a_start() {
     let left = ["journal.1.new", "journal.18.new", "journal.1.torn.new"];
     let strangers = [
         "journal.backup.new",
+        "journal.1.torn.torn.new",
         "journal.new",
         "journal..new",
         "journal.01.new",
