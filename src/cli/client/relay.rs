@@ -200,6 +200,8 @@ struct Due {
     lines: VecDeque<u8>,
     /// The first byte of the line that is being typed, after white space: the server ignores blank lines.
     typed: Option<u8>,
+    /// The line that is being typed has its reply already: it is too long.
+    is_answered: bool,
     /// The first byte of the line that is being received.
     first: Option<u8>,
     /// The server is sending the places of a reply, which end with a blank line.
@@ -218,7 +220,8 @@ impl Due {
         let end = if typed.is_empty() { b"\n" } else { typed };
         for byte in end {
             if *byte == b'\n' {
-                self.lines.extend(self.typed.take());
+                self.lines.extend(self.typed.take().filter(|_| !self.is_answered));
+                self.is_answered = false;
                 self.room = self.room.saturating_add(REPLY_BYTES_MAX);
             } else if !is_blank(&[*byte]) {
                 self.typed.get_or_insert(*byte);
@@ -240,7 +243,7 @@ impl Due {
             let has_places = first == Some(b'A') && self.lines.front() == Some(&b'W');
             self.in_places = first.is_some() && (was_in_places || has_places);
             if !self.in_places && (was_in_places || matches!(first, Some(b'A' | b'?'))) {
-                self.lines.pop_front();
+                self.is_answered |= self.lines.pop_front().is_none() && self.typed.is_some();
             }
         }
         self.lines.len() < before
@@ -279,7 +282,12 @@ mod tests {
             assert_eq!(due.lines, b"W", "the blank line has not ended");
             assert!(due.received(&[*last]) && due.lines.is_empty());
             assert!(!due.received(b"? blub\n"), "nobody has asked for it");
-            assert_eq!(due.room, 6 * REPLY_BYTES_MAX - 7 - said.len() as u64);
+            due.typed(b"too long");
+            due.received(b"? too\n");
+            due.typed(b" a line\nIAMAT");
+            due.typed(b"");
+            assert_eq!(due.lines, b"I", "the line that was too long has its reply");
+            assert_eq!(due.room, 8 * REPLY_BYTES_MAX - 7 - 6 - said.len() as u64);
         }
     }
 }
