@@ -150,7 +150,10 @@ impl Client {
     fn silent(&self) -> Failure {
         let why = match self.command {
             Some(ClientCommand::Iamat { .. }) => "it is stopped, or has too much to do",
-            _ => "a WHATSAT may take places.deadline_ms of the server (8 s by default)",
+            Some(_) => "a WHATSAT may take places.deadline_ms of the server (8 s by default)",
+            None => {
+                "or did not close the connection at the end; a WHATSAT may take places.deadline_ms (8 s)"
+            }
         };
         let patience = self.patience;
         self.unavailable(format_args!(
