@@ -616,19 +616,20 @@ fn whatever_the_umask_others_may_look_into_no_folder_that_a_server_makes() {
 fn on_a_small_device(settings: &str) -> Option<(Herd, PathBuf, fs::File)> {
     let inside =
         "mkdir -p journal && mount -t tmpfs -o size=256k none journal && exec \"$0\" \"$@\"";
-    let possible = Command::new("unshare")
-        .args(["-rm", "sh", "-c", "mount -t tmpfs -o size=256k none /mnt"])
-        .output()
-        .is_ok_and(|output| output.status.success());
-    if !possible {
+    let is_possible = |how: &&str| {
+        let mount = [how, "sh", "-c", "mount -t tmpfs -o size=256k none /mnt"];
+        Command::new("unshare").args(mount).output().is_ok_and(|output| output.status.success())
+    };
+    // The second where only root may.
+    let Some(how) = ["-rm", "-m"].into_iter().find(is_possible) else {
         return skipped(
-            "no file system can be mounted here: `unshare -rm` or the mount in it fails",
+            "no file system can be mounted here: neither `unshare -rm` nor `unshare -m` lets one be",
         );
-    }
+    };
     let setup = Setup::alone()
         .without_traffic_in_the_log()
         .journal(settings)
-        .inside(&["unshare", "-rm", "sh", "-c", inside]);
+        .inside(&["unshare", how, "sh", "-c", inside]);
     let herd = setup.start();
     let process = herd.process(ALFORD).id();
     let folder = herd.journal(ALFORD).strip_prefix("/").expect("it is absolute").to_owned();
