@@ -5,7 +5,7 @@
 //! module that reads them makes its errors with [`PeerTlsSettings::here`], which is the line that names the folder.
 //!
 //! The idea: a peer port beyond the loopback that asks for no proof lets anybody speak as a server.
-//! That has to be wanted, in so many words. A plain server proves nothing and cannot be asked to, so
+//! So the topology has to ask for it by a key (`insecure_peers`). A plain server proves nothing and cannot be asked to, so
 //! a herd of certificates has none: one port that takes anonymous lines would undo all the others.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use super::toml_section::Section;
 pub struct PeerTlsSettings {
     /// The folder, as seen from the working directory.
     pub folder: PathBuf,
-    /// Where the topology says so: what is wrong with a file there is told as an error of this place.
+    /// The place in the topology that names the folder. Errors about its files point here.
     pub here: Diagnostic,
 }
 

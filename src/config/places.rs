@@ -70,8 +70,8 @@ pub struct PlacesSettings {
 }
 
 impl PlacesSettings {
-    /// Where the topology has `key`, which leads to something outside of it; else where it names the source: what is
-    /// wrong with that thing is told as an error of this place.
+    /// The place of `key` in the topology, or that of the source if the topology does not have it. Errors about the
+    /// file or the service that `key` names point here.
     pub fn here(&self, key: &str) -> &Diagnostic {
         &self.here[key]
     }

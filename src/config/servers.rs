@@ -189,7 +189,7 @@ fn check_lists(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
     }
 }
 
-/// Joins the servers: who is listed is a neighbour, both ways. Warns about what is doubtful.
+/// Links the servers: two are neighbours if one of them lists the other. Warns about what is doubtful.
 fn connect(servers: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) -> Vec<Server> {
     let name = |number: &usize| *servers[*number].name.get_ref();
     let numbers: BTreeMap<&str, usize> =

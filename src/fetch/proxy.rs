@@ -62,7 +62,7 @@ pub struct Tunnel<S: Shared, P> {
 
 impl<S: Shared, P> Tunnel<S, P> {
     /// `request`: the one that [asks for it](ProxyUrl::request). `patience`: from the connection to the proxy to the
-    /// end of its answer's head. `opened`: is told when the tunnel is open, before `inner`.
+    /// end of its answer's head. `opened` is called when the tunnel is open, before `inner`.
     pub fn new(
         request: Request,
         limits: HttpLimits,

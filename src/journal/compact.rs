@@ -140,7 +140,7 @@ impl Journal {
         let took = new.file.sync(&mut *self.disk)?;
         let (name, mut number) = (new.file.name.clone(), new.file.number);
         self.synced(took, now);
-        // The next start reads what somebody has put there meanwhile.
+        // An operator may have put a file there meanwhile. It stays, and the next start reads it.
         while let Err(e) = self.disk.rename(&name, &name_of(number)) {
             if e.kind() != ErrorKind::AlreadyExists {
                 return Err(told(&*self.disk, "renamed", &name, &e));

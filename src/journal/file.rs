@@ -11,7 +11,7 @@ pub(super) struct JournalFile {
     pub(super) name: String,
     /// In bytes.
     pub(super) size: u64,
-    /// So many of its first bytes are on the disk.
+    /// How many bytes of it, from its beginning, are on the disk.
     pub(super) synced: u64,
 }
 
@@ -78,7 +78,7 @@ pub(super) struct Compaction {
 }
 
 impl Compaction {
-    /// Appends `records`. What fails is told by the next slice.
+    /// Appends `records`. If that fails, the next slice returns the error.
     pub(super) fn append(&mut self, disk: &mut dyn Disk, records: &[u8]) {
         if self.failure.is_none() {
             self.failure = self.file.append(disk, records).err();

@@ -1,9 +1,8 @@
 //! The journal: lines that outlive the process.
 //!
 //! In: lines of bytes, once a turn of the loop a [`commit`](Journal::commit). Out: a file with a
-//! record for each of them, and at the next start the lines again. It knows no
-//! connection and no clock, and of a line only how it begins ([`record::LINE_START`]): what it says, and what
-//! becomes of whoever sent it, others decide.
+//! record for each of them, and at the next start the lines again. It knows no connection and no clock, and of a line
+//! only how it begins ([`record::LINE_START`]). What a line says, and what happens to its sender, is not its concern.
 //!
 //! ```text
 //!   note(line) ─▶ pending ──commit──▶ journal.7        append, once; sync, by policy
@@ -76,7 +75,7 @@ pub struct JournalSettings {
     pub sync: Sync,
     /// A smaller file is never compacted.
     pub compact_bytes: u64,
-    /// A file so many times larger than what counts of it is compacted,
+    /// A file that is this many times larger than what counts of it is compacted,
     pub compact_factor: u64,
     /// so many lines a turn.
     pub compact_keys: usize,

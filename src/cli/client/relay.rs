@@ -32,8 +32,8 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Bytes taken from either side at a time, and so the most that ever wait. While so many replies are due, nothing
-/// is read from stdin.
+/// Maximum bytes taken from either side at a time, so no more ever wait. While this many replies are due, stdin is not
+/// read.
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// A prompt follows when nothing has come for so long: the end of a reply is not looked for.

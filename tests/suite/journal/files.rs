@@ -1015,9 +1015,9 @@ fn an_orderly_end_finds_out_too_that_the_journal_is_lost() {
     }
 }
 
-#[test]
-fn a_compaction_that_was_under_way_when_the_folder_went_is_begun_again() {
-    let folder = Folder::new("lost-compacting");
+/// A journal in a folder of its own whose compaction has begun and not ended; and by which commit, one a millisecond.
+fn while_compacting(test: &str) -> (Folder, Journal, Versions, u64) {
+    let folder = Folder::new(test);
     let settings = JournalSettings { compact_bytes: 2_000, ..settings(Sync::EverySecond) };
     let (mut journal, _) =
         Journal::open(folder.disk(), settings, &owner(), false, &mut |_| true, &mut || false)
@@ -1032,6 +1032,12 @@ fn a_compaction_that_was_under_way_when_the_folder_went_is_begun_again() {
         assert!(millis < 100, "it is not compacted");
         commit_one(&mut journal, &mut versions, millis).expect("never fatal");
     }
+    (folder, journal, versions, millis)
+}
+
+#[test]
+fn a_compaction_that_was_under_way_when_the_folder_went_is_begun_again() {
+    let (folder, mut journal, mut versions, _) = while_compacting("lost-compacting");
     fs::rename(&folder.0, folder.0.with_extension("away")).expect("it is ours");
     (1_000..1_100).for_each(|millis| {
         commit_one(&mut journal, &mut versions, millis).expect("never fatal");
@@ -1112,21 +1118,7 @@ fn a_journal_that_is_put_into_the_folder_of_a_running_server_is_kept_and_read() 
 fn what_is_put_into_a_folder_while_the_new_file_is_written_is_neither_written_over_nor_removed() {
     // In the new file's place, and in the old one's.
     for place in ["journal.2", "journal.1"] {
-        let folder = Folder::new("put-there");
-        let settings = JournalSettings { compact_bytes: 2_000, ..settings(Sync::EverySecond) };
-        let (mut journal, _) =
-            Journal::open(folder.disk(), settings, &owner(), false, &mut |_| true, &mut || false)
-                .expect("it is ours");
-        let mut versions = Versions::default();
-        (0..100).for_each(|key| assert!(versions.take(format!("{key} 1").as_bytes())));
-        (0..100).for_each(|key| journal.note(format!("{key} 1").as_bytes()));
-        (0..100).for_each(|_| journal.note(b"0 1"));
-        let mut millis = 0;
-        while !folder.0.join("journal.2.new").exists() {
-            millis += 1;
-            assert!(millis < 100, "it is not written anew");
-            commit_one(&mut journal, &mut versions, millis).expect("never fatal");
-        }
+        let (folder, mut journal, mut versions, mut millis) = while_compacting("put-there");
         fs::write(folder.0.join("copy"), torn(&["5 77"], b"")).expect("it is ours");
         fs::rename(folder.0.join("copy"), folder.0.join(place)).expect("it is ours");
         let before = journal.counts().compactions;
