@@ -64,7 +64,8 @@ impl fmt::Debug for ConnId {
 pub struct PortId(u32);
 
 impl PortId {
-    pub(crate) const fn new(key: u32) -> PortId {
+    /// For tests of an [`Io`](crate::Io): in a program, the `listen` functions make them.
+    pub const fn new(key: u32) -> PortId {
         PortId(key)
     }
 

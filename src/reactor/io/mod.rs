@@ -2,8 +2,8 @@
 //!
 //! The reactor is generic over [`Io`]. [`MioIo`] is the kernel, and the only place in the program
 //! that names mio. [`MemoryIo`](crate::testing::MemoryIo) is a network in memory on a clock of its
-//! own. The reactor's promises are tests that run on both, so whoever writes a third `Io` has its
-//! specification in `src/reactor/tests/promises/reactor.rs`.
+//! own. Tests run on both: `src/reactor/tests/promises/io_contract.rs` is the specification of a third
+//! `Io`, and `reactor.rs` beside it holds the promises that the reactor makes on top of it.
 //!
 //! The sockets live in the `Io`, under the reactor's own ids. So no socket type leaks out: a
 //! protocol, a timer or a transport never mentions the `Io` beneath it.

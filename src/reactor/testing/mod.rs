@@ -20,13 +20,9 @@
 //! reads a real clock. Two runs with the same seed give the same log, byte for byte.
 
 mod counting;
-#[cfg(test)]
-mod datagram_io_contract;
 mod datagrams;
 mod endpoint;
 mod event_queue;
-#[cfg(test)]
-mod io_contract;
 mod memory;
 mod options;
 mod recorder;

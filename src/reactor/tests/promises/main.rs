@@ -3,8 +3,10 @@
 #[macro_use]
 mod stage;
 
+mod datagram_io_contract;
 mod descriptors;
 mod examples;
+mod io_contract;
 mod kernel;
 mod line_receiver;
 mod memory_io;

@@ -1,9 +1,9 @@
 //! What [`Io`] promises of datagrams, promise by promise, on the kernel and in memory. Where the two
 //! differ, the kernel is right. A socket that has sent may be told that it is writable, at any time.
 
-use super::{MemoryIo, MemoryOptions};
-use crate::io::{Close, Event};
-use crate::{ConnId, Io, MioIo};
+use herd_reactor::io::{Close, Event};
+use herd_reactor::testing::{MemoryIo, MemoryOptions};
+use herd_reactor::{ConnId, Io, MioIo};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Far<MioIo> for UdpSocket {
 }
 
 /// A port that is played, and what has been taken from it.
-struct Played(SocketAddr, Vec<super::Datagram>);
+struct Played(SocketAddr, Vec<herd_reactor::testing::Datagram>);
 
 impl Far<MemoryIo> for Played {
     fn open(io: &mut MemoryIo) -> Played {

@@ -1,9 +1,9 @@
 //! What [`Io`] promises, promise by promise, on the kernel and in memory: the reactor relies on
 //! each of them. Where the two differ, the kernel is right.
 
-use super::{MemoryIo, MemoryOptions};
-use crate::io::{Close, Event};
-use crate::{ConnId, Io, MioIo, PortId};
+use herd_reactor::io::{Close, Event};
+use herd_reactor::testing::{MemoryIo, MemoryOptions};
+use herd_reactor::{ConnId, Io, MioIo, PortId};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
