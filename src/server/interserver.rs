@@ -399,9 +399,15 @@ impl Interserver {
     }
 
     fn log_line(&self, cx: &Cx<'_>, direction: Direction, line: &[u8]) {
+        let neighbour = |id| cx.state.neighbours.get(id).server.name.as_str();
         match self.link_state {
+            // Each link has two of them every ping_ms: at INFO they would bury the others.
+            LinkState::Linked(id) if line.starts_with(b"PING") && line.trim_ascii() == b"PING" => {
+                let sign = if direction == Direction::In { '<' } else { '>' };
+                ::log::debug!(target: crate::log::TRAFFIC, "{} {sign} PING", neighbour(id));
+            }
             LinkState::Linked(id) if crate::log::traffic_is_on() => {
-                let neighbour = Party::Named(cx.state.neighbours.get(id).server.name.as_bytes());
+                let neighbour = Party::Named(neighbour(id).as_bytes());
                 crate::log::traffic(cx.wall().0, neighbour, direction, line);
             }
             _ => log_line(cx, NAME, direction, line),

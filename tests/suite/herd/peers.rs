@@ -285,6 +285,7 @@ fn signs_of_life_are_given_and_expected() {
         &["WARN", "limit: silence_ms = 1000, as of Interserver,", "Aaron: 1 conn"],
     );
     assert_eq!(herd.status("Alford")["limit_hits"]["silence_ms"], 1);
+    assert!(!herd.log("Alford").contains("PING"), "without RUST_LOG=debug no PING is logged");
     // Any line is a sign of life: whoever sends some lives longer than that.
     let mut neighbour = herd.neighbour("Aaron", "Alford");
     for _ in 0..20 {

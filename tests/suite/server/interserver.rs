@@ -4,7 +4,9 @@
 use crate::support::cluster::{
     Cluster, Ending, FIVE, MS, NANO, SECOND, TalkId, topology, weathers,
 };
+use crate::support::logged::Logged;
 use herd_reactor::testing::MemoryOptions;
+use log::Level;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -258,8 +260,9 @@ fn what_a_slow_neighbour_tells_is_not_told_back_to_it() {
 // Signs of life.
 
 #[test]
-fn pings_keep_a_link_on_which_nothing_else_is_said() {
+fn pings_keep_a_link_on_which_nothing_else_is_said_and_are_logged_at_debug() {
     for weather in weathers() {
+        let logged = Logged::here();
         let mut cluster = Cluster::herd(weather, &topology(PAIR, ""));
         cluster.run_for(3_600 * SECOND);
         assert_eq!(cluster.linked("Alford"), set(&["Bolden"]));
@@ -268,6 +271,11 @@ fn pings_keep_a_link_on_which_nothing_else_is_said() {
             let pings = cluster.lines(from, to).iter().filter(|line| *line == "PING\n").count();
             assert!((719..=720).contains(&pings), "{pings}");
         }
+        let text = logged.text();
+        for line in ["Alford > PING\n", "Alford < PING\n", "Bolden > PING\n", "Bolden < PING\n"] {
+            assert!((719..=720).contains(&text.matches(line).count()), "{line}");
+        }
+        assert!(!logged.above(Level::Debug).iter().any(|line| line.contains("PING")));
     }
 }
 
