@@ -11,6 +11,7 @@ use super::patience::{Patience, Timed, connect, is_late};
 use super::topology_file::TopologyFile;
 use super::{shown, unprinted};
 use crate::net::dns::{self, DnsError, DnsOptions, LookupId, Resolving};
+use crate::wire::command::{Command, CommandLimits};
 use herd_reactor::{Core, MioIo, Reactor, ReactorLimits, Shared, UnixNanos};
 use socket2::Socket;
 use std::ffi::OsString;
@@ -34,10 +35,13 @@ Examples:
   herd client Alford --timeout 10 whatsat kiwi.cs.ucla.edu 10 5
 
 A connection has the timeout, and each reply again. Lines of stdin may come as slowly as they like.
+A rejected command is reported on stderr, with the reason if this program finds one. A rejected line
+from a pipe ends the session; lines behind it may have been sent already. On a terminal an IAMAT
+without a time stamp gets the current time; lines from a pipe are sent as they are.
 A HOST is looked up in /etc/hosts and by the name servers of /etc/resolv.conf, within the timeout again.
 On a terminal, bytes of replies that could steer it are shown as \\xNN.
-Exits with 0 if all was answered, and a command accepted; with 1 if the answer to a command was
-'? '; with 69 if the server cannot be reached, is silent or breaks off; with 74 if stdout has no room.")]
+Exits with 0 if all was answered and accepted; with 1 if the server rejected a command or a line
+from a pipe with '? '; with 69 if the server cannot be reached, is silent or breaks off; with 74 if stdout has no room.")]
 pub(super) struct Client {
     /// A server of the topology, or any address
     #[arg(value_name = "NAME|HOST:PORT", allow_hyphen_values = true)]
@@ -46,6 +50,9 @@ pub(super) struct Client {
     topology: TopologyFile,
     #[command(flatten)]
     patience: Patience,
+    /// Go on after a line from a pipe that the server rejects, and exit with 0
+    #[arg(long)]
+    keep_going: bool,
     #[command(subcommand)]
     command: Option<ClientCommand>,
 }
@@ -110,9 +117,13 @@ impl Client {
 
     /// Passes lines and replies until both ends are done.
     fn converse(&self, server: Socket) -> Result<(), Failure> {
-        let relay = Relay::new(server.into(), format!("{}> ", self.server), self.patience.timeout);
+        let relay = Relay::new(server.into(), &self.server, self.patience.timeout, self.keep_going);
         match relay.map_err(|e| Failure::os("stdin", e))?.run()? {
             End::Both => Ok(()),
+            End::Refused => {
+                let what = "stopped at a rejected line; --keep-going sends all lines";
+                Err(Failure::new(Exit::Refused, what))
+            }
             End::Fault(what) => Err(self.unavailable(what)),
             End::Silence => Err(self.silent()),
         }
@@ -136,7 +147,10 @@ impl Client {
             (Err(e), _) if is_late(&e) => Err(self.silent()),
             (Err(e), _) => Err(self.unavailable(format!("did not answer: {e}"))),
             (_, []) => Err(self.unavailable("has closed the connection without an answer")),
-            (_, [b'?', b' ', .., b'\n']) => Err(Failure::new(Exit::Refused, "")),
+            (_, [b'?', b' ', .., b'\n']) => {
+                let what = format!("{} rejected the command: {}", self.server, reason(line));
+                Err(Failure::new(Exit::Refused, what))
+            }
             (_, reply) if reply.starts_with(b"AT ") && reply.ends_with(end) => printed,
             (_, reply) => Err(self.unavailable(broken(reply))),
         }
@@ -163,6 +177,18 @@ impl Client {
 
     fn unavailable(&self, what: impl fmt::Display) -> Failure {
         Failure::new(Exit::Unavailable, format!("{} {what}", self.server))
+    }
+}
+
+/// Why a server rejects `line`, as far as our own parser knows.
+fn reason(line: &[u8]) -> String {
+    match Command::parse(line, &CommandLimits::default()) {
+        Err(why) => why.to_string(),
+        Ok(Command::Iamat(_)) => {
+            "it is valid, but beyond a limit of the server, whose log names it".into()
+        }
+        Ok(Command::Whatsat(_)) => "it is valid, but the server knows no client of that id".into(),
+        Ok(_) => "clients may send only IAMAT and WHATSAT".into(),
     }
 }
 

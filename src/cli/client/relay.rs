@@ -21,13 +21,15 @@
 //! and not the time that stdout takes.
 
 use super::super::exit::{Exit, Failure};
-use super::{REPLY_BYTES_MAX, show};
+use super::{REPLY_BYTES_MAX, reason, show};
+use crate::cli::print_error;
 use crate::wire::command::is_blank;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -47,6 +49,8 @@ const FLOOD: &str = "sends more than 4 MiB for each line: it is no server of a h
 pub(super) enum End {
     /// We were done, and then the server was.
     Both,
+    /// The server rejected a line that came from a pipe.
+    Refused,
     /// The server did this, and not what it should.
     Fault(&'static str),
     /// The server said nothing, and took nothing, for as long as it may.
@@ -64,6 +68,8 @@ pub(super) struct Relay {
     /// Shown where somebody types; nothing where nobody does.
     prompt: Option<String>,
     prompt_is_due: bool,
+    /// Whether a rejected line changes nothing.
+    keep_going: bool,
     chunk: Vec<u8>,
     due: Due,
     /// How long the server may be silent while it is waited for, and how long it has been.
@@ -72,8 +78,14 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// A relay to `server`; `prompt` is shown only if stdin and stdout are terminals.
-    pub(super) fn new(server: TcpStream, prompt: String, timeout: Duration) -> io::Result<Relay> {
+    /// A relay to `server`, whose `name` is the prompt if stdin and stdout are terminals. If they are not, a rejected
+    /// line ends it, unless `keep_going`.
+    pub(super) fn new(
+        server: TcpStream,
+        name: &str,
+        timeout: Duration,
+        keep_going: bool,
+    ) -> io::Result<Relay> {
         let (stdin, stdout) = (io::stdin(), io::stdout());
         let somebody_types = stdin.is_terminal() && stdout.is_terminal();
         server.set_nonblocking(true)?;
@@ -82,7 +94,8 @@ impl Relay {
             stdin: stdin.as_fd().try_clone_to_owned()?.into(),
             stdin_is_open: true,
             unsent: Vec::new(),
-            prompt: somebody_types.then_some(prompt),
+            prompt: somebody_types.then(|| format!("{name}> ")),
+            keep_going: keep_going || somebody_types,
             prompt_is_due: somebody_types,
             chunk: vec![0; CHUNK_BYTES],
             due: Due::new(),
@@ -155,6 +168,14 @@ impl Relay {
             }
             show(reply)?;
             self.prompt_is_due = self.prompt.is_some() && reply.ends_with(b"\n");
+            let refused = mem::take(&mut self.due.refused);
+            for line in &refused {
+                let line_shown = String::from_utf8_lossy(line);
+                print_error(format_args!("herd: rejected {line_shown:?}: {}", reason(line)));
+            }
+            if !refused.is_empty() && !self.keep_going {
+                return Ok(Some(End::Refused));
+            }
             return Ok((self.due.room == 0).then_some(End::Fault(FLOOD)));
         }
         if self.prompt.is_some() {
@@ -179,6 +200,8 @@ impl Relay {
         let read = tried(self.stdin.read(&mut self.chunk));
         let Some(count) = read.map_err(|e| Failure::os("stdin", e))? else { return Ok(()) };
         let typed = &self.chunk[..count];
+        let stamped = self.prompt.as_ref().and_then(|_| stamped(typed, super::now));
+        let typed = stamped.as_deref().unwrap_or(typed);
         self.unsent.extend_from_slice(typed);
         self.due.typed(typed);
         if typed.is_empty() {
@@ -193,6 +216,14 @@ impl Relay {
     }
 }
 
+/// The line with the time at its end, if it is an IAMAT without one.
+fn stamped(line: &[u8], now: impl FnOnce() -> String) -> Option<Vec<u8>> {
+    let mut words =
+        line.trim_ascii().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let is_one = line.ends_with(b"\n") && words.next() == Some(b"IAMAT") && words.count() == 2;
+    is_one.then(|| [line.trim_ascii(), b" ", now().as_bytes(), b"\n"].concat())
+}
+
 /// Which replies are due, by the bytes of both directions, and how much more the server may send.
 #[derive(Debug, Default)]
 struct Due {
@@ -204,6 +235,10 @@ struct Due {
     is_answered: bool,
     /// The first byte of the line that is being received.
     first: Option<u8>,
+    /// What the line that is being received has behind `? `, if it begins so.
+    echo: Vec<u8>,
+    /// The lines that the server has rejected, and that were not reported yet.
+    refused: Vec<Vec<u8>>,
     /// The server is sending the places of a reply, which end with a blank line.
     in_places: bool,
     /// Bytes: the longest reply for each line that was typed, and one more.
@@ -236,12 +271,20 @@ impl Due {
         self.room = self.room.saturating_sub(bytes.len() as u64);
         for byte in bytes {
             if *byte != b'\n' {
+                if self.first.is_some_and(|first| first == b'?' && !self.in_places) {
+                    self.echo.push(*byte);
+                }
                 self.first.get_or_insert(*byte);
                 continue;
             }
             let (first, was_in_places) = (self.first.take(), self.in_places);
             let has_places = first == Some(b'A') && self.lines.front() == Some(&b'W');
             self.in_places = first.is_some() && (was_in_places || has_places);
+            let echo = mem::take(&mut self.echo).trim_ascii().to_vec();
+            let is_due = !self.lines.is_empty() || self.typed.is_some();
+            if first == Some(b'?') && !was_in_places && is_due {
+                self.refused.push(echo);
+            }
             if !self.in_places && (was_in_places || matches!(first, Some(b'A' | b'?'))) {
                 self.is_answered |= self.lines.pop_front().is_none() && self.typed.is_some();
             }
@@ -267,6 +310,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_iamat_of_two_operands_gets_the_time_and_nothing_else_does() {
+        let stamped = |line: &str| stamped(line.as_bytes(), || "5.25".into());
+        assert_eq!(
+            stamped(" IAMAT  kiwi +1+2 \r\n").as_deref(),
+            Some(&b"IAMAT  kiwi +1+2 5.25\n"[..])
+        );
+        for line in
+            ["IAMAT kiwi +1+2", "IAMAT kiwi\n", "IAMAT kiwi +1+2 5\n", "WHATSAT kiwi 10\n", "\n"]
+        {
+            assert_eq!(stamped(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
     fn a_reply_is_due_for_each_line_that_is_not_blank_however_the_bytes_are_cut() {
         let typed = b"blub\n \t\r\n\nIAMAT kiwi +1+2 5\nWHATSAT kiwi 10 5";
         let said = b"? blub\nAT A +1 kiwi +1+2 5\nAT A +1 kiwi +1+2 5\n{\n   \"A\" : 1\n}\n\n";
@@ -287,6 +344,7 @@ mod tests {
             due.typed(b" a line\nIAMAT");
             due.typed(b"");
             assert_eq!(due.lines, b"I", "the line that was too long has its reply");
+            assert_eq!(due.refused, [&b"blub"[..], b"blub", b"too"], "echoes, not lines of places");
             assert_eq!(due.room, 8 * REPLY_BYTES_MAX - 7 - 6 - said.len() as u64);
         }
     }

@@ -783,18 +783,46 @@ fn the_stamp_of_a_command_is_the_time_at_which_it_was_given() {
 fn a_refusal_exits_with_1() {
     let herd = Herd::new("refusal", ALONE);
     let _alford = herd.serve("Alford");
-    let ended = herd.run(&["client", "Alford", "whatsat", "nobody", "10", "5"]);
-    assert_eq!(
-        ended,
-        Ended { code: Some(1), stdout: "? WHATSAT nobody 10 5\n".into(), ..ended.clone() }
-    );
+    for (words, reason) in [
+        (
+            &["whatsat", "nobody", "10", "5"][..],
+            "it is valid, but the server knows no client of that id",
+        ),
+        (&["whatsat", "kiwi", "51", "5"], "not a radius of more than 0 and at most 50"),
+        (
+            &["iamat", "kiwi", "+34-118", "4102444800"],
+            "it is valid, but beyond a limit of the server, whose log names it",
+        ),
+    ] {
+        let ended = herd.run(&[&["client", "Alford"], words].concat());
+        let line = words.join(" ").replace("whatsat", "WHATSAT").replace("iamat", "IAMAT");
+        let stderr = format!("herd: Alford rejected the command: {reason}\n");
+        assert_eq!(ended, Ended { code: Some(1), stdout: format!("? {line}\n"), stderr });
+    }
+}
+
+#[test]
+fn a_rejected_line_from_a_pipe_ends_the_session_with_1_unless_it_is_to_keep_going() {
+    let herd = Herd::new("rejected", ALONE);
+    let _alford = herd.serve("Alford");
+    fs::write(herd.folder().join("lines"), "IAMAT kiwi +1+2 5\nPING\n\x1b\nIAMAT emu +1+2 5\n")
+        .expect("a file");
+    let ended = herd.start_reading(&["client", "Alford"], "lines").end();
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stdout.starts_with("AT Alford +"), "{}", ended.stdout);
+    let first = "herd: rejected \"PING\": clients may send only IAMAT and WHATSAT\n";
+    assert!(ended.stderr.starts_with(first), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("; --keep-going sends all lines\n"), "{}", ended.stderr);
+    let ended = herd.start_reading(&["client", "--keep-going", "Alford"], "lines").end();
+    assert_eq!((ended.code, ended.stdout.lines().count()), (Some(0), 4));
+    assert_eq!(ended.stderr, format!("{first}herd: rejected \"\\u{{1b}}\": no such command\n"));
 }
 
 #[test]
 fn lines_from_a_pipe_get_their_replies_and_no_prompt() {
     let herd = Herd::new("lines", ALONE);
     let _alford = herd.serve("Alford");
-    let mut client = herd.start(&["client", "Alford"]);
+    let mut client = herd.start(&["client", "--keep-going", "Alford"]);
     client.type_in("blub\n");
     assert_eq!(client.line(), "? blub", "while stdin is open");
     client.type_in("IAMAT kiwi +1+2 5\nthe last line counts without its newline");
@@ -825,8 +853,8 @@ fn the_end_of_the_server_is_told_apart_from_our_own() {
     let herd = Herd::new("closed", ALONE);
     let alford = herd.serve("Alford");
     let mut client = herd.start(&["client", "Alford"]);
-    client.type_in("blub\n");
-    assert_eq!(client.line(), "? blub");
+    client.type_in("IAMAT kiwi +1+2 5\n");
+    assert!(client.line().starts_with("AT Alford "));
     alford.signal(Signal::TERM);
     let ended = client.end_with_stdin_open();
     assert_eq!(
