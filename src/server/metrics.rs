@@ -36,8 +36,11 @@ impl<Read> Metric<Read> {
     /// Writes `value` into the status JSON, unless it is null.
     pub(super) fn put(&self, json: &mut Value, value: Value) {
         let value = match self.unit {
-            "seconds" if self.status.ends_with("_ms") => {
-                json!(value.as_f64().map(|seconds| seconds * 1_000.0))
+            "seconds" => {
+                let per_second = if self.status.ends_with("_ms") { 1_000.0 } else { 1.0 };
+                let thousandths =
+                    value.as_f64().map(|seconds| (seconds * per_second * 1_000.0).round());
+                json!(thousandths.map(|thousandths| thousandths / 1_000.0))
             }
             _ => value,
         };
@@ -93,7 +96,7 @@ metrics! {
     "silent_peers", "herd_silent_peers", "", |m, _| json!(m.counters.silent_peers);
     /// Clients whose latest report is stored.
     "known_clients", "herd_table_clients", "", |m, _| json!(m.table.len());
-    /// Memory that the stored reports take.
+    /// Bytes of the stored lines: equal at servers that know the same. The limit of this name counts headers, too.
     "known_bytes", "herd_table_bytes", "bytes", |m, _| json!(m.table.line_bytes());
     /// Clients forgotten because their latest report is older than expire_after_s.
     "forgotten_old", "herd_forgotten_clients_total{reason=\"old\"}", "", |m, _| json!(m.sweeps.forgotten_old);
@@ -308,12 +311,12 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_put_where_its_row_says_and_null_nowhere() {
+    fn a_value_is_put_where_its_row_says_with_three_decimals_and_null_nowhere() {
         let metric = |status, unit| Metric { status, name: "", unit, help: "", read: () };
         let mut report = json!({"journal": null, "none": null});
-        metric("journal.last_sync_ms", "seconds").put(&mut report, json!(0.25));
+        metric("journal.last_sync_ms", "seconds").put(&mut report, json!(0.250_000_4));
         metric("known_bytes", "bytes").put(&mut report, json!(7));
-        metric("uptime_s", "seconds").put(&mut report, json!(1.5));
+        metric("uptime_s", "seconds").put(&mut report, json!(1.49951));
         metric("none.syncs", "").put(&mut report, Value::Null);
         metric("none.last_sync_ms", "seconds").put(&mut report, Value::Null);
         let expected = json!({

@@ -160,6 +160,6 @@ impl Snapshot for Table {
 
     /// The store's header of a line is longer than what a record has besides it.
     fn bytes(&self) -> u64 {
-        self.line_bytes() as u64
+        self.slot_bytes() as u64
     }
 }

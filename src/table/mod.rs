@@ -254,8 +254,13 @@ impl Table {
         self.lines.keys()
     }
 
-    /// What the lines of the clients take, in bytes.
+    /// The lengths of all lines together, in bytes: equal at servers that know the same.
     pub fn line_bytes(&self) -> usize {
+        self.lines.line_bytes()
+    }
+
+    /// The memory that the lines take in bytes, with their headers and what they have to spare.
+    pub fn slot_bytes(&self) -> usize {
         self.lines.bytes()
     }
 

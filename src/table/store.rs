@@ -76,6 +76,8 @@ pub(crate) struct LineStore {
     /// The slots that lines have moved out of, by their room, and the bytes of them all.
     free: Vec<Vec<Slot>>,
     free_bytes: usize,
+    /// The lengths of all lines together.
+    line_bytes: usize,
 }
 
 /// Where a line is, in units from the beginning.
@@ -112,6 +114,7 @@ impl LineStore {
             unused: Vec::new(),
             free: Vec::new(),
             free_bytes: 0,
+            line_bytes: 0,
         }
     }
 
@@ -133,6 +136,11 @@ impl LineStore {
     /// What the slots of lines take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.len() - self.free_bytes
+    }
+
+    /// The lengths of all lines together, in bytes.
+    pub(crate) fn line_bytes(&self) -> usize {
+        self.line_bytes
     }
 
     /// Memory in bytes, the slots that wait for new lines included.
@@ -190,13 +198,15 @@ impl LineStore {
             ClientKey::new(self.slots.len() - 1)
         });
         self.slots[key.index()] = slot;
+        self.line_bytes += report.line().len();
         self.write(slot, key, room, report);
         Some(slot)
     }
 
     /// Forgets a line; its slot and its key are for others.
     pub(crate) fn forget(&mut self, slot: Slot) {
-        let Header { key, room, .. } = self.read(slot).0;
+        let Header { key, room, line, .. } = self.read(slot).0;
+        self.line_bytes -= usize::from(line);
         self.slots[key.index()] = NOWHERE;
         self.unused.push(key);
         self.leave(slot, room);
@@ -204,6 +214,7 @@ impl LineStore {
             self.bytes.clear();
             self.free.clear();
             self.free_bytes = 0;
+            debug_assert_eq!(self.line_bytes, 0);
         }
     }
 
@@ -213,15 +224,18 @@ impl LineStore {
     /// Allocates nothing while the line fits its slot.
     #[inline]
     pub(crate) fn replace(&mut self, slot: Slot, old: Header, report: &Report<'_>) -> Option<Slot> {
-        let Header { key, room, .. } = old;
+        let Header { key, room, line, .. } = old;
         let needed = units(report);
+        let line_bytes = self.line_bytes + report.line().len() - usize::from(line);
         if needed <= room {
+            self.line_bytes = line_bytes;
             self.write(slot, key, room, report);
             return Some(slot);
         }
         let (larger, larger_room) = self.take_slot(needed, SPARE)?;
         self.leave(slot, room);
         self.slots[key.index()] = larger;
+        self.line_bytes = line_bytes;
         self.write(larger, key, larger_room, report);
         Some(larger)
     }

@@ -348,6 +348,8 @@ proptest! {
         let lines: Vec<String> = model.lines.into_values().collect();
         let fresh = herd_of(&lines);
         prop_assert_eq!(table.state_hash(), fresh.state_hash());
+        let sum: usize = table.iter().map(|(_, report)| report.line().len()).sum();
+        prop_assert_eq!((table.line_bytes(), fresh.line_bytes()), (sum, sum));
         prop_assert_eq!(table.digest().groups(), fresh.digest().groups());
         prop_assert_eq!(table.digest().leaves(), fresh.digest().leaves());
     }
@@ -363,21 +365,21 @@ fn what_is_forgotten_makes_room_for_others() {
             MergeOutcome::First
         );
     }
-    let bytes = table.line_bytes();
+    let bytes = table.slot_bytes();
     assert_eq!(
         merge(&mut table, &line("new", 9), ReportOrigin::Client),
         (None, MergeOutcome::Full)
     );
     let keys = table.keys();
     assert_eq!(table.forget_before(Stamp(150_000_000_000), 0..keys), 50);
-    assert_eq!((table.len(), table.line_bytes()), (50, bytes / 2));
+    assert_eq!((table.len(), table.slot_bytes()), (50, bytes / 2));
     for client in 300..350 {
         let (key, outcome) =
             merge(&mut table, &line(&client.to_string(), client), ReportOrigin::Client);
         assert_eq!(outcome, MergeOutcome::First);
         assert!(key.is_some_and(|key| key.index() < 50), "keys are used again");
     }
-    assert_eq!((table.len(), table.line_bytes(), table.keys()), (100, bytes, 100));
+    assert_eq!((table.len(), table.slot_bytes(), table.keys()), (100, bytes, 100));
     assert_eq!(
         merge(&mut table, &line("new", 9), ReportOrigin::Client),
         (None, MergeOutcome::Full)
@@ -403,7 +405,7 @@ fn memory_that_waits_for_lines_counts_as_used_by_lines_that_do_not_fit() {
     assert_eq!(merge(&mut table, &line("y"), ReportOrigin::Client).1, MergeOutcome::First);
     // When nothing is stored, no slot waits.
     table.forget_before(Stamp(6_000_000_000), 0..14);
-    assert_eq!((table.len(), table.line_bytes()), (0, 0));
+    assert_eq!((table.len(), table.slot_bytes()), (0, 0));
     assert_eq!(
         merge(&mut table, &line(&"y".repeat(400)), ReportOrigin::Client).1,
         MergeOutcome::First

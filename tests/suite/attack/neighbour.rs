@@ -38,7 +38,7 @@ fn deaf_for(seconds: u64, clients: usize) {
         told += cluster.hear(client).lines().filter(|line| line.starts_with("AT Alford ")).count();
         pending = pending.max(cluster.pending(ALFORD, "Aaron"));
         backlog = backlog.max(cluster.backlog(ALFORD, "Aaron"));
-        buffered = buffered.max(cluster.member(ALFORD).table.line_bytes());
+        buffered = buffered.max(cluster.member(ALFORD).table.slot_bytes());
         cluster.forget_lines();
     }
     cluster.run_for(SECOND);
