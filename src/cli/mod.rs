@@ -7,6 +7,7 @@
 
 mod check;
 mod client;
+mod config;
 mod exit;
 mod journal;
 mod patience;
@@ -70,6 +71,7 @@ enum CliCommand {
     Up(up::UpArgs),
     Serve(serve::Serve),
     Check(check::Check),
+    Config(config::Config),
     Client(client::Client),
     /// Make certificates by which the servers of a herd know each other
     #[cfg(feature = "pki")]
@@ -92,6 +94,7 @@ pub fn run() -> ExitCode {
             CliCommand::Up(up) => up.run(),
             CliCommand::Serve(serve) => serve.run(),
             CliCommand::Check(check) => check.run(),
+            CliCommand::Config(config) => config.run(),
             CliCommand::Client(client) => client.run(),
             #[cfg(feature = "pki")]
             CliCommand::Pki(pki) => pki.run(),

@@ -1,0 +1,84 @@
+//! docs/configuration.md, written from [`KEYS`].
+//!
+//! In: the table of keys. Out: Markdown. `herd config` prints it, and a test holds the page against it, so that the page
+//! can neither lack a key nor have another default than the program.
+
+use super::keys::{DefaultValue, KEYS, Key, TOP, ValueType, keys_of, range_in_words};
+
+const INTRO: &str = r#"# Configuration
+
+`herd config` writes this page from the table of keys in `src/config/keys.rs`; do not edit it by hand.
+
+All servers of a herd read the same file, `topology.toml`. `herd check` reports all its faults and warnings at once, each
+with line, column and remedy, and starts nothing. The smallest file that works has five lines:
+
+```toml
+herd = "mine"
+[[server]]
+name = "Alford"
+client = "127.0.0.1:12000"
+peer = "127.0.0.1:12100"
+```
+
+A key that is left out has its default. An example, in parentheses, stands where there is no default. Relative paths start
+at the folder of the file. Numbers are whole, and may be written with underscores. The unit of a number is the end of its
+name. A key that changes while the server runs is read again at SIGHUP (`kill -HUP PID`); for every other key restart the
+server. When a limit rejects, drops or closes something, the log names the key and its value, and `herd status --json` counts
+it under `limit_hits`.
+"#;
+
+/// The page, in Markdown.
+pub fn page() -> String {
+    let top = section("At the top of the file", TOP, "What holds for the whole herd.");
+    let tables =
+        keys_of(TOP).filter(|key| matches!(key.kind, ValueType::Table | ValueType::Tables));
+    let tables = tables.map(|table| {
+        let name = if matches!(table.kind, ValueType::Tables) {
+            format!("[[{}]]", table.name)
+        } else {
+            format!("[{}]", table.name)
+        };
+        section(&format!("`{name}`"), &name, table.help)
+    });
+    std::iter::once(INTRO.to_owned()).chain([top]).chain(tables).collect()
+}
+
+fn section(title: &str, name: &str, help: &str) -> String {
+    let head = "| key | type | unit | values | default | changes while running | meaning |\n\
+                |---|---|---|---|---|---|---|\n";
+    let is_row = |key: &&Key| !matches!(key.kind, ValueType::Table | ValueType::Tables);
+    let rows: String =
+        KEYS.iter().filter(|key| key.section == name).filter(is_row).map(row).collect();
+    format!("\n## {title}\n\n{help}\n\n{head}{rows}")
+}
+
+fn row(key: &Key) -> String {
+    let quoted = |text: &str| format!("`\"{text}\"`");
+    let (kind, unit, values) = match &key.kind {
+        ValueType::Text => ("text", "", String::new()),
+        ValueType::Name => ("text", "", "1 to 64 of A-Z a-z 0-9 . _ -".to_owned()),
+        ValueType::Address => ("text", "", "IP:port or localhost:port".to_owned()),
+        ValueType::Texts => ("list of texts", "", "names of servers".to_owned()),
+        ValueType::Flag => ("flag", "", "true, false".to_owned()),
+        ValueType::Choice(words) => {
+            ("text", "", words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", "))
+        }
+        ValueType::Number(unit, range) => ("number", *unit, range_in_words(range)),
+        ValueType::Table | ValueType::Tables => ("table", "", String::new()),
+    };
+    let shown = |text: &str| match &key.kind {
+        ValueType::Number(..) | ValueType::Flag => format!("`{text}`"),
+        ValueType::Texts => format!("`[{text}]`"),
+        _ => quoted(text),
+    };
+    let default = match key.default {
+        DefaultValue::Is(text) => shown(text),
+        DefaultValue::Unset(text) => format!("none (example: {})", shown(text)),
+        DefaultValue::Required(text) => format!("required (example: {})", shown(text)),
+    };
+    let reload = if key.reload { "at SIGHUP" } else { "no" };
+    format!(
+        "| `{}` | {kind} | {unit} | {values} | {default} | {reload} | {} |\n",
+        key.name, key.help
+    )
+}
