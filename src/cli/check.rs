@@ -12,16 +12,14 @@ use herd_reactor::MioIo;
 /// Say what is wrong, or doubtful, with a topology file and the certificates, keys and places that it names
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
-    #[command(flatten)]
-    topology: TopologyFile,
     /// Exit with 78 for warnings too
     #[arg(long)]
     strict: bool,
 }
 
 impl Check {
-    pub(super) fn run(&self) -> Result<(), Failure> {
-        let topology = self.topology.read()?;
+    pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
+        let topology = file.read()?;
         let (mut warnings, mut faults) = (topology.warnings().to_vec(), Vec::new());
         if let Some(settings) = &topology.peer_tls {
             check_certificates(&topology, settings, &mut warnings, &mut faults);
@@ -31,13 +29,12 @@ impl Check {
         }
         warnings.iter().for_each(print_error);
         if !faults.is_empty() {
-            return Err(self.topology.refused(&faults));
+            return Err(file.refused(&faults));
         }
         // Both ends of an edge have it, so all together are twice as many.
         let ends: usize = topology.servers.iter().map(|server| server.neighbours.len()).sum();
         print_line(&format!(
-            "{}: {}, {}, no faults, {}",
-            self.topology.path().display(),
+            "{file}: {}, {}, no faults, {}",
             plural(topology.servers.len(), "server"),
             plural(ends / 2, "edge"),
             plural(warnings.len(), "warning"),

@@ -47,8 +47,6 @@ pub(super) struct Client {
     #[arg(value_name = "NAME|HOST:PORT", allow_hyphen_values = true)]
     server: String,
     #[command(flatten)]
-    topology: TopologyFile,
-    #[command(flatten)]
     patience: Patience,
     /// Go on after a line from a pipe that the server rejects, and exit with 0
     #[arg(long)]
@@ -89,8 +87,8 @@ enum ClientCommand {
 }
 
 impl Client {
-    pub(super) fn run(&self) -> Result<(), Failure> {
-        let server = self.connect()?;
+    pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
+        let server = self.connect(file)?;
         match &self.command {
             None => self.converse(server),
             Some(command) => self.ask(&server, &command.line()?, command.end()),
@@ -98,10 +96,9 @@ impl Client {
     }
 
     /// What has a colon is an address; names have none.
-    fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
+    fn addresses(&self, file: &TopologyFile) -> Result<Vec<SocketAddr>, Failure> {
         let Some((host, port)) = self.server.rsplit_once(':') else {
-            let topology = self.topology.read()?;
-            return Ok(vec![self.topology.server(&topology, &self.server)?.client]);
+            return Ok(vec![file.server(&file.read()?, &self.server)?.client]);
         };
         if let Ok(address) = dns::socket_address(&self.server) {
             return Ok(vec![address]);
@@ -156,8 +153,8 @@ impl Client {
         }
     }
 
-    fn connect(&self) -> Result<Socket, Failure> {
-        let server = first_of(&self.addresses()?, self.patience);
+    fn connect(&self, file: &TopologyFile) -> Result<Socket, Failure> {
+        let server = first_of(&self.addresses(file)?, self.patience);
         server.map_err(|why| self.unavailable(format!("cannot be reached: {why}")))
     }
 

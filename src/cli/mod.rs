@@ -22,10 +22,12 @@ mod topology_file;
 mod up;
 
 use self::exit::{Exit, Failure};
+use self::topology_file::TopologyFile;
 use crate::log::one_line;
 use clap::{Parser, Subcommand};
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What `--version` says; `-V` says the number alone.
@@ -62,6 +64,10 @@ is lines of text, so nc does as well:
     max_term_width = 100
 )]
 struct Cli {
+    /// The file that describes the herd [default: the first that there is: the file that HERD_TOPOLOGY names, ./topology.toml,
+    /// /etc/herd/topology.toml, the built-in topology]
+    #[arg(long, value_name = "FILE", global = true, allow_hyphen_values = true)]
+    topology: Option<PathBuf>,
     #[command(subcommand)]
     command: CliCommand,
 }
@@ -90,18 +96,7 @@ pub fn run() -> ExitCode {
     exit::survive_file_size_limit();
     exit::unblock_signals();
     let outcome = match Cli::try_parse() {
-        Ok(cli) => match &cli.command {
-            CliCommand::Up(up) => up.run(),
-            CliCommand::Serve(serve) => serve.run(),
-            CliCommand::Check(check) => check.run(),
-            CliCommand::Config(config) => config.run(),
-            CliCommand::Client(client) => client.run(),
-            #[cfg(feature = "pki")]
-            CliCommand::Pki(pki) => pki.run(),
-            CliCommand::Places(places_check::Places::Check(check)) => check.run(),
-            CliCommand::Status(status) => status.run(),
-            CliCommand::Journal(journal) => journal.run(),
-        },
+        Ok(cli) => cli.run(),
         Err(asked) => {
             // clap's word for help and version is "error" too; only real ones go to stderr. Nobody may be
             // there to read them, which changes nothing.
@@ -116,6 +111,24 @@ pub fn run() -> ExitCode {
                 print_error(format_args!("herd: {failure}"));
             }
             failure.exit.into()
+        }
+    }
+}
+
+impl Cli {
+    fn run(&self) -> Result<(), Failure> {
+        let topology = TopologyFile::find(self.topology.as_deref());
+        match &self.command {
+            CliCommand::Up(up) => up.run(topology),
+            CliCommand::Serve(serve) => serve.run(&topology),
+            CliCommand::Check(check) => check.run(&topology),
+            CliCommand::Config(config) => config.run(),
+            CliCommand::Client(client) => client.run(&topology),
+            #[cfg(feature = "pki")]
+            CliCommand::Pki(pki) => pki.run(&topology),
+            CliCommand::Places(places_check::Places::Check(check)) => check.run(&topology),
+            CliCommand::Status(status) => status.run(&topology),
+            CliCommand::Journal(journal) => journal.run(),
         }
     }
 }

@@ -53,11 +53,11 @@ pub(super) enum Pki {
 }
 
 impl Pki {
-    pub(super) fn run(&self) -> Result<(), Failure> {
+    pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
         match self {
-            Pki::Init(init) => init.run(),
-            Pki::Issue(issue) => issue.run(),
-            Pki::Revoke(revoke) => revoke.run(),
+            Pki::Init(init) => init.run(file),
+            Pki::Issue(issue) => issue.run(file),
+            Pki::Revoke(revoke) => revoke.run(file),
         }
     }
 }
@@ -99,18 +99,16 @@ pub(super) struct Revoke {
 /// Where the files are.
 #[derive(Debug, clap::Args)]
 struct FolderArgs {
-    #[command(flatten)]
-    topology: TopologyFile,
     /// Where the files are [default: where the topology's table peer_tls says, else pki beside it]
     #[arg(long, value_name = "FOLDER", allow_hyphen_values = true)]
     folder: Option<PathBuf>,
 }
 
 impl FolderArgs {
-    fn open(&self) -> Result<(Topology, PkiFolder), Failure> {
+    fn open(&self, file: &TopologyFile) -> Result<(Topology, PkiFolder), Failure> {
         // So names that no certificate can have are refused also before the table is written.
         let supposed = Supposed { peer_tls: true, ..Supposed::default() };
-        let topology = self.topology.read_supposing(supposed)?;
+        let topology = file.read_supposing(supposed)?;
         let named = topology.peer_tls.as_ref().map(|tls| tls.folder.clone());
         let path = self.folder.clone().or(named).unwrap_or_default();
         Ok((topology, PkiFolder { path }))
@@ -118,8 +116,8 @@ impl FolderArgs {
 }
 
 impl Init {
-    fn run(&self) -> Result<(), Failure> {
-        let (topology, folder) = self.place.open()?;
+    fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
+        let (topology, folder) = self.place.open(file)?;
         let (certificate, key) = (folder.file("ca.pem"), folder.file("ca.key"));
         must_be_free(&[&certificate, &key])?;
         let pair = new_key()?;
@@ -141,9 +139,9 @@ impl Init {
 }
 
 impl Issue {
-    fn run(&self) -> Result<(), Failure> {
-        let (topology, folder) = self.place.open()?;
-        let servers = self.place.topology.servers(&topology, &self.names)?;
+    fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
+        let (topology, folder) = self.place.open(file)?;
+        let servers = file.servers(&topology, &self.names)?;
         for server in &servers {
             let ends = ["pem", "key"].map(|end| folder.of(&server.name, end));
             must_be_free(&ends.each_ref().map(PathBuf::as_path))?;
@@ -189,8 +187,8 @@ impl Issue {
 }
 
 impl Revoke {
-    fn run(&self) -> Result<(), Failure> {
-        let (topology, folder) = self.place.open()?;
+    fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
+        let (topology, folder) = self.place.open(file)?;
         let certificate = folder.of(&self.name, "pem");
         let der: CertificateDer<'_> = read(&certificate, "certificate")?.swap_remove(0);
         let Some(info) = CertInfo::of(&der) else {

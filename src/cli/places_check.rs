@@ -46,8 +46,6 @@ Examples:
 pub(super) struct PlacesCheck {
     /// embedded, file, google, google-legacy or photon [default: the one in the topology]
     source: Option<SourceName>,
-    #[command(flatten)]
-    topology: TopologyFile,
     /// Degrees north and east
     #[arg(
         long,
@@ -73,13 +71,12 @@ fn radius(text: &str) -> Result<String, &'static str> {
 }
 
 impl PlacesCheck {
-    pub(super) fn run(&self) -> Result<(), Failure> {
-        let topology = self
-            .topology
-            .read_supposing(Supposed { source: self.source, ..Supposed::default() })?;
+    pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
+        let supposed = Supposed { source: self.source, ..Supposed::default() };
+        let topology = file.read_supposing(supposed)?;
         let OpenPlaces { mut source, key, network, .. } =
             OpenPlaces::open(&topology.places, print_error)
-                .map_err(|faults| self.topology.refused(&faults))?;
+                .map_err(|faults| file.refused(&faults))?;
         let query = self.query();
         let name = source.name();
         let mut report = CheckOutput { text: String::new(), key };

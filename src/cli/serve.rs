@@ -41,27 +41,22 @@ SIGTERM and SIGINT end it in good order, also if they were blocked when it was s
 pub(super) struct Serve {
     /// Which server of the topology; one that begins with a dash goes behind `--`
     name: String,
-    #[command(flatten)]
-    topology: TopologyFile,
     /// End when this process, the parent, has ended; `herd up` says so
     #[arg(long, value_name = "PID", hide = true)]
     parent: Option<i32>,
 }
 
 impl Serve {
-    pub(super) fn run(&self) -> Result<(), Failure> {
+    pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
         if let Some(parent) = self.parent {
             end_with(parent)?;
         }
-        let topology = self.topology.read()?;
-        let server = self.topology.server(&topology, &self.name)?;
-        if server.plain {
-            let what = "is plain, so another program's: it is spoken to, and not served";
-            return Err(Failure::new(Exit::Usage, format!("{} {what}", self.name)));
-        }
+        file.must_be_a_file()?;
+        let topology = file.read()?;
+        let server = file.server_to_run(&topology, &self.name)?;
         let path = log::start(&topology.log, &self.name, || MioIo::wall_clock().0)
             .map_err(|e| Failure::new(Exit::CannotCreate, format!("no log: {e}")))?;
-        let outcome = serve(&self.topology, &topology, server, &path);
+        let outcome = serve(file, &topology, server, &path);
         if let Err(failure) = &outcome {
             ::log::error!("{failure}");
         }

@@ -40,14 +40,12 @@ pub(super) struct Status {
     json: bool,
     #[command(flatten)]
     patience: Patience,
-    #[command(flatten)]
-    topology: TopologyFile,
 }
 
 impl Status {
-    pub(super) fn run(&self) -> Result<(), Failure> {
-        let topology = self.topology.read()?;
-        let servers = self.servers(&topology)?;
+    pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
+        let topology = file.read()?;
+        let servers = self.servers(file, &topology)?;
         let Some(folder) = &topology.status_folder else {
             let what = "[status] folder is \"\": servers of this topology cannot be asked";
             return Err(Failure::new(Exit::Config, what));
@@ -83,10 +81,14 @@ impl Status {
     }
 
     /// Those named, or all that are ours.
-    fn servers<'t>(&self, topology: &'t Topology) -> Result<Vec<&'t Server>, Failure> {
+    fn servers<'t>(
+        &self,
+        file: &TopologyFile,
+        topology: &'t Topology,
+    ) -> Result<Vec<&'t Server>, Failure> {
         match self.names.as_slice() {
             [] => Ok(topology.servers.iter().filter(|server| !server.plain).collect()),
-            names => self.topology.servers(topology, names),
+            names => file.servers(topology, names),
         }
     }
 }

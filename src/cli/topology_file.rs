@@ -1,49 +1,158 @@
-//! The option `--topology FILE`, which all commands have, and what may go wrong with it.
+//! Which topology a command reads, and what may be wrong with it.
+//!
+//! In: the option `--topology`, the environment, the file system. Out: a [`Topology`], or a failure whose message names
+//! the file and how it was found. All commands search in this order, and take the first that there is:
+//!
+//! ```text
+//! --topology FILE ─▶ HERD_TOPOLOGY ─▶ ./topology.toml ─▶ /etc/herd/topology.toml ─▶ the built-in topology
+//! ```
+//!
+//! The built-in topology is the shipped topology.toml, compiled into the program and read as if it were the file
+//! herd-data/topology.toml, so its log and its sockets are in herd-data. `herd up` writes that file, because the
+//! servers that it starts only read files. From then on the file is what counts.
 
 use super::exit::{Exit, Failure};
 use super::print_error;
-use crate::config::{Diagnostic, Server, Supposed, Topology};
+use crate::config::{Diagnostic, Server, Supposed, Topology, TopologyErrors, most_like};
 use crate::log::plural;
-use std::fmt::Write;
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// Where it is looked for if nothing is said.
-const DEFAULT: &str = "topology.toml";
+/// The environment variable that names the file. An empty one counts as unset.
+pub(super) const VARIABLE: &str = "HERD_TOPOLOGY";
+pub(super) const HERE: &str = "topology.toml";
+const SYSTEM: &str = "/etc/herd/topology.toml";
+const BUILT_IN_FILE: &str = "herd-data/topology.toml";
+
+/// The shipped topology.
+pub(super) const BUILT_IN: &str = include_str!("../../topology.toml");
 
 /// The file that describes the herd.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TopologyFile {
-    /// The file that describes the herd
-    #[arg(long = "topology", value_name = "FILE", default_value = DEFAULT, allow_hyphen_values = true)]
     path: PathBuf,
+    found: Found,
+}
+
+/// How a topology was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Option,
+    Environment,
+    Here,
+    System,
+    BuiltIn,
+}
+
+/// The path, and how it was found.
+impl fmt::Display for TopologyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match self.found {
+            Found::Option => "--topology",
+            Found::Environment => VARIABLE,
+            Found::Here => "in this folder",
+            Found::System => "no topology.toml is in this folder",
+            Found::BuiltIn => "built-in; no topology.toml is in this folder or in /etc/herd",
+        };
+        write!(f, "{} ({how})", self.path.display())
+    }
 }
 
 impl TopologyFile {
+    /// Searches for the topology; `option`: the value of `--topology`.
+    pub(super) fn find(option: Option<&Path>) -> TopologyFile {
+        // A file that cannot be looked at is one that cannot be read, and its fault is printed.
+        TopologyFile::search(option, env::var_os(VARIABLE), |path| {
+            !fs::symlink_metadata(path).is_err_and(|e| e.kind() == ErrorKind::NotFound)
+        })
+    }
+
+    fn search(
+        option: Option<&Path>,
+        variable: Option<OsString>,
+        exists: impl Fn(&str) -> bool,
+    ) -> TopologyFile {
+        let variable = variable.filter(|value| !value.is_empty()).map(PathBuf::from);
+        let (path, found) = match (option, variable) {
+            (Some(path), _) => (path.to_owned(), Found::Option),
+            (None, Some(path)) => (path, Found::Environment),
+            _ if exists(HERE) => (HERE.into(), Found::Here),
+            _ if exists(SYSTEM) => (SYSTEM.into(), Found::System),
+            _ => (BUILT_IN_FILE.into(), Found::BuiltIn),
+        };
+        TopologyFile { path, found }
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file, unless it went without saying.
-    pub(super) fn named(&self) -> Option<&Path> {
-        Some(self.path()).filter(|path| *path != Path::new(DEFAULT))
+    pub(super) fn is_built_in(&self) -> bool {
+        self.found == Found::BuiltIn
     }
 
-    /// Reads the file; its faults are printed, all of them.
+    /// The path, if a command in another terminal, in the same folder, has to name it.
+    pub(super) fn named(&self) -> Option<&Path> {
+        let is_named = matches!(self.found, Found::Option | Found::Environment);
+        Some(self.path()).filter(|path| is_named && *path != Path::new(HERE))
+    }
+
+    /// Fails if there is only the built-in topology: a server must not start with addresses that its operator has
+    /// not chosen.
+    pub(super) fn must_be_a_file(&self) -> Result<(), Failure> {
+        match self.is_built_in() {
+            false => Ok(()),
+            true => Err(Failure::new(
+                Exit::Config,
+                format!(
+                    "there is no topology: --topology is not given, {VARIABLE} is not set, and neither \
+                     ./{HERE} nor {SYSTEM} exists; write one with \"herd init\""
+                ),
+            )),
+        }
+    }
+
+    /// Writes the built-in topology to its file, for servers to read. Leaves a file that is there as it is, and other
+    /// topologies too.
+    pub(super) fn make(&self) -> Result<(), Failure> {
+        if !self.is_built_in() {
+            return Ok(());
+        }
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let made = DirBuilder::new().recursive(true).mode(0o750).create(folder);
+        match made.and_then(|()| write_new(&self.path, BUILT_IN)) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => {
+                let what = format!("{} cannot be written: {e}", self.path.display());
+                let remedy = "change to a folder of yours, or name a topology with --topology FILE";
+                Err(Failure::new(Exit::CannotCreate, format!("{what}; {remedy}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the topology. Prints all its faults, if it has any.
     pub(super) fn read(&self) -> Result<Topology, Failure> {
         self.read_supposing(Supposed::default())
     }
 
-    /// The same, as if it said what is `supposed`.
+    /// Reads the topology as if it said what is `supposed`. Prints all its faults, if it has any.
     pub(super) fn read_supposing(&self, supposed: Supposed) -> Result<Topology, Failure> {
-        Topology::read_supposing(&self.path, supposed)
-            .map_err(|faults| self.refused(faults.iter().as_slice()))
+        let topology = match self.is_built_in() && !self.path.exists() {
+            true => Topology::parse_supposing(BUILT_IN, &self.path, supposed),
+            false => Topology::read_supposing(&self.path, supposed),
+        };
+        topology.map_err(|faults: TopologyErrors| self.refused(faults.iter().as_slice()))
     }
 
-    /// The failure of a topology with these faults, which are printed.
+    /// Prints these faults of the topology, and returns the failure that counts them.
     pub(super) fn refused(&self, faults: &[Diagnostic]) -> Failure {
         faults.iter().for_each(print_error);
-        let what = format!("{}: {}", self.path.display(), plural(faults.len(), "fault"));
-        Failure::new(Exit::Config, what)
+        Failure::new(Exit::Config, format!("{self}: {}", plural(faults.len(), "fault")))
     }
 
     /// Each of the servers `names` once, in this order.
@@ -56,20 +165,93 @@ impl TopologyFile {
         new.map(|(_, name)| self.server(topology, name)).collect()
     }
 
-    /// The server `name` of this file, or a failure that names those there are.
+    /// The server `name`, or a failure that lists the servers there are.
     pub(super) fn server<'t>(
         &self,
         topology: &'t Topology,
         name: &str,
     ) -> Result<&'t Server, Failure> {
         topology.server(name).ok_or_else(|| {
-            let mut what =
-                format!("{} has no server {name:?}; its servers are", self.path.display());
-            for (number, server) in topology.servers.iter().enumerate() {
-                let comma = if number > 0 { "," } else { "" };
-                let _ = write!(what, "{comma} {}", server.name);
-            }
+            let names = || topology.servers.iter().map(|server| server.name.as_str());
+            let meant = most_like(name, names());
+            let meant = meant.map(|meant| format!(" (did you mean {meant:?}?)")).unwrap_or_default();
+            let names = names().collect::<Vec<_>>().join(", ");
+            let what = format!("{self} has no server {name:?}{meant}; its servers are {names}");
             Failure::new(Exit::Usage, what)
         })
+    }
+
+    /// The server `name` for this program to run. A plain server is refused: another program runs it.
+    pub(super) fn server_to_run<'t>(
+        &self,
+        topology: &'t Topology,
+        name: &str,
+    ) -> Result<&'t Server, Failure> {
+        let server = self.server(topology, name)?;
+        match server.plain {
+            false => Ok(server),
+            true => Err(Failure::new(
+                Exit::Usage,
+                format!("{name} has plain = true in {self}, so another program must run it"),
+            )),
+        }
+    }
+}
+
+/// Writes a file that does not exist yet, whole or not at all.
+pub(super) fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(text.as_bytes()).inspect_err(|_| drop(fs::remove_file(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_topology_that_there_is_counts() {
+        let found = |option: Option<&str>, variable: Option<&str>, files: &[&str]| {
+            let option = option.map(Path::new);
+            let found = TopologyFile::search(option, variable.map(OsString::from), |path| {
+                files.contains(&path)
+            });
+            found.to_string()
+        };
+        let all = [HERE, SYSTEM];
+        assert_eq!(found(Some("a"), Some("b"), &all), "a (--topology)");
+        assert_eq!(found(None, Some("b"), &all), "b (HERD_TOPOLOGY)");
+        assert_eq!(found(None, Some(""), &all), "topology.toml (in this folder)");
+        assert_eq!(found(None, None, &all), "topology.toml (in this folder)");
+        assert_eq!(
+            found(None, None, &[SYSTEM]),
+            "/etc/herd/topology.toml (no topology.toml is in this folder)"
+        );
+        assert_eq!(
+            found(None, None, &[]),
+            "herd-data/topology.toml (built-in; no topology.toml is in this folder or in /etc/herd)"
+        );
+    }
+
+    #[test]
+    fn a_topology_that_was_named_is_named_again() {
+        let named = |option: Option<&str>, variable: Option<&str>| {
+            let variable = variable.map(OsString::from);
+            let found = TopologyFile::search(option.map(Path::new), variable, |_| false);
+            found.named().map(Path::to_owned)
+        };
+        assert_eq!(named(Some("a"), None), Some("a".into()));
+        assert_eq!(named(None, Some("b")), Some("b".into()));
+        assert_eq!(named(Some(HERE), None), None);
+        assert_eq!(named(None, None), None);
+    }
+
+    #[test]
+    fn the_files_of_the_built_in_topology_are_in_herd_data() {
+        let file = TopologyFile::search(None, None, |_| false);
+        let topology = Topology::parse(BUILT_IN, file.path()).expect("it has no fault");
+        assert_eq!(topology.log.folder, Path::new("herd-data/log"));
+        assert_eq!(topology.status_folder.as_deref(), Some(Path::new("herd-data/run")));
+        assert_eq!(topology.servers.len(), 5);
+        assert_eq!(file.must_be_a_file().expect_err("it is none").exit, Exit::Config);
     }
 }

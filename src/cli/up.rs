@@ -27,7 +27,7 @@ mod banner;
 use super::exit::{Exit, Failure};
 use super::print_line;
 use super::topology_file::TopologyFile;
-use crate::config::Server;
+use crate::config::{Server, Topology};
 use herd_reactor::{Backoff, Core, MioIo, Moment, Reactor, ReactorLimits, Shared, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, kill_process};
@@ -62,24 +62,23 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// that have not ended drain_ms and 10 s later; a second one, 0.3 s later or more, kills them at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct UpArgs {
-    #[command(flatten)]
-    topology: TopologyFile,
+    /// Which servers of the topology; one that begins with a dash goes behind `--` [default: all]
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
 }
 
 impl UpArgs {
-    pub(super) fn run(&self) -> Result<(), Failure> {
-        let topology = self.topology.read()?;
-        let servers: Vec<SupervisedServer> =
-            topology.servers.iter().filter_map(SupervisedServer::new).collect();
-        if servers.is_empty() {
-            let path = self.topology.path().display();
-            let what = format!("{path}: all servers are plain, so there is none to run");
-            return Err(Failure::new(Exit::Config, what));
+    pub(super) fn run(&self, file: TopologyFile) -> Result<(), Failure> {
+        let topology = file.read()?;
+        let servers = self.servers(&file, &topology)?;
+        file.make()?;
+        if file.is_built_in() {
+            print_line(&format!("{file}: its log and sockets are in the same folder"));
         }
         let up = Up {
             program: env::current_exe().map_err(|e| Failure::os("this program", e))?,
-            topology: self.topology.clone(),
-            servers,
+            topology: file,
+            servers: servers.into_iter().map(SupervisedServer::new).collect(),
             patience: topology.limits.drain + ENDED_WITHIN,
             is_shown: false,
             is_ending: false,
@@ -93,6 +92,28 @@ impl UpArgs {
         (0..up.servers.len()).for_each(|number| up.start(core, number));
         reactor.run().map_err(|e| Failure::os("the loop cannot go on", e))?;
         mem::replace(&mut reactor.state().outcome, Ok(()))
+    }
+
+    /// The servers to start: the named ones, or all that this program can run.
+    fn servers<'t>(
+        &self,
+        file: &TopologyFile,
+        topology: &'t Topology,
+    ) -> Result<Vec<&'t Server>, Failure> {
+        for name in &self.names {
+            file.server_to_run(topology, name)?;
+        }
+        let servers = match self.names.as_slice() {
+            [] => topology.servers.iter().filter(|server| !server.plain).collect(),
+            names => file.servers(topology, names)?,
+        };
+        match servers.is_empty() {
+            false => Ok(servers),
+            true => {
+                let what = format!("{file}: all servers have plain = true, so there is none to run");
+                Err(Failure::new(Exit::Config, what))
+            }
+        }
     }
 }
 
@@ -127,16 +148,15 @@ struct SupervisedServer {
 }
 
 impl SupervisedServer {
-    /// A server that is to be started; none if it is another program's.
-    fn new(server: &Server) -> Option<SupervisedServer> {
-        (!server.plain).then(|| SupervisedServer {
+    fn new(server: &Server) -> SupervisedServer {
+        SupervisedServer {
             server: server.clone(),
             child: None,
             started: Moment::default(),
             listens: false,
             last: None,
             pauses: Backoff::new(PAUSE_FIRST, PAUSE_MAX, 2.0, 0.0),
-        })
+        }
     }
 
     /// Whether its first try is over, well or badly.

@@ -47,6 +47,7 @@ pub use peers::{PeerTlsSettings, certificate_name};
 pub use places::{KEY_VARIABLE, PlacesSettings, PlacesSource, SourceName, Upstream, UpstreamKind};
 pub use servers::{SERVERS_MAX, Server};
 pub use status::socket_path;
+pub use toml_section::most_like;
 
 use crate::files;
 use crate::journal::JournalSettings;
@@ -147,7 +148,12 @@ impl Topology {
         Topology::parse_supposing(text, path, Supposed::default())
     }
 
-    fn parse_supposing(
+    /// Reads `text` as [`parse`](Topology::parse) does, as if it said what is `supposed`.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it then.
+    pub fn parse_supposing(
         text: &str,
         path: &Path,
         supposed: Supposed,

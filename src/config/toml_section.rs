@@ -374,7 +374,7 @@ fn instead_of(text: &str, section: &str) -> String {
 }
 
 /// The one of `names` that `text` may have been meant to be; upper and lower case are the same letter.
-pub(super) fn most_like<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub fn most_like<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let text = first(&text.to_lowercase(), 64);
     let distance_max = (text.chars().count() + 1) / 3;
     names
