@@ -1,6 +1,7 @@
 //! `herd`: one small binary, one server of an application server herd in it.
 //!
 //! ```text
+//! herd init                     a topology.toml for these servers
 //! herd up                       every server of topology.toml, one process each, kept running
 //! herd serve Alford             one of them, in the foreground
 //! herd check                    what is wrong, or doubtful, with topology.toml

@@ -1,15 +1,24 @@
-//! `herd check`: the same reading that a server begins with, and nothing after it.
+//! `herd check`: what a server would refuse at its start, without a start.
+//!
+//! In: a topology, and what it refers to. Out: all faults and warnings, each once. Nothing on the disk changes. The exit
+//! status is that of a server: the faults are in the order in which `herd serve` finds them, and the first one counts.
 
 use super::exit::{Exit, Failure};
-use super::sources::OpenPlaces;
+use super::sources::{OpenPlaces, missing_key};
 use super::topology_file::TopologyFile;
 use super::{print_error, print_line};
 use crate::config::{Diagnostic, PeerTlsSettings, Server, Topology};
 use crate::log::plural;
 use crate::server::peer_tls::PeerTls;
 use herd_reactor::MioIo;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
+use std::path::Path;
 
-/// Say what is wrong, or doubtful, with a topology file and the certificates, keys and places that it names
+/// Print all that is wrong, or doubtful, with a topology and the files, folders and certificates that it names
+///
+/// Run it as the user that runs the servers. It changes nothing on the disk, and exits with the status that a server
+/// would refuse to start with. A missing key of Google is a warning, because only the servers need it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
     /// Exit with 78 for warnings too
@@ -20,16 +29,35 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
         let topology = file.read()?;
-        let (mut warnings, mut faults) = (topology.warnings().to_vec(), Vec::new());
-        if let Some(settings) = &topology.peer_tls {
-            check_certificates(&topology, settings, &mut warnings, &mut faults);
+        let mut warnings = topology.warnings().to_vec();
+        let mut config = Vec::new();
+        if let Err(faults) = OpenPlaces::open(&topology.places, |warning| warnings.push(warning)) {
+            let missing = missing_key(&topology.places);
+            let (missing, others): (Vec<_>, Vec<_>) =
+                faults.into_iter().partition(|fault| *fault == missing);
+            warnings.extend(missing.into_iter().map(Diagnostic::into_warning));
+            config = others;
         }
-        if let Err(why) = OpenPlaces::open(&topology.places, |warning| warnings.push(warning)) {
-            faults.extend(why);
+        if let Some(settings) = &topology.peer_tls {
+            check_certificates(&topology, settings, &mut warnings, &mut config);
+        }
+        let mut faults: Vec<(Exit, Diagnostic)> = Vec::new();
+        let log = check_folder(&topology, "log", &topology.log.folder);
+        faults.extend(log.map(|fault| (Exit::CannotCreate, fault)));
+        faults.extend(config.into_iter().map(|fault| (Exit::Config, fault)));
+        let status = topology.status_folder.as_deref();
+        let status = status.and_then(|folder| check_folder(&topology, "status", folder));
+        faults.extend(status.map(|fault| (Exit::CannotCreate, fault)));
+        for server in topology.servers.iter().filter(|server| !server.plain) {
+            let Some(journal) = &topology.journal else { break };
+            let fault = check_folder(&topology, "journal", &journal.folder.join(&server.name));
+            let fault = fault.map(|fault| (Exit::Io, fault));
+            faults.extend(fault.filter(|fault| !faults.contains(fault)));
         }
         warnings.iter().for_each(print_error);
-        if !faults.is_empty() {
-            return Err(file.refused(&faults));
+        if let Some(&(exit, _)) = faults.first() {
+            let faults: Vec<Diagnostic> = faults.into_iter().map(|(_, fault)| fault).collect();
+            return Err(Failure { exit, ..file.refused(&faults) });
         }
         // Both ends of an edge have it, so all together are twice as many.
         let ends: usize = topology.servers.iter().map(|server| server.neighbours.len()).sum();
@@ -46,8 +74,27 @@ impl Check {
     }
 }
 
-/// Reads the certificates of those servers that have any on this machine, says how many days are left to each, and
-/// adds what is doubtful or wrong.
+/// Why a server can make no file in `folder`, which the table `table` names and a server makes if it is not there.
+fn check_folder(topology: &Topology, table: &str, folder: &Path) -> Option<Diagnostic> {
+    for path in folder.ancestors() {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        let why = match accessat(CWD, path, access, AtFlags::EACCESS) {
+            Ok(()) if path.is_dir() => return None,
+            Ok(()) => Errno::NOTDIR,
+            // If it is no dangling link, a server makes it in the folder above.
+            Err(Errno::NOENT) if path.symlink_metadata().is_err() => continue,
+            Err(why) => why,
+        };
+        let what = format!("[{table}] folder: cannot make a file in {}: {why}", path.display());
+        let remedy = "let the user that runs the servers write there, or name another folder";
+        return Some(topology.folder_key(table).error(what, remedy));
+    }
+    None
+}
+
+/// Reads the certificates of those servers that have any on this machine, and prints how many days each is still valid.
+/// Adds warnings and faults, each once.
 fn check_certificates(
     topology: &Topology,
     settings: &PeerTlsSettings,
@@ -73,7 +120,7 @@ fn check_certificates(
                 let new = tls.warnings(wall).into_iter().filter(|new| !warnings.contains(new));
                 warnings.extend(new.collect::<Vec<_>>());
             }
-            // What is wrong with ca.pem is so for all of them.
+            // What is wrong with ca.pem is the same fault for all servers.
             Err(fault) if faults.contains(&fault) => {}
             Err(fault) => faults.push(*fault),
         }

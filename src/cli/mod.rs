@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod config;
 mod exit;
+mod init;
 mod journal;
 mod patience;
 #[cfg(feature = "pki")]
@@ -74,6 +75,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum CliCommand {
+    Init(init::Init),
     Up(up::UpArgs),
     Serve(serve::Serve),
     Check(check::Check),
@@ -119,6 +121,7 @@ impl Cli {
     fn run(&self) -> Result<(), Failure> {
         let topology = TopologyFile::find(self.topology.as_deref());
         match &self.command {
+            CliCommand::Init(init) => init.run(self.topology.as_deref()),
             CliCommand::Up(up) => up.run(topology),
             CliCommand::Serve(serve) => serve.run(&topology),
             CliCommand::Check(check) => check.run(&topology),

@@ -122,9 +122,18 @@ fn open_key(
         }),
         None => Secret::from_environment(KEY_VARIABLE),
     };
-    let unset = || format!("{KEY_VARIABLE} is not set, and no key_file is named");
-    let key = found.map_err(|why| why.to_string()).and_then(|key| key.ok_or_else(unset));
-    let remedy =
-        "write the key, and nothing else, into a file, and name that: key_file = \"google.key\"";
-    key.map(Some).map_err(|what| Box::new(here.error(what, remedy)))
+    match found {
+        Ok(Some(key)) => Ok(Some(key)),
+        Ok(None) => Err(missing_key(settings).into()),
+        Err(why) => Err(here.error(why.to_string(), KEY_REMEDY).into()),
+    }
+}
+
+const KEY_REMEDY: &str =
+    "write the key, and nothing else, into a file, and name that: key_file = \"google.key\"";
+
+/// The fault of a source that needs a key where neither the topology nor the environment has one.
+pub(super) fn missing_key(settings: &PlacesSettings) -> Diagnostic {
+    let what = format!("{KEY_VARIABLE} is not set, and no key_file is named");
+    settings.here("key_file").error(what, KEY_REMEDY)
 }

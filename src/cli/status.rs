@@ -93,6 +93,13 @@ impl Status {
     }
 }
 
+/// Whether a server listens at `path`. A queue without room is a server's, too.
+pub(super) fn listens(path: &Path) -> bool {
+    let end = Instant::now() + A_MOMENT;
+    let connected = SockAddr::unix(path).and_then(|address| connect(&address, end));
+    connected.map_or_else(|e| is_late(&e), |_| true)
+}
+
 /// Asks the server that listens at `path`.
 fn ask(path: &Path, end: Instant) -> io::Result<Socket> {
     let socket = connect(&SockAddr::unix(path)?, end)?;

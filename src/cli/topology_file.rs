@@ -174,7 +174,8 @@ impl TopologyFile {
         topology.server(name).ok_or_else(|| {
             let names = || topology.servers.iter().map(|server| server.name.as_str());
             let meant = most_like(name, names());
-            let meant = meant.map(|meant| format!(" (did you mean {meant:?}?)")).unwrap_or_default();
+            let meant =
+                meant.map(|meant| format!(" (did you mean {meant:?}?)")).unwrap_or_default();
             let names = names().collect::<Vec<_>>().join(", ");
             let what = format!("{self} has no server {name:?}{meant}; its servers are {names}");
             Failure::new(Exit::Usage, what)

@@ -26,8 +26,9 @@ mod banner;
 
 use super::exit::{Exit, Failure};
 use super::print_line;
+use super::status::listens;
 use super::topology_file::TopologyFile;
-use crate::config::{Server, Topology};
+use crate::config::{Server, Topology, socket_path};
 use herd_reactor::{Backoff, Core, MioIo, Moment, Reactor, ReactorLimits, Shared, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, kill_process};
@@ -71,6 +72,7 @@ impl UpArgs {
     pub(super) fn run(&self, file: TopologyFile) -> Result<(), Failure> {
         let topology = file.read()?;
         let servers = self.servers(&file, &topology)?;
+        must_not_run(&topology, &servers)?;
         file.make()?;
         if file.is_built_in() {
             print_line(&format!("{file}: its log and sockets are in the same folder"));
@@ -110,11 +112,26 @@ impl UpArgs {
         match servers.is_empty() {
             false => Ok(servers),
             true => {
-                let what = format!("{file}: all servers have plain = true, so there is none to run");
+                let what =
+                    format!("{file}: all servers have plain = true, so there is none to run");
                 Err(Failure::new(Exit::Config, what))
             }
         }
     }
+}
+
+/// Fails if some of these servers run already: what is started beside them can only find its ports in use.
+fn must_not_run(topology: &Topology, servers: &[&Server]) -> Result<(), Failure> {
+    let Some(folder) = &topology.status_folder else { return Ok(()) };
+    let runs = |server: &&&Server| listens(&socket_path(folder, &server.name));
+    let running = servers.iter().filter(runs).map(|server| server.name.as_str());
+    let running = running.collect::<Vec<_>>().join(", ");
+    let what = format!(
+        "this herd runs already: {running} listen in {}; \"herd status\" shows how they are. End them first, or name \
+         the other servers: herd up NAME",
+        folder.display()
+    );
+    running.is_empty().then_some(()).ok_or(Failure::new(Exit::Unavailable, what))
 }
 
 /// The servers, and how far we are with them.

@@ -46,6 +46,16 @@ impl Diagnostic {
         one_line(&format!("{}: {}: {}", self.place, self.what, self.remedy)).into_owned()
     }
 
+    /// What is wrong and the remedy, for text that is in no file.
+    pub fn without_place(&self) -> String {
+        format!("{}; {}", self.what, self.remedy)
+    }
+
+    /// This error as a warning.
+    pub fn into_warning(self) -> Diagnostic {
+        Diagnostic { kind: "warning", ..self }
+    }
+
     /// An error in what this place of the topology leads to, such as a file that it names.
     pub fn error(&self, what: impl Into<String>, remedy: impl Into<String>) -> Diagnostic {
         Diagnostic { kind: "error", what: what.into(), remedy: remedy.into(), ..self.clone() }

@@ -34,6 +34,7 @@ mod servers;
 mod status;
 mod toml_section;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -79,6 +80,7 @@ pub struct Topology {
     pub journal: Option<JournalSettings>,
     /// How much a server takes, keeps and waits for.
     pub limits: Limits,
+    folders: BTreeMap<&'static str, Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
 
@@ -190,6 +192,9 @@ impl Topology {
             journal: journal::read(&top, folder, &mut diagnostics),
             limits: Limits::read(&limits),
             places: places::read(&places, path, supposed.source, &mut diagnostics),
+            folders: ["log", "status", "journal"]
+                .map(|name| (name, diagnostics.diagnostic_at(path, top.place_of_folder(name))))
+                .into(),
             warnings: Vec::new(),
         };
         topology.limits.check_together(&limits, &places, &mut diagnostics);
@@ -206,6 +211,12 @@ impl Topology {
     pub fn neighbours_of(&self, name: &str) -> Vec<&Server> {
         let names = self.server(name).map_or(&[][..], |server| &server.neighbours);
         names.iter().filter_map(|name| self.server(name)).collect()
+    }
+
+    /// The place in the file that names the folder of the table `log`, `status` or `journal`. Errors about that folder
+    /// point here.
+    pub fn folder_key(&self, table: &str) -> &Diagnostic {
+        &self.folders[table]
     }
 
     /// What is doubtful about the file, in its order.

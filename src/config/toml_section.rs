@@ -105,6 +105,13 @@ impl<'t> Section<'t> {
         Some(FoundValue::new(value, key.span()).place)
     }
 
+    /// Where the key `folder` of the table `name` stands, or else that table, if the file has it.
+    pub(super) fn place_of_folder(&self, name: &str) -> Option<Span> {
+        let FoundValue { place, value } = self.good.get(name)?;
+        let folder = value.as_table().and_then(|table| table.get("folder"));
+        Some(folder.map_or(place.clone(), |folder| FoundValue::new(folder, place.clone()).place))
+    }
+
     /// A key that must be there, or it is an error.
     pub(super) fn require(&self, key: &str, diagnostics: &mut Diagnostics<'_>) {
         // In a text that is not TOML the key may stand where it was not understood.

@@ -8,7 +8,6 @@ use super::member::Member;
 use super::status::status_factory;
 use crate::config::{Server, socket_path};
 use herd_reactor::{Backoff, ConnectOptions, Core, Io, Reactor};
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
@@ -30,22 +29,32 @@ impl Member {
         let (member, core) = reactor.parts();
         member.counters.since = core.now();
         let server = member.server.clone();
-        let fails = |at: fmt::Arguments<'_>, what: &str, e: io::Error| {
-            let what = format!("{} cannot listen {at} for {what}: {e}", server.name);
+        let tcp_fails = |key: &str, address: SocketAddr, e: io::Error| {
+            let (name, port) = (&server.name, address.port());
+            let remedy = match e.kind() {
+                io::ErrorKind::AddrInUse => format!(
+                    "; end the process that \"ss -ltnp 'sport = :{port}'\" shows, or write another port as {key} \
+                     of {name} in the topology"
+                ),
+                _ => String::new(),
+            };
+            let what = format!("{name} cannot listen on {key} = \"{address}\": {e}{remedy}");
             io::Error::new(e.kind(), what)
         };
         let (_, peer) = reactor
             .listen_tcp(server.peer, Box::new(InterserverFactory))
-            .map_err(|e| fails(format_args!("on {}", server.peer), "neighbours", e))?;
+            .map_err(|e| tcp_fails("peer", server.peer, e))?;
         if let Some(folder) = reactor.state().status_folder.clone() {
             let path = socket_path(&folder, &server.name);
-            reactor
-                .listen_unix(&path, Box::new(status_factory))
-                .map_err(|e| fails(format_args!("at {}", path.display()), "herd status", e))?;
+            reactor.listen_unix(&path, Box::new(status_factory)).map_err(|e| {
+                let at = path.display();
+                let what = format!("{} cannot listen at {at} for herd status: {e}", server.name);
+                io::Error::new(e.kind(), what)
+            })?;
         }
         let (_, client) = reactor
             .listen_tcp(server.client, Box::new(ChatserverFactory))
-            .map_err(|e| fails(format_args!("on {}", server.client), "clients", e))?;
+            .map_err(|e| tcp_fails("client", server.client, e))?;
         let (member, core) = reactor.parts();
         member.watch_certificates(core);
         member.dial(core);

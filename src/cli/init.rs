@@ -1,0 +1,186 @@
+//! `herd init`: writes a topology for the servers that are named on the command line.
+//!
+//! In: names. Out: a new file in which the servers have ports of this machine in order, and are linked so that the end
+//! of one server cuts no other off: two by one edge, more in a ring. Without names it is the shipped topology. Faults of
+//! names are found by reading a topology with these names, so that they are the same as those of a file.
+
+use super::exit::{Exit, Failure};
+use super::print_line;
+use super::topology_file::{BUILT_IN, HERE, TopologyFile, write_new};
+use crate::config::{Diagnostic, Topology};
+use crate::log::shell_quoted;
+use std::fmt::Write;
+use std::io::ErrorKind;
+use std::path::Path;
+
+const HEAD: &str = "\
+# The herd: its servers, where they listen, and which servers are linked. All servers of the herd read this file.
+# \"herd check\" prints all faults in it. docs/configuration.md lists all keys.
+
+# Servers whose topology has another name here are rejected.
+herd = \"places-herd\"
+
+# Clients connect to the address `client`, neighbours to `peer`. `neighbours` are the servers that this one is linked to.
+# To serve other machines, write addresses of this machine in place of 127.0.0.1, and read docs/peer-tls.md.
+";
+
+const TAIL: &str = "
+# Below, a comment of the form key = value shows the default. Folders are relative to this file's folder.
+
+# Where WHATSAT finds places: \"embedded\", \"file\", \"google\", \"google-legacy\" or \"photon\" (docs/sources.md).
+[places]
+# source = \"embedded\"
+
+[log]
+# folder = \"log\"
+
+# Without [journal], a server that ends forgets all reports, and learns them again from its neighbours (docs/journal.md).
+# [journal]
+# folder = \"journal\"
+
+# The folder of the sockets that \"herd status\" asks.
+[status]
+# folder = \"run\"
+
+# Limits, such as the maximum number of client connections. 0 = as many as the descriptors allow.
+[limits]
+# connections = 0
+";
+
+/// Write a topology for these servers
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Writes topology.toml into the current folder, or the file that --topology names; never over a file. The servers get the
+ports 12000, 12001... for clients and 12100, 12101... for neighbours, and are linked in a ring.
+
+The smallest topology that works:
+
+  herd = \"mine\"
+  [[server]]
+  name = \"Alford\"
+  client = \"127.0.0.1:12000\"
+  peer = \"127.0.0.1:12100\"")]
+pub(super) struct Init {
+    /// Names of servers; one that begins with a dash goes behind `--` [default: the five servers of the built-in topology]
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl Init {
+    /// Writes the file; `option`: the value of `--topology`.
+    pub(super) fn run(&self, option: Option<&Path>) -> Result<(), Failure> {
+        let path = option.unwrap_or(Path::new(HERE));
+        let text = if self.names.is_empty() { BUILT_IN.into() } else { topology(&self.names)? };
+        write_new(path, &text).map_err(|e| {
+            let why = match e.kind() {
+                ErrorKind::AlreadyExists => {
+                    "it exists, and is not overwritten: move it away, or write another file with --topology FILE"
+                        .into()
+                }
+                _ => e.to_string(),
+            };
+            let what = format!("{} cannot be written: {why}", path.display());
+            Failure::new(Exit::CannotCreate, what)
+        })?;
+        let shown = shell_quoted(&path.to_string_lossy()).into_owned();
+        // The file may not be the one that is found without an option.
+        let named = match TopologyFile::find(None).path() == path {
+            true => String::new(),
+            false => format!(" --topology={shown}"),
+        };
+        let names = if self.names.is_empty() { "the built-in topology" } else { "a topology of " };
+        let names = format!("{names}{}", self.names.join(", "));
+        print_line(&format!("{shown}: {names}\nTo start its servers, type: herd up{named}"));
+        Ok(())
+    }
+}
+
+/// The text of a topology with these servers, or the faults of their names.
+fn topology(names: &[String]) -> Result<String, Failure> {
+    let path = Path::new(HERE);
+    // Without neighbours: each would repeat the fault of its name.
+    Topology::parse(&text(names, |_| Vec::new()), path).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(Diagnostic::without_place).collect();
+        Failure::new(Exit::Usage, faults.join("\nherd: "))
+    })?;
+    Ok(text(names, |number| ring(number, names.len())))
+}
+
+/// The numbers of the servers beside server `number` in a ring of `count`.
+fn ring(number: usize, count: usize) -> Vec<usize> {
+    let mut beside = vec![(number + count - 1) % count, (number + 1) % count];
+    beside.sort_unstable();
+    beside.dedup();
+    beside.retain(|other| *other != number);
+    beside
+}
+
+fn text(names: &[String], neighbours: impl Fn(usize) -> Vec<usize>) -> String {
+    let mut text = HEAD.to_owned();
+    for (number, name) in names.iter().enumerate() {
+        let (client, peer) = (12_000 + number, 12_100 + number);
+        let neighbours: Vec<&String> = neighbours(number).iter().map(|at| &names[*at]).collect();
+        let _ = write!(
+            text,
+            "\n[[server]]\nname = {name:?}\nclient = \"127.0.0.1:{client}\"\npeer = \"127.0.0.1:{peer}\"\n\
+             neighbours = {neighbours:?}\n"
+        );
+    }
+    text + TAIL
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|number| format!("s{number}")).collect()
+    }
+
+    #[test]
+    fn any_number_of_servers_is_linked_without_a_warning() {
+        for count in [1, 2, 3, 4, 5, 64] {
+            let text = topology(&names(count)).expect("the names are good");
+            let read = Topology::parse(&text, Path::new(HERE)).expect("there is no fault");
+            assert!(read.warnings().is_empty(), "{count}: {:?}", read.warnings());
+            let links = read.servers.iter().map(|server| server.neighbours.len()).sum::<usize>();
+            assert_eq!(links / 2, if count > 2 { count } else { count - 1 }, "{count}");
+        }
+    }
+
+    #[test]
+    fn what_stands_in_comments_are_the_defaults() {
+        let text = topology(&names(2)).expect("the names are good");
+        let read = |text: &str| Topology::parse(text, Path::new(HERE)).expect("it has no fault");
+        let is_key =
+            |line: &&str| line.starts_with("# ") && line.contains(" = ") && !line.ends_with('.');
+        let is_table = |line: &&str| line.starts_with("# [") && line.ends_with(']');
+        let uncomment = |line| if is_key(&line) || is_table(&line) { &line[2..] } else { line };
+        let all: Vec<&str> = text.lines().map(uncomment).collect();
+        let (all, written) = (read(&all.join("\n")), read(&text));
+        assert_eq!((&all.log, &all.limits), (&written.log, &written.limits));
+        assert_eq!(
+            (&all.places.source, &all.status_folder),
+            (&written.places.source, &written.status_folder)
+        );
+        assert!(all.journal.is_some() && written.journal.is_none());
+    }
+
+    #[test]
+    fn faults_of_names_are_those_of_a_topology_and_each_is_told_once() {
+        for (names, faults) in [
+            (&["a b", "c", "d"][..], "\"a b\" is no name; "),
+            (&["a", "a"], "there is another server \"a\"; "),
+            (&["..", "a"], "\"..\" is a folder's name; "),
+            (&[""], "\"\" is no name; "),
+        ] {
+            let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+            let failure = topology(&names).expect_err("they are refused");
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.what.starts_with(faults) && !failure.what.contains('\n'), "{failure}");
+        }
+        let many = topology(&names(65)).expect_err("there are too many");
+        assert!(many.what.starts_with("a herd has at most 64 servers"), "{many}");
+        assert!(topology(&["\"\u{7f}\n".to_owned()]).is_err());
+    }
+}
