@@ -31,9 +31,12 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// What `--version` says; `-V` says the number alone.
+/// The version, and the commit if the build knew it: `-V`. build.rs writes it.
+const VERSION: &str = env!("HERD_VERSION");
+
+/// What `--version` says.
 const LONG_VERSION: &str = concat!(
-    env!("CARGO_PKG_VERSION"),
+    env!("HERD_VERSION"),
     "\n\nThe places it knows are data of GeoNames (https://www.geonames.org), CC BY 4.0,\n",
     "and of airportsdata (https://github.com/mborsetti/airportsdata), MIT. See NOTICE."
 );
@@ -57,7 +60,7 @@ is lines of text, so nc does as well:
 #[derive(Debug, Parser)]
 #[command(
     name = "herd",
-    version,
+    version = VERSION,
     long_version = LONG_VERSION,
     after_help = "'herd --help' shows a session and the exit statuses.",
     after_long_help = format!("{SESSION}\n\n{}", Exit::table()),
