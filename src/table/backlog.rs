@@ -1,25 +1,25 @@
-//! The backlogs: which clients' latest reports each owner has not been sent yet, one bit for every
-//! owner and client. Today the owners are the neighbours.
+//! The backlogs: one bit for every owner and client, set while the client's latest report has not been
+//! sent to the owner. Today the owners are the neighbours.
 //!
-//! In: "this owner lacks that client's latest line". Out: the same, one client at a time, when the
-//! owner can take it. Neither lines nor connections are known here.
+//! In: "this owner lacks that client's latest line". Out: those clients, one at a time, when the
+//! owner can take them. This file knows neither lines nor connections.
 //!
-//! The idea: a backlog holds clients, not lines. When a client's turn comes, the owner is sent the line
-//! that is the latest *then*, however often the client has moved since. So a backlog is bounded
-//! by the number of clients whatever the rate and however long its owner is away, and being slow
-//! and being gone are the same thing: bits that wait.
+//! The idea: a backlog holds clients, not lines. When a client's turn comes, the owner receives the line
+//! that is the latest *then*, however often the client has moved since. So the number of clients bounds a
+//! backlog, at any rate of reports and for any absence of its owner. A slow owner and an absent one
+//! are the same case: bits that wait.
 //!
-//! Clients are taken in rounds: the search for the next bit starts behind the last client taken, so that a
-//! client that is marked again and again cannot keep those behind it waiting.
+//! Clients are taken round-robin: the search for the next bit starts after the last client taken, so that a
+//! client that is marked again and again does not starve the others.
 //!
 //! Owners come and go while the server runs. A [`BacklogId`] is a slot and its generation: after its owner
-//! was removed it reaches nobody, though another owner may have the slot.
+//! is removed the id reaches no backlog, even if another owner gets the slot.
 //!
 //! Source: docs/protocol.md "Peer port".
 
 use super::store::ClientKey;
 
-/// Names one owner's backlog, and never that of another owner, not even after it was removed.
+/// Identifies one owner's backlog; after that backlog is removed it never identifies another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BacklogId {
     slot: u32,
@@ -28,34 +28,34 @@ pub struct BacklogId {
 
 /// Every owner's backlog.
 ///
-/// An id whose owner was removed is empty, and marks nothing. A client that the table does not know is a
-/// bug and may panic.
+/// The backlog of a removed owner's id is empty, and marks to it have no effect. A client that the table does not
+/// know is a bug and may panic.
 #[derive(Clone, Debug, Default)]
 pub struct Backlogs {
-    /// How many keys there are.
+    /// The number of keys.
     pub(super) clients: usize,
-    /// How many bits are set in all.
+    /// The number of bits set in all backlogs.
     marked: usize,
-    /// By slot.
+    /// The backlogs, by slot.
     sets: Vec<DirtySet>,
 }
 
 /// One slot, and its owner's backlog.
 #[derive(Clone, Debug, Default)]
 struct DirtySet {
-    /// Tells the owners of the slot apart.
+    /// Distinguishes successive owners of the slot.
     generation: u32,
     has_owner: bool,
-    /// Bit `k % 64` of word `k / 64` is client `k`; as many words as clients need, while there is an owner.
+    /// Bit `k % 64` of word `k / 64` is client `k`. Sized for all clients while there is an owner, else empty.
     words: Vec<u64>,
-    /// How many bits are set.
+    /// The number of bits set.
     count: usize,
-    /// The client to look at next.
+    /// The client at which the next search starts.
     cursor: usize,
 }
 
 impl Backlogs {
-    /// A new owner, whose backlog is empty.
+    /// Adds an owner, with an empty backlog.
     pub fn add(&mut self) -> BacklogId {
         let slot = self.sets.iter().position(|set| !set.has_owner).unwrap_or(self.sets.len());
         if slot == self.sets.len() {
@@ -67,7 +67,7 @@ impl Backlogs {
         BacklogId { slot: slot as u32, generation: set.generation }
     }
 
-    /// The owner is gone for good. Its slot is for others, and its memory is freed.
+    /// Removes an owner: frees the backlog's memory and makes its slot available to another owner.
     pub fn remove(&mut self, id: BacklogId) {
         self.clear(id);
         if let Some(set) = self.set_mut(id) {
@@ -83,7 +83,7 @@ impl Backlogs {
         self.sets.get_mut(id.slot as usize).filter(|set| set.generation == id.generation)
     }
 
-    /// A client is known, and in no backlog yet. `key`: one that was forgotten, or the next new one.
+    /// Makes room for a new client, which is in no backlog yet. `key`: a forgotten client's, or the next new one.
     pub(crate) fn admit(&mut self, key: ClientKey) {
         self.clients = self.clients.max(key.index() + 1);
         let words = self.clients.div_ceil(64);
@@ -92,13 +92,13 @@ impl Backlogs {
         }
     }
 
-    /// A client is no longer known: it leaves every backlog.
+    /// Removes a forgotten client from every backlog.
     pub(crate) fn forget_client(&mut self, key: ClientKey) {
         let owned = self.sets.iter_mut().filter(|set| set.has_owner);
         self.marked -= owned.map(|set| set.unmark(key)).sum::<usize>();
     }
 
-    /// The owner lacks the client's latest line.
+    /// Puts the client into the owner's backlog: the owner lacks its latest line.
     pub fn mark(&mut self, id: BacklogId, key: ClientKey) {
         if let Some(set) = self.set_mut(id) {
             let (word, bit) = position(key);
@@ -109,8 +109,8 @@ impl Backlogs {
         }
     }
 
-    /// The owner may lack every client's line: it has just been met. Takes time for each 64
-    /// clients. `unused`: the keys of those that were forgotten.
+    /// Puts every client into the owner's backlog, as after a new link. Takes time proportional to the
+    /// clients / 64. `unused`: the keys that no client has.
     pub(crate) fn mark_all(&mut self, id: BacklogId, unused: &[ClientKey]) {
         let clients = self.clients;
         let Some(set) = self.set_mut(id) else { return };
@@ -127,7 +127,7 @@ impl Backlogs {
         self.marked += set.count - before;
     }
 
-    /// Whether no client is in any backlog.
+    /// Whether all backlogs are empty.
     pub fn are_empty(&self) -> bool {
         debug_assert_eq!(self.marked, self.sets.iter().map(|set| set.count).sum::<usize>());
         self.marked == 0
@@ -139,7 +139,7 @@ impl Backlogs {
         self.set(id).is_some_and(|set| set.words[word] & bit != 0)
     }
 
-    /// The owner has the client's latest line, because it was the one that sent it to us.
+    /// Removes the client from the owner's backlog, because the owner itself sent us the latest line.
     pub fn unmark(&mut self, id: BacklogId, key: ClientKey) {
         if let Some(set) = self.set_mut(id) {
             let taken = set.unmark(key);
@@ -147,16 +147,16 @@ impl Backlogs {
         }
     }
 
-    /// Takes the client whose line the owner is to be sent next out of the backlog; `None` when that is
+    /// Takes the client whose line to send next out of the owner's backlog; `None` if the backlog is
     /// empty.
     ///
-    /// Every client in the backlog is taken before any is taken twice.
+    /// It takes every client in the backlog before it takes any client twice.
     pub fn take_next(&mut self, id: BacklogId) -> Option<ClientKey> {
         let clients = self.clients;
         let set = self.set_mut(id).filter(|set| set.count > 0)?;
         let start = set.cursor / 64;
-        // From the cursor to the end of its word; then the words behind it, round to the beginning
-        // and up to that word again, which may have bits before the cursor.
+        // The search goes from the cursor to the end of its word, then through the words after it, wraps
+        // around, and ends with the cursor's word again, which may have bits before the cursor.
         let ahead = set.words[start] & (u64::MAX << (set.cursor % 64));
         let (word, bits) = if ahead != 0 {
             (start, ahead)
@@ -174,7 +174,7 @@ impl Backlogs {
         Some(ClientKey::new(client))
     }
 
-    /// How many clients are in the owner's backlog.
+    /// Returns the number of clients in the owner's backlog.
     pub fn len(&self, id: BacklogId) -> usize {
         self.set(id).map_or(0, |set| set.count)
     }
@@ -184,7 +184,7 @@ impl Backlogs {
         self.len(id) == 0
     }
 
-    /// Empties the backlog: its owner is away, and on its return everything that it lacks is marked.
+    /// Empties the backlog of an owner that is away. On its return everything that it lacks is marked again.
     pub fn clear(&mut self, id: BacklogId) {
         if let Some(set) = self.set_mut(id) {
             debug_assert_eq!(set.count, set.bits());
@@ -196,12 +196,12 @@ impl Backlogs {
 }
 
 impl DirtySet {
-    /// What `count` has to be. Takes time for each 64 clients.
+    /// Computes the correct value of `count`. Takes time proportional to the clients / 64.
     fn bits(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// How many bits it has less: 1 or 0.
+    /// Clears a client's bit; returns 1 if it was set, else 0.
     fn unmark(&mut self, key: ClientKey) -> usize {
         let (word, bit) = position(key);
         let taken = usize::from(self.words[word] & bit != 0);
@@ -211,7 +211,7 @@ impl DirtySet {
     }
 }
 
-/// A client's word, and its bit therein.
+/// Returns the index of a client's word, and its bit in that word.
 fn position(key: ClientKey) -> (usize, u64) {
     (key.index() / 64, 1 << (key.index() % 64))
 }
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(taken(&mut backlogs, next), [100]);
     }
 
-    /// What happens to backlogs. The first number says to which of all owners there have ever been.
+    /// One operation on backlogs. The first number chooses among all owners that ever existed.
     #[derive(Clone, Debug)]
     enum Step {
         Add,
@@ -359,14 +359,14 @@ mod tests {
     }
 
     proptest! {
-        /// Owners and clients come and go: the backlog of each owner that is there is a set of clients, and
-        /// that of each that was removed is empty, whatever is done with its id.
+        /// Owners and clients come and go: the backlog of each present owner equals a set of clients, and
+        /// that of each removed owner is empty, whatever is done with its id.
         #[test]
         fn backlogs_are_a_set_for_each_owner_that_is_there(
             steps in prop::collection::vec(step(), 0..300),
         ) {
             let mut backlogs = Backlogs::default();
-            // All owners there have been; none for one that was removed.
+            // All owners that ever existed; a removed owner has no set.
             let mut model: Vec<(BacklogId, Option<BTreeSet<ClientKey>>)> = Vec::new();
             let (mut known, mut unused) = (BTreeSet::new(), Vec::<ClientKey>::new());
             for step in steps {

@@ -1,34 +1,34 @@
-//! The digest: what this server knows, in few enough numbers to compare it with what another knows.
+//! The digest: the whole table in few enough numbers to compare it with another server's.
 //!
-//! In: each line as it is stored, written over and forgotten. Out: sums, at three levels. It knows
-//! neither the lines' meaning nor who compares; the [comparison](crate::replication::anti_entropy) does.
+//! In: each line as it is stored, overwritten and forgotten. Out: sums, at three levels. It knows
+//! neither the meaning of the lines nor the [comparison](crate::replication::anti_entropy).
 //!
 //! ```text
-//! state       1 sum    of all groups          equal: both know the same, and nothing more is said
-//! groups    256 sums   each of its leaves     which of 256 parts differ
-//! leaves 65,536 sums   each of its lines      a million clients are fifteen to a leaf
+//! state       1 sum    of all groups          if equal, both tables are equal and the comparison ends
+//! groups    256 sums   each of its leaves     show which of 256 parts differ
+//! leaves 65,536 sums   each of its lines      at a million clients, a leaf has fifteen
 //! ```
 //!
-//! The idea: the hash of a line is a number that looks like chance, and the sum of such numbers does
-//! not depend on the order in which they came. So a sum is kept, not computed: a line that replaces
-//! another adds its hash and takes the other's away, at all three levels.
+//! The idea: the hash of a line looks like a random number, and the sum of such numbers does
+//! not depend on the order of arrival. So the sums are maintained, not recomputed: a line that replaces
+//! another adds its hash and subtracts the other's, at all three levels.
 //!
-//! To be the same at every server, whatever it is written in, all of it is fixed. With XXH3 (64 bits,
+//! The definition is fixed, so that servers in any language come to the same sums. With XXH3 (64 bits,
 //! seed 0, default secret; the specification is public, at xxhash.com):
 //!
 //! * a client's leaf is the upper 16 bits of the XXH3 of its id, and its group the upper 8 of these;
 //! * the hash of a line is the XXH3 of the AT line's bytes, without a delimiter;
-//! * a leaf's sum is that of the hashes of its clients' lines, a group's that of its leaves, and the
-//!   state that of the groups: modulo 2^64, and 0 for nothing.
+//! * a leaf's sum is the sum of the hashes of its clients' lines, a group's the sum of its leaves, and the
+//!   state the sum of the groups: modulo 2^64, and 0 if there is no line.
 //!
-//! Two that differ are taken for equal once in 2^64 comparisons. XXH3 keeps no secrets: a client that
-//! knew in what two servers differ could choose a report that makes up for it, as long as that report
-//! is its latest. It would gain a stale line somewhere; to sign every line costs all clients more.
+//! One of 2^64 comparisons takes two different tables for equal. XXH3 is not a cryptographic hash: a client that
+//! knows in what two servers differ can choose a report that hides the difference, as long as that report
+//! is its latest. It would gain a stale line at one server; to sign every line would cost all clients more.
 
 use crate::wire::sync_message::{GROUPS, LEAVES, LEAVES_IN_GROUP};
 use twox_hash::XxHash3_64;
 
-/// Sums over all lines. 512 KiB, of which the parts that no client falls into are never touched.
+/// The sums over all lines. They take 512 KiB, of which the parts without clients are never touched.
 #[derive(Clone)]
 pub struct Digest {
     leaves: Vec<u64>,
@@ -36,14 +36,14 @@ pub struct Digest {
     state: u64,
 }
 
-/// One leaf, as it was when it was asked for.
+/// One leaf, with its sum at the time of [`Digest::leaf`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leaf {
     number: usize,
     sum: u64,
 }
 
-/// The leaf a client belongs to, from 0 to [`LEAVES`] less one.
+/// Returns the leaf to which a client belongs, from 0 to [`LEAVES`] - 1.
 pub fn leaf_of(client: &[u8]) -> usize {
     (XxHash3_64::oneshot(client) >> 48) as usize
 }
@@ -53,42 +53,42 @@ impl Digest {
         Digest { leaves: vec![0; LEAVES], groups: vec![0; GROUPS], state: 0 }
     }
 
-    /// The sum of all lines.
+    /// Returns the sum of all lines.
     pub fn state(&self) -> u64 {
         self.state
     }
 
-    /// The sums of the groups.
+    /// Returns the sums of the groups.
     pub fn groups(&self) -> &[u64] {
         &self.groups
     }
 
-    /// The sums of the leaves, group by group.
+    /// Returns the sums of the leaves, group by group.
     pub fn leaves(&self) -> &[u64] {
         &self.leaves
     }
 
-    /// A line of a client that had none.
+    /// Adds the line of a new client.
     pub(crate) fn add(&mut self, client: &[u8], line: &[u8]) {
         self.shift(self.leaf(client), hash(line));
     }
 
-    /// The line of a client is forgotten.
+    /// Removes the line of a forgotten client.
     pub(crate) fn remove(&mut self, client: &[u8], line: &[u8]) {
         self.shift(self.leaf(client), hash(line).wrapping_neg());
     }
 
-    /// The leaf of a client whose line may be about to be written over.
+    /// Returns the leaf of a client whose line may be overwritten next.
     ///
-    /// It is read here, long before it is needed, so that it comes from memory while the line is being
-    /// looked for: at 100,000 clients that is a tenth of the time an IAMAT takes. The box keeps the
-    /// compiler from reading it later.
+    /// The sum is read here, long before it is needed, so that the cache miss overlaps with the search for
+    /// the line: at 100,000 clients this saves a tenth of the time of an IAMAT. `black_box` keeps the
+    /// compiler from moving the read.
     pub(crate) fn leaf(&self, client: &[u8]) -> Leaf {
         let leaf = leaf_of(client);
         Leaf { number: leaf, sum: std::hint::black_box(self.leaves[leaf]) }
     }
 
-    /// A client's line is written over. `leaf`: the client's, and the digest as it was then.
+    /// Replaces a client's line. `leaf`: the client's; the leaf must not have changed since it was read.
     pub(crate) fn replace(&mut self, leaf: Leaf, old: &[u8], new: &[u8]) {
         self.shift(leaf, hash(new).wrapping_sub(hash(old)));
     }
@@ -108,7 +108,7 @@ impl Digest {
     }
 }
 
-/// What a sum over `parts` has to be.
+/// Computes the sum of `parts`, modulo 2^64.
 fn sum_of(parts: &[u64]) -> u64 {
     parts.iter().fold(0, |sum, part| sum.wrapping_add(*part))
 }
@@ -136,7 +136,7 @@ mod tests {
         digest
     }
 
-    /// Another implementation has to come to the same.
+    /// Another implementation must compute the same numbers.
     #[test]
     fn the_numbers_are_fixed() {
         assert_eq!(Digest::new().state(), 0);

@@ -1,11 +1,11 @@
-//! Where each client's line is, by the hash of its id.
+//! Finds the slot of each client's line by the hash of its id.
 //!
-//! In: hashes, and what to compare with; out: slots. It knows neither ids nor lines.
+//! In: hashes, and a predicate that recognises the right slot. Out: slots. It knows neither ids nor lines.
 //!
-//! The idea: a hash table that is full doubles, so it is half empty for most of its life. That is 5 bytes
-//! for each slot, and all of them move at once. Nine tables, of which the hash says which, double one
-//! after the other, each in a ninth of the time; and as nine is no power of two, a million clients, the
-//! limit that herds come with, fill 85 of 100 slots, where one table has 48.
+//! The idea: a hash table that is full doubles, so it is often half empty. An entry takes 5 bytes,
+//! and all entries move at once. This index is nine tables; the hash chooses one. They double at different
+//! times, each in a ninth of the time. Nine is not a power of two, so that a million clients (the
+//! default limit) fill 85 of 100 entries, where a single table would fill 48.
 
 use super::store::Slot;
 use hashbrown::HashTable;
@@ -19,13 +19,13 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// The slot stored under `hash` that `is_it`.
+    /// Returns the slot stored under `hash` for which `is_it` is true.
     #[inline]
     pub(crate) fn find(&self, hash: u64, is_it: impl FnMut(&Slot) -> bool) -> Option<Slot> {
         self.parts[part(hash)].find(hash, is_it).copied()
     }
 
-    /// The same, to be written over.
+    /// Returns a mutable reference to the slot stored under `hash` for which `is_it` is true.
     #[inline]
     pub(crate) fn find_mut(
         &mut self,
@@ -35,17 +35,17 @@ impl Index {
         self.parts[part(hash)].find_mut(hash, is_it)
     }
 
-    /// Stores a slot that is not in it. `hash_of`: the hashes of those that are, for when it grows.
+    /// Stores a slot that is not in the index yet. `hash_of`: recomputes the hash of a stored slot when a table grows.
     pub(crate) fn insert(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(&Slot) -> u64) {
         self.parts[part(hash)].insert_unique(hash, slot, hash_of);
     }
 
-    /// How many slots are stored.
+    /// Returns the number of slots.
     pub(crate) fn len(&self) -> usize {
         self.parts.iter().map(HashTable::len).sum()
     }
 
-    /// Takes `slot` out, if it is stored under `hash`.
+    /// Removes `slot` if it is stored under `hash`.
     pub(crate) fn remove(&mut self, hash: u64, slot: Slot) {
         if let Ok(entry) = self.parts[part(hash)].find_entry(hash, |&other| other == slot) {
             entry.remove();
@@ -53,7 +53,7 @@ impl Index {
     }
 }
 
-/// The table of a hash: by the bits in its middle, as the tables use both its ends.
+/// Chooses the table of a hash by the middle bits, because the tables themselves use the bits at both ends.
 #[inline]
 fn part(hash: u64) -> usize {
     let middle = (hash >> 24) & u64::from(u32::MAX);
@@ -64,7 +64,7 @@ fn part(hash: u64) -> usize {
 mod tests {
     use super::*;
 
-    /// Hashes that look like chance.
+    /// Returns hashes that look random.
     fn hash(n: u64) -> u64 {
         twox_hash::XxHash3_64::oneshot(&n.to_le_bytes())
     }

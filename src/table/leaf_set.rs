@@ -1,29 +1,29 @@
-//! A set of leaves of the [digest](super::digest), as bits: which parts of the table a neighbour lacks.
+//! A set of leaves of the [digest](super::digest), one bit each: the parts of the table that a neighbour lacks.
 //!
-//! In: rows of 32 leaves. Out: one row at a time, going round. It does not know what a leaf's sum is.
+//! In: rows of 32 leaves. Out: one row at a time, round-robin. It knows nothing of the leaves' sums.
 
 use crate::wire::sync_message::{LEAVES, LEAVES_IN_GROUP, ROW};
 
-/// Some of all leaves: 8 KiB, which are held only while there are any.
+/// A set of leaves. It takes 8 KiB while it is not empty, and no memory while it is.
 #[derive(Clone, Default)]
 pub struct LeafSet {
-    /// Leaf `32 r + n` is bit `n` of row `r`. None or all rows.
+    /// Leaf `32 r + n` is bit `n` of row `r`. The vector holds all rows or, if the set is empty, none.
     rows: Vec<u32>,
-    /// How many rows have bits.
+    /// The number of rows with bits set.
     count: usize,
-    /// The row to look at next.
+    /// The row at which the next search starts.
     next: usize,
 }
 
 impl LeafSet {
     const ROWS: usize = LEAVES / ROW;
 
-    /// Is no leaf in it?
+    /// Whether the set has no leaf.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Is this leaf in it?
+    /// Whether the set contains this leaf.
     pub fn contains(&self, leaf: usize) -> bool {
         self.rows.get(leaf / ROW).is_some_and(|row| row >> (leaf % ROW) & 1 != 0)
     }
@@ -46,7 +46,7 @@ impl LeafSet {
         (first..first + ROWS_IN_GROUP).for_each(|row| self.insert(row, u32::MAX));
     }
 
-    /// Takes a row that has bits, going round; the last one taken gives the memory back.
+    /// Takes the next row that has bits, round-robin. When the last row is taken, the memory is freed.
     pub(crate) fn take_row(&mut self) -> Option<(usize, u32)> {
         if self.is_empty() {
             return None;
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     impl LeafSet {
-        /// Whether it holds no memory: empty is not enough.
+        /// Whether the set holds no memory.
         pub(crate) fn holds_nothing(&self) -> bool {
             self.rows.is_empty()
         }

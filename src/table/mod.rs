@@ -1,24 +1,24 @@
 //! The table: every client's latest report.
 //!
-//! In: reports, and by whose word they come. Out: an outcome, from which the caller
-//! knows what to tell whom. There is no connection in here, no clock and no name of a server: who
-//! the neighbours are, when to write to them and what a client is answered, others decide.
+//! In: reports, and the origin of each. Out: an outcome, from which the caller
+//! decides what to flood and what to reply. The table knows no connection, no clock and no server's name:
+//! its callers know the neighbours, schedule the writes and reply to clients.
 //!
-//! The idea: newest wins, and what "newest" means is one total order: the stamp, then the line.
-//! Merging is therefore commutative, associative and idempotent, and servers that have seen the
-//! same reports, in whatever order and however often, hold the same lines.
+//! The idea: the newest report wins, and "newest" is one total order: the stamp, then the line.
+//! Merging is therefore commutative, associative and idempotent: servers that have seen the
+//! same reports, in any order and any number of times, hold the same lines.
 //!
-//! A client is found by its id through a hash index of keys; a key is the client's number in the
-//! order of coming, and stays. The key of a client that is forgotten goes to the next new one, so
-//! keys are dense, and both going through the table and [`Backlogs`]'s bits are in that order. The hash is
-//! seeded throughout, as ids are chosen by strangers.
+//! A hash index maps a client's id to its key. Keys count the clients in order of arrival, and a client
+//! keeps its key. The key of a forgotten client goes to the next new client, so
+//! keys are dense; iteration and the bits of [`Backlogs`] follow their order. The hash is
+//! seeded, because strangers choose the ids.
 //!
-//! What is forgotten is a pure function of the stamp: below the [oldest](Table::set_oldest) that is
-//! allowed, a report is not taken, whoever brings it, and not served. So nobody can bring back what
-//! has been forgotten, and no server need remember that it was. The same holds above the
-//! [newest](Table::set_newest): a stamp far ahead would beat all honest ones of its client for as long.
+//! Expiry depends on the stamp alone: a report older than the [oldest allowed](Table::set_oldest) is
+//! neither taken, from any origin, nor served. So no neighbour can bring back a forgotten report, and
+//! no server has to remember that it was forgotten. The same holds for reports after the
+//! [newest allowed](Table::set_newest): a stamp far ahead would beat all honest reports of its client until then.
 //!
-//! The [`Digest`] of all lines follows every change, so that two servers can compare what they know.
+//! The [`Digest`] of all lines follows every change, so that two servers can compare their tables.
 
 pub mod backlog;
 pub mod digest;
@@ -43,35 +43,35 @@ use self::store::{LineStore, Slot};
 use crate::wire::report::{Report, Stored};
 use crate::wire::stamp::Stamp;
 
-/// How many clients a table knows before a new one is refused, unless it is told otherwise.
+/// The default limit of clients: a table that knows this many rejects new clients of its own.
 pub const CLIENTS_MAX: usize = 1_000_000;
 
-/// By whose word a report comes, and so what it takes to replace the one stored.
+/// Where a report comes from, which decides when it replaces the stored report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportOrigin {
-    /// A client's IAMAT, taken by this server: the total order, but a report of the stamp and location
-    /// already stored is nothing new, though the line would differ by server and difference.
+    /// A client's IAMAT, taken by this server: it must be greater in the total order. A report with the stored
+    /// stamp and location is not news, although its line would differ in server and difference.
     Client,
-    /// Another server's AT: the total order.
+    /// Another server's AT: it must be greater in the total order.
     Server,
-    /// A plain neighbour's AT: a strictly newer stamp, as it may have put its own name into a line
-    /// it only passed on.
+    /// A plain neighbour's AT: its stamp must be strictly newer, because that neighbour may have put its own name
+    /// into a line that it only passed on.
     Plain,
 }
 
-/// What became of a report.
+/// The result of a merge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MergeOutcome {
-    /// Stored: nothing was known of this client.
+    /// Stored: the client was unknown.
     First,
-    /// Stored: it replaced what was known of this client.
+    /// Stored: it replaced the client's older report.
     Newer,
-    /// Not stored: it says what was known.
+    /// Not stored: the table already has this report.
     Same,
-    /// Not stored: something newer is known.
+    /// Not stored: the table has a newer report.
     Older,
-    /// Not stored: the client is new and there is no room for new ones ([`ReportOrigin::Client`]); or there is none
-    /// for lines at all, whoever brings one: they may take 8 GiB.
+    /// Not stored: the client is new and the limit for new clients is reached ([`ReportOrigin::Client`]), or all
+    /// lines together take 8 GiB (every origin).
     Full,
     /// Not stored: it is older than the [oldest allowed](Table::set_oldest).
     Expired,
@@ -80,24 +80,24 @@ pub enum MergeOutcome {
 }
 
 impl MergeOutcome {
-    /// Is it stored now, and so to be passed on?
+    /// Whether the report was stored and must therefore be flooded.
     pub fn is_news(self) -> bool {
         matches!(self, MergeOutcome::First | MergeOutcome::Newer)
     }
 }
 
-/// Every client's latest report, and which of them each owner of a backlog has not been sent yet.
+/// Every client's latest report, and the backlogs: the reports that have not been sent to each owner yet.
 pub struct Table {
-    /// The backlogs. Merging does not touch them; who passes news on does.
+    /// The backlogs. A merge does not touch them; the flood does.
     pub backlogs: Backlogs,
     lines: LineStore,
     /// The sums of all lines.
     digest: Digest,
-    /// Reports before this are none,
+    /// Reports with an earlier stamp are neither taken nor served.
     oldest: Stamp,
-    /// and those after this.
+    /// Reports with a later stamp are neither taken nor served.
     newest: Stamp,
-    /// Where a client's line is, by its id.
+    /// The slot of each client's line, by the hash of its id.
     index: Index,
     hash_seed: u64,
     hash_constants: SharedSeed,
@@ -106,9 +106,9 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table of no clients.
+    /// Makes an empty table.
     ///
-    /// `seed`: random, and kept from clients: who knows it can choose ids that collide.
+    /// `seed`: random and secret: a client that knows it can choose ids that collide.
     pub fn new(seed: u64) -> Table {
         Table {
             backlogs: Backlogs::default(),
@@ -124,27 +124,27 @@ impl Table {
         }
     }
 
-    /// The same, with another limit than [`CLIENTS_MAX`] for what clients may add.
+    /// Sets the limit of clients, instead of [`CLIENTS_MAX`], above which this server's clients are rejected.
     ///
-    /// Other servers' clients count towards it, but are never refused.
+    /// Other servers' clients count towards it, but are never rejected.
     pub fn with_clients_max(self, clients_max: usize) -> Table {
         Table { clients_max, ..self }
     }
 
-    /// The same, with a limit on the memory for their lines, in bytes: for what clients may add. An id
-    /// may be long, so that a number of clients is no limit on it.
+    /// Sets a limit in bytes for the memory of all lines, above which this server's new clients are rejected.
+    /// Ids may be long, so that the limit of clients alone does not bound memory.
     pub fn with_bytes_max(self, bytes_max: usize) -> Table {
         Table { bytes_max, ..self }
     }
 
-    /// From now on no report before `oldest` is taken or served. It may go back again: what is still
-    /// stored is served again then.
+    /// From now on reports before `oldest` are neither taken nor served. A later call may set an earlier time:
+    /// reports that are still stored are then served again.
     pub fn set_oldest(&mut self, oldest: Stamp) {
         self.oldest = oldest;
     }
 
-    /// From now on no report after `newest` is taken or served, nor does one that is still stored beat
-    /// any other. It may go forward again: what is still stored is served again then.
+    /// From now on reports after `newest` are neither taken nor served, and any other report replaces one that
+    /// is still stored. A later call may set a later time: reports that are still stored are then served again.
     pub fn set_newest(&mut self, newest: Stamp) {
         self.newest = newest;
     }
@@ -154,13 +154,12 @@ impl Table {
         self.len() < self.clients_max && has_memory
     }
 
-    /// Takes a report in, if it is news.
+    /// Stores a report if it is news.
     ///
-    /// Returns the client's key, unless nothing became of it ([`MergeOutcome::Full`], [`MergeOutcome::Expired`],
-    /// [`MergeOutcome::Ahead`]).
-    /// A known client's line is written over in place; memory is allocated for a new client or a
-    /// longer line only.
-    /// With every doubling a ninth of the index is built anew.
+    /// Returns the client's key, but no key if the report was rejected ([`MergeOutcome::Full`],
+    /// [`MergeOutcome::Expired`], [`MergeOutcome::Ahead`]).
+    /// A known client's line is overwritten in place; only a new client or a longer line allocates memory.
+    /// When a part of the index is full it doubles, which rehashes a ninth of all clients.
     /// Source: report.txt section 3.3; docs/protocol.md "Peer port", "A plain neighbour".
     pub fn merge(
         &mut self,
@@ -203,84 +202,84 @@ impl Table {
         (Some(header.key), outcome)
     }
 
-    /// How many clients are known.
+    /// Returns the number of clients.
     pub fn len(&self) -> usize {
         self.lines.len()
     }
 
-    /// Is no client known?
+    /// Whether the table has no client.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Is this client known, and its report of an allowed time?
+    /// Whether the table has a report of this client with an allowed stamp.
     pub fn knows(&self, client: &[u8]) -> bool {
         self.latest(client).is_some()
     }
 
-    /// The latest report of a client; `None` if there was none, or it is older than the
+    /// Returns the latest report of a client; `None` if there is none, or if it is older than the
     /// [oldest allowed](Table::set_oldest) or further ahead than the [newest](Table::set_newest).
     pub fn latest(&self, client: &[u8]) -> Option<Report<'_>> {
         let report = self.find(client).map(|slot| self.lines.report(slot));
         report.filter(|report| (self.oldest..=self.newest).contains(&report.stamp()))
     }
 
-    /// The latest report of the client with this key.
+    /// Returns the latest report of the client with this key. Panics if no client has it.
     pub fn report(&self, key: ClientKey) -> Report<'_> {
         self.lines.report(self.lines.slot(key))
     }
 
-    /// The latest AT line of the client with this key, without a delimiter.
+    /// Returns the latest AT line of the client with this key, without a delimiter. Panics if no client has it.
     pub fn line(&self, key: ClientKey) -> &[u8] {
         self.lines.line(self.lines.slot(key))
     }
 
-    /// The line of the client whose key is `index`, below [`keys`](Table::keys); `None` if no client has
-    /// it at present.
+    /// Returns the line of the client with key number `index`, below [`keys`](Table::keys); `None` if no client
+    /// has this key at present.
     pub fn line_of(&self, index: usize) -> Option<&[u8]> {
         self.lines.find(index).map(|slot| self.lines.line(slot))
     }
 
-    /// All clients with their latest reports, in the order of their keys; also those whose time is not allowed
-    /// any more and that are not yet [forgotten](Table::forget_before).
+    /// Iterates over all clients and their latest reports, in the order of their keys. It includes reports whose
+    /// stamp is no longer allowed but that are not yet [forgotten](Table::forget_before).
     pub fn iter(&self) -> impl Iterator<Item = (ClientKey, Report<'_>)> {
         let stored = (0..self.keys()).filter_map(|index| self.lines.find(index));
         stored.map(|slot| (self.lines.key(slot), self.lines.report(slot)))
     }
 
-    /// How many keys there are, those that no client has at present included: the end of the range
-    /// through which to go in slices.
+    /// Returns the number of keys, unused ones included: the end of the range for callers that process
+    /// the table in slices.
     pub fn keys(&self) -> usize {
         self.lines.keys()
     }
 
-    /// The lengths of all lines together, in bytes: equal at servers that know the same.
+    /// Returns the length of all lines together, in bytes. Servers that know the same reports have the same length.
     pub fn line_bytes(&self) -> usize {
         self.lines.line_bytes()
     }
 
-    /// The memory that the lines take in bytes, with their headers and what they have to spare.
+    /// Returns the memory that the lines take, in bytes, with their headers and their spare room.
     pub fn slot_bytes(&self) -> usize {
         self.lines.bytes()
     }
 
-    /// The sums of all lines, to compare with another server's.
+    /// Returns the sums of all lines, for comparison with another server's.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// One number for all that is stored: equal at servers that know the same. 0: nothing is.
+    /// Returns one hash of all lines, which is equal at servers with equal tables. 0 for an empty table.
     pub fn state_hash(&self) -> u64 {
         self.digest.state()
     }
 
-    /// The owner may lack every client's line. Takes time for each 64 clients.
+    /// Marks every client in the owner's backlog. Takes time proportional to the clients / 64.
     pub fn mark_all(&mut self, id: BacklogId) {
         self.backlogs.mark_all(id, self.lines.unused());
     }
 
-    /// Of the clients with `keys`, marks in each backlog of `wanted` those whose
-    /// [leaf](self::digest::leaf_of) is in its set. Takes time for each key.
+    /// For each backlog of `wanted`, marks the clients among `keys` whose
+    /// [leaf](self::digest::leaf_of) is in its set. Takes time proportional to the keys.
     pub fn mark_leaves<'a>(
         &mut self,
         wanted: impl Iterator<Item = (BacklogId, &'a LeafSet)> + Clone,
@@ -294,13 +293,14 @@ impl Table {
         }
     }
 
-    /// Forgets the clients with `keys` whose latest report is before `oldest`: how many. They
-    /// leave every backlog, and their keys are for others. Takes time for each key.
+    /// Forgets the clients among `keys` whose latest report is before `oldest`; returns their number. They
+    /// leave every backlog, and new clients get their keys. Takes time proportional to the keys.
     pub fn forget_before(&mut self, oldest: Stamp, keys: Range<usize>) -> usize {
         self.forget_all(keys, |stamp| stamp < oldest)
     }
 
-    /// The same of those whose latest report is after `newest`.
+    /// Forgets the clients among `keys` whose latest report is after `newest`; returns their number. They
+    /// leave every backlog, and new clients get their keys. Takes time proportional to the keys.
     pub fn forget_after(&mut self, newest: Stamp, keys: Range<usize>) -> usize {
         self.forget_all(keys, |stamp| stamp > newest)
     }
@@ -330,7 +330,7 @@ impl Table {
         self.index.find(self.hash(client), |&slot| self.lines.client(slot) == client)
     }
 
-    /// Stores the line of a new client, if there is room for it.
+    /// Stores the line of a new client; `None` if there is no room for it.
     fn admit(&mut self, hash: u64, report: &Report<'_>) -> Option<ClientKey> {
         let slot = self.lines.push(report)?;
         self.backlogs.admit(self.lines.key(slot));
@@ -376,15 +376,16 @@ impl ReportOrigin {
     }
 }
 
-/// Whether the report in `slot` is after `newest`. News does not come here: so it pays nothing for it.
+/// Whether the report in `slot` is after `newest`. Only reports that are not news reach this check, so that news
+/// does not pay for it.
 #[cold]
 #[inline(never)]
 fn lies_after(newest: Stamp, lines: &LineStore, slot: Slot) -> bool {
     lines.report(slot).stamp() > newest
 }
 
-/// foldhash with constants of our own: those it comes with are public, and ids can be made of them
-/// that collide whatever the seed.
+/// foldhash with constants of our own: its default constants are public, so that a client could choose ids
+/// that collide with any seed.
 fn hash_of(client: &[u8], seed: u64, constants: &SharedSeed) -> u64 {
     let mut hasher = FoldHasher::with_seed(seed, constants);
     hasher.write(client);
@@ -579,7 +580,7 @@ mod tests {
             assert_eq!((latest(&table, "c"), table.knows(b"d"), table.len()), (None, false, 3));
             assert_eq!(merge(&mut table, "AT B +0.5 c +2+2 5", origin), MergeOutcome::Newer);
             assert_eq!(latest(&table, "c").unwrap(), "AT B +0.5 c +2+2 5");
-            // As if there had never been anything else.
+            // From now on the table behaves as if the report ahead had never been there.
             assert_eq!(merge(&mut table, "AT B +0.5 c +3+3 4", origin), MergeOutcome::Older);
             assert_eq!(table.forget_after(Stamp(6_000_000_000), 0..2), 1);
             assert_eq!(table.forget_after(Stamp(6_000_000_000), 2..3), 1);

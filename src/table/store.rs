@@ -1,35 +1,35 @@
-//! The store of lines: one AT line for every client, all of them in one piece of memory.
+//! The line store: one AT line for every client, all of them in one allocation.
 //!
-//! In: reports. Out: where they are stored, and the reports again. It does not know which
-//! report is the better one, nor how a client is found; the [table](crate::table) does.
+//! In: reports. Out: their slots, and the reports. It does not know which
+//! report is newer, nor how to find a client by its id; the [table](crate::table) does.
 //!
-//! The idea: a million lines of some 80 bytes must not be a million allocations. They lie one
-//! behind the other in slots, each with a header of 12 bytes before the line:
+//! The idea: a million lines of some 80 bytes must not be a million allocations. They are stored in
+//! consecutive slots, each with a header of 12 bytes before the line:
 //!
 //! ```text
 //! | key | room | line | client: start | length | stamp | AT Welsh +0.5 kiwi +34-118 1479413884 |
 //!   u32   u16    u16            u8       u16      u8
 //! ```
 //!
-//! All lengths are in bytes, but `room`, the size of the slot, is in units of two, as the starts
-//! of slots are: so they fit into 32 bits up to 8 GiB. Header and line are together because at a
-//! million clients every step from one piece of memory to the next costs as much as parsing the
-//! whole command. The stamp as a number is not kept: that would be 8 bytes a client, and of most reports the
-//! text tells which is the newer one.
+//! Lengths are in bytes, except `room`, the size of the slot: it counts units of two bytes, as do the
+//! slots' start positions, which therefore fit into 32 bits up to 8 GiB. Header and line are adjacent because
+//! with a million clients each further cache miss costs as much as parsing the whole command. The stamp is
+//! not stored as a number: that would take 8 bytes per client, and usually the texts of two stamps show which
+//! one is later.
 //!
-//! A new line of the same client is written over the old one. Only when it is longer than the slot
-//! does it move to a larger one, and the old slot waits for another line of its size, or of half its
-//! size at least. Slots neither shrink nor merge: the lines of one client differ by the digits of
-//! their numbers and the name of their server. A new slot for a line that moves has a few bytes to spare,
-//! so that a client moves once or twice in its life.
+//! A new line of the same client overwrites the old one. A line that is longer than its slot moves
+//! to a larger slot, and the old slot becomes free for another line of its size, or of at least half its
+//! size. Slots neither shrink nor merge: the lines of one client differ only in the digits of
+//! their numbers and the name of their server. A line that moves gets a slot with a few spare bytes,
+//! so that a client's line moves once or twice in its life.
 //!
-//! The slot and the key of a client that is forgotten wait for another one. When the last is
-//! forgotten all slots are.
+//! The slot and the key of a forgotten client become free for another client. When the last client is
+//! forgotten, all slots are discarded.
 
 use crate::wire::report::{Report, Stored};
 use std::ops::Range;
 
-/// A client's number in its server's table, from 0. When a client is forgotten, another may get it.
+/// A client's number in its server's table, from 0. The key of a forgotten client goes to another client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientKey(u32);
 
@@ -46,7 +46,7 @@ impl ClientKey {
         ClientKey(u32::from_le_bytes(bytes))
     }
 
-    /// The number, to index with.
+    /// Returns the key as an index.
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -56,38 +56,39 @@ impl ClientKey {
 const UNIT: usize = 2;
 const HEADER: usize = 12;
 
-/// What a new slot has to spare for a line that moves, in units: eight digits more. Each move leaves a slot
-/// behind that is too small for the lines that move later, so the fewer moves, the less memory.
+/// The spare room in the new slot of a line that moves, in units: enough for eight more digits. Each move leaves
+/// behind a slot that is too small for lines that move later, so fewer moves save memory.
 const SPARE: u16 = 4;
 
-/// Where the last slot ends at the latest: the start of each has 32 bits.
+/// The maximum size of the store in bytes: a slot's start must fit into 32 bits.
 const END: usize = (NOWHERE.0 as usize).saturating_mul(UNIT);
 
 /// Every client's line.
 #[derive(Debug)]
 pub(crate) struct LineStore {
     bytes: Vec<u8>,
-    /// How many of these there may be.
+    /// The maximum length of `bytes`.
     end: usize,
-    /// Where each client's line is, by its key; or that no client has the key.
+    /// The slot of each client's line, by its key; [`NOWHERE`] if no client has the key.
     slots: Vec<Slot>,
     /// The keys that no client has.
     unused: Vec<ClientKey>,
-    /// The slots that lines have moved out of, by their room, and the bytes of them all.
+    /// The free slots, by their room.
     free: Vec<Vec<Slot>>,
+    /// The size of all free slots together.
     free_bytes: usize,
-    /// The lengths of all lines together.
+    /// The length of all lines together, in bytes.
     line_bytes: usize,
 }
 
-/// Where a line is, in units from the beginning.
+/// The position of a header and its line, in units from the start of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot(u32);
 
-/// Instead of the slot of a client: there is no such client.
+/// Stands for the slot of a key that no client has.
 const NOWHERE: Slot = Slot(u32::MAX);
 
-/// What stands before a line.
+/// The 12 bytes before a line.
 #[derive(Clone, Copy)]
 pub(crate) struct Header {
     pub(crate) key: ClientKey,
@@ -105,7 +106,7 @@ impl Default for LineStore {
 }
 
 impl LineStore {
-    /// None yet, and room for so many bytes; at most [`END`].
+    /// Makes an empty store for at most `end` bytes, capped at [`END`].
     pub(crate) fn ending_at(end: usize) -> LineStore {
         LineStore {
             bytes: Vec::new(),
@@ -118,47 +119,47 @@ impl LineStore {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of lines.
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.unused.len()
     }
 
-    /// How many keys there are, with a client or without; they are 0 to one less.
+    /// Returns the number of keys, unused ones included. They are numbered from 0.
     pub(crate) fn keys(&self) -> usize {
         self.slots.len()
     }
 
-    /// The keys that no client has.
+    /// Returns the keys that no client has.
     pub(crate) fn unused(&self) -> &[ClientKey] {
         &self.unused
     }
 
-    /// What the slots of lines take, in bytes.
+    /// Returns the bytes of all slots in use.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.len() - self.free_bytes
     }
 
-    /// The lengths of all lines together, in bytes.
+    /// Returns the length of all lines together, in bytes.
     pub(crate) fn line_bytes(&self) -> usize {
         self.line_bytes
     }
 
-    /// Memory in bytes, the slots that wait for new lines included.
+    /// Returns the bytes of all slots, free ones included.
     pub(crate) fn memory(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Does a slot wait that this line fits?
+    /// Whether a free slot fits this line.
     pub(crate) fn has_slot_for(&self, report: &Report<'_>) -> bool {
         self.free_room(units(report)).is_some()
     }
 
-    /// Where the line of the client with this key is, which there must be.
+    /// Returns the slot of the client with this key; panics if no client has it.
     pub(crate) fn slot(&self, key: ClientKey) -> Slot {
         self.find(key.index()).expect("a client has this key")
     }
 
-    /// The same, of a number that may be no client's key.
+    /// Returns the slot of the client with key number `index`; `None` if no client has this key.
     pub(crate) fn find(&self, index: usize) -> Option<Slot> {
         self.slots.get(index).copied().filter(|&slot| slot != NOWHERE)
     }
@@ -182,7 +183,7 @@ impl LineStore {
         self.stored(slot).1.report()
     }
 
-    /// All that is stored in a slot.
+    /// Returns the header and the line in a slot.
     #[inline]
     pub(crate) fn stored(&self, slot: Slot) -> (Header, Stored<'_>) {
         let (header, line) = self.read(slot);
@@ -190,7 +191,7 @@ impl LineStore {
         (header, Stored::new(line, header.client_range(), usize::from(header.stamp)))
     }
 
-    /// Stores the line of a client that has none yet. `None`: there is no room for it, and nothing has changed.
+    /// Stores the line of a new client. `None` if there is no room; then nothing has changed.
     pub(crate) fn push(&mut self, report: &Report<'_>) -> Option<Slot> {
         let (slot, room) = self.take_slot(units(report), 0)?;
         let key = self.unused.pop().unwrap_or_else(|| {
@@ -203,7 +204,7 @@ impl LineStore {
         Some(slot)
     }
 
-    /// Forgets a line; its slot and its key are for others.
+    /// Forgets a line; its slot and its key become free.
     pub(crate) fn forget(&mut self, slot: Slot) {
         let Header { key, room, line, .. } = self.read(slot).0;
         self.line_bytes -= usize::from(line);
@@ -218,10 +219,10 @@ impl LineStore {
         }
     }
 
-    /// Stores a line in place of the client's old one, which has that header; returns where. `None`: there is
-    /// no room for a longer one, and nothing has changed.
+    /// Replaces a client's line, whose header is `old`; returns the line's slot. `None` if there is
+    /// no room for a longer line; then nothing has changed.
     ///
-    /// Allocates nothing while the line fits its slot.
+    /// Allocates nothing if the line fits its slot.
     #[inline]
     pub(crate) fn replace(&mut self, slot: Slot, old: Header, report: &Report<'_>) -> Option<Slot> {
         let Header { key, room, line, .. } = old;
@@ -240,7 +241,7 @@ impl LineStore {
         Some(larger)
     }
 
-    /// The header, and the line with whatever follows it.
+    /// Returns the header, and all bytes from the line on.
     fn read(&self, slot: Slot) -> (Header, &[u8]) {
         let bytes = &self.bytes[slot.start()..];
         let (header, line) = bytes.split_first_chunk().expect("a slot has a header");
@@ -264,8 +265,8 @@ impl LineStore {
         rest[..line.len()].copy_from_slice(line);
     }
 
-    /// A slot of `room` units or more, and of how many: one that was left, or a new one if there is memory, of
-    /// `spare` units more if there is memory for these.
+    /// Returns a slot of at least `room` units, and its room. It takes a free slot if one fits; else it adds a new
+    /// slot with `spare` more units, or without them if the store ends there. `None` if there is no room.
     fn take_slot(&mut self, room: u16, spare: u16) -> Option<(Slot, u16)> {
         if let Some(free) = self.free_room(room)
             && let Some(slot) = self.free[usize::from(free)].pop()
@@ -284,8 +285,8 @@ impl LineStore {
         Some((Slot(unit), room))
     }
 
-    /// The room of the smallest slot that was left and has `room` units, but not more than twice as
-    /// many: long slots are for long lines.
+    /// Returns the room of the smallest free slot with at least `room` units. It ignores slots of more than twice
+    /// `room`, so that long slots remain for long lines.
     fn free_room(&self, room: u16) -> Option<u16> {
         if self.free_bytes == 0 {
             return None;
@@ -296,7 +297,7 @@ impl LineStore {
             .find(|&room| self.free.get(usize::from(room)).is_some_and(|slots| !slots.is_empty()))
     }
 
-    /// The slot waits for another line.
+    /// Makes a slot free for another line.
     fn leave(&mut self, slot: Slot, room: u16) {
         self.free_bytes += usize::from(room) * UNIT;
         let room = usize::from(room);
@@ -307,7 +308,7 @@ impl LineStore {
         debug_assert_eq!(self.free_bytes, self.sum_of_free());
     }
 
-    /// What `free_bytes` has to be.
+    /// Computes the correct value of `free_bytes`.
     fn sum_of_free(&self) -> usize {
         self.free.iter().enumerate().map(|(room, slots)| room * UNIT * slots.len()).sum()
     }
@@ -346,17 +347,17 @@ impl Header {
     }
 }
 
-/// What a slot for this line takes.
+/// Returns the units that the slot of this line needs.
 fn units(report: &Report<'_>) -> u16 {
     short((HEADER + report.line().len()).div_ceil(UNIT))
 }
 
-/// A length within a line.
+/// Converts a length within a line to the header's 16 bits.
 fn short(bytes: usize) -> u16 {
     u16::try_from(bytes).expect("the limits of its fields keep an AT line below 64 KiB")
 }
 
-/// A length of what comes before the client, or behind the location.
+/// Converts a length before the client's id or after the location to the header's 8 bits.
 fn byte(bytes: usize) -> u8 {
     u8::try_from(bytes).expect("names, differences and stamps are short")
 }
@@ -366,7 +367,7 @@ mod tests {
     use super::*;
     use crate::wire::command::{Command, CommandLimits};
 
-    /// The tests of the index make slots of their own.
+    /// For the tests of the index, which make their own slots.
     impl Slot {
         pub(crate) fn numbered(number: u64) -> Slot {
             Slot(number as u32)
@@ -481,7 +482,7 @@ mod tests {
         assert_eq!((lines.len(), lines.keys(), lines.find(1)), (2, 3, None));
         assert_eq!(lines.unused(), [ClientKey::new(1)]);
         assert!(lines.bytes() < bytes && lines.memory() == memory);
-        // A line half as long may have it, a shorter one may not, nor may a longer one.
+        // The free slot fits a line of at least half its length, but not a longer one.
         let long = format!("AT A +0.5 {} +1+1 5", "c".repeat(40));
         assert!(!at(&long, |line| lines.has_slot_for(line)));
         assert!(at("AT A 0 figs +1+1 5", |line| lines.has_slot_for(line)));

@@ -1,8 +1,8 @@
-//! Commands: what a line says, and how the answers to it are written.
+//! Commands: parses a line, and writes the replies to it.
 //!
 //! In: one line without its delimiter, and the limits. Out: a [`Command`] that borrows from the
-//! line, or the reason why it is [`ParseError`]. Both ports parse with the same function; which
-//! commands a port *allows* is its own business, as is everything a command does.
+//! line, or a [`ParseError`]. Both ports parse with the same function. Each port decides which
+//! commands it allows and what a command does.
 //!
 //! ```text
 //! IAMAT   <client> <location> <stamp>                          from a client
@@ -14,11 +14,11 @@
 //! SYNC, GROUPS, LEAVES, WANT                                   between servers: see sync_message.rs
 //! ```
 //!
-//! Everything is bytes: a client may be called anything that has no white space in it, be it UTF-8
-//! or not, and gets its name back as it sent it.
+//! Everything is bytes: a client id may hold any byte that is not white space, UTF-8 or not, and the
+//! reply repeats it unchanged.
 //!
-//! The idea: a line is walked through once, field by field, and nothing is
-//! allocated. The grammar of a command stands in its own `parse`, in the order of the line.
+//! The idea: the parser reads a line once, field by field, and allocates nothing. Each command has
+//! its own `parse`, which reads the fields in the order of the line.
 //!
 //! Source: the report, sections 3.1 to 3.4; docs/protocol.md.
 
@@ -40,16 +40,16 @@ pub const CLIENT_ID_BYTES_MAX: usize = 4096;
 pub const LOCATION_BYTES_MAX: usize = 64;
 /// The longest name of a server or a herd, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
-/// The longest difference another server may send, in bytes; our own have at most 22, Python's 24.
+/// The longest difference another server may send, in bytes. Ours have at most 22, Python's at most 24.
 pub const DIFFERENCE_BYTES_MAX: usize = 44;
 
 const RADIUS_KM_MAX: u64 = 50;
 const BOUND_MAX: u64 = 20;
 
-/// How much a client may say; part of the topology.
+/// The length limits of a client's operands; part of the topology.
 ///
-/// Only for IAMAT and WHATSAT. What a neighbour sends is measured by the constants above alone:
-/// were an AT line good for one server and not for the next, the herd would never agree. For the
+/// They apply to IAMAT and WHATSAT only. Lines from neighbours are checked against the constants above:
+/// if one server accepted an AT line that another rejects, the herd would never agree. For the
 /// same reason a limit above its constant counts as the constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandLimits {
@@ -60,7 +60,7 @@ pub struct CommandLimits {
 }
 
 impl CommandLimits {
-    /// The limits every server of a herd has in common.
+    /// The limits that all servers of a herd share.
     const HERD: CommandLimits =
         CommandLimits { client_id_bytes: CLIENT_ID_BYTES_MAX, location_bytes: LOCATION_BYTES_MAX };
 }
@@ -71,62 +71,62 @@ impl Default for CommandLimits {
     }
 }
 
-/// A valid line, cut into its fields.
+/// A valid line, split into its fields.
 ///
-/// Texts borrow from the line and are the line's bytes, verbatim.
+/// The fields borrow the line's bytes, unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
-    /// A client says where it is.
+    /// A client reports where it is.
     Iamat(Iamat<'a>),
     /// A client asks what is near a client.
     Whatsat(Whatsat<'a>),
     /// A server passes on where a client is.
     At(At<'a>),
-    /// A server says who it is: the first line on a connection between servers.
+    /// A server introduces itself: the first line on a connection between servers.
     Hello(Hello<'a>),
-    /// A server says that it is alive.
+    /// A server shows that it is alive.
     Ping,
-    /// A server says how many AT lines it has taken on this connection.
+    /// A server acknowledges the AT lines of this connection: how many it has taken so far.
     Ack(u64),
-    /// A server compares what it knows with what another does.
+    /// A server compares its table with another's.
     Compare(SyncMessage<'a>),
 }
 
-/// `IAMAT <client> <location> <stamp>`
+/// The operands of `IAMAT <client> <location> <stamp>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Iamat<'a> {
-    /// The client id: 1 to 4,096 bytes, none of them white.
+    /// The client id: 1 to 4,096 bytes without white space.
     pub client: &'a [u8],
     /// Where the client is.
     pub location: Location<'a>,
     /// When it was there, by its own clock.
     pub stamp: Stamp,
-    /// The same as it was written, to be copied.
+    /// The stamp's text as the client wrote it, for copying.
     pub stamp_text: &'a [u8],
-    /// All three as they were written, if single blanks are between them: to be copied at once.
+    /// The text of all three operands if single blanks separate them, so that one copy takes them all.
     pub operands: Option<&'a [u8]>,
 }
 
-/// `WHATSAT <client> <radius> <bound>`
+/// The operands of `WHATSAT <client> <radius> <bound>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Whatsat<'a> {
-    /// The id of the client asked about, which need not be the client that asks.
+    /// The id of the client in question, which need not be the client that sends the command.
     pub client: &'a [u8],
-    /// How far around it.
+    /// The radius around that client.
     pub radius: Radius<'a>,
-    /// How many places at most: 1 to 20.
+    /// The maximum number of places: 1 to 20.
     pub bound: usize,
 }
 
-/// `AT <server> <difference> <client> <location> <stamp>`
+/// The operands of `AT <server> <difference> <client> <location> <stamp>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At<'a> {
     /// The server that took the report: 1 to 64 bytes.
     pub server: &'a [u8],
     /// That server's time of receipt minus the stamp, in seconds: any decimal or exponent form.
     ///
-    /// Copied, never calculated with. Our servers write nine digits; a plain neighbour in Python may write
-    /// `+9.5e-05`, and servers pass that on as it came.
+    /// It is copied and never used in a calculation. Our servers write nine digits; a plain neighbour in Python
+    /// may write `+9.5e-05`, which servers pass on unchanged.
     pub difference: &'a [u8],
     /// The client id.
     pub client: &'a [u8],
@@ -134,33 +134,33 @@ pub struct At<'a> {
     pub location: Location<'a>,
     /// When it was there, by its own clock.
     pub stamp: Stamp,
-    /// The same as it was written, to be copied.
+    /// The stamp's text as the client wrote it, for copying.
     pub stamp_text: &'a [u8],
-    /// The whole line, if it came with single blanks: then there is nothing to copy.
+    /// The whole line if single blanks separate its fields: then it is already canonical and needs no copy.
     pub line: Option<&'a [u8]>,
 }
 
-/// `HELLO <name> <herd> <version> [<key>=<value> ...]`
+/// The operands of `HELLO <name> <herd> <version> [<key>=<value> ...]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello<'a> {
-    /// The server that speaks; a [name](is_name).
+    /// The sending server; a [name](is_name).
     pub name: &'a [u8],
     /// The herd it belongs to; a [name](is_name).
     pub herd: &'a [u8],
-    /// The version of the protocol between servers that it speaks.
+    /// Its version of the protocol between servers.
     pub version: u32,
-    /// What else it says; options nobody knows are for nobody.
+    /// Its options. The receiver ignores unknown ones.
     pub options: HelloOptions<'a>,
 }
 
 impl<'a> Command<'a> {
-    /// Reads one line.
+    /// Parses one line.
     ///
-    /// `line`: without its delimiter; white space around it, so also the CR of a CR LF, counts for
-    /// nothing. A [blank](is_blank) line is no command; who wants to ignore it asks before.
+    /// `line`: without its delimiter. White space around it is ignored, so also the CR of a CR LF. A
+    /// [blank](is_blank) line is an error; a caller that ignores blank lines checks for them first.
     ///
-    /// Errors: the first thing that is wrong with the line. What becomes of the connection is up
-    /// to the port; a client gets `? ` and a copy ([`write_refusal`]).
+    /// Errors: the first fault in the line. The port decides whether the connection goes on; a client
+    /// gets `? ` and a copy ([`write_refusal`]).
     /// Source: docs/protocol.md.
     pub fn parse(line: &'a [u8], limits: &CommandLimits) -> Result<Command<'a>, ParseError> {
         let fields = &mut Fields::of(line);
@@ -206,7 +206,7 @@ impl<'a> Whatsat<'a> {
 }
 
 impl<'a> At<'a> {
-    /// `before`: the line from its beginning.
+    /// Parses the fields after `AT`. `before`: the whole line.
     fn parse(fields: &mut Fields<'a>, before: Fields<'a>) -> Result<At<'a>, ParseError> {
         let server = fields.operand()?;
         if server.len() > NAME_BYTES_MAX {
@@ -243,7 +243,7 @@ impl<'a> Hello<'a> {
 
 /// A radius in kilometres, more than 0 and at most 50.
 ///
-/// Exact: 50.000 is in, 50.0 with a 1 behind any number of further zeros is out.
+/// The limit is exact: 50.000 is valid; 50.0 followed by any number of zeros and a 1 is not.
 /// Source: docs/protocol.md, "Client port", `radius`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -253,14 +253,14 @@ pub struct Radius<'a> {
 }
 
 impl<'a> Radius<'a> {
-    /// Reads one; `None` if it is none.
+    /// Parses a radius; `None` if `text` is not a decimal or is out of range.
     pub fn parse(text: &'a [u8]) -> Option<Radius<'a>> {
         let km = Decimal::parse(text)?;
         (km.at_most(RADIUS_KM_MAX) && !km.is_zero()).then_some(Radius { text })
     }
 
-    /// The radius in metres, as Places wants it: 0 to 50,000; zero only if it is too small for a
-    /// float.
+    /// Returns the radius in metres, the unit of Google Places: 0 to 50,000. It is zero only if it is too
+    /// small for a float.
     pub fn metres(&self) -> f64 {
         location::float(self.text) * 1000.0
     }
@@ -273,14 +273,14 @@ pub struct HelloOptions<'a> {
 }
 
 impl<'a> HelloOptions<'a> {
-    /// Checks that every field has a key; the values are for whoever knows the key.
+    /// Checks that every field has a key. Values are not checked here.
     fn parse(fields: Fields<'a>) -> Result<HelloOptions<'a>, ParseError> {
         let options = HelloOptions { text: fields.rest() };
         let every_field_is_an_option = options.iter().count() == fields.count();
         every_field_is_an_option.then_some(options).ok_or(ParseError::Option)
     }
 
-    /// Keys and values in the order of the line; a value may be empty and may contain `=`.
+    /// Returns keys and values in the order of the line. A value may be empty and may contain `=`.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         Fields::of(self.text).filter_map(|field| {
             let equals = field.iter().position(|&byte| byte == b'=').filter(|&at| at > 0)?;
@@ -288,13 +288,13 @@ impl<'a> HelloOptions<'a> {
         })
     }
 
-    /// The value of `key`; the first, should it be there twice.
+    /// Returns the value of `key`; the first one if the line has it twice.
     pub fn get(&self, key: &[u8]) -> Option<&'a [u8]> {
         self.iter().find(|&(candidate, _)| candidate == key).map(|(_, value)| value)
     }
 }
 
-/// Is `text` a name for a server or a herd: 1 to 64 of `A`-`Z`, `a`-`z`, `0`-`9`, `.`, `_`, `-`?
+/// Whether `text` is a valid name of a server or a herd: 1 to 64 of `A`-`Z`, `a`-`z`, `0`-`9`, `.`, `_`, `-`.
 pub fn is_name(text: &[u8]) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
     (1..=NAME_BYTES_MAX).contains(&text.len()) && text.iter().all(allowed)
@@ -302,7 +302,7 @@ pub fn is_name(text: &[u8]) -> bool {
 
 /// Appends an AT line without its delimiter.
 ///
-/// The answer to IAMAT, the first line of the answer to WHATSAT, and what servers tell each other.
+/// It is the reply to IAMAT, the first line of the reply to WHATSAT, and the line that servers flood.
 /// `server`: a [name](is_name). `operands`: those of the IAMAT, verbatim, in one piece or in several.
 /// Source: docs/protocol.md, "IAMAT", `at-line`.
 pub fn write_at(out: &mut Vec<u8>, server: &[u8], difference: Difference, operands: &[&[u8]]) {
@@ -319,7 +319,7 @@ pub fn write_at(out: &mut Vec<u8>, server: &[u8], difference: Difference, operan
 /// Appends an ACK line without its delimiter. `count`: AT lines taken on the connection.
 /// Source: docs/protocol.md "Acknowledgement".
 pub fn write_ack(out: &mut Vec<u8>, count: u64) {
-    // A Vec takes everything.
+    // Writing to a Vec never fails.
     let _ = write!(out, "ACK {count}");
 }
 
@@ -347,10 +347,10 @@ pub fn write_hello(
     out.pop();
 }
 
-/// Appends the answer to an invalid command, without its delimiter: `? ` and a copy of it.
+/// Appends the reply to an invalid command, without its delimiter: `? ` and a copy of the command.
 ///
-/// `line`: without its delimiter; of an over-long line, as much as is to be given back. The copy
-/// keeps the spacing inside and drops the white space around.
+/// `line`: without its delimiter; of an over-long line, the part to return. The copy keeps the white
+/// space inside the line and drops the white space around it.
 /// Source: docs/protocol.md, "Anything else".
 pub fn write_refusal(out: &mut Vec<u8>, line: &[u8]) {
     out.extend_from_slice(b"? ");
@@ -388,13 +388,13 @@ fn stamp_of<'a>(fields: &mut Fields<'a>) -> Result<(Stamp, &'a [u8]), ParseError
     Ok((stamp, text))
 }
 
-/// Digits, 1 to 20; how many leading zeros does not matter.
+/// Parses a bound, 1 to 20, with any number of leading zeros.
 fn bound_of(field: &[u8]) -> Option<usize> {
     let bound = digits_of(field)?;
     (1..=BOUND_MAX).contains(&bound).then_some(bound as usize)
 }
 
-/// The operand of an ACK.
+/// Parses the operand of an ACK.
 fn count_of(fields: &mut Fields<'_>) -> Result<u64, ParseError> {
     let count = digits_of(fields.operand()?).ok_or(ParseError::Count)?;
     fields.end().map(|()| count)
@@ -404,15 +404,15 @@ fn version_of(field: &[u8]) -> Option<u32> {
     u32::try_from(digits_of(field)?).ok()
 }
 
-/// A decimal without a point; too large a one is `u64::MAX`.
+/// Parses a decimal without a point; saturates at `u64::MAX`.
 fn digits_of(field: &[u8]) -> Option<u64> {
     let decimal = Decimal::parse(field)?;
     (decimal.fraction.count == 0).then_some(decimal.whole.value)
 }
 
-/// A sign or none, a decimal, an exponent or none.
+/// Whether `field` is a decimal with an optional sign and an optional exponent.
 fn is_difference(field: &[u8]) -> bool {
-    // As servers write it, of less than ten seconds: nearly all.
+    // Fast path: the form that our servers write for less than ten seconds, so nearly every difference.
     if let [b'+' | b'-', usual @ ..] = field
         && usual.try_into().is_ok_and(|usual| has_shape(usual, b"0.000000000"))
     {
@@ -427,7 +427,7 @@ fn is_difference(field: &[u8]) -> bool {
     field.len() <= DIFFERENCE_BYTES_MAX && is_number
 }
 
-/// A sign or none, digits.
+/// Whether `text` is digits with an optional sign.
 fn is_exponent(text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"+").or(text.strip_prefix(b"-")).unwrap_or(text);
     !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)

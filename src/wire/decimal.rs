@@ -1,35 +1,35 @@
-//! Unsigned decimals as the herd's protocol writes them: `1*digit ["." 1*digit]`.
+//! Unsigned decimals of the herd's protocol: `1*digit ["." 1*digit]`.
 //!
-//! In: bytes. Out: the digits before and behind the point, how many and which integer, and what
-//! follows them. Stamps, degrees, radii, bounds and differences are all made of these, and each has
-//! its own range; so this file reads, and its callers judge.
+//! In: bytes. Out: the digits before and after the point, as a count and an integer, and the rest of the
+//! bytes. Stamps, degrees, radii, bounds and differences are all decimals, each with
+//! its own range, which the callers check.
 //!
-//! The idea: whole part and fraction are two integers that saturate. Whether the whole part is
-//! below a limit, and whether the fraction is zero, is then exact for any number of digits:
-//! `50.000...1` with a thousand zeros is above 50, which no float would notice.
+//! The idea: whole part and fraction are two integers that saturate. The checks "is the whole part
+//! below a limit" and "is the fraction zero" are then exact for any number of digits:
+//! `50.000...1` with a thousand zeros is above 50, although its nearest float is 50.
 
 /// A decimal found at the start of a text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Decimal {
     /// The digits before the point: at least one, leading zeros included.
     pub(crate) whole: Digits,
-    /// The digits behind the point; none if there is no point.
+    /// The digits after the point; zero digits if there is no point.
     pub(crate) fraction: Digits,
 }
 
 /// A run of digits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Digits {
-    /// How many there are, leading zeros included.
+    /// The number of digits, leading zeros included.
     pub(crate) count: usize,
-    /// The integer they are, or `u64::MAX` if it is larger; zero if there are none.
+    /// The digits as an integer, saturated at `u64::MAX`; zero if there are no digits.
     pub(crate) value: u64,
 }
 
 impl Decimal {
-    /// Reads a whole text as one decimal.
+    /// Parses the whole `text` as one decimal.
     ///
-    /// `None` if it is none or anything follows it.
+    /// `None` if it is not a decimal, or if anything follows the decimal.
     pub(crate) fn parse(text: &[u8]) -> Option<Decimal> {
         match Decimal::read(text)? {
             (decimal, []) => Some(decimal),
@@ -37,9 +37,9 @@ impl Decimal {
         }
     }
 
-    /// Reads the decimal that `text` begins with; also returns what follows it.
+    /// Reads the decimal at the start of `text`; also returns the rest of `text`.
     ///
-    /// `None` if there is no digit at the start, or none behind a point: half a number is none.
+    /// `None` if `text` does not start with a digit, or if no digit follows the point.
     pub(crate) fn read(text: &[u8]) -> Option<(Decimal, &[u8])> {
         let (whole, rest) = Digits::read(text)?;
         let (fraction, rest) = match rest {
@@ -49,7 +49,7 @@ impl Decimal {
         Some((Decimal { whole, fraction }, rest))
     }
 
-    /// Is it at most `limit`? Exact for any number of digits; `limit` below `u64::MAX`.
+    /// Whether the decimal is at most `limit`. Exact for any number of digits; `limit` must be below `u64::MAX`.
     pub(crate) fn at_most(&self, limit: u64) -> bool {
         self.whole.value < limit || (self.whole.value == limit && self.fraction.value == 0)
     }
@@ -60,9 +60,9 @@ impl Decimal {
 }
 
 impl Digits {
-    /// Reads the digits that `text` begins with; `None` if it begins with none.
+    /// Reads the digits at the start of `text`; `None` if it does not start with a digit.
     fn read(text: &[u8]) -> Option<(Digits, &[u8])> {
-        // That many always fit; only the longer are worth the care.
+        // 19 digits always fit a u64; only longer runs need the slower, saturating loop.
         const COUNT_SAFE: usize = 19;
         let mut value = 0u64;
         let mut rest = text;

@@ -1,22 +1,22 @@
-//! The fields of a line: what stands between white space.
+//! Splits a line into fields at white space.
 //!
-//! In: a line without its delimiter. Out: its fields from left to right, each a part of the line.
-//! What a field means, the [command](super::command) knows.
+//! In: a line without its delimiter. Out: its fields from left to right, each a slice of the line.
+//! The [command](super::command) knows what a field means.
 //!
-//! White space is these six bytes and no others: SP, TAB, CR, LF, FF, VT. Unicode has more of it,
-//! and Python splits at some of it; here it is part of a field, as every other byte is.
+//! White space is these six bytes and no others: SP, TAB, CR, LF, FF, VT. Unicode has further white space,
+//! at some of which Python splits; here it is part of a field, like every other byte.
 //! Source: docs/protocol.md, "What both have in common".
 
 use super::parse_error::ParseError;
 
-/// Is there nothing in the line but white space? Such a line is ignored.
+/// Whether the line consists of white space only. Both ports ignore blank lines.
 ///
 /// Source: docs/protocol.md, "What both have in common".
 pub fn is_blank(line: &[u8]) -> bool {
     line.iter().all(is_white)
 }
 
-/// The line without the white space around it.
+/// Returns the line without the white space around it.
 pub(crate) fn trimmed(line: &[u8]) -> &[u8] {
     let start = line.iter().position(|byte| !is_white(byte)).unwrap_or(line.len());
     let end = line.iter().rposition(|byte| !is_white(byte)).map_or(start, |last| last + 1);
@@ -24,20 +24,21 @@ pub(crate) fn trimmed(line: &[u8]) -> &[u8] {
 }
 
 fn is_white(byte: &u8) -> bool {
-    // Most bytes are none, and need not be compared twice.
+    // Most bytes are above the blank, so that one comparison decides.
     *byte <= b' ' && matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
-/// Where the first white byte is, or the end.
+/// Returns the index of the first white byte, or the length of `text`.
 ///
-/// Eight bytes are looked at together: whether any of them is as low as white bytes are.
+/// It checks eight bytes at a time for a byte that is as low as white space.
 fn end_of_field(text: &[u8]) -> usize {
     const ABOVE_BLANK: u64 = u64::from_le_bytes([b' ' + 1; 8]);
     const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
     let mut from = 0;
     while let Some(eight) = text[from..].first_chunk() {
         let word = u64::from_le_bytes(*eight);
-        // A high bit for what is low; only the first is sure, as the subtraction borrows behind it.
+        // Sets the high bit of each low byte. Only the first one is reliable: the subtraction borrows
+        // from the bytes after it.
         let low = word.wrapping_sub(ABOVE_BLANK) & !word & HIGH_BITS;
         from += low.trailing_zeros() as usize / 8;
         if low != 0 {
@@ -51,11 +52,11 @@ fn end_of_field(text: &[u8]) -> usize {
     from + rest.iter().position(is_white).unwrap_or(rest.len())
 }
 
-/// What is left of a line; as an iterator, its fields.
+/// The unread rest of a line; as an iterator, its fields.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'a> {
     rest: &'a [u8],
-    /// No field so far had anything else before it than one blank, or nothing.
+    /// Whether every field so far was preceded by a single blank or by nothing.
     has_single_blanks: bool,
 }
 
@@ -81,17 +82,17 @@ impl<'a> Fields<'a> {
         self.rest
     }
 
-    /// The next field, which must be there.
+    /// Returns the next field, or an error at the end of the line.
     #[inline(always)]
     pub(crate) fn operand(&mut self) -> Result<&'a [u8], ParseError> {
         self.next().ok_or(ParseError::Operands)
     }
 
-    /// The text of the next field, as `read` understands it.
+    /// Returns the text of the next field, which `read` parses.
     ///
-    /// For locations and stamps, which every report has: `read` looks for the field's end itself,
-    /// so that no byte of theirs is looked at twice. It returns what it leaves of the line; if that
-    /// begins with anything but white space, the field is `invalid`.
+    /// For locations and stamps, which every report has: `read` finds the field's end itself,
+    /// so that no byte is examined twice. It returns the rest of the line; if the rest
+    /// begins with anything but white space, the result is the error `invalid`.
     #[inline(always)]
     pub(crate) fn field_with(
         &mut self,
@@ -111,15 +112,15 @@ impl<'a> Fields<'a> {
         Ok(text)
     }
 
-    /// What was read of the line since `before`, which began with a field, if there are only single blanks
-    /// between the fields: then all of it can be copied at once.
+    /// Returns the text read since `before`, which starts with a field, if only single blanks separate the
+    /// fields: the caller can then copy it in one piece.
     #[inline(always)]
     pub(crate) fn joined_since(&self, before: Fields<'a>) -> Option<&'a [u8]> {
         let text = before.rest.split_at(before.rest.len() - self.rest.len()).0;
         self.has_single_blanks.then_some(text)
     }
 
-    /// There must be no more fields.
+    /// Fails if the line has more fields.
     pub(crate) fn end(&self) -> Result<(), ParseError> {
         if is_blank(self.rest) { Ok(()) } else { Err(ParseError::Operands) }
     }
@@ -127,7 +128,7 @@ impl<'a> Fields<'a> {
     #[inline(always)]
     pub(crate) fn skip_white(&mut self) {
         match self.rest {
-            // Nearly always it is one blank, or nothing at the beginning of the line.
+            // Nearly always there is one blank, or none at the beginning of the line.
             [b' ', next, ..] if !is_white(next) => self.rest = &self.rest[1..],
             [next, ..] if !is_white(next) => {}
             _ => self.skip_more_white(),
@@ -178,7 +179,7 @@ mod tests {
                 text[end] = byte;
                 let expected = text.iter().position(is_white).unwrap_or(text.len());
                 assert_eq!(end_of_field(&text), expected, "{byte} at {end}");
-                // What stands before, control characters too, is the field's.
+                // Control characters before the end belong to the field.
                 text[..end].fill(0x01);
                 assert_eq!(end_of_field(&text), expected, "{byte} at {end}");
             }

@@ -1,13 +1,12 @@
 //! Where a client is: ISO 6709 in decimal degrees, latitude and longitude written together, as in
 //! `+34.068930-118.445127`.
 //!
-//! In: one field of a command. Out: the same bytes, cut in two. A location is copied verbatim from
-//! server to server, so the text is what is kept; numbers are made of it only when Places is asked.
-//! Whether the text *is* a location is decided on its digits, exactly: `+90.00000000000000000001-0`
-//! is none.
+//! In: one field of a command. Out: the same bytes, split in two. Servers copy a location verbatim, so
+//! the text is stored; it becomes numbers only for a query to a source of places. The text is checked
+//! digit by digit, so that the limits are exact: `+90.00000000000000000001-0` is not a location.
 //!
-//! Accepted of ISO 6709: degrees only, both signs, any padding. Not accepted: degrees with minutes
-//! (they fall out of range), altitude, a reference system, the closing solidus; the examples of the
+//! Of ISO 6709 the parser accepts degrees only, both signs, any padding. It rejects degrees with minutes
+//! (they are out of range), altitude, a reference system and the closing solidus; the examples of the
 //! specification have none of these.
 
 use super::swar::has_shape;
@@ -15,37 +14,38 @@ use super::swar::has_shape;
 const LATITUDE_MAX: u32 = 90;
 const LONGITUDE_MAX: u32 = 180;
 
-/// A valid location; its text. Where it is cut in two is found when somebody asks: most are only passed on.
+/// The text of a valid location. The split into latitude and longitude is found on demand, because most
+/// locations are only passed on.
 ///
 /// Source: docs/protocol.md, "Client port", `location`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Location<'a> {
-    /// The whole text, as it came.
+    /// The whole text, unchanged.
     pub text: &'a [u8],
 }
 
 impl<'a> Location<'a> {
-    /// Reads two signed decimals with nothing around or between them.
+    /// Parses two signed decimals with nothing around or between them.
     ///
-    /// `text`: of any length; how long a location may be, the command decides. `None` if a sign is
-    /// missing, anything but digits and a point inside them follows it, or a value is out of its
-    /// range.
+    /// `text`: of any length; the command checks the length. `None` if a sign is
+    /// missing, if a sign is followed by anything but digits with an optional point inside, or if a value
+    /// is out of range.
     pub fn parse(text: &[u8]) -> Option<Location<'_>> {
         skip_location(text)?.is_empty().then_some(Location { text })
     }
 
-    /// A text that was found to be one before.
+    /// Makes a location of a text that has been checked before.
     pub(crate) fn known(text: &'a [u8]) -> Location<'a> {
         Location { text }
     }
 
-    /// Its first part, sign included: at most 90 degrees, north positive.
+    /// Returns the latitude's text with its sign: at most 90 degrees, north positive.
     pub fn latitude(&self) -> &'a [u8] {
         self.text.split_at(self.longitude_start()).0
     }
 
-    /// Its second part, sign included: at most 180 degrees, east positive.
+    /// Returns the longitude's text with its sign: at most 180 degrees, east positive.
     pub fn longitude(&self) -> &'a [u8] {
         self.text.split_at(self.longitude_start()).1
     }
@@ -55,14 +55,14 @@ impl<'a> Location<'a> {
         second_sign.map_or(self.text.len(), |index| index + 1)
     }
 
-    /// Latitude and longitude in degrees, each the float nearest to its text; for queries, never
-    /// for comparing.
+    /// Returns latitude and longitude in degrees, each as the float nearest to its text. For queries, never
+    /// for comparisons.
     pub fn degrees(&self) -> (f64, f64) {
         (float(self.latitude()), float(self.longitude()))
     }
 }
 
-/// What follows the location that `text` begins with; `None` if it begins with none.
+/// Returns the rest of `text` after the location at its start; `None` if it does not start with a location.
 #[inline]
 pub(crate) fn skip_location(text: &[u8]) -> Option<&[u8]> {
     match skip_usual(text) {
@@ -71,14 +71,14 @@ pub(crate) fn skip_location(text: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The same, however it looks.
+/// [`skip_location`] for every form of a location.
 fn skip_any(text: &[u8]) -> Option<&[u8]> {
     degrees(degrees(text, LATITUDE_MAX)?, LONGITUDE_MAX)
 }
 
-/// The same of a location that looks as most do: two or three whole digits, of which the first ones show
-/// that they are below the limit, and six behind each point. Where everything stands is then known
-/// beforehand, so no step waits for the one before.
+/// Fast path of [`skip_location`] for the usual form: two or three whole digits, the first of which prove
+/// that the value is below the limit, and six digits after each point. All positions are known
+/// beforehand, so that no step depends on the result of the step before.
 #[inline]
 fn skip_usual(text: &[u8]) -> Option<&[u8]> {
     let ([b'+' | b'-', latitude @ ..], rest) = text.split_first_chunk::<10>()? else {
@@ -105,10 +105,10 @@ fn skip_usual(text: &[u8]) -> Option<&[u8]> {
     (!rest.first().is_some_and(u8::is_ascii_digit)).then_some(rest)
 }
 
-/// Reads a sign and a decimal of at most `limit`; returns what follows.
+/// Reads a sign and a decimal of at most `limit`; returns the rest of `text`.
 ///
-/// Every report has two of these, and of most the whole part decides: so the fraction is not made into
-/// a number, but looked at where it matters.
+/// Every report has two of these, and the whole part usually decides. So the fraction is not parsed into
+/// a number; its digits are checked only when the whole part equals the limit.
 #[inline]
 fn degrees(text: &[u8], limit: u32) -> Option<&[u8]> {
     let (b'+' | b'-', unsigned) = text.split_first()? else {
@@ -117,13 +117,13 @@ fn degrees(text: &[u8], limit: u32) -> Option<&[u8]> {
     let (whole, rest) = unsigned.split_at(digits_in(unsigned));
     let (fraction, rest) = match rest {
         [b'.', behind @ ..] => behind.split_at(digits_in(behind)),
-        // As good as a point and a zero.
+        // No fraction is the same as a fraction of zero.
         _ => (&b"0"[..], rest),
     };
     if whole.is_empty() || fraction.is_empty() {
         return None;
     }
-    // However many digits there are, it stays above every limit once it is.
+    // The cap prevents overflow: with any number of digits, a value above the limits stays above them.
     let append = |value: u32, digit: &u8| (value * 10 + u32::from(digit - b'0')).min(1_000);
     let whole = whole.iter().fold(0, append);
     let is_at_most =
@@ -131,12 +131,12 @@ fn degrees(text: &[u8], limit: u32) -> Option<&[u8]> {
     is_at_most.then_some(rest)
 }
 
-/// How many digits `text` begins with.
+/// Returns the number of digits at the start of `text`.
 fn digits_in(text: &[u8]) -> usize {
     text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len())
 }
 
-/// The float nearest to a decimal that was checked before.
+/// Returns the float nearest to a decimal that has been checked before.
 pub(crate) fn float(decimal: &[u8]) -> f64 {
     let text = str::from_utf8(decimal).expect("a decimal is ASCII");
     text.parse().expect("a decimal is a float's text")

@@ -1,9 +1,9 @@
-//! The grammar: bytes into values and back. It knows no connection, no clock and no file.
+//! The grammar: parses bytes into values and writes values as bytes. It knows no connection, no clock and no file.
 //!
-//! * [`stamp`] and [`location`]: when and where, read exactly, on bytes.
-//! * [`command`]: a line becomes a [`Command`](command::Command) or is invalid; the answers' texts.
-//! * [`report`]: one AT line, and the one order in which AT lines are newer than each other.
-//! * [`sync_message`]: the lines by which two servers compare what they know.
+//! * [`stamp`] and [`location`]: parse times and locations exactly, on bytes.
+//! * [`command`]: parses a line into a [`Command`](command::Command) or an error, and writes the replies.
+//! * [`report`]: one AT line, and the total order that decides which of two reports is newer.
+//! * [`sync_message`]: the lines with which two servers compare their tables.
 
 mod decimal;
 mod fields;

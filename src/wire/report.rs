@@ -1,14 +1,13 @@
-//! Reports: one AT line each, in canonical form, and the order in which they are newer than each
-//! other.
+//! Reports: one AT line each, in canonical form, and the order that decides which of two is newer.
 //!
-//! In: an IAMAT just received, or an AT another server sent. Out: the line `AT <server>
-//! <difference> <client> <location> <stamp>` with single blanks and no delimiter, and what has to
-//! be looked up in it. The line itself is the record: it is what a client gets as its answer, what
-//! the table stores, and what neighbours are told, byte for byte the same at every server.
+//! In: an IAMAT just received, or an AT from another server. Out: the line `AT <server>
+//! <difference> <client> <location> <stamp>` with single blanks and no delimiter, and its
+//! fields. The line itself is the record: clients get it as the reply, the table stores it, and neighbours
+//! receive it, byte for byte the same at every server.
 //!
-//! The order is `(stamp, line)`, total, and the same wherever reports are compared. The stamp
-//! alone would not do: two servers that each took a report of the same stamp would keep their own
-//! for ever, as all earlier servers of this kind do that we looked at.
+//! The order is `(stamp, line)`. It is total and the same wherever reports are compared. The stamp
+//! alone is not enough: two servers that each took a report of the same stamp would keep their own
+//! for ever, as did all earlier servers of this kind that we examined.
 //!
 //! ```text
 //! AT Alford +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450
@@ -24,8 +23,8 @@ use super::stamp::Stamp;
 
 /// An AT line in canonical form, and its last three fields.
 ///
-/// The fields may be those of the command that it was made of: to read again what has just been written
-/// makes a processor wait.
+/// The fields may borrow from the command instead of the new line: a read of bytes that were just written
+/// stalls the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report<'a> {
     line: &'a [u8],
@@ -36,10 +35,10 @@ pub struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// The report that an IAMAT is to the server that got it.
+    /// Makes the report of an IAMAT that this server received.
     ///
-    /// `server`: that server's name, at most 64 bytes. `received`: the wall clock when it got the
-    /// line. `scratch`: overwritten with the AT line.
+    /// `server`: this server's name, at most 64 bytes. `received`: the wall clock at receipt.
+    /// `scratch`: overwritten with the AT line.
     /// Source: the report, section 3.2.
     #[inline]
     pub fn taken(
@@ -58,9 +57,10 @@ impl<'a> Report<'a> {
         Report { line: scratch, client, location, stamp, stamp_text }
     }
 
-    /// The report that another server tells of; its server and difference stay.
+    /// Makes the report of an AT line from another server; server and difference stay as they are.
     ///
-    /// `scratch`: overwritten with the AT line, fields joined by single blanks; not needed if they came so.
+    /// `scratch`: overwritten with the AT line, its fields joined by single blanks; not used if the line
+    /// already has only single blanks.
     /// Source: the report, section 3.3.
     #[inline]
     pub fn relayed(at: &At<'a>, scratch: &'a mut Vec<u8>) -> Report<'a> {
@@ -77,46 +77,46 @@ impl<'a> Report<'a> {
         Report { line: scratch, client, location, stamp, stamp_text }
     }
 
-    /// The whole line, without a delimiter.
+    /// Returns the whole line, without a delimiter.
     pub fn line(&self) -> &'a [u8] {
         self.line
     }
 
-    /// When the client was there, by its own clock.
+    /// Returns when the client was there, by its own clock.
     pub fn stamp(&self) -> Stamp {
         self.stamp
     }
 
-    /// The client's id.
+    /// Returns the client's id.
     pub fn client(&self) -> &'a [u8] {
         self.client
     }
 
-    /// Where the client was.
+    /// Returns where the client was.
     pub fn location(&self) -> Location<'a> {
         self.location
     }
 
-    /// The stamp's text.
+    /// Returns the stamp's text.
     pub fn stamp_text(&self) -> &'a [u8] {
         self.stamp_text
     }
 
-    /// The order of this report and another of the same client, of which the stamps compare so and which
-    /// has that line. The greater one replaces the other.
+    /// Compares this report with another one of the same client, given how their stamps compare (`stamps`)
+    /// and the other's `line`. The greater report replaces the other.
     ///
     /// Source: docs/protocol.md "Peer port".
     pub(crate) fn order(&self, stamps: Ordering, line: &[u8]) -> Ordering {
         stamps.then_with(|| self.line.cmp(line))
     }
 
-    /// Which stamp is the later one: this one's, or that of a report that is stored?
+    /// Compares this report's stamp with that of a stored report.
     #[inline]
     pub(crate) fn order_of_stamps(&self, stored: &Stored<'_>) -> Ordering {
         self.stamp.cmp_texts(self.stamp_text, stored.stamp_text())
     }
 
-    /// Where in the line the client's id stands.
+    /// Returns the position of the client's id in the line.
     pub(crate) fn client_range(&self) -> Range<usize> {
         let behind = 1 + self.location.text.len() + 1 + self.stamp_text.len();
         let end = self.line.len() - behind;
@@ -124,8 +124,8 @@ impl<'a> Report<'a> {
     }
 }
 
-/// A line that was a report's before, and is in the table. Its stamp is not read before somebody asks: for
-/// most reports the texts of two stamps tell which is the later one.
+/// A report's line in the table. Its stamp is parsed on demand only: usually the texts of two stamps
+/// show which one is later.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stored<'a> {
     line: &'a [u8],
@@ -135,7 +135,7 @@ pub(crate) struct Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    /// `client`, `stamp_len`: as the report had them.
+    /// Wraps a stored line. `client`, `stamp_len`: the position of the id and the length of the stamp in it.
     #[inline]
     pub(crate) fn new(line: &'a [u8], client: Range<usize>, stamp_len: usize) -> Stored<'a> {
         let stamp_start = line.len() - stamp_len;
@@ -154,7 +154,7 @@ impl<'a> Stored<'a> {
         &self.line[self.stamp_start..]
     }
 
-    /// The report again.
+    /// Returns the report, with its stamp parsed.
     pub(crate) fn report(&self) -> Report<'a> {
         let stamp_text = self.stamp_text();
         Report {

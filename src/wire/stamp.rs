@@ -1,12 +1,12 @@
-//! Times as the herd's protocol writes them, in whole nanoseconds: the stamp a client sends, and
-//! the difference between a server's time of receipt and that stamp.
+//! Times of the herd's protocol, in whole nanoseconds: a client's stamp, and the difference between
+//! the server's time of receipt and that stamp.
 //!
-//! In: the text of a stamp, or a reading of the wall clock that somebody else took. Out: an integer
-//! to compare, or the text of a difference. No clock is read here and no float is used: two stamps
+//! In: the text of a stamp, or a wall clock reading of the caller. Out: an integer
+//! to compare, or the text of a difference. This file reads no clock and uses no float: two stamps
 //! a nanosecond apart are the same float64 and would be the same report.
 //!
-//! Ten digits of seconds are the year 2286, and in nanoseconds they fill 63.1 of a u64's 64 bits;
-//! that is where the limit of ten digits comes from.
+//! A stamp has at most ten digits of seconds, which reach the year 2286: in nanoseconds they need 63.1 of
+//! the 64 bits of a u64.
 
 use super::decimal::Decimal;
 use super::swar::{eight_digits, eight_of};
@@ -16,19 +16,19 @@ use std::io::Write as _;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const SECONDS_DIGITS_MAX: usize = 10;
 const NANOS_DIGITS: usize = 9;
-/// What a one is worth as the nth digit behind the point.
+/// The value in nanoseconds of a 1 as the nth digit after the point.
 const NANOS_OF_DIGIT: [u64; NANOS_DIGITS + 1] =
     [NANOS_PER_SECOND, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
 
 /// A point in time: nanoseconds since the Unix epoch.
 ///
-/// Ordered as numbers, never as text: 999999999.5 is before 1000000000.25.
+/// Stamps are ordered as numbers, never as text: 999999999.5 is before 1000000000.25.
 /// Source: docs/protocol.md, "Client port", `time`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp(pub u64);
 
 impl Stamp {
-    /// Reads POSIX seconds: 1 to 10 digits, optionally a point and 1 to 9 digits, and nothing else.
+    /// Parses POSIX seconds: 1 to 10 digits, optionally a point and 1 to 9 digits, and nothing else.
     ///
     /// `text`: one field of a command. `None` for anything else: signs, exponents, `nan`, a tenth
     /// fractional digit.
@@ -40,7 +40,7 @@ impl Stamp {
         }
     }
 
-    /// Reads the stamp that `text` begins with; also returns what follows it.
+    /// Reads the stamp at the start of `text`; also returns the rest of `text`.
     #[inline]
     pub(crate) fn read(text: &[u8]) -> Option<(Stamp, &[u8])> {
         if let Some(usual) = read_usual(text) {
@@ -55,7 +55,7 @@ impl Stamp {
         Some((Stamp(nanos), rest))
     }
 
-    /// How this stamp, written as `text`, compares with another, which is `other` as it was written.
+    /// Compares this stamp, whose text is `text`, with the stamp whose text is `other`.
     pub(crate) fn cmp_texts(self, text: &[u8], other: &[u8]) -> Ordering {
         match (in_order(text), in_order(other)) {
             (Some(text), Some(other)) => text.cmp(&other),
@@ -63,8 +63,7 @@ impl Stamp {
         }
     }
 
-    /// What must be added to `earlier` to get this time; negative if `earlier` is the later one
-    /// after all.
+    /// Returns this time minus `earlier`; negative if `earlier` is in fact the later time.
     ///
     /// For an AT line: the time of receipt `.since(` the client's stamp `)`.
     /// Source: docs/protocol.md, "IAMAT", `diff`.
@@ -73,16 +72,16 @@ impl Stamp {
     }
 }
 
-/// A stamp's text as two numbers, if it has ten digits before the point and nine behind it. These compare as
-/// the text does, and such texts as the stamps do; so no digit is read.
+/// Returns the bytes of a stamp's text as two integers if it has ten digits before the point and nine after it.
+/// For texts of this form the integers compare as the stamps do, so that no digit has to be parsed.
 fn in_order(text: &[u8]) -> Option<(u128, u32)> {
     let text: &[u8; 20] = text.try_into().ok().filter(|text: &&[u8; 20]| text[10] == b'.')?;
     let (firsts, lasts) = text.split_first_chunk()?;
     Some((u128::from_be_bytes(*firsts), u32::from_be_bytes(lasts.try_into().ok()?)))
 }
 
-/// Reads the stamp that `text` begins with if it looks as most do from 2001 to 2286: ten digits, a
-/// point, nine digits. Where they stand is then known beforehand, so no step waits for the one before.
+/// Fast path of [`Stamp::read`] for the usual form from 2001 to 2286: ten digits, a point, nine digits.
+/// All positions are known beforehand, so that no step depends on the result of the step before.
 #[inline]
 fn read_usual(text: &[u8]) -> Option<(Stamp, &[u8])> {
     let (seconds, rest) = text.split_first_chunk()?;
@@ -102,8 +101,8 @@ fn read_usual(text: &[u8]) -> Option<(Stamp, &[u8])> {
 
 /// The signed difference of two stamps, to the nanosecond.
 ///
-/// Any two stamps have one: it is kept as sign and magnitude, since it needs 65 bits. Zero is
-/// positive.
+/// It holds the difference of any two stamps: that takes 65 bits, so it is stored as sign and magnitude.
+/// Zero is positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Difference {
     negative: bool,
@@ -111,10 +110,10 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Appends the difference as an AT line has it: sign, seconds, point, nine digits, as in
+    /// Appends the difference in the form of an AT line: sign, seconds, point, nine digits, as in
     /// `+0.263873386`.
     ///
-    /// At most 22 bytes; allocates only if `out` has no room for them.
+    /// It writes at most 22 bytes, and allocates only if `out` has no room for them.
     /// Source: docs/protocol.md, "IAMAT", `diff`.
     pub fn write(self, out: &mut Vec<u8>) {
         let (seconds, nanos) = (self.nanos / NANOS_PER_SECOND, self.nanos % NANOS_PER_SECOND);
@@ -123,7 +122,7 @@ impl Difference {
             out.extend_from_slice(&[sign, b'0' + seconds as u8]);
         } else {
             out.push(sign);
-            // A Vec takes everything.
+            // Writing to a Vec never fails.
             let _ = write!(out, "{seconds}");
         }
         let mut fraction = *b".000000000";

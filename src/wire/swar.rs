@@ -1,11 +1,11 @@
-//! Digits in both directions, eight at a time.
+//! Reads and writes digits, eight at a time.
 //!
-//! In: eight digits of a text, or a number below 10^8. Out: the number, or its eight digits. What they
-//! mean, who asks knows.
+//! In: eight digits of a text, or a number below 10^8. Out: the number, or its eight digits. It does not
+//! know what the digits mean.
 //!
-//! The idea: eight bytes are one word, and a word can be calculated with. Reading, three
-//! multiplications make pairs of neighbouring digits into numbers below 100, pairs of those into numbers
-//! below 10,000, and pairs of those into one. Writing is the same way back.
+//! The idea: eight bytes form one machine word. To read them, three multiplications combine pairs of digits
+//! into numbers below 100, pairs of these into numbers below 10,000, and the last pair into the result.
+//! Writing takes the same steps in reverse.
 //!
 //! ```text
 //!   '1' '4' '7' '9' '4' '1' '3' '8'      bytes, the first the lowest of the word
@@ -14,29 +14,30 @@
 //!                 14794138               x 10,000 + next
 //! ```
 //!
-//! Three readers use it, for the form that servers and most clients write, each in front of a plain one that reads
-//! every form: `Stamp::read`, `skip_location` and a difference in `command.rs`. Property tests hold both to the same. What
-//! it saves, in instructions (`cargo bench --bench parts -- instructions`, the plain readers alone and with it): an IAMAT
-//! parsed 875 and 516, an AT parsed 1,141 and 637, an IAMAT in a turn of 100 without neighbours 1,992 and 1,632.
+//! Three fast paths use it, for the form that servers and most clients write: `Stamp::read`, `skip_location`
+//! and `is_difference` in `command.rs`. Each falls back to a plain reader for every form, and property tests
+//! check that both agree. It saves instructions (`cargo bench --bench parts -- instructions`): parsing an
+//! IAMAT takes 516 instead of 875, parsing an AT 637 instead of 1,141, an IAMAT in a turn of 100 without
+//! neighbours 1,632 instead of 1,992.
 
-/// How many digits a word has room for.
+/// The number of digits in a word.
 const WORD: usize = 8;
-/// Eight times the digit 0.
+/// A word of eight digits 0.
 const ZEROS: u64 = u64::from_le_bytes([b'0'; WORD]);
 
-/// The number that eight digits are; `None` if they are not all digits.
+/// Returns the number that eight digits form; `None` if a byte is not a digit.
 #[inline]
 pub(crate) fn eight_of(text: [u8; WORD]) -> Option<u64> {
     const HIGH_BITS: u64 = u64::from_le_bytes([0x80; WORD]);
     const ABOVE_NINE: u64 = u64::from_le_bytes([0x80 - 10; WORD]);
     let values = u64::from_le_bytes(text) ^ ZEROS;
-    // What is no digit has a high bit in one of the two. A sum may carry into the byte behind, but only
-    // from one that has such a bit itself.
+    // A byte that is not a digit gets its high bit set in one of the two terms. A sum may carry into the next
+    // byte, but only out of a byte whose own high bit is set.
     let others = (values.wrapping_add(ABOVE_NINE) | values) & HIGH_BITS;
     (others == 0).then(|| number(values))
 }
 
-/// The number that eight digits are, each a byte from 0 to 9, the first the lowest.
+/// Returns the number that eight digits form, each a byte from 0 to 9, the first digit in the lowest byte.
 fn number(digits: u64) -> u64 {
     const LOW_BYTES: u64 = 0x0000_00ff_0000_00ff;
     let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
@@ -45,12 +46,11 @@ fn number(digits: u64) -> u64 {
     upper.wrapping_add(lower) >> 32
 }
 
-/// Whether a text has the shape of another: a digit where that has a 0, and the same byte where
-/// that has another. `shape`: eight bytes or more, and a constant, so that nothing of it is calculated
-/// anew.
+/// Whether `text` has a digit where `shape` has a 0, and the same byte as `shape` everywhere else.
+/// `shape`: eight bytes or more, and a constant, so that the compiler evaluates it.
 #[inline(always)]
 pub(crate) fn has_shape<const LENGTH: usize>(text: &[u8; LENGTH], shape: &[u8; LENGTH]) -> bool {
-    // The last eight bytes may be some of the first once more: no harm.
+    // The last eight bytes may overlap the first eight, which does no harm.
     let firsts = text.first_chunk().zip(shape.first_chunk());
     let lasts = text.last_chunk().zip(shape.last_chunk());
     let is_same = |(text, shape): (&[u8; WORD], &[u8; WORD])| word_has_shape(*text, *shape);
@@ -61,17 +61,17 @@ pub(crate) fn has_shape<const LENGTH: usize>(text: &[u8; LENGTH], shape: &[u8; L
 fn word_has_shape(text: [u8; WORD], shape: [u8; WORD]) -> bool {
     const HIGH_BITS: u64 = u64::from_le_bytes([0x80; WORD]);
     let differences = u64::from_le_bytes(text) ^ u64::from_le_bytes(shape);
-    // Of two digits, the first 0, the bits that differ are 9 at most.
+    // XOR of a digit with the digit 0 is at most 9.
     let above = u64::from_le_bytes(shape.map(|byte| if byte == b'0' { 0x80 - 10 } else { 0x7f }));
     let others = (differences & !HIGH_BITS).wrapping_add(above) | differences;
     others & HIGH_BITS == 0
 }
 
-/// The eight digits of a number below 10^8, zeros in front.
+/// Returns the eight digits of a number below 10^8, with leading zeros.
 pub(crate) fn eight_digits(number: u32) -> [u8; WORD] {
     debug_assert!(number < 100_000_000);
     let fours = u64::from(number / 10_000) | (u64::from(number % 10_000) << 32);
-    // A product and a shift in the place of each division: exact below 10,000, and below 100.
+    // A product and a shift replace each division: exact below 10,000, and below 100.
     let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
     let twos = hundreds | ((fours - hundreds * 100) << 16);
     let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;

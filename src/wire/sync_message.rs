@@ -1,36 +1,36 @@
-//! What two servers say to each other to find out in what they differ: four lines.
+//! The four lines with which two servers find out in which reports they differ.
 //!
-//! In: the operands of such a line, or the sums to write one of. Out: a [`SyncMessage`], or the line. What
-//! the sums are the [digest](crate::table::digest) knows, what follows from them the
-//! [comparison](crate::replication::anti_entropy).
+//! In: the operands of a line to parse, or the sums to write. Out: a [`SyncMessage`], or the line. The
+//! [digest](crate::table::digest) defines the sums; the [comparison](crate::replication::anti_entropy)
+//! decides what follows from them.
 //!
 //! ```text
-//! SYNC   <sum>                the state's
-//! GROUPS <first> <32 sums>    of 32 groups in a row
-//! LEAVES <first> <32 sums>    of 32 leaves in a row
-//! WANT   <first> <32 bits>    of 32 leaves in a row, the lines of those that are marked
+//! SYNC   <sum>                the sum of the state
+//! GROUPS <first> <32 sums>    the sums of 32 consecutive groups
+//! LEAVES <first> <32 sums>    the sums of 32 consecutive leaves
+//! WANT   <first> <32 bits>    requests the lines of the marked leaves among 32 consecutive ones
 //! ```
 //!
-//! The idea: everything comes in rows of 32, so that every line fits any limit on lines, and no line
-//! needs those before it to be understood. All numbers are hexadecimal, in lower case, with all their
-//! digits: 16 a sum, two the first group, four the first leaf, eight the marks.
+//! The idea: sums travel in rows of 32, so that every line fits any limit on lines, and a receiver
+//! understands each line without the lines before it. All numbers are lower-case hexadecimal with leading
+//! zeros: a sum has 16 digits, the first group two, the first leaf four, the marks eight.
 
 use super::fields::Fields;
 use super::parse_error::ParseError;
 
-/// Leaves: each client belongs to one, by the hash of its id.
+/// The number of leaves. The hash of a client's id decides to which leaf the client belongs.
 pub const LEAVES: usize = 1 << 16;
 
-/// Groups of leaves.
+/// The number of groups of leaves.
 pub const GROUPS: usize = 1 << 8;
 
-/// Leaves in a group.
+/// The number of leaves in a group.
 pub const LEAVES_IN_GROUP: usize = LEAVES / GROUPS;
 
-/// Groups or leaves in a row.
+/// The number of groups or leaves in one line.
 pub const ROW: usize = 32;
 
-/// Bytes of the longest of these lines, its end not counted.
+/// The length of the longest of these lines, in bytes, without its delimiter.
 pub const ROW_LINE_BYTES_MAX: usize = "LEAVES 0000 ".len() + ROW * SUM_DIGITS;
 
 const SUM_DIGITS: usize = 16;
@@ -41,36 +41,36 @@ const MARKS_DIGITS: usize = 8;
 /// One line of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncMessage<'a> {
-    /// `SYNC <sum>`: this is the sum of all that I know.
+    /// `SYNC <sum>`: the sum of all lines of the sender.
     Sync(u64),
-    /// `GROUPS <first> <sums>`: these are the sums of some of my groups.
+    /// `GROUPS <first> <sums>`: the sums of 32 of the sender's groups.
     Groups(DigestRow<'a>),
-    /// `LEAVES <first> <sums>`: these are the sums of some of my leaves.
+    /// `LEAVES <first> <sums>`: the sums of 32 of the sender's leaves.
     Leaves(DigestRow<'a>),
-    /// `WANT <first> <marks>`: tell me what you know of these leaves.
+    /// `WANT <first> <marks>`: the sender requests the lines of these leaves.
     Want(Marks),
 }
 
 /// The sums of 32 groups or leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DigestRow<'a> {
-    /// The first of them, a multiple of 32.
+    /// The index of the first group or leaf, a multiple of 32.
     pub first: usize,
-    /// Their digits, which have been read before.
+    /// The digits of all 32 sums, already checked.
     text: &'a [u8],
 }
 
-/// Some of 32 leaves.
+/// A selection among 32 consecutive leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marks {
-    /// The first of the 32, which is a multiple of 32.
+    /// The index of the first leaf, a multiple of 32.
     pub first: usize,
-    /// Bit `n`, of value 2^n, is leaf `first + n`.
+    /// The selection: bit `n`, of value 2^n, stands for leaf `first + n`.
     pub bits: u32,
 }
 
 impl<'a> SyncMessage<'a> {
-    /// Reads the operands of the line called `name`; `None`: there is no such line.
+    /// Parses the operands of the line called `name`; `None` if no line has this name.
     pub(crate) fn parse(
         name: &[u8],
         fields: Fields<'a>,
@@ -114,14 +114,14 @@ pub fn write_sync(out: &mut Vec<u8>, state: u64) {
     write_number(out, state, SUM_DIGITS);
 }
 
-/// Appends a GROUPS line without its delimiter. `groups`: the sums of all groups; `row`: which 32 of
-/// them, counted in rows.
+/// Appends a GROUPS line without its delimiter. `groups`: the sums of all groups; `row`: the index of the
+/// 32 to write.
 pub fn write_groups(out: &mut Vec<u8>, groups: &[u64], row: usize) {
     write_row(out, b"GROUPS ", GROUP_DIGITS, groups, row);
 }
 
-/// Appends a LEAVES line without its delimiter. `leaves`: the sums of all leaves; `row`: which 32 of
-/// them, counted in rows.
+/// Appends a LEAVES line without its delimiter. `leaves`: the sums of all leaves; `row`: the index of the
+/// 32 to write.
 pub fn write_leaves(out: &mut Vec<u8>, leaves: &[u64], row: usize) {
     write_row(out, b"LEAVES ", LEAF_DIGITS, leaves, row);
 }
@@ -142,20 +142,20 @@ fn write_row(out: &mut Vec<u8>, name: &[u8], first_digits: usize, sums: &[u64], 
     sums[first..first + ROW].iter().for_each(|&sum| write_number(out, sum, SUM_DIGITS));
 }
 
-/// The number that the next field is.
+/// Parses the next field as a number of exactly `digits` hexadecimal digits.
 fn hexadecimal(fields: &mut Fields<'_>, digits: usize) -> Result<u64, ParseError> {
     number(fields.operand()?, digits).ok_or(ParseError::Hexadecimal)
 }
 
-/// The beginning of a row of groups, which have two digits, or of leaves, which have four: so it is
-/// always one of them.
+/// Parses the first index of a row. A group has two digits and a leaf four, so every number of that length
+/// is a valid index.
 fn first_of(fields: &mut Fields<'_>, digits: usize) -> Result<usize, ParseError> {
     const _: () = assert!(GROUPS == 1 << (4 * GROUP_DIGITS) && LEAVES == 1 << (4 * LEAF_DIGITS));
     let first = hexadecimal(fields, digits)? as usize;
     first.is_multiple_of(ROW).then_some(first).ok_or(ParseError::Hexadecimal)
 }
 
-/// A number of just so many digits, 16 at most.
+/// Parses a number of exactly `digits` hexadecimal digits, at most 16.
 fn number(text: &[u8], digits: usize) -> Option<u64> {
     let is_one = text.len() == digits && text.iter().all(|&byte| is_digit(byte));
     let value = |byte: u8| u64::from(if byte <= b'9' { byte - b'0' } else { byte - b'a' + 10 });
