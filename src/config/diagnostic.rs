@@ -1,23 +1,23 @@
-//! What is wrong with a topology file, said so that it can be mended.
+//! Errors and warnings about a topology file, each with its position, the line it concerns and a remedy.
 //!
-//! In: places in the text, what is wrong there, and a remedy. Out:
+//! In: positions in the text, what is wrong there, and a remedy. Out:
 //!
 //! ```text
-//! topology.toml:12:25: error: "Wilkes" is no server of this herd
+//! topology.toml:12:25: error: neighbours lists "Wilkes", which is not a server of this herd
 //!    |
 //! 12 | neighbours = ["Parker", "Wilkes"]
 //!    |                         ^^^^^^^^
 //!    = remedy: the servers are "Alford", "Bolden", "Hamilton", "Parker", "Welsh"
 //! ```
 //!
-//! Knows nothing of servers. The idea: a reader of the file goes on after an error, so that all errors are
-//! reported at once; they are put in the file's order at the end.
+//! Knows nothing of servers. The idea: the reader of a topology continues after an error, so that it reports all
+//! errors at once. At the end they are sorted into the file's order.
 //!
-//! Where the text is not TOML, what was understood of it is not to be trusted: then nothing else is
-//! said about those lines, and nothing is called missing ([`Diagnostics::is_broken`]).
+//! Where the text is not valid TOML, the parser's result is unreliable. Then no further errors are reported for
+//! those lines, and no key is reported as missing ([`Diagnostics::is_broken`]).
 //!
-//! Invariants: no control character of the file reaches the output, and nothing that looks like a secret:
-//! such a line is not shown, wherever it stands.
+//! Invariants: no control character of the file reaches the output. A line that may hold a secret is never shown,
+//! wherever in the file it is.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -27,10 +27,10 @@ use std::path::Path;
 use crate::log::one_line;
 use crate::log::secret::mask_keys;
 
-/// One thing that is wrong, or doubtful, with a topology file.
+/// One error in a topology file, or one warning about it.
 ///
-/// Printed, it is several lines: place, error or warning, the line with the place underlined, the
-/// remedy.
+/// It is printed on several lines: the position and the message, the line of the file with the position underlined,
+/// and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     kind: &'static str,
@@ -41,7 +41,7 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// The place, what is wrong there and the remedy, on one line: for the log.
+    /// The position, the message and the remedy on one line, for the log.
     pub fn in_one_line(&self) -> String {
         one_line(&format!("{}: {}: {}", self.place, self.what, self.remedy)).into_owned()
     }
@@ -56,12 +56,12 @@ impl Diagnostic {
         Diagnostic { kind: "warning", ..self }
     }
 
-    /// An error in what this place of the topology leads to, such as a file that it names.
+    /// An error at the same position, about something that the topology names there, such as a file.
     pub fn error(&self, what: impl Into<String>, remedy: impl Into<String>) -> Diagnostic {
         Diagnostic { kind: "error", what: what.into(), remedy: remedy.into(), ..self.clone() }
     }
 
-    /// The same for what is only doubtful.
+    /// A warning at the same position, about something that the topology names there.
     pub fn warning(&self, what: impl Into<String>, remedy: impl Into<String>) -> Diagnostic {
         Diagnostic { kind: "warning", ..self.error(what, remedy) }
     }
@@ -80,12 +80,12 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Why a topology was refused: all that is wrong with it, in the file's order.
+/// Why a topology was rejected: all of its errors, in the file's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopologyErrors(Vec<Diagnostic>);
 
 impl TopologyErrors {
-    /// The one error of a file that cannot be read, or not further than to `at` in its text.
+    /// A single error about the file as a whole, or about the byte offset `at` of its text.
     pub(super) fn of_file(
         path: &Path,
         text: &str,
@@ -118,7 +118,7 @@ impl fmt::Display for TopologyErrors {
 
 impl std::error::Error for TopologyErrors {}
 
-/// The line of a place, as it can be shown, and where in it the place is, in characters.
+/// The line that a diagnostic concerns, made printable. `indent` and `width` mark the position in it, in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Excerpt {
     number: usize,
@@ -127,30 +127,30 @@ struct Excerpt {
     width: usize,
 }
 
-/// So many characters of a line are shown before its place, and so many from its place on.
+/// Characters of a line that are shown before the position, and from the position on.
 const SHOWN_BEFORE: usize = 60;
 const SHOWN_AFTER: usize = 60;
 
-/// A place in the text, in bytes.
+/// A range of bytes in the text.
 pub(super) type Span = Range<usize>;
 
 /// A diagnostic before its line and column are known.
 #[derive(Debug)]
 struct Draft {
     at: Option<Span>,
-    /// Whether the line may be shown.
+    /// Whether the line may be printed; false for a line that may hold a secret.
     is_shown: bool,
     what: String,
     remedy: String,
 }
 
-/// What was found so far, in any order.
+/// The errors and warnings found so far, in any order.
 #[derive(Debug)]
 pub(super) struct Diagnostics<'t> {
     text: &'t str,
     errors: Vec<Draft>,
     warnings: Vec<Draft>,
-    /// Where the text is not TOML: lines, and all that stands behind an open list.
+    /// Where the text is not valid TOML: the lines with errors, and everything after an unclosed list.
     broken: Vec<Span>,
 }
 
@@ -159,24 +159,25 @@ impl<'t> Diagnostics<'t> {
         Diagnostics { text, errors: Vec::new(), warnings: Vec::new(), broken: Vec::new() }
     }
 
-    /// The text is not TOML in these places.
+    /// Records the TOML parser's errors, and their lines as broken.
     pub(super) fn not_toml(&mut self, errors: &[toml::de::Error]) {
         let list_is_open =
             errors.iter().any(|error| error.message().starts_with("unclosed array,"));
         for error in errors {
             let what = error.message();
             let at = error.span().unwrap_or(self.text.len()..self.text.len());
-            // Behind an open list every line is wrong, and none for a reason of its own: the first
-            // is enough.
+            // After an unclosed list every line is an error with the same cause, so only the first is reported.
             let is_end = list_is_open && what.contains("array");
             let remedy = match what {
-                _ if is_end => "close the list before this with ]; what follows was not understood",
-                "duplicate key" => {
-                    "keep one of the two; only the table [[server]] may stand more than once"
+                _ if is_end => {
+                    "close the list before this position with ]; the rest of the file was not checked"
                 }
-                _ => "a line is key = value; text stands in \"quotes\", lists in [brackets]",
+                "duplicate key" => {
+                    "remove one of the two; only the table [[server]] may appear more than once"
+                }
+                _ => "write key = value, with text in \"quotes\" and lists in [brackets]",
             };
-            self.error(at.clone(), format!("this is not TOML: {what}"), remedy);
+            self.error(at.clone(), format!("invalid TOML: {what}"), remedy);
             self.broken.push(line_of(self.text, at.start));
             if is_end {
                 self.broken.push(at.start..self.text.len());
@@ -185,13 +186,12 @@ impl<'t> Diagnostics<'t> {
         }
     }
 
-    /// Whether some of the text is not TOML, so that what is missing may only not have been
-    /// understood.
+    /// Whether some of the text is not valid TOML. Then a key that seems to be missing may only not have been parsed.
     pub(super) fn is_broken(&self) -> bool {
         !self.broken.is_empty()
     }
 
-    /// Something with which no server may start. `at`: nothing for the file as a whole.
+    /// Records an error, with which no server may start. Without `at` it concerns the whole file.
     pub(super) fn error(
         &mut self,
         at: impl Into<Option<Span>>,
@@ -202,7 +202,7 @@ impl<'t> Diagnostics<'t> {
         self.add(Draft { at: at.into(), is_shown: true, what, remedy });
     }
 
-    /// The same of a line that may hold a secret or a password: its place is shown, and not the line.
+    /// Records an error about a line that may hold a secret: its position is printed, but not the line.
     pub(super) fn error_unseen(&mut self, at: Span, what: &str, remedy: &str) {
         let (what, remedy) = (what.into(), remedy.into());
         self.add(Draft { at: Some(at), is_shown: false, what, remedy });
@@ -215,19 +215,19 @@ impl<'t> Diagnostics<'t> {
         }
     }
 
-    /// Something that may be meant.
+    /// Records a warning: something that is suspicious, but may be intended.
     pub(super) fn warn(&mut self, at: Span, what: impl Into<String>, remedy: impl Into<String>) {
         let (what, remedy) = (what.into(), remedy.into());
         self.warnings.push(Draft { at: Some(at), is_shown: true, what, remedy });
     }
 
-    /// A diagnostic about that place of the file at `path`, for others to fill in.
+    /// An empty diagnostic at this position of the file at `path`, for [`Diagnostic::error`] and [`Diagnostic::warning`].
     pub(super) fn diagnostic_at(&self, path: &Path, at: Option<Span>) -> Diagnostic {
         let (what, remedy) = (String::new(), String::new());
         diagnostic(self.text, path, "error", Draft { at, is_shown: true, what, remedy })
     }
 
-    /// The warnings, if there are no errors; each in the file's order.
+    /// The warnings if there are no errors, else the errors; either in the file's order.
     pub(super) fn into_result(self, path: &Path) -> Result<Vec<Diagnostic>, TopologyErrors> {
         let Diagnostics { text, errors, warnings, .. } = self;
         match errors.is_empty() {
@@ -264,7 +264,7 @@ fn diagnostic(text: &str, path: &Path, kind: &'static str, draft: Draft) -> Diag
     let column = 1 + before.chars().count();
     let (before, under, after) = (last(&shown(before), SHOWN_BEFORE), shown(under), shown(after));
     let all = &text[line.clone()];
-    // As of a proxy with a password, or a URL with a key.
+    // A URL may hold the password of a proxy, or a key.
     let has_secret = all.split_once("://").is_some_and(|(_, url)| url.contains(['@', '?']));
     let is_shown = is_shown && !has_secret && matches!(mask_keys(all), Cow::Borrowed(_));
     let excerpt = Excerpt {
@@ -282,7 +282,7 @@ fn diagnostic(text: &str, path: &Path, kind: &'static str, draft: Draft) -> Diag
     }
 }
 
-/// The line in which byte `at` is, without its end.
+/// The line that contains byte `at`, without its line end.
 fn line_of(text: &str, at: usize) -> Span {
     let at = char_boundary(text, at);
     let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
@@ -298,12 +298,12 @@ fn char_boundary(text: &str, at: usize) -> usize {
     at
 }
 
-/// Part of a line as it can be shown: a tab is as wide as a space.
+/// Part of a line, made printable; a tab becomes one space.
 fn shown(part: &str) -> String {
     one_line(&part.trim_end_matches('\r').replace('\t', " ")).into_owned()
 }
 
-/// The first `most` characters of `text`, with a sign if there are more.
+/// The first `most` characters of `text`, followed by "..." if there are more.
 pub(super) fn first(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}...", &text[..end]),
@@ -318,12 +318,12 @@ fn last(text: &str, most: usize) -> String {
     }
 }
 
-/// A value of the file within a sentence: in quotes, and not longer than a name may be.
+/// A value of the file, quoted for a sentence and cut to the longest length of a name.
 pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", first(text, 64))
 }
 
-/// Several of them, with commas.
+/// Several values of the file, quoted and separated by commas.
 pub(super) fn all_quoted<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     texts.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
 }

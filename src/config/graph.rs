@@ -1,19 +1,18 @@
-//! What the neighbours of a herd amount to: who hears of whom, and who falls silent when one stops.
+//! The graph of neighbours: which servers reach each other, and which become unreachable when one stops.
 //!
-//! In: the servers by number, and for each the numbers of its neighbours. Out: groups of servers
-//! that hear of each other. Knows no names.
+//! In: the servers by number, and for each the numbers of its neighbours. Out: groups of servers that reach each other.
+//! Knows no names.
 //!
-//! The idea: a herd has at most 64 servers, so a server is a cut server if a search without it
-//! finds more groups. Tarjan's algorithm would find them all in one search, and would have to be
-//! believed.
+//! The idea: a herd has at most 64 servers, so a server is a cut vertex if a search without it finds more groups.
+//! Tarjan's algorithm would find all cut vertices in one search, but is harder to verify.
 
 use std::collections::BTreeSet;
 
-/// For each server its neighbours, by number; both ways.
+/// For each server its neighbours, by number; symmetric.
 pub(super) type NeighbourGraph = [BTreeSet<usize>];
 
-/// The groups of servers that hear of each other, when `stopped` does not run; each in rising
-/// order, the largest group first.
+/// The groups of servers that reach each other while `stopped` does not run. Each group is in ascending order; the
+/// largest group comes first.
 pub(super) fn groups(neighbours: &NeighbourGraph, stopped: Option<usize>) -> Vec<Vec<usize>> {
     let mut groups = Vec::new();
     let mut seen: BTreeSet<usize> = stopped.into_iter().collect();
@@ -32,13 +31,12 @@ pub(super) fn groups(neighbours: &NeighbourGraph, stopped: Option<usize>) -> Vec
         group.sort_unstable();
         groups.push(group);
     }
-    // Stable: of groups of one size, the one that stands first in the file.
+    // A stable sort: among groups of the same size, the first in the file comes first.
     groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
     groups
 }
 
-/// The groups into which the neighbourhood of `server` falls when it stops; fewer than two if it is
-/// no cut server.
+/// The groups into which the neighbours of `server` fall when it stops; fewer than two if it is not a cut vertex.
 pub(super) fn groups_without(neighbours: &NeighbourGraph, server: usize) -> Vec<Vec<usize>> {
     let mut groups = groups(neighbours, Some(server));
     groups.retain(|group| group.iter().any(|member| neighbours[server].contains(member)));

@@ -1,13 +1,13 @@
-//! The table `[journal]`: how reports outlive a server.
+//! The table `[journal]`: how reports survive a restart.
 //!
-//! In: the table, if it is there. Out: [`JournalSettings`]. Knows no file.
+//! In: the table, if the file has it. Out: [`JournalSettings`]. Opens no file.
 
 use super::diagnostic::Diagnostics;
 use super::toml_section::Section;
 use crate::journal::{JournalSettings, Sync};
 use std::path::Path;
 
-/// Reads `[journal]`; without it there is none. `folder`: the topology file's.
+/// Reads `[journal]`; `None` if the file has no such table. `folder` is the topology file's.
 pub(super) fn read(
     top: &Section<'_>,
     folder: &Path,

@@ -1,36 +1,36 @@
 //! Every key of `topology.toml`, once: its table, type, range, default and meaning.
 //!
-//! In: nothing. Out: [`KEYS`], in the order of the shipped `topology.toml`. Knows no reader of a key and no TOML.
+//! In: nothing. Out: [`KEYS`], in the order of the shipped `topology.toml`. Knows neither TOML nor the readers of the keys.
 //!
-//! The idea: what a file may say is judged by these rows alone. They decide which keys are unknown and what an unknown key
-//! was meant to be, which type and range a value has, what holds without it, and what a remedy says. A test sets each
-//! key and demands that the topology changes, so that no row is without effect.
+//! The idea: these rows alone define the file. They decide which keys are unknown and which key a misspelt one
+//! resembles, the type, range and default of each value, and what a remedy says. A test sets each key and checks that
+//! the topology changes, so no row is without effect.
 //!
-//! A key that has left the file is a row of [`MOVED`]: its remedy names what took its place.
+//! A key that was removed or renamed is a row of [`MOVED`]: its remedy names its replacement.
 
 use std::ops::RangeInclusive;
 
 use DefaultValue::{Is, Required, Unset};
 use ValueType::{Address, Choice, Flag, Name, Number, Table, Tables, Text, Texts};
 
-/// A key: what a file may say under it, and what that means.
+/// A key of the topology file: what its value may be, and what it means.
 #[derive(Debug)]
 pub struct Key {
-    /// The table in which it stands, such as `[limits]`, or [`TOP`].
+    /// The table that contains it, such as `[limits]`, or [`TOP`].
     pub section: &'static str,
-    /// Its name; the unit of a number stands last in it.
+    /// Its name; a number's name ends with its unit.
     pub name: &'static str,
-    /// What its value has to be.
+    /// The type of its value.
     pub kind: ValueType,
-    /// What holds where a file does not set it.
+    /// Its value in a file that does not set it.
     pub default: DefaultValue,
-    /// What it decides, and what happens at a limit.
+    /// What it controls, and what happens at a limit.
     pub help: &'static str,
-    /// Whether a running server reads again, at SIGHUP, what this key names.
+    /// Whether a running server reads the files that this key names again at SIGHUP.
     pub reload: bool,
 }
 
-/// What a value has to be.
+/// The type of a value.
 #[derive(Debug)]
 pub enum ValueType {
     /// Any text.
@@ -45,26 +45,26 @@ pub enum ValueType {
     Flag,
     /// One of these texts.
     Choice(&'static [&'static str]),
-    /// A whole number: its unit (nothing for a count) and its range.
+    /// A whole number, with its unit (empty for a count) and its range.
     Number(&'static str, RangeInclusive<u64>),
-    /// A table, with rows of its own.
+    /// A table, whose keys have rows of their own.
     Table,
     /// A list of such tables.
     Tables,
 }
 
-/// What holds where a file does not set a key. Texts stand here without their quotes.
+/// The value of a key that a file does not set. Texts are without their quotes here.
 #[derive(Debug)]
 pub enum DefaultValue {
-    /// This value.
+    /// This default.
     Is(&'static str),
-    /// Nothing; this is an example.
+    /// No default; this is an example.
     Unset(&'static str),
-    /// The file is refused; this is an example.
+    /// The file is rejected without this key; this is an example.
     Required(&'static str),
 }
 
-/// What stands before the first table of a file.
+/// The keys before the first table of a file.
 pub const TOP: &str = "the top of the file";
 
 const SERVER: &str = "[[server]]";
@@ -208,24 +208,24 @@ pub const KEYS: &[Key] = &[
     key(LIMITS, "drain_ms", Number("ms", 0..=600_000), Is("4_000"), "Time that connections are still served after SIGTERM."),
 ];
 
-const PHASE: &str = "take it out: it follows from places.deadline_ms now";
+const PHASE: &str = "remove it: this timeout now follows from places.deadline_ms";
 
-/// Keys that a file may have had before, and the remedy for each.
+/// Keys of earlier versions, with the remedy for each.
 #[rustfmt::skip]
 pub(super) const MOVED: &[(&str, &str)] = &[
-    ("whatsats_in_flight", "it is places.in_flight now: write in_flight under [places]"),
-    ("whatsat_queue", "it is places.queue now: write queue under [places]"),
-    ("whatsat_deadline_ms", "it is places.deadline_ms now: write deadline_ms under [places]"),
-    ("http_body_bytes", "it is places.body_bytes now: write body_bytes under [places]"),
-    ("http_total_body_bytes", "take it out: it is 16 times places.body_bytes now"),
-    ("http_head_bytes", "take it out: the head of a reply may always have 16_384 bytes now"),
-    ("handshakes", "take it out: at most 4 handshakes with the service are under way at once now"),
+        ("whatsats_in_flight", "it is now places.in_flight: write in_flight under [places]"),
+        ("whatsat_queue", "it is now places.queue: write queue under [places]"),
+        ("whatsat_deadline_ms", "it is now places.deadline_ms: write deadline_ms under [places]"),
+        ("http_body_bytes", "it is now places.body_bytes: write body_bytes under [places]"),
+        ("http_total_body_bytes", "remove it: the limit is now 16 times places.body_bytes"),
+        ("http_head_bytes", "remove it: the limit for the head of a reply is now always 16_384 bytes"),
+        ("handshakes", "remove it: the limit is now always 4 handshakes with the service at once"),
     ("dns_ms", PHASE),
     ("tcp_ms", PHASE),
     ("tls_ms", PHASE),
     ("first_byte_ms", PHASE),
     ("between_bytes_ms", PHASE),
-    ("idle_ms", "take it out: an unused connection to the service is always kept for 90 s now"),
+        ("idle_ms", "remove it: an unused connection to the service is now always kept for 90 s"),
 ];
 
 const fn key(
@@ -238,25 +238,25 @@ const fn key(
     Key { section, name, kind, default, help, reload: false }
 }
 
-/// The keys of a table, in order.
+/// The keys of the table `section`, in order.
 pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
     KEYS.iter().filter(move |key| key.section == section)
 }
 
 impl Key {
-    /// Its default, or an example if it has none.
+    /// Its default as text, or its example if it has no default.
     pub(super) fn example(&self) -> &'static str {
         let (Is(text) | Unset(text) | Required(text)) = self.default;
         text
     }
 
-    /// The default of a number.
+    /// The default of a number; 0 if the key has no number.
     pub(super) fn default_number(&self) -> u64 {
         self.example().replace('_', "").parse().unwrap_or_default()
     }
 }
 
-/// `range` in words, its ends as TOML lets one write them: `0 to 1_048_576`.
+/// `range` as text, with the digits grouped as TOML allows: `0 to 1_048_576`.
 pub fn range_in_words(range: &RangeInclusive<u64>) -> String {
     format!("{} to {}", grouped(*range.start()), grouped(*range.end()))
 }

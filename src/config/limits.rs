@@ -1,10 +1,10 @@
 //! The table `[limits]`: how much a server accepts and keeps, and how long it waits.
 //!
-//! In: the table. Out: [`Limits`], a field for each of its keys; [`KEYS`](super::KEYS) says what they mean. Knows no
-//! user of a limit.
+//! In: the table. Out: [`Limits`], with a field for each key; [`KEYS`](super::KEYS) documents them. Does not know where
+//! the limits are used.
 //!
-//! Invariant: the limits of a [`Topology`](super::Topology) are each in range, and agree with each
-//! other (`check_together`). So the users of a limit need not check it.
+//! Invariant: each limit of a [`Topology`](super::Topology) is in range, and the limits are consistent
+//! (`check_together`). Code that uses a limit need not check it.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use crate::wire::command::{CLIENT_ID_BYTES_MAX, LOCATION_BYTES_MAX, NAME_BYTES_M
 use crate::wire::sync_message::ROW_LINE_BYTES_MAX;
 use herd_reactor::BUFFERED_BYTES_MAX;
 
-// A buffer that is filled up to its mark, and by one reply more, must not be cut for that.
+// A buffer that is filled to its mark, and then with one more reply, must stay below the reactor's own limit.
 const _: () = assert!(33_554_432 <= BUFFERED_BYTES_MAX / 2);
 
-// Whatever line_bytes and flood_buffer_bytes are, what neighbours compare fits.
+// A line of an anti-entropy comparison fits the smallest line_bytes and the smallest flood_buffer_bytes.
 const _: () = assert!(ROW_LINE_BYTES_MAX < 1_024 && ROW_LINE_BYTES_MAX < 4_096);
 
-// What a command may hold can be lowered here, never raised: neighbours must take it too.
+// The limits of a command can be lowered here, but not raised: neighbours must accept the command, too.
 const _: () = assert!(CLIENT_ID_BYTES_MAX == 4_096 && LOCATION_BYTES_MAX == 64);
 
 macro_rules! limits {
     ($($key:ident => $field:ident: $type:ty,)+) => {
-        /// The values of `[limits]`. Times are durations; what may be switched off is an option.
+                /// The values of `[limits]`. Times are durations; a limit that can be switched off is an option.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Limits {
             $(
@@ -35,7 +35,7 @@ macro_rules! limits {
         }
 
         impl Limits {
-            /// Reads `[limits]`; the defaults hold for what it leaves out.
+                        /// Reads `[limits]`; a key that the file does not set has its default.
             pub(super) fn read(section: &Section<'_>) -> Limits {
                 Limits { $($field: section.number(stringify!($key)),)+ }
             }
@@ -76,7 +76,7 @@ limits! {
     drain_ms => drain: Duration,
 }
 
-/// A time for which milliseconds would be too fine.
+/// A time in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seconds(pub u64);
 
@@ -87,10 +87,10 @@ impl Amount for Seconds {
 }
 
 impl Limits {
-    /// Bytes of the longest AT line that can come of an IAMAT, without its end.
+    /// Longest AT line in bytes that an IAMAT can cause, without its line end.
     ///
-    /// `AT <name> <difference> <client-id> <location> <stamp>`; difference and stamp are 41 bytes
-    /// at most where they are ours, 64 leaves room for those of a plain neighbour.
+    /// The line is `AT <name> <difference> <client-id> <location> <stamp>`. Difference and stamp have at most 41 bytes in
+    /// lines of our own; 64 leaves room for those of a plain neighbour.
     pub fn longest_at_line_bytes(&self) -> usize {
         const DIFFERENCE_AND_STAMP_BYTES: usize = 64;
         const SPACES: usize = 5;
@@ -102,7 +102,7 @@ impl Limits {
             + SPACES
     }
 
-    /// Finds limits that are each in range and yet make no sense together, or with those of `places`.
+    /// Records an error for each limit that contradicts another limit, or a setting of `places`.
     pub(super) fn check_together(
         &self,
         section: &Section<'_>,
@@ -110,7 +110,7 @@ impl Limits {
         diagnostics: &mut Diagnostics<'_>,
     ) {
         let mut must = |holds: bool, keys: &[&str], what: String, remedy: &str| {
-            // The defaults agree, so one of the keys stands in the file.
+            // The defaults are consistent, so at least one of the keys is in the file.
             let place = |key: &&str| section.place_of(key).or_else(|| places.place_of(key));
             if let (false, Some(place)) = (holds, keys.iter().find_map(place)) {
                 diagnostics.error(place, what, remedy);
@@ -120,36 +120,36 @@ impl Limits {
         must(
             silence > ping,
             &["silence_ms", "ping_ms"],
-            format!("silence_ms {silence} is not longer than ping_ms {ping}"),
-            "a neighbour needs time to answer: set silence_ms to three times ping_ms",
+            format!("silence_ms ({silence}) must be longer than ping_ms ({ping})"),
+            "set silence_ms to three times ping_ms: a neighbour needs time to answer a PING",
         );
         let (first, max) = (self.retry_first.as_millis(), self.retry_max.as_millis());
         must(
             max >= first,
             &["retry_max_ms", "retry_first_ms"],
-            format!("retry_max_ms {max} is shorter than retry_first_ms {first}"),
-            "pauses grow from retry_first_ms to retry_max_ms: raise retry_max_ms",
+            format!("retry_max_ms ({max}) must be at least retry_first_ms ({first})"),
+            "raise retry_max_ms: pauses grow from retry_first_ms to retry_max_ms",
         );
         let (line, longest) = (self.line_bytes, self.longest_at_line_bytes());
         must(
             longest < line,
             &["line_bytes", "client_id_bytes", "location_bytes"],
-            format!("an AT line may have {longest} bytes, and line_bytes is {line}"),
-            "raise line_bytes or lower client_id_bytes: neighbours must accept what clients can cause",
+            format!("line_bytes ({line}) must exceed the longest AT line ({longest} bytes)"),
+            "raise line_bytes or lower client_id_bytes: neighbours must accept every line that a client can cause",
         );
         let echo = self.line_echo_bytes;
         must(
             echo <= line,
             &["line_echo_bytes", "line_bytes"],
-            format!("line_echo_bytes {echo} is more than line_bytes {line}"),
+            format!("line_echo_bytes ({echo}) must be at most line_bytes ({line})"),
             "lower line_echo_bytes: a server keeps at most line_bytes of a line",
         );
         let flood = self.flood_buffer_bytes;
         must(
             line <= flood,
             &["flood_buffer_bytes", "line_bytes"],
-            format!("flood_buffer_bytes {flood} does not hold line_bytes {line}"),
-            "raise flood_buffer_bytes, best to several times line_bytes",
+            format!("flood_buffer_bytes ({flood}) must be at least line_bytes ({line})"),
+            "raise flood_buffer_bytes, preferably to several times line_bytes",
         );
         let whatsats = self.whatsats_per_connection;
         let all = places.number::<usize>("in_flight") + places.number::<usize>("queue");
@@ -157,8 +157,8 @@ impl Limits {
             whatsats <= all,
             &["whatsats_per_connection", "in_flight", "queue"],
             format!(
-                "places.in_flight and places.queue have room for {all}, less than one connection may ask, \
-                 whatsats_per_connection {whatsats}"
+                "whatsats_per_connection ({whatsats}) must be at most places.in_flight and places.queue \
+                                 together ({all})"
             ),
             "raise queue under [places], or lower whatsats_per_connection under [limits]",
         );

@@ -1,26 +1,26 @@
-//! Who is in the herd, where, and under which limits: the file `topology.toml`.
+//! The file `topology.toml`: the servers of the herd, their addresses, and their limits.
 //!
-//! In: a path, or the text. Out: a [`Topology`] in which everything holds together, or [`TopologyErrors`],
-//! all of them at once, each with its place and a remedy. A server whose file has errors exits
-//! with status 78. Opens no socket; knows neither `Table` nor reactor.
+//! In: a path, or the text. Out: a consistent [`Topology`], or [`TopologyErrors`] with all errors at once, each with its
+//! position and a remedy. A server whose file has errors exits with status 78. Opens no socket; knows neither `Table`
+//! nor reactor.
 //!
-//! The idea: three passes, each of which goes on after an error. What a table may say stands in [`KEYS`], and nowhere else.
+//! The idea: three passes, each of which continues after an error. [`KEYS`] alone defines what each table may contain.
 //!
 //! ```text
 //! text -> TOML          -> tables, key by key    -> servers, together  -> Topology
 //!         (toml)           (KEYS, Section)          (servers)              and warnings
-//!         is it TOML?      unknown, wrong type,     twice, nobody,
-//!                          out of range             itself
+//!         is it TOML?      unknown key, wrong      name used twice, unknown
+//!                          type, out of range      neighbour, itself
 //! ```
 //!
-//! The file is the same for all servers of a herd. Being neighbours is mutual, so an edge that only
-//! one side lists counts too; it is warned about, because the other side's reader will not see it.
+//! The file is the same for all servers of a herd. Being neighbours is mutual, so an edge that only one side lists counts
+//! too. It causes a warning, because a reader of the other server's entry does not see it.
 //!
-//! Invariants: names are unique and fit [`NAME_BYTES_MAX`](crate::wire::command::NAME_BYTES_MAX); so are addresses; every neighbour is a
-//! server, another one, and has this one as its neighbour; limits agree ([`Limits`]); the files named
-//! under `[places]` exist, and what is said there fits the source; no peer port beyond the loopback
-//! believes whoever comes, unless that is wanted; with `[peer_tls]` a certificate can have each name;
-//! each status socket has a path that fits the address of one.
+//! Invariants: names are unique and fit [`NAME_BYTES_MAX`](crate::wire::command::NAME_BYTES_MAX). Addresses are unique.
+//! Every neighbour is another server of the herd, and lists are made symmetric. The limits are consistent ([`Limits`]).
+//! The files named under `[places]` exist, and the keys there fit the source. No peer port beyond the loopback accepts
+//! unauthenticated neighbours, unless `insecure_peers` allows it. With `[peer_tls]`, each server's name fits a
+//! certificate. The path of each status socket fits a socket address.
 
 mod diagnostic;
 mod graph;
@@ -56,49 +56,49 @@ use crate::log::LogSettings;
 use diagnostic::Diagnostics;
 use toml_section::Section;
 
-/// Most bytes of a topology file: a larger one is something else.
+/// Longest topology file in bytes. A longer file is assumed to be something else.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// A herd: its servers and what holds for all of them.
+/// A herd: its servers, and the settings that apply to all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
-    /// The name that all servers share; servers of another herd are refused.
+    /// The name that all servers share. Servers reject neighbours that name another herd.
     pub herd: String,
     /// When an IAMAT is answered.
     pub ack: Acknowledge,
     /// The servers, in the file's order, at least one.
     pub servers: Vec<Server>,
-    /// Where the certificates are by which neighbours know each other. `None`: they are not asked for.
+    /// The folder of the certificates for mutual TLS between neighbours. `None`: neighbours are not authenticated.
     pub peer_tls: Option<PeerTlsSettings>,
-    /// Where WHATSAT looks.
+    /// The source of places for WHATSAT, and its settings.
     pub places: PlacesSettings,
     /// Where the log goes.
     pub log: LogSettings,
-    /// The folder of the sockets at which servers can be asked how they are; none if they cannot.
+    /// The folder of the status sockets. `None`: servers have no status socket.
     pub status_folder: Option<PathBuf>,
-    /// How what is known outlives a server, if it does.
+    /// The settings of the journal. `None`: a server forgets its reports when it ends.
     pub journal: Option<JournalSettings>,
-    /// How much a server takes, keeps and waits for.
+    /// How much a server accepts and keeps, and how long it waits.
     pub limits: Limits,
     folders: BTreeMap<&'static str, Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
 
-/// When an IAMAT is answered.
+/// When the server replies to an IAMAT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acknowledge {
-    /// When it is stored here.
+    /// When this server has stored the report.
     Local,
-    /// When a neighbour has it, too.
+    /// When a neighbour has stored it, too.
     Peer,
 }
 
-/// What a file is read as if it said, whatever it says.
+/// Settings that override what the file says.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Supposed {
-    /// The source under `[places]`, beside the other keys of that table.
+    /// The source under `[places]`; the other keys of that table still apply.
     pub source: Option<SourceName>,
-    /// That there is a table `[peer_tls]`.
+    /// Reads the topology as if it had a table `[peer_tls]`.
     pub peer_tls: bool,
 }
 
@@ -107,20 +107,26 @@ impl Topology {
     ///
     /// # Errors
     ///
-    /// All that is wrong with it, also that it cannot be read.
+    /// Everything that is wrong with it, or that it cannot be read.
     pub fn read(path: &Path) -> Result<Topology, TopologyErrors> {
         Topology::read_supposing(path, Supposed::default())
     }
 
-    /// The same, as if the file said what is `supposed`.
+    /// Reads the topology file at `path`, with the settings in `supposed` instead of those in the file.
     ///
     /// # Errors
     ///
-    /// All that is wrong with it then.
+    /// Everything that is wrong with the topology with these settings, or that it cannot be read.
     pub fn read_supposing(path: &Path, supposed: Supposed) -> Result<Topology, TopologyErrors> {
         let (bytes, _) = files::read(path, FILE_BYTES_MAX).map_err(|error| {
-            let what = format!("it cannot be read: {error}");
-            TopologyErrors::of_file(path, "", None, what, "name a topology file, or write one")
+            let what = format!("cannot read the topology: {error}");
+            TopologyErrors::of_file(
+                path,
+                "",
+                None,
+                what,
+                "write the file, or name another one with --topology",
+            )
         })?;
         if let Some(what) = files::encoded(&bytes) {
             return Err(TopologyErrors::of_file(
@@ -128,24 +134,23 @@ impl Topology {
                 "",
                 None,
                 what,
-                "a topology is text in UTF-8",
+                "save the topology as text in UTF-8",
             ));
         }
         str::from_utf8(&bytes)
             .map_err(|error| {
                 let (text, at) = (String::from_utf8_lossy(&bytes), error.valid_up_to());
-                let what = "this is not UTF-8";
+                let what = "the topology is not valid UTF-8 here";
                 TopologyErrors::of_file(path, &text, Some(at), what, "save the file as UTF-8")
             })
             .and_then(|text| Topology::parse_supposing(text, path, supposed))
     }
 
-    /// Reads `text`, the contents of the file at `path`; paths in it are relative to that file's
-    /// folder.
+    /// Parses `text`, the contents of the file at `path`. Paths in it are relative to that file's folder.
     ///
     /// # Errors
     ///
-    /// All that is wrong with it.
+    /// Everything that is wrong with it.
     pub fn parse(text: &str, path: &Path) -> Result<Topology, TopologyErrors> {
         Topology::parse_supposing(text, path, Supposed::default())
     }
@@ -162,8 +167,8 @@ impl Topology {
     ) -> Result<Topology, TopologyErrors> {
         let (document, errors) = DeTable::parse_recoverable(text);
         if document.get_ref().is_empty() && errors.is_empty() {
-            let remedy = "begin with the topology.toml of the herd of five";
-            return Err(TopologyErrors::of_file(path, "", None, "it is empty", remedy));
+            let remedy = "start from the topology.toml that is shipped with herd";
+            return Err(TopologyErrors::of_file(path, "", None, "the topology is empty", remedy));
         }
         let mut diagnostics = Diagnostics::new(text);
         diagnostics.not_toml(&errors);
@@ -202,12 +207,12 @@ impl Topology {
         Ok(Topology { warnings, ..topology })
     }
 
-    /// The server `name`.
+    /// The server called `name`.
     pub fn server(&self, name: &str) -> Option<&Server> {
         self.servers.iter().find(|server| server.name == name)
     }
 
-    /// The neighbours of the server `name`, sorted by name; none if there is no such server.
+    /// The neighbours of the server `name`, sorted by name; empty if there is no such server.
     pub fn neighbours_of(&self, name: &str) -> Vec<&Server> {
         let names = self.server(name).map_or(&[][..], |server| &server.neighbours);
         names.iter().filter_map(|name| self.server(name)).collect()
@@ -219,7 +224,7 @@ impl Topology {
         &self.folders[table]
     }
 
-    /// What is doubtful about the file, in its order.
+    /// The warnings about the file, in its order.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
     }

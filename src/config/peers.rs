@@ -1,12 +1,12 @@
-//! How neighbours know each other: by certificates (`[peer_tls]`), or by nothing but their address.
+//! How neighbours authenticate each other: by certificates (`[peer_tls]`), or not at all (`insecure_peers`).
 //!
-//! In: the table `[peer_tls]` and the key `insecure_peers`. Out: [`Security`], and what it demands of
-//! each server. Opens no file: the folder's contents differ from machine to machine. The
-//! module that reads them makes its errors with [`PeerTlsSettings::here`], which is the line that names the folder.
+//! In: the table `[peer_tls]` and the key `insecure_peers`. Out: [`Security`], and the checks that it makes on each
+//! server. Opens no file, because the folder's contents differ from machine to machine. The module that reads the
+//! certificates makes its errors with [`PeerTlsSettings::here`], the line that names the folder.
 //!
-//! The idea: a peer port beyond the loopback that asks for no proof lets anybody speak as a server.
-//! So the topology has to ask for it by a key (`insecure_peers`). A plain server proves nothing and cannot be asked to, so
-//! a herd of certificates has none: one port that takes anonymous lines would undo all the others.
+//! The idea: a peer port beyond the loopback that demands no proof lets any machine act as a server. So the topology
+//! must allow it explicitly (`insecure_peers`). A plain server cannot prove its name, so a herd with certificates has
+//! none: one port that accepts anonymous lines would make the certificates of all others useless.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,23 +18,24 @@ use toml::Spanned;
 use super::diagnostic::{Diagnostic, Diagnostics, quoted};
 use super::toml_section::Section;
 
-/// Where a herd's certificates are: the same folder name on each machine.
+/// The folder of a herd's certificates; it has the same name on each machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerTlsSettings {
-    /// The folder, as seen from the working directory.
+    /// The folder, relative to the working directory.
     pub folder: PathBuf,
-    /// The place in the topology that names the folder. Errors about its files point here.
+    /// The position in the topology that names the folder. Errors about its files point here.
     pub here: Diagnostic,
 }
 
-/// What the servers of a herd demand of each other.
+/// How the servers of a herd authenticate each other.
 #[derive(Clone, Debug)]
 pub(super) struct Security {
     pub(super) tls: Option<PeerTlsSettings>,
     insecure: bool,
 }
 
-/// Reads both. `path`: of the topology file. `is_supposed`: there is a table `[peer_tls]` even if it is not written.
+/// Reads `[peer_tls]` and `insecure_peers`. `path` is the topology file's. `is_supposed`: act as if the file had a
+/// table `[peer_tls]`.
 pub(super) fn read(
     top: &Section<'_>,
     path: &Path,
@@ -50,14 +51,14 @@ pub(super) fn read(
         PeerTlsSettings { folder, here }
     });
     if let (Some(_), true, Some(place)) = (&tls, insecure, top.place_of("insecure_peers")) {
-        let what = "with [peer_tls] every neighbour proves who it is: this allows nothing";
-        diagnostics.warn(place, what, "take one of the two out");
+        let what = "insecure_peers has no effect: with [peer_tls] every neighbour proves its name";
+        diagnostics.warn(place, what, "remove insecure_peers, or remove [peer_tls]");
     }
     Security { tls, insecure }
 }
 
 impl Security {
-    /// Finds servers that this herd cannot know, or would believe without any proof.
+    /// Records an error for a server that [`Security`] does not allow.
     pub(super) fn check(
         &self,
         herd: &str,
@@ -70,8 +71,11 @@ impl Security {
             (Some(_), Some(name), _) => {
                 check_name(herd, name, diagnostics);
                 if plain {
-                    let what = format!("{} is plain, and speaks no TLS", quoted(name.get_ref()));
-                    let remedy = "a herd with [peer_tls] has no plain server: take one of them out";
+                    let what = format!(
+                        "{} has plain = true, but a plain server speaks no TLS",
+                        quoted(name.get_ref())
+                    );
+                    let remedy = "a herd with [peer_tls] cannot have a plain server: remove the server or [peer_tls]";
                     diagnostics.error(name.span(), what, remedy);
                 }
             }
@@ -83,26 +87,26 @@ impl Security {
     fn check_address(&self, peer: &Spanned<SocketAddr>, diagnostics: &mut Diagnostics<'_>) {
         let ip = peer.get_ref().ip().to_canonical();
         if ip.is_loopback() || ip.is_unspecified() {
-            // The second has an error of its own.
+            // An unspecified address has an error of its own.
             return;
         }
-        let what = "whoever reaches this port may speak as a server";
+        let what = "any machine that reaches this peer port can act as a server of the herd";
         match self.insecure {
             true => {
                 let remedy =
-                    "let only the herd's machines reach it: by a firewall, or a private network";
+                    "restrict it to the herd's machines, with a firewall or a private network";
                 diagnostics.warn(peer.span(), what, remedy);
             }
             false => {
-                let remedy = "let servers prove who they are: add a table [peer_tls] \
-                              (docs/peer-tls.md); or insecure_peers = true at the top, if only the \
-                              herd's machines reach it";
+                let remedy = "add a table [peer_tls] (docs/peer-tls.md), so that servers prove their names; or \
+                                              set insecure_peers = true at the top of the file, if only the herd's machines can \
+                                              reach this port";
                 diagnostics.error(peer.span(), what, remedy);
             }
         }
     }
 
-    /// Finds names that are two for us, and one for DNS.
+    /// Records an error for each two server names that differ for us, but are equal in DNS.
     pub(super) fn check_names<'t>(
         &self,
         names: impl Iterator<Item = &'t Spanned<&'t str>>,
@@ -115,8 +119,7 @@ impl Security {
                 Some(other) if other != text => {
                     let what =
                         format!("{} and {} are one name in DNS", quoted(text), quoted(other));
-                    let remedy =
-                        "with [peer_tls] let names differ in more than upper and lower case";
+                    let remedy = "with [peer_tls], choose names that differ in more than upper and lower case";
                     diagnostics.error(name.span(), what, remedy);
                 }
                 _ => {}
@@ -125,7 +128,7 @@ impl Security {
     }
 }
 
-/// The name that a server's certificate is for.
+/// The DNS name in a server's certificate.
 pub fn certificate_name(server: &str, herd: &str) -> String {
     format!("{server}.{herd}")
 }
@@ -133,9 +136,12 @@ pub fn certificate_name(server: &str, herd: &str) -> String {
 fn check_name(herd: &str, name: &Spanned<&str>, diagnostics: &mut Diagnostics<'_>) {
     let full = certificate_name(name.get_ref(), herd);
     if !herd.is_empty() && DnsName::try_from(full.as_str()).is_err() {
-        let what = format!("{} is no DNS name, and certificates need one", quoted(&full));
-        let remedy = "between two points are at most 63 letters, digits, _ and -, the - neither first \
-                      nor last; and the herd's name does not end with a number";
+        let what = format!(
+            "{} is not a DNS name, but [peer_tls] needs one for the certificate",
+            quoted(&full)
+        );
+        let remedy = "each part between points has 1 to 63 letters, digits, _ and -, and no - at its start \
+                              or end; the herd's name does not end with a number";
         diagnostics.error(name.span(), what, remedy);
     }
 }

@@ -1,13 +1,11 @@
-//! The table `[places]`: whom WHATSAT asks, and how they are reached.
+//! The table `[places]`: the source of places for WHATSAT, and how it is reached.
 //!
-//! In: the table. Out: [`PlacesSettings`] in which what is said fits the source, or errors. Opens
-//! no file but to see that it is there, reads no key and no environment: the topology may be shown
-//! to anyone.
+//! In: the table. Out: [`PlacesSettings`], whose keys fit the source, or errors. Opens no file, but checks that named
+//! files exist. Reads no key and no environment, so a topology contains no secret.
 //!
-//! The idea: `source` alone decides. A key, a file or a URL beside it says how a source is to be
-//! asked if it is; never that it is. So where `source` is not written and something for a source
-//! is, that is an error: the operator expects more than would happen. Where it is written, what is
-//! for another source is kept for another day.
+//! The idea: `source` alone selects the source. A key, a file or a URL beside it only configures a source; it never
+//! selects one. So it is an error if the file configures a source but does not set `source`: the operator expects more
+//! than would happen. If `source` is set, keys for other sources are allowed, and have no effect.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -25,39 +23,39 @@ use crate::places::{
     BaseUrl, Format, Google, GoogleLegacy, Mask, Photon, ProxyUrl, Rank, Source, UrlFault,
 };
 
-/// The keys of `[places]` that hold for any source.
+/// The keys of `[places]` that apply to any source.
 const COMMON_KEYS: [&str; 6] =
     ["source", "rank", "deadline_ms", "in_flight", "queue", "body_bytes"];
 
-/// The keys that lead to something outside of the topology: a file, or the environment.
+/// The keys whose value refers to something outside the topology: a file, or the environment.
 const LEADING_KEYS: [&str; 4] = ["source", "file", "key_file", "ca_file"];
 
 const GOOGLE: &str = "https://places.googleapis.com";
 const GOOGLE_LEGACY: &str = "https://maps.googleapis.com";
 
-/// Handshakes with a service that may be under way at once: a few are enough, since connections are kept.
+/// Maximum handshakes with a service at once: a few are enough, since connections are kept.
 const HANDSHAKES_MAX: usize = 4;
 
 /// How long an unused connection to a service is kept.
 const IDLE: Duration = Duration::from_secs(90);
 
-/// What all replies at once may take, in longest bodies.
+/// Memory for all reply bodies together, as a multiple of the longest body.
 const BODIES_MAX: usize = 16;
 
-/// Keys are longer than the names people give to files: Google's have 39 characters.
+/// A text of this length may be a key: Google's have 39 characters, and file names are usually shorter.
 const KEY_BYTES_MIN: usize = 30;
 
-/// The longest tag of a language: BCP 47 recommends room for 35 characters.
+/// Longest language tag in bytes: BCP 47 recommends room for 35 characters.
 const LANGUAGE_BYTES_MAX: usize = 35;
 
-/// Where WHATSAT looks, and what comes first.
+/// The settings of `[places]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacesSettings {
     /// Where the places come from.
     pub source: PlacesSource,
-    /// In which order they are answered.
+    /// The order of the places in an answer.
     pub rank: Rank,
-    /// How long a WHATSAT may take; then the client gets an error.
+    /// Time to answer a WHATSAT. After it the client gets an error.
     pub deadline: Duration,
     /// Maximum questions put to the source at once.
     pub in_flight: usize,
@@ -65,24 +63,24 @@ pub struct PlacesSettings {
     pub queue: usize,
     /// Longest body of a reply of a service.
     pub body_bytes: usize,
-    /// Where the topology has what leads out of it: see [`PlacesSettings::here`].
+    /// The positions of the keys that refer to something outside the topology: see [`PlacesSettings::here`].
     pub here: BTreeMap<&'static str, Diagnostic>,
 }
 
 impl PlacesSettings {
-    /// The place of `key` in the topology, or that of the source if the topology does not have it. Errors about the
+    /// The position of `key` in the topology, or that of `source` if the file does not set `key`. Errors about the
     /// file or the service that `key` names point here.
     pub fn here(&self, key: &str) -> &Diagnostic {
         &self.here[key]
     }
 
-    /// How long looking up the host of a service may take.
+    /// Timeout for looking up the host name of a service.
     pub fn dns_timeout(&self) -> Duration {
         self.deadline / 4
     }
 
-    /// The limits of a request to a service. Each of its phases gets a share of the deadline, so that a phase that
-    /// fails leaves time for a second attempt.
+    /// The limits of a request to a service. Each phase of a request gets a share of the deadline, so that a second
+    /// attempt is possible after a phase fails.
     pub fn pool_limits(&self) -> HttpPoolLimits {
         HttpPoolLimits {
             handshakes: HANDSHAKES_MAX,
@@ -101,51 +99,51 @@ impl PlacesSettings {
 /// Where places come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlacesSource {
-    /// From the program itself.
+    /// The program's own places.
     Embedded,
-    /// From a file; it was there when the topology was read.
+    /// A file; it existed when the topology was read.
     File(PathBuf),
-    /// From a service on the network.
+    /// A service on the network.
     Network(Box<Upstream>),
 }
 
-/// A service on the network, and the way to it. Files were there when the topology was read.
+/// A service on the network, and how to reach it. Named files existed when the topology was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// Which one.
+    /// Which service it is.
     pub kind: UpstreamKind,
-    /// Where it is.
+    /// The URL of the service.
     pub base: BaseUrl,
-    /// Where its key is; none: in the environment, as [`KEY_VARIABLE`].
+    /// The file that holds the key; `None`: the key is in the environment, as [`KEY_VARIABLE`].
     pub key_file: Option<PathBuf>,
-    /// In which language names are wanted, if it is not left to the service.
+    /// The language of names; `None`: the service chooses.
     pub language: Option<String>,
-    /// Whether the embedded places answer, and say so, where the service fails.
+    /// Whether the embedded places answer, and say so, when the service fails.
     pub falls_back: bool,
-    /// Who may vouch for the service, in PEM; none: those whom browsers trust.
+    /// The trusted certificates, in PEM; `None`: those that browsers trust.
     pub ca_file: Option<PathBuf>,
-    /// Through whom it is reached; none: as the environment says, or directly.
+    /// The proxy; `None`: as the environment says, or none.
     pub proxy: Option<ProxyUrl>,
-    /// The one name server to ask; none: those of `resolv_conf`.
+    /// The address of the one name server to ask; `None`: those of `resolv_conf`.
     pub resolver: Option<SocketAddr>,
-    /// Where the name servers are listed.
+    /// The file that lists the name servers.
     pub resolv_conf: PathBuf,
-    /// Where names are listed that no server is asked about.
+    /// The file of names that need no name server.
     pub hosts_file: PathBuf,
 }
 
-/// The services that are known.
+/// The supported services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamKind {
-    /// Places API (New), asked for these fields.
+    /// Places API (New), with this field mask.
     Google(Mask),
     /// Nearby Search (legacy).
     GoogleLegacy,
-    /// Photon, of OpenStreetMap.
+    /// Photon, a search service for OpenStreetMap.
     Photon,
 }
 
-/// The environment variable that holds a key where no file does.
+/// The environment variable that holds the key if there is no key file.
 pub const KEY_VARIABLE: &str = "GOOGLE_MAPS_API_KEY";
 
 impl Upstream {
@@ -154,7 +152,7 @@ impl Upstream {
         !matches!(self.kind, UpstreamKind::Photon)
     }
 
-    /// The source that asks this service. `None`: it needs a key.
+    /// The source that asks this service; `None` if it needs a key and `key` is `None`.
     pub fn open(&self, rank: Rank, key: Option<Secret>) -> Option<Box<dyn Source>> {
         let (base, language) = (self.base.clone(), self.language.clone());
         Some(match self.kind {
@@ -167,18 +165,18 @@ impl Upstream {
     }
 }
 
-/// What may be written after `source = `.
+/// The values of `source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceName {
     /// The program's own places.
     Embedded,
-    /// Those of a file.
+    /// The places of a file.
     File,
     /// Places API (New).
     Google,
     /// Nearby Search (legacy).
     GoogleLegacy,
-    /// Photon, of OpenStreetMap.
+    /// Photon, a search service for OpenStreetMap.
     Photon,
 }
 
@@ -192,13 +190,13 @@ impl FromStr for SourceName {
             "google" => SourceName::Google,
             "google-legacy" => SourceName::GoogleLegacy,
             "photon" => SourceName::Photon,
-            _ => return Err("the sources are embedded, file, google, google-legacy, photon"),
+            _ => return Err("choose one of embedded, file, google, google-legacy, photon"),
         })
     }
 }
 
-/// Reads `[places]`; without it the embedded places serve. `asked`: the source to take, whatever the
-/// table says. `path`: of the topology file.
+/// Reads `[places]`; without that table the source is embedded. `asked` overrides the source of the table. `path` is
+/// the topology file's.
 pub(super) fn read(
     section: &Section<'_>,
     path: &Path,
@@ -216,11 +214,11 @@ pub(super) fn read(
     let source = match (named, file, upstream) {
         (SourceName::File, Some(file), _) => PlacesSource::File(file),
         (_, _, Some(upstream)) => PlacesSource::Network(Box::new(upstream)),
-        // Or there was an error, and then it does not matter.
+        // For embedded; or there was an error, and the settings will not be used.
         _ => PlacesSource::Embedded,
     };
     if named == SourceName::File {
-        let what = "the places are to come from a file, and none is named";
+        let what = "source = \"file\" requires the key file";
         table.check_that_it_has("file", what, "places.json", diagnostics);
     }
     let here = LEADING_KEYS.map(|key| {
@@ -242,12 +240,12 @@ pub(super) fn read(
 struct PlacesTable<'t> {
     section: &'t Section<'t>,
     folder: &'t Path,
-    /// The source is another than the one that is written, or written here for the first time.
+    /// Whether the source was chosen elsewhere, and so may not be the one that the table names.
     is_asked: bool,
 }
 
 impl PlacesTable<'_> {
-    /// What is for some source only means nothing if none is named.
+    /// Records an error for each key of a particular source if the table does not name a source.
     fn check_that_a_source_is_named(&self, diagnostics: &mut Diagnostics<'_>) {
         if self.is_asked || self.section.has("source") {
             return;
@@ -256,17 +254,17 @@ impl PlacesTable<'_> {
         for key in keys.filter(|key| !COMMON_KEYS.contains(key)) {
             let Some(place) = self.section.place_of(key) else { continue };
             let source = if key == "file" { "file" } else { "google" };
-            let remedy = format!("name the source it is for, as in source = \"{source}\"");
-            let what = "this would not be used";
+            let remedy = format!("name the source that {key} is for, as in source = \"{source}\"");
+            let what = format!("{key} has no effect without the key source");
             match key {
-                // It may be the key itself.
-                "key_file" => diagnostics.error_unseen(place, what, &remedy),
+                // The value may be the key itself.
+                "key_file" => diagnostics.error_unseen(place, &what, &remedy),
                 _ => diagnostics.error(place, what, remedy),
             }
         }
     }
 
-    /// A source without `key` is of no use.
+    /// Records an error if the table lacks `key`, which its source requires.
     fn check_that_it_has(
         &self,
         key: &str,
@@ -280,23 +278,23 @@ impl PlacesTable<'_> {
         }
     }
 
-    /// In which order places come; not every source has both.
+    /// The order of places; not every source supports both.
     fn rank(&self, named: SourceName, diagnostics: &mut Diagnostics<'_>) -> Rank {
         let rank = match self.section.text_or_default("rank") {
             "distance" => Rank::Distance,
             _ => Rank::Prominence,
         };
-        // A rank is for the source beside it.
+        // The key rank was written for the source beside it, and not for one that is chosen elsewhere.
         let place = self.section.place_of("rank").filter(|_| !self.is_asked);
         match (named, rank, place) {
             (SourceName::GoogleLegacy, Rank::Distance, Some(place)) => {
-                let what = "google-legacy cannot look for whatever is nearest";
-                diagnostics.error(place, what, "leave rank out, or choose source = \"google\"");
+                let what = "source = \"google-legacy\" does not support rank = \"distance\"";
+                diagnostics.error(place, what, "remove rank, or choose source = \"google\"");
                 rank
             }
             (SourceName::Photon, Rank::Prominence, Some(place)) => {
-                let what = "photon knows no prominence: it answers the nearest first";
-                diagnostics.error(place, what, "leave rank out, or write rank = \"distance\"");
+                let what = "source = \"photon\" does not support rank = \"prominence\": it answers the nearest first";
+                diagnostics.error(place, what, "remove rank, or write rank = \"distance\"");
                 rank
             }
             (SourceName::Photon, _, _) => Rank::Distance,
@@ -304,7 +302,7 @@ impl PlacesTable<'_> {
         }
     }
 
-    /// All that is said of a service, whether it is asked or not; the service only if it is.
+    /// Checks the keys for all services, even for sources that are not selected. Returns the service if one is selected.
     fn upstream(&self, named: SourceName, diagnostics: &mut Diagnostics<'_>) -> Option<Upstream> {
         let mask = match self.section.text_or_default("mask") {
             "full" => Mask::Full,
@@ -317,7 +315,8 @@ impl PlacesTable<'_> {
             SourceName::Photon => (Some(UpstreamKind::Photon), None),
         };
         if named == SourceName::Photon {
-            let what = "photon is a server of one's own, and it is not said where";
+            let what =
+                "source = \"photon\" requires the key base_url, the address of your Photon server";
             self.check_that_it_has("base_url", what, "http://127.0.0.1:2322", diagnostics);
         }
         let base: Option<BaseUrl> = self.url("base_url", diagnostics);
@@ -347,40 +346,44 @@ impl PlacesTable<'_> {
         })
     }
 
-    /// The path of a regular file, relative to the topology's folder. It has to be there if it `is_used`.
+    /// The path of a regular file, relative to the topology's folder. If `is_used`, a missing file is an error.
     fn file(&self, key: &str, is_used: bool, diagnostics: &mut Diagnostics<'_>) -> Option<PathBuf> {
         let file = self.section.text(key)?;
         let path = self.folder.join(file.get_ref());
         if is_used && !path.is_file() {
-            let is = if path.exists() { "this is no regular file:" } else { "there is no file" };
-            let what = format!("{is} {}", quoted(&path.to_string_lossy()));
-            let remedy = "paths are relative to the folder of the topology file";
+            let is = if path.exists() { "not a regular file:" } else { "no such file:" };
+            let what = format!("{key}: {is} {}", quoted(&path.to_string_lossy()));
+            let remedy = "correct the path; it is relative to the folder of the topology file";
             diagnostics.error(file.span(), what, remedy);
         }
         Some(path)
     }
 
-    /// The same for the file of places, the name of which says what is in it.
+    /// The path of the file of places, whose name must end with a known format.
     fn places_file(&self, is_used: bool, diagnostics: &mut Diagnostics<'_>) -> Option<PathBuf> {
         let path = self.file("file", is_used, diagnostics)?;
         if let (true, Err(what), place) =
             (is_used, Format::of(&path), self.section.place_of("file"))
         {
-            diagnostics.error(place, format!("file: {what}"), "rename it, or choose another");
+            diagnostics.error(
+                place,
+                format!("file: {what}"),
+                "rename the file, or choose another one",
+            );
         }
         Some(path)
     }
 
-    /// The same for the file of a key. Somebody will write the key itself: it is not repeated.
+    /// The path of the key file. An operator may have written the key itself instead, so an error does not repeat it.
     fn key_file(&self, is_used: bool, diagnostics: &mut Diagnostics<'_>) -> Option<PathBuf> {
         let text = self.section.text("key_file")?;
         let is_key = text.get_ref().len() >= KEY_BYTES_MIN && !text.get_ref().contains(['/', '.']);
         if is_key && !self.folder.join(text.get_ref()).exists() {
-            let what = "this looks like a key, and should be the name of a file that holds it";
+            let what = "key_file looks like a key, but must name a file that holds the key";
             diagnostics.error_unseen(
                 text.span(),
                 what,
-                "write the key into a file, and chmod 600 it",
+                "write the key to a file, and protect it with chmod 600",
             );
             return None;
         }
@@ -390,13 +393,17 @@ impl PlacesTable<'_> {
     fn proxy(&self, diagnostics: &mut Diagnostics<'_>) -> Option<ProxyUrl> {
         let proxy: ProxyUrl = self.url("proxy", diagnostics)?;
         if let (Some(_), Some(place)) = (&proxy.credentials, self.section.place_of("proxy")) {
-            let what = "a password does not belong in this file, which many may read";
-            diagnostics.error_unseen(place, what, "leave it out, and set HTTPS_PROXY instead");
+            let what = "proxy contains a password, but other users may read this file";
+            diagnostics.error_unseen(
+                place,
+                what,
+                "remove the password here, and set HTTPS_PROXY instead",
+            );
         }
         Some(proxy)
     }
 
-    /// What is wrong with a URL is told without it: it may hold a password.
+    /// Parses a URL. An error does not repeat the URL, because it may hold a password.
     fn url<T: FromStr<Err = UrlFault>>(
         &self,
         key: &str,
@@ -417,13 +424,13 @@ impl PlacesTable<'_> {
         if is_language(text.get_ref()) {
             return Some(text.get_ref().to_string());
         }
-        let what = format!("{} is no language", quoted(text.get_ref()));
-        diagnostics.error(text.span(), what, "write its tag, as in \"en\" or \"pt-BR\"");
+        let what = format!("language cannot be {}", quoted(text.get_ref()));
+        diagnostics.error(text.span(), what, "write a language tag, as in \"en\" or \"pt-BR\"");
         None
     }
 }
 
-/// Whether it looks like a tag of BCP 47; whether there is such a language, the service knows.
+/// Whether `text` has the form of a BCP 47 tag. Only the service knows whether the language exists.
 fn is_language(text: &str) -> bool {
     let mut parts = text.split('-');
     let fits = |part: &str| {

@@ -1,7 +1,7 @@
-//! The tables `[[server]]`: read, held against each other, joined to a herd.
+//! The tables `[[server]]`: read, checked against each other, and linked to a herd.
 //!
-//! In: the tables. Out: the servers, each with all its neighbours; errors where that is impossible,
-//! warnings where it is doubtful. Knows the graph only by number ([`graph`]).
+//! In: the tables. Out: the servers, each with all its neighbours; or errors, and warnings about suspicious settings.
+//! Uses the graph by number only ([`graph`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -13,28 +13,28 @@ use super::graph::{self, NeighbourGraph};
 use super::peers::Security;
 use super::toml_section::{Section, most_like};
 
-/// Most servers of a herd. Each keeps a bit per client for each neighbour.
+/// Most servers of a herd. Each server keeps one bit per client for each of its neighbours.
 pub const SERVERS_MAX: usize = 64;
 
 /// A server of a herd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Its name, as in its AT lines.
+    /// The server's name, as in its AT lines.
     pub name: String,
-    /// Where clients find it.
+    /// The address of its client port.
     pub client: SocketAddr,
-    /// Where its neighbours find it; the same as `client` only if it is plain.
+    /// The address of its peer port; the same as `client` only if it is plain.
     pub peer: SocketAddr,
-    /// The names of all its neighbours, sorted, whichever side lists them.
+    /// The names of all its neighbours, sorted, no matter which side lists them.
     pub neighbours: Vec<String>,
     /// Whether it speaks only AT lines that end in CR LF, as the Python original does.
     pub plain: bool,
 }
 
-/// The first port that Linux may give to an outgoing connection: then no server can listen on it.
+/// The first port that Linux may give to an outgoing connection. Such a port may be in use when the server starts.
 const FIRST_EPHEMERAL_PORT: u16 = 32_768;
 
-/// A server as the file has it: what is missing here, was missing or wrong there.
+/// A server as the file has it. A field is `None` if it is missing or wrong in the file.
 struct ServerDraft<'t> {
     name: Option<Spanned<&'t str>>,
     client: Option<Spanned<SocketAddr>>,
@@ -43,7 +43,7 @@ struct ServerDraft<'t> {
     plain: bool,
 }
 
-/// A server of which nothing is missing.
+/// A server with all required fields.
 struct CompleteServer<'t> {
     name: Spanned<&'t str>,
     client: Spanned<SocketAddr>,
@@ -59,7 +59,7 @@ impl<'t> ServerDraft<'t> {
     }
 }
 
-/// The servers of `herd`; none, or not all, if there was an error.
+/// Reads the servers of `herd`; empty or incomplete if there was an error.
 pub(super) fn read(
     top: &Section<'_>,
     herd: &str,
@@ -68,17 +68,21 @@ pub(super) fn read(
 ) -> Vec<Server> {
     let sections = top.sections("[[server]]", diagnostics);
     if sections.is_empty() && !top.has("server") && !diagnostics.is_broken() {
-        let remedy = "add a table [[server]] with name, client and peer for each";
-        diagnostics.error(None, "there is no server", remedy);
+        let remedy = "add a table [[server]] with name, client and peer for each server";
+        diagnostics.error(None, "the topology has no server", remedy);
     }
     if let Some(one_more) = sections.get(SERVERS_MAX) {
-        let what = format!("a herd has at most {SERVERS_MAX} servers");
-        diagnostics.error(one_more.head.clone(), what, "make two herds of it");
+        let what = format!("too many servers: a herd has at most {SERVERS_MAX}");
+        diagnostics.error(
+            one_more.head.clone(),
+            what,
+            "remove servers, or split them into two herds",
+        );
         return Vec::new();
     }
     let drafts: Vec<ServerDraft<'_>> =
         sections.iter().map(|section| read_server(section, diagnostics)).collect();
-    // What was not understood of the file may be the very server that others refer to.
+    // Parts of the file that were not parsed may define the server that others refer to.
     if !diagnostics.is_broken() {
         check_names(&drafts, diagnostics);
         check_addresses(&drafts, diagnostics);
@@ -106,8 +110,10 @@ fn read_server<'t>(section: &Section<'t>, diagnostics: &mut Diagnostics<'_>) -> 
     if let Some(peer) = &peer
         && peer.get_ref().ip().is_unspecified()
     {
-        let remedy = "write the address under which the neighbours find this server";
-        diagnostics.error(peer.span(), "nobody can dial this address", remedy);
+        let what =
+            format!("peer cannot be {}: neighbours cannot dial a wildcard address", peer.get_ref());
+        let remedy = "write the IP address at which neighbours reach this server";
+        diagnostics.error(peer.span(), what, remedy);
     }
     ServerDraft {
         name: section.text("name"),
@@ -122,18 +128,18 @@ fn check_names(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
     let mut names = BTreeSet::new();
     for name in drafts.iter().filter_map(|draft| draft.name.as_ref()) {
         if let "." | ".." = *name.get_ref() {
-            let what = format!("{} is a folder's name", quoted(name.get_ref()));
-            let remedy = "choose another: its log and its journal are named so";
+            let what = format!("name cannot be {}, which denotes a folder", quoted(name.get_ref()));
+            let remedy = "choose another name: the server's log and journal are named after it";
             diagnostics.error(name.span(), what, remedy);
         }
         if !names.insert(*name.get_ref()) {
-            let what = format!("there is another server {}", quoted(name.get_ref()));
+            let what = format!("two servers are named {}", quoted(name.get_ref()));
             diagnostics.error(name.span(), what, "give each server a name of its own");
         }
     }
 }
 
-/// On Linux this is every address of IPv4, too.
+/// On Linux a listener on this address also receives all IPv4 connections.
 const ANY_IPV6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 fn check_addresses(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
@@ -151,12 +157,14 @@ fn check_addresses(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>
                     && (ip.is_unspecified() || own_ip.is_unspecified())
                     && (ip.is_ipv4() == own_ip.is_ipv4() || [ip, own_ip].contains(&ANY_IPV6))
             });
-            // On 0.0.0.0 two servers may listen on one port: on two machines.
+            // Two servers may both listen on one port of 0.0.0.0 if they run on two machines.
             let is_taken = !ip.is_unspecified() && !taken.insert((ip, port));
             if meets_own || is_taken {
-                let remedy =
-                    "give it a port of its own; only a server with plain = true has one for both";
-                let what = format!("{} is in use already", address.get_ref());
+                let remedy = "use another port; only a server with plain = true has one port for clients and neighbours";
+                let what = format!(
+                    "another client or peer port of the herd uses {} already",
+                    address.get_ref()
+                );
                 diagnostics.error(address.span(), what, remedy);
             }
         }
@@ -172,24 +180,27 @@ fn check_lists(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
         for listed in &draft.listed {
             let (place, name) = (listed.span(), *listed.get_ref());
             if own == Some(name) {
-                let what = format!("{} lists itself", quoted(name));
-                diagnostics.error(place, what, "take it out of the list");
+                let what = format!("neighbours of {} lists the server itself", quoted(name));
+                diagnostics.error(place, what, "remove it from the list");
             } else if !names.contains(name) {
                 let remedy = match most_like(name, names.iter().copied()) {
                     Some(meant) => format!("did you mean {}?", quoted(meant)),
                     None => format!("the servers are {}", all_quoted(names.iter().copied())),
                 };
-                let what = format!("{} is no server of this herd", quoted(name));
+                let what = format!(
+                    "neighbours lists {}, which is not a server of this herd",
+                    quoted(name)
+                );
                 diagnostics.error(place, what, remedy);
             } else if !before.insert(name) {
-                let what = format!("{} is listed twice", quoted(name));
-                diagnostics.error(place, what, "take one of the two out");
+                let what = format!("neighbours lists {} twice", quoted(name));
+                diagnostics.error(place, what, "remove one of the two");
             }
         }
     }
 }
 
-/// Links the servers: two are neighbours if one of them lists the other. Warns about what is doubtful.
+/// Links the servers: two are neighbours if one of them lists the other. Also records warnings.
 fn connect(servers: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) -> Vec<Server> {
     let name = |number: &usize| *servers[*number].name.get_ref();
     let numbers: BTreeMap<&str, usize> =
@@ -211,8 +222,11 @@ fn connect(servers: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) ->
             neighbours[neighbour].insert(number);
             if !lists[neighbour].contains_key(&number) {
                 let (one, other) = (quoted(name(&number)), quoted(name(&neighbour)));
-                let what = format!("{one} lists {other}, and {other} does not list {one}");
-                let remedy = format!("they are neighbours all the same; {other} should list {one}");
+                let what =
+                    format!("{one} lists {other} as a neighbour, but {other} does not list {one}");
+                let remedy = format!(
+                    "they are neighbours anyway; add {one} to the list of {other} for the reader"
+                );
                 diagnostics.warn(listed.span(), what, remedy);
             }
         }
@@ -237,20 +251,22 @@ fn connect(servers: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) ->
 
 fn warn_of_addresses(servers: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) {
     for CompleteServer { client, peer, .. } in servers {
-        // A plain server has one place for both.
+        // A plain server may have one address for both.
         let peer_alone = (peer.span() != client.span()).then_some(peer);
         for address in std::iter::once(client).chain(peer_alone) {
             if address.get_ref().port() >= FIRST_EPHEMERAL_PORT {
                 let port = address.get_ref().port();
-                let what = format!("an outgoing connection may take port {port} first");
-                let remedy = format!("choose a port below {FIRST_EPHEMERAL_PORT}");
+                let what = format!(
+                    "an outgoing connection may occupy port {port} before the server starts"
+                );
+                let remedy = format!("use a port below {FIRST_EPHEMERAL_PORT}");
                 diagnostics.warn(address.span(), what, remedy);
             }
         }
     }
 }
 
-/// Warns about servers that hear nothing of others, now or when one server stops.
+/// Warns about servers that get no reports from others, either now or when one server stops.
 fn warn_of_silence(
     servers: &[CompleteServer<'_>],
     neighbours: &NeighbourGraph,
@@ -261,7 +277,8 @@ fn warn_of_silence(
     if let Some((herd, strays)) = graph::groups(neighbours, None).split_first() {
         let here = quoted(&herd[0]);
         for stray in strays {
-            let what = format!("{} cannot hear of {here}", all_quoted(stray.iter().map(name)));
+            let what =
+                format!("{} cannot get reports from {here}", all_quoted(stray.iter().map(name)));
             let remedy = format!("make {} a neighbour of {here}", quoted(&stray[0]));
             diagnostics.warn(servers[stray[0]].name.span(), what, remedy);
         }
@@ -272,8 +289,8 @@ fn warn_of_silence(
         let (stopped, here) = (quoted(&number), quoted(&herd[0]));
         let silent = all_quoted(cut_off.iter().flatten().map(name));
         let firsts = all_quoted(cut_off.iter().map(|group| name(&group[0])));
-        let what = format!("when {stopped} stops, {silent} cannot hear of {here}");
-        let remedy = format!("make {firsts} a neighbour of {here}, or live with it");
+        let what = format!("when {stopped} stops, {silent} cannot get reports from {here}");
+        let remedy = format!("make {firsts} a neighbour of {here}, or accept this");
         diagnostics.warn(server.name.span(), what, remedy);
     }
 }

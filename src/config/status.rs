@@ -1,23 +1,23 @@
-//! The table `[status]`: where servers can be asked how they are.
+//! The table `[status]`: the folder of the status sockets.
 //!
-//! In: the table, if it is there, and the servers. Out: the folder of their sockets, near enough that the
-//! path of each fits the address of a socket. Knows no file.
+//! In: the table, if the file has it, and the servers. Out: the folder, checked so that the path of each socket fits a
+//! socket address. Opens no file.
 
 use super::diagnostic::{Diagnostics, quoted};
 use super::servers::Server;
 use super::toml_section::Section;
 use std::path::{Path, PathBuf};
 
-/// Longest path that the address of a socket takes; one more byte of it ends the path (unix(7), sun_path).
+/// Longest path of a socket address in bytes, without the NUL byte that ends it (unix(7), `sun_path`).
 const PATH_BYTES_MAX: usize =
     if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
 
-/// Where the server `name` can be asked, if sockets lie in `folder`.
+/// The path of the status socket of the server `name` in `folder`.
 pub fn socket_path(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.sock"))
 }
 
-/// Reads `[status]`. `folder`: the topology file's. An empty name is nowhere.
+/// Reads `[status]`. `folder` is the topology file's. An empty name means that there are no status sockets.
 pub(super) fn read(
     top: &Section<'_>,
     folder: &Path,
@@ -36,7 +36,7 @@ pub(super) fn read(
     let bytes = socket_path(&folder, longest).as_os_str().len();
     if bytes > PATH_BYTES_MAX {
         let what = format!(
-            "the path of the status socket of {} has {bytes} bytes, and a socket takes {PATH_BYTES_MAX}",
+            "the path of the status socket of {} has {bytes} bytes, but a socket address holds at most {PATH_BYTES_MAX}",
             quoted(longest)
         );
         let room = (PATH_BYTES_MAX + name.len()).saturating_sub(bytes);
@@ -46,13 +46,13 @@ pub(super) fn read(
     Some(folder)
 }
 
-/// What to write instead, if a name has `room` for so many bytes where it stands.
+/// The remedy; `room` is the longest folder name in bytes that would fit.
 fn remedy(room: usize) -> String {
-    let elsewhere = "a short path from /, such as folder = \"/run/herd\"";
+    let elsewhere = "use a short path from /, such as folder = \"/run/herd\"";
     match room {
-        0 => format!("name {elsewhere}"),
-        1 => format!("a name of 1 byte fits here; or name {elsewhere}"),
-        _ => format!("a name of {room} bytes fits here; or name {elsewhere}"),
+        0 => elsewhere.to_owned(),
+        1 => format!("shorten folder to 1 byte, or {elsewhere}"),
+        _ => format!("shorten folder to {room} bytes, or {elsewhere}"),
     }
 }
 
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn the_longest_path_is_the_one_that_an_address_takes() {
-        // That of who asks, and that of who listens.
+        // The client uses std's address, the server socket2's.
         let std = |bytes| SocketAddr::from_pathname("x".repeat(bytes)).is_ok();
         let socket2 = |bytes| socket2::SockAddr::unix("x".repeat(bytes)).is_ok();
         assert!(std(PATH_BYTES_MAX) && socket2(PATH_BYTES_MAX));

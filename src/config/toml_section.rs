@@ -1,9 +1,9 @@
-//! One table of a topology file: judged as a whole, then read key by key.
+//! One table of a topology file: first checked as a whole, then read key by key.
 //!
-//! In: a table as the TOML parser leaves it. Out: values with their places, and an error for each key that [`KEYS`] does not
-//! have, and each value that is not what its row says. Knows what none of the keys means.
+//! In: a table from the TOML parser. Out: values with their positions, and an error for each key that is not in
+//! [`KEYS`] and for each value that does not fit its key's row. Does not know what the keys mean.
 //!
-//! Invariant: a value that a reader does not get has its error, or is not in the file.
+//! Invariant: a value that is in the file is either returned to its reader, or has an error.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -17,19 +17,19 @@ use super::keys::{KEYS, Key, MOVED, TOP, ValueType, keys_of, range_in_words};
 use crate::net::dns::socket_address;
 use crate::wire::command::{NAME_BYTES_MAX, is_name};
 
-/// A table of the file, or one that it leaves out.
+/// A table of the file, or a table that the file leaves out.
 #[derive(Debug)]
 pub(super) struct Section<'t> {
     name: &'static str,
     table: Option<&'t DeTable<'t>>,
-    /// The values that are what the rows say.
+    /// The values that fit their key's row.
     good: BTreeMap<&'t str, FoundValue<'t>>,
-    /// Where its name stands in brackets; the top has none.
+    /// The position of its name in brackets; `None` for the top of the file.
     pub(super) head: Option<Span>,
 }
 
 impl<'t> Section<'t> {
-    /// What stands at the top of the file.
+    /// The keys at the top of the file, before the first table.
     pub(super) fn top(document: &'t DeTable<'t>, diagnostics: &mut Diagnostics<'_>) -> Section<'t> {
         Section::new(TOP, Some(document), None, diagnostics)
     }
@@ -50,8 +50,10 @@ impl<'t> Section<'t> {
                 }
                 continue;
             }
-            let (what, remedy) =
-                (format!("{} is no key of {name}", quoted(text)), instead_of(text, name));
+            let (what, remedy) = (
+                format!("unknown key {}: {name} has no such key", quoted(text)),
+                instead_of(text, name),
+            );
             match may_be_secret(text) {
                 true => diagnostics.error_unseen(place, &what, &remedy),
                 false => diagnostics.error(place, what, remedy),
@@ -94,12 +96,12 @@ impl<'t> Section<'t> {
         self.table.is_some()
     }
 
-    /// Whether the file says anything about `key`.
+    /// Whether the file sets `key`.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
-    /// Where the value of `key` stands.
+    /// The position of the value of `key`.
     pub(super) fn place_of(&self, key: &str) -> Option<Span> {
         let (key, value) = self.table?.get_key_value(key)?;
         Some(FoundValue::new(value, key.span()).place)
@@ -112,17 +114,17 @@ impl<'t> Section<'t> {
         Some(folder.map_or(place.clone(), |folder| FoundValue::new(folder, place.clone()).place))
     }
 
-    /// A key that must be there, or it is an error.
+    /// Records an error if the file does not set `key`.
     pub(super) fn require(&self, key: &str, diagnostics: &mut Diagnostics<'_>) {
-        // In a text that is not TOML the key may stand where it was not understood.
+        // In a text that is not valid TOML, the key may be in a part that was not parsed.
         if !self.has(key) && !diagnostics.is_broken() {
-            let what = format!("{} has no key {key}", self.name);
+            let what = format!("{} lacks the required key {key}", self.name);
             let remedy = format!("add {key} = \"{}\"", self.key(key).example());
             diagnostics.error(self.head.clone(), what, remedy);
         }
     }
 
-    /// The text that the file has under `key`.
+    /// The text under `key`.
     pub(super) fn text(&self, key: &str) -> Option<Spanned<&'t str>> {
         let FoundValue { place, value } = self.good.get(key)?;
         value.as_str().map(|text| Spanned::new(place.clone(), text))
@@ -133,7 +135,7 @@ impl<'t> Section<'t> {
         self.text(key).map_or(self.key(key).example(), Spanned::into_inner)
     }
 
-    /// The texts in the list under `key`; none if the file says nothing.
+    /// The texts in the list under `key`; empty if the file does not set it.
     pub(super) fn texts(&self, key: &str) -> Vec<Spanned<&'t str>> {
         let text = |item: FoundValue<'t>| Some(Spanned::new(item.place, item.value.as_str()?));
         self.items(key).filter_map(text).collect()
@@ -145,7 +147,7 @@ impl<'t> Section<'t> {
         Some(Spanned::new(text.span(), parse_address(text.get_ref()).ok()?))
     }
 
-    /// True or false: what the file says under `key`, or the default.
+    /// The boolean under `key`, or its default.
     pub(super) fn flag(&self, key: &str) -> bool {
         let said = self.good.get(key).and_then(|found| found.value.as_bool());
         said.unwrap_or(self.key(key).example() == "true")
@@ -167,7 +169,7 @@ impl<'t> Section<'t> {
     }
 }
 
-/// A value, and where it stands.
+/// A value and its position.
 #[derive(Debug)]
 struct FoundValue<'t> {
     place: Span,
@@ -175,20 +177,20 @@ struct FoundValue<'t> {
 }
 
 impl<'t> FoundValue<'t> {
-    /// Tables of dotted keys, and values that the parser had to make up, are nowhere in the text:
-    /// then `nearby` is their place.
+    /// `nearby` is the position of a value that has none in the text: a table of dotted keys, or a value that the
+    /// parser made up after an error.
     fn new(value: &'t Spanned<DeValue<'t>>, nearby: Span) -> FoundValue<'t> {
         let place = if value.span().is_empty() { nearby } else { value.span() };
         FoundValue { place, value: value.get_ref() }
     }
 
-    /// What stands in a list; nothing if it is none.
+    /// The items of a list; nothing if the value is not a list.
     fn items(&self) -> impl Iterator<Item = FoundValue<'t>> {
         let items = self.value.as_array().map(|array| array.iter());
         items.into_iter().flatten().map(|item| FoundValue::new(item, self.place.clone()))
     }
 
-    /// Whether it is what `key` takes. Of a list, the items that are not have an error each.
+    /// Whether the value fits `key`. In a list, each item that does not fit gets an error of its own.
     fn is_good(&self, key: &Key, diagnostics: &mut Diagnostics<'_>) -> bool {
         let name = key.name;
         let (what, remedy) = match (&key.kind, self.value) {
@@ -198,8 +200,8 @@ impl<'t> FoundValue<'t> {
                     return true;
                 }
                 let what =
-                    if is_long { "has a name of more than 255 bytes" } else { "has a byte 0" };
-                (format!("{name} {what}, and no path may"), "choose another".to_owned())
+                    if is_long { "a file name of more than 255 bytes" } else { "a NUL byte" };
+                (format!("{name} contains {what}"), "choose another path".to_owned())
             }
             (ValueType::Flag, DeValue::Boolean(_)) | (ValueType::Table, DeValue::Table(_)) => {
                 return true;
@@ -219,13 +221,15 @@ impl<'t> FoundValue<'t> {
                     return true;
                 }
                 let remedy = format!(
-                    "a name is 1 to {NAME_BYTES_MAX} letters (A-Z, a-z), digits, points, _ and -"
+                    "use 1 to {NAME_BYTES_MAX} letters (A-Z, a-z), digits, points, _ and -"
                 );
-                (format!("{} is no name", quoted(text)), remedy)
+                (format!("{name} cannot be {}", quoted(text)), remedy)
             }
             (ValueType::Address, DeValue::String(text)) => match parse_address(text) {
                 Ok(_) => return true,
-                Err((what, remedy)) => (format!("{} {what}", quoted(text)), remedy.to_owned()),
+                Err((what, remedy)) => {
+                    (format!("{name} {} {what}", quoted(text)), remedy.to_owned())
+                }
             },
             (ValueType::Choice(words), DeValue::String(text)) => {
                 if words.contains(&text.as_ref()) {
@@ -267,7 +271,7 @@ impl<'t> FoundValue<'t> {
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        let what = format!("{} should be {wanted}, this is {found}", key.name);
+        let what = format!("{} must be {wanted}, but this is {found}", key.name);
         diagnostics.error(self.place.clone(), what, remedy_for(key));
     }
 }
@@ -277,27 +281,29 @@ fn remedy_for(key: &Key) -> String {
     let (name, example) = (key.name, key.example());
     match &key.kind {
         ValueType::Text | ValueType::Name | ValueType::Address | ValueType::Choice(_) => {
-            format!("put it in quotes, as in {name} = \"{example}\"")
+            format!("write it in quotes, as in {name} = \"{example}\"")
         }
-        ValueType::Texts => format!("write texts in brackets, as in {name} = [{example}]"),
-        ValueType::Flag => "write it without quotes".to_owned(),
+        ValueType::Texts => {
+            format!("write a list of texts in brackets, as in {name} = [{example}]")
+        }
+        ValueType::Flag => format!("write {name} = true or {name} = false, without quotes"),
         ValueType::Number(_, range) => {
-            format!("choose from {} (default {example}). {}", range_in_words(range), key.help)
+            format!("use a value from {} (default {example}). {}", range_in_words(range), key.help)
         }
         ValueType::Table => format!("write [{name}] on a line of its own"),
         ValueType::Tables => {
-            format!("begin each one with a line [[{name}]], in double brackets")
+            format!("begin each table with a line [[{name}]], in double brackets")
         }
     }
 }
 
-/// A whole number of the file, if it is not negative and not too large for any key.
+/// An integer of the file as a number, if it is not negative and fits 64 bits.
 fn number(value: &DeValue<'_>) -> Option<u64> {
     let number = value.as_integer()?;
     u64::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
-/// A number of the file as a setting has it.
+/// A type of setting that is made from a number of the file.
 pub(super) trait Amount {
     fn of(number: u64) -> Self;
 }
@@ -314,22 +320,22 @@ macro_rules! amounts {
 
 amounts!(u64 usize u32);
 
-/// Milliseconds in the file.
+/// The number in the file is in milliseconds.
 impl Amount for Duration {
     fn of(number: u64) -> Duration {
         Duration::from_millis(number)
     }
 }
 
-/// 0 in the file is no limit.
+/// The number 0 in the file means no limit.
 impl<T: Amount> Amount for Option<T> {
     fn of(number: u64) -> Option<T> {
         (number != 0).then(|| T::of(number))
     }
 }
 
-/// An IP address and a port; `localhost` is the one name that is known without asking. Or what is
-/// wrong, and a remedy.
+/// Parses an IP address and a port. `localhost` is the only host name that is allowed, since it needs no look-up. The
+/// error is what is wrong with the address, and a remedy.
 pub(super) fn parse_address(text: &str) -> Result<SocketAddr, (&'static str, &'static str)> {
     let here = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     let has_letters =
@@ -338,27 +344,32 @@ pub(super) fn parse_address(text: &str) -> Result<SocketAddr, (&'static str, &'s
     Err(match (socket_address(here.as_deref().unwrap_or(text)), text.rsplit_once(':')) {
         (Ok(address), _) if address.port() > 0 => return Ok(address),
         (Ok(_), _) => ("has port 0", "choose a port from 1 to 32767"),
-        _ if is_v6 => ("has no port", "put brackets around it and a port behind: [::1]:12000"),
-        (_, None) => ("has no port", "put one behind it, as in 127.0.0.1:12000"),
+        _ if is_v6 => ("has no port", "put the address in brackets and add a port: [::1]:12000"),
+        (_, None) => ("has no port", "add a port, as in 127.0.0.1:12000"),
         (_, Some((_, port))) if port.parse::<u16>().is_err() => {
-            ("has no port from 1 to 65535", "write one, as in 127.0.0.1:12000")
+            ("needs a port from 1 to 65535", "write one, as in 127.0.0.1:12000")
         }
         (_, Some((host, _))) if has_letters(host) => {
-            let remedy = "write its IP address: no server waits for a name server when it starts";
+            let remedy = "write its IP address: a server does not wait for DNS when it starts";
             ("is a host name", remedy)
         }
-        _ if text.contains('%') => ("names no network interface of this machine", "see `ip link`"),
-        _ => ("is no address", "write an IP address and a port: 127.0.0.1:12000, or [::1]:12000"),
+        _ if text.contains('%') => (
+            "names a network interface that this machine does not have",
+            "list them with `ip link`",
+        ),
+        _ => {
+            ("is not an address", "write an IP address and a port: 127.0.0.1:12000, or [::1]:12000")
+        }
     })
 }
 
-/// Whether what follows a key of this name should not be shown.
+/// Whether the value of a key with this name may be a secret that must not be printed.
 fn may_be_secret(key: &str) -> bool {
     let key = key.to_lowercase();
     ["key", "secret", "password", "token"].iter().any(|word| key.contains(word))
 }
 
-/// The remedy for `text`, which is no key of `section`.
+/// The remedy for `text`, which is not a key of `section`.
 fn instead_of(text: &str, section: &str) -> String {
     if let Some((_, remedy)) = MOVED.iter().find(|(old, _)| *old == text) {
         return (*remedy).to_owned();
@@ -366,21 +377,19 @@ fn instead_of(text: &str, section: &str) -> String {
     let others = KEYS.iter().filter(|key| key.name == text).map(|key| key.section);
     let others: Vec<&str> = others.collect();
     if !others.is_empty() {
-        return format!("it belongs in {}", others.join(" or "));
+        return format!("move it to {}", others.join(" or "));
     }
     let known = || keys_of(section).map(|key| key.name);
     let unit_left_out =
         || known().find(|name| name.strip_prefix(text).is_some_and(|unit| unit.starts_with('_')));
     match most_like(text, known()).or_else(unit_left_out) {
         Some(name) => format!("did you mean {name}?"),
-        None if known().count() > 8 => {
-            "the topology.toml of the herd of five shows all keys".into()
-        }
-        None => format!("the keys here are {}", known().collect::<Vec<_>>().join(", ")),
+        None if known().count() > 8 => "docs/configuration.md lists all keys".into(),
+        None => format!("valid keys are {}", known().collect::<Vec<_>>().join(", ")),
     }
 }
 
-/// The one of `names` that `text` may have been meant to be; upper and lower case are the same letter.
+/// The one of `names` that is most similar to `text`, if one is similar enough; ignores case.
 pub fn most_like<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let text = first(&text.to_lowercase(), 64);
     let distance_max = (text.chars().count() + 1) / 3;

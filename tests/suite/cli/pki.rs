@@ -179,9 +179,11 @@ fn a_peer_port_in_the_open_needs_certificates_or_the_word_insecure() {
 
 #[test]
 fn pki_refuses_the_names_that_a_topology_with_peer_tls_refuses() {
-    for (name, what) in
-        [("-x", "is no DNS name"), ("x-", "is no DNS name"), ("ALFORD", "are one name in DNS")]
-    {
+    for (name, what) in [
+        ("-x", "is not a DNS name"),
+        ("x-", "is not a DNS name"),
+        ("ALFORD", "are one name in DNS"),
+    ] {
         let herd = Herd::new("pki-names", &[("Alford", &[name]), (name, &[])]);
         for args in [&["pki", "init"][..], &["pki", "issue", "--", name]] {
             let ended = herd.run(args);
