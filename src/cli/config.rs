@@ -7,9 +7,9 @@ use std::io::{self, Write};
 
 /// Print every key of topology.toml: type, unit, range, default and meaning
 #[derive(Debug, clap::Args)]
-pub(super) struct Config {}
+pub(super) struct PrintConfig {}
 
-impl Config {
+impl PrintConfig {
     pub(super) fn run(&self) -> Result<(), Failure> {
         io::stdout().write_all(page().as_bytes()).or_else(|e| unprinted(&e))
     }

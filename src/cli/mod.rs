@@ -82,7 +82,7 @@ enum CliCommand {
     Up(up::UpArgs),
     Serve(serve::Serve),
     Check(check::Check),
-    Config(config::Config),
+    Config(config::PrintConfig),
     Client(client::Client),
     /// Make certificates by which the servers of a herd know each other
     #[cfg(feature = "pki")]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use places_herd::config::{
     DefaultValue, KEYS, Key, PlacesSettings, PlacesSource, TOP, Topology, Upstream, UpstreamKind,
-    ValueType, range_in_words,
+    ValueType, page as page_of_keys,
 };
 use places_herd::journal::{JournalSettings, Sync};
 use places_herd::log::secret::Secret;
@@ -95,50 +95,36 @@ fn the_shipped_topology_is_the_herd_of_five_and_doubtful_only_about_parker() {
 }
 
 #[test]
-fn the_shipped_topology_shows_every_default() {
-    let topology = shipped();
-    assert_eq!(
-        (topology.places.source, topology.places.rank),
-        (PlacesSource::Embedded, Rank::Prominence)
-    );
-    let log = topology.log;
-    assert_eq!(
-        (log.folder.as_path(), log.rotate_bytes, log.rotate_keep),
-        (Path::new("log"), 100_000_000, 5)
-    );
-
+fn the_shipped_topology_has_every_default_and_what_it_has_in_comments_can_be_used() {
     let text = fs::read_to_string("topology.toml").expect("it is there");
-    for key in KEYS {
-        if let (ValueType::Number(_, range), DefaultValue::Is(default)) = (&key.kind, &key.default)
-        {
-            let range = range_in_words(range);
-            let lines = format!("# {} ({range})\n# {} = {default}\n", key.help, key.name);
-            assert!(text.contains(&lines), "{} should have\n{lines}", key.section);
-        }
-    }
-    // Every key that stands in a comment is a key, and its value the default.
-    let is_key = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    let sets_a_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| is_key(key));
-    let begins_a_table = |line: &str| line.starts_with('[') && line.ends_with(']');
-    let is_meant = |line: &&str| sets_a_key(line) || begins_a_table(line);
-    let uncommented: String = text
-        .lines()
-        .map(|line| line.strip_prefix("# ").filter(is_meant).unwrap_or(line))
-        .filter(|line| !line.starts_with("file = "))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    let spelt_out =
-        Topology::parse(&uncommented, Path::new("topology.toml")).expect("all of it is valid");
+    assert!(text.lines().count() <= 60, "a newcomer reads all of it");
     let shipped = shipped();
-    assert_eq!(spelt_out.limits, shipped.limits);
-    let places = spelt_out.places;
-    assert_eq!(PlacesSettings { here: shipped.places.here.clone(), ..places }, shipped.places);
-    assert_eq!(spelt_out.log, shipped.log);
-    assert_eq!(spelt_out.status_folder, shipped.status_folder);
-    // A journal is kept only if the file says so; then these are the defaults.
-    assert_eq!(shipped.journal, None);
-    let plainly = Topology::parse(&format!("{text}\n[journal]\n"), Path::new("topology.toml"));
-    assert_eq!(spelt_out.journal, plainly.expect("an empty table will do").journal);
+    let bare = "herd = \"places-herd\"\n[[server]]\nname = \"A\"\nclient = \"127.0.0.1:1\"\npeer = \"127.0.0.1:2\"\n";
+    let bare = Topology::parse(bare, Path::new("topology.toml")).expect("five lines are enough");
+    assert_eq!(shipped.limits, bare.limits);
+    let places = PlacesSettings { here: shipped.places.here.clone(), ..bare.places };
+    assert_eq!(places, shipped.places);
+    assert_eq!((shipped.log, shipped.journal), (bare.log, bare.journal));
+    assert_eq!((shipped.status_folder, shipped.peer_tls), (bare.status_folder, bare.peer_tls));
+
+    let is_meant = |line: &&str| setting(line).is_some() || line.starts_with('[');
+    let uncommented =
+        text.lines().map(|line| line.strip_prefix("# ").filter(is_meant).unwrap_or(line));
+    let uncommented: Vec<&str> = uncommented.collect();
+    let path = folder_for_examples().join("topology.toml");
+    let all = Topology::parse(&uncommented.join("\n"), &path).expect("all of it is valid");
+    assert!(all.journal.is_some() && all.peer_tls.is_some());
+    assert!(matches!(all.places.source, PlacesSource::File(_)));
+}
+
+#[test]
+fn docs_configuration_md_is_what_herd_config_writes() {
+    let page = fs::read_to_string("docs/configuration.md").expect("it is there");
+    assert!(page == page_of_keys(), "run `cargo run -- config > docs/configuration.md`");
+    for key in KEYS {
+        let is_table = matches!(key.kind, ValueType::Table | ValueType::Tables);
+        assert!(is_table || page.contains(&format!("\n| `{}` | ", key.name)), "{}", key.name);
+    }
 }
 
 /// What the limits beside one that is at the end of its range have to be.
@@ -205,14 +191,15 @@ fn shown(mut read: Result<Topology, String>) -> String {
     if let Ok(topology) = &mut read {
         topology.places.here.clear();
     }
-    let text = format!("{read:?}");
-    match text.split_once(", here: Diagnostic") {
-        Some((before, rest)) => {
-            let (_, after) = rest.split_once("remedy: \"\" }").expect("its last member");
-            format!("{before}{after}")
+    let mut text = format!("{read:?}");
+    for (start, end) in [(", here: Diagnostic", "remedy: \"\" }"), (", folders: {", "}, warnings")]
+    {
+        if let Some((before, rest)) = text.split_once(start) {
+            let (_, after) = rest.split_once(end).expect("its last member");
+            text = format!("{before}{after}");
         }
-        None => text,
     }
+    text
 }
 
 /// Values that a file may have under `key`, as TOML; no two of them mean the same.
@@ -285,19 +272,24 @@ fn setting(line: &str) -> Option<(&str, &str)> {
     is_key.then_some((key, value.trim_end()))
 }
 
-/// Every `key = value` of the shipped file, whether it is in a comment or not.
-fn shipped_examples() -> Vec<Example> {
-    let text = fs::read_to_string("topology.toml").expect("it is there");
-    let (mut table, mut examples) = (String::new(), Vec::new());
-    for line in text.lines() {
-        let bare = line.trim_start_matches('#').trim();
-        if bare.starts_with('[') && bare.ends_with(']') {
-            bare.clone_into(&mut table);
-        }
-        examples
-            .extend(setting(line).map(|(key, value)| (table.clone(), format!("{key} = {value}"))));
-    }
-    examples
+/// The table of a key as an example has it.
+fn table_of(key: &Key) -> String {
+    if key.section == TOP { String::new() } else { key.section.to_owned() }
+}
+
+/// The default or the example of each key that is not of a server.
+fn examples_of_keys() -> impl Iterator<Item = Example> {
+    let keys = KEYS.iter().filter(|key| key.section != "[[server]]");
+    keys.filter_map(|key| {
+        let (DefaultValue::Is(text) | DefaultValue::Unset(text) | DefaultValue::Required(text)) =
+            key.default;
+        let value = match &key.kind {
+            ValueType::Number(..) | ValueType::Flag => text.to_owned(),
+            ValueType::Table | ValueType::Tables => return None,
+            _ => format!("\"{text}\""),
+        };
+        Some((table_of(key), format!("{} = {value}", key.name)))
+    })
 }
 
 /// The pages of documentation.
@@ -311,16 +303,14 @@ fn pages() -> impl Iterator<Item = PathBuf> {
 /// Every `key = value` within a page's text, in the table that the shipped file has the key in; and every
 /// piece of TOML that stands by itself.
 fn examples_of_pages() -> Vec<(PathBuf, Example)> {
-    let known = shipped_examples();
     let mut examples = Vec::new();
     for page in pages() {
         let text = fs::read_to_string(&page).expect("it can be read");
         for quoted in text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
             let Some((key, value)) = setting(quoted) else { continue };
-            let key = format!("{key} = ");
-            let table = known.iter().find(|(_, set)| set.starts_with(&key));
-            let (table, _) = table.unwrap_or_else(|| panic!("{}: {quoted}", page.display()));
-            examples.push((page.clone(), (table.clone(), format!("{key}{value}"))));
+            let row = KEYS.iter().find(|row| row.name == key);
+            let row = row.unwrap_or_else(|| panic!("{}: {quoted}", page.display()));
+            examples.push((page.clone(), (table_of(row), format!("{key} = {value}"))));
         }
         let fenced = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
         let indented = text.split("\n\n").filter(|block| {
@@ -345,6 +335,7 @@ fn read_example(folder: &Path, (table, example): &Example) -> Result<Topology, S
     let server =
         "[[server]]\nname = \"Alford\"\nclient = \"127.0.0.1:12000\"\npeer = \"127.0.0.1:12100\"\n";
     let text = match table.as_str() {
+        "" if example.contains("[[server]]") => example.clone(),
         "" if example.starts_with("herd = ") => format!("{example}\n{server}"),
         "" if example.starts_with('[') => format!("herd = \"t\"\n{server}{example}"),
         "" => format!("herd = \"t\"\n{example}\n{server}"),
@@ -370,24 +361,7 @@ fn folder_for_examples() -> PathBuf {
 }
 
 #[test]
-fn every_key_that_the_shipped_file_or_a_page_names_is_a_key_and_the_file_has_them_all() {
-    let is_key = |table: &str, name: &str| {
-        let section = if table.is_empty() { TOP } else { table };
-        KEYS.iter().any(|key| key.section == section && key.name == name)
-    };
-    let shipped = shipped_examples();
-    for (table, set) in &shipped {
-        let name = set.split(' ').next().unwrap_or_default();
-        assert!(is_key(table, name), "{name} in {table}");
-    }
-    for key in KEYS {
-        let section = if key.section == TOP { "" } else { key.section };
-        let is_it = |(table, set): &Example| {
-            table == section && set.starts_with(&format!("{} = ", key.name))
-        };
-        let is_table = matches!(key.kind, ValueType::Table | ValueType::Tables);
-        assert!(is_table || shipped.iter().any(is_it), "{} in {}", key.name, key.section);
-    }
+fn every_key_that_a_page_names_is_a_key() {
     // A word that ends with a unit is a key, but for these of `herd status`.
     let others = ["longest_lag_ms"];
     for page in pages() {
@@ -412,12 +386,8 @@ fn every_key_that_the_shipped_file_or_a_page_names_is_a_key_and_the_file_has_the
 #[test]
 fn every_example_value_can_be_used_where_it_stands() {
     let folder = folder_for_examples();
-    let shipped = shipped_examples().into_iter().map(|example| ("topology.toml".into(), example));
-    // Those of [[server]] are the herd itself, and are read in whole.
-    let is_alone = |(_, (table, set)): &(PathBuf, Example)| {
-        table != "[[server]]" || set.starts_with("plain = ")
-    };
-    let examples: Vec<_> = shipped.chain(examples_of_pages()).filter(is_alone).collect();
+    let keys = examples_of_keys().map(|example| ("src/config/keys.rs".into(), example));
+    let examples: Vec<_> = keys.chain(examples_of_pages()).collect();
     assert!(examples.len() > 90, "{}", examples.len());
     for key in ["file = ", "ca_file = ", "proxy = ", "folder = \"pki\"", "ack = ", "plain = "] {
         assert!(examples.iter().any(|(_, (_, set))| set.starts_with(key)), "{key}");
