@@ -29,15 +29,15 @@ use std::env;
 use std::error::Error;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::thread;
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("places_double"));
 
-/// Where clients find the server of the topology, and its neighbours would.
-const CLIENT_PORT: u16 = 12_000;
-const PEER_PORT: u16 = 12_100;
+/// Where the server of the topology listens: not where those of the shipped topology do.
+const CLIENT_PORT: u16 = 12_800;
+const PEER_PORT: u16 = 12_900;
 
 /// A stand-in for Google's Places on this machine
 #[derive(Debug, Parser)]
@@ -91,12 +91,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let proxied = ["HTTPS_PROXY", "https_proxy"].iter().any(|name| env::var_os(name).is_some());
     let past = if proxied { format!("NO_PROXY={} ", setting::HOST) } else { String::new() };
     let topology = topology.display();
+    let herd = herd_beside_this()?;
     println!(
         "{} is here: https://{}:{}, its name server {}; fault: {}\n\n\
          Ask it once, and see how far it comes:\n\n    \
-         {past}cargo run -- places check --topology {topology}\n\n\
+         {past}{herd} places check --topology {topology}\n\n\
          Or let a server ask it, and in a third terminal ask the server:\n\n    \
-         {past}cargo run -- serve --topology {topology} Alford\n    \
+         {past}{herd} serve --topology {topology} Alford\n    \
          printf 'IAMAT kiwi +34.068930-118.445127 %s\\nWHATSAT kiwi 10 2\\n' \"$(date +%s.%N)\" | \
          nc -N 127.0.0.1 {CLIENT_PORT}\n\n\
          Requests:",
@@ -109,6 +110,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     loop {
         thread::park();
     }
+}
+
+/// How to run the herd: the program that was built with this example, else the one of the other profile, else by cargo.
+fn herd_beside_this() -> Result<String, Box<dyn Error>> {
+    // target/PROFILE/examples/places_double
+    let own = env::current_exe()?;
+    let profile = own.parent().and_then(Path::parent).unwrap_or(Path::new(""));
+    let beside = [profile, &profile.with_file_name("debug"), &profile.with_file_name("release")];
+    let herd = beside.map(|folder| folder.join("herd")).into_iter().find(|herd| herd.is_file());
+    let here = env::current_dir()?;
+    Ok(herd.map_or("cargo run --".to_owned(), |herd| {
+        herd.strip_prefix(here).unwrap_or(&herd).display().to_string()
+    }))
 }
 
 /// Ends as for any other mistake on the command line.

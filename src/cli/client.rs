@@ -100,11 +100,14 @@ impl Client {
         let Some((host, port)) = self.server.rsplit_once(':') else {
             return Ok(vec![file.server(&file.read()?, &self.server)?.client]);
         };
+        let port = port.parse().ok().filter(|port: &u16| *port > 0).ok_or_else(|| {
+            let what = "has no port from 1 to 65535: write HOST:PORT, as in 127.0.0.1:12000, [::1]:12000 or \
+                        box.example:12000";
+            Failure::new(Exit::Usage, format!("{} {what}", self.server))
+        })?;
         if let Ok(address) = dns::socket_address(&self.server) {
             return Ok(vec![address]);
         }
-        let what = "is no address: write HOST:PORT, as in 127.0.0.1:12000, [::1]:12000 or box.example:12000";
-        let port: u16 = port.parse().map_err(|_| self.unavailable(what))?;
         let options = DnsOptions { total: self.patience.timeout, ..DnsOptions::default() };
         let found = addresses_of(host, options)
             .map_err(|e| Failure::os("the host's name cannot be looked up", e))?

@@ -35,7 +35,7 @@ pub(super) enum Exit {
     Internal = 70,
     /// The operating system refused something.
     Os = 71,
-    /// The log, the folder for status sockets, or a certificate could not be created.
+    /// The log, the folder for status sockets, a topology or a certificate could not be created.
     CannotCreate = 73,
     /// The disk refused to read or keep a journal, or has no room for what programs read from stdout.
     Io = 74,
@@ -52,7 +52,10 @@ impl Exit {
         (Exit::Unavailable, "an address is in use, or a server or service is not there"),
         (Exit::Internal, "a bug; the log has it"),
         (Exit::Os, "the operating system refused something"),
-        (Exit::CannotCreate, "the log, the status folder or a certificate cannot be created"),
+        (
+            Exit::CannotCreate,
+            "a log, a status folder, a topology or a certificate cannot be created",
+        ),
         (Exit::Io, "the disk refused to read or keep a journal, or stdout has no room: see below"),
         (Exit::Config, "the topology, or what it refers to, has faults; they were printed"),
     ];

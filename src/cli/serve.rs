@@ -35,9 +35,21 @@ const DESCRIPTORS_KEPT: u64 = 64;
 /// Run one server of the herd in the foreground
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-RUST_LOG chooses what is logged: error, warn, info (as without it), debug, trace or off, also for
-parts: RUST_LOG=info,herd::traffic=off leaves out the lines of clients and neighbours.
-SIGTERM and SIGINT end it in good order, also if they were blocked when it was started.")]
+Once it listens, it prints one line on stdout, which begins with NAME and a colon. It does not use
+the built-in topology.
+
+Signals:
+  SIGTERM, SIGINT  Stop accepting, serve for drain_ms more, write the journal, and end with 0
+  SIGHUP           Read the certificates of [peer_tls] again
+
+Environment:
+  HERD_TOPOLOGY             The topology, unless --topology names it
+  RUST_LOG                  What is logged: error, warn, info (the default), debug, trace or off, also for
+                            parts: RUST_LOG=info,herd::traffic=off leaves out the lines of clients and
+                            neighbours
+  GOOGLE_MAPS_API_KEY       Google's key, unless key_file under [places] names a file
+  https_proxy, HTTPS_PROXY  The proxy on the way to Google, unless proxy under [places] names it
+  no_proxy, NO_PROXY        Hosts that need no proxy")]
 pub(super) struct Serve {
     /// Which server of the topology; one that begins with a dash goes behind `--`
     name: String,

@@ -17,8 +17,8 @@ pub(crate) const KEYS_MAX: u32 = 10_000_000;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "herd-bench", version, max_term_width = 100)]
 pub struct Options {
-    /// Where the servers listen for clients, IP:port; connections are dealt out to them in turn
-    #[arg(required = true, value_name = "ADDRESS")]
+    /// Where the servers listen for clients: IP:PORT or localhost:PORT; connections are dealt out to them in turn
+    #[arg(required = true, value_name = "ADDRESS", value_parser = address)]
     pub(crate) addresses: Vec<SocketAddr>,
 
     /// What the servers speak
@@ -175,7 +175,7 @@ impl Observer {
     fn parse(text: &str) -> Result<Observer, String> {
         let (hops, address) = text.split_once('=').ok_or("say 2=127.0.0.1:13000")?;
         let hops = hops.parse().map_err(|error| format!("{hops}: {error}"))?;
-        let address = address.parse().map_err(|error| format!("{address}: {error}"))?;
+        let address = self::address(address).map_err(|error| format!("{address}: {error}"))?;
         Ok(Observer { hops, address })
     }
 }
@@ -218,6 +218,13 @@ impl Options {
             _ => Ok(()),
         }
     }
+}
+
+/// An IP address and a port; `localhost` is 127.0.0.1, as in a topology.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let here = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let text = here.as_deref().unwrap_or(text);
+    text.parse().map_err(|_| "write IP:PORT, as in 127.0.0.1:12000, or localhost:PORT".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
