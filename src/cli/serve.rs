@@ -84,10 +84,11 @@ fn serve(
     server: &Server,
     log: &Path,
 ) -> Result<(), Failure> {
+    let (name, connections_max) = (&server.name, raise_descriptor_limit());
+    log_settings(file, topology, name, connections_max);
     for warning in topology.warnings() {
         ::log::warn!("{}", warning.in_one_line());
     }
-    let name = &server.name;
     dump_no_core();
     let warn = |warning: Diagnostic| ::log::warn!("{}", warning.in_one_line());
     let read = |settings| PeerTls::read(settings, &topology.herd, name, MioIo::wall_clock());
@@ -104,7 +105,6 @@ fn serve(
     let mut io = MioIo::new(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup])
         .map_err(|e| Failure::os("the kernel gives no poll", e))?;
     let seed = io.random();
-    let connections_max = raise_descriptor_limit();
     let mut member = Member::new(topology, name, places.source, seed, connections_max)
         .expect("the server was looked up in this topology");
     if let Some(network) = places.network {
@@ -153,6 +153,27 @@ fn serve(
         .map_err(|e| Failure::new(Exit::Io, format!("journal: {e}")))?;
     ::log::info!("{name} has ended");
     Ok(())
+}
+
+/// Logs which program runs with which settings: the first lines of each log.
+fn log_settings(file: &TopologyFile, topology: &Topology, name: &str, connections_max: usize) {
+    let (version, process) = (env!("HERD_VERSION"), std::process::id());
+    let file = file.path().display();
+    ::log::info!("herd {version}, process {process}: {name} of {}, topology {file}", topology.herd);
+    for (table, settings) in &topology.in_force {
+        ::log::info!("[{table}] {settings}");
+    }
+    match &topology.journal {
+        Some(journal) => {
+            let sync = format!("{:?}", journal.sync).to_lowercase();
+            ::log::info!("[journal] sync = {sync}, folder {}", journal.folder.display());
+        }
+        None => ::log::info!("no [journal]: {name} forgets its reports when it ends"),
+    }
+    let descriptors = process::getrlimit(Resource::Nofile).current;
+    let descriptors = descriptors.map_or("unlimited".into(), |most| most.to_string());
+    let clients = topology.limits.connections.unwrap_or(usize::MAX).min(connections_max);
+    ::log::info!("descriptors: {descriptors}, so at most {clients} clients are connected at once");
 }
 
 /// Gives `member` the journal in its own folder under the one of `settings`, and what it held; nothing if

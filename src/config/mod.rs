@@ -80,6 +80,8 @@ pub struct Topology {
     pub journal: Option<JournalSettings>,
     /// How much a server accepts and keeps, and how long it waits.
     pub limits: Limits,
+    /// The numbers and choices of each table as they apply, defaults included.
+    pub in_force: [(&'static str, String); 3],
     folders: BTreeMap<&'static str, Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
@@ -196,6 +198,8 @@ impl Topology {
             },
             journal: journal::read(&top, folder, &mut diagnostics),
             limits: Limits::read(&limits),
+            in_force: [("places", &places), ("log", &log), ("limits", &limits)]
+                .map(|(name, section)| (name, section.in_force())),
             places: places::read(&places, path, supposed.source, &mut diagnostics),
             folders: ["log", "status", "journal"]
                 .map(|name| (name, diagnostics.diagnostic_at(path, top.place_of_folder(name))))

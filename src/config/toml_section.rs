@@ -147,6 +147,20 @@ impl<'t> Section<'t> {
         Some(Spanned::new(text.span(), parse_address(text.get_ref()).ok()?))
     }
 
+    /// The numbers and choices of the table as they apply, defaults included: `sync = everysec, retry_ms = 5000`.
+    pub(super) fn in_force(&self) -> String {
+        let settings = keys_of(self.name).filter_map(|key| match key.kind {
+            ValueType::Number(..) => {
+                Some(format!("{} = {}", key.name, self.number::<u64>(key.name)))
+            }
+            ValueType::Choice(_) => {
+                Some(format!("{} = {}", key.name, self.text_or_default(key.name)))
+            }
+            _ => None,
+        });
+        settings.collect::<Vec<_>>().join(", ")
+    }
+
     /// The boolean under `key`, or its default.
     pub(super) fn flag(&self, key: &str) -> bool {
         let said = self.good.get(key).and_then(|found| found.value.as_bool());

@@ -110,7 +110,19 @@ fn serve_says_where_it_listens_and_ends_with_0_at_sigterm() {
     alford.signal(Signal::TERM);
     assert_eq!(alford.end().code, Some(0));
     let log = fs::read_to_string(log).expect("the log is where the line said");
-    assert!(log.contains("IAMAT kiwi") && log.ends_with("Alford has ended\n"), "{log}");
+    let expected = [
+        "INFO  herd ",
+        ": Alford of ",
+        "INFO  [places] source = embedded, rank = prominence, ",
+        "INFO  [log] rotate_bytes = 100000000, ",
+        "INFO  [limits] line_bytes = 16384, ",
+        "INFO  no [journal]: Alford forgets its reports when it ends\n",
+        &format!("INFO  descriptors: {}, so at most ", files[3]),
+        "IAMAT kiwi",
+        "Alford has ended\n",
+    ];
+    let places = expected.map(|part| log.find(part).unwrap_or_else(|| panic!("{part}: {log}")));
+    assert!(places.is_sorted() && log.ends_with("Alford has ended\n"), "{log}");
 }
 
 #[test]
@@ -788,7 +800,7 @@ fn a_refusal_exits_with_1() {
             &["whatsat", "nobody", "10", "5"][..],
             "it is valid, but the server knows no client of that id",
         ),
-        (&["whatsat", "kiwi", "51", "5"], "not a radius of more than 0 and at most 50"),
+        (&["whatsat", "kiwi", "51", "5"], "the radius is not a number above 0 and at most 50"),
         (
             &["iamat", "kiwi", "+34-118", "4102444800"],
             "it is valid, but beyond a limit of the server, whose log names it",
@@ -815,7 +827,10 @@ fn a_rejected_line_from_a_pipe_ends_the_session_with_1_unless_it_is_to_keep_goin
     assert!(ended.stderr.ends_with("; --keep-going sends all lines\n"), "{}", ended.stderr);
     let ended = herd.start_reading(&["client", "--keep-going", "Alford"], "lines").end();
     assert_eq!((ended.code, ended.stdout.lines().count()), (Some(0), 4));
-    assert_eq!(ended.stderr, format!("{first}herd: rejected \"\\u{{1b}}\": no such command\n"));
+    assert_eq!(
+        ended.stderr,
+        format!("{first}herd: rejected \"\\u{{1b}}\": there is no such command\n")
+    );
 }
 
 #[test]
