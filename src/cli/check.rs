@@ -80,11 +80,13 @@ fn check_folder(topology: &Topology, table: &str, folder: &Path) -> Option<Diagn
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let access = Access::WRITE_OK | Access::EXEC_OK;
         let why = match accessat(CWD, path, access, AtFlags::EACCESS) {
-            Ok(()) if path.is_dir() => return None,
-            Ok(()) => Errno::NOTDIR,
-            // If it is no dangling link, a server makes it in the folder above.
+            // A file is in its place, or in that of a folder above it.
+            _ if path.exists() && !path.is_dir() => Errno::NOTDIR,
+            Err(Errno::NOTDIR) => continue,
+            // A server makes it in the folder above, unless it is a link that leads nowhere.
             Err(Errno::NOENT) if path.symlink_metadata().is_err() => continue,
             Err(why) => why,
+            Ok(()) => return None,
         };
         let what = format!("[{table}] folder: cannot make a file in {}: {why}", path.display());
         let remedy = "let the user that runs the servers write there, or name another folder";

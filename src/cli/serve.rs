@@ -39,7 +39,7 @@ Once it listens, it prints one line on stdout, which begins with NAME and a colo
 the built-in topology.
 
 Signals:
-  SIGTERM, SIGINT  Stop accepting, serve for drain_ms more, write the journal, and end with 0
+  SIGTERM, SIGINT  Stop accepting, serve for drain_ms at most, write the journal, and end with 0
   SIGHUP           Read the certificates of [peer_tls] again
 
 Environment:

@@ -1,0 +1,367 @@
+//! The first hour with the program alone: which topology a command finds, `herd init`, and what `herd check` says before
+//! a server does.
+
+use super::{ALONE, PAIR, TRIANGLE};
+use crate::support::process::{Ended, Herd, Process};
+use rustix::process::Signal;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/topology.toml");
+
+/// Types `herd ARGS` in `folder`, without a topology in the environment.
+fn typed(folder: &Path, args: &str) -> Ended {
+    Process::shell(&line(folder, args))
+}
+
+fn line(folder: &Path, args: &str) -> String {
+    let (folder, herd) = (folder.display(), env!("CARGO_BIN_EXE_herd"));
+    format!("cd '{folder}' && unset HERD_TOPOLOGY && exec '{herd}' {args}")
+}
+
+/// A herd whose topology is only in herd-data, where the built-in one would be.
+fn in_herd_data(test: &str) -> Herd {
+    let herd = Herd::new(test, PAIR);
+    fs::create_dir(herd.folder().join("herd-data")).expect("the folder is ours");
+    let file = herd.folder().join("herd-data/topology.toml");
+    fs::rename(herd.topology(), file).expect("the folder is ours");
+    herd
+}
+
+/// All that is in `folder`, however deep.
+fn files(folder: &Path) -> Vec<String> {
+    let listed = Process::shell(&format!("cd '{}' && find . | sort", folder.display()));
+    listed.stdout.lines().map(str::to_owned).collect()
+}
+
+// Which topology
+
+#[test]
+fn the_topology_may_be_named_anywhere_on_the_line_or_in_the_environment() {
+    let herd = Herd::new("found", PAIR);
+    let (path, elsewhere) = (herd.topology(), std::env::temp_dir());
+    let summary = |how: &str| format!("{path} ({how}): 2 servers, 1 edge, no faults, ");
+    for args in ["--topology T check", "check --topology T", "--topology=T check --topology T"] {
+        let checked = typed(&elsewhere, &args.replace('T', &path));
+        assert_eq!(checked.code, Some(0), "{args}: {checked:?}");
+        assert!(checked.stdout.starts_with(&summary("--topology")), "{args}: {checked:?}");
+    }
+    for args in ["pki --topology T init", "--topology T places check", "status --topology T"] {
+        let ended = typed(&elsewhere, &args.replace('T', &path));
+        assert_ne!(ended.code, Some(64), "{args}: {ended:?}");
+    }
+    let with = |variable: &str, args: &str| {
+        let line = line(&elsewhere, args).replace("exec", &format!("{variable} exec"));
+        Process::shell(&line.replace("unset HERD_TOPOLOGY", "export HERD_TOPOLOGY"))
+    };
+    let checked = with(&format!("HERD_TOPOLOGY='{path}'"), "check");
+    assert!(checked.stdout.starts_with(&summary("HERD_TOPOLOGY")), "{checked:?}");
+    let missing = with("HERD_TOPOLOGY=none.toml", "check");
+    assert_eq!(missing.code, Some(78));
+    assert!(missing.stderr.ends_with("herd: none.toml (HERD_TOPOLOGY): 1 fault\n"), "{missing:?}");
+    let here = typed(herd.folder(), "check");
+    assert!(here.stdout.starts_with("topology.toml (in this folder): 2 servers"), "{here:?}");
+}
+
+#[test]
+fn a_server_does_not_use_the_built_in_topology() {
+    let herd = in_herd_data("no-topology");
+    let ended = typed(herd.folder(), "serve Alford");
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(78), ""));
+    for place in ["--topology", "HERD_TOPOLOGY", "./topology.toml", "/etc/herd/topology.toml"] {
+        assert!(ended.stderr.contains(place), "{ended:?}");
+    }
+    assert!(ended.stderr.ends_with("; write one with \"herd init\"\n"), "{ended:?}");
+}
+
+#[test]
+fn up_writes_the_built_in_topology_and_other_commands_write_nothing() {
+    let herd = Herd::new("built-in", ALONE);
+    let folder = herd.folder().join("empty");
+    fs::create_dir(&folder).expect("the folder is ours");
+    let how =
+        "herd-data/topology.toml (built-in; no topology.toml is in this folder or in /etc/herd)";
+    let checked = typed(&folder, "check");
+    assert_eq!(checked.stdout, format!("{how}: 5 servers, 5 edges, no faults, 1 warning\n"));
+    assert_eq!(typed(&folder, "up Alfrod").code, Some(64));
+    assert_eq!(files(&folder), ["."]);
+
+    // A file in the place of the folder for logs ends each server before it opens a port.
+    fs::create_dir(folder.join("herd-data")).expect("the folder is ours");
+    fs::write(folder.join("herd-data/log"), "").expect("the folder is ours");
+    let up = typed(&folder, "up");
+    assert_eq!(up.code, Some(73), "{up:?}");
+    let first = up.stdout.lines().next().expect("there are lines");
+    assert_eq!(first, format!("{how}: its log and sockets are in the same folder"));
+    let written = fs::read(folder.join("herd-data/topology.toml")).expect("it was written");
+    assert_eq!(written, fs::read(SHIPPED).expect("it is shipped"));
+}
+
+#[test]
+fn commands_in_the_folder_of_up_find_its_servers() {
+    let herd = in_herd_data("second-terminal");
+    let mut up = Process::shell_started(&line(herd.folder(), "up"));
+    let _servers = up.herd();
+    let said = up.lines_until("Ctrl-C ends all servers.");
+    assert!(said.iter().any(|line| line.contains(" client Alford iamat ")), "{said:?}");
+    let told = typed(herd.folder(), "client Alford iamat kiwi +34.068930-118.445127");
+    assert!(told.stdout.starts_with("AT Alford +"), "{told:?}");
+    assert_eq!(typed(herd.folder(), "status").code, Some(0));
+    for made in ["herd-data/log", "herd-data/run/Alford.sock"] {
+        assert!(herd.folder().join(made).exists(), "{made}");
+    }
+    up.signal(Signal::TERM);
+    assert_eq!(up.end().code, Some(0));
+}
+
+// init
+
+#[test]
+fn init_writes_a_topology_that_check_finds_good_and_says_what_to_type_next() {
+    let herd = Herd::new("init", ALONE);
+    for (number, names) in ["A", "A B", "A B C", "A B C D E"].into_iter().enumerate() {
+        let folder = herd.folder().join(number.to_string());
+        fs::create_dir(&folder).expect("the folder is ours");
+        let made = typed(&folder, &format!("init {names}"));
+        assert_eq!(made.code, Some(0), "{made:?}");
+        assert!(made.stdout.starts_with("topology.toml: a topology of A"), "{made:?}");
+        assert!(made.stdout.ends_with(": herd up\n"), "{made:?}");
+        let checked = typed(&folder, "check --strict");
+        assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""), "{checked:?}");
+        assert_eq!(files(&folder), [".", "./topology.toml"]);
+    }
+    let text = fs::read_to_string(herd.folder().join("3/topology.toml")).expect("it was written");
+    let last = "name = \"E\"\nclient = \"127.0.0.1:12004\"\npeer = \"127.0.0.1:12104\"\nneighbours = [\"A\", \"D\"]\n";
+    assert!(text.contains(last), "{text}");
+}
+
+#[test]
+fn init_without_names_writes_the_shipped_topology() {
+    let herd = Herd::new("init-shipped", ALONE);
+    let made = typed(herd.folder(), "init --topology 'my herd.toml'");
+    let next = "To start its servers, type: herd up --topology='my herd.toml'\n";
+    assert_eq!(made.stdout, format!("'my herd.toml': the built-in topology\n{next}"));
+    let written = fs::read(herd.folder().join("my herd.toml")).expect("it was written");
+    assert_eq!(written, fs::read(SHIPPED).expect("it is shipped"));
+}
+
+#[test]
+fn init_overwrites_no_file_and_writes_no_bad_name() {
+    let herd = Herd::new("init-refused", ALONE);
+    let ended = typed(herd.folder(), "init A");
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(73), ""));
+    assert!(
+        ended.stderr.starts_with("herd: topology.toml cannot be written: it exists"),
+        "{ended:?}"
+    );
+    assert_eq!(fs::read_to_string(herd.topology()).expect("it is there"), herd.text());
+    let nowhere = typed(herd.folder(), "init A --topology none/t.toml");
+    assert_eq!(nowhere.code, Some(73), "{nowhere:?}");
+
+    let before = files(herd.folder());
+    for (names, why) in [
+        ("A B A", "herd: there is another server \"A\"; "),
+        ("A 'b c'", "herd: \"b c\" is no name; "),
+        ("A ..", "herd: \"..\" is a folder's name; "),
+    ] {
+        let ended = typed(herd.folder(), &format!("init {names} --topology new.toml"));
+        assert_eq!(ended.code, Some(64), "{ended:?}");
+        assert!(ended.stderr.starts_with(why), "{ended:?}");
+    }
+    assert_eq!(files(herd.folder()), before);
+}
+
+#[test]
+fn the_smallest_topology_is_in_the_help_and_works() {
+    let help = Process::run(&["init", "--help"]).stdout;
+    let (_, example) = help.split_once("The smallest topology that works:\n").expect("it is there");
+    let herd = Herd::new("smallest", ALONE);
+    let ip = herd.ip().to_string();
+    assert_eq!(example.trim().lines().count(), 5, "{example}");
+    herd.write(&example.replace("127.0.0.1", &ip));
+    let mut alford = herd.start(&["serve", "Alford"]);
+    assert!(alford.line().starts_with("Alford: "));
+}
+
+// up
+
+#[test]
+fn up_starts_only_the_servers_that_are_named() {
+    let herd = Herd::new("up-some", TRIANGLE);
+    let mut up = herd.start(&["up", "Bolden", "Parker", "Bolden"]);
+    let two = up.herd();
+    assert_eq!(two.len(), 2);
+    let (bolden, alford) = (herd.run(&["status", "Bolden"]), herd.run(&["status", "Alford"]));
+    assert_eq!((bolden.code, alford.code), (Some(0), Some(69)));
+    // The rest of the herd may have another terminal.
+    let mut rest = herd.start(&["up", "Alford"]);
+    let one = rest.herd();
+    assert_eq!(one.len(), 1);
+    for up in [&mut up, &mut rest] {
+        up.signal(Signal::TERM);
+        assert_eq!(up.end().code, Some(0));
+    }
+}
+
+#[test]
+fn up_refuses_an_unknown_name_and_a_plain_server() {
+    let herd = Herd::new("up-wrong", PAIR);
+    herd.write(&herd.text().replace("name = \"Bolden\"", "name = \"Bolden\"\nplain = true"));
+    let path = herd.topology();
+    for command in ["up", "serve"] {
+        let unknown = herd.run(&[command, "Alfrod"]);
+        let said = format!(
+            "herd: {path} (--topology) has no server \"Alfrod\" (did you mean \"Alford\"?); its servers are Alford, Bolden\n"
+        );
+        assert_eq!((unknown.code, unknown.stderr), (Some(64), said));
+        let plain = herd.run(&[command, "Bolden"]);
+        let said = format!(
+            "herd: Bolden has plain = true in {path} (--topology), so another program must run it\n"
+        );
+        assert_eq!((plain.code, plain.stderr), (Some(64), said));
+    }
+    assert_eq!(files(herd.folder()), [".", "./topology.toml"]);
+}
+
+#[test]
+fn a_second_up_in_one_folder_says_that_the_herd_runs_already() {
+    let herd = Herd::new("up-twice", PAIR);
+    let mut up = herd.start(&["up"]);
+    let _servers = up.herd();
+    let second = herd.run(&["up"]);
+    assert_eq!((second.code, second.stdout.as_str()), (Some(69), ""));
+    let said = "herd: this herd runs already: Alford, Bolden listen in ";
+    assert!(second.stderr.starts_with(said), "{second:?}");
+    assert_eq!(second.stderr.lines().count(), 1, "{second:?}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_with_its_key_and_the_remedy() {
+    let herd = Herd::new("port-taken", ALONE);
+    let ip = herd.ip();
+    let _taken = TcpListener::bind((ip, 12_100)).expect("the address is ours");
+    let ended = herd.run(&["serve", "Alford"]);
+    let said = format!("herd: Alford cannot listen on peer = \"{ip}:12100\": ");
+    assert!(ended.stderr.starts_with(&said), "{ended:?}");
+    assert!(ended.stderr.contains("\"ss -ltnp 'sport = :12100'\""), "{ended:?}");
+    assert_eq!((ended.code, ended.stderr.lines().count()), (Some(69), 1), "{ended:?}");
+}
+
+// check
+
+/// Holds `herd check` against `herd serve`: both refuse this topology, with this status, for this reason.
+#[track_caller]
+fn refused_by_both(herd: &Herd, more: &str, code: i32, reason: &str) {
+    herd.write(&format!("{}{more}", herd.text()));
+    let before = files(herd.folder());
+    let checked = herd.run(&["check"]);
+    assert_eq!(files(herd.folder()), before, "{more}: check changes nothing");
+    let served = herd.run(&["serve", "Alford"]);
+    assert_eq!((checked.code, served.code), (Some(code), Some(code)), "{checked:?} {served:?}");
+    assert_eq!(checked.stderr.matches(": error: ").count(), 1, "{more}: {checked:?}");
+    assert!(checked.stderr.contains(reason), "{more}: {checked:?}");
+    let path = herd.topology();
+    assert!(
+        checked.stderr.ends_with(&format!("herd: {path} (--topology): 1 fault\n")),
+        "{checked:?}"
+    );
+    assert!(served.stderr.contains(reason) || code != 78, "{more}: {served:?}");
+}
+
+#[test]
+fn check_finds_what_a_server_refuses_to_start_with() {
+    let herd = Herd::new("check-refused", TRIANGLE);
+    let file = herd.folder().join("file");
+    fs::write(&file, "CANARY\n").expect("the folder is ours");
+    symlink("nowhere/at/all", herd.folder().join("link")).expect("the folder is ours");
+    let not_a_folder = format!("cannot make a file in {}: Not a directory", file.display());
+    for (table, code) in [("log", 73), ("status", 73), ("journal", 74)] {
+        let there = format!("[{table}]\nfolder = \"file\"\n");
+        let below = format!("[{table}]\nfolder = \"file/a/b\"\n");
+        let dangling = format!("[{table}]\nfolder = \"link\"\n");
+        let place = |line: usize| format!("topology.toml:{line}:10: error: [{table}] folder: ");
+        let last = herd.text().lines().count() + 2;
+        refused_by_both(&herd, &there, code, &place(last));
+        refused_by_both(&herd, &below, code, &not_a_folder);
+        refused_by_both(&herd, &dangling, code, "/link: No such file or directory");
+        let _ = fs::remove_dir_all(herd.folder().join("log"));
+    }
+    for (keys, reason) in [
+        ("source = \"file\"\nfile = \"none.json\"\n", "none.json"),
+        ("source = \"file\"\nfile = \"file\"\n", "file"),
+        (
+            "source = \"photon\"\nbase_url = \"https://127.0.0.1:9\"\nca_file = \"file\"\n",
+            "/file should hold ",
+        ),
+    ] {
+        refused_by_both(&herd, &format!("[places]\n{keys}"), 78, reason);
+    }
+    refused_by_both(&herd, "[peer_tls]\n", 78, "/pki");
+}
+
+#[test]
+fn check_exits_as_the_first_fault_of_a_server_does_and_prints_them_all() {
+    let herd = Herd::new("check-first", ALONE);
+    fs::write(herd.folder().join("file"), "").expect("the folder is ours");
+    let status = "[status]\nfolder = \"file\"\n[journal]\nfolder = \"file\"\n";
+    for (more, code) in [("", 73), ("[log]\nfolder = \"file\"\n", 73), ("[peer_tls]\n", 78)] {
+        herd.write(&format!("{}{status}{more}", herd.text()));
+        let (checked, served) = (herd.run(&["check"]), herd.run(&["serve", "Alford"]));
+        assert_eq!((checked.code, served.code), (Some(code), Some(code)), "{checked:?} {served:?}");
+        let count = if more.is_empty() { 2 } else { 3 };
+        assert_eq!(checked.stderr.matches(": error: ").count(), count, "{checked:?}");
+    }
+}
+
+#[test]
+fn a_missing_key_of_google_is_a_warning_of_check_and_a_fault_of_a_server() {
+    let herd = Herd::new("check-key", ALONE);
+    let google = "[places]\nsource = \"google\"\nbase_url = \"https://127.0.0.1:9\"\n";
+    herd.write(&format!("{}{google}", herd.text()));
+    let run = |args: &[&str]| herd.start_in(&[("GOOGLE_MAPS_API_KEY", "")], args).end();
+    let checked = run(&["check"]);
+    assert!(checked.stdout.ends_with(", no faults, 1 warning\n"), "{checked:?}");
+    assert!(checked.stderr.contains(": warning: GOOGLE_MAPS_API_KEY is not set"), "{checked:?}");
+    assert_eq!((checked.code, run(&["check", "--strict"]).code), (Some(0), Some(78)));
+    assert_eq!(run(&["serve", "Alford"]).code, Some(78));
+}
+
+// The words of the command line
+
+#[test]
+fn a_port_that_is_none_is_a_wrong_command_line() {
+    for address in ["localhost:99999", "[::1]:99999", "127.0.0.1:0", "box.example:", "[::1]"] {
+        let ended = Process::run(&["client", address]);
+        let said = format!("herd: {address} has no port from 1 to 65535: ");
+        assert_eq!(ended.code, Some(64), "{ended:?}");
+        assert!(ended.stderr.starts_with(&said), "{ended:?}");
+    }
+}
+
+#[test]
+fn the_help_of_serve_names_its_signals_and_its_environment() {
+    let help = Process::run(&["serve", "--help"]).stdout;
+    for word in ["SIGTERM", "SIGINT", "SIGHUP", "HERD_TOPOLOGY", "RUST_LOG", "GOOGLE_MAPS_API_KEY"]
+    {
+        assert!(help.contains(word), "{word}: {help}");
+    }
+    for word in ["https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"] {
+        assert!(help.contains(word), "{word}: {help}");
+    }
+}
+
+#[test]
+fn the_version_has_the_commit_that_was_built() {
+    let version = Process::run(&["-V"]).stdout;
+    let rest = version.strip_prefix(concat!("herd ", env!("CARGO_PKG_VERSION")));
+    let rest = rest.and_then(|rest| rest.strip_suffix('\n')).expect("it is a line").to_owned();
+    assert!(Process::run(&["--version"]).stdout.starts_with(&version));
+    // What is built from .git has the commit, and `git` names the same one.
+    let git = "git rev-parse --short=10 HEAD";
+    let head = Process::shell(&format!("cd '{}' && {git}", env!("CARGO_MANIFEST_DIR")));
+    if head.code == Some(0) && option_env!("HERD_COMMIT").is_none_or(str::is_empty) {
+        assert_eq!(rest, format!(" ({})", head.stdout.trim_end()));
+    }
+}
