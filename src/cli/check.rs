@@ -90,7 +90,7 @@ fn check_folder(topology: &Topology, table: &str, folder: &Path) -> Option<Diagn
         };
         let what = format!("[{table}] folder: cannot make a file in {}: {why}", path.display());
         let remedy = "let the user that runs the servers write there, or name another folder";
-        return Some(topology.folder_key(table).error(what, remedy));
+        return Some(topology.folder_keys[table].error(what, remedy));
     }
     None
 }

@@ -60,13 +60,13 @@ The smallest topology that works:
   name = \"Alford\"
   client = \"127.0.0.1:12000\"
   peer = \"127.0.0.1:12100\"")]
-pub(super) struct Init {
+pub(super) struct InitArgs {
     /// Names of servers; one that begins with a dash goes behind `--` [default: the five servers of the built-in topology]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
 
-impl Init {
+impl InitArgs {
     /// Writes the file; `option`: the value of `--topology`.
     pub(super) fn run(&self, option: Option<&Path>) -> Result<(), Failure> {
         let path = option.unwrap_or(Path::new(HERE));

@@ -78,7 +78,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum CliCommand {
-    Init(init::Init),
+    Init(init::InitArgs),
     Up(up::UpArgs),
     Serve(serve::Serve),
     Check(check::Check),

@@ -36,12 +36,12 @@ pub(super) const BUILT_IN: &str = include_str!("../../topology.toml");
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TopologyFile {
     path: PathBuf,
-    found: Found,
+    found: FoundBy,
 }
 
 /// How a topology was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
+enum FoundBy {
     Option,
     Environment,
     Here,
@@ -53,11 +53,11 @@ enum Found {
 impl fmt::Display for TopologyFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = match self.found {
-            Found::Option => "--topology",
-            Found::Environment => VARIABLE,
-            Found::Here => "in this folder",
-            Found::System => "no topology.toml is in this folder",
-            Found::BuiltIn => "built-in; no topology.toml is in this folder or in /etc/herd",
+            FoundBy::Option => "--topology",
+            FoundBy::Environment => VARIABLE,
+            FoundBy::Here => "in this folder",
+            FoundBy::System => "no topology.toml is in this folder",
+            FoundBy::BuiltIn => "built-in; no topology.toml is in this folder or in /etc/herd",
         };
         write!(f, "{} ({how})", self.path.display())
     }
@@ -79,11 +79,11 @@ impl TopologyFile {
     ) -> TopologyFile {
         let variable = variable.filter(|value| !value.is_empty()).map(PathBuf::from);
         let (path, found) = match (option, variable) {
-            (Some(path), _) => (path.to_owned(), Found::Option),
-            (None, Some(path)) => (path, Found::Environment),
-            _ if exists(HERE) => (HERE.into(), Found::Here),
-            _ if exists(SYSTEM) => (SYSTEM.into(), Found::System),
-            _ => (BUILT_IN_FILE.into(), Found::BuiltIn),
+            (Some(path), _) => (path.to_owned(), FoundBy::Option),
+            (None, Some(path)) => (path, FoundBy::Environment),
+            _ if exists(HERE) => (HERE.into(), FoundBy::Here),
+            _ if exists(SYSTEM) => (SYSTEM.into(), FoundBy::System),
+            _ => (BUILT_IN_FILE.into(), FoundBy::BuiltIn),
         };
         TopologyFile { path, found }
     }
@@ -93,12 +93,12 @@ impl TopologyFile {
     }
 
     pub(super) fn is_built_in(&self) -> bool {
-        self.found == Found::BuiltIn
+        self.found == FoundBy::BuiltIn
     }
 
     /// The path, if a command in another terminal, in the same folder, has to name it.
     pub(super) fn named(&self) -> Option<&Path> {
-        let is_named = matches!(self.found, Found::Option | Found::Environment);
+        let is_named = matches!(self.found, FoundBy::Option | FoundBy::Environment);
         Some(self.path()).filter(|path| is_named && *path != Path::new(HERE))
     }
 

@@ -82,7 +82,8 @@ pub struct Topology {
     pub limits: Limits,
     /// The numbers and choices of each table as they apply, defaults included.
     pub in_force: [(&'static str, String); 3],
-    folders: BTreeMap<&'static str, Diagnostic>,
+    /// The places in the file that name the folders of `log`, `status` and `journal`. Errors about a folder point there.
+    pub folder_keys: BTreeMap<&'static str, Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
 
@@ -201,7 +202,7 @@ impl Topology {
             in_force: [("places", &places), ("log", &log), ("limits", &limits)]
                 .map(|(name, section)| (name, section.in_force())),
             places: places::read(&places, path, supposed.source, &mut diagnostics),
-            folders: ["log", "status", "journal"]
+            folder_keys: ["log", "status", "journal"]
                 .map(|name| (name, diagnostics.diagnostic_at(path, top.place_of_folder(name))))
                 .into(),
             warnings: Vec::new(),
@@ -220,12 +221,6 @@ impl Topology {
     pub fn neighbours_of(&self, name: &str) -> Vec<&Server> {
         let names = self.server(name).map_or(&[][..], |server| &server.neighbours);
         names.iter().filter_map(|name| self.server(name)).collect()
-    }
-
-    /// The place in the file that names the folder of the table `log`, `status` or `journal`. Errors about that folder
-    /// point here.
-    pub fn folder_key(&self, table: &str) -> &Diagnostic {
-        &self.folders[table]
     }
 
     /// The warnings about the file, in its order.

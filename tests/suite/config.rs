@@ -190,6 +190,7 @@ fn read_with(key: &Key, value: Option<&str>) -> Result<Topology, String> {
 fn shown(mut read: Result<Topology, String>) -> String {
     if let Ok(topology) = &mut read {
         topology.places.here.clear();
+        topology.folder_keys.clear();
     }
     let mut text = format!("{read:?}");
     for (start, end) in [(", here: Diagnostic", "remedy: \"\" }"), (", folders: {", "}, warnings")]

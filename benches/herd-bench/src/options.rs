@@ -263,6 +263,15 @@ mod tests {
     }
 
     #[test]
+    fn localhost_is_an_address_and_other_names_are_none() {
+        let here = [SocketAddr::from(([127, 0, 0, 1], 12_000))];
+        assert_eq!(parsed("herd-bench localhost:12000").addresses, here);
+        for wrong in ["localhost", "localhost:99999", "box.example:12000"] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn memory_is_measured_of_a_process() {
         assert!(Options::try_parse_from("herd-bench 127.0.0.1:1 --idle 10".split(' ')).is_err());
     }
