@@ -50,8 +50,9 @@ const TAIL: &str = "
 /// Write a topology for these servers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Writes topology.toml into the current folder, or the file that --topology names; never over a file. The servers get the
-ports 12000, 12001... for clients and 12100, 12101... for neighbours, and are linked in a ring.
+Writes topology.toml into the current folder, or the file that --topology names; never over a file.
+The servers get the ports 12000, 12001... for clients and 12100, 12101... for neighbours, and are
+linked in a ring.
 
 The smallest topology that works:
 

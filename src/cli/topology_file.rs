@@ -125,14 +125,15 @@ impl TopologyFile {
         }
         let folder = self.path.parent().unwrap_or(Path::new(""));
         let made = DirBuilder::new().recursive(true).mode(0o750).create(folder);
-        match made.and_then(|()| write_new(&self.path, BUILT_IN)) {
-            Err(e) if e.kind() != ErrorKind::AlreadyExists => {
-                let what = format!("{} cannot be written: {e}", self.path.display());
-                let remedy = "change to a folder of yours, or name a topology with --topology FILE";
-                Err(Failure::new(Exit::CannotCreate, format!("{what}; {remedy}")))
-            }
-            _ => Ok(()),
-        }
+        let made = made.and_then(|()| match write_new(&self.path, BUILT_IN) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+            written => written,
+        });
+        made.map_err(|e| {
+            let what = format!("{} cannot be written: {e}", self.path.display());
+            let remedy = "change to a folder of yours, or name a topology with --topology FILE";
+            Failure::new(Exit::CannotCreate, format!("{what}; {remedy}"))
+        })
     }
 
     /// Reads the topology. Prints all its faults, if it has any.

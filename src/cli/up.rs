@@ -75,7 +75,7 @@ impl UpArgs {
         must_not_run(&topology, &servers)?;
         file.make()?;
         if file.is_built_in() {
-            print_line(&format!("{file}: its log and sockets are in the same folder"));
+            print_line(&format!("{file}: all files go to ./herd-data"));
         }
         let up = Up {
             program: env::current_exe().map_err(|e| Failure::os("this program", e))?,
@@ -127,8 +127,8 @@ fn must_not_run(topology: &Topology, servers: &[&Server]) -> Result<(), Failure>
     let running = servers.iter().filter(runs).map(|server| server.name.as_str());
     let running = running.collect::<Vec<_>>().join(", ");
     let what = format!(
-        "this herd runs already: {running} listen in {}; \"herd status\" shows how they are. End them first, or name \
-         the other servers: herd up NAME",
+        "this herd runs already: {running} in {}; \"herd status\" shows them. End them first, or start only other \
+         servers: herd up NAME",
         folder.display()
     );
     running.is_empty().then_some(()).ok_or(Failure::new(Exit::Unavailable, what))

@@ -94,9 +94,15 @@ fn up_writes_the_built_in_topology_and_other_commands_write_nothing() {
     let up = typed(&folder, "up");
     assert_eq!(up.code, Some(73), "{up:?}");
     let first = up.stdout.lines().next().expect("there are lines");
-    assert_eq!(first, format!("{how}: its log and sockets are in the same folder"));
+    assert_eq!(first, format!("{how}: all files go to ./herd-data"));
     let written = fs::read(folder.join("herd-data/topology.toml")).expect("it was written");
     assert_eq!(written, fs::read(SHIPPED).expect("it is shipped"));
+
+    fs::remove_dir_all(folder.join("herd-data")).expect("the folder is ours");
+    fs::write(folder.join("herd-data"), "").expect("the folder is ours");
+    let refused = typed(&folder, "up");
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(73), ""));
+    assert!(refused.stderr.starts_with("herd: herd-data/topology.toml cannot be written: "));
 }
 
 #[test]
@@ -232,7 +238,7 @@ fn a_second_up_in_one_folder_says_that_the_herd_runs_already() {
     let _servers = up.herd();
     let second = herd.run(&["up"]);
     assert_eq!((second.code, second.stdout.as_str()), (Some(69), ""));
-    let said = "herd: this herd runs already: Alford, Bolden listen in ";
+    let said = "herd: this herd runs already: Alford, Bolden in ";
     assert!(second.stderr.starts_with(said), "{second:?}");
     assert_eq!(second.stderr.lines().count(), 1, "{second:?}");
 }
