@@ -15,7 +15,7 @@ use std::path::Path;
 
 const HEAD: &str = "\
 # The herd: its servers, where they listen, and which servers are linked. All servers of the herd read this file.
-# \"herd check\" prints all faults in it. docs/configuration.md lists all keys.
+# \"herd check\" prints all faults in it, and \"herd config\" lists all keys.
 
 # Servers whose topology has another name here are rejected.
 herd = \"places-herd\"
