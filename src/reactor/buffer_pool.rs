@@ -1,41 +1,42 @@
-//! Send buffers that nobody needs now, for the next connection that writes.
+//! A pool of unused send buffers, for the next connection that writes.
 //!
-//! So replies cost no allocation, and an idle connection costs no memory. In: buffers, and how much is
-//! about to be written to one. Out: empty ones, and larger ones. It does not know whose they are.
+//! With it replies cost no allocation, and an idle connection holds no buffer. In: buffers, and how many bytes are
+//! about to be written to one. Out: empty buffers, and larger ones. The pool does not know which connection uses a
+//! buffer.
 //!
 //! ```text
 //!   256 B ──▶ 2 KiB ──▶ 16 KiB ──▶ 64 KiB ──▶ 256 KiB ──▶ larger
-//!     each of this very size, and kept for the next who needs one        goes back to the allocator
+//!     each of exactly this size, and pooled when it is free          goes back to the allocator
 //! ```
 //!
-//! The idea: no buffer changes its size. Who outgrows one moves into one of the next size that has room,
-//! and leaves his own to others. A buffer that grew by doubling, and was kept, would be large for good
-//! because of one large reply; and by chance, over hours, so would all that are kept. One that was shrunk
-//! again would leave its first few KiB where it stood, as allocators shrink in place: between such remains
-//! are only holes that are smaller than the next large one needs, so that the heap grows at its end. Of few
-//! sizes, one that is given back to the allocator leaves a hole that the next one fits into.
+//! The idea: a buffer never changes its size. When the data outgrows a buffer, it moves to one of the smallest size
+//! that has room, and the old buffer returns to the pool. If pooled buffers grew by doubling instead, one large reply
+//! would make a buffer large for good, and over hours all of them. If they were shrunk again, fragmentation would
+//! follow: allocators shrink in place, so the first few KiB of each would stay where they are, the holes between them
+//! would be too small for the next large buffer, and the heap would grow. With few sizes, a buffer that is given back
+//! to the allocator leaves a hole that fits the next one.
 
 use crate::transport::BUFFER_SIZE;
 use std::mem;
 
-/// The sizes, in bytes: two or three lines; some twenty; a reply with places, or the sums of a comparison; and
-/// what waits for a client, or for a neighbour, that does not read.
+/// The sizes, in bytes: for three short lines; for some twenty; for a long reply; and for the backlog of a peer that
+/// does not read, within the default high-water mark and beyond it.
 const SIZES: [usize; 5] = [256, 2_048, BUFFER_SIZE / 4, BUFFER_SIZE, 4 * BUFFER_SIZE];
 
-/// How many are kept of each: 1.7 MiB, of which the kernel has given what was once written to.
+/// How many buffers of each size the pool keeps: 1.7 MiB, of which only written pages take memory.
 const KEPT: [usize; SIZES.len()] = [64, 64, 16, 4, 4];
 
-/// Up to this size a new buffer is written to, all of it, before it is used: so it costs its pages when it is
-/// made. Else a kept one would cost another page whenever a reply is the longest that it has held, hours later.
-/// A larger one mostly is made for what fills it.
+/// A new buffer of at most this size is filled with zeros before its first use, so that the kernel allocates all its
+/// pages at once. Otherwise a pooled buffer would take further pages hours later, whenever a reply is its longest yet.
+/// A larger buffer is usually filled at once anyway.
 const TOUCHED_MAX: usize = BUFFER_SIZE / 4;
 
-/// Empty buffers, by their sizes; those given back last are taken first.
+/// Empty buffers by size; the one returned last is taken first.
 #[derive(Debug, Default)]
 pub(super) struct BufferPool([Vec<Vec<u8>>; SIZES.len()]);
 
 impl BufferPool {
-    /// Sees to it that `more` bytes can be appended to `out`.
+    /// Makes room for `more` bytes in `out`.
     #[inline]
     pub(super) fn make_room(&mut self, out: &mut Vec<u8>, more: usize) {
         if out.capacity() - out.len() < more {
@@ -43,8 +44,8 @@ impl BufferPool {
         }
     }
 
-    /// Moves what `out` holds into the smallest size that has room for `more`. Beyond the largest it grows as
-    /// a Vec does.
+    /// Moves the contents of `out` to a buffer of the smallest size with room for `more` bytes. Beyond the largest
+    /// size, `out` grows as a Vec does.
     #[inline(never)]
     fn change_for_larger(&mut self, out: &mut Vec<u8>, more: usize) {
         let needed = out.len() + more;
@@ -60,7 +61,7 @@ impl BufferPool {
         }
     }
 
-    /// Keeps a buffer, or not; what it held is forgotten.
+    /// Discards the contents of `buffer`, and pools it if it has one of the sizes and the pool has room.
     pub(super) fn give_back(&mut self, mut buffer: Vec<u8>) {
         let Some(size) = SIZES.iter().position(|&size| size == buffer.capacity()) else { return };
         if self.0[size].len() < KEPT[size] {
@@ -70,7 +71,7 @@ impl BufferPool {
     }
 }
 
-/// An empty buffer of that size.
+/// An empty buffer of capacity `size`.
 fn new_buffer(size: usize) -> Vec<u8> {
     let mut buffer = Vec::with_capacity(size);
     if size <= TOUCHED_MAX {
@@ -94,7 +95,7 @@ mod tests {
         out
     }
 
-    /// How many there are of each size.
+    /// How many buffers of each size the pool holds.
     fn counts(pool: &BufferPool) -> [usize; SIZES.len()] {
         pool.0.each_ref().map(Vec::len)
     }
@@ -162,7 +163,7 @@ mod tests {
             addresses.push(out.as_ptr());
             pool.give_back(out);
             assert_eq!(counts(&pool), [1; SIZES.len()]);
-            // And what is small meanwhile is given none of them but the smallest.
+            // A small write meanwhile gets a buffer of the smallest size.
             let out = written(&mut pool, 1, 80);
             assert_eq!(out.capacity(), SIZES[0]);
             pool.give_back(out);

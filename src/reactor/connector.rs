@@ -1,7 +1,7 @@
-//! Making connections, and making them again: Twisted's Connector and ReconnectingClientFactory.
+//! Connecting and reconnecting: Twisted's Connector and ReconnectingClientFactory.
 //!
-//! A connector outlives its connections. It owns the factory, tries, waits and tries again, until
-//! it is told to stop. The waiting is [`Backoff`], a pure value.
+//! A connector outlives its connections. It owns the factory; it connects, and with a [`Backoff`] it waits and
+//! connects again after each failure or loss, until it is stopped. `Backoff` is a pure value.
 //!
 //! Twisted: internet/tcp.py, Connector; internet/protocol.py, ReconnectingClientFactory.
 
@@ -13,8 +13,9 @@ use crate::{Reactor, TimerId};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long to wait between attempts: growing by a factor, up to a most, and never exactly, so that
-/// a herd that was cut off together does not come back together.
+/// How long to wait between attempts: exponential backoff up to a maximum, with jitter.
+///
+/// The jitter spreads the retries of clients that lost their connections at the same time.
 ///
 /// Twisted's ReconnectingClientFactory begins at 1 s, grows by e up to an hour, and feeds its jitter
 /// back into the delay, so that it drifts above its own maximum (issues #4734, #7696, #8714).
@@ -28,14 +29,16 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// `first`, then `factor` times longer each time, at most `max`. What is waited is up to
-    /// `jitter` (0 to 1) of the delay shorter, never longer.
+    /// The first delay is `first`; each following one is `factor` times longer, up to `max`. The jitter shortens each
+    /// wait by up to the share `jitter` (0 to 1) of the delay, and never lengthens it.
+    ///
+    /// Panics if `factor` is less than 1, `jitter` is outside 0 to 1, or `first` is longer than `max`.
     pub fn new(first: Duration, max: Duration, factor: f64, jitter: f64) -> Backoff {
         assert!(factor >= 1.0 && (0.0..=1.0).contains(&jitter) && first <= max);
         Backoff { first, max, factor, jitter, delay: first }
     }
 
-    /// How long to wait now. `chance`: 64 random bits.
+    /// Returns how long to wait before the next attempt. `chance`: 64 random bits.
     pub fn next(&mut self, chance: u64) -> Duration {
         let share = chance as f64 / u64::MAX as f64;
         let delay = self.delay.mul_f64(1.0 - self.jitter * share);
@@ -43,18 +46,19 @@ impl Backoff {
         delay
     }
 
-    /// Begins with the first delay again. Twisted: resetDelay.
+    /// Starts again with the first delay. Twisted: resetDelay.
     pub fn reset(&mut self) {
         self.delay = self.first;
     }
 }
 
-/// How [`Core::connect_tcp`](crate::Core::connect_tcp) goes about it.
+/// Options of [`Core::connect_tcp`](crate::Core::connect_tcp).
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
-    /// Given up after this long. Twisted: connectTCP's timeout, 30 s.
+    /// The timeout of each attempt. Twisted: connectTCP's timeout, 30 s.
     pub timeout: Duration,
-    /// Tries again, after failure and after loss, for ever. Twisted: ReconnectingClientFactory.
+    /// If set, the connector tries again after every failure and loss, without end.
+    /// Twisted: ReconnectingClientFactory.
     pub reconnect: Option<Backoff>,
 }
 
@@ -64,7 +68,7 @@ impl Default for ConnectOptions {
     }
 }
 
-/// One standing wish to be connected.
+/// One request to be connected, through all its attempts and connections.
 pub(super) struct Connector<S: Shared> {
     kind: ConnectKind,
     address: SocketAddr,
@@ -75,14 +79,14 @@ pub(super) struct Connector<S: Shared> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ConnectorState {
-    /// There is a connection, or one is being made.
+    /// The connector has this connection, or is making it.
     Trying(ConnId),
-    /// The next attempt has its time.
+    /// The connector waits for this timer before its next attempt.
     Waiting(TimerId),
 }
 
 impl<I: Io, S: Shared> Reactor<I, S> {
-    /// Takes up a wish. Twisted: BaseConnector.connect.
+    /// Starts a connector. Twisted: BaseConnector.connect.
     pub(super) fn start_connector(
         &mut self,
         id: ConnectorId,
@@ -101,20 +105,20 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         self.attempt(id);
     }
 
-    /// Its time has come again.
+    /// Begins the next attempt, whose timer is due.
     pub(super) fn retry_connector(&mut self, id: ConnectorId) {
         self.attempt(id);
     }
 
-    /// Drops a wish, and what has come of it.
+    /// Stops a connector and closes its connection.
     pub(super) fn stop_connector(&mut self, id: ConnectorId) {
         let conn = self.retire_connector(id);
-        // The connector ends when the loss of this connection is told.
+        // The loss of this connection removes the connector.
         conn.into_iter().for_each(|conn| self.core.lose_connection(conn));
     }
 
-    /// Drops a wish that is not fulfilled. A connection that stands is returned, and goes on: its
-    /// protocol may have something to finish.
+    /// Stops a connector, but leaves an open connection alone and returns its id: its protocol may have something to
+    /// finish.
     pub(super) fn retire_connector(&mut self, id: ConnectorId) -> Option<ConnId> {
         let connector = self.connectors.get_mut(&id)?;
         connector.options.reconnect = None;
@@ -126,7 +130,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             }
             ConnectorState::Trying(conn) => self.core.abort_connection(conn),
             ConnectorState::Waiting(timer) => {
-                // It waits, so the call is pending.
+                // The connector waits, so the timer is pending.
                 let _ = self.core.cancel(timer);
                 self.connectors.remove(&id);
             }
@@ -134,7 +138,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         None
     }
 
-    /// Begins to connect. Twisted: BaseClient.resolveAddress, doConnect.
+    /// Begins an attempt to connect. Twisted: BaseClient.resolveAddress, doConnect.
     fn attempt(&mut self, id: ConnectorId) {
         let conn = self.core.next_id();
         let Some(connector) = self.connectors.get_mut(&id) else { return };
@@ -154,8 +158,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// The kernel has something to say about a connection that is being made.
-    /// Twisted: BaseClient.doConnect.
+    /// Asks the kernel for the result of an attempt, after an event. Twisted: BaseClient.doConnect.
     pub(super) fn do_connect(&mut self, conn: ConnId) {
         let addrs = match self.io.connected(conn) {
             Ok(Some(addrs)) => addrs,
@@ -165,7 +168,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         self.connected(conn, addrs, false);
     }
 
-    /// It stands: it gets its protocol. Twisted: BaseClient._connectDone.
+    /// Gives a connection that has just opened its protocol. Twisted: BaseClient._connectDone.
     fn connected(&mut self, conn: ConnId, addrs: Addrs, datagrams: bool) {
         let Some(transport) = self.core.transport_mut(conn) else { return };
         transport.made(addrs, datagrams);
@@ -182,8 +185,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// A connection of the connector `id` is over (`made`: it had stood). Decides what follows and
-    /// tells the factory. Twisted: connectionFailed, connectionLost, retry.
+    /// Handles the end of a connection of the connector `id`; `made` says whether it had a protocol. Decides whether
+    /// another attempt follows, and calls the factory. Twisted: connectionFailed, connectionLost, retry.
     pub(super) fn connector_lost(
         &mut self,
         id: ConnectorId,

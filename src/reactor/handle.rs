@@ -1,13 +1,12 @@
-//! What a call may touch: every transport, the timers, and the wishes that the reactor fulfils
-//! when the call has returned.
+//! Everything that a call may use: the transports, the timers, and the requests that the reactor carries out
+//! after the call has returned.
 //!
-//! The protocol objects are *not* in here. That is the whole trick: while the reactor calls one of
-//! them with a [`Context`](crate::Context), it lends this core, and the borrow checker sees three separate things.
-//! And whoever holds a core can write to any connection but cannot call any protocol, so that no
-//! call can run inside a call.
+//! The protocol objects are *not* part of the core. So the reactor can call one of them and lend it the core in a
+//! [`Context`](crate::Context): for the borrow checker, protocol, core and state are separate. Code that holds a
+//! core can write to any connection but cannot call a protocol, so a call never runs inside a call.
 //!
-//! The core does not know the [`Io`](crate::Io). What needs the kernel is noted here, and done by
-//! the reactor: writing marks the connection dirty, connecting and closing are posted.
+//! The core does not know the [`Io`](crate::Io). It notes what needs the kernel, and the reactor does it later:
+//! writing marks the connection dirty; connecting and closing are posted.
 
 mod work_lists;
 
@@ -28,15 +27,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-/// All connections, timers and wishes of one reactor. Twisted: what `reactor` and `transport`
-/// offer to a protocol.
+/// All connections, timers and pending requests of one reactor. Twisted: what `reactor` and `transport` offer to a
+/// protocol.
 pub struct Core<S: Shared> {
     pub(super) transports: Slab<Transport>,
     pub(super) timers: Timers<TimerCall<S>>,
     /// Connections to send to before the next poll.
     pub(super) dirty: Vec<ConnId>,
-    /// Connections to read in the coming turn: what events named, and what stopped of its own
-    /// accord, for which no further event will come.
+    /// Connections to read next: the poll reported them, or we stopped reading before the kernel had no more data
+    /// and so will get no further event.
     pub(super) ready: VecDeque<ConnId>,
     pub(super) inbox: VecDeque<Posted<S>>,
     pub(super) now: Moment,
@@ -50,7 +49,7 @@ pub struct Core<S: Shared> {
     longest_lag: Duration,
     pub(super) buffers: BufferPool,
     pub(super) throttle: LogThrottle,
-    /// While something is counted: when it is logged.
+    /// The timer that logs the counted warnings; set while any are counted.
     report: Option<TimerId>,
 }
 
@@ -77,38 +76,39 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// The monotonic clock, as of this turn: read before the timers and after the poll, the same for all
-    /// calls between. Delays are counted from it.
+    /// The monotonic clock at its last reading. The reactor reads it when a turn begins and after the poll; all calls
+    /// in between see the same time. Delays count from it.
     pub fn now(&self) -> Moment {
         self.now
     }
 
-    /// The wall clock, as it was read last: when the loop wakes, before each read of a connection, before each timer,
-    /// and before what was posted.
+    /// The wall clock at its last reading. The reactor reads it after the poll, after each read of a connection, before
+    /// each timer, and before it carries out posted requests.
     pub fn wall(&self) -> UnixNanos {
         self.wall
     }
 
     /// Returns the worst loop lag since the last call, and resets it.
     ///
-    /// That is the longer of two times: how long after the poll the last of what it had found was read, and
-    /// how late a timer was (by a millisecond also at rest, as polls sleep in whole ones). The send comes before
-    /// the next poll, and counts if a timer fell due meanwhile. No reading of the clock is taken for this.
+    /// The lag is the longer of two times: from the end of a poll until everything that it found has been read, and
+    /// from the time a timer was due until its turn began. An idle loop reports up to 1 ms, because polls sleep whole
+    /// milliseconds. The send before the poll counts only if a timer falls due meanwhile. Measuring takes no extra
+    /// reading of the clock.
     pub fn take_longest_lag(&mut self) -> Duration {
         std::mem::take(&mut self.longest_lag)
     }
 
-    /// Sixty-four bits of chance; the same after the same seed of the [`Io`](crate::Io).
+    /// Returns 64 random bits. The [`Io`](crate::Io) seeds the generator: the same seed gives the same sequence.
     pub fn random(&mut self) -> u64 {
         self.chance.next_u64()
     }
 
-    /// How many connections there are, those being made or closed included.
+    /// The number of connections, including those being made or closed.
     pub fn connections(&self) -> usize {
         self.transports.len()
     }
 
-    /// The connection that `id` names, if it still exists.
+    /// The connection `id`, if it still exists.
     pub fn transport(&self, id: ConnId) -> Option<&Transport> {
         self.transports.get(id.key()).filter(|transport| transport.generation == id.generation())
     }
@@ -119,36 +119,37 @@ impl<S: Shared> Core<S> {
             .filter(|transport| transport.generation == id.generation())
     }
 
-    /// Bytes written to `id` and not yet sent; 0 if it is gone.
+    /// Bytes written to `id` and not yet sent; 0 if the connection is gone.
     pub fn pending(&self, id: ConnId) -> usize {
         self.transport(id).map_or(0, Transport::pending)
     }
 
-    /// Sees to it that `more` bytes can be appended to `buffer`, which waits for its turn to be written. It is
-    /// changed for a larger one of the core's when it has no room: the same few sizes that send buffers have.
+    /// Makes room for `more` bytes in `buffer`, which collects data for a later write. If `buffer` is too small, its
+    /// contents move to a larger buffer from the pool of send buffers.
     pub fn make_room(&mut self, buffer: &mut Vec<u8>, more: usize) {
         self.buffers.make_room(buffer, more);
     }
 
-    /// Gives back a buffer that [`make_room`](Core::make_room) has made. What it holds is forgotten.
+    /// Returns a buffer from [`make_room`](Core::make_room) to the pool and discards its contents.
     pub fn give_back(&mut self, buffer: Vec<u8>) {
         self.buffers.give_back(buffer);
     }
 
-    /// Appends `data` to the send buffer of `id`; sends nothing. All that was written since the last send
-    /// leaves before the next poll, in one piece if the peer takes it.
+    /// Appends `data` to the send buffer of `id`, and sends nothing. The reactor sends the buffer before the next poll,
+    /// with a single system call if the kernel takes all of it.
     ///
-    /// `data`: raw bytes, delimiter included. Ignored unless the connection stands (Twisted's plain
-    /// TCP still takes writes after loseConnection; its TLS does not, and so do we).
-    /// Limit: [`BUFFERED_BYTES_MAX`]; beyond it the connection is aborted.
+    /// `data` is raw bytes, including any delimiter. The write is ignored if the connection is not open or is being
+    /// closed. (After loseConnection, Twisted's plain TCP still accepts writes; its TLS does not.)
+    /// If more than [`BUFFERED_BYTES_MAX`] bytes are pending, the connection is aborted.
     /// Twisted: abstract.py, FileDescriptor.write.
     pub fn write(&mut self, id: ConnId, data: &[u8]) {
         self.write_with(id, data.len(), |out| out.extend_from_slice(data));
     }
 
-    /// As [`write`](Core::write), for what is composed in place: `compose` appends to the buffer,
-    /// and must leave alone what stands there. `room`: how many bytes that comes to; if it is more, the
-    /// buffer is enlarged once more, and not kept for others.
+    /// Writes as [`write`](Core::write) does, but `compose` appends the data to the send buffer in place.
+    ///
+    /// `compose` must not change the bytes that are in the buffer already. `room` is the number of bytes that it will
+    /// append; if it appends more, the buffer is reallocated, and is not pooled afterwards.
     pub fn write_with(&mut self, id: ConnId, room: usize, compose: impl FnOnce(&mut Vec<u8>)) {
         let slot = self.transports.get_mut(id.key());
         let Some(transport) = slot.filter(|t| t.generation == id.generation()) else { return };
@@ -169,21 +170,21 @@ impl<S: Shared> Core<S> {
         }
         if pending > BUFFERED_BYTES_MAX {
             self.limit_hit("BUFFERED_BYTES_MAX", BUFFERED_BYTES_MAX, 1, "connections aborted");
-            let why = format!("{pending} bytes wait to be sent");
+            let why = format!("{pending} bytes are unsent, more than {BUFFERED_BYTES_MAX}");
             self.abort_because(id, CloseReason::ProtocolFailed(why.into()));
         }
     }
 
-    /// Closes `id` when all that was written has been sent; until then nothing more is delivered,
-    /// and nothing more can be written. The peer reads everything, then the end.
+    /// Closes `id` when all written data has been sent. Until then nothing more is delivered, and nothing more can be
+    /// written. The peer reads all the data, then the end of the stream.
     ///
-    /// After [`ReactorLimits::close`] without success it is aborted. Calling it again changes nothing.
-    /// Twisted: FileDescriptor.loseConnection.
+    /// If the peer does not take the data within [`ReactorLimits::close`], the connection is aborted. A connection that
+    /// is still being made is aborted at once. A second call has no effect. Twisted: FileDescriptor.loseConnection.
     pub fn lose_connection(&mut self, id: ConnId) {
         self.lose_because(id, None);
     }
 
-    /// As [`lose_connection`](Core::lose_connection); `connection_lost` is told `why`.
+    /// Closes `id` as [`lose_connection`](Core::lose_connection) does; `connection_lost` gets the reason `why`.
     pub fn lose_because(&mut self, id: ConnId, why: Option<CloseReason>) {
         let Some(transport) = self.transport_mut(id) else { return };
         if transport.step(Step::Lose) {
@@ -196,24 +197,25 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// Closes `id` at once: what was not sent is dropped, the peer sees a reset, and nothing more is
-    /// delivered, not even the rest of the bytes just read (Twisted's LineReceiver goes on).
-    /// `connection_lost` follows in a later turn. Twisted: abortConnection.
+    /// Closes `id` at once: unsent data is dropped and the peer sees a reset.
+    ///
+    /// Nothing more is delivered, not even the rest of the bytes just read (Twisted's LineReceiver goes on).
+    /// The reactor calls `connection_lost` in a later turn. Twisted: abortConnection.
     pub fn abort_connection(&mut self, id: ConnId) {
         self.lost_how(id, CloseReason::ConnectionAborted, Close::Reset);
     }
 
-    /// As [`abort_connection`](Core::abort_connection); `connection_lost` is told `why`.
+    /// Aborts `id` as [`abort_connection`](Core::abort_connection) does; `connection_lost` gets the reason `why`.
     pub fn abort_because(&mut self, id: ConnId, why: CloseReason) {
         self.lost_how(id, why, Close::Reset);
     }
 
-    /// Sends what was written, ends our side, and reads and drops what the peer still sends, within
-    /// [`ReactorLimits::linger`] and [`ReactorLimits::linger_bytes`]; then closes.
+    /// Sends the written data, ends this side (FIN), and then reads and discards input until the peer ends its side or
+    /// [`ReactorLimits::linger`] or [`ReactorLimits::linger_bytes`] is reached; then closes.
     ///
-    /// For a last word to a peer in full flow: closing with unread input resets the connection, and
-    /// the reset can overtake the word. RFC 9112 section 9.6 advises servers to do this. A connection
-    /// that is lost while input is known to wait lingers in any case.
+    /// Use it for a last message to a peer that is still sending: closing with unread input resets the connection, and
+    /// the reset can overtake the message. RFC 9112 section 9.6 advises servers to do this.
+    /// [`lose_connection`](Core::lose_connection) lingers by itself if it finds unread input.
     pub fn linger(&mut self, id: ConnId) {
         let (most, close) = (self.limits.linger_bytes, self.limits.close);
         let Some(transport) = self.transport_mut(id) else { return };
@@ -224,13 +226,13 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// Calls the [`encode`](crate::Filter::encode) of the filter of `id` before the next send: it has something
-    /// to send of its own.
+    /// Has the reactor call [`encode`](crate::Filter::encode) before the next send, for a filter that has data of its
+    /// own to send.
     pub fn encode_later(&mut self, id: ConnId) {
         self.mark_dirty(id);
     }
 
-    /// Notes the certificates that the peer of `id` has shown to its filter; see
+    /// Stores the certificates that the peer of `id` presented to its filter; see
     /// [`Transport::peer_certificates`].
     pub fn note_peer_certificates(&mut self, id: ConnId, shown: Vec<Vec<u8>>) {
         if let Some(transport) = self.transport_mut(id) {
@@ -238,8 +240,8 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// Ends our side when all that was written has been sent; reading goes on. When the peer has ended its
-    /// side, too, the connection is lost ([`CloseReason::ConnectionDone`]). Twisted: loseWriteConnection.
+    /// Half-closes `id`: ends this side (FIN) when all written data has been sent; reading goes on. When the peer has
+    /// ended its side too, the connection is lost ([`CloseReason::ConnectionDone`]). Twisted: loseWriteConnection.
     pub fn lose_write_connection(&mut self, id: ConnId) {
         if let Some(transport) = self.transport_mut(id) {
             transport.end_sending();
@@ -247,16 +249,16 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// Stops delivering to `id`; what comes waits in the kernel, and the peer in the end. No system
-    /// call. Twisted: pauseProducing.
+    /// Stops delivering data to the protocol of `id`. Input waits in the kernel until its buffer is full; then TCP
+    /// stops the peer. Makes no system call. Twisted: pauseProducing.
     pub fn pause_producing(&mut self, id: ConnId) {
         if let Some(transport) = self.transport_mut(id) {
             transport.paused = true;
         }
     }
 
-    /// Delivers again; what came meanwhile, the peer's end included, follows in a later turn.
-    /// Twisted: resumeProducing.
+    /// Resumes delivery to the protocol of `id`. Input that has arrived meanwhile, and the peer's end, follow in a
+    /// later turn. Twisted: resumeProducing.
     pub fn resume_producing(&mut self, id: ConnId) {
         if let Some(transport) = self.transport_mut(id) {
             transport.paused = false;
@@ -264,24 +266,27 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// From now on more than `high_water` bytes of pending output hold up reading, until all is sent: a peer
-    /// that does not read is not read. Every connection begins with [`BUFFER_SIZE`](crate::BUFFER_SIZE); a
-    /// factory may call this for the connection it builds a protocol for. Twisted: registerProducer, of the
-    /// protocol itself.
+    /// Sets the high-water mark of `id`: once more than `high_water` bytes of output are pending, the reactor does not
+    /// read the connection until all of them are sent.
+    ///
+    /// Every connection begins with [`BUFFER_SIZE`](crate::BUFFER_SIZE). A factory may call this for the connection
+    /// that it builds a protocol for. Twisted: registerProducer, with the protocol itself as the producer.
     pub fn register_producer(&mut self, id: ConnId, high_water: usize) {
         if let Some(transport) = self.transport_mut(id) {
             transport.high_water = u32::try_from(high_water).unwrap_or(u32::MAX);
         }
     }
 
-    /// From now on pending output does not hold up reading. For a peer that may stop reading in the same way,
-    /// and for a connection whose output comes from elsewhere: if both sides waited to be read, neither would
-    /// read. Bound what you write by [`pending`](Core::pending). Twisted: unregisterProducer.
+    /// Turns back-pressure off for `id`: the reactor reads it however much output is pending.
+    ///
+    /// Use it if the peer applies back-pressure too, since two sides that both wait to be read would wait for ever, and
+    /// if the output comes from other connections. Limit the output yourself by [`pending`](Core::pending).
+    /// Twisted: unregisterProducer.
     pub fn unregister_producer(&mut self, id: ConnId) {
         self.register_producer(id, usize::MAX);
     }
 
-    /// Calls the protocol's `resume_producing`, once, when the send buffer is empty.
+    /// Has the reactor call `resume_producing` of the protocol of `id`, once, when its send buffer is empty.
     /// Twisted: a pull producer.
     pub fn resume_when_drained(&mut self, id: ConnId) {
         if let Some(transport) = self.transport_mut(id) {
@@ -290,14 +295,14 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// Delivers `message` to the protocol of `id` in a later turn; if the connection is gone by then,
-    /// to nobody.
+    /// Delivers `message` to the protocol of `id` in a later turn. If the connection is closed or being closed by then,
+    /// the message is dropped.
     pub fn post(&mut self, id: ConnId, message: S::Message) {
         self.inbox.push_back(Posted::Message(id, message));
     }
 
-    /// Connects to `address`; `factory` builds the protocol, and hears of failure and loss.
-    /// The attempt begins when this call has returned. Twisted: reactor.connectTCP.
+    /// Connects to `address`; `factory` builds the protocol and learns of failure and loss.
+    /// The attempt begins after the current call has returned. Twisted: reactor.connectTCP.
     pub fn connect_tcp(
         &mut self,
         address: SocketAddr,
@@ -316,9 +321,10 @@ impl<S: Shared> Core<S> {
         connector
     }
 
-    /// Opens a socket for datagrams to and from `address` alone; as a connection, which stands at
-    /// once. What is written between two sends leaves as one datagram, and `data_received` is called once
-    /// for each. Twisted: reactor.listenUDP and the port's connect.
+    /// Opens a UDP socket that exchanges datagrams with `address` only.
+    ///
+    /// It is a connection that is open at once. All data written between two sends leaves as one datagram, and
+    /// `data_received` is called once for each datagram received. Twisted: reactor.listenUDP and the port's connect.
     pub fn connect_udp(
         &mut self,
         address: SocketAddr,
@@ -337,29 +343,32 @@ impl<S: Shared> Core<S> {
         connector
     }
 
-    /// Gives up connecting, waiting to retry, or the connection itself.
+    /// Stops `connector`: cancels an attempt or a wait for the next one, or closes an open connection as
+    /// [`lose_connection`](Core::lose_connection) does.
     /// Twisted: IConnector.disconnect and ReconnectingClientFactory.stopTrying.
     pub fn stop_trying(&mut self, connector: ConnectorId) {
         self.inbox.push_back(Posted::StopTrying(connector));
     }
 
-    /// The connection `id` has proved good: when it is lost, its connector begins with the first
-    /// delay again. Twisted: ReconnectingClientFactory.resetDelay.
+    /// Marks the connection `id` as good: after its loss the connector starts again with its first delay.
+    /// Twisted: ReconnectingClientFactory.resetDelay.
     pub fn reset_delay(&mut self, id: ConnId) {
         if let Some(transport) = self.transport_mut(id) {
             transport.delay_reset = true;
         }
     }
 
-    /// Listens on `address`, from when this call has returned; `factory` builds a protocol for each connection, and
-    /// is told by [`listening`](Factory::listening) at which address, or why not. From outside a call,
-    /// [`Reactor::listen_tcp`](crate::Reactor::listen_tcp) tells at once. Twisted: reactor.listenTCP.
+    /// Listens on `address`; `factory` builds a protocol for each accepted connection.
+    ///
+    /// Listening begins after the current call has returned; [`Factory::listening`] then gets the address or the error.
+    /// Outside a call, [`Reactor::listen_tcp`](crate::Reactor::listen_tcp) returns them at once.
+    /// Twisted: reactor.listenTCP.
     pub fn listen_tcp(&mut self, address: SocketAddr, factory: Box<dyn Factory<S>>) -> PortId {
         self.listen(ListenAt::Tcp(address), factory)
     }
 
-    /// As [`listen_tcp`](Core::listen_tcp), at `path` in the file system;
-    /// see [`Reactor::listen_unix`](crate::Reactor::listen_unix).
+    /// Listens on a Unix socket at `path`; the result is reported as for [`listen_tcp`](Core::listen_tcp).
+    /// See [`Reactor::listen_unix`](crate::Reactor::listen_unix) for the file's mode and life.
     pub fn listen_unix(&mut self, path: &Path, factory: Box<dyn Factory<S>>) -> PortId {
         self.listen(ListenAt::Unix(path.to_owned()), factory)
     }
@@ -375,13 +384,13 @@ impl<S: Shared> Core<S> {
         PortId::new(self.ports - 1)
     }
 
-    /// Stops listening on `port`. Connections already accepted live on. Twisted: stopListening.
+    /// Stops listening on `port`. Accepted connections stay open. Twisted: stopListening.
     pub fn stop_listening(&mut self, port: PortId) {
         self.inbox.push_back(Posted::StopListening(port));
     }
 
-    /// Calls `call` when `delay` has passed: in the next turn at the earliest. Equal times run first
-    /// come, first served. Twisted: reactor.callLater.
+    /// Calls `call` when `delay` has passed, in the next turn at the earliest. Calls that are due at the same time run
+    /// in the order in which they were made. Twisted: reactor.callLater.
     ///
     /// ```
     /// # use herd_reactor::testing::{MemoryIo, MemoryOptions};
@@ -408,34 +417,35 @@ impl<S: Shared> Core<S> {
         self.timers.call_at(self.now + delay, TimerCall::Call(Box::new(call)))
     }
 
-    /// Calls [`timer`](crate::Protocol::timer) of the protocol of `id` with the returned id when `delay` has
-    /// passed, if the connection is still open. A closure cannot reach a protocol; this can.
+    /// Calls [`Protocol::timer`](crate::Protocol::timer) of the protocol of `id`, with the returned id, when `delay`
+    /// has passed, if the connection is still open. A closure of [`call_later`](Core::call_later) cannot reach a
+    /// protocol.
     pub fn timer_later(&mut self, id: ConnId, delay: Duration) -> TimerId {
         self.timers.call_at(self.now + delay, TimerCall::Tell(id))
     }
 
-    /// Takes the call back. Twisted: DelayedCall.cancel.
+    /// Cancels the call. Twisted: DelayedCall.cancel.
     pub fn cancel(&mut self, timer: TimerId) -> Result<(), NotPending> {
         self.timers.cancel(timer).map(drop)
     }
 
-    /// Makes the call due `delay` from now. Later costs one store. Twisted: DelayedCall.reset.
+    /// Makes the call due `delay` from now. Postponing a call costs one store. Twisted: DelayedCall.reset.
     pub fn reset(&mut self, timer: TimerId, delay: Duration) -> Result<(), NotPending> {
         self.timers.reset(timer, self.now + delay)
     }
 
-    /// When the call is due, if it still waits. Twisted: DelayedCall.getTime.
+    /// When the call is due; `None` if it has run or was cancelled. Twisted: DelayedCall.getTime.
     pub fn due(&self, timer: TimerId) -> Option<Moment> {
         self.timers.due(timer)
     }
 
-    /// Calls that wait for their time. Twisted: getDelayedCalls.
+    /// The number of pending calls. Twisted: getDelayedCalls.
     pub fn timers_pending(&self) -> usize {
         self.timers.len()
     }
 
-    /// Logs `<what>: <times> <outcome>` now, or counts it if `key` was logged within the last second. What was counted
-    /// is logged when the second has passed, or when the reactor ends; see [`LogThrottle`].
+    /// Logs `<what>: <times> <outcome>` now, or only counts it if `key` was logged within the last second. Counted
+    /// warnings are logged when the second has passed, or when the reactor ends; see [`LogThrottle`].
     pub fn log_throttled(
         &mut self,
         level: Level,
@@ -448,7 +458,7 @@ impl<S: Shared> Core<S> {
         self.report_when_due();
     }
 
-    /// As [`log_throttled`](Core::log_throttled), a warning `limit: <key> = <value>: <times> <outcome>`.
+    /// Logs the warning `limit: <key> = <value>: <times> <outcome>` as [`log_throttled`](Core::log_throttled) does.
     pub fn limit_hit(
         &mut self,
         key: &'static str,
@@ -460,19 +470,19 @@ impl<S: Shared> Core<S> {
         self.log_throttled(Level::Warn, (key, 0), what, times, outcome);
     }
 
-    /// How often [`log_throttled`](Core::log_throttled) was told of a key with this word since the start.
+    /// The sum of all `times` that [`log_throttled`](Core::log_throttled) got for keys with this word since the start.
     pub fn throttled(&self, word: &str) -> u64 {
         self.throttle.total(word)
     }
 
-    /// The time of something counted has come.
+    /// Logs the counted warnings whose second has passed.
     pub(super) fn report_throttled(&mut self) {
         self.report = None;
         self.throttle.report(self.now);
         self.report_when_due();
     }
 
-    /// There is a timer only while something is counted.
+    /// Sets the timer for the counted warnings, if there are any and it is not set.
     fn report_when_due(&mut self) {
         if self.report.is_none()
             && let Some(due) = self.throttle.due()
@@ -481,10 +491,11 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// Ends the reactor: in the next turn, after its timers, the ports are closed and every protocol
-    /// is told ([`shutting_down`](crate::Protocol::shutting_down)); the loop ends when all
-    /// connections are gone, or after [`ReactorLimits::drain`]. A second call ends it without waiting.
-    /// Twisted: reactor.stop.
+    /// Stops the reactor. Twisted: reactor.stop.
+    ///
+    /// As soon as the timers of a turn have run, the reactor closes its ports and calls
+    /// [`shutting_down`](crate::Protocol::shutting_down) of every protocol. The loop ends when all connections are
+    /// gone, at the latest after [`ReactorLimits::drain`]. A second call ends it without waiting.
     pub fn stop(&mut self) {
         self.run_state = match self.run_state {
             RunState::Running => RunState::StopAsked,
@@ -493,7 +504,7 @@ impl<S: Shared> Core<S> {
         };
     }
 
-    /// Whether the reactor is on its way to its end.
+    /// Whether the reactor is stopping or has stopped.
     pub fn is_stopping(&self) -> bool {
         self.run_state != RunState::Running
     }

@@ -1,6 +1,6 @@
-//! A single-threaded reactor: one loop that sleeps until something is ready, and calls the protocol concerned.
+//! A single-threaded reactor: one loop sleeps until a connection is ready, then calls the protocol of that connection.
 //!
-//! It knows connections, turns and timers. It knows no line (that is [`line_receiver`], on top) and no TLS.
+//! It knows connections, turns and timers. It does not know lines ([`line_receiver`] builds them on top) or TLS.
 //!
 //! ```text
 //!      ┌─────────────────────────── one turn ────────────────────────────┐
@@ -12,15 +12,15 @@
 //!                             listen, connect
 //! ```
 //!
-//! [`Reactor::turn`] is that picture in code, and the place to begin reading. What runs on the reactor is
-//! described in [`Protocol`]; what a call may touch is [`Core`]; what one connection
-//! is, [`Transport`]; what the reactor asks of the kernel, [`Io`].
+//! [`Reactor::turn`] is that picture in code; begin reading there. Programs implement [`Protocol`]. A protocol's
+//! call may use everything in [`Core`]. [`Transport`] is the state of one connection, and [`Io`] is all that the
+//! reactor needs from the kernel.
 //!
-//! The order is Twisted's (internet/base.py, mainLoop, runUntilCurrent), but for one thing: Twisted
-//! sends what was written when a later poll reports writability; here the send stands before the
-//! poll. What a protocol writes to what a read has brought is sent in the turn that follows that read, with no
-//! poll and no `epoll_ctl` between; what timers and messages write, in their own turn. A request and its
-//! reply cost three system calls: poll, read, write.
+//! The order is Twisted's (internet/base.py, mainLoop, runUntilCurrent), with one exception. Twisted sends
+//! written data when a later poll reports the socket writable; this reactor sends it before the poll. Data
+//! written in response to a read leaves in the next turn, with no poll and no `epoll_ctl` in between. Data
+//! written by timers and messages leaves in the same turn. A request and its reply cost three system calls:
+//! poll, read, write.
 //!
 //! # The first program
 //!
@@ -47,15 +47,15 @@
 //!
 //! # Caveats
 //!
-//! ## Bytes come in any pieces
+//! ## Bytes arrive in arbitrary pieces
 //!
-//! TCP is a stream. One `data_received` may bring half a message, or three. Keep what is not whole, or use a
-//! [`LineReceiver`](line_receiver::LineReceiver), which does.
+//! TCP is a stream: one `data_received` may bring half a message, or three. Keep an incomplete message until the
+//! rest arrives, or use a [`LineReceiver`](line_receiver::LineReceiver), which does so for lines.
 //!
 //! ```
 //! use herd_reactor::{Context, Flow, Protocol};
 //!
-//! /// Sums numbers of four bytes.
+//! /// Adds up numbers of four bytes each.
 //! #[derive(Default)]
 //! struct Sums { kept: Vec<u8>, sum: u64 }
 //!
@@ -78,8 +78,8 @@
 //!
 //! ## Writing sends nothing
 //!
-//! `write` appends. The send comes after the call, and may take a part only: that a call has written something
-//! does not mean that the peer has it.
+//! `write` only appends to a buffer. The reactor sends the buffer after the call has returned, perhaps in several
+//! parts. When `write` returns, the peer has received nothing yet.
 //!
 //! ```
 //! # use herd_reactor::{Context, Flow, Protocol};
@@ -88,7 +88,7 @@
 //!     fn data_received(&mut self, cx: &mut Context<'_, ()>, _: &[u8]) -> Flow {
 //!         cx.write(&[0; 1_000]);
 //!         assert_eq!(cx.pending(), 1_000);
-//!         // To be called when all of it has been sent.
+//!         // Asks the reactor to call `resume_producing` when all of it has been sent.
 //!         cx.resume_when_drained();
 //!         Ok(())
 //!     }
@@ -103,11 +103,12 @@
 //! # Large.data_received(&mut transport.context(), b"?").unwrap();
 //! ```
 //!
-//! ## A connection whose peer does not read is not read
+//! ## A peer that does not read is not read
 //!
-//! While more than [`BUFFER_SIZE`] bytes wait to be sent, nothing more is delivered. That is right for servers. If the
-//! peer does the same, both can wait for ever; and a connection that writes what others send is not helped by
-//! it. Those opt out with [`Core::unregister_producer`], and bound what they write themselves.
+//! Once more than [`BUFFER_SIZE`] bytes wait to be sent on a connection, the reactor delivers nothing more from it
+//! until all of them are sent. That is right for most servers. It is wrong in two cases: if the peer does the same,
+//! both sides can wait for ever; and if the output comes from other connections, not reading this one does not
+//! slow them down. In both cases call [`Core::unregister_producer`], and limit the pending output yourself.
 //!
 //! ```
 //! # use herd_reactor::testing::StringTransport;
@@ -125,8 +126,8 @@
 //!
 //! ## An id outlives its connection
 //!
-//! To keep a [`ConnId`] is always safe: what is done to a connection that is gone is done to nobody. So
-//! [`Core::transport`] says whether it is still there.
+//! It is always safe to keep a [`ConnId`]: an operation on a connection that is gone does nothing.
+//! [`Core::transport`] returns `None` for it.
 //!
 //! ```
 //! # use herd_reactor::{ConnId, testing::StringTransport};
@@ -138,10 +139,11 @@
 //! assert_eq!(cx.pending(), 0);
 //! ```
 //!
-//! ## Nothing is called inside a call
+//! ## Callbacks never nest
 //!
-//! `abort_connection` returns before `connection_lost` is called, `post` before `message`, `connect_tcp` before the
-//! attempt. A protocol cannot call another one: it posts a [`Shared::Message`], or changes what is shared.
+//! `abort_connection` returns before the reactor calls `connection_lost`, `post` before it calls `message`, and
+//! `connect_tcp` before it begins to connect. A protocol cannot call another protocol: it posts a
+//! [`Shared::Message`] to it, or changes the shared state.
 //!
 //! ```
 //! use herd_reactor::{ConnId, Context, Flow, Protocol, Shared};
@@ -162,7 +164,7 @@
 //!         Ok(())
 //!     }
 //!
-//!     /// Called in a later turn, of the clerk's protocol.
+//!     /// The reactor calls this in a later turn, on the clerk's protocol.
 //!     fn message(&mut self, cx: &mut Context<'_, Desk>, message: String) -> Flow {
 //!         cx.write(message.as_bytes());
 //!         Ok(())
@@ -170,10 +172,11 @@
 //! }
 //! ```
 //!
-//! ## The peer's end is not the end
+//! ## A peer may still read after its FIN
 //!
-//! After its FIN a peer may still read: [`Protocol::read_connection_lost`] closes when all is sent, unless it is
-//! overridden. When both sides have ended, the connection is lost.
+//! When the peer has sent its FIN, the reactor calls [`Protocol::read_connection_lost`]. By default that method
+//! closes the connection once all written data has been sent; override it to write more. The connection is lost
+//! when both sides have ended.
 //!
 //! ```
 //! # use herd_reactor::{Context, Flow, Protocol};
@@ -181,7 +184,7 @@
 //! impl Protocol<()> for Patient {
 //! #   fn data_received(&mut self, _: &mut Context<'_, ()>, _: &[u8]) -> Flow { Ok(()) }
 //!     fn read_connection_lost(&mut self, cx: &mut Context<'_, ()>) -> Flow {
-//!         // There is an answer to come: `lose_connection` follows it.
+//!         // The answer is not ready yet; call `lose_connection` after writing it.
 //!         cx.write(b"wait\n");
 //!         Ok(())
 //!     }
@@ -191,9 +194,9 @@
 //! # assert_eq!(transport.take(), b"wait\n");
 //! ```
 //!
-//! ## A call that takes long keeps everybody waiting
+//! ## A slow call delays every connection
 //!
-//! There is one thread. [`Core::take_longest_lag`] says how long the loop has been kept.
+//! There is only one thread. [`Core::take_longest_lag`] returns the longest delay of the loop.
 //!
 //! ```
 //! # use herd_reactor::testing::{MemoryIo, MemoryOptions};
@@ -207,7 +210,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! Every deliberate difference from Twisted is a row of docs/twisted.md, with its test.
+//! docs/twisted.md lists every deliberate difference from Twisted, with its reason and test.
 
 mod buffer_pool;
 mod connector;
@@ -252,14 +255,14 @@ use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::time::Duration;
 
-/// The loop and all that hangs on it: the kernel below, the protocols above, the core between.
+/// The event loop. It owns the [`Io`] below, the protocols above, and the [`Core`] between them.
 ///
 /// ```
 /// use herd_reactor::testing::{MemoryIo, MemoryOptions};
 /// use herd_reactor::{ReactorLimits, Reactor};
 /// use std::time::Duration;
 ///
-/// // In memory, where an hour passes at once; `MioIo` is the kernel.
+/// // In memory an hour passes at once. A real program uses `MioIo`.
 /// let mut reactor = Reactor::new(MemoryIo::new(MemoryOptions::default()), (0,), ReactorLimits::default());
 /// reactor.call_later(Duration::from_secs(3_600), |state, core| {
 ///     state.0 += 1;
@@ -273,19 +276,19 @@ pub struct Reactor<I: Io, S: Shared> {
     io: I,
     core: Core<S>,
     state: S,
-    /// By the key of the connection. Not in the core, so that a protocol that is called can be lent
-    /// the core; not a slab of its own, because a connection being made has no protocol yet.
+    /// Indexed by the connection's key. They are not part of the core, so that the reactor can lend the core to the
+    /// protocol that it calls. They are not a slab, because a connection being made has no protocol yet.
     protocols: Vec<Option<Box<dyn Protocol<S>>>>,
     ports: Vec<Option<Port<S>>>,
     connectors: BTreeMap<ConnectorId, Connector<S>>,
-    /// The one read buffer of the process. What a protocol wants to keep, it copies.
+    /// The only read buffer. A protocol copies the bytes that it keeps.
     buffer: Box<[u8]>,
     events: Vec<Event>,
     counts: TurnCounts,
 }
 
 impl<I: Io, S: Shared> Reactor<I, S> {
-    /// A reactor over `io`, whose protocols share `state`.
+    /// Creates a reactor on `io` whose protocols share `state`.
     pub fn new(mut io: I, state: S, limits: ReactorLimits) -> Reactor<I, S> {
         let core = Core::new(limits, io.random(), io.now(), io.wall());
         Reactor {
@@ -301,8 +304,10 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// Listens on `address`; `factory` builds a protocol for each connection. Says which address it
-    /// became: port 0 lets the kernel choose. Twisted: reactor.listenTCP.
+    /// Listens on `address`; `factory` builds a protocol for each accepted connection.
+    ///
+    /// Returns the id of the port and its address: for port 0 the kernel chooses the number.
+    /// Twisted: reactor.listenTCP.
     pub fn listen_tcp(
         &mut self,
         address: SocketAddr,
@@ -314,9 +319,10 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         Ok((id, local))
     }
 
-    /// Listens at `path` in the file system, for whom the file's mode (0660) lets in; `factory` builds a
-    /// protocol for each connection. A file left by a process that has ended is replaced; the file is
-    /// removed when listening ends. Twisted: reactor.listenUNIX.
+    /// Listens on a Unix socket at `path`; `factory` builds a protocol for each accepted connection.
+    ///
+    /// The socket file has mode 0660, so its owner and group may connect. A socket file that a dead process
+    /// left behind is replaced, and the file is removed when listening ends. Twisted: reactor.listenUNIX.
     pub fn listen_unix(
         &mut self,
         path: &Path,
@@ -328,17 +334,17 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         Ok(id)
     }
 
-    /// What the protocols share.
+    /// The state that the protocols share.
     pub fn state(&mut self) -> &mut S {
         &mut self.state
     }
 
-    /// The state and the core together: to do from outside what a timer could do from inside.
+    /// The shared state and the core, borrowed together, as a timer's closure gets them.
     pub fn parts(&mut self) -> (&mut S, &mut Core<S>) {
         (&mut self.state, &mut self.core)
     }
 
-    /// The kernel below, for whoever made it.
+    /// The [`Io`] that this reactor was created with.
     pub fn io(&mut self) -> &mut I {
         &mut self.io
     }
@@ -348,10 +354,9 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         self.core.run_state == RunState::Stopped
     }
 
-    /// Turns until [`Core::stop`] was called and all is finished. Twisted: reactor.run.
+    /// Runs turns until [`Core::stop`] has been called and the shutdown is complete. Twisted: reactor.run.
     ///
-    /// An error is the poll's own or that of [`before_poll`](Shared::before_poll), and means that the
-    /// loop cannot go on.
+    /// Returns an error if the poll or [`before_poll`](Shared::before_poll) fails; the loop cannot go on then.
     pub fn run(&mut self) -> std::io::Result<()> {
         while !self.is_stopped() {
             self.turn()?;
@@ -359,7 +364,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         Ok(())
     }
 
-    /// One turn. Twisted: mainLoop's body, that is runUntilCurrent and doIteration.
+    /// Runs one turn. Twisted: the body of mainLoop, that is runUntilCurrent and doIteration.
     pub fn turn(&mut self) -> std::io::Result<()> {
         self.core.begin_turn(self.io.now());
         self.counts.timers = self.run_timers();
@@ -371,7 +376,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             return Err(e);
         }
         self.flush();
-        // What timers took is not to be slept once more; a turn without any saves the reading.
+        // Timers take time, which the poll must not sleep again. A turn without timers saves reading the clock.
         let now = if self.counts.timers > 0 { self.io.now() } else { self.core.now };
         let timeout = self.timeout(now);
         self.io.poll(timeout, &mut self.events)?;
@@ -381,7 +386,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         Ok(())
     }
 
-    /// Runs what is due at one reading of the clock. Calls made meanwhile wait for the next turn.
+    /// Runs the timers that are due at the turn's clock. A timer set meanwhile waits for the next turn.
     /// Returns how many were due.
     fn run_timers(&mut self) -> usize {
         let mut ran = 0;
@@ -402,8 +407,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         ran
     }
 
-    /// Takes the next step towards the end, if it was asked for. Twisted fires its "shutdown" event
-    /// here and drops all connections with their unsent output; we finish first what was begun.
+    /// Takes the next step of the shutdown, if one was requested. Twisted fires its "shutdown" event here, and
+    /// drops all connections with their unsent output; we send that output first.
     fn run_shutdown(&mut self) {
         match self.core.run_state {
             RunState::StopAsked => {
@@ -415,7 +420,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                     self.call(*id, |protocol, cx| protocol.shutting_down(cx));
                 });
                 for connector in connectors {
-                    // Its connection, if it stands, has just been told.
+                    // The protocol of an open connection has just been called.
                     let _ = self.retire_connector(connector);
                 }
             }
@@ -434,7 +439,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// The end: whoever is left is told. Twisted: disconnectAll.
+    /// Ends the loop; the remaining connections are lost with `ReactorStopped`. Twisted: disconnectAll.
     fn finish(&mut self) {
         (0..self.ports.len()).for_each(|key| self.close_port(PortId::new(key as u32)));
         for id in self.connection_ids() {
@@ -445,8 +450,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         self.core.throttle.report_all();
     }
 
-    /// Does what the calls of the last turn asked for, in the order in which they asked. What is asked
-    /// for meanwhile waits for the next turn. Returns how much it was.
+    /// Carries out the requests of earlier calls, in order. Requests made meanwhile wait for the next turn.
+    /// Returns how many it carried out.
     fn run_inbox(&mut self) -> usize {
         let posted = self.core.inbox.len();
         if posted > 0 {
@@ -472,8 +477,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         posted
     }
 
-    /// How long the poll may sleep from `now` on. Not at all while anything is left to do: with an
-    /// edge-triggered poll, nothing would wake us for it. Twisted: ReactorBase.timeout.
+    /// How long the poll may sleep from `now` on. It may not sleep while work is left, because an edge-triggered
+    /// poll would not wake us for that work. Twisted: ReactorBase.timeout.
     fn timeout(&self, now: Moment) -> Option<Duration> {
         let core = &self.core;
         let busy = !core.ready.is_empty()
@@ -493,8 +498,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// Notes what the poll has found, then reads and accepts: each connection once, those first that
-    /// had something left from the last turn. Twisted: _doReadOrWrite, for each descriptor.
+    /// Notes the poll's events, then reads each ready connection once, and accepts. Connections with something left
+    /// from the last turn come first. Twisted: _doReadOrWrite, for each descriptor.
     fn dispatch(&mut self) {
         self.counts.events = self.events.len();
         for event in &self.events {
@@ -534,7 +539,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         self.ports[id.key()] = Some(Port::new(factory));
     }
 
-    /// Does what [`Core::listen_tcp`] asked for, and tells the factory.
+    /// Carries out [`Core::listen_tcp`] or [`Core::listen_unix`], and reports the result to the factory.
     fn start_listening(&mut self, id: PortId, at: ListenAt, mut factory: Box<dyn Factory<S>>) {
         let opened = match at {
             _ if self.core.is_stopping() => Err(std::io::Error::other("the reactor is stopping")),
@@ -561,7 +566,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
     }
 }
 
-/// All else that can be done from outside as from inside a call: `reactor.call_later(...)`, `reactor.stop()`.
+/// Lends the methods of [`Core`] to code outside any call: `reactor.call_later(...)`, `reactor.stop()`.
 impl<I: Io, S: Shared> Deref for Reactor<I, S> {
     type Target = Core<S>;
 

@@ -1,20 +1,20 @@
-//! The reactor's own time limits.
+//! The reactor's own limits.
 
 use std::time::Duration;
 
-/// Time limits of the reactor's own.
+/// Limits on how a reactor ends connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReactorLimits {
-    /// How long `lose_connection` waits for the peer to take what was written; then the connection
-    /// is aborted. Twisted waits for ever, and leaks descriptors (issues #4719, #3037).
+    /// How long `lose_connection` waits for the peer to take the written data; then the connection is aborted.
+    /// The default is 30 s. Twisted waits for ever, and leaks descriptors (issues #4719, #3037).
     pub close: Duration,
-    /// How long a stopping reactor waits for what was written and for answers that are due.
+    /// How long a stopping reactor waits for connections to send their data and end. The default is 4 s.
     /// Twisted drops all unsent output at once.
     pub drain: Duration,
-    /// How long a connection whose peer is still sending is read, and what comes thrown away, when
-    /// all that was written has been sent: so long at most,
+    /// How long a lingering connection reads and discards input after all written data has been sent; then it closes.
+    /// The default is 2 s.
     pub linger: Duration,
-    /// and so many bytes at most.
+    /// How many bytes of input a lingering connection reads and discards; then it closes. The default is 1 MiB.
     pub linger_bytes: usize,
 }
 

@@ -1,8 +1,8 @@
-//! Bytes into lines.
+//! Splits a stream of bytes into lines.
 //!
-//! In: the bytes of a connection, cut anywhere. Out: [`LineProtocol::line_received`], a line at a
-//! time, without its end. A line ends with LF; one CR before it belongs to the end. What stands
-//! before the end of the stream counts as a line too.
+//! In: the bytes of a connection, cut anywhere. Out: [`LineProtocol::line_received`], called for each line, without
+//! the line end. A line ends with LF; one CR before the LF belongs to the line end. Bytes between the last LF and the
+//! end of the stream are a line too.
 //!
 //! ```text
 //!   kept from last time │ this chunk
@@ -10,20 +10,19 @@
 //!   └────────── copied together ─────────────────────┘    └─ in place ────┘  └┴ kept
 //! ```
 //!
-//! A line that lies whole in the chunk is delivered from there, without a copy. Only the unfinished
-//! tail is kept, and it is never searched again: the search for its end goes on where the last
-//! chunk ended (Twisted searches the whole buffer each time and copies the rest for every line,
-//! issues #6356 and #6357, so that long chunks cost the square of their length).
+//! A line that is complete within a chunk is delivered without a copy. Only the unfinished tail is kept, and no byte is
+//! searched twice: the search for the line end continues where the last chunk ended. (Twisted searches the whole
+//! buffer each time and copies the rest for every line, issues #6356 and #6357, so that long chunks cost the square of
+//! their length.)
 //!
-//! After each line the receiver asks the transport whether to go on: not when the connection is
-//! being lost or was aborted, and not when the protocol or a full send buffer holds it up. What is
-//! left of the chunk then waits here.
+//! After each line the receiver asks the transport whether to deliver more. It stops when the connection is being lost
+//! or was aborted, and when the protocol or a full send buffer holds up reading; then it keeps the rest of the chunk.
 //!
-//! It does not know what a line says, nor who wrote it.
+//! The receiver knows nothing about the contents of lines.
 //!
-//! Twisted: protocols/basic.py, LineReceiver. Differences: LF ends a line as well as CR LF; the last
-//! line needs no end; nothing is delivered after abortConnection; an over-long line has a reason
-//! and a log line of its own.
+//! Twisted: protocols/basic.py, LineReceiver. Differences: LF ends a line as well as CR LF; the last line needs no
+//! line end; nothing is delivered after abortConnection; an over-long line is reported as the reason of the loss, and
+//! logged.
 
 use crate::{CloseReason, Context, Flow, Moment, Protocol, Shared, TimerId};
 use memchr::memchr;
@@ -31,20 +30,19 @@ use std::any::type_name;
 use std::mem;
 use std::time::Duration;
 
-/// Room for what is kept, at least: an unfinished line is rarely longer.
+/// The smallest buffer for an unfinished line, which is rarely longer.
 const KEPT_BYTES: usize = 128;
 
-/// Limits on what a peer may send.
+/// Limits on the lines that a peer sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineLimits {
-    /// The longest line, in bytes, its end not counted. Twisted: LineReceiver.MAX_LENGTH.
+    /// The longest line, in bytes, without its line end. Twisted: LineReceiver.MAX_LENGTH.
     pub line_bytes: usize,
-    /// How long a line may take from its first byte to its end. It is not prolonged by bytes that
-    /// trickle in.
+    /// The timeout from a line's first byte to its end. Bytes that trickle in do not extend it.
     pub unfinished_line: Duration,
 }
 
-/// Twisted: LineReceiver.MAX_LENGTH.
+/// The default of [`LineLimits::line_bytes`]. Twisted: LineReceiver.MAX_LENGTH.
 pub const MAX_LENGTH: usize = 16_384;
 
 impl Default for LineLimits {
@@ -53,7 +51,7 @@ impl Default for LineLimits {
     }
 }
 
-/// What understands lines. The hooks are those of [`Protocol`], lines in the place of bytes.
+/// A protocol that receives lines. Its methods are those of [`Protocol`], with lines in place of bytes.
 pub trait LineProtocol<S: Shared> {
     /// See [`Protocol::name`].
     fn name(&self) -> &'static str {
@@ -65,29 +63,30 @@ pub trait LineProtocol<S: Shared> {
         Ok(())
     }
 
-    /// A line has come. `line`: without its end, at most [`LineLimits::line_bytes`] bytes, any bytes
-    /// but LF. Returns in which way the rest is to be received.
+    /// A line has arrived. Returns the mode for the following bytes.
+    ///
+    /// `line` excludes the line end. It has at most [`LineLimits::line_bytes`] bytes, with any values but LF.
     fn line_received(&mut self, cx: &mut Context<'_, S>, line: &[u8]) -> Flow<Mode>;
 
-    /// In raw mode: all the bytes there are. Returns how many of them were taken and in which way the
-    /// rest is to be received. Twisted: rawDataReceived, and setLineMode(extra).
+    /// Data has arrived in raw mode. Returns how many of its bytes were taken, and the mode for the rest.
+    /// Twisted: rawDataReceived, and setLineMode(extra).
     fn raw_data_received(&mut self, _cx: &mut Context<'_, S>, data: &[u8]) -> Flow<(usize, Mode)> {
         Ok((data.len(), Mode::Raw))
     }
 
-    /// A line is longer than the limit; nothing more is delivered. `start`: as much of it as came.
-    /// Unless told otherwise the connection is lost. Twisted: lineLengthExceeded.
+    /// A line is longer than the limit; nothing more is delivered. `start` is the part of it that has arrived.
+    /// By default this is an error, which closes the connection. Twisted: lineLengthExceeded.
     fn line_length_exceeded(&mut self, _cx: &mut Context<'_, S>, _start: &[u8]) -> Flow {
         Err("the line is too long".into())
     }
 
-    /// A line has not ended in time. Unless told otherwise the connection is lost.
+    /// A line has not ended within [`LineLimits::unfinished_line`]. By default this closes the connection.
     fn line_timed_out(&mut self, cx: &mut Context<'_, S>) -> Flow {
         cx.core.lose_because(cx.id, Some(CloseReason::TimeoutError("an unfinished line")));
         Ok(())
     }
 
-    /// See [`Protocol::read_connection_lost`]; an unfinished line was delivered before.
+    /// See [`Protocol::read_connection_lost`]. The last line, if it had no line end, has been delivered before.
     fn read_connection_lost(&mut self, cx: &mut Context<'_, S>) -> Flow {
         cx.lose_connection();
         Ok(())
@@ -118,19 +117,19 @@ pub trait LineProtocol<S: Shared> {
     fn connection_lost(&mut self, _cx: &mut Context<'_, S>, _why: &CloseReason) {}
 }
 
-/// How the bytes to come are to be received.
+/// How a [`LineReceiver`] delivers the following bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// As lines. Twisted: setLineMode.
+    /// The bytes are delivered as lines. Twisted: setLineMode.
     Lines,
-    /// As they come. Twisted: setRawMode.
+    /// The bytes are delivered as they arrive. Twisted: setRawMode.
     Raw,
-    /// Not at all: a line was too long.
+    /// The bytes are dropped, because a line was too long.
     Ignored,
 }
 
-/// [`LineLimits`] as every connection keeps them, in 8 bytes: what is beyond 32 bits is no limit that
-/// anybody would meet.
+/// [`LineLimits`] in 8 bytes, as every connection keeps them. A limit beyond 32 bits is stored as the largest value,
+/// which no line reaches.
 #[derive(Clone, Copy, Debug)]
 struct PackedLimits {
     line_bytes: u32,
@@ -142,7 +141,7 @@ impl From<LineLimits> for PackedLimits {
         let most = |number: u128| u32::try_from(number).unwrap_or(u32::MAX);
         PackedLimits {
             line_bytes: most(limits.line_bytes as u128),
-            // Rather longer than shorter.
+            // Rounded up.
             unfinished_line_ms: most(limits.unfinished_line.as_micros().div_ceil(1_000)),
         }
     }
@@ -183,23 +182,24 @@ impl PackedLimits {
 /// assert_eq!(transport.take(), b"HELLO\nWORLD\n");
 /// ```
 ///
-/// Memory: 56 bytes beside `P`, and what is kept.
+/// Memory: 56 bytes besides `P`, plus the bytes not yet delivered.
 #[derive(Debug)]
 pub struct LineReceiver<P> {
     inner: P,
     limits: PackedLimits,
-    /// How much of `kept` is known to hold no LF.
+    /// How many bytes of `kept` have been searched and hold no LF.
     searched: u32,
-    /// What has come and was not delivered: the start of a line, or what is left of a chunk.
+    /// Bytes received but not delivered: the start of a line, or the rest of a chunk.
     kept: Vec<u8>,
-    /// When the line in `kept` began, and the timer that will ask, if it is set.
+    /// When the line in `kept` began.
     since: Moment,
+    /// The timer that checks the age of that line, if it is set.
     timer: Option<TimerId>,
     mode: Mode,
 }
 
 impl<P> LineReceiver<P> {
-    /// Lines for `inner`, within `limits`.
+    /// Creates a receiver that delivers lines to `inner`, within `limits`.
     pub fn new(inner: P, limits: LineLimits) -> LineReceiver<P> {
         LineReceiver {
             inner,
@@ -212,7 +212,7 @@ impl<P> LineReceiver<P> {
         }
     }
 
-    /// The same, with the first bytes received in another way than as lines.
+    /// Sets the mode for the first bytes; the default is [`Mode::Lines`].
     pub fn with_mode(self, mode: Mode) -> LineReceiver<P> {
         LineReceiver { mode, ..self }
     }
@@ -221,7 +221,7 @@ impl<P> LineReceiver<P> {
         self.searched as usize
     }
 
-    /// Delivers what is kept and `data`, as far as the transport lets it; keeps the rest.
+    /// Delivers the kept bytes and then `data`, as far as the transport allows; keeps the rest.
     fn receive<S: Shared>(&mut self, cx: &mut Context<'_, S>, data: &[u8]) -> Flow
     where
         P: LineProtocol<S>,
@@ -240,8 +240,8 @@ impl<P> LineReceiver<P> {
         Ok(())
     }
 
-    /// Ends the line that is kept with what `data` brings, and delivers it. Returns what follows it
-    /// in `data`, or nothing if all is kept.
+    /// Completes the kept line from `data`, and delivers it. Returns the bytes of `data` after that line, or `None` if
+    /// all of `data` is kept or delivered.
     fn finish_kept<'d, S: Shared>(
         &mut self,
         cx: &mut Context<'_, S>,
@@ -267,7 +267,7 @@ impl<P> LineReceiver<P> {
             self.kept.clear();
             return Ok(Some(&data[taken..]));
         }
-        // Lines are waiting from the last time: what comes goes behind them.
+        // Complete lines are kept from the last time; the new data goes behind them.
         self.kept.extend_from_slice(data);
         let kept = mem::take(&mut self.kept);
         let left = self.deliver(cx, &kept)?;
@@ -277,8 +277,8 @@ impl<P> LineReceiver<P> {
         Ok(None)
     }
 
-    /// Delivers the lines of `data` while the transport lets it. Returns what is left: an unfinished
-    /// line, or all from the line at which it was held up.
+    /// Delivers the lines of `data` while the transport allows. Returns the rest: an unfinished line, or everything
+    /// from the line at which delivery stopped.
     fn deliver<'d, S: Shared>(&mut self, cx: &mut Context<'_, S>, data: &'d [u8]) -> Flow<&'d [u8]>
     where
         P: LineProtocol<S>,
@@ -297,7 +297,7 @@ impl<P> LineReceiver<P> {
                 }
                 Mode::Lines => {
                     let Some(end) = memchr(b'\n', rest) else {
-                        // The end may still be a CR LF of which the CR has come.
+                        // The last byte may be the CR of a CR LF.
                         if without_cr(rest).len() > self.limits.line_bytes() {
                             return self.too_long(cx, rest);
                         }
@@ -326,7 +326,8 @@ impl<P> LineReceiver<P> {
     }
 
     /// Keeps `left` for the next time.
-    // Once for nearly each chunk: a call would cost as much as the rest. What is rare is apart.
+    // Inlined: it runs for nearly every chunk, and a call would cost as much as the body. Rare work is in functions
+    // marked cold.
     #[inline(always)]
     fn keep<S: Shared>(&mut self, cx: &mut Context<'_, S>, left: &[u8]) {
         self.kept.clear();
@@ -345,7 +346,7 @@ impl<P> LineReceiver<P> {
         self.timer = Some(cx.timer_later(delay));
     }
 
-    /// Delivers what was held up, now that it may be.
+    /// Delivers lines that were held up, if the transport allows it now.
     fn go_on<S: Shared>(&mut self, cx: &mut Context<'_, S>) -> Flow
     where
         P: LineProtocol<S>,
@@ -356,7 +357,7 @@ impl<P> LineReceiver<P> {
         Ok(())
     }
 
-    /// Asked once in a while, not at every line: has the line that is kept now been there too long?
+    /// Checks the age of the kept line. The timer calls this once per timeout, not once per line.
     fn check_unfinished<S: Shared>(&mut self, cx: &mut Context<'_, S>) -> Flow
     where
         P: LineProtocol<S>,
@@ -367,7 +368,7 @@ impl<P> LineReceiver<P> {
             return Ok(());
         }
         let (age, unfinished_line) = (cx.now() - self.since, self.limits.unfinished_line());
-        // Whoever is held up waits for us, not we for him.
+        // If lines are held up, the peer waits for us.
         let ours = !is_delivering(cx) || self.searched() < self.kept.len();
         if !ours && age >= unfinished_line {
             return self.inner.line_timed_out(cx);
@@ -432,8 +433,8 @@ fn is_delivering<S: Shared>(cx: &Context<'_, S>) -> bool {
     cx.transport().is_some_and(crate::Transport::is_delivering)
 }
 
-/// An empty buffer for `bytes`. Chunks end anywhere, and the allocator keeps a few of each size that it is
-/// given back: so its size is a power of two.
+/// An empty buffer for `bytes` bytes. Chunks end anywhere, and allocators cache freed blocks by size, so the capacity
+/// is a power of two.
 #[cold]
 fn with_room(bytes: usize) -> Vec<u8> {
     Vec::with_capacity(bytes.next_power_of_two().max(KEPT_BYTES))

@@ -1,7 +1,7 @@
-//! Warnings that may occur thousands of times a second, as one log line a second that loses none of them.
+//! Throttles warnings that may occur thousands of times a second to one log line a second, without losing any.
 //!
-//! In: occurrences, each counted under a key. Out: log lines `limit: connections = 1: 72 clients turned away`, whose
-//! numbers add up to all occurrences. A limit that cuts thousands must not fill the disk with their names.
+//! In: occurrences, each with a key. Out: log lines such as `limit: connections = 1: 72 clients turned away`, whose
+//! numbers add up to all occurrences. So a limit that rejects thousands of clients does not fill the disk.
 //!
 //! ```text
 //!   log ──first for a second──▶ line
@@ -9,8 +9,8 @@
 //!                     └──dropped, as at exit──────────────────────▶ line
 //! ```
 //!
-//! It sets no timer. The owner calls [`report`](LogThrottle::report) when [`due`](LogThrottle::due) says so, and that is
-//! never while nothing is counted: an idle server does not wake for it.
+//! The throttle sets no timer. Its owner calls [`report`](LogThrottle::report) at the time [`due`](LogThrottle::due).
+//! While nothing is counted that is never, so an idle server does not wake up for it.
 
 use crate::Moment;
 use log::Level;
@@ -18,18 +18,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// How long further occurrences are only counted after a line.
+/// The shortest time between two log lines of one key.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Names one warning: a word, and a number where several share the word (a connection's, a port's).
+/// Identifies one warning: a word, and a number (of a connection or a port) where several warnings share the word.
 pub type ThrottleKey = (&'static str, u32);
 
-/// The warnings of one owner, with what is counted of each and not yet logged.
+/// A throttle: the warnings logged recently, and the occurrences counted but not yet logged.
 #[derive(Debug, Default)]
 pub struct LogThrottle {
-    /// Those that were logged within the last second or have something counted; others until the next is added.
+    /// Warnings that were logged within the last second or have occurrences counted. Older ones stay until the next
+    /// warning is added.
     warnings: Vec<Warning>,
-    /// How often each word of a key has occurred since the start.
+    /// The number of occurrences since the start, by the word of the key.
     totals: BTreeMap<&'static str, u64>,
 }
 
@@ -40,7 +41,7 @@ struct Warning {
     counted: Option<Counted>,
 }
 
-/// Occurrences that no line has told yet, in the words of the first of them.
+/// Occurrences not yet logged, with the text of the first of them.
 #[derive(Debug)]
 struct Counted {
     times: u64,
@@ -50,9 +51,10 @@ struct Counted {
 }
 
 impl LogThrottle {
-    /// Something has occurred `times` more. Logs `<what>: <times> <outcome>`, of which the first word is a noun in the
-    /// plural, whose `s` is left out for one; unless `key` was logged within the last
-    /// second; then it is counted for the next line. Formats `what` for the first one counted only. Not even once is nothing.
+    /// Logs `<what>: <times> <outcome>`, or only counts the occurrences if `key` was logged within the last second.
+    ///
+    /// `outcome` begins with a noun in the plural; its `s` is left out if `times` is 1. `what` is formatted only for a
+    /// line and for the first occurrence counted. If `times` is 0, nothing happens.
     pub fn log(
         &mut self,
         now: Moment,
@@ -86,18 +88,18 @@ impl LogThrottle {
         write(level, what, times, outcome);
     }
 
-    /// How often warnings whose key has this word have occurred since the start, logged or not.
+    /// The number of occurrences since the start of all warnings with this word in their key, logged or not.
     pub fn total(&self, word: &str) -> u64 {
         self.totals.get(word).copied().unwrap_or(0)
     }
 
-    /// When the next line is due; never, if nothing is counted.
+    /// When the next line is due; `None` while nothing is counted.
     pub fn due(&self) -> Option<Moment> {
         let counted = self.warnings.iter().filter(|warning| warning.counted.is_some());
         counted.map(|warning| warning.logged + EVERY).min()
     }
 
-    /// Logs what was counted more than a second ago.
+    /// Logs the counted occurrences of each key whose last line is at least a second old.
     pub fn report(&mut self, now: Moment) {
         for warning in self.warnings.iter_mut().filter(|warning| now - warning.logged >= EVERY) {
             if let Some(counted) = warning.counted.take() {
@@ -107,7 +109,7 @@ impl LogThrottle {
         }
     }
 
-    /// Logs all that was counted: nothing follows.
+    /// Logs all counted occurrences at once, as at the end.
     pub fn report_all(&mut self) {
         self.warnings.drain(..).filter_map(|warning| warning.counted).for_each(|it| it.log());
     }

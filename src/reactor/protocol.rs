@@ -1,17 +1,16 @@
-//! The contract between the reactor and what runs on it: protocols, factories, and the context
-//! that is lent to each call. Nothing here does anything; this is what a reader must know first.
+//! The contract between the reactor and the program: protocols, factories, and the context that the reactor lends
+//! to each call. This file holds almost no logic; read it first.
 //!
-//! In Twisted a protocol holds `self.transport` and `self.factory`, and reaches through them
-//! everything there is. Here it holds neither: every call is lent a [`Context`] with the same three
-//! things, and gives it back by returning. So the compiler sees that nobody else is at work
-//! meanwhile, and no cell, lock or reference count is needed anywhere.
+//! In Twisted a protocol holds `self.transport` and `self.factory`, and reaches everything else through them. Here
+//! it holds neither: the reactor lends every call a [`Context`] with the core, the shared state and the
+//! connection's id. The loan ends when the call returns. So the compiler knows that no other code uses them
+//! meanwhile, and no cell, lock or reference count is needed.
 //!
 //! Two rules follow, and every protocol may rely on them:
 //!
-//! * A call never runs inside a call. What would call another protocol (that its connection is
-//!   lost, that an answer has come) is posted, and done in the next turn.
-//! * Writing to *any* connection is only appending to its buffer, at once. What was written since the last
-//!   send leaves together, before the next poll.
+//! * A call never runs inside a call. An event for another protocol (its connection is lost, an answer has arrived)
+//!   is posted, and delivered in a later turn.
+//! * Writing to *any* connection only appends to its buffer. The reactor sends the buffer before the next poll.
 //!
 //! Twisted: internet/protocol.py, internet/interfaces.py.
 
@@ -25,10 +24,10 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-/// Names one connection, for as long as the reactor lives.
+/// Identifies one connection, for as long as the reactor lives.
 ///
-/// `key` is its slot; slots are used again, so `generation` tells the owners of a slot apart. An
-/// id that has outlived its connection reaches nobody: not the next owner of the slot.
+/// `key` is the connection's slot. Slots are reused, so `generation` distinguishes the successive connections of a
+/// slot. An id that has outlived its connection refers to nothing, never to the next connection in the slot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
     key: u32,
@@ -36,17 +35,17 @@ pub struct ConnId {
 }
 
 impl ConnId {
-    /// The id with these parts. A reactor makes its own; this is for tests of what is told by ids.
+    /// Makes an id of its parts. The reactor assigns the ids of connections; this is for tests.
     pub const fn new(key: u32, generation: u32) -> ConnId {
         ConnId { key, generation }
     }
 
-    /// The slot. Unique among the connections that exist at one time, and small: an index.
+    /// The slot: a small index, unique among the connections that exist at the same time.
     pub const fn key(self) -> usize {
         self.key as usize
     }
 
-    /// How many connections this reactor had made when this one was made, itself included.
+    /// The serial number of this connection in its reactor, from 1 on; it wraps after 4,294,967,295.
     /// Twisted: the session number in a connection's log prefix.
     pub const fn generation(self) -> u32 {
         self.generation
@@ -59,12 +58,12 @@ impl fmt::Debug for ConnId {
     }
 }
 
-/// Names one listening port of a reactor.
+/// Identifies one listening port of a reactor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortId(u32);
 
 impl PortId {
-    /// For tests of an [`Io`](crate::Io): in a program, the `listen` functions make them.
+    /// Makes an id, for tests of an [`Io`](crate::Io). In a program the `listen` functions return ids.
     pub const fn new(key: u32) -> PortId {
         PortId(key)
     }
@@ -74,34 +73,38 @@ impl PortId {
     }
 }
 
-/// Names one attempt to be connected somewhere, through all its retries. Never used again.
+/// Identifies one connector, through all its attempts and connections. It is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectorId(pub(crate) u64);
 
-/// What a call came to. An error is Twisted's exception out of a protocol: it is logged, and costs
-/// this connection (what it had written is still sent), never the loop.
+/// The result of a call.
+///
+/// An error corresponds to an exception that leaves a protocol in Twisted. The reactor logs it and closes this
+/// connection, after sending what was written to it; the loop and all other connections go on.
 pub type Flow<T = ()> = Result<T, Box<dyn Error>>;
 
-/// What all protocols of one reactor share: what hangs on the factory in Twisted.
+/// The state that all protocols of one reactor share. Twisted: the attributes of the factory.
 pub trait Shared: Sized {
-    /// What can be posted to a protocol by the id of its connection: the answer to something it
-    /// asked for. Twisted: what a Deferred fires with.
+    /// What a program can post to a protocol, such as the answer to a request of that protocol.
+    /// Twisted: the result of a Deferred.
     type Message;
 
-    /// Called once a turn, after its timers and requests, and before the send and the poll. All that has been
-    /// written since the last send, and so every reply to what the last poll brought, is sent after it: the
-    /// place for what is cheaper done once for many lines, and for what must be done before a client is told.
-    /// `counts` is for tracing. Redis: beforeSleep.
+    /// Called once a turn, after its timers and requests, and before the send and the poll.
     ///
-    /// An error ends the loop there and then: nothing that was written since the last send is ever sent, and
-    /// [`run`](crate::Reactor::run) returns it.
+    /// The reactor sends the replies to the last poll's input only after this call. So it is the place for work that
+    /// is cheaper once for many lines, and for work that must be done before a client gets its reply (writing a
+    /// journal, for example). `counts` is for tracing. Redis: beforeSleep.
+    ///
+    /// An error ends the loop at once: data written since the last send is never sent, and
+    /// [`run`](crate::Reactor::run) returns the error.
     fn before_poll(&mut self, _core: &mut Core<Self>, _counts: &TurnCounts) -> io::Result<()> {
         Ok(())
     }
 
-    /// The process was sent a signal. Unless told otherwise SIGINT and SIGTERM stop the reactor
-    /// (a second one: without waiting), as Twisted's ReactorBase.sigInt and sigTerm; others are
-    /// ignored.
+    /// Called when the process has received a signal.
+    ///
+    /// By default SIGINT and SIGTERM stop the reactor, and a second one stops it without waiting, as Twisted's
+    /// ReactorBase.sigInt and sigTerm do; other signals are ignored.
     fn signalled(&mut self, core: &mut Core<Self>, signal: Signal) {
         match signal {
             Signal::Interrupt | Signal::Terminate => core.stop(),
@@ -110,39 +113,41 @@ pub trait Shared: Sized {
     }
 }
 
-/// What has been done since the last [`before_poll`](Shared::before_poll).
+/// How much the reactor has done since the last [`before_poll`](Shared::before_poll).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TurnCounts {
     /// Events that the last poll found.
     pub events: usize,
-    /// Connections that were read for them, or because something was left from the turn before.
+    /// Connections read, because the poll reported them or because something was left from the turn before.
     pub reads: usize,
     /// Timers that were due.
     pub timers: usize,
-    /// Requests of earlier calls that were carried out: messages, losses, ports, connectors.
+    /// Requests of earlier calls carried out: messages, losses, ports, connectors.
     pub requests: usize,
-    /// Connections that are about to be sent to.
+    /// Connections whose send buffers are about to be sent.
     pub writes: usize,
 }
 
-/// Protocols that share nothing; nothing can be posted to them.
+/// For protocols that share nothing. No message can be posted to them.
 impl Shared for () {
     type Message = Infallible;
 }
 
-/// Protocols that share a `T` of any kind, as `cx.state.0`; nothing can be posted to them. This stands for a
-/// default of [`Shared::Message`], which Rust has not: who wants messages, or hooks, names a type of its own.
+/// For protocols that share any `T`, as `cx.state.0`. No message can be posted to them.
+///
+/// Rust has no default for [`Shared::Message`]; to post messages or to use the hooks, implement [`Shared`] for a
+/// type of your own.
 impl<T> Shared for (T,) {
     type Message = Infallible;
 }
 
-/// What a call may touch: lent to it, and to nobody else meanwhile.
+/// What a call may use. The reactor lends it to one call at a time.
 pub struct Context<'a, S: Shared> {
-    /// All connections, timers and wishes. Twisted: `reactor`.
+    /// All connections, timers and pending requests. Twisted: `reactor`.
     pub core: &'a mut Core<S>,
-    /// What the protocols share. Twisted: `self.factory`.
+    /// The state that the protocols share. Twisted: `self.factory`.
     pub state: &'a mut S,
-    /// The connection that is called. Twisted: `self.transport`.
+    /// The connection whose protocol is called. Twisted: `self.transport`.
     pub id: ConnId,
 }
 
@@ -152,11 +157,11 @@ impl<S: Shared> fmt::Debug for Context<'_, S> {
     }
 }
 
-/// The methods of [`Core`] that name a connection, of the connection that is called.
+/// Forwards the methods of [`Core`] that take a connection's id, with the id of this connection.
 macro_rules! of_this_connection {
     ($($name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
         impl<S: Shared> Context<'_, S> { $(
-            #[doc = concat!("[`Core::", stringify!($name), "`], of this connection.")]
+            #[doc = concat!("Calls [`Core::", stringify!($name), "`] for this connection.")]
             #[inline]
             pub fn $name(&mut self, $($argument: $type),*) $(-> $result)? {
                 self.core.$name(self.id, $($argument),*)
@@ -186,7 +191,7 @@ of_this_connection! {
 }
 
 impl<S: Shared> Context<'_, S> {
-    /// This connection, if it still exists: inside a call it does.
+    /// This connection. It is `Some` inside a call.
     #[inline]
     pub fn transport(&self) -> Option<&Transport> {
         self.core.transport(self.id)
@@ -199,8 +204,8 @@ impl<S: Shared> Context<'_, S> {
     }
 }
 
-/// All else that a reactor can do. Where a method of the core names a connection, that of the context is meant:
-/// `cx.write(data)` is `cx.core.write(cx.id, data)`.
+/// Gives access to the other methods of [`Core`]. The context has methods of its own where the core's take a
+/// connection's id: `cx.write(data)` is `cx.core.write(cx.id, data)`.
 impl<S: Shared> Deref for Context<'_, S> {
     type Target = Core<S>;
 
@@ -215,17 +220,17 @@ impl<S: Shared> DerefMut for Context<'_, S> {
     }
 }
 
-/// One end of one connection: told what happens to it, in this order.
+/// The program's end of one connection.
 ///
-/// `connection_made`, then any number of the others, then `connection_lost`, each exactly once
-/// for the first and the last. Nothing is called after `connection_lost`, and nothing but it
-/// after [`lose_connection`](Core::lose_connection) or [`abort_connection`](Core::abort_connection).
+/// The reactor calls `connection_made` exactly once, then the other methods any number of times, then
+/// `connection_lost` exactly once. After [`lose_connection`](Core::lose_connection) or
+/// [`abort_connection`](Core::abort_connection) it calls only `connection_lost`.
 ///
 /// ```
 /// use herd_reactor::testing::StringTransport;
 /// use herd_reactor::{CloseReason, Context, Flow, Protocol};
 ///
-/// /// Quote of the day (RFC 865): says one thing, and closes. It shares a counter with the others.
+/// /// Quote of the day (RFC 865): sends a quote and closes. All connections share one counter.
 /// struct Qotd;
 ///
 /// impl Protocol<(u32,)> for Qotd {
@@ -253,76 +258,80 @@ impl<S: Shared> DerefMut for Context<'_, S> {
 ///
 /// Twisted: internet/protocol.py, Protocol; interfaces.py, IHalfCloseableProtocol, IPushProducer.
 pub trait Protocol<S: Shared> {
-    /// The name under which the log speaks of such connections. Unless told otherwise, that of the type.
+    /// The name of this protocol in log lines. The default is the name of the type.
     fn name(&self) -> &'static str {
         type_name::<Self>()
     }
 
-    /// The connection stands: accepted, or made by [`connect_tcp`](Core::connect_tcp).
+    /// The connection is open: it was accepted, or made by [`connect_tcp`](Core::connect_tcp).
     fn connection_made(&mut self, _cx: &mut Context<'_, S>) -> Flow {
         Ok(())
     }
 
-    /// Bytes have come. `data`: at least 1, at most 65,536 of them, cut anywhere.
+    /// Data has arrived: 1 to 65,536 bytes, cut anywhere.
     fn data_received(&mut self, cx: &mut Context<'_, S>, data: &[u8]) -> Flow;
 
-    /// This protocol as a [`Filter`], if it is one: then it returns `Some(self)`.
+    /// Returns `Some(self)` if this protocol is a [`Filter`].
     fn as_filter(&mut self) -> Option<&mut dyn Filter<S>> {
         None
     }
 
-    /// The peer will send nothing more (FIN), but may still be reading. Unless told otherwise the
-    /// connection is closed when all that was written has been sent; Twisted's Protocol loses it.
+    /// The peer has sent its FIN: it sends nothing more, but may still read.
+    ///
+    /// By default the connection closes when all written data has been sent. Twisted's Protocol closes it too, but
+    /// loses the unsent data.
     fn read_connection_lost(&mut self, cx: &mut Context<'_, S>) -> Flow {
         cx.lose_connection();
         Ok(())
     }
 
-    /// The send buffer has run empty after it was full, or after
+    /// The send buffer is empty again after it was full, or after
     /// [`resume_when_drained`](Core::resume_when_drained). Twisted: IPushProducer.resumeProducing.
     fn resume_producing(&mut self, _cx: &mut Context<'_, S>) -> Flow {
         Ok(())
     }
 
-    /// What was [posted](Core::post) to this connection.
+    /// A message that was [posted](Core::post) to this connection.
     fn message(&mut self, _cx: &mut Context<'_, S>, _message: S::Message) -> Flow {
         Ok(())
     }
 
-    /// A timer set with [`timer_later`](Core::timer_later) is due; `timer` is what that returned.
+    /// A timer set with [`timer_later`](Core::timer_later), which returned `timer`, is due.
     ///
-    /// A protocol around another one keeps the ids of its own timers, and hands on every other.
+    /// A protocol that wraps another one keeps the ids of its own timers and passes every other id on.
     fn timer(&mut self, _cx: &mut Context<'_, S>, _timer: TimerId) -> Flow {
         Ok(())
     }
 
-    /// The reactor is stopping. Unless told otherwise the connection is closed when all that was
-    /// written has been sent; whoever still waits for an answer may do so later.
+    /// The reactor is stopping.
+    ///
+    /// By default the connection closes when all written data has been sent. A protocol whose peer still waits for
+    /// an answer may override this, and close after the answer.
     fn shutting_down(&mut self, cx: &mut Context<'_, S>) -> Flow {
         cx.lose_connection();
         Ok(())
     }
 
-    /// The connection is gone. Writing to it does nothing any more.
+    /// The connection is gone, for the reason `why`. Writing to it has no effect.
     fn connection_lost(&mut self, _cx: &mut Context<'_, S>, _why: &CloseReason) {}
 }
 
-/// A protocol between the wire and another protocol: TLS, or the way through a proxy.
+/// A protocol between the wire and another protocol, such as TLS or a proxy's CONNECT.
 ///
-/// What anybody writes to its connection waits as plain bytes, and the filter makes of them what is sent. The
-/// reactor finds out by [`Protocol::as_filter`]. Twisted: protocols/policies.py, ProtocolWrapper.
+/// Data that any code writes to its connection waits as plain bytes; the filter encodes them before the send. The
+/// reactor recognises a filter by [`Protocol::as_filter`]. Twisted: protocols/policies.py, ProtocolWrapper.
 pub trait Filter<S: Shared>: Protocol<S> {
-    /// Takes what it can of `plain`, and appends to `wire` what is to be sent for it and anything of its own.
+    /// Takes what it can from `plain`, and appends its encoding and any bytes of the filter's own to `wire`.
     ///
-    /// Called once a turn, before the send, if something was written or [`encode_later`](Core::encode_later)
-    /// was called. `closing`: the connection is being lost; this is the last call. An error costs the
-    /// connection at once.
+    /// Called at most once a turn, before the send, if data was written or [`encode_later`](Core::encode_later) was
+    /// called, or if an earlier send was partial. `closing` says that the connection is being lost, and that `plain`
+    /// will get no more data. An error ends the connection at once.
     fn encode(&mut self, plain: &mut Vec<u8>, wire: &mut Vec<u8>, closing: bool) -> Flow;
 }
 
 /// Builds a protocol for each connection that a port accepts. Twisted: Factory, ServerFactory.
 ///
-/// A closure that returns a protocol is one, too, if its first argument is annotated; see [`factory()`].
+/// A closure that returns a protocol is a factory too, if its first argument has a type; see [`factory()`].
 ///
 /// ```
 /// # use herd_reactor::{Context, Factory, Flow, Protocol, factory};
@@ -331,7 +340,7 @@ pub trait Filter<S: Shared>: Protocol<S> {
 /// # impl Protocol<(usize,)> for Echo {
 /// #     fn data_received(&mut self, _: &mut Context<'_, (usize,)>, _: &[u8]) -> Flow { Ok(()) }
 /// # }
-/// /// At most so many connections, which are counted in what is shared.
+/// /// Limits how many connections are accepted in all; the shared state counts them.
 /// struct AtMost(usize);
 ///
 /// impl Factory<(usize,)> for AtMost {
@@ -353,18 +362,18 @@ pub trait Filter<S: Shared>: Protocol<S> {
 /// });
 /// ```
 pub trait Factory<S: Shared> {
-    /// A protocol for the connection `cx.id` from `peer`; `None` closes it at once.
+    /// Builds a protocol for the connection `cx.id` with `peer`; `None` closes the connection at once.
     fn build_protocol(
         &mut self,
         cx: &mut Context<'_, S>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<S>>>;
 
-    /// What became of a [`listen_tcp`](Core::listen_tcp) or [`listen_unix`](Core::listen_unix) that was asked for
-    /// inside a call: the address, or why not. Unless told otherwise, a failure is logged.
+    /// The result of a [`listen_tcp`](Core::listen_tcp) or [`listen_unix`](Core::listen_unix) made inside a call:
+    /// the address, or the error. By default an error is logged.
     fn listening(&mut self, _core: &mut Core<S>, _state: &mut S, at: io::Result<SocketAddr>) {
         if let Err(why) = at {
-            log::error!("cannot listen: {why}");
+            log::error!("cannot listen on a port: {why}");
         }
     }
 }
@@ -390,19 +399,21 @@ where
 {
 }
 
-/// The factory that `build` is, in the box that the reactor takes. By way of this function the compiler knows the
-/// types of a closure's arguments: `factory(|_, _| Some(Echo))`.
+/// Boxes the closure `build` as a factory. The signature tells the compiler the types of the closure's arguments,
+/// so that `factory(|_, _| Some(Echo))` compiles.
 pub fn factory<S: Shared, P: Protocol<S> + 'static>(
     build: impl FnMut(&mut Context<'_, S>, SocketAddr) -> Option<P> + 'static,
 ) -> Box<dyn ClientFactory<S>> {
     Box::new(build)
 }
 
-/// Builds a protocol for a connection that we make, and hears what became of it.
+/// Builds a protocol for each connection of a connector, and learns of failures and losses.
 /// Twisted: ClientFactory.
 pub trait ClientFactory<S: Shared>: Factory<S> {
-    /// It could not be made. Unless told otherwise, that is logged. Another attempt follows if the connector has a
-    /// [`Backoff`](crate::Backoff) and `retry` says when.
+    /// The connection could not be made. By default that is logged.
+    ///
+    /// `retry` is the delay until the next attempt. It is `None` if no attempt follows: without a
+    /// [`Backoff`](crate::Backoff), after [`stop_trying`](Core::stop_trying), and while the reactor is stopping.
     fn client_connection_failed(
         &mut self,
         _core: &mut Core<S>,
@@ -413,8 +424,9 @@ pub trait ClientFactory<S: Shared>: Factory<S> {
         log::warn!("{why}");
     }
 
-    /// It stood, and is lost; its protocol has been told. As for a failure, `retry` says when the
-    /// next attempt follows.
+    /// The connection was open and is lost; its protocol has had `connection_lost`.
+    ///
+    /// `retry` is the delay until the next attempt, or `None` if no attempt follows.
     fn client_connection_lost(
         &mut self,
         _core: &mut Core<S>,
@@ -425,22 +437,22 @@ pub trait ClientFactory<S: Shared>: Factory<S> {
     }
 }
 
-/// Why a connection ended, in the words of Twisted's internet/error.py.
+/// Why a connection ended, with the names of Twisted's internet/error.py.
 #[derive(Debug)]
 pub enum CloseReason {
-    /// Cleanly: either side closed it, and all that was written was sent.
+    /// Either side closed the connection cleanly, and all written data has been sent.
     ConnectionDone,
-    /// By the network or the peer's reset.
+    /// The network failed, or the peer reset the connection.
     ConnectionLost(io::Error),
-    /// By our [`abort_connection`](Core::abort_connection).
+    /// This side called [`abort_connection`](Core::abort_connection).
     ConnectionAborted,
-    /// It could not be made. Twisted: ConnectError and its kin.
+    /// The connection could not be made. Twisted: ConnectError and its subclasses.
     ConnectError(io::Error),
-    /// A deadline passed; which one.
+    /// A timeout expired; the text names what was late.
     TimeoutError(&'static str),
-    /// Its protocol failed: what was thrown, in Twisted's words.
+    /// The protocol returned this error. Twisted: an exception.
     ProtocolFailed(Box<dyn Error>),
-    /// The reactor stopped without waiting for it. Twisted: disconnectAll.
+    /// The reactor stopped before the connection ended. Twisted: disconnectAll.
     ReactorStopped,
 }
 
@@ -460,7 +472,7 @@ impl fmt::Display for CloseReason {
 
 #[cfg(test)]
 mod tests {
-    /// The rest is reached by `Deref`.
+    /// `Deref` gives access to the other methods.
     #[test]
     fn a_context_has_each_method_of_the_core_that_names_a_connection() {
         let core = include_str!("handle.rs").lines().map(str::trim);
@@ -473,7 +485,7 @@ mod tests {
             };
             seen += 1;
             let forwarded = [format!("\n    {name}("), format!("\n    pub fn {name}(")];
-            // To post to oneself is rare, and has to be told from posting to another.
+            // Posting to this connection is rare, and must look different from posting to another.
             assert!(name == "post" || forwarded.iter().any(|text| own.contains(text)), "{name}");
         }
         assert!(seen > 15, "{seen}");

@@ -1,7 +1,7 @@
-//! What has been asked of the reactor and is not done yet: at once, or when its time has come.
+//! Requests to the reactor that are not carried out yet: posted ones, and those of timers.
 //!
-//! A call of a protocol asks by way of the [`Core`]; the reactor does it when the call has returned,
-//! because only the reactor has the kernel and the protocols in its hands.
+//! A protocol makes a request through the [`Core`]. The reactor carries it out after the call has returned, because
+//! only the reactor has access to the kernel and to all protocols.
 
 use crate::io::Close;
 use crate::protocol::{ClientFactory, CloseReason, ConnId, ConnectorId, Factory, PortId, Shared};
@@ -9,7 +9,7 @@ use crate::{ConnectOptions, Core, Moment};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// What is connected: a stream of bytes, or datagrams to and from one address.
+/// The kind of a connection: a stream of bytes, or datagrams to and from one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectKind {
     Tcp,
@@ -23,22 +23,22 @@ pub(super) enum ListenAt {
     Unix(PathBuf),
 }
 
-/// Whether the reactor runs.
+/// Whether the reactor runs, is stopping, or has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RunState {
-    /// It runs.
+    /// The loop runs.
     Running,
-    /// `stop` was called in this turn; the shutdown begins after the timers of the next.
+    /// `stop` was called; the shutdown begins when a turn has next run its timers.
     StopAsked,
-    /// Connections are being finished, until then.
+    /// Connections are closing; the loop ends at this moment at the latest.
     Draining(Moment),
-    /// All is to end without waiting.
+    /// `stop` was called again; the loop ends without waiting.
     StopNow,
-    /// Over.
+    /// The loop has ended.
     Stopped,
 }
 
-/// What the reactor does when the call has returned: in the order in which it was asked for.
+/// A request that the reactor carries out after the call has returned, in the order of the requests.
 pub(super) enum Posted<S: Shared> {
     Connect(ConnectorId, ConnectKind, SocketAddr, ConnectOptions, Box<dyn ClientFactory<S>>),
     StopTrying(ConnectorId),
@@ -48,21 +48,21 @@ pub(super) enum Posted<S: Shared> {
     Message(ConnId, S::Message),
 }
 
-/// Called once, with what is shared and the core.
+/// A closure that the reactor calls once, with the shared state and the core.
 pub(super) type Call<S> = Box<dyn FnOnce(&mut S, &mut Core<S>)>;
 
-/// What becomes due.
+/// What the reactor does when a timer is due.
 pub(super) enum TimerCall<S: Shared> {
-    /// A closure over what is shared. Twisted: callLater.
+    /// Call a closure. Twisted: callLater.
     Call(Call<S>),
-    /// A protocol is told.
+    /// Call `timer` of a connection's protocol.
     Tell(ConnId),
-    /// A connection has not been made, flushed or ended in time.
+    /// End a connection that was not made, flushed or ended in time.
     Deadline(ConnId),
-    /// A connector tries again.
+    /// Let a connector try again.
     Retry(ConnectorId),
-    /// A port that had run out of descriptors tries again.
+    /// Let a port that had run out of descriptors accept again.
     Accept(PortId),
-    /// What was counted of throttled warnings is logged.
+    /// Log the counted warnings.
     Report,
 }

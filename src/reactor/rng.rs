@@ -1,16 +1,16 @@
-//! Random bits: for jitter and hashing, never for secrets.
+//! Random bits for jitter and hashing, never for secrets.
 
-/// A small random generator (Steele et al. 2014): for jitter, not for secrets.
+/// A small random number generator (Steele et al. 2014), for jitter, not for secrets.
 #[derive(Debug)]
 pub struct SplitMix64(u64);
 
 impl SplitMix64 {
-    /// A generator that begins at `seed`.
+    /// Creates a generator; the same seed gives the same sequence.
     pub fn new(seed: u64) -> SplitMix64 {
         SplitMix64(seed)
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

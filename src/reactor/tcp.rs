@@ -1,9 +1,9 @@
-//! Accepting, reading, sending, closing: what the reactor does with the kernel for one connection.
+//! Accepting, reading, sending and closing: the system calls that the reactor makes for one connection.
 //!
-//! Fairness is Twisted's, and nothing else: in one turn a connection is read once, 65,536 bytes at
-//! most, and sent to once, 131,072 at most; a port accepts a batch. Twisted's epoll is
-//! level-triggered, so what is left over is reported again. Ours is edge-triggered, so whatever
-//! stops of its own accord goes on a list, and the loop does not sleep while the list has entries.
+//! Fairness is Twisted's: in one turn the reactor reads a connection once, at most 65,536 bytes, and sends to it once,
+//! at most 131,072 bytes; a port accepts one batch. Twisted's epoll is level-triggered, so it reports again what was
+//! left. Ours is edge-triggered: a connection that the reactor stopped reading or sending before the kernel did goes on
+//! a list, and the loop does not sleep while that list has entries.
 //!
 //! Twisted: internet/tcp.py, Port.doRead, Connection.doRead; internet/abstract.py, doWrite.
 
@@ -16,21 +16,21 @@ use log::Level;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-/// Bytes asked of one read. Twisted: FileDescriptor.bufferSize.
+/// The most bytes that one read takes. Twisted: FileDescriptor.bufferSize.
 pub const READ_BYTES_MAX: usize = 65_536;
 
-/// Bytes given to one send. Twisted: FileDescriptor.SEND_LIMIT.
+/// The most bytes that one send passes to the kernel. Twisted: FileDescriptor.SEND_LIMIT.
 pub const SEND_LIMIT: usize = 131_072;
 
-/// What a filter has encoded may be this much longer, and a 64th.
+/// Room for what encoding adds to the plain data, besides a 64th of its length.
 const ENCODED_BYTES: usize = 64;
 
-/// Accepts in a port's first batch; a batch that was used up is followed by a larger one.
+/// How many connections a port accepts in its first batch; after a full batch the next one is larger.
 /// Twisted: Port.numberAccepts.
 const NUMBER_ACCEPTS: usize = 100;
 
-/// How long a port waits that found no descriptor free, unless a connection ends before: with an
-/// edge-triggered poll nobody else would wake it.
+/// How long a port that found no free descriptor waits before it accepts again, unless a connection ends earlier. The
+/// edge-triggered poll would not wake it.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// A listening port. Twisted: tcp.py, Port.
@@ -38,7 +38,7 @@ pub(super) struct Port<S: Shared> {
     pub(super) factory: Box<dyn Factory<S>>,
     /// Connections may be waiting.
     pub(super) acceptable: bool,
-    /// It found no descriptor free, and waits for its time or for a connection to end.
+    /// The port found no free descriptor; it waits for a timer or for a connection to end.
     starved: bool,
     number_accepts: usize,
 }
@@ -48,19 +48,19 @@ impl<S: Shared> Port<S> {
         Port { factory, acceptable: false, starved: false, number_accepts: NUMBER_ACCEPTS }
     }
 
-    /// Whether there is something to do without waiting for an event.
+    /// Whether the port should accept now, without waiting for an event.
     pub(super) fn is_waiting(&self) -> bool {
         self.acceptable && !self.starved
     }
 
-    /// What it lacked may be there again.
+    /// Lets the port accept again: a descriptor may be free now.
     pub(super) fn try_again(&mut self) {
         self.starved = false;
     }
 }
 
 impl<I: Io, S: Shared> Reactor<I, S> {
-    /// Accepts what waits at `port`, a batch at most. Twisted: Port.doRead.
+    /// Accepts at most one batch of the connections that wait at `port`. Twisted: Port.doRead.
     pub(super) fn do_accept(&mut self, port: PortId) {
         let Some(Some(number)) =
             self.ports.get(port.key()).map(|p| p.as_ref().map(|p| p.number_accepts))
@@ -90,12 +90,12 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                     return;
                 }
                 Err(e) if is_exhausted(&e) => return self.accept_starved(port, &e),
-                // The peer has gone meanwhile (ECONNABORTED), or a firewall said no (EPERM): the
-                // next one. Both count, so that the batch has an end.
-                Err(e) => log::debug!("accept failed, the next one: {e}"),
+                // The peer is gone (ECONNABORTED), or a firewall forbids the connection (EPERM). Failures count too,
+                // so that the batch ends.
+                Err(e) => log::debug!("accept failed, trying the next connection: {e}"),
             }
         }
-        // The batch was used up: more are waiting, and no event will say so.
+        // The batch is full: more connections may wait, and no event will report them.
         if let Some(Some(port)) = self.ports.get_mut(port.key()) {
             port.number_accepts += 20;
         }
@@ -108,7 +108,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// Out of descriptors: whoever waits is turned away rather than left hanging. Twisted: tcp.py,
+    /// Turns waiting connections away when no descriptor is free, so that they do not hang. Twisted: tcp.py,
     /// _FileDescriptorReservation.
     fn accept_starved(&mut self, port: PortId, why: &io::Error) {
         let shed = self.io.shed(port, NUMBER_ACCEPTS);
@@ -116,7 +116,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             let open = self.core.transports.len();
             let what =
                 format_args!("limit: no descriptor is free ({why}), {open} connections open");
-            let outcome = "turned away; raise `ulimit -n`, or lower connections in [limits]";
+            let outcome = "clients turned away; raise `ulimit -n` or lower [limits] connections";
             let key = ("descriptors", port.key() as u32);
             self.core.log_throttled(Level::Warn, key, what, times as u64, outcome);
         }
@@ -130,7 +130,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// Gives a connection that stands its protocol. Twisted: Protocol.makeConnection.
+    /// Gives an open connection its protocol. Twisted: Protocol.makeConnection.
     pub(super) fn connect_protocol(&mut self, id: ConnId, mut protocol: Box<dyn Protocol<S>>) {
         if self.protocols.len() <= id.key() {
             self.protocols.resize_with(id.key() + 1, || None);
@@ -144,7 +144,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         self.core.requeue(id);
     }
 
-    /// Reads once, and delivers. Twisted: Connection.doRead.
+    /// Reads once, and delivers the data or the peer's end. Twisted: Connection.doRead.
     pub(super) fn do_read(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport_mut(id) else { return };
         debug_assert!(transport.ready, "on the list and not marked");
@@ -163,7 +163,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             self.call(id, |protocol, cx| protocol.read_connection_lost(cx));
             return self.core.end_if_both_ended(id);
         }
-        // The bytes are in: this is their time, for all the lines among them.
+        // The time of this read is the time of all lines in it.
         self.core.wall = self.io.wall();
         let Reactor { core, state, protocols, buffer, .. } = self;
         let Some(Some(protocol)) = protocols.get_mut(id.key()) else { return };
@@ -171,12 +171,12 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         self.note_flow(id, flow);
     }
 
-    /// Remembers what a read has told of the socket. Returns what there is to deliver: so many bytes,
-    /// 0 for the peer's end, or nothing.
+    /// Notes what the result of a read says about the socket. Returns the number of bytes to deliver, 0 for the peer's
+    /// end, or `None` if there is nothing to deliver.
     fn note_read(&mut self, id: ConnId, read: io::Result<usize>) -> Option<usize> {
         let transport = self.core.transport_mut(id)?;
         match read {
-            // An empty datagram says nothing, and another may be there.
+            // An empty datagram is not delivered, and more datagrams may wait.
             Ok(0) if transport.datagrams => {
                 self.core.requeue(id);
                 None
@@ -186,8 +186,8 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 transport.read_ended = true;
                 Some(0)
             }
-            // Fewer bytes than there was room for: that was all, unless the end is still to be
-            // read, which no further event would announce.
+            // A short read means that no more data waits. But the end may be left to read, and no event would
+            // report it.
             Ok(count)
                 if count < READ_BYTES_MAX && !transport.read_closed && !transport.datagrams =>
             {
@@ -213,7 +213,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// Reads and throws away, until the peer ends or has sent more than it was allowed.
+    /// Reads and discards input, until the peer ends its side or has sent more than the limit.
     fn do_linger(&mut self, id: ConnId) {
         let read = self.io.read(id, &mut self.buffer);
         let Some(count) = self.note_read(id, read) else { return };
@@ -228,10 +228,10 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// Sends what the connections written to hold, once each. Twisted: FileDescriptor.doWrite, which
-    /// a later turn calls; here it is the end of this one.
+    /// Sends once to each connection with unsent output. Twisted calls FileDescriptor.doWrite in a later turn; this
+    /// runs at the end of the same turn.
     pub(super) fn flush(&mut self) {
-        // Those that cannot be finished mark themselves again, for the next turn.
+        // Connections with output left mark themselves again, for the next turn.
         let mut dirty = std::mem::take(&mut self.core.dirty);
         for &id in &dirty {
             self.do_write(id);
@@ -255,7 +255,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
             match self.io.write(id, unsent) {
                 Ok(0) => transport.writable = false,
                 Ok(count) => {
-                    // A short write means a full kernel buffer; an event will follow.
+                    // A short write means that the kernel's buffer is full; an event will report room.
                     transport.writable = count == unsent.len();
                     if let Some(sent) = transport.sent(count) {
                         self.core.buffers.give_back(sent);
@@ -282,8 +282,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// Has a filter make what is to be sent out of what was written. Returns whether the connection
-    /// still stands.
+    /// Has the filter, if there is one, encode the written data. Returns false if that ended the connection.
     fn encode(&mut self, id: ConnId) -> bool {
         let Some((transport, buffers)) = self.core.transport_and_buffers(id) else { return false };
         let closing = matches!(transport.phase(), Phase::Disconnecting | Phase::Lingering);
@@ -307,11 +306,11 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// All that was written to `id` has been sent: what waited for that now happens.
+    /// Does what had to wait until all data written to `id` was sent: closing, half-closing, `resume_producing`.
     fn drained(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport_mut(id) else { return };
         if transport.phase() == Phase::Disconnecting {
-            // What has come and was not read would turn the close into a reset.
+            // Unread input would turn the close into a reset.
             match self.has_unread(id) {
                 true => self.core.linger(id),
                 false => return self.core.done(id),
@@ -336,11 +335,11 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// Whether the peer has sent what will not be delivered any more. It is read to find out, since
-    /// the kernel may have spoken of it without cause.
+    /// Whether the peer has sent data that will not be delivered. This reads to find out, since the kernel may have
+    /// reported the socket readable without cause.
     fn has_unread(&mut self, id: ConnId) -> bool {
         let Some(transport) = self.core.transport(id) else { return false };
-        // What closes a socket for datagrams resets nothing.
+        // Closing a UDP socket resets nothing.
         if !transport.readable || transport.read_ended || transport.datagrams {
             return false;
         }
@@ -348,7 +347,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         matches!(self.note_read(id, read), Some(1..))
     }
 
-    /// A connection was not made, flushed or ended in its time.
+    /// Ends a connection that was not made, flushed or ended before its deadline.
     pub(super) fn deadline_reached(&mut self, id: ConnId) {
         let Some(transport) = self.core.transport(id) else { return };
         let missed = match transport.phase() {
@@ -362,17 +361,17 @@ impl<I: Io, S: Shared> Reactor<I, S> {
                 let close_ms = self.core.limits.close.as_millis();
                 let value = format_args!("{close_ms}, as {} does not read", self.name(id));
                 self.core.limit_hit("close_ms", value, 1, "connections aborted");
-                "sending what was written"
+                "sending the written data"
             }
         };
         self.core.lost_how(id, CloseReason::TimeoutError(missed), Close::Reset);
     }
 
-    /// Buries `id`: closes the socket, tells the protocol, frees the slot.
+    /// Removes the connection `id`: closes the socket, calls the protocol's `connection_lost`, frees the slot.
     /// Twisted: Connection.connectionLost.
     pub(super) fn connection_lost(&mut self, id: ConnId, why: CloseReason, how: Close) {
         let Some(transport) = self.core.transport_mut(id) else { return };
-        // That its protocol failed is told whatever else came of it.
+        // The failure of a protocol takes precedence over every other reason.
         let why = match transport.take_reason() {
             Some(failed @ CloseReason::ProtocolFailed(_)) => failed,
             _ => why,
@@ -398,7 +397,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// Calls the protocol of `id`, if the connection still stands.
+    /// Calls the protocol of `id`, if the connection is open.
     pub(super) fn call(
         &mut self,
         id: ConnId,
@@ -411,13 +410,13 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         self.note_flow(id, flow);
     }
 
-    /// What the log calls the connection `id`. Twisted: logstr.
+    /// The name of the connection `id` in log lines. Twisted: logstr.
     fn name(&self, id: ConnId) -> String {
         let name = self.protocols.get(id.key()).and_then(Option::as_ref).map_or("-", |p| p.name());
         format!("{name},{}", id.generation())
     }
 
-    /// A protocol that fails loses its connection, and nobody else's.
+    /// Closes the connection of a protocol that returned an error; the others go on.
     fn note_flow(&mut self, id: ConnId, flow: Flow) {
         let Err(why) = flow else { return };
         log::warn!("{}: {why}", self.name(id));

@@ -1,16 +1,16 @@
-//! The two clocks, as two types that cannot be mixed up.
+//! Two clocks, with two types that the compiler keeps apart.
 //!
-//! [`Moment`] is monotonic: deadlines and delays are reckoned with it, and nobody can set it back.
-//! [`UnixNanos`] is the wall clock: what a client's stamp is compared with. Twisted times its
-//! calls by the wall clock (python/runtime.py), so a clock set back stalls its timers; ours go on.
+//! [`Moment`] is monotonic time, for deadlines and delays; it never goes back. [`UnixNanos`] is wall-clock time, for
+//! comparison with time stamps of others. Twisted times its calls by the wall clock (python/runtime.py), so setting the
+//! clock back stalls its timers.
 
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A point of monotonic time: nanoseconds since the kernel under the reactor was made.
+/// A point in monotonic time, in nanoseconds since the reactor's [`Io`](crate::Io) was created.
 ///
-/// Always counted from the same start within one reactor, so moments of one reactor compare.
+/// Only moments of the same reactor can be compared.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(u64);
 
@@ -34,7 +34,7 @@ impl Moment {
 impl Add<Duration> for Moment {
     type Output = Moment;
 
-    /// Saturates: a delay of centuries means never, not a panic.
+    /// Saturates, so that a delay of centuries means never and does not panic.
     fn add(self, delay: Duration) -> Moment {
         let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
         Moment(self.0.saturating_add(nanos))

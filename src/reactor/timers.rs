@@ -1,12 +1,12 @@
-//! Calls that wait for their time: a heap of deadlines over a slab of calls.
+//! Delayed calls: a heap of times over a slab of calls.
 //!
-//! As in Twisted, cancelling marks and postponing only notes a later deadline; the heap is put
-//! right when the old entry comes up. So an idle limit that is pushed back with every packet costs
-//! one store a packet. Unlike Twisted's, the order is total: first by time, then first come (its
-//! ten timers of one instant ran as 0 2 6 9 8 5 7 4 1 3, issue #6718).
+//! As in Twisted, cancelling a call leaves its heap entry behind, and postponing it only notes the later time; the
+//! heap is corrected when the old entry comes up. So an idle timeout that every packet postpones costs one store per
+//! packet. Unlike Twisted's, the order is total: by time, then by age. (In Twisted, ten timers of one instant ran as
+//! 0 2 6 9 8 5 7 4 1 3, issue #6718.)
 //!
-//! A call made in a turn runs in the next turn at the earliest, whatever its delay: calls that
-//! make calls cannot keep the loop from its sockets.
+//! A call made in a turn runs in the next turn at the earliest, whatever its delay, so calls that make calls cannot
+//! keep the loop from its sockets.
 //!
 //! Twisted: internet/base.py, DelayedCall, callLater, runUntilCurrent.
 
@@ -17,22 +17,23 @@ use std::collections::BinaryHeap;
 use std::fmt;
 use std::num::NonZeroU32;
 
-/// Cancelled entries kept in the heap before it is rebuilt, if they are more than half of it.
+/// The heap is rebuilt when it has more cancelled entries than this, and more than half of it is cancelled.
 /// Twisted: runUntilCurrent.
 const CANCELLED_MAX: usize = 50;
 
-/// Names one waiting call, in 8 bytes, and so does an `Option` of it.
+/// Identifies one delayed call, in 8 bytes; an `Option` of it takes 8 bytes too.
 ///
-/// Once the call has run or was cancelled, the id names nothing: not the next owner of the slot, for the four
-/// thousand million calls to come.
+/// After the call has run or was cancelled, the id refers to nothing, never to the next call in the slot, for the
+/// next four thousand million calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimerId {
     key: u32,
     sequence: NonZeroU32,
 }
 
-/// The call has run already, or was cancelled. Twisted: AlreadyCalled, AlreadyCancelled, which we
-/// do not tell apart, since nobody has ever acted on the difference.
+/// The error for a call that has already run or was cancelled.
+///
+/// Twisted distinguishes AlreadyCalled and AlreadyCancelled; programs never act on the difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotPending;
 
@@ -44,12 +45,12 @@ impl fmt::Display for NotPending {
 
 impl std::error::Error for NotPending {}
 
-/// The waiting calls of one reactor, each a `T`.
+/// The delayed calls of one reactor, each a `T`.
 #[derive(Debug)]
 pub(crate) struct Timers<T> {
     delayed: Slab<Delayed<T>>,
     heap: BinaryHeap<Reverse<HeapEntry>>,
-    /// Made since the last turn; not in the heap yet. Twisted: _newDelayedCalls.
+    /// Entries made since the last turn, not in the heap yet. Twisted: _newDelayedCalls.
     new: Vec<HeapEntry>,
     cancelled: usize,
     sequence: u64,
@@ -58,7 +59,7 @@ pub(crate) struct Timers<T> {
 #[derive(Debug)]
 struct Delayed<T> {
     due: Moment,
-    /// The heap entry that stands for this call; older entries of it are void.
+    /// The current heap entry of this call; its older entries are void.
     entry: HeapEntry,
     call: T,
 }
@@ -89,7 +90,7 @@ impl<T> Timers<T> {
         }
     }
 
-    /// Twisted: reactor.callLater.
+    /// Makes a call that is due at `due`. Twisted: reactor.callLater.
     pub(crate) fn call_at(&mut self, due: Moment, call: T) -> TimerId {
         self.sequence += 1;
         let entry =
@@ -99,14 +100,15 @@ impl<T> Timers<T> {
         entry.id()
     }
 
-    /// Twisted: DelayedCall.cancel. Gives the call back.
+    /// Cancels a call and returns it. Twisted: DelayedCall.cancel.
     pub(crate) fn cancel(&mut self, id: TimerId) -> Result<T, NotPending> {
         self.pending(id)?;
         self.cancelled += 1;
         Ok(self.delayed.remove(id.key as usize).call)
     }
 
-    /// Twisted: DelayedCall.reset. Later is only noted; earlier takes a new entry at once.
+    /// Makes a call due at `due`. A later time is only noted; an earlier one gets a new heap entry at once.
+    /// Twisted: DelayedCall.reset.
     pub(crate) fn reset(&mut self, id: TimerId, due: Moment) -> Result<(), NotPending> {
         let delayed = self.pending(id)?;
         delayed.due = due;
@@ -119,21 +121,21 @@ impl<T> Timers<T> {
         Ok(())
     }
 
-    /// When the call is due. Twisted: DelayedCall.getTime.
+    /// When the call is due; `None` if it is not pending. Twisted: DelayedCall.getTime.
     pub(crate) fn due(&self, id: TimerId) -> Option<Moment> {
         self.delayed.get(id.key as usize).filter(|d| d.entry.id() == id).map(|d| d.due)
     }
 
-    /// Calls still waiting. Twisted: getDelayedCalls.
+    /// The number of pending calls. Twisted: getDelayedCalls.
     pub(crate) fn len(&self) -> usize {
         self.delayed.len()
     }
 
-    /// Admits the calls made since the last turn: from now on [`next_due`](Timers::next_due) gives
-    /// them, and so not those that the calls of this turn will make.
+    /// Admits the calls made since the last turn, so that [`next_due`](Timers::next_due) returns them. Calls made in
+    /// this turn are admitted in the next.
     pub(crate) fn admit_new(&mut self) {
         self.heap.extend(self.new.drain(..).map(Reverse));
-        // Each call that waits has one entry; what else is in the heap is void.
+        // Each pending call has one current entry; all other entries are void.
         debug_assert_eq!(self.heap.len(), self.delayed.len() + self.cancelled);
         if self.cancelled > CANCELLED_MAX && self.cancelled > self.heap.len() / 2 {
             let delayed = &self.delayed;
@@ -157,14 +159,14 @@ impl<T> Timers<T> {
             if delayed.due <= entry.at {
                 return Some((entry.id(), self.delayed.remove(entry.key as usize).call));
             }
-            // It was postponed meanwhile: it gets the entry of its new time.
+            // The call was postponed: it gets an entry for its new time.
             delayed.entry.at = delayed.due;
             self.heap.push(Reverse(delayed.entry));
         }
         None
     }
 
-    /// When the loop must wake: no call is due before. It may wake for one that was postponed.
+    /// When the loop must wake. No call is due earlier; the call at that time may have been cancelled or postponed.
     pub(crate) fn earliest(&self) -> Option<Moment> {
         let new = self.new.iter().map(|entry| entry.at).min();
         let old = self.heap.peek().map(|Reverse(entry)| entry.at);
@@ -182,7 +184,7 @@ impl<T> Timers<T> {
     }
 }
 
-/// Whether `entry` is the one that stands for its call, and the call still waits.
+/// Whether `entry` is the current entry of a pending call.
 fn is_current<T>(delayed: &Slab<Delayed<T>>, entry: HeapEntry) -> bool {
     delayed.get(entry.key as usize).is_some_and(|delayed| delayed.entry == entry)
 }
@@ -270,7 +272,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a list that is searched: the same calls run in the same order.
+        /// The reference is a list that is searched and sorted: the same calls must run in the same order.
         #[test]
         fn runs_what_a_sorted_list_would_run(steps in prop::collection::vec((0..4u8, 0..40u64, 0..20usize), 1..120)) {
             let mut timers = Timers::new();

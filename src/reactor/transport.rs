@@ -1,9 +1,9 @@
-//! One connection as the reactor remembers it: a send buffer and a few facts. Plain memory, no
-//! socket: the socket lives in the [`Io`](crate::Io), under the same id.
+//! The reactor's record of one connection: a send buffer and a few flags. It is plain memory; the socket belongs to
+//! the [`Io`](crate::Io), under the same id.
 //!
-//! Twisted keeps the same facts in internet/abstract.py, FileDescriptor, as booleans that exclude
-//! each other in ways one must know. Here states that exclude each other are one enum, [`Phase`] of the
-//! connection and [`Sending`] of our side of it, and every change of either is made in this file.
+//! Twisted keeps the same facts in internet/abstract.py, FileDescriptor, as booleans, not all combinations of which
+//! are possible. Here mutually exclusive states are one enum: [`Phase`] for the connection and [`Sending`] for our
+//! side of it. Only this file changes either.
 //!
 //! ```text
 //!               connect_tcp          accept
@@ -24,40 +24,41 @@
 //! | Lingering     |                |                |                  | Lost          |
 //! | Lost          |                |                |                  |               |
 //!
-//! An empty cell changes nothing. `Sending` goes from Open to Ending when our side is to be shut, and to Ended
-//! when all is sent and the kernel has been told. A connection of which our side is Ended and the peer's end
-//! has been read can bring nothing more, and is lost.
+//! A step with an empty cell changes nothing. `Sending` becomes Ending when our side is to be shut down, and Ended
+//! when all data has been sent and the kernel shuts it down. A connection is lost when our side is Ended and the
+//! peer's end has been read.
 //!
-//! Readiness is remembered here, because the kernel speaks of it only once: `readable` and
-//! `writable` are set by events and cleared by the call that finds nothing more (Sozu calls the
-//! pair of knowledge and wish Readiness). To pause reading is therefore a flag, not a system call.
+//! Readiness is remembered here, because an edge-triggered poll reports it only once. Events set `readable` and
+//! `writable`; the call that finds nothing more clears them. (Sozu's Readiness is the same pair of readiness and
+//! interest.) So pausing is a flag, and needs no system call.
 
 use crate::io::Addrs;
 use crate::{CloseReason, ConnectorId, TimerId};
 use std::net::{SocketAddr, SocketAddrV4};
 
-/// Pending output above which a connection usually counts as full; full means strictly more.
+/// The default high-water mark, in bytes: a connection with more pending output than this is full.
 /// Twisted: FileDescriptor.bufferSize.
 pub const BUFFER_SIZE: usize = 65_536;
 
-/// Pending output above which a connection is beyond help and is aborted. Whoever produces stops
-/// at a mark of his own; this one bounds what happens if he forgot.
+/// The most pending output, in bytes: a connection with more is aborted.
+///
+/// A program should stop writing at a mark of its own; this limit protects against one that does not.
 /// Twisted has no limit.
 pub const BUFFERED_BYTES_MAX: usize = 64 << 20;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Being made by us; no protocol yet.
+    /// We are making the connection; it has no protocol yet.
     Connecting,
-    /// It stands.
+    /// The connection is open.
     Connected,
-    /// Nothing is read any more; closed when all is sent. Twisted: `disconnecting`.
+    /// Nothing more is read; the connection closes when all data has been sent. Twisted: `disconnecting`.
     Disconnecting,
-    /// All is sent, then our side is shut; what still comes is read and thrown away until the peer
-    /// ends, or has sent more than it may.
+    /// Our side ends when all data has been sent; input is read and discarded until the peer ends its side or a limit
+    /// is reached.
     Lingering,
-    /// Over; `connection_lost` is on its way.
+    /// The connection is over; `connection_lost` has been posted.
     Lost,
 }
 
@@ -84,18 +85,18 @@ impl Phase {
     }
 }
 
-/// Our side of a connection.
+/// The state of our side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sending {
     Open,
-    /// To be shut when all is sent.
+    /// Our side will be shut down when all data has been sent.
     Ending,
-    /// Shut: the peer reads our end.
+    /// Our side is shut down: the peer reads our end.
     Ended,
 }
 
-/// Both ends, as they are kept. A server has as many of these as it has clients, nearly all of them of
-/// IPv4; so those lie here in 12 bytes, where two `SocketAddr` take 64, and the others apart.
+/// Both addresses, in little memory. A server holds one of these for each client, and nearly all clients use IPv4:
+/// two `SocketAddrV4` take 12 bytes, two `SocketAddr` 64. Other addresses are boxed.
 #[derive(Debug)]
 enum PackedAddrs {
     V4 { peer: SocketAddrV4, local: SocketAddrV4 },
@@ -111,63 +112,66 @@ impl From<Addrs> for PackedAddrs {
     }
 }
 
-/// What a connection has besides whose protocol is a filter.
+/// The extra state of a connection whose protocol is a filter.
 #[derive(Debug, Default)]
 struct Filtered {
-    /// What was written, and is to be encoded before it is sent.
+    /// Written data that the filter has not encoded yet.
     plain: Vec<u8>,
-    /// What the peer has shown of itself.
+    /// The certificates that the peer has presented.
     peer_certificates: Vec<Vec<u8>>,
 }
 
-/// What few connections have, or for a short time: those that we have made, that have a filter, or that
-/// are about to end. It stands apart, so that an idle client's connection costs a word for all of it.
+/// State that few connections need, or only for a short time: connections that we made, that have a filter, or that
+/// are about to end. It is boxed, so that it costs an idle client's connection one word.
 #[derive(Debug, Default)]
 struct Cold {
-    /// There where the protocol is a filter.
+    /// Set if the protocol is a filter.
     filtered: Option<Filtered>,
     connector: Option<ConnectorId>,
-    /// Why it is being closed, when that is not ConnectionDone.
+    /// Why the connection is being closed, if not for ConnectionDone.
     reason: Option<CloseReason>,
-    /// The deadline of connecting, of flushing before the close, or of lingering.
+    /// The deadline for connecting, for flushing before the close, or for lingering.
     deadline: Option<TimerId>,
-    /// Of a lingering one: how much may still come.
+    /// How many more bytes a lingering connection may receive.
     linger_bytes: usize,
 }
 
-/// One connection: its send buffer, its two ends, and where it stands.
+/// The state of one connection: its send buffer, its two addresses and its phase.
 ///
-/// Memory: 80 bytes, and the send buffer while something waits to be sent.
+/// Memory: 80 bytes, plus the send buffer while output is pending.
 #[derive(Debug)]
 pub struct Transport {
     pub(super) generation: u32,
     phase: Phase,
     sending: Sending,
-    /// What the kernel has said, until a call disproves it.
+    /// The kernel has reported the socket readable, and no read has found it empty since.
     pub(super) readable: bool,
+    /// The kernel has reported the socket writable, and no write has found it full since.
     pub(super) writable: bool,
-    /// The peer has ended or failed: there is an end to be read, and no event will tell.
+    /// The peer has ended its side, or the connection has failed: the end is still to be read, without an event.
     pub(super) read_closed: bool,
-    /// The end has been read.
+    /// The peer's end has been read.
     pub(super) read_ended: bool,
-    /// Who holds up reading: the protocol, or the send buffer.
+    /// The protocol has paused reading.
     pub(super) paused: bool,
+    /// The full send buffer holds up reading.
     pub(super) full: bool,
     /// Each read and each write is a datagram.
     pub(super) datagrams: bool,
-    /// Pending output above which reading is held up; `u32::MAX` is beyond [`BUFFERED_BYTES_MAX`], so
-    /// never. Twisted: registerProducer, bufferSize.
+    /// Pending output above which the connection is full. `u32::MAX` turns back-pressure off, since it is more than
+    /// [`BUFFERED_BYTES_MAX`]. Twisted: registerProducer, bufferSize.
     pub(super) high_water: u32,
     /// Call `resume_producing` when the send buffer is empty.
     pub(super) resume_wanted: bool,
-    /// On the list of connections to be flushed; on the list of those to be read.
+    /// The connection is on the list of connections to flush.
     pub(super) dirty: bool,
+    /// The connection is on the list of connections to read.
     pub(super) ready: bool,
-    /// The connector may begin again with its first delay.
+    /// The connector will start again with its first delay.
     pub(super) delay_reset: bool,
-    /// How many bytes of `out` have been sent: sending moves no bytes.
+    /// How many bytes of `out` have been sent, so that a partial send moves no bytes.
     sent: u32,
-    /// What is to be sent as it stands.
+    /// Data to send as it is.
     out: Vec<u8>,
     addresses: PackedAddrs,
     cold: Option<Box<Cold>>,
@@ -180,7 +184,7 @@ impl Transport {
             phase,
             sending: Sending::Open,
             readable: false,
-            // A fresh connection has an empty send buffer: the kernel need not tell us.
+            // A new connection has room in the kernel's send buffer; no event is needed to know that.
             writable: phase == Phase::Connected,
             read_closed: false,
             read_ended: false,
@@ -199,7 +203,7 @@ impl Transport {
         }
     }
 
-    /// Both ends, as they were when the connection was made. Twisted: getPeer, getHost.
+    /// The peer's address and ours, as of the time when the connection was made. Twisted: getPeer, getHost.
     pub fn addrs(&self) -> Addrs {
         match &self.addresses {
             PackedAddrs::V4 { peer, local } => {
@@ -209,7 +213,7 @@ impl Transport {
         }
     }
 
-    /// Takes `step`, if the table has it. Returns whether it has.
+    /// Takes `step` if the table allows it. Returns whether it did.
     pub(super) fn step(&mut self, step: Step) -> bool {
         let next = self.phase.after(step);
         self.phase = next.unwrap_or(self.phase);
@@ -220,7 +224,7 @@ impl Transport {
         self.phase
     }
 
-    /// The connection that was being made is open.
+    /// Marks a connection that was being made as open.
     pub(super) fn made(&mut self, addrs: Addrs, datagrams: bool) {
         self.step(Step::Made);
         self.writable = true;
@@ -228,14 +232,14 @@ impl Transport {
         self.addresses = addrs.into();
     }
 
-    /// Our side is to be shut when all is sent.
+    /// Has our side shut down when all data has been sent.
     pub(super) fn end_sending(&mut self) {
         if self.sending == Sending::Open {
             self.sending = Sending::Ending;
         }
     }
 
-    /// All is sent. Returns whether our side is to be shut now.
+    /// Notes that all data has been sent. Returns whether the caller must shut our side down now.
     pub(super) fn all_sent(&mut self) -> bool {
         let ends = self.sending == Sending::Ending;
         if ends {
@@ -248,12 +252,12 @@ impl Transport {
         self.sending == Sending::Ended
     }
 
-    /// Whether both sides have ended: nothing can come or be sent any more.
+    /// Whether both sides have ended.
     pub(super) fn has_ended(&self) -> bool {
         self.read_ended && self.has_ended_sending()
     }
 
-    /// Who made it, if we did.
+    /// The connector that made this connection, if we made it.
     pub(super) fn connector(&self) -> Option<ConnectorId> {
         self.cold.as_ref()?.connector
     }
@@ -262,7 +266,7 @@ impl Transport {
         self.cold().connector = Some(connector);
     }
 
-    /// Why it will have been closed; unless told, ConnectionDone.
+    /// Sets the reason for the close; the default is ConnectionDone.
     pub(super) fn set_reason(&mut self, why: CloseReason) {
         self.cold().reason = Some(why);
     }
@@ -271,17 +275,17 @@ impl Transport {
         self.cold.as_mut()?.reason.take()
     }
 
-    /// Whether there is a deadline for what it is doing.
+    /// Whether the connection has a deadline now.
     pub(super) fn has_deadline(&self) -> bool {
         self.cold.as_ref().is_some_and(|cold| cold.deadline.is_some())
     }
 
-    /// Notes the timer of the deadline; returns the one before it.
+    /// Sets the timer of the deadline; returns the previous one.
     pub(super) fn set_deadline(&mut self, timer: TimerId) -> Option<TimerId> {
         self.cold().deadline.replace(timer)
     }
 
-    /// From now on it lingers, while no more than `most` bytes come. Returns whether that begins now.
+    /// Begins to linger, for at most `most` more bytes of input. Returns false if it lingers already or cannot.
     pub(super) fn begin_linger(&mut self, most: usize) -> bool {
         let begins = self.step(Step::Linger);
         if begins {
@@ -291,7 +295,7 @@ impl Transport {
         begins
     }
 
-    /// Whether it may linger on, now that `count` bytes more have come.
+    /// Counts `count` more bytes of input. Returns whether the connection may go on lingering.
     pub(super) fn may_linger(&mut self, count: usize) -> bool {
         let left = self.cold().linger_bytes.checked_sub(count);
         self.cold().linger_bytes = left.unwrap_or(0);
@@ -306,13 +310,13 @@ impl Transport {
         self.cold.get_or_insert_default()
     }
 
-    /// Bytes written and not yet sent; of a filtered connection, those that wait in either form.
+    /// Bytes written and not yet sent. For a filtered connection this counts plain and encoded bytes.
     #[inline]
     pub fn pending(&self) -> usize {
         self.unsent_bytes() + self.filtered().map_or(0, |filtered| filtered.plain.len())
     }
 
-    /// Bytes that can be sent as they stand.
+    /// Bytes that can be sent without encoding.
     #[inline]
     pub(super) fn unsent_bytes(&self) -> usize {
         self.out.len() - self.sent as usize
@@ -327,13 +331,13 @@ impl Transport {
         self.cold.as_mut()?.filtered.as_mut()
     }
 
-    /// From now on what is written is encoded by the protocol before it is sent.
+    /// From now on the protocol encodes written data before it is sent.
     pub(super) fn begin_filtering(&mut self) {
         self.cold().filtered.get_or_insert_default();
     }
 
-    /// The certificates that the peer of a filtered connection has shown and proved to own, its own
-    /// first, each as DER; none where it was not asked for any. Twisted: getPeerCertificate.
+    /// The certificate chain that the peer of a filtered connection has presented and proved to own: its own
+    /// certificate first, each as DER. Empty if the filter requested none. Twisted: getPeerCertificate.
     pub fn peer_certificates(&self) -> &[Vec<u8>] {
         self.filtered().map_or(&[], |filtered| &filtered.peer_certificates)
     }
@@ -344,38 +348,37 @@ impl Transport {
         }
     }
 
-    /// What is to be encoded, and where to; nothing if the protocol is no filter.
+    /// The plain data to encode and the buffer to encode it into; `None` without a filter.
     pub(super) fn filtering(&mut self) -> Option<(&mut Vec<u8>, &mut Vec<u8>)> {
         let filtered = self.cold.as_mut()?.filtered.as_mut()?;
         Some((&mut filtered.plain, &mut self.out))
     }
 
-    /// Takes away the buffer of what was written, if all of it has been encoded.
+    /// Takes the plain buffer, if all of its data has been encoded.
     pub(super) fn take_encoded(&mut self) -> Option<Vec<u8>> {
         let plain = &mut self.filtered_mut()?.plain;
         plain.is_empty().then(|| std::mem::take(plain))
     }
 
-    /// Whether the protocol may be given more input now: the connection stands, and neither the
-    /// protocol nor a full send buffer holds it up.
+    /// Whether the reactor may deliver input to the protocol now: the connection is open, and neither the protocol nor
+    /// a full send buffer holds up reading.
     #[inline]
     pub fn is_delivering(&self) -> bool {
         self.phase == Phase::Connected && !self.paused && !self.full
     }
 
-    /// Whether so much is pending that more should not be written until it has been sent.
+    /// Whether pending output has exceeded the high-water mark and is not all sent yet.
     pub fn is_full(&self) -> bool {
         self.full
     }
 
-    /// Whether what is written will still be sent, as far as we know.
-    /// Twisted: `connected and not disconnecting`.
+    /// Whether the connection is open and accepts writes. Twisted: `connected and not disconnecting`.
     #[inline]
     pub fn is_connected(&self) -> bool {
         self.phase == Phase::Connected && self.sending == Sending::Open
     }
 
-    /// Whether the reactor has reason to call `read`.
+    /// Whether the reactor should read the connection when it is readable.
     pub(super) fn wants_read(&self) -> bool {
         match self.phase {
             Phase::Connecting | Phase::Lingering => true,
@@ -384,7 +387,7 @@ impl Transport {
         }
     }
 
-    /// The send buffer, for who writes to append to.
+    /// The buffer that writes append to.
     #[inline]
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
         match self.cold.as_mut().and_then(|cold| cold.filtered.as_mut()) {
@@ -399,16 +402,15 @@ impl Transport {
         &self.out[sent..self.out.len().min(sent.saturating_add(most))]
     }
 
-    /// Notes that `count` bytes were sent. Gives the buffer back, with what it held, when all of it is: an
-    /// idle connection holds none.
+    /// Notes that `count` bytes were sent. When all are, returns the buffer, so that an idle connection holds none.
     pub(super) fn sent(&mut self, count: usize) -> Option<Vec<u8>> {
         let sent = self.sent as usize + count;
         debug_assert!(sent <= self.out.len());
         if sent == self.out.len() {
             return Some(self.take_out());
         }
-        // Bytes are moved only when at least as many have been sent since: twice copied at most,
-        // however small the pieces (Twisted copies all of the rest each time, issue #12742).
+        // The rest moves only when it is no longer than what has been sent since the last move, so moving costs no more
+        // than sending, however small the pieces. (Twisted copies the rest after each send, issue #12742.)
         let moves = sent >= BUFFER_SIZE && sent >= self.out.len() / 2;
         if moves {
             self.out.drain(..sent);
@@ -417,7 +419,7 @@ impl Transport {
         None
     }
 
-    /// Takes the send buffer away with what it holds, sent or not.
+    /// Takes the send buffer with its contents, sent or not.
     pub(crate) fn take_out(&mut self) -> Vec<u8> {
         self.sent = 0;
         std::mem::take(&mut self.out)
@@ -449,7 +451,7 @@ mod tests {
         }
     }
 
-    /// The rows and cells of the table at the head of this file.
+    /// Compares `Phase::after` with the table at the head of this file.
     #[test]
     fn every_step_from_every_phase_is_as_the_table_says() {
         use Phase::*;

@@ -1,6 +1,6 @@
-//! The reactor's side of the core: what it notes of connections, and the lists it works through.
+//! The reactor's side of the core: what it notes about connections, and the lists that it works through.
 //!
-//! No protocol can call any of this.
+//! Protocols cannot call any of these functions.
 
 use super::Core;
 use crate::Moment;
@@ -13,7 +13,7 @@ use std::io;
 use std::time::Duration;
 
 impl<S: Shared> Core<S> {
-    /// A turn begins: all that the last one found ready has been seen to, and timers that are due will be now.
+    /// Begins a turn: measures the lag of the last one, and admits the timers set in it.
     pub(crate) fn begin_turn(&mut self, now: Moment) {
         self.timers.admit_new();
         let found = self.now;
@@ -22,7 +22,7 @@ impl<S: Shared> Core<S> {
         self.now = now;
     }
 
-    /// The connection that `id` names, and buffers for it.
+    /// The connection `id`, and the buffer pool.
     pub(crate) fn transport_and_buffers(
         &mut self,
         id: ConnId,
@@ -32,10 +32,10 @@ impl<S: Shared> Core<S> {
         Some((slot.filter(|transport| transport.generation == id.generation())?, buffers))
     }
 
-    /// The name of the next connection; the same until it is inserted.
+    /// The id of the next connection. It stays the same until [`insert`](Core::insert).
     pub(crate) fn next_id(&self) -> ConnId {
-        // After four thousand million connections it begins anew; an id that old is long forgotten.
-        // Generation 0 is kept for the ports' tokens.
+        // The generation wraps after four thousand million connections; no caller keeps an id for so long.
+        // Generation 0 is reserved for the tokens of ports.
         let generation = self.generation.checked_add(1).unwrap_or(1);
         ConnId::new(self.transports.vacant_key() as u32, generation)
     }
@@ -56,7 +56,7 @@ impl<S: Shared> Core<S> {
         self.generation = id.generation();
     }
 
-    /// Notes what the kernel said of `id`.
+    /// Notes the readiness that the kernel has reported for `id`.
     pub(crate) fn note_readiness(
         &mut self,
         id: ConnId,
@@ -78,9 +78,9 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// The kernel has given `id` up. Whoever reads will find out, after what had come before; who does
-    /// not read, because the protocol waits for something or the peer has ended its side, is told
-    /// here. Twisted: posixbase.py, _doReadOrWrite, for a hang-up of what is not being read.
+    /// Notes that the connection `id` has failed. If it is being read, a read will return the error, after the data
+    /// that arrived before. If not (it is paused, full or closing, or the peer has ended its side), it is lost here.
+    /// Twisted: posixbase.py, _doReadOrWrite, for a hang-up of a descriptor that is not being read.
     pub(crate) fn note_failure(&mut self, id: ConnId) {
         let reads = self.transport(id).is_none_or(Transport::wants_read);
         if !reads {
@@ -89,7 +89,7 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// Puts `id` on the ready list if there is, or may be, something to read and it may be read.
+    /// Puts `id` on the ready list if it may have input and may be read.
     pub(crate) fn requeue(&mut self, id: ConnId) {
         let Some(transport) = self.transport_mut(id) else { return };
         let known = transport.readable || transport.phase() == Phase::Connecting;
@@ -107,8 +107,8 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// Closes `id` as [`lose_connection`](Core::lose_connection) does, because its protocol failed. If it is being
-    /// closed already, that becomes the reason.
+    /// Closes `id` as [`lose_connection`](Core::lose_connection) does, because its protocol failed. If it is already
+    /// being closed, only its reason changes.
     pub(crate) fn failed(&mut self, id: ConnId, why: CloseReason) {
         let Some(transport) = self.transport_mut(id) else { return };
         transport.set_reason(why);
@@ -116,27 +116,27 @@ impl<S: Shared> Core<S> {
         self.mark_dirty(id);
     }
 
-    /// Ends the connection if nothing can come or be sent on it any more.
+    /// Ends the connection if both sides have ended.
     pub(crate) fn end_if_both_ended(&mut self, id: ConnId) {
         if self.transport(id).is_some_and(Transport::has_ended) {
             self.done(id);
         }
     }
 
-    /// All that was to be done on the connection is done: it ends for the reason it was lost for.
+    /// Ends a connection on which nothing is left to do, with the reason given earlier or ConnectionDone.
     pub(crate) fn done(&mut self, id: ConnId) {
         let Some(transport) = self.transport_mut(id) else { return };
         let why = transport.take_reason().unwrap_or(CloseReason::ConnectionDone);
         self.lost(id, why);
     }
 
-    /// The connection is over: nothing is delivered any more, and `connection_lost` is posted.
+    /// Ends the connection: nothing more is delivered, and `connection_lost` is posted.
     pub(crate) fn lost(&mut self, id: ConnId, why: CloseReason) {
         self.lost_how(id, why, Close::Orderly);
     }
 
-    /// As [`lost`](Core::lost); `how` decides whether the peer still gets what the kernel holds. The
-    /// reason cannot: who is closed because he was too slow is told so first.
+    /// Ends the connection as [`lost`](Core::lost) does; `how` decides whether the peer still gets the data that the
+    /// kernel holds. The reason `why` does not decide that: a slow client still gets the message that it was too slow.
     pub(crate) fn lost_how(&mut self, id: ConnId, why: CloseReason, how: Close) {
         let Some(transport) = self.transport_mut(id) else { return };
         if !transport.step(Step::End) {
@@ -146,13 +146,13 @@ impl<S: Shared> Core<S> {
         let deadline = transport.take_deadline();
         self.buffers.give_back(out);
         if let Some(deadline) = deadline {
-            // It may be the very deadline that has just run out.
+            // This deadline may be the one that has just expired.
             let _ = self.timers.cancel(deadline);
         }
         self.inbox.push_back(Posted::Lost(id, why, how));
     }
 
-    /// From now on `id` is given `time` for what it is about (connecting, flushing, lingering).
+    /// Gives `id` the time `time` for what it is doing now (connecting, flushing or lingering).
     pub(crate) fn set_deadline(&mut self, id: ConnId, time: Duration) {
         let timer = self.timers.call_at(self.now + time, TimerCall::Deadline(id));
         let Some(transport) = self.transport_mut(id) else { return };

@@ -1,11 +1,11 @@
-//! The kernel, by way of mio: the one file of the program that names it.
+//! The kernel, through mio. Only this file uses mio.
 //!
-//! mio registers edge-triggered (EPOLLET). Each socket is registered once, for both directions,
-//! and never again: an `epoll_ctl` costs 0.4 µs, a flag in memory nothing. Closing a descriptor
-//! takes it out of epoll, since no duplicate of it exists (all are close-on-exec).
+//! mio registers sockets edge-triggered (EPOLLET). Each socket is registered once, for both directions, and never
+//! reregistered: an `epoll_ctl` costs 0.4 µs, a flag in memory nothing. Closing a descriptor removes it from epoll,
+//! since it has no duplicate (all descriptors are close-on-exec).
 //!
-//! A token is the connection's id, generation and key in one word, so an event can be checked
-//! against the slot it speaks of. Generations begin at 1; ports are the tokens of generation 0.
+//! A token is a connection's id: generation and key in one word. So the reactor can check whether an event is for the
+//! slot's present connection. Generations begin at 1; tokens of generation 0 are ports.
 
 use super::{Addrs, Close, ConnId, Event, Io, Moment, PortId, Signal, UnixNanos, is_exhausted};
 use ::mio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
@@ -22,15 +22,15 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Events taken from the kernel at a time. When there are more, the next poll gives the rest.
+/// The most events that one poll returns. The next poll returns the rest.
 const EVENTS_MAX: usize = 1024;
 
-/// Connections the kernel keeps waiting per port; it lowers this to net.core.somaxconn.
-/// Twisted's default is 50, which a burst of clients overruns.
+/// How many connections per port the kernel keeps waiting, up to its net.core.somaxconn.
+/// Twisted's default is 50, too few for a burst of clients.
 const BACKLOG: i32 = 1024;
 
-/// A peer that lost its power says nothing for ever. It is asked after two minutes of silence, and
-/// given up after two more.
+/// TCP keepalive, for peers that vanish without a FIN, for example when they lose power: the kernel probes after two
+/// minutes of silence, and drops the connection after two more.
 fn keepalive() -> TcpKeepalive {
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(120));
     keepalive.with_interval(Duration::from_secs(30)).with_retries(4)
@@ -44,17 +44,17 @@ pub struct MioIo {
     poll: Poll,
     events: Events,
     signals: Option<Signals>,
-    /// Those that came before the loop ran, for its first poll; each once.
+    /// Signals received before the loop ran, each once; the first poll reports them.
     early: Vec<Signal>,
     start: Instant,
     ports: Vec<Option<Listener>>,
     sockets: Vec<Option<OpenSocket>>,
-    /// A descriptor held for the moment when there are no others (Twisted: tcp.py,
-    /// _FileDescriptorReservation).
+    /// A descriptor kept open so that it can be freed when the process has run out of them.
+    /// Twisted: tcp.py, _FileDescriptorReservation.
     reserve: Option<File>,
 }
 
-/// What stands under an id.
+/// The open socket of a connection.
 #[derive(Debug)]
 enum OpenSocket {
     Stream(TcpStream),
@@ -68,19 +68,19 @@ enum Listener {
     Unix { listener: UnixListener, _path: SocketPath },
 }
 
-/// Where a socket listens. The file there goes with it, also when a start fails.
+/// The path of a listening Unix socket. Dropping it removes the file, also when listening fails halfway.
 #[derive(Debug)]
 struct SocketPath(PathBuf);
 
 impl Drop for SocketPath {
     fn drop(&mut self) {
-        // Whatever stands in the way of that, the next process finds that nobody listens there.
+        // If this fails, the next process finds that no process listens on the file, and replaces it.
         let _ = fs::remove_file(&self.0);
     }
 }
 
 impl Listener {
-    /// Takes the next waiting connection away.
+    /// Accepts the next waiting connection.
     fn accept(&self) -> io::Result<(OpenSocket, Addrs)> {
         match self {
             Listener::Tcp { listener, host } => {
@@ -100,7 +100,7 @@ impl Listener {
 }
 
 impl MioIo {
-    /// Makes a poll instance, and catches `signals` from now on.
+    /// Opens an event poll, and catches `signals` from now on. Fails with the kernel's error.
     pub fn new(signals: &[Signal]) -> io::Result<MioIo> {
         let poll = Poll::new()?;
         let signals = match signals {
@@ -123,8 +123,8 @@ impl MioIo {
         })
     }
 
-    /// Whether a signal that asks for the end has come: for whoever has much to do before there is a loop.
-    /// The first poll tells of all that has come by then, as if it came now.
+    /// Whether SIGINT or SIGTERM has arrived, for a program with a long start before its loop runs.
+    /// The first poll reports all signals that have arrived by then.
     pub fn is_told_to_end(&mut self) -> bool {
         for came in self.signals.iter_mut().flat_map(Signals::pending).filter_map(signal) {
             if !self.early.contains(&came) {
@@ -134,7 +134,7 @@ impl MioIo {
         self.early.iter().any(|came| matches!(came, Signal::Interrupt | Signal::Terminate))
     }
 
-    /// The wall clock, for those who have no reactor: `main` and the log.
+    /// Reads the wall clock, for code without a reactor, such as `main` and the log.
     pub fn wall_clock() -> UnixNanos {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
@@ -169,14 +169,14 @@ impl MioIo {
         Ok(())
     }
 
-    /// Accepts and closes, until none waits.
+    /// Accepts connections and closes them, until none waits or `most` are closed.
     fn turn_away(&mut self, port: PortId, most: usize) -> Result<usize, usize> {
         let port = self.port(port).map_err(|_| 0_usize)?;
         for turned_away in 0..most {
             match port.accept() {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(turned_away),
                 Err(e) if is_exhausted(&e) => return Err(turned_away),
-                // Whoever has gone meanwhile counts too, so that this has an end.
+                // A connection that is gone already counts too, so that the loop ends.
                 _ => {}
             }
         }
@@ -193,7 +193,7 @@ impl Io for MioIo {
         MioIo::wall_clock()
     }
 
-    /// `RandomState` is seeded by the kernel, and differs at every call.
+    /// The kernel seeds `RandomState`, whose keys differ at every call.
     fn random(&mut self) -> u64 {
         RandomState::new().hash_one(0)
     }
@@ -202,8 +202,8 @@ impl Io for MioIo {
         let timeout = if self.early.is_empty() { timeout } else { Some(Duration::ZERO) };
         events.extend(self.early.drain(..).map(Event::Signal));
         match self.poll.poll(&mut self.events, timeout) {
-            // Any handled signal interrupts epoll_wait, whatever SA_RESTART says. The turn goes on
-            // without events; the signal itself is read at the next one.
+            // Any handled signal interrupts epoll_wait, even with SA_RESTART. This turn goes on without events; the
+            // next poll reports the signal.
             Err(e) if e.kind() == ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
@@ -218,7 +218,7 @@ impl Io for MioIo {
                 }
                 Token(id) => events.push(Event::Ready {
                     id: ConnId::new(id as u32, (id >> 32) as u32),
-                    // A failed connection says so to whichever of the two is tried.
+                    // On a failed connection both a read and a write return the error.
                     readable: event.is_readable() || event.is_error(),
                     writable: event.is_writable() || event.is_error(),
                     read_closed: event.is_read_closed() || event.is_error(),
@@ -233,7 +233,7 @@ impl Io for MioIo {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.set_reuse_address(true)?;
-        // Accepted sockets inherit these on Linux, which saves a call for each. Replies are gathered
+        // On Linux accepted sockets inherit these options, which saves a system call for each. Replies are collected
         // before they are sent, so Nagle's algorithm could only delay them.
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&keepalive())?;
@@ -246,7 +246,7 @@ impl Io for MioIo {
         Ok(host)
     }
 
-    /// The mode is set before anybody can connect, which is from `listen` on.
+    /// Sets the mode before `listen`, after which clients can connect.
     fn listen_unix(&mut self, port: PortId, path: &Path) -> io::Result<()> {
         remove_if_dead(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -276,7 +276,7 @@ impl Io for MioIo {
     fn shed(&mut self, port: PortId, most: usize) -> Result<usize, usize> {
         self.reserve = None;
         let shed = self.turn_away(port, most);
-        // If another process was faster, the next call tries again.
+        // If the freed descriptor was taken meanwhile, the next call tries again.
         self.reserve = reserve().ok();
         shed
     }
@@ -290,7 +290,7 @@ impl Io for MioIo {
 
     fn connected(&mut self, id: ConnId) -> io::Result<Option<Addrs>> {
         let stream = self.stream(id)?;
-        // SO_ERROR gives a failure once and then forgets it, so it comes first and is returned.
+        // The kernel reports a failure in SO_ERROR only once, so it is checked first and returned.
         if let Some(error) = stream.take_error()? {
             return Err(error);
         }
@@ -299,8 +299,8 @@ impl Io for MioIo {
             peer => peer?,
         };
         let host = stream.local_addr()?;
-        // A connection to a local port in the ephemeral range can meet itself (TCP's simultaneous
-        // open) when nobody listens there.
+        // If no process listens on a local port in the ephemeral range, a connection to it can connect to itself (TCP's
+        // simultaneous open).
         match peer == host {
             true => Err(ErrorKind::ConnectionRefused.into()),
             false => Ok(Some(Addrs { peer, local: host })),
@@ -313,7 +313,7 @@ impl Io for MioIo {
             SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
         };
         let socket = UdpSocket::bind(any)?;
-        // The kernel now drops what comes from anybody else, and tells of an unreachable port.
+        // From now on the kernel drops datagrams from other addresses, and reports an unreachable port.
         socket.connect(address)?;
         let host = socket.local_addr()?;
         self.keep(id, OpenSocket::Datagrams(socket))?;
@@ -328,7 +328,7 @@ impl Io for MioIo {
         }
     }
 
-    /// SIGPIPE is ignored by Rust's runtime; a connection that is gone gives EPIPE.
+    /// Rust's runtime ignores SIGPIPE, so a write to a closed connection returns EPIPE.
     fn write(&mut self, id: ConnId, data: &[u8]) -> io::Result<usize> {
         match self.socket(id)? {
             OpenSocket::Stream(stream) => stream.write(data),
@@ -348,10 +348,10 @@ impl Io for MioIo {
     fn close(&mut self, id: ConnId, how: Close) {
         let socket = self.sockets.get_mut(id.key()).and_then(Option::take);
         let Some(OpenSocket::Stream(stream)) = socket else { return };
-        // Neither can fail in a way that matters: the socket is dropped in any case.
+        // A failure of either call does not matter: the socket is dropped in any case.
         let _ = match how {
-            // Closing with unread input sends RST at once; after a shutdown the peer still reads
-            // what was written, and a clean end.
+            // A close with unread input sends RST at once. After a shutdown the peer still reads the written data and a
+            // clean end.
             Close::Orderly => stream.shutdown(Shutdown::Both),
             Close::AfterEnd => Ok(()),
             Close::Reset => SockRef::from(&stream).set_linger(Some(Duration::ZERO)),
@@ -366,7 +366,7 @@ impl fmt::Debug for MioIo {
     }
 }
 
-/// Makes room at `path` if what lies there is the socket of a process that has ended.
+/// Removes the file at `path` if it is the socket of a process that has ended.
 fn remove_if_dead(path: &Path) -> io::Result<()> {
     let kind = match fs::symlink_metadata(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
@@ -375,17 +375,17 @@ fn remove_if_dead(path: &Path) -> io::Result<()> {
     if !kind.is_socket() {
         return Err(io::Error::new(
             ErrorKind::AlreadyExists,
-            "it is there and no socket: move it away",
+            "the file is not a socket: move it away",
         ));
     }
     let caller = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Whoever listens may have no time for us, which is not to be waited for.
+    // The listening process may be busy; do not wait for it.
     caller.set_nonblocking(true)?;
     match caller.connect(&SockAddr::unix(path)?) {
         Err(e) if e.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
         _ => Err(io::Error::new(
             ErrorKind::AddrInUse,
-            "another process listens there: end that first",
+            "another process listens on this socket: end it first",
         )),
     }
 }

@@ -1,19 +1,18 @@
-//! All that the reactor asks of the world: sockets, readiness, the two clocks, chance, signals.
+//! Everything that the reactor needs from outside: sockets, readiness, two clocks, random bits, signals.
 //!
-//! The reactor is generic over [`Io`]. [`MioIo`] is the kernel, and the only place in the program
-//! that names mio. [`MemoryIo`](crate::testing::MemoryIo) is a network in memory on a clock of its
-//! own. Tests run on both: `src/reactor/tests/promises/io_contract.rs` is the specification of a third
-//! `Io`, and `reactor.rs` beside it holds the promises that the reactor makes on top of it.
+//! The reactor is generic over [`Io`]. [`MioIo`] is the kernel; only it uses mio.
+//! [`MemoryIo`](crate::testing::MemoryIo) is an in-memory network with a clock of its own. Tests run on both. To
+//! write another `Io`, follow `src/reactor/tests/promises/io_contract.rs`, which specifies the trait; `reactor.rs`
+//! beside it tests what the reactor promises on top of any `Io`.
 //!
-//! The sockets live in the `Io`, under the reactor's own ids. So no socket type leaks out: a
-//! protocol, a timer or a transport never mentions the `Io` beneath it.
+//! The `Io` owns the sockets, under the reactor's ids. So no socket type leaks out, and protocols, timers and
+//! transports never mention the `Io`.
 //!
-//! What an `Io` must promise, in epoll's words: readiness is **edge-triggered**. After an event,
-//! nothing more is said about that direction until a call has returned `WouldBlock`, or a read has
-//! returned fewer bytes than it could take, or a write has taken fewer than it was given. Events
-//! may be spurious. An event for a connection that was closed meanwhile may still arrive, under
-//! the old id. Whoever stops of his own accord must remember that he did; the reactor does
-//! ([`Transport`](crate::Transport), `readable` and `writable`).
+//! Readiness is **edge-triggered**, as epoll's with EPOLLET. After an event for one direction of a connection, the `Io`
+//! owes no further event for it until a call has returned `WouldBlock`, a read has returned fewer bytes than its buffer
+//! holds, or a write has taken fewer bytes than it was given. Events may be spurious. An event for a closed connection
+//! may still arrive, under the old id. A caller that stops reading or writing earlier must remember that itself; the
+//! reactor does so in `readable` and `writable` of [`Transport`](crate::Transport).
 
 mod mio;
 
@@ -26,84 +25,84 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::time::Duration;
 
-/// What the reactor asks of the kernel, or of what stands in for it.
+/// What the reactor needs from the kernel, or from a replacement for it.
 ///
-/// No call blocks but [`poll`](Io::poll), and it only as long as it is told.
+/// Only [`poll`](Io::poll) blocks, at most for its timeout.
 pub trait Io {
-    /// The monotonic clock.
+    /// Reads the monotonic clock.
     fn now(&mut self) -> Moment;
 
-    /// The wall clock.
+    /// Reads the wall clock.
     fn wall(&mut self) -> UnixNanos;
 
-    /// Sixty-four random bits, to seed what must differ from run to run (jitter, hashing).
+    /// Returns 64 random bits, to seed what must differ from run to run (jitter, hashing).
     fn random(&mut self) -> u64;
 
-    /// Waits until something is ready, or `timeout` has passed (`None`: for ever), and appends what
-    /// is ready to `events`.
+    /// Waits until something is ready or `timeout` has passed (`None`: without a limit), and appends the events to
+    /// `events`.
     ///
-    /// An interrupted wait ends early with no events. An error means that the loop cannot go on.
+    /// A signal may end the wait early, without events. After an error the loop cannot go on.
     fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
 
-    /// Listens on `address` as `port`, and says which address it became (port 0 asks the kernel to
-    /// choose one).
+    /// Listens on `address` as `port`. Returns the address; for port 0 the kernel chooses the number.
     fn listen(&mut self, port: PortId, address: SocketAddr) -> io::Result<SocketAddr>;
 
-    /// Listens at `path` in the file system as `port`: for those on this machine whom the file's mode,
-    /// 0660, lets in. A socket file at which nobody listens any more is replaced; one at which somebody
-    /// does is `AddrInUse`, and any other file `AlreadyExists`.
+    /// Listens on a Unix socket at `path` as `port`. The file's mode, 0660, decides which users may connect.
+    ///
+    /// A socket file on which no process listens is replaced. Fails with `AddrInUse` if a process listens on it, and
+    /// with `AlreadyExists` if the file is not a socket.
     fn listen_unix(&mut self, port: PortId, path: &Path) -> io::Result<()>;
 
-    /// Stops listening. Connections already accepted live on; those waiting are refused. A socket file
-    /// is removed.
+    /// Stops listening, and removes a socket file. Accepted connections stay open; waiting ones are refused.
     fn unlisten(&mut self, port: PortId);
 
-    /// Takes the next waiting connection of `port`, to be known as `id`.
+    /// Accepts the next waiting connection of `port` as `id`.
     fn accept(&mut self, port: PortId, id: ConnId) -> io::Result<Addrs>;
 
-    /// When the process is out of descriptors: gives up the reserve descriptor, takes at most `most`
-    /// waiting connections of `port` only to close them, and takes the reserve back.
+    /// Turns away up to `most` waiting connections of `port` when the process is out of descriptors: frees the reserve
+    /// descriptor, accepts and closes them one by one, and reopens the reserve.
     ///
-    /// Returns how many were turned away. If that is `Ok` and fewer than `most`, none is left waiting; `Err` means
-    /// that it could turn away no more, for others have taken the descriptor.
+    /// Returns how many it turned away. `Ok` with fewer than `most` means that none is left waiting. `Err` means that
+    /// it had to stop, because the freed descriptor was taken elsewhere.
     fn shed(&mut self, port: PortId, most: usize) -> Result<usize, usize>;
 
-    /// Begins to connect to `address` as `id`. Writability, or an error, tells that it is decided.
+    /// Begins to connect to `address` as `id`. An event for `id` (writable or failed) reports that the attempt is over.
     ///
-    /// An error leaves nothing to close.
+    /// If this returns an error, there is nothing to close.
     fn connect(&mut self, id: ConnId, address: SocketAddr) -> io::Result<()>;
 
-    /// What became of [`connect`](Io::connect): `Ok(None)` means not decided yet.
+    /// Returns the result of [`connect`](Io::connect); `Ok(None)` means that the attempt is still under way.
     fn connected(&mut self, id: ConnId) -> io::Result<Option<Addrs>>;
 
-    /// Opens a socket for datagrams to and from `address` alone, as `id`, from a port of the kernel's
-    /// choice. It stands at once. Each write is one datagram, and each read gives one.
+    /// Opens a UDP socket as `id` that exchanges datagrams with `address` only; the kernel chooses the local port.
+    ///
+    /// The socket is open at once. Each write sends one datagram, and each read returns one.
     fn connect_udp(&mut self, id: ConnId, address: SocketAddr) -> io::Result<Addrs>;
 
-    /// Reads what is there, at most `into.len()` bytes. 0 is the end of what the peer sends.
+    /// Reads up to `into.len()` bytes. 0 means that the peer has ended its side.
     fn read(&mut self, id: ConnId, into: &mut [u8]) -> io::Result<usize>;
 
-    /// Hands over bytes to be sent; takes at least one or errs.
+    /// Passes data to the kernel to be sent. Takes at least one byte, or fails.
     fn write(&mut self, id: ConnId, data: &[u8]) -> io::Result<usize>;
 
-    /// Ends what we send (FIN), after all that was written.
+    /// Ends this side (FIN), after all written data.
     fn shutdown(&mut self, id: ConnId) -> io::Result<()>;
 
-    /// Closes the connection and forgets it.
+    /// Closes the connection and forgets its id.
     fn close(&mut self, id: ConnId, how: Close);
 }
 
-/// Both ends of a connection, as they were when it was made.
+/// The two addresses of a connection, as of the time when it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addrs {
-    /// The other side. Twisted: ITransport.getPeer.
+    /// The peer's address. Twisted: ITransport.getPeer.
     pub peer: SocketAddr,
-    /// This side, as std's `local_addr`. Twisted: ITransport.getHost.
+    /// Our address, as std's `local_addr`. Twisted: ITransport.getHost.
     pub local: SocketAddr,
 }
 
 impl Addrs {
-    /// Those of a connection by way of a path in the file system: neither end has an address.
+    /// The addresses of a Unix socket's connection: 0.0.0.0:0 for both ends, since neither has an address.
     pub const UNIX: Addrs = Addrs { peer: NO_ADDRESS, local: NO_ADDRESS };
 }
 
@@ -112,53 +111,53 @@ const NO_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPEC
 /// How a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// FIN: the peer reads all that was written, then the end.
+    /// Close with FIN: the peer reads all written data, then the end.
     Orderly,
-    /// The same, of a connection of which the peer's end has been read: then nothing can wait unread, which
-    /// alone would make a reset of it, and one call is enough.
+    /// Close with FIN after the peer's end has been read. Then no input can be unread, which would turn the close into
+    /// a reset, so one system call is enough.
     AfterEnd,
-    /// RST: what was not yet delivered is thrown away on both sides.
+    /// Close with RST: undelivered data is discarded on both sides.
     Reset,
 }
 
-/// Something that [`Io::poll`] found.
+/// One result of [`Io::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Connections are waiting at this port.
     Acceptable(PortId),
-    /// A connection may be read or written; each flag only ever adds to what is known.
+    /// A connection may be ready to read or write. A flag that is false says nothing.
     Ready {
-        /// Whose; perhaps one that was closed meanwhile.
+        /// The connection; it may have been closed meanwhile.
         id: ConnId,
-        /// A read may give something: bytes, the end, or an error.
+        /// A read may return data, the end, or an error.
         readable: bool,
-        /// A write may take something, or tell the error.
+        /// A write may take data, or return an error.
         writable: bool,
-        /// The peer has ended its side, or the connection has failed: read on until 0 or an error,
-        /// because no further event will say so.
+        /// The peer has ended its side, or the connection has failed. Read until 0 or an error, because no further
+        /// event will report it.
         read_closed: bool,
-        /// The connection has failed: what is not read by now may be given up.
+        /// The connection has failed. If it is not being read, it may be closed.
         failed: bool,
     },
-    /// The process was sent a signal.
+    /// The process has received a signal.
     Signal(Signal),
 }
 
-/// The signals that a reactor can be told of.
+/// The signals that a reactor can receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGINT: Ctrl-C.
+    /// SIGINT, as sent by Ctrl-C.
     Interrupt,
-    /// SIGTERM: an orderly end is asked for.
+    /// SIGTERM: a request to end in order.
     Terminate,
-    /// SIGHUP: what was read at the start is to be read anew.
+    /// SIGHUP: by convention, a request to read the configuration again.
     Hangup,
     /// SIGCHLD: a child process has ended.
     Child,
 }
 
-/// Whether a call failed because the process, or the system, has run out of descriptors or memory:
-/// the connection is still waiting, and trying again at once would spin.
+/// Whether a call failed because the process or the system has run out of descriptors or memory. The connection is
+/// still waiting, and an immediate retry would spin.
 pub fn is_exhausted(error: &io::Error) -> bool {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))

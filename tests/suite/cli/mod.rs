@@ -533,7 +533,7 @@ fn status_tells_of_those_that_run_and_of_those_that_do_not() {
         let refused = herd.run(&["serve", name]);
         assert_eq!(refused.code, Some(69), "{refused:?}");
         let what =
-            format!("{} for herd status: it is there and no socket: move it away", path.display());
+            format!("{} for herd status: the file is not a socket: move it away", path.display());
         assert!(refused.stderr.contains(&what), "{refused:?}");
     }
     fs::remove_dir_all(folder).expect("the folder is ours");
