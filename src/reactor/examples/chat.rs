@@ -1,14 +1,14 @@
-//! A chat: each line that a client sends goes to all others. `cargo run -p herd-reactor --example chat`
+//! A chat server: it sends each line of a client to all other clients. Run `cargo run -p herd-reactor --example chat`.
 
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::{
     CloseReason, ConnId, Context, Flow, MioIo, Protocol, Reactor, ReactorLimits, Signal, factory,
 };
 
-/// What the connections share: who is here. Twisted keeps it in the factory.
+/// The shared state: the connected clients. Twisted keeps it in the factory.
 pub(crate) type Room = (Vec<ConnId>,);
 
-/// One client.
+/// The line protocol of one client.
 pub(crate) struct Client;
 
 impl LineProtocol<Room> for Client {
@@ -20,7 +20,7 @@ impl LineProtocol<Room> for Client {
 
     fn line_received(&mut self, cx: &mut Context<'_, Room>, line: &[u8]) -> Flow<Mode> {
         for &other in cx.state.0.iter().filter(|other| **other != cx.id) {
-            // A client that does not read misses lines, and does not fill our memory.
+            // A client that does not read misses lines, so that it does not fill our memory.
             if cx.core.pending(other) < 65_536 {
                 cx.core.write(other, line);
                 cx.core.write(other, b"\n");
@@ -34,7 +34,7 @@ impl LineProtocol<Room> for Client {
     }
 }
 
-/// The protocol of one connection: lines for a client.
+/// The protocol of one connection: a `LineReceiver` around a `Client`.
 pub(crate) fn client() -> impl Protocol<Room> {
     LineReceiver::new(Client, LineLimits::default())
 }

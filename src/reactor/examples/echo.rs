@@ -1,4 +1,4 @@
-//! Sends back what it receives. `cargo run -p herd-reactor --example echo`, then `nc 127.0.0.1 PORT`.
+//! Sends back all data that it receives. Run `cargo run -p herd-reactor --example echo`, then `nc 127.0.0.1 PORT`.
 
 use herd_reactor::{Context, Flow, MioIo, Protocol, Reactor, ReactorLimits, Signal, factory};
 

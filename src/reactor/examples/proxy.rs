@@ -1,8 +1,8 @@
-//! Passes on what it receives, in both directions, to the address that it is given.
-//! `cargo run -p herd-reactor --example proxy 127.0.0.1:80`
+//! A proxy: it connects each client to the given address, and passes data on in both directions.
+//! Run `cargo run -p herd-reactor --example proxy 127.0.0.1:80`.
 //!
-//! Back-pressure: while much waits for one side, the other is not read. Half-close: when one side ends, what it
-//! has sent is delivered, then its end; the other direction goes on.
+//! Back-pressure: while much output is pending for one side, the proxy does not read the other. Half-close: when one
+//! side ends, the proxy delivers its data and then its end to the other side; the other direction goes on.
 
 use herd_reactor::{
     ClientFactory, CloseReason, ConnId, ConnectOptions, Context, Core, Factory, Flow, MioIo,
@@ -13,10 +13,10 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Bytes that may wait for one side before the other is not read any more.
+/// How many bytes may be pending for one side before the proxy stops reading the other.
 const HIGH_WATER: usize = 65_536;
 
-/// Who is connected with whom, and where to.
+/// The shared state: the address to connect to, and the other side of each connection.
 struct Pairs {
     to: SocketAddr,
     other: BTreeMap<ConnId, ConnId>,
@@ -26,16 +26,17 @@ impl Shared for Pairs {
     type Message = ();
 }
 
-/// Either side of a pair.
+/// The protocol of either side of a pair.
 struct Side;
 
 impl Protocol<Pairs> for Side {
     fn connection_made(&mut self, cx: &mut Context<'_, Pairs>) -> Flow {
-        // What waits for this side holds up the other one, below. If it held up this one, too, both could wait.
+        // Pending output for this side holds up the other one, in `data_received`. If it held up this side too, both
+        // could wait for ever.
         cx.unregister_producer();
         match cx.state.other.get(&cx.id) {
             Some(&inbound) => cx.core.resume_producing(inbound),
-            // Until the other side is connected, there is nowhere to write to.
+            // The outbound side is not connected yet, so there is nowhere to write to.
             None => cx.pause_producing(),
         }
         Ok(())
@@ -51,7 +52,7 @@ impl Protocol<Pairs> for Side {
         Ok(())
     }
 
-    /// All that waited for this side is sent: the other one is read again.
+    /// This side's pending output is sent: read the other side again.
     fn resume_producing(&mut self, cx: &mut Context<'_, Pairs>) -> Flow {
         if let Some(&other) = cx.state.other.get(&cx.id) {
             cx.core.resume_producing(other);
@@ -59,7 +60,7 @@ impl Protocol<Pairs> for Side {
         Ok(())
     }
 
-    /// This side sends no more; the connection is lost when the other direction has ended, too.
+    /// This side has ended: end the other side's output. Each connection is lost when both its directions have ended.
     fn read_connection_lost(&mut self, cx: &mut Context<'_, Pairs>) -> Flow {
         if let Some(&other) = cx.state.other.get(&cx.id) {
             cx.core.lose_write_connection(other);
@@ -77,7 +78,7 @@ impl Protocol<Pairs> for Side {
     }
 }
 
-/// Builds the side of a client, and asks for the other one.
+/// Builds the client's side, and begins to connect the outbound side.
 struct Inbound;
 
 impl Factory<Pairs> for Inbound {
@@ -94,7 +95,7 @@ impl Factory<Pairs> for Inbound {
     }
 }
 
-/// Builds the other side, for the client `inbound`.
+/// Builds the outbound side for the client `inbound`.
 struct Outbound {
     inbound: ConnId,
 }
@@ -105,7 +106,7 @@ impl Factory<Pairs> for Outbound {
         cx: &mut Context<'_, Pairs>,
         _peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Pairs>>> {
-        // The client may have gone meanwhile.
+        // The client may be gone by now; then this connection is closed.
         cx.core.transport(self.inbound)?;
         cx.state.other.insert(self.inbound, cx.id);
         cx.state.other.insert(cx.id, self.inbound);

@@ -1,5 +1,5 @@
-//! The chat server of `chat.rs`, and two clients, in a slow network that loses connections. All of it is in memory,
-//! from a seed: the same seed prints the same lines. `cargo run -p herd-reactor --example simulated 7`
+//! The chat server of `chat.rs` and two clients, on a slow in-memory network that loses connections. The same seed
+//! prints the same lines. Run `cargo run -p herd-reactor --example simulated 7`.
 
 #[path = "chat.rs"]
 mod chat;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A client that says who it is, and prints what it hears and when.
+/// A client that sends its name when it connects, and prints what it receives and when.
 struct Speaker(&'static str);
 
 impl Protocol<Room> for Speaker {
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let options = ConnectOptions { reconnect: Some(backoff), ..ConnectOptions::default() };
         reactor.connect_tcp(address, options, factory(move |_, _| Some(Speaker(name))));
     }
-    // Every five seconds the network loses a connection. The simulation ends after a minute of its own clock.
+    // Every five seconds the network resets a connection, 11 times; the simulation ends after 55 s of its own clock.
     for lost in 1..12 {
         let deadline = reactor.now() + 5 * SECOND;
         reactor.call_later(5 * SECOND, |_, _| {});

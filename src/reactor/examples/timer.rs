@@ -1,15 +1,15 @@
-//! Calls that wait for their time: one of the reactor's, which ends the program, and one of each connection's
-//! protocol, which greets a client that says nothing. `cargo run -p herd-reactor --example timer`
+//! Delayed calls: one of the reactor, which ends the program after an hour, and one of each connection's protocol,
+//! which greets a client that sends nothing. Run `cargo run -p herd-reactor --example timer`.
 
 use herd_reactor::{
     Context, Flow, MioIo, Protocol, Reactor, ReactorLimits, Signal, TimerId, factory,
 };
 use std::time::Duration;
 
-/// How long a client may be silent.
+/// How long a client may be silent before it is greeted.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Greets a client that has not spoken in time, once.
+/// Greets a client once, if it has sent nothing in time.
 #[derive(Default)]
 struct Greeter {
     silence: Option<TimerId>,
@@ -23,7 +23,7 @@ impl Protocol<()> for Greeter {
 
     fn data_received(&mut self, cx: &mut Context<'_, ()>, _data: &[u8]) -> Flow {
         if let Some(timer) = self.silence.take() {
-            // An error means that the call has run: here it cannot have.
+            // `cancel` fails only for a call that has run; here it has not.
             cx.cancel(timer)?;
         }
         cx.write(b"so you are there\n");
@@ -45,7 +45,7 @@ fn main() -> std::io::Result<()> {
     let any = ([127, 0, 0, 1], 0).into();
     let (_, address) = reactor.listen_tcp(any, factory(|_, _| Some(Greeter::default())))?;
     println!("{address}");
-    // A closure over the shared state and the core: it can reach every connection, and no protocol.
+    // The closure gets the shared state and the core: it can reach every connection, but no protocol.
     reactor.call_later(Duration::from_secs(3_600), |(), core| core.stop());
     reactor.run()
 }

@@ -1,5 +1,5 @@
-//! What a reactor asks of its [`Io`], counted. "A request and its reply cost three system calls" is
-//! then a test.
+//! Counts the calls that a reactor makes on its [`Io`], so that "a request and its reply cost three system calls" can
+//! be a test.
 
 use crate::io::{Addrs, Close, Event};
 use crate::{ConnId, Io, Moment, PortId, UnixNanos};
@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-/// How often each call was made. All but the two clocks and chance are system calls.
+/// How often each method of an [`Io`] was called. All are system calls but `clocks` (`now`) and `walls` (`wall`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct CallCounts {
@@ -27,7 +27,7 @@ pub struct CallCounts {
     pub walls: u64,
 }
 
-/// An [`Io`] that counts what is asked of the `Io` inside.
+/// An [`Io`] that passes each call to another one and counts it.
 #[derive(Debug)]
 pub struct CountingIo<I> {
     inner: I,
@@ -35,23 +35,23 @@ pub struct CountingIo<I> {
 }
 
 impl<I: Io> CountingIo<I> {
-    /// Counts what is asked of `inner`.
+    /// Creates an `Io` that counts the calls to `inner`.
     pub fn new(inner: I) -> CountingIo<I> {
         CountingIo { inner, counts: CallCounts::default() }
     }
 
-    /// What was asked since the last call of this.
+    /// Returns the counts since the last call of `take`, and resets them.
     pub fn take(&mut self) -> CallCounts {
         std::mem::take(&mut self.counts)
     }
 
-    /// The `Io` inside.
+    /// The `Io` whose calls are counted.
     pub fn inner(&mut self) -> &mut I {
         &mut self.inner
     }
 }
 
-/// Hands each call on to the `Io` inside, having counted it.
+/// Implements methods that count the call and pass it to the inner `Io`.
 macro_rules! counted {
     ($($count:ident: $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => { $(
         fn $name(&mut self, $($argument: $type),*) -> $result {

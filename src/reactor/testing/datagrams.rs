@@ -1,12 +1,11 @@
-//! Sockets for datagrams: what the kernel keeps for them, and what it says about them.
+//! UDP sockets: what the kernel keeps for each, and the readiness and errors that it reports.
 //!
-//! In: what is sent to a socket's address. Out: one datagram for each read, whole or cut to the
-//! reader's buffer, in the order of arrival. Nothing here is promised: what finds no room is
-//! dropped without a word, as the kernel drops it.
+//! In: datagrams sent to a socket's address. Out: one datagram per read, whole or cut to the reader's buffer, in the
+//! order of arrival. Delivery is not guaranteed: a datagram that finds no room is dropped silently, as in the kernel.
 //!
-//! As observed on Linux: a socket that is connected hears its peer alone, and can always be written
-//! to. Where nobody takes datagrams, the sender is told ECONNREFUSED, once, by whichever call comes
-//! next; that call does nothing else, and what had arrived can still be read after it.
+//! As observed on Linux: a connected socket receives from its peer only, and is always writable. If no socket receives
+//! at the peer's address, the sender's next call returns ECONNREFUSED, once, and does nothing else; datagrams that
+//! arrived before can be read after it.
 
 use super::endpoint::Level;
 use rustix::io::Errno;
@@ -14,30 +13,30 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-/// The longest datagram: what 16 bits of length leave behind the headers of IPv4 and UDP.
+/// The longest datagram: 65,535 bytes less the headers of IPv4 and UDP.
 const DATAGRAM_BYTES_MAX: usize = 65_507;
 
-/// A datagram that has arrived at a port which a test plays
+/// A datagram that has arrived at a port played by the test
 /// ([`MemoryIo::play_datagrams`](super::MemoryIo::play_datagrams)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Datagram {
-    /// Who sent it.
+    /// The sender's address.
     pub from: SocketAddr,
-    /// The port that was played.
+    /// The address of the played port.
     pub to: SocketAddr,
-    /// What it says.
+    /// The payload.
     pub bytes: Vec<u8>,
 }
 
-/// A socket for datagrams to and from one address.
+/// A UDP socket that is connected to one address.
 #[derive(Debug)]
 pub(super) struct DatagramSocket {
     pub(super) host: SocketAddr,
     pub(super) peer: SocketAddr,
-    /// On the list of those of which there is something to tell.
+    /// The socket is on the list of those that the next poll reports.
     pub(super) armed: bool,
     received: VecDeque<Vec<u8>>,
-    /// Nobody is there: the next call is told.
+    /// A datagram was refused; the next call returns the error.
     refused: bool,
 }
 
@@ -55,7 +54,7 @@ impl DatagramSocket {
         }
     }
 
-    /// Takes a datagram, if it has room in `window` bytes for it. Says whether it has.
+    /// Keeps a datagram if `window` bytes have room for it. Returns whether they have.
     pub(super) fn arrived(&mut self, bytes: Vec<u8>, window: usize) -> bool {
         let held: usize = self.received.iter().map(Vec::len).sum();
         let has_room = held + bytes.len() <= window;
@@ -72,7 +71,7 @@ impl DatagramSocket {
     pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.take_error()?;
         let datagram = self.received.pop_front().ok_or(ErrorKind::WouldBlock)?;
-        // What has no room is lost.
+        // The rest of the datagram is lost.
         let count = datagram.len().min(into.len());
         into[..count].copy_from_slice(&datagram[..count]);
         Ok(count)
@@ -95,7 +94,7 @@ impl DatagramSocket {
     }
 }
 
-/// A port for datagrams from anybody, played by the test.
+/// A UDP port for datagrams from any address, played by the test.
 #[derive(Debug)]
 pub(super) struct PlayedPort {
     pub(super) host: SocketAddr,
@@ -103,7 +102,7 @@ pub(super) struct PlayedPort {
 }
 
 impl PlayedPort {
-    /// As a socket's.
+    /// Keeps a datagram if `window` bytes have room for it. Returns whether they have.
     pub(super) fn arrived(&mut self, datagram: Datagram, window: usize) -> bool {
         let held: usize = self.received.iter().map(|waiting| waiting.bytes.len()).sum();
         let has_room = held + datagram.bytes.len() <= window;

@@ -1,16 +1,15 @@
-//! One end of one connection: what the kernel keeps for a socket, and what it says about it.
+//! One end of one connection: what the kernel keeps for a TCP socket, and the readiness and errors that it reports.
 //!
-//! Writing fills `unsent`; the window, which is what the peer still has room for, lets it out as
-//! segments; reading empties `received` and gives the peer its window back. So a peer that does not
-//! read stops the writer, after both windows.
+//! A write fills `unsent`. Segments leave `unsent` as far as the window allows, which is the room that the peer has
+//! left. A read empties `received` and opens the peer's window again. So a peer that does not read stops the writer
+//! when both windows are full.
 //!
-//! Ends and resets are the kernel's, as observed on Linux:
+//! Ends and resets behave as observed on Linux:
 //!
-//! * The first write after the peer's close succeeds. It is answered with a reset, and the next one
-//!   fails.
-//! * After a reset what had arrived can still be read. Then one call is told ECONNRESET, reads give
-//!   0 and writes EPIPE. After a clean end a reset is heard by writing only.
-//! * Who closes with unread input resets the connection, and what he had not sent is lost.
+//! * The first write after the peer's close succeeds. The peer answers it with a reset, and the next write fails.
+//! * After a reset, data that arrived before can still be read. Then one call returns ECONNRESET; later reads return 0
+//!   and writes EPIPE. After a clean end only writes report a reset.
+//! * A close with unread input resets the connection, and unsent data is lost.
 
 use super::event_queue::EventQueue;
 use super::segment::SegmentKind;
@@ -25,19 +24,19 @@ use std::net::SocketAddr;
 pub(super) struct Endpoint {
     pub(super) host: SocketAddr,
     pub(super) peer: SocketAddr,
-    /// None while it waits to be accepted, and when it was closed and has still to send.
+    /// The owner; `None` while the end waits to be accepted, and after its close while it still has data to send.
     pub(super) id: Option<ConnId>,
     /// The handshake is over.
     pub(super) established: bool,
-    /// On the list of those of which there is something to tell.
+    /// The end is on the list of those that the next poll reports.
     pub(super) armed: bool,
     closed: bool,
-    /// Written, and not sent because the peer has no room.
+    /// Data written but not sent, because the peer has no room.
     unsent: VecDeque<u8>,
     window: usize,
-    /// Written, and not read by the peer as far as it has said: what is unsent, and what is under way.
+    /// Bytes written that the peer has not acknowledged as read: unsent ones, and those under way.
     pub(super) unread: usize,
-    /// A write took less than it was given: an edge is owed.
+    /// A write was short, so a writable event must follow.
     write_blocked: bool,
     ending: bool,
     ended: bool,
@@ -46,11 +45,11 @@ pub(super) struct Endpoint {
     peer_ended: bool,
     /// The connection was reset, or refused.
     broken: bool,
-    /// What the next call is told, once.
+    /// The error that the next call returns, once.
     error: Option<Errno>,
 }
 
-/// What an event would say now: epoll looks at the socket when it is asked, not when it is woken.
+/// The contents of an event if it were reported now. Like epoll, a poll looks at the socket's present state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Level {
     pub(super) readable: bool,
@@ -91,7 +90,7 @@ impl Endpoint {
         }
     }
 
-    /// What became of connecting: None is not decided yet.
+    /// The result of connecting; `None` while the attempt is under way.
     pub(super) fn connected(&mut self) -> io::Result<Option<()>> {
         match self.error.take() {
             Some(error) => Err(error.into()),
@@ -108,7 +107,7 @@ impl Endpoint {
             };
         }
         let mut count = 0;
-        // A ring buffer lies in two pieces at most.
+        // A VecDeque has at most two slices, and each read takes from the first.
         for _ in 0..2 {
             count += self.received.read(&mut into[count..])?;
         }
@@ -142,7 +141,7 @@ impl Endpoint {
         }
     }
 
-    /// Ends what we send, after all that was written.
+    /// Ends this side, after all written data.
     pub(super) fn shutdown(&mut self, queue: &mut EventQueue) -> io::Result<()> {
         if self.broken || !self.established {
             return Err(Errno::NOTCONN.into());
@@ -177,12 +176,12 @@ impl Endpoint {
         self.broken = true;
     }
 
-    /// Whether nothing is left to be done for a closed end.
+    /// Whether this end is closed and has nothing left to send.
     pub(super) fn is_over(&self) -> bool {
         self.closed && (self.broken || self.ended)
     }
 
-    /// Takes what has arrived. Says whether there is something new to tell.
+    /// Takes an arriving segment. Returns whether the next poll must report this end.
     pub(super) fn arrived(&mut self, queue: &mut EventQueue, kind: SegmentKind) -> bool {
         match kind {
             SegmentKind::Accepted => self.established = true,
@@ -194,34 +193,34 @@ impl Endpoint {
             SegmentKind::Reset => self.failed(Errno::CONNRESET),
             SegmentKind::Taken(count) => {
                 self.window += count;
-                // A segment of an older connection between the same two addresses may come late.
+                // A late segment of an older connection between the same addresses may count more than is unread.
                 self.unread = self.unread.saturating_sub(count);
                 self.pump(queue);
                 return self.owes_writable(queue);
             }
-            // A retransmitted question that was answered already.
+            // A repeated request that has been answered.
             SegmentKind::Syn => return false,
-            // Of no stream: they go elsewhere.
+            // Datagrams go to other sockets.
             SegmentKind::Datagram(_) | SegmentKind::Unreachable => return false,
         }
         true
     }
 
-    /// Whether an edge is owed because of a short write, and can be given. It is owed once.
+    /// Whether a writable event must follow a short write, and there is room now. Returns true once per short write.
     pub(super) fn owes_writable(&mut self, queue: &EventQueue) -> bool {
         let owed = self.write_blocked && self.room(queue) > 0;
         self.write_blocked &= !owed;
         owed
     }
 
-    /// The network has lost the connection, or it was never made.
+    /// Ends the connection with an error: the network has reset it, or it was refused.
     pub(super) fn failed(&mut self, why: Errno) {
         self.broken = true;
         self.unsent.clear();
         self.error = Some(why);
     }
 
-    /// Sends what the peer has room for, and the end behind it.
+    /// Sends as much as the peer has room for, and the end after the last byte.
     fn pump(&mut self, queue: &mut EventQueue) {
         while self.window > 0 && !self.unsent.is_empty() {
             let range = queue.options.arrival_bytes.clone();
@@ -237,7 +236,7 @@ impl Endpoint {
     }
 
     fn room(&self, queue: &EventQueue) -> usize {
-        // The window may have been made narrower than what it holds.
+        // A test may have made the window smaller than its contents.
         queue.options.send_window_bytes.saturating_sub(self.unsent.len())
     }
 }

@@ -1,4 +1,4 @@
-//! What is under way, on a clock of its own: segments by the time of their arrival.
+//! The segments under way, by time of arrival, and the clock of the network.
 
 use super::options::MemoryOptions;
 use super::segment::{Segment, SegmentKind};
@@ -8,30 +8,30 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Streams remembered before those are forgotten whose last segment has arrived.
+/// Above this number of remembered streams, those whose last segment has arrived are removed.
 const LATEST_MAX: usize = 1024;
 
-/// What happens at its time.
+/// An event that the queue holds until its time.
 #[derive(Debug)]
 pub(super) enum Scheduled {
     /// A segment arrives.
     Segment(Segment),
-    /// A connection that took less than it was given can take more.
+    /// A connection has room again after a short write.
     Writable(ConnId),
 }
 
-/// The time, the chance, and what is under way.
+/// The clock, the random generator, and everything that is under way.
 #[derive(Debug)]
 pub(super) struct EventQueue {
     pub(super) options: MemoryOptions,
     pub(super) now: Moment,
     chance: SplitMix64,
-    /// By time, then by age.
+    /// Sorted by time, then by age.
     scheduled: BTreeMap<(Moment, u64), Scheduled>,
     sequence: u64,
-    /// When the last segment of each stream arrives: nothing overtakes.
+    /// When the last segment of each stream arrives; the next one must not overtake it.
     latest: BTreeMap<(SocketAddr, SocketAddr), Moment>,
-    /// Segments for whoever carries them; without him they go on the queue.
+    /// Sent segments that a simulator will take; `None` without a simulator, and then segments go on the queue.
     pub(super) out: Option<Vec<Segment>>,
 }
 
@@ -48,7 +48,7 @@ impl EventQueue {
         }
     }
 
-    /// Sends a segment of a stream on its way.
+    /// Sends a segment of a stream; it arrives after those sent before.
     pub(super) fn send(&mut self, from: SocketAddr, to: SocketAddr, kind: SegmentKind) {
         let delay = self.options.delay.clone();
         let mut arrives = self.now + self.duration(&delay);
@@ -67,7 +67,7 @@ impl EventQueue {
         self.put_on(Segment { from, to, arrives, kind });
     }
 
-    /// Sends a segment that keeps no order, and may be lost.
+    /// Sends a segment that may overtake others, and may be lost.
     pub(super) fn send_datagram(&mut self, from: SocketAddr, to: SocketAddr, kind: SegmentKind) {
         if self.happens(self.options.datagram_losses) {
             return;
@@ -84,24 +84,24 @@ impl EventQueue {
         }
     }
 
-    /// Lets `due` happen `at` its time.
+    /// Schedules `due` for the time `at`.
     pub(super) fn schedule(&mut self, at: Moment, due: Scheduled) {
         self.sequence += 1;
         self.scheduled.insert((at, self.sequence), due);
     }
 
-    /// When the next thing happens.
+    /// The time of the next event.
     pub(super) fn earliest(&self) -> Option<Moment> {
         self.scheduled.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Takes the next thing that has happened by now.
+    /// Takes the next event that is due.
     pub(super) fn next_due(&mut self) -> Option<Scheduled> {
         let entry = self.scheduled.first_entry().filter(|entry| entry.key().0 <= self.now)?;
         Some(entry.remove())
     }
 
-    /// Takes the segments off the queue, those that arrive first first.
+    /// Takes all segments off the queue, in the order of arrival, and drops the other events.
     pub(super) fn take_under_way(&mut self) -> Vec<Segment> {
         let dues = std::mem::take(&mut self.scheduled).into_values();
         dues.filter_map(|due| match due {
@@ -111,17 +111,17 @@ impl EventQueue {
         .collect()
     }
 
-    /// Sixty-four bits of chance.
+    /// Returns 64 random bits.
     pub(super) fn random(&mut self) -> u64 {
         self.chance.next_u64()
     }
 
-    /// True with `probability`. Costs no chance when the answer is known.
+    /// Returns true with `probability`. Draws no random number if `probability` is 0.
     pub(super) fn happens(&mut self, probability: f64) -> bool {
         probability > 0.0 && (self.random() as f64) < probability * u64::MAX as f64
     }
 
-    /// One of `range`, evenly.
+    /// Returns a uniformly random number from `range`.
     pub(super) fn within(&mut self, range: &RangeInclusive<usize>) -> usize {
         let (low, high) = (*range.start() as u64, *range.end() as u64);
         self.between(low, high) as usize
@@ -139,7 +139,7 @@ impl EventQueue {
         low + self.random() % (high - low).saturating_add(1)
     }
 
-    /// When a write that was short for no reason may go on.
+    /// When a write that was cut short at random may continue.
     pub(super) fn after_a_gap(&mut self) -> Moment {
         let gap = self.options.gap.clone();
         self.now + self.duration(&gap)

@@ -1,25 +1,24 @@
-//! A network in memory: what the kernel does for a reactor, on a clock that tests own.
+//! An in-memory network: it replaces the kernel under a reactor, and tests own its clock.
 //!
-//! Events are epoll's, edge-triggered. What happens to a socket arms it; the poll asks each armed
-//! socket what is true *now*, tells it once, and disarms it. So what arrives between two polls is
-//! one event, and what was told and not acted upon is never told again.
+//! Its events are edge-triggered like epoll's. Each change of a socket arms it. A poll reports the *present* state of
+//! each armed socket once, and disarms it. So all arrivals between two polls are one event, and an event that the
+//! reactor ignores is not repeated.
 //!
 //! There are two ways to drive it:
 //!
-//! * [`MemoryIo::new`]: by itself. Its listeners are the only ones there are. A poll that would
-//!   sleep lets the clock jump to the next arrival or to the timeout, whichever is first. A poll
-//!   that would sleep for ever fails with `Deadlock`: a test ends instead of hanging.
-//! * [`MemoryIo::external_clock`]: by a simulator that owns the clock and the segments of several. A poll
-//!   never sleeps. The simulator [takes the segments out](MemoryIo::take_segments), loses, holds or
-//!   [puts them in](MemoryIo::put_segment) elsewhere, [advances](MemoryIo::advance) all clocks, and
-//!   turns whose time has come ([`next_wake`](MemoryIo::next_wake)).
+//! * [`MemoryIo::new`]: the network is alone, and all ports are in it. Instead of sleeping, a poll moves the clock to
+//!   the next arrival or to the timeout, whichever is first. A poll that would sleep for ever fails with `Deadlock`, so
+//!   that a test ends instead of hanging.
+//! * [`MemoryIo::external_clock`]: a simulator drives several networks; it owns their clock and carries their segments.
+//!   A poll never sleeps. The simulator [takes the segments out](MemoryIo::take_segments), loses or holds them or
+//!   [puts them into](MemoryIo::put_segment) another network, [advances](MemoryIo::advance) all clocks, and runs a turn
+//!   of each reactor whose time has come ([`next_wake`](MemoryIo::next_wake)).
 //!
-//! A stream has a listener at its other end; a datagram needs none. Since no reactor listens for
-//! datagrams, the port at the other end is [played](MemoryIo::play_datagrams) by the test: in the
-//! same network, or in another that the simulator carries them to.
+//! A stream needs a listening port at its other end. No reactor listens for datagrams, so the test
+//! [plays](MemoryIo::play_datagrams) the port at their other end, in the same network or in another one that the
+//! simulator carries them to.
 //!
-//! This file is what tests do with it. What the network does is in `memory/arrivals`, what the
-//! reactor does in `memory/calls`.
+//! This file holds the interface for tests. `memory/arrivals` is the network's side, and `memory/calls` the reactor's.
 
 mod arrivals;
 mod calls;
@@ -37,17 +36,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// The first port given to whoever asks for any.
+/// The first ephemeral port.
 const EPHEMERAL: u16 = 32_768;
 
-/// A network in memory, under one reactor. Its clock jumps to whatever is next.
+/// An in-memory network under one reactor. Its clock jumps to the next event.
 ///
 /// ```
 /// use herd_reactor::testing::{MemoryIo, MemoryOptions, Records, Recorder};
 /// use herd_reactor::{ConnectOptions, ReactorLimits, Reactor, factory};
 /// use std::time::Duration;
 ///
-/// // A seed, and all that a kernel hardly ever does: short reads and writes, late arrivals, false alarms.
+/// // A seed, and faults that a kernel rarely shows: short reads and writes, late arrivals, spurious events.
 /// let io = MemoryIo::new(MemoryOptions::rough(7));
 /// let mut reactor = Reactor::new(io, Records::default(), ReactorLimits::default());
 /// let any = ([127, 0, 0, 1], 0).into();
@@ -67,16 +66,16 @@ pub struct MemoryIo {
     queue: EventQueue,
     endpoints: Slab<Endpoint>,
     by_id: Vec<Option<usize>>,
-    /// By our address and the peer's.
+    /// Endpoints by our address and the peer's.
     by_ends: BTreeMap<(SocketAddr, SocketAddr), usize>,
     ports: Vec<Option<MemoryPort>>,
-    /// Where in this network one is who listens at a path.
+    /// The address in this network of each port that listens at a path.
     paths: BTreeMap<PathBuf, SocketAddr>,
     datagrams: BTreeMap<ConnId, DatagramSocket>,
     played: Vec<PlayedPort>,
-    /// Something has come to a played port since the last poll.
+    /// A datagram has arrived at a played port since the last poll.
     played_heard: bool,
-    /// Of whom there is something to tell, first come first.
+    /// What the next poll reports, oldest first.
     armed: VecDeque<Armed>,
     signals: VecDeque<Signal>,
     faults: BTreeMap<SocketAddr, NetworkFault>,
@@ -84,7 +83,7 @@ pub struct MemoryIo {
     stale: VecDeque<ConnId>,
     ephemeral: u16,
     clock: WallClock,
-    /// Until when the reactor would have slept, had it been let.
+    /// Until when the last poll would have slept; for a simulator.
     wake: Option<Moment>,
 }
 
@@ -101,7 +100,7 @@ enum Armed {
     Datagrams(ConnId),
 }
 
-/// What the wall clock showed at one moment, and how much too fast it goes.
+/// The wall clock: its time at one moment, and by how much it runs fast.
 #[derive(Clone, Copy, Debug)]
 struct WallClock {
     since: Moment,
@@ -118,12 +117,12 @@ impl WallClock {
 }
 
 impl MemoryIo {
-    /// A network whose clock goes as its reactor polls.
+    /// Creates a network whose clock moves when its reactor polls.
     pub fn new(options: MemoryOptions) -> MemoryIo {
         MemoryIo::build(options, false)
     }
 
-    /// A part of a larger network: somebody else owns the clock and carries the segments.
+    /// Creates a part of a larger network: a simulator owns the clock and carries the segments.
     pub fn external_clock(options: MemoryOptions) -> MemoryIo {
         MemoryIo::build(options, true)
     }
@@ -153,75 +152,76 @@ impl MemoryIo {
         }
     }
 
-    /// How the network behaves from now on.
+    /// The options; a change applies from now on.
     pub fn options(&mut self) -> &mut MemoryOptions {
         &mut self.queue.options
     }
 
     // The clocks.
 
-    /// Moves the clock on to `to`, if it has not got there yet. What arrives by then is told at the
-    /// next poll.
+    /// Moves the clock forward to `to`; it never goes back. The next poll reports what has arrived by then.
     pub fn advance(&mut self, to: Moment) {
         self.queue.now = self.queue.now.max(to);
     }
 
-    /// Sets the wall clock, forwards or back. The monotonic clock does not notice.
+    /// Sets the wall clock, forwards or back. The monotonic clock does not change.
     pub fn set_wall(&mut self, shown: UnixNanos) {
         self.clock = WallClock { since: self.queue.now, shown, ..self.clock };
     }
 
-    /// From now on the wall clock gains so many microseconds each second (negative: loses).
+    /// From now on the wall clock gains `skew_ppm` microseconds each second, or loses them if negative.
     pub fn set_wall_skew(&mut self, skew_ppm: i64) {
         let shown = self.clock.at(self.queue.now);
         self.clock = WallClock { since: self.queue.now, shown, skew_ppm };
     }
 
-    // What is under way, for whoever carries it.
+    // Segments under way, for the simulator that carries them.
 
-    /// Takes out what was sent since the last call. Empty unless [`external_clock`](MemoryIo::external_clock).
+    /// Takes the segments sent since the last call. Always empty without
+    /// [`external_clock`](MemoryIo::external_clock).
     pub fn take_segments(&mut self) -> Vec<Segment> {
         self.queue.out.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Puts in a segment; it arrives when it says, or now if that is past.
+    /// Puts a segment into this network. It arrives at its time, or now if that has passed.
     pub fn put_segment(&mut self, segment: Segment) {
         self.queue.schedule(segment.arrives.max(self.queue.now), Scheduled::Segment(segment));
     }
 
-    /// When the reactor above has something to do: its next timer, or the next arrival. Now, if it
-    /// did not want to sleep. What is asked of the reactor from outside it does not know of: turn it.
+    /// When the reactor above has something to do: at its next timer or the next arrival, or now if it would not sleep.
+    /// This does not include requests made to the reactor from outside; run a turn after them.
     pub fn next_wake(&self) -> Option<Moment> {
         let told = !self.armed.is_empty() || !self.signals.is_empty();
         let now = told.then_some(self.queue.now);
         [now, self.wake, self.queue.earliest()].into_iter().flatten().min()
     }
 
-    // Datagrams, for whoever plays the other side.
+    // Datagrams, for a test that plays the other side.
 
-    /// Takes datagrams at `address` from now on, in the place of a program: what comes is
-    /// [taken](MemoryIo::take_datagrams) by the test. A poll that sleeps ends early when something
-    /// has come.
+    /// Receives datagrams at `address` from now on, in place of a program; the test
+    /// [takes](MemoryIo::take_datagrams) them. A sleeping poll ends early when one arrives.
+    ///
+    /// Panics if `address` is played already.
     pub fn play_datagrams(&mut self, address: SocketAddr) {
         assert!(self.played.iter().all(|port| port.host != address), "{address} is played already");
         self.played.push(PlayedPort { host: address, received: VecDeque::new() });
     }
 
-    /// What has come to the ports that are played, each in the order of arrival.
+    /// Takes the datagrams that have arrived at played ports: port by port, each in the order of arrival.
     pub fn take_datagrams(&mut self) -> Vec<Datagram> {
         self.deliver();
         self.played.iter_mut().flat_map(|port| port.received.drain(..)).collect()
     }
 
-    /// Sends a datagram, from a port that is played or from any address a liar may choose.
+    /// Sends a datagram from any address: a played port's, or a forged one.
     pub fn send_datagram(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         self.queue.send_datagram(from, to, SegmentKind::Datagram(bytes));
     }
 
-    // What the kernel does for a process that does nothing.
+    // What the kernel does while the process above is stopped or killed.
 
-    /// Takes in what has arrived by now and tells nobody, as the kernel does while the process above
-    /// is stopped. It is told at the next poll. For who [carries](MemoryIo::external_clock) the segments.
+    /// Receives everything that has arrived by now, as the kernel does while the process above is stopped. The next
+    /// poll reports it. For a simulator with an [external clock](MemoryIo::external_clock).
     pub fn arrive(&mut self) {
         self.deliver();
     }
@@ -231,17 +231,18 @@ impl MemoryIo {
         self.queue.earliest()
     }
 
-    /// Takes back what was put in and has not arrived yet: for who puts another kernel in the place of
-    /// this one.
+    /// Takes the segments that were put in and have not arrived yet, for a simulator that replaces this network by
+    /// another.
     pub fn take_under_way(&mut self) -> Vec<Segment> {
         self.queue.take_under_way()
     }
 
-    /// The process is killed: the kernel closes what it had open, and refuses who asks for it. What
-    /// was written is still sent, as long as [`arrive`](MemoryIo::arrive) is called; the reactor above
-    /// must never turn again.
+    /// Kills the process above: closes all its sockets and ports, as the kernel does.
+    ///
+    /// Written data is still sent, as long as the simulator calls [`arrive`](MemoryIo::arrive). The reactor above must
+    /// not run another turn.
     pub fn kill(&mut self) {
-        // What has come by now was not read by anybody.
+        // Segments that have arrived by now count as unread input.
         self.deliver();
         for port in 0..self.ports.len() {
             self.unlisten(PortId::new(port as u32));
@@ -252,26 +253,26 @@ impl MemoryIo {
         self.armed.clear();
     }
 
-    /// The connections that are open, in no order that matters.
+    /// The open connections, in arbitrary order.
     pub fn connections(&self) -> Vec<ConnId> {
         self.endpoints.iter().filter_map(|(_, endpoint)| endpoint.id).collect()
     }
 
-    /// Bytes written to the connection `id` that its peer has not read yet: they wait, or are under way.
+    /// Bytes written to the connection `id` that its peer has not read yet, including those under way.
     pub fn unread_bytes(&self, id: ConnId) -> usize {
         self.key(id).map_or(0, |key| self.endpoints[key].unread)
     }
 
-    // What goes wrong.
+    // Faults.
 
-    /// From now on `fault` holds between the listening address `server` and all who connect to it.
+    /// Applies `fault` to everything between the address `server` and all others, until [`heal`](MemoryIo::heal).
     pub fn fault(&mut self, server: SocketAddr, fault: NetworkFault) {
         self.faults.insert(server, fault);
     }
 
-    /// Takes the fault at `server` back. What was held arrives now.
+    /// Ends the fault at `server`. Segments held by it arrive now.
     pub fn heal(&mut self, server: SocketAddr) {
-        // What has come by now is held behind the rest, not let in before it.
+        // Segments that are due now are held too, so that they do not overtake those held before.
         self.deliver();
         self.faults.remove(&server);
         let held = std::mem::take(&mut self.held);
@@ -283,7 +284,7 @@ impl MemoryIo {
         }
     }
 
-    /// The network resets the connection `id`: both ends hear of it.
+    /// Resets the connection `id`, as a fault of the network: both ends get the reset.
     pub fn reset(&mut self, id: ConnId) {
         let Some(key) = self.key(id) else { return };
         let Endpoint { host, peer, .. } = self.endpoints[key];
@@ -292,17 +293,17 @@ impl MemoryIo {
         self.arm(key);
     }
 
-    /// The process is sent a signal.
+    /// Sends the process above a signal.
     pub fn signal(&mut self, signal: Signal) {
         self.signals.push_back(signal);
     }
 
-    /// Where to connect to for whoever listens at `path`; `None` if nobody does.
+    /// The address to connect to in place of the Unix socket at `path`; `None` if no port listens there.
     pub fn address_of(&self, path: &Path) -> Option<SocketAddr> {
         self.paths.get(path).copied()
     }
 
-    /// Sockets that are open, ports included.
+    /// The number of open sockets, ports included.
     pub fn descriptors(&self) -> usize {
         let streams = self.by_id.iter().flatten().count();
         streams + self.datagrams.len() + self.ports.iter().flatten().count()

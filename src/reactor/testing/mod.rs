@@ -1,23 +1,23 @@
-//! The test apparatus: another world under the same reactor. Public, like twisted.internet.testing.
+//! Tools for tests, chiefly an in-memory network. Public, like twisted.internet.testing.
 //!
-//! [`MemoryIo`] is a network in memory on a clock of its own. The reactor and the protocols above
-//! it are the real ones; only what they stand on is replaced. So a test plays years in seconds,
-//! breaks what a kernel hardly ever breaks, and with the same seed plays the same again.
+//! [`MemoryIo`] is an in-memory network with a clock of its own. A test runs the real reactor and the real protocols on
+//! it; only the kernel is replaced. So a test can cover years in seconds, cause faults that a kernel rarely shows, and
+//! repeat a run from its seed.
 //!
 //! ```text
 //!      Reactor                     the same reactor, the same protocols
 //!         │ Io
-//!      MemoryIo                    ids, ports, events: what epoll would say, and when
+//!      MemoryIo                    ids, ports, and the events that epoll would report
 //!         │
-//!      Endpoint ── Segment ──▶ EventQueue   one end of one connection; what travels; when it arrives
-//!      DatagramSocket              the same without a connection
+//!      Endpoint ── Segment ──▶ EventQueue   one end of a connection; what it sends; when that arrives
+//!      DatagramSocket              a UDP socket
 //! ```
 //!
-//! Beside it: [`CountingIo`] counts what a reactor asks of any [`Io`](crate::Io), [`Recorder`] is a protocol that
-//! writes down what it hears, and [`StringTransport`] lends a protocol a context without any reactor.
+//! The other tools: [`CountingIo`] counts the calls that a reactor makes on any [`Io`](crate::Io), [`Recorder`] is a
+//! protocol that logs the calls it gets, and [`StringTransport`] is a context without a reactor.
 //!
-//! Randomness comes from one seed, containers whose order can be seen are ordered, and nothing here
-//! reads a real clock. Two runs with the same seed give the same log, byte for byte.
+//! All randomness comes from one seed, every container whose order is visible is sorted, and no code here reads a real
+//! clock. Two runs with the same seed give the same log, byte for byte.
 
 mod counting;
 mod datagrams;

@@ -1,52 +1,51 @@
-//! How a network in memory behaves: plain data, so that a failing run can be told in one line.
+//! The behaviour of an in-memory network, as plain data, so that a failing run can be described in one line.
 
 use crate::UnixNanos;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// How a [`MemoryIo`](super::MemoryIo) behaves. Ranges are drawn from evenly, for each case anew.
+/// The behaviour of a [`MemoryIo`](super::MemoryIo). From a range, a uniformly random value is drawn for each case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemoryOptions {
-    /// Where all chance comes from.
+    /// The seed of all randomness.
     pub seed: u64,
-    /// The address from which connections are made.
+    /// The local address of outgoing connections.
     pub host: IpAddr,
-    /// What the wall clock shows at the start.
+    /// The wall clock's time at the start.
     pub wall: UnixNanos,
-    /// How long a segment is under way. Datagrams may so overtake each other.
+    /// How long a segment is under way. Datagrams may overtake each other.
     pub delay: RangeInclusive<Duration>,
-    /// The least time between two arrivals of data on one connection.
+    /// The shortest time between two arrivals of data on one connection.
     pub gap: RangeInclusive<Duration>,
-    /// Virtual time that a poll takes by itself, so that a loop that never sleeps grows older too.
+    /// The virtual time that each poll takes, so that time passes in a loop that never sleeps.
     pub turn_cost: Duration,
-    /// How many bytes arrive together; each arrival is an edge of its own.
+    /// How many bytes arrive together; each arrival causes its own event.
     pub arrival_bytes: RangeInclusive<usize>,
-    /// The most that one write takes; after a short one, a writable edge follows.
+    /// The most bytes that one write takes; a writable event follows a short write.
     pub write_bytes: RangeInclusive<usize>,
-    /// What the sending side holds of what the peer has no room for. At least 1.
+    /// How many unsent bytes the sending side holds while the peer has no room. At least 1.
     pub send_window_bytes: usize,
-    /// What the receiving side holds of what is not yet read. At least 1. Datagrams beyond it are
-    /// dropped.
+    /// How many unread bytes the receiving side holds. At least 1. Datagrams beyond it are dropped.
     pub receive_window_bytes: usize,
-    /// The probability, for each poll, that it wakes early with an event that means nothing: for a
-    /// connection with nothing to tell, or for one that was closed before.
+    /// The probability that a poll wakes early with a spurious event, for a connection that is not ready or is already
+    /// closed.
     pub spurious_events: f64,
     /// The probability that a datagram is lost.
     pub datagram_losses: f64,
-    /// The probability that a connect is refused, whoever listens.
+    /// The probability that a connection is refused although a port listens.
     pub connect_failures: f64,
-    /// The probability that an accept fails (ECONNABORTED), and the connection with it.
+    /// The probability that an accept fails (ECONNABORTED) and its connection is reset.
     pub accept_failures: f64,
-    /// Sockets there can be, ports included; then accept and connect give EMFILE.
+    /// The most open sockets, ports included; beyond it accept and connect fail with EMFILE.
     pub descriptors_max: usize,
-    /// Connections that wait at a port; a further one tries again after a second, as the kernel's
-    /// retransmitted SYN does.
+    /// The most connections that wait at a port. A further one tries again after a second, as the kernel retransmits
+    /// a SYN.
     pub backlog: usize,
 }
 
 impl MemoryOptions {
-    /// A fast and kind network: everything arrives at once and whole.
+    /// A fast and reliable network: everything arrives at once and whole.
     pub fn calm(seed: u64) -> MemoryOptions {
         MemoryOptions {
             seed,
@@ -68,8 +67,8 @@ impl MemoryOptions {
         }
     }
 
-    /// A slow and contrary one: short arrivals, short writes, small windows and false alarms. Still
-    /// nothing is lost, and nobody is refused.
+    /// A slow and difficult network: short arrivals, short writes, small windows and spurious events. Still, nothing is
+    /// lost and no connection is refused.
     pub fn rough(seed: u64) -> MemoryOptions {
         MemoryOptions {
             delay: Duration::ZERO..=Duration::from_micros(500),
@@ -90,15 +89,15 @@ impl Default for MemoryOptions {
     }
 }
 
-/// What can be wrong between a listening address, or one that takes datagrams, and all others.
+/// A fault between one address, which listens or takes datagrams, and all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkFault {
-    /// New connections are refused; those that stand go on. Datagrams find nobody.
+    /// New connections are refused; open ones go on. Datagrams to the address are answered as unreachable.
     Refuse,
-    /// New connections are never answered; those that stand go on. Datagrams are lost.
+    /// New connections are never answered; open ones go on. Datagrams are lost.
     Blackhole,
-    /// Nothing arrives, in either direction, until it is healed; then everything does.
+    /// Segments are held in both directions, and arrive when the fault is healed.
     Freeze,
-    /// As Freeze, but who tries to connect meanwhile is never answered, and datagrams are lost.
+    /// New connections are never answered and datagrams are lost; other segments are held until the fault is healed.
     Partition,
 }

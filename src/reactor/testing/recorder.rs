@@ -1,7 +1,7 @@
-//! A protocol that writes down what it hears, and does what a closure says.
+//! A protocol that records the calls it gets, and then runs a closure of the test.
 //!
-//! All recorders of a reactor write into one [`Records`], which is part of what they share; so the
-//! log has one order, and a test reads like a script: who, heard what, when.
+//! All recorders of a reactor write to one [`Records`], which is part of the shared state. So the log has one order,
+//! and a test reads like a script: which recorder was called, with what, and when.
 
 use crate::{
     ClientFactory, CloseReason, ConnId, Context, Core, Factory, Flow, Moment, Protocol, Shared,
@@ -11,69 +11,69 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// What a protocol, or its factory, was called with.
+/// One call of a protocol or its factory, with its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// connection_made.
+    /// `connection_made`.
     Made,
-    /// data_received.
+    /// `data_received`, with the data.
     Data(Vec<u8>),
-    /// read_connection_lost.
+    /// `read_connection_lost`.
     ReadLost,
-    /// resume_producing.
+    /// `resume_producing`.
     Resume,
-    /// message, as its Debug shows it.
+    /// `message`, with the message in its `Debug` form.
     Message(String),
-    /// timer, and its id.
+    /// `timer`, with the timer's id.
     Timer(TimerId),
-    /// shutting_down.
+    /// `shutting_down`.
     ShuttingDown,
-    /// connection_lost: the name of the reason, and its text.
+    /// `connection_lost`, with the name of the reason and its text.
     Lost(&'static str, String),
-    /// The factory's client_connection_failed: the name of the reason, and when the next attempt is.
+    /// `client_connection_failed` of the factory, with the name of the reason and the delay until the next attempt.
     Failed(&'static str, Option<Duration>),
-    /// The factory's client_connection_lost, likewise.
+    /// `client_connection_lost` of the factory, with the name of the reason and the delay until the next attempt.
     ClientLost(&'static str, Option<Duration>),
 }
 
-/// One line of the log.
+/// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The monotonic clock of that turn.
+    /// The monotonic clock at the call.
     pub at: Moment,
     /// The name of the recorder.
     pub who: &'static str,
-    /// Its connection; a factory has none when nothing could be made.
+    /// The connection; `None` for a call of the factory.
     pub id: Option<ConnId>,
-    /// What it heard.
+    /// The call.
     pub heard: Heard,
 }
 
 /// The log that recorders share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Records {
-    /// In the order in which it happened.
+    /// The entries, oldest first.
     pub log: Vec<Record>,
 }
 
 impl Records {
-    /// The connection that the latest recorder called `who` has, or had.
+    /// The present or last connection of the latest recorder called `who`.
     pub fn id(&self, who: &str) -> Option<ConnId> {
         let made = |r: &&Record| r.who == who && r.heard == Heard::Made;
         self.log.iter().rev().find(made)?.id
     }
 
-    /// All that recorders called `who` have heard.
+    /// All calls of recorders called `who`.
     pub fn heard(&self, who: &str) -> Vec<&Heard> {
         self.log.iter().filter(|record| record.who == who).map(|record| &record.heard).collect()
     }
 
-    /// How often recorders called `who` have heard what `which` picks.
+    /// The number of calls of recorders called `who` for which `which` returns true.
     pub fn count(&self, who: &str, which: impl Fn(&Heard) -> bool) -> usize {
         self.heard(who).into_iter().filter(|heard| which(heard)).count()
     }
 
-    /// All bytes that recorders called `who` have been given.
+    /// All data that recorders called `who` have received.
     pub fn bytes(&self, who: &str) -> Vec<u8> {
         let data = self.heard(who).into_iter().filter_map(|heard| match heard {
             Heard::Data(data) => Some(data.as_slice()),
@@ -82,7 +82,7 @@ impl Records {
         data.flatten().copied().collect()
     }
 
-    /// Why each connection of recorders called `who` was lost: the names of the reasons.
+    /// The names of the reasons for which recorders called `who` lost their connections.
     pub fn lost(&self, who: &str) -> Vec<&'static str> {
         let lost = self.heard(who).into_iter().filter_map(|heard| match heard {
             Heard::Lost(why, _) => Some(*why),
@@ -92,7 +92,7 @@ impl Records {
     }
 }
 
-/// One event a line; the same run gives the same bytes.
+/// Shows one call per line; the same run gives the same bytes.
 impl fmt::Display for Records {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Record { at, who, id, heard } in &self.log {
@@ -105,7 +105,7 @@ impl fmt::Display for Records {
     }
 }
 
-/// Records can be all that is shared; then messages are text.
+/// Records can be the whole shared state; messages are then strings.
 impl Shared for Records {
     type Message = String;
 }
@@ -116,7 +116,7 @@ impl AsMut<Records> for Records {
     }
 }
 
-/// The variant's own name: what a test compares.
+/// The name of the variant, for tests to compare.
 fn name_of(why: &CloseReason) -> &'static str {
     match why {
         CloseReason::ConnectionDone => "ConnectionDone",
@@ -131,27 +131,27 @@ fn name_of(why: &CloseReason) -> &'static str {
 
 type React<S> = dyn FnMut(&mut Context<'_, S>, &Heard) -> Flow;
 
-/// A protocol that writes down what it hears, then does what it was told to.
+/// A protocol that records each call and then runs a closure.
 pub struct Recorder<S: Shared> {
     name: &'static str,
     react: Box<React<S>>,
-    /// It does not close by itself: not at the peer's end, not when the reactor stops.
+    /// The recorder does not close its connection at the peer's end or when the reactor stops.
     stays: bool,
 }
 
 impl<S: Shared + AsMut<Records>> Recorder<S> {
-    /// A recorder that only records.
+    /// Creates a recorder that only records.
     pub fn new(name: &'static str) -> Recorder<S> {
         Recorder { name, react: Box::new(|_, _| Ok(())), stays: false }
     }
 
-    /// Having recorded, it does this.
+    /// Sets the closure that runs after each recorded call. Its result is the result of the call.
     pub fn on(mut self, react: impl FnMut(&mut Context<'_, S>, &Heard) -> Flow + 'static) -> Self {
         self.react = Box::new(react);
         self
     }
 
-    /// Neither the peer's end nor the reactor's shutdown closes it, unless its closure does.
+    /// Keeps the connection open at the peer's end and when the reactor stops, unless the closure closes it.
     pub fn stays(mut self) -> Self {
         self.stays = true;
         self
@@ -206,7 +206,7 @@ impl<S: Shared<Message: fmt::Debug> + AsMut<Records>> Protocol<S> for Recorder<S
     }
 
     fn connection_lost(&mut self, cx: &mut Context<'_, S>, why: &CloseReason) {
-        // The connection is over; an error could cost nothing any more.
+        // The connection is over; an error would have no effect.
         let _ = self.note(cx, Heard::Lost(name_of(why), why.to_string()));
     }
 }
@@ -217,14 +217,14 @@ impl<S: Shared> fmt::Debug for Recorder<S> {
     }
 }
 
-/// A factory that writes down failures and losses, around another one.
+/// A factory that records failures and losses, and otherwise calls another factory.
 pub struct RecordingFactory<S: Shared> {
     name: &'static str,
     inner: Box<dyn Factory<S>>,
 }
 
 impl<S: Shared> RecordingFactory<S> {
-    /// A factory called `name` whose protocols `build` makes.
+    /// Creates a factory called `name` whose protocols `build` makes.
     pub fn by<P: Protocol<S> + 'static>(
         name: &'static str,
         build: impl FnMut(&mut Context<'_, S>, SocketAddr) -> Option<P> + 'static,

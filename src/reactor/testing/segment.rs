@@ -1,52 +1,51 @@
-//! What travels between two ends: TCP's segments, as far as a program can tell them apart, and
-//! datagrams.
+//! What travels between two ends: TCP segments, as far as a program can distinguish them, and datagrams.
 //!
-//! Sequence numbers are missing because nothing of a stream is lost or overtaken: the segments from
-//! one address to another arrive in the order in which they were sent. Whoever carries them
-//! ([`MemoryIo::external_clock`](super::MemoryIo::external_clock)) must keep that order, and may hold segments back
-//! as long as he likes. Datagrams he may also lose, repeat, or let overtake each other.
+//! There are no sequence numbers, because streams lose nothing and keep their order: segments from one address to
+//! another arrive in the order in which they were sent. A simulator that carries them
+//! ([`MemoryIo::external_clock`](super::MemoryIo::external_clock)) must keep that order, but may delay segments without
+//! limit. It may also lose, repeat and reorder datagrams.
 
 use crate::Moment;
 use std::net::SocketAddr;
 
-/// One thing under way from one end to the other.
+/// One segment or datagram under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Whose end it left.
+    /// The sender's address.
     pub from: SocketAddr,
-    /// Whose end it goes to.
+    /// The receiver's address.
     pub to: SocketAddr,
-    /// When it arrives.
+    /// When the segment arrives.
     pub arrives: Moment,
-    /// What it says.
+    /// The contents.
     pub kind: SegmentKind,
 }
 
-/// What a segment says.
+/// The contents of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SegmentKind {
-    /// May I connect?
+    /// A request to connect.
     Syn,
-    /// You may, and have. Sent by the kernel: the program accepts later.
+    /// The answer to `Syn`: the connection is open. The kernel sends it; the program accepts later.
     Accepted,
-    /// Nobody listens here.
+    /// The answer to `Syn`: no port listens at this address.
     Refused,
-    /// Bytes.
+    /// Data of a stream.
     Data(Vec<u8>),
-    /// My program has read so many bytes: there is room for as many again.
+    /// The receiver has read this many bytes, so its window grows by as many.
     Taken(usize),
-    /// I shall send nothing more.
+    /// The sender has ended its side.
     Fin,
-    /// The connection does not exist any more.
+    /// The connection is reset.
     Reset,
-    /// Bytes of no stream: whole, or not at all.
+    /// A datagram; it arrives whole or not at all.
     Datagram(Vec<u8>),
-    /// Nobody takes datagrams here.
+    /// The answer to `Datagram`: no socket receives at this address.
     Unreachable,
 }
 
 impl SegmentKind {
-    /// Whether it belongs to no connection, and need not arrive.
+    /// Whether this belongs to no stream, and may be lost.
     pub fn is_datagram(&self) -> bool {
         matches!(self, SegmentKind::Datagram(_) | SegmentKind::Unreachable)
     }

@@ -1,25 +1,25 @@
-//! A context without a reactor: to call one protocol by hand and look at what it wrote.
+//! A context without a reactor, for calling one protocol by hand and reading what it wrote.
 //!
-//! Twisted: internet/testing.py, StringTransport. Nothing is sent, nothing becomes due, nothing is
-//! posted to anybody; what the protocol asked for can be seen in the core.
+//! Twisted: internet/testing.py, StringTransport. Nothing is sent, no timer runs and no message is delivered; the
+//! core shows what the protocol requested.
 
 use crate::io::Addrs;
 use crate::{ConnId, Context, Core, Moment, Phase, ReactorLimits, Shared, UnixNanos};
 use std::net::SocketAddr;
 
-/// One connection that stands, and nothing under it.
+/// One open connection without a socket.
 #[derive(Debug)]
 pub struct StringTransport<S: Shared> {
-    /// What a call may touch.
+    /// The core that the context lends.
     pub core: Core<S>,
-    /// What the protocols share.
+    /// The shared state.
     pub state: S,
-    /// The connection.
+    /// The id of the connection.
     pub id: ConnId,
 }
 
 impl<S: Shared> StringTransport<S> {
-    /// A connection from 127.0.0.1:54321, whose protocol shares `state` with nobody.
+    /// Creates a connection from 127.0.0.1:54321 to 127.0.0.1:12345, with its own `state`.
     pub fn new(state: S) -> StringTransport<S> {
         let mut core =
             Core::new(ReactorLimits::default(), 0, Moment::default(), UnixNanos::default());
@@ -32,12 +32,12 @@ impl<S: Shared> StringTransport<S> {
         StringTransport { core, state, id }
     }
 
-    /// A context to call the protocol with.
+    /// Returns a context to call the protocol with.
     pub fn context(&mut self) -> Context<'_, S> {
         Context { core: &mut self.core, state: &mut self.state, id: self.id }
     }
 
-    /// Takes what was written since the last call. Twisted: value and clear.
+    /// Takes the data written since the last call. Twisted: value and clear.
     pub fn take(&mut self) -> Vec<u8> {
         let Some(transport) = self.core.transport_mut(self.id) else { return Vec::new() };
         let written = transport.unsent(usize::MAX).to_vec();

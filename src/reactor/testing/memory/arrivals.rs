@@ -1,4 +1,4 @@
-//! What arrives, and whom it concerns: the network's side of [`MemoryIo`].
+//! The network's side of [`MemoryIo`]: arriving segments, and the sockets that they are for.
 
 use super::{Armed, MemoryIo};
 use crate::testing::datagrams::Datagram;
@@ -9,11 +9,11 @@ use crate::testing::segment::{Segment, SegmentKind};
 use crate::{ConnId, PortId};
 use std::time::Duration;
 
-/// When a connection asks again that found a port's backlog full. Linux: TCP_TIMEOUT_INIT.
+/// How long a connection that found a port's backlog full waits before its next attempt. Linux: TCP_TIMEOUT_INIT.
 const RETRANSMIT: Duration = Duration::from_secs(1);
 
 impl MemoryIo {
-    /// Lets everything happen that has happened by now.
+    /// Carries out every event that is due by now.
     pub(super) fn deliver(&mut self) {
         while let Some(due) = self.queue.next_due() {
             match due {
@@ -54,7 +54,7 @@ impl MemoryIo {
                 self.bury(key);
             }
             (None, SegmentKind::Syn) => self.asked(segment),
-            // Nobody is there any more.
+            // The connection no longer exists.
             (None, SegmentKind::Data(_) | SegmentKind::Accepted) => {
                 self.answer(&segment, SegmentKind::Reset);
             }
@@ -62,7 +62,7 @@ impl MemoryIo {
         }
     }
 
-    /// Somebody wants to connect.
+    /// Handles a request to connect.
     fn asked(&mut self, segment: Segment) {
         let failures = self.queue.options.connect_failures;
         let backlog = self.queue.options.backlog;
@@ -87,7 +87,7 @@ impl MemoryIo {
         self.answer(&segment, SegmentKind::Accepted);
     }
 
-    /// A datagram goes to the socket that is connected to its sender, else to a port that is played.
+    /// Delivers a datagram to the socket that is connected to its sender, or else to a played port.
     fn datagram_arrived(&mut self, segment: Segment) {
         let window = self.queue.options.receive_window_bytes;
         let mut sockets = self.datagrams.iter_mut();
@@ -115,7 +115,7 @@ impl MemoryIo {
         }
     }
 
-    /// ICMP: who has sent a datagram to nobody is told so.
+    /// Answers a datagram that no socket receives, as ICMP does.
     fn find_nobody(&mut self, segment: &Segment) {
         if let SegmentKind::Datagram(_) = segment.kind {
             self.queue.send_datagram(segment.to, segment.from, SegmentKind::Unreachable);
@@ -126,7 +126,7 @@ impl MemoryIo {
         self.queue.send(segment.to, segment.from, kind);
     }
 
-    /// Notes that there is something to tell of an end that has an owner.
+    /// Has the next poll report an endpoint, if it has an owner.
     pub(super) fn arm(&mut self, key: usize) {
         let endpoint = &mut self.endpoints[key];
         if endpoint.id.is_some() && !endpoint.armed {
@@ -135,7 +135,7 @@ impl MemoryIo {
         }
     }
 
-    /// The same, of a socket for datagrams.
+    /// Has the next poll report a UDP socket.
     pub(super) fn arm_datagrams(&mut self, id: ConnId) {
         if let Some(socket) = self.datagrams.get_mut(&id)
             && !socket.armed
@@ -145,7 +145,7 @@ impl MemoryIo {
         }
     }
 
-    /// Forgets a closed end that has nothing left to do.
+    /// Removes a closed endpoint that has nothing left to send.
     pub(super) fn bury(&mut self, key: usize) {
         if self.endpoints[key].is_over() {
             let Endpoint { host, peer, .. } = self.endpoints.remove(key);

@@ -1,4 +1,4 @@
-//! What the reactor asks, and what it is told: the program's side of [`MemoryIo`].
+//! The reactor's side of [`MemoryIo`]: the calls of [`Io`] and the events that a poll reports.
 
 use super::{Armed, EPHEMERAL, MemoryIo, MemoryPort};
 use crate::io::{Addrs, Close, Event};
@@ -14,10 +14,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-/// Ids of closed connections remembered, for events that come too late.
+/// How many ids of closed connections are remembered, for late spurious events.
 const STALE_MAX: usize = 16;
 
-/// The host of all that listens at paths.
+/// The host of all ports that listen at paths.
 const BEHIND_PATHS: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
 
 impl Io for MemoryIo {
@@ -68,8 +68,8 @@ impl Io for MemoryIo {
         Ok(host)
     }
 
-    /// Behind a path is an address that nobody else has: who wants to be let in asks
-    /// [`address_of`](MemoryIo::address_of) and connects there.
+    /// Listens on a private address in place of the path. To connect, a test asks
+    /// [`address_of`](MemoryIo::address_of).
     fn listen_unix(&mut self, port: PortId, path: &Path) -> io::Result<()> {
         if self.paths.contains_key(path) {
             return Err(ErrorKind::AddrInUse.into());
@@ -88,7 +88,7 @@ impl Io for MemoryIo {
         }
     }
 
-    /// As Linux: the descriptor is looked for before the connection.
+    /// As on Linux, checks for a free descriptor before it looks for a connection.
     fn accept(&mut self, port: PortId, id: ConnId) -> io::Result<Addrs> {
         self.check_descriptors()?;
         let key = self.take_waiting(port)?;
@@ -184,7 +184,7 @@ impl Io for MemoryIo {
 
 /// Events.
 impl MemoryIo {
-    /// Tells what is armed; says whether there was anything.
+    /// Reports what is armed. Returns whether there was anything.
     fn tell(&mut self, events: &mut Vec<Event>) -> bool {
         let before = events.len();
         events.extend(self.signals.drain(..).map(Event::Signal));
@@ -204,7 +204,7 @@ impl MemoryIo {
     }
 
     fn event(&mut self, key: usize) -> Option<Event> {
-        // Its slot may have another owner by now, who is armed by himself.
+        // The slot may have a new owner by now, which is armed separately.
         let endpoint = self.endpoints.get_mut(key).filter(|endpoint| endpoint.armed)?;
         endpoint.armed = false;
         let level = endpoint.level(&self.queue);
@@ -218,7 +218,7 @@ impl MemoryIo {
         Some(ready(id, socket.level()))
     }
 
-    /// An event that means nothing: for somebody who is there, or who was.
+    /// A spurious event, for an open or a closed connection.
     fn false_alarm(&mut self) -> Option<Event> {
         let open = self.endpoints.iter().filter_map(|(_, endpoint)| endpoint.id);
         let open = open.chain(self.datagrams.keys().copied());
@@ -229,7 +229,7 @@ impl MemoryIo {
         Some(Event::Ready { id, readable, writable, read_closed: false, failed: false })
     }
 
-    /// Lets the clock jump from arrival to arrival until there is something to tell, or it is over.
+    /// Moves the clock from arrival to arrival until there is something to report or the timeout has passed.
     fn sleep(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         let until = timeout.map(|timeout| self.queue.now + timeout);
         loop {
@@ -245,7 +245,7 @@ impl MemoryIo {
                     return Ok(());
                 }
                 (None, None) => {
-                    let why = "nothing is under way and no timer is set: this poll would never end";
+                    let why = "no segment is under way and no timer is set: this poll would hang";
                     return Err(io::Error::new(ErrorKind::Deadlock, why));
                 }
             }
@@ -260,7 +260,7 @@ impl MemoryIo {
         (self.endpoints[key].id == Some(id)).then_some(key)
     }
 
-    /// What only a stream has is not asked of a socket for datagrams.
+    /// Fails for a UDP socket, on an operation that only streams have.
     fn check_is_stream(&self, id: ConnId) -> io::Result<()> {
         match self.datagrams.contains_key(&id) {
             true => Err(ErrorKind::InvalidInput.into()),
@@ -273,7 +273,7 @@ impl MemoryIo {
         Ok((&mut self.endpoints[key], &mut self.queue))
     }
 
-    /// Gives the end at `key` an owner.
+    /// Makes `id` the owner of the endpoint at `key`.
     fn own(&mut self, key: usize, id: ConnId) {
         put(&mut self.by_id, id.key(), key);
         self.endpoints[key].id = Some(id);
@@ -293,7 +293,7 @@ impl MemoryIo {
         }
     }
 
-    /// Our address towards `peer`, with a port of its own.
+    /// A local address for a connection to `peer`, with a free port.
     fn own_address(&mut self, peer: SocketAddr) -> SocketAddr {
         let ip = match peer {
             SocketAddr::V4(_) => self.queue.options.host,
@@ -302,7 +302,7 @@ impl MemoryIo {
         self.free_port(ip)
     }
 
-    /// A port that nobody uses.
+    /// An address of `ip` with a port that is not in use.
     fn free_port(&mut self, ip: IpAddr) -> SocketAddr {
         loop {
             let host = SocketAddr::new(ip, self.ephemeral);
