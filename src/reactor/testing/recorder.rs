@@ -57,23 +57,23 @@ pub struct Records {
 }
 
 impl Records {
-    /// The present or last connection of the latest recorder called `who`.
+    /// The present or last connection of the latest recorder with this name.
     pub fn id(&self, who: &str) -> Option<ConnId> {
         let made = |r: &&Record| r.who == who && r.heard == Heard::Made;
         self.log.iter().rev().find(made)?.id
     }
 
-    /// All calls of recorders called `who`.
+    /// All calls of the recorders with this name.
     pub fn heard(&self, who: &str) -> Vec<&Heard> {
         self.log.iter().filter(|record| record.who == who).map(|record| &record.heard).collect()
     }
 
-    /// The number of calls of recorders called `who` for which `which` returns true.
+    /// The number of calls, of the recorders with this name, for which `which` returns true.
     pub fn count(&self, who: &str, which: impl Fn(&Heard) -> bool) -> usize {
         self.heard(who).into_iter().filter(|heard| which(heard)).count()
     }
 
-    /// All data that recorders called `who` have received.
+    /// All data that the recorders with this name have received.
     pub fn bytes(&self, who: &str) -> Vec<u8> {
         let data = self.heard(who).into_iter().filter_map(|heard| match heard {
             Heard::Data(data) => Some(data.as_slice()),
@@ -82,7 +82,7 @@ impl Records {
         data.flatten().copied().collect()
     }
 
-    /// The names of the reasons for which recorders called `who` lost their connections.
+    /// The names of the reasons for which the recorders with this name lost their connections.
     pub fn lost(&self, who: &str) -> Vec<&'static str> {
         let lost = self.heard(who).into_iter().filter_map(|heard| match heard {
             Heard::Lost(why, _) => Some(*why),

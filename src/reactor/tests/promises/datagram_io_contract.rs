@@ -1,5 +1,5 @@
-//! What [`Io`] promises of datagrams, promise by promise, on the kernel and in memory. Where the two
-//! differ, the kernel is right. A socket that has sent may be told that it is writable, at any time.
+//! The contract of [`Io`] for datagrams, one test per promise, on the kernel and in memory. Where the two would differ,
+//! the kernel is right. A socket that has sent may be reported writable at any time.
 
 use herd_reactor::io::{Close, Event};
 use herd_reactor::testing::{MemoryIo, MemoryOptions};
@@ -11,15 +11,15 @@ use std::time::Duration;
 const SOCKET: ConnId = ConnId::new(0, 1);
 const OTHER: ConnId = ConnId::new(1, 2);
 
-/// The longest that something is waited for on the kernel.
+/// The timeout for a datagram on the kernel.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whoever is at the other end, on either kernel.
+/// The other end: a socket on the kernel, or a played port in memory.
 trait Far<I> {
     fn open(io: &mut I) -> Self;
     fn address(&self) -> SocketAddr;
     fn say(&self, io: &mut I, to: SocketAddr, bytes: &[u8]);
-    /// The next datagram, and who has sent it. It has been sent before.
+    /// The next datagram, which has been sent already, and its sender's address.
     fn hear(&mut self, io: &mut I) -> (SocketAddr, Vec<u8>);
 }
 
@@ -46,7 +46,7 @@ impl Far<MioIo> for UdpSocket {
     }
 }
 
-/// A port that is played, and what has been taken from it.
+/// A played port, and the datagrams taken from it.
 struct Played(SocketAddr, Vec<herd_reactor::testing::Datagram>);
 
 impl Far<MemoryIo> for Played {
@@ -73,7 +73,7 @@ impl Far<MemoryIo> for Played {
     }
 }
 
-/// A socket connected to somebody.
+/// A UDP socket that is connected to the other end.
 struct DatagramBench<I, F> {
     io: I,
     far: F,
@@ -86,11 +86,11 @@ impl<I: Io, F: Far<I>> DatagramBench<I, F> {
         let addrs = io.connect_udp(SOCKET, far.address()).unwrap();
         assert_eq!(addrs.peer, far.address());
         let mut bench = DatagramBench { io, far, host: addrs.local };
-        assert_eq!(bench.told(), Some((false, true, false)), "it stands at once");
+        assert_eq!(bench.told(), Some((false, true, false)), "it is open at once");
         bench
     }
 
-    /// What has been told of the socket when nothing more is: readable, writable, read_closed.
+    /// Polls until there are no more events, and returns their flags: readable, writable, read_closed.
     fn told(&mut self) -> Option<(bool, bool, bool)> {
         let mut told: Option<(bool, bool, bool)> = None;
         let mut events = Vec::new();
@@ -133,9 +133,9 @@ fn each_read_gives_one_datagram<I: Io, F: Far<I>>(io: I) {
     bench.say(b"");
     bench.say(b"three");
     assert_eq!(bench.told(), Some((true, true, false)));
-    assert_eq!(bench.told(), None, "it is told once");
+    assert_eq!(bench.told(), None, "an event is reported once");
     assert_eq!(bench.read(100).unwrap(), b"one");
-    assert_eq!(bench.read(100).unwrap(), b"", "an empty one is no end");
+    assert_eq!(bench.read(100).unwrap(), b"", "an empty datagram is not the end");
     assert_eq!(bench.read(100).unwrap(), b"three");
     bench.nothing_is_left();
     bench.say(b"four");
@@ -188,7 +188,7 @@ fn that_nobody_is_there_is_told_once<I: Io, F: Far<I>>(io: I) {
     bench.io.write(SOCKET, b"anybody?").unwrap();
     bench.told();
     let error = bench.io.write(SOCKET, b"hello?").unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "whichever call comes next");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "a write returns the error too");
     bench.nothing_is_left();
 }
 

@@ -1,4 +1,4 @@
-//! A process out of descriptors, on the kernel.
+//! Tests a process that runs out of descriptors, on the kernel.
 
 use crate::stage::{MS, actor, in_its_own_process, kernel};
 use herd_reactor::ReactorLimits;
@@ -9,7 +9,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// The highest descriptor that is open.
+/// The highest open descriptor.
 fn highest() -> u64 {
     let open = fs::read_dir("/proc/self/fd").unwrap();
     let numbers = open.map(|entry| entry.unwrap().file_name().to_string_lossy().parse().unwrap());
@@ -33,10 +33,10 @@ fn turn_away_and_recover() {
     const WAITING: usize = 250;
     let mut stage = kernel(ReactorLimits::default());
     let address = stage.listen(|| actor("server"));
-    // The kernel connects them; they wait in the backlog.
+    // The kernel accepts the connections into the backlog.
     let mut clients: Vec<TcpStream> =
         (0..WAITING).map(|_| TcpStream::connect(address).unwrap()).collect();
-    // The directory that is read takes a descriptor too, below the room that is left.
+    // Reading the directory takes one more descriptor, so the limit leaves room for about ten.
     limit(highest() + 1 + 10);
     stage.reactor.io().take();
     stage.pass(Duration::from_secs(1));
@@ -46,15 +46,15 @@ fn turn_away_and_recover() {
     let mut turned_away = 0;
     clients.retain_mut(|client| {
         client.set_read_timeout(Some(MS)).unwrap();
-        // With a timeout the kernel does not repeat a call that was interrupted.
+        // With a timeout set, the kernel does not restart an interrupted read.
         let ended = retry_on_intr(|| rustix::io::read(&*client, &mut [0])).is_ok();
         turned_away += usize::from(ended);
         !ended
     });
-    assert_eq!(accepted + turned_away, WAITING, "nobody waits for ever");
-    // Three batches, a tenth of a second apart.
+    assert_eq!(accepted + turned_away, WAITING, "no connection waits for ever");
+    // There are three batches, a tenth of a second apart.
     assert!(counts.sheds <= 5 && counts.accepts < 50 && counts.polls < 50, "{counts:?}");
-    // Those who were turned away have made room: the next is accepted.
+    // The rejected connections have left the backlog, so the next one is accepted.
     let late = TcpStream::connect(address).unwrap();
     stage.until("the next is accepted", |scene, _| {
         scene.records.count("server", |heard| *heard == Heard::Made) > accepted

@@ -1,4 +1,4 @@
-//! Each example is started and talked to, over the kernel's loopback. `cargo test -p herd-reactor` builds them.
+//! Runs each example and talks to it over the kernel's loopback. `cargo test -p herd-reactor` builds the examples.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// How long anything is waited for.
+/// The timeout of every read and write.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The program of an example: cargo puts them beside the folder of the tests.
+/// The program of an example; cargo puts examples beside the folder of the tests.
 fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let program = test.ancestors().nth(2).unwrap().join("examples").join(name);
@@ -18,7 +18,7 @@ fn program(name: &str) -> PathBuf {
     program
 }
 
-/// An example that runs, and the address that it has printed. It is killed when this is dropped.
+/// A running example, and the address that it has printed. Dropping this kills the example.
 struct Running(Child, SocketAddr);
 
 impl Running {
@@ -69,7 +69,7 @@ fn timer_greets_a_client_that_says_nothing_and_no_other() {
     let (silent, mut speaker) = (timer.connect(), timer.connect());
     speaker.write_all(b"x").unwrap();
     let heard = read(&speaker, 4);
-    // Under load its time may have passed before its word was read.
+    // Under load the timer may expire before the example reads the byte.
     assert!(heard == "so y" || heard == "is a", "{heard}");
     assert_eq!(read(&silent, 18), "is anybody there?\n");
 }
@@ -78,7 +78,7 @@ fn timer_greets_a_client_that_says_nothing_and_no_other() {
 fn chat_passes_each_line_on_to_all_others() {
     let chat = Running::new("chat", &[]);
     let clients = [chat.connect(), chat.connect(), chat.connect()];
-    // Who is welcomed is in the room.
+    // A client is in the room once it has been welcomed.
     clients.iter().for_each(|client| assert_eq!(read(client, 8), "welcome\n"));
     (&clients[0]).write_all(b"hello\r\nwor").unwrap();
     (&clients[0]).write_all(b"ld\n").unwrap();
@@ -97,7 +97,7 @@ fn proxy_passes_on_both_directions_and_each_end_by_itself() {
     let mut client = proxy.connect();
     let (mut server, _) = listener.accept().unwrap();
     server.set_read_timeout(Some(PATIENCE)).unwrap();
-    // More than the proxy and the kernel hold: the writer is held up until the reader reads.
+    // The proxy and the kernel cannot hold this much, so the writer must wait for the reader.
     let writer = thread::spawn(move || {
         client.write_all(&vec![b'c'; MANY]).unwrap();
         client.shutdown(Shutdown::Write).unwrap();
@@ -106,7 +106,7 @@ fn proxy_passes_on_both_directions_and_each_end_by_itself() {
     let mut received = Vec::new();
     server.read_to_end(&mut received).unwrap();
     assert!(received.len() == MANY && received.iter().all(|byte| *byte == b'c'));
-    // The client has ended its side, and still hears.
+    // The client has ended its side, and still receives.
     let mut client = writer.join().unwrap();
     server.write_all(b"all received").unwrap();
     drop(server);
@@ -117,7 +117,7 @@ fn proxy_passes_on_both_directions_and_each_end_by_itself() {
 
 #[test]
 fn proxy_resets_a_client_that_it_cannot_connect() {
-    // A port that was bound and never listened at refuses, and nobody else is given it.
+    // A bound port without a listener refuses connections, and the kernel gives it to no other socket.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let refuses = socket.local_addr().unwrap().as_socket().unwrap();

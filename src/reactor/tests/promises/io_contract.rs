@@ -1,5 +1,5 @@
-//! What [`Io`] promises, promise by promise, on the kernel and in memory: the reactor relies on
-//! each of them. Where the two differ, the kernel is right.
+//! The contract of [`Io`], one test per promise, on the kernel and in memory. The reactor relies on each promise. Where
+//! the two would differ, the kernel is right.
 
 use herd_reactor::io::{Close, Event};
 use herd_reactor::testing::{MemoryIo, MemoryOptions};
@@ -13,10 +13,10 @@ const PORT: PortId = PortId::new(0);
 const SERVER: ConnId = ConnId::new(1, 2);
 const CLIENT: ConnId = ConnId::new(0, 1);
 
-/// What was told of one connection: readable, writable, read_closed.
+/// The flags reported for one connection: readable, writable, read_closed.
 type Told = (bool, bool, bool);
 
-/// An `Io` that listens, and remembers what was told.
+/// An `Io` with a listening port.
 struct Bench<I> {
     io: I,
     address: SocketAddr,
@@ -28,7 +28,7 @@ impl<I: Io> Bench<I> {
         Bench { io, address }
     }
 
-    /// Both ends of one connection, of which everything so far has been told.
+    /// An `Io` with both ends of one connection, whose events so far have been taken.
     fn pair(io: I) -> Bench<I> {
         let mut bench = Bench::new(io);
         bench.io.connect(CLIENT, bench.address).unwrap();
@@ -40,7 +40,7 @@ impl<I: Io> Bench<I> {
         bench
     }
 
-    /// Polls until nothing more is told; `None` stands for the port.
+    /// Polls until there are no more events, and returns their flags; `None` is the port.
     fn told(&mut self) -> BTreeMap<Option<ConnId>, Told> {
         let mut told: BTreeMap<Option<ConnId>, Told> = BTreeMap::new();
         let mut events = Vec::new();
@@ -119,7 +119,7 @@ fn data_and_the_end_are_one_event<I: Io>(io: I) {
     assert_eq!(bench.read(SERVER).unwrap(), b"last");
     assert_eq!(bench.told_of(SERVER), None);
     assert_eq!(bench.read(SERVER).unwrap(), b"");
-    // The other half is open.
+    // The other direction is open.
     bench.io.write(SERVER, b"answer").unwrap();
     assert_eq!(bench.told_of(CLIENT), Some((true, true, false)));
     assert_eq!(bench.read(CLIENT).unwrap(), b"answer");
@@ -165,7 +165,7 @@ fn the_first_write_after_the_peers_close_succeeds_and_the_next_does_not<I: Io>(i
     assert_eq!(bench.io.write(SERVER, b"two").unwrap_err().kind(), ErrorKind::BrokenPipe);
 }
 
-fn who_closes_with_unread_input_is_still_heard_to_the_end<I: Io>(io: I) {
+fn data_written_before_a_close_with_unread_input_is_still_read<I: Io>(io: I) {
     let mut bench = Bench::pair(io);
     bench.io.write(CLIENT, b"unread").unwrap();
     bench.told();
@@ -200,7 +200,7 @@ fn a_full_peer_blocks_writing_until_it_has_read<I: Io>(io: I) {
     }
     assert!(sent < data.len());
     let told = bench.told();
-    assert_ne!(told.get(&Some(CLIENT)).map(|told| told.1), Some(true), "it is full");
+    assert_ne!(told.get(&Some(CLIENT)).map(|told| told.1), Some(true), "the peer is full");
     assert_eq!(told[&Some(SERVER)], (true, true, false));
     while received.len() < sent {
         match bench.read(SERVER) {
@@ -242,7 +242,7 @@ fn connections_that_wait_are_told_once_and_the_next_again<I: Io>(io: I) {
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
 }
 
-fn those_who_wait_at_a_port_that_closes_are_reset<I: Io>(io: I) {
+fn connections_that_wait_at_a_closing_port_are_reset<I: Io>(io: I) {
     let mut bench = Bench::new(io);
     bench.io.connect(CLIENT, bench.address).unwrap();
     bench.told();
@@ -301,12 +301,12 @@ on_both! {
     a_reset_is_told_once_and_then_the_end
     what_came_before_a_reset_can_be_read
     the_first_write_after_the_peers_close_succeeds_and_the_next_does_not
-    who_closes_with_unread_input_is_still_heard_to_the_end
+    data_written_before_a_close_with_unread_input_is_still_read
     a_refused_connection_is_told_and_the_error_given_once
     a_full_peer_blocks_writing_until_it_has_read
     room_is_told_once_after_a_write_was_short
     connections_that_wait_are_told_once_and_the_next_again
-    those_who_wait_at_a_port_that_closes_are_reset
+    connections_that_wait_at_a_closing_port_are_reset
     shedding_empties_the_queue
     an_address_in_use_is_an_error
     a_poll_sleeps_no_shorter_than_it_is_told

@@ -1,4 +1,4 @@
-//! What only the kernel can show: signals, a connection that nobody answers, and socket files.
+//! Tests that need the kernel: signals, a connection attempt without an answer, and socket files.
 
 use crate::stage::{Actor, MS, Scene, Stage, actor, in_its_own_process, kernel, once};
 use herd_reactor::io::Addrs;
@@ -45,7 +45,7 @@ fn interrupt_before_the_loop() {
     kill_process(getpid(), rustix::process::Signal::INT).unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     while !io.is_told_to_end() {
-        assert!(Instant::now() < deadline, "it has come");
+        assert!(Instant::now() < deadline, "the signal has arrived");
         std::thread::yield_now();
     }
     assert!(io.is_told_to_end(), "asking does not use it up");
@@ -54,7 +54,7 @@ fn interrupt_before_the_loop() {
     assert_eq!(stage.scene().said(), ["Interrupt"]);
 }
 
-/// What a busy call does.
+/// Blocks for `time`, as a slow call does.
 fn work_for(time: Duration) {
     let end = Instant::now() + time;
     while let Some(left) = end.checked_duration_since(Instant::now()) {
@@ -63,7 +63,7 @@ fn work_for(time: Duration) {
 }
 
 #[test]
-fn who_waits_for_a_long_call_is_told_how_long_it_was() {
+fn the_longest_lag_counts_slow_calls_and_late_timers() {
     let mut stage = kernel(ReactorLimits::default());
     let busy = actor("server").on(|_, heard| {
         if let Heard::Data(_) = heard {
@@ -75,23 +75,23 @@ fn who_waits_for_a_long_call_is_told_how_long_it_was() {
     stage.core().take_longest_lag();
     stage.write("client", b"x");
     stage.until_bytes("server", 1);
-    // Not from the time at which it read, which is over: the next turn is to end soon.
+    // The next turn measures the lag of the turn that read.
     stage.core().call_later(200 * MS, |_, _| {});
     stage.turn();
     let lag = stage.core().take_longest_lag();
-    assert!(lag >= 30 * MS, "whoever was ready with it: {lag:?}");
+    assert!(lag >= 30 * MS, "other ready connections have waited: {lag:?}");
 
     stage.core().call_later(Duration::ZERO, |_, _| work_for(30 * MS));
     stage.core().call_later(10 * MS, |scene, _| scene.note("late"));
     stage.until("the second call is made", |scene, _| scene.said() == ["late"]);
     let lag = stage.core().take_longest_lag();
-    assert!(lag >= 20 * MS, "a timer that fell due meanwhile: {lag:?}");
-    assert_eq!(stage.core().take_longest_lag(), Duration::ZERO, "then it begins anew");
+    assert!(lag >= 20 * MS, "a timer that fell due meanwhile was late: {lag:?}");
+    assert_eq!(stage.core().take_longest_lag(), Duration::ZERO, "reading it resets it");
 }
 
 #[test]
 fn a_connection_that_nobody_answers_times_out() {
-    // A backlog of none takes one connection; the next SYN is dropped.
+    // With a backlog of 0 the kernel takes one connection and drops the next SYN.
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     listener.listen(0).unwrap();
@@ -106,7 +106,7 @@ fn a_connection_that_nobody_answers_times_out() {
     assert_eq!(stage.core().connections(), 0);
 }
 
-/// A path at which nothing lies yet.
+/// A path without a file.
 fn free_path(test: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("herd-{}-{test}.sock", std::process::id()));
     let _ = fs::remove_file(&path);

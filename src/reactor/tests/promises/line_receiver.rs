@@ -1,7 +1,7 @@
-//! Any chunking of the same bytes gives the same lines; and what happens at the edges.
+//! Tests that any chunking of the same bytes gives the same lines, and tests of limits, pauses and ends.
 //!
-//! The receiver is driven by hand, without a reactor: bytes in by `data_received`, and what the inner
-//! protocol heard is written down. Twisted: protocols/test/test_basic.py.
+//! Most tests drive the receiver by hand, without a reactor: they pass bytes to `data_received`, and the inner protocol
+//! logs its calls. Twisted: protocols/test/test_basic.py.
 
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::testing::{MemoryIo, MemoryOptions, StringTransport};
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use std::error::Error;
 use std::time::Duration;
 
-/// What was heard, in order.
+/// The log of the inner protocol, oldest first.
 #[derive(Debug, Default)]
 struct Notes {
     heard: Vec<Heard>,
@@ -32,7 +32,7 @@ enum Heard {
     End,
 }
 
-/// Obeys some of the lines it hears.
+/// An inner protocol that logs its calls and obeys some lines.
 #[derive(Debug)]
 struct Listener;
 
@@ -206,7 +206,7 @@ fn the_first_byte_beyond_the_limit_makes_a_line_too_long_though_nothing_follows_
         }
         assert_eq!(rig.heard(), [Heard::TooLong(b"0123456789A".to_vec())], "{pieces:?}");
     }
-    // A CR may be the first half of the line's end.
+    // A CR may be the first half of the line end.
     assert_eq!(Rig::new(10).feed(b"0123456789\r").heard(), []);
 }
 
@@ -285,7 +285,7 @@ fn no_bytes_after_the_end_of_the_stream_means_no_line() {
     assert_eq!(heard_in_chunks(b"a\n", 100, 1), [lines(["a"]), vec![Heard::End]].concat());
 }
 
-/// Shares nothing with the receiver but the rules.
+/// A second implementation of the same rules.
 fn reference(text: &[u8]) -> Vec<Heard> {
     let mut heard: Vec<Heard> = text
         .split(|byte| *byte == b'\n')
@@ -294,7 +294,7 @@ fn reference(text: &[u8]) -> Vec<Heard> {
             line => Heard::Line(line.to_vec()),
         })
         .collect();
-    // What stands behind the last LF is a line only if something stands there.
+    // The bytes after the last LF are a line, unless there are none.
     if text.is_empty() || text.ends_with(b"\n") {
         heard.pop();
     }
@@ -345,7 +345,7 @@ proptest! {
     }
 }
 
-/// Two layers on one connection: each hears its own timers.
+/// Two layers on one connection each get their own timers.
 #[test]
 fn the_protocol_within_hears_its_own_timers_and_not_the_receivers() {
     #[derive(Default)]

@@ -1,4 +1,4 @@
-//! The reactor's promises, each played on the kernel and in memory. The name of a test is the promise.
+//! Tests of the reactor's promises, each on the kernel and in memory. The name of a test is the promise.
 
 #[macro_use]
 mod stage;

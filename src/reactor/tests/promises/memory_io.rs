@@ -1,5 +1,5 @@
-//! What only a network in memory can show: faults on demand, clocks that are set, a process out of
-//! descriptors, and that the same seed plays the same.
+//! Tests that need the in-memory network: faults on demand, clocks that are set, a process out of descriptors, and
+//! runs that repeat from their seed.
 
 use crate::stage::{MS, Scene, Stage, actor, memory, once, pattern};
 use herd_reactor::io::{Addrs, Close, Event};
@@ -33,7 +33,7 @@ fn network(stage: &mut Stage<MemoryIo>) -> &mut MemoryIo {
 
 // Seeds and clocks.
 
-/// Five echoing connections, one of them aborted, on a rough network: the whole log.
+/// Runs five echoing connections, one of them aborted, on a rough network. Returns the whole log.
 fn play(seed: u64) -> String {
     let mut stage = with(MemoryOptions { connect_failures: 0.3, ..MemoryOptions::rough(seed) });
     let address = stage.listen(|| {
@@ -72,14 +72,14 @@ fn the_same_seed_gives_the_same_log_byte_for_byte() {
         assert_eq!(play(seed), play(seed), "seed {seed}");
     }
     assert_ne!(play(1), play(2));
-    assert!(play(1).len() > 10_000, "it should have something to tell");
+    assert!(play(1).len() > 10_000, "the log is long enough to compare");
 }
 
 #[test]
 fn a_poll_that_would_never_end_fails() {
     let mut stage = calm();
     stage.pair(actor("server"), actor("client"));
-    // Timers that were cancelled may still wake it.
+    // Cancelled timers may still wake the loop.
     let error = (0..10).find_map(|_| stage.reactor.turn().err());
     assert_eq!(error.map(|e| e.kind()), Some(ErrorKind::Deadlock));
 }
@@ -94,7 +94,7 @@ fn hours_pass_in_no_time() {
 
 #[test]
 fn the_wall_clock_is_fresh_in_every_call() {
-    // Everything is under way for a second, in which the loop sleeps.
+    // Each segment is under way for a second, while the loop sleeps.
     let mut stage = with(MemoryOptions { delay: SECOND..=SECOND, ..MemoryOptions::calm(0) });
     let tell = |name| {
         actor(name).on(|cx, heard| {
@@ -123,7 +123,7 @@ fn the_wall_clock_is_fresh_in_every_call() {
         .said()
         .into_iter()
         .map(|wall| Duration::from_nanos(wall.parse::<u64>().unwrap() - begin).as_secs());
-    // The question took a second, and so did the answer; then data and end came together.
+    // The SYN took a second, and so did its answer; then data and end arrived together.
     assert_eq!(told.collect::<Vec<_>>(), [1, 3, 3]);
 }
 
@@ -159,12 +159,12 @@ fn a_wall_clock_that_goes_wrong_gains_what_it_should() {
     assert!(shown >= passed.mul_f64(1.1) && shown < passed.mul_f64(1.1) + 5 * MS, "{shown:?}");
 }
 
-/// A kernel of which only the clock and the poll are asked: whoever is called has the clock in hand
-/// too, and takes as long as it likes.
+/// An `Io` of which only the clock and the poll are used. The test's calls share the clock, and move it to simulate
+/// taking time.
 #[derive(Debug)]
 struct Slow {
     clock: Rc<Cell<Moment>>,
-    /// How long each poll was to sleep.
+    /// The timeout of each poll.
     asked: Vec<Option<Duration>>,
     read: u32,
 }
@@ -245,7 +245,7 @@ fn a_connection_that_nobody_answers_times_out() {
 }
 
 #[test]
-fn whoever_stops_trying_while_nobody_answers_hears_it_at_once() {
+fn stop_trying_during_an_unanswered_attempt_is_a_failure_at_once() {
     let mut stage = calm();
     let address = stage.listen(|| actor("server"));
     network(&mut stage).fault(address, NetworkFault::Blackhole);
@@ -266,7 +266,7 @@ fn a_refused_port_is_reached_when_it_listens_again() {
     let options = ConnectOptions { reconnect: Some(backoff), ..ConnectOptions::default() };
     let factory = RecordingFactory::by("connector", |_, _| Some(actor("client")));
     stage.connect_by(address, options, factory);
-    // Attempts after 0, 1, 3, 7 and 12 seconds.
+    // The attempts begin after 0, 1, 3, 7 and 12 seconds.
     stage.pass(9 * SECOND);
     network(&mut stage).heal(address);
     stage.until_made(&["client"]);
@@ -359,7 +359,7 @@ fn an_accept_that_fails_costs_one_connection_and_not_the_batch() {
 }
 
 #[test]
-fn who_finds_the_backlog_full_gets_in_later() {
+fn a_connection_that_finds_the_backlog_full_is_accepted_later() {
     let mut stage = with(MemoryOptions { backlog: 3, ..MemoryOptions::calm(0) });
     let address = stage.listen(|| actor("server"));
     for _ in 0..10 {
@@ -375,10 +375,10 @@ fn who_finds_the_backlog_full_gets_in_later() {
 
 #[test]
 fn a_process_out_of_descriptors_turns_away_and_does_not_spin() {
-    // The port and eleven more.
+    // Room for the port and eleven connections.
     let mut stage = with(MemoryOptions { descriptors_max: 12, ..MemoryOptions::calm(0) });
     let address = stage.listen(|| actor("server"));
-    // Nine connections, then two that find no descriptor on the other side.
+    // Nine clients leave two descriptors for the server.
     for _ in 0..9 {
         stage.connect(address, actor("client"));
     }
@@ -386,10 +386,10 @@ fn a_process_out_of_descriptors_turns_away_and_does_not_spin() {
     stage.pass(SECOND);
     let made = stage.records().count("server", |heard| *heard == Heard::Made);
     assert_eq!(made, 2, "nine clients, one port, two free");
-    assert_eq!(stage.records().lost("client").len(), 7, "the others were told");
-    // Whoever was turned away is gone: there is room again, and the port takes the next.
+    assert_eq!(stage.records().lost("client").len(), 7, "the others were closed");
+    // The rejected clients are gone, so there is room again, and the port accepts the next one.
     stage.connect(address, actor("late"));
-    stage.until("it was accepted", |scene, _| {
+    stage.until("the late one was accepted", |scene, _| {
         scene.records.count("server", |heard| *heard == Heard::Made) == 3
     });
     stage.reactor.io().take();
@@ -406,7 +406,7 @@ fn a_full_process_sheds_in_batches_and_strands_nobody() {
     for _ in 0..WAITING {
         stage.connect(address, actor("client").stays());
     }
-    // All stand in the backlog, when the limit falls.
+    // All clients are in the backlog when the limit is lowered.
     stage.core().call_later(Duration::ZERO, |_, _| {});
     let full = stage.reactor.io().inner().options();
     full.descriptors_max = usize::MAX;
@@ -418,7 +418,7 @@ fn a_full_process_sheds_in_batches_and_strands_nobody() {
     let counts = stage.reactor.io().take();
     let accepted = stage.records().count("server", |heard| *heard == Heard::Made);
     let turned_away = stage.records().count("client", |heard| *heard == Heard::ReadLost);
-    assert_eq!(accepted + turned_away, WAITING, "nobody waits for ever");
+    assert_eq!(accepted + turned_away, WAITING, "no connection waits for ever");
     assert!(counts.accepts < 200 && counts.sheds < 20 && counts.polls < 200, "{counts:?}");
 }
 
@@ -434,7 +434,7 @@ fn a_throttled_warning_has_a_timer_only_while_something_is_counted() {
     warn(1, 1);
     warn(71, 1);
     stage.pass(SECOND + MS);
-    assert_eq!(stage.core().timers_pending(), 0, "it is logged a second later, and that is all");
+    assert_eq!(stage.core().timers_pending(), 0, "after the line a second later no timer is left");
     stage.reactor.io().take();
     stage.pass(3_600 * SECOND);
     let polls = stage.reactor.io().take().polls;
@@ -463,15 +463,15 @@ fn a_signal_reaches_what_is_shared() {
 
 // Several reactors.
 
-/// Two reactors whose segments somebody else carries: the smallest simulator.
+/// Two reactors and their segments: the smallest simulator.
 struct Pair {
     reactors: [Reactor<MemoryIo, Scene>; 2],
     now: Moment,
-    /// What is under way.
+    /// The segments under way.
     segments: Vec<Segment>,
     /// Whether the cable is cut.
     cut: bool,
-    /// Whether the first one's process is stopped, or gone: only its kernel goes on.
+    /// Whether the first reactor's process is stopped or killed; then only its kernel goes on.
     stopped: bool,
     carried: usize,
 }
@@ -491,10 +491,10 @@ impl Pair {
         Pair { reactors, now, segments, cut: false, stopped: false, carried: 0 }
     }
 
-    /// Turns whoever has something to do, carries what they send, and moves on to the next event
-    /// before `end`.
+    /// Until `end`: runs a turn of each reactor that has something to do, carries their segments, and moves the clock
+    /// to the next event.
     fn run(&mut self, end: Moment) {
-        // They may have been asked for something from outside.
+        // The test may have made requests from outside.
         let asked = self.reactors.iter_mut().skip(usize::from(self.stopped));
         asked.for_each(|reactor| reactor.turn().unwrap());
         while self.now < end {
@@ -527,7 +527,7 @@ impl Pair {
             let segments =
                 self.segments.iter().filter(|_| !self.cut).map(|segment| segment.arrives);
             let next = wakes.chain(segments).min().unwrap_or(end);
-            // A poll takes its time here too.
+            // A poll takes time here too.
             self.now = next.max(now + Duration::from_micros(1)).min(end);
         }
     }
@@ -537,7 +537,7 @@ impl Pair {
     }
 }
 
-/// Two reactors, the second connected to the first, which echoes.
+/// Two reactors; the second one's client is connected to the first one's echo server.
 fn connected(seed: u64) -> Pair {
     let mut pair = Pair::new(seed);
     let echo = RecordingFactory::by("port", |_, _| {
@@ -596,7 +596,7 @@ fn under_a_process_that_is_stopped_the_kernel_goes_on() {
         let mut pair = connected(seed);
         pair.stopped = true;
         pair.run(Moment::default() + 5 * SECOND);
-        // It was let in, and could send as much as the kernel takes; nobody has read it.
+        // The kernel has accepted the connection and some data, which the process has not read.
         assert!(pair.scene(1).records.id("client").is_some(), "seed {seed}");
         assert!(pair.scene(0).records.id("server").is_none());
         assert!(pair.carried > 2);
@@ -616,7 +616,7 @@ fn what_is_under_way_can_be_taken_back() {
     }
     io.advance(arrivals[1]);
     io.arrive();
-    // What has arrived is answered; the rest is given back, in the order of arriving.
+    // The arrived segment is answered; the others are returned, in the order of arrival.
     assert_eq!(io.take_segments().len(), 1);
     let left: Vec<Moment> = io.take_under_way().iter().map(|segment| segment.arrives).collect();
     assert_eq!(left, [arrivals[0], arrivals[2]]);
@@ -640,7 +640,7 @@ fn of_a_process_that_is_killed_the_kernel_sends_the_rest_and_closes() {
         pair.segments.extend(segments);
         assert_eq!(pair.reactors[0].io().descriptors(), 0);
         pair.run(Moment::default() + 15 * SECOND);
-        // One write is all that was handed over, and it may be a short one.
+        // The killed process made one write, which may have been short.
         let heard = pair.scene(1).records.bytes("client");
         let rest = heard.strip_prefix(&pattern(100_000)[..]).unwrap();
         assert!(!rest.is_empty() && last.starts_with(rest), "seed {seed}");
@@ -668,7 +668,7 @@ fn a_frame_to_nobody_is_answered_with_a_reset() {
 }
 
 #[test]
-fn who_listens_at_a_path_is_reached_by_those_who_know_it() {
+fn a_port_at_a_path_is_reached_by_its_address() {
     let mut stage = memory(MemoryOptions::calm(0), ReactorLimits::default());
     let path = Path::new("run/Alford.sock");
     let listen = |stage: &mut Stage<MemoryIo>| {
@@ -691,7 +691,7 @@ fn names() -> SocketAddr {
     "127.0.0.1:53".parse().unwrap()
 }
 
-/// A stage on which the test plays a port for datagrams, and a client is connected to it.
+/// A stage with a played port for datagrams and a client that is connected to it.
 fn asking(options: MemoryOptions) -> (Stage<MemoryIo>, ConnId) {
     let mut stage = with(options);
     network(&mut stage).play_datagrams(names());
@@ -701,7 +701,7 @@ fn asking(options: MemoryOptions) -> (Stage<MemoryIo>, ConnId) {
     (stage, id)
 }
 
-/// Sends twenty datagrams, a turn for each, and says which have come within a second.
+/// Sends twenty datagrams, one per turn. Returns those that arrive within a second.
 fn twenty(options: MemoryOptions) -> Vec<u8> {
     let (mut stage, id) = asking(options);
     for number in 0..20 {
@@ -720,7 +720,7 @@ fn datagrams_get_lost_and_overtake_each_other_as_the_options_say() {
     let lossy = MemoryOptions { datagram_losses: 0.5, ..MemoryOptions::calm(0) };
     let some = twenty(lossy.clone());
     assert!((3..17).contains(&some.len()) && some.is_sorted(), "{some:?}");
-    assert_eq!(twenty(lossy), some, "the same seed loses the same");
+    assert_eq!(twenty(lossy), some, "the same seed loses the same datagrams");
     let slow = MemoryOptions { delay: MS..=100 * MS, ..MemoryOptions::calm(0) };
     let mut mixed = twenty(slow);
     assert!(!mixed.is_sorted(), "{mixed:?}");

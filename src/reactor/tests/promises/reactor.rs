@@ -1,11 +1,11 @@
 //! The reactor's promises, one test each, on the kernel and in memory.
 //!
-//! Both ends of every connection live in the one reactor that is tested. A test is a script: actors
-//! ([`Recorder`](herd_reactor::testing::Recorder)s) are connected, do what their closures say, and
-//! the stage turns until something was heard. On rough memory arrivals and writes are short, come
-//! late, and events lie: a promise that holds there does not lean on the kernel's kindness.
+//! Both ends of every connection belong to the same reactor, the one under test. A test is a script: it connects actors
+//! ([`Recorder`](herd_reactor::testing::Recorder)s), which run their closures, and the stage runs turns until an
+//! expected call has been logged. On a rough in-memory network arrivals and writes are short, arrivals are late, and
+//! some events are spurious. A promise that holds there does not depend on a benign kernel.
 //!
-//! Twisted runs its own promises on each of its reactors alike: internet/test/reactormixins.py.
+//! Twisted, too, runs the same tests on each of its reactors: internet/test/reactormixins.py.
 
 use crate::stage::{Actor, MS, Scene, Stage, actor, pattern};
 use herd_reactor::io::Addrs;
@@ -87,17 +87,14 @@ fn the_counts_of_a_turn_are_those_of_what_it_has_done<I: Io>(mut stage: Stage<I>
     stage.write("client", b"x");
     stage.core().call_later(Duration::ZERO, |_, _| {});
     stage.core().post(server, "a request".into());
-    // Its own timer wakes the stage, too.
+    // Not `stage.turn`, which would add a timer of its own.
     stage.reactor.turn().unwrap();
     let counts = stage.scene().counts;
     assert_eq!((counts.timers, counts.requests, counts.writes), (1, 1, 1));
     stage.until_bytes("server", 1);
     stage.turn();
     let counts = stage.scene().counts;
-    assert!(
-        counts.events >= 1 && counts.reads == 1,
-        "what the poll before has brought: {counts:?}"
-    );
+    assert!(counts.events >= 1 && counts.reads == 1, "what the previous poll found: {counts:?}");
     assert_eq!((counts.timers, counts.requests, counts.writes), (0, 0, 0));
 }
 
@@ -163,7 +160,7 @@ fn a_timer_is_never_early<I: Io>(mut stage: Stage<I>) {
 
 fn a_timer_cancelled_by_an_earlier_one_of_the_turn_does_not_run<I: Io>(mut stage: Stage<I>) {
     let (_, core) = stage.reactor.parts();
-    // The first is made first, so the second's name can only be told to it afterwards.
+    // The first call is made before the second, whose id it gets through the cell.
     let victim = std::rc::Rc::new(std::cell::Cell::new(None));
     let known = victim.clone();
     core.call_later(Duration::ZERO, move |scene, core| {
@@ -381,7 +378,7 @@ fn connection_lost_never_comes_inside_the_abort<I: Io>(mut stage: Stage<I>) {
     stage.write("client", &pattern(300_000));
     stage.until_lost("server", 1);
     assert_eq!(stage.scene().said(), ["aborted", "lost"]);
-    // Not one byte more was delivered, and nothing but the loss.
+    // After the abort only the loss was delivered, no data.
     assert_eq!(stage.records().heard("server").len(), 3);
 }
 
@@ -395,7 +392,7 @@ fn a_send_buffer_that_outgrows_every_bound_is_aborted<I: Io>(mut stage: Stage<I>
     assert_eq!(stage.core().pending(server), BUFFERED_BYTES_MAX);
     stage.core().write(server, b"x");
     stage.until_lost("server", 1);
-    // The protocol is told why, whether or not anybody reads the log.
+    // The protocol gets the reason, not only the log.
     assert_eq!(stage.records().lost("server"), ["ProtocolFailed"]);
 }
 
@@ -513,7 +510,7 @@ fn writing_to_a_peer_that_has_gone_ends_in_connection_lost<I: Io>(mut stage: Sta
     stage.core().lose_connection(client);
     stage.until_heard("server", &Heard::ReadLost);
     stage.until_lost("client", 1);
-    // The first is taken by the kernel, and answered with a reset.
+    // The kernel accepts the first write, and the peer answers it with a reset.
     for _ in 0..100 {
         stage.core().write(server, b"anybody there?");
         stage.pass(MS);
@@ -524,7 +521,7 @@ fn writing_to_a_peer_that_has_gone_ends_in_connection_lost<I: Io>(mut stage: Sta
 // Half-close.
 
 fn a_reply_reaches_a_peer_that_has_ended_its_side<I: Io>(mut stage: Stage<I>) {
-    // Request and end arrive together; the server is of the ordinary kind that closes at the end.
+    // Request and end arrive together. By default the server closes at the peer's end.
     let server = actor("server").on(|cx, heard| {
         if let Heard::Data(data) = heard {
             cx.write(&data.to_ascii_uppercase());
@@ -571,10 +568,10 @@ fn a_side_that_has_ended_still_hears_and_the_connection_ends_with_the_other_side
     stage.write("server", b"my last");
     stage.core().lose_write_connection(server);
     stage.until_heard("client", &Heard::ReadLost);
-    assert_eq!(stage.core().connections(), 2, "one side has ended, and both connections are open");
+    assert_eq!(stage.core().connections(), 2, "one side has ended; both connections are open");
     stage.write("client", &data);
     stage.core().lose_write_connection(client);
-    // The protocols close nothing: that both sides have ended is the end.
+    // The protocols do not close: the connection ends because both sides have ended.
     stage.until_lost("server", 1);
     stage.until_lost("client", 1);
     assert_eq!(stage.records().bytes("client"), b"my last");
@@ -584,7 +581,7 @@ fn a_side_that_has_ended_still_hears_and_the_connection_ends_with_the_other_side
         assert_eq!(stage.records().lost(name), ["ConnectionDone"]);
     }
     assert_eq!(stage.core().connections(), 0);
-    assert_eq!(stage.reactor.io().take().closes, 2, "their descriptors are closed");
+    assert_eq!(stage.reactor.io().take().closes, 2, "both sockets are closed");
 }
 
 fn both_sides_that_end_at_once_end_the_connection<I: Io>(mut stage: Stage<I>) {
@@ -632,7 +629,7 @@ fn a_full_send_buffer_holds_up_reading_until_it_is_empty<I: Io>(mut stage: Stage
     stage.until_bytes("client", ANSWER);
 }
 
-/// Two actors that each send so much at once that both send buffers are full.
+/// Connects two actors that each write enough at once to fill their send buffers.
 fn both_send<I: Io>(stage: &mut Stage<I>, opted_out: bool) {
     const EACH: usize = 16 << 20;
     let speaker = |name| {
@@ -657,7 +654,7 @@ fn a_connection_whose_peer_does_not_read_is_not_read<I: Io>(mut stage: Stage<I>)
     both_send(&mut stage, false);
     for name in ["server", "client"] {
         let id = stage.id(name);
-        assert!(stage.core().transport(id).unwrap().is_full(), "each waits to be read first");
+        assert!(stage.core().transport(id).unwrap().is_full(), "both send buffers are full");
         assert_eq!(stage.records().bytes(name), b"");
     }
 }
@@ -687,7 +684,7 @@ fn resume_when_drained_calls_once<I: Io>(mut stage: Stage<I>) {
     stage.until_bytes("client", 300_004);
     stage.pass(5 * MS);
     assert_eq!(stage.records().count("server", |heard| *heard == Heard::Resume), 1);
-    // With nothing to send it is called all the same.
+    // With nothing to send, `resume_producing` is called too.
     stage.core().resume_when_drained(server);
     stage.turn();
     assert_eq!(stage.records().count("server", |heard| *heard == Heard::Resume), 2);
@@ -695,7 +692,7 @@ fn resume_when_drained_calls_once<I: Io>(mut stage: Stage<I>) {
 
 // Lingering.
 
-/// A client that writes more whenever all was sent, `total` bytes, and reads meanwhile.
+/// A client that writes more whenever its buffer is empty, `total` bytes in all, and reads meanwhile.
 fn flooder(total: usize) -> Actor {
     let mut left = total;
     actor("client").on(move |cx, heard| {
@@ -730,12 +727,13 @@ fn the_last_word_reaches_a_peer_in_full_flow<I: Io>(mut stage: Stage<I>) {
     assert_eq!(stage.records().bytes("client"), b"goodbye");
     assert_eq!(stage.records().lost("client"), ["ConnectionDone"]);
     assert_eq!(stage.records().lost("server"), ["ConnectionDone"]);
-    // What came after its last word was not for it.
+    // Data that arrived after `linger` was not delivered.
     let data = stage.records().count("server", |heard| matches!(heard, Heard::Data(_)));
     assert_eq!(data, 1);
 }
 
-/// The peer's input waits unread while it is lost: closing would be a reset that overtakes the words.
+/// The server closes while input from the peer waits unread; a plain close would reset the connection, and the reset
+/// would overtake the server's data.
 fn whoever_is_lost_while_it_speaks_hears_everything_that_was_written<I: Io>(mut stage: Stage<I>) {
     const WORDS: usize = 3 << 20;
     let server = actor("server").on(|cx, heard| {
@@ -753,7 +751,7 @@ fn whoever_is_lost_while_it_speaks_hears_everything_that_was_written<I: Io>(mut 
 }
 
 fn lingering_ends_at_its_byte_limit<I: Io>(mut stage: Stage<I>) {
-    // The peer hears the end and does not mind.
+    // The peer ignores the server's end and goes on sending.
     stage.pair(goodbye(), flooder(20 << 20).stays());
     stage.until_lost("server", 1);
     assert_eq!(stage.records().lost("server"), ["ConnectionDone"]);
@@ -827,7 +825,7 @@ fn an_error_in_any_call_closes<I: Io>(mut stage: Stage<I>) {
     }
 }
 
-/// There need be no logger: what failed is the reason of the loss.
+/// The failure is the reason of the loss; no log is needed to learn it.
 fn a_failure_is_told_also_to_a_protocol_that_has_closed_or_aborted<I: Io>(mut stage: Stage<I>) {
     for abort in [false, true] {
         *stage.records() = Default::default();
@@ -856,7 +854,7 @@ fn a_failure_is_told_also_to_a_protocol_that_has_closed_or_aborted<I: Io>(mut st
 fn an_id_that_has_outlived_its_connection_reaches_nobody<I: Io>(mut stage: Stage<I>) {
     stage.pair(actor("server"), actor("old"));
     let old = [stage.id("old"), stage.id("server")];
-    // These are on their way when the connection ends.
+    // These timers are pending when the connection ends.
     for id in old {
         stage.core().timer_later(id, 10 * MS);
     }
@@ -870,7 +868,7 @@ fn an_id_that_has_outlived_its_connection_reaches_nobody<I: Io>(mut stage: Stage
         slots.sort();
         slots
     };
-    assert_eq!(slots(old), slots(new), "the slots were not used again: the test tests nothing");
+    assert_eq!(slots(old), slots(new), "the slots were not reused, so this tests nothing");
     for id in old {
         let core = stage.core();
         core.write(id, b"stale");
@@ -893,8 +891,8 @@ fn an_id_that_has_outlived_its_connection_reaches_nobody<I: Io>(mut stage: Stage
     assert!(stage.records().lost("new server").is_empty());
 }
 
-fn who_is_killed_by_another_hears_nothing_but_the_loss<I: Io>(mut stage: Stage<I>) {
-    // Both have something to read in the same turn; whoever comes first kills the other.
+fn a_connection_aborted_by_another_protocol_gets_only_the_loss<I: Io>(mut stage: Stage<I>) {
+    // Both have input in the same turn; the one that is read first aborts the other.
     let mut names = ["one", "two"].into_iter();
     let address = stage.listen(move || {
         let name = names.next().unwrap();
@@ -961,7 +959,7 @@ fn a_port_in_use_is_an_error<I: Io>(mut stage: Stage<I>) {
     let factory = RecordingFactory::by("port", |_, _| Some(actor("second")));
     let error = stage.reactor.listen_tcp(address, factory).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
-    // The failure has cost the first nothing.
+    // The first port still accepts.
     stage.connect(address, actor("client"));
     stage.until_made(&["server"]);
 }
@@ -1000,7 +998,7 @@ fn a_burst_of_connections_is_accepted_in_batches_and_whole<I: Io>(mut stage: Sta
     assert!(batches.iter().all(|batch| *batch <= 120 + 20), "{batches:?}");
 }
 
-/// Says in a note what became of listening.
+/// A factory that notes the result of listening.
 struct Listens(&'static str);
 
 impl Factory<Scene> for Listens {
@@ -1040,10 +1038,10 @@ fn a_port_can_be_opened_inside_a_call_and_its_factory_is_told<I: Io>(mut stage: 
     assert_eq!(stage.scene().said()[1], "address in use");
     stage.connect(address, actor("late"));
     stage.until_made(&["late", "second"]);
-    // A reactor that stops opens nothing.
+    // A stopping reactor opens no port.
     stage.core().stop();
     stage.core().listen_tcp(address, Box::new(Listens("fourth")));
-    stage.until("it is told", |scene, _| scene.notes.len() == 3);
+    stage.until("the factory is called", |scene, _| scene.notes.len() == 3);
     assert_eq!(stage.scene().said()[2], "other error");
 }
 
@@ -1058,7 +1056,7 @@ fn a_refused_connection_is_told_to_its_factory<I: Io>(mut stage: Stage<I>) {
     assert_eq!(stage.core().timers_pending(), 0);
 }
 
-/// An address at which nobody listens.
+/// An address at which no port listens.
 fn nobody<I: Io>(stage: &mut Stage<I>) -> SocketAddr {
     let (port, address) = stage.listen_as(|| actor("nobody"));
     stage.core().stop_listening(port);
@@ -1070,7 +1068,7 @@ fn reconnecting(backoff: Backoff) -> ConnectOptions {
     ConnectOptions { reconnect: Some(backoff), ..ConnectOptions::default() }
 }
 
-/// The waits that a connector's factory was told of.
+/// The delays that the connector's factory was given, in milliseconds.
 fn retries<I: Io>(stage: &mut Stage<I>) -> Vec<u128> {
     let told = stage.records().heard("connector").into_iter().filter_map(|heard| match heard {
         Heard::Failed(_, retry) | Heard::ClientLost(_, retry) => Some(retry.as_ref()?.as_millis()),
@@ -1090,7 +1088,7 @@ fn the_waits_between_attempts_grow_up_to_their_cap<I: Io>(mut stage: Stage<I>) {
     assert!(stage.core().now() - began >= 120 * MS);
     stage.core().stop_trying(connector);
     stage.pass(100 * MS);
-    assert_eq!(retries(&mut stage).len(), 5, "it waited, and was told to stop");
+    assert_eq!(retries(&mut stage).len(), 5, "it was stopped while it waited");
     assert_eq!(stage.core().timers_pending(), 0);
 }
 
@@ -1101,7 +1099,7 @@ fn a_lost_connection_is_made_again_and_a_good_one_begins_with_the_first_delay<I:
     let mut attempt = 0;
     let factory = RecordingFactory::by("connector", move |_, _| {
         attempt += 1;
-        // The third proves good.
+        // The third connection marks itself as good.
         let good = attempt == 3;
         Some(actor("client").on(move |cx, heard| {
             if *heard == Heard::Made {
@@ -1129,13 +1127,13 @@ fn whoever_stops_trying_is_not_connected<I: Io>(mut stage: Stage<I>) {
     let address = stage.listen(|| actor("server"));
     let factory = || RecordingFactory::by("connector", |_, _| Some(actor("client")));
     let backoff = Backoff::new(5 * MS, 5 * MS, 1.0, 0.0);
-    // While it is connecting.
+    // Stopped while it is connecting.
     let connector = stage.connect_by(address, reconnecting(backoff.clone()), factory());
     stage.core().stop_trying(connector);
     stage.pass(20 * MS);
     let told = [Heard::Failed("ConnectionAborted", None)];
     assert_eq!(stage.records().heard("connector"), told.iter().collect::<Vec<_>>());
-    // While it is connected.
+    // Stopped while it is connected.
     *stage.records() = Default::default();
     let connector = stage.connect_by(address, reconnecting(backoff), factory());
     stage.until_made(&["client"]);
@@ -1174,7 +1172,7 @@ fn stopping_closes_ports_and_idle_connections<I: Io>(mut stage: Stage<I>) {
 }
 
 fn stopping_delivers_what_was_written<I: Io>(mut stage: Stage<I>) {
-    // The client listens to the end of what it is told, whatever its own reactor wants.
+    // The client stays until it has read everything, although the reactor that it shares with the server stops.
     let client = actor("client").stays().on(|cx, heard| {
         if *heard == Heard::ReadLost {
             cx.lose_connection();
@@ -1254,7 +1252,7 @@ fn a_request_and_its_reply_cost_three_system_calls<I: Io>(mut stage: Stage<I>) {
     stage.reactor.io().take();
     stage.write("client", b"ping");
     stage.until_bytes("client", 4 * ROUNDS as usize);
-    // Both ends are ours: each reads and writes once a round, and each in a turn of its own.
+    // Both ends are in this reactor. In each round each end reads once and writes once, in a turn of its own.
     let CallCounts { polls, reads, writes, walls: _, clocks: _, .. } = stage.reactor.io().take();
     assert_eq!((polls, reads, writes), (2 * ROUNDS, 2 * ROUNDS, 2 * ROUNDS));
 }
@@ -1336,7 +1334,7 @@ on_every_network! {
     an_error_costs_its_connection_and_nothing_that_was_written
     an_error_in_any_call_closes
     an_id_that_has_outlived_its_connection_reaches_nobody
-    who_is_killed_by_another_hears_nothing_but_the_loss
+    a_connection_aborted_by_another_protocol_gets_only_the_loss
     connections_are_counted_by_their_generation
     both_ends_know_each_others_address
     no_protocol_means_closed_at_once
@@ -1358,7 +1356,7 @@ on_every_network! {
 
 const DRAIN_LIMIT: Duration = Duration::from_millis(100);
 
-/// Short limits, so that the kernel need not be waited for.
+/// Short limits, so that tests on the kernel do not take long.
 fn short() -> ReactorLimits {
     ReactorLimits { close: CLOSE_LIMIT, drain: DRAIN_LIMIT, ..ReactorLimits::default() }
 }

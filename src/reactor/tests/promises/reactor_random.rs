@@ -1,6 +1,6 @@
-//! Thousands of random operations on random networks, held against a model that is too simple to be
-//! wrong: what was written before the close arrives in order and once, every connection that was
-//! made is lost once, and nobody hears what was meant for another.
+//! Thousands of random operations on random networks, compared with a model that is too simple to be wrong: data
+//! written before the close arrives in order and once, every connection made is lost once, and no connection gets what
+//! was meant for another.
 
 use crate::stage::{Actor, MS, Stage, actor, memory};
 use herd_reactor::io::Addrs;
@@ -13,38 +13,38 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Small numbers out of a seed.
+/// Small random numbers from a seed.
 struct Dice(SplitMix64);
 
 impl Dice {
-    /// 0 to `sides` - 1.
+    /// Returns a number from 0 to `sides` - 1.
     fn roll(&mut self, sides: usize) -> usize {
         self.0.next_u64() as usize % sides
     }
 }
 
-/// What the model knows of one end.
+/// The model of one end.
 #[derive(Default)]
 struct End {
-    /// All that was written while it stood.
+    /// All data written while the end was open.
     written: Vec<u8>,
-    /// It was closed, and is not to be written to any more.
+    /// The end was closed or half-closed, and accepts no more writes.
     closed: bool,
-    /// It was aborted: what was written may be cut off anywhere.
+    /// The end was aborted: the written data may be cut off anywhere.
     aborted: bool,
 }
 
-/// All ends of one run, and who is connected to whom.
+/// All ends of one run.
 struct Chaos {
     stage: Stage<MemoryIo>,
     address: SocketAddr,
     dice: Dice,
     ends: BTreeMap<ConnId, End>,
-    /// Whose timers they are.
+    /// The connection of each timer.
     timers: HashMap<TimerId, ConnId>,
 }
 
-/// An actor that is told apart by its addresses, and closes only when it is told to.
+/// An actor that enters its addresses, and closes only when the test closes it.
 fn end(name: &'static str) -> Actor {
     actor(name).stays().on(|cx, heard| {
         if *heard == Heard::Made {
@@ -68,7 +68,7 @@ impl Chaos {
         Chaos { stage, address, dice, ends: BTreeMap::new(), timers: HashMap::new() }
     }
 
-    /// One random operation, on a random end.
+    /// Performs a random operation on a random end.
     fn step(&mut self, number: usize) {
         let ids: Vec<ConnId> = self.ends.keys().copied().collect();
         let what = self.dice.roll(100);
@@ -81,7 +81,7 @@ impl Chaos {
         let end = self.ends.get_mut(&id).unwrap();
         match what {
             6..60 => {
-                // Every piece tells its place and whose it is.
+                // Each piece names its connection and its number.
                 let piece = format!("{id:?}:{number} ").repeat(1 + self.dice.roll(40));
                 let stands = core.transport(id).is_some_and(|transport| transport.is_connected());
                 core.write(id, piece.as_bytes());
@@ -110,14 +110,14 @@ impl Chaos {
         }
     }
 
-    /// Adds those who have been connected since.
+    /// Adds the ends that have been connected since the last call.
     fn meet(&mut self) {
         for id in self.stage.scene().met.values() {
             self.ends.entry(*id).or_default();
         }
     }
 
-    /// Lets all that is under way arrive, then closes what still stands.
+    /// Lets all data under way arrive, then closes the open connections.
     fn finish(&mut self) {
         self.meet();
         for id in self.ends.keys() {
@@ -130,17 +130,17 @@ impl Chaos {
         }
         self.stage.pass(60 * SECOND);
         assert_eq!(self.stage.core().connections(), 0);
-        // What is left are timers of connections that are gone.
+        // Only timers of connections that are gone are left.
         self.stage.pass(60 * SECOND);
         assert_eq!(self.stage.core().timers_pending(), 0);
     }
 
-    /// Compares all that was heard with the model.
+    /// Compares the log with the model.
     fn check(&mut self) {
         let met = std::mem::take(&mut self.stage.scene().met);
         let mut heard: BTreeMap<ConnId, Vec<&Heard>> = BTreeMap::new();
         for record in &self.stage.reactor.state().records.log {
-            // The factories have no connection.
+            // Entries of factories have no connection.
             record.id.into_iter().for_each(|id| heard.entry(id).or_default().push(&record.heard));
         }
         let mut bytes = BTreeMap::new();
@@ -148,7 +148,7 @@ impl Chaos {
             assert_eq!(*heard[0], Heard::Made, "{id:?}");
             let lost = heard.iter().filter(|heard| matches!(heard, Heard::Lost(..))).count();
             assert_eq!(lost, 1, "{id:?} was lost {lost} times");
-            assert!(matches!(heard.last(), Some(Heard::Lost(..))), "{id:?} heard after its loss");
+            assert!(matches!(heard.last(), Some(Heard::Lost(..))), "{id:?} called after its loss");
             let own: &mut Vec<u8> = bytes.entry(*id).or_default();
             for heard in heard {
                 match heard {
@@ -162,8 +162,8 @@ impl Chaos {
         for ((host, peer), id) in &met {
             let Some(other) = met.get(&(*peer, *host)) else { continue };
             let (own, writer) = (&self.ends[id], &self.ends[other]);
-            assert!(writer.written.starts_with(&bytes[id]), "{id:?} was told what {other:?} was");
-            // Who closes while input waits for him resets the connection, as in the kernel.
+            assert!(writer.written.starts_with(&bytes[id]), "{id:?} got other data: {other:?}");
+            // A close with unread input resets the connection, as in the kernel.
             let reset = writer.closed && bytes[other].len() < own.written.len();
             if !own.closed && !writer.aborted && !reset {
                 assert_eq!(bytes[id].len(), writer.written.len(), "{id:?} has missed something");
@@ -175,7 +175,7 @@ impl Chaos {
 #[test]
 fn five_thousand_operations_lose_nothing_and_mix_up_nobody() {
     for seed in 1..=30 {
-        // Shown when it fails.
+        // Shown when the test fails.
         println!("seed {seed}");
         let mut chaos = Chaos::new(seed);
         for number in 0..5_000 {
@@ -191,7 +191,7 @@ fn five_thousand_operations_lose_nothing_and_mix_up_nobody() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever the network does to their pieces, both streams are what was written.
+    /// However the network splits and delays the data, both streams arrive as they were written.
     #[test]
     fn any_arrivals_writes_and_windows_give_the_same_streams(
         seed: u64,

@@ -1,7 +1,7 @@
-//! The stage on which the reactor's promises are played: a reactor over either kernel, recorders as
-//! actors, and `until`, which turns it. No sleeps: a stage that waits in vain says what was heard.
+//! The stage of the tests: a reactor on the kernel or in memory, recorders as actors, and `until`, which runs turns
+//! until a condition holds. Tests do not sleep. When a condition stays false, the stage panics and prints the log.
 
-// Each test binary uses a part of this.
+// Not every function has a caller.
 #![allow(dead_code, unused_macros)]
 
 use herd_reactor::testing::{
@@ -22,20 +22,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A millisecond.
 pub(crate) const MS: Duration = Duration::from_millis(1);
 
-/// What the actors share: the log, and the number of the turn.
+/// The shared state of the actors: the log, and the number of the turn.
 #[derive(Debug, Default)]
 pub(crate) struct Scene {
     pub(crate) records: Records,
     pub(crate) turn: u64,
-    /// Remarks of closures, with the turn in which they were made.
+    /// Notes made by closures, each with its turn.
     pub(crate) notes: Vec<(u64, String)>,
-    /// Connections by their own address and their peer's; for actors that say so.
+    /// Connections by our address and the peer's, if the actors enter them.
     pub(crate) met: BTreeMap<(SocketAddr, SocketAddr), ConnId>,
-    /// Whose pending bytes are remarked upon before a poll.
+    /// A connection whose pending bytes are noted before each poll.
     pub(crate) watched: Option<ConnId>,
-    /// What the last turn has done.
+    /// The counts of the last turn.
     pub(crate) counts: TurnCounts,
-    /// With what the next turn is to end.
+    /// The error that the next `before_poll` returns.
     pub(crate) failure: Option<std::io::Error>,
 }
 
@@ -44,7 +44,7 @@ impl Scene {
         self.notes.push((self.turn, note.into()));
     }
 
-    /// The remarks without their turns.
+    /// The notes without their turns.
     pub(crate) fn said(&self) -> Vec<&str> {
         self.notes.iter().map(|(_, note)| note.as_str()).collect()
     }
@@ -74,7 +74,7 @@ impl AsMut<Records> for Scene {
     }
 }
 
-/// An actor.
+/// An actor: a protocol that records its calls.
 pub(crate) type Actor = Recorder<Scene>;
 
 /// An actor that only records.
@@ -82,8 +82,8 @@ pub(crate) fn actor(name: &'static str) -> Actor {
     Recorder::new(name)
 }
 
-/// Runs `body`, which is the body of `test`, in a process of its own: it changes what is the whole process's
-/// (a limit, a signal's handler), and other tests run beside it in this one.
+/// Runs `body`, the body of `test`, in a process of its own, because it changes state of the whole process (a limit,
+/// a signal handler) while other tests run in this one.
 pub(crate) fn in_its_own_process(test: &str, body: impl FnOnce()) {
     const TEST: &str = "HERD_REACTOR_OWN_PROCESS";
     if std::env::var_os(TEST).is_some_and(|own| own == test) {
@@ -95,17 +95,17 @@ pub(crate) fn in_its_own_process(test: &str, body: impl FnOnce()) {
     assert!(ran.status.success() && out.contains("1 passed"), "{out}{err}");
 }
 
-/// A reactor over `I`, and what its actors have done.
+/// A reactor on `I`, with actors.
 pub(crate) struct Stage<I: Io> {
     pub(crate) reactor: Reactor<CountingIo<I>, Scene>,
 }
 
-/// On the kernel's loopback.
+/// A stage on the kernel's loopback.
 pub(crate) fn kernel(limits: ReactorLimits) -> Stage<MioIo> {
     Stage::over(MioIo::new(&[]).unwrap(), limits)
 }
 
-/// In memory.
+/// A stage in memory.
 pub(crate) fn memory(options: MemoryOptions, limits: ReactorLimits) -> Stage<MemoryIo> {
     Stage::over(MemoryIo::new(options), limits)
 }
@@ -115,7 +115,7 @@ impl<I: Io> Stage<I> {
         Stage { reactor: Reactor::new(CountingIo::new(io), Scene::default(), limits) }
     }
 
-    /// Listens on a free port of 127.0.0.1; `build` makes an actor for each connection.
+    /// Listens on a free port of 127.0.0.1; `build` makes an actor for each accepted connection.
     pub(crate) fn listen(&mut self, build: impl FnMut() -> Actor + 'static) -> SocketAddr {
         self.listen_as(build).1
     }
@@ -128,7 +128,7 @@ impl<I: Io> Stage<I> {
         self.reactor.listen_tcp("127.0.0.1:0".parse().unwrap(), factory).unwrap()
     }
 
-    /// Asks for a connection to `address` for `actor`.
+    /// Connects `actor` to `address`.
     pub(crate) fn connect(&mut self, address: SocketAddr, actor: Actor) -> ConnectorId {
         self.connect_by(address, ConnectOptions::default(), once("connector", actor))
     }
@@ -142,7 +142,7 @@ impl<I: Io> Stage<I> {
         self.core().connect_tcp(address, options, factory)
     }
 
-    /// A connection between two actors that both have heard of it.
+    /// Connects two actors, and waits until both have had `connection_made`.
     pub(crate) fn pair(&mut self, server: Actor, client: Actor) -> SocketAddr {
         let names = [name_of(&server), name_of(&client)];
         let mut server = Some(server);
@@ -152,7 +152,7 @@ impl<I: Io> Stage<I> {
         address
     }
 
-    /// Turns until there are actors of all these `names`, each connected.
+    /// Runs turns until an actor of each of the `names` is connected.
     #[track_caller]
     pub(crate) fn until_made(&mut self, names: &[&str]) {
         self.until(&format!("{names:?} are connected"), |scene, _| {
@@ -184,7 +184,7 @@ impl<I: Io> Stage<I> {
         self.core().write(id, data);
     }
 
-    /// Turns once, and sleeps a millisecond at most.
+    /// Runs one turn, which sleeps at most a millisecond.
     #[track_caller]
     pub(crate) fn turn(&mut self) {
         let wake = self.core().call_later(MS, |_, _| {});
@@ -192,7 +192,7 @@ impl<I: Io> Stage<I> {
         let _ = self.core().cancel(wake);
     }
 
-    /// Turns until `done`; fails when that takes too long.
+    /// Runs turns until `done` returns true; panics after [`PATIENCE`].
     #[track_caller]
     pub(crate) fn until(&mut self, what: &str, mut done: impl FnMut(&Scene, &Core<Scene>) -> bool) {
         let deadline = self.core().now() + PATIENCE;
@@ -201,12 +201,12 @@ impl<I: Io> Stage<I> {
             if done(scene, core) {
                 break;
             }
-            assert!(core.now() < deadline, "never: {what}\n{}", told(&scene.records));
+            assert!(core.now() < deadline, "not in time: {what}\n{}", told(&scene.records));
             self.turn();
         }
     }
 
-    /// Turns until so much time has passed: to see that nothing happens.
+    /// Runs turns for `time`, to show that nothing happens.
     pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.core().now() + time;
         let wake = self.core().call_later(time, |_, _| {});
@@ -216,8 +216,8 @@ impl<I: Io> Stage<I> {
         let _ = self.core().cancel(wake);
     }
 
-    /// Turns until what actors called `name` hear comes to `total`, counted by `weigh`. Looks at each
-    /// line of the log once: logs are long.
+    /// Runs turns until the calls of actors called `name`, weighed by `weigh`, add up to `total`. Reads each entry of
+    /// the log only once, because logs are long.
     #[track_caller]
     fn until_total(
         &mut self,
@@ -235,14 +235,14 @@ impl<I: Io> Stage<I> {
         });
     }
 
-    /// Turns until actors called `name` have lost `count` connections.
+    /// Runs turns until actors called `name` have lost `count` connections.
     #[track_caller]
     pub(crate) fn until_lost(&mut self, name: &str, count: usize) {
         let lost = |heard: &Heard| usize::from(matches!(heard, Heard::Lost(..)));
         self.until_total(name, "lost", count, lost);
     }
 
-    /// Turns until actors called `name` have been given `count` bytes.
+    /// Runs turns until actors called `name` have received `count` bytes.
     #[track_caller]
     pub(crate) fn until_bytes(&mut self, name: &str, count: usize) {
         self.until_total(name, &format!("{count} bytes"), count, |heard| match heard {
@@ -251,7 +251,7 @@ impl<I: Io> Stage<I> {
         });
     }
 
-    /// Turns until an actor called `name` has heard `what`.
+    /// Runs turns until an actor called `name` has had the call `what`.
     #[track_caller]
     pub(crate) fn until_heard(&mut self, name: &str, what: &Heard) {
         self.until_total(name, &format!("{what:?}"), 1, |heard| usize::from(heard == what));
@@ -268,7 +268,7 @@ pub(crate) fn once(name: &'static str, actor: Actor) -> Box<RecordingFactory<Sce
     RecordingFactory::by(name, move |_, _| actor.take())
 }
 
-/// The log, long data cut short.
+/// The log as text, with long data cut short.
 fn told(records: &Records) -> String {
     let mut told = String::new();
     for Record { at, who, id, heard } in &records.log {
@@ -279,12 +279,12 @@ fn told(records: &Records) -> String {
     told
 }
 
-/// Bytes that tell their place: `count` of them.
+/// A sequence of `count` bytes in which a byte out of place shows.
 pub(crate) fn pattern(count: usize) -> Vec<u8> {
     (0..count as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
-/// Runs each promise on the kernel, on a calm network in memory, and on rough ones.
+/// Tests each promise on the kernel, on a calm in-memory network, and on rough ones.
 macro_rules! on_every_network {
     ($limits:expr => $($name:ident)*) => { $(mod $name {
         #[allow(unused_imports)]
@@ -303,7 +303,7 @@ macro_rules! on_every_network {
         #[test]
         fn in_rough_memory() {
             for seed in 1..=5 {
-                // Shown when the promise is broken.
+                // Shown when the test fails.
                 println!("seed {seed}");
                 super::$name(crate::stage::memory(MemoryOptions::rough(seed), $limits));
             }
@@ -311,7 +311,8 @@ macro_rules! on_every_network {
     })* };
 }
 
-/// Likewise, for promises about single reads and writes, which a rough network cuts in pieces.
+/// Tests each promise on the kernel and on a calm in-memory network. For promises about single reads and writes, which
+/// a rough network would split.
 macro_rules! on_calm_networks {
     ($limits:expr => $($name:ident)*) => { $(mod $name {
         #[allow(unused_imports)]
