@@ -1,12 +1,12 @@
 //! An application server herd on a hand-written reactor after Twisted's.
 //!
-//! The modules stand in the order in which to read them; each uses only modules above it. The reactor
-//! is a crate of its own, [`herd_reactor`]. To see the whole at once, follow one IAMAT:
+//! The modules are listed in reading order; each uses only modules above it. The reactor is a crate of
+//! its own, [`herd_reactor`]. To see the whole program at once, follow one IAMAT:
 //! [`Reactor::turn`](herd_reactor::Reactor::turn) reads it,
 //! [`LineReceiver`](herd_reactor::line_receiver::LineReceiver) finds its end,
-//! [`Chatserver`](server::chatserver::Chatserver) has it parsed into a
+//! [`Chatserver`](server::chatserver::Chatserver) parses it into a
 //! [`Command`](wire::command::Command), the [table](table::Table) decides whether it is news,
-//! and the [neighbours](replication::neighbours::Neighbours) are sent it.
+//! and [`Neighbours`](replication::neighbours::Neighbours) floods it to the neighbours.
 
 pub mod wire;
 

@@ -1,21 +1,21 @@
-//! `herd`: one small binary, one server of an application server herd in it.
+//! `herd`: the servers of an application server herd, and the commands that operate them.
 //!
 //! ```text
-//! herd init                     a topology.toml for these servers
-//! herd up                       every server of topology.toml, one process each, kept running
-//! herd serve Alford             one of them, in the foreground
-//! herd check                    what is wrong, or doubtful, with topology.toml
-//! herd client Alford            lines to a server, replies back
-//! herd pki init                 a certificate authority of the herd's own; also `issue` and `revoke`
-//! herd places check             one question to the source of places, and how it went
-//! herd status                   how the servers of this machine are, by their own words
-//! herd journal check            whether a server's journal is whole
+//! herd init                     writes a topology.toml for the servers that it is given
+//! herd up                       runs every server of topology.toml, one process each, and restarts them
+//! herd serve Alford             runs one server in the foreground
+//! herd check                    reports errors and warnings about topology.toml
+//! herd config                   prints every key of topology.toml
+//! herd client Alford            sends lines to a server and prints its replies
+//! herd pki init                 creates the herd's certificate authority; also `issue` and `revoke`
+//! herd places check             asks the source of places one question and reports how it went
+//! herd status                   prints the status of the servers on this machine
+//! herd journal check            checks a server's journal for damage
 //! ```
 //!
-//! All that serves is in the library, `places_herd`; here is only what a process has and a library has
-//! not: arguments, exit statuses, limits of the system, children.
+//! The library `places_herd` contains all the code; `main` only calls it and returns the exit status.
 
-// They panic when nobody can read what they print.
+// These macros panic when stdout or stderr is closed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;

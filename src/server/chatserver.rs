@@ -1,10 +1,10 @@
-//! What a client talks to: IAMAT, WHATSAT, and `? ` for everything else. The report's first pair of
+//! The client port's protocol: IAMAT, WHATSAT, and `? ` for everything else. The report's first pair of
 //! factory and receiver.
 //!
 //! Replies leave in the order of the commands; `replies` holds those that wait.
 //!
-//! Nothing grows without limit: a client that does not take its replies, has too many questions open,
-//! or too many replies behind an open one, is not read until that is better.
+//! Nothing grows without limit. The server stops reading from a client that does not take its replies, has
+//! too many WHATSATs open, or has too many replies queued behind an open one, until that number falls.
 //!
 //! Report: sections 3.1 to 3.4. Rules: docs/protocol.md.
 
@@ -53,21 +53,21 @@ impl Factory<Member> for ChatserverFactory {
 /// One client's connection.
 #[derive(Debug, Default)]
 pub struct Chatserver {
-    /// There while something waits: an idle client costs a word for it.
+    /// The queue of replies; `None` while none waits, so that it costs an idle client one word.
     queue: Option<Box<ReplyQueue>>,
-    /// What is done when all replies have been written.
+    /// How the connection ends when all replies have been written.
     ending: Ending,
 }
 
-/// In the order in which one prevails over another.
+/// How a connection ends. A later variant overrides an earlier one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Ending {
-    /// The connection stays.
+    /// The connection stays open.
     #[default]
     None,
-    /// Closed: the client has ended its side, or the server stops.
+    /// The connection is closed: the client half-closed it, or the server stops.
     Close,
-    /// Closed after a while in which what still comes is thrown away: it sent a line too long.
+    /// The client sent a line that is too long: the server discards further input for a while, then closes.
     Linger,
 }
 
@@ -88,7 +88,7 @@ impl LineProtocol<Member> for Chatserver {
         match Command::parse(line, &cx.state.command_limits) {
             Ok(Command::Iamat(iamat)) => self.iamat(cx, &iamat, line),
             Ok(Command::Whatsat(whatsat)) => self.whatsat(cx, &whatsat, line),
-            // What neighbours say to each other is no command here, whoever sends it.
+            // The commands of neighbours are invalid on this port.
             Ok(
                 Command::At(_)
                 | Command::Hello(_)
@@ -96,7 +96,7 @@ impl LineProtocol<Member> for Chatserver {
                 | Command::Ack(_)
                 | Command::Compare(_),
             ) => {
-                self.refuse(cx, line, &"only a neighbour may say this, and not on this port");
+                self.refuse(cx, line, &"a command of neighbours, which belongs on the peer port");
             }
             Err(invalid) => {
                 let limits = &cx.state.limits;
@@ -127,7 +127,7 @@ impl LineProtocol<Member> for Chatserver {
         Ok(())
     }
 
-    /// The client has ended its side: it still gets all its replies.
+    /// The client has half-closed the connection: it still gets all its replies.
     fn read_connection_lost(&mut self, cx: &mut Cx<'_>) -> Flow {
         self.end(cx, Ending::Close);
         Ok(())
@@ -146,7 +146,7 @@ impl LineProtocol<Member> for Chatserver {
         Ok(())
     }
 
-    /// The replies have been taken: those that waited for it are next.
+    /// The send buffer is empty again: writes the replies that waited for it.
     fn resume_producing(&mut self, cx: &mut Cx<'_>) -> Flow {
         self.write_answered(cx);
         Ok(())
@@ -162,7 +162,7 @@ impl LineProtocol<Member> for Chatserver {
 }
 
 impl Chatserver {
-    /// The client tells where it is and when. Report: section 3.2.
+    /// Handles IAMAT: a client reports its location. Report: section 3.2.
     fn iamat(&mut self, cx: &mut Cx<'_>, iamat: &Iamat<'_>, line: &[u8]) {
         let mut reply = std::mem::take(&mut cx.state.scratch);
         match self.take_report(cx, iamat, &mut reply) {
@@ -177,7 +177,7 @@ impl Chatserver {
         }
     }
 
-    /// Stores the report and passes it on; `reply` becomes its AT line. An error is why it is refused.
+    /// Stores the report and floods it; `reply` becomes its AT line. An error is the reason for which it is refused.
     fn take_report(
         &mut self,
         cx: &mut Cx<'_>,
@@ -198,7 +198,7 @@ impl Chatserver {
         let report = Report::taken(iamat, server.name.as_bytes(), received, reply);
         match table.merge(&report, ReportOrigin::Client) {
             (Some(key), outcome) if outcome.is_news() => state.flood(core, key, None),
-            // No news; but whoever acknowledges this report has to have been told.
+            // The report is no news, but a neighbour can acknowledge it only after it was sent the line.
             (Some(key), MergeOutcome::Same | MergeOutcome::Older)
                 if state.neighbours.acks.is_some() =>
             {
@@ -208,12 +208,12 @@ impl Chatserver {
                 let (clients, bytes) = (state.limits.known_clients, state.limits.known_bytes);
                 let values = format_args!("{clients}, known_bytes = {bytes}");
                 core.limit_hit("known_clients", values, 1, "reports of new clients refused");
-                return Err("no room for new clients");
+                return Err("known_clients or known_bytes is reached: no room for a new client");
             }
             (_, MergeOutcome::Expired) => {
                 let max = state.limits.expire_after.map_or(0, |Seconds(seconds)| seconds);
                 core.limit_hit("expire_after_s", max, 1, REPORTS_REFUSED);
-                return Err("stamped longer ago than expire_after_s");
+                return Err("stamped longer ago than expire_after_s allows");
             }
             (_, MergeOutcome::Ahead) => return Err(is_early(&state.limits, core)),
             _ => {}
@@ -224,12 +224,12 @@ impl Chatserver {
         Ok(())
     }
 
-    /// The client asks what is near another. Report: section 3.4.
+    /// Handles WHATSAT: a client asks for the places near a client. Report: section 3.4.
     fn whatsat(&mut self, cx: &mut Cx<'_>, whatsat: &Whatsat<'_>, line: &[u8]) {
         cx.state.set_window(cx.wall());
         let Context { core, state, id } = cx;
         let Some(report) = state.table.latest(whatsat.client) else {
-            return self.refuse(cx, line, &"this client is not known");
+            return self.refuse(cx, line, &"no report of this client is stored");
         };
         let location = report.location();
         let (latitude, longitude) = location.degrees();
@@ -247,7 +247,7 @@ impl Chatserver {
         self.pause_or_resume(cx);
     }
 
-    /// Anything else: a copy of it. The report's servers answer so, and the specification demands it.
+    /// Replies `? ` and a copy of the line, as the specification demands and the report's servers do.
     fn refuse(&mut self, cx: &mut Cx<'_>, line: &[u8], why: &dyn std::fmt::Display) {
         log::debug!("{}: refused: {why}", LogName::new(NAME, cx.id));
         let mut reply = std::mem::take(&mut cx.state.scratch);
@@ -257,7 +257,7 @@ impl Chatserver {
         cx.state.scratch = reply;
     }
 
-    /// Replies with `line`, in its turn.
+    /// Replies with `line`, or queues it behind the replies that wait.
     fn reply(&mut self, cx: &mut Cx<'_>, line: &[u8]) {
         log_line(cx, NAME, Direction::Out, line);
         let Some(queue) = &mut self.queue else {
@@ -270,8 +270,8 @@ impl Chatserver {
         self.pause_or_resume(cx);
     }
 
-    /// Writes the answers whose turn has come, and what waited behind each, while the client takes
-    /// them.
+    /// Writes the replies that are ready at the head of the queue until the send buffer is full, then ends, pauses or
+    /// resumes the connection.
     fn write_answered(&mut self, cx: &mut Cx<'_>) {
         while !cx.transport().is_none_or(Transport::is_full)
             && let Some(queue) = &mut self.queue
@@ -289,7 +289,7 @@ impl Chatserver {
         }
     }
 
-    /// Whether this client may be read on.
+    /// Pauses reading from the client while its queue is over a limit or its connection ends; otherwise resumes it.
     fn pause_or_resume(&mut self, cx: &mut Cx<'_>) {
         let limits = &cx.state.limits;
         let too_many = self.queue.as_ref().is_some_and(|queue| {
@@ -302,7 +302,7 @@ impl Chatserver {
         }
     }
 
-    /// Ends the connection in the way of `ending`, now or when the last reply has been written.
+    /// Ends the connection as `ending` says, now or when the last reply has been written.
     fn end(&mut self, cx: &mut Cx<'_>, ending: Ending) {
         self.ending = self.ending.max(ending);
         match self.ending {
@@ -314,7 +314,8 @@ impl Chatserver {
     }
 }
 
-/// The report is stamped further ahead than is let in: of two limits the log names the smaller one.
+/// Logs that a report is stamped further ahead than is accepted, and returns the reason. The log names the smaller of
+/// the two limits.
 fn is_early(limits: &Limits, core: &mut Core<Member>) -> &'static str {
     let max_future = limits.max_future.map_or(u128::MAX, |max| max.as_millis());
     match limits.ahead_max {
@@ -323,11 +324,11 @@ fn is_early(limits: &Limits, core: &mut Core<Member>) -> &'static str {
         }
         _ => core.limit_hit("max_future_ms", max_future, 1, REPORTS_REFUSED),
     }
-    "stamped further ahead than is let in"
+    "stamped further in the future than max_future_ms or ahead_max_s allows"
 }
 
-/// Whether a stamp lies further ahead than is let in. A stamp far in the future would beat all honest
-/// ones of its client for as long.
+/// Whether `stamp` is more than `max_future` ahead of `received`. A stamp far in the future would beat all honest
+/// stamps of its client until that time.
 fn is_too_far_ahead(stamp: Stamp, received: Stamp, max_future: Option<Duration>) -> bool {
     stamp > received
         && max_future.is_some_and(|max| Duration::from_nanos(stamp.0 - received.0) > max)

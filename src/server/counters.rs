@@ -1,8 +1,9 @@
-//! What the connections of a server count, as plain numbers. `metrics.rs` has the table of their names, units and help.
+//! The counters that a server's connections update, as plain numbers. `metrics.rs` has the table of their names, units
+//! and help.
 
 use herd_reactor::Moment;
 
-/// What the connections of one server count. Counts start at 0 with the process.
+/// The counters of one server. They start at 0 with the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// When the server began to listen.
@@ -11,14 +12,14 @@ pub struct Counters {
     pub clients: u64,
     /// Connections to the peer port now.
     pub peer_connections: u64,
-    /// Those of them that have been given the place of a plain neighbour that has no news.
+    /// Connections to the peer port that stay open though silent, in the place of a plain neighbour without news.
     pub silent_peers: u64,
     /// Connections to the status socket now.
     pub status_connections: u64,
-    /// Replies that left before a neighbour had what they acknowledge.
+    /// Replies that were sent before a neighbour acknowledged the report.
     pub unreplicated_replies: u64,
     /// Failed attempts to connect to a neighbour.
     pub dial_failures: u64,
-    /// Records of the journal that were passed over at the start.
+    /// Records of the journal that were skipped at the start because they are stamped too far ahead.
     pub journal_records_ahead: u64,
 }

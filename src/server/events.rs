@@ -1,5 +1,5 @@
-//! What happens to a server besides bytes: a turn ends, a signal comes, a timer is due, a name is resolved,
-//! a request is answered. Each is one function here; what it does is done by the parts of [`Member`].
+//! The events of a server besides bytes: a turn ends, a signal arrives, a timer is due, a name is resolved,
+//! a request is answered. Each event is one function here; the parts of [`Member`] do the work.
 
 use super::interserver;
 use super::member::{Member, Message, Timer};
@@ -16,7 +16,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long a line may lie in the log's buffer.
+/// Maximum time that a line stays in the log's buffer.
 const LOG_DELAY: Duration = Duration::from_millis(100);
 
 impl Shared for Member {
@@ -90,7 +90,7 @@ impl Fetching for Member {
 }
 
 impl Member {
-    /// `timer` is due.
+    /// Acts on `timer`, which is due.
     pub(super) fn timer_due(&mut self, core: &mut Core<Member>, timer: Timer) {
         match timer {
             Timer::Log => {
@@ -111,15 +111,15 @@ impl Member {
         }
     }
 
-    /// Forgets what is not allowed any more at every full minute, from the next one on.
+    /// Sets the timer for the next full minute, at which clients with expired reports are forgotten.
     pub(super) fn forget_by_the_minute(&mut self, core: &mut Core<Member>) {
         if let Some(delay) = self.sweeps.until_the_minute(core.wall()) {
             Timer::Minute.set(core, delay);
         }
     }
 
-    /// The turn ends: tells neighbours what has been taken of theirs, and sets the deadline for the
-    /// replies that began to wait in it.
+    /// Sends the neighbours the acknowledgements of this turn, and sets the deadline of the replies that began to
+    /// wait in it. Called at the end of each turn.
     fn acknowledge(&mut self, core: &mut Core<Member>) {
         self.neighbours.acknowledge(core);
         if self.neighbours.acks.is_none() {
@@ -131,27 +131,29 @@ impl Member {
         self.release_acked(core);
     }
 
-    /// No neighbour has said in time that it has what was acknowledged in `batch`: the replies leave all
-    /// the same, and are counted.
+    /// Sends the replies of `batch` although no neighbour acknowledged their reports within `ack_wait_ms`, and counts
+    /// them.
     fn give_up(&mut self, core: &mut Core<Member>, batch: Batch) {
         let Some(acks) = &mut self.neighbours.acks else { return };
         let (free, replies) = acks.expired(batch);
         free.into_iter().for_each(|(waiter, batch)| core.post(waiter, Message::Released(batch)));
         self.counters.unreplicated_replies += replies;
         let limit_ms = self.limits.ack_wait.as_millis();
-        core.limit_hit("ack_wait_ms", limit_ms, replies, "answers left without a neighbour's word");
+        core.limit_hit("ack_wait_ms", limit_ms, replies, "answers sent before a neighbour's ACK");
     }
 
-    /// SIGHUP: reads the certificates again, and closes the links to those that are no more to be
-    /// believed. What is faulty leaves the old ones in force.
+    /// Reads the certificates again, on SIGHUP, and closes the links to neighbours whose certificate is no longer
+    /// valid. If a file is faulty, the old certificates stay in force.
     fn read_certificates(&mut self, core: &mut Core<Member>) {
         let wall = core.wall();
         let Some(tls) = &mut self.peer_tls else {
-            return log::info!("SIGHUP: there is no [peer_tls], so nothing is read anew");
+            return log::info!(
+                "SIGHUP: ignored: [peer_tls] is off, so there are no certificates to reload"
+            );
         };
         match tls.read_anew(wall) {
             Ok(()) => log::info!(
-                "SIGHUP: the certificates were read anew, {} left",
+                "SIGHUP: reloaded the certificates; the server's is valid for {} more",
                 plural(tls.days_left(wall) as usize, "day")
             ),
             Err(fault) => {
@@ -163,15 +165,16 @@ impl Member {
             let Some(conn) = link.conn else { continue };
             let shown = core.transport(conn).map_or(&[][..], |t| t.peer_certificates());
             if let Some(why) = tls.distrust(shown, wall) {
-                let (ours, name) = (interserver::NAME, &link.server.name);
-                log::warn!("{ours},{}: {name}: its certificate: {why:?}", conn.generation());
-                let why = "its certificate is no more to be believed".into();
+                let (ours, number, name) =
+                    (interserver::NAME, conn.generation(), &link.server.name);
+                log::warn!("{ours},{number}: {name}: its certificate is no longer valid: {why:?}");
+                let why = "its certificate is no longer valid".into();
                 core.abort_because(conn, CloseReason::ProtocolFailed(why));
             }
         }
     }
 
-    /// Tells the log, now and once a day, what is doubtful about the certificates.
+    /// Logs warnings about the certificates, now and once a day.
     pub(super) fn watch_certificates(&mut self, core: &mut Core<Member>) {
         let Some(tls) = &self.peer_tls else { return };
         let warnings = tls.warnings(core.wall());
@@ -180,7 +183,7 @@ impl Member {
     }
 }
 
-/// Begins what the questions want fetched, and ends what they want no more.
+/// Starts the fetches that WHATSATs wait for, and cancels those that none waits for any more.
 fn fetch_wanted(member: &mut Member, core: &mut Core<Member>) {
     while let Some(id) = member.place_queries.next_unwanted() {
         pool::cancel(member, core, id);

@@ -1,29 +1,29 @@
-//! What servers of the herd say to each other: HELLO, AT, PING, and the lines by which they compare
-//! what they know. The report's second pair of factory and receiver.
+//! The protocol between servers of the herd: HELLO, AT, PING, ACK, and the lines of anti-entropy. The report's
+//! second pair of factory and receiver.
 //!
 //! ```text
 //!   accepted ─▶ Stranger ──HELLO──▶ Linked ──AT, PING, SYNC──▶ ...
 //!                   └─────AT──────▶ Plain            (only if a plain neighbour is configured)
 //!   dialled ──▶ Dialled ──HELLO──▶ Linked
-//!   dialled, plain ──────────────▶ Linked            (it says no HELLO; we say AT)
+//!   dialled, plain ──────────────▶ Linked            (it says no HELLO; we send AT)
 //! ```
 //!
-//! `link_state` has the states as a table, `admission` decides who may become a link.
+//! `link_state` has the states as a table, `admission` decides which connection becomes a link.
 //!
-//! With `[peer_tls]` all this stands inside TLS, and begins when its handshake is done. Then the other
-//! side has proved a name, and HELLO has to say the same one.
+//! With `[peer_tls]` the protocol runs inside TLS and begins when the handshake is done. The peer's certificate
+//! has then proved its name, and its HELLO must say the same name.
 //!
-//! A stranger has five seconds to say who it is; one wrong word, and it is out. Only as many as there are
-//! plain neighbours may be silent for longer: those may have nothing to say. Of a linked neighbour
-//! a malformed line is answered `? `, and that is all: what it says next may be right. A line that
-//! begins with `?` is such an answer, and is never answered, or two servers would complain of each
-//! other's complaints for ever.
+//! A stranger must say HELLO within `hello_ms` (5 s); any other line closes the connection. A plain neighbour sends
+//! AT instead and may have no news, so as many strangers may stay silent as there are plain neighbours. A linked
+//! neighbour's malformed line is answered with `? ` and the link stays, because its next line may be valid.
+//! A line that begins with `?` is such an answer and is never answered, or two servers would answer each
+//! other's answers for ever.
 //!
-//! Both sides send PING; any line is a sign of life. A neighbour that is silent for too long is gone,
-//! though its TCP connection may not know it yet.
+//! Both sides send PING; any line is a sign of life. A neighbour that is silent for `silence_ms` is treated as
+//! gone, though its TCP connection may not have noticed yet.
 //!
-//! Who has dialled begins to compare, when the link is made and then now and again: once is enough for
-//! both, and something may always have gone wrong.
+//! The server that dialled starts anti-entropy, when the link is made and then periodically. One side suffices,
+//! because a comparison repairs both tables; later ones repair what has gone wrong meanwhile.
 //!
 //! Report: sections 3.1 and 3.3. Rules: docs/protocol.md.
 
@@ -48,14 +48,14 @@ use std::time::Duration;
 
 pub(super) const NAME: &str = "Interserver";
 
-/// The version of the peer protocol that this server speaks.
+/// The version of the peer protocol.
 pub const VERSION: u32 = 1;
 
-/// Invalid lines and complaints that one connection may bring. One is a fault; so many are an attack on
-/// the log, and on our memory if the answers are not taken.
+/// Maximum invalid lines and complaints on one connection. One is a fault; a hundred are an attack on the log,
+/// and on our memory if the peer does not read the answers.
 const FAULTS_MAX: u32 = 100;
 
-/// What a timer of this protocol is for.
+/// The timers of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LinkTimer {
     Hello,
@@ -66,7 +66,7 @@ enum LinkTimer {
     Proof,
 }
 
-/// The content types of TLS records: change_cipher_spec to application_data. No line begins so.
+/// The content types of TLS records: change_cipher_spec to application_data. No line begins with such a byte.
 const TLS_RECORDS: std::ops::RangeInclusive<u8> = 20..=23;
 
 /// One connection to or from a neighbour.
@@ -74,15 +74,16 @@ const TLS_RECORDS: std::ops::RangeInclusive<u8> = 20..=23;
 pub struct Interserver {
     link_state: LinkState,
     proof: PeerProof,
-    /// We dialled it; otherwise it is one of [`Counters::peer_connections`](super::counters::Counters::peer_connections).
+    /// Whether we dialled it; if not, [`Counters::peer_connections`](super::counters::Counters::peer_connections) counts
+    /// it.
     is_dialled: bool,
-    /// It is one of [`Counters::silent_peers`](super::counters::Counters::silent_peers).
+    /// Whether [`Counters::silent_peers`](super::counters::Counters::silent_peers) counts it.
     is_let_stay: bool,
-    /// When the last line came.
+    /// When the last line arrived.
     heard: Moment,
-    /// Invalid lines and complaints until now.
+    /// Invalid lines and complaints so far.
     faults: u32,
-    /// Those that are set: at most one of each kind.
+    /// The timers that are set, one of each kind at most.
     timers: Vec<(TimerId, LinkTimer)>,
 }
 
@@ -108,8 +109,8 @@ impl LineProtocol<Member> for Interserver {
         Ok(())
     }
 
-    /// The first bytes, where no proof is asked for: who speaks TLS would wait for our answer as long as
-    /// we for the end of its line.
+    /// Inspects the first bytes of a connection without `[peer_tls]`. A peer that speaks TLS is closed at once: it
+    /// would wait for our answer while we wait for the end of its line.
     fn raw_data_received(
         &mut self,
         cx: &mut Cx<'_>,
@@ -120,7 +121,7 @@ impl LineProtocol<Member> for Interserver {
         }
         let line = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
         self.refuse(cx, &line[..cx.state.limits.line_echo_bytes.min(line.len())]);
-        Err("it speaks TLS, and this server has no [peer_tls]".into())
+        Err("it speaks TLS, but [peer_tls] is off on this server".into())
     }
 
     fn line_received(
@@ -128,7 +129,7 @@ impl LineProtocol<Member> for Interserver {
         cx: &mut Cx<'_>,
         line: &[u8],
     ) -> Result<Mode, Box<dyn std::error::Error>> {
-        // One that was replaced is aborted, and is told no more lines.
+        // A connection that was replaced is aborted, so it receives no further lines.
         debug_assert!(cx.state.neighbours.iter().all(|(id, link)| {
             (link.conn == Some(cx.id)) == (self.link_state == LinkState::Linked(id))
         }));
@@ -161,12 +162,12 @@ impl LineProtocol<Member> for Interserver {
             {
                 self.at(cx, &at, None);
             }
-            // An answer to something of ours; to answer it would be the beginning of no end.
+            // This answers a line of ours. If we answered it, the exchange would never end.
             (LinkState::Linked(_) | LinkState::Plain, _) if line.starts_with(b"?") => {
-                self.fault(cx, line, "complains");
+                self.fault(cx, line, "it refused a line of ours");
             }
             (LinkState::Linked(_) | LinkState::Plain, _) => {
-                self.fault(cx, line, "refused");
+                self.fault(cx, line, "refused an invalid line");
                 self.refuse(cx, line);
             }
             (LinkState::Stranger | LinkState::Dialled(_), _) => {
@@ -174,7 +175,7 @@ impl LineProtocol<Member> for Interserver {
                 let why = if is_answer {
                     "it rejected our HELLO, see its log"
                 } else {
-                    "HELLO was expected"
+                    "its first line is not a valid HELLO"
                 };
                 self.reject(cx, Level::Warn, line, why, why);
             }
@@ -196,7 +197,7 @@ impl LineProtocol<Member> for Interserver {
         Ok(())
     }
 
-    /// The send buffer has run empty: the next portion of this neighbour's backlog.
+    /// The send buffer is empty: writes the next portion of this neighbour's backlog.
     fn resume_producing(&mut self, cx: &mut Cx<'_>) -> Flow {
         if let LinkState::Linked(id) = self.link_state {
             cx.state.neighbours.send_due(cx.core, &mut cx.state.table, id);
@@ -211,7 +212,7 @@ impl LineProtocol<Member> for Interserver {
             (LinkTimer::Hello, LinkState::Stranger)
                 if cx.state.counters.silent_peers < cx.state.neighbours.plain() as u64 =>
             {
-                // It may be a plain neighbour that has no news yet: one place for each of them.
+                // It may be a plain neighbour that has no news yet; there is one place for each of those.
                 cx.state.counters.silent_peers += 1;
                 self.is_let_stay = true;
             }
@@ -219,8 +220,8 @@ impl LineProtocol<Member> for Interserver {
                 let limit_ms = cx.state.limits.hello.as_millis();
                 let who = self.who(cx);
                 limit_closes(cx.core, "hello_ms", &limit_ms, &who);
-                // Its kernel has accepted, and it will read as soon as it goes on. So one connection
-                // after another waits for that, with hardly a pause: hello_ms is the pause.
+                // The neighbour's kernel accepted, but the neighbour itself hangs. It will read as soon as it goes
+                // on, so we dial again almost without a pause: hello_ms is the pause.
                 cx.core.reset_delay(cx.id);
                 cx.core.lose_because(cx.id, Some(CloseReason::TimeoutError("HELLO")));
             }
@@ -281,7 +282,7 @@ impl Interserver {
         interserver
     }
 
-    /// Takes a step of the table of `link_state`. Whether it was allowed.
+    /// Takes `step` in the table of `link_state`. Returns whether the table allows it.
     fn step(&mut self, step: LinkStep) -> bool {
         self.link_state.after(step).map(|after| self.link_state = after).is_some()
     }
@@ -291,15 +292,15 @@ impl Interserver {
         self.timers.push((cx.timer_later(delay), timer));
     }
 
-    /// Begins to compare what we know with what `id` does, and will again.
+    /// Starts to compare our table with that of `id`, and sets the timer for the next comparison.
     fn sync(&mut self, cx: &mut Cx<'_>, id: NeighbourId) {
         let Member { neighbours, table, .. } = &mut *cx.state;
         neighbours.compare(cx.core, table, id);
         self.set(cx, LinkTimer::Sync, cx.state.limits.sync);
     }
 
-    /// The same, but what is still under way to it has to arrive first, by that we differ; and so has
-    /// what it says to the comparison before.
+    /// Starts a comparison with `id` once the link is quiet. Lines under way to it would count as differences, and the
+    /// comparison before this one must end first.
     fn sync_if_quiet(&mut self, cx: &mut Cx<'_>, id: NeighbourId) {
         let Member { neighbours, table, limits, sweeps, .. } = &mut *cx.state;
         if neighbours.is_quiet(cx.core, table, id) && !sweeps.are_giving() {
@@ -309,14 +310,14 @@ impl Interserver {
         self.set(cx, LinkTimer::Sync, delay);
     }
 
-    /// What it says of its sums, or asks of ours.
+    /// Handles a line of anti-entropy: the neighbour's digests, or its request for ours.
     fn compare(&self, cx: &mut Cx<'_>, id: NeighbourId, what: SyncMessage<'_>) {
         let Member { neighbours, table, .. } = &mut *cx.state;
         neighbours.compared(cx.core, table, id, what);
         cx.state.sweep_on(cx.core);
     }
 
-    /// A neighbour's news. Report: section 3.3.
+    /// Handles AT: a neighbour passes on a report. Report: section 3.3.
     fn at(&self, cx: &mut Cx<'_>, at: &At<'_>, from: Option<NeighbourId>) {
         cx.state.set_window(cx.wall());
         let Member { table, neighbours, scratch, limits, .. } = &mut *cx.state;
@@ -339,7 +340,7 @@ impl Interserver {
         }
         let Some(key) = key else { return };
         if let Some(id) = from.filter(|_| outcome != MergeOutcome::Older) {
-            // It need not be sent what it has just said, though that may be in its backlog.
+            // The neighbour has this line already, so it leaves the neighbour's backlog.
             table.backlogs.unmark(neighbours.get(id).backlog, key);
         }
         if outcome.is_news() {
@@ -353,14 +354,14 @@ impl Interserver {
         self.say(cx, refusal);
     }
 
-    /// Says `line`, which has no end yet.
+    /// Logs `line` and sends it with a line end.
     fn say(&self, cx: &mut Cx<'_>, mut line: Vec<u8>) {
         self.log_line(cx, Direction::Out, &line);
         line.push(b'\n');
         cx.write(&line);
     }
 
-    /// Counts what a neighbour should not have said, and tells the log now and then.
+    /// Counts and logs (throttled) an invalid line of a neighbour; the connection closes at `FAULTS_MAX`.
     fn fault(&mut self, cx: &mut Cx<'_>, line: &[u8], what: &str) {
         self.faults += 1;
         let what = format_args!("{}: {what}: {}", self.who(cx), crate::log::Escaped(line));
@@ -384,7 +385,7 @@ impl Interserver {
         cx.abort_connection();
     }
 
-    /// The connection's name in the log: the neighbour's, once it is known.
+    /// The connection's name in the log, with the neighbour's name once that is known, else with its address.
     fn who(&self, cx: &Cx<'_>) -> String {
         let name = LogName::new(NAME, cx.id);
         match self.link_state {

@@ -1,7 +1,7 @@
 //! One server of the herd: what all its connections share.
 //!
-//! In Twisted this is what hangs on the factories: the dictionary of clients, the neighbours, the
-//! configuration. Here it is the `S` of the reactor: each call of a protocol is lent it.
+//! In Twisted the factories hold this state: the dictionary of clients, the neighbours, the
+//! configuration. Here it is the `S` of the reactor, which lends it to each call of a protocol.
 
 use super::counters::Counters;
 use super::network::Network;
@@ -25,51 +25,52 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What all connections of one server share.
+/// The state that all connections of one server share.
 #[derive(Debug)]
 pub struct Member {
     /// This server, as the topology describes it.
     pub server: Server,
     /// The name that all servers share.
     pub herd_name: String,
-    /// The folder of the sockets at which servers can be asked how they are; none if they cannot.
+    /// The folder of the status sockets; `None` if the servers have none.
     pub status_folder: Option<PathBuf>,
     /// The limits of the topology.
     pub limits: Limits,
-    /// The same, as far as they concern commands.
+    /// The limits of the topology that concern commands.
     pub command_limits: CommandLimits,
     /// Every client's latest report.
     pub table: Table,
     /// The neighbours.
     pub neighbours: Neighbours,
-    /// What goes through the whole table.
+    /// The sweeps over the whole table that are under way.
     pub(super) sweeps: Sweeps,
-    /// The questions that wait for places.
+    /// The WHATSATs that wait for places.
     pub place_queries: PlaceQueries,
-    /// The way to the network, if the source of places asks it.
+    /// The resolver and the connection pool, if the source of places uses the network.
     pub(super) network: Option<Box<Network>>,
-    /// The certificates, if neighbours have to prove who they are.
+    /// The certificates, if neighbours must authenticate themselves.
     pub(super) peer_tls: Option<Box<PeerTls>>,
-    /// What outlives the process, if the topology has a journal.
+    /// The journal, if the topology configures one.
     pub(super) persist: Option<Box<Persist>>,
-    /// Memory, and nothing else, for a line that is being composed: its taker passes the line on as an argument and gives
-    /// the memory back. A buffer of the core's pool in its place would cost a report 79 instructions, some 5 %.
+    /// A scratch buffer in which one line is composed. It carries no state: the function that takes it passes the line
+    /// on as an argument and puts the buffer back. A buffer from the core's pool would cost a report 79 instructions
+    /// more, some 5 %.
     pub(super) scratch: Vec<u8>,
-    /// Clients that are let in at most. Key: `connections`.
+    /// Maximum connected clients. Key: `connections`.
     pub(super) clients_max: u64,
-    /// What this server counts itself.
+    /// What this server's connections count.
     pub counters: Counters,
     pub(super) log_timer_is_set: bool,
 }
 
-/// What is posted to a connection of a server.
+/// A message that is posted to a connection of a server.
 #[derive(Debug)]
 pub enum Message {
-    /// To a client's: the answer to a question.
+    /// To a client's connection: the answer to a WHATSAT.
     Answered(Answered),
-    /// To one of the pool's: a request.
+    /// To a connection of the pool: a request to send.
     PendingRequest(PendingRequest),
-    /// To a client's: the replies that were held in that turn may leave.
+    /// To a client's connection: the replies held back in this batch may leave.
     Released(Batch),
 }
 
@@ -96,36 +97,37 @@ impl TryFrom<Message> for PendingRequest {
     }
 }
 
-/// What [`Timer::set`] sets timers for; [`Member::timer_due`] has what is done then. Other files set timers of their own.
+/// The timers of [`Member`]: [`Timer::set`] starts one, and [`Member::timer_due`] acts when it is due. Other files set
+/// timers of their own.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Timer {
-    /// Lines of the log have waited long enough in its buffer.
+    /// The log's buffer must be flushed.
     Log,
-    /// A slice of the table is to be swept.
+    /// The next slice of the table must be swept.
     Sweep,
-    /// A full minute: old clients are forgotten.
+    /// A full minute of the wall clock: a sweep begins to forget clients.
     Minute,
-    /// The replies of this batch have waited long enough for a neighbour's word.
+    /// The replies of this batch have waited `ack_wait_ms` for a neighbour's acknowledgement.
     AckWait(Batch),
-    /// A day: how long the certificates still hold.
+    /// A day has passed: the expiry of the certificates is checked.
     Certificates,
 }
 
 impl Timer {
-    /// Sets it to `delay` from now.
+    /// Starts this timer, due `delay` from now.
     pub(super) fn set(self, core: &mut Core<Member>, delay: Duration) {
         core.call_later(delay, move |member, core| member.timer_due(core, self));
     }
 }
 
-/// `cx`, in the herd.
+/// The reactor's [`Context`] with a [`Member`] as its state.
 pub type Cx<'a> = Context<'a, Member>;
 
 impl Member {
-    /// The server `name` of `topology`, knowing nothing yet, with places from `source`.
+    /// Creates the server `name` of `topology` with an empty table and places from `source`.
     ///
-    /// `seed`: chance, for hashing. `connections_max`: what the process can hold, if the topology
-    /// does not say less. `None`: there is no such server.
+    /// `seed` is a random number, for hashing. `connections_max` is the number of clients for which the process has
+    /// descriptors; the topology may set a lower limit. Returns `None` if the topology has no such server.
     pub fn new(
         topology: &Topology,
         name: &str,
@@ -167,40 +169,41 @@ impl Member {
         })
     }
 
-    /// The same, with a way to the network: for a source that asks it.
+    /// Adds the resolver and the connection pool, for a source that uses the network.
     pub fn with_network(self, network: Network) -> Member {
         Member { network: Some(Box::new(network)), ..self }
     }
 
-    /// The same, and neighbours have to prove who they are.
+    /// Adds certificates: from now on neighbours must authenticate themselves.
     pub fn with_peer_tls(self, peer_tls: PeerTls) -> Member {
         Member { peer_tls: Some(Box::new(peer_tls)), ..self }
     }
 
-    /// The same, with a source that answers where the first one fails.
+    /// Adds a fallback source, which answers when the first source fails.
     pub fn with_fallback(self, fallback: Box<dyn Source>) -> Member {
         Member { place_queries: self.place_queries.with_fallback(fallback), ..self }
     }
 
-    /// The way to the network: asked for only by what came over it.
+    /// The resolver and the connection pool. Only their own callbacks call this, so they exist.
     pub(super) fn network(&mut self) -> &mut Network {
         self.network.as_mut().expect("only a member with a network asks it")
     }
 
-    /// The reactor's share of the limits.
+    /// The limits of `topology` that the reactor enforces.
     pub fn reactor_limits(topology: &Topology) -> herd_reactor::ReactorLimits {
         let Limits { close, drain, linger, linger_bytes, .. } = topology.limits;
         herd_reactor::ReactorLimits { close, drain, linger, linger_bytes }
     }
 
-    /// The same, with the journal on `disk`: what it holds is known, but for what lies further ahead
-    /// than is allowed at `wall`, the time of this start; and from now on it is told all that is new. To be
-    /// called before the server meets anybody. `stops` is asked between pieces of the journal whether to end
-    /// before the server has begun.
+    /// Opens the journal on `disk`, replays it into the table, and notes all news in it from now on.
+    ///
+    /// Records stamped further ahead of `wall`, the time of this start, than `ahead_max_s` allows are skipped. Call
+    /// this before the server listens or dials. `stops` is called between pieces of the journal; the start is
+    /// abandoned when it returns true.
     ///
     /// # Errors
     ///
-    /// Why the journal is not opened; the folder is as it was, or mended.
+    /// Why the journal was not opened; the folder is unchanged, or repaired.
     pub fn with_journal(
         mut self,
         disk: Box<dyn Disk>,
@@ -214,14 +217,14 @@ impl Member {
             Persist::open(disk, settings, &owner, &mut self.table, stops)?;
         if let (1.., Some(Seconds(max))) = (ahead, self.limits.ahead_max) {
             let records = plural(ahead as usize, "record");
-            ::log::warn!("limit: ahead_max_s = {max}: {records} of the journal passed over");
+            ::log::warn!("limit: ahead_max_s = {max}: {records} of the journal skipped");
         }
         self.counters.journal_records_ahead = ahead;
         self.persist = Some(Box::new(persist));
         Ok((self, replayed))
     }
 
-    /// Whether a report may be answered as one that is kept.
+    /// Whether reports are accepted: there is no journal, or it is sound.
     pub fn takes_reports(&self) -> bool {
         self.persist.as_ref().is_none_or(|persist| persist.is_sound())
     }
@@ -231,28 +234,27 @@ impl Member {
         self.persist.as_ref().is_some_and(|persist| persist.has_failed())
     }
 
-    /// What has happened to the journal, if there is one. Whether it is sound now
-    /// [`takes_reports`](Member::takes_reports) says.
+    /// The journal's counts, if there is a journal. [`takes_reports`](Member::takes_reports) says whether it is sound
+    /// now.
     pub fn journal_counts(&self) -> Option<JournalCounts> {
         self.persist.as_ref().map(|persist| persist.counts())
     }
 
-    /// Ends the journal in good order: all of it is on the disk.
+    /// Closes the journal, with all of it synced to the disk.
     ///
     /// # Errors
     ///
-    /// Those of the last sync; or, of a broken journal, of the attempt to compact it.
+    /// The error of the last sync or, if the journal is broken, of the attempt to compact it.
     pub fn close_journal(&mut self, now: Moment) -> io::Result<()> {
         self.persist.take().map_or(Ok(()), |persist| persist.close(now, &self.table))
     }
 
-    /// Neighbour `id` says that it has taken the first `count` AT lines of this connection. Whether that
-    /// can be.
+    /// Neighbour `id` acknowledges the first `count` AT lines of this connection. Returns whether that is plausible.
     pub(super) fn acknowledged(&mut self, id: NeighbourId, count: u64) -> bool {
         self.neighbours.acks.as_mut().is_some_and(|acks| acks.acknowledged(id, count).is_some())
     }
 
-    /// Lets the replies go whose batch has been acknowledged by now.
+    /// Releases the replies whose batch a neighbour has acknowledged.
     pub(super) fn release_acked(&mut self, core: &mut Core<Member>) {
         let Some(acks) = &mut self.neighbours.acks else { return };
         acks.take_acked()
@@ -260,7 +262,8 @@ impl Member {
             .for_each(|(waiter, batch)| core.post(waiter, Message::Released(batch)));
     }
 
-    /// Logs that `start` begins a line that is too long, of the connection called `who`, and returns what to echo of it.
+    /// Logs that the connection named `who` sent a line longer than `line_bytes`; `start` is its beginning. Returns the
+    /// part of `start` to echo.
     pub(super) fn line_too_long<'l>(
         &self,
         core: &mut Core<Member>,
@@ -273,7 +276,7 @@ impl Member {
         &start[..line_echo_bytes.min(start.len())]
     }
 
-    /// Closes the connection `id`, called `who`, whose line has not ended in time.
+    /// Closes the connection `id`, named `who`, because its line did not end within `unfinished_line_ms`.
     pub(super) fn line_timed_out(
         &mut self,
         core: &mut Core<Member>,
@@ -285,19 +288,19 @@ impl Member {
         core.lose_because(id, Some(CloseReason::TimeoutError("an unfinished line")));
     }
 
-    /// Tells the table what time it is; see [`Sweeps::set_window`].
+    /// Updates the stamps that the table accepts at `wall`; see [`Sweeps::set_window`].
     pub(super) fn set_window(&mut self, wall: UnixNanos) {
         self.sweeps.set_window(&mut self.table, wall);
     }
 
-    /// Sees to it that what has to be swept is, beginning in the next turn.
+    /// Schedules the next slice of a sweep for the next turn, if there is one and it is not scheduled yet.
     pub(super) fn sweep_on(&mut self, core: &mut Core<Member>) {
         if self.sweeps.is_newly_due(&mut self.neighbours) {
             Timer::Sweep.set(core, Duration::ZERO);
         }
     }
 
-    /// Passes news on, to the journal and to the neighbours; see [`Neighbours::flood`].
+    /// Notes news in the journal and floods it to the neighbours; see [`Neighbours::flood`].
     pub(super) fn flood(
         &mut self,
         core: &mut Core<Member>,
@@ -317,8 +320,8 @@ impl From<UnixNanos> for Stamp {
     }
 }
 
-/// The name of a connection in the log, after Twisted's `logstr`: `Chatserver,12`, as
-/// [`Party::Numbered`] is written, too.
+/// The name of a connection in the log, after Twisted's `logstr`: `Chatserver,12`.
+/// [`Party::Numbered`] is written the same way.
 pub(super) struct LogName {
     bytes: [u8; 32],
     length: usize,
@@ -353,18 +356,18 @@ impl fmt::Display for LogName {
     }
 }
 
-/// Logs that the limit `key` closes the connection called `who`. Thousands may reach one at once, so the log is told of
-/// them together.
+/// Logs that the limit `key` closes the connection named `who`. Thousands of connections may reach a limit at once, so
+/// the line is throttled.
 pub(super) fn limit_closes(
     core: &mut Core<Member>,
     key: &'static str,
     value: &dyn fmt::Display,
     who: &dyn fmt::Display,
 ) {
-    core.limit_hit(key, format_args!("{value}, as of {who}"), 1, "connections closed");
+    core.limit_hit(key, format_args!("{value}, reached by {who}"), 1, "connections closed");
 }
 
-/// Logs a line that came in or goes out, if lines are logged.
+/// Logs a line that was received or is sent, if the log's traffic target is on.
 pub(super) fn log_line(cx: &Cx<'_>, protocol: &'static str, direction: Direction, line: &[u8]) {
     if log::traffic_is_on() {
         let party = Party::Numbered(protocol, cx.id.generation());

@@ -1,14 +1,14 @@
-//! One table of everything that a server counts: name, unit, help, and how it is read.
+//! One table of all metrics of a server: name, unit, help, and the function that reads the value.
 //!
-//! In: the server's state. Out: numbers with names, from which the status JSON is written. To add a metric, write a
+//! In: the server's state. Out: named numbers, from which the status JSON is written. To add a metric, write a
 //! row; its doc comment is its help.
 //!
-//! [`Counters`](super::counters::Counters) holds what connections count. The rest is counted where it happens, and a
-//! row reads it there: what the sweeps have forgotten, the journal's [`JournalCounts`], and what throttled warnings add
-//! up to ([`Core::throttled`]), which is how often each limit was hit.
+//! [`Counters`](super::counters::Counters) holds the counts of connections. Other modules count their own events, and a
+//! row reads them there: the clients that sweeps have forgotten, the journal's [`JournalCounts`], and the totals of
+//! throttled warnings ([`Core::throttled`]), which say how often each limit was hit.
 //!
-//! Names are those that Prometheus expects: base units, and `_total` for what only grows. A name or a member of the
-//! status JSON that was published is never renamed.
+//! Names follow Prometheus' conventions: base units, and `_total` for counters. A published name or member of the status
+//! JSON is never renamed.
 
 use super::member::Member;
 use crate::journal::JournalCounts;
@@ -23,10 +23,10 @@ pub struct Metric<Read> {
     pub status: &'static str,
     /// The name and the labels, as Prometheus writes them.
     pub name: &'static str,
-    /// In what the value is measured: `bytes`, `seconds`, or nothing for things that are counted. 0 and 1 are no and
-    /// yes. A member of the status JSON that ends in `_ms` has milliseconds for seconds.
+    /// The unit of the value: `bytes`, `seconds`, or empty for numbers of things and for yes and no. A member of the
+    /// status JSON that ends in `_ms` has milliseconds instead of seconds.
     pub unit: &'static str,
-    /// What the value means: a sentence, with blanks around it.
+    /// The meaning of the value: one sentence, with blanks around it.
     pub help: &'static str,
     /// Reads the value.
     pub read: Read,
@@ -52,7 +52,7 @@ impl<Read> Metric<Read> {
     }
 }
 
-/// Makes a table: rows, and then the limits whose hits throttled warnings count.
+/// Makes a table of metrics: the rows, and then the keys of the limits whose hits throttled warnings count.
 macro_rules! metrics {
     (
         $(#[$doc:meta])+ $table:ident: $type:ty;
@@ -73,18 +73,18 @@ macro_rules! metrics {
     };
 }
 
-/// What `read` makes of the journal's counts; null without a journal.
+/// Reads a value from the journal's counts; null without a journal.
 fn journal<T: Into<Value>>(member: &Member, read: impl FnOnce(JournalCounts) -> T) -> Value {
     member.journal_counts().map_or(Value::Null, |counts| read(counts).into())
 }
 
 metrics! {
-    /// Everything that a server counts, once for the whole server.
+    /// The metrics of a server as a whole.
     METRICS: fn(&Member, &mut Core<Member>) -> Value;
 
     /// How long the server has run.
     "uptime_s", "herd_uptime_seconds", "seconds", |m, c| json!((c.now() - m.counters.since).as_secs_f64());
-    /// How long the loop has kept anybody waiting, at most, since this was read last, by any reader.
+    /// The longest delay of a ready connection or a due timer since the last reading; each reading resets it.
     "longest_lag_ms", "herd_longest_loop_lag_seconds", "seconds", |_, c| json!(c.take_longest_lag().as_secs_f64());
     /// Clients connected now.
     "connected_clients", "herd_connections{port=\"client\"}", "", |m, _| json!(m.counters.clients);
@@ -92,45 +92,45 @@ metrics! {
     "peer_connections", "herd_connections{port=\"peer\"}", "", |m, _| json!(m.counters.peer_connections);
     /// Connections to the status socket now.
     "status_connections", "herd_connections{port=\"status\"}", "", |m, _| json!(m.counters.status_connections);
-    /// Connections to the peer port that have said nothing, and may belong to a plain neighbour.
+    /// Connections to the peer port that are silent and may belong to a plain neighbour.
     "silent_peers", "herd_silent_peers", "", |m, _| json!(m.counters.silent_peers);
     /// Clients whose latest report is stored.
     "known_clients", "herd_table_clients", "", |m, _| json!(m.table.len());
-    /// Bytes of the stored lines: equal at servers that know the same. The limit of this name counts headers, too.
+    /// Length of all stored lines. Servers that know the same have the same. The limit of this name counts headers too.
     "known_bytes", "herd_table_bytes", "bytes", |m, _| json!(m.table.line_bytes());
     /// Clients forgotten because their latest report is older than expire_after_s.
     "forgotten_old", "herd_forgotten_clients_total{reason=\"old\"}", "", |m, _| json!(m.sweeps.forgotten_old);
-    /// Clients forgotten because their latest report is further ahead than ahead_max_s.
+    /// Clients forgotten because their latest report is further in the future than ahead_max_s.
     "forgotten_ahead", "herd_forgotten_clients_total{reason=\"ahead\"}", "", |m, _| json!(m.sweeps.forgotten_ahead);
     /// WHATSATs that wait for their places now.
     "waiting_whatsats", "herd_questions_waiting", "", |m, _| json!(m.place_queries.len());
     /// Requests to the source of places that failed.
     "failed_fetches", "herd_fetch_failures_total", "", |_, c| json!(c.throttled("fetch"));
-    /// Replies that left before a neighbour had what they acknowledge.
+    /// Replies that were sent before a neighbour acknowledged the report.
     "unreplicated_replies", "herd_unreplicated_replies_total", "", |m, _| json!(m.counters.unreplicated_replies);
     /// Failed attempts to connect to a neighbour.
     "dial_failures", "herd_dial_failures_total", "", |m, _| json!(m.counters.dial_failures);
     /// Invalid lines and complaints from neighbours.
     "peer_faults", "herd_peer_faults_total", "", |_, c| json!(c.throttled("faults"));
-    /// Connections to or from neighbours that were closed because of what they said first.
+    /// Connections between servers that were rejected because of their first line.
     "rejected_peers", "herd_rejected_peers_total", "", |_, c| json!(c.throttled("rejected"));
-    /// Lines that the log could not write.
+    /// Log lines that could not be written.
     "dropped_log_lines", "herd_log_lines_dropped_total", "", |_, _| json!(crate::log::dropped());
-    /// Whether all that was noted is in the journal; while it is not, reports are refused.
+    /// Whether the journal is sound. While it is not, reports of clients are refused.
     "journal.sound", "herd_journal_sound", "", |m, _| journal(m, |_| m.takes_reports());
     /// Lines noted in the journal.
     "journal.records", "herd_journal_records_total", "", |m, _| journal(m, |j| j.records);
-    /// Records of the journal that were passed over at the start because they are stamped too far ahead.
+    /// Records of the journal that were skipped at the start because they are stamped too far in the future.
     "journal.records_ahead", "herd_journal_records_ahead_total", "", |m, _| journal(m, |_| m.counters.journal_records_ahead);
     /// Syncs of the journal.
     "journal.syncs", "herd_journal_syncs_total", "", |m, _| journal(m, |j| j.syncs);
-    /// How long the last sync of the journal took.
+    /// The duration of the last sync of the journal.
     "journal.last_sync_ms", "herd_journal_last_sync_seconds", "seconds", |m, _| journal(m, |j| j.last_sync.as_secs_f64());
-    /// How long the longest sync of the journal took.
+    /// The duration of the longest sync of the journal.
     "journal.longest_sync_ms", "herd_journal_longest_sync_seconds", "seconds", |m, _| journal(m, |j| j.longest_sync.as_secs_f64());
     /// Syncs of the journal that took longer than slow_sync_ms.
     "journal.slow_syncs", "herd_limit_hits_total{limit=\"slow_sync_ms\"}", "", |m, _| journal(m, |j| j.slow_syncs);
-    /// How often the journal was compacted.
+    /// Compactions of the journal.
     "journal.rewrites", "herd_journal_compactions_total", "", |m, _| journal(m, |j| j.compactions);
     /// Writes, syncs and renames of the journal that failed.
     "journal.failures", "herd_journal_failures_total", "", |m, _| journal(m, |j| j.failures);
@@ -138,13 +138,13 @@ metrics! {
     "journal.refused_reports", "herd_reports_total{door=\"client\",outcome=\"journal\"}", "", |m, c| journal(m, |_| c.throttled("journal"));
 
     limits:
-    /// Clients turned away because so many are connected.
+    /// Clients turned away because the limit of connected clients is reached.
     "connections";
     /// Connections turned away because no descriptor was free.
     "descriptors";
-    /// Connections to the peer port turned away because there are so many.
+    /// Connections to the peer port turned away because CALLERS_MAX is reached.
     "CALLERS_MAX";
-    /// Connections to the status socket turned away because there are so many.
+    /// Connections to the status socket turned away because ASKERS_MAX is reached.
     "ASKERS_MAX";
     /// Connections closed because a line is longer than line_bytes.
     "line_bytes";
@@ -152,56 +152,56 @@ metrics! {
     "client_id_bytes";
     /// Commands refused because the location is longer than location_bytes.
     "location_bytes";
-    /// Connections closed because their line did not end in time.
+    /// Connections closed because a line did not end within unfinished_line_ms.
     "unfinished_line_ms";
-    /// Connections to the status socket closed because a line is too long.
+    /// Connections to the status socket closed because a line is longer than LINE_BYTES.
     "LINE_BYTES";
-    /// Connections to the status socket closed because their line did not end in time.
+    /// Connections to the status socket closed because a line did not end within UNFINISHED_LINE_S.
     "UNFINISHED_LINE_S";
-    /// Connections aborted because more waits to be sent than any limit allows.
+    /// Connections aborted because their send buffer exceeds BUFFERED_BYTES_MAX.
     "BUFFERED_BYTES_MAX";
-    /// Connections aborted because the peer did not take what was written before the close.
+    /// Connections aborted because the peer did not read the rest of the data within close_ms.
     "close_ms";
-    /// Connections cut off because the server stopped and they did not end in time.
+    /// Connections aborted because they did not end within drain_ms after the server began to stop.
     "drain_ms";
-    /// Connections closed while the peer was still sending behind our end.
+    /// Connections closed because the peer kept sending for linger_ms after we ended our side.
     "linger_ms";
-    /// Connections closed because the peer sent too much behind our end.
+    /// Connections closed because the peer sent more than linger_bytes after we ended our side.
     "linger_bytes";
-    /// Attempts to connect to a neighbour that took too long.
+    /// Attempts to connect to a neighbour that timed out after connect_ms.
     "connect_ms";
-    /// Connections between servers closed because no HELLO came in time.
+    /// Connections between servers closed because no HELLO arrived within hello_ms.
     "hello_ms";
-    /// Neighbours' connections closed because nothing came from them for so long.
+    /// Links closed because no line arrived from the neighbour for silence_ms.
     "silence_ms";
-    /// Neighbours' connections closed because of too many invalid lines.
+    /// Connections between servers closed because of FAULTS_MAX invalid lines.
     "FAULTS_MAX";
-    /// TLS handshakes of neighbours that took too long.
+    /// TLS handshakes between servers that timed out after peer_tls_ms.
     "peer_tls_ms";
-    /// TLS handshakes of neighbours that were too long, in bytes.
+    /// TLS handshakes between servers closed because they exceed peer_tls_bytes.
     "peer_tls_bytes";
-    /// TLS handshakes of neighbours closed to make room for another.
+    /// TLS handshakes between servers closed to make room for another, because of peer_tls_handshakes.
     "peer_tls_handshakes";
     /// Reports of new clients refused because known_clients or known_bytes is reached.
     "known_clients";
-    /// Reports of neighbours dropped because the lines take 8 GiB.
+    /// Reports of neighbours dropped because the table is full (8 GiB).
     "table_full";
-    /// Reports refused because they are too old.
+    /// Reports refused because they are older than expire_after_s.
     "expire_after_s";
-    /// Reports refused because they are stamped further ahead than max_future_ms.
+    /// Reports refused because they are stamped further in the future than max_future_ms.
     "max_future_ms";
-    /// Reports refused because they are stamped further ahead than ahead_max_s.
+    /// Reports refused because they are stamped further in the future than ahead_max_s.
     "ahead_max_s";
-    /// WHATSATs refused because so many wait for the source of places.
+    /// WHATSATs refused because places.queue of them wait for the source of places.
     "places.queue";
-    /// WHATSATs to which the source of places had no answer in time.
+    /// WHATSATs that the source of places did not answer within places.deadline_ms.
     "places.deadline_ms";
-    /// Replies that left because no neighbour acknowledged the report in time.
+    /// Replies sent because no neighbour acknowledged the report within ack_wait_ms.
     "ack_wait_ms";
 }
 
 metrics! {
-    /// What a server counts for each of its neighbours.
+    /// The metrics of each neighbour.
     NEIGHBOUR_METRICS: fn(&Member, &mut Core<Member>, &Neighbour) -> Value;
 
     /// Whether the neighbour is linked.
@@ -220,7 +220,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Of every row: member of the status JSON, name, unit, help.
+    /// Every row's member of the status JSON, name, unit and help.
     fn rows() -> Vec<[&'static str; 4]> {
         let servers = METRICS.iter().map(|m| [m.status, m.name, m.unit, m.help]);
         let links = NEIGHBOUR_METRICS.iter().map(|m| [m.status, m.name, m.unit, m.help]);
@@ -252,7 +252,7 @@ mod tests {
         }
     }
 
-    /// The program's sources, each without blanks and its unit tests.
+    /// The program's sources, each without blanks, comments and unit tests.
     fn sources(folder: &Path, found: &mut Vec<String>) {
         for entry in fs::read_dir(folder).expect("it is there") {
             let path = entry.expect("it can be read").path();
@@ -266,8 +266,7 @@ mod tests {
         }
     }
 
-    /// Every key by which `code` counts a throttled warning: the first arguments of the calls, and what these are named
-    /// by before.
+    /// Every key by which `code` counts a throttled warning: a literal in the call, or in the binding that the call uses.
     fn counted(code: &str) -> BTreeSet<&str> {
         if !["limit_hit(", "limit_closes(", "log_throttled(", "HandshakeLimit{"]
             .iter()
@@ -289,7 +288,7 @@ mod tests {
         keys
     }
 
-    /// A limit that nothing counts would read 0 for ever, and a count without a row would be read by nobody.
+    /// A limit that nothing counts would always read 0, and nobody could read a count without a row.
     #[test]
     fn the_limits_in_the_table_are_the_keys_of_the_throttled_warnings() {
         let mut files = Vec::new();
@@ -301,7 +300,7 @@ mod tests {
         let read = own.filter_map(|rest| rest.split_once("\"))")).map(|(key, _)| key);
         let read: BTreeSet<_> = limits.chain(read).collect();
         assert_eq!(keys, read, "left: counted, right: read by a row");
-        // What else is counted would not have been found.
+        // Calls in any other form would have escaped the search above.
         let calls = |call: &str| files.iter().map(|code| code.matches(call).count()).sum::<usize>();
         let literal = calls("limit_hit(\"");
         assert_eq!(calls("limit_hit(key,"), calls(".limit_hit(") - literal, "calls by other names");

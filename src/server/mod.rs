@@ -1,16 +1,16 @@
 //! One running server: what its connections share, and the protocols on its ports.
 //!
-//! * [`counters`] and [`metrics`]: what a server counts, and the table of all that is counted.
+//! * [`counters`] and [`metrics`]: what a server counts, and the table of all metrics.
 //! * [`place_queries`]: the WHATSATs that wait for their places.
-//! * [`member`]: what all connections of one server share.
-//! * `events`: what happens to a server besides bytes: signals, timers, answers, the end of a turn.
-//! * `sweep`: what goes through the whole table does so in slices.
-//! * [`persist`]: the server's journal: what outlives the process.
-//! * [`network`]: the server's resolver and connection pool, for sources that ask the network.
-//! * [`peer_tls`]: the certificates by which neighbours know each other.
+//! * [`member`]: the state that all connections of one server share.
+//! * `events`: the events of a server besides bytes: signals, timers, answers, the end of a turn.
+//! * `sweep`: passes over the whole table, in slices.
+//! * [`persist`]: the server's journal, which outlives the process.
+//! * [`network`]: the server's resolver and connection pool, for sources that use the network.
+//! * [`peer_tls`]: the certificates by which neighbours authenticate each other.
 //! * [`chatserver`] and [`interserver`]: the report's two pairs of factory and receiver.
-//! * [`status`]: what a server says of itself to its operator.
-//! * [`start`]: how a server begins: it listens, and dials.
+//! * [`status`]: the status that a server reports to its operator.
+//! * [`start`]: how a server starts: it listens and dials.
 
 pub mod chatserver;
 pub mod counters;

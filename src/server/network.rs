@@ -1,9 +1,8 @@
-//! A server's way to the network: its resolver, its connection pool, and how a source's question becomes a
-//! request.
+//! A server's access to the network: its resolver, its connection pool, and the translation between sources and pool.
 //!
-//! A source knows neither names nor connections, and the pool knows no source: here the one's question becomes
-//! the other's request, and the reply becomes the source's. There is none of this in
-//! a server whose source asks nobody.
+//! A source knows neither DNS nor connections, and the pool knows no source: here a source's [`Fetch`] becomes a
+//! request of the pool, and the pool's response becomes the source's [`Reply`]. A server whose source does not use the
+//! network has none of this.
 
 use crate::fetch::pool::{HttpPool, Origin};
 use crate::http::{Request, RequestError, Response};
@@ -13,17 +12,17 @@ use crate::places::{Fetch, Reply, Scheme};
 /// The resolver and the pool of a server.
 #[derive(Debug)]
 pub struct Network {
-    /// Names become addresses.
+    /// Resolves names to addresses.
     pub dns: DnsClient,
-    /// Requests become responses.
+    /// Sends requests and receives responses.
     pub pool: HttpPool,
 }
 
-/// What is sent for a source's question, and to whom.
+/// Translates a source's `fetch` into a request and the origin to send it to.
 ///
 /// # Errors
 ///
-/// It would not be HTTP: none of the sources' questions.
+/// `fetch` cannot be written as HTTP, which no source's fetch causes.
 pub fn request(fetch: Fetch) -> Result<(Origin, Request), RequestError> {
     let usual = if fetch.scheme == Scheme::Https { 443 } else { 80 };
     let port = Some(fetch.port).filter(|port| *port != usual);
@@ -36,7 +35,7 @@ pub fn request(fetch: Fetch) -> Result<(Origin, Request), RequestError> {
     Ok((Origin { secure, host: fetch.host, port: fetch.port }, request))
 }
 
-/// A response as a source reads it.
+/// Translates a response into the form that a source reads.
 pub fn reply(response: &Response) -> Reply<'_> {
     Reply {
         status: response.status,

@@ -1,7 +1,7 @@
-//! The certificates by which neighbours know each other: read, judged, watched, and read anew.
+//! The certificates by which neighbours authenticate each other: reading, checking, watching and reloading them.
 //!
-//! In: the folder that `[peer_tls]` names. Out: [`PeerTls`], which wraps the connections of the peer
-//! port and of those who dial; and whose a certificate is.
+//! In: the folder that `[peer_tls]` names. Out: [`PeerTls`], which wraps the connections that the peer port
+//! accepts and those that we dial, and says which neighbour a certificate belongs to.
 //!
 //! ```text
 //!   ca.pem  NAME.pem  NAME.key  revoked.crl ──read──▶ PeerTls ──wrap──▶ Tls<LineReceiver<Interserver>>
@@ -9,12 +9,12 @@
 //!                                   SIGHUP ────┘              neighbour_of ◀┘ then HELLO
 //! ```
 //!
-//! TLS proves that somebody owns a certificate of the herd's authority. Whose it is, is decided here,
-//! by hand: the one name in it that is a neighbour's, `NAME.HERD`, byte for byte, as names of servers are
-//! compared everywhere. The other names in it, its CN first of all, mean nothing.
+//! TLS proves that the peer owns a certificate of the herd's authority. This file decides to which neighbour it
+//! belongs: exactly one of its DNS names must be a neighbour's, `NAME.HERD`, byte for byte, as names of servers
+//! are compared everywhere. Its other names, above all its CN, mean nothing.
 //!
-//! Reading blocks, on a few small files: at the start, and once for each SIGHUP. What cannot be used
-//! leaves in force what was.
+//! Reading blocks, on a few small files, at the start and once for each SIGHUP. If a file cannot be used, the
+//! certificates read before stay in force.
 
 use crate::config::{Diagnostic, Limits, PeerTlsSettings, certificate_name};
 use crate::log::plural;
@@ -30,10 +30,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// With fewer days left, a certificate is warned of.
+/// A certificate that is valid for fewer days than this causes a warning.
 pub const DAYS_LEFT_MIN: u64 = 30;
 
-/// How often a server looks how many are left.
+/// How often a server checks the days that its certificates have left.
 pub(super) const WATCH_EVERY: Duration = Duration::from_secs(86_400);
 
 /// One server's certificates, and the handshakes that they are used in.
@@ -43,23 +43,24 @@ pub struct PeerTls {
     herd: String,
     name: String,
     mutual: Mutual,
-    /// What the server's certificate says, and the authority's that ends first.
+    /// The server's certificate.
     own: CertInfo,
+    /// The authority's certificate; of several, the one that expires first.
     authority: CertInfo,
-    /// Who else may read the key: bits of its file's mode.
+    /// The mode of the key's file.
     key_mode: u32,
-    /// How often the files have been read: what was proved by older ones has to be proved again.
+    /// How often the files have been reloaded. A proof against older certificates must be repeated.
     generation: u32,
-    /// Connections to the peer port that have not proved anything yet, the oldest first.
+    /// Connections to the peer port whose handshake is under way, oldest first.
     handshakes: VecDeque<ConnId>,
 }
 
 impl PeerTls {
-    /// Reads the files of the server `name` of `herd`, and judges them by `wall`.
+    /// Reads the files of the server `name` of `herd`, and checks them at the time `wall`.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong with them, at the place where the topology names the folder.
+    /// The first fault of the files, reported at the place where the topology names the folder.
     pub fn read(
         settings: &PeerTlsSettings,
         herd: &str,
@@ -97,17 +98,17 @@ impl PeerTls {
         })
     }
 
-    /// Whole days for which the server's certificate still holds.
+    /// Whole days until the server's certificate expires.
     pub fn days_left(&self, wall: UnixNanos) -> u64 {
         self.own.days_left(wall)
     }
 
-    /// The same of the authority; of several, the one that ends first.
+    /// Whole days until the authority's certificate expires; of several, the one that expires first.
     pub fn authority_days_left(&self, wall: UnixNanos) -> u64 {
         self.authority.days_left(wall)
     }
 
-    /// What is doubtful about the files at `wall`.
+    /// Warnings about the files at `wall`: certificates that expire soon, and a key that others can read.
     pub fn warnings(&self, wall: UnixNanos) -> Vec<Diagnostic> {
         let files = Files::of(&self.settings, &self.name);
         let mut warnings = Vec::new();
@@ -117,7 +118,7 @@ impl PeerTls {
             if days < DAYS_LEFT_MIN {
                 let days = plural(days as usize, "day");
                 let what = format!("{}: {days} left", file.display());
-                let remedy = "put a new one in its place, and send the server SIGHUP";
+                let remedy = "replace it before it expires, and send the server SIGHUP";
                 warnings.push(self.settings.here.warning(what, remedy));
             }
         }
@@ -129,12 +130,12 @@ impl PeerTls {
         warnings
     }
 
-    /// How often the files have been read since the start.
+    /// How often the files have been reloaded since the start.
     pub(super) fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// Reads the files again.
+    /// Reads the files again, and leaves everything unchanged if one of them is faulty.
     pub(super) fn read_anew(&mut self, wall: UnixNanos) -> Result<(), Box<Diagnostic>> {
         let read = PeerTls::read(&self.settings, &self.herd, &self.name, wall)?;
         *self = PeerTls {
@@ -145,7 +146,7 @@ impl PeerTls {
         Ok(())
     }
 
-    /// Wraps `inner` for a connection: to the neighbour that was `dialled`, or from somebody.
+    /// Wraps `inner` in TLS, for a connection to the neighbour `dialled` or, if that is `None`, from a stranger.
     pub(super) fn wrap<P>(
         &self,
         dialled: Option<&str>,
@@ -163,12 +164,12 @@ impl PeerTls {
         wrapped.map_err(|e| e.to_string())
     }
 
-    /// Why these certificates, the first of which is the neighbour's own, are not believed at `wall`.
+    /// Why the certificates `shown`, the first of which is the peer's own, are not valid at `wall`; `None` if they are.
     pub(super) fn distrust(&self, shown: &[Vec<u8>], wall: UnixNanos) -> Option<webpki::Error> {
         self.mutual.verify(shown, wall).err()
     }
 
-    /// The neighbour that has shown these certificates, the first of which is its own.
+    /// The neighbour that presented the certificates `shown`, the first of which is its own.
     pub(super) fn neighbour_of(
         &self,
         neighbours: &Neighbours,
@@ -177,18 +178,18 @@ impl PeerTls {
         let names = shown.first().map(|leaf| dns_names(leaf)).unwrap_or_default();
         let names_it = |name: &str| names.contains(&certificate_name(name, &self.herd));
         if names_it(&self.name) {
-            return Err("its certificate is for this server itself");
+            return Err("its certificate names this server itself");
         }
         let mut named = neighbours.iter().filter(|(_, link)| names_it(&link.server.name));
         match (named.next(), named.next()) {
             (Some((id, _)), None) => Ok(id),
-            (None, _) => Err("its certificate is for no neighbour of this server"),
-            (Some(_), Some(_)) => Err("its certificate is for several servers"),
+            (None, _) => Err("its certificate names no neighbour of this server"),
+            (Some(_), Some(_)) => Err("its certificate names several neighbours"),
         }
     }
 
-    /// Somebody has come to the peer port. When there are too many who have proved nothing, the oldest
-    /// makes room: who is honest needs little time, and who is not shall not hold the place.
+    /// Registers a handshake on the peer port. At `peer_tls_handshakes` the oldest unfinished one is closed: an honest
+    /// peer finishes quickly, and an attacker must not hold the place.
     pub(super) fn handshake_begun<S: Shared>(
         &mut self,
         core: &mut Core<S>,
@@ -206,7 +207,7 @@ impl PeerTls {
         self.handshakes.push_back(id);
     }
 
-    /// It has proved itself, or is gone.
+    /// Removes the handshake of the connection `id`, which has succeeded or is lost.
     pub(super) fn handshake_ended(&mut self, id: ConnId) {
         self.handshakes.retain(|other| *other != id);
     }
@@ -235,7 +236,7 @@ impl Files {
         }
     }
 
-    /// All that they hold, and the mode of the key's file.
+    /// Reads all files; also returns the mode of the key's file.
     fn read(&self) -> Result<(Credentials, u32), Box<Diagnostic>> {
         let authorities = self.objects(&self.authority, "certificate")?.0;
         let chain = self.objects(&self.certificate, "certificate")?.0;
@@ -248,7 +249,7 @@ impl Files {
         Ok((Credentials { authorities, chain, key, crls }, key_mode))
     }
 
-    /// What one file holds, at least one, and the file's mode.
+    /// Reads the objects of one file, of which there is at least one, and the file's mode.
     fn objects<T: PemObject>(
         &self,
         path: &Path,
@@ -259,22 +260,22 @@ impl Files {
         Ok((found, permissions.mode()))
     }
 
-    /// What is wrong with the file at `path`.
+    /// The fault `what` of the file at `path`, with its remedy.
     fn fault(&self, path: &Path, what: String) -> Box<Diagnostic> {
         let remedy = match path {
             path if path == self.authority => {
-                "bring ca.pem here; only if there is none anywhere, begin with: herd pki init"
+                "copy the herd's ca.pem here; only if the herd has none yet, run: herd pki init"
             }
-            path if path == self.revoked => {
-                "put the list in its place that herd pki revoke has written"
+            path if path == self.revoked => "replace it with the list that herd pki revoke wrote",
+            _ => {
+                &format!("replace certificate and key; to make them: herd pki issue {}", self.name)
             }
-            _ => &format!("put a new pair in its place, as from: herd pki issue {}", self.name),
         };
         Box::new(self.here.error(what, remedy))
     }
 
     fn no_certificate(&self, path: &Path) -> Box<Diagnostic> {
-        self.fault(path, format!("{} holds what is no certificate", path.display()))
+        self.fault(path, format!("{} contains an invalid certificate", path.display()))
     }
 
     fn unusable(&self, why: &CredentialError) -> Box<Diagnostic> {
@@ -294,7 +295,7 @@ impl Files {
         }
     }
 
-    /// Every neighbour would refuse it for this.
+    /// The fault of the server's certificate for which every neighbour would reject it.
     fn refused(&self, why: &webpki::Error) -> Box<Diagnostic> {
         use webpki::Error::{
             CaUsedAsEndEntity, CertExpired, CertNotValidYet, CertRevoked, EmptyEkuExtension,
@@ -302,19 +303,19 @@ impl Files {
         };
         let certificate = self.certificate.display();
         let what = match why {
-            CaUsedAsEndEntity => format!("{certificate} is an authority's own (CA:TRUE)"),
+            CaUsedAsEndEntity => format!("{certificate} is a CA certificate (CA:TRUE)"),
             CertExpired { .. } => format!("{certificate} has expired"),
-            CertNotValidYet { .. } => format!("{certificate} does not hold yet"),
+            CertNotValidYet { .. } => format!("{certificate} is not valid yet"),
             CertRevoked => format!("{certificate} is revoked"),
             EmptyEkuExtension => {
                 format!("{certificate} is not for both uses, serverAuth and clientAuth")
             }
-            UnknownIssuer => format!("{certificate} is not of the authority in ca.pem"),
+            UnknownIssuer => format!("{certificate} was not issued by the authority in ca.pem"),
             UnknownRevocationStatus => {
                 let revoked = self.revoked.display();
                 format!("{revoked} has no list of the authority that issued {certificate}")
             }
-            why => format!("{certificate} is not to be believed: {why:?}"),
+            why => format!("{certificate} is not valid: {why:?}"),
         };
         self.fault(&self.certificate, what)
     }

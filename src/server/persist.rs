@@ -1,4 +1,4 @@
-//! What outlives the process: the server's [journal](crate::journal), and what is done with it when.
+//! A server's [journal](crate::journal), which outlives the process, and when it is read and written.
 //!
 //! ```text
 //!   start ─▶ each line of the journal is merged, like an AT of another server
@@ -6,16 +6,16 @@
 //!   before the replies of a turn leave ──▶ commit
 //! ```
 //!
-//! An AT line says by itself whether it is newer than another, so the journal need not be told what
-//! replaced what, and it does not matter in which order it is read.
+//! The stamps of two AT lines decide which is newer, so the journal does not record which line replaced which, and
+//! the order in which it is read does not matter.
 //!
-//! What lies too far ahead is passed over, and what it has beaten counts. It is not taken out of the file:
-//! a clock that is wrong at the start must cost nothing that the next start cannot bring back. What is
-//! too old stands in nobody's way, so it is read, and waits for its minute (`sweep.rs`).
+//! A record stamped too far ahead is skipped, and the older records of its client count. It stays in the file: if the
+//! clock was wrong at this start, the next start must be able to recover it. A record that is too old does no harm,
+//! so it is read, and the sweep of the next minute forgets it (`sweep.rs`).
 //!
-//! What a client is told depends on the policy: docs/protocol.md, "IAMAT". While the journal is
-//! broken reports are refused at the client port. Neighbours' news is taken: refusing it would not
-//! save it, as they will not say it again.
+//! What a reply to a client promises depends on the policy: docs/protocol.md, "IAMAT". While the journal is broken,
+//! the client port refuses reports. Reports from neighbours are accepted: a refused report would be lost, because
+//! neighbours do not send it again.
 
 use crate::journal::{
     Disk, Journal, JournalCounts, JournalSettings, OpenError, Owner, Replayed, Snapshot,
@@ -32,25 +32,25 @@ use std::io;
 pub(super) struct Persist {
     journal: Journal,
     wake: Option<TimerId>,
-    /// It has failed for good.
+    /// Whether a commit failed under policy `always`, which ends the loop.
     failed: bool,
 }
 
-/// What was found in a journal at the start.
+/// The outcome of reading a journal at the start.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Recovered {
     pub(super) replayed: Replayed,
-    /// Records that the table did not take because they lie too far ahead.
+    /// Records that the table rejected because they are stamped too far ahead.
     pub(super) ahead: u64,
 }
 
 impl Persist {
-    /// Opens the journal of `owner` on `disk`, and merges what it holds into `table`. `stops` is asked
-    /// between pieces of the journal whether to give up.
+    /// Opens the journal of `owner` on `disk`, and merges its records into `table`. `stops` is called between pieces
+    /// of the journal; opening is abandoned when it returns true.
     ///
     /// # Errors
     ///
-    /// Why the journal is not opened; the folder is as it was, or mended.
+    /// Why the journal was not opened; the folder is unchanged, or repaired.
     pub(super) fn open(
         disk: Box<dyn Disk>,
         settings: &JournalSettings,
@@ -71,28 +71,28 @@ impl Persist {
         Ok((persist, Recovered { replayed, ahead }))
     }
 
-    /// Takes in news.
+    /// Notes the AT line `line` in the journal; [`commit`](Persist::commit) writes it.
     pub(super) fn note(&mut self, line: &[u8]) {
         self.journal.note(line);
     }
 
-    /// Whether a report may be answered as one that is kept.
+    /// Whether all that was noted is kept, so that reports may be acknowledged.
     pub(super) fn is_sound(&self) -> bool {
         self.journal.is_sound()
     }
 
-    /// A report was refused because the journal is broken.
+    /// Logs (throttled) and counts a report that was refused because the journal is broken.
     pub(super) fn report_refused<S: Shared>(&self, core: &mut Core<S>) {
-        let (key, what) = (("journal", 0), format_args!("journal: broken"));
+        let (key, what) = (("journal", 0), format_args!("journal: broken, see its ERROR lines"));
         core.log_throttled(Level::Warn, key, what, 1, "reports refused");
     }
 
-    /// Writes this turn's news, and syncs them if the policy says so; sees to being woken when the
-    /// journal has more to do.
+    /// Writes the lines noted in this turn, syncs them if the policy demands it, and sets a timer for the journal's
+    /// next work.
     ///
     /// # Errors
     ///
-    /// The policy is `always` and the disk has failed: nothing of this turn may be acknowledged.
+    /// The policy is `always` and the disk failed: no report of this turn may be acknowledged.
     pub(super) fn commit<S: Shared>(
         &mut self,
         core: &mut Core<S>,
@@ -107,10 +107,10 @@ impl Persist {
         let due = self.wake.and_then(|timer| core.due(timer));
         if due.is_none_or(|due| due > wake) {
             if let Some(late) = self.wake.take() {
-                // It may have been spent.
+                // The timer may have fired already.
                 let _ = core.cancel(late);
             }
-            // A turn is all that is needed.
+            // The timer only has to cause a turn: `commit` runs at the end of each.
             self.wake = Some(core.call_later(wake - now, |_, _| {}));
         }
         Ok(())
@@ -121,16 +121,16 @@ impl Persist {
         self.failed
     }
 
-    /// What has happened to the journal.
+    /// The journal's counts.
     pub(super) fn counts(&self) -> JournalCounts {
         self.journal.counts()
     }
 
-    /// Ends the journal in good order: all of it is on the disk.
+    /// Closes the journal, with all of it synced to the disk, unless it has failed.
     ///
     /// # Errors
     ///
-    /// Those of the last sync; or, of a broken journal, of the attempt to compact it.
+    /// The error of the last sync or, if the journal is broken, of the attempt to compact it.
     pub(super) fn close(mut self, now: Moment, table: &Table) -> io::Result<()> {
         match self.failed {
             true => Ok(()),
@@ -139,9 +139,9 @@ impl Persist {
     }
 }
 
-/// Merges one line of a journal into `table`: what became of it. None: it is no AT line.
+/// Merges one line of a journal into `table`. Returns the outcome, or `None` if `record` is no AT line.
 ///
-/// `scratch`: overwritten.
+/// `scratch` is a buffer that is overwritten.
 pub fn replay(table: &mut Table, record: &[u8], scratch: &mut Vec<u8>) -> Option<MergeOutcome> {
     let Ok(Command::At(at)) = Command::parse(record, &CommandLimits::default()) else {
         return None;
@@ -158,7 +158,7 @@ impl Snapshot for Table {
         self.line_of(number)
     }
 
-    /// The store's header of a line is longer than what a record has besides it.
+    /// An upper bound: the table's header of a line is longer than the frame of a record.
     fn bytes(&self) -> u64 {
         self.slot_bytes() as u64
     }

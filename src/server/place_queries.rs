@@ -1,23 +1,23 @@
 //! The WHATSATs that wait for their places.
 //!
-//! A source may answer at once, as the embedded one does, or ask the network first. To who asked there
-//! is no difference: the answer comes as a message, [`Answered`], in a later turn.
+//! A source may answer at once, as the embedded one does, or use the network first. The connection that asked
+//! sees no difference: the answer arrives as a message, [`Answered`], in a later turn.
 //!
 //! ```text
 //!   ask ──▶ ≤ in_flight at the source ──▶ answered ──▶ Message to the connection
 //!      └──▶ ≤ queue waiting for it ──┘        ▲
 //!      └──▶ refused: OVER_QUERY_LIMIT         └── or the deadline: UNKNOWN_ERROR
 //!
-//!   source ─▶ Flight ─▶ next_wanted ─▶ (the pool fetches) ─▶ fetched ─▶ source.read ─▶ all who asked
-//!            equal questions share one                            └─▶ once more, if that may help
+//!   source ─▶ Flight ─▶ next_wanted ─▶ (the pool fetches) ─▶ fetched ─▶ source.read ─▶ all connections that asked
+//!            equal questions share one                            └─▶ one retry, if that may help
 //! ```
 //!
-//! Whatever happens, each question is answered exactly once, or forgotten because who asked has
-//! gone. The deadline counts from the question, the time in the queue and a second attempt included.
+//! Each question is answered exactly once, or forgotten because the connection that asked is gone. The
+//! deadline runs from the question, and includes the time in the queue and a second attempt.
 //!
-//! No connection is made here, and none is known but who asks: what is to be fetched is handed out,
-//! and what came of it handed in. An answer lasts as long as those who wait for it, unless its source
-//! lets it be kept (Google's does not).
+//! This file makes no connection and knows only the connections that ask: it hands out what must be fetched, and
+//! receives the outcome. An answer is kept only for the questions that wait for it, unless its source allows
+//! caching (Google's does not).
 
 use super::network;
 use crate::fetch::pool::{FetchError, FetchId, FetchPhase};
@@ -31,37 +31,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The shortest pause before a second attempt that the upstream has not asked to wait for; up to three
-/// times as much is added by chance.
+/// The minimum pause before a second attempt, if the upstream names none. A random part of up to three times as much
+/// is added.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// What must be left of the deadline for a second attempt.
+/// The time that must be left until the deadline after that pause, or there is no second attempt.
 const RETRY_NEEDS: Duration = Duration::from_millis(1_500);
 
-/// Answers that are kept for others, of sources that allow it.
+/// Maximum cached answers, of sources that allow caching.
 const KEPT_MAX: usize = 1_024;
 
-/// What a question is answered with. One answer may be for many, each with a bound of its own.
+/// An answer that several questions may share, each with a bound of its own.
 pub type SharedAnswer = Arc<Answer>;
 
-/// What the questions' deadlines need of whoever keeps them.
+/// A state of the reactor that holds [`PlaceQueries`], so that their deadlines can reach them.
 pub trait AsksPlaces: Shared<Message: From<Answered>> {
     /// The questions.
     fn place_queries(&mut self) -> &mut PlaceQueries;
 }
 
-/// The answer to the question that was given this ticket: posted to who asked it.
+/// The answer to the question with this ticket, posted to the connection that asked.
 #[derive(Clone, Debug)]
 pub struct Answered(pub Ticket, pub SharedAnswer);
 
 /// Limits on questions to the source of places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaceQueryLimits {
-    /// How many are put to the source at one time.
+    /// Maximum questions put to the source at one time. Key: `places.in_flight`.
     pub in_flight: usize,
-    /// How many wait for that; more are refused.
+    /// Maximum questions that wait for the source; more are refused. Key: `places.queue`.
     pub queue: usize,
-    /// How long a question waits for its answer, from when it was asked.
+    /// Maximum time from a question to its answer. Key: `places.deadline_ms`.
     pub deadline: Duration,
 }
 
@@ -69,17 +69,19 @@ pub struct PlaceQueryLimits {
 #[derive(Debug)]
 pub struct PlaceQueries {
     source: Box<dyn Source>,
-    /// Who answers when the source fails.
+    /// The source that answers when `source` fails.
     fallback: Option<Box<dyn Source>>,
     limits: PlaceQueryLimits,
     open: BTreeMap<Ticket, PlaceQuery>,
-    /// Those of `open` that the source has not been asked yet. Tickets are given in order.
+    /// The questions in `open` that were not put to the source yet, in the order of their tickets.
     queue: BTreeMap<Ticket, Query>,
-    /// What is being fetched, and for whom; by what makes questions equal.
+    /// The fetches that questions wait for. Equal questions have the same key.
     flights: BTreeMap<Vec<u8>, Flight>,
-    /// Flights to be begun, and fetches that nobody waits for any more.
+    /// Flights whose fetch must be started.
     wanted: Vec<Vec<u8>>,
+    /// Fetches to cancel, because no question waits for them any more.
     unwanted: Vec<FetchId>,
+    /// Cached answers, each with the time at which it expires.
     kept: BTreeMap<Vec<u8>, (Moment, SharedAnswer)>,
     last_ticket: u64,
 }
@@ -90,21 +92,21 @@ struct PlaceQuery {
     deadline: TimerId,
 }
 
-/// One fetch, for all who have asked the same.
+/// One fetch, for all equal questions.
 #[derive(Debug)]
 struct Flight {
     fetch: Fetch,
     query: Query,
     tickets: Vec<Ticket>,
-    /// While it is under way.
+    /// The fetch that is under way.
     id: Option<FetchId>,
-    /// When the first of them gives up.
+    /// The deadline of the first of the questions.
     until: Moment,
     is_second: bool,
 }
 
 impl PlaceQueries {
-    /// No questions yet, for `source`.
+    /// Creates an empty set of questions to `source`.
     pub fn new(source: Box<dyn Source>, limits: PlaceQueryLimits) -> PlaceQueries {
         PlaceQueries {
             source,
@@ -120,7 +122,7 @@ impl PlaceQueries {
         }
     }
 
-    /// The same, with another source that answers, at once, where this one fails.
+    /// Adds a fallback source, which answers at once when the first source fails.
     pub fn with_fallback(self, fallback: Box<dyn Source>) -> PlaceQueries {
         PlaceQueries { fallback: Some(fallback), ..self }
     }
@@ -141,7 +143,7 @@ impl PlaceQueries {
         self.open.len() - self.queue.len()
     }
 
-    /// Whether each ticket in the queue or in a flight is open, and in one of them only.
+    /// Whether each ticket in the queue or in a flight is open, and occurs only once.
     fn is_sound(&self) -> bool {
         let mut seen = BTreeSet::new();
         let flying = self.flights.values().flat_map(|flight| &flight.tickets);
@@ -149,7 +151,8 @@ impl PlaceQueries {
         tickets.all(|ticket| self.open.contains_key(ticket) && seen.insert(ticket))
     }
 
-    /// Asks what is near; the answer is posted to `asker`, in a later turn, exactly once.
+    /// Asks for the places near a point. The answer is posted to the connection `asker` in a later turn, exactly once.
+    /// A question beyond the limits is answered with OVER_QUERY_LIMIT.
     pub fn ask<S: AsksPlaces>(
         &mut self,
         core: &mut Core<S>,
@@ -179,7 +182,7 @@ impl PlaceQueries {
         ticket
     }
 
-    /// Puts a question to the source. No answer: it is being looked for.
+    /// Puts a question to the source. Returns `None` if the answer comes later.
     fn put(&mut self, now: Moment, ticket: Ticket, query: &Query) -> Option<SharedAnswer> {
         let fetch = match self.source.nearby(ticket, query) {
             Progress::Answered(answer) => return Some(Arc::new(answer)),
@@ -211,38 +214,38 @@ impl PlaceQueries {
         self.open.insert(ticket, PlaceQuery { asker, deadline });
     }
 
-    /// What is to be fetched next, to be asked once a turn until there is nothing. Whoever fetches it
-    /// says so with [`begun`](PlaceQueries::begun), or with [`failed`](PlaceQueries::failed).
+    /// Takes the next fetch to start, with its key. The caller takes all of them once a turn, and reports each with
+    /// [`begun`](PlaceQueries::begun) or [`failed`](PlaceQueries::failed).
     pub fn next_wanted(&mut self) -> Option<(Vec<u8>, Fetch)> {
         loop {
             let key = self.wanted.pop()?;
-            // Those who wanted it may have gone meanwhile; and others may have come, for whom it was
-            // wanted once more.
+            // The questions that wanted it may be gone meanwhile, and others may have put the same key into the list
+            // again.
             if let Some(flight) = self.flights.get(&key).filter(|flight| flight.id.is_none()) {
                 return Some((key, flight.fetch.clone()));
             }
         }
     }
 
-    /// A fetch that nobody waits for any more, to be cancelled.
+    /// Takes the next fetch to cancel: no question waits for it any more.
     pub fn next_unwanted(&mut self) -> Option<FetchId> {
         self.unwanted.pop()
     }
 
-    /// `key` is being fetched.
+    /// The caller has started the fetch of `key`, as `id`.
     pub fn begun(&mut self, key: &[u8], id: FetchId) {
         if let Some(flight) = self.flights.get_mut(key) {
             flight.id = Some(id);
         }
     }
 
-    /// `key` cannot even be asked for.
+    /// The caller cannot start the fetch of `key`. Its questions are answered with a failure.
     pub fn failed<S: AsksPlaces>(&mut self, core: &mut Core<S>, key: &[u8], why: &str) {
         log::error!("{}: {why}", self.source.name());
         self.settle(core, key, Answer::Failed(SearchFailure::misunderstood()));
     }
 
-    /// What came of a fetch.
+    /// The fetch `id` has ended with `outcome`: retries it, or answers its questions.
     pub fn fetched<S: AsksPlaces>(
         &mut self,
         core: &mut Core<S>,
@@ -257,7 +260,7 @@ impl PlaceQueries {
             Ok(response) => {
                 let parsed = self.source.read(&flight.query, network::reply(&response));
                 if !parsed.log.is_empty() {
-                    // What the upstream finds invalid is a mistake of ours.
+                    // A request that the upstream calls invalid is a mistake of ours.
                     let ours = parsed.answer.status(1) == SearchStatus::InvalidRequest.as_str();
                     let level = if ours { log::Level::Error } else { log::Level::Warn };
                     log::log!(level, "{}: {}", self.source.name(), parsed.log);
@@ -269,8 +272,8 @@ impl PlaceQueries {
                 // One line a second for each kind of failure.
                 let key = ("fetch", crc32fast::hash(why.to_string().as_bytes()));
                 core.log_throttled(Level::Warn, key, what, 1, "requests failed in this phase");
-                // Nothing was asked yet, so nothing can be asked twice by asking again. But a certificate
-                // does not become right in a moment.
+                // The request was not sent yet, so a retry cannot ask twice. But a bad certificate will not be good a
+                // moment later.
                 let again = why.phase <= FetchPhase::Tls && !why.lasting;
                 let retry = if again { Retry::Soon } else { Retry::No };
                 (Answer::Failed(SearchFailure::unanswered(&why.phase.to_string())), retry)
@@ -281,7 +284,7 @@ impl PlaceQueries {
         }
     }
 
-    /// Fetches once more, after a pause, if that may help and there is time.
+    /// Schedules a second attempt after a pause, if that may help and there is time. Returns whether it did.
     fn try_again<S: AsksPlaces>(&mut self, core: &mut Core<S>, key: &[u8], retry: Retry) -> bool {
         let chance = core.random() as f64 / u64::MAX as f64;
         let pause = match retry {
@@ -300,7 +303,7 @@ impl PlaceQueries {
         true
     }
 
-    /// The end of a flight: all who asked are answered.
+    /// Ends the flight `key` and answers all its questions.
     fn settle<S: AsksPlaces>(&mut self, core: &mut Core<S>, key: &[u8], answer: Answer) {
         let Some(flight) = self.flights.remove(key) else { return };
         let answer = Arc::new(self.or_instead(answer, &flight));
@@ -315,7 +318,7 @@ impl PlaceQueries {
         self.ask_next(core);
     }
 
-    /// The fallback's answer in the place of a failure, if there is a fallback and it has one.
+    /// Replaces a failure by the fallback's answer, if there is a fallback and it answers at once.
     fn or_instead(&mut self, answer: Answer, flight: &Flight) -> Answer {
         let (Answer::Failed(_), Some(fallback), [first, ..]) =
             (&answer, &mut self.fallback, flight.tickets.as_slice())
@@ -337,14 +340,14 @@ impl PlaceQueries {
         }
     }
 
-    /// The source has found the answer to `ticket`. If nobody waits for it any more, it is dropped.
+    /// The source has answered `ticket`. If its connection is gone, the answer is dropped.
     pub fn answered<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket, answer: Answer) {
         let Some(place_query) = self.close(core, ticket) else { return };
         core.post(place_query.asker, Answered(ticket, Arc::new(answer)).into());
         self.ask_next(core);
     }
 
-    /// Who asked has gone.
+    /// Forgets `ticket`, because the connection that asked is gone.
     pub fn forget<S: AsksPlaces>(&mut self, core: &mut Core<S>, ticket: Ticket) {
         self.close(core, ticket);
         self.ask_next(core);
@@ -364,12 +367,12 @@ impl PlaceQueries {
         if self.queue.remove(&ticket).is_none() {
             self.leave_flight(ticket);
         }
-        // When it is the deadline that has come, it is spent.
+        // This fails if the deadline has just fired.
         let _ = core.cancel(place_query.deadline);
         Some(place_query)
     }
 
-    /// Takes `ticket` off its flight; a flight for nobody ends.
+    /// Removes `ticket` from its flight. A flight without tickets ends.
     fn leave_flight(&mut self, ticket: Ticket) {
         self.flights.retain(|_, flight| {
             flight.tickets.retain(|waiting| *waiting != ticket);

@@ -1,6 +1,6 @@
-//! How a server joins the herd: it listens for clients, for neighbours and for who runs it, and it dials.
+//! How a server starts: it listens for clients, neighbours and `herd status`, and dials its neighbours.
 //!
-//! The only file that knows all factories. What they share is the [`Member`].
+//! This is the only file that knows all factories. They share the [`Member`].
 
 use super::chatserver::ChatserverFactory;
 use super::interserver::{Dialler, InterserverFactory};
@@ -11,20 +11,24 @@ use herd_reactor::{Backoff, ConnectOptions, Core, Io, Reactor};
 use std::io;
 use std::net::SocketAddr;
 
-/// Where a server can be reached.
+/// The addresses at which a server listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerAddrs {
-    /// By clients.
+    /// The client port.
     pub client: SocketAddr,
-    /// By its neighbours.
+    /// The peer port.
     pub peer: SocketAddr,
 }
 
 impl Member {
-    /// Begins to serve: listens on both ports of the server and at its status socket, and dials those
-    /// neighbours that are its to dial. Says where it listens, which differs from the topology where that says port 0.
+    /// Starts to serve: listens on the server's two ports and its status socket, and dials the neighbours that this
+    /// server has to dial. Returns the addresses, which differ from the topology's where that says port 0.
     ///
-    /// The port for clients is opened last: who gets through to it finds all the others open.
+    /// The client port is opened last: a client that can connect finds all the others open.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot listen at one of its addresses; the error names it.
     pub fn start<I: Io>(reactor: &mut Reactor<I, Member>) -> io::Result<ServerAddrs> {
         let (member, core) = reactor.parts();
         member.counters.since = core.now();
@@ -62,8 +66,8 @@ impl Member {
         Ok(ServerAddrs { client, peer })
     }
 
-    /// Of a pair the name that sorts first dials, so that they do not meet twice; a plain neighbour
-    /// is dialled always.
+    /// Dials the neighbours. Of two servers the one whose name sorts first dials, so that a pair has one link; plain
+    /// neighbours are always dialled.
     fn dial(&mut self, core: &mut Core<Member>) {
         let ours = |link: &Server| link.plain || self.server.name < link.name;
         let retry = &self.limits;

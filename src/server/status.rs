@@ -1,12 +1,12 @@
-//! What a server says of itself to whoever runs it: at a path in the file system, for whom its mode lets
-//! in.
+//! The status socket, on which a server reports its state to its operator. It is a Unix socket; its mode decides
+//! which users may connect.
 //!
-//! In: `STATUS`, a line. Out: one line of JSON: who it is, how many clients, which neighbours are linked,
-//! and a hash of all it knows, so that servers can be compared without comparing their tables.
-//! Anything else is answered `? ` and a copy, as everywhere in the herd. Who sends a line too long, or does
-//! not end one, is closed, and the log says by which limit.
+//! In: the line `STATUS`. Out: one line of JSON with the server's name, its number of clients, its links, and a
+//! hash of its table, so that servers can be compared without comparing their tables. Any other line is answered
+//! with `? ` and a copy, as everywhere in the herd. A connection whose line is too long, or does not end in time,
+//! is closed, and the log names the limit.
 //!
-//! Twisted has no such thing; its manhole (twisted.conch) is the nearest.
+//! Twisted has no counterpart; its manhole (twisted.conch) comes closest.
 
 use super::member::{Cx, LogName, Member, limit_closes};
 use super::metrics::{METRICS, NEIGHBOUR_METRICS};
@@ -19,19 +19,19 @@ use std::time::Duration;
 
 const NAME: &str = "Status";
 
-/// Who asks at one time. Each of them is a person, or a program of one.
+/// Maximum concurrent status connections.
 const ASKERS_MAX: u64 = 16;
 
-/// Longest line that an asker may send.
+/// Maximum bytes of a line.
 const LINE_BYTES: usize = 1_024;
 
-/// How long an asker may take for a line.
+/// Maximum time from the first byte of a line to its end.
 const UNFINISHED_LINE: Duration = Duration::from_secs(10);
 
-/// Builds a [`StatusProtocol`] for each asker: the factory of the status socket.
+/// Builds a [`StatusProtocol`] for each connection to the status socket.
 pub fn status_factory(cx: &mut Cx<'_>, _: SocketAddr) -> Option<LineReceiver<StatusProtocol>> {
     if cx.state.counters.status_connections >= ASKERS_MAX {
-        cx.core.limit_hit("ASKERS_MAX", ASKERS_MAX, 1, "askers turned away");
+        cx.core.limit_hit("ASKERS_MAX", ASKERS_MAX, 1, "connections of herd status turned away");
         return None;
     }
     cx.state.counters.status_connections += 1;
@@ -39,7 +39,7 @@ pub fn status_factory(cx: &mut Cx<'_>, _: SocketAddr) -> Option<LineReceiver<Sta
     Some(LineReceiver::new(StatusProtocol, limits))
 }
 
-/// One connection of somebody who asks.
+/// One connection to the status socket.
 #[derive(Debug)]
 pub struct StatusProtocol;
 
@@ -82,8 +82,8 @@ impl LineProtocol<Member> for StatusProtocol {
     }
 }
 
-/// The status: who this server is, all [`METRICS`], and the [`NEIGHBOUR_METRICS`] of each link. Sizes are in bytes. A
-/// server without a journal says null.
+/// The status: the server's identity, all [`METRICS`], and the [`NEIGHBOUR_METRICS`] of each link. Sizes are in bytes.
+/// `journal` is null if the server has no journal.
 fn status(member: &Member, core: &mut Core<Member>) -> Value {
     let links = member.neighbours.iter().map(|(_, link)| {
         let mut status = json!({ "name": link.server.name, "plain": link.server.plain });

@@ -1,20 +1,19 @@
-//! Sweeps: what has to go through the whole table does so in slices, one a turn.
+//! Sweeps: passes over the whole table, in slices, one slice a turn.
 //!
-//! In: leaves of which neighbours lack lines, and which stamps are allowed. Out: the clients' bits in
-//! [`Backlogs`](crate::table::backlog::Backlogs), and a table without those that are too old, or too far ahead. It does
-//! not know how the leaves were found; the [comparison](crate::replication::anti_entropy) does.
+//! In: the leaves (groups of clients) whose lines neighbours lack, and the range of accepted stamps. Out: the clients'
+//! bits in [`Backlogs`](crate::table::backlog::Backlogs), and a table without the clients whose reports are too old or
+//! too far ahead. It does not know how the leaves were found; the [comparison](crate::replication::anti_entropy) does.
 //!
-//! The idea: to go through a million clients at once would keep everybody waiting. After a slice a
-//! timer that is due at once brings the next turn, and between two turns all connections are served.
-//! One sweep gives to all neighbours at once. What is wanted while it is under way waits for the next,
-//! so that nothing is given twice for having been asked for once.
+//! The idea: a pass over a million clients in one turn would delay every connection. After each slice a timer that is
+//! due at once causes the next turn, and between two turns all connections are served. One sweep serves all
+//! neighbours. Leaves that are found during a sweep wait for the next one, so that a leaf found once is swept once.
 //!
-//! Clients are forgotten at the full minutes of the wall clock: so servers whose clocks agree roughly
-//! store the same all the time but for an instant, and comparing finds no difference. What is too old
-//! and waits for its minute is neither served nor taken ([`Table::set_oldest`]).
+//! Clients are forgotten at the full minutes of the wall clock. So servers whose clocks roughly agree store the same
+//! clients except for an instant, and a comparison finds no difference. A report that is too old is neither served
+//! nor accepted even before its minute has come ([`Table::set_oldest`]).
 //!
-//! So is what lies too far ahead ([`Table::set_newest`]). It is not taken in the first place, so that it
-//! is stored only if the clock was set back.
+//! The same holds for a report too far ahead ([`Table::set_newest`]). Such a report is never accepted, so it is in the
+//! table only if the clock was set back.
 //!
 //! [`Table::set_oldest`]: crate::table::Table::set_oldest
 //! [`Table::set_newest`]: crate::table::Table::set_newest
@@ -29,37 +28,37 @@ use herd_reactor::{ConnId, Core, Shared, UnixNanos};
 use std::ops::Range;
 use std::time::Duration;
 
-/// Clients that are gone through in one turn.
+/// Clients that a sweep visits in one turn.
 const SLICE: usize = 4_096;
 
 const MINUTE_NANOS: u64 = 60_000_000_000;
 
-/// The sweeps that are under way, and which stamps are allowed.
+/// The sweeps that are under way, and the range of accepted stamps.
 #[derive(Debug)]
 pub(super) struct Sweeps {
-    /// A report is forgotten at this age, if at any. Key: `expire_after_s`.
+    /// The age at which a report is forgotten; `None`: never. Key: `expire_after_s`.
     expire_after: Option<Seconds>,
-    /// A report is not taken that lies further ahead. Key: `ahead_max_s`.
+    /// How far ahead of our clock a report may be stamped; `None`: any distance. Key: `ahead_max_s`.
     ahead_max: Option<Seconds>,
-    /// Clients forgotten until now, because their reports were too old,
+    /// Clients forgotten so far because their report was too old.
     pub(super) forgotten_old: u64,
-    /// and because they were too far ahead.
+    /// Clients forgotten so far because their report was too far ahead.
     pub(super) forgotten_ahead: u64,
     giving: Option<Giving>,
     forgetting: Option<Forgetting>,
-    /// The next slice is due in the next turn.
+    /// Whether a timer for the next slice is set.
     is_due: bool,
 }
 
-/// Finds the clients of which neighbours lack lines.
+/// The sweep that marks, in the neighbours' backlogs, the clients of the leaves of which they lack lines.
 #[derive(Debug)]
 struct Giving {
     next: usize,
-    /// Which leaves to whom, while the connection is the same.
+    /// The leaves of which each neighbour lacks lines, and the connection to it. An entry ends with its connection.
     wanted: Vec<(NeighbourId, ConnId, LeafSet)>,
 }
 
-/// Forgets the clients whose latest report is before `oldest`, and those whose is too far ahead by now.
+/// The sweep that forgets the clients whose latest report is stamped before `oldest` or is now too far ahead.
 #[derive(Debug)]
 struct Forgetting {
     next: usize,
@@ -69,7 +68,7 @@ struct Forgetting {
 }
 
 impl Sweeps {
-    /// Nothing is under way.
+    /// Creates the state with no sweep under way.
     pub(super) fn new(limits: &Limits) -> Sweeps {
         Sweeps {
             expire_after: limits.expire_after,
@@ -82,13 +81,13 @@ impl Sweeps {
         }
     }
 
-    /// Are neighbours being found what they lack?
+    /// Whether a sweep for neighbours is under way.
     pub(super) fn are_giving(&self) -> bool {
         self.giving.is_some()
     }
 
-    /// Tells the table what time it is, if not all stamps are allowed: to be called before it is asked
-    /// for a report or given one.
+    /// Sets the range of stamps that `table` accepts at `wall`, if the limits restrict it. Call this before the table
+    /// is read or a report is merged.
     pub(super) fn set_window(&self, table: &mut Table, wall: UnixNanos) {
         if let Some(age) = self.expire_after {
             table.set_oldest(oldest_at(wall, age));
@@ -96,32 +95,32 @@ impl Sweeps {
         self.set_newest(table, wall);
     }
 
-    /// The same for what lies ahead alone.
+    /// Sets only the newest stamp that `table` accepts at `wall`.
     pub(super) fn set_newest(&self, table: &mut Table, wall: UnixNanos) {
         if let Some(ahead) = self.ahead_max {
             table.set_newest(newest_at(wall, ahead));
         }
     }
 
-    /// How long until the next full minute, when what is not allowed any more is forgotten. `None`: all
-    /// stamps are allowed.
+    /// How long it is until the next full minute, when clients are forgotten; at least a second. `None`: all stamps
+    /// are accepted.
     ///
-    /// To be asked again each time: the wall clock may have been set meanwhile, or even stand still.
+    /// Call it again for each minute: the wall clock may have been set meanwhile, or may not move at all.
     pub(super) fn until_the_minute(&self, wall: UnixNanos) -> Option<Duration> {
         self.expire_after.or(self.ahead_max)?;
         let delay = Duration::from_nanos(MINUTE_NANOS - wall.0 % MINUTE_NANOS);
         Some(delay.max(Duration::from_secs(1)))
     }
 
-    /// A full minute has come: forgetting begins.
+    /// Begins to forget clients, at a full minute.
     pub(super) fn begin_forgetting(&mut self, UnixNanos(now): UnixNanos) {
-        // A timer may be late, and the two clocks may drift by a little: the nearest minute.
+        // The timer may be late and the two clocks may drift apart a little, so `now` is rounded to the nearest minute.
         let minute = (now + MINUTE_NANOS / 2) / MINUTE_NANOS * MINUTE_NANOS;
         let oldest = self.expire_after.map(|age| oldest_at(UnixNanos(minute), age));
         self.forgetting = Some(Forgetting { next: 0, oldest, too_old: 0, too_far_ahead: 0 });
     }
 
-    /// Whether a slice has to be swept in the next turn, and nobody has been told so yet.
+    /// Whether a slice is due in the next turn and no timer was set for it yet; the caller sets the timer.
     pub(super) fn is_newly_due(&mut self, neighbours: &mut Neighbours) -> bool {
         if self.giving.is_none() {
             let wanted = neighbours.take_given();
@@ -170,7 +169,7 @@ impl Sweeps {
         if let Some(oldest) = forgetting.oldest {
             forgetting.too_old += table.forget_before(oldest, slice.clone());
         }
-        // By the clock as it is now: what has been allowed since the sweep began stays.
+        // By the clock as it is now: a report that became acceptable since the sweep began stays.
         if let Some(newest) = self.ahead_max.map(|ahead| newest_at(wall, ahead)) {
             forgetting.too_far_ahead += table.forget_after(newest, slice);
         }
@@ -192,19 +191,19 @@ impl Sweeps {
     }
 }
 
-/// The next slice of `all`, and whether it is the last.
+/// Returns the next slice of `all` keys, and whether it is the last.
 fn slice(next: &mut usize, all: usize) -> (Range<usize>, bool) {
     let slice = *next..(*next + SLICE).min(all);
     *next = slice.end;
     (slice, *next == all)
 }
 
-/// The oldest stamp that is allowed at a time.
+/// The oldest stamp that is accepted at `wall`.
 fn oldest_at(UnixNanos(wall): UnixNanos, Seconds(age): Seconds) -> Stamp {
     Stamp(wall.saturating_sub(age.saturating_mul(1_000_000_000)))
 }
 
-/// The newest stamp that is allowed at a time.
+/// The newest stamp that is accepted at `wall`.
 fn newest_at(UnixNanos(wall): UnixNanos, Seconds(ahead): Seconds) -> Stamp {
     Stamp(wall.saturating_add(ahead.saturating_mul(1_000_000_000)))
 }

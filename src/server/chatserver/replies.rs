@@ -1,5 +1,5 @@
-//! The replies of one client that wait. They leave in the order of the commands. A WHATSAT may have to wait for its
-//! places, so what comes after it waits behind it, here, already composed:
+//! The queued replies of one client. Replies leave in the order of the commands. A WHATSAT may have to wait for its
+//! places, so the replies after it wait here, already composed:
 //!
 //! ```text
 //!   answered ─▶ send buffer      waiting: [WHATSAT 1 | replies after it] [WHATSAT 2 | replies after it]
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Only the *replies* wait. An IAMAT behind a slow WHATSAT is stored and flooded at once. With
-//! `ack = "peer"` the reply to an IAMAT waits in the same way, for a neighbour's word.
+//! `ack = "peer"` the reply to an IAMAT waits in the same way, for a neighbour's acknowledgement.
 
 use crate::log::Direction;
 use crate::places::{Answer, Ticket};
@@ -21,26 +21,27 @@ use std::sync::Arc;
 /// The protocol's name in the log.
 pub(super) const NAME: &str = "Chatserver";
 
-/// See the head of this file. There is at least one that waits, or it is done with.
+/// The queued replies of one client; see the head of this file. A queue exists only while an entry waits.
 #[derive(Debug, Default)]
 pub(super) struct ReplyQueue {
-    /// The replies that may not leave yet, or whose turn has not come, oldest first.
+    /// The entries that cannot leave yet, oldest first.
     waiting: VecDeque<Waiting>,
-    /// How many of them are questions.
+    /// How many entries are WHATSATs.
     questions: usize,
-    /// The replies behind each of them, one after the other, in a [buffer of the core](herd_reactor::Core::make_room).
+    /// The replies behind all entries, concatenated, in a [buffer of the core](herd_reactor::Core::make_room).
     behind: Vec<u8>,
     /// How many bytes of `behind` have been written to the connection.
     written: usize,
 }
 
-/// What is waited for, and how many bytes of replies follow it, up to the next that has to wait.
+/// One entry of the queue: what it waits for, and how many bytes of replies follow it, up to the next entry.
 #[derive(Debug)]
 struct Waiting {
     what: Awaited,
     after: usize,
 }
 
+/// What an entry waits for.
 #[derive(Debug)]
 enum Awaited {
     /// The answer to a WHATSAT.
@@ -51,12 +52,12 @@ enum Awaited {
         bound: usize,
         answer: Option<SharedAnswer>,
     },
-    /// A neighbour's word that it has what the replies behind this acknowledge.
+    /// A neighbour's acknowledgement of the reports to which the replies behind this entry belong.
     Neighbour { batch: Batch, is_given: bool },
 }
 
 impl Waiting {
-    /// May it leave?
+    /// Whether the wait is over.
     fn is_over(&self) -> bool {
         match &self.what {
             Awaited::Places { answer, .. } => answer.is_some(),
@@ -66,13 +67,13 @@ impl Waiting {
 }
 
 impl ReplyQueue {
-    /// The next reply is that to a WHATSAT: `head`, its AT line, and at most `bound` of the places that `ticket` is for.
+    /// Queues the reply to a WHATSAT: `head`, its AT line, and up to `bound` of the places that answer `ticket`.
     pub(super) fn wait_for_places(&mut self, ticket: Ticket, head: Vec<u8>, bound: usize) {
         self.wait(Awaited::Places { ticket, head, bound, answer: None });
         self.questions += 1;
     }
 
-    /// What is replied from now on waits for a neighbour's word.
+    /// Makes all further replies wait for a neighbour's acknowledgement of `batch`.
     pub(super) fn wait_for_neighbour(&mut self, batch: Batch) {
         match self.waiting.back().map(|last| &last.what) {
             Some(Awaited::Neighbour { batch: last, .. }) if *last == batch => {}
@@ -84,7 +85,7 @@ impl ReplyQueue {
         self.waiting.push_back(Waiting { what, after: 0 });
     }
 
-    /// Appends the reply `line`, behind what waits.
+    /// Appends the reply `line` behind the last entry.
     pub(super) fn push(&mut self, core: &mut Core<Member>, line: &[u8]) {
         let Some(before) = self.waiting.back_mut() else { return };
         core.make_room(&mut self.behind, line.len() + 1);
@@ -93,7 +94,7 @@ impl ReplyQueue {
         before.after += line.len() + 1;
     }
 
-    /// What was waited for has come.
+    /// Marks the entries that waited for `message` as ready.
     pub(super) fn message(&mut self, message: &Message) {
         for waiting in &mut self.waiting {
             match (&mut waiting.what, message) {
@@ -111,7 +112,7 @@ impl ReplyQueue {
         }
     }
 
-    /// Writes the oldest, if it may leave, and what waited behind it. Whether it did.
+    /// Writes the oldest entry, if its wait is over, and the replies behind it. Returns whether it did.
     pub(super) fn write_next(&mut self, cx: &mut Cx<'_>) -> bool {
         let Some(first) = self.take_over() else { return false };
         if let Awaited::Places { head, bound, answer: Some(answer), .. } = &first.what {
@@ -120,7 +121,7 @@ impl ReplyQueue {
         let end = self.written + first.after;
         cx.write(&self.behind[self.written..end]);
         self.written = end;
-        // Moves no byte more than once for each that was written.
+        // This moves at most as many bytes as were written since the last time.
         if 2 * self.written >= self.behind.len() {
             self.behind.drain(..self.written);
             self.written = 0;
@@ -128,7 +129,7 @@ impl ReplyQueue {
         true
     }
 
-    /// Takes the oldest away, if it may leave.
+    /// Removes the oldest entry, if its wait is over.
     fn take_over(&mut self) -> Option<Waiting> {
         let questions = self.waiting.iter().filter(|it| matches!(it.what, Awaited::Places { .. }));
         debug_assert_eq!(self.questions, questions.count());
@@ -149,16 +150,16 @@ impl ReplyQueue {
         self.questions
     }
 
-    /// How many bytes of replies wait.
+    /// How many bytes of composed replies wait.
     pub(super) fn bytes(&self) -> usize {
         debug_assert!(self.written <= self.behind.len());
         self.behind.len() - self.written
     }
 
-    /// Gives the buffer back, and forgets the questions, as nobody reads the answers any more.
+    /// Returns the buffer to the core, and withdraws the WHATSATs that still wait if the connection was lost.
     pub(super) fn close(self, cx: &mut Cx<'_>) {
         cx.core.give_back(self.behind);
-        // The newest first: so the place of one is never taken by the next.
+        // Newest first. Otherwise withdrawing one would put the next to the source, only for it to be withdrawn, too.
         for waiting in self.waiting.into_iter().rev() {
             if let Awaited::Places { ticket, answer: None, .. } = waiting.what {
                 cx.state.place_queries.forget(cx.core, ticket);
@@ -167,7 +168,7 @@ impl ReplyQueue {
     }
 }
 
-/// Writes the reply to a WHATSAT: `head`, the AT line; the answer, cut to `bound`; a blank line.
+/// Writes the reply to a WHATSAT: `head`, which is the AT line; the answer, cut to `bound` places; a blank line.
 fn write_places(cx: &mut Cx<'_>, head: &[u8], bound: usize, answer: &Answer) {
     // The blank line occurs nowhere else in the reply, and ends it.
     const END: &[u8] = b"\n\n";

@@ -1,8 +1,8 @@
-//! Which connection may become the link to a neighbour: what its certificate proves, what its HELLO says, and whether it
-//! may replace a link that stands.
+//! Decides which connection may become the link to a neighbour, by its certificate, by its HELLO, and by whether it may
+//! replace an existing link.
 //!
-//! In: a HELLO, or a handshake that is done. Out: a linked [`Interserver`], or a connection that is turned away, with
-//! its reason in the log. Knows no other line. Rules: docs/protocol.md.
+//! In: a HELLO, or a finished handshake. Out: a linked [`Interserver`], or a connection that is rejected with a reason
+//! in the log. Knows no other line. Rules: docs/protocol.md.
 
 use super::link_state::{LinkState, LinkStep, PeerProof};
 use super::{Interserver, LinkTimer, NAME, VERSION};
@@ -13,11 +13,11 @@ use crate::wire::command::{Hello, write_hello};
 use herd_reactor::CloseReason;
 use log::Level;
 
-/// The option of HELLO by which a server asks for ACK lines.
+/// The option of HELLO that requests ACK lines.
 const ACK: &[u8] = b"ack";
 
 impl Interserver {
-    /// It says who it is: it becomes a link, or is turned away.
+    /// Handles HELLO: the connection becomes a link, or is rejected.
     pub(super) fn hello(&mut self, cx: &mut Cx<'_>, hello: &Hello<'_>, line: &[u8]) {
         match self.check_hello(cx, hello) {
             Ok(id) => match self.may_replace(cx, id) {
@@ -28,55 +28,61 @@ impl Interserver {
         }
     }
 
-    /// The handshake is done: decides which neighbour has shown its certificate. An error costs the
+    /// Decides which neighbour's certificate the peer presented, when the handshake is done. An error closes the
     /// connection.
     pub(super) fn prove(&self, cx: &mut Cx<'_>) -> Result<NeighbourId, &'static str> {
         let Member { neighbours, peer_tls, .. } = &mut *cx.state;
-        let Some(tls) = peer_tls else { return Err("it was not to prove anything") };
+        let Some(tls) = peer_tls else {
+            return Err("it presented a certificate, but [peer_tls] is off");
+        };
         tls.handshake_ended(cx.id);
         let shown = cx.core.transport(cx.id).map_or(&[][..], |t| t.peer_certificates());
         let id = tls.neighbour_of(neighbours, shown)?;
         match self.link_state {
             LinkState::Dialled(dialled) if dialled != id => {
-                Err("its certificate is not of the neighbour that was dialled")
+                Err("its certificate names another server than the one that we dialled")
             }
             _ => Ok(id),
         }
     }
 
-    /// Decides whether who says `hello` is the neighbour that it says it is.
+    /// Decides whether the peer is the neighbour that its `hello` names.
     fn check_hello(&self, cx: &Cx<'_>, hello: &Hello<'_>) -> Result<NeighbourId, &'static str> {
         let Member { server, herd_name, neighbours, peer_tls, .. } = &*cx.state;
         if hello.herd != herd_name.as_bytes() {
-            return Err("it belongs to another herd");
+            return Err("its HELLO names another herd");
         }
         if hello.version != VERSION {
-            return Err("it speaks another version of the protocol");
+            return Err("it speaks another version of the peer protocol");
         }
         let id = neighbours.named(hello.name).ok_or("it is not a neighbour of this server")?;
         match self.proof {
             PeerProof::NotAsked => {}
             PeerProof::Given { by, generation } if by == id => {
                 if peer_tls.as_ref().is_some_and(|tls| tls.generation() != generation) {
-                    return Err("the certificates have been read anew since its proof");
+                    return Err(
+                        "our certificates were reloaded since its handshake; it must connect again",
+                    );
                 }
             }
-            _ => return Err("its certificate is another server's"),
+            _ => return Err("its HELLO and its certificate name different servers"),
         }
         match self.link_state {
-            _ if neighbours.get(id).server.plain => Err("a plain neighbour says no HELLO"),
+            _ if neighbours.get(id).server.plain => {
+                Err("it said HELLO, but the topology says that this neighbour is plain")
+            }
             LinkState::Dialled(dialled) if dialled != id => {
-                Err("it is not the neighbour that was dialled")
+                Err("its HELLO names another server than the one that we dialled")
             }
             LinkState::Stranger if hello.name > server.name.as_bytes() => {
-                Err("of the two names the other sorts first, and so dials")
+                Err("our name sorts first, so we dial this neighbour")
             }
             _ => Ok(id),
         }
     }
 
-    /// Decides whether this connection may be the link to `id`, if one stands already. To be asked only when it has
-    /// proved what it has to prove, as each replacement counts.
+    /// Decides whether this connection may replace the existing link to `id`, if there is one. Call it only for an
+    /// authenticated connection, because each replacement counts.
     fn may_replace(&self, cx: &mut Cx<'_>, id: NeighbourId) -> Result<(), String> {
         let Member { neighbours, limits, .. } = &mut *cx.state;
         let Some((old, ruling)) = neighbours.replace(cx.core, id, limits) else { return Ok(()) };
@@ -87,16 +93,16 @@ impl Interserver {
             let within = WITHIN.as_secs();
             log::warn!(
                 "{NAME}: {name} at {new} connects while {name} at {old} is linked, after {AT_ONCE} such \
-                 replacements in {within} s: two servers may claim one name, of which only one may run"
+                 replacements in {within} s: two servers may claim one name; stop one of them"
             );
         }
         ruling.outcome.map_err(|left| {
-            format!("{name} is linked, and was replaced too often; try again in {left:.1?}")
+            format!("{name} is linked, and was replaced too often; it may try again in {left:.1?}")
         })
     }
 
-    /// From now on this connection is the link to `id`: what it missed follows. `wants_acks`: its HELLO
-    /// asked for them.
+    /// Makes this connection the link to `id` and starts to send what the neighbour missed. `wants_acks`: its HELLO
+    /// requested ACK lines.
     pub(super) fn link(&mut self, cx: &mut Cx<'_>, id: NeighbourId, wants_acks: bool) {
         if self.link_state == LinkState::Stranger {
             self.say_hello(cx);
@@ -114,7 +120,7 @@ impl Interserver {
             self.set(cx, LinkTimer::Silence, silence);
         }
         if let Some(replaced) = replaced {
-            // It has come back before we knew that it was gone.
+            // The neighbour came back before we noticed that it was gone.
             let why = "a new connection replaces it".into();
             cx.core.abort_because(replaced, CloseReason::ProtocolFailed(why));
         }
@@ -127,8 +133,8 @@ impl Interserver {
         }
     }
 
-    /// A server that was killed and started again is dialled soon. If its links are lost again and again, one has to
-    /// stand for a while to prove that this is of any use.
+    /// Sets the time after which the retry delay of this neighbour is reset, so that a server that was killed and
+    /// restarted is dialled again soon. If its links are lost again and again, a link must last longer first.
     fn prepare_to_dial_again(&mut self, cx: &mut Cx<'_>, id: NeighbourId) {
         let Member { neighbours, limits, .. } = &mut *cx.state;
         let (pause, is_alarming) = neighbours.dialled(cx.core.now(), id, limits);
@@ -136,8 +142,8 @@ impl Interserver {
             let (name, within) = (&neighbours.get(id).server.name, WITHIN.as_secs());
             let max = limits.retry_max.as_millis();
             log::warn!(
-                "{NAME}: the link to {name} was lost {AT_ONCE} times in {within} s, see the log of {name}; from now on the \
-                 pause before it is dialled again doubles, up to retry_max_ms = {max}"
+                "{NAME}: the link to {name} was lost {AT_ONCE} times in {within} s, see the log of {name}; \
+                 the delay before each redial now doubles, up to retry_max_ms = {max}"
             );
         }
         self.set(cx, LinkTimer::Proven, pause);
@@ -152,8 +158,8 @@ impl Interserver {
         self.say(cx, hello);
     }
 
-    /// Closes the connection. Strangers can do as much as often as they like: the log has one line a second for each
-    /// kind of reason, with the start of `line`.
+    /// Rejects the connection: logs `why` with the start of `line`, answers the line with `? `, and closes. Strangers can
+    /// cause this as often as they like, so the log gets one line a second for each `kind` of reason.
     pub(super) fn reject(
         &self,
         cx: &mut Cx<'_>,
@@ -163,7 +169,7 @@ impl Interserver {
         why: &str,
     ) {
         let start = crate::log::Escaped(&line[..cx.state.limits.line_echo_bytes.min(line.len())]);
-        let what = format_args!("{}: turned away: {why}: {start}", self.who(cx));
+        let what = format_args!("{}: rejected: {why}: {start}", self.who(cx));
         let key = ("rejected", crc32fast::hash(kind.as_bytes()));
         cx.core.log_throttled(level, key, what, 1, "connections like this");
         if !line.starts_with(b"?") {

@@ -1,7 +1,7 @@
-//! How connections between servers come to be: who is let in at the peer port, and how a neighbour is
-//! dialled; with TLS around it, where that is configured.
+//! The factories of connections between servers: those that the peer port accepts and those that we dial,
+//! wrapped in TLS if that is configured.
 //!
-//! In: a connection that stands. Out: an [`Interserver`] that reads its lines. Knows no word of theirs.
+//! In: an established connection. Out: an [`Interserver`] that reads its lines. Knows no command.
 
 use super::link_state::LinkState;
 use super::{Interserver, NAME};
@@ -13,8 +13,8 @@ use herd_reactor::{ClientFactory, CloseReason, Core, Factory, Protocol};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Connections to the peer port at one time: room for every neighbour of the largest herd, and for the
-/// connection that replaces it. Whoever does not say HELLO in time makes room for another.
+/// Maximum concurrent connections to the peer port: room for every neighbour of the largest herd, and for the
+/// connection that replaces it. A connection that does not say HELLO in time is closed and frees its place.
 const CALLERS_MAX: u64 = 2 * SERVERS_MAX as u64;
 
 /// Builds an [`Interserver`] for each connection to the peer port.
@@ -42,7 +42,7 @@ impl Factory<Member> for InterserverFactory {
     }
 }
 
-/// Builds an [`Interserver`] for the neighbour that we dial, and tells the log how that goes.
+/// Builds an [`Interserver`] for each connection to a neighbour that we dial, and logs the attempts.
 #[derive(Debug)]
 pub struct Dialler {
     neighbour: NeighbourId,
@@ -50,7 +50,7 @@ pub struct Dialler {
 }
 
 impl Dialler {
-    /// For the connector of `neighbour`.
+    /// Creates the factory for the connector of `neighbour`.
     pub fn new(neighbour: NeighbourId) -> Dialler {
         Dialler { neighbour, failures: 0 }
     }
@@ -74,7 +74,8 @@ impl Factory<Member> for Dialler {
 }
 
 impl ClientFactory<Member> for Dialler {
-    /// A neighbour may be down for days: its first failure is news, and then each whose number is a power of two.
+    /// Logs a failed attempt. A neighbour may be down for days, so only attempts whose number is a power of two are
+    /// logged at INFO, the others at DEBUG.
     fn client_connection_failed(
         &mut self,
         core: &mut Core<Member>,
@@ -88,12 +89,16 @@ impl ClientFactory<Member> for Dialler {
         let level =
             if self.failures.is_power_of_two() { log::Level::Info } else { log::Level::Debug };
         if matches!(why, CloseReason::TimeoutError(_)) {
-            let value = format_args!("{}, as of {name}", member.limits.connect.as_millis());
+            let value = format_args!("{}, reached by {name}", member.limits.connect.as_millis());
             core.limit_hit("connect_ms", value, 1, "attempts to connect given up");
         }
         let next =
-            retry.map_or_else(|| "no more".to_owned(), |delay| format!("next in {delay:.1?}"));
-        log::log!(level, "{NAME}: {name}: {why}; attempt {}, {next}", self.failures);
+            retry.map_or_else(|| "no retry".to_owned(), |delay| format!("retry in {delay:.1?}"));
+        log::log!(
+            level,
+            "{NAME}: {name}: cannot connect: {why}; attempt {}, {next}",
+            self.failures
+        );
     }
 }
 
@@ -111,7 +116,7 @@ fn interserver(cx: &mut Cx<'_>, link_state: LinkState) -> Option<Box<dyn Protoco
     }
 }
 
-/// The same inside TLS, in which the other end has so much time to prove who it is.
+/// Wraps `lines` in TLS, for the neighbour that we dial or for a stranger.
 fn over_tls(
     cx: &mut Cx<'_>,
     link_state: LinkState,
@@ -125,7 +130,7 @@ fn over_tls(
     match peer_tls.as_ref()?.wrap(dialled, limits, lines) {
         Ok(wrapped) => Some(Box::new(wrapped)),
         Err(why) => {
-            log::error!("{}: no TLS: {why}", LogName::new(NAME, cx.id));
+            log::error!("{}: cannot set up TLS: {why}", LogName::new(NAME, cx.id));
             None
         }
     }

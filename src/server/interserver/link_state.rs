@@ -1,4 +1,4 @@
-//! What a server knows of the other end of a link, as tables of states and steps.
+//! What a server knows of the peer at the other end of a connection, as tables of states and steps.
 //!
 //! | from     | Identified | Other | Reported |
 //! |----------|------------|-------|----------|
@@ -7,8 +7,9 @@
 //! | Linked   |            |       |          |
 //! | Plain    |            |       | Plain    |
 //!
-//! `Identified`: HELLO is accepted, or the plain neighbour that we dialled is connected. `Other`: the same of another
-//! neighbour than the one that was dialled or is linked. `Reported`: AT, and a plain neighbour is configured.
+//! `Identified`: the peer's HELLO is accepted, or the plain neighbour that we dialled is connected. `Other`: the peer is
+//! identified as another neighbour than the one that we dialled or that is linked. `Reported`: the peer sent AT, and a
+//! plain neighbour is configured.
 //!
 //! | proof    | Proved |
 //! |----------|--------|
@@ -16,54 +17,54 @@
 //! | Awaited  | Given  |
 //! | Given    |        |
 //!
-//! `Proved`: the TLS handshake is done, with a neighbour's certificate. In an empty cell the state stays what it is; and a
-//! step of the first table is refused. Nothing else changes a state.
+//! `Proved`: the TLS handshake is done, with a neighbour's certificate. An empty cell leaves the state as it is, and in
+//! the first table the step is refused. Nothing else changes a state.
 
 use crate::replication::NeighbourId;
 
-/// What the other end has proved by a certificate.
+/// What the peer has proved by a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PeerProof {
-    /// Nobody is asked.
+    /// No proof is required: `[peer_tls]` is off.
     NotAsked,
-    /// Nothing yet: the handshake goes on, with the certificates that were read then.
+    /// The handshake is under way. `generation`: which reading of our certificates it uses.
     Awaited { generation: u32 },
-    /// That it is this neighbour.
+    /// The peer has proved that it is the neighbour `by`, against our certificates of `generation`.
     Given { by: NeighbourId, generation: u32 },
 }
 
 impl PeerProof {
-    /// The table of proofs at the head of this file: the step `Proved`.
+    /// The state after the step `Proved`, from the table of proofs at the head of this file.
     pub(super) fn proved(self, by: NeighbourId) -> PeerProof {
         let PeerProof::Awaited { generation } = self else { return self };
         PeerProof::Given { by, generation }
     }
 }
 
-/// What we know of who is at the other end.
+/// What we know of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LinkState {
-    /// It dialled us, and has said nothing yet.
+    /// The peer dialled us and has not identified itself yet.
     Stranger,
-    /// We dialled it; it has not said HELLO yet.
+    /// We dialled this neighbour; it has not said HELLO yet.
     Dialled(NeighbourId),
-    /// It is this neighbour, and has said so; or it is plain, and we dialled it.
+    /// The peer is this neighbour: it said HELLO, or it is plain and we dialled it.
     Linked(NeighbourId),
-    /// It dialled us and said AT: one of the plain neighbours, nobody knows which.
+    /// The peer dialled us and sent AT: it is a plain neighbour, but we cannot tell which.
     Plain,
 }
 
-/// What can make more known of who is at the other end.
+/// An event by which we learn more about the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LinkStep {
-    /// It is this neighbour.
+    /// The peer is this neighbour.
     Identified(NeighbourId),
-    /// It has said AT, though not who it is.
+    /// The peer sent AT without a HELLO.
     Reported,
 }
 
 impl LinkState {
-    /// The first table at the head of this file.
+    /// The state after `step`, from the first table at the head of this file; `None` if the step is refused.
     pub(super) fn after(self, step: LinkStep) -> Option<LinkState> {
         match (self, step) {
             (LinkState::Stranger, LinkStep::Identified(id)) => Some(LinkState::Linked(id)),
@@ -112,7 +113,7 @@ mod tests {
         assert_eq!((steps, rows.len()), (vec!["Identified", "Other", "Reported"], 4));
         for row in rows {
             let from = state(row[0], THIS);
-            // To a stranger none is another: it has no name yet.
+            // A stranger has no name yet, so no neighbour is another one to it.
             let stranger = from == LinkState::Stranger;
             let steps = [
                 (LinkStep::Identified(THIS), row[1], THIS),

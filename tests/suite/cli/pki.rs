@@ -230,7 +230,7 @@ fn an_authority_s_certificate_is_told_as_one_and_an_encrypted_key_as_one() {
     }
     let Ended { code, stderr, .. } = herd.run(&["check"]);
     assert_eq!(code, Some(78), "{stderr}");
-    assert!(stderr.contains("Alford.pem is an authority's own (CA:TRUE)"), "{stderr}");
+    assert!(stderr.contains("Alford.pem is a CA certificate (CA:TRUE)"), "{stderr}");
     let encrypted = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,2D\n\n\
                      MAA=\n-----END EC PRIVATE KEY-----\n";
     for key in ["Alford.key", "ca.key"] {
@@ -284,10 +284,7 @@ fn an_authority_in_der_is_one_fault_and_a_new_authority_is_its_last_remedy() {
     assert_eq!(code, Some(78), "{stderr}");
     assert_eq!(stderr.matches("it is in DER: openssl x509 -inform DER").count(), 1, "{stderr}");
     assert!(stderr.contains(": 1 fault"), "{stderr}");
-    assert!(
-        stderr.contains("only if there is none anywhere, begin with: herd pki init"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("only if the herd has none yet, run: herd pki init"), "{stderr}");
 }
 
 #[test]
@@ -323,7 +320,7 @@ fn a_stranger_with_openssl_is_refused_by_a_real_server_and_a_neighbour_is_not() 
         ),
         (
             format!("-cert {} -key {}", path("Bolden.pem"), path("Bolden.key")),
-            "for this server itself",
+            "names this server itself",
         ),
         (
             format!("-cert {} -key {}", others("Alford.pem"), others("Alford.key")),
@@ -356,7 +353,7 @@ fn a_revoked_server_is_cut_at_sighup_and_let_in_with_a_new_certificate() {
     // A list grows.
     assert!(done(&herd, &["pki", "revoke", "Welsh"]).contains("2 certificates on it"));
     parker.signal(Signal::HUP);
-    logged(&herd, "Parker", "Alford: its certificate: CertRevoked");
+    logged(&herd, "Parker", "Alford: its certificate is no longer valid: CertRevoked");
     logged(&herd, "Parker", "invalid peer certificate: Revoked");
     assert_eq!(linked_times(&herd, "Parker", "Alford"), 1);
     // Its own SIGHUP finds no certificate, and leaves it what it has.
@@ -364,7 +361,7 @@ fn a_revoked_server_is_cut_at_sighup_and_let_in_with_a_new_certificate() {
     logged(&herd, "Alford", "the old certificates stay in force: ");
     done(&herd, &["pki", "issue", "Alford"]);
     alford.signal(Signal::HUP);
-    logged(&herd, "Alford", "the certificates were read anew");
+    logged(&herd, "Alford", "SIGHUP: reloaded the certificates");
     until("they are linked anew", || (linked_times(&herd, "Parker", "Alford") == 2).then_some(()));
     // A key that others may read is told, and works.
     fs::set_permissions(file(&herd, "Alford.key"), fs::Permissions::from_mode(0o640)).unwrap();

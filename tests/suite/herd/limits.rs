@@ -116,7 +116,7 @@ fn an_unfinished_line_is_given_its_time_and_no_more() {
     assert_eq!(herd.report("Alford", "kiwi"), None, "half a command is none");
     herd.logged(
         "Alford",
-        &["WARN", "limit: unfinished_line_ms = 300, as of Chatserver,", " closed"],
+        &["WARN", "limit: unfinished_line_ms = 300, reached by Chatserver,", " closed"],
     );
     let mut stranger = herd.stranger("Alford");
     stranger.send("HEL");
@@ -157,7 +157,7 @@ fn each_limit_on_lines_and_commands_is_logged_with_its_key_and_counted() {
         ("location_bytes", "16", 1, "commands refused"),
         (
             "line_bytes",
-            "1024 (echoed: line_echo_bytes = 4), as of Chatserver,",
+            "1024 (echoed: line_echo_bytes = 4), reached by Chatserver,",
             2,
             "connections closed",
         ),
@@ -213,7 +213,7 @@ fn who_asks_for_the_status_has_limits_too_and_the_log_names_them() {
     same(&reply, b"", "closed without a reply");
     herd.logged(
         "Alford",
-        &["WARN", "limit: LINE_BYTES = 1024, as of Status,", "1 connection closed"],
+        &["WARN", "limit: LINE_BYTES = 1024, reached by Status,", "1 connection closed"],
     );
 
     // In another herd, as the first asker may still be on its way out.
@@ -228,7 +228,7 @@ fn who_asks_for_the_status_has_limits_too_and_the_log_names_them() {
         Some(())
     });
     assert_eq!(served.count(), ASKERS_MAX);
-    herd.logged("Alford", &["WARN", "limit: ASKERS_MAX = 16: ", "askers turned away"]);
+    herd.logged("Alford", &["WARN", "limit: ASKERS_MAX = 16: ", "connections of herd status"]);
 }
 
 /// Adds up what the lines of a log say that end so: `limit: connections = 1: 72 clients turned away`.
@@ -278,7 +278,7 @@ fn strangers_at_the_peer_port_write_one_line_a_second_and_not_what_they_like() {
         times => Err(times),
     });
     let log = herd.log("Alford");
-    let told = log.lines().filter(|line| line.contains("turned away: HELLO was expected"));
+    let told = log.lines().filter(|line| line.contains("rejected: its first line is not a valid"));
     let bytes: Vec<usize> = told.map(str::len).collect();
     let lines_max = start.elapsed().as_secs() as usize + 2;
     assert!(bytes.len() <= lines_max && bytes.iter().all(|bytes| *bytes < 5_000), "{bytes:?}");

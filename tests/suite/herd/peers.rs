@@ -103,7 +103,7 @@ fn a_stranger_that_says_nothing_is_out_after_hello_ms() {
     for stranger in [&mut silent, &mut undecided, &mut blank] {
         same(&stranger.rest_and_end().0, b"", "HELLO timeout closes, without a word");
     }
-    herd.logged("Alford", &["WARN", "limit: hello_ms = 200, as of Interserver,", " closed"]);
+    herd.logged("Alford", &["WARN", "limit: hello_ms = 200, reached by Interserver,", " closed"]);
     assert_eq!(herd.status("Alford")["limit_hits"]["hello_ms"], 3);
 }
 
@@ -282,7 +282,7 @@ fn signs_of_life_are_given_and_expected() {
     assert!(pings.starts_with(b"PING\nPING\n"), "they go on while nothing comes: {}", show(&pings));
     herd.logged(
         "Alford",
-        &["WARN", "limit: silence_ms = 1000, as of Interserver,", "Aaron: 1 conn"],
+        &["WARN", "limit: silence_ms = 1000, reached by Interserver,", "Aaron: 1 conn"],
     );
     assert_eq!(herd.status("Alford")["limit_hits"]["silence_ms"], 1);
     assert!(!herd.log("Alford").contains("PING"), "without RUST_LOG=debug no PING is logged");
@@ -398,6 +398,6 @@ fn with_ack_peer_a_reply_without_a_neighbours_word_is_counted_and_logged() {
     let line = herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 1"));
     same(&masked(&line), format!("AT Alford # kiwi {NOWHERE} 1").as_bytes(), "it is answered");
     assert_eq!(herd.status("Alford")["unreplicated_replies"], 1);
-    let told = "limit: ack_wait_ms = 50: 1 answer left without a neighbour's word";
+    let told = "limit: ack_wait_ms = 50: 1 answer sent before a neighbour's ACK";
     herd.logged("Alford", &["WARN", told]);
 }

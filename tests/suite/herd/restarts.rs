@@ -58,7 +58,7 @@ fn a_server_killed_ten_times_in_a_row_is_linked_again_each_time_at_once() {
     }
     // The kernel has told Bolden of each loss, so nothing was replaced, and nobody warned or rejected.
     let log = herd.log("Bolden");
-    assert!(!log.contains("claim one name") && !log.contains("turned away"), "{log}");
+    assert!(!log.contains("claim one name") && !log.contains("rejected"), "{log}");
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn two_servers_that_claim_one_name_are_warned_of_once_and_the_link_stays() {
     let line = format!("AT Aaron +0.5 kiwi {NOWHERE} 1");
     links[5].send(format!("{line}\n"));
     eventually("it is known", || herd.report("Alford", "kiwi").ok_or("not yet"));
-    herd.logged("Alford", &["INFO", "turned away: Aaron is linked, and was replaced too often"]);
+    herd.logged("Alford", &["INFO", "rejected: Aaron is linked, and was replaced too often"]);
     let log = herd.log("Alford");
     let warnings: Vec<&str> = log.lines().filter(|line| line.contains("claim one name")).collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");

@@ -747,10 +747,10 @@ fn each_fault_of_the_files_is_told_at_the_line_that_names_the_folder_with_a_reme
     let alford = || Wish::of("Alford");
     let cases: [(&str, &dyn Fn()); 11] = [
         ("has expired", &|| as_alford(Wish { until: (2016, 11, 1), ..alford() })),
-        ("does not hold yet", &|| as_alford(Wish { from: (2016, 12, 1), ..alford() })),
+        ("is not valid yet", &|| as_alford(Wish { from: (2016, 12, 1), ..alford() })),
         ("is not for both uses", &|| as_alford(Wish { uses: BOTH[..1].to_vec(), ..alford() })),
         ("is not for Alford.places-herd", &|| as_alford(Wish::of("Bolden"))),
-        ("is not of the authority in ca.pem", &|| {
+        ("was not issued by the authority in ca.pem", &|| {
             Authority::new("another").issue(&alford()).write(folder.path(), "Alford");
         }),
         ("is not the key of", &|| {
