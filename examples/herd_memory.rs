@@ -1,8 +1,8 @@
-//! How much memory a million clients take, and how long the slowest merge does.
+//! Measures the memory of a table with a million clients, and the time of the slowest merge.
 //!
-//! `cargo run --release --example herd_memory [clients]`: fills a table with clients like
-//! `client-0000123`, whose AT lines have 76 to 90 bytes, then lets each of them move once, and
-//! prints what Linux says the process has grown by, page by page.
+//! `cargo run --release --example herd_memory [clients]` fills a table with clients like
+//! `client-0000123`, whose AT lines have 76 to 90 bytes, then reports a new location of each, and
+//! prints how much the process has grown by Linux' count of resident pages.
 
 use std::time::{Duration, Instant};
 
@@ -44,9 +44,9 @@ fn main() {
     }
 }
 
-/// An AT line of 76 to 90 bytes.
+/// Returns an AT line of 76 to 90 bytes.
 fn line(client: u64, seconds: u64) -> String {
-    // Mixed, so that a client's line has another length each time.
+    // Mixed, so that the two lines of a client differ in length.
     let mixed = (client ^ seconds << 20).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     let server = ["Alford", "Bolden", "Hamilton", "Parker", "Welsh"][(mixed % 5) as usize];
     let difference = [0, 3, 12, 100][(mixed / 5 % 4) as usize];
@@ -57,7 +57,7 @@ fn line(client: u64, seconds: u64) -> String {
     format!("AT {server} +{difference}.263873386 client-{client:07} {location} {seconds}.{nanos}")
 }
 
-/// The memory the process really has: the second number of /proc/self/statm, in pages of 4 KiB.
+/// The resident memory of the process: the second number of /proc/self/statm, in pages of 4 KiB.
 fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     let pages = statm.split(' ').nth(1).expect("a second number");

@@ -1,8 +1,8 @@
-//! The clients: connections that report and ask, hold every reply against the
-//! [`Ledger`](crate::ledger::Ledger), and come back when they are cut off.
+//! The clients: connections that report and ask, check every reply against the
+//! [`Ledger`](crate::ledger::Ledger), and reconnect when they are cut off.
 //!
-//! Each connection has its server, and reports of any client: so a client is reported now here, now there, as one
-//! that moves. One report of ten is late: it tells of a time before the one that was told last.
+//! Each connection belongs to one server and reports any client, so each client moves from server to server. One
+//! report of ten is late: its time is before that of the newest report.
 
 use crate::ledger::{Stamp, location_at, read_at, write_stamp};
 use crate::run::Run;
@@ -17,36 +17,36 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Commands of one connection that wait for their replies; with more it says nothing.
+/// Maximum commands of one connection that wait for replies; at this number it sends no more.
 const WAITING_MAX: usize = 64;
 
-/// A server that says nothing for so long is left, and tried again.
+/// Timeout for replies: a connection whose server is silent for this long is closed and made again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How late a late report may be, in nanoseconds.
 const LATE_MAX: usize = 5_000_000_000;
 
-/// How connections go about it, and what all of them have met.
+/// The settings and the counts of all connections.
 #[derive(Debug)]
 pub(crate) struct Load {
-    /// Whether they speak.
+    /// Whether the connections send commands.
     pub(crate) is_on: bool,
-    /// How often each of them speaks,
+    /// How often each connection sends commands.
     pub(crate) every: Duration,
-    /// and how many commands it says then.
+    /// How many commands a connection sends at a time.
     pub(crate) commands: usize,
-    /// By connection: when it was answered last.
+    /// By connection: the time of its last reply.
     pub(crate) answered: Vec<Moment>,
-    /// Commands that wait for replies.
+    /// Commands that wait for replies, of all connections.
     pub(crate) waiting: usize,
-    /// Connections that were reset: what was under way to the client may have been lost.
+    /// Connections that were reset; replies under way to the client may have been lost.
     pub(crate) resets: u64,
-    /// How long replies took, in microseconds; kept only if they are wanted.
+    /// The latencies of replies, in microseconds; `None` while nobody measures them.
     pub(crate) latencies: Option<Vec<u64>>,
 }
 
 impl Load {
-    /// `commands` a time from each of `connections`.
+    /// Creates the load: each of `connections` sends `commands` at a time, and again after `every`.
     pub(crate) fn new(connections: usize, every: Duration, commands: usize) -> Load {
         Load {
             is_on: true,
@@ -60,14 +60,14 @@ impl Load {
     }
 }
 
-/// Has connection `number` made to `server`, at `address`, and made again for ever.
+/// Starts to connect connection `number` to `server` at `address`, and to reconnect it for ever.
 pub(crate) fn connect(core: &mut Core<Run>, number: usize, server: usize, address: SocketAddr) {
     let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1), 2.0, 0.5);
     let options = ConnectOptions { timeout: PATIENCE, reconnect: Some(backoff) };
     core.connect_tcp(address, options, Box::new(Clients { number, server }));
 }
 
-/// Builds a [`Client`] each time that its connection is made.
+/// Builds a [`Client`] each time that the connection is made.
 #[derive(Debug)]
 struct Clients {
     number: usize,
@@ -94,14 +94,14 @@ impl Factory<Run> for Clients {
 
 impl ClientFactory<Run> for Clients {}
 
-/// What was said, and what is to come of it.
+/// A command that waits for its reply, with what to check the reply against.
 #[derive(Debug)]
 enum Command {
     Report {
         client: usize,
         stamp: Stamp,
     },
-    /// `at_least`: what the server had said it knew when it was asked.
+    /// `at_least`: the newest stamp that the server had shown when the question was sent.
     Ask {
         client: usize,
         at_least: Stamp,
@@ -113,7 +113,7 @@ enum Command {
 struct Client {
     number: usize,
     server: usize,
-    /// How often the server had lost its memory when this was made: what it says counts until the next time.
+    /// How often the server had lost its memory when the connection was made. Its replies count until the next loss.
     losses: u64,
     waiting: VecDeque<(Command, Moment)>,
     is_within_json: bool,
@@ -121,7 +121,7 @@ struct Client {
 }
 
 impl Client {
-    /// Says so many commands as it is time for.
+    /// Sends the next commands, as many as the load demands and `WAITING_MAX` allows.
     fn speak(&mut self, cx: &mut Context<'_, Run>) {
         let mut said = String::new();
         for _ in 0..cx.state.load.commands {
@@ -157,7 +157,7 @@ impl Client {
         Command::Ask { client, at_least: run.ledger.must_know(self.server, client) }
     }
 
-    /// Holds a reply against what it answers.
+    /// Checks a reply against the command that it answers.
     fn judge(&mut self, run: &mut Run, command: &Command, line: &str) {
         let server = &run.servers.all[self.server];
         let counts = server.losses == self.losses;
@@ -195,7 +195,7 @@ impl LineProtocol<Run> for Client {
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, Run>) -> Flow {
-        // Not all at the same time.
+        // A random start, so that the connections do not send at the same time.
         let every = cx.state.load.every;
         let first = cx.state.dice.millis(0..every.as_millis() as u64);
         cx.timer_later(first);
@@ -230,7 +230,7 @@ impl LineProtocol<Run> for Client {
         }
         let line = String::from_utf8_lossy(line);
         let Some((command, said)) = self.waiting.pop_front() else {
-            cx.state.ledger.wrong.note(|| format!("nobody has asked: {line}"));
+            cx.state.ledger.wrong.note(|| format!("a reply without a command: {line}"));
             return Ok(Mode::Lines);
         };
         let now = cx.now();

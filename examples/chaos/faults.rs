@@ -1,4 +1,4 @@
-//! The faults: which, where, when, how long. Each is one step with its own end, and no target has two at once.
+//! The faults: their kind, target, start and duration. Each fault ends by itself, and no target has two at a time.
 
 use crate::proxy::Weather;
 use crate::run::Run;
@@ -6,7 +6,7 @@ use herd_reactor::Core;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What can go wrong.
+/// The kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Cut,
@@ -21,7 +21,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// What the table calls it.
+    /// The name of this kind in the printed table.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Cut => "link cut",
@@ -37,7 +37,7 @@ impl Kind {
     }
 }
 
-/// What goes wrong in networks, and how often compared to each other.
+/// The faults that kill no server. A kind that is listed twice is twice as frequent.
 pub(crate) const OF_NETWORKS: [Kind; 9] = [
     Kind::Cut,
     Kind::Cut,
@@ -50,7 +50,7 @@ pub(crate) const OF_NETWORKS: [Kind; 9] = [
     Kind::Stopped,
 ];
 
-/// The same, and with servers.
+/// All faults. A kind that is listed several times is more frequent.
 pub(crate) const ALL: [Kind; 13] = [
     Kind::Cut,
     Kind::Cut,
@@ -67,14 +67,14 @@ pub(crate) const ALL: [Kind; 13] = [
     Kind::AllKilled,
 ];
 
-/// What is wrong with whom.
+/// The target of a fault, by its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
     Edge(usize),
     Server(usize),
 }
 
-/// What goes wrong now, and how often what has.
+/// The faults under way, and the counts of all faults so far.
 #[derive(Debug)]
 pub(crate) struct Faults {
     menu: Vec<Kind>,
@@ -82,14 +82,14 @@ pub(crate) struct Faults {
     active: BTreeMap<Target, u64>,
     number: u64,
     pub(crate) counts: BTreeMap<Kind, u64>,
-    /// Who is killed loses its journal.
+    /// Whether the journal of a killed server is removed.
     loses_disks: bool,
-    /// The ledger is not told.
+    /// Whether such losses are hidden from the ledger.
     is_control: bool,
 }
 
 impl Faults {
-    /// None yet.
+    /// Creates the state with no fault under way.
     pub(crate) fn new(loses_disks: bool, is_control: bool) -> Faults {
         let (menu, active, counts) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         let loses_disks = loses_disks || is_control;
@@ -98,13 +98,13 @@ impl Faults {
 }
 
 impl Run {
-    /// From now on faults of `menu` happen.
+    /// Starts to cause faults of `menu`.
     pub(crate) fn begin_faults(&mut self, core: &mut Core<Run>, menu: &[Kind]) {
         self.faults.menu = menu.to_vec();
         self.next_fault(core);
     }
 
-    /// Ends all faults, now. No more begin.
+    /// Ends all faults now, and causes no more.
     pub(crate) fn end_faults(&mut self, core: &mut Core<Run>) {
         self.faults.menu.clear();
         while let Some((target, _)) = self.faults.active.pop_first() {
@@ -119,21 +119,21 @@ impl Run {
         core.call_later(pause, Run::next_fault);
     }
 
-    /// Has `kind` happen to somebody, if there is somebody to whom nothing happens yet.
+    /// Causes a fault of `kind` on a random target that has none yet, if there is one.
     fn strike(&mut self, core: &mut Core<Run>, kind: Kind) {
         let free = |target: &Target| !self.faults.active.contains_key(target);
         let servers = (0..self.servers.all.len()).map(Target::Server).filter(free);
         let edges = (0..self.edges.len()).map(Target::Edge).filter(free);
         let targets: Vec<Target> = match kind {
             Kind::Stopped | Kind::Killed => servers.collect(),
-            // Who is stopped, too: a dead process does not wake.
+            // Stopped servers, too: being killed ends that fault.
             Kind::AllKilled => (0..self.servers.all.len()).map(Target::Server).collect(),
             _ => edges.collect(),
         };
         let Some(target) = self.dice.one_of(&targets) else { return };
         let all_forget = self.loses_memory() && !self.faults.is_control;
         if kind == Kind::AllKilled && (all_forget || !self.dice.once_in(4)) {
-            // Nobody would know anything; and once in a while is enough.
+            // If all servers lost their memory, no promise would remain to be checked; and one in four is enough.
             return;
         }
         *self.faults.counts.entry(kind).or_default() += 1;
@@ -151,7 +151,7 @@ impl Run {
             (_, Target::Edge(edge)) => self.spoil(core, kind, edge),
         }
         let time = match kind {
-            // One in ten longer than a link may be silent.
+            // One in ten lasts longer than `silence_ms`.
             Kind::Frozen | Kind::FrozenOneWay | Kind::Stopped if self.dice.once_in(10) => {
                 self.dice.millis(16_000..18_000)
             }
@@ -176,7 +176,7 @@ impl Run {
         self.edges[edge].set(core, weather);
     }
 
-    /// Whether who is killed forgets.
+    /// Whether a killed server loses its memory.
     fn loses_memory(&self) -> bool {
         self.faults.loses_disks || self.servers.plan.journal.is_none()
     }
@@ -187,7 +187,7 @@ impl Run {
         if self.faults.loses_disks
             && let Err(why) = self.servers.remove_journal(server)
         {
-            self.broken = Some(format!("a journal cannot be removed: {why}"));
+            self.broken = Some(format!("cannot remove the journal of a killed server: {why}"));
         }
         if self.loses_memory() && !self.faults.is_control {
             self.servers.all[server].losses += 1;
@@ -195,7 +195,7 @@ impl Run {
         }
     }
 
-    /// Has what happens to `target` end after `time`, unless something else happens to it by then.
+    /// Ends the fault of `target` after `time`, unless another fault has replaced it by then.
     fn last(&mut self, core: &mut Core<Run>, target: Target, time: Duration) {
         self.faults.number += 1;
         let number = self.faults.number;
@@ -216,7 +216,7 @@ impl Run {
             }
             Target::Server(server) => {
                 if let Err(why) = self.servers.start(server) {
-                    self.broken = Some(format!("a server cannot be started: {why}"));
+                    self.broken = Some(format!("cannot restart a server: {why}"));
                 }
             }
         }

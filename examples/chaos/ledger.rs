@@ -1,27 +1,27 @@
-//! What clients were told, and therefore what must be true.
+//! The record of all replies, and the promises that follow from them.
 //!
-//! In: each reply, with the server that gave it. Out: how new at least the report of a client must be that
-//! a server gives, now and at the end. It knows no connection.
+//! In: each reply, with the server that sent it. Out: the oldest report of a client that a server may still return,
+//! now and at the end. It knows no connection.
 //!
-//! The idea: whatever a server has said it knows, be it by acknowledging a report or by answering a
-//! question, it knows from then on, or something newer. That ends only when its memory is taken from it: it is
-//! killed and has no journal. Then nothing that it has said counts any more; what others have said does.
-//! At the end all know the same, so what counts of any of them all must know.
+//! The idea: a server that has shown a report, by acknowledging it or in an answer, must from then on return that
+//! report or a newer one. The promise ends only when the server loses its memory: it is killed and has no journal.
+//! Then its own replies count no longer; those of other servers still do. At the end all tables are equal, so all
+//! servers must know each report that still counts.
 
 use std::fmt::Write;
 
-/// A time as clients give it: nanoseconds since 1970. It also says which location was reported: see [`location_at`].
+/// A client's time stamp: nanoseconds since 1970. It also determines the reported location: see [`location_at`].
 pub(crate) type Stamp = u64;
 
-/// Mistakes that are kept to be shown; further ones are counted.
+/// Maximum mistakes that are kept to be printed; further ones are only counted.
 const SHOWN: usize = 10;
 
-/// What was said by whom.
+/// The record of all replies.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    /// By server, then by client: the newest it has said it knows. 0: nothing.
+    /// By server, then by client: the newest stamp that the server has shown. 0: none.
     said: Vec<Vec<Stamp>>,
-    /// By client: the newest that was acknowledged by anybody, whatever became of it.
+    /// By client: the newest stamp that any server has acknowledged, even if it was lost since.
     newest: Vec<Stamp>,
     last: Stamp,
     /// Reports acknowledged.
@@ -30,13 +30,13 @@ pub(crate) struct Ledger {
     pub(crate) answered: u64,
     /// Commands that were not answered before their connection was lost.
     pub(crate) unanswered: u64,
-    /// Replies that nobody may give.
+    /// Replies that are wrong in any case.
     pub(crate) wrong: Mistakes,
-    /// Replies older than what the same server had said before.
+    /// Replies older than an earlier one of the same server.
     pub(crate) went_back: Mistakes,
 }
 
-/// How often something happened that must not, and what it was at first.
+/// Mistakes of one kind: their number, and the first of them as texts.
 #[derive(Debug, Default)]
 pub(crate) struct Mistakes {
     pub(crate) count: u64,
@@ -44,7 +44,7 @@ pub(crate) struct Mistakes {
 }
 
 impl Mistakes {
-    /// Notes one.
+    /// Counts a mistake; `what` describes it.
     pub(crate) fn note(&mut self, what: impl FnOnce() -> String) {
         self.count += 1;
         if self.shown.len() < SHOWN {
@@ -54,7 +54,7 @@ impl Mistakes {
 }
 
 impl Ledger {
-    /// Of so many servers and clients. `now`: nanoseconds since 1970.
+    /// Creates the record for this number of servers and clients. `now` is in nanoseconds since 1970.
     pub(crate) fn new(servers: usize, clients: usize, now: Stamp) -> Ledger {
         Ledger {
             said: vec![vec![0; clients]; servers],
@@ -73,20 +73,21 @@ impl Ledger {
         self.newest.len()
     }
 
-    /// A stamp that was never given before: `now`, or as little later as it takes.
+    /// Returns a unique stamp: `now`, or the next free one after it.
     pub(crate) fn stamp(&mut self, now: Stamp) -> Stamp {
         self.last = now.max(self.last + 1);
         self.last
     }
 
-    /// `server` has acknowledged a report. `counts`: its memory was not taken since it was asked.
+    /// Notes that `server` acknowledged a report. `counts`: it has not lost its memory since the connection was made.
     pub(crate) fn acknowledge(&mut self, server: usize, client: usize, at: Stamp, counts: bool) {
         self.acknowledged += 1;
         self.newest[client] = self.newest[client].max(at);
         self.note(server, client, at, counts);
     }
 
-    /// `server` has given the report of `client`.
+    /// Notes that `server` answered a question with the report of `client`. `counts`: see
+    /// [`acknowledge`](Ledger::acknowledge).
     pub(crate) fn answer(&mut self, server: usize, client: usize, at: Stamp, counts: bool) {
         self.answered += 1;
         self.note(server, client, at, counts);
@@ -97,29 +98,29 @@ impl Ledger {
         *said = if counts { at.max(*said) } else { *said };
     }
 
-    /// What `server` must know of `client`; 0 = nothing.
+    /// The oldest stamp of `client` that `server` may return; 0 = it need not know the client.
     pub(crate) fn must_know(&self, server: usize, client: usize) -> Stamp {
         self.said[server][client]
     }
 
-    /// What all must know of `client` when they are equal; 0 = nothing.
+    /// The oldest stamp of `client` that any server may return when all tables are equal; 0 = none need know it.
     pub(crate) fn all_must_know(&self, client: usize) -> Stamp {
         self.said.iter().map(|said| said[client]).max().unwrap_or(0)
     }
 
-    /// The newest that was acknowledged of `client`, whether it must still be known or not.
+    /// The newest acknowledged stamp of `client`, whether a promise still covers it or not.
     pub(crate) fn newest(&self, client: usize) -> Stamp {
         self.newest[client]
     }
 
-    /// The memory of `server` is gone.
+    /// Notes that `server` has lost its memory.
     pub(crate) fn forget(&mut self, server: usize) {
         self.said[server].fill(0);
     }
 }
 
-/// The location that is reported at `stamp`: in the Pacific, where no town or airport is near, so that an answer
-/// is short; another one for each stamp, so that a stamp with another's location is found out.
+/// The location that is reported with `stamp`. It is in the Pacific, where no town or airport is near, so that answers
+/// are short. It differs for each stamp, so that a stamp with the location of another is detected.
 pub(crate) fn location_at(stamp: Stamp) -> String {
     let mixed = stamp.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
     format!("-48.{:06}-123.{:06}", mixed % 1_000_000, mixed / 1_000_000 % 1_000_000)
@@ -130,15 +131,15 @@ pub(crate) fn write_stamp(out: &mut String, stamp: Stamp) {
     let _ = write!(out, "{}.{:09}", stamp / 1_000_000_000, stamp % 1_000_000_000);
 }
 
-/// Reads what [`write_stamp`] has written.
+/// Reads a stamp that [`write_stamp`] has written.
 pub(crate) fn read_stamp(text: &str) -> Option<Stamp> {
     let (seconds, nanos) = text.split_once('.').filter(|(_, nanos)| nanos.len() == 9)?;
     seconds.parse::<u64>().ok()?.checked_mul(1_000_000_000)?.checked_add(nanos.parse().ok()?)
 }
 
-/// The client and stamp that an AT line of ours tells of; nothing if no report of ours reads so.
+/// Returns the client and stamp of an AT line; `None` if the line cannot stem from a report of this program.
 ///
-/// `by`: the only server that may be named in it, if there is only one.
+/// `by`: the server that the line must name, if that is known.
 pub(crate) fn read_at(line: &str, by: Option<&str>) -> Option<(usize, Stamp)> {
     let fields: Vec<&str> = line.split(' ').collect();
     let ["AT", server, _, client, location, stamp] = fields[..] else { return None };

@@ -1,16 +1,16 @@
-//! Real servers, real sockets, and everything that goes wrong with both.
+//! Real servers and real sockets under every fault that can be caused from outside.
 //!
 //! ```text
 //! cargo run --release --example chaos                       a minute of faults under load
 //! cargo run --release --example chaos -- --soak             half an hour: does anything grow?
-//! cargo run --release --example chaos -- --half-open        how soon a silent neighbour is found
-//! cargo run --release --example chaos -- --storm            a hub dies: how soon is everybody back?
-//! cargo run --release --example chaos -- --rolling          servers are replaced under load
+//! cargo run --release --example chaos -- --half-open        how soon is a silent neighbour detected?
+//! cargo run --release --example chaos -- --storm            a hub dies: how soon are all clients and links back?
+//! cargo run --release --example chaos -- --rolling          servers are restarted under load
 //! ```
 //!
-//! It starts `herd serve` processes on loopback, puts a proxy on each edge, reports and asks all the while,
-//! and remembers what it was told. Then the faults end, and what the servers know is held against it. It
-//! prints a table; its exit status is 0 only if all held.
+//! The program starts `herd serve` processes on loopback, puts a proxy on each edge, reports clients and asks for
+//! them all the while, and records the replies. Then the faults end, and it checks the servers' tables against the
+//! record. It prints a table; its exit status is 0 only if all checks pass.
 //!
 //! ```text
 //!   clients ──▶ herd serve Alford ──▶ proxy ──▶ herd serve Parker ◀── clients
@@ -19,9 +19,9 @@
 //!                          slow, frozen, half open
 //! ```
 //!
-//! All of it but the servers is one thread on one reactor: that of this crate, as any program may use it.
-//! Read `ledger.rs` for what is promised, `faults.rs` for what goes wrong, `proxy.rs` for how, `run.rs` for how
-//! it is held together, `plays.rs` for what is measured. docs/chaos.md tells more.
+//! Everything but the servers runs in one thread on one reactor: the crate `herd-reactor`, which any program may use.
+//! `ledger.rs` has the promises, `faults.rs` the faults, `proxy.rs` their effect on connections, `run.rs` the shared
+//! state, `plays.rs` the measurements. docs/chaos.md says more.
 
 mod clients;
 mod dice;
@@ -41,7 +41,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::{env, process};
 
-/// Why a run could not be brought to its end.
+/// The reason for which a run was abandoned.
 type Failed = Box<dyn std::error::Error>;
 
 /// The report's servers.
@@ -50,63 +50,63 @@ const FIVE: [&str; 5] = ["Alford", "Bolden", "Hamilton", "Parker", "Welsh"];
 /// The report's edges, by numbers of [`FIVE`].
 const EDGES_OF_FIVE: [(usize, usize); 5] = [(0, 3), (0, 4), (1, 3), (1, 4), (2, 3)];
 
-/// The hub of a storm. Its name sorts last, so that all dial it.
+/// The hub of a storm. Its name sorts last, so that all other servers dial it.
 const HUB: &str = "Zenith";
 
-/// Real servers on loopback, and everything that goes wrong with them
+/// Run real servers on loopback, cause faults, and check that no acknowledged report is lost
 #[derive(Debug, Parser)]
 #[command(name = "chaos")]
 struct Options {
-    /// For how long things go wrong [default: 60; with --soak 1800]
+    /// Duration of the faults, in seconds [default: 60; with --soak 1800]
     #[arg(long)]
     seconds: Option<u64>,
-    /// What chance begins with [default: the clock]
+    /// Seed of the random generator [default: from the clock]
     #[arg(long)]
     seed: Option<u64>,
-    /// When servers sync what they know; off: they have no journal
+    /// When the servers sync their journals; off: no journals
     #[arg(long, value_enum, default_value_t = Journal::Everysec)]
     journal: Journal,
-    /// Who is killed loses its journal, too
+    /// Remove the journal of each server that is killed
     #[arg(long)]
     lose_disks: bool,
-    /// The same, but it is expected to be there: a run that must fail, to see that a loss is seen
+    /// Remove journals but expect their reports to survive: a run that must fail, to show that a loss is detected
     #[arg(long)]
     control: bool,
-    /// Servers talk by TLS, with certificates made for the run
+    /// Connect the servers by mutual TLS, with certificates made for the run
     #[arg(long)]
     tls: bool,
-    /// How many servers [default: 5, the report's; with --storm 51]
+    /// Number of servers [default: 5, the report's; with --storm 51]
     #[arg(long, value_parser = clap::value_parser!(u8).range(2..=64))]
     servers: Option<u8>,
-    /// How many clients are reported of
+    /// Number of clients whose locations are reported
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     clients: u32,
-    /// How many connections report and ask [default: 4 for each server; with --storm 2000]
+    /// Number of connections that report and ask [default: 4 for each server; with --storm 2000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=15_000))]
     connections: Option<u32>,
     /// Commands a second, of all connections together
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: u32,
-    /// How often: stops with --half-open, restarts with --storm and --rolling [default: 3, 3, 100]
+    /// Number of stops (--half-open) or restarts (--storm, --rolling) [default: 3, 3, 100]
     #[arg(long)]
     times: Option<u32>,
-    /// Where topologies, logs and journals are; removed at the end if all held [default: a new one in the
-    /// temporary folder]
+    /// Folder of topologies, logs and journals; must not exist, and is removed if all checks pass [default: a new
+    /// one in the temporary folder]
     #[arg(long)]
     folder: Option<PathBuf>,
-    /// Nothing is killed, and the memory of each server is measured
+    /// Kill no server, and measure the memory of each
     #[arg(long, group = "play")]
     soak: bool,
-    /// Nothing goes wrong at all, to compare with
+    /// Cause no faults, for comparison
     #[arg(long)]
     calm: bool,
-    /// Measure how soon a neighbour that has fallen silent is found, with the default limits
+    /// Measure how soon a neighbour that has fallen silent is detected, with the default limits
     #[arg(long, group = "play")]
     half_open: bool,
-    /// Measure how soon all are back after a server with many neighbours and clients was killed
+    /// Measure how soon all clients and links are back after a hub was killed
     #[arg(long, group = "play")]
     storm: bool,
-    /// End one server after the other in good order, and start it again, under load
+    /// Restart one server after the other with SIGTERM, under load
     #[arg(long, group = "play")]
     rolling: bool,
 }
@@ -132,7 +132,7 @@ impl Journal {
 }
 
 impl Options {
-    /// Chosen before the first use: see `main`.
+    /// The seed, which `main` has set before the first use.
     fn seed(&self) -> u64 {
         self.seed.unwrap_or_default()
     }
@@ -142,11 +142,13 @@ impl Options {
         self.folder.clone().unwrap_or_else(new)
     }
 
-    /// The herd that is to be.
+    /// The herd that these options describe.
     fn plan(&self) -> Result<Plan, Failed> {
         let folder = self.folder();
         if folder.exists() {
-            return Err(format!("{} is there already", folder.display()).into());
+            return Err(
+                format!("--folder {} exists already: name a new one", folder.display()).into()
+            );
         }
         let number = usize::from(self.servers.unwrap_or(if self.storm { 51 } else { 5 }));
         let (names, edges) = match number {
@@ -159,7 +161,7 @@ impl Options {
     }
 }
 
-/// A ring with a chord from every third to the one opposite.
+/// A ring with a chord from every third server to the opposite one.
 fn ring(number: usize) -> (Vec<String>, Vec<(usize, usize)>) {
     let names = (0..number).map(|n| format!("Server{n:02}")).collect();
     let neighbours = (0..number).map(|n| (n, (n + 1) % number));
@@ -172,7 +174,7 @@ fn ring(number: usize) -> (Vec<String>, Vec<(usize, usize)>) {
     (names, edges)
 }
 
-/// One hub, the last, and all others its neighbours.
+/// A star: the last server is the hub, and all others are its neighbours.
 fn star(number: usize) -> (Vec<String>, Vec<(usize, usize)>) {
     let leaves = (1..number).map(|n| format!("Leaf{n:02}"));
     let edges = (0..number - 1).map(|leaf| (leaf, number - 1)).collect();
@@ -192,20 +194,20 @@ fn main() -> ExitCode {
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            println!("not all held; logs and journals are kept in {}", options.folder().display());
+            println!("a check failed; logs and journals are in {}", options.folder().display());
             ExitCode::FAILURE
         }
         Err(why) => {
             eprintln!("chaos: seed {}: {why}", options.seed());
             if options.folder().exists() {
-                eprintln!("chaos: logs and journals are kept in {}", options.folder().display());
+                eprintln!("chaos: logs and journals are in {}", options.folder().display());
             }
             ExitCode::FAILURE
         }
     }
 }
 
-/// As far as it goes: what cannot be had is missed where it is needed.
+/// Raises the descriptor limit as far as the kernel allows. If it is too low, later calls fail and say so.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });

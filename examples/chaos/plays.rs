@@ -1,4 +1,4 @@
-//! What is played: which faults, what is measured, and what must hold at the end.
+//! The plays: their faults, their measurements, and the checks at the end.
 
 use crate::clients::Load;
 use crate::faults::{ALL, OF_NETWORKS};
@@ -12,67 +12,68 @@ use serde_json::Value;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// How often each connection of the load speaks.
+/// How often each connection of the load sends commands.
 const SPEAKS_EVERY: Duration = Duration::from_millis(20);
 
-/// Of a hub: often enough to see how long it takes to be back, seldom enough for thousands.
+/// How often each connection to a hub sends a command: often enough to measure the recovery, seldom enough for
+/// thousands of connections.
 const SPEAKS_TO_HUB_EVERY: Duration = Duration::from_millis(1_000);
 
-/// How much a server's memory may grow, in KiB a minute, when it has warmed up: by the straight line that is
-/// nearest to it then. In a short soak [steps](STEP_MIN) do not count.
+/// Maximum growth of a server's memory after the warm-up, in KiB a minute: the slope of the fitted line. In a short soak
+/// [steps](STEP_MIN) are left out.
 const SLOPE_MAX: f64 = 1.0;
 
-/// From so many KiB more than at the look before, half a second ago, memory has grown by a step: a server has made
-/// a buffer, as more had to wait in it than ever before. One of them is steep within [`STEPS_MINUTES`].
+/// The least growth, in KiB from one sample to the next (half a second), that is a step: the server has allocated a
+/// buffer, because more data had to wait than ever before. A single step is steep within [`STEPS_MINUTES`].
 const STEP_MIN: f64 = 12.0;
 
-/// The first so much of a soak is not judged: there each server meets its worst moments, and buffers find their size.
+/// The part of a soak that is not judged: in it each server meets its worst moments, and buffers reach their size.
 const WARM_UP: f64 = 1.0 / 3.0;
 
-/// A soak of fewer minutes is not judged by its slope: one page more, once, would be steep.
+/// The slope of a soak of fewer minutes is not judged: a single new page would be steep.
 const SLOPE_MINUTES: f64 = 20.0;
 
-/// From so many minutes on steps count, too: a leak may come in pieces of any size.
+/// In a soak of at least this many minutes steps count, too: a leak may come in pieces of any size.
 const STEPS_MINUTES: f64 = 40.0;
 
-/// How often the worst moments are met; each time others coincide.
+/// How often the worst moments are repeated; each time others coincide.
 const WORST_TIMES: usize = 3;
 
-/// Longer than a link may be silent, by `silence_ms`.
+/// Longer than `silence_ms`.
 const BEYOND_SILENCE: Duration = Duration::from_secs(17);
 
-/// Long enough for nearly every client to be reported of anew, and shorter than the patience of connections: so
-/// all of them wait with all that they may ask.
+/// Long enough for nearly every client to be reported again, and shorter than the timeout of connections, so that all
+/// of them wait with as many commands as they may send.
 const A_WHILE: Duration = Duration::from_secs(4);
 
-/// How long it then takes until most has been told and answered.
+/// The time after which most reports have spread and most commands are answered again.
 const RECOVERY: Duration = Duration::from_secs(3);
 
-/// What a server may have at most, in KiB: a table of a thousand clients with its sums (1 MiB), the reactor's spare
-/// buffers (1.7 MiB), for each of three neighbours as much as waits at most (256 KiB), and 1 MiB for all else.
+/// Maximum memory of a server, in KiB: a table of a thousand clients with its digests (1 MiB), the reactor's spare
+/// buffers (1.7 MiB), a full send buffer for each of three neighbours (256 KiB), and 1 MiB for the rest.
 const MEMORY_MAX: f64 = 4_608.0;
 
-/// How soon a neighbour that has fallen silent must be found: `silence_ms`, and a second.
+/// The time within which a silent neighbour must be detected: `silence_ms`, and a second.
 const FOUND_WITHIN: Duration = Duration::from_secs(16);
 
-/// How long a hub is away: until all have tried in vain, and wait.
+/// How long a killed hub stays away: until all connectors have failed once and wait.
 const AWAY: Duration = Duration::from_secs(3);
 
-/// How soon all must be back when a hub is.
+/// The time within which all clients and links must be back after a hub's restart.
 const BACK_WITHIN: Duration = Duration::from_secs(35);
 
-/// How a server ends that was asked to.
+/// The time within which a server must exit after SIGTERM.
 const ENDED_WITHIN: Duration = Duration::from_secs(20);
 
-/// The load of `options`: so many connections, and their share of the rate each.
+/// The load of `options`: the number of connections, and each one's share of the rate.
 fn load(options: &Options, connections: usize, every: Duration) -> Load {
     let each = f64::from(options.rate) * every.as_secs_f64() / connections as f64;
-    // Less than one at a time is one, but less often.
+    // If the share is less than one command at a time, one command is sent less often.
     let stretch = (1.0 / each).max(1.0);
     Load::new(connections, every.mul_f64(stretch), (each * stretch).round() as usize)
 }
 
-/// A herd on which the clients are spread over all servers.
+/// Starts a herd with the connections spread over all servers.
 fn spread(options: &Options) -> Result<Stage, Failed> {
     let plan = options.plan()?;
     let servers: Vec<usize> = (0..plan.names.len()).collect();
@@ -80,7 +81,7 @@ fn spread(options: &Options) -> Result<Stage, Failed> {
     Stage::new(options, plan, load(options, connections, SPEAKS_EVERY), &servers)
 }
 
-/// The words that ask for the same again.
+/// The headline: what is played, and the settings with which to repeat it.
 fn headline(options: &Options, what: &str, servers: usize) -> String {
     let journal = options.journal.sync().unwrap_or("off");
     let tls = if options.tls { ", TLS" } else { "" };
@@ -89,7 +90,8 @@ fn headline(options: &Options, what: &str, servers: usize) -> String {
     format!("{what}: {servers} servers, journal {journal}{disks}{tls}, seed {seed}")
 }
 
-/// Ends a play: all must know the same, and all that they must know; then nothing is left behind.
+/// Ends a play: checks that all tables are equal and that no promised report is lost. Removes the folder if all checks
+/// have passed.
 fn end(stage: &mut Stage, mut table: Table) -> Result<bool, Failed> {
     stage.hush()?;
     let state = stage.settle()?;
@@ -110,7 +112,7 @@ fn end(stage: &mut Stage, mut table: Table) -> Result<bool, Failed> {
     Ok(table.all_held)
 }
 
-/// Faults of all kinds under load; or, for a soak, those of networks, and what memory does meanwhile.
+/// Plays faults of all kinds under load; in a soak only faults that kill no server, while it samples memory.
 pub(crate) fn faults(options: &Options) -> Result<bool, Failed> {
     let seconds = options.seconds.unwrap_or(if options.soak { 1_800 } else { 60 });
     let time = Duration::from_secs(seconds);
@@ -119,7 +121,7 @@ pub(crate) fn faults(options: &Options) -> Result<bool, Failed> {
     let what = if options.soak { "soak" } else { "chaos" };
     let head = headline(options, what, servers);
     let mut table = Table::new(&format!("{head}, {seconds} s of faults"));
-    // All connections stand before anything breaks, so that descriptors can be compared.
+    // All connections are up before the first fault, so that descriptors can be compared.
     stage.wait("all connections are answered", PATIENCE, all_answered(0))?;
     let before = descriptors(stage.run());
     let menu = match options.soak {
@@ -159,8 +161,8 @@ pub(crate) fn faults(options: &Options) -> Result<bool, Failed> {
     end(&mut stage, table)
 }
 
-/// What else would come once in hours, and needs the most memory: all links are down or silent, and all at once
-/// there again with everything to tell; a server is stopped, or all of them, and wakes to all that waited.
+/// Causes the moments that need the most memory, which would happen at random once in hours: all links are down or
+/// silent and return at once with a full backlog; one server or all are stopped, and wake to all the queued data.
 fn worst_moments(stage: &mut Stage) -> Result<(), Failed> {
     let servers = stage.run().servers.all.len();
     for _ in 0..WORST_TIMES {
@@ -177,7 +179,7 @@ fn worst_moments(stage: &mut Stage) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Has all links be in `weather` for so long.
+/// Puts all links into `weather` for `time`, and lets them recover.
 fn all_links(stage: &mut Stage, weather: Weather, time: Duration) -> Result<(), Failed> {
     for (weather, time) in [(weather, time), (Weather::Fair, RECOVERY)] {
         let (run, core) = stage.parts();
@@ -187,7 +189,7 @@ fn all_links(stage: &mut Stage, weather: Weather, time: Duration) -> Result<(), 
     Ok(())
 }
 
-/// Has `servers` stand still for so long.
+/// Stops `servers` for `time`, and lets them recover.
 fn stop(stage: &mut Stage, servers: Range<usize>, time: Duration) -> Result<(), Failed> {
     for (frozen, time) in [(true, time), (false, RECOVERY)] {
         stage.run().servers.all[servers.clone()]
@@ -198,7 +200,7 @@ fn stop(stage: &mut Stage, servers: Range<usize>, time: Duration) -> Result<(), 
     Ok(())
 }
 
-/// Whether a soak of so many minutes is judged by how fast memory grows.
+/// Whether a soak of this many minutes is judged by the growth of memory.
 fn is_judged(minutes: f64) -> bool {
     minutes >= SLOPE_MINUTES
 }
@@ -212,7 +214,7 @@ fn descriptors(run: &Run) -> Vec<usize> {
     run.servers.all.iter().map(|server| server.descriptors()).collect()
 }
 
-/// How each server's memory has grown since it has warmed up: by steps, and between them.
+/// Prints how each server's memory has grown since the warm-up, by steps and between them.
 fn grown(table: &mut Table, run: &Run, minutes: f64) {
     for server in &run.servers.all {
         let warm = server.looks.memory.iter().filter(|(at, _)| *at >= minutes * WARM_UP);
@@ -235,7 +237,7 @@ fn grown(table: &mut Table, run: &Run, minutes: f64) {
     }
 }
 
-/// `points` of time and memory as if no step had been made, and the sum of the steps.
+/// Returns `points` of time and memory with the steps subtracted, and the sum of the steps.
 fn without_steps(points: &[(f64, f64)]) -> (Vec<(f64, f64)>, f64) {
     let mut steps = 0.0;
     let mut before = points.first().map_or(0.0, |point| point.1);
@@ -249,7 +251,7 @@ fn without_steps(points: &[(f64, f64)]) -> (Vec<(f64, f64)>, f64) {
     (without.collect(), steps)
 }
 
-/// One server after the other is stopped; it is measured how soon its neighbours find it dead.
+/// Stops one server after the other, and measures how soon its neighbours close their links to it.
 pub(crate) fn half_open(options: &Options) -> Result<bool, Failed> {
     let mut stage = spread(options)?;
     let servers = stage.run().servers.all.len();
@@ -264,7 +266,7 @@ pub(crate) fn half_open(options: &Options) -> Result<bool, Failed> {
             let linked = |server: &usize| is_linked(run, *server, &name).unwrap_or(true);
             (!neighbours.iter().any(linked)).then(|| seconds_since(begun))
         };
-        let found = stage.wait("the neighbours find out", PATIENCE, unaware)?;
+        let found = stage.wait("the neighbours close their links", PATIENCE, unaware)?;
         let what = format!("{name} stopped, found by {} neighbours", neighbours.len());
         let held = found <= FOUND_WITHIN.as_secs_f64();
         table.must(&what, format_args!("within {found:.1} s"), held);
@@ -284,20 +286,20 @@ fn neighbours(run: &Run, server: usize) -> Vec<usize> {
     other.collect()
 }
 
-/// Whether `server` says that it is linked to `name`; nothing if it says nothing.
+/// Whether `server` says that it is linked to `name`; `None` if it does not answer.
 fn is_linked(run: &Run, server: usize, name: &str) -> Option<bool> {
     let said = run.servers.ask(server)?;
     let link = said["links"].as_array()?.iter().find(|link| link["name"] == name)?;
     link["linked"].as_bool()
 }
 
-/// Whether all links stand, whatever is on its way over them.
+/// Whether all links are up, even if data is still under way.
 fn all_linked(run: &mut Run, _: Moment) -> Option<()> {
     let linked = |server: usize| all_stand(&run.servers.ask(server)?);
     (0..run.servers.all.len()).all(|server| linked(server).is_some()).then_some(())
 }
 
-/// A hub with many neighbours and clients is killed and started again.
+/// Kills a hub with many neighbours and clients, and starts it again.
 pub(crate) fn storm(options: &Options) -> Result<bool, Failed> {
     let plan = options.plan()?;
     let (hub, leaves) = (plan.names.len() - 1, plan.names.len() - 1);
@@ -347,18 +349,18 @@ pub(crate) fn storm(options: &Options) -> Result<bool, Failed> {
     end(&mut stage, table)
 }
 
-/// How long a server's loop has kept anybody waiting since it was last asked, in microseconds, by its own words.
+/// The loop lag in a server's status, in microseconds: the longest since the last reading.
 fn lag(said: &Value) -> Option<u64> {
     said["longest_lag_ms"].as_f64().map(|lag| (lag * 1_000.0) as u64)
 }
 
-/// Whether a server says that all its links stand.
+/// Whether a server's status says that all its links are up.
 fn all_stand(said: &Value) -> Option<()> {
     let links = said["links"].as_array()?;
     links.iter().all(|link| link["linked"] == true).then_some(())
 }
 
-/// How long replies take while `play` goes on.
+/// Measures the latency of replies while `play` runs.
 fn latencies(
     stage: &mut Stage,
     play: impl FnOnce(&mut Stage) -> Result<(), Failed>,
@@ -368,7 +370,7 @@ fn latencies(
     Ok(percentiles(stage.run().load.latencies.take().unwrap_or_default()))
 }
 
-/// How many `times` there are, and how they lie; in microseconds.
+/// Describes `times`, in microseconds: their number, p50, p99 and maximum.
 fn percentiles(mut times: Vec<u64>) -> String {
     times.sort_unstable();
     let shown = |percent| percentile(&times, percent) as f64 / 1_000.0;
@@ -376,7 +378,7 @@ fn percentiles(mut times: Vec<u64>) -> String {
     format!("{}: p50 {half:.1} ms, p99 {most:.1} ms, max {worst:.1} ms", times.len())
 }
 
-/// One server after the other is ended in good order and started again.
+/// Ends one server after the other with SIGTERM, and starts it again.
 pub(crate) fn rolling(options: &Options) -> Result<bool, Failed> {
     let mut stage = spread(options)?;
     let servers = stage.run().servers.all.len();
@@ -391,7 +393,7 @@ pub(crate) fn rolling(options: &Options) -> Result<bool, Failed> {
         stage.run().servers.all[server].terminate();
         let begun = Instant::now();
         let ended = |run: &mut Run, _| run.servers.all[server].ended();
-        let status = stage.wait("it ends", ENDED_WITHIN, ended)?;
+        let status = stage.wait("the server exits after SIGTERM", ENDED_WITHIN, ended)?;
         slowest = slowest.max(seconds_since(begun));
         statuses += u32::from(!status.success());
         let run = stage.run();

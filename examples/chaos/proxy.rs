@@ -1,13 +1,13 @@
-//! The proxies: one for each edge, between the server that dials and the one that is dialled. What a network
-//! does to a connection is done here.
+//! The proxies: one for each edge, between the server that dials and the server that is dialled. They cause the faults
+//! of networks.
 //!
 //! ```text
 //!   Alford ──▶ [inbound ═ outbound] ──▶ Parker
 //!                 └─ pair of an edge
 //! ```
 //!
-//! In: bytes of either side. Out: the same bytes on the other, late or not at all, as the edge's
-//! [`Weather`] has it. They are never changed: TCP does not let that happen.
+//! In: bytes from either side. Out: the same bytes on the other side, late or not at all, as the edge's [`Weather`]
+//! says. The proxies never change bytes, because TCP does not either.
 
 use crate::run::Run;
 use herd_reactor::{
@@ -18,35 +18,35 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// What waits for one side; while there is more, the other is not read.
+/// Maximum bytes that wait for one side; beyond it the other side is not read.
 const WAITING_BYTES: usize = 256 * 1_024;
 
-/// Pieces that are late at one end; with more it is not read.
+/// Maximum delayed pieces of one side; beyond it that side is not read.
 const LATE_PIECES: usize = 256;
 
-/// How long the dialled server may take to accept.
+/// Timeout for the connection to the dialled server.
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(5);
 
-/// What becomes of the bytes of an edge.
+/// The state of an edge: how the proxy treats its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Weather {
-    /// They go on at once.
+    /// Bytes are passed on at once.
     #[default]
     Fair,
-    /// They are late.
+    /// Bytes are delayed.
     Slow(Duration),
-    /// They wait, in both directions.
+    /// Bytes wait, in both directions.
     Frozen,
-    /// They wait in one direction: from the one that dials.
+    /// Bytes from the dialling server wait; the other direction works.
     FrozenOneWay,
-    /// There is no connection, and none is made.
+    /// Connections are cut, and new ones are closed at once.
     Down,
 }
 
 /// One edge.
 #[derive(Debug)]
 pub(crate) struct Edge {
-    /// Where the dialled server really is.
+    /// The real address of the dialled server.
     pub(crate) to: SocketAddr,
     pub(crate) weather: Weather,
     ends: BTreeMap<ConnId, End>,
@@ -55,18 +55,18 @@ pub(crate) struct Edge {
 /// One end of a pair.
 #[derive(Clone, Copy, Debug)]
 struct End {
-    /// The other one. None: it is not there yet, or it is gone and this one has not been told.
+    /// The other end. `None`: it is not connected yet, or it is gone and this end was not notified.
     partner: Option<ConnId>,
     is_inbound: bool,
 }
 
 impl Edge {
-    /// To the server at `to`.
+    /// Creates the edge to the server at `to`.
     pub(crate) fn new(to: SocketAddr) -> Edge {
         Edge { to, weather: Weather::Fair, ends: BTreeMap::new() }
     }
 
-    /// Changes the weather; what waited goes on if it may.
+    /// Changes the weather, and passes on the bytes that need not wait any more.
     pub(crate) fn set(&mut self, core: &mut Core<Run>, weather: Weather) {
         self.weather = weather;
         if weather == Weather::Down {
@@ -80,12 +80,12 @@ impl Edge {
         }
     }
 
-    /// Breaks all its connections, with a reset on both sides.
+    /// Cuts all connections, with a reset on both sides.
     pub(crate) fn cut(&mut self, core: &mut Core<Run>) {
         self.ends.keys().for_each(|&id| core.abort_connection(id));
     }
 
-    /// Breaks its connections on one side. The other side is not told, and nothing answers it any more.
+    /// Resets one side of each connection. The other side is not notified and receives nothing any more.
     pub(crate) fn half_open(&mut self, core: &mut Core<Run>, keeps_inbound: bool) {
         for (&id, end) in &mut self.ends {
             let partner = end.partner.take();
@@ -108,7 +108,7 @@ impl Edge {
     }
 }
 
-/// Takes the connections of the server that dials.
+/// Accepts the connections of the dialling server.
 #[derive(Debug)]
 pub(crate) struct Inbound(pub(crate) usize);
 
@@ -130,7 +130,7 @@ impl Factory<Run> for Inbound {
     }
 }
 
-/// Makes the other end of an inbound connection.
+/// Connects the other end of an inbound connection to the dialled server.
 #[derive(Debug)]
 struct Outbound {
     edge: usize,
@@ -144,7 +144,7 @@ impl Factory<Run> for Outbound {
         _peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Run>>> {
         let edge = &mut cx.state.edges[self.edge];
-        // It may be gone by now.
+        // The inbound end may be gone by now.
         edge.ends.get_mut(&self.inbound)?.partner = Some(cx.id);
         edge.ends.insert(cx.id, End { partner: Some(self.inbound), is_inbound: false });
         Some(Box::new(Pipe::new(self.edge, false)))
@@ -163,7 +163,7 @@ impl ClientFactory<Run> for Outbound {
     }
 }
 
-/// What comes in at one end goes out at the other.
+/// One end of a pair: passes the bytes that it receives to the other end.
 #[derive(Debug)]
 struct Pipe {
     edge: usize,
@@ -177,7 +177,7 @@ impl Pipe {
     }
 
     fn pass_on(&self, cx: &mut Context<'_, Run>, data: &[u8]) {
-        // Of a half-open connection nobody hears what is said.
+        // The bytes of a half-open connection are lost.
         let Some(partner) = cx.state.edges[self.edge].partner(cx.id) else { return };
         cx.core.write(partner, data);
         if cx.core.pending(partner) > WAITING_BYTES {
@@ -200,11 +200,11 @@ impl Protocol<Run> for Pipe {
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, Run>) -> Flow {
-        // What waits for this end holds up the other, and never this one: or both could wait.
+        // A full send buffer of this end pauses the other end and not this one, or both could pause for ever.
         cx.core.unregister_producer(cx.id);
         let edge = &cx.state.edges[self.edge];
         match edge.partner(cx.id) {
-            // Until the other end stands there is nowhere to go to.
+            // Until the other end is connected, there is no destination for bytes.
             None => cx.pause_producing(),
             Some(inbound) => {
                 if edge.ends.get(&cx.id).is_some_and(|end| edge.holds_up(end)) {
@@ -233,7 +233,7 @@ impl Protocol<Run> for Pipe {
         Ok(())
     }
 
-    /// A piece is due. Each has its timer, and the first that came goes first.
+    /// Passes on the oldest delayed piece. Each piece has a timer of its own.
     fn timer(&mut self, cx: &mut Context<'_, Run>, _timer: TimerId) -> Flow {
         if let Some(piece) = self.late.pop_front() {
             self.pass_on(cx, &piece);
@@ -242,7 +242,7 @@ impl Protocol<Run> for Pipe {
         Ok(())
     }
 
-    /// All that waited for this end has gone, so the other may be read again.
+    /// The send buffer of this end is empty, so the other end is read again.
     fn resume_producing(&mut self, cx: &mut Context<'_, Run>) -> Flow {
         if let Some(partner) = cx.state.edges[self.edge].partner(cx.id) {
             self.go_on(partner, cx.state, cx.core);

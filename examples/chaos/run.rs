@@ -1,4 +1,4 @@
-//! One run: a herd, its proxies and its clients, on one reactor. All plays begin and end with it.
+//! One run: a herd, its proxies and its clients, on one reactor. All plays start and end here.
 
 use crate::clients::{self, Load};
 use crate::dice::Dice;
@@ -14,14 +14,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How often something is looked at that is waited for.
+/// How often an awaited condition is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// How often the kernel is asked about the processes.
+/// How often the processes are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_millis(500);
 
-/// How long it may take until all is well: a dead link is noticed (15 s), then dialled (5 s), then greeted
-/// (5 s); and as long again, for a machine that is busy.
+/// The time within which the herd must recover: a dead link is detected (15 s), dialled (5 s) and greeted (5 s);
+/// twice that, for a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(50);
 
 /// What all connections of this program share.
@@ -34,9 +34,9 @@ pub(crate) struct Run {
     pub(crate) load: Load,
     pub(crate) faults: Faults,
     begun: Moment,
-    /// Somebody wants it to end.
+    /// Whether SIGINT or SIGTERM was received.
     pub(crate) is_interrupted: bool,
-    /// What went wrong within a call, where nobody could be told.
+    /// An error in a callback, which cannot return it.
     pub(crate) broken: Option<String>,
 }
 
@@ -48,7 +48,7 @@ impl Shared for Run {
     }
 }
 
-/// A run, and the loop under it.
+/// A run and its reactor.
 #[derive(Debug)]
 pub(crate) struct Stage {
     reactor: Reactor<MioIo, Run>,
@@ -108,11 +108,11 @@ impl Stage {
         self.reactor.parts()
     }
 
-    /// Lets it run for so long.
+    /// Runs the reactor for `time`.
     pub(crate) fn play(&mut self, time: Duration) -> Result<(), Failed> {
         let (_, core) = self.reactor.parts();
         let until = core.now() + time;
-        // So that the loop wakes then.
+        // The timer only wakes the loop at that time.
         core.call_later(time, |_, _| {});
         while self.reactor.parts().1.now() < until {
             self.reactor.turn()?;
@@ -127,7 +127,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Lets it run until `seen` sees `what`, and says what it saw.
+    /// Runs the reactor until `seen` returns a value, and returns that. `what` describes the condition in the error.
     pub(crate) fn wait<T>(
         &mut self,
         what: &str,
@@ -147,19 +147,19 @@ impl Stage {
         }
     }
 
-    /// Ends the load, and waits until all replies are there.
+    /// Stops the load, and waits until all replies have arrived.
     pub(crate) fn hush(&mut self) -> Result<(), Failed> {
         self.run().load.is_on = false;
-        self.wait("all replies are there", PATIENCE, |run, _| (run.load.waiting == 0).then_some(()))
+        self.wait("all replies arrive", PATIENCE, |run, _| (run.load.waiting == 0).then_some(()))
     }
 
-    /// Waits until all know the same and are linked; returns the hash of what they know.
+    /// Waits until all servers are linked and have equal tables; returns the hash of the table.
     pub(crate) fn settle(&mut self) -> Result<String, Failed> {
         let equal = |run: &mut Run, _| run.servers.state_of_all();
-        self.wait("all know the same", PATIENCE, equal)
+        self.wait("all tables are equal", PATIENCE, equal)
     }
 
-    /// Asks every server for every client. Returns what is lost: less than must be known, or of another report.
+    /// Asks every server for every client. Returns the losses: answers with no report, or an older one than expected.
     pub(crate) fn lost(&mut self) -> Result<Lost, Failed> {
         let run = self.run();
         let mut lost = Lost::default();
@@ -187,18 +187,18 @@ impl Stage {
     }
 }
 
-/// What the last questions have found.
+/// The result of the questions at the end.
 #[derive(Debug, Default)]
 pub(crate) struct Lost {
-    /// Answers.
+    /// The number of answers.
     pub(crate) checked: usize,
-    /// Those that were older than they had to be.
+    /// Answers that are older than expected, each as a text.
     pub(crate) reports: Vec<String>,
-    /// Clients whose newest report was known only to a server that then lost its memory: nobody has promised these.
+    /// Clients whose newest report only one server had acknowledged, which then lost its memory. No promise covers these.
     pub(crate) with_memory: BTreeSet<usize>,
 }
 
-/// The first line of an answer; the rest is read, too.
+/// Reads a whole answer and returns its first line.
 fn answer(reader: &mut BufReader<TcpStream>) -> Result<String, Failed> {
     let mut line = String::new();
     reader.by_ref().take(1 << 20).read_line(&mut line)?;
@@ -212,7 +212,7 @@ fn answer(reader: &mut BufReader<TcpStream>) -> Result<String, Failed> {
     Ok(line)
 }
 
-/// Looks at the processes, now and for ever.
+/// Samples the processes, now and every `SAMPLE_EVERY`.
 fn sample(run: &mut Run, core: &mut Core<Run>) {
     let minutes = (core.now() - run.begun).as_secs_f64() / 60.0;
     run.servers.look(minutes);

@@ -1,8 +1,7 @@
-//! The servers: a folder, a topology for each, a process for each; and what the kernel and the servers
-//! themselves say of it.
+//! The servers: one folder, and for each server a topology, a process, samples from the kernel and its own status.
 //!
-//! Each server has a topology file of its own. They differ in one thing: whoever dials a neighbour finds in
-//! its file the proxy of that edge in the place of the neighbour.
+//! Each server has a topology file of its own. The files differ in one thing: where a server dials a neighbour, its
+//! file has the address of that edge's proxy instead of the neighbour's.
 
 use crate::Failed;
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,17 +16,17 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Ports that outgoing connections do not get; the lower ones are other people's favourites.
+/// Ports below the kernel's range for outgoing connections, and above those that other programs like to use.
 const PORTS: std::ops::Range<u16> = 15_000..32_768;
 
-/// How long a server may take to say how it is.
+/// Maximum time for a server to answer STATUS.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 
-/// What a herd is to be like.
+/// The description of a herd.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) names: Vec<String>,
-    /// Pairs of numbers of `names`; of each the first sorts first, so it dials.
+    /// Pairs of indexes into `names`. The first name of a pair sorts first, so that server dials.
     pub(crate) edges: Vec<(usize, usize)>,
     /// `sync` of `[journal]`; `None`: no journal.
     pub(crate) journal: Option<&'static str>,
@@ -36,36 +35,35 @@ pub(crate) struct Plan {
     pub(crate) folder: PathBuf,
 }
 
-/// All servers. Whoever still runs is killed when this is dropped.
+/// All servers. Dropping this kills those that still run.
 #[derive(Debug)]
 pub(crate) struct Servers {
     pub(crate) plan: Plan,
     pub(crate) all: Vec<Server>,
 }
 
-/// One server, over all its processes.
+/// One server, across all its processes.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) client: SocketAddr,
     pub(crate) peer: SocketAddr,
     child: Option<Child>,
-    /// It was sent SIGSTOP.
+    /// Whether it was sent SIGSTOP.
     pub(crate) is_frozen: bool,
-    /// It was sent SIGTERM.
+    /// Whether it was sent SIGTERM.
     is_ending: bool,
-    /// Times that its memory was taken from it.
+    /// How often it has lost its memory.
     pub(crate) losses: u64,
-    /// Times that it ended, and nobody had asked it to.
+    /// The times that it exited unasked, each as a text.
     pub(crate) ended_itself: Vec<String>,
     pub(crate) looks: Looks,
 }
 
-/// What the kernel said of a server's process, all times it was looked at.
+/// Samples of a server's processes, from the kernel.
 #[derive(Debug, Default)]
 pub(crate) struct Looks {
-    /// Memory of its own (RssAnon) in KiB, and when, in minutes since the run began; of the process that
-    /// runs now, since it was started.
+    /// Samples of the present process: minutes since the run began, and private memory (RssAnon) in KiB.
     pub(crate) memory: Vec<(f64, f64)>,
     pub(crate) most_memory_kib: u64,
     pub(crate) most_descriptors: usize,
@@ -73,9 +71,9 @@ pub(crate) struct Looks {
 }
 
 impl Servers {
-    /// Finds ports, and writes nothing yet.
+    /// Chooses free ports for all servers. Writes nothing yet.
     pub(crate) fn new(plan: Plan) -> Result<Servers, Failed> {
-        // All are held until all are found, so that none is found twice.
+        // All ports are held until the last is found, so that none is found twice.
         let mut held = Vec::new();
         let mut all = Vec::new();
         for name in &plan.names {
@@ -100,9 +98,9 @@ impl Servers {
         Ok(Servers { plan, all })
     }
 
-    /// Writes the folder: topologies, and certificates if they are wanted.
+    /// Writes the topologies and, if the plan has TLS, the certificates.
     ///
-    /// `proxies`: where each edge is dialled, in the order of the plan's edges.
+    /// `proxies` has the address to dial for each edge, in the order of the plan's edges.
     pub(crate) fn write(&self, proxies: &[SocketAddr]) -> Result<(), Failed> {
         fs::create_dir_all(&self.plan.folder)?;
         for server in 0..self.all.len() {
@@ -128,7 +126,7 @@ impl Servers {
     fn topology_text(&self, own: usize, proxies: &[SocketAddr]) -> String {
         let mut text = "herd = \"chaos\"\n".to_owned();
         if let Some(sync) = self.plan.journal {
-            // So small that it is compacted now and then.
+            // Small, so that the journal is compacted now and then.
             let _ = write!(text, "[journal]\nsync = \"{sync}\"\ncompact_bytes = 1_048_576\n");
         }
         if self.plan.tls {
@@ -168,8 +166,8 @@ impl Servers {
         let child = Command::new(&self.plan.program)
             .arg("serve")
             .arg(&self.all[server].name)
-            // It ends with us, however we end; a group of its own, so that Ctrl-C is ours alone, and that
-            // one that is stopped when we end is woken by the kernel, and ends too.
+            // The server ends when we end, however that happens. It has a process group of its own: then Ctrl-C
+            // reaches only us, and if we end while it is stopped, the kernel wakes it, so that it ends, too.
             .args(["--parent", &process::id().to_string()])
             .process_group(0)
             .arg("--topology")
@@ -186,7 +184,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Removes the journal of `server`, which does not run.
+    /// Removes the journal of `server`, which must not be running.
     pub(crate) fn remove_journal(&mut self, server: usize) -> Result<(), Failed> {
         let folder = self.plan.folder.join("journal").join(&self.all[server].name);
         match folder.exists() {
@@ -195,7 +193,7 @@ impl Servers {
         }
     }
 
-    /// How `server` is, by its own words; nothing if it does not answer.
+    /// Asks `server` for its status; `None` if it does not answer.
     pub(crate) fn ask(&self, server: usize) -> Option<Value> {
         let name = &self.all[server].name;
         let asked = UnixStream::connect(self.plan.folder.join(format!("run/{name}.sock"))).ok()?;
@@ -206,7 +204,7 @@ impl Servers {
         serde_json::from_str(&line).ok()
     }
 
-    /// The hash of what all know, if it is the same, all links stand and nothing is under way.
+    /// The hash of all tables, if it is the same everywhere, all links are up and nothing is under way.
     pub(crate) fn state_of_all(&self) -> Option<String> {
         let mut state = None;
         for server in 0..self.all.len() {
@@ -223,19 +221,19 @@ impl Servers {
         state
     }
 
-    /// Looks at all processes; `minutes` since the run began.
+    /// Samples all processes, `minutes` after the run began.
     pub(crate) fn look(&mut self, minutes: f64) {
         self.all.iter_mut().for_each(|server| server.look(minutes));
     }
 
-    /// Panics that the servers have written of.
+    /// Counts the panics in the servers' output.
     pub(crate) fn panics(&self) -> usize {
         let texts = (0..self.all.len()).map(|server| self.output(server));
         let texts = texts.filter_map(|path| fs::read(path).ok());
         texts.map(|text| String::from_utf8_lossy(&text).matches("panicked at").count()).sum()
     }
 
-    /// Ends all, and removes the folder, which nobody else has: it was not there before.
+    /// Kills all servers, and removes the folder, which this run has created.
     pub(crate) fn remove(&mut self) -> Result<(), Failed> {
         self.all.iter_mut().for_each(Server::kill);
         Ok(fs::remove_dir_all(&self.plan.folder)?)
@@ -243,22 +241,22 @@ impl Servers {
 }
 
 impl Server {
-    /// Ends it as kill -9 does, and waits until it is gone.
+    /// Kills the process with SIGKILL, and waits for its end.
     pub(crate) fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = child.kill();
         let _ = child.wait();
         self.is_frozen = false;
     }
 
-    /// Stops it where it is, or lets it go on.
+    /// Stops the process with SIGSTOP, or resumes it.
     pub(crate) fn freeze(&mut self, frozen: bool) {
         self.is_frozen = frozen;
         self.signal(if frozen { Signal::STOP } else { Signal::CONT });
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM.
     pub(crate) fn terminate(&mut self) {
         self.is_ending = true;
         self.signal(Signal::TERM);
@@ -266,11 +264,11 @@ impl Server {
 
     fn signal(&self, signal: Signal) {
         let Some(child) = &self.child else { return };
-        // It has not been reaped, so its id is still its own, and this cannot fail.
+        // The process was not reaped yet, so its id is still valid, and this cannot fail.
         let _ = kill_process(Pid::from_child(child), signal);
     }
 
-    /// Its exit status, if it has ended; then it has no process any more.
+    /// Returns the exit status, and reaps the process, if it has ended.
     pub(crate) fn ended(&mut self) -> Option<process::ExitStatus> {
         let status = self.child.as_mut()?.try_wait().ok()??;
         self.child = None;
@@ -298,7 +296,7 @@ impl Server {
         looks.most_threads = looks.most_threads.max(threads);
     }
 
-    /// How many descriptors it has open now.
+    /// How many descriptors the process has open now.
     pub(crate) fn descriptors(&self) -> usize {
         let child = self.child.as_ref().map(Child::id);
         let count = child.and_then(|id| entries(Path::new(&format!("/proc/{id}")), "fd"));
@@ -322,7 +320,7 @@ fn entries(process: &Path, folder: &str) -> Option<usize> {
     Some(fs::read_dir(process.join(folder)).ok()?.count())
 }
 
-/// A port that nobody uses, held until the listener is dropped. `after`: how many were found before.
+/// Finds a free port, which the listener holds until it is dropped. `after`: how many were found before.
 fn free_port(after: usize) -> Result<TcpListener, Failed> {
     let start = process::id().wrapping_mul(7_919) as usize + after;
     let ports = (0..PORTS.len()).map(|step| PORTS.start + ((start + step) % PORTS.len()) as u16);
@@ -330,23 +328,24 @@ fn free_port(after: usize) -> Result<TcpListener, Failed> {
     free.next().ok_or_else(|| "no port is free".into())
 }
 
-/// Builds `herd` as this program was built, and says where it is.
+/// Builds `herd` in the profile of this program, and returns its path.
 pub(crate) fn program() -> Result<PathBuf, Failed> {
     let own = std::env::current_exe()?;
-    let folder = own.parent().and_then(Path::parent).ok_or("this program is in no folder")?;
+    let folder =
+        own.parent().and_then(Path::parent).ok_or("cannot find the folder of this program")?;
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build.args(["build", "--quiet", "--bin", "herd"]).current_dir(env!("CARGO_MANIFEST_DIR"));
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
-    let built = build.status().map_err(|e| format!("herd cannot be built: {e}"))?;
+    let built = build.status().map_err(|e| format!("cannot run cargo to build herd: {e}"))?;
     match built.success() {
         true => Ok(folder.join("herd")),
-        false => Err("herd cannot be built".into()),
+        false => Err("cargo could not build herd: see its errors above".into()),
     }
 }
 
-/// How long something took, to be shown.
+/// The seconds since `then`.
 pub(crate) fn seconds_since(then: Instant) -> f64 {
     then.elapsed().as_secs_f64()
 }

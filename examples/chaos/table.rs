@@ -1,4 +1,4 @@
-//! What is printed: rows of a name and what was measured, and whether that is as it must be.
+//! The printed table: rows with a name, a measurement, and whether a check failed.
 
 use crate::ledger::{Ledger, Mistakes};
 use crate::servers::{Looks, Servers};
@@ -7,37 +7,37 @@ use std::fmt::Display;
 /// Width of the names.
 const WIDTH: usize = 40;
 
-/// Prints rows as they come, and remembers whether all held.
+/// Prints rows at once, and remembers whether all checks passed.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) all_held: bool,
 }
 
 impl Table {
-    /// With a headline.
+    /// Starts a table, with a headline.
     pub(crate) fn new(head: &str) -> Table {
         println!("{head}\n");
         Table { all_held: true }
     }
 
-    /// A measurement that must be nothing in particular.
+    /// Prints a measurement without a check.
     pub(crate) fn row(&mut self, name: &str, value: impl Display) {
         println!("{name:WIDTH$}{value}");
     }
 
-    /// One that must be as it is.
+    /// Prints a measurement and, if `held` is false, that its check failed.
     pub(crate) fn must(&mut self, name: &str, value: impl Display, held: bool) {
         self.all_held &= held;
         println!("{name:WIDTH$}{value}{}", if held { "" } else { "   <-- does not hold" });
     }
 
-    /// Something that must not have happened, and what it was.
+    /// Prints the number of `mistakes`, which must be 0, and the first of them.
     pub(crate) fn never(&mut self, name: &str, mistakes: &Mistakes) {
         self.must(name, mistakes.count, mistakes.count == 0);
         mistakes.shown.iter().for_each(|what| println!("    {what}"));
     }
 
-    /// What clients met.
+    /// Prints the counts of replies.
     pub(crate) fn replies(&mut self, ledger: &Ledger) {
         self.row("reports acknowledged", ledger.acknowledged);
         self.row("questions answered", ledger.answered);
@@ -46,7 +46,7 @@ impl Table {
         self.never("replies older than ones before", &ledger.went_back);
     }
 
-    /// What the processes have used, and whether one of them has misbehaved.
+    /// Prints the resources that the processes have used, and their exits and panics.
     pub(crate) fn processes(&mut self, servers: &Servers) {
         let looks = |of: fn(&Looks) -> u64| servers.all.iter().map(move |server| of(&server.looks));
         let memory = looks(|looks| looks.most_memory_kib).max().unwrap_or(0);
@@ -64,7 +64,7 @@ impl Table {
     }
 }
 
-/// The slope of the straight line that is nearest to `points`, by least squares; 0 of fewer than two.
+/// The slope of the line fitted to `points` by least squares; 0 if there are fewer than two.
 pub(crate) fn slope(points: &[(f64, f64)]) -> f64 {
     let count = points.len() as f64;
     let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
