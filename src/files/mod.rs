@@ -1,8 +1,7 @@
-//! Files that are read from their beginning, and that cannot keep us waiting.
+//! Opens files that an operator names, without ever blocking on them.
 //!
-//! In: a path. Out: a file, or all its bytes; of bytes, whether they are in another encoding than UTF-8. What is no
-//! regular file is not opened: a pipe waits for its writer,
-//! and a device may have no end.
+//! In: a path. Out: an open file, or all its bytes. It also recognises compressed files and encodings other than
+//! UTF-8. It opens regular files only: a pipe would block until it has a writer, and a device may have no end.
 
 use rustix::fs::OFlags;
 use std::fs::{self, File, FileType, OpenOptions, Permissions};
@@ -16,14 +15,14 @@ pub fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Opens a regular file as `options` say, and no link: what is written to the file stays in its folder.
+/// Opens a regular file with `options`. It does not follow a symbolic link, so that writes stay in the folder.
 pub fn open_in_place(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     in_place(path)?;
-    // Should something else get its name now, it is not waited for.
+    // If something else has taken the name since the check, the open neither blocks nor follows a link.
     options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32).open(path)
 }
 
-/// All bytes of a regular file, and who may open it. One of more than `bytes_max` bytes is an error.
+/// Returns all bytes of a regular file, and its permissions. A file of more than `bytes_max` bytes is an error.
 pub fn read(path: &Path, bytes_max: u64) -> io::Result<(Vec<u8>, Permissions)> {
     let (file, mut bytes) = (open(path)?, Vec::new());
     let permissions = file.metadata()?.permissions();
@@ -34,21 +33,22 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<(Vec<u8>, Permissions)> {
     }
 }
 
-/// Is an error if something else than a regular file is at `path`: what it is, and what to do.
+/// Fails if `path` is something else than a regular file; the error says what it is and what to do. A path
+/// that does not exist is fine.
 pub fn in_place(path: &Path) -> io::Result<()> {
     let found = path.symlink_metadata().map_or(Ok(()), |found| regular(found.file_type()));
     found.map_err(|e| io::Error::other(format!("{e}; move it away")))
 }
 
-/// Is an error that says what it is, unless `found` is a regular file.
+/// Fails unless `found` is a regular file; the error says what it is.
 pub fn regular(found: FileType) -> io::Result<()> {
     match found.is_file() {
         true => Ok(()),
-        false => Err(io::Error::other(format!("it is no regular file but {}", kind(found)))),
+        false => Err(io::Error::other(format!("it is not a regular file but {}", kind(found)))),
     }
 }
 
-/// What something that has a path is.
+/// Describes a type of file.
 pub fn kind(found: FileType) -> &'static str {
     match found {
         file if file.is_file() => "a regular file",
@@ -60,7 +60,7 @@ pub fn kind(found: FileType) -> &'static str {
     }
 }
 
-/// How files begin that are no text in UTF-8, and what makes them one.
+/// The first bytes of compressed files and of other encodings, each with the command that makes the file UTF-8.
 const ENCODED: [(&[u8], &str); 9] = [
     (b"\x1f\x8b", "it is compressed with gzip: decompress it first, as with `gunzip`"),
     (b"BZh", "it is compressed with bzip2: decompress it first, as with `bunzip2`"),
@@ -73,10 +73,11 @@ const ENCODED: [(&[u8], &str); 9] = [
     (b"\xfe\xff", "it is UTF-16: convert it first, as with `iconv -f UTF-16 -t UTF-8`"),
 ];
 
-/// What a file is that begins with `bytes`, if it is compressed or in another encoding than UTF-8, and what to do.
+/// Describes a file that begins with `bytes`, and says what to do, if it is compressed or in another encoding than
+/// UTF-8.
 pub fn encoded(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
-        // Two letters, without a byte order mark.
+        // Two ASCII letters in UTF-16, without a byte order mark.
         [1..=255, 0, 1..=255, 0, ..] => {
             Some("it is UTF-16: convert it first, as with `iconv -f UTF-16LE -t UTF-8`")
         }
@@ -126,7 +127,7 @@ mod tests {
     fn what_is_no_regular_file_is_told_as_what_it_is() {
         for (path, what) in [("/", "a folder"), ("/dev/null", "a device")] {
             let told = open(Path::new(path)).expect_err("it is no file").to_string();
-            assert_eq!(told, format!("it is no regular file but {what}"));
+            assert_eq!(told, format!("it is not a regular file but {what}"));
         }
     }
 }

@@ -1,17 +1,17 @@
-//! Compacting a journal: to be rid of what no longer counts, or of a file that is broken.
+//! Compaction: writes a new file without outdated records, also to replace a broken file.
 //!
 //! ```text
 //!   create journal.8.new ─▶ slice ─▶ slice ─▶ ... ─▶ sync ─▶ rename to journal.8 ─▶ sync folder
-//!                             └ a turn each; every new record goes there too          │
+//!                             └ one per turn; every new record goes there too         │
 //!                                                       journal.7 is removed ◀────────┘
 //! ```
 //!
-//! At every moment one file is whole: until the folder is synced the old one, from then on the new
-//! one. Should both be there after a crash, both are read, and a line that stands in both does no
+//! One file is complete at all times: the old one until the folder is synced, then the new
+//! one. If a crash leaves both, the next start reads both; a line that is in both does no
 //! harm.
 //!
-//! What fails before the rename costs nothing but another attempt. After it, it is not known which
-//! of the two a crash would leave, so the old one no longer counts as whole.
+//! A failure before the rename costs only another attempt. After a failure between the rename and the sync of the
+//! folder, either file may remain after a crash, so the old one no longer counts as complete.
 
 use super::file::{Compaction, JournalFile, told};
 use super::open::{NUMBER_END, UNFINISHED, name_of};
@@ -20,7 +20,7 @@ use super::{Journal, Snapshot, Sync, is_full, record};
 use herd_reactor::Moment;
 use std::io::{self, ErrorKind};
 
-/// So much of a compacted file is synced at once: less than a few milliseconds' worth.
+/// The number of bytes after which a new file is synced, so that each sync takes at most a few milliseconds.
 const SYNC_STEP_BYTES: u64 = 1 << 20;
 
 impl Journal {
@@ -29,13 +29,13 @@ impl Journal {
         self.file.size > limit.max(self.settings.compact_bytes)
     }
 
-    /// Takes the next step of compaction, if there is one. If it fails, the old file goes on, if it can, and
-    /// a new one is tried again later.
+    /// Takes the next step of a compaction that is due. If it fails, the old file stays in use, if possible, and
+    /// the compaction is retried later.
     ///
     /// # Errors
     ///
-    /// As [`commit`](Journal::commit): with `always`, when it is not known any more which file
-    /// a crash would leave.
+    /// As [`commit`](Journal::commit): with `always`, when either file may remain
+    /// after a crash.
     pub(super) fn compact_slice(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
         let begun = match self.state.compacting() {
             Compacting::Idle if !self.is_too_large(snapshot) => return Ok(()),
@@ -50,7 +50,7 @@ impl Journal {
         let Err(e) = placed else { return Ok(()) };
         self.counts.failures += 1;
         if let Some(new) = self.state.take(JournalStep::GaveUp(now + self.settings.retry)) {
-            // If this fails, the next attempt or the next start removes it.
+            // If this fails, the next attempt or the next start removes the file.
             let _ = self.disk.remove(&new.file.name);
         }
         if self.state.file() == FileState::Unsettled && self.settings.sync == Sync::Always {
@@ -60,11 +60,11 @@ impl Journal {
         Ok(())
     }
 
-    /// Compacts the whole file, here and now.
+    /// Compacts the whole file before it returns.
     ///
     /// # Errors
     ///
-    /// Those of the disk; the old file is still there then.
+    /// Those of the disk; the old file then still exists.
     pub fn compact(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
         self.write_pending();
         self.begin_compaction()?;
@@ -76,7 +76,7 @@ impl Journal {
         if let Some(old) = self.state.compaction() {
             self.disk.close(&old.file.name);
         }
-        // Whatever else has broken it, it may also be lost: then there may be no folder to write to.
+        // A broken file may also have lost its name, and the folder may be gone.
         let old_is_lost = self.disk.find(&self.file.name).is_err();
         if old_is_lost {
             self.regain_folder()?;
@@ -84,9 +84,9 @@ impl Journal {
         self.create_next(old_is_lost)
     }
 
-    /// Makes the next file, with nothing in it but its first line.
+    /// Creates the next file with only its first line.
     pub(super) fn create_next(&mut self, old_is_lost: bool) -> io::Result<()> {
-        // A file to be removed must not have the name of the one that takes its place.
+        // The new file must not get the number of a file that is to be removed.
         let newest = self.stale.iter().fold(self.file.number, |newest, &stale| newest.max(stale));
         let number = (newest + 1) % NUMBER_END;
         let name = format!("{}{UNFINISHED}", name_of(number));
@@ -97,10 +97,10 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes the lines of the next numbers, a piece at a time: what is held in memory does not depend on
-    /// how long a slice is. Returns whether they were the last.
+    /// Writes the lines of the next numbers, a piece at a time, so that memory does not depend on
+    /// the length of a slice. Returns whether they were the last.
     fn write_slice(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<bool> {
-        // All that was noted is written by now, so that its room is free.
+        // All pending records have been written, so that their buffer is free.
         let Journal { disk, state, pending: piece, .. } = self;
         let Some(new) = state.compaction() else { return Ok(false) };
         let end = snapshot.end().min(new.next + self.settings.compact_keys);
@@ -126,12 +126,12 @@ impl Journal {
         Ok(is_last)
     }
 
-    /// The new file is whole. Once it is on the disk, it takes the old one's place; once that will be so
-    /// after a crash, too, the old one can go.
+    /// Replaces the old file with the complete new one: syncs it, renames it, syncs the folder, and removes the
+    /// old file.
     ///
     /// # Errors
     ///
-    /// The old one goes on; or, if the file is [`FileState::Unsettled`] then, a crash may leave either.
+    /// The old file stays in use; or, if the state is [`FileState::Unsettled`], either may remain after a crash.
     pub(super) fn take_place(&mut self, now: Moment) -> io::Result<()> {
         let Some(new) = self.state.compaction() else { return Ok(()) };
         if let Some(e) = new.failure.take() {
@@ -140,7 +140,7 @@ impl Journal {
         let took = new.file.sync(&mut *self.disk)?;
         let (name, mut number) = (new.file.name.clone(), new.file.number);
         self.synced(took, now);
-        // An operator may have put a file there meanwhile. It stays, and the next start reads it.
+        // An operator may have put a file under this name meanwhile. It stays, and the next start reads it.
         while let Err(e) = self.disk.rename(&name, &name_of(number)) {
             if e.kind() != ErrorKind::AlreadyExists {
                 return Err(told(&*self.disk, "renamed", &name, &e));
@@ -154,9 +154,9 @@ impl Journal {
         let placed = JournalFile { number, name: name_of(number), ..new.file };
         let old = std::mem::replace(&mut self.file, placed);
         self.disk.close(&old.name);
-        // A file that never was there for certain is missed by nobody: what counts is in the one before
-        // it and in this one. Else each attempt would leave a whole file. And what has the name of one
-        // that is lost is not ours to remove.
+        // An unsettled old file can go now: the file before it and the new one have all its records. Otherwise
+        // each attempt would leave a complete file behind. A file under the name of a lost one belongs to the
+        // operator and stays.
         if !old_is_lost && (!was_unsettled || self.disk.remove(&old.name).is_err()) {
             self.stale.push(old.number);
         }
@@ -164,19 +164,18 @@ impl Journal {
         synced.map_err(|e| told(&*self.disk, "put on the disk", &self.file.name, &e))?;
         self.state.take(JournalStep::Settled);
         self.counts.compactions += 1;
-        // What was counted of failures would be told as if it were still so.
+        // Failures that were only counted are logged now, before the line that says that they are over.
         self.throttle.report_all();
         let path = self.disk.path(&self.file.name);
         match was_sound {
-            false => log::warn!("journal: {path} is whole: reports are taken again"),
-            true => log::info!("journal: {path} is compacted, {} bytes", self.file.size),
+            false => log::warn!("journal: {path} is complete: the server accepts reports again"),
+            true => log::info!("journal: compacted to {path}, {} bytes", self.file.size),
         }
         self.remove_stale();
         Ok(())
     }
 
-    /// Removes the files whose place others have taken; what cannot be removed is tried again next
-    /// time.
+    /// Removes the files that newer ones have replaced; a failed removal is retried after the next compaction.
     fn remove_stale(&mut self) {
         let (disk, taken) = (&mut self.disk, self.file.number);
         self.stale.retain(|&number| number != taken);

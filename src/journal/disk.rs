@@ -1,10 +1,11 @@
-//! What the journal asks of a disk: the few calls on files in one folder; and the kernel's.
+//! The journal's view of a disk: the few operations on the files of one folder; and their implementation with
+//! the kernel.
 //!
-//! Tests put another one under the same journal: `MemoryDisk` of `tests/support`, which
-//! loses and tears what was not synced.
+//! Tests run the same journal on another disk: `MemoryDisk` of `tests/support`, which
+//! loses and tears bytes that were not synced.
 //!
-//! Files go by their names, so there is nothing to hold, and nothing that could outlive its file. A
-//! file is opened or created before anything else is asked of it.
+//! Callers name files instead of holding handles, so no handle can outlive its file. A
+//! file must be opened or created before any other operation on it.
 
 use crate::files;
 use crate::log::{operand, shell_quoted};
@@ -19,105 +20,105 @@ use std::time::Duration;
 
 /// One folder of a disk.
 ///
-/// Every call may fail as the operating system's do. What was appended is on the disk only after
-/// [`sync`](Disk::sync), what was created, renamed or removed only after
+/// Every operation may fail like the operating system's. Appended bytes are on the disk only after
+/// [`sync`](Disk::sync); created, renamed and removed names only after
 /// [`sync_folder`](Disk::sync_folder).
 pub trait Disk: fmt::Debug {
-    /// Keeps everybody else out of the folder, until this disk is dropped. Makes the folder if it is
-    /// not there.
+    /// Locks the folder against other processes until this disk is dropped. Creates the folder if it does
+    /// not exist.
     ///
     /// # Errors
     ///
-    /// `WouldBlock`: somebody else has it.
+    /// `WouldBlock`: another process has locked it.
     fn lock(&mut self) -> io::Result<()>;
 
-    /// The names of the files in the folder, in any order.
+    /// Returns the names of the files in the folder, in any order.
     fn list(&mut self) -> io::Result<Vec<String>>;
 
-    /// Makes the empty file `name`, in place of one that may be there, and opens it.
+    /// Creates the empty file `name`, replacing an existing one, and opens it.
     fn create(&mut self, name: &str) -> io::Result<()>;
 
-    /// Opens the file `name`, and tells its size.
+    /// Opens the file `name`, and returns its size.
     fn open(&mut self, name: &str) -> io::Result<u64>;
 
-    /// Reads from `offset` on; 0 bytes are the end.
+    /// Reads from `offset` on; returns 0 at the end of the file.
     fn read_at(&mut self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes a beginning of `bytes` at the end of the file, and tells how many.
+    /// Writes the first bytes of `bytes` at the end of the file, and returns how many.
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Has the file's bytes on the disk when it returns, and tells how long that took. It is the one
-    /// call that may take its time.
+    /// Puts the file's bytes on the disk before it returns; returns how long that took. It is the only
+    /// operation that may take long.
     ///
     /// # Errors
     ///
-    /// What was appended since the last sync may be lost then, and another sync may not say so.
+    /// Bytes appended since the last sync may be lost, and a later sync may succeed nevertheless.
     fn sync(&mut self, name: &str) -> io::Result<Duration>;
 
-    /// Cuts the file off behind `size` bytes.
+    /// Truncates the file to `size` bytes.
     fn truncate(&mut self, name: &str, size: u64) -> io::Result<()>;
 
-    /// Nothing more will be asked of the file `name`.
+    /// Closes the file `name`.
     fn close(&mut self, name: &str);
 
-    /// Gives the file `from` the name `to`. It stays open.
+    /// Renames the file `from` to `to`. It stays open.
     ///
     /// # Errors
     ///
-    /// `AlreadyExists`: something has that name, and keeps it.
+    /// `AlreadyExists`: the name is taken; the file that has it stays as it is.
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes the file `name`.
     fn remove(&mut self, name: &str) -> io::Result<()>;
 
-    /// Has the folder's names on the disk when it returns.
+    /// Puts the folder's names on the disk before it returns.
     fn sync_folder(&mut self) -> io::Result<()>;
 
-    /// Whether whoever opens the folder at its path finds there the lock that this disk holds, and the file
-    /// that it has open under the name `name`. A few calls that wait for nothing.
+    /// Checks that the folder's path still leads to the lock that this disk holds, and `name` to the file that
+    /// it has open. It takes a few system calls, none of which blocks.
     ///
     /// # Errors
     ///
-    /// Why not: it was removed or renamed, or something else has its name.
+    /// The file or the folder was removed or renamed, or something else has its name.
     fn find(&mut self, name: &str) -> io::Result<()>;
 
-    /// Locks the folder again if the lock is not [found](Disk::find), and makes it if it is not there.
-    /// Files that are open stay so.
+    /// Locks the folder again if the lock is not [found](Disk::find); creates the folder if it does not exist.
+    /// Open files stay open.
     ///
     /// # Errors
     ///
-    /// As of [`lock`](Disk::lock).
+    /// Those of [`lock`](Disk::lock).
     fn lock_again(&mut self) -> io::Result<()>;
 
-    /// The file `name` as people find it: its path.
+    /// Returns the path of the file `name`, for messages.
     fn path(&self, name: &str) -> String {
         name.to_owned()
     }
 }
 
-/// The file that is locked. It stays empty, and stays.
+/// The name of the file that is locked. It is empty, and is never removed.
 const LOCK: &str = "lock";
 
-/// Who may read a journal, which tells where people are: the owner, and the group.
+/// The mode of journal files, which contain people's locations: only the owner and the group may read them.
 const MODE: u32 = 0o640;
 
-/// Who may look for one in its folder: the same.
+/// The mode of a folder that is created: only the owner and the group may open it.
 const FOLDER_MODE: u32 = 0o750;
 
-/// What others may do with a file or a folder.
+/// The permission bits of others.
 const OTHERS: u32 = 0o007;
 
-/// A folder of the machine's.
+/// A folder on a disk of this machine.
 pub struct KernelDisk {
     folder: PathBuf,
-    /// A monotonic clock, to time syncs by.
+    /// A monotonic clock, which times syncs.
     clock: Box<dyn Fn() -> Duration>,
     lock: Option<File>,
     open: Vec<(String, File)>,
 }
 
 impl KernelDisk {
-    /// The folder `folder`; touches nothing yet. `clock`: the time since any one moment.
+    /// Makes a disk of `folder`, without touching it yet. `clock`: returns the time since a fixed moment.
     pub fn new(folder: &Path, clock: impl Fn() -> Duration + 'static) -> KernelDisk {
         let clock = Box::new(clock);
         KernelDisk { folder: folder.to_owned(), clock, lock: None, open: Vec::new() }
@@ -128,7 +129,7 @@ impl KernelDisk {
         found.map(|(_, file)| file).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    /// Whether the folder has the lock that is held.
+    /// Checks that the folder's lock file is the one that this disk holds.
     fn find_lock(&self) -> io::Result<()> {
         let lock = self.lock.as_ref().ok_or(ErrorKind::NotFound)?;
         is_at(lock, &self.folder.join(LOCK))
@@ -149,9 +150,9 @@ impl Disk for KernelDisk {
         let path = self.folder.join(LOCK);
         let lock = files::open_in_place(&path, &mut options)
             .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", operand(&path))))?;
-        // An older version may have made it for all to read.
+        // An older version may have created it readable for all.
         let _ = lock.set_permissions(Permissions::from_mode(MODE));
-        // It goes with its descriptor, however the process ends.
+        // The kernel releases the lock with its descriptor, however the process ends.
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         self.lock = Some(lock);
         Ok(())
@@ -159,7 +160,7 @@ impl Disk for KernelDisk {
 
     fn list(&mut self) -> io::Result<Vec<String>> {
         let entries = fs::read_dir(&self.folder)?;
-        // A name that is no text is none of ours.
+        // A name that is not UTF-8 is not a journal's.
         entries
             .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose())
             .collect()
@@ -210,7 +211,7 @@ impl Disk for KernelDisk {
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         let (old, new) = (self.folder.join(from), self.folder.join(to));
         match renameat_with(CWD, &old, CWD, &new, RenameFlags::NOREPLACE) {
-            // Not every file system looks for the name itself; NFS does not.
+            // Not every file system supports NOREPLACE; NFS does not.
             Err(Errno::INVAL) if new.symlink_metadata().is_ok() => return Err(Errno::EXIST.into()),
             Err(Errno::INVAL) => fs::rename(old, new)?,
             renamed => renamed?,
@@ -251,22 +252,22 @@ impl fmt::Debug for KernelDisk {
     }
 }
 
-/// Whether `path` leads to `file`: a name that is given to another file meanwhile does not.
+/// Checks that `path` leads to `file` and not to another file with the same name.
 fn is_at(file: &File, path: &Path) -> io::Result<()> {
     let (held, found) = (file.metadata()?, fs::metadata(path)?);
     match (held.dev(), held.ino()) == (found.dev(), found.ino()) {
         true => Ok(()),
-        false => Err(io::Error::other("its name is another file's")),
+        false => Err(io::Error::other("another file has its name")),
     }
 }
 
-/// Makes `folder` and those it is in, and has their names on the disk.
+/// Creates `folder` and its parents, and syncs their names to the disk.
 fn make_folder(folder: &Path) -> io::Result<()> {
     let there = folder.ancestors().find_map(|path| Some((path, path.symlink_metadata().ok()?)));
     if let Some((path, found)) = there.filter(|(path, _)| !path.is_dir()) {
         let (path, kind) = (operand(path), files::kind(found.file_type()));
         let what =
-            format!("{path} is no folder but {kind}; move it away, or choose another folder");
+            format!("{path} is not a folder but {kind}; move it away, or choose another folder");
         return Err(io::Error::other(what));
     }
     let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
@@ -278,8 +279,8 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the right to open `folder` from others: a journal in it that was brought back from a copy may be open
-/// to them, and tells where people are.
+/// Removes the permissions of others from `folder`: a journal that was restored from a copy may be readable
+/// by all, and contains people's locations.
 fn shut_out_others(folder: &Path) -> io::Result<()> {
     let mode = fs::metadata(folder)?.permissions().mode();
     if mode & OTHERS != 0
@@ -292,7 +293,7 @@ fn shut_out_others(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A file of a disk from `offset` on, to be read as long as nobody says stop.
+/// Reads a file from `offset` on, until `stops` returns true.
 pub(super) struct FileReader<'d> {
     pub(super) disk: &'d mut dyn Disk,
     pub(super) name: &'d str,

@@ -1,4 +1,4 @@
-//! A file of records: what is appended to it is in it as a whole, or not at all.
+//! A file of records: an append succeeds as a whole or leaves the file as it was.
 
 use super::Disk;
 use std::io::{self, ErrorKind};
@@ -9,14 +9,14 @@ use std::time::Duration;
 pub(super) struct JournalFile {
     pub(super) number: u64,
     pub(super) name: String,
-    /// In bytes.
+    /// The size in bytes.
     pub(super) size: u64,
-    /// How many bytes of it, from its beginning, are on the disk.
+    /// How many bytes from the beginning are on the disk.
     pub(super) synced: u64,
 }
 
 impl JournalFile {
-    /// Makes an empty file.
+    /// Creates an empty file.
     pub(super) fn create(
         disk: &mut dyn Disk,
         number: u64,
@@ -26,7 +26,7 @@ impl JournalFile {
         Ok(JournalFile { number, name, size: 0, synced: 0 })
     }
 
-    /// Appends all of `bytes`, or nothing.
+    /// Appends all of `bytes` or none.
     pub(super) fn append(&mut self, disk: &mut dyn Disk, bytes: &[u8]) -> io::Result<()> {
         let mut left = bytes;
         while !left.is_empty() {
@@ -40,8 +40,8 @@ impl JournalFile {
                 Err(e) => e,
             };
             if left.len() < bytes.len() {
-                // Else half a record would stand before whatever comes next. If this fails too, the file
-                // ends in a torn tail, which the next start moves away; nothing more is appended here.
+                // Otherwise the next record would follow half a record. If this fails too, the file
+                // ends in a torn tail, which the next start moves away; the caller appends nothing more.
                 let _ = disk.truncate(&self.name, self.size);
             }
             return Err(told(disk, "written to", &self.name, &error));
@@ -50,14 +50,14 @@ impl JournalFile {
         Ok(())
     }
 
-    /// Has all of it on the disk. Returns how long that took.
+    /// Syncs the whole file to the disk. Returns how long that took.
     pub(super) fn sync(&mut self, disk: &mut dyn Disk) -> io::Result<Duration> {
         let took = disk.sync(&self.name).map_err(|e| told(disk, "synced", &self.name, &e))?;
         self.synced = self.size;
         Ok(took)
     }
 
-    /// Cuts off all behind the first `size` bytes.
+    /// Truncates the file to its first `size` bytes.
     pub(super) fn truncate(&mut self, disk: &mut dyn Disk, size: u64) -> io::Result<()> {
         disk.truncate(&self.name, size).map_err(|e| told(disk, "truncated", &self.name, &e))?;
         self.size = size;
@@ -65,15 +65,15 @@ impl JournalFile {
     }
 }
 
-/// A file that is being written, to take the place of another.
+/// A new file that will replace the current one.
 #[derive(Debug, Default)]
 pub(super) struct Compaction {
     pub(super) file: JournalFile,
-    /// The next line to be written.
+    /// The number of the next line to write.
     pub(super) next: usize,
-    /// The file whose place it takes is not where it was.
+    /// Whether the current file has lost its name.
     pub(super) old_is_lost: bool,
-    /// Why it is of no use any more.
+    /// The error of a write, after which the file is useless.
     pub(super) failure: Option<io::Error>,
 }
 
@@ -86,7 +86,7 @@ impl Compaction {
     }
 }
 
-/// The error `e` with the path of the file `name`, and what could not be done to it.
+/// Adds to the error `e` the path of the file `name` and the operation that failed: `what` is its participle.
 pub(super) fn told(disk: &dyn Disk, what: &str, name: &str, e: &io::Error) -> io::Error {
     io::Error::new(e.kind(), format!("{} cannot be {what}: {e}", disk.path(name)))
 }

@@ -1,17 +1,17 @@
-//! Whether the file is still where the next start looks for it.
+//! Checks that the journal's file is still where the next start looks for it.
 //!
-//! A file that is removed while it is open, or whose folder is renamed, takes every write and every sync as
-//! ever, and nobody will find it again. No call says so. So the journal looks: does the file's name still
-//! lead to the file that is open, and the lock's name to the lock that is held? A file system has to give
-//! an open file and its name one inode number for that, as all local ones do, and NFS.
+//! A file that is removed while it is open, or whose folder is renamed, still accepts every write and every sync,
+//! but the next start cannot find it, and no system call reports this. So the journal checks: does the file's name
+//! still lead to the open file, and the lock's name to the lock that it holds? For this the file system must give
+//! an open file and its name the same inode number, as all local ones and NFS do.
 //!
-//! If not, it is broken like one that cannot be written to, and mended in the same way: of what is in
-//! memory, in the folder of that name, which is made and locked again. What else is found there is
-//! somebody's, so nothing of it is written over or removed; the next start reads it.
+//! A file that has lost its name is broken, like a file that cannot be written, and is repaired in the same way: a
+//! new file is written from memory, in the folder of that name, which is created and locked again. Other files
+//! in that folder belong to an operator: none is overwritten or removed, and the next start reads them.
 //!
-//! With `always` nothing may be acknowledged before it can be found. So it looks at every sync, and writes
-//! the new file at once, before the turn's replies leave: nobody is served meanwhile, but what is in memory
-//! may be all that there is, and to end would lose it.
+//! With `always` a record must be findable before it is acknowledged. So the journal checks at every sync, and writes
+//! the new file immediately, before the turn's replies leave. The server serves nobody meanwhile, but memory may hold
+//! the only copy, which would be lost if the server ended.
 
 use super::file::told;
 use super::state::{Compacting, JournalStep};
@@ -20,12 +20,11 @@ use herd_reactor::Moment;
 use std::io;
 use std::time::Duration;
 
-/// How long it may go unnoticed while nothing is written.
+/// The time between checks while nothing is written.
 const CHECK_EVERY: Duration = Duration::from_secs(60);
 
 impl Journal {
-    /// Something was written: whether it can be found is to be seen at once with `always`, else within a
-    /// second.
+    /// Schedules a check after a write: immediately with `always`, else within a second.
     pub(super) fn check_soon(&mut self, now: Moment) {
         let soon = match self.settings.sync {
             Sync::Always => now,
@@ -34,24 +33,24 @@ impl Journal {
         self.check = Some(self.check.map_or(soon, |next| next.min(soon)));
     }
 
-    /// Looks for the file if it is time, and sees to one that is not found.
+    /// Checks the file's name if a check is due, and replaces a file that has lost its name.
     ///
     /// # Errors
     ///
-    /// With `always`, that it cannot be compacted.
+    /// With `always`, when the new file cannot be written.
     pub(super) fn check_file(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
         if *self.check.get_or_insert(now) > now {
             return Ok(());
         }
         self.check = Some(now + CHECK_EVERY);
         match self.state.compacting() {
-            // That is known, and being seen to.
+            // A running compaction is already replacing the lost file.
             Compacting::Running(new) if new.old_is_lost && !self.is_sound() => return Ok(()),
             _ => {}
         }
         let Err(e) = self.disk.find(&self.file.name) else { return Ok(()) };
         self.counts.failures += 1;
-        // Begun in a folder that may be gone.
+        // This compaction was started in a folder that may be gone.
         if let Some(new) = self.state.take(JournalStep::Lost(now)) {
             self.disk.close(&new.file.name);
         }
@@ -63,7 +62,7 @@ impl Journal {
         }
     }
 
-    /// Has a folder again where it was, and the lock in it. What is there keeps its name.
+    /// Creates and locks the folder again. Files that are there stay as they are.
     pub(super) fn regain_folder(&mut self) -> io::Result<()> {
         let locked = self.disk.lock_again();
         locked.map_err(|e| told(&*self.disk, "locked", "", &e))?;

@@ -1,8 +1,8 @@
-//! The journal: lines that outlive the process.
+//! The journal: stores lines so that they outlive the process.
 //!
-//! In: lines of bytes, once a turn of the loop a [`commit`](Journal::commit). Out: a file with a
-//! record for each of them, and at the next start the lines again. It knows no connection and no clock, and of a line
-//! only how it begins ([`record::LINE_START`]). What a line says, and what happens to its sender, is not its concern.
+//! In: lines of bytes, and a [`commit`](Journal::commit) in each turn of the loop. Out: a file with a
+//! record for each line, and all lines at the next start. It knows no connection and no clock, and of a line
+//! only how it begins ([`record::LINE_START`]). It knows neither what a line means nor who sent it.
 //!
 //! ```text
 //!   note(line) ─▶ pending ──commit──▶ journal.7        append, once; sync, by policy
@@ -10,17 +10,17 @@
 //!   Snapshot (the newest lines)   ──▶ journal.8.new    compact_keys lines in each turn
 //! ```
 //!
-//! The idea: the order of records means nothing. Whoever reads them keeps of each client the newest,
-//! by what the line itself says. So a line may stand in a file twice, two files may overlap, and
-//! compacting a file (`compact.rs`) needs neither a pause nor a copy: the newest line of each client is
-//! written, piece by piece, into a second file, and so are all lines noted meanwhile.
+//! The idea: the order of records has no meaning. A reader keeps the newest line of each client, and the
+//! stamp in the line decides which is newest. So a file may hold a line twice, two files may overlap, and
+//! compaction (`compact.rs`) needs neither a pause nor a copy: it writes the newest line of each client,
+//! piece by piece, into a second file, which also receives all lines noted meanwhile.
 //!
-//! Compaction also mends a broken file: what could not be written is still in memory, so a new
-//! file with all of it takes the old one's place. A file that was removed while it was open, which takes
-//! every write and every sync as ever, is found out by looking for it (`file_identity.rs`).
+//! Compaction also repairs a broken file: lines that could not be written are still in memory, so a new
+//! file with all lines takes the old one's place. A file that was removed while it was open still accepts
+//! writes and syncs; the journal detects this by looking for its name (`file_identity.rs`).
 //!
-//! No thread: the sync is the loop's one named exception to "nothing blocks". It is timed, and the
-//! log is told when it is slow.
+//! There is no thread: the sync is the loop's named exception to "nothing blocks". The journal times each
+//! sync, and logs a slow one.
 //!
 //! Format: [`record`]. Policies, failures, recovery: docs/journal.md.
 
@@ -48,102 +48,102 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The records of a turn that wait for its end, at most; more are written before it. A file is compacted
-/// in pieces of the same size.
+/// The maximum size of the records that wait for the end of their turn; further ones are written earlier.
+/// Compaction writes pieces of the same size.
 const PENDING_BYTES: usize = 64 << 10;
 
-/// How long `everysec` lets what was written wait for its sync.
+/// The delay between a write and its sync under `everysec`.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// When what was written is on the disk. The words are those of Redis.
+/// When written records reach the disk. The names of the policies are Redis'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
     /// Before the turn's replies leave.
     Always,
     /// Within a second.
     EverySecond,
-    /// When the operating system sees fit.
+    /// When the operating system decides.
     No,
 }
 
-/// How a journal is kept.
+/// The settings of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalSettings {
     /// The folder that holds a folder for each server.
     pub folder: PathBuf,
-    /// When what was written is on the disk.
+    /// When written records reach the disk.
     pub sync: Sync,
-    /// A smaller file is never compacted.
+    /// A file up to this size is never compacted.
     pub compact_bytes: u64,
-    /// A file that is this many times larger than what counts of it is compacted,
+    /// A file larger than this many times its newest lines is compacted.
     pub compact_factor: u64,
-    /// so many lines a turn.
+    /// The number of keys that compaction processes per turn.
     pub compact_keys: usize,
-    /// How long it takes until what has failed is tried again.
+    /// The delay before a failed compaction is retried.
     pub retry: Duration,
-    /// A sync that takes longer is told to the log.
+    /// A sync that takes longer is logged.
     pub slow_sync: Duration,
 }
 
-/// Every line that counts, numbered from 0: what a journal is compacted from.
+/// The newest line of each client, numbered from 0: the source of a compaction.
 ///
-/// The line of a number may change; whatever it is then has been noted.
+/// The line of a number may change during a compaction; each new line has been noted.
 pub trait Snapshot {
-    /// The end of the numbers: each is below it, and not each of them has a line.
+    /// Returns the end of the numbers. Some numbers below it may have no line.
     fn end(&self) -> usize;
-    /// The line of one number.
+    /// Returns the line of one number.
     fn line(&self, number: usize) -> Option<&[u8]>;
-    /// About how many bytes their records take, rather more than less.
+    /// Estimates the bytes of all records, rather too high than too low.
     fn bytes(&self) -> u64;
 }
 
-/// What has happened to a journal since it was opened.
+/// The counters of a journal since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JournalCounts {
     /// Lines noted.
     pub records: u64,
     /// Syncs of a file.
     pub syncs: u64,
-    /// How long the last of them took,
+    /// The duration of the last sync.
     pub last_sync: Duration,
-    /// and the longest.
+    /// The duration of the longest sync.
     pub longest_sync: Duration,
-    /// How many took longer than [`JournalSettings::slow_sync`].
+    /// Syncs that took longer than [`JournalSettings::slow_sync`].
     pub slow_syncs: u64,
-    /// How often the file was compacted.
+    /// Compactions.
     pub compactions: u64,
-    /// What the disk refused: writes, syncs, renames.
+    /// Failures of the disk: writes, syncs, renames.
     pub failures: u64,
 }
 
-/// A folder of records, and what waits to be one.
+/// A folder of records, and the records that are not written yet.
 #[derive(Debug)]
 pub struct Journal {
     disk: Box<dyn Disk>,
     settings: JournalSettings,
     owner: Owner,
-    /// The file that is appended to. It has whole records.
+    /// The current file, to which records are appended. It has whole records only.
     file: JournalFile,
     state: JournalState,
-    /// The records of this turn that are not yet written; then those on their way to a new file.
+    /// This turn's records that are not yet written. Compaction uses it as its buffer, too.
     pending: Vec<u8>,
-    /// Some of this turn's have been,
+    /// Whether records of this turn have been written to the file.
     written: bool,
-    /// or could not be.
+    /// The error of a write in this turn.
     failure: Option<io::Error>,
-    /// Older files, which go when a new one is whole.
+    /// The numbers of older files, which are removed when a new file is complete.
     stale: Vec<u64>,
-    /// When to look next whether the file is where it was; none before the first commit.
+    /// When to check next that the file still has its name; `None` before the first commit.
     check: Option<Moment>,
     counts: JournalCounts,
     throttle: LogThrottle,
 }
 
 impl Journal {
-    /// Takes a line into the records of this turn.
+    /// Adds a line to the records of this turn.
     ///
-    /// `line`: any bytes but a newline. Costs its checksum and a copy. What would be more than 64 KiB with
-    /// it (`PENDING_BYTES`) is written first: so however much a turn brings, no more memory is held.
+    /// `line`: any bytes but a newline. Costs a checksum and a copy. If the pending records would exceed 64 KiB
+    /// (`PENDING_BYTES`), they are written first, so that a turn with much news needs no more memory.
     pub fn note(&mut self, line: &[u8]) {
         if is_full(&self.pending, line) {
             self.write_pending();
@@ -152,17 +152,17 @@ impl Journal {
         self.counts.records += 1;
     }
 
-    /// Writes what was noted since the last time, and syncs it if the policy says now; then goes on
-    /// with compacting, if that is due. To be called once a turn, before its replies leave.
+    /// Writes the pending records, and syncs them if the policy requires it now; then continues
+    /// a compaction that is due. Call it once a turn, before the replies leave.
     ///
-    /// `now`: of this turn. `snapshot`: every line that counts, those just noted included.
+    /// `now`: the time of this turn. `snapshot`: the newest line of each client, those just noted included.
     ///
     /// # Errors
     ///
-    /// With [`Sync::Always`], when a write or a sync failed: what was noted may be lost, nobody may
-    /// be told that it was kept, and the journal must not be used any more. The same if the file is not
-    /// where it was, and cannot be compacted there at once. The other policies give no errors: the
-    /// journal [is broken](Journal::is_sound) then, until a new file is whole.
+    /// With [`Sync::Always`], when a write or a sync failed: the noted lines may be lost, the caller must not
+    /// acknowledge them, and must not use the journal any more. The same if the file has lost
+    /// its name and cannot be compacted to a new one immediately. The other policies return no errors: the
+    /// journal [is broken](Journal::is_sound) then, until a new file is complete.
     pub fn commit(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
         self.throttle.report(now);
         self.write_pending();
@@ -185,13 +185,13 @@ impl Journal {
         self.compact_slice(now, snapshot)
     }
 
-    /// Whether all that was noted is in the file. While it is not, nobody should be told that
-    /// anything is kept.
+    /// Whether all noted lines are in the file. While it is false, the caller should not acknowledge
+    /// reports.
     pub fn is_sound(&self) -> bool {
         matches!(self.state.file(), FileState::Synced | FileState::Unsynced(_))
     }
 
-    /// When the journal has something to do though nothing is noted.
+    /// Returns when the journal needs its next commit although nothing is noted.
     pub fn wake(&self, now: Moment) -> Option<Moment> {
         let compacting = match self.state.compacting() {
             Compacting::Idle => None,
@@ -201,28 +201,28 @@ impl Journal {
         [compacting, self.sync_due(), self.check, self.throttle.due()].into_iter().flatten().min()
     }
 
-    /// What has happened until now.
+    /// Returns the counters.
     pub fn counts(&self) -> JournalCounts {
         self.counts
     }
 
-    /// Bytes of the file.
+    /// Returns the size of the file, in bytes.
     pub fn size(&self) -> u64 {
         self.file.size
     }
 
-    /// For an end in good order: all that was committed is synced, whatever the policy. A journal that is
-    /// broken, or is not where it was, is compacted, if that can be done now.
+    /// Shuts the journal down in good order: syncs all committed records, under every policy. It compacts a
+    /// journal that is broken or whose file has lost its name.
     ///
     /// # Errors
     ///
-    /// Those of the last sync or of the new file. What was noted since the failure is lost then.
+    /// Those of the last sync or of the new file. Lines noted since the failure are then lost.
     pub fn close(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
         if !self.is_sound() || self.disk.find(&self.file.name).is_err() {
             return self.compact(now, snapshot);
         }
         if let Some(new) = self.state.take(JournalStep::GaveUp(now)) {
-            // Half a file is of no use to anybody; the next start would remove it too.
+            // An unfinished file is useless. If this fails, the next start removes it.
             let _ = self.disk.remove(&new.file.name);
         }
         match self.state.file() {
@@ -231,7 +231,7 @@ impl Journal {
         }
     }
 
-    /// Writes what is pending to the file, and to the one that will take its place.
+    /// Writes the pending records to the file, and to the new file of a running compaction.
     fn write_pending(&mut self) {
         if self.is_sound() && self.failure.is_none() && !self.pending.is_empty() {
             self.failure = self.file.append(&mut *self.disk, &self.pending).err();
@@ -243,7 +243,7 @@ impl Journal {
         self.pending.clear();
     }
 
-    /// When what was written is to be synced, by the policy.
+    /// Returns when the policy requires the next sync.
     fn sync_due(&self) -> Option<Moment> {
         match (self.state.file(), self.settings.sync) {
             (FileState::Unsynced(since), Sync::Always) => Some(since),
@@ -255,9 +255,9 @@ impl Journal {
     fn sync(&mut self, now: Moment) -> io::Result<()> {
         let synced = self.file.sync(&mut *self.disk);
         if synced.is_err() {
-            // The kernel may have dropped what it was to write, and still shows it to whoever reads. The
-            // next start must not take it for kept, nor append behind such a gap. If this fails too,
-            // nothing better is left to do.
+            // The kernel may have dropped the unsynced pages while its cache still shows them to readers. The
+            // next start must not rely on them, nor append after such a gap. If this fails too,
+            // there is no better remedy.
             let _ = self.file.truncate(&mut *self.disk, self.file.synced);
         }
         self.synced(synced?, now);
@@ -265,7 +265,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Notes how long a sync took, and tells the log if that was long.
+    /// Counts a sync, and logs it if it was slow.
     fn synced(&mut self, took: Duration, now: Moment) {
         self.counts.syncs += 1;
         self.counts.last_sync = took;
@@ -275,13 +275,13 @@ impl Journal {
             let (limit, path) =
                 (self.settings.slow_sync.as_millis(), self.disk.path(&self.file.name));
             let what = format_args!("limit: slow_sync_ms = {limit}: {path}: {took:.1?}");
-            let outcome = "syncs were slow; nobody is served meanwhile";
+            let outcome = "syncs took longer; the server serves nobody during a sync";
             self.throttle.log(now, Level::Warn, ("slow_sync_ms", 0), what, 1, outcome);
         }
     }
 
-    /// What a failure of the file comes to: the end, or a new file. A compaction that was begun before the
-    /// failure is as good as one begun now: all that was noted went there.
+    /// Handles a failure of the file: returns an error that ends the server, or schedules a new file. A compaction
+    /// that is already running will do as the new file, because it has received all noted lines.
     fn on_failure(&mut self, e: io::Error, now: Moment) -> io::Result<()> {
         self.counts.failures += 1;
         self.state.take(JournalStep::Failed(now));
@@ -292,12 +292,12 @@ impl Journal {
         Ok(())
     }
 
-    /// Tells the log what went wrong and what follows, once a second at most.
+    /// Logs a failure and its consequence, once a second at most.
     fn tell_failure(&mut self, e: &io::Error, now: Moment) {
         let then = match (self.is_sound(), self.settings.sync) {
-            (false, Sync::Always) => "nobody is served until a new file is whole",
-            (false, _) => "reports are refused until a new file is whole",
-            (true, _) => "the old file goes on",
+            (false, Sync::Always) => "the server serves nobody until a new file is complete",
+            (false, _) => "the server rejects reports until a new file is complete",
+            (true, _) => "the server keeps using the old file",
         };
         let key = ("failures", u32::from(!self.is_sound()));
         let what = format_args!("journal: {e}; {then}");
@@ -305,7 +305,7 @@ impl Journal {
     }
 }
 
-/// Whether the record of `line` would be too much for a piece that has `records` already.
+/// Whether the record of `line` would exceed the limit of a piece that already has `records`.
 fn is_full(records: &[u8], line: &[u8]) -> bool {
     records.len() + line.len() + OVERHEAD_BYTES > PENDING_BYTES
 }

@@ -1,13 +1,13 @@
-//! Where a journal begins: what the folder holds is read, mended if that loses nothing, and refused
-//! if it does not.
+//! Opens a journal at the start of a server: reads the files in its folder, repairs them if that loses
+//! nothing, and rejects them otherwise.
 //!
 //! ```text
 //!   lock ─▶ remove *.new ─▶ read journal.6, journal.7 ─▶ move a torn tail away, sync ─▶ append to journal.7
 //!                               └ each whole record to the caller          more than one: compact
 //! ```
 //!
-//! All files that are there are read, the oldest first; more than one are there only after a crash
-//! at a certain moment ([compaction](super::compact)), and overlap.
+//! It reads all files, the oldest first. There is more than one only after a crash
+//! at a certain point of a [compaction](super::compact); they overlap.
 
 use super::disk::FileReader;
 use super::file::{JournalFile, told};
@@ -19,43 +19,43 @@ use herd_reactor::{LogThrottle, Moment};
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-/// The ending of a file that is not whole yet.
+/// The suffix of a file that is not complete yet.
 pub(super) const UNFINISHED: &str = ".new";
 
-/// The ending of the newest torn tail of a journal; older ones have a dot and their age behind it.
+/// The suffix of a journal's newest torn tail; for older ones a dot and their age follow.
 pub(super) const TORN: &str = ".torn";
 
-/// All numbers of journals are below it. After the last one comes 0: the order of the files means nothing.
+/// The end of the numbers of journal files. 0 follows the last number: the order of the files has no meaning.
 pub(super) const NUMBER_END: u64 = u64::MAX / 2;
 
-/// What the names of journals have before their number.
+/// The part of a journal file's name before its number.
 pub(super) const STEM: &str = "journal.";
 
-/// What was read at the start.
+/// What [`Journal::open`] has read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// Files.
+    /// The number of files.
     pub files: usize,
-    /// Whole records in them.
+    /// The number of whole records in them.
     pub records: u64,
-    /// Their bytes.
+    /// The size of all files, in bytes.
     pub bytes: u64,
-    /// Bytes of torn tails: they are in files of their own now.
+    /// The bytes of torn tails, which are now in separate files.
     pub torn_bytes: u64,
-    /// Bytes that are damaged, if salvage was wanted.
+    /// The damaged bytes that a salvage skipped.
     pub damaged_bytes: u64,
 }
 
-/// Why a journal is not opened. The text says what to do.
+/// Why a journal cannot be opened. The text says what to do.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Another process has this folder.
+    /// Another process uses this folder.
     Locked(String),
-    /// What is in a file cannot be used: this is why, and what to do.
+    /// The contents of a file are unusable; the text says why, and what to do.
     Unusable(String),
-    /// The operating system refused something.
+    /// The operating system returned an error.
     Os(io::Error),
-    /// Whoever opens it was told to stop.
+    /// The caller asked to stop.
     Stopped,
 }
 
@@ -68,7 +68,7 @@ impl fmt::Display for OpenError {
             OpenError::Unusable(why) => f.write_str(why),
             OpenError::Os(error) => error.fmt(f),
             OpenError::Stopped => {
-                f.write_str("the journal was not read to its end, and is as it was")
+                f.write_str("stopped before the whole journal was read; no record is lost")
             }
         }
     }
@@ -82,11 +82,12 @@ impl From<io::Error> for OpenError {
     }
 }
 
-/// The journals among the files `names`, oldest first, by their numbers.
+/// Returns the journal files among `names` with their numbers, the lowest first.
 ///
 /// # Errors
 ///
-/// Why one would not be read though it is called like them, and what to do; its name comes first.
+/// A file whose name looks like a journal's but has an invalid number. The text begins with its name and says
+/// what to do.
 pub fn files_of(names: &[String]) -> Result<Vec<(u64, &str)>, String> {
     let mut files = Vec::new();
     for name in names {
@@ -101,7 +102,7 @@ pub fn files_of(names: &[String]) -> Result<Vec<(u64, &str)>, String> {
     Ok(files)
 }
 
-/// The number with the digits `digits`, as a journal's name has it.
+/// Parses the number in a journal file's name; `None` if it has a leading 0 or is too large.
 pub(super) fn number_of(digits: &str) -> Option<u64> {
     digits.parse().ok().filter(|number: &u64| *number < NUMBER_END && number.to_string() == digits)
 }
@@ -111,16 +112,16 @@ pub(super) fn name_of(number: u64) -> String {
 }
 
 impl Journal {
-    /// Opens the journal of `owner` on `disk`, and makes it if there is none.
+    /// Opens the journal of `owner` on `disk`, and creates it if there is none.
     ///
-    /// Hands every whole record's line to `each`, which says whether it can make sense of it. A torn
-    /// tail is moved to a file of its own. `salvage`: damage is passed over, and the file is to be
-    /// [compacted](Journal::compact). `stops` is asked whether to stop, before each piece that is read
-    /// (64 KiB), and behind the last one.
+    /// It passes the line of every whole record to `each`, which returns whether the line is valid. It moves a torn
+    /// tail to a separate file. `salvage`: damage is skipped, and the caller has to
+    /// [compact](Journal::compact) the file. `stops` returns whether to stop; it is called before each piece
+    /// of 64 KiB is read, and after the last one.
     ///
     /// # Errors
     ///
-    /// Nothing has been lost then, and what `each` was given must not be used. The folder is free again.
+    /// No record is lost, the caller must discard the lines passed to `each`, and the folder is unlocked again.
     pub fn open(
         disk: Box<dyn Disk>,
         settings: JournalSettings,
@@ -135,7 +136,7 @@ impl Journal {
             owner: owner.clone(),
             file: JournalFile::default(),
             state: JournalState::default(),
-            // What doubles from here comes to PENDING_BYTES, and to no more.
+            // Doubling from this capacity reaches PENDING_BYTES exactly.
             pending: Vec::with_capacity(PENDING_BYTES / 16),
             written: false,
             failure: None,
@@ -183,7 +184,7 @@ impl Journal {
                 replayed.torn_bytes += scan.bad_bytes;
             }
             if scan.head == FileHead::Cut {
-                // There is nothing in it, and nothing can be appended.
+                // The file has no records, and nothing can be appended to it.
                 self.disk.close(name);
                 self.stale.push(number);
                 continue;
@@ -197,13 +198,14 @@ impl Journal {
             self.append_to(number, name, &scan)?;
         }
         match replayed.files {
-            // As any other compaction, so that a file under its final name always has its first line.
+            // The first file is created like a compacted one, so that a file under its final name always has its
+            // first line.
             0 => {
                 self.create_next(false)?;
                 self.take_place(Moment::default())?;
                 self.counts = JournalCounts::default();
             }
-            // A name that was given last may not be on the disk either.
+            // The newest file's name may not be on the disk yet.
             _ => self.disk.sync_folder().map_err(|e| told(&*self.disk, "synced", "", &e))?,
         }
         if !self.stale.is_empty() || replayed.damaged_bytes > 0 {
@@ -230,8 +232,8 @@ impl Journal {
         }
     }
 
-    /// The file `name` is the one to append to, until a newer one is read. A torn tail is cut off; it was
-    /// [set aside](Journal::set_aside).
+    /// Makes the file `name` the current one, until a newer file is read. It cuts off a torn tail, which has been
+    /// [set aside](Journal::set_aside) before.
     fn append_to(&mut self, number: u64, name: &str, scan: &Scan) -> io::Result<()> {
         let disk = &mut *self.disk;
         let file = JournalFile { number, name: name.to_owned(), size: scan.size, synced: 0 };
@@ -244,11 +246,11 @@ impl Journal {
             self.file.truncate(disk, at)?;
         }
         if scan.lacks_newline {
-            // Else the next record would be taken for damage behind this one.
+            // Otherwise the next record would start in the same line as this one.
             self.file.append(disk, b"\n")?;
         }
-        // What a killed process has written may not be on the disk yet; but what is read is answered for
-        // from now on, and not noted again.
+        // The records of a killed process may not be on the disk yet. From now on the server acknowledges
+        // them, and does not note them again.
         self.file.sync(disk).map(drop)
     }
 }

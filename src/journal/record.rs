@@ -1,26 +1,26 @@
-//! How a line stands in the file: the line, its checksum, a newline.
+//! The format of a record: the line, its checksum, a newline.
 //!
 //! ```text
 //! HERDJ 1 Alford places-herd
 //! AT Alford +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450 *5BCB6E01
 //! ```
 //!
-//! In: lines. Out: records, and lines again, or that something is no record. The checksum is CRC-32
-//! (ISO-HDLC, as in zip and Ethernet) of the line's bytes, in eight upper-case hexadecimal digits. It is read as
-//! strictly as it is written, so that no flipped bit goes unseen: not in the line, not in the
-//! checksum, not in what stands between them.
+//! In: lines, or bytes of a file. Out: records, or the lines in them. The checksum is CRC-32
+//! (ISO-HDLC, as in zip and Ethernet) of the line's bytes, in eight upper-case hexadecimal digits. The reader
+//! accepts only the exact form that the writer writes, so that it detects every flipped bit: in the line, in the
+//! checksum, and between them.
 //!
-//! Text, so that `grep` reads a journal, and its last lines can be shown by `tail`.
+//! The format is text, so that `grep` and `tail` work on a journal.
 
 use crate::files;
 
-/// Bytes that a record has more than its line: ` *`, eight digits, a newline.
+/// The bytes that a record adds to its line: ` *`, eight digits, a newline.
 pub const OVERHEAD_BYTES: usize = 11;
 
 /// The longest record: no AT line has more than 65,535 bytes.
 pub const RECORD_BYTES_MAX: usize = 65_535 + OVERHEAD_BYTES;
 
-/// What each line begins with. Where a record stands behind garbage, its start is looked for by this.
+/// The beginning of each line. It identifies the start of a record that follows garbage.
 pub const LINE_START: &[u8] = b"AT ";
 
 /// The version of the format that this program writes, and the highest that it reads.
@@ -31,7 +31,7 @@ const MAGIC: &str = "HERDJ";
 
 /// Appends the record of `line` to `out`.
 ///
-/// `line`: any bytes but a newline. One that does not begin with [`LINE_START`] is found only where the
+/// `line`: any bytes but a newline. A reader finds a line that does not begin with [`LINE_START`] only if the
 /// record before it is whole.
 pub fn write(out: &mut Vec<u8>, line: &[u8]) {
     debug_assert!(!line.contains(&b'\n') && line.len() + OVERHEAD_BYTES <= RECORD_BYTES_MAX);
@@ -39,7 +39,7 @@ pub fn write(out: &mut Vec<u8>, line: &[u8]) {
     out.extend_from_slice(&ending(line));
 }
 
-/// The line of a record, or `None` if it is damaged.
+/// Returns the line of a record, or `None` if the record is damaged.
 ///
 /// `record`: without its newline.
 pub fn line_of(record: &[u8]) -> Option<&[u8]> {
@@ -47,11 +47,11 @@ pub fn line_of(record: &[u8]) -> Option<&[u8]> {
     (ending(line)[..OVERHEAD_BYTES - 1] == *end).then_some(line)
 }
 
-/// Where the record begins that ends where `text` does, if one does: what stands before it is garbage, or the
-/// record before it, whose newline was changed.
+/// Returns the start of a record that ends at the end of `text`, if there is one. Before it comes garbage, or a
+/// record whose newline was changed.
 ///
-/// `text`: without a newline. Costs one step for each byte of it, as a checksum can be calculated backwards:
-/// where the record begins, nothing is left of it.
+/// `text`: without a newline. It takes one step per byte, because the checksum is calculated backwards: at the
+/// start of the record the register reaches its initial value.
 pub fn start_of_last(text: &[u8]) -> Option<usize> {
     /// The polynomial of CRC-32, its lowest power in the highest bit.
     const POLYNOMIAL: u32 = 0xEDB8_8320;
@@ -84,7 +84,7 @@ fn ending(line: &[u8]) -> [u8; OVERHEAD_BYTES] {
     ending
 }
 
-/// Whose journal a file is: its first line.
+/// The owner of a journal, named in the first line of its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// The server that writes it.
@@ -93,35 +93,35 @@ pub struct Owner {
     pub herd: String,
 }
 
-/// What the first line of a file says.
+/// The kind of a file, according to its first line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FileHead {
-    /// It is a journal of this version of the format.
+    /// A journal of this version of the format.
     Of(Owner),
-    /// It is a journal of a later version.
+    /// A journal of a later version.
     Newer(u32),
-    /// It is the beginning of a first line: the file was cut off there, and has no records.
+    /// The beginning of a first line: the file was cut off there, and has no records.
     #[default]
     Cut,
-    /// It is a journal whose line ends were changed to CR LF, or to CR.
+    /// A journal whose line ends were changed to CR LF, or to CR.
     CarriageReturn,
-    /// It is a journal before which a byte order mark was put.
+    /// A journal with a byte order mark before its first line.
     ByteOrderMark,
-    /// It is compressed or in another encoding: what it is, and what to do.
+    /// A file that is compressed or in another encoding; the text says which, and what to do.
     Encoded(&'static str),
-    /// It is no journal.
+    /// Not a journal.
     Foreign,
 }
 
 impl Owner {
-    /// The first line of a file, with its newline.
+    /// Returns the first line of a file, with its newline.
     pub fn head(&self) -> Vec<u8> {
         format!("{MAGIC} {VERSION} {} {}\n", self.server, self.herd).into_bytes()
     }
 }
 
 impl FileHead {
-    /// Reads a first line, without its newline. `ended`: whether it had one.
+    /// Parses a first line, without its newline. `ended`: whether it had a newline.
     pub fn parse(line: &[u8], ended: bool) -> FileHead {
         if let Some(what) = files::encoded(line) {
             return FileHead::Encoded(what);
@@ -134,7 +134,7 @@ impl FileHead {
             return FileHead::CarriageReturn;
         }
         if !ended {
-            // Zeros at the end of a file were never written: its length came to the disk before its text.
+            // Zeros at the end of a file were never written: its length reached the disk before its text.
             let text = text.trim_end_matches('\0');
             let start = format!("{MAGIC} {VERSION} ");
             let is_cut = match text.strip_prefix(&start) {
@@ -157,7 +157,8 @@ impl FileHead {
     }
 }
 
-/// Whether a server or a herd may be called so: all else is no first line, and is not repeated in messages.
+/// Whether `text` is a valid name of a server or a herd. A first line with another name is foreign, and messages do
+/// not repeat it.
 fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(is_in_names)
 }
@@ -248,7 +249,7 @@ mod tests {
             ("HERD", false, FileHead::Cut),
             ("HERDJ 1 Alford places-herd", false, FileHead::Cut),
             ("HERE", false, FileHead::Foreign),
-            // No message may repeat what no name can have.
+            // No message may repeat characters that are not valid in a name.
             ("HERDJ 1 Alford places\u{1b}herd", true, FileHead::Foreign),
             ("HERDJ 1 Alford \u{202e}herd", true, FileHead::Foreign),
             ("HERDJ 1 Alford ", true, FileHead::Foreign),

@@ -1,73 +1,73 @@
-//! Reading a file of records, whatever has become of it.
+//! Reads a file of records, in whatever condition it is.
 //!
-//! In: bytes, as far as they go. Out: every whole record, in order, and a [`Scan`] that says what
-//! else there was. A file is read once, in pieces, so its size does not matter; nothing in it makes
-//! this panic or keep more than one record.
+//! In: the bytes of a file. Out: every whole record, in order, and a [`Scan`] that describes the
+//! other bytes. It reads a file once, in pieces, so the file's size does not matter. No contents make
+//! it panic or hold more than one buffer of the file in memory.
 //!
-//! What is in no record is either a *torn tail*, after which no record comes: the last write before the
-//! power went, of which nobody was told that it was kept. Or it is *damage*: records come after it,
-//! so it was a record once. The first is moved out of the way (`torn.rs`), the second has the
-//! file refused.
+//! Bytes outside whole records are either a *torn tail* or *damage*. No record follows a torn tail: it is the last
+//! write before a power failure, which was never synced. Records follow damage, so those bytes were records
+//! once. The start moves a torn tail away (`torn.rs`), and rejects a file with damage.
 //!
-//! So each whole record must be found, wherever it begins and whatever has become of its newline: behind a
-//! hole of zeros, before one, or in the middle of what stands between two newlines. Its checksum is found by its
-//! form, and, calculated backwards, says where the record begins.
+//! So the scan must find each whole record, wherever it begins and whatever its newline has become: after a
+//! hole of zeros, before one, or anywhere between two newlines. It recognises a checksum by its
+//! form, and calculates the checksum backwards to find where the record begins.
 
 use super::record::{self, FileHead, Owner, RECORD_BYTES_MAX, VERSION, line_of, start_of_last};
 use crate::log::{plural, shell_quoted};
 use memchr::memmem;
 use std::io::{self, ErrorKind, Read};
 
-/// Bytes asked of one read.
+/// The maximum number of bytes in one read.
 const READ_BYTES: usize = 1 << 16;
 
-/// Bytes without a newline that are looked through at one time: a record that begins in the first half ends in
-/// them.
+/// The number of bytes without a newline that are searched at a time: a record that begins in the first half ends in
+/// the same window.
 const WINDOW_BYTES: usize = 2 * RECORD_BYTES_MAX;
 
 /// Maximum wrong checksums in one window. Beyond it the scan skips the rest of the window: a damaged journal does not
 /// have so many.
 const IN_VAIN_MAX: usize = 1_000;
 
-/// What a file turned out to be.
+/// The result of scanning a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// What its first line says.
+    /// The kind of file, according to its first line.
     pub head: FileHead,
-    /// Its bytes.
+    /// The size of the file, in bytes.
     pub size: u64,
-    /// Its whole records.
+    /// The number of whole records.
     pub records: u64,
-    /// Where the first bytes are that are no record, if there are any.
+    /// The position of the first byte outside records, if there is one.
     pub bad_at: Option<u64>,
-    /// How many bytes are in no record.
+    /// The number of bytes outside records.
     pub bad_bytes: u64,
-    /// How many whole records stand behind the first of them.
+    /// The number of whole records after `bad_at`.
     pub records_after: u64,
-    /// How many of them have CR LF or CR behind them.
+    /// The number of records that CR LF or CR follows.
     pub carriage_returns: u64,
-    /// The last record has no newline. No record follows a torn tail, so that is true when it is cut off, too.
+    /// Whether the last record has no newline. No record follows a torn tail, so this is still true after the tail
+    /// is cut off.
     pub(super) lacks_newline: bool,
 }
 
 impl Scan {
-    /// Where the torn tail begins, if there is one.
+    /// Returns where the torn tail begins, if there is one.
     pub fn torn_at(&self) -> Option<u64> {
         self.bad_at.filter(|_| self.records_after == 0)
     }
 
-    /// Where the first damage is, if there is any.
+    /// Returns where the first damage is, if there is any.
     pub fn damaged_at(&self) -> Option<u64> {
         self.bad_at.filter(|_| self.records_after > 0)
     }
 
-    /// Why a start does not use the file at `path`, and what to do. `owner`: whose it has to be, if that is
-    /// known. `salvage`: damage is passed over.
+    /// Returns why a start rejects the file at `path`, and what to do; `None` if it does not. `owner`: the expected
+    /// owner, if it is known. `salvage`: skip damage.
     pub fn refusal(&self, path: &str, owner: Option<&Owner>, salvage: bool) -> Option<String> {
         let typed = shell_quoted(path);
         let changed = format!(
-            "an editor, or git, has changed its line ends from LF to CR LF or CR; bring it back from a copy, or \
-             change them back, as with `sed -i 's/\\r$//; s/\\r/\\n/g' {typed}`"
+            "an editor or git has changed its line ends from LF to CR LF or CR; restore it from a copy, or \
+             change them back, for example with `sed -i 's/\\r$//; s/\\r/\\n/g' {typed}`"
         );
         let why = match (&self.head, self.damaged_at()) {
             (FileHead::Of(other), _) if owner.is_some_and(|owner| owner != other) => {
@@ -77,12 +77,12 @@ impl Scan {
             (FileHead::Of(_), Some(_)) if salvage => return None,
             (FileHead::Of(_), Some(at)) if self.carriage_returns > 0 => {
                 let records = plural(self.carriage_returns as usize, "record");
-                format!("has a CR behind {records}, from byte {at} on: {changed}")
+                format!("has a CR after {records}, from byte {at} on: {changed}")
             }
             (FileHead::Of(_), Some(at)) => format!(
-                "is damaged at byte {at}, with {} whole records behind that; bring it back from a copy, or keep \
-                 what is whole with `herd journal compact {typed} --salvage`",
-                self.records_after
+                "is damaged at byte {at}, before {}; restore it from a copy, or keep the intact records with \
+                 `herd journal compact {typed} --salvage`",
+                plural(self.records_after as usize, "intact record")
             ),
             (FileHead::Of(_) | FileHead::Cut, _) => return None,
             (FileHead::Newer(version), _) => format!(
@@ -90,20 +90,20 @@ impl Scan {
             ),
             (FileHead::CarriageReturn, _) => format!("has a CR in its first line: {changed}"),
             (FileHead::ByteOrderMark, _) => format!(
-                "has a byte order mark before its first line, which an editor has put there; bring it back from a \
-                 copy, or remove the mark, as with `sed -i '1s/^\\xEF\\xBB\\xBF//' {typed}`"
+                "has a byte order mark before its first line, added by an editor; restore it from a copy, or \
+                 remove the mark, for example with `sed -i '1s/^\\xEF\\xBB\\xBF//' {typed}`"
             ),
-            (FileHead::Encoded(what), _) => format!("is no journal: {what}"),
+            (FileHead::Encoded(what), _) => format!("is not a journal: {what}"),
             (FileHead::Foreign, _) => format!(
-                "is no journal: its first line is not `HERDJ 1 SERVER HERD`; choose another folder, or bring the file \
-                 back from a copy; if only its beginning is lost, write that line before all that it has, and keep \
-                 what is whole with `herd journal compact {typed} --salvage`"
+                "is not a journal: its first line is not `HERDJ 1 SERVER HERD`; choose another folder, or restore the \
+                 file from a copy; if only its beginning is lost, insert that line before the rest of the file, and \
+                 keep the intact records with `herd journal compact {typed} --salvage`"
             ),
         };
         Some(format!("{path} {why}"))
     }
 
-    /// Takes in the text of a piece, or a beginning of it if more follows. Returns how many bytes that is.
+    /// Scans the text of a piece, or only its beginning if more text follows. Returns the number of scanned bytes.
     fn piece(&mut self, text: &[u8], end: PieceEnd, each: &mut dyn FnMut(&[u8]) -> bool) -> usize {
         let newline = usize::from(end == PieceEnd::Newline);
         let all = text.len() + newline;
@@ -149,7 +149,8 @@ impl Scan {
     }
 }
 
-/// Where the records in `text` begin and end, which has no newline: their own are changed or gone.
+/// Returns where the records in `text` begin and end. The text has no newline: those of the records are changed or
+/// gone.
 fn records_in(text: &[u8]) -> impl Iterator<Item = (usize, usize)> {
     let (mut from, mut in_vain) = (0, 0);
     memmem::find_iter(text, b" *").filter_map(move |at| {
@@ -167,14 +168,14 @@ fn records_in(text: &[u8]) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// Reads `input` to its end, and hands the line of every whole record to `each`, which says whether
-/// it can make sense of it: what it cannot counts as no record.
+/// Reads `input` to its end, and passes the line of every whole record to `each`, which returns whether
+/// the line is valid; an invalid one does not count as a record.
 ///
-/// Records are looked for only behind a first line that is ours ([`FileHead::Of`]).
+/// It looks for records only if the first line is a journal's ([`FileHead::Of`]).
 ///
 /// # Errors
 ///
-/// Those of `input`; nothing more is known then.
+/// Those of `input`; there is no result then.
 pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<Scan> {
     let mut scan = Scan::default();
     let mut pieces = Pieces::new(input);
@@ -182,7 +183,7 @@ pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Re
     let mut taken = first.len() + usize::from(end == PieceEnd::Newline);
     scan.head = FileHead::parse(first, end == PieceEnd::Newline);
     pieces.take(taken);
-    // No first line is as long as a window; but zeros at the end of a file may be.
+    // A first line is never as long as a window, but zeros at the end of a file may be.
     while end == PieceEnd::More
         && scan.head == FileHead::Cut
         && let Some((rest, end)) = pieces.next_piece()?
@@ -211,20 +212,21 @@ pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Re
 /// What follows the text of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PieceEnd {
-    /// The newline at its end.
+    /// A newline.
     Newline,
     /// The end of the file.
     File,
-    /// More text: it is a window.
+    /// More text of the same line: the piece is a window.
     More,
 }
 
-/// Cuts a stream at its newlines, and what is longer than a window into windows.
+/// Splits a stream at its newlines, and longer lines into windows.
 struct Pieces<'i> {
     input: &'i mut dyn Read,
     buffer: Vec<u8>,
-    /// What of the buffer is filled, and what of that is taken.
+    /// The end of the bytes in the buffer.
     filled: usize,
+    /// The beginning of the bytes that are not consumed yet.
     taken: usize,
     has_ended: bool,
 }
@@ -235,7 +237,7 @@ impl<'i> Pieces<'i> {
         Pieces { input, buffer, filled: 0, taken: 0, has_ended: false }
     }
 
-    /// The text up to the next newline, without it; or a window of it; or what the file ends with.
+    /// Returns the text up to the next newline, without it; or a window; or the rest of the file.
     fn next_piece(&mut self) -> io::Result<Option<(&[u8], PieceEnd)>> {
         let mut length = 0;
         let end = loop {
@@ -255,7 +257,7 @@ impl<'i> Pieces<'i> {
         Ok(Some((&self.buffer[self.taken..self.taken + length], end)))
     }
 
-    /// Consumes `bytes` of the last piece, its newline included.
+    /// Consumes `bytes` of the last piece; its newline counts.
     fn take(&mut self, bytes: usize) {
         self.taken += bytes;
     }
@@ -289,7 +291,7 @@ mod tests {
         bytes
     }
 
-    /// Gives its bytes one read at a time, so many at most.
+    /// Returns its bytes in reads of at most the given number.
     struct Slow<'a>(&'a [u8], usize);
 
     impl Read for Slow<'_> {
@@ -397,7 +399,7 @@ mod tests {
         }
     }
 
-    /// A record of its own for each number.
+    /// Returns a different record for each number.
     fn record(number: usize) -> Vec<u8> {
         let mut record = Vec::new();
         write(
@@ -407,14 +409,14 @@ mod tests {
         record
     }
 
-    /// The record without its newline, which has become another byte.
+    /// Returns a record whose newline has become another byte.
     fn joined(number: usize, byte: u8) -> Vec<u8> {
         let mut record = record(number);
         *record.last_mut().expect("it has one") = byte;
         record
     }
 
-    /// What was done to a file, what it has behind its head, and the records to be found in that.
+    /// A description of the damage, the bytes after the head, and the numbers of the records to find in them.
     type Damaged<'a> = (&'a str, Vec<Vec<u8>>, &'a [usize]);
 
     #[test]
@@ -522,7 +524,7 @@ mod tests {
                 assert!(scan.lacks_newline && scan.damaged_at().is_none());
             }
         }
-        // Half of it is no record.
+        // A record without its last byte is incomplete.
         let bytes = [owner().head(), first, last[..last.len() - 1].to_vec()].concat();
         let (scan, lines) = scanned(&bytes, 4_096);
         assert!(lines.len() == 1 && scan.torn_at().is_some() && !scan.lacks_newline);

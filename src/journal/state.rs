@@ -13,59 +13,59 @@
 //! | Due        |         |        |        |        | Due  | Running | Due    | Idle   |         |
 //! | Running    |         |        |        |        | Due  | Running | Due    | Idle   |         |
 //!
-//! An empty cell: the step changes nothing. A file that is broken has a compaction that is due or running,
-//! which puts a whole file in its place. The journal sees its states and takes steps; nothing else changes
-//! them.
+//! In an empty cell the step changes nothing. While the file is broken, a compaction is due or running,
+//! which replaces the file. Only [`JournalState::take`] changes the states.
 
 use super::file::Compaction;
 use herd_reactor::Moment;
 
-/// What is known of the file that is appended to.
+/// The state of the current file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum FileState {
-    /// All of it is on the disk.
+    /// The whole file is on the disk.
     #[default]
     Synced,
-    /// Something in it has waited for its sync since then.
+    /// The file has had unsynced records since this moment.
     Unsynced(Moment),
-    /// Something that was noted is missing, or may be.
+    /// Noted records are missing, or may be.
     Broken,
-    /// It is whole, but its name may not be on the disk: its folder could not be synced.
+    /// The file is complete, but its name may not be on the disk: its folder could not be synced.
     Unsettled,
 }
 
-/// How far the journal is with compaction.
+/// The state of the compaction.
 #[derive(Debug, Default)]
 pub(super) enum Compacting {
-    /// There is nothing to do, until the file is too large.
+    /// No compaction is needed until the file is too large.
     #[default]
     Idle,
-    /// It is to be begun, and not before then.
+    /// A compaction is to start at this moment.
     Due(Moment),
     /// A new file is being written.
     Running(Compaction),
 }
 
-/// What can happen.
+/// An event that may change the states.
 #[derive(Debug)]
 pub(super) enum JournalStep {
-    /// Records were appended to the file at that time.
+    /// Records were appended to the file at this moment.
     Written(Moment),
     /// The file was synced.
     Synced,
-    /// The start has found damage or older files, so a compaction is due then.
+    /// The start has found damage or older files, so a compaction is due at this moment.
     Wanted(Moment),
-    /// A write or a sync of the file failed at that time.
+    /// A write or a sync of the file failed at this moment.
     Failed(Moment),
-    /// The file, or its folder, was not where it was at that time; nor is the new file then.
+    /// The file or its folder has lost its name, so a running compaction is lost, too. A new one is due at
+    /// this moment.
     Lost(Moment),
     /// A new file was created.
     Begun(Compaction),
-    /// The compaction failed, or was ended; it is due again then.
+    /// The compaction failed or was cancelled; it is due again at this moment.
     GaveUp(Moment),
-    /// The new file has the place of the old one.
+    /// The new file has replaced the old one.
     Placed,
-    /// The new file will have its place after a crash, too.
+    /// The folder was synced, so the new file remains the current one after a crash.
     Settled,
 }
 
@@ -85,7 +85,7 @@ impl JournalState {
         &self.compacting
     }
 
-    /// The new file that is being written.
+    /// Returns the new file that is being written.
     pub(super) fn compaction(&mut self) -> Option<&mut Compaction> {
         match &mut self.compacting {
             Compacting::Running(new) => Some(new),
@@ -93,7 +93,7 @@ impl JournalState {
         }
     }
 
-    /// Takes a step. Returns the compaction that was running and is not any more.
+    /// Takes a step. Returns the compaction that this step ended.
     pub(super) fn take(&mut self, step: JournalStep) -> Option<Compaction> {
         use {Compacting as C, FileState as F};
         self.file = match (self.file, &step) {
@@ -125,7 +125,7 @@ impl JournalState {
 mod tests {
     use super::*;
 
-    /// A table of the head: its steps, and the rows with each state and what follows it by each step.
+    /// Reads a table of the head comment: its steps, and the rows, each with a state and its successors.
     fn table(name: &str) -> (Vec<&'static str>, Vec<Vec<&'static str>>) {
         let lines = include_str!("state.rs").lines();
         let from_there = lines.skip_while(|line| !line.starts_with(&format!("//! | {name} ")));
@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    /// The state that a cell of `row` names, and since when; its own if the cell is empty.
+    /// Returns the state in a cell of `row`, and its moment; the row's own state if the cell is empty.
     fn after<'a>(row: &[&'a str], column: usize) -> (&'a str, Moment) {
         match row[1 + column] {
             "" => (row[0], BEFORE),

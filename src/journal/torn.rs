@@ -1,4 +1,4 @@
-//! What becomes of a torn tail: the start moves it to a file of its own.
+//! Moves a torn tail of a journal to a separate file when the journal is opened.
 //!
 //! ```text
 //!   copy to journal.7.torn.new ─▶ sync ─▶ an older journal.7.torn becomes journal.7.torn.1
@@ -6,10 +6,10 @@
 //! ```
 //!
 //! A crash before the truncation leaves the tail in its journal, and the next start moves it. If the
-//! crash came after the renaming, that start finds an equal copy, and makes no second one.
+//! crash came after the renaming, the next start finds an equal copy, and makes no second one.
 //!
-//! The program never reads these files again: they are for people. The last five of a folder are
-//! kept, as older log files are: of `journal.7`, `journal.7.torn.4` is the oldest.
+//! The server never uses these files; they are for the operator. Like older log files, the last five of a
+//! folder are kept: `journal.7.torn.4` is the oldest one of `journal.7`.
 
 use super::disk::FileReader;
 use super::file::{JournalFile, told};
@@ -18,10 +18,10 @@ use super::{Journal, PENDING_BYTES};
 use std::cmp::Reverse;
 use std::io::{self, Read};
 
-/// How many torn tails of a folder are kept.
+/// The number of torn tails that a folder keeps.
 const KEPT: usize = 5;
 
-/// The last bytes of the file `name`, from `at` to its `size`, and where they are moved.
+/// The last bytes of a journal, from `at` to its `size`, and the name of their new file.
 struct Tail<'a> {
     journal: FileReader<'a>,
     at: u64,
@@ -30,12 +30,12 @@ struct Tail<'a> {
 }
 
 impl Journal {
-    /// Copies the last bytes of the file `name`, from `at` to its `size`, to a file beside it, which is on
-    /// the disk when this returns: they can be cut off then.
+    /// Copies the last bytes of the file `name`, from `at` to its `size`, to a separate file in the same folder,
+    /// and syncs it: the caller may then cut them off.
     ///
     /// # Errors
     ///
-    /// They cannot be cut off.
+    /// The bytes could not be copied; the caller must not cut them off.
     pub(super) fn set_aside(
         &mut self,
         name: &str,
@@ -49,13 +49,14 @@ impl Journal {
         let mut tail = Tail { journal, at, size, torn };
         let moved = tail.copy_once();
         tail.journal.disk.close(&tail.torn);
-        let ends = format!("{path} ends in {bytes} bytes of no whole record, from byte {at} on");
+        let tail =
+            format!("the last {bytes} bytes of {path}, from byte {at} on, hold no whole record");
         moved.map_err(|e| {
             let remedy = "(make room, or move the journal away)";
-            let what = format!("{ends}; they cannot be moved to {torn_path} {remedy}: {e}");
+            let what = format!("{tail}; they cannot be moved to {torn_path} {remedy}: {e}");
             io::Error::new(e.kind(), what)
         })?;
-        log::warn!("journal: {ends}: moved to {torn_path}");
+        log::warn!("journal: {tail}: moved them to {torn_path}");
         Ok(())
     }
 }
@@ -66,16 +67,16 @@ impl Tail<'_> {
             let new = format!("{}{UNFINISHED}", self.torn);
             let copied = self.copy(&new).and_then(|()| self.take_name(&new));
             if copied.is_err() {
-                // If this fails, the next start removes it.
+                // If this fails, the next start removes the file.
                 let _ = self.journal.disk.remove(&new);
             }
             copied?;
         }
-        // A copy of the start before may have a name that is not yet on the disk.
+        // The name of a copy that a previous start has made may not be on the disk yet.
         self.journal.disk.sync_folder()
     }
 
-    /// Whether a start before has copied it: only a file that was synced has that name.
+    /// Whether a previous start has copied the tail: a file gets its final name only after its sync.
     fn is_copied(&mut self) -> io::Result<bool> {
         let (mut offset, bytes) = (0, self.size - self.at);
         let mut is_equal = self.journal.disk.open(&self.torn)? == bytes;
@@ -99,8 +100,9 @@ impl Tail<'_> {
         file.sync(self.journal.disk).map(drop)
     }
 
-    /// Gives the file `new` its name. The oldest of the folder are removed before, as the number of a journal
-    /// grows each time that it is compacted; older ones of this journal move on by one, up to the first that is free.
+    /// Renames the file `new` to its final name. It first removes the oldest torn tails of the whole folder, because
+    /// each compaction gives the journal a new number. Older tails of this journal move up by one, as far as the
+    /// first free name.
     fn take_name(&mut self, new: &str) -> io::Result<()> {
         let disk = &mut *self.journal.disk;
         let names = disk.list()?;
@@ -120,7 +122,7 @@ impl Tail<'_> {
     }
 }
 
-/// What sorts torn tails by age, the oldest first: the number of their journal, and of its tails the age.
+/// Returns a key that sorts torn tails, the oldest first: the number of their journal, then the reversed age.
 fn age_of(name: &str) -> Option<(u64, Reverse<u64>)> {
     let (number, age) = name.strip_prefix(STEM)?.split_once(TORN)?;
     let age = match age {

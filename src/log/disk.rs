@@ -1,12 +1,12 @@
-//! Where the lines go: a file that is begun anew when it has grown.
+//! The log's file, which rotates when it has grown.
 //!
-//! In: bytes. Out: `Alford-2026-11-22T10-16-39Z.log`, and its elders `....log.1` (the youngest) to
-//! `....log.N`. Knows neither lines nor time; what an error means is for the
-//! [`LogFile`](super::LogFile) to decide.
+//! In: bytes. Out: `Alford-2026-11-22T10-16-39Z.log`, and older files `....log.1` (the newest) to
+//! `....log.N`. It knows neither lines nor time; the
+//! [`LogFile`](super::LogFile) decides what an error means.
 //!
-//! Rotation is one rename for each elder; the oldest falls to the one renamed over it. The new file
-//! is made first, under another name: should that fail (no descriptor left, folder gone), nothing
-//! has been moved, the old file grows on, and the next write tries again.
+//! Rotation renames each older file; the oldest is overwritten. The new file
+//! is created first, under another name: if that fails (no descriptor left, folder gone), nothing
+//! has been moved, the old file keeps growing, and the next write tries again.
 
 use crate::files;
 use std::fs::{self, DirBuilder, File};
@@ -16,32 +16,32 @@ use std::path::{Path, PathBuf};
 
 use super::LogSettings;
 
-/// Who may read the log, which tells where people are: the owner, and the group.
+/// The mode of log files, which contain people's locations: only the owner and the group may read them.
 const MODE: u32 = 0o640;
 
-/// Who may look into the folder, if it is made here.
+/// The mode of the log folder if it is created here.
 const FOLDER_MODE: u32 = 0o750;
 
-/// What the log asks of the disk.
+/// The log's view of a disk.
 pub trait LogDisk {
-    /// Writes a beginning of `bytes`, and tells how many.
+    /// Writes the first bytes of `bytes`, and returns how many.
     ///
     /// # Errors
     ///
-    /// As the operating system gives them; nothing was written then.
+    /// Those of the operating system; then nothing was written.
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Begins anew if there is too much already; called only where a line has ended.
+    /// Starts a new file if the current one is too large. Called only at the end of a line.
     ///
     /// # Errors
     ///
-    /// When it is due and cannot be done; what is appended still goes to the old place then.
+    /// When rotation is due and fails; further bytes then go to the old file.
     fn rotate_if_due(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// A file that is renamed when it has `rotate_bytes`, with at most `rotate_keep` elders.
+/// A file that rotates when it has `rotate_bytes`, and keeps at most `rotate_keep` older files.
 #[derive(Debug)]
 pub struct RotatingFile {
     path: PathBuf,
@@ -52,13 +52,13 @@ pub struct RotatingFile {
 }
 
 impl RotatingFile {
-    /// Makes `<name>.log` in the folder of `settings`, and the folder too.
+    /// Creates `<name>.log` in the folder of `settings`, and the folder if it does not exist.
     ///
-    /// A file that exists is left alone: the new one is `<name>-2.log` then, and so on.
+    /// It never touches an existing file: the new file is then called `<name>-2.log`, and so on.
     ///
     /// # Errors
     ///
-    /// When folder or file cannot be made; the message names which.
+    /// When the folder or the file cannot be created; the message names it.
     pub fn create(settings: &LogSettings, name: &str) -> io::Result<RotatingFile> {
         const NAMES_TRIED: u32 = 1_000;
 
@@ -80,7 +80,7 @@ impl RotatingFile {
         Err(named(io::ErrorKind::AlreadyExists.into(), &folder.join(format!("{name}.log"))))
     }
 
-    /// Where the newest lines are.
+    /// Returns the path of the current file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -91,7 +91,7 @@ impl RotatingFile {
         let file = files::open_in_place(&begun, options.append(true).create(true).mode(MODE))?;
         for age in (0..self.rotate_keep).rev() {
             match fs::rename(self.elder(age), self.elder(age + 1)) {
-                // There are not yet so many, or somebody has taken the file away.
+                // There are fewer older files than `rotate_keep`, or an operator has removed one.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 outcome => outcome?,
             }
@@ -102,7 +102,7 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// The file that was begun anew `age` times ago.
+    /// Returns the path of the file from `age` rotations ago.
     fn elder(&self, age: u64) -> PathBuf {
         if age == 0 { self.path.clone() } else { self.beside(&age.to_string()) }
     }
@@ -126,7 +126,7 @@ impl LogDisk for RotatingFile {
         if self.rotate_bytes == 0 || self.size < self.rotate_bytes {
             return Ok(());
         }
-        // Less, if somebody has cut it off.
+        // The file is shorter if an operator has truncated it.
         debug_assert!(self.file.metadata().is_ok_and(|file| file.len() <= self.size));
         self.rotate()
     }
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    /// A folder under the system's own for such things, gone at the end of the test.
+    /// A temporary folder, removed at the end of the test.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -250,7 +250,7 @@ mod tests {
         assert!(file.rotate_if_due().is_err());
         write(&mut file, "2222");
         fs::remove_dir(&in_the_way).expect("it is empty");
-        // A pipe that nobody reads would keep the loop waiting.
+        // Opening a pipe without a reader would block the loop.
         let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
         rustix::fs::mknodat(rustix::fs::CWD, &in_the_way, kind, mode, 0).expect("it can be made");
         assert!(file.rotate_if_due().is_err());

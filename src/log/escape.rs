@@ -1,15 +1,14 @@
-//! Foreign bytes made harmless, so that one event stays one line.
+//! Escapes foreign bytes, so that one event stays one line.
 //!
-//! In: bytes that a client or a neighbour chose. Out: text on one line that reads as it prints.
-//! Knows nothing of logs.
+//! In: bytes that a client or a neighbour chose. Out: printable text on one line.
+//! It knows nothing of logs.
 //!
-//! The idea: whatever ends a line, moves the cursor, turns the reading direction or cannot be seen
-//! becomes `\xNN`, one for each byte, as does what is not UTF-8. A backslash is doubled, so that
-//! [`escape`] can be undone. Nearly every line is printable ASCII: that is found out first, without
-//! a branch per byte, and copied whole.
+//! The idea: every character that ends a line, moves the cursor, changes the reading direction or is invisible
+//! becomes `\xNN`, one for each byte, as does invalid UTF-8. A backslash is doubled, so that
+//! [`escape`] is reversible. Nearly every line is printable ASCII: a check without a branch per byte
+//! detects this, and such a line is copied whole.
 //!
-//! Invariant: the output holds no byte below 0x20, is UTF-8, and gives the input back when it is
-//! unescaped.
+//! Invariant: the output has no byte below 0x20, is UTF-8, and can be unescaped to the input.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,8 +17,8 @@ use std::path::Path;
 /// Appends `bytes` to `out`, escaped.
 ///
 /// C0 and C1 controls, DEL, line and paragraph separators, bidirectional and zero-width characters,
-/// the byte order mark and invalid UTF-8 become `\xNN` per byte; a backslash becomes `\\`. At most
-/// four bytes for each one.
+/// the byte order mark and invalid UTF-8 become `\xNN` per byte; a backslash becomes `\\`. It appends at
+/// most four bytes for each byte.
 #[inline]
 pub fn escape(bytes: &[u8], out: &mut Vec<u8>) {
     if is_plain(bytes) {
@@ -29,7 +28,7 @@ pub fn escape(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Bytes that are written escaped into a message, as in `warn!("refused: {}", Escaped(line))`.
+/// Wraps bytes so that a message shows them escaped, as in `warn!("refused: {}", Escaped(line))`.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a [u8]);
 
@@ -43,10 +42,9 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// `text` kept on one line: escaped, but with its backslashes as they are.
+/// Returns `text` escaped so that it stays on one line, with its backslashes unchanged.
 ///
-/// For text that is our own, with foreign parts perhaps already [`Escaped`] in it. It cannot be
-/// undone.
+/// For our own text, which may contain foreign parts that are already [`Escaped`]. It is not reversible.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unprintable) {
         return Cow::Borrowed(text);
@@ -56,7 +54,7 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
-/// `no faults`, `1 fault`, `2 faults`.
+/// Returns a count with its noun: `no faults`, `1 fault`, `2 faults`.
 pub fn plural(count: usize, what: &str) -> String {
     match count {
         0 => format!("no {what}s"),
@@ -65,7 +63,7 @@ pub fn plural(count: usize, what: &str) -> String {
     }
 }
 
-/// `word` as one word of a shell's.
+/// Returns `word` quoted, if necessary, so that a shell reads it as one word.
 pub fn shell_quoted(word: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-/+:,@%".contains(c);
     match !word.is_empty() && word.chars().all(plain) {
@@ -74,7 +72,7 @@ pub fn shell_quoted(word: &str) -> Cow<'_, str> {
     }
 }
 
-/// `path` as text that no program takes for an option: `./-x` for `-x`.
+/// Returns `path` in a form that no program takes for an option: `./-x` for `-x`.
 pub fn operand(path: &Path) -> String {
     let here = if path.as_os_str().as_encoded_bytes().starts_with(b"-") { "./" } else { "" };
     format!("{here}{}", path.display())
@@ -82,7 +80,8 @@ pub fn operand(path: &Path) -> String {
 
 /// Whether `bytes` are printable ASCII without a backslash.
 ///
-/// Sixteen at a time; the last sixteen once more with what is left, instead of each of those alone.
+/// It checks sixteen bytes at a time. The last step overlaps the one before it, which avoids a loop over
+/// single bytes.
 #[inline]
 fn is_plain(bytes: &[u8]) -> bool {
     const STEP: usize = 16;
@@ -92,7 +91,7 @@ fn is_plain(bytes: &[u8]) -> bool {
     }
 }
 
-/// The same; it does not stop at the first that is not: without an early exit the compiler tests many at once.
+/// [`is_plain`] for one step. It has no early exit, so that the compiler can vectorize the loop.
 #[inline]
 fn all_plain<B: AsRef<[u8]>>(bytes: B) -> bool {
     let bytes = bytes.as_ref();
@@ -117,7 +116,7 @@ fn is_unprintable(c: char) -> bool {
     )
 }
 
-/// Hands `bytes` to `put` in pieces: runs of what may stand as it is, and escapes.
+/// Passes `bytes` to `put` in pieces: runs of characters that need no escape, and escapes.
 fn pieces(bytes: &[u8], must_go: impl Fn(char) -> bool, mut put: impl FnMut(&str)) {
     for chunk in bytes.utf8_chunks() {
         let mut rest = chunk.valid();
@@ -148,8 +147,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What no line may hold unescaped, by name rather than by range: the list is checked against
-    /// the ranges.
+    /// The characters that no line may hold unescaped, one by one: the test checks the ranges against this list.
     const DANGEROUS: &[char] = &[
         '\u{85}', '\u{9b}', '\u{61c}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{200e}', '\u{200f}',
         '\u{2028}', '\u{2029}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}',

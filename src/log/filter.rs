@@ -1,11 +1,11 @@
-//! What `RUST_LOG` asks for.
+//! Checks the directives of `RUST_LOG`.
 //!
 //! In: the variable's value. Out: directives that `env_logger` understands, `info` if none is left, and a
-//! message for each that was ignored. Reads no environment and prints nothing.
+//! message for each ignored directive. It does not read the environment and prints nothing.
 //!
 //! `env_logger` itself takes a misspelt level (`inof`) for the name of a module and then logs nothing but that
-//! module; takes an empty variable for "errors only"; and prints its complaints in a way that panics if stderr
-//! is closed. So it is handed only what it understands.
+//! module; it takes an empty variable for "errors only"; and it prints its complaints in a way that panics if
+//! stderr is closed. So it gets only directives that it understands.
 
 use std::ffi::OsStr;
 
@@ -13,14 +13,14 @@ use ::log::LevelFilter;
 
 use super::{TRAFFIC, one_line};
 
-/// The crates that log: the name of a module begins with one of them. `herd` is the program and the lines of clients
-/// and neighbours, and has no module but those.
+/// The crates that log; the path of a module begins with one of them. `herd` is the program itself, whose only target
+/// with a path is [`TRAFFIC`].
 const CRATES: [&str; 5] = ["herd", "herd_reactor", "mio", "places_herd", "rustls"];
 
-/// The directives to use, and what is to be said of those that are ignored.
+/// Returns the directives to use, and a message for each ignored one.
 pub(super) fn chosen(value: &OsStr) -> (String, Vec<String>) {
     let value = value.to_string_lossy();
-    // Behind a slash is a text that lines must contain.
+    // After a slash comes a text that lines must contain.
     let (directives, text) = value.split_at(value.find('/').unwrap_or(value.len()));
     let directives = directives.split(',').map(str::trim).filter(|each| !each.is_empty());
     let (good, mut bad): (Vec<&str>, Vec<&str>) = directives.partition(|each| makes_sense(each));
@@ -28,7 +28,7 @@ pub(super) fn chosen(value: &OsStr) -> (String, Vec<String>) {
     if !text.is_empty() && !has_text {
         bad.push(text);
     }
-    // Blanks around an equals sign would belong to the names for `env_logger`.
+    // `env_logger` would take blanks around an equals sign for a part of the name.
     let tight = |each: &&str| each.split('=').map(str::trim).collect::<Vec<_>>().join("=");
     let good: Vec<String> = good.iter().map(tight).collect();
     let good = if good.is_empty() { "info".to_owned() } else { good.join(",") };

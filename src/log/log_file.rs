@@ -1,18 +1,18 @@
-//! Lines on their way to the disk.
+//! Buffers log lines on their way to the disk.
 //!
-//! In: lines, whole. Out: writes of 64 KiB and more, or less when asked to
-//! [`flush`](LogFile::flush). Knows the stamp and the form of a line; knows no level filter and no
+//! In: whole lines. Out: writes of 64 KiB and more, or fewer bytes at a
+//! [`flush`](LogFile::flush). It knows the time stamp and the form of a line, but no level filter and no
 //! timer.
 //!
 //! The idea: a line is appended to a buffer, and the buffer is written when it is full. When the
-//! disk refuses, what waits is kept, and lines that find the buffer full are counted instead of
-//! stored. Only `flush`, which a timer calls ten times a second, tries a failing disk again, so a
-//! full disk costs no system call per line. When the disk takes bytes again, what had waited comes
-//! first, then one line that says how many are missing and why: so the gap stands where it was.
+//! disk refuses a write, the buffer is kept, and lines that find it full are dropped and counted.
+//! Only `flush`, which a timer calls ten times a second, retries a failing disk, so a
+//! full disk costs no system call per line. When the disk accepts writes again, the buffer is written
+//! first, then one line that says how many lines are missing and why, exactly where the gap is.
 //!
-//! Invariants: at most [`WAITING_BYTES`] and one line wait. While lines are missing, none is
-//! stored. A line is never torn: what a short write left over is written first, and no file is
-//! begun anew before it.
+//! Invariants: the buffer holds at most [`WAITING_BYTES`] and one line. While lines are missing, none is
+//! stored. A line is never torn: the rest of a short write is written first, and rotation waits
+//! for it.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -20,36 +20,36 @@ use std::io::{self, Write as _};
 use super::stamp::{STAMP_BYTES, TimestampCache};
 use super::{Clock, Direction, LogDisk, Party, escape};
 
-/// So many bytes wait before they are written unasked: 64 KiB.
+/// The buffer is written when it holds this many bytes: 64 KiB.
 pub const WAITING_BYTES: usize = 64 * 1024;
 
-/// Where the level stands in a line, `INFO `, `WARN `, ...: five bytes, between two spaces.
+/// The position of the level in a line, `INFO `, `WARN `, ...: five bytes, between two spaces.
 const LEVEL: std::ops::Range<usize> = STAMP_BYTES + 1..STAMP_BYTES + 6;
 
-/// What an event may be ahead of the beginning of its turn. More of it, and the clock was set back.
+/// The longest time from the beginning of a turn to an event in it. A longer one means that the clock was set back.
 const TURN_NS: u64 = 1_000_000_000;
 
-/// A log that buffers, and that a failing disk does not stop.
+/// A buffered log that goes on when the disk fails.
 pub struct LogFile {
     disk: Box<dyn LogDisk>,
     clock: Clock,
     stamp: TimestampCache,
     head: LinePrefix,
-    /// When the last event was logged.
+    /// The time of the last event.
     event_ns: u64,
     waiting: Vec<u8>,
-    /// Lines that came while the disk refused and the buffer was full.
+    /// The number of lines dropped since the disk's last success.
     missing: u64,
-    /// How many lines have not been written because the disk refused, since the start.
+    /// The number of lines dropped since the start because the disk refused writes.
     pub dropped: u64,
-    /// Why the disk refused the last write; `None` when it took all.
+    /// Why the disk refused the last write; `None` if it succeeded.
     refusal: Option<io::Error>,
-    /// The last rotation failed, and that was said.
+    /// Whether the last rotation failed, which has been logged.
     cannot_rotate: bool,
 }
 
 impl LogFile {
-    /// A log on `disk`; `clock` is asked for the time of events and of its own complaints.
+    /// Makes a log on `disk`. `clock` gives the time of events and of the log's own warnings.
     pub fn new(disk: Box<dyn LogDisk>, clock: Clock) -> LogFile {
         LogFile {
             disk,
@@ -65,20 +65,20 @@ impl LogFile {
         }
     }
 
-    /// Appends a line that went in or out: `<time> INFO  <party> < <line>`.
+    /// Appends a line that was received or sent: `<time> INFO  <party> < <line>`.
     ///
-    /// `unix_ns`: when it was read or written. `party`: who sent it or gets it. `line`: as on the wire,
-    /// without its end.
+    /// `unix_ns`: when it was read or written. `party`: the sender or the receiver. `line`: as on the wire,
+    /// without its delimiter.
     ///
-    /// The party comes by reference: it has just been put together, and would be copied in larger
-    /// pieces than it was written in, for which the processor has to wait.
+    /// `party` is a reference because its fields were written just before: a copy would read them in larger
+    /// pieces, which defeats store forwarding and stalls the processor.
     #[inline]
     pub fn traffic(&mut self, unix_ns: u64, party: &Party<'_>, direction: Direction, line: &[u8]) {
         if !self.has_room() {
             return;
         }
-        // All lines of a turn have the time of its beginning. Behind an event of that turn they have the event's, so
-        // that times never go back.
+        // All traffic lines of a turn carry the time of its beginning. After an event of the same turn they carry
+        // the event's time instead, so that times in the log never go back.
         let is_behind = self.event_ns.wrapping_sub(unix_ns) < TURN_NS;
         let unix_ns = if is_behind { self.event_ns } else { unix_ns };
         if !self.head.is_of(unix_ns, party) {
@@ -93,8 +93,8 @@ impl LogFile {
         }
     }
 
-    /// Appends a line that has its time, its level and its end already; a warning or an error is
-    /// written at once.
+    /// Appends a complete line with time, level and newline. A warning or an error is
+    /// written immediately.
     pub fn event(&mut self, line: &[u8]) {
         if !self.has_room() {
             return;
@@ -107,9 +107,9 @@ impl LogFile {
         }
     }
 
-    /// Writes what waits, as far as the disk takes it.
+    /// Writes as much of the buffer as the disk accepts.
     pub fn flush(&mut self) {
-        // A write may leave a complaint of the log's own behind: twice at most, the loop ends.
+        // A write may add a warning of the log's own, but at most twice, so the loop ends.
         while self.unwritten() {
             self.write();
             if self.refusal.is_some() {
@@ -118,12 +118,12 @@ impl LogFile {
         }
     }
 
-    /// Whether a line waits: whether a flush has something to do.
+    /// Whether the buffer holds anything to flush.
     pub fn unwritten(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Whether a line may be appended; if not, it is counted as missing.
+    /// Whether the buffer has room for a line; if not, counts the line as dropped.
     #[inline]
     fn has_room(&mut self) -> bool {
         if self.missing > 0 || self.waiting.len() >= WAITING_BYTES {
@@ -170,14 +170,14 @@ impl LogFile {
         if let (Some(why), 1..) = (refusal, missing) {
             let lines = if missing == 1 { "line is" } else { "lines are" };
             self.complain(format_args!(
-                "{missing} {lines} missing here, the log could not be written: {why}"
+                "{missing} {lines} missing here: the log could not be written: {why}"
             ));
         }
         match self.disk.rotate_if_due() {
             Err(why) if !self.cannot_rotate => {
                 self.cannot_rotate = true;
                 self.complain(format_args!(
-                    "the log grows beyond its limit, no new file can be begun: {why}"
+                    "the log grows beyond rotate_bytes: cannot start a new log file: {why}"
                 ));
             }
             Err(_) => {}
@@ -185,29 +185,29 @@ impl LogFile {
         }
     }
 
-    /// Leaves a warning of the log's own for the next write.
+    /// Appends a warning of the log's own to the buffer.
     fn complain(&mut self, what: fmt::Arguments<'_>) {
         self.waiting.extend_from_slice(self.stamp.at((self.clock)()));
         self.waiting.extend_from_slice(format!(" WARN  {what}\n").as_bytes());
     }
 }
 
-/// What the last traffic line began with, `<time> INFO  <party>`. The next one often begins with the same:
-/// all that came in one read has one time, and so have the replies.
+/// The prefix of the last traffic line, `<time> INFO  <party>`. The next line often has the same prefix:
+/// all lines of one read have the same time, and so have their replies.
 #[derive(Debug, Default)]
 struct LinePrefix {
     text: Vec<u8>,
     unix_ns: u64,
-    /// The party, if it is a numbered one.
+    /// The party, if it is numbered.
     party: Option<(&'static str, u32)>,
 }
 
 impl LinePrefix {
-    /// Whether this is how a line of `unix_ns` and `party` begins; perhaps not of a party with a name.
+    /// Whether this is the prefix of a line of `unix_ns` and `party`. Always false for a named party.
     #[inline]
     fn is_of(&self, unix_ns: u64, party: &Party<'_>) -> bool {
         match (self.party, party) {
-            // The words are constants: where one is is told faster than what it says.
+            // The words are constants, so that comparing pointers replaces comparing texts.
             (Some((word, number)), Party::Numbered(other, n)) => {
                 self.unix_ns == unix_ns && number == *n && std::ptr::eq(word, *other)
             }
@@ -226,7 +226,7 @@ impl LinePrefix {
                 None
             }
             Party::Numbered(word, number) => {
-                // A Vec takes all that is written to it.
+                // Writing to a Vec never fails.
                 let _ = write!(self.text, "{word},{number}");
                 Some((word, number))
             }
@@ -251,16 +251,16 @@ mod tests {
 
     use super::*;
 
-    /// A disk whose behaviour and contents the test holds in its hand.
+    /// A disk whose behaviour and contents the test controls.
     #[derive(Clone, Default)]
     struct TestDisk(Arc<Mutex<Inside>>);
 
     #[derive(Default)]
     struct Inside {
         text: Vec<u8>,
-        /// Bytes it still takes; then it is full.
+        /// The bytes until it is full.
         room: usize,
-        /// The most it takes at once.
+        /// The maximum number of bytes it takes in one write.
         bite: usize,
         appends: usize,
         rotation_fails: bool,
@@ -336,7 +336,7 @@ mod tests {
         log.traffic(0, &Party::Named(b"c"), Direction::In, format!("{number:064}").as_bytes());
     }
 
-    /// More lines than the buffer holds.
+    /// A number of lines that the buffer cannot hold.
     const MANY: usize = 2 * WAITING_BYTES / 64;
 
     #[test]
@@ -452,7 +452,7 @@ mod tests {
         assert_eq!(
             lines[kept],
             format!(
-                "2026-11-22T10:16:39.123456Z WARN  {missing} lines are missing here, the log could not be written: {why}"
+                "2026-11-22T10:16:39.123456Z WARN  {missing} lines are missing here: the log could not be written: {why}"
             )
         );
         assert!(lines[kept + 1].ends_with(&format!("{MANY:064}")));
@@ -507,7 +507,7 @@ mod tests {
             log.flush();
         }
         let complaints =
-            disk.lines().iter().filter(|line| line.contains("no new file can be begun")).count();
+            disk.lines().iter().filter(|line| line.contains("cannot start a new log file")).count();
         assert_eq!((complaints, disk.lines().len()), (1, 6));
         assert!(disk.inside().rotations >= 5, "it is tried again");
     }

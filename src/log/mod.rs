@@ -1,7 +1,7 @@
-//! The server's log: one event, one line, in one file.
+//! The server's log: one file, with one line for each event.
 //!
-//! In: events, through the macros of the `log` crate (`warn!("...")`), and every line that went in
-//! or out, through [`traffic`]. Out: a file `Alford-2026-11-22T10-16-39Z.log`, its lines like
+//! In: events, through the macros of the `log` crate (`warn!("...")`), and every line received or sent,
+//! through [`traffic`]. Out: a file `Alford-2026-11-22T10-16-39Z.log` with lines like
 //!
 //! ```text
 //! 2026-11-22T10:16:39.123456Z INFO  client 127.0.0.1:51966 < IAMAT kiwi +34.0689-118.4451 1479.5
@@ -9,7 +9,7 @@
 //! 2026-11-22T10:17:02.000013Z WARN  client 127.0.0.1:51966: no line for 30 s, closed
 //! ```
 //!
-//! It knows neither herd nor reactor; it reads no clock but the one it is handed.
+//! It knows neither the herd nor the reactor, and reads only the clock that its caller passes.
 //!
 //! ```text
 //! info!, warn! -> env_logger (filter, form) --+
@@ -17,23 +17,23 @@
 //! traffic ------> (form only) ----------------+
 //! ```
 //!
-//! The idea: the macros are for what happens now and then. A busy server has two traffic lines or
-//! more for each request, and there formatting would cost more than the request; so those go
-//! straight into the buffer, and lines of one connection and one time share what they begin with.
-//! Both kinds end in the same buffer, in order.
+//! The idea: the macros are for rare events. A busy server logs two or more traffic lines
+//! for each request, and formatting them would cost more than the request. So traffic lines go
+//! straight into the buffer, and lines of one connection with the same time reuse the formatted prefix.
+//! Both kinds end up in the same buffer, in order.
 //!
-//! The buffer is written when 64 KiB wait, at once for a warning or an error, and when [`flush`] is
-//! called: by the reactor, 100 ms after it first finds something [`unwritten`], and by `main` at
+//! The buffer is written when it holds 64 KiB, immediately for a warning or an error, and at a
+//! [`flush`]: the reactor calls it 100 ms after it first finds something [`unwritten`], and `main` at
 //! the end.
 //!
-//! `RUST_LOG` chooses, as `env_logger` documents it; `info` if it is not set or empty. Traffic lines are of
-//! target [`TRAFFIC`] and level info: `RUST_LOG=info,herd::traffic=off` leaves them out. A directive that
-//! makes no sense is ignored, with a warning.
+//! `RUST_LOG` selects the lines, as `env_logger` documents it; the default is `info`, also if it is empty. Traffic
+//! lines have target [`TRAFFIC`] and level info: `RUST_LOG=info,herd::traffic=off` leaves them out. A directive
+//! that makes no sense is ignored, with a warning.
 //!
-//! Invariants: no byte of a client or a neighbour ends a line or fakes one ([`escape()`]). No error
-//! of the disk stops the server: lines are dropped and counted. There is one log in a process, and
-//! it belongs to the thread that began it: what another thread says is not logged. So no line takes a
-//! lock; the two atomic operations of one were a twelfth of what a busy server did.
+//! Invariants: no byte of a client or a neighbour can end or fake a log line ([`escape()`]). No disk
+//! error stops the server: lines are dropped and counted. A process has one log, which
+//! belongs to the thread that started it; events of other threads are not logged. So no line takes a
+//! lock: the two atomic operations of a lock took a twelfth of a busy server's time.
 
 mod disk;
 mod escape;
@@ -66,15 +66,15 @@ pub const TRAFFIC: &str = "herd::traffic";
 /// Where the log goes and how much of it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
-    /// The folder of the log files; made if it is not there.
+    /// The folder of the log files; created if it does not exist.
     pub folder: PathBuf,
-    /// A file of this size is begun anew; 0 = never.
+    /// The size at which the log starts a new file; 0 = never.
     pub rotate_bytes: u64,
-    /// So many elders of a file are kept.
+    /// The number of older files to keep.
     pub rotate_keep: u64,
 }
 
-/// Which way a line went.
+/// The direction of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Received: `<`.
@@ -93,12 +93,12 @@ impl Direction {
     }
 }
 
-/// Who a line comes from or goes to, as the log calls it.
+/// The peer of a connection, as the log names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Party<'a> {
-    /// By a name, which is escaped: `Parker`.
+    /// The peer's name, which the log escapes: `Parker`.
     Named(&'a [u8]),
-    /// By the word for what it speaks, which is ours, and its number: `Chatserver,12`.
+    /// The name of our protocol and the connection's number: `Chatserver,12`.
     Numbered(&'static str, u32),
 }
 
@@ -107,14 +107,14 @@ thread_local! {
 }
 static TRAFFIC_IS_ON: AtomicBool = AtomicBool::new(false);
 
-/// Begins the log of the server `name`, and tells in which file.
+/// Starts the log of the server `name`, and returns the path of its file.
 ///
 /// The file is new, and named after the server and the time: `Alford-2026-11-22T10-16-39Z.log`,
 /// with `-2` and so on before the `.log` if that exists.
 ///
 /// # Errors
 ///
-/// When folder or file cannot be made; the message names which. When a log was begun before.
+/// When the folder or the file cannot be created (the message names it), or when a log has been started before.
 pub fn start(settings: &LogSettings, name: &str, clock: Clock) -> io::Result<PathBuf> {
     let file =
         RotatingFile::create(settings, &format!("{name}-{}", stamp::for_a_file_name(clock())))?;
@@ -122,7 +122,7 @@ pub fn start(settings: &LogSettings, name: &str, clock: Clock) -> io::Result<Pat
     let (traffic, faults) = install(clock)?;
     let mut log = LogFile::new(Box::new(file), clock);
     for fault in faults {
-        // Past the filter, which may have gone wrong by this very fault.
+        // These bypass the filter, which this very fault may have broken.
         let stamp = String::from_utf8_lossy(TimestampCache::new().at(clock())).into_owned();
         log.event(format!("{stamp} WARN  {fault}\n").as_bytes());
     }
@@ -131,16 +131,16 @@ pub fn start(settings: &LogSettings, name: &str, clock: Clock) -> io::Result<Pat
     Ok(path)
 }
 
-/// Whether [`traffic`] does anything: decided once, by [`start`].
+/// Whether [`traffic`] logs anything; [`start`] decides this once.
 #[inline]
 pub fn traffic_is_on() -> bool {
     TRAFFIC_IS_ON.load(Ordering::Relaxed)
 }
 
-/// Logs a line that went in or out.
+/// Logs a line that was received or sent.
 ///
-/// `unix_ns`: when, nanoseconds since 1970. `party`: who else had to do with it. `line`: as on the
-/// wire, without its end; it is escaped here. Costs little more than copying it.
+/// `unix_ns`: the time, in nanoseconds since 1970. `party`: the peer. `line`: as on the
+/// wire, without its delimiter; it is escaped here. It costs little more than a copy of the line.
 #[inline]
 pub fn traffic(unix_ns: u64, party: Party<'_>, direction: Direction, line: &[u8]) {
     if traffic_is_on() {
@@ -148,37 +148,37 @@ pub fn traffic(unix_ns: u64, party: Party<'_>, direction: Direction, line: &[u8]
     }
 }
 
-/// Writes what waits. May be called from a panic hook.
+/// Writes the buffer to the file. A panic hook may call it.
 pub fn flush() {
     with_log(LogFile::flush);
 }
 
-/// Whether a line waits to be written; then a [`flush`] should come within 100 ms.
+/// Whether the buffer holds lines; then the caller should [`flush`] within 100 ms.
 pub fn unwritten() -> bool {
     with_log(|log| log.unwritten())
 }
 
-/// How many lines have not been written because the disk refused, since the start.
+/// Returns the number of lines dropped since the start because the disk refused writes.
 pub fn dropped() -> u64 {
     with_log(|log| log.dropped)
 }
 
-/// Hands the log to `f`; nothing happens if there is none, or not on this thread.
+/// Calls `f` with the log; does nothing if there is no log on this thread.
 ///
-/// Nor if it is in use further up on this very stack. That is so in one case: a panic in here, whose
-/// hook wants to log. Then a line is lost.
+/// It also does nothing if the log is already borrowed further up the stack. That happens in one case: a panic
+/// inside the log, whose hook logs. That line is lost.
 #[inline]
 fn with_log<T: Default>(f: impl FnOnce(&mut LogFile) -> T) -> T {
     let ours = LOG.try_with(|log| log.try_borrow_mut().ok()?.as_mut().map(f));
     ours.ok().flatten().unwrap_or_default()
 }
 
-/// Makes `env_logger` the process's logger. Tells whether it lets traffic lines through, and what of `RUST_LOG`
-/// was ignored, which is also said on stderr.
+/// Makes `env_logger` the process's logger. Returns whether it accepts traffic lines, and a warning for each
+/// directive of `RUST_LOG` that it ignored, which it also prints on stderr.
 fn install(clock: Clock) -> io::Result<(bool, Vec<String>)> {
     let (filter, faults) = filter::chosen(&env::var_os("RUST_LOG").unwrap_or_default());
     for fault in &faults {
-        // `env_logger` would say it with `eprintln!`, which panics if nobody can read it.
+        // `env_logger` would use `eprintln!`, which panics if stderr is closed.
         let _ = io::stderr().write_all(format!("warning: {fault}\n").as_bytes());
     }
     let logger = Builder::new()
@@ -197,11 +197,11 @@ fn install(clock: Clock) -> io::Result<(bool, Vec<String>)> {
 /// Writes `record` as a line: `<time> <level> <text>`.
 fn form(out: &mut Formatter, unix_ns: u64, record: &Record<'_>) -> io::Result<()> {
     out.write_all(TimestampCache::new().at(unix_ns))?;
-    // The text is ours; still, whatever foreign text found its way into it cannot leave the line.
+    // The text is ours, but may contain foreign text, which must not start a new line.
     writeln!(out, " {:5} {}", record.level(), one_line(&record.args().to_string()))
 }
 
-/// What `env_logger` writes to: one call, one line.
+/// The target of `env_logger`, which writes one line per call.
 struct Pipe;
 
 impl Write for Pipe {
@@ -210,7 +210,7 @@ impl Write for Pipe {
         Ok(line.len())
     }
 
-    /// Does nothing: `env_logger` calls it after every line, and [`LogFile`] knows better when.
+    /// Does nothing: `env_logger` calls it after every line, but [`LogFile`] decides when to write.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -1,12 +1,12 @@
-//! A key that must not be seen: not in a log, a reply, an error, a panic or a list of processes.
+//! A key that must never be visible: not in a log, a reply, an error, a panic or a list of processes.
 //!
-//! In: a file or an environment variable, never an argument (those are visible to all). Out: a
-//! [`Secret`], which prints as `***` whatever prints it. Two ways lead to the text itself:
-//! [`Secret::reveal`], for the one who writes it to an encrypted connection, and
-//! [`Secret::scrub`], which takes it out of what others wrote.
+//! In: a file or an environment variable, never an argument (all users can see those). Out: a
+//! [`Secret`], which always prints as `***`. Two functions use the text itself:
+//! [`Secret::reveal`], for the code that writes it to an encrypted connection, and
+//! [`Secret::scrub`], which removes it from foreign text.
 //!
-//! It is not wiped from memory: that cannot be promised without `unsafe`, and whoever reads this
-//! process's memory has the key's use anyway.
+//! It is not wiped from memory: without `unsafe` that cannot be guaranteed, and a program that can read this
+//! process's memory can use the key anyway.
 
 use crate::files;
 use memchr::memmem;
@@ -18,32 +18,32 @@ use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Longer ones are a mistake: a wrong file.
+/// The longest secret in bytes; anything longer is a wrong file.
 pub const BYTES_MAX: usize = 512;
 
-/// What stands where it stood.
+/// The text that replaces a secret.
 const MASK: &[u8] = b"***";
 
-/// What the keys of Google begin with, and how much more makes a word one. They have 39 characters; of
-/// one that was cut off somewhere less is left.
+/// The beginning of Google's keys, which have 39 characters.
 const KEY_START: &str = "AIza";
+/// The number of further characters that make a word a key; a truncated key has fewer than 39.
 const KEY_REST_MIN: usize = 8;
 
-/// A text of 1 to [`BYTES_MAX`] visible ASCII characters, fit for a header and for no eyes.
+/// A secret of 1 to [`BYTES_MAX`] visible ASCII characters, which are valid in a header.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret(String);
 
-/// Why there is no secret. Says nothing of what was found in its place.
+/// Why there is no secret. It repeats nothing of the text that was found instead.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NoSecret(String);
 
 impl Secret {
-    /// Takes `text` for a secret; newlines at its end are no part of it.
+    /// Makes a secret of `text` without the newlines at its end.
     ///
     /// # Errors
     ///
-    /// It is empty, too long, or has a character that may not stand in a header: a space, a control
-    /// character, a letter beyond ASCII.
+    /// The text is empty, too long, or has a character that is not valid in a header: a space, a control
+    /// character, a non-ASCII character.
     pub fn new(text: &str) -> Result<Secret, NoSecret> {
         let text = text.trim_end_matches(['\r', '\n']);
         let fault = match text.len() {
@@ -57,12 +57,12 @@ impl Secret {
         Err(NoSecret(fault.to_string()))
     }
 
-    /// Reads the file at `path`, without a byte order mark; blocks, so it is for the start. Beside the secret a warning, if
-    /// others than the owner may read or write the file.
+    /// Reads a secret from the file at `path`, without a byte order mark. It blocks, so call it at the start only. Also
+    /// returns a warning if others than the owner may read or write the file.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or [`Secret::new`] does not take what it holds.
+    /// The file cannot be read, or [`Secret::new`] rejects its contents.
     pub fn from_file(path: &Path) -> Result<(Secret, Option<String>), NoSecret> {
         let named = |fault: &dyn fmt::Display| NoSecret(format!("{}: {fault}", path.display()));
         let limit = (BYTES_MAX + "\u{feff}\r\n".len()) as u64;
@@ -73,16 +73,16 @@ impl Secret {
         let secret = Secret::new(text).map_err(|fault| named(&fault))?;
         let warning = (mode & 0o077 != 0).then(|| {
             let (path, mode) = (path.display(), mode & 0o777);
-            format!("{path}: others may open this key file (mode {mode:04o})")
+            format!("{path}: others may open this key file (mode {mode:04o}); chmod 600 it")
         });
         Ok((secret, warning))
     }
 
-    /// Looks for the environment variable `name`; none, or an empty one, is no secret.
+    /// Reads a secret from the environment variable `name`; `None` if it is unset or empty.
     ///
     /// # Errors
     ///
-    /// The variable is there, and [`Secret::new`] does not take it.
+    /// The variable is set, and [`Secret::new`] rejects its value.
     pub fn from_environment(name: &str) -> Result<Option<Secret>, NoSecret> {
         Secret::from_variable(name, env::var_os(name).as_deref())
     }
@@ -96,23 +96,23 @@ impl Secret {
         secret.map(Some).map_err(|fault| NoSecret(format!("{name}: {fault}")))
     }
 
-    /// The text. For the wire only.
+    /// Returns the text. For the wire only.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// `text` with `***` wherever the secret stood, plain or encoded for a URL or for JSON.
+    /// Returns `text` with `***` in place of the secret, be it plain or encoded for a URL or for JSON.
     pub fn scrub(&self, text: &str) -> String {
         let scrubbed = self.scrub_bytes(text.as_bytes());
-        // What was taken out began and ended with ASCII, so what is left is still UTF-8.
+        // The removed parts begin and end with ASCII, so the rest is still UTF-8.
         String::from_utf8_lossy(&scrubbed).into_owned()
     }
 
-    /// The same for bytes of any kind; borrowed if the secret is not in them.
+    /// Returns `text`, which may be any bytes, with `***` in place of the secret; borrowed if it has no secret.
     pub fn scrub_bytes<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
         let secret = self.0.as_bytes();
         let (first, second) = (secret[0], secret.get(1));
-        // Most beginnings end with the next byte, and there are many.
+        // The secret's first byte is frequent in any text; the next byte usually rules out a match.
         let may_begin = |text: &[u8]| match *text {
             [byte, next, ..] if byte == first => {
                 second.is_none_or(|second| next == *second) || matches!(next, b'%' | b'\\')
@@ -129,8 +129,8 @@ impl Secret {
     }
 }
 
-/// `text` with `***` for whatever looks like a key of Google's. For what people wrote where no key
-/// belongs, and so nobody knows that it is one: a line of a configuration.
+/// Returns `text` with `***` in place of anything that looks like one of Google's keys. For texts in which
+/// an operator may have put a key by mistake, such as a line of a configuration.
 pub fn mask_keys(text: &str) -> Cow<'_, str> {
     let is_key = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let masked = masked(text.as_bytes(), |rest| {
@@ -146,7 +146,7 @@ pub fn mask_keys(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// `text` with `***` for each part that `next` finds in what is left of it.
+/// Returns `text` with `***` in place of each part that `next` finds in the rest of the text.
 fn masked(text: &[u8], next: impl Fn(&[u8]) -> Option<Range<usize>>) -> Cow<'_, [u8]> {
     let (mut masked, mut rest) = (Vec::new(), text);
     while let Some(part) = next(rest) {
@@ -161,12 +161,12 @@ fn masked(text: &[u8], next: impl Fn(&[u8]) -> Option<Range<usize>>) -> Cow<'_, 
     masked.into()
 }
 
-/// What follows `secret` in a text that begins with it, each of its characters in any form: plain,
-/// encoded for a URL, escaped for JSON, or the one within the other.
+/// Returns the rest of a text after the `secret` at its start. Each character may have any form: plain,
+/// encoded for a URL, escaped for JSON, or one within the other. `None` if it does not start with the secret.
 fn behind<'t>(secret: &[u8], text: &'t [u8]) -> Option<&'t [u8]> {
     let Some((&byte, secret)) = secret.split_first() else { return Some(text) };
     let plain = text.strip_prefix(&[byte]);
-    // Nearly always there is but one way, and a text has many a beginning.
+    // Nearly always only the plain form is possible.
     if !matches!(text.first(), Some(b'%' | b'\\')) {
         return behind(secret, plain?);
     }
@@ -177,7 +177,7 @@ fn behind<'t>(secret: &[u8], text: &'t [u8]) -> Option<&'t [u8]> {
         [b'\\', escaped @ (b'"' | b'\\' | b'/'), rest @ ..] => (*escaped == byte).then_some(rest),
         _ => None,
     };
-    // A percent sign, one that is encoded itself, and one escaped for JSON.
+    // The percent sign may be plain, encoded itself, or escaped for JSON.
     let encoded = [&b"%"[..], b"%25", b"\\u0025"].map(|percent| {
         let [high, low, rest @ ..] = text.strip_prefix(percent)? else { return None };
         is_hex(byte, *high, *low).then_some(rest)
@@ -317,7 +317,7 @@ mod tests {
         ] {
             assert_eq!(secret.scrub(&format!("a{text}b")), "a***b", "{text}");
         }
-        // A secret of percent signs and digits has forms that look like each other.
+        // The forms of a secret of percent signs and digits are ambiguous.
         let secret = Secret::new("%25").unwrap();
         for text in ["%25", "%2525", "%25%32%35"] {
             assert!(secret.scrub(text).starts_with("***"), "{text}");

@@ -1,13 +1,13 @@
-//! The time at the head of a line.
+//! The time at the beginning of a log line.
 //!
-//! In: nanoseconds since 1970, UTC. Out: `2026-11-22T10:16:39.123456Z`. Reads no clock, knows no
+//! In: nanoseconds since 1970, UTC. Out: `2026-11-22T10:16:39.123456Z`. It reads no clock, and knows no
 //! time zone and no leap second (Unix time has none).
 //!
-//! The idea: lines come many to the second, so the text up to the second is kept, and only the six
-//! digits behind it are written anew; and many come in one read, with one time: then not even those.
+//! The idea: a second has many lines, so the text up to the second is cached, and only the six
+//! digits after it are rewritten. Lines of one read have the same time and reuse the whole text.
 
-/// Bytes of a stamp, `2026-11-22T10:16:39.123456Z`. The year has four digits until 2554, where the
-/// nanoseconds end.
+/// The length of a stamp, `2026-11-22T10:16:39.123456Z`, in bytes. The year has four digits until 2554, where the
+/// nanoseconds overflow.
 pub(super) const STAMP_BYTES: usize = 27;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -26,7 +26,7 @@ impl TimestampCache {
         TimestampCache { unix_ns: 0, second: 0, text: *b"1970-01-01T00:00:00.000000Z" }
     }
 
-    /// The text of `unix_ns`, nanoseconds since 1970.
+    /// Returns the text of `unix_ns`, nanoseconds since 1970.
     #[inline]
     pub(super) fn at(&mut self, unix_ns: u64) -> &[u8; STAMP_BYTES] {
         if unix_ns == self.unix_ns {
@@ -55,7 +55,7 @@ impl TimestampCache {
     }
 }
 
-/// The time as it may stand in a file's name, without colons: `2026-11-22T10-16-39Z`.
+/// Returns the time in a form for file names, without colons: `2026-11-22T10-16-39Z`.
 pub(super) fn for_a_file_name(unix_ns: u64) -> String {
     let mut stamp = TimestampCache::new();
     let text = String::from_utf8_lossy(stamp.at(unix_ns));
@@ -70,17 +70,17 @@ fn put_digits(out: &mut [u8], mut number: u32) {
     }
 }
 
-/// Year, month and day of the Gregorian calendar, `days` after 1970-01-01.
+/// Returns year, month and day of the Gregorian calendar, `days` after 1970-01-01.
 ///
-/// Counted in years that begin on the first of March: then the leap day is the last of its year,
-/// and the months' first days lie on the line 153 m / 5 (31, 30, 31, 30, 31 days, again and again).
+/// It counts in years that begin on the first of March: the leap day is then the last day of its year,
+/// and the first days of the months follow the line 153 m / 5 (31, 30, 31, 30, 31 days, repeated).
 fn civil_from_days(days: u32) -> (u32, u32, u32) {
     const DAYS_FROM_MARCH_OF_YEAR_0: u32 = 719_468;
     const DAYS_IN_400_YEARS: u32 = 146_097;
 
     let days = days + DAYS_FROM_MARCH_OF_YEAR_0;
     let (cycle, day_of_cycle) = (days / DAYS_IN_400_YEARS, days % DAYS_IN_400_YEARS);
-    // Without the leap days that have passed, every year has 365 days.
+    // After subtracting the leap days so far, every year has 365 days.
     let leap_days = day_of_cycle / 1_460 - day_of_cycle / 36_524 + day_of_cycle / 146_096;
     let year_of_cycle = (day_of_cycle - leap_days) / 365;
     let day_of_year =

@@ -574,8 +574,8 @@ fn what_cannot_be_read_is_a_fault_and_not_a_panic() {
     for (path, what) in [
         ("tests/no-such-file", "cannot read the topology: "),
         ("tests/fixtures/topology", "cannot read the topology: "),
-        ("/dev/null", "cannot read the topology: it is no"),
-        ("/dev/zero", "cannot read the topology: it is no"),
+        ("/dev/null", "cannot read the topology: it is not a regular file"),
+        ("/dev/zero", "cannot read the topology: it is not a regular file"),
     ] {
         let faults = Topology::read(Path::new(path)).expect_err("this is no topology").to_string();
         assert!(faults.starts_with(&format!("{path}: error: {what}")), "{faults}");

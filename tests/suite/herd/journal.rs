@@ -417,7 +417,7 @@ fn a_whole_record_behind_a_hole_is_damage_and_salvage_keeps_it() {
     let before = fs::read(&file).expect("it is there");
     let (code, said, _) = run(&["check"], &folder);
     assert_eq!(code, Some(65), "{said}");
-    assert!(said.contains("with 1 whole records behind"), "{said}");
+    assert!(said.contains("before 1 intact record"), "{said}");
     let why = herd.try_restart(ALFORD).expect_err("it is damaged");
     assert!(why.contains("65") && why.contains("--salvage"), "{why}");
     assert_eq!(fs::read(&file).expect("it is there"), before);
@@ -439,7 +439,7 @@ fn a_torn_tail_is_moved_by_the_start_and_no_command_takes_it_for_a_journal() {
     assert!(said.contains("the last 70000 of them, from byte "), "{said}");
     assert!(said.contains("are a torn tail\n2 clients in all"), "{said}");
     herd.restart(ALFORD);
-    herd.logged(ALFORD, &["WARN", "journal.1 ends in 70000 bytes", "moved to", "journal.1.torn"]);
+    herd.logged(ALFORD, &["WARN", "the last 70000 bytes of ", "moved them to", "journal.1.torn"]);
     assert!(herd.report(ALFORD, "a").is_some() && herd.report(ALFORD, "b").is_some());
     let torn = folder.join("journal.1.torn");
     let is_moved = || fs::read(&torn).expect("it was moved") == tail;
@@ -470,7 +470,7 @@ fn a_torn_tail_that_cannot_be_moved_ends_the_start_with_74_whatever_the_policy()
         let file = damaged(&herd, |head, a, b| [head, a, b, &[0; 200_000]].concat());
         let before = fs::read(&file).expect("it is there");
         let why = herd.try_restart(ALFORD).expect_err("there is no room for it");
-        assert!(why.contains("74") && why.contains("ends in 200000 bytes"), "{why}");
+        assert!(why.contains("74") && why.contains("the last 200000 bytes of "), "{why}");
         assert!(
             why.contains("cannot be moved to") && why.contains("journal.1.torn (make room"),
             "{why}"
@@ -576,7 +576,7 @@ fn a_named_pipe_in_the_folder_keeps_neither_a_start_nor_a_command_waiting() {
         assert!(made.success());
         let why = herd.try_restart(ALFORD).expect_err("it is no file");
         assert!(why.contains("74") && why.contains(name), "{why}");
-        assert!(why.contains("it is no regular file but a named pipe; move it away"), "{why}");
+        assert!(why.contains("it is not a regular file but a named pipe; move it away"), "{why}");
         let (code, _, errors) = run(&["compact"], &folder);
         assert_eq!(code, Some(74), "{errors}");
         if name != "lock" {

@@ -266,7 +266,7 @@ fn damage_in_the_middle_is_refused_with_its_place_and_salvage_keeps_what_is_arou
     match open_with(disk_with(&bytes), settings(Sync::Always), false, &mut |_| true) {
         Err(OpenError::Unusable(said)) => {
             let at = place + 1;
-            let damaged = format!("damaged at byte {at}, with 500 whole records behind");
+            let damaged = format!("damaged at byte {at}, before 500 intact records");
             assert!(said.contains(&damaged) && said.contains("--salvage"), "{said}");
         }
         other => panic!("{other:?}"),
@@ -375,12 +375,12 @@ fn anothers_journal_is_refused_and_left_alone() {
         ("HERDJ 1 Bolden places-herd\n", "is the journal of Bolden in the herd places-herd"),
         ("HERDJ 1 Alford other\n", "is the journal of Alford in the herd other"),
         ("HERDJ 2 Alford places-herd\n", "has format 2, and this program reads 1"),
-        ("herdj\n", "is no journal"),
-        ("HERDJ 1 Alford places-herd\x0bAT Alford", "is no journal: its first line is not"),
-        ("HERDJ 1 Alford places-\x1b[2Jherd\n", "is no journal"),
+        ("herdj\n", "is not a journal"),
+        ("HERDJ 1 Alford places-herd\x0bAT Alford", "is not a journal: its first line is not"),
+        ("HERDJ 1 Alford places-\x1b[2Jherd\n", "is not a journal"),
         ("HERDJ 1 Alford places-herd\r\n", "has changed its line ends from LF to CR LF"),
         ("HERDJ 1 Alford places-herd\rAT Alford\r", "has changed its line ends"),
-        ("{}", "is no journal"),
+        ("{}", "is not a journal"),
     ] {
         let folder = Folder::new("anothers");
         fs::create_dir_all(&folder.0).expect("it can be made");
@@ -418,7 +418,7 @@ fn what_is_no_file_in_the_place_of_one_is_told_as_what_it_is_and_waited_for_neve
             fs::create_dir(&folder.0).expect("it can be made");
             make(&folder.0.join(name));
             let refusal = folder.open(&owner()).expect_err("it is no file").to_string();
-            let said = format!("it is no regular file but {what}; move it away");
+            let said = format!("it is not a regular file but {what}; move it away");
             assert!(refusal.contains(name) && refusal.ends_with(&said), "{name}: {refusal}");
             assert!(!folder.0.join("nowhere").exists(), "nothing is made where a link leads");
         }
@@ -436,7 +436,7 @@ fn what_is_no_file_in_the_place_of_one_is_told_as_what_it_is_and_waited_for_neve
             }
             Err(refusal) => {
                 let said = format!(
-                    "journal.2.new cannot be removed: it is no regular file but {what}; move it away"
+                    "journal.2.new cannot be removed: it is not a regular file but {what}; move it away"
                 );
                 assert!(what == "a folder" && refusal.to_string().ends_with(&said), "{refusal}");
             }
@@ -453,8 +453,8 @@ fn what_is_no_folder_in_the_place_of_one_is_told_as_what_it_is() {
         make(&path);
         for below in [path.clone(), path.join("herd"), path.join("herd/Alford")] {
             let mut disk = KernelDisk::new(&below, || Duration::ZERO);
-            let refusal = disk.lock().expect_err("it is no folder").to_string();
-            let said = format!("{} is no folder but {what}; move it away", path.display());
+            let refusal = disk.lock().expect_err("it is not a folder").to_string();
+            let said = format!("{} is not a folder but {what}; move it away", path.display());
             assert!(refusal.starts_with(&said), "{refusal}");
         }
         fs::remove_file(&path).expect("it is ours");
@@ -652,7 +652,7 @@ fn no_failure_is_told_behind_the_line_that_a_new_file_is_whole() {
         }
         let lines = log.take();
         let errors = lines.iter().filter(|line| line.starts_with("ERROR")).count();
-        let whole = lines.iter().position(|line| line.contains("is whole: reports are taken"));
+        let whole = lines.iter().position(|line| line.contains("the server accepts reports again"));
         assert_eq!((errors, whole), (2, Some(2)), "{lines:?}");
         assert!(lines[0].ends_with(": 1 failure of this kind"), "{lines:?}");
         assert!(lines[1].contains(" failures of this kind"), "{lines:?}");
@@ -1244,7 +1244,7 @@ fn a_torn_tail_that_finds_no_room_among_the_older_ones_is_left_and_says_what_is_
         fs::write(folder.0.join("journal.1"), &bytes).expect("it can be written");
         for _ in 0..2 {
             let refusal = found_in(&folder).expect_err("it cannot be moved").to_string();
-            let said = format!("{oldest} cannot be removed: it is no regular file but a folder");
+            let said = format!("{oldest} cannot be removed: it is not a regular file but a folder");
             assert!(refusal.contains(&said), "{refusal}");
             assert_eq!(fs::read(folder.0.join("journal.1")).expect("it is there"), bytes);
             let mut left = folder.disk().list().expect("it can be read");
@@ -1351,7 +1351,7 @@ fn a_torn_tail_that_cannot_be_moved_is_left_and_the_journal_is_not_opened() {
                 let refusal = start(&disk, sync).expect_err(what).to_string();
                 let at = bytes.len() - 100;
                 let said = format!(
-                    "journal.1 ends in 100 bytes of no whole record, from byte {at} on; they cannot be moved to \
+                    "the last 100 bytes of journal.1, from byte {at} on, hold no whole record; they cannot be moved to \
                      journal.1.torn (make room, or move the journal away): "
                 );
                 let said = said.as_str();
