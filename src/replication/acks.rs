@@ -1,12 +1,12 @@
-//! Which replies wait until a neighbour has what they acknowledge: `ack = "peer"`.
+//! Holds replies back until a neighbour has acknowledged their reports: `ack = "peer"`.
 //!
-//! In: that replies wait, that lines were written to a link, and what neighbours say they have taken.
-//! Out: whose replies may leave. Neither lines nor clocks are known here.
+//! In: waiting replies, lines written to a link, and the neighbours' acknowledgements.
+//! Out: the clients whose replies may leave. It knows neither lines nor clocks.
 //!
-//! The idea: a neighbour takes lines in the order in which they were written to it, so a number says
-//! all: "I have taken the first `n`". And replies wait by the turn, not by the line: those of
-//! one turn are a *batch*, and before the next poll it is noted on every link how many lines it had been written
-//! by then. A link whose neighbour has taken so many has *acknowledged* the batch, and all batches before.
+//! The idea: a neighbour takes lines in the order in which they were written to it, so one number is
+//! enough: "I have taken the first `n`". Replies wait by the turn, not by the line: the replies of
+//! one turn form a *batch*, and before the next poll every link notes the number of lines written to it so far.
+//! When its neighbour has taken that many, the link has *acknowledged* the batch and all batches before it.
 //!
 //! ```text
 //!   turn        7        8        9
@@ -14,9 +14,9 @@
 //!   ACK 55 ────────────────▶ batches 7 and 8 are acknowledged
 //! ```
 //!
-//! A link whose neighbour has a backlog notes nothing until that is empty: what it has not been written
-//! it cannot have taken. Nor does it acknowledge batches of which a reply waited before it stood. Any one link
-//! that acknowledges a batch is enough.
+//! A link whose neighbour has a backlog notes nothing until the backlog is empty, because a neighbour cannot have
+//! taken lines that were not written to it. A link does not acknowledge batches with a reply that waited before the
+//! link was made. One link that acknowledges a batch is enough.
 //!
 //! Source: docs/protocol.md "Acknowledgement".
 
@@ -25,19 +25,20 @@ use herd_reactor::ConnId;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
-/// Marks kept for a link; then a later one takes the place of the last, which is only acknowledged later.
+/// The maximum number of marks per link. When they are full, a new mark replaces the last one, whose batches are then
+/// acknowledged later.
 const MARKS_MAX: usize = 1_024;
 
 /// The replies that began to wait in one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Batch(u64);
 
-/// The replies that wait, and how far each neighbour has come.
+/// The replies that wait, and the progress of each neighbour.
 #[derive(Debug)]
 pub struct Acks {
     /// The batch of this turn.
     current: u64,
-    /// Those that are not acknowledged, oldest first.
+    /// The batches that are not acknowledged, oldest first.
     waiting: VecDeque<WaitingBatch>,
     progress: Vec<Option<NeighbourProgress>>,
 }
@@ -49,48 +50,48 @@ struct WaitingBatch {
     replies: u64,
 }
 
-/// How far the neighbour at the other end of one connection has come.
+/// The progress of the neighbour at the other end of one connection.
 #[derive(Debug)]
 struct NeighbourProgress {
     /// The first batch that was flooded to it as a whole.
     since: u64,
-    /// Lines written to it.
+    /// The number of lines written to it.
     written: u64,
-    /// Lines it says it has taken.
+    /// The number of lines that it has acknowledged.
     taken: u64,
-    /// So many lines had been written at the end of that batch's turn.
+    /// Pairs of a batch and the lines written by the end of its turn: `(written, batch)`.
     marks: VecDeque<(u64, u64)>,
 }
 
 impl Acks {
-    /// Nothing waits, and none of the `neighbours` is linked.
+    /// Starts without waiting replies; none of the `neighbours` is linked.
     pub fn new(neighbours: usize) -> Acks {
         let progress = (0..neighbours).map(|_| None).collect();
         Acks { current: 1, waiting: VecDeque::new(), progress }
     }
 
-    /// Neighbour `id` is linked anew, and will say what it has taken.
+    /// Starts the progress of neighbour `id` on a new link.
     pub fn linked(&mut self, id: NeighbourId) {
-        // What waits since this turn was flooded before the link stood.
+        // Replies that began to wait in this turn belong to reports that were flooded before the link was made.
         let is_late = self.waiting.back().is_some_and(|waiting| waiting.batch == self.current);
         let since = self.current + u64::from(is_late);
         let nothing = NeighbourProgress { since, written: 0, taken: 0, marks: VecDeque::new() };
         self.progress[id.0] = Some(nothing);
     }
 
-    /// The link to neighbour `id` is lost: what it had not said by now it will not say.
+    /// Ends the progress of neighbour `id`: its link is lost, and no more acknowledgements come.
     pub fn lost(&mut self, id: NeighbourId) {
         self.progress[id.0] = None;
     }
 
-    /// A line was written to neighbour `id`.
+    /// Counts a line written to neighbour `id`.
     pub fn wrote(&mut self, id: NeighbourId) {
         if let Some(progress) = &mut self.progress[id.0] {
             progress.written += 1;
         }
     }
 
-    /// A reply of `waiter` waits from this turn on. Returns its batch.
+    /// Lets a reply to `waiter` wait from this turn on. Returns its batch.
     pub fn wait(&mut self, waiter: ConnId) -> Batch {
         let batch = self.current;
         let batches = self.waiting.iter().map(|waiting| waiting.batch);
@@ -107,9 +108,9 @@ impl Acks {
         Batch(batch)
     }
 
-    /// The turn is over: what is written from now on belongs to the next batch. `has_backlog`: whether
-    /// a neighbour still has a backlog. Returns the batch of this turn, if there is one: whoever
-    /// asked for patience sets its deadline now.
+    /// Ends the turn: lines written from now on belong to the next batch. `has_backlog`: whether
+    /// a neighbour has a backlog. Returns the batch of this turn, if there is one; the caller then
+    /// sets the batch's deadline.
     pub fn before_poll(&mut self, has_backlog: impl Fn(NeighbourId) -> bool) -> Option<Batch> {
         let newest = self.waiting.back()?.batch;
         for (key, progress) in self.progress.iter_mut().enumerate() {
@@ -123,8 +124,8 @@ impl Acks {
         has_batch.then_some(Batch(newest))
     }
 
-    /// Neighbour `id` has taken the first `count` lines that were written to it. None: so many were not
-    /// written, or it had taken more before.
+    /// Records that neighbour `id` has taken the first `count` lines written to it. `None` if fewer lines were
+    /// written, or if it has acknowledged more before.
     pub fn acknowledged(&mut self, id: NeighbourId, count: u64) -> Option<()> {
         let progress = self.progress[id.0].as_mut()?;
         if count > progress.written || count < progress.taken {
@@ -134,8 +135,8 @@ impl Acks {
         Some(())
     }
 
-    /// Whose replies may leave, batch by batch: asked after [`before_poll`](Acks::before_poll) and
-    /// [`acknowledged`](Acks::acknowledged).
+    /// Takes the clients whose replies may leave, batch by batch. Call it after
+    /// [`before_poll`](Acks::before_poll) and [`acknowledged`](Acks::acknowledged).
     pub fn take_acked(&mut self) -> Vec<(ConnId, Batch)> {
         let mut free = Vec::new();
         for batches in self.progress.iter_mut().flatten().filter_map(NeighbourProgress::take_acked)
@@ -145,8 +146,8 @@ impl Acks {
         free
     }
 
-    /// All batches up to `batch` have waited long enough: whose replies leave without having been acknowledged,
-    /// and how many replies those are.
+    /// Expires all batches up to `batch`. Returns the clients whose replies leave without an acknowledgement, and the
+    /// number of those replies.
     pub fn expired(&mut self, Batch(batch): Batch) -> (Vec<(ConnId, Batch)>, u64) {
         let mut free = Vec::new();
         let replies = release(&mut self.waiting, 0..=batch, &mut free);
@@ -155,7 +156,7 @@ impl Acks {
 }
 
 impl NeighbourProgress {
-    /// Notes that all of `batch` has been written by now.
+    /// Notes that all lines of `batch` have been written.
     fn mark(&mut self, batch: u64) {
         let mark = (self.written, batch);
         let is_full = self.marks.len() >= MARKS_MAX;
@@ -166,7 +167,7 @@ impl NeighbourProgress {
         }
     }
 
-    /// The batches of which it has taken everything; told once for each that is new.
+    /// Takes the batches that the neighbour has acknowledged completely; returns each mark once.
     fn take_acked(&mut self) -> Option<RangeInclusive<u64>> {
         debug_assert!(self.taken <= self.written && self.marks.iter().is_sorted());
         let count = self.marks.iter().take_while(|(written, _)| *written <= self.taken).count();
@@ -174,7 +175,7 @@ impl NeighbourProgress {
     }
 }
 
-/// Takes the `batches` out of those that are `waiting`; adds their waiters to `free`. Returns how many replies.
+/// Removes `batches` from the `waiting` ones, and adds their waiters to `free`. Returns the number of replies.
 fn release(
     waiting: &mut VecDeque<WaitingBatch>,
     batches: RangeInclusive<u64>,
@@ -184,7 +185,7 @@ fn release(
     let end = waiting.partition_point(|waiting| waiting.batch <= *batches.end());
     let mut replies = 0;
     for WaitingBatch { batch, waiters, replies: its } in waiting.drain(first..end.max(first)) {
-        debug_assert!(waiters.len() as u64 <= its, "who waits has a reply");
+        debug_assert!(waiters.len() as u64 <= its, "each waiter has a reply");
         free.extend(waiters.into_iter().map(|waiter| (waiter, Batch(batch))));
         replies += its;
     }
@@ -202,7 +203,7 @@ mod tests {
         ConnId::new(number, 1)
     }
 
-    /// Acks of two linked neighbours.
+    /// Returns the acks of two linked neighbours.
     fn two() -> Acks {
         let mut acks = Acks::new(2);
         acks.linked(PARKER);
@@ -210,7 +211,7 @@ mod tests {
         acks
     }
 
-    /// A turn in which `waiter` reports and `lines` are written to both.
+    /// Runs a turn in which `waiter` reports and `lines` are written to both neighbours.
     fn turn(acks: &mut Acks, waiter: u32, lines: u64) -> Batch {
         let batch = acks.wait(client(waiter));
         (0..lines).for_each(|_| {
@@ -259,7 +260,7 @@ mod tests {
         acks.before_poll(|_| true);
         acks.acknowledged(PARKER, 0).unwrap();
         assert!(released(&mut acks).is_empty());
-        // Its turn to be told has come.
+        // The client's line is sent from the backlog.
         acks.wrote(PARKER);
         assert_eq!(acks.before_poll(|_| false), None);
         assert!(released(&mut acks).is_empty());
@@ -300,7 +301,7 @@ mod tests {
         assert!(released(&mut acks).is_empty());
         acks.linked(PARKER);
         acks.before_poll(|_| false);
-        assert!(released(&mut acks).is_empty(), "it has never been told of that");
+        assert!(released(&mut acks).is_empty(), "the new link never got those lines");
         turn(&mut acks, 2, 1);
         acks.acknowledged(PARKER, 1).unwrap();
         assert_eq!(released(&mut acks), [2]);
@@ -318,7 +319,7 @@ mod tests {
         acks.wrote(WELSH);
         acks.before_poll(|_| false);
         acks.acknowledged(WELSH, 1).unwrap();
-        assert!(released(&mut acks).is_empty(), "of the two it has been told the second");
+        assert!(released(&mut acks).is_empty(), "of the two lines it got only the second");
         turn(&mut acks, 3, 1);
         acks.acknowledged(WELSH, 2).unwrap();
         assert_eq!(released(&mut acks), [3]);

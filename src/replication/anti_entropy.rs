@@ -1,12 +1,12 @@
-//! The comparison: how two servers that meet find out what each of them lacks, without telling all.
+//! The comparison: two linked servers find out which lines each of them lacks, without sending their tables.
 //!
-//! In: what the neighbour says of its sums, and the [digest](crate::table::digest) to hold against it. Out:
-//! the lines to say next, and the leaves of which the neighbour lacks lines. It knows no line of a
-//! client and no connection; the [links](super::neighbours) write, and the server's sweep looks for
+//! In: the neighbour's sums, and our [digest](crate::table::digest). Out:
+//! the lines to send next, and the leaves of which the neighbour lacks lines. It knows no client's line
+//! and no connection: [`neighbours`](super::neighbours) writes, and the server's sweep finds
 //! the lines.
 //!
 //! ```text
-//!       who dialled                         who was dialled
+//!         dialler                              listener
 //!            │ ── SYNC state ───────────────────▶ │   equal? nothing more
 //!            │ ◀─────────────── GROUPS, 8 rows ── │
 //!   differ?  │ ── LEAVES, 8 rows a group ───────▶ │   differ?
@@ -14,17 +14,18 @@
 //!            │ ◀── AT lines of these leaves ────▶ │
 //! ```
 //!
-//! Where one side knows nothing, or so little that its lines are shorter than their sums, the leaves
-//! are skipped: the whole group is given, wanted, or both. So a small herd pays little more than what
-//! differs, and a server that begins with nothing is told all without being asked much.
+//! If one side has no clients in a group, or if the server that compares the groups has so few clients that its
+//! lines are shorter than their sums, the leaves are skipped: the whole group is sent, requested, or both. So a small
+//! herd transfers little more than its differences, and a server that starts empty receives all lines after a short
+//! exchange.
 //!
-//! Each line is held against the sums as they are when it comes. That is enough: sums that are equal,
-//! though of two moments, say that what either knew at its moment the other knew at its own. So what
-//! both knew before they met is found; what is news since then is flooded in any case. To look twice
-//! for the same does no harm.
+//! Each line is compared with the sums at the time of its arrival. That is enough: equal sums,
+//! even if computed at two different times, show that each side knew at its time what the other knew at its own.
+//! So the comparison finds all differences from before the link; later news is flooded in any case. A repeated
+//! comparison does no harm.
 //!
-//! What is still to be said is remembered as bits, at most 25 KiB of them whatever the neighbour
-//! says, and said while there is room; what is asked again meanwhile is said once.
+//! Lines to send are remembered as bits, at most 25 KiB for any input from the neighbour,
+//! and sent while there is room; a repeated request meanwhile is answered once.
 //!
 //! Source: docs/protocol.md "Meeting". After the anti-entropy of Demers et al. 1987, which compares
 //! checksums first, and the hash trees of its heirs; two levels are enough for a table in memory.
@@ -35,52 +36,52 @@ use crate::wire::sync_message::{
     DigestRow, GROUPS, Marks, ROW, SyncMessage, write_groups, write_leaves, write_sync, write_want,
 };
 
-/// Who knows no more clients than this has no more than 16 to a group: their lines are shorter than
-/// the sums of the group's leaves would be.
+/// A server with at most this many clients has about 16 in a group, whose lines are shorter than
+/// the sums of the group's leaves.
 const FEW_CLIENTS: usize = 16 * GROUPS;
 
-/// How far the comparison with one neighbour has come.
+/// The state of the comparison with one neighbour.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
-    /// SYNC is to be said.
+    /// Whether to send SYNC.
     sync: bool,
-    /// Bit `n` is row `n` of our groups, which is to be said.
+    /// The rows of our groups to send: bit `n` is row `n`.
     groups: u8,
-    /// Our leaves that are to be said; always whole rows.
+    /// Our leaves whose sums to send; always whole rows.
     tell: LeafSet,
-    /// Leaves whose lines we are to ask for.
+    /// The leaves whose lines to request from the neighbour.
     ask: LeafSet,
-    /// Leaves of which the neighbour lacks lines that we have.
+    /// The leaves whose lines to send to the neighbour.
     give: LeafSet,
-    /// The neighbour has spoken since [`Comparison::is_at_rest`] was asked last.
+    /// Whether the neighbour has sent a line since the last call of [`Comparison::is_at_rest`].
     heard: bool,
 }
 
 const _: () = assert!(GROUPS / ROW == u8::BITS as usize && ROW == u32::BITS as usize);
 
 impl Comparison {
-    /// Begins: our state is to be said.
+    /// Starts a comparison: our SYNC is due.
     pub fn begin(&mut self) {
         self.sync = true;
     }
 
-    /// Is there nothing left to be said, or to be given?
+    /// Whether there is nothing left to send: neither lines of the comparison nor lines of leaves.
     pub fn is_idle(&self) -> bool {
         !self.has_words() && self.give.is_empty()
     }
 
-    /// Is there something to be said?
+    /// Whether there is a line of the comparison to send.
     pub fn has_words(&self) -> bool {
         self.sync || self.groups != 0 || !self.tell.is_empty() || !self.ask.is_empty()
     }
 
-    /// Is it idle, and has the neighbour said nothing of one since this was asked last? On a slow link
-    /// the rest of the one that has begun may be under way for longer than the pause between two.
+    /// Whether the comparison is idle, and the neighbour has sent no line of one since the last call. On a slow link
+    /// the rest of a comparison may take longer than the pause before the next one.
     pub fn is_at_rest(&mut self) -> bool {
         !std::mem::take(&mut self.heard) && self.is_idle()
     }
 
-    /// The neighbour has spoken. `digest`: our sums now; `clients`: how many we know.
+    /// Handles a line of the neighbour. `digest`: our current sums; `clients`: our number of clients.
     pub fn hear(&mut self, line: SyncMessage<'_>, digest: &Digest, clients: usize) {
         self.heard = true;
         match line {
@@ -123,8 +124,8 @@ impl Comparison {
         self.ask.insert(row.first / ROW, ask);
     }
 
-    /// Appends the next line to say, without a delimiter; whether there was one. It is at most
-    /// [`ROW_LINE_BYTES_MAX`](crate::wire::sync_message::ROW_LINE_BYTES_MAX) long.
+    /// Appends the next line to send, without a delimiter; returns whether there was one. It has at most
+    /// [`ROW_LINE_BYTES_MAX`](crate::wire::sync_message::ROW_LINE_BYTES_MAX) bytes.
     pub fn write_next(&mut self, digest: &Digest, out: &mut Vec<u8>) -> bool {
         if std::mem::take(&mut self.sync) {
             write_sync(out, digest.state());
@@ -141,7 +142,7 @@ impl Comparison {
         true
     }
 
-    /// Takes the leaves of which the neighbour lacks lines: whoever takes them sees to it.
+    /// Takes the leaves of which the neighbour lacks lines. The caller has to send those lines.
     pub fn take_given(&mut self) -> LeafSet {
         std::mem::take(&mut self.give)
     }
@@ -156,7 +157,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    /// One side: what it knows, and how far it has come.
+    /// One side of a comparison: its lines, and its state.
     #[derive(Default)]
     struct Side {
         lines: BTreeMap<String, u32>,
@@ -198,7 +199,7 @@ mod tests {
         format!("AT Alford +0.5 {client} +1+1 {version}")
     }
 
-    /// Lets both speak until neither has anything to say. Returns how many lines were said, and bytes.
+    /// Runs the conversation until neither side has a line to send. Returns the number of lines, and of bytes.
     fn converse(sides: &mut [Side; 2], clients: usize) -> (usize, usize) {
         let digests = [sides[0].digest(), sides[1].digest()];
         let (mut lines, mut bytes) = (0, 0);
@@ -254,7 +255,7 @@ mod tests {
             let mut sides = both(&all);
             sides[empty].lines.clear();
             let (lines, _) = converse(&mut sides, 10_000);
-            // If it was the one to be asked for its groups, they have said it all.
+            // If the empty side was the listener, its groups already show everything.
             assert_eq!(lines, if empty == 1 { 9 } else { 9 + LEAVES / ROW });
             assert!(sides[empty].take_given().is_empty());
             assert_eq!(sides[1 - empty].take_given().len(), all.len());
@@ -266,7 +267,7 @@ mod tests {
         let mut sides = both(&clients(200));
         sides[0].lines.insert("fig".to_owned(), 6);
         sides[1].lines.insert("client-7".to_owned(), 6);
-        // SYNC, 8 rows of groups, and a group has 8 rows to be wanted; that of fig may be empty.
+        // SYNC, 8 rows of groups, and 8 rows of WANT for each group; that of fig may be empty.
         let (lines, bytes) = converse(&mut sides, 200);
         assert!(lines <= 9 + 2 * 8, "{lines}");
         assert!(bytes < 5_000, "{bytes}");
@@ -280,9 +281,9 @@ mod tests {
         let mut side = Side::default();
         assert!(side.comparison.is_at_rest());
         side.hear(b"SYNC 0123456789abcdef", &digest, 10);
-        assert!(!side.comparison.is_at_rest(), "GROUPS is to be said");
+        assert!(!side.comparison.is_at_rest(), "GROUPS is still to be sent");
         while side.comparison.write_next(&digest, &mut Vec::new()) {}
-        assert!(side.comparison.is_at_rest(), "all is said, and nothing was heard");
+        assert!(side.comparison.is_at_rest(), "everything is sent, and nothing was received");
         side.hear(format!("GROUPS 00 {}", "0".repeat(16 * ROW)).as_bytes(), &digest, 0);
         side.comparison.take_given();
         assert!(side.comparison.is_idle());
@@ -306,7 +307,7 @@ mod tests {
         while side.comparison.write_next(&digest, &mut Vec::new()) {
             said += 1;
         }
-        // Eight rows of groups, the leaves of 32 groups, and one row that is wanted.
+        // Eight rows of groups, the leaves of 32 groups, and WANT rows.
         assert!(said <= 8 + 32 * 8 + 32 * 8, "{said}");
         assert!(!side.comparison.take_given().is_empty());
         assert!(side.comparison.tell.holds_nothing() && side.comparison.ask.holds_nothing());
@@ -315,7 +316,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Nothing is missed, whoever knows what and however much; and it is found at once.
+        /// A single comparison finds every difference, whichever side knows which lines.
         #[test]
         fn after_one_comparison_both_know_all(
             shared in 0..300usize,

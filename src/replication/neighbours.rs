@@ -1,15 +1,15 @@
-//! Who of the neighbours is connected, and how news reaches them: the flood.
+//! The neighbours, and the flood that brings news to them.
 //!
-//! A link is the connection to a neighbour, if it stands. One mechanism serves slow neighbours
-//! and those met again: the backlog ([`Backlogs`]), one bit per client and
-//! neighbour. News is written to a link at once while little is pending there; else the bit is set,
-//! and when the link has drained, the client's *latest* line is sent for it. When a link is made,
-//! the bits of what the neighbour lacks are set, which the [`Comparison`] finds out; those of all
-//! clients, if the neighbour is plain and compares nothing. So memory is bounded by the number of
-//! clients, whatever the rate, and a neighbour that was away learns what it missed in the same way as
-//! one that was slow.
+//! A link is the open connection to a neighbour. One mechanism serves slow neighbours
+//! and neighbours that were away: the backlog ([`Backlogs`]), one bit per client and
+//! neighbour. News is written to a link at once while little output is pending there; else the bit is set,
+//! and when the link has drained, the client's *latest* line is sent. After a new link is made,
+//! the [`Comparison`] finds the lines that the neighbour lacks, and their bits are set. A plain neighbour compares
+//! nothing, so the bits of all clients are set. The number of
+//! clients bounds the memory at any rate of reports, and a neighbour that was away catches up in the same
+//! way as a slow one.
 //!
-//! Report, section 3.3: pass on only what is newer. To whom: to all but the one it came from.
+//! Source: the report, section 3.3: a server passes on only newer reports, to every neighbour but the sender.
 
 use super::NeighbourId;
 use super::acks::{Acks, Batch};
@@ -24,31 +24,31 @@ use crate::wire::sync_message::{ROW_LINE_BYTES_MAX, SyncMessage};
 use herd_reactor::{ConnId, Core, Moment, Shared};
 use std::time::Duration;
 
-/// Pending output up to which a neighbour is sent what is compared and its backlog. So a portion, and a line
-/// of 4 KiB, has room in a send buffer of 64 KiB; the next follows when it has been sent. More at once would not
-/// arrive sooner, and each neighbour would need a larger buffer after each time that it was away.
+/// The pending output above which lines of the comparison and of the backlog wait. A portion and one more line
+/// of 4 KiB fit into a send buffer of 64 KiB; the next portion follows when this one has been sent. Larger portions
+/// would not arrive sooner, and each neighbour would need a larger buffer after each absence.
 const PORTION_BYTES: usize = 60 * 1_024;
 
 /// One neighbour, connected or not.
 #[derive(Debug)]
 pub struct Neighbour {
-    /// What the topology says of it.
+    /// Its entry in the topology.
     pub server: Server,
-    /// The connection, from HELLO to loss. To a plain neighbour: the one that we dialled.
+    /// The connection, from HELLO to loss. For a plain neighbour: the connection that we dialled.
     pub conn: Option<ConnId>,
-    /// What is under way to find out in what it and we differ.
+    /// The state of the comparison with it.
     pub comparison: Comparison,
-    /// Which clients' latest reports it has not been sent yet; empty while it is not connected.
+    /// The clients whose latest report has not been sent to it yet; empty while it is not connected.
     pub backlog: BacklogId,
-    /// It wants to be told how many of its AT lines have been taken.
+    /// The AT lines taken from it, if it asked for acknowledgements.
     taken: Option<TakenLines>,
-    /// How often a new connection has replaced one that stood.
+    /// How often a new connection has replaced an open one.
     replacements: Replacements,
     /// How often we have dialled it with success.
     dialled: Replacements,
 }
 
-/// The AT lines of one connection, for who wants to know.
+/// The AT lines taken on one connection, and how many of them have been acknowledged (`told`).
 #[derive(Clone, Copy, Debug, Default)]
 struct TakenLines {
     lines: u64,
@@ -61,14 +61,14 @@ pub struct Neighbours {
     neighbours: Vec<Neighbour>,
     /// Pending output above which news waits as a bit. Key: `flood_buffer_bytes`.
     flood_buffer_bytes: usize,
-    /// Where a line of a comparison is composed.
+    /// The buffer for lines of a comparison and ACK lines.
     line: Vec<u8>,
-    /// What neighbours have taken, if replies wait for that.
+    /// The neighbours' acknowledgements, if replies wait for them.
     pub(crate) acks: Option<Acks>,
 }
 
 impl Neighbours {
-    /// The neighbours of the server `name`, none of them connected.
+    /// Makes the neighbours of the server `name`, none of them connected.
     pub fn new(topology: &Topology, name: &str, backlogs: &mut Backlogs) -> Neighbours {
         let neighbour = |server: &Server| Neighbour {
             server: server.clone(),
@@ -88,38 +88,38 @@ impl Neighbours {
         }
     }
 
-    /// All neighbours.
+    /// Iterates over all neighbours.
     pub fn iter(&self) -> impl Iterator<Item = (NeighbourId, &Neighbour)> {
         self.neighbours.iter().enumerate().map(|(key, neighbour)| (NeighbourId(key), neighbour))
     }
 
-    /// The neighbour that `id` names.
+    /// Returns the neighbour `id`.
     pub fn get(&self, id: NeighbourId) -> &Neighbour {
         &self.neighbours[id.0]
     }
 
-    /// The neighbour of that name.
+    /// Returns the id of the neighbour with this name.
     pub fn named(&self, name: &[u8]) -> Option<NeighbourId> {
         self.iter().find(|(_, one)| one.server.name.as_bytes() == name).map(|(id, _)| id)
     }
 
-    /// How many neighbours there are.
+    /// Returns the number of neighbours.
     pub fn len(&self) -> usize {
         self.neighbours.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no neighbours.
     pub fn is_empty(&self) -> bool {
         self.neighbours.is_empty()
     }
 
-    /// How many neighbours are configured that say no HELLO.
+    /// Returns the number of plain neighbours, which send no HELLO.
     pub fn plain(&self) -> usize {
         self.neighbours.iter().filter(|neighbour| neighbour.server.plain).count()
     }
 
-    /// Whether a new connection may become the link to `id`. If one stands, returns it, and the ruling on its
-    /// replacement. One that is being closed is as good as lost: nothing more comes of it.
+    /// Returns the open link to `id` and the ruling on its replacement by a new connection; `None` if there is no open
+    /// link. A link that is being closed counts as lost.
     pub(crate) fn replace<S: Shared>(
         &mut self,
         core: &Core<S>,
@@ -132,8 +132,8 @@ impl Neighbours {
         Some((conn, neighbour.replacements.rule(core.now(), limits.retry_first, limits.retry_max)))
     }
 
-    /// We have dialled `id`, and it is linked. Returns how long the link has to stand until the pauses between attempts
-    /// begin with the first one again, and whether there were so many links that this is worth a warning.
+    /// Counts a link to `id` that we dialled. Returns how long the link must last before the backoff between attempts
+    /// is reset, and whether so many links were made that a warning is due.
     pub(crate) fn dialled(
         &mut self,
         now: Moment,
@@ -145,9 +145,9 @@ impl Neighbours {
         (dialled.pause().min(limits.silence), ruling.is_alarming)
     }
 
-    /// The link to `id` stands now, on `conn`. A plain neighbour's backlog is all clients; with the others what
-    /// is known has still to be compared. `wants_acks`: it asks to be told what has been taken. Returns
-    /// the connection that it had before and that this one replaces.
+    /// Makes `conn` the link to `id`. It puts all clients into a plain neighbour's backlog; with other neighbours the
+    /// caller starts a comparison. `wants_acks`: the neighbour asks for acknowledgements. Returns
+    /// the connection that this one replaces, if there is one.
     pub fn made(
         &mut self,
         table: &mut Table,
@@ -166,7 +166,7 @@ impl Neighbours {
         neighbour.conn.replace(conn)
     }
 
-    /// `conn` is lost. If it was the link to `id`, that stands no more.
+    /// Removes the link to `id` if it is `conn`, which is lost.
     pub fn lost(&mut self, table: &mut Table, id: NeighbourId, conn: ConnId) {
         let neighbour = &mut self.neighbours[id.0];
         if neighbour.conn != Some(conn) {
@@ -181,7 +181,7 @@ impl Neighbours {
         }
     }
 
-    /// Passes the news of `key` on to every connected neighbour but `from`.
+    /// Floods the latest report of the client `key` to every connected neighbour but `from`.
     pub fn flood<S: Shared>(
         &mut self,
         core: &mut Core<S>,
@@ -189,13 +189,13 @@ impl Neighbours {
         key: ClientKey,
         from: Option<NeighbourId>,
     ) {
-        // Nearly always, so that it is looked up once for all of them.
+        // All backlogs are nearly always empty: one check for all neighbours saves a lookup in each.
         let are_empty = table.backlogs.are_empty();
         for (number, neighbour) in self.neighbours.iter().enumerate() {
             let id = NeighbourId(number);
             let Some(conn) = neighbour.conn.filter(|_| from != Some(id)) else { continue };
             if !are_empty && table.backlogs.contains(neighbour.backlog, key) {
-                // It will be sent the latest line, which is this one.
+                // The client's latest line, which is this one, will be sent from the backlog.
                 continue;
             }
             if core.pending(conn) < self.flood_buffer_bytes {
@@ -210,23 +210,22 @@ impl Neighbours {
         }
     }
 
-    /// Begins to compare what is known here with what `id` knows.
+    /// Starts a comparison of our table with that of `id`.
     pub fn compare<S: Shared>(&mut self, core: &mut Core<S>, table: &mut Table, id: NeighbourId) {
         self.neighbours[id.0].comparison.begin();
         self.send_due(core, table, id);
     }
 
-    /// Whether nothing is under way to `id`, nor about to be, and nothing has come from it since this was
-    /// asked last by which it compares. What is less than a row of sums counts as nothing: on a busy link
-    /// there is always something.
+    /// Whether nothing is pending for `id`, neither output nor comparison nor backlog, and `id` has sent no line of a
+    /// comparison since the last call. Pending output of less than a row of sums is ignored, because a busy link
+    /// always has some.
     pub fn is_quiet<S: Shared>(&mut self, core: &Core<S>, table: &Table, id: NeighbourId) -> bool {
         let neighbour = &mut self.neighbours[id.0];
         let is_sent = neighbour.conn.is_some_and(|conn| core.pending(conn) < ROW_LINE_BYTES_MAX);
         neighbour.comparison.is_at_rest() && is_sent && table.backlogs.is_empty(neighbour.backlog)
     }
 
-    /// Takes the leaves of which neighbours have been found to lack lines, with the connections on
-    /// which they were.
+    /// Takes, for each neighbour, the leaves of which it lacks lines, with the connection to send them on.
     pub(crate) fn take_given(&mut self) -> Vec<(NeighbourId, ConnId, LeafSet)> {
         let neighbours = self.neighbours.iter_mut().enumerate();
         let given = neighbours.filter_map(|(key, neighbour)| {
@@ -235,7 +234,7 @@ impl Neighbours {
         given.filter(|(_, _, leaves)| !leaves.is_empty()).collect()
     }
 
-    /// `id` has said a line of a comparison: the answer follows, now or when there is room.
+    /// Handles a line of a comparison from `id`. The answer follows now or when there is room.
     pub fn compared<S: Shared>(
         &mut self,
         core: &mut Core<S>,
@@ -247,8 +246,8 @@ impl Neighbours {
         self.send_due(core, table, id);
     }
 
-    /// Sends to `id` what is due: what is to be compared and then its backlog, as far as there is room; the
-    /// rest when that has been sent.
+    /// Sends lines of the comparison and then of the backlog to `id`, as far as there is room; the
+    /// rest follows when the link has drained.
     pub fn send_due<S: Shared>(&mut self, core: &mut Core<S>, table: &mut Table, id: NeighbourId) {
         let neighbour = &mut self.neighbours[id.0];
         let Some(conn) = neighbour.conn else { return };
@@ -270,20 +269,20 @@ impl Neighbours {
         }
     }
 
-    /// An AT line has come from `id`, understood, whatever became of it.
+    /// Counts a valid AT line from `id`, whether or not it was stored.
     pub(crate) fn took(&mut self, id: NeighbourId) {
         if let Some(taken) = &mut self.neighbours[id.0].taken {
             taken.lines += 1;
         }
     }
 
-    /// The turn is over: see [`Acks::before_poll`].
+    /// Ends the turn: see [`Acks::before_poll`].
     pub(crate) fn before_poll(&mut self, table: &Table) -> Option<Batch> {
         let Neighbours { neighbours, acks, .. } = self;
         acks.as_mut()?.before_poll(|id| !table.backlogs.is_empty(neighbours[id.0].backlog))
     }
 
-    /// Tells those who want to know how many of their lines have been taken: once a turn.
+    /// Sends an ACK to each neighbour that asked for them and has sent AT lines since the last ACK. Call once a turn.
     pub(crate) fn acknowledge<S: Shared>(&mut self, core: &mut Core<S>) {
         for neighbour in &mut self.neighbours {
             let Some((taken, conn)) = neighbour.taken.as_mut().zip(neighbour.conn) else {
@@ -300,7 +299,7 @@ impl Neighbours {
     }
 }
 
-/// Writes one line to a neighbour, in its own manner of ending lines.
+/// Writes one line to a neighbour; a plain neighbour's lines end with CR LF.
 fn send_line<S: Shared>(core: &mut Core<S>, neighbour: &Neighbour, conn: ConnId, line: &[u8]) {
     let end: &[u8] = if neighbour.server.plain { b"\r\n" } else { b"\n" };
     core.write_with(conn, line.len() + end.len(), |out| {

@@ -1,56 +1,56 @@
-//! How often a neighbour's new connection may replace the link that still stands.
+//! Limits how often a neighbour's new connection may replace a link that is still open.
 //!
-//! In: a new connection, and when. Out: whether it replaces the link. Knows no connection and no log.
+//! In: the time of a new connection. Out: whether it replaces the link. It knows no connection and no log.
 //!
-//! A server that was killed and started again may be back before its loss was seen, so the new connection is right and
-//! the old one dead. If two servers claim one name, each is right in its turn, and they would take the link from each
-//! other as fast as they can dial. Both look the same from here; only how often it happens tells them apart:
+//! A server that was killed and restarted may be back before its neighbour notices the loss. Then the new connection is
+//! right and the old one dead. If two servers claim one name, each new connection looks right, and they would take the
+//! link from each other as fast as they can dial. Only the frequency distinguishes the two cases:
 //!
 //! ```text
 //!   five in 60 s: at once ─▶ then a pause after each: first, doubled up to max ─▶ 60 s without one: at once again
 //! ```
 //!
-//! A neighbour that we dial is judged by the same rule: was it killed and started again, or does it end each link?
+//! The same rule judges a neighbour that we dial: it was killed and restarted, or it ends each link.
 
 use herd_reactor::Moment;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Replacements that are made at once, within [`WITHIN`].
+/// The number of replacements without a pause within [`WITHIN`].
 pub(crate) const AT_ONCE: usize = 5;
 
-/// How long one counts; and how long it is calm, at least, until all is forgotten.
+/// How long a replacement counts, and the minimum time without one after which all are forgotten.
 pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 
 /// The replacements of one link.
 #[derive(Debug, Default)]
 pub(crate) struct Replacements {
-    /// When those were made that count, the oldest first; none while there is a pause.
+    /// The times of the replacements that count, the oldest first; empty while pauses apply.
     recent: VecDeque<Moment>,
-    /// When the last one was made.
+    /// The time of the last replacement.
     last: Option<Moment>,
-    /// How long after the last one the next may follow; none if there were never too many since it was calm.
+    /// The pause after the last replacement; `None` until there are too many.
     pause: Option<Duration>,
 }
 
-/// What is done with a new connection.
+/// The decision on a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ruling {
-    /// It replaces the link; else it is rejected, and may try again after this time.
+    /// `Ok`: the connection replaces the link. `Err`: it is rejected, and may retry after this time.
     pub(crate) outcome: Result<(), Duration>,
-    /// There were too many, for the first time since it was calm: worth a warning.
+    /// Whether this is the first time since the last reset that there were too many: worth a warning.
     pub(crate) is_alarming: bool,
 }
 
 impl Replacements {
-    /// The pause that follows the last one: zero while they are made at once.
+    /// Returns the pause after the last replacement; zero while no pause applies.
     pub(crate) fn pause(&self) -> Duration {
         self.pause.unwrap_or_default()
     }
 
-    /// Rules on a new connection that comes at `now`, while another stands. `first`, `max`: the pauses.
+    /// Decides on a new connection at `now`, while the link is open. `first`, `max`: the first and the longest pause.
     pub(crate) fn rule(&mut self, now: Moment, first: Duration, max: Duration) -> Ruling {
-        // A pause may be longer than WITHIN: to keep to it is not to be calm.
+        // A pause may be longer than WITHIN. A connection that only observes its pause must not reset it.
         let calm = WITHIN.max(2 * self.pause.unwrap_or_default());
         if self.last.is_none_or(|last| now - last >= calm) {
             *self = Replacements::default();
@@ -84,7 +84,7 @@ mod tests {
         Moment::from_nanos(millis * 1_000_000)
     }
 
-    /// When new connections that come every millisecond replace the link, from `start` on for `millis`.
+    /// Tries a new connection every millisecond, from `start` on for `millis`; returns when they replace the link.
     fn attack(link: &mut Replacements, start: u64, millis: u64) -> Vec<u64> {
         (start..start + millis)
             .filter(|now| link.rule(at(*now), FIRST, MAX).outcome.is_ok())
