@@ -221,7 +221,8 @@ impl<'t> Diagnostics<'t> {
         self.warnings.push(Draft { at: Some(at), is_shown: true, what, remedy });
     }
 
-    /// An empty diagnostic at this position of the file at `path`, for [`Diagnostic::error`] and [`Diagnostic::warning`].
+    /// An empty diagnostic at this position of the file at `path`, for [`Diagnostic::error`] and
+    /// [`Diagnostic::warning`].
     pub(super) fn diagnostic_at(&self, path: &Path, at: Option<Span>) -> Diagnostic {
         let (what, remedy) = (String::new(), String::new());
         diagnostic(self.text, path, "error", Draft { at, is_shown: true, what, remedy })

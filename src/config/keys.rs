@@ -1,6 +1,7 @@
 //! Every key of `topology.toml`, once: its table, type, range, default and meaning.
 //!
-//! In: nothing. Out: [`KEYS`], in the order of the shipped `topology.toml`. Knows neither TOML nor the readers of the keys.
+//! In: nothing. Out: [`KEYS`], in the order of the shipped `topology.toml`. Knows neither TOML nor the readers of
+//! the keys.
 //!
 //! The idea: these rows alone define the file. They decide which keys are unknown and which key a misspelt one
 //! resembles, the type, range and default of each value, and what a remedy says. A test sets each key and checks that

@@ -1,7 +1,7 @@
 //! The table `[limits]`: how much a server accepts and keeps, and how long it waits.
 //!
-//! In: the table. Out: [`Limits`], with a field for each key; [`KEYS`](super::KEYS) documents them. Does not know where
-//! the limits are used.
+//! In: the table. Out: [`Limits`], with a field for each key; [`KEYS`](super::KEYS) documents them. Does not know
+//! where the limits are used.
 //!
 //! Invariant: each limit of a [`Topology`](super::Topology) is in range, and the limits are consistent
 //! (`check_together`). Code that uses a limit need not check it.
@@ -89,8 +89,8 @@ impl Amount for Seconds {
 impl Limits {
     /// Longest AT line in bytes that an IAMAT can cause, without its line end.
     ///
-    /// The line is `AT <name> <difference> <client-id> <location> <stamp>`. Difference and stamp have at most 41 bytes in
-    /// lines of our own; 64 leaves room for those of a plain neighbour.
+    /// The line is `AT <name> <difference> <client-id> <location> <stamp>`. Difference and stamp have at most 41
+    /// bytes in lines of our own; 64 leaves room for those of a plain neighbour.
     pub fn longest_at_line_bytes(&self) -> usize {
         const DIFFERENCE_AND_STAMP_BYTES: usize = 64;
         const SPACES: usize = 5;

@@ -1,10 +1,11 @@
 //! The file `topology.toml`: the servers of the herd, their addresses, and their limits.
 //!
-//! In: a path, or the text. Out: a consistent [`Topology`], or [`TopologyErrors`] with all errors at once, each with its
-//! position and a remedy. A server whose file has errors exits with status 78. Opens no socket; knows neither `Table`
-//! nor reactor.
+//! In: a path, or the text. Out: a consistent [`Topology`], or [`TopologyErrors`] with all errors at once, each
+//! with its position and a remedy. A server whose file has errors exits with status 78. Opens no socket; knows
+//! neither `Table` nor reactor.
 //!
-//! The idea: three passes, each of which continues after an error. [`KEYS`] alone defines what each table may contain.
+//! The idea: three passes, each of which continues after an error. [`KEYS`] alone defines what each table may
+//! contain.
 //!
 //! ```text
 //! text -> TOML          -> tables, key by key    -> servers, together  -> Topology
@@ -13,14 +14,14 @@
 //!                          type, out of range      neighbour, itself
 //! ```
 //!
-//! The file is the same for all servers of a herd. Being neighbours is mutual, so an edge that only one side lists counts
-//! too. It causes a warning, because a reader of the other server's entry does not see it.
+//! The file is the same for all servers of a herd. Being neighbours is mutual, so an edge that only one side lists
+//! counts too. It causes a warning, because a reader of the other server's entry does not see it.
 //!
-//! Invariants: names are unique and fit [`NAME_BYTES_MAX`](crate::wire::command::NAME_BYTES_MAX). Addresses are unique.
-//! Every neighbour is another server of the herd, and lists are made symmetric. The limits are consistent ([`Limits`]).
-//! The files named under `[places]` exist, and the keys there fit the source. No peer port beyond the loopback accepts
-//! unauthenticated neighbours, unless `insecure_peers` allows it. With `[peer_tls]`, each server's name fits a
-//! certificate. The path of each status socket fits a socket address.
+//! Invariants: names are unique and fit [`NAME_BYTES_MAX`](crate::wire::command::NAME_BYTES_MAX). Addresses are
+//! unique. Every neighbour is another server of the herd, and lists are made symmetric. The limits are consistent
+//! ([`Limits`]). The files named under `[places]` exist, and the keys there fit the source. No peer port beyond the
+//! loopback accepts unauthenticated neighbours, unless `insecure_peers` allows it. With `[peer_tls]`, each server's
+//! name fits a certificate. The path of each status socket fits a socket address.
 
 mod diagnostic;
 mod graph;

@@ -4,8 +4,8 @@
 //! files exist. Reads no key and no environment, so a topology contains no secret.
 //!
 //! The idea: `source` alone selects the source. A key, a file or a URL beside it only configures a source; it never
-//! selects one. So it is an error if the file configures a source but does not set `source`: the operator expects more
-//! than would happen. If `source` is set, keys for other sources are allowed, and have no effect.
+//! selects one. So it is an error if the file configures a source but does not set `source`: the operator expects
+//! more than would happen. If `source` is set, keys for other sources are allowed, and have no effect.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -302,7 +302,8 @@ impl PlacesTable<'_> {
         }
     }
 
-    /// Checks the keys for all services, even for sources that are not selected. Returns the service if one is selected.
+    /// Checks the keys for all services, even for sources that are not selected. Returns the service if one is
+    /// selected.
     fn upstream(&self, named: SourceName, diagnostics: &mut Diagnostics<'_>) -> Option<Upstream> {
         let mask = match self.section.text_or_default("mask") {
             "full" => Mask::Full,

@@ -1,8 +1,8 @@
 //! Happy eyeballs: which of a host's addresses to try next, and when.
 //!
-//! In: the addresses; then when the first attempt may begin, when time has passed, and what came of
-//! each attempt. Out: what to do now ([`Next`]), and when to ask again. It connects nothing, knows
-//! no clock and cancels nothing itself: it says whom to cancel.
+//! In: the addresses; then when the first attempt may begin, the passing of time, and the result of each attempt.
+//! Out: what to do now ([`Next`]), and when to ask again. It opens no connection, has no clock and cancels nothing
+//! itself: it says which attempts to cancel.
 //!
 //! ```text
 //!   0 ms     250 ms     500 ms
@@ -11,9 +11,8 @@
 //!                   v6 c ----- connected     the winner
 //! ```
 //!
-//! The idea: addresses of the two families take turns, and each attempt gets a head start over the
-//! next. Nobody waits for a family that leads nowhere, nor is the one that is preferred passed over
-//! for a few milliseconds.
+//! The idea: the two address families alternate, and each attempt gets a head start over the next. So no connection
+//! is delayed by a family that does not work, and the preferred family does not lose by a few milliseconds.
 //!
 //! Source: RFC 8305, sections 4 (First Address Family Count 1) and 5. Twisted:
 //! internet/endpoints.py, HostnameEndpoint, where a failure does not start the next attempt early.
@@ -25,54 +24,53 @@ use std::time::Duration;
 /// The head start of an attempt over the next. RFC 8305: Connection Attempt Delay, recommended.
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Names one attempt of one [`Eyeballs`].
+/// Identifies one attempt of one [`Eyeballs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Attempt(usize);
 
-/// What to do.
+/// What the caller does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next<E> {
-    /// Begin to connect to the address. Then as [`Next::Wait`].
+    /// Start to connect to the address. Then proceed as for [`Next::Wait`].
     Try {
-        /// Its name, to tell what came of it.
+        /// The id under which the caller reports the result.
         attempt: Attempt,
-        /// Whereto.
+        /// The address to connect to.
         address: SocketAddr,
         /// See [`Next::Wait`].
         until: Option<Moment>,
     },
-    /// Wait for an attempt to connect or to fail, or for that moment to come. There is none if all
-    /// addresses have been tried.
+    /// Wait until an attempt connects or fails, or until that moment.
     Wait {
-        /// When to call [`Eyeballs::next`].
+        /// When to call [`Eyeballs::next`]; `None` if all addresses have been tried.
         until: Option<Moment>,
     },
-    /// Every address has failed; with the failure that came last, which is told once. `None`: there
-    /// were no addresses.
+    /// Every address has failed. Contains the last failure, which is returned only once; `None` if there were no
+    /// addresses.
     Failed(Option<E>),
-    /// Nothing: an attempt has connected.
+    /// An attempt has connected: there is nothing to do.
     Connected,
 }
 
 /// Tries the addresses of one host until one connects.
 ///
-/// `E`: why an attempt failed.
+/// `E` is the reason why an attempt failed.
 #[derive(Clone, Debug)]
 pub struct Eyeballs<E> {
     /// In the order in which they are tried.
     addresses: Vec<SocketAddr>,
-    /// How many of them have been tried.
+    /// The number of addresses that have been tried.
     tried: usize,
-    /// The attempts of which nothing was heard yet.
+    /// The attempts without a result.
     pending: Vec<Attempt>,
-    /// When the next attempt is due, if it is one that waits.
+    /// When the next attempt may begin, if one is left.
     due: Moment,
     connected: bool,
     last_failure: Option<E>,
 }
 
 impl<E> Eyeballs<E> {
-    /// For the addresses of a host, the best first. IPv6 goes first if there is any.
+    /// Takes the addresses of a host, the best first. IPv6 goes first if there is any.
     pub fn new(addresses: &[SocketAddr]) -> Eyeballs<E> {
         Eyeballs {
             addresses: interleaved(addresses),
@@ -84,7 +82,8 @@ impl<E> Eyeballs<E> {
         }
     }
 
-    /// The attempt has failed: the next one begins at once. One that is not pending has no effect.
+    /// Reports that the attempt has failed: the next one begins at once. Ignored for an attempt that is not
+    /// pending.
     pub fn failed(&mut self, attempt: Attempt, why: E, now: Moment) -> Next<E> {
         if self.forget(attempt) {
             self.last_failure = Some(why);
@@ -93,9 +92,9 @@ impl<E> Eyeballs<E> {
         self.next(now)
     }
 
-    /// The attempt has connected. Returns the attempts to cancel: all others that are pending.
+    /// Reports that the attempt has connected. Returns the attempts to cancel: all others that are pending.
     ///
-    /// If another has connected before, this one is to be cancelled itself.
+    /// If another attempt has connected before, returns this attempt, which must be cancelled.
     pub fn connected(&mut self, attempt: Attempt) -> Vec<Attempt> {
         if !self.forget(attempt) {
             return vec![attempt];
@@ -104,7 +103,7 @@ impl<E> Eyeballs<E> {
         std::mem::take(&mut self.pending)
     }
 
-    /// Begins, and goes on when time has passed: too early or too often does no harm.
+    /// Starts, and continues when time has passed. Calls that are early or redundant do no harm.
     pub fn next(&mut self, now: Moment) -> Next<E> {
         if self.connected {
             return Next::Connected;
@@ -126,14 +125,14 @@ impl<E> Eyeballs<E> {
         (self.tried < self.addresses.len()).then_some(self.due)
     }
 
-    /// Was it pending? Then it is no longer.
+    /// Removes the attempt from those pending; returns whether it was pending.
     fn forget(&mut self, attempt: Attempt) -> bool {
         let at = self.pending.iter().position(|pending| *pending == attempt);
         at.map(|at| self.pending.remove(at)).is_some()
     }
 }
 
-/// The two families in turn, IPv6 first, each in the order given; then what is left of one.
+/// Alternates the two families, IPv6 first, each in the given order; then the rest of the longer one.
 fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut v6 = addresses.iter().copied().filter(SocketAddr::is_ipv6);
     let mut v4 = addresses.iter().copied().filter(SocketAddr::is_ipv4);
@@ -194,7 +193,7 @@ mod tests {
         assert_eq!(eyeballs.next(ms(1_000)), attempt(0, V6_A, Some(1_250)));
         assert_eq!(eyeballs.next(ms(1_249)), wait(Some(1_250)));
         assert_eq!(eyeballs.next(ms(1_250)), attempt(1, V4_A, Some(1_500)));
-        // Late: the head start counts from when the attempt really began.
+        // Late: the head start counts from the moment at which the attempt began.
         assert_eq!(eyeballs.next(ms(1_600)), attempt(2, V6_B, None));
         assert_eq!(eyeballs.next(ms(9_999)), wait(None));
         assert_eq!(eyeballs.connected(Attempt(1)), [Attempt(0), Attempt(2)]);
@@ -208,7 +207,7 @@ mod tests {
         assert_eq!(eyeballs.failed(Attempt(0), "unreachable", ms(3)), attempt(1, V4_A, Some(253)));
         assert_eq!(eyeballs.next(ms(250)), wait(Some(253)));
         assert_eq!(eyeballs.next(ms(253)), attempt(2, V6_B, Some(503)));
-        // Whichever fails, and only once.
+        // Any pending attempt may fail, and only its first failure counts.
         assert_eq!(eyeballs.failed(Attempt(1), "refused", ms(300)), attempt(3, V4_B, None));
         assert_eq!(eyeballs.failed(Attempt(1), "refused", ms(301)), wait(None));
         assert_eq!(eyeballs.connected(Attempt(3)), [Attempt(2)]);

@@ -1,9 +1,9 @@
-//! Names into addresses, addresses into connections, connections encrypted: what a program needs that
-//! asks other servers. It knows neither HTTP nor the herd.
+//! What a client of other servers needs: names resolved to addresses, addresses to connections, connections
+//! encrypted. It knows neither HTTP nor the herd.
 //!
-//! * [`dns`]: a stub resolver in the loop.
+//! * [`dns`]: a stub resolver that runs in the loop.
 //! * [`eyeballs`]: which of a host's addresses to try next, and when (RFC 8305).
-//! * [`tls`]: TLS as a protocol outside and a transport inside; mutual TLS.
+//! * [`tls`]: TLS as a protocol on the outside and a transport on the inside; mutual TLS.
 
 pub mod dns;
 pub mod eyeballs;

@@ -1,55 +1,55 @@
-//! What a [`Resolver`](super::Resolver) wants done, and under which names.
+//! The actions that a [`Resolver`](super::Resolver) requests, and the ids that identify them.
 
 use super::DnsError;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
-/// Names one wish for addresses; answered once. Never used again.
+/// Identifies one lookup, which has exactly one result. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LookupId(u64);
 
-/// Names one query to one server. Never used again.
+/// Identifies one query to one server. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueryId(u64);
 
-/// How a query travels.
+/// The transport of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
-    /// As one datagram, from a socket of its own.
+    /// One datagram, from a socket of its own.
     Udp,
-    /// Over a connection of its own, behind two bytes that say its length.
+    /// A connection of its own; each message follows its length in two bytes.
     Tcp,
 }
 
-/// What the resolver wants done.
+/// An action that the resolver requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send `bytes` to `server`, and tell of every answer, or that the socket is gone.
+    /// Send `bytes` to `server`, and report every answer, or that the socket has failed.
     Send {
-        /// Under this name.
+        /// The id under which answers are reported.
         query: QueryId,
-        /// To this server.
+        /// The name server.
         server: SocketAddr,
-        /// In this way.
+        /// The transport.
         via: Via,
-        /// The query, without TCP's two bytes.
+        /// The query, without the two bytes of TCP.
         bytes: Vec<u8>,
     },
-    /// Close the socket of this query: nothing is expected of it any more.
+    /// Close the socket of this query: its answer is no longer needed.
     Cancel {
-        /// Which one.
+        /// The query.
         query: QueryId,
     },
-    /// A lookup is over. Each lookup, exactly once.
+    /// A lookup has ended. Occurs exactly once for each lookup.
     Done {
-        /// Which one.
+        /// The lookup.
         lookup: LookupId,
-        /// At least one address, those of IPv6 first, each family in the order of its source.
+        /// At least one address, IPv6 first, each family in the order of its source.
         result: Result<Vec<IpAddr>, DnsError>,
     },
 }
 
-/// What is to be done, and names for it.
+/// The queue of actions, and the source of ids.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     actions: VecDeque<Action>,
@@ -58,7 +58,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// The name of the next lookup.
+    /// A new id for a lookup.
     pub(super) fn lookup(&mut self) -> LookupId {
         self.lookups += 1;
         LookupId(self.lookups)
@@ -79,7 +79,7 @@ impl Outbox {
         self.actions.push_back(Action::Done { lookup, result });
     }
 
-    /// Takes what was put in first.
+    /// Takes the oldest action.
     pub(super) fn next(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }

@@ -1,20 +1,20 @@
-//! What was learnt from the servers, for as long as it holds.
+//! The cache of results, each kept for its lifetime.
 //!
-//! In: results, under the names that were asked for in turn, and moments. Out: the result that still holds, or, when no server will speak, the
-//! one that held last.
+//! In: results, under the list of names that were asked for in turn, and moments. Out: the fresh result; or, when no
+//! server gives an answer, the last result that was valid.
 //!
 //! ```text
 //!   kept            fresh_until              stale_until = fresh_until + 1 h
-//!    ├── answered at once ──┼── servers are asked; ──────────┤ forgotten
+//!    ├── used at once ──────┼── servers are asked; ──────────┤ forgotten
 //!    │                      │   used only if they fail       │
 //! ```
 //!
-//! A result holds as long as its records' TTL, but 5 s at least, so that a TTL of 0 does not mean a
-//! question for every connection, and an hour at most, so that nobody's mistake lives for days.
-//! That there is nothing holds 5 s, whatever the zone's SOA would allow: long enough to spare the
-//! servers a flood, short enough that a name just made is found.
+//! A result is fresh for the TTL of its records, but at least 5 s, so that a TTL of 0 does not cause a query for
+//! every connection, and at most an hour, so that an operator's mistake does not last for days. A negative result
+//! is fresh for 5 s, whatever the zone's SOA allows: long enough to spare the servers a flood, short enough to find
+//! a new name soon.
 //!
-//! Old addresses are better than none: RFC 8767. Twisted: names/cache.py, CacheResolver.
+//! Serving stale addresses when no server answers: RFC 8767. Twisted: names/cache.py, CacheResolver.
 
 use super::DnsError;
 use super::name::HostName;
@@ -23,24 +23,24 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// The shortest and the longest that a result holds.
+/// Shortest time for which a result is fresh.
 pub const TTL_MIN: Duration = Duration::from_secs(5);
-/// See [`TTL_MIN`].
+/// Longest time for which a result is fresh.
 pub const TTL_MAX: Duration = Duration::from_secs(3_600);
 
-/// How long it holds that there is nothing, or that only one family could be learnt.
+/// Time for which a negative result is fresh, or one of which only one family could be resolved.
 pub const NEGATIVE_TTL: Duration = Duration::from_secs(5);
 
-/// How long addresses that hold no more may still be used when no server will speak.
+/// Time for which expired addresses may still be used when no server gives an answer.
 pub const STALE: Duration = Duration::from_secs(3_600);
 
-/// How long stale addresses, once used, are used without asking again.
+/// Time for which stale addresses, once used, are used again without asking a server.
 pub const STALE_TTL: Duration = Duration::from_secs(5);
 
-/// Names kept; for a new one beyond that, the one that would end first is forgotten.
+/// Most entries kept. A new one beyond that evicts the entry that expires first.
 pub const ENTRIES_MAX: usize = 1_024;
 
-/// Results by the names that were to be asked for, in their order: they are what was looked for, and where.
+/// Results, by the list of names that are asked for in turn.
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
     entries: BTreeMap<Vec<HostName>, CacheEntry>,
@@ -54,14 +54,14 @@ struct CacheEntry {
 }
 
 impl Cache {
-    /// The result for `names` that still holds.
+    /// The fresh result for `names`.
     pub fn fresh(&self, names: &[HostName], now: Moment) -> Option<&Result<Vec<IpAddr>, DnsError>> {
         let entry = self.entries.get(names)?;
         (now < entry.fresh_until).then_some(&entry.result)
     }
 
-    /// The addresses of `names` that held last. Taken to hold again for [`STALE_TTL`], so that not
-    /// every lookup waits in vain for the servers.
+    /// The last valid addresses of `names`, even if they have expired. They become fresh again for [`STALE_TTL`],
+    /// so that not every lookup waits for servers that do not answer.
     pub fn stale(&mut self, names: &[HostName], now: Moment) -> Option<Vec<IpAddr>> {
         let entry = self.entries.get_mut(names).filter(|entry| now < entry.stale_until)?;
         let addresses = entry.result.clone().ok()?;
@@ -69,8 +69,8 @@ impl Cache {
         Some(addresses)
     }
 
-    /// Keeps the addresses of `names`, which hold for `ttl`, or that there are none. What was known of `names`
-    /// is forgotten.
+    /// Stores the addresses of `names`, which are valid for `ttl`, or that there are none. Replaces any earlier
+    /// entry for `names`.
     pub fn keep(
         &mut self,
         names: &[HostName],
@@ -113,7 +113,7 @@ mod tests {
         Ipv4Addr::new(192, 0, 2, last).into()
     }
 
-    /// The seconds for which addresses of this TTL hold.
+    /// The number of seconds for which addresses with this TTL are fresh.
     fn holds(ttl: Duration) -> u64 {
         let mut cache = Cache::default();
         cache.keep(&name("maps"), Ok(vec![address(1)]), ttl, at(100));

@@ -1,18 +1,18 @@
-//! The resolver on our reactor: sockets, a timer, two files. It has no rules of its own.
+//! The resolver on our reactor: sockets, a timer and two files. It has no rules of its own.
 //!
 //! ```text
 //!   ask ─▶ Resolver ─▶ actions ─▶ Send    a Query on a UDP or TCP connection of its own
 //!              ▲                  Cancel  the connection is lost
-//!              │                  Done    resolved, in a later turn
+//!              │                  Done    `resolved` is called, in a later turn
 //!              └── answer, failed: the Query;  timeout: one timer, for whatever is due first
 //! ```
 //!
-//! The files are looked at when somebody asks, at most once a minute: resolv.conf is read then, the hosts file
-//! if it has changed. They are on the local disk; nothing else here could block. What of them is ignored is
-//! logged once, and again when it is something else.
+//! A lookup checks the files at most once a minute: it reads resolv.conf then, and the hosts file if that has
+//! changed. They are on the local disk; nothing else here could block. Ignored parts of them are logged once, and
+//! again when they change.
 //!
-//! A query outlives the beginning of a shutdown: whoever waits for it may still be answered, and the
-//! total limit on a lookup ends it.
+//! A query survives the beginning of a shutdown, since a client may still get its reply; the total limit on a lookup
+//! ends the query.
 //!
 //! Twisted: names/client.py, Resolver; names/dns.py, DNSDatagramProtocol and DNSProtocol.
 
@@ -33,28 +33,28 @@ use std::net::{AddrParseError, IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How long the files are taken to be as they were. Twisted: Resolver.maybeParseConfig, 60 s.
+/// How long the files are not checked again. Twisted: Resolver.maybeParseConfig, 60 s.
 const FILES_EVERY: Duration = Duration::from_secs(60);
 
-/// What is read of a file; the rest is ignored. Long lists of blocked names take 10 MB.
+/// Longest part of a file that is read; the rest is ignored. Long lists of blocked names take 10 MB.
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// What glibc lets override resolv.conf, and this does not: a server's environment is seldom looked at.
+/// Variables that override resolv.conf in glibc, but are ignored here: a server's environment is seldom checked.
 const IGNORED: [&str; 2] = ["LOCALDOMAIN", "RES_OPTIONS"];
 
-/// Bytes that say the length of a message on TCP. RFC 1035, section 4.2.2.
+/// Size of the length before each message on TCP. RFC 1035, section 4.2.2.
 const LENGTH_BYTES: usize = 2;
 
-/// What can be told to the resolver.
+/// The settings of the resolver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsOptions {
-    /// Whom to ask. None: those that resolv.conf names.
+    /// The name servers to ask; empty: those of resolv.conf.
     pub servers: Vec<SocketAddr>,
-    /// The longest that a lookup takes.
+    /// Timeout of a whole lookup.
     pub total: Duration,
-    /// Where the hosts file is.
+    /// The path of the hosts file.
     pub hosts: PathBuf,
-    /// Where resolv.conf is; not read if `servers` has any.
+    /// The path of resolv.conf; not read if `servers` is not empty.
     pub resolv_conf: PathBuf,
 }
 
@@ -69,13 +69,13 @@ impl Default for DnsOptions {
     }
 }
 
-/// What the lookups need of whoever shares them.
+/// Implemented by the shared state that owns the resolver.
 pub trait Resolving: Shared + 'static {
     /// The resolver.
     fn dns(&mut self) -> &mut DnsClient;
 
-    /// What [`ask`] has asked for is here: at least one address, those of IPv6 first; or why there is
-    /// none. Called once for each, by a timer, in a later turn.
+    /// Receives the result of an [`ask`]: at least one address, IPv6 first, or an error. Called exactly once for each
+    /// lookup, from a timer, in a later turn.
     fn resolved(
         &mut self,
         core: &mut Core<Self>,
@@ -84,8 +84,8 @@ pub trait Resolving: Shared + 'static {
     );
 }
 
-/// Looks up all addresses of `name`, which may be an address itself. The result comes to
-/// [`Resolving::resolved`], in a later turn, [`DnsOptions::total`] from now at the latest.
+/// Looks up all addresses of `name`, which may be an IP address. [`Resolving::resolved`] receives the result in a
+/// later turn, after [`DnsOptions::total`] at the latest.
 pub fn ask<S: Resolving>(state: &mut S, core: &mut Core<S>, name: &str) -> LookupId {
     let client = state.dns();
     client.look_at_files(core.now());
@@ -94,28 +94,28 @@ pub fn ask<S: Resolving>(state: &mut S, core: &mut Core<S>, name: &str) -> Looku
     lookup
 }
 
-/// A [`Resolver`], and what stands in the reactor for its actions.
+/// A [`Resolver`], and the reactor's objects that carry out its actions.
 #[derive(Debug)]
 pub struct DnsClient {
     options: DnsOptions,
     resolver: Resolver,
-    /// Of the queries whose sockets are open.
+    /// The connectors of the open queries.
     connectors: BTreeMap<QueryId, ConnectorId>,
-    /// For whatever the resolver waits for first.
+    /// The timer for the resolver's next timeout.
     timer: Option<TimerId>,
-    /// When the files were last looked at.
+    /// When the files were last checked.
     looked: Option<Moment>,
-    /// What the hosts file was like.
+    /// The version of the hosts file that was read.
     stamp: Option<FileVersion>,
-    /// What the log has said of resolv.conf.
+    /// The remarks on resolv.conf that were logged.
     remarks: Vec<Remark>,
 }
 
-/// What tells that a file has changed: when, and its length.
+/// Time of modification and length of a file, by which a change is detected.
 type FileVersion = (SystemTime, u64);
 
 impl DnsClient {
-    /// Reads nothing yet.
+    /// A client that has not read the files yet.
     pub fn new(options: DnsOptions) -> DnsClient {
         DnsClient {
             options,
@@ -128,12 +128,12 @@ impl DnsClient {
         }
     }
 
-    /// What of resolv.conf is ignored, and how loudly the log has said so.
+    /// The ignored parts of resolv.conf, with the level at which they were logged.
     pub fn remarks(&self) -> &[Remark] {
         &self.remarks
     }
 
-    /// Reads the files again, if it is time.
+    /// Reads the files again, if it is time to check them.
     fn look_at_files(&mut self, now: Moment) {
         if self.looked.is_some_and(|looked| now - looked < FILES_EVERY) {
             return;
@@ -158,7 +158,7 @@ impl DnsClient {
     }
 }
 
-/// What resolv.conf says, and what of it is ignored.
+/// Reads resolv.conf. Returns the configuration, and remarks on what is ignored.
 fn read(resolv_conf: &Path) -> (Config, Vec<Remark>) {
     let text = text(resolv_conf);
     let (config, said) = Config::parse(&String::from_utf8_lossy(&text), index_of);
@@ -181,7 +181,7 @@ pub fn socket_address(text: &str) -> Result<SocketAddr, AddrParseError> {
 
 /// The index of the network interface of this name.
 fn index_of(name: &str) -> Option<u32> {
-    // Any socket will do to ask the kernel by.
+    // The kernel takes this request on any socket.
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
     rustix::net::netdevice::name_to_index(&socket, name).ok()
 }
@@ -191,19 +191,19 @@ fn stamp(path: &Path) -> Option<FileVersion> {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-/// The text of a file, without a byte order mark. One that is missing says nothing, and one that is no file (a
-/// pipe would block) is not opened.
+/// The contents of a file, without a byte order mark; empty if the file is missing. Opens only regular files,
+/// because a pipe would block.
 fn text(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     if path.is_file()
         && let Err(e) =
             File::open(path).and_then(|f| f.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
     {
-        log::warn!("dns: {}: {e}", path.display());
+        log::warn!("dns: cannot read {}: {e}; the rest of it is ignored", path.display());
     }
     if bytes.len() as u64 > FILE_BYTES_MAX {
         let path = path.display();
-        log::warn!("dns: {path}: only the first {FILE_BYTES_MAX} bytes are read");
+        log::warn!("dns: {path} is too long: only the first {FILE_BYTES_MAX} bytes are read");
         bytes.truncate(FILE_BYTES_MAX as usize);
     }
     if bytes.starts_with("\u{feff}".as_bytes()) {
@@ -212,8 +212,8 @@ fn text(path: &Path) -> Vec<u8> {
     bytes
 }
 
-/// Does what the resolver wants done, and sets its timer. Calls nobody: it may be called from
-/// anywhere, and `resolved` follows in a turn of its own.
+/// Carries out the resolver's actions, and sets its timer. It runs no callback, so it may be called from anywhere;
+/// `resolved` follows in a later turn.
 fn carry_out<S: Resolving>(state: &mut S, core: &mut Core<S>) {
     let client = state.dns();
     while let Some(action) = client.resolver.next_action() {
@@ -240,7 +240,7 @@ fn carry_out<S: Resolving>(state: &mut S, core: &mut Core<S>) {
         }
     }
     if let Some(timer) = client.timer.take() {
-        // It may be the very timer that has just run.
+        // It may be the timer that has just fired.
         let _ = core.cancel(timer);
     }
     client.timer = client.resolver.next_timeout().map(|due| {
@@ -251,7 +251,7 @@ fn carry_out<S: Resolving>(state: &mut S, core: &mut Core<S>) {
     });
 }
 
-/// Tells the resolver that the socket of `query` is gone.
+/// Reports to the resolver that the socket of `query` has failed.
 fn failed<S: Resolving>(state: &mut S, core: &mut Core<S>, query: QueryId) {
     let client = state.dns();
     client.connectors.remove(&query);
@@ -259,7 +259,7 @@ fn failed<S: Resolving>(state: &mut S, core: &mut Core<S>, query: QueryId) {
     carry_out(state, core);
 }
 
-/// Makes the one connection of a query.
+/// Creates the only connection of a query.
 #[derive(Debug)]
 struct QueryFactory(QueryId, Option<DnsQuery>);
 
@@ -292,12 +292,12 @@ struct DnsQuery {
     query: QueryId,
     via: Via,
     bytes: Vec<u8>,
-    /// Of TCP: what does not make a message yet.
+    /// For TCP: the start of an incomplete message.
     received: Vec<u8>,
 }
 
 impl DnsQuery {
-    /// Hands a whole message to the resolver.
+    /// Passes a complete message to the resolver.
     fn message_received<S: Resolving>(&self, cx: &mut Context<'_, S>, message: &[u8]) {
         cx.state.dns().resolver.answer(self.query, message, cx.core.now());
         carry_out(cx.state, cx.core);
@@ -329,13 +329,13 @@ impl<S: Resolving> Protocol<S> for DnsQuery {
             self.message_received(cx, message);
             rest = behind;
         }
-        // Once for all of them: there may be thousands of nothing but a length.
+        // Drained once for all messages: there may be thousands that are empty.
         let taken = self.received.len() - rest.len();
         self.received.drain(..taken);
         Ok(())
     }
 
-    /// Whoever waits for the answer may still have it.
+    /// The query continues, since its lookup may still answer a client.
     fn shutting_down(&mut self, _cx: &mut Context<'_, S>) -> Flow {
         Ok(())
     }
@@ -345,7 +345,7 @@ impl<S: Resolving> Protocol<S> for DnsQuery {
     }
 }
 
-/// The first message of a stream, if it is whole, and what follows it.
+/// The first message of a stream, if it is complete, and the bytes after it.
 fn first_message(stream: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = stream.split_first_chunk::<LENGTH_BYTES>()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))

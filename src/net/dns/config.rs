@@ -1,17 +1,18 @@
-//! Whom to ask, for which names, in which order, and how patiently.
+//! The configuration of the resolver: the servers, the search list and the timeouts.
 //!
-//! In: the text of resolv.conf, or servers that somebody has pinned. Out: for a name that is looked for, the
-//! names to ask for; for each try the server, and how long to wait for it; and what of the file is ignored, for the log.
+//! In: the text of resolv.conf, or a fixed list of servers. Out: for a name, the names to ask for in turn; for each
+//! try, the server and the time to wait for it; and remarks on ignored parts of the file, for the log.
 //!
-//! A name with fewer dots than `ndots` is looked for in each domain of the search list first, then as it is; one
-//! with as many, as it is first. One with a dot at its end is asked for as it is, and nothing else.
+//! A name with fewer dots than `ndots` is first looked up in each domain of the search list, and then as it is. A
+//! name with at least `ndots` dots is looked up as it is first. A name with a final dot is looked up as it is, and
+//! no other.
 //!
-//! A lookup has a total limit that holds whatever is silent, so a try waits as long as resolv.conf
-//! says, or its equal share of the total if that is less: with the usual `timeout:5 attempts:2`, a
-//! total of 2 s and three servers each is asked twice, and a try waits a third of a second. Who is
-//! slower than that is still heard: see the [resolver](super::resolver).
+//! A lookup has a total limit, so each try waits for the time in resolv.conf, or for its equal share of the total
+//! if that is less. With the usual `timeout:5 attempts:2`, a total of 2 s and three servers, each server is asked
+//! twice, and a try waits a third of a second. A slower reply is still accepted: see the
+//! [resolver](super::resolver).
 //!
-//! Ignored: lines that begin with a blank, sortlist, the domain of this machine's own name, and all options but
+//! Ignored: lines that begin with white space, sortlist, the domain of this machine's own name, and all options but
 //! `ndots`, `timeout`, `attempts` and `use-vc`.
 //! Source: resolv.conf(5) of glibc, and its `res_init.c`. Twisted: names/client.py, Resolver.parseConfig.
 
@@ -24,55 +25,55 @@ use std::time::Duration;
 /// The port of a name server.
 pub const DNS_PORT: u16 = 53;
 
-/// Servers of a resolv.conf that are used. resolv.h: MAXNS.
+/// Most servers of a resolv.conf that are used. resolv.h: MAXNS.
 pub const SERVERS_MAX: usize = 3;
 
-/// Domains of a search list that are used. glibc takes any number, and Kubernetes writes up to 32.
+/// Most domains of a search list that are used. glibc has no limit, and Kubernetes writes up to 32.
 pub const SEARCH_MAX: usize = 32;
 
-/// The longest that a lookup takes, unless told otherwise.
+/// Default timeout of a whole lookup.
 pub const TOTAL: Duration = Duration::from_secs(2);
 
-/// How long a try waits at most, and how often each server is asked, when nothing is said and at most.
-/// resolv.h: RES_TIMEOUT and RES_DFLRETRY; RES_MAXRETRANS and RES_MAXRETRY.
+/// Default time that a try waits. resolv.h: RES_TIMEOUT; the number of attempts, and the limits of both, are
+/// RES_DFLRETRY, RES_MAXRETRANS and RES_MAXRETRY.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 2;
 const TIMEOUT_SECONDS_MAX: u32 = 30;
 const ATTEMPTS_MAX: u32 = 5;
 
-/// resolv.h: RES_MAXNDOTS.
+/// Limit of `ndots`. resolv.h: RES_MAXNDOTS.
 const NDOTS_MAX: u32 = 15;
 
-/// No more remarks are made on one file: it is something else.
+/// Most remarks on one file; a file that causes more is probably not a resolv.conf.
 const REMARKS_MAX: usize = 32;
 
-/// Something that the log should say of a resolv.conf, and how loudly.
+/// A remark on a resolv.conf for the log, with its level.
 pub type Remark = (Level, String);
 
 /// The servers, the search list, and the limits on asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// At least one.
+    /// The servers, at least one.
     servers: Vec<SocketAddr>,
     search: Vec<HostName>,
     ndots: u32,
-    /// How a query travels, unless its answer is too long for that.
+    /// The transport of a query, unless the answer is too long for it.
     pub via: Via,
     timeout: Duration,
     attempts: u32,
-    /// The longest that a lookup takes.
+    /// Timeout of a whole lookup.
     pub total: Duration,
 }
 
 impl Default for Config {
-    /// As an empty resolv.conf: the server on this machine.
+    /// The configuration for an empty resolv.conf: the server on this machine.
     fn default() -> Config {
         Config::with_servers(Vec::new())
     }
 }
 
 impl Config {
-    /// These servers, each asked twice, and no search list. None: the one on this machine.
+    /// These servers, each asked twice, and no search list. Without servers, the one on this machine.
     pub fn with_servers(mut servers: Vec<SocketAddr>) -> Config {
         if servers.is_empty() {
             servers.push((Ipv4Addr::LOCALHOST, DNS_PORT).into());
@@ -81,9 +82,10 @@ impl Config {
         Config { servers, search, ndots, via, timeout: TIMEOUT, attempts: ATTEMPTS, total: TOTAL }
     }
 
-    /// Reads the text of a resolv.conf. What is not understood is passed over, and remarked on.
+    /// Parses the text of a resolv.conf. Unknown parts are skipped, with a remark.
     ///
-    /// `index_of`: the index of a network interface of this name, which is the scope of a link-local address.
+    /// `index_of` returns the index of the network interface with this name, which is the scope of a link-local
+    /// address.
     pub fn parse(text: &str, index_of: impl Fn(&str) -> Option<u32>) -> (Config, Vec<Remark>) {
         let mut config = Config::default();
         let (mut servers, mut remarks) = (Vec::new(), Vec::new());
@@ -96,14 +98,18 @@ impl Config {
             let mut words = line.split_whitespace();
             match words.next().filter(|word| !word.starts_with(['#', ';'])) {
                 Some(word) if line.starts_with(char::is_whitespace) => {
-                    remark(Level::Warn, format!("{word:?} behind a blank is ignored"));
+                    remark(
+                        Level::Warn,
+                        format!("{word:?} after white space is ignored: remove the white space"),
+                    );
                 }
                 Some("nameserver") => {
                     let server = server(words.next().unwrap_or_default(), &index_of);
-                    let server = server.map_err(|what| remark(Level::Warn, what + ": not asked"));
+                    let server =
+                        server.map_err(|what| remark(Level::Warn, what + ": name server ignored"));
                     servers.push(server.ok());
                 }
-                // Of the two the last one counts.
+                // Of `search` and `domain` the last one applies.
                 Some(key @ ("search" | "domain")) => {
                     let most = if key == "domain" { 1 } else { usize::MAX };
                     let mut words = words.take(most).peekable();
@@ -120,7 +126,7 @@ impl Config {
         }
         let usable: Vec<SocketAddr> = servers.iter().flatten().copied().collect();
         if usable.is_empty() && !servers.is_empty() {
-            remarks.push((Level::Warn, "no name server is left: 127.0.0.1 is asked".to_owned()));
+            remarks.push((Level::Warn, "no usable name server: asking 127.0.0.1".to_owned()));
         } else if usable.len() > SERVERS_MAX {
             let what = format!("only the first {SERVERS_MAX} name servers are asked");
             remarks.push((Level::Warn, what));
@@ -129,10 +135,10 @@ impl Config {
         (Config { servers: Config::with_servers(servers).servers, ..config }, remarks)
     }
 
-    /// Whether it is an option that we know; if so, it counts from now on.
+    /// Applies an option, if it is one that this resolver supports; returns whether it is.
     fn take_option(&mut self, option: &str) -> bool {
         let (name, value) = option.split_once(':').unwrap_or((option, ""));
-        // As atoi(3) reads it.
+        // Parsed like atoi(3).
         let number = value.split(|c: char| c != '+' && !c.is_ascii_digit()).next().unwrap_or("");
         match (name, number.parse::<u32>()) {
             ("ndots", Ok(dots)) => self.ndots = dots.min(NDOTS_MAX),
@@ -146,8 +152,8 @@ impl Config {
         true
     }
 
-    /// The names to ask for, in their order, when `name` is looked for: at least one. `is_whole`: it was written
-    /// with a dot at its end.
+    /// The names to ask for in turn to resolve `name`: at least one. `is_whole` means that it was written with a
+    /// final dot.
     pub fn names(&self, name: HostName, is_whole: bool) -> Vec<HostName> {
         let domains = if is_whole { &[] } else { self.search.as_slice() };
         let within = |domain| HostName::parse(&format!("{name}.{domain}"));
@@ -157,24 +163,25 @@ impl Config {
         names
     }
 
-    /// How often a question is asked before it is given up: at least once.
+    /// How often a question is sent before the lookup gives up: at least once.
     pub fn tries(&self) -> usize {
         self.servers.len() * self.attempts as usize
     }
 
-    /// The server of a try: all in their order from `first` on, then again.
+    /// The server for a try: all servers in their order, starting with `first`, in rounds.
     pub fn server(&self, first: Option<SocketAddr>, tried: usize) -> SocketAddr {
         let first = self.servers.iter().position(|server| Some(*server) == first).unwrap_or(0);
         self.servers[(first + tried) % self.servers.len()]
     }
 
-    /// How long a try waits before the next.
+    /// How long a try waits before the next one begins.
     pub fn wait(&self) -> Duration {
         self.timeout.min(self.total / self.tries() as u32)
     }
 }
 
-/// A server as resolv.conf names it; if not, why. A link-local address has a scope, an interface's name or index.
+/// Parses a server of resolv.conf, or returns what is wrong. The scope of a link-local address is the name or index
+/// of a network interface.
 fn server(text: &str, index_of: impl Fn(&str) -> Option<u32>) -> Result<SocketAddr, String> {
     let (address, scope) = text.split_once('%').map_or((text, None), |(a, s)| (a, Some(s)));
     match (address.parse(), scope) {
@@ -184,11 +191,11 @@ fn server(text: &str, index_of: impl Fn(&str) -> Option<u32>) -> Result<SocketAd
             Ok(SocketAddrV6::new(ip, DNS_PORT, 0, index).into())
         }
         (Ok(ip), None) => Ok((ip, DNS_PORT).into()),
-        _ => Err(format!("{text:?} is no IP address")),
+        _ => Err(format!("{text:?} is not an IP address")),
     }
 }
 
-/// The domains of a search list. The root, `.`, adds nothing to a name.
+/// The domains of a search list. The root, `.`, is skipped because it adds nothing to a name.
 fn domains<'t>(
     words: impl Iterator<Item = &'t str>,
     mut remark: impl FnMut(String),
@@ -197,7 +204,7 @@ fn domains<'t>(
     for word in words.filter(|word| *word != ".") {
         match HostName::parse(word.strip_prefix('.').unwrap_or(word)) {
             Some(domain) => domains.push(domain),
-            None => remark(format!("{word:?} is no domain, and is not searched")),
+            None => remark(format!("{word:?} is not a domain name, and is not searched")),
         }
     }
     if domains.len() > SEARCH_MAX {
@@ -211,7 +218,7 @@ fn domains<'t>(
 mod tests {
     use super::*;
 
-    /// Of a machine that has one interface, `eth0`.
+    /// Parses `text` on a machine with one interface, `eth0`.
     fn parse(text: &str) -> (Config, Vec<Remark>) {
         Config::parse(text, |name| (name == "eth0").then_some(7))
     }
@@ -228,7 +235,7 @@ mod tests {
         parse(text).1.into_iter().map(|(level, what)| format!("{level} {what}")).collect()
     }
 
-    /// What is asked for when `name` is looked for.
+    /// The names that are asked for to resolve `name`.
     fn asked(text: &str, name: &str) -> Vec<String> {
         let names = config(text).names(HostName::parse(name).unwrap(), name.ends_with('.'));
         names.iter().map(HostName::to_string).collect()
@@ -249,8 +256,8 @@ mod tests {
         let text = "nameserver maps.example.com\n";
         assert_eq!(servers(text), ["127.0.0.1:53"]);
         let said = [
-            "WARN line 1: \"maps.example.com\" is no IP address: not asked",
-            "WARN no name server is left: 127.0.0.1 is asked",
+            "WARN line 1: \"maps.example.com\" is not an IP address: name server ignored",
+            "WARN no usable name server: asking 127.0.0.1",
         ];
         assert_eq!(remarks(text), said);
         assert_eq!(Config::with_servers(Vec::new()), Config::default());
@@ -266,8 +273,8 @@ mod tests {
             "INFO line 1: \"timeout:x\" is ignored",
             "INFO line 1: \"edns9\" is ignored",
             "INFO line 2: \"frobnicate\" is ignored",
-            "WARN line 3: \"\" is no IP address: not asked",
-            "WARN line 4: \"b/d\" is no domain, and is not searched",
+            "WARN line 3: \"\" is not an IP address: name server ignored",
+            "WARN line 4: \"b/d\" is not a domain name, and is not searched",
             "INFO line 6: \"sortlist\" is ignored",
         ];
         assert_eq!(remarks(text), said);
@@ -291,7 +298,9 @@ mod tests {
         assert_eq!((asked(text, "m"), config(text).ndots), (vec!["m".to_owned()], 1));
         let said = ["nameserver", "search", "options"];
         let said = (1..).zip(said).map(|(number, word)| {
-            format!("WARN line {number}: {word:?} behind a blank is ignored")
+            format!(
+                "WARN line {number}: {word:?} after white space is ignored: remove the white space"
+            )
         });
         assert_eq!(remarks(text), said.collect::<Vec<_>>());
     }
@@ -317,8 +326,8 @@ mod tests {
         let text = "nameserver fe80::1%eth1\nnameserver 10.0.0.1%eth0\nnameserver ::1\n";
         assert_eq!(servers(text), ["[::1]:53"]);
         let said = [
-            "WARN line 1: there is no network interface \"eth1\": not asked",
-            "WARN line 2: \"10.0.0.1%eth0\" is no IP address: not asked",
+            "WARN line 1: there is no network interface \"eth1\": name server ignored",
+            "WARN line 2: \"10.0.0.1%eth0\" is not an IP address: name server ignored",
         ];
         assert_eq!(remarks(text), said);
     }

@@ -1,16 +1,16 @@
-//! One family of a lookup, asked of one server after another until one has spoken.
+//! The query for one address family of a lookup, which asks one server after another until one replies.
 //!
 //! ```text
-//!   try_next ──▶ server 1 ───────────── silent ────────────── answers, late but first: ended
-//!                   └─ its wait over ─▶ server 2 ── SERVFAIL
+//!   try_next ──▶ server 1 ───────────── no reply ──────────── late reply, but the first: ended
+//!                   └─ wait is over ──▶ server 2 ── SERVFAIL
 //!                                                      └─ at once ─▶ server 1 again ── cancelled
 //! ```
 //!
-//! Each try is a query of its own: its own id, its own socket. A server that is slower than its wait
-//! is not forgotten: its query stays open beside the next, and whoever answers first ends the family
-//! and cancels the others. So a short wait costs a datagram, not an answer.
+//! Each try is a query of its own, with its own id and socket. A server that is slower than the wait is not given
+//! up: its query stays open beside the next one. The first reply ends the family and cancels the other queries. So
+//! a short wait costs a datagram, not an answer.
 //!
-//! The tries are counted, so a family always ends; the lookup around it has a clock of its own.
+//! The number of tries is limited, so a family always ends; the lookup around it has a deadline of its own.
 
 use super::DnsError;
 use super::action::{Outbox, QueryId, Via};
@@ -20,19 +20,19 @@ use super::name::HostName;
 use herd_reactor::{Moment, SplitMix64};
 use std::net::SocketAddr;
 
-/// The question of one family, and how far it has come.
+/// The question for one family, and its progress.
 #[derive(Debug)]
 pub(super) struct FamilyQuery {
     name: HostName,
     family: Family,
     chance: SplitMix64,
-    /// The server that has answered for the name before: the first to be asked.
+    /// The server that has replied for this lookup before; it is asked first.
     first: Option<SocketAddr>,
-    /// Tries begun.
+    /// Number of tries begun.
     tried: usize,
-    /// When the latest try has had its time.
+    /// When the wait of the latest try is over.
     next_try: Moment,
-    /// Queries that may still be answered, the latest try last.
+    /// Queries that may still be answered, the latest last.
     open: Vec<Open>,
     end: Option<Result<AddressSet, DnsError>>,
 }
@@ -46,7 +46,7 @@ struct Open {
     question: Question,
 }
 
-/// What a step may touch.
+/// What a step may change.
 #[derive(Debug)]
 pub(super) struct QueryStep<'a> {
     pub(super) config: &'a Config,
@@ -55,7 +55,7 @@ pub(super) struct QueryStep<'a> {
 }
 
 impl FamilyQuery {
-    /// Nothing is asked yet. `random`: for the ids.
+    /// A query that has not asked a server yet. `random` seeds the ids.
     pub(super) fn new(name: &HostName, family: Family, random: u64) -> FamilyQuery {
         FamilyQuery {
             name: name.clone(),
@@ -69,29 +69,29 @@ impl FamilyQuery {
         }
     }
 
-    /// What it has come to, once it has ended.
+    /// The result, once it has ended.
     pub(super) fn end(&self) -> Option<&Result<AddressSet, DnsError>> {
         self.end.as_ref()
     }
 
-    /// What it has come to; if nothing, it is late.
+    /// The result; a timeout if it has not ended.
     pub(super) fn into_end(self) -> Result<AddressSet, DnsError> {
         self.end.unwrap_or(Err(DnsError::TimedOut))
     }
 
-    /// When [`timeout`](FamilyQuery::timeout) is to be called.
+    /// When to call [`timeout`](FamilyQuery::timeout).
     pub(super) fn next_timeout(&self) -> Option<Moment> {
         self.end.is_none().then_some(self.next_try)
     }
 
-    /// Asks for another name, now that this one has ended.
+    /// Starts again for another name, after the query for this one has ended.
     pub(super) fn ask_for(&mut self, cx: &mut QueryStep<'_>, name: &HostName) {
         self.name = name.clone();
         (self.tried, self.end) = (0, None);
         self.try_next(cx);
     }
 
-    /// Asks the server whose turn it is.
+    /// Sends the question to the next server in turn.
     pub(super) fn try_next(&mut self, cx: &mut QueryStep<'_>) {
         let server = cx.config.server(self.first, self.tried);
         self.tried += 1;
@@ -100,7 +100,7 @@ impl FamilyQuery {
         self.open.push(open);
     }
 
-    /// An answer has come to one of its queries, perhaps.
+    /// Handles a message that was received for `query`, if that is one of its open queries.
     pub(super) fn answer(&mut self, cx: &mut QueryStep<'_>, query: QueryId, answer: &[u8]) {
         let Some(position) = self.position(query) else { return };
         let Open { server, via, ref question, .. } = self.open[position];
@@ -126,8 +126,8 @@ impl FamilyQuery {
         self.finish(cx.out, end);
     }
 
-    /// One of its queries will not be answered; its socket is gone, or is being closed. The next
-    /// server is asked at once, unless it has been already.
+    /// Handles the failure of one of its queries: its socket is closed, or will be. Asks the next server at once,
+    /// unless that was done already.
     pub(super) fn failed(&mut self, cx: &mut QueryStep<'_>, query: QueryId, why: DnsError) {
         let Some(position) = self.position(query) else { return };
         self.open.remove(position);
@@ -139,7 +139,7 @@ impl FamilyQuery {
         }
     }
 
-    /// The latest try may have had its time.
+    /// Continues if the wait of the latest try is over.
     pub(super) fn timeout(&mut self, cx: &mut QueryStep<'_>) {
         if self.end.is_some() || cx.now < self.next_try {
             return;
@@ -150,7 +150,7 @@ impl FamilyQuery {
         }
     }
 
-    /// Closes what is open: nothing is waited for any more.
+    /// Cancels all open queries.
     pub(super) fn stop(&mut self, out: &mut Outbox) {
         self.open.drain(..).for_each(|open| out.cancel(open.query));
     }
@@ -166,7 +166,7 @@ impl FamilyQuery {
         Open { query, server, via, question }
     }
 
-    /// Where `query` is among the open ones.
+    /// The index of `query` among the open queries.
     pub(super) fn position(&self, query: QueryId) -> Option<usize> {
         self.open.iter().position(|open| open.query == query)
     }

@@ -1,15 +1,15 @@
-//! The hosts file: names that are known without asking.
+//! The hosts file: names that need no query.
 //!
-//! In: its text. Out: the addresses of a name.
+//! In: the text of the file. Out: the addresses of a name.
 //!
 //! ```text
 //! 192.0.2.7   maps.example.com  maps      # an address, the name, other names
 //! 2001:db8::7 maps.example.com            # the same name again: it has both addresses
 //! ```
 //!
-//! What is not understood is passed over, a line or a name at a time, as everybody does; addresses with a
-//! scope (`fe80::1%eth0`) are, as glibc does. Such a file may be a list of a hundred thousand blocked names, and
-//! a herd asks for one or two: so the text is kept as it is and searched for a name when that is asked for.
+//! Lines and names that cannot be parsed are skipped, as other resolvers do. Addresses with a scope
+//! (`fe80::1%eth0`) are skipped too, as in glibc. Such a file may be a list of a hundred thousand blocked names,
+//! while a herd asks for one or two. So the text is kept as it is, and searched when a name is asked for.
 //!
 //! Source: hosts(5). Twisted: names/hosts.py.
 
@@ -17,10 +17,10 @@ use super::message::ADDRESSES_MAX;
 use memchr::{memchr, memmem, memrchr};
 use std::net::IpAddr;
 
-/// A hosts file that was read.
+/// A parsed hosts file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hosts {
-    /// In lower case.
+    /// The text in lower case.
     text: Vec<u8>,
 }
 
@@ -32,8 +32,8 @@ impl Hosts {
         Hosts { text }
     }
 
-    /// The addresses of `name`, which is in lower case, in the order of the file, the first [`ADDRESSES_MAX`] of them.
-    /// None: the file does not have it, with a dot at its end or without as it is written.
+    /// The addresses of `name`, which must be in lower case: the first [`ADDRESSES_MAX`] in the order of the file.
+    /// `None` if the file does not contain the name. A final dot is part of the name.
     pub fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
         let (text, mut found, mut from) = (self.text.as_slice(), Vec::new(), 0);
         let finder = memmem::Finder::new(name);
@@ -56,17 +56,17 @@ impl Hosts {
     }
 }
 
-/// What divides the fields of a line.
+/// Whether the byte separates the fields of a line.
 fn is_blank(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\x0b' | b'\x0c')
 }
 
-/// Whether a name is at its end before these bytes.
+/// Whether a name ends before these bytes.
 fn ends_name(behind: &[u8]) -> bool {
     behind.first().is_none_or(|byte| is_blank(byte) || matches!(byte, b'\n' | b'#'))
 }
 
-/// The address that a line begins with, and gives to a name behind `line`: none if a comment has begun.
+/// The address at the start of `line`, which is the line up to a name; `None` if a comment has begun before the name.
 fn address_of(line: &[u8]) -> Option<IpAddr> {
     let line = str::from_utf8(line).ok().filter(|line| !line.contains('#'))?;
     line.split_ascii_whitespace().next()?.parse().ok()

@@ -1,7 +1,7 @@
-//! Questions and answers as they travel: RFC 1035, section 4, for addresses only.
+//! DNS queries and replies on the wire: RFC 1035, section 4, for addresses only.
 //!
-//! In: a name, a family, 16 bits of chance; later the bytes that came back. Out: the bytes of a
-//! query; what the answer says.
+//! In: a name, a family and 16 random bits; later the received bytes. Out: the bytes of a query, and the meaning of
+//! the reply.
 //!
 //! ```text
 //!   ┌ id, flags, counts ┬ question ──────────┬ records ──────────────────────────┐
@@ -10,18 +10,18 @@
 //!   └ the id is ours ───┴ byte by byte ours ─┴ A, AAAA and CNAME; all else is skipped ┘
 //! ```
 //!
-//! What does not fit our id and our question is not an answer to us, and says nothing: the true
-//! answer may still come. What fits and cannot be read is an answer, of a server that has failed.
+//! A message that does not match our id and our question is not a reply to us and is ignored: the real reply may
+//! still come. A message that matches but cannot be parsed counts as a reply from a server that has failed.
 //!
-//! A server repeats the question whole, so it is compared as bytes, without regard to case: neither
-//! a label's length nor a type is ever a letter's byte.
+//! A server repeats the whole question, so it is compared as bytes, ignoring case: neither the length of a label
+//! nor a type has the value of a letter.
 //!
-//! Of the records only the answers are looked at, and of those only what was asked for and the CNAMEs that lead
-//! there, as glibc does it: a signature, a record of a type that is not known yet, or nonsense behind the answers
-//! spoils no good answer. Neither do the bits of the header that are not named here.
+//! Only the answer section is read, and in it only the requested type and the CNAMEs that lead to it, as glibc
+//! does. So a signature, a record of an unknown type, or garbage after the answers does not spoil a good reply.
+//! Neither do the bits of the header that are not named here.
 //!
-//! Without EDNS: addresses fit in 512 bytes; where they do not, the answer is truncated and the
-//! question asked again over TCP. Twisted: names/dns.py; names/client.py, filterAnswers.
+//! No EDNS: addresses usually fit in 512 bytes. If they do not, the reply is truncated, and the question is asked
+//! again over TCP. Twisted: names/dns.py; names/client.py, filterAnswers.
 
 use super::action::Via;
 use super::cache::TTL_MAX;
@@ -29,17 +29,17 @@ use super::name::HostName;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// Addresses of one family that are kept; nobody tries more.
+/// Addresses of one family that are kept; no caller tries more.
 pub const ADDRESSES_MAX: usize = 16;
 
 /// CNAMEs followed from one name. Real chains have two or three, long ones a dozen.
 pub const CNAMES_MAX: usize = 32;
 
-/// Pointers followed within one name: a name has no more labels, and each may have one before it.
+/// Pointers followed within one name: a name has at most this many labels, each of which may follow a pointer.
 const POINTERS_MAX: usize = 127;
 
-/// Labels and pointers that are read of all names of one answer: 64 for each of the 4,095 records with an IPv4
-/// address that fit in the 64 KiB of a TCP answer.
+/// Labels and pointers that are read in total for one reply: 64 for each of the 4,095 records with an IPv4 address
+/// that fit in the 64 KiB of a TCP reply.
 const STEPS_MAX: usize = 64 * 4_096;
 
 /// Bytes before the question.
@@ -52,20 +52,20 @@ const TRUNCATED: u8 = 0x02;
 const RECURSION_AVAILABLE: u8 = 0x80;
 const RCODE: u8 = 0x0f;
 
-/// What the server says, in [`RCODE`].
+/// Values of [`RCODE`].
 const NO_ERROR: u8 = 0;
 const NAME_ERROR: u8 = 3;
 
-/// Types of records, and the one class. RFC 1035, section 3.2; RFC 3596, section 2.1.
+/// Types of records, and the only class used. RFC 1035, section 3.2; RFC 3596, section 2.1.
 const A: u16 = 1;
 const CNAME: u16 = 5;
 const AAAA: u16 = 28;
 const IN: u16 = 1;
 
-/// Bytes of the longest name, the root's not counted. RFC 1035, section 2.3.4.
+/// Longest name in bytes, without the root's byte. RFC 1035, section 2.3.4.
 const NAME_BYTES_MAX: usize = 254;
 
-/// Which kind of address.
+/// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// IPv6, by AAAA records.
@@ -91,18 +91,18 @@ impl Family {
     }
 }
 
-/// What an answer says.
+/// The meaning of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DnsReply {
-    /// Here they are.
+    /// The name has these addresses.
     Addresses(AddressSet),
-    /// The name exists, and has none of this family. RFC 2308: NODATA.
+    /// The name exists, but has no address of this family. RFC 2308: NODATA.
     NoAddresses,
-    /// There is no such name. NXDOMAIN.
+    /// The name does not exist: NXDOMAIN.
     NoSuchName,
-    /// There is more than fits in a datagram: ask over TCP.
+    /// The reply does not fit in a datagram: ask again over TCP.
     Truncated,
-    /// The server could not or would not answer, has no records and looks no further, or what it sent cannot be read.
+    /// The server failed or refused, has no records and does not recurse, or sent a reply that cannot be parsed.
     Failed,
 }
 
@@ -111,11 +111,11 @@ pub enum DnsReply {
 pub struct AddressSet {
     /// 1 to [`ADDRESSES_MAX`], in the order of the answer.
     pub list: Vec<IpAddr>,
-    /// How long they hold: the least TTL among their records and the CNAMEs that led to them.
+    /// The lifetime: the smallest TTL among the address records and the CNAMEs that led to them.
     pub ttl: Duration,
 }
 
-/// One question, with its id: what a query says, and what its answer must repeat.
+/// One question with its id, which the reply must repeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     family: Family,
@@ -123,10 +123,10 @@ pub struct Question {
 }
 
 impl Question {
-    /// Asks for the addresses of `name`. `id`: by chance, for this query alone.
+    /// A question for the addresses of `name`. `id` must be random, and used for this query alone.
     pub fn new(name: &HostName, family: Family, id: u16) -> Question {
         let mut bytes = id.to_be_bytes().to_vec();
-        // It wants recursion, and has one question.
+        // Flags: recursion desired. One question.
         bytes.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
         for label in name.as_str().split('.') {
             bytes.push(label.len() as u8);
@@ -142,7 +142,7 @@ impl Question {
         &self.bytes
     }
 
-    /// What `answer`, which has come that way, says to this question; None if it is no answer to it.
+    /// The meaning of `answer`, received over `via`; `None` if it is not a reply to this question.
     pub fn read(&self, answer: &[u8], via: Via) -> Option<DnsReply> {
         let header = answer.first_chunk::<HEADER_BYTES>()?;
         let rcode = header[3] & RCODE;
@@ -150,14 +150,14 @@ impl Question {
             return None;
         }
         let is_cut = header[2] & TRUNCATED != 0;
-        // As glibc's res_send.c: it is not responsible for the name, and asks nobody else.
+        // As glibc's res_send.c: the server is not responsible for the name, and does not recurse.
         let is_lame = header[2] & AUTHORITATIVE | header[3] & RECURSION_AVAILABLE == 0
             && [6, 10].iter().all(|&count| number(header, count) == Some(0));
         Some(match rcode {
             NO_ERROR if is_cut && via == Via::Udp => DnsReply::Truncated,
             NO_ERROR if is_lame => DnsReply::Failed,
             NO_ERROR => match self.addresses_in(answer) {
-                // There is no longer way to ask.
+                // A TCP reply that is cut cannot be requested over another transport.
                 None | Some(DnsReply::NoAddresses) if is_cut => DnsReply::Failed,
                 reply => reply.unwrap_or(DnsReply::Failed),
             },
@@ -166,11 +166,12 @@ impl Question {
         })
     }
 
-    /// Whether `answer` is one, and to this question.
+    /// Whether `answer` is a reply, and to this question.
     fn is_repeated_in(&self, header: &[u8; HEADER_BYTES], rcode: u8, answer: &[u8]) -> bool {
         let is_ours = header[..2] == self.bytes[..2] && header[2] & RESPONSE != 0;
         let is_repeated = match number(header, 4) {
-            // Who could not read the question cannot repeat it, and can only say so.
+            // A server that could not parse the question cannot repeat it, so its reply can only be an
+            // error.
             Some(0) => !matches!(rcode, NO_ERROR | NAME_ERROR),
             Some(1) => answer
                 .get(HEADER_BYTES..self.bytes.len())
@@ -180,7 +181,7 @@ impl Question {
         is_ours && is_repeated
     }
 
-    /// Looks for addresses, along the CNAMEs. None: it cannot be read, or leads in circles.
+    /// Follows the CNAMEs to addresses. `None` if the reply cannot be parsed, or the CNAMEs form a loop.
     fn addresses_in(&self, answer: &[u8]) -> Option<DnsReply> {
         let records = self.records(answer)?;
         let (mut owner, _) = name(&self.bytes, HEADER_BYTES, &mut { STEPS_MAX })?;
@@ -209,7 +210,7 @@ impl Question {
         None
     }
 
-    /// The answers that may be of use. None: they cannot be read to their end.
+    /// The useful records of the answer section. `None` if the section cannot be parsed to its end.
     fn records(&self, answer: &[u8]) -> Option<Vec<ResourceRecord>> {
         let mut records = Vec::new();
         let mut at = self.bytes.len();
@@ -235,7 +236,7 @@ impl Question {
     }
 }
 
-/// An answer that may be of use.
+/// A record of the answer section that may be useful.
 struct ResourceRecord {
     owner: Vec<u8>,
     ttl: Duration,
@@ -247,14 +248,14 @@ enum RecordData {
     Alias(Vec<u8>),
 }
 
-/// The 16 bits at `at`.
+/// The 16-bit number at `at`.
 fn number(message: &[u8], at: usize) -> Option<u16> {
     let bytes = message.get(at..)?.first_chunk()?;
     Some(u16::from_be_bytes(*bytes))
 }
 
-/// The name at `at`, its labels in lower case with their lengths; and where what follows it begins. None: it
-/// is longer than a name, has more pointers, leads out of the message, or takes more than the `steps` that are left.
+/// The name at `at`, as labels in lower case with their lengths, and the offset after it. `None` if it is longer
+/// than a name may be, has too many pointers, leads out of the message, or takes more than the remaining `steps`.
 fn name(message: &[u8], mut at: usize, steps: &mut usize) -> Option<(Vec<u8>, usize)> {
     let (mut name, mut end, mut pointers) = (Vec::new(), None, 0);
     loop {
@@ -269,7 +270,8 @@ fn name(message: &[u8], mut at: usize, steps: &mut usize) -> Option<(Vec<u8>, us
                     return None;
                 }
             }
-            // A pointer to what stands before it; so one circle has at least a label in it, and ends.
+            // A pointer must lead backwards; so a cycle contains at least one label, and ends at the
+            // length limit.
             0xc0.. => {
                 let target = usize::from(number(message, at)? & 0x3fff);
                 end.get_or_insert(at + 2);
@@ -284,7 +286,7 @@ fn name(message: &[u8], mut at: usize, steps: &mut usize) -> Option<(Vec<u8>, us
     }
 }
 
-/// How long a record holds. RFC 2181, section 8: with the highest bit set, not at all.
+/// The lifetime of a record. RFC 2181, section 8: a TTL with the highest bit set counts as 0.
 fn ttl_of(seconds: u32) -> Duration {
     let seconds = if seconds > i32::MAX as u32 { 0 } else { seconds };
     Duration::from_secs(seconds.into())
@@ -303,7 +305,7 @@ mod tests {
         Question::new(&HostName::parse("maps.example").unwrap(), family, ID)
     }
 
-    /// An answer to `question` with what `fill` puts in.
+    /// A reply to `question` with the records that `fill` adds.
     fn answer(question: &Question, fill: impl FnOnce(&mut Packet<'_>)) -> Vec<u8> {
         let mut packet = Packet::parse(question.bytes()).unwrap().into_reply();
         packet.set_flags(PacketFlag::RECURSION_AVAILABLE);
@@ -324,7 +326,7 @@ mod tests {
         record(owner, ttl, RData::CNAME(CNAME(Name::new(target).unwrap())))
     }
 
-    /// What an answer with these records says to the question for A.
+    /// The meaning of a reply with these records to the question for A.
     fn said(records: Vec<ResourceRecord<'static>>) -> Option<DnsReply> {
         let question = asked(Family::V4);
         question.read(&answer(&question, |packet| packet.answers = records), Via::Udp)
@@ -349,7 +351,7 @@ mod tests {
         for name in [&format!("{label}.{label}.{label}.{}", &label[2..]), "-", "_a.-b-", "7.7", "a"]
         {
             let question = Question::new(&HostName::parse(name).unwrap(), Family::V4, ID);
-            // In the place of each dot is a length; one more in front, and at the end the root's.
+            // Each dot becomes a length; one more length comes first, and the root's at the end.
             assert_eq!(question.bytes().len(), HEADER_BYTES + name.len() + 2 + 4, "{name}");
         }
     }
@@ -474,7 +476,7 @@ mod tests {
         });
         assert_eq!(question.read(&bytes, Via::Udp), Some(DnsReply::Truncated));
         assert_eq!(question.read(&bytes[..bytes.len() - 3], Via::Udp), Some(DnsReply::Truncated));
-        // Over TCP nothing is longer: what is there, counts.
+        // A TCP reply is as long as it gets: the records in it count.
         assert_eq!(question.read(&bytes, Via::Tcp), addresses(9, &[1]));
         let empty = answer(&question, |packet| packet.set_flags(PacketFlag::TRUNCATION));
         assert_eq!(question.read(&empty, Via::Tcp), Some(DnsReply::Failed));
@@ -549,7 +551,7 @@ mod tests {
     fn what_stands_behind_the_answers_does_no_harm() {
         let question = asked(Family::V4);
         let good = answer(&question, |packet| packet.answers = vec![a("maps.example", 9, 1)]);
-        // An OPT record without data, as many servers add uninvited; and nonsense.
+        // An OPT record without data, as many servers add unasked; and garbage.
         for (counts, behind) in [
             ([0, 0, 0, 1], &b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"[..]),
             ([0, 0, 0, 0], b"\xc0\x00\xff\xff"),
@@ -576,7 +578,7 @@ mod tests {
             bytes[7] = 3;
             question.read(&bytes, Via::Udp)
         };
-        // AAAA, RRSIG, OPT, SVCB, HTTPS and two that are not known; classes that are not known; A of other lengths.
+        // AAAA, RRSIG, OPT, SVCB, HTTPS and two unknown types; unknown classes; A records of other lengths.
         for kind in [28, 46, 41, 64, 65, 9_999, 0xffff] {
             for data in [&b""[..], b"\0", b"\xff\xff\xff", &[1; 40]] {
                 assert_eq!(with(kind, 1, data), addresses(9, &[1]), "{kind} {data:?}");
@@ -604,8 +606,8 @@ mod tests {
         }
     }
 
-    /// An answer whose first record, of another type, holds `length` pointers, each to the one before it and the
-    /// first to the question; `count` records with an address have the last one's name.
+    /// The reply has one record of another type that holds `length` pointers, each to the one before it and the
+    /// first to the question. The owner of `count` address records is the last pointer.
     fn chained(length: usize, count: usize) -> Option<DnsReply> {
         let question = asked(Family::V4);
         let mut bytes = answer(&question, |_| {});
@@ -657,7 +659,7 @@ mod tests {
             let _ = asked(Family::V4).read(&bytes, Via::Udp);
         }
 
-        /// After a good header and question the reader goes further.
+                /// With a valid header and question, the parser reaches the records.
         #[test]
         fn no_records_do_harm(
             counts in prop::array::uniform3(0..4_u8),

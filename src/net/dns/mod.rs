@@ -1,7 +1,7 @@
-//! Names into addresses, in the loop: a stub resolver.
+//! A stub resolver that runs in the loop.
 //!
-//! In: the name of a host. Out, a little later: all its addresses of both families, or why there
-//! are none. `getaddrinfo` is never called, because it blocks; and no thread is begun to call it.
+//! In: a host name. Out, a little later: all its addresses of both families, or why there are none. It never calls
+//! `getaddrinfo`, because that blocks, and it starts no thread to call it.
 //!
 //! ```text
 //!              ┌─────────────────────── Resolver ───────────────────────┐
@@ -16,16 +16,16 @@
 //!              ┌────────── Client: one socket for each query ───────────┐
 //! ```
 //!
-//! The [`Resolver`] has no socket and no clock: it is given moments, chance and what has come, and
-//! says what is to be sent. So every rule of it is tested by steps with times in them. The
-//! [`DnsClient`] is the same on our reactor, and has no rules of its own.
+//! The [`Resolver`] has no socket and no clock: its caller passes in moments, random bits and received bytes, and
+//! it returns what to send. So every rule of it is tested in steps with explicit times. The [`DnsClient`] connects
+//! it to the reactor, and has no rules of its own.
 //!
-//! What an off-path liar must guess is the 16-bit id, the port that the kernel chose for this one
-//! query, and the question; the kernel drops what comes from another address than the server's.
+//! An off-path attacker must guess the 16-bit id, the port that the kernel chose for this one query, and the
+//! question. The kernel drops packets from any address but the server's.
 //!
-//! What getaddrinfo does and this does not: other sources than the hosts file and DNS (nsswitch,
-//! mDNS), sorting by RFC 6724 (who connects tries both families, RFC 8305), most options of resolv.conf;
-//! docs/sources.md has the list.
+//! Unlike getaddrinfo, it supports no sources but the hosts file and DNS (no nsswitch, no mDNS), few options of
+//! resolv.conf, and no sorting by RFC 6724 (the connecting code tries both families, RFC 8305). docs/sources.md has
+//! the list.
 //!
 //! To read on: [`name`], [`hosts`], [`config`], [`message`], [`cache`] (values); [`Action`],
 //! `family_query.rs` and [`resolver`] (the machine); [`client`] (the glue).
@@ -59,24 +59,24 @@ use std::fmt;
 /// Why a name has no addresses. Twisted: names/error.py; internet/error.py, DNSLookupError.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DnsError {
-    /// It is not the name of a host: empty, too long, or of other letters than a name has.
+    /// The text is not a host name: it is empty, too long, or has other characters than a name.
     BadName,
-    /// A server says that there is no such name (NXDOMAIN).
+    /// A server replied that the name does not exist (NXDOMAIN).
     NoSuchName,
-    /// A server says that the name has no address of either family (NODATA).
+    /// A server replied that the name has no address of either family (NODATA).
     NoAddresses,
-    /// The servers answered, and could not or would not say (SERVFAIL, REFUSED), or garbled it.
+    /// The servers replied with an error (SERVFAIL, REFUSED), or with a message that cannot be parsed.
     ServerFailed,
     /// No server could be reached.
     Unreachable,
     /// No server answered in time.
     TimedOut,
-    /// Too many lookups wait already.
+    /// The limit on pending lookups is reached.
     TooManyLookups,
 }
 
 impl DnsError {
-    /// Whether a server has spoken: there is nothing, and asking again soon would not help.
+    /// Whether a server has replied that there is no address, so that a retry soon would not help.
     pub fn is_definite(self) -> bool {
         matches!(self, DnsError::NoSuchName | DnsError::NoAddresses)
     }
@@ -88,10 +88,10 @@ impl fmt::Display for DnsError {
             DnsError::BadName => "not a host name",
             DnsError::NoSuchName => "no such host name",
             DnsError::NoAddresses => "the host name has no address",
-            DnsError::ServerFailed => "the name servers could not say",
+            DnsError::ServerFailed => "the name servers replied with an error",
             DnsError::Unreachable => "no name server can be reached",
             DnsError::TimedOut => "no name server answered in time",
-            DnsError::TooManyLookups => "too many names are being looked up",
+            DnsError::TooManyLookups => "too many host names are being looked up",
         })
     }
 }

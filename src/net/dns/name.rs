@@ -1,37 +1,36 @@
-//! The name of a host, in the one spelling by which names are compared.
+//! A host name, in the one spelling in which names are compared.
 //!
-//! Lower case, without the final dot: `Maps.Example.COM.` and `maps.example.com` are one name, so
-//! they are one key in the hosts file, in the cache and among the lookups under way.
+//! The spelling is lower case, without the final dot. `Maps.Example.COM.` and `maps.example.com` are one name, so
+//! they are one key in the hosts file, in the cache and among the pending lookups.
 
 use std::fmt;
 
-/// The longest name, in characters, the final dot not counted. RFC 1035, section 2.3.4: 255 bytes
-/// on the wire.
+/// Longest name in characters, without the final dot. RFC 1035, section 2.3.4: 255 bytes on the wire.
 pub const NAME_BYTES_MAX: usize = 253;
 
-/// The longest label, in characters. RFC 1035, section 2.3.4.
+/// Longest label in characters. RFC 1035, section 2.3.4.
 pub const LABEL_BYTES_MAX: usize = 63;
 
-/// The name of a host: labels of letters, digits, `-` and `_`, joined by dots.
+/// A host name: labels of letters, digits, `-` and `_`, joined by dots.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostName(String);
 
 impl HostName {
-    /// Reads a name; it is taken as fully qualified, with or without its final dot.
+    /// Parses a name. It is fully qualified, with or without its final dot.
     ///
-    /// Other letters than ASCII's are refused: whoever has such a name writes it as punycode.
+    /// Characters beyond ASCII are rejected: such a name must be written in punycode.
     pub fn parse(text: &str) -> Option<HostName> {
         let name = text.strip_suffix('.').unwrap_or(text);
         let is_name = name.len() <= NAME_BYTES_MAX && name.split('.').all(is_label);
         is_name.then(|| HostName(name.to_ascii_lowercase()))
     }
 
-    /// Lower case, no final dot.
+    /// The name in lower case, without the final dot.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it means this machine, whatever a server might say. RFC 6761, section 6.3.
+    /// Whether the name always means this machine, whatever a server replies. RFC 6761, section 6.3.
     pub fn is_localhost(&self) -> bool {
         self.0 == "localhost" || self.0.ends_with(".localhost")
     }

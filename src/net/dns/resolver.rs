@@ -1,25 +1,26 @@
-//! The lookups under way, and all that answers without one.
+//! The pending lookups, and the results that need no lookup.
 //!
-//! In: names to [`resolve`](Resolver::resolve), and what the network and the clock have done. Out:
-//! [`Action`]s, which the caller takes after every call until there are none, and carries out.
+//! In: names to [`resolve`](Resolver::resolve), received bytes, failures, and the time. Out: [`Action`]s. The caller
+//! takes them after every call until none is left, and carries them out.
 //!
 //! The resolver looks for a name in this order: an address written as a name; localhost (RFC 6761: always this
-//! machine); the cache; the hosts file, whose names are never cached; the servers. Equal lookups that are under way
-//! share one query. A and AAAA are asked together, and the lookup is over
+//! machine); the cache; the hosts file, whose names are never cached; the servers. Equal lookups that are pending
+//! at the same time share one query. A and AAAA are asked together, and the lookup ends
 //!
 //! * when both families have ended;
-//! * 50 ms after the query for A has found addresses: a server that drops AAAA must not make every
-//!   connection wait (RFC 8305, section 3). Not the other way round, for a host without IPv6 could
-//!   not use what there is;
+//! * 50 ms after the query for A has found addresses: a server that drops AAAA queries must not delay every
+//!   connection (RFC 8305, section 3). This does not apply the other way round, since a host without IPv6 could not
+//!   use what was found;
 //! * when the total limit has passed.
 //!
-//! With a search list (`config.rs`) a lookup has several names, asked for one after another: the next when the
-//! servers have said that there is nothing of the one before, or could not say; it goes first to the server that has
-//! answered for the one before, so that a silent server is waited for once. The time for all is the same as for one.
-//! If none has addresses, but for one of them no server could say, then nobody knows; as with the families.
+//! With a search list (`config.rs`) a lookup has several names, which are asked for in turn: the next one when the
+//! servers have replied that the previous name has no addresses, or have failed. The next query goes first to the
+//! server that answered the previous one, so the lookup waits for a silent server only once. The total limit is the
+//! same as for one name. If no name has addresses, but the servers failed for one of them, the result is that
+//! failure; the same rule combines the two families.
 //!
-//! If no server would say, addresses that held before are used again (RFC 8767). A failure is not
-//! remembered: the next to ask asks the servers again, and whoever asks meanwhile shares his question.
+//! If no server gives an answer, expired addresses are used again (RFC 8767). A failure is not cached: the next
+//! lookup asks the servers again, and lookups that arrive in the meantime share its query.
 //!
 //! It knows no socket, no clock and no file. Twisted: names/client.py, Resolver; names/resolve.py.
 
@@ -36,10 +37,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// How long AAAA is waited for when there are IPv4 addresses. RFC 8305, section 3: Resolution Delay.
+/// Time that a lookup waits for AAAA when it has IPv4 addresses. RFC 8305, section 3: Resolution Delay.
 pub const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
-/// Lookups that wait at one time, those that share a question included; more are refused.
+/// Most pending lookups, including those that share a query. Further ones fail with [`DnsError::TooManyLookups`].
 pub const LOOKUPS_MAX: usize = 1_024;
 
 /// A stub resolver without sockets.
@@ -48,45 +49,45 @@ pub struct Resolver {
     config: Config,
     hosts: Hosts,
     cache: Cache,
-    /// By the names to be asked for.
+    /// The pending lookups, by the names that they ask for in turn.
     lookups: BTreeMap<Vec<HostName>, Lookup>,
     out: Outbox,
-    /// Those who wait for `lookups`.
+    /// The total number of callers in `lookups`.
     waiting: usize,
 }
 
-/// One name that is being looked up.
+/// The lookup of one name.
 #[derive(Debug)]
 struct Lookup {
-    /// As it was first written, for the log.
+    /// The name as its first caller wrote it, for the log.
     name: HostName,
     askers: Vec<LookupId>,
-    /// Which of the names to ask for is being asked for, and what those before it have come to.
+    /// The index of the name that is being asked for, and the combined result of the names before it.
     at: usize,
     before: Option<DnsError>,
-    /// When it is over, whatever is missing.
+    /// When the lookup ends, even if a result is missing.
     deadline: Moment,
     /// IPv6, then IPv4.
     families: [FamilyQuery; 2],
 }
 
 impl Resolver {
-    /// resolv.conf may say something else from now on. Lookups under way go on with the new servers.
+    /// Replaces the configuration. Pending lookups continue with the new servers.
     pub fn reload(&mut self, config: Config) {
         self.config = config;
     }
 
-    /// The hosts file says something else from now on: also of names in the cache.
+    /// Replaces the hosts file. Also clears the cache, which may have names that are now in the hosts file.
     pub fn reload_hosts(&mut self, hosts: Hosts) {
         self.hosts = hosts;
         self.cache = Cache::default();
     }
 
-    /// Looks up `name`: an address, or a name; with a dot at its end it is whole, and not searched for in other
-    /// domains.
+    /// Looks up `name`: an address or a host name. A name with a dot at its end is fully qualified, so the search
+    /// list is not applied to it.
     ///
-    /// `random`: 64 random bits, from which the ids of the queries are made. The result is an
-    /// [`Action::Done`], perhaps among the next actions, and after [`Config::total`] at the latest.
+    /// `random`: 64 random bits, from which the ids of the queries are generated. The result is an
+    /// [`Action::Done`], which follows at once or after [`Config::total`] at the latest.
     pub fn resolve(&mut self, name: &str, now: Moment, random: u64) -> LookupId {
         let asker = self.out.lookup();
         match self.known(name, now) {
@@ -96,17 +97,17 @@ impl Resolver {
         asker
     }
 
-    /// Bytes have come to the socket of `query`: over TCP, one whole message.
+    /// Handles bytes that were received for `query`; over TCP, one complete message.
     pub fn answer(&mut self, query: QueryId, bytes: &[u8], now: Moment) {
         self.step(query, now, |family, cx| family.answer(cx, query, bytes));
     }
 
-    /// The socket of `query` is gone, or could not be made.
+    /// Handles the failure of the socket of `query`, or of the attempt to open it.
     pub fn failed(&mut self, query: QueryId, now: Moment) {
         self.step(query, now, |family, cx| family.failed(cx, query, DnsError::Unreachable));
     }
 
-    /// Time has passed. To be called at [`next_timeout`](Resolver::next_timeout), or whenever.
+    /// Handles the passing of time. To be called at [`next_timeout`](Resolver::next_timeout); extra calls do no harm.
     pub fn timeout(&mut self, now: Moment) {
         let Resolver { config, lookups, out, .. } = self;
         let mut cx = QueryStep { config, out, now };
@@ -119,17 +120,17 @@ impl Resolver {
         due.iter().for_each(|names| self.conclude(names, now));
     }
 
-    /// When [`timeout`](Resolver::timeout) is to be called; None: nothing is waited for.
+    /// When to call [`timeout`](Resolver::timeout); `None` if no lookup is pending.
     pub fn next_timeout(&self) -> Option<Moment> {
         self.lookups.values().map(Lookup::next_timeout).min()
     }
 
-    /// What is to be done next; in this order.
+    /// Takes the next action. Actions must be carried out in this order.
     pub fn next_action(&mut self) -> Option<Action> {
         self.out.next()
     }
 
-    /// What can be said of the name `text` without asking anybody; else the name, and those to be asked for.
+    /// The result for the name `text` if it needs no query; else the parsed name, and the names to ask for in turn.
     fn known(
         &self,
         text: &str,
@@ -155,7 +156,7 @@ impl Resolver {
         }
     }
 
-    /// Joins the lookup of `name`, or begins it. `names`: those to be asked for.
+    /// Joins the pending lookup of `names`, or begins one.
     fn look_up(
         &mut self,
         name: HostName,
@@ -183,8 +184,8 @@ impl Resolver {
         self.lookups.insert(names, lookup);
     }
 
-    /// Lets the family that has put `query` take a step, and its lookup what follows. Every query is
-    /// looked at: there are a few for each lookup, and seldom more than one lookup.
+    /// Runs `step` on the family query that owns `query`, and then continues its lookup. It searches all queries:
+    /// each lookup has only a few, and there is seldom more than one lookup.
     fn step(
         &mut self,
         query: QueryId,
@@ -202,7 +203,7 @@ impl Resolver {
         self.conclude(&names, now);
     }
 
-    /// Ends the lookup of `names` if it is time, or goes on to the next of them.
+    /// Ends the lookup of `names` if it is complete or late, or continues with the next name.
     fn conclude(&mut self, names: &[HostName], now: Moment) {
         let Some(lookup) = self.lookups.get_mut(names) else { return };
         let [v6, v4] = &lookup.families;
@@ -224,7 +225,7 @@ impl Resolver {
         }
     }
 
-    /// Puts the families together, remembers the result, and tells it to all who asked.
+    /// Combines the two families, caches the result, and returns it to all callers.
     fn finish(&mut self, names: &[HostName], lookup: Lookup, now: Moment) {
         let Lookup { name, askers, mut families, before, .. } = lookup;
         families.iter_mut().for_each(|family| family.stop(&mut self.out));
@@ -234,7 +235,7 @@ impl Resolver {
                 Ok(AddressSet { list: [v6.list, v4.list].concat(), ttl })
             }
             [Ok(found), Err(why)] | [Err(why), Ok(found)] => {
-                // Of the other family there may be more than nothing: it is asked again soon.
+                // The other family may have addresses, too: keep the result for a short time only.
                 let ttl = if why.is_definite() { found.ttl } else { NEGATIVE_TTL };
                 Ok(AddressSet { ttl, ..found })
             }
@@ -249,12 +250,12 @@ impl Resolver {
             Err(why) => {
                 let stale = self.cache.stale(names, now).ok_or(why);
                 if stale.is_ok() {
-                    log::warn!("dns: {name}: {why}; the addresses that it had are used");
+                    log::warn!("dns: {name}: {why}; using its expired addresses");
                 }
                 (stale, None)
             }
         };
-        // The hosts file may have got the name meanwhile, or have it for those who write no dot at its end.
+        // The hosts file may contain the name by now, or contain it without the final dot.
         if let Some(ttl) = ttl.filter(|_| self.hosts.addresses(name.as_str()).is_none()) {
             self.cache.keep(names, result.clone(), ttl, now);
         }
@@ -263,8 +264,8 @@ impl Resolver {
     }
 }
 
-/// Why there is no address of either family, or of either name: what we do not know, if of one we do not; else
-/// that the name exists, if one has seen it.
+/// Combines the errors of the two families, or of two names: a failure of the servers has priority, since the
+/// result is then unknown; then that the name exists.
 fn neither(v6: DnsError, v4: DnsError) -> DnsError {
     if !v4.is_definite() || v4 == v6 {
         v4
@@ -276,7 +277,7 @@ fn neither(v6: DnsError, v4: DnsError) -> DnsError {
 }
 
 impl Lookup {
-    /// Why the next name is to be asked for, if it is: servers have spoken, and there is nothing here.
+    /// The error after which the next name is asked for: the servers replied, but with no address. Else `None`.
     fn leads_on(&self) -> Option<DnsError> {
         let [Some(Err(v6)), Some(Err(v4))] = self.families.each_ref().map(FamilyQuery::end) else {
             return None;

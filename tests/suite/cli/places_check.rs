@@ -404,7 +404,10 @@ fn a_check_warns_of_what_it_does_not_regard_in_resolv_conf() {
     let ended = check.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let warning = said(&ended, "warning");
-    assert!(warning.ends_with("rc: line 1: \"photon\" is no IP address: not asked"), "{warning}");
+    assert!(
+        warning.ends_with("rc: line 1: \"photon\" is not an IP address: name server ignored"),
+        "{warning}"
+    );
 }
 
 #[test]

@@ -520,7 +520,7 @@ fn what_is_not_regarded_of_the_files_is_logged_once_and_again_when_it_has_change
     let path = folder.join("resolv.conf");
     let line = |level: &str, what: &str| format!("{level} dns: {}: {what}", path.display());
     let said = [
-        line("WARN", "line 1: there is no network interface \"no-such-if\": not asked"),
+        line("WARN", "line 1: there is no network interface \"no-such-if\": name server ignored"),
         line("INFO", "line 3: \"edns0\" is ignored"),
         line("INFO", "line 3: \"rotate\" is ignored"),
     ];
