@@ -1,10 +1,9 @@
-//! The two things that a certificate says and no verifier tells: its number, and until when it holds.
+//! The serial number of a certificate and its dates, which no verifier reports.
 //!
-//! In: a certificate as DER. Out: [`CertInfo`], or nothing if it is no certificate. Reads as far as the
-//! dates and no further; knows no key, no name and no signature, and whether a certificate is to be
-//! believed others decide.
+//! In: a certificate as DER. Out: [`CertInfo`], or nothing if the bytes are not a certificate. Parses up to the
+//! dates and no further; ignores keys, names and signatures. Other code decides whether a certificate is valid.
 //!
-//! DER is tag, length, value, one in the other:
+//! DER consists of nested triples of tag, length and value:
 //!
 //! ```text
 //! Certificate { TBSCertificate { [0] version, serial, algorithm, issuer, Validity { from, until }, ...
@@ -24,23 +23,23 @@ const VERSION: u8 = 0xa0;
 
 const SECONDS_A_DAY: u64 = 86_400;
 
-/// What a certificate says of itself.
+/// The serial number and the dates of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertInfo {
-    /// Its number, unique among those of its authority; big-endian, as it stands there.
+    /// The serial number, unique for its authority; big-endian, as encoded in the certificate.
     pub serial: Vec<u8>,
-    /// From when on it holds. Seconds since 1970.
+    /// Start of its validity, in seconds since 1970.
     pub not_before: u64,
-    /// Until when, this second included.
+    /// Last second of its validity, in seconds since 1970.
     pub not_after: u64,
 }
 
 impl CertInfo {
-    /// What `certificate` says; nothing if it is none, or is dated before 1970.
+    /// Parses `certificate`; `None` if it is not a certificate, or is dated before 1970.
     pub fn of(certificate: &[u8]) -> Option<CertInfo> {
         let (certificate, _) = value(certificate, SEQUENCE)?;
         let (content, _) = value(certificate, SEQUENCE)?;
-        // Certificates of version 1 have no version.
+        // A certificate of version 1 has no version field.
         let content = value(content, VERSION).map_or(content, |(_, rest)| rest);
         let (serial, content) = value(content, INTEGER)?;
         let (_algorithm, content) = value(content, SEQUENCE)?;
@@ -51,25 +50,25 @@ impl CertInfo {
         Some(CertInfo { serial: serial.to_vec(), not_before, not_after })
     }
 
-    /// How many whole days it still holds at that time; 0 on the last one and after it.
+    /// The number of whole days until it expires; 0 on the last day and later.
     pub fn days_left(&self, UnixNanos(nanos): UnixNanos) -> u64 {
         let now = Duration::from_nanos(nanos).as_secs();
         self.not_after.saturating_sub(now) / SECONDS_A_DAY
     }
 
-    /// The number in hexadecimal digits.
+    /// The serial number in hexadecimal digits.
     pub fn serial_in_hex(&self) -> String {
         self.serial.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// The value at the start of `input`, which has to have this tag, and what follows it.
+/// The value at the start of `input`, which must have this tag, and the bytes after it.
 fn value(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&found, rest) = input.split_first()?;
     let (&short, rest) = rest.split_first()?;
     let (length, rest) = match short {
         0..=0x7f => (usize::from(short), rest),
-        // So many bytes of length follow; a certificate is no longer than three of them can say.
+        // The low bits are the number of length bytes. Three are enough for any certificate.
         0x81..=0x83 => {
             let (bytes, rest) = rest.split_at_checked(usize::from(short & 0x7f))?;
             (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
@@ -79,10 +78,10 @@ fn value(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     (found == tag).then(|| rest.split_at_checked(length))?
 }
 
-/// The time at the start of `input`, in seconds since 1970, and what follows it.
+/// The time at the start of `input`, in seconds since 1970, and the bytes after it.
 fn time(input: &[u8]) -> Option<(u64, &[u8])> {
     let ((text, rest), digits) = match value(input, UTC_TIME) {
-        // Two digits of a year, from 1950 to 2049.
+        // Two digits of the year, from 1950 to 2049.
         Some(found) => (found, 2),
         None => (value(input, GENERALIZED_TIME)?, 4),
     };
@@ -115,13 +114,13 @@ fn number(digits: &[u8]) -> Option<u64> {
     str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit))?.parse().ok()
 }
 
-/// The year is counted from March, so that its odd day comes last. After Howard Hinnant,
+/// The year is counted from March, so that the leap day comes last. After Howard Hinnant,
 /// "chrono-Compatible Low-Level Date Algorithms".
 fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
     let from_march = (month + 9) % 12;
     let year = if month > 2 { year } else { year.checked_sub(1)? };
     let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * from_march + 2) / 5 + day;
-    // 1 March of the year 0 is day 1 here.
+    // 1 March of the year 0 is day 1 in this count.
     days.checked_sub(719_469)
 }
 
@@ -142,7 +141,7 @@ mod tests {
 
     #[test]
     fn times_are_read_as_date_shows_them() {
-        // date -u -d '2026-11-22 10:16:39' +%s and so on.
+        // The numbers come from date -u -d '2026-11-22 10:16:39' +%s and so on.
         for (text, seconds) in [
             ("700101000000Z", 0),
             ("261122101639Z", 1_795_342_599),

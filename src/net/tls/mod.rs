@@ -1,24 +1,24 @@
-//! TLS as one more protocol: outside it is a [`Protocol`] of the reactor, fed with what came over the
-//! wire; inside it is what a transport is to the protocol it wraps.
+//! TLS as one more protocol. On the outside it is a [`Protocol`] of the reactor, which receives the bytes from the
+//! wire. On the inside it acts as the transport of the protocol that it wraps.
 //!
 //! ```text
 //!   wire ──data_received──▶ rustls ──plaintext──▶ inner.data_received
 //!   wire ◀──── encode ───── rustls ◀──plaintext── whatever was written to the connection
 //! ```
 //!
-//! The inner protocol writes to its connection as if nothing stood between, and so may anybody who
-//! knows its id: what is written lies in the transport as plaintext, and once a turn, before it is
-//! sent, the reactor has it encoded here.
+//! The inner protocol writes to its connection as if TLS were not there, and so may any code that knows the
+//! connection's id. Written bytes wait in the transport as plaintext. Once a turn, before it sends them, the
+//! reactor has them encoded here.
 //!
-//! rustls does no input or output of its own. It takes at most 4 KiB of wire at a time, and at most
-//! 16 KiB of plaintext may wait in it, so bytes go in, are processed and taken out in turns until
-//! none are left: decrypted bytes that stayed inside would never be announced by any event.
+//! rustls does no input or output of its own. It takes at most 4 KiB of wire bytes at a time, and holds at most 16
+//! KiB of plaintext. So bytes are passed in, processed and taken out in a loop until none are left: no event would
+//! announce decrypted bytes that stayed inside.
 //!
-//! Either side of a connection is wrapped alike. Where both sides show a certificate ([`mutual`]), what
-//! the peer has shown is noted in the transport, for the inner protocol to decide who that is.
+//! Both sides of a connection are wrapped in the same way. Where both sides present a certificate ([`mutual`]), the
+//! peer's certificates are stored in the transport, and the inner protocol determines the peer's name from them.
 //!
-//! Twisted: protocols/tls.py, TLSMemoryBIOProtocol. Differences: what is written after
-//! lose_connection is dropped on plain TCP too; our close_notify is not waited upon.
+//! Twisted: protocols/tls.py, TLSMemoryBIOProtocol. Differences: bytes written after lose_connection are dropped on
+//! plain TCP too; we do not wait for the peer's close_notify.
 
 pub mod cert_info;
 pub mod mutual;
@@ -40,42 +40,42 @@ use std::sync::Arc;
 
 /// One side of a TLS connection, around the protocol that it carries.
 ///
-/// The inner protocol hears `connection_made` when the handshake is done, and `connection_lost` in any
-/// case, also when there was no handshake.
+/// `connection_made` of the inner protocol is called when the handshake is done; `connection_lost` is called in any
+/// case, even if the handshake failed.
 #[derive(Debug)]
 pub struct Tls<P> {
     tls: Connection,
     inner: P,
-    /// Of mutual TLS, while the handshake goes on.
+    /// For mutual TLS, while the handshake is in progress.
     proof: Option<MutualHandshake>,
-    /// The handshake is done, and the inner protocol knows.
+    /// Whether the handshake is done, and `connection_made` of the inner protocol was called.
     made: bool,
-    /// The peer has said that it sends no more.
+    /// Whether the peer has sent close_notify.
     ended: bool,
-    /// We have.
+    /// Whether we have sent close_notify.
     closed: bool,
 }
 
-/// What one stranger may send before it has proved who it is.
+/// How many bytes a peer may send before it has proved its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandshakeLimit {
-    /// Under which name the limit is known, for the error.
+    /// The key of the limit in the topology, for the error.
     pub key: &'static str,
-    /// Bytes; beyond them the connection is lost. At most 4 KiB more are read.
+    /// The limit in bytes. Beyond it the connection is closed, after at most 4 KiB more were read.
     pub bytes: usize,
 }
 
-/// A handshake in which the peer has to prove who it is.
+/// A handshake in which the peer must present a certificate.
 #[derive(Debug)]
 struct MutualHandshake {
-    /// By which its certificate is judged.
+    /// The clock by which the certificate is verified.
     clock: Arc<LoopClock>,
     limit: HandshakeLimit,
     received: usize,
 }
 
 impl MutualHandshake {
-    /// So much more was received.
+    /// Counts received bytes. Fails if they exceed the limit.
     fn received<S: Shared>(&mut self, core: &mut Core<S>, bytes: usize) -> Flow {
         let HandshakeLimit { key, bytes: most } = self.limit;
         self.received += bytes;
@@ -83,12 +83,12 @@ impl MutualHandshake {
             return Ok(());
         }
         core.limit_hit(key, most, 1, "handshakes closed");
-        Err(format!("its TLS handshake is longer than {key}").into())
+        Err(format!("its TLS handshake exceeds {key} ({most} bytes)").into())
     }
 }
 
 impl<P> Tls<P> {
-    /// A connection to `server`, whose certificate must be valid for that name.
+    /// The client's side of a connection to `server`, whose certificate must be valid for that name.
     pub fn client(
         config: Arc<ClientConfig>,
         server: ServerName<'static>,
@@ -97,24 +97,24 @@ impl<P> Tls<P> {
         Ok(Tls::new(ClientConnection::new(config, server)?.into(), inner))
     }
 
-    /// A connection from somebody.
+    /// The server's side of a connection.
     pub fn server(config: Arc<ServerConfig>, inner: P) -> Result<Tls<P>, rustls::Error> {
         Ok(Tls::new(ServerConnection::new(config)?.into(), inner))
     }
 
     fn new(mut tls: Connection, inner: P) -> Tls<P> {
-        // What is written is bounded by who writes; what rustls would not take would be lost here.
+        // The writer of the bytes limits them. Bytes that rustls rejected would be lost here.
         tls.set_buffer_limit(None);
         Tls { tls, inner, proof: None, made: false, ended: false, closed: false }
     }
 
-    /// The same, and the certificates that the peer shows are judged by `clock` and kept in the
-    /// transport; no more than `limit` is read before that.
+    /// Makes the handshake mutual: the peer's certificates are verified at the time of `clock`, and stored in the
+    /// transport. At most `limit` bytes are read before that.
     fn proving(self, clock: Arc<LoopClock>, limit: HandshakeLimit) -> Tls<P> {
         Tls { proof: Some(MutualHandshake { clock, limit, received: 0 }), ..self }
     }
 
-    /// Hands on what has been decrypted.
+    /// Passes decrypted bytes to the inner protocol.
     fn deliver<S: Shared>(&mut self, cx: &mut Context<'_, S>) -> Flow
     where
         P: Protocol<S>,
@@ -160,7 +160,7 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, S>) -> Flow {
-        // There is a ClientHello to be sent.
+        // The client sends its ClientHello first.
         cx.core.encode_later(cx.id);
         Ok(())
     }
@@ -173,7 +173,7 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
         while !rest.is_empty() {
             let taken = self.tls.read_tls(&mut rest)?;
             if taken == 0 {
-                // After the peer's close_notify nothing more is taken.
+                // After the peer's close_notify rustls accepts no more bytes.
                 break;
             }
             if let Some(proof) = &mut self.proof {
@@ -181,11 +181,11 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
             }
             let processed = self.tls.process_new_packets();
             if self.tls.wants_write() {
-                // A part of the handshake; or, after an error, the alert that names it.
+                // Part of the handshake; or, after an error, the alert for it.
                 cx.core.encode_later(cx.id);
             }
-            // Records that came before a bad one are good, and may be all that was waited for. Of a
-            // handshake that fails nothing is good.
+            // Records before a bad one are valid, and may be all that the protocol was waiting for. But nothing in a
+            // failed handshake is valid.
             if processed.is_ok() || self.made {
                 self.deliver(cx)?;
             }
@@ -194,11 +194,11 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
         Ok(())
     }
 
-    /// The stream may end only after the peer has said so: else anybody on the way could end it. To
-    /// whom that matters is told why; many servers do so to a connection that lies idle.
+    /// A stream may end only after the peer's close_notify; otherwise an attacker on the path could end it. The inner
+    /// protocol receives the reason, since it may not matter: many servers close an idle connection like this.
     fn read_connection_lost(&mut self, cx: &mut Context<'_, S>) -> Flow {
         let why = (!self.ended).then(|| {
-            let what = "the TLS connection was cut off";
+            let what = "the peer closed the connection without a TLS close_notify";
             log::debug!("{},{}: {what}", self.inner.name(), cx.id.generation());
             CloseReason::ProtocolFailed(what.into())
         });
@@ -245,13 +245,14 @@ impl<S: Shared, P: Protocol<S>> Filter<S> for Tls<P> {
     }
 }
 
-/// What the peer has sent proves nothing, or is not TLS: the next connection would end the same.
+/// The peer presented no acceptable certificate, or does not speak TLS. A retry would fail in the same way.
 #[derive(Debug)]
 pub(crate) struct BadPeer(rustls::Error);
 
 impl Error for BadPeer {}
 
-/// A peer chooses the names in its certificate, and how many: they are for no log.
+/// Leaves out the names in the peer's certificate: the peer chooses them and their number, so they must not be
+/// logged.
 impl fmt::Display for BadPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use CertificateError::{NotValidForName, NotValidForNameContext};
@@ -259,7 +260,7 @@ impl fmt::Display for BadPeer {
             rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
                 f.write_str("it does not speak TLS")
             }
-            rustls::Error::NoCertificatesPresented => f.write_str("it shows no certificate"),
+            rustls::Error::NoCertificatesPresented => f.write_str("it presented no certificate"),
             rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
                 f.write_str("invalid peer certificate: not valid for name")
             }
@@ -267,8 +268,8 @@ impl fmt::Display for BadPeer {
                 if why.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity) =>
             {
                 f.write_str(
-                    "invalid peer certificate: it is an authority's own (CA:TRUE); give the peer one that \
-                     the authority has issued, or that openssl req -x509 has made with \
+                    "invalid peer certificate: it is a CA certificate (CA:TRUE); the peer needs one that the CA has \
+                     issued, or one made by openssl req -x509 with \
                      -addext basicConstraints=critical,CA:FALSE",
                 )
             }

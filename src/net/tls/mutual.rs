@@ -1,23 +1,23 @@
-//! Mutual TLS 1.3 under one private authority: each side shows a certificate, and each judges the
-//! other's by the same rules, whoever has dialled.
+//! Mutual TLS 1.3 under one private authority: each side presents a certificate, and both sides verify the other's
+//! by the same rules, no matter which side dialled.
 //!
-//! In: certificates, a key and revocation lists, as DER. Out: [`Mutual`], which wraps a
-//! protocol for either side of a connection. Reads no file and knows no herd: *that* a certificate
-//! is to be believed is decided here, and *whose* it is by who reads its names afterwards.
+//! In: certificates, a key and revocation lists, as DER. Out: [`Mutual`], which wraps a protocol for either side of
+//! a connection. Reads no file and knows no herd: it decides whether a certificate is valid. Its caller reads the
+//! names in it afterwards, and decides which server that is.
 //!
-//! The rules (`PeerVerifier`), one more than a browser has:
+//! The rules (`PeerVerifier`), which are stricter than a browser's:
 //!
-//! * It leads to the authority, and holds at this moment.
-//! * It is for both uses, servers' and clients', and says so: a server of a herd is both. (A verifier of
-//!   either side usually asks for its own use only, and for none where the certificate names none.)
-//! * If there are revocation lists, its issuer's is among them, and it does not stand there.
-//! * Who is dialled shows the name that was dialled, as DNS compares names.
+//! * The certificate chains to the authority, and is valid at this moment.
+//! * It names both key usages, server and client authentication, because a server of a herd is both. (A verifier
+//!   usually requires the usage of the peer's side only, and none if the certificate names none.)
+//! * If there are revocation lists, its issuer's is among them, and does not contain it.
+//! * On a connection that we dialled, the certificate contains the dialled name, by DNS comparison.
 //!
-//! No session is resumed and no ticket given: a resumed session shows no certificate, so a revoked one
-//! would live on in it. No early data, which anybody could replay.
+//! No session is resumed, and no ticket is issued: a resumed session presents no certificate, so a revoked
+//! certificate would remain usable. There is no early data, because it could be replayed.
 //!
-//! rustls asks for the time by a trait. Its own answer is the system's clock; ours is the loop's
-//! ([`LoopClock`]), so that nothing here reads a clock, and tests hold it by hand.
+//! rustls asks for the time through a trait. Its default is the system's clock; here it is the loop's
+//! ([`LoopClock`]), so that this code reads no clock, and tests set the time.
 
 use super::{HandshakeLimit, Tls};
 use herd_reactor::UnixNanos;
@@ -44,35 +44,35 @@ use webpki::{
     anchor_from_trusted_cert,
 };
 
-/// 1.3.6.1.5.5.7.3.1 and 2, as they stand in a certificate. RFC 5280, section 4.2.1.12.
+/// The usages 1.3.6.1.5.5.7.3.1 and 2, as encoded in a certificate. RFC 5280, section 4.2.1.12.
 const SERVER_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
 const CLIENT_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
 
-/// What a server needs to prove who it is, and to judge others.
+/// What a server needs to authenticate itself, and to verify its peers.
 #[derive(Debug)]
 pub struct Credentials {
-    /// Whom to trust: at least one.
+    /// The trusted authorities: at least one.
     pub authorities: Vec<CertificateDer<'static>>,
-    /// The server's own certificate first, then any between it and the authority.
+    /// The server's own certificate first, then any intermediate certificates up to the authority.
     pub chain: Vec<CertificateDer<'static>>,
-    /// The key of the first.
+    /// The key of the first certificate in `chain`.
     pub key: PrivateKeyDer<'static>,
-    /// Revocation lists; without any, nothing is revoked.
+    /// The revocation lists; if empty, no certificate is revoked.
     pub crls: Vec<CertificateRevocationListDer<'static>>,
 }
 
-/// Which of the credentials cannot be used, and why.
+/// The credential that cannot be used, and why.
 #[derive(Debug)]
 pub enum CredentialError {
-    /// An authority's certificate; or there is none.
+    /// An authority's certificate, or its absence.
     Authority(webpki::Error),
-    /// A list of what is revoked.
+    /// A revocation list.
     Revoked(webpki::Error),
     /// The server's certificate, its key, or the two together.
     Key(rustls::Error),
 }
 
-/// One server's way to speak mutual TLS, in both directions.
+/// The TLS configurations of one server, for both directions.
 #[derive(Debug)]
 pub struct Mutual {
     accepting: Arc<ServerConfig>,
@@ -82,11 +82,11 @@ pub struct Mutual {
 }
 
 impl Mutual {
-    /// Both directions, of the same credentials.
+    /// Makes the configurations of both directions from the same credentials.
     ///
     /// # Errors
     ///
-    /// Which of the credentials is not usable.
+    /// The credential that cannot be used.
     pub fn new(credentials: Credentials) -> Result<Mutual, CredentialError> {
         let Credentials { authorities, chain, key, crls } = credentials;
         let provider = Arc::new(ring::default_provider());
@@ -114,18 +114,18 @@ impl Mutual {
             .with_custom_certificate_verifier(verifier.clone())
             .with_client_auth_cert(chain, key)?;
         dialling.resumption = Resumption::disabled();
-        // Whoever listens on the way need not learn who is dialled.
+        // SNI would show an eavesdropper which server is dialled.
         dialling.enable_sni = false;
         Ok(Mutual { accepting: Arc::new(accepting), dialling: Arc::new(dialling), verifier, clock })
     }
 
-    /// Wraps `inner` for a connection from somebody.
+    /// Wraps `inner` for an accepted connection.
     pub fn accept<P>(&self, limit: HandshakeLimit, inner: P) -> Result<Tls<P>, rustls::Error> {
         let tls = Tls::server(self.accepting.clone(), inner)?;
         Ok(tls.proving(self.clock.clone(), limit))
     }
 
-    /// Wraps `inner` for a connection that we made to `server`.
+    /// Wraps `inner` for a connection that was dialled to `server`.
     pub fn dial<P>(
         &self,
         server: ServerName<'static>,
@@ -136,11 +136,11 @@ impl Mutual {
         Ok(tls.proving(self.clock.clone(), limit))
     }
 
-    /// Whether these certificates, as a peer showed them, are to be believed at `wall`.
+    /// Verifies the certificates that a peer presented, at the time `wall`.
     ///
     /// # Errors
     ///
-    /// Why they are not.
+    /// Why they are not valid.
     pub fn verify(&self, shown: &[Vec<u8>], wall: UnixNanos) -> Result<(), webpki::Error> {
         let shown: Vec<CertificateDer<'_>> =
             shown.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
@@ -149,19 +149,19 @@ impl Mutual {
     }
 }
 
-/// The DNS names that the certificate `der` is for, as they stand there; none if it is none.
+/// The DNS names in the certificate `der`, as written there; empty if `der` is not a certificate.
 pub fn dns_names(der: &[u8]) -> Vec<String> {
     let der = CertificateDer::from(der);
     let Ok(certificate) = EndEntityCert::try_from(&der) else { return Vec::new() };
     certificate.valid_dns_names().map(str::to_owned).collect()
 }
 
-/// The loop's wall clock, for rustls: shows what it was last set to.
+/// The loop's wall clock, for rustls. It shows the time that was set last.
 #[derive(Debug, Default)]
 pub struct LoopClock(AtomicU64);
 
 impl LoopClock {
-    /// From now on it is `wall`.
+    /// Sets the time.
     pub fn set(&self, UnixNanos(nanos): UnixNanos) {
         self.0.store(nanos, Ordering::Relaxed);
     }
@@ -177,7 +177,7 @@ fn unix_time(UnixNanos(nanos): UnixNanos) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_nanos(nanos))
 }
 
-/// Who judges certificates, of either side.
+/// Verifies the certificates of either side.
 #[derive(Debug)]
 struct PeerVerifier {
     authorities: Vec<TrustAnchor<'static>>,
@@ -227,7 +227,7 @@ impl PeerVerifier {
     }
 }
 
-/// Both uses must be named.
+/// Requires both key usages.
 struct BothUses;
 
 impl ExtendedKeyUsageValidator for BothUses {
@@ -242,7 +242,7 @@ impl ExtendedKeyUsageValidator for BothUses {
     }
 }
 
-/// What both of rustls' traits ask for in the same words.
+/// The methods that both of rustls' traits require with the same signature.
 macro_rules! tls13_signatures {
     () => {
         fn verify_tls12_signature(
@@ -251,7 +251,7 @@ macro_rules! tls13_signatures {
             _certificate: &CertificateDer<'_>,
             _signature: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            // It is not offered, so nobody gets here.
+            // TLS 1.2 is not offered, so this is never called.
             Err(PeerIncompatible::Tls13RequiredForQuic.into())
         }
 
@@ -271,7 +271,7 @@ macro_rules! tls13_signatures {
 }
 
 impl ClientCertVerifier for PeerVerifier {
-    /// No hints: a stranger need not learn who is trusted here.
+    /// No hints: a peer without a certificate need not learn which authorities are trusted here.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -307,7 +307,7 @@ impl ServerCertVerifier for PeerVerifier {
     tls13_signatures!();
 }
 
-/// What the peer is told, which is the alert that fits, and the log.
+/// The error for rustls, which sends the matching alert to the peer, and for the log.
 fn to_rustls(why: webpki::Error) -> rustls::Error {
     use webpki::Error::{
         BadDer, BadDerTime, CertExpired, CertNotValidForName, CertNotValidYet, CertRevoked,

@@ -1,9 +1,9 @@
-//! What is in a file of PEM; and if there is not what should be, what the file is instead.
+//! Reading a PEM file; and if its contents are unsuitable, an error that says what the file contains instead.
 //!
-//! In: the bytes of a file. Out: its certificates, or whatever else is wanted; or a sentence for whoever has
-//! written the file, which says how to mend it and quotes nothing: it may hold a key.
+//! In: the bytes of a file. Out: its certificates, or other objects; or a message for the author of the file, which
+//! says how to correct it. The message quotes nothing of the file, because that may contain a key.
 //!
-//! A byte order mark, text between the sections, and sections of another kind do no harm.
+//! A byte order mark, text between the sections, and sections of other kinds are skipped.
 
 use crate::files;
 use crate::log::{operand, shell_quoted};
@@ -12,26 +12,26 @@ use rustls::pki_types::pem::{Error, PemObject};
 use std::fs::Permissions;
 use std::path::Path;
 
-/// No file of PEM has more bytes: all certificates that there are take a quarter of a megabyte.
+/// Longest PEM file in bytes. The certificates of all public authorities take a quarter of a megabyte.
 pub const BYTES_MAX: u64 = 4 << 20;
 
-/// The objects of one kind in the file at `path`, and who may open it; see [`objects`].
+/// Reads all objects of one kind from the file at `path`; also returns its permissions. See [`objects`].
 ///
 /// # Errors
 ///
-/// Why it cannot be read, or those of [`objects`].
+/// Why the file cannot be read, or an error of [`objects`].
 pub fn read<T: PemObject>(path: &Path, wanted: &str) -> Result<(Vec<T>, Permissions), String> {
     let read = files::read(path, BYTES_MAX);
     let (bytes, permissions) = read.map_err(|error| format!("{}: {error}", path.display()))?;
     Ok((objects(&bytes, wanted, path)?, permissions))
 }
 
-/// All objects of one kind in `bytes`, at least one. `wanted`: what they are called; `path`: where the bytes are
-/// from.
+/// Parses all objects of one kind in `bytes`; returns at least one. `wanted` is the name of the kind, and `path` is
+/// the origin of the bytes.
 ///
 /// # Errors
 ///
-/// What the file is instead, behind its name.
+/// The path, and what the file contains instead.
 pub fn objects<T: PemObject>(bytes: &[u8], wanted: &str, path: &Path) -> Result<Vec<T>, String> {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let found: Result<Vec<T>, Error> = T::pem_slice_iter(text).collect();
@@ -43,22 +43,22 @@ pub fn objects<T: PemObject>(bytes: &[u8], wanted: &str, path: &Path) -> Result<
             instead(b"-----BEGIN ENCRYPTED PRIVATE KEY-----", wanted, &operand(path))
         }
         Ok(_) => instead(text, wanted, &operand(path)),
-        Err(Error::MissingSectionEnd { .. }) => "its last section has no end".to_owned(),
-        Err(Error::IllegalSectionStart { .. }) => "a line of BEGIN in it is malformed".to_owned(),
-        Err(_) => "a section of it is not base64".to_owned(),
+        Err(Error::MissingSectionEnd { .. }) => "its last section has no END line".to_owned(),
+        Err(Error::IllegalSectionStart { .. }) => "it has a malformed BEGIN line".to_owned(),
+        Err(_) => "a section in it is not valid base64".to_owned(),
     };
     Err(format!("{} should hold a {wanted} in PEM: {why}", path.display()))
 }
 
-/// What a file is that has no section of the kind, and the command that converts it, if one makes what is wanted.
+/// Describes a file without a section of the wanted kind, with the command that converts it, if there is one.
 fn instead(text: &[u8], wanted: &str, path: &str) -> String {
     let listed = if wanted == "private key" { "certificate" } else { wanted };
     let (is, makes, command) = match text {
         [] => return "it is empty".to_owned(),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-            return "it is in UTF-16: save it in UTF-8".to_owned();
+            return "it is UTF-16 text: save it as UTF-8".to_owned();
         }
-        // What is first in a sequence of DER tells what it is, or what is first in that.
+        // The kind of DER shows in the first element of the sequence, or in the first element of that.
         [0x30, n @ 0..=0x83, ..] => match (inside(text), inside(inside(text))) {
             ([0x06, ..], _) => ("PKCS #7 in DER", listed, "pkcs7 -inform DER -print_certs"),
             ([0x02, 1, 3, ..], _) if wanted == "private key" => {
@@ -66,44 +66,48 @@ fn instead(text: &[u8], wanted: &str, path: &str) -> String {
             }
             ([0x02, 1, 3, ..], _) => ("PKCS #12", "certificate", "pkcs12 -nokeys"),
             ([0x02, ..], _) => ("a private key in DER", "private key", "pkey -inform DER"),
-            _ if *n < 0x80 => return "there is none in it".to_owned(),
+            _ if *n < 0x80 => return "it contains none".to_owned(),
             (_, [0x06, ..]) => ("an encrypted key in DER", "private key", "pkey -inform DER"),
             (_, [2 | 0x30, ..]) if listed != "certificate" => ("in DER", wanted, "crl -inform DER"),
             _ => ("in DER", "certificate", "x509 -inform DER"),
         },
         _ => match label(text) {
-            None => return "there is none in it".to_owned(),
+            None => return "it contains none".to_owned(),
             Some((_, true)) => {
-                return "the line of BEGIN is indented: remove the blanks at the beginning of all lines"
+                return "its BEGIN line is indented: remove the white space at the start of all lines"
                     .to_owned();
             }
             Some(("PKCS7", _)) => ("PKCS #7", listed, "pkcs7 -print_certs"),
             Some(("TRUSTED CERTIFICATE" | "X509 CERTIFICATE", _)) => {
-                ("a certificate in a form of OpenSSL's own", "certificate", "x509")
+                ("a certificate in OpenSSL's own format", "certificate", "x509")
             }
             Some(("ENCRYPTED PRIVATE KEY", _)) if wanted == "private key" => {
-                ("encrypted, and a server knows no password", wanted, "pkey")
+                ("encrypted, but a server has no password", wanted, "pkey")
             }
             Some(("ENCRYPTED PRIVATE KEY", _)) => {
-                return "an encrypted key stands in it: take that section out".to_owned();
+                return "it contains an encrypted key: remove that section".to_owned();
             }
-            Some((label, _)) => return format!("it holds a section {label} instead"),
+            Some((label, _)) => return format!("it contains a section {label} instead"),
         },
     };
     if makes != wanted {
-        return format!("it is {is}, and no {wanted}");
+        return format!("it is {is}, not a {wanted}");
     }
     let to = format!("{path}.pem");
-    format!("it is {is}: openssl {command} -in {} -out {}", shell_quoted(path), shell_quoted(&to))
+    format!(
+        "it is {is}; convert it: openssl {command} -in {} -out {}",
+        shell_quoted(path),
+        shell_quoted(&to)
+    )
 }
 
-/// What is in a sequence of DER, whose length takes up to three bytes more; of anything else nothing.
+/// The contents of a DER sequence whose length takes up to three more bytes; empty for anything else.
 fn inside(der: &[u8]) -> &[u8] {
     let [0x30, n @ 0..=0x83, rest @ ..] = der else { return &[] };
     rest.get(usize::from(n.saturating_sub(0x80))..).unwrap_or_default()
 }
 
-/// What the first section is called, and whether it is indented; nothing else of a file is ever quoted.
+/// The label of the first section, and whether its line is indented. Nothing else of a file is ever quoted.
 fn label(text: &[u8]) -> Option<(&str, bool)> {
     let begin = b"-----BEGIN ";
     let at = memmem::find(text, begin)?;
@@ -150,34 +154,40 @@ mod tests {
         for (bytes, says) in [
             (&b""[..], "it is empty"),
             (b"\xef\xbb\xbf", "it is empty"),
-            (b"\xff\xfe-\0-\0", "it is in UTF-16: save it in UTF-8"),
+            (b"\xff\xfe-\0-\0", "it is UTF-16 text: save it as UTF-8"),
             (
                 b"\x30\x82\x01\x01",
-                "it is in DER: openssl x509 -inform DER -in ca.pem -out ca.pem.pem",
+                "it is in DER; convert it: openssl x509 -inform DER -in ca.pem -out ca.pem.pem",
             ),
-            (&der(b"\x30\x03"), "it is in DER: openssl x509 -inform DER -in ca.pem"),
+            (&der(b"\x30\x03"), "it is in DER; convert it: openssl x509 -inform DER -in ca.pem"),
             (&der(b"\x06\x09\x2a"), "openssl pkcs7 -inform DER -print_certs -in ca.pem"),
-            (&der(b"\x02\x01\x03"), "it is PKCS #12: openssl pkcs12 -nokeys -in ca.pem"),
-            (&der(b"\x02\x01\x00"), "PEM: it is a private key in DER, and no certificate"),
-            (b"\x30\x77\x02\x01\x01\x04", "PEM: it is a private key in DER, and no certificate"),
-            (b"0abc CANARY", "there is none in it"),
-            (b"0x0 CANARY", "there is none in it"),
-            (indented.as_bytes(), "the line of BEGIN is indented: remove the blanks"),
+            (
+                &der(b"\x02\x01\x03"),
+                "it is PKCS #12; convert it: openssl pkcs12 -nokeys -in ca.pem",
+            ),
+            (&der(b"\x02\x01\x00"), "PEM: it is a private key in DER, not a certificate"),
+            (b"\x30\x77\x02\x01\x01\x04", "PEM: it is a private key in DER, not a certificate"),
+            (b"0abc CANARY", "it contains none"),
+            (b"0x0 CANARY", "it contains none"),
+            (indented.as_bytes(), "its BEGIN line is indented: remove the white space"),
             (pem("X509 CERTIFICATE").as_bytes(), "openssl x509 -in ca.pem"),
-            (pem("X509 CRL").as_bytes(), "it holds a section X509 CRL instead"),
-            (pem("canary CANARY").as_bytes(), "there is none in it"),
+            (pem("X509 CRL").as_bytes(), "it contains a section X509 CRL instead"),
+            (pem("canary CANARY").as_bytes(), "it contains none"),
             (pem("PKCS7").as_bytes(), "openssl pkcs7 -print_certs -in ca.pem"),
             (pem("TRUSTED CERTIFICATE").as_bytes(), "openssl x509 -in ca.pem"),
             (
                 pem("CERTIFICATE REQUEST").as_bytes(),
-                "it holds a section CERTIFICATE REQUEST instead",
+                "it contains a section CERTIFICATE REQUEST instead",
             ),
-            (KEY.as_bytes(), "it holds a section PRIVATE KEY instead"),
-            (pem("EC PRIVATE KEY").as_bytes(), "it holds a section EC PRIVATE KEY instead"),
-            (b"CANARY\n", "there is none in it"),
-            (b"-----BEGIN CERTIFICATE-----\nCANARY", "its last section has no end"),
-            (b"-----BEGIN CERTIFICATE CANARY", "a line of BEGIN in it is malformed"),
-            (b"-----BEGIN CERTIFICATE-----\nCANARY!\n-----END CERTIFICATE-----\n", "not base64"),
+            (KEY.as_bytes(), "it contains a section PRIVATE KEY instead"),
+            (pem("EC PRIVATE KEY").as_bytes(), "it contains a section EC PRIVATE KEY instead"),
+            (b"CANARY\n", "it contains none"),
+            (b"-----BEGIN CERTIFICATE-----\nCANARY", "its last section has no END line"),
+            (b"-----BEGIN CERTIFICATE CANARY", "it has a malformed BEGIN line"),
+            (
+                b"-----BEGIN CERTIFICATE-----\nCANARY!\n-----END CERTIFICATE-----\n",
+                "not valid base64",
+            ),
         ] {
             let fault = certificates(bytes).unwrap_err();
             assert!(fault.starts_with("ca.pem should hold a certificate in PEM: "), "{fault}");
@@ -188,14 +198,14 @@ mod tests {
         let fault = key.unwrap_err();
         assert_eq!(
             fault,
-            "k should hold a private key in PEM: it holds a section CERTIFICATE instead"
+            "k should hold a private key in PEM: it contains a section CERTIFICATE instead"
         );
         let encrypted = KEY.replace("PRIVATE", "ENCRYPTED PRIVATE");
         let key = objects::<PrivateKeyDer<'_>>(encrypted.as_bytes(), "private key", Path::new("k"));
-        let encrypted_pem = "k should hold a private key in PEM: it is encrypted, and a server knows no password: \
+        let encrypted_pem = "k should hold a private key in PEM: it is encrypted, but a server has no password; convert it: \
                              openssl pkey -in k -out k.pem";
         assert_eq!(key.unwrap_err(), encrypted_pem);
-        // As OpenSSL before 3.0 wrote it, and still does if asked to.
+        // The format that OpenSSL wrote before 3.0, and still writes on request.
         let head = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,2D8B\n\n";
         let traditional = format!("{head}MAA=\n-----END EC PRIVATE KEY-----\n");
         let windows = traditional.replace('\n', "\r\n");
@@ -206,36 +216,37 @@ mod tests {
             assert_eq!(key.unwrap_err(), encrypted_pem, "{text:?}");
         }
         let both = certificates(format!("{CERTIFICATE}{traditional}").as_bytes()).unwrap_err();
-        assert!(both.ends_with("an encrypted key stands in it: take that section out"), "{both}");
-        let pkcs12 = "it is PKCS #12: openssl pkcs12 -nodes -in f -out f.pem";
+        assert!(both.ends_with("it contains an encrypted key: remove that section"), "{both}");
+        let pkcs12 = "it is PKCS #12; convert it: openssl pkcs12 -nodes -in f -out f.pem";
         for (bytes, wanted, says) in [
             (&der(b"\x02\x01\x03"), "private key", pkcs12),
             (&der(b"\x02\x01\x00"), "private key", "pkey -inform DER -in f -out f.pem"),
-            (&der(b"\x06\x09"), "private key", "it is PKCS #7 in DER, and no private key"),
+            (&der(b"\x06\x09"), "private key", "it is PKCS #7 in DER, not a private key"),
             (
                 &der(b"\x06\x09"),
                 "revocation list",
                 "pkcs7 -inform DER -print_certs -in f -out f.pem",
             ),
-            (&pem("PKCS7").into_bytes(), "private key", "it is PKCS #7, and no private key"),
-            (&pem("X509 CERTIFICATE").into_bytes(), "private key", "own, and no private key"),
+            (&pem("PKCS7").into_bytes(), "private key", "it is PKCS #7, not a private key"),
+            (&pem("X509 CERTIFICATE").into_bytes(), "private key", "own format, not a private key"),
             (
                 &pem("TRUSTED CERTIFICATE").into_bytes(),
                 "revocation list",
-                "own, and no revocation list",
+                "own format, not a revocation list",
             ),
             (
                 &der(b"\x30\x0d\x02"),
                 "revocation list",
-                "it is in DER: openssl crl -inform DER -in f -out f.pem",
+                "it is in DER; convert it: openssl crl -inform DER -in f -out f.pem",
             ),
-            // An encrypted key has the name of its cipher first, a certificate its version or number.
+            // The first element of an encrypted key is its cipher, that of a certificate its version or serial
+            // number.
             (&der(b"\x30\x0d\x06"), "private key", "pkey -inform DER -in f -out f.pem"),
-            (&der(b"\x30\x82\x01\x01\xa0"), "private key", "it is in DER, and no private key"),
+            (&der(b"\x30\x82\x01\x01\xa0"), "private key", "it is in DER, not a private key"),
             (
                 &der(b"\x30\x82\x01\x01\xa0"),
                 "revocation list",
-                "it is in DER, and no revocation list",
+                "it is in DER, not a revocation list",
             ),
         ] {
             let fault = objects::<PrivateKeyDer<'_>>(bytes, wanted, Path::new("f")).unwrap_err();

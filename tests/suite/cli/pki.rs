@@ -282,7 +282,7 @@ fn an_authority_in_der_is_one_fault_and_a_new_authority_is_its_last_remedy() {
     fs::write(file(&herd, "ca.pem"), b"\x30\x82\x01\x01\x30\x03").expect("the folder is ours");
     let Ended { code, stderr, .. } = herd.run(&["check"]);
     assert_eq!(code, Some(78), "{stderr}");
-    assert_eq!(stderr.matches("it is in DER: openssl x509 -inform DER").count(), 1, "{stderr}");
+    assert_eq!(stderr.matches("it is in DER; convert it: openssl x509 -inform DER").count(), 1, "{stderr}");
     assert!(stderr.contains(": 1 fault"), "{stderr}");
     assert!(stderr.contains("only if the herd has none yet, run: herd pki init"), "{stderr}");
 }
@@ -312,8 +312,8 @@ fn a_stranger_with_openssl_is_refused_by_a_real_server_and_a_neighbour_is_not() 
     ));
     assert_eq!(made.code, Some(0), "{made:?}");
     for (options, logs) in [
-        (String::new(), "it shows no certificate"),
-        (format!("-cert {own}.pem -key {own}.key"), "an authority's own (CA:TRUE)"),
+        (String::new(), "it presented no certificate"),
+        (format!("-cert {own}.pem -key {own}.key"), "it is a CA certificate (CA:TRUE)"),
         (
             format!("-tls1_2 -cert {} -key {}", path("Alford.pem"), path("Alford.key")),
             "incompatible",

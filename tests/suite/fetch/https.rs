@@ -321,7 +321,7 @@ fn a_certificate_that_proves_nothing_is_refused() {
         (Certificate::Untrusted, "UnknownIssuer"),
         (Certificate::SelfSigned, "UnknownIssuer"),
         (Certificate::Expired, "expired"),
-        (Certificate::Authoritys, "(CA:TRUE); give the peer one that the authority has issued"),
+        (Certificate::Authoritys, "(CA:TRUE); the peer needs one that the CA has issued"),
     ] {
         let show = move |number| if number == 0 { certificate } else { Certificate::Good };
         let mut stage = Stage::new(Script::new(|_| good()).certificate(show));
@@ -347,7 +347,7 @@ fn what_is_trusted_comes_from_pem_and_another_file_is_told_what_it_is() {
     );
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     for (bytes, says) in [
-        (&der[..], "it is in DER: openssl x509 -inform DER -in "),
+        (&der[..], "it is in DER; convert it: openssl x509 -inform DER -in "),
         (b"", "it is empty"),
         (
             b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
