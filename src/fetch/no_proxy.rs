@@ -1,21 +1,20 @@
-//! Which hosts are reached without a proxy: the list in NO_PROXY.
+//! The list in NO_PROXY: hosts that are reached without a proxy.
 //!
-//! In: the list, and a host with its port. Out: whether an entry excepts it. It does not know where the
-//! list came from, nor what the proxy is.
+//! In: the list, and a host with its port. Out: whether an entry matches. It does not know where the list came
+//! from, or what the proxy is.
 //!
-//! The list means what curl makes of it (`lib/noproxy.c`): names with everything below them, addresses,
-//! and networks in CIDR notation. Three things that curl does not know are understood beside that, as Go
-//! and others do: `name:port`, `*.name`, and brackets around an address of IPv6.
+//! The list is interpreted as by curl (`lib/noproxy.c`): names with all their subdomains, addresses, and networks
+//! in CIDR notation. Three extensions are also accepted, as in Go and elsewhere: `name:port`, `*.name`, and
+//! brackets around an IPv6 address.
 
 use std::net::IpAddr;
 
-/// Whether `list`, as in NO_PROXY, excepts a host.
+/// Whether `list`, the value of NO_PROXY, exempts a host.
 ///
-/// `list`: `*` alone, or entries with commas or blanks between them. An entry is a name, an address, a
-/// network (`10.0.0.0/8`, `fd00::/8`), or any of the first two with a port (an address of IPv6 then
-/// needs brackets). A name excepts what ends with it too, label by label: `example.org`, as well as
-/// `.example.org` and `*.example.org`, excepts `a.example.org`, and not `anexample.org`. Upper and lower
-/// case are the same, and so is a name with a dot at its end.
+/// `list` is `*` alone, or entries separated by commas or white space. An entry is a name, an address, a network
+/// (`10.0.0.0/8`, `fd00::/8`), or a name or an address with a port (an IPv6 address then needs brackets). A name also
+/// matches its subdomains: `example.org`, like `.example.org` and `*.example.org`, matches `a.example.org`, but not
+/// `anexample.org`. Case and a final dot are ignored.
 pub fn is_excepted(list: &str, host: &str, port: u16) -> bool {
     let mut entries = list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
     list.trim_matches([' ', '\t']) == "*" || entries.any(|entry| excepts(entry, host, port))
@@ -46,7 +45,7 @@ fn excepts(entry: &str, host: &str, port: u16) -> bool {
     }
 }
 
-/// Whether the first `length` bits of `address` are those of `network`; 0 is all of them, as to curl.
+/// Whether the first `length` bits of `address` and `network` are equal; 0 means all bits, as in curl.
 fn is_within(address: IpAddr, network: &str, length: &str) -> bool {
     let (Ok(network), Ok(length)) = (without_brackets(network).parse(), length.parse()) else {
         return false;
@@ -56,7 +55,7 @@ fn is_within(address: IpAddr, network: &str, length: &str) -> bool {
     bits == its_bits && length <= bits && (address ^ network).leading_zeros() >= length
 }
 
-/// Its bits, the first one highest, and how many they are.
+/// The bits of an address, left-aligned, and their number.
 fn bits_of(address: IpAddr) -> (u128, u32) {
     match address {
         IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, u32::BITS),

@@ -1,30 +1,29 @@
-//! Fetching: which connection a request goes over, and what becomes of it. Twisted: web/client.py,
-//! Agent and HTTPConnectionPool.
+//! The connection pool: which connection a request uses, and the result of the request. Twisted: web/client.py, Agent
+//! and HTTPConnectionPool.
 //!
 //! ```text
 //!   fetch ─▶ an idle connection to that origin ────────────────▶ Exchanging ─▶ fetched
 //!      └──▶ Waiting ─▶ Resolving ─▶ Connecting ─▶ Securing ─────▶    ▲   │
-//!           for one of   names in   happy         TLS, its       again, once, if a connection
-//!           few hand-    the loop   eyeballs      name checked   that was kept had been closed
+//!           for one of   name to     happy         TLS, its       again, once, if a kept
+//!           few hand-    addresses   eyeballs      name checked   connection was closed
 //!           shakes
 //! ```
 //!
-//! An origin over TLS may lie behind a proxy. Then the proxy's name becomes addresses and the proxy is connected
-//! to, and between Connecting and Securing comes Tunnelling: the proxy connects us to the origin. A plain origin has no
-//! proxy, and no Securing.
+//! An origin over TLS may be behind a proxy. Then the pool resolves the proxy's name and connects to the proxy, and
+//! the stage Tunnelling lies between Connecting and Securing: the proxy connects us to the origin. A plain origin
+//! has no proxy, and no Securing.
 //!
-//! This file is the pool: who waits, what is kept, and who goes over which connection; from Resolving
-//! to Securing a fetch is in `connect`, and Exchanging it is in `connection`.
+//! This file is the pool: the queue of fetches, the kept connections, and which fetch uses which connection.
+//! `connect` contains the stages from Resolving to Securing, and `connection` contains Exchanging.
 //!
-//! Everything here is memory: the pool is one value among what the protocols share, and its
-//! functions take the state and the core. They call no protocol; the answer is told by
-//! [`Fetching::fetched`], exactly once for each fetch that is not cancelled.
+//! Everything here is memory: the pool is one value in the state that the protocols share, and its functions take the
+//! state and the core. They call no protocol. [`Fetching::fetched`] receives the result, exactly once for each fetch
+//! that is not cancelled.
 //!
-//! A handshake is the dearest thing this loop does (about half a millisecond of computing that cannot
-//! be cut up), so few are in progress at one time, connections are kept, and sessions resumed.
+//! A handshake is the most expensive thing that this loop does: about half a millisecond of computation that cannot
+//! be split. So only a few are in progress at a time, connections are kept, and sessions are resumed.
 //!
-//! Twisted's agent has no limit on connections, on bodies or on the time from request to response;
-//! here each has one.
+//! Twisted's agent does not limit connections, bodies, or the time from request to response; here each has a limit.
 
 mod connect;
 mod connection;
@@ -42,13 +41,13 @@ use std::sync::Arc;
 use std::time::Duration;
 pub use timing::{FetchError, FetchPhase, FetchTiming};
 
-/// What shares its reactor with a pool. Its [`before_poll`](herd_reactor::Shared::before_poll) calls
-/// the pool's, [`before_poll`].
+/// Implemented by the shared state that owns the pool. Its [`before_poll`](herd_reactor::Shared::before_poll) must
+/// call the pool's [`before_poll`].
 pub trait Fetching: Resolving<Message: From<PendingRequest> + TryInto<PendingRequest>> {
     /// The pool.
     fn pool(&mut self) -> &mut HttpPool;
 
-    /// What came of a fetch. `timing`: when it got how far.
+    /// Receives the result of a fetch, and when each phase of it ended.
     fn fetched(
         &mut self,
         core: &mut Core<Self>,
@@ -58,66 +57,66 @@ pub trait Fetching: Resolving<Message: From<PendingRequest> + TryInto<PendingReq
     );
 }
 
-/// Names one fetch of a pool. Never used again.
+/// Identifies one fetch of a pool. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FetchId(pub(crate) u64);
 
-/// Whom to ask: what connections are kept for. Equal origins share them.
+/// The peer of a request. Connections are kept per origin; equal origins share them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
-    /// Over TLS, or plain.
+    /// Whether the connection uses TLS.
     pub secure: bool,
-    /// A name, or an address (of IPv6 without brackets).
+    /// A name or an address; an IPv6 address has no brackets.
     pub host: String,
-    /// The port.
+    /// The TCP port.
     pub port: u16,
 }
 
-/// A request for a connection that is already there: posted to it.
+/// A request for an existing connection, which receives it as a message.
 #[derive(Clone, Debug)]
 pub struct PendingRequest {
     fetch: FetchId,
     request: Request,
 }
 
-/// How much, how many and how long.
+/// The limits of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpPoolLimits {
-    /// Names being resolved, connections and handshakes in progress, all together.
+    /// Most lookups, connection attempts and handshakes in progress, all together.
     pub handshakes: usize,
-    /// Connections kept idle, of all origins.
+    /// Most idle connections, of all origins.
     pub idle_connections: usize,
-    /// From the start of connecting to one address to its end; and as long again for a proxy's answer.
+    /// Timeout for connecting to one address, and again for a proxy's response.
     pub connect: Duration,
-    /// From the connection to the end of the handshake.
+    /// Timeout for the TLS handshake.
     pub tls: Duration,
-    /// From the request to the response's first byte.
+    /// Timeout from the request to the first byte of the response.
     pub first_byte: Duration,
-    /// Between any two pieces of it.
+    /// Timeout between two parts of the response.
     pub between_bytes: Duration,
-    /// How long a connection is kept that is not used.
+    /// How long an unused connection is kept.
     pub idle: Duration,
-    /// Of one response.
+    /// The limits of one response.
     pub http: HttpLimits,
-    /// Bytes of all responses that are being received.
+    /// Most bytes of all responses that are being received.
     pub all_bytes: usize,
 }
 
-/// The fetches that are under way, and the connections that are kept for those to come.
+/// The fetches in progress, and the connections that are kept for later fetches.
 #[derive(Debug)]
 pub struct HttpPool {
     tls: Arc<ClientConfig>,
     limits: HttpPoolLimits,
-    /// Through whom all origins are reached but the plain ones, which are on this machine.
+    /// The proxy for all origins except plain ones, which are on this machine.
     proxy: Option<ProxyUrl>,
     fetches: BTreeMap<FetchId, PendingFetch>,
-    /// Those that wait for a handshake to end.
+    /// The fetches that wait until a handshake may begin.
     waiting: VecDeque<FetchId>,
-    /// Connections being secured for nobody any more: handshakes in progress all the same.
+    /// Connections whose fetch was cancelled during the handshake; they still count as handshakes in progress.
     unclaimed: Vec<ConnId>,
-    /// The one used last is last, and is used first.
+    /// The idle connections. The one used last is at the end, and is used first.
     idle: Vec<(Origin, ConnId)>,
-    /// Bytes of responses held by all exchanges together.
+    /// The number of response bytes held by all exchanges.
     held_bytes: usize,
     last: u64,
 }
@@ -127,7 +126,7 @@ struct PendingFetch {
     origin: Origin,
     request: Request,
     stage: Stage,
-    /// The request goes out a second time.
+    /// Whether the request is being sent a second time.
     again: bool,
     timing: FetchTiming,
 }
@@ -140,7 +139,7 @@ enum Stage {
         eyeballs: Eyeballs<String>,
         connectors: Vec<(Attempt, ConnectorId)>,
     },
-    /// A proxy is asked to connect us.
+    /// The proxy was asked for a tunnel.
     Tunnelling(ConnId),
     Securing(ConnId),
     Exchanging {
@@ -150,7 +149,7 @@ enum Stage {
 }
 
 impl HttpPool {
-    /// No connections yet.
+    /// A pool without connections.
     pub fn new(tls: Arc<ClientConfig>, limits: HttpPoolLimits) -> HttpPool {
         HttpPool {
             tls,
@@ -165,23 +164,23 @@ impl HttpPool {
         }
     }
 
-    /// Reaches all origins through `proxy`, but those without TLS: they are on this machine.
+    /// Uses `proxy` for all origins with TLS. Origins without TLS are on this machine.
     pub fn with_proxy(mut self, proxy: Option<ProxyUrl>) -> HttpPool {
         self.proxy = proxy;
         self
     }
 
-    /// How many fetches are under way.
+    /// The number of fetches in progress.
     pub fn fetches(&self) -> usize {
         self.fetches.len()
     }
 
-    /// How far a fetch has got that is under way.
+    /// The timing so far of a fetch in progress.
     pub fn timing(&self, id: FetchId) -> Option<FetchTiming> {
         self.fetches.get(&id).map(|fetch| fetch.timing)
     }
 
-    /// How many connections are kept.
+    /// The number of idle connections.
     pub fn idle_connections(&self) -> usize {
         self.idle.len()
     }
@@ -193,21 +192,21 @@ impl HttpPool {
         self.fetches.values().filter(busy).count() + self.unclaimed.len()
     }
 
-    /// An exchange holds so many bytes of a response now, and held so many before. Whether there is
-    /// room for them.
+    /// Replaces the number of response bytes that an exchange held before by the number that it holds now. Returns
+    /// whether the total is within its limit.
     fn hold(&mut self, before: usize, now: usize) -> bool {
         debug_assert!(before <= self.held_bytes, "more is given back than all exchanges hold");
         self.held_bytes = self.held_bytes + now - before;
         self.held_bytes <= self.limits.all_bytes
     }
 
-    /// Whether the handshake of `conn` is done. Whoever has begun it may have cancelled.
+    /// Whether the handshake of `conn` is done, even if its fetch was cancelled.
     fn is_secured(&self, conn: ConnId) -> bool {
         let is_on = |fetch: &PendingFetch| matches!(fetch.stage, Stage::Exchanging { conn: its, .. } if its == conn);
         self.idle.iter().any(|(_, idle)| *idle == conn) || self.fetches.values().any(is_on)
     }
 
-    /// Whom `conn` is at work for.
+    /// The fetch that uses `conn`.
     fn fetch_on(&self, conn: ConnId) -> Option<FetchId> {
         let is_on = |fetch: &PendingFetch| match fetch.stage {
             Stage::Tunnelling(its) | Stage::Securing(its) => its == conn,
@@ -218,7 +217,7 @@ impl HttpPool {
     }
 }
 
-/// Sends `request` to `origin`. What comes of it is told by [`Fetching::fetched`], in a later turn.
+/// Sends `request` to `origin`. [`Fetching::fetched`] receives the result, in a later turn.
 pub fn fetch<S: Fetching>(
     state: &mut S,
     core: &mut Core<S>,
@@ -236,17 +235,17 @@ pub fn fetch<S: Fetching>(
     id
 }
 
-/// Nobody wants to know any more. A connection that is being secured is kept for the next.
+/// Cancels a fetch: it gets no result. A connection in its TLS handshake is completed, and kept for a later fetch.
 pub fn cancel<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) {
     if take_off(state.pool(), core, id).is_some() {
         start_waiting(state, core);
     }
 }
 
-/// For [`Shared::before_poll`](herd_reactor::Shared::before_poll) to call.
+/// Must be called by [`Shared::before_poll`](herd_reactor::Shared::before_poll).
 ///
-/// Once the reactor stops, no connection is begun: what has none is told so, here, and need not wait
-/// for the end of the drain. An exchange under way is finished, if it is in time; a handshake is not.
+/// When the reactor stops, no connection is opened any more. Fetches without a connection fail here at once, and
+/// need not wait for the end of the drain. An exchange in progress may finish in time; a handshake does not.
 pub fn before_poll<S: Fetching>(state: &mut S, core: &mut Core<S>) {
     if !core.is_stopping() {
         return;
@@ -261,13 +260,13 @@ pub fn before_poll<S: Fetching>(state: &mut S, core: &mut Core<S>) {
         .collect();
     for (id, phase) in phases {
         if let Some(fetch) = take_off(state.pool(), core, id) {
-            let stops = failure(phase, "the server stops".to_owned(), None);
+            let stops = failure(phase, "the server is stopping".to_owned(), None);
             state.fetched(core, id, Err(stops), fetch.timing);
         }
     }
 }
 
-/// Takes a fetch off the list, and stops what is being done for it.
+/// Removes a fetch, and stops the work for it.
 fn take_off<S: Fetching>(
     pool: &mut HttpPool,
     core: &mut Core<S>,
@@ -286,8 +285,8 @@ fn take_off<S: Fetching>(
     Some(fetch)
 }
 
-/// Begins with those that wait: on connections that are kept, and as far as handshakes may be in
-/// progress. When the reactor stops, who waits is told so before the next poll.
+/// Starts waiting fetches: on idle connections, and on new ones as far as the limit on handshakes allows. When the
+/// reactor stops, `before_poll` ends them instead.
 fn start_waiting<S: Fetching>(state: &mut S, core: &mut Core<S>) {
     if core.is_stopping() {
         return;
@@ -299,8 +298,8 @@ fn start_waiting<S: Fetching>(state: &mut S, core: &mut Core<S>) {
     }
 }
 
-/// Those that wait and whose origin's connection has become free go over it. Not whose request goes
-/// out again: that is done on a new one, so that it is done once.
+/// Starts waiting fetches whose origin has an idle connection. A request that is sent a second time is excluded: it
+/// uses a new connection, so that it is not sent a third time.
 fn start_on_idle<S: Fetching>(pool: &mut HttpPool, core: &mut Core<S>) {
     let HttpPool { waiting, fetches, idle, .. } = pool;
     waiting.retain(|id| {
@@ -313,8 +312,8 @@ fn start_on_idle<S: Fetching>(pool: &mut HttpPool, core: &mut Core<S>) {
     });
 }
 
-/// A connection is ready for its first request. `None`: who wanted it does so no more. Then who waits
-/// for such a one goes over it, or it is kept if there is room.
+/// Called when a connection is ready for its first request. Returns the request; `None` if its fetch was cancelled.
+/// Then another waiting fetch uses the connection, or it is kept if there is room.
 fn secured<S: Fetching>(
     state: &mut S,
     core: &mut Core<S>,
@@ -340,14 +339,14 @@ fn secured<S: Fetching>(
     request
 }
 
-/// The first byte of a response is there.
+/// Called when the first byte of a response was received.
 fn first_byte<S: Fetching>(state: &mut S, core: &Core<S>, id: FetchId) {
     if let Some(fetch) = state.pool().fetches.get_mut(&id) {
         fetch.timing.first_byte.get_or_insert(core.now());
     }
 }
 
-/// The response is there. Returns whether the connection is kept.
+/// Called when a response is complete. Returns whether the connection is kept.
 fn responded<S: Fetching>(
     state: &mut S,
     core: &mut Core<S>,
@@ -366,9 +365,9 @@ fn responded<S: Fetching>(
     kept
 }
 
-/// A connection is gone. If somebody was waiting for it, he is told; or, if the connection had been
-/// kept and nothing had come back, his request goes out again on a new one: the peer had closed it
-/// before it saw the request.
+/// Called when a connection was closed. If a fetch was using it, the fetch fails. But if the connection had been
+/// kept and no byte came back, the request is sent again on a new one: the peer had closed the connection before it
+/// saw the request.
 fn lost<S: Fetching>(
     state: &mut S,
     core: &mut Core<S>,
@@ -381,7 +380,7 @@ fn lost<S: Fetching>(
     pool.unclaimed.retain(|unclaimed| *unclaimed != conn);
     let Some(id) = pool.fetch_on(conn) else { return start_waiting(state, core) };
     let Some(fetch) = pool.fetches.get_mut(&id) else { return };
-    // That we have waited in vain, or stop, says nothing about whether the request was seen.
+    // Our own timeout or shutdown does not show whether the peer saw the request.
     let ended_by_us = matches!(
         why,
         CloseReason::TimeoutError(_) | CloseReason::ConnectionAborted | CloseReason::ReactorStopped
@@ -404,7 +403,7 @@ fn lost<S: Fetching>(
     finish(state, core, id, Err(error));
 }
 
-/// The end of a fetch: it is told, once.
+/// Ends a fetch, and reports its result once.
 fn finish<S: Fetching>(
     state: &mut S,
     core: &mut Core<S>,
@@ -419,7 +418,7 @@ fn finish<S: Fetching>(
     start_waiting(state, core);
 }
 
-/// `proxy`: whose fault it was, where it was not the origin's.
+/// The error of a fetch. `proxy` is set if the proxy, not the origin, is the cause.
 fn failure(phase: FetchPhase, what: String, proxy: Option<&ProxyUrl>) -> FetchError {
     let is_refused = |proxy: &ProxyUrl| proxy.credentials.is_some() && what.ends_with(" 407");
     let to =

@@ -1,17 +1,17 @@
-//! The way through a proxy: a connection to it becomes one to the origin, by CONNECT.
+//! A tunnel through a proxy: CONNECT turns a connection to the proxy into one to the origin.
 //!
 //! ```text
 //!   wire ◀─ CONNECT origin:443 ─┐
-//!   wire ── HTTP/1.1 200 ───────┴──▶ open: from here on all that comes and goes is the inner's
-//!   wire ── anything else ─────────▶ the connection is lost, and the fetch was in `FetchPhase::Connect`
+//!   wire ── HTTP/1.1 200 ───────┴──▶ open: from here on all bytes belong to the inner protocol
+//!   wire ── anything else ─────────▶ the connection is closed; the fetch fails in `FetchPhase::Connect`
 //! ```
 //!
-//! A wrapper around a wrapper: inside is TLS, which never learns that the peer it has reached was not
-//! the one it was connected to. So the proxy sees the origin's name, and nothing of what is asked.
+//! It is a wrapper around another one, TLS, which does not notice that the connection was made to the proxy. So the
+//! proxy sees the origin's name, but nothing of the requests.
 //!
-//! The proxy's credentials go onto the wire and nowhere else: they are in no `Debug` text and no error.
+//! The proxy's credentials are sent to the proxy and appear nowhere else: in no `Debug` text and in no error.
 //!
-//! Twisted has none of this; RFC 9110, section 9.3.6.
+//! Twisted has no equivalent; RFC 9110, section 9.3.6.
 
 use crate::http::{
     HttpError, HttpLimits, Method, ProxyUrl, Request, RequestError, ResponseProgress,
@@ -23,11 +23,11 @@ use std::fmt;
 use std::time::Duration;
 
 impl ProxyUrl {
-    /// Asks for a tunnel to `port` of `host`.
+    /// A request for a tunnel to `port` of `host`.
     ///
     /// # Errors
     ///
-    /// The host's name, or what stands in the credentials, can be in no head.
+    /// The host or the credentials cannot be written in a request.
     pub fn request(&self, host: &str, port: u16) -> Result<Request, RequestError> {
         let request = Request::connect(host, port)?;
         let Some(credentials) = &self.credentials else { return Ok(request) };
@@ -36,24 +36,24 @@ impl ProxyUrl {
     }
 }
 
-/// Where it is, without the credentials.
+/// Prints host and port, without the credentials.
 impl fmt::Display for ProxyUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&authority(&self.host, Some(self.port)).unwrap_or_default())
     }
 }
 
-/// A connection to a proxy, around the filter that is to speak with the origin.
+/// A connection to a proxy, around the filter that speaks with the origin.
 ///
-/// The inner protocol hears `connection_made` when the tunnel is open, and `connection_lost` in any
+/// `connection_made` of the inner protocol is called when the tunnel is open; `connection_lost` is called in any
 /// case.
 #[derive(Debug)]
 pub struct Tunnel<S: Shared, P> {
-    /// Until it is sent.
+    /// The request, until it is sent.
     request: Option<Request>,
     reader: ResponseReader,
     patience: Duration,
-    /// Comes up when the proxy has had its time.
+    /// The timeout for the proxy's response.
     timer: Option<TimerId>,
     open: bool,
     opened: fn(&mut S, &mut Core<S>, ConnId),
@@ -61,8 +61,8 @@ pub struct Tunnel<S: Shared, P> {
 }
 
 impl<S: Shared, P> Tunnel<S, P> {
-    /// `request`: the one that [asks for it](ProxyUrl::request). `patience`: from the connection to the proxy to the
-    /// end of its answer's head. `opened` is called when the tunnel is open, before `inner`.
+    /// `request` comes from [`ProxyUrl::request`]. `patience` is the timeout from the connection to the proxy to
+    /// the end of its response's head. `opened` is called when the tunnel is open, before `inner`.
     pub fn new(
         request: Request,
         limits: HttpLimits,
@@ -74,22 +74,22 @@ impl<S: Shared, P> Tunnel<S, P> {
         Tunnel { request: Some(request), reader, patience, timer: None, open: false, opened, inner }
     }
 
-    /// Whether the proxy's answer opens the tunnel; not yet, if there is more of it to come.
+    /// Whether the proxy's response opens the tunnel; false while it is incomplete. An error if the proxy refuses.
     fn judge(&self, progress: Result<ResponseProgress, HttpError>) -> Result<bool, String> {
         let status = match &progress {
             Ok(ResponseProgress::Done(response)) => Some(response.status),
             _ => self.reader.status(),
         };
         match (status, progress) {
-            // What a refusal says besides is not waited for.
+            // The body of a refusal is not needed.
             (Some(status), _) if !(200..300).contains(&status) => {
                 Err(format!("it answered {status}"))
             }
             (_, Err(why)) => Err(why.to_string()),
             (_, Ok(ResponseProgress::More)) => Ok(false),
-            // In TLS it is for us to speak first.
+            // In TLS the client speaks first, so bytes after the response are an error.
             (_, Ok(ResponseProgress::Done(response))) if response.leftover > 0 => {
-                Err("it sent bytes behind its answer".to_owned())
+                Err("it sent bytes after its response".to_owned())
             }
             (_, Ok(ResponseProgress::Done(_))) => Ok(true),
         }

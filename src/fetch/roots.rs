@@ -1,4 +1,4 @@
-//! Whom a client of HTTPS trusts, and what it offers. What TLS is to the reactor: [`crate::net::tls`].
+//! The certificates that an HTTPS client trusts, and its TLS settings. TLS in the reactor: [`crate::net::tls`].
 
 use crate::net::tls::pem;
 use rustls::crypto::ring;
@@ -8,15 +8,15 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a client trusts and offers: TLS 1.2 and 1.3, HTTP/1.1, sessions resumed from memory.
+/// The TLS configuration of a client: TLS 1.2 and 1.3, HTTP/1.1, sessions resumed from memory.
 ///
-/// `ca_file`: PEM certificates to trust in the place of the roots that are compiled in.
+/// `ca_file`: PEM certificates to trust instead of the roots that are compiled in.
 pub fn client_config(ca_file: Option<&Path>) -> io::Result<Arc<ClientConfig>> {
     let roots = match ca_file {
         None => webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
         Some(path) => roots_of(path)?,
     };
-    // The provider is named, so that no other crate's choice can make it ambiguous.
+    // The provider is named explicitly, so that another crate's default cannot conflict with it.
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?

@@ -1,7 +1,7 @@
-//! Chunks into a body.
+//! The decoder of a chunked body.
 //!
-//! In: the bytes behind a head that says `chunked`, cut anywhere. Out: the body, appended; and how
-//! many of the bytes belonged to it. Extensions and trailers are read over.
+//! In: the bytes after a head with `Transfer-Encoding: chunked`, split anywhere. Out: the body, appended to a
+//! buffer; and how many of the bytes belonged to it. Extensions and trailers are skipped.
 //!
 //! ```text
 //!   state      takes                                 then
@@ -12,19 +12,19 @@
 //!   Trailers   a line                                empty: Done, else Trailers
 //! ```
 //!
-//! Source: RFC 9112, section 7.1. A size may have blanks behind it, since old servers pad it so; a
-//! size of more than 16 digits is refused even if it begins with zeros.
+//! Source: RFC 9112, section 7.1. A size may be followed by white space, since old servers pad it. A size of more
+//! than 16 digits is rejected, even if it has leading zeros.
 
 use super::lines::LineBuffer;
 use super::{HttpError, HttpLimits};
 
-/// A body in chunks, being read.
+/// The decoder of a chunked body.
 #[derive(Clone, Default)]
 pub(super) struct Chunks {
     state: ChunkState,
-    /// The size line or trailer of which a part has come.
+    /// The received part of a size line or trailer.
     line: LineBuffer,
-    /// How long the trailers were so far.
+    /// The length of the trailers so far.
     trailer_bytes: usize,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Chunks {
 enum ChunkState {
     #[default]
     Size,
-    /// So many bytes are to come, at least one.
+    /// This many bytes of the chunk are left, at least one.
     Data(usize),
     Cr,
     Lf,
@@ -41,8 +41,8 @@ enum ChunkState {
 }
 
 impl Chunks {
-    /// Appends what `data` holds of the body to `body`. Returns how many bytes of `data` were
-    /// taken: all, unless the body ends among them.
+    /// Appends the part of the body in `data` to `body`. Returns the number of bytes taken from `data`: all, unless
+    /// the body ends among them.
     pub(super) fn decode(
         &mut self,
         data: &[u8],
@@ -56,17 +56,17 @@ impl Chunks {
         Ok(taken)
     }
 
-    /// Has the last trailer come?
+    /// Whether the body and its trailers are complete.
     pub(super) fn is_done(&self) -> bool {
         self.state == ChunkState::Done
     }
 
-    /// How many bytes are kept here.
+    /// The number of bytes that are buffered here.
     pub(super) fn buffered(&self) -> usize {
         self.line.text.len()
     }
 
-    /// One row of the table. `data`: at least one byte. Returns how many were taken.
+    /// Executes one row of the table. `data` has at least one byte. Returns the number of bytes taken.
     fn step(
         &mut self,
         data: &[u8],
@@ -96,7 +96,7 @@ impl Chunks {
         }
     }
 
-    /// `room`: how many bytes the body may yet grow.
+    /// Reads a size line. `room` is the number of bytes by which the body may still grow.
     fn size(&mut self, data: &[u8], room: usize, limits: &HttpLimits) -> Result<usize, HttpError> {
         let too_long = HttpError::ChunkLineTooLong(limits.chunk_line_bytes);
         let (taken, ended) = self.line.take(data, limits.chunk_line_bytes).ok_or(too_long)?;
@@ -127,7 +127,7 @@ impl Chunks {
     }
 }
 
-/// A line without its end, which must be CR LF.
+/// A line without its line end, which must be CR LF.
 fn without_end(line: &[u8]) -> Result<&[u8], HttpError> {
     match line.strip_suffix(b"\r\n") {
         Some(line) if !line.contains(&b'\r') => Ok(line),
@@ -135,12 +135,12 @@ fn without_end(line: &[u8]) -> Result<&[u8], HttpError> {
     }
 }
 
-/// The size that a line begins with. What follows a semicolon is not looked at.
+/// The size at the start of a line. The part after a semicolon is ignored.
 fn chunk_size(line: &[u8]) -> Result<u64, HttpError> {
     let size = line.split(|byte| *byte == b';').next().unwrap_or_default();
     let digits =
         str::from_utf8(size).map_err(|_| HttpError::ChunkSize)?.trim_end_matches([' ', '\t']);
-    // A sign is no digit, though it could be read; 16 digits always fit.
+    // `from_str_radix` would accept a sign. 16 digits always fit.
     match digits.bytes().all(|byte| byte.is_ascii_hexdigit()) && digits.len() <= 16 {
         true => u64::from_str_radix(digits, 16).map_err(|_| HttpError::ChunkSize),
         false => Err(HttpError::ChunkSize),

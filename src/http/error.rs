@@ -1,45 +1,46 @@
-//! What a peer can do wrong, in words for the log. They hold numbers of ours, never bytes of its.
+//! Errors of a peer, as messages for the log. They contain numbers of ours, but no bytes from the peer.
 
 use std::fmt;
 
-/// Why there is no response. The connection is of no use any more.
+/// Why there is no response. The connection cannot be used any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpError {
-    /// Not one byte came: a connection that was kept alive may have been closed just then.
+    /// The peer closed the connection without sending a byte, as it may do with a connection that was kept idle.
     Closed,
-    /// The stream ended before the head did.
+    /// The stream ended before the end of the head.
     TruncatedHead,
-    /// The stream ended before the body did.
+    /// The stream ended before the end of the body.
     TruncatedBody,
-    /// [`HttpLimits::head_bytes`](super::HttpLimits::head_bytes), the limit in bytes.
+    /// The head exceeds [`HttpLimits::head_bytes`](super::HttpLimits::head_bytes). The value is that limit.
     HeadTooLong(usize),
-    /// [`HttpLimits::headers`](super::HttpLimits::headers), the limit.
+    /// The header fields exceed [`HttpLimits::headers`](super::HttpLimits::headers). The value is that limit.
     TooManyHeaders(usize),
-    /// The head is not HTTP/1.0 or 1.1; which part of it.
+    /// The head is not HTTP/1.0 or 1.1. Contains the name of the malformed part.
     MalformedHead(&'static str),
-    /// [`HttpLimits::interim`](super::HttpLimits::interim), the limit.
+    /// The interim responses exceed [`HttpLimits::interim`](super::HttpLimits::interim). The value is that limit.
     TooManyInterim(usize),
-    /// Status 101, and nobody had asked for another protocol.
+    /// The status is 101, but the request did not ask for another protocol.
     SwitchedProtocols,
     /// A Content-Length is not a number.
     ContentLength,
-    /// Two Content-Lengths are different numbers.
+    /// Two Content-Length values differ.
     ContentLengths,
     /// A Transfer-Encoding other than `chunked` alone, or any in HTTP/1.0.
     TransferEncoding,
-    /// [`HttpLimits::body_bytes`](super::HttpLimits::body_bytes), the limit in bytes.
+    /// The body exceeds [`HttpLimits::body_bytes`](super::HttpLimits::body_bytes). The value is that limit.
     BodyTooLong(usize),
-    /// A chunk begins with something else than a size of 1 to 16 hex digits.
+    /// A chunk does not begin with a size of 1 to 16 hexadecimal digits.
     ChunkSize,
     /// A chunk does not end where its size says.
     ChunkEnd,
-    /// [`HttpLimits::chunk_line_bytes`](super::HttpLimits::chunk_line_bytes), the limit in bytes.
+    /// A chunk's first line exceeds [`HttpLimits::chunk_line_bytes`](super::HttpLimits::chunk_line_bytes). The value
+    /// is that limit.
     ChunkLineTooLong(usize),
-    /// A line among the chunks ends with LF alone, or has a CR in it.
+    /// A line among the chunks ends with LF alone, or contains a CR.
     ChunkLineEnd,
-    /// [`HttpLimits::trailer_bytes`](super::HttpLimits::trailer_bytes), the limit in bytes.
+    /// The trailers exceed [`HttpLimits::trailer_bytes`](super::HttpLimits::trailer_bytes). The value is that limit.
     TrailersTooLong(usize),
-    /// Bytes after the response, or after an error.
+    /// The peer sent bytes after the response, or after an error.
     Uninvited,
 }
 
@@ -55,18 +56,18 @@ impl fmt::Display for HttpError {
             Self::MalformedHead(part) => write!(f, "sent a malformed {part}"),
             Self::TooManyInterim(most) => write!(f, "sent more than {most} interim responses"),
             Self::SwitchedProtocols => f.write_str("switched protocols without being asked"),
-            Self::ContentLength => f.write_str("sent a Content-Length that is no number"),
-            Self::ContentLengths => f.write_str("sent different Content-Lengths"),
+            Self::ContentLength => f.write_str("sent a Content-Length that is not a number"),
+            Self::ContentLengths => f.write_str("sent two different Content-Length values"),
             Self::TransferEncoding => f.write_str("used a transfer coding other than chunked"),
             Self::BodyTooLong(most) => {
                 write!(f, "sent or announced a body of more than {most} bytes")
             }
-            Self::ChunkSize => f.write_str("sent a chunk size that is no number"),
+            Self::ChunkSize => f.write_str("sent a chunk size that is not a hexadecimal number"),
             Self::ChunkEnd => f.write_str("sent a chunk that is longer than its size"),
             Self::ChunkLineTooLong(most) => {
                 write!(f, "sent a chunk size line of more than {most} bytes")
             }
-            Self::ChunkLineEnd => f.write_str("sent CR or LF alone in a line among the chunks"),
+            Self::ChunkLineEnd => f.write_str("sent a lone CR or LF in a line among the chunks"),
             Self::TrailersTooLong(most) => write!(f, "sent trailers of more than {most} bytes"),
             Self::Uninvited => f.write_str("sent bytes after the response"),
         }

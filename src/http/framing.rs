@@ -1,9 +1,9 @@
-//! What follows a head, and what the connection is good for afterwards.
+//! What follows a head, and whether the connection can be used again.
 //!
-//! In: a [`Head`] and what was asked. Out: one of four ways in which a body ends. The one place
-//! where Content-Length, Transfer-Encoding and Connection are understood.
+//! In: a [`Head`] and the method of the request. Out: one of the ways in which a body ends. This is the only code
+//! that interprets Content-Length, Transfer-Encoding and Connection.
 //!
-//! Source: RFC 9112, sections 6.1, 6.3 and 9.3, whose rules stand here in their order.
+//! Source: RFC 9112, sections 6.1, 6.3 and 9.3, whose rules appear here in their order.
 
 use super::head::{Head, Headers, number};
 use super::{HttpError, HttpLimits, Method};
@@ -11,20 +11,20 @@ use super::{HttpError, HttpLimits, Method};
 /// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// It does not begin.
+    /// There is no body.
     Empty,
-    /// It does not begin, and what follows is no longer HTTP.
+    /// There is no body, and the bytes that follow are not HTTP.
     Tunnel,
-    /// After so many bytes, at least one.
+    /// After this many bytes, at least one.
     Length(usize),
-    /// With a chunk of no bytes.
+    /// With an empty chunk.
     Chunked,
     /// With the stream.
     UntilClose,
 }
 
 impl Framing {
-    /// The rules of section 6.3, in their order: the first that applies decides.
+    /// Applies the rules of section 6.3 in their order: the first that matches decides.
     pub(super) fn of(
         head: &Head,
         method: Method,
@@ -36,7 +36,7 @@ impl Framing {
             _ => {}
         }
         if head.headers.get("Transfer-Encoding").is_some() {
-            // Another coding is nothing we could undo, and HTTP/1.0 has none (section 6.1).
+            // This reader decodes no other coding, and HTTP/1.0 has none (section 6.1).
             return match is_chunked(&head.headers) && !head.http_1_0 {
                 true => Ok(Framing::Chunked),
                 false => Err(HttpError::TransferEncoding),
@@ -53,12 +53,12 @@ impl Framing {
         }
     }
 
-    /// May another request follow on the connection? Both sides must want it, and agree where this
-    /// response ends.
+    /// Whether another request may follow on the connection. Both sides must allow it, and agree where this response
+    /// ends.
     pub(super) fn leaves_open(self, head: &Head) -> bool {
         let ends_clearly = match self {
             Framing::Empty | Framing::Length(_) => true,
-            // A peer that gives a length as well is confused, or someone between us is.
+            // A response with a length as well suggests a faulty peer, or a faulty intermediary.
             Framing::Chunked => head.headers.get("Content-Length").is_none(),
             Framing::Tunnel | Framing::UntilClose => false,
         };
@@ -69,15 +69,15 @@ impl Framing {
     }
 }
 
-/// Is `chunked` the one transfer coding?
+/// Whether `chunked` is the only transfer coding.
 fn is_chunked(headers: &Headers) -> bool {
     let mut codings = headers.elements("Transfer-Encoding").filter(|coding| !coding.is_empty());
     let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
     codings.next().is_some_and(is_chunked) && codings.next().is_none()
 }
 
-/// The number that all Content-Lengths are. A list of equal numbers is one number: somebody has
-/// joined two fields.
+/// The number in all Content-Length fields. A list of equal numbers counts as one number: an intermediary has joined
+/// two fields.
 fn content_length(headers: &Headers) -> Result<Option<u64>, HttpError> {
     let mut length = None;
     for element in headers.elements("Content-Length") {

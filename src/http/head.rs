@@ -1,30 +1,29 @@
 //! The head of a response: from the status line to the empty line.
 //!
-//! In: its bytes, cut anywhere. Out: a [`Head`]: status, version and [`Headers`]. What they mean
-//! for what follows is said in `framing.rs`.
+//! In: its bytes, split anywhere. Out: a [`Head`]: status, version and [`Headers`]. `framing.rs` interprets them.
 //!
-//! A field may go on in the next line if that begins with a blank: each such line end becomes one blank, as
-//! RFC 9112, section 5.2, has it.
+//! A field may continue in the next line if that begins with white space. Each such line end becomes one space, as
+//! RFC 9112, section 5.2, demands.
 //!
-//! httparse begins at the first byte each time it is called. So it is called once: until then lines
-//! are gathered, and only whether the last of them is empty is asked.
+//! httparse starts at the first byte each time it is called, so it is called only once: until the head is complete,
+//! lines are only buffered, and the last one is checked for being empty.
 
 use super::lines::{LineBuffer, looked_at};
 use super::{HttpError, HttpLimits};
 use std::fmt;
 
-/// A head, read.
+/// A parsed head.
 #[derive(Clone, Default)]
 pub(super) struct Head {
-    /// 100 to 999.
+    /// The status code, 100 to 999.
     pub(super) status: u16,
-    /// Whether the peer speaks HTTP/1.0. If not, it speaks HTTP/1.1.
+    /// Whether the peer speaks HTTP/1.0; else it speaks HTTP/1.1.
     pub(super) http_1_0: bool,
     pub(super) headers: Headers,
 }
 
-/// Takes the lines of a head from the start of `data`. Returns how many bytes were taken, and the
-/// head if its end was among them; until then `lines` keeps what has come.
+/// Takes the lines of a head from the start of `data`. Returns the number of bytes taken, and the head if it is
+/// complete; until then `lines` buffers its lines.
 pub(super) fn read(
     lines: &mut LineBuffer,
     data: &[u8],
@@ -44,7 +43,7 @@ pub(super) fn read(
     Ok((taken, None))
 }
 
-/// Is the last of these lines, which all have an end, empty?
+/// Whether the last of these complete lines is empty.
 fn ends_empty(lines: &[u8]) -> bool {
     let before = lines.strip_suffix(b"\r\n").or(lines.strip_suffix(b"\n")).unwrap_or(lines);
     before.is_empty() || before.ends_with(b"\n")
@@ -62,7 +61,7 @@ fn parse(lines: &[u8], limits: &HttpLimits) -> Result<Head, HttpError> {
         httparse::Error::HeaderValue => HttpError::MalformedHead("header value"),
         _ => HttpError::MalformedHead("status line"),
     })?;
-    // There is none if the first line is empty.
+    // An empty first line has no status.
     let status = response.code.filter(|code| *code >= 100);
     let status = status.ok_or(HttpError::MalformedHead("status line"))?;
     if parsed.is_partial() {
@@ -73,7 +72,7 @@ fn parse(lines: &[u8], limits: &HttpLimits) -> Result<Head, HttpError> {
     Ok(Head { status, http_1_0: response.version == Some(0), headers })
 }
 
-/// A value with a blank for each end of a line in it, and for the blanks around that.
+/// Replaces each line end in a value, and the white space around it, by one space.
 fn unfolded(value: &[u8]) -> Vec<u8> {
     if !value.contains(&b'\n') {
         return value.to_vec();
@@ -82,30 +81,29 @@ fn unfolded(value: &[u8]) -> Vec<u8> {
     lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(&b' ')
 }
 
-/// Header fields, in the order in which they came. Their values are for programs, not for logs:
-/// [`Debug`] shows the names only.
+/// Header fields, in the order of the response. Their values may be secret, so [`Debug`] shows only the names.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(String, Vec<u8>)>);
 
 impl Headers {
-    /// All fields: name and value, the latter without blanks around it.
+    /// All fields, as name and value; the value without surrounding white space.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.0.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()))
     }
 
-    /// The value of the first field of this name, in any case.
+    /// The value of the first field with this name, ignoring case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.all(name).next()
     }
 
-    /// The values of all fields of this name.
+    /// The values of all fields with this name.
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         let named = move |field: &(&[u8], &[u8])| field.0.eq_ignore_ascii_case(name.as_bytes());
         self.iter().filter(named).map(|(_, value)| value)
     }
 
-    /// What stands between the commas in all fields of this name, without blanks around it; several
-    /// fields mean the same as one with their values in a list.
+    /// The elements of the comma-separated lists in all fields with this name, without surrounding white space.
+    /// Several fields are equivalent to one field with a longer list.
     pub(super) fn elements(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.all(name).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
     }
@@ -117,7 +115,7 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// A number in decimal digits and nothing else; `u64::MAX` if it is larger.
+/// Parses a decimal number, digits only; `u64::MAX` if it is larger.
 pub(super) fn number(text: &[u8]) -> Option<u64> {
     let digit = |number: u64, byte: &u8| match byte {
         b'0'..=b'9' => Some(number.saturating_mul(10).saturating_add(u64::from(byte - b'0'))),

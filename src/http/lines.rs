@@ -1,19 +1,19 @@
-//! Lines that come in pieces.
+//! A buffer for lines that arrive in pieces.
 //!
-//! In: bytes, cut anywhere. Out: the text up to an LF, when that has come. Heads and chunks are
-//! read by this and by nothing else, so it is here that no byte is searched twice.
+//! In: bytes, split anywhere. Out: the text up to an LF, once that has arrived. Heads and chunks are read only
+//! through this buffer, so it ensures that no byte is searched twice.
 
-/// What has come of a line; or, if whoever reads it wants them together, of some lines.
+/// The received part of a line; or of several lines, if its user collects them.
 #[derive(Clone, Default)]
 pub(super) struct LineBuffer {
     pub(super) text: Vec<u8>,
 }
 
 impl LineBuffer {
-    /// Moves the start of `data` to the text, up to and with the first LF. Returns how many bytes
-    /// that were and whether there was an LF.
+    /// Moves the start of `data` to the text, up to and including the first LF. Returns the number of bytes moved,
+    /// and whether an LF was found.
     ///
-    /// `None` if the text would be longer than `limit` bytes.
+    /// `None` if the text would exceed `limit` bytes.
     pub(super) fn take(&mut self, data: &[u8], limit: usize) -> Option<(usize, bool)> {
         let end = memchr::memchr(b'\n', data);
         let taken = end.map_or(data.len(), |end| end + 1);
@@ -26,7 +26,7 @@ impl LineBuffer {
     }
 }
 
-/// Told of all bytes that are searched or parsed, so that a test can add them up.
+/// Called for all bytes that are searched or parsed, so that a test can count them.
 #[cfg(not(test))]
 pub(super) fn looked_at(_bytes: usize) {}
 
@@ -46,7 +46,7 @@ mod tests {
         LOOKED_AT.set(LOOKED_AT.get() + bytes);
     }
 
-    /// How many bytes are looked at while `stream` is read in pieces of `size`.
+    /// The number of bytes that are examined while `stream` is read in pieces of `size`.
     fn work(stream: &[u8], size: usize) -> usize {
         LOOKED_AT.set(0);
         let mut reader = ResponseReader::new(Method::Get, HttpLimits::default());
@@ -71,7 +71,7 @@ mod tests {
         for stream in [head, chunks(10), chunks(1_000)] {
             for size in [1, 2, 3, 100, stream.len()] {
                 let work = work(stream.as_bytes(), size);
-                // Once for the ends of lines, and a head once more to be parsed.
+                // All bytes once to find line ends, and a head once more to parse it.
                 assert!(work <= 2 * stream.len(), "{work} of {} by {size}", stream.len());
             }
         }

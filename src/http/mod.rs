@@ -1,42 +1,39 @@
 //! One exchange of HTTP/1.1, as values: a request becomes bytes, and bytes become a response.
 //!
-//! In: a [`Request`]; then what the peer sends, cut anywhere, and the end of its stream. Out: the
-//! request's bytes; then one [`Response`], whole and within [`HttpLimits`], or an [`HttpError`]
-//! that says what the peer did.
+//! In: a [`Request`]; then the bytes from the peer, split anywhere, and the end of its stream. Out: the request's
+//! bytes; then one complete [`Response`] within [`HttpLimits`], or an [`HttpError`] that says what the peer did
+//! wrong.
 //!
 //! ```text
 //!               +-- 1xx: a few --+
 //!               v                |
 //!   bytes --> Head --------------+--> no body ----------------------> Done
-//!                                |--> Length     so many bytes   ---> Done
+//!                                |--> Length     a byte count      ---> Done
 //!                                |--> Chunked    chunks, trailers --> Done
-//!                                +--> UntilClose the stream's end --> Done
+//!                                +--> UntilClose the end of stream --> Done
 //! ```
 //!
-//! The reader is one table of states ([`ResponseReader`], `response.rs`). What follows the head is
-//! decided in one place (`framing.rs`) by the ordered rules of RFC 9112, section 6.3. A byte is
-//! looked at a fixed number of times however the stream is cut: lines are gathered, never searched
-//! again, and a head is parsed once, when its end has come.
+//! The reader is one table of states ([`ResponseReader`], `response.rs`). One place (`framing.rs`) decides what
+//! follows the head, by the ordered rules of RFC 9112, section 6.3. Each byte is examined a fixed number of times,
+//! however the stream is split: lines are buffered and never searched again, and a head is parsed once, when it is
+//! complete.
 //!
-//! How lines end. In the head a lone LF counts, as RFC 9112 section 2.2 lets it and as there is
-//! nothing it could be confused with. Among chunks only CR LF counts, since a reader who disagrees
-//! about a line there disagrees about where the response ends. A lone CR in a line is
-//! always an error.
+//! Line endings: in the head a lone LF ends a line, which RFC 9112 section 2.2 allows, and which is unambiguous
+//! there. Among chunks only CR LF ends a line, because a reader that sees another line end there also sees another
+//! end of the response. A lone CR in a line is always an error.
 //!
-//! Where a rule leaves a choice, this reader refuses: it asks two or three known servers, and a
-//! connection that is given up costs a handshake, while one that is out of step costs a wrong
-//! answer.
+//! Where a rule leaves a choice, this reader rejects the response. It talks to two or three known servers. A closed
+//! connection costs a handshake, but a connection that is out of step costs a wrong answer.
 //!
-//! It does not know whom it asks, over what, how long that may take, nor what a body says. Whatever
-//! may hold a key (a target's query, header values, bodies) is in no [`Debug`](std::fmt::Debug)
-//! text and no error.
+//! It does not know the peer, the transport, any timeout, or what a body means. Data that may contain a key (a
+//! target's query, header values, bodies) appears in no [`Debug`](std::fmt::Debug) text and in no error.
 //!
 //! To read on: `request.rs`; then `lines.rs`, `head.rs`, `framing.rs`, `chunks.rs`, and
-//! `response.rs`, which puts them together; `error.rs`. Whom to ask an operator writes as a URL: `url.rs`.
+//! `response.rs`, which combines them; `error.rs`. An operator configures the peer as a URL: `url.rs`.
 //!
 //! Twisted: web/_newclient.py, HTTP11ClientProtocol and HTTPClientParser; web/http.py,
 //! _ChunkedTransferDecoder. Differences: limits on everything; `Connection: close` in any spelling;
-//! a body comes whole or not at all.
+//! a body is delivered complete or not at all.
 
 mod chunks;
 mod error;
@@ -54,21 +51,20 @@ pub use request::{Method, Request, RequestError};
 pub use response::{Response, ResponseProgress, ResponseReader};
 pub use url::{BaseUrl, ProxyUrl, Scheme, UrlFault};
 
-/// How much a peer may send. What goes beyond is an [`HttpError`].
+/// How much a peer may send. Exceeding a limit is an [`HttpError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// The longest head, in bytes, from the status line to the empty line.
+    /// Longest head in bytes, from the status line to the empty line.
     pub head_bytes: usize,
-    /// The most header fields in a head.
+    /// Most header fields in a head.
     pub headers: usize,
-    /// The most interim (1xx) responses before the response.
+    /// Most interim (1xx) responses before the final response.
     pub interim: usize,
-    /// The longest body, in bytes, without its framing.
+    /// Longest body in bytes, without its framing.
     pub body_bytes: usize,
-    /// The longest line that begins a chunk, in bytes, extensions and end included.
-    /// Twisted: maxChunkSizeLineLength.
+    /// Longest line that begins a chunk, in bytes, with extensions and line end. Twisted: maxChunkSizeLineLength.
     pub chunk_line_bytes: usize,
-    /// The longest trailers, in bytes, the empty line that ends them included.
+    /// Longest trailers in bytes, with the empty line that ends them.
     pub trailer_bytes: usize,
 }
 

@@ -1,17 +1,17 @@
-//! A request, and the bytes it is sent as.
+//! A request, and its bytes on the wire.
 //!
-//! In: method, host, target, header fields and body. Out: those bytes. A request that exists is
-//! well formed: every part is checked when it is put in, so that no value, wherever it came from,
-//! can end its line and begin another. What is refused is never written, nor repeated in the error.
+//! In: method, host, target, header fields and body. Out: the bytes. Every part is checked when it is added, so a
+//! request is always well formed: no value, from whatever source, can end its line and begin another. A rejected
+//! value is never written, nor repeated in the error.
 //!
-//! A key travels in the target's query or in a header value. So neither is ever shown: a request
-//! prints itself as `GET host/path`, which is also all a log may say of it.
+//! A key is in the target's query or in a header value, so neither is ever printed. A request prints itself as
+//! `GET host/path`, which is also all that a log may contain.
 
 use std::fmt;
 use std::io::Write as _;
 use std::net::Ipv6Addr;
 
-/// The product, as a peer's log names it.
+/// The product name in the User-Agent header.
 const USER_AGENT: &str = concat!("herd/", env!("CARGO_PKG_VERSION"));
 
 /// The fields that [`Request::write`] writes itself.
@@ -25,21 +25,21 @@ const OURS: [&str; 7] = [
     "Transfer-Encoding",
 ];
 
-/// What is asked for. The response's framing depends on it.
+/// The method of a request. The response's framing depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// The target's content.
+    /// Retrieves the target's content.
     Get,
-    /// The same without the content: a response has no body.
+    /// Retrieves the headers only: a response has no body.
     Head,
-    /// What the target makes of the body.
+    /// Sends a body, and retrieves the result.
     Post,
-    /// A tunnel to a host: after a response of 2xx the connection is no longer HTTP.
+    /// Opens a tunnel to a host: after a 2xx response the connection is no longer HTTP.
     Connect,
 }
 
 impl Method {
-    /// As it stands in the request line: `GET`.
+    /// The name in the request line: `GET`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Method::Get => "GET",
@@ -50,21 +50,21 @@ impl Method {
     }
 }
 
-/// One request, ready to be written any number of times.
+/// A request, which can be written any number of times.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     method: Method,
-    /// With the port, unless it is the scheme's own. Not secret.
+    /// The Host header: with the port, unless that is the scheme's default. Not secret.
     host: String,
-    /// Path and query, or the host to tunnel to. The query may hold a key.
+    /// Path and query, or the destination of a tunnel. The query may contain a key.
     target: String,
-    /// Lines, each with its end. The values may hold a key.
+    /// Header lines with their line ends. The values may contain a key.
     headers: String,
     body: Vec<u8>,
 }
 
 impl Request {
-    /// Asks a proxy for a tunnel to `host`.
+    /// A request to a proxy for a tunnel to `host`.
     pub fn connect(host: &str, port: u16) -> Result<Request, RequestError> {
         let host = authority(host, Some(port))?;
         let (target, headers) = (host.clone(), String::new());
@@ -72,11 +72,11 @@ impl Request {
         Ok(Request { method: Method::Connect, host, target, headers, body })
     }
 
-    /// Asks `host` for `target`, or has it make something of `body`, whose type is a
+    /// A request to `host` for `target`, with `body` if the method is POST. The body's type is a
     /// [`header`](Request::header).
     ///
-    /// `host`: a name or an address, one of IPv6 without brackets. `port`: `None` if it is the scheme's
-    /// own. `target`: path and query, from the first `/` on, percent-encoded. `body`: empty unless it is a POST.
+    /// `host` is a name or an address; an IPv6 address has no brackets. `port` is `None` for the scheme's default.
+    /// `target` is path and query, from the first `/` on, percent-encoded. `body` is empty unless the method is POST.
     pub fn new(
         method: Method,
         host: &str,
@@ -85,7 +85,7 @@ impl Request {
         body: Vec<u8>,
     ) -> Result<Request, RequestError> {
         let host = authority(host, port)?;
-        // A fragment is for the one who asks, not for the one who is asked.
+        // A fragment is for the client only, and is not sent.
         let is_target = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
         if !target.starts_with('/') || !target.bytes().all(is_target) {
             return Err(RequestError::Target);
@@ -96,8 +96,8 @@ impl Request {
 
     /// Adds a header field.
     ///
-    /// `name`: a token, and none of those that are always written. `value`: printable ASCII and
-    /// blanks; it is shown nowhere but on the wire.
+    /// `name` is a token, but not one of the headers that are always written. `value` is printable ASCII and
+    /// spaces; it is visible only on the wire.
     pub fn header(mut self, name: &'static str, value: &str) -> Result<Request, RequestError> {
         let is_ours = OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name));
         if name.is_empty() || !name.bytes().all(is_token) || is_ours {
@@ -112,12 +112,12 @@ impl Request {
         Ok(self)
     }
 
-    /// What the response's reader must know.
+    /// The method, which the response's reader needs.
     pub fn method(&self) -> Method {
         self.method
     }
 
-    /// How many bytes [`write`](Request::write) appends, or a few more.
+    /// An upper bound for the number of bytes that [`write`](Request::write) appends.
     pub fn bytes(&self) -> usize {
         const WORDS: usize = 256;
         WORDS + self.target.len() + self.host.len() + self.headers.len() + self.body.len()
@@ -131,7 +131,7 @@ impl Request {
             _ => String::new(),
         };
         let method = method.as_str();
-        // A Vec takes everything.
+        // Writing to a Vec cannot fail.
         let _ = write!(
             out,
             "{method} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n\
@@ -142,7 +142,7 @@ impl Request {
     }
 }
 
-/// What may be known of a request: `GET places.googleapis.com/v1/places:searchNearby`.
+/// Prints the parts of a request that are not secret: `GET places.googleapis.com/v1/places:searchNearby`.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = match self.method {
@@ -153,7 +153,7 @@ impl fmt::Debug for Request {
     }
 }
 
-/// A host as the Host header has it.
+/// A host in the form of the Host header.
 pub(crate) fn authority(host: &str, port: Option<u16>) -> Result<String, RequestError> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let host = match host.parse::<Ipv6Addr>() {
@@ -164,28 +164,28 @@ pub(crate) fn authority(host: &str, port: Option<u16>) -> Result<String, Request
     Ok(port.map_or(host.clone(), |port| format!("{host}:{port}")))
 }
 
-/// RFC 9110, section 5.6.2.
+/// Whether the byte may be part of a token: RFC 9110, section 5.6.2.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Which part of a request was refused. The part itself is not repeated: it may be a key.
+/// The part of a request that was rejected. Its value is not repeated, because it may be a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestError {
     /// The host is neither a name nor an address.
     Host,
-    /// The target does not begin with `/`, or holds something else than printable ASCII.
+    /// The target does not begin with `/`, or contains other characters than printable ASCII.
     Target,
-    /// The name is none, or one of those that are always written.
+    /// The name is not a token, or is a header that is always written.
     HeaderName,
-    /// The value holds something else than printable ASCII and blanks.
+    /// The value contains other characters than printable ASCII and spaces.
     HeaderValue,
 }
 
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            RequestError::Host => "not a host's name or address",
+            RequestError::Host => "not a host name or address",
             RequestError::Target => "not a path and query in printable ASCII",
             RequestError::HeaderName => "not a header name that may be set",
             RequestError::HeaderValue => "not a header value in printable ASCII",

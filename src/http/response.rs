@@ -1,17 +1,16 @@
 //! The reader of a response: a table of states.
 //!
 //! ```text
-//!   state        takes                  then                               if the stream ends
+//!   state        takes                  then                               at the end of the stream
 //!   Head         a head                 1xx: Head; else, by its framing,   error
 //!                                       Length, Chunked, UntilClose, Done
 //!   Length(n)    n bytes                Done                               error
 //!   Chunked      chunks and trailers    Done                               error
-//!   UntilClose   all there is           UntilClose                         Done
+//!   UntilClose   all bytes              UntilClose                         Done
 //!   Done         nothing                any byte is an error               nothing
 //! ```
 //!
-//! What is cut short is an error in every state but one, and there the peer has said beforehand
-//! that nobody will be able to tell.
+//! A stream that ends early is an error in every state but UntilClose, where the response has no other end.
 //!
 //! After an error the state is Done. The idea of the table is from h11, `_state.py`.
 
@@ -24,41 +23,41 @@ use std::fmt;
 use std::mem;
 use std::time::Duration;
 
-/// The most that is set aside for a body because of its announced length alone.
+/// Most memory that is reserved for a body because of its announced length.
 const RESERVED_BYTES_MAX: usize = 64 * 1024;
 
-/// What has become of a response.
+/// The progress of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResponseProgress {
-    /// There is more to come.
+    /// The response is incomplete.
     More,
-    /// Here it is. Told once.
+    /// The complete response. Returned once.
     Done(Response),
 }
 
-/// A response, whole.
+/// A complete response.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Response {
-    /// 200 to 999.
+    /// The status code, 200 to 999.
     pub status: u16,
-    /// All fields of the head; none of the trailers.
+    /// All fields of the head, but not the trailers.
     pub headers: Headers,
-    /// Without its framing, at most [`HttpLimits::body_bytes`]. A content coding is not undone.
+    /// The body without its framing, at most [`HttpLimits::body_bytes`]. A content coding is not decoded.
     pub body: Vec<u8>,
     /// Whether another request may be sent on the connection.
     pub reusable: bool,
-    /// How many of the bytes received last came behind the response. If there are any the
-    /// connection is not reusable: nobody had asked for them.
+    /// The number of bytes after the response among the bytes received last. If there are any, the connection is not
+    /// reusable, because no request has asked for them.
     pub leftover: usize,
 }
 
 impl Response {
-    /// The value of the first field of this name, in any case.
+    /// The value of the first field with this name, ignoring case.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.get(name)
     }
 
-    /// How long the peer says it will keep the connection while it is idle: `Keep-Alive: timeout=5, max=100`.
+    /// How long the peer announces to keep the idle connection: `Keep-Alive: timeout=5, max=100`.
     pub fn keep_alive(&self) -> Option<Duration> {
         let timeout = |element: &[u8]| {
             let at = element.iter().position(|byte| *byte == b'=')?;
@@ -69,7 +68,7 @@ impl Response {
     }
 }
 
-/// Without the body, which may be long, and without what headers say.
+/// Omits the body, which may be long, and the values of headers.
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
@@ -82,24 +81,24 @@ impl fmt::Debug for Response {
     }
 }
 
-/// Reads the response to one request.
+/// The reader of the response to one request.
 pub struct ResponseReader {
     method: Method,
     limits: HttpLimits,
     state: ResponseState,
-    /// Whether any byte has come.
+    /// Whether any byte was received.
     begun: bool,
-    /// How many interim responses have come.
+    /// The number of interim responses received.
     interim: usize,
-    /// The head, until its end has come.
+    /// The lines of the head, until it is complete.
     lines: LineBuffer,
-    /// What is known of the response so far.
+    /// The parts of the response that are known so far.
     response: Response,
 }
 
 enum ResponseState {
     Head,
-    /// So many bytes are to come, at least one.
+    /// This many bytes of the body are left, at least one.
     Length(usize),
     Chunked(Chunks),
     UntilClose,
@@ -107,7 +106,7 @@ enum ResponseState {
 }
 
 impl ResponseReader {
-    /// For the response to a request of this method.
+    /// A reader for the response to a request with this method.
     pub fn new(method: Method, limits: HttpLimits) -> ResponseReader {
         ResponseReader {
             method,
@@ -120,9 +119,9 @@ impl ResponseReader {
         }
     }
 
-    /// The peer has sent `data`.
+    /// Handles bytes from the peer.
     ///
-    /// After [`ResponseProgress::Done`] and after an error everything is [`HttpError::Uninvited`].
+    /// After [`ResponseProgress::Done`], and after an error, any byte is [`HttpError::Uninvited`].
     pub fn received(&mut self, data: &[u8]) -> Result<ResponseProgress, HttpError> {
         self.begun |= !data.is_empty();
         let progress = self.advance(data);
@@ -132,10 +131,11 @@ impl ResponseReader {
         progress
     }
 
-    /// The peer has ended its stream, properly: a TLS stream without close_notify has not ended but
-    /// broken off, and must not be told here.
+    /// Handles the proper end of the peer's stream. A TLS stream without close_notify was cut off, which must not be
+    /// reported here.
     ///
-    /// After [`ResponseProgress::Done`] this is no fault: [`ResponseProgress::More`], and nothing follows.
+    /// After [`ResponseProgress::Done`] it is not an error, and returns [`ResponseProgress::More`], though nothing
+    /// follows.
     pub fn ended(&mut self) -> Result<ResponseProgress, HttpError> {
         match mem::replace(&mut self.state, ResponseState::Done) {
             ResponseState::Head if !self.begun => Err(HttpError::Closed),
@@ -146,26 +146,26 @@ impl ResponseReader {
         }
     }
 
-    /// Has any byte of a response come? As long as none has, a request that may be repeated may be
-    /// sent again elsewhere.
+    /// Whether any byte of a response was received. Until then, an idempotent request may be sent again on another
+    /// connection.
     pub fn has_begun(&self) -> bool {
         self.begun
     }
 
-    /// The status, if the head of the response has come and [`ResponseProgress::Done`] was not yet told: also
-    /// where what follows the head is at fault.
+    /// The status, if the head was received and [`ResponseProgress::Done`] was not yet returned. It is available
+    /// even if the bytes after the head are an error.
     pub fn status(&self) -> Option<u16> {
         Some(self.response.status).filter(|status| *status != 0)
     }
 
-    /// How many bytes of the response are held here.
+    /// The number of bytes of the response that are held here.
     pub fn buffered(&self) -> usize {
         let chunks =
             if let ResponseState::Chunked(chunks) = &self.state { chunks.buffered() } else { 0 };
         self.lines.text.len() + self.response.body.len() + chunks
     }
 
-    /// Row after row, until `data` or the response has come to its end.
+    /// Executes rows until `data` or the response ends.
     fn advance(&mut self, data: &[u8]) -> Result<ResponseProgress, HttpError> {
         let mut taken = 0;
         loop {
@@ -178,8 +178,8 @@ impl ResponseReader {
         }
     }
 
-    /// One row of the table. Returns how many bytes of `data` were taken: all, unless the row ended
-    /// before them.
+    /// Executes one row of the table. Returns the number of bytes taken from `data`: all, unless the row ends
+    /// before that.
     fn step(&mut self, data: &[u8]) -> Result<usize, HttpError> {
         let body = &mut self.response.body;
         match &mut self.state {
@@ -217,7 +217,7 @@ impl ResponseReader {
         }
     }
 
-    /// A head has come: of an interim response, or of the one that was asked for.
+    /// Handles a complete head, of an interim response or of the final one.
     fn head_received(&mut self, head: Head) -> Result<ResponseState, HttpError> {
         match head.status {
             101 => return Err(HttpError::SwitchedProtocols),
@@ -246,7 +246,7 @@ impl ResponseReader {
         })
     }
 
-    /// Hands the response over.
+    /// Returns the response.
     fn done(&mut self, leftover: usize) -> ResponseProgress {
         let mut response = mem::take(&mut self.response);
         response.leftover = leftover;
@@ -255,7 +255,7 @@ impl ResponseReader {
     }
 }
 
-/// Without the bytes that have come.
+/// Omits the received bytes.
 impl fmt::Debug for ResponseReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseReader").field("buffered", &self.buffered()).finish_non_exhaustive()

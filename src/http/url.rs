@@ -1,11 +1,11 @@
-//! Where a service is on the network: `https://places.googleapis.com`, and the way through a proxy.
+//! URLs of services, such as `https://places.googleapis.com`, and of proxies.
 //!
-//! In: what an operator wrote. Out: a [`BaseUrl`] or a [`ProxyUrl`], or what is wrong with it. Only as
-//! much of a URL as can be meant is understood: a scheme, a host, perhaps a port, perhaps a path
-//! in front of that of the request.
+//! In: the text from the operator. Out: a [`BaseUrl`] or a [`ProxyUrl`], or what is wrong with it. Only the useful
+//! parts of a URL are supported: a scheme, a host, an optional port, and an optional prefix for the paths of
+//! requests.
 //!
-//! Invariant: without TLS a base URL leads to this machine and nowhere else, so that no question
-//! and no key crosses a network in the clear.
+//! Invariant: a base URL without TLS has an address of this machine, so that no question and no key crosses a network
+//! unencrypted.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,46 +14,46 @@ use std::str::FromStr;
 use crate::log::secret::Secret;
 use crate::net::dns::HostName;
 
-/// How the bytes travel.
+/// The transport.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scheme {
-    /// In the clear; only ever to an address of this machine.
+    /// Unencrypted; only to an address of this machine.
     Http,
-    /// Through TLS.
+    /// TLS.
     Https,
 }
 
-/// What stands before the path of every request to a service.
+/// The part of a URL before the path of every request to a service.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BaseUrl {
     /// `Http` only if the host is an address of this machine.
     pub scheme: Scheme,
-    /// A name in lower case, or an IP address; one of version 6 without its brackets.
+    /// A name in lower case, or an IP address; an IPv6 address has no brackets.
     pub host: String,
-    /// 1 to 65535.
+    /// The port, 1 to 65535.
     pub port: u16,
-    /// Empty, or begins with a slash and does not end with one.
+    /// The prefix of all paths: empty, or begins with a slash and does not end with one.
     pub path: String,
 }
 
-/// A machine that connects us by CONNECT. What goes through it is encrypted, so it may be anywhere.
+/// A proxy that supports CONNECT. It sees only encrypted traffic, so it may be anywhere.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ProxyUrl {
-    /// As in a [`BaseUrl`].
+    /// The host, in the form of [`BaseUrl::host`].
     pub host: String,
-    /// 1 to 65535.
+    /// The port, 1 to 65535.
     pub port: u16,
-    /// `user:password`, not encoded, for a `Proxy-Authorization: Basic`.
+    /// `user:password` without URL encoding, for `Proxy-Authorization: Basic`.
     pub credentials: Option<Secret>,
 }
 
-/// What is wrong with a URL. Shown, it is read after the name of what holds the URL, and quotes
-/// nothing of it.
+/// What is wrong with a URL. The message follows the name of the setting that holds the URL, and quotes nothing of
+/// it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct UrlFault {
-    /// `has no host`.
+    /// The error, such as `has no host`.
     pub what: &'static str,
-    /// How to mend it.
+    /// How to correct it.
     pub remedy: &'static str,
 }
 
@@ -66,44 +66,44 @@ impl fmt::Display for UrlFault {
 impl std::error::Error for UrlFault {}
 
 const NO_URL: UrlFault = UrlFault {
-    what: "is no URL",
+    what: "is not a URL",
     remedy: "write a scheme and a host, as in https://places.example.org",
 };
 const NO_HOST: UrlFault = UrlFault {
-    what: "has no host that can be found",
-    remedy: "a host is a name of letters, digits, points and -, or an IP address ([::1] in brackets)",
+    what: "has no valid host",
+    remedy: "write a name of letters, digits, points and -, or an IP address ([::1] in brackets)",
 };
 const NO_PORT: UrlFault = UrlFault {
-    what: "has no port from 1 to 65535 after its colon",
+    what: "has no port from 1 to 65535 after the colon",
     remedy: "write one, as in host:3128",
 };
 const USER: UrlFault = UrlFault {
-    what: "names a user",
-    remedy: "leave out what stands before the @: a key is a file's or the environment's",
+    what: "contains a user name",
+    remedy: "remove the part before the @; a key belongs in a file or in the environment",
 };
 const QUERY: UrlFault = UrlFault {
-    what: "has more than a path behind the host",
-    remedy: "the source adds its own path and query: leave out ?, # and what follows",
+    what: "has more than a path after the host",
+    remedy: "remove ?, # and what follows: the source adds its own path and query",
 };
 const IN_THE_CLEAR: UrlFault = UrlFault {
-    what: "would be asked in the clear",
-    remedy: "write https://; http:// leads only to this machine: 127.0.0.1 or [::1], not a name",
+    what: "would send requests unencrypted",
+    remedy: "write https://; http:// is only for an address of this machine, 127.0.0.1 or [::1], not a name",
 };
 const NO_PROXY: UrlFault = UrlFault {
-    what: "is no proxy",
-    remedy: "write http://host:port; the way to the proxy is plain, what goes through it is not",
+    what: "is not the URL of an HTTP proxy",
+    remedy: "write http://host:port; only the way to the proxy is plain, the traffic through it is encrypted",
 };
 const PROXY_PATH: UrlFault = UrlFault {
-    what: "has a path, which no proxy has",
-    remedy: "write http://host:port, and nothing behind the port",
+    what: "has a path, but the URL of a proxy has none",
+    remedy: "write http://host:port, and nothing after the port",
 };
 const NO_CREDENTIALS: UrlFault = UrlFault {
-    what: "has a user or a password that cannot be sent",
-    remedy: "write user:password@, each visible ASCII, others as % and two hexadecimal digits",
+    what: "has a user name or a password that cannot be sent",
+    remedy: "write user:password@ in visible ASCII, other characters as % and two hexadecimal digits",
 };
 
 impl BaseUrl {
-    /// `path`, the request's own, behind the path of this URL.
+    /// The path of this URL, followed by `path`, that of the request.
     pub(crate) fn join(&self, path: &str) -> String {
         [&self.path, path].concat()
     }
@@ -141,8 +141,7 @@ impl FromStr for BaseUrl {
 impl FromStr for ProxyUrl {
     type Err = UrlFault;
 
-    /// Reads `http://user:password@host:port`, of which only the host is needed. The port of one that
-    /// names none is HTTP's, 80.
+    /// Parses `http://user:password@host:port`, of which only the host is required. The default port is HTTP's, 80.
     fn from_str(text: &str) -> Result<ProxyUrl, UrlFault> {
         let rest = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
@@ -162,7 +161,7 @@ impl FromStr for ProxyUrl {
     }
 }
 
-/// `user:password`, out of its encoding.
+/// Decodes `user:password`.
 fn credentials(text: &str) -> Result<Secret, UrlFault> {
     let mut decoded = Vec::new();
     let mut rest = text.as_bytes();
@@ -201,14 +200,14 @@ fn host_and_port(authority: &str) -> Result<(String, Option<u16>), UrlFault> {
     }
     let digits = port.strip_prefix(':').ok_or(NO_HOST)?;
     match digits.parse() {
-        // A sign is no part of a port, though `parse` takes one.
+        // `parse` would accept a sign.
         Ok(port @ 1..) if !digits.starts_with('+') => Ok((host, Some(port))),
         _ => Err(NO_PORT),
     }
 }
 
-/// Whether it is an IP address, or a name as name servers and certificates have them; a dot at its end
-/// says that it is whole. A last label of digits alone is a spoilt address (`127.1`), not a name.
+/// Whether `host` is an IP address, or a valid name in DNS and in certificates, with or without a final dot. A name
+/// whose last label is a number is rejected: it is a mistyped address (`127.1`).
 fn is_host(host: &str) -> bool {
     let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
     let is_name = |name: HostName| {

@@ -1,11 +1,11 @@
-//! The pool's way to a new connection: a name into addresses, an address into a connection, through
-//! a proxy or not, and the handshake that makes it a certain one.
+//! How the pool opens a connection: resolve a name, connect to an address, perhaps through a proxy, and do the TLS
+//! handshake.
 //!
-//! In goes a fetch that may begin with it; what comes out is a protocol that tells the pool when it is
-//! secured, or the fetch's end. It does not know who else waits, nor what is kept.
+//! In: a fetch that may begin. Out: a protocol that reports to the pool when it is ready, or the failure of the
+//! fetch. It knows neither the other fetches nor the kept connections.
 //!
-//! Each step is one [`Stage`] of the fetch, so that a step that comes late, after a cancel, finds
-//! another stage or none and does nothing.
+//! Each step belongs to one [`Stage`] of the fetch. A step that comes late, after a cancel, finds another stage or no
+//! fetch, and does nothing.
 
 use super::connection::Exchange;
 use super::{
@@ -23,7 +23,7 @@ use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Begins: the name of whom to connect to is to become addresses.
+/// Starts the lookup of the name to connect to.
 pub(super) fn dial<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) {
     let pool = state.pool();
     let Some(fetch) = pool.fetches.get(&id) else { return };
@@ -35,7 +35,7 @@ pub(super) fn dial<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId) 
     }
 }
 
-/// A name has become addresses, or not: for [`Resolving::resolved`](dns::Resolving::resolved) to call.
+/// Continues with the result of a lookup. Must be called by [`Resolving::resolved`](dns::Resolving::resolved).
 pub fn resolved<S: Fetching>(
     state: &mut S,
     core: &mut Core<S>,
@@ -67,7 +67,7 @@ pub fn resolved<S: Fetching>(
     }
 }
 
-/// Does what the eyeballs say.
+/// Carries out the next action of the happy eyeballs.
 fn connect_next<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, next: Next<String>) {
     let limits = state.pool().limits;
     let HttpPool { fetches, proxy, .. } = state.pool();
@@ -83,7 +83,7 @@ fn connect_next<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, nex
         Next::Wait { until } => until,
         Next::Connected => None,
         Next::Failed(why) => {
-            let what = why.unwrap_or_else(|| "the name has no address".to_owned());
+            let what = why.unwrap_or_else(|| "the host name has no address".to_owned());
             let proxy = proxy.as_ref().filter(|_| fetch.origin.secure);
             let error = failure(FetchPhase::Connect, what, proxy);
             return finish(state, core, id, Err(error));
@@ -150,7 +150,7 @@ impl<S: Fetching> Factory<S> for ConnectAttempt {
         let (secured, request) = match prepare().map_err(|why| why.to_string()) {
             Ok(prepared) => prepared,
             Err(why) => {
-                // Told by a timer, since nobody may be called from within a call.
+                // Reported from a timer, since a callback never runs inside a callback.
                 cx.core.call_later(Duration::ZERO, move |state: &mut S, core| {
                     finish(state, core, id, Err(failure(FetchPhase::Tls, why, None)));
                 });
@@ -172,7 +172,7 @@ impl<S: Fetching> Factory<S> for ConnectAttempt {
     }
 }
 
-/// The connection to the origin stands: the handshake begins.
+/// Starts the TLS handshake on a connection to the origin, with its timeout.
 fn secure<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, conn: ConnId) {
     let time = state.pool().limits.tls;
     let Some(fetch) = state.pool().fetches.get_mut(&id) else { return };
@@ -185,7 +185,7 @@ fn secure<S: Fetching>(state: &mut S, core: &mut Core<S>, id: FetchId, conn: Con
     });
 }
 
-/// A proxy has connected us to the origin.
+/// Called when a proxy has opened the tunnel to the origin.
 fn tunnelled<S: Fetching>(state: &mut S, core: &mut Core<S>, conn: ConnId) {
     if let Some(id) = state.pool().fetch_on(conn) {
         secure(state, core, id, conn);

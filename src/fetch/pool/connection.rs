@@ -1,7 +1,7 @@
-//! One connection of the [`pool`](super): one request at a time goes out, one response comes
-//! back, and between them the connection is kept.
+//! One connection of the [`pool`](super): it sends one request at a time, receives the response, and is kept idle in
+//! between.
 //!
-//! It does not know whether TLS lies beneath (the log calls it `Https` in either case), nor why anybody asks.
+//! It does not know whether TLS lies beneath (the log calls it `Https` in either case), or what the requests are for.
 //!
 //! Twisted: web/_newclient.py, HTTP11ClientProtocol.
 
@@ -10,14 +10,14 @@ use crate::http::{HttpError, ResponseProgress, ResponseReader};
 use herd_reactor::{CloseReason, Context, Flow, Moment, Protocol, TimerId};
 use std::time::Duration;
 
-/// A connection to one origin.
+/// A connection to one origin. It sends one request at a time.
 #[derive(Debug)]
 pub(super) struct Exchange {
     origin: Origin,
     limits: HttpPoolLimits,
-    /// Whom the response is for, and how far it has come. Nobody: the connection is idle.
+    /// The fetch in progress, and its response so far. `None`: the connection is idle.
     current: Option<Current>,
-    /// When patience ends, and for what.
+    /// When the current wait times out. `awaited` says what it waits for.
     deadline: Moment,
     awaited: &'static str,
     timer: Option<TimerId>,
@@ -27,7 +27,7 @@ pub(super) struct Exchange {
 struct Current {
     fetch: FetchId,
     reader: ResponseReader,
-    /// Bytes of the response that are held, as the pool knows.
+    /// The number of response bytes that were reported to the pool as held.
     held: usize,
 }
 
@@ -51,8 +51,7 @@ impl Exchange {
         self.wait_for(cx, "the response's first byte", self.limits.first_byte);
     }
 
-    /// From now on `awaited` is waited for, and not longer than `time`. One timer serves all: when it
-    /// comes up early, it is set again.
+    /// Waits for `awaited`, with a timeout of `time`. One timer serves all waits: if it fires early, it is set again.
     fn wait_for<S: Fetching>(
         &mut self,
         cx: &mut Context<'_, S>,
@@ -60,19 +59,18 @@ impl Exchange {
         time: Duration,
     ) {
         let deadline = cx.now() + time;
-        // A timer that is set comes up in time unless patience has become shorter: then
-        // another takes its place.
+        // A pending timer fires in time, unless the new timeout is shorter; then it is replaced.
         let due = self.timer.and_then(|timer| cx.core.due(timer));
         if due.is_none_or(|due| due > deadline)
             && let Some(late) = self.timer.replace(cx.timer_later(time))
         {
-            // It may be the very timer that has just run.
+            // It may be the timer that has just fired.
             let _ = cx.core.cancel(late);
         }
         (self.deadline, self.awaited) = (deadline, awaited);
     }
 
-    /// Takes what the reader makes of what has come.
+    /// Handles the progress of the response.
     fn advance<S: Fetching>(
         &mut self,
         cx: &mut Context<'_, S>,
@@ -83,7 +81,10 @@ impl Exchange {
         let room = cx.state.pool().hold(current.held, held);
         current.held = held;
         match progress? {
-            ResponseProgress::More if !room => Err("no room for more responses".into()),
+            ResponseProgress::More if !room => {
+                let most = self.limits.all_bytes;
+                Err(format!("all responses together exceed {most} bytes").into())
+            }
             ResponseProgress::More => {
                 self.wait_for(cx, "more of the response", self.limits.between_bytes);
                 Ok(())
@@ -130,12 +131,12 @@ impl<S: Fetching> Protocol<S> for Exchange {
 
     fn data_received(&mut self, cx: &mut Context<'_, S>, data: &[u8]) -> Flow {
         let Some(current) = &mut self.current else {
-            return Err("the peer speaks without being asked".into());
+            return Err("the peer sent bytes without a request".into());
         };
         super::first_byte(cx.state, cx.core, current.fetch);
         let progress = current.reader.received(data);
         if let Err(why) = self.advance(cx, progress) {
-            // It may still be sending: that is not waited for.
+            // Aborted, because the peer may still be sending.
             cx.core.abort_because(cx.id, CloseReason::ProtocolFailed(why));
         }
         Ok(())
@@ -157,7 +158,7 @@ impl<S: Fetching> Protocol<S> for Exchange {
         if !left.is_zero() {
             self.wait_for(cx, self.awaited, left);
         } else if self.current.is_some() {
-            // Nothing is owed to a peer that keeps us waiting, and who asked is told at once.
+            // Aborted, because the peer does not respond, and the fetch must fail at once.
             cx.core.abort_because(cx.id, CloseReason::TimeoutError(self.awaited));
         } else {
             cx.lose_connection();
@@ -165,7 +166,7 @@ impl<S: Fetching> Protocol<S> for Exchange {
         Ok(())
     }
 
-    /// An exchange under way is finished first, if it is in time.
+    /// Closes an idle connection. An exchange in progress may finish first, within its timeouts.
     fn shutting_down(&mut self, cx: &mut Context<'_, S>) -> Flow {
         if self.current.is_none() {
             cx.lose_connection();

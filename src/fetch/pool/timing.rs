@@ -1,38 +1,38 @@
-//! How far a fetch has got, and when: values, for the log and for who asked.
+//! The phases of a fetch and their times, for the log and for the caller.
 
 use herd_reactor::Moment;
 use std::fmt;
 
-/// Why a fetch brought no response.
+/// Why a fetch has no response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchError {
-    /// How far it had got.
+    /// The phase in which it failed.
     pub phase: FetchPhase,
-    /// What happened, in words for the log. Never bytes of the peer's.
+    /// What happened, for the log. Contains no bytes from the peer.
     pub what: String,
-    /// It would happen again: the peer proves nothing, or does not speak TLS.
+    /// Whether a retry would fail, too: the peer has no valid certificate, or does not speak TLS.
     pub lasting: bool,
-    /// It was the proxy that could not be reached, or refused; not the origin.
+    /// Whether the proxy, and not the origin, was unreachable or rejected the request.
     pub by_proxy: bool,
 }
 
-/// The parts of a fetch, in their order.
+/// The phases of a fetch, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FetchPhase {
-    /// A name becomes addresses.
+    /// Resolving the name.
     Dns,
-    /// An address becomes a connection, through a proxy if there is one.
+    /// Connecting to an address, through a proxy if there is one.
     Connect,
-    /// The connection becomes a secret and certain one.
+    /// The TLS handshake.
     Tls,
-    /// The request is sent; nothing has come back.
+    /// Waiting for the first byte of the response.
     FirstByte,
-    /// The response comes.
+    /// Receiving the response.
     Body,
 }
 
 impl FetchPhase {
-    /// All of them, in their order.
+    /// All phases, in their order.
     pub const ALL: [FetchPhase; 5] = [
         FetchPhase::Dns,
         FetchPhase::Connect,
@@ -60,25 +60,25 @@ impl fmt::Display for FetchError {
     }
 }
 
-/// When a fetch got how far. What is `None` was not needed, or not reached.
+/// When each phase of a fetch ended. A time is `None` if the phase was skipped, or not reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FetchTiming {
-    /// It began to be worked on.
+    /// The fetch began.
     pub begun: Option<Moment>,
-    /// The name had become addresses.
+    /// The name was resolved.
     pub resolved: Option<Moment>,
-    /// A connection to the origin stood.
+    /// A connection to the origin was established.
     pub connected: Option<Moment>,
-    /// The handshake was done, or not needed.
+    /// The TLS handshake was done, or not needed.
     pub secured: Option<Moment>,
-    /// The first byte of the response was there.
+    /// The first byte of the response was received.
     pub first_byte: Option<Moment>,
-    /// The whole response was there.
+    /// The response was complete.
     pub ended: Option<Moment>,
 }
 
 impl FetchTiming {
-    /// When the end of a phase was reached.
+    /// When `phase` ended.
     pub fn end_of(&self, phase: FetchPhase) -> Option<Moment> {
         match phase {
             FetchPhase::Dns => self.resolved,

@@ -341,9 +341,11 @@ fn all_that_a_topology_leads_to_is_told_at_once_with_its_place_there() {
         let ended = herd.start_in(&[("https_proxy", "socks5://CANARY")], command).end();
         assert_eq!(ended.code, Some(78), "{ended:?}");
         let said = ended.stderr;
-        for (place, file) in
-            [("14:12", "two.key: "), ("15:11", "text.pem "), ("12:10", "https_proxy is no proxy")]
-        {
+        for (place, file) in [
+            ("14:12", "two.key: "),
+            ("15:11", "text.pem "),
+            ("12:10", "https_proxy is not the URL of an HTTP proxy"),
+        ] {
             let line = said.lines().find(|line| line.contains(&format!(":{place}: error: ")));
             assert!(line.is_some_and(|line| line.contains(file)), "{file}: {said}");
         }

@@ -282,7 +282,11 @@ fn an_authority_in_der_is_one_fault_and_a_new_authority_is_its_last_remedy() {
     fs::write(file(&herd, "ca.pem"), b"\x30\x82\x01\x01\x30\x03").expect("the folder is ours");
     let Ended { code, stderr, .. } = herd.run(&["check"]);
     assert_eq!(code, Some(78), "{stderr}");
-    assert_eq!(stderr.matches("it is in DER; convert it: openssl x509 -inform DER").count(), 1, "{stderr}");
+    assert_eq!(
+        stderr.matches("it is in DER; convert it: openssl x509 -inform DER").count(),
+        1,
+        "{stderr}"
+    );
     assert!(stderr.contains(": 1 fault"), "{stderr}");
     assert!(stderr.contains("only if the herd has none yet, run: herd pki init"), "{stderr}");
 }

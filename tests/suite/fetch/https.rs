@@ -737,7 +737,7 @@ fn who_has_no_connection_when_the_reactor_stops_is_told_so() {
         [FetchPhase::Tls, FetchPhase::Connect, FetchPhase::Connect, FetchPhase::Connect]
     );
     let error = stage.outcome(late).0.unwrap_err();
-    assert_eq!(error.what, "the server stops");
+    assert_eq!(error.what, "the server is stopping");
     assert_eq!(stage.fake.connections(), 1, "nothing new is begun");
     assert_eq!(stage.reactor.state().pool.fetches(), 0);
 }

@@ -358,7 +358,7 @@ fn whatever_a_proxy_answers_the_next_fetch_works() {
         (
             Does::Says("HTTP/1.1 200 OK\r\n\r\nCANARY"),
             FetchPhase::Connect,
-            "the proxy: it sent bytes behind its answer",
+            "the proxy: it sent bytes after its response",
         ),
         (
             Does::Says("HTTP/1.1 101 CANARY\r\n\r\n"),
