@@ -1,27 +1,27 @@
 //! The text of an answer: which members Google's Nearby Search has, and in which order.
 //!
-//! In: an [`Answer`] and the client's bound. Out: JSON, appended to a buffer. How it is laid out
-//! is `json.rs`'s business; that an AT line precedes it and a blank line follows, the caller's.
+//! In: an [`Answer`] and the client's bound. Out: JSON, appended to a buffer. `json.rs` lays it out; the caller
+//! writes the AT line before it and the blank line after it.
 
 use super::json::{Object, document};
 use super::raw_json::Json;
 use super::{Answer, BOUND_MAX, Found, Page, Photo, Place, Point, SearchFailure};
 
-/// About so long is a place of which all is known; more is no fault.
+/// Typical size of a place with all members, in bytes; a longer one is no error.
 const PLACE_BYTES: usize = 2_048;
 
-/// And so long one of a gazetteer,
+/// Typical size of a place of a gazetteer, in bytes.
 const TOWN_BYTES: usize = 800;
 
-/// and what stands around them.
+/// Typical size of an answer without its places, in bytes.
 const FRAME_BYTES: usize = 512;
 
-/// What stands in `info_messages` when the embedded places have to do.
+/// The text of `info_messages` when the embedded places replace a failed source.
 const FALLBACK_MESSAGE: &str =
     "The places provider failed; these places are from the gazetteer of the server itself.";
 
 impl Answer {
-    /// This answer, given in the place of a failed one of another source: it says so.
+    /// Marks this answer as a replacement for a failed source: a message to the client says so.
     pub fn into_fallback(mut self) -> Answer {
         if let Answer::Found(found) = &mut self {
             found.messages.push(FALLBACK_MESSAGE.to_string());
@@ -29,11 +29,11 @@ impl Answer {
         self
     }
 
-    /// Appends the answer to `out`, cut to its first `bound` places. No newline at the end, and
-    /// never two in a row.
+    /// Appends the answer to `out`, cut to its first `bound` places. It has no newline at the end, and never two
+    /// newlines in a row.
     ///
-    /// `bound`: 1 to [`BOUND_MAX`], as a WHATSAT has it; more is cut to that.
-    /// Size: some 800 bytes a place, so about 16 KB at most for a gazetteer.
+    /// `bound`: 1 to [`BOUND_MAX`], as in a WHATSAT; a larger one is reduced to that.
+    /// Size: some 800 bytes per place, so at most about 16 KB for a gazetteer.
     pub fn write(&self, bound: usize, out: &mut Vec<u8>) {
         match self {
             Answer::Found(found) => found.write(bound, out, |_| ()),
@@ -47,8 +47,8 @@ impl Answer {
         }
     }
 
-    /// What a client reads of the first place: its name, id, types and vicinity, each empty if it is absent,
-    /// and its location. None if there is no place.
+    /// The first place as a client reads it: its name, id, types and vicinity, each empty if absent, and its
+    /// location. `None` if there is no place.
     pub fn first(&self) -> Option<([String; 4], Option<Point>)> {
         let mut text = Vec::new();
         self.write(1, &mut text);
@@ -66,8 +66,8 @@ impl Answer {
         place.is_object().then(|| ([name, place_id, words.join(", "), vicinity], location))
     }
 
-    /// How many bytes [`Answer::write`] appends for this bound. It is a guess where the text has still to be
-    /// composed: right for a gazetteer, and sometimes too few for places of which more is known.
+    /// The number of bytes that [`Answer::write`] appends for this bound. It is an estimate if the text is not
+    /// rendered yet: good for a gazetteer, and sometimes too small for places with more members.
     pub fn bytes(&self, bound: usize) -> usize {
         match self {
             Answer::Found(_) => FRAME_BYTES + self.count(bound) * TOWN_BYTES,
@@ -76,8 +76,8 @@ impl Answer {
         }
     }
 
-    /// The `status` that [`Answer::write`] writes for this bound: `OK`, `ZERO_RESULTS`, or that of
-    /// the failure. For the log.
+    /// The `status` that [`Answer::write`] writes for this bound: `OK`, `ZERO_RESULTS`, or that of the failure. For
+    /// the log.
     pub fn status(&self, bound: usize) -> &'static str {
         match self {
             Answer::Found(_) => status(self.count(bound)),
@@ -86,7 +86,7 @@ impl Answer {
         }
     }
 
-    /// How many places [`Answer::write`] writes for this bound.
+    /// The number of places that [`Answer::write`] writes for this bound.
     pub fn count(&self, bound: usize) -> usize {
         match self {
             Answer::Found(Found { places, .. }) => first(places, bound).len(),
@@ -97,7 +97,7 @@ impl Answer {
 }
 
 impl Found<'_> {
-    /// What was found as text, so that nothing of what it was read from is needed any more.
+    /// Renders the places as text, which no longer borrows from the input.
     pub(super) fn render(&self) -> Page {
         let mut text = Vec::with_capacity((self.places.len() + 1) * PLACE_BYTES);
         let mut ends = Vec::with_capacity(self.places.len() + 1);
@@ -105,7 +105,7 @@ impl Found<'_> {
         Page::new(text, ends, status(self.places.len()))
     }
 
-    /// `end`: as of [`Object::objects`], for the results.
+    /// `end` is called as in [`Object::objects`], for the results.
     fn write(&self, bound: usize, out: &mut Vec<u8>, end: impl FnMut(usize)) {
         let places = first(&self.places, bound);
         document(out, |reply| {
@@ -160,7 +160,7 @@ fn result(result: &mut Object<'_>, place: &Place<'_>) {
     if let Some(rating) = business.rating {
         result.scalar("rating", rating);
     }
-    // Deprecated by Google, and there equal to the id ever since.
+    // Deprecated by Google, and equal to the id since then.
     result.string("reference", &*place.place_id);
     result.string("scope", place.scope.as_str());
     result.strings("types", &place.types);

@@ -1,18 +1,18 @@
-//! Decimals as text: what a client wrote, made into what a source wants, without a float between.
+//! Decimals as text: converts what a client wrote to the form that a source expects, without a float in between.
 //!
-//! A float would do for finding places. But 0.1 km is 100 m, not 100.00000000000001, and equal
-//! questions should look equal.
+//! A float would be precise enough to find places. But 0.1 km must become 100 m, not 100.00000000000001, and equal
+//! questions must be equal as text.
 
-/// So many digits behind the point are kept: of metres, an atom's width.
+/// Number of fraction digits that are kept; for metres, the size of an atom.
 const FRACTION_DIGITS_MAX: usize = 9;
 
-/// A signed decimal as others want it: without a leading plus, its digits untouched.
+/// A signed decimal without a leading plus, its digits unchanged.
 pub(super) fn without_plus(text: &[u8]) -> String {
     String::from_utf8_lossy(text.strip_prefix(b"+").unwrap_or(text)).into_owned()
 }
 
-/// An unsigned decimal, its point moved `places` digits to the right; without noughts that say
-/// nothing. What is less than `least` becomes that: nobody answers a radius of nothing.
+/// An unsigned decimal with its point moved `places` digits to the right, without redundant zeros. A zero becomes
+/// `least`, because services reject a radius of 0.
 pub(super) fn shifted(text: &[u8], places: usize, least: &str) -> String {
     let text = String::from_utf8_lossy(text);
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));

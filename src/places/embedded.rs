@@ -1,32 +1,31 @@
-//! The gazetteer in the binary: 263,206 towns, districts and airports, known without asking.
+//! The gazetteer in the binary: 263,206 towns, districts and airports, which need no request.
 //!
-//! `data/places.bin`, written by `tools/make_places`, is searched where the linker put it. There is
-//! nothing to load: the compiler itself checks the header and finds the columns (a file of another
-//! version does not compile), pages come in as they are touched, and all processes of a herd share
-//! them. Whether the checksum is right and every row in its place, a test says.
+//! `data/places.bin`, written by `tools/make_places`, is searched in place. Nothing is loaded: the compiler checks
+//! the header and finds the columns (a file of another version does not compile), the kernel maps pages as they are
+//! used, and all processes of a herd share them. A test checks the checksum and the order of the rows.
 //!
-//! All numbers are little endian. `rows`, `bands` and `regions` stand in the header:
+//! All numbers are little endian. The header contains `rows`, `bands` and `regions`:
 //!
 //! ```text
 //! 0    magic b"HERDPLAC"
-//! 8    u32 version, 1
+//! 12   u32 CRC-32 of everything after the header
 //! 12   u32 CRC-32 of everything behind the header
 //! 16   u32 rows, u32 bands, u32 regions
-//! 28   u32 x 11: where each section begins, from the start of the file
+//! 28   u32 x 11: the offset of each section from the start of the file
 //! 72   bands          u32 x (bands + 1)   first row of each band of 0.25 degree, from the south
 //!      latitudes      i32 x rows          1e-5 degree
 //!      longitudes     i32 x rows          1e-5 degree
 //!      ids            u32 x rows          GeoNames id; or an airport's code, four ASCII bytes
-//!      prominences    u16 x rows          see grid.rs; an airport has that of a town like it
+//!      prominences    u16 x rows          see grid.rs; an airport has that of a comparable town
 //!      kinds          u8  x rows          0 locality, 1 neighborhood, 2 airport
-//!      regions        u16 x rows          which region
-//!      blocks         u32 x (rows / 32)   where in `names` every 32nd row begins; rounded up
-//!      region_starts  u16 x (regions + 1) where in `region_text` each begins
+//!      regions        u16 x rows          index of the region
+//!      blocks         u32 x (rows / 32)   offset in `names` of every 32nd row; rounded up
+//!      region_starts  u16 x (regions + 1) offset of each region in `region_text`
 //!      region_text    "CA, USA" "France"  one after the other
-//!      names          u8 length, UTF-8    for each row; an airport has a tab and its town behind
+//!      names          u8 length, UTF-8    for each row; an airport has a tab and its town appended
 //! ```
 //!
-//! Rows are in order of band, longitude, latitude, kind, id, as `grid.rs` needs them.
+//! Rows are sorted by band, longitude, latitude, kind, id, as `grid.rs` requires.
 //!
 //! Sources of the data, and their licences: `NOTICE`.
 
@@ -50,17 +49,17 @@ const ATTRIBUTIONS: [&str; 2] = [
 const LOCALITY: u8 = 0;
 const NEIGHBORHOOD: u8 = 1;
 
-/// How far an airport reaches from its reference point.
+/// The assumed radius of an airport around its reference point.
 const AIRPORT_RADIUS_M: f64 = 1_500.0;
 
-/// Towns and airports out of the binary. Always answers at once: some microseconds.
+/// Towns and airports from the binary. This source always answers at once, within microseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Embedded {
     rank: Rank,
 }
 
 impl Embedded {
-    /// The gazetteer, with its places in this order. Free: there is only one, and it is there.
+    /// The gazetteer, with its places in this order. Costs nothing: the data is in the binary.
     pub const fn new(rank: Rank) -> Embedded {
         Embedded { rank }
     }
@@ -93,11 +92,11 @@ struct EmbeddedColumns {
     names: &'static [u8],
 }
 
-/// Rows to a block of names.
+/// Rows per block of names.
 const BLOCK_ROWS: usize = 32;
 
 impl EmbeddedColumns {
-    /// Finds the columns. Panics, which is to say does not compile, unless this is such a file.
+    /// Finds the columns. If the file is not valid, it panics, so the program does not compile.
     const fn new(file: &'static [u8]) -> EmbeddedColumns {
         assert!(matches!(file.first_chunk(), Some(b"HERDPLAC")), "not a file of places");
         assert!(word(file, 8) == 1, "a file of places of another version");
@@ -156,7 +155,7 @@ impl EmbeddedColumns {
         utf8(&self.region_text[start(region)..start(region + 1)])
     }
 
-    /// An index of every row would be a megabyte; one of every 32nd and a short walk is 33 KB.
+    /// An index of every row would take a megabyte; one of every 32nd row, with a short walk, takes 33 KB.
     fn text(&self, row: usize) -> &'static str {
         let block = u32::from_le_bytes(self.blocks[row / BLOCK_ROWS]) as usize;
         let mut names = &self.names[block..];
@@ -186,7 +185,7 @@ impl grid::Columns for EmbeddedColumns {
     }
 }
 
-/// The number at this offset of the file.
+/// The 32-bit number at this offset of the file.
 const fn word(file: &[u8], at: usize) -> usize {
     match file.split_at(at).1.first_chunk() {
         Some(bytes) => u32::from_le_bytes(*bytes) as usize,
@@ -194,7 +193,7 @@ const fn word(file: &[u8], at: usize) -> usize {
     }
 }
 
-/// Where a section begins, by the header.
+/// The offset of a section, from the header.
 const fn start(file: &[u8], index: usize) -> usize {
     word(file, 28 + 4 * index)
 }
@@ -204,7 +203,7 @@ const fn section(file: &'static [u8], index: usize, length: usize) -> &'static [
     file.split_at(start(file, index)).1.split_at(length).0
 }
 
-/// A section of numbers of so many bytes.
+/// A section of numbers with `WIDTH` bytes each.
 const fn column<const WIDTH: usize>(
     file: &'static [u8],
     index: usize,
@@ -213,7 +212,7 @@ const fn column<const WIDTH: usize>(
     section(file, index, count * WIDTH).as_chunks().0
 }
 
-/// What a test has read is UTF-8.
+/// A test has checked that all texts are UTF-8.
 fn utf8(text: &'static [u8]) -> &'static str {
     str::from_utf8(text).expect("data/places.bin holds UTF-8")
 }

@@ -1,38 +1,39 @@
-//! What one line of a file says of a place, in whatever format it says it.
+//! The contents of one record of a file, in any format.
 //!
-//! `geonames.rs` and `geojson.rs` make an [`Entry`] of a line, `file.rs` keeps it. What is in one has
-//! been checked: the point is on the globe, every text is one line that may be shown.
+//! `geonames.rs` and `geojson.rs` parse a record into an [`Entry`], and `file.rs` stores it. An entry has been
+//! checked: the point is on the globe, and every text is one printable line.
 
 use std::borrow::Cow;
 
 use super::grid::E5;
 
-/// Google's words for what a place is.
+/// Google's words for the kind of a place.
 pub(super) type Types = Vec<Cow<'static, str>>;
 
-/// These words alone: of what is only a place on the map.
+/// Types that consist of these words only, for a place that is not an establishment.
 pub(super) fn words(words: &[&'static str]) -> Types {
     words.iter().map(|&word| word.into()).collect()
 }
 
-/// The types of what may be visited: these words, most telling first, and Google's for all that may.
+/// The types of an establishment: these words, the most specific first, and then Google's words for all
+/// establishments.
 pub(super) fn establishment<'t>(telling: impl IntoIterator<Item = &'t str>) -> Types {
     let all = ["point_of_interest", "establishment"];
     let telling = telling.into_iter().filter(|word| !all.contains(word));
     telling.map(|word| word.to_owned().into()).chain(all.map(Cow::Borrowed)).collect()
 }
 
-/// What one record says of a place. Texts are one line each and may be empty, but for the name.
+/// The contents of one record. Each text is one line, and may be empty except for the name.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {
     pub(super) position: E5Point,
     pub(super) population: u64,
     pub(super) types: Types,
     pub(super) name: String,
-    /// Empty: the line's number will do.
+    /// The id; if empty, the id is made from the line's number.
     pub(super) place_id: String,
     pub(super) vicinity: String,
-    /// The town it is in or is.
+    /// The town that it is in, or its own name if it is a town.
     pub(super) locality: String,
     pub(super) region: String,
     pub(super) attribution: Option<&'static str>,
@@ -41,19 +42,19 @@ pub(super) struct Entry {
 /// Why a record gives no [`Entry`].
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum NoEntry {
-    /// It is wrong, and so is the file; the text is read behind the number of its line.
+    /// The record is faulty, so the file is rejected. The message follows the line's number.
     Fault(String),
-    /// There is nothing wrong with it, but it is no place nearby, for one of the reasons below.
+    /// The record is valid, but is not a place that a client may look for, for one of the reasons below.
     PassedOver(&'static str),
 }
 
-/// A reason, read behind `2 records`: it is nowhere, or a line or an area.
-pub(super) const NO_POINT: &str = "with no Point";
-/// A reason: nobody could ask for it.
-pub(super) const NO_NAME: &str = "with no name";
-/// A reason: it was a place.
-pub(super) const CLOSED: &str = "of places that are permanently closed";
-/// A reason: what is nearby is in it.
+/// The record has no location, or is a line or an area. This text follows `2 records`.
+pub(super) const NO_POINT: &str = "without a Point";
+/// The record has no name. This text follows `2 records`.
+pub(super) const NO_NAME: &str = "without a name";
+/// The place is closed. This text follows `2 records`.
+pub(super) const CLOSED: &str = "of permanently closed places";
+/// The record is an area that contains the places nearby. This text follows `2 records`.
 pub(super) const REGION: &str = "of countries, states or counties";
 
 impl From<String> for NoEntry {
@@ -62,7 +63,7 @@ impl From<String> for NoEntry {
     }
 }
 
-/// A point on the globe in hundred-thousandths of a degree.
+/// A point on the globe, in hundred-thousandths of a degree.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct E5Point {
     pub(super) latitude: i32,
@@ -70,7 +71,7 @@ pub(super) struct E5Point {
 }
 
 impl E5Point {
-    /// From degrees; an error if they are not on the globe.
+    /// Converts degrees; an error if they are out of range.
     pub(super) fn new(latitude: f64, longitude: f64) -> Result<E5Point, String> {
         let checked = |what: &str, degrees: f64, limit: f64| match degrees {
             on if on.abs() <= limit => Ok((on * f64::from(E5)).round() as i32),
@@ -83,16 +84,16 @@ impl E5Point {
     }
 }
 
-/// A text as it may be shown: no control characters, single blanks, none at the ends.
+/// Makes a text printable on one line: no control characters, single spaces, none at the ends.
 pub(super) fn one_line(text: &str) -> String {
     let apart = |c: char| c.is_whitespace() || c.is_control();
     let words: Vec<&str> = text.split(apart).filter(|word| !word.is_empty()).collect();
     words.join(" ")
 }
 
-/// What follows a town in a short address, from codes: `CA, USA`, `UK`, `FR`.
+/// The region after a town in a short address, from its codes: `CA, USA`, `UK`, `FR`.
 ///
-/// The names of 250 countries are not worth their place here; two are better known by another.
+/// The names of 250 countries are not worth their memory; two countries are better known by another code.
 pub(super) fn region(country: &str, division: &str) -> String {
     let division = one_line(division.strip_prefix("US-").unwrap_or(division));
     match country {

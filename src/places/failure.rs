@@ -1,30 +1,30 @@
-//! Why no places could be looked for: Google's words for it, and ours.
+//! Why a search failed: Google's status, and our message.
 //!
-//! A client is told one of the few texts below, which stay as they are from version to version.
-//! What an upstream said stands in the log, scrubbed: it may hold project numbers or worse.
+//! A client gets one of the few messages below, which stay the same from version to version. The provider's own
+//! message is only logged, and scrubbed: it may contain project numbers or secrets.
 
 use std::time::Duration;
 
-/// Why no places could be looked for.
+/// Why a search failed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SearchFailure {
-    /// The kind, in Google's words.
+    /// The status in Google's words.
     pub status: SearchStatus,
-    /// For people, and ours: never an upstream's text, which may hold keys or addresses.
+    /// A message for people. It is always ours: the provider's text may contain keys or addresses.
     pub message: String,
 }
 
 impl SearchFailure {
-    /// The source does not take our key, or we have none. Asking again does not help.
+    /// The provider rejects our key, or we have none. A retry does not help.
     pub fn refused() -> SearchFailure {
         let message = "The places provider refused the server's credentials.".to_string();
         SearchFailure { status: SearchStatus::RequestDenied, message }
     }
 
-    /// Too many questions; `retry_after`: when there may be more, if that is known.
+    /// Too many questions. `retry_after` is the pause before a retry, if it is known.
     pub fn limited(retry_after: Option<Duration>) -> SearchFailure {
         let when = match retry_after {
-            // Rounded up, so that whoever waits so long does not come too early.
+            // Rounded up, so that a client that waits for this long does not retry too early.
             Some(pause) => format!("after {} s", pause.as_secs_f64().ceil().max(1.0)),
             None => "later".to_string(),
         };
@@ -32,35 +32,35 @@ impl SearchFailure {
         SearchFailure { status: SearchStatus::OverQueryLimit, message }
     }
 
-    /// No answer, or none that makes sense. `phase`: a word for how far it came: `dns`, `connect`,
+    /// No answer, or one that makes no sense. `phase` is the phase in which the request failed: `dns`, `connect`,
     /// `tls`, `first byte`, `body`, `answer`.
     pub fn unanswered(phase: &str) -> SearchFailure {
         let message = format!("The places provider did not answer (phase: {phase}).");
         SearchFailure { status: SearchStatus::UnknownError, message }
     }
 
-    /// The source did not understand the question. To be logged as an error: it is ours.
+    /// The provider did not understand the question. This is a bug of ours, so it is logged as an error.
     pub fn misunderstood() -> SearchFailure {
         let message = "The places provider did not understand the server's question.".to_string();
         SearchFailure { status: SearchStatus::InvalidRequest, message }
     }
 }
 
-/// Google's names for the ways in which a search fails.
+/// Google's status words for failed searches.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SearchStatus {
-    /// The key is missing or refused.
+    /// The key is missing or rejected.
     RequestDenied,
-    /// Too many questions: a quota, or a queue of ours that is full.
+    /// Too many questions: a quota is used up, or a queue of ours is full.
     OverQueryLimit,
-    /// The source did not answer, or not sensibly. Asking again may help.
+    /// The source did not answer, or the answer made no sense. A retry may help.
     UnknownError,
-    /// The source did not understand the question: a bug of ours.
+    /// The provider did not understand the question: a bug of ours.
     InvalidRequest,
 }
 
 impl SearchStatus {
-    /// As it stands in the reply: `UNKNOWN_ERROR`.
+    /// The word in the reply: `UNKNOWN_ERROR`.
     pub const fn as_str(self) -> &'static str {
         match self {
             SearchStatus::RequestDenied => "REQUEST_DENIED",

@@ -1,24 +1,24 @@
-//! Cuts a file of GeoJSON into its Features, and knows the line each begins on.
+//! Splits a GeoJSON file into its Features, and records the line on which each begins.
 //!
-//! In: any reader, and any of these layouts, of which the file says nothing:
+//! In: any reader, with any of these layouts, which it detects:
 //!
 //! ```text
 //!     {"type":"FeatureCollection","features":[{..},{..}]}   on one line or many
-//!     {..}                                                  a Feature a line, or on several
+//!     {..}                                                  one Feature per line, or over several
 //!     RS {..}                                               each after a record separator (RFC 8142)
 //! ```
 //!
-//! Out: the bytes of each Feature. Of JSON it knows texts and brackets, enough to say where an object
-//! ends; whether it is JSON between them, `geojson.rs` says, also of what is no object in a list. What
-//! stands beside the list of a collection (`crs`, `name`) has to be JSON and is passed over. An object is a
-//! collection if it has a list of features and no other `type`. No more is kept than one Feature and what
-//! stands beside the list, each of at most [`FEATURE_BYTES_MAX`]; brackets are counted, not descended into.
+//! Out: the bytes of each Feature. It understands strings and brackets, which is enough to find the end of an
+//! object; `geojson.rs` checks whether the bytes in between are JSON, also for items of a list that are not
+//! objects. The members beside the list of a collection (`crs`, `name`) must be JSON, and are skipped. An object is
+//! a collection if it has a list of features and no other `type`. It buffers at most one Feature and the members
+//! beside the list, each of at most [`FEATURE_BYTES_MAX`]; brackets are counted without recursion.
 //!
-//! After a fault the next Feature is looked for behind a record separator, or on the next line if the
-//! faulty one is of one line: each fault of such files is told. Where the layout is another, what
-//! follows cannot be trusted, and the fault is the last.
+//! After an error it continues after the next record separator, or on the next line if the faulty Feature is on one
+//! line. So every error of such files is reported. In other layouts, what follows the error cannot be trusted, and
+//! the error is the last one.
 //!
-//! Source: RFC 7946, section 3.3; RFC 8142, section 2.3 (a text that is cut off by the next one).
+//! Source: RFC 7946, section 3.3; RFC 8142, section 2.3 (a text that is truncated by the next one).
 
 use std::io::{self, BufRead};
 
@@ -26,12 +26,12 @@ use super::raw_json::{DEPTH_MAX, Json, NotJson};
 use super::records::{RecordFault, RecordReader, skip_byte_order_mark};
 use super::scan::plain_bytes;
 
-/// The longest Feature: an area may have a hundred thousand corners, only to be passed over.
+/// Longest Feature in bytes. An area, which is skipped, may have a hundred thousand corners.
 const FEATURE_BYTES_MAX: usize = 1 << 24;
 
 const RECORD_SEPARATOR: u8 = 0x1e;
 
-/// What stands before the next byte in the list of a collection.
+/// What precedes the next byte in the list of a collection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Before {
     Bracket,
@@ -39,21 +39,21 @@ enum Before {
     Comma,
 }
 
-/// Cuts a file into Features.
+/// Splits a file into Features.
 #[derive(Debug)]
 pub(super) struct Features<R> {
     reader: R,
     /// The line of the next byte.
     line: usize,
-    /// Within the list of a collection.
+    /// Set while the reader is within the list of a collection.
     list: Option<Before>,
-    /// The collection as far as its list, and the line it begins on.
+    /// The line on which the collection begins, and its text up to the list.
     collection: (usize, Vec<u8>),
-    /// A record separator was seen: a fault ends with the next.
+    /// Whether a record separator was found. Then an error ends at the next separator.
     is_sequence: bool,
     is_over: bool,
     record: Vec<u8>,
-    /// The brackets that close what is open.
+    /// The closing brackets of all open brackets.
     open: Vec<u8>,
 }
 
@@ -72,28 +72,28 @@ impl<R: BufRead> Features<R> {
         })
     }
 
-    /// The byte that comes next.
+    /// Returns the next byte without consuming it.
     fn peek(&mut self) -> Result<Option<u8>, RecordFault> {
         let next = self.reader.fill_buf().map(|ahead| ahead.first().copied());
         next.map_err(|error| self.fatal(error.to_string()))
     }
 
-    /// Passes over the byte that comes next.
+    /// Skips the next byte.
     fn skip(&mut self, byte: u8) {
         self.line += usize::from(byte == b'\n');
         self.reader.consume(1);
     }
 
-    /// Takes the byte that comes next into the record.
+    /// Moves the next byte to the record.
     fn take(&mut self, byte: u8) {
         self.record.push(byte);
         self.skip(byte);
     }
 
-    /// Takes what comes next as far as no byte of it ends a text, or begins or ends a text or a bracket
-    /// elsewhere, and no line ends.
+    /// Moves the following bytes to the record, up to the next byte that has a meaning here: the end of a string, or
+    /// outside of a string a quote, a bracket or a line end.
     fn take_plain(&mut self, is_text: bool) {
-        // An error is for who looks at the next byte.
+        // The next `peek` reports the error.
         let ahead = self.reader.fill_buf().unwrap_or_default();
         let room = FEATURE_BYTES_MAX.saturating_sub(self.record.len());
         let ahead = &ahead[..ahead.len().min(room)];
@@ -110,15 +110,15 @@ impl<R: BufRead> Features<R> {
         RecordFault { line: self.line, message: message.into() }
     }
 
-    /// Takes a value that begins with `first` into `record`. False: it is a collection, and its Features
-    /// come next.
+    /// Reads a value that begins with `first` into `record`. Returns false if it is a collection, whose Features
+    /// follow.
     fn value(&mut self, first: u8) -> Result<bool, RecordFault> {
         self.record.clear();
         self.open.clear();
         if b"{[\"".contains(&first) {
             return self.go_on(self.list.is_some());
         }
-        // A number or a word.
+        // A number, or a word such as null.
         while let Some(byte) = self.peek()?.filter(|byte| !b" \t\r\n,]".contains(byte))
             && self.record.len() < FEATURE_BYTES_MAX
         {
@@ -127,7 +127,7 @@ impl<R: BufRead> Features<R> {
         Ok(true)
     }
 
-    /// Takes the rest of a collection behind its list. True: it was none, but a Feature with an empty list.
+    /// Reads the rest of a collection after its list. Returns true if it is a Feature with an empty list instead.
     fn rest(&mut self, is_empty: bool) -> Result<bool, RecordFault> {
         self.list = None;
         std::mem::swap(&mut self.record, &mut self.collection.1);
@@ -139,13 +139,13 @@ impl<R: BufRead> Features<R> {
             Ok((true, 1)) => return Ok(false),
             Ok((false, _)) if is_empty => return Ok(true),
             Ok((true, _)) => "has two members named features",
-            Ok((false, _)) => "has a list of features and is no FeatureCollection",
+            Ok((false, _)) => "has a list of features, but is not a FeatureCollection",
             Err(_) => "is not JSON beside its list of features",
         };
         Err(RecordFault { line: self.collection.0, message: message.into() })
     }
 
-    /// Takes a value, or what is left of one, until all that is open is closed. `is_feature`: it can be no
+    /// Reads a value, or the rest of one, until all brackets are closed. `is_feature` means that it cannot be a
     /// collection.
     fn go_on(&mut self, mut is_feature: bool) -> Result<bool, RecordFault> {
         let line = self.line;
@@ -181,7 +181,7 @@ impl<R: BufRead> Features<R> {
                     }
                     self.open.push(b']');
                 }
-                // In ASCII what closes stands two behind what opens.
+                // In ASCII a closing bracket is two after its opening bracket.
                 b'{' | b'[' => self.open.push(byte + 2),
                 b'}' | b']' if self.open.pop() != Some(byte) => {
                     return self.broken(line, "is not JSON: its brackets do not match");
@@ -194,11 +194,11 @@ impl<R: BufRead> Features<R> {
         }
     }
 
-    /// Why `byte`, which comes next, cannot belong to the object.
+    /// Why the next byte, `byte`, cannot belong to the object.
     fn what_ends_it(&mut self, byte: u8, is_text: bool) -> Option<&'static str> {
         match byte {
             RECORD_SEPARATOR => Some("is cut off by a record separator"),
-            b'\n' if is_text => Some("is not JSON: a text does not end on its line"),
+            b'\n' if is_text => Some("is not JSON: a string does not end on its line"),
             b'{' if !is_text && !self.is_sequence && self.needs_a_comma_on_this_line() => {
                 Some("is cut off by the next line")
             }
@@ -207,14 +207,14 @@ impl<R: BufRead> Features<R> {
             }
             _ if self.record.len() >= FEATURE_BYTES_MAX => {
                 self.is_over = true;
-                Some("is longer than 16 MiB; leave it out: a place is a Point, and shorter")
+                Some("is longer than 16 MiB; remove it: a place is a Point, and shorter")
             }
             _ => None,
         }
     }
 
-    /// Whether a line begins, and a value has just ended: between it and an object there is a comma, or the first
-    /// is cut off.
+    /// Whether a line begins just after a value. An object that follows must be separated by a comma; without one,
+    /// the first object is truncated.
     fn needs_a_comma_on_this_line(&self) -> bool {
         let last = self.record.trim_ascii_end().last();
         self.record.ends_with(b"\n") && last.is_some_and(|byte| !b"{[,:".contains(byte))
@@ -231,7 +231,7 @@ impl<R: BufRead> Features<R> {
         before.is_some_and(|before| !before.ends_with(b"\\"))
     }
 
-    /// A fault of the object that begins on `line`. Goes on to where the next may begin.
+    /// Reports an error of the object that begins on `line`. Skips to where the next object may begin.
     fn broken(&mut self, line: usize, message: &str) -> Result<bool, RecordFault> {
         let is_one_line = memchr::memchr(b'\n', self.record.trim_ascii_end()).is_none();
         self.is_over |= self.list.is_some() || !(self.is_sequence || is_one_line);
@@ -253,7 +253,11 @@ impl<R: BufRead> RecordReader for Features<R> {
         while !self.is_over {
             let Some(byte) = self.peek()? else {
                 match self.list {
-                    Some(_) => return Err(self.fatal("the list of features is cut off")),
+                    Some(_) => {
+                        return Err(
+                            self.fatal("the list of features is cut off by the end of the file")
+                        );
+                    }
                     None => break,
                 }
             };
@@ -284,11 +288,11 @@ impl<R: BufRead> RecordReader for Features<R> {
                     }
                 }
                 (Some(_), _) => {
-                    let what = "is not JSON: a list of features has one comma between two of them";
+                    let what = "is not JSON: two features must be separated by one comma";
                     return Err(self.fatal(what));
                 }
                 (None, _) => {
-                    let what = "is no GeoJSON: a Feature or a FeatureCollection begins with {";
+                    let what = "is not GeoJSON: a Feature or a FeatureCollection begins with {";
                     return Err(self.fatal(what));
                 }
             }
@@ -297,7 +301,7 @@ impl<R: BufRead> RecordReader for Features<R> {
     }
 }
 
-/// Whether an object is a collection by its `type`, or has none; and how many members are named features.
+/// Whether the `type` of an object is FeatureCollection or absent; and the number of its members named features.
 fn kind(object: &[u8]) -> Result<(bool, usize), NotJson> {
     let (mut is_collection, mut lists) = (true, 0);
     Json::document(object)?.each_member(|key, value| match key {
@@ -312,7 +316,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Line and text of each record, or of each fault.
+    /// The line and the text of each record, or of each error.
     fn cut(bytes: &[u8]) -> Vec<(usize, String)> {
         let mut features = Features::new(io::BufReader::with_capacity(4, bytes)).unwrap();
         let mut all = Vec::new();
@@ -356,7 +360,7 @@ mod tests {
         ] {
             let expected = [(2, "{\"a\":1}".into()), (3, "{\"features\":[{}]}".into())];
             assert_eq!(cut(text.as_bytes()), expected, "{text}");
-            // Two of them.
+            // The file contains two collections.
             assert_eq!(
                 cut([&text, text.trim_start_matches('\u{feff}')].concat().as_bytes()).len(),
                 4,
@@ -415,10 +419,10 @@ mod tests {
                 "{\"a\":1\n{}\n{]\n{}",
                 "1 is cut off by the next line,2,3 is not JSON: its brackets do not match,4",
             ),
-            ("{\"a\n{}", "1 is not JSON: a text does not end on its line,2"),
+            ("{\"a\n{}", "1 is not JSON: a string does not end on its line,2"),
             (
                 "\x1e{\n\"a\":1\n\x1e{}\n\x1e{\"\n}\x1e{\"\x1e{}",
-                "1 is cut off by a record separator,3,4 is not JSON: a text does not end on its line,5 is cut off by a record separator,5",
+                "1 is cut off by a record separator,3,4 is not JSON: a string does not end on its line,5 is cut off by a record separator,5",
             ),
             ("{}\n{\"a\":[{}]", "1,2 is cut off by the end of the file"),
         ] {
@@ -439,26 +443,26 @@ mod tests {
             ("{\"features\":[\n{\"a\":1},\n{\"b\":]},\n{}\n]}", 3, "brackets do not match"),
             ("{\"features\":[{},\n", 2, "the list of features is cut off"),
             ("{\"features\":[{}],\n\"crs\":{", 1, "is cut off by the end of the file"),
-            ("{\"features\":[\n{}\n{}]}", 3, "one comma between"),
-            ("{\"features\":[,,{}]}", 1, "one comma between"),
-            ("{\"features\":[{},,{}]}", 1, "one comma between"),
-            ("{\"features\":[{},\n]}", 2, "one comma between"),
-            ("{\"features\":[null 7]}", 1, "one comma between"),
-            ("{\"features\":[{}:{}]}", 1, "one comma between"),
+            ("{\"features\":[\n{}\n{}]}", 3, "separated by one comma"),
+            ("{\"features\":[,,{}]}", 1, "separated by one comma"),
+            ("{\"features\":[{},,{}]}", 1, "separated by one comma"),
+            ("{\"features\":[{},\n]}", 2, "separated by one comma"),
+            ("{\"features\":[null 7]}", 1, "separated by one comma"),
+            ("{\"features\":[{}:{}]}", 1, "separated by one comma"),
             ("{nonsense \"features\":[{}]}", 1, "is not JSON before its list"),
             ("{\"a\" \"features\":[{}]}", 1, "is not JSON before its list"),
             ("{\"a\":1 \"features\":[{}]}", 1, "is not JSON before its list"),
             ("{\"features\":[{}] nonsense}", 1, "is not JSON beside its list"),
             ("{\"features\":[{}],}", 1, "is not JSON beside its list"),
-            ("{\"features\":[{}]}nonsense", 1, "is no GeoJSON"),
+            ("{\"features\":[{}]}nonsense", 1, "is not GeoJSON"),
             ("{\"features\":[{}],\"features\":[{}]}", 1, "two members named features"),
             ("{\"features\":null,\"features\":[{}]}", 1, "two members named features"),
-            ("{\"features\":[{}],\"type\":\"Feature\"}", 1, "is no FeatureCollection"),
+            ("{\"features\":[{}],\"type\":\"Feature\"}", 1, "is not a FeatureCollection"),
             ("{\n \"type\": \"Fea\nture\",\n \"a\": {}\n}\n", 1, "does not end on its line"),
-            ("[\n{}\n]", 1, "is no GeoJSON"),
-            ("name,lat,lon\nBar,1,2\n", 1, "is no GeoJSON"),
-            ("<html>\n", 1, "is no GeoJSON"),
-            ("\u{0}{}", 1, "is no GeoJSON"),
+            ("[\n{}\n]", 1, "is not GeoJSON"),
+            ("name,lat,lon\nBar,1,2\n", 1, "is not GeoJSON"),
+            ("<html>\n", 1, "is not GeoJSON"),
+            ("\u{0}{}", 1, "is not GeoJSON"),
         ] {
             let all = cut(text.as_bytes());
             let faults: Vec<_> = all.iter().filter(|(_, text)| text.starts_with('!')).collect();
@@ -488,7 +492,7 @@ mod tests {
         assert!(features.next().unwrap().is_some());
         assert_eq!(
             features.next().unwrap_err().to_string(),
-            "line 2: is longer than 16 MiB; leave it out: a place is a Point, and shorter"
+            "line 2: is longer than 16 MiB; remove it: a place is a Point, and shorter"
         );
         assert!(features.record.capacity() <= 2 * FEATURE_BYTES_MAX);
         assert_eq!(features.next(), Ok(None));

@@ -1,16 +1,15 @@
-//! What a source wants fetched, and what it is told came back.
+//! The requests of a source, and the replies to them.
 //!
-//! A source on the network knows what to ask and how to read the answer, and nothing of sockets,
-//! clocks or retries. So it says a [`Fetch`]; its caller makes one HTTP exchange of that,
-//! hands over the [`Reply`], and gets a [`ParsedReply`].
+//! A source on the network knows what to ask and how to read the reply, but nothing of sockets, clocks or retries.
+//! So it returns a [`Fetch`]. Its caller performs one HTTP exchange, passes in the [`Reply`], and gets a
+//! [`ParsedReply`].
 //!
 //! ```text
-//!     Query --nearby--> Fetch ==(somebody's HTTP client)==> Reply --read--> ParsedReply
+//!     Query --nearby--> Fetch ==(an HTTP client)==> Reply --read--> ParsedReply
 //! ```
 //!
-//! Whoever runs it adds the headers that belong to the connection (`Host`, `Content-Length`,
-//! `Connection`), `User-Agent`, and `Accept-Encoding: identity`: a reply that is encoded all the
-//! same is refused here.
+//! The HTTP client adds the headers of the connection (`Host`, `Content-Length`, `Connection`), `User-Agent`, and
+//! `Accept-Encoding: identity`. A reply that is encoded nevertheless is rejected here.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,32 +18,32 @@ use super::Answer;
 use crate::http::{BaseUrl, Method, Scheme};
 use crate::log::secret::Secret;
 
-/// One HTTP request, to be made as it stands or not at all.
+/// One HTTP request. The caller must not change it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fetch {
-    /// Whether it goes through TLS.
+    /// Whether the request uses TLS.
     pub scheme: Scheme,
-    /// A name in lower case, or an IP address; one of version 6 without its brackets.
+    /// A name in lower case, or an IP address; an IPv6 address has no brackets.
     pub host: String,
-    /// 1 to 65535.
+    /// The port, 1 to 65535.
     pub port: u16,
-    /// GET or POST. Both only read, so that both may be repeated.
+    /// GET or POST. Both only read, so both may be repeated.
     pub method: Method,
-    /// What stands in the request line.
+    /// Path and query.
     pub target: RequestTarget,
-    /// Headers besides those of the connection.
+    /// Headers in addition to those of the connection.
     pub headers: Vec<(&'static str, Value)>,
-    /// Empty for a GET.
+    /// The body; empty for a GET.
     pub body: Vec<u8>,
-    /// Fetches of one source with equal flights are the same question: one exchange serves all who
-    /// ask while it lasts. Holds everything that matters but the bound, and no secret.
+    /// Fetches of one source with equal flights are the same question, so one exchange serves all clients that ask
+    /// while it lasts. Contains everything that matters except the bound, and no secret.
     pub flight: Vec<u8>,
-    /// How long the answer may be given to others, if at all: Google's may not.
+    /// How long the answer may be reused; `None` if it may not be, as for Google's.
     pub keep: Option<Duration>,
 }
 
 impl Fetch {
-    /// A GET without headers, that nobody keeps; equal targets are equal questions.
+    /// A GET without headers, whose answer is not reused. Equal targets are equal questions.
     pub(super) fn get(base: &BaseUrl, target: RequestTarget) -> Fetch {
         Fetch {
             scheme: base.scheme,
@@ -63,14 +62,14 @@ impl Fetch {
 /// The value of a header.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// May be logged.
+    /// A value that may be logged.
     Open(String),
-    /// May not.
+    /// A value that must not be logged.
     Secret(Secret),
 }
 
 impl Value {
-    /// For the wire only.
+    /// The value, for the wire only.
     pub fn reveal(&self) -> &str {
         match self {
             Value::Open(text) => text,
@@ -79,7 +78,7 @@ impl Value {
     }
 }
 
-/// Path and query of a request. The query may hold a key, so `Debug` shows the path alone.
+/// Path and query of a request. The query may contain a key, so `Debug` prints only the path.
 #[derive(Clone, Eq, PartialEq)]
 pub struct RequestTarget {
     text: String,
@@ -87,12 +86,12 @@ pub struct RequestTarget {
 }
 
 impl RequestTarget {
-    /// A target without a query. `path`: begins with a slash, encoded as a path must be.
+    /// A target without a query. `path` begins with a slash, and is percent-encoded.
     pub fn new(path: String) -> RequestTarget {
         RequestTarget { path_bytes: path.len(), text: path }
     }
 
-    /// Adds a parameter to the query, its value encoded as far as is needed.
+    /// Adds a parameter to the query; encodes its value as far as necessary.
     pub fn with(mut self, name: &str, value: &str) -> RequestTarget {
         const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
         self.text.push(if self.text.len() == self.path_bytes { '?' } else { '&' });
@@ -112,12 +111,12 @@ impl RequestTarget {
         self
     }
 
-    /// All of it, for the request line. For the wire only.
+    /// Path and query, for the wire only.
     pub fn reveal(&self) -> &str {
         &self.text
     }
 
-    /// What may be logged.
+    /// The path, which may be logged.
     pub fn path(&self) -> &str {
         &self.text[..self.path_bytes]
     }
@@ -129,48 +128,46 @@ impl fmt::Debug for RequestTarget {
     }
 }
 
-/// What came back: the whole of it, the body without its framing.
+/// A complete reply, with the body but without its framing.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a> {
-    /// 200 to 599; what comes before the last status (100 to 199) is not shown.
+    /// The status, 200 to 599; interim statuses (100 to 199) are not reported.
     pub status: u16,
-    /// `Content-Type`.
+    /// The header `Content-Type`.
     pub content_type: Option<&'a [u8]>,
-    /// `Content-Encoding`.
+    /// The header `Content-Encoding`.
     pub content_encoding: Option<&'a [u8]>,
-    /// `Retry-After`: seconds or a date.
+    /// The header `Retry-After`: seconds or a date.
     pub retry_after: Option<&'a [u8]>,
-    /// `Date`: with it a date in `retry_after` becomes a pause, without a clock of ours.
+    /// The header `Date`. It converts a date in `retry_after` to a pause, without a clock of ours.
     pub date: Option<&'a [u8]>,
-    /// The body, as long as it is allowed to be and no longer.
+    /// The body, which is no longer than the limit allows.
     pub body: &'a [u8],
 }
 
-/// What a source makes of a reply.
+/// The result of interpreting a reply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParsedReply {
-    /// For everyone who asked, should there be no second attempt.
+    /// The answer for all clients that have asked, unless a second attempt is made.
     pub answer: Answer,
-    /// Whether a second attempt may do better.
+    /// Whether a second attempt may succeed.
     pub retry: Retry,
-    /// What is to be logged: one line, scrubbed, of at most [`LOG_CHARS_MAX`] characters, and
-    /// empty if all is well. An error where the answer is a failure with the status
-    /// `INVALID_REQUEST` (then it is our bug), a warning otherwise.
+    /// The line for the log, scrubbed, at most [`LOG_CHARS_MAX`] characters; empty after a success. It is an error
+    /// if the answer is a failure with the status `INVALID_REQUEST` (then it is our bug), else a warning.
     pub log: String,
 }
 
-/// The longest [`ParsedReply::log`], in characters.
+/// Longest [`ParsedReply::log`], in characters.
 pub const LOG_CHARS_MAX: usize = 600;
 
-/// What the upstream's answer says about asking again. Whether there is time for it, whoever runs
-/// the source decides.
+/// Whether the provider allows a retry. The caller of the source decides whether there is time for it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Retry {
-    /// It would be answered the same.
+    /// A retry would get the same reply.
     No,
-    /// After a short pause of the asker's own choice.
+    /// Retry after a short pause, which the caller chooses.
     Soon,
-    /// After this, not before: the upstream says so.
+    /// Retry after this pause, and not before, as the provider demands.
     After(Duration),
 }
 

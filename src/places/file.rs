@@ -1,16 +1,16 @@
-//! Places out of a file the operator has: a country from GeoNames, a city from Overture.
+//! A source of places from a file: a country from GeoNames, a city from Overture.
 //!
-//! The file is read once, at start, and whole. Nothing of it is believed until then: every record
-//! that is wrong is reported with its line, and a file with a single wrong record is refused. What is
-//! right and no place (an area, a Feature without a name) is passed over and counted.
+//! The file is read as a whole, once, at the start. Every faulty record is reported with its line, and a file with
+//! a faulty record is rejected. Valid records that are not places nearby (an area, a Feature without a name) are
+//! skipped and counted.
 //!
 //! ```text
 //!     bytes --Lines, Features--> record --geonames::entry, geojson::entry--> Entry --Builder--> File
 //! ```
 //!
-//! In memory a place is a [`PlaceRow`] of 16 bytes in the grid's order and its texts in one long
-//! string, so two million places take some 150 MB, not a gigabyte. The search is the embedded
-//! gazetteer's own (`grid.rs`).
+//! In memory a place is a [`PlaceRow`] of 16 bytes, in the order of the grid, and its texts in one long string. So
+//! two million places take some 150 MB instead of a gigabyte. The search is shared with the embedded gazetteer
+//! (`grid.rs`).
 
 use crate::files;
 use std::array;
@@ -28,52 +28,51 @@ use super::plus_code::PlusCode;
 use super::records::{RecordFault, RecordLines, RecordReader};
 use super::{Answer, Found, Progress, Query, Source, Ticket, geojson, geonames};
 
-/// The most places a file may have.
+/// Most places of a file.
 pub const ROWS_MAX: usize = 5_000_000;
 
-/// The longest text of a place: a reply has up to twenty of them.
+/// Longest text of a place in bytes: a reply may contain it twenty times.
 const TEXT_BYTES_MAX: usize = 1 << 16;
 
-/// The faults that are listed one by one; of the rest there is a count.
+/// Most errors that are listed; further errors are counted.
 const FAULTS_LISTED_MAX: usize = 20;
 
-/// The places of a file. Always answers at once.
+/// The places of a file. This source always answers at once.
 pub struct PlacesFile {
     rank: Rank,
-    /// In order of band, then longitude, then latitude; of equals as the file has them.
+    /// Sorted by band, then longitude, then latitude; equal rows keep the file's order.
     rows: Vec<PlaceRow>,
-    /// The first row of each band, and the number of rows.
+    /// The first row of each band, and at the end the number of rows.
     bands: Vec<usize>,
-    /// For each row five lines: name, id, vicinity, locality, region; all but two may be empty.
+    /// Five lines for each row: name, id, vicinity, locality, region. All but the name and the id may be empty.
     texts: String,
     kinds: Vec<Types>,
     attributions: Vec<&'static str>,
     passed_over: Vec<PassedOver>,
 }
 
-/// What the records of a file are.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
     /// Lines of a GeoNames table.
     GeoNames,
-    /// GeoJSON Features, in a collection or each for itself.
+    /// GeoJSON Features, in a collection or separate.
     GeoJson,
 }
 
 impl PlacesFile {
-    /// Reads a file, by the end of its name, as [`Format::of`] has it. GeoNames: 19 columns between
-    /// tabs. GeoJSON: a FeatureCollection, or Features on lines or after record separators (0x1e);
-    /// Overture's places, or any Feature that is a Point and has a name.
+    /// Reads a file. [`Format::of`] derives its format from its name. GeoNames: 19 columns separated by tabs. GeoJSON:
+    /// a FeatureCollection, or Features on lines or after record separators (0x1e), either Overture's places or any
+    /// Feature that is a Point and has a name.
     ///
-    /// Records that mean no place nearby (a county, a Feature without a name) are passed over and
-    /// counted. Blocks, for a second or two per million lines of a table and some six per million of Overture's
-    /// Features: made for the start, not the loop.
+    /// Records that are not places nearby (a county, a Feature without a name) are skipped and counted. Blocks, for one
+    /// or two seconds per million lines of a table, and some six per million of Overture's Features: meant for the
+    /// start, not the loop.
     ///
     /// # Errors
     ///
-    /// All faults of the file at once, of which 20 are listed and the rest counted in a last one.
-    /// They do not name the file: whoever gave the path knows it.
-    /// A file of more than [`ROWS_MAX`] places or of none is refused.
+    /// All errors of the file at once; 20 are listed, and the others are counted in a last one. They do not contain the
+    /// path, which the caller knows. A file with more than [`ROWS_MAX`] places, or with none, is rejected.
     pub fn read(path: &Path, rank: Rank) -> Result<PlacesFile, Vec<RecordFault>> {
         let whole = |message| vec![RecordFault::of_file(message)];
         let format = Format::of(path).map_err(|message| whole(message.to_string()))?;
@@ -81,11 +80,11 @@ impl PlacesFile {
         PlacesFile::parse(BufReader::with_capacity(1 << 16, file), format, rank)
     }
 
-    /// The same of what `reader` gives, which is in `format`.
+    /// Reads the contents of a file in this format from `reader`, as [`PlacesFile::read`] does.
     ///
     /// # Errors
     ///
-    /// Those of [`PlacesFile::read`]; a fault of the reader is the last of them.
+    /// Those of [`PlacesFile::read`]; an error of the reader comes last.
     pub fn parse(
         reader: impl BufRead,
         format: Format,
@@ -105,25 +104,25 @@ impl PlacesFile {
         Ok(builder?.build(rank))
     }
 
-    /// How many places there are: at least one.
+    /// The number of places: at least one.
     pub fn count(&self) -> usize {
         self.rows.len()
     }
 
-    /// How many records meant no place nearby.
+    /// The number of records that were skipped, because they are not places nearby.
     pub fn passed_over(&self) -> usize {
         self.passed_over.iter().map(|passed| passed.count).sum()
     }
 
-    /// What the operator may not expect of this file, each a sentence: records that were passed over
-    /// (but for countries and counties, which every GeoNames table has), or that no place has a kind.
+    /// Remarks for the operator, each a sentence: records that were skipped (except countries and counties, which
+    /// every GeoNames table contains), and whether no place has a category.
     pub fn remarks(&self) -> Vec<String> {
         let told = self.passed_over.iter().filter(|passed| passed.why != REGION);
-        let mut remarks: Vec<String> = told.map(|passed| format!("passed over {passed}")).collect();
+        let mut remarks: Vec<String> = told.map(|passed| format!("skipped {passed}")).collect();
         if self.kinds.iter().all(|types| types[0] == "point_of_interest") {
             remarks.push(
-                "no record has a known kind, so each place is only a point_of_interest; \
-                 docs/sources.md says what tells the kind"
+                "no record has a known category, so each place is only a point_of_interest; \
+                 docs/sources.md lists the properties for it"
                     .to_string(),
             );
         }
@@ -197,22 +196,22 @@ impl grid::Columns for PlacesFile {
 #[derive(Clone, Copy, Debug)]
 struct PlaceRow {
     position: E5Point,
-    /// Where its five lines begin.
+    /// The offset of its five lines in `texts`.
     texts: u32,
-    /// Which of the kinds.
+    /// An index into `kinds`.
     kind: u16,
     prominence: u16,
 }
 
-/// Reads one record: a place, or why there is none.
+/// Parses one record into a place, or returns why there is none.
 type Parse = fn(&[u8]) -> Result<Entry, NoEntry>;
 
 impl Format {
-    /// By the end of the file's name, in capitals or not.
+    /// Derives the format from the extension of the file's name, ignoring case.
     ///
     /// # Errors
     ///
-    /// The name ends in none that is known; the text says which are.
+    /// The extension is unknown; the message lists those that are known.
     pub fn of(path: &Path) -> Result<Format, &'static str> {
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         match extension.to_str() {
@@ -226,12 +225,12 @@ impl Format {
     }
 }
 
-/// Records that were passed over for one reason.
+/// The records that were skipped for one reason.
 #[derive(Debug)]
 struct PassedOver {
     why: &'static str,
     count: usize,
-    /// The line of the first.
+    /// The line of the first such record.
     line: usize,
 }
 
@@ -243,7 +242,7 @@ impl fmt::Display for PassedOver {
     }
 }
 
-/// A file while it is being read: rows in the file's order.
+/// A file while it is being read. The rows are in the file's order.
 #[derive(Debug, Default)]
 struct Builder {
     rows: Vec<PlaceRow>,
@@ -251,7 +250,7 @@ struct Builder {
     kinds: BTreeMap<Types, u16>,
     attributions: Vec<&'static str>,
     passed_over: Vec<PassedOver>,
-    /// The line of the last place, and how many there are on it so far.
+    /// The line of the last place, and the number of places on it so far.
     line: usize,
     on_line: usize,
 }
@@ -270,7 +269,9 @@ impl Builder {
                 Ok(Some((line, record))) => {
                     is_full = builder.rows.len() == rows_max;
                     let taken = match is_full {
-                        true => Err(format!("a file may have {rows_max} places")),
+                        true => Err(format!(
+                            "exceeds the limit of {rows_max} places: remove it and what follows"
+                        )),
                         false => builder.take(line, parse(record)),
                     };
                     let Err(message) = taken else { continue };
@@ -285,10 +286,10 @@ impl Builder {
             }
         }
         if unlisted > 0 {
-            faults.push(RecordFault::of_file(format!("and {unlisted} more")));
+            faults.push(RecordFault::of_file(format!("and {unlisted} more errors")));
         }
         if builder.rows.is_empty() && faults.is_empty() {
-            let mut message = "the file has no places".to_string();
+            let mut message = "the file contains no places".to_string();
             for (number, passed) in builder.passed_over.iter().enumerate() {
                 message += &format!("{} {passed}", if number == 0 { ":" } else { ";" });
             }
@@ -312,10 +313,11 @@ impl Builder {
     }
 
     fn add(&mut self, line: usize, entry: Entry) -> Result<(), String> {
-        let texts = u32::try_from(self.texts.len()).map_err(|_| "names of 4 GiB come before")?;
+        let texts = u32::try_from(self.texts.len())
+            .map_err(|_| "exceeds the limit of 4 GiB for all texts")?;
         let kind = self.kind(entry.types)?;
         let Entry { position, name, place_id, vicinity, locality, region, .. } = entry;
-        // Of a collection there may be many on a line.
+        // A line of a collection may contain several places.
         self.on_line = if self.line == line { self.on_line + 1 } else { 1 };
         self.line = line;
         let place_id = match (place_id.is_empty(), self.on_line) {
@@ -346,12 +348,12 @@ impl Builder {
             return Ok(kind);
         }
         let kind = u16::try_from(self.kinds.len())
-            .map_err(|_| "is of one category more than the 65,536 a file may have")?;
+            .map_err(|_| "exceeds the limit of 65,536 different categories")?;
         self.kinds.insert(types, kind);
         Ok(kind)
     }
 
-    /// Puts the rows in the grid's order.
+    /// Sorts the rows into the grid's order.
     fn build(self, rank: Rank) -> PlacesFile {
         let Builder { mut rows, mut texts, kinds, attributions, passed_over, .. } = self;
         rows.sort_by_key(|row| {
@@ -431,26 +433,29 @@ mod tests {
         let faults =
             read(&format!("{good}\nx\ty\n{good}{}", town(2, "B", 99.0, 1.0, 1))).unwrap_err();
         let shown: Vec<String> = faults.iter().map(RecordFault::to_string).collect();
-        assert_eq!(shown[0], "line 3: has 2 columns between tabs, a GeoNames table has 19");
+        assert_eq!(shown[0], "line 3: has 2 tab-separated columns, but a GeoNames table has 19");
         assert_eq!(shown[1], "line 5: the latitude 99 is not between -90 and 90");
         let many = read(&(good + &"x\n".repeat(50))).unwrap_err();
         assert_eq!(many.len(), FAULTS_LISTED_MAX + 1);
-        assert_eq!(many.last().unwrap().to_string(), "and 30 more");
+        assert_eq!(many.last().unwrap().to_string(), "and 30 more errors");
     }
 
     #[test]
     fn a_file_of_no_places_or_too_many_is_refused() {
-        assert_eq!(read("\n").unwrap_err()[0].to_string(), "the file has no places");
+        assert_eq!(read("\n").unwrap_err()[0].to_string(), "the file contains no places");
         let county = town(2, "County", 34.0, -118.4, 1).replace("\tP\tPPL\t", "\tA\tADM2\t");
         let nameless = town(3, " ", 34.0, -118.4, 1);
         let faults = read(&["\n", &county, &nameless, &county].concat()).unwrap_err();
-        let expected = "the file has no places: 2 records of countries, states or counties, \
-                        the first on line 2; 1 record with no name, the first on line 3";
+        let expected = "the file contains no places: 2 records of countries, states or counties, \
+                        the first on line 2; 1 record without a name, the first on line 3";
         assert_eq!((faults.len(), faults[0].to_string().as_str()), (1, expected));
         let text = town(1, "A", 1.0, 1.0, 1).repeat(1_000);
         assert_eq!(read(&text).unwrap().count(), 1_000);
         let faults = read(&(text + "more")).unwrap_err();
-        assert_eq!(faults[0].to_string(), "line 1001: a file may have 1000 places");
+        assert_eq!(
+            faults[0].to_string(),
+            "line 1001: exceeds the limit of 1000 places: remove it and what follows"
+        );
     }
 
     const SHOP: &str = r#"{"type":"Feature","geometry":{"type":"Point","coordinates":[1,2]},"properties":{"name":"Shop"}}"#;
@@ -463,11 +468,11 @@ mod tests {
         let file = geojson([SHOP, NOWHERE, area, NOWHERE].join("\n")).unwrap();
         assert_eq!((file.count(), file.passed_over()), (1, 3));
         let remarks = file.remarks();
-        assert_eq!(remarks[0], "passed over 3 records with no Point, the first on line 2");
+        assert_eq!(remarks[0], "skipped 3 records without a Point, the first on line 2");
         assert_eq!(remarks.len(), 2);
         assert_eq!(
             geojson([NOWHERE, NOWHERE].join("\n")).unwrap_err(),
-            ["the file has no places: 2 records with no Point, the first on line 1"]
+            ["the file contains no places: 2 records without a Point, the first on line 1"]
         );
     }
 
@@ -483,17 +488,18 @@ mod tests {
         assert_eq!(
             file.remarks(),
             [
-                "passed over 2 records with no name, the first on line 1",
-                "passed over 1 record of places that are permanently closed, the first on line 2",
-                "passed over 1 record with no Point, the first on line 5",
+                "skipped 2 records without a name, the first on line 1",
+                "skipped 1 record of permanently closed places, the first on line 2",
+                "skipped 1 record without a Point, the first on line 5",
             ]
         );
     }
 
     #[test]
     fn a_file_in_which_no_place_has_a_kind_says_so() {
-        let is_told =
-            |file: &PlacesFile| file.remarks().iter().any(|remark| remark.contains("known kind"));
+        let is_told = |file: &PlacesFile| {
+            file.remarks().iter().any(|remark| remark.contains("known category"))
+        };
         assert!(is_told(&geojson(SHOP).unwrap()));
         let kind = SHOP.replace("\"name\"", "\"taxonomy\":{\"primary\":\"cafe\"},\"name\"");
         assert!(!is_told(&geojson([SHOP, &kind].join("\n")).unwrap()));
@@ -524,8 +530,8 @@ mod tests {
         let ids: Vec<_> = found.places.iter().map(|place| &place.place_id[..]).collect();
         assert_eq!(ids, ["file:1", "file:1.2", "file:1.3"], "each has its own");
         let empty = geojson(r#"{"type":"FeatureCollection","features":[]}"#);
-        assert_eq!(empty.unwrap_err(), ["the file has no places"]);
-        // As geojson.io saves a single one.
+        assert_eq!(empty.unwrap_err(), ["the file contains no places"]);
+        // The format in which geojson.io saves a single Feature.
         let indented: serde_json::Value = serde_json::from_str(SHOP).unwrap();
         assert_eq!(geojson(serde_json::to_string_pretty(&indented).unwrap()).unwrap().count(), 1);
     }
@@ -536,7 +542,7 @@ mod tests {
         let file = geojson(&list).unwrap();
         assert_eq!((file.count(), file.passed_over()), (2, 5));
         let remarks = file.remarks();
-        assert_eq!(remarks[0], "passed over 5 records with no Point, the first on line 2");
+        assert_eq!(remarks[0], "skipped 5 records without a Point, the first on line 2");
         let faults = geojson(list.replace("true", "treu")).unwrap_err();
         assert!(faults[0].starts_with("line 2: is not JSON"), "{faults:?}");
     }

@@ -1,38 +1,38 @@
-//! One Feature of GeoJSON, as Overture's places have it or plainer.
+//! The parser of one GeoJSON Feature, from Overture's places or simpler files.
 //!
-//! In: the text of one Feature. Out: the [`Entry`] it means, or that it means no place, or what is
-//! wrong with it. Of its properties are read, and all but a name are optional:
+//! In: the text of a Feature. Out: its [`Entry`], or that it is not a place nearby, or what is wrong with it. These
+//! properties are read; all but a name are optional:
 //!
 //! ```text
-//! id                      or the Feature's own id
-//! names.primary           Overture; or a plain `name`
+//! id                      or else the Feature's own id
+//! names.primary           Overture; or else a plain `name`
 //! taxonomy.primary        Overture, from 2026 on: coffee_shop
 //! categories.primary      Overture, until September 2026
-//! basic_category          Overture, from 2026 on, where neither of these says more
-//! operating_status        Overture: what is permanently_closed is no place
+//! basic_category          Overture, from 2026 on, if neither of the above is set
+//! operating_status        Overture: a permanently_closed place is skipped
 //! addresses[0]            Overture: freeform, locality, region, country
 //! ```
 //!
-//! A member of another type than is expected counts as absent.
+//! A member of an unexpected type counts as absent.
 //!
-//! Source: RFC 7946 (Feature, Point: longitude first; 3.1 and 3.2: what has no place); Overture's
-//! schema of places, and its guide to the taxonomy.
+//! Source: RFC 7946 (Feature, Point: longitude first; 3.1 and 3.2: features without a location); Overture's schema of
+//! places, and its guide to the taxonomy.
 
 use super::entry::{
     CLOSED, E5Point, Entry, NO_NAME, NO_POINT, NoEntry, establishment, one_line, region,
 };
 use super::raw_json::{Json, NotJson};
 
-/// Overture asks for no particular text, but a reader should know.
+/// Overture demands no particular text, but a user should see the origin.
 const OVERTURE_ATTRIBUTION: &str =
     "Places: <a href=\"https://overturemaps.org/\">Overture Maps Foundation</a>";
 
-/// Reads a Feature.
+/// Parses a Feature.
 #[rustfmt::skip]
 pub(super) fn entry(record: &[u8]) -> Result<Entry, NoEntry> {
     let members = Json::members_of(record, ["type", "id", "geometry", "properties"])
         .map_err(|NotJson(error)| format!("is not JSON: within the Feature, {error}"))?;
-    // As in a list of features; a file of them has only objects.
+    // Only an item of a list of features can be another value than an object.
     let Some([kind, id, geometry, properties]) = members else {
         return Err(NoEntry::PassedOver(NO_POINT));
     };
@@ -77,14 +77,14 @@ pub(super) fn entry(record: &[u8]) -> Result<Entry, NoEntry> {
     })
 }
 
-/// Degrees east and north of a geometry that is a Point with two numbers.
+/// Longitude and latitude of a geometry that is a Point with two numbers.
 fn point(geometry: Json<'_>) -> Option<[f64; 2]> {
     let [kind, coordinates] = geometry.members(["type", "coordinates"]);
     let [longitude, latitude] = coordinates.first_items().map(Json::number);
     (kind.text()? == "Point").then_some([longitude?, latitude?])
 }
 
-/// Empty if there is none: then the file gives one.
+/// The id of the place; empty if it has none, and then the file assigns one.
 fn place_id(ids: [Json<'_>; 2], overture: bool) -> String {
     let number = |id: Json<'_>| id.number().map(|_| id.as_str().to_string());
     let own = ids.into_iter().find_map(|id| text(id).or_else(|| number(id)));
@@ -92,7 +92,7 @@ fn place_id(ids: [Json<'_>; 2], overture: bool) -> String {
     own.map(|id| format!("{origin}:{id}")).unwrap_or_default()
 }
 
-/// None if it is no text, or one of blanks.
+/// `None` if the value is not a string, or contains only white space.
 fn text(value: Json<'_>) -> Option<String> {
     value.text().map(|text| one_line(&text)).filter(|text| !text.is_empty())
 }

@@ -1,7 +1,7 @@
-//! One line of a GeoNames table: `US.txt`, `cities500.txt`.
+//! The parser of one line of a GeoNames table: `US.txt`, `cities500.txt`.
 //!
-//! In: a line. Out: the [`Entry`] it means, or that it means no place, or what is wrong with it.
-//! Nineteen columns between tabs:
+//! In: a line. Out: its [`Entry`], or that it is not a place nearby, or what is wrong with it. A line has nineteen
+//! columns, separated by tabs:
 //!
 //! ```text
 //! 0 id  1 name  2 ASCII name  3 other names  4 latitude  5 longitude  6 feature class  7 feature code
@@ -15,21 +15,21 @@ use super::entry::{
     words,
 };
 
-/// The licence of GeoNames wants its name, a link, the licence and that something was changed.
+/// The licence of GeoNames demands its name, a link, the licence, and a note that the data was changed.
 pub(super) const ATTRIBUTION: &str = "Places: <a href=\"https://www.geonames.org/\">GeoNames</a>, \
      <a href=\"https://creativecommons.org/licenses/by/4.0/\">CC BY 4.0</a>, abridged";
 
 const COLUMNS: usize = 19;
 const POPULATION: usize = 14;
 
-/// Reads a line, without its end.
+/// Parses a line, without its line end.
 ///
-/// Countries, states and counties (feature class A) are none: what is nearby is in them.
+/// Countries, states and counties (feature class A) are skipped, because they contain the places nearby.
 pub(super) fn entry(line: &[u8]) -> Result<Entry, NoEntry> {
     let line = str::from_utf8(line).map_err(|error| format!("is not UTF-8: {error}"))?;
     let columns: Vec<&str> = line.split('\t').collect();
     let columns: [&str; COLUMNS] = columns.try_into().map_err(|columns: Vec<_>| {
-        format!("has {} columns between tabs, a GeoNames table has {COLUMNS}", columns.len())
+        format!("has {} tab-separated columns, but a GeoNames table has {COLUMNS}", columns.len())
     })?;
     let [id, name, _, _, latitude, longitude, class, code, country, _, division, ..] = columns;
     let population = columns[POPULATION];
@@ -62,7 +62,7 @@ fn number<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("the {what} `{}` is not a number", one_line(text)))
 }
 
-/// Google's types for GeoNames' feature class and code.
+/// Google's types for a GeoNames feature class and code.
 fn types(class: &str, code: &str) -> Types {
     establishment(Some(match (class, code) {
         ("P", "PPLX" | "PPLL") => return words(&["neighborhood", "political"]),
@@ -148,9 +148,15 @@ mod tests {
         );
         assert_eq!(fault("5393212", "x"), "the id `x` is not a number");
         assert_eq!(fault("93220", "-1"), "the population `-1` is not a number");
-        assert_eq!(fault("\t35", ""), "has 18 columns between tabs, a GeoNames table has 19");
-        assert_eq!(fault("\t35", "\t\t35"), "has 20 columns between tabs, a GeoNames table has 19");
-        assert_eq!(fault(SANTA_MONICA, ""), "has 1 columns between tabs, a GeoNames table has 19");
+        assert_eq!(fault("\t35", ""), "has 18 tab-separated columns, but a GeoNames table has 19");
+        assert_eq!(
+            fault("\t35", "\t\t35"),
+            "has 20 tab-separated columns, but a GeoNames table has 19"
+        );
+        assert_eq!(
+            fault(SANTA_MONICA, ""),
+            "has 1 tab-separated columns, but a GeoNames table has 19"
+        );
         assert!(fault_of(b"\xff\t").starts_with("is not UTF-8"));
     }
 }

@@ -1,11 +1,11 @@
-//! Google's Places: `places:searchNearby` of the Places API (New), told as Nearby Search tells it.
+//! Google's Places: `places:searchNearby` of the Places API (New), converted to the format of Nearby Search.
 //!
-//! Out goes a circle, as JSON, with the key in a header and a mask that names the fields to be
-//! paid for. What comes back is mapped place by place (`google_place.rs`); the words of an error go
-//! to the log, and what they mean to the client.
+//! The request is a circle, as JSON, with the key in a header and a mask of the fields to be paid for. The reply is
+//! converted place by place (`google_place.rs`). The message of an error goes to the log, and its meaning to the
+//! client.
 //!
-//! Twenty places are asked for whatever the bound: the price is by the request, and equal questions
-//! with other bounds share one. Nothing of what comes back may be kept; Google's terms say so.
+//! It always asks for twenty places, whatever the bound: the price is per request, and questions that differ only
+//! in the bound share one. Google's terms forbid to keep a reply.
 //!
 //! Source: Google's reference of Nearby Search (New), and of the errors of its APIs.
 
@@ -30,14 +30,14 @@ const BASIC: &str = "places.id,places.displayName,places.location,places.viewpor
     places.iconBackgroundColor,places.photos.name,places.photos.widthPx,places.photos.heightPx,\
     places.photos.authorAttributions,places.attributions";
 
-/// Those that make it Nearby Search Enterprise.
+/// The additional fields that are billed as Nearby Search Enterprise.
 const MORE: &str =
     ",places.rating,places.userRatingCount,places.priceLevel,places.currentOpeningHours.openNow";
 
-/// Which fields are asked and paid for.
+/// The fields that are requested and paid for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Mask {
-    /// What a place is, where, and how it looks. Google bills Nearby Search Pro.
+    /// What a place is, where it is, and its photo. Google bills Nearby Search Pro.
     #[default]
     Basic,
     /// Ratings, prices and whether it is open as well. Google bills Nearby Search Enterprise.
@@ -57,15 +57,15 @@ impl Mask {
 /// Nearby Search of the Places API (New).
 #[derive(Clone, Debug)]
 pub struct Google {
-    /// `https://places.googleapis.com`, or what stands in for it.
+    /// `https://places.googleapis.com`, or a substitute.
     pub base: BaseUrl,
-    /// What Google knows the project by.
+    /// The API key of the Google project.
     pub key: Secret,
-    /// What is asked and paid for.
+    /// The fields that are requested and paid for.
     pub mask: Mask,
-    /// Which places come first, and which are the twenty.
+    /// The order of the places, which also decides which twenty are returned.
     pub rank: Rank,
-    /// In which language names are wanted; none is Google's own choice.
+    /// The language of names; `None`: Google's choice.
     pub language: Option<String>,
 }
 
@@ -82,7 +82,7 @@ impl Source for Google {
             ("X-Goog-FieldMask", Value::Open(self.mask.fields())),
         ];
         let target = RequestTarget::new(self.base.join(PATH));
-        // The mask is the same for all who ask; the rest stands in the body.
+        // The mask is the same for all clients; everything else is in the body.
         let flight = body.clone();
         Progress::Fetch(Fetch {
             method: Method::Post,
@@ -109,7 +109,7 @@ impl Google {
             Rank::Prominence => "POPULARITY",
             Rank::Distance => "DISTANCE",
         };
-        // One that is too small for a double has become 0, which Google refuses.
+        // A radius that is too small for a double has become 0, which Google rejects.
         let radius = if query.radius_m > 0.0 { query.radius_m } else { 1.0 };
         let mut question = serde_json::json!({
             "locationRestriction": {
@@ -136,24 +136,24 @@ fn answer(reply: &Reply<'_>, body: &[u8]) -> Result<Answer, UpstreamError> {
     }
     let mut found = Found::default();
     let is_list = places.each_item(|place| add(place, &mut found));
-    // A list of none is not there, or null.
+    // Without results Google omits the list, or sends null.
     match document.is_object() && (is_list || matches!(places.as_str(), "" | "null")) {
         true => Ok(Answer::Rendered(found.render())),
-        false => Err(UpstreamError::senseless("the reply is no list of places")),
+        false => Err(UpstreamError::senseless("the reply is not a list of places")),
     }
 }
 
-/// What a reply means that is no success.
+/// The error of a reply without success.
 fn refusal(reply: &Reply<'_>, body: &[u8]) -> UpstreamError {
     let error = Json::document(body).ok().and_then(|body| GoogleError::read(body.member("error")));
     match error {
         Some(error) => error.upstream_error(reply.status, response::pause(reply)),
-        // It was not Google's API that answered, but something in front of it.
+        // The reply is not from Google's API, but from something in front of it.
         None => response::refusal(reply),
     }
 }
 
-/// Adds a place and its attributions to what was found.
+/// Adds a place and its attributions to the results.
 fn add<'t>(place: Json<'t>, found: &mut Found<'t>) {
     if found.places.len() == BOUND_MAX {
         return;
@@ -167,7 +167,7 @@ fn add<'t>(place: Json<'t>, found: &mut Found<'t>) {
     }
 }
 
-/// What Google's APIs say in place of an answer.
+/// The error object of Google's APIs.
 #[derive(Debug, Default)]
 struct GoogleError {
     code: Option<u16>,
@@ -178,13 +178,13 @@ struct GoogleError {
 }
 
 impl GoogleError {
-    /// None if there is something else than an object in its place.
+    /// `None` if the value is not an object.
     fn read(error: Json<'_>) -> Option<GoogleError> {
         let text = |of: Json<'_>| of.text().unwrap_or_default().into_owned();
         let [code, status, message, details] =
             error.members(["code", "status", "message", "details"]);
         let (mut reason, mut pause) = (String::new(), None);
-        // Each is of a type of its own; two are of use.
+        // Each detail has its own type; only two of them are useful.
         details.each_item(|detail| {
             let [why, delay] = detail.members(["reason", "retryDelay"]);
             reason = why.text().map_or(std::mem::take(&mut reason), Cow::into_owned);
@@ -200,7 +200,7 @@ impl GoogleError {
         })
     }
 
-    /// `http`: the status of the reply; `pause`: its `Retry-After`.
+    /// `http` is the status of the reply, and `pause` its `Retry-After`.
     fn upstream_error(&self, http: u16, pause: Option<Duration>) -> UpstreamError {
         let (status, message) = (response::code(&self.status), &self.message);
         let reason = response::code(&self.reason);
@@ -209,7 +209,7 @@ impl GoogleError {
             reason => format!("{status}, {reason}{}: {message}", remedy(reason)),
         };
         let error = UpstreamError::of_status(http, pause.max(self.pause), &said);
-        // A key that is wrong or has expired is not 403 but 400, as if we had asked wrongly.
+        // A key that is wrong or has expired gives 400 instead of 403, as if our request were wrong.
         if !reason.starts_with("API_KEY_") {
             return error;
         }
@@ -217,14 +217,14 @@ impl GoogleError {
     }
 }
 
-/// What the operator can do about an error of that reason.
+/// The remedy for an error with this reason.
 fn remedy(reason: &str) -> &'static str {
     match reason {
-        "API_KEY_INVALID" => " (is it the right key, and not expired?)",
+        "API_KEY_INVALID" => " (check that the key is correct and has not expired)",
         "API_KEY_SERVICE_BLOCKED" => " (allow the key to be used with the Places API (New))",
         "API_KEY_IP_ADDRESS_BLOCKED" => " (add this server's address to those of the key)",
         "API_KEY_HTTP_REFERRER_BLOCKED" => " (restrict the key by IP address, not by web site)",
-        "BILLING_DISABLED" => " (switch on billing for the key's project)",
+        "BILLING_DISABLED" => " (enable billing for the key's project)",
         "CONSUMER_SUSPENDED" => " (the key's project is suspended)",
         "SERVICE_DISABLED" => " (enable places.googleapis.com for the key's project)",
         _ => "",

@@ -1,11 +1,11 @@
-//! Google's Places, the old way: Nearby Search as it has been for years, passed through.
+//! Google's old Nearby Search, whose reply is passed through.
 //!
-//! Out goes `GET /maps/api/place/nearbysearch/json?location=...&radius=...&key=...`; what comes
-//! back is the reply, cut to the bound (`verbatim.rs`). For projects that had it: since October 2026
-//! no project can begin with it, and the new way (`google.rs`) is cheaper.
+//! The request is `GET /maps/api/place/nearbysearch/json?location=...&radius=...&key=...`. The reply is cut to the
+//! bound (`verbatim.rs`), and not changed otherwise. This is for projects that have the API already: since October
+//! 2026 no new project can enable it, and the new API (`google.rs`) is cheaper.
 //!
-//! Errors ride on HTTP 200 and say so in `status`. The key rides in the URL, which is why nothing
-//! here shows more of one than its path.
+//! Errors come with HTTP 200, and are reported in `status`. The key is in the URL, which is why nothing here prints
+//! more of a URL than its path.
 //!
 //! Source: Google's reference of Nearby Search (legacy).
 
@@ -19,14 +19,14 @@ use crate::log::secret::Secret;
 
 const PATH: &str = "/maps/api/place/nearbysearch/json";
 
-/// The old Nearby Search, most prominent places first.
+/// The old Nearby Search, which returns the most prominent places first.
 #[derive(Clone, Debug)]
 pub struct GoogleLegacy {
-    /// `https://maps.googleapis.com`, or what stands in for it.
+    /// `https://maps.googleapis.com`, or a substitute.
     pub base: BaseUrl,
-    /// What Google knows the project by.
+    /// The API key of the Google project.
     pub key: Secret,
-    /// In which language names are wanted; none is Google's own choice.
+    /// The language of names; `None`: Google's choice.
     pub language: Option<String>,
 }
 
@@ -66,17 +66,19 @@ fn answer(reply: &Reply<'_>, read: LegacyReply) -> Result<Answer, UpstreamError>
     match read {
         LegacyReply::Places(page) => Ok(Answer::Rendered(page)),
         LegacyReply::Refusal(status, message) => Err(refusal(reply, &status, &message)),
-        LegacyReply::Other => Err(UpstreamError::senseless("the reply is no Nearby Search")),
+        LegacyReply::Other => {
+            Err(UpstreamError::senseless("the reply is not a Nearby Search result"))
+        }
     }
 }
 
-/// What a `status` that is no success means. `message`: Google's, not stable, for the log.
+/// The error for a `status` without success. `message` is Google's; it is not stable, and only for the log.
 fn refusal(reply: &Reply<'_>, status: &str, message: &str) -> UpstreamError {
     let pause = response::pause(reply);
     let after = pause.map_or(Retry::No, Retry::After);
     let (failure, retry) = match status {
         "REQUEST_DENIED" => (SearchFailure::refused(), Retry::No),
-        // The second is an old name of the first.
+        // OVER_DAILY_LIMIT is an old name of OVER_QUERY_LIMIT.
         "OVER_QUERY_LIMIT" | "OVER_DAILY_LIMIT" => (SearchFailure::limited(pause), after),
         "INVALID_REQUEST" => (SearchFailure::misunderstood(), Retry::No),
         "UNKNOWN_ERROR" => {

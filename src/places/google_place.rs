@@ -1,4 +1,4 @@
-//! One place of the Places API (New), told as Nearby Search tells it.
+//! Converts one place of the Places API (New) to the format of Nearby Search.
 //!
 //! In: an object of a reply. Out: a [`Place`], and its attributions. Field by field:
 //!
@@ -23,9 +23,9 @@
 //!     viewport {low, high}                   geometry.viewport        else 150 m around
 //! ```
 //!
-//! All else is passed over. A place without an id, a name or a location is none.
+//! Other members are skipped. An object without an id, a name or a location is not a place.
 //!
-//! Source: Google's guide to moving from one API to the other, and the references of both.
+//! Source: Google's migration guide from one API to the other, and the references of both.
 
 use std::borrow::Cow;
 
@@ -33,10 +33,10 @@ use super::place::{Business, POINT_RADIUS_M, Photo, Place, Point, Scope, Viewpor
 use super::plus_code::PlusCode;
 use super::raw_json::Json;
 
-/// The most items of a list of types or attributions; Google has ten or so.
+/// Most items that are read from a list of types or attributions; Google has about ten.
 const LIST_ITEMS_MAX: usize = 64;
 
-/// The place, and its attributions; none if it is not one.
+/// The place and its attributions; `None` if the object is not a place.
 #[rustfmt::skip]
 pub(super) fn place(place: Json<'_>) -> Option<(Place<'_>, Vec<String>)> {
     let [id, display_name, location, viewport, plus_code, types, short_address, address, attributions,
@@ -73,7 +73,7 @@ pub(super) fn place(place: Json<'_>) -> Option<(Place<'_>, Vec<String>)> {
     Some((place, self::attributions(attributions, ["provider", "providerUri"])))
 }
 
-/// What `read` makes of the items of an array.
+/// The items of an array, each converted by `read`.
 fn list<'t, T>(array: Json<'t>, read: impl Fn(Json<'t>) -> Option<T>) -> Vec<T> {
     let mut list = Vec::new();
     array.each_item(|item| {
@@ -84,8 +84,7 @@ fn list<'t, T>(array: Json<'t>, read: impl Fn(Json<'t>) -> Option<T>) -> Vec<T> 
     list
 }
 
-/// None if it is no point on the globe. A number that is not there is 0; one that is null or a text is
-/// not known.
+/// `None` if it is not a valid point. A missing number is 0, but a number that is null or a string is unknown.
 fn point(point: Json<'_>) -> Option<Point> {
     let degrees = |of: Json<'_>| if of == Json::default() { Some(0.0) } else { of.number() };
     let [latitude, longitude] = point.members(["latitude", "longitude"]).map(degrees);
@@ -103,10 +102,10 @@ fn plus_code(code: Json<'_>) -> Option<PlusCode<'_>> {
     Some(PlusCode { global: global.text()?, compound: compound.text() })
 }
 
-/// Nearby Search has one photo at most, the new API up to ten.
+/// The first photo: Nearby Search has at most one, the new API up to ten.
 ///
-/// The reference is the whole resource name: it is good for the new API's `/v1/NAME/media`, and not
-/// for the photo URL of the old one.
+/// The reference is the whole resource name, which is valid for the new API's `/v1/NAME/media`, but not for the
+/// photo URL of the old one.
 fn first_photo(photos: Json<'_>) -> Option<Photo<'_>> {
     let mut first = None;
     photos.each_item(|photo| {
@@ -124,7 +123,7 @@ fn first_photo(photos: Json<'_>) -> Option<Photo<'_>> {
     first
 }
 
-/// A list of those who want to be named. `members`: where their name and their address stand.
+/// The attributions of a list. `members` are the names of the members for the author's name and address.
 fn attributions(list: Json<'_>, members: [&str; 2]) -> Vec<String> {
     self::list(list, |one| {
         let [name, uri] = one.members(members).map(|member| member.text().unwrap_or_default());
@@ -132,7 +131,7 @@ fn attributions(list: Json<'_>, members: [&str; 2]) -> Vec<String> {
     })
 }
 
-/// A link to the author of that name, as HTML. Only a web address is one.
+/// A link to the author as HTML; only the name if `uri` is not a web address.
 fn attribution(name: &str, uri: &str) -> Option<String> {
     let scheme = if uri.starts_with("//") { "https:" } else { "" };
     let is_web = ["//", "https://", "http://"].iter().any(|start| uri.starts_with(start));
@@ -162,9 +161,9 @@ fn price_level(level: &str) -> Option<u8> {
     (0..).zip(known).find(|(_, known)| *known == level).map(|(number, _)| number)
 }
 
-/// The icon that goes with a mask; the new API has only masks.
+/// The icon for a mask, because the new API has only masks.
 ///
-/// `.../v2/bar_pinlet` has `.../v1/png_71/bar-71.png`. None if the mask is called otherwise.
+/// For `.../v2/bar_pinlet` it is `.../v1/png_71/bar-71.png`. `None` if the mask's name has another form.
 fn icon(mask: &str) -> Option<String> {
     let (folder, name) = mask.rsplit_once("/v2/")?;
     let kind = match name.strip_suffix("_pinlet")? {
@@ -182,7 +181,7 @@ mod tests {
         super::place(Json::document(json.as_bytes()).unwrap())
     }
 
-    /// A place that has these members besides those that it must have.
+    /// A place with these members, in addition to those that are required.
     fn place(members: &str) -> Place<'static> {
         let needed = r#""id":"ChIJ","displayName":{"text":"Bar"},"location":{}"#;
         mapped(format!("{{{needed},{members}}}").leak()).unwrap().0

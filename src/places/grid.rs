@@ -1,8 +1,7 @@
 //! The search: the best places in a circle on the globe, from a table sorted in bands.
 //!
-//! In: any [`Columns`], a circle, a [`Rank`]. Out: at most [`BOUND_MAX`] row numbers, best first.
-//! It knows neither names nor where the table lies; `embedded.rs` has one in the binary, `file.rs`
-//! one in memory.
+//! In: any [`Columns`], a circle, a [`Rank`]. Out: at most [`BOUND_MAX`] row numbers, best first. It knows neither
+//! names nor where the table is stored: `embedded.rs` has one in the binary, `file.rs` one in memory.
 //!
 //! ```text
 //!       +--------------------------------------------+
@@ -14,15 +13,15 @@
 //!       +--------------------|-----|-----------------+  walk to the eastern one
 //! ```
 //!
-//! 0.25 degree is 28 km: 10 km around a point touch two bands as a rule, 50 km five at most. An R-tree
-//! and a k-d tree were slower at every radius a WHATSAT may have, and want memory and a start;
-//! this is the order of the table itself.
+//! 0.25 degree is 28 km: a circle of 10 km usually touches two bands, one of 50 km at most five. An R-tree and a
+//! k-d tree were slower at every radius of a WHATSAT, and need memory and time to build; here the order of the
+//! table is the index.
 //!
-//! Two windows if the circle crosses the antimeridian; the whole circle of latitude if it holds a
-//! pole. The window only narrows the walk. What decides is the distance: haversine, on a ball, and
-//! a place at exactly the radius counts.
+//! A circle that crosses the antimeridian has two windows. One that contains a pole has a window all around the
+//! globe. The window only limits the walk: the distance decides, by the haversine formula on a sphere, and a place
+//! at exactly the radius counts.
 //!
-//! Invariant of a table: within a band longitudes ascend; [`band_of`] says which band a row is in.
+//! Invariant of a table: within a band longitudes ascend; [`band_of`] gives the band of a row.
 
 use std::cmp::Ordering;
 use std::iter;
@@ -31,46 +30,45 @@ use std::ops::{Range, RangeInclusive};
 use super::place::EARTH_RADIUS_M;
 use super::{BOUND_MAX, Point, Query};
 
-/// Bands from pole to pole.
+/// Number of bands from pole to pole.
 pub(super) const BANDS: usize = 720;
 
-/// Hundred-thousandths of a degree in a degree, the unit of tables.
+/// Table units per degree: coordinates are in hundred-thousandths of a degree.
 pub(super) const E5: i32 = 100_000;
 
 const POLE: i32 = 90 * E5;
 const ANTIMERIDIAN: i32 = 180 * E5;
 const BAND_HEIGHT: i32 = 2 * POLE / BANDS as i32;
 
-/// By how much, in hundred-thousandths, a window is larger than the circle: more than rounding
-/// can take away from it.
+/// How much larger than the circle a window is, in hundred-thousandths of a degree: more than any rounding error.
 const MARGIN: f64 = 2.0;
 
 /// Which places come first.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Rank {
-    /// The largest, as Google does by default; of equals the nearest.
+    /// The largest first, as Google does by default; among equals the nearest.
     #[default]
     Prominence,
-    /// The nearest.
+    /// The nearest first.
     Distance,
 }
 
-/// Columns to search, and their order.
+/// A table that can be searched.
 pub(super) trait Columns {
     /// The rows of a band, 0 at the south pole to [`BANDS`] - 1.
     fn band(&self, band: usize) -> Range<usize>;
-    /// In hundred-thousandths of a degree.
+    /// The latitude of a row, in hundred-thousandths of a degree.
     fn latitude(&self, row: usize) -> i32;
-    /// In hundred-thousandths of a degree.
+    /// The longitude of a row, in hundred-thousandths of a degree.
     fn longitude(&self, row: usize) -> i32;
-    /// The logarithm of the size, as [`prominence`] makes it.
+    /// The prominence of a row, as computed by [`prominence`].
     fn prominence(&self, row: usize) -> u16;
 }
 
 /// The rows within the query's circle, at most [`BOUND_MAX`], best first.
 ///
-/// Of rows at equal distance and of equal prominence the lesser number comes first, so the same
-/// question always has the same answer.
+/// Among rows with equal distance and equal prominence the smaller number comes first, so the same question always
+/// has the same answer.
 pub(super) fn search(table: &impl Columns, query: &Query, rank: Rank) -> Vec<usize> {
     let window = Window::around(query);
     let mut best = Best { rank, candidates: Vec::with_capacity(BOUND_MAX + 1) };
@@ -96,14 +94,14 @@ pub(super) fn search(table: &impl Columns, query: &Query, rank: Rank) -> Vec<usi
     best.candidates.into_iter().map(|candidate| candidate.row).collect()
 }
 
-/// The band a latitude is in; the north pole itself is in the northernmost.
+/// The band of a latitude. The north pole belongs to the northernmost band.
 pub(super) fn band_of(latitude: i32) -> usize {
     let from_south = latitude.clamp(-POLE, POLE) + POLE;
     (from_south / BAND_HEIGHT).min(BANDS as i32 - 1) as usize
 }
 
-/// The size of a town in two bytes: 0 for unknown, else 1 and a thousand times the binary logarithm
-/// of its people. A step is 0.07 per cent; the largest city has 24,570, `u64::MAX` people 64,001.
+/// The size of a town in two bytes: 0 if unknown, else 1 plus a thousand times the binary logarithm of its
+/// population. One step is 0.07 per cent. The largest city has 24,570, and a population of `u64::MAX` 64,001.
 pub(super) fn prominence(population: u64) -> u16 {
     match population {
         0 => 0,
@@ -111,7 +109,7 @@ pub(super) fn prominence(population: u64) -> u16 {
     }
 }
 
-/// The people of a town of that prominence, within half a step.
+/// The population of a town with this prominence, within half a step.
 pub(super) fn population(prominence: u16) -> f64 {
     match prominence {
         0 => 0.0,
@@ -132,17 +130,17 @@ fn first_at_or_east_of(table: &impl Columns, rows: Range<usize>, longitude: i32)
     start
 }
 
-/// Metres from the middle of the circle.
+/// The distance in metres from the centre of the circle.
 fn distance_m(query: &Query, latitude: i32, longitude: i32) -> f64 {
     query.distance_m(Point::from_e5(latitude, longitude))
 }
 
-/// All rows of the circle and some more, in hundred-thousandths of a degree.
+/// A window that contains the circle, in hundred-thousandths of a degree.
 #[derive(Debug)]
 struct Window {
     latitudes: RangeInclusive<i32>,
     longitudes: RangeInclusive<i32>,
-    /// Beyond the antimeridian.
+    /// The part of the window beyond the antimeridian.
     overhang: Option<RangeInclusive<i32>>,
 }
 
@@ -156,8 +154,8 @@ impl Window {
         let clamped = |latitude: f64| (latitude as i32).clamp(-POLE, POLE);
         let latitudes = clamped((latitude - height).floor())..=clamped((latitude + height).ceil());
 
-        // The meridians that touch a circle do so north (or south) of its middle, which is why
-        // this is not radius / cos(latitude). At the poles every meridian meets it.
+        // The meridians that touch a circle do so north (or south) of its centre, so the width is not
+        // radius / cos(latitude). A circle that contains a pole meets every meridian.
         let holds_pole = latitude.abs() + height >= f64::from(POLE);
         let width = (radius.sin() / query.latitude.to_radians().cos()).asin();
         let width = width.to_degrees() * unit + MARGIN;
@@ -192,7 +190,7 @@ struct Candidate {
     distance_m: f64,
 }
 
-/// The best so far, in order. One allocation a search.
+/// The best candidates so far, in order. Allocates once per search.
 #[derive(Debug)]
 struct Best {
     rank: Rank,
@@ -200,8 +198,8 @@ struct Best {
 }
 
 impl Best {
-    /// Whether all places are taken by larger ones: then the distance, which costs more to find
-    /// than everything else here, does not matter.
+    /// Whether all slots are taken by more prominent candidates. Then the distance, which is the most expensive
+    /// part of the search, does not matter.
     fn has_no_room_for(&self, prominence: u16) -> bool {
         self.rank == Rank::Prominence
             && self.candidates.len() == BOUND_MAX
@@ -245,7 +243,7 @@ pub(super) mod tests {
         }
     }
 
-    /// What [`search`] must find: every row looked at, sorted at the end, no window, no shortcut.
+    /// What [`search`] must find: examines every row and sorts at the end, without a window or a shortcut.
     pub(in super::super) fn brute_force(
         table: &impl Columns,
         query: &Query,

@@ -1,4 +1,4 @@
-//! JSON laid out as Google's Nearby Search laid it out for years, straight into a buffer.
+//! A JSON writer in the classic layout of Google's Nearby Search, straight into a buffer.
 //!
 //! ```text
 //!     {
@@ -8,16 +8,15 @@
 //!              "types" : [ "locality", "political" ],
 //! ```
 //!
-//! Three spaces a level; a blank on both sides of the colon; members in byte order of their keys.
-//! An array of strings stands on one line if it has fewer than [`LINE_ITEMS`] of them and is
-//! shorter than [`LINE_BYTES`], else one string a line. An empty array is `[]`, an empty object
-//! `{}`. `<` and `>` are escaped, so that the text can be put into a page; letters beyond ASCII
-//! stay what they are. Numbers are the shortest that read back the same, whole ones without a
-//! point. No two newlines ever follow each other, which is what ends a WHATSAT reply: every
-//! newline of the layout is followed by something, and one inside a string is escaped.
+//! Three spaces per level; a space on both sides of the colon; members in byte order of their keys. An array of
+//! strings is on one line if it has fewer than [`LINE_ITEMS`] items and is shorter than [`LINE_BYTES`]; else each
+//! string has a line. An empty array is `[]`, an empty object `{}`. `<` and `>` are escaped, so that the text can
+//! be embedded in a web page; characters beyond ASCII are not escaped. Numbers are the shortest that parse to the
+//! same value, whole ones without a point. Two newlines never follow each other, because a blank line ends a
+//! WHATSAT reply: every newline of the layout is followed by other text, and a newline in a string is escaped.
 //!
-//! An object is written by a closure that is lent an [`Object`] and names its members one after
-//! the other; nothing is collected first. It knows neither places nor Google's members.
+//! A closure writes an object through a borrowed [`Object`], one member after another; nothing is collected first.
+//! The writer knows neither places nor Google's members.
 //!
 //! Source: captured replies (the "classic" layout, that of the JsonCpp library's StyledWriter).
 
@@ -27,16 +26,16 @@ use serde_core::Serialize;
 
 use super::scan::plain_bytes;
 
-/// An array of strings this long takes a line for each.
+/// An array with this many strings has one line for each.
 const LINE_ITEMS: usize = 25;
 
-/// So does one whose one-line form has this many bytes.
+/// An array whose one-line form has this many bytes has one line for each string.
 const LINE_BYTES: usize = 74;
 
-/// A newline and the indentation of eight levels, of which a reply has six.
+/// A newline and the indentation of eight levels; a reply has six.
 const NEW_LINE: &[u8; 25] = b"\n                        ";
 
-/// What is escaped besides control characters.
+/// Characters that are escaped, besides control characters.
 const ESCAPED: [u8; 4] = *b"\"\\<>";
 
 /// Writes a whole document: one object, without a newline at the end.
@@ -44,18 +43,18 @@ pub(super) fn document(out: &mut Vec<u8>, members: impl FnOnce(&mut Object<'_>))
     object(out, 0, members);
 }
 
-/// An object being written, open for the next member.
+/// An object that is being written, ready for the next member.
 #[derive(Debug)]
 pub(super) struct Object<'o> {
     out: &'o mut Vec<u8>,
-    /// Levels around the members.
+    /// Number of levels around the members.
     depth: usize,
-    /// The key of the member before; empty before the first.
+    /// The key of the previous member; empty before the first.
     last: &'static str,
 }
 
 impl Object<'_> {
-    /// A text; of none not even the key.
+    /// Writes a string member; nothing, not even the key, for `None`.
     pub(super) fn string<'v>(&mut self, key: &'static str, value: impl Into<Option<&'v str>>) {
         if let Some(value) = value.into() {
             self.key(key);
@@ -63,7 +62,7 @@ impl Object<'_> {
         }
     }
 
-    /// A number or a boolean. What JSON cannot say (infinities, NaN) becomes `null`.
+    /// Writes a number or a boolean. A number that JSON cannot represent (infinity, NaN) becomes `null`.
     pub(super) fn scalar(&mut self, key: &'static str, value: impl Serialize) {
         self.key(key);
         scalar(self.out, value);
@@ -80,7 +79,7 @@ impl Object<'_> {
             self.out.extend_from_slice(b"[]");
             return;
         }
-        // Its length is known once it is written. Most fit; one that does not is taken back.
+        // The length is known only after writing. Most arrays fit; one that does not is removed and written again.
         let start = self.out.len();
         self.out.extend_from_slice(b"[ ");
         separated(self.out, values, |out| out.extend_from_slice(b", "));
@@ -99,8 +98,8 @@ impl Object<'_> {
         self.out.push(b']');
     }
 
-    /// An array with an object for each of `values`. `end` is told where the bracket is open, then where each
-    /// object has ended: how long the whole text is by then.
+    /// Writes an array with an object for each of `values`. `end` is called with the length of the whole text,
+    /// first after the opening bracket, and then after each object.
     pub(super) fn objects<T>(
         &mut self,
         key: &'static str,
@@ -125,7 +124,7 @@ impl Object<'_> {
         self.out.push(b']');
     }
 
-    /// All up to the value. Keys are ours: plain ASCII, and named in order.
+    /// Writes everything before the value. Keys are ours: plain ASCII, and in ascending order.
     fn key(&mut self, key: &'static str) {
         debug_assert!(self.last < key, "{key} comes before {}", self.last);
         if !self.last.is_empty() {
@@ -160,7 +159,7 @@ fn separated(out: &mut Vec<u8>, values: &[impl AsRef<str>], separate: impl Fn(&m
 }
 
 fn new_line(out: &mut Vec<u8>, depth: usize) {
-    // A copy of known length is a few instructions, one of any length a call.
+    // Copying a known length takes a few instructions, any other length a call.
     let end = out.len() + 1 + 3 * depth;
     out.extend_from_slice(NEW_LINE);
     out.truncate(end);
@@ -188,7 +187,7 @@ fn escape(out: &mut Vec<u8>, byte: u8) {
         b'\n' => b'n',
         0x0c => b'f',
         b'\r' => b'r',
-        // A Vec takes all that is written to it.
+        // Writing to a Vec cannot fail.
         _ => return drop(write!(out, "\\u{byte:04x}")),
     };
     out.extend_from_slice(&[b'\\', letter]);
@@ -273,7 +272,7 @@ mod tests {
         let (short, long) = ("x".repeat(67), "x".repeat(68));
         assert_eq!(line(&[&short]), format!("[ \"{short}\" ]"));
         assert_eq!(line(&[&long]), format!("[\n      \"{long}\"\n   ]"));
-        // 24 items on one line have 118 bytes at least, so only the length can be seen to decide.
+        // 24 items on one line have at least 118 bytes, so a test can only show the effect of the length.
         assert_eq!(line(&["", ""]), "[ \"\", \"\" ]");
         assert_eq!(line(&[""; 25]).lines().count(), 27);
     }

@@ -1,7 +1,7 @@
-//! PART FOUR. Places nearby: what a WHATSAT asks, what is answered, and who may be asked.
+//! PART FOUR. Places nearby: what a WHATSAT asks, what it is answered, and the sources of places.
 //!
-//! In: a [`Query`], a point and a radius. Out: an [`Answer`], and its text as Google's Nearby
-//! Search would print it.
+//! In: a [`Query`], which has a point and a radius. Out: an [`Answer`], and its text in the format of Google's Nearby
+//! Search.
 //!
 //! ```text
 //!                    embedded, file
@@ -10,23 +10,21 @@
 //!                 --nearby--> Fetch  ==(HTTP)==>  Reply  --read--------+
 //! ```
 //!
-//! Every source speaks of the same [`Place`], and one writer prints it: so what a client sees
-//! differs by what a source knows, never by how it tells it. (One source already has Google's
-//! text, and cuts it instead.) Some look into memory and answer at once. Those on the network say
-//! what they want fetched, and later what the reply means: they open no socket, so a table of
-//! replies is enough to test them.
+//! All sources produce the same [`Place`], and one writer prints it. So replies differ in what a source knows, but
+//! not in their format. (One source receives Google's own text, and only cuts it.) Sources in memory answer at
+//! once. A source on the network describes what to fetch, and later interprets the reply. It opens no socket, so a
+//! table of replies is enough to test it.
 //!
-//! This part knows no connection, no reactor, no clock and no IAMAT. The bound of a WHATSAT is not
-//! in the query: a source always looks for [`BOUND_MAX`] places and the writer cuts, so that equal
-//! questions with other bounds can share an answer.
+//! This module knows no connection, no reactor, no clock and no IAMAT. The bound of a WHATSAT is not part of the
+//! query: a source always looks for [`BOUND_MAX`] places, and the writer cuts the answer. So questions that differ
+//! only in the bound can share an answer.
 //!
-//! To read on: [`Place`] (`place.rs`), `plus_code.rs`, `json.rs` (the layout), `answer.rs` (the
-//! members), `page.rs` (a text that is cut), `failure.rs`; `grid.rs` (the search) and the sources
-//! in memory: `embedded.rs`, and `file.rs` with what cuts a file into records (`records.rs`,
-//! `features.rs`) and reads each (`geonames.rs`, `geojson.rs`). Then the network: `fetch.rs`
-//! (what is asked), `raw_json.rs` and `response.rs` (what came back), and the
-//! sources: `google.rs` with `google_place.rs`, `google_legacy.rs` with `verbatim.rs`, `photon.rs`
-//! with `osm.rs`.
+//! To read on: [`Place`] (`place.rs`), `plus_code.rs`, `json.rs` (the layout), `answer.rs` (the members), `page.rs`
+//! (a text that can be cut), `failure.rs`; `grid.rs` (the search) and the sources in memory: `embedded.rs`, and
+//! `file.rs` with the readers that split a file into records (`records.rs`, `features.rs`) and parse each record
+//! (`geonames.rs`, `geojson.rs`). Then the network: `fetch.rs` (requests and replies), `raw_json.rs` and
+//! `response.rs` (reading a reply), and the sources: `google.rs` with `google_place.rs`, `google_legacy.rs` with
+//! `verbatim.rs`, `photon.rs` with `osm.rs`.
 
 mod answer;
 mod decimal;
@@ -70,32 +68,32 @@ pub use place::{Business, Photo, Place, Point, Scope, Viewport};
 pub use plus_code::PlusCode;
 pub use records::RecordFault;
 
-/// The most places an answer holds, and the largest bound of a WHATSAT. Google: a page has 20.
+/// Most places of an answer, and the largest bound of a WHATSAT. A page of Google's has 20.
 pub const BOUND_MAX: usize = 20;
 
-/// One question: what is within so many metres of this point?
+/// One question: which places are within a radius of a point?
 ///
-/// The numbers are for computing; the texts are what the client wrote, for a source that passes
-/// them on and must not alter a digit. Whoever makes a query has checked the limits; a source
-/// given a number beyond them finds other places or none, and does not panic.
+/// The numbers are for computing. The texts are what the client wrote, for a source that must pass them on
+/// unchanged. The creator of a query has checked the limits. With a number beyond them a source finds other places
+/// or none, but does not panic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
-    /// Degrees, -90 to 90, north positive.
+    /// Latitude in degrees, -90 to 90, north positive.
     pub latitude: f64,
-    /// Degrees, -180 to 180, east positive.
+    /// Longitude in degrees, -180 to 180, east positive.
     pub longitude: f64,
-    /// The client's own digits, with the sign: `+34.068930`.
+    /// The latitude as the client wrote it, with its sign: `+34.068930`.
     pub latitude_text: Vec<u8>,
-    /// The client's own digits, with the sign: `-118.445127`.
+    /// The longitude as the client wrote it, with its sign: `-118.445127`.
     pub longitude_text: Vec<u8>,
-    /// Metres, more than 0 and at most 50,000. A place at exactly this distance counts.
+    /// The radius in metres, more than 0 and at most 50,000. A place at exactly this distance counts.
     pub radius_m: f64,
-    /// Kilometres as the client wrote them: `10`, `0.5`.
+    /// The radius in kilometres as the client wrote it: `10`, `0.5`.
     pub radius_text: Vec<u8>,
 }
 
 impl Query {
-    /// Metres along the globe, by the haversine formula. NaN in, NaN out: nowhere.
+    /// The distance in metres along the globe, by the haversine formula. A NaN gives NaN, which is within no radius.
     pub fn distance_m(&self, to: Point) -> f64 {
         let (from, to_latitude) = (self.latitude.to_radians(), to.latitude.to_radians());
         let east = (to.longitude - self.longitude).to_radians();
@@ -105,33 +103,33 @@ impl Query {
     }
 }
 
-/// What a source has to say to a [`Query`]. Written by [`Answer::write`], which leaves it as it is:
-/// one answer may serve many askers, each with a bound of its own.
+/// The answer of a source to a [`Query`]. [`Answer::write`] does not change it, so one answer can serve many clients,
+/// each with its own bound.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// It looked; perhaps there was nothing.
+    /// The search succeeded; it may have found nothing.
     Found(Found<'static>),
-    /// It looked, and the reply is a text already: Google's own, or one written for all who asked.
+    /// The search succeeded, and the reply is a text already: Google's own, or one that was rendered once for all
+    /// clients.
     Rendered(Page),
-    /// It could not look.
+    /// The search failed.
     Failed(SearchFailure),
 }
 
 /// The places that were found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Found<'t> {
-    /// At most [`BOUND_MAX`], best first, in an order that is the same every time.
+    /// At most [`BOUND_MAX`] places, best first, in a deterministic order.
     pub places: Vec<Place<'t>>,
-    /// Whom to thank, each a piece of HTML that must be shown with the places. Google's
-    /// `html_attributions`.
+    /// The attributions, each a piece of HTML that must be shown with the places. Google's `html_attributions`.
     pub attributions: Vec<String>,
-    /// What whoever asked should know of how they were found. Google's `info_messages`, and like
-    /// those not written if there are none.
+    /// Messages to the client about the search. Google's `info_messages`; like those, they are omitted if there are
+    /// none.
     pub messages: Vec<String>,
 }
 
 impl<'t> Found<'t> {
-    /// These places, with these attributions if there are any places.
+    /// These places, with these attributions unless there are no places.
     fn new(places: Vec<Place<'t>>, attributions: &[&str]) -> Found<'t> {
         let attributions = if places.is_empty() { &[] } else { attributions };
         let attributions = attributions.iter().map(|&one| one.to_string()).collect();
@@ -142,40 +140,43 @@ impl<'t> Found<'t> {
 /// What a source does with a question.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
-    /// Here is the answer.
+    /// The source answers at once.
     Answered(Answer),
     /// The answer comes later, exactly once, under the ticket of the question.
     Waiting,
-    /// This has to be fetched first; [`Source::read`] makes the answer of what came back.
+    /// The caller must fetch this; [`Source::read`] turns the reply into the answer.
     Fetch(Fetch),
 }
 
-/// The name of one question, given by the one who asks and never used twice.
+/// The id of one question. The caller chooses it, and never reuses it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Ticket(
     /// Any number.
     pub u64,
 );
 
-/// Someone who can be asked what is nearby.
+/// A source of places.
 pub trait Source: std::fmt::Debug {
-    /// A word for the log: `embedded`, `google-legacy`.
+    /// The name for the log: `embedded`, `google-legacy`.
     fn name(&self) -> &'static str;
 
     /// Looks for the places of `query`, at most [`BOUND_MAX`].
     ///
-    /// Must not block. A source that cannot answer at once says what to fetch; or keeps the
-    /// `ticket`, says [`Progress::Waiting`], and answers within a deadline of its own, if only with
-    /// a failure.
+    /// Must not block. A source that cannot answer at once either returns what to fetch; or it keeps the `ticket`,
+    /// returns [`Progress::Waiting`], and answers within a deadline of its own, if only with a failure.
     fn nearby(&mut self, ticket: Ticket, query: &Query) -> Progress;
 
-    /// Says what a reply means that was fetched for `query`.
+    /// Interprets the reply that was fetched for `query`.
     ///
-    /// `reply`: whatever came back, however wrong; it is not trusted. Only called after
-    /// [`Progress::Fetch`]; a source that never says it need not have this.
+    /// `reply` is not trusted: it may be anything. Only called after [`Progress::Fetch`]; a source that never
+    /// returns that need not implement this.
     fn read(&mut self, query: &Query, reply: Reply<'_>) -> ParsedReply {
         let _ = (query, reply);
         let answer = Answer::Failed(SearchFailure::unanswered("answer"));
-        ParsedReply { answer, retry: Retry::No, log: "a reply nobody asked for".to_string() }
+        ParsedReply {
+            answer,
+            retry: Retry::No,
+            log: "the source has received a reply without a request".to_string(),
+        }
     }
 }

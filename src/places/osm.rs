@@ -1,25 +1,25 @@
-//! OpenStreetMap's words for what a place is, in Google's.
+//! Translates OpenStreetMap's tags to Google's types.
 //!
-//! In: a tag, and for a house of worship whose. Out: Google's types, most telling first; a tag
-//! that is not here is just a point of interest.
+//! In: a tag, and for a place of worship its religion. Out: Google's types, the most specific first. A tag that is
+//! not listed here becomes a plain point of interest.
 
 use super::entry::{Types, establishment, words};
 
-/// What both have the same word for.
+/// Tags whose value is also Google's word.
 const SAME: &str = "\
     amenity=atm amenity=bank amenity=cafe amenity=courthouse amenity=dentist amenity=fire_station \
     amenity=hospital amenity=library amenity=parking amenity=pharmacy amenity=police amenity=post_office \
     amenity=restaurant amenity=school amenity=university leisure=bowling_alley leisure=park \
     leisure=stadium shop=bakery shop=car_repair tourism=aquarium tourism=museum tourism=zoo";
 
-/// The `types` of what is tagged `key=value`. `religion`: as OpenStreetMap spells it, or empty.
+/// The `types` of a place with the tag `key=value`. `religion` is OpenStreetMap's word, or empty.
 pub(super) fn types(key: &str, value: &str, religion: &str) -> Types {
     let tag = format!("{key}={value}");
     if let Some(tag) = SAME.split(' ').find(|same| *same == tag) {
         return establishment([&tag[key.len() + 1..]]);
     }
     let telling: &[&str] = match (key, value) {
-        // What is only a place on the map is no establishment.
+        // A place that is only an area on the map is not an establishment.
         ("place", "city" | "town" | "village") => return words(&["locality", "political"]),
         ("place", "suburb" | "neighbourhood" | "quarter") => {
             return words(&["neighborhood", "political"]);

@@ -1,7 +1,7 @@
-//! A page of results as text, to be cut after any of them.
+//! A page of results as text, which can be cut after any result.
 //!
-//! In: a whole reply, and where in it each result ends. Out: the same bytes with only the first so
-//! many results, as often as somebody asks:
+//! In: a whole reply, and where in it each result ends. Out: the same bytes with only the first results, any number
+//! of times:
 //!
 //! ```text
 //!     { ..., "results" : [ {..}, {..}, {..} ], "status" : "OK" }
@@ -9,35 +9,34 @@
 //!                      ends[0] [1]  [2]   [3]
 //! ```
 //!
-//! A cut after the second result is all up to `ends[2]`, and all from the last end on: the comma
-//! goes, and what stood before the bracket stays. To answer is therefore two copies, whoever wrote
-//! the text and however many share it.
+//! A cut after the second result consists of everything up to `ends[2]`, and everything from the last end on. So
+//! the comma is dropped, and the white space before the bracket is kept. An answer is therefore two copies,
+//! whatever the origin of the text and however many clients share it.
 //!
-//! It does not know what the text says.
+//! It does not interpret the text.
 
 use std::fmt;
 
 use super::BOUND_MAX;
 
-/// A whole reply with places in it, as text.
+/// A whole reply with places, as text.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Page {
     pub(super) text: Vec<u8>,
-    /// In `text`: behind the bracket that opens the results, then behind each result.
+    /// Offsets in `text`: after the bracket that opens the results, then after each result.
     pub(super) ends: Vec<usize>,
-    /// What the text has as its `status`.
+    /// The value of `status` in the text.
     pub(super) status: &'static str,
 }
 
 impl Page {
-    /// `ends`: at least one, in order, none behind the end of `text`.
+    /// `ends` has at least one offset, in ascending order, none beyond the end of `text`.
     pub(super) fn new(text: Vec<u8>, ends: Vec<usize>, status: &'static str) -> Page {
         debug_assert!(ends.is_sorted() && ends.last().is_some_and(|last| *last <= text.len()));
         Page { text, ends, status }
     }
 
-    /// Appends the reply to `out`, cut to its first `bound` results, and never more than
-    /// [`BOUND_MAX`].
+    /// Appends the reply to `out`, cut to its first `bound` results, but at most [`BOUND_MAX`].
     pub(super) fn write(&self, bound: usize, out: &mut Vec<u8>) {
         let (start, end) = (&self.text[..self.ends[self.count(bound)]], &self.text[self.last()..]);
         out.reserve(start.len() + end.len());
@@ -45,17 +44,17 @@ impl Page {
         out.extend_from_slice(end);
     }
 
-    /// How many bytes that appends.
+    /// The number of bytes that [`Page::write`] appends.
     pub(super) fn bytes(&self, bound: usize) -> usize {
         self.ends[self.count(bound)] + self.text.len() - self.last()
     }
 
-    /// How many results that writes.
+    /// The number of results that [`Page::write`] appends.
     pub(super) fn count(&self, bound: usize) -> usize {
         self.results().min(bound).min(BOUND_MAX)
     }
 
-    /// Without any bound.
+    /// The number of results without any bound.
     fn results(&self) -> usize {
         self.ends.len() - 1
     }
@@ -65,7 +64,7 @@ impl Page {
     }
 }
 
-/// Not what is in it: that may be somebody else's.
+/// Omits the text, which may belong to the provider.
 impl fmt::Debug for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Page")

@@ -1,24 +1,24 @@
-//! Photon: OpenStreetMap, searched by a server of one's own.
+//! Photon: a search server for OpenStreetMap, run by the operator.
 //!
-//! Out goes `GET /reverse?lat=...&lon=...&radius=...`; what comes back is GeoJSON, mapped to Google's
-//! members:
+//! The request is `GET /reverse?lat=...&lon=...&radius=...`. The reply is GeoJSON, whose members are converted to
+//! Google's:
 //!
 //! ```text
 //!     geometry.coordinates [lon, lat]   geometry.location
 //!     extent [west, north, east, south] geometry.viewport     else 150 m around
-//!     name                              name                  without one it is left out
-//!     osm_type, osm_id                  place_id, reference   osm:node/123; without one of these
+//!     name                              name                  a place without a name is skipped
+//!     osm_type, osm_id                  place_id, reference   osm:node/123; if one is missing,
 //!                                                             photon:34.07,-118.44,Bar Nil
 //!     osm_key, osm_value                types                 osm.rs
 //!     housenumber, street, city         vicinity              else district, or city
 //!     city, state, country              plus_code             computed
 //! ```
 //!
-//! Photon knows no prominence, so fifty are asked for, streets and borders left out, and the nearest
-//! twenty taken. Their order is ours: a server sorts by the middle of a place, or by its own weights. In a
-//! city they may all be within 200 m: that is what nearest means.
+//! Photon knows no prominence. So the source asks for fifty places, skips streets and borders, and takes the
+//! nearest twenty. It sorts them itself: a server sorts by the middle of a place, or by its own weights. In a city
+//! all twenty may be within 200 m, since they are the nearest.
 //!
-//! An answer may be kept for a minute. OpenStreetMap is to be named (ODbL), and is.
+//! An answer may be kept for a minute. The licence (ODbL) demands an attribution to OpenStreetMap, which is included.
 //!
 //! Source: Photon's readme (komoot/photon), section "Reverse"; the wiki of OpenStreetMap.
 
@@ -37,10 +37,10 @@ use crate::http::BaseUrl;
 
 const PATH: &str = "/reverse";
 
-/// The most a Photon server gives, unless it is told otherwise.
+/// Most places that a Photon server returns with its default settings.
 const LIMIT: usize = 50;
 
-/// What somebody may want to know is nearby.
+/// The OpenStreetMap keys of places that a client may look for.
 const TAGS: [&str; 10] = [
     "amenity",
     "tourism",
@@ -54,7 +54,7 @@ const TAGS: [&str; 10] = [
     "healthcare",
 ];
 
-/// What nobody does, though a server may give it: ways and borders.
+/// Keys of places that a server may return, but that no client looks for: ways and borders.
 const TAGS_LEFT_OUT: [&str; 2] = ["boundary", "highway"];
 
 const KEEP: Duration = Duration::from_secs(60);
@@ -62,12 +62,12 @@ const KEEP: Duration = Duration::from_secs(60);
 const ATTRIBUTION: &str = "\u{a9} <a href=\"https://www.openstreetmap.org/copyright\">OpenStreetMap \
      contributors</a>, ODbL";
 
-/// A Photon server. The nearest come first.
+/// A Photon server. The nearest places come first.
 #[derive(Clone, Debug)]
 pub struct Photon {
-    /// Where it is; there is none that everyone may use.
+    /// The URL of the server; there is no public one for general use.
     pub base: BaseUrl,
-    /// In which language names are wanted; the server has to have it. None is that of the place.
+    /// The language of names, which the server must have; `None`: the local language of each place.
     pub language: Option<String>,
 }
 
@@ -102,7 +102,7 @@ fn answer(query: &Query, body: &[u8]) -> Result<Answer, UpstreamError> {
     let mut places = Vec::new();
     let is_list = Json::document(body)?.member("features").each_item(|feature| {
         places.extend(place(feature));
-        // A server may send millions: no more than twice the limit are in memory.
+        // A reply may list millions of places: at most twice the limit is kept in memory.
         if places.len() == 2 * LIMIT {
             keep_nearest(query, &mut places);
         }
@@ -110,11 +110,11 @@ fn answer(query: &Query, body: &[u8]) -> Result<Answer, UpstreamError> {
     keep_nearest(query, &mut places);
     match is_list {
         true => Ok(Answer::Found(Found::new(places, &[ATTRIBUTION]))),
-        false => Err(UpstreamError::senseless("the reply is no GeoJSON FeatureCollection")),
+        false => Err(UpstreamError::senseless("the reply is not a GeoJSON FeatureCollection")),
     }
 }
 
-/// What a reply means that is no success. Photon says why in `message`.
+/// The error of a reply without success. Photon's reason is in `message`.
 fn refusal(reply: &Reply<'_>) -> UpstreamError {
     match Json::document(reply.body).ok().and_then(|body| body.member("message").text()) {
         Some(message) => UpstreamError::of_status(reply.status, response::pause(reply), &message),
@@ -122,14 +122,14 @@ fn refusal(reply: &Reply<'_>) -> UpstreamError {
     }
 }
 
-/// Of equally near ones those first that the server had first.
+/// Keeps the nearest places. Places at the same distance keep the server's order.
 fn keep_nearest(query: &Query, places: &mut Vec<Place<'static>>) {
     let distance = |place: &Place<'_>| query.distance_m(place.location);
     places.sort_by(|a, b| distance(a).total_cmp(&distance(b)));
     places.truncate(BOUND_MAX);
 }
 
-/// None if it has no name or no place on the globe, or is not what somebody looks for.
+/// `None` if the feature has no name or no valid location, or is a kind of place that no client looks for.
 #[rustfmt::skip]
 fn place(feature: Json<'_>) -> Option<Place<'static>> {
     let [geometry, properties] = feature.members(["geometry", "properties"]);
@@ -146,10 +146,10 @@ fn place(feature: Json<'_>) -> Option<Place<'static>> {
     if name.is_empty() || TAGS_LEFT_OUT.contains(&key.as_str()) {
         return None;
     }
-    // `extra` is only there if the server was set up to keep it.
+    // `extra` exists only if the server is configured to keep it.
     let religion = extra.member("religion").text().unwrap_or_default();
     let region = if matches!(&code[..], "US" | "GB") { region(&code, &state) } else { country };
-    // The town it is in or is.
+    // The town that it is in, or its own name if it is a town.
     let town = if city.is_empty() && key == "place" { &name } else { &city };
     Some(Place {
         location,
@@ -169,14 +169,14 @@ fn place(feature: Json<'_>) -> Option<Place<'static>> {
     })
 }
 
-/// The point of these degrees east and north, if it is on the globe.
+/// The point with this longitude and latitude, if they are in range.
 fn point(degrees: [Json<'_>; 2]) -> Option<Point> {
     let [longitude, latitude] = degrees.map(Json::number);
     let point = Point { latitude: latitude?, longitude: longitude? };
     Some(point).filter(|point| point.is_on_the_globe())
 }
 
-/// OpenStreetMap's own id; of what a server has from elsewhere, where it is and what it is called.
+/// OpenStreetMap's own id; for a place from another origin, its location and name.
 fn place_id(kind: Json<'_>, id: Json<'_>, location: Point, name: &str) -> String {
     let kind = match kind.text().as_deref() {
         Some("N") => Some("node"),
@@ -190,7 +190,7 @@ fn place_id(kind: Json<'_>, id: Json<'_>, location: Point, name: &str) -> String
     }
 }
 
-/// The street with its number, and the town; else what it is in.
+/// The street with its number, and the town; else the district or the town.
 fn vicinity(parts: [String; 3], code: &str, town: &str) -> Option<Cow<'static, str>> {
     let [number, street, district] = parts;
     let address = match code {

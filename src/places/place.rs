@@ -1,62 +1,62 @@
-//! One model of a place, whoever knows it.
+//! The model of a place, the same for all sources.
 //!
-//! The fields are those of a Google Nearby Search result. What a source cannot know (a gazetteer
-//! has no ratings, opening hours or photographs) is absent rather than made up.
+//! The fields are those of a Google Nearby Search result. What a source does not know is absent rather than made
+//! up: a gazetteer has no ratings, opening hours or photographs.
 //!
-//! Tables keep degrees as whole hundred-thousandths (1e-5 degree, at most 1.1 m), in which every
-//! coordinate is exact; this file turns them into the degrees that are written.
+//! Tables keep degrees as whole hundred-thousandths (1e-5 degree, at most 1.1 m), in which every coordinate is
+//! exact. This file converts them to degrees for the output.
 
 use std::borrow::Cow;
 use std::f64::consts::PI;
 
 use super::plus_code::PlusCode;
 
-/// The radius of the ball that stands for the earth, in metres: the mean radius of WGS 84.
+/// The radius of the sphere that models the earth, in metres: the mean radius of WGS 84.
 pub(super) const EARTH_RADIUS_M: f64 = 6_371_008.8;
 
-/// A degree of latitude in metres.
+/// One degree of latitude in metres.
 const DEGREE_M: f64 = EARTH_RADIUS_M * PI / 180.0;
 
 /// Half the height of the viewport of a shop or a school, in metres. Google: 0.001349 degree.
 pub(super) const POINT_RADIUS_M: f64 = 150.0;
 
-/// Something a client may want to know is nearby: a town, an airport, a restaurant.
+/// Something that a client may look for: a town, an airport, a restaurant.
 ///
-/// Its texts are its own, or parts of what it was read from.
+/// Its texts are owned, or borrowed from the input that they were read from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place<'t> {
-    /// Where it is.
+    /// Its location.
     pub location: Point,
-    /// What a map should show of it.
+    /// The part of a map that shows it.
     pub viewport: Viewport,
-    /// What it is called, never empty.
+    /// Its name, never empty.
     pub name: Cow<'t, str>,
-    /// An id that stays the same, with its origin in front: `geonames:5393212`. Google's own ids
-    /// have no such prefix, and none is ever invented.
+    /// A stable id, prefixed with its origin: `geonames:5393212`. Google's own ids have no such prefix, and no id
+    /// is ever made up.
     pub place_id: Cow<'t, str>,
-    /// Who knows this id.
+    /// In which scope the id is valid.
     pub scope: Scope,
-    /// Its address for places without one.
+    /// Its plus code: a short code for its location.
     pub plus_code: Option<PlusCode<'t>>,
-    /// Google's words for what it is, most telling first: `["locality", "political"]`.
+    /// Google's words for its kind, the most specific first: `["locality", "political"]`.
     pub types: Vec<Cow<'t, str>>,
     /// A short address; for a town its own name.
     pub vicinity: Option<Cow<'t, str>>,
-    /// What only a register of businesses knows of it.
+    /// The fields that only a business directory has.
     pub business: Business<'t>,
 }
 
-/// Who can be asked about a place by its id.
+/// Which service knows the id of a place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scope {
-    /// Only the application that gave the id, which is us.
+    /// Only the application that assigned the id, which is this program.
     App,
     /// Google.
     Google,
 }
 
 impl Scope {
-    /// Google's word for it.
+    /// Google's word for the scope.
     pub const fn as_str(self) -> &'static str {
         match self {
             Scope::App => "APP",
@@ -65,79 +65,79 @@ impl Scope {
     }
 }
 
-/// What a gazetteer does not know of a place. What is not known is absent.
+/// The fields of a place that a gazetteer does not have. Unknown fields are absent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Business<'t> {
-    /// Google's word: `OPERATIONAL`, `CLOSED_TEMPORARILY`, `CLOSED_PERMANENTLY`.
+    /// The status in Google's words: `OPERATIONAL`, `CLOSED_TEMPORARILY`, `CLOSED_PERMANENTLY`.
     pub status: Option<&'static str>,
-    /// Where there is an icon for it.
+    /// The URL of an icon.
     pub icon: Option<Cow<'t, str>>,
-    /// `#FF9E67`, for behind the mask.
+    /// The background colour for the icon mask: `#FF9E67`.
     pub icon_background_color: Option<Cow<'t, str>>,
-    /// Where there is the mask of an icon; the end of the name is left out.
+    /// The URL of an icon mask, without its file extension.
     pub icon_mask_base_uri: Option<Cow<'t, str>>,
     /// Whether it is open now.
     pub open_now: Option<bool>,
-    /// A picture of it.
+    /// A photo of the place.
     pub photo: Option<Photo<'t>>,
-    /// 0, free, to 4, very expensive.
+    /// The price level: 0 (free) to 4 (very expensive).
     pub price_level: Option<u8>,
-    /// 1.0 to 5.0.
+    /// The mean rating, 1.0 to 5.0.
     pub rating: Option<f64>,
-    /// How many have rated it.
+    /// The number of ratings.
     pub user_ratings_total: Option<u64>,
 }
 
-/// A picture, which has to be asked for by its reference.
+/// A photo, which a client fetches by its reference.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Photo<'t> {
-    /// In pixels.
+    /// The height in pixels.
     pub height: u64,
-    /// In pixels.
+    /// The width in pixels.
     pub width: u64,
-    /// What Google knows it by.
+    /// Google's reference to the photo.
     pub reference: Cow<'t, str>,
-    /// Whom to thank for it, each a piece of HTML.
+    /// The attributions of the photo, each a piece of HTML.
     pub attributions: Vec<String>,
 }
 
 /// A point on the globe, in degrees: latitude -90 to 90, longitude -180 to 180.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// North is positive.
+    /// Latitude, north positive.
     pub latitude: f64,
-    /// East is positive.
+    /// Longitude, east positive.
     pub longitude: f64,
 }
 
 impl Point {
-    /// Whether there is such a point.
+    /// Whether both coordinates are within their range.
     pub(super) fn is_on_the_globe(self) -> bool {
         self.latitude.abs() <= 90.0 && self.longitude.abs() <= 180.0
     }
 
-    /// The point a table means, from hundred-thousandths of a degree.
+    /// The point with these coordinates in hundred-thousandths of a degree.
     ///
-    /// Divided, not multiplied by 1e-5: the quotient is the double nearest to the decimal, so it
-    /// is written with its five digits and no more.
+    /// It divides instead of multiplying by 1e-5: the quotient is the double nearest to the decimal, so it is
+    /// printed with its five digits and no more.
     pub(super) fn from_e5(latitude: i32, longitude: i32) -> Point {
         Point { latitude: f64::from(latitude) / 1e5, longitude: f64::from(longitude) / 1e5 }
     }
 }
 
-/// A rectangle of latitude and longitude. Over the antimeridian the east is less than the west.
+/// A rectangle of latitude and longitude. If it crosses the antimeridian, its east is less than its west.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Viewport {
-    /// The corner with the least latitude.
+    /// The corner with the smallest latitude.
     pub southwest: Point,
-    /// The corner with the greatest latitude.
+    /// The corner with the largest latitude.
     pub northeast: Point,
 }
 
 impl Viewport {
-    /// The rectangle around a circle of `radius_m` metres, to seven digits of a degree (1 cm).
+    /// The rectangle around a circle of `radius_m` metres, rounded to seven digits of a degree (1 cm).
     ///
-    /// Stops at the poles; near them it is as wide as the globe.
+    /// It ends at the poles; near them it spans all longitudes.
     pub(super) fn around(centre: Point, radius_m: f64) -> Viewport {
         let north = radius_m / DEGREE_M;
         let east = (north / centre.latitude.to_radians().cos()).min(180.0);
@@ -156,8 +156,8 @@ impl Viewport {
     }
 }
 
-/// How far a town of so many people may reach from its middle, in metres: 2,500 people to the
-/// square kilometre, but no hamlet is smaller than 500 m and no city larger than 25 km.
+/// The assumed radius of a town with this population, in metres: 2,500 people per square kilometre, but at least
+/// 500 m and at most 25 km.
 pub(super) fn town_radius_m(population: f64) -> f64 {
     (population / 2_500.0 / PI).sqrt().clamp(0.5, 25.0) * 1_000.0
 }

@@ -1,51 +1,50 @@
-//! Plus codes: an address of eleven characters for any spot on earth.
+//! Plus codes: an address of eleven characters for any place on earth.
 //!
-//! The globe is cut into 20 by 20 degrees, each such cell into 20 by 20 smaller ones, and so on
-//! five times: two digits a step, one for the latitude and one for the longitude, of an alphabet
-//! of twenty without vowels or look-alikes. Ten digits name a cell of 1/8000 degree, 14 m high:
+//! The globe is divided into cells of 20 by 20 degrees, each of them into 20 by 20 smaller cells, and so on, five
+//! times. Each step adds two digits, one for the latitude and one for the longitude, from an alphabet of twenty
+//! characters without vowels or look-alikes. Ten digits identify a cell of 1/8000 degree, 14 m high:
 //!
 //! ```text
 //!     85 63 2G 95 + QC        degrees 20   1   1/20   1/400   1/8000
 //! ```
 //!
-//! Near a town the first four digits go without saying: `2G95+QC Santa Monica, CA, USA`.
+//! Near a town, the first four digits can be omitted: `2G95+QC Santa Monica, CA, USA`.
 //!
-//! Source: Open Location Code, the specification of Google's encoder. Only encoding, only ten
-//! digits: nothing here reads a code.
+//! Source: Open Location Code, the specification of Google's encoder. Only encoding to ten digits is implemented.
 
 use std::borrow::Cow;
 
 /// The twenty digits.
 const ALPHABET: &[u8; 20] = b"23456789CFGHJMPQRVWX";
 
-/// The digits before the plus.
+/// Number of digits before the plus.
 const SEPARATOR_AT: usize = 8;
 
-/// The digits that a town's name replaces.
+/// Number of digits that a town's name replaces.
 const AREA_DIGITS: usize = 4;
 
-/// Cells to a degree, with ten digits.
+/// Cells per degree, with ten digits.
 const CELLS: i64 = 8_000;
 
-/// Coordinates are rounded to this part of a degree (1 cm) first, so that a decimal on the edge of
-/// a cell, which a double cannot hold exactly, falls into the cell it begins.
+/// Coordinates are first rounded to this fraction of a degree (1 cm). So a decimal on the edge of a cell, which a
+/// double cannot represent exactly, falls into the cell that it begins.
 const FINEST: f64 = 1e7;
 
-/// A plus code in both of Google's forms.
+/// A plus code in Google's two forms.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PlusCode<'t> {
-    /// Alone and anywhere: `85632G95+QC`.
+    /// The global code: `85632G95+QC`.
     pub global: Cow<'t, str>,
-    /// Shortened by four digits, with the town that stands for them: `2G95+QC Santa Monica, CA,
-    /// USA`. None where no town or region is known.
+    /// The code without its first four digits, with the town that replaces them: `2G95+QC Santa Monica, CA, USA`.
+    /// `None` if neither town nor region is known.
     pub compound: Option<Cow<'t, str>>,
 }
 
 impl PlusCode<'static> {
-    /// The code of a point, in degrees, said in words with the town and the region it is in.
+    /// The code of a point in degrees, with its town and region for the compound form.
     ///
-    /// `locality` or `region` may be empty. The town must be within half a degree of the point,
-    /// or the short form means another one.
+    /// `locality` or `region` may be empty. The town must be within half a degree of the point; otherwise the
+    /// compound form denotes another point.
     pub(super) fn new(
         latitude: f64,
         longitude: f64,
@@ -63,10 +62,10 @@ impl PlusCode<'static> {
     }
 }
 
-/// The ten digits and the plus of the cell a point is in.
+/// The ten digits and the plus sign of the cell that contains a point.
 ///
-/// A latitude beyond a pole counts as the pole, whose cell is the one just south (the north pole
-/// begins no cell of its own); longitudes go round.
+/// A latitude beyond a pole counts as the pole. The north pole belongs to the cell just south of it, since it begins
+/// no cell. Longitudes wrap around.
 fn encode(latitude: f64, longitude: f64) -> String {
     let mut north = cell(latitude + 90.0).clamp(0, 180 * CELLS - 1) as usize;
     let mut east = cell(longitude + 180.0).rem_euclid(360 * CELLS) as usize;
@@ -79,7 +78,7 @@ fn encode(latitude: f64, longitude: f64) -> String {
     area.iter().chain(b"+").chain(rest).copied().map(char::from).collect()
 }
 
-/// Which cell of 1/8000 degree, counted from 0 degrees up. Any double: the cast saturates.
+/// The number of the cell of 1/8000 degree, counted from 0 degrees. Works for any double: the cast saturates.
 fn cell(degrees: f64) -> i64 {
     ((degrees * FINEST).round() as i64).div_euclid(FINEST as i64 / CELLS)
 }

@@ -1,20 +1,20 @@
-//! JSON that others sent, read leniently with serde_json.
+//! A lenient reader of JSON from other programs, based on serde_json.
 //!
-//! In: bytes. Out: a [`Json`], which borrows the text of one value and has serde_json look into it when a
-//! member, an item or a text is asked for:
+//! In: bytes. Out: a [`Json`], which borrows the text of one value. It has serde_json parse the text when a member,
+//! an item or a string is requested:
 //!
 //! ```text
 //!     let [name, location] = Json::document(body)?.members(["name", "location"]);
 //!     let name = name.text();
 //! ```
 //!
-//! [`Json::document`] checks the grammar once (RFC 8259, at most [`DEPTH_MAX`] levels). After that nothing
-//! fails: a value of another type than is asked for counts as absent, and so does what is not there. Of two
-//! members with one name the last counts. Half a surrogate pair in a text is U+FFFD; serde_json refuses it
-//! in a `str`, but not in bytes. Numbers keep their digits, and the standard library reads them.
+//! [`Json::document`] checks the grammar once (RFC 8259, at most [`DEPTH_MAX`] levels). After that nothing fails: a
+//! value of an unexpected type counts as absent. If two members have the same name, the last one counts. Half a
+//! surrogate pair in a string becomes U+FFFD; serde_json rejects it in a `str`, but not in bytes. Numbers keep
+//! their digits, and the standard library parses them.
 //!
-//! There is no tree, so a body of four megabytes of `{}` costs the time to pass over it and no memory. Since
-//! a value is a slice of the document, a document can be cut without being written again.
+//! There is no tree, so a body of four megabytes of `{}` costs the time to skip it and no memory. Since a value is
+//! a slice of the document, a document can be cut without being written again.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,22 +23,22 @@ use std::str::FromStr;
 use serde_core::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The most levels of arrays and objects: Google's replies have some ten.
+/// Most levels of arrays and objects: Google's replies have about ten.
 pub(super) const DEPTH_MAX: usize = 64;
 
-/// Why a text is not JSON, to be read after a colon. It quotes nothing of the text.
+/// Why a text is not JSON. The message follows a colon, and quotes nothing of the text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct NotJson(pub(super) String);
 
-/// The text of one JSON value, or nothing.
+/// The text of one JSON value; empty if there is none.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Json<'t>(&'t str);
 
 impl<'t> Json<'t> {
-    /// The one value that `text` should be.
+    /// Parses `text`, which must be one value.
     pub(super) fn document(text: &'t [u8]) -> Result<Json<'t>, NotJson> {
         let text = str::from_utf8(text).map_err(|error| NotJson(error.to_string()))?;
-        // RFC 8259, 8.1: a byte order mark may be ignored.
+        // RFC 8259, 8.1: a reader may ignore a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let value: &RawValue =
             serde_json::from_str(text).map_err(|error| NotJson(error.to_string()))?;
@@ -48,8 +48,8 @@ impl<'t> Json<'t> {
         }
     }
 
-    /// The members of these names of the one object that `text` should be, in a single pass: a file has millions of
-    /// them. None: it is another value.
+    /// Parses `text`, which must be one value, and returns the members with these names, in a single pass: a file has
+    /// millions of objects. `None` if the value is not an object.
     pub(super) fn members_of<const N: usize>(
         text: &'t [u8],
         names: [&str; N],
@@ -58,7 +58,7 @@ impl<'t> Json<'t> {
         let json = str::from_utf8(text).unwrap_or_default();
         let mut reader = serde_json::Deserializer::from_str(json);
         let read = reader.deserialize_any(Each(|key: &str, value| {
-            // In a key serde_json takes what the grammar does not: control characters.
+            // serde_json accepts control characters in a key, but the grammar does not.
             is_certain &= key.bytes().all(|byte| byte >= b' ');
             put(names, &mut members, key, value);
         }));
@@ -69,7 +69,7 @@ impl<'t> Json<'t> {
         Ok(document.is_object().then(|| document.members(names)))
     }
 
-    /// The value as it stands in the document; empty if there is none.
+    /// The text of the value in the document; empty if there is none.
     pub(super) fn as_str(self) -> &'t str {
         self.0
     }
@@ -78,20 +78,21 @@ impl<'t> Json<'t> {
         self.0.starts_with('{')
     }
 
-    /// The members of these names. Those that are not there, or if this is no object, are nothing.
+    /// The members with these names. Missing members are empty, and so are all members of a value that is not an
+    /// object.
     pub(super) fn members<const N: usize>(self, names: [&str; N]) -> [Json<'t>; N] {
         let mut members = [Json::default(); N];
         self.each_member(|key, value| put(names, &mut members, key, value));
         members
     }
 
-    /// The member of this name.
+    /// The member with this name.
     pub(super) fn member(self, name: &str) -> Json<'t> {
         let [member] = self.members([name]);
         member
     }
 
-    /// Has `take` look at each member with its key, if this is an object.
+    /// Calls `take` for each member with its key, if the value is an object.
     pub(super) fn each_member(self, take: impl FnMut(&str, Json<'t>)) {
         self.each('{', take);
     }
@@ -108,7 +109,7 @@ impl<'t> Json<'t> {
         items
     }
 
-    /// Has `take` look at each item. False: this is no array.
+    /// Calls `take` for each item. Returns false if the value is not an array.
     pub(super) fn each_item(self, mut take: impl FnMut(Json<'t>)) -> bool {
         self.each('[', |_, item| take(item))
     }
@@ -116,30 +117,30 @@ impl<'t> Json<'t> {
     fn each(self, open: char, take: impl FnMut(&str, Json<'t>)) -> bool {
         let is_open = self.0.starts_with(open);
         if is_open {
-            // It is JSON, so there are no errors.
+            // The text was checked, so there are no errors.
             let _ = serde_json::Deserializer::from_str(self.0).deserialize_any(Each(take));
         }
         is_open
     }
 
-    /// A text that is not empty.
+    /// The string, if the value is one and is not empty.
     pub(super) fn text(self) -> Option<Cow<'t, str>> {
         let text: Option<Text<'t>> = serde_json::from_str(self.0).ok();
         text.map(|Text(text)| text).filter(|text| !text.is_empty())
     }
 
-    /// A number, the double nearest to its digits; none beyond all doubles.
+    /// The number, as the nearest double; `None` if the value is not a number, or exceeds all doubles.
     pub(super) fn number(self) -> Option<f64> {
         self.parse().filter(|number: &f64| number.is_finite())
     }
 
-    /// A boolean, or a whole number without point or exponent, as `T` has it.
+    /// The value as a boolean, or as a whole number without point or exponent, depending on `T`.
     pub(super) fn parse<T: FromStr>(self) -> Option<T> {
         self.0.parse().ok()
     }
 }
 
-/// Keeps a value, if its name is one of these.
+/// Stores a value if its key is one of these names.
 fn put<'t, const N: usize>(
     names: [&str; N],
     members: &mut [Json<'t>; N],
@@ -151,9 +152,9 @@ fn put<'t, const N: usize>(
     }
 }
 
-/// Whether brackets stand within each other more than [`DEPTH_MAX`] times. `json`: is JSON.
+/// Whether brackets are nested deeper than [`DEPTH_MAX`] levels. `json` must be valid JSON.
 fn is_too_deep(json: &str) -> bool {
-    // Few values have so many brackets.
+    // A fast check: few values have so many brackets.
     if memchr::memchr2_iter(b'[', b'{', json.as_bytes()).nth(DEPTH_MAX).is_none() {
         return false;
     }
@@ -196,7 +197,7 @@ impl<'de, F: FnMut(&str, Json<'de>)> Visitor<'de> for Each<F> {
     }
 }
 
-/// A text or a key.
+/// A string or a key.
 struct Text<'t>(Cow<'t, str>);
 
 impl<'de> Deserialize<'de> for Text<'de> {
@@ -221,8 +222,8 @@ impl<'de> Deserialize<'de> for Text<'de> {
     }
 }
 
-/// `text` with U+FFFD for each half of a surrogate pair, three bytes that begin with 0xed: nothing else in
-/// it is not UTF-8.
+/// Replaces each half of a surrogate pair in `text`, which is three bytes that begin with 0xed, by U+FFFD. Nothing
+/// else in `text` is invalid UTF-8.
 fn without_surrogates(text: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = str::from_utf8(text) {
         return text.into();
@@ -257,7 +258,7 @@ mod tests {
         Json::document(text.as_bytes()).is_ok()
     }
 
-    /// The same document as a tree.
+    /// The same document as a tree of values.
     fn tree(json: Json<'_>) -> Value {
         match json.as_str().as_bytes()[0] {
             b'{' => {
@@ -359,7 +360,7 @@ mod tests {
         assert!(!is_json(&nested(1_000_000)));
         assert!(!is_json(&"[".repeat(1_000_000)));
         assert!(!is_json(&"{\"\":".repeat(1_000_000)));
-        // Neighbours are on one level, however many, and in a text there are none.
+        // Neighbours are on one level, however many there are, and brackets in a string do not count.
         assert!(is_json(&format!("[{}[]]", "[],".repeat(1_000))));
         assert!(is_json(&format!("[\"\\\"{}\\\\\",\"]\"]", "[".repeat(1_000))));
     }
@@ -401,7 +402,7 @@ mod tests {
         assert_eq!(error.0, "invalid utf-8 sequence of 1 bytes from index 1");
     }
 
-    /// Texts that are JSON, nearly, or not at all.
+    /// Texts that are valid JSON, nearly valid, or not at all.
     fn nearly_json() -> impl Strategy<Value = String> {
         let token = prop::sample::select(vec![
             "{",
@@ -482,7 +483,7 @@ mod tests {
         #[test]
         fn it_is_json_if_serde_says_so(text in nearly_json()) {
             let oracle = serde_json::from_str::<Value>(text.strip_prefix('\u{feff}').unwrap_or(&text));
-            // A number beyond all floats is JSON, and is passed over; a tree would have to keep it.
+            // A number beyond all doubles is valid JSON, and is skipped here; a tree would have to store it.
             let is_too_large = |e: &serde_json::Error| e.to_string().starts_with("number out of");
             prop_assume!(!oracle.as_ref().is_err_and(is_too_large));
             prop_assert_eq!(is_json(&text), oracle.is_ok(), "{}", text);

@@ -1,29 +1,29 @@
-//! Cuts a file into lines, and knows the number of each.
+//! Splits a file into lines, and counts them.
 //!
-//! In: any reader. Out: records, which here are lines without their end (LF or CR LF). Blank ones are
-//! left out. A byte order mark at the start of the file is no part of it. It does not know what a
-//! record means. GeoJSON is cut otherwise: `features.rs`.
+//! In: any reader. Out: records, which here are lines without their line end (LF or CR LF). Blank lines are
+//! skipped, and so is a byte order mark at the start of the file. It does not interpret a record. `features.rs`
+//! splits GeoJSON.
 
 use crate::files;
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
-/// The longest line. GeoNames' longest has some 15,000 bytes.
+/// Longest line in bytes. GeoNames' longest has some 15,000.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Something in a file that keeps it from being used.
+/// An error in a file, which prevents its use.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RecordFault {
-    /// Counted from 1; 0 means the file as a whole.
+    /// The line, counted from 1; 0 means the file as a whole.
     pub line: usize,
-    /// What is wrong, to be read after the line's number.
+    /// What is wrong; the message follows the line's number.
     pub message: String,
 }
 
 impl RecordFault {
-    /// One of the file as a whole.
+    /// An error of the file as a whole.
     pub(super) fn of_file(message: impl ToString) -> RecordFault {
         RecordFault { line: 0, message: message.to_string() }
     }
@@ -38,19 +38,19 @@ impl fmt::Display for RecordFault {
     }
 }
 
-/// Something that cuts a file into records.
+/// A reader that splits a file into records.
 pub(super) trait RecordReader {
-    /// The next record, and the line it begins on. None: that was all.
+    /// The next record, and the line on which it begins. `None` at the end of the file.
     ///
-    /// There may be more behind a fault: of a file that cannot be read on, this says none.
+    /// More records may follow an error. If the reader cannot continue after it, the next call returns `None`.
     fn next(&mut self) -> Result<Option<(usize, &[u8])>, RecordFault>;
 }
 
-/// Takes the mark from the start of a file.
+/// Skips the byte order mark at the start of a file.
 ///
 /// # Errors
 ///
-/// The file is compressed or in another encoding.
+/// The file is compressed, or in another encoding.
 pub(super) fn skip_byte_order_mark(reader: &mut impl BufRead) -> io::Result<()> {
     let start = reader.fill_buf()?;
     if let Some(what) = files::encoded(start) {
@@ -62,12 +62,12 @@ pub(super) fn skip_byte_order_mark(reader: &mut impl BufRead) -> io::Result<()> 
     Ok(())
 }
 
-/// Cuts a file into lines.
+/// Splits a file into lines.
 #[derive(Debug)]
 pub(super) struct RecordLines<R> {
     reader: R,
     record: Vec<u8>,
-    /// The line that comes next.
+    /// The number of the next line.
     line: usize,
     is_over: bool,
 }
@@ -85,7 +85,7 @@ impl<R: BufRead> RecordLines<R> {
 }
 
 impl<R: BufRead> RecordReader for RecordLines<R> {
-    /// A line longer than [`LINE_BYTES_MAX`] is a fault, and the end.
+    /// A line longer than [`LINE_BYTES_MAX`] is an error, and ends the file.
     fn next(&mut self) -> Result<Option<(usize, &[u8])>, RecordFault> {
         while !self.is_over {
             self.record.clear();
@@ -106,7 +106,7 @@ impl<R: BufRead> RecordReader for RecordLines<R> {
     }
 }
 
-/// Only the end of the line goes: a tab before it has an empty column behind it.
+/// Removes only the line end: a tab before it is followed by an empty column.
 fn without_end(mut record: &[u8]) -> &[u8] {
     while let [rest @ .., b'\r' | b'\n'] = record {
         record = rest;
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn records(bytes: &[u8]) -> Vec<(usize, String)> {
-        // Small buffers: a record is usually longer than what one read brings.
+        // A small buffer: most records are longer than one read.
         let mut records = RecordLines::new(io::BufReader::with_capacity(4, bytes)).unwrap();
         let mut all = Vec::new();
         while let Some((line, record)) = records.next().unwrap() {
@@ -140,7 +140,7 @@ mod tests {
         let longest = vec![b'x'; LINE_BYTES_MAX];
         assert_eq!(records(&longest).len(), 1);
         let longer = vec![b'x'; LINE_BYTES_MAX + 1];
-        // Nor does a line's end make it fit.
+        // A line end after it does not make it shorter.
         for end in ["", "\n", "\nmore\n"] {
             let bytes = [b"first\n", &longer[..], end.as_bytes()].concat();
             let mut lines = RecordLines::new(&bytes[..]).unwrap();

@@ -1,25 +1,25 @@
-//! What all sources on the network make of a reply before, or instead of, looking for places in it.
+//! The part of reading a reply that is common to all sources on the network.
 //!
-//! In: a [`Reply`]. Out: its body, fit to be read as JSON, or a [`UpstreamError`]; and of either the
-//! [`ParsedReply`] that is handed out. The HTTP status is judged first, then what the body says it is,
-//! then what it says.
+//! In: a [`Reply`]. Out: whether its body can be read as JSON, or a [`UpstreamError`]; and the [`ParsedReply`] for
+//! either. It checks first the HTTP status, then the headers that describe the body, and then the source reads the
+//! body.
 //!
 //! ```text
 //!     200, 203     its content type, its encoding; then the source reads it
-//!     400          INVALID_REQUEST     we asked wrongly
+//!     400          INVALID_REQUEST     our request was wrong
 //!     401, 403     REQUEST_DENIED
-//!     429          OVER_QUERY_LIMIT    again only after the pause it names
+//!     429          OVER_QUERY_LIMIT    retry only after the pause that it names
 //!     500, 502,
-//!     503, 504     UNKNOWN_ERROR       again soon, or after the pause it names
-//!     others       UNKNOWN_ERROR       redirections too: a key would go along
+//!     503, 504     UNKNOWN_ERROR       retry soon, or after the pause that it names
+//!     others       UNKNOWN_ERROR       redirections too: following one would disclose the key
 //! ```
 //!
-//! 203 says that a proxy has changed a reply of 200 (RFC 9110, section 15.3.4), as one does that scans or
-//! compresses; what it has made of it is read as strictly. 206 is a part that nobody has asked for.
+//! 203 means that a proxy has changed a 200 reply (RFC 9110, section 15.3.4), for example to scan or compress it.
+//! It is checked just as strictly. 206 is a partial reply, which no request asks for.
 //!
-//! Invariants: no text of the upstream's gets into an answer that is a failure. Of its bodies only the
-//! fields that its documentation calls an error's get into the log, scrubbed and cut; of its headers
-//! nothing but numbers. A reply that is no success may have places in it all the same.
+//! Invariants: an answer that is a failure contains no text from the provider. The log contains, of a body, only
+//! the fields that the provider documents as those of an error, scrubbed and cut; of the headers, only numbers. A
+//! reply without success may contain places nevertheless.
 
 use std::time::Duration;
 
@@ -29,24 +29,23 @@ use super::raw_json::NotJson;
 use super::{Answer, SearchFailure};
 use crate::log::secret::Secret;
 
-/// A pause longer than this is a joke or an attack, and all the same: too long.
+/// Longest pause that is respected. A longer one is a joke or an attack, and means the same: too long.
 const PAUSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Codes of errors are words like `PERMISSION_DENIED`, and no longer. google.rpc.ErrorInfo.
+/// Longest error code in bytes. Codes are words like `PERMISSION_DENIED`. google.rpc.ErrorInfo.
 const CODE_BYTES_MAX: usize = 63;
 
-/// Why there are no places in a reply.
+/// Why a reply contains no places.
 #[derive(Debug)]
 pub(super) struct UpstreamError {
     pub(super) failure: SearchFailure,
     pub(super) retry: Retry,
-    /// For the log: our words, then the upstream's, neither scrubbed nor cut.
+    /// For the log: our words, then the provider's, neither scrubbed nor cut.
     pub(super) log: String,
 }
 
 impl UpstreamError {
-    /// The error that an HTTP status means. `pause`: what the reply says of asking again; `said`:
-    /// the upstream's words.
+    /// The error for an HTTP status. `pause` is the pause that the reply demands, and `said` the provider's message.
     pub(super) fn of_status(status: u16, pause: Option<Duration>, said: &str) -> UpstreamError {
         let failure = match status {
             400 => SearchFailure::misunderstood(),
@@ -63,7 +62,7 @@ impl UpstreamError {
         UpstreamError { failure, retry, log: format!("HTTP {status}{colon}{said}") }
     }
 
-    /// A reply that makes no sense. The next one would not either.
+    /// The error for a reply that makes no sense. A retry would give the same.
     pub(super) fn senseless(log: impl Into<String>) -> UpstreamError {
         UpstreamError {
             failure: SearchFailure::unanswered("answer"),
@@ -74,34 +73,33 @@ impl UpstreamError {
 }
 
 impl From<NotJson> for UpstreamError {
-    /// What it is instead is not told: a reply that was cut off may be full of places, and they
-    /// are not ours to keep.
+    /// The error does not describe the body: a truncated reply may be full of places, which must not be logged.
     fn from(NotJson(error): NotJson) -> UpstreamError {
         UpstreamError::senseless(format!("the reply is not JSON: {error}"))
     }
 }
 
-/// Whether the status says that the body is what was asked for.
+/// Whether the status says that the body is the requested one.
 pub(super) fn is_success(reply: &Reply<'_>) -> bool {
     matches!(reply.status, 200 | 203)
 }
 
-/// Whether a reply that is a success can be read as JSON.
+/// Whether the body of a successful reply can be read as JSON.
 pub(super) fn check_is_json(reply: &Reply<'_>) -> Result<(), UpstreamError> {
     what_it_is_instead(reply).map_or(Ok(()), |log| Err(UpstreamError::senseless(log)))
 }
 
-/// What a reply that is no success means, if its body says nothing the source understands.
+/// The error for a reply without success whose body contains no error that the source understands.
 pub(super) fn refusal(reply: &Reply<'_>) -> UpstreamError {
     let said = match reply.status {
-        206 => Some("it is a part of a reply, which was not asked for".to_owned()),
+        206 => Some("the reply is partial, which was not requested".to_owned()),
         _ => what_it_is_instead(reply),
     };
     UpstreamError::of_status(reply.status, pause(reply), &said.unwrap_or_default())
 }
 
-/// What a body is, if it is not JSON, by its head: in our words, never in those of the head. An encoding
-/// that is written and empty is none.
+/// What the body is, according to the headers, if it is not JSON. The message quotes nothing of the headers. An empty
+/// encoding counts as none.
 fn what_it_is_instead(reply: &Reply<'_>) -> Option<String> {
     let encodings = reply.content_encoding.unwrap_or_default().split(|&byte| byte == b',');
     let is_plain = |one: &[u8]| one.is_empty() || one.eq_ignore_ascii_case(b"identity");
@@ -109,7 +107,7 @@ fn what_it_is_instead(reply: &Reply<'_>) -> Option<String> {
         let known = ["gzip", "deflate", "br", "zstd", "compress", "x-gzip"];
         let name = known.iter().find(|name| encoding.eq_ignore_ascii_case(name.as_bytes()));
         let name = name.unwrap_or(&"something unknown");
-        return Some(format!("the reply is encoded as {name}, which was not asked for"));
+        return Some(format!("the reply is encoded as {name}, which was not requested"));
     }
     let other = reply.content_type.filter(|content_type| !is_json(content_type))?;
     let known = [("text/html", "HTML"), ("text/plain", "plain text"), ("application/xml", "XML")];
@@ -117,8 +115,7 @@ fn what_it_is_instead(reply: &Reply<'_>) -> Option<String> {
     Some(format!("the reply is {}, not JSON", named.map_or("of another type", |(_, said)| said)))
 }
 
-/// The code of an error, if it has the form of one: a service that puts something else there, perhaps a
-/// place, is not quoted.
+/// The code of an error, if it has the form of one. Other text, perhaps a place, is not quoted.
 pub(super) fn code(text: &str) -> &str {
     let is_of_a_code =
         |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
@@ -126,7 +123,7 @@ pub(super) fn code(text: &str) -> &str {
     if is_code { text } else { "an unknown code" }
 }
 
-/// `application/json` and its kin (`application/geo+json`), whatever follows it.
+/// Whether the type is `application/json` or related (`application/geo+json`), with or without parameters.
 fn is_json(content_type: &[u8]) -> bool {
     let kind = essence(content_type);
     kind == b"application/json" || kind == b"text/json" || kind.ends_with(b"+json")
@@ -138,8 +135,8 @@ fn essence(content_type: &[u8]) -> Vec<u8> {
     kind.trim_ascii().to_ascii_lowercase()
 }
 
-/// How long to wait before asking again, if the reply says so: in seconds, or as a date against
-/// its own, so that no clock of ours is needed.
+/// The pause that the reply demands before a retry: in seconds, or as a date relative to its own `Date`, so that no
+/// clock of ours is needed.
 pub(super) fn pause(reply: &Reply<'_>) -> Option<Duration> {
     let text = str::from_utf8(reply.retry_after?).ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -150,7 +147,7 @@ pub(super) fn pause(reply: &Reply<'_>) -> Option<Duration> {
     Some(then.duration_since(now).unwrap_or_default().min(PAUSE_MAX))
 }
 
-/// A pause as Google's APIs write one: `41s`, `1.5s`.
+/// Parses a pause in the format of Google's APIs: `41s`, `1.5s`.
 pub(super) fn pause_in_seconds(text: &str) -> Option<Duration> {
     let digits = text.strip_suffix('s')?;
     if digits.starts_with(|first: char| !first.is_ascii_digit()) {
@@ -160,7 +157,7 @@ pub(super) fn pause_in_seconds(text: &str) -> Option<Duration> {
     Some(Duration::try_from_secs_f64(seconds).map_or(PAUSE_MAX, |pause| pause.min(PAUSE_MAX)))
 }
 
-/// What is handed out. `secret`: what must not be in the log, should the upstream repeat it.
+/// The result for the caller. `secret` is removed from the log line, in case the provider repeats it.
 pub(super) fn parsed(
     outcome: Result<Answer, UpstreamError>,
     secret: Option<&Secret>,
@@ -277,10 +274,10 @@ mod tests {
             let content_encoding = encoding.map(str::as_bytes);
             refusal(&Reply { content_type, content_encoding, ..reply(502, None, None) }).log
         };
-        let gzip = "HTTP 502: the reply is encoded as gzip, which was not asked for";
+        let gzip = "HTTP 502: the reply is encoded as gzip, which was not requested";
         assert_eq!(said(None, Some("GZIP")), gzip);
         let unknown =
-            "HTTP 502: the reply is encoded as something unknown, which was not asked for";
+            "HTTP 502: the reply is encoded as something unknown, which was not requested";
         assert_eq!(said(None, Some("Quince House")), unknown);
         assert_eq!(said(Some("Text/HTML; a=b"), None), "HTTP 502: the reply is HTML, not JSON");
         let other = "HTTP 502: the reply is of another type, not JSON";

@@ -1,18 +1,18 @@
-//! How far a text goes on without a byte that JSON treats in a way of its own.
+//! A fast scan for the next byte that has a special meaning in JSON.
 //!
-//! Nearly all of what is written is such text, so eight bytes are looked at together, as one
-//! number. What the trick rests on: a byte that is less than `n` borrows when `n` is taken from it.
+//! Nearly all output is plain text, so eight bytes are examined together, as one number. The trick: subtracting `n`
+//! from a byte that is less than `n` borrows.
 //!
 //! Source: "Determine if a word has a byte less than n", Bit Twiddling Hacks, S. E. Anderson.
 
-/// So many bytes are looked at together.
+/// Number of bytes that are examined together.
 const WORD: usize = 8;
 
-/// A one in each byte, and in each byte its highest bit.
+/// The lowest bit of each byte; [`HIGHS`] has the highest bit of each.
 const ONES: u64 = u64::MAX / 0xff;
 const HIGHS: u64 = ONES << 7;
 
-/// How many bytes `text` begins with that are neither control characters (below 0x20) nor among `but`.
+/// The number of bytes at the start of `text` that are neither control characters (below 0x20) nor in `but`.
 pub(super) fn plain_bytes<const N: usize>(text: &[u8], but: [u8; N]) -> usize {
     let (words, rest) = text.as_chunks::<WORD>();
     for (number, word) in words.iter().enumerate() {
@@ -25,15 +25,16 @@ pub(super) fn plain_bytes<const N: usize>(text: &[u8], but: [u8; N]) -> usize {
     text.len() - rest.len() + rest.iter().position(is_special).unwrap_or(rest.len())
 }
 
-/// The highest bit of the first byte that is a control character or among `but`; of those above it, perhaps.
+/// Marks, by its highest bit, the first byte that is a control character or in `but`; bytes above it may be marked
+/// too.
 fn special<const N: usize>(word: u64, but: [u8; N]) -> u64 {
     but.iter().fold(less_than(word, 0x20), |found, byte| {
         found | less_than(word ^ (ONES * u64::from(*byte)), 1)
     })
 }
 
-/// The highest bit of each byte that is less than `n`, which is 128 at most. Of the bytes above the first
-/// such one it may be set without cause, since that one's borrow runs on into them; below, never.
+/// Marks each byte that is less than `n`, at most 128, by its highest bit. Bytes above the first match may be marked
+/// wrongly, since its borrow carries into them; bytes below it never are.
 fn less_than(word: u64, n: u8) -> u64 {
     word.wrapping_sub(ONES * u64::from(n)) & !word & HIGHS
 }

@@ -1,11 +1,11 @@
-//! A reply of Google's own Nearby Search, cut to the bound and not otherwise touched.
+//! A reply of Google's own Nearby Search, cut to the bound and otherwise unchanged.
 //!
-//! In: the bytes of one. Out: a [`Page`] of the same bytes: the layout, the digits of every number
-//! and members nobody has heard of stay what they are.
+//! In: the bytes of a reply. Out: a [`Page`] of the same bytes. So the layout, the digits of every number and unknown
+//! members are preserved.
 //!
-//! Two things are changed at once. Runs of newlines become one, none is left at either end: a reply to
-//! a WHATSAT ends with the first blank line. Within a string of JSON there are none. And a result whose
-//! location is null or a text, or a part of it, is no place: it is left out, with a comma.
+//! Two things are changed. Runs of newlines become one, and none is left at either end, because a blank line ends
+//! the reply to a WHATSAT; a JSON string contains no newline. And a result whose location, or a part of it, is null
+//! or a string is not a place, so it is removed with its comma.
 
 use std::borrow::Cow;
 
@@ -13,23 +13,23 @@ use super::BOUND_MAX;
 use super::page::Page;
 use super::raw_json::{Json, NotJson};
 
-/// What a document is that might be such a reply.
+/// The meaning of a document from Nearby Search.
 #[derive(Debug, PartialEq)]
 pub(super) enum LegacyReply {
-    /// It is one, with places or with none to be found.
+    /// A reply with places, or with an empty list of them.
     Places(Page),
-    /// It says with this status, in these words, why it is none.
+    /// An error, with its status and its message.
     Refusal(String, String),
-    /// It is something else.
+    /// Another document.
     Other,
 }
 
 impl LegacyReply {
-    /// Reads a reply.
+    /// Parses a reply.
     pub(super) fn read(body: &[u8]) -> Result<LegacyReply, NotJson> {
         let text = without_blank_lines(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body));
         let (mut results, mut status, mut message) = (None, None, None);
-        // Of two lists of results, readers take this one or that; we cut neither.
+        // If a member appears twice, readers differ in which one they take, so the document is rejected.
         let mut is_ambiguous = false;
         Json::document(&text)?.each_member(|key, value| match key {
             "results" => is_ambiguous |= results.replace(value).is_some(),
@@ -53,8 +53,8 @@ impl LegacyReply {
     }
 }
 
-/// The page that `text` is, without the results that are nowhere or beyond a page. None: `results`, which
-/// is a part of it, is no array.
+/// The page for `text`, without the results that have no location or exceed a page. `None` if `results`, which is a
+/// part of `text`, is not an array.
 fn page(text: &[u8], results: Json<'_>, status: &'static str) -> Option<Page> {
     let start = |part: Json<'_>| part.as_str().as_ptr().addr() - text.as_ptr().addr();
     let mut end = start(results) + 1;
@@ -64,7 +64,7 @@ fn page(text: &[u8], results: Json<'_>, status: &'static str) -> Option<Page> {
         let before = std::mem::replace(&mut end, start + result.as_str().len());
         let first = *first.get_or_insert(start);
         if ends.len() <= BOUND_MAX && !is_nowhere(result) {
-            // Before the first stay the blanks of the list, before others a comma and theirs.
+            // The white space of the list precedes the first result; a comma and white space precede the others.
             let separator = if ends.len() == 1 { ends[0]..first } else { before..start };
             kept.extend_from_slice(&text[separator]);
             kept.extend_from_slice(&text[start..end]);
@@ -75,7 +75,7 @@ fn page(text: &[u8], results: Json<'_>, status: &'static str) -> Option<Page> {
     is_array.then(|| Page::new(kept, ends, status))
 }
 
-/// Whether its location, or a part of that, is null or a text.
+/// Whether the location of a result, or a part of it, is null or a string.
 fn is_nowhere(result: Json<'_>) -> bool {
     let geometry = result.member("geometry");
     let location = geometry.member("location");
@@ -84,13 +84,13 @@ fn is_nowhere(result: Json<'_>) -> bool {
     parts.iter().any(|part| part.as_str().starts_with(['n', '"']))
 }
 
-/// The lines of `text` that are not empty, ended by LF, CR or both, and a newline between them.
+/// The non-empty lines of `text`, which end with LF, CR or both, joined by newlines.
 fn without_blank_lines(text: &[u8]) -> Cow<'_, [u8]> {
     let is_newline = |byte: &u8| matches!(byte, b'\r' | b'\n');
     let start = text.iter().position(|byte| !is_newline(byte)).unwrap_or(text.len());
     let end = text.iter().rposition(|byte| !is_newline(byte)).map_or(start, |last| last + 1);
     let text = &text[start..end];
-    // As Google sends it.
+    // The format in which Google sends it.
     if memchr::memchr(b'\r', text).is_none() && memchr::memmem::find(text, b"\n\n").is_none() {
         return text.into();
     }
@@ -254,12 +254,12 @@ mod tests {
         assert_eq!(shown, "Page { bytes: 37, results: 1, status: \"OK\" }");
     }
 
-    /// Values, laid out by serde in one of two ways or with blank lines at random.
+    /// Values that are serialized by serde in one of two layouts, or with random blank lines.
     fn document() -> impl Strategy<Value = (String, usize)> {
         let leaf = prop_oneof![
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
-            // Without a colon, which is where the last layout puts its blank lines.
+            // Without a colon, because the last layout inserts its blank lines there.
             "[^:]{0,8}".prop_map(Value::from),
             Just(json!("\n\n\\\"[{,")),
         ];
@@ -296,7 +296,7 @@ mod tests {
             expected["results"].as_array_mut().unwrap().truncate(kept);
             prop_assert_eq!(serde_json::from_str::<Value>(&cut).unwrap(), expected);
 
-            // Byte for byte: up to the end of the last result that is kept, and from the last on.
+            // Byte for byte: up to the end of the last kept result, and from the end of the last result on.
             let end = page.ends[kept];
             let after = &page.text[*page.ends.last().unwrap()..];
             prop_assert_eq!(&cut.as_bytes()[..end], &page.text[..end]);

@@ -406,8 +406,9 @@ fn no_command_waits_for_a_pipe_in_the_place_of_a_file() {
 fn what_is_doubtful_in_a_file_of_places_is_said_at_the_start() {
     let nowhere = SHOP.replace("\"Point\"", "null");
     let herd = with_places("places-doubtful", "p.json", [SHOP, &nowhere, &nowhere].join("\n"));
-    let passed_over = "p.json: passed over 2 records with no Point, the first on line 2";
-    let no_kind = "p.json: no record has a known kind, so each place is only a point_of_interest;";
+    let passed_over = "p.json: skipped 2 records without a Point, the first on line 2";
+    let no_kind =
+        "p.json: no record has a known category, so each place is only a point_of_interest;";
     for command in [&["check"][..], &["places", "check"]] {
         let ended = herd.run(command);
         for said in [passed_over, no_kind] {
