@@ -662,7 +662,7 @@ fn all_responses_together_have_a_limit() {
     let errors: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
     assert_eq!(errors.len(), 1, "the other has room");
     assert_eq!(errors[0].phase, FetchPhase::Body);
-    assert!(errors[0].what.contains("no room"), "{}", errors[0]);
+    assert!(errors[0].what.contains("all responses together exceed"), "{}", errors[0]);
     stage.works();
 }
 
