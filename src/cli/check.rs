@@ -1,7 +1,7 @@
-//! `herd check`: what a server would refuse at its start, without a start.
+//! `herd check`: finds what would keep a server from starting, and starts nothing.
 //!
-//! In: a topology, and what it refers to. Out: all faults and warnings, each once. Nothing on the disk changes. The exit
-//! status is that of a server: the faults are in the order in which `herd serve` finds them, and the first one counts.
+//! In: a topology, and the files and folders that it refers to. Out: all faults and warnings, each once. Nothing on the
+//! disk changes. The faults are in the order in which `herd serve` finds them, so the exit status is that of the first.
 
 use super::exit::{Exit, Failure};
 use super::sources::{OpenPlaces, missing_key};
@@ -15,13 +15,13 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 use std::path::Path;
 
-/// Print all that is wrong, or doubtful, with a topology and the files, folders and certificates that it names
+/// Print all faults and warnings of a topology and of the files, folders and certificates that it names
 ///
-/// Run it as the user that runs the servers. It changes nothing on the disk, and exits with the status that a server
-/// would refuse to start with. A missing key of Google is a warning, because only the servers need it.
+/// Run it as the user that runs the servers. It changes nothing on the disk. With a fault, its exit status is the one that
+/// a server would exit with. A missing Google key is a warning, because only the servers need it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
-    /// Exit with 78 for warnings too
+    /// Exit with 78 if there are warnings
     #[arg(long)]
     strict: bool,
 }
@@ -59,7 +59,7 @@ impl Check {
             let faults: Vec<Diagnostic> = faults.into_iter().map(|(_, fault)| fault).collect();
             return Err(Failure { exit, ..file.refused(&faults) });
         }
-        // Both ends of an edge have it, so all together are twice as many.
+        // Each edge counts at both of its ends.
         let ends: usize = topology.servers.iter().map(|server| server.neighbours.len()).sum();
         print_line(&format!(
             "{file}: {}, {}, no faults, {}",
@@ -74,28 +74,29 @@ impl Check {
     }
 }
 
-/// Why a server can make no file in `folder`, which the table `table` names and a server makes if it is not there.
+/// Returns a fault if a server could not create a file in `folder`, the folder of the table `table`. A server creates the
+/// folder if it does not exist.
 fn check_folder(topology: &Topology, table: &str, folder: &Path) -> Option<Diagnostic> {
     for path in folder.ancestors() {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let access = Access::WRITE_OK | Access::EXEC_OK;
         let why = match accessat(CWD, path, access, AtFlags::EACCESS) {
-            // A file is in its place, or in that of a folder above it.
+            // A file has the place of the folder, or of a folder above it.
             _ if path.exists() && !path.is_dir() => Errno::NOTDIR,
             Err(Errno::NOTDIR) => continue,
-            // A server makes it in the folder above, unless it is a link that leads nowhere.
+            // A server would create it in the folder above. A dangling link is in its way.
             Err(Errno::NOENT) if path.symlink_metadata().is_err() => continue,
             Err(why) => why,
             Ok(()) => return None,
         };
-        let what = format!("[{table}] folder: cannot make a file in {}: {why}", path.display());
+        let what = format!("[{table}] folder: cannot create a file in {}: {why}", path.display());
         let remedy = "let the user that runs the servers write there, or name another folder";
         return Some(topology.folder_keys[table].error(what, remedy));
     }
     None
 }
 
-/// Reads the certificates of those servers that have any on this machine, and prints how many days each is still valid.
+/// Reads the certificates of the servers that have any on this machine, and prints how many days each is still valid.
 /// Adds warnings and faults, each once.
 fn check_certificates(
     topology: &Topology,
@@ -110,8 +111,10 @@ fn check_certificates(
     };
     let here: Vec<&Server> = topology.servers.iter().filter(is_here).collect();
     if here.is_empty() {
-        let what = format!("{}: no server has a certificate here", settings.folder.display());
-        faults.push(settings.here.error(what, "herd pki init, then herd pki issue NAME"));
+        let what =
+            format!("{}: no server has a certificate in this folder", settings.folder.display());
+        faults
+            .push(settings.here.error(what, "run \"herd pki init\", then \"herd pki issue NAME\""));
     }
     for server in here {
         match PeerTls::read(settings, &topology.herd, &server.name, wall) {
@@ -122,7 +125,7 @@ fn check_certificates(
                 let new = tls.warnings(wall).into_iter().filter(|new| !warnings.contains(new));
                 warnings.extend(new.collect::<Vec<_>>());
             }
-            // What is wrong with ca.pem is the same fault for all servers.
+            // A fault of ca.pem is the same for all servers.
             Err(fault) if faults.contains(&fault) => {}
             Err(fault) => faults.push(*fault),
         }

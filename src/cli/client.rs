@@ -1,7 +1,7 @@
-//! `herd client`: someone to talk to a server with.
+//! `herd client`: sends commands to a server, and prints the replies.
 //!
-//! Without a command it is a [`Relay`]: lines from stdin, replies to stdout. With one it composes the line,
-//! and judges the answer. Either way what counts is said by the server: nothing is checked here.
+//! Without a command it is a [`Relay`]: lines from stdin, replies to stdout. With a command it composes the line, and
+//! the reply decides the exit status. It always sends the line, valid or not: only the server judges it.
 
 mod relay;
 
@@ -21,10 +21,10 @@ use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Instant;
 
-/// The longest reply that is read: a WHATSAT's has 20 places.
+/// The longest reply that is read. The reply to a WHATSAT has at most 20 places.
 const REPLY_BYTES_MAX: u64 = 4 << 20;
 
-/// Talk to a server: lines from stdin, or one command
+/// Send lines from stdin, or one command, to a server
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -34,16 +34,18 @@ Examples:
   herd client Alford iamat kiwi.cs.ucla.edu -33.9+151.2 1400794645.392014450
   herd client Alford --timeout 10 whatsat kiwi.cs.ucla.edu 10 5
 
-A connection has the timeout, and each reply again. Lines of stdin may come as slowly as they like.
+The timeout applies to the lookup of HOST, to the connection, and to each reply. Lines of stdin may
+come at any speed.
 A rejected command is reported on stderr, with the reason if this program finds one. A rejected line
 from a pipe ends the session; lines behind it may have been sent already. On a terminal an IAMAT
 without a time stamp gets the current time; lines from a pipe are sent as they are.
-A HOST is looked up in /etc/hosts and by the name servers of /etc/resolv.conf, within the timeout again.
-On a terminal, bytes of replies that could steer it are shown as \\xNN.
-Exits with 0 if all was answered and accepted; with 1 if the server rejected a command or a line
-from a pipe with '? '; with 69 if the server cannot be reached, is silent or breaks off; with 74 if stdout has no room.")]
+HOST is looked up in /etc/hosts and at the name servers of /etc/resolv.conf.
+On a terminal, control characters in replies are printed as \\xNN.
+Exits with 0 if the server accepted everything; with 1 if it rejected a command or a line from a pipe
+with '? '; with 69 if the server cannot be reached, does not reply, or closes the connection too
+early; with 74 if stdout has no room.")]
 pub(super) struct Client {
-    /// A server of the topology, or any address
+    /// A server of the topology, or an address
     #[arg(value_name = "NAME|HOST:PORT", allow_hyphen_values = true)]
     server: String,
     #[command(flatten)]
@@ -57,30 +59,30 @@ pub(super) struct Client {
 
 #[derive(Debug, clap::Subcommand)]
 enum ClientCommand {
-    /// Tell the server where a client is
-    // -h and --help may be ids, too; `herd client help iamat` explains.
+    /// Report where a client is
+    // -h and --help may be client ids; `herd client help iamat` prints the help.
     #[command(visible_alias = "IAMAT", disable_help_flag = true)]
     Iamat {
-        /// The client
+        /// The client's id
         #[arg(allow_hyphen_values = true)]
         id: OsString,
         /// Degrees north and east, as in +34.068930-118.445127
         #[arg(allow_hyphen_values = true)]
         location: OsString,
-        /// When, in seconds since 1970 [default: now, to the nanosecond]
+        /// The time of the report, in seconds since 1970 [default: now, to the nanosecond]
         #[arg(allow_hyphen_values = true)]
         stamp: Option<OsString>,
     },
     /// Ask what is near a client
     #[command(visible_alias = "WHATSAT", disable_help_flag = true)]
     Whatsat {
-        /// The client
+        /// The client's id
         #[arg(allow_hyphen_values = true)]
         id: OsString,
-        /// Kilometres, more than 0, at most 50
+        /// The radius in kilometres, more than 0 and at most 50
         #[arg(allow_hyphen_values = true)]
         radius: OsString,
-        /// At most so many places, 1 to 20
+        /// The maximum number of places, 1 to 20
         #[arg(allow_hyphen_values = true)]
         bound: OsString,
     },
@@ -95,7 +97,7 @@ impl Client {
         }
     }
 
-    /// What has a colon is an address; names have none.
+    /// Returns the addresses to try. An operand with a colon is an address: a server's name has none.
     fn addresses(&self, file: &TopologyFile) -> Result<Vec<SocketAddr>, Failure> {
         let Some((host, port)) = self.server.rsplit_once(':') else {
             return Ok(vec![file.server(&file.read()?, &self.server)?.client]);
@@ -110,12 +112,12 @@ impl Client {
         }
         let options = DnsOptions { total: self.patience.timeout, ..DnsOptions::default() };
         let found = addresses_of(host, options)
-            .map_err(|e| Failure::os("the host's name cannot be looked up", e))?
+            .map_err(|e| Failure::os("cannot look up the host's name", e))?
             .map_err(|why| self.unavailable(format!("cannot be reached: {why}")))?;
         Ok(found.into_iter().map(|ip| (ip, port).into()).collect())
     }
 
-    /// Passes lines and replies until both ends are done.
+    /// Passes lines and replies on until both ends are done.
     fn converse(&self, server: Socket) -> Result<(), Failure> {
         let relay = Relay::new(server.into(), &self.server, self.patience.timeout, self.keep_going);
         match relay.map_err(|e| Failure::os("stdin", e))?.run()? {
@@ -129,12 +131,12 @@ impl Client {
         }
     }
 
-    /// Sends `line`, and nothing after it; shows the reply, or what there is of it, and judges it. The server need
-    /// not close the connection: an AT line ends with `end`, what else comes with its line.
+    /// Sends `line`, prints the reply, or the part that came, and returns what it means. The server need not close the
+    /// connection: a reply that begins with `AT ` is complete with `end`, any other with its first line.
     fn ask(&self, socket: &Socket, line: &[u8], end: &[u8]) -> Result<(), Failure> {
         let mut reply = Vec::new();
         let mut server = Timed { socket, end: self.patience.end() };
-        // If the server has gone meanwhile, its reply may be there.
+        // Even if sending failed because the server has closed, its reply may have arrived.
         let sent = server.write_all(line).map(|()| drop(socket.shutdown(Shutdown::Write)));
         let mut lines = BufReader::new(server.take(REPLY_BYTES_MAX));
         let is_whole = |reply: &[u8]| !reply.starts_with(b"AT ") || reply.ends_with(end);
@@ -145,8 +147,8 @@ impl Client {
         let printed = print(&reply).or_else(|e| unprinted(&e));
         match (asked, reply.as_slice()) {
             (Err(e), _) if is_late(&e) => Err(self.silent()),
-            (Err(e), _) => Err(self.unavailable(format!("did not answer: {e}"))),
-            (_, []) => Err(self.unavailable("has closed the connection without an answer")),
+            (Err(e), _) => Err(self.unavailable(format!("did not reply: {e}"))),
+            (_, []) => Err(self.unavailable("closed the connection without a reply")),
             (_, [b'?', b' ', .., b'\n']) => {
                 let what = format!("{} rejected the command: {}", self.server, reason(line));
                 Err(Failure::new(Exit::Refused, what))
@@ -163,7 +165,7 @@ impl Client {
 
     fn silent(&self) -> Failure {
         let why = match self.command {
-            Some(ClientCommand::Iamat { .. }) => "it is stopped, or has too much to do",
+            Some(ClientCommand::Iamat { .. }) => "it is stopped or overloaded",
             Some(_) => "a WHATSAT may take places.deadline_ms of the server (8 s by default)",
             None => {
                 "or did not close the connection at the end; a WHATSAT may take places.deadline_ms (8 s)"
@@ -192,7 +194,7 @@ fn reason(line: &[u8]) -> String {
     }
 }
 
-/// What the reactor is lent to look a name up: getaddrinfo would wait as long as it likes.
+/// The reactor's state while a name is looked up. getaddrinfo is not used, because it has no timeout.
 #[derive(Debug)]
 struct LookUp {
     dns: dns::DnsClient,
@@ -216,7 +218,7 @@ impl Resolving for LookUp {
     }
 }
 
-/// All addresses of `host`, within the time that `options` has.
+/// Looks up all addresses of `host`, within the timeout in `options`.
 fn addresses_of(host: &str, options: DnsOptions) -> io::Result<LookUpResult> {
     let look_up = LookUp { dns: dns::DnsClient::new(options), found: None };
     let mut reactor = Reactor::new(MioIo::new(&[])?, look_up, ReactorLimits::default());
@@ -230,22 +232,22 @@ fn addresses_of(host: &str, options: DnsOptions) -> io::Result<LookUpResult> {
     }
 }
 
-/// What is wrong with a reply that is not whole, or none of a herd's.
+/// Says what is wrong with a reply that is incomplete, or does not come from a server of a herd.
 fn broken(reply: &[u8]) -> &'static str {
     let begins = |with: &[u8]| reply.starts_with(with) || with.starts_with(reply);
     if !begins(b"AT ") && !begins(b"? ") {
-        "sends what is no reply: it is no server of a herd"
+        "sent something that is not a reply: it is not a server of a herd"
     } else if reply.len() as u64 == REPLY_BYTES_MAX {
-        "sends no whole reply: it has more than 4 MiB"
+        "sent an incomplete reply: it has more than 4 MiB"
     } else {
-        "sends no whole reply: it breaks off"
+        "sent an incomplete reply: it breaks off"
     }
 }
 
-/// The connection to the first address that accepts one; or why the last does not. One deadline covers them all:
-/// each has an equal share of the time that those before it have left.
+/// Connects to the first address that accepts, or returns why the last one failed. One deadline covers all: each
+/// address gets an equal share of the time that is left.
 fn first_of(addresses: &[SocketAddr], patience: Patience) -> Result<Socket, String> {
-    let mut why = String::from("it has no address");
+    let mut why = String::from("its name has no address");
     let end = patience.end();
     let share = if addresses.len() > 1 { "its share of " } else { "" };
     for (address, count) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
@@ -254,7 +256,9 @@ fn first_of(addresses: &[SocketAddr], patience: Patience) -> Result<Socket, Stri
         match connect(&(*address).into(), now + left / count) {
             Ok(server) => return Ok(server),
             Err(e) if is_late(&e) => {
-                why = format!("{address} is silent for {share}{patience}; --timeout waits longer");
+                why = format!(
+                    "{address} did not answer within {share}{patience}; wait longer with --timeout SECONDS"
+                );
             }
             Err(e) => why = format!("{address}: {e}"),
         }
@@ -263,8 +267,8 @@ fn first_of(addresses: &[SocketAddr], patience: Patience) -> Result<Socket, Stri
 }
 
 impl ClientCommand {
-    /// As the protocol has it, with its newline. Whether it makes sense is for the server to say; but one
-    /// command is one line.
+    /// Returns the command as a line of the protocol, with its newline. Only the server judges the line, but an operand
+    /// with a newline is refused, because it would make two lines.
     fn line(&self) -> Result<Vec<u8>, Failure> {
         let words = match self {
             ClientCommand::Iamat { id, location, stamp } => {
@@ -277,13 +281,16 @@ impl ClientCommand {
         };
         let mut line = words.map(OsString::into_vec).join(&b' ');
         if line.contains(&b'\n') {
-            return Err(Failure::new(Exit::Usage, "an operand holds a newline"));
+            return Err(Failure::new(
+                Exit::Usage,
+                "an operand contains a newline; each command is one line",
+            ));
         }
         line.push(b'\n');
         Ok(line)
     }
 
-    /// What the reply ends with, if it is accepted.
+    /// Returns the end of the reply to an accepted command.
     fn end(&self) -> &'static [u8] {
         match self {
             ClientCommand::Iamat { .. } => b"\n",
@@ -292,19 +299,19 @@ impl ClientCommand {
     }
 }
 
-/// The time as a stamp: seconds since 1970, with nine digits after the point.
+/// Returns the current time as a time stamp: seconds since 1970, with nine digits after the point.
 fn now() -> String {
     let UnixNanos(nanos) = MioIo::wall_clock();
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
-/// Prints `bytes` as they are; see [`shown`].
+/// Prints `bytes`, escaped if stdout is a terminal; see [`shown`].
 fn print(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout();
     stdout.write_all(&shown(bytes, stdout.is_terminal())).and_then(|()| stdout.flush())
 }
 
-/// The same, where nothing is left to do if nobody reads them any more: that is the end then, and no failure.
+/// Prints `bytes` as [`print`] does. If stdout is a closed pipe, returns a failure that ends the command with status 0.
 fn show(bytes: &[u8]) -> Result<(), Failure> {
     print(bytes).map_err(|e| unprinted(&e).err().unwrap_or(Failure::new(Exit::Ok, "")))
 }
@@ -317,13 +324,13 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_command_is_passed_on_word_for_word() {
+    fn a_command_is_sent_word_for_word() {
         let [id, location, stamp] = ["kiwi", "-34.0+151.2", "1e3"].map(OsString::from);
         let command = ClientCommand::Iamat { id, location, stamp: Some(stamp) };
         assert_eq!(command.line().unwrap(), b"IAMAT kiwi -34.0+151.2 1e3\n");
     }
 
-    /// A listener whose queue is full: the kernel drops what else would connect.
+    /// A listener with a full queue: the kernel drops further connections.
     fn black_hole() -> (Socket, Vec<Socket>) {
         let new = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let listener = new();
@@ -355,7 +362,9 @@ mod tests {
         let patience = Patience { timeout: Duration::from_millis(200) };
         let why = first_of(&addresses[..2], patience).expect_err("both are silent");
         assert!(
-            why.ends_with(" is silent for its share of 0.2 s; --timeout waits longer"),
+            why.ends_with(
+                " did not answer within its share of 0.2 s; wait longer with --timeout SECONDS"
+            ),
             "{why}"
         );
     }

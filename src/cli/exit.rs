@@ -1,7 +1,7 @@
-//! What a process leaves behind: its exit status, and one line that says why.
+//! Exit statuses, failures, and what the process does about panics and signals.
 //!
-//! The numbers are those of sysexits.h, where a service manager looks for them: what cannot be mended by
-//! trying again (64, 65, 78) differs from what can.
+//! The numbers are those of sysexits.h, which service managers know. A restart does not help against 64, 65 and 78;
+//! it may help against the others.
 
 use crate::log;
 use nix::sys::signal::SigSet;
@@ -12,66 +12,69 @@ use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// What a failing stdout changes.
+/// How a failing stdout changes the exit status.
 const STDOUT: &str = "\
-They do not depend on whether stdout and stderr can be written, but for what programs read: replies
-of client and lines of journal dump for which there is no room are 74. A reader that has gone, as
-behind `| head`, is no failure.";
+Failed writes to stdout and stderr do not change the exit status, except that 74 means that the disk
+had no room for replies of client or lines of journal dump. A closed pipe, as with `| head`, is no
+failure.";
 
-/// Why a process ends.
+/// Why a process exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
-    /// All went well; or an orderly end was asked for.
+    /// The command succeeded, or the server was stopped by SIGINT or SIGTERM.
     Ok = 0,
-    /// `herd client`: the server did not accept the command.
+    /// `herd client`: the server rejected the command.
     Refused = 1,
-    /// The command line makes no sense.
+    /// The command line is wrong.
     Usage = 64,
-    /// A journal is damaged, or is another server's.
+    /// A journal is damaged, or belongs to another server.
     Data = 65,
-    /// An address to listen on is taken; a server to talk to, or a source of places, is not there.
+    /// An address to listen on is in use, or a server or a source of places cannot be reached.
     Unavailable = 69,
     /// A bug: the process panicked.
     Internal = 70,
-    /// The operating system refused something.
+    /// A system call failed.
     Os = 71,
-    /// The log, the folder for status sockets, a topology or a certificate could not be created.
+    /// A log, a folder for status sockets, a topology or a certificate could not be created.
     CannotCreate = 73,
-    /// The disk refused to read or keep a journal, or has no room for what programs read from stdout.
+    /// Reading or writing a journal failed, or the disk has no room for output for programs.
     Io = 74,
-    /// The topology, or a file it names, has faults.
+    /// The topology, or something that it refers to, has faults.
     Config = 78,
 }
 
 impl Exit {
     const ALL: [(Exit, &str); 10] = [
-        (Exit::Ok, "done, or ended in good order after SIGINT or SIGTERM"),
+        (Exit::Ok, "success, or stopped by SIGINT or SIGTERM"),
         (Exit::Refused, "client: the server answered '? ', an invalid command"),
-        (Exit::Usage, "the command line is wrong, or names a server that the topology has not"),
-        (Exit::Data, "a journal is damaged, or is another server's"),
-        (Exit::Unavailable, "an address is in use, or a server or service is not there"),
-        (Exit::Internal, "a bug; the log has it"),
-        (Exit::Os, "the operating system refused something"),
+        (Exit::Usage, "the command line is wrong, or names a server that is not in the topology"),
+        (Exit::Data, "a journal is damaged, or belongs to another server"),
+        (Exit::Unavailable, "an address is in use, or a server or service cannot be reached"),
+        (Exit::Internal, "a bug; the log has the details"),
+        (Exit::Os, "a system call failed"),
         (
             Exit::CannotCreate,
             "a log, a status folder, a topology or a certificate cannot be created",
         ),
-        (Exit::Io, "the disk refused to read or keep a journal, or stdout has no room: see below"),
-        (Exit::Config, "the topology, or what it refers to, has faults; they were printed"),
+        (Exit::Io, "reading or writing a journal failed, or stdout has no room: see below"),
+        (
+            Exit::Config,
+            "the topology, or something that it refers to, has faults; they were printed",
+        ),
     ];
 
-    /// All statuses with their meaning, for `--help`.
+    /// Returns all statuses with their meanings, for `--help`.
     pub(super) fn table() -> String {
         let rows = Exit::ALL.map(|(exit, meaning)| format!("\n  {:>2}  {meaning}", exit as u8));
         format!("Exit statuses:{}\n\n{STDOUT}", rows.concat())
     }
 
-    /// The status with which a process ended, if it is one of these.
+    /// Returns the status of a process that has ended, if it is one of ours.
     pub(super) fn of(status: ExitStatus) -> Option<Exit> {
         Exit::ALL.iter().map(|row| row.0).find(|exit| status.code() == Some(*exit as i32))
     }
 
-    /// How a process ended, in words: `exit status: 69 (an address is in use, ...)`.
+    /// Describes how a process ended: `exit status: 69 (an address is in use, ...)`.
     pub(super) fn describe(status: ExitStatus) -> String {
         match Exit::ALL.iter().find(|row| Exit::of(status) == Some(row.0)) {
             Some((_, meaning)) => format!("{status} ({meaning})"),
@@ -86,11 +89,11 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command could not do what it was to do.
+/// Why a command failed.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) exit: Exit,
-    /// For people, after `herd: `; empty if all has been said already.
+    /// The message, printed after `herd: `. Empty if everything has been printed already.
     pub(super) what: String,
 }
 
@@ -99,7 +102,7 @@ impl Failure {
         Failure { exit, what: what.into() }
     }
 
-    /// The operating system refused `what`.
+    /// The failure of the system call, or the other part of the system, that `what` names.
     pub(super) fn os(what: &str, error: impl fmt::Display) -> Failure {
         Failure::new(Exit::Os, format!("{what}: {error}"))
     }
@@ -111,8 +114,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// From now on a panic is logged, with all that waits to be logged, and ends the process with
-/// [`Exit::Internal`].
+/// Makes a panic end the process with [`Exit::Internal`], after it and all buffered lines have been written to the log.
 pub(super) fn on_panic() {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -123,20 +125,19 @@ pub(super) fn on_panic() {
     }));
 }
 
-/// From now on a write beyond the limit of file sizes (`ulimit -f`) is refused, as on a full disk, and does not
-/// end the process: what becomes of journal and log then is theirs to say.
+/// Makes a write beyond the limit of file sizes (`ulimit -f`) fail as on a full disk, so that journal and log handle it.
 ///
-/// The kernel sends SIGXFSZ with the refusal, which kills whoever does not catch it.
+/// Otherwise the SIGXFSZ that the kernel sends would kill the process.
 pub(super) fn survive_file_size_limit() {
-    // Where it cannot be caught the limit kills, as before.
+    // If the signal cannot be caught, it kills the process, as it would without this.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }
 
-/// From now on the signals that this program waits for arrive, though whoever started it had blocked them: some
-/// supervisors and shells do. A program that `herd up` starts inherits that.
+/// Unblocks the signals that this program waits for, because some supervisors and shells start programs with signals
+/// blocked. The servers that `herd up` starts inherit this.
 pub(super) fn unblock_signals() {
     let awaited = [SIGINT, SIGTERM, SIGHUP, SIGCHLD].into_iter().collect::<SigSet>();
-    // It can only fail for an operation that there is not.
+    // It fails only for an unknown operation.
     let _ = awaited.thread_unblock();
 }
 
@@ -146,13 +147,13 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
 
     #[test]
-    fn the_end_of_a_child_is_told_in_words() {
-        let told = |wait_status| Exit::describe(ExitStatus::from_raw(wait_status));
+    fn the_end_of_a_child_is_described_in_words() {
+        let described = |wait_status| Exit::describe(ExitStatus::from_raw(wait_status));
         assert_eq!(
-            told(69 << 8),
-            "exit status: 69 (an address is in use, or a server or service is not there)"
+            described(69 << 8),
+            "exit status: 69 (an address is in use, or a server or service cannot be reached)"
         );
-        assert_eq!(told(3 << 8), "exit status: 3");
-        assert_eq!(told(9), "signal: 9 (SIGKILL)");
+        assert_eq!(described(3 << 8), "exit status: 3");
+        assert_eq!(described(9), "signal: 9 (SIGKILL)");
     }
 }

@@ -170,10 +170,10 @@ mod tests {
     #[test]
     fn faults_of_names_are_those_of_a_topology_and_each_is_told_once() {
         for (names, faults) in [
-            (&["a b", "c", "d"][..], "\"a b\" is no name; "),
+            (&["a b", "c", "d"][..], "name cannot be \"a b\"; "),
             (&["a", "a"], "there is another server \"a\"; "),
             (&["..", "a"], "\"..\" is a folder's name; "),
-            (&[""], "\"\" is no name; "),
+            (&[""], "name cannot be \"\"; "),
         ] {
             let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
             let failure = topology(&names).expect_err("they are refused");

@@ -1,10 +1,9 @@
-//! `herd journal`: what a journal holds, whether it is whole, and a smaller one in its place.
+//! `herd journal`: checks, prints and compacts a server's journal.
 //!
-//! `check` and `dump` open files for reading and nothing else: they may be used on the journal of a server
-//! that runs. `compact` has to have the folder for itself.
+//! `check` and `dump` only read, so they may be used on the journal of a running server. `compact` locks the folder.
 //!
-//! None of them reads a topology, so none knows `ahead_max_s`. But a server that has it passes over what lies too
-//! far ahead, and goes by the newest line that does not; so `compact` keeps that one, too ([`NewestLines`]).
+//! No subcommand reads a topology, so none knows `ahead_max_s`. A server with that limit ignores lines that are too far
+//! in the future, and uses the newest line that is not. So `compact` keeps that line, too ([`NewestLines`]).
 
 use super::exit::{Exit, Failure};
 use super::{print_line, shown, unprinted};
@@ -23,7 +22,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Look into a server's journal, or make it smaller
+/// Check, print or compact a server's journal
 #[derive(Debug, Args)]
 pub(super) struct JournalArgs {
     #[command(subcommand)]
@@ -32,23 +31,23 @@ pub(super) struct JournalArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Say whether every record is whole
+    /// Check whether every record is complete
     Check(Which),
     /// Print the line of every record
     Dump(Which),
-    /// Compact it: keep only the newest line of each client
+    /// Keep only the newest line of each client
     ///
-    /// If that lies ahead of this machine's clock, the newest that does not is kept beside it: a server
-    /// with ahead_max_s may pass over the other. The server must not run.
+    /// If that line is ahead of this machine's clock, the newest line that is not is kept, too, because a server with
+    /// ahead_max_s may ignore the first. The server must not run.
     Compact(Which),
 }
 
 #[derive(Debug, Args)]
 struct Which {
-    /// A journal, or the folder of one server's
+    /// A journal, or a server's folder of journals
     #[arg(value_name = "FILE-OR-FOLDER")]
     path: PathBuf,
-    /// Pass over damage, and use what is whole around it
+    /// Skip damaged records, and use the complete ones around them
     #[arg(long)]
     salvage: bool,
 }
@@ -86,7 +85,7 @@ impl Which {
         let is_terminal = io::stdout().is_terminal();
         let mut out = io::BufWriter::new(io::stdout().lock());
         for path in self.files()? {
-            // First the whole file: of a damaged one nothing is printed, unless that is wanted.
+            // Read the whole file first: nothing of a damaged file is printed without --salvage.
             self.verdict(&path, &read(&path, &mut |_| true)?)?;
             let mut printed = Ok(());
             read(&path, &mut |line| {
@@ -111,7 +110,7 @@ impl Which {
         let name = newest.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if files_of(&[name]).is_ok_and(|files| files.is_empty()) {
             let what =
-                "is not called journal.NUMBER, so no server reads it: call it so, or name a folder";
+                "is not called journal.NUMBER, so no server reads it: rename it, or name a folder";
             return Err(Failure::new(Exit::Usage, format!("{} {what}", newest.display())));
         }
         let owner = self.owner_of(&files)?;
@@ -119,7 +118,7 @@ impl Which {
         let start = Instant::now();
         let disk = KernelDisk::new(&folder, move || start.elapsed());
         let mut each = |line: &[u8]| kept.take(line);
-        // Nothing is noted in it.
+        // No report is added, so the limits do not matter.
         let settings = JournalSettings {
             folder: folder.clone(),
             sync: Sync::Always,
@@ -144,13 +143,13 @@ impl Which {
         ));
         if !kept.ahead.is_empty() {
             print_line(&format!(
-                "ahead of this machine's clock: {}; of these clients the newest that is not is kept, too",
+                "ahead of this machine's clock: {}; the newest line of these clients that is not ahead was kept, too",
                 plural(kept.ahead.len(), "line"),
             ));
         }
         for (bytes, became) in [
             (replayed.torn_bytes, "a torn tail, and are in journal.NUMBER.torn now"),
-            (replayed.damaged_bytes, "in no whole record, and are gone"),
+            (replayed.damaged_bytes, "in incomplete records, and were removed"),
         ] {
             if bytes > 0 {
                 print_line(&format!("{bytes} bytes were {became}"));
@@ -159,7 +158,7 @@ impl Which {
         journal.close(Moment::default(), &kept).map_err(failed)
     }
 
-    /// The journals that are meant, oldest first, at least one.
+    /// Returns the journals, oldest first, at least one.
     fn files(&self) -> Result<Vec<PathBuf>, Failure> {
         if !self.path.is_dir() {
             return Ok(vec![self.path.clone()]);
@@ -174,18 +173,18 @@ impl Which {
         Ok(files.into_iter().map(|(_, name)| self.path.join(name)).collect())
     }
 
-    /// What a start of the server would say of this file.
+    /// Returns the failure with which a server would refuse this file.
     fn verdict(&self, path: &Path, scan: &Scan) -> Result<(), Failure> {
         let refusal = scan.refusal(&operand(path), None, self.salvage);
         refusal.map_or(Ok(()), |why| Err(refused(OpenError::Unusable(why))))
     }
 
-    /// Whose the newest of `files` is that has a whole first line, oldest first.
+    /// Returns the owner in the newest of `files` that has a complete first line. `files`: oldest first.
     fn owner_of(&self, files: &[PathBuf]) -> Result<Owner, Failure> {
         for path in files.iter().rev() {
             let scan = read(path, &mut |_| true)?;
             self.verdict(path, &scan)?;
-            // A start passes over a file that ends in its first line, too.
+            // A server skips a file that ends in its first line, too.
             if let FileHead::Of(owner) = scan.head {
                 return Ok(owner);
             }
@@ -194,7 +193,7 @@ impl Which {
     }
 
     fn holds_none(&self) -> Failure {
-        Failure::new(Exit::Data, format!("{} has no journal in it", self.path.display()))
+        Failure::new(Exit::Data, format!("there is no journal in {}", self.path.display()))
     }
 }
 
@@ -204,25 +203,25 @@ fn read(path: &Path, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<Scan, Failur
     scan.map_err(|e| unreadable(path, &e))
 }
 
-/// What a journal is compacted to: of each client the newest line, and if that lies ahead of the clock also
-/// the newest that does not. No limit need be known for that: each allows the second.
+/// The lines that a compacted journal keeps: the newest line of each client, and if that is ahead of the clock also the
+/// newest that is not, which every value of `ahead_max_s` allows.
 struct NewestLines {
-    /// Of each client the newest line that does not lie ahead,
+    /// The newest line of each client that is not ahead of the clock.
     not_ahead: Table,
-    /// and the newest that does.
+    /// The newest line of each client that is ahead of the clock.
     ahead: Table,
     scratch: Vec<u8>,
 }
 
 impl NewestLines {
-    /// Nothing yet; `wall`: the clock.
+    /// Returns an empty one. `wall`: the current time.
     fn at(wall: UnixNanos) -> NewestLines {
         let mut not_ahead = Table::new(0);
         not_ahead.set_newest(wall.into());
         NewestLines { not_ahead, ahead: Table::new(0), scratch: Vec::new() }
     }
 
-    /// Whether `record` makes sense.
+    /// Takes a record. Returns whether it is valid.
     fn take(&mut self, record: &[u8]) -> bool {
         match replay(&mut self.not_ahead, record, &mut self.scratch) {
             Some(MergeOutcome::Ahead) => {
@@ -264,17 +263,17 @@ fn described(scan: &Scan) -> String {
     let bad = scan.bad_bytes;
     let whole = match (scan.torn_at(), scan.damaged_at()) {
         (Some(at), _) => format!("the last {bad} of them, from byte {at} on, are a torn tail"),
-        (_, Some(at)) => format!("{bad} of them from byte {at} on in no whole record"),
+        (_, Some(at)) => format!("{bad} of them from byte {at} on in incomplete records"),
         (None, None) => "whole".to_owned(),
     };
     format!("{server} of {herd}, {records}, {} bytes, {whole}", scan.size)
 }
 
 fn unreadable(path: &Path, e: &io::Error) -> Failure {
-    Failure::new(Exit::Io, format!("{} cannot be read: {e}", path.display()))
+    Failure::new(Exit::Io, format!("cannot read {}: {e}", path.display()))
 }
 
-/// Why a journal is not opened, as an exit status.
+/// Returns the failure of a journal that cannot be opened.
 pub(super) fn refused(refusal: OpenError) -> Failure {
     let exit = match refusal {
         OpenError::Locked(_) | OpenError::Stopped => Exit::Unavailable,

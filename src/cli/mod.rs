@@ -1,9 +1,9 @@
-//! The command line: what may be typed, and what comes of it.
+//! The command line: its arguments, and one file for each command.
 //!
-//! In: the arguments of the process. Out: text, and an exit status out of one table (`exit.rs`).
+//! In: the arguments of the process. Out: text, and an exit status from one table (`exit.rs`).
 //!
-//! Each command is a struct that clap fills, in a file of its own, with a `run` that returns its failure
-//! instead of ending the process. So there is one place that prints failures and one that exits: here.
+//! Each command is a struct that clap fills, with a method `run` that returns its failure. Only this file prints
+//! failures and exits.
 
 mod check;
 mod client;
@@ -31,10 +31,10 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// The version, and the commit if the build knew it: `-V`. build.rs writes it.
+/// What `-V` prints: the version, and the commit if build.rs found it.
 const VERSION: &str = env!("HERD_VERSION");
 
-/// What `--version` says.
+/// What `--version` prints.
 const LONG_VERSION: &str = concat!(
     env!("HERD_VERSION"),
     "\n\nThe places it knows are data of GeoNames (https://www.geonames.org), CC BY 4.0,\n",
@@ -52,11 +52,11 @@ A session:
      \"html_attributions\" : [
   ...
 
-Kiwi told Alford where it is, and Hamilton, whom Alford does not even talk to, knew. The protocol
-is lines of text, so nc does as well:
+Kiwi reported its location to Alford. Hamilton knows it too, although Alford and Hamilton are not
+neighbours. The protocol is lines of text, so nc works as well:
   $ printf 'WHATSAT kiwi.cs.ucla.edu 10 5\\n' | nc -N 127.0.0.1 12002";
 
-/// An application server herd: servers that tell each other where their clients are.
+/// An application server herd: servers that pass the locations of their clients on to each other
 #[derive(Debug, Parser)]
 #[command(
     name = "herd",
@@ -68,8 +68,8 @@ is lines of text, so nc does as well:
     max_term_width = 100
 )]
 struct Cli {
-    /// The file that describes the herd [default: the first that there is: the file that HERD_TOPOLOGY names, ./topology.toml,
-    /// /etc/herd/topology.toml, the built-in topology]
+    /// The file that describes the herd [default: the first that exists of $HERD_TOPOLOGY, ./topology.toml and
+    /// /etc/herd/topology.toml, or else the built-in topology]
     #[arg(long, value_name = "FILE", global = true, allow_hyphen_values = true)]
     topology: Option<PathBuf>,
     #[command(subcommand)]
@@ -84,7 +84,7 @@ enum CliCommand {
     Check(check::Check),
     Config(config::PrintConfig),
     Client(client::Client),
-    /// Make certificates by which the servers of a herd know each other
+    /// Make the certificates with which the servers of a herd prove their names
     #[cfg(feature = "pki")]
     #[command(subcommand)]
     Pki(pki::Pki),
@@ -95,7 +95,7 @@ enum CliCommand {
     Journal(journal::JournalArgs),
 }
 
-/// Does what the arguments ask for.
+/// Runs the command that the arguments name, prints its failure, and returns the exit status.
 pub fn run() -> ExitCode {
     exit::on_panic();
     exit::survive_file_size_limit();
@@ -103,8 +103,8 @@ pub fn run() -> ExitCode {
     let outcome = match Cli::try_parse() {
         Ok(cli) => cli.run(),
         Err(asked) => {
-            // clap's word for help and version is "error" too; only real ones go to stderr. Nobody may be
-            // there to read them, which changes nothing.
+            // clap returns help and version as errors, too; only real errors go to stderr. A failed write
+            // does not change the exit status.
             let _ = asked.print();
             return if asked.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
         }
@@ -139,26 +139,27 @@ impl Cli {
     }
 }
 
-/// Prints lines for people to stdout. What could steer a terminal is escaped: some of it others have said.
+/// Prints lines for people to stdout. Escapes control characters, because part of the text comes from other
+/// machines and could control the terminal.
 ///
-/// A full disk or a closed pipe changes nothing: the exit status says what the command did, and not whether
-/// somebody could read about it. `println!` would panic, and so is denied in main.rs. What programs read (the
-/// replies of `client`, the lines of `journal dump`) does not go through here: see [`unprinted`].
+/// A full disk or a closed pipe is ignored: the exit status says what the command did, not whether its output was
+/// read. `println!` would panic, so main.rs denies it. Output for programs (the replies of `client`, the lines of
+/// `journal dump`) is not printed here: see [`unprinted`].
 fn print_line(text: &str) {
     let _ = writeln!(io::stdout(), "{}", harmless(text));
 }
 
-/// Prints a line for people to stderr; as with [`print_line`], nothing depends on it.
+/// Prints a line for people to stderr, and ignores failures as [`print_line`] does.
 fn print_error(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{}", harmless(&text.to_string()));
 }
 
-/// `text` with each of its lines escaped.
+/// Returns `text` with the control characters of each line escaped.
 fn harmless(text: &str) -> String {
     text.split('\n').map(one_line).collect::<Vec<_>>().join("\n")
 }
 
-/// Rows below each other, two blanks between their cells. What is last in its row may be as long as it likes.
+/// Formats rows as columns, two spaces apart. The last cell of a row does not widen its column.
 fn in_columns(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter(|row| column + 1 < row.len()).map(|row| row[column].len());
@@ -172,7 +173,7 @@ fn in_columns(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// What others have said, for stdout: as it is, unless that is a terminal.
+/// Returns received bytes for stdout: escaped for a terminal, unchanged for anything else.
 fn shown(bytes: &[u8], is_terminal: bool) -> Cow<'_, [u8]> {
     match is_terminal {
         true => harmless(&String::from_utf8_lossy(bytes)).into_bytes().into(),
@@ -180,12 +181,12 @@ fn shown(bytes: &[u8], is_terminal: bool) -> Cow<'_, [u8]> {
     }
 }
 
-/// What it comes to that replies or lines could not be printed. A reader that has had enough (`| head`) is no
-/// failure. But a copy for which the disk has no room must not pass for one.
+/// The outcome of a command whose output for programs could not be written. A closed pipe (`| head`) is no failure.
+/// A full disk is one, because the copy on it is incomplete.
 fn unprinted(error: &io::Error) -> Result<(), Failure> {
     match error.kind() {
         ErrorKind::BrokenPipe => Ok(()),
-        _ => Err(Failure::new(Exit::Io, format!("stdout cannot be written: {error}"))),
+        _ => Err(Failure::new(Exit::Io, format!("cannot write to stdout: {error}"))),
     }
 }
 
@@ -195,12 +196,12 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn clap_finds_no_fault_with_the_commands() {
+    fn clap_finds_no_fault_in_the_commands() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn what_others_say_steers_no_terminal_and_is_piped_as_it_is() {
+    fn received_bytes_are_escaped_for_a_terminal_and_unchanged_in_a_pipe() {
         let said = b"? \x1b[2J\xc2\x9b\"\\\"\x7f\r\n  caf\xc3\xa9\n\n";
         assert_eq!(shown(said, false).as_ref(), said);
         let expected = "? \\x1b[2J\\xc2\\x9b\"\\\"\\x7f\\x0d\n  caf\u{e9}\n\n";

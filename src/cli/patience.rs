@@ -1,21 +1,22 @@
-//! How long a command waits for a server: the option `--timeout`, and a connection that keeps to it.
+//! The option `--timeout`, and connections that obey it.
 //!
-//! One deadline covers the whole of a connection, or of a reply. A peer that sends one byte at a time gains
-//! nothing: before each call the time that is left becomes the socket's timeout.
+//! One deadline covers a whole connection attempt or a whole reply. Before each call the remaining time becomes the
+//! socket's timeout, so a peer that sends one byte at a time does not extend it.
 
 use socket2::{SockAddr, Socket, Type};
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
-/// The shortest `--timeout`, and the longest. A socket takes what is much shorter for no timeout.
+/// The shortest `--timeout`: a socket would take a much shorter one as none.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// The longest `--timeout`.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// The option `--timeout SECONDS`.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct Patience {
-    /// How long to wait, as said below; 0.001 to 3600
+    /// How long to wait, see below; 0.001 to 3600
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub(super) timeout: Duration,
 }
@@ -33,31 +34,31 @@ impl fmt::Display for Patience {
 }
 
 impl Patience {
-    /// When it ends if it begins now.
+    /// Returns the deadline of a timeout that begins now.
     pub(super) fn end(self) -> Instant {
         Instant::now() + self.timeout
     }
 }
 
-/// The time that is left until `end`; an error that [`is_late`] if there is none.
+/// Returns the time that is left until `end`, or an error that [`is_late`] if it has passed.
 fn until(end: Instant) -> io::Result<Duration> {
     let left = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero());
     left.map(|left| left.max(SHORTEST)).ok_or(ErrorKind::TimedOut.into())
 }
 
-/// Whether an error is that time was up. A socket's own timeout is called "would block" on Unix.
+/// Whether an error means a timeout. On Unix a socket's own timeout is reported as "would block".
 pub(super) fn is_late(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
 }
 
-/// Connects to `address`, of an Internet or a Unix socket, within the time until `end`.
+/// Connects to `address`, an Internet address or a Unix socket, before `end`.
 pub(super) fn connect(address: &SockAddr, end: Instant) -> io::Result<Socket> {
     let socket = Socket::new(address.domain(), Type::STREAM, None)?;
     if !address.is_unix() {
         return socket.connect_timeout(address, until(end)?).map(|()| socket);
     }
-    // To a Unix socket the kernel connects at once, unless its queue is full: then it waits as long as a send
-    // may. A poll(2) would not tell when there is room.
+    // The kernel connects to a Unix socket at once, unless its queue is full. Then connect waits as long as the send
+    // timeout allows; poll(2) would not report when there is room.
     loop {
         socket.set_write_timeout(Some(until(end)?))?;
         match socket.connect(address) {
@@ -67,7 +68,7 @@ pub(super) fn connect(address: &SockAddr, end: Instant) -> io::Result<Socket> {
     }
 }
 
-/// A connection on which all reading and writing together ends at a moment, with an error that [`is_late`].
+/// A connection with one deadline for all reads and writes. After it they fail with an error that [`is_late`].
 #[derive(Debug)]
 pub(super) struct Timed<'a> {
     pub(super) socket: &'a Socket,

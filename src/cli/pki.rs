@@ -1,19 +1,18 @@
-//! `herd pki`: the herd's own certificate authority, in a folder.
+//! `herd pki`: a certificate authority for the herd, in a folder.
 //!
-//! In: the topology, for the names, and the folder that its `[peer_tls]` names. Out: the files that a
-//! server reads ([`crate::server::peer_tls`]), and `ca.key`, which no server needs and which belongs on
-//! no server's machine.
+//! In: the topology, for the names and the folder of `[peer_tls]`. Out: the files that a server reads
+//! ([`crate::server::peer_tls`]), and `ca.key`, which no server needs. Keep it on a machine without a server.
 //!
 //! ```text
 //!   init   ─▶ ca.pem  ca.key
 //!   issue  ─▶ NAME.pem  NAME.key
-//!   revoke ─▶ revoked.crl, longer by one; NAME.pem and NAME.key go aside
+//!   revoke ─▶ one more entry in revoked.crl; NAME.pem and NAME.key are renamed
 //! ```
 //!
-//! Keys are ECDSA on P-256, files are for their owner alone (0600), and none is overwritten: what is there may
-//! be the only one of its kind. `revoked.crl` alone is replaced, in one step, by one that says more.
+//! Keys are ECDSA on P-256. Only the owner can read the files (0600). No file is overwritten, because it may be the only
+//! copy, except `revoked.crl`, which is replaced by a longer one in one step.
 //!
-//! What was made is judged as a neighbour would judge it before it is written.
+//! A new certificate is verified as a neighbour would verify it before it is written.
 
 use super::exit::{Exit, Failure};
 use super::print_line;
@@ -39,10 +38,10 @@ use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A certificate holds from a little before it is made until a little after its last day: clocks differ.
+/// How much earlier a certificate becomes valid, and how much later it expires, because clocks differ.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(3_600);
 
-/// Lists of what is revoked name a day of the next one, which nobody waits for.
+/// A revocation list must name the date of the next list. No server checks it.
 const NEXT_LIST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 #[derive(Debug, clap::Subcommand)]
@@ -64,12 +63,12 @@ impl Pki {
 
 /// Create the herd's certificate authority
 ///
-/// Whoever has ca.key can make certificates of all servers. Keep it where no server runs.
+/// With ca.key, certificates of all servers can be made. Keep it on a machine without a server.
 #[derive(Debug, clap::Args)]
 pub(super) struct Init {
     #[command(flatten)]
     place: FolderArgs,
-    /// For how many days it holds
+    /// How many days it is valid
     #[arg(long, default_value_t = 3_650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
 }
@@ -77,12 +76,12 @@ pub(super) struct Init {
 /// Make a certificate and a key for servers of the topology
 #[derive(Debug, clap::Args)]
 pub(super) struct Issue {
-    /// Which servers
+    /// The servers
     #[arg(required = true)]
     names: Vec<String>,
     #[command(flatten)]
     place: FolderArgs,
-    /// For how many days they hold
+    /// How many days they are valid
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
 }
@@ -90,23 +89,23 @@ pub(super) struct Issue {
 /// Revoke a server's certificate
 #[derive(Debug, clap::Args)]
 pub(super) struct Revoke {
-    /// Which server
+    /// The server
     name: String,
     #[command(flatten)]
     place: FolderArgs,
 }
 
-/// Where the files are.
+/// The folder of the files.
 #[derive(Debug, clap::Args)]
 struct FolderArgs {
-    /// Where the files are [default: where the topology's table peer_tls says, else pki beside it]
+    /// The folder of the files [default: folder under [peer_tls] in the topology, or pki beside the topology]
     #[arg(long, value_name = "FOLDER", allow_hyphen_values = true)]
     folder: Option<PathBuf>,
 }
 
 impl FolderArgs {
     fn open(&self, file: &TopologyFile) -> Result<(Topology, PkiFolder), Failure> {
-        // So names that no certificate can have are refused also before the table is written.
+        // This refuses names that no certificate can have, even if the topology has no [peer_tls] yet.
         let supposed = Supposed { peer_tls: true, ..Supposed::default() };
         let topology = file.read_supposing(supposed)?;
         let named = topology.peer_tls.as_ref().map(|tls| tls.folder.clone());
@@ -128,7 +127,7 @@ impl Init {
         write_new(&key, &pair.serialize_pem())?;
         write_new(&certificate, &made.pem())?;
         print_line(&format!(
-            "{}: whom the herd {} trusts, for {}\n{}: its key; keep it where no server runs",
+            "{}: the authority that the herd {} trusts, valid for {}\n{}: its key; keep it on a machine without a server",
             certificate.display(),
             topology.herd,
             plural(self.days as usize, "day"),
@@ -177,7 +176,7 @@ impl Issue {
         write_new(&key, &pair.serialize_pem())?;
         write_new(&certificate, &made.pem())?;
         print_line(&format!(
-            "{}: {full}, for {}; its key is {}",
+            "{}: {full}, valid for {}; its key is {}",
             certificate.display(),
             plural(self.days as usize, "day"),
             key.display()
@@ -192,7 +191,7 @@ impl Revoke {
         let certificate = folder.of(&self.name, "pem");
         let der: CertificateDer<'_> = read(&certificate, "certificate")?.swap_remove(0);
         let Some(info) = CertInfo::of(&der) else {
-            return Err(config(format!("{} is no certificate", certificate.display())));
+            return Err(config(format!("{} is not a certificate", certificate.display())));
         };
         let wall = MioIo::wall_clock();
         let mut revoked = folder.revoked()?;
@@ -201,12 +200,11 @@ impl Revoke {
         let count = revoked.len();
         let list = signed_list(&folder.issuer(&topology.herd)?, revoked, wall)?;
         if !is_of_the_issuer(list.der(), &der) {
-            let what =
-                "is of another authority than ca.key, and a list of that one does not revoke it";
+            let what = "is from another authority than ca.key, so a list signed with ca.key does not revoke it";
             return Err(config(format!("{} {what}", certificate.display())));
         }
         folder.write_revoked(&list)?;
-        // A new certificate can be issued under the name now.
+        // Renamed, so that a new certificate can be issued for the name.
         let serial = info.serial_in_hex();
         let aside = format!("{}-{}.revoked", self.name, &serial[..serial.len().min(12)]);
         for end in ["pem", "key"] {
@@ -218,8 +216,8 @@ impl Revoke {
             }
         }
         print_line(&format!(
-            "{}: {} on it; bring it to every server's machine, and send each SIGHUP. An older certificate that {} had \
-             holds until it ends, or is revoked itself (docs/peer-tls.md)",
+            "{}: {} revoked; copy it to every server's machine, and send each server SIGHUP. An older certificate of {} is \
+             valid until it expires or is revoked itself (docs/peer-tls.md)",
             folder.file("revoked.crl").display(),
             plural(count, "certificate"),
             self.name,
@@ -228,7 +226,7 @@ impl Revoke {
     }
 }
 
-/// The folder of the files.
+/// The folder of the authority and the certificates.
 struct PkiFolder {
     path: PathBuf,
 }
@@ -250,16 +248,16 @@ impl PkiFolder {
             .map_err(|e| cannot(&self.path.display().to_string(), e))
     }
 
-    /// Who signs: the key in ca.key, under the name that `init` has given it, which follows from the key.
+    /// Returns the issuer: the key in ca.key, with the name that `init` derived from it.
     fn issuer(&self, herd: &str) -> Result<Issuer<'static, KeyPair>, Failure> {
         let path = self.file("ca.key");
         let der: PrivatePkcs8KeyDer<'_> = read(&path, "private key")?.swap_remove(0);
         let key = KeyPair::try_from(&der)
-            .map_err(|why| config(format!("{} cannot be used: {why}", path.display())))?;
+            .map_err(|why| config(format!("cannot use {}: {why}", path.display())))?;
         Ok(Issuer::new(authority(herd, &key), key))
     }
 
-    /// Whether neighbours that have this ca.pem would believe the certificate `der`.
+    /// Fails if a neighbour with this ca.pem would reject the certificate `der`.
     fn judge(
         &self,
         der: &CertificateDer<'_>,
@@ -282,7 +280,7 @@ impl PkiFolder {
         })
     }
 
-    /// The numbers that are revoked, and how long after 1970 began.
+    /// Returns the serial numbers in revoked.crl, and when each was revoked, as the time since 1970.
     fn revoked(&self) -> Result<Vec<(Vec<u8>, Duration)>, Failure> {
         let path = self.file("revoked.crl");
         if !path.exists() {
@@ -304,7 +302,7 @@ impl PkiFolder {
     fn write_revoked(&self, list: &CertificateRevocationList) -> Result<(), Failure> {
         let pem = list.pem().map_err(|e| cannot("make a list", e))?;
         let (path, new) = (self.file("revoked.crl"), self.file("revoked.crl.new"));
-        // What was killed while it wrote has left half a list there, if anything.
+        // A process that was killed while it wrote may have left half a list there.
         let _ = fs::remove_file(&new);
         write_new(&new, &pem)?;
         fs::rename(&new, &path).map_err(|e| cannot(&path.display().to_string(), e))
@@ -334,7 +332,7 @@ fn signed_list(
     list.signed_by(issuer).map_err(|e| cannot("make a list", e))
 }
 
-/// Whether `list` is of the authority that issued `certificate`: neighbours look at no other for it.
+/// Whether the issuer of `list` issued `certificate`, too. Neighbours look at no other list for it.
 fn is_of_the_issuer(list: &[u8], certificate: &CertificateDer<'_>) -> bool {
     let list = webpki::BorrowedCertRevocationList::from_der(list);
     let list = list.map(webpki::CertRevocationList::from);
@@ -344,10 +342,10 @@ fn is_of_the_issuer(list: &[u8], certificate: &CertificateDer<'_>) -> bool {
     }
 }
 
-/// What the authority of `herd` with that key says of itself; by the name in it its certificates find it again.
+/// Returns the certificate parameters of the authority of `herd` with this key.
 ///
-/// Many herds are called alike. So the name has some digits of the key's identifier, too: then whoever is
-/// shown another authority's certificate finds that the issuer is unknown, and not that a signature is bad.
+/// Several herds may have one name, so the authority's name has digits of the key's identifier, too. Then a certificate
+/// of another authority is rejected for its unknown issuer, not for a bad signature.
 fn authority(herd: &str, key: &KeyPair) -> CertificateParams {
     let mut params = CertificateParams::default();
     let key: String =
@@ -365,7 +363,7 @@ fn hold(params: &mut CertificateParams, wall: UnixNanos, days: u32) {
     params.not_after = now + DAY * days + CLOCKS_DIFFER;
 }
 
-/// Whole seconds: certificates have no others.
+/// Returns the time since 1970 in whole seconds, as certificates have it.
 fn since_1970(UnixNanos(nanos): UnixNanos) -> Duration {
     Duration::from_secs(Duration::from_nanos(nanos).as_secs())
 }
@@ -377,23 +375,23 @@ fn new_key() -> Result<KeyPair, Failure> {
 fn read<T: PemObject>(path: &Path, wanted: &str) -> Result<Vec<T>, Failure> {
     let remedy = match path.exists() {
         true => "",
-        false => "; herd pki init makes an authority, herd pki issue NAME a certificate",
+        false => "; \"herd pki init\" makes an authority, \"herd pki issue NAME\" a certificate",
     };
     pem::read(path, wanted).map(|read| read.0).map_err(|why| config(why + remedy))
 }
 
-/// Nothing is begun that could not be finished.
+/// Fails if one of the files exists, before anything is written.
 fn must_be_free(paths: &[&Path]) -> Result<(), Failure> {
     match paths.iter().find(|path| path.exists()) {
         None => Ok(()),
         Some(path) => {
-            let what = format!("{} is there, and nothing is overwritten", path.display());
+            let what = format!("{} exists, and is not overwritten", path.display());
             Err(Failure::new(Exit::CannotCreate, format!("{what}: move it away first")))
         }
     }
 }
 
-/// Writes a file that was not there, for its owner alone.
+/// Writes a file that does not exist yet, with mode 0600.
 fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     file.and_then(|mut file| {

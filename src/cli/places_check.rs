@@ -1,10 +1,10 @@
-//! `herd places check`: one question to the source of places, and how it went.
+//! `herd places check`: sends one request to the source of places, and prints each step.
 //!
-//! What an operator runs first who has a key: it asks as a server would (`sources.rs`, the same reactor, the
-//! same pool), once, and shows each phase of the way with its time, or where the way ended and what to do.
+//! An operator with a new key runs it first. It sends one request as a server would (`sources.rs`, the same reactor, the
+//! same pool), and prints the time of each phase, or the phase that failed and the remedy.
 //!
-//! What a service says is scrubbed of the key before it is cut, as it stands after JSON was undone; and all of
-//! it once more before it is shown.
+//! The key is removed from the service's text after the JSON is decoded and before the text is cut, and once more from the
+//! whole output.
 
 use super::exit::{Exit, Failure};
 use super::sources::OpenPlaces;
@@ -27,7 +27,7 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::net::IpAddr;
 
-/// The longest text of a service's that is shown, in characters.
+/// The longest text of a service that is printed, in characters.
 const TEXT_CHARS_MAX: usize = 200;
 
 #[derive(Debug, clap::Subcommand)]
@@ -35,18 +35,18 @@ pub(super) enum Places {
     Check(PlacesCheck),
 }
 
-/// Put one real question to the source of places, and show how it went
+/// Send one real request to the source of places, and print each step
 ///
-/// One attempt, never repeated; a service that bills requests bills this one. The key is never shown.
+/// The request is sent once. A service that bills requests bills this one. The key is never printed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   herd places check
   herd places check google --at -33.8703830+151.1979255 --radius 0.5")]
 pub(super) struct PlacesCheck {
-    /// embedded, file, google, google-legacy or photon [default: the one in the topology]
+    /// embedded, file, google, google-legacy or photon [default: the source in the topology]
     source: Option<SourceName>,
-    /// Degrees north and east
+    /// The location: degrees north and east
     #[arg(
         long,
         value_name = "LOCATION",
@@ -55,7 +55,7 @@ pub(super) struct PlacesCheck {
         value_parser = location
     )]
     at: String,
-    /// Kilometres, more than 0, at most 50
+    /// The radius in kilometres, more than 0 and at most 50
     #[arg(long, value_name = "KM", default_value = "10", value_parser = radius)]
     radius: String,
 }
@@ -96,7 +96,7 @@ impl PlacesCheck {
                 judge(&mut report, source.as_mut(), &query, outcome, upstream.kind)
             }
             _ => {
-                let what = format!("{name} can only be asked by a server");
+                let what = format!("only a server can ask {name}");
                 return Err(Failure::new(Exit::Internal, what));
             }
         };
@@ -108,7 +108,7 @@ impl PlacesCheck {
         match answer {
             Answer::Found(_) | Answer::Rendered(_) => Ok(()),
             Answer::Failed(failure) => {
-                let what = format!("{name} gives no places: {}", failure.status.as_str());
+                let what = format!("{name} returned no places: {}", failure.status.as_str());
                 Err(Failure::new(Exit::Unavailable, what))
             }
         }
@@ -132,7 +132,7 @@ impl PlacesCheck {
 
 type Outcome = Result<Response, FetchError>;
 
-/// What the reactor is lent: the way to the network, and what came back over it.
+/// The reactor's state: the resolver, the connection pool, and the outcome.
 #[derive(Debug)]
 struct CheckState {
     network: Network,
@@ -140,7 +140,7 @@ struct CheckState {
 }
 
 impl CheckState {
-    /// It is over. Stopped, the reactor does not wait in its poll once more.
+    /// Keeps the outcome, and stops the reactor, so that it does not poll again.
     fn end(&mut self, core: &mut Core<CheckState>, outcome: Outcome, timing: FetchTiming) {
         self.outcome = Some((outcome, timing, core.now()));
         core.stop();
@@ -187,8 +187,8 @@ impl Fetching for CheckState {
     }
 }
 
-/// Fetches once, within the deadline of a WHATSAT; also says when it was over. What a server's log would warn
-/// of resolv.conf is reported.
+/// Sends the request, within the deadline of a WHATSAT. Returns the outcome, the time of each phase, and when it ended.
+/// Reports the warnings about resolv.conf that a server would log.
 fn ask(
     topology: &Topology,
     network: Network,
@@ -196,8 +196,8 @@ fn ask(
     report: &mut CheckOutput,
 ) -> Result<(Outcome, FetchTiming, Moment), Failure> {
     let (origin, request) = network::request(fetch)
-        .map_err(|e| Failure::new(Exit::Config, format!("this cannot be asked: {e}")))?;
-    let io = MioIo::new(&[]).map_err(|e| Failure::os("the kernel gives no poll", e))?;
+        .map_err(|e| Failure::new(Exit::Config, format!("cannot make a request of this: {e}")))?;
+    let io = MioIo::new(&[]).map_err(|e| Failure::os("cannot create the event poll", e))?;
     let asking = CheckState { network, outcome: None };
     let mut reactor = Reactor::new(io, asking, ReactorLimits::default());
     let (asking, core) = reactor.parts();
@@ -207,13 +207,13 @@ fn ask(
         let Some(timing) = asking.network.pool.timing(id) else { return };
         pool::cancel(asking, core, id);
         let phase = FetchPhase::ALL.into_iter().find(|phase| timing.end_of(*phase).is_none());
-        let what = format!("places.deadline_ms = {} is over", deadline.as_millis());
+        let what = format!("places.deadline_ms = {} has passed", deadline.as_millis());
         let phase = phase.unwrap_or(FetchPhase::Body);
         let error = FetchError { phase, what, lasting: false, by_proxy: false };
         asking.end(core, Err(error), timing);
     });
     loop {
-        reactor.turn().map_err(|e| Failure::os("the loop cannot go on", e))?;
+        reactor.turn().map_err(|e| Failure::os("the event loop failed", e))?;
         let asking = reactor.state();
         if let Some(outcome) = asking.outcome.take() {
             let remarks = asking.network.dns.remarks().iter();
@@ -224,7 +224,7 @@ fn ask(
     }
 }
 
-/// What came back, as the source reads it; and what to do about it.
+/// Returns the answer that the source reads from the response, and the remedy for a failure.
 fn judge(
     report: &mut CheckOutput,
     source: &mut dyn Source,
@@ -255,72 +255,70 @@ fn judge(
     }
 }
 
-/// What to do if the way ended so. The error names the proxy, if it was that.
+/// Returns the remedy for a request that got no response. The error says whether the proxy failed.
 fn on_the_way(error: &FetchError) -> &'static str {
     match error.phase {
         _ if error.by_proxy && error.what.ends_with(" 407") => {
-            "write the proxy's user and password into https_proxy=http://user:password@host:port, \
-             which goes before HTTPS_PROXY (% and two digits for what stands in no URL), and leave out proxy under \
-             [places]; only Basic is spoken"
+            "write the proxy's user and password into https_proxy=http://user:password@host:port, which goes before \
+             HTTPS_PROXY (% and two hex digits for a character that a URL cannot have), and remove proxy under \
+             [places]; only Basic authentication is supported"
         }
         _ if error.by_proxy && error.what.contains(" 407 to the user") => {
-            "see that user and password in https_proxy, else HTTPS_PROXY, are right (% and two digits for what stands \
-             in no URL), and that the proxy takes Basic: no other way is spoken"
+            "check user and password in https_proxy, or else HTTPS_PROXY (% and two hex digits for a character that a \
+             URL cannot have), and that the proxy accepts Basic authentication, the only one supported"
         }
         _ if error.by_proxy => {
-            "see that the proxy (under [places], else https_proxy, else HTTPS_PROXY) is named rightly, that it runs, and that it \
-             lets CONNECT through to the host and port of base_url; NO_PROXY lists hosts that need none"
+            "check the proxy's address (proxy under [places], or else https_proxy, or else HTTPS_PROXY), that it runs, and \
+             that it allows CONNECT to the host and port of base_url; NO_PROXY lists hosts that need no proxy"
         }
-        FetchPhase::Dns => {
-            "see that base_url names the right host, and whom resolver, resolv_conf and hosts_file ask"
-        }
+        FetchPhase::Dns => "check the host in base_url, and resolver, resolv_conf and hosts_file",
         FetchPhase::Connect => {
-            "see that the service runs where base_url says, and that no firewall or proxy is between"
+            "check that the service runs at base_url, and that no firewall blocks the way"
         }
         FetchPhase::Tls if error.what.contains("CA:TRUE") => {
-            "give the service such a certificate; if it has signed it itself, name the same one as ca_file"
+            "give the service a certificate without CA:TRUE; if it is self-signed, name it as ca_file, too"
         }
         FetchPhase::Tls => {
-            "see that ca_file vouches for the service, that base_url has the name in its certificate, \
-             and that this machine's clock is right"
+            "check that ca_file has the service's authority, that base_url has the name in its certificate, and that \
+             this machine's clock is right"
         }
         FetchPhase::FirstByte | FetchPhase::Body => {
-            "the service is there and does not answer as it should: try again; then raise deadline_ms, or body_bytes \
-             if its replies are longer, under [places]"
+            "the service was reached but did not answer in time, or not correctly: try again; then raise deadline_ms, or \
+             body_bytes for longer replies, under [places]"
         }
     }
 }
 
-/// What to do about a refusal. docs/sources.md has the table.
+/// Returns the remedy for a response that has no places. docs/sources.md has the table.
 fn after_answer(kind: UpstreamKind, status: SearchStatus, http: u16) -> &'static str {
     match (status, kind) {
         (SearchStatus::RequestDenied, UpstreamKind::Google(_)) => {
-            "enable places.googleapis.com for the key's project, with billing, and see that the key's \
-             restrictions let it use that API from this machine"
+            "enable places.googleapis.com and billing for the key's project, and check that the key's restrictions \
+             allow that API from this machine"
         }
         (SearchStatus::RequestDenied, UpstreamKind::GoogleLegacy) => {
-            "see that the key's project has the Places API (places-backend.googleapis.com) and billing, and \
-             that the key's restrictions let it use that API from this machine; since October 2026 no \
-             project can begin with it: then write source = \"google\""
+            "check that the key's project has the Places API (places-backend.googleapis.com) and billing, and that \
+             the key's restrictions allow that API from this machine; since October 2026 no project can begin with \
+             it: then write source = \"google\""
         }
         (SearchStatus::RequestDenied, UpstreamKind::Photon) => {
-            "photon itself wants no key: see who answers at base_url"
+            "photon itself needs no key: check which server answers at base_url"
         }
         (SearchStatus::OverQueryLimit, _) => "wait, or raise the quota of the key's project",
         (SearchStatus::InvalidRequest, UpstreamKind::Photon) => {
-            "see that language is one that this photon has been given"
+            "check that this photon has the language under [places]"
         }
         (SearchStatus::InvalidRequest, _) => {
-            "see that language is one that Google knows; else it is a bug"
+            "check that Google supports the language under [places]; if it does, this is a bug"
         }
         (SearchStatus::UnknownError, _) => match http {
-            500..=599 => "the service, or what is in front of it, has trouble: try again later",
-            _ => "see who answers at base_url: this is not the service that was expected",
+            500..=599 => "the service, or a proxy in front of it, has a problem: try again later",
+            _ => "check which server answers at base_url: it is not the expected service",
         },
     }
 }
 
-/// What is asked, without a key.
+/// Returns the URL of the request, without its query and so without a key.
 fn shown(fetch: &Fetch) -> String {
     let scheme = if fetch.scheme == Scheme::Https { "https" } else { "http" };
     let host = match fetch.host.contains(':') {
@@ -330,7 +328,7 @@ fn shown(fetch: &Fetch) -> String {
     format!("{scheme}://{host}:{}{}", fetch.port, fetch.target.path())
 }
 
-/// Which phases the way has.
+/// The phases that a request needs.
 #[derive(Debug)]
 struct Way {
     has_name: bool,
@@ -343,7 +341,7 @@ impl Way {
         Way { has_name, is_secure: fetch.scheme == Scheme::Https }
     }
 
-    /// A line for each phase: how long it took, that it was not needed, or why it was the last.
+    /// Writes a line for each phase: its time, that it was not needed, or why it failed.
     fn report(
         &self,
         report: &mut CheckOutput,
@@ -382,11 +380,11 @@ impl fmt::Display for Ms {
     }
 }
 
-/// The text that is shown.
+/// The output, collected.
 #[derive(Debug)]
 struct CheckOutput {
     text: String,
-    /// What must not be in it.
+    /// The key, which must not be in the output.
     key: Option<Secret>,
 }
 
@@ -395,7 +393,7 @@ impl CheckOutput {
         let _ = writeln!(self.text, "{name:<12}{value}");
     }
 
-    /// The status, how many places, and the first of them as a client would see it.
+    /// Writes the status, the number of places, and the first place as a client would see it.
     fn answer(&mut self, answer: &Answer, query: &Query) {
         match answer {
             Answer::Failed(failure) => {
@@ -414,7 +412,7 @@ impl CheckOutput {
         self.line("  distance", km.map_or("-".to_string(), |km| format!("{km:.3} km")));
     }
 
-    /// A service's text, fit for a terminal.
+    /// Returns a service's text without the key, escaped and cut.
     fn cut(&self, text: &str) -> String {
         let text = self.scrub(if text.is_empty() { "-" } else { text });
         one_line(&text).chars().take(TEXT_CHARS_MAX).collect()

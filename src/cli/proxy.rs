@@ -1,16 +1,16 @@
-//! Through whom a source is reached: as the topology says, else as the environment does.
+//! Chooses the proxy on the way to a source: from the topology, or else from the environment.
 //!
-//! In: a source's address, the topology's `proxy`, and a look at the environment. Out: a proxy, none, or
-//! what is wrong and a remedy, which quotes nothing: what stands in HTTPS_PROXY may hold a password.
+//! In: the source's URL, the topology's `proxy`, the environment. Out: a proxy, none, or a fault and its remedy. Neither
+//! quotes the variable, which may contain a password.
 //!
-//! The variables mean what they mean to curl: the spelling in lower case goes before the other, and an empty
-//! one is not set. ALL_PROXY is not looked at, for it often names a proxy of SOCKS, which the herd cannot speak.
+//! The variables mean what they mean to curl: the lower-case spelling goes first, and an empty variable counts as unset.
+//! ALL_PROXY is ignored, because it often names a SOCKS proxy, which is not supported.
 
 use crate::fetch::no_proxy::is_excepted;
 use crate::http::{BaseUrl, ProxyUrl, Scheme, UrlFault};
 use std::ffi::OsString;
 
-/// The proxy on the way to `base`. `variable` looks one up in the environment.
+/// Returns the proxy on the way to `base`. `variable` looks a variable up in the environment.
 pub(super) fn choose(
     base: &BaseUrl,
     written: Option<&ProxyUrl>,
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn the_topology_goes_before_the_environment_and_plain_http_goes_without() {
+    fn the_topology_goes_before_the_environment_and_plain_http_has_no_proxy() {
         let at = |host: &str| Ok(Some((host.to_owned(), 1)));
         let url = "https://a.example";
         let both = [("HTTPS_PROXY", "http://b:1"), ("https_proxy", "http://c:1")];

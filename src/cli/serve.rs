@@ -1,14 +1,14 @@
-//! `herd serve NAME`: one server of the herd, in the foreground, until it is told to end.
+//! `herd serve NAME`: runs one server of the herd in the foreground.
 //!
-//! Everything that may go wrong at the start goes wrong before the ports are open: whoever reads the start
-//! line on stdout, `herd up` for one, knows that the server listens.
+//! Every check of the start comes before the ports are opened. So a supervisor that reads the start line on stdout, as
+//! `herd up` does, knows that the server listens. The steps, with the exit statuses of their failures:
 //!
 //! ```text
 //! topology (78) ─▶ name (64) ─▶ log (73) ─▶ places, certificates (78) ─▶ status (73) ─▶ journal (65, 69, 74)
 //!   ─▶ ports (69) ─▶ start line ─▶ loop (71, 74)
 //! ```
 //!
-//! SIGINT and SIGTERM end it, also while it reads its journal; SIGHUP has it read its certificates anew.
+//! SIGINT and SIGTERM stop the server, also while it reads its journal. At SIGHUP it reads its certificates again.
 
 use super::exit::{Exit, Failure};
 use super::journal::refused;
@@ -28,8 +28,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Instant;
 
-/// Descriptors that are not for clients: listeners, neighbours, the poll, the log, one in reserve. Where there
-/// are few, a quarter of them.
+/// Descriptors that clients do not get: for listeners, neighbours, the poll and the log, and one in reserve. If the
+/// limit is low, a quarter of all.
 const DESCRIPTORS_KEPT: u64 = 64;
 
 /// Run one server of the herd in the foreground
@@ -51,9 +51,9 @@ Environment:
   https_proxy, HTTPS_PROXY  The proxy on the way to Google, unless proxy under [places] names it
   no_proxy, NO_PROXY        Hosts that need no proxy")]
 pub(super) struct Serve {
-    /// Which server of the topology; one that begins with a dash goes behind `--`
+    /// A server of the topology. Write `--` before a name that begins with a dash
     name: String,
-    /// End when this process, the parent, has ended; `herd up` says so
+    /// Stop when this process, the parent, has ended; `herd up` passes it
     #[arg(long, value_name = "PID", hide = true)]
     parent: Option<i32>,
 }
@@ -67,7 +67,7 @@ impl Serve {
         let topology = file.read()?;
         let server = file.server_to_run(&topology, &self.name)?;
         let path = log::start(&topology.log, &self.name, || MioIo::wall_clock().0)
-            .map_err(|e| Failure::new(Exit::CannotCreate, format!("no log: {e}")))?;
+            .map_err(|e| Failure::new(Exit::CannotCreate, format!("cannot create the log: {e}")))?;
         let outcome = serve(file, &topology, server, &path);
         if let Err(failure) = &outcome {
             ::log::error!("{failure}");
@@ -77,7 +77,7 @@ impl Serve {
     }
 }
 
-/// Runs `server` of `topology`, which is the one in `file`; it logs to the file at `log`.
+/// Runs `server` of `topology`, which was read from `file`. `log`: the path of its log, for the start line.
 fn serve(
     file: &TopologyFile,
     topology: &Topology,
@@ -103,7 +103,7 @@ fn serve(
         }
     };
     let mut io = MioIo::new(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup])
-        .map_err(|e| Failure::os("the kernel gives no poll", e))?;
+        .map_err(|e| Failure::os("cannot create the event poll", e))?;
     let seed = io.random();
     let mut member = Member::new(topology, name, places.source, seed, connections_max)
         .expect("the server was looked up in this topology");
@@ -114,9 +114,10 @@ fn serve(
         member = member.with_fallback(fallback);
     }
     if let Some(folder) = &topology.status_folder {
-        // In a folder that others may write to, another's socket could take the place of ours.
+        // If other users could write to the folder, they could replace the socket.
         DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(|e| {
-            let what = format!("no folder for status sockets, {}: {e}", folder.display());
+            let what =
+                format!("cannot create the folder for status sockets, {}: {e}", folder.display());
             Failure::new(Exit::CannotCreate, what)
         })?;
     }
@@ -127,9 +128,7 @@ fn serve(
         member = match open_journal(member, settings, &mut || io.is_told_to_end())? {
             Some(member) => member,
             None => {
-                ::log::info!(
-                    "{name} is told to end while it reads its journal, which is as it was"
-                );
+                ::log::info!("{name} was stopped while it read its journal, which is unchanged");
                 return Ok(());
             }
         };
@@ -142,9 +141,9 @@ fn serve(
     if let Err(e) = reactor.run() {
         return Err(match reactor.state().journal_failed() {
             true => {
-                Failure::new(Exit::Io, format!("journal: {e}; what clients were not told is lost"))
+                Failure::new(Exit::Io, format!("journal: {e}; reports without a reply are lost"))
             }
-            false => Failure::os("the loop cannot go on", e),
+            false => Failure::os("the event loop failed", e),
         });
     }
     let (member, core) = reactor.parts();
@@ -176,8 +175,8 @@ fn log_settings(file: &TopologyFile, topology: &Topology, name: &str, connection
     ::log::info!("descriptors: {descriptors}, so at most {clients} clients are connected at once");
 }
 
-/// Gives `member` the journal in its own folder under the one of `settings`, and what it held; nothing if
-/// `stops` said so meanwhile.
+/// Opens the journal of `member`, in its own folder under that of `settings`, and replays it. Returns `None` if `stops`
+/// returned true meanwhile.
 fn open_journal(
     member: Member,
     settings: &JournalSettings,
@@ -202,7 +201,7 @@ fn open_journal(
     Ok(Some(member))
 }
 
-/// Raises the limit of open files as far as it goes, and says how many of them may be connections.
+/// Raises the limit of open files to its maximum, and returns how many descriptors are left for connections.
 fn raise_descriptor_limit() -> usize {
     let given = process::getrlimit(Resource::Nofile);
     let most = Rlimit { current: given.maximum, ..given };
@@ -214,21 +213,22 @@ fn raise_descriptor_limit() -> usize {
     usize::try_from(descriptors - DESCRIPTORS_KEPT.min(descriptors / 4)).unwrap_or(usize::MAX)
 }
 
-/// Has the kernel write no core, should the process crash: there would be keys in it.
+/// Turns core dumps off: a core would contain keys.
 fn dump_no_core() {
     let given = process::getrlimit(Resource::Core);
-    // To lower a limit of one's own is never refused.
+    // A process may always lower its own limit.
     let _ = process::setrlimit(Resource::Core, Rlimit { current: Some(0), ..given });
 }
 
-/// The kernel sends us SIGTERM when `parent` ends; unless it had ended before we could ask for that.
+/// Makes the kernel send SIGTERM to this process when `parent` ends. Fails if it has ended already.
 fn end_with(parent: i32) -> Result<(), Failure> {
     process::set_parent_process_death_signal(Some(process::Signal::TERM))
         .map_err(|e| Failure::os("prctl(PR_SET_PDEATHSIG)", e))?;
     match process::getppid() == Pid::from_raw(parent) {
         true => Ok(()),
-        false => {
-            Err(Failure::new(Exit::Unavailable, format!("process {parent} is not our parent")))
-        }
+        false => Err(Failure::new(
+            Exit::Unavailable,
+            format!("process {parent}, the parent, has ended already"),
+        )),
     }
 }

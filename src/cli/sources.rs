@@ -1,7 +1,7 @@
-//! From what the topology says of places to what can be asked: the source, its key, its way to the network.
+//! Opens the source of places that a topology names: the source, its key, and its access to the network.
 //!
-//! `herd serve`, `herd check` and `herd places check` begin alike, so that what the second and the third find is true
-//! of the first. Nothing is asked here. What fails is a matter of configuration (78).
+//! `herd serve`, `herd check` and `herd places check` share this code, so that the results of the checks hold for a
+//! server. No request is sent here. All faults are faults of the configuration (78).
 
 use super::proxy;
 use crate::config::{Diagnostic, KEY_VARIABLE, PlacesSettings, PlacesSource, Upstream};
@@ -14,19 +14,19 @@ use crate::server::network::Network;
 use std::env;
 use std::path::Path;
 
-/// All that the questions of clients need, ready to be used.
+/// Everything that a server needs to answer WHATSATs.
 pub(super) struct OpenPlaces {
     pub(super) source: Box<dyn Source>,
-    /// The key of the service that is asked, if it needs one.
+    /// The key of the service, if it needs one.
     pub(super) key: Option<Secret>,
-    /// The way to the network, if the source asks it.
+    /// The resolver and the connection pool, if the source is a service.
     pub(super) network: Option<Network>,
-    /// Who answers where the service fails.
+    /// The source that answers when the service fails.
     pub(super) fallback: Option<Box<dyn Source>>,
 }
 
 impl OpenPlaces {
-    /// Opens what is configured, or returns all that is wrong with it. `warn` is called with what is doubtful.
+    /// Opens the configured source, or returns all faults. Calls `warn` with each warning.
     pub(super) fn open(
         settings: &PlacesSettings,
         warn: impl FnMut(Diagnostic),
@@ -47,7 +47,7 @@ fn embedded(settings: &PlacesSettings) -> Result<Box<dyn Source>, Vec<Diagnostic
 
 #[cfg(not(feature = "embedded-places"))]
 fn embedded(settings: &PlacesSettings) -> Result<Box<dyn Source>, Vec<Diagnostic>> {
-    let what = "this herd was built without the embedded places";
+    let what = "this program was built without the embedded places";
     Err(vec![settings.here("source").error(what, "name a file of places under [places]")])
 }
 
@@ -58,18 +58,17 @@ fn read_file(
 ) -> Result<places::PlacesFile, Vec<Diagnostic>> {
     let (shown, here) = (path.display(), settings.here("file"));
     let file = places::PlacesFile::read(path, settings.rank).map_err(|faults| {
-        let remedy = "mend it there, or name another file";
+        let remedy = "correct the file, or name another one";
         let fault = |fault| here.error(format!("{shown}: {fault}"), remedy);
         faults.into_iter().map(fault).collect::<Vec<_>>()
     })?;
-    let remedy =
-        "nothing, if it is meant so; else mend the file (docs/sources.md says what is read)";
+    let remedy = "if this is not intended, correct the file (docs/sources.md says what is read)";
     let remark = |what| here.warning(format!("{shown}: {what}"), remedy);
     file.remarks().into_iter().map(remark).for_each(warn);
     Ok(file)
 }
 
-/// A service, and the way to it: its key, whom to trust, and the proxy.
+/// Opens a service: its key, the certificates to trust, and the proxy.
 fn open_network(
     settings: &PlacesSettings,
     upstream: &Upstream,
@@ -78,8 +77,8 @@ fn open_network(
     let mut faults = Vec::new();
     let key = open_key(settings, upstream, warn).map_err(|fault| faults.push(*fault));
     let tls = roots::client_config(upstream.ca_file.as_deref()).map_err(|why| {
-        let remedy = "name a file of certificates in PEM, or leave ca_file out";
-        let what = format!("no certificates to trust: {why}");
+        let remedy = "name a file of certificates in PEM, or remove ca_file";
+        let what = format!("cannot read the certificates to trust: {why}");
         faults.push(settings.here("ca_file").error(what, remedy));
     });
     let proxy = proxy::choose(&upstream.base, upstream.proxy.as_ref(), |name| env::var_os(name));
@@ -104,8 +103,8 @@ fn open_network(
     Ok(OpenPlaces { source, key, network, fallback })
 }
 
-/// The key of the service, from its file or the environment; none if it needs none. `warn` is called if others may
-/// read the file.
+/// Reads the key of the service from its file or the environment; `None` if the service needs none. Calls `warn` if other
+/// users may read the file.
 fn open_key(
     settings: &PlacesSettings,
     upstream: &Upstream,
@@ -130,9 +129,9 @@ fn open_key(
 }
 
 const KEY_REMEDY: &str =
-    "write the key, and nothing else, into a file, and name that: key_file = \"google.key\"";
+    "write only the key into a file, and name the file: key_file = \"google.key\"";
 
-/// The fault of a source that needs a key where neither the topology nor the environment has one.
+/// Returns the fault of a source whose key is neither in a file nor in the environment.
 pub(super) fn missing_key(settings: &PlacesSettings) -> Diagnostic {
     let what = format!("{KEY_VARIABLE} is not set, and no key_file is named");
     settings.here("key_file").error(what, KEY_REMEDY)

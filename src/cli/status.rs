@@ -1,4 +1,4 @@
-//! `herd status`: how the servers of this machine are, by their own words.
+//! `herd status`: asks the servers on this machine for their status, each at its Unix socket.
 
 use super::exit::{Exit, Failure};
 use super::patience::{Patience, Timed, connect, is_late};
@@ -12,30 +12,30 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// More than the kernel takes to connect to a healthy server, or to hand over an answer that has come: each server
-/// has that also when others have used up the timeout.
+/// The least time for each server, even if others have used up the timeout. The kernel needs less to connect to a
+/// healthy server, or to deliver a reply that has arrived.
 const A_MOMENT: Duration = Duration::from_millis(20);
 
-/// The longest answer that is read: the largest herd has 64 servers.
+/// The longest reply that is read. That of a server in the largest herd, with 64 servers, is shorter.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
-/// Ask the servers on this machine how they are
+/// Show the status of the servers on this machine
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   herd status
   herd status Alford --json
 
-Asked is the socket NAME.sock in the folder that [status] names, which its owner and group may open.
-`state` is a hash of all that a server knows: servers that know the same have the same.
-`journal` is sound, or broken until a new file is whole: reports are refused meanwhile.
-All servers are asked at once, and have the timeout together: each answers in its next turn.
-Exits with 69 if one that was asked did not answer.")]
+The command connects to the socket NAME.sock in the folder of [status]. Its owner and group may do so.
+`state` is a hash of the server's table: servers with equal tables have equal hashes.
+`journal` is sound, or broken: then the server rejects reports until it has written a new file.
+All servers are asked at once, and one timeout is for all of them.
+Exits with 69 if a server did not reply.")]
 pub(super) struct Status {
-    /// Which servers of the topology; one that begins with a dash goes behind `--` [default: all]
+    /// Servers of the topology. Write `--` before a name that begins with a dash [default: all]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// One line of JSON for each server that answers
+    /// Print one line of JSON for each server that replies
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -47,14 +47,14 @@ impl Status {
         let topology = file.read()?;
         let servers = self.servers(file, &topology)?;
         let Some(folder) = &topology.status_folder else {
-            let what = "[status] folder is \"\": servers of this topology cannot be asked";
-            return Err(Failure::new(Exit::Config, what));
+            let what = "[status] folder is \"\", so servers have no status sockets";
+            return Err(Failure::new(Exit::Config, format!("{file}: {what}")));
         };
         let mut rows = StatusRows::default();
         let mut silent = 0;
         let end = self.patience.end();
         let path = |server: &Server| socket_path(folder, &server.name);
-        // All are asked before the first answer is awaited.
+        // All requests are sent before the first reply is read.
         let asked = servers.iter().map(|server| match server.plain {
             true => Err(ErrorKind::Unsupported.into()),
             false => ask(&path(server), Instant::now() + A_MOMENT),
@@ -80,7 +80,7 @@ impl Status {
         (silent == 0).then_some(()).ok_or(Failure::new(Exit::Unavailable, ""))
     }
 
-    /// Those named, or all that are ours.
+    /// Returns the named servers, or all that this program runs.
     fn servers<'t>(
         &self,
         file: &TopologyFile,
@@ -93,30 +93,30 @@ impl Status {
     }
 }
 
-/// Whether a server listens at `path`. A queue without room is a server's, too.
+/// Whether a server listens at `path`. A server with a full queue does.
 pub(super) fn listens(path: &Path) -> bool {
     let end = Instant::now() + A_MOMENT;
     let connected = SockAddr::unix(path).and_then(|address| connect(&address, end));
     connected.map_or_else(|e| is_late(&e), |_| true)
 }
 
-/// Asks the server that listens at `path`.
+/// Sends the request to the server that listens at `path`.
 fn ask(path: &Path, end: Instant) -> io::Result<Socket> {
     let socket = connect(&SockAddr::unix(path)?, end)?;
     Timed { socket: &socket, end }.write_all(b"STATUS\n")?;
     Ok(socket)
 }
 
-/// The answer of a server that was asked; one that had no room for a connection is asked again.
+/// Reads the reply of a server. A server whose queue was full gets the request again.
 fn answer(asked: io::Result<Socket>, path: &Path, end: Instant) -> io::Result<Value> {
     let again = |e: io::Error| if is_late(&e) { ask(path, end) } else { Err(e) };
     answer_of(&asked.or_else(again)?, end)
 }
 
-/// An error as its reader needs it.
+/// Returns the error with a text for the operator.
 fn told(error: &io::Error, path: &Path, patience: Patience) -> io::Error {
     let what = match error.kind() {
-        ErrorKind::Unsupported => "it is plain, and has no status socket".to_owned(),
+        ErrorKind::Unsupported => "it is plain, so it has no status socket".to_owned(),
         ErrorKind::NotFound => {
             format!("it does not run here, or its socket {} was removed", path.display())
         }
@@ -124,10 +124,12 @@ fn told(error: &io::Error, path: &Path, patience: Patience) -> io::Error {
             format!("it does not run here: no server listens at {}", path.display())
         }
         ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => {
-            "it closes the connection without an answer; its log says why".to_owned()
+            "it closed the connection without a reply; its log says why".to_owned()
         }
         _ if is_late(error) => {
-            format!("it listens, and says nothing for {patience}; --timeout waits longer")
+            format!(
+                "it listens, but did not reply within {patience}; wait longer with --timeout SECONDS"
+            )
         }
         _ => format!("{}: {error}", path.display()),
     };
@@ -140,15 +142,15 @@ fn answer_of(socket: &Socket, end: Instant) -> io::Result<Value> {
     let count = BufReader::new(server.take(ANSWER_BYTES_MAX)).read_line(&mut line)?;
     match serde_json::from_str(&line) {
         Ok(answer @ Value::Object(_)) => Ok(answer),
-        _ if count as u64 == ANSWER_BYTES_MAX => Err(io::Error::other("its answer does not end")),
+        _ if count as u64 == ANSWER_BYTES_MAX => Err(io::Error::other("its reply does not end")),
         _ if !line.ends_with('\n') => Err(ErrorKind::UnexpectedEof.into()),
-        _ => {
-            Err(io::Error::other("its answer is no status; is it a herd's, and as new as we are?"))
-        }
+        _ => Err(io::Error::other(
+            "its reply is no status; it may be another program, or an older version of herd",
+        )),
     }
 }
 
-/// The answers as a table for people.
+/// The replies as a table for people.
 #[derive(Debug, Default)]
 struct StatusRows(Vec<Vec<String>>);
 
@@ -177,7 +179,7 @@ impl StatusRows {
     }
 }
 
-/// `sound`, `broken`, or `-` where there is none.
+/// Returns `sound`, `broken`, or `-` for a server without a journal.
 fn journal(journal: &Value) -> &'static str {
     match journal["sound"].as_bool() {
         Some(true) => "sound",
@@ -186,7 +188,7 @@ fn journal(journal: &Value) -> &'static str {
     }
 }
 
-/// `Parker`, `Parker(down)`, or `Parker(backlog 12)`.
+/// Describes a link: `Parker`, `Parker(down)`, or `Parker(backlog 12)`.
 fn link(link: &Value) -> String {
     let name = link["name"].as_str().unwrap_or("?");
     match (link["linked"].as_bool(), link["backlog_clients"].as_u64()) {
@@ -213,7 +215,7 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn who_is_closed_without_an_answer_is_not_told_of_json() {
+    fn a_connection_that_ends_without_a_reply_is_reported_as_such() {
         let pair = || UnixStream::pair().expect("descriptors are free");
         let (turned_away, other) = pair();
         drop(other);
@@ -224,30 +226,30 @@ mod tests {
         for server in [turned_away, cut_off] {
             let why = answer_of(&server.into(), patience.end()).expect_err("there is no answer");
             let why = told(&why, Path::new("x"), patience).to_string();
-            assert!(why.contains("without an answer"), "{why}");
+            assert!(why.contains("without a reply"), "{why}");
         }
     }
 
     #[test]
-    fn an_answer_that_is_no_status_or_does_not_end_is_told_as_such() {
+    fn a_reply_that_is_no_status_or_does_not_end_is_reported_as_such() {
         let says = |answer: Vec<u8>| {
             let (server, mut other) = UnixStream::pair().expect("descriptors are free");
             let sender = thread::spawn(move || other.write_all(&answer));
             let end = Instant::now() + Duration::from_secs(60);
-            let why = answer_of(&server.into(), end).expect_err("it is no answer");
-            // What is not read is not wanted.
+            let why = answer_of(&server.into(), end).expect_err("it is no status");
+            // The rest may fail to be sent, because it is not read.
             let _ = sender.join().expect("it does not panic");
             why.to_string()
         };
         for answer in ["? STATUS\n", "17\n", "\n"] {
-            assert!(says(answer.into()).starts_with("its answer is no status"), "{answer}");
+            assert!(says(answer.into()).starts_with("its reply is no status"), "{answer}");
         }
         let endless = vec![b' '; 2 * ANSWER_BYTES_MAX as usize];
-        assert_eq!(says(endless), "its answer does not end");
+        assert_eq!(says(endless), "its reply does not end");
     }
 
     #[test]
-    fn what_a_socket_says_steers_no_terminal() {
+    fn control_characters_in_a_status_do_not_reach_the_terminal() {
         let answer = json!({"state": "\u{1b}[2J\u{9b}", "links": [{"name": "a\n\u{202e}"}]});
         let mut rows = StatusRows::default();
         rows.push("Alford", &answer);
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_become_a_table() {
+    fn replies_become_a_table() {
         let mut rows = StatusRows::default();
         rows.push(
             "Alford",

@@ -1,26 +1,26 @@
-//! `herd up`: every server of a topology, one process each, kept running until Ctrl-C.
+//! `herd up`: runs servers of a topology, one process each, until Ctrl-C.
 //!
-//! It runs on the reactor, without a single socket: its events are signals, and its calls restarts.
+//! It runs on the reactor, without a socket: its events are signals, and its timers restart servers.
 //!
 //! ```text
 //!            start             start line on stdout
 //!      ┌──────────▶ starting ───────────────────────▶ listening
 //!      │                │                                 │
-//!      │            SIGCHLD: it has ended, why is shown, and then
+//!      │            SIGCHLD: the server has ended; up prints why
 //!      │                ▼                                 ▼
 //!      └────────────── resting: 1 s, 2 s, 4 s ... 30 s ◀──┘
 //! ```
 //!
-//! A server is started again whatever its status was: an address that was in use may be free, a fault of the
-//! topology mended. Only if no server at all can be started at first, `up` ends, with the status of the
-//! first.
+//! A server is started again whatever its exit status was, because an address may be free again, or a fault of the
+//! topology repaired. Only if no server listens after the first attempt, `up` exits, with the status of the first
+//! server.
 //!
-//! Three ways to the end, and no server survives any of them:
+//! `up` ends in one of three ways, and no server survives it:
 //!
-//! * Ctrl-C or SIGTERM: each server is sent SIGTERM, drains, and is reaped. The terminal's own SIGINT does
-//!   not reach them, since each is in a process group of its own.
-//! * Once more, or `drain_ms` and 10 s later: SIGKILL to each that is left.
-//! * `up` itself is killed: the kernel sends each SIGTERM (`serve --parent`, prctl PR_SET_PDEATHSIG).
+//! * At Ctrl-C or SIGTERM it sends SIGTERM to each server, and waits until all have drained and ended. Each server is in
+//!   a process group of its own, so the terminal's SIGINT does not reach it.
+//! * At a second signal, or `drain_ms` and 10 s later, it sends SIGKILL to the servers that are left.
+//! * If `up` itself is killed, the kernel sends SIGTERM to each server (`serve --parent`, prctl PR_SET_PDEATHSIG).
 
 mod banner;
 
@@ -40,30 +40,31 @@ use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use std::{env, mem};
 
-/// The pause before a server that has ended is started again: so long at first, doubled up to so long,
-/// and begun anew when it has lived so long.
+// The pause before a server that has ended is started again begins with PAUSE_FIRST, and doubles up to PAUSE_MAX. After
+// a server has run for LIVED_LONG, its pauses begin with PAUSE_FIRST again.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 const LIVED_LONG: Duration = Duration::from_secs(60);
 
-/// Whoever signals a whole group, as `timeout` does, reaches us twice at once: that is one wish.
+/// Two signals within this time count as one: `timeout`, for example, signals both the process and its group.
 const ONE_WISH: Duration = Duration::from_millis(300);
 
-/// How much longer than `drain_ms` a server may take to end before it is killed. It loses nothing by that but what
-/// its journal's policy leaves to the operating system.
+/// How much longer than `drain_ms` a server may take to end before it is killed. A killed server loses only what the
+/// journal's `sync` leaves to the operating system.
 const ENDED_WITHIN: Duration = Duration::from_secs(10);
 
-/// How often we look whether a server that is starting listens. Its stdout is a pipe, and the reactor knows
-/// no pipes: looking is cheap, and over after some milliseconds.
+/// How often `up` looks for the start line of a server. The line comes through a pipe, and the reactor does not watch
+/// pipes; a start takes only some milliseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Run all servers of the herd, one process each
+/// Run servers of the herd, one process each
 ///
-/// A server that ends is started again, unless none could be started at first. SIGTERM or Ctrl-C ends all, and kills those
-/// that have not ended drain_ms and 10 s later; a second one, 0.3 s later or more, kills them at once.
+/// A server that ends is started again. If no server can be started at first, herd up exits. SIGTERM or Ctrl-C stops all
+/// servers, and kills those that have not ended drain_ms and 10 s later. A second signal, at least 0.3 s later, kills
+/// them at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct UpArgs {
-    /// Which servers of the topology; one that begins with a dash goes behind `--` [default: all]
+    /// Servers of the topology. Write `--` before a name that begins with a dash [default: all]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
@@ -78,7 +79,8 @@ impl UpArgs {
             print_line(&format!("{file}: all files go to ./herd-data"));
         }
         let up = Up {
-            program: env::current_exe().map_err(|e| Failure::os("this program", e))?,
+            program: env::current_exe()
+                .map_err(|e| Failure::os("cannot find the path of this program", e))?,
             topology: file,
             servers: servers.into_iter().map(SupervisedServer::new).collect(),
             patience: topology.limits.drain + ENDED_WITHIN,
@@ -88,15 +90,15 @@ impl UpArgs {
             outcome: Ok(()),
         };
         let io = MioIo::new(&[Signal::Interrupt, Signal::Terminate, Signal::Child])
-            .map_err(|e| Failure::os("the kernel gives no poll", e))?;
+            .map_err(|e| Failure::os("cannot create the event poll", e))?;
         let mut reactor = Reactor::new(io, up, ReactorLimits::default());
         let (up, core) = reactor.parts();
         (0..up.servers.len()).for_each(|number| up.start(core, number));
-        reactor.run().map_err(|e| Failure::os("the loop cannot go on", e))?;
+        reactor.run().map_err(|e| Failure::os("the event loop failed", e))?;
         mem::replace(&mut reactor.state().outcome, Ok(()))
     }
 
-    /// The servers to start: the named ones, or all that this program can run.
+    /// Returns the servers to start: the named ones, or all that this program can run.
     fn servers<'t>(
         &self,
         file: &TopologyFile,
@@ -120,7 +122,7 @@ impl UpArgs {
     }
 }
 
-/// Fails if some of these servers run already: what is started beside them can only find its ports in use.
+/// Fails if one of these servers runs already, because a second one could only find its ports in use.
 fn must_not_run(topology: &Topology, servers: &[&Server]) -> Result<(), Failure> {
     let Some(folder) = &topology.status_folder else { return Ok(()) };
     let runs = |server: &&&Server| listens(&socket_path(folder, &server.name));
@@ -134,32 +136,32 @@ fn must_not_run(topology: &Topology, servers: &[&Server]) -> Result<(), Failure>
     running.is_empty().then_some(()).ok_or(Failure::new(Exit::Unavailable, what))
 }
 
-/// The servers, and how far we are with them.
+/// The servers, and the state of `up`.
 #[derive(Debug)]
 struct Up {
-    /// What runs one server: this very program.
+    /// This program, which runs each server.
     program: PathBuf,
     topology: TopologyFile,
     servers: Vec<SupervisedServer>,
     /// How long the servers may take to end.
     patience: Duration,
-    /// Each server has had its first try, and the table has been shown.
+    /// Each server has been tried once, and the table has been printed.
     is_shown: bool,
-    /// The end was asked for: nothing is started any more.
+    /// A signal has stopped `up`: no server is started any more.
     is_ending: bool,
     ending_since: Moment,
     outcome: Result<(), Failure>,
 }
 
-/// One server that is kept running.
+/// A server that `up` keeps running.
 #[derive(Debug)]
 struct SupervisedServer {
     server: Server,
-    /// Its process; none while it rests.
+    /// Its process; `None` while it rests.
     child: Option<Child>,
     started: Moment,
     listens: bool,
-    /// How its last process ended.
+    /// The exit status of its last process.
     last: Option<Exit>,
     pauses: Backoff,
 }
@@ -176,13 +178,13 @@ impl SupervisedServer {
         }
     }
 
-    /// Whether its first try is over, well or badly.
+    /// Whether its first attempt is over, successful or not.
     fn was_tried(&self) -> bool {
         self.listens || self.last.is_some()
     }
 
-    /// Whether the child has printed something, which is its start line. A child that has ended
-    /// without it only hangs up.
+    /// Whether the child has printed its start line. The pipe of a child that has ended without it reports only a
+    /// hang-up.
     fn has_spoken(&self) -> bool {
         let Some(stdout) = self.child.as_ref().and_then(|child| child.stdout.as_ref()) else {
             return false;
@@ -192,7 +194,7 @@ impl SupervisedServer {
         looked.is_ok() && polled[0].revents().contains(PollFlags::IN)
     }
 
-    /// Takes the child away if it has ended: which it was, and how it ended.
+    /// If the child has ended, removes it, and returns its process id and how it ended.
     fn reap(&mut self) -> Option<(u32, ExitStatus)> {
         let child = self.child.as_mut()?;
         let ended = (child.id(), child.try_wait().ok()??);
@@ -221,7 +223,7 @@ impl Up {
         }
         let kept = &mut self.servers[number];
         kept.started = core.now();
-        // In one word, as the file's name may begin with a dash, and the server's behind "--".
+        // One word, because the path may begin with a dash; the server's name stands after "--" for the same reason.
         let topology = [OsStr::new("--topology="), self.topology.path().as_os_str()];
         let child = Command::new(&self.program)
             .args(["serve", "--parent", &process::id().to_string()])
@@ -244,7 +246,7 @@ impl Up {
         core.call_later(LOOK_EVERY, move |up, core| up.look(core, number));
     }
 
-    /// Looks whether a server that was started listens; again and again, until it does or has ended.
+    /// Looks whether a server listens, and looks again later until it does or has ended.
     fn look(&mut self, core: &mut Core<Up>, number: usize) {
         let kept = &mut self.servers[number];
         let Some(child) = &kept.child else { return };
@@ -258,7 +260,7 @@ impl Up {
         self.show_when_tried(core);
     }
 
-    /// Finds out whose child has ended: of many SIGCHLDs only one may arrive.
+    /// Reaps all children that have ended: the kernel may deliver one SIGCHLD for several.
     fn reap(&mut self, core: &mut Core<Up>) {
         for number in 0..self.servers.len() {
             let Some((process, status)) = self.servers[number].reap() else { continue };
@@ -271,7 +273,7 @@ impl Up {
         self.stop_when_alone(core);
     }
 
-    /// Shows `how` a server ended, and lets it rest before the next try.
+    /// Prints `how` a server ended, and schedules the next attempt.
     fn rest(&mut self, core: &mut Core<Up>, number: usize, exit: Exit, how: &str) {
         let kept = &mut self.servers[number];
         let name = &kept.server.name;
@@ -283,14 +285,14 @@ impl Up {
             kept.pauses.reset();
         }
         let pause = kept.pauses.next(0);
-        // If none of them can be started at first, there is no next try.
-        let next = self.is_shown.then(|| format!("; next try in {} s", pause.as_secs()));
+        // Before the table is printed, `up` may still exit, so it promises no next attempt.
+        let next = self.is_shown.then(|| format!("; next attempt in {} s", pause.as_secs()));
         print_line(&format!("{name} {how}{}", next.unwrap_or_default()));
         core.call_later(pause, move |up, core| up.start(core, number));
         self.show_when_tried(core);
     }
 
-    /// Shows the table when each server has been tried once. If none of them listens, that is the end.
+    /// Prints the table when each server has been tried once. If none of them listens, stops with a failure.
     fn show_when_tried(&mut self, core: &mut Core<Up>) {
         if self.is_shown || self.is_ending || !self.servers.iter().all(SupervisedServer::was_tried)
         {
@@ -299,7 +301,7 @@ impl Up {
         self.is_shown = true;
         if !self.servers.iter().any(|kept| kept.listens) {
             let exit = self.servers.iter().find_map(|kept| kept.last).unwrap_or(Exit::Internal);
-            self.outcome = Err(Failure::new(exit, "none of the servers could be started"));
+            self.outcome = Err(Failure::new(exit, "no server could be started"));
             return core.stop();
         }
         let rows: Vec<(&Server, Option<u32>)> = self
@@ -312,7 +314,7 @@ impl Up {
         print_line(&banner::what_to_type(&program.to_string_lossy(), self.topology.named(), &rows));
     }
 
-    /// Ends all servers: in good order when first asked, at once when asked again, or when they take too long.
+    /// Stops all servers: with SIGTERM at the first signal, with SIGKILL at the second or when they take too long.
     fn end(&mut self, core: &mut Core<Up>) {
         if self.is_ending && core.now() - self.ending_since < ONE_WISH {
             return;
@@ -322,8 +324,11 @@ impl Up {
             self.send("killing all servers", rustix::process::Signal::KILL);
         } else {
             self.is_ending = true;
-            self.send("ending all servers; once more kills them", rustix::process::Signal::TERM);
-            // Once all have ended the loop stops, and with it this call.
+            self.send(
+                "stopping all servers; a second signal kills them",
+                rustix::process::Signal::TERM,
+            );
+            // If all have ended before, the loop has stopped, and this timer does not fire.
             core.call_later(self.patience, |up, _| {
                 let what = "killing the servers that have not ended within drain_ms and 10 s";
                 up.send(what, rustix::process::Signal::KILL);
@@ -335,7 +340,7 @@ impl Up {
     fn send(&self, what: &str, signal: rustix::process::Signal) {
         print_line(what);
         for child in self.servers.iter().filter_map(|kept| kept.child.as_ref()) {
-            // It has not been reaped, so its id is still its own, and this cannot fail.
+            // The child has not been reaped, so its id is still its own, and kill cannot fail.
             let _ = kill_process(Pid::from_child(child), signal);
         }
     }

@@ -115,7 +115,7 @@ impl Process {
     /// The servers in the table of `herd up` that run, in its order.
     pub(crate) fn herd(&mut self) -> Vec<Stray> {
         self.line_with("SERVER ");
-        let mut rows = self.lines_until("To tell ");
+        let mut rows = self.lines_until("To report ");
         rows.retain(|row| row.ends_with(|c: char| c.is_ascii_digit()));
         rows.iter().map(|row| Stray::new(row.rsplit(' ').next().expect("its id"))).collect()
     }

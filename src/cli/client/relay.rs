@@ -1,24 +1,22 @@
-//! A relay between a terminal, or whatever stdin and stdout are, and a server.
+//! Relays lines from stdin to a server, and its replies to stdout.
 //!
 //! ```text
 //!   stdin ──read──▶ unsent ──write──▶ server ──read──▶ stdout
 //!                   64 KiB at most
 //! ```
 //!
-//! What comes in goes out, byte for byte; but on a terminal what could steer it is escaped. The end of stdin is
-//! passed on as the end of what we send; the server still answers what it was asked and then closes, and that is
-//! the end.
+//! Bytes are passed on unchanged, except that replies are escaped on a terminal. At the end of stdin the relay shuts its
+//! side of the connection down. The server then sends the remaining replies and closes, which ends the relay.
 //!
-//! This process has no reactor, since its `Io` knows sockets only: one `poll(2)` over two descriptors does.
-//! It never waits for the server to take what we send: the server may itself be waiting for us to take
-//! its replies (docs/protocol.md).
+//! The relay uses one `poll(2)` over two descriptors, because the reactor's `Io` knows only sockets. It never
+//! waits until the server takes its lines, since the server may be waiting for the relay to take replies
+//! (docs/protocol.md).
 //!
-//! A server that sends without end is not listened to: all that it may send is 4 MiB, the longest reply, for each
-//! line that was typed and once more.
+//! The relay leaves a server that sends more than 4 MiB, the longest reply, for each line and once more.
 //!
-//! A person may think as long as they like. But while a reply is [due](Due), or the server takes nothing, or it
-//! is to close the connection, it has the timeout until the next reply is whole; only the time in poll(2) counts,
-//! and not the time that stdout takes.
+//! stdin may be silent for any time. The timeout runs while a reply is [due](Due), while the server takes no bytes, and
+//! after the end of stdin. Each complete reply starts it again. Only the time in poll(2) counts, not the time that writing to
+//! stdout takes.
 
 use super::super::exit::{Exit, Failure};
 use super::{REPLY_BYTES_MAX, reason, show};
@@ -34,46 +32,47 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Maximum bytes taken from either side at a time, so no more ever wait. While this many replies are due, stdin is not
-/// read.
+/// Maximum bytes read from either side at a time, and so the most that are buffered. While this many replies are due,
+/// the relay does not read stdin.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// A prompt follows when nothing has come for so long: the end of a reply is not looked for.
+/// The silence of the server after which a prompt is printed.
 const PROMPT_AFTER: Duration = Duration::from_millis(50);
 
-/// The server sent more than all replies together may have.
-const FLOOD: &str = "sends more than 4 MiB for each line: it is no server of a herd";
+/// The fault of a server that sent more than all replies together may have.
+const FLOOD: &str = "sent more than 4 MiB for each line: it is not a server of a herd";
 
-/// How it ended.
+/// How a relay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// We were done, and then the server was.
+    /// stdin ended, and then the server closed the connection.
     Both,
     /// The server rejected a line that came from a pipe.
     Refused,
-    /// The server did this, and not what it should.
+    /// The server broke the protocol, or closed the connection too early.
     Fault(&'static str),
-    /// The server said nothing, and took nothing, for as long as it may.
+    /// The server sent and took nothing for the timeout.
     Silence,
 }
 
-/// Both ends, and what is on its way between them.
+/// The server, stdin, and the bytes on their way between them.
 #[derive(Debug)]
 pub(super) struct Relay {
     server: TcpStream,
-    /// Not a `Stdin`: poll would not know what lies in its buffer.
+    /// Not a `Stdin`, because poll does not see its buffer.
     stdin: File,
     stdin_is_open: bool,
     unsent: Vec<u8>,
-    /// Shown where somebody types; nothing where nobody does.
+    /// The prompt, if stdin and stdout are terminals.
     prompt: Option<String>,
     prompt_is_due: bool,
-    /// Whether a rejected line changes nothing.
+    /// Whether the relay goes on after a rejected line.
     keep_going: bool,
     chunk: Vec<u8>,
     due: Due,
-    /// How long the server may be silent while it is waited for, and how long it has been.
+    /// How long the server may be silent while the relay waits for it.
     timeout: Duration,
+    /// How long the server has been silent.
     silence: Duration,
 }
 
@@ -108,8 +107,7 @@ impl Relay {
     pub(super) fn run(mut self) -> Result<End, Failure> {
         loop {
             let (server_is_ready, stdin_is_ready) = self.wait()?;
-            // Replies first: a server that has said its last word takes nothing more, and sending
-            // fails before the word is shown.
+            // Replies first: if the server has closed, sending fails, and its last reply would not be printed.
             if server_is_ready && let Some(end) = self.receive()? {
                 return Ok(end);
             }
@@ -125,15 +123,14 @@ impl Relay {
         }
     }
 
-    /// Waits until the server or stdin has something to say, and tells which of them; prompts if neither
-    /// has.
+    /// Waits until the server or stdin is ready, and returns which of them is. Prints the prompt when it is due.
     fn wait(&mut self) -> Result<(bool, bool), Failure> {
         let sends = if self.unsent.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         let mut polled = [
             PollFd::new(&self.server, PollFlags::IN | sends),
             PollFd::new(&self.stdin, PollFlags::IN),
         ];
-        // A descriptor that has hung up is always reported, so what is not to be read is not polled.
+        // poll always reports a hang-up, so stdin is left out while it is not to be read.
         let has_room = self.unsent.is_empty() && self.due.lines.len() < CHUNK_BYTES;
         let count = if self.stdin_is_open && has_room { 2 } else { 1 };
         let is_due = !self.due.lines.is_empty();
@@ -144,7 +141,7 @@ impl Relay {
         let timeout = timeout.map(|timeout| Timespec::try_from(timeout).unwrap_or_default());
         let begun = Instant::now();
         let ready = match poll(&mut polled[..count], timeout.as_ref()) {
-            // We were stopped and go on: to wait again, and that time is nobody's silence.
+            // The process was stopped and continued. That time does not count.
             Err(Errno::INTR) => return Ok((false, false)),
             ready => ready.map_err(|e| Failure::os("poll", e))?,
         };
@@ -157,7 +154,7 @@ impl Relay {
         Ok(ready_now.into())
     }
 
-    /// Shows what the server sends, or notices that it sends no more.
+    /// Prints what the server sent. Returns an end if the server closed the connection, or the relay leaves it.
     fn receive(&mut self) -> Result<Option<End>, Failure> {
         let received = tried(self.server.read(&mut self.chunk)).map_err(gone)?;
         let Some(count) = received else { return Ok(None) };
@@ -182,20 +179,20 @@ impl Relay {
             show(b"\n")?;
         }
         Ok(Some(match (self.due.lines.is_empty(), self.stdin_is_open) {
-            (false, _) => End::Fault("closed the connection before all replies were whole"),
-            (true, true) => End::Fault("has closed the connection"),
+            (false, _) => End::Fault("closed the connection before all replies were complete"),
+            (true, true) => End::Fault("closed the connection"),
             (true, false) => End::Both,
         }))
     }
 
-    /// Passes on as much as the server takes.
+    /// Sends as much as the server takes.
     fn send(&mut self) -> Result<(), Failure> {
         let sent = tried(self.server.write(&self.unsent)).map_err(gone)?;
         self.unsent.drain(..sent.unwrap_or(0));
         Ok(())
     }
 
-    /// Takes what is typed, or passes on that nothing more will be.
+    /// Reads stdin. At its end, shuts the sending side of the connection down.
     fn read(&mut self) -> Result<(), Failure> {
         let read = tried(self.stdin.read(&mut self.chunk));
         let Some(count) = read.map_err(|e| Failure::os("stdin", e))? else { return Ok(()) };
@@ -206,17 +203,17 @@ impl Relay {
         self.due.typed(typed);
         if typed.is_empty() {
             self.stdin_is_open = false;
-            // If the server has gone meanwhile, receiving will say so.
+            // If the server has closed meanwhile, receiving reports it.
             let _ = self.server.shutdown(Shutdown::Write);
         } else if typed.trim_ascii().is_empty() {
-            // The server ignores a blank line, so no reply comes for the prompt to follow.
+            // The server does not reply to a blank line, so the prompt is due without a reply.
             self.prompt_is_due = self.prompt.is_some();
         }
         Ok(())
     }
 }
 
-/// The line with the time at its end, if it is an IAMAT without one.
+/// Returns the line with the time at its end, if it is an IAMAT without a time stamp.
 fn stamped(line: &[u8], now: impl FnOnce() -> String) -> Option<Vec<u8>> {
     let mut words =
         line.trim_ascii().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
@@ -224,20 +221,20 @@ fn stamped(line: &[u8], now: impl FnOnce() -> String) -> Option<Vec<u8>> {
     is_one.then(|| [line.trim_ascii(), b" ", now().as_bytes(), b"\n"].concat())
 }
 
-/// Which replies are due, by the bytes of both directions, and how much more the server may send.
+/// The replies that are due, and how much more the server may send. It follows the bytes of both directions.
 #[derive(Debug, Default)]
 struct Due {
-    /// The lines that have no whole reply yet, by their first bytes: only a WHATSAT begins with `W` and gets places.
+    /// The first byte of each line that has no complete reply yet. Only the reply to a WHATSAT (`W`) has places.
     lines: VecDeque<u8>,
     /// The first byte of the line that is being typed, after white space: the server ignores blank lines.
     typed: Option<u8>,
-    /// The line that is being typed has its reply already: it is too long.
+    /// Whether the line that is being typed has its reply already, because it is too long.
     is_answered: bool,
     /// The first byte of the line that is being received.
     first: Option<u8>,
-    /// What the line that is being received has behind `? `, if it begins so.
+    /// What follows `? ` in the line that is being received, if it begins so.
     echo: Vec<u8>,
-    /// The lines that the server has rejected, and that were not reported yet.
+    /// The lines that the server has rejected, and that have not been reported yet.
     refused: Vec<Vec<u8>>,
     /// The server is sending the places of a reply, which end with a blank line.
     in_places: bool,
@@ -250,7 +247,7 @@ impl Due {
         Due { room: REPLY_BYTES_MAX, ..Due::default() }
     }
 
-    /// Notes what is to be sent, or its end: the server takes a last line without its newline, too.
+    /// Takes bytes that will be sent; none at the end of stdin. The server accepts a last line without its newline.
     fn typed(&mut self, typed: &[u8]) {
         let end = if typed.is_empty() { b"\n" } else { typed };
         for byte in end {
@@ -264,8 +261,8 @@ impl Due {
         }
     }
 
-    /// Notes what the server sends; whether a reply that was due is whole with it. A reply is a line `AT ...` or
-    /// `? ...`; behind the `AT ...` for a WHATSAT there are places, and a blank line.
+    /// Takes bytes that the server sent. Returns whether they complete a reply that was due. A reply is a line `AT ...` or
+    /// `? ...`. After the `AT ...` for a WHATSAT come places and a blank line.
     fn received(&mut self, bytes: &[u8]) -> bool {
         let before = self.lines.len();
         self.room = self.room.saturating_sub(bytes.len() as u64);
@@ -294,10 +291,10 @@ impl Due {
 }
 
 fn gone(error: io::Error) -> Failure {
-    Failure::new(Exit::Unavailable, format!("the server is gone: {error}"))
+    Failure::new(Exit::Unavailable, format!("lost the connection to the server: {error}"))
 }
 
-/// What a try came to: nothing, if it would have had to wait.
+/// Returns the count of a read or write; `None` if it would have had to wait.
 fn tried(result: io::Result<usize>) -> io::Result<Option<usize>> {
     match result {
         Err(e) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&e.kind()) => Ok(None),
@@ -338,7 +335,7 @@ mod tests {
             assert!((1..=2).contains(&whole), "{whole}");
             assert_eq!(due.lines, b"W", "the blank line has not ended");
             assert!(due.received(&[*last]) && due.lines.is_empty());
-            assert!(!due.received(b"? blub\n"), "nobody has asked for it");
+            assert!(!due.received(b"? blub\n"), "no reply is due");
             due.typed(b"too long");
             due.received(b"? too\n");
             due.typed(b" a line\nIAMAT");

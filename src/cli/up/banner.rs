@@ -1,6 +1,6 @@
-//! What `herd up` tells its user: which servers there are, and what to type next.
+//! What `herd up` prints when its servers listen: a table of them, and commands to type next.
 //!
-//! Text out of values; knows no process. The lines are meant to be copied, so they hold real addresses.
+//! In: servers and process ids. Out: text. The commands are meant to be copied, so they hold real addresses.
 
 use crate::cli::in_columns;
 use crate::config::Server;
@@ -8,18 +8,19 @@ use crate::log::shell_quoted;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-/// The servers with their addresses, and each one's process if it listens.
+/// Returns a table of the servers: name, addresses, and the process if it listens.
 pub(super) fn table(rows: &[(&Server, Option<u32>)]) -> String {
     let head = ["SERVER", "CLIENTS", "NEIGHBOURS", "PROCESS"].map(String::from);
     let body = rows.iter().map(|(server, process)| {
-        let process = process.map_or("not running, tried again".to_string(), |id| id.to_string());
+        let process =
+            process.map_or("not running, will be tried again".to_string(), |id| id.to_string());
         [server.name.clone(), server.client.to_string(), server.peer.to_string(), process]
     });
     in_columns(&std::iter::once(head).chain(body).map(Vec::from).collect::<Vec<_>>())
 }
 
-/// Lines to be typed into another terminal. `program`, and `topology` if any, are what was typed into
-/// this one.
+/// Returns commands to type in another terminal. `program` is the name that this program was called by; `topology` is
+/// the value of `--topology` that they need, if any.
 pub(super) fn what_to_type(
     program: &str,
     topology: Option<&Path>,
@@ -28,20 +29,20 @@ pub(super) fn what_to_type(
     let listening: Vec<&Server> =
         rows.iter().filter(|(_, process)| process.is_some()).map(|(server, _)| *server).collect();
     let [told, others @ ..] = listening.as_slice() else { return String::new() };
-    // Best one who has it from hearsay.
+    // Best a server that is no neighbour of the first, so that the report has crossed the herd.
     let is_far = |other: &&&Server| !told.neighbours.contains(&other.name);
     let asked = others.iter().rfind(is_far).or(others.last()).unwrap_or(told);
 
     let client = match topology.map(Path::to_string_lossy) {
         None => format!("{} client", shell_quoted(program)),
-        // In one word, since the path may begin with a dash.
+        // One word, because the path may begin with a dash.
         Some(path) => {
             format!("{} client --topology={}", shell_quoted(program), shell_quoted(&path))
         }
     };
     let (told_at, asked_at) = (reachable(told.client), reachable(asked.client));
     format!(
-        "To tell {told} where a client is, and ask {asked} what is near it, type in another terminal:
+        "To report a client's location to {told}, and ask {asked} what is near it, type in another terminal:
 
   {client} {tell} iamat kiwi.cs.ucla.edu +34.068930-118.445127
   {client} {ask} whatsat kiwi.cs.ucla.edu 10 5
@@ -51,7 +52,7 @@ or, without this program:
   printf 'IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 %s\\n' \"$(date +%s.%N)\" | nc -N {} {}
   printf 'WHATSAT kiwi.cs.ucla.edu 10 5\\n' | nc -N {} {}
 
-Ctrl-C ends all servers.",
+Ctrl-C stops all servers.",
         told_at.ip(),
         told_at.port(),
         asked_at.ip(),
@@ -63,8 +64,8 @@ Ctrl-C ends all servers.",
     )
 }
 
-/// What `herd client` takes for this server. A name that begins with a dash would pass for an option, and behind
-/// `--` no command is looked for; the address does as well.
+/// Returns the operand of `herd client` for this server: its name, or its address if the name begins with a dash, which
+/// clap would read as an option.
 fn operand(server: &Server) -> String {
     match server.name.starts_with('-') {
         true => shell_quoted(&reachable(server.client).to_string()).into_owned(),
@@ -72,7 +73,7 @@ fn operand(server: &Server) -> String {
     }
 }
 
-/// Where a server that listens on `address` can be reached from here.
+/// Returns an address of this machine at which a server that listens on `address` can be reached.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let here = match address.ip() {
         ip if !ip.is_unspecified() => ip,
@@ -104,12 +105,12 @@ mod tests {
             table(&[(&alford, Some(4711)), (&bo, None)]),
             "SERVER  CLIENTS          NEIGHBOURS       PROCESS\n\
              Alford  127.0.0.1:12000  127.0.0.1:12100  4711\n\
-             Bo      [::1]:1          127.0.0.1:12100  not running, tried again\n"
+             Bo      [::1]:1          127.0.0.1:12100  not running, will be tried again\n"
         );
     }
 
     #[test]
-    fn one_who_only_heard_of_it_is_asked() {
+    fn a_server_that_is_no_neighbour_of_the_first_is_asked() {
         let alford = server("Alford", "0.0.0.0:12000", &["Parker"]);
         let parker = server("Parker", "127.0.0.1:12003", &["Alford", "Bolden"]);
         let bolden = server("Bolden", "[::1]:12001", &["Parker"]);
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_with_a_dash_is_not_shown_where_it_would_be_an_option() {
+    fn a_name_that_begins_with_a_dash_is_not_shown_where_it_would_be_an_option() {
         let servers = [server("-x", "[::1]:12000", &[]), server("-h", "127.0.0.1:12001", &[])];
         let rows = servers.each_ref().map(|server| (server, Some(1)));
         let text = what_to_type("herd", Some(Path::new("-my t.toml")), &rows);

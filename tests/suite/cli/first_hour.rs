@@ -110,7 +110,7 @@ fn commands_in_the_folder_of_up_find_its_servers() {
     let herd = in_herd_data("second-terminal");
     let mut up = Process::shell_started(&line(herd.folder(), "up"));
     let _servers = up.herd();
-    let said = up.lines_until("Ctrl-C ends all servers.");
+    let said = up.lines_until("Ctrl-C stops all servers.");
     assert!(said.iter().any(|line| line.contains(" client Alford iamat ")), "{said:?}");
     let told = typed(herd.folder(), "client Alford iamat kiwi +34.068930-118.445127");
     assert!(told.stdout.starts_with("AT Alford +"), "{told:?}");
@@ -282,7 +282,7 @@ fn check_finds_what_a_server_refuses_to_start_with() {
     let file = herd.folder().join("file");
     fs::write(&file, "CANARY\n").expect("the folder is ours");
     symlink("nowhere/at/all", herd.folder().join("link")).expect("the folder is ours");
-    let not_a_folder = format!("cannot make a file in {}: Not a directory", file.display());
+    let not_a_folder = format!("cannot create a file in {}: Not a directory", file.display());
     for (table, code) in [("log", 73), ("status", 73), ("journal", 74)] {
         let there = format!("[{table}]\nfolder = \"file\"\n");
         let below = format!("[{table}]\nfolder = \"file/a/b\"\n");

@@ -618,7 +618,7 @@ fn what_up_says_to_type_next_works() {
     let herd = Herd::new("typed", TRIANGLE);
     let mut up = herd.start(&["up"]);
     let _servers = up.herd();
-    let said = up.lines_until("Ctrl-C ends all servers.");
+    let said = up.lines_until("Ctrl-C stops all servers.");
     let typed = |word: &str| {
         let found = said.iter().find(|line| line.starts_with("  ") && line.contains(word));
         found.unwrap_or_else(|| panic!("no {word} in {said:?}")).as_str()
@@ -645,7 +645,7 @@ fn names_and_files_may_begin_with_a_dash() {
     {
         let mut up = herd.start(&["up"]);
         let _servers = up.herd();
-        let said = up.lines_until("Ctrl-C ends all servers.");
+        let said = up.lines_until("Ctrl-C stops all servers.");
         for (word, reply) in [(" iamat ", "AT -x +"), (" whatsat ", "AT -x +")] {
             let typed = said.iter().find(|line| line.starts_with("  ") && line.contains(word));
             let typed = typed.unwrap_or_else(|| panic!("no {word} in {said:?}"));
@@ -694,8 +694,10 @@ fn up_starts_again_what_was_killed_and_ends_all_at_sigterm() {
     assert!(servers.iter().all(Stray::leads_its_group));
     let killed = servers.remove(2);
     killed.kill();
-    let ended =
-        format!("Parker (process {}) has ended, signal: 9 (SIGKILL); next try in 1 s", killed.id());
+    let ended = format!(
+        "Parker (process {}) has ended, signal: 9 (SIGKILL); next attempt in 1 s",
+        killed.id()
+    );
     assert_eq!(up.line_with("has ended"), ended);
     let again = up.line_with("Parker listens, process ");
     servers.push(Stray::new(again.rsplit(' ').next().expect("its id")));
@@ -764,12 +766,8 @@ fn a_second_herd_on_the_same_addresses_says_so_and_ends() {
     let second = Process::run(&["up", "--topology", &topology.to_string_lossy()]);
     assert_eq!(second.code, Some(69));
     assert!(second.stderr.contains("Bolden cannot listen on"), "{}", second.stderr);
-    assert!(!second.stdout.contains("next try"), "{}", second.stdout);
-    assert!(
-        second.stderr.ends_with("herd: none of the servers could be started\n"),
-        "{}",
-        second.stderr
-    );
+    assert!(!second.stdout.contains("next attempt"), "{}", second.stdout);
+    assert!(second.stderr.ends_with("herd: no server could be started\n"), "{}", second.stderr);
 }
 
 // client
@@ -883,7 +881,7 @@ fn the_end_of_the_server_is_told_apart_from_our_own() {
     let ended = client.end_with_stdin_open();
     assert_eq!(
         (ended.code, ended.stderr.as_str()),
-        (Some(69), "herd: Alford has closed the connection\n")
+        (Some(69), "herd: Alford closed the connection\n")
     );
 }
 

@@ -109,7 +109,7 @@ fn lines_from_stdin_exit_with_69_if_a_reply_breaks_off_and_with_0_if_none_does()
     ] {
         let ended = client_of(replies(reply), &format!("printf '{typed}\\n' | CLIENT"));
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(69), reply));
-        assert!(ended.stderr.contains("before all replies were whole\n"), "{ended:?}");
+        assert!(ended.stderr.contains("before all replies were complete\n"), "{ended:?}");
     }
     for (typed, reply) in [
         ("WHATSAT k 1 1", "? WHATSAT k 1 1\n"),
@@ -176,7 +176,10 @@ fn a_reply_without_an_end_is_cut() {
         while client.write_all(&[b'x'; 65_536]).is_ok() {}
     };
     let ended = client_of(talk, "CLIENT --timeout 60 whatsat kiwi 10 5 | tail -c 1; exit $?");
-    assert!(ended.stderr.contains("sends no whole reply: it has more than 4 MiB\n"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("sent an incomplete reply: it has more than 4 MiB\n"),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -191,7 +194,7 @@ fn a_server_that_sends_replies_without_end_is_left() {
         for typed in ["CLIENT --timeout 30 < /dev/null", "mkfifo p; exec 3<>p; CLIENT <&3"] {
             let typed = format!("cd {}; rm -f p; {typed} | tail -c 1", folder.folder().display());
             let ended = client_of(talk, &typed);
-            assert!(ended.stderr.contains("sends more than 4 MiB for each line"), "{ended:?}");
+            assert!(ended.stderr.contains("sent more than 4 MiB for each line"), "{ended:?}");
         }
     }
 }
@@ -199,12 +202,18 @@ fn a_server_that_sends_replies_without_end_is_left() {
 #[test]
 fn what_is_no_whole_reply_is_no_success() {
     for (reply, said) in [
-        ("", "without an answer"),
-        ("AT Alford +1 kiwi +1+1 5\n", "sends no whole reply: it breaks off\n"),
-        ("AT Alford +1 kiwi +1+1 5\n{\n   \"results\"", "sends no whole reply: it breaks off\n"),
-        ("A", "sends no whole reply: it breaks off\n"),
-        ("? WHATSAT ki", "sends no whole reply: it breaks off\n"),
-        ("HTTP/1.1 400 Bad Request\r\n", "sends what is no reply: it is no server of a herd\n"),
+        ("", "without a reply"),
+        ("AT Alford +1 kiwi +1+1 5\n", "sent an incomplete reply: it breaks off\n"),
+        (
+            "AT Alford +1 kiwi +1+1 5\n{\n   \"results\"",
+            "sent an incomplete reply: it breaks off\n",
+        ),
+        ("A", "sent an incomplete reply: it breaks off\n"),
+        ("? WHATSAT ki", "sent an incomplete reply: it breaks off\n"),
+        (
+            "HTTP/1.1 400 Bad Request\r\n",
+            "sent something that is not a reply: it is not a server of a herd\n",
+        ),
     ] {
         let talk = |mut client: TcpStream| {
             let mut line = Vec::new();
@@ -252,7 +261,7 @@ fn an_address_that_accepts_nobody_ends_the_client_with_69() {
     let ended = Process::run(&["client", &address.to_string(), "--timeout", "0.3"]);
     assert_eq!(ended.code, Some(69), "{ended:?}");
     assert!(ended.stderr.contains("cannot be reached: "), "{ended:?}");
-    assert!(ended.stderr.contains(" is silent for 0.3 s; "), "{ended:?}");
+    assert!(ended.stderr.contains(" did not answer within 0.3 s; "), "{ended:?}");
     assert!(begun.elapsed() < SOON);
 }
 
@@ -287,18 +296,18 @@ fn status_waits_for_no_server_longer_than_its_timeout() {
         assert!(shown.stdout.contains(said), "{shown:?}");
         assert!(begun.elapsed() < SOON);
     };
-    asked("it listens, and says nothing for 0.3 s; --timeout waits longer");
+    asked("it listens, but did not reply within 0.3 s; wait longer with --timeout SECONDS");
     drop(queue);
     fs::remove_file(&path).expect("it was there");
     let listener = UnixListener::bind(&path).expect("the folder is ours");
     // Room in the queue, and nobody who accepts.
-    asked("it listens, and says nothing for 0.3 s; --timeout waits longer");
+    asked("it listens, but did not reply within 0.3 s; wait longer with --timeout SECONDS");
     drop(listener.accept());
     let trickler = thread::spawn(move || {
         let (mut client, _) = listener.accept().expect("it is called");
         while client.write_all(b" ").is_ok() {}
     });
-    asked("says nothing for 0.3 s; --timeout waits longer");
+    asked("did not reply within 0.3 s; wait longer with --timeout SECONDS");
     trickler.join().expect("it does not panic");
 }
 
@@ -322,7 +331,7 @@ fn status_has_one_timeout_for_all_servers_and_hears_each_that_answers() {
     let shown = herd.run(&["status", "--timeout", "2"]);
     assert!(begun.elapsed() < Duration::from_secs(10), "nine times two are more");
     assert_eq!(shown.code, Some(69), "{shown:?}");
-    assert_eq!(shown.stdout.matches("says nothing for 2 s; ").count(), 9, "{shown:?}");
+    assert_eq!(shown.stdout.matches("did not reply within 2 s; ").count(), 9, "{shown:?}");
     assert!(shown.stdout.contains("S9      4711 "), "{shown:?}");
     server.join().expect("it does not panic");
 }

@@ -469,7 +469,7 @@ fn a_key_is_in_no_command_line_and_in_no_environment_but_where_it_was_put() {
         let environment = [("GOOGLE_MAPS_API_KEY", in_environment), ("RUST_LOG", "trace")];
         let mut up = herd.start_in(&environment, &["up"]);
         let mut said = up.lines_until("SERVER ");
-        let mut rows = up.lines_until("To tell ");
+        let mut rows = up.lines_until("To report ");
         said.append(&mut rows.clone());
         rows.retain(|row| row.ends_with(|c: char| c.is_ascii_digit()));
         let servers: Vec<Stray> =

@@ -174,9 +174,9 @@ fn a_check_says_what_to_do_about_the_proxy_and_not_about_the_service() {
         (
             "me:CANARY-p4ss@",
             "407 Proxy Authentication Required",
-            "see that user and password in https_proxy",
+            "check user and password in https_proxy",
         ),
-        ("me:CANARY-p4ss@", "403 Forbidden", "lets CONNECT through"),
+        ("me:CANARY-p4ss@", "403 Forbidden", "allows CONNECT to"),
     ] {
         let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n").leak();
         let (proxy, _heard) = start_proxy(Some(answer));

@@ -119,7 +119,7 @@ fn lines_from_a_pipe_end_with_74_where_their_replies_have_no_room_and_quietly_wi
     );
     let full = super::Process::shell(&format!("{line} > /dev/full"));
     assert_eq!(full.code, Some(74), "{}", full.stderr);
-    assert!(full.stderr.contains("stdout cannot be written: No space left"), "{}", full.stderr);
+    assert!(full.stderr.contains("cannot write to stdout: No space left"), "{}", full.stderr);
     let head = super::Process::shell(&format!("{line} | true"));
     assert_eq!((head.code, head.stderr.as_str()), (Some(0), ""));
 }

@@ -204,11 +204,7 @@ fn a_signal_ends_a_server_that_reads_its_journal_which_stays_as_it_is() {
         let status = eventually("it ends", || herd.process_mut(ALFORD).ended().ok_or("it runs"));
         assert_eq!(status.code(), Some(0), "{status}");
         let log = herd.log(ALFORD);
-        assert_eq!(
-            log.matches("is told to end while it reads its journal").count(),
-            times,
-            "{log}"
-        );
+        assert_eq!(log.matches("was stopped while it read its journal").count(), times, "{log}");
         assert!(fs::read(&file).expect("it is there") == bytes, "the journal is as it was");
     }
     herd.restart(ALFORD);
@@ -369,7 +365,7 @@ fn a_dump_that_finds_no_room_does_not_pass_for_one() {
     let dumped = dump(full.into());
     let errors = String::from_utf8_lossy(&dumped.stderr).into_owned();
     assert_eq!(dumped.status.code(), Some(74), "{errors}");
-    assert!(errors.contains("stdout cannot be written: No space left"), "{errors}");
+    assert!(errors.contains("cannot write to stdout: No space left"), "{errors}");
     // That nobody reads any more, as behind `| head`, is no fault.
     let (reader, writer) = std::io::pipe().expect("descriptors are free");
     drop(reader);
