@@ -171,8 +171,8 @@ mod tests {
     fn faults_of_names_are_those_of_a_topology_and_each_is_told_once() {
         for (names, faults) in [
             (&["a b", "c", "d"][..], "name cannot be \"a b\"; "),
-            (&["a", "a"], "there is another server \"a\"; "),
-            (&["..", "a"], "\"..\" is a folder's name; "),
+            (&["a", "a"], "two servers are named \"a\"; "),
+            (&["..", "a"], "name cannot be \"..\", which denotes a folder; "),
             (&[""], "name cannot be \"\"; "),
         ] {
             let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();

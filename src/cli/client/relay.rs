@@ -341,7 +341,11 @@ mod tests {
             due.typed(b" a line\nIAMAT");
             due.typed(b"");
             assert_eq!(due.lines, b"I", "the line that was too long has its reply");
-            assert_eq!(due.refused, [&b"blub"[..], b"blub", b"too"], "echoes, not lines of places");
+            assert_eq!(
+                due.refused,
+                [&b"blub"[..], b"too"],
+                "echoes that are due, no lines of places"
+            );
             assert_eq!(due.room, 8 * REPLY_BYTES_MAX - 7 - 6 - said.len() as u64);
         }
     }

@@ -168,9 +168,9 @@ fn init_overwrites_no_file_and_writes_no_bad_name() {
 
     let before = files(herd.folder());
     for (names, why) in [
-        ("A B A", "herd: there is another server \"A\"; "),
-        ("A 'b c'", "herd: \"b c\" is no name; "),
-        ("A ..", "herd: \"..\" is a folder's name; "),
+        ("A B A", "herd: two servers are named \"A\"; "),
+        ("A 'b c'", "herd: name cannot be \"b c\"; "),
+        ("A ..", "herd: name cannot be \"..\", which denotes a folder; "),
     ] {
         let ended = typed(herd.folder(), &format!("init {names} --topology new.toml"));
         assert_eq!(ended.code, Some(64), "{ended:?}");

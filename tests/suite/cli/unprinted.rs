@@ -113,7 +113,7 @@ fn lines_from_a_pipe_end_with_74_where_their_replies_have_no_room_and_quietly_wi
     let herd = Herd::new("cable", ALONE);
     let _alford = herd.serve("Alford");
     let line = format!(
-        "printf 'blub\\nblub\\n' | {} client {}:12000",
+        "printf 'IAMAT kiwi +1+2 5\\nIAMAT kiwi +1+2 6\\n' | {} client {}:12000",
         env!("CARGO_BIN_EXE_herd"),
         herd.ip()
     );
