@@ -181,7 +181,7 @@ mod tests {
             assert!(failure.what.starts_with(faults) && !failure.what.contains('\n'), "{failure}");
         }
         let many = topology(&names(65)).expect_err("there are too many");
-        assert!(many.what.starts_with("a herd has at most 64 servers"), "{many}");
+        assert!(many.what.starts_with("too many servers: a herd has at most 64"), "{many}");
         assert!(topology(&["\"\u{7f}\n".to_owned()]).is_err());
     }
 }
