@@ -13,13 +13,13 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// For whatever is waited for; far more than it takes, also on a busy machine.
+/// The deadline of each wait; far longer than the wait takes, also on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How a process ended, and what it said that was not read before.
+/// How a process ended, and its output that had not been read before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
-    /// Nothing if a signal killed it.
+    /// `None` if a signal killed it.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -30,7 +30,7 @@ pub(crate) struct Process {
     child: Child,
     stdout: ChildStdout,
     unread: Vec<u8>,
-    /// A file that has no name any more.
+    /// A file that has been removed from its folder.
     stderr: File,
 }
 
@@ -55,12 +55,12 @@ impl Process {
         Process::start(command.args(args), Stdio::null()).end()
     }
 
-    /// Runs a line as somebody types it.
+    /// Runs a line in a shell, to its end.
     pub(crate) fn shell(line: &str) -> Ended {
         Process::shell_started(line).end()
     }
 
-    /// The same, not yet to its end.
+    /// Starts a line in a shell.
     pub(crate) fn shell_started(line: &str) -> Process {
         Process::start(Command::new("sh").args(["-c", line]), Stdio::null())
     }
@@ -69,7 +69,7 @@ impl Process {
         self.child.id()
     }
 
-    /// What everyone on this machine sees of it, as `ps` shows it.
+    /// Returns its command line, as `ps` shows it to all users.
     pub(crate) fn command_line(&self) -> String {
         let bytes = fs::read(format!("/proc/{}/cmdline", self.id())).expect("it runs");
         String::from_utf8(bytes).expect("text")
@@ -84,7 +84,7 @@ impl Process {
         stdin.write_all(text.as_bytes()).expect("it reads");
     }
 
-    /// The next line that it prints, without its newline.
+    /// Returns the next line that it prints, without its newline.
     pub(crate) fn line(&mut self) -> String {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -98,12 +98,12 @@ impl Process {
         }
     }
 
-    /// The next line that has `text` in it.
+    /// Returns the next line that contains `text`.
     pub(crate) fn line_with(&mut self, text: &str) -> String {
         self.lines_until(text).pop().expect("it is the last")
     }
 
-    /// All lines up to the one that has `text` in it.
+    /// Returns all lines up to the one that contains `text`.
     pub(crate) fn lines_until(&mut self, text: &str) -> Vec<String> {
         let mut lines = vec![self.line()];
         while !lines.last().is_some_and(|line| line.contains(text)) {
@@ -112,7 +112,7 @@ impl Process {
         lines
     }
 
-    /// The servers in the table of `herd up` that run, in its order.
+    /// Returns the running servers in the table of `herd up`, in its order.
     pub(crate) fn herd(&mut self) -> Vec<Stray> {
         self.line_with("SERVER ");
         let mut rows = self.lines_until("To report ");
@@ -120,7 +120,7 @@ impl Process {
         rows.iter().map(|row| Stray::new(row.rsplit(' ').next().expect("its id"))).collect()
     }
 
-    /// Ends its stdin, and waits for it to end.
+    /// Closes its stdin, and waits for its end.
     pub(crate) fn end(&mut self) -> Ended {
         drop(self.child.stdin.take());
         self.end_with_stdin_open()
@@ -158,7 +158,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Neither fails but for a process that has been waited for.
+        // These fail only for a process that has been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -167,20 +167,20 @@ impl Drop for Process {
 /// What stdout or stderr of a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Out {
-    /// Something that takes all.
+    /// /dev/null.
     Fine,
-    /// Not open at all: `>&-`.
+    /// Closed: `>&-`.
     Closed,
-    /// A disk without room.
+    /// A full disk: /dev/full.
     Full,
-    /// A pipe that nobody reads any more.
+    /// A pipe whose reader has closed.
     Broken,
 }
 
 impl Out {
     pub(crate) const ALL: [Out; 4] = [Out::Fine, Out::Closed, Out::Full, Out::Broken];
 
-    /// The redirection in a shell, if it takes one, and what the shell gets.
+    /// Returns the redirection for the shell, if it needs one, and the descriptor that the shell gets.
     fn given(self, number: u8) -> (String, Stdio) {
         match self {
             Out::Fine => (String::new(), Stdio::null()),
@@ -195,7 +195,7 @@ impl Out {
     }
 }
 
-/// A running process that nobody hears, killed when this is dropped.
+/// A running process whose output is not read, killed when this is dropped.
 pub(crate) struct Mute(Child);
 
 impl Mute {
@@ -207,7 +207,7 @@ impl Mute {
         rustix::process::kill_process(Pid::from_child(&self.0), signal).expect("it runs");
     }
 
-    /// Waits for its end: its exit status, nothing if a signal killed it.
+    /// Waits for its end, and returns its exit status; `None` if a signal killed it.
     pub(crate) fn code(mut self) -> Option<i32> {
         let pidfd = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty()).expect("a child");
         assert!(is_readable(&pidfd, Instant::now() + DEADLINE), "it does not end");
@@ -217,14 +217,13 @@ impl Mute {
 
 impl Drop for Mute {
     fn drop(&mut self) {
-        // Neither fails but for a process that has been waited for.
+        // These fail only for a process that has been waited for.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// A process that is another's child, killed when this is dropped. Held by a descriptor, so that its id
-/// cannot come to mean another.
+/// A process that is not our child, killed when this is dropped. It is held by a descriptor, because its id may be reused.
 pub(crate) struct Stray {
     id: String,
     pidfd: OwnedFd,
@@ -249,13 +248,13 @@ impl Stray {
         self.signal(Signal::KILL);
     }
 
-    /// Whether it is alone in its process group, so that no terminal's Ctrl-C reaches it.
+    /// Whether it leads its process group, so that the terminal's Ctrl-C does not reach it.
     pub(crate) fn leads_its_group(&self) -> bool {
         let pid = Pid::from_raw(self.id.parse().expect("an id"));
         getpgid(pid).ok() == pid
     }
 
-    /// Whether it ends within so long.
+    /// Whether it ends within `time`.
     pub(crate) fn ends_within(&self, time: Duration) -> bool {
         is_readable(&self.pidfd, Instant::now() + time)
     }
@@ -281,7 +280,7 @@ pub(crate) struct Herd {
 }
 
 impl Herd {
-    /// The servers with their neighbours: the first at ports 12000 and 12100, the next at 12001...
+    /// Makes a herd of these servers and their neighbours. The first has ports 12000 and 12100, the second 12001 and 12101...
     pub(crate) fn new(test: &str, servers: &[(&str, &[&str])]) -> Herd {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -307,7 +306,7 @@ impl Herd {
         herd
     }
 
-    /// Puts another text into the topology.
+    /// Replaces the text of the topology.
     pub(crate) fn write(&self, text: &str) {
         fs::write(self.folder.join("topology.toml"), text).expect("the folder is ours");
     }
@@ -328,7 +327,7 @@ impl Herd {
         self.ip
     }
 
-    /// `herd ARGS`, with this topology.
+    /// Returns the command `herd ARGS`, with this topology.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
         let (words, operands) =
@@ -337,29 +336,29 @@ impl Herd {
         command
     }
 
-    /// Runs it to its end.
+    /// Runs `herd ARGS` to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
         Process::start(&mut self.command(args), Stdio::null()).end()
     }
 
-    /// Starts it, to be talked to.
+    /// Starts `herd ARGS`, with a pipe as its stdin.
     pub(crate) fn start(&self, args: &[&str]) -> Process {
         Process::start(&mut self.command(args), Stdio::piped())
     }
 
-    /// Starts it with this in its environment besides.
+    /// Starts `herd ARGS` with these additional environment variables.
     pub(crate) fn start_in(&self, environment: &[(&str, &str)], args: &[&str]) -> Process {
         let mut command = self.command(args);
         Process::start(command.envs(environment.iter().copied()), Stdio::null())
     }
 
-    /// Starts it in its folder, with these in place of stdout and stderr; without the topology for what has none,
-    /// or names another.
+    /// Starts `herd ARGS` in the herd's folder with this stdout and stderr. Adds no topology if the command takes none or
+    /// names one.
     pub(crate) fn start_unheard(&self, args: &[&str], stdout: Out, stderr: Out) -> Mute {
         self.unheard(&[], args, stdout, stderr)
     }
 
-    /// The same, with this in its environment besides.
+    /// Starts `herd ARGS` as `start_unheard` does, with these additional environment variables.
     pub(crate) fn start_unheard_in(
         &self,
         environment: &[(&str, &str)],
@@ -397,7 +396,7 @@ impl Herd {
         Mute(started.expect("the shell can be run"))
     }
 
-    /// Starts it, to read a file of the folder.
+    /// Starts `herd ARGS` with a file of the folder as its stdin.
     pub(crate) fn start_reading(&self, args: &[&str], file: &str) -> Process {
         let file = File::open(self.folder.join(file)).expect("the file is there");
         Process::start(&mut self.command(args), file.into())
@@ -419,7 +418,7 @@ impl Drop for Herd {
     }
 }
 
-/// Tries until something comes of it.
+/// Repeats `attempt` until it returns something.
 pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
@@ -430,7 +429,7 @@ pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T 
     }
 }
 
-/// Waits until there is something to read, or the end: of a pipe, or of a process; or a caller at a listener.
+/// Waits until a descriptor is readable: data or the end of a pipe, the end of a process, a connection at a listener.
 pub(crate) fn is_readable(fd: &impl AsFd, deadline: Instant) -> bool {
     let left = deadline.saturating_duration_since(Instant::now());
     let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
@@ -438,7 +437,7 @@ pub(crate) fn is_readable(fd: &impl AsFd, deadline: Instant) -> bool {
     retry_on_intr(|| poll(&mut polled, Some(&timeout))).expect("poll(2)") > 0
 }
 
-/// An address from 127.1.0.0 to 127.128.255.255, 23 bits' worth: 13 for the process, 10 for its herd.
+/// Returns an address from 127.1.0.0 to 127.128.255.255. Of its 23 bits 13 are for the process and 10 for its herd.
 fn own_loopback(process: u32, number: u32) -> Ipv4Addr {
     let [_, high, middle, low] = ((process & 0x1fff) << 10 | number & 0x3ff).to_be_bytes();
     Ipv4Addr::new(127, 1 + high, middle, low)

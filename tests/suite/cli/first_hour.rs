@@ -1,5 +1,5 @@
-//! The first hour with the program alone: which topology a command finds, `herd init`, and what `herd check` says before
-//! a server does.
+//! The first hour with nothing but the program: which topology a command finds, `herd init`, `herd up`, and the faults that
+//! `herd check` finds before a server does.
 
 use super::{ALONE, PAIR, TRIANGLE};
 use crate::support::process::{Ended, Herd, Process};
@@ -11,7 +11,7 @@ use std::path::Path;
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/topology.toml");
 
-/// Types `herd ARGS` in `folder`, without a topology in the environment.
+/// Runs `herd ARGS` in `folder`, without HERD_TOPOLOGY in the environment.
 fn typed(folder: &Path, args: &str) -> Ended {
     Process::shell(&line(folder, args))
 }
@@ -21,7 +21,7 @@ fn line(folder: &Path, args: &str) -> String {
     format!("cd '{folder}' && unset HERD_TOPOLOGY && exec '{herd}' {args}")
 }
 
-/// A herd whose topology is only in herd-data, where the built-in one would be.
+/// Returns a herd whose topology is in herd-data, where `up` writes the built-in one.
 fn in_herd_data(test: &str) -> Herd {
     let herd = Herd::new(test, PAIR);
     fs::create_dir(herd.folder().join("herd-data")).expect("the folder is ours");
@@ -30,7 +30,7 @@ fn in_herd_data(test: &str) -> Herd {
     herd
 }
 
-/// All that is in `folder`, however deep.
+/// Returns the paths of all files and folders in `folder`.
 fn files(folder: &Path) -> Vec<String> {
     let listed = Process::shell(&format!("cd '{}' && find . | sort", folder.display()));
     listed.stdout.lines().map(str::to_owned).collect()
@@ -88,7 +88,7 @@ fn up_writes_the_built_in_topology_and_other_commands_write_nothing() {
     assert_eq!(typed(&folder, "up Alfrod").code, Some(64));
     assert_eq!(files(&folder), ["."]);
 
-    // A file in the place of the folder for logs ends each server before it opens a port.
+    // A file in the place of the folder for logs stops each server before it opens a port.
     fs::create_dir(folder.join("herd-data")).expect("the folder is ours");
     fs::write(folder.join("herd-data/log"), "").expect("the folder is ours");
     let up = typed(&folder, "up");
@@ -201,7 +201,7 @@ fn up_starts_only_the_servers_that_are_named() {
     assert_eq!(two.len(), 2);
     let (bolden, alford) = (herd.run(&["status", "Bolden"]), herd.run(&["status", "Alford"]));
     assert_eq!((bolden.code, alford.code), (Some(0), Some(69)));
-    // The rest of the herd may have another terminal.
+    // The other servers can be started in another terminal.
     let mut rest = herd.start(&["up", "Alford"]);
     let one = rest.herd();
     assert_eq!(one.len(), 1);
@@ -244,7 +244,7 @@ fn a_second_up_in_one_folder_says_that_the_herd_runs_already() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_with_its_key_and_the_remedy() {
+fn a_port_that_is_taken_is_reported_with_its_key_and_the_remedy() {
     let herd = Herd::new("port-taken", ALONE);
     let ip = herd.ip();
     let _taken = TcpListener::bind((ip, 12_100)).expect("the address is ours");
@@ -257,7 +257,8 @@ fn a_port_that_is_taken_is_told_with_its_key_and_the_remedy() {
 
 // check
 
-/// Holds `herd check` against `herd serve`: both refuse this topology, with this status, for this reason.
+/// Asserts that `herd check` and `herd serve` both refuse the topology with this status, and that check names the reason
+/// once and changes nothing.
 #[track_caller]
 fn refused_by_both(herd: &Herd, more: &str, code: i32, reason: &str) {
     herd.write(&format!("{}{more}", herd.text()));
@@ -308,7 +309,7 @@ fn check_finds_what_a_server_refuses_to_start_with() {
 }
 
 #[test]
-fn check_exits_as_the_first_fault_of_a_server_does_and_prints_them_all() {
+fn check_prints_all_faults_and_exits_with_the_status_of_the_first() {
     let herd = Herd::new("check-first", ALONE);
     fs::write(herd.folder().join("file"), "").expect("the folder is ours");
     let status = "[status]\nfolder = \"file\"\n[journal]\nfolder = \"file\"\n";
@@ -322,7 +323,7 @@ fn check_exits_as_the_first_fault_of_a_server_does_and_prints_them_all() {
 }
 
 #[test]
-fn a_missing_key_of_google_is_a_warning_of_check_and_a_fault_of_a_server() {
+fn a_missing_google_key_is_a_warning_for_check_and_a_fault_for_a_server() {
     let herd = Herd::new("check-key", ALONE);
     let google = "[places]\nsource = \"google\"\nbase_url = \"https://127.0.0.1:9\"\n";
     herd.write(&format!("{}{google}", herd.text()));
@@ -334,7 +335,7 @@ fn a_missing_key_of_google_is_a_warning_of_check_and_a_fault_of_a_server() {
     assert_eq!(run(&["serve", "Alford"]).code, Some(78));
 }
 
-// The words of the command line
+// Help, version, and wrong command lines
 
 #[test]
 fn a_port_that_is_none_is_a_wrong_command_line() {
@@ -364,7 +365,7 @@ fn the_version_has_the_commit_that_was_built() {
     let rest = version.strip_prefix(concat!("herd ", env!("CARGO_PKG_VERSION")));
     let rest = rest.and_then(|rest| rest.strip_suffix('\n')).expect("it is a line").to_owned();
     assert!(Process::run(&["--version"]).stdout.starts_with(&version));
-    // What is built from .git has the commit, and `git` names the same one.
+    // A build in a git repository has the commit that `git` names.
     let git = "git rev-parse --short=10 HEAD";
     let head = Process::shell(&format!("cd '{}' && {git}", env!("CARGO_MANIFEST_DIR")));
     if head.code == Some(0) && option_env!("HERD_COMMIT").is_none_or(str::is_empty) {

@@ -1,10 +1,10 @@
-//! The command line, by running the real binary: what it prints, how it exits, and that no process is left.
+//! The command line, tested with the real binary: its output, its exit statuses, and that it leaves no process behind.
 //!
-//! Every wait has a deadline and is for something that happens (a line, the end of a process), never for
-//! time to pass. Every process is ended by its id when its guard goes, also when an assertion fails.
+//! Each wait is for an event (a line, the end of a process), and has a deadline; no test sleeps. A guard kills each
+//! process by its id when the test ends, also when an assertion fails.
 //!
-//! Each test has a loopback address of its own (all of 127/8 is the loopback), so the ports can be the same
-//! ones everywhere, and no two tests, nor two runs at once, meet.
+//! Each test has a loopback address of its own (all of 127/8 is the loopback). So all tests can use the same ports, and
+//! tests and runs do not disturb each other.
 
 mod first_hour;
 mod patience;
@@ -32,10 +32,10 @@ const ALONE: &[(&str, &[&str])] = &[("Alford", &[])];
 
 const KIWI: &str = "+34.068930-118.445127";
 
-// The words of the command line itself.
+// Help, version, and wrong command lines.
 
 #[test]
-fn help_and_version_exit_with_0_and_teach() {
+fn help_and_version_exit_with_0_and_explain() {
     let help = Process::run(&["--help"]);
     assert_eq!(help.code, Some(0));
     assert!(help.stdout.contains("$ herd client Alford iamat"), "{}", help.stdout);
@@ -46,7 +46,7 @@ fn help_and_version_exit_with_0_and_teach() {
 }
 
 #[test]
-fn what_is_no_command_exits_with_64() {
+fn a_wrong_command_line_exits_with_64() {
     for wrong in [&["fold"][..], &["serve"], &["client"], &["check", "--strictly"], &[]] {
         let ended = Process::run(wrong);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(64), ""), "{wrong:?}");
@@ -127,7 +127,7 @@ fn serve_says_where_it_listens_and_ends_with_0_at_sigterm() {
 }
 
 #[test]
-fn what_rust_log_asks_for_in_vain_is_said_once_on_stderr_and_in_the_log() {
+fn an_invalid_directive_of_rust_log_is_reported_once_on_stderr_and_in_the_log() {
     let herd = Herd::new("rust-log", ALONE);
     for (asked, warnings) in
         [("", 0), ("warn,herd::traffic=info", 0), ("herd=inof", 1), ("inof", 1), ("off,in=of", 1)]
@@ -146,7 +146,7 @@ fn what_rust_log_asks_for_in_vain_is_said_once_on_stderr_and_in_the_log() {
         let has_traffic = log.contains("IAMAT kiwi");
         assert_eq!(has_traffic, !asked.starts_with("off"), "{asked:?}: what is left, else info");
     }
-    // Nor is stderr needed for that.
+    // A server does not need stderr for that.
     for out in Out::ALL {
         let alford = herd.start_unheard_in(&[("RUST_LOG", "inof")], &["serve", "Alford"], out);
         until("it answers", || (herd.run(&["status"]).code == Some(0)).then_some(()));
@@ -156,12 +156,12 @@ fn what_rust_log_asks_for_in_vain_is_said_once_on_stderr_and_in_the_log() {
 }
 
 #[test]
-fn signals_that_were_blocked_when_it_was_started_end_it_nevertheless() {
+fn signals_that_were_blocked_at_the_start_end_the_program_nevertheless() {
     use nix::sys::signal::Signal::{SIGCHLD, SIGTERM};
     let blocked: SigSet = [SIGTERM, SIGCHLD].into_iter().collect();
     for command in [&["serve", "Alford"][..], &["up"]] {
         let herd = Herd::new("blocked", ALONE);
-        // Of this thread, of which the child inherits it.
+        // Blocked in this thread; the child inherits that.
         blocked.thread_block().expect("they can be blocked");
         let mut started = herd.start(command);
         blocked.thread_unblock().expect("they were not before");
@@ -172,7 +172,7 @@ fn signals_that_were_blocked_when_it_was_started_end_it_nevertheless() {
 }
 
 #[test]
-fn others_may_look_into_no_folder_that_a_server_makes() {
+fn other_users_cannot_read_the_folders_that_a_server_makes() {
     let herd = Herd::new("modes", ALONE);
     let serve = format!("umask 0; exec \"{}\" serve Alford", env!("CARGO_BIN_EXE_herd"));
     let serve = format!("{serve} --topology '{}'", herd.topology());
@@ -190,7 +190,7 @@ fn others_may_look_into_no_folder_that_a_server_makes() {
 }
 
 #[test]
-fn serve_knows_the_names_of_its_file_only() {
+fn serve_refuses_a_name_that_is_not_in_its_topology() {
     let herd = Herd::new("unknown", PAIR);
     let ended = herd.run(&["serve", "Wilkes"]);
     assert_eq!(ended.code, Some(64));
@@ -211,7 +211,7 @@ fn serve_leaves_a_plain_server_to_its_own_program() {
 #[test]
 fn serve_exits_with_69_when_an_address_is_in_use_and_leaves_no_socket() {
     for port in [12_000, 12_100] {
-        // Of its own address each: what has listened there before may live on for an instant.
+        // A new address for each port: a closed listener may live on for an instant.
         let herd = Herd::new("in-use", ALONE);
         let taken = TcpListener::bind((herd.ip(), port)).expect("the address is ours");
         let ended = herd.run(&["serve", "Alford"]);
@@ -224,7 +224,7 @@ fn serve_exits_with_69_when_an_address_is_in_use_and_leaves_no_socket() {
 }
 
 #[test]
-fn serve_exits_with_73_when_there_can_be_no_log() {
+fn serve_exits_with_73_if_it_cannot_create_the_log() {
     let herd = Herd::new("no-log", ALONE);
     herd.write(&format!("{}[log]\nfolder = \"/dev/null/log\"\n", herd.text()));
     let ended = herd.run(&["serve", "Alford"]);
@@ -242,7 +242,7 @@ fn serve_exits_with_78_when_its_places_have_faults() {
     assert!(ended.stderr.contains("p.geojsonl: line 1: "), "{}", ended.stderr);
 }
 
-/// A herd of one whose places come from a file of that name.
+/// Returns a herd of one server whose places come from the file `name` with this text.
 fn with_places(test: &str, name: &str, text: impl AsRef<[u8]>) -> Herd {
     let herd = Herd::new(test, ALONE);
     fs::write(herd.folder().join(name), text).expect("the folder is ours");
@@ -253,7 +253,7 @@ fn with_places(test: &str, name: &str, text: impl AsRef<[u8]>) -> Herd {
 const SHOP: &str = r#"{"type":"Feature","geometry":{"type":"Point","coordinates":[-118.4,34.1]},"properties":{"name":"Shop"}}"#;
 
 #[test]
-fn check_says_of_a_file_of_places_what_a_server_says() {
+fn check_and_places_check_report_the_same_faults_of_a_file_of_places() {
     let good = format!("{SHOP}\n");
     let nowhere = SHOP.replace("\"Point\"", "null");
     let collection = format!("{{\"type\":\"FeatureCollection\",\"features\":[\n{SHOP}\n]}}");
@@ -273,7 +273,7 @@ fn check_says_of_a_file_of_places_what_a_server_says() {
         let checked = herd.run(&["check"]);
         let asked = herd.run(&["places", "check"]);
         assert_eq!((checked.code, asked.code), (Some(code), Some(code)), "{checked:?} {asked:?}");
-        // What they print of the file is the same, line by line; of the rest, each says its own.
+        // They print the same lines about the file, and different lines about the rest.
         let about = |stderr: &str| {
             let is_about = |line: &&str| line.contains(&format!("{name}: "));
             stderr.lines().filter(is_about).map(str::to_owned).collect::<Vec<_>>()
@@ -284,7 +284,7 @@ fn check_says_of_a_file_of_places_what_a_server_says() {
     }
 }
 
-/// Under `[places]`: a service on this machine that needs a key.
+/// Returns a topology with a service on this machine that needs a key, and `keys` under `[places]`.
 fn asking_google(herd: &Herd, keys: &str) -> String {
     let google = "[places]\nsource = \"google\"\nbase_url = \"https://127.0.0.1:9\"\n";
     [herd.text(), google, keys].concat()
@@ -331,7 +331,7 @@ fn check_reads_the_key_and_the_certificates_of_a_source_as_a_server_does() {
 }
 
 #[test]
-fn all_that_a_topology_leads_to_is_told_at_once_with_its_place_there() {
+fn all_faults_of_files_and_variables_are_reported_at_once_with_a_place_in_the_topology() {
     let herd = Herd::new("led-to", ALONE);
     fs::write(herd.folder().join("two.key"), "CANARY\nCANARY\n").expect("the folder is ours");
     fs::write(herd.folder().join("text.pem"), "CANARY\n").expect("the folder is ours");
@@ -403,7 +403,7 @@ fn no_command_waits_for_a_pipe_in_the_place_of_a_file() {
 }
 
 #[test]
-fn what_is_doubtful_in_a_file_of_places_is_said_at_the_start() {
+fn warnings_about_a_file_of_places_are_logged_at_the_start() {
     let nowhere = SHOP.replace("\"Point\"", "null");
     let herd = with_places("places-doubtful", "p.json", [SHOP, &nowhere, &nowhere].join("\n"));
     let passed_over = "p.json: skipped 2 records without a Point, the first on line 2";
@@ -426,7 +426,7 @@ fn what_is_doubtful_in_a_file_of_places_is_said_at_the_start() {
     }
 }
 
-/// All that the servers of `herd` have logged.
+/// Returns all logs of `herd`'s servers.
 fn logged(herd: &Herd) -> String {
     let logs = fs::read_dir(herd.folder().join("log")).expect("a folder");
     logs.map(|log| fs::read_to_string(log.expect("a file").path()).expect("it can be read"))
@@ -434,7 +434,7 @@ fn logged(herd: &Herd) -> String {
 }
 
 #[test]
-fn the_log_names_the_key_of_places_that_refused_a_question() {
+fn the_log_names_the_limit_of_places_that_rejected_a_whatsat() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("it listens");
     let herd = Herd::new("places-limits", ALONE);
@@ -470,9 +470,9 @@ fn the_log_names_the_key_of_places_that_refused_a_question() {
 }
 
 #[test]
-fn who_waits_for_places_when_serve_is_told_to_end_gets_a_reply() {
+fn clients_that_wait_for_places_when_the_server_is_stopped_get_a_reply() {
     let herd = Herd::new("stops", ALONE);
-    // Whoever connects is accepted by the kernel, and never spoken to.
+    // The kernel accepts connections, and nothing is ever sent on them.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("it listens");
     let text = herd.text().replace("drain_ms = 2000\n", "drain_ms = 30000\n");
@@ -506,7 +506,7 @@ fn who_waits_for_places_when_serve_is_told_to_end_gets_a_reply() {
 }
 
 #[test]
-fn serve_does_not_outlive_a_parent_that_had_gone_before() {
+fn serve_does_not_start_if_its_parent_has_ended_already() {
     let herd = Herd::new("orphan", ALONE);
     let nobody = i32::MAX.to_string();
     assert_eq!(herd.run(&["serve", "Alford", "--parent", &nobody]).code, Some(69));
@@ -515,7 +515,7 @@ fn serve_does_not_outlive_a_parent_that_had_gone_before() {
 // status
 
 #[test]
-fn status_tells_of_those_that_run_and_of_those_that_do_not() {
+fn status_shows_servers_that_run_and_servers_that_do_not() {
     let herd = Herd::new("status", TRIANGLE);
     let nobody = herd.run(&["status"]);
     assert_eq!(nobody.code, Some(69));
@@ -576,7 +576,7 @@ fn status_tells_of_those_that_run_and_of_those_that_do_not() {
     assert_eq!(herd.run(&["status"]).code, Some(69));
 }
 
-/// Says `line` to the server that listens at `socket`, without a word more: what it answers.
+/// Sends only `line` to the server that listens at `socket`, and returns the reply.
 fn asked(socket: &Path, line: &str) -> String {
     let mut server = UnixStream::connect(socket).expect("it listens");
     server.set_read_timeout(Some(DEADLINE)).expect("a socket");
@@ -591,7 +591,7 @@ fn asked(socket: &Path, line: &str) -> String {
 fn a_second_server_of_the_same_name_and_folder_does_not_start() {
     let herd = Herd::new("twice", ALONE);
     let _first = herd.serve("Alford");
-    // Elsewhere on the network, but of the same folder.
+    // Other addresses, but the same folder.
     let other = herd.text().replace(&herd.ip().to_string(), "127.0.0.1");
     fs::write(herd.folder().join("other.toml"), other.replace(":12", ":22")).expect("ours");
     let topology = herd.folder().join("other.toml");
@@ -601,7 +601,7 @@ fn a_second_server_of_the_same_name_and_folder_does_not_start() {
 }
 
 #[test]
-fn without_a_folder_for_sockets_nobody_can_ask() {
+fn without_a_folder_for_sockets_there_is_no_status() {
     let herd = Herd::new("unasked", ALONE);
     herd.write(&format!("{}[status]\nfolder = \"\"\n", herd.text()));
     let _alford = herd.serve("Alford");
@@ -614,7 +614,7 @@ fn without_a_folder_for_sockets_nobody_can_ask() {
 // up
 
 #[test]
-fn what_up_says_to_type_next_works() {
+fn the_commands_that_up_proposes_work() {
     let herd = Herd::new("typed", TRIANGLE);
     let mut up = herd.start(&["up"]);
     let _servers = up.herd();
@@ -626,7 +626,7 @@ fn what_up_says_to_type_next_works() {
     let told = Process::shell(typed(" iamat "));
     assert_eq!(told.code, Some(0), "{}", told.stderr);
     assert!(told.stdout.starts_with("AT Alford +"), "{}", told.stdout);
-    // The news needs the connection of the two, which may not be there yet.
+    // The report travels over a connection of the two servers, which may not be open yet.
     let asked = crate::support::process::until("the news arrives", || {
         Some(Process::shell(typed(" whatsat "))).filter(|asked| asked.code == Some(0))
     });
@@ -678,7 +678,7 @@ fn names_and_files_may_begin_with_a_dash() {
     }
     let journal = ["journal", "check", "--", "-j/-x"];
     assert_eq!(herd.start_unheard(&journal, Out::Fine, Out::Fine).code(), Some(0));
-    // What is no option is no name either.
+    // An unknown option is not taken for a name.
     for wrong in ["status --jsn", "serve --strict", "journal check --salvag"] {
         let wrong: Vec<&str> = wrong.split(' ').collect();
         assert_eq!(herd.start_unheard(&wrong, Out::Fine, Out::Fine).code(), Some(64), "{wrong:?}");
@@ -686,7 +686,7 @@ fn names_and_files_may_begin_with_a_dash() {
 }
 
 #[test]
-fn up_starts_again_what_was_killed_and_ends_all_at_sigterm() {
+fn up_restarts_a_killed_server_and_stops_all_at_sigterm() {
     let herd = Herd::new("up", TRIANGLE);
     let mut up = herd.start(&["up"]);
     let mut servers = up.herd();
@@ -711,14 +711,14 @@ fn up_starts_again_what_was_killed_and_ends_all_at_sigterm() {
 }
 
 #[test]
-fn a_second_signal_kills_what_does_not_end() {
+fn a_second_signal_kills_servers_that_do_not_end() {
     let herd = Herd::new("twice", PAIR);
     let mut up = herd.start(&["up"]);
     let servers = up.herd();
     servers[0].signal(Signal::STOP);
     up.signal(Signal::INT);
     servers[1].has_ended();
-    // Two signals at once are one wish, so the second may have to be said again.
+    // Two signals within a short time count as one, so the second may have to be sent again.
     until("it is killed", || {
         up.signal(Signal::INT);
         servers[0].ends_within(Duration::from_millis(100)).then_some(())
@@ -754,11 +754,11 @@ fn one_server_that_cannot_start_keeps_no_other_from_it() {
 }
 
 #[test]
-fn a_second_herd_on_the_same_addresses_says_so_and_ends() {
+fn a_second_herd_on_the_same_addresses_reports_it_and_exits() {
     let herd = Herd::new("second", PAIR);
     let mut up = herd.start(&["up"]);
     let _servers = up.herd();
-    // In a folder of its own.
+    // The second herd has a folder of its own.
     let other = herd.folder().join("other");
     fs::create_dir(&other).expect("the folder is ours");
     fs::copy(herd.topology(), other.join("topology.toml")).expect("the folder is ours");
@@ -788,7 +788,7 @@ fn a_command_prints_its_reply() {
 }
 
 #[test]
-fn the_stamp_of_a_command_is_the_time_at_which_it_was_given() {
+fn an_iamat_without_a_stamp_gets_the_current_time() {
     let herd = Herd::new("stamp", ALONE);
     let _alford = herd.serve("Alford");
     let told = herd.run(&["client", "Alford", "iamat", "kiwi", KIWI]).stdout;
@@ -855,8 +855,8 @@ fn lines_from_a_pipe_get_their_replies_and_no_prompt() {
     assert_eq!(ended.code, Some(0));
 }
 
-/// The server stops reading a client that does not read, so one that only sent would wait for ever. Here
-/// 14 bytes are answered by more than 100, so that neither side's buffers hold what is on its way.
+/// The server stops reading from a client that does not read, so a client that only sent would wait for ever. Here each
+/// line of 14 bytes gets a reply of more than 100, and the buffers of both sides cannot hold all of them.
 #[test]
 fn the_client_takes_replies_while_it_still_sends() {
     let herd = Herd::new("bulk", ALONE);
@@ -871,7 +871,7 @@ fn the_client_takes_replies_while_it_still_sends() {
 }
 
 #[test]
-fn the_end_of_the_server_is_told_apart_from_our_own() {
+fn a_connection_that_the_server_closes_exits_with_69() {
     let herd = Herd::new("closed", ALONE);
     let alford = herd.serve("Alford");
     let mut client = herd.start(&["client", "Alford"]);
@@ -886,7 +886,7 @@ fn the_end_of_the_server_is_told_apart_from_our_own() {
 }
 
 #[test]
-fn no_server_exits_with_69() {
+fn a_server_that_does_not_run_exits_with_69() {
     let herd = Herd::new("nobody", ALONE);
     let ended = herd.run(&["client", "Alford", "whatsat", "kiwi", "10", "5"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(69), ""));

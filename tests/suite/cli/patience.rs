@@ -1,4 +1,4 @@
-//! Nobody waits for a server for ever: what each command does that finds one which is slow, silent or endless.
+//! No command waits for ever for a server that is slow, silent, or sends without end.
 
 use super::{ALONE, Process};
 use crate::support::process::{Herd, Stray, until};
@@ -12,10 +12,10 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Less than anybody waits in vain, and more than a busy machine takes to end a process.
+/// Shorter than a wait that does not end, and longer than a busy machine takes to end a process.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Runs `herd client ADDRESS` with these options, and a command if any, against `talk`.
+/// Runs `herd client ADDRESS` with these options, and perhaps a command, against a server that runs `talk`.
 fn client_of<T: Send + 'static>(
     talk: impl FnOnce(TcpStream) -> T + Send + 'static,
     line: &str,
@@ -31,12 +31,12 @@ fn client_of<T: Send + 'static>(
     ended
 }
 
-/// Reads nothing and says nothing, and is there until the client has gone.
+/// Reads and sends nothing until the client has closed.
 fn is_silent(client: TcpStream) -> TcpStream {
     client
 }
 
-/// Sends a byte at a time, none of which ends a line, until the client has gone.
+/// Sends one byte at a time, and no end of a line, until the client has closed.
 fn trickles(mut client: TcpStream) {
     client.set_nodelay(true).expect("a socket");
     while client.write_all(b"A").is_ok() {}
@@ -49,7 +49,7 @@ fn a_server_that_is_silent_or_trickles_ends_a_command_with_69_and_a_remedy() {
     for line in [
         "CLIENT --timeout 0.2 whatsat kiwi 10 5",
         "echo WHATSAT kiwi 10 5 | CLIENT --timeout 0.2",
-        // More may be typed.
+        // stdin stays open.
         &format!("{open}; echo WHATSAT kiwi 10 5 >&3; CLIENT --timeout 0.2 <&3"),
     ] {
         let ended = client_of(is_silent, line);
@@ -64,11 +64,11 @@ fn a_server_that_is_silent_or_trickles_ends_a_command_with_69_and_a_remedy() {
     assert_eq!(ended.code, Some(69), "{ended:?}");
 }
 
-/// The line of a reply to a WHATSAT, and a part of the places behind it.
+/// The AT line of a reply to a WHATSAT, and a part of the places after it.
 const HALF_A_REPLY: &str = "AT S +1 k +1+1 1\n{\n  \"resu";
 
 #[test]
-fn a_reply_that_stalls_or_trickles_within_ends_lines_from_stdin_with_69() {
+fn a_reply_that_stalls_or_trickles_exits_with_69_for_lines_from_stdin() {
     let begins = |mut client: TcpStream| {
         client.read_exact(&mut [0; 14]).expect("the line comes");
         client.write_all(HALF_A_REPLY.as_bytes()).expect("it reads");
@@ -97,7 +97,7 @@ fn replies(reply: &'static str) -> impl FnOnce(TcpStream) {
 }
 
 #[test]
-fn lines_from_stdin_exit_with_69_if_a_reply_breaks_off_and_with_0_if_none_does() {
+fn lines_from_stdin_exit_with_69_if_a_reply_is_incomplete_and_with_0_otherwise() {
     for (typed, reply) in [
         ("WHATSAT k 1 1", HALF_A_REPLY),
         ("WHATSAT k 1 1", "AT S +1 k +1+1 1\n"),
@@ -126,7 +126,7 @@ fn lines_from_stdin_exit_with_69_if_a_reply_breaks_off_and_with_0_if_none_does()
 }
 
 #[test]
-fn a_command_is_done_when_its_reply_is_whole_though_the_server_keeps_the_connection() {
+fn a_command_ends_when_its_reply_is_complete_even_if_the_server_keeps_the_connection() {
     for (command, reply, code) in [
         ("iamat k +1+1 1", "AT S +1 k +1+1 1\n", 0),
         ("whatsat k 1 1", "AT S +1 k +1+1 1\n{\n}\n\n", 0),
@@ -143,7 +143,7 @@ fn a_command_is_done_when_its_reply_is_whole_though_the_server_keeps_the_connect
 }
 
 #[test]
-fn an_address_may_have_its_scope_by_the_name_of_an_interface() {
+fn an_address_may_name_an_interface_as_its_scope() {
     let server = TcpListener::bind("[::1]:0").expect("a port");
     let port = server.local_addr().expect("it listens").port();
     let talk = thread::spawn(move || server.accept().expect("it is called").0.write_all(b"? \n"));
@@ -155,7 +155,7 @@ fn an_address_may_have_its_scope_by_the_name_of_an_interface() {
 }
 
 #[test]
-fn a_reply_has_5_seconds_unless_it_is_said_otherwise() {
+fn the_default_timeout_is_5_seconds() {
     let begun = Instant::now();
     let ended = client_of(is_silent, "CLIENT iamat kiwi +1+1");
     assert_eq!(ended.code, Some(69));
@@ -164,13 +164,13 @@ fn a_reply_has_5_seconds_unless_it_is_said_otherwise() {
 }
 
 #[test]
-fn a_server_that_takes_nothing_ends_a_client_that_sends() {
+fn a_server_that_reads_nothing_ends_a_client_that_sends() {
     let ended = client_of(is_silent, "yes | CLIENT --timeout 0.5");
     assert_eq!(ended.code, Some(69), "{ended:?}");
 }
 
 #[test]
-fn a_reply_without_an_end_is_cut() {
+fn a_command_stops_reading_a_reply_without_an_end() {
     let talk = |mut client: TcpStream| {
         let _ = client.write_all(b"AT Alford +1 kiwi +1+1 5\n");
         while client.write_all(&[b'x'; 65_536]).is_ok() {}
@@ -183,14 +183,14 @@ fn a_reply_without_an_end_is_cut() {
 }
 
 #[test]
-fn a_server_that_sends_replies_without_end_is_left() {
+fn lines_from_stdin_stop_if_the_server_sends_replies_without_end() {
     let folder = Herd::new("flood", ALONE);
     for line in ["AT Alford +1 kiwi +1+1 5\n", "? blub\n", "x\n", "\n", "x"] {
         let talk = |mut client: TcpStream| {
             let lines = line.repeat(65_536 / line.len());
             while client.write_all(lines.as_bytes()).is_ok() {}
         };
-        // With a stdin that ends, and with one that may go on.
+        // Once with the end of stdin, and once with stdin open.
         for typed in ["CLIENT --timeout 30 < /dev/null", "mkfifo p; exec 3<>p; CLIENT <&3"] {
             let typed = format!("cd {}; rm -f p; {typed} | tail -c 1", folder.folder().display());
             let ended = client_of(talk, &typed);
@@ -200,7 +200,7 @@ fn a_server_that_sends_replies_without_end_is_left() {
 }
 
 #[test]
-fn what_is_no_whole_reply_is_no_success() {
+fn an_incomplete_reply_is_no_success() {
     for (reply, said) in [
         ("", "without a reply"),
         ("AT Alford +1 kiwi +1+1 5\n", "sent an incomplete reply: it breaks off\n"),
@@ -234,7 +234,7 @@ fn what_is_no_whole_reply_is_no_success() {
 }
 
 #[test]
-fn a_person_may_think_longer_than_a_server_and_blank_lines_need_no_reply() {
+fn stdin_may_be_silent_longer_than_the_timeout_and_blank_lines_need_no_reply() {
     let talk = |mut client: TcpStream| {
         let mut lines = Vec::new();
         client.read_to_end(&mut lines).expect("it ends its half");
@@ -245,8 +245,8 @@ fn a_person_may_think_longer_than_a_server_and_blank_lines_need_no_reply() {
 }
 
 #[test]
-fn an_address_that_accepts_nobody_ends_the_client_with_69() {
-    // A queue of one that is full: the kernel drops what else would connect.
+fn an_address_that_accepts_no_connection_exits_with_69() {
+    // With a full queue of one the kernel drops further connections.
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     listener.bind(&any.into()).and_then(|()| listener.listen(0)).expect("a port");
@@ -265,7 +265,7 @@ fn an_address_that_accepts_nobody_ends_the_client_with_69() {
     assert!(begun.elapsed() < SOON);
 }
 
-/// Fills the queue of a listener at `path` that accepts nobody.
+/// Fills the queue of a listener at `path` that accepts no connection.
 fn full_queue(path: &Path) -> Vec<Socket> {
     let address = SockAddr::unix(path).expect("it is short");
     let new = || Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
@@ -300,7 +300,7 @@ fn status_waits_for_no_server_longer_than_its_timeout() {
     drop(queue);
     fs::remove_file(&path).expect("it was there");
     let listener = UnixListener::bind(&path).expect("the folder is ours");
-    // Room in the queue, and nobody who accepts.
+    // The queue has room, but no connection is accepted.
     asked("it listens, but did not reply within 0.3 s; wait longer with --timeout SECONDS");
     drop(listener.accept());
     let trickler = thread::spawn(move || {
@@ -312,7 +312,7 @@ fn status_waits_for_no_server_longer_than_its_timeout() {
 }
 
 #[test]
-fn status_has_one_timeout_for_all_servers_and_hears_each_that_answers() {
+fn status_has_one_timeout_for_all_servers_and_shows_each_reply() {
     let names: Vec<String> = (0..10).map(|number| format!("S{number}")).collect();
     let servers: Vec<(&str, &[&str])> = names.iter().map(|name| (name.as_str(), &[][..])).collect();
     let herd = Herd::new("hung", &servers);

@@ -1,5 +1,5 @@
-//! Certificates as processes have them: `herd pki`, `herd check`, servers that prove who they are to each
-//! other and to openssl, SIGHUP.
+//! Certificates with real processes: `herd pki`, `herd check`, servers that authenticate each other, openssl as a
+//! client, and SIGHUP.
 
 use crate::support::process::{Ended, Herd, Out, Process, until};
 use rustix::process::Signal;
@@ -20,7 +20,7 @@ const FIVE: &[(&str, &[&str])] = &[
     ("Welsh", &[]),
 ];
 
-/// A herd whose servers have to prove who they are, and certificates of all of them.
+/// Returns a herd with `[peer_tls]`, and certificates of all its servers.
 fn sealed(test: &str, servers: &[(&str, &[&str])]) -> Herd {
     let herd = Herd::new(test, servers);
     herd.write(&format!("{}[peer_tls]\nfolder = \"pki\"\n", herd.text()));
@@ -40,7 +40,7 @@ fn file(herd: &Herd, name: &str) -> PathBuf {
     herd.folder().join("pki").join(name)
 }
 
-/// All that a server has logged.
+/// Returns the logs of a server.
 fn log(herd: &Herd, name: &str) -> String {
     let files = fs::read_dir(herd.folder().join("log")).into_iter().flatten().flatten();
     let paths = files.map(|file| file.path());
@@ -61,7 +61,7 @@ fn linked_times(herd: &Herd, name: &str, other: &str) -> usize {
 }
 
 #[test]
-fn what_pki_makes_is_for_its_owner_alone_and_is_not_overwritten() {
+fn files_of_pki_are_readable_only_by_their_owner_and_are_not_overwritten() {
     let herd = sealed("pki-files", PAIR);
     let names = ["ca.pem", "ca.key", "Alford.pem", "Alford.key", "Bolden.pem", "Bolden.key"];
     let before = names.map(|name| fs::read(file(&herd, name)).unwrap());
@@ -76,7 +76,7 @@ fn what_pki_makes_is_for_its_owner_alone_and_is_not_overwritten() {
         assert_eq!(ended.code, Some(73), "{args:?}");
         assert!(ended.stderr.contains("is not overwritten"), "{}", ended.stderr);
     }
-    // Not even one of several is made.
+    // If one file exists, none of the others is written either.
     fs::remove_file(file(&herd, "Bolden.pem")).unwrap();
     assert_eq!(herd.run(&["pki", "issue", "Bolden", "Alford"]).code, Some(73));
     assert!(!file(&herd, "Bolden.pem").exists());
@@ -89,7 +89,7 @@ fn what_pki_makes_is_for_its_owner_alone_and_is_not_overwritten() {
 #[test]
 fn openssl_reads_what_pki_makes() {
     let herd = sealed("pki-openssl", PAIR);
-    // As one that was killed while it wrote leaves it.
+    // A process that was killed while it wrote leaves such a file.
     fs::write(file(&herd, "revoked.crl.new"), "half a list").unwrap();
     done(&herd, &["pki", "revoke", "Bolden"]);
     let path = |name: &str| file(&herd, name).to_string_lossy().into_owned();
@@ -115,7 +115,7 @@ fn openssl_reads_what_pki_makes() {
 }
 
 #[test]
-fn a_certificate_of_another_authority_is_not_put_on_a_list_that_could_not_revoke_it() {
+fn a_certificate_of_another_authority_is_not_put_on_a_list_that_cannot_revoke_it() {
     let (herd, other) = (sealed("pki-list", PAIR), sealed("pki-list-other", PAIR));
     fs::copy(file(&other, "Alford.pem"), file(&herd, "Alford.pem")).unwrap();
     let ended = herd.run(&["pki", "revoke", "Alford"]);
@@ -125,14 +125,14 @@ fn a_certificate_of_another_authority_is_not_put_on_a_list_that_could_not_revoke
 }
 
 #[test]
-fn check_reads_the_certificates_and_says_how_long_they_hold() {
+fn check_reads_the_certificates_and_prints_how_long_they_are_valid() {
     let herd = sealed("pki-check", PAIR);
     let checked = herd.run(&["check"]);
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
     assert!(checked.stdout.contains("Alford: 365 days left, its authority 3650\n"), "{checked:?}");
-    // Only one of the two lists the other.
+    // The warning: only one of the two servers lists the other.
     assert!(checked.stdout.ends_with(" no faults, 1 warning\n"), "{checked:?}");
-    // A month before it ends, it is warned of.
+    // It warns a month before a certificate expires.
     for name in ["Alford.pem", "Alford.key"] {
         fs::remove_file(file(&herd, name)).unwrap();
     }
@@ -145,7 +145,7 @@ fn check_reads_the_certificates_and_says_how_long_they_hold() {
         assert!(checked.stderr.contains(part), "{}", checked.stderr);
     }
     assert_eq!(herd.run(&["check", "--strict"]).code, Some(78));
-    // Faults have a place, and end a server's start.
+    // Faults have a place in the topology, and keep a server from starting.
     fs::write(file(&herd, "Bolden.key"), "nothing").unwrap();
     for args in [&["check"][..], &["serve", "Bolden"]] {
         let ended = herd.run(args);
@@ -161,7 +161,7 @@ fn check_reads_the_certificates_and_says_how_long_they_hold() {
 }
 
 #[test]
-fn a_peer_port_in_the_open_needs_certificates_or_the_word_insecure() {
+fn a_peer_port_beyond_the_loopback_needs_certificates_or_insecure_peers() {
     let herd = Herd::new("pki-open", PAIR);
     let ip = herd.ip().to_string();
     let open = herd.text().replace(&format!("peer = \"{ip}:12100\""), "peer = \"10.0.0.1:12100\"");
@@ -223,7 +223,7 @@ fn the_folder_of_certificates_may_begin_with_a_dash() {
 }
 
 #[test]
-fn an_authority_s_certificate_is_told_as_one_and_an_encrypted_key_as_one() {
+fn an_authority_s_certificate_and_an_encrypted_key_are_reported_as_such() {
     let herd = sealed("pki-own", PAIR);
     for (from, to) in [("ca.pem", "Alford.pem"), ("ca.key", "Alford.key")] {
         fs::copy(file(&herd, from), file(&herd, to)).expect("the folder is ours");
@@ -251,7 +251,7 @@ fn an_authority_s_certificate_is_told_as_one_and_an_encrypted_key_as_one() {
 }
 
 #[test]
-fn five_sealed_servers_tell_each_other_and_serve_their_clients() {
+fn five_servers_with_tls_replicate_and_serve_their_clients() {
     let herd = sealed("pki-five", FIVE);
     let servers: Vec<Process> = FIVE.iter().map(|(name, _)| herd.serve(name)).collect();
     for (name, _) in FIVE {
@@ -294,7 +294,7 @@ fn an_authority_in_der_is_one_fault_and_a_new_authority_is_its_last_remedy() {
 #[test]
 fn a_stranger_with_openssl_is_refused_by_a_real_server_and_a_neighbour_is_not() {
     let herd = sealed("pki-s-client", PAIR);
-    // Somebody else's, of the same name.
+    // Another authority, of the same name.
     let other = sealed("pki-s-client-other", PAIR);
     let _bolden = herd.serve("Bolden");
     let port = format!("{}:12101", herd.ip());
@@ -335,39 +335,39 @@ fn a_stranger_with_openssl_is_refused_by_a_real_server_and_a_neighbour_is_not() 
         assert!(!said.stdout.contains("HELLO Bolden"), "{options}: {said:?}");
         logged(&herd, "Bolden", logs);
     }
-    // One plain line, one log line.
+    // A line without TLS makes one line in the log.
     let mut plain = TcpStream::connect(&port).unwrap();
     plain.write_all(b"HELLO Alford test 1\n").unwrap();
     logged(&herd, "Bolden", "it does not speak TLS");
     assert_eq!(linked_times(&herd, "Bolden", "Alford"), 0);
-    // The one who has the right to is let in, and hears HELLO.
+    // A valid certificate is accepted, and gets HELLO.
     let alford = herd.serve("Alford");
     logged(&herd, "Bolden", "linked to Alford");
     drop(alford);
 }
 
 #[test]
-fn a_revoked_server_is_cut_at_sighup_and_let_in_with_a_new_certificate() {
+fn a_revoked_server_is_disconnected_at_sighup_and_accepted_with_a_new_certificate() {
     let herd = sealed("pki-revoke", FIVE);
     let [alford, parker] = ["Alford", "Parker"].map(|name| herd.serve(name));
     logged(&herd, "Parker", "linked to Alford");
     let listed = done(&herd, &["pki", "revoke", "Alford"]);
     assert!(listed.contains("revoked.crl: 1 certificate revoked"), "{listed}");
     assert!(!file(&herd, "Alford.pem").exists() && !file(&herd, "Alford.key").exists());
-    // A list grows.
+    // The list grows.
     assert!(done(&herd, &["pki", "revoke", "Welsh"]).contains("2 certificates revoked"));
     parker.signal(Signal::HUP);
     logged(&herd, "Parker", "Alford: its certificate is no longer valid: CertRevoked");
     logged(&herd, "Parker", "invalid peer certificate: Revoked");
     assert_eq!(linked_times(&herd, "Parker", "Alford"), 1);
-    // Its own SIGHUP finds no certificate, and leaves it what it has.
+    // At its own SIGHUP the revoked server finds no certificate, and keeps the old one.
     alford.signal(Signal::HUP);
     logged(&herd, "Alford", "the old certificates stay in force: ");
     done(&herd, &["pki", "issue", "Alford"]);
     alford.signal(Signal::HUP);
     logged(&herd, "Alford", "SIGHUP: reloaded the certificates");
     until("they are linked anew", || (linked_times(&herd, "Parker", "Alford") == 2).then_some(()));
-    // A key that others may read is told, and works.
+    // A key that other users may read causes a warning, and works.
     fs::set_permissions(file(&herd, "Alford.key"), fs::Permissions::from_mode(0o640)).unwrap();
     alford.signal(Signal::HUP);
     logged(&herd, "Alford", "others may open this key (mode 0640)");
@@ -376,7 +376,7 @@ fn a_revoked_server_is_cut_at_sighup_and_let_in_with_a_new_certificate() {
 /// Run by hand: `cargo test --release --test suite cli::pki::what_ -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement, not a promise"]
-fn what_sealing_costs_the_flood() {
+fn what_tls_costs_the_flood() {
     const LINES: usize = 300_000;
     for round in 0..3 {
         for is_sealed in [false, true] {

@@ -1,6 +1,6 @@
-//! `herd places check`, and that nobody ever sees the key: not in stdout, stderr, a log, a reply or the list of
-//! processes, whatever the service says. The service is a fake one on the loopback, in the clear; it answers only
-//! after the list of processes was looked at.
+//! `herd places check`, and that the key appears nowhere: not in stdout, stderr, a log, a reply or the list of processes,
+//! whatever the service sends. The service is a fake one on the loopback, without TLS. It replies only after the test has
+//! read the list of processes.
 
 use super::{ALONE, PAIR};
 use crate::support::ports::RefusingPort;
@@ -13,14 +13,14 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
-/// As long as Google's, and with what is encoded in a URL and in JSON.
+/// A key as long as Google's, with characters that URLs and JSON encode.
 const IN_FILE: &str = "AIzaCANARY/file+0123456789\"abcdefghijk=";
 const IN_ENVIRONMENT: &str = "AIzaCANARY/environment+01234567\"abcd=";
 
-/// What no output may have.
+/// The part of the key that no output may contain.
 const CANARY: &str = "CANARY";
 
-/// A service that answers one request on each connection.
+/// A service that replies to one request on each connection.
 struct FakeService {
     listener: TcpListener,
 }
@@ -34,7 +34,7 @@ impl FakeService {
         places_at(self.listener.local_addr().expect("it listens"), source, keys)
     }
 
-    /// Waits for a request, and does `meanwhile`; then answers, and says what was asked.
+    /// Waits for a request, runs `meanwhile`, then replies. Returns the request.
     fn answer(&self, status: &str, body: &str, meanwhile: impl FnOnce()) -> String {
         assert!(is_readable(&self.listener, Instant::now() + DEADLINE), "nobody asks");
         let (mut caller, _) = self.listener.accept().expect("somebody calls");
@@ -55,7 +55,7 @@ fn places_at(address: SocketAddr, source: &str, keys: &str) -> String {
     format!("[places]\nsource = \"{source}\"\nbase_url = \"http://{address}\"\n{keys}")
 }
 
-/// The head, and as much of a body as it says.
+/// Reads a head, and the body of the length that it names.
 fn read_request(caller: &mut TcpStream) -> String {
     let mut request = Vec::new();
     loop {
@@ -68,7 +68,7 @@ fn read_request(caller: &mut TcpStream) -> String {
             }
         }
         let mut chunk = [0; 4096];
-        // With a timeout the kernel does not repeat a call that was interrupted.
+        // A call with a timeout is not restarted after a signal.
         let count = retry_on_intr(|| rustix::io::read(&*caller, &mut chunk)).expect("it writes");
         assert!(count > 0, "it hangs up after {text:?}");
         request.extend_from_slice(&chunk[..count]);
@@ -97,8 +97,8 @@ fn json(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\\\""))
 }
 
-/// HTTP status, body, and our status: good (with the key where a name should be), refused (with the key quoted
-/// in three ways), and nothing that makes sense.
+/// HTTP status, body, and the status that `herd` reports: a good reply (with the key in the place of a name), a refusal
+/// (that quotes the key in three ways), and a reply that makes no sense.
 fn answers(source: &str, key: &str) -> [(&'static str, String, &'static str); 3] {
     let encoded =
         key.replace('/', "%2F").replace('+', "%2B").replace('"', "%22").replace('=', "%3D");
@@ -124,7 +124,7 @@ fn answers(source: &str, key: &str) -> [(&'static str, String, &'static str); 3]
     ]
 }
 
-/// Each source, with its key in a file and in the environment; which of them is sent.
+/// Runs `test` for each source, with different keys in a file and in the environment, and the key that is to be sent.
 fn each_source(name: &str, mut test: impl FnMut(&Herd, &FakeService, &str, &str)) {
     for source in ["google", "google-legacy"] {
         for (keys, sent) in [("key_file = \"key\"\n", IN_FILE), ("", IN_ENVIRONMENT)] {
@@ -143,7 +143,7 @@ fn start(herd: &Herd, args: &[&str]) -> Process {
     herd.start_in(&environment, args)
 }
 
-/// Neither as it is, nor for somebody who decodes it, up to three times.
+/// Asserts that the key is neither in the text nor in the text decoded up to three times.
 fn assert_unseen(what: &str, text: &str) {
     let mut bytes = text.as_bytes().to_vec();
     for _ in 0..4 {
@@ -153,7 +153,7 @@ fn assert_unseen(what: &str, text: &str) {
     }
 }
 
-/// `%41` and `\u0041` become `A`.
+/// Decodes `%41` and `\u0041` to `A`.
 fn decoded(text: &[u8]) -> Vec<u8> {
     let hex = |digits: &[u8]| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok();
     let (mut rest, mut out) = (text, Vec::new());
@@ -172,7 +172,7 @@ fn decoded(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The key as an echo of the request may have it: each of its characters in another form.
+/// Returns the key in the encodings that an echo of the request may have.
 fn echoes(key: &str) -> Vec<String> {
     let each = |form: &dyn Fn(u8) -> String| key.bytes().map(form).collect::<String>();
     vec![
@@ -191,7 +191,7 @@ fn echoes(key: &str) -> Vec<String> {
     ]
 }
 
-/// All logs of a herd.
+/// Returns all logs of a herd.
 fn logs(herd: &Herd) -> String {
     let folder = fs::read_dir(herd.folder().join("log")).expect("a folder");
     let logs: Vec<Vec<u8>> =
@@ -200,7 +200,7 @@ fn logs(herd: &Herd) -> String {
     String::from_utf8_lossy(&logs.concat()).into_owned()
 }
 
-/// What is near a point that nobody has asked about, answered by `service` with `body`.
+/// Sends a WHATSAT about a new location, lets `service` reply with `body`, and returns the server's reply.
 fn whatsat(herd: &Herd, service: &FakeService, number: usize, body: &str) -> (String, String) {
     let mut client = TcpStream::connect((herd.ip(), 12_000)).expect("it listens");
     client.set_read_timeout(Some(DEADLINE)).expect("a socket");
@@ -219,7 +219,7 @@ fn assert_sent(request: &str, key: &str) {
     assert!(request.contains(key) || request.contains(&encoded), "another key: {request}");
 }
 
-/// The value of a line of the report.
+/// Returns the value of a line of the output.
 fn said<'r>(report: &'r Ended, name: &str) -> &'r str {
     let line = report.stdout.lines().find_map(|line| line.strip_prefix(name));
     line.unwrap_or_else(|| panic!("no {name}: {report:?}")).trim()
@@ -252,7 +252,7 @@ fn a_check_shows_phases_and_the_first_place_and_never_the_key() {
                 assert_eq!((ended.code, said(&ended, "places")), (Some(69), "0"), "{ended:?}");
                 let remedy = said(&ended, "remedy");
                 assert!(!remedy.is_empty());
-                // Nobody is sent to switch on what cannot be switched on any more.
+                // The remedy does not advise to enable an API that cannot be enabled any more.
                 let legacy = source == "google-legacy" && status == "REQUEST_DENIED";
                 assert!(!legacy || remedy.contains("no project can begin with it"), "{remedy}");
                 assert!(!legacy || !remedy.contains("enable"), "{remedy}");
@@ -262,7 +262,7 @@ fn a_check_shows_phases_and_the_first_place_and_never_the_key() {
 }
 
 #[test]
-fn a_server_shows_the_key_to_nobody() {
+fn a_server_never_shows_the_key() {
     each_source("canary-serve", |herd, service, source, key| {
         let mut server = start(herd, &["serve", "Alford"]);
         let started = server.line();
@@ -276,7 +276,7 @@ fn a_server_shows_the_key_to_nobody() {
             let request =
                 service.answer(http, &body, || assert_unseen("ps", &server.command_line()));
             assert_sent(&request, key);
-            // So that no second attempt is waited for.
+            // So that the test does not wait for a second attempt.
             if status == "UNKNOWN_ERROR" {
                 service.answer(http, &body, || {});
             }
@@ -301,7 +301,7 @@ fn a_server_shows_the_key_to_nobody() {
 }
 
 #[test]
-fn a_check_tells_configuration_from_failure() {
+fn a_check_distinguishes_configuration_from_failure() {
     let (herd, nobody) = (Herd::new("unconfigured", ALONE), RefusingPort::new());
     let embedded = herd.run(&["places", "check"]);
     assert_eq!((embedded.code, said(&embedded, "status")), (Some(0), "OK"), "{embedded:?}");
@@ -322,10 +322,10 @@ fn a_check_tells_configuration_from_failure() {
     assert!(said(&refused, "status").starts_with("UNKNOWN_ERROR"), "{refused:?}");
 }
 
-/// Whatever the status: what a provider sends besides the fields of an error may be places, and belongs to it. The
-/// reason of a status line and header fields are its words, too.
+/// For any status: what a provider sends besides the fields of an error may be places, which belong to the provider. So
+/// the reason of the status line and the header fields are not logged either.
 #[test]
-fn nothing_of_a_reply_is_logged_but_the_fields_of_an_error() {
+fn only_the_fields_of_an_error_in_a_reply_are_logged() {
     const HOUSE: &str = "Quince\u{1b}House";
     for source in ["google", "google-legacy", "photon"] {
         let (herd, service) = (Herd::new("unlogged", ALONE), FakeService::new());
@@ -379,7 +379,7 @@ fn nothing_of_a_reply_is_logged_but_the_fields_of_an_error() {
     }
 }
 
-/// RFC 9110, 15.3.4: it is a success that a proxy has changed.
+/// RFC 9110, 15.3.4: 203 is a success whose body a proxy has changed.
 #[test]
 fn a_reply_of_203_is_as_good_as_one_of_200() {
     let (herd, service) = (Herd::new("transformed", ALONE), FakeService::new());
@@ -395,7 +395,7 @@ fn a_reply_of_203_is_as_good_as_one_of_200() {
 }
 
 #[test]
-fn a_check_warns_of_what_it_does_not_regard_in_resolv_conf() {
+fn a_check_warns_about_lines_of_resolv_conf_that_it_ignores() {
     let (herd, service) = (Herd::new("resolv", ALONE), FakeService::new());
     fs::write(herd.folder().join("rc"), "nameserver photon\nnameserver 127.0.0.1\n").expect("ours");
     herd.write(&[herd.text(), &service.places("photon", "resolv_conf = \"rc\"\n")].concat());
@@ -411,7 +411,7 @@ fn a_check_warns_of_what_it_does_not_regard_in_resolv_conf() {
 }
 
 #[test]
-fn a_service_that_echoes_the_request_shows_the_key_to_nobody() {
+fn the_key_stays_hidden_if_the_service_echoes_the_request() {
     each_source("canary-echo", |herd, service, source, key| {
         let mut server = start(herd, &["serve", "Alford"]);
         let mut said = server.line();
@@ -441,7 +441,7 @@ fn a_service_that_echoes_the_request_shows_the_key_to_nobody() {
 }
 
 #[test]
-fn a_source_without_a_key_is_not_given_the_one_that_is_there() {
+fn a_source_that_needs_no_key_is_sent_none() {
     let (herd, service) = (Herd::new("canary-photon", ALONE), FakeService::new());
     herd.write(&[herd.text(), &service.places("photon", "")].concat());
     let mut server = start(&herd, &["serve", "Alford"]);
@@ -459,7 +459,7 @@ fn a_source_without_a_key_is_not_given_the_one_that_is_there() {
 }
 
 #[test]
-fn a_key_is_in_no_command_line_and_in_no_environment_but_where_it_was_put() {
+fn a_key_is_in_no_command_line_and_in_no_other_environment() {
     let (herd, service) = (Herd::new("canary-up", PAIR), FakeService::new());
     let file = herd.folder().join("key");
     fs::write(&file, format!("{IN_FILE}\n")).expect("the folder is ours");
@@ -495,7 +495,7 @@ fn a_key_is_in_no_command_line_and_in_no_environment_but_where_it_was_put() {
 }
 
 #[test]
-fn no_faulty_configuration_shows_a_key() {
+fn no_message_about_a_faulty_configuration_shows_a_key() {
     const KEY: &str = "AIzaSyCANARY-0123456789_abcdefghijklmnop";
     let herd = Herd::new("canary-faults", ALONE);
     fs::write(herd.folder().join("two"), format!("{KEY}\n{KEY}\n")).expect("the folder is ours");

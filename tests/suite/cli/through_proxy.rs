@@ -19,8 +19,8 @@ const CREDENTIALS: &str = "bWU6Q0FOQVJZLXA0c3M=";
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("the test"));
 
-/// Connects each client to wherever it wants, and tells all that it says: the head, then the rest.
-/// `refusal`: what the client is told instead.
+/// Starts a proxy that connects each client to the host that it names. Returns its address, and all that clients send: the
+/// head, then the rest. `refusal`: the reply that clients get instead.
 fn start_proxy(refusal: Option<&'static str>) -> (SocketAddr, Receiver<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("it listens");
@@ -28,7 +28,7 @@ fn start_proxy(refusal: Option<&'static str>) -> (SocketAddr, Receiver<Vec<u8>>)
     thread::spawn(move || {
         while let Ok((client, _)) = listener.accept() {
             let heard = heard.clone();
-            // An error here is a peer's going, which the test sees from its own side.
+            // An error means that a peer has closed, which the test sees on its own side.
             thread::spawn(move || serve_proxy(client, refusal, &heard));
         }
     });
@@ -71,7 +71,7 @@ fn serve_proxy(
     }
 }
 
-/// Google on TLS, with one place; and what it is asked.
+/// Starts a fake Google with TLS and one place. Returns it, and its requests.
 fn start_google() -> (FakeGoogle, Receiver<String>) {
     let (heard, hears) = channel();
     let heard = Mutex::new(heard);
@@ -85,7 +85,7 @@ fn start_google() -> (FakeGoogle, Receiver<String>) {
     (FakeGoogle::new(&AUTHORITY, script), hears)
 }
 
-/// A herd of one that asks Google at `origin`.
+/// Returns a herd of one server that asks Google at `origin`.
 fn asking(test: &str, origin: SocketAddr) -> Herd {
     let herd = Herd::new(test, ALONE);
     AUTHORITY.write_pem(&herd.folder().join("ca.pem")).expect("the folder is ours");
@@ -96,7 +96,7 @@ fn asking(test: &str, origin: SocketAddr) -> Herd {
     herd
 }
 
-/// What a client gets for a WHATSAT.
+/// Sends a WHATSAT, and returns the reply.
 fn whatsat(herd: &Herd) -> String {
     let mut client = TcpStream::connect((herd.ip(), 12_000)).expect("it listens");
     client.set_read_timeout(Some(DEADLINE)).expect("a socket");
@@ -108,7 +108,7 @@ fn whatsat(herd: &Herd) -> String {
     reply
 }
 
-/// Runs a server behind `proxy` for one WHATSAT; returns the reply, and all that it said and logged.
+/// Runs a server behind `proxy` for one WHATSAT. Returns the reply, and all that the server printed and logged.
 fn served_through(herd: &Herd, proxy: &str) -> (String, String) {
     let environment = [
         ("GOOGLE_MAPS_API_KEY", KEY),
@@ -132,7 +132,7 @@ fn served_through(herd: &Herd, proxy: &str) -> (String, String) {
 }
 
 #[test]
-fn a_whatsat_is_answered_through_a_proxy_that_learns_nothing_of_it() {
+fn a_whatsat_is_answered_through_a_proxy_that_sees_only_ciphertext() {
     let (google, asked) = start_google();
     let (proxy, heard) = start_proxy(None);
     let herd = asking("proxied", google.address());
@@ -152,7 +152,7 @@ fn a_whatsat_is_answered_through_a_proxy_that_learns_nothing_of_it() {
 }
 
 #[test]
-fn a_proxy_that_refuses_is_told_apart_from_the_service() {
+fn a_refusal_by_the_proxy_is_not_taken_for_one_by_the_service() {
     let (google, _asked) = start_google();
     let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
     let (proxy, heard) = start_proxy(Some(refusal));
@@ -166,7 +166,7 @@ fn a_proxy_that_refuses_is_told_apart_from_the_service() {
 }
 
 #[test]
-fn a_check_says_what_to_do_about_the_proxy_and_not_about_the_service() {
+fn the_remedy_for_a_failure_of_the_proxy_is_about_the_proxy() {
     let (google, _asked) = start_google();
     let herd = asking("remedied", google.address());
     for (user, answer, remedy) in [
@@ -217,7 +217,7 @@ fn serve_and_check_refuse_a_proxy_that_is_none_and_do_not_quote_it() {
             assert!(!ended.stderr.contains("CANARY"), "{proxy}: {ended:?}");
         }
     }
-    // Who asks nobody needs no proxy, and looks at none.
+    // A source without requests does not look at the proxy.
     herd.write(herd.text());
     let mut server = herd.start_in(&[("HTTPS_PROXY", "socks5://CANARY")], &["serve", "Alford"]);
     assert!(server.line().starts_with("Alford: clients "));

@@ -1,7 +1,7 @@
-//! Exit statuses hold whatever stdout and stderr are: fine, not open, a full disk, a pipe without a reader.
+//! Exit statuses do not depend on stdout and stderr, which may be good, closed, a full disk, or a pipe without a reader.
 //!
-//! The exception is what programs read: replies of `client` and lines of `journal dump` for which the disk has
-//! no room are 74.
+//! The exception is output for programs: if the disk has no room for replies of `client` or lines of `journal dump`, the
+//! status is 74.
 
 use super::{ALONE, KIWI};
 use crate::support::process::{Herd, Out, until};
@@ -9,8 +9,8 @@ use rustix::process::Signal;
 use std::fs;
 use std::net::TcpListener;
 
-/// Runs `args` in each of the sixteen ways, and compares the exit status with `expected`, or with `when_full`
-/// where stdout is a full disk.
+/// Runs `args` with each of the sixteen combinations, and compares the exit status with `expected`, or with `when_full` if
+/// stdout is a full disk.
 fn holds(herd: &Herd, args: &[&str], expected: i32, when_full: i32) {
     let mut processes = Vec::new();
     for stdout in Out::ALL {
@@ -26,7 +26,7 @@ fn holds(herd: &Herd, args: &[&str], expected: i32, when_full: i32) {
 }
 
 #[test]
-fn the_exit_status_of_a_command_that_asks_nobody_holds() {
+fn the_exit_status_of_a_command_without_a_server_does_not_change() {
     let herd = Herd::new("unheard", ALONE);
     let write = |name: &str, text: &str| {
         fs::write(herd.folder().join(name), text).expect("the folder is ours");
@@ -68,7 +68,7 @@ fn the_exit_status_of_a_command_that_asks_nobody_holds() {
     ] {
         holds(&herd, args, expected, expected);
     }
-    // With a topology of their own; it may not be given twice.
+    // These name a topology themselves, since the option may be given only once.
     for (args, topology, expected) in [
         (&["check"][..], "doubtful.toml", 0),
         (&["check", "--strict"], "doubtful.toml", 78),
@@ -86,13 +86,13 @@ fn the_exit_status_of_a_command_that_asks_nobody_holds() {
 }
 
 #[test]
-fn the_exit_status_of_a_command_that_asks_a_server_holds() {
+fn the_exit_status_of_a_command_with_a_server_does_not_change() {
     let herd = Herd::new("asked", ALONE);
     herd.write(&format!("{}[journal]\n", herd.text()));
     let alford = herd.serve("Alford");
     holds(&herd, &["client", "Alford", "iamat", "kiwi", KIWI], 0, 74);
     holds(&herd, &["client", "Alford", "whatsat", "kiwi", "10", "20"], 0, 74);
-    // What the server said of the command counts for more than whether it was shown.
+    // The server's verdict on the command counts more than a failure to print it.
     holds(&herd, &["client", "Alford", "whatsat", "nobody", "10", "5"], 1, 1);
     holds(&herd, &["status"], 0, 0);
     holds(&herd, &["status", "--json"], 0, 0);
@@ -109,7 +109,7 @@ fn the_exit_status_of_a_command_that_asks_a_server_holds() {
 }
 
 #[test]
-fn lines_from_a_pipe_end_with_74_where_their_replies_have_no_room_and_quietly_without_a_reader() {
+fn lines_from_a_pipe_exit_with_74_if_replies_have_no_room_and_with_0_if_there_is_no_reader() {
     let herd = Herd::new("cable", ALONE);
     let _alford = herd.serve("Alford");
     let line = format!(
@@ -126,7 +126,7 @@ fn lines_from_a_pipe_end_with_74_where_their_replies_have_no_room_and_quietly_wi
 
 #[cfg(feature = "pki")]
 #[test]
-fn the_exit_status_of_pki_holds() {
+fn the_exit_status_of_pki_does_not_change() {
     let herd = Herd::new("papers", ALONE);
     for (number, stdout) in Out::ALL.into_iter().enumerate() {
         for (other, stderr) in Out::ALL.into_iter().enumerate() {
@@ -148,7 +148,7 @@ fn the_exit_status_of_pki_holds() {
 }
 
 #[test]
-fn a_server_that_nobody_hears_serves_and_ends_with_0_and_no_file_of_its_own_is_its_stdout() {
+fn a_server_without_stdout_serves_and_exits_with_0_and_no_file_of_its_own_becomes_stdout() {
     for command in [&["serve", "Alford"][..], &["up"]] {
         for out in [Out::Closed, Out::Full, Out::Broken] {
             let herd = Herd::new("mute", ALONE);
@@ -167,7 +167,7 @@ fn a_server_that_nobody_hears_serves_and_ends_with_0_and_no_file_of_its_own_is_i
 }
 
 #[test]
-fn servers_that_cannot_be_started_and_that_nobody_hears_are_69() {
+fn servers_that_cannot_start_exit_with_69_also_without_stdout() {
     let herd = Herd::new("unstarted", ALONE);
     let _taken = TcpListener::bind((herd.ip(), 12_000)).expect("the address is ours");
     for out in Out::ALL {
