@@ -1,8 +1,8 @@
-//! Every command that the documentation prints can be typed: its tests, examples, benches and scripts are there, and
-//! `herd`, `herd-bench` and the scripts know its words.
+//! Every command that the documentation prints works: the tests, examples, benches and scripts that it names exist, and
+//! `herd`, `herd-bench` and the scripts know its options.
 //!
-//! In: each page (`*.md`), the comments in front of code, and `.ci/run`. A command stands in a line that is indented by
-//! four, or between backticks. Nothing is built and, but for `--help` and `--list`, nothing is run.
+//! In: each page (`*.md`), the doc comments of sources, and `.ci/run`. A command is a line that is indented by four, or
+//! a text between backticks. Nothing is built and, except for `--help` and `--list`, nothing is run.
 
 use crate::support::process::Process;
 use clap::Parser;
@@ -20,12 +20,12 @@ struct Printed {
     words: Vec<String>,
 }
 
-/// All files below `folder` that are ours.
+/// Finds all files of this repository below `folder`.
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
         let path = entry.expect("an entry").path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // Folders of git, Python and cargo, and what others have written.
+        // Skips the folders of git, Python, cargo and fuzzers.
         if ["target", "corpus", "artifacts", "node_modules"].contains(&&*name)
             || name.starts_with('.')
         {
@@ -38,7 +38,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The documentation in `text`: all of a page, the comments of a source.
+/// The documentation in `text`: the whole of a page, or the doc comments of a source.
 fn prose(path: &Path, text: &str) -> Option<String> {
     let extension = path.extension().unwrap_or_default();
     if extension == "md" {
@@ -54,7 +54,7 @@ fn prose(path: &Path, text: &str) -> Option<String> {
     })
 }
 
-/// What may be a command in `prose`: lines that are indented by four, and what is between backticks.
+/// The possible commands in `prose`: lines that are indented by four, and texts between backticks.
 fn candidates(prose: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut flowing = String::new();
@@ -63,7 +63,7 @@ fn candidates(prose: &str) -> Vec<String> {
         if line.starts_with("```") {
             is_fenced = !is_fenced;
         } else if let Some(line) = line.strip_prefix("    ").or(is_fenced.then_some(line)) {
-            // Behind two blanks stands what it does.
+            // Two blanks separate a command from its explanation.
             let line = line.trim_start().trim_start_matches("$ ");
             found.push(line.split("  ").next().unwrap_or_default().to_owned());
         } else {
@@ -71,17 +71,17 @@ fn candidates(prose: &str) -> Vec<String> {
             flowing.push(if line.is_empty() { '\u{1}' } else { ' ' });
         }
     }
-    // A paragraph has an even number of backticks, or none of them can be trusted.
+    // Backticks are paired within each paragraph, so that an odd one does no harm to the next.
     for paragraph in flowing.split('\u{1}') {
         found.extend(paragraph.split('`').skip(1).step_by(2).map(str::to_owned));
     }
     found
 }
 
-/// The folders of scripts; what else lies in them has an extension, or is a folder.
+/// The folders of scripts. Their other entries have an extension or are folders.
 const SCRIPTS: [&str; 4] = ["benches", "fuzz", "tools", ".ci"];
 
-/// Whether `word` is a script's path: of two names, without an extension, and no folder, or one that comes with use.
+/// Whether `word` is a script's path: two names, no extension, and not a folder (some folders exist only after use).
 fn is_script(word: &str) -> bool {
     let made = ["fuzz/artifacts", "fuzz/target"];
     word.split_once('/').is_some_and(|(folder, name)| {
@@ -92,8 +92,8 @@ fn is_script(word: &str) -> bool {
     })
 }
 
-/// The commands of cargo, herd, herd-bench and scripts in `line`, with neither what is set for them nor what comes after
-/// them.
+/// The commands of cargo, herd, herd-bench and scripts in `line`, which is split at `;`, `|`, `&` and `#`. Environment
+/// variables before a command are dropped.
 fn commands(line: &str) -> Vec<Vec<String>> {
     let parts = line.split([';', '|', '&', '#']);
     let words = parts.map(|part| {
@@ -122,7 +122,7 @@ fn printed() -> Vec<Printed> {
     files(Path::new("."), &mut all);
     let mut found = Vec::new();
     for path in all {
-        // They have manifests and programs of their own.
+        // The peers have manifests and programs of their own.
         if path.starts_with("./benches/peers") {
             continue;
         }
@@ -141,7 +141,7 @@ fn printed() -> Vec<Printed> {
     found
 }
 
-/// What the tests of this program are called, those that are ignored apart.
+/// The names of this binary's tests: all, and the ignored ones.
 fn tests() -> [BTreeSet<String>; 2] {
     let own = env::current_exe().expect("the tests are a program");
     ["", "--ignored"].map(|which| {
@@ -153,7 +153,7 @@ fn tests() -> [BTreeSet<String>; 2] {
     })
 }
 
-/// The sources of a package and its test programs, or of one of these.
+/// The sources of a package and its test programs, or of one test program.
 fn sources(package: Option<&str>, program: Option<&str>) -> Result<String, String> {
     let (own, tests) = match package {
         None | Some("places-herd") => ("src", "tests"),
@@ -180,7 +180,7 @@ fn value<'w>(words: &'w [String], flag: &str) -> Option<&'w str> {
     words.get(at + 1).map(String::as_str)
 }
 
-/// The words that are no flags, nor the values of `valued` ones.
+/// The words that are neither flags nor the values of the flags `valued`.
 fn operands<'w>(words: &'w [String], valued: &[&str]) -> Vec<&'w str> {
     let mut words = words.iter().map(String::as_str);
     let mut found = Vec::new();
@@ -200,13 +200,13 @@ fn modules_and_tests(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for line in text.lines().map(|line| line.trim_start().trim_start_matches("pub ")) {
         found.extend(line.strip_prefix("mod ").or(line.strip_prefix("fn ").filter(|_| is_test)));
-        // Between the two may be other attributes.
+        // Other attributes may follow `#[test]`.
         is_test = line.starts_with("#[test]") || is_test && line.starts_with("#[");
     }
     found
 }
 
-/// Each filter must name a test, of those that are run.
+/// Checks that each filter names a test that this command runs.
 fn check_test(words: &[String], lists: &[BTreeSet<String>; 2]) -> Result<(), String> {
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     let (cargos, ours) = (&words[..end], words.get(end + 1..).unwrap_or_default());
@@ -218,7 +218,7 @@ fn check_test(words: &[String], lists: &[BTreeSet<String>; 2]) -> Result<(), Str
     let names = modules_and_tests(&text);
     let list = &lists[usize::from(ours.iter().any(|word| word == "--ignored"))];
     for filter in filters {
-        // Names in capitals stand for whatever somebody wants.
+        // A name in capitals is a placeholder.
         let is_any = filter.chars().all(|c| c.is_uppercase() || c == '_');
         let is_there = match program {
             Some("suite") => list.iter().any(|test| test.contains(filter)),
@@ -231,7 +231,7 @@ fn check_test(words: &[String], lists: &[BTreeSet<String>; 2]) -> Result<(), Str
     Ok(())
 }
 
-/// `herd` must know its subcommands and their options.
+/// Checks that `herd` knows the subcommand and its options.
 fn check_herd(words: &[String], helps: &mut BTreeMap<String, String>) -> Result<(), String> {
     let is_word = |word: &&String| word.chars().all(|c| c.is_ascii_lowercase());
     let depth = if ["places", "pki", "journal"].contains(&&*words[0]) { 2 } else { 1 };
@@ -252,8 +252,8 @@ fn check_herd(words: &[String], helps: &mut BTreeMap<String, String>) -> Result<
         .map_or(Ok(()), |word| Err(format!("herd {} does not know {word}", subcommand.join(" "))))
 }
 
-/// `herd-bench` must take the whole line. A name in capitals stands for an address or a number, and so does what the
-/// shell puts in.
+/// Checks that `herd-bench` accepts the whole line. A name in capitals stands for an address or a number, and so does a
+/// substitution of the shell.
 fn check_bench(words: &[String]) -> Result<(), String> {
     let line = words.join(" ");
     let (before, rest) = line.split_once("\"$(").unwrap_or((&line, ""));
@@ -274,7 +274,7 @@ fn check_bench(words: &[String]) -> Result<(), String> {
     }
 }
 
-/// A script must be there, be executable, and have its options; and `fuzz/run` its targets.
+/// Checks that a script exists, is executable, and knows its options; and that the targets of `fuzz/run` exist.
 fn check_script(script: &str, words: &[String]) -> Result<(), String> {
     let file = fs::metadata(script).map_err(|why| format!("{script}: {why}"))?;
     if !file.is_file() || file.permissions().mode() & 0o111 == 0 {
@@ -293,7 +293,7 @@ fn check_script(script: &str, words: &[String]) -> Result<(), String> {
     missing.map_or(Ok(()), |file| Err(format!("{file} is not there")))
 }
 
-/// An example must be there, and know its options: as text, or as the field that clap fills.
+/// Checks that an example exists and knows its options, as a text or as a field that clap fills.
 fn check_example(name: &str, options: &[String]) -> Result<(), String> {
     let folders = ["examples", "src/reactor/examples"].map(Path::new);
     let mut all = Vec::new();

@@ -1,5 +1,5 @@
-//! A module of `src/` uses only the modules above it in `src/lib.rs`, which has them in reading order; `herd-reactor`
-//! knows nothing of the herd; and what ARCHITECTURE.md says of circles of files, of clocks and of names is so.
+//! A module of `src/` uses only the modules above it in `src/lib.rs`, which lists them in reading order; `herd-reactor`
+//! knows nothing of the herd; and the statements of ARCHITECTURE.md about circles of files, clocks and names are true.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,7 +16,7 @@ fn order() -> Vec<String> {
     declared.map(str::to_owned).collect()
 }
 
-/// All sources in `folder` but those of tests and examples.
+/// Finds all sources in `folder` except those of tests and examples.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder of src can be read") {
         let path = entry.expect("its entries too").path();
@@ -29,12 +29,12 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The code of a file: no comments, and nothing from its unit tests on.
+/// The code of a file, without comments and unit tests.
 fn code(path: &Path) -> String {
     program(&fs::read_to_string(path).expect("a source can be read"))
 }
 
-/// The code in `text`. Tests in a file of their own (`#[cfg(test)] mod tests;`) end nothing.
+/// The code in `text`, up to its unit tests. Tests in a file of their own (`#[cfg(test)] mod tests;`) cut nothing off.
 fn program(text: &str) -> String {
     let heads = text.match_indices("\n#[cfg(test)]\n");
     let is_block = |at: &usize| {
@@ -118,7 +118,7 @@ fn the_reactor_knows_nothing_of_the_herd() {
     assert!(others.is_empty(), "herd-reactor depends on {others:?}");
 }
 
-/// Circles of files that may be, each with its reason in ARCHITECTURE.md.
+/// The circles of files that are allowed; ARCHITECTURE.md has the reason for each.
 const CIRCLES: [&[&str]; 1] = [&[
     "examples/chaos/clients.rs",
     "examples/chaos/faults.rs",
@@ -126,8 +126,7 @@ const CIRCLES: [&[&str]; 1] = [&[
     "examples/chaos/run.rs",
 ]];
 
-/// The sources of a crate by their module's path: `journal::open` for `journal/open.rs`, `journal` for
-/// `journal/mod.rs`.
+/// The sources of a crate by module path: `journal::open` for `journal/open.rs`, `journal` for `journal/mod.rs`.
 fn modules_of(root: &Path) -> BTreeMap<String, PathBuf> {
     let mut files = Vec::new();
     sources(root, &mut files);
@@ -143,7 +142,7 @@ fn modules_of(root: &Path) -> BTreeMap<String, PathBuf> {
     files.into_iter().map(|file| (module(&file), file)).collect()
 }
 
-/// Every path of a list as in `use a::{b, c::{d, e}};`, written out.
+/// Writes out every path of a list such as that of `use a::{b, c::{d, e}};`.
 fn written_out(prefix: &str, list: &str, paths: &mut Vec<String>) {
     let mut depth = 0;
     for item in list.split(|c| {
@@ -161,14 +160,14 @@ fn written_out(prefix: &str, list: &str, paths: &mut Vec<String>) {
     }
 }
 
-/// Whether what a file only hands on (`pub use`) counts as named by it.
+/// Whether a file names the modules that it only re-exports (`pub use`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HandedOn {
     Counts,
     IsNoNeed,
 }
 
-/// The modules that a file's code names: those of its `use` lines, and of paths from `crate` and `super`.
+/// The modules that a file's code names, in `use` lines and in paths from `crate` and `super`.
 fn named(
     code: &str,
     module: &str,
@@ -217,16 +216,16 @@ fn named(
     found
 }
 
-/// The module that `module` is a part of, or itself: what stands in the folder of a file's name (`pool/connect.rs`
-/// beside `pool.rs`) is part of that file. A `mod.rs` is not: it stands for its folder.
+/// The module that `module` is part of, or `module` itself. A file in the folder of another file's name
+/// (`pool/connect.rs` beside `pool.rs`) is part of that file. The files beside a `mod.rs` are not part of it.
 fn whole<'m>(module: &'m str, modules: &BTreeMap<String, PathBuf>) -> &'m str {
     let mut above = module.match_indices("::").map(|(at, _)| &module[..at]);
     let is_file = |above: &&str| modules.get(*above).is_some_and(|file| !file.ends_with("mod.rs"));
     above.find(is_file).unwrap_or(module)
 }
 
-/// The groups of modules of which each needs, over others, all the rest. A file and those in the folder of its
-/// name count as one, and what a `mod.rs` and those in its folder need of each other is not counted.
+/// The groups of modules in which each depends, directly or not, on all the others. A file and the folder of its name
+/// count as one, and dependencies between a `mod.rs` and the files in its folder do not count.
 fn circles(
     modules: &BTreeMap<String, PathBuf>,
     code: impl Fn(&Path) -> String,
@@ -305,7 +304,7 @@ fn a_use_of_a_module_is_found_in_every_spelling() {
     }
 }
 
-/// So a file and its folder count as one: what is in the folder cannot be seen from outside but through the file.
+/// For this reason a file and the folder of its name count as one: other files reach the folder only through the file.
 #[test]
 fn what_is_in_the_folder_of_a_files_name_is_private_to_it() {
     let mut open = Vec::new();
@@ -337,8 +336,8 @@ fn a_circle_is_found_also_through_a_file_in_the_folder_of_another() {
     assert_eq!(circles(&BTreeMap::from(modules), code), [circle]);
 }
 
-/// The program is `src`, with `herd-reactor`. `herd-bench` is a program of its own, which shares no type with it, so that
-/// ten of its names (`Reply`, `Stamp`) are there again; within it each is there once.
+/// The program is `src`, with `herd-reactor`. `herd-bench` is a program of its own that shares no type with it, so ten
+/// type names (such as `Reply`, `Stamp`) occur in both; within each program a name occurs once.
 #[test]
 fn no_two_types_of_the_program_have_one_name() {
     for (root, count) in [("src", 300), ("benches/herd-bench/src", 30)] {
@@ -350,7 +349,7 @@ fn no_two_types_of_the_program_have_one_name() {
     }
 }
 
-/// How many types `files` declare, and those whose name is there already.
+/// The number of types that `files` declare, and those whose name occurs twice.
 fn types(files: Vec<PathBuf>) -> (usize, Vec<String>) {
     let mut seen: BTreeMap<String, PathBuf> = BTreeMap::new();
     let mut twice = Vec::new();

@@ -1,5 +1,5 @@
-//! Bytes that are no command: other protocols, zeros, chance. Each is answered or closed as documented,
-//! nothing is stored, and one event is one line of the log.
+//! Bytes that are no command: other protocols, zeros, random bytes. The server answers or closes as documented,
+//! stores nothing, and writes one log line for one event.
 
 use super::ALFORD;
 use crate::support::dice::Dice;
@@ -9,14 +9,14 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
-/// The first bytes of a TLS 1.3 client, with nothing in it that ends a line.
+/// The first bytes of a TLS 1.3 client, without any byte that ends a line.
 fn tls_hello() -> Vec<u8> {
     let body = [&[0x03, 0x03][..], &[0x5a; 32], &[0, 0, 2, 0x13, 0x01, 1, 0, 0, 0]].concat();
     let handshake = [&[1, 0, 0, body.len() as u8][..], &body].concat();
     [&[22, 3, 1, 0, handshake.len() as u8][..], &handshake].concat()
 }
 
-/// What strangers say, and a name for it.
+/// The bytes that strangers send, each with a name.
 fn strange(seed: u64) -> Vec<(String, Vec<u8>)> {
     let mut dice = Dice::new(seed);
     let mut all = vec![
@@ -44,7 +44,7 @@ fn trimmed(line: &[u8]) -> &[u8] {
     &line[start..end]
 }
 
-/// What has to come back for lines that are no commands: a copy of each that is not blank.
+/// The expected replies to lines that are no commands: a copy of each that is not blank.
 fn copies(said: &[u8]) -> Vec<u8> {
     let lines = said.split(|byte| *byte == b'\n').map(trimmed).filter(|line| !line.is_empty());
     lines.flat_map(|line| [b"? ", line, b"\n"].concat()).collect()
@@ -65,7 +65,7 @@ fn what_is_no_command_is_answered_or_closed_at_each_port_and_nothing_is_stored()
         same(&reply, &copies(&said), &format!("client port, {case}"));
         client_port += 1;
 
-        // The first line that is not blank is the last; one that begins with `?` has no answer.
+        // The first line that is not blank ends the connection; a line that begins with `?` is not answered.
         let mut stranger = herd.stranger(ALFORD);
         stranger.try_send(&said);
         stranger.half_close_if_it_stands();
@@ -98,14 +98,14 @@ fn what_is_no_command_is_answered_or_closed_at_each_port_and_nothing_is_stored()
     );
 }
 
-/// Characters that turn the direction of text, hide in it, or end a line for somebody.
+/// Characters that change the direction of text, are invisible, or end a line for some programs.
 const BIDI: &[char] = &[
     '\u{85}', '\u{61c}', '\u{200b}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}', '\u{202a}',
     '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2060}', '\u{2066}', '\u{2067}', '\u{2068}',
     '\u{2069}', '\u{feff}',
 ];
 
-/// Client ids, each with something in it that a log might stumble over.
+/// Client ids that a log might write wrongly.
 fn ids(fuzz: usize) -> Vec<Vec<u8>> {
     let mut ids: Vec<Vec<u8>> =
         (0..=255u8).filter(|byte| !is_white(byte)).map(|byte| vec![b'a', byte, b'z']).collect();
@@ -122,7 +122,7 @@ fn ids(fuzz: usize) -> Vec<Vec<u8>> {
     ids
 }
 
-/// Undoes what the log has done to a line's bytes.
+/// Undoes the log's escaping of a line's bytes.
 fn unescaped(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -143,8 +143,8 @@ fn unescaped(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Reads a log back: of each line that went in or out, who, which way, and its bytes. Every line has to
-/// have the form of one.
+/// Reads a log back: the party, direction and bytes of each line that was received or sent. Checks the form of every log
+/// line.
 fn read_back(log: &str) -> Vec<(String, char, Vec<u8>)> {
     let mut traffic = Vec::new();
     for line in log.split_terminator('\n') {
@@ -177,7 +177,7 @@ fn one_event_one_line(fuzz: usize) {
         let iamat = [b"IAMAT ", &id[..], b" ", NOWHERE.as_bytes(), b" 5"].concat();
         answered.push(client.ask(&iamat));
         said.push(iamat);
-        // No command at all, but for what begins one.
+        // The same id in a line that is no command.
         let noise = [b"x", &id[..]].concat();
         answered.push(client.ask(&noise));
         said.push(noise);
@@ -187,7 +187,7 @@ fn one_event_one_line(fuzz: usize) {
         neighbour.send([&at[..], b"\n"].concat());
         relayed.push(at);
     }
-    // By its answer to what is no line of a neighbour's all before it was read.
+    // When the server answers this invalid line, it has read all lines before it.
     neighbour.send("end\n");
     while neighbour.line() != b"? end" {}
     let events = said.len() + answered.len() + relayed.len();
@@ -226,7 +226,7 @@ fn one_event_is_one_line_of_the_log_for_fifty_thousand_random_ids() {
     one_event_one_line(50_000);
 }
 
-/// Ends our side where the server has not ended the connection already.
+/// Half-closes a connection, unless the server has closed it already.
 trait HalfClose {
     fn half_close_if_it_stands(&mut self);
 }

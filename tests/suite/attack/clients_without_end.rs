@@ -1,4 +1,4 @@
-//! What has no end: lines, and ever new clients.
+//! Endless lines, and an endless number of new clients.
 
 use super::{ALFORD, mib};
 use crate::support::cluster::{Cluster, SECOND, topology};
@@ -12,8 +12,8 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Sends one line that does not end, until the connection is closed or `bytes` are sent. Returns how many
-/// bytes were taken, and what came back.
+/// Sends one endless line, until the connection is closed or `bytes` are sent. Returns how many bytes the kernel took,
+/// and the reply.
 fn endless(mut client: Client, bytes: usize) -> (usize, Vec<u8>) {
     let mut writer = Client::from(client.writer());
     let sender = thread::spawn(move || {
@@ -35,7 +35,7 @@ fn endless_lines(at_each_port: usize) {
             [("client", herd.client(ALFORD)), ("peer", herd.stranger(ALFORD)), ("linked", linked)]
         {
             let (taken, mut reply) = endless(client, FAR_MORE);
-            // A neighbour is told other things before.
+            // A neighbour receives other lines before.
             let kept = reply.len().saturating_sub(expected.len());
             same(&reply.split_off(kept), &expected, port);
             most = most.max(taken);
@@ -68,7 +68,7 @@ fn endless_lines_again_and_again() {
     endless_lines(100);
 }
 
-/// Reports the clients `from` to `to`, pipelined. Returns how many were taken and how many refused.
+/// Reports the clients `from` to `to`, pipelined. Returns how many reports were accepted and how many refused.
 fn report(herd: &Herd, from: usize, to: usize) -> (usize, usize) {
     let mut client = herd.client(ALFORD);
     let mut writer = client.writer();
@@ -96,7 +96,7 @@ fn report(herd: &Herd, from: usize, to: usize) -> (usize, usize) {
     (taken, refused)
 }
 
-/// Fills the table of a server with its `most` clients, and goes on.
+/// Fills the table of a server with `most` clients, its limit, and reports more.
 fn beyond(most: usize, more: usize, expire: bool) {
     let setup =
         Setup::of(&[ALFORD], &[]).played("Aaron", ALFORD).limit("known_clients", most as u64);

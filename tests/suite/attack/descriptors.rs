@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 
 const DESCRIPTORS: u32 = 256;
 
-/// Takes all descriptors of a server that has 256, and attempts far more, at both ports.
+/// Takes all 256 descriptors of a server, and makes many more attempts, at both ports.
 fn starve(setup: Setup, attempts: usize, watched: Duration) {
     raise_descriptors();
-    // Strangers and clients together may be more than there are descriptors.
+    // Strangers and clients together exceed the number of descriptors.
     let setup = setup.played("Aaron", ALFORD).limit("hello_ms", 600_000);
     let herd = setup.limit("unfinished_line_ms", 600_000).without_traffic_in_the_log().start();
     let server = herd.process(ALFORD);
     let mut first = herd.client(ALFORD);
     same(&first.ask("x"), b"? x", "the first is served");
-    // All of the attempts stand at the same time, as far as the server lets them.
+    // All attempts stay connected at the same time, as far as the server allows it.
     let mut strangers: Vec<Client> = (0..100).map(|_| herd.stranger(ALFORD)).collect();
     let mut served: Vec<Client> = Vec::new();
     let mut turned_away = 0;
@@ -44,7 +44,7 @@ fn starve(setup: Setup, attempts: usize, watched: Duration) {
         &["limit", "no descriptor is free", "turned away", "ulimit -n", "connections"],
     );
 
-    // Nobody comes or goes, but one in a while: the processor rests.
+    // Only now and then a connection comes or goes, so the processor must rest.
     let (before, start) = (server.ticks(), Instant::now());
     while start.elapsed() < watched {
         let mut another = herd.client(ALFORD);
@@ -53,9 +53,9 @@ fn starve(setup: Setup, attempts: usize, watched: Duration) {
         let_pass(Duration::from_millis(50));
     }
     let share = (server.ticks() - before) as f64 / start.elapsed().as_secs_f64();
-    same(&first.ask("y"), b"? y", "who was in is served all the time");
+    same(&first.ask("y"), b"? y", "a connected client is served all the time");
 
-    // Those who go make room.
+    // Connections that close make room.
     let (were, freed) = (served.len(), Instant::now());
     served.clear();
     strangers.clear();
@@ -88,7 +88,7 @@ fn ten_thousand_attempts_at_256_descriptors() {
     starve(setup, 10_000, Duration::from_secs(5));
 }
 
-/// Whoever waits in the backlog when a descriptor is freed needs no other connection to be noticed.
+/// A connection that waits in the backlog is accepted when a descriptor is freed, without a further connection.
 #[test]
 fn who_waits_when_room_comes_back_is_served_without_another_connection() {
     raise_descriptors();
@@ -108,7 +108,7 @@ fn who_waits_when_room_comes_back_is_served_without_another_connection() {
     }
 }
 
-/// How often the kernel said EMFILE, as strace saw it.
+/// Counts by strace how often the kernel returns EMFILE.
 #[test]
 #[ignore = "takes a minute, and needs strace"]
 fn the_kernel_is_not_asked_in_vain_again_and_again() {

@@ -1,4 +1,4 @@
-//! Clients that speak as neighbours do, and clients from the future.
+//! Clients that send neighbours' commands, and clients with stamps from the future.
 
 use super::ALFORD;
 use crate::support::herd::{Client, Herd, NOWHERE, Setup, eventually, masked, same, unix_ns};
@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use std::io::Write;
 use std::thread;
 
-/// What neighbours say to each other.
+/// Commands of neighbours.
 fn lines_of_neighbours(herd: &str) -> Vec<String> {
     let sums = "0123456789abcdef".repeat(32);
     vec![
@@ -34,7 +34,7 @@ fn a_client_cannot_speak_as_a_neighbour() {
     same(&neighbour.line(), &known, "the neighbour is told of it");
     let told = |herd: &Herd| {
         let mut status = herd.status(ALFORD);
-        // What only tells the time.
+        // These members change with time alone.
         for measured in ["uptime_s", "longest_lag_ms"] {
             status[measured].take();
         }
@@ -56,7 +56,7 @@ fn a_client_cannot_speak_as_a_neighbour() {
     }
     sender.join().expect("all was sent");
     assert_eq!(told(&herd), before, "it knows what it knew, and is linked as it was");
-    // What the neighbour hears next is what was done next.
+    // The next line to the neighbour is the next report, so nothing was sent to it meanwhile.
     let next = client.ask(format!("IAMAT kiwi {NOWHERE} 6"));
     same(&neighbour.line(), &next, "nothing was passed on");
     println!("P20 neighbours' lines at the client port: {effects} effects / {MANY}");
@@ -75,7 +75,7 @@ fn a_far_future_stamp_holds_no_client_by_default() {
         let ahead = now + MAX_FUTURE_S + 3_600 + (n * n * n) as i128;
         let refused = format!("IAMAT client-{n} {NOWHERE} {}", ahead.min(9_999_999_999));
         same(&client.ask(&refused), format!("? {refused}").as_bytes(), "it is refused");
-        // The furthest that is let in is beaten as soon as the clock has come so far.
+        // The furthest accepted stamp loses to an honest one as soon as the clock has reached it.
         let honest = client.ask(format!("IAMAT client-{n} {NOWHERE} {now}"));
         let known = herd_line(&mut client, n);
         stuck += usize::from(known.as_deref() != Some(&honest[..]));
@@ -123,7 +123,7 @@ fn a_far_future_stamp_holds_no_client_of_a_herd_restarted_with_ahead_max() {
     assert_eq!(before, [MANY; 3]);
 }
 
-/// Each client reports once, one after the other at one server after the other: what it is answered.
+/// Has each client report once, at one server after the other. Returns the replies.
 fn reports(herd: &Herd, servers: &[&str], ids: &[String], stamp: i128) -> Vec<String> {
     let mut clients: Vec<Client> = servers.iter().map(|name| herd.client(name)).collect();
     let each = ids.iter().zip((0..servers.len()).cycle());
@@ -131,7 +131,7 @@ fn reports(herd: &Herd, servers: &[&str], ids: &[String], stamp: i128) -> Vec<St
     answers.map(|line| String::from_utf8(line).expect("it is ASCII")).collect()
 }
 
-/// How many clients the server `name` does not serve as they reported last.
+/// The number of clients whose last report the server `name` does not serve.
 fn stuck(herd: &Herd, name: &str, ids: &[String], honest: &[String]) -> usize {
     let served = herd.reports(name, ids);
     served.iter().zip(honest).filter(|(served, honest)| served.as_ref() != Some(honest)).count()

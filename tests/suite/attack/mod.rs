@@ -1,4 +1,4 @@
-//! Limits under attack: what a server promises while somebody means it harm, with the figures printed.
+//! Limits under attack: the promises of a server against hostile clients and neighbours, with printed figures.
 //!
 //! ```text
 //!   attackers, by the thousand ──▶ client port, peer port, status socket ┐
@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Each promise has a short form, which `cargo test` runs: it asserts bounds on memory, counts and
-//! closings, and nothing that depends on how fast the machine is. Its long form has the full numbers and
-//! the ratios of latencies, and prints one line that names the promise:
+//! closed connections, and nothing that depends on the speed of the machine. The long form has the full numbers
+//! and the ratios of latencies, and prints one line that names the promise:
 //!
 //! ```text
 //! cargo test --release --test suite attack:: -- --ignored --nocapture --test-threads 1
@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 
 const ALFORD: &str = "Alford";
 
-/// What the load generator reports of Alford when it is told `load`.
+/// Runs the load generator against Alford with the options `load`, and returns its report.
 #[track_caller]
 fn bench(herd: &Herd, load: &str) -> Value {
     let address = herd.client_address(ALFORD).to_string();
@@ -48,19 +48,19 @@ fn bench(herd: &Herd, load: &str) -> Value {
     serde_json::from_slice(&out).expect("one line of JSON")
 }
 
-/// The 99th percentile of IAMATs in such a report, in microseconds.
+/// The 99th percentile of the latency of IAMATs in a report of [`bench`], in microseconds.
 fn iamat_p99_us(report: &Value) -> f64 {
     report["latency_us"]["IAMAT"]["p99"].as_f64().expect("IAMATs were sent")
 }
 
-/// The middle one of `values`.
+/// The median of `values`.
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[sorted.len() / 2]
 }
 
-/// Lets `time` pass: a time in which something is not to happen.
+/// Waits for `time`, in which something must not happen.
 fn let_pass(time: Duration) {
     let end = Instant::now() + time;
     while let Some(left) = end.checked_duration_since(Instant::now()) {

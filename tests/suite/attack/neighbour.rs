@@ -1,5 +1,4 @@
-//! A neighbour that never reads: what waits for it is bounded by the number of clients, not by the time
-//! nor by the load.
+//! A neighbour that never reads: the number of clients bounds the memory that it costs, whatever the time and the load.
 
 use super::{ALFORD, bench, mib};
 use crate::support::cluster::{Cluster, SECOND, topology};
@@ -10,12 +9,13 @@ use std::time::{Duration, Instant};
 
 const BOLDEN: &str = "Bolden";
 
-/// `flood_buffer_bytes` and `line_bytes`, if nothing else is said.
+/// The default of `flood_buffer_bytes`.
 const FLOOD_BUFFER_BYTES: usize = 262_144;
+/// The default of `line_bytes`.
 const LINE_BYTES: usize = 16_384;
 
-/// A neighbour that says PING and reads nothing for so many seconds, in each of which every one of
-/// `clients` clients reports. Then it reads.
+/// A neighbour sends PING but reads nothing for `seconds` seconds, in each of which each of `clients` clients reports.
+/// Then it reads.
 fn deaf_for(seconds: u64, clients: usize) {
     let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology("Aaron; Alford Aaron", ""));
     cluster.start(ALFORD);
@@ -72,14 +72,14 @@ fn an_hour_of_full_load_with_a_neighbour_that_never_reads() {
     deaf_for(3_600, 2_000);
 }
 
-/// What a neighbour's stop has come to.
+/// The measured effect of a neighbour's stop.
 struct Stopped {
     grown_bytes: u64,
     replies: u64,
     converged: Duration,
 }
 
-/// Stops Bolden under load for so many seconds, lets it go on, and waits until both know the same.
+/// Stops Bolden under load for `seconds`, resumes it, and waits until both tables are equal.
 fn stop_for(setup: Setup, seconds: u64) -> Stopped {
     let load = |seconds: u64| format!("-C 10 -P 100 --keys 1000 -d {seconds}");
     let same = |herd: &Herd| {
@@ -127,14 +127,14 @@ fn a_stopped_neighbour_costs_bounded_memory_and_catches_up() {
 fn a_neighbour_stopped_for_a_minute_costs_bounded_memory_and_catches_up() {
     let kept = stop_for(pair(), 60);
     tell("the link kept", 60, &kept);
-    // The shipped limits: it is silent for too long, is cut, and dialled again and again.
+    // With the shipped limits the neighbour is silent for too long: it is closed, and dialled again and again.
     let shipped = pair().limit("ping_ms", 5_000).limit("silence_ms", 15_000);
     let shipped = shipped.limit("retry_first_ms", 200).limit("retry_max_ms", 5_000);
     let cut = stop_for(shipped, 60);
     tell("the shipped limits", 60, &cut);
     for stopped in [&kept, &cut] {
         assert!(stopped.grown_bytes <= 8 << 20, "{} bytes", stopped.grown_bytes);
-        // When the link was cut, too: a connection waits for it to go on.
+        // This holds for the closed link, too: a new connection already waits for the neighbour to resume.
         assert!(stopped.converged <= Duration::from_secs(2), "{:?}", stopped.converged);
     }
 }

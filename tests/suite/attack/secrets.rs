@@ -1,4 +1,4 @@
-//! Secrets stay where they were put: in files that are for the server alone.
+//! Secrets stay in the files that hold them, which only the server can read.
 
 use crate::support::herd::{NOWHERE, Setup, iamat};
 use std::fs;
@@ -9,11 +9,11 @@ use std::process::Command;
 const KEY: &str = "AIzaCANARY-9f3k2-nobodys-key-in-this-test";
 const NAMES: [&str; 2] = ["Alford", "Bolden"];
 
-/// Nobody answers there, so that the key is needed and its use fails, which is worth a line of the log.
+/// Nothing listens at this address, so that a request with the key is made and fails, which the log reports.
 const TABLES: &str = "[places]\nsource = \"google\"\nbase_url = \"https://127.0.0.1:1\"\n\
                       key_file = \"google.key\"\n[peer_tls]\nfolder = \"pki\"\n";
 
-/// What the program says when it is run with `words` in `folder`: all of it.
+/// Runs the program with `words` in `folder`, and returns all its output.
 fn said(folder: &Path, words: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
     let output = command.args(words).current_dir(folder).output().expect("it can be run");
@@ -29,7 +29,7 @@ fn write_secrets(folder: &Path) {
     said(folder, &["pki", "issue", "Alford", "Bolden", "--topology", "topology.toml"]);
 }
 
-/// What must be seen nowhere: Google's key, and each line of each private key.
+/// The texts that must appear nowhere: Google's key, and each line of each private key.
 fn canaries(folder: &Path) -> Vec<String> {
     let mut canaries = vec![KEY.to_owned()];
     for key in ["ca.key", "Alford.key", "Bolden.key"] {
@@ -44,7 +44,7 @@ fn canaries(folder: &Path) -> Vec<String> {
 #[test]
 fn keys_are_seen_nowhere() {
     let setup = Setup::of(&NAMES, &[("Alford", "Bolden")]).more(TABLES).prepared(write_secrets);
-    // The log is to say as much as it ever may, and cores may be as large as ever.
+    // The most verbose log, and core dumps of unlimited size.
     let most = "ulimit -c $(ulimit -H -c) && RUST_LOG=trace exec \"$0\" \"$@\"";
     let mut herd = setup.inside(&["sh", "-c", most]).start();
     herd.linked("Alford", "Bolden");

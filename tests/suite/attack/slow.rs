@@ -11,15 +11,15 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// One of them.
+/// One slow connection.
 struct Slow {
     stream: TcpStream,
     begun: Instant,
-    /// How long after its first byte it was closed.
+    /// The time from its first byte until it was closed.
     lived: Option<Duration>,
 }
 
-/// Lets this process have as many descriptors as it may.
+/// Raises the descriptor limit of this process to its maximum.
 pub(crate) fn raise_descriptors() {
     let given = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: given.maximum, ..given }).expect("it may");
@@ -42,7 +42,7 @@ fn open(herd: &Herd, count: usize, from: u8) -> Vec<Slow> {
     (0..count).map(slow).collect()
 }
 
-/// Sends a byte on each now and then, until all are closed or `patience` is over.
+/// Sends a byte on each connection every `every`, until all are closed or `patience` is over.
 fn tend(slow: &mut [Slow], every: Duration, patience: Duration) {
     let start = Instant::now();
     let mut fed = start;
@@ -50,7 +50,7 @@ fn tend(slow: &mut [Slow], every: Duration, patience: Duration) {
         if fed.elapsed() >= every {
             fed = Instant::now();
             for slow in slow.iter_mut().filter(|slow| slow.lived.is_none()) {
-                // A connection that is closed shows itself below.
+                // The read below detects a closed connection.
                 let _ = slow.stream.write(b"x");
             }
         }
@@ -86,7 +86,7 @@ fn slow_lorises_are_all_closed_and_none_before_its_time() {
     let lived: Vec<Duration> = slow.iter().filter_map(|slow| slow.lived).collect();
     assert_eq!(lived.len(), MANY, "all are closed, though each sends a byte now and then");
     assert!(lived.iter().all(|lived| *lived >= DEADLINE), "each has its time");
-    same(&honest.ask("x"), b"? x", "who has begun no line stays");
+    same(&honest.ask("x"), b"? x", "a client that has begun no line stays");
     herd.logged(ALFORD, &["limit: unfinished_line_ms = 1000"]);
     println!("P10 slow loris: {MANY} of {MANY} closed");
 }

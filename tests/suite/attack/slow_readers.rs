@@ -1,14 +1,14 @@
-//! Clients that ask and never read.
+//! Clients that send commands and never read.
 
 use super::{ALFORD, bench, iamat_p99_us, mib};
 use crate::support::herd::{Client, NOWHERE, Setup, iamat, masked, same};
 
-/// What one of them may cost: replies up to `send_buffer_bytes`, one reply more, and as much of what it
-/// has sent and is not looked at yet.
+/// Maximum memory for one such client: replies up to `send_buffer_bytes`, one reply more, and as many bytes of commands
+/// that are not parsed yet.
 const BYTES_EACH: u64 = 512 << 10;
 
-/// `count` clients pipeline IAMATs and WHATSATs until nobody is read any more. Returns by how much the
-/// server has grown, and how many commands were sent.
+/// Has `count` clients pipeline IAMATs and WHATSATs until the server reads from none of them any more. Returns the
+/// server's growth in bytes, the number of commands, and the IAMAT p99 of other clients in microseconds.
 fn deaf(count: usize, load: &str) -> (u64, usize, f64) {
     let herd = Setup::alone().without_traffic_in_the_log().start();
     let mut honest = herd.client(ALFORD);
@@ -17,7 +17,7 @@ fn deaf(count: usize, load: &str) -> (u64, usize, f64) {
     bench(&herd, "-C 10 -P 1 -n 1000 --keys 100");
     let before = herd.process(ALFORD).memory_bytes();
     let mut clients: Vec<Client> = (0..count).map(|_| herd.narrow_client(ALFORD)).collect();
-    // What is still to be sent of each one's commands.
+    // The unsent rest of each client's commands.
     let mut rests: Vec<Vec<u8>> = vec![Vec::new(); count];
     let (mut stamp, mut quiet) = (0, 0);
     while quiet < 200 {
@@ -39,7 +39,7 @@ fn deaf(count: usize, load: &str) -> (u64, usize, f64) {
     }
     let p99 = iamat_p99_us(&bench(&herd, load));
     let grown = herd.process(ALFORD).memory_bytes().saturating_sub(before);
-    // They read at last, and all is in order.
+    // At last they read, and the replies are in order.
     let expected = format!("AT Alford # deaf {NOWHERE} 1");
     same(&masked(&clients[0].line()), expected.as_bytes(), "nothing is lost");
     clients[0].nearby().expect("kiwi is known");

@@ -1,5 +1,5 @@
-//! The loop never stands still: name servers and Places that say nothing, a journal, and a log on a full
-//! disk, all at once and under load.
+//! The loop never stalls: silent name servers and Places services, a journal, and a log on a full disk, all at the same
+//! time and under load.
 
 use super::{ALFORD, bench, iamat_p99_us, median};
 use crate::support::herd::{Client, Setup};
@@ -11,17 +11,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-/// A log on a file system of its own, that is soon full.
+/// Puts the log on a small file system of its own, which is soon full.
 const ON_A_SMALL_DISK: &str = "mount -t tmpfs -o size=128k none log && exec \"$0\" \"$@\"";
 const DISK_BYTES: u64 = 128 << 10;
 
-/// Whether a file system of one's own can be mounted here.
+/// Whether this machine allows mounting a private file system.
 fn can_mount() -> bool {
     let words = ["-rm", "sh", "-c", "mount -t tmpfs -o size=128k none /mnt"];
     Command::new("unshare").args(words).output().is_ok_and(|output| output.status.success())
 }
 
-/// Who is asked for places and says nothing.
+/// A service that never answers, with the tables of the topology that use it.
 struct Dead {
     what: &'static str,
     tables: String,
@@ -42,7 +42,7 @@ fn dead_places(address: SocketAddr) -> Dead {
     Dead { what: "a dead Places", tables: source(&format!("https://{address}"), "") }
 }
 
-/// Loads a server that has all these troubles, and prints how long IAMATs took.
+/// Loads a server that has all these troubles, and prints the latency of IAMATs.
 fn troubled(dead: &Dead, load: &str, askers: usize) -> serde_json::Value {
     let mounts = can_mount();
     let setup =
@@ -98,7 +98,7 @@ fn troubled(dead: &Dead, load: &str, askers: usize) -> serde_json::Value {
     report
 }
 
-/// Asks as many WHATSATs as one connection may, and takes their answers: errors, within the deadline.
+/// Asks as many WHATSATs as one connection may have open, and reads their answers: errors, within the deadline.
 fn ask_in_vain(client: &mut Client) -> usize {
     const AT_ONCE: usize = 16;
     client.send("WHATSAT kiwi 10 5\n".repeat(AT_ONCE));
@@ -111,9 +111,9 @@ fn ask_in_vain(client: &mut Client) -> usize {
 }
 
 fn all(load: &str, askers: usize) -> Vec<serde_json::Value> {
-    // It takes questions and answers none.
+    // This name server receives questions and answers none.
     let names = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
-    // It takes connections into its backlog, and says nothing.
+    // The kernel accepts connections into this backlog, and nothing answers.
     let places = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let name_server = dead_name_server(names.local_addr().expect("it is bound"));
     let service = dead_places(places.local_addr().expect("it listens"));
@@ -127,8 +127,8 @@ fn dead_services_a_journal_and_a_full_disk_stop_no_iamat() {
     }
 }
 
-/// The same machine may be busy with other things, so what counts is how much longer it takes than with
-/// a server that has a journal and no trouble.
+/// The machine may be busy with other work, so the test compares latencies with those of a server that has a journal and
+/// no trouble.
 #[test]
 #[ignore = "takes a minute: load for 3 s, nine times"]
 fn the_loop_never_stalls() {

@@ -1,7 +1,7 @@
-//! Connections of clients: how commands may be cut up, in which order replies come, and what becomes
-//! of clients that end, vanish, or do not listen.
+//! Connections of clients: how commands may be cut into pieces, the order of replies, and clients that end, vanish, or
+//! do not read.
 //!
-//! The text of each assertion names the case that it decides.
+//! The text of each assertion names its case.
 
 use crate::support::herd::{Client, NOWHERE, Setup, eventually, holds, iamat, masked, same, show};
 use std::io::Write;
@@ -36,7 +36,7 @@ fn a_command_may_come_byte_by_byte() {
     let (mut client, mut other) = (herd.client("Alford"), herd.client("Alford"));
     for byte in [IAMAT, b"x y\n"].concat() {
         client.send([byte]);
-        // By its answer the server has read the byte: each is a segment, and a read, of its own.
+        // This answer shows that the server has read the byte. So each byte is a segment, and a read, of its own.
         same(&other.ask("read?"), b"? read?", "another client is served meanwhile");
     }
     client.half_close();
@@ -101,7 +101,7 @@ fn replies_come_in_the_order_of_the_commands() {
     let mut writer = client.writer();
     let sender = thread::spawn(move || {
         for round in 0..ROUNDS {
-            // More WHATSATs than are let in at a time, and others between and behind them.
+            // More WHATSATs than may be open at a time, with other commands between and after them.
             let commands = format!(
                 "IAMAT kiwi +34.068930-118.445127 {round}\n{}x {round}\nWHATSAT kiwi 10 2\nIAMAT o +0+0 {round}\n",
                 "WHATSAT kiwi 10 1\n".repeat(20)
@@ -176,7 +176,7 @@ fn a_client_that_never_reads_its_places_is_not_read_and_gets_them_in_the_end() {
     let grown = herd.process("Alford").memory_bytes().saturating_sub(before);
     assert!(grown < 8 << 20, "back-pressure, bounded memory: it has grown by {grown} bytes");
 
-    // All of them would be more than a hundred megabytes of JSON.
+    // All answers would be more than a hundred megabytes of JSON.
     assert!(begun > 1_000);
     for n in 0..1_000 {
         let nearby = client.nearby().expect("kiwi is known");
@@ -199,7 +199,7 @@ fn idle_and_vanishing_clients_leave_nothing_behind() {
     let mut clients: Vec<Client> = (0..300).map(|_| herd.client("Alford")).collect();
     same(&other.ask("x"), b"? x", "300 idle connections: no effect");
     for (number, mut client) in clients.drain(..).enumerate() {
-        // Some have said nothing, some half a line, some a command whose reply they do not take.
+        // Some clients have sent nothing, some half a line, some a command whose reply they do not read.
         if number % 3 > 0 {
             client.send(&IAMAT[..if number % 3 == 1 { 9 } else { IAMAT.len() }]);
         }

@@ -1,7 +1,7 @@
-//! The herd of five in trouble: servers that die, hang, and are cut off from each other, and what is
-//! true when the trouble is over.
+//! The herd of five in trouble: servers that die, hang, and are cut off from each other, and the state of the herd when
+//! the trouble is over.
 //!
-//! The text of each assertion names the case that it decides.
+//! The text of each assertion names its case.
 
 use crate::support::herd::{FIVE, Herd, NOWHERE, Setup, eventually, masked, same, show};
 use std::io::Write;
@@ -68,12 +68,12 @@ fn sides_of_a_split_herd_go_on_and_are_equal_and_newest_when_it_heals() {
     let before = herd.reports("Alford", &clients);
     settle_all(&herd, &FIVE, &clients, &before);
 
-    // Without these two nobody hears of anybody.
+    // Without these two no server receives news of another.
     herd.kill("Parker");
     herd.kill("Welsh");
     let (mut expected, mut bolden_first) = (Vec::new(), String::new());
     for (number, client) in clients.iter().enumerate() {
-        // Each side hears of each client; the newest is now here, now there.
+        // Each side receives reports of each client; the newest is now on one side, now on another.
         let sides = ["Alford", "Bolden", "Hamilton"];
         let lines: Vec<Vec<u8>> = sides
             .iter()
@@ -94,16 +94,16 @@ fn sides_of_a_split_herd_go_on_and_are_equal_and_newest_when_it_heals() {
         }
     }
     herd.restart("Welsh");
-    // Two of three sides have met. Of the first client the newer of their two is Bolden's.
+    // Two of three sides are linked again. Of their two reports of the first client Bolden's is newer.
     let first = &clients[0];
     herd.settle(&["Alford", "Bolden", "Welsh"], first, bolden_first.as_bytes());
     herd.restart("Parker");
-    // partition, then healed: converge on the newest.
+    // The partition has healed: all servers converge on the newest reports.
     settle_all(&herd, &FIVE, &clients, &expected);
 }
 
-/// Reports each of `clients` at `server`, `rounds` times, with stamps that grow; and asks another
-/// connection after each round whether it is answered meanwhile.
+/// Reports each of `clients` at `server`, `rounds` times, with growing stamps; and checks after each round that another
+/// connection is served.
 fn load(herd: &Herd, server: &str, clients: &[String], rounds: usize) {
     let mut connection = herd.client(server);
     let mut other = herd.client(server);
@@ -123,7 +123,7 @@ fn load(herd: &Herd, server: &str, clients: &[String], rounds: usize) {
 
 #[test]
 fn a_server_that_comes_back_is_told_of_thousands_of_clients() {
-    // More than a neighbour's send buffer holds, so that it is told in many pieces.
+    // More than a neighbour's send buffer holds, so that its backlog is sent in many portions.
     let pad = "k".repeat(500);
     let clients: Vec<String> = (0..5_000).map(|n| format!("{n}{pad}")).collect();
     let mut herd = Setup::five().without_traffic_in_the_log().start();
@@ -155,8 +155,8 @@ fn a_hung_neighbour_delays_nobody_costs_bounded_memory_and_catches_up() {
     assert!(newest.iter().flatten().all(|line| line.ends_with(&format!(" {ROUNDS}"))));
     settle_all(&herd, &others, &clients, &newest);
 
-    // Three times what the lines themselves take, and what waits for a neighbour; far below what has
-    // been said to it.
+    // Three times the size of the lines, and a neighbour's send buffer; far less than the bytes that the clients
+    // have sent.
     let bound = 3 * CLIENTS * (ID_BYTES + 100) + (2 << 20);
     let said = ROUNDS * CLIENTS * (ID_BYTES + 100);
     assert!(bound * 3 < said, "the test says enough to see a queue grow");
@@ -166,7 +166,7 @@ fn a_hung_neighbour_delays_nobody_costs_bounded_memory_and_catches_up() {
     }
 
     herd.thaw("Parker");
-    // catches up after SIGCONT, and so does who hangs on it alone.
+    // Parker catches up after SIGCONT, and so does Hamilton, whose only neighbour it is.
     settle_all(&herd, &["Parker", "Hamilton"], &clients, &newest);
 }
 

@@ -1,6 +1,6 @@
-//! The herd of five in health: what one server is told, all know, and know alike.
+//! The herd of five in health: a report to one server reaches all, and all tables are equal.
 //!
-//! The text of each assertion names the case that it decides.
+//! The text of each assertion names its case.
 
 use crate::support::herd::{FIVE, NOWHERE, Setup, eventually, masked, same, show};
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ fn the_newest_report_wins_at_whichever_server_it_is_made() {
     herd.settle(&FIVE, "kiwi", &newer);
     let late = herd.client("Welsh").ask(format!("IAMAT kiwi {NOWHERE} 1400000000.000000001"));
     assert!(late.starts_with(b"AT Welsh "), "a late report is answered: {}", show(&late));
-    // What Welsh says after it has reached all; the late report would have come before.
+    // This later report of Welsh's reaches all servers; the late report would have arrived before it.
     let marker = herd.client("Welsh").ask(format!("IAMAT marker {NOWHERE} 1"));
     herd.settle(&FIVE, "marker", &marker);
     for server in FIVE {
@@ -79,7 +79,7 @@ fn flooding_ends_although_the_graph_has_a_cycle() {
         let here = log.lines().filter(|line| line.contains(" < AT ") && line.contains(" kiwi "));
         received += here.count();
     }
-    // Everyone but Alford receives it; each of five edges carries it once in each direction at most.
+    // All servers but Alford receive it; each of five edges carries it once in each direction at most.
     assert!((4..=10).contains(&received), "cycle: idle afterwards: {received} AT lines received");
 }
 
@@ -105,7 +105,7 @@ fn equal_stamps_at_two_servers_at_once_end_as_one_line_everywhere() {
         let other = scope.spawn(|| report("Hamilton", "-48.8768-123.3933"));
         (one.join().expect("Alford answers"), other.join().expect("Hamilton answers"))
     });
-    // Of equal stamps the greater line counts.
+    // Of lines with equal stamps the greater line counts.
     let greater =
         |client: &String| Some(at_alford[client].clone().max(at_hamilton[client].clone()));
     let expected: Vec<Option<String>> = clients.iter().map(greater).collect();
@@ -135,8 +135,8 @@ fn many_clients_at_many_servers_at_once_end_alike() {
                 let mut last = BTreeMap::new();
                 for n in 0..MOVES {
                     for client in clients {
-                        // Each server has its own stamps, in growing order; the last of all is at
-                        // another server for each client.
+                        // Each server has stamps of its own, in growing order; the server with the newest
+                        // stamp differs from client to client.
                         let turn = (start + client.len() + client.as_bytes()[1] as usize) % 5;
                         let stamp = 1_000 + n * 5 + turn;
                         let line = connection.ask(format!("IAMAT {client} {NOWHERE} {stamp}"));

@@ -1,6 +1,6 @@
-//! IAMAT: which operands are good, what the answer says, and which report counts.
+//! IAMAT: which operands are valid, the content of the reply, and which report counts.
 //!
-//! The text of each row names the case that it decides.
+//! The text of each row names its case.
 
 use crate::support::herd::{NOWHERE, Setup, iamat, masked, same, stamp, unix_ns};
 

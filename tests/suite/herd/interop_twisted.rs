@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The original runs on the Python of `HERD_TWISTED_PYTHON`, else on that of the venv which
-//! `benches/peers/install` makes. Where neither is there, these tests are skipped (`support::skipped`).
+//! `benches/peers/install` makes. If neither exists, these tests are skipped (`support::skipped`).
 
 use crate::support::herd::{
     Client, FIVE, Herd, NOWHERE, PATIENCE, Process, Setup, eventually, holds, show,
@@ -36,7 +36,7 @@ fn python() -> Option<PathBuf> {
     skipped(&format!("no herd of mixed servers: {missing}"))
 }
 
-/// A herd with originals in it.
+/// A herd that includes originals.
 struct Mixed {
     originals: BTreeMap<&'static str, Process>,
     herd: Herd,
@@ -86,12 +86,12 @@ impl Mixed {
         command.arg("--log").arg(self.log(name)).stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn().expect("Python can be started");
         self.originals.insert(name, Process::new(child));
-        // An answer, not a connection: that might be taken by what we listened on ourselves, which lives on
-        // for an instant in each process that is being started just now.
+        // Waits for an answer and not only for a connection: our own listener on that port lives on for an instant
+        // in each process that is just being started, and could accept it.
         eventually(&format!("{name} answers"), || answers(address));
     }
 
-    /// Ends an original as kill -9 does.
+    /// Kills an original with SIGKILL.
     fn kill_original(&mut self, name: &str) {
         self.originals.remove(name).expect("it runs").kill();
     }
@@ -102,7 +102,7 @@ impl Mixed {
         folder.join(format!("{name}.original.log"))
     }
 
-    /// A client of any member: the original has one port for everybody.
+    /// A client of any server. The original has one port for clients and neighbours.
     fn client(&self, name: &str) -> Client {
         match self.neighbours.contains_key(name) {
             true => Client::connect(self.herd.peer_address(name)),
@@ -110,7 +110,7 @@ impl Mixed {
         }
     }
 
-    /// Reports `client` at `name`; the AT line that answers.
+    /// Reports `client` at `name`, and returns the AT line of the reply.
     fn report(&self, name: &str, client: &str, stamp: &str) -> String {
         let line = show(&self.client(name).ask(format!("IAMAT {client} {NOWHERE} {stamp}")));
         assert!(line.starts_with(&format!("AT {name} ")), "{name} takes a report: {line}");
@@ -118,7 +118,7 @@ impl Mixed {
         line
     }
 
-    /// What `name` says that it knows of `client`.
+    /// The AT line with which `name` answers a WHATSAT of `client`.
     fn known(&self, name: &str, client: &str) -> Option<String> {
         self.client(name).whatsat(client, "0.001", "1").ok().map(|nearby| show(&nearby.line))
     }
@@ -134,7 +134,7 @@ impl Mixed {
     }
 }
 
-/// Whether a member answers at `address`.
+/// Whether a server answers at `address`.
 fn answers(address: SocketAddr) -> io::Result<()> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -144,7 +144,7 @@ fn answers(address: SocketAddr) -> io::Result<()> {
     holds(line.starts_with("? anybody?")).map_err(io::Error::other)
 }
 
-/// What stands in for Google where the original asks: three places, each called by what was asked.
+/// A substitute for Google, which the original asks: it returns three places, each named after the query.
 struct Places {
     address: SocketAddr,
     thread: Option<JoinHandle<()>>,
@@ -163,7 +163,7 @@ impl Places {
     }
 }
 
-/// Serves one connection, whatever becomes of it. `None` after one that asks nothing.
+/// Serves one connection. Returns `None` if the peer sent no request.
 fn serve_places(listener: &TcpListener) -> Option<()> {
     let (stream, _) = listener.accept().ok()?;
     let lines = BufReader::new(&stream).lines().map_while(Result::ok);
@@ -181,7 +181,7 @@ fn serve_places(listener: &TcpListener) -> Option<()> {
 
 impl Drop for Places {
     fn drop(&mut self) {
-        // A caller that asks nothing ends it.
+        // A connection without a request ends the thread.
         drop(TcpStream::connect(self.address));
         let _ = self.thread.take().map(JoinHandle::join);
     }
@@ -202,7 +202,7 @@ fn what_one_member_is_told_all_come_to_know_word_for_word() {
 fn news_does_not_go_round_the_ring_for_ever() {
     let Some(python) = python() else { return };
     let mixed = Mixed::ring(python);
-    // The second follows the first on every edge: when it has come, nothing of the first is on its way.
+    // The second report follows the first on every edge: when it has arrived, none of the first is under way.
     for client in ["first", "last"] {
         for name in FIVE {
             let client = format!("{client}-of-{name}");
@@ -212,7 +212,7 @@ fn news_does_not_go_round_the_ring_for_ever() {
     }
     for name in OURS {
         let others = FIVE.into_iter().filter(|of| *of != name);
-        // A log is written a little later than what it tells of.
+        // A log line is written a little later than its event.
         for of in others.clone() {
             mixed.herd.logged(name, &[" < AT ", &format!(" last-of-{of} ")]);
         }
@@ -221,7 +221,7 @@ fn news_does_not_go_round_the_ring_for_ever() {
             let client = format!(" first-of-{of} ");
             let came = |line: &&str| line.contains(" < AT ") && line.contains(&client);
             let times = log.lines().filter(came).count();
-            // Once from each of two neighbours, and once more from one that has connected again.
+            // Once from each of two neighbours, and once more from a neighbour that has connected again.
             assert!((1..=4).contains(&times), "{name} heard of {of}'s {times} times:\n{log}");
         }
     }
@@ -235,7 +235,7 @@ fn the_newest_report_wins_whoever_took_it() {
     mixed.settle(&FIVE, "kiwi", &first);
     let newest = mixed.report("Parker", "kiwi", "1400000000.500000001");
     mixed.settle(&FIVE, "kiwi", &newest);
-    // Answered, and neither kept nor passed on.
+    // The report is answered, but neither stored nor passed on.
     let _ = mixed.report("Hamilton", "kiwi", "1400000000.4");
     let _ = mixed.report("Welsh", "kiwi", "999999999.9");
     let marker = mixed.report("Hamilton", "marker", "1");
@@ -255,7 +255,7 @@ fn an_original_that_was_away_is_told_what_it_missed() {
     let others = ["Alford", "Hamilton", "Parker", "Welsh"];
     let of_ours = mixed.report("Alford", "of-ours", "1400000000");
     let of_original = mixed.report("Hamilton", "of-an-original", "1400000000");
-    // The ring is a chain now, and news goes the long way.
+    // The ring is a chain now, and news takes the long way.
     mixed.settle(&others, "of-ours", &of_ours);
     mixed.settle(&others, "of-an-original", &of_original);
     mixed.start_original("Bolden");

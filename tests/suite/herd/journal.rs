@@ -1,4 +1,4 @@
-//! What outlives a server: real processes, killed and started again.
+//! The journal of real processes that are killed and started again.
 
 use crate::support::herd::{Client, Herd, NOWHERE, Setup, eventually, holds, show};
 use crate::support::skipped;
@@ -23,9 +23,8 @@ fn with_journal(sync: &str) -> Setup {
     Setup::alone().without_traffic_in_the_log().journal(&format!("sync = \"{sync}\""))
 }
 
-/// Reports of some clients with stamps that grow, from the one after `from` on, until the server is
-/// gone. Counts what is acknowledged. Returns the last stamp that was said, and of each client the
-/// newest that was acknowledged.
+/// Reports some clients with growing stamps, from `from + 1` on, until the server is gone. Counts acknowledged reports.
+/// Returns the last stamp that was sent, and each client's newest acknowledged stamp.
 fn load(client: &Client, from: u64, count: &AtomicU64) -> (u64, BTreeMap<u64, u64>) {
     const CLIENTS: u64 = 200;
     let (mut writer, mut reader) = (client.writer(), client.writer());
@@ -64,8 +63,8 @@ fn load(client: &Client, from: u64, count: &AtomicU64) -> (u64, BTreeMap<u64, u6
     (writing.join().expect("it only writes"), acknowledged)
 }
 
-/// Kills a loaded server `kills` times, and reads back after each. Returns how many reports were
-/// acknowledged; none may be missing.
+/// Kills a loaded server `kills` times, and checks after each restart that no acknowledged report is missing. Returns how
+/// many reports were acknowledged.
 fn kill_under_load(sync: &str, kills: u64, at_least: u64) -> u64 {
     let mut herd = with_journal(sync).start();
     let (mut stamp, mut lost) = (0, Vec::new());
@@ -74,7 +73,7 @@ fn kill_under_load(sync: &str, kills: u64, at_least: u64) -> u64 {
     for kill in 0..kills {
         let (client, counting) = (herd.client(ALFORD), acknowledged.clone());
         let loading = thread::spawn(move || load(&client, stamp, &counting));
-        // Its share of what is wanted, and a little, so that it never goes at the same point.
+        // Its share of `at_least`, and a little more, so that each kill happens at another point.
         let goal = at_least * (kill + 1) / kills + kill * 997 % 1_000;
         eventually("so much is acknowledged", || {
             holds(acknowledged.load(Ordering::Relaxed) >= goal)
@@ -167,8 +166,8 @@ fn newest(folder: &Path) -> PathBuf {
     files.pop().expect("there is one")
 }
 
-/// Starts Alford, whose journal is the file `journal`, and stops it while it reads that. Whether that was
-/// in time.
+/// Starts Alford, whose journal is the file `journal`, and stops it while it reads the file. Returns whether the signal
+/// was in time.
 fn stopped_while_it_reads(herd: &mut Herd, journal: &Path, caught: Signal) -> bool {
     let size = fs::metadata(journal).expect("it is there").len();
     herd.begin(ALFORD);
@@ -187,7 +186,7 @@ fn a_signal_ends_a_server_that_reads_its_journal_which_stays_as_it_is() {
     let mut bytes = fs::read(&file).expect("it is there");
     let mut clients = 0;
     for (signal, times) in [(Signal::TERM, 1), (Signal::INT, 2)] {
-        // If it was through sooner than it could be stopped, more is to be read. That has an end.
+        // If the server finished reading before the signal, the next attempt has more lines. There is a last attempt.
         for lines in [100_000, 200_000, 400_000, 800_000] {
             (clients..lines).for_each(|n| {
                 record::write(&mut bytes, format!("AT Alford +1 c{n} {NOWHERE} 5").as_bytes());
@@ -221,7 +220,7 @@ fn the_journal_command_checks_shows_and_mends() {
         lines.push(show(&client.ask(format!("IAMAT c{} {NOWHERE} {stamp}", stamp % 10))));
     }
     let folder = herd.journal(ALFORD);
-    // While the server runs it may be looked at, and not changed.
+    // While the server runs, its journal may be inspected but not changed.
     let (code, said, _) = run(&["check"], &folder);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("30 records") && said.contains("whole\n10 clients in all"), "{said}");
@@ -265,7 +264,7 @@ fn the_journal_command_checks_shows_and_mends() {
     assert_eq!(run(&["check"], folder.parent().expect("it has one")).0, Some(65));
 }
 
-/// A folder with journals of Alford that hold `lines`, each in a file of its number.
+/// A folder with journal files of Alford, each with the given name and lines.
 fn folder_of(test: &str, files: &[(&str, &[&str])]) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("herd-compact-{}-{test}", std::process::id()));
     let _ = fs::remove_dir_all(&folder);
@@ -334,7 +333,7 @@ fn a_journal_with_a_number_that_is_none_is_refused_by_every_command() {
             errors.contains("/journal.9223372036854775807: its number is too large"),
             "{errors}"
         );
-        // One file is read whatever its name, but compacted only by a number.
+        // A single file is read whatever its name is, but only a file with a number is compacted.
         let file = path.join("journal.9223372036854775807");
         let status = if command == "compact" { 65 } else { 0 };
         assert_eq!(run(&[command], &file).0, Some(status), "{command}");
@@ -366,7 +365,7 @@ fn a_dump_that_finds_no_room_does_not_pass_for_one() {
     let errors = String::from_utf8_lossy(&dumped.stderr).into_owned();
     assert_eq!(dumped.status.code(), Some(74), "{errors}");
     assert!(errors.contains("cannot write to stdout: No space left"), "{errors}");
-    // That nobody reads any more, as behind `| head`, is no fault.
+    // A closed reader, as with `| head`, is no fault.
     let (reader, writer) = std::io::pipe().expect("descriptors are free");
     drop(reader);
     assert_eq!(dump(writer.into()).status.code(), Some(0));
@@ -382,7 +381,7 @@ fn anothers_journal_ends_the_start_with_65() {
     assert!(why.contains("65") && why.contains("is the journal of Bolden"), "{why}");
 }
 
-/// Writes over Alford's journal, which holds the clients `a` and `b`, with what `damage` makes of its bytes.
+/// Overwrites Alford's journal, which contains the clients `a` and `b`, with the bytes that `damage` returns.
 fn damaged(herd: &Herd, damage: impl Fn(&[u8], &[u8], &[u8]) -> Vec<u8>) -> PathBuf {
     let file = herd.journal(ALFORD).join("journal.1");
     let bytes = fs::read(&file).expect("it is there");
@@ -393,7 +392,7 @@ fn damaged(herd: &Herd, damage: impl Fn(&[u8], &[u8], &[u8]) -> Vec<u8>) -> Path
     file
 }
 
-/// A herd whose only server was killed, and has the clients `a` and `b` in its journal.
+/// A herd whose only server was killed, with the clients `a` and `b` in its journal.
 fn killed(setup: Setup) -> Herd {
     let mut herd = setup.without_traffic_in_the_log().start();
     let mut client = herd.client(ALFORD);
@@ -442,7 +441,7 @@ fn a_torn_tail_is_moved_by_the_start_and_no_command_takes_it_for_a_journal() {
     assert!(is_moved());
     assert_eq!(mode(&torn) & !0o640, 0);
     herd.kill(ALFORD);
-    // Another one, which a command moves: the older is kept.
+    // A command moves another torn tail away, and keeps the one that was moved before.
     let bytes = fs::read(&file).expect("it is there");
     fs::write(&file, [&bytes[..], b"AT Alford"].concat()).expect("the folder is ours");
     let (code, said, errors) = run(&["compact"], &folder);
@@ -509,7 +508,7 @@ fn a_journal_that_an_editor_or_a_packer_has_had_is_refused_for_that_reason_and_a
     let whole = fs::read(folder.join("journal.1")).expect("it is there");
     let text = str::from_utf8(&whole).expect("a journal is text");
     let utf_16 = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
-    // Whether `--salvage` finds all that there was.
+    // The last member: whether `--salvage` recovers all records.
     for (said, bytes, is_salvaged) in [
         ("from LF to CR LF", text.replace('\n', "\r\n"), false),
         ("from LF to CR LF", text.replacen('\n', "\r\n", 3).replacen("\r\n", "\n", 1), true),
@@ -607,8 +606,9 @@ fn whatever_the_umask_others_may_look_into_no_folder_that_a_server_makes() {
     }
 }
 
-/// A server whose journal is on a small file system of its own, where the machine lets one be made
-/// without being root; and what fills it up, seen through the process, as nobody else has it.
+/// Starts a server whose journal is on a small file system of its own, if the machine allows mounting one. Returns it with
+/// the path of a file that fills the file system, and that file; both are reached through the server's process, because
+/// only its mount namespace has the file system.
 fn on_a_small_device(settings: &str) -> Option<(Herd, PathBuf, fs::File)> {
     let inside =
         "mkdir -p journal && mount -t tmpfs -o size=256k none journal && exec \"$0\" \"$@\"";
@@ -616,10 +616,10 @@ fn on_a_small_device(settings: &str) -> Option<(Herd, PathBuf, fs::File)> {
         let mount = [how, "sh", "-c", "mount -t tmpfs -o size=256k none /mnt"];
         Command::new("unshare").args(mount).output().is_ok_and(|output| output.status.success())
     };
-    // The second where only root may.
+    // The second way is for machines where only root may mount.
     let Some(how) = ["-rm", "-m"].into_iter().find(is_possible) else {
         return skipped(
-            "no file system can be mounted here: neither `unshare -rm` nor `unshare -m` lets one be",
+            "cannot mount a file system: neither `unshare -rm` nor `unshare -m` allows it here",
         );
     };
     let setup = Setup::alone()
@@ -644,7 +644,7 @@ fn with_always_a_full_device_ends_the_server_with_74_and_nobody_is_told_otherwis
     let Some((mut herd, _, file)) = on_a_small_device("sync = \"always\"") else { return };
     let mut client = herd.client(ALFORD);
     fill(&file);
-    // What is left of the journal's last page takes some.
+    // The rest of the journal's last page has room for some reports.
     let mut acknowledged = 0;
     loop {
         client.try_send(format!("IAMAT kiwi {NOWHERE} {}\n", acknowledged + 1));
@@ -692,7 +692,7 @@ fn a_full_device_is_survived_and_left_behind_without_a_restart() {
     assert!(freed.elapsed() < Duration::from_secs(20));
 }
 
-/// A server whose files may not grow beyond some tens of KiB.
+/// A server whose files cannot grow beyond some tens of KiB.
 fn with_small_files(settings: &str) -> Setup {
     let inside = "ulimit -f 96 && exec \"$0\" \"$@\"";
     Setup::alone().journal(settings).inside(&["sh", "-c", inside])
@@ -718,7 +718,7 @@ fn with_always_a_limit_of_file_sizes_ends_the_server_with_74_as_a_full_device_do
     herd.logged(ALFORD, &["ERROR", "journal: ", "cannot be written to"]);
 }
 
-/// The log meets the limit first, as each line that comes in and goes out is in it.
+/// The log reaches the limit first, because it contains each line that is received or sent.
 #[test]
 fn a_limit_of_file_sizes_is_survived_by_journal_and_log() {
     let herd = with_small_files("sync = \"everysec\"\nretry_ms = 200").start();

@@ -1,4 +1,4 @@
-//! Limits: what becomes of whoever exceeds one. docs/protocol.md names their keys.
+//! Limits: what happens to connections that exceed one. docs/protocol.md names their keys.
 
 use crate::support::herd::{
     Client, Herd, NOWHERE, Setup, eventually, holds, iamat, masked, same, stamp, unix_ns,
@@ -9,17 +9,17 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Instant;
 
-/// `line_bytes`, if nothing else is said.
+/// The default of `line_bytes`.
 const LINE_BYTES: usize = 16_384;
 
-/// `line_echo_bytes`, if nothing else is said.
+/// The default of `line_echo_bytes`.
 const ECHO_BYTES: usize = 1_024;
 
 fn letters(count: usize) -> Vec<u8> {
     (0..count).map(|n| b'a' + (n % 26) as u8).collect()
 }
 
-/// What comes back for a line that is too long.
+/// The reply to a line that is too long.
 fn cut(line: &[u8]) -> Vec<u8> {
     [b"? ", &line[..ECHO_BYTES], b"\n"].concat()
 }
@@ -61,7 +61,7 @@ fn a_longer_line_is_answered_by_its_beginning_and_the_end() {
 
 #[test]
 fn a_longer_line_ends_the_connection_without_the_clients_help() {
-    // So long that only the client's own end could end the connection sooner.
+    // So long that only the client's half-close could end the connection sooner.
     let herd = Setup::alone().limit("linger_ms", 60_000).start();
     let mut client = herd.client("Alford");
     let line = letters(40_000);
@@ -206,7 +206,7 @@ fn who_asks_for_the_status_has_limits_too_and_the_log_names_them() {
     let herd = Setup::alone().start();
     let ask = || UnixStream::connect(herd.status_socket("Alford")).expect("it listens");
     let mut endless = ask();
-    // It may be closed before all of it is sent.
+    // The server may close before all of the line is sent.
     let _ = endless.write_all(&letters(100_000));
     let mut reply = Vec::new();
     let _ = endless.read_to_end(&mut reply);
@@ -216,7 +216,7 @@ fn who_asks_for_the_status_has_limits_too_and_the_log_names_them() {
         &["WARN", "limit: LINE_BYTES = 1024, reached by Status,", "1 connection closed"],
     );
 
-    // In another herd, as the first asker may still be on its way out.
+    // In another herd, because the first status connection may not have ended yet.
     let herd = Setup::alone().start();
     let ask = || UnixStream::connect(herd.status_socket("Alford")).expect("it listens");
     let mut askers: Vec<UnixStream> = (0..2 * ASKERS_MAX).map(|_| ask()).collect();
@@ -231,7 +231,7 @@ fn who_asks_for_the_status_has_limits_too_and_the_log_names_them() {
     herd.logged("Alford", &["WARN", "limit: ASKERS_MAX = 16: ", "connections of herd status"]);
 }
 
-/// Adds up what the lines of a log say that end so: `limit: connections = 1: 72 clients turned away`.
+/// Adds up the numbers of the log lines that end with `end`: `limit: connections = 1: 72 clients turned away`.
 fn times(log: &str, end: &str) -> u64 {
     let one = end.replacen("s ", " ", 1);
     let lines = log.lines().filter_map(|line| line.strip_suffix(end).or(line.strip_suffix(&one)));
@@ -251,7 +251,7 @@ fn the_log_tells_of_all_that_were_turned_away_while_the_server_is_idle_and_when_
         }
     };
     turn_away(&herd, 72);
-    // Nothing more happens, and still all are told.
+    // Nothing more happens, and still the log reports all of them.
     eventually("all 72 are told", || match times(&herd.log("Alford"), END) {
         72 => Ok(()),
         times => Err(times),

@@ -1,10 +1,10 @@
-//! Lines and white space: what a client may write, and what it gets back for it.
+//! Lines and white space: what a client may send, and the replies.
 //!
-//! The text of each row names the case that it decides.
+//! The text of each row names its case.
 
 use crate::support::herd::{Setup, masked, same, show};
 
-/// Sends each case on a connection of its own, ends that side, and compares all that comes back.
+/// Sends each case on a connection of its own, half-closes, and compares the whole reply.
 #[track_caller]
 fn each_is_answered(cases: &[(&str, &[u8], &[u8])]) {
     let herd = Setup::alone().start();

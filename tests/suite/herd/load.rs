@@ -1,11 +1,11 @@
-//! The load generator drives real servers, and finds every reply right.
+//! The load generator drives real servers, and finds every reply correct.
 
 use crate::support::herd::{FIVE, Herd, Setup};
 use clap::Parser;
 use herd_bench::{Options, run};
 use serde_json::Value;
 
-/// What the generator reports when it is told `line`, and addresses and ids before it.
+/// Runs the generator with addresses, ids and the options `line`, and returns its report.
 #[track_caller]
 fn bench(herd: &Herd, servers: &[&str], line: &str) -> Value {
     let mut words = vec!["herd-bench".to_owned(), "--json".to_owned()];
@@ -50,8 +50,8 @@ fn connections_idle_ones_and_clients_are_counted() {
     assert_eq!(report["latency_us"]["IAMAT"]["count"], 20_000);
 }
 
-/// The five, each with an observer of ours as its plain neighbour; told to Hamilton, whose news takes
-/// three hops to Welsh.
+/// The herd of five, each server with an observer of the generator as its plain neighbour. Hamilton receives the reports;
+/// its news takes three hops to Welsh.
 fn observed() -> (Herd, String) {
     const HOPS: [(&str, u32); 5] =
         [("Hamilton", 0), ("Parker", 1), ("Alford", 2), ("Bolden", 2), ("Welsh", 3)];

@@ -1,5 +1,4 @@
-//! The herd as its users meet it: real processes of `herd serve`, real sockets on loopback, and
-//! nothing known of their inside.
+//! The herd as its users see it: real processes of `herd serve` and real sockets on loopback, as black boxes.
 //!
 //! ```text
 //!   test ── Client ──▶ client port ┐
@@ -8,15 +7,15 @@
 //! ```
 //!
 //! Each test writes a topology of its own into a folder of its own and starts the servers it needs
-//! ([`crate::support::herd::Setup`]). A server that is listed and not started is played by the test, which then
-//! speaks the peer protocol by hand.
+//! ([`crate::support::herd::Setup`]). A test may play a server that is listed but not started: it then speaks the
+//! peer protocol itself.
 //!
-//! No test sleeps for a time and hopes: it waits for a condition, until a deadline that only a
-//! failing test meets ([`crate::support::herd::eventually`]). Where a test must show that something does *not*
-//! happen, it does something later whose effect is seen, and looks at what came before.
+//! No test sleeps and hopes: it waits for a condition, until a deadline that only a failing test
+//! reaches ([`crate::support::herd::eventually`]). A test that must show that something does *not*
+//! happen causes a later effect, waits for that, and checks what happened before it.
 //!
-//! Names of tests are promises; the texts in tables are the rows of the edge cases that a promise is
-//! made of. The rules themselves are in docs/protocol.md.
+//! Names of tests are promises; the texts in tables name the edge cases of a promise. The rules themselves
+//! are in docs/protocol.md.
 
 #![cfg(all(target_os = "linux", feature = "embedded-places"))]
 

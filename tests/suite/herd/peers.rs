@@ -1,5 +1,5 @@
-//! The peer port: who is let in, who is not, and what neighbours say to each other. The test plays
-//! a neighbour of Alford's: Aaron, whose name sorts first, so that it is Aaron who dials.
+//! The peer port: which connections it accepts and rejects, and the lines between neighbours. The test plays
+//! Aaron, a neighbour of Alford's whose name sorts first, so that Aaron dials.
 
 use crate::support::herd::{Client, NOWHERE, Setup, masked, same, show};
 use std::fs;
@@ -79,7 +79,7 @@ fn a_stranger_that_says_one_wrong_word_is_out() {
     ];
     for (case, line) in cases {
         let mut stranger = herd.stranger("Alford");
-        // What comes behind the wrong word is not heard any more.
+        // The server does not read the lines after the wrong one.
         let hello = herd.hello("Aaron");
         stranger.send(format!("{line}\n{hello}\n{at}\n"));
         same(&stranger.rest(), format!("? {line}\n").as_bytes(), case);
@@ -139,7 +139,7 @@ fn hello_is_answered_by_hello_and_what_is_wanted_by_all_that_is_known() {
     same(&news(&mut neighbour), &line, "and from then on what is new");
 }
 
-/// For messages.
+/// Shows a line in messages.
 trait MapShow {
     fn map_show(&self) -> Vec<String>;
 }
@@ -169,7 +169,7 @@ fn a_neighbours_news_is_believed_and_not_told_back() {
     neighbour.send(format!("{older}\r\n{at}\n  AT  Parker -0.000000001 owl {NOWHERE} 7 \n"));
     herd.settle(&["Alford"], "owl", format!("AT Parker -0.000000001 owl {NOWHERE} 7").as_bytes());
     herd.settle(&["Alford"], "kiwi", at.as_bytes());
-    // An IAMAT that is not newer is answered, and is no news either.
+    // An IAMAT that is not newer is answered, but is no news.
     let mut client = herd.client("Alford");
     client.ask(format!("IAMAT kiwi {NOWHERE} 1400000000.4"));
     client.ask(format!("IAMAT kiwi {NOWHERE} 1400000000.5"));
@@ -286,7 +286,7 @@ fn signs_of_life_are_given_and_expected() {
     );
     assert_eq!(herd.status("Alford")["limit_hits"]["silence_ms"], 1);
     assert!(!herd.log("Alford").contains("PING"), "without RUST_LOG=debug no PING is logged");
-    // Any line is a sign of life: whoever sends some lives longer than that.
+    // Any line is a sign of life: a neighbour that sends lines outlives the limit.
     let mut neighbour = herd.neighbour("Aaron", "Alford");
     for _ in 0..20 {
         same(&neighbour.line(), b"PING", "a tenth of a second and more");
@@ -374,7 +374,7 @@ fn servers_may_be_started_in_any_order() {
     }
 }
 
-/// Has servers reply when a neighbour has it, too.
+/// Sets `ack = "peer"`: servers reply when a neighbour has the report, too.
 fn ack_peer(folder: &Path) {
     let path = folder.join("topology.toml");
     let text = fs::read_to_string(&path).expect("it has been written");
@@ -384,7 +384,7 @@ fn ack_peer(folder: &Path) {
 #[test]
 fn with_ack_peer_a_reply_waits_for_a_neighbours_word() {
     let setup = Setup::of(&["Alford", "Bolden"], &[("Alford", "Bolden")]).prepared(ack_peer);
-    // Longer than any patience here: what is answered is answered by the word.
+    // Longer than any deadline of this test, so only an ACK can release the replies.
     let herd = setup.limit("ack_wait_ms", 60_000).start();
     herd.linked("Alford", "Bolden");
     let line = herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 1"));

@@ -1,5 +1,5 @@
-//! A plain neighbour: the Python original as a member. The test plays it. It knows AT lines that end
-//! in CR LF, and has one port for everything.
+//! A plain neighbour, such as the Python original. The test plays it: it knows AT lines that end in CR LF, and has one
+//! port for everything.
 
 use crate::support::herd::{Client, Herd, NOWHERE, Setup, same, show};
 
@@ -11,7 +11,7 @@ fn with_a_plain_one() -> Herd {
     herd
 }
 
-/// What comes next to a plain server, without its CR LF.
+/// The next line to the plain server, without its CR LF.
 fn news(link: &mut Client) -> Vec<u8> {
     let mut line = link.read_until(b"\n");
     assert!(line.ends_with(b"\r\n"), "its lines end in CR LF: {}", show(&line));
@@ -26,7 +26,8 @@ fn a_plain_neighbour_is_dialled_and_told_all_in_its_own_manner() {
     let known =
         [client.ask(format!("IAMAT k1 {NOWHERE} 1")), client.ask(format!("IAMAT k2 {NOWHERE} 1"))];
     let mut link = herd.dialled("Old");
-    // It may have been dialled before these were known: then they come as news. No HELLO, no PING.
+    // The plain server may have been dialled before these reports were made; then they arrive as news. There is no
+    // HELLO and no PING.
     let mut told = [news(&mut link), news(&mut link)];
     told.sort_unstable();
     assert!(told == known, "{:?}", told.map(|line| show(&line)));
@@ -52,7 +53,7 @@ fn a_plain_neighbours_line_is_passed_on_as_it_came() {
         let at = format!("AT Old {difference} k{number} {NOWHERE} 1400000000.5");
         old.send(format!("{at}\r\n"));
         herd.settle(&["Alford"], &format!("k{number}"), at.as_bytes());
-        // A member must take what the plain one said from its neighbour: else the herd never agrees.
+        // Another server must accept the plain server's report from its neighbour, or the tables would never be equal.
         herd.settle(&["Bolden"], &format!("k{number}"), at.as_bytes());
     }
 }
@@ -75,7 +76,7 @@ fn of_equal_stamps_a_plain_neighbours_line_does_not_count() {
     let herd = with_a_plain_one();
     let mut old = herd.stranger("Alford");
     let known = herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 1400000000.5"));
-    // The greatest line of all with this stamp: among members it would count.
+    // The greatest possible line with this stamp: from a server that is not plain it would count.
     let relabelled = format!("AT Zzz +9.5e-05 kiwi {NOWHERE} 1400000000.5");
     let next = format!("AT Old +9.5e-05 marker {NOWHERE} 1");
     old.send(format!("{relabelled}\r\n{next}\r\n"));
@@ -113,7 +114,7 @@ fn an_anonymous_connection_says_at_and_nothing_else() {
 
 #[test]
 fn where_no_plain_neighbour_is_configured_an_anonymous_connection_is_refused() {
-    // Bolden's neighbours are all members, though the herd has a plain one.
+    // None of Bolden's neighbours is plain, though the herd has a plain server.
     let herd = with_a_plain_one();
     let mut stranger = herd.stranger("Bolden");
     let at = format!("AT Old +0.000000001 kiwi {NOWHERE} 1");

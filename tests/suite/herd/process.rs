@@ -1,4 +1,4 @@
-//! The server as a process: its log, its end, its one thread, its processor time, its descriptors.
+//! The server as a process: its log, its shutdown, its one thread, its processor time, its descriptors.
 
 use crate::support::herd::{Client, NOWHERE, Setup, eventually, holds, iamat, masked, same, show};
 use rustix::process::Signal;
@@ -94,7 +94,7 @@ fn a_terminated_server_closes_idle_clients_and_its_ports_and_exits_with_0() {
         same(&idle.rest(), b"", "idle clients are closed, not reset");
         same(&half.rest_and_end().0, b"", "who has said half a line has no reply to wait for");
         herd.closed(name);
-        // Far sooner than drain_ms: nothing is waited for.
+        // Far sooner than drain_ms, because nothing has to be drained.
         let status = eventually("it ends", || herd.process_mut(name).ended().ok_or("it runs"));
         assert_eq!(status.code(), Some(0));
     }
@@ -102,12 +102,12 @@ fn a_terminated_server_closes_idle_clients_and_its_ports_and_exits_with_0() {
 
 #[test]
 fn a_terminated_server_sends_what_it_has_answered() {
-    // However long that takes, and however much the client has still said.
+    // However long that takes, and however many commands the client has still sent.
     let setup = Setup::alone().limit("drain_ms", 60_000);
     let setup = setup.limit("linger_ms", 60_000).limit("linger_bytes", 1 << 30);
     let mut herd = setup.start();
     let mut client = herd.narrow_client("Alford");
-    // Much is answered, more than the kernel takes of it; and much is not yet read.
+    // Many commands are answered, with more replies than the kernel takes; and many are not read yet.
     herd.hold_up("Alford", &mut client, |n| iamat("kiwi", "+0+0", &n.to_string()));
     herd.process("Alford").signal(Signal::TERM);
     herd.closed("Alford");
@@ -146,7 +146,7 @@ fn a_terminated_server_gives_places_that_were_asked_for() {
 
 #[test]
 fn a_terminated_server_waits_no_longer_than_drain_ms() {
-    // Nothing else ends a connection that does not take what was written.
+    // Only drain_ms ends a connection whose client does not read its replies.
     let setup = Setup::alone().limit("drain_ms", 300);
     let mut herd = setup.limit("close_ms", 600_000).limit("linger_ms", 60_000).start();
     let mut client = herd.narrow_client("Alford");
@@ -198,7 +198,7 @@ fn an_idle_herd_uses_no_processor_time() {
     herd.catch_up("Parker");
     let names = ["Alford", "Bolden", "Hamilton", "Parker", "Welsh"];
     let ticks = || names.map(|name| herd.process(name).ticks());
-    // The last lines of the log are written, and whoever dialled in vain has met by now.
+    // Waits until the last log lines are written and all servers are linked.
     let mut before = ticks();
     eventually("nothing is left to do", || {
         thread::park_timeout(Duration::from_millis(200));
@@ -206,13 +206,13 @@ fn an_idle_herd_uses_no_processor_time() {
         let quiet = std::mem::replace(&mut before, now) == now;
         holds(quiet)
     });
-    // Not a wait for anything: the time in which nothing is to happen.
+    // The time in which nothing must happen.
     let end = Instant::now() + Duration::from_secs(1);
     while let Some(left) = end.checked_duration_since(Instant::now()) {
         thread::park_timeout(left);
     }
     let used: Vec<u64> = ticks().iter().zip(before).map(|(now, before)| now - before).collect();
-    // One tick is what the kernel may charge whoever happens to run.
+    // The kernel may charge one tick to any process that happens to run.
     assert!(used.iter().all(|&ticks| ticks <= 1), "ticks of 10 ms in a second: {used:?}");
 }
 
@@ -223,7 +223,7 @@ fn without_descriptors_clients_are_turned_away_and_the_processor_rests() {
     let mut first = herd.client("Alford");
     same(&first.ask("x"), b"? x", "the first is served");
     let mut clients: Vec<Client> = (0..200).map(|_| herd.client("Alford")).collect();
-    // Each is let in and answers, or is closed; none is left hanging.
+    // Each client is accepted and answered, or closed; none is left waiting.
     let mut served: Vec<Client> = Vec::new();
     for mut client in clients.drain(..) {
         client.try_send("x\n");
@@ -235,7 +235,7 @@ fn without_descriptors_clients_are_turned_away_and_the_processor_rests() {
     let line = herd.logged("Alford", &["limit", "turned away"]);
     assert!(line.contains("connections"), "the log names limit and key: {line}");
 
-    same(&first.ask("y"), b"? y", "who was in is served all the time");
+    same(&first.ask("y"), b"? y", "a connected client is served all the time");
     let before = server.ticks();
     let end = Instant::now() + Duration::from_millis(500);
     while let Some(left) = end.checked_duration_since(Instant::now()) {

@@ -1,5 +1,5 @@
-//! Servers that are replaced while they are used: in good order one after the other, or one that all others
-//! and many clients hang on. The long forms are plays of examples/chaos (docs/chaos.md).
+//! Servers that are restarted under use: one after the other with SIGTERM, or a hub on which all other servers and many
+//! clients depend. The long forms are plays of examples/chaos (docs/chaos.md).
 
 use crate::support::herd::{Client, FIVE, NOWHERE, Setup, eventually, holds, masked, same};
 use rustix::process::Signal;
@@ -17,7 +17,7 @@ fn a_rolling_restart_under_load_loses_no_acknowledged_report_and_resets_nobody()
             let commands: String =
                 (0..REPORTS).map(|n| format!("IAMAT {name}-{round}-{n} {NOWHERE} {n}\n")).collect();
             client.send(commands);
-            // At least one has been answered; how many more, chance decides.
+            // At least one command has been answered; the number of others is random.
             let first = client.line();
             herd.process(name).signal(Signal::TERM);
             let (rest, end) = client.rest_and_end();
@@ -56,7 +56,7 @@ fn a_server_killed_ten_times_in_a_row_is_linked_again_each_time_at_once() {
         herd.restart("Alford");
         herd.settle(&["Alford", "Bolden"], "kiwi", &line);
     }
-    // The kernel has told Bolden of each loss, so nothing was replaced, and nobody warned or rejected.
+    // The kernel has reported each loss to Bolden, so no link was replaced, and nothing was warned of or rejected.
     let log = herd.log("Bolden");
     assert!(!log.contains("claim one name") && !log.contains("rejected"), "{log}");
 }
@@ -80,7 +80,7 @@ fn a_dialled_server_killed_ten_times_in_a_row_is_linked_again_and_warned_of_once
 
 #[test]
 fn two_servers_that_claim_one_name_are_warned_of_once_and_the_link_stays() {
-    // So long that the second five cannot come after it.
+    // So long that no attempt of this test comes after the pause.
     let setup = Setup::alone().played("Aaron", "Alford").limit("retry_max_ms", 3_600_000);
     let herd = setup.limit("retry_first_ms", 60_000).start();
     let mut links: Vec<Client> = (0..6).map(|_| herd.neighbour("Aaron", "Alford")).collect();
@@ -93,7 +93,7 @@ fn two_servers_that_claim_one_name_are_warned_of_once_and_the_link_stays() {
         same(&rejected.ask(&hello), format!("? {hello}").as_bytes(), "rejected");
         assert!(rejected.is_ended());
     }
-    // The last of the six is the link: what it says counts.
+    // The last of the six is the link: its lines count.
     let line = format!("AT Aaron +0.5 kiwi {NOWHERE} 1");
     links[5].send(format!("{line}\n"));
     eventually("it is known", || herd.report("Alford", "kiwi").ok_or("not yet"));
@@ -116,7 +116,7 @@ fn two_servers_that_claim_one_name_are_warned_of_once_and_the_link_stays() {
 #[test]
 fn a_hub_that_was_killed_has_all_its_neighbours_and_clients_back() {
     const CLIENTS: usize = 200;
-    // It sorts last, so that all others dial it.
+    // The hub's name sorts last, so that all others dial it.
     const HUB: &str = "Zenith";
     let leaves = ["L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8"];
     let names: Vec<&str> = leaves.into_iter().chain([HUB]).collect();
@@ -128,7 +128,7 @@ fn a_hub_that_was_killed_has_all_its_neighbours_and_clients_back() {
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| herd.client(HUB)).collect();
     herd.kill(HUB);
     assert!(clients.iter_mut().all(Client::is_ended), "a dead server's clients hear of it");
-    // What is told meanwhile stays where it was told.
+    // Reports to the leaves stay there while the hub is down.
     let lines = leaves.map(|leaf| herd.client(leaf).ask(format!("IAMAT of{leaf} {NOWHERE} 1")));
 
     herd.restart(HUB);

@@ -1,8 +1,7 @@
-//! WHATSAT: which operands are good, and the form of the reply.
+//! WHATSAT: which operands are valid, and the form of the reply.
 //!
-//! The text of each row names the case that it decides. The cases of what
-//! becomes of a reply when Google fails need a source that can fail; they are tested where the
-//! source can be exchanged, in src/herd.
+//! The text of each row names its case. The replies when Google fails need a source that can fail; `suite/places/`
+//! tests them.
 
 use crate::support::herd::{Setup, iamat, same, show};
 
