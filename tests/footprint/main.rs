@@ -1,8 +1,8 @@
-//! What a server holds in memory, by the allocator's own count: bytes that were asked for and not given
-//! back. What the kernel reports is whole pages, and depends on what lay where before; this does not.
+//! The memory of a server by the allocator's own count: bytes that were allocated and not freed. The kernel counts whole
+//! pages, which depend on earlier allocations; this count does not.
 //!
-//! A server in a network in memory is weighed by dropping it: what its reactor then gives back is what it
-//! held. So nothing that the test keeps for itself counts.
+//! To measure a server in a network in memory, the test drops it: the bytes that are freed then are those that the
+//! server held. So the test's own memory does not count.
 
 #![cfg(target_os = "linux")]
 
@@ -27,22 +27,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[global_allocator]
 static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 
-/// Bytes of the heap are those of all threads: one test at a time.
+/// Ensures that one test runs at a time, because the count of the heap covers all threads.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the wall clocks show: all the time, so that lines are of the same length all the time.
+/// The time on the wall clocks, which are stopped, so that lines do not change their length.
 const NOON: UnixNanos = UnixNanos(1_479_500_000_000_000_000);
 
-/// What a server may hold when all is quiet.
+/// Maximum memory of a server when nothing is under way.
 const SERVER_BYTES_MAX: usize = 832 << 10;
 
-/// Clients that are ever told of.
+/// The number of clients that are reported.
 const CLIENTS: usize = 50;
 
-/// Answers one question of three at once, and the others never.
+/// A source that answers one question of three at once, and the others never.
 #[derive(Debug, Default)]
 struct Moody(usize);
 
@@ -63,7 +63,7 @@ impl Source for Moody {
     }
 }
 
-/// Alford and its neighbour, and what has been done to them.
+/// Alford and its neighbour, and the load on them.
 struct Life {
     cluster: Cluster,
     round: usize,
@@ -85,7 +85,7 @@ impl Life {
         Life { cluster, round: 0 }
     }
 
-    /// `count` reports, each of the next client; what is newest differs by its stamp alone.
+    /// `count` reports, each of the next client. The reports of a client differ in their stamps only.
     fn reports(&self, count: usize) -> String {
         let line = |number: usize| {
             let (client, second) = (number % CLIENTS, 1_479_400_000 + self.round);
@@ -94,7 +94,7 @@ impl Life {
         (0..count).map(|number| line(number + 1)).collect()
     }
 
-    /// A client comes, does what clients do, and goes.
+    /// Connects a client, has it send commands of all kinds, and disconnects it.
     fn one_round(&mut self) {
         self.round += 1;
         let client = self.cluster.client("Alford");
@@ -109,7 +109,7 @@ impl Life {
             self.backlog(client);
         }
         if self.round.is_multiple_of(50) {
-            // Longer than silence_ms: given up, dialled again, compared.
+            // Longer than silence_ms: the link is closed, dialled again, and the tables are compared.
             self.cluster.cut("Alford", "Bolden");
             self.cluster.run_for(20 * SECOND);
             self.cluster.heal("Alford", "Bolden");
@@ -117,14 +117,14 @@ impl Life {
         match self.round % 3 {
             0 => self.cluster.abort(client),
             1 => self.cluster.end(client),
-            // The line is never ended, and the client is closed for it.
+            // The line never ends, so the server closes the client.
             _ => self.cluster.send(client, "IAMAT "),
         }
         self.cluster.run_for(3 * SECOND);
         self.cluster.forget_lines();
     }
 
-    /// More than the neighbour takes, and more than the client reads.
+    /// Sends more than the neighbour takes, and more than the client reads.
     fn backlog(&mut self, client: TalkId) {
         self.cluster.freeze("Bolden");
         self.cluster.listen_to(client, false);
@@ -135,14 +135,14 @@ impl Life {
         self.cluster.run_for(SECOND);
     }
 
-    /// The bytes that Alford holds when everybody has gone home.
+    /// The bytes that Alford holds when all clients have disconnected.
     fn weigh(mut self) -> usize {
         self.cluster.run_for(120 * SECOND);
         let (known, told) = (self.cluster.knows("Alford"), self.cluster.knows("Bolden"));
         assert!(known.len() == CLIENTS && known == told, "the rounds did what they should");
         drop((known, told));
         let before = HEAP.allocated();
-        // Its disk is none of its memory.
+        // The disk does not count as the server's memory.
         let _disk = self.cluster.crash("Alford");
         before - HEAP.allocated()
     }
@@ -159,12 +159,12 @@ fn a_server_holds_after_two_thousand_rounds_what_it_held_after_one_thousand() {
         });
         println!("journal {has_journal}: {few} bytes after 1,000 rounds, {many} after 2,000");
         assert_eq!(few, many);
-        // The sums are 514 KiB of it, the one read buffer 64 KiB.
+        // Of these the digests are 514 KiB, and the one read buffer is 64 KiB.
         assert!(many <= SERVER_BYTES_MAX, "{many} bytes");
     }
 }
 
-/// Alford, alone, on the kernel's loopback.
+/// Starts Alford alone, on the kernel's loopback.
 fn on_the_kernel() -> (Reactor<MioIo, Member>, SocketAddr) {
     let text = topology("Alford", "");
     let topology = Topology::parse(&text, Path::new("topology.toml")).expect("a topology");
@@ -181,8 +181,8 @@ fn on_the_kernel() -> (Reactor<MioIo, Member>, SocketAddr) {
 #[test]
 fn an_idle_client_connection_takes_at_most_200_bytes() {
     let _alone = alone();
-    // Powers of two, at which what doubles is full: the halves that wait for more are not counted, nor
-    // would the kernel count them, as nobody has touched them.
+    // Powers of two, at which vectors that double are full. So unused capacity is not counted; the kernel would not
+    // count it either, because it is not touched.
     const FEW: usize = 128;
     const MANY: usize = 256;
     let (mut reactor, address) = on_the_kernel();

@@ -1,9 +1,10 @@
-//! Tests that change what a whole process shares (its logger, its environment, its limits).
+//! Runs tests that change the state of the whole process (its logger, its environment, its limits) in a process of
+//! their own.
 
 use std::env;
 use std::process::{Command, Stdio};
 
-/// Set in the process that one test has to itself.
+/// The environment variable that marks a process with a single test.
 const ALONE: &str = "HERD_TEST_ALONE";
 
 /// Whether this process runs the test `name` (as `--list` prints it) and no other. If not, runs it in such a process,
@@ -15,7 +16,7 @@ pub(crate) fn in_a_process_of_its_own(name: &str) -> bool {
     }
     let mut child = Command::new(env::current_exe().expect("the tests are a program"));
     child.args([name, "--exact", "--include-ignored", "--nocapture"]).stdin(Stdio::null());
-    // What the test is about is not to be changed from outside.
+    // RUST_LOG of the caller must not change the result.
     child.env(ALONE, name).env_remove("RUST_LOG");
     let ended = child.output().expect("the tests can be run again");
     let [out, err] =

@@ -1,4 +1,4 @@
-//! Certificates for tests: an authority, what it issues, and every way in which that can be wrong.
+//! Certificates for tests: an authority, the certificates that it issues, and all their possible faults.
 
 #![allow(dead_code, unreachable_pub, reason = "each that uses this uses a part of it")]
 
@@ -14,14 +14,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The years in which the networks in memory play.
+/// The years of the simulated clocks.
 pub const FROM: (i32, u8, u8) = (2016, 1, 1);
 pub const UNTIL: (i32, u8, u8) = (2017, 6, 1);
 
 pub const BOTH: [ExtendedKeyUsagePurpose; 2] =
     [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
 
-/// What a certificate is to say.
+/// The wanted content of a certificate.
 #[derive(Clone, Debug)]
 pub struct Wish {
     pub names: Vec<String>,
@@ -40,7 +40,7 @@ impl Wish {
     fn params(&self) -> CertificateParams {
         static LAST: AtomicU64 = AtomicU64::new(1);
         let mut params = CertificateParams::new(self.names.clone()).unwrap();
-        // The name that means nothing says what would be believed if it did.
+        // The CN must be ignored, so it names a good neighbour: if it were read, tests would fail.
         params.distinguished_name.push(DnType::CommonName, "Alford.places-herd");
         params.serial_number = Some(SerialNumber::from(LAST.fetch_add(1, Ordering::Relaxed)));
         params.not_before = date_time_ymd(self.from.0, self.from.1, self.from.2);
@@ -62,7 +62,7 @@ impl Issued {
         Issued { certificate, key, serial: params.serial_number.clone().unwrap() }
     }
 
-    /// By nobody but itself.
+    /// Makes a certificate that is signed with its own key.
     pub fn self_signed(wish: &Wish) -> Issued {
         let (params, key) = (wish.params(), KeyPair::generate().unwrap());
         Issued::new(&params, params.self_signed(&key).unwrap(), key)
@@ -76,7 +76,7 @@ impl Issued {
         PrivatePkcs8KeyDer::from(self.key.serialize_der()).into()
     }
 
-    /// As the files of the server `name`.
+    /// Writes the files of the server `name`.
     pub fn write(&self, folder: &Path, name: &str) {
         fs::write(folder.join(format!("{name}.pem")), self.certificate.pem()).unwrap();
         let key = folder.join(format!("{name}.key"));
@@ -107,22 +107,22 @@ impl Authority {
         Issued::new(&params, self.sign(&params, &key), key)
     }
 
-    /// A certificate that says what `params` do, of the owner of `key`.
+    /// Issues a certificate with the content `params` for `key`.
     pub fn sign(&self, params: &CertificateParams, key: &KeyPair) -> rcgen::Certificate {
         params.signed_by(key, &self.issuer).unwrap()
     }
 
-    /// As `ca.pem`.
+    /// Writes the authority's certificate as `ca.pem`.
     pub fn write(&self, folder: &Path) {
         self.write_pem(&folder.join("ca.pem")).unwrap();
     }
 
-    /// Its own certificate, for those who are to trust it.
+    /// Writes the authority's certificate to `path`, for peers that trust it.
     pub fn write_pem(&self, path: &Path) -> io::Result<()> {
         fs::write(path, &self.pem)
     }
 
-    /// These are revoked, and no others: as `revoked.crl`.
+    /// Writes `revoked.crl` with exactly these revoked certificates.
     pub fn revoke(&self, folder: &Path, serials: &[&SerialNumber]) {
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: (*serial).clone(),
@@ -143,13 +143,13 @@ impl Authority {
     }
 }
 
-/// An empty folder of its own, gone when this is.
+/// A new empty folder, which is removed when this is dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new(test: &str) -> Folder {
         let name = format!("certs-{}-{test}", std::process::id());
-        // An example has no such folder, and needs none.
+        // Cargo sets this folder for tests only; an example does not need it.
         let folder =
             option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
         let path = folder.join(name);
@@ -169,7 +169,7 @@ impl Drop for Folder {
     }
 }
 
-/// An authority, and a folder with good certificates of all these servers.
+/// Makes an authority, and a folder with good certificates of the servers `names`.
 pub fn good(test: &str, names: &[&str]) -> (Folder, Authority) {
     let (folder, authority) = (Folder::new(test), Authority::new("the herd's"));
     authority.write(folder.path());

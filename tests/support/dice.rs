@@ -1,11 +1,11 @@
-//! Small numbers out of a seed, the same ones each time.
+//! Random numbers from a seed, so that they are the same in each run.
 
 #![allow(dead_code, reason = "each that uses this uses a part of it")]
 
 use herd_reactor::SplitMix64;
 use std::ops::RangeInclusive;
 
-/// The reactor's random generator, and what tests make of its bits.
+/// The reactor's random generator, with the choices that tests need.
 #[derive(Debug)]
 pub(crate) struct Dice(SplitMix64);
 
@@ -27,7 +27,7 @@ impl Dice {
         (0..count).map(|_| self.bits() as u8).collect()
     }
 
-    /// One of `range`, evenly.
+    /// A number within `range`, uniformly distributed.
     pub(crate) fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
         range.start() + self.bits() % (range.end() - range.start() + 1)
     }
@@ -37,7 +37,7 @@ impl Dice {
         self.bits() as usize % sides
     }
 
-    /// True in so many of a hundred cases.
+    /// True in `percent` of a hundred cases.
     pub(crate) fn percent(&mut self, percent: u64) -> bool {
         self.bits() % 100 < percent
     }

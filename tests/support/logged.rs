@@ -1,9 +1,9 @@
-//! What a test's thread logs. A process has one logger, and its tests run in many threads.
+//! Captures the log lines of a test's thread. A process has one logger, and its tests run in many threads.
 
 use log::{Level, LevelFilter, Log, Metadata, Record, set_logger, set_max_level};
 use std::cell::{Cell, RefCell};
 
-/// While one of these lives, what its thread logs is kept.
+/// Keeps the log lines of its thread, as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Logged(());
 
@@ -13,16 +13,16 @@ thread_local! {
 }
 
 impl Logged {
-    /// From now on, on this thread.
+    /// Starts to keep the log lines of this thread.
     pub(crate) fn here() -> Logged {
-        // Only the first test of the process installs it.
+        // Only the first test of the process installs the logger.
         let _ = set_logger(&Logger);
         set_max_level(LevelFilter::Trace);
         ALIVE.set(ALIVE.get() + 1);
         Logged(())
     }
 
-    /// All lines that matter more than `level`.
+    /// All lines more severe than `level`.
     pub(crate) fn above(&self, level: Level) -> Vec<String> {
         LINES.with_borrow(|lines| {
             let above = lines.iter().filter(|(its, _)| *its < level);
@@ -30,13 +30,13 @@ impl Logged {
         })
     }
 
-    /// All lines since the last call, each behind its level.
+    /// All lines since the last call, each after its level.
     pub(crate) fn take(&self) -> Vec<String> {
         let lines = LINES.take().into_iter();
         lines.map(|(level, line)| format!("{level} {line}")).collect()
     }
 
-    /// All lines, each with its end.
+    /// All lines, each with its line end.
     pub(crate) fn text(&self) -> String {
         LINES.with_borrow(|lines| lines.iter().map(|(_, line)| format!("{line}\n")).collect())
     }
@@ -55,7 +55,7 @@ struct Logger;
 
 impl Log for Logger {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
-        // A thread that ends may log when its variables are gone.
+        // A thread that ends may log after its thread-locals are gone.
         ALIVE.try_with(|alive| alive.get() > 0).unwrap_or(false)
     }
 

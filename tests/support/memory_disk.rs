@@ -1,12 +1,11 @@
-//! A disk in memory: it forgets in a crash what was not synced, and fails when it is told to.
+//! A disk in memory: in a crash it loses unsynced data, and it fails as a test demands.
 //!
-//! What a crash leaves is the worst that a disk may leave and still be called one: of what was
-//! appended since the last sync a beginning, its end perhaps garbled; of the names that were given
-//! and taken since the folder was last synced the first few. Bytes whose sync failed are lost even if
-//! a later sync of the same file succeeds, as on Linux, where the kernel forgets that they
-//! were to be written.
+//! A crash leaves the worst state that a working disk may leave: of the bytes that were appended since the last
+//! sync it keeps a first part, whose end may be garbled; of the names that were created and removed since the last
+//! sync of the folder it keeps the first few. Bytes whose sync failed are lost even if a later sync of the same
+//! file succeeds, as on Linux, where the kernel then forgets that it had to write them.
 //!
-//! All chance comes from one seed, so that a run can be told by it.
+//! All random choices come from one seed, which therefore identifies a run.
 
 #![allow(dead_code, unreachable_pub, reason = "each that uses this uses a part of it")]
 
@@ -20,43 +19,43 @@ use std::ops::{Range, RangeInclusive};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A crash garbles at most so many of the bytes that it leaves unsynced: a sector.
+/// Maximum bytes that a crash garbles at the end of the unsynced bytes that it keeps: a sector.
 const SECTOR_BYTES: u64 = 512;
 
-/// What is wrong with a [`MemoryDisk`]. Nothing, by default.
+/// The faults of a [`MemoryDisk`]. None, by default.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DiskFaults {
-    /// So many bytes fit on it, all files together; then writes give ENOSPC.
+    /// The size of the disk, for all files together; beyond it writes return ENOSPC.
     pub room_bytes: Option<u64>,
     /// The probability that a write takes only a part.
     pub short_writes: f64,
     /// The probability that a write fails with EIO.
     pub write_errors: f64,
-    /// The probability that a sync fails with EIO, and what it was to sync is lost.
+    /// The probability that a sync fails with EIO and loses the bytes to be synced.
     pub sync_errors: f64,
-    /// A sync says that it has been done, and has not: what it was to sync may be lost in a crash.
+    /// Syncs return success without syncing: a crash may lose the bytes.
     pub syncs_lie: bool,
-    /// Renaming gives EIO, and the file keeps its name.
+    /// Renaming returns EIO, and the file keeps its name.
     pub renames_fail: bool,
-    /// Removing gives EIO, and the file stays.
+    /// Removing returns EIO, and the file stays.
     pub removals_fail: bool,
-    /// Syncing the folder gives EIO, and its names are as unsynced as before.
+    /// Syncing the folder returns EIO, and its names stay unsynced.
     pub folder_syncs_fail: bool,
-    /// The power goes off after so many calls: all later ones fail, until [`MemoryDisk::crash`].
+    /// The power fails after this number of calls: all later calls fail, until [`MemoryDisk::crash`].
     pub calls_left: Option<u64>,
 }
 
-/// A folder on a disk in memory. See the head of its file.
+/// A folder on a disk in memory. The head comment of this file describes the disk.
 #[derive(Debug)]
 pub struct MemoryDisk {
-    /// What is wrong with it from now on.
+    /// The present faults; a test may change them.
     pub faults: DiskFaults,
-    /// How long a sync takes.
+    /// The duration of a sync.
     pub sync_time: RangeInclusive<Duration>,
     chance: SplitMix64,
     files: Vec<MemoryFile>,
     names: BTreeMap<String, usize>,
-    /// The names that are on the disk, and what has been done to them since.
+    /// The names as they are on the disk; `unsynced` has the changes since.
     names_synced: BTreeMap<String, usize>,
     unsynced: Vec<Naming>,
     locked: bool,
@@ -66,11 +65,11 @@ pub struct MemoryDisk {
 #[derive(Debug, Default)]
 struct MemoryFile {
     bytes: Vec<u8>,
-    /// So many of its first bytes are on the disk,
+    /// The number of its first bytes that are on the disk.
     synced: usize,
-    /// and behind them what was cut off since.
+    /// The bytes after those that are on the disk, too, but were cut off since.
     cut_off: Vec<u8>,
-    /// What a failed sync has lost.
+    /// The ranges that failed syncs have lost.
     lost: Vec<Range<usize>>,
 }
 
@@ -82,7 +81,7 @@ enum Naming {
 }
 
 impl MemoryDisk {
-    /// An empty folder. `seed`: where all chance comes from.
+    /// Creates an empty folder. All random choices come from `seed`.
     pub fn new(seed: u64) -> MemoryDisk {
         MemoryDisk {
             faults: DiskFaults::default(),
@@ -97,8 +96,8 @@ impl MemoryDisk {
         }
     }
 
-    /// The power goes off and on again: what was not synced is lost or torn, and nobody has the lock.
-    /// What is wrong with the disk stays, but for the power.
+    /// Turns the power off and on again: unsynced data is lost or torn, and the lock is free. All faults remain,
+    /// except for a power failure.
     pub fn crash(&mut self) {
         let done = self.roll(self.unsynced.len() as u64 + 1) as usize;
         let mut names = std::mem::take(&mut self.names_synced);
@@ -113,22 +112,22 @@ impl MemoryDisk {
         self.faults.calls_left = None;
     }
 
-    /// Ends the process and not the machine: nothing is lost, and nobody has the lock.
+    /// Ends the process but not the machine: nothing is lost, and the lock is free.
     pub fn release(&mut self) {
         self.locked = false;
     }
 
-    /// How many calls there were.
+    /// The number of calls so far.
     pub fn calls(&self) -> u64 {
         self.calls
     }
 
-    /// Bytes of all files.
+    /// The size of all files, in bytes.
     pub fn size(&self) -> u64 {
         self.names.values().map(|&number| self.files[number].bytes.len() as u64).sum()
     }
 
-    /// What is in the file `name`, if there is one; for tests that look, or damage it.
+    /// The bytes of the file `name`, if it exists; for tests that read or damage them.
     pub fn bytes(&mut self, name: &str) -> Option<&mut Vec<u8>> {
         let number = *self.names.get(name)?;
         Some(&mut self.files[number].bytes)
@@ -173,7 +172,7 @@ impl MemoryDisk {
             && (self.chance.next_u64() >> 11) as f64 / ((1u64 << 53) as f64) < probability
     }
 
-    /// Every call begins here: is there power?
+    /// Counts a call, and fails it if the power is off.
     fn call(&mut self) -> io::Result<()> {
         self.calls += 1;
         match &mut self.faults.calls_left {
@@ -300,7 +299,7 @@ impl Disk for MemoryDisk {
             (file.synced, file.cut_off) = (size, cut_off);
         }
         file.bytes.truncate(size);
-        // What is written there next is new to the kernel, and has not been lost.
+        // Bytes that are written there next are new to the kernel, so they are not lost yet.
         file.lost.retain_mut(|lost| {
             lost.end = lost.end.min(size);
             lost.start < lost.end
@@ -340,8 +339,7 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
-    /// Without power, too: it asks the memory of the operating system. So it is none of the calls that
-    /// are counted.
+    /// Works without power, because it reads the memory of the operating system. So it is not counted as a call.
     fn find(&mut self, name: &str) -> io::Result<()> {
         self.number(name).map(drop)
     }
@@ -353,7 +351,7 @@ impl Disk for MemoryDisk {
     }
 }
 
-/// A disk that outlives its journal, and can be looked at meanwhile.
+/// A disk that outlives its journal, and that a test can inspect meanwhile.
 #[derive(Clone, Debug)]
 pub struct SharedDisk(Rc<RefCell<MemoryDisk>>);
 
@@ -363,12 +361,12 @@ impl SharedDisk {
         SharedDisk(Rc::new(RefCell::new(disk)))
     }
 
-    /// The disk as it is now. Not to be held while the journal is used.
+    /// Borrows the disk. Drop the borrow before the journal is used.
     pub fn look(&self) -> RefMut<'_, MemoryDisk> {
         self.0.borrow_mut()
     }
 
-    /// Takes the disk out, as a dead process leaves it.
+    /// Takes the disk out, in the state in which a dead process leaves it.
     pub fn take(&self) -> MemoryDisk {
         self.0.replace(MemoryDisk::new(0))
     }

@@ -1,4 +1,4 @@
-//! What suites have in common. A test that needs a part of it names it: `use crate::support::cluster::Cluster;`.
+//! Code that suites share. A test imports the part that it needs: `use crate::support::cluster::Cluster;`.
 
 pub(crate) mod alone;
 pub(crate) mod cluster;
@@ -12,12 +12,12 @@ pub(crate) mod process;
 
 pub(crate) use fake_google::certs;
 
-/// Says that a test is skipped because the machine lacks something; with `HERD_REQUIRE_ALL=1`, as in CI, that is a
-/// failure. Returns `None`, so that a constructor can return it.
+/// Prints that a test is skipped because the machine lacks something; with `HERD_REQUIRE_ALL=1`, as in CI, the test
+/// fails instead. Returns `None`, so that a constructor can return it.
 pub(crate) fn skipped<T>(missing: &str) -> Option<T> {
     use std::io::Write;
     assert!(std::env::var("HERD_REQUIRE_ALL").as_deref() != Ok("1"), "{missing}");
-    // Not by a macro: what those print is shown only when a test fails.
+    // Not with a print macro: the test harness shows their output only when a test fails.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {missing}");
     None
 }

@@ -1,7 +1,7 @@
-//! Ports that refuse for certain, and ports that are free again.
+//! Ports that certainly refuse connections, and ports that are free again.
 //!
-//! A listener that was closed lives on for an instant in each process that is being started just now, between its fork
-//! and its exec, and takes connections, which are reset then. And a port that was given up may become another test's.
+//! A closed listener lives on for an instant in each process that is just being started, between its fork and its exec,
+//! and accepts connections, which are then reset. And another test may take a port that was released.
 
 #![allow(dead_code, unreachable_pub, reason = "each that uses this uses a part of it")]
 
@@ -10,10 +10,10 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a listener may live on.
+/// Maximum time that a closed listener lives on.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A TCP port of loopback that refuses each connection while this lives: it is taken, and nobody listens.
+/// A TCP port of loopback that refuses each connection while this lives: it is bound, but not listening.
 #[derive(Debug)]
 pub struct RefusingPort(Socket);
 
@@ -30,7 +30,7 @@ impl RefusingPort {
     }
 }
 
-/// A UDP port of loopback at which the kernel answers that nobody is there: its socket hears itself alone.
+/// A UDP port of loopback at which the kernel answers that the port is unreachable: its socket is connected to itself.
 #[derive(Debug)]
 pub struct RefusingUdpPort(UdpSocket);
 
@@ -46,14 +46,14 @@ impl RefusingUdpPort {
     }
 }
 
-/// Comes back when no process listens at `address`, where one of ours has listened.
+/// Waits until no process listens at `address`, where one of ours has listened.
 #[track_caller]
 pub fn wait_until_free(address: SocketAddr) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
         let socket = socket.expect("a descriptor is free");
-        // Beside connections that have ended it may be bound, beside a listener not.
+        // With this option, ended connections at the address do not prevent the bind, but a listener does.
         socket.set_reuse_address(true).expect("a socket can be made so");
         match socket.bind(&address.into()) {
             Ok(()) => return,

@@ -44,7 +44,10 @@ fn deaf_for(seconds: u64, clients: usize) {
     cluster.run_for(SECOND);
     told += cluster.hear(client).lines().count();
     assert_eq!(told as u64, seconds * clients as u64, "each report was answered");
-    assert!(cluster.linked(ALFORD).contains("Aaron"), "who is only behind is not cut");
+    assert!(
+        cluster.linked(ALFORD).contains("Aaron"),
+        "a neighbour that is only behind stays linked"
+    );
     assert!(pending <= FLOOD_BUFFER_BYTES + LINE_BYTES, "{pending} bytes wait");
     assert!(backlog <= clients, "{backlog} clients of {clients} are in the backlog");
 

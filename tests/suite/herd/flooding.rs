@@ -24,7 +24,7 @@ fn a_report_to_any_server_reaches_all_five_byte_for_byte() {
             same(
                 &nearby.line,
                 &at,
-                "who is named in a relayed AT: the origin, everywhere; diff: the original",
+                "server and difference in a relayed AT: the origin's, everywhere",
             );
             assert_eq!(nearby.json["status"], "OK");
             assert!((1..=5).contains(&nearby.results().len()), "at most `bound` places");

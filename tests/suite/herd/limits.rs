@@ -112,7 +112,7 @@ fn an_unfinished_line_is_given_its_time_and_no_more() {
     eventually("bytes that trickle in do not prolong it", || holds(!trickling.try_send("x")));
     let (reply, _) = slow.rest_and_end();
     same(&reply, b"", "closed without a reply");
-    same(&idle.ask("x"), b"? x", "who has begun no line may wait for ever");
+    same(&idle.ask("x"), b"? x", "a client that has begun no line may wait for ever");
     assert_eq!(herd.report("Alford", "kiwi"), None, "half a command is none");
     herd.logged(
         "Alford",
@@ -224,7 +224,7 @@ fn who_asks_for_the_status_has_limits_too_and_the_log_names_them() {
         asker.write_all(b"x\n").ok()?;
         let mut reply = [0; 4];
         asker.read_exact(&mut reply).ok()?;
-        same(&reply, b"? x\n", "who is let in is answered");
+        same(&reply, b"? x\n", "an accepted connection is answered");
         Some(())
     });
     assert_eq!(served.count(), ASKERS_MAX);
@@ -347,7 +347,7 @@ fn above_connections_clients_are_turned_away_and_neighbours_are_not() {
         Err(clients.len())
     });
     herd.neighbour("Aaron", "Alford");
-    same(&clients[0].ask("y"), b"? y", "those who are in are served");
+    same(&clients[0].ask("y"), b"? y", "connected clients are served");
     herd.logged("Alford", &["limit", "connections = 10"]);
     clients.clear();
     eventually("there is room again", || {

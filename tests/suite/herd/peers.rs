@@ -302,7 +302,11 @@ fn a_neighbour_whose_name_sorts_after_is_dialled_again_and_again() {
     let kiwi = herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 1"));
     for round in 0..4 {
         let mut link = herd.dialled("Zoe");
-        assert_eq!(show(&link.line()), herd.hello("Alford"), "who dials says HELLO first");
+        assert_eq!(
+            show(&link.line()),
+            herd.hello("Alford"),
+            "the dialling server says HELLO first"
+        );
         if round == 1 {
             link.send("HELLO Zoe another-herd 1\n");
             same(&link.rest(), b"? HELLO Zoe another-herd 1\n", "another herd is refused");

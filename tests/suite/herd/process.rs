@@ -92,7 +92,7 @@ fn a_terminated_server_closes_idle_clients_and_its_ports_and_exits_with_0() {
         half.send("IAMAT kiwi +34-118 14");
         herd.process(name).signal(signal);
         same(&idle.rest(), b"", "idle clients are closed, not reset");
-        same(&half.rest_and_end().0, b"", "who has said half a line has no reply to wait for");
+        same(&half.rest_and_end().0, b"", "half a line has no reply");
         herd.closed(name);
         // Far sooner than drain_ms, because nothing has to be drained.
         let status = eventually("it ends", || herd.process_mut(name).ended().ok_or("it runs"));

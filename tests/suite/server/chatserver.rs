@@ -1,11 +1,11 @@
-//! What clients are promised: one real member on a real reactor, over a network in memory.
+//! The promises to clients: one real server on a real reactor, over a network in memory.
 //!
-//! Places come from a source that answers when the test says so: each question that it is asked is
-//! handed to the test with its ticket, and `Stage::answer` answers it. Wall clocks stand still, so
-//! that the difference in an AT line is known; the monotonic ones go on.
+//! Places come from a source that answers when the test says so: it hands each question to the test with its
+//! ticket, and `Stage::answer` answers it. Wall clocks are stopped, so that the difference in an AT line is
+//! known; the monotonic clocks run.
 //!
-//! What client and server say to each other in the plain case stands in `tests/fixtures/transcripts`, and is
-//! played by `tests/suite/server/transcripts.rs`.
+//! The plain conversations between client and server are files in `tests/fixtures/transcripts`, which
+//! `tests/suite/server/transcripts.rs` plays.
 
 use crate::support::cluster::{Cluster, Ending, MS, NANO, SECOND, TalkId, topology, weathers};
 use herd_reactor::testing::MemoryOptions;
@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 const KIWI: &str = "IAMAT kiwi +34.068930-118.445127 1479413884.392014450";
 const AT_KIWI: &str = "AT Alford +0.263873386 kiwi +34.068930-118.445127 1479413884.392014450\n";
 
-/// What the wall clocks show.
+/// The time on the wall clocks.
 const NOON: UnixNanos = UnixNanos(1_479_413_884_655_887_836);
 
 const UNKNOWN_ERROR: &str = r#"{
@@ -31,10 +31,10 @@ const UNKNOWN_ERROR: &str = r#"{
 
 "#;
 
-/// One question, as the source was asked it.
+/// One question to the source: its ticket, and its radius as a text.
 type Question = (Ticket, String);
 
-/// Tells the test what it is asked, by the radius in the client's own digits; answers nothing.
+/// A source that passes its questions to the test, named by the radius in the client's digits, and answers none.
 #[derive(Debug)]
 struct Scripted(Sender<Question>);
 
@@ -50,7 +50,7 @@ impl Source for Scripted {
     }
 }
 
-/// Answers everything at once, with as much text as a full answer of Google's.
+/// A source that answers every question at once, with as much text as a full answer of Google's.
 #[derive(Debug)]
 struct Generous;
 
@@ -67,7 +67,7 @@ impl Source for Generous {
     }
 }
 
-/// The member Alford, in its cluster, and what its source was asked.
+/// The server Alford, in its cluster, and the questions to its source.
 struct Stage {
     cluster: Cluster,
     questions: Receiver<Question>,
@@ -75,12 +75,12 @@ struct Stage {
 }
 
 impl Stage {
-    /// Alford alone.
+    /// Starts Alford alone.
     fn new(options: MemoryOptions, limits: &str) -> Stage {
         Stage::among("Alford", options, limits)
     }
 
-    /// Alford, among the members of `servers`.
+    /// Starts Alford, with the other servers of the topology `servers`.
     fn among(servers: &str, options: MemoryOptions, limits: &str) -> Stage {
         let (sender, questions) = channel();
         let mut cluster = Cluster::new(options, &topology(servers, limits));
@@ -97,14 +97,14 @@ impl Stage {
         self.cluster.client("Alford")
     }
 
-    /// A client that has said where kiwi is.
+    /// A client that has reported kiwi.
     fn client_with_kiwi(&mut self) -> TalkId {
         let client = self.client();
         assert_eq!(self.cluster.say(client, KIWI), AT_KIWI);
         client
     }
 
-    /// Sends `text` and lets everything happen that follows, without listening.
+    /// Sends `text` and runs the cluster until it is quiet, without reading replies.
     fn send(&mut self, client: TalkId, text: &str) {
         self.cluster.send(client, text);
         self.cluster.settle();
@@ -116,7 +116,7 @@ impl Stage {
         self.asked.len()
     }
 
-    /// The source answers the `nth` question that it was asked, from 0.
+    /// Has the source answer its `nth` question, from 0.
     fn answer(&mut self, nth: usize) {
         assert!(nth < self.asked(), "the source was not asked that question");
         let (ticket, radius) = self.asked[nth].clone();
@@ -143,7 +143,7 @@ impl Stage {
     }
 }
 
-/// The shortest answer that can be told from others.
+/// A short answer that differs from others by `message`.
 fn failure(message: &str) -> Answer {
     Answer::Failed(SearchFailure {
         status: SearchStatus::RequestDenied,
@@ -208,7 +208,7 @@ fn replies_behind_each_of_many_questions_leave_with_it_whatever_their_sizes() {
     for weather in weathers() {
         let mut stage = Stage::new(weather, "");
         let client = stage.client_with_kiwi();
-        // Few bytes behind the first questions and many behind the last, and the other way round.
+        // Few bytes after the first questions and many after the last, and the other way round.
         for sizes in [[0, 1, 3, 30, 300], [300, 30, 3, 1, 0]] {
             let first = stage.asked();
             let behind = |nth: usize| (0..sizes[nth]).map(move |n| format!("{nth} behind {n}\n"));
@@ -216,7 +216,7 @@ fn replies_behind_each_of_many_questions_leave_with_it_whatever_their_sizes() {
             stage.send(client, &(0..sizes.len()).map(said).collect::<String>());
             for nth in 0..sizes.len() {
                 stage.answer(first + nth);
-                // While it waits, more comes behind the last.
+                // While a question waits, more replies queue up behind the last.
                 stage.send(client, "late\n");
                 let refused = behind(nth).map(|line| format!("? {line}")).collect::<String>();
                 let late = if nth + 1 == sizes.len() {
@@ -256,7 +256,7 @@ fn a_whatsat_is_answered_for_where_the_client_was_when_it_was_asked() {
     assert_eq!(stage.cluster.hear(client), format!("{}{moved}", replies(0, 1)));
 }
 
-// What holds up reading.
+// Pausing reads.
 
 #[test]
 fn the_seventeenth_whatsat_is_not_read_until_a_reply_has_left_and_lines_behind_it_wait() {
@@ -265,7 +265,7 @@ fn the_seventeenth_whatsat_is_not_read_until_a_reply_has_left_and_lines_behind_i
         let client = stage.client_with_kiwi();
         stage.send(client, &format!("{}IAMAT fig +1+1 1479413884\n", whatsats(0, 17)));
         assert_eq!(stage.asked(), 16);
-        // Answered, but its turn has not come.
+        // The question is answered, but an earlier reply still waits.
         stage.answer(5);
         assert_eq!(stage.asked(), 16);
         stage.answer(0);
@@ -288,7 +288,7 @@ fn more_than_send_buffer_bytes_of_waiting_replies_hold_up_reading() {
         let said = reports.collect::<String>();
         stage.send(client, &format!("{}{said}", whatsats(0, 1)));
         let reply = |n: usize| format!("AT Alford +0.655887836 c{n:03} +1+1 1479413884\n");
-        // The one that goes beyond the limit is the last.
+        // The command whose reply exceeds the limit is the last that is read.
         let read = 4_096 / reply(0).len() + 1;
         assert_eq!(stage.cluster.knows("Alford").len(), 1 + read);
         stage.answer(0);
@@ -298,7 +298,7 @@ fn more_than_send_buffer_bytes_of_waiting_replies_hold_up_reading() {
     }
 }
 
-/// Hands out the real protocol, and tells under which id.
+/// A factory that builds the real protocol and reports the id of its connection.
 #[derive(Debug)]
 struct Watched(ChatserverFactory, Sender<ConnId>);
 
@@ -328,7 +328,7 @@ fn a_client_that_never_reads_costs_bounded_memory_and_gets_everything_in_order_a
         let id = id.try_recv().expect("it was accepted");
         cluster.listen_to(client, false);
         cluster.send(client, format!("{KIWI}\n{}", whatsats(0, COUNT)));
-        // Below the limit when the last reply was written.
+        // The buffer was below the limit when the last reply was written.
         let most = 65_536 + GENEROUS_BYTES + 500;
         let mut highest = 0;
         for _ in 0..500 {
@@ -355,7 +355,7 @@ fn a_client_that_never_reads_costs_bounded_memory_and_gets_everything_in_order_a
     }
 }
 
-// The deadline, and who may ask.
+// The deadline, and the queue.
 
 #[test]
 fn at_the_deadline_googles_error_form_is_sent_and_the_next_question_is_answered() {
@@ -366,7 +366,7 @@ fn at_the_deadline_googles_error_form_is_sent_and_the_next_question_is_answered(
     assert_eq!(stage.cluster.hear(client), "");
     stage.cluster.run_for(NANO);
     assert_eq!(stage.cluster.hear(client), format!("{AT_KIWI}{UNKNOWN_ERROR}"));
-    // What the source says now is late.
+    // The answer of the source is late now.
     stage.answer(0);
     stage.send(client, &whatsats(1, 1));
     assert_eq!(stage.cluster.hear(client), "");
@@ -383,7 +383,7 @@ fn the_deadline_counts_from_the_question_the_time_in_the_queue_included() {
     stage.cluster.run_for(400 * MS);
     stage.cluster.send(second, whatsats(1, 1));
     stage.cluster.run_for(600 * MS);
-    // The first has expired, so the second is asked; and its time runs on.
+    // The first question has expired, so the second is put to the source; its deadline runs on.
     assert_eq!(stage.cluster.hear(first), format!("{AT_KIWI}{UNKNOWN_ERROR}"));
     assert_eq!(stage.asked(), 2);
     stage.cluster.run_for(400 * MS - NANO);
@@ -413,7 +413,7 @@ fn the_source_is_asked_64_at_once_1024_wait_in_order_and_one_more_is_over_the_li
         assert!(heard.contains("\"results\" : [],"), "{heard}");
         assert_eq!((stage.asked(), stage.open()), (ASKED, ASKED + WAITING));
 
-        // Whichever is answered, the next in the queue is asked.
+        // After each answer the next question in the queue is put to the source.
         for nth in 0..ASKED + WAITING {
             stage.answer(nth ^ 1);
             let asked = (ASKED + nth + 1).min(ASKED + WAITING);
@@ -428,7 +428,7 @@ fn the_source_is_asked_64_at_once_1024_wait_in_order_and_one_more_is_over_the_li
     }
 }
 
-// Who leaves.
+// Clients that leave.
 
 #[test]
 fn a_client_that_leaves_is_forgotten_and_frees_its_place() {
@@ -492,7 +492,7 @@ fn after_the_clients_half_close_it_gets_all_its_replies_and_then_the_end() {
     for weather in weathers() {
         let mut stage = Stage::new(weather, "");
         let client = stage.client_with_kiwi();
-        // The last line has no newline.
+        // The last line has no line end.
         stage.cluster.send(client, format!("{}last words", whatsats(0, 3)));
         stage.cluster.end(client);
         stage.cluster.settle();
@@ -611,7 +611,7 @@ fn a_line_too_long_is_refused_in_its_turn_then_the_server_lingers() {
         let expected = format!("{}? {}\n", replies(0, 1), "x".repeat(1_024));
         assert_eq!(stage.cluster.hear(client), expected);
         assert_eq!(stage.cluster.ending(client), Some(Ending::Fin));
-        // What still comes is thrown away, and the connection ends when the client has.
+        // Further input is discarded, and the connection ends when the client half-closes.
         assert_eq!(stage.cluster.say(client, "IAMAT fig +1+1 1"), "");
         assert!(!stage.cluster.knows("Alford").contains_key("fig"));
         assert_eq!(stage.connections(), 1);
@@ -657,7 +657,7 @@ fn a_line_too_long_is_lingered_over_though_the_server_stops_meanwhile() {
     stage.answer(0);
     let expected = format!("{}? {}\n", replies(0, 1), "x".repeat(1_024));
     assert_eq!(stage.cluster.hear(client), expected);
-    // A close would have answered this with a reset, which can overtake the refusal.
+    // If the server had closed, the kernel would answer this with a reset, which can overtake the refusal.
     assert_eq!(stage.cluster.say(client, "and so on"), "");
     assert_eq!(stage.connections(), 1);
     stage.cluster.end(client);
@@ -665,7 +665,7 @@ fn a_line_too_long_is_lingered_over_though_the_server_stops_meanwhile() {
     assert!(stage.is_stopped());
 }
 
-// Limits that refuse.
+// Limits that refuse reports.
 
 #[test]
 fn above_known_clients_only_new_ones_are_refused_and_only_at_the_client_port() {
@@ -678,7 +678,7 @@ fn above_known_clients_only_new_ones_are_refused_and_only_at_the_client_port() {
         assert_eq!(stage.cluster.say(client, plum), format!("? {plum}\n"));
         let moved = "AT Alford +0.155887836 fig +2+2 1479413884.5\n";
         assert_eq!(stage.cluster.say(client, "IAMAT fig +2+2 1479413884.5"), moved);
-        // Aaron has room for none either, but what it is told by Alford it keeps, and the reverse.
+        // Aaron's table is full, too, but each server stores the other's reports.
         assert_eq!(stage.cluster.knows("Aaron"), stage.cluster.knows("Alford"));
         stage.cluster.crash("Aaron");
         let aaron = stage.cluster.stranger("Alford");
@@ -725,7 +725,7 @@ fn a_repeated_report_gets_a_fresh_at_and_is_neither_stored_nor_flooded() {
         stage.cluster.stop_wall_clocks(UnixNanos(NOON.0 + 1_000_000_000));
         let fresh = AT_KIWI.replace("+0.263873386", "+1.263873386");
         assert_eq!(stage.cluster.say(client, KIWI), fresh);
-        // An older one, too, is answered and that is all.
+        // An older report, too, is answered and not stored.
         let older = "AT Alford +1.655887836 kiwi +1+1 1479413884\n";
         assert_eq!(stage.cluster.say(client, "IAMAT kiwi +1+1 1479413884"), older);
         assert_eq!(stage.cluster.lines("Alford", "Bolden"), [""; 0]);

@@ -1,5 +1,5 @@
-//! What is promised of stamps far ahead: without a limit they hold their clients, by default no client can report
-//! them, and with `ahead_max_s` no server takes them from anybody; a herd that holds some is healed by restarts.
+//! The promises about stamps far ahead: without a limit they block later reports of their clients; by default no client
+//! can report them; with `ahead_max_s` no server accepts them at all, and restarts remove those that a herd has stored.
 
 use crate::support::cluster::memory_disk::MemoryDisk;
 use crate::support::cluster::{Cluster, MS, NANO, SECOND, TalkId, know, topology};
@@ -10,17 +10,17 @@ use std::collections::BTreeMap;
 /// A full minute.
 const NOON: u64 = 1_479_420_000;
 
-/// So far ahead is let in.
+/// Accepts stamps up to a minute ahead.
 const MINUTE: &str = "ahead_max_s = 60";
 
-/// Any stamp is let in.
+/// Accepts any stamp.
 const ANY: &str = "max_future_ms = 0";
 
 fn at_noon() -> MemoryOptions {
     MemoryOptions { wall: UnixNanos(NOON * 1_000_000_000), ..MemoryOptions::calm(1) }
 }
 
-/// What `name` serves of a client.
+/// The AT line that `name` serves for a client.
 fn served(cluster: &mut Cluster, name: &str, client: &str) -> Option<String> {
     let report = cluster.member(name).table.latest(client.as_bytes())?;
     Some(String::from_utf8_lossy(report.line()).into_owned())
@@ -51,7 +51,7 @@ fn a_report_too_far_ahead_is_refused_and_a_line_dropped_without_a_word() {
     assert_eq!(core.throttled("ahead_max_s"), 2, "both are counted and logged");
     assert_eq!(cluster.say(talk, "WHATSAT kiwi 1 1"), "? WHATSAT kiwi 1 1\n");
     assert_eq!(cluster.ending(alford), None);
-    // The limit itself is let in, from both.
+    // A stamp exactly at the limit is accepted, from clients and neighbours.
     let edge = format!("IAMAT kiwi +1+1 {}", NOON + 60);
     assert!(cluster.say(talk, &edge).starts_with("AT Bolden -60.000000000 kiwi "));
     cluster.say(alford, &format!("AT Alford -60.0 fig +1+1 {}", NOON + 60));
@@ -100,16 +100,16 @@ fn of_two_limits_the_smaller_one_counts_at_the_client_port() {
     }
 }
 
-/// What was stored when the clock was ahead, for example.
+/// Such reports were stored, for example, when the clock was ahead.
 #[test]
 fn what_is_stored_holds_nobody_and_within_a_minute_thousands_are_forgotten_in_slices() {
     const CLIENTS: usize = 50_000;
-    // Not compared while they forget: their slices do not fall on the same instant.
+    // No comparison while they forget: the two servers do not sweep the same slice at the same instant.
     let limits = format!("{MINUTE}\nsync_ms = 50_000");
     let mut cluster = Cluster::herd(at_noon(), &topology("Alford Bolden; Bolden", &limits));
     for name in ["Alford", "Bolden"] {
         for client in 0..CLIENTS {
-            // Every tenth is honest.
+            // Every tenth stamp is honest.
             let ahead = if client % 10 == 0 { 59 } else { 3_600 + client as u64 };
             know(&mut cluster, name, &format!("AT Alford -1.0 c{client} +9+9 {}", NOON + ahead));
         }
@@ -118,7 +118,7 @@ fn what_is_stored_holds_nobody_and_within_a_minute_thousands_are_forgotten_in_sl
     let talk = cluster.client("Bolden");
     assert_eq!(cluster.say(talk, "WHATSAT c77 1 1"), "? WHATSAT c77 1 1\n");
     assert!(cluster.say(talk, "WHATSAT c70 1 1").is_empty(), "it waits for its places");
-    // An honest report need not wait for the minute.
+    // An honest report is accepted before the minute has come.
     let talk = cluster.client("Alford");
     let honest = format!("IAMAT c77 +1+1 {}", NOON + 10);
     assert!(cluster.say(talk, &honest).starts_with("AT Alford "));
@@ -140,7 +140,7 @@ fn what_is_stored_holds_nobody_and_within_a_minute_thousands_are_forgotten_in_sl
 #[test]
 fn what_is_let_in_while_a_sweep_is_under_way_is_not_forgotten_by_it() {
     let mut cluster = Cluster::herd(at_noon(), &topology("Alford", MINUTE));
-    // So many that the sweep takes a dozen turns, of ten milliseconds each.
+    // This number takes the sweep a dozen turns, of ten milliseconds each.
     for client in 0..50_000 {
         know(&mut cluster, "Alford", &format!("AT Alford +0.5 c{client} +1+1 {NOON}"));
     }
@@ -148,7 +148,7 @@ fn what_is_let_in_while_a_sweep_is_under_way_is_not_forgotten_by_it() {
     let talk = cluster.client("Alford");
     cluster.run_for(58 * SECOND);
     for n in 0..400 {
-        // As far ahead as is let in, at every moment of the sweep.
+        // Stamped as far ahead as is accepted, at every moment of the sweep.
         cluster.run_for(10 * MS);
         let wall = cluster.reactor("Alford").parts().1.wall().0 + 60_000_000_000;
         let (seconds, nanos) = (wall / 1_000_000_000, wall % 1_000_000_000);
@@ -197,13 +197,13 @@ fn a_neighbour_without_the_limit_says_it_at_each_comparison_and_no_more() {
     let said = |cluster: &Cluster, from: &str, to: &str, what: &str| {
         cluster.lines(from, to).iter().filter(|line| line.starts_with(what)).count()
     };
-    // Each time Bolden is told all of Clark's, and Clark those of its own, which are older to it.
+    // In each comparison Clark sends all its lines to Bolden, and Bolden sends its own, which are older for Clark.
     let comparisons = said(&cluster, "Bolden", "Clark", "SYNC ");
     assert!((8..=10).contains(&comparisons), "{comparisons} in ten minutes");
     assert_eq!(said(&cluster, "Clark", "Bolden", "AT "), comparisons * FAR);
     assert_eq!(said(&cluster, "Bolden", "Clark", "AT "), comparisons * FAR);
     assert_eq!(said(&cluster, "Bolden", "Clark", "?") + said(&cluster, "Clark", "Bolden", "?"), 0);
-    // Alford hears nothing of it.
+    // Alford receives none of it.
     assert!(said(&cluster, "Alford", "Bolden", "SYNC ") >= 8);
     for what in ["AT ", "GROUPS "] {
         let both = [("Alford", "Bolden"), ("Bolden", "Alford")];
@@ -219,7 +219,7 @@ fn a_neighbour_without_the_limit_says_it_at_each_comparison_and_no_more() {
 
 const ALONE: &str = "[journal]\nsync = 'always'\n";
 
-/// Alford's process ends: its disk.
+/// Ends Alford's process, and returns its disk.
 fn off(cluster: &mut Cluster) -> MemoryDisk {
     let mut disk = cluster.crash_off("Alford");
     disk.release();
@@ -242,7 +242,7 @@ fn of_a_journal_it_is_passed_over_and_what_it_had_beaten_counts() {
     let known = cluster.knows("Alford");
     assert_eq!(known.keys().collect::<Vec<_>>(), ["fig", "kiwi"]);
     assert!(known["kiwi"].contains(" +1+1 "));
-    // It is still in the file: with no limit it counts again.
+    // The record is still in the file: without a limit it counts again.
     let disk = off(&mut cluster);
     cluster.edit(&format!("{}{ALONE}", topology("Alford", ANY)));
     cluster.start_on("Alford", disk).expect("it is whole");
@@ -269,12 +269,12 @@ fn a_clock_that_is_wrong_at_the_start_costs_nothing_that_the_next_start_does_not
     assert_eq!(known[2], known[0]);
 }
 
-/// Three servers in a row, 1,000 clients each of which somebody has reported from the future at one of
-/// them; the clients themselves go on reporting, each at its own server.
+/// Three servers in a row, and 1,000 clients. An impostor has reported each client at one server with a stamp from the
+/// future; the clients themselves go on reporting, each at its own server.
 struct Poisoned {
     cluster: Cluster,
     clients: [TalkId; 3],
-    /// Which time it is that they report.
+    /// How often the clients have reported.
     round: u64,
 }
 
@@ -309,7 +309,7 @@ impl Poisoned {
         poisoned
     }
 
-    /// All report once more; each is answered by an AT.
+    /// All clients report once more; each receives an AT line.
     fn report(&mut self) {
         self.round += 1;
         self.cluster.run_for(SECOND);
@@ -326,8 +326,8 @@ impl Poisoned {
         }
     }
 
-    /// How many clients any server serves from the future, and how many are not served by all as they
-    /// reported last.
+    /// The number of clients that any server serves with a stamp from the future, and the number of those whose last
+    /// report is not served by all servers.
     fn stuck(&mut self) -> (usize, usize) {
         let last = format!(" +1+1 {}", NOON + self.round);
         let mut clients: BTreeMap<usize, [bool; 2]> = BTreeMap::new();
@@ -370,7 +370,7 @@ fn a_herd_is_healed_by_restarting_one_server_after_another_with_the_limit() {
             herd.report();
             let (before, _) = herd.stuck();
             assert_eq!(before, MANY, "without the limit all are stuck");
-            // Nor do restarts alone help: a journal or the neighbours bring it back.
+            // Restarts alone do not help: a journal or the neighbours bring such reports back.
             herd.restart("Bolden");
             herd.report();
             assert_eq!(herd.stuck().0, MANY);

@@ -1,5 +1,4 @@
-//! What neighbours are promised: whole herds of real members, in one process, and now and then a
-//! server that the test plays itself.
+//! The promises to neighbours: whole herds of real servers in one process, some of which the test plays.
 
 use crate::support::cluster::{
     Cluster, Ending, FIVE, MS, NANO, SECOND, TalkId, topology, weathers,
@@ -16,7 +15,7 @@ fn calm(servers: &str, limits: &str) -> Cluster {
     Cluster::herd(MemoryOptions::calm(1), &topology(servers, limits))
 }
 
-/// A report of `client` at `name`; returns the AT line of the answer, without its end.
+/// Reports `client` at `name`; returns the AT line of the reply, without its end.
 fn report(cluster: &mut Cluster, name: &str, client: &str, stamp: &str) -> String {
     report_at(cluster, name, client, "+1+1", stamp)
 }
@@ -30,7 +29,7 @@ fn report_at(cluster: &mut Cluster, name: &str, client: &str, place: &str, stamp
     answer.trim_end().to_owned()
 }
 
-/// What all members know, if they agree.
+/// The table of all servers, which must be equal.
 fn agreed(cluster: &mut Cluster) -> BTreeMap<String, String> {
     let names = cluster.names();
     let known = cluster.knows(&names[0]);
@@ -40,7 +39,7 @@ fn agreed(cluster: &mut Cluster) -> BTreeMap<String, String> {
     known
 }
 
-/// Somebody at the peer port of `name` who says HELLO as `as_name`, and is believed.
+/// A connection to the peer port of `name` that says HELLO as `as_name` and is linked.
 fn linked_as(cluster: &mut Cluster, name: &str, as_name: &str) -> TalkId {
     let talk = cluster.stranger(name);
     let heard = cluster.say(talk, &format!("HELLO {as_name} places-herd 1"));
@@ -67,7 +66,7 @@ fn the_name_that_sorts_first_dials_and_says_hello_and_sync_and_the_other_says_he
         ] {
             let streams = cluster.streams(first, second);
             assert_eq!(streams.len(), 1, "{first} and {second}");
-            // Who dialled goes to the other's peer port.
+            // The first end is the server that dialled; the other end is a peer port.
             assert_eq!(streams[0].1.port(), 12_100, "{first} and {second}");
             let hello = |name| format!("HELLO {name} places-herd 1\n");
             assert_eq!(cluster.lines(first, second), [hello(first), format!("SYNC {:016x}\n", 0)]);
@@ -153,7 +152,7 @@ fn equal_stamps_taken_by_two_members_at_once_settle_on_one_line_everywhere() {
         }
         cluster.settle();
         let line = agreed(&mut cluster).remove("kiwi").expect("it was reported");
-        // Of equal stamps the line that sorts last.
+        // Of lines with equal stamps the one that sorts last counts.
         assert!(line.starts_with("AT Welsh ") && line.ends_with(" kiwi +2+2 1479413884"), "{line}");
     }
 }
@@ -173,7 +172,7 @@ fn an_older_line_is_dropped_and_goes_no_further() {
 
 // A neighbour that is slow.
 
-/// Kernels and limits so small that a hundred lines fill them.
+/// Kernel buffers and limits so small that a hundred lines fill them.
 fn narrow() -> (MemoryOptions, &'static str) {
     let options = MemoryOptions {
         send_window_bytes: 4_096,
@@ -208,7 +207,7 @@ fn to_a_slow_neighbour_news_waits_as_bits_and_then_only_the_latest_line_is_sent(
     cluster.settle();
     let known = agreed(&mut cluster);
     assert_eq!(known.len(), CLIENTS);
-    // What the kernels and the send buffer held was old. After that, one line for each client.
+    // The kernels' buffers and the send buffer held old lines. After them comes one line for each client.
     let sent = cluster.lines("Alford", "Bolden");
     let (held, latest) = sent.split_at(sent.len() - backlog);
     assert!(held.concat().len() <= 3 * 4_096 + longest, "{} lines were held", held.len());
@@ -287,7 +286,7 @@ fn any_line_is_a_sign_of_life_and_silence_ends_a_link_after_silence_ms_exactly()
     for sign in ["PING\n", "AT Alford +0.000000001 kiwi +1+1 1\n", "?\n", "\n", "nonsense\n"] {
         cluster.run_for(14 * SECOND);
         cluster.send(alford, sign);
-        // Half a line is none.
+        // Half a line is no sign of life.
         cluster.run_for(14 * SECOND);
         assert_eq!(cluster.linked("Bolden"), set(&["Alford"]), "{sign:?} is a sign of life");
         cluster.send(alford, "PI");
@@ -332,9 +331,9 @@ fn who_cannot_be_reached_is_dialled_again_after_growing_delays_up_to_retry_max()
     for (wait, delay) in waits.iter().zip(delays) {
         assert!((delay * 4 / 5..=delay).contains(wait), "{waits:?}");
     }
-    // By chance, so that a herd that was cut off together does not come back together.
+    // The delays are random, so that servers that were cut off together do not come back together.
     assert!(waits[5..].iter().collect::<BTreeSet<_>>().len() > 1, "{waits:?}");
-    // When it is there at last, it is found within the longest delay.
+    // When the neighbour is up again, it is linked within the longest delay.
     cluster.start("Bolden");
     cluster.run_for(5 * SECOND);
     assert_eq!(cluster.linked("Alford"), set(&["Bolden"]));
@@ -354,8 +353,8 @@ fn who_accepts_and_stands_still_is_never_long_without_a_connection_to_find_when_
     assert!(waits.iter().all(|wait| (5_160..5_250).contains(wait)), "{waits:?}");
 }
 
-/// Of links that are lost at once the first five are dialled again after the first delay; each one after that has to
-/// have stood for longer.
+/// The first five links that are lost at once are dialled again after the first delay. After that, each link must last
+/// longer before the delay is reset.
 #[test]
 fn a_neighbour_that_loses_each_link_is_dialled_again_soon_five_times_and_then_when_a_link_has_stood()
  {
@@ -364,7 +363,8 @@ fn a_neighbour_that_loses_each_link_is_dialled_again_soon_five_times_and_then_wh
     cluster.start("Alford");
     cluster.play("Bolden");
     let mut calls = 0;
-    // How long after the loss of one that has stood so long, or has never said HELLO, the next one comes.
+    // Lets a link last for `stands` (`None`: the peer never says HELLO), and returns how long after its loss the next
+    // connection comes.
     let mut next = |cluster: &mut Cluster, stands: Option<Duration>| {
         while cluster.callers().len() == calls {
             cluster.run_for(MS);
@@ -383,7 +383,7 @@ fn a_neighbour_that_loses_each_link_is_dialled_again_soon_five_times_and_then_wh
         let waited = (cluster.now() - lost).as_millis() as u64;
         waited.next_multiple_of(100)
     };
-    // It accepts, and never says HELLO: as good as nobody.
+    // It accepts, but never says HELLO: the delays are those of failed attempts.
     let mute: Vec<u64> = (0..6).map(|_| next(&mut cluster, None)).collect();
     assert_eq!(mute, [200, 400, 800, 1_600, 3_200, 5_000]);
     let lost_at_once: Vec<u64> = (0..10).map(|_| next(&mut cluster, Some(MS))).collect();
@@ -398,14 +398,14 @@ fn a_hello_of_a_linked_name_replaces_the_old_connection() {
     for weather in weathers() {
         let mut cluster = Cluster::herd(weather, &topology(PAIR, ""));
         let line = report(&mut cluster, "Bolden", "kiwi", "1479413884");
-        // It is back before Bolden has noticed that it was gone.
+        // Alford is back before Bolden has noticed that it was gone.
         cluster.crash("Alford");
         cluster.start("Alford");
         cluster.settle();
         assert_eq!(cluster.linked("Bolden"), set(&["Alford"]));
         assert_eq!(agreed(&mut cluster), BTreeMap::from([("kiwi".to_owned(), line)]));
         assert_eq!(cluster.reactor("Bolden").parts().1.connections(), 1);
-        // The end of the old one does not end the new one.
+        // The end of the old connection does not end the new link.
         cluster.run_for(60 * SECOND);
         assert_eq!(cluster.linked("Bolden"), set(&["Alford"]));
         let line = report(&mut cluster, "Bolden", "fig", "1479413884");
@@ -413,7 +413,7 @@ fn a_hello_of_a_linked_name_replaces_the_old_connection() {
     }
 }
 
-/// The process ends, or its machine loses power: then Bolden takes the old link for a good one.
+/// The process ends, or its machine loses power; in the second case Bolden believes that the old link is still up.
 #[test]
 fn a_server_killed_ten_times_in_thirty_seconds_is_back_each_time_at_once_or_after_the_pause() {
     for (weather, vanishes) in
@@ -423,7 +423,7 @@ fn a_server_killed_ten_times_in_thirty_seconds_is_back_each_time_at_once_or_afte
         for kill in 1..=10 {
             let line = report(&mut cluster, "Bolden", &format!("kiwi-{kill}"), "1479413884");
             let start = cluster.now();
-            // A process says that it ends, a machine does not.
+            // The kernel closes the connections of a process that ends, but a machine without power sends nothing.
             match vanishes {
                 true => drop(cluster.crash("Alford")),
                 false => drop(cluster.kill("Alford")),
@@ -443,7 +443,7 @@ fn a_server_killed_ten_times_in_thirty_seconds_is_back_each_time_at_once_or_afte
     }
 }
 
-/// Alford dials it. It is back when it knows what it missed.
+/// Alford dials Bolden. Bolden is back when it has the report that it missed.
 #[test]
 fn a_dialled_server_killed_ten_times_in_thirty_seconds_is_back_each_time_at_once_or_after_the_pause()
  {
@@ -453,7 +453,7 @@ fn a_dialled_server_killed_ten_times_in_thirty_seconds_is_back_each_time_at_once
             let line = report(&mut cluster, "Alford", &format!("kiwi-{kill}"), "1479413884");
             let start = cluster.now();
             drop(cluster.kill("Bolden"));
-            // The kernel closes what the process had open.
+            // The kernel closes the connections of the process.
             cluster.run_for(50 * MS);
             cluster.start("Bolden");
             while !cluster.knows("Bolden").values().any(|known| *known == line) {
@@ -467,8 +467,8 @@ fn a_dialled_server_killed_ten_times_in_thirty_seconds_is_back_each_time_at_once
     }
 }
 
-/// How often two that both say they are Alford have had the link to Bolden, when each of them dials again
-/// `again` after it has lost it.
+/// Has two peers claim to be Alford for `time`, each of which dials Bolden again `again` after it has lost the link.
+/// Returns how often a link was made.
 fn fight(cluster: &mut Cluster, time: Duration, again: Duration) -> usize {
     let mut links = 0;
     let mut claims: Vec<TalkId> = Vec::new();
@@ -498,7 +498,7 @@ fn two_that_claim_one_name_take_the_link_from_each_other_no_faster_than_retry_ma
     let later = fight(&mut cluster, 120 * SECOND, 50 * MS);
     assert!((22..=25).contains(&later), "once in five seconds: {later} in two minutes");
     assert_eq!(cluster.linked("Bolden"), set(&["Alford"]), "one of them has it");
-    // It calms down: a minute later the next five replace it at once.
+    // After a calm minute the next five connections replace the link at once again.
     cluster.run_for(5 * SECOND);
     let quiet = linked_as(&mut cluster, "Bolden", "Alford");
     for _ in 0..13 {
@@ -522,7 +522,7 @@ fn one_that_is_rejected_is_answered_and_the_link_that_stands_is_not_touched() {
     let told = "AT Alford +0.5 kiwi +1+1 1479413884";
     assert_eq!(cluster.say(linked, told), "");
     assert!(cluster.knows("Bolden").contains_key("kiwi"));
-    // A link that is lost is none to be replaced: the next is taken at once.
+    // A lost link need not be replaced: the next connection is accepted at once.
     cluster.abort(linked);
     cluster.settle();
     let next = cluster.stranger("Bolden");
@@ -599,7 +599,7 @@ fn who_says_no_hello_within_hello_ms_is_dropped_on_either_side() {
     assert!(cluster.ending(clark).is_some());
 
     let stranger = cluster.stranger("Bolden");
-    // Neither a blank line nor a complaint is a HELLO.
+    // Neither a blank line nor a line that begins with `?` is a HELLO.
     cluster.send(stranger, "\n? what\nHELLO Alf");
     cluster.run_for(5 * SECOND);
     assert!(cluster.ending(stranger).is_some());
@@ -619,14 +619,14 @@ fn who_answers_the_dial_must_be_the_neighbour_that_was_dialled() {
     assert_eq!(cluster.say(caller, words), format!("? {words}\n"));
     assert_eq!(cluster.ending(caller), Some(Ending::Fin));
     assert!(cluster.linked("Alford").is_empty());
-    // It is dialled again, and may do better.
+    // The neighbour is dialled again, and may answer correctly then.
     cluster.run_for(SECOND);
     let again = cluster.callers()[1];
     cluster.say(again, "HELLO Bolden places-herd 1");
     assert_eq!(cluster.linked("Alford"), set(&["Bolden"]));
 }
 
-// What linked neighbours say.
+// Lines of linked neighbours.
 
 #[test]
 fn after_hello_what_is_malformed_is_answered_and_the_link_stays() {
@@ -661,7 +661,7 @@ fn a_line_that_begins_with_a_question_mark_is_never_answered() {
     let alford = linked_as(&mut cluster, "Bolden", "Alford");
     for complaint in ["?", "? PING", "?? what", "?AT", "? ? ? ?"] {
         assert_eq!(cluster.say(alford, complaint), "");
-        // A stranger has nothing to complain of.
+        // A complaint from a stranger closes its connection.
         let stranger = cluster.stranger("Bolden");
         assert_eq!(cluster.say(stranger, complaint), "");
         assert_eq!(cluster.ending(stranger), Some(Ending::Fin));
@@ -685,7 +685,7 @@ fn a_line_too_long_ends_the_link_after_its_refusal() {
 
 const WITH_PLAIN: &str = "Alford Bolden Clark; Bolden; Clark*";
 
-/// Alford and Bolden, and the plain Clark, whom the test plays and Alford has dialled.
+/// Starts Alford and Bolden, and returns the connection from Alford to the plain Clark, which the test plays.
 fn with_plain() -> (Cluster, TalkId) {
     let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology(WITH_PLAIN, ""));
     cluster.play("Clark");
@@ -725,9 +725,9 @@ fn an_anonymous_connection_may_say_at_where_a_plain_neighbour_is_configured() {
     cluster.settle();
     assert_eq!(cluster.knows("Alford")["kiwi"], line);
     assert_eq!(cluster.hear(anonymous), "");
-    // Nobody knows which plain neighbour it was; so it is told, too.
+    // Alford cannot know which plain neighbour sent the line, so it sends the line to Clark, too.
     assert_eq!(cluster.hear(clark), format!("{line}\r\n"));
-    // It may say AT and nothing else, and what is malformed is answered.
+    // Such a connection may send AT only, and a malformed line is answered.
     for words in ["HELLO Bolden places-herd 1", "PING", "AT Clark +0.5 kiwi +1+1"] {
         assert_eq!(cluster.say(anonymous, words), format!("? {words}\n"));
     }
@@ -745,7 +745,7 @@ fn an_exponent_difference_is_relayed_verbatim_through_the_whole_herd() {
         assert_eq!(cluster.knows("Alford")[&format!("c{n}")], line);
     }
     assert_eq!(agreed(&mut cluster).len(), 5);
-    // On a link that is made later, too.
+    // The same holds for a link that is made later.
     cluster.crash("Bolden");
     cluster.start("Bolden");
     cluster.run_for(30 * SECOND);
@@ -760,7 +760,7 @@ fn a_plain_neighbours_at_counts_only_if_its_time_is_strictly_newer() {
     let line = report(&mut cluster, "Alford", "kiwi", "1479413884");
     cluster.hear(clark);
     let anonymous = cluster.stranger("Alford");
-    // It passes the line on as its own; it sorts after ours, and still is nothing new.
+    // The plain neighbour passes the line on as its own. That line sorts after ours, but is still no news.
     for talk in [anonymous, clark] {
         cluster.say(talk, "AT Zebra +9.5 kiwi +1+1 1479413884\r");
         cluster.say(talk, "AT Zebra +9.5 kiwi +9+9 1479413884.0\r");
@@ -770,7 +770,7 @@ fn a_plain_neighbours_at_counts_only_if_its_time_is_strictly_newer() {
     cluster.say(anonymous, newer[0]);
     assert_eq!(agreed(&mut cluster)["kiwi"], newer[0]);
     assert_eq!(cluster.hear(clark), format!("{}\r\n", newer[0]));
-    // What it tells on the connection that we dialled is not told back.
+    // A report on the connection that we dialled is not sent back.
     assert_eq!(cluster.say(clark, newer[1]), "");
     assert_eq!(agreed(&mut cluster)["kiwi"], newer[1]);
 }
@@ -794,12 +794,12 @@ fn a_plain_neighbour_without_news_may_stay_and_nobody_besides() {
     assert!(cluster.ending(idler).is_some(), "this one it is not");
     cluster.say(clark, "AT Clark +0.5 kiwi +1+1 1479413884");
     assert_eq!(agreed(&mut cluster)["kiwi"], "AT Clark +0.5 kiwi +1+1 1479413884");
-    // Its place is free when it has gone.
+    // Its place is free when its connection ends.
     cluster.end(clark);
     let again = cluster.stranger("Alford");
     cluster.run_for(3_600 * SECOND);
     assert_eq!(cluster.ending(again), None);
-    // A member that is slow is heard there, too.
+    // The HELLO of a slow server that is not plain is accepted there, too.
     let slow = "HELLO Bolden places-herd 1";
     assert!(
         cluster.say(again, slow).starts_with("? HELLO Bolden"),
@@ -834,7 +834,7 @@ fn after_a_partition_is_healed_all_know_the_newest_of_every_client() {
         }
         assert!(!cluster.knows("Hamilton").contains_key("left"));
         assert!(!cluster.knows("Alford").contains_key("right"));
-        // Long enough for both sides to have given the links up.
+        // Long enough for both sides to close the links.
         cluster.run_for(20 * SECOND);
         assert_eq!(cluster.linked("Alford"), set(&["Welsh"]));
         assert_eq!(cluster.linked("Parker"), set(&["Bolden", "Hamilton"]));
@@ -877,7 +877,7 @@ fn a_member_restarted_empty_gets_everything_back_its_own_clients_included() {
             cluster.run_for(10 * SECOND);
             cluster.start(name);
             assert!(cluster.knows(name).is_empty());
-            // Those who dial it have first to find out that it was gone.
+            // The neighbours that dial it must first detect that it was gone.
             cluster.run_for(30 * SECOND);
             assert_eq!(agreed(&mut cluster), before);
         }
@@ -891,7 +891,7 @@ fn thousands_of_clients_are_exchanged_on_meeting_within_the_limit_of_what_may_wa
     let mut cluster = Cluster::new(options, &topology(PAIR, limits));
     for name in ["Alford", "Bolden"] {
         cluster.start(name);
-        // Each alone, as yet: nobody has been told.
+        // The two servers are cut off, so neither has received the other's reports yet.
         cluster.cut("Alford", "Bolden");
         let talk = cluster.client(name);
         for client in 0..CLIENTS {
@@ -912,7 +912,7 @@ fn thousands_of_clients_are_exchanged_on_meeting_within_the_limit_of_what_may_wa
     assert_eq!(cluster.backlog("Alford", "Bolden"), 0);
 }
 
-/// Otherwise two neighbours that both stop reading would wait for each other.
+/// Otherwise two neighbours that both stop reading would wait for each other for ever.
 #[test]
 fn a_neighbour_is_read_however_much_waits_to_be_sent_to_it() {
     let mut cluster = calm(PAIR, "");
@@ -926,7 +926,7 @@ fn a_neighbour_is_read_however_much_waits_to_be_sent_to_it() {
     }
 }
 
-// The apparatus.
+// The simulation itself.
 
 #[test]
 fn the_same_seed_plays_the_same_again() {

@@ -1,7 +1,7 @@
-//! What a peer port promises that asks for certificates: who is let in, who is not, and for how long.
+//! The promises of a peer port with `[peer_tls]`: which peers it accepts and rejects, and for how long.
 //!
-//! Whole herds in memory, on a clock held by hand; impostors are rustls clients and servers that the
-//! test plays, and that believe anybody.
+//! Whole herds in memory, on a simulated clock. Impostors are rustls clients and servers that the test plays, and that
+//! accept any certificate.
 
 use crate::support::certs::{Authority, BOTH, Issued, Wish, good};
 use crate::support::cluster::{
@@ -42,7 +42,7 @@ fn report(cluster: &mut Cluster, name: &str, client: &str, stamp: &str) {
     cluster.settle();
 }
 
-/// Believes whoever it meets.
+/// Accepts any certificate.
 #[derive(Debug)]
 struct Gullible;
 
@@ -81,7 +81,7 @@ impl ServerCertVerifier for Gullible {
     }
 }
 
-/// A client that shows this certificate, or none.
+/// A TLS client that presents this certificate, or none.
 fn caller(
     shown: Option<&Issued>,
     version: &'static rustls::SupportedProtocolVersion,
@@ -99,7 +99,7 @@ fn caller(
     ClientConnection::new(Arc::new(config), name).unwrap().into()
 }
 
-/// A server that shows this certificate, and asks for none.
+/// A TLS server that presents this certificate, and requests none.
 fn called(shown: &Issued) -> Connection {
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13])
@@ -115,9 +115,9 @@ struct Played {
     tls: Connection,
     talk: TalkId,
     read: usize,
-    /// All that went over the wire from here.
+    /// All bytes that this side has sent over the wire.
     said: Vec<u8>,
-    /// And what was understood of what came.
+    /// The decrypted text that this side has received.
     heard: String,
     failed: Option<String>,
 }
@@ -128,7 +128,7 @@ impl Played {
         Played { tls, talk, read: 0, said, heard, failed: None }
     }
 
-    /// Says `text` as soon as the handshake lets it, and lets everything happen that follows.
+    /// Sends `text` as soon as the handshake allows it, and runs the cluster until it is quiet.
     fn say(&mut self, cluster: &mut Cluster, text: &str) {
         let mut left = Some(text);
         loop {
@@ -160,7 +160,7 @@ impl Played {
     }
 }
 
-/// Adams, Abel and Alford dial Bolden, who dials Clark. Abel and Alford are not started.
+/// Adams, Abel and Alford dial Bolden, which dials Clark. Abel and Alford are not started.
 const AROUND_BOLDEN: &str = "Abel Bolden; Adams Bolden; Alford Bolden; Bolden Clark; Clark";
 const ALL: [&str; 5] = ["Abel", "Adams", "Alford", "Bolden", "Clark"];
 
@@ -174,34 +174,34 @@ fn around_bolden(options: MemoryOptions, folder: &Path) -> Cluster {
     cluster
 }
 
-/// What an impostor is after: to be Alford, or whom it says.
+/// The lines by which an impostor tries to be linked as `as_name`, and to report kiwi.
 fn intrusion(as_name: &str) -> String {
     format!("HELLO {as_name} places-herd 1\nAT {as_name} +0.000000001 kiwi +9+9 1479413999\n")
 }
 
-/// A way to come to the peer port without the right to.
+/// A way to attack the peer port.
 enum Class {
-    /// Bytes, as they stand.
+    /// Sends these bytes.
     Bytes(Vec<u8>),
-    /// TLS, with this certificate, and this name in HELLO.
+    /// Speaks TLS with this certificate, and says this name in HELLO.
     Shows(Option<Issued>, &'static str),
-    /// The same, over TLS 1.2.
+    /// Speaks TLS 1.2 with this certificate.
     Old(Issued),
 }
 
-/// By what an impostor can tell why it was refused.
+/// The sign by which an impostor learns that it was rejected.
 enum Sign {
-    /// By nothing that it understands.
+    /// Nothing that it understands.
     None,
-    /// By one of these alerts of TLS.
+    /// One of these alerts of TLS.
     Alert(&'static [&'static str]),
-    /// By an orderly end, when its certificate was believed.
+    /// An orderly end, after its certificate was accepted.
     End,
-    /// By a copy of its HELLO.
+    /// A copy of its HELLO.
     Refusal,
 }
 
-/// The 14 classes. `attempt` makes those of one class differ that can.
+/// The 14 classes. The attempts of a class differ by `attempt`, where the class allows it.
 fn classes(
     authority: &Authority,
     revoked: &Issued,
@@ -269,7 +269,7 @@ fn of_fourteen_classes_of_impostors_a_hundred_each_none_is_let_in() {
     for seed in 0..WORLDS {
         let mut cluster = around_bolden(MemoryOptions::rough(seed as u64), folder.path());
         report(&mut cluster, "Bolden", "kiwi", "1479413884");
-        // Who has the right to is let in: so it is not for the test's sake that others are not.
+        // A legitimate neighbour is linked: this shows that impostors are not rejected because of the test's setup.
         let recorded = {
             let talk = cluster.stranger("Bolden");
             let alford = authority.issue(&Wish::of("Alford"));
@@ -325,7 +325,7 @@ fn of_fourteen_classes_of_impostors_a_hundred_each_none_is_let_in() {
                 let after =
                     (cluster.knows("Bolden"), cluster.linked("Bolden"), cluster.linked("Adams"));
                 assert_eq!(after, before, "{name}");
-                // What the other side keeps of its own accord is not what is tested.
+                // How long the server keeps the connection is not tested here.
                 cluster.abort(talk);
                 cluster.settle();
             }
@@ -350,7 +350,7 @@ fn a_server_that_is_dialled_has_to_be_the_one_that_was_dialled() {
         cluster.settle();
         let talk = cluster.callers()[0];
         let mut clark = Played::new(talk, called(&authority.issue(&Wish::of(show))));
-        // Nobody asks Bolden for a certificate here, which does not matter to it.
+        // Clark requests no certificate here, which does not matter to Bolden.
         clark.say(&mut cluster, "");
         cluster.settle();
         let hello = clark.heard.contains("HELLO Bolden");
@@ -404,13 +404,13 @@ fn a_sealed_herd_of_five_ends_with_one_mind_whatever_the_weather_even_byte_by_by
         for name in cluster.names() {
             assert_eq!(cluster.knows(&name), known, "{name}");
         }
-        // Nothing of it can be read on the way.
+        // None of the text can be read on the wire.
         let said = cluster.lines("Alford", "Parker").concat();
         assert!(
             said.len() > 1_000 && !said.contains("HELLO") && !said.contains("1479413884"),
             "{said}"
         );
-        // And a link is kept by PINGs, and made anew when it was lost.
+        // PINGs keep a link, and a lost link is made again.
         cluster.run_for(60 * SECOND);
         cluster.crash("Parker");
         cluster.run_for(20 * SECOND);
@@ -436,12 +436,12 @@ fn plain_text_at_a_sealed_port_and_tls_at_a_plain_one_are_closed_at_once() {
     Played::new(talk, caller(Some(&alford), &TLS13)).say(&mut cluster, "");
     assert_eq!(cluster.ending(talk), Some(Ending::Fin));
     assert!(cluster.heard(talk).starts_with(b"? \x16\x03"), "whatever is no HELLO is answered");
-    // Lines are still lines there.
+    // Lines are still accepted there.
     let talk = cluster.stranger("Bolden");
     assert!(cluster.say(talk, "HELLO Alford places-herd 1").starts_with("HELLO Bolden"));
 }
 
-/// Other protocols, chance, and what an honest neighbour said with one bit of it changed.
+/// Other protocols, random bytes, and the bytes of an honest neighbour with one bit changed.
 fn noise(honest: &[u8]) -> Vec<Vec<u8>> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut roll = move |below: usize| {
@@ -460,7 +460,7 @@ fn noise(honest: &[u8]) -> Vec<Vec<u8>> {
     for _ in 0..100 {
         let count = 1 + roll(800);
         all.push((0..count).map(|_| roll(256) as u8).collect());
-        // Records of chance, so that more than their first byte is read.
+        // Random bytes in valid TLS records, so that more than the first byte is read.
         let mut record = vec![20 + roll(5) as u8, 3, roll(4) as u8, 0, 200];
         record.extend((0..200).map(|_| roll(256) as u8));
         all.push(record);
@@ -489,7 +489,7 @@ fn noise_at_a_sealed_port_is_closed_and_changes_nothing() {
     for said in noise {
         let talk = cluster.stranger("Bolden");
         cluster.send(talk, &said[..]);
-        // Longer than a handshake may take.
+        // Longer than `peer_tls_ms`.
         cluster.run_for(6 * SECOND);
         assert!(cluster.ending(talk).is_some(), "{}", said.escape_ascii());
         let heard = String::from_utf8_lossy(cluster.heard(talk));
@@ -508,7 +508,7 @@ fn who_proves_nothing_has_peer_tls_ms_and_no_more() {
     cluster.start("Bolden");
     let mute = cluster.stranger("Bolden");
     let slow = cluster.stranger("Bolden");
-    // What trickles in prolongs nothing.
+    // Bytes that trickle in do not extend the deadline.
     for byte in [0x16, 3, 1, 0, 200, 1] {
         cluster.send(slow, [byte]);
         cluster.run_for(100 * MS);
@@ -532,7 +532,7 @@ fn only_so_many_handshakes_go_on_and_the_oldest_makes_room() {
     cluster.settle();
     let endings: Vec<bool> = mutes.iter().map(|mute| cluster.ending(*mute).is_some()).collect();
     assert_eq!(endings, [true, true, false, false, false]);
-    // Who proves who it is gets in all the same, and takes no more place.
+    // A legitimate neighbour is linked all the same, and then takes none of the places.
     let alford = authority.issue(&Wish::of("Alford"));
     let talk = cluster.stranger("Bolden");
     let mut honest = Played::new(talk, caller(Some(&alford), &TLS13));
@@ -552,7 +552,7 @@ fn a_stranger_is_read_no_further_than_peer_tls_bytes() {
         Cluster::new(MemoryOptions::calm(1), &sealed(AROUND_BOLDEN, folder.path(), limits));
     cluster.start("Bolden");
     let talk = cluster.stranger("Bolden");
-    // A hello of 60,000 bytes, in records of 1,000, of which each by itself would do.
+    // A hello of 60,000 bytes, in records of 1,000 bytes, each of which is within the limit.
     let mut hello = vec![1, 0, 0xea, 0x60];
     hello.resize(60_004, 0);
     let mut sent = 0;
@@ -568,7 +568,7 @@ fn a_stranger_is_read_no_further_than_peer_tls_bytes() {
     assert!((4_096..=9_000).contains(&sent), "cut off after {sent} bytes");
 }
 
-// Reading anew.
+// Reloading.
 
 fn hang_up(cluster: &mut Cluster, name: &str) {
     cluster.reactor(name).io().signal(Signal::Hangup);
@@ -594,7 +594,7 @@ fn a_link_whose_certificate_is_revoked_ends_at_the_next_sighup_and_is_not_made_a
         assert_eq!(cluster.linked("Bolden"), set(&["Adams", "Clark"]));
         report(&mut cluster, "Abel", "kiwi", "1479413884");
         assert!(!cluster.knows("Bolden").contains_key("kiwi"));
-        // With a new certificate it is welcome, as soon as it has read it.
+        // With a new certificate Abel is linked again, as soon as it has loaded it.
         authority.issue(&Wish::of("Abel")).write(folder.path(), "Abel");
         hang_up(&mut cluster, "Abel");
         cluster.run_for(10 * SECOND);
@@ -676,7 +676,7 @@ fn another_authority_ends_all_links_of_the_old_one() {
 #[test]
 fn a_link_outlives_its_certificate_and_cannot_be_made_again() {
     let (folder, authority) = good("expiry", &ALL);
-    // It plays from 17 November 2016.
+    // The simulated time begins on 17 November 2016.
     let short = Wish { until: (2016, 11, 18), ..Wish::of("Adams") };
     authority.issue(&short).write(folder.path(), "Adams");
     let mut cluster = around_bolden(MemoryOptions::calm(1), folder.path());
@@ -686,7 +686,7 @@ fn a_link_outlives_its_certificate_and_cannot_be_made_again() {
     cluster.start("Bolden");
     cluster.run_for(60 * SECOND);
     assert_eq!(cluster.linked("Bolden"), set(&["Clark"]));
-    // SIGHUP judges those that stand.
+    // SIGHUP checks the existing links.
     authority.issue(&Wish::of("Adams")).write(folder.path(), "Adams");
     hang_up(&mut cluster, "Adams");
     cluster.run_for(20 * SECOND);
@@ -701,7 +701,7 @@ fn without_certificates_sighup_does_nothing() {
     assert_eq!(cluster.linked("Alford"), set(&["Bolden"]));
 }
 
-// What is said about the files.
+// Errors and warnings about the files.
 
 /// 17 November 2016.
 const WALL: UnixNanos = UnixNanos(1_479_340_800_000_000_000);
@@ -783,14 +783,14 @@ fn each_fault_of_the_files_is_told_at_the_line_that_names_the_folder_with_a_reme
     }
 }
 
-/// Memory of this process that is no file's, in bytes.
+/// Private memory of this process, in bytes.
 fn memory() -> i64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<i64>().unwrap() * 1_024
 }
 
-/// Run by hand: `cargo test --release --test suite server::peer_tls::what_ -- --ignored --nocapture`.
+/// A measurement, to be run by hand: `cargo test --release --test suite server::peer_tls::what_ -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement, not a promise"]
 fn what_a_handshake_and_a_link_cost() {
@@ -804,7 +804,7 @@ fn what_a_handshake_and_a_link_cost() {
     };
     for is_sealed in [false, true] {
         let mut told = Vec::new();
-        // In a row each has a neighbour or two; then all have all.
+        // First a chain, in which each server has one or two neighbours; then each is every other's neighbour.
         for reach in [1, SERVERS - 1] {
             let links = (0..SERVERS).map(|at| reach.min(SERVERS - 1 - at)).sum::<usize>() as i64;
             let text = match is_sealed {

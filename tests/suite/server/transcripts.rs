@@ -3,19 +3,18 @@
 //! ```text
 //!     # a remark
 //!     ! known_clients = 2                       a line of [limits]
-//!     > IAMAT kiwi +34.06-118.44 1479413884     what the client says
-//!     < AT Alford +0.655887836 kiwi ...         what the server says
+//!     > IAMAT kiwi +34.06-118.44 1479413884     a line from the client
+//!     < AT Alford +0.655887836 kiwi ...         a line from the server
 //! ```
 //!
-//! All that the client says is sent, then it ends its side; all that the server says must be what
-//! stands there, then it must end its own. Each transcript is played whole, byte by byte, at every
-//! split, in pieces of every length as the network cuts them, and without its last newline: to a
-//! server all of these are the same.
+//! The test sends all lines from the client and half-closes; the server must reply exactly with the lines
+//! from the server and then end the connection. Each transcript is played whole, byte by byte, at every
+//! split, in pieces of every length as the network cuts them, and without its last newline: a server
+//! must treat all of these the same.
 //!
-//! The wall clock stands at 1479413884.655887836. There are two places wherever one asks, but none
+//! The wall clock is stopped at 1479413884.655887836. There are two places around every point, but none
 //! within less than a kilometre, and at exactly 13 km the source fails. In a line `\\`, `\r`, `\t`
-//! and `\x0b` stand for what they do in Rust. A line ends where it ends: white space at its end is
-//! part of it.
+//! and `\x0b` are escapes as in Rust. White space at the end of a line is part of it.
 
 use crate::support::cluster::{Cluster, Ending, topology};
 use herd_reactor::UnixNanos;
@@ -30,7 +29,7 @@ use std::time::Duration;
 
 const NOON: UnixNanos = UnixNanos(1_479_413_884_655_887_836);
 
-/// What is to be said, what is to be heard, and under which limits.
+/// The client's lines, the expected replies, and the limits.
 #[derive(Debug, Default)]
 struct Transcript {
     limits: String,
@@ -63,7 +62,7 @@ impl Transcript {
         transcript
     }
 
-    /// Plays it over the network of `options`, each of `pieces` when all before has had its effect.
+    /// Plays it over the network of `options`: sends each of `pieces` when the one before it has had its effect.
     fn play<'p>(&self, options: MemoryOptions, pieces: impl IntoIterator<Item = &'p [u8]>) {
         let mut cluster = Cluster::new(options, &topology("Alford", &self.limits));
         cluster.start_with("Alford", Box::new(Gazetteer));
@@ -86,7 +85,7 @@ impl Transcript {
         assert_eq!(cluster.ending(client), Some(Ending::Fin), "in pieces of {lengths:?}");
     }
 
-    /// Plays it in all ways.
+    /// Plays it in all the ways that the head comment names.
     fn play_all(&self) {
         let said = self.said.as_slice();
         let calm = || MemoryOptions::calm(1);
@@ -129,7 +128,7 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// As the lines of a transcript are written.
+/// Escapes `bytes` as in a line of a transcript.
 fn escape(bytes: &[u8]) -> String {
     let lines = bytes.split_inclusive(|byte| *byte == b'\n');
     let escaped = lines.map(|line| match line {
@@ -140,7 +139,7 @@ fn escape(bytes: &[u8]) -> String {
 }
 
 fn escape_line(line: &[u8]) -> String {
-    // Quotes stand for themselves, in JSON and elsewhere.
+    // Quotes are not escaped, in JSON and elsewhere.
     line.escape_ascii().to_string().replace("\\\"", "\"").replace("\\'", "'")
 }
 
@@ -152,7 +151,7 @@ fn first_difference(heard: &str, expected: &str) -> String {
     }
 }
 
-/// Knows two places everywhere.
+/// A source with two places around every point.
 #[derive(Debug)]
 struct Gazetteer;
 
@@ -195,7 +194,7 @@ macro_rules! transcripts {
     ($($name:ident)*) => {
         $(#[test] fn $name() { Transcript::read(stringify!($name)).play_all(); })*
 
-        /// A file that nobody plays would promise nothing.
+        /// A transcript that no test plays would promise nothing.
         #[test]
         fn every_transcript_is_played() {
             let files = fs::read_dir("tests/fixtures/transcripts").expect("it is there");

@@ -1,7 +1,7 @@
 //! The cables between the machines of a cluster: whole, slow, or cut.
 //!
-//! Nothing is lost on a cable: what is cut holds what was sent, as TCP sends again what was lost, and
-//! lets it arrive when it is whole. What was sent first arrives first, whatever becomes of the delay.
+//! A cable loses nothing: a cut cable holds the segments and delivers them when it is whole again, because TCP would
+//! retransmit them. Segments arrive in the order in which they were sent, even if the delay changes.
 
 use herd_reactor::Moment;
 use herd_reactor::testing::Segment;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// All cables, each by its two machines.
 #[derive(Debug, Default)]
 pub(super) struct Cables {
-    /// Those of which there is something to say: what is not in here is whole and adds no delay.
+    /// The cables that a test has changed. All others are whole and add no delay.
     known: BTreeMap<[usize; 2], Cable>,
 }
 
@@ -19,15 +19,15 @@ pub(super) struct Cables {
 struct Cable {
     is_cut: bool,
     held: Vec<Segment>,
-    /// How much longer everything takes.
+    /// The additional delay of every segment.
     delay: Duration,
-    /// When the last segment in each direction arrives: up the machines' numbers, and down.
+    /// When the last segment in each direction arrives: to the machine with the higher number, and back.
     latest: [Moment; 2],
 }
 
 impl Cables {
-    /// Takes in a segment from one machine to another, and gives it back if it goes on; then with the
-    /// time at which it will arrive.
+    /// Passes a segment from one machine to another. Returns it with the time of its arrival, or holds it and returns
+    /// `None` if the cable is cut.
     pub(super) fn pass(
         &mut self,
         from: usize,
@@ -49,7 +49,7 @@ impl Cables {
         self.known.entry(pair(one, other)).or_default().is_cut = true;
     }
 
-    /// Makes a cable whole, and gives back what was held.
+    /// Makes a cable whole, and returns the segments that it held.
     pub(super) fn heal(&mut self, one: usize, other: usize) -> Vec<Segment> {
         let Some(cable) = self.known.get_mut(&pair(one, other)) else { return Vec::new() };
         cable.is_cut = false;

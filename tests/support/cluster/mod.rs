@@ -1,5 +1,5 @@
-//! A herd in one process: real members on real reactors, each over a [`MemoryIo`] of its own, and
-//! one reactor more for everybody else: clients, strangers, and servers that a test plays itself.
+//! A herd in one process: real servers on real reactors, each over a [`MemoryIo`] of its own, and one more reactor
+//! for the outside: clients, strangers, and servers that a test plays itself.
 //!
 //! ```text
 //!      Alford      Bolden      ...      outside        reactors, none of which ever sleeps
@@ -8,20 +8,19 @@
 //!         └───────────┴── Segments ────────┘           the Cluster: carries, holds, drops, counts
 //! ```
 //!
-//! The cluster owns the clock and the cables. Each step carries what was sent, lets the time jump to
-//! when somebody has something to do, and turns those whose time has come, in the order of the
-//! topology. So it is as deterministic as its parts: the same seed plays the same again, and years
-//! cost seconds.
+//! The cluster owns the clock and the cables. Each step carries the sent segments, advances the time to the next
+//! event, and runs a turn of each machine that has something to do, in the order of the topology. So it is as
+//! deterministic as its parts: the same seed gives the same run, and years cost seconds.
 //!
-//! Each member lives on a machine with an address of its own, 10.0.0.1 for the first of the
-//! topology; a machine that is started again dials from another one, as no old connection may be
-//! taken for a new one. Whatever address belongs to no member is outside.
+//! Each server has a machine with an address of its own, 10.0.0.1 for the first of the topology. A machine that is
+//! started again dials from another address, so that no old connection is taken for a new one. An address that
+//! belongs to no server is outside.
 //!
-//! Machines and their processes end in different ways. A machine that [vanishes](Cluster::crash) says
-//! nothing, and what it is sent is lost. Of a process that is [frozen](Cluster::freeze) or
-//! [killed](Cluster::kill) the kernel goes on: it takes in and answers what a kernel answers.
+//! Machines and their processes end in different ways. A machine that [vanishes](Cluster::crash) sends nothing, and
+//! data for it is lost. If a process is [frozen](Cluster::freeze) or [killed](Cluster::kill), its kernel goes on:
+//! it receives data and answers as a kernel does.
 
-// Each test file uses its own part of this one.
+// Each test file uses only a part of this module.
 #![allow(dead_code, unused_imports)]
 
 mod cables;
@@ -60,10 +59,10 @@ pub(crate) const NANO: Duration = Duration::from_nanos(1);
 pub(crate) const FIVE: &str =
     "Alford Parker Welsh; Bolden Parker Welsh; Hamilton Parker; Parker Bolden; Welsh";
 
-/// Everybody who is no member, in the names of machines.
+/// The machine name of the outside.
 pub(crate) const OUTSIDE: &str = "outside";
 
-/// Turns at one moment after which a cluster is taken to be running in circles.
+/// Maximum turns at one moment; beyond it the cluster is regarded as looping for ever.
 const TURNS_MAX: usize = 1_000_000;
 
 /// The text of a topology file. `servers`: `Alford Parker Welsh; Parker; Welsh*` is Alford with two
@@ -90,13 +89,13 @@ pub(crate) fn topology(servers: &str, limits: &str) -> String {
     format!("herd = 'places-herd'\ninsecure_peers = true\n{text}[limits]\n{limits}\n")
 }
 
-/// The same, where servers have to prove who they are by the certificates in `folder`.
+/// As [`topology`], with `[peer_tls]` and the certificates in `folder`.
 pub(crate) fn sealed(servers: &str, folder: &Path, limits: &str) -> String {
     let text = topology(servers, limits).replacen("insecure_peers = true\n", "", 1);
     format!("{text}[peer_tls]\nfolder = '{}'\n", folder.display())
 }
 
-/// Members, everybody else, and the cables between them. See the head of its file.
+/// The servers, the outside, and the cables between them; see the head of this file.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     options: MemoryOptions,
@@ -107,14 +106,14 @@ pub(crate) struct Cluster {
     cables: Cables,
     /// All bytes that were sent, by the two ends of their stream.
     wire: BTreeMap<(SocketAddr, SocketAddr), Vec<u8>>,
-    /// Each segment, as it was sent, if somebody wants to read it.
+    /// A line for each segment, in the order in which they were sent, if a test wants it.
     log: Option<String>,
     meddler: Option<Box<dyn Meddler>>,
-    /// Who asked whom to connect, and when.
+    /// Every attempt to connect: when, from where and to where.
     dials: Vec<(Moment, SocketAddr, SocketAddr)>,
-    /// What was asked of machines that were gone, or was under way to them: it comes when they are back.
+    /// Segments to machines that were gone, which arrive when those are back.
     unanswered: Vec<Segment>,
-    /// Who answers datagrams outside.
+    /// The function that answers datagrams outside.
     answerer: Option<Answerer>,
     now: Moment,
     carried: u64,
@@ -126,37 +125,37 @@ pub(crate) struct Cluster {
 /// One server's machine.
 #[derive(Debug, Default)]
 struct Machine {
-    /// Its kernel and its process; none before it was started, and when it has vanished.
+    /// Its kernel and its process; `None` before it was started, and after it has vanished.
     reactor: Option<Box<Reactor<MemoryIo, Member>>>,
     state: State,
-    /// It was started once: its addresses are its own.
+    /// Whether it was ever started, so that its addresses are its own.
     was_started: bool,
-    /// How many times it was started.
+    /// How often it was started.
     lives: usize,
-    /// How long a turn of its process takes, and when the next one can begin.
+    /// The duration of a turn of its process.
     pace: Duration,
+    /// When the next turn can begin.
     rests_until: Moment,
-    /// When it last had one.
+    /// When the last turn began.
     turned_at: Moment,
-    /// The test has had it in its hands: it may have something to do.
+    /// Whether the test has accessed it since its last turn, so that it may have something to do.
     is_touched: bool,
-    /// What its journal is on, if it has one.
+    /// The disk of its journal, if it has one.
     disk: Option<SharedDisk>,
 }
 
-/// What its process does.
+/// The state of a machine's process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     #[default]
     Running,
-    /// It is stopped, and may go on.
+    /// The process is stopped, and may be resumed.
     Frozen,
-    /// There is none any more.
+    /// The process is gone.
     Killed,
 }
 
-/// Somebody who looks at a cluster while it runs, and may change it: what a test cannot do between two
-/// calls.
+/// An observer that sees each event of a running cluster and may change it, which a test cannot do between two calls.
 pub(crate) trait Meddler: std::fmt::Debug {
     /// The server with this number in the topology is started, perhaps again.
     fn started(&mut self, _server: usize) {}
@@ -164,20 +163,19 @@ pub(crate) trait Meddler: std::fmt::Debug {
     /// The server with this number in the topology has had its turn.
     fn turned(&mut self, _server: usize, _reactor: &mut Reactor<MemoryIo, Member>) {}
 
-    /// `segment` was sent. What goes on in its place is added to `on`. `ends`: the members it goes from
-    /// and to.
+    /// `segment` was sent from the first to the second of `ends`. The segments that are added to `on` travel in its
+    /// place.
     fn sent(&mut self, segment: Segment, _ends: [Option<&mut Member>; 2], on: &mut Vec<Segment>) {
         on.push(segment);
     }
 }
 
-/// What is left of a member that has died: its disk, if it had a journal, as it was left. What was not
-/// synced may still be lost.
+/// The remains of a dead server: its disk, if it had a journal. Unsynced data may still be lost.
 #[derive(Debug, Default)]
 pub(crate) struct Remains(pub(crate) Option<MemoryDisk>);
 
 impl Machine {
-    /// When it has something to do.
+    /// When it has something to do next.
     fn wake(&mut self) -> Option<Moment> {
         let kernel = self.reactor.as_mut()?.io();
         match self.state {
@@ -186,13 +184,13 @@ impl Machine {
         }
     }
 
-    /// Lets it do what it has to do; whether it has had a turn.
+    /// Runs a turn of its process, or only its kernel if the process cannot run. Returns whether the process had a turn.
     fn turn(&mut self, now: Moment) -> bool {
         let Some(reactor) = &mut self.reactor else { return false };
         self.is_touched = false;
         match self.state {
             State::Running if self.rests_until > now => reactor.io().arrive(),
-            // Its process has ended of its own accord: the kernel still sends what it was given.
+            // The process has exited by itself; its kernel still sends the data that it has buffered.
             State::Running if reactor.is_stopped() => {
                 reactor.io().poll(None, &mut Vec::new()).expect("this poll never fails");
             }
@@ -208,7 +206,7 @@ impl Machine {
     }
 }
 
-/// The server `name` knows a line, and nobody has been told: as if a link had lost it.
+/// Puts `line` into the table of the server `name` without flooding it, as if a link had lost it.
 pub(crate) fn know(cluster: &mut Cluster, name: &str, line: &str) {
     match Command::parse(line.as_bytes(), &CommandLimits::default()) {
         Ok(Command::At(at)) => {
@@ -222,7 +220,7 @@ pub(crate) fn know(cluster: &mut Cluster, name: &str, line: &str) {
 }
 
 impl Cluster {
-    /// Nobody yet, in the network of `options` and the herd of `topology`.
+    /// Creates a cluster without servers, in the network of `options` and the herd of `topology`.
     pub(crate) fn new(options: MemoryOptions, topology: &str) -> Cluster {
         let parsed = Topology::parse(topology, Path::new("topology.toml"));
         let topology = parsed.unwrap_or_else(|faults| panic!("{faults:?}\n{topology}"));
@@ -248,7 +246,7 @@ impl Cluster {
         }
     }
 
-    /// A whole herd of members, up and linked.
+    /// Creates a cluster with all servers of `topology`, started and linked.
     pub(crate) fn herd(options: MemoryOptions, topology: &str) -> Cluster {
         let mut cluster = Cluster::new(options, topology);
         for name in cluster.names() {
@@ -258,7 +256,7 @@ impl Cluster {
         cluster
     }
 
-    /// The names of all members of the topology that are not plain.
+    /// The names of all servers of the topology that are not plain.
     pub(crate) fn names(&self) -> Vec<String> {
         let members = self.topology.servers.iter().filter(|server| !server.plain);
         members.map(|server| server.name.clone()).collect()
@@ -269,13 +267,13 @@ impl Cluster {
         &self.topology
     }
 
-    /// From now on `meddler` sees and does what it likes.
+    /// Installs `meddler`.
     pub(crate) fn meddle(&mut self, meddler: Box<dyn Meddler>) {
         self.meddler = Some(meddler);
     }
 
-    /// From now on servers are started by this topology, which has to have the same ones: as if somebody
-    /// had edited the file.
+    /// Replaces the topology for servers that are started from now on, as if the operator had edited the file. It must
+    /// have the same servers.
     pub(crate) fn edit(&mut self, topology: &str) {
         let parsed = Topology::parse(topology, Path::new("topology.toml"));
         let topology = parsed.unwrap_or_else(|faults| panic!("{faults:?}\n{topology}"));
@@ -283,21 +281,21 @@ impl Cluster {
         self.topology = topology;
     }
 
-    /// What a wall clock shows that nobody has set.
+    /// The time on a wall clock that no test has set.
     fn wall(&self) -> UnixNanos {
         let mut io = MemoryIo::external_clock(self.options.clone());
         io.advance(self.now);
         io.wall()
     }
 
-    // Members.
+    // Servers.
 
-    /// Starts the member `name`, or starts it again, knowing nothing; nobody asks it for places.
+    /// Starts or restarts the server `name` with an empty table. It must not be asked for places.
     pub(crate) fn start(&mut self, name: &str) {
         self.start_with(name, Box::new(Silent));
     }
 
-    /// Starts the member `name` with a journal on `disk`, by the topology's settings.
+    /// Starts the server `name` with a journal on `disk`, with the topology's settings.
     pub(crate) fn start_on(&mut self, name: &str, disk: MemoryDisk) -> Result<Replayed, OpenError> {
         let settings = self.topology.journal.clone().expect("the topology has [journal]");
         let member = self.born(name, Box::new(Silent));
@@ -306,12 +304,12 @@ impl Cluster {
         Ok(replayed)
     }
 
-    /// Starts the member `name` with places from `source`.
+    /// Starts the server `name` with places from `source`.
     pub(crate) fn start_with(&mut self, name: &str, source: Box<dyn Source>) {
         self.start_as(name, source, |member| member);
     }
 
-    /// The same, with a source that asks the network.
+    /// Starts the server `name` with places from `source`, which uses `network`.
     pub(crate) fn start_asking(&mut self, name: &str, source: Box<dyn Source>, network: Network) {
         self.start_as(name, source, |member| member.with_network(network));
     }
@@ -326,8 +324,8 @@ impl Cluster {
         self.join(name, member);
     }
 
-    /// Starts the member `name` with what is left of it; without a journal, if no disk is. Gives what
-    /// was read of its journal.
+    /// Starts the server `name` from its remains; without a disk it has no journal. Returns what was replayed from its
+    /// journal.
     pub(crate) fn start_from(
         &mut self,
         name: &str,
@@ -343,7 +341,7 @@ impl Cluster {
         Ok(replayed)
     }
 
-    /// Gives `member` a journal on `disk`, which is kept for when it has died.
+    /// Gives `member` a journal on `disk`, which survives the member's death.
     fn with_journal(
         &mut self,
         name: &str,
@@ -384,7 +382,7 @@ impl Cluster {
         Member::start(&mut reactor).expect("nobody listens there yet");
         let lives = self.machines[machine].lives + 1;
         if let Some(before) = &mut self.machines[machine].reactor {
-            // Its kernel is the same machine's.
+            // The machine is the same, so segments under way still reach its kernel.
             self.unanswered.extend(before.io().take_under_way());
         }
         self.machines[machine] = Machine {
@@ -403,8 +401,8 @@ impl Cluster {
         }
     }
 
-    /// The machine of `name` vanishes, and says nothing of it. What it is sent is lost, but who asks
-    /// to connect asks again when it is back. (A machine that was never there refuses.)
+    /// Makes the machine of `name` vanish without a sign. Data for it is lost, but attempts to connect are repeated when
+    /// it is back. (A machine that was never started refuses them.)
     pub(crate) fn crash(&mut self, name: &str) -> Remains {
         self.carry_all();
         let machine = self.number(name);
@@ -420,7 +418,7 @@ impl Cluster {
         Remains(self.machines[machine].disk.take().map(|disk| disk.take()))
     }
 
-    /// The process of `name` is killed; its kernel closes what it had open.
+    /// Kills the process of `name`; its kernel closes its connections.
     pub(crate) fn kill(&mut self, name: &str) -> Remains {
         let machine = self.number(name);
         self.reactor(name).io().kill();
@@ -428,7 +426,7 @@ impl Cluster {
         self.remains(machine)
     }
 
-    /// The process of `name` stands still, until it is [thawed](Cluster::thaw).
+    /// Stops the process of `name`, until it is [thawed](Cluster::thaw).
     pub(crate) fn freeze(&mut self, name: &str) {
         let machine = self.number(name);
         if self.machines[machine].state == State::Running {
@@ -436,7 +434,7 @@ impl Cluster {
         }
     }
 
-    /// Lets a frozen process go on.
+    /// Resumes a frozen process.
     pub(crate) fn thaw(&mut self, name: &str) {
         let machine = self.number(name);
         if self.machines[machine].state == State::Frozen {
@@ -445,20 +443,19 @@ impl Cluster {
         }
     }
 
-    /// From now on each turn of `name` takes so long.
+    /// Sets the duration of each turn of `name`.
     pub(crate) fn set_pace(&mut self, name: &str, pace: Duration) {
         let machine = self.number(name);
         self.machines[machine].pace = pace;
     }
 
-    /// Whether the process of `name` is there, if perhaps frozen.
+    /// Whether the process of `name` exists; it may be frozen.
     pub(crate) fn lives(&self, name: &str) -> bool {
         let machine = &self.machines[self.number(name)];
         machine.reactor.is_some() && machine.state != State::Killed
     }
 
-    /// Until when `name` has done all that was due: now, unless its process stands still or rests
-    /// between two turns.
+    /// The time until which `name` has done all due work: now, unless its process is stopped or waits between two turns.
     pub(crate) fn is_done_until(&self, name: &str) -> Moment {
         let machine = &self.machines[self.number(name)];
         let rests = machine.rests_until > self.now || machine.is_touched;
@@ -473,27 +470,27 @@ impl Cluster {
         self.machines[self.number(name)].lives
     }
 
-    /// The same, and its disk, as it was left: what was not synced may still be lost.
+    /// Makes the machine of `name` vanish, and returns its disk. Unsynced data may still be lost.
     pub(crate) fn crash_off(&mut self, name: &str) -> MemoryDisk {
         self.crash(name).0.expect("it was started with one")
     }
 
-    /// The disk of the member `name`.
+    /// The disk of the server `name`.
     pub(crate) fn disk(&self, name: &str) -> RefMut<'_, MemoryDisk> {
         self.machines[self.number(name)].disk.as_ref().expect("it was started with one").look()
     }
 
-    /// Whether the member `name` has ended by itself.
+    /// Whether the server `name` has exited by itself.
     pub(crate) fn has_ended(&mut self, name: &str) -> bool {
         self.reactor(name).is_stopped()
     }
 
-    /// What the member `name` shares among its connections.
+    /// The state of the server `name`.
     pub(crate) fn member(&mut self, name: &str) -> &mut Member {
         self.reactor(name).state()
     }
 
-    /// The reactor under the member `name`. What is done to it is noticed when the cluster runs on.
+    /// The reactor of the server `name`. Changes to it take effect when the cluster runs on.
     pub(crate) fn reactor(&mut self, name: &str) -> &mut Reactor<MemoryIo, Member> {
         let number = self.number(name);
         let machine = &mut self.machines[number];
@@ -508,7 +505,7 @@ impl Cluster {
         herd.iter().map(|(_, at)| (text(at.client()), text(at.line()))).collect()
     }
 
-    /// The neighbours that `name` is linked to, by its own lights.
+    /// The neighbours that `name` regards as linked.
     pub(crate) fn linked(&mut self, name: &str) -> BTreeSet<String> {
         let links = self.member(name).neighbours.iter();
         links.filter(|(_, link)| link.conn.is_some()).map(|(_, l)| l.server.name.clone()).collect()
@@ -521,8 +518,8 @@ impl Cluster {
         member.neighbours.get(id).conn.map_or(0, |conn| core.pending(conn))
     }
 
-    /// Bytes that `name` has to say to its neighbours, or has said and they have not read. Of clients its backlogs
-    /// each counts as the longest line.
+    /// The bytes that `name` still has to send to its neighbours, or that they have not read yet. Each client in a backlog
+    /// counts as the longest line.
     pub(crate) fn waiting_on_links(&mut self, name: &str) -> usize {
         let reactor = self.reactor(name);
         let (member, core) = reactor.parts();
@@ -542,8 +539,7 @@ impl Cluster {
         member.table.backlogs.len(member.neighbours.get(id).backlog)
     }
 
-    /// Sets every member's wall clock to `shown`, and stops it: then what is computed of it does
-    /// not depend on when it is read.
+    /// Sets every server's wall clock to `shown`, and stops it, so that results do not depend on when it is read.
     pub(crate) fn stop_wall_clocks(&mut self, shown: UnixNanos) {
         for reactor in self.machines.iter_mut().filter_map(|machine| machine.reactor.as_mut()) {
             reactor.io().set_wall(shown);
@@ -551,7 +547,7 @@ impl Cluster {
         }
     }
 
-    /// The place of the server `name` in the topology; of whoever is outside, the one behind them.
+    /// The number of the server `name` in the topology; the outside has the number after the last.
     fn number(&self, name: &str) -> usize {
         let number = self.topology.servers.iter().position(|server| server.name == name);
         number.unwrap_or_else(|| {
@@ -562,22 +558,22 @@ impl Cluster {
 
     // Cables.
 
-    /// From now on nothing arrives between two machines, until [`heal`](Cluster::heal): as if each
-    /// packet was lost, to be sent again. `"outside"` is a machine, too.
+    /// Cuts the cable between two machines until [`heal`](Cluster::heal): each packet is lost and retransmitted until
+    /// then. `"outside"` is a machine, too.
     pub(crate) fn cut(&mut self, one: &str, other: &str) {
-        // What has left is held behind what was held before.
+        // Segments that have left already are carried first.
         self.carry_all();
         self.cables.cut(self.number(one), self.number(other));
     }
 
-    /// What was cut is whole again; what was held arrives.
+    /// Makes a cut cable whole; the segments that it held arrive.
     pub(crate) fn heal(&mut self, one: &str, other: &str) {
         for segment in self.cables.heal(self.number(one), self.number(other)) {
             self.carry(segment);
         }
     }
 
-    /// From now on everything between two machines takes so much longer.
+    /// Sets the additional delay of every segment between two machines.
     pub(crate) fn delay(&mut self, one: &str, other: &str, delay: Duration) {
         self.cables.delay(self.number(one), self.number(other), delay);
     }
@@ -592,7 +588,7 @@ impl Cluster {
         text.collect::<String>().split_inclusive('\n').map(str::to_owned).collect()
     }
 
-    /// What was sent between servers: the numbers of the two, and each stream's bytes.
+    /// The streams between servers: the numbers of the two servers, and the stream's bytes.
     pub(crate) fn peer_streams(&self) -> impl Iterator<Item = ([usize; 2], &[u8])> {
         let ends = |&(from, to): &(SocketAddr, SocketAddr)| [self.place(from), self.place(to)];
         let streams = self.wire.iter().map(move |(key, bytes)| (ends(key), bytes.as_slice()));
@@ -605,7 +601,7 @@ impl Cluster {
         lines.filter(|line| line.starts_with(b"AT ")).count()
     }
 
-    /// The streams between two machines: the ends of each, the one that dialled first.
+    /// The streams between two machines: the two ends of each, the dialling end first.
     pub(crate) fn streams(&self, from: &str, to: &str) -> Vec<(SocketAddr, SocketAddr)> {
         let ends = self.wire.keys().copied();
         ends.filter(|(source, target)| self.home(*source) == from && self.home(*target) == to)
@@ -621,7 +617,7 @@ impl Cluster {
         ours.map(|(at, ..)| *at).collect()
     }
 
-    /// All bytes that were sent, as text: equal for two clusters that went the same way.
+    /// All sent bytes, as text: equal for two clusters that ran identically.
     pub(crate) fn transcript(&self) -> String {
         let mut text = String::new();
         for ((from, to), bytes) in &self.wire {
@@ -630,12 +626,12 @@ impl Cluster {
         text
     }
 
-    /// From now on each segment is written down, a line for each.
+    /// Starts a log with a line for each segment.
     pub(crate) fn keep_log(&mut self) {
         self.log.get_or_insert_default();
     }
 
-    /// What was written down so far. `remark` is written behind it.
+    /// Appends `remark` to the log, and returns the log.
     pub(crate) fn log(&mut self, remark: &str) -> &str {
         let Some(log) = &mut self.log else { return "" };
         if !remark.is_empty() {
@@ -644,7 +640,7 @@ impl Cluster {
         log
     }
 
-    /// Forgets what was sent so far.
+    /// Forgets all bytes that were sent so far.
     pub(crate) fn forget_lines(&mut self) {
         self.wire.clear();
     }
@@ -667,7 +663,7 @@ impl Cluster {
         }
     }
 
-    /// Takes one segment to where it goes: not over a cut cable, and not to a machine that is gone.
+    /// Delivers one segment, unless its cable is cut or its machine is gone.
     fn carry(&mut self, segment: Segment) {
         let [from, to] = [segment.from, segment.to].map(|end| self.place(end));
         let Some(segment) = self.cables.pass(from, to, self.now, segment) else { return };
@@ -701,13 +697,13 @@ impl Cluster {
         }
     }
 
-    /// The members with these numbers, if they are two, and alive.
+    /// The servers with these numbers, each if it is alive; both `None` unless these are two different servers.
     fn members(&mut self, numbers: [usize; 2]) -> [Option<&mut Member>; 2] {
         let Ok(machines) = self.machines.get_disjoint_mut(numbers) else { return [None, None] };
         machines.map(|machine| machine.reactor.as_mut().map(|reactor| reactor.state()))
     }
 
-    /// Writes down what was sent.
+    /// Writes a sent segment into the log.
     fn note(&mut self, segment: &Segment) {
         let ends = (segment.from, segment.to);
         match &segment.kind {
@@ -730,24 +726,24 @@ impl Cluster {
 
     // Time.
 
-    /// What time it is.
+    /// The cluster's time.
     pub(crate) fn now(&self) -> Moment {
         self.now
     }
 
-    /// How many turns the members have had.
+    /// How many turns the servers have had.
     pub(crate) fn turns(&self) -> u64 {
         self.turned
     }
 
-    /// Lets everything happen that happens within `time`.
+    /// Runs the cluster for `time`.
     pub(crate) fn run_for(&mut self, time: Duration) {
         self.run_until(self.now + time);
     }
 
-    /// Lets everything happen that happens by `until`.
+    /// Runs the cluster until the time `until`.
     pub(crate) fn run_until(&mut self, until: Moment) {
-        // What the test has done since may have given anybody something to do.
+        // The test may have given any machine something to do since the last call.
         for number in 0..self.machines.len() {
             if self.machines[number].is_touched {
                 self.turn(number);
@@ -813,7 +809,7 @@ impl Cluster {
     }
 }
 
-/// Fair and foul weather, one after the other. A failing test has printed in which it failed.
+/// Network options from calm to rough. Each is printed, so that the output of a failing test names its own.
 pub(crate) fn weathers() -> impl Iterator<Item = MemoryOptions> {
     let foul = (1..=4).map(MemoryOptions::rough);
     let all = std::iter::once(MemoryOptions::calm(0)).chain(foul);

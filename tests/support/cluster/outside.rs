@@ -1,5 +1,5 @@
-//! Everybody who is no member: clients, strangers, and servers that a test plays itself. They share a
-//! reactor of their own, and hear without answering unless the test speaks.
+//! The outside of a cluster: clients, strangers, and servers that a test plays itself. They share a reactor of their
+//! own, and receive without answering unless the test sends something.
 
 use super::{Cluster, SECOND};
 use herd_reactor::testing::MemoryIo;
@@ -12,24 +12,24 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 impl Cluster {
-    /// A client of the member `name`.
+    /// Connects a client to the server `name`.
     pub(crate) fn client(&mut self, name: &str) -> TalkId {
         self.dial(self.topology.server(name).expect("a server of the topology").client)
     }
 
-    /// Somebody at the peer port of the member `name`.
+    /// Connects a stranger to the peer port of the server `name`.
     pub(crate) fn stranger(&mut self, name: &str) -> TalkId {
         self.dial(self.topology.server(name).expect("a server of the topology").peer)
     }
 
-    /// Somebody who has dialled `address`.
+    /// Connects to `address`.
     pub(crate) fn dial(&mut self, address: SocketAddr) -> TalkId {
         let talk = self.begin_dial(address);
         self.settle();
         talk
     }
 
-    /// Somebody who begins to dial `address`: what is said is sent when the connection stands.
+    /// Starts to connect to `address`. Data is sent when the connection is made.
     pub(crate) fn begin_dial(&mut self, address: SocketAddr) -> TalkId {
         let (outside, core) = self.outside.parts();
         let talk = TalkId(outside.talks.len());
@@ -40,19 +40,19 @@ impl Cluster {
         talk
     }
 
-    /// Listens in the place of the server `name`, which is not to be started. Who dials it is in
-    /// [`callers`](Cluster::callers).
+    /// Listens in the place of the server `name`, which must not be started. [`callers`](Cluster::callers) returns the
+    /// connections to it.
     pub(crate) fn play(&mut self, name: &str) {
         let address = self.topology.server(name).expect("a server of the topology").peer;
         self.outside.listen_tcp(address, Box::new(Played)).expect("nobody listens there yet");
     }
 
-    /// Those who have dialled a server that the test plays, in the order of their coming.
+    /// The connections to servers that the test plays, in the order of their arrival.
     pub(crate) fn callers(&mut self) -> Vec<TalkId> {
         self.outside.state().callers.clone()
     }
 
-    /// Says `data`, as it stands.
+    /// Sends `data`.
     pub(crate) fn send(&mut self, talk: TalkId, data: impl AsRef<[u8]>) {
         match self.connection(talk) {
             (Some(id), core) => core.write(id, data.as_ref()),
@@ -60,7 +60,7 @@ impl Cluster {
         }
     }
 
-    /// Says `text` and a newline, and lets everything happen that follows. Returns what is heard.
+    /// Sends `text` and a newline, and runs the cluster until it is quiet. Returns the text received since the last call.
     pub(crate) fn say(&mut self, talk: TalkId, text: &str) -> String {
         self.send(talk, text);
         self.send(talk, "\n");
@@ -68,28 +68,28 @@ impl Cluster {
         self.hear(talk)
     }
 
-    /// What has been heard since the last call, non-ASCII escaped.
+    /// Takes the text received since the last call, with non-ASCII bytes escaped.
     pub(crate) fn hear(&mut self, talk: TalkId) -> String {
         let heard = std::mem::take(&mut self.outside.state().talks[talk.0].heard);
         String::from_utf8(heard).unwrap_or_else(|e| e.into_bytes().escape_ascii().to_string())
     }
 
-    /// The same, without taking it.
+    /// The bytes received since the last call of [`hear`](Cluster::hear), without taking them.
     pub(crate) fn heard(&mut self, talk: TalkId) -> &[u8] {
         &self.outside.state().talks[talk.0].heard
     }
 
-    /// Whether the connection stands.
+    /// Whether the connection is up.
     pub(crate) fn stands(&mut self, talk: TalkId) -> bool {
         self.outside.state().talks[talk.0].id.is_some()
     }
 
-    /// How the other side has ended it, if it has.
+    /// How the other side has ended the connection, if it has.
     pub(crate) fn ending(&mut self, talk: TalkId) -> Option<Ending> {
         self.outside.state().talks[talk.0].ending
     }
 
-    /// Ends our side: nothing more is said.
+    /// Half-closes the connection.
     pub(crate) fn end(&mut self, talk: TalkId) {
         match self.connection(talk) {
             (Some(id), core) => core.lose_write_connection(id),
@@ -97,19 +97,19 @@ impl Cluster {
         }
     }
 
-    /// Goes away, with a reset.
+    /// Resets the connection.
     pub(crate) fn abort(&mut self, talk: TalkId) {
         if let (Some(id), core) = self.connection(talk) {
             core.abort_connection(id);
         }
     }
 
-    /// Listens outside, at `address`, with what `factory` builds.
+    /// Listens outside, at `address`, with the protocols of `factory`.
     pub(crate) fn host(&mut self, address: SocketAddr, factory: Box<dyn Factory<Outside>>) {
         self.outside.listen_tcp(address, factory).expect("nobody listens there yet");
     }
 
-    /// Answers datagrams to `address`, outside, with what `answer` makes of them. For one address.
+    /// Answers datagrams to the outside address `address` with `answer`. Only one address can be served.
     pub(crate) fn host_datagrams(
         &mut self,
         address: SocketAddr,
@@ -119,7 +119,7 @@ impl Cluster {
         self.answerer = Some(Answerer(Box::new(answer)));
     }
 
-    /// The network outside, to have faults.
+    /// The network of the outside, in which a test can cause faults.
     pub(crate) fn outside_network(&mut self) -> &mut MemoryIo {
         self.outside.io()
     }
@@ -134,7 +134,7 @@ impl Cluster {
         }
     }
 
-    /// Stops listening to what is said, or listens again.
+    /// Stops reading from a connection, or starts again.
     pub(crate) fn listen_to(&mut self, talk: TalkId, listens: bool) {
         let (Some(id), core) = self.connection(talk) else { return };
         match listens {
@@ -150,20 +150,20 @@ impl Cluster {
     }
 }
 
-/// Names one connection of those outside.
+/// The name of one connection of the outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TalkId(usize);
 
-/// How a connection came to its end.
+/// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// The other side has said all it had to say.
+    /// The other side has closed in good order.
     Fin,
-    /// It was reset, or never made.
+    /// The connection was reset, or never made.
     Broken,
 }
 
-/// What those outside have heard.
+/// The connections of the outside, with the bytes that they have received.
 #[derive(Debug, Default)]
 pub(crate) struct Outside {
     talks: Vec<Talk>,
@@ -173,7 +173,7 @@ pub(crate) struct Outside {
 #[derive(Debug, Default)]
 struct Talk {
     id: Option<ConnId>,
-    /// What was said before the connection stood, and whether nothing will follow.
+    /// The bytes to send when the connection is made.
     unsaid: Vec<u8>,
     ends_at_once: bool,
     heard: Vec<u8>,
@@ -184,14 +184,14 @@ impl Shared for Outside {
     type Message = ();
 }
 
-/// Hears, and does nothing of its own: neither the other side's end nor a failure makes it speak.
+/// Receives, and does nothing by itself: it answers neither the other side's end nor a failure.
 impl Protocol<Outside> for TalkId {
     fn name(&self) -> &'static str {
         super::OUTSIDE
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, Outside>) -> Flow {
-        // It hears while it speaks, however much it has to say.
+        // It reads while it sends, however much it has to send.
         cx.unregister_producer();
         let talk = &mut cx.state.talks[self.0];
         talk.id = Some(cx.id);
@@ -261,7 +261,7 @@ impl Factory<Outside> for Played {
     }
 }
 
-/// Makes an answer of what is asked, or none.
+/// A function from a datagram to its answer, or to none.
 pub(super) struct Answerer(Box<Answers>);
 
 type Answers = dyn FnMut(&[u8]) -> Option<Vec<u8>>;

@@ -1,4 +1,4 @@
-//! One connection to a server, from the other side, and what comes back over it.
+//! The test's side of one connection to a server.
 
 use super::PATIENCE;
 use rustix::io::retry_on_intr;
@@ -9,11 +9,11 @@ use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// A TCP connection that says bytes and waits for bytes. Every wait ends after [`PATIENCE`].
+/// A TCP connection that sends bytes and waits for bytes. Every wait ends after [`PATIENCE`].
 #[derive(Debug)]
 pub(crate) struct Client {
     stream: TcpStream,
-    /// What has come and was not asked for yet.
+    /// Received bytes that the test has not taken yet.
     received: Vec<u8>,
 }
 
@@ -22,9 +22,9 @@ pub(crate) struct Client {
 pub(crate) struct Nearby {
     /// The AT line, without its end.
     pub(crate) line: Vec<u8>,
-    /// All that follows it, the two newlines at the end included.
+    /// All bytes after the AT line, including the two newlines at the end.
     pub(crate) text: Vec<u8>,
-    /// What `text` says.
+    /// The parsed `text`.
     pub(crate) json: Value,
 }
 
@@ -44,7 +44,7 @@ impl Nearby {
 }
 
 impl Client {
-    /// Connects to `address`, on which somebody listens.
+    /// Connects to `address`, at which a server must listen.
     #[track_caller]
     pub(crate) fn connect(address: SocketAddr) -> Client {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)
@@ -52,8 +52,8 @@ impl Client {
         Client::from(stream)
     }
 
-    /// Connects with small buffers, which do not grow, so that little is under way. Smaller still, and
-    /// TCP itself stalls for want of room for an ACK.
+    /// Connects with small buffers of fixed size, so that few bytes are under way. With still smaller ones TCP itself
+    /// would stall for lack of room for an ACK.
     #[track_caller]
     pub(crate) fn connect_narrow(address: SocketAddr) -> Client {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)
@@ -64,18 +64,18 @@ impl Client {
         Client::from(TcpStream::from(socket))
     }
 
-    /// Says `bytes`, as one segment if they are few.
+    /// Sends `bytes`, as one segment if they are few.
     #[track_caller]
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).expect("the server takes what is sent");
     }
 
-    /// Says `bytes` as far as the server lets it; whether it took all of them.
+    /// Sends `bytes` until the connection fails. Returns whether all were sent.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
-    /// Says what is taken of `bytes` without waiting. Returns how many that were.
+    /// Sends as many of `bytes` as the kernel takes without waiting. Returns their number.
     pub(crate) fn send_now(&mut self, bytes: &[u8]) -> usize {
         self.stream.set_nonblocking(true).expect("a socket can be made so");
         let mut sent = 0;
@@ -90,7 +90,7 @@ impl Client {
         sent
     }
 
-    /// Ends this side: the server reads the end of the stream.
+    /// Half-closes: the server reads the end of the stream.
     #[track_caller]
     pub(crate) fn half_close(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("the connection stands");
@@ -102,7 +102,7 @@ impl Client {
         SockRef::from(&self.stream).set_linger(now).expect("a socket can be made so");
     }
 
-    /// How many bytes of ours wait in the kernel for the server to read them.
+    /// The number of our bytes that wait in the kernel for the server to read them.
     pub(crate) fn unread_by_server(&self) -> u64 {
         let ends = [self.stream.peer_addr(), self.stream.local_addr()];
         let [server, ours] = ends.map(|end| match end.expect("the connection stands") {
@@ -120,12 +120,12 @@ impl Client {
         queues.map_or(0, |rx| u64::from_str_radix(&rx, 16).expect("a queue has a length"))
     }
 
-    /// A second hand on the same connection, for another thread to write with.
+    /// A clone of the stream, with which another thread can write.
     pub(crate) fn writer(&self) -> TcpStream {
         self.stream.try_clone().expect("a descriptor is free")
     }
 
-    /// All up to and with the next `end`.
+    /// Returns all bytes up to and including the next `end`.
     #[track_caller]
     pub(crate) fn read_until(&mut self, end: &[u8]) -> Vec<u8> {
         let mut searched = 0;
@@ -144,7 +144,7 @@ impl Client {
         }
     }
 
-    /// The next line, without its LF.
+    /// Returns the next line, without its LF.
     #[track_caller]
     pub(crate) fn line(&mut self) -> Vec<u8> {
         let mut line = self.read_until(b"\n");
@@ -152,7 +152,7 @@ impl Client {
         line
     }
 
-    /// The next line, without its LF; nothing if the connection ends before it does.
+    /// Returns the next line, without its LF, or `None` if the connection ends first.
     #[track_caller]
     pub(crate) fn line_or_end(&mut self) -> Option<Vec<u8>> {
         while !self.received.contains(&b'\n') {
@@ -167,14 +167,14 @@ impl Client {
         Some(self.line())
     }
 
-    /// Says `line` with an LF behind it, and returns the line that comes next.
+    /// Sends `line` and an LF, and returns the next line.
     #[track_caller]
     pub(crate) fn ask(&mut self, line: impl AsRef<[u8]>) -> Vec<u8> {
         self.send([line.as_ref(), b"\n"].concat());
         self.line()
     }
 
-    /// Asks WHATSAT. `Err`: the line that came instead of a reply of three parts.
+    /// Sends a WHATSAT. `Err` is the line that came instead of a reply of three parts.
     #[track_caller]
     pub(crate) fn whatsat(
         &mut self,
@@ -186,7 +186,7 @@ impl Client {
         self.nearby()
     }
 
-    /// The reply to a WHATSAT that was said before.
+    /// Returns the reply to a WHATSAT that was sent before.
     #[track_caller]
     pub(crate) fn nearby(&mut self) -> Result<Nearby, Vec<u8>> {
         let line = self.line();
@@ -199,7 +199,7 @@ impl Client {
         Ok(Nearby { line, text, json })
     }
 
-    /// All up to the end of the stream.
+    /// Returns all bytes up to the end of the stream.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let (rest, end) = self.rest_and_end();
@@ -209,7 +209,7 @@ impl Client {
         rest
     }
 
-    /// All up to the end of the stream, be it orderly (`None`) or a reset.
+    /// Returns all bytes up to the end of the stream, and the error if the end is a reset (`None`: an orderly end).
     #[track_caller]
     pub(crate) fn rest_and_end(&mut self) -> (Vec<u8>, Option<io::Error>) {
         loop {
@@ -225,7 +225,7 @@ impl Client {
         }
     }
 
-    /// Waits until something comes; whether it is the end, orderly or not, and not a word before.
+    /// Waits for bytes or the end of the stream, orderly or not. Returns whether it was the end, without any bytes.
     #[track_caller]
     pub(crate) fn is_ended(&mut self) -> bool {
         self.received.is_empty()
@@ -238,7 +238,7 @@ impl Client {
             }
     }
 
-    /// Says `bytes`, ends this side, and returns all that comes back.
+    /// Sends `bytes`, half-closes, and returns the whole reply.
     #[track_caller]
     pub(crate) fn say_all(mut self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
         self.send(bytes);
@@ -248,7 +248,7 @@ impl Client {
 
     fn read_more(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 65_536];
-        // With a timeout the kernel does not repeat a call that was interrupted.
+        // With a timeout the kernel does not restart an interrupted call.
         let count = retry_on_intr(|| rustix::io::read(&self.stream, &mut chunk))?;
         self.received.extend_from_slice(&chunk[..count]);
         Ok(count)
@@ -269,14 +269,14 @@ impl From<TcpStream> for Client {
     }
 }
 
-/// `bytes` as one can read them.
+/// Shows `bytes` as readable text.
 pub(crate) fn show(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }
 
-/// `reply` with `#` in the place of each difference of an AT line, which nobody can foretell.
+/// Replaces the time difference in each AT line of `reply`, which a test cannot predict, by `#`.
 ///
-/// A difference has a sign, digits, a point and nine digits; anything else stays as it is.
+/// A difference has a sign, digits, a point and nine digits; everything else stays as it is.
 pub(crate) fn masked(reply: &[u8]) -> Vec<u8> {
     let lines: Vec<Vec<u8>> = reply
         .split(|&byte| byte == b'\n')

@@ -1,5 +1,4 @@
-//! What the tests have in common: a herd that is started and always ended, clients that wait no
-//! longer than [`PATIENCE`], and conditions.
+//! A herd of processes that are always ended, clients that wait at most [`PATIENCE`], and conditions.
 
 mod client;
 mod process;
@@ -13,15 +12,15 @@ use std::fmt::Debug;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How long a test waits for what must happen. Only a test that fails waits so long.
+/// Timeout for every wait of a test. Only a failing test reaches it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// In the Pacific, far from every town and airport: WHATSAT is short there.
+/// A location in the Pacific, far from every town and airport, so that replies to WHATSAT are short.
 pub(crate) const NOWHERE: &str = "-48.8767-123.3933";
 
-/// Asks `condition` again and again until it holds, and returns what it then says.
+/// Repeats `condition` until it returns `Ok`, and returns its value.
 ///
-/// Panics after [`PATIENCE`], with what it said last.
+/// Panics after [`PATIENCE`], with its last `Err`.
 #[track_caller]
 pub(crate) fn eventually<T, E: Debug>(
     what: &str,
@@ -45,7 +44,7 @@ pub(crate) fn holds(condition: bool) -> Result<(), &'static str> {
     condition.then_some(()).ok_or("it does not hold")
 }
 
-/// Both must be the same bytes; they are shown readably if they are not.
+/// Asserts that both are the same bytes; a failure shows them readably.
 #[track_caller]
 pub(crate) fn same(got: &[u8], expected: &[u8], case: &str) {
     assert!(got == expected, "{case}\n     got: {}\nexpected: {}", show(got), show(expected));
@@ -62,7 +61,7 @@ pub(crate) fn stamp(unix_ns: i128) -> String {
     format!("{}.{:09}", unix_ns / 1_000_000_000, unix_ns % 1_000_000_000)
 }
 
-/// An IAMAT, with its end.
+/// An IAMAT line, with its end.
 pub(crate) fn iamat(client: &str, location: &str, stamp: &str) -> String {
     format!("IAMAT {client} {location} {stamp}\n")
 }

@@ -1,4 +1,4 @@
-//! One server's process, and what the kernel knows of it.
+//! One server's process, with the kernel's figures about it.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -12,17 +12,17 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Takes care of `child` from now on.
+    /// Takes over `child`.
     pub(crate) fn new(child: Child) -> Process {
         Process { child }
     }
 
-    /// Its number.
+    /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// How it ended, if it did.
+    /// Its exit status, if it has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
     }
@@ -33,19 +33,19 @@ impl Process {
         kill_process(pid, signal).expect("the process is there");
     }
 
-    /// Whether it has a word of its own to say when it is sent `signal`.
+    /// Whether it has a handler for `signal`.
     pub(crate) fn catches(&self, signal: Signal) -> bool {
         let caught = self.status("SigCgt:");
         let caught = u64::from_str_radix(&caught, 16).expect("a set of bits");
         caught & 1 << (signal.as_raw() - 1) != 0
     }
 
-    /// Whether it stands still, for SIGSTOP.
+    /// Whether SIGSTOP has stopped it.
     pub(crate) fn stands_still(&self) -> bool {
         self.status("State:").starts_with('T')
     }
 
-    /// How many bytes it has been given by reads, of files and all else.
+    /// The number of bytes that its reads have returned, from files and everything else.
     pub(crate) fn bytes_read(&self) -> u64 {
         let counts = self.proc_file("io");
         let count = counts.lines().find_map(|line| line.strip_prefix("rchar: "));
@@ -58,13 +58,13 @@ impl Process {
         found.expect("the kernel tells it").trim().to_owned()
     }
 
-    /// Ends it at once, as kill -9 does, and waits until it is gone.
+    /// Kills it with SIGKILL, and waits for its end.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("the process is there");
         self.child.wait().expect("a child can be waited for");
     }
 
-    /// Memory of its own, in bytes; pages of files, such as the program's, do not count.
+    /// Its private memory, in bytes; pages of files, such as the program's, do not count.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let kib = self.status("RssAnon:");
         let kib = kib.strip_suffix(" kB").and_then(|kib| kib.parse::<u64>().ok());
@@ -105,7 +105,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -27,13 +27,13 @@ const EDGES_OF_FIVE: [(&str, &str); 5] = [
     ("Hamilton", "Parker"),
 ];
 
-/// Ports that outgoing connections do not get; the lower ones are other people's favourites.
+/// Ports below the kernel's range for outgoing connections, and above those that other programs like to use.
 const PORTS: std::ops::Range<u16> = 15_000..32_768;
 
-/// How often a start is tried: somebody may take a port between our finding it and our using it.
+/// Maximum attempts to start a server: another program may take a port after we have found it free.
 const STARTS: usize = 5;
 
-/// What a herd is to be like.
+/// The description of a herd.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Setup {
     edges: Vec<(String, String)>,
@@ -55,7 +55,7 @@ struct Listed {
 }
 
 impl Setup {
-    /// The report's five servers, and who of them talks to whom.
+    /// The report's five servers and its edges.
     pub(crate) fn five() -> Setup {
         Setup::of(&FIVE, &EDGES_OF_FIVE)
     }
@@ -65,8 +65,8 @@ impl Setup {
         Setup::of(&["Alford"], &[])
     }
 
-    /// These servers with these edges. Time-outs are short where they are waited for; life signs
-    /// are rare, so that nothing moves by itself.
+    /// These servers with these edges. Timeouts that tests wait for are short; PINGs are rare, so that an idle herd
+    /// sends nothing.
     pub(crate) fn of(names: &[&str], edges: &[(&str, &str)]) -> Setup {
         let listed = |name: &&str| Listed { name: (*name).to_owned(), played: false, plain: false };
         Setup {
@@ -87,12 +87,12 @@ impl Setup {
         self
     }
 
-    /// Adds a neighbour of `of` that is not started: the test is `name`.
+    /// Adds the neighbour `name` of `of`, which is not started: the test plays it.
     pub(crate) fn played(self, name: &str, of: &str) -> Setup {
         self.add(name, of, false)
     }
 
-    /// The same, and it is a plain one.
+    /// Adds the plain neighbour `name` of `of`, which the test plays.
     pub(crate) fn plain(self, name: &str, of: &str) -> Setup {
         self.add(name, of, true)
     }
@@ -103,25 +103,25 @@ impl Setup {
         self
     }
 
-    /// Leaves lines in and out out of the log: for those who send megabytes.
+    /// Does not log lines in and out: for tests that send megabytes.
     pub(crate) fn without_traffic_in_the_log(mut self) -> Setup {
         self.rust_log = Some("info,herd::traffic=off");
         self
     }
 
-    /// Starts servers with so many descriptors and no more.
+    /// Limits each server to `most` descriptors.
     pub(crate) fn descriptors(mut self, most: u32) -> Setup {
         self.descriptors = Some(most);
         self
     }
 
-    /// Gives every server a journal; `settings`: the lines of `[journal]`.
+    /// Gives every server a journal; `settings` are the lines of `[journal]`.
     pub(crate) fn journal(mut self, settings: &str) -> Setup {
         self.journal = Some(settings.to_owned());
         self
     }
 
-    /// Has every server started by `command`, in the herd's folder, with the server's own after it.
+    /// Starts every server by `command`, in the herd's folder; the server's own command line is appended.
     pub(crate) fn inside(mut self, command: &[&'static str]) -> Setup {
         self.inside = command.to_owned();
         self
@@ -133,7 +133,7 @@ impl Setup {
         self
     }
 
-    /// Has `prepare` done in the herd's folder when its topology is written, before anybody is started.
+    /// Calls `prepare` with the herd's folder, when the topology is written and before a server is started.
     pub(crate) fn prepared(mut self, prepare: fn(&Path)) -> Setup {
         self.prepare = Some(prepare);
         self
@@ -160,7 +160,7 @@ pub(crate) struct Herd {
     folder: PathBuf,
     addresses: BTreeMap<String, ServerAddrs>,
     processes: BTreeMap<String, Process>,
-    /// The peer ports of those whom the test plays.
+    /// The peer ports of the servers that the test plays.
     listeners: BTreeMap<String, TcpListener>,
 }
 
@@ -193,14 +193,14 @@ impl Herd {
         Ok(herd)
     }
 
-    /// Those who are processes.
+    /// The names of the servers that are processes.
     fn started(&self) -> Vec<String> {
         let started = self.setup.servers.iter().filter(|server| !server.played);
         started.map(|server| server.name.clone()).collect()
     }
 
     fn take_addresses(&mut self) {
-        // All are held until all are found, so that none is found twice.
+        // All ports are held until the last is found, so that none is found twice.
         let mut held = Vec::new();
         for server in &self.setup.servers {
             let (client, peer) = (free_port(), free_port());
@@ -273,7 +273,7 @@ impl Herd {
         let deadline = Instant::now() + PATIENCE;
         let client = self.client_address(name);
         loop {
-            // The port for clients is opened last, so all is open when that is.
+            // The client port is opened last, so everything is open when it is.
             let listens = TcpStream::connect(client);
             if let Some(status) = self.process_mut(name).ended() {
                 let said = fs::read_to_string(self.output(name)).unwrap_or_default();
@@ -289,22 +289,22 @@ impl Herd {
         }
     }
 
-    /// The name that its members share.
+    /// The herd's name.
     pub(crate) fn name(&self) -> String {
         self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Where clients find `name`.
+    /// The address of the client port of `name`.
     pub(crate) fn client_address(&self, name: &str) -> SocketAddr {
         self.addresses[name].client
     }
 
-    /// Where neighbours find `name`.
+    /// The address of the peer port of `name`.
     pub(crate) fn peer_address(&self, name: &str) -> SocketAddr {
         self.addresses[name].peer
     }
 
-    /// Where neighbours find `name`, whom the test has played until now: a process may listen there.
+    /// Stops playing `name`, and returns the address of its peer port, at which a process may listen now.
     pub(crate) fn hand_over(&mut self, name: &str) -> SocketAddr {
         drop(self.listeners.remove(name).expect("the test plays it"));
         wait_until_free(self.peer_address(name));
@@ -317,7 +317,8 @@ impl Herd {
         Client::connect(self.addresses[name].client)
     }
 
-    /// The same with buffers so small that a server soon sees whether it is read.
+    /// A new connection to the client port of `name`, with buffers so small that a server soon notices a client that
+    /// does not read.
     #[track_caller]
     pub(crate) fn narrow_client(&self, name: &str) -> Client {
         Client::connect_narrow(self.addresses[name].client)
@@ -329,14 +330,13 @@ impl Herd {
         Client::connect(self.addresses[name].peer)
     }
 
-    /// A new connection to the peer port of `name`, as its neighbour `played`: HELLO is said and
-    /// answered.
+    /// A new connection to the peer port of `name`, as its neighbour `played`; both HELLOs are exchanged.
     #[track_caller]
     pub(crate) fn neighbour(&self, played: &str, name: &str) -> Client {
         self.greeted(self.stranger(name), played, name)
     }
 
-    /// The same with small buffers.
+    /// As [`neighbour`](Herd::neighbour), with small buffers.
     #[track_caller]
     pub(crate) fn narrow_neighbour(&self, played: &str, name: &str) -> Client {
         self.greeted(Client::connect_narrow(self.addresses[name].peer), played, name)
@@ -349,19 +349,19 @@ impl Herd {
         neighbour
     }
 
-    /// What `name` says first to its neighbours, without an LF.
+    /// The HELLO of `name`, without an LF.
     pub(crate) fn hello(&self, name: &str) -> String {
         format!("HELLO {name} {} 1", self.name())
     }
 
-    /// No longer listens for `played`. Returns where whoever plays it from now on must listen.
+    /// Stops listening for `played`, and returns the address at which another program must listen to play it.
     pub(crate) fn leave_to_others(&mut self, played: &str) -> SocketAddr {
         drop(self.listeners.remove(played));
         wait_until_free(self.addresses[played].peer);
         self.addresses[played].peer
     }
 
-    /// The connection that a server has made to `played`.
+    /// Accepts the connection that a server has made to `played`.
     #[track_caller]
     pub(crate) fn dialled(&self, played: &str) -> Client {
         let listener = &self.listeners[played];
@@ -371,18 +371,18 @@ impl Herd {
         Client::from(stream)
     }
 
-    /// Comes back when `name` has read all that was sent to it before this call.
+    /// Waits until `name` has read all bytes that were sent to it before this call.
     ///
-    /// It has one thread: what lay in a socket when it answered us has been read, at the latest in
+    /// The server has one thread: bytes that were in a socket when it answered us have been read, at the latest in
     /// the same turn.
     #[track_caller]
     pub(crate) fn catch_up(&self, name: &str) {
         same_refusal(&mut self.client(name));
     }
 
-    /// Sends `command(0)`, `command(1)` and so on to `name`, and reads nothing, until the server takes
-    /// no more: it answers others again and again, and leaves unread what lies in its socket. Returns
-    /// how many commands were begun, and what is still to be sent of them.
+    /// Sends `command(0)`, `command(1)` and so on to `name`, and reads nothing, until the server reads no more: it answers
+    /// other clients again and again, and leaves the bytes in this socket unread. Returns how many commands were
+    /// begun, and the unsent rest of them.
     #[track_caller]
     pub(crate) fn hold_up(
         &self,
@@ -395,7 +395,7 @@ impl Herd {
         let (mut begun, mut rest) = (0, Vec::new());
         let (mut unread, mut turns, mut since) = (0, 0, Instant::now());
         let deadline = Instant::now() + PATIENCE;
-        // The time is for TCP, which pauses, too: to send again what found no room at the other end.
+        // The time is for TCP, which waits before it retransmits segments that found no room at the other end.
         while turns < 50 || since.elapsed() < Duration::from_millis(500) {
             assert!(Instant::now() < deadline, "{name} takes commands for ever: {begun} so far");
             if rest.is_empty() {
@@ -416,19 +416,19 @@ impl Herd {
         (begun, rest)
     }
 
-    /// The AT line that `name` gives for `client`, if it knows it.
+    /// The AT line with which `name` answers a WHATSAT of `client`, if it knows the client.
     #[track_caller]
     pub(crate) fn report(&self, name: &str, client: &str) -> Option<String> {
         let nearby = self.client(name).whatsat(client, "0.001", "1").ok()?;
         Some(String::from_utf8(nearby.line).expect("the tests that ask this use ASCII"))
     }
 
-    /// The AT lines that `name` gives for `clients`.
+    /// The AT lines with which `name` answers WHATSATs of `clients`.
     #[track_caller]
     pub(crate) fn reports(&self, name: &str, clients: &[String]) -> Vec<Option<String>> {
         let mut connection = self.client(name);
         let mut lines = Vec::with_capacity(clients.len());
-        // So few at a time fit the buffers, as no places are near.
+        // 50 replies fit into the buffers, because no places are near.
         for some in clients.chunks(50) {
             let asked: String =
                 some.iter().map(|client| format!("WHATSAT {client} 0.001 1\n")).collect();
@@ -441,7 +441,7 @@ impl Herd {
         lines
     }
 
-    /// Waits until all of `names` give `line` for `client`.
+    /// Waits until all of `names` serve `line` for `client`.
     #[track_caller]
     pub(crate) fn settle(&self, names: &[&str], client: &str, line: &[u8]) {
         let line = show(line);
@@ -463,38 +463,38 @@ impl Herd {
         self.processes.get_mut(name).expect("it was started")
     }
 
-    /// Ends `name` as kill -9 does.
+    /// Kills `name` with SIGKILL.
     pub(crate) fn kill(&mut self, name: &str) {
         self.process_mut(name).kill();
     }
 
-    /// Starts `name` again, which has ended, and waits until it listens.
+    /// Restarts `name`, which has ended, and waits until it listens.
     #[track_caller]
     pub(crate) fn restart(&mut self, name: &str) {
         self.spawn(name);
         self.wait_until_it_listens(name).expect("its ports are still its own");
     }
 
-    /// The same, where it may refuse to start: then with what it said.
+    /// Restarts `name`, which may refuse to start. The error is its output.
     pub(crate) fn try_restart(&mut self, name: &str) -> Result<(), String> {
-        // What it said before is not what it says now.
+        // Removes the output of its earlier processes.
         fs::write(self.output(name), "").expect("the folder is ours");
         self.spawn(name);
         self.wait_until_it_listens(name)
     }
 
-    /// Starts `name` again, and waits for nothing.
+    /// Restarts `name` without waiting.
     pub(crate) fn begin(&mut self, name: &str) {
         self.spawn(name);
     }
 
-    /// Sets a key of `[limits]` in the topology file: for those who are started from now on.
+    /// Sets a key of `[limits]` in the topology file, for servers that are started from now on.
     pub(crate) fn edit_limit(&mut self, key: &str, value: u64) {
         self.setup = self.setup.clone().limit(key, value);
         fs::write(self.topology(), self.topology_text()).expect("the folder is ours");
     }
 
-    /// What `name` says of itself when it is asked for its status.
+    /// The status JSON of `name`.
     #[track_caller]
     pub(crate) fn status(&self, name: &str) -> Value {
         let mut socket = UnixStream::connect(self.status_socket(name)).expect("it listens");
@@ -514,17 +514,17 @@ impl Herd {
         self.folder.join("journal").join(name)
     }
 
-    /// Stops `name` where it is; it keeps its connections and says nothing.
+    /// Stops `name` with SIGSTOP; it keeps its connections.
     pub(crate) fn freeze(&self, name: &str) {
         self.process(name).signal(Signal::STOP);
     }
 
-    /// Lets `name` go on.
+    /// Resumes `name` with SIGCONT.
     pub(crate) fn thaw(&self, name: &str) {
         self.process(name).signal(Signal::CONT);
     }
 
-    /// What `name` has written to its log files so far, all its starts.
+    /// The content of the log files of `name`, of all its processes.
     pub(crate) fn log(&self, name: &str) -> String {
         let files = fs::read_dir(self.folder.join("log")).into_iter().flatten().flatten();
         let ours = |path: &PathBuf| {
@@ -546,14 +546,14 @@ impl Herd {
         })
     }
 
-    /// Waits until the two are linked, as the log of the one that dials has it.
+    /// Waits until the log of `dialler` says that it is linked to `dialled`.
     #[track_caller]
     pub(crate) fn linked(&self, one: &str, other: &str) {
         let (dialler, dialled) = if one < other { (one, other) } else { (other, one) };
         self.logged(dialler, &["linked to", dialled]);
     }
 
-    /// Waits until nobody listens for clients of `name` any more.
+    /// Waits until the client port of `name` is closed.
     #[track_caller]
     pub(crate) fn closed(&self, name: &str) {
         let address = self.client_address(name);
@@ -567,12 +567,12 @@ impl Herd {
         self.folder.join("topology.toml")
     }
 
-    /// Where `name` can be asked how it is.
+    /// The path of the status socket of `name`.
     pub(crate) fn status_socket(&self, name: &str) -> PathBuf {
         self.folder.join("run").join(format!("{name}.sock"))
     }
 
-    /// Where standard output and error of `name` go.
+    /// The file with stdout and stderr of `name`.
     pub(crate) fn output(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.output"))
     }
@@ -580,7 +580,7 @@ impl Herd {
 
 impl Drop for Herd {
     fn drop(&mut self) {
-        // Processes first: they write to the folder.
+        // The processes end first, because they write to the folder.
         self.processes.clear();
         if !thread::panicking() {
             let _ = fs::remove_dir_all(&self.folder);
@@ -609,11 +609,11 @@ fn new_folder() -> PathBuf {
     folder
 }
 
-/// A port that nobody uses, held until the listener is dropped.
+/// Finds a free port, which the listener holds until it is dropped.
 fn free_port() -> TcpListener {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     for _ in 0..PORTS.len() {
-        // Each test program begins somewhere else, and none of its tests meets another.
+        // Each test program starts at another port, and each further search at the next.
         let start = process::id().wrapping_mul(7_919) % PORTS.len() as u32;
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = PORTS.start + ((start + u32::from(step)) % PORTS.len() as u32) as u16;
