@@ -1,10 +1,10 @@
-//! Certificates, as far as we read them ourselves.
+//! The parts of certificates that we parse ourselves.
 
 use places_herd::net::tls::cert_info::CertInfo;
 use places_herd::net::tls::mutual::dns_names;
 
-/// What is told of a certificate stands in it: its number, byte by byte, and its dates, written as the
-/// calendar has them. And a name in it is one that could be a server's.
+/// A parsed serial number is in the certificate byte by byte, and its dates are in it in the form of the
+/// calendar. Each parsed name is a possible server's name.
 pub fn certificates(data: &[u8]) {
     if let Some(facts) = CertInfo::of(data) {
         let CertInfo { serial, not_before, not_after } = &facts;
@@ -13,7 +13,7 @@ pub fn certificates(data: &[u8]) {
         for seconds in [*not_before, *not_after] {
             let long = date(seconds);
             let is_there = contains(data, long.as_bytes()) || contains(data, &long.as_bytes()[2..]);
-            assert!(is_there, "{long} does not stand in it");
+            assert!(is_there, "{long} is not in it");
         }
     }
     for name in dns_names(data) {
@@ -26,7 +26,7 @@ fn contains(data: &[u8], part: &[u8]) -> bool {
     part.is_empty() || data.windows(part.len()).any(|window| window == part)
 }
 
-/// YYYYMMDDHHMMSSZ, by counting.
+/// Formats a time as YYYYMMDDHHMMSSZ, by counting years and months.
 fn date(seconds: u64) -> String {
     let (mut days, clock) = (seconds / 86_400, seconds % 86_400);
     let leaps = |year: u64| {

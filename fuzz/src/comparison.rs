@@ -1,4 +1,4 @@
-//! Two members that meet, without connections: their tables, what they compare, and lines on the way.
+//! Two linked servers without connections: their tables, their comparison, and the lines in transit.
 
 use super::{at, choice};
 use places_herd::replication::anti_entropy::Comparison;
@@ -9,18 +9,18 @@ use places_herd::wire::report::Report;
 use places_herd::wire::sync_message::ROW_LINE_BYTES_MAX;
 use std::collections::VecDeque;
 
-/// Who knows so many is not few: the sums of leaves are told.
+/// A number of clients with which the sums of leaves are sent.
 const MANY: usize = 1_000_000;
 
-/// More than two have ever to say: 8 rows of groups, 2,048 of leaves and as many wants from each.
+/// More lines than a comparison can have: 8 rows of groups, and 2,048 of leaves and as many WANTs from each side.
 const TURNS_MAX: usize = 20_000;
 
 struct Side {
     table: Table,
     comparison: Comparison,
-    /// What is under way to it.
+    /// The lines in transit to it.
     coming: VecDeque<Vec<u8>>,
-    /// Reports that it will be brought while they compare.
+    /// The reports that clients send to it during the comparison.
     news: VecDeque<Vec<u8>>,
 }
 
@@ -30,16 +30,16 @@ impl Side {
         Side { table: Table::new(1), comparison, coming, news }
     }
 
-    /// Takes an AT line; whether it is news.
+    /// Merges an AT line; returns whether it is news.
     fn merge(&mut self, line: &[u8]) -> bool {
         let at = at(line).expect("only such lines are told");
         self.table.merge(&Report::relayed(&at, &mut Vec::new()), ReportOrigin::Server).1.is_news()
     }
 }
 
-/// Two who know whatever the lines say, `<` the one, `>` the other, `=` both, meet while they are
-/// brought what stands behind `(` and `)`; when all is quiet they know the same. Who speaks when is
-/// chance, from the first byte; and whether they know few.
+/// Two servers compare their tables, and at the end these are equal. `<` before a line puts it into the first
+/// table, `>` into the second, `=` into both; `(` and `)` make it news for the first and the second during the
+/// comparison. The first byte is the seed for the order of events, and decides whether the servers have few clients.
 pub fn comparison(data: &[u8]) {
     let (seed, text) = choice(data);
     let mut sides = [Side::new(), Side::new()];
@@ -77,7 +77,7 @@ pub fn comparison(data: &[u8]) {
 
 type Act = fn(&mut [Side; 2], bool);
 
-/// One of the things that could happen next.
+/// Chooses one of the possible next events.
 fn next(sides: &[Side; 2], chance: &mut u64) -> Option<Act> {
     let [one, other] = sides;
     let acts: [(bool, Act); 8] = [
@@ -125,7 +125,7 @@ fn give(sides: &mut [Side; 2], who: usize) {
     sides[1 - who].coming.extend(lines);
 }
 
-/// A client's report: news is told at once.
+/// Delivers a client's report; news is flooded at once.
 fn report(sides: &mut [Side; 2], who: usize) {
     let line = sides[who].news.pop_front().expect("there is one");
     if sides[who].merge(&line) {

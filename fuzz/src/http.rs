@@ -1,4 +1,4 @@
-//! What the other end of HTTP sends: responses, chunks, and a proxy's answer.
+//! The readers of HTTP: responses, chunks, and a proxy's response.
 
 use super::{choice, pieces};
 use herd_reactor::testing::StringTransport;
@@ -8,7 +8,7 @@ use places_herd::http::{HttpLimits, Method, ProxyUrl, Response, ResponseProgress
 use places_herd::log::secret::Secret;
 use std::time::Duration;
 
-/// In any pieces the same comes out, within all limits.
+/// The result is the same for any chunking, within all limits.
 pub fn http_response(data: &[u8]) {
     let (seed, stream) = choice(data);
     let method = match seed % 8 {
@@ -55,17 +55,17 @@ pub fn http_response(data: &[u8]) {
 
 const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-/// What a whole body of chunks comes to.
+/// The result of reading a body of chunks.
 #[derive(Debug, PartialEq)]
 enum Chunked {
-    /// The body, and how many bytes stand behind its end.
+    /// The body, and the number of bytes after its end.
     Done(Vec<u8>, usize),
     More,
     Error,
 }
 
-/// A body of chunks, in any pieces, is what a reader of the whole makes of it; with tight limits it is
-/// that or an error.
+/// For any chunking, the body equals that of a plain reader of the whole; with tight limits it may also be
+/// an error.
 pub fn http_chunks(data: &[u8]) {
     let (seed, chunks) = choice(data);
     let wide = HttpLimits {
@@ -109,7 +109,7 @@ fn in_pieces(seed: u8, chunks: &[u8], limits: HttpLimits) -> Chunked {
     Chunked::More
 }
 
-/// RFC 9112, section 7.1, of all the bytes at once.
+/// Reads all bytes at once, according to RFC 9112, section 7.1.
 fn by_hand(chunks: &[u8], body_bytes: usize) -> Chunked {
     let mut body = Vec::new();
     let mut rest = chunks;
@@ -143,7 +143,7 @@ fn by_hand(chunks: &[u8], body_bytes: usize) -> Chunked {
     }
 }
 
-/// Takes a line off, which ends in CR LF and has no other CR.
+/// Takes the next line, which must end in CR LF and have no other CR.
 fn line<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, ()> {
     let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
     let line = rest[..end].strip_suffix(b"\r").ok_or(())?;
@@ -158,16 +158,17 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     are_digits.then(|| u64::from_str_radix(digits, 16).ok())?
 }
 
-// The way through a proxy.
+// The tunnel through a proxy.
 
-/// What the protocol within the tunnel hears.
+/// What the protocol inside the tunnel receives.
 #[derive(Debug, Default)]
 struct Asker {
     told: bool,
     made: bool,
     heard: Vec<u8>,
-    /// How many bytes had come from the proxy when the tunnel opened.
+    /// The number of bytes received from the proxy so far.
     received: usize,
+    /// The number of bytes received when the tunnel opened.
     opened_at: usize,
 }
 
@@ -209,8 +210,8 @@ impl Filter<Asker> for Inner {
 
 const CREDENTIALS: &str = "me:CANARY";
 
-/// Only a whole head that says 2xx, and nothing right behind it, opens the tunnel; then every byte that
-/// comes is the inner protocol's, and until then none. The request is sent once, and no error tells the
+/// Only a complete head with a 2xx status, and no bytes right after it, opens the tunnel. The inner protocol gets every
+/// later byte, and no earlier one. The request is sent once, and no error shows the
 /// credentials.
 pub fn http_tunnel(data: &[u8]) {
     let (seed, stream) = choice(data);

@@ -1,4 +1,4 @@
-//! The journal: a file that has become anything, and a folder in which anything happens.
+//! The journal: any file, and any sequence of events in its folder.
 
 use super::memory_disk::{MemoryDisk, SharedDisk};
 use super::{at, choice, relayed};
@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::time::Duration;
 
-/// What is read of any bytes is what a reader by hand finds; what was written is read back, all that
-/// stands before the damage and all that begins behind it, and never anything else; and of what was
-/// committed nothing is lost, whenever the power goes. The first byte says which of the three.
+/// Checks one of three promises, which the first byte chooses. The scan of any bytes agrees with a plain reader. All
+/// records before and after some damage are read back, and no others. No committed line is lost, whenever the
+/// power fails.
 pub fn journal(data: &[u8]) {
     let (seed, rest) = choice(data);
     match seed % 3 {
@@ -28,7 +28,7 @@ fn owner() -> Owner {
     Owner { server: "A".into(), herd: "h".into() }
 }
 
-/// Gives its bytes so many at a time.
+/// Returns its bytes in reads of at most the given number.
 struct Slow<'a>(&'a [u8], usize);
 
 impl Read for Slow<'_> {
@@ -40,7 +40,7 @@ impl Read for Slow<'_> {
     }
 }
 
-/// What `bytes` hold, of which only AT lines make sense.
+/// Scans `bytes`; only AT lines are valid.
 fn scanned(seed: u8, bytes: &[u8]) -> (Scan, Vec<Vec<u8>>) {
     let mut lines = Vec::new();
     let at_a_time = 1 + usize::from(seed) * 7;
@@ -62,7 +62,7 @@ fn any_bytes(seed: u8, bytes: &[u8]) {
     let mut size = first.len() as u64;
     let pieces: Vec<_> = match scan.head {
         FileHead::Of(_) => pieces.collect(),
-        // All of it is torn, if it is anything.
+        // The whole file is a torn tail.
         FileHead::Cut => {
             found.garbage(0, size);
             vec![]
@@ -81,7 +81,7 @@ fn any_bytes(seed: u8, bytes: &[u8]) {
     assert_eq!(lines, found.lines);
 }
 
-/// What a reader by hand finds behind the first line.
+/// The plain reader's result for the bytes after the first line.
 #[derive(Default)]
 struct Found {
     lines: Vec<Vec<u8>>,
@@ -91,7 +91,7 @@ struct Found {
 }
 
 impl Found {
-    /// `piece`: up to a newline, with it; or up to the end.
+    /// Reads a piece: a line with its newline, or the rest of the file.
     fn piece(&mut self, at_byte: u64, piece: &[u8]) {
         let bytes = piece.len() as u64;
         let (text, newline) = match piece.strip_suffix(b"\n") {
@@ -101,7 +101,7 @@ impl Found {
         if let Some(line) = record_of(text).filter(|_| newline == 1) {
             return self.record(at_byte, line, bytes);
         }
-        // Wherever a checksum stands, the nearest beginning before it that it is right for.
+        // For each checksum, search backwards for the nearest beginning of a record that it matches.
         let mut from = 0;
         for end in 10..=text.len() {
             if end <= from || !text[end - 10..end].starts_with(b" *") {
@@ -136,7 +136,7 @@ impl Found {
     }
 }
 
-/// The line before ` *` and eight digits that are its checksum, read by hand.
+/// Returns the line before ` *` and eight digits if they are its checksum, which is calculated bit by bit.
 fn record_of(text: &[u8]) -> Option<&[u8]> {
     let (line, digits) = text.split_at_checked(text.len().checked_sub(10)?)?;
     let mut crc = !0_u32;
@@ -150,7 +150,8 @@ fn record_of(text: &[u8]) -> Option<&[u8]> {
         .then_some(line)
 }
 
-/// The AT lines that `text` means: those it has, and of other lines one each, of a client so called.
+/// Returns an AT line for each line of `text`: the line itself or, if it is not an AT line, one with the line's text as
+/// the client's id.
 fn at_lines(text: &[u8]) -> Vec<Vec<u8>> {
     let lines = text.split(|byte| *byte == b'\n').take(40);
     lines
@@ -177,7 +178,7 @@ fn damaged(seed: u8, data: &[u8]) {
     }
     let whole = scanned(seed, &bytes);
     assert_eq!((whole.0.bad_at, &whole.1), (None, &lines));
-    // Behind the first line, which says whose it is.
+    // The damage is after the first line, which names the owner.
     let offset = head + usize::from(u16::from_be_bytes([high, low])) % (bytes.len() - head + 1);
     let size = bytes.len();
     let damage_end = match what % 4 {
@@ -202,9 +203,9 @@ fn damaged(seed: u8, data: &[u8]) {
     };
     let (scan, found) = scanned(seed, &bytes);
     let kept = ends.iter().filter(|end| **end <= offset).count();
-    assert_eq!(found.get(..kept), Some(&lines[..kept]), "what stands before the damage");
+    assert_eq!(found.get(..kept), Some(&lines[..kept]), "the records before the damage");
     let behind = &lines[starts.iter().filter(|start| **start < damage_end).count()..];
-    assert!(found.ends_with(behind), "what begins behind the damage");
+    assert!(found.ends_with(behind), "the records after the damage");
     let mut written = lines.iter();
     for line in &found {
         assert!(written.any(|other| other == line), "never written: {}", line.escape_ascii());
@@ -212,7 +213,7 @@ fn damaged(seed: u8, data: &[u8]) {
     assert_eq!(scan.records, found.len() as u64);
 }
 
-/// What is known, line by client.
+/// Returns the table's lines by client.
 fn known(table: &Table) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let lines = table.iter().map(|(_, report)| (report.client(), report.line()));
     lines.map(|(client, line)| (client.to_vec(), line.to_vec())).collect()
@@ -237,7 +238,7 @@ fn open(disk: &SharedDisk, sync: Sync) -> (Journal, Table) {
     (journal, table)
 }
 
-/// Each line is noted; before it, `.` ends a turn, `^` the process, and `~` the power.
+/// Notes each line. Before the line, `.` ends the turn, `^` kills the process, and `~` cuts the power.
 fn lives(seed: u8, text: &[u8]) {
     let sync = [Sync::Always, Sync::EverySecond, Sync::No][usize::from(seed / 3) % 3];
     let mut disk = MemoryDisk::new(u64::from(seed));
@@ -254,7 +255,7 @@ fn lives(seed: u8, text: &[u8]) {
             committed = known(&table);
         }
         if b"^~".contains(&what) {
-            // As a dead process leaves it: what waits is not written.
+            // Pending records are lost, as with a dead process.
             match what {
                 b'~' => disk.look().crash(),
                 _ => disk.look().release(),

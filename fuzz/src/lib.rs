@@ -1,9 +1,9 @@
-//! What is done with fuzzed bytes, one body for each parser of outside bytes, and what must hold
-//! then. The targets of libFuzzer run them, and so does `cargo test` on all that lies in `corpus/`.
+//! The bodies of the fuzz targets, one for each parser of outside bytes. libFuzzer runs them, and `cargo test`
+//! runs them on every file in `corpus/`.
 //!
-//! A body that returns has found nothing. That nothing panics is the least of it: each says what
-//! else is promised of its parser, for any bytes, and where it can holds it against another, simpler
-//! reader of the same.
+//! A body that returns has found no fault. A body does not only check that nothing panics: it checks everything
+//! that its parser promises for any bytes and, where possible, compares it with a second, simpler
+//! reader.
 
 #![allow(unreachable_pub, reason = "it is a crate for the targets, and a module for the test")]
 
@@ -30,10 +30,10 @@ pub use places::{places_file, places_google, places_legacy, places_photon};
 pub use servers::{client_port, peer_port, status_socket};
 pub use table::table;
 
-/// What is done with bytes.
+/// Checks the promises of a parser for any bytes.
 pub type Body = fn(&[u8]);
 
-/// A body by its name, which is also its target's and its folder's under `corpus/`.
+/// All bodies. The name of each is also that of its target and of its folder under `corpus/`.
 pub const ALL: &[(&str, Body)] = &[
     ("base_url", base_url),
     ("certificates", certificates),
@@ -59,12 +59,12 @@ pub const ALL: &[(&str, Body)] = &[
     ("topology", topology),
 ];
 
-/// The first byte of `data` chooses; the rest is what it chooses for.
+/// Splits `data` into its first byte, which chooses a variant, and the rest.
 fn choice(data: &[u8]) -> (u8, &[u8]) {
     data.split_first().map_or((0, data), |(first, rest)| (*first, rest))
 }
 
-/// `data` in pieces whose lengths go round among those that `seed` makes.
+/// Splits `data` into pieces whose lengths depend on `seed`.
 fn pieces(seed: u8, data: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = data;
     let mut turn = 0_u32;
@@ -80,7 +80,7 @@ fn pieces(seed: u8, data: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// An AT line, if `line` is one.
+/// Parses `line` as an AT line.
 fn at(line: &[u8]) -> Option<places_herd::wire::command::At<'_>> {
     use places_herd::wire::command::{Command, CommandLimits};
     match Command::parse(line, &CommandLimits::default()) {
@@ -89,7 +89,7 @@ fn at(line: &[u8]) -> Option<places_herd::wire::command::At<'_>> {
     }
 }
 
-/// What `at` is stored and told as.
+/// Returns the canonical line of `at`, in which servers store and flood it.
 fn relayed(at: &places_herd::wire::command::At<'_>) -> Vec<u8> {
     places_herd::wire::report::Report::relayed(at, &mut Vec::new()).line().to_vec()
 }

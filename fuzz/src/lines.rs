@@ -1,4 +1,4 @@
-//! Bytes into lines, and lines into commands.
+//! The line receiver and the command parser.
 
 use super::{choice, pieces};
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
@@ -11,7 +11,7 @@ use places_herd::wire::sync_message::{
 };
 use std::error::Error;
 
-/// What was heard: lines, `None` where one was too long.
+/// The received lines; `None` for a line that was too long.
 #[derive(Debug, Default)]
 struct Heard(Vec<Option<Vec<u8>>>);
 
@@ -42,7 +42,7 @@ impl LineProtocol<Heard> for Listener {
     }
 }
 
-/// Any pieces give the lines that splitting the whole gives, up to the first that is too long.
+/// For any chunking, the receiver returns the lines of a plain split, up to the first that is too long.
 pub fn lines(data: &[u8]) {
     const LINE_BYTES: usize = 40;
     let (seed, text) = choice(data);
@@ -70,7 +70,7 @@ pub fn lines(data: &[u8]) {
     assert_eq!(transport.state.0, expected);
 }
 
-/// What a line says can be said again and means the same; what it does not say is refused in one line.
+/// A parsed line can be written and parsed again to the same command; a refusal is one line.
 pub fn command(data: &[u8]) {
     if data.contains(&b'\n') {
         return;
@@ -122,7 +122,7 @@ pub fn command(data: &[u8]) {
     }
 }
 
-/// A comparison's line is one if it looks like one, and printed back it is the same.
+/// The parser accepts a comparison's line if a plain reader does, and the line can be written back unchanged.
 pub fn rows(data: &[u8]) {
     if data.contains(&b'\n') {
         return;
@@ -143,7 +143,7 @@ pub fn rows(data: &[u8]) {
     assert_eq!(printed, fields(data).join(&b' '));
 }
 
-/// All the sums of which `row` are some; the others are 0.
+/// Returns `count` sums: those of `row` at their index, and 0 everywhere else.
 fn sums(row: DigestRow<'_>, count: usize) -> Vec<u64> {
     let mut sums = vec![0; count];
     let mut said = 0;

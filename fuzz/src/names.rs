@@ -1,4 +1,4 @@
-//! Names and addresses, and the files that are full of them.
+//! Names and addresses, and the files that contain them.
 
 use super::choice;
 use places_herd::config::Topology;
@@ -12,20 +12,20 @@ use places_herd::places::{BaseUrl, Scheme};
 use std::net::IpAddr;
 use std::path::Path;
 
-/// Whatever answers, only what repeats the question is an answer, and it has few addresses.
+/// No message makes the reader panic: only a message that repeats the question is an answer.
 pub fn dns_answer(data: &[u8]) {
     let (seed, answer) = choice(data);
     let name = HostName::parse("places.googleapis.com").expect("it is a name");
     let family = if seed & 1 == 0 { Family::V4 } else { Family::V6 };
     let question = Question::new(&name, family, 0x1234);
-    // Bytes that would only have to guess the id are helped to it.
+    // Some inputs get the right id, which libFuzzer could hardly guess.
     let mut helped = answer.to_vec();
     if seed & 2 != 0 && helped.len() >= 2 {
         helped[..2].copy_from_slice(&question.bytes()[..2]);
     }
     let via = if seed & 8 == 0 { Via::Udp } else { Via::Tcp };
     let _ = question.read(&helped, via);
-    // And so are those that would have to guess the question.
+    // Some inputs also get the right question.
     if seed & 4 != 0 {
         let mut message = question.bytes().to_vec();
         message[2] |= 0x80;
@@ -35,7 +35,7 @@ pub fn dns_answer(data: &[u8]) {
     }
 }
 
-/// The files that say where to ask.
+/// resolv.conf and the hosts file: there is always a try and a name, and no host without addresses.
 pub fn dns_files(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (config, _) = Config::parse(&text, |_| None);
@@ -49,7 +49,7 @@ pub fn dns_files(data: &[u8]) {
     }
 }
 
-/// What is read of an address is an address again, and plain http stays on this machine.
+/// A parsed URL can be written and parsed again, and plain http is for this machine only.
 pub fn base_url(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match text.parse::<BaseUrl>() {
@@ -69,8 +69,8 @@ pub fn base_url(data: &[u8]) {
     }
 }
 
-/// In a list each entry counts for itself, in any case of its letters, but `*`, which has to be alone; and a
-/// name is excepted by what its labels end with. The first line is the list, the second the host.
+/// Each entry of a list counts separately, in upper or lower case, except `*`, which must be the only one. An entry
+/// matches a name whose last labels it equals. The first line is the list, the second the host.
 pub fn no_proxy(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Some((list, host)) = text.split_once('\n') else { return };
@@ -93,7 +93,7 @@ pub fn no_proxy(data: &[u8]) {
     }
 }
 
-/// All faults are told, each in lines of their own; and what is good stays good.
+/// A topology is valid and its neighbours are mutual, or every fault is reported with a remedy.
 pub fn topology(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Topology::parse(text, Path::new("topology.toml")) {

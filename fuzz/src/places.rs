@@ -1,4 +1,4 @@
-//! What is read of places: files of them, and what those reply who were asked.
+//! The readers of places: files, and replies of providers.
 
 use super::choice;
 use places_herd::log::secret::Secret;
@@ -20,9 +20,9 @@ fn query() -> Query {
     }
 }
 
-/// Whatever comes back, what is told of it is JSON, has no blank line and no key, and few results.
+/// For any reply, the answer is JSON without a blank line or the key, and has at most `bound` results.
 ///
-/// `key`: what the source asks with, if it has one.
+/// `key`: the source's key, if it has one.
 fn read_reply(mut source: impl Source, key: Option<&str>, data: &[u8]) {
     let (seed, body) = choice(data);
     let status = [200, 200, 200, 200, 400, 403, 429, 503][usize::from(seed % 8)];
@@ -39,7 +39,7 @@ fn read_reply(mut source: impl Source, key: Option<&str>, data: &[u8]) {
     is_well_written(&reading.answer, key);
 }
 
-/// It is JSON without a blank line, a key, or more results than wanted.
+/// Checks that the answer is JSON without a blank line, the key, or more results than `bound`.
 fn is_well_written(answer: &Answer, key: Option<&str>) {
     for bound in [1, 20] {
         let mut out = Vec::new();
@@ -54,8 +54,8 @@ fn is_well_written(answer: &Answer, key: Option<&str>) {
     }
 }
 
-/// `text` with U+FFFD instead of each escaped surrogate: the legacy source passes a lone one on as it came,
-/// and serde_json, which is the oracle here, refuses those.
+/// Returns `text` with U+FFFD in place of each escaped surrogate: the legacy source passes on a lone surrogate
+/// unchanged, and serde_json, the oracle here, rejects it.
 fn with_whole_surrogates(text: &str) -> String {
     let mut parts = text.split("\\u");
     let mut whole = parts.next().unwrap_or_default().to_string();
@@ -77,7 +77,7 @@ fn key() -> Secret {
     Secret::new(KEY).expect("it is a key")
 }
 
-/// Google's Places API (New).
+/// Reads a reply of Google's Places API (New).
 pub fn places_google(data: &[u8]) {
     read_reply(
         Google {
@@ -92,19 +92,19 @@ pub fn places_google(data: &[u8]) {
     );
 }
 
-/// Google's legacy Nearby Search.
+/// Reads a reply of Google's legacy Nearby Search.
 pub fn places_legacy(data: &[u8]) {
     let base = base("https://maps.googleapis.com");
     read_reply(GoogleLegacy { base, key: key(), language: None }, Some(KEY), data);
 }
 
-/// Photon.
+/// Reads a reply of Photon.
 pub fn places_photon(data: &[u8]) {
     read_reply(Photon { base: base("http://127.0.0.1:2322"), language: None }, None, data);
 }
 
-/// Either all of a file is believed or every fault has its line; what is found in it is near, and well
-/// written.
+/// A file is accepted as a whole, or every fault is reported with its line. Results are near, and well
+/// formed.
 pub fn places_file(data: &[u8]) {
     let (seed, bytes) = choice(data);
     let format = if seed & 1 == 0 { Format::GeoNames } else { Format::GeoJson };
@@ -121,7 +121,7 @@ pub fn places_file(data: &[u8]) {
         }
     };
     assert!(file.count() > 0);
-    // A record has a byte at least, and in a sequence another that separates it.
+    // A record has at least one byte.
     assert!(file.count() + file.passed_over() <= bytes.len());
     for (latitude, longitude) in [
         (34.06893, -118.445127),

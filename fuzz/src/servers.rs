@@ -1,4 +1,4 @@
-//! Whole servers, as far as one connection reaches.
+//! Whole servers, each with one connection.
 
 use super::{choice, pieces};
 use herd_reactor::Factory;
@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// Answers nothing, as a source does that waits for the network.
+/// A source that never answers, like one that waits for the network.
 #[derive(Debug)]
 struct Nobody;
 
@@ -74,7 +74,7 @@ fn server() -> StringTransport<Member> {
     StringTransport::new(member)
 }
 
-/// Feeds a connection that `factory` makes, and gives what was written to it.
+/// Feeds `text` to a connection that `factory` makes; returns the bytes that the server wrote.
 fn talk(
     mut factory: impl Factory<Member>,
     seed: u8,
@@ -95,8 +95,8 @@ fn talk(
     (transport, written)
 }
 
-/// The lines of `text` that have an end, without it, up to the first that is too long; the other is
-/// what comes then.
+/// Returns the complete lines of `text` without their ends, up to the first that is too long; and the rest of
+/// `text`.
 fn whole_lines(text: &[u8]) -> (Vec<&[u8]>, &[u8]) {
     let mut lines = Vec::new();
     let mut rest = text;
@@ -122,8 +122,8 @@ fn lines_of(table: &Table) -> BTreeSet<Vec<u8>> {
     table.iter().map(|(_, report)| report.line().to_vec()).collect()
 }
 
-/// One reply to each command, in order, and each what it has to be; what waits for places holds up the
-/// replies behind it and nothing else. The table is what the reports make of it.
+/// The replies equal a model's, one for each command and in order; a WHATSAT that waits for places delays only the
+/// replies after it. The table equals a model's, too.
 pub fn client_port(data: &[u8]) {
     let (seed, text) = choice(data);
     let (transport, written) = talk(ChatserverFactory, seed, text);
@@ -133,7 +133,7 @@ pub fn client_port(data: &[u8]) {
     let (lines, rest) = whole_lines(text);
     let mut scratch = Vec::new();
     for line in lines {
-        // More of them than it may have open: it is not read on.
+        // At the limit of waiting WHATSATs the server stops reading.
         if is_blank(line) || waiting == member.limits.whatsats_per_connection {
             continue;
         }
@@ -166,7 +166,7 @@ pub fn client_port(data: &[u8]) {
     }
 }
 
-/// Who is at the other end of the peer port.
+/// The state of the connection to the peer port.
 #[derive(Clone, Copy, PartialEq)]
 enum PeerState {
     Stranger,
@@ -175,9 +175,9 @@ enum PeerState {
     Gone,
 }
 
-/// Only after a good HELLO, or as a plain neighbour, does anybody tell news, and the table is what they
-/// make of it; what is refused, and nothing else, is answered `? `, once; and all that is said otherwise
-/// is a line of the protocol. The first byte may say HELLO beforehand.
+/// Only a neighbour with a valid HELLO and a plain neighbour can bring news, and the table equals a model's. The
+/// server answers each refused line, and no other, with `? ` once; all its other lines are lines of the
+/// protocol. The first byte decides whether a HELLO comes first.
 pub fn peer_port(data: &[u8]) {
     let (seed, text) = choice(data);
     let hello: &[u8] = if seed & 1 == 0 { b"" } else { b"HELLO A h 1\n" };
@@ -212,7 +212,7 @@ pub fn peer_port(data: &[u8]) {
             }
             _ => {
                 faults += 1;
-                // To the hundredth there is no answer but the end.
+                // The hundredth fault closes the connection without an answer.
                 if !line.starts_with(b"?") && faults < 100 {
                     refused.push(refusal(line));
                 }
@@ -237,7 +237,7 @@ pub fn peer_port(data: &[u8]) {
     assert!(said.starts_with(&refused) || long);
 }
 
-/// To STATUS one line of JSON, to anything else `? ` and a copy, one each.
+/// The reply to STATUS is one line of JSON, the reply to anything else `? ` and a copy.
 pub fn status_socket(data: &[u8]) {
     let (seed, text) = choice(data);
     let (_, written) = talk(status_factory, seed, text);

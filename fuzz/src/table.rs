@@ -1,4 +1,4 @@
-//! The table, held against a map that is sorted and searched by hand.
+//! Compares the table with a sorted map.
 
 use super::{at, relayed};
 use places_herd::table::backlog::BacklogId;
@@ -9,16 +9,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const CLIENTS_MAX: usize = 6;
 
-/// What is known of a client: stamp, line, location.
+/// A client's latest report: stamp, line, location.
 type Known = (Stamp, Vec<u8>, Vec<u8>);
 
-/// The table as a map; `backlog`: the clients in the one backlog, which has this `id`.
+/// The table as a map, with one backlog.
 struct Model {
+    /// The id of the backlog.
     id: BacklogId,
     known: BTreeMap<Vec<u8>, Known>,
+    /// The clients in the backlog.
     backlog: BTreeSet<Vec<u8>>,
-    /// In nanoseconds; `newest`: none is any stamp.
+    /// The oldest allowed stamp, in nanoseconds.
     oldest: u64,
+    /// The newest allowed stamp, in nanoseconds; `None` allows all.
     newest: Option<u64>,
 }
 
@@ -51,10 +54,10 @@ impl Model {
     }
 }
 
-/// Line by line the table does what the map does: `C` and `P` before an AT line merge it as one of
-/// a client and of a plain neighbour, `L` and `F` before a stamp allow what is since then and forget what is older,
-/// `U` and `A` allow what is until then and forget what is further ahead, `O` takes the next client out of the backlog.
-/// And servers' lines in any order make the same table.
+/// For each line of the input, the table does the same as the map. `C` and `P` before an AT line merge it as
+/// a client's and as a plain neighbour's. `L` and `U` before a stamp set the oldest and the newest allowed stamp;
+/// `F` and `A` forget reports before and after it. `O` takes the next client out of the backlog.
+/// Servers' lines in any order make the same table.
 pub fn table(data: &[u8]) {
     let mut table = Table::new(1).with_clients_max(CLIENTS_MAX);
     let mut model = Model {
@@ -70,7 +73,7 @@ pub fn table(data: &[u8]) {
         most = most.max(model.known.len());
     }
     agree(&table, &model);
-    assert_eq!(table.keys(), most, "a key that is free is given again");
+    assert_eq!(table.keys(), most, "free keys are used again");
     any_order(data);
 }
 

@@ -1,8 +1,7 @@
-//! Everything that fuzzing has found worth keeping, played again: `fuzz/corpus/<target>/*` for each
-//! target of `fuzz/src/lib.rs`.
+//! Runs every fuzz body on its corpus: the files `fuzz/corpus/<target>/*` for each target of `fuzz/src/lib.rs`.
 //!
-//! To look for more: `fuzz/run`. What it finds is a file; with a name that tells what it shows it belongs
-//! into the corpus, where it fails here until the fault is mended.
+//! `fuzz/run` searches for more. A file that it finds belongs into the corpus, under a name that describes the
+//! fault; it then fails here until the fault is fixed.
 
 #[path = "../../fuzz/src/lib.rs"]
 mod bodies;
@@ -21,11 +20,11 @@ fn the_corpora_show_no_fault() {
         files.sort();
         assert!(files.len() >= 3, "{}: {} files", folder.display(), files.len());
         for path in files {
-            // Shown when the body panics.
+            // The test harness shows this if the body panics.
             println!("{}", path.display());
             let bytes = fs::read(&path).expect("it can be read");
             body(&bytes);
-            // Cut short it is something else again.
+            // The first half is another useful input.
             body(&bytes[..bytes.len() / 2]);
         }
     }

@@ -1,7 +1,7 @@
 //! The log of a process, from the macros to the file.
 //!
-//! One test, in a process of its own, because a process has one log, and it has to be read after everything was
-//! written.
+//! The test runs in a separate process, because a process has only one log, and the test reads it after all
+//! lines are written.
 
 use crate::support::alone::in_a_process_of_its_own;
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use places_herd::log::{self, Direction, LogSettings, Party};
 
-/// Bytes that would like to be more than one line, or to look like another.
+/// Returns lines whose bytes try to be more than one line, or to look like another line.
 fn hostile() -> Vec<Vec<u8>> {
     let mut lines: Vec<Vec<u8>> = (0..=255).map(|byte| vec![b'a', byte, b'z']).collect();
     for c in "\u{85}\u{9b}\u{61c}\u{200b}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}\u{feff}"
@@ -19,7 +19,7 @@ fn hostile() -> Vec<Vec<u8>> {
     }
     lines.push(b"x\r\n2026-11-22T10:16:39.123456Z INFO  client 1 < IAMAT forged +1-1 1".to_vec());
     lines.push(b"\x1b[2J\x1b]0;title\x07".to_vec());
-    // Noise, the same in every run.
+    // Pseudo-random bytes, the same in every run.
     let mut state = 1_u64;
     for length in 0..500 {
         lines.push(

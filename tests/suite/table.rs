@@ -1,4 +1,4 @@
-//! The table against a plain model of itself, and the laws that let a herd converge.
+//! Compares the table with a plain model, and checks the laws that make a herd converge.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,12 +23,12 @@ fn herd_of(lines: &[String]) -> Table {
     table
 }
 
-/// All lines of a herd, in the order of the clients' ids.
+/// Returns all lines of a table, in the order of the clients' ids.
 fn contents(table: &Table) -> BTreeMap<Vec<u8>, Vec<u8>> {
     table.iter().map(|(_, at)| (at.client().to_vec(), at.line().to_vec())).collect()
 }
 
-/// Lines of few clients and few stamps, so that they meet; of all lengths, so that they move.
+/// Lines of few clients and few stamps, so that they collide; of all lengths, so that they move between slots.
 fn at_line() -> impl Strategy<Value = String> {
     let server = prop::sample::select(&["A", "Bolden", "Hamilton"][..]);
     let difference = prop::sample::select(&["+0.5", "-0.000000001", "9.5e-05"][..]);
@@ -48,7 +48,7 @@ fn origin() -> impl Strategy<Value = ReportOrigin> {
     prop::sample::select(&[ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain][..])
 }
 
-/// The model: a map of lines, and newest wins written down once more, on text.
+/// The model: a map of lines, with a second implementation of "the newest wins" that works on text.
 #[derive(Default)]
 struct Model {
     lines: BTreeMap<String, String>,
@@ -121,7 +121,7 @@ proptest! {
         prop_assert!(!table.knows(b"nobody") && table.latest(b"nobody").is_none());
     }
 
-    /// Members may hear of each other in any order and as often as they like.
+    /// Servers may receive lines in any order and any number of times.
     #[test]
     fn merging_is_commutative_and_idempotent(lines in at_lines(), seed: u64) {
         let mut shuffled = lines.clone();
@@ -137,7 +137,7 @@ proptest! {
         prop_assert_eq!(&contents(&herd_of(&twice)), &expected);
     }
 
-    /// What two servers have merged may be merged as one.
+    /// The merged lines of two servers may be merged with a third in either grouping.
     #[test]
     fn merging_is_associative(a in at_lines(), b in at_lines(), c in at_lines()) {
         let lines = |table: &Table| -> Vec<String> {
@@ -161,7 +161,7 @@ proptest! {
             let known = keys.get(client % keys.len().max(1)).copied();
             match (step, known) {
                 (0 | 1, _) => {
-                    // New clients come while bits are set.
+                    // New clients arrive while bits are set.
                     for _ in 0..=client % 40 {
                         let line = format!("AT A +0.5 client-{} +1+1 5", keys.len());
                         keys.extend(merge(&mut table, &line, ReportOrigin::Server).0);
@@ -193,7 +193,7 @@ proptest! {
             }
             for (&id, backlog) in ids.iter().zip(&model) {
                 prop_assert_eq!(table.backlogs.len(id), backlog.len());
-                // All are looked at now and then, as there may be thousands; the one in hand always.
+                // There may be thousands of keys: all are checked every 20 steps, the current one always.
                 let all = n % 20 == 0 || n + 1 == steps.len();
                 for &key in if all { &keys[..] } else { known.as_slice() } {
                     prop_assert_eq!(table.backlogs.contains(id, key), backlog.contains(&key));
@@ -203,7 +203,7 @@ proptest! {
     }
 }
 
-/// What happens to a table that forgets.
+/// One operation on a table that forgets.
 #[derive(Clone, Debug)]
 enum Step {
     Merge(String, ReportOrigin),
@@ -217,7 +217,7 @@ enum Step {
 }
 
 fn forgetful_step() -> impl Strategy<Value = Step> {
-    // The stamps of `at_line`, and between them; not in order, as clocks may be set.
+    // The stamps of `at_line`, and some between them; in any order, because clocks may be set.
     let oldest =
         || prop::sample::select(&[0, 5_000_000_000, 5_000_000_001, 13_000_000_000, 1 << 40][..]);
     let newest = || prop::sample::select(&[u64::MAX, u64::MAX, 1 << 40, 12_500_000_000, 5][..]);
@@ -242,9 +242,9 @@ fn stamp_of(line: &str) -> u64 {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
-    /// Whatever comes and goes, in whatever order, and however the clock is set: the table is a map,
-    /// its index, keys, bits and sums agree with it, and what is too old or too far ahead is neither
-    /// taken nor served, and holds nobody.
+    /// For any operations in any order and any settings of the clock, the table is a map:
+    /// its index, keys, bits and sums agree with the model. A report that is too old or too far ahead is neither
+    /// taken nor served, and blocks no client.
     #[test]
     fn a_herd_that_forgets_is_a_map_in_which_the_newest_wins(
         steps in prop::collection::vec(forgetful_step(), 0..150),
@@ -386,7 +386,7 @@ fn what_is_forgotten_makes_room_for_others() {
     );
 }
 
-/// The limit is on memory that is used, be it by lines or by slots that wait for lines.
+/// The limit applies to used memory: slots of lines and free slots.
 #[test]
 fn memory_that_waits_for_lines_counts_as_used_by_lines_that_do_not_fit() {
     let line = |client: &str| format!("AT Alford +0.5 {client} +1+1 5");
@@ -403,7 +403,7 @@ fn memory_that_waits_for_lines_counts_as_used_by_lines_that_do_not_fit() {
         MergeOutcome::Full
     );
     assert_eq!(merge(&mut table, &line("y"), ReportOrigin::Client).1, MergeOutcome::First);
-    // When nothing is stored, no slot waits.
+    // An empty table has no free slots.
     table.forget_before(Stamp(6_000_000_000), 0..14);
     assert_eq!((table.len(), table.slot_bytes()), (0, 0));
     assert_eq!(
@@ -441,7 +441,7 @@ fn servers_that_know_the_same_have_the_same_sums_whatever_happened_before() {
     assert_eq!(herds[0].state_hash(), herds[1].state_hash());
 }
 
-/// No memory is asked for: the line of a known client that fits is written where the old one was.
+/// A line that fits is written over the client's old one, without an allocation.
 #[test]
 fn a_known_clients_line_is_written_over_in_place() {
     let mut table = Table::new(3);

@@ -1,8 +1,8 @@
-//! The parser against the specification's table of cases, and against a second parser.
+//! Compares the parser with the specification's table of cases, and with a second parser.
 //!
-//! The second one is slow and plain: it cuts the line into owned fields first and then judges each
-//! by a pattern spelled out character by character. It shares no code and no method with the real
-//! one; where they disagree, one of them is wrong.
+//! The second parser is slow and plain: it splits the line into owned fields first, and then checks each
+//! against a pattern, character by character. It shares no code and no method with the real
+//! one; if they disagree, one of them is wrong.
 
 use places_herd::wire::command::{
     CLIENT_ID_BYTES_MAX, Command, CommandLimits, DIFFERENCE_BYTES_MAX, LOCATION_BYTES_MAX,
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 // ---- the specification's table ------------------------------------------------------------------
 
-/// What the table expects of a line.
+/// The expected result of a line.
 #[derive(Debug, PartialEq)]
 enum Expect {
     /// An IAMAT of this client, location and stamp.
@@ -24,7 +24,7 @@ enum Expect {
     Whatsat(&'static [u8], f64, usize),
     /// `? ` and a copy.
     Invalid,
-    /// No answer at all.
+    /// No reply.
     Ignored,
 }
 use Expect::{Iamat, Ignored, Invalid, Whatsat};
@@ -206,7 +206,7 @@ fn whatsat_operands_are_as_the_specification_says() {
 
 // ---- the second parser --------------------------------------------------------------------------
 
-/// What the second parser makes of a line: the name of the command and its fields.
+/// The second parser's result: the name of the command and its fields.
 type Reference = Option<(&'static str, Vec<Vec<u8>>)>;
 
 fn reference(line: &[u8]) -> Reference {
@@ -279,18 +279,18 @@ fn is_hex(field: &[u8], digits: usize) -> bool {
     field.len() == digits && field.iter().all(|byte| b"0123456789abcdef".contains(byte))
 }
 
-/// A multiple of 32: its last five bits are 0.
+/// Whether a field is a multiple of 32: its last five bits are 0.
 fn is_first(field: &[u8], digits: usize) -> bool {
     let even = |byte: &u8| b"02468ace".contains(byte);
     is_hex(field, digits) && field[digits - 1] == b'0' && even(&field[digits - 2])
 }
 
-/// Without leading zeros.
+/// Returns `digits` without leading zeros.
 fn trimmed(digits: &[u8]) -> Vec<u8> {
     digits.iter().copied().skip_while(|&digit| digit == b'0').collect()
 }
 
-/// `digits` or `digits.digits`, as its two halves.
+/// Splits `digits` or `digits.digits` into its two halves.
 fn halves(field: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let halves: Vec<&[u8]> = field.split(|&byte| byte == b'.').collect();
     match halves.as_slice() {
@@ -302,7 +302,7 @@ fn halves(field: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     }
 }
 
-/// At most `limit`, by comparing digit strings.
+/// Whether a field is at most `limit`, by comparing digit strings.
 fn at_most(field: &[u8], limit: &str) -> bool {
     let Some((whole, part)) = halves(field) else { return false };
     let whole = trimmed(&whole);
@@ -348,7 +348,7 @@ fn is_name(field: &[u8]) -> bool {
     field.len() <= 64 && field.iter().all(allowed)
 }
 
-/// The real parser's answer in the second one's shape.
+/// Returns the real parser's result in the form of the second parser's.
 fn parsed(line: &[u8]) -> Reference {
     let own = |fields: &[&[u8]]| fields.iter().map(|field| field.to_vec()).collect::<Vec<_>>();
     Some(match Command::parse(line, &CommandLimits::default()).ok()? {
@@ -358,7 +358,7 @@ fn parsed(line: &[u8]) -> Reference {
             ("IAMAT", own(&[c.client, c.location.text, c.stamp_text]))
         }
         Command::Whatsat(c) => {
-            // The bound's text is not kept: take the line's, once it is known to mean the same.
+            // The command does not keep the bound's text: take it from the line, after checking that it agrees.
             let bound =
                 line.rsplit(|byte| b" \t\r\n\x0b\x0c".contains(byte)).find(|f| !f.is_empty())?;
             assert_eq!(text(&trimmed(bound)), c.bound.to_string());
@@ -416,7 +416,7 @@ fn check_stamp(stamp: Stamp, stamp_text: &[u8]) {
     assert_eq!(stamp, Stamp(nanos.parse().unwrap()));
 }
 
-/// Bytes that mean something to one of the parsers, and a few that mean nothing.
+/// Bytes with a meaning for one of the parsers, and a few others.
 fn telling_byte() -> impl Strategy<Value = u8> {
     prop_oneof![
         8 => prop::sample::select(&b"0123456789"[..]),
@@ -455,7 +455,7 @@ fn difference() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A line that is valid, or nearly, with any white space between its fields.
+/// A valid or nearly valid line, with any white space between its fields.
 fn likely_line() -> impl Strategy<Value = Vec<u8>> {
     let client = || "[a-z0-9.]{1,20}|[\\u{a0}\\u{3000}\\u{85}x]{1,5}|x{4095,4098}";
     let options = prop::collection::vec("[a-z]{0,2}=?[a-z=]{0,3}", 0..3);
@@ -492,7 +492,7 @@ fn likely_line() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// A likely line with one thing done to it.
+/// A likely line with one mutation.
 fn mutated_line() -> impl Strategy<Value = Vec<u8>> {
     let mutation = (any::<prop::sample::Index>(), 0..4, telling_byte());
     (likely_line(), mutation).prop_map(|(mut line, (place, kind, byte))| {
@@ -565,7 +565,7 @@ proptest! {
 
 // ---- the longest line ---------------------------------------------------------------------------
 
-/// No server may say what its neighbour would have to refuse.
+/// No server may send a line that its neighbour would reject.
 #[test]
 fn the_longest_at_line_is_within_the_limit_of_a_line() {
     const LINE_BYTES_MAX: usize = 16_384;
@@ -583,7 +583,7 @@ fn the_longest_at_line_is_within_the_limit_of_a_line() {
     assert_eq!(Report::relayed(&at, &mut Vec::new()).line(), line);
     assert_eq!(line.len(), 2 + 64 + 44 + 4096 + 64 + 20 + 5);
 
-    // Each field is as long as it can be: with a byte more in any of them the line is invalid.
+    // Each field has its maximum length: with one more byte in any of them the line is invalid.
     for field in [&server[..], difference.as_bytes(), &client, location.as_bytes(), stamp_text] {
         let start = line.windows(field.len()).position(|window| window == field).unwrap();
         let mut longer = line.clone();
@@ -592,7 +592,7 @@ fn the_longest_at_line_is_within_the_limit_of_a_line() {
         assert!(Command::parse(&longer, &CommandLimits::default()).is_err());
     }
 
-    // Our own differences are shorter than what is let in.
+    // Our own differences are shorter than the limit.
     for (received, stamp) in [(u64::MAX, 0), (0, u64::MAX)] {
         let difference = Stamp(received).since(Stamp(stamp));
         let mut own = Vec::new();

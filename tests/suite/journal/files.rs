@@ -1,4 +1,4 @@
-//! The journal alone.
+//! The journal alone, without a server.
 
 use super::settings;
 use crate::support::cluster::memory_disk::{DiskFaults, MemoryDisk, SharedDisk};
@@ -23,7 +23,7 @@ fn owner() -> Owner {
     Owner { server: "Alford".into(), herd: "places-herd".into() }
 }
 
-/// Keys with versions: a line is `key version`, and the highest version of a key counts.
+/// The state of a test: a version for each key. A line is `key version`, and the highest version of a key counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Versions(BTreeMap<u64, (u64, String)>);
 
@@ -44,7 +44,7 @@ impl Versions {
     }
 }
 
-/// Keys are 0 to one less than their number, in these tests.
+/// In these tests the keys are numbered from 0 without gaps.
 impl Snapshot for Versions {
     fn end(&self) -> usize {
         self.0.len()
@@ -106,7 +106,7 @@ fn disk_in(journal: &OnDisk) -> RefMut<'_, MemoryDisk> {
     journal.disk.look()
 }
 
-/// A disk with `bytes` as its only journal.
+/// Returns a disk with `bytes` as its only journal.
 fn disk_with(bytes: &[u8]) -> MemoryDisk {
     let mut disk = MemoryDisk::new(1);
     disk.create("journal.1").expect("there is room");
@@ -116,7 +116,7 @@ fn disk_with(bytes: &[u8]) -> MemoryDisk {
     disk
 }
 
-/// A folder under the system's own for such things, gone at the end of the test.
+/// A temporary folder, removed at the end of the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -154,7 +154,7 @@ fn at_line(number: u64) -> String {
     format!("AT Alford +0.263873386 client-{number} +34.068930-118.445127 {number}.392014450")
 }
 
-/// A journal of 1,000 records that was written to a real file, and read back from there.
+/// Writes a journal of 1,000 records to a real file, and returns the bytes of the file.
 fn a_real_journal(test: &str) -> Vec<u8> {
     let folder = Folder::new(test);
     let (mut journal, lines) = folder.open(&owner()).expect("the folder can be made");
@@ -177,15 +177,15 @@ fn cut_at_any_byte_a_journal_keeps_every_whole_record_before_the_cut() {
     let bytes = a_real_journal("cut");
     let head = owner().head().len();
     let settings = JournalSettings { compact_bytes: u64::MAX, ..settings(Sync::Always) };
-    // Whatever the place of a record, its bytes are cut alike: so each byte of the first hundred records, of those
-    // at the end of what is read at once, and of the last, and between them one of 89.
+    // A cut has the same effect in every record. So the test cuts at each byte of the first hundred records, of those
+    // at the end of the first read, and of the last ones, and between them at one of 89 bytes.
     let near = |place: usize, cut: usize| place.abs_diff(cut) < 400;
     let telling =
         |cut| cut < 8_000 || cut % 89 == 0 || near(1 << 16, cut) || near(bytes.len(), cut);
     let cuts: Vec<usize> = (0..=bytes.len()).filter(|cut| telling(*cut)).collect();
     for &cut in &cuts {
         let lines = bytes[head.min(cut)..cut].iter().filter(|byte| **byte == b'\n').count();
-        // A record of which nothing but the newline is cut off is whole.
+        // A record that has lost only its newline is whole.
         let whole = lines + usize::from(cut > head && bytes.get(cut) == Some(&b'\n'));
         let mut read = 0;
         let mut each = |line: &[u8]| {
@@ -193,7 +193,7 @@ fn cut_at_any_byte_a_journal_keeps_every_whole_record_before_the_cut() {
             read += 1;
             true
         };
-        // Every cut is read; every seventh is opened and appended to, which takes longer.
+        // Every cut file is scanned; every seventh is also opened and appended to, which takes longer.
         if cut % 7 != 0 {
             let scan = scan(&mut &bytes[..cut], &mut each).expect("memory can be read");
             assert_eq!((read, scan.damaged_at()), (whole, None), "cut at {cut}");
@@ -244,7 +244,7 @@ fn no_flipped_bit_makes_a_wrong_record() {
             (FileHead::Of(found), ..) if *found != owner() => refused += 1,
             (FileHead::Of(_), Some(_), _) => refused += 1,
             (FileHead::Of(_), None, Some(_)) => cut_off += 1,
-            (FileHead::Of(_), None, None) => panic!("bit {bit} was flipped, and nobody saw it"),
+            (FileHead::Of(_), None, None) => panic!("the flipped bit {bit} was not detected"),
             _ => refused += 1,
         }
         if matches!(scan.head, FileHead::Of(_)) {
@@ -312,8 +312,8 @@ fn whoever_is_told_to_stop_while_reading_leaves_the_files_and_the_lock() {
             assert!(fs::read(folder.0.join(name)).expect("it is there") == *bytes, "{name}");
         }
     };
-    assert!(stopped >= 4, "it was told so in the middle, too: {stopped}");
-    assert_eq!(known, 5_000, "all is there when it is not told to stop");
+    assert!(stopped >= 4, "it was also stopped in the middle: {stopped}");
+    assert_eq!(known, 5_000, "all records are there when it is not stopped");
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn mode_of(path: &Path) -> u32 {
     fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
 }
 
-/// The modes of the folder and of what is in it.
+/// Returns the modes of the folder and of the files in it.
 fn modes_in(folder: &Path) -> Vec<(PathBuf, u32)> {
     let files =
         fs::read_dir(folder).expect("it is there").map(|file| file.expect("an entry").path());
@@ -363,7 +363,7 @@ fn a_folder_that_others_may_open_is_shut_at_the_start() {
     let folder = Folder::new("wide");
     fs::create_dir(&folder.0).expect("it can be made");
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o2775)).expect("it is ours");
-    // Brought back from a copy, for all to read: nobody gets there.
+    // A file restored from a copy may be readable by all, but others cannot open the folder.
     fs::write(folder.0.join("journal.1"), owner().head()).expect("it can be written");
     folder.open(&owner()).expect("it is ours");
     assert_eq!(mode_of(&folder.0) & 0o777, 0o770, "what the group may do stays");
@@ -393,7 +393,7 @@ fn anothers_journal_is_refused_and_left_alone() {
     }
 }
 
-/// What may have the name of a file.
+/// Things other than a regular file that may have a file's name.
 type Impostor = (&'static str, fn(&Path));
 
 const IMPOSTORS: [Impostor; 5] = [
@@ -420,9 +420,9 @@ fn what_is_no_file_in_the_place_of_one_is_told_as_what_it_is_and_waited_for_neve
             let refusal = folder.open(&owner()).expect_err("it is no file").to_string();
             let said = format!("it is not a regular file but {what}; move it away");
             assert!(refusal.contains(name) && refusal.ends_with(&said), "{name}: {refusal}");
-            assert!(!folder.0.join("nowhere").exists(), "nothing is made where a link leads");
+            assert!(!folder.0.join("nowhere").exists(), "no file is created through a link");
         }
-        // What was left of a compaction is removed, if it can be; a torn tail's name is given to another.
+        // Under the name of an unfinished file it is removed, if possible; under that of a torn tail it is renamed.
         let folder = Folder::new("impostor");
         fs::create_dir(&folder.0).expect("it can be made");
         make(&folder.0.join("journal.2.new"));
@@ -473,8 +473,8 @@ fn a_folder_may_be_a_link_to_one() {
     assert!(folder.0.join("there/lock").exists());
 }
 
-/// Turns of a server with 20 keys, some of which change in each turn. Returns how many were committed
-/// before an error, and what was then known to be kept.
+/// Runs turns of a server with 20 keys, some of which change in each turn, until an error. Returns the versions
+/// that were committed.
 fn live_through(journal: &mut Journal, versions: &mut Versions, turns: u64, seed: u64) -> Versions {
     let mut dice = Dice::new(seed);
     let mut kept = versions.clone();
@@ -511,7 +511,7 @@ fn a_crash_at_any_call_of_the_disk_loses_nothing_that_was_committed() {
                 kept = live_through(&mut journal, &mut versions, TURNS, 1);
                 disk_of(journal)
             }
-            // The power went off before there was a journal; the disk went with it.
+            // The power failed before there was a journal.
             Err(_) => MemoryDisk::new(call),
         };
         left.crash();
@@ -520,7 +520,7 @@ fn a_crash_at_any_call_of_the_disk_loses_nothing_that_was_committed() {
         for (key, (version, _)) in &kept.0 {
             assert!(found.version(*key) >= *version, "call {call}, key {key}: not {version}");
         }
-        // And it goes on: another life, and in the end one file.
+        // The next life works, and ends with one file.
         live_through(&mut journal, &mut found, 30, call);
         let names = disk_in(&journal).list().expect("it can be read");
         assert_eq!(journals(&journal).len(), 1, "call {call}: {names:?}");
@@ -544,7 +544,7 @@ fn with_always_a_failure_is_the_end() {
         let calls = disk_in(&journal).calls();
         let error = journal.commit(Moment::default(), &versions).expect_err("it failed");
         assert!(error.to_string().starts_with("journal.1 cannot be "), "{error}");
-        // Not tried again: one write, or one write and one sync, and what that was to keep is cut off.
+        // It does not retry: one write; or one write, one sync, and the truncation of the unsynced bytes.
         assert_eq!(disk_in(&journal).calls() - calls, if writes > 0.0 { 1 } else { 3 });
     }
 }
@@ -563,7 +563,7 @@ fn what_a_failed_sync_was_to_keep_is_not_read_again_as_if_it_were_kept() {
     let mut disk = disk_of(journal);
     disk.release();
     disk.faults.sync_errors = 0.0;
-    // The machine has gone on, so that the file still shows what will never be on the disk.
+    // The machine keeps running, so the kernel's cache would still show bytes that never reach the disk.
     let (mut journal, replayed, found) = open(disk, Sync::Always).expect("it is whole");
     assert_eq!((found.version(0), found.version(1), replayed.torn_bytes), (1, 0, 0));
     note(&mut journal, b"2 1").expect("it is kept");
@@ -579,7 +579,7 @@ fn what_is_read_at_the_start_is_on_the_disk() {
         let (mut journal, _, mut versions) =
             open(MemoryDisk::new(seed), Sync::EverySecond).unwrap();
         live_through(&mut journal, &mut versions, 5, 1);
-        // The process is killed before the sync, and started again; then the power goes.
+        // The process is killed before the sync, and restarted; then the power fails.
         let mut disk = disk_of(journal);
         disk.release();
         let (journal, _, read) = open(disk, Sync::EverySecond).expect("it is whole");
@@ -605,9 +605,9 @@ fn with_the_other_policies_a_new_file_mends_it() {
         };
         commit(&mut journal, &mut versions, 10_000, "0 1000");
         assert!(!journal.is_sound());
-        // The half record that found room is gone again.
+        // The half record that had room is cut off again.
         assert_eq!(disk_in(&journal).size(), size);
-        // Every few seconds, and not more often.
+        // It retries every few seconds, not more often.
         let failures = journal.counts().failures;
         for millis in 10_001..14_999 {
             commit(&mut journal, &mut versions, millis, "1 1001");
@@ -623,7 +623,7 @@ fn with_the_other_policies_a_new_file_mends_it() {
         }
         println!("{sync:?}: room again at 14,999 ms, sound at {recovered:?} ms");
         assert!(recovered.is_some_and(|at| at < 20_100));
-        // What was committed before and what was noted while it was broken is there.
+        // The new file has the lines committed before the failure and those noted while it was broken.
         let mut disk = disk_of(journal);
         disk.release();
         let (_, _, found) = open(disk, sync).expect("it is whole");
@@ -683,7 +683,7 @@ fn what_is_noted_while_it_is_broken_is_in_the_new_file() {
     assert_eq!(found, versions);
 }
 
-/// Notes one line more and commits it, `millis` after the start.
+/// Notes and commits one more line, `millis` after the start.
 fn commit_one(journal: &mut Journal, versions: &mut Versions, millis: u64) -> std::io::Result<()> {
     let line = format!("0 {}", versions.version(0) + 1);
     versions.take(line.as_bytes());
@@ -691,7 +691,7 @@ fn commit_one(journal: &mut Journal, versions: &mut Versions, millis: u64) -> st
     journal.commit(Moment::from_nanos(millis * 1_000_000), versions)
 }
 
-/// Goes on until `journal` has been compacted, in turns a second apart. Returns how many.
+/// Runs turns a second apart until `journal` has been compacted. Returns their number.
 fn until_compacted(journal: &mut Journal, versions: &mut Versions, from: u64) -> u64 {
     let before = journal.counts().compactions;
     for turn in 1..1_000 {
@@ -703,14 +703,15 @@ fn until_compacted(journal: &mut Journal, versions: &mut Versions, from: u64) ->
     panic!("it is not compacted");
 }
 
-/// The journals of a disk.
+/// Returns the numbers of the journals on a disk.
 fn journals(journal: &OnDisk) -> Vec<u64> {
     let names = disk_in(journal).list().expect("it can be read");
     let files = files_of(&names).expect("all have numbers");
     files.into_iter().map(|(number, _)| number).collect()
 }
 
-/// Puts so much into a journal in ten seconds, with `faults`, that it is to be compacted.
+/// Writes enough lines in ten seconds to make a compaction due, with `faults` on the disk. Also returns the first error
+/// of a commit.
 fn compact_with(
     sync: Sync,
     faults: fn(&mut DiskFaults),
@@ -731,7 +732,7 @@ fn a_new_file_that_cannot_be_renamed_leaves_the_old_one_in_use() {
         assert!(failure.is_none() && journal.is_sound(), "{sync:?}: {failure:?}");
         assert_eq!(journals(&journal), [1], "{sync:?}");
         assert_eq!(journal.counts().compactions, 0);
-        // Not in every turn: every five seconds.
+        // It retries every five seconds, not in every turn.
         assert!(journal.counts().failures <= 3, "{:?}", journal.counts());
         disk_in(&journal).faults.renames_fail = false;
         until_compacted(&mut journal, &mut versions, 20);
@@ -751,9 +752,9 @@ fn a_folder_that_cannot_be_synced_is_the_end_with_always() {
         disk_in(&journal).faults.folder_syncs_fail = true;
         let failure =
             (0..1_000).find_map(|turn| commit_one(&mut journal, &mut versions, turn).err());
-        let failure = failure.expect("it is not known which file a crash would leave");
+        let failure = failure.expect("a crash could leave either file");
         assert!(failure.to_string().contains("cannot be put on the disk"), "{failure}");
-        // Whichever it leaves, what was acknowledged is in it: all but the last turn.
+        // Either file has all acknowledged lines: all but those of the last turn.
         let mut disk = disk_of(journal);
         disk.faults = DiskFaults::default();
         disk.crash();
@@ -768,7 +769,7 @@ fn a_folder_that_cannot_be_synced_has_reports_refused_else_and_leaves_no_heap_of
         let (mut journal, mut versions, failure) =
             compact_with(sync, |faults| faults.folder_syncs_fail = true);
         assert!(failure.is_none() && !journal.is_sound(), "{sync:?}: {failure:?}");
-        // An hour of attempts: the one file that is known to outlive a crash, and the newest.
+        // After an hour of attempts there are at most two files: the one that survives a crash, and the newest.
         for second in 11..3_600 {
             commit_one(&mut journal, &mut versions, second * 1_000).expect("never fatal");
             assert!(!journal.is_sound());
@@ -856,7 +857,7 @@ fn a_turn_is_one_write_and_with_always_one_sync() {
         (0..50).for_each(|number| journal.note(format!("{number} 1").as_bytes()));
         journal.commit(Moment::default(), &versions).expect("there is room");
         assert_eq!(disk_in(&journal).calls() - before, calls, "{sync:?}");
-        // A turn without news asks nothing of the disk.
+        // A turn without news does not touch the disk.
         journal.commit(Moment::default(), &versions).expect("there is nothing to do");
         assert_eq!(disk_in(&journal).calls() - before, calls, "{sync:?}");
     }
@@ -888,7 +889,7 @@ fn a_slow_sync_is_timed() {
     assert_eq!((journal.counts().last_sync, journal.counts().longest_sync), (time, time));
 }
 
-/// Something that people do to the folder of a server that runs.
+/// A way in which an operator may damage the folder of a running server.
 type Loss = (&'static str, fn(&Path));
 
 const LOSSES: [Loss; 6] = [
@@ -912,7 +913,7 @@ const LOSSES: [Loss; 6] = [
     ("the lock is removed", |folder| fs::remove_file(folder.join("lock")).expect("it is ours")),
 ];
 
-/// A journal in a folder of its own, and what it holds: `0 1`, committed.
+/// Creates a journal in `folder` with one committed line, `0 1`.
 fn begun(folder: &Folder, sync: Sync) -> (Journal, Versions) {
     let settings = JournalSettings { compact_bytes: 1 << 20, ..settings(sync) };
     let (mut journal, _) =
@@ -923,7 +924,7 @@ fn begun(folder: &Folder, sync: Sync) -> (Journal, Versions) {
     (journal, versions)
 }
 
-/// What the next start finds in `folder`, after the last one was killed, or is still there.
+/// Returns the lines that the next start finds in `folder`.
 fn found_in(folder: &Folder) -> Result<Versions, OpenError> {
     let mut versions = Versions::default();
     let mut each = |line: &[u8]| versions.take(line);
@@ -932,7 +933,7 @@ fn found_in(folder: &Folder) -> Result<Versions, OpenError> {
     Ok(versions)
 }
 
-/// Holds that the folder of a journal that was lost is locked again, and that the next start finds all of it.
+/// Checks that the folder of a lost journal is locked again, and that the next start finds all lines.
 #[track_caller]
 fn is_whole_at_the_next_start(journal: Journal, folder: &Folder, held: &Versions, what: &str) {
     assert!(matches!(found_in(folder), Err(OpenError::Locked(_))), "{what}: not locked");
@@ -1015,7 +1016,7 @@ fn an_orderly_end_finds_out_too_that_the_journal_is_lost() {
     }
 }
 
-/// A journal in a folder of its own whose compaction has begun and not ended; and by which commit, one a millisecond.
+/// Creates a journal whose compaction is under way. Also returns the number of commits so far, one per millisecond.
 fn while_compacting(test: &str) -> (Folder, Journal, Versions, u64) {
     let folder = Folder::new(test);
     let settings = JournalSettings { compact_bytes: 2_000, ..settings(Sync::EverySecond) };
@@ -1050,7 +1051,7 @@ fn a_compaction_that_was_under_way_when_the_folder_went_is_begun_again() {
 #[test]
 fn a_journal_of_the_highest_number_is_written_anew_and_read_again() {
     let highest = u64::MAX / 2 - 1;
-    // Alone; and when the first numbers are taken, too.
+    // With no other journal; and with the first numbers taken.
     for others in [vec![], vec![0, 1]] {
         let mut disk = MemoryDisk::new(1);
         for number in others.iter().chain([&highest]) {
@@ -1060,7 +1061,7 @@ fn a_journal_of_the_highest_number_is_written_anew_and_read_again() {
         }
         let (mut journal, replayed, mut versions) = open(disk, Sync::Always).expect("it is ours");
         assert_eq!(replayed.files, others.len() + 1);
-        // So that the keys are as many as their numbers say.
+        // This keeps the keys numbered without gaps.
         (0..10).for_each(|key| assert!(versions.take(format!("{key} 1").as_bytes())));
         (0..3).for_each(|_| assert!(until_compacted(&mut journal, &mut versions, 0) > 0));
         assert_eq!(journals(&journal).len(), 1);
@@ -1116,7 +1117,7 @@ fn a_journal_that_is_put_into_the_folder_of_a_running_server_is_kept_and_read() 
 
 #[test]
 fn what_is_put_into_a_folder_while_the_new_file_is_written_is_neither_written_over_nor_removed() {
-    // In the new file's place, and in the old one's.
+    // Under the new file's name, and under the old one's.
     for place in ["journal.2", "journal.1"] {
         let (folder, mut journal, mut versions, mut millis) = while_compacting("put-there");
         fs::write(folder.0.join("copy"), torn(&["5 77"], b"")).expect("it is ours");
@@ -1133,12 +1134,12 @@ fn what_is_put_into_a_folder_while_the_new_file_is_written_is_neither_written_ov
     }
 }
 
-/// What the disk has in the file `name`.
+/// Returns the bytes of the file `name`.
 fn read_on(disk: &mut MemoryDisk, name: &str) -> Option<Vec<u8>> {
     disk.bytes(name).cloned()
 }
 
-/// A journal with these records, and the bytes `tail` behind them.
+/// Returns a journal with these records, followed by the bytes `tail`.
 fn torn(records: &[&str], tail: &[u8]) -> Vec<u8> {
     let mut bytes = owner().head();
     records.iter().for_each(|line| record::write(&mut bytes, line.as_bytes()));
@@ -1154,7 +1155,7 @@ fn a_torn_tail_is_moved_whatever_its_length_and_the_last_five_are_kept() {
     let tails = (0..8_usize).map(|number| [vec![b'x'; number * 40_000], vec![0; 9]].concat());
     for (number, tail) in tails.enumerate() {
         fs::write(&file, [&whole[..], &tail].concat()).expect("it can be written");
-        let versions = found_in(&folder).expect("a torn tail is in nobody's way");
+        let versions = found_in(&folder).expect("a torn tail does not stop a start");
         assert_eq!((versions.version(0), versions.version(1)), (1, 1));
         assert_eq!(fs::read(&file).expect("it is there"), whole);
         let moved = fs::read(folder.0.join("journal.3.torn")).expect("it was moved");
@@ -1178,7 +1179,7 @@ fn of_the_torn_tails_of_many_journals_the_last_five_are_kept() {
     for number in [1, 2, 9, 10, 11, 30, 100] {
         let file = folder.0.join(format!("journal.{number}"));
         fs::write(&file, torn(&["0 1"], b"half a rec")).expect("it can be written");
-        found_in(&folder).expect("a torn tail is in nobody's way");
+        found_in(&folder).expect("a torn tail does not stop a start");
         fs::remove_file(&file).expect("it is there");
     }
     let names = folder.disk().list().expect("it can be read");
@@ -1228,7 +1229,7 @@ fn only_what_a_journal_has_left_itself_is_removed_at_a_start() {
 
 #[test]
 fn a_torn_tail_that_finds_no_room_among_the_older_ones_is_left_and_says_what_is_in_the_way() {
-    // All five of its own; and one of an older journal.
+    // All five belong to this journal; or one to an older journal.
     for (ages, numbers, oldest) in
         [(0..6, 1..2, "journal.1.torn.4"), (0..1, 0..5, "journal.0.torn")]
     {
@@ -1299,7 +1300,7 @@ fn torn_tails_of_all_files_are_moved_and_no_compaction_removes_them() {
     assert_eq!(journals(&journal), [4]);
 }
 
-/// What a start on `disk` reads.
+/// Returns the lines that a start on `disk` reads.
 fn start(disk: &SharedDisk, sync: Sync) -> Result<Versions, OpenError> {
     let mut versions = Versions::default();
     let disk = Box::new(disk.clone());
@@ -1420,7 +1421,7 @@ fn whoever_is_told_to_stop_while_a_torn_tail_is_moved_leaves_the_journal() {
         );
         match opened {
             Ok(_) => {
-                assert!(stopped > 5, "it was told so while it copied, too: {stopped}");
+                assert!(stopped > 5, "it was also stopped while it copied: {stopped}");
                 return;
             }
             Err(refusal) => assert!(matches!(refusal, OpenError::Stopped), "{refusal}"),

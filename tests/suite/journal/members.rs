@@ -1,4 +1,4 @@
-//! Members with clients, on a disk that forgets.
+//! Servers with clients, on a disk that loses unsynced bytes.
 
 use super::seeds;
 use crate::support::cluster::memory_disk::{DiskFaults, MemoryDisk};
@@ -16,13 +16,13 @@ fn alone(sync: &str) -> String {
     format!("{}[journal]\nsync = '{sync}'\n{journal}\n", topology("Alford", ""))
 }
 
-/// One client port, one client that counts up, and what it was told.
+/// One server, one client that counts up, and the replies to it.
 struct Life {
     cluster: Cluster,
     client: TalkId,
     dice: Dice,
     said: u64,
-    /// By client: the newest stamp that was acknowledged, and when each was.
+    /// By client: every acknowledged stamp, and when it was acknowledged.
     acknowledged: BTreeMap<u64, Vec<(u64, Moment)>>,
     refused: u64,
 }
@@ -36,7 +36,7 @@ impl Life {
         Life { cluster, client, dice, said: 0, acknowledged: BTreeMap::new(), refused: 0 }
     }
 
-    /// Says a few reports at once, and lets some time pass.
+    /// Sends a few reports at once, and lets some time pass.
     fn step(&mut self) {
         for _ in 0..1 + self.dice.roll(8) {
             self.said += 1;
@@ -68,8 +68,8 @@ impl Life {
         }
     }
 
-    /// The power goes off, and on again. Returns what was acknowledged and is not there, with the age
-    /// that it had.
+    /// Turns the power off and on again. Returns the acknowledged reports that are missing, each with the time since
+    /// its acknowledgement.
     fn crash(&mut self) -> Vec<(u64, u64, Duration)> {
         let mut disk = self.cluster.crash_off("Alford");
         disk.crash();
@@ -92,7 +92,7 @@ impl Life {
     }
 }
 
-/// Now and then the disk is not only cut off, but fails before that.
+/// Returns a disk that in some cases also fails before the power does.
 fn disk(seed: u64, dice: &mut Dice) -> MemoryDisk {
     let mut disk = MemoryDisk::new(seed);
     disk.sync_time = Duration::from_micros(50)..=Duration::from_millis(3);
@@ -124,7 +124,7 @@ fn with_always_an_acknowledged_report_is_never_missing() {
         }
         ended += u64::from(life.cluster.has_ended("Alford"));
         acknowledged += life.acknowledged.values().map(Vec::len).sum::<usize>();
-        assert_eq!(life.refused, 0, "seed {seed}: with always nothing is refused");
+        assert_eq!(life.refused, 0, "seed {seed}: with always no report is rejected");
         let lost = life.crash();
         assert!(lost.is_empty(), "seed {seed}: acknowledged and lost: {lost:?}");
     }
@@ -159,7 +159,7 @@ fn with_everysec_a_crash_loses_a_second_and_a_sync_at_most() {
          acknowledged reports",
         seeds()
     );
-    assert!(lost_in_all > 0, "a disk that loses nothing tests nothing");
+    assert!(lost_in_all > 0, "the disk lost nothing, so the test checked nothing");
 }
 
 #[test]
@@ -207,14 +207,14 @@ fn with_everysec_reads_go_on_and_reports_are_refused_until_a_new_file_is_whole()
             sync_errors: errors,
             ..DiskFaults::default()
         };
-        // The turn in which it fails has been answered: nothing is promised for a second.
+        // The turn that meets the failure has been answered: the policy promises nothing for a second.
         assert!(cluster.say(life.client, "IAMAT kiwi +1+1 6").starts_with("AT "));
         for stamp in 7..20 {
             let refused = cluster.say(life.client, &format!("IAMAT kiwi +1+1 {stamp}"));
             assert_eq!(refused, format!("? IAMAT kiwi +1+1 {stamp}\n"));
             cluster.run_for(300 * MS);
         }
-        // Reading: known to the table, though nobody answers for places in this cluster.
+        // The table still serves reads; this cluster has no source of places, so WHATSAT plum is checked instead.
         assert!(cluster.knows("Alford")["kiwi"].ends_with(" 6"));
         assert_eq!(cluster.say(life.client, "WHATSAT plum 10 1"), "? WHATSAT plum 10 1\n");
         cluster.disk("Alford").faults = Default::default();

@@ -1,10 +1,10 @@
-//! The journal's promises: what was noted is read again, whatever has become of the file, the disk and the
-//! power meanwhile; and nobody is told that something is kept that is not.
+//! The journal's promises: a start reads every noted line again, despite faults of the file, the disk and the
+//! power; and no line is acknowledged that is not kept.
 //!
-//! `files`: the journal alone, on a disk in memory, on real files, and on what is left of them.
-//! `members`: real members with clients, whose disk forgets what was not synced.
+//! `files`: the journal alone, on a disk in memory, on real files, and on damaged files.
+//! `members`: real servers with clients, whose disk loses bytes that were not synced.
 //!
-//! JOURNAL_SEEDS says how many seeds are played (400, in CI 2,000); figures are printed (`--nocapture`).
+//! JOURNAL_SEEDS is the number of seeds (400, in CI 2,000); `--nocapture` shows the figures.
 
 mod files;
 mod members;

@@ -1,5 +1,5 @@
-//! `ack = "peer"`: what an answer to an IAMAT is worth then. Real servers on a clock advanced by hand, and
-//! now and then a neighbour that the test plays.
+//! `ack = "peer"`: what a reply to IAMAT then guarantees. Real servers on a clock that the test advances, and
+//! in some tests a neighbour that the test plays.
 
 use crate::support::cluster::{Cluster, FIVE, MS, SECOND, TalkId, topology, weathers};
 use herd_reactor::testing::MemoryOptions;
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 const PAIR: &str = "Alford Bolden; Bolden";
 
-/// The text of a topology whose servers wait for a neighbour's word.
+/// Returns a topology whose servers wait for a neighbour's acknowledgement.
 fn waiting(servers: &str, limits: &str) -> String {
     format!("ack = 'peer'\n{}", topology(servers, limits))
 }
 
-/// Bolden, and Alford played by the test, linked: who asks for ACKs says so in its HELLO.
+/// Starts Bolden, linked to Alford, which the test plays. Bolden asks for ACKs in its HELLO.
 fn played(limits: &str) -> (Cluster, TalkId) {
     let mut cluster = Cluster::new(MemoryOptions::calm(1), &waiting(PAIR, limits));
     cluster.start("Bolden");
@@ -22,7 +22,7 @@ fn played(limits: &str) -> (Cluster, TalkId) {
     (cluster, alford)
 }
 
-/// Waits until something is heard, for `time` at most; returns how long that took.
+/// Waits until the connection has received something, for at most `time`; returns how long that took.
 fn until_heard(cluster: &mut Cluster, talk: TalkId, time: Duration) -> Option<Duration> {
     let begun = cluster.now();
     while cluster.heard(talk).is_empty() {
@@ -55,12 +55,12 @@ fn without_a_word_it_leaves_after_the_limit_and_is_counted() {
     assert!((400 * MS..=410 * MS).contains(&took), "{took:?}");
     assert_eq!(cluster.hear(client).lines().count(), 2);
     assert_eq!(cluster.member("Bolden").counters.unreplicated_replies, 2);
-    // A word that comes too late does no harm.
+    // A late ACK does no harm.
     assert!(!cluster.say(alford, "ACK 2").contains('?'));
 }
 
-/// Both come while the server stands still, so that one turn reads the report and then the HELLO: what the
-/// neighbour was never told it must not be taken to know.
+/// Both arrive while the server is frozen, so that one turn reads the report and then the HELLO. The neighbour was
+/// never sent the report, so its link must not acknowledge it.
 #[test]
 fn who_is_linked_after_the_report_in_its_turn_has_not_heard_of_it() {
     let mut cluster = Cluster::new(MemoryOptions::calm(1), &waiting(PAIR, ""));
@@ -73,7 +73,7 @@ fn who_is_linked_after_the_report_in_its_turn_has_not_heard_of_it() {
     cluster.settle();
     assert!(cluster.hear(alford).starts_with("HELLO Bolden places-herd 1 ack=1\n"));
     assert_eq!(cluster.hear(client), "");
-    // They have still to compare, so the limit is what lets the reply go.
+    // Bolden only compares with the neighbour so far; the reply leaves at its deadline.
     cluster.run_for(SECOND);
     assert_eq!(cluster.hear(client).lines().count(), 1);
     assert_eq!(cluster.member("Bolden").counters.unreplicated_replies, 1);
@@ -99,7 +99,7 @@ fn replies_keep_their_order_whatever_waits() {
     let client = cluster.client("Bolden");
     cluster.send(client, "IAMAT kiwi +1+1 5\nnonsense\nIAMAT fig +1+1 5\n");
     cluster.settle();
-    assert_eq!(cluster.hear(client), "", "what comes behind it waits, too");
+    assert_eq!(cluster.hear(client), "", "the replies after it wait, too");
     cluster.say(alford, "ACK 2");
     let heard = cluster.hear(client);
     let firsts: Vec<&str> = heard.lines().map(|line| &line[..2]).collect();
@@ -128,7 +128,7 @@ fn a_report_said_again_is_told_again_before_it_is_acknowledged() {
     assert_eq!(cluster.hear(client).lines().count(), 1);
     assert_eq!(cluster.member("Bolden").counters.unreplicated_replies, 1);
     cluster.hear(alford);
-    // Nobody has said that it has the first; so the second must not be taken for known.
+    // No neighbour has acknowledged the first report, so the second needs an acknowledgement of its own.
     assert_eq!(cluster.say(client, "IAMAT kiwi +1+1 5"), "");
     assert!(cluster.hear(alford).starts_with("AT Bolden "));
     cluster.say(alford, "ACK 2");
@@ -139,15 +139,15 @@ fn a_report_said_again_is_told_again_before_it_is_acknowledged() {
 #[test]
 fn a_word_that_cannot_be_is_a_fault() {
     let (mut cluster, alford) = played("");
-    assert_eq!(cluster.say(alford, "ACK 1"), "? ACK 1\n", "nothing was told yet");
+    assert_eq!(cluster.say(alford, "ACK 1"), "? ACK 1\n", "no line was sent yet");
     assert_eq!(cluster.say(alford, "ACK x"), "? ACK x\n");
     let client = cluster.client("Bolden");
     cluster.say(client, "IAMAT kiwi +1+1 5");
     cluster.hear(alford);
     cluster.say(alford, "ACK 1");
-    assert_eq!(cluster.say(alford, "ACK 0"), "? ACK 0\n", "it had taken one");
+    assert_eq!(cluster.say(alford, "ACK 0"), "? ACK 0\n", "it had acknowledged one");
     cluster.hear(client);
-    assert_eq!(cluster.say(client, "ACK 1"), "? ACK 1\n", "at the client port it is no command");
+    assert_eq!(cluster.say(client, "ACK 1"), "? ACK 1\n", "ACK is invalid on the client port");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn who_asks_is_told_once_a_turn_how_much_was_taken() {
     cluster.send(alford, lines);
     cluster.settle();
     assert_eq!(cluster.hear(alford), "ACK 10\n");
-    // What is old or said again has been taken, too.
+    // Old and repeated lines count, too.
     assert_eq!(cluster.say(alford, "AT Alford +0.5 kiwi +1+1 3"), "ACK 11\n");
 }
 
@@ -207,7 +207,7 @@ fn a_server_that_nobody_can_reach_answers_after_the_limit() {
 }
 
 /// Servers take reports while some of their links are cut, and each is destroyed for good as soon as it
-/// has answered. Returns how many of the answered reports nobody else knew, and how many of these had
+/// has answered. Returns how many answered reports no other server had, and how many of these had
 /// been counted as unreplicated.
 fn destroy(ack: &str, seeds: std::ops::Range<u64>) -> (u64, u64) {
     let (mut lost, mut counted) = (0, 0);
@@ -247,8 +247,11 @@ fn what_was_answered_survives_the_server_that_answered_unless_it_was_counted() {
     println!(
         "ack = \"peer\": {lost} of 200 answered reports lost with their server, {counted} of them counted"
     );
-    assert_eq!(lost, counted, "each that is lost had been counted");
+    assert_eq!(lost, counted, "each lost report had been counted");
     let (lost_locally, _) = destroy("local", 0..200);
     println!("ack = \"local\": {lost_locally} of 200");
-    assert!(lost_locally >= lost && lost_locally > 20, "{lost_locally}: this test shows nothing");
+    assert!(
+        lost_locally >= lost && lost_locally > 20,
+        "{lost_locally}: too few losses to compare with"
+    );
 }

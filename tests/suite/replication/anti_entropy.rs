@@ -1,5 +1,5 @@
-//! What neighbours are promised when they meet and while they are linked: that they find out in what
-//! they differ, what that costs, and what age does to what they know.
+//! The promises of anti-entropy: linked neighbours find their differences, at a bounded cost, and expired reports
+//! disappear everywhere.
 
 use crate::support::cluster::{Cluster, FIVE, MS, SECOND, TalkId, know, topology, weathers};
 use herd_reactor::UnixNanos;
@@ -23,13 +23,13 @@ fn agree(cluster: &mut Cluster) -> bool {
     sums.iter().all(|sum| *sum == sums[0])
 }
 
-/// What was said both ways, in bytes.
+/// Returns the bytes sent in both directions.
 fn bytes(cluster: &Cluster) -> usize {
     let said = [("Alford", "Bolden"), ("Bolden", "Alford")];
     said.iter().map(|(from, to)| cluster.lines(from, to).concat().len()).sum()
 }
 
-/// Loses the link between Alford and Bolden, does something, and lets them meet again.
+/// Cuts the link between Alford and Bolden, runs `meanwhile`, and lets them connect again.
 fn meet_again(cluster: &mut Cluster, meanwhile: impl FnOnce(&mut Cluster)) {
     cluster.cut("Alford", "Bolden");
     cluster.run_for(20 * SECOND);
@@ -57,7 +57,7 @@ fn meeting_again_costs_8_kib_and_8_kib_for_each_difference_among_a_million_clien
     let mut differing = 0;
     for differences in [0, 1, 10, 100] {
         let before = bytes(&cluster);
-        assert!(before < 200, "as yet they know nothing");
+        assert!(before < 200, "the tables are still empty");
         meet_again(&mut cluster, |cluster| {
             if differences == 0 {
                 for client in 0..CLIENTS {
@@ -133,13 +133,13 @@ fn two_that_differ_in_thousands_agree_though_news_goes_on_meanwhile() {
     }
 }
 
-/// The example of docs/protocol.md, `[n x 0]` written out.
+/// Compares with the example of docs/protocol.md, in which `[n x 0]` stands for n zeros.
 #[test]
 fn the_example_in_the_protocol_is_true() {
     let text = std::fs::read_to_string("docs/protocol.md").expect("the protocol");
-    let example = text.split("Alford, the dialler, is new").nth(1).expect("the example");
+    let example = text.split("In this example Alford").nth(1).expect("the example");
     let example = example.split("    > SYNC").nth(1).expect("it begins with SYNC");
-    let example = example.split("\n\n").next().expect("and ends with a blank line");
+    let example = example.split("\n\n").next().expect("it ends with a blank line");
     let mut expected = BTreeMap::from([('>', Vec::new()), ('<', Vec::new())]);
     for line in format!("    > SYNC{example}").lines() {
         let (side, said) = line.trim().split_at(2);
@@ -160,12 +160,12 @@ fn the_example_in_the_protocol_is_true() {
     cluster.start("Alford");
     cluster.settle();
     assert!(agree(&mut cluster));
-    // Behind their HELLOs.
+    // The first line of each side is its HELLO.
     assert_eq!(cluster.lines("Alford", "Parker")[1..], expected[&'>']);
     assert_eq!(cluster.lines("Parker", "Alford")[1..], expected[&'<']);
 }
 
-// Now and then.
+// The comparison every `sync_ms`.
 
 #[test]
 fn what_a_link_has_lost_is_found_within_sync_ms() {
@@ -176,8 +176,8 @@ fn what_a_link_has_lost_is_found_within_sync_ms() {
             know(&mut cluster, name, &line(99, 1_479_413_884 + n));
         }
         cluster.run_for(59 * SECOND);
-        assert!(!agree(&mut cluster), "nobody has been told");
-        // From one end of the herd to the other: what a comparison finds is not flooded, but news is.
+        assert!(!agree(&mut cluster), "no server has sent its reports yet");
+        // The news reaches the other end of the herd: lines that a comparison brings are flooded like any news.
         cluster.run_for(4 * SECOND);
         assert!(agree(&mut cluster));
         assert_eq!(cluster.knows("Welsh").len(), 6);
@@ -221,9 +221,9 @@ fn while_something_is_under_way_to_a_neighbour_nothing_is_compared() {
     assert!(agree(&mut cluster));
 }
 
-// What a neighbour may say.
+// Lines of a neighbour.
 
-/// Bolden, and somebody who has said HELLO to it as Alford.
+/// Starts Bolden, and a neighbour played by the test that has sent HELLO as Alford.
 fn played_alford(limits: &str) -> (Cluster, TalkId) {
     let mut cluster =
         Cluster::new(MemoryOptions::calm(1), &topology("Alford; Bolden Alford", limits));
@@ -269,7 +269,7 @@ fn what_is_malformed_is_refused_and_what_is_wrong_does_no_harm() {
         assert_eq!(cluster.say(alford, &words), format!("? {words}\n"));
     }
     assert_eq!(cluster.ending(alford), None);
-    // It says that it knows what it does not, and is asked for it in vain.
+    // The neighbour claims lines that it does not have; Bolden requests them in vain.
     let heard = cluster.say(alford, &format!("GROUPS 00 {}", "f".repeat(512)));
     assert!(heard.lines().all(|line| line.starts_with("WANT ") || line.starts_with("AT ")));
     assert_eq!(cluster.knows("Bolden").len(), 1);
@@ -316,7 +316,7 @@ fn a_neighbour_that_asks_without_end_and_does_not_listen_costs_no_more_than_the_
         let pending = cluster.pending("Bolden", "Alford");
         assert!(pending <= 16_384 + 600, "{pending} bytes");
     }
-    // Others are served, and when it listens it gets what it asked for.
+    // Bolden still serves clients, and the neighbour gets its answers once it reads.
     let talk = cluster.client("Bolden");
     assert!(cluster.say(talk, "IAMAT kiwi +1+1 1479413884").starts_with("AT Bolden "));
     cluster.listen_to(alford, true);
@@ -367,7 +367,7 @@ fn an_older_report_is_refused_and_an_older_line_dropped_without_a_word() {
     cluster.say(alford, "HELLO Alford places-herd 1");
     assert_eq!(cluster.say(alford, "AT Alford +0.5 kiwi +1+1 1479416399.999999999"), "");
     let table = &cluster.member("Bolden").table;
-    assert_eq!((table.len(), table.state_hash()), (0, 0), "it is not known");
+    assert_eq!((table.len(), table.state_hash()), (0, 0), "the report is not stored");
     assert_eq!(cluster.ending(alford), None);
     assert!(cluster.say(talk, "IAMAT kiwi +1+1 1479416402").starts_with("AT Bolden "));
     cluster.say(alford, "AT Alford +0.5 fig +1+1 1479416402");
@@ -387,7 +387,7 @@ fn at_that_age_a_client_is_not_served_and_within_a_minute_it_is_forgotten_everyw
     let welsh = cluster.client("Welsh");
     cluster.run_for(40 * SECOND);
     assert_eq!(cluster.say(welsh, question), format!("? {question}\n"));
-    assert_eq!(cluster.knows("Welsh").len(), 2, "it waits for its minute");
+    assert_eq!(cluster.knows("Welsh").len(), 2, "it is forgotten at the full minute only");
     cluster.run_for(21 * SECOND);
     for name in cluster.names() {
         assert_eq!(cluster.knows(&name).into_keys().collect::<Vec<_>>(), ["fig"], "{name}");
@@ -428,11 +428,11 @@ fn a_clock_that_is_set_forwards_and_back_loses_nothing_for_good() {
     let year = UnixNanos(THEN.0 + 8_760 * HOUR);
     cluster.reactor("Bolden").io().set_wall(year);
     cluster.run_for(61 * SECOND);
-    assert!(cluster.knows("Bolden").is_empty(), "by its clock all of it is old");
+    assert!(cluster.knows("Bolden").is_empty(), "by its clock all reports have expired");
     assert_eq!(cluster.knows("Alford"), known);
     cluster.reactor("Bolden").io().set_wall(UnixNanos(THEN.0 - 8_760 * HOUR));
     cluster.run_for(61 * SECOND);
-    assert_eq!(cluster.knows("Bolden"), known, "it comes back from its neighbours");
+    assert_eq!(cluster.knows("Bolden"), known, "the neighbours bring the reports back");
     cluster.reactor("Bolden").io().set_wall(UnixNanos(THEN.0 + 122_000_000_000));
     cluster.run_for(61 * SECOND);
     assert!(agree(&mut cluster) && cluster.knows("Bolden") == known);
