@@ -1,8 +1,8 @@
-//! AT lines as the simulation sees them: read once more, without the code that is tested.
+//! A second parser for AT lines, which shares no code with the tested one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An AT line, in the order in which one is newer than another.
+/// An AT line. The derived order is that of the protocol: the greater line is the newer one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct AtLine {
     pub(crate) stamp_nanos: u64,
@@ -22,30 +22,30 @@ impl AtLine {
         Some(AtLine { stamp_nanos, line, client, location })
     }
 
-    /// Whether who knows this knows all that `wanted` says. `repeated`: the stamps with which a client was
-    /// reported more than once at one location, where which line is known says nothing.
+    /// Whether this line is at least as new as `wanted`. `repeated`: the stamps with which a client was
+    /// reported more than once at one location; any line with such a stamp will do.
     pub(crate) fn is_as_new_as(&self, wanted: &AtLine, repeated: &BTreeSet<(String, u64)>) -> bool {
         let is_repeated = || repeated.contains(&(wanted.client.clone(), wanted.stamp_nanos));
         self >= wanted || self.stamp_nanos == wanted.stamp_nanos && is_repeated()
     }
 
-    /// When its server received it, by the server's own clock.
+    /// Returns when its server received it, by the server's own clock.
     pub(crate) fn received_nanos(&self) -> Option<u64> {
         let difference = self.line.split(' ').nth(2)?;
         let nanos: i64 = difference.replace('.', "").parse().ok()?;
         self.stamp_nanos.checked_add_signed(nanos)
     }
 
-    /// The server that took it.
+    /// Returns the name of the server that took it.
     pub(crate) fn server(&self) -> &str {
         self.line.split(' ').nth(1).unwrap_or_default()
     }
 }
 
-/// The newest of each client.
+/// The newest line of each client.
 pub(crate) type Newest = BTreeMap<String, AtLine>;
 
-/// Puts `report` among the newest, if it is.
+/// Puts `report` into `newest` if it is newer than the client's line there.
 pub(crate) fn raise(newest: &mut Newest, report: AtLine) {
     match newest.get_mut(&report.client) {
         Some(known) if *known >= report => {}

@@ -1,4 +1,4 @@
-//! What clients say and hear.
+//! The clients: sends their commands, and checks the replies.
 
 use super::at_line::{AtLine, raise};
 use super::conversation::Conversation;
@@ -17,10 +17,10 @@ impl Run<'_> {
             None => {
                 let address = self.cluster.topology().server(name).expect("it is listed").client;
                 let talk = self.cluster.begin_dial(address);
-                // Who asks a machine that is lost is heard when it is back.
+                // A connection attempt to a lost machine succeeds when the machine is back, in its next life.
                 let life = self.cluster.life(name) + usize::from(!self.cluster.lives(name));
                 let mut talk = Conversation::new(talk, server, life);
-                // It may be refused, or turned away.
+                // The connection may be refused, or closed at once.
                 talk.is_excused = !self.cluster.lives(name) || self.is_troubled(server);
                 self.conversations.push(talk);
                 self.conversations.len() - 1
@@ -55,7 +55,7 @@ impl Run<'_> {
             }
             Then::Abort => {
                 (talk.has_ended, talk.is_excused) = (true, true);
-                // Who is not connected yet cannot go away: what it has said will be heard.
+                // A connection that is not made yet cannot be reset: its commands will arrive.
                 talk.has_vanished = self.cluster.stands(talk.talk);
                 self.cluster.abort(talk.talk);
                 self.met("a client vanishes");
@@ -63,13 +63,13 @@ impl Run<'_> {
         }
     }
 
-    /// Whether more can be said in this conversation.
+    /// Whether the client can still send on this connection.
     pub(super) fn can_say(&mut self, number: usize) -> bool {
         let talk = &self.conversations[number];
         !talk.has_ended && self.cluster.ending(talk.talk).is_none()
     }
 
-    /// Whether a server has something that makes it turn clients away.
+    /// Whether a fault of the server makes it turn clients away.
     pub(super) fn is_troubled(&mut self, server: usize) -> bool {
         self.kernel(server).is_some_and(|kernel| {
             let options = kernel.options();
@@ -88,7 +88,7 @@ impl Run<'_> {
         }
     }
 
-    /// Reads all replies that have come.
+    /// Checks all replies received so far.
     pub(super) fn hear_all(&mut self) -> Kept {
         for number in 0..self.conversations.len() {
             let talk = &mut self.conversations[number];
@@ -116,7 +116,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Why a server may have answered a report as it has.
+    /// Finds out why a server may have answered a report.
     fn fate(&mut self, server: usize, reply: &AtLine) -> Result<Fate, Box<Broken>> {
         let neighbours: Vec<usize> = self.neighbours(server).collect();
         let Run { replicas: Some(replicas), repeated, .. } = self else { return Ok(Fate::Local) };
@@ -131,7 +131,7 @@ impl Run<'_> {
         }
     }
 
-    /// Whether a neighbour that had what was answered has lived on since.
+    /// Whether a neighbour that had the answered report has survived.
     pub(super) fn is_with_a_taker(&self, fate: &Fate) -> bool {
         let Fate::Taken(takers) = fate else { return false };
         takers.iter().any(|(server, life)| {

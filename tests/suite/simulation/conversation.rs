@@ -1,4 +1,4 @@
-//! One client's connection, and what it must hear: a reply to each command, in their order, and
+//! One client's connection, and the replies that it must get: one to each command, in order, and
 //! nothing else.
 
 use super::at_line::AtLine;
@@ -6,35 +6,36 @@ use super::plan::{PlanLimits, Said};
 use crate::support::cluster::TalkId;
 use std::collections::{BTreeSet, VecDeque};
 
-/// What a question is told when its time is over.
+/// The message in the reply to a WHATSAT whose deadline has passed.
 const TOO_LATE: &str = "The places provider did not answer in time.";
 
 /// One connection of a client.
 #[derive(Debug)]
 pub(crate) struct Conversation {
     pub(crate) talk: TalkId,
-    /// With which server, and in which of its lives.
+    /// The server at the other end.
     pub(crate) server: usize,
+    /// The life of that server.
     pub(crate) life: usize,
-    /// Something was done to it, so that it may have ended.
+    /// A fault has hit the connection, so that it may have ended.
     pub(crate) is_excused: bool,
-    /// The client has said that it will say nothing more.
+    /// The client has ended its side.
     pub(crate) has_ended: bool,
-    /// The client is gone, with a reset.
+    /// The client has reset the connection.
     pub(crate) has_vanished: bool,
     expected: VecDeque<Expected>,
-    /// How many of the bytes heard have been understood.
+    /// The number of received bytes that have been checked.
     understood: usize,
-    /// Clients that were reported here, and so are known.
+    /// The clients that were reported on this connection, which the server must know.
     known: BTreeSet<String>,
 }
 
-/// What has been said, and what it must be answered with.
+/// A command, and its expected reply.
 #[derive(Debug)]
 struct Expected {
     command: String,
     reply: Reply,
-    /// The server's disk fails, or has just failed.
+    /// A rejection is valid, too, because the server's disk fails or has just failed.
     may_be_refused: bool,
 }
 
@@ -63,7 +64,7 @@ impl Conversation {
         }
     }
 
-    /// Notes that `said` is said, and gives the line.
+    /// Notes the expected reply to `said`, and returns the line to send.
     pub(crate) fn say(&mut self, said: &Said, clients: &[String], limits: PlanLimits) -> String {
         let (command, reply) = match said {
             Said::Nonsense(text) => ((*text).to_owned(), Reply::Refusal),
@@ -84,17 +85,17 @@ impl Conversation {
         line
     }
 
-    /// Reports that are not answered yet may be refused: the server's disk fails.
+    /// Allows the server, whose disk fails, to reject the reports that are not answered yet.
     pub(crate) fn may_be_refused(&mut self) {
         self.expected.iter_mut().for_each(|expected| expected.may_be_refused = true);
     }
 
-    /// How many commands are not answered yet.
+    /// Returns the number of commands without a reply.
     pub(crate) fn open(&self) -> usize {
         self.expected.len()
     }
 
-    /// Reads what has been heard in all. Gives the acknowledged reports, or says what is wrong.
+    /// Checks all bytes received so far. Returns the acknowledged reports, or describes the fault.
     pub(crate) fn hear(&mut self, heard: &[u8], server: &str) -> Result<Vec<AtLine>, String> {
         let mut acknowledged = Vec::new();
         while let Some(rest) = heard.get(self.understood..).filter(|rest| !rest.is_empty()) {
@@ -118,7 +119,7 @@ impl Conversation {
 }
 
 impl Expected {
-    /// How long the reply at the beginning of `text` is, if it is there as a whole.
+    /// Returns the length of the reply at the beginning of `text`, if it is complete.
     fn length(&self, text: &str) -> Option<usize> {
         let end = match self.reply {
             Reply::Places { .. } if text.starts_with("AT ") => text.find("\n\n")? + 2,
@@ -154,7 +155,7 @@ impl Expected {
             Reply::Places { client, radius } => {
                 let (line, places) = reply.split_once('\n').ok_or("half a reply")?;
                 let is_of = AtLine::read(line).is_some_and(|report| report.client == *client);
-                // What the source says names the question it was asked.
+                // The source's answer contains its question.
                 let echo = format!("\"radius {radius} km\"");
                 match is_of && (places.contains(&echo) || places.contains(TOO_LATE)) {
                     true => Ok(()),

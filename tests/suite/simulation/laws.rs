@@ -1,5 +1,5 @@
-//! The laws of merging, which make all the rest possible: whatever the order in which reports come,
-//! and however often, the same one stays.
+//! The laws of merging, on which everything else rests: for any order of reports, and any number of repetitions,
+//! the same report stays.
 
 use super::say;
 use crate::support::dice::Dice;
@@ -9,7 +9,7 @@ use places_herd::wire::report::Report;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
-/// Few of each, so that they meet; stamps that are equal and written differently.
+// There are few of each, so that they collide; some stamps are equal but written differently.
 const SERVERS: [&str; 3] = ["Alford", "Bolden", "Z"];
 const DIFFERENCES: [&str; 4] = ["+0.263873386", "-0.000000001", "+9.5e-05", "0"];
 const LOCATIONS: [&str; 3] = ["+1+1", "-34.068930-118.445127", "+1.0+1.0"];
@@ -22,7 +22,7 @@ fn read<T>(line: &str, with: impl FnOnce(&Report<'_>) -> T) -> T {
     }
 }
 
-/// Which of these a server keeps.
+/// Returns the line that a server keeps of these.
 fn merged<'a>(lines: &[&'a str]) -> &'a str {
     let mut table = Table::new(1);
     for line in lines {
@@ -32,14 +32,14 @@ fn merged<'a>(lines: &[&'a str]) -> &'a str {
     lines.iter().find(|line| line.as_bytes() == kept.line()).expect("what is kept was merged")
 }
 
-/// The order of two reports of one client, as docs/protocol.md has it: the stamp, then the line.
+/// Compares two reports of one client by the order of docs/protocol.md: the stamp, then the line.
 fn order(one: &str, other: &str) -> Ordering {
     read(one, |one| {
         read(other, |other| (one.stamp(), one.line()).cmp(&(other.stamp(), other.line())))
     })
 }
 
-/// Lines that meet in every way.
+/// Returns lines that collide in every way.
 fn grid() -> Vec<String> {
     let mut pool = Vec::new();
     for server in SERVERS {
@@ -54,7 +54,7 @@ fn grid() -> Vec<String> {
     pool
 }
 
-/// Lines of all kinds.
+/// Returns a random line.
 fn random(dice: &mut Dice) -> String {
     let server = dice.one_of(&SERVERS);
     let (sign, seconds, nanos) =
@@ -68,12 +68,12 @@ fn random(dice: &mut Dice) -> String {
     )
 }
 
-/// Checks every triple of `pool`; says how many there are.
+/// Checks every triple of `pool`; returns their number.
 fn check(pool: &[&str]) -> usize {
     let all = 0..pool.len();
     let index_of =
         |line: &str| pool.iter().position(|known| *known == line).expect("it is in the pool");
-    // What a server keeps of each two.
+    // The line that a server keeps of each pair.
     let kept: Vec<Vec<usize>> =
         pool.iter().map(|a| pool.iter().map(|b| index_of(merged(&[a, b]))).collect()).collect();
     for (a, b) in all.clone().flat_map(|a| all.clone().map(move |b| (a, b))) {
@@ -89,7 +89,7 @@ fn check(pool: &[&str]) -> usize {
             assert_eq!(left, right, "{}, {}, {}: however grouped", pool[a], pool[b], pool[c]);
         }
     }
-    assert!(all.clone().all(|a| kept[a][a] == a), "what comes twice is what came once");
+    assert!(all.clone().all(|a| kept[a][a] == a), "a repeated line changes nothing");
     pool.len().pow(3)
 }
 

@@ -1,6 +1,6 @@
-//! What is known of one server's journal: what it has taken in, and so what must be read of it again
-//! when the server is dead and is started from its disk. docs/simulation.md, "What may be lost with a
-//! server", says the same in words.
+//! A model of one server's journal: the lines that it has taken in, and so the lines that a start from its disk
+//! must read again after the server's death. docs/simulation.md, "What may be lost with a
+//! server", explains the rules.
 
 use super::at_line::{AtLine, Newest, raise};
 use super::plan::{DiskFault, Journaling};
@@ -10,10 +10,10 @@ use herd_reactor::Moment;
 use places_herd::journal::Sync;
 use std::time::Duration;
 
-/// How long `everysec` lets what was written wait for its sync; and a tick of the clock.
+/// The delay between a write and its sync under `everysec`, plus a tick of the clock.
 const WINDOW: Duration = SECOND.saturating_add(MS);
 
-/// How long a sync takes.
+/// The duration of a sync.
 const SYNC_TIME: std::ops::RangeInclusive<Duration> =
     Duration::from_micros(50)..=Duration::from_millis(3);
 
@@ -23,17 +23,17 @@ pub(crate) struct Ledger {
     pub(crate) sync: Sync,
     short_writes: f64,
     syncs_lie: bool,
-    /// The disk of a server that is dead and will be started again.
+    /// The disk of a dead server that will be restarted.
     pub(crate) disk: Option<MemoryDisk>,
-    /// Its first life with this disk: what it answered before is nobody's any more.
+    /// The server's first life with this disk. Replies of earlier lives do not count.
     pub(crate) first_life: usize,
-    /// What its journal has taken in, and when; `None`: it was read at the start.
+    /// The lines in the journal, and when each was taken in; `None` for a line that was read at the start.
     taken: Vec<(Option<Moment>, AtLine)>,
-    /// The newest that it has answered clients, in all its lives with this disk.
+    /// The newest reports that it has answered, in all its lives with this disk.
     pub(crate) answered: Newest,
-    /// It is broken since then: the last turn in which it was not.
+    /// The last turn in which the journal was sound, if it is broken.
     pub(crate) sound_until: Option<Moment>,
-    /// What is wrong with the disk now.
+    /// The current fault of the disk.
     pub(crate) failing: Option<DiskFault>,
     /// How and when the server died.
     death: Option<Dead>,
@@ -42,17 +42,17 @@ pub(crate) struct Ledger {
 #[derive(Clone, Copy, Debug)]
 struct Dead {
     at: Moment,
-    /// Until when it had done what was due.
+    /// The time up to which it had done all its work.
     until: Moment,
-    /// The power went, and with it what was not synced.
+    /// The power failed, so that unsynced bytes are lost.
     is_power_lost: bool,
 }
 
-/// What a loss of power has taken from one journal.
+/// The loss of one journal in a power failure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Loss {
     pub(crate) policy: &'static str,
-    /// How old the oldest of it was, if something is missing.
+    /// The age of the oldest missing line, if one is missing.
     pub(crate) window: Option<Duration>,
 }
 
@@ -72,7 +72,7 @@ impl Ledger {
         }
     }
 
-    /// The disk to start from, in its `life`: the one that was left, or a new one.
+    /// Returns the disk for the server's `life`: the one of the last life, or a new one.
     pub(crate) fn disk_for(&mut self, life: usize, seed: u64) -> MemoryDisk {
         let mut disk = self.disk.take().unwrap_or_else(|| {
             self.first_life = life;
@@ -84,24 +84,24 @@ impl Ledger {
         disk
     }
 
-    /// Whether reports may be refused now: its disk fails, or it has not yet written all again.
+    /// Whether the server may reject reports: its disk fails, or its journal is still broken.
     pub(crate) fn may_refuse(&self) -> bool {
         self.failing.is_some() || self.sound_until.is_some()
     }
 
-    /// What is wrong with the disk at all times.
+    /// Returns the permanent faults of the disk.
     pub(crate) fn faults(&self) -> DiskFaults {
         let (short_writes, syncs_lie) = (self.short_writes, self.syncs_lie);
         DiskFaults { short_writes, syncs_lie, ..DiskFaults::default() }
     }
 
-    /// The journal has taken this in by now.
+    /// Notes a report that the journal has taken in.
     pub(crate) fn took(&mut self, at: Moment, report: AtLine) {
         self.taken.push((Some(at), report));
     }
 
-    /// The server has died, and leaves `disk`; none, if that is lost, too. `until`: when it had done all
-    /// that was due.
+    /// Notes the server's death. `disk`: the disk that it leaves; `None` if that is lost, too. `until`: the time up to
+    /// which it had done all its work.
     pub(crate) fn died(
         &mut self,
         disk: Option<MemoryDisk>,
@@ -114,7 +114,7 @@ impl Ledger {
             (self.taken, self.answered) = Default::default();
             return;
         };
-        // Where the machine's power has failed in the middle of a turn, the process has ended for that.
+        // A process that ended because its disk stopped completely counts as a power failure in the middle of a turn.
         let is_power_lost = has_vanished || disk.faults.calls_left == Some(0);
         match is_power_lost {
             true => disk.crash(),
@@ -124,7 +124,7 @@ impl Ledger {
         self.disk = Some(disk);
     }
 
-    /// What must be read when the dead server is started again.
+    /// Returns the reports that a restart of the dead server must read.
     pub(crate) fn demand(&self) -> Newest {
         let mut demand = Newest::new();
         let taken = self.taken.iter().filter(|(at, _)| self.must_be_kept(*at));
@@ -132,10 +132,10 @@ impl Ledger {
         demand
     }
 
-    /// Whether what was taken in `at` that time must outlive this death.
+    /// Whether a line that was taken in `at` this time must outlive the death.
     fn must_be_kept(&self, at: Option<Moment>) -> bool {
         let Some(dead) = self.death else { return false };
-        // What was read at the start is on the disk.
+        // Lines that were read at the start are on the disk.
         let Some(at) = at else { return true };
         match (self.sync, self.sound_until) {
             (Sync::Always, _) => true,
@@ -147,8 +147,8 @@ impl Ledger {
         }
     }
 
-    /// The server has been started, and knows `read`: it begins again with that. Says what the power has
-    /// taken, if it went.
+    /// Notes that the server was restarted and has `read` these reports. Returns the loss of a power failure, if there
+    /// was one.
     pub(crate) fn started(&mut self, read: &Newest) -> Option<Loss> {
         let dead = self.death.take();
         let missing = self

@@ -1,16 +1,16 @@
-//! The simulator: whole herds of real members, on real reactors, in a network that does its worst, by
-//! the thousand. Every run is made of a seed, and the same seed plays the same again.
+//! The simulator: thousands of whole herds of real servers, on real reactors, in a faulty network.
+//! A seed determines each run, and the same seed gives the same run again.
 //!
 //! ```text
-//!   seed ─▶ Plan ─▶ Run ─▶ Outcome            what was met, and how long it took
+//!   seed ─▶ Plan ─▶ Run ─▶ Outcome            the faults that occurred, and durations
 //!            data     │
 //!                     └──▶ Broken ─▶ shrink ─▶ the promise, the seed, the plan, the end of the log
 //! ```
 //!
-//! How it works, what it checks and how to play one seed again: docs/simulation.md.
+//! How it works, what it checks and how to run one seed again: docs/simulation.md.
 //!
-//! Environment: `HERD_SEED=n` plays one seed with its log; `HERD_SEEDS=n` plays so many; the first is
-//! `HERD_SEED_BASE`, a number, or `new` for one that nobody has played.
+//! Environment: `HERD_SEED=n` runs one seed with its log; `HERD_SEEDS=n` runs n seeds, beginning with
+//! `HERD_SEED_BASE`: a number, or `new` for one from the clock.
 
 mod at_line;
 mod clients;
@@ -41,21 +41,22 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use summary::Summary;
 
-/// How many seeds are played unless the environment says otherwise, and the first of them. CI plays 50,000.
+/// The default number of seeds. CI runs 50,000.
 const SEEDS: u64 = 300;
+/// The default first seed.
 const SEED_BASE: u64 = 1;
 
-/// So many seeds must meet everything that can happen.
+/// A run of this many seeds must meet every kind of event.
 const ENOUGH: u64 = 2_000;
 
-/// Of so many seeds one is played with `ack = "local"`, too, if it has `ack = "peer"` and a server that is
-/// lost for good: it costs as much as the first run.
+/// One of this many seeds is also run with `ack = "local"`, if it has `ack = "peer"` and a server that is
+/// lost for good. The second run costs as much as the first.
 const COMPARED: u64 = 4;
 
-/// In how many seeds each rule that is taken away must be missed.
+/// The number of seeds within which each broken rule must be noticed.
 const CAUGHT_WITHIN: u64 = 1_000;
 
-/// How much of a log is printed when a run fails.
+/// The number of log lines that are printed when a run fails.
 const LOG_TAIL: usize = 60;
 
 fn number(variable: &str) -> Option<u64> {
@@ -64,7 +65,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{variable} = {text:?} should be a number")))
 }
 
-/// The first seed.
+/// Returns the first seed.
 fn seed_base() -> u64 {
     match std::env::var("HERD_SEED_BASE").as_deref() {
         Ok("new") => {
@@ -76,13 +77,13 @@ fn seed_base() -> u64 {
     }
 }
 
-/// Says something, also when the test passes: a promise is a figure that is printed.
+/// Prints figures on stderr, also when the test passes.
 fn say(text: &str) {
-    // Who cannot be told cannot be helped.
+    // If stderr is closed, the text is lost.
     let _ = writeln!(stderr(), "{text}");
 }
 
-/// Plays a seed's plan; a panic is a broken promise like any other.
+/// Runs a plan; a panic is a broken promise like any other.
 fn try_plan(plan: &Plan, sabotage: Option<Sabotage>) -> Result<Outcome, Box<Broken>> {
     let played = catch_unwind(AssertUnwindSafe(|| play(plan, sabotage, false).0));
     played.unwrap_or_else(|panic| {
@@ -93,8 +94,8 @@ fn try_plan(plan: &Plan, sabotage: Option<Sabotage>) -> Result<Outcome, Box<Brok
     })
 }
 
-/// Plays a seed's plan, and adds what comes of it. Now and then a plan whose replies wait for a neighbour
-/// is played once more with replies that wait for nobody, to see what is lost then.
+/// Runs a seed's plan, and adds its outcome to `summary`. Some plans whose replies wait for a neighbour
+/// are run again without that wait, to compare the losses.
 fn try_seed(seed: u64, summary: &mut Summary) -> Result<(), Box<Broken>> {
     let plan = Plan::new(seed);
     let outcome = try_plan(&plan, None)?;
@@ -105,7 +106,7 @@ fn try_seed(seed: u64, summary: &mut Summary) -> Result<(), Box<Broken>> {
     Ok(())
 }
 
-/// The whole story of a seed that has failed: the least plan that still does, and the end of its log.
+/// Describes the failure of a seed: the smallest plan that still fails, and the end of its log.
 fn story(seed: u64, broken: &Broken) -> String {
     let plan = Plan::new(seed);
     let fails = |plan: &Plan| try_plan(plan, None).err().filter(|it| it.promise == broken.promise);
@@ -114,17 +115,19 @@ fn story(seed: u64, broken: &Broken) -> String {
     let lines: Vec<&str> = log.lines().collect();
     let tail = lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n");
     format!(
-        "\n{tail}\n\nthe least plan that fails:\n{least}\nBROKEN: {}\n{}\nat {:?}, after step {:?} of \
-         seed {seed}\nHERD_SEED={seed} cargo test --test suite simulation::whatever plays it again",
+        "\n{tail}\n\nthe smallest plan that fails:\n{least}\nBROKEN: {}\n{}\nat {:?}, after step {:?} of \
+         seed {seed}\nHERD_SEED={seed} cargo test --test suite simulation::whatever runs it again",
         broken.promise, broken.what, broken.at, broken.step,
     )
 }
 
-/// Seeds that failed, and how. When there are so many, no more are played.
+/// The seeds that failed, and the broken promise of each.
 type Failures = BTreeMap<u64, Box<Broken>>;
+
+/// The number of failures after which no more seeds are run.
 const FAILURES_MAX: usize = 20;
 
-/// Plays `seeds` on all processors.
+/// Runs `seeds` on all processors.
 fn play_all(seeds: Range<u64>) -> (Summary, Failures) {
     let next = AtomicU64::new(seeds.start);
     let found: Mutex<(Summary, Failures)> = Mutex::default();
@@ -197,11 +200,11 @@ fn the_same_seed_gives_the_same_run_byte_for_byte() {
         assert!(one == other, "seed {seed}");
         bytes += one.len();
     }
-    assert!(bytes > 100_000, "{bytes} bytes: they should have something to tell");
+    assert!(bytes > 100_000, "{bytes} bytes: the logs are too short to compare");
     assert_ne!(play(&Plan::new(1), None, true).1, play(&Plan::new(2), None, true).1);
 }
 
-/// Whoever looks on does not change what happens.
+/// Keeping a log does not change a run.
 #[test]
 fn a_run_with_its_log_is_the_run_without_it() {
     for seed in 0..20 {

@@ -1,6 +1,6 @@
 //! A source of places that is as unreliable as a real one: it answers at once, late, with a failure,
-//! too late, or never. Whatever it says names the question, so that an answer in the wrong place is
-//! seen.
+//! too late, or never. Every answer contains its question, so that the test detects an answer to the
+//! wrong question.
 
 use crate::support::cluster::MS;
 use crate::support::dice::Dice;
@@ -10,7 +10,7 @@ use places_herd::places::{
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-/// What one life of one server asks.
+/// The source of one life of one server.
 #[derive(Debug)]
 pub(crate) struct Unreliable {
     pub(crate) dice: Dice,
@@ -19,13 +19,13 @@ pub(crate) struct Unreliable {
     pub(crate) asked: Sender<Asked>,
 }
 
-/// A question that will be answered, or not.
+/// A query that may be answered later.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) server: usize,
     pub(crate) life: usize,
     pub(crate) ticket: Ticket,
-    /// What it is answered with, and when; or it is not.
+    /// The answer and its delay; `None` if there will be no answer.
     pub(crate) answer: Option<(Duration, Answer)>,
 }
 
@@ -49,7 +49,7 @@ impl Source for Unreliable {
             _ => None,
         };
         let Unreliable { server, life, .. } = *self;
-        // The run outlives its servers.
+        // This cannot fail: the run, which receives, outlives its servers.
         let _ = self.asked.send(Asked { server, life, ticket, answer: later });
         Progress::Waiting
     }

@@ -1,6 +1,6 @@
-//! A plain neighbour: what the Python original does, as far as its neighbours can tell. It takes AT
-//! lines that are strictly newer, puts its own name into them, and tells them to all its neighbours on
-//! connections that it makes for that.
+//! A plain neighbour that behaves like the Python original, as far as its neighbours can see. It takes AT
+//! lines that are strictly newer, puts its own name into them, and sends them to all its neighbours, on a
+//! new connection each time.
 
 use super::plan::Plan;
 use crate::support::cluster::{Cluster, TalkId};
@@ -16,7 +16,7 @@ pub(crate) struct Plain {
 }
 
 impl Plain {
-    /// The plain neighbour of a plan, which listens in `cluster` from now on.
+    /// Makes the plain neighbour of a plan, which listens in `cluster` from now on.
     pub(crate) fn new(plan: &Plan, cluster: &mut Cluster) -> Option<Plain> {
         let number = plan.plain?;
         let edges = plan.edges.iter().filter(|edge| edge.contains(&number));
@@ -26,7 +26,7 @@ impl Plain {
         Some(Plain { name, neighbours, newest: BTreeMap::new(), unfinished: BTreeMap::new() })
     }
 
-    /// Hears what has come, and passes on what is new.
+    /// Reads the lines that have arrived, and passes on the new ones.
     pub(crate) fn turn(&mut self, cluster: &mut Cluster) {
         let mut news = String::new();
         for caller in cluster.callers() {

@@ -1,8 +1,8 @@
-//! What happens in one run, as data: made from a seed, printable, and still a plan when steps are
-//! taken out of it.
+//! The plan of one run, as data: made from a seed, printable, and still valid when steps are
+//! removed.
 //!
-//! A fault and its end are one step: whoever takes the step out takes both. Times are counted from the
-//! start of the run; everything ends before [`Plan::quiet_from`].
+//! A fault and its end are one step, so that removing the step removes both. Times count from the
+//! start of the run; all faults end before [`Plan::quiet_from`].
 
 use crate::support::cluster::{MS, SECOND};
 use crate::support::dice::Dice;
@@ -12,47 +12,47 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-/// The names of servers, in the order in which they sort and in which a plan takes them.
+/// The names of servers, sorted. A plan uses the first ones.
 const NAMES: [&str; 12] = [
     "Alford", "Bolden", "Clark", "Dunn", "Eliot", "Frost", "Gale", "Hamilton", "Ivers", "Judd",
     "Kent", "Lowe",
 ];
 
-/// What the clients' clocks show at the start of a run: whole seconds of the wall clock.
+/// The clients' clocks at the start of a run, in whole seconds.
 pub(crate) const EPOCH_S: u64 = 1_479_413_884;
 
-/// How stamps of the far future begin, and no others.
+/// The beginning of stamps in the far future, and of no others.
 const FAR_FUTURE: &str = "40000000";
 
-/// How stamps begin that are too old wherever clients expire, and no others.
+/// The beginning of stamps that are too old if clients expire, and of no others.
 const EXPIRED: &str = "14774";
 
-/// At which age clients are forgotten, if they are: far from the age of any stamp, whatever a server's
-/// clock shows.
+/// The age at which clients expire, if they do: far from the age of any stamp, for any setting of a server's
+/// clock.
 pub(crate) const EXPIRE_AFTER_S: u64 = 1_000_000;
 
-/// How far ahead a stamp is taken for certain by a server with `max_future_ms`, and refused for
-/// certain. Wall clocks are stepped by a day at most.
+/// The limit on future stamps, if there is one: far from all stamps, so that clocks do not matter. Wall clocks are
+/// set by a day at most.
 const MAX_FUTURE_MS: u64 = 3 * 86_400_000;
 
-/// Makes of a plan's seed that of a die that is thrown for the waiting for neighbours alone: all others
-/// fall as they would without it.
+/// Changes a plan's seed into that of a separate die for `ack = "peer"`, so that all other dice fall as they would
+/// without it.
 const ACK_DIE: u64 = 0xac << 48;
 
 /// Everything about one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
-    /// Their names; a machine's number is its place in this list.
+    /// The names of the servers; a machine's number is its index in this list.
     pub(crate) servers: Vec<&'static str>,
     /// The number of the plain neighbour, if there is one.
     pub(crate) plain: Option<usize>,
     pub(crate) edges: Vec<[usize; 2]>,
     pub(crate) weather: MemoryOptions,
     pub(crate) limits: PlanLimits,
-    /// What outlives the servers, if something does.
+    /// The journals, if there are any.
     pub(crate) journaling: Option<Journaling>,
-    /// Replies wait for a neighbour's word (`ack = "peer"`), so long at most; or they do not.
+    /// How long replies wait for a neighbour at most (`ack = "peer"`), if they do.
     pub(crate) ack_wait: Option<Duration>,
     /// The ids of the clients that are reported.
     pub(crate) clients: Vec<String>,
@@ -69,9 +69,9 @@ pub(crate) struct PlanLimits {
     pub(crate) buffer_bytes: usize,
     pub(crate) whatsat_deadline: Duration,
     pub(crate) refuses_the_future: bool,
-    /// How often neighbours compare what they know.
+    /// How often neighbours compare their tables.
     pub(crate) compare: Duration,
-    /// Clients are forgotten at [`EXPIRE_AFTER_S`].
+    /// Clients expire after [`EXPIRE_AFTER_S`].
     pub(crate) expires: bool,
 }
 
@@ -80,25 +80,25 @@ pub(crate) struct PlanLimits {
 pub(crate) struct Journaling {
     pub(crate) sync: Sync,
     pub(crate) servers: BTreeSet<usize>,
-    /// Their disks often take a part of what is written only.
+    /// Writes to their disks are often short.
     pub(crate) short_writes: bool,
 }
 
-/// What is wrong with a disk.
+/// A fault of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DiskFault {
-    /// So many bytes more fit on it.
+    /// It is full after `room` more bytes.
     Full { room: u64 },
     /// Half of all writes fail.
     Writes,
-    /// No sync succeeds, and what it was to sync is lost.
+    /// No sync succeeds, and the unsynced bytes are lost.
     Syncs,
-    /// Nothing works any more after so many calls. If the process ends for that, the machine's power
-    /// has failed in the middle of its turn.
+    /// Every call after the next `calls` fails. If the process exits because of it, this counts as a power failure in
+    /// the middle of its turn.
     Power { calls: u64 },
 }
 
-/// One thing that happens.
+/// One event of a plan, and its time.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) at: Duration,
@@ -106,7 +106,7 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// When something is said, and by which talker; if that is what happens.
+    /// Returns the time and the talker, if this step is a [`What::Say`].
     fn talk(&self) -> Option<(Duration, usize)> {
         match &self.what {
             What::Say { talker, .. } => Some((self.at, *talker)),
@@ -114,7 +114,7 @@ impl Step {
         }
     }
 
-    /// When it is over.
+    /// Returns when the step ends.
     fn end(&self) -> Duration {
         self.at
             + match &self.what {
@@ -141,13 +141,13 @@ impl Step {
     }
 }
 
-/// A cable, by its two machines; the machine behind the servers is everybody outside.
+/// A cable, by its two machines; the number after the last server is the machine of all clients.
 pub(crate) type Ends = [usize; 2];
 
-/// What happens. What lasts ends of its own accord.
+/// The event of a step. An event that lasts includes its end.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
-    /// A talker says something, on the connection that it has or on a new one.
+    /// A talker sends commands, on its connection or on a new one.
     Say { talker: usize, commands: Vec<Said>, then: Then },
     /// A talker does not read for a while.
     Deaf { talker: usize, lasts: Duration },
@@ -159,21 +159,21 @@ pub(crate) enum What {
     Reset { ends: Ends },
     /// A cable is cut.
     Cut { ends: Ends, lasts: Duration },
-    /// Nothing arrives between those in `side` and the others.
+    /// No bytes arrive between the machines in `side` and the others.
     Partition { side: Vec<usize>, lasts: Duration },
     /// A cable is cut and healed again and again.
     Flap { ends: Ends, times: u32, every: Duration },
     /// Cables are cut one by one, and healed one by one in another order.
     Clog { stopped: Vec<Ends>, freed: Vec<Ends>, every: Duration },
-    /// A server's process stands still.
+    /// A server's process is frozen.
     Freeze { server: usize, lasts: Duration },
-    /// A server's process is killed, and started again unless it is gone for good.
+    /// A server's process is killed, and restarted unless it is lost for good.
     Kill { server: usize, gone: Option<Duration>, keeps_disk: bool },
-    /// A server's machine vanishes, and is started again unless it is gone for good.
+    /// A server's machine vanishes, and is restarted unless it is lost for good.
     Vanish { server: usize, gone: Option<Duration>, keeps_disk: bool },
     /// A server's wall clock is set.
     ClockStep { server: usize, by_s: i64 },
-    /// A server's wall clock goes too fast.
+    /// A server's wall clock runs too fast or too slow.
     ClockSkew { server: usize, ppm: i64 },
     /// Each turn of a server takes long, so that it reads little.
     Slow { server: usize, pace: Duration, lasts: Duration },
@@ -181,18 +181,18 @@ pub(crate) enum What {
     NoDescriptors { server: usize, lasts: Duration },
     /// Connections vanish between the kernel and accept.
     AcceptFails { server: usize, lasts: Duration },
-    /// A server's disk fails. If the server ends for that, it is started when the disk is mended.
+    /// A server's disk fails. If the server exits because of it, it is restarted when the disk is repaired.
     DiskFails { server: usize, how: DiskFault, lasts: Duration },
 }
 
 /// One command of a client.
 #[derive(Clone, Debug)]
 pub(crate) enum Said {
-    /// `kind` says how the stamp was chosen.
+    /// A report; `kind` is how the stamp was chosen.
     Iamat { client: usize, location: &'static str, stamp: String, kind: StampKind },
-    /// The radius is another one each time, so that an answer tells which question it is for.
+    /// A query. The radius is different each time, so that an answer shows its query.
     Whatsat { client: usize, radius: String },
-    /// What is no command.
+    /// An invalid command.
     Nonsense(&'static str),
 }
 
@@ -206,24 +206,24 @@ pub(crate) enum StampKind {
     Expired,
 }
 
-/// What a talker does when it has spoken.
+/// What a talker does after its commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     /// It stays.
     Stay,
     /// It ends its side.
     End,
-    /// It goes away with a reset, whatever may come.
+    /// It resets the connection without waiting for replies.
     Abort,
 }
 
 impl Plan {
-    /// From here on nothing happens any more: when the last fault has ended and the last word is said.
+    /// Returns when the last fault has ended and the last command has been sent.
     pub(crate) fn quiet_from(&self) -> Duration {
         self.steps.iter().map(Step::end).max().unwrap_or_default().max(SECOND)
     }
 
-    /// The plan of a seed.
+    /// Makes the plan of a seed.
     pub(crate) fn new(seed: u64) -> Plan {
         let mut dice = Dice::new(seed);
         let count = dice.within(2..=12) as usize;
@@ -262,9 +262,9 @@ impl Plan {
         plan
     }
 
-    /// In a quarter of the runs replies wait for a neighbour's word. There a server is lost for good
-    /// more often than elsewhere, soon after something was said to it, and now and then as one that
-    /// only its clients could reach.
+    /// In a quarter of the runs replies wait for a neighbour. In these runs a server is lost for good
+    /// more often than in others, soon after it got a report, and sometimes while only its clients
+    /// could reach it.
     fn wait_for_neighbours(&mut self, mut dice: Dice) {
         if !dice.percent(25) {
             return;
@@ -285,12 +285,12 @@ impl Plan {
         self.steps.push(Step { at, what: What::Vanish { server, gone: None, keeps_disk: false } });
     }
 
-    /// How long it takes at most until all servers have read what is in `bytes` that wait on links.
+    /// Returns the maximum time until all servers have read `bytes` that wait on links.
     ///
-    /// A link carries a receive window in each round trip, as the next is sent when it has been read: in the
-    /// worst weather 2,000 bytes in 200 ms. All links work at the same time, but a line may stand behind all other
-    /// bytes there are; and it is passed on from link to link, of which there are fewer than servers on any way, for a
-    /// round trip each. The gaps between arrivals, 50 us at most, are nothing beside that.
+    /// A link carries one receive window per round trip, as the next one is sent when it has been read: in the
+    /// worst network 2,000 bytes in 200 ms. All links work at the same time, but a line may be queued after all other
+    /// bytes. It is then passed on from link to link, for a round trip each; any path has fewer links than there are
+    /// servers. The gaps between arrivals, 50 us at most, are negligible.
     pub(crate) fn transfer(&self, bytes: usize) -> Duration {
         if bytes == 0 {
             return Duration::ZERO;
@@ -307,12 +307,12 @@ impl Plan {
         })
     }
 
-    /// The same, and replies wait for nobody.
+    /// Returns the same plan with `ack = "local"`.
     pub(crate) fn with_local_acks(&self) -> Plan {
         Plan { ack_wait: None, ..self.clone() }
     }
 
-    /// The text of its topology, as [`topology`](crate::support::cluster::topology) wants it.
+    /// Returns the text of its topology, made by [`topology`](crate::support::cluster::topology).
     pub(crate) fn topology(&self) -> String {
         let servers = self.servers.iter().enumerate().map(|(number, name)| {
             let star = if self.plain == Some(number) { "*" } else { "" };
@@ -324,7 +324,7 @@ impl Plan {
         let (silence_ms, retry_max_ms) = (silence.as_millis(), retry_max.as_millis());
         let ping_ms = self.limits.ping().as_millis();
         let deadline_ms = whatsat_deadline.as_millis();
-        // Never the default of a day: the clocks of these herds are set by a day.
+        // It never uses the default of a day, because the clocks of these herds are set by a day.
         let max_future_ms = if self.limits.refuses_the_future { MAX_FUTURE_MS } else { 0 };
         let expire_after_s = if self.limits.expires { EXPIRE_AFTER_S } else { 0 };
         let sync_ms = self.limits.compare.as_millis();
@@ -344,7 +344,7 @@ impl Plan {
         format!("ack = 'peer'\n{}", crate::support::cluster::topology(&servers, &limits))
     }
 
-    /// All cables between neighbours, and those between servers and everybody outside.
+    /// Returns all cables between neighbours, and those between servers and the clients' machine.
     pub(crate) fn cables(&self) -> impl Iterator<Item = Ends> + '_ {
         let outside = self.servers.len();
         self.edges.iter().copied().chain((0..outside).map(move |server| [server, outside]))
@@ -352,38 +352,38 @@ impl Plan {
 }
 
 impl PlanLimits {
-    /// How often a neighbour is sent a PING: three are within a silence.
+    /// Returns the time between PINGs: three of them fit into `silence`.
     pub(crate) fn ping(self) -> Duration {
         self.silence / 3
     }
 
-    /// How long after the last fault everybody must know everything. A link whose other end is gone is
-    /// noticed when it has been silent for too long; then it is dialled after the longest pause, and
-    /// if that fails, as may be when both ends are late, after another.
+    /// Returns the time after the last fault by which all tables must be equal. A server detects a dead link
+    /// after `silence`; then it dials after the longest pause, and
+    /// if that fails, as it may if both ends are late, after another.
     pub(crate) fn quiet(self) -> Duration {
         self.silence + 2 * self.retry_max
     }
 
-    /// Whether a report with this stamp is refused by whoever is asked.
+    /// Whether every server rejects a report with this stamp.
     pub(crate) fn refuses(self, stamp: &str) -> bool {
         self.refuses_the_future && stamp.starts_with(FAR_FUTURE)
             || self.expires && stamp.starts_with(EXPIRED)
     }
 
-    /// The most that may wait on one link: the mark, and the longest line that is written when it has
-    /// not been reached.
+    /// Returns the maximum pending output of one link: the limit, and the longest line that is written just
+    /// below it.
     pub(crate) fn link_pending_most(self) -> usize {
         self.buffer_bytes + 4_096
     }
 
-    /// The most that may wait on one client's connection: the mark, the longest reply, and as many
-    /// replies as may wait behind that and are written with it.
+    /// Returns the maximum pending output of one client's connection: the limit, the longest reply, and all
+    /// replies that may wait behind that one and are written with it.
     pub(crate) fn client_pending_most(self) -> usize {
         2 * self.buffer_bytes + 8_192
     }
 }
 
-/// A connected graph. Members stay connected without the plain neighbour.
+/// Makes a connected graph, which stays connected without the plain neighbour.
 fn edges(dice: &mut Dice, count: usize, plain: Option<usize>) -> Vec<[usize; 2]> {
     let mut order: Vec<usize> = (0..count).filter(|server| plain != Some(*server)).collect();
     dice.shuffle(&mut order);
@@ -395,7 +395,7 @@ fn edges(dice: &mut Dice, count: usize, plain: Option<usize>) -> Vec<[usize; 2]>
     for index in 1..count {
         add(order[dice.below(index)], order[index]);
     }
-    // From a tree to twice as many edges as servers.
+    // The result is anything from a tree to twice as many edges as servers.
     for _ in 0..dice.below(count + 2) {
         let (one, other) = (dice.below(count), dice.below(count));
         if one != other {
@@ -412,13 +412,13 @@ fn limits(dice: &mut Dice) -> PlanLimits {
         buffer_bytes: dice.one_of(&[4_096, 16_384, 262_144]),
         whatsat_deadline: dice.one_of(&[1, 8]) * SECOND,
         refuses_the_future: dice.percent(30),
-        // To compare what differs takes 4 KiB, so a little of this goes a long way.
+        // A comparison of different tables takes 4 KiB, so frequent ones are rare.
         compare: if dice.percent(10) { dice.one_of(&[500, 3_000]) } else { 60_000 } * MS,
         expires: dice.percent(6),
     }
 }
 
-/// In half of the runs some servers have journals, or all.
+/// Gives some or all servers a journal, in half of the runs.
 fn journaling(dice: &mut Dice, count: usize) -> Option<Journaling> {
     let share = dice.one_of(&[0, 0, 60, 100]);
     let sync = dice.one_of(&[Sync::Always, Sync::EverySecond, Sync::No]);
@@ -428,7 +428,7 @@ fn journaling(dice: &mut Dice, count: usize) -> Option<Journaling> {
 }
 
 impl Journaling {
-    /// The table `[journal]`.
+    /// Returns the table `[journal]` of the topology.
     fn topology(&self) -> String {
         let sync = match self.sync {
             Sync::Always => "always",
@@ -441,7 +441,7 @@ impl Journaling {
     }
 }
 
-/// The network: calm, or contrary in one way or another; windows so small that they fill.
+/// Makes the network: calm, or difficult in various ways, with windows small enough to fill.
 fn weather(dice: &mut Dice, seed: u64) -> MemoryOptions {
     let calm = MemoryOptions::calm(seed);
     let micros = |from: u64, to: u64| Duration::from_micros(from)..=Duration::from_micros(to);
@@ -471,7 +471,7 @@ impl Pipe for (u64, u64) {
 struct Writer<'a> {
     dice: Dice,
     questions: u64,
-    /// Stamps that were used, to be used again.
+    /// The stamps used so far, some of which are used again.
     stamps: Vec<String>,
     plan: &'a mut Plan,
     members: Vec<usize>,
@@ -483,7 +483,7 @@ impl Writer<'_> {
             let (at, what) = (self.moment(), self.fault());
             self.plan.steps.push(Step { at, what });
         }
-        // At most one server goes for good, so that somebody is left to agree.
+        // At most one server is lost for good, so that others remain.
         if self.plan.servers.len() > 2 && self.dice.percent(15) {
             let (at, server) = (self.moment(), self.dice.one_of(&self.members));
             let what = match self.dice.percent(50) {
@@ -498,7 +498,7 @@ impl Writer<'_> {
         }
     }
 
-    /// When something happens: now and then as soon as all begin, mostly later.
+    /// Chooses the time of an event: sometimes right at the start, mostly later.
     fn moment(&mut self) -> Duration {
         match self.dice.percent(10) {
             true => self.dice.within(0..=100) as u32 * MS,
@@ -506,7 +506,7 @@ impl Writer<'_> {
         }
     }
 
-    /// How long something lasts: an instant, or longer than any patience.
+    /// Chooses a duration: from an instant to longer than some timeouts.
     fn time(&mut self) -> Duration {
         let most = self.dice.one_of(&[200, 2_000, 9_500]);
         self.dice.within(1..=most) as u32 * MS
@@ -568,7 +568,7 @@ impl Writer<'_> {
             15 => What::NoDescriptors { server, lasts },
             16 => What::AcceptFails { server, lasts },
             _ => {
-                // Long enough to be met.
+                // The fault lasts long enough for the server to meet it.
                 let lasts = self.dice.within(500..=9_500) as u32 * MS;
                 What::DiskFails { server, how: self.disk_fault(), lasts }
             }

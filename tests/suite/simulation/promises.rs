@@ -1,4 +1,4 @@
-//! What is promised of a herd that is left in peace, and what of it is looked at along the way.
+//! The promises of a herd after the last fault, and the functions that check them.
 
 use super::at_line::{AtLine, Newest, raise};
 use super::conversation::Conversation;
@@ -10,14 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 impl Run<'_> {
-    /// What a server knows.
+    /// Returns the reports in a server's table.
     pub(super) fn known(&mut self, server: usize) -> Newest {
         let known = self.cluster.knows(self.name(server)).into_values();
         let reports = known.map(|line| AtLine::read(&line).expect("a stored line is an AT line"));
         reports.map(|report| (report.client.clone(), report)).collect()
     }
 
-    /// The newest of what several servers know.
+    /// Returns the newest reports in the tables of several servers.
     pub(super) fn known_to(&mut self, servers: &[usize]) -> Newest {
         let mut newest = Newest::new();
         for server in servers {
@@ -28,13 +28,13 @@ impl Run<'_> {
         newest
     }
 
-    /// Whether `known` is at least as new as `wanted`.
+    /// Whether `known` has a report at least as new as `wanted`.
     pub(super) fn is_kept(&self, known: &Newest, wanted: &AtLine) -> bool {
         let known = known.get(&wanted.client);
         known.is_some_and(|known| known.is_as_new_as(wanted, &self.repeated))
     }
 
-    /// The members that are alive, in groups that can reach each other.
+    /// Returns the living servers, in groups that can reach each other.
     pub(super) fn groups(&self) -> Vec<Vec<usize>> {
         let mut left: BTreeSet<usize> = self.alive().into_iter().collect();
         let mut groups = Vec::new();
@@ -54,7 +54,7 @@ impl Run<'_> {
         groups
     }
 
-    /// The members among a server's neighbours.
+    /// Returns a server's neighbours, without the plain one.
     pub(super) fn neighbours(&self, server: usize) -> impl Iterator<Item = usize> {
         let edges = self.plan.edges.iter().filter(move |edge| edge.contains(&server));
         let others = edges.map(move |[one, other]| one + other - server);
@@ -67,8 +67,8 @@ impl Run<'_> {
 
     // The promises.
 
-    /// Nothing goes wrong any more; in time all that can reach each other know the same, and nothing
-    /// is lost.
+    /// After the last fault, servers that can reach each other come to equal tables in time, and lose
+    /// nothing.
     pub(super) fn come_to_agree(&mut self) -> Kept {
         let begin = self.cluster.now();
         self.wait_for_replies()?;
@@ -78,7 +78,7 @@ impl Run<'_> {
         let wanted: Vec<Newest> = groups.iter().map(|group| self.known_to(group)).collect();
         let alive = self.alive();
         let known = self.known_to(&alive);
-        self.keep("no acknowledged report is lost with somebody who knew it", &known)?;
+        self.keep("a living server has every acknowledged report that must survive", &known)?;
         let mut agreed_after = None;
         for _ in 0..2 {
             while self.cluster.now() < until {
@@ -87,15 +87,15 @@ impl Run<'_> {
                     agreed_after = Some(self.cluster.now() - begin);
                 }
             }
-            // What the servers have said by the deadline still has to arrive, and may; once, so that a server that
-            // never ends gets little by it, and one that has nothing to say to a neighbour that lacks something nothing.
+            // Bytes that wait on the links at the deadline get more time to arrive. This happens only once, so that a
+            // server that never stops sending gains little, and one that forgets to send gains nothing.
             let bytes = self.waiting_on_links();
             until = self.cluster.now() + self.plan.transfer(bytes);
         }
         if let Some(what) = self.disagreement(&groups) {
             return self.broken(AGREEMENT, what);
         }
-        // Where somebody still spoke, there was something new to be told.
+        // If replies were still open, there was later news, so the time would mean nothing.
         self.outcome.agreed_after = agreed_after.filter(|_| was_quiet).unwrap_or_default();
         for (group, wanted) in groups.iter().zip(&wanted) {
             let known = self.known(group[0]);
@@ -108,19 +108,19 @@ impl Run<'_> {
         }
         let known = self.known_to(&alive);
         self.hear_all()?;
-        self.keep("the newest acknowledged report is known in the end", &known)?;
+        self.keep("the newest acknowledged report is known at the end", &known)?;
         self.count_the_lost(&known);
         self.all_are_linked()
     }
 
-    /// Bytes that members have to say to their neighbours, or have said and the neighbours have not read.
+    /// Returns the bytes on all links that the servers have written and their neighbours have not read.
     fn waiting_on_links(&mut self) -> usize {
         let alive = self.alive();
         let names = alive.into_iter().map(|server| self.name(server)).collect::<Vec<_>>();
         names.into_iter().map(|name| self.cluster.waiting_on_links(name)).sum()
     }
 
-    /// Notes which of the answered reports are not among `known`, and why they need not be.
+    /// Counts the answered reports that are not among `known`, by the reason why they need not be.
     fn count_the_lost(&mut self, known: &Newest) {
         let lost = self.answered.iter().filter(|(reply, _)| !self.is_kept(known, reply));
         let lost: Vec<&Fate> = lost.map(|(_, fate)| fate).collect();
@@ -141,7 +141,7 @@ impl Run<'_> {
         }
     }
 
-    /// `known` holds all that must be known by now.
+    /// Checks that `known` has all reports that must be known.
     pub(super) fn keep(&self, promise: &'static str, known: &Newest) -> Kept {
         match self.floor.values().find(|wanted| !self.is_kept(known, wanted)) {
             Some(lost) => self.broken(promise, format!("{} is lost", lost.line)),
@@ -149,7 +149,7 @@ impl Run<'_> {
         }
     }
 
-    /// Two servers of one group that know different things, if there are.
+    /// Describes two servers of one group whose tables or sums differ, if there are any.
     pub(super) fn disagreement(&mut self, groups: &[Vec<usize>]) -> Option<String> {
         for group in groups {
             let first = self.cluster.knows(self.name(group[0]));
@@ -160,18 +160,18 @@ impl Run<'_> {
                     let differs =
                         first.iter().find(|(client, line)| other.get(*client) != Some(line));
                     let (one, other) = (self.name(group[0]), self.name(*server));
-                    return Some(format!("{one} and {other} know different things: {differs:?}"));
+                    return Some(format!("{one} and {other} have different tables: {differs:?}"));
                 }
                 if self.cluster.member(self.name(*server)).table.state_hash() != sum {
                     let (one, other) = (self.name(group[0]), self.name(*server));
-                    return Some(format!("{one} and {other} know the same, by different sums"));
+                    return Some(format!("{one} and {other} have equal tables but different sums"));
                 }
             }
         }
         None
     }
 
-    /// All that is known was said by a client to the server that the line names.
+    /// Checks that a client has sent every report to the server that its line names.
     pub(super) fn nothing_is_invented(&self, known: &Newest) -> Kept {
         for report in known.values() {
             let operands = report.line.splitn(4, ' ').nth(3).unwrap_or_default();
@@ -187,7 +187,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Each server is linked to each neighbour that is alive, and has no connection that nobody needs.
+    /// Checks that each server is linked to each living neighbour, and has no connection left over.
     pub(super) fn all_are_linked(&mut self) -> Kept {
         let alive: BTreeSet<usize> = self.alive().into_iter().collect();
         for server in alive.iter().copied() {
@@ -197,7 +197,7 @@ impl Run<'_> {
             linked.retain(|linked| self.plan.plain.is_none_or(|plain| linked != self.name(plain)));
             if linked != wanted {
                 let what = format!("{name} is linked to {linked:?}, and should be to {wanted:?}");
-                return self.broken("every link stands again", what);
+                return self.broken("every link is made again", what);
             }
             let dead = self.neighbours(server).filter(|other| !alive.contains(other)).count();
             let life = self.cluster.life(name);
@@ -211,13 +211,13 @@ impl Run<'_> {
             let most = wanted.len() + dead + clients;
             if self.plan.plain.is_none() && connections > most {
                 let what = format!("{name}: {connections} connections, and {most} are needed");
-                return self.broken("nothing is left behind", what);
+                return self.broken("no connection is left over", what);
             }
         }
         Ok(())
     }
 
-    /// Nobody has anything to say but PING, and says it when it is due, whatever the wall clock shows.
+    /// Checks that the servers send only PINGs, and send them on time for any setting of the wall clock.
     pub(super) fn stay_quiet(&mut self) -> Kept {
         const PINGS: usize = 4;
         for server in self.alive() {
@@ -252,8 +252,8 @@ impl Run<'_> {
         self.all_are_answered()
     }
 
-    /// Lets all be heard that was said. A question is answered within its deadline; but a client that
-    /// has too much open is not read, so that its next question may have to wait until then, and so on.
+    /// Waits until all commands are answered. A WHATSAT is answered within its deadline, but a server does not read
+    /// from a client with too many open ones, so that the next one may have to wait for as long, and so on.
     pub(super) fn wait_for_replies(&mut self) -> Kept {
         let held = self.plan.ack_wait.unwrap_or_default();
         let deadline = self.plan.limits.whatsat_deadline + held + SECOND;
@@ -279,14 +279,15 @@ impl Run<'_> {
         }
     }
 
-    /// The edges between servers that are alive.
+    /// Returns the edges between living servers.
     pub(super) fn standing_edges(&self) -> Vec<[usize; 2]> {
         let alive = self.alive();
         let edges = self.plan.edges.iter().copied();
         edges.filter(|edge| edge.iter().all(|end| alive.contains(end))).collect()
     }
 
-    /// Who has been left in peace has got all replies, and who has not ended is still connected.
+    /// Checks that every client that no fault has hit got all its replies and, unless it has ended its side, is still
+    /// connected.
     pub(super) fn all_are_answered(&mut self) -> Kept {
         for number in 0..self.conversations.len() {
             let talk = &self.conversations[number];
@@ -301,20 +302,20 @@ impl Run<'_> {
             }
             if !talk.has_ended && ending.is_some() || ending == Some(Ending::Broken) {
                 return self
-                    .broken("nobody is cut off without a reason", format!("{id:?}: {ending:?}"));
+                    .broken("no client is cut off for no reason", format!("{id:?}: {ending:?}"));
             }
         }
         Ok(())
     }
 
-    /// Whether the server of this conversation, or that life of it, is gone.
+    /// Whether the server of this conversation is dead, or in a later life.
     pub(super) fn is_cut_off(&self, talk: &Conversation) -> bool {
         let name = self.name(talk.server);
         !self.cluster.lives(name) || self.cluster.life(name) != talk.life
     }
 
-    /// One report in the quiet herd costs one line for each direction of each edge, less those by which
-    /// it came.
+    /// Checks that one report in the quiet herd costs one line for each direction of each edge, less one for each
+    /// server that it reaches.
     pub(super) fn tell_one_update(&mut self) -> Kept {
         let Some(server) = self.alive().first().copied() else { return Ok(()) };
         let name = self.name(server);
@@ -338,11 +339,11 @@ impl Run<'_> {
         let group = groups.into_iter().find(|group| group.contains(&server)).unwrap_or_default();
         for member in &group {
             if !self.cluster.knows(self.name(*member)).contains_key("latest") {
-                let what = format!("{} has not heard of it", self.name(*member));
-                return self.broken("an update reaches everybody", what);
+                let what = format!("{} does not have it", self.name(*member));
+                return self.broken("an update reaches every server", what);
             }
         }
-        // Who compares while it is under way may be told it once more.
+        // A comparison during the flood may send the line once more.
         if self.plan.plain.is_some() || has_compared {
             return Ok(());
         }
@@ -358,8 +359,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// All clocks are set a month ahead: where clients expire, those that are too old then are nowhere
-    /// after the next full minute, and all others are as before.
+    /// Sets all clocks a month ahead. If clients expire, the expired ones must be gone
+    /// after the next full minute, and all others unchanged.
     pub(super) fn grow_old(&mut self) -> Kept {
         if !self.plan.limits.expires {
             return Ok(());
@@ -380,7 +381,7 @@ impl Run<'_> {
             let known: BTreeSet<_> = known.collect();
             if let Some(wrong) = known.symmetric_difference(&wanted).next() {
                 let what = format!("{}: {wrong}", self.name(*server));
-                return self.broken("what is too old is nowhere, and all else as before", what);
+                return self.broken("expired reports are gone, and all others unchanged", what);
             }
         }
         self.met("clients expire");

@@ -1,19 +1,19 @@
-//! Which neighbour had what was answered under `ack = "peer"`, and which replies left without one.
+//! With `ack = "peer"`: which neighbour had each answered report, and which replies left without one.
 //!
-//! In: every turn of every member, with what was new to it and how many replies it has counted as
-//! unreplicated; the replies that clients have heard. Out: what became of each reply.
+//! In: every turn of every server, with its new lines and its count of unreplicated replies;
+//! the replies that clients have received. Out: the fate of each reply.
 //!
-//! The idea: nobody tells from outside why a reply has left. But the line in it says when its report was
-//! received, to the nanosecond of the server's clock, and so in which turn; replies are given up in one
-//! turn only, the first in which they have waited long enough; and what a server has given up it has
-//! counted. So for each reply that no neighbour had in time there must be one of that turn's count.
+//! The idea: from outside one cannot see why a reply has left. But its line contains the time at which the report was
+//! received, to the nanosecond of the server's clock, which identifies the turn. A server gives up a reply in one
+//! turn only, the first in which it has waited long enough, and counts it. So for each reply
+//! that no neighbour had in time, the count of that turn must have one.
 //!
 //! ```text
 //!   server       received ── held ──────── wait ────────▶ given up: counted += 1
 //!   neighbour          had it, or a newer one, by then? ─▶ taken
 //! ```
 //!
-//! It knows nothing of ACK lines, nor of how a server keeps its books.
+//! It knows nothing of ACK lines, nor of the server's own bookkeeping.
 
 use super::at_line::AtLine;
 use herd_reactor::{Core, Moment};
@@ -21,16 +21,16 @@ use places_herd::server::member::Member;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// One life of one server: its number, and how often it had been started.
+/// One life of one server: the server's number, and how often it has been started.
 pub(crate) type Life = (usize, usize);
 
-/// One turn of a member.
+/// One turn of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
     at: Moment,
-    /// What its own clock showed, in nanoseconds.
+    /// The server's wall clock, in nanoseconds.
     wall_nanos: u64,
-    /// The replies that it has given up until then.
+    /// The number of replies that it has given up so far.
     unreplicated: u64,
 }
 
@@ -44,41 +44,41 @@ impl Turn {
 /// Why a reply may have left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It waited for nobody.
+    /// Replies do not wait in this run.
     Local,
-    /// These neighbours, in these lives, had what it acknowledges, or something newer, before it was
-    /// due to be given up.
+    /// These neighbours, in these lives, had its report, or a newer one, before the server was
+    /// due to give it up.
     Taken(Vec<Life>),
-    /// None had it, and the server has counted it.
+    /// No neighbour had its report, and the server has counted it.
     Counted,
-    /// None had it, and nothing was counted for it.
+    /// No neighbour had its report, and the server has not counted it.
     Unfounded,
 }
 
-/// What is known of all members of a run.
+/// The observations of all servers of a run.
 #[derive(Debug)]
 pub(crate) struct Replicas {
     wait: Duration,
     lives: BTreeMap<Life, Record>,
 }
 
-/// What is known of one life of one member.
+/// The observations of one life of one server.
 #[derive(Debug, Default)]
 struct Record {
     turns: Vec<Turn>,
-    /// What it has stored of each client, and when.
+    /// The lines that it has stored of each client, and when.
     stored: BTreeMap<String, Vec<(Moment, AtLine)>>,
-    /// For each reply that no neighbour had: the first and the last turn that may have given it up.
+    /// For each reply whose report no neighbour had: the first and the last turn that may have given it up.
     untaken: Vec<[usize; 2]>,
 }
 
 impl Replicas {
-    /// Nothing is known yet. `wait`: how long replies wait.
+    /// Starts without observations. `wait`: how long replies wait.
     pub(crate) fn new(wait: Duration) -> Replicas {
         Replicas { wait, lives: BTreeMap::new() }
     }
 
-    /// A member has had a turn, and has `news` since.
+    /// Notes a turn of a server, and the lines that it has stored since its last turn.
     pub(crate) fn turned(&mut self, life: Life, turn: Turn, news: Vec<AtLine>) {
         let record = self.lives.entry(life).or_default();
         record.turns.push(turn);
@@ -88,16 +88,16 @@ impl Replicas {
         }
     }
 
-    /// How many replies were given up in all.
+    /// Returns the number of replies that all servers have given up.
     pub(crate) fn unreplicated(&self) -> u64 {
         let last = self.lives.values().filter_map(|record| record.turns.last());
         last.map(|turn| turn.unreplicated).sum()
     }
 
-    /// What became of a reply of `server` that a client has heard by now. `neighbours`: those who could
-    /// give their word. `is_kept`: whether who knows the first knows all of the second.
+    /// Returns the fate of a reply of `server` that a client has received. `neighbours`: the neighbours that could
+    /// acknowledge it. `is_kept`: whether the first line is at least as new as the second.
     ///
-    /// `None`: the server has had no turn in which it can have received the report.
+    /// `None` if the server had no turn in which it can have received the report.
     pub(crate) fn fate(
         &mut self,
         server: usize,
@@ -112,10 +112,10 @@ impl Replicas {
         let (life, [first, last]) = turns.next()?;
         let record = &self.lives[&life];
         // A line that had to wait for room may be delivered by the flush of the next turn, with the time
-        // of the last read; then the turn after that is the one that holds it.
+        // of the last read; then the turn after that one holds it.
         let given_up = [first, last + 2].map(|turn| record.gives_up(turn, self.wait));
         let since = record.turns[first].at;
-        // As long as it has not given up, it may still hear a word.
+        // Until the server gives up, an acknowledgement may still arrive.
         let by = record.turns.get(given_up[1]).map(|turn| turn.at);
         let takers = self.lives.iter().filter(|((neighbour, _), record)| {
             neighbours.contains(neighbour)
@@ -134,20 +134,20 @@ impl Replicas {
 }
 
 impl Record {
-    /// The first and the last turn in which its clock showed so much.
+    /// Returns the first and the last turn in which the server's clock showed `wall_nanos`.
     fn received(&self, wall_nanos: u64) -> Option<[usize; 2]> {
         let showed = |turn: &Turn| turn.wall_nanos == wall_nanos;
         Some([self.turns.iter().position(showed)?, self.turns.iter().rposition(showed)?])
     }
 
-    /// The turn in which what was held in that turn is given up: the first that begins so much later.
-    /// It may be still to come.
+    /// Returns the turn in which the server gives up a reply held in `turn`: the first that begins `wait` later.
+    /// It may not have happened yet.
     fn gives_up(&self, turn: usize, wait: Duration) -> usize {
         let Some(held) = self.turns.get(turn) else { return self.turns.len() };
         self.turns.partition_point(|turn| turn.at < held.at + wait)
     }
 
-    /// Whether it has known what `reply` says, or something newer, by that time.
+    /// Whether the server had stored the report of `reply`, or a newer one, by that time.
     fn has(
         &self,
         reply: &AtLine,
@@ -158,8 +158,8 @@ impl Record {
         stored.any(|(at, known)| by.is_none_or(|by| *at <= by) && is_kept(known, reply))
     }
 
-    /// Whether there is one of its count for each reply that no neighbour had. Who must be served first
-    /// is: by then none is left out that could have been served.
+    /// Whether its counts cover each reply whose report no neighbour had. Assigning the replies in the order of their
+    /// first and last turn finds an assignment if there is one.
     fn has_counted_all(&self) -> bool {
         let mut used: BTreeMap<usize, u64> = BTreeMap::new();
         self.untaken.iter().all(|[first, last]| {
@@ -170,7 +170,7 @@ impl Record {
         })
     }
 
-    /// How many replies it has given up in a turn.
+    /// Returns the number of replies that it has given up in a turn.
     fn counted(&self, turn: usize) -> u64 {
         let before = turn.checked_sub(1).map_or(0, |before| self.turns[before].unreplicated);
         self.turns[turn].unreplicated - before
@@ -185,7 +185,7 @@ mod tests {
     const ALFORD: usize = 0;
     const BOLDEN: usize = 1;
 
-    /// The moment `ms` after the start; wall clocks show the same and 100 s.
+    /// Returns the moment `ms` after the start; wall clocks are 100 s ahead of it.
     fn at(ms: u32) -> Moment {
         Moment::default() + ms * MS
     }
@@ -195,13 +195,13 @@ mod tests {
         Turn { at: at(ms), wall_nanos: wall.as_nanos() as u64, unreplicated }
     }
 
-    /// A report that Alford received so long after the start.
+    /// Returns a report that Alford received `ms` after the start.
     fn reply(client: &str, ms: u32) -> AtLine {
         let line = format!("AT Alford +0.{ms:03}000000 {client} +1+1 100");
         AtLine::read(&line).expect("it is one")
     }
 
-    /// Alford has turned at these times, and had counted so many replies by then; replies wait for 50 ms.
+    /// Returns observations of Alford: the times of its turns, and its count by then; replies wait for 50 ms.
     fn replicas(turns: &[(u32, u64)]) -> Replicas {
         let mut replicas = Replicas::new(50 * MS);
         for (ms, counted) in turns {
@@ -231,7 +231,7 @@ mod tests {
         let late = reply("lime", 30);
         assert_eq!(fate(&mut replicas, &late), Some(Fate::Counted));
         assert_eq!(fate(&mut replicas, &kiwi), Some(Fate::Counted));
-        // It may have been held in a later turn, too, and then it was given up in the last.
+        // It may have been held in a later turn, and then given up in the last one.
         assert_eq!(fate(&mut replicas, &fig), Some(Fate::Counted));
         assert_eq!(fate(&mut replicas, &plum), Some(Fate::Unfounded));
         assert_eq!(replicas.unreplicated(), 3);
@@ -242,6 +242,6 @@ mod tests {
         let mut replicas = replicas(&[(10, 0), (15, 0), (20, 0)]);
         replicas.turned((BOLDEN, 1), turn(5, 0), vec![reply("kiwi", 10)]);
         assert_eq!(fate(&mut replicas, &reply("kiwi", 10)), Some(Fate::Unfounded));
-        assert_eq!(fate(&mut replicas, &reply("kiwi", 11)), None, "nobody turned then");
+        assert_eq!(fate(&mut replicas, &reply("kiwi", 11)), None, "there was no turn then");
     }
 }

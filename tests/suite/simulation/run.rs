@@ -1,4 +1,4 @@
-//! Plays a plan, and holds what happens against what is promised.
+//! Runs a plan, and checks the promises.
 //!
 //! ```text
 //!   0 s               20 s        the last    + quiet           + 4 PINGs            + 3 s
@@ -27,23 +27,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-/// How long a run goes on without looking at what has come of it.
+/// The time between checks of a run.
 pub(super) const SLICE: Duration = Duration::from_millis(500);
 
-/// How long an update may take through the whole of a quiet herd.
+/// The maximum time for an update to reach every server of a quiet herd.
 pub(super) const SPREADS_IN: Duration = Duration::from_secs(3);
 
-/// Promises that have to be named elsewhere.
-pub(crate) const AGREEMENT: &str = "all that can reach each other know the same";
-pub(crate) const NEWEST_WINS: &str = "the newest that a reachable server knew wins";
-pub(crate) const ANSWERED: &str =
-    "what a server with `always` has answered is there when it is started again";
-pub(crate) const TAKEN: &str = "what a journal has taken in is there when it is read again";
-pub(crate) const WORD: &str = "what leaves before a neighbour has it is counted";
-pub(crate) const OPENS: &str = "a journal can be opened, whatever became of its server";
-pub(crate) const TIMERS: &str = "timers fire when they are due, and reach whom they are for";
+// The promises that other files name.
 
-/// What is said of a broken promise has so many characters at most: ids may be long.
+pub(crate) const AGREEMENT: &str = "servers that can reach each other have equal tables";
+pub(crate) const NEWEST_WINS: &str = "the newest report of any reachable server wins";
+pub(crate) const ANSWERED: &str =
+    "a restarted server with `always` has every report that it has answered";
+pub(crate) const TAKEN: &str = "a restarted server has every line that its journal has taken in";
+pub(crate) const WORD: &str = "a reply that leaves before a neighbour has its report is counted";
+pub(crate) const OPENS: &str = "a journal can be opened after any death of its server";
+pub(crate) const TIMERS: &str = "timers fire on time, and reach the right connection";
+
+/// The maximum number of characters in the description of a broken promise, which may contain long ids.
 const WHAT_CHARS: usize = 400;
 
 /// A promise that was not kept.
@@ -52,11 +53,11 @@ pub(crate) struct Broken {
     pub(crate) promise: &'static str,
     pub(crate) what: String,
     pub(crate) at: Moment,
-    /// The step of the plan that was played last.
+    /// The last step of the plan before the failure.
     pub(crate) step: Option<usize>,
 }
 
-/// What one run has come to, and what it has met.
+/// The outcome of one run, and the events in it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) met: BTreeSet<&'static str>,
@@ -64,39 +65,41 @@ pub(crate) struct Outcome {
     pub(crate) turns: u64,
     pub(crate) acknowledged: u64,
     pub(crate) answers: Answers,
-    /// How long after the last fault all agreed, as far as the slices tell.
+    /// The time from the last fault until all tables were equal, to the precision of a slice.
     pub(crate) agreed_after: Duration,
-    /// What losses of power have taken from journals.
+    /// The losses of journals in power failures.
     pub(crate) losses: Vec<Loss>,
-    /// PINGs of four periods that were counted while the wall clocks were a day wrong, and how many
-    /// there should have been.
+    /// The PINGs counted in four periods while the wall clocks were a day wrong, and the expected number.
     pub(crate) pings: [u64; 2],
-    /// Lines for one update, and what 2E - (n - 1) is; nothing where it was not counted.
+    /// The lines for one update, and 2E - (n - 1); `None` if they were not counted.
     pub(crate) update_lines: Option<[u64; 2]>,
 }
 
-/// What became of the reports that clients were answered.
+/// The fates of the reports that servers have answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answers {
-    /// Replies that waited for a neighbour's word and were heard.
+    /// Replies that waited for a neighbour and that a client received.
     pub(crate) held: u64,
-    /// Replies that servers have given up waiting for a neighbour, heard by somebody or not.
+    /// Replies that left without an acknowledgement, received by a client or not.
     pub(crate) unreplicated: u64,
-    /// Deaths with everything that the server knew.
+    /// Deaths of servers that lost their table and their disk.
     pub(crate) destroyed: u64,
-    /// Answered reports that nobody knew in the end, nor anything newer.
+    /// Answered reports that no server had at the end, nor a newer one.
     pub(crate) lost: u64,
-    /// Of these: counted as unreplicated; and those that were lost with each neighbour that had them.
+    /// Lost reports that were counted as unreplicated.
     pub(crate) lost_counted: u64,
+    /// Lost reports whose neighbours that had them have all died.
     pub(crate) lost_with_takers: u64,
 }
 
-/// What happens next.
+/// The next event of a run.
 #[derive(Debug)]
 pub(super) enum Action {
+    /// A step begins.
     Begin(usize),
-    /// The same again, or its end: so many have been before.
+    /// A step continues or ends; the second number counts the times before.
     Next(usize, u32),
+    /// The source of places answers.
     Answer(Asked),
 }
 
@@ -107,9 +110,9 @@ pub(crate) struct Run<'a> {
     pub(super) agenda: BTreeMap<(Moment, u64), Action>,
     pub(super) posted: u64,
     pub(super) conversations: Vec<Conversation>,
-    /// The conversation that each talker has.
+    /// The current conversation of each talker.
     pub(super) talks: Vec<Option<usize>>,
-    /// Those who do not read, by the step that has stopped them.
+    /// The clients that do not read, by the step that has stopped them.
     pub(super) deaf: BTreeMap<usize, TalkId>,
     pub(super) asking: Sender<Asked>,
     pub(super) asked: Receiver<Asked>,
@@ -117,25 +120,25 @@ pub(crate) struct Run<'a> {
     pub(super) plain: Option<Plain>,
     /// The journals of the servers that have one.
     pub(super) ledgers: BTreeMap<usize, Ledger>,
-    /// Servers that have ended by themselves, and are not known to be dead yet.
+    /// Servers that have exited by themselves and still have to be declared dead.
     pub(super) ended: BTreeSet<usize>,
-    /// Who has what was answered, if replies wait for a neighbour's word.
+    /// The observations of neighbours, if replies wait for one.
     pub(super) replicas: Option<Replicas>,
-    /// All replies to reports that were heard, and why each may have left.
+    /// All received replies to reports, and the fate of each.
     pub(super) answered: Vec<(AtLine, Fate)>,
-    /// What must be known in the end: the newest acknowledged, less what died with who alone knew it.
+    /// The reports that must be known at the end: the newest acknowledged ones, except those whose last holder died.
     pub(super) floor: Newest,
-    /// Reports that were sent, each with its server: nothing else may ever be known.
+    /// All reports that clients have sent, each with its server. No other report may ever be stored.
     pub(super) sent: BTreeSet<(usize, String)>,
-    /// Stamps that a client was reported with more than once at the same location. A server that knows
-    /// such a report answers with a line of its own and keeps the one it has.
+    /// The stamps with which a client was reported more than once at the same location. A server that has
+    /// such a report answers with a new line and keeps the stored one.
     pub(super) repeated: BTreeSet<(String, u64)>,
     pub(super) gone: BTreeSet<usize>,
     pub(super) step: Option<usize>,
     pub(super) outcome: Outcome,
 }
 
-/// Plays `plan`. The log is kept if it is wanted, and then given back in any case.
+/// Runs `plan`. With `keeps_log` it returns the log, also after a failure.
 pub(crate) fn play(
     plan: &Plan,
     sabotage: Option<Sabotage>,
@@ -205,7 +208,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// All servers but the plain one.
+    /// Returns all servers but the plain one.
     pub(super) fn members(&self) -> Vec<usize> {
         (0..self.plan.servers.len()).filter(|server| self.plan.plain != Some(*server)).collect()
     }
@@ -215,7 +218,7 @@ impl<'a> Run<'a> {
         members.into_iter().filter(|server| self.cluster.lives(self.name(*server))).collect()
     }
 
-    /// The name of a machine.
+    /// Returns the name of a machine.
     pub(super) fn name(&self, number: usize) -> &'static str {
         self.plan.servers.get(number).copied().unwrap_or(OUTSIDE)
     }
@@ -233,7 +236,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What a server with a journal reads of it is what it should be.
+    /// Checks that a started server has read everything that its journal must have.
     fn has_started(&mut self, server: usize, replayed: &Replayed) -> Kept {
         let read = self.known(server);
         let name = self.name(server);
@@ -279,7 +282,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Takes in what has happened. Who has ended by itself is dead.
+    /// Processes the observations. A server that has exited by itself is dead.
     pub(super) fn look(&mut self) -> Kept {
         self.take_in()?;
         while let Some(server) = self.ended.pop_first() {
@@ -288,7 +291,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Takes in what was seen, and what was asked.
+    /// Processes the observations, and the queries to the sources of places.
     pub(super) fn take_in(&mut self) -> Kept {
         while let Ok(asked) = self.asked.try_recv() {
             match &asked.answer {
@@ -349,21 +352,21 @@ impl<'a> Run<'a> {
     }
 }
 
-/// A line that a server knows.
+/// Parses a stored line.
 fn read_stored(line: &[u8]) -> AtLine {
     AtLine::read(&String::from_utf8_lossy(line)).expect("a stored line is an AT line")
 }
 
-/// The journals of those that have one, all new.
+/// Returns new ledgers for the servers that have a journal.
 fn ledgers(plan: &Plan, syncs_lie: bool) -> BTreeMap<usize, Ledger> {
     let Some(journaling) = &plan.journaling else { return BTreeMap::new() };
-    // It is `always` that promises something before the reply.
+    // Only `always` promises something before the reply.
     let syncs_lie = syncs_lie && journaling.sync == Sync::Always;
     let servers = journaling.servers.iter().filter(|server| plan.plain != Some(**server));
     servers.map(|server| (*server, Ledger::new(journaling, syncs_lie))).collect()
 }
 
-/// The stamps with which a client is reported more than once at one location.
+/// Returns the stamps with which a client is reported more than once at one location.
 fn repeated(plan: &Plan) -> BTreeSet<(String, u64)> {
     let mut seen = BTreeSet::new();
     let mut repeated = BTreeSet::new();

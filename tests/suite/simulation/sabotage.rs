@@ -1,6 +1,6 @@
-//! Negative controls: rules of the herd taken away, one at a time, to see that the simulation notices.
+//! Negative controls: breaks one rule of the herd at a time, to prove that the simulation notices.
 //!
-//! All of it is done from outside, to the segments between servers or to what a server has public; the
+//! The sabotage comes from outside: it changes the segments between servers, or a server's public state. The
 //! program itself knows nothing of it.
 
 use super::run::{AGREEMENT, ANSWERED, NEWEST_WINS, TAKEN, TIMERS, WORD};
@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// PINGs as the timer of a connection that has gone would send them, if timers named slots: to who has the
-/// slot now.
+/// Sends PINGs to the connection that has the slot now, as the timer of a lost connection would if timers named
+/// slots.
 fn ping(core: &mut Core<Member>, conn: ConnId, delay: Duration, every: Duration) {
     core.call_later(delay, move |_, core| {
         if core.transport(conn).is_some() {
@@ -25,26 +25,26 @@ fn ping(core: &mut Core<Member>, conn: ConnId, delay: Duration, every: Duration)
     });
 }
 
-/// A rule that is taken away.
+/// A rule to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sabotage {
-    /// A newer stamp is forwarded, once, and that is all: neither an order among equal stamps nor
-    /// anything when servers meet again. The rule of the report.
+    /// The rule of the report: a newer stamp is forwarded once. There is no order among equal stamps, and
+    /// no comparison on a new link.
     ReportsRule,
-    /// Of equal stamps the first to come stays.
+    /// Of equal stamps, the first line to arrive stays.
     NoTotalOrder,
-    /// Who is met is told only what is new from then on.
+    /// A new link carries only later news.
     NoPushOnConnect,
-    /// An id names whoever has its slot: what was meant for the one before reaches the next.
+    /// An id names a slot without a generation, so that events for the old connection reach the next one.
     NoGenerations,
-    /// A client is lost from a slow neighbour's backlog now and then.
+    /// A slow neighbour's backlog sometimes loses a client.
     LostDirtyBit,
-    /// A report is answered before it is on the disk: the disk says that it has synced, and has not.
-    /// Disks are the [ledger](super::ledger)'s, and there this is done.
+    /// A report is answered before it is on the disk: the disk reports a sync that it has not done.
+    /// The [ledger](super::ledger) owns the disks and does this.
     ReplyBeforeSync,
-    /// Who says what it knows says that it knows what the other knows.
+    /// A server's SYNC carries the receiver's state.
     LyingDigest,
-    /// A report is answered before a neighbour has it: the neighbour's word is there as soon as the line
+    /// A report is answered before a neighbour has it: the acknowledgement arrives as soon as the line
     /// has been sent.
     ReplyBeforeWord,
 }
@@ -61,7 +61,8 @@ impl Sabotage {
         Sabotage::ReplyBeforeWord,
     ];
 
-    /// The promises by which it may be noticed: any other is no proof that the simulation looks.
+    /// Returns the promises that depend on the rule. Another broken promise does not prove that the simulation
+    /// notices the sabotage.
     pub(crate) fn breaks(self) -> &'static [&'static str] {
         match self {
             Sabotage::NoGenerations => &[TIMERS],
@@ -80,18 +81,18 @@ impl Sabotage {
     }
 }
 
-/// Takes one rule away.
+/// Breaks one rule.
 #[derive(Debug)]
 pub(crate) struct Saboteur {
     sabotage: Sabotage,
     ping: Duration,
-    /// The connection that each link had after its server's last turn, and since when.
+    /// The connection of each link after its server's last turn, and when it was made.
     links: BTreeMap<(usize, NeighbourId), (ConnId, Moment)>,
-    /// Connections that were links once: by server and slot, the last one and since when.
+    /// The last connection that was a link in each slot of each server, and when it was made.
     slots: BTreeMap<(usize, usize), (ConnId, Moment)>,
-    /// Beginnings of lines, by stream.
+    /// The incomplete last line of each stream.
     unfinished: BTreeMap<(SocketAddr, SocketAddr), Vec<u8>>,
-    /// AT lines that were sent, by stream.
+    /// The number of AT lines sent, by stream.
     told: BTreeMap<(SocketAddr, SocketAddr), usize>,
     now: Moment,
 }
@@ -109,22 +110,21 @@ impl Saboteur {
         }
     }
 
-    /// A link has got a connection.
+    /// Notes that a link has a new connection.
     fn linked(&mut self, server: usize, core: &mut Core<Member>, conn: ConnId) {
         let now = core.now();
         let before = self.slots.insert((server, conn.key()), (conn, now));
         if self.sabotage == Sabotage::NoGenerations
             && let Some((_, since)) = before.filter(|(before, _)| *before != conn)
         {
-            // The timer of the connection that was there before names this one now.
+            // The timer of the previous connection in this slot now names this one.
             let every = self.ping.as_nanos();
             let left = every - (now - since).as_nanos() % every;
             ping(core, conn, Duration::from_nanos(left as u64), self.ping);
         }
     }
 
-    /// `text` is sent to a neighbour: if there are AT lines in it, the word that they have been taken, which
-    /// arrives at once.
+    /// Returns an ACK that arrives at once for the AT lines in `text`, which is sent to a neighbour.
     fn word_for(&mut self, text: &[u8], segment: &Segment) -> Option<Segment> {
         let count = at_lines(text);
         if self.sabotage != Sabotage::ReplyBeforeWord || count == 0 {
@@ -136,7 +136,7 @@ impl Saboteur {
         Some(Segment { from: segment.to, to: segment.from, arrives: self.now, kind })
     }
 
-    /// What gets through of a line, to whom; perhaps nothing. Never more than there was.
+    /// Returns the part of a line that reaches `to`: all, nothing, or a changed line of the same length.
     fn pass<'a>(&self, line: &'a [u8], to: &Member) -> Cow<'a, [u8]> {
         let is_sync = line.starts_with(b"SYNC ") && line.ends_with(b"\n");
         let is_stopped = match self.sabotage {
@@ -153,17 +153,17 @@ impl Saboteur {
     }
 }
 
-/// How many of the lines in `text` are AT lines.
+/// Returns the number of AT lines in `text`.
 fn at_lines(text: &[u8]) -> usize {
     text.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"AT ")).count()
 }
 
-/// Whether a line is one of those by which two that meet find out what they lack.
+/// Whether a line belongs to a comparison.
 fn compares(line: &[u8]) -> bool {
     [&b"SYNC "[..], b"GROUPS ", b"LEAVES ", b"WANT "].iter().any(|name| line.starts_with(name))
 }
 
-/// Whether it is an AT line as new as what is known, and not the same.
+/// Whether `line` is an AT line with the stored stamp that differs from the stored line.
 fn ties(line: &[u8], to: &Member) -> bool {
     let line = line.trim_ascii_end();
     let mut words = line.split(|byte| *byte == b' ').skip(3);
@@ -212,7 +212,7 @@ impl Meddler for Saboteur {
         }
         let stopped = text.len() - passed.len();
         if stopped > 0 {
-            // Who sent it must not wait for the room that it took.
+            // The sender must get its window back for the dropped bytes.
             let kind = SegmentKind::Taken(stopped);
             on.push(Segment { from: segment.to, to: segment.from, arrives: segment.arrives, kind });
         }

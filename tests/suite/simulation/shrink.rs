@@ -1,10 +1,10 @@
-//! From a plan that fails to one that fails with less in it.
+//! Shrinks a plan that fails to a smaller one that still fails.
 
 use super::plan::Plan;
 use super::run::Broken;
 
-/// Leaves out what can be left out: first halves of the steps, then quarters, at last one by one, until
-/// none can be spared. `fails` says how a plan fails, if it does in the way that is looked for.
+/// Leaves out steps: first halves, then quarters, at last one by one, until every remaining step
+/// is needed. `fails` returns the broken promise if a plan still fails in the same way.
 pub(crate) fn shrink(
     mut plan: Plan,
     mut broken: Broken,

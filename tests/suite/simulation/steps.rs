@@ -1,4 +1,4 @@
-//! What happens to the servers and the network: each step of a plan, its beginning and its end.
+//! The events at servers and in the network: the beginning and the end of each step of a plan.
 
 use super::at_line::{Newest, raise};
 use super::conversation::Conversation;
@@ -13,9 +13,9 @@ use std::time::Duration;
 pub(crate) enum Death {
     /// Its process is killed.
     Killed,
-    /// Its machine is gone.
+    /// Its machine is lost.
     Vanished,
-    /// Its process ends by itself, because its journal has failed.
+    /// Its process exits by itself, because its journal has failed.
     Ended,
 }
 
@@ -41,7 +41,7 @@ impl Run<'_> {
         }
     }
 
-    /// The end of step `number` comes after `lasts`.
+    /// Schedules the end of step `number` after `lasts`.
     pub(super) fn ends_after(&mut self, number: usize, lasts: Duration) {
         self.later(self.cluster.now() + lasts, Action::Next(number, 0));
     }
@@ -123,7 +123,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What a step does later: for those that last, the end; for the others, what is next.
+    /// Continues a step: ends one that lasts, or does the next part of one that repeats.
     pub(super) fn go_on(&mut self, number: usize, what: &What, times: u32) -> Kept {
         match what {
             What::Deaf { .. } => {
@@ -144,7 +144,7 @@ impl Run<'_> {
             What::Cut { ends, .. } => self.cut(*ends, false),
             What::Partition { side, .. } => self.part(side, false),
             What::Flap { ends, times: most, every } => {
-                // Cut, healed, cut ...; the last is a heal.
+                // The cable is cut and healed in turn, and healed at the end.
                 self.cut(*ends, times.is_multiple_of(2) && times + 1 < *most);
                 if times + 1 < *most {
                     self.later(self.cluster.now() + *every, Action::Next(number, times + 1));
@@ -182,7 +182,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Starts a server that is dead, unless it is gone for good, or its disk fails.
+    /// Restarts a dead server, unless it is lost for good or its disk still fails.
     fn start_again(&mut self, server: usize) -> Kept {
         let fails = self.ledgers.get(&server).is_some_and(|ledger| ledger.failing.is_some());
         match self.cluster.lives(self.name(server)) || self.gone.contains(&server) || fails {
@@ -191,7 +191,7 @@ impl Run<'_> {
         }
     }
 
-    /// The disk of a server begins to fail, if it has one.
+    /// Makes the disk of a server fail, if it has one.
     fn fail_disk(&mut self, server: usize, how: DiskFault) {
         let name = self.name(server);
         let lives = self.cluster.lives(name);
@@ -210,7 +210,7 @@ impl Run<'_> {
         talks.for_each(Conversation::may_be_refused);
     }
 
-    /// The disk of a server works again.
+    /// Repairs the disk of a server.
     fn mend_disk(&mut self, server: usize) {
         let name = self.name(server);
         let lives = self.cluster.lives(name);
@@ -224,7 +224,7 @@ impl Run<'_> {
         }
     }
 
-    /// The kernel under a server that is there.
+    /// Returns the kernel of a living server.
     pub(super) fn kernel(&mut self, server: usize) -> Option<&mut herd_reactor::testing::MemoryIo> {
         let name = self.name(server);
         self.cluster.lives(name).then(|| self.cluster.reactor(name).io())
@@ -246,7 +246,7 @@ impl Run<'_> {
         }
     }
 
-    /// Resets the connection that stands between two neighbours.
+    /// Resets the link between two neighbours.
     pub(super) fn reset(&mut self, [one, other]: Ends) {
         let (one, other) = (self.name(one), self.name(other));
         if !self.cluster.lives(one) {
@@ -267,13 +267,13 @@ impl Run<'_> {
         }
     }
 
-    /// A server dies, and what it alone knew with it, but for what is on its disk, if that is kept.
+    /// Lets a server die. Reports that no other server has are lost, except those on its disk, if it keeps that.
     pub(super) fn die(&mut self, server: usize, death: Death, keeps_disk: bool) -> Kept {
         self.take_in()?;
         self.ended.remove(&server);
         let name = self.name(server);
         if !self.cluster.lives(name) {
-            // It may be one that would have been back, and is now gone for good with its disk.
+            // A dead server that was to be restarted may now be lost for good, with its disk.
             self.floor = self.what_outlives();
             return Ok(());
         }
@@ -281,7 +281,7 @@ impl Run<'_> {
         self.hear_all()?;
         self.excuse(|talk| talk.server == server);
         for talk in self.conversations.iter_mut().filter(|talk| talk.server == server) {
-            // Who still asks for a connection may get one from the next life.
+            // A connection attempt that is still open may succeed with the next life.
             talk.life += usize::from(!self.cluster.stands(talk.talk));
         }
         let remains = match death {
@@ -297,9 +297,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What must be known in the end, whatever comes of the rest: what a survivor knows, and what is on the
-    /// disks of those that will be back; and what was answered with a neighbour's word, as long as one of
-    /// the neighbours lives that had it then.
+    /// Returns the reports that must be known at the end: those of survivors, those on the
+    /// disks of servers that will be restarted, and those that a neighbour had acknowledged, as long as such
+    /// a neighbour lives.
     fn what_outlives(&mut self) -> Newest {
         let mut floor = self.known_to(&self.alive());
         let back = self.ledgers.iter().filter(|(server, _)| !self.gone.contains(server));
@@ -322,7 +322,7 @@ impl Run<'_> {
 }
 
 impl What {
-    /// Its name in the summary.
+    /// Returns its name in the summary.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             What::Say { .. } => "a report",
@@ -349,7 +349,7 @@ impl What {
 }
 
 impl DiskFault {
-    /// Its name in the summary.
+    /// Returns its name in the summary.
     pub(crate) fn name(self) -> &'static str {
         match self {
             DiskFault::Full { .. } => "a disk is full",

@@ -1,14 +1,14 @@
-//! What many runs have met, and what they have cost.
+//! Sums up the events and the costs of many runs.
 
 use super::run::{Answers, Outcome};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Of so many seeds, each kind of fault must be met in one.
+/// One of this many seeds must meet each kind of event.
 const SELDOM: u64 = 50;
 
-/// All that there is to be met.
+/// All kinds of events.
 const KINDS: [&str; 40] = [
     "a client that does not read",
     "a client vanishes",
@@ -61,15 +61,15 @@ pub(crate) struct Summary {
     acknowledged: u64,
     slowest: Duration,
     met: BTreeMap<&'static str, u64>,
-    /// By policy: losses of power, those that took something, and the longest window.
+    /// By policy: power failures, those with a loss, and the longest window.
     losses: BTreeMap<&'static str, (u64, u64, Duration)>,
     pings: [u64; 2],
-    /// Herds in which an update was counted, its lines, and what they should be.
+    /// The herds in which an update was counted, its lines, and the expected number of lines.
     updates: [u64; 3],
-    /// Herds whose replies wait for a neighbour, and what became of them.
+    /// The herds whose replies wait for a neighbour, and the fates of those replies.
     waiting: [u64; 7],
-    /// Of these, herds that lose a server for good, and what is lost in them, as it is and with `ack =
-    /// "local"`.
+    /// The herds of these that lose a server for good, and the reports lost in them with `ack = "peer"` and with
+    /// `ack = "local"`.
     compared: [u64; 3],
 }
 
@@ -99,7 +99,7 @@ impl Summary {
         }
     }
 
-    /// The same plan was played twice: replies waited for a neighbour, and did not.
+    /// Adds the outcomes of one plan that was run twice: with replies that wait for a neighbour, and without.
     pub(crate) fn compare(&mut self, waiting: &Outcome, local: &Outcome) {
         add(&mut self.compared, [1, waiting.answers.lost, local.answers.lost]);
     }
@@ -126,7 +126,7 @@ impl Summary {
         *all = (all.0 + times, all.1 + lossy, all.2.max(window));
     }
 
-    /// The figures that are promised, a line each.
+    /// Returns the figures of the promises, one line each.
     fn figures(&self) -> String {
         let [herds, lines, bound] = self.updates;
         let [pings, wanted] = self.pings;
@@ -155,7 +155,7 @@ impl Summary {
         text
     }
 
-    /// What was met in too few seeds to say that it is tested.
+    /// Returns the kinds of events that too few seeds have met.
     pub(crate) fn seldom(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let counts = KINDS.iter().map(|what| (*what, self.met.get(what).copied().unwrap_or(0)));
         counts.filter(|(_, count)| count * SELDOM < self.seeds)
@@ -180,12 +180,12 @@ impl Summary {
     }
 }
 
-/// Adds each of `more` to its own of `all`.
+/// Adds `more` to `all`, element by element.
 fn add<const N: usize>(all: &mut [u64; N], more: [u64; N]) {
     all.iter_mut().zip(more).for_each(|(all, more)| *all += more);
 }
 
-/// Processor time that this thread has used; nothing where Linux's account of it cannot be read.
+/// Returns the processor time of this thread; zero if Linux's account of it cannot be read.
 pub(crate) fn thread_cpu() -> Duration {
     let account = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanos = account.split(' ').next().and_then(|nanos| nanos.parse().ok());

@@ -1,5 +1,5 @@
-//! What is looked at after every turn of every member: that nothing grows beyond its limit. Beside
-//! it, what a run has met, what the journals have taken in, and who knew what when.
+//! Checks after every turn of every server that nothing exceeds its limit. It also reports the events of a
+//! run, the lines that the journals have taken in, and when each server has stored which line.
 
 use super::replicas::Turn;
 use super::sabotage::Saboteur;
@@ -10,43 +10,45 @@ use places_herd::server::member::Member;
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 
-/// `places.in_flight` and `places.queue`, as they are by default.
+/// The defaults of `places.in_flight` and `places.queue` together.
 const QUESTIONS_MAX: usize = 64 + 1_024;
 
-/// Something that was seen. The first three are told once a run.
+/// An observation. The first three are reported once per run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// A neighbour had a backlog when a turn ended.
+    /// A neighbour had a backlog at the end of a turn.
     Backlog,
-    /// A connection had more pending than its mark, and was held up for that.
+    /// A connection had more pending output than its limit, and was held up.
     Full,
-    /// More is kept than may be.
+    /// A buffer exceeded its limit.
     TooMuch(String),
-    /// These lines have been given to the journal of this server, in the turn of that time.
+    /// The journal of this server has taken in these lines, in the turn of that time.
     Taken(usize, Moment, Vec<Vec<u8>>),
-    /// The journal of this server is broken since that time, its last turn before; or whole again.
+    /// The journal of this server is broken, and was sound in the turn of that time for the last time; `None`: it is
+    /// sound again.
     Broken(usize, Option<Moment>),
-    /// This server has ended by itself.
+    /// This server has exited by itself.
     Ended(usize),
-    /// A server of those whose replies wait for a neighbour has had this turn, and has new lines since.
+    /// A server whose replies wait for a neighbour has had this turn, and has stored these lines since its last one.
     Turned(usize, Turn, Vec<Vec<u8>>),
 }
 
-/// What was seen of one server's clients, and of its journal.
+/// The observations of one server's table and journal.
 #[derive(Debug, Default)]
 struct Table {
-    /// Every line, by its client's number, and their sum.
+    /// Every line, by its client's number.
     lines: Vec<Vec<u8>>,
+    /// The sum of all lines.
     hash: u64,
-    /// What was new after the last turn: the next one begins by giving it to the journal.
+    /// The lines that were new after the last turn: the next turn begins by giving them to the journal.
     news: Vec<Vec<u8>>,
-    /// The last turn in which it was sound.
+    /// The last turn in which the journal was sound.
     sound_at: Moment,
     is_broken: bool,
 }
 
 impl Table {
-    /// Takes in what a member knows by now. Returns the lines that are new.
+    /// Compares with a server's table. Returns the lines that are new.
     fn compare(&mut self, member: &Member) -> Vec<Vec<u8>> {
         let mut news = Vec::new();
         let hash = member.table.state_hash();
@@ -67,13 +69,13 @@ impl Table {
     }
 }
 
-/// Watches, and lets the saboteur do his work, if there is one.
+/// Observes every turn, and runs the saboteur, if there is one.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// Replies wait for a neighbour's word.
+    /// Whether replies wait for a neighbour.
     acks: bool,
     mark: usize,
-    /// What may wait at most on a link, and on a client's connection.
+    /// The maximum pending output of a link, and of a client's connection.
     most: [usize; 2],
     seen: Sender<Seen>,
     told: [bool; 3],
@@ -92,7 +94,7 @@ impl Watch {
         Watch { acks, mark, most, seen, told: [false; 3], tables: BTreeMap::new(), saboteur }
     }
 
-    /// Looks at what a server knows since its last turn, if somebody wants to hear of it.
+    /// Reports the lines that a server has stored since its last turn, if the run needs them.
     fn look_at_table(&mut self, server: usize, member: &Member, core: &Core<Member>) {
         let has_journal = member.journal_counts().is_some();
         if has_journal {
@@ -108,12 +110,12 @@ impl Watch {
         }
         if self.acks {
             let turn = Turn::of(member, core);
-            // Who listens may have heard enough; here and below.
+            // The receiver may be gone at the end of the run; here and below.
             let _ = self.seen.send(Seen::Turned(server, turn, news));
         }
     }
 
-    /// Looks at a server's journal.
+    /// Reports the state of a server's journal, and the lines that it has taken in.
     fn look_at_journal(&mut self, server: usize, member: &Member, now: Moment) {
         let table = self.tables.entry(server).or_default();
         let is_broken = !member.takes_reports();
@@ -131,7 +133,7 @@ impl Watch {
 
     fn tell(&mut self, which: usize, what: Seen) {
         if !std::mem::replace(&mut self.told[which], true) {
-            // Who listens may have heard enough.
+            // The receiver may be gone at the end of the run.
             let _ = self.seen.send(what);
         }
     }
