@@ -1,8 +1,7 @@
-//! All that can go wrong between a herd and its places, by name.
+//! All faults that can occur between a herd and its places, by name.
 //!
-//! A [`Fault`] says where on the way it is and what is done there; who plays the network and the
-//! name server does the rest. It strikes while its [`Switch`] is on, so that one run can show what
-//! happens, and that it passes.
+//! A [`Fault`] says where it occurs, and what happens there. The code that plays the network and the name server
+//! does the rest. A fault occurs while its [`Switch`] is on, so one run can show what happens, and that it ends.
 
 use super::names::Naming;
 use super::places::{Api, Error, JSON, Places, body, legacy_text, refusal, response};
@@ -14,31 +13,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// One more than what is taken of a body (`body_bytes`).
+/// One byte more than the longest body that is accepted (`body_bytes`).
 const TOO_LONG: usize = (4 << 20) + 1;
 
-/// Something that goes wrong.
+/// A fault.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {
-    /// For the command line.
+    /// The name for the command line.
     pub name: &'static str,
-    /// For people.
+    /// The description for people.
     pub what: &'static str,
     pub at: Place,
 }
 
-/// Where it goes wrong, and how.
+/// Where the fault occurs, and how.
 #[derive(Clone, Copy, Debug)]
 pub enum Place {
-    /// At the name server, which knows these addresses.
+    /// At the name server, which is given the true addresses.
     Names(fn(Vec<IpAddr>) -> Naming),
-    /// On the way: the connection is refused, or what is sent is lost.
+    /// On the network: the connection is refused, or packets are lost.
     Way(Way),
-    /// When a connection begins.
+    /// At the start of a connection.
     Greeting(fn() -> Greeting),
-    /// In what is shown in the handshake.
+    /// In the certificate of the handshake.
     Certificate(Certificate),
-    /// In the answer; a good one is given, too.
+    /// In the response. The function gets the good response.
     Answer(fn(&Strike<'_>) -> Vec<Step>),
 }
 
@@ -48,24 +47,24 @@ pub enum Way {
     Lost,
 }
 
-/// A request that is met by a fault.
+/// A request that a fault affects.
 #[derive(Debug)]
 pub struct Strike<'a> {
     pub api: Api,
-    /// How many have been met before.
+    /// The number of requests that the fault has affected before.
     pub nth: usize,
-    /// How many requests came before on the same connection.
+    /// The number of earlier requests on the same connection.
     pub on_connection: usize,
-    /// What would have been answered.
+    /// The response without the fault.
     pub good: &'a [u8],
 }
 
-/// Whether a fault strikes.
+/// Switches a fault on and off.
 #[derive(Clone, Debug, Default)]
 pub struct Switch(Arc<(AtomicBool, AtomicUsize)>);
 
 impl Switch {
-    /// From now on it strikes, or no more.
+    /// Switches the fault on or off, and resets its counter.
     pub fn set(&self, on: bool) {
         self.0.1.store(0, Ordering::SeqCst);
         self.0.0.store(on, Ordering::SeqCst);
@@ -75,19 +74,19 @@ impl Switch {
         self.0.0.load(Ordering::SeqCst)
     }
 
-    /// Counts what it strikes.
+    /// Counts an affected request; returns the number before.
     fn strikes(&self) -> usize {
         self.0.1.fetch_add(1, Ordering::SeqCst)
     }
 }
 
-/// The fault of that name.
+/// The fault with this name.
 pub fn named(name: &str) -> Option<&'static Fault> {
     ALL.iter().find(|fault| fault.name == name)
 }
 
 impl Fault {
-    /// What a fake Google does that answers as `places` while all is well.
+    /// The script of a fake Google with this fault. While the fault is off, it answers as `places`.
     pub fn script(&'static self, api: Api, places: Places, switch: Switch) -> Script {
         let [at_requests, at_greetings, at_handshakes] = [(); 3].map(|()| switch.clone());
         Script::answering(move |asked: &Asked<'_>| {
@@ -109,7 +108,7 @@ impl Fault {
         })
     }
 
-    /// What the name server says of a host with these addresses.
+    /// The name server's answer for a host with these addresses.
     pub fn naming(&self, addresses: Vec<IpAddr>, strikes: bool) -> Naming {
         match self.at {
             Place::Names(naming) if strikes => naming(addresses),
@@ -118,7 +117,7 @@ impl Fault {
     }
 }
 
-/// In the order in which they are met on the way.
+/// All faults, in the order of the phases of a request.
 pub const ALL: &[Fault] = &[
     Fault {
         name: "no-name",
@@ -127,32 +126,36 @@ pub const ALL: &[Fault] = &[
     },
     Fault {
         name: "silent-names",
-        what: "the name server is silent",
+        what: "the name server does not answer",
         at: Place::Names(|_| Naming::Silent),
     },
     Fault {
         name: "failing-names",
-        what: "the name server cannot say",
+        what: "the name server fails (SERVFAIL)",
         at: Place::Names(|_| Naming::Failing),
     },
     Fault {
         name: "long-names",
-        what: "the name's addresses come by TCP only",
+        what: "the addresses fit only in a TCP answer",
         at: Place::Names(Naming::Truncated),
     },
     Fault { name: "refused", what: "connections are refused", at: Place::Way(Way::Refused) },
     Fault { name: "blackholed", what: "connections are not answered", at: Place::Way(Way::Lost) },
     Fault {
         name: "silent",
-        what: "accepted, then nothing",
+        what: "connection accepted, then silence",
         at: Place::Greeting(|| Greeting::Silence),
     },
     Fault {
         name: "closed",
-        what: "accepted, then closed",
+        what: "connection accepted, then closed",
         at: Place::Greeting(|| Greeting::Close),
     },
-    Fault { name: "not-tls", what: "not TLS", at: Place::Greeting(|| Greeting::Garbage) },
+    Fault {
+        name: "not-tls",
+        what: "the service does not speak TLS",
+        at: Place::Greeting(|| Greeting::Garbage),
+    },
     Fault {
         name: "wrong-host",
         what: "certificate for another host",
@@ -165,12 +168,12 @@ pub const ALL: &[Fault] = &[
     },
     Fault {
         name: "expired",
-        what: "certificate out of date",
+        what: "certificate expired",
         at: Place::Certificate(Certificate::Expired),
     },
     Fault {
         name: "split-records",
-        what: "TLS records come byte by byte",
+        what: "TLS records arrive byte by byte",
         at: Place::Greeting(|| Greeting::TlsByteByByte),
     },
     Fault {
@@ -178,7 +181,7 @@ pub const ALL: &[Fault] = &[
         what: "each byte in a TLS record of its own",
         at: Place::Answer(|strike| vec![Step::SendInRecordsOfOne(strike.good.to_vec())]),
     },
-    Fault { name: "slow-head", what: "no answer", at: Place::Answer(|_| vec![Step::Silence]) },
+    Fault { name: "slow-head", what: "no response", at: Place::Answer(|_| vec![Step::Silence]) },
     Fault {
         name: "stopped-body",
         what: "the body stops in the middle",
@@ -186,7 +189,7 @@ pub const ALL: &[Fault] = &[
     },
     Fault {
         name: "dripping-body",
-        what: "the body comes a byte a second",
+        what: "the body comes one byte per second",
         at: Place::Answer(|strike| {
             let rest = strike.good[half(strike.good).len()..].to_vec();
             let second = Duration::from_secs(1);
@@ -208,7 +211,7 @@ pub const ALL: &[Fault] = &[
     },
     Fault {
         name: "cut",
-        what: "the stream ends without TLS's leave",
+        what: "the stream ends without close_notify",
         at: Place::Answer(|strike| {
             let fields = format!("{JSON}Connection: close\r\n");
             vec![Step::Send(with_fields(&fields, body(strike.good))), Step::Cut]
@@ -216,12 +219,12 @@ pub const ALL: &[Fault] = &[
     },
     Fault {
         name: "oversize",
-        what: "a body of 4 MiB and a byte",
+        what: "a body of 4 MiB + 1 byte",
         at: Place::Answer(|_| vec![Step::Send(in_chunks(&vec![b' '; TOO_LONG], 16_000))]),
     },
     Fault {
         name: "oversize-length",
-        what: "a Content-Length of 4 MiB and a byte",
+        what: "a Content-Length of 4 MiB + 1 byte",
         at: Place::Answer(|_| {
             let head = with_fields(&format!("{JSON}Content-Length: {TOO_LONG}\r\n"), b"{");
             vec![Step::Send(head), Step::Silence]
@@ -261,7 +264,7 @@ pub const ALL: &[Fault] = &[
     },
     Fault {
         name: "gzip",
-        what: "gzip that nobody asked for",
+        what: "gzip that was not requested",
         at: Place::Answer(|_| {
             let fields = format!("{JSON}Content-Encoding: gzip\r\nContent-Length: 3\r\n");
             vec![Step::Send(with_fields(&fields, b"\x1f\x8b\x08"))]
@@ -269,7 +272,7 @@ pub const ALL: &[Fault] = &[
     },
     Fault {
         name: "bad-json",
-        what: "JSON that breaks off",
+        what: "truncated JSON",
         at: Place::Answer(|strike| {
             let good = body(strike.good);
             vec![Step::Send(response("200 OK", "", &good[..good.len() / 2]))]
@@ -326,7 +329,7 @@ pub const ALL: &[Fault] = &[
     },
     Fault {
         name: "idle-close",
-        what: "a kept connection is closed as it is used",
+        what: "a kept connection is closed on its next use",
         at: Place::Answer(|strike| match strike.on_connection {
             0 => vec![Step::Send(strike.good.to_vec())],
             _ => vec![Step::Close],
@@ -339,7 +342,7 @@ fn exhausted() -> Error {
     Error { reason: Some("RATE_LIMIT_EXCEEDED"), ..error }
 }
 
-/// An error of either interface, with header fields besides.
+/// An error of either interface, with additional header fields.
 fn refused(api: Api, error: &Error, legacy: &str, fields: &str) -> Vec<u8> {
     match api {
         Api::New => error.response(fields),
@@ -347,7 +350,7 @@ fn refused(api: Api, error: &Error, legacy: &str, fields: &str) -> Vec<u8> {
     }
 }
 
-/// The head of a response, and half of what is behind it.
+/// The head of a response, and half of its body.
 fn half(response: &[u8]) -> Vec<u8> {
     let behind = body(response).len();
     response[..response.len() - behind / 2].to_vec()
