@@ -1,14 +1,14 @@
-//! A stand-in for Google on this machine: see WHATSAT go the whole way over HTTPS, without a key.
+//! A stand-in for Google on this machine: watch a WHATSAT go all the way over HTTPS, without a key.
 //!
 //! ```text
 //! cargo run --example places_double                        Places API (New)
 //! cargo run --example places_double -- --legacy            Nearby Search (legacy)
-//! cargo run --example places_double -- --fault slow-head   what goes wrong; --list tells what can
+//! cargo run --example places_double -- --fault slow-head   with a fault; --list prints all faults
 //! ```
 //!
-//! It makes a certificate authority, writes what a herd needs into a folder (`ca.pem`, a key file, a
-//! topology that names both), listens on loopback as the service and as the name server that knows
-//! it, and says what to type next. Each request is shown, never its key. It ends with Ctrl-C.
+//! It makes a certificate authority, writes what a herd needs into a folder (`ca.pem`, a key file, and a topology
+//! that names both), and listens on loopback as the service and as a name server that knows it. Then it prints what
+//! to type next, and each request, but never the key. Ctrl-C ends it.
 //!
 //! The tests use the same fake Google: `tests/support/fake_google/`.
 
@@ -35,8 +35,9 @@ use std::thread;
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("places_double"));
 
-/// Where the server of the topology listens: not where those of the shipped topology do.
+/// The client port of the server in the topology. The shipped topology uses other ports.
 const CLIENT_PORT: u16 = 12_800;
+/// The peer port of the server in the topology; no neighbour dials it.
 const PEER_PORT: u16 = 12_900;
 
 /// A stand-in for Google's Places on this machine
@@ -45,18 +46,18 @@ const PEER_PORT: u16 = 12_900;
 struct Options {
     /// Where to write ca.pem, key and topology.toml
     folder: Option<PathBuf>,
-    /// Speak as the old Nearby Search
+    /// Act as the old Nearby Search
     #[arg(long)]
     legacy: bool,
-    /// What is to go wrong with each request
+    /// The fault that affects each request
     #[arg(long, value_name = "NAME")]
     fault: Option<String>,
-    /// Tell what can go wrong
+    /// List the faults
     #[arg(long)]
     list: bool,
 }
 
-/// When nothing is to go wrong.
+/// The absence of a fault.
 static NONE: Fault = Fault { name: "none", what: "all is well", at: Place::Names(Naming::At) };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -87,7 +88,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [client, peer] = [CLIENT_PORT, PEER_PORT].map(|port| (Ipv4Addr::LOCALHOST, port).into());
     fs::write(&topology, setting::topology(api, [client, peer, service, names.address()]))?;
 
-    // Whoever goes out through a proxy has to go past it here.
+    // A proxy in the environment must not be used for this host.
     let proxied = ["HTTPS_PROXY", "https_proxy"].iter().any(|name| env::var_os(name).is_some());
     let past = if proxied { format!("NO_PROXY={} ", setting::HOST) } else { String::new() };
     let topology = topology.display();
@@ -112,7 +113,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// How to run the herd: the program that was built with this example, else the one of the other profile, else by cargo.
+/// The command for the herd: the binary that was built with this example, else that of the other profile, else cargo.
 fn herd_beside_this() -> Result<String, Box<dyn Error>> {
     // target/PROFILE/examples/places_double
     let own = env::current_exe()?;
@@ -125,17 +126,17 @@ fn herd_beside_this() -> Result<String, Box<dyn Error>> {
     }))
 }
 
-/// Ends as for any other mistake on the command line.
+/// Ends with the error status of a wrong command line.
 fn exit(what: String) -> ! {
     Options::command().error(ErrorKind::InvalidValue, what).exit()
 }
 
-/// A connection that is never answered cannot be had on loopback.
+/// Whether this example can show the fault: on loopback, no connection attempt stays unanswered.
 fn can_play(fault: &Fault) -> bool {
     !matches!(fault.at, Place::Way(Way::Lost))
 }
 
-/// The address of the service, and what answers there, or refuses, as long as it lives.
+/// The address of the service, and the owner of that port, which answers or refuses connections while it lives.
 fn listen(fault: &'static Fault, api: Api) -> (SocketAddr, Box<dyn Any>) {
     if matches!(fault.at, Place::Way(_)) {
         let nobody = RefusingPort::new();

@@ -1,7 +1,7 @@
-//! Topology files, good and bad: `tests/fixtures/topology/*.toml`, and beside each what is said about it.
+//! Topology files, valid and invalid: `tests/fixtures/topology/*.toml`, each with the expected diagnostics.
 //!
-//! A `.txt` holds the faults, or for a good file the warnings. `UPDATE_EXPECTED=1 cargo test
-//! --test suite config::` writes them anew; then read the difference.
+//! A `.txt` file contains the errors, or the warnings of a valid file. `UPDATE_EXPECTED=1 cargo test --test suite
+//! config::` rewrites them; then read the difference.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -127,7 +127,7 @@ fn docs_configuration_md_is_what_herd_config_writes() {
     }
 }
 
-/// What the limits beside one that is at the end of its range have to be.
+/// Values for the limits beside one that is at the end of its range.
 const ROOM: &[&str] = &[
     "ping_ms = 100\n",
     "silence_ms = 3_600_000\n",
@@ -140,7 +140,7 @@ const ROOM: &[&str] = &[
     "flood_buffer_bytes = 33_554_432\n",
 ];
 
-/// Reads a topology in which `key` has `value`, or is left out, with whatever else it needs to be of use.
+/// Reads a topology in which `key` has `value`, or is absent, with the other settings that it requires.
 fn read_with(key: &Key, value: Option<&str>) -> Result<Topology, String> {
     let line = value.map_or("#\n".to_owned(), |value| format!("{} = {value}\n", key.name));
     let (mut top, mut server, mut table) = (String::new(), String::new(), String::new());
@@ -153,7 +153,7 @@ fn read_with(key: &Key, value: Option<&str>) -> Result<Topology, String> {
     if !is_named(&top, "herd") {
         top += "herd = \"t\"\n";
     }
-    // Only a peer port beyond the loopback needs proof, or leave to go without.
+    // Only a peer port beyond the loopback requires [peer_tls] or insecure_peers.
     let peer = if key.name == "insecure_peers" { "10.0.0.1:12100" } else { "127.0.0.1:12100" };
     for (name, text) in [("name", "Alford"), ("client", "127.0.0.1:12000"), ("peer", peer)] {
         if !is_named(&server, name) {
@@ -170,7 +170,7 @@ fn read_with(key: &Key, value: Option<&str>) -> Result<Topology, String> {
     };
     if key.section == "[limits]" {
         let others = ROOM.iter().filter(|line| !is_named(line, key.name));
-        // Of line_bytes and flood_buffer_bytes the first is the smaller one.
+        // line_bytes must not exceed flood_buffer_bytes.
         let is_large =
             |line: &&&str| key.name != "flood_buffer_bytes" || !is_named(line, "line_bytes");
         table.extend(others.filter(is_large).copied());
@@ -186,7 +186,7 @@ fn read_with(key: &Key, value: Option<&str>) -> Result<Topology, String> {
     Topology::parse(&text, &path).map_err(|errors| errors.to_string())
 }
 
-/// All that was read, without the lines that are kept for messages.
+/// Prints the topology, without the positions that are kept for messages.
 fn shown(mut read: Result<Topology, String>) -> String {
     if let Ok(topology) = &mut read {
         topology.places.here.clear();
@@ -203,12 +203,12 @@ fn shown(mut read: Result<Topology, String>) -> String {
     text
 }
 
-/// Values that a file may have under `key`, as TOML; no two of them mean the same.
+/// Possible values of `key`, as TOML; each has a different meaning.
 fn values_of(key: &Key) -> Vec<String> {
     match &key.kind {
         ValueType::Number(_, range) => {
             let (start, end) = (*range.start(), *range.end());
-            // A value that did not fit its field would be that of its neighbour.
+            // A value that does not fit its field would be clamped to that of its neighbour.
             [start, start + 1, end - 1, end].map(|number| number.to_string()).to_vec()
         }
         ValueType::Choice(words) => words.iter().map(|word| format!("\"{word}\"")).collect(),
@@ -261,10 +261,10 @@ fn a_default_that_is_written_changes_nothing() {
     }
 }
 
-/// An example that a page gives: the table it is for (empty at the top) and `key = value`.
+/// An example in a page: the table it belongs to (empty for the top) and `key = value`.
 type Example = (String, String);
 
-/// What a line sets, if it is `key = value`, in a comment or not, and perhaps with a remark behind.
+/// The setting in a line, if it is `key = value`, commented out or not, with or without a trailing remark.
 fn setting(line: &str) -> Option<(&str, &str)> {
     let line = line.trim_start_matches('#').trim();
     let (key, value) = line.split_once(" = ")?;
@@ -293,7 +293,7 @@ fn examples_of_keys() -> impl Iterator<Item = Example> {
     })
 }
 
-/// The pages of documentation.
+/// The pages of the documentation.
 fn pages() -> impl Iterator<Item = PathBuf> {
     let docs = fs::read_dir("docs").expect("the folder is there");
     let docs = docs.map(|entry| entry.expect("an entry").path());
@@ -301,8 +301,8 @@ fn pages() -> impl Iterator<Item = PathBuf> {
     pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
 }
 
-/// Every `key = value` within a page's text, in the table that the shipped file has the key in; and every
-/// piece of TOML that stands by itself.
+/// Every `key = value` in a page's text, with the table that contains the key in the shipped file; and every
+/// separate piece of TOML.
 fn examples_of_pages() -> Vec<(PathBuf, Example)> {
     let mut examples = Vec::new();
     for page in pages() {
@@ -325,7 +325,7 @@ fn examples_of_pages() -> Vec<(PathBuf, Example)> {
     examples
 }
 
-/// Reads a topology with this example in its table, and what else it needs to be of use, in `folder`.
+/// Reads a topology in `folder` with this example in its table, and the other settings that it requires.
 fn read_example(folder: &Path, (table, example): &Example) -> Result<Topology, String> {
     let source = match example.split(' ').next() {
         _ if table != "[places]" => "",
@@ -346,9 +346,9 @@ fn read_example(folder: &Path, (table, example): &Example) -> Result<Topology, S
     Topology::parse(&text, &folder.join("topology.toml")).map_err(|faults| faults.to_string())
 }
 
-/// A folder with the files that examples name.
+/// A folder with the files that the examples name.
 fn folder_for_examples() -> PathBuf {
-    // Once: a file that is written is empty for a moment.
+    // Created once, because a file is empty for a moment while it is written.
     static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples");
         fs::create_dir_all(&folder).expect("the folder can be made");
@@ -465,7 +465,7 @@ fn a_journal_is_kept_if_the_file_says_so() {
     assert_eq!(settings("journal.toml"), Some(expected));
 }
 
-/// The service that a file of `tests/fixtures/topology` names, and in which order it answers.
+/// The service in a file of `tests/fixtures/topology`, and its rank.
 fn upstream(name: &str) -> (Upstream, Rank) {
     let path = Path::new("tests/fixtures/topology").join(name).with_extension("toml");
     let places = Topology::read(&path).expect("it is good").places;

@@ -1,7 +1,7 @@
 //! One exchange of HTTP/1.1: transcripts, limits, secrets, and another reader as an oracle.
 //!
-//! Each transcript is read whole, byte by byte and cut in two everywhere; what comes of it must be
-//! the same. In transcripts `|` stands for CR LF.
+//! Each transcript is read as a whole, byte by byte, and cut in two at every place; the result must be the same. In
+//! transcripts `|` stands for CR LF.
 
 use places_herd::http::{
     Headers, HttpError, HttpLimits, Method, Request, RequestError, Response, ResponseProgress,
@@ -12,17 +12,17 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use std::time::Duration;
 
-/// What comes of a stream.
+/// The result of reading a stream.
 #[derive(Clone, Debug, PartialEq)]
 enum Outcome {
-    /// Is more expected?
+    /// Whether the reader expects more.
     More,
     Done(Response),
     Error(HttpError),
 }
 
-/// Reads `pieces`, then the end of the stream if `ends`. Of the bytes behind the response none is
-/// read, but all are counted, as if they had come with its last piece.
+/// Reads `pieces`, then the end of the stream if `ends`. The bytes after the response are not read, but all of them
+/// are counted, as if they had arrived with its last piece.
 fn read<'d>(
     method: Method,
     limits: HttpLimits,
@@ -56,7 +56,7 @@ fn read<'d>(
     }
 }
 
-/// Reads `stream` in all the ways in which it can be cut in two, and byte by byte.
+/// Reads `stream` cut in two in all possible ways, and byte by byte.
 fn read_every_way(method: Method, stream: &[u8], ends: bool) -> Outcome {
     let limits = HttpLimits::default();
     let whole = read(method, limits, [stream], ends);
@@ -68,7 +68,7 @@ fn read_every_way(method: Method, stream: &[u8], ends: bool) -> Outcome {
     whole
 }
 
-/// `|` becomes CR LF.
+/// Replaces `|` by CR LF.
 fn crlf(transcript: &str) -> Vec<u8> {
     transcript.replace('|', "\r\n").into_bytes()
 }
@@ -81,7 +81,7 @@ fn get_until_end(transcript: &str) -> Outcome {
     read_every_way(Method::Get, &crlf(transcript), true)
 }
 
-/// The response of a transcript that has one.
+/// The response in a transcript, which must have one.
 fn response(transcript: &str) -> Response {
     match get_until_end(transcript) {
         Outcome::Done(response) => response,
@@ -89,7 +89,7 @@ fn response(transcript: &str) -> Response {
     }
 }
 
-/// A body and whether the connection is reusable.
+/// The body, and whether the connection is reusable.
 fn body(transcript: &str) -> (String, bool) {
     let response = response(transcript);
     (String::from_utf8(response.body).unwrap(), response.reusable)
@@ -247,7 +247,7 @@ fn behind_a_connect_that_succeeds_there_is_a_tunnel() {
     let stream = crlf("HTTP/1.1 200 Connection established|Content-Length: 5||\x16\x03\x03");
     let Outcome::Done(response) = read_every_way(Method::Connect, &stream, false) else { panic!() };
     assert_eq!((response.body.len(), response.leftover, response.reusable), (0, 3, false));
-    // One that fails is answered like anything else.
+    // A response that refuses the tunnel is read like any other.
     let stream = crlf("HTTP/1.1 407 Proxy Authentication Required|Content-Length: 5||hello");
     let Outcome::Done(response) = read_every_way(Method::Connect, &stream, false) else { panic!() };
     assert_eq!(
@@ -324,7 +324,7 @@ fn a_field_that_goes_on_in_the_next_line_is_one_with_blanks_in_it() {
         let response = response(&format!("HTTP/1.1 200 OK|{head}|Content-Length: 0||"));
         assert_eq!(response.header("X"), Some(value.as_bytes()), "{head:?}");
     }
-    // What decides about the body does so folded, too.
+    // A folded field decides about the body, too.
     let chunked = "HTTP/1.1 200 OK|Transfer-Encoding:| chunked|Connection: x,| close||5|hello|0||";
     assert_eq!(body(chunked), not_reusable("hello"));
     assert_eq!(body("HTTP/1.1 200 OK|Content-Length:|\t5||hello"), reusable("hello"));
@@ -416,7 +416,7 @@ fn it_is_known_whether_a_response_has_begun() {
 
 // Limits.
 
-/// Is `transcript` within the limits that `change` makes of the default ones?
+/// Whether `transcript` is within the default limits as changed by `change`.
 fn within(change: impl Fn(&mut HttpLimits), stream: &[u8]) -> Result<(), HttpError> {
     let mut limits = HttpLimits::default();
     change(&mut limits);
@@ -444,9 +444,9 @@ fn a_head_may_be_as_long_as_its_limit_and_no_longer() {
     let less = head.len() - 1;
     let error = Err(HttpError::HeadTooLong(less));
     assert_eq!(within(|limits| limits.head_bytes = less, &head), error);
-    // A line without an end is no way around it.
+    // A line without an end does not circumvent the limit.
     assert_eq!(within(|_| {}, &[b'x'; 20_000]), Err(HttpError::HeadTooLong(16_384)));
-    // Interim heads have each their own.
+    // Each interim head has the limit of its own.
     let two = [&crlf("HTTP/1.1 100 Continue||")[..], &head].concat();
     assert_eq!(within(|limits| limits.head_bytes = head.len(), &two), Ok(()));
 }
@@ -592,7 +592,7 @@ fn no_debug_text_and_no_error_shows_a_secret() {
         Request::new(Method::Get, "a", None, "CANARY", Vec::new()).unwrap_err(),
         request.clone().header("A", "CANARY\n").unwrap_err(),
     ];
-    // A peer may well send back what it was sent.
+    // A peer may echo the request.
     let stream = crlf("HTTP/1.1 200 OK|X: CANARY|Transfer-Encoding: chunked||6|CANARY|0;CANARY|");
     let mut reader = ResponseReader::new(Method::Get, HttpLimits::default());
     let progress = reader.received(&stream);
@@ -626,10 +626,10 @@ proptest! {
     }
 }
 
-// The oracle: ureq-proto 0.7, another reader of responses without sockets. It shares with ours the
-// parser of heads (httparse), and nothing of framing, chunks and states.
+// The oracle: ureq-proto 0.7, another reader of responses without sockets. It shares the parser of heads (httparse)
+// with ours, but not the code for framing, chunks and states.
 
-/// What the oracle makes of a stream.
+/// The oracle's result for a stream.
 #[derive(Debug, PartialEq)]
 enum Theirs {
     More,
@@ -693,7 +693,7 @@ fn try_oracle(method: Method, stream: &[u8], ends: bool) -> Result<Theirs, ureq_
     Ok(Theirs::Done { status, body, leftover: rest.len(), reusable })
 }
 
-/// Do both say the same, or differ in a way that is known?
+/// Whether both readers agree, or differ in a known way.
 fn agree(method: Method, ours: &Outcome, theirs: &Theirs, stream: &[u8]) -> bool {
     use HttpError::*;
     use ureq_proto::Error as Oracle;
@@ -701,49 +701,49 @@ fn agree(method: Method, ours: &Outcome, theirs: &Theirs, stream: &[u8]) -> bool
         (Outcome::More, Theirs::More) | (Outcome::Error(_), Theirs::Error(_)) => true,
         (Outcome::Done(ours), Theirs::Done { status, body, leftover, reusable }) => {
             let same = (ours.status, &ours.body, ours.leftover) == (*status, body, *leftover);
-            // It leaves what to do about bytes behind the response to its caller; goes on with a
-            // connection whose peer sent two lengths (RFC 9112, 6.3: ought to be closed); and reads
-            // no Connection field that has a byte beyond ASCII, not even the `close` beside it.
+            // The oracle leaves bytes after the response to its caller; it keeps a connection whose peer sent two
+            // lengths (RFC 9112, 6.3: ought to be closed); and it ignores a Connection field with a byte beyond
+            // ASCII, even if `close` is beside it.
             let mut fields = ours.headers.iter();
             let readable = fields
                 .all(|(name, value)| !name.eq_ignore_ascii_case(b"Connection") || value.is_ascii());
             let reusable = *reusable && *leftover == 0 && !has_two_lengths(method, ours);
             same && (ours.reusable == reusable || !readable)
         }
-        // It parses a head at each call and finds an error before the head has ended.
+        // It parses a head at each call, and finds an error before the head is complete.
         (Outcome::More, Theirs::Error(Oracle::HttpParseFail(_))) => true,
-        // A stream that ends too early is the caller's to notice.
+        // It leaves it to its caller to notice a stream that ends too early.
         (Outcome::Error(Closed | TruncatedHead | TruncatedBody), Theirs::More) => true,
-        // Our limits: it allows 128 fields and any number of bytes and interim responses.
+        // Our limits: it allows 128 fields, and any number of bytes and interim responses.
         (Outcome::Error(TooManyHeaders(_) | TooManyInterim(_) | BodyTooLong(_)), _) => true,
-        // It hands 101 over and leaves the connection to its caller; nobody here would take it.
+        // It returns 101 and leaves the connection to its caller; here no code would use it.
         (Outcome::Error(SwitchedProtocols), Theirs::Done { status: 101, .. }) => true,
-        // RFC 9112, 6.1: it takes `chunked` anywhere in the list for the whole list, knows of no
-        // other coding, and ignores the field in HTTP/1.0, where it makes the framing faulty.
+        // RFC 9112, 6.1: it takes `chunked` anywhere in the list for the whole list, knows no other coding, and
+        // ignores the field in HTTP/1.0, where it makes the framing invalid.
         (Outcome::Error(TransferEncoding), Theirs::Done { .. } | Theirs::More) => true,
-        // Empty lines before the status line: nothing in RFC 9112, 2.2 has a client skip them.
+        // Empty lines before the status line: RFC 9112, 2.2 does not have a client skip them.
         (Outcome::Error(MalformedHead("status line")), _) => {
             stream.starts_with(b"\r")
                 || stream.starts_with(b"\n")
                 || contains(stream, b"\n\r\n\r\n")
                 || contains(stream, b"\n\n")
         }
-        // RFC 9112, 7.1: it takes a sign, blanks before the size, and more than 16 digits.
+        // RFC 9112, 7.1: it accepts a sign, white space before the size, and more than 16 digits.
         (Outcome::Error(ChunkSize), Theirs::Done { .. } | Theirs::More) => true,
-        // RFC 9112, 2.2 and 7.1: at a CR or LF alone it waits for ever, or reads over an LF.
+        // RFC 9112, 2.2 and 7.1: at a lone CR or LF it waits for ever, or skips an LF.
         (Outcome::Error(ChunkLineEnd | ChunkEnd), Theirs::Done { .. } | Theirs::More) => true,
-        // It allows no line of a chunk beyond 20 bytes, extensions included.
+        // It allows at most 20 bytes for a line of a chunk, with its extensions.
         (_, Theirs::Error(Oracle::ChunkExpectedCrLf)) => {
             stream.split(|byte| *byte == b'\n').any(|line| line.len() > 20)
         }
-        // RFC 9112, 5.2: it reads no field that goes on in the next line.
+        // RFC 9112, 5.2: it cannot read a field that continues in the next line.
         (_, Theirs::Error(Oracle::HttpParseFail(_))) => {
             contains(stream, b"\n ") || contains(stream, b"\n\t")
         }
         // RFC 9110, 15.2: it allows no fields in an interim response 100.
         (_, Theirs::Error(Oracle::HeadersWith100)) => true,
-        // RFC 9112, 6.3: it reads Content-Length where it means nothing: under chunked, in 204 and
-        // 304, in interim responses, and in answers to HEAD.
+        // RFC 9112, 6.3: it reads Content-Length where it has no meaning: with chunked, in 204 and 304, in interim
+        // responses, and in responses to HEAD.
         (
             _,
             Theirs::Error(Oracle::BadContentLengthHeader | Oracle::TooManyContentLengthHeaders),
@@ -766,7 +766,7 @@ fn contains(stream: &[u8], part: &[u8]) -> bool {
     stream.windows(part.len()).any(|window| window == part)
 }
 
-/// A body as it may stand behind a head, and the fields that say so.
+/// A body with its framing, and the fields for it.
 fn framed_body() -> impl Strategy<Value = (String, Vec<u8>)> {
     let bytes = || vec(any::<u8>(), 0..300);
     let length = (bytes(), select(vec!["N", "N, N", "0N", "N|Content-Length: N"])).prop_map(
@@ -796,7 +796,7 @@ fn framed_body() -> impl Strategy<Value = (String, Vec<u8>)> {
     prop_oneof![3 => length, 3 => chunked, 1 => until_close]
 }
 
-/// A valid response, perhaps with interim responses before it and bytes behind it.
+/// A valid response, perhaps with interim responses before it and bytes after it.
 fn valid_stream() -> impl Strategy<Value = Vec<u8>> {
     let interim = select(vec!["HTTP/1.1 100 Continue||", "HTTP/1.1 103 Early Hints|Link: x||"]);
     let statuses = vec![200, 201, 204, 206, 301, 304, 400, 404, 429, 500, 503];
@@ -829,7 +829,7 @@ fn valid_stream() -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
-/// What is done to a stream to spoil it; places are taken modulo its length.
+/// A change that damages a stream; positions are taken modulo its length.
 #[derive(Clone, Debug)]
 enum Damage {
     Insert(usize, &'static str),
@@ -877,7 +877,7 @@ fn damaged(mut stream: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
     stream
 }
 
-/// `stream` in pieces of these sizes, again and again.
+/// `stream` in pieces of these sizes, repeated.
 fn pieces<'d>(stream: &'d [u8], sizes: &[usize]) -> Vec<&'d [u8]> {
     let mut rest = stream;
     let mut pieces = Vec::new();

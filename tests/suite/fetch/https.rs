@@ -1,5 +1,5 @@
-//! The pool on the reactor, against a real server over real TLS: what it answers, what it keeps,
-//! and what every fault of the server comes to.
+//! The pool on the reactor, against a real server over real TLS: its responses, the connections that it keeps, and
+//! the effect of every fault of the server.
 
 use crate::support::fake_google::{
     Authority, Certificate, FakeGoogle, Gate, Greeting, Script, Step, Version, in_chunks,
@@ -25,18 +25,18 @@ use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// How long a test waits for anything, and any limit that a test is not about.
+/// Timeout for every wait of a test, and the value of limits that a test is not about.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A limit that a test is about.
+/// The value of a limit that a test is about.
 const SOON: Duration = Duration::from_millis(250);
 
-/// How much later than its limit a fault may be told, on a machine that is busy.
+/// How much later than its limit a fault may be reported, on a busy machine.
 const SLACK: Duration = Duration::from_millis(1_500);
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("the test"));
 
-/// What the client trusts, as a file.
+/// The file of certificates that the client trusts.
 static CA_FILE: LazyLock<PathBuf> = LazyLock::new(|| {
     let name = format!("https-ca-{}.pem", std::process::id());
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -46,7 +46,7 @@ static CA_FILE: LazyLock<PathBuf> = LazyLock::new(|| {
 
 type Outcome = Result<Response, FetchError>;
 
-/// Who asks: the shared state of the reactor.
+/// The shared state of the reactor, which starts fetches.
 #[derive(Debug)]
 struct Asker {
     pool: HttpPool,
@@ -58,8 +58,8 @@ struct Asker {
 impl Shared for Asker {
     type Message = PendingRequest;
 
-    /// The poll that follows sleeps a millisecond at most. Set here, where the clock has just been
-    /// read: a timer set before the turn may be over before the poll begins.
+    /// Limits the sleep of the next poll to a millisecond. Called here, just after the clock was read: a timer that
+    /// was set before the turn may have expired before the poll begins.
     fn before_poll(
         &mut self,
         core: &mut Core<Asker>,
@@ -169,7 +169,7 @@ impl Stage {
         self.reactor.turn().unwrap();
     }
 
-    /// Turns until `done`.
+    /// Runs turns until `done`.
     #[track_caller]
     fn until(&mut self, mut done: impl FnMut(&mut Stage) -> bool) {
         let deadline = self.now() + PATIENCE;
@@ -179,7 +179,7 @@ impl Stage {
         }
     }
 
-    /// Turns for a while in which something must not happen.
+    /// Runs turns for a while in which something must not happen.
     fn pass(&mut self, time: Duration) {
         let end = self.now() + time;
         self.until(|stage| stage.now() >= end);
@@ -203,7 +203,7 @@ impl Stage {
         assert_eq!(body(self.get()), "good");
     }
 
-    /// The next fetch fails in `phase`, not later than `limit` says; and the one after it works.
+    /// Checks that the next fetch fails in `phase`, no later than `limit` allows, and that the one after it succeeds.
     #[track_caller]
     fn fails_once(&mut self, phase: FetchPhase, limit: Duration) -> String {
         let begun = self.now();
@@ -219,7 +219,7 @@ impl Stage {
         self.reactor.state().pool.idle_connections()
     }
 
-    /// Connections and requests, as the server has seen them.
+    /// The connections and requests that the server has counted.
     fn seen(&self) -> (usize, usize) {
         (self.fake.connections(), self.fake.requests())
     }
@@ -440,7 +440,7 @@ fn what_is_cut_short_is_no_response() {
             ]
         },
         || vec![Step::Send(with_fields("Content-Length: 9\r\n", b"good")), Step::Cut],
-        // Without close_notify anybody could have ended it.
+        // Without close_notify an attacker could have ended the stream.
         || vec![Step::Send(until_close(b"good")), Step::Cut],
         || vec![Step::Send(b"HTTP/1.1 200 OK\r\nCont".to_vec()), Step::Close],
     ];
@@ -532,7 +532,7 @@ fn a_kept_connection_that_the_peer_closed_is_replaced_silently() {
         let mut stage =
             Stage::new(at_first(move || vec![Step::Send(with_length(b"good")), end.clone()]));
         stage.works();
-        // Whether or not we have heard of the end.
+        // Whether or not the client has noticed the end.
         stage.works();
         assert_eq!(stage.seen(), (2, 2));
     }
@@ -611,7 +611,7 @@ fn who_cancels_is_told_nothing() {
         let (state, core) = stage.reactor.parts();
         pool::cancel(state, core, id);
     };
-    // At once; in the handshake; in the exchange.
+    // At once; during the handshake; during the exchange.
     let id = stage.start("/");
     cancel(&mut stage, id);
     let id = stage.start("/");
@@ -871,7 +871,7 @@ fn who_waits_goes_over_the_connection_that_becomes_free() {
     for _ in 0..10 {
         stage.start("/");
     }
-    // One of them may have begun a second handshake, which is never done.
+    // One fetch may have begun a second handshake, which is never finished.
     stage.until(|stage| stage.reactor.state().fetched.len() >= 9);
     assert!(stage.fake.connections() <= 2, "{:?}", stage.seen());
 }
@@ -895,7 +895,7 @@ fn a_key_is_never_shown() {
     });
     gate.open();
     assert_eq!(body(stage.outcome(id).0), "good");
-    // The next is posted to the connection; what is posted is not shown at all.
+    // The next request is posted to the connection, and a posted message is not printed.
     stage.send(request);
     let shown = format!("{:?}", stage.reactor);
     assert!(!shown.contains(KEY), "{shown}");

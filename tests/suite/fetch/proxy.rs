@@ -1,7 +1,7 @@
-//! Fetching through a proxy by CONNECT: real sockets, a proxy and the fake Google as an origin in threads.
+//! Fetches through a proxy by CONNECT: real sockets, with a proxy and the fake Google as the origin in threads.
 //!
-//! The proxy does for its n-th connection what the n-th line of its script says. Every wait has a deadline
-//! and is for something that happens.
+//! The proxy treats its n-th connection according to the n-th line of its script. Every wait has a deadline, and is
+//! for an event.
 
 use crate::support::fake_google::{Authority, FakeGoogle, Script, Step, with_length};
 use crate::support::logged::Logged;
@@ -24,7 +24,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-/// How long a test, or a thread of its, waits for anything.
+/// Timeout for every wait of a test or of its threads.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const KEY: &str = "CANARY-key";
@@ -34,14 +34,14 @@ static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("proxy")
 
 // The proxy and the origin.
 
-/// What the proxy does for one connection, when it has read a request's head.
+/// What the proxy does with one connection once it has read the head of a request.
 #[derive(Clone, Copy, Debug)]
 enum Does {
-    /// Connects; its answer comes byte by byte.
+    /// Connects; its response comes byte by byte.
     Connects,
-    /// Says this, and no more; reads until the peer goes.
+    /// Sends this and nothing more; reads until the peer closes.
     Says(&'static str),
-    /// Says this, and closes.
+    /// Sends this, and closes.
     Closes(&'static str),
 }
 
@@ -69,7 +69,7 @@ fn limited(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// Everything that clients send to it is told: heads, and what goes through.
+/// Reports all bytes from clients: heads, and the tunnelled traffic.
 fn start_proxy(script: Vec<Does>, origin: SocketAddr) -> (u16, Receiver<Vec<u8>>) {
     let (listener, address) = listen();
     let (heard, hears) = channel();
@@ -77,7 +77,7 @@ fn start_proxy(script: Vec<Does>, origin: SocketAddr) -> (u16, Receiver<Vec<u8>>
         for does in script {
             let client = limited(listener.accept().unwrap().0);
             let heard = heard.clone();
-            // An error here is the peer's going, which the test sees from its own side.
+            // An error here means that the peer has closed, which the test sees from its own side.
             thread::spawn(move || serve_proxy(client, does, origin, &heard));
         }
     });
@@ -110,7 +110,7 @@ fn serve_proxy(
             });
             let mut bytes = [0; 4096];
             loop {
-                // With a timeout the kernel does not repeat a call that was interrupted.
+                // With a timeout, the kernel does not restart an interrupted call.
                 let count = retry_on_intr(|| rustix::io::read(&client, &mut bytes))?;
                 if count == 0 {
                     return server.shutdown(Shutdown::Both);
@@ -122,7 +122,7 @@ fn serve_proxy(
     }
 }
 
-/// Answers each request with `found`, and tells its head.
+/// Answers each request with `found`, and reports its head.
 fn start_origin() -> (FakeGoogle, Receiver<String>) {
     let (heard, hears) = channel();
     let script = Script::answering(move |asked| {
@@ -132,7 +132,7 @@ fn start_origin() -> (FakeGoogle, Receiver<String>) {
     (FakeGoogle::new(&AUTHORITY, script), hears)
 }
 
-// Who asks.
+// The client.
 
 type Outcome = (FetchId, Result<Response, FetchError>, FetchTiming);
 
@@ -190,7 +190,7 @@ impl Fetching for Asker {
 struct Stage {
     reactor: Reactor<MioIo, Asker>,
     folder: PathBuf,
-    /// A name server that nobody should ask.
+    /// The address of a name server that must not be asked.
     name_server: UdpSocket,
     proxy: Receiver<Vec<u8>>,
     port: u16,
@@ -248,7 +248,7 @@ impl Stage {
         pool::fetch(state, core, origin, request)
     }
 
-    /// Turns until there is an outcome.
+    /// Runs turns until there is an outcome.
     #[track_caller]
     fn outcome(&mut self) -> Outcome {
         let deadline = self.reactor.parts().1.now() + PATIENCE;
@@ -320,7 +320,7 @@ fn the_proxy_sees_a_connect_and_the_origin_the_key() {
     let seen = String::from_utf8_lossy(&seen.concat()).into_owned();
     assert_eq!(seen.matches("CONNECT").count(), 1);
     assert!(!seen.contains(KEY) && !seen.contains("/found"));
-    // Only the proxy's name was looked up, and that stands in the hosts file.
+    // Only the proxy's name was looked up, and that is in the hosts file.
     assert_eq!(
         stage.name_server.recv(&mut [0; 512]).unwrap_err().kind(),
         io::ErrorKind::WouldBlock
@@ -375,7 +375,7 @@ fn whatever_a_proxy_answers_the_next_fetch_works() {
             FetchPhase::Connect,
             "the proxy: the peer closed the connection before the end of the head",
         ),
-        // The end and our ClientHello cross: which is noticed first is the kernel's affair.
+        // The end of the stream and our ClientHello cross; the kernel decides which is noticed first.
         (Does::Closes("HTTP/1.1 200 OK\r\n\r\n"), FetchPhase::Tls, ""),
         (Does::Closes("HTTP/1.1 204 OK\r\n\r\n"), FetchPhase::Tls, ""),
     ];
@@ -403,7 +403,7 @@ fn a_silent_proxy_is_waited_for_as_long_as_a_connection() {
 #[test]
 fn a_proxy_that_is_not_there_is_named_as_such() {
     let mut stage = Stage::new("gone", &[]);
-    // Its listener goes with the thread, whose script is empty.
+    // The listener ends with the thread, whose script is empty.
     assert!(stage.proxy.recv_timeout(PATIENCE).is_err());
     let why = stage.fails(FetchPhase::Connect);
     assert!(why.starts_with("the proxy: "), "{why}");

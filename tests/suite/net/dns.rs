@@ -1,9 +1,9 @@
-//! The resolver on the reactor, on the kernel and in memory: sockets, a name server in the test, files
-//! that change.
+//! The resolver on the reactor, on the kernel and in memory: sockets, a name server in the test, and files that
+//! change.
 //!
-//! The name server's sockets are looked at between the turns, so that nothing here needs a thread; in
-//! memory it is a port that is played, and for TCP a protocol on the same reactor. What the
-//! resolver decides, and when, is tested without sockets in `src/net/dns/tests/mod.rs`.
+//! The name server's sockets are checked between the turns, so no thread is needed. In memory the server is a
+//! simulated port, and for TCP a protocol on the same reactor. `src/net/dns/tests/mod.rs` tests without sockets
+//! what the resolver decides, and when.
 
 use crate::support::fake_google::names::{failed, found, framed as with_length, truncated};
 use crate::support::logged::Logged;
@@ -26,12 +26,12 @@ use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// How long a test waits for anything.
+/// Timeout for every wait of a test.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 type Found = Result<Vec<IpAddr>, DnsError>;
 
-/// What a server answers to a query; nothing, if it is silent.
+/// The server's answer to a query; `None` if it is silent.
 #[derive(Clone)]
 struct Says(Arc<Mutex<Answers>>);
 
@@ -53,16 +53,16 @@ impl fmt::Debug for Says {
     }
 }
 
-/// Who asks: the shared state of the reactor.
+/// The shared state of the reactor, which asks for names.
 #[derive(Debug)]
 struct Asker {
     client: DnsClient,
     turn: u64,
-    /// Which lookup, what it came to, in which turn.
+    /// Each finished lookup, its result, and the turn in which it finished.
     found: Vec<(LookupId, Found, u64)>,
-    /// Asked for when something was found.
+    /// A name to look up once another was found.
     next: Option<&'static str>,
-    /// How long the poll may sleep, if not until the next timer.
+    /// The longest sleep of the poll; `None`: until the next timer.
     nap: Option<Duration>,
     wake: Option<TimerId>,
 }
@@ -70,8 +70,8 @@ struct Asker {
 impl Shared for Asker {
     type Message = ();
 
-    /// The poll that follows sleeps no longer than `nap`. Set here, where the clock has just been read:
-    /// a timer set before the turn may be over before the poll begins.
+    /// Limits the sleep of the next poll to `nap`. Called here, just after the clock was read: a timer that was set
+    /// before the turn may have expired before the poll begins.
     fn before_poll(
         &mut self,
         core: &mut Core<Asker>,
@@ -101,17 +101,17 @@ struct Stage<I: Kernel> {
     server: I::Server,
 }
 
-/// A kernel, and how a name server is had on it.
+/// A kernel, and a name server on it.
 trait Kernel: Io + Sized {
     type Server;
 
-    /// With a server that answers each query with what `says` says.
+    /// Starts a server that answers each query with the result of `says`.
     fn stage(total: Duration, says: Says) -> Stage<Self>;
 
-    /// The server answers what has come.
+    /// Lets the server answer the queries that have arrived.
     fn serve(&mut self, server: &mut Self::Server);
 
-    /// An address at which nobody takes datagrams.
+    /// An address that drops all datagrams.
     fn nobody() -> SocketAddr;
 }
 
@@ -162,7 +162,7 @@ impl Kernel for MemoryIo {
     }
 }
 
-/// Over TCP, on the reactor of who asks.
+/// TCP, on the same reactor as the client.
 impl Factory<Asker> for Says {
     fn build_protocol(
         &mut self,
@@ -211,7 +211,7 @@ impl<I: Kernel> Stage<I> {
         ask(state, core, name)
     }
 
-    /// Turns once, and sleeps a millisecond at most.
+    /// Runs one turn that sleeps at most a millisecond.
     fn turn(&mut self) {
         self.reactor.state().nap = Some(MS);
         self.reactor.turn().unwrap();
@@ -223,7 +223,7 @@ impl<I: Kernel> Stage<I> {
         self.reactor.io().serve(&mut self.server);
     }
 
-    /// Turns until `done`.
+    /// Runs turns until `done`.
     #[track_caller]
     fn until(&mut self, mut done: impl FnMut(&Asker, &Core<Asker>) -> bool) {
         let deadline = self.reactor.parts().1.now() + PATIENCE;
@@ -237,7 +237,7 @@ impl<I: Kernel> Stage<I> {
         }
     }
 
-    /// Lets `time` pass, which in memory takes none.
+    /// Lets `time` pass; in memory this takes no time.
     fn pass(&mut self, time: Duration) {
         let end = self.reactor.parts().1.now() + time;
         self.reactor.parts().1.call_later(time, |_, _| {});
@@ -256,7 +256,7 @@ impl<I: Kernel> Stage<I> {
         found.remove(position).1
     }
 
-    /// All sockets of queries are closed.
+    /// Whether all sockets of queries are closed.
     #[track_caller]
     fn until_nothing_is_open(&mut self) {
         self.until(|_, core| core.connections() == 0);
@@ -267,7 +267,7 @@ impl<I: Kernel> Stage<I> {
 struct NameServer {
     udp: UdpSocket,
     tcp: TcpListener,
-    /// And what is still to be said to them.
+    /// The bytes that are still to be sent to them.
     streams: Vec<(TcpStream, VecDeque<u8>)>,
     says: Says,
 }
@@ -290,7 +290,7 @@ impl NameServer {
         self.udp.local_addr().unwrap()
     }
 
-    /// Answers what has come: over TCP with one byte a turn.
+    /// Answers the queries that have arrived; over TCP with one byte per turn.
     fn serve(&mut self) {
         let mut query = [0; 600];
         while let Ok((length, from)) = self.udp.recv_from(&mut query) {
@@ -309,7 +309,7 @@ impl NameServer {
                 unsaid.extend(self.says.answer(Via::Tcp, &query[2..length]));
             }
             if let Some(byte) = unsaid.pop_front() {
-                // Who has heard enough may have gone.
+                // The client may have closed the connection.
                 let _ = stream.write(&[byte]);
             }
         }
@@ -321,7 +321,7 @@ fn no_files() -> DnsOptions {
     DnsOptions { hosts: none.clone(), resolv_conf: none, ..DnsOptions::default() }
 }
 
-/// One address of the family that is asked for.
+/// An answer with one address of the requested family.
 fn one_address(query: &[u8]) -> Vec<u8> {
     found(query, &both().unwrap())
 }
@@ -463,7 +463,7 @@ on_both! {
     who_waits_when_the_reactor_stops_is_still_answered
 }
 
-/// In memory, where a minute takes no time, and where nobody can be asked.
+/// In memory, where a minute takes no time, and without a name server.
 #[test]
 fn the_hosts_file_is_read_again_when_it_has_changed_once_a_minute() {
     let directory = std::env::temp_dir().join(format!("places-herd-dns-{}", std::process::id()));
@@ -488,7 +488,7 @@ fn the_hosts_file_is_read_again_when_it_has_changed_once_a_minute() {
     fs::remove_dir_all(&directory).unwrap();
 }
 
-/// A folder with a resolv.conf and a hosts file, and who reads them; nobody can be asked.
+/// A folder with a resolv.conf and a hosts file, and a client that reads them, without a name server.
 fn with_files(test: &str, resolv_conf: &[u8], hosts: &[u8]) -> (PathBuf, Stage<MemoryIo>) {
     let folder =
         std::env::temp_dir().join(format!("places-herd-dns-{test}-{}", std::process::id()));
@@ -557,7 +557,7 @@ fn a_hosts_file_is_read_up_to_its_limit_and_what_is_beyond_is_logged() {
     fs::remove_dir_all(&folder).unwrap();
 }
 
-/// The one interface that every Linux has.
+/// The network interface that every Linux has.
 #[test]
 fn a_name_server_on_an_interface_is_asked_there() {
     let (folder, mut stage) = with_files("scope", b"nameserver fe80::53%lo\n", b"");

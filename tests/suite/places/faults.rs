@@ -1,16 +1,15 @@
 //! What a client of the herd reads, whatever goes wrong between the herd and its places.
 //!
-//! A row is a fault, and what is promised of it: what is read, within how long, and how often the
-//! service was asked. The member, its resolver, its pool and its TLS are the real ones; the service,
-//! its name server and the way to them are doubles in the same network in memory, so hours of
-//! waiting cost nothing. Whatever the fault:
+//! A row is a fault and its promise: what the client reads, within which time, and how often the service is asked.
+//! The member, its resolver, its pool and its TLS are real. The service, its name server and the network between
+//! them are doubles in the same network in memory, so hours of waiting cost nothing. With every fault:
 //!
-//! * the reply is framed as ever: AT line, JSON, blank line; and the reply to an IAMAT that the same
-//!   client has sent behind its WHATSAT follows it;
-//! * an IAMAT of another client is meanwhile answered at once, at every moment;
+//! * the reply has its usual frame: AT line, JSON, blank line; and it is followed by the reply to an IAMAT that
+//!   the same client has sent after its WHATSAT;
+//! * an IAMAT of another client is answered at once, at every moment;
 //! * when the fault is gone, the next WHATSAT on the same connection is answered with places.
 //!
-//! `cargo test --test suite places::faults:: -- --nocapture` prints the table that docs/sources.md shows.
+//! `cargo test --test suite places::faults:: -- --nocapture` prints the table in docs/sources.md.
 
 use crate::support::cluster::{Cluster, MS, SECOND, TalkId, topology};
 use crate::support::fake_google::faults::{ALL, Fault, Place, Switch, Way, named};
@@ -35,31 +34,31 @@ use std::time::Duration;
 
 const KEY: &str = "AIzaCANARY-of-the-table-of-faults-012345";
 
-/// How often somebody else says where it is, while a fault lasts.
+/// Interval between the IAMATs of another client while a fault lasts.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How long that may take to be answered, there and back, where the network takes no time and where
-/// it does.
+/// Round-trip time of such a reply in a network without latency.
 const AT_ONCE: Duration = Duration::ZERO;
+/// Round-trip time of such a reply in a network with latency.
 const AT_ONCE_IN_FOUL_WEATHER: Duration = Duration::from_millis(5);
 
-/// What one handshake after another may add where the network takes its time.
+/// Time that successive handshakes may add in a network with latency.
 const FOUL_WEATHER: Duration = Duration::from_millis(400);
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("the table of faults"));
 
-/// What is promised of a fault.
+/// The promise for a fault.
 #[derive(Clone, Copy, Debug)]
 struct Promise {
     fault: &'static str,
-    /// Of which of the two; `None`: of both.
+    /// The interface for which it holds; `None`: both.
     api: Option<Api>,
     status: &'static str,
     /// `error_message`; empty if there is none.
     message: &'static str,
-    /// In milliseconds: not before, and not after.
+    /// Earliest and latest time of the reply, in milliseconds.
     within: (u64, u64),
-    /// How often the service is asked.
+    /// Number of requests to the service.
     asked: usize,
 }
 
@@ -75,7 +74,7 @@ const fn row(
     Promise { fault, api: None, status, message, within, asked }
 }
 
-/// The places come as if nothing was wrong.
+/// The places arrive as without a fault.
 const fn found(fault: &'static str, within: (u64, u64), asked: usize) -> Promise {
     row(fault, "OK", "", within, asked)
 }
@@ -89,7 +88,7 @@ const ANSWER: &str = "The places provider did not answer (phase: answer).";
 const LATE: &str = "The places provider did not answer in time.";
 const REFUSED: &str = "The places provider refused the server's credentials.";
 
-/// A second attempt follows after 100 to 400 ms, where one may help.
+/// A second attempt follows after 100 to 400 ms, if it may help.
 const TABLE: &[Promise] = &[
     row("no-name", UNANSWERED, DNS, (100, 400), 0),
     row("silent-names", UNANSWERED, DNS, (4_100, 4_400), 0),
@@ -123,7 +122,7 @@ const TABLE: &[Promise] = &[
         ..row("quota", "OVER_QUERY_LIMIT", "Query limit reached; retry after 41 s.", (0, 0), 1)
     },
     Promise {
-        // What the old interface sends says nothing of when.
+        // The old interface's error does not say when to retry.
         api: Some(Api::Legacy),
         ..row("quota", "OVER_QUERY_LIMIT", "Query limit reached; retry later.", (0, 0), 1)
     },
@@ -142,7 +141,7 @@ impl Promise {
         self.api.is_none_or(|its| its == api)
     }
 
-    /// As docs/sources.md shows it.
+    /// The row of the table in docs/sources.md.
     fn line(&self) -> String {
         let what = self.fault().what;
         let source = self.api.map_or("both", Api::source);
@@ -158,7 +157,7 @@ impl Promise {
     }
 }
 
-/// A member that asks a fake Google, and two clients of it.
+/// A member that asks a fake Google, and two of its clients.
 struct Stage {
     cluster: Cluster,
     running: Arc<Running>,
@@ -172,12 +171,12 @@ struct Stage {
     at_once: Duration,
 }
 
-/// What was read for a WHATSAT.
+/// What the client read for a WHATSAT.
 #[derive(Debug)]
 struct Reply {
     at: String,
     json: Value,
-    /// What came behind it.
+    /// The reply after it.
     behind: String,
     took: Duration,
 }
@@ -190,7 +189,7 @@ fn name_server() -> SocketAddr {
     "192.0.2.53:53".parse().unwrap()
 }
 
-/// What a member asks whose topology says nothing but its name.
+/// The source of a member whose topology sets only `source`.
 fn source(api: Api) -> Box<dyn Source> {
     let text = format!("{}[places]\nsource = '{}'\n", topology("Alford", ""), api.source());
     let topology = Topology::parse(&text, Path::new("topology.toml")).unwrap();
@@ -198,7 +197,7 @@ fn source(api: Api) -> Box<dyn Source> {
     upstream.open(topology.places.rank, Secret::new(KEY).ok()).expect("there is a key")
 }
 
-/// With the limits of a topology that says nothing of them.
+/// The limits of a topology that sets none.
 fn network(text: &str) -> Network {
     static CA: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
         let name = format!("faults-ca-{}.pem", std::process::id());
@@ -241,7 +240,7 @@ impl Stage {
         stage
     }
 
-    /// The fault strikes from now on, or no more.
+    /// Switches the fault on or off.
     fn strike(&mut self, strikes: bool) {
         self.switch.set(strikes);
         let naming = self.fault.naming(vec![service().ip()], strikes);
@@ -258,7 +257,7 @@ impl Stage {
         }
     }
 
-    /// Somebody else says where it is, and is answered at once.
+    /// Another client sends an IAMAT, and is answered at once.
     fn others_are_served(&mut self) {
         self.reports += 1;
         let report = format!("IAMAT pear +0-0 {}\n", self.reports);
@@ -270,7 +269,7 @@ impl Stage {
         );
     }
 
-    /// Asks, and says where another client is behind it; serves others until both are answered.
+    /// Sends a WHATSAT, and an IAMAT after it; serves the other client until both are answered.
     fn whatsat(&mut self) -> Reply {
         let begun = self.cluster.now();
         self.cluster.send(self.asker, "WHATSAT kiwi 10 5\nIAMAT fig +1-1 5\n");
@@ -290,7 +289,7 @@ impl Stage {
         }
     }
 
-    /// Asks, and gets five of twenty places.
+    /// Sends a WHATSAT, and gets five of twenty places.
     fn works(&mut self) {
         let reply = self.whatsat();
         self.check_frame(&reply);
@@ -315,7 +314,7 @@ impl Stage {
     }
 }
 
-/// Plays one row, and holds it to its promise.
+/// Plays one row, and checks its promise.
 fn play(promise: &Promise, api: Api, options: MemoryOptions) {
     let fault = promise.fault();
     println!("{} of {}: {options:?}", promise.fault, api.source());
@@ -340,7 +339,7 @@ fn play(promise: &Promise, api: Api, options: MemoryOptions) {
     assert!(reply.took <= latest as u32 * MS + slack, "{:?} is too late", reply.took);
     assert_eq!(stage.running.requests() - asked, promise.asked, "requests");
     stage.strike(false);
-    // That there is no such name is believed for five seconds.
+    // The resolver caches for five seconds that a name does not exist.
     stage.cluster.run_for(6 * SECOND);
     stage.works();
     stage.works();
@@ -396,7 +395,7 @@ fn the_documentation_shows_this_table() {
 const MASK: &str = "X-Goog-FieldMask: places.id,places.displayName.text,places.location,places.photos.name,\
                     places.rating\r\n";
 
-/// The status line, and what is answered to a search of the new interface.
+/// The status line, and the answer to a search of the new interface.
 fn search(fields: &str, count: u64) -> (String, Value) {
     let circle = r#"{"center":{"latitude":34.0,"longitude":-118.0},"radius":5000.0}"#;
     let body =

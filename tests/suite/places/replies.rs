@@ -1,9 +1,8 @@
-//! The sources on the network, without a network: what they ask, and what they make of any reply.
+//! The sources on the network, without a network: what they ask, and how they interpret replies.
 //!
-//! `tests/fixtures/places/<source>/*.http` are replies, written by us after the references of Google and
-//! Photon; beside each, in a `.txt`, is what the source makes of it. `UPDATE_EXPECTED=1 cargo test
-//! --test suite places::replies` writes those anew; then read the difference. [`KEY`] stands in some of the
-//! replies, and must stand nowhere else.
+//! `tests/fixtures/places/<source>/*.http` are replies that we wrote from the references of Google and Photon.
+//! Beside each, a `.txt` has the source's result. `UPDATE_EXPECTED=1 cargo test --test suite places::replies`
+//! rewrites these; then read the difference. Some replies contain [`KEY`], which must appear nowhere else.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -121,7 +120,7 @@ fn no_panic_that_carries_what_holds_the_key_shows_it() {
     }
 }
 
-// What is asked.
+// The requests.
 
 #[test]
 fn google_is_asked_for_a_circle_and_for_the_fields_that_are_paid_for() {
@@ -216,9 +215,9 @@ fn equal_questions_share_a_flight_and_others_do_not() {
     }
 }
 
-// What is made of a reply.
+// The results.
 
-/// A reply as it stands in a file: a status line, headers, a blank line, the body as it is.
+/// A reply as stored in a file: a status line, headers, a blank line, and the unchanged body.
 struct Stored {
     status: u16,
     headers: Vec<(String, String)>,
@@ -354,7 +353,7 @@ fn no_question_shows_the_key() {
 
 // Any reply.
 
-/// JSON with the members that the sources look for, and values they do not expect there.
+/// JSON with the members that the sources read, and with unexpected values for them.
 fn json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_string()),
@@ -453,11 +452,11 @@ fn nearly(source: &'static str) -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// What holds of every reading, whatever was replied.
+/// What must hold for every result, whatever the reply is.
 fn check(source: &mut dyn Source, reply: Reply<'_>) -> Result<(), TestCaseError> {
     let reading = source.read(&query(), reply);
     let source_has_no_key = source.name() == "photon";
-    // Photon was never told the key.
+    // Photon does not know the key.
     let hides_the_key = |text: &str| source_has_no_key || !text.contains(KEY);
     let shown = format!("{} {reading:?}", reading.log);
     prop_assert!(hides_the_key(&shown), "{}", shown);
@@ -466,8 +465,8 @@ fn check(source: &mut dyn Source, reply: Reply<'_>) -> Result<(), TestCaseError>
         prop_assert!(hides_the_key(&text), "{}", text);
         prop_assert!(!text.contains("\n\n") && !text.ends_with('\n'), "{}", text);
         let Ok(value) = serde_json::from_str::<serde_json::Value>(&text) else {
-            // Half a surrogate pair, or a number beyond all doubles: within the grammar, so it is
-            // passed on as it came.
+            // Half a surrogate pair, or a number beyond all doubles, is valid by the grammar, so it is passed on
+            // unchanged.
             prop_assert_eq!(source.name(), "google-legacy", "{}", text);
             continue;
         };

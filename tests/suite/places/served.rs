@@ -1,9 +1,9 @@
-//! `herd serve` as people run it, with Google's sources, against the fake Google over the kernel: a name
-//! server, a certificate of its own authority, a key in a file.
+//! The process `herd serve` with Google's sources, against the fake Google over the kernel: a name server, a
+//! certificate of its own authority, a key in a file.
 //!
-//! What each fault comes to is promised by tests/suite/places/faults.rs, on a clock advanced by hand. Here it is
-//! seen that the process does the same: one answer of each source, a service that dies in the middle
-//! and comes back, and certificates that prove nothing.
+//! tests/suite/places/faults.rs tests the effect of each fault, on a clock advanced by hand. These tests show that
+//! the process behaves the same: one answer of each source, a service that dies during a reply and comes back, and
+//! invalid certificates.
 
 use crate::support::fake_google::faults::{Switch, named};
 use crate::support::fake_google::names::{NameServer, Naming, Zone};
@@ -21,8 +21,8 @@ const BOTH: [Api; 2] = [Api::New, Api::Legacy];
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("places_served"));
 
-/// One server, the fake Google, and what leads from the one to the other. All have one address of the
-/// loopback that is nobody else's, so a port that was given up is free to be taken again.
+/// One server, the fake Google, and the files that connect them. All of them use one loopback address that no other
+/// test uses, so a released port is free to be bound again.
 struct Stage {
     herd: Herd,
     server: Process,
@@ -63,7 +63,7 @@ impl Stage {
         Client(BufReader::new(stream))
     }
 
-    /// Ends the server, and returns all that it has said; the key is nowhere in it.
+    /// Stops the server, and returns all of its output, which must not contain the key.
     fn end(mut self) -> String {
         self.server.signal(Signal::TERM);
         let Ended { code, stdout, stderr } = self.server.end();
@@ -96,7 +96,7 @@ impl Client {
         assert!(self.line().starts_with("AT Alford "));
     }
 
-    /// The JSON of the reply to a WHATSAT that was asked.
+    /// The JSON of the reply to a WHATSAT.
     fn places(&mut self) -> serde_json::Value {
         assert!(self.line().starts_with("AT Alford "));
         let mut json = String::new();
@@ -145,7 +145,7 @@ fn good() -> Script {
 fn places_come_over_one_connection() {
     for api in BOTH {
         let stage = Stage::new("served", api, good());
-        // The name's addresses do not go into a datagram.
+        // The name's addresses do not fit in a datagram.
         stage.zone.say(setting::HOST, Naming::Truncated(vec![stage.herd.ip().into()]));
         let mut client = stage.client();
         client.is_known("kiwi");

@@ -1,4 +1,4 @@
-//! What the double shows: certificates of a test authority that are good, and those that are not.
+//! The certificates of a test authority, valid and invalid.
 
 use super::certs::Authority;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
@@ -8,28 +8,28 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::version::{TLS12, TLS13};
 use std::sync::Arc;
 
-/// The names that a good certificate is for, besides 127.0.0.1.
+/// The names in a good certificate, besides 127.0.0.1.
 pub const NAMES: [&str; 4] =
     ["localhost", "places.test", "places.googleapis.com", "maps.googleapis.com"];
 
-/// What a server shows.
+/// The certificate that a server presents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate {
-    /// For [`NAMES`] and 127.0.0.1, by the authority.
+    /// A valid one for [`NAMES`] and 127.0.0.1.
     Good,
-    /// For another name.
+    /// One for another name.
     WrongHost,
-    /// By an authority of its own.
+    /// One from an unknown authority.
     Untrusted,
-    /// By itself.
+    /// A self-signed one.
     SelfSigned,
-    /// The authority's own, which is none of a server.
+    /// The authority's own certificate, which a server must not present.
     Authoritys,
-    /// It was good once.
+    /// An expired one.
     Expired,
 }
 
-/// The versions of TLS that a server speaks.
+/// The TLS versions that a server supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     Tls12,
@@ -37,7 +37,7 @@ pub enum Version {
 }
 
 impl Authority {
-    /// What a server needs that shows `certificate`.
+    /// The key and the chain of a server that presents `certificate`.
     pub fn server(&self, certificate: Certificate, versions: &[Version]) -> Arc<ServerConfig> {
         let names = match certificate {
             Certificate::WrongHost => vec!["elsewhere.example".to_owned()],

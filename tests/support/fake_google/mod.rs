@@ -1,22 +1,21 @@
-//! A server that does over TLS what a script says: answers, and every fault that a server or what
-//! stands before it can have.
+//! A TLS server that follows a script: it gives answers, and shows every fault that a server or a middlebox can have.
 //!
 //! ```text
 //!   Script ──▶ Serving, a Protocol of our own reactor ──▶ MemoryIo: in a cluster, on its clock
 //!                                                    └──▶ MioIo: in a thread (FakeGoogle), on loopback
 //! ```
 //!
-//! A script has two questions to answer: how the n-th connection is greeted, and what steps follow
-//! the n-th request. The same connections run in memory and over the kernel, so what a test finds
-//! out on a clock advanced by hand is true of the process, too.
+//! A script decides two things: how the n-th connection is greeted, and which steps follow the n-th request. The
+//! same connections run in memory and over the kernel, so what a test shows on a clock advanced by hand holds for
+//! the process, too.
 //!
-//! * `authority`: who is trusted, and certificates good and bad.
+//! * `authority`: a certificate authority, and certificates good and bad.
 //! * `serving`: one connection: TLS, requests, steps.
-//! * `thread`: the same in a thread, for those who need a real socket.
+//! * `thread`: the server in a thread, for tests that need a real socket.
 //! * `names`: a name server, in memory and in a thread.
 //! * `places`: both of Google's interfaces, with places made up for any point.
-//! * `setting`: what a herd is told to find it.
-//! * `faults`: all that can go wrong, by name.
+//! * `setting`: the files that lead a herd to it.
+//! * `faults`: all faults, by name.
 
 #![allow(
     dead_code,
@@ -47,44 +46,44 @@ use std::time::Duration;
 /// How a connection begins.
 #[derive(Clone, Debug)]
 pub enum Greeting {
-    /// With a handshake.
+    /// With a TLS handshake.
     Tls,
-    /// With a handshake; and all that is sent goes byte by byte, each in a segment of its own.
+    /// With a TLS handshake, with each byte sent in a segment of its own.
     TlsByteByByte,
-    /// With a handshake, when the gate is open.
+    /// With a TLS handshake, once the gate is open.
     TlsBehind(Gate),
-    /// It is accepted, and nothing is ever said.
+    /// The connection is accepted, and nothing is ever sent.
     Silence,
-    /// In another language than TLS.
+    /// With bytes that are not TLS.
     Garbage,
-    /// It is closed at once.
+    /// The connection is closed at once.
     Close,
 }
 
-/// One thing to do for a request.
+/// One step of the answer to a request.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// Sends bytes.
     Send(Vec<u8>),
-    /// Sends bytes, and with them, in one piece, a record that nobody has sealed.
+    /// Sends bytes together with a record that is not encrypted.
     SendWithBadRecord(Vec<u8>),
     /// Sends each byte in a TLS record of its own.
     SendInRecordsOfOne(Vec<u8>),
-    /// Sends a byte each time this much time has passed, as long as the peer is there.
+    /// Sends one byte per interval, as long as the peer is connected.
     Drip(Vec<u8>, Duration),
-    /// Does nothing for so long.
+    /// Waits for this time.
     Pause(Duration),
     /// Waits until the gate is open.
     Await(Gate),
-    /// Says nothing more, and reads until the peer goes.
+    /// Sends nothing more, and reads until the peer closes.
     Silence,
-    /// Closes as TLS wants it: with close_notify.
+    /// Closes properly, with close_notify.
     Close,
-    /// Ends the stream of bytes below TLS, of which TLS is not told.
+    /// Ends the TCP stream without close_notify.
     Cut,
 }
 
-/// Is shut until somebody opens it, for good.
+/// Closed until it is opened; then open for ever.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<AtomicBool>);
 
@@ -98,38 +97,38 @@ impl Gate {
     }
 }
 
-/// A request, and how many came before it.
+/// A request, and the number of requests before it.
 #[derive(Debug)]
 pub struct Asked<'a> {
-    /// Over all connections.
+    /// The number of earlier requests over all connections.
     pub number: usize,
-    /// Over its own.
+    /// The number of earlier requests on its connection.
     pub on_connection: usize,
     /// Head and body.
     pub request: &'a [u8],
 }
 
-/// What is done for a request.
+/// The steps for a request.
 pub type Answerer = Box<dyn Fn(&Asked<'_>) -> Vec<Step> + Send + Sync>;
 
-/// What a server does.
+/// The behaviour of a server.
 pub struct Script {
     pub versions: Vec<Version>,
-    /// What the n-th connection is shown, counted from 0.
+    /// The certificate for the n-th connection, counted from 0.
     pub certificate: Box<dyn Fn(usize) -> Certificate + Send + Sync>,
-    /// How the n-th connection begins.
+    /// The greeting of the n-th connection.
     pub greeting: Box<dyn Fn(usize) -> Greeting + Send + Sync>,
-    /// What follows a request.
+    /// The steps for a request.
     pub request: Answerer,
 }
 
 impl Script {
-    /// Greets well, and does for the n-th request what `request` says.
+    /// A server without faults in its connections that takes the steps of `request` for the n-th request.
     pub fn new(request: impl Fn(usize) -> Vec<Step> + Send + Sync + 'static) -> Script {
         Script::answering(move |asked| request(asked.number))
     }
 
-    /// Greets well, and does for each request what `request` says.
+    /// A server without faults in its connections that takes the steps of `request` for each request.
     pub fn answering(request: impl Fn(&Asked<'_>) -> Vec<Step> + Send + Sync + 'static) -> Script {
         Script {
             versions: vec![Version::Tls12, Version::Tls13],
@@ -163,7 +162,7 @@ pub fn with_length(body: &[u8]) -> Vec<u8> {
     with_fields(&format!("Content-Length: {}\r\n", body.len()), body)
 }
 
-/// The same in chunks of at most `size` bytes.
+/// A response with a body in chunks of at most `size` bytes.
 pub fn in_chunks(body: &[u8], size: usize) -> Vec<u8> {
     let chunks = [chunked(body, size), b"0\r\n\r\n".to_vec()].concat();
     with_fields("Transfer-Encoding: chunked\r\n", &chunks)
@@ -180,17 +179,17 @@ pub fn chunked(body: &[u8], size: usize) -> Vec<u8> {
     chunks
 }
 
-/// The same, to be ended by the end of the stream.
+/// A response whose body ends with the stream.
 pub fn until_close(body: &[u8]) -> Vec<u8> {
     with_fields("", body)
 }
 
-/// 200 with header fields, each with its line's end, and what comes behind the head.
+/// A 200 response with header fields, each with its line end, and the bytes after the head.
 pub fn with_fields(fields: &str, rest: &[u8]) -> Vec<u8> {
     with_status("200 OK", fields, rest)
 }
 
-/// The same with another status.
+/// A response with a status, header fields, each with its line end, and the bytes after the head.
 pub fn with_status(status: &str, fields: &str, rest: &[u8]) -> Vec<u8> {
     [b"HTTP/1.1 ", status.as_bytes(), b"\r\n", fields.as_bytes(), b"\r\n", rest].concat()
 }

@@ -1,8 +1,8 @@
-//! A name server: addresses for the names that it is told, and what can be wrong with one.
+//! A fake name server: addresses for known names, and faults.
 //!
-//! A [`Zone`] answers one message with one, or with silence; it knows no socket. Over UDP it is asked
-//! by a cluster, for a port that is played in memory, or by the thread of a [`NameServer`]; over TCP
-//! in both cases by [`OverTcp`], a protocol of our own reactor.
+//! A [`Zone`] answers one message with one, or with silence, and knows no socket. Over UDP it is asked by a
+//! cluster, for a simulated port, or by the thread of a [`NameServer`]; over TCP in both cases by [`OverTcp`], a
+//! protocol of our own reactor.
 
 use super::thread::Thread;
 use herd_reactor::{Context, Factory, Flow, Protocol, Shared};
@@ -14,25 +14,25 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-/// How long answers may be kept, in seconds.
+/// The TTL of all answers, in seconds.
 const TTL: u32 = 60;
 
-/// What is said of a name.
+/// The answer for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Naming {
     /// It has these addresses.
     At(Vec<IpAddr>),
-    /// The same, but over UDP it is said that the answer is too long for it.
+    /// It has these addresses, but over UDP the answer is truncated.
     Truncated(Vec<IpAddr>),
-    /// There is no such name (NXDOMAIN).
+    /// The name does not exist (NXDOMAIN).
     NoSuchName,
-    /// The server cannot say (SERVFAIL).
+    /// The server fails (SERVFAIL).
     Failing,
-    /// Nothing.
+    /// No answer.
     Silent,
 }
 
-/// Names and what is said of them; of all others, that there are no such names. Clones are the same.
+/// Names and their answers; all other names do not exist. Clones share one zone.
 #[derive(Clone, Debug, Default)]
 pub struct Zone(Arc<Mutex<Inner>>);
 
@@ -43,17 +43,17 @@ struct Inner {
 }
 
 impl Zone {
-    /// From now on `naming` is said of `name`.
+    /// Sets the answer for `name`.
     pub fn say(&self, name: &str, naming: Naming) {
         self.0.lock().unwrap().names.insert(name.to_owned(), naming);
     }
 
-    /// How many queries have come that way.
+    /// The number of queries over this transport.
     pub fn queries(&self, via: Via) -> usize {
         self.0.lock().unwrap().queries[way(via)]
     }
 
-    /// The answer to a query, if there is one.
+    /// The answer to a query; `None` if there is none.
     pub fn answer(&self, via: Via, query: &[u8]) -> Option<Vec<u8>> {
         let packet = Packet::parse(query).ok()?;
         let name = packet.questions.first()?.qname.to_string();
@@ -77,7 +77,7 @@ fn way(via: Via) -> usize {
     }
 }
 
-/// An answer with what `fill` puts in.
+/// An answer with the records that `fill` adds.
 pub fn answer(query: &[u8], fill: impl FnOnce(&mut Packet<'_>)) -> Vec<u8> {
     let mut packet = Packet::parse(query).unwrap().into_reply();
     packet.set_flags(PacketFlag::RECURSION_AVAILABLE);
@@ -85,7 +85,7 @@ pub fn answer(query: &[u8], fill: impl FnOnce(&mut Packet<'_>)) -> Vec<u8> {
     packet.build_bytes_vec_compressed().unwrap()
 }
 
-/// Those of `addresses` that are of the family asked for.
+/// The addresses of the requested family.
 pub fn found(query: &[u8], addresses: &[IpAddr]) -> Vec<u8> {
     answer(query, |packet| {
         let question = &packet.questions[0];
@@ -105,22 +105,22 @@ pub fn found(query: &[u8], addresses: &[IpAddr]) -> Vec<u8> {
     })
 }
 
-/// The answer is too long for a datagram.
+/// An answer that says that it is truncated.
 pub fn truncated(query: &[u8]) -> Vec<u8> {
     answer(query, |packet| packet.set_flags(PacketFlag::TRUNCATION))
 }
 
-/// There is no answer, and why.
+/// An error response.
 pub fn failed(query: &[u8], why: RCODE) -> Vec<u8> {
     answer(query, |packet| *packet.rcode_mut() = why)
 }
 
-/// A message as it travels on TCP.
+/// A message as sent over TCP.
 pub fn framed(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u16).to_be_bytes(), message].concat()
 }
 
-/// Builds connections on which a zone is asked, on whatever reactor.
+/// Builds connections that query a zone, on any reactor.
 #[derive(Clone, Debug)]
 pub struct OverTcp(pub Zone);
 
@@ -158,7 +158,7 @@ impl<S: Shared> Protocol<S> for Asked {
     }
 }
 
-/// A zone on loopback, over UDP and TCP on one port. It ends when it is dropped.
+/// A zone on loopback, over UDP and TCP on one port. Dropping it ends it.
 pub struct NameServer {
     udp: Arc<UdpSocket>,
     answering: Option<JoinHandle<()>>,
@@ -189,7 +189,7 @@ impl NameServer {
 
 impl Drop for NameServer {
     fn drop(&mut self) {
-        // Nobody else sends from this port: it is the sign to end.
+        // A datagram from its own port is the signal to end.
         let sent = self.udp.send_to(&[], self.address());
         if let (Ok(_), Some(answering)) = (sent, self.answering.take()) {
             let _ = answering.join();
@@ -197,7 +197,7 @@ impl Drop for NameServer {
     }
 }
 
-/// Answers until the socket hears itself.
+/// Answers queries until the socket receives a datagram from itself.
 fn answer_all(udp: &UdpSocket, zone: &Zone) {
     let own = udp.local_addr().unwrap();
     let mut query = [0; 600];
@@ -206,11 +206,11 @@ fn answer_all(udp: &UdpSocket, zone: &Zone) {
             Ok((_, from)) if from == own => return,
             Ok((length, from)) => {
                 if let Some(answer) = zone.answer(Via::Udp, &query[..length]) {
-                    // Who has asked may have gone.
+                    // The client may have closed its socket.
                     let _ = udp.send_to(&answer, from);
                 }
             }
-            // That an asker has gone is told to the next call.
+            // The error about a closed client comes with the next call.
             Err(_) => {}
         }
     }

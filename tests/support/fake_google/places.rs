@@ -1,28 +1,28 @@
-//! Both of Google's interfaces to Nearby Search, as far as a client can tell: the same requests, the
-//! same layouts, the same errors, and places that nobody has ever seen.
+//! Both of Google's interfaces to Nearby Search, as far as a client can tell: the same requests, layouts and
+//! errors, with places that are made up.
 //!
-//! In: a request. Out: a response. For each point there are twenty places round it, always the same
-//! ones, so that a reader can follow a question to its answer.
+//! In: a request. Out: a response. Around each point there are twenty places, always the same, so that a reader can
+//! match an answer to its question.
 //!
-//! * `POST /v1/places:searchNearby`: Places API (New). The key and the mask stand in headers; only
-//!   what the mask names is answered; errors have an HTTP status of their own.
-//! * `GET /maps/api/place/nearbysearch/json`: legacy. The key stands in the URL; errors ride on 200.
+//! * `POST /v1/places:searchNearby`: Places API (New). The key and the mask are in headers; the answer contains
+//!   only the fields of the mask; errors have an HTTP status.
+//! * `GET /maps/api/place/nearbysearch/json`: legacy. The key is in the URL; errors come with status 200.
 //!
-//! Source: Google's reference of both. No text and no place is taken from there.
+//! Source: Google's reference of both. No text and no place is copied from there.
 
 use super::with_status;
 use serde_json::{Map, Value, json};
 
-/// What says that a body is JSON.
+/// The header field for a JSON body.
 pub const JSON: &str = "Content-Type: application/json; charset=UTF-8\r\n";
 
-/// How many places there are anywhere, and how many are answered at most.
+/// Number of places around each point, and the most in an answer.
 const PLACES: usize = 20;
 
-/// Metres of a degree of latitude.
+/// One degree of latitude in metres.
 const DEGREE_M: f64 = 111_195.0;
 
-/// Which of the two interfaces.
+/// One of the two interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
     New,
@@ -30,7 +30,7 @@ pub enum Api {
 }
 
 impl Api {
-    /// As `source` in a topology.
+    /// The value of `source` in a topology.
     pub fn source(self) -> &'static str {
         match self {
             Api::New => "google",
@@ -38,7 +38,7 @@ impl Api {
         }
     }
 
-    /// Where it is, if nothing stands in for it.
+    /// Google's real URL.
     pub fn host(self) -> &'static str {
         match self {
             Api::New => "places.googleapis.com",
@@ -47,10 +47,10 @@ impl Api {
     }
 }
 
-/// Who answers.
+/// The fake service.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
-    /// The only key that is good; else any is.
+    /// The only valid key; `None`: any key is valid.
     pub key: Option<String>,
 }
 
@@ -65,7 +65,7 @@ pub struct Request<'r> {
 }
 
 impl<'r> Request<'r> {
-    /// `None`: it is none.
+    /// `None` if the text is not a request.
     pub fn read(bytes: &'r [u8]) -> Option<Request<'r>> {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
         let (line, head) = str::from_utf8(&bytes[..end]).ok()?.split_once("\r\n")?;
@@ -80,7 +80,7 @@ impl<'r> Request<'r> {
         fields.find(|(its, _)| its.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
-    /// The value of a parameter, decoded.
+    /// The decoded value of a parameter.
     pub fn parameter(&self, name: &str) -> Option<String> {
         let mut pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
         let (_, value) = pairs.find(|(its, _)| *its == name)?;
@@ -93,7 +93,7 @@ impl<'r> Request<'r> {
         String::from_utf8(text).ok()
     }
 
-    /// Its first line, without the key.
+    /// The request line, without the key.
     pub fn line(&self) -> String {
         let open = self.query.split('&').map(|pair| match pair.split_once('=') {
             Some(("key", _)) => "key=***",
@@ -125,7 +125,7 @@ impl Places {
         }
     }
 
-    /// Places API (New).
+    /// The response of Places API (New).
     fn search(&self, request: &Request<'_>) -> Result<Value, Error> {
         let key = request.header("X-Goog-Api-Key").ok_or(Error {
             reason: None,
@@ -167,7 +167,7 @@ impl Places {
         Ok(json!({ "places": places.collect::<Vec<_>>() }))
     }
 
-    /// Nearby Search (legacy).
+    /// The response of Nearby Search (legacy).
     fn search_legacy(&self, request: &Request<'_>) -> Result<Value, (&'static str, &'static str)> {
         let key = request.parameter("key").filter(|key| !key.is_empty());
         let key = key.ok_or(("REQUEST_DENIED", "A key is needed to use this API."))?;
@@ -193,15 +193,15 @@ impl Places {
     }
 }
 
-/// What the new interface says in place of an answer.
+/// An error of the new interface.
 #[derive(Clone, Copy, Debug)]
 pub struct Error {
-    /// As it stands in the status line.
+    /// The status and its reason in the status line.
     pub http: &'static str,
     pub status: &'static str,
     pub message: &'static str,
     pub reason: Option<&'static str>,
-    /// As `google.rpc.RetryInfo` says it.
+    /// The delay in `google.rpc.RetryInfo`.
     pub retry_delay: Option<&'static str>,
 }
 
@@ -210,7 +210,7 @@ impl Error {
         Error { http, status, message, reason: None, retry_delay: None }
     }
 
-    /// With header fields besides, each with its line's end.
+    /// The response, with additional header fields, each with its line end.
     pub fn response(&self, fields: &str) -> Vec<u8> {
         response(self.http, fields, &self.body())
     }
@@ -237,24 +237,24 @@ impl Error {
     }
 }
 
-/// What the old one says in place of an answer.
+/// An error of the old interface.
 pub fn refusal(status: &str, text: &str) -> Value {
     json!({ "error_message": text, "html_attributions": [], "results": [], "status": status })
 }
 
-/// A response that is JSON.
+/// A JSON response.
 pub fn response(status: &str, fields: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     with_status(status, &format!("{JSON}{fields}Content-Length: {length}\r\n"), body)
 }
 
-/// The body of a response with a length.
+/// The body of a response with a Content-Length.
 pub fn body(response: &[u8]) -> &[u8] {
     let end = response.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
     &response[end..]
 }
 
-/// What stands where, and what it is.
+/// The location of each made-up place, and its kind.
 const SIGHTS: [(&str, &str, &str); PLACES] = [
     ("Lantern & Sons Hardware", "hardware_store", "store"),
     ("The Second Cup", "cafe", "food"),
@@ -278,10 +278,10 @@ const SIGHTS: [(&str, &str, &str); PLACES] = [
     ("Last Stop Diner", "restaurant", "food"),
 ];
 
-/// The place of that number round a point, with all that the full mask asks for.
+/// The place with this number around a point, with all fields of the full mask.
 fn place(number: usize, latitude: f64, longitude: f64, radius: f64) -> Value {
     let (name, kind, family) = SIGHTS[number];
-    // A spiral outwards that ends within the circle.
+    // The places form a spiral outwards that ends within the circle.
     let angle = 2.4 * number as f64;
     let away = radius * (number + 1) as f64 / (PLACES + 1) as f64;
     let lat = (latitude + away * angle.cos() / DEGREE_M).clamp(-90.0, 90.0);
@@ -323,12 +323,12 @@ fn place(number: usize, latitude: f64, longitude: f64, radius: f64) -> Value {
     })
 }
 
-/// A centimetre is enough.
+/// Rounds to about a centimetre.
 fn rounded(degrees: f64) -> f64 {
     (degrees * 1e7).round() / 1e7
 }
 
-/// The same place as the old interface tells it.
+/// The same place in the format of the old interface.
 fn legacy_place(place: &Value) -> Value {
     let point = |point: &Value| json!({ "lat": point["latitude"], "lng": point["longitude"] });
     let photo = &place["photos"][0];
@@ -373,7 +373,7 @@ fn legacy_place(place: &Value) -> Value {
     })
 }
 
-/// What of `value` the paths name: `a.b` names `b` of each `a`, and `a` all of it.
+/// The parts of `value` that the paths name: `a.b` names `b` of each `a`, and `a` all of it.
 fn masked(value: &Value, paths: &[&str]) -> Value {
     if paths.contains(&"") {
         return value.clone();
@@ -404,7 +404,7 @@ fn pretty(value: &Value) -> Vec<u8> {
     text
 }
 
-/// In the old interface's layout: three spaces, and one before each colon.
+/// JSON in the old interface's layout: three spaces per level, and one before each colon.
 pub fn legacy_text(value: &Value) -> Vec<u8> {
     let mut text = String::new();
     write_legacy(value, 0, &mut text);

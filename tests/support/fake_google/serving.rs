@@ -1,12 +1,12 @@
-//! One connection of the fake Google: TLS as a server, requests, and the steps that follow each.
+//! One connection of the fake Google: the server's side of TLS, requests, and the steps for each.
 //!
-//! In: what came over the wire. Out: what the script says, whether a server should or not. It is a
-//! [`Filter`], as [`Tls`](places_herd::net::tls::Tls) is for a
-//! client; but it writes into rustls itself and keeps what rustls makes of it, because it must be
-//! able to do what a transport never does: cut the stream below TLS, or send it byte by byte.
+//! In: bytes from the wire. Out: what the script demands, whether a server should do that or not. It is a
+//! [`Filter`], like [`Tls`](places_herd::net::tls::Tls) for a client. But it writes to rustls itself, and keeps the
+//! output of rustls, because it must do things that a transport never does: cut the stream below TLS, or send it
+//! byte by byte.
 //!
-//! Steps are taken until one has to wait; a timer takes the next. Who shares the reactor does not
-//! matter, so a fake Google stands beside whatever a test has there.
+//! It takes steps until one must wait; a timer then takes the next. It does not depend on the shared state of the
+//! reactor, so a fake Google can run beside whatever a test has there.
 
 use super::{Asked, Authority, Certificate, Greeting, Script, Step};
 use herd_reactor::{CloseReason, Context, Factory, Filter, Flow, Protocol, Shared, TimerId};
@@ -19,13 +19,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How often a gate is looked at.
+/// Interval at which a gate is checked.
 const GATE_EVERY: Duration = Duration::from_millis(1);
 
-/// What all connections of one fake Google share.
+/// The state that all connections of one fake Google share.
 pub struct Running {
     script: Script,
-    /// One for each kind of certificate that was shown: sessions are resumed by the same one.
+    /// One configuration for each kind of certificate, so that sessions are resumed by the configuration that began
+    /// them.
     configs: Mutex<Vec<(Certificate, Arc<ServerConfig>)>>,
     authority: &'static Authority,
     connections: AtomicUsize,
@@ -47,22 +48,22 @@ impl Running {
         })
     }
 
-    /// How many connections were accepted.
+    /// The number of accepted connections.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// How many handshakes resumed a session.
+    /// The number of handshakes that resumed a session.
     pub fn resumed(&self) -> usize {
         self.resumed.load(Ordering::SeqCst)
     }
 
-    /// How many requests came, whole.
+    /// The number of complete requests.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 
-    /// How many connections are over.
+    /// The number of closed connections.
     pub fn closed(&self) -> usize {
         self.closed.load(Ordering::SeqCst)
     }
@@ -85,7 +86,7 @@ impl fmt::Debug for Running {
     }
 }
 
-/// Builds the connections of a fake Google, on whatever reactor.
+/// Builds the connections of a fake Google, on any reactor.
 #[derive(Debug)]
 pub struct Serves(pub Arc<Running>);
 
@@ -106,24 +107,24 @@ struct Serving {
     number: usize,
     greeting: Greeting,
     tls: Option<ServerConnection>,
-    /// What came before the handshake was let begin.
+    /// Bytes that were received before the handshake may begin.
     early: Vec<u8>,
     greeted: bool,
-    /// Plaintext that does not make a request yet.
+    /// The plaintext of an incomplete request.
     received: Vec<u8>,
     requests: usize,
     steps: VecDeque<Step>,
-    /// A timer will take the next step.
+    /// Whether a timer will take the next step.
     pausing: bool,
-    /// Nothing more is said.
+    /// Whether nothing more will be sent.
     over: bool,
-    /// The peer has said that it sends no more.
+    /// Whether the peer has sent close_notify.
     peer_ended: bool,
-    /// Made by TLS, and to be sent.
+    /// Bytes from rustls that are still to be sent.
     wire: VecDeque<u8>,
     /// The timer that will send the next byte.
     ticking: Option<TimerId>,
-    /// It ends without close_notify.
+    /// Whether the connection ends without close_notify.
     cut: bool,
 }
 
@@ -149,7 +150,7 @@ impl Serving {
         }
     }
 
-    /// Lets the handshake begin, now or when the gate is open.
+    /// Begins the handshake, now or when the gate is open.
     fn greet<S: Shared>(&mut self, cx: &mut Context<'_, S>) -> Flow {
         if let Greeting::TlsBehind(gate) = &self.greeting
             && !gate.is_open()
@@ -172,7 +173,7 @@ impl Serving {
                 break;
             }
             if let Err(why) = tls.process_new_packets() {
-                // The alert that says so is still sent.
+                // The alert for the error is still sent.
                 self.flush(cx)?;
                 return Err(why.into());
             }
@@ -191,7 +192,7 @@ impl Serving {
         self.flush(cx)
     }
 
-    /// Takes steps until one has to wait, then reads the next request.
+    /// Takes steps until one must wait, then reads the next request.
     fn work<S: Shared>(&mut self, cx: &mut Context<'_, S>) -> Flow {
         while !self.pausing && !self.over {
             if let Some(step) = self.steps.pop_front() {
@@ -260,7 +261,7 @@ impl Serving {
         cx.lose_connection();
     }
 
-    /// Has what TLS has made sent: all of it, or a byte now and the next in the next turn.
+    /// Sends the output of rustls: all of it, or one byte now and the next in the next turn.
     fn flush<S: Shared>(&mut self, cx: &mut Context<'_, S>) -> Flow {
         self.take_wire()?;
         cx.core.encode_later(cx.id);
@@ -342,7 +343,7 @@ impl<S: Shared> Filter<S> for Serving {
             true => self.wire.len().min(1),
             false => self.wire.len(),
         };
-        // In two pieces rather than byte by byte: benchmarks wait for this.
+        // In two pieces rather than byte by byte, because benchmarks wait for this.
         let (front, back) = self.wire.as_slices();
         let from_front = count.min(front.len());
         wire.extend_from_slice(&front[..from_front]);
@@ -352,13 +353,13 @@ impl<S: Shared> Filter<S> for Serving {
     }
 }
 
-/// The next request with its body, if it is whole.
+/// The next request with its body, if it is complete.
 fn next_request(received: &mut Vec<u8>) -> Option<Vec<u8>> {
     let length = request_bytes(received).filter(|length| *length <= received.len())?;
     Some(received.drain(..length).collect())
 }
 
-/// How long the request is of which `received` holds the whole head.
+/// The length of the request whose complete head is in `received`.
 fn request_bytes(received: &[u8]) -> Option<usize> {
     const END: &[u8] = b"\r\n\r\n";
     let head = received.windows(END.len()).position(|four| four == END)? + END.len();

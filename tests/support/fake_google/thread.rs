@@ -1,5 +1,5 @@
-//! A fake Google over the kernel: a reactor in a thread of its own, on loopback, for those who have none
-//! that could carry it, or whose clock is the real one.
+//! A fake Google over the kernel: a reactor in a thread of its own, on loopback. It is for tests without a reactor
+//! that could run it, or with the real clock.
 
 use super::super::ports::wait_until_free;
 use super::serving::{Running, Serves};
@@ -12,15 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 
-/// The server that does what a script says. It ends when it is dropped, and all its connections with
-/// it.
+/// The server that follows a script. Dropping it ends it with all of its connections.
 pub struct FakeGoogle {
     running: Arc<Running>,
     thread: Thread,
 }
 
 impl FakeGoogle {
-    /// On a port of the kernel's choice.
+    /// Starts on a port that the kernel chooses.
     pub fn new(authority: &'static Authority, script: Script) -> FakeGoogle {
         FakeGoogle::at(([127, 0, 0, 1], 0).into(), authority, script)
     }
@@ -45,10 +44,10 @@ impl Deref for FakeGoogle {
     }
 }
 
-/// A reactor in a thread, with one port. It ends when this is dropped.
+/// A reactor in a thread, with one port. Dropping it ends it.
 pub struct Thread {
     pub address: SocketAddr,
-    /// The port was chosen by the test, which may listen there again.
+    /// The test has chosen the port, and may listen there again.
     is_chosen: bool,
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -76,7 +75,7 @@ impl Thread {
 impl Drop for Thread {
     fn drop(&mut self) {
         self.ends.store(true, Ordering::SeqCst);
-        // The reactor looks whether it is over when somebody connects.
+        // The reactor checks whether it must end when a connection arrives.
         let woken = TcpStream::connect(self.address);
         if let (Ok(_), Some(thread)) = (woken, self.thread.take()) {
             let _ = thread.join();
@@ -87,7 +86,7 @@ impl Drop for Thread {
     }
 }
 
-/// What the connections of a fake Google in a thread share: nothing.
+/// The shared state of a fake Google in a thread: nothing.
 #[derive(Debug)]
 pub struct Alone;
 
@@ -95,7 +94,7 @@ impl Shared for Alone {
     type Message = ();
 }
 
-/// Another factory, until it is to end.
+/// Wraps another factory, until the thread must end.
 #[derive(Debug)]
 struct Until<F> {
     ends: Arc<AtomicBool>,
@@ -109,7 +108,7 @@ impl<F: Factory<Alone>> Factory<Alone> for Until<F> {
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Alone>>> {
         if self.ends.load(Ordering::SeqCst) {
-            // The second time says: without waiting.
+            // The second call stops without waiting.
             cx.core.stop();
             cx.core.stop();
             return None;

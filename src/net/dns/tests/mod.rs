@@ -1,8 +1,7 @@
-//! The resolver's promises, one test each, by steps with times in them.
+//! The resolver's promises, one test each, in steps with explicit times.
 //!
-//! The [`Stage`] is a resolver on a clock that is moved by hand. What it sends lies in `open` until
-//! a test answers it, fails it, or lets the time pass: timeouts run at the very moment that the
-//! resolver has named.
+//! The [`Stage`] is a resolver on a clock that is advanced by hand. Its queries are in `open` until a test answers
+//! them, fails them, or lets the time pass: a timeout runs exactly at the moment that the resolver has requested.
 
 use super::hosts::Hosts;
 use super::message::Family;
@@ -37,7 +36,7 @@ impl Sent {
         }
     }
 
-    /// An answer with what `fill` puts in.
+    /// An answer with the records that `fill` adds.
     fn answer(&self, fill: impl FnOnce(&mut Packet<'_>)) -> Vec<u8> {
         let mut packet = Packet::parse(&self.bytes).unwrap().into_reply();
         packet.set_flags(PacketFlag::RECURSION_AVAILABLE);
@@ -70,9 +69,9 @@ impl Sent {
 struct Stage {
     resolver: Resolver,
     now: Moment,
-    /// In the order of their sending.
+    /// The open queries, in the order in which they were sent.
     open: Vec<Sent>,
-    /// How many were ever sent.
+    /// The total number of queries sent.
     sent: usize,
     done: Vec<(LookupId, Found)>,
 }
@@ -88,7 +87,7 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Three servers at most, `192.0.2.53` and the next; two tries each, two seconds in all.
+/// At most three servers, `192.0.2.53` and the next ones; two tries each, two seconds in total.
 fn stage(servers: u8) -> Stage {
     let servers = (0..servers).map(|n| SocketAddr::from(([192, 0, 2, 53 + n], 53))).collect();
     Stage::new(resolver(Hosts::default(), Config::with_servers(servers)))
@@ -125,7 +124,7 @@ impl Stage {
         }
     }
 
-    /// Lets `time` pass, with all timeouts in it.
+    /// Lets `time` pass, and runs all timeouts in it.
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(due) = self.resolver.next_timeout().filter(|due| *due <= end) {
@@ -136,7 +135,7 @@ impl Stage {
         self.now = end;
     }
 
-    /// The latest query of this family that is open.
+    /// The latest open query of this family.
     #[track_caller]
     fn query(&self, family: Family) -> Sent {
         let mut open = self.open.iter().rev();
@@ -148,21 +147,21 @@ impl Stage {
         self.take_actions();
     }
 
-    /// The latest query of this family is answered by what `says` makes of it.
+    /// Answers the latest query of this family with the result of `says`.
     #[track_caller]
     fn hears(&mut self, family: Family, says: impl FnOnce(&Sent) -> Vec<u8>) {
         let sent = self.query(family);
         self.hear(&sent, &says(&sent));
     }
 
-    /// The socket of this query is lost.
+    /// The socket of this query fails.
     fn lose(&mut self, sent: &Sent) {
         self.open.retain(|open| open.query != sent.query);
         self.resolver.failed(sent.query, self.now);
         self.take_actions();
     }
 
-    /// Which servers have open queries of this family: the last number of their addresses.
+    /// The servers with open queries of this family: the last number of their addresses.
     fn asked(&self, family: Family) -> Vec<u8> {
         let open = self.open.iter().filter(|sent| sent.family() == family);
         open.map(|sent| match sent.server.ip() {
@@ -172,12 +171,12 @@ impl Stage {
         .collect()
     }
 
-    /// What the lookups that are over have come to, in their order.
+    /// The results of the finished lookups, in their order.
     fn said(&self) -> Vec<Found> {
         self.done.iter().map(|(_, found)| found.clone()).collect()
     }
 
-    /// What looking up `name` comes to at once.
+    /// The result of looking up `name`, if it is available at once.
     #[track_caller]
     fn found(&mut self, name: &str) -> Found {
         let sent = self.sent;
@@ -197,7 +196,7 @@ impl Stage {
         self.done.clear();
     }
 
-    /// Whether `maps.example` is found without asking; if not, it is being looked up now.
+    /// Whether `maps.example` is found without a query; otherwise its lookup is pending now.
     fn knows(&mut self) -> bool {
         let sent = self.sent;
         self.resolve("maps.example");
@@ -213,7 +212,7 @@ fn both() -> Found {
     list(&["2001:db8::1", "192.0.2.1"])
 }
 
-// Without asking anybody.
+// Lookups without a query.
 
 #[test]
 fn an_address_is_its_own_answer() {
@@ -501,7 +500,7 @@ fn searching(options: &str) -> Stage {
 }
 
 impl Stage {
-    /// The name that is being asked for; both families are, and nothing else.
+    /// The name that both families are asking for; there must be no other queries.
     #[track_caller]
     fn asks_for(&self) -> String {
         assert_eq!(self.open.len(), 2);
@@ -515,7 +514,7 @@ impl Stage {
         names.remove(0)
     }
 
-    /// Both queries that are open are answered by what `says` makes of them.
+    /// Answers both open queries with the result of `says`.
     #[track_caller]
     fn both_hear(&mut self, says: impl Fn(&Sent) -> Vec<u8>) {
         self.hears(V6, &says);
@@ -678,7 +677,7 @@ fn with_use_vc_all_is_asked_over_tcp() {
     assert_eq!(stage.said(), [both()]);
 }
 
-// Halves.
+// One family only.
 
 #[test]
 fn a_server_that_drops_aaaa_costs_50_ms() {
@@ -751,7 +750,7 @@ fn no_such_name_and_no_addresses_are_told_apart() {
     }
 }
 
-// Remembering.
+// The cache.
 
 #[test]
 fn addresses_are_remembered_for_the_least_of_their_ttls() {
@@ -833,7 +832,7 @@ fn a_name_that_is_gone_is_gone() {
 
 // Whatever happens.
 
-/// What the world may do next.
+/// What the network and the clock may do next.
 #[derive(Clone, Debug)]
 enum Event {
     Resolve(u8),
@@ -891,14 +890,14 @@ fn made(sent: &Sent, says: &Answer) -> Vec<u8> {
 }
 
 proptest! {
-    /// Each lookup is answered exactly once, within the total limit, whatever is silent or lies; and
-    /// then no query is left open.
+    /// Each lookup is answered exactly once, within the total limit, whichever server is silent or lies. After that
+    /// no query is open.
     #[test]
     fn every_lookup_ends_in_time(
         servers in 0..4_u8,
         events in prop::collection::vec(events(), 1..60),
     ) {
-        // Or one server, and three names for each that is looked up.
+        // Or one server, and three names for each lookup.
         let mut stage = if servers == 0 { searching("options ndots:3") } else { stage(servers) };
         let mut asked: Vec<(LookupId, Moment)> = Vec::new();
         for event in events {
@@ -927,7 +926,7 @@ proptest! {
         prop_assert_eq!(stage.done.len(), asked.len());
         prop_assert_eq!(stage.open.len(), 0);
         prop_assert_eq!(stage.resolver.next_timeout(), None);
-        // Two families, two tries of each server or name, each perhaps again over TCP.
+        // Two families, two tries for each server or name, each perhaps repeated over TCP.
         let servers_or_names = if servers == 0 { 3 } else { usize::from(servers) };
         prop_assert!(stage.sent <= asked.len() * 2 * 2 * servers_or_names * 2);
         for found in stage.said().into_iter().flatten() {
