@@ -48,9 +48,9 @@ pub enum ValueType {
     Choice(&'static [&'static str]),
     /// A whole number, with its unit (empty for a count) and its range.
     Number(&'static str, RangeInclusive<u64>),
-    /// A table, whose keys have rows of their own.
+    /// A table; its keys have rows of their own.
     Table,
-    /// A list of such tables.
+    /// A list of tables; their keys have rows of their own.
     Tables,
 }
 

@@ -1,7 +1,7 @@
 //! The file `topology.toml`: the servers of the herd, their addresses, and their limits.
 //!
 //! In: a path, or the text. Out: a consistent [`Topology`], or [`TopologyErrors`] with all errors at once, each
-//! with its position and a remedy. A server whose file has errors exits with status 78. Opens no socket; knows
+//! with its position and a remedy. If the file has errors, a server exits with status 78. Opens no socket; knows
 //! neither `Table` nor reactor.
 //!
 //! The idea: three passes, each of which continues after an error. [`KEYS`] alone defines what each table may

@@ -1,11 +1,11 @@
 //! The table `[places]`: the source of places for WHATSAT, and how it is reached.
 //!
-//! In: the table. Out: [`PlacesSettings`], whose keys fit the source, or errors. Opens no file, but checks that named
+//! In: the table. Out: [`PlacesSettings`] that fit the source, or errors. Opens no file, but checks that named
 //! files exist. Reads no key and no environment, so a topology contains no secret.
 //!
 //! The idea: `source` alone selects the source. A key, a file or a URL beside it only configures a source; it never
 //! selects one. So it is an error if the file configures a source but does not set `source`: the operator expects
-//! more than would happen. If `source` is set, keys for other sources are allowed, and have no effect.
+//! more than would happen. If `source` is set, keys for other sources are checked, but have no effect.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ use crate::places::{
 const COMMON_KEYS: [&str; 6] =
     ["source", "rank", "deadline_ms", "in_flight", "queue", "body_bytes"];
 
-/// The keys whose value refers to something outside the topology: a file, or the environment.
+/// The keys with a value that refers to something outside the topology: a file, or the environment.
 const LEADING_KEYS: [&str; 4] = ["source", "file", "key_file", "ca_file"];
 
 const GOOGLE: &str = "https://places.googleapis.com";
@@ -360,7 +360,7 @@ impl PlacesTable<'_> {
         Some(path)
     }
 
-    /// The path of the file of places, whose name must end with a known format.
+    /// The path of the file of places. Its name must end with a known extension.
     fn places_file(&self, is_used: bool, diagnostics: &mut Diagnostics<'_>) -> Option<PathBuf> {
         let path = self.file("file", is_used, diagnostics)?;
         if let (true, Err(what), place) =

@@ -348,7 +348,7 @@ impl<T: Amount> Amount for Option<T> {
     }
 }
 
-/// Parses an IP address and a port. `localhost` is the only host name that is allowed, since it needs no look-up. The
+/// Parses an IP address and a port. `localhost` is the only host name that is allowed, since it needs no lookup. The
 /// error is what is wrong with the address, and a remedy.
 pub(super) fn parse_address(text: &str) -> Result<SocketAddr, (&'static str, &'static str)> {
     let here = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));

@@ -112,7 +112,7 @@ pub struct HttpPool {
     fetches: BTreeMap<FetchId, PendingFetch>,
     /// The fetches that wait until a handshake may begin.
     waiting: VecDeque<FetchId>,
-    /// Connections whose fetch was cancelled during the handshake; they still count as handshakes in progress.
+    /// Connections that lost their fetch by a cancel during the handshake; they still count as handshakes in progress.
     unclaimed: Vec<ConnId>,
     /// The idle connections. The one used last is at the end, and is used first.
     idle: Vec<(Origin, ConnId)>,

@@ -53,7 +53,7 @@ pub struct Tunnel<S: Shared, P> {
     request: Option<Request>,
     reader: ResponseReader,
     patience: Duration,
-    /// The timeout for the proxy's response.
+    /// The timer that limits the wait for the proxy's response.
     timer: Option<TimerId>,
     open: bool,
     opened: fn(&mut S, &mut Core<S>, ConnId),

@@ -37,7 +37,7 @@ pub enum Next<E> {
         attempt: Attempt,
         /// The address to connect to.
         address: SocketAddr,
-        /// See [`Next::Wait`].
+        /// When to call [`Eyeballs::next`], as for [`Next::Wait`].
         until: Option<Moment>,
     },
     /// Wait until an attempt connects or fails, or until that moment.

@@ -8,8 +8,8 @@
 //!
 //! ```text
 //! 0    magic b"HERDPLAC"
+//! 8    u32 version, 1
 //! 12   u32 CRC-32 of everything after the header
-//! 12   u32 CRC-32 of everything behind the header
 //! 16   u32 rows, u32 bands, u32 regions
 //! 28   u32 x 11: the offset of each section from the start of the file
 //! 72   bands          u32 x (bands + 1)   first row of each band of 0.25 degree, from the south

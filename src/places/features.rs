@@ -110,7 +110,7 @@ impl<R: BufRead> Features<R> {
         RecordFault { line: self.line, message: message.into() }
     }
 
-    /// Reads a value that begins with `first` into `record`. Returns false if it is a collection, whose Features
+    /// Reads a value that begins with `first` into `record`. Returns false if it is a collection; its Features
     /// follow.
     fn value(&mut self, first: u8) -> Result<bool, RecordFault> {
         self.record.clear();

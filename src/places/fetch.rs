@@ -43,7 +43,7 @@ pub struct Fetch {
 }
 
 impl Fetch {
-    /// A GET without headers, whose answer is not reused. Equal targets are equal questions.
+    /// A GET without headers. Its answer is not reused. Equal targets are equal questions.
     pub(super) fn get(base: &BaseUrl, target: RequestTarget) -> Fetch {
         Fetch {
             scheme: base.scheme,

@@ -1,4 +1,4 @@
-//! Google's old Nearby Search, whose reply is passed through.
+//! Google's old Nearby Search. Its reply is passed through.
 //!
 //! The request is `GET /maps/api/place/nearbysearch/json?location=...&radius=...&key=...`. The reply is cut to the
 //! bound (`verbatim.rs`), and not changed otherwise. This is for projects that have the API already: since October

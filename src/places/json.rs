@@ -29,7 +29,7 @@ use super::scan::plain_bytes;
 /// An array with this many strings has one line for each.
 const LINE_ITEMS: usize = 25;
 
-/// An array whose one-line form has this many bytes has one line for each string.
+/// An array with this many bytes in its one-line form has one line for each string.
 const LINE_BYTES: usize = 74;
 
 /// A newline and the indentation of eight levels; a reply has six.

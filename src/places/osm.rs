@@ -5,7 +5,7 @@
 
 use super::entry::{Types, establishment, words};
 
-/// Tags whose value is also Google's word.
+/// Tags with a value that is also Google's word.
 const SAME: &str = "\
     amenity=atm amenity=bank amenity=cafe amenity=courthouse amenity=dentist amenity=fire_station \
     amenity=hospital amenity=library amenity=parking amenity=pharmacy amenity=police amenity=post_office \

@@ -1,6 +1,6 @@
 //! Photon: a search server for OpenStreetMap, run by the operator.
 //!
-//! The request is `GET /reverse?lat=...&lon=...&radius=...`. The reply is GeoJSON, whose members are converted to
+//! The request is `GET /reverse?lat=...&lon=...&radius=...`. The reply is GeoJSON. Its members are converted to
 //! Google's:
 //!
 //! ```text

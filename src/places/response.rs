@@ -89,7 +89,7 @@ pub(super) fn check_is_json(reply: &Reply<'_>) -> Result<(), UpstreamError> {
     what_it_is_instead(reply).map_or(Ok(()), |log| Err(UpstreamError::senseless(log)))
 }
 
-/// The error for a reply without success whose body contains no error that the source understands.
+/// The error for a reply without success, if its body contains no error that the source understands.
 pub(super) fn refusal(reply: &Reply<'_>) -> UpstreamError {
     let said = match reply.status {
         206 => Some("the reply is partial, which was not requested".to_owned()),
