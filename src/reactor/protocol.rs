@@ -85,7 +85,7 @@ pub type Flow<T = ()> = Result<T, Box<dyn Error>>;
 
 /// The state that all protocols of one reactor share. Twisted: the attributes of the factory.
 pub trait Shared: Sized {
-    /// What a program can post to a protocol, such as the answer to a request of that protocol.
+    /// A message that a program can post to a protocol, such as the answer to a request.
     /// Twisted: the result of a Deferred.
     type Message;
 
@@ -141,7 +141,7 @@ impl<T> Shared for (T,) {
     type Message = Infallible;
 }
 
-/// What a call may use. The reactor lends it to one call at a time.
+/// Everything that a call may use, lent to one call at a time.
 pub struct Context<'a, S: Shared> {
     /// All connections, timers and pending requests. Twisted: `reactor`.
     pub core: &'a mut Core<S>,

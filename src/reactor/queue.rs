@@ -51,7 +51,7 @@ pub(super) enum Posted<S: Shared> {
 /// A closure that the reactor calls once, with the shared state and the core.
 pub(super) type Call<S> = Box<dyn FnOnce(&mut S, &mut Core<S>)>;
 
-/// What the reactor does when a timer is due.
+/// The action of a timer when it is due.
 pub(super) enum TimerCall<S: Shared> {
     /// Call a closure. Twisted: callLater.
     Call(Call<S>),

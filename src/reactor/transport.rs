@@ -46,7 +46,7 @@ pub const BUFFER_SIZE: usize = 65_536;
 /// Twisted has no limit.
 pub const BUFFERED_BYTES_MAX: usize = 64 << 20;
 
-/// Where a connection is in its life.
+/// The phase of a connection's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// We are making the connection; it has no protocol yet.
@@ -62,7 +62,7 @@ pub(crate) enum Phase {
     Lost,
 }
 
-/// What can happen to a connection.
+/// A transition between phases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Made,
@@ -72,7 +72,7 @@ pub(crate) enum Step {
 }
 
 impl Phase {
-    /// The table at the head of this file.
+    /// The phase after `step`, as in the table at the head of this file.
     fn after(self, step: Step) -> Option<Phase> {
         match (self, step) {
             (Phase::Connecting, Step::Made) => Some(Phase::Connected),

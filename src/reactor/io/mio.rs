@@ -36,7 +36,7 @@ fn keepalive() -> TcpKeepalive {
     keepalive.with_interval(Duration::from_secs(30)).with_retries(4)
 }
 
-/// The token of the signals; no connection has a generation this high together with this key.
+/// The token of the signals. No connection has both this generation and this key.
 const SIGNALS: Token = Token(usize::MAX);
 
 /// The kernel's sockets, clocks and signals.

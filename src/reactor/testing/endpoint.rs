@@ -151,7 +151,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Closes as a program does with shutdown and close.
+    /// Closes this end, as a program does with shutdown and close.
     pub(super) fn close(&mut self, queue: &mut EventQueue) {
         self.id = None;
         self.closed = true;

@@ -75,7 +75,7 @@ pub struct MemoryIo {
     played: Vec<PlayedPort>,
     /// A datagram has arrived at a played port since the last poll.
     played_heard: bool,
-    /// What the next poll reports, oldest first.
+    /// Ports and sockets that the next poll reports, oldest first.
     armed: VecDeque<Armed>,
     signals: VecDeque<Signal>,
     faults: BTreeMap<SocketAddr, NetworkFault>,
