@@ -1,7 +1,7 @@
-//! Connections of one request: connect, ask, read the reply, close; as many at once as asked for.
+//! Measures connections of one request: connect, send a request, read the reply, close; several at a time.
 //!
-//! We close first, so the kernel keeps our ports for a while. On loopback it gives them out again after a
-//! second (tcp_tw_reuse), which is enough for some 28,000 connections a second to one address.
+//! This side closes first, so the kernel keeps its ports in TIME_WAIT. On loopback it reuses them after a second
+//! (tcp_tw_reuse), which is enough for some 28,000 connections a second to one address.
 
 use crate::connection::{BUFFER_BYTES, Connection, PATIENCE};
 use crate::failure::Failure;
@@ -17,10 +17,10 @@ use mio::{Events, Poll, Token};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// How often the loop looks at the clock at least.
+/// The longest time between two readings of the clock.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Connects, asks and closes for as long, or as often, as `options` say.
+/// Runs the measurement for the duration or the number of requests in `options`.
 pub(crate) fn measure<P: Protocol>(options: &Options) -> Result<Results, Failure> {
     let (duration, requests) = options.extent();
     let usage = Usage::now(&options.pid)?;
@@ -49,13 +49,13 @@ pub(crate) fn measure<P: Protocol>(options: &Options) -> Result<Results, Failure
     Ok(results)
 }
 
-/// Those who connect, ask, close and begin again.
+/// A fixed number of callers, each of which connects, sends a request, closes and begins again.
 struct Callers<'a, P> {
     options: &'a Options,
     poll: Poll,
     protocol: P,
     reports: Reports,
-    /// A place for each; empty when there is nothing more to do.
+    /// One slot per caller: its connection and when it began to connect. `None` when it has nothing left to do.
     callers: Vec<Option<(Connection, Instant)>>,
     left: u64,
     until: Option<Instant>,
@@ -104,7 +104,7 @@ impl<'a, P: Protocol> Callers<'a, P> {
         Ok(())
     }
 
-    /// Begins to connect, if there is still something to do.
+    /// Begins a connection, if requests are left.
     fn call(&mut self, number: usize) -> Result<(), Failure> {
         let now = Instant::now();
         if self.left == 0 || self.until.is_some_and(|until| now >= until) {
@@ -136,7 +136,7 @@ impl<'a, P: Protocol> Callers<'a, P> {
             latencies.record(now - begun, 1);
         })?;
         if connection.in_flight() == 0 {
-            // Dropped is closed: what was sent was read, so the server sees an end and no reset.
+            // Dropping closes. All input has been read, so the server sees an end and no reset.
             self.callers[number] = None;
             self.call(number)?;
         }

@@ -1,8 +1,7 @@
-//! One connection to a server: bytes that are to leave, requests that wait for a reply, and the beginning
-//! of a reply that is not whole yet.
+//! One connection to a server: bytes to send, requests that wait for a reply, and the beginning of an incomplete reply.
 //!
-//! All connections read into one buffer, which belongs to whoever drives them. Buffers keep what they have
-//! grown to, so nothing is allocated once each connection has had its largest batch.
+//! All connections read into one buffer, which the caller owns. Buffers do not shrink, so nothing is allocated after
+//! each connection has sent its largest batch.
 
 use crate::failure::Failure;
 use crate::protocol::{Checked, Expected, Protocol};
@@ -12,20 +11,20 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream as StdStream};
 use std::time::{Duration, Instant};
 
-/// How long anybody is waited for.
+/// The timeout for everything that a server must do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Room for what is read at once.
+/// The size of the read buffer.
 pub(crate) const BUFFER_BYTES: usize = 256 * 1024;
 
-/// When so many requests have been answered of those that are remembered, they are forgotten.
+/// How many answered requests are kept before they are removed from the list.
 const FORGET_AT: usize = 1_024;
 
-/// A connection that is made and greeted.
+/// An open connection, after the protocol's greeting.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
-    /// Of the list of addresses.
+    /// The index of the server in the list of addresses.
     target: usize,
     outgoing: Vec<u8>,
     sent: usize,
@@ -35,16 +34,16 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to `address`, the `target`-th of the list, and says the protocol's greeting.
+    /// Connects to `address`, which has index `target` in the list, and sends the protocol's greeting.
     ///
-    /// Blocks until the server has accepted, and has answered the greeting.
+    /// Blocks until the server has accepted and has answered the greeting.
     pub(crate) fn open<P: Protocol>(address: SocketAddr, target: usize) -> Result<Self, Failure> {
         let stream = open::<P>(address)?;
         stream.set_nonblocking(true).map_err(|error| Failure::io("a connection", error))?;
         Ok(Connection::new(TcpStream::from_std(stream), target))
     }
 
-    /// Over `stream`, which does not block.
+    /// Wraps `stream`, which must be non-blocking.
     pub(crate) fn new(stream: TcpStream, target: usize) -> Connection {
         Connection {
             stream,
@@ -57,26 +56,26 @@ impl Connection {
         }
     }
 
-    /// Has the poll tell of it, once for all.
+    /// Registers the connection with the poll, for both directions.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> Result<(), Failure> {
         registry
             .register(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)
             .map_err(|error| Failure::io("a connection", error))
     }
 
-    /// How many requests wait for a reply.
+    /// The number of requests that wait for a reply.
     #[inline]
     pub(crate) fn in_flight(&self) -> usize {
         self.expected.len() - self.answered
     }
 
-    /// Where requests are composed to, and what is expected for them.
+    /// The buffer to compose requests into, and the list of their expected replies.
     #[inline]
     pub(crate) fn composing(&mut self) -> (&mut Vec<u8>, &mut Vec<Expected>) {
         (&mut self.outgoing, &mut self.expected)
     }
 
-    /// Sends what the kernel takes. The rest leaves when the poll says that it is writable.
+    /// Sends as much as the kernel takes. The caller sends the rest when the poll reports the connection writable.
     #[inline]
     pub(crate) fn send(&mut self) -> Result<(), Failure> {
         while self.sent < self.outgoing.len() {
@@ -92,8 +91,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads once into `buffer`, checks all replies that are whole, and tells `each` of their kinds and
-    /// of when they were read. Returns whether there may be more to read.
+    /// Reads once into `buffer` and checks all complete replies; calls `each` with the time of the read and the kind of
+    /// each reply. Returns whether there may be more to read.
     #[inline]
     pub(crate) fn receive<P: Protocol>(
         &mut self,
@@ -112,7 +111,7 @@ impl Connection {
         };
         let end = kept + count;
         self.check(protocol, &buffer[..end], each)?;
-        // Fewer bytes than there was room for: the socket is empty, and its next bytes will be an event.
+        // After a short read the socket is empty, and an event will report the next bytes.
         Ok(end == buffer.len())
     }
 
@@ -150,7 +149,7 @@ impl Connection {
         Ok(())
     }
 
-    /// What comes while nothing is asked may be an aside, and nothing else.
+    /// Handles data that arrives while no request waits: only asides are allowed.
     fn unasked<P: Protocol>(&mut self, protocol: &mut P, mut rest: &[u8]) -> Result<(), Failure> {
         self.forget();
         self.unfinished.clear();
@@ -166,7 +165,7 @@ impl Connection {
                     break;
                 }
                 Ok(Checked::Reply(_)) | Err(_) => {
-                    return Err(wrong::<P>("nothing was asked", &nothing, rest));
+                    return Err(wrong::<P>("no request was sent", &nothing, rest));
                 }
             }
         }
@@ -185,7 +184,7 @@ impl Connection {
     }
 }
 
-/// A blocking connection that has been greeted.
+/// Opens a blocking connection, and exchanges the protocol's greeting.
 pub(crate) fn open<P: Protocol>(address: SocketAddr) -> Result<StdStream, Failure> {
     let failed = |error| Failure::io(&format!("connecting to {address}"), error);
     let mut stream = StdStream::connect_timeout(&address, PATIENCE).map_err(failed)?;
@@ -212,7 +211,7 @@ pub(crate) fn ask<P: Protocol>(
         match protocol.check(target, &received, expected) {
             Ok(Checked::Reply(bytes)) if bytes == received.len() => return Ok(()),
             Ok(Checked::Reply(_)) => {
-                return Err(wrong::<P>("more than was asked for", expected, &received));
+                return Err(wrong::<P>("bytes follow the reply", expected, &received));
             }
             Ok(Checked::Aside(bytes, answer)) => {
                 received.drain(..bytes);
@@ -228,7 +227,7 @@ fn wait_for(stream: &mut StdStream, end: &[u8]) -> Result<(), Failure> {
     let mut received = Vec::new();
     while !received.ends_with(end) {
         if received.len() > BUFFER_BYTES {
-            return Err(Failure::Silence("the answer to the greeting".into()));
+            return Err(Failure::Silence("no end of the answer to the greeting".into()));
         }
         read_some(stream, &mut received)?;
     }
@@ -250,7 +249,7 @@ fn read_some(stream: &mut StdStream, received: &mut Vec<u8>) -> Result<(), Failu
     }
 }
 
-/// What a failed read or write means.
+/// The failure for a failed read or write.
 pub(crate) fn lost(error: io::Error) -> Failure {
     match error.kind() {
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Failure::Closed,
@@ -258,7 +257,7 @@ pub(crate) fn lost(error: io::Error) -> Failure {
     }
 }
 
-/// A reply that is not what was expected, readably.
+/// The failure for a wrong reply, with the expected and the received text.
 pub(crate) fn wrong<P: Protocol>(
     what: &'static str,
     expected: &Expected,
@@ -268,5 +267,5 @@ pub(crate) fn wrong<P: Protocol>(
     let kind = P::KINDS[usize::from(expected.kind)];
     let operands = expected.operands.escape_ascii();
     let shown = received[..SHOWN.min(received.len())].escape_ascii().to_string();
-    Failure::Wrong(what, format!("what {kind} {operands} gets"), shown)
+    Failure::Wrong(what, format!("the reply to {kind} {operands}"), shown)
 }

@@ -1,4 +1,4 @@
-//! Why a run has no result.
+//! The reasons why a run has no result.
 
 use std::fmt;
 use std::io;
@@ -6,21 +6,20 @@ use std::io;
 /// Why a run has no result.
 #[derive(Debug)]
 pub enum Failure {
-    /// The options contradict each other, or ask for more than there can be.
+    /// The options contradict each other, or are out of range.
     Options(String),
-    /// The kernel refused something: what, and what it said.
+    /// A system call failed: what was tried, and the kernel's error.
     Io(String, io::Error),
-    /// A server replied something else than it was asked for: what is wrong, what was expected, and
-    /// the first bytes of what came.
+    /// A server sent a wrong reply: what is wrong, what was expected, and the first bytes received.
     Wrong(&'static str, String, String),
-    /// A server closed a connection that waited for a reply, or for the next request.
+    /// A server closed a connection during the run.
     Closed,
-    /// What did not happen in time.
+    /// A timeout expired; the text names what was awaited.
     Silence(String),
 }
 
 impl Failure {
-    /// For `map_err`: `what` was tried when the kernel refused.
+    /// Makes an `Io` failure; `what` names what was tried.
     pub(crate) fn io(what: &str, error: io::Error) -> Failure {
         Failure::Io(what.to_owned(), error)
     }
@@ -35,7 +34,7 @@ impl fmt::Display for Failure {
                 write!(f, "wrong reply: {what}\n  expected: {expected}\n  received: {received}")
             }
             Failure::Closed => write!(f, "the server closed a connection"),
-            Failure::Silence(what) => write!(f, "not in time: {what}"),
+            Failure::Silence(what) => write!(f, "timed out: {what}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How news spreads: a client tells one server, and we see when the others know.
+//! Measures propagation: this program reports a client to one server, and observes when the others know.
 //!
 //! ```text
 //!                 IAMAT                 AT                AT
@@ -8,11 +8,11 @@
 //!      └─ observers: plain neighbours ◀─────────┴─────────────────┘
 //! ```
 //!
-//! An observer is one neighbour more, which servers dial and send AT lines to: it hears what they flood when
-//! they flood it, and what it costs them is what a neighbour costs. Where none is configured, servers are
-//! asked by WHATSAT over and over.
+//! An observer is an additional neighbour, which the servers dial and send AT lines to. It receives reports when the
+//! servers flood them, and costs them as much as any neighbour. Without observers this program polls the servers by
+//! WHATSAT.
 //!
-//! While it waits the loop does not sleep: to be woken would take a good part of what is measured.
+//! The loop polls instead of sleeping, because waking up would take a large part of the measured time.
 
 mod asked;
 mod observers;
@@ -33,10 +33,10 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Before anything is measured, news is told so often until every witness has heard some.
+/// The time between two reports before the measurement, until every witness has seen one.
 const PROBE: Duration = Duration::from_millis(300);
 
-/// Tells the first server, and reports after how long the others knew.
+/// Reports clients to the first server, and measures how long the others take to know.
 pub(crate) fn measure(options: &Options) -> Result<Results, Failure> {
     match (options.burst, options.observer.is_empty()) {
         (Some(count), _) => burst(options, count),
@@ -50,19 +50,19 @@ pub(crate) fn measure(options: &Options) -> Result<Results, Failure> {
             let mut results =
                 one_by_one(options, rows, |registry| Asked::connect(registry, options))?;
             results.warn(
-                "seen by asking WHATSAT over and over: half a question's time is in it".into(),
+                "measured by polling with WHATSAT: times include half a request's latency".into(),
             );
             Ok(results)
         }
     }
 }
 
-/// Whoever sees what servers know.
+/// The means by which this program sees what the servers know.
 trait Witnesses: Beside {
-    /// From now on waits for this.
+    /// From now on waits for the report with these operands.
     fn await_news(&mut self, operands: &Operands) -> Result<(), Failure>;
 
-    /// When each of them saw it.
+    /// When each witness saw the awaited report.
     fn arrivals(&self) -> &[Option<Instant>];
 }
 
@@ -70,7 +70,7 @@ fn hops(hops: u32) -> String {
     if hops == 1 { "1 hop".into() } else { format!("{hops} hops") }
 }
 
-/// News after news, each when all know the one before.
+/// Sends one report after the other, each when all servers know the one before.
 fn one_by_one<W: Witnesses>(
     options: &Options,
     rows: Vec<String>,
@@ -89,7 +89,7 @@ fn one_by_one<W: Witnesses>(
     {
         let told = herald.tell()?;
         if !herald.is_known_within(PATIENCE)? {
-            return Err(Failure::Silence(format!("news was not known everywhere in {PATIENCE:?}")));
+            return Err(Failure::Silence(format!("not all servers got a report in {PATIENCE:?}")));
         }
         replied.record(herald.reply - told, 1);
         for (row, arrival) in rows.iter().zip(herald.witnesses.arrivals()) {
@@ -100,7 +100,7 @@ fn one_by_one<W: Witnesses>(
     }
     drop(progress);
     let (used, count) = (usage.since()?, replied.count());
-    let heading = format!("{} news, one after the other, from the client's send", grouped(count));
+    let heading = format!("{} reports, one at a time, from the client's send", grouped(count));
     let mut results = Results::new(heading, json!({"mode": "flood", "count": count}));
     let rows = known.iter().map(|(row, latencies)| (row.to_string(), latencies));
     results.latencies("latency_us", std::iter::once(("reply".to_owned(), &replied)).chain(rows));
@@ -108,7 +108,7 @@ fn one_by_one<W: Witnesses>(
     Ok(results)
 }
 
-/// We poll without sleeping here, so our own share says nothing.
+/// Adds the servers' processor time. This program polls without sleeping, so its own share means nothing.
 fn print_used(results: &mut Results, used: Used, count: u64) {
     if let (Some(share), Some(us)) = (used.servers, used.server_us_each(count)) {
         results.line(&format!("the servers used {share:.2} of a core, {us:.1} us for each"));
@@ -116,7 +116,7 @@ fn print_used(results: &mut Results, used: Used, count: u64) {
     results.value("used", used.polling(0.0).to_json(count));
 }
 
-/// Who tells, and who sees what becomes of it.
+/// The connection that reports, and the witnesses.
 struct Herald<W> {
     poll: Poll,
     protocol: Herd,
@@ -124,7 +124,7 @@ struct Herald<W> {
     origin: Connection,
     witnesses: W,
     buffer: Vec<u8>,
-    /// When the last reply came.
+    /// When the last reply arrived.
     reply: Instant,
 }
 
@@ -149,7 +149,7 @@ impl<W: Witnesses> Herald<W> {
         })
     }
 
-    /// Servers may take some seconds until they dial an observer that was not there before.
+    /// Sends reports until every witness has seen one. Servers may need some seconds until they dial a new observer.
     fn wait_for_all(&mut self) -> Result<(), Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -161,14 +161,14 @@ impl<W: Witnesses> Herald<W> {
                 let arrivals = self.witnesses.arrivals();
                 let heard = arrivals.iter().filter(|arrival| arrival.is_some()).count();
                 return Err(Failure::Silence(format!(
-                    "{heard} of {} witnesses heard anything: is each a plain neighbour of its server?",
+                    "{heard} of {} witnesses saw a report: is each one a plain neighbour of its server?",
                     arrivals.len()
                 )));
             }
         }
     }
 
-    /// Sends the next news. Returns when it left.
+    /// Sends the next report. Returns when it was sent.
     fn tell(&mut self) -> Result<Instant, Failure> {
         let next = self.reports.tell(0);
         self.witnesses.await_news(next)?;
@@ -179,7 +179,7 @@ impl<W: Witnesses> Herald<W> {
         Ok(now)
     }
 
-    /// Waits until there is a reply and all witnesses have seen what was told last.
+    /// Waits until the last report has its reply and all witnesses have seen it. Returns false after `time`.
     fn is_known_within(&mut self, time: Duration) -> Result<bool, Failure> {
         let deadline = Instant::now() + time;
         let mut events = Events::with_capacity(64);
@@ -206,7 +206,7 @@ impl<W: Witnesses> Herald<W> {
     }
 }
 
-/// Many clients at once, into all the servers, until each server knows all of them.
+/// Reports many clients at once to all servers, until each server knows all of them.
 fn burst(options: &Options, count: u32) -> Result<Results, Failure> {
     let connections = (1..=options.connections).rev().find(|n| count.is_multiple_of(*n));
     let options =
@@ -229,7 +229,7 @@ fn burst(options: &Options, count: u32) -> Result<Results, Failure> {
     let servers = observers.count();
     let rate = f64::from(count) / seconds;
     let heading = format!(
-        "{} clients told to {} servers until {servers} knew all",
+        "{} clients reported to {} servers, until {servers} knew all",
         grouped(count.into()),
         options.addresses.len()
     );

@@ -1,4 +1,4 @@
-//! How long things took: a histogram of nanoseconds to three digits, up to ten minutes.
+//! A histogram of latencies in nanoseconds, with three significant digits, up to ten minutes.
 
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -6,39 +6,39 @@ use std::time::Duration;
 
 const LONGEST_NS: u64 = 600_000_000_000;
 
-/// Times of one kind.
+/// The latencies of one kind of request.
 #[derive(Clone, Debug)]
 pub(crate) struct Latencies(Histogram<u64>);
 
 impl Latencies {
-    /// None yet.
+    /// Creates an empty histogram.
     pub(crate) fn new() -> Latencies {
         Latencies(Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("the bounds are in order"))
     }
 
-    /// `count` times the same; what is longer than ten minutes counts as ten.
+    /// Records `time`, `count` times. A longer time than ten minutes counts as ten minutes.
     #[inline]
     pub(crate) fn record(&mut self, time: Duration, count: u64) {
         let ns = u64::try_from(time.as_nanos()).unwrap_or(LONGEST_NS);
         self.0.saturating_record_n(ns, count);
     }
 
-    /// Forgets all.
+    /// Removes all recorded times.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// How many there are.
+    /// The number of recorded times.
     pub(crate) fn count(&self) -> u64 {
         self.0.len()
     }
 
-    /// The time that `share` of them do not exceed, in microseconds.
+    /// The percentile `share` (0 to 1), in microseconds.
     pub(crate) fn us(&self, share: f64) -> f64 {
         self.0.value_at_quantile(share) as f64 / 1e3
     }
 
-    /// Count, percentiles and the longest; times in microseconds.
+    /// The count, percentiles and maximum as JSON; times in microseconds.
     pub(crate) fn to_json(&self) -> Value {
         json!({
             "count": self.count(),

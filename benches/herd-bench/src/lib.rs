@@ -1,16 +1,16 @@
-//! A load generator for a server of the herd, and for what it is compared with.
+//! A load generator for servers of the herd, and for the servers that they are compared with.
 //!
-//! It speaks only what clients speak, so it drives every server that keeps to docs/protocol.md, and
-//! through the same loop Redis, NATS and a server that sends every byte back. One thread, one poll,
-//! no allocation per message. Every reply is checked against what was asked: the first wrong one ends
-//! the run, because a fast wrong server is not fast.
+//! It uses only the client protocol, so it drives every server that implements docs/protocol.md; the same loop also
+//! drives Redis, NATS and an echo server. It has one thread and one poll, and allocates nothing per message. Every
+//! reply is checked against its request. The first wrong reply ends the run, because a fast server that is wrong is
+//! worthless.
 //!
-//! In reading order: [`Options`] is the command line; `reports` makes up the IAMATs; a `protocol`
-//! composes requests and checks replies; a `connection` sends requests and reads replies; `load`
-//! is the loop. `memory`, `connect` and `flood` are the other things to measure. `usage` looks at
-//! the processes from outside, `latency` counts times, `results` prints.
+//! In reading order: [`Options`] is the command line; `reports` makes up the IAMATs; a `protocol` composes requests
+//! and checks replies; a `connection` sends requests and reads replies; `load` is the loop. `memory`, `connect` and
+//! `flood` are the other measurements. `usage` reads the resource use of processes, `latency` is a histogram of times,
+//! and `results` prints.
 //!
-//! What it measures and what it does not: benches/README.md.
+//! benches/README.md says what the program measures and what it does not.
 
 mod options;
 
@@ -47,28 +47,29 @@ use results::Results;
 use std::ffi::OsString;
 use std::io::Write;
 
-/// What clap ends with, too.
+/// The exit status for a wrong command line, the same as clap's.
 const WRONG_COMMAND_LINE: u8 = 2;
 
-/// Is the program `herd-bench` with the command line `words`, its name first: prints, and returns the exit status.
+/// Runs the program `herd-bench` with the command line `words`, whose first word is its name. Prints the results, and
+/// returns the exit status.
 ///
-/// Ends the process if `words` are no command line, or ask for help.
+/// Ends the process if clap rejects `words`, or if they ask for help.
 pub fn run_program(words: impl IntoIterator<Item = OsString>) -> u8 {
     match run(&Options::parse_from(words), &mut std::io::stdout().lock()) {
         Ok(()) => 0,
         Err(failure) => {
-            // `eprintln!` would panic if nobody could read it.
+            // `eprintln!` would panic if standard error is closed.
             let _ = writeln!(std::io::stderr(), "herd-bench: {failure}");
             if matches!(failure, Failure::Options(_)) { WRONG_COMMAND_LINE } else { 1 }
         }
     }
 }
 
-/// Does what `options` ask for, and writes the results to `out`: a table, or one line of JSON.
+/// Runs the measurement of `options`, and writes the results to `out` as a table or as one line of JSON.
 ///
-/// Errors: the options contradict each other; a server cannot be reached, closes, is silent for 30 s,
-/// or gives a wrong reply. What had been measured until then is not reported. Silence in the open loop is
-/// no error: what was due and is not answered is part of the results.
+/// Fails if options contradict each other, or if a server cannot be reached, closes a connection, does not reply for
+/// 30 s or sends a wrong reply; results measured until then are not reported. In the open loop, missing replies are
+/// not an error but are counted in the results.
 pub fn run(options: &Options, out: &mut impl Write) -> Result<(), Failure> {
     options.check()?;
     usage::raise_descriptor_limit();

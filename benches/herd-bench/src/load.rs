@@ -1,13 +1,13 @@
 //! The loop: all connections, one poll, one thread.
 //!
 //! ```text
-//!   closed loop:  batch of P composed ── one send ──▶ server ──▶ all P checked ── the next batch
-//!   open loop:    the schedule says what is due ──▶ composed, sent; waits if P are in flight
+//!   closed loop:  compose a batch of P ── one send ──▶ server ──▶ check all P ── the next batch
+//!   open loop:    request is due by the schedule ──▶ compose, send; wait if P are in flight
 //! ```
 //!
-//! In the closed loop a request's latency counts from the moment its batch left, in the open loop from the
-//! moment at which it was due. There the loop does not sleep less than a millisecond: it polls, so that
-//! it is on time. How late it was all the same is part of the report.
+//! In the closed loop a request's latency counts from the send of its batch, in the open loop from the time when it was
+//! due. The open loop polls instead of sleeping less than a millisecond, so that it is on time. The report includes how
+//! late it was.
 
 use crate::connection::{BUFFER_BYTES, Connection, PATIENCE};
 use crate::failure::Failure;
@@ -21,16 +21,16 @@ use crate::usage::Usage;
 use mio::{Events, Poll, Registry, Token};
 use std::time::{Duration, Instant};
 
-/// How often the loop looks at the clock at least.
+/// The longest time between two readings of the clock.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Requests in flight while all clients are told of, if not more are asked for.
+/// The fewest requests in flight while all clients are reported first.
 pub(crate) const TELLING_PIPELINE: u32 = 64;
 
-/// What is due so soon is not slept for: to be woken takes longer than to poll.
+/// The loop polls instead of sleeping for less than this, because waking up takes longer than polling.
 const TOO_SHORT_TO_SLEEP: Duration = Duration::from_millis(1);
 
-/// Tokens from here on are not those of the load's own connections.
+/// The first poll token that does not belong to one of the load's own connections.
 pub(crate) const TOKENS_BESIDE: usize = 1 << 32;
 
 /// Measures requests and replies.
@@ -41,9 +41,9 @@ pub(crate) fn measure<P: Protocol>(options: &Options) -> Result<Results, Failure
     Ok(Results::of_load::<P>(options, &outcome))
 }
 
-/// Others that are to be looked after in the same loop.
+/// Other sockets that the same loop serves.
 pub(crate) trait Beside {
-    /// Something happened at `token`, which is [`TOKENS_BESIDE`] or more.
+    /// Handles an event of `token`, which is [`TOKENS_BESIDE`] or more.
     fn ready(
         &mut self,
         registry: &Registry,
@@ -51,11 +51,11 @@ pub(crate) trait Beside {
         buffer: &mut [u8],
     ) -> Result<(), Failure>;
 
-    /// Whether they have all they wait for.
+    /// Whether everything awaited has arrived.
     fn is_done(&self) -> bool;
 }
 
-/// Nobody.
+/// No other sockets.
 impl Beside for () {
     fn ready(&mut self, _: &Registry, _: usize, _: &mut [u8]) -> Result<(), Failure> {
         Ok(())
@@ -66,17 +66,17 @@ impl Beside for () {
     }
 }
 
-/// How many requests there may still be.
+/// How many requests are left to send.
 #[derive(Debug)]
 enum Left {
-    /// So many over all connections, until then.
+    /// This many over all connections, and none after the time.
     All(u64, Option<Instant>),
-    /// So many on each connection.
+    /// This many on each connection.
     Each(Vec<u64>),
 }
 
 impl Left {
-    /// Takes up to `wanted` for `connection`.
+    /// Takes up to `wanted` requests for `connection`. Returns how many it took.
     #[inline]
     fn take(&mut self, connection: usize, wanted: u64, now: Instant) -> u64 {
         let left = match self {
@@ -97,30 +97,31 @@ impl Left {
     }
 }
 
-/// The open loop's books.
+/// The counts of the open loop.
 #[derive(Debug)]
 struct Pace {
     schedule: Schedule,
     start: Instant,
     until: Option<Instant>,
-    /// Requests that have become due, and how many there will be.
+    /// How many requests have become due.
     due: u64,
+    /// How many requests will become due at most.
     most: u64,
-    /// By connection: how many became due, were composed, and were answered.
+    /// By connection: how many requests have become due, were composed, and were answered.
     books: Vec<[u64; 3]>,
     lateness: Latencies,
 }
 
-/// Connections, and what they ask.
+/// The connections and their requests.
 pub(crate) struct Load<P> {
     poll: Poll,
     protocol: P,
     reports: Reports,
     connections: Vec<Connection>,
-    /// By connection: when its batch left.
+    /// By connection: when its last batch was sent.
     batch_at: Vec<Instant>,
     pipeline: u32,
-    /// While all clients are told of, whatever the mix is.
+    /// True while each client is reported once, regardless of the mix.
     telling: bool,
     left: Left,
     pace: Option<Pace>,
@@ -132,7 +133,7 @@ pub(crate) struct Load<P> {
 }
 
 impl<P: Protocol> Load<P> {
-    /// Connects to all addresses in turn, to tell of `keys` clients.
+    /// Connects to all addresses in turn; the connections will report `keys` clients.
     pub(crate) fn new(options: &Options, keys: u32) -> Result<Self, Failure> {
         let poll = Poll::new().map_err(|error| Failure::io("a poll", error))?;
         let mut connections = Vec::new();
@@ -161,22 +162,22 @@ impl<P: Protocol> Load<P> {
         })
     }
 
-    /// What is asked, and of how many clients.
+    /// The reports that the requests are made of.
     pub(crate) fn reports(&self) -> &Reports {
         &self.reports
     }
 
-    /// From now on the last stamp of each client is remembered.
+    /// From now on stores the last stamp of each client.
     pub(crate) fn remember(&mut self) {
         self.reports.remember();
     }
 
-    /// Where others that are looked after `beside` register themselves.
+    /// The registry for the sockets of a [`Beside`].
     pub(crate) fn registry(&self) -> &Registry {
         self.poll.registry()
     }
 
-    /// Tells of each client once. Returns when all is answered and `beside` is done.
+    /// Reports each client once. Returns when all requests are answered and `beside` is done.
     pub(crate) fn tell_all(&mut self, beside: &mut impl Beside) -> Result<Outcome, Failure> {
         let each = u64::from(self.reports.clients()) / self.connections.len() as u64;
         let pipeline = self.pipeline;
@@ -189,7 +190,7 @@ impl<P: Protocol> Load<P> {
         outcome
     }
 
-    /// Asks what `options` say, as long as they say.
+    /// Sends requests as `options` say.
     pub(crate) fn run(&mut self, options: &Options) -> Result<Outcome, Failure> {
         let (duration, requests) = options.extent();
         let start = Instant::now();
@@ -214,7 +215,7 @@ impl<P: Protocol> Load<P> {
         self.latencies.iter_mut().for_each(Latencies::clear);
         self.replies = 0;
         let usage = Usage::now(&self.pids)?;
-        // What is due is counted from the schedule's own beginning, and so is what it took.
+        // In the open loop the due times and the duration count from the start of the schedule.
         let start = self.pace.as_ref().map_or_else(Instant::now, |pace| pace.start);
         self.last_reply = start;
         if self.pace.is_none() {
@@ -233,7 +234,7 @@ impl<P: Protocol> Load<P> {
         })
     }
 
-    /// Turns of the loop until all is asked and answered. Returns how many never were.
+    /// Runs the loop until all requests are sent and answered. Returns how many were never answered.
     fn turns(&mut self, start: Instant, beside: &mut impl Beside) -> Result<u64, Failure> {
         let mut events = Events::with_capacity(1_024);
         let mut buffer = vec![0; BUFFER_BYTES];
@@ -271,7 +272,8 @@ impl<P: Protocol> Load<P> {
         }
     }
 
-    /// Nothing has come for so long. In the open loop that may be what was asked for.
+    /// Ends a run without replies for [`PATIENCE`]. The open loop counts the unanswered requests; otherwise this is an
+    /// error.
     fn given_up(&self) -> Result<u64, Failure> {
         match &self.pace {
             Some(pace) => Ok(pace.due - self.replies),
@@ -292,7 +294,7 @@ impl<P: Protocol> Load<P> {
     fn timeout(&self, now: Instant) -> Duration {
         let Some(pace) = self.pace.as_ref().filter(|pace| !pace.is_over(now)) else { return TICK };
         let left = (pace.start + pace.schedule.due(pace.due)).saturating_duration_since(now);
-        // Poll sleeps whole milliseconds, rounded up.
+        // The poll sleeps whole milliseconds, rounded up.
         if left <= TOO_SHORT_TO_SLEEP * 2 {
             Duration::ZERO
         } else {
@@ -367,7 +369,7 @@ impl<P: Protocol> Load<P> {
         expected.push(Expected::compose(&self.protocol, next, out));
     }
 
-    /// Open loop: what has become due by now.
+    /// Open loop: sends the requests that are due by now.
     fn release(&mut self, now: Instant) -> Result<(), Failure> {
         while let Some(number) = self.pace.as_mut().and_then(|pace| pace.next_due(now)) {
             if self.connections[number].in_flight() < self.pipeline as usize {
@@ -377,7 +379,7 @@ impl<P: Protocol> Load<P> {
         Ok(())
     }
 
-    /// Open loop: sends as much of what is due on a connection as may be in flight.
+    /// Open loop: sends requests that are due on a connection, as many as may be in flight.
     fn compose_due(&mut self, number: usize) -> Result<(), Failure> {
         while self.connections[number].in_flight() < self.pipeline as usize
             && self.pace.as_mut().is_some_and(|pace| pace.take_due(number))
@@ -396,7 +398,7 @@ impl Pace {
     /// The connection of the next request that is due, if there is one.
     fn next_due(&mut self, now: Instant) -> Option<usize> {
         let due = self.start + self.schedule.due(self.due);
-        // What was due before the end counts, even if we come late.
+        // A request that was due before the end is sent even if we are late.
         let over = self.due >= self.most || self.until.is_some_and(|until| due >= until);
         if over || now < due {
             return None;
@@ -415,7 +417,7 @@ impl Pace {
         taken
     }
 
-    /// The latency of the reply that came `now`.
+    /// Counts a reply that arrived `now`, and returns its latency.
     fn answered(&mut self, connection: usize, now: Instant) -> Duration {
         let answered = &mut self.books[connection][2];
         let due = self.start + self.schedule.due_of(connection, *answered);
@@ -424,7 +426,7 @@ impl Pace {
     }
 }
 
-/// The mix in which all is told and nothing asked.
+/// The mix of IAMATs only.
 pub(crate) const ONLY_TELL: Mix = Mix { iamat: 1, whatsat: 0 };
 
 #[cfg(test)]
@@ -448,7 +450,7 @@ mod tests {
         let start = Instant::now();
         let ms = Duration::from_millis;
         let mut pace = pace(1_000.0, 100, start);
-        // Nobody looked for 10 ms: eleven requests are due, six of them on the first connection.
+        // The loop was held up for 10 ms: eleven requests are due, six of them on the first connection.
         let due: Vec<usize> = std::iter::from_fn(|| pace.next_due(start + ms(10))).collect();
         assert_eq!(due.len(), 11);
         let taken = (0..20).filter(|_| pace.take_due(0)).count();

@@ -1,4 +1,4 @@
-//! The command line of the load generator: `herd-bench --help`.
+//! The command line program; see `herd-bench --help`.
 
 use std::env::args_os;
 use std::process::ExitCode;

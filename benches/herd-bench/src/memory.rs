@@ -1,4 +1,4 @@
-//! What a connection that says nothing, and a client that is known, cost a server in memory.
+//! Measures a server's memory for an idle connection and for a known client.
 
 use crate::connection::{ask, open};
 use crate::failure::Failure;
@@ -11,14 +11,14 @@ use crate::usage::resident_bytes;
 use serde_json::json;
 use std::net::TcpStream;
 
-/// Memory is looked at when so many connections stand, and again when all do: the first ones make a server
-/// grow what it keeps for all.
+/// Memory is read with this many open connections, and again with all. The first connections also make the server grow
+/// what it keeps for all connections.
 const FIRST: u32 = 1_000;
 
-/// After so many connections the last one asks something: its reply says that all before it were accepted.
+/// Every so many connections, the newest sends a request. Its reply shows that the server has accepted all before it.
 const STRIDE: usize = 100;
 
-/// Opens `count` connections that say nothing; loads the server while they stand, if that is asked for.
+/// Opens `count` idle connections. If `options` ask for a load, applies it while they are open.
 pub(crate) fn idle<P: Protocol>(options: &Options, count: u32) -> Result<Results, Failure> {
     let first = FIRST.min(count / 2);
     let mut standing = Standing::<P>::new(options);
@@ -32,7 +32,7 @@ pub(crate) fn idle<P: Protocol>(options: &Options, count: u32) -> Result<Results
         false => Results::new(format!("{} connections", grouped(count.into())), json!({})),
     };
     results.line(&format!(
-        "{} connections that say nothing: {each:.0} bytes of the servers' memory each",
+        "{} idle connections: {each:.0} bytes of the servers' memory each",
         grouped(count.into())
     ));
     results.line(&format!(
@@ -62,9 +62,9 @@ fn loaded<P: Protocol>(options: &Options) -> Result<Results, Failure> {
     Ok(Results::of_load::<P>(options, &outcome))
 }
 
-/// Tells of `count` distinct clients.
+/// Reports `count` distinct clients.
 pub(crate) fn records<P: Protocol>(options: &Options, count: u32) -> Result<Results, Failure> {
-    // So that the clients can be dealt out evenly.
+    // A divisor, so that each connection reports the same number of clients.
     let connections = (1..=options.connections).rev().find(|n| count.is_multiple_of(*n));
     let options = Options {
         connections: connections.unwrap_or(1),
@@ -105,7 +105,7 @@ fn resident(options: &Options) -> Result<u64, Failure> {
     options.pid.iter().map(|pid| resident_bytes(*pid)).sum()
 }
 
-/// Connections that say nothing.
+/// The idle connections.
 struct Standing<'a, P> {
     options: &'a Options,
     protocol: P,
@@ -123,13 +123,13 @@ impl<'a, P: Protocol> Standing<'a, P> {
         }
     }
 
-    /// Until there are `count`, all of them accepted.
+    /// Opens connections until there are `count`, all of them accepted.
     fn grow(&mut self, count: usize) -> Result<(), Failure> {
         let addresses = &self.options.addresses;
         while self.streams.len() < count {
             let target = self.streams.len() % addresses.len();
             self.streams.push(open::<P>(addresses[target])?);
-            // To all servers, if there are several.
+            // One connection to each server.
             if self.streams.len() % STRIDE < addresses.len() || self.streams.len() == count {
                 self.ask_the_last(target)?;
             }

@@ -1,138 +1,137 @@
-//! What a run is to do, as the command line says it.
+//! The command line.
 
 use crate::failure::Failure;
 use clap::{Parser, ValueEnum};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Seven digits' worth.
+/// The most clients: an id has seven digits.
 pub(crate) const KEYS_MAX: u32 = 10_000_000;
 
 /// A load generator that checks every reply.
 ///
 /// Without --idle, --records, --connect or --flood it sends requests over all connections, and prints
-/// how many were answered a second and how long each took. Exit status: 0; 1 if a reply was wrong or did
-/// not come within 30 s (with --rate, what is then missing is counted and noted instead), 2 for a wrong
-/// command line.
+/// the rate of replies and their latencies. Exit status: 0 for success, 1 if a reply was wrong or did not
+/// arrive within 30 s (with --rate, missing replies are only counted and noted), 2 for a wrong command line.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "herd-bench", version, max_term_width = 100)]
 pub struct Options {
-    /// Where the servers listen for clients: IP:PORT or localhost:PORT; connections are dealt out to them in turn
+    /// Client ports of the servers, as IP:PORT or localhost:PORT; connections go to them in turn
     #[arg(required = true, value_name = "ADDRESS", value_parser = address)]
     pub(crate) addresses: Vec<SocketAddr>,
 
-    /// What the servers speak
+    /// The protocol of the servers
     #[arg(long, value_enum, default_value_t = Speaks::Herd, help_heading = "Load")]
     pub(crate) protocol: Speaks,
 
-    /// Connections at once
+    /// Number of connections
     #[arg(long, short = 'C', default_value_t = 50, help_heading = "Load")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) connections: u32,
 
-    /// Requests in flight on each connection: they leave in one send, and the next when all are answered
+    /// Requests in flight on each connection: a batch is one send, and the next follows when all are answered
     #[arg(long, short = 'P', default_value_t = 1, help_heading = "Load")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) pipeline: u32,
 
-    /// For how long, in seconds [default: 3, unless --requests is given]
+    /// Duration of the load, in seconds [default: 3, unless --requests is given]
     #[arg(long, short = 'd', value_name = "SECONDS", value_parser = seconds, help_heading = "Load")]
     pub(crate) duration: Option<Duration>,
 
-    /// How many requests
+    /// Number of requests
     #[arg(long, short = 'n', help_heading = "Load")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) requests: Option<u64>,
 
-    /// Open loop: so many requests a second over all connections, whatever the replies do; latencies
-    /// count from the moment at which a request was due, not from that at which it left
+    /// Open loop: send this many requests a second over all connections, without waiting for replies;
+    /// latencies count from the time when a request was due, not when it was sent
     #[arg(long, short = 'r', value_name = "PER_SECOND", value_parser = rate, help_heading = "Load")]
     pub(crate) rate: Option<f64>,
 
-    /// Clients that are told of, dealt out to the connections; at least one for each
+    /// Number of distinct clients in the reports, divided among the connections; at least one each
     #[arg(long, default_value_t = 1_000, help_heading = "Load")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(KEYS_MAX)))]
     pub(crate) keys: u32,
 
-    /// Of how many requests so many are IAMAT and so many WHATSAT
+    /// Ratio of IAMAT and WHATSAT requests, as in iamat=9,whatsat=1
     #[arg(long, default_value = "iamat=1", value_parser = Mix::parse, help_heading = "Load")]
     pub(crate) mix: Mix,
 
-    /// The radius of a WHATSAT, in km
+    /// Radius of a WHATSAT, in km
     #[arg(long, default_value_t = 10, value_name = "KM", help_heading = "Load")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=50))]
     pub(crate) radius: u32,
 
-    /// The most items a WHATSAT asks for
+    /// Most places that a WHATSAT asks for
     #[arg(long, default_value_t = 20, value_name = "ITEMS", help_heading = "Load")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=20))]
     pub(crate) bound: u32,
 
-    /// Instead: open N connections that say nothing, and print the server's memory for each (between the
-    /// first 1,000 and all); with --duration or --requests, load it while they stand
+    /// Instead: open N idle connections, and print the server's memory for each, between the first 1,000
+    /// and all; with --duration or --requests, apply the load while they are open
     #[arg(long, value_name = "N", requires = "pid", group = "instead", help_heading = "Instead")]
     #[arg(value_parser = clap::value_parser!(u32).range(2..=60_000))]
     pub(crate) idle: Option<u32>,
 
-    /// Instead: tell of N distinct clients, and print the server's memory for each
+    /// Instead: report N distinct clients, and print the server's memory for each
     #[arg(long, value_name = "N", requires = "pid", group = "instead", help_heading = "Instead")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(KEYS_MAX)))]
     pub(crate) records: Option<u32>,
 
-    /// Instead: connect, send one request, read its reply, close; on --connections at once
+    /// Instead: connect, send one request, read the reply and close, on --connections connections at a time
     #[arg(long, group = "instead", help_heading = "Instead")]
     pub(crate) connect: bool,
 
-    /// Instead: tell the first server, and print after how long the others know
+    /// Instead: report a client to the first server, and print how long the others take to learn it
     ///
-    /// With --observer the servers themselves say so, to this program, which plays a neighbour of each.
-    /// Without, the second and further addresses are asked by WHATSAT again and again: that takes
-    /// part of their time, and is as coarse as a question is long.
+    /// With --observer this program acts as a neighbour of the servers, which flood the report to it.
+    /// Without, it polls the second and further addresses by WHATSAT. Polling takes processor time of the
+    /// servers, and measures no finer than the time of one request.
     #[arg(long, group = "instead", help_heading = "Instead")]
     pub(crate) flood: bool,
 
-    /// Play a plain neighbour, listening at this address, of a server so many hops from the first
+    /// Act as a plain neighbour, listening at ADDRESS, of a server that is HOPS hops from the first
     #[arg(long, value_name = "HOPS=ADDRESS", requires = "flood", help_heading = "Instead")]
     #[arg(value_parser = Observer::parse)]
     pub(crate) observer: Vec<Observer>,
 
-    /// With --flood: N clients at once into all the addresses, and how long until each server knows all
+    /// With --flood: report N clients at once to all addresses, and print how long until each server knows all
     #[arg(long, value_name = "N", requires = "observer", help_heading = "Instead")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(KEYS_MAX)))]
     pub(crate) burst: Option<u32>,
 
-    /// The servers' processes: their memory and processor time is looked at
+    /// Processes of the servers, to measure their memory and processor time
     #[arg(long, value_name = "PID", value_delimiter = ',', help_heading = "Results")]
     pub(crate) pid: Vec<u32>,
 
-    /// One line of JSON instead of a table; times in microseconds
+    /// Print one line of JSON instead of a table; times are in microseconds
     #[arg(long, help_heading = "Results")]
     pub(crate) json: bool,
 }
 
-/// What there is to measure.
+/// The kind of measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Requests and replies.
+    /// The rate and latency of requests.
     Load,
-    /// Memory of so many connections that say nothing.
+    /// The memory of this many idle connections.
     Idle(u32),
-    /// Memory of so many clients.
+    /// The memory of this many clients.
     Records(u32),
-    /// Connections of one request.
+    /// Connections of one request each.
     Connect,
-    /// How news spreads.
+    /// How fast reports propagate.
     Flood,
 }
 
-/// What the servers speak.
+/// The protocol of the servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Speaks {
-    /// docs/protocol.md, client port
+    /// The client port of docs/protocol.md
     Herd,
-    /// Every byte comes back
+    /// A server that sends every byte back
     Echo,
-    /// Redis: SET client "place time"
+    /// Redis: SET client "location time"
     RespSet,
     /// Redis: GEOADD herd longitude latitude client
     RespGeoadd,
@@ -140,7 +139,7 @@ pub(crate) enum Speaks {
     Nats,
 }
 
-/// Of how many requests so many are IAMAT and so many WHATSAT.
+/// The ratio of IAMAT and WHATSAT requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mix {
     pub(crate) iamat: u32,
@@ -151,7 +150,7 @@ impl Mix {
     fn parse(text: &str) -> Result<Mix, String> {
         let mut mix = Mix { iamat: 0, whatsat: 0 };
         for part in text.split(',') {
-            let (name, count) = part.split_once('=').ok_or("say iamat=9,whatsat=1")?;
+            let (name, count) = part.split_once('=').ok_or("write iamat=9,whatsat=1")?;
             let count = count.parse().ok().filter(|count| *count <= 1_000_000);
             let count = count.ok_or_else(|| format!("{part}: not a count up to 1,000,000"))?;
             match name {
@@ -160,11 +159,11 @@ impl Mix {
                 _ => return Err(format!("{name}: neither iamat nor whatsat")),
             }
         }
-        if mix.iamat + mix.whatsat == 0 { Err("nothing is asked".into()) } else { Ok(mix) }
+        if mix.iamat + mix.whatsat == 0 { Err("all counts are 0".into()) } else { Ok(mix) }
     }
 }
 
-/// Where a server so many hops from the first finds us, its plain neighbour.
+/// An address at which this program listens as a plain neighbour, and the distance of its server from the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Observer {
     pub(crate) hops: u32,
@@ -173,7 +172,7 @@ pub(crate) struct Observer {
 
 impl Observer {
     fn parse(text: &str) -> Result<Observer, String> {
-        let (hops, address) = text.split_once('=').ok_or("say 2=127.0.0.1:13000")?;
+        let (hops, address) = text.split_once('=').ok_or("write 2=127.0.0.1:13000")?;
         let hops = hops.parse().map_err(|error| format!("{hops}: {error}"))?;
         let address = self::address(address).map_err(|error| format!("{address}: {error}"))?;
         Ok(Observer { hops, address })
@@ -181,7 +180,7 @@ impl Observer {
 }
 
 impl Options {
-    /// What there is to measure.
+    /// The kind of measurement.
     pub fn mode(&self) -> Mode {
         match (self.idle, self.records) {
             (Some(count), _) => Mode::Idle(count),
@@ -192,7 +191,7 @@ impl Options {
         }
     }
 
-    /// For how long, and at most how many requests: one of them is given.
+    /// The duration and the most requests; at least one of them is set.
     pub(crate) fn extent(&self) -> (Option<Duration>, Option<u64>) {
         match (self.duration, self.requests) {
             (None, None) => (Some(Duration::from_secs(3)), None),
@@ -200,21 +199,21 @@ impl Options {
         }
     }
 
-    /// What clap cannot tell.
+    /// Checks contradictions that clap cannot find.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let refuse = |what: &str| Err(Failure::Options(what.to_owned()));
         let herd = self.protocol == Speaks::Herd;
         match self.mode() {
-            _ if self.mix.whatsat > 0 && !herd => refuse("only the herd knows WHATSAT"),
+            _ if self.mix.whatsat > 0 && !herd => refuse("--mix: only --protocol herd has WHATSAT"),
             Mode::Connect if self.protocol == Speaks::Nats => {
-                refuse("--connect: NATS wants a greeting first, which would be measured, too")
+                refuse("--connect: NATS needs a greeting first, which would be measured too")
             }
-            Mode::Flood if !herd => refuse("--flood: only servers of the herd flood"),
+            Mode::Flood if !herd => refuse("--flood: only --protocol herd floods"),
             Mode::Flood if self.observer.is_empty() && self.addresses.len() < 2 => {
-                refuse("--flood: say --observer, or the addresses of the servers to be asked")
+                refuse("--flood: give --observer, or the addresses of the servers to poll")
             }
             Mode::Load | Mode::Idle(_) => Ok(()),
-            _ if self.rate.is_some() => refuse("--rate is for load only"),
+            _ if self.rate.is_some() => refuse("--rate: only for load and --idle"),
             _ => Ok(()),
         }
     }
@@ -231,13 +230,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
     match seconds {
         0.01..=86_400.0 => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("0.01 to 86400".into()),
+        _ => Err("not between 0.01 and 86400".into()),
     }
 }
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|error| format!("{error}"))?;
-    if (0.1..=1e9).contains(&rate) { Ok(rate) } else { Err("0.1 to 1e9".into()) }
+    if (0.1..=1e9).contains(&rate) { Ok(rate) } else { Err("not between 0.1 and 1e9".into()) }
 }
 
 #[cfg(test)]
@@ -286,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn who_floods_says_how_it_is_seen() {
+    fn flood_needs_observers_or_servers_to_poll() {
         assert!(parsed("herd-bench 127.0.0.1:1 --flood").check().is_err());
         assert!(parsed("herd-bench 127.0.0.1:1 127.0.0.1:2 --flood").check().is_ok());
         assert!(parsed("herd-bench 127.0.0.1:1 --flood --observer 2=127.0.0.1:3").check().is_ok());

@@ -1,8 +1,7 @@
-//! How a request is written and a reply is checked, for each of those who can be driven.
+//! Composes requests and checks replies, for each kind of server.
 //!
-//! What is asked comes from `reports`. What goes out is appended to a buffer; what is to come back is
-//! remembered as [`Expected`], one for each request in flight, in their order. A check looks at the
-//! first reply in what was received, and never past it.
+//! The contents of requests come from `reports`. Requests are appended to a buffer. Each request in flight has an
+//! [`Expected`], in order. A check reads the first reply in the received bytes, and nothing after it.
 
 mod echo;
 mod herd;
@@ -20,23 +19,23 @@ use crate::reports::{Next, Operands};
 /// Longer than any right reply: 20 places take some 20 KB.
 pub(crate) const REPLY_BYTES_MAX: usize = 128 * 1024;
 
-/// One of those who can be driven.
+/// The protocol of one kind of server.
 pub(crate) trait Protocol {
-    /// The names of its kinds of requests, for the report.
+    /// The names of the kinds of requests, for the report.
     const KINDS: &'static [&'static str];
 
-    /// What is said first on each connection; answered before anything is measured. Empty for most.
+    /// The first bytes sent on each connection; the server answers them before the measurement. Empty for most.
     const GREETING: &'static [u8] = b"";
 
-    /// For `options.addresses`, which are told apart by their place in the list.
+    /// Creates the protocol for `options.addresses`; a server is identified by its index in that list.
     fn new(options: &Options) -> Self;
 
     /// Appends the request to `out`. Returns its kind, an index into `KINDS`.
     fn compose(&self, next: Next<'_>, out: &mut Vec<u8>) -> u8;
 
-    /// Checks the first reply in `received`, from the server at `target` in the list of addresses.
+    /// Checks the first reply in `received`, from the server with index `target` in the list of addresses.
     ///
-    /// Errors: what is wrong with it.
+    /// The error says what is wrong with the reply.
     fn check(
         &mut self,
         target: usize,
@@ -45,7 +44,7 @@ pub(crate) trait Protocol {
     ) -> Result<Checked, &'static str>;
 }
 
-/// What the reply to one request must be like.
+/// The kind and the operands of a request, which determine its right reply.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected {
     pub(crate) kind: u8,
@@ -53,7 +52,7 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    /// Composes what is `next` into `out`.
+    /// Composes the request `next` into `out`.
     #[inline]
     pub(crate) fn compose<P: Protocol>(
         protocol: &P,
@@ -65,24 +64,23 @@ impl Expected {
     }
 }
 
-/// What the beginning of the received bytes is.
+/// What the received bytes begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Checked {
-    /// The right reply, of so many bytes.
+    /// The right reply, with its length.
     Reply(usize),
-    /// So many bytes that are no reply, and what is to be said to them.
+    /// A message that is not a reply, with its length and the answer to send.
     Aside(usize, &'static [u8]),
-    /// Not yet a whole reply.
+    /// An incomplete reply.
     Unfinished,
 }
 
-/// A whole reply that is not the right one, or is not whole yet.
-///
-/// `end`: what a whole reply ends with at the earliest.
+/// Judges bytes that are not the right reply: the error `what` if they contain `end`, the first possible end of a
+/// reply, and otherwise an incomplete reply.
 fn unlike(received: &[u8], end: u8, what: &'static str) -> Result<Checked, &'static str> {
     match memchr::memchr(end, received) {
         Some(_) => Err(what),
-        None if received.len() > REPLY_BYTES_MAX => Err("it does not end"),
+        None if received.len() > REPLY_BYTES_MAX => Err("the reply does not end"),
         None => Ok(Checked::Unfinished),
     }
 }
@@ -94,7 +92,7 @@ pub(crate) mod testing {
     use crate::reports::Reports;
     use clap::Parser;
 
-    /// A protocol for one address, and what it asks first and what it expects.
+    /// A protocol for one address, its first `count` requests, and the replies that it expects.
     pub(crate) fn asked<P: Protocol>(mix: Mix, count: usize) -> (P, Vec<String>, Vec<Expected>) {
         let options = Options::parse_from(["herd-bench", "127.0.0.1:1"]);
         let protocol = P::new(&options);
@@ -109,8 +107,8 @@ pub(crate) mod testing {
         (protocol, requests, expected)
     }
 
-    /// However `reply` is cut, it is right once it is whole and unfinished before, and what follows it
-    /// is left alone.
+    /// Asserts that `reply` is right when it is complete, unfinished when it is cut anywhere, and that bytes after it
+    /// are left alone.
     pub(crate) fn right<P: Protocol>(protocol: &mut P, reply: &[u8], expected: &Expected) {
         for cut in 0..reply.len() {
             let checked = protocol.check(0, &reply[..cut], expected);

@@ -1,11 +1,11 @@
-//! What is told: which client, where, when.
+//! Generates reports: client, location and time.
 //!
-//! Each connection has clients of its own and tells of them in turn, with stamps that never come twice
-//! and always grow. So for every reply there is one right text, also for a WHATSAT: the last that this
-//! connection told of that client, whatever the others do.
+//! Each connection has clients of its own and reports them in turn, with stamps that always grow. So there is exactly
+//! one right reply to every request. For a WHATSAT it contains the last report of that client, which came from the
+//! same connection.
 //!
-//! All lines are of one length. The next is made in place from the one before it: a few digits change,
-//! nothing is allocated or formatted.
+//! All lines have the same length. Each line is made in place from the one before it by changing a few digits; nothing
+//! is allocated or formatted.
 
 use crate::options::Mix;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// `client-0000000.bench +34.068930-118.445127 1479413884.392014450`
 pub(crate) const OPERANDS_BYTES: usize = 63;
 
-/// A client, its place and the stamp.
+/// A client, its location and the stamp.
 pub(crate) type Operands = [u8; OPERANDS_BYTES];
 
 /// `client-0000000.bench`
@@ -22,10 +22,10 @@ pub(crate) const CLIENT_BYTES: usize = 20;
 /// `1479413884.392014450`
 const STAMP_BYTES: usize = 20;
 
-/// Seconds and nine digits. Later is greater.
+/// Seconds with nine decimals, as text. Later stamps compare greater.
 pub(crate) type Stamp = [u8; STAMP_BYTES];
 
-/// What is filled in.
+/// The template of all operands.
 const BLANK: Operands = *b"client-0000000.bench +00.000000+000.000000 0000000000.000000000";
 
 const KEY_AT: usize = 7;
@@ -34,7 +34,7 @@ const LOCATION_AT: usize = CLIENT_BYTES + 1;
 const LOCATION_BYTES: usize = 21;
 const STAMP_AT: usize = LOCATION_AT + LOCATION_BYTES + 1;
 
-/// Where clients are: in towns of four continents, and where there is none.
+/// The locations of clients: in towns on five continents, and far from any town.
 const LOCATIONS: [&[u8; LOCATION_BYTES]; 8] = [
     b"+34.068930-118.445127",
     b"+48.856613+002.352222",
@@ -46,32 +46,32 @@ const LOCATIONS: [&[u8; LOCATION_BYTES]; 8] = [
     b"-48.876700-123.393300",
 ];
 
-/// What is to be asked next.
+/// The next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next<'a> {
-    /// Tell the server this.
+    /// An IAMAT with these operands.
     Tell(&'a Operands),
-    /// Ask it; it was told this last.
+    /// A WHATSAT for this client, whose last IAMAT had these operands.
     Ask(&'a Operands),
 }
 
-/// What all connections tell.
+/// The reports of all connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Reports {
     operands: Operands,
     asked: Operands,
     clients_each: u32,
-    /// For each connection the client that is next, counted from its own first.
+    /// By connection: its next client, counted from its first.
     next: Vec<u32>,
     mix: Mix,
     composed: u64,
-    /// Of each client the last stamp; empty where nobody asks.
+    /// By client: the last stamp. Empty if no request needs it.
     told: Vec<Stamp>,
 }
 
 impl Reports {
-    /// `keys` clients dealt out to `connections`, rounded down, but one each at least; the first stamp is
-    /// now.
+    /// Divides `keys` clients among `connections`: rounded down, but at least one each. The first stamp is the present
+    /// time.
     pub(crate) fn new(connections: u32, keys: u32, mix: Mix) -> Reports {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Reports::since(now, connections, keys, mix)
@@ -94,22 +94,22 @@ impl Reports {
         }
     }
 
-    /// How many clients there are.
+    /// The number of clients.
     pub(crate) fn clients(&self) -> u32 {
         self.clients_each * self.next.len() as u32
     }
 
-    /// From now on remembers the last stamp of each client, whatever the mix is.
+    /// From now on stores the last stamp of each client, regardless of the mix.
     pub(crate) fn remember(&mut self) {
         self.told.resize(self.clients() as usize, [b'0'; STAMP_BYTES]);
     }
 
-    /// The last stamp of a client, if stamps are remembered.
+    /// The last stamp of a client, if stamps are stored.
     pub(crate) fn told(&self, key: u32) -> Option<&Stamp> {
         self.told.get(key as usize)
     }
 
-    /// The next for `connection`, whatever the mix is.
+    /// The next IAMAT of `connection`, regardless of the mix.
     #[inline]
     pub(crate) fn tell(&mut self, connection: usize) -> &Operands {
         let key = self.turn(connection);
@@ -121,11 +121,11 @@ impl Reports {
         &self.operands
     }
 
-    /// The next for `connection`, as the mix has it.
+    /// The next request of `connection`, according to the mix.
     #[inline]
     pub(crate) fn next(&mut self, connection: usize) -> Next<'_> {
         if self.mix.whatsat > 0 {
-            // Evenly spread: of n requests that follow each other the same share, to one.
+            // Evenly spread: any n consecutive requests contain the same number of WHATSATs, give or take one.
             let (ask, of) =
                 (u64::from(self.mix.whatsat), u64::from(self.mix.iamat + self.mix.whatsat));
             self.composed += 1;
@@ -151,7 +151,7 @@ impl Reports {
     }
 }
 
-/// The client that `operands` are of, as a number, and their stamp; nothing if they cannot be ours.
+/// The number of the client in `operands`, and the stamp; `None` if this program did not generate them.
 pub(crate) fn key_and_stamp(operands: &[u8]) -> Option<(u32, Stamp)> {
     let operands: &Operands = operands.try_into().ok()?;
     let digits = &operands[KEY_AT..KEY_AT + KEY_DIGITS];
@@ -163,14 +163,14 @@ pub(crate) fn key_and_stamp(operands: &[u8]) -> Option<(u32, Stamp)> {
     (ours == *operands).then_some((key, stamp))
 }
 
-/// What stands in `operands` for its place: latitude and longitude, each with its sign.
+/// The latitude and the longitude in `operands`, each with its sign.
 pub(crate) fn latitude_longitude(operands: &Operands) -> (&[u8], &[u8]) {
     operands[LOCATION_AT..LOCATION_AT + LOCATION_BYTES].split_at(10)
 }
 
 #[inline]
 fn write_client(operands: &mut Operands, key: u32) {
-    // Four digits and three, so that no division waits for another one's result.
+    // The digits are computed in two groups, so that no division waits for the result of another.
     let (high, low) = (key / 1_000, key % 1_000);
     let digit = |number: u32| b'0' + (number % 10) as u8;
     let digits = [
@@ -187,7 +187,7 @@ fn write_client(operands: &mut Operands, key: u32) {
     operands[LOCATION_AT..LOCATION_AT + LOCATION_BYTES].copy_from_slice(location);
 }
 
-/// A nanosecond later.
+/// Adds a nanosecond to the stamp.
 #[inline]
 fn tick(stamp: &mut [u8]) {
     for digit in stamp.iter_mut().rev() {
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_expects_what_this_connection_told_last() {
+    fn a_whatsat_expects_the_last_report_of_its_connection() {
         let mix = Mix { iamat: 1, whatsat: 1 };
         let mut reports = Reports::since(Duration::ZERO, 1, 1, mix);
         for _ in 0..100 {
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(key_and_stamp(&last).map(|(key, _)| key), Some(9_999_999));
         assert_eq!(latitude_longitude(&last), (&b"-48.876700"[..], &b"-123.393300"[..]));
         let mut other = last;
-        // A digit more or less is another client.
+        // A changed byte outside the number and the stamp makes the operands foreign.
         for byte in (0..KEY_AT).chain(KEY_AT + KEY_DIGITS..STAMP_AT) {
             other[byte] ^= 1;
             assert_eq!(key_and_stamp(&other), None, "{}", text(&other));

@@ -1,4 +1,4 @@
-//! What a run found out, as a table for people or as one line of JSON for programs.
+//! The results of a run, as a table for people or as one line of JSON for programs.
 
 use crate::latency::Latencies;
 use crate::options::Options;
@@ -9,21 +9,21 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-/// How often the progress line is written anew.
+/// How often the progress line is updated.
 const PROGRESS: Duration = Duration::from_millis(500);
 
-/// What a run was like.
+/// The measurements of a load.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// Requests that were answered.
+    /// The number of replies.
     pub(crate) replies: u64,
-    /// From the first request to the last reply.
+    /// The time from the first request to the last reply.
     pub(crate) seconds: f64,
-    /// By kind.
+    /// Latencies by kind of request.
     pub(crate) latencies: Vec<Latencies>,
-    /// Open loop: how late requests left that nothing but this program held up.
+    /// Open loop: how late this program was in noticing that requests were due.
     pub(crate) lateness: Option<Latencies>,
-    /// Open loop: requests that were due, and not answered `PATIENCE` after the end.
+    /// Open loop: requests that were due, but got no reply for `PATIENCE`.
     pub(crate) unanswered: u64,
     pub(crate) used: Used,
 }
@@ -36,12 +36,12 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Under a heading; `json` is an object.
+    /// Creates results with a heading; `json` is an object.
     pub(crate) fn new(heading: String, json: Value) -> Results {
         Results { text: heading + "\n", json }
     }
 
-    /// Of requests and replies.
+    /// Creates the results of a load.
     pub(crate) fn of_load<P: Protocol>(options: &Options, outcome: &Outcome) -> Results {
         let Options { connections, pipeline, .. } = options;
         let rate = outcome.replies as f64 / outcome.seconds;
@@ -86,12 +86,12 @@ impl Results {
     fn open_loop(&mut self, options: &Options, outcome: &Outcome, lateness: &Latencies) {
         self.latencies("lateness_us", [("we were late by".to_owned(), lateness)].into_iter());
         if outcome.unanswered > 0 {
-            self.warn(format!("{} requests were due and never answered", outcome.unanswered));
+            self.warn(format!("{} requests were due but got no reply", outcome.unanswered));
         }
         let (rate, asked) = (outcome.replies as f64 / outcome.seconds, options.rate.unwrap_or(0.0));
         if rate < asked * 0.98 {
             self.warn(format!(
-                "{asked} a second were asked for: latencies are those of a growing queue"
+                "the rate is below --rate {asked}: the latencies are those of a growing queue"
             ));
         }
     }
@@ -106,7 +106,7 @@ impl Results {
         self.json[name] = value;
     }
 
-    /// Adds what its reader has to know.
+    /// Adds a note that a reader of the figures must know.
     pub(crate) fn warn(&mut self, warning: String) {
         self.line(&format!("note: {warning}"));
         match self.json["notes"].as_array_mut() {
@@ -136,7 +136,7 @@ impl Results {
         }
     }
 
-    /// Adds who used how much; `each` is what the servers' time is divided by.
+    /// Adds the processor time of this program and of the servers, in total and per `each` of `count`.
     pub(crate) fn used(&mut self, used: Used, count: u64, each: &str) {
         let own = used.own_us_each(count);
         self.line(&format!(
@@ -176,7 +176,7 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// One line on a terminal that says how far a run is; nothing elsewhere.
+/// A progress line on standard error, if that is a terminal.
 #[derive(Debug)]
 pub(crate) struct Progress {
     is_shown: bool,
@@ -184,15 +184,15 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// On standard error.
+    /// Creates a progress line, which is empty at first.
     pub(crate) fn new() -> Progress {
         Progress { is_shown: io::stderr().is_terminal(), last: (Duration::ZERO, 0) }
     }
 
-    /// `count` were done after `elapsed`.
+    /// Shows `count` after `elapsed`.
     #[inline]
     pub(crate) fn show(&mut self, elapsed: Duration, count: u64) {
-        // Another run has begun.
+        // A new run has begun.
         if elapsed < self.last.0 {
             self.last = (Duration::ZERO, 0);
         }
@@ -205,7 +205,7 @@ impl Progress {
         let seconds = (elapsed - self.last.0).as_secs_f64();
         let rate = count.saturating_sub(self.last.1) as f64 / seconds;
         let seconds = elapsed.as_secs_f64();
-        // A terminal that is gone is no reason to end a run.
+        // A write error (the terminal is gone) must not end the run.
         let _ = write!(
             io::stderr(),
             "\r\x1b[K{seconds:.1} s  {}  {} a second",

@@ -1,10 +1,10 @@
-//! When which request is due in the open loop: message `n` at start + n / rate, on connection n modulo
-//! connections. So the k-th of a connection was due at a time that follows from k, and nothing need be
-//! remembered; whatever delays it is part of its latency.
+//! The schedule of the open loop. Request `n` is due at start + n / rate, on connection n modulo connections. So the
+//! due time of a connection's k-th request can be computed from k, and need not be stored. Any delay after the due
+//! time counts as latency.
 
 use std::time::Duration;
 
-/// A rate, dealt out to connections.
+/// A rate, divided among connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
     nanoseconds_each: f64,
@@ -12,17 +12,17 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// `rate` requests a second.
+    /// Creates a schedule of `rate` requests a second over all connections.
     pub(crate) fn new(rate: f64, connections: u32) -> Schedule {
         Schedule { nanoseconds_each: 1e9 / rate, connections: connections.into() }
     }
 
-    /// When request `n` is due, counted from the start.
+    /// When request `n` is due, from the start.
     pub(crate) fn due(&self, n: u64) -> Duration {
         Duration::from_nanos((n as f64 * self.nanoseconds_each) as u64)
     }
 
-    /// When the `k`-th request of `connection` was due.
+    /// When the `k`-th request of `connection` is due, from the start.
     pub(crate) fn due_of(&self, connection: usize, k: u64) -> Duration {
         self.due(connection as u64 + k * self.connections)
     }

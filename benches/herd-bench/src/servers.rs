@@ -1,4 +1,4 @@
-//! Tests: the generator against servers of a few lines, right and wrong ones, on loopback.
+//! Tests of the generator against small servers on loopback, some right and some wrong.
 
 use crate::{Failure, Options, run, run_program};
 use clap::Parser;
@@ -10,7 +10,7 @@ use std::process::{Command, exit};
 use std::sync::mpsc::channel;
 use std::{env, iter, thread};
 
-/// Serves each connection in a thread of its own, as long as the test runs.
+/// Listens, and serves each connection in a thread of its own, as long as the test runs.
 fn serve(each: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = listener.local_addr().expect("it listens");
@@ -32,7 +32,7 @@ fn echo(mut stream: TcpStream) {
     }
 }
 
-/// What the generator reports of the server at `address`.
+/// Runs the generator against the server at `address`, and returns its report.
 fn bench(address: SocketAddr, line: &str) -> Result<Value, Failure> {
     let words = line.split(' ').map(str::to_owned);
     let words = ["herd-bench".to_owned(), address.to_string(), "--json".to_owned()]
@@ -78,7 +78,7 @@ fn a_run_ends_when_its_time_is_over() {
 
 #[test]
 fn an_open_loop_on_time_does_not_call_itself_the_limit() {
-    // It polls while it waits, so that it may have used all of a core.
+    // The generator polls while it waits, so it may have used a whole core.
     let report = bench(serve(echo), "--protocol echo -C 1 -r 2000 -n 400").expect("right replies");
     let late = report["lateness_us"]["we were late by"]["p99"].as_f64().expect("a time") > 1_000.0;
     assert_eq!(report["used"]["generator_is_the_limit"], late, "{report}");
@@ -87,7 +87,7 @@ fn an_open_loop_on_time_does_not_call_itself_the_limit() {
 }
 
 #[test]
-fn who_tells_of_all_clients_says_how_many_were_in_flight() {
+fn a_run_over_all_clients_reports_how_many_requests_were_in_flight() {
     let line = format!("--protocol echo -C 3 --records 300 --pid {}", std::process::id());
     let report = bench(serve(echo), &line).expect("right replies");
     assert_eq!((&report["replies"], &report["records"]["clients"]), (&300.into(), &300.into()));
@@ -96,7 +96,7 @@ fn who_tells_of_all_clients_says_how_many_were_in_flight() {
     assert_eq!(report["pipeline"], 100, "{report}");
 }
 
-/// Set where this program is run again, to be the generator with this command line.
+/// The environment variable with which this test program runs again as the generator; its value is the command line.
 const AS_PROGRAM: &str = "HERD_BENCH_COMMAND_LINE";
 
 #[test]
@@ -125,7 +125,7 @@ fn connections_of_one_request_are_counted() {
     assert_eq!(report["count"], 50);
 }
 
-/// Sends every line back, but with one byte changed, another one in each line.
+/// Sends every line back with one byte changed, a different byte in each line.
 fn echo_wrongly(mut stream: TcpStream) {
     let mut line = [0; 70];
     for place in 0..69 {
@@ -166,7 +166,7 @@ fn a_server_that_closes_fails_the_run() {
     });
     let failure = bench(address, "--protocol echo -C 1 -n 100");
     assert!(matches!(failure, Err(Failure::Closed)), "{failure:?}");
-    // A port that is taken and at which nobody listens: one that was given up may be somebody's again.
+    // A bound port without a listener. A port that was closed could be taken by another program.
     let nobody = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is free");
     nobody.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port is free");
     let address = nobody.local_addr().expect("it is bound").as_socket().expect("an address");
@@ -196,6 +196,6 @@ fn nats_is_greeted_and_its_pings_are_answered() {
     let lines: Vec<String> = heard.try_iter().collect();
     assert!(lines[0].starts_with("CONNECT "), "{}", lines[0]);
     let pongs = lines.iter().filter(|line| *line == "PONG").count();
-    // The last may still be under way.
+    // The last PONG may still be under way.
     assert!(pongs >= 49, "{pongs}");
 }

@@ -1,4 +1,4 @@
-//! Processes from outside: what the kernel says they have used, in /proc.
+//! The resource use of processes, as the kernel reports it in /proc.
 
 use crate::failure::Failure;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 /// A tick of /proc/stat and /proc/PID/stat.
 const TICK: Duration = Duration::from_millis(10);
 
-/// From this share of a core on, whoever has it is what holds up the rest.
+/// From this share of a core on, the generator counts as the limit.
 const BUSY: f64 = 0.95;
 
-/// Who leaves later than so many microseconds after what is due is what holds up the rest.
+/// Above this lateness, in microseconds, a polling generator counts as the limit.
 const LATE_US: f64 = 1_000.0;
 
-/// From this share on, what others used of the machine has disturbed the run.
+/// From this share of a core on, other processes have disturbed the run.
 const DISTURBED: f64 = 0.1;
 
-/// A moment, and what had been used until then.
+/// The processor time used until one moment.
 #[derive(Debug)]
 pub(crate) struct Usage {
     at: Instant,
@@ -30,23 +30,23 @@ pub(crate) struct Usage {
     pids: Vec<u32>,
 }
 
-/// What was used in a while, in shares of one core.
+/// The processor time used between two moments, in shares of one core.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Used {
     pub(crate) seconds: f64,
-    /// This program.
+    /// The share of this program.
     pub(crate) own: f64,
-    /// All the servers' processes; nothing if none was named.
+    /// The share of all server processes; `None` without `--pid`.
     pub(crate) servers: Option<f64>,
-    /// All others, over all cores; nothing if the servers were not named.
+    /// The share of all other processes, over all cores; `None` without `--pid`.
     pub(crate) others: Option<f64>,
-    /// If this program polls instead of sleeping, so that its share says nothing: the lateness that 99 % of
-    /// what it does do not exceed, in microseconds.
+    /// Set if this program polls instead of sleeping, so that its share means nothing: the 99th percentile of its
+    /// lateness, in microseconds.
     pub(crate) late_us: Option<f64>,
 }
 
 impl Usage {
-    /// Until now.
+    /// Reads the time used until now by this program, by the processes `pids` and by the machine.
     pub(crate) fn now(pids: &[u32]) -> Result<Usage, Failure> {
         Ok(Usage {
             servers: pids.iter().map(|pid| cpu(*pid)).sum::<Result<_, _>>()?,
@@ -57,7 +57,7 @@ impl Usage {
         })
     }
 
-    /// From then until now.
+    /// The time used since then.
     pub(crate) fn since(&self) -> Result<Used, Failure> {
         let now = Usage::now(&self.pids)?;
         let seconds = (now.at - self.at).as_secs_f64();
@@ -76,22 +76,22 @@ impl Usage {
 }
 
 impl Used {
-    /// The servers' processor time in microseconds for each of `count`.
+    /// The servers' processor time for each of `count`, in microseconds.
     pub(crate) fn server_us_each(&self, count: u64) -> Option<f64> {
         self.servers.filter(|_| count > 0).map(|share| share * self.seconds * 1e6 / count as f64)
     }
 
-    /// This program's processor time in microseconds for each of `count`.
+    /// This program's processor time for each of `count`, in microseconds.
     pub(crate) fn own_us_each(&self, count: u64) -> f64 {
         self.own * self.seconds * 1e6 / count.max(1) as f64
     }
 
-    /// The same of a program that polled instead of sleeping, and was late by so much.
+    /// Notes that this program polled instead of sleeping, and was late by `late_us`.
     pub(crate) fn polling(self, late_us: f64) -> Used {
         Used { late_us: Some(late_us), ..self }
     }
 
-    /// Whether this program had no more to give.
+    /// Whether this program, and not the servers, limited the rate.
     pub(crate) fn generator_is_the_limit(&self) -> bool {
         match self.late_us {
             Some(late_us) => late_us > LATE_US,
@@ -99,7 +99,7 @@ impl Used {
         }
     }
 
-    /// What the reader of a figure has to know of it.
+    /// Notes that a reader of the figures must know.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.generator_is_the_limit() {
@@ -124,7 +124,7 @@ impl Used {
         }
     }
 
-    /// Shares, and microseconds for each of `count`.
+    /// The shares and the microseconds for each of `count`, as JSON.
     pub(crate) fn to_json(self, count: u64) -> Value {
         json!({
             "generator_share": self.own,
@@ -137,13 +137,13 @@ impl Used {
     }
 }
 
-/// Lets this process have as many descriptors as it may. What it cannot have is missed where it is needed.
+/// Raises this process's descriptor limit to the hard limit. If that is not enough, a later connection fails.
 pub(crate) fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-/// Memory of a process that is in RAM, the program's own pages included, in bytes: VmRSS.
+/// The resident memory of a process in bytes, including the program's own pages: VmRSS.
 pub(crate) fn resident_bytes(pid: u32) -> Result<u64, Failure> {
     let status = read(&format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -151,13 +151,13 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64, Failure> {
     kib.map(|kib| kib * 1_024).ok_or_else(|| unlike(&format!("/proc/{pid}/status")))
 }
 
-/// This process, by the kernel's own clock.
+/// The processor time of this process.
 fn own() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-/// Processor time of all threads of a process: exact where the kernel keeps it, else in ticks.
+/// The processor time of all threads of a process: exact if the kernel has schedstat, else in ticks.
 fn cpu(pid: u32) -> Result<Duration, Failure> {
     exact_cpu(pid).map_or_else(|| ticks(pid), Ok)
 }
@@ -173,7 +173,7 @@ fn exact_cpu(pid: u32) -> Option<Duration> {
 
 fn ticks(pid: u32) -> Result<Duration, Failure> {
     let path = format!("/proc/{pid}/stat");
-    // The name in brackets may contain anything; utime and stime are fields 14 and 15.
+    // The name in parentheses may contain any character; utime and stime are fields 14 and 15.
     let text = read(&path)?;
     let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
     let times: Vec<u32> =
@@ -184,7 +184,7 @@ fn ticks(pid: u32) -> Result<Duration, Failure> {
     }
 }
 
-/// All cores: user, nice, system, irq and softirq of the first line of /proc/stat.
+/// The busy time of all cores: user, nice, system, irq and softirq in the first line of /proc/stat.
 fn machine() -> Result<Duration, Failure> {
     let text = read("/proc/stat")?;
     let line = text.lines().next().unwrap_or("");
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn this_process_and_another_can_be_looked_at() {
-        // Not this one as the other: its time is that of the threads it has, and tests beside this one end.
+        // Another process, because the time of this one is that of its threads, and threads of other tests end.
         let yes = Command::new("yes").stdout(Stdio::null()).spawn();
         let mut other = yes.expect("there is such a program");
         let pid = other.id();
@@ -222,7 +222,7 @@ mod tests {
         let used = loop {
             let used = usage.since().expect("/proc is there");
             let has_both = used.own > 0.0 && used.servers.is_some_and(|share| share > 0.0);
-            // Until it is the program, it is a process with hardly a page.
+            // Before exec has finished, the process has hardly any memory.
             let is_started = resident_bytes(pid).is_ok_and(|bytes| bytes > 100_000);
             if has_both && is_started || Instant::now() > deadline {
                 break used;
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_whole_core_is_the_limit() {
+    fn a_generator_that_uses_a_whole_core_is_the_limit() {
         let used =
             Used { seconds: 1.0, own: 0.99, servers: Some(0.5), others: Some(0.2), late_us: None };
         assert_eq!(
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn who_polls_is_the_limit_when_it_is_late_and_not_when_it_is_busy() {
+    fn a_polling_generator_is_the_limit_when_it_is_late_and_not_when_it_is_busy() {
         let used = Used { seconds: 1.0, own: 0.99, servers: None, others: None, late_us: None };
         let on_time = used.polling(12.0);
         assert!(on_time.warnings().is_empty(), "{:?}", on_time.warnings());

@@ -1,7 +1,7 @@
-//! Servers that are asked, over and over, whether they know: for herds in which no observer is configured.
+//! Polls servers by WHATSAT, for herds without a configured observer.
 
 use super::Witnesses;
-use crate::connection::{PATIENCE, lost, open};
+use crate::connection::{lost, open};
 use crate::failure::Failure;
 use crate::load::{Beside, TOKENS_BESIDE};
 use crate::options::Options;
@@ -12,7 +12,7 @@ use mio::{Interest, Registry, Token};
 use std::io::{ErrorKind, Read, Write};
 use std::time::Instant;
 
-/// All servers but the first, each with one question on its way at most.
+/// All servers but the first, each with at most one request in flight.
 #[derive(Debug)]
 pub(super) struct Asked {
     servers: Vec<Server>,
@@ -81,7 +81,7 @@ impl Witnesses for Asked {
 }
 
 impl Server {
-    /// Unless it still owes an answer: the next question follows that.
+    /// Sends a request, unless one is in flight; then the next follows its reply.
     fn ask(&mut self, operands: &Operands) -> Result<(), Failure> {
         if self.waits {
             return Ok(());
@@ -90,12 +90,12 @@ impl Server {
         self.waits = true;
         match self.stream.write(&question) {
             Ok(count) if count == question.len() => Ok(()),
-            Ok(_) => Err(Failure::Silence(format!("a server that reads, within {PATIENCE:?}"))),
+            Ok(_) => Err(Failure::Silence("a server does not read its requests".into())),
             Err(error) => Err(lost(error)),
         }
     }
 
-    /// When something was read, if anything was.
+    /// Reads once. Returns the time if there was anything to read.
     fn read(&mut self, buffer: &mut [u8]) -> Result<Option<Instant>, Failure> {
         match self.stream.read(buffer) {
             Ok(0) => Err(Failure::Closed),
@@ -109,17 +109,17 @@ impl Server {
     }
 }
 
-/// A whole reply: what is known according to it, and its length.
+/// A complete reply: the operands that the server knows, and the length of the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Reply<'a> {
     known: Option<&'a [u8]>,
     bytes: usize,
 }
 
-/// The reply that `received` begins with. Nothing if it is not whole yet.
+/// The reply at the start of `received`; `None` if it is incomplete.
 fn reply(received: &[u8]) -> Result<Option<Reply<'_>>, Failure> {
     let Some(end) = memchr::memchr(b'\n', received) else { return Ok(None) };
-    // Who does not know the client refuses the question.
+    // A server that does not know the client rejects the request.
     if received.starts_with(b"? WHATSAT ") {
         return Ok(Some(Reply { known: None, bytes: end + 1 }));
     }
@@ -128,7 +128,7 @@ fn reply(received: &[u8]) -> Result<Option<Reply<'_>>, Failure> {
         let shown = line[..line.len().min(200)].escape_ascii().to_string();
         Failure::Wrong(what, "AT ... and places, or ? WHATSAT ...".into(), shown)
     };
-    let (_, operands) = prefix(line).ok_or_else(|| unlike("this is no AT line"))?;
+    let (_, operands) = prefix(line).ok_or_else(|| unlike("this is not an AT line"))?;
     let places = places(&received[end + 1..]).map_err(unlike)?;
     let known = Some(&line[operands..]);
     Ok(places.map(|places| Reply { known, bytes: end + 1 + places }))

@@ -1,4 +1,4 @@
-//! Plain neighbours played by us: they listen, servers dial them and send AT lines, they say nothing.
+//! Observers: plain neighbours that listen, that the servers dial and send AT lines to, and that send nothing.
 
 use super::Witnesses;
 use crate::connection::lost;
@@ -12,19 +12,19 @@ use mio::{Interest, Registry, Token};
 use std::io::{ErrorKind, Read};
 use std::time::Instant;
 
-/// Tokens of connections; those of listeners are below.
+/// The first token of a connection; the tokens of listeners are lower.
 const LINKS: usize = TOKENS_BESIDE + 1_024;
 
 /// All observers.
 #[derive(Debug)]
 pub(super) struct Observers {
     listeners: Vec<TcpListener>,
-    /// The connections that servers have made. One that is lost leaves its place empty.
+    /// The connections that servers have made; `None` for a lost one.
     links: Vec<Option<Link>>,
     heard: Heard,
 }
 
-/// A connection from a server, and to which observer.
+/// A connection from a server to an observer.
 #[derive(Debug)]
 struct Link {
     stream: TcpStream,
@@ -32,14 +32,14 @@ struct Link {
     unfinished: Vec<u8>,
 }
 
-/// What the observers have heard.
+/// What the observers have received.
 #[derive(Debug)]
 struct Heard {
     awaited: Operands,
     arrivals: Vec<Option<Instant>>,
     /// By observer and client: the latest stamp. Empty unless clients are awaited.
     stamps: Vec<Vec<Option<Stamp>>>,
-    /// How many of them are not heard yet, over all observers.
+    /// How many of the stamps are missing, over all observers.
     missing: u64,
 }
 
@@ -65,12 +65,12 @@ impl Observers {
         })
     }
 
-    /// How many there are.
+    /// The number of observers.
     pub(super) fn count(&self) -> usize {
         self.listeners.len()
     }
 
-    /// From now on the poll behind `to` tells of them, and no more that behind `from`.
+    /// Moves all sockets from the poll of `from` to the poll of `to`.
     pub(super) fn change_poll(&mut self, from: &Registry, to: &Registry) -> Result<(), Failure> {
         let failed = |error| Failure::io("an observer", error);
         for (number, listener) in self.listeners.iter_mut().enumerate() {
@@ -95,14 +95,14 @@ impl Observers {
         self.heard.missing = u64::from(count) * observers as u64;
     }
 
-    /// Every observer must have heard of every client what was told of it last.
+    /// Checks that every observer has received the last report of every client.
     pub(super) fn verify(&self, told: &Reports) -> Result<(), Failure> {
         for stamps in &self.heard.stamps {
             for (key, stamp) in (0..).zip(stamps) {
                 if stamp.as_ref() != told.told(key) {
                     let shown = stamp.map(|stamp| stamp.escape_ascii().to_string());
                     return Err(Failure::Wrong(
-                        "an observer heard another stamp than was told",
+                        "an observer received another stamp than the last one sent",
                         format!(
                             "client {key} {:?}",
                             told.told(key).map(|told| told.escape_ascii().to_string())
@@ -171,7 +171,7 @@ impl Witnesses for Observers {
 }
 
 impl Link {
-    /// Reads all there is. Returns whether the connection still stands.
+    /// Reads until the socket is empty. Returns whether the connection is still open.
     fn read(&mut self, heard: &mut Heard, buffer: &mut [u8]) -> Result<bool, Failure> {
         loop {
             let kept = self.unfinished.len();
@@ -193,7 +193,7 @@ impl Link {
 }
 
 impl Heard {
-    /// Takes all whole lines of `received`; returns what is behind them.
+    /// Takes all complete lines of `received`; returns the rest.
     fn lines<'a>(
         &mut self,
         observer: usize,
@@ -220,7 +220,7 @@ impl Heard {
         if operands == self.awaited {
             self.arrivals[observer].get_or_insert(now);
         }
-        // Others may have told this herd of clients before us.
+        // The herd may also know clients that another program has reported.
         let Some((key, stamp)) = key_and_stamp(operands) else { return Ok(()) };
         let stamps = self.stamps.get_mut(observer);
         if let Some(known) = stamps.and_then(|stamps| stamps.get_mut(key as usize)) {
@@ -234,7 +234,7 @@ impl Heard {
 fn unlike_news(line: &[u8]) -> Failure {
     let shown = line[..line.len().min(200)].escape_ascii().to_string();
     Failure::Wrong(
-        "an observer is sent AT lines and nothing else: its server must know it as a plain neighbour",
+        "an observer received something else than AT lines: its server must list it with plain = true",
         "AT ...".into(),
         shown,
     )

@@ -1,4 +1,4 @@
-//! A server that sends every byte back: the yardstick, which does nothing but what the kernel makes it do.
+//! An echo server, the yardstick: it does nothing but the system calls.
 
 use super::{Checked, Expected, Protocol, unlike};
 use crate::options::Options;
@@ -6,7 +6,7 @@ use crate::reports::{Next, OPERANDS_BYTES};
 
 const LINE_BYTES: usize = 6 + OPERANDS_BYTES + 1;
 
-/// Sends the lines of a herd, and wants them back.
+/// Sends the herd's IAMAT lines, and expects them back.
 #[derive(Debug)]
 pub(crate) struct Echo;
 

@@ -1,7 +1,7 @@
-//! The herd's client port, as docs/protocol.md has it.
+//! The protocol of the herd's client port, as in docs/protocol.md.
 //!
-//! Lines may end in CR LF, and a difference may be any decimal with or without an exponent: so may the
-//! servers that ours is compared with. Everything else is checked byte for byte.
+//! Everything is checked byte for byte, with two exceptions for the servers that ours is compared with: lines may end
+//! in CR LF, and a difference may be any decimal number with or without an exponent.
 
 use super::{Checked, Expected, Protocol, unlike};
 use crate::options::Options;
@@ -11,15 +11,15 @@ use memchr::memmem;
 const IAMAT: u8 = 0;
 const WHATSAT: u8 = 1;
 
-/// The longest name that docs/protocol.md lets a server have.
+/// The longest name of a server in docs/protocol.md.
 const NAME_BYTES_MAX: usize = 64;
 
 /// A server of the herd.
 #[derive(Debug)]
 pub(crate) struct Herd {
-    /// What stands behind the client in a WHATSAT.
+    /// The text after the client in a WHATSAT.
     radius_and_bound: Vec<u8>,
-    /// The names that the servers gave themselves in their first replies: they keep them.
+    /// The names of the servers in their first replies; they must not change.
     names: Vec<Vec<u8>>,
 }
 
@@ -75,7 +75,7 @@ impl Herd {
         if known.is_empty() {
             known.extend_from_slice(name);
         }
-        if known == name { Ok(()) } else { Err("the server has got another name") }
+        if known == name { Ok(()) } else { Err("the server has changed its name") }
     }
 }
 
@@ -88,26 +88,26 @@ pub(super) fn write_iamat(operands: &Operands, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// The server's name in the AT line that `received` begins with, and the line's length, its end included.
-/// Nothing if the line is not whole yet.
+/// The server's name in the AT line at the start of `received`, and the length of the line with its line end. `None` if
+/// the line is incomplete.
 ///
-/// Errors: it is no AT line, or not of these `operands`.
+/// Fails if it is not an AT line, or not one with these `operands`.
 #[inline]
 fn at_line<'a>(
     received: &'a [u8],
     operands: &Operands,
 ) -> Result<Option<(&'a [u8], usize)>, &'static str> {
-    const WHAT: &str = "this is not the AT line for what was told";
+    const WHAT: &str = "this is not the AT line for the report";
     match prefix(received)
         .and_then(|(name, rest)| Some((name, rest, tail(received, rest, operands)?)))
     {
         Some((name, rest, end)) if end > 0 => Ok(Some((name, rest + end))),
-        // A CR may come without its LF.
+        // A CR may arrive before its LF.
         _ => unlike(received, b'\n', WHAT).map(|_| None),
     }
 }
 
-/// `AT server diff `: the server, and where what follows begins.
+/// Parses `AT server diff `: returns the server's name, and the offset of the rest.
 #[inline]
 pub(crate) fn prefix(received: &[u8]) -> Option<(&[u8], usize)> {
     let rest = received.strip_prefix(b"AT ")?;
@@ -124,7 +124,7 @@ fn is_of_a_decimal(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-')
 }
 
-/// The length of `operands` and the line's end, if that is what stands there.
+/// The length of `operands` and the line end, if `received` has them at offset `at`.
 #[inline]
 fn tail(received: &[u8], at: usize, operands: &Operands) -> Option<usize> {
     let rest = &received[at..];
@@ -138,7 +138,7 @@ fn tail(received: &[u8], at: usize, operands: &Operands) -> Option<usize> {
     }
 }
 
-/// The length of the places that `rest` begins with, their blank line included.
+/// The length of the places at the start of `rest`, including their blank line.
 pub(crate) fn places(rest: &[u8]) -> Result<Option<usize>, &'static str> {
     match (rest.first(), memmem::find(rest, b"\n\n")) {
         (Some(first), _) if *first != b'{' => Err("the places do not begin with {"),

@@ -1,10 +1,10 @@
-//! NATS in verbose mode, in which every PUB is answered: what a message costs that is passed on, not kept.
+//! NATS in verbose mode, in which the server answers every PUB: the cost of a message that is forwarded, not stored.
 
 use super::{Checked, Expected, Protocol, unlike};
 use crate::options::Options;
 use crate::reports::{Next, OPERANDS_BYTES};
 
-/// `PUB herd`, with what an IAMAT would say.
+/// Sends `PUB herd` with the operands of an IAMAT.
 #[derive(Debug)]
 pub(crate) struct Nats;
 

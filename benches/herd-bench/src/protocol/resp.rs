@@ -1,14 +1,14 @@
-//! Redis and what speaks like it: the same client, place and time, stored by SET or by GEOADD.
+//! Redis and compatible servers: they store the same client, location and time by SET or by GEOADD.
 
 use super::{Checked, Expected, Protocol, unlike};
 use crate::options::Options;
 use crate::reports::{CLIENT_BYTES, Next, OPERANDS_BYTES, latitude_longitude};
 
-/// `SET client "place time"`.
+/// Sends `SET client "location time"`.
 #[derive(Debug)]
 pub(crate) struct RespSet;
 
-/// What is stored: place and time, a space between them.
+/// The length of the stored value: location, a space and time.
 const VALUE_BYTES: usize = OPERANDS_BYTES - CLIENT_BYTES - 1;
 
 impl Protocol for RespSet {
@@ -39,7 +39,7 @@ impl Protocol for RespSet {
     }
 }
 
-/// `GEOADD herd longitude latitude client`.
+/// Sends `GEOADD herd longitude latitude client`.
 #[derive(Debug)]
 pub(crate) struct RespGeoadd;
 
@@ -67,7 +67,7 @@ impl Protocol for RespGeoadd {
 
     #[inline]
     fn check(&mut self, _: usize, received: &[u8], _: &Expected) -> Result<Checked, &'static str> {
-        // Whether the client is new to it depends on who drove it before.
+        // An earlier run may have added the client, so both answers are right.
         if received.starts_with(b":1\r\n") || received.starts_with(b":0\r\n") {
             return Ok(Checked::Reply(4));
         }
