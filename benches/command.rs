@@ -1,10 +1,10 @@
-//! What one IAMAT costs in computing: parse it, write its AT line, merge it into the table.
+//! The computing time of one IAMAT: parse it, write its AT line, merge it into the table.
 //!
-//! Every client is known, its stamp newer, the ids in random order: the way of a busy server. The
-//! lines are written before the clock runs, as they would come from the socket; the table is as
-//! cold as it is with so many clients. Every iteration checks its verdict and its line's length.
+//! As on a busy server, every client is known, every stamp is newer, and the ids come in random order. The input lines
+//! are made before the clock runs. The table is as cold in the cache as its size makes it. Every iteration checks the
+//! outcome of the merge and the length of the line.
 //!
-//! `cargo bench --bench command`; how far to trust a figure: benches/README.md.
+//! Run `cargo bench --bench command`. benches/README.md says how far to trust a figure.
 
 #[path = "support/reports.rs"]
 mod reports;
@@ -16,14 +16,14 @@ use places_herd::wire::report::Report;
 use places_herd::wire::stamp::Stamp;
 use reports::Reports;
 
-/// Received a quarter of a second after it was stamped, give or take.
+/// The time from a report's stamp to its receipt: about a quarter of a second.
 const LATENCY_NANOS: u64 = 263_873_386;
 
 fn main() {
     divan::main();
 }
 
-/// The whole of it.
+/// All three steps.
 #[divan::bench(args = [100_000, 1_000_000], sample_count = 200, sample_size = 2_000)]
 fn iamat(bencher: Bencher<'_, '_>, clients: u64) {
     let mut reports = Reports::new(clients);
@@ -38,7 +38,7 @@ fn iamat(bencher: Bencher<'_, '_>, clients: u64) {
     });
 }
 
-/// Its first part: from the line to the command.
+/// The first step: from the line to the command.
 #[divan::bench(sample_count = 200, sample_size = 2_000)]
 fn parse_iamat(bencher: Bencher<'_, '_>) {
     let mut reports = Reports::new(100_000);
@@ -49,7 +49,7 @@ fn parse_iamat(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// Its second part: from the command to the AT line.
+/// The second step: from the command to the AT line.
 #[divan::bench(sample_count = 200, sample_size = 2_000)]
 fn write_at(bencher: Bencher<'_, '_>) {
     let mut reports = Reports::new(1);
@@ -69,7 +69,7 @@ struct Sample {
     received: Stamp,
 }
 
-/// The next report as an IAMAT line of 57 bytes, and when it is received.
+/// The next report as an IAMAT line of 57 bytes, and the time of its receipt.
 fn next(reports: &mut Reports) -> Sample {
     let report = reports.next();
     let line = format!("IAMAT {}", report.operands).into_bytes();

@@ -1,13 +1,13 @@
-//! One server of the herd from outside: what it costs to start, to be idle, to be connected to, to
-//! know a client, and to be asked. `cargo bench --bench herd`; the figures are for people, no test.
-//! With `-- journal` only what a journal costs.
+//! Measures one server of the herd from outside: its start, idling, idle connections, known clients, IAMAT, WHATSAT and
+//! a journal. Run `cargo bench --bench herd`, or add `-- journal` to measure only the journal. The figures are for
+//! people to read; they are not a test.
 //!
-//! The server is the real program on loopback with the log off (`RUST_LOG=off`), unless said. Whoever
-//! wants another log sets RUST_LOG. Each figure's answer is checked: a fast wrong server fails.
+//! The server is the real program on loopback. Its log is off unless RUST_LOG is set. Every reply is checked, so a fast
+//! server that is wrong fails.
 //!
-//! Rates are measured with the server on core 0 and this process on core 1. Latencies are measured with
-//! both on core 1: on a virtual machine it takes tens of microseconds to wake another core that sleeps,
-//! which would be most of the figure and says nothing of the server.
+//! Rates are measured with the server on core 0 and this process on core 1. Latencies are measured with both on core 1:
+//! on a virtual machine, waking a sleeping core takes tens of microseconds, which would be most of the figure and says
+//! nothing about the server.
 
 mod support;
 
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use support::{ask, connect, cores, cpu_model, free_port, pin, read_reply};
 
 fn main() {
-    // `cargo bench` passes --bench; `cargo test --benches` does not, and wants no measurement.
+    // `cargo bench` passes --bench. `cargo test --benches` does not; it only needs this to start.
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
     }
@@ -54,7 +54,7 @@ impl Server {
         Server::start_with("")
     }
 
-    /// `more`: what the topology has besides the server.
+    /// Starts a server; `more` is appended to its topology.
     fn start_with(more: &str) -> Server {
         let port = free_port();
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{port}"));
@@ -75,12 +75,12 @@ impl Server {
         Server { child, port, folder }
     }
 
-    /// On a core of its own.
+    /// Starts a server on the other core.
     fn beside_us() -> Server {
         Server::on(0)
     }
 
-    /// On our core.
+    /// Starts a server on the core of this process.
     fn with_us() -> Server {
         Server::on(1)
     }
@@ -109,7 +109,7 @@ impl Server {
         line.split_whitespace().nth(1).expect("a value").parse().expect("a number")
     }
 
-    /// Clock ticks (10 ms) of CPU used until now.
+    /// The processor time used until now, in clock ticks of 10 ms.
     fn cpu_ticks(&self) -> u64 {
         let stat =
             fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("/proc/PID/stat");
@@ -156,7 +156,7 @@ fn idle_connections() {
         while streams.len() < count {
             streams.push(server.connect());
         }
-        // The last is answered when all before it have been accepted.
+        // The last connection gets its reply when all before it have been accepted.
         ask(streams.last_mut().expect("one"), b"IAMAT kiwi +1+2 17\n");
         rss.push(server.status_kib("VmRSS:"));
     }
@@ -195,7 +195,7 @@ fn known_clients() {
     );
 }
 
-/// One request at a time on one connection.
+/// Measures the latency of one request at a time on one connection.
 fn latency(name: &str, lines: usize, times: u64, request: impl Fn(u64) -> String) {
     let server = Server::with_us();
     let mut stream = server.connect();
@@ -218,11 +218,11 @@ fn latency(name: &str, lines: usize, times: u64, request: impl Fn(u64) -> String
     print_percentiles(name, &mut taken, &format!("{rate:.0}/s"));
 }
 
-/// What a journal costs, by its policy: one after the other, five times round, and the median of each
-/// beside that of no journal, as machines have moods.
+/// Measures the cost of a journal by its policy. The policies take turns for five rounds, because a machine's speed
+/// drifts; the median of each is compared with that of no journal.
 fn journal() {
     const ROUNDS: usize = 5;
-    // With a file so small as these clients make, compacting it every megabyte is most of the cost.
+    // With as few clients as here, compacting at every MiB is most of the cost.
     let policies = [
         ("off", ""),
         ("no", "[journal]\nsync = \"no\"\n"),
@@ -247,7 +247,7 @@ fn journal() {
     }
 }
 
-/// One connection, as many requests in flight as it takes. Returns how many a second.
+/// Sends `count` requests on one connection, as many in flight as it takes. Returns the rate per second.
 fn pipelined(count: u64, server: &Server) -> f64 {
     let mut stream = server.connect();
     let mut replies = BufReader::with_capacity(1 << 20, stream.try_clone().expect("a clone"));

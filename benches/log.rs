@@ -1,7 +1,6 @@
-//! What a line in the log costs: `cargo bench --bench log`.
+//! Measures the cost of a log line. Run `cargo bench --bench log`.
 //!
-//! The goal: less than 60 ns for a traffic line, the writes of 64 KiB left out (`no_disk`); `file`
-//! has them in.
+//! The goal is less than 60 ns for a traffic line, without the writes of 64 KiB (`no_disk`); `file` includes them.
 
 use std::io;
 use std::path::Path;
@@ -21,7 +20,7 @@ impl LogDisk for Nowhere {
     }
 }
 
-/// A clock that goes on by 10 µs each time it is read.
+/// A clock that advances by 10 µs at each reading.
 struct Clock(u64);
 
 impl Clock {
@@ -70,7 +69,7 @@ fn unwritten() -> bool {
     log::unwritten()
 }
 
-/// The yardstick: the same bytes, copied.
+/// The yardstick: copies as many bytes as a line has.
 #[divan::bench]
 fn memcpy(bencher: Bencher<'_, '_>) {
     let line = [0_u8; 126];

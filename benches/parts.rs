@@ -1,15 +1,15 @@
-//! The parts of the hot path one by one: how long each takes, and how many instructions.
+//! Measures each part of the hot path: its time and its number of instructions.
 //!
 //!     cargo bench --bench parts                            times, in ns
-//!     cargo bench --bench parts -- instructions            instructions, beside those that are recorded
+//!     cargo bench --bench parts -- instructions            instructions, compared with the recorded ones
 //!     cargo bench --bench parts -- instructions record     the same, and records them
 //!
-//! A time depends on the machine and its mood; the number of instructions depends on neither, so a change can be
-//! held against it: they are recorded in `benches/instructions.md`, and what differs by more than a fiftieth is
-//! marked. It depends on the compiler, which is why that is recorded too. Counting needs valgrind.
+//! A time depends on the machine and its load. A number of instructions does not, so it shows the effect of a change:
+//! the numbers are recorded in `benches/instructions.md`, and a difference of more than 2 % is marked. They depend on
+//! the compiler, whose version is recorded too. Counting needs valgrind.
 //!
-//! No kernel is asked for anything in between. An IAMAT is all that a server does for it from the read to the
-//! send: lines, parsing, table, digest, reply, flood.
+//! The parts make no system calls. The part IAMAT is all that a server does for one from the read to the send: lines,
+//! parsing, table, digest, reply, flood.
 
 #[path = "support/reports.rs"]
 mod reports;
@@ -26,23 +26,24 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use works::{Named, Work, works};
 
-/// Runs of which the median counts, and how long one is at least.
+/// The number of runs; the result is their median.
 const RUNS: usize = 41;
+/// The shortest time of a run.
 const RUN: Duration = Duration::from_millis(2);
 
-/// What differs by more is marked.
+/// The largest relative difference that is not marked.
 const TOLERANCE: f64 = 0.02;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let has = |word: &str| args.iter().any(|arg| arg == word);
     match () {
-        // What valgrind runs.
+        // This is what valgrind runs.
         () if has("counted") => {
             let number: usize = args.last().and_then(|last| last.parse().ok()).expect("a number");
             count(works()[number]());
         }
-        // `cargo test --benches` wants no measurement.
+        // `cargo test --benches` only needs this to start.
         () if !has("--bench") => {}
         () if has("instructions") => compare(has("record")),
         () => time(),
@@ -59,7 +60,7 @@ fn time() {
     }
 }
 
-/// The mean time of one call, in ns, over calls enough.
+/// Calls `run` for at least [`RUN`]. Returns the mean time of a call in ns.
 fn run(work: &mut dyn Work) -> f64 {
     let (mut taken, mut calls) = (Duration::ZERO, 0);
     while taken < RUN {
@@ -72,7 +73,7 @@ fn run(work: &mut dyn Work) -> f64 {
     taken.as_nanos() as f64 / f64::from(calls)
 }
 
-/// Once to warm up, and once under the name that valgrind looks for.
+/// Runs the work three times to warm up, and then once in the function that valgrind counts.
 fn count(Named { name, each, mut work }: Named) {
     for _ in 0..3 {
         work.prepare();
@@ -86,11 +87,11 @@ fn count(Named { name, each, mut work }: Named) {
 #[inline(never)]
 fn counted_part(work: &mut dyn Work) {
     work.run();
-    // So that the call above does not become a jump, after which valgrind would see no return.
+    // Keeps the call above from becoming a tail call, whose return valgrind would not see.
     black_box(work);
 }
 
-/// Prints what is counted beside what is recorded.
+/// Prints the counted numbers beside the recorded ones.
 fn compare(is_recording: bool) {
     let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.md");
     let recorded = fs::read_to_string(&table).unwrap_or_default();
@@ -111,7 +112,7 @@ fn compare(is_recording: bool) {
     }
 }
 
-/// Has valgrind count, each piece of work in a process of its own.
+/// Counts the instructions of all pieces of work with valgrind, each in a process of its own.
 fn counted() -> Vec<(String, f64)> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("instructions");
     fs::create_dir_all(&folder).expect("a folder in target/tmp");
@@ -135,7 +136,7 @@ fn counted_alone(number: usize, counts: &Path) -> (String, f64) {
     (name.to_owned(), total / each)
 }
 
-/// A row of the table is `| name | number |`.
+/// The recorded number of `name`; a row of the table is `| name | number |`.
 fn recorded_in(table: &str, name: &str) -> Option<f64> {
     let row = table.lines().find_map(|line| line.strip_prefix(&format!("| {name} | ")))?;
     row.trim_end_matches(" |").parse().ok()
@@ -146,8 +147,8 @@ fn written(counted: &[(String, f64)]) -> String {
     let rustc = String::from_utf8(rustc.unwrap_or_default()).unwrap_or_default();
     let mut table = format!(
         "# Instructions\n\nWritten by `cargo bench --bench parts -- instructions record`, with {}: how many \
-         instructions\neach part of the hot path takes, as valgrind counts them. Without `record` the same is \
-         compared with\nthis table.\n\n| what | instructions |\n| --- | ---: |\n",
+         instructions\neach part of the hot path takes, as valgrind counts them. Without `record` the command \
+         compares\nits counts with this table.\n\n| what | instructions |\n| --- | ---: |\n",
         rustc.trim()
     );
     for (name, count) in counted {

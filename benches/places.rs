@@ -1,17 +1,17 @@
-//! WHATSAT with places from a service on TLS, from outside: what it costs over a connection that is kept, over
-//! a new one each time, and what it costs those who only say where they are.
-//! `cargo bench --bench places`; the figures are for people, no test. It takes less than a minute.
+//! Measures WHATSAT with places from a TLS service, from outside: over a kept connection, over a new connection each
+//! time, and its effect on the latency of IAMATs. Run `cargo bench --bench places`; it takes less than a minute. The
+//! figures are for people to read; they are not a test.
 //!
-//! The server is the real program with the log off; the service is the tests' fake Google on loopback TLS, in this
-//! process: a thread for each connection, with 20 places in 24 KiB. Its time is in each figure. The first
-//! figure is without sockets: what is made of one reply, in this process.
+//! The server is the real program with the log off. The service is the tests' fake Google on loopback TLS, in this
+//! process, with a thread for each connection; it sends 20 places in 24 KiB. Its time is part of each figure. The first
+//! figures need no sockets: they are the time to read one reply, in this process.
 //!
-//! Latencies are measured with everything on core 1, as in `herd.rs`. In the open loop the server has core 0,
-//! and core 1 all else. There a request has its time in a plan and is late from then on, not from when it was
-//! sent; each pair has one half with and one without the slow WHATSATs, so that whatever else this machine
-//! does meets both. All on core 1 but those who send and time the IAMATs has nice 19: the service seals 24 KiB
-//! for each WHATSAT, and what waits for it would be counted as the server's. How late the IAMATs were sent is
-//! told beside: of what the replies are late, so much is not the server's.
+//! Latencies are measured with everything on core 1, as in `herd.rs`. In the open loop the server has core 0 and
+//! everything else core 1. There each request has a planned time, and its latency counts from that time and not from
+//! its send. Each pair has one half with slow WHATSATs and one without, so that other load on this machine affects
+//! both. All threads on core 1 have nice 19 except those that send and time the IAMATs: the service encrypts 24 KiB for
+//! each WHATSAT, and time spent waiting for it would count as the server's. The report also says how late the IAMATs
+//! were sent; that part of a latency is not the server's.
 
 #[path = "../tests/support/fake_google/mod.rs"]
 mod fake_google;
@@ -33,27 +33,32 @@ use std::thread;
 use std::time::{Duration, Instant};
 use support::{ask, connect, cores, cpu_model, free_port, pin, read_reply};
 
-/// Places in a reply, and about how long it is.
+/// The number of places in a reply.
 const PLACES: usize = 20;
+/// The approximate length of a reply.
 const BODY_BYTES: usize = 24 * 1024;
 
-/// The open loop: IAMATs a second, over so many connections.
+/// The rate of IAMATs in the open loop.
 const IAMATS_PER_SECOND: u32 = 20_000;
+/// The number of connections that send IAMATs.
 const IAMAT_CONNECTIONS: usize = 8;
 
-/// And beside it WHATSATs a second, each of which the service thinks about for so long.
+/// The rate of the slow WHATSATs.
 const WHATSATS_PER_SECOND: u32 = 200;
+/// The number of connections that send WHATSATs.
 const WHATSAT_CONNECTIONS: usize = 8;
+/// How long the service waits before it answers a slow WHATSAT.
 const THINKING: Duration = Duration::from_millis(300);
 
-/// One half of a pair.
+/// The duration of one half of a pair.
 const HALF: Duration = Duration::from_millis(2_500);
+/// The number of pairs.
 const PAIRS: usize = 5;
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("the benchmark"));
 
 fn main() {
-    // `cargo bench` passes --bench; `cargo test --benches` does not, and wants no measurement.
+    // `cargo bench` passes --bench. `cargo test --benches` does not; it only needs this to start.
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
     }
@@ -79,7 +84,7 @@ fn main() {
     open_loop();
 }
 
-/// What is made of one reply that is here already: places, and the text that a client gets.
+/// Measures reading one reply of a service, and writing the text that a client gets.
 fn reading() {
     let key = Secret::new("AIzaBENCH-0123456789_abcdefghijklmnopqr").expect("a key");
     let base = |url: &str| url.parse::<BaseUrl>().expect("a URL");
@@ -142,7 +147,7 @@ fn one_at_a_time(name: &str, header: &str, times: usize, check: impl Fn(usize, u
         let start = Instant::now();
         stream.write_all(b"WHATSAT kiwi 10 20\n").expect("sent");
         let reply = read_reply(&mut stream);
-        // The first ones are to warm up.
+        // The first requests warm up.
         if i >= times / 10 {
             taken.push(start.elapsed());
         }
@@ -153,9 +158,9 @@ fn one_at_a_time(name: &str, header: &str, times: usize, check: impl Fn(usize, u
     row(name, &mut taken);
 }
 
-/// IAMATs on a plan, with and without slow WHATSATs beside them.
+/// Measures IAMATs in an open loop, with and without slow WHATSATs at the same time.
 fn open_loop() {
-    // A thread is as nice as the one that began it.
+    // A new thread inherits the nice value.
     let service = thread::spawn(|| {
         step_back();
         service(THINKING, "")
@@ -164,7 +169,7 @@ fn open_loop() {
     let server = Server::start(service.address(), 0);
     let mut ratios = Vec::new();
     for pair in 1..=PAIRS {
-        // Which half is first changes, so that neither always follows the other.
+        // The halves take turns to be first, so that neither always follows the other.
         let mut halves =
             [pair % 2 == 0, pair % 2 != 0].map(|is_asked| (is_asked, half(&server, is_asked)));
         halves.sort_by_key(|(is_asked, _)| *is_asked);
@@ -183,10 +188,10 @@ fn open_loop() {
     );
 }
 
-/// How late each reply to an IAMAT was, from its time in the plan, and how late each was sent.
+/// Runs one half. Returns the latencies of the IAMATs, from their planned times, and how late each was sent.
 fn half(server: &Server, is_asked: bool) -> (Vec<Duration>, Vec<Duration>) {
     let asking = is_asked.then(|| ask_slowly(server));
-    // The connections to the service are made before the plan begins.
+    // The server makes its connections to the service before the measurement begins.
     thread::sleep(THINKING * 2);
     let streams: Vec<TcpStream> = (0..IAMAT_CONNECTIONS).map(|_| server.connect()).collect();
     let start = Instant::now() + Duration::from_millis(20);
@@ -226,7 +231,7 @@ fn half(server: &Server, is_asked: bool) -> (Vec<Duration>, Vec<Duration>) {
     (taken, late)
 }
 
-/// Sends each line when its time has come: all that are due, then sleeps. Returns how late each was.
+/// Sends each line at its planned time: sends all that are due, then sleeps for a moment. Returns how late each was.
 fn send_planned(
     mut streams: Vec<TcpStream>,
     total: usize,
@@ -254,13 +259,13 @@ fn send_planned(
     late
 }
 
-/// From now on this thread, and those it begins, run when the others of its core leave room.
+/// Gives this thread, and the threads that it starts, the lowest priority.
 fn step_back() {
     let _ = rustix::process::nice(19);
 }
 
-/// WHATSATs on a plan for as long as a half takes, each for another place, over several connections; what
-/// each thread returns is how many were answered.
+/// Sends slow WHATSATs at planned times for the duration of a half, for changing clients, over several connections. The
+/// threads return how many were answered.
 fn ask_slowly(server: &Server) -> Vec<thread::JoinHandle<usize>> {
     let time = HALF + THINKING * 2;
     let total =
@@ -269,7 +274,7 @@ fn ask_slowly(server: &Server) -> Vec<thread::JoinHandle<usize>> {
     (0..WHATSAT_CONNECTIONS)
         .flat_map(|connection| {
             let mut stream = server.connect();
-            // So many that none is asked about twice at one time.
+            // Enough clients that no two requests in flight are about the same one.
             for place in 0..20 {
                 let line = format!("IAMAT w{connection}.{place} +{place}.{connection}-118.4 17\n");
                 ask(&mut stream, line.as_bytes());
@@ -299,7 +304,7 @@ fn ask_slowly(server: &Server) -> Vec<thread::JoinHandle<usize>> {
                     good += usize::from(line == "   \"status\" : \"OK\"\n");
                     answered += usize::from(line == "\n");
                 }
-                assert_eq!(good, answered, "every question has its places");
+                assert_eq!(good, answered, "every reply has places");
                 answered
             });
             [sending, receiving]
@@ -307,7 +312,7 @@ fn ask_slowly(server: &Server) -> Vec<thread::JoinHandle<usize>> {
         .collect()
 }
 
-/// Google on TLS, who thinks for so long about each question.
+/// A fake Google on TLS that waits for `thinking` before each answer.
 fn service(thinking: Duration, header: &str) -> FakeGoogle {
     let response = with_fields(
         &format!(
@@ -323,7 +328,7 @@ fn service(thinking: Duration, header: &str) -> FakeGoogle {
     FakeGoogle::new(&AUTHORITY, script)
 }
 
-/// A reply with all that the full mask asks for, laid out as Google does.
+/// A reply with all fields of the full mask, in Google's layout.
 fn body() -> String {
     let mut places = Vec::new();
     for number in 0..PLACES {
@@ -391,7 +396,7 @@ fn body() -> String {
         places.push(place);
     }
     let mut body = format!("{{\n  \"places\": [\n{}\n  ]\n}}\n", places.join(",\n"));
-    // Of places there are always enough; what is missing is room at the end, which Google has too.
+    // Pads the body to its length with white space, which JSON allows at the end.
     while body.len() < BODY_BYTES {
         body.push(' ');
     }
@@ -407,7 +412,7 @@ struct Server {
 }
 
 impl Server {
-    /// On one core, with these lines among its limits.
+    /// Starts a server that asks `service`, on core `core`.
     fn start(service: SocketAddr, core: usize) -> Server {
         let port = free_port();
         let folder =
@@ -457,7 +462,7 @@ fn row(name: &str, taken: &mut [Duration]) {
     println!("{name:<46} {half:>9.1} {most:>9.1} {:>9}", taken.len());
 }
 
-/// Of what is sorted.
+/// The percentile `share` of sorted times.
 fn percentile(taken: &[Duration], share: f64) -> Duration {
     taken[((taken.len() - 1) as f64 * share) as usize]
 }

@@ -1,5 +1,4 @@
-//! What those who measure a server from outside have in common: where it listens, on which core it runs, and
-//! how it is asked.
+//! Functions shared by the benchmarks that measure a server from outside: its port, its core, and requests to it.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Connects to a server on loopback as soon as it listens.
+/// Connects to a server on loopback, as soon as it listens.
 pub(crate) fn connect(port: u16) -> TcpStream {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -21,12 +20,12 @@ pub(crate) fn connect(port: u16) -> TcpStream {
             }
             Err(e) => assert!(Instant::now() < deadline, "no server: {e}"),
         }
-        // It is being started on a core that it may share with us.
+        // The starting server may share a core with this process.
         thread::yield_now();
     }
 }
 
-/// Tells something that is answered with one AT line.
+/// Sends a request whose reply is one AT line, and checks the reply.
 pub(crate) fn ask(stream: &mut TcpStream, line: &[u8]) {
     stream.write_all(line).expect("sent");
     let mut reply = [0; 512];
@@ -34,7 +33,7 @@ pub(crate) fn ask(stream: &mut TcpStream, line: &[u8]) {
     assert!(reply[..count].starts_with(b"AT "), "{:?}", String::from_utf8_lossy(&reply[..count]));
 }
 
-/// The reply to a WHATSAT, up to and with its blank line.
+/// Reads the reply to a WHATSAT, including its blank line.
 pub(crate) fn read_reply(stream: &mut TcpStream) -> Vec<u8> {
     let mut reply = vec![0; 131_072];
     let mut filled = 0;
@@ -47,7 +46,7 @@ pub(crate) fn read_reply(stream: &mut TcpStream) -> Vec<u8> {
     reply
 }
 
-/// A port that was free a moment ago, below the range from which the kernel takes its own.
+/// A port that was free a moment ago, below the kernel's range of ephemeral ports.
 pub(crate) fn free_port() -> u16 {
     let start = 20_000 + (std::process::id() % 5_000) as u16;
     static TAKEN: AtomicU16 = AtomicU16::new(0);
@@ -58,7 +57,7 @@ pub(crate) fn free_port() -> u16 {
         .expect("a free port")
 }
 
-/// Keeps a process, with all its threads, on one core, if the machine has two and taskset.
+/// Pins a process, with all its threads, to one core, if the machine has several and taskset is installed.
 pub(crate) fn pin(process: u32, core: usize) {
     if cores() > 1 {
         let args = ["-acp".to_owned(), core.to_string(), process.to_string()];
@@ -66,13 +65,13 @@ pub(crate) fn pin(process: u32, core: usize) {
     }
 }
 
-/// Counted once, before this process is pinned to one of them.
+/// The number of cores, counted once, before this process is pinned to one of them.
 pub(crate) fn cores() -> usize {
     static CORES: OnceLock<usize> = OnceLock::new();
     *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// What /proc/cpuinfo calls the processor.
+/// The name of the processor in /proc/cpuinfo.
 pub(crate) fn cpu_model() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = info.lines().find(|line| line.starts_with("model name"));

@@ -1,17 +1,17 @@
-//! Reports for benches, without end: what clients would say.
+//! An endless sequence of clients' reports, for benchmarks.
 
-/// All clients in random order, then all again a second later.
+/// All clients in random order, then all again with stamps a second later, and so on.
 pub(crate) struct Reports {
     order: Vec<u64>,
     next: usize,
     seconds: u64,
 }
 
-/// What one client says, behind the command.
+/// One client's report.
 pub(crate) struct Report {
-    /// Client, place and time: 57 bytes with IAMAT before it.
+    /// Client, location and time, as in an IAMAT; the whole IAMAT has 57 bytes.
     pub(crate) operands: String,
-    /// Its time, in nanoseconds since 1970.
+    /// The time, in nanoseconds since 1970.
     #[allow(dead_code, reason = "for one of the benches")]
     pub(crate) stamp_nanos: u64,
 }
@@ -21,7 +21,7 @@ impl Reports {
         let mut order: Vec<u64> = (0..clients).collect();
         let mut random = 0x9e37_79b9_7f4a_7c15_u64;
         for last in (1..order.len()).rev() {
-            // xorshift: any shuffle will do, as long as it is the same every time.
+            // xorshift; any shuffle will do that is the same every time.
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
@@ -30,7 +30,7 @@ impl Reports {
         Reports { order, next: 0, seconds: 1_479_413_884 }
     }
 
-    /// The second of the last report's time.
+    /// The whole seconds of the last report's time.
     #[allow(dead_code, reason = "for one of the benches")]
     pub(crate) fn seconds(&self) -> u64 {
         self.seconds

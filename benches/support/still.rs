@@ -1,5 +1,5 @@
-//! A kernel that does nothing: whoever is told to speak has spoken at once, and what is sent is counted and
-//! thrown away. So a turn of the reactor costs what the reactor and its protocols cost.
+//! An `Io` without a kernel: scripted input arrives at once, and output is counted and discarded. So the time of a turn
+//! is the time of the reactor and its protocols alone.
 
 use herd_reactor::io::{Addrs, Close, Event};
 use herd_reactor::{ConnId, Io, Moment, PortId, UnixNanos};
@@ -8,26 +8,26 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-/// It knows ports in the order in which they were opened, and connections by the order in which they came.
+/// Ports are numbered in the order in which they were opened, connections in the order in which they were accepted.
 #[derive(Debug, Default)]
 pub(crate) struct Still {
     ports: Vec<PortId>,
     calling: Vec<PortId>,
     connections: Vec<ConnId>,
-    /// By whom, and what: read in the coming turn, 64 KiB at most.
+    /// Connections and their input for the coming turn, at most 64 KiB each.
     said: Vec<(ConnId, Vec<u8>)>,
-    /// Bytes sent to everybody.
+    /// The number of bytes sent, over all connections.
     pub(crate) sent: u64,
     pub(crate) wall: UnixNanos,
 }
 
 impl Still {
-    /// Somebody connects to the port that was opened so many ports after the first.
+    /// Makes a connection to the port with this number.
     pub(crate) fn call(&mut self, port: usize) {
         self.calling.push(self.ports[port]);
     }
 
-    /// Who was the so manieth to connect says this in the coming turn.
+    /// Has the connection with this number send `bytes` in the coming turn.
     pub(crate) fn say(&mut self, caller: usize, bytes: Vec<u8>) {
         self.said.push((self.connections[caller], bytes));
     }
@@ -65,7 +65,7 @@ impl Io for Still {
         Ok(address)
     }
 
-    /// Nobody ever calls there.
+    /// No connection is ever made to a path.
     fn listen_unix(&mut self, _: PortId, _: &Path) -> Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The pieces of work that `parts.rs` times and counts: each made ready beforehand, each checked as it runs.
+//! The pieces of work that `parts.rs` times and counts. Each is prepared beforehand, and checks its own results.
 
 use crate::reports::Reports;
 use crate::still::Still;
@@ -17,7 +17,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
 
-/// Something to be done over and over, and what has to be done before and not to be measured.
+/// A piece of work that is repeated; `prepare` runs before each `run`, and is not measured.
 pub(crate) trait Work {
     fn prepare(&mut self) {}
     fn run(&mut self);
@@ -29,7 +29,7 @@ impl<F: FnMut()> Work for F {
     }
 }
 
-/// A row of the table: one run does the same so many times.
+/// A row of the table; one run does its work `each` times.
 pub(crate) struct Named {
     pub(crate) name: String,
     pub(crate) each: usize,
@@ -42,10 +42,10 @@ fn named(name: String, work: impl Work + 'static) -> Named {
     Named { name, each: EACH, work: Box::new(work) }
 }
 
-/// How a piece of work is made ready; not all at once, as some take memory.
+/// Creates a piece of work. They are created one at a time, because some take much memory.
 pub(crate) type Make = Box<dyn Fn() -> Named>;
 
-/// All of them, in the order of the table.
+/// All pieces of work, in the order of the table.
 pub(crate) fn works() -> Vec<Make> {
     let mut works: Vec<Make> = Vec::new();
     for chunk in [16, 64, 256, 1_024] {
@@ -72,7 +72,7 @@ pub(crate) fn works() -> Vec<Make> {
         }
     }
     works.push(Box::new(memory_turn));
-    // Within 1 km of the first there is none, so that one more is asked for where there are some.
+    // There is no place within 1 km of UCLA, so Paris is measured too.
     for (radius_km, place) in [(1, &UCLA), (1, &PARIS), (10, &UCLA), (50, &UCLA)] {
         works.push(Box::new(move || places(radius_km, place)));
     }
@@ -158,7 +158,7 @@ fn format_at() -> Named {
     named("AT, written".into(), run)
 }
 
-/// A newer report of a known client, as a neighbour tells it.
+/// Merges newer reports of known clients, as they come from a neighbour.
 struct Upsert {
     table: Table,
     reports: Reports,
@@ -201,23 +201,25 @@ impl Work for Upsert {
     }
 }
 
-/// IAMATs of one connection in one turn of a member's reactor, with so many neighbours: all of it but the kernel.
+/// Serves IAMATs of one connection in one turn of a server's reactor, with neighbours: everything but the kernel.
 struct Served {
     reactor: Reactor<Still, Member>,
     reports: Reports,
     lines: usize,
-    /// The caller who is a client, and the bytes that each line of his has sent.
+    /// The number of the client's connection.
     client: usize,
+    /// How many bytes the server sends for each line of the client.
     bytes_each: u64,
 }
 
-/// The ports of a member, in the order in which it opens them.
+/// The number of the peer port, which a server opens first.
 const FOR_NEIGHBOURS: usize = 0;
+/// The number of the client port.
 const FOR_CLIENTS: usize = 1;
 
 fn iamats(lines: usize, neighbours: usize, clients: u64) -> Named {
     let names = &["Alford", "Bolden", "Hamilton", "Parker"][..neighbours];
-    // Of a pair the name that sorts first dials: so all of them dial this server.
+    // The server whose name sorts first dials, so all neighbours dial this server.
     let mut topology = format!(
         "herd = \"bench\"\n[[server]]\nname = \"Welsh\"\nclient = \"127.0.0.1:1\"\n\
          peer = \"127.0.0.1:2\"\nneighbours = {names:?}\n"
@@ -260,20 +262,20 @@ fn iamats(lines: usize, neighbours: usize, clients: u64) -> Named {
 impl Work for Served {
     fn prepare(&mut self) {
         let lines: String = (0..self.lines).map(|_| iamat(&mut self.reports) + "\n").collect();
-        // A quarter of a second after the last report.
+        // The wall clock shows about a quarter of a second after the last report's time.
         self.reactor.io().wall = UnixNanos(self.reports.seconds() * 1_000_000_000 + 999_873_386);
         self.reactor.io().say(self.client, lines.into_bytes());
         self.reactor.io().sent = 0;
     }
 
-    /// The replies to the lines before leave, and these lines are read.
+    /// Sends the replies to the previous lines, and reads these lines.
     fn run(&mut self) {
         self.reactor.turn().expect("a turn");
         assert_eq!(self.reactor.io().sent, self.bytes_each * self.lines as u64);
     }
 }
 
-/// As many timers as are pending, and one more that is started and then called back, put off, or fired.
+/// With `pending` timers pending, sets another timer and then cancels it, resets it or lets it fire.
 fn timers(what: &'static str, pending: usize) -> Named {
     const EACH: usize = 100;
     let mut reactor = Reactor::new(Still::default(), Count(0), ReactorLimits::default());
@@ -302,13 +304,13 @@ fn timers(what: &'static str, pending: usize) -> Named {
     Named { name, each: EACH, work: Box::new(run) }
 }
 
-/// One turn on the network in memory, in which a timer fires and the next is set.
+/// Runs turns on the in-memory network, in each of which a timer fires and the next one is set.
 fn memory_turn() -> Named {
     let io = MemoryIo::new(MemoryOptions::default());
     let mut reactor = Reactor::new(io, Count(0), ReactorLimits::default());
     let run = move || {
         for _ in 0..EACH {
-            // The poll sleeps until it is due: it fires in the turn after this.
+            // The poll sleeps until the timer is due; it fires in the next turn.
             let delay = Duration::from_millis(1);
             let _ = reactor.parts().1.call_later(delay, |count: &mut Count, _| count.0 += 1);
             reactor.turn().expect("a turn");
@@ -318,7 +320,7 @@ fn memory_turn() -> Named {
     named("a turn with one timer, MemoryIo".into(), run)
 }
 
-/// Where somebody asks: the name, latitude and longitude, and the same as text.
+/// A location to ask about: its name, latitude and longitude, and both as text.
 type Place = (&'static str, f64, f64, &'static str, &'static str);
 
 const UCLA: Place = ("UCLA", 34.068_930, -118.445_127, "+34.068930", "-118.445127");
@@ -354,7 +356,7 @@ fn places(radius_km: u32, place: &'static Place) -> Named {
     Named { name, each: 1, work: Box::new(run) }
 }
 
-/// Twenty places as Google lays them out.
+/// Writes twenty places in Google's layout.
 fn json() -> Named {
     let answer = answer(&query(50, &UCLA));
     let mut out = Vec::new();
