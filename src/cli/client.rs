@@ -311,7 +311,7 @@ fn print(bytes: &[u8]) -> io::Result<()> {
     stdout.write_all(&shown(bytes, stdout.is_terminal())).and_then(|()| stdout.flush())
 }
 
-/// Prints `bytes` as [`print`] does. If stdout is a closed pipe, returns a failure that ends the command with status 0.
+/// Prints `bytes` as `print` does. If stdout is a closed pipe, returns a failure that ends the command with status 0.
 fn show(bytes: &[u8]) -> Result<(), Failure> {
     print(bytes).map_err(|e| unprinted(&e).err().unwrap_or(Failure::new(Exit::Ok, "")))
 }
