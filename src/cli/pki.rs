@@ -98,7 +98,7 @@ pub(super) struct Revoke {
 /// The folder of the files.
 #[derive(Debug, clap::Args)]
 struct FolderArgs {
-    /// The folder of the files [default: folder under [peer_tls] in the topology, or pki beside the topology]
+    /// The folder of the files [default: peer_tls.folder of the topology, or pki beside the topology]
     #[arg(long, value_name = "FOLDER", allow_hyphen_values = true)]
     folder: Option<PathBuf>,
 }
