@@ -365,10 +365,17 @@ fn the_version_has_the_commit_that_was_built() {
     let rest = version.strip_prefix(concat!("herd ", env!("CARGO_PKG_VERSION")));
     let rest = rest.and_then(|rest| rest.strip_suffix('\n')).expect("it is a line").to_owned();
     assert!(Process::run(&["--version"]).stdout.starts_with(&version));
-    // A build in a git repository has the commit that `git` names.
-    let git = "git rev-parse --short=10 HEAD";
-    let head = Process::shell(&format!("cd '{}' && {git}", env!("CARGO_MANIFEST_DIR")));
-    if head.code == Some(0) && option_env!("HERD_COMMIT").is_none_or(str::is_empty) {
-        assert_eq!(rest, format!(" ({})", head.stdout.trim_end()));
+    assert_eq!(version, concat!("herd ", env!("HERD_VERSION"), "\n"));
+    // A build in a git repository has one of its commits; there may be a newer one by now.
+    let git = |words: &str| {
+        Process::shell(&format!("cd '{}' && git {words}", env!("CARGO_MANIFEST_DIR"))).code
+    };
+    if git("rev-parse HEAD") == Some(0) && option_env!("HERD_COMMIT").is_none_or(str::is_empty) {
+        let commit = rest.trim_matches([' ', '(', ')']);
+        assert_eq!(
+            (commit.len(), git(&format!("cat-file -e {commit}^{{commit}}"))),
+            (10, Some(0)),
+            "{version}"
+        );
     }
 }
