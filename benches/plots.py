@@ -1,8 +1,8 @@
-"""Draws the figures of benches/run as SVG, with nothing but text.
+"""Draws the figures of benches/run as SVG, without any library.
 
-Colours are of middle brightness and the ground is empty, so that a plot can stand on a light and on a dark page; who
-says that the page is dark gets brighter text. Every axis has its unit. Bars begin at zero; where sizes differ by orders
-of magnitude, points on a logarithmic axis take their place.
+Colours have medium brightness and the background is transparent, so that a plot is readable on a light and on a dark
+page; in dark mode the text is brighter. Every axis has its unit. Bars begin at zero; where sizes differ by orders of
+magnitude, the plot has points on a logarithmic axis instead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SERIES = ["#4c86b8", "#3f9c78", "#d9772b", "#b0568f", "#8a8f98"]
 
 
 def colour(peer: str) -> str:
-    """Ours, the yardstick, and all others: what is compared with what is seen at once."""
+    """The colour of a server: one for ours, one for the yardstick, one for all others."""
     return OURS if peer.startswith("herd") else YARDSTICK if peer == "echo" else OTHERS
 
 
@@ -43,7 +43,7 @@ def short(number: float) -> str:
 
 
 class Drawing:
-    """Elements from top to bottom; `top` is where the next one goes."""
+    """The elements of a plot from top to bottom; the next one goes at `top`."""
 
     def __init__(self, title: str, caption: str):
         self.elements: list[str] = []
@@ -79,7 +79,7 @@ class Drawing:
 
 
 def bars(drawing: Drawing, panel: str, unit: str, rows: list[tuple[str, list[float]]]) -> None:
-    """A bar for the median of each row, a whisker from the lowest to the highest; the axis begins at zero."""
+    """Draws a bar for the median of each row, and a whisker from the lowest to the highest; the axis begins at zero."""
     rows = [(name, values) for name, values in rows if values]
     if not rows:
         return
@@ -105,7 +105,7 @@ def bars(drawing: Drawing, panel: str, unit: str, rows: list[tuple[str, list[flo
 
 
 def nice_ticks(most: float) -> list[float]:
-    """Zero and up to five round numbers."""
+    """The ticks of an axis: zero and up to five round numbers."""
     step = 10 ** math.floor(math.log10(most))
     while most / step < 3:
         step /= 2
@@ -115,7 +115,7 @@ def nice_ticks(most: float) -> list[float]:
 
 
 def points(drawing: Drawing, unit: str, series: list[str], rows: list[tuple[str, list[float]]]) -> None:
-    """A point for each of the series in each row, on a logarithmic axis."""
+    """Draws a point for each series in each row, on a logarithmic axis."""
     values = [value for _, row in rows for value in row if value > 0]
     if not values:
         return
@@ -160,7 +160,7 @@ def medians(rows: list[dict[str, Any]], read: list[Callable[[dict[str, Any]], fl
 
 
 def draw(results: dict[str, Any], folder: Path) -> list[Path]:
-    """One file for each topic that was measured, in `folder`."""
+    """Writes one file to `folder` for each topic that was measured."""
     folder.mkdir(parents=True, exist_ok=True)
     parts: dict[str, list[dict[str, Any]]] = {}
     for row in results["rows"]:
