@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_text_in_utf_8_is_told_as_what_it_is() {
+    fn compressed_files_and_other_encodings_are_recognised() {
         let utf_16 = |text: &str, to_bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
             text.encode_utf16().flat_map(to_bytes).collect()
         };
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_told_as_what_it_is() {
+    fn the_error_says_what_is_there_instead_of_a_regular_file() {
         for (path, what) in [("/", "a folder"), ("/dev/null", "a device")] {
             let told = open(Path::new(path)).expect_err("it is no file").to_string();
             assert_eq!(told, format!("it is not a regular file but {what}"));

@@ -214,7 +214,7 @@ impl Journal {
         Ok(replayed)
     }
 
-    /// Reads one file.
+    /// Reads one file, and passes its lines to `each`.
     fn read(
         &mut self,
         name: &str,

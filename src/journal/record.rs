@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nearly_a_record_is_none() {
+    fn a_text_that_is_nearly_a_record_is_rejected() {
         for damaged in [
             "123456789 *cbf43926",
             "123456789 *CBF43927",
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_line_says_whose_journal_it_is() {
+    fn a_first_line_names_the_owner() {
         let owner = Owner { server: "Alford".into(), herd: "places-herd".into() };
         assert_eq!(owner.head(), b"HERDJ 1 Alford places-herd\n");
         for (line, ended, head) in [

@@ -24,8 +24,8 @@ const READ_BYTES: usize = 1 << 16;
 /// the same window.
 const WINDOW_BYTES: usize = 2 * RECORD_BYTES_MAX;
 
-/// Maximum wrong checksums in one window. Beyond it the scan skips the rest of the window: a damaged journal does not
-/// have so many.
+/// The maximum number of wrong checksums in one window. After that many the scan skips the rest of the window, because
+/// a damaged journal has fewer.
 const IN_VAIN_MAX: usize = 1_000;
 
 /// The result of scanning a file.

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_elders_are_kept_and_the_youngest_is_1() {
+    fn only_rotate_keep_older_files_are_kept_and_the_newest_is_1() {
         let folder = Folder::new("elders");
         let mut file = folder.file(4, 2);
         for text in ["1111", "2222", "3333", "4444", "55"] {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn with_no_elders_the_file_begins_anew_under_its_own_name() {
+    fn with_rotate_keep_0_a_new_file_replaces_the_old_one() {
         let folder = Folder::new("none");
         let mut file = folder.file(4, 0);
         for text in ["1111", "2222", "3"] {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn others_may_read_neither_the_file_nor_its_elders() {
+    fn others_may_read_neither_the_log_nor_older_files() {
         let folder = Folder::new("mode");
         let mut file = folder.file(4, 1);
         write(&mut file, "1111");
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_was_taken_away_is_not_missed() {
+    fn a_log_that_was_removed_does_not_stop_rotation() {
         let folder = Folder::new("taken");
         let mut file = folder.file(4, 2);
         write(&mut file, "1111");

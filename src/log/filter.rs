@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_ignored_and_told() {
+    fn a_directive_that_makes_no_sense_is_ignored_with_a_warning() {
         assert_eq!(of("inof"), ("info".into(), 1));
         assert_eq!(of("herd=inof"), ("info".into(), 1));
         assert_eq!(of("warn,herd::traffic=of,x=y=z"), ("warn".into(), 2));

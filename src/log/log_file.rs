@@ -177,7 +177,7 @@ impl LogFile {
             Err(why) if !self.cannot_rotate => {
                 self.cannot_rotate = true;
                 self.complain(format_args!(
-                    "the log grows beyond rotate_bytes: cannot start a new log file: {why}"
+                    "rotate_bytes: cannot start a new log file, so this one keeps growing: {why}"
                 ));
             }
             Err(_) => {}
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lines_begin_with_is_shared_only_by_those_of_one_party_and_one_time() {
+    fn a_prefix_is_reused_only_for_the_same_party_and_time() {
         const CLIENT: &str = "Chatserver";
         let disk = TestDisk::new(usize::MAX);
         let mut log = disk.log();

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kept_second_does_not_show() {
+    fn the_cached_second_does_not_change_the_text() {
         let mut stamp = TimestampCache::new();
         for unix_ns in
             [5, 999_999_999, 1_000_000_000, 1_000_001_000, 0, u64::MAX, 86_400_000_000_000]

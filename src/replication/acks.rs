@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_waited_long_enough_is_released_with_all_before_him() {
+    fn an_expired_batch_is_released_with_all_batches_before_it() {
         let mut acks = two();
         let first = turn(&mut acks, 1, 1);
         let second = turn(&mut acks, 2, 1);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_link_acknowledges_nothing_and_a_new_one_not_what_was_before_it() {
+    fn a_lost_link_acknowledges_nothing_and_a_new_one_no_earlier_batch() {
         let mut acks = two();
         let first = turn(&mut acks, 1, 5);
         acks.lost(PARKER);
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_taken_more_than_was_written_or_less_than_before() {
+    fn an_ack_of_more_than_was_written_or_less_than_before_is_rejected() {
         let mut acks = two();
         turn(&mut acks, 1, 3);
         assert_eq!(acks.acknowledged(PARKER, 4), None);
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waiter_of_many_replies_in_one_turn_is_told_once() {
+    fn a_client_with_many_replies_in_one_turn_is_released_once() {
         let mut acks = two();
         let batch = acks.wait(client(1));
         assert_eq!(acks.wait(client(1)), batch);

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn who_knows_the_same_says_one_line() {
+    fn equal_tables_cost_one_line() {
         for count in [0, 1, 1_000] {
             let mut sides = both(&clients(count));
             assert_eq!(converse(&mut sides, count), (1, "SYNC 0123456789abcdef\n".len()));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn who_knows_nothing_is_given_all_and_asked_nothing() {
+    fn an_empty_side_is_given_all_lines_and_asked_for_none() {
         let all = clients(10_000);
         for empty in [0, 1] {
             let mut sides = both(&all);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn few_clients_are_told_without_their_leaves() {
+    fn few_clients_are_compared_without_their_leaves() {
         let mut sides = both(&clients(200));
         sides[0].lines.insert("fig".to_owned(), 6);
         sides[1].lines.insert("client-7".to_owned(), 6);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_at_rest_when_nothing_was_said_since_it_was_last_asked() {
+    fn it_is_at_rest_when_nothing_was_received_since_the_last_call() {
         let digest = both(&clients(10))[0].digest();
         let mut side = Side::default();
         assert!(side.comparison.is_at_rest());
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_again_and_again_is_answered_once() {
+    fn a_repeated_line_is_answered_once() {
         let digest = both(&clients(1_000))[0].digest();
         let mut side = Side::default();
         for round in 0..3_000 {
@@ -318,7 +318,7 @@ mod tests {
 
         /// A single comparison finds every difference, whichever side knows which lines.
         #[test]
-        fn after_one_comparison_both_know_all(
+        fn after_one_comparison_both_tables_are_equal(
             shared in 0..300usize,
             one in prop::collection::btree_map("[a-c]{1,4}|client-[0-9]{1,2}", 1..9u32, 0..40),
             other in prop::collection::btree_map("[a-c]{1,4}|client-[0-9]{1,2}", 1..9u32, 0..40),

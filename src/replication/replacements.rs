@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_rejected_is_told_when_it_may_come_and_does_not_count() {
+    fn a_rejection_says_when_to_retry_and_does_not_count() {
         let mut link = Replacements::default();
         (0..5).for_each(|now| assert_eq!(link.rule(at(now), FIRST, MAX).outcome, Ok(())));
         for now in 5..204 {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_in_thirty_seconds_are_made_after_a_tenth_of_the_time_between_them_at_most() {
+    fn ten_in_thirty_seconds_wait_for_at_most_a_tenth_of_their_interval() {
         let mut link = Replacements::default();
         for kill in 0..10 {
             let killed = 3_000 * kill;

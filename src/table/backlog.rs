@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_marked_again_and_again_keeps_nobody_waiting() {
+    fn a_client_marked_again_and_again_does_not_starve_others() {
         let (mut backlogs, [one, _]) = two_owners(200);
         backlogs.mark(one, ClientKey::new(130));
         backlogs.mark(one, ClientKey::new(5));
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_a_removed_owner_reaches_nobody() {
+    fn the_id_of_a_removed_owner_reaches_no_backlog() {
         let (mut backlogs, [gone, other]) = two_owners(100);
         backlogs.mark_all(gone, &[]);
         backlogs.remove(gone);

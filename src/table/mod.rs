@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_stamp_wins_whatever_the_order_of_coming() {
+    fn the_newest_stamp_wins_in_any_order_of_arrival() {
         let mut table = Table::new(1);
         assert_eq!(
             merge(&mut table, "AT A +0.5 c +1+1 999999999.5", ReportOrigin::Server),
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn of_equal_stamps_members_agree_on_one_line() {
+    fn servers_agree_on_one_of_two_lines_with_equal_stamps() {
         for lines in [
             ["AT A +0.5 c +1+1 5", "AT B +0.1 c +2+2 5"],
             ["AT B +0.1 c +2+2 5", "AT A +0.5 c +1+1 5"],
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_said_again_is_nothing_new_at_any_server() {
+    fn a_repeated_report_is_not_news_at_any_server() {
         let mut table = Table::new(1);
         merge(&mut table, "AT A +0.5 c +1+1 5.0", ReportOrigin::Client);
         assert_eq!(
@@ -513,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_of_the_memory_for_lines_nobody_is_let_in_and_what_fits_still_is() {
+    fn a_full_line_store_rejects_new_clients_and_takes_lines_that_fit() {
         let mut table = Table { lines: LineStore::ending_at(100), ..Table::new(1) };
         assert_eq!(
             merge(&mut table, "AT A +0.5 c +1+1 5", ReportOrigin::Server),
@@ -550,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_further_ahead_than_is_let_in_is_none_whoever_brings_it() {
+    fn a_report_further_ahead_than_allowed_is_rejected_from_every_origin() {
         let mut table = Table::new(1);
         table.set_newest(Stamp(5_000_000_000));
         for origin in [ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain] {
@@ -565,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_further_ahead_than_is_let_in_holds_nobody() {
+    fn a_stored_report_further_ahead_than_allowed_blocks_no_client() {
         for origin in [ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain] {
             let mut table = Table::new(1);
             for client in ["c", "d", "e"] {
@@ -591,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_gone_through_in_the_order_they_came() {
+    fn clients_are_iterated_in_order_of_arrival() {
         let mut table = Table::new(1);
         for client in ["pear", "fig", "apple", "fig"] {
             merge(&mut table, &format!("AT A +0.5 {client} +1+1 5"), ReportOrigin::Server);

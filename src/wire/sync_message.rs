@@ -95,7 +95,7 @@ impl<'a> DigestRow<'a> {
         are_sums.then_some(DigestRow { first, text }).ok_or(ParseError::Hexadecimal)
     }
 
-    /// The sums, in order.
+    /// Returns the sums, in order.
     pub fn sums(&self) -> impl Iterator<Item = u64> + use<'a> {
         self.text.chunks_exact(SUM_DIGITS).filter_map(|digits| number(digits, SUM_DIGITS))
     }

@@ -388,7 +388,7 @@ fn what_is_forgotten_makes_room_for_others() {
 
 /// The limit applies to used memory: slots of lines and free slots.
 #[test]
-fn memory_that_waits_for_lines_counts_as_used_by_lines_that_do_not_fit() {
+fn free_slots_count_as_used_for_lines_that_do_not_fit() {
     let line = |client: &str| format!("AT Alford +0.5 {client} +1+1 5");
     let mut table = Table::new(3).with_bytes_max(500);
     // 36 bytes each.
@@ -413,7 +413,7 @@ fn memory_that_waits_for_lines_counts_as_used_by_lines_that_do_not_fit() {
 }
 
 #[test]
-fn servers_that_know_the_same_have_the_same_sums_whatever_happened_before() {
+fn equal_tables_have_equal_sums_with_any_history() {
     let mut herds = [Table::new(1), Table::new(99)];
     assert_eq!(herds[0].state_hash(), 0);
     for client in 0..1_000 {

@@ -283,7 +283,7 @@ fn damage_in_the_middle_is_refused_with_its_place_and_salvage_keeps_what_is_arou
 }
 
 #[test]
-fn whoever_is_told_to_stop_while_reading_leaves_the_files_and_the_lock() {
+fn a_start_stopped_while_reading_changes_no_file_and_frees_the_lock() {
     let folder = Folder::new("stop");
     folder.disk().lock().expect("it is made");
     let mut older = owner().head();
@@ -411,7 +411,7 @@ const IMPOSTORS: [Impostor; 5] = [
 ];
 
 #[test]
-fn what_is_no_file_in_the_place_of_one_is_told_as_what_it_is_and_waited_for_never() {
+fn something_else_under_a_files_name_is_reported_and_never_waited_for() {
     for (what, make) in IMPOSTORS {
         for name in ["lock", "journal.1", "journal.7"] {
             let folder = Folder::new("impostor");
@@ -445,7 +445,7 @@ fn what_is_no_file_in_the_place_of_one_is_told_as_what_it_is_and_waited_for_neve
 }
 
 #[test]
-fn what_is_no_folder_in_the_place_of_one_is_told_as_what_it_is() {
+fn something_else_under_a_folders_name_is_reported() {
     let folder = Folder::new("no-folder");
     fs::create_dir(&folder.0).expect("it can be made");
     for (what, make) in IMPOSTORS.iter().filter(|(what, _)| *what != "a folder") {
@@ -550,7 +550,7 @@ fn with_always_a_failure_is_the_end() {
 }
 
 #[test]
-fn what_a_failed_sync_was_to_keep_is_not_read_again_as_if_it_were_kept() {
+fn the_records_of_a_failed_sync_are_not_read_at_the_next_start() {
     let (mut journal, _, mut versions) = open(MemoryDisk::new(1), Sync::Always).unwrap();
     let mut note = |journal: &mut Journal, line: &[u8]| {
         versions.take(line);
@@ -633,7 +633,7 @@ fn with_the_other_policies_a_new_file_mends_it() {
 }
 
 #[test]
-fn no_failure_is_told_behind_the_line_that_a_new_file_is_whole() {
+fn no_failure_is_logged_after_the_line_that_a_new_file_is_complete() {
     let log = Logged::here();
     for sync in [Sync::EverySecond, Sync::No] {
         let settings = JournalSettings { retry: Duration::from_millis(50), ..settings(sync) };
@@ -764,7 +764,7 @@ fn a_folder_that_cannot_be_synced_is_the_end_with_always() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_synced_has_reports_refused_else_and_leaves_no_heap_of_files() {
+fn with_the_other_policies_a_folder_that_cannot_be_synced_leaves_few_files() {
     for sync in [Sync::EverySecond, Sync::No] {
         let (mut journal, mut versions, failure) =
             compact_with(sync, |faults| faults.folder_syncs_fail = true);
@@ -1073,7 +1073,7 @@ fn a_journal_of_the_highest_number_is_written_anew_and_read_again() {
 }
 
 #[test]
-fn a_journal_with_a_number_that_is_none_is_refused_and_not_passed_over() {
+fn a_journal_with_an_invalid_number_is_rejected_and_not_skipped() {
     let no_number = ["9223372036854775807", "18446744073709551615", "99999999999999999999", "007"];
     for number in no_number {
         let name = format!("journal.{number}");
@@ -1402,7 +1402,7 @@ fn a_crash_at_any_call_while_a_torn_tail_is_moved_loses_nothing_and_makes_no_sec
 }
 
 #[test]
-fn whoever_is_told_to_stop_while_a_torn_tail_is_moved_leaves_the_journal() {
+fn a_start_stopped_while_it_moves_a_torn_tail_leaves_the_journal() {
     let bytes = torn(&["0 1"], &[0; 150_000]);
     for stopped in 0.. {
         let disk = SharedDisk::new(disk_with(&bytes));

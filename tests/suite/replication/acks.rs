@@ -35,7 +35,7 @@ fn until_heard(cluster: &mut Cluster, talk: TalkId, time: Duration) -> Option<Du
 }
 
 #[test]
-fn the_reply_waits_for_the_neighbours_word() {
+fn the_reply_waits_for_the_neighbours_acknowledgement() {
     let (mut cluster, alford) = played("");
     let client = cluster.client("Bolden");
     assert_eq!(cluster.say(client, "IAMAT kiwi +1+1 5"), "");
@@ -47,7 +47,7 @@ fn the_reply_waits_for_the_neighbours_word() {
 }
 
 #[test]
-fn without_a_word_it_leaves_after_the_limit_and_is_counted() {
+fn without_an_acknowledgement_it_leaves_after_the_limit_and_is_counted() {
     let (mut cluster, alford) = played("ack_wait_ms = 400\n");
     let client = cluster.client("Bolden");
     cluster.send(client, "IAMAT kiwi +1+1 5\nIAMAT kiwi +1+1 6\n");
@@ -62,7 +62,7 @@ fn without_a_word_it_leaves_after_the_limit_and_is_counted() {
 /// Both arrive while the server is frozen, so that one turn reads the report and then the HELLO. The neighbour was
 /// never sent the report, so its link must not acknowledge it.
 #[test]
-fn who_is_linked_after_the_report_in_its_turn_has_not_heard_of_it() {
+fn a_link_made_after_the_report_in_its_turn_does_not_acknowledge_it() {
     let mut cluster = Cluster::new(MemoryOptions::calm(1), &waiting(PAIR, ""));
     cluster.start("Bolden");
     let (client, alford) = (cluster.client("Bolden"), cluster.stranger("Bolden"));
@@ -80,7 +80,7 @@ fn who_is_linked_after_the_report_in_its_turn_has_not_heard_of_it() {
 }
 
 #[test]
-fn one_word_is_for_all_lines_up_to_it() {
+fn one_ack_covers_all_lines_before_it() {
     let (mut cluster, alford) = played("");
     let client = cluster.client("Bolden");
     for stamp in 1..=5 {
@@ -107,7 +107,7 @@ fn replies_keep_their_order_whatever_waits() {
 }
 
 #[test]
-fn who_ends_its_side_still_gets_its_reply() {
+fn a_client_that_ends_its_side_still_gets_its_reply() {
     let (mut cluster, alford) = played("");
     let client = cluster.client("Bolden");
     cluster.send(client, "IAMAT kiwi +1+1 5\n");
@@ -120,7 +120,7 @@ fn who_ends_its_side_still_gets_its_reply() {
 }
 
 #[test]
-fn a_report_said_again_is_told_again_before_it_is_acknowledged() {
+fn a_repeated_report_is_flooded_again_before_it_is_acknowledged() {
     let (mut cluster, alford) = played("");
     let client = cluster.client("Bolden");
     cluster.say(client, "IAMAT kiwi +1+1 5");
@@ -137,7 +137,7 @@ fn a_report_said_again_is_told_again_before_it_is_acknowledged() {
 }
 
 #[test]
-fn a_word_that_cannot_be_is_a_fault() {
+fn an_impossible_ack_is_a_fault() {
     let (mut cluster, alford) = played("");
     assert_eq!(cluster.say(alford, "ACK 1"), "? ACK 1\n", "no line was sent yet");
     assert_eq!(cluster.say(alford, "ACK x"), "? ACK x\n");
@@ -151,7 +151,7 @@ fn a_word_that_cannot_be_is_a_fault() {
 }
 
 #[test]
-fn who_did_not_ask_is_told_nothing_and_wants_to_hear_nothing() {
+fn a_neighbour_that_did_not_ask_gets_no_acks_and_may_send_none() {
     let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology(PAIR, ""));
     cluster.start("Bolden");
     let alford = cluster.stranger("Bolden");
@@ -164,7 +164,7 @@ fn who_did_not_ask_is_told_nothing_and_wants_to_hear_nothing() {
 }
 
 #[test]
-fn who_asks_is_told_once_a_turn_how_much_was_taken() {
+fn a_neighbour_that_asks_gets_one_ack_a_turn() {
     let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology(PAIR, ""));
     cluster.start("Bolden");
     let alford = cluster.stranger("Bolden");
@@ -196,7 +196,7 @@ fn in_a_herd_of_members_replies_come_at_once_and_none_is_counted() {
 }
 
 #[test]
-fn a_server_that_nobody_can_reach_answers_after_the_limit() {
+fn a_server_without_links_answers_after_the_limit() {
     let mut cluster = Cluster::herd(MemoryOptions::calm(1), &waiting(PAIR, ""));
     cluster.cut("Alford", "Bolden");
     let client = cluster.client("Alford");

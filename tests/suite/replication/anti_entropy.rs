@@ -82,7 +82,7 @@ fn meeting_again_costs_8_kib_and_8_kib_for_each_difference_among_a_million_clien
 }
 
 #[test]
-fn who_comes_back_with_nothing_is_told_all_and_little_else() {
+fn a_server_that_comes_back_empty_gets_all_lines_and_little_else() {
     const CLIENTS: usize = 20_000;
     for name in ["Alford", "Bolden"] {
         let mut cluster = Cluster::herd(MemoryOptions::calm(1), &topology(PAIR, ""));
@@ -185,7 +185,7 @@ fn what_a_link_has_lost_is_found_within_sync_ms() {
 }
 
 #[test]
-fn who_has_dialled_asks_and_equals_say_no_more() {
+fn only_the_dialler_sends_sync_and_equal_servers_send_no_more() {
     let mut cluster = Cluster::herd(MemoryOptions::calm(1), &topology(PAIR, "sync_ms = 60_000"));
     cluster.run_for(3_600 * SECOND + SECOND);
     assert_eq!(said(&cluster.lines("Alford", "Bolden"), "SYNC"), 61);

@@ -215,7 +215,7 @@ fn a_run_with_its_log_is_the_run_without_it() {
 }
 
 #[test]
-fn every_rule_that_is_taken_away_is_missed() {
+fn every_broken_rule_is_noticed() {
     for sabotage in Sabotage::ALL {
         let base = SEED_BASE;
         let caught = (base..base + CAUGHT_WITHIN).find_map(|seed| {
