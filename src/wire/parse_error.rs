@@ -43,7 +43,7 @@ impl fmt::Display for ParseError {
             ParseError::Name => "there is no such command",
             ParseError::Operands => "the command has the wrong number of operands",
             ParseError::Client => "the client id is too long",
-            ParseError::Location => "the location is not like +34.068930-118.445127",
+            ParseError::Location => "the location is not valid degrees like +34.068930-118.445127",
             ParseError::LocationBytes => "the location is too long",
             ParseError::Stamp => "the time is not in POSIX seconds, like 1479413884.392014450",
             ParseError::Radius => "the radius is not a number above 0 and at most 50",
