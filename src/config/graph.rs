@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_neighbour_cuts_nobody_off() {
+    fn a_server_without_neighbours_is_no_cut_server() {
         assert_eq!(cut_servers(&neighbours(3, &[(0, 1)])), [0; 0]);
     }
 

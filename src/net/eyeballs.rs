@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn who_connects_second_is_cancelled() {
+    fn an_attempt_that_connects_second_is_cancelled() {
         let mut eyeballs = eyeballs(&[V6_A, V4_A, V4_B]);
         eyeballs.next(ms(0));
         eyeballs.next(ms(250));

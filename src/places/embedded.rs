@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_found_thanks_nobody_and_something_found_names_geonames() {
+    fn only_an_answer_with_places_has_attributions() {
         let ocean = found(&circle(0.0, -150.0, 50_000.0), Rank::Prominence);
         assert_eq!(ocean, Found::default());
         let thanks = found(&circle(34.0, -118.4, 10_000.0), Rank::Prominence).attributions;

@@ -347,7 +347,7 @@ fn a_status_may_be_any_from_200_and_needs_no_reason() {
 }
 
 #[test]
-fn who_closes_says_so() {
+fn version_and_connection_field_decide_whether_the_connection_is_reusable() {
     for (head, reusable) in [
         ("HTTP/1.1 200 OK", true),
         ("HTTP/1.1 200 OK|Connection: keep-alive", true),

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_made_of_what_nobody_may_use_any_more() {
+    fn expired_entries_are_evicted_first() {
         let mut cache = Cache::default();
         for number in 0..ENTRIES_MAX {
             cache.keep(&name(&format!("n{number}")), Ok(vec![address(1)]), SECOND, at(0));

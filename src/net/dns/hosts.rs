@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_addresses_are_taken_than_anybody_tries() {
+    fn no_more_addresses_are_taken_than_are_tried() {
         let text: String = (0..100).map(|n| format!("192.0.2.{n} maps\n")).collect();
         let found = Hosts::parse(text).addresses("maps").unwrap();
         assert_eq!(found.len(), ADDRESSES_MAX);

@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_addresses_are_kept_than_anybody_tries() {
+    fn no_more_addresses_are_kept_than_are_tried() {
         let records = (0..100).map(|last| a("maps.example", 9, last)).collect();
         let kept: Vec<u8> = (0..ADDRESSES_MAX as u8).collect();
         assert_eq!(said(records), addresses(9, &kept));

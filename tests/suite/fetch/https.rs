@@ -363,7 +363,7 @@ fn what_is_trusted_comes_from_pem_and_another_file_is_told_what_it_is() {
 }
 
 #[test]
-fn who_does_not_speak_tls_is_left() {
+fn a_peer_that_does_not_speak_tls_is_disconnected() {
     for greeting in [Greeting::Garbage, Greeting::Close] {
         let greet = move |number| if number == 0 { greeting.clone() } else { Greeting::Tls };
         let mut stage = Stage::new(Script::new(|_| good()).greeting(greet));
@@ -381,7 +381,7 @@ fn a_server_that_accepts_and_is_silent_costs_the_limit_on_the_handshake() {
 }
 
 #[test]
-fn nobody_there_fails_at_once() {
+fn a_refused_connection_fails_at_once() {
     let mut stage = Stage::new(Script::new(|_| good()));
     stage.fake = FakeGoogle::new(&AUTHORITY, Script::new(|_| good()));
     let nobody = RefusingPort::new();
@@ -600,7 +600,7 @@ fn few_handshakes_are_in_progress_and_all_are_answered() {
 }
 
 #[test]
-fn who_cancels_is_told_nothing() {
+fn a_cancelled_fetch_has_no_result() {
     let gate = Gate::default();
     let greet = gate.clone();
     let hold = Gate::default();
@@ -628,7 +628,7 @@ fn who_cancels_is_told_nothing() {
 }
 
 #[test]
-fn a_connection_that_nobody_uses_is_closed() {
+fn an_unused_connection_is_closed() {
     let limits = HttpPoolLimits { idle: SOON, ..patient() };
     let mut stage = Stage::with(limits, Script::new(|_| good()));
     stage.works();
@@ -710,7 +710,7 @@ fn a_request_is_not_repeated_because_the_server_is_slow() {
 }
 
 #[test]
-fn who_waits_for_a_kept_connection_is_told_when_the_reactor_stops_without_waiting() {
+fn a_fetch_that_waits_for_a_kept_connection_fails_at_once_when_the_reactor_stops() {
     let mut stage =
         Stage::new(Script::new(|number| if number == 0 { good() } else { vec![Step::Silence] }));
     stage.works();
@@ -723,7 +723,7 @@ fn who_waits_for_a_kept_connection_is_told_when_the_reactor_stops_without_waitin
 }
 
 #[test]
-fn who_has_no_connection_when_the_reactor_stops_is_told_so() {
+fn a_fetch_without_a_connection_fails_when_the_reactor_stops() {
     let limits = HttpPoolLimits { handshakes: 1, ..patient() };
     let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(|_| Greeting::Silence));
     let fetches = [stage.start("/1"), stage.start("/2"), stage.start("/3"), stage.start("/4")];
@@ -743,7 +743,7 @@ fn who_has_no_connection_when_the_reactor_stops_is_told_so() {
 }
 
 #[test]
-fn who_waits_for_a_name_when_the_reactor_stops_is_told_so() {
+fn a_fetch_that_waits_for_a_name_fails_when_the_reactor_stops() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut stage = Stage::new(Script::new(|_| good()));
     let none = PathBuf::from("/nonexistent");
@@ -759,7 +759,7 @@ fn who_waits_for_a_name_when_the_reactor_stops_is_told_so() {
 }
 
 #[test]
-fn a_handshake_that_nobody_waits_for_any_more_has_its_limit() {
+fn a_handshake_of_a_cancelled_fetch_has_a_timeout() {
     let limits = HttpPoolLimits { tls: SOON, ..patient() };
     let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(|_| Greeting::Silence));
     let id = stage.start("/");
@@ -771,7 +771,7 @@ fn a_handshake_that_nobody_waits_for_any_more_has_its_limit() {
 }
 
 #[test]
-fn a_handshake_that_nobody_waits_for_any_more_counts_among_those_in_progress() {
+fn a_handshake_of_a_cancelled_fetch_counts_as_in_progress() {
     let limits = HttpPoolLimits { handshakes: 1, ..patient() };
     let gate = Gate::default();
     let greet = gate.clone();
@@ -791,7 +791,7 @@ fn a_handshake_that_nobody_waits_for_any_more_counts_among_those_in_progress() {
 }
 
 #[test]
-fn a_handshake_for_nobody_that_fails_makes_room_for_the_next() {
+fn a_failed_handshake_of_a_cancelled_fetch_makes_room_for_the_next() {
     let limits = HttpPoolLimits { handshakes: 1, tls: SOON, ..patient() };
     let greet = |number| if number == 0 { Greeting::Silence } else { Greeting::Tls };
     let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(greet));
@@ -804,7 +804,7 @@ fn a_handshake_for_nobody_that_fails_makes_room_for_the_next() {
 }
 
 #[test]
-fn a_connection_secured_for_nobody_is_kept_only_if_there_is_room() {
+fn a_connection_of_a_cancelled_fetch_is_kept_only_if_there_is_room() {
     let limits = HttpPoolLimits { idle_connections: 0, ..patient() };
     let gate = Gate::default();
     let greet = gate.clone();
@@ -864,7 +864,7 @@ fn a_host_that_no_certificate_can_name_is_an_error() {
 }
 
 #[test]
-fn who_waits_goes_over_the_connection_that_becomes_free() {
+fn a_waiting_fetch_uses_the_connection_that_becomes_free() {
     let limits = HttpPoolLimits { handshakes: 1, ..patient() };
     let greet = |number| if number == 0 { Greeting::Tls } else { Greeting::Silence };
     let mut stage = Stage::with(limits, Script::new(|_| good()).greeting(greet));

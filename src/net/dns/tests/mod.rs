@@ -589,7 +589,7 @@ fn a_name_with_a_final_dot_is_another_than_the_one_without() {
 }
 
 #[test]
-fn where_no_server_can_say_the_next_domain_is_asked_and_then_nobody_knows() {
+fn if_the_servers_fail_the_next_domain_is_asked_and_the_result_is_unknown() {
     let mut stage = searching("");
     stage.resolve("maps");
     for _ in 0..4 {
