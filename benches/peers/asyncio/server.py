@@ -1,9 +1,9 @@
 """One server of the herd on asyncio's streams: `python server.py Alford`.
 
-The same program as the one on Twisted, function by function, as one writes it with coroutines. A Chatserver
-serves the connections to our port and keeps the dictionary of clients; an Interserver keeps one connection
-to a neighbour, over which AT lines are flooded. Replies keep their order because a connection's coroutine
-waits for one answer before it reads the next line.
+The same program as the one on Twisted, function by function, with coroutines. A Chatserver serves the
+connections to our port and keeps the dictionary of clients; an Interserver keeps one connection to a
+neighbour, over which it floods AT lines. Replies keep their order because a connection's coroutine waits for
+one answer before it reads the next line.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ log = logging.getLogger("herd")
 
 
 class Invalid(Exception):
-    """A command that is to be answered with a question mark."""
+    """The command is invalid, and is answered with a question mark."""
 
 
 class Sighting(NamedTuple):
@@ -74,7 +74,7 @@ def difference(nanos: int) -> bytes:
 
 
 class Chatserver:
-    """All connections to our port, and what they share."""
+    """All connections to our port, and their shared state."""
 
     def __init__(self, name: bytes, places: Places) -> None:
         self.name = name
@@ -86,7 +86,7 @@ class Chatserver:
         peer = writer.get_extra_info("peername")
         log.info("Chatserver: connection from %s", peer)
         try:
-            # At the end of the stream comes what was not ended with a newline, then nothing.
+            # At the end of the stream readline returns the line without a newline, then nothing.
             while line := await reader.readline():
                 if command := line.strip():
                     log.info("in: %r", command)
@@ -160,7 +160,7 @@ class Chatserver:
 
 
 class Interserver:
-    """Our connection to one neighbour: it is dialled again for ever."""
+    """Our connection to one neighbour, which reconnects for ever."""
 
     def __init__(self, chatserver: Chatserver, address: str) -> None:
         self.chatserver = chatserver
@@ -189,16 +189,16 @@ class Interserver:
 
     async def talk(self, reader: StreamReader) -> None:
         log.info("Interserver: connected to %s:%s", self.host, self.port)
-        # What it missed while it was away; what it knows already, it drops.
+        # Sends the whole table, as the neighbour may have missed news; it drops the reports that it knows.
         for sighting in self.chatserver.clients.values():
             self.tell(sighting.line)
         while line := await reader.readline():
-            # A complaint; an answer would only cause another.
+            # A neighbour sends only complaints; an answer would cause another one.
             log.warning("Interserver: in: %r", line)
 
 
 class Places:
-    """Google's Nearby Search, or what stands in for it. HTTP/1.0 is all of HTTP that one question needs."""
+    """Google's Nearby Search, or a substitute. HTTP/1.0 suffices for one question."""
 
     def __init__(self, base: str, key: str) -> None:
         self.url = urlsplit(base)
@@ -228,10 +228,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="One server of the herd.")
     parser.add_argument("name")
     parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "herd.json")
-    parser.add_argument("--port", type=int, help="else as the configuration has it")
-    parser.add_argument("--neighbour", action="append", metavar="HOST:PORT", help="likewise")
-    parser.add_argument("--places", metavar="URL", help="likewise")
-    parser.add_argument("--log", metavar="FILE|off", help="else NAME-TIME.log")
+    parser.add_argument("--port", type=int, help="default: from the configuration")
+    parser.add_argument("--neighbour", action="append", metavar="HOST:PORT", help="default: from the configuration")
+    parser.add_argument("--places", metavar="URL", help="default: from the configuration")
+    parser.add_argument("--log", metavar="FILE|off", help="default: NAME-TIME.log")
     given = parser.parse_args()
     config = json.loads(given.config.read_text())
     server = config["servers"].get(given.name, {"port": 0, "neighbours": []})

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Plays the recorded transcripts against us and each original, as real processes, and compares.
+"""Plays the recorded transcripts to herd and each original, as real processes, and compares the replies.
 
     equality.py [herd|twisted|asyncio|node|tokio ...]
 
-What is said and must be heard stands in tests/fixtures/transcripts and beside this file in transcripts/; in what the
-originals differ, deliberately, in differences.md. Each transcript is played to a new process, in one piece, in
-pieces of seven bytes and without its last newline; then the client ends its side and reads to the end.
+The commands and expected replies are in tests/fixtures/transcripts and, beside this file, in transcripts/;
+differences.md lists the deliberate differences of the originals. Each transcript is played to a new process, in one
+piece, in pieces of seven bytes and without its last newline; then the client half-closes and reads to the end.
 
-Who serves as Google here knows two places everywhere, but none within less than a kilometre, and fails at
-13 km. A transcript was recorded with a clock that stands: differences are checked against the real clock,
-and then not compared.
+The substitute for Google has two places around every point, but none within less than a kilometre, and fails at
+13 km. Transcripts were recorded with a stopped clock: time differences are checked against the real clock,
+and not compared.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ AT_LINE = re.compile(r"AT (\S+) ([+-]\d+)\.(\d{9}) (.*) (\d+)(?:\.(\d+))?$", re.
 
 
 class Wrong(Exception):
-    """They differ, and it is not deliberate."""
+    """A difference that is not deliberate."""
 
 
 class Reply(NamedTuple):
-    """One line; or, to a WHATSAT, the line and the JSON that follows it."""
+    """One line or, for a WHATSAT, the line and the JSON that follows it."""
 
     line: str
     places: Optional[str] = None
 
 
 class Step(NamedTuple):
-    """What is said, and what must be heard."""
+    """A command, and the expected reply."""
 
     number: int  # of its line in the transcript
     said: str
@@ -70,7 +70,7 @@ class Difference(NamedTuple):
     heard: str
 
 
-# --- Transcripts. Their form is told in tests/suite/server/transcripts.rs.
+# --- Transcripts. tests/suite/server/transcripts.rs describes their form.
 
 
 def unescape(text: str) -> bytes:
@@ -85,7 +85,7 @@ def escape(data: bytes) -> str:
 
 
 def steps(path: Path) -> tuple[list[Step], str]:
-    """What the transcript has the client say, and the limits it sets."""
+    """The client's commands in the transcript, and the limits that it sets."""
     found: list[tuple[int, str, list[str]]] = []
     limits = ""
     for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -93,7 +93,7 @@ def steps(path: Path) -> tuple[list[Step], str]:
         if mark == ">":
             found.append((number, text, []))
         elif mark == "<":
-            # What is heard is compared as it is escaped here, whoever escaped it there.
+            # Replies are compared as this file escapes them; a transcript may be escaped differently.
             found[-1][2].append(escape(unescape(text)) if "\\" in text else text)
         elif mark == "!":
             limits += f"{text}\n"
@@ -107,7 +107,7 @@ def reply_of(heard: list[str]) -> Optional[Reply]:
 
 
 def replies(text: str) -> Iterator[Reply]:
-    """Cuts all that was heard into replies. JSON ends with the first blank line."""
+    """Splits the received text into replies. JSON ends with the first blank line."""
     while text:
         line, _, text = text.partition("\n")
         if line.startswith("AT ") and text.startswith("{\n"):
@@ -132,7 +132,7 @@ def differences() -> list[Difference]:
 def heard_instead(difference: Difference, step: Step) -> Optional[Reply]:
     said = escape(unescape(step.said))
     if not said.startswith(difference.said):
-        raise Wrong(f"differences.md: {difference.where} is not {difference.said!r} but {said!r}")
+        raise Wrong(f"differences.md: the command at {difference.where} is not {difference.said!r} but {said!r}")
     if difference.heard == "nothing":
         return None
     if difference.heard == "the copy":
@@ -141,14 +141,14 @@ def heard_instead(difference: Difference, step: Step) -> Optional[Reply]:
         return Reply(f"AT Alford # {said.split(' ', 1)[1]}")
     if match := re.fullmatch(r"`(.*)` and (\d+) places?", difference.heard):
         return Reply(match[1], match[2])
-    raise Wrong(f"differences.md: {difference.heard!r} is none of the forms that are known")
+    raise Wrong(f"differences.md: the reply {difference.heard!r} has an unknown form")
 
 
 # --- Playing.
 
 
 class Gazetteer(BaseHTTPRequestHandler):
-    """Google's part."""
+    """The substitute for Google."""
 
     def do_GET(self) -> None:
         query = parse_qs(urlsplit(self.path).query)
@@ -188,7 +188,7 @@ def place(latitude: float, longitude: float, name: str) -> dict[str, Any]:
 
 
 class Server:
-    """Alford, as a process of its own."""
+    """The server Alford, as a process of its own."""
 
     def __init__(self, who: str, limits: str, places: str, folder: Path) -> None:
         self.log = folder / "herd.log"
@@ -216,7 +216,7 @@ class Server:
         return self.errors.read().decode()
 
     def play(self, pieces: list[bytes]) -> bytes:
-        """Says all, ends its side, and hears all."""
+        """Sends all pieces, half-closes, and returns the whole reply."""
         with socket.create_connection(self.address, PATIENCE_SECONDS) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for piece in pieces:
@@ -228,7 +228,7 @@ class Server:
             return heard
 
     def logged(self, text: str) -> None:
-        """Waits until the log has it."""
+        """Waits until the log contains the text."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while text not in self.log.read_text():
             if time.monotonic() > deadline:
@@ -243,7 +243,7 @@ class Server:
 
 
 def ours(limits: str, places: str, folder: Path) -> list[str]:
-    """Port 0 is not for topologies: two that are free now."""
+    """Writes a topology and returns the command of herd. Topologies cannot have port 0, so it chooses two free ports."""
     with socket.socket() as one, socket.socket() as other:
         ports = [free_port(one), free_port(other)]
     (folder / "key").write_text("none\n")
@@ -283,7 +283,7 @@ def ways(said: bytes) -> list[tuple[str, list[bytes]]]:
 
 
 def unmasked_nanos(line: str) -> Optional[tuple[int, int]]:
-    """The difference of an AT line and its stamp."""
+    """The time difference of an AT line, and its stamp."""
     match = AT_LINE.fullmatch(line)
     if not match:
         return None
@@ -297,7 +297,7 @@ def mask(line: str) -> str:
 
 
 def masked_expected(all_steps: list[Step]) -> list[Step]:
-    """Differences of our own reports become `#`; those that came with an AT line stay."""
+    """Replaces the time differences of the transcript's own reports by `#`; those of AT lines stay."""
     reports = [step for step in all_steps if unescape(step.said).split()[:1] == [b"IAMAT"]]
     own = {step.heard.line for step in reports if step.heard}
 
@@ -308,7 +308,8 @@ def masked_expected(all_steps: list[Step]) -> list[Step]:
 
 
 def masked_heard(heard: list[Reply], began: int, ended: int) -> list[Reply]:
-    """The same for what was heard: a difference that fits no moment in between stays, and will be found."""
+    """Replaces correct time differences in replies by `#`. A difference that fits no moment between `began` and `ended`
+    stays, and the comparison finds it."""
     told = set()
     result = []
     for reply in heard:
@@ -356,7 +357,7 @@ def compare(expected: list[Step], got: list[Reply], by_value: bool) -> None:
 
 
 def check(who: str, path: Path, rows: list[Difference], places: str) -> int:
-    """Plays one transcript in all ways; returns how many replies are deliberately others."""
+    """Plays one transcript in all ways; returns the number of deliberately different replies."""
     all_steps, limits = steps(path)
     expected = expected_of(who, path, rows)
     by_value = any(row.where == "every WHATSAT" and who in row.who for row in rows)
@@ -389,7 +390,7 @@ def main() -> None:
     lines = {f"{path.stem}:{step.number}" for path in transcripts for step in steps(path)[0]}
     for row in rows:
         if row.where != "every WHATSAT" and row.where not in lines:
-            sys.exit(f"differences.md: nobody says anything at {row.where}")
+            sys.exit(f"differences.md: there is no command at {row.where}")
     gazetteer = ThreadingHTTPServer(("127.0.0.1", 0), Gazetteer)
     threading.Thread(target=gazetteer.serve_forever, daemon=True).start()
     places = f"http://127.0.0.1:{gazetteer.server_port}"
@@ -408,7 +409,7 @@ def main() -> None:
     gazetteer.shutdown()
     if failures:
         sys.exit("\n" + "\n\n".join(failures))
-    print("same: all replies, but for differences that are right. others: see differences.md.")
+    print("same: all replies are equal, except for correct time differences. others: see differences.md.")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 // One server of the herd on Node's net, as section 4 of the report imagines it: `node server.mjs Alford`.
 //
-// The same program as the one on Twisted. Bytes are strings here, one character each (latin1), so that any
-// client ID comes back as it was sent. A connection is an async generator from chunks to replies, run by
-// `pipeline`, which also holds up reading while the client does not take its replies.
+// The same program as the one on Twisted. Bytes are strings here, one character each (latin1), so that the server
+// returns any client id unchanged. A connection is an async generator from chunks to replies, run by `pipeline`,
+// which also pauses reading while the client does not read its replies.
 
 import { createWriteStream, readFileSync } from "node:fs";
 import net from "node:net";
@@ -15,7 +15,7 @@ const DIFFERENCE = /^[+-]\d+\.\d+$/;
 // Kilometres up to 50 but not 0, and items from 1 to 20; as text, so that no rounding lets 50.000...01 through.
 const RADIUS = /^(?=.*[1-9])0*(?:[1-4]?\d(?:\.\d+)?|50(?:\.0+)?)$/;
 const BOUND = /^0*(?:[1-9]|1\d|20)$/;
-// Not \s, which has U+00A0 and others.
+// Not \s, which includes U+00A0 and others.
 const WHITE = /[ \t\r\n\f\v]+/;
 const WHITE_AT_THE_ENDS = /^[ \t\r\n\f\v]+|[ \t\r\n\f\v]+$/g;
 
@@ -28,24 +28,24 @@ const FAILED = {
   status: "UNKNOWN_ERROR",
 };
 
-// Nothing while the log is off: what would be logged is not even written down then.
+// Undefined while the log is off: then no event is even formatted.
 let log;
 
-// Latitude and longitude, or nothing.
+// Returns latitude and longitude, or undefined.
 function coordinates(location) {
   const [, latitude, longitude] = LOCATION.exec(location) ?? [];
   const valid = latitude && Math.abs(latitude) <= 90 && Math.abs(longitude) <= 180;
   return valid ? [Number(latitude), Number(longitude)] : undefined;
 }
 
-// Digits that sort as the stamps do, or nothing. A Number has no room for nanoseconds.
+// Returns digits that sort like the stamps, or undefined. A Number has no room for nanoseconds.
 function sortable(stamp) {
   const match = STAMP.exec(stamp);
   return match ? match[1].padStart(10, "0") + (match[2] ?? "").padEnd(9, "0") : undefined;
 }
 
-// Receipt minus stamp, in seconds. Good to a millisecond, as Node's only wall clock is: performance.timeOrigin
-// has more digits, but drifts from it.
+// Receipt minus stamp, in seconds. Exact to a millisecond, like Node's only wall clock: performance.timeOrigin has
+// more digits, but drifts from it.
 function difference(stamp) {
   const seconds = Date.now() / 1_000 - Number(stamp);
   return (seconds < 0 ? "" : "+") + seconds.toFixed(9);
@@ -63,7 +63,7 @@ class Chatserver {
     const peer = `${socket.remoteAddress}:${socket.remotePort}`;
     log?.(`Chatserver: connection from ${peer}`);
     socket.setEncoding("latin1").setNoDelay().setDefaultEncoding("latin1");
-    // An iterator destroys its socket at the end unless told not to: but replies are still to be sent then.
+    // Without this option the iterator would destroy the socket at its end, when replies must still be sent.
     const chunks = socket.iterator({ destroyOnReturn: false });
     pipeline(this.replies(chunks), socket).then(
       () => log?.(`Chatserver: connection lost: ${peer}`),
@@ -82,11 +82,11 @@ class Chatserver {
       if ([rest, ...lines].some((line) => line.length > LINE_BYTES)) throw new Error("a line too long");
       yield* this.answers(lines);
     }
-    // What the client did not end with a newline counts, too.
+    // The last line counts even without a newline.
     yield* this.answers([rest]);
   }
 
-  // One string for all lines that came at once; before a WHATSAT waits, what stands before it goes out.
+  // Yields one string for all lines that arrived together. The replies before a WHATSAT leave before it waits.
   async *answers(lines) {
     let replies = "";
     for (const line of lines) {
@@ -107,7 +107,7 @@ class Chatserver {
     if (replies) yield replies;
   }
 
-  // A reply, the promise of one, an empty one that is not sent; or nothing if the command is invalid.
+  // Returns a reply, the promise of one, "" if nothing is sent, or undefined if the command is invalid.
   answer(fields) {
     const [name, ...operands] = fields;
     if (name === "IAMAT" && operands.length === 3) return this.iamat(...operands);
@@ -158,7 +158,7 @@ class Chatserver {
   }
 }
 
-// Our connection to one neighbour: it is dialled again for ever.
+// Our connection to one neighbour, which reconnects for ever.
 class Interserver {
   constructor(chatserver, address) {
     this.chatserver = chatserver;
@@ -174,10 +174,10 @@ class Interserver {
       log?.(`Interserver: connected to ${this.address}`);
       this.delay = 200;
       this.link = socket;
-      // What it missed while it was away; what it knows already, it drops.
+      // Sends the whole table, as the neighbour may have missed news; it drops the reports that it knows.
       for (const { line } of this.chatserver.clients.values()) this.tell(line);
     });
-    // A complaint; an answer would only cause another.
+    // A neighbour sends only complaints; an answer would cause another one.
     socket.on("data", (chunk) => log?.(`Interserver: in: ${JSON.stringify(chunk.toString("latin1"))}`));
     socket.on("error", (why) => log?.(`Interserver: ${this.address}: ${why.message}`));
     socket.on("close", () => {
@@ -192,7 +192,7 @@ class Interserver {
   }
 }
 
-// Google's Nearby Search, or what stands in for it.
+// Google's Nearby Search, or a substitute.
 function placesOf(base, key) {
   return async ([latitude, longitude], radius) => {
     const path = `/maps/api/place/nearbysearch/json?location=${latitude},${longitude}&radius=${radius}&key=${key}`;

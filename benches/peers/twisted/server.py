@@ -1,9 +1,9 @@
 """One server of the herd as the report describes it, on Twisted: `python server.py Alford`.
 
-Two pairs of factory and receiver. A Chatserver is one connection to our port, of a client or of a
+Two pairs of factory and receiver. A Chatserver is one connection to our port, from a client or from a
 neighbour: it reads IAMAT, WHATSAT and AT, and its factory keeps the dictionary of clients. An Interserver
 is our connection to one neighbour: over it we flood AT lines. Flooding ends because a server passes on
-only what is newer than what it has.
+only reports that are newer than its own.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ FAILED = {
     "status": "UNKNOWN_ERROR",
 }
 
-# Twisted's own Agent hands readBody what readBody warns of.
+# Twisted's own Agent passes readBody the kind of transport that readBody warns about.
 warnings.filterwarnings("ignore", "Using readBody with a transport", DeprecationWarning)
 
 log = logging.getLogger("herd")
 
 
 class Invalid(Exception):
-    """A command that is to be answered with a question mark."""
+    """The command is invalid, and is answered with a question mark."""
 
 
 class Sighting(NamedTuple):
@@ -86,7 +86,7 @@ def difference(nanos: int) -> bytes:
 class Chatserver(LineReceiver):
     """One connection to our port."""
 
-    delimiter = b"\n"  # telnet's "\r" before it is white space, and stripped
+    delimiter = b"\n"  # telnet's "\r" before it is white space, which is stripped
     factory: ChatserverFactory
     ended = False
 
@@ -138,7 +138,7 @@ class Chatserver(LineReceiver):
             sighting = self.factory.clients[client]
         except KeyError:
             raise Invalid from None
-        # The next line is not read before this is answered: replies keep the order of the commands.
+        # The next line is not read before this one is answered, so that replies keep the order of the commands.
         self.pauseProducing()
         Deferred.fromCoroutine(self.answer(sighting, radius, int(bound)))
 
@@ -162,7 +162,7 @@ class Chatserver(LineReceiver):
         self.sendLine(line)
 
     def readConnectionLost(self) -> None:
-        """The client has said all it had to say. What it did not end with a newline counts, too."""
+        """The client has half-closed. Its last line counts even without a newline."""
         self.ended = True
         if rest := self.clearLineBuffer():
             self.lineReceived(rest)
@@ -174,7 +174,7 @@ class Chatserver(LineReceiver):
 
 
 class ChatserverFactory(ServerFactory):
-    """What all connections of this server share."""
+    """The state that all connections of this server share."""
 
     protocol = Chatserver
     noisy = False
@@ -203,7 +203,7 @@ class Interserver(LineReceiver):
         log.info("Interserver: connected to %s", self.transport.getPeer())
         self.factory.resetDelay()
         self.factory.link = self
-        # What it missed while it was away; what it knows already, it drops.
+        # Sends the whole table, as the neighbour may have missed news; it drops the reports that it knows.
         for sighting in self.factory.chatserver.clients.values():
             self.sendLine(sighting.line)
 
@@ -212,12 +212,12 @@ class Interserver(LineReceiver):
         self.factory.link = None
 
     def lineReceived(self, line: bytes) -> None:
-        # A complaint; an answer would only cause another.
+        # A neighbour sends only complaints; an answer would cause another one.
         log.warning("Interserver: in: %r", line)
 
 
 class InterserverFactory(ReconnectingClientFactory):
-    """One neighbour: it is dialled again for ever."""
+    """One neighbour, to which it reconnects for ever."""
 
     protocol = Interserver
     initialDelay = 0.2
@@ -234,7 +234,7 @@ class InterserverFactory(ReconnectingClientFactory):
 
 
 class Places:
-    """Google's Nearby Search, or what stands in for it."""
+    """Google's Nearby Search, or a substitute."""
 
     def __init__(self, base: str, key: str) -> None:
         self.base = base
@@ -263,10 +263,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="One server of the herd.")
     parser.add_argument("name")
     parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "herd.json")
-    parser.add_argument("--port", type=int, help="else as the configuration has it")
-    parser.add_argument("--neighbour", action="append", metavar="HOST:PORT", help="likewise")
-    parser.add_argument("--places", metavar="URL", help="likewise")
-    parser.add_argument("--log", metavar="FILE|off", help="else NAME-TIME.log")
+    parser.add_argument("--port", type=int, help="default: from the configuration")
+    parser.add_argument("--neighbour", action="append", metavar="HOST:PORT", help="default: from the configuration")
+    parser.add_argument("--places", metavar="URL", help="default: from the configuration")
+    parser.add_argument("--log", metavar="FILE|off", help="default: NAME-TIME.log")
     given = parser.parse_args()
     config = json.loads(given.config.read_text())
     server = config["servers"].get(given.name, {"port": 0, "neighbours": []})

@@ -1,8 +1,8 @@
-//! A yardstick: the bytes that came go back, by epoll and nothing else. `echo-peer --port 12000`.
+//! A yardstick: an echo server on bare epoll. `echo-peer --port 12000`.
 //!
-//! What no server on this machine can beat with one thread and one message under way: level-triggered
-//! epoll, one read and one write for what came, no buffer of its own. What a client does not take at once is
-//! written when the socket has room again, and until then nothing more is read from it.
+//! With one thread and one message under way no server on this machine can be faster: level-triggered epoll, one
+//! read and one write for each message, no buffer of its own. Bytes that a client does not read at once are
+//! written when the socket has room again; until then the server reads nothing more from that client.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, RawFd};
 const READ_BYTES: usize = 65_536;
 const EVENTS: usize = 1_024;
 
-/// A client, and what it has not taken yet.
+/// A client, and the bytes that it has not read yet.
 struct Client {
     stream: TcpStream,
     waiting: Vec<u8>,
@@ -43,7 +43,7 @@ fn main() -> io::Result<()> {
                 control(poll, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)?;
                 clients.insert(fd, Client { stream, waiting: Vec::new() });
             } else if !serve(poll, clients.get_mut(&fd).expect("it is registered"), &mut buffer)? {
-                // Closing takes it out of the poll.
+                // Closing removes it from the poll.
                 clients.remove(&fd);
                 note(&mut log, format_args!("connection lost"))?;
             }
@@ -51,7 +51,7 @@ fn main() -> io::Result<()> {
     }
 }
 
-/// One read and one write at most. False: the connection is over.
+/// Does at most one read and one write. Returns false if the connection has ended.
 fn serve(poll: RawFd, client: &mut Client, buffer: &mut [u8]) -> io::Result<bool> {
     let fd = client.stream.as_raw_fd();
     if !client.waiting.is_empty() {
@@ -79,7 +79,7 @@ fn serve(poll: RawFd, client: &mut Client, buffer: &mut [u8]) -> io::Result<bool
     }
 }
 
-/// How many bytes were taken; nothing if the connection is over.
+/// Returns how many bytes the kernel took; `None` if the connection has ended.
 fn send(fd: RawFd, data: &[u8]) -> Option<usize> {
     let sent = unsafe { libc::send(fd, data.as_ptr().cast(), data.len(), libc::MSG_NOSIGNAL) };
     match sent {
@@ -116,7 +116,7 @@ fn note(log: &mut Option<File>, event: std::fmt::Arguments<'_>) -> io::Result<()
     log.as_mut().map_or(Ok(()), |file| writeln!(file, "{event}"))
 }
 
-/// The port, and where to log connections.
+/// The port, and the file in which to log connections.
 fn arguments() -> io::Result<(u16, Option<File>)> {
     let usage = || io::Error::other("usage: echo-peer --port N [--log FILE|off]");
     let (mut port, mut log) = (None, None);

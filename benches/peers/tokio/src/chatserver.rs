@@ -1,4 +1,4 @@
-//! One connection to our port, of a client or of a neighbour.
+//! One connection to our port, from a client or from a neighbour.
 
 use crate::command::{Command, trimmed};
 use crate::herd::{Herd, unix_time};
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 const LINE_BYTES: usize = 16_384;
 
-/// Answers line after line, until the client has said all.
+/// Answers line after line, until the client half-closes.
 pub async fn serve(herd: &Herd, mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (reader, writer) = stream.split();
@@ -17,7 +17,7 @@ pub async fn serve(herd: &Herd, mut stream: TcpStream) -> io::Result<()> {
     loop {
         line.clear();
         let most = LINE_BYTES as u64 + 2;
-        // At the end of the stream comes what was not ended with a newline, then nothing.
+        // At the end of the stream this reads the line without a newline, then nothing.
         if (&mut reader).take(most).read_until(b'\n', &mut line).await? == 0 {
             return writer.shutdown().await;
         }
@@ -30,14 +30,14 @@ pub async fn serve(herd: &Herd, mut stream: TcpStream) -> io::Result<()> {
             answer(herd, command, &mut reply).await;
             writer.write_all(&reply).await?;
         }
-        // Replies to lines that came together leave together.
+        // Replies to lines that arrived together leave together.
         if !reader.buffer().contains(&b'\n') {
             writer.flush().await?;
         }
     }
 }
 
-/// Puts the reply to `command` into `reply`.
+/// Writes the reply to `command` into `reply`.
 async fn answer(herd: &Herd, command: &[u8], reply: &mut Vec<u8>) {
     herd.log(format_args!("in: {}", command.escape_ascii()));
     match Command::parse(command) {

@@ -1,18 +1,18 @@
-//! A line into a command, on bytes.
+//! Parses a line into a command, on bytes.
 
-/// What a valid line says. Its fields are still text: they are passed on as they came.
+/// A valid command. Its fields are still text, because they are passed on unchanged.
 #[derive(Clone, Copy, Debug)]
 pub enum Command<'a> {
-    /// A client tells where it is.
+    /// A client reports its location.
     Iamat { client: &'a [u8], location: &'a [u8], stamp: &'a [u8], nanos: u64 },
-    /// A neighbour tells where a client is.
+    /// A neighbour passes on a report.
     At { client: &'a [u8], nanos: u64 },
-    /// What is near a client?
+    /// A client asks for the places near a client.
     Whatsat { client: &'a [u8], radius: &'a [u8], bound: usize },
 }
 
 impl Command<'_> {
-    /// `line`: without white space at its ends. `None`: it is to be answered with a question mark.
+    /// Parses `line`, which has no white space at its ends. `None`: it is invalid, and is answered with a question mark.
     pub fn parse(line: &[u8]) -> Option<Command<'_>> {
         let mut fields = fields(line);
         let mut next = || fields.next();
@@ -43,24 +43,24 @@ impl Command<'_> {
     }
 }
 
-/// The specification's six; Rust's own set has no VT.
+/// Whether `byte` is one of the specification's six white-space characters; Rust's own set lacks VT.
 pub fn is_white(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'\x0c' | b'\x0b')
 }
 
-/// Without white space at its ends.
+/// Returns `line` without white space at its ends.
 pub fn trimmed(line: &[u8]) -> &[u8] {
     let Some(start) = line.iter().position(|byte| !is_white(byte)) else { return &[] };
     let end = line.iter().rposition(|byte| !is_white(byte)).map_or(start, |last| last + 1);
     &line[start..end]
 }
 
-/// What stands between white space.
+/// The fields of `line`, which white space separates.
 pub fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(is_white).filter(|field| !field.is_empty())
 }
 
-/// Latitude and longitude as they stand in `location`, signs included.
+/// Splits `location` into latitude and longitude, with their signs.
 pub fn coordinates(location: &[u8]) -> Option<(&[u8], &[u8])> {
     let is_sign = |byte: &u8| matches!(byte, b'+' | b'-');
     let second = 1 + location.get(1..)?.iter().position(is_sign)?;
@@ -79,7 +79,7 @@ fn nanoseconds(stamp: &[u8]) -> Option<u64> {
     Some(number(seconds) * 1_000_000_000 + nanos)
 }
 
-/// Whether `text`, a decimal number of any length, is not more than `most`: exactly.
+/// Whether `text`, a decimal number of any length, is at most `most`, without rounding.
 fn is_at_most(text: &[u8], most: u64) -> Option<bool> {
     let (whole, fraction) = split_decimal(text)?;
     let zeros = whole.iter().take_while(|&&digit| digit == b'0').count();
@@ -92,7 +92,7 @@ fn is_decimal(text: &[u8]) -> bool {
     split_decimal(text).is_some()
 }
 
-/// The digits before the point and those behind it, if there is a point.
+/// The digits before the point and those after it, if there is a point.
 fn split_decimal(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let are_digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
     match text.iter().position(|&byte| byte == b'.') {
@@ -104,7 +104,7 @@ fn split_decimal(text: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// `digits`: at most 19 of them.
+/// The number with these `digits`, at most 19.
 fn number(digits: &[u8]) -> u64 {
     digits.iter().fold(0, |number, digit| 10 * number + u64::from(digit - b'0'))
 }

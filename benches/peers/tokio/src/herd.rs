@@ -1,4 +1,4 @@
-//! What all tasks share: who is where, whom to tell, and the log.
+//! The state that all tasks share: the clients, the neighbours and the log.
 
 use crate::places::Places;
 use std::cell::RefCell;
@@ -51,7 +51,7 @@ impl Herd {
             }
         };
         for link in self.links.iter().filter_map(|link| link.borrow().clone()) {
-            // Nobody receives it if the connection is ending: the next one begins with all.
+            // The line is lost if the connection is ending; the next connection begins with the whole table.
             let _ = link.send(Rc::clone(&line));
         }
     }
@@ -61,7 +61,7 @@ impl Herd {
         self.clients.borrow().get(client).map(|known| Rc::clone(&known.line))
     }
 
-    /// There is a connection to neighbour `number`: it is told all that we know.
+    /// Registers the connection to neighbour `number`, and sends it the whole table.
     pub fn link(&self, number: usize, queue: UnboundedSender<Rc<[u8]>>) {
         for known in self.clients.borrow().values() {
             let _ = queue.send(Rc::clone(&known.line));
@@ -69,7 +69,7 @@ impl Herd {
         self.links[number].replace(Some(queue));
     }
 
-    /// There is none any more.
+    /// Removes the connection to neighbour `number`.
     pub fn unlink(&self, number: usize) {
         self.links[number].replace(None);
     }
@@ -81,7 +81,7 @@ impl Herd {
     }
 }
 
-/// A file that is written to in blocks, and every 100 ms.
+/// A log file that is written in blocks, and every 100 ms.
 pub struct Log {
     file: RefCell<BufWriter<File>>,
 }
@@ -92,7 +92,7 @@ impl Log {
         Ok(Log { file: RefCell::new(BufWriter::with_capacity(65_536, file)) })
     }
 
-    /// A full disk loses lines, and does not stop the server.
+    /// Writes an event. A full disk loses lines, but does not stop the server.
     fn write(&self, event: Arguments<'_>) {
         let now = unix_time();
         let mut file = self.file.borrow_mut();
@@ -100,7 +100,7 @@ impl Log {
     }
 }
 
-/// Writes out what the log has not yet written, for ever.
+/// Flushes the log every 100 ms, for ever.
 pub async fn flush_the_log(herd: Rc<Herd>) {
     let Some(log) = &herd.log else { return };
     loop {

@@ -1,4 +1,4 @@
-//! Our connection to one neighbour: it is dialled again for ever.
+//! Our connection to one neighbour, which reconnects for ever.
 
 use crate::herd::Herd;
 use std::io;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
-/// Keeps neighbour `number`, who listens at `address`, told.
+/// Keeps a connection to neighbour `number`, which listens at `address`, and sends it news.
 pub async fn run(herd: Rc<Herd>, number: usize, address: String) {
     let mut delay = FIRST_DELAY;
     loop {
@@ -55,7 +55,7 @@ async fn tell(mut news: UnboundedReceiver<Rc<[u8]>>, writer: WriteHalf<'_>) -> i
     Ok(())
 }
 
-/// A neighbour says only complaints; an answer would only cause another.
+/// Logs the lines of a neighbour. It sends only complaints; an answer would cause another one.
 async fn listen(herd: &Herd, reader: ReadHalf<'_>) -> io::Result<()> {
     let mut lines = BufReader::new(reader).split(b'\n');
     while let Some(line) = lines.next_segment().await? {

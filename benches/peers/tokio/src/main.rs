@@ -1,7 +1,7 @@
 //! One server of the herd on tokio, one thread: `tokio-peer Alford`.
 //!
-//! The same program as the one on Twisted, as one writes it with tokio: a task for each connection and for
-//! each neighbour, on the current-thread runtime, so that what they share needs no lock.
+//! The same program as the one on Twisted, with tokio: a task for each connection and for each neighbour, on the
+//! current-thread runtime, so that their shared state needs no lock.
 
 mod chatserver;
 mod command;
@@ -24,7 +24,7 @@ use tokio::task::{LocalSet, spawn_local};
 const USAGE: &str = "usage: tokio-peer NAME [--config FILE] [--port N] [--neighbour HOST:PORT]... \
                      [--places URL] [--log FILE|off]";
 
-/// What was said on the command line and, where it says nothing, in the configuration.
+/// The arguments of the command line, with defaults from the configuration.
 struct Arguments {
     name: String,
     port: u16,

@@ -1,4 +1,4 @@
-//! Google's Nearby Search, or what stands in for it. HTTP/1.0 is all of HTTP that one question needs.
+//! Google's Nearby Search, or a substitute. HTTP/1.0 suffices for one question.
 
 use crate::command::{coordinates, fields};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(8);
 
-/// Whom to ask.
+/// The service to ask.
 pub struct Places {
     /// `host:port`.
     host: String,
@@ -24,8 +24,8 @@ impl Places {
         Places { host: host.to_owned(), key: key.to_owned() }
     }
 
-    /// What is within `radius` kilometres of the client of the AT line `line`: `bound` places at most.
-    /// Without an answer, Google's own form of an error.
+    /// Finds up to `bound` places within `radius` kilometres of the client of the AT line `line`. If the service does
+    /// not answer, returns an error in Google's form.
     pub async fn nearby(&self, line: &[u8], radius: &[u8], bound: usize) -> Value {
         match timeout(DEADLINE, self.ask(line, radius, bound)).await {
             Ok(Ok(found)) => found,
