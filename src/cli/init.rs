@@ -62,7 +62,7 @@ The smallest topology that works:
   client = \"127.0.0.1:12000\"
   peer = \"127.0.0.1:12100\"")]
 pub(super) struct InitArgs {
-    /// Names of servers; one that begins with a dash goes behind `--` [default: the five servers of the built-in topology]
+    /// Names of servers. Write `--` before a name that begins with a dash [default: the five servers of the built-in topology]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }

@@ -98,7 +98,7 @@ pub(super) struct Revoke {
 /// The folder of the files.
 #[derive(Debug, clap::Args)]
 struct FolderArgs {
-    /// The folder of the files [default: peer_tls.folder of the topology, or pki beside the topology]
+    /// The folder of the files [default: the topology's peer_tls.folder, or pki beside the topology]
     #[arg(long, value_name = "FOLDER", allow_hyphen_values = true)]
     folder: Option<PathBuf>,
 }
