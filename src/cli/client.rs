@@ -41,9 +41,9 @@ from a pipe ends the session; lines behind it may have been sent already. On a t
 without a time stamp gets the current time; lines from a pipe are sent as they are.
 HOST is looked up in /etc/hosts and at the name servers of /etc/resolv.conf.
 On a terminal, control characters in replies are printed as \\xNN.
-Exits with 0 if the server accepted everything; with 1 if it rejected a command or a line from a pipe
-with '? '; with 69 if the server cannot be reached, does not reply, or closes the connection too
-early; with 74 if stdout has no room.")]
+Exits with 0 if the server accepted everything; with 1 if it rejected a command or a line from a
+pipe with '? '; with 69 if the server cannot be reached, does not reply, or closes the connection
+too early; with 74 if stdout has no room.")]
 pub(super) struct Client {
     /// A server of the topology, or an address
     #[arg(value_name = "NAME|HOST:PORT", allow_hyphen_values = true)]

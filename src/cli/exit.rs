@@ -46,7 +46,7 @@ pub(super) enum Exit {
 impl Exit {
     const ALL: [(Exit, &str); 10] = [
         (Exit::Ok, "success, or stopped by SIGINT or SIGTERM"),
-        (Exit::Refused, "client: the server answered '? ', an invalid command"),
+        (Exit::Refused, "client: the server rejected a command, or a line from a pipe, with '? '"),
         (Exit::Usage, "the command line is wrong, or names a server that is not in the topology"),
         (Exit::Data, "a journal is damaged, or belongs to another server"),
         (Exit::Unavailable, "an address is in use, or a server or service cannot be reached"),

@@ -35,20 +35,20 @@ const DESCRIPTORS_KEPT: u64 = 64;
 /// Run one server of the herd in the foreground
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Once it listens, it prints one line on stdout, which begins with NAME and a colon. It does not use
-the built-in topology.
+When the server listens, it prints one line on stdout, which begins with NAME and a colon.
+It does not use the built-in topology.
 
 Signals:
   SIGTERM, SIGINT  Stop accepting, serve for drain_ms at most, write the journal, and end with 0
   SIGHUP           Read the certificates of [peer_tls] again
 
 Environment:
-  HERD_TOPOLOGY             The topology, unless --topology names it
-  RUST_LOG                  What is logged: error, warn, info (the default), debug, trace or off, also for
-                            parts: RUST_LOG=info,herd::traffic=off leaves out the lines of clients and
-                            neighbours
-  GOOGLE_MAPS_API_KEY       Google's key, unless key_file under [places] names a file
-  https_proxy, HTTPS_PROXY  The proxy on the way to Google, unless proxy under [places] names it
+  HERD_TOPOLOGY             The topology, unless --topology names one
+  RUST_LOG                  What to log: error, warn, info (the default), debug, trace or off.
+                            RUST_LOG=info,herd::traffic=off leaves out the lines of clients
+                            and neighbours
+  GOOGLE_MAPS_API_KEY       Google's key, unless places.key_file names a file
+  https_proxy, HTTPS_PROXY  The proxy to Google, unless places.proxy names one
   no_proxy, NO_PROXY        Hosts that need no proxy")]
 pub(super) struct Serve {
     /// A server of the topology. Write `--` before a name that begins with a dash

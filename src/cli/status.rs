@@ -26,7 +26,7 @@ Examples:
   herd status
   herd status Alford --json
 
-The command connects to the socket NAME.sock in the folder of [status]. Its owner and group may do so.
+It asks at the socket NAME.sock in the folder of [status], which its owner and group may use.
 `state` is a hash of the server's table: servers with equal tables have equal hashes.
 `journal` is sound, or broken: then the server rejects reports until it has written a new file.
 All servers are asked at once, and one timeout is for all of them.
