@@ -83,7 +83,7 @@ pub struct Topology {
     pub limits: Limits,
     /// The numbers and choices of each table as they apply, defaults included.
     pub in_force: [(&'static str, String); 3],
-    /// The places in the file that name the folders of `log`, `status` and `journal`. Errors about a folder point there.
+    /// The positions in the file that name the folders of `log`, `status` and `journal`. Errors about a folder point there.
     pub folder_keys: BTreeMap<&'static str, Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
@@ -129,7 +129,7 @@ impl Topology {
                 "",
                 None,
                 what,
-                "write the file, or name another one with --topology",
+                "write one with `herd init`, or name another file with --topology",
             )
         })?;
         if let Some(what) = files::encoded(&bytes) {
@@ -171,7 +171,7 @@ impl Topology {
     ) -> Result<Topology, TopologyErrors> {
         let (document, errors) = DeTable::parse_recoverable(text);
         if document.get_ref().is_empty() && errors.is_empty() {
-            let remedy = "start from the topology.toml that is shipped with herd";
+            let remedy = "delete the file, and write one with `herd init`";
             return Err(TopologyErrors::of_file(path, "", None, "the topology is empty", remedy));
         }
         let mut diagnostics = Diagnostics::new(text);

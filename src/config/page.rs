@@ -1,7 +1,7 @@
 //! docs/configuration.md, written from [`KEYS`].
 //!
-//! In: the table of keys. Out: Markdown. `herd config` prints it, and a test holds the page against it, so that the page
-//! can neither lack a key nor have another default than the program.
+//! In: the table of keys. Out: Markdown. `herd config` prints it, and a test compares the page with it. So the page can
+//! neither lack a key nor show another default than the program's.
 
 use super::keys::{DefaultValue, KEYS, Key, TOP, ValueType, keys_of, range_in_words};
 
@@ -9,7 +9,7 @@ const INTRO: &str = r#"# Configuration
 
 `herd config` writes this page from the table of keys in `src/config/keys.rs`; do not edit it by hand.
 
-All servers of a herd read the same file, `topology.toml`. `herd check` reports all its faults and warnings at once, each
+All servers of a herd read the same file, `topology.toml`. `herd check` reports all its errors and warnings at once, each
 with line, column and remedy, and starts nothing. The smallest file that works has five lines:
 
 ```toml
@@ -20,16 +20,16 @@ client = "127.0.0.1:12000"
 peer = "127.0.0.1:12100"
 ```
 
-A key that is left out has its default. An example, in parentheses, stands where there is no default. Relative paths start
-at the folder of the file. Numbers are whole, and may be written with underscores. The unit of a number is the end of its
-name. A key that changes while the server runs is read again at SIGHUP (`kill -HUP PID`); for every other key restart the
+A key that is left out has its default. For a key without a default, the table shows an example in parentheses. Paths are
+relative to the folder of the file. Numbers are whole, and may be written with underscores. A number's name ends with its
+unit. Some keys can change while the server runs: it reads them again at SIGHUP (`kill -HUP PID`). For all others restart the
 server. When a limit rejects, drops or closes something, the log names the key and its value, and `herd status --json` counts
 it under `limit_hits`.
 "#;
 
 /// The page, in Markdown.
 pub fn page() -> String {
-    let top = section("At the top of the file", TOP, "What holds for the whole herd.");
+    let top = section("At the top of the file", TOP, "Settings of the whole herd.");
     let tables =
         keys_of(TOP).filter(|key| matches!(key.kind, ValueType::Table | ValueType::Tables));
     let tables = tables.map(|table| {
