@@ -398,7 +398,9 @@ fn instead_of(text: &str, section: &str) -> String {
         || known().find(|name| name.strip_prefix(text).is_some_and(|unit| unit.starts_with('_')));
     match most_like(text, known()).or_else(unit_left_out) {
         Some(name) => format!("did you mean {name}?"),
-        None if known().count() > 8 => "docs/configuration.md lists all keys".into(),
+        None if known().count() > 8 => {
+            "see docs/configuration.md, or run `herd config`, for all keys".into()
+        }
         None => format!("valid keys are {}", known().collect::<Vec<_>>().join(", ")),
     }
 }
