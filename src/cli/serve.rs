@@ -157,7 +157,6 @@ fn serve(
 /// Logs which program runs with which settings: the first lines of each log.
 fn log_settings(file: &TopologyFile, topology: &Topology, name: &str, connections_max: usize) {
     let (version, process) = (env!("HERD_VERSION"), std::process::id());
-    let file = file.path().display();
     ::log::info!("herd {version}, process {process}: {name} of {}, topology {file}", topology.herd);
     for (table, settings) in &topology.in_force {
         ::log::info!("[{table}] {settings}");
