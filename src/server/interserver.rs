@@ -402,7 +402,7 @@ impl Interserver {
     fn log_line(&self, cx: &Cx<'_>, direction: Direction, line: &[u8]) {
         let neighbour = |id| cx.state.neighbours.get(id).server.name.as_str();
         match self.link_state {
-            // Each link has two of them every ping_ms: at INFO they would bury the others.
+            // Each link has two PINGs every ping_ms; at INFO they would bury the other lines.
             LinkState::Linked(id) if line.starts_with(b"PING") && line.trim_ascii() == b"PING" => {
                 let sign = if direction == Direction::In { '<' } else { '>' };
                 ::log::debug!(target: crate::log::TRAFFIC, "{} {sign} PING", neighbour(id));

@@ -96,7 +96,7 @@ metrics! {
     "silent_peers", "herd_silent_peers", "", |m, _| json!(m.counters.silent_peers);
     /// Clients whose latest report is stored.
     "known_clients", "herd_table_clients", "", |m, _| json!(m.table.len());
-    /// Length of all stored lines. Servers that know the same have the same. The limit of this name counts headers too.
+    /// Length of all stored lines, equal on servers with equal tables. The limit known_bytes also counts headers.
     "known_bytes", "herd_table_bytes", "bytes", |m, _| json!(m.table.line_bytes());
     /// Clients forgotten because their latest report is older than expire_after_s.
     "forgotten_old", "herd_forgotten_clients_total{reason=\"old\"}", "", |m, _| json!(m.sweeps.forgotten_old);
@@ -288,7 +288,7 @@ mod tests {
         keys
     }
 
-    /// A limit that nothing counts would always read 0, and nobody could read a count without a row.
+    /// A limit without a counting call would always read 0, and a count without a row could not be read.
     #[test]
     fn the_limits_in_the_table_are_the_keys_of_the_throttled_warnings() {
         let mut files = Vec::new();

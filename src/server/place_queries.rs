@@ -433,7 +433,7 @@ mod tests {
         let first = place_queries.ask(core, *id, query.clone());
         place_queries.forget(core, first);
         place_queries.ask(core, *id, query);
-        let (key, _) = place_queries.next_wanted().expect("somebody wants it");
+        let (key, _) = place_queries.next_wanted().expect("a question waits for it");
         place_queries.begun(&key, FetchId(1));
         assert!(place_queries.next_wanted().is_none(), "it is being fetched");
     }

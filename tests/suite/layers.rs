@@ -65,7 +65,7 @@ fn a_module_uses_only_those_above_it() {
             let used: BTreeSet<_> =
                 used.iter().filter_map(|path| path.split("::").next()).collect();
             for below in modules[rank + 1..].iter().filter(|below| used.contains(below.as_str())) {
-                breaches.push(format!("{} uses {below}, which stands below it", file.display()));
+                breaches.push(format!("{} uses {below}, which comes after it", file.display()));
             }
         }
     }

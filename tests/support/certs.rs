@@ -1,6 +1,6 @@
 //! Certificates for tests: an authority, the certificates that it issues, and all their possible faults.
 
-#![allow(dead_code, unreachable_pub, reason = "each that uses this uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses only a part of it")]
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,

@@ -1,6 +1,6 @@
 //! Random numbers from a seed, so that they are the same in each run.
 
-#![allow(dead_code, reason = "each that uses this uses a part of it")]
+#![allow(dead_code, reason = "each test file uses only a part of it")]
 
 use herd_reactor::SplitMix64;
 use std::ops::RangeInclusive;

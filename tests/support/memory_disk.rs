@@ -7,7 +7,7 @@
 //!
 //! All random choices come from one seed, which therefore identifies a run.
 
-#![allow(dead_code, unreachable_pub, reason = "each that uses this uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses only a part of it")]
 
 use herd_reactor::SplitMix64;
 use places_herd::journal::Disk;

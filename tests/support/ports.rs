@@ -3,7 +3,7 @@
 //! A closed listener lives on for an instant in each process that is just being started, between its fork and its exec,
 //! and accepts connections, which are then reset. And another test may take a port that was released.
 
-#![allow(dead_code, unreachable_pub, reason = "each that uses this uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses only a part of it")]
 
 use socket2::{Domain, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

@@ -126,7 +126,7 @@ fn beyond(most: usize, more: usize, expire: bool) {
         &["WARN", &format!("limit: known_clients = {most}, known_bytes = "), "refused"],
     );
     let lines = herd.log(ALFORD).lines().filter(|line| line.contains("known_clients = ")).count();
-    assert!(lines < more, "they are told together: {lines} lines");
+    assert!(lines < more, "one log line counts several refusals: {lines} lines");
     println!(
         "P9 {most} clients and {more} more: {more} of {more} refused, {:.0} bytes of RSS for each known, RSS \
          grew by {:.2} MiB while {more} were refused, {lines} lines in the log",

@@ -68,8 +68,8 @@ fn starve(setup: Setup, attempts: usize, watched: Duration) {
         herd.log(ALFORD).lines().filter(|line| line.contains("no descriptor is free")).count();
     println!(
         "P11 {attempts} attempts at {DESCRIPTORS} descriptors: {were} served, {turned_away} turned away, \
-         none left hanging; {share:.1} % of a core while starved; served again {:.0?} after room; told the \
-         log {told} times",
+         none left waiting; {share:.1} % of a core while starved; served again {:.0?} after room; {told} log \
+         lines",
         freed.elapsed()
     );
     assert!(share <= 5.0, "it spins: {share:.1} %");

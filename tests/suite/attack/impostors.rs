@@ -31,7 +31,7 @@ fn a_client_cannot_speak_as_a_neighbour() {
     let mut neighbour = herd.neighbour("Aaron", ALFORD);
     let mut client = herd.client(ALFORD);
     let known = client.ask(format!("IAMAT kiwi {NOWHERE} 5"));
-    same(&neighbour.line(), &known, "the neighbour is told of it");
+    same(&neighbour.line(), &known, "the neighbour receives it");
     let told = |herd: &Herd| {
         let mut status = herd.status(ALFORD);
         // These members change with time alone.
@@ -55,7 +55,7 @@ fn a_client_cannot_speak_as_a_neighbour() {
         effects += usize::from(client.line() != format!("? {line}").as_bytes());
     }
     sender.join().expect("all was sent");
-    assert_eq!(told(&herd), before, "it knows what it knew, and is linked as it was");
+    assert_eq!(told(&herd), before, "its table and its links are unchanged");
     // The next line to the neighbour is the next report, so nothing was sent to it meanwhile.
     let next = client.ask(format!("IAMAT kiwi {NOWHERE} 6"));
     same(&neighbour.line(), &next, "nothing was passed on");
@@ -112,7 +112,7 @@ fn a_far_future_stamp_holds_no_client_of_a_herd_restarted_with_ahead_max() {
     }
     let honest = reports(&herd, &ROW, &ids, now + 1);
     for name in ROW {
-        eventually(&format!("nobody is stuck at {name}"), || {
+        eventually(&format!("no client is stuck at {name}"), || {
             match stuck(&herd, name, &ids, &honest) {
                 0 => Ok(()),
                 stuck => Err(stuck),

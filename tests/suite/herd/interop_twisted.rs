@@ -138,10 +138,10 @@ impl Mixed {
 fn answers(address: SocketAddr) -> io::Result<()> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"anybody?\n")?;
+    stream.write_all(b"hello?\n")?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
-    holds(line.starts_with("? anybody?")).map_err(io::Error::other)
+    holds(line.starts_with("? hello?")).map_err(io::Error::other)
 }
 
 /// A substitute for Google, which the original asks: it returns three places, each named after the query.

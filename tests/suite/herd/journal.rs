@@ -173,7 +173,7 @@ fn stopped_while_it_reads(herd: &mut Herd, journal: &Path, caught: Signal) -> bo
     herd.begin(ALFORD);
     eventually("it looks for signals", || holds(herd.process(ALFORD).catches(caught)));
     herd.freeze(ALFORD);
-    eventually("it stands still", || holds(herd.process(ALFORD).stands_still()));
+    eventually("it is stopped", || holds(herd.process(ALFORD).stands_still()));
     herd.process(ALFORD).bytes_read() < size
 }
 

@@ -69,7 +69,7 @@ fn a_longer_line_ends_the_connection_without_the_clients_help() {
     client.send([&line, &b"\n"[..]].concat());
     let expected = [b"? before\n".as_slice(), &cut(&line)].concat();
     same(&client.rest(), &expected, "the write side is shut, though the client's is not");
-    assert!(client.try_send(letters(100_000)), "so much is still read and thrown away");
+    assert!(client.try_send(letters(100_000)), "further input is still read and discarded");
     client.half_close();
 }
 
@@ -252,7 +252,7 @@ fn the_log_tells_of_all_that_were_turned_away_while_the_server_is_idle_and_when_
     };
     turn_away(&herd, 72);
     // Nothing more happens, and still the log reports all of them.
-    eventually("all 72 are told", || match times(&herd.log("Alford"), END) {
+    eventually("all 72 are logged", || match times(&herd.log("Alford"), END) {
         72 => Ok(()),
         times => Err(times),
     });
@@ -273,7 +273,7 @@ fn strangers_at_the_peer_port_write_one_line_a_second_and_not_what_they_like() {
         stranger.try_send(&garbage);
         assert!(stranger.line_or_end().is_none_or(|line| line.starts_with(b"?")));
     }
-    eventually("all are told", || match times(&herd.log("Alford"), " connections like this") {
+    eventually("all are logged", || match times(&herd.log("Alford"), " connections like this") {
         MANY => Ok(()),
         times => Err(times),
     });

@@ -252,7 +252,7 @@ fn a_second_hello_of_a_linked_name_replaces_the_first() {
     let mut second = herd.neighbour("Aaron", "Alford");
     same(&first.rest_and_end().0, b"", "the first is closed");
     ask_for_all(&mut second);
-    same(&news(&mut second), &line, "the second is told all");
+    same(&news(&mut second), &line, "the second link receives the whole table");
     let next = herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 2"));
     same(&news(&mut second), &next, "and what is new");
     let at = format!("AT Welsh +0.001250331 kiwi {NOWHERE} 3");
@@ -268,7 +268,7 @@ fn an_impostor_does_not_replace_a_link() {
     let impostor = herd.stranger("Alford").say_all(format!("{hello}\n"));
     same(&impostor, format!("? {hello}\n").as_bytes(), "refused");
     let line = herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 1"));
-    same(&news(&mut neighbour), &line, "the link stands");
+    same(&news(&mut neighbour), &line, "the link is up");
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn signs_of_life_are_given_and_expected() {
         neighbour.send("PING\n");
     }
     let line = herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 1"));
-    same(&news(&mut neighbour), &line, "the link still stands");
+    same(&news(&mut neighbour), &line, "the link is still up");
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn a_neighbour_whose_name_sorts_after_is_dialled_again_and_again() {
         let sync = show(&news(&mut link));
         assert!(sync.starts_with("SYNC ") && sync.len() == 21, "then SYNC, on every link: {sync}");
         ask_for_all(&mut link);
-        same(&news(&mut link), &kiwi, "all is told on every link made");
+        same(&news(&mut link), &kiwi, "each new link receives the whole table");
         let at = format!("AT Zoe +0.000000001 kiwi {NOWHERE} 0");
         link.send(format!("{at}\nx\n"));
         same(&news(&mut link), b"? x", "the older news of Zoe is no news");
@@ -364,7 +364,7 @@ fn a_neighbour_that_does_not_read_gets_the_latest_line_of_every_client() {
         last[n] = round;
         told += 1;
     }
-    assert!(told < ROUNDS * CLIENTS, "what waits is a client, not a line: {told} lines came");
+    assert!(told < ROUNDS * CLIENTS, "the backlog holds clients, not lines: {told} lines came");
 }
 
 #[test]

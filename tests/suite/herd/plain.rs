@@ -40,7 +40,10 @@ fn a_plain_neighbour_is_dialled_and_told_all_in_its_own_manner() {
     let mut link = herd.dialled("Old");
     let mut told = [(); 3].map(|()| news(&mut link));
     told.sort_unstable();
-    assert!(told[0].ends_with(b" 2") || told[1].ends_with(b" 2"), "dialled again, told all again");
+    assert!(
+        told[0].ends_with(b" 2") || told[1].ends_with(b" 2"),
+        "a new link receives the whole table"
+    );
 }
 
 #[test]
@@ -105,7 +108,7 @@ fn an_anonymous_connection_says_at_and_nothing_else() {
     let mut old = herd.stranger("Alford");
     let at = format!("AT Old +9.5e-05 kiwi {NOWHERE} 1");
     old.send(format!("{at}\r\nlorem ipsum\r\n"));
-    same(&old.line(), b"? lorem ipsum", "after it, it is told");
+    same(&old.line(), b"? lorem ipsum", "a malformed line is answered");
     let newer = format!("AT Old +9.5e-05 kiwi {NOWHERE} 2");
     old.send(format!("{newer}\r\n"));
     herd.settle(&["Alford"], "kiwi", newer.as_bytes());

@@ -42,7 +42,7 @@ fn connections_made_and_lost_are_in_the_log_with_the_neighbours_name() {
     herd.kill("Bolden");
     herd.logged("Alford", &["Interserver", "Bolden", "disconnected"]);
     herd.restart("Bolden");
-    eventually("they are linked anew", || {
+    eventually("they are linked again", || {
         holds(herd.log("Alford").matches("linked to Bolden").count() == 2)
     });
 }

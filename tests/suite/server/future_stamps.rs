@@ -134,7 +134,7 @@ fn what_is_stored_holds_nobody_and_within_a_minute_thousands_are_forgotten_in_sl
         assert_eq!(cluster.member(name).table.len(), CLIENTS / 10 + 1, "{name}");
     }
     assert!(agree(&mut cluster));
-    assert_eq!(cluster.at_lines(), 0, "nobody has to say anything about it");
+    assert_eq!(cluster.at_lines(), 0, "no server sends a line about it");
 }
 
 #[test]

@@ -253,7 +253,7 @@ fn what_a_slow_neighbour_tells_is_not_told_back_to_it() {
     cluster.settle();
     let heard = cluster.hear(alford);
     assert_eq!(heard.lines().count(), CLIENTS - 1);
-    assert!(!heard.contains(&last), "{last} was told back");
+    assert!(!heard.contains(&last), "{last} was sent back");
 }
 
 // Signs of life.

@@ -587,7 +587,7 @@ fn a_link_whose_certificate_is_revoked_ends_at_the_next_sighup_and_is_not_made_a
         assert_eq!(cluster.linked("Bolden"), set(&["Abel", "Adams", "Clark"]));
         authority.revoke(folder.path(), &[&abel.serial]);
         cluster.run_for(SECOND);
-        assert!(cluster.linked("Bolden").contains("Abel"), "nobody has been told yet");
+        assert!(cluster.linked("Bolden").contains("Abel"), "Bolden has not read the list yet");
         hang_up(&mut cluster, "Bolden");
         assert_eq!(cluster.linked("Bolden"), set(&["Adams", "Clark"]));
         cluster.run_for(60 * SECOND);

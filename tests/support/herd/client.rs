@@ -60,7 +60,7 @@ impl Client {
             .expect("a socket can be made");
         socket.set_recv_buffer_size(65_536).expect("a receive buffer has a size");
         socket.set_send_buffer_size(65_536).expect("a send buffer has a size");
-        socket.connect(&address.into()).expect("somebody listens");
+        socket.connect(&address.into()).expect("a server listens");
         Client::from(TcpStream::from(socket))
     }
 
@@ -93,7 +93,7 @@ impl Client {
     /// Half-closes: the server reads the end of the stream.
     #[track_caller]
     pub(crate) fn half_close(&mut self) {
-        self.stream.shutdown(Shutdown::Write).expect("the connection stands");
+        self.stream.shutdown(Shutdown::Write).expect("the connection is up");
     }
 
     /// Breaks the connection with a reset.
