@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_again_when_the_first_who_asked_has_gone_is_fetched_once() {
+    fn a_question_asked_again_after_the_first_asker_has_left_is_fetched_once() {
         let base = "http://127.0.0.1:2322".parse().expect("a URL");
         let source = Box::new(Photon { base, language: None });
         let limits = PlaceQueryLimits { in_flight: 4, queue: 4, deadline: Duration::from_secs(8) };

@@ -122,7 +122,7 @@ fn load(herd: &Herd, server: &str, clients: &[String], rounds: usize) {
 }
 
 #[test]
-fn a_server_that_comes_back_is_told_of_thousands_of_clients() {
+fn a_server_that_comes_back_is_sent_thousands_of_clients() {
     // More than a neighbour's send buffer holds, so that its backlog is sent in many portions.
     let pad = "k".repeat(500);
     let clients: Vec<String> = (0..5_000).map(|n| format!("{n}{pad}")).collect();
@@ -135,7 +135,7 @@ fn a_server_that_comes_back_is_told_of_thousands_of_clients() {
 }
 
 #[test]
-fn a_hung_neighbour_delays_nobody_costs_bounded_memory_and_catches_up() {
+fn a_hung_neighbour_delays_no_client_costs_bounded_memory_and_catches_up() {
     const CLIENTS: usize = 2_000;
     const ID_BYTES: usize = 1_000;
     const ROUNDS: usize = 15;

@@ -188,7 +188,7 @@ impl Drop for Places {
 }
 
 #[test]
-fn what_one_member_is_told_all_come_to_know_word_for_word() {
+fn a_report_to_one_server_reaches_all_word_for_word() {
     let Some(python) = python() else { return };
     let mixed = Mixed::ring(python);
     for name in FIVE {
@@ -228,7 +228,7 @@ fn news_does_not_go_round_the_ring_for_ever() {
 }
 
 #[test]
-fn the_newest_report_wins_whoever_took_it() {
+fn the_newest_report_wins_on_whichever_server() {
     let Some(python) = python() else { return };
     let mixed = Mixed::ring(python);
     let first = mixed.report("Bolden", "kiwi", "1400000000.5");
@@ -246,7 +246,7 @@ fn the_newest_report_wins_whoever_took_it() {
 }
 
 #[test]
-fn an_original_that_was_away_is_told_what_it_missed() {
+fn an_original_that_was_away_is_sent_what_it_missed() {
     let Some(python) = python() else { return };
     let mut mixed = Mixed::ring(python);
     let before = mixed.report("Bolden", "before", "1400000000");
@@ -267,7 +267,7 @@ fn an_original_that_was_away_is_told_what_it_missed() {
 }
 
 #[test]
-fn one_of_ours_that_has_forgotten_all_is_told_by_an_original() {
+fn an_original_sends_its_table_to_one_of_ours_that_has_lost_its_memory() {
     let Some(python) = python() else { return };
     let mut mixed = Mixed::pair(python);
     let lines = ["Alford", "Bolden"].map(|name| mixed.report(name, name, "1400000000"));
@@ -281,7 +281,7 @@ fn one_of_ours_that_has_forgotten_all_is_told_by_an_original() {
 }
 
 #[test]
-fn an_original_answers_whatsat_for_who_was_reported_to_us() {
+fn an_original_answers_whatsat_for_a_client_that_was_reported_to_us() {
     let Some(python) = python() else { return };
     let mixed = Mixed::pair(python);
     let line = mixed.report("Alford", "kiwi", "1400000000");

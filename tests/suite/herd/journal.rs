@@ -640,7 +640,7 @@ fn fill(mut file: &fs::File) {
 }
 
 #[test]
-fn with_always_a_full_device_ends_the_server_with_74_and_nobody_is_told_otherwise() {
+fn with_always_a_full_device_ends_the_server_with_74_without_a_false_acknowledgement() {
     let Some((mut herd, _, file)) = on_a_small_device("sync = \"always\"") else { return };
     let mut client = herd.client(ALFORD);
     fill(&file);

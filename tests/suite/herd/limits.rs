@@ -173,7 +173,7 @@ fn each_limit_on_lines_and_commands_is_logged_with_its_key_and_counted() {
 }
 
 #[test]
-fn of_two_limits_on_what_lies_ahead_the_log_names_the_smaller_one() {
+fn the_log_names_the_smaller_one_of_two_limits_on_stamps_ahead() {
     for (max_future_ms, ahead_max_s, named) in [
         (0, 60, "limit: ahead_max_s = 60: 1 report refused"),
         (60_001, 60, "limit: ahead_max_s = 60: 1 report refused"),
@@ -201,7 +201,7 @@ fn the_log_tells_who_did_not_take_the_rest_within_close_ms() {
 }
 
 #[test]
-fn who_asks_for_the_status_has_limits_too_and_the_log_names_them() {
+fn status_connections_have_limits_too_and_the_log_names_them() {
     const ASKERS_MAX: usize = 16;
     let herd = Setup::alone().start();
     let ask = || UnixStream::connect(herd.status_socket("Alford")).expect("it listens");

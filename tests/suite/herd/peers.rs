@@ -151,7 +151,7 @@ impl MapShow for Vec<Vec<u8>> {
 }
 
 #[test]
-fn options_of_a_hello_that_nobody_knows_are_ignored() {
+fn unknown_options_of_a_hello_are_ignored() {
     let herd = alford_and_aaron().start();
     let mut neighbour = herd.stranger("Alford");
     let answer = neighbour.ask(format!("{} digest=1 empty= a=b=c", herd.hello("Aaron")));
@@ -159,7 +159,7 @@ fn options_of_a_hello_that_nobody_knows_are_ignored() {
 }
 
 #[test]
-fn a_neighbours_news_is_believed_and_not_told_back() {
+fn a_neighbours_news_is_accepted_and_not_sent_back() {
     let herd = alford_and_aaron().start();
     let mut neighbour = herd.neighbour("Aaron", "Alford");
     let at = format!("AT Welsh +0.001250331 kiwi {NOWHERE} 1400000000.5");

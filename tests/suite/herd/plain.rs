@@ -20,7 +20,7 @@ fn news(link: &mut Client) -> Vec<u8> {
 }
 
 #[test]
-fn a_plain_neighbour_is_dialled_and_told_all_in_its_own_manner() {
+fn a_plain_neighbour_is_dialled_and_sent_the_whole_table_in_its_own_form() {
     let herd = with_a_plain_one();
     let mut client = herd.client("Alford");
     let known =
@@ -89,7 +89,7 @@ fn of_equal_stamps_a_plain_neighbours_line_does_not_count() {
 }
 
 #[test]
-fn who_says_hello_in_the_name_of_a_plain_neighbour_is_refused() {
+fn a_hello_in_the_name_of_a_plain_neighbour_is_refused() {
     let herd = with_a_plain_one();
     let mut stranger = herd.stranger("Alford");
     let hello = herd.hello("Old");

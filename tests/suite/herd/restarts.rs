@@ -5,7 +5,7 @@ use crate::support::herd::{Client, FIVE, NOWHERE, Setup, eventually, holds, mask
 use rustix::process::Signal;
 
 #[test]
-fn a_rolling_restart_under_load_loses_no_acknowledged_report_and_resets_nobody() {
+fn a_rolling_restart_under_load_loses_no_acknowledged_report_and_resets_no_client() {
     const ROUNDS: usize = 2;
     const REPORTS: usize = 300;
     let setup = Setup::five().journal("sync = \"no\"").without_traffic_in_the_log();

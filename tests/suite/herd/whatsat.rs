@@ -8,7 +8,7 @@ use crate::support::herd::{Setup, iamat, same, show};
 const LOS_ANGELES: &str = "+34.068930-118.445127";
 
 #[test]
-fn a_client_that_nobody_has_reported_is_an_invalid_command() {
+fn a_whatsat_of_an_unreported_client_is_an_invalid_command() {
     let herd = Setup::alone().start();
     let mut client = herd.client("Alford");
     let reply = client.ask("WHATSAT nobody 10 5");

@@ -466,7 +466,7 @@ fn nothing_is_kept_of_clients_that_left_while_they_waited_for_the_source() {
 }
 
 #[test]
-fn a_late_answer_reaches_nobody_not_the_next_connection_in_the_slot() {
+fn a_late_answer_never_reaches_the_next_connection_in_the_slot() {
     for weather in weathers() {
         let mut stage = Stage::new(weather, "");
         let gone = stage.client_with_kiwi();

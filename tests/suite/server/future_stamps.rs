@@ -59,7 +59,7 @@ fn a_report_too_far_ahead_is_refused_and_a_line_dropped_without_a_word() {
 }
 
 #[test]
-fn without_the_limit_it_is_taken_from_anybody_and_beats_all_honest_ones() {
+fn without_the_limit_any_stamp_is_accepted_and_beats_all_honest_ones() {
     let mut cluster = Cluster::herd(at_noon(), &topology("Alford Bolden; Bolden", ANY));
     let talk = cluster.client("Alford");
     cluster.say(talk, "IAMAT kiwi +9+9 9999999999.999999999");
@@ -102,7 +102,7 @@ fn of_two_limits_the_smaller_one_counts_at_the_client_port() {
 
 /// Such reports were stored, for example, when the clock was ahead.
 #[test]
-fn what_is_stored_holds_nobody_and_within_a_minute_thousands_are_forgotten_in_slices() {
+fn stored_reports_block_no_client_and_within_a_minute_thousands_are_forgotten_in_slices() {
     const CLIENTS: usize = 50_000;
     // No comparison while they forget: the two servers do not sweep the same slice at the same instant.
     let limits = format!("{MINUTE}\nsync_ms = 50_000");
@@ -160,7 +160,7 @@ fn what_is_let_in_while_a_sweep_is_under_way_is_not_forgotten_by_it() {
 }
 
 #[test]
-fn a_clock_that_goes_after_is_told_again_what_it_has_refused() {
+fn a_server_whose_clock_is_behind_is_sent_again_what_it_has_refused() {
     let mut cluster = Cluster::herd(at_noon(), &topology("Alford Bolden; Bolden", MINUTE));
     let slow = UnixNanos((NOON - 150) * 1_000_000_000);
     cluster.reactor("Bolden").io().set_wall(slow);

@@ -132,7 +132,7 @@ fn each_update_reaches_all_five_with_exactly_2e_minus_n_minus_1_lines() {
 }
 
 #[test]
-fn news_is_never_told_to_whom_it_came_from() {
+fn news_is_never_sent_back_to_its_sender() {
     let mut cluster = calm("Alford Bolden; Bolden Clark; Clark", "");
     cluster.forget_lines();
     let line = format!("{}\n", report(&mut cluster, "Alford", "kiwi", "1479413884"));
@@ -217,7 +217,7 @@ fn to_a_slow_neighbour_news_waits_as_bits_and_then_only_the_latest_line_is_sent(
 }
 
 #[test]
-fn a_slow_neighbour_holds_up_nobody_else() {
+fn a_slow_neighbour_does_not_hold_up_others() {
     let (options, limits) = narrow();
     let mut cluster =
         Cluster::herd(options, &topology("Alford Bolden Clark; Bolden; Clark", limits));
@@ -232,7 +232,7 @@ fn a_slow_neighbour_holds_up_nobody_else() {
 }
 
 #[test]
-fn what_a_slow_neighbour_tells_is_not_told_back_to_it() {
+fn news_from_a_slow_neighbour_is_not_sent_back_to_it() {
     const CLIENTS: usize = 400;
     let (options, limits) = narrow();
     let mut cluster = Cluster::herd(options, &topology("Alford; Bolden Alford", limits));
@@ -301,7 +301,7 @@ fn any_line_is_a_sign_of_life_and_silence_ends_a_link_after_silence_ms_exactly()
 }
 
 #[test]
-fn a_neighbour_that_vanished_without_a_word_is_found_out_by_both_who_dials_and_who_is_dialled() {
+fn a_neighbour_that_vanished_silently_is_detected_by_the_dialling_and_the_dialled_side() {
     for weather in weathers() {
         let mut cluster =
             Cluster::herd(weather, &topology("Alford; Bolden Alford Clark; Clark", ""));
@@ -319,7 +319,7 @@ fn a_neighbour_that_vanished_without_a_word_is_found_out_by_both_who_dials_and_w
 }
 
 #[test]
-fn who_cannot_be_reached_is_dialled_again_after_growing_delays_up_to_retry_max() {
+fn an_unreachable_neighbour_is_dialled_again_after_growing_delays_up_to_retry_max() {
     let limits = "retry_first_ms = 200\nretry_max_ms = 5_000\nretry_jitter_percent = 20";
     let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology(PAIR, limits));
     cluster.start("Alford");
@@ -340,7 +340,7 @@ fn who_cannot_be_reached_is_dialled_again_after_growing_delays_up_to_retry_max()
 }
 
 #[test]
-fn who_accepts_and_stands_still_is_never_long_without_a_connection_to_find_when_it_goes_on() {
+fn a_neighbour_that_hangs_finds_a_new_connection_soon_after_it_goes_on() {
     let limits =
         "hello_ms = 5_000\nretry_first_ms = 200\nretry_max_ms = 5_000\nretry_jitter_percent = 20";
     let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology(PAIR, limits));
@@ -509,7 +509,7 @@ fn two_that_claim_one_name_take_the_link_from_each_other_no_faster_than_retry_ma
 }
 
 #[test]
-fn one_that_is_rejected_is_answered_and_the_link_that_stands_is_not_touched() {
+fn a_rejected_connection_is_answered_and_the_existing_link_is_not_touched() {
     let mut cluster = calm(PAIR, "retry_first_ms = 1_000");
     cluster.crash("Alford");
     cluster.run_for(20 * SECOND);
@@ -532,7 +532,7 @@ fn one_that_is_rejected_is_answered_and_the_link_that_stands_is_not_touched() {
 // Strangers.
 
 #[test]
-fn whoever_says_a_wrong_hello_is_answered_and_turned_away() {
+fn a_wrong_hello_is_answered_and_rejected() {
     let servers = "Alford; Bolden Alford Clark; Clark; Dunn; Eliot* Bolden";
     for (words, why) in [
         ("HELLO Alford other-herd 1", "another herd"),
@@ -585,7 +585,7 @@ fn nothing_is_heard_of_a_stranger_after_its_wrong_word() {
 }
 
 #[test]
-fn who_says_no_hello_within_hello_ms_is_dropped_on_either_side() {
+fn a_peer_without_hello_within_hello_ms_is_dropped_on_either_side() {
     let servers = "Alford; Bolden Alford Clark; Clark";
     let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology(servers, "hello_ms = 5_000"));
     cluster.play("Clark");
@@ -607,7 +607,7 @@ fn who_says_no_hello_within_hello_ms_is_dropped_on_either_side() {
 }
 
 #[test]
-fn who_answers_the_dial_must_be_the_neighbour_that_was_dialled() {
+fn the_server_that_answers_must_be_the_neighbour_that_was_dialled() {
     let servers = "Alford Bolden Clark; Bolden; Clark";
     let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology(servers, ""));
     cluster.play("Bolden");
@@ -697,7 +697,7 @@ fn with_plain() -> (Cluster, TalkId) {
 }
 
 #[test]
-fn a_plain_neighbour_is_told_at_lines_with_cr_lf_and_nothing_else() {
+fn a_plain_neighbour_is_sent_at_lines_with_cr_lf_and_nothing_else() {
     let (mut cluster, clark) = with_plain();
     let first = report(&mut cluster, "Alford", "kiwi", "1479413884");
     let second = report(&mut cluster, "Bolden", "fig", "1479413884");
@@ -707,7 +707,7 @@ fn a_plain_neighbour_is_told_at_lines_with_cr_lf_and_nothing_else() {
 }
 
 #[test]
-fn a_plain_neighbour_is_told_everything_on_every_connection() {
+fn a_plain_neighbour_is_sent_the_whole_table_on_every_connection() {
     let (mut cluster, clark) = with_plain();
     let line = report(&mut cluster, "Alford", "kiwi", "1479413884");
     cluster.abort(clark);
@@ -785,7 +785,7 @@ fn a_silent_plain_neighbour_keeps_its_connections() {
 }
 
 #[test]
-fn a_plain_neighbour_without_news_may_stay_and_nobody_besides() {
+fn a_plain_neighbour_without_news_may_stay_silent_and_no_other_stranger() {
     let (mut cluster, _) = with_plain();
     let clark = cluster.stranger("Alford");
     let idler = cluster.stranger("Alford");

@@ -500,7 +500,7 @@ fn noise_at_a_sealed_port_is_closed_and_changes_nothing() {
 }
 
 #[test]
-fn who_proves_nothing_has_peer_tls_ms_and_no_more() {
+fn a_peer_without_a_proof_is_closed_after_peer_tls_ms() {
     let (folder, _) = good("deadline", &ALL);
     let limits = "peer_tls_ms = 700\nhello_ms = 100_000";
     let mut cluster =
@@ -522,7 +522,7 @@ fn who_proves_nothing_has_peer_tls_ms_and_no_more() {
 }
 
 #[test]
-fn only_so_many_handshakes_go_on_and_the_oldest_makes_room() {
+fn at_the_limit_of_handshakes_the_oldest_makes_room() {
     let (folder, authority) = good("many", &ALL);
     let limits = "peer_tls_handshakes = 3";
     let mut cluster =
@@ -740,7 +740,7 @@ fn a_key_that_others_may_read_and_days_that_run_out_are_warned_of() {
 }
 
 #[test]
-fn each_fault_of_the_files_is_told_at_the_line_that_names_the_folder_with_a_remedy() {
+fn each_fault_of_the_files_is_reported_at_the_line_that_names_the_folder_with_a_remedy() {
     let (folder, authority) = good("faults", &["Alford", "Bolden"]);
     let file = |name: &str| folder.path().join(name);
     let as_alford = |wish: Wish| authority.issue(&wish).write(folder.path(), "Alford");
