@@ -1,6 +1,6 @@
 //! Checks that the journal's file is still where the next start looks for it.
 //!
-//! A file that is removed while it is open, or whose folder is renamed, still accepts every write and every sync,
+//! An open file still accepts every write and every sync after it is removed or its folder is renamed,
 //! but the next start cannot find it, and no system call reports this. So the journal checks: does the file's name
 //! still lead to the open file, and the lock's name to the lock that it holds? For this the file system must give
 //! an open file and its name the same inode number, as all local ones and NFS do.

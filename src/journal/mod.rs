@@ -2,7 +2,7 @@
 //!
 //! In: lines of bytes, and a [`commit`](Journal::commit) in each turn of the loop. Out: a file with a
 //! record for each line, and all lines at the next start. It knows no connection and no clock, and of a line
-//! only how it begins ([`record::LINE_START`]). It knows neither what a line means nor who sent it.
+//! only how it begins ([`record::LINE_START`]). It knows neither the meaning nor the sender of a line.
 //!
 //! ```text
 //!   note(line) ─▶ pending ──commit──▶ journal.7        append, once; sync, by policy
@@ -211,8 +211,8 @@ impl Journal {
         self.file.size
     }
 
-    /// Shuts the journal down in good order: syncs all committed records, under every policy. It compacts a
-    /// journal that is broken or whose file has lost its name.
+    /// Shuts the journal down in good order: syncs all committed records, under every policy. If the journal is broken
+    /// or its file has lost its name, it writes a new file.
     ///
     /// # Errors
     ///

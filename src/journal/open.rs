@@ -86,7 +86,7 @@ impl From<io::Error> for OpenError {
 ///
 /// # Errors
 ///
-/// A file whose name looks like a journal's but has an invalid number. The text begins with its name and says
+/// A file is named like a journal but has an invalid number. The text begins with its name and says
 /// what to do.
 pub fn files_of(names: &[String]) -> Result<Vec<(u64, &str)>, String> {
     let mut files = Vec::new();

@@ -48,7 +48,7 @@ pub fn line_of(record: &[u8]) -> Option<&[u8]> {
 }
 
 /// Returns the start of a record that ends at the end of `text`, if there is one. Before it comes garbage, or a
-/// record whose newline was changed.
+/// record with a changed newline.
 ///
 /// `text`: without a newline. It takes one step per byte, because the checksum is calculated backwards: at the
 /// start of the record the register reaches its initial value.
@@ -103,7 +103,7 @@ pub enum FileHead {
     /// The beginning of a first line: the file was cut off there, and has no records.
     #[default]
     Cut,
-    /// A journal whose line ends were changed to CR LF, or to CR.
+    /// A journal with line ends changed to CR LF, or to CR.
     CarriageReturn,
     /// A journal with a byte order mark before its first line.
     ByteOrderMark,

@@ -409,7 +409,7 @@ mod tests {
         record
     }
 
-    /// Returns a record whose newline has become another byte.
+    /// Returns a record with another byte in place of its newline.
     fn joined(number: usize, byte: u8) -> Vec<u8> {
         let mut record = record(number);
         *record.last_mut().expect("it has one") = byte;

@@ -13,7 +13,7 @@ use ::log::LevelFilter;
 
 use super::{TRAFFIC, one_line};
 
-/// The crates that log; the path of a module begins with one of them. `herd` is the program itself, whose only target
+/// The crates that log; the path of a module begins with one of them. `herd` is the program itself; its only target
 /// with a path is [`TRAFFIC`].
 const CRATES: [&str; 5] = ["herd", "herd_reactor", "mio", "places_herd", "rustls"];
 

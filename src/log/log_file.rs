@@ -251,7 +251,7 @@ mod tests {
 
     use super::*;
 
-    /// A disk whose behaviour and contents the test controls.
+    /// A disk under the test's control.
     #[derive(Clone, Default)]
     struct TestDisk(Arc<Mutex<Inside>>);
 

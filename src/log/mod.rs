@@ -165,8 +165,8 @@ pub fn dropped() -> u64 {
 
 /// Calls `f` with the log; does nothing if there is no log on this thread.
 ///
-/// It also does nothing if the log is already borrowed further up the stack. That happens in one case: a panic
-/// inside the log, whose hook logs. That line is lost.
+/// It also does nothing if the log is already borrowed further up the stack. That happens in one case: after a panic
+/// inside the log, when the panic hook logs. That line is lost.
 #[inline]
 fn with_log<T: Default>(f: impl FnOnce(&mut LogFile) -> T) -> T {
     let ours = LOG.try_with(|log| log.try_borrow_mut().ok()?.as_mut().map(f));

@@ -1,7 +1,7 @@
 //! Holds replies back until a neighbour has acknowledged their reports: `ack = "peer"`.
 //!
 //! In: waiting replies, lines written to a link, and the neighbours' acknowledgements.
-//! Out: the clients whose replies may leave. It knows neither lines nor clocks.
+//! Out: the clients that may get their replies now. It knows neither lines nor clocks.
 //!
 //! The idea: a neighbour takes lines in the order in which they were written to it, so one number is
 //! enough: "I have taken the first `n`". Replies wait by the turn, not by the line: the replies of
@@ -14,7 +14,7 @@
 //!   ACK 55 ────────────────▶ batches 7 and 8 are acknowledged
 //! ```
 //!
-//! A link whose neighbour has a backlog notes nothing until the backlog is empty, because a neighbour cannot have
+//! While the neighbour has a backlog, its link notes nothing, because a neighbour cannot have
 //! taken lines that were not written to it. A link does not acknowledge batches with a reply that waited before the
 //! link was made. One link that acknowledges a batch is enough.
 //!
@@ -25,8 +25,8 @@ use herd_reactor::ConnId;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
-/// The maximum number of marks per link. When they are full, a new mark replaces the last one, whose batches are then
-/// acknowledged later.
+/// The maximum number of marks per link. Above it a new mark replaces the last one, so that the batches of both are
+/// acknowledged with the later one.
 const MARKS_MAX: usize = 1_024;
 
 /// The replies that began to wait in one turn.
@@ -135,7 +135,7 @@ impl Acks {
         Some(())
     }
 
-    /// Takes the clients whose replies may leave, batch by batch. Call it after
+    /// Takes the clients that may get their replies now, batch by batch. Call it after
     /// [`before_poll`](Acks::before_poll) and [`acknowledged`](Acks::acknowledged).
     pub fn take_acked(&mut self) -> Vec<(ConnId, Batch)> {
         let mut free = Vec::new();
@@ -146,8 +146,8 @@ impl Acks {
         free
     }
 
-    /// Expires all batches up to `batch`. Returns the clients whose replies leave without an acknowledgement, and the
-    /// number of those replies.
+    /// Expires all batches up to `batch`. Returns the clients that get their replies without an acknowledgement, and
+    /// the number of these replies.
     pub fn expired(&mut self, Batch(batch): Batch) -> (Vec<(ConnId, Batch)>, u64) {
         let mut free = Vec::new();
         let replies = release(&mut self.waiting, 0..=batch, &mut free);

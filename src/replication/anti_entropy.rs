@@ -36,7 +36,7 @@ use crate::wire::sync_message::{
     DigestRow, GROUPS, Marks, ROW, SyncMessage, write_groups, write_leaves, write_sync, write_want,
 };
 
-/// A server with at most this many clients has about 16 in a group, whose lines are shorter than
+/// A server with at most this many clients has about 16 in a group: their lines are shorter than
 /// the sums of the group's leaves.
 const FEW_CLIENTS: usize = 16 * GROUPS;
 
@@ -47,11 +47,11 @@ pub struct Comparison {
     sync: bool,
     /// The rows of our groups to send: bit `n` is row `n`.
     groups: u8,
-    /// Our leaves whose sums to send; always whole rows.
+    /// Our leaves with sums to send; always whole rows.
     tell: LeafSet,
-    /// The leaves whose lines to request from the neighbour.
+    /// The leaves with lines to request from the neighbour.
     ask: LeafSet,
-    /// The leaves whose lines to send to the neighbour.
+    /// The leaves with lines to send to the neighbour.
     give: LeafSet,
     /// Whether the neighbour has sent a line since the last call of [`Comparison::is_at_rest`].
     heard: bool,

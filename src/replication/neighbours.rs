@@ -38,7 +38,7 @@ pub struct Neighbour {
     pub conn: Option<ConnId>,
     /// The state of the comparison with it.
     pub comparison: Comparison,
-    /// The clients whose latest report has not been sent to it yet; empty while it is not connected.
+    /// The clients with a latest report that it has not been sent yet; empty while it is not connected.
     pub backlog: BacklogId,
     /// The AT lines taken from it, if it asked for acknowledgements.
     taken: Option<TakenLines>,

@@ -147,8 +147,8 @@ impl Backlogs {
         }
     }
 
-    /// Takes the client whose line to send next out of the owner's backlog; `None` if the backlog is
-    /// empty.
+    /// Takes the next client out of the owner's backlog, for the caller to send its line; `None` if the backlog
+    /// is empty.
     ///
     /// It takes every client in the backlog before it takes any client twice.
     pub fn take_next(&mut self, id: BacklogId) -> Option<ClientKey> {

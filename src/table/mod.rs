@@ -293,13 +293,13 @@ impl Table {
         }
     }
 
-    /// Forgets the clients among `keys` whose latest report is before `oldest`; returns their number. They
+    /// Forgets the clients among `keys` with a latest report before `oldest`; returns their number. They
     /// leave every backlog, and new clients get their keys. Takes time proportional to the keys.
     pub fn forget_before(&mut self, oldest: Stamp, keys: Range<usize>) -> usize {
         self.forget_all(keys, |stamp| stamp < oldest)
     }
 
-    /// Forgets the clients among `keys` whose latest report is after `newest`; returns their number. They
+    /// Forgets the clients among `keys` with a latest report after `newest`; returns their number. They
     /// leave every backlog, and new clients get their keys. Takes time proportional to the keys.
     pub fn forget_after(&mut self, newest: Stamp, keys: Range<usize>) -> usize {
         self.forget_all(keys, |stamp| stamp > newest)

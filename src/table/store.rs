@@ -219,7 +219,7 @@ impl LineStore {
         }
     }
 
-    /// Replaces a client's line, whose header is `old`; returns the line's slot. `None` if there is
+    /// Replaces the line in `slot`, which has the header `old`; returns the new slot. `None` if there is
     /// no room for a longer line; then nothing has changed.
     ///
     /// Allocates nothing if the line fits its slot.

@@ -55,7 +55,7 @@ impl Stamp {
         Some((Stamp(nanos), rest))
     }
 
-    /// Compares this stamp, whose text is `text`, with the stamp whose text is `other`.
+    /// Compares this stamp with another one. `text`: this stamp's text; `other`: the other's.
     pub(crate) fn cmp_texts(self, text: &[u8], other: &[u8]) -> Ordering {
         match (in_order(text), in_order(other)) {
             (Some(text), Some(other)) => text.cmp(&other),
