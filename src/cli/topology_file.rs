@@ -23,8 +23,9 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+const OPTION: &str = "--topology";
 /// The environment variable that names the file. An empty one counts as unset.
-pub(super) const VARIABLE: &str = "HERD_TOPOLOGY";
+const VARIABLE: &str = "HERD_TOPOLOGY";
 pub(super) const HERE: &str = "topology.toml";
 const SYSTEM: &str = "/etc/herd/topology.toml";
 const BUILT_IN_FILE: &str = "herd-data/topology.toml";
@@ -32,34 +33,20 @@ const BUILT_IN_FILE: &str = "herd-data/topology.toml";
 /// The shipped topology.
 pub(super) const BUILT_IN: &str = include_str!("../../topology.toml");
 
+/// How the built-in topology is found.
+const BUILT_IN_IS_FOUND: &str = "built-in; no topology.toml is in this folder or in /etc/herd";
+
 /// The file that describes the herd.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct TopologyFile {
     path: PathBuf,
-    found: FoundBy,
+    /// How it was found, for messages.
+    found: &'static str,
 }
 
-/// How a topology was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FoundBy {
-    Option,
-    Environment,
-    Here,
-    System,
-    BuiltIn,
-}
-
-/// The path, and how it was found.
 impl fmt::Display for TopologyFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = match self.found {
-            FoundBy::Option => "--topology",
-            FoundBy::Environment => VARIABLE,
-            FoundBy::Here => "in this folder",
-            FoundBy::System => "no topology.toml is in this folder",
-            FoundBy::BuiltIn => "built-in; no topology.toml is in this folder or in /etc/herd",
-        };
-        write!(f, "{} ({how})", self.path.display())
+        write!(f, "{} ({})", self.path.display(), self.found)
     }
 }
 
@@ -79,11 +66,11 @@ impl TopologyFile {
     ) -> TopologyFile {
         let variable = variable.filter(|value| !value.is_empty()).map(PathBuf::from);
         let (path, found) = match (option, variable) {
-            (Some(path), _) => (path.to_owned(), FoundBy::Option),
-            (None, Some(path)) => (path, FoundBy::Environment),
-            _ if exists(HERE) => (HERE.into(), FoundBy::Here),
-            _ if exists(SYSTEM) => (SYSTEM.into(), FoundBy::System),
-            _ => (BUILT_IN_FILE.into(), FoundBy::BuiltIn),
+            (Some(path), _) => (path.to_owned(), OPTION),
+            (None, Some(path)) => (path, VARIABLE),
+            _ if exists(HERE) => (HERE.into(), "in this folder"),
+            _ if exists(SYSTEM) => (SYSTEM.into(), "no topology.toml is in this folder"),
+            _ => (BUILT_IN_FILE.into(), BUILT_IN_IS_FOUND),
         };
         TopologyFile { path, found }
     }
@@ -93,28 +80,23 @@ impl TopologyFile {
     }
 
     pub(super) fn is_built_in(&self) -> bool {
-        self.found == FoundBy::BuiltIn
+        self.found == BUILT_IN_IS_FOUND
     }
 
     /// The path, if a command in another terminal, in the same folder, has to name it.
     pub(super) fn named(&self) -> Option<&Path> {
-        let is_named = matches!(self.found, FoundBy::Option | FoundBy::Environment);
+        let is_named = [OPTION, VARIABLE].contains(&self.found);
         Some(self.path()).filter(|path| is_named && *path != Path::new(HERE))
     }
 
     /// Fails if there is only the built-in topology: a server must not start with addresses that its operator has
     /// not chosen.
     pub(super) fn must_be_a_file(&self) -> Result<(), Failure> {
-        match self.is_built_in() {
-            false => Ok(()),
-            true => Err(Failure::new(
-                Exit::Config,
-                format!(
-                    "there is no topology: --topology is not given, {VARIABLE} is not set, and neither \
-                     ./{HERE} nor {SYSTEM} exists; write one with \"herd init\""
-                ),
-            )),
-        }
+        let what = format!(
+            "there is no topology: --topology is not given, {VARIABLE} is not set, and neither ./{HERE} nor {SYSTEM} \
+             exists; write one with \"herd init\""
+        );
+        (!self.is_built_in()).then_some(()).ok_or(Failure::new(Exit::Config, what))
     }
 
     /// Writes the built-in topology to its file, for servers to read. Leaves a file that is there as it is, and other
@@ -190,13 +172,8 @@ impl TopologyFile {
         name: &str,
     ) -> Result<&'t Server, Failure> {
         let server = self.server(topology, name)?;
-        match server.plain {
-            false => Ok(server),
-            true => Err(Failure::new(
-                Exit::Usage,
-                format!("{name} has plain = true in {self}, so another program must run it"),
-            )),
-        }
+        let what = format!("{name} has plain = true in {self}, so another program must run it");
+        (!server.plain).then_some(server).ok_or(Failure::new(Exit::Usage, what))
     }
 }
 

@@ -104,21 +104,16 @@ impl UpArgs {
         file: &TopologyFile,
         topology: &'t Topology,
     ) -> Result<Vec<&'t Server>, Failure> {
+        let all = topology.servers.iter().filter(|server| self.names.is_empty() && !server.plain);
+        let mut servers: Vec<&Server> = all.collect();
         for name in &self.names {
-            file.server_to_run(topology, name)?;
-        }
-        let servers = match self.names.as_slice() {
-            [] => topology.servers.iter().filter(|server| !server.plain).collect(),
-            names => file.servers(topology, names)?,
-        };
-        match servers.is_empty() {
-            false => Ok(servers),
-            true => {
-                let what =
-                    format!("{file}: all servers have plain = true, so there is none to run");
-                Err(Failure::new(Exit::Config, what))
+            let server = file.server_to_run(topology, name)?;
+            if !servers.contains(&server) {
+                servers.push(server);
             }
         }
+        let what = format!("{file}: all servers have plain = true, so there is none to run");
+        (!servers.is_empty()).then_some(servers).ok_or(Failure::new(Exit::Config, what))
     }
 }
 

@@ -132,7 +132,7 @@ fn init_writes_a_topology_that_check_finds_good_and_says_what_to_type_next() {
         fs::create_dir(&folder).expect("the folder is ours");
         let made = typed(&folder, &format!("init {names}"));
         assert_eq!(made.code, Some(0), "{made:?}");
-        assert!(made.stdout.starts_with("topology.toml: a topology of A"), "{made:?}");
+        assert!(made.stdout.starts_with("topology.toml: A"), "{made:?}");
         assert!(made.stdout.ends_with(": herd up\n"), "{made:?}");
         let checked = typed(&folder, "check --strict");
         assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""), "{checked:?}");
@@ -147,7 +147,7 @@ fn init_writes_a_topology_that_check_finds_good_and_says_what_to_type_next() {
 fn init_without_names_writes_the_shipped_topology() {
     let herd = Herd::new("init-shipped", ALONE);
     let made = typed(herd.folder(), "init --topology 'my herd.toml'");
-    let next = "To start its servers, type: herd up --topology='my herd.toml'\n";
+    let next = "To start the servers, type: herd up --topology='my herd.toml'\n";
     assert_eq!(made.stdout, format!("'my herd.toml': the built-in topology\n{next}"));
     let written = fs::read(herd.folder().join("my herd.toml")).expect("it was written");
     assert_eq!(written, fs::read(SHIPPED).expect("it is shipped"));
@@ -159,7 +159,7 @@ fn init_overwrites_no_file_and_writes_no_bad_name() {
     let ended = typed(herd.folder(), "init A");
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(73), ""));
     assert!(
-        ended.stderr.starts_with("herd: topology.toml cannot be written: it exists"),
+        ended.stderr.starts_with("herd: topology.toml cannot be written: File exists"),
         "{ended:?}"
     );
     assert_eq!(fs::read_to_string(herd.topology()).expect("it is there"), herd.text());
