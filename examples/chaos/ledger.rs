@@ -103,7 +103,7 @@ impl Ledger {
         self.said[server][client]
     }
 
-    /// The oldest stamp of `client` that any server may return when all tables are equal; 0 = none need know it.
+    /// The oldest stamp of `client` that any server may return when all tables are equal; 0 = no server need know it.
     pub(crate) fn all_must_know(&self, client: usize) -> Stamp {
         self.said.iter().map(|said| said[client]).max().unwrap_or(0)
     }

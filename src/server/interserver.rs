@@ -220,8 +220,8 @@ impl LineProtocol<Member> for Interserver {
                 let limit_ms = cx.state.limits.hello.as_millis();
                 let who = self.who(cx);
                 limit_closes(cx.core, "hello_ms", &limit_ms, &who);
-                // The neighbour's kernel accepted, but the neighbour itself hangs. It will read as soon as it goes
-                // on, so we dial again almost without a pause: hello_ms is the pause.
+                // The neighbour's kernel accepted, but the neighbour itself hangs. When it goes on, it must find a
+                // connection that waits for it. So we dial again at once: hello_ms is the pause between attempts.
                 cx.core.reset_delay(cx.id);
                 cx.core.lose_because(cx.id, Some(CloseReason::TimeoutError("HELLO")));
             }

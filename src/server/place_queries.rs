@@ -35,7 +35,7 @@ use std::time::Duration;
 /// is added.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// The time that must be left until the deadline after that pause, or there is no second attempt.
+/// A second attempt is made only if at least this much time is left between that pause and the deadline.
 const RETRY_NEEDS: Duration = Duration::from_millis(1_500);
 
 /// Maximum cached answers, of sources that allow caching.

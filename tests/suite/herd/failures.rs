@@ -186,7 +186,7 @@ fn a_neighbour_that_falls_silent_is_dropped_and_met_again() {
 }
 
 #[test]
-fn one_that_was_never_there_is_met_when_it_comes() {
+fn a_neighbour_that_was_never_up_is_linked_when_it_starts() {
     let mut herd = Setup::five().start();
     for name in ["Parker", "Welsh"] {
         herd.kill(name);

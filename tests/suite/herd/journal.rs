@@ -278,7 +278,7 @@ fn folder_of(test: &str, files: &[(&str, &[&str])]) -> PathBuf {
 }
 
 #[test]
-fn compacting_keeps_what_a_server_with_ahead_max_s_would_go_by() {
+fn compacting_keeps_what_a_server_with_ahead_max_s_would_use() {
     let folder = folder_of(
         "ahead",
         &[

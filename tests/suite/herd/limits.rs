@@ -188,7 +188,7 @@ fn the_log_names_the_smaller_one_of_two_limits_on_stamps_ahead() {
 }
 
 #[test]
-fn the_log_tells_who_did_not_take_the_rest_within_close_ms() {
+fn the_log_names_the_client_that_did_not_take_the_rest_within_close_ms() {
     let setup = Setup::alone().limit("drain_ms", 60_000).limit("close_ms", 300);
     let herd = setup.without_traffic_in_the_log().start();
     let mut client = herd.narrow_client("Alford");
@@ -239,7 +239,7 @@ fn times(log: &str, end: &str) -> u64 {
 }
 
 #[test]
-fn the_log_tells_of_all_that_were_turned_away_while_the_server_is_idle_and_when_it_ends() {
+fn the_log_counts_all_that_were_turned_away_while_the_server_is_idle_and_when_it_ends() {
     const END: &str = " clients turned away";
     let mut herd = Setup::alone().limit("connections", 1).start();
     herd.logged("Alford", &["Chatserver,", "disconnected"]);

@@ -116,7 +116,7 @@ fn a_stranger_that_leaves_is_forgotten() {
 }
 
 #[test]
-fn hello_is_answered_by_hello_and_what_is_wanted_by_all_that_is_known() {
+fn hello_is_answered_by_hello_and_want_by_the_whole_table() {
     let herd = alford_and_aaron().start();
     let mut client = herd.client("Alford");
     client.ask(format!("IAMAT k1 {NOWHERE} 1"));
@@ -386,7 +386,7 @@ fn ack_peer(folder: &Path) {
 }
 
 #[test]
-fn with_ack_peer_a_reply_waits_for_a_neighbours_word() {
+fn with_ack_peer_a_reply_waits_for_a_neighbours_acknowledgement() {
     let setup = Setup::of(&["Alford", "Bolden"], &[("Alford", "Bolden")]).prepared(ack_peer);
     // Longer than any deadline of this test, so only an ACK can release the replies.
     let herd = setup.limit("ack_wait_ms", 60_000).start();
@@ -397,7 +397,7 @@ fn with_ack_peer_a_reply_waits_for_a_neighbours_word() {
 }
 
 #[test]
-fn with_ack_peer_a_reply_without_a_neighbours_word_is_counted_and_logged() {
+fn with_ack_peer_a_reply_without_an_acknowledgement_is_counted_and_logged() {
     let herd = alford_and_aaron().prepared(ack_peer).limit("ack_wait_ms", 50).start();
     let line = herd.client("Alford").ask(format!("IAMAT kiwi {NOWHERE} 1"));
     same(&masked(&line), format!("AT Alford # kiwi {NOWHERE} 1").as_bytes(), "it is answered");

@@ -192,7 +192,7 @@ fn replies_leave_in_the_order_of_requests_past_whatsats_answered_in_reverse() {
 }
 
 #[test]
-fn what_is_answered_leaves_as_soon_as_all_before_it_has() {
+fn a_reply_leaves_as_soon_as_all_before_it_have_left() {
     let mut stage = Stage::new(MemoryOptions::calm(1), "");
     let client = stage.client_with_kiwi();
     stage.send(client, &format!("{}first\n{}second\n", whatsats(0, 1), whatsats(1, 1)));
@@ -247,7 +247,7 @@ fn an_iamat_behind_a_slow_whatsat_is_stored_and_flooded_at_once_though_its_reply
 }
 
 #[test]
-fn a_whatsat_is_answered_for_where_the_client_was_when_it_was_asked() {
+fn a_whatsat_is_answered_for_the_location_at_the_time_of_the_question() {
     let mut stage = Stage::new(MemoryOptions::calm(1), "");
     let client = stage.client_with_kiwi();
     stage.send(client, &format!("{}IAMAT kiwi +1+1 1479413884.5\n", whatsats(0, 1)));
@@ -508,7 +508,7 @@ fn after_the_clients_half_close_it_gets_all_its_replies_and_then_the_end() {
 }
 
 #[test]
-fn a_half_close_behind_more_questions_than_are_let_in_is_heard_in_its_turn() {
+fn a_half_close_behind_more_questions_than_the_limit_is_handled_in_its_turn() {
     for weather in weathers() {
         let mut stage = Stage::new(weather, "");
         let client = stage.client_with_kiwi();

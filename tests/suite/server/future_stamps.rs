@@ -138,7 +138,7 @@ fn stored_reports_block_no_client_and_within_a_minute_thousands_are_forgotten_in
 }
 
 #[test]
-fn what_is_let_in_while_a_sweep_is_under_way_is_not_forgotten_by_it() {
+fn a_report_accepted_during_a_sweep_is_not_forgotten_by_it() {
     let mut cluster = Cluster::herd(at_noon(), &topology("Alford", MINUTE));
     // This number takes the sweep a dozen turns, of ten milliseconds each.
     for client in 0..50_000 {
@@ -227,7 +227,7 @@ fn off(cluster: &mut Cluster) -> MemoryDisk {
 }
 
 #[test]
-fn of_a_journal_it_is_passed_over_and_what_it_had_beaten_counts() {
+fn a_record_too_far_ahead_is_skipped_at_the_start_and_those_that_it_had_beaten_count() {
     let mut cluster = Cluster::new(at_noon(), &format!("{}{ALONE}", topology("Alford", ANY)));
     cluster.start_on("Alford", MemoryDisk::new(1)).expect("a new one");
     let talk = cluster.client("Alford");

@@ -88,7 +88,7 @@ fn the_answer_to_a_hello_waits_for_it() {
 }
 
 #[test]
-fn options_that_nobody_knows_are_ignored() {
+fn unknown_options_in_hello_are_ignored() {
     let mut cluster = calm("Alford; Parker Alford", "");
     cluster.crash("Alford");
     let alford = cluster.stranger("Parker");
@@ -488,7 +488,7 @@ fn fight(cluster: &mut Cluster, time: Duration, again: Duration) -> usize {
 }
 
 #[test]
-fn two_that_claim_one_name_take_the_link_from_each_other_no_faster_than_retry_max() {
+fn two_peers_that_claim_one_name_replace_each_other_no_faster_than_retry_max() {
     let mut cluster = calm(PAIR, "");
     cluster.crash("Alford");
     cluster.run_for(20 * SECOND);
@@ -575,7 +575,7 @@ fn an_at_before_hello_is_refused_where_no_plain_neighbour_is_configured() {
 }
 
 #[test]
-fn nothing_is_heard_of_a_stranger_after_its_wrong_word() {
+fn a_stranger_is_not_read_after_its_wrong_word() {
     let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology("Alford; Bolden Alford", ""));
     cluster.start("Bolden");
     let stranger = cluster.stranger("Bolden");

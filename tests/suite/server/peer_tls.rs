@@ -384,7 +384,7 @@ fn a_certificate_for_two_servers_is_for_neither() {
 }
 
 #[test]
-fn a_sealed_herd_of_five_ends_with_one_mind_whatever_the_weather_even_byte_by_byte() {
+fn a_sealed_herd_of_five_converges_whatever_the_weather_even_byte_by_byte() {
     let (folder, _) = good("five", &["Alford", "Bolden", "Hamilton", "Parker", "Welsh"]);
     let bytewise =
         MemoryOptions { arrival_bytes: 1..=1, write_bytes: 1..=1, ..MemoryOptions::calm(9) };
