@@ -36,14 +36,14 @@ Examples:
 
 The timeout applies to the lookup of HOST, to the connection, and to each reply. Lines of stdin may
 come at any speed.
-A rejected command is reported on stderr, with the reason if this program finds one. A rejected line
-from a pipe ends the session; lines behind it may have been sent already. On a terminal an IAMAT
-without a time stamp gets the current time; lines from a pipe are sent as they are.
-HOST is looked up in /etc/hosts and at the name servers of /etc/resolv.conf.
-On a terminal, control characters in replies are printed as \\xNN.
-Exits with 0 if the server accepted everything; with 1 if it rejected a command or a line from a
-pipe with '? '; with 69 if the server cannot be reached, does not reply, or closes the connection
-too early; with 74 if stdout has no room.")]
+It reports a rejected command on stderr, with the reason if it finds one. A rejected line from a
+pipe ends the session; the lines after it may have been sent already. On a terminal it adds the
+current time to an IAMAT without a time stamp; it sends lines from a pipe as they are.
+It looks HOST up in /etc/hosts and at the name servers of /etc/resolv.conf.
+On a terminal it prints control characters in replies as \\xNN.
+Exits with 0 if the server accepted everything; with 1 if it rejected a command or, without
+--keep-going, a line from a pipe; with 69 if the server cannot be reached, does not reply, or closes
+the connection too early; with 74 if stdout has no room.")]
 pub(super) struct Client {
     /// A server of the topology, or an address
     #[arg(value_name = "NAME|HOST:PORT", allow_hyphen_values = true)]

@@ -27,8 +27,8 @@ herd = \"places-herd\"
 /// Write a topology for these servers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Writes topology.toml into the current folder, or the file that --topology names; never over a file.
-The servers get the ports 12000, 12001... for clients and 12100, 12101... for neighbours, and are
+Writes topology.toml into the current folder, or the file that --topology names. It overwrites no
+file. The servers get the ports 12000, 12001... for clients and 12100, 12101... for neighbours, and are
 linked in a ring.
 
 The smallest topology that works:

@@ -63,12 +63,12 @@ impl Pki {
 
 /// Create the herd's certificate authority
 ///
-/// With ca.key, certificates of all servers can be made. Keep it on a machine without a server.
+/// Anyone who has ca.key can make a certificate for any server. Keep it on a machine without a server.
 #[derive(Debug, clap::Args)]
 pub(super) struct Init {
     #[command(flatten)]
     place: FolderArgs,
-    /// How many days it is valid
+    /// How many days the authority's certificate is valid
     #[arg(long, default_value_t = 3_650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
 }
@@ -76,12 +76,12 @@ pub(super) struct Init {
 /// Make a certificate and a key for servers of the topology
 #[derive(Debug, clap::Args)]
 pub(super) struct Issue {
-    /// The servers
+    /// Servers of the topology
     #[arg(required = true)]
     names: Vec<String>,
     #[command(flatten)]
     place: FolderArgs,
-    /// How many days they are valid
+    /// How many days the certificates are valid
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
 }
@@ -89,16 +89,16 @@ pub(super) struct Issue {
 /// Revoke a server's certificate
 #[derive(Debug, clap::Args)]
 pub(super) struct Revoke {
-    /// The server
+    /// A server of the topology
     name: String,
     #[command(flatten)]
     place: FolderArgs,
 }
 
-/// The folder of the files.
+/// The option `--folder` of all `pki` commands.
 #[derive(Debug, clap::Args)]
 struct FolderArgs {
-    /// The folder of the files [default: the topology's peer_tls.folder, or pki beside the topology]
+    /// The folder of the certificates and keys [default: the topology's peer_tls.folder, or pki beside the topology]
     #[arg(long, value_name = "FOLDER", allow_hyphen_values = true)]
     folder: Option<PathBuf>,
 }

@@ -37,7 +37,7 @@ pub(super) enum Places {
 
 /// Send one real request to the source of places, and print each step
 ///
-/// The request is sent once. A service that bills requests bills this one. The key is never printed.
+/// It sends the request only once. A service that bills requests bills this one. It never prints the key.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

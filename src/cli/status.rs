@@ -26,10 +26,11 @@ Examples:
   herd status
   herd status Alford --json
 
-It asks at the socket NAME.sock in the folder of [status], which its owner and group may use.
+It connects to the socket NAME.sock in the folder of [status], which its owner and group may use.
 `state` is a hash of the server's table: servers with equal tables have equal hashes.
-`journal` is sound, or broken: then the server rejects reports until it has written a new file.
-All servers are asked at once, and one timeout is for all of them.
+`journal` is sound or broken. While it is broken, the server rejects reports and tries to write a
+new file.
+It asks all servers at once; the timeout is for all of them together.
 Exits with 69 if a server did not reply.")]
 pub(super) struct Status {
     /// Servers of the topology. Write `--` before a name that begins with a dash [default: all]

@@ -59,8 +59,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Run servers of the herd, one process each
 ///
-/// A server that ends is started again. If no server can be started at first, herd up exits. SIGTERM or Ctrl-C stops all
-/// servers, and kills those that have not ended drain_ms and 10 s later. A second signal, at least 0.3 s later, kills
+/// It restarts each server that ends. If no server can be started at first, herd up exits. At SIGTERM or Ctrl-C it stops
+/// all servers, and kills those that still run drain_ms and 10 s later. At a second signal, at least 0.3 s later, it kills
 /// them at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct UpArgs {
