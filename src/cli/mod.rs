@@ -88,7 +88,7 @@ enum CliCommand {
     #[cfg(feature = "pki")]
     #[command(subcommand)]
     Pki(pki::Pki),
-    /// Ask the source of places
+    /// Send a test request to the source of places
     #[command(subcommand)]
     Places(places_check::Places),
     Status(status::Status),
