@@ -11,7 +11,7 @@ use super::patience::{Patience, Timed, connect, is_late};
 use super::topology_file::TopologyFile;
 use super::{shown, unprinted};
 use crate::net::dns::{self, DnsError, DnsOptions, LookupId, Resolving};
-use crate::wire::command::{Command, CommandLimits};
+use crate::wire::command::{Command, CommandLimits, ParseError};
 use herd_reactor::{Core, MioIo, Reactor, ReactorLimits, Shared, UnixNanos};
 use socket2::Socket;
 use std::ffi::OsString;
@@ -37,8 +37,9 @@ Examples:
 The timeout applies to the lookup of HOST, to the connection, and to each reply. Lines of stdin may
 come at any speed.
 It reports a rejected command on stderr, with the reason if it finds one. A rejected line from a
-pipe ends the session; the lines after it may have been sent already. On a terminal it adds the
-current time to an IAMAT without a time stamp; it sends lines from a pipe as they are.
+pipe ends the session; the lines after it may have been sent already. If stdin and stdout
+are a terminal, it adds the current time to an IAMAT without a time stamp; it sends lines from a
+pipe as they are. 'herd help client iamat' describes a command.
 It looks HOST up in /etc/hosts and at the name servers of /etc/resolv.conf.
 On a terminal it prints control characters in replies as \\xNN.
 Exits with 0 if the server accepted everything; with 1 if it rejected a command or, without
@@ -51,7 +52,7 @@ pub(super) struct Client {
     #[command(flatten)]
     patience: Patience,
     /// Go on after a line from a pipe that the server rejects, and exit with 0
-    #[arg(long)]
+    #[arg(long, global = true)]
     keep_going: bool,
     #[command(subcommand)]
     command: Option<ClientCommand>,
@@ -69,7 +70,7 @@ enum ClientCommand {
         /// Degrees north and east, as in +34.068930-118.445127
         #[arg(allow_hyphen_values = true)]
         location: OsString,
-        /// The time of the report, in seconds since 1970 [default: now, to the nanosecond]
+        /// The client's clock, in seconds since 1970; the newest report of a client wins [default: now]
         #[arg(allow_hyphen_values = true)]
         stamp: Option<OsString>,
     },
@@ -100,7 +101,7 @@ impl Client {
     /// Returns the addresses to try. An operand with a colon is an address: a server's name has none.
     fn addresses(&self, file: &TopologyFile) -> Result<Vec<SocketAddr>, Failure> {
         let Some((host, port)) = self.server.rsplit_once(':') else {
-            return Ok(vec![file.server(&file.read()?, &self.server)?.client]);
+            return Ok(vec![file.server(&file.read_servers()?, &self.server)?.client]);
         };
         let port = port.parse().ok().filter(|port: &u16| *port > 0).ok_or_else(|| {
             let what = "has no port from 1 to 65535: write HOST:PORT, as in 127.0.0.1:12000, [::1]:12000 or \
@@ -184,12 +185,20 @@ impl Client {
 
 /// Why a server rejects `line`, as far as our own parser knows.
 fn reason(line: &[u8]) -> String {
+    let port = "or this is not a port for clients";
     match Command::parse(line, &CommandLimits::default()) {
+        Err(ParseError::Name) => "the commands are IAMAT and WHATSAT, in capitals".into(),
+        Err(ParseError::Operands) => {
+            "an IAMAT is IAMAT ID LOCATION TIME, and a WHATSAT is WHATSAT ID KILOMETRES RESULTS"
+                .into()
+        }
         Err(why) => why.to_string(),
         Ok(Command::Iamat(_)) => {
-            "it is valid, but beyond a limit of the server, whose log names it".into()
+            format!("it is valid, but a limit of the server rejected it (the log names it), {port}")
         }
-        Ok(Command::Whatsat(_)) => "it is valid, but the server knows no client of that id".into(),
+        Ok(Command::Whatsat(_)) => {
+            format!("it is valid, but the server does not know this client, {port}")
+        }
         Ok(_) => "clients may send only IAMAT and WHATSAT".into(),
     }
 }

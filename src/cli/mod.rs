@@ -53,7 +53,12 @@ A session:
   ...
 
 Kiwi reported its location to Alford. Hamilton knows it too, although Alford and Hamilton are not
-neighbours. The protocol is lines of text, so nc works as well:
+neighbours. The reply has the server that took the report, its clock minus the client's clock, and
+what the client sent. The newest report of a client wins, by the client's clock.
+
+The protocol is lines of text, so nc works as well:
+  IAMAT ID LOCATION TIME       LOCATION: degrees north and east; TIME: seconds since 1970
+  WHATSAT ID KILOMETRES RESULTS
   $ printf 'WHATSAT kiwi.cs.ucla.edu 10 5\\n' | nc -N 127.0.0.1 12002";
 
 /// An application server herd: servers that pass the locations of their clients on to each other

@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct Patience {
     /// How long to wait, see below; 0.001 to 3600
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub(super) timeout: Duration,
 }
 

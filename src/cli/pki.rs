@@ -106,7 +106,7 @@ struct FolderArgs {
 impl FolderArgs {
     fn open(&self, file: &TopologyFile) -> Result<(Topology, PkiFolder), Failure> {
         // This refuses names that no certificate can have, even if the topology has no [peer_tls] yet.
-        let supposed = Supposed { peer_tls: true, ..Supposed::default() };
+        let supposed = Supposed { peer_tls: true, no_source: true, ..Supposed::default() };
         let topology = file.read_supposing(supposed)?;
         let named = topology.peer_tls.as_ref().map(|tls| tls.folder.clone());
         let path = self.folder.clone().or(named).unwrap_or_default();

@@ -45,7 +45,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
-        let topology = file.read()?;
+        let topology = file.read_servers()?;
         let servers = self.servers(file, &topology)?;
         let Some(folder) = &topology.status_folder else {
             let what = "[status] folder is \"\", so servers have no status sockets";

@@ -123,6 +123,11 @@ impl TopologyFile {
         self.read_supposing(Supposed::default())
     }
 
+    /// Reads the topology for a command that only needs the servers: the files of its source of places may be missing.
+    pub(super) fn read_servers(&self) -> Result<Topology, Failure> {
+        self.read_supposing(Supposed { no_source: true, ..Supposed::default() })
+    }
+
     /// Reads the topology as if it said what is `supposed`. Prints all its faults, if it has any.
     pub(super) fn read_supposing(&self, supposed: Supposed) -> Result<Topology, Failure> {
         let topology = match self.is_built_in() && !self.path.exists() {

@@ -104,6 +104,8 @@ pub struct Supposed {
     pub source: Option<SourceName>,
     /// Reads the topology as if it had a table `[peer_tls]`.
     pub peer_tls: bool,
+    /// The caller asks no source, so the files that `[places]` names may be missing.
+    pub no_source: bool,
 }
 
 impl Topology {
@@ -202,7 +204,7 @@ impl Topology {
             limits: Limits::read(&limits),
             in_force: [("places", &places), ("log", &log), ("limits", &limits)]
                 .map(|(name, section)| (name, section.in_force())),
-            places: places::read(&places, path, supposed.source, &mut diagnostics),
+            places: places::read(&places, path, supposed, &mut diagnostics),
             folder_keys: ["log", "status", "journal"]
                 .map(|name| (name, diagnostics.diagnostic_at(path, top.place_of_folder(name))))
                 .into(),

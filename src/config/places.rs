@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::Supposed;
 use super::diagnostic::{Diagnostic, Diagnostics, quoted};
 use super::keys::keys_of;
 use super::toml_section::Section;
@@ -195,19 +196,19 @@ impl FromStr for SourceName {
     }
 }
 
-/// Reads `[places]`; without that table the source is embedded. `asked` overrides the source of the table. `path` is
-/// the topology file's.
+/// Reads `[places]`; without that table the source is embedded. `supposed` may override the source of the table. `path`
+/// is the topology file's.
 pub(super) fn read(
     section: &Section<'_>,
     path: &Path,
-    asked: Option<SourceName>,
+    supposed: Supposed,
     diagnostics: &mut Diagnostics<'_>,
 ) -> PlacesSettings {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let table = PlacesTable { section, folder, is_asked: asked.is_some() };
+    let table = PlacesTable { section, folder, supposed };
     table.check_that_a_source_is_named(diagnostics);
     let named = section.text_or_default("source").parse().unwrap_or(SourceName::Embedded);
-    let named = asked.unwrap_or(named);
+    let named = supposed.source.unwrap_or(named);
     let rank = table.rank(named, diagnostics);
     let file = table.places_file(named == SourceName::File, diagnostics);
     let upstream = table.upstream(named, diagnostics);
@@ -240,14 +241,14 @@ pub(super) fn read(
 struct PlacesTable<'t> {
     section: &'t Section<'t>,
     folder: &'t Path,
-    /// Whether the source was chosen elsewhere, and so may not be the one that the table names.
-    is_asked: bool,
+    /// A source that was chosen elsewhere may not be the one that the table names.
+    supposed: Supposed,
 }
 
 impl PlacesTable<'_> {
     /// Records an error for each key of a particular source if the table does not name a source.
     fn check_that_a_source_is_named(&self, diagnostics: &mut Diagnostics<'_>) {
-        if self.is_asked || self.section.has("source") {
+        if self.supposed.source.is_some() || self.section.has("source") {
             return;
         }
         let keys = keys_of("[places]").map(|key| key.name);
@@ -285,7 +286,7 @@ impl PlacesTable<'_> {
             _ => Rank::Prominence,
         };
         // The key rank was written for the source beside it, and not for one that is chosen elsewhere.
-        let place = self.section.place_of("rank").filter(|_| !self.is_asked);
+        let place = self.section.place_of("rank").filter(|_| self.supposed.source.is_none());
         match (named, rank, place) {
             (SourceName::GoogleLegacy, Rank::Distance, Some(place)) => {
                 let what = "source = \"google-legacy\" does not support rank = \"distance\"";
@@ -351,7 +352,7 @@ impl PlacesTable<'_> {
     fn file(&self, key: &str, is_used: bool, diagnostics: &mut Diagnostics<'_>) -> Option<PathBuf> {
         let file = self.section.text(key)?;
         let path = self.folder.join(file.get_ref());
-        if is_used && !path.is_file() {
+        if is_used && !self.supposed.no_source && !path.is_file() {
             let is = if path.exists() { "not a regular file:" } else { "no such file:" };
             let what = format!("{key}: {is} {}", quoted(&path.to_string_lossy()));
             let remedy = "correct the path; it is relative to the folder of the topology file";

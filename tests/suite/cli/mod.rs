@@ -805,12 +805,12 @@ fn a_refusal_exits_with_1() {
     for (words, reason) in [
         (
             &["whatsat", "nobody", "10", "5"][..],
-            "it is valid, but the server knows no client of that id",
+            "it is valid, but the server does not know this client, or this is not a port for clients",
         ),
         (&["whatsat", "kiwi", "51", "5"], "the radius is not a number above 0 and at most 50"),
         (
             &["iamat", "kiwi", "+34-118", "4102444800"],
-            "it is valid, but beyond a limit of the server, whose log names it",
+            "it is valid, but a limit of the server rejected it (the log names it), or this is not a port for clients",
         ),
     ] {
         let ended = herd.run(&[&["client", "Alford"], words].concat());
@@ -836,7 +836,9 @@ fn a_rejected_line_from_a_pipe_ends_the_session_with_1_unless_it_is_to_keep_goin
     assert_eq!((ended.code, ended.stdout.lines().count()), (Some(0), 4));
     assert_eq!(
         ended.stderr,
-        format!("{first}herd: rejected \"\\u{{1b}}\": there is no such command\n")
+        format!(
+            "{first}herd: rejected \"\\u{{1b}}\": the commands are IAMAT and WHATSAT, in capitals\n"
+        )
     );
 }
 
@@ -853,6 +855,27 @@ fn lines_from_a_pipe_get_their_replies_and_no_prompt() {
     assert!(at.starts_with("AT Alford +") && at.ends_with(" kiwi +1+2 5"), "{at}");
     assert_eq!(rest, "? the last line counts without its newline\n");
     assert_eq!(ended.code, Some(0));
+}
+
+#[test]
+fn commands_that_only_need_the_servers_run_without_the_file_of_places() {
+    let herd = Herd::new("no-places", ALONE);
+    let text = format!("{}[places]\nsource = \"file\"\nfile = \"gone.json\"\n", herd.text());
+    fs::write(herd.topology(), text).expect("the folder is ours");
+    for (command, code) in [("status", 69), ("client Alford iamat kiwi +1+2", 69), ("check", 78)] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let ended = herd.run(&words);
+        assert_eq!(ended.code, Some(code), "{command}: {ended:?}");
+        assert_eq!(ended.stderr.contains("gone.json"), command == "check", "{ended:?}");
+    }
+}
+
+#[test]
+fn options_of_client_may_stand_after_the_command() {
+    let herd = Herd::new("after", ALONE);
+    let _alford = herd.serve("Alford");
+    let told = herd.run(&["client", "Alford", "iamat", "kiwi", KIWI, "--timeout", "9"]);
+    assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""));
 }
 
 /// The server stops reading from a client that does not read, so a client that only sent would wait for ever. Here each
