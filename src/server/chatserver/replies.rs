@@ -9,7 +9,7 @@
 //! Only the *replies* wait. An IAMAT behind a slow WHATSAT is stored and flooded at once. With
 //! `ack = "peer"` the reply to an IAMAT waits in the same way, for a neighbour's acknowledgement.
 
-use crate::log::Direction;
+use crate::log::{Direction, plural};
 use crate::places::{Answer, Ticket};
 use crate::replication::acks::Batch;
 use crate::server::member::{Cx, LogName, Member, Message, log_line};
@@ -184,10 +184,10 @@ fn write_places(cx: &mut Cx<'_>, head: &[u8], bound: usize, answer: &Answer) {
         log_line(cx, NAME, Direction::Out, head.strip_suffix(b"\n").unwrap_or(head));
         log::info!(
             target: crate::log::TRAFFIC,
-            "{}: WHATSAT answered: {}, {} places, {bytes} bytes",
+            "{}: WHATSAT answered: {}, {}, {bytes} bytes",
             LogName::new(NAME, cx.id),
             answer.status(bound),
-            answer.count(bound),
+            plural(answer.count(bound), "place"),
         );
     }
 }

@@ -6,6 +6,7 @@
 use super::link_state::LinkState;
 use super::{Interserver, NAME};
 use crate::config::SERVERS_MAX;
+use crate::log::plural;
 use crate::replication::NeighbourId;
 use crate::server::member::{Cx, LogName, Member};
 use herd_reactor::line_receiver::{LineLimits, LineReceiver, Mode};
@@ -65,7 +66,7 @@ impl Factory<Member> for Dialler {
         let server = &cx.state.neighbours.get(self.neighbour).server;
         let after = match std::mem::take(&mut self.failures) {
             0 => String::new(),
-            failures => format!(" after {failures} failed attempts"),
+            failures => format!(" after {}", plural(failures as usize, "failed attempt")),
         };
         log::info!("{}: connected to {} at {peer}{after}", LogName::new(NAME, cx.id), server.name);
         let link_state = LinkState::Dialled(self.neighbour);

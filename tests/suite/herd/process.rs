@@ -23,7 +23,7 @@ fn every_line_in_and_out_is_in_the_log() {
         ("Alford", vec![" > ", "? no  such command"], "and its copy"),
         ("Bolden", vec![" < ", "WHATSAT kiwi 0.001 1"], "a question"),
         ("Bolden", vec![" > ", &at, "Chatserver"], "the AT line of its answer"),
-        ("Bolden", vec!["ZERO_RESULTS", "0 places", " bytes"], "what the answer was"),
+        ("Bolden", vec!["ZERO_RESULTS", "no places", " bytes"], "what the answer was"),
         ("Alford", vec!["HELLO Alford", " > "], "HELLO out"),
         ("Alford", vec!["HELLO Bolden", " < "], "HELLO in"),
     ];
