@@ -13,6 +13,8 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=HERD_COMMIT");
     let given = env::var("HERD_COMMIT").ok().filter(|commit| !commit.is_empty());
+    let is_text = given.iter().flat_map(|commit| commit.chars()).all(|c| matches!(c, ' '..='~'));
+    assert!(is_text, "HERD_COMMIT must be one line of printable ASCII");
     let commit = given.or_else(|| commit_of(Path::new(".git")));
     let commit = commit.map(|commit| format!(" ({commit})")).unwrap_or_default();
     println!("cargo::rustc-env=HERD_VERSION={}{commit}", env!("CARGO_PKG_VERSION"));
