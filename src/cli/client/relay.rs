@@ -66,6 +66,8 @@ pub(super) struct Relay {
     /// The prompt, if stdin and stdout are terminals.
     prompt: Option<String>,
     prompt_is_due: bool,
+    /// Whether stdin is a terminal.
+    is_typed: bool,
     /// Whether the relay goes on after a rejected line.
     keep_going: bool,
     chunk: Vec<u8>,
@@ -77,8 +79,8 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// A relay to `server`, whose `name` is the prompt if stdin and stdout are terminals. If they are not, a rejected
-    /// line ends it, unless `keep_going`.
+    /// A relay to `server`, whose `name` is the prompt if stdin and stdout are terminals. If stdin is none, a rejected
+    /// line ends the relay, unless `keep_going`.
     pub(super) fn new(
         server: TcpStream,
         name: &str,
@@ -86,16 +88,18 @@ impl Relay {
         keep_going: bool,
     ) -> io::Result<Relay> {
         let (stdin, stdout) = (io::stdin(), io::stdout());
-        let somebody_types = stdin.is_terminal() && stdout.is_terminal();
+        let is_typed = stdin.is_terminal();
+        let has_prompt = is_typed && stdout.is_terminal();
         server.set_nonblocking(true)?;
         Ok(Relay {
             server,
             stdin: stdin.as_fd().try_clone_to_owned()?.into(),
             stdin_is_open: true,
             unsent: Vec::new(),
-            prompt: somebody_types.then(|| format!("{name}> ")),
-            keep_going: keep_going || somebody_types,
-            prompt_is_due: somebody_types,
+            prompt: has_prompt.then(|| format!("{name}> ")),
+            is_typed,
+            keep_going: keep_going || is_typed,
+            prompt_is_due: has_prompt,
             chunk: vec![0; CHUNK_BYTES],
             due: Due::new(),
             timeout,
@@ -197,7 +201,7 @@ impl Relay {
         let read = tried(self.stdin.read(&mut self.chunk));
         let Some(count) = read.map_err(|e| Failure::os("stdin", e))? else { return Ok(()) };
         let typed = &self.chunk[..count];
-        let stamped = self.prompt.as_ref().and_then(|_| stamped(typed, super::now));
+        let stamped = if self.is_typed { stamped(typed, super::now) } else { None };
         let typed = stamped.as_deref().unwrap_or(typed);
         self.unsent.extend_from_slice(typed);
         self.due.typed(typed);
@@ -205,7 +209,7 @@ impl Relay {
             self.stdin_is_open = false;
             // If the server has closed meanwhile, receiving reports it.
             let _ = self.server.shutdown(Shutdown::Write);
-        } else if typed.trim_ascii().is_empty() {
+        } else if is_blank(typed) {
             // The server does not reply to a blank line, so the prompt is due without a reply.
             self.prompt_is_due = self.prompt.is_some();
         }
@@ -215,8 +219,7 @@ impl Relay {
 
 /// Returns the line with the time at its end, if it is an IAMAT without a time stamp.
 fn stamped(line: &[u8], now: impl FnOnce() -> String) -> Option<Vec<u8>> {
-    let mut words =
-        line.trim_ascii().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let mut words = line.split(|byte| is_blank(&[*byte])).filter(|word| !word.is_empty());
     let is_one = line.ends_with(b"\n") && words.next() == Some(b"IAMAT") && words.count() == 2;
     is_one.then(|| [line.trim_ascii(), b" ", now().as_bytes(), b"\n"].concat())
 }
@@ -312,6 +315,10 @@ mod tests {
         assert_eq!(
             stamped(" IAMAT  kiwi +1+2 \r\n").as_deref(),
             Some(&b"IAMAT  kiwi +1+2 5.25\n"[..])
+        );
+        assert!(
+            stamped("\x0bIAMAT\x0bkiwi\x0c+1+2\x0b\n").is_some(),
+            "white space as for the server"
         );
         for line in
             ["IAMAT kiwi +1+2", "IAMAT kiwi\n", "IAMAT kiwi +1+2 5\n", "WHATSAT kiwi 10\n", "\n"]

@@ -17,7 +17,8 @@ mod unprinted;
 use crate::support::process::{DEADLINE, Ended, Herd, Out, Process, Stray, is_readable, until};
 use nix::sys::signal::SigSet;
 use rustix::process::Signal;
-use std::fs;
+use rustix::pty::{self, OpenptFlags};
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -818,6 +819,26 @@ fn a_refusal_exits_with_1() {
         let stderr = format!("herd: Alford rejected the command: {reason}\n");
         assert_eq!(ended, Ended { code: Some(1), stdout: format!("? {line}\n"), stderr });
     }
+}
+
+#[test]
+fn lines_typed_on_a_terminal_get_the_time_and_may_be_rejected_also_if_stdout_is_a_pipe() {
+    let herd = Herd::new("typed", ALONE);
+    let mut alford = herd.start(&["serve", "Alford"]);
+    alford.line();
+    let terminal = pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    pty::grantpt(&terminal).and_then(|()| pty::unlockpt(&terminal)).expect("it is ours");
+    let name = pty::ptsname(&terminal, Vec::new()).expect("it has a name").into_string();
+    let (herd_program, topology) = (env!("CARGO_BIN_EXE_herd"), herd.topology());
+    let line =
+        format!("'{herd_program}' client --topology '{topology}' Alford < {}", name.expect("text"));
+    let mut client = Process::shell_started(&line);
+    File::from(terminal.try_clone().expect("a descriptor"))
+        .write_all(b"blub\nIAMAT\x0bkiwi  +1+2 \n\x04")
+        .expect("it takes lines");
+    let ended = client.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.starts_with("? blub\nAT Alford +0.0"), "{ended:?}");
 }
 
 #[test]
