@@ -50,13 +50,12 @@ impl InitArgs {
         let path = option.unwrap_or(Path::new(HERE));
         let text = if self.names.is_empty() { BUILT_IN.into() } else { topology(&self.names)? };
         write_new(path, &text).map_err(|e| {
-            let remedy = match e.kind() {
-                ErrorKind::AlreadyExists => {
-                    "; move it away, or name another file with --topology FILE"
-                }
-                _ => "",
-            };
-            let what = format!("{} cannot be written: {e}{remedy}", path.display());
+            let is_there = e.kind() == ErrorKind::AlreadyExists;
+            let move_it = if is_there { "move it away, or " } else { "" };
+            let what = format!(
+                "{} cannot be written: {e}; {move_it}name another file with --topology FILE",
+                path.display()
+            );
             Failure::new(Exit::CannotCreate, what)
         })?;
         let shown = shell_quoted(&path.to_string_lossy()).into_owned();
@@ -94,10 +93,12 @@ fn text(names: &[String], neighbours: impl Fn(usize) -> Vec<usize>) -> String {
     let mut text = HEAD.to_owned();
     for (number, name) in names.iter().enumerate() {
         let (client, peer) = (12_000 + number, 12_100 + number);
+        // A name with control characters is read, and refused, too. TOML allows every string of JSON without DEL.
+        let name = serde_json::Value::from(name.as_str()).to_string().replace('\x7f', r"\u007f");
         let neighbours: Vec<&String> = neighbours(number).iter().map(|at| &names[*at]).collect();
         let _ = write!(
             text,
-            "\n[[server]]\nname = {name:?}\nclient = \"127.0.0.1:{client}\"\npeer = \"127.0.0.1:{peer}\"\n\
+            "\n[[server]]\nname = {name}\nclient = \"127.0.0.1:{client}\"\npeer = \"127.0.0.1:{peer}\"\n\
              neighbours = {neighbours:?}\n"
         );
     }
@@ -133,6 +134,7 @@ mod tests {
             (&["a", "a"], "two servers are named \"a\"; "),
             (&["..", "a"], "name cannot be \"..\", which denotes a folder; "),
             (&[""], "name cannot be \"\"; "),
+            (&["\\\u{1b}\u{7f}\u{9b}\n"], "name cannot be \"\\\\x1b\\x7f\\xc2\\x9b\\x0a\"; "),
         ] {
             let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
             let failure = topology(&names).expect_err("they are refused");
@@ -141,6 +143,5 @@ mod tests {
         }
         let many = topology(&names(65)).expect_err("there are too many");
         assert!(many.what.starts_with("too many servers: a herd has at most 64"), "{many}");
-        assert!(topology(&["\"\u{7f}\n".to_owned()]).is_err());
     }
 }

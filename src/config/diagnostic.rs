@@ -48,7 +48,7 @@ impl Diagnostic {
 
     /// What is wrong and the remedy, for text that is in no file.
     pub fn without_place(&self) -> String {
-        format!("{}; {}", self.what, self.remedy)
+        one_line(&format!("{}; {}", self.what, self.remedy)).into_owned()
     }
 
     /// This error as a warning.

@@ -171,6 +171,7 @@ fn init_overwrites_no_file_and_writes_no_bad_name() {
         ("A B A", "herd: two servers are named \"A\"; "),
         ("A 'b c'", "herd: name cannot be \"b c\"; "),
         ("A ..", "herd: name cannot be \"..\", which denotes a folder; "),
+        ("\"$(printf 'a\\033\\177\\nb')\"", "herd: name cannot be \"a\\x1b\\x7f\\x0ab\"; "),
     ] {
         let ended = typed(herd.folder(), &format!("init {names} --topology new.toml"));
         assert_eq!(ended.code, Some(64), "{ended:?}");
