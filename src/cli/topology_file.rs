@@ -53,10 +53,7 @@ impl fmt::Display for TopologyFile {
 impl TopologyFile {
     /// Searches for the topology; `option`: the value of `--topology`.
     pub(super) fn find(option: Option<&Path>) -> TopologyFile {
-        // A file that cannot be looked at is one that cannot be read, and its fault is printed.
-        TopologyFile::search(option, env::var_os(VARIABLE), |path| {
-            !fs::symlink_metadata(path).is_err_and(|e| e.kind() == ErrorKind::NotFound)
-        })
+        TopologyFile::search(option, env::var_os(VARIABLE), |path| is_there(Path::new(path)))
     }
 
     fn search(
@@ -130,7 +127,7 @@ impl TopologyFile {
 
     /// Reads the topology as if it said what is `supposed`. Prints all its faults, if it has any.
     pub(super) fn read_supposing(&self, supposed: Supposed) -> Result<Topology, Failure> {
-        let topology = match self.is_built_in() && !self.path.exists() {
+        let topology = match self.is_built_in() && !is_there(&self.path) {
             true => Topology::parse_supposing(BUILT_IN, &self.path, supposed),
             false => Topology::read_supposing(&self.path, supposed),
         };
@@ -180,6 +177,12 @@ impl TopologyFile {
         let what = format!("{name} has plain = true in {self}, so another program must run it");
         (!server.plain).then_some(server).ok_or(Failure::new(Exit::Usage, what))
     }
+}
+
+/// Whether the file exists. One that cannot be looked at does: reading it fails, and the fault is printed.
+fn is_there(path: &Path) -> bool {
+    let is_missing = |kind| matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory);
+    !fs::symlink_metadata(path).is_err_and(|e| is_missing(e.kind()))
 }
 
 /// Writes a file that does not exist yet, whole or not at all.

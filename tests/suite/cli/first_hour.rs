@@ -106,6 +106,20 @@ fn up_writes_the_built_in_topology_and_other_commands_write_nothing() {
 }
 
 #[test]
+fn a_topology_in_herd_data_that_cannot_be_read_is_a_fault() {
+    let herd = Herd::new("herd-data", ALONE);
+    let folder = herd.folder().join("empty");
+    let file = folder.join("herd-data/topology.toml");
+    fs::create_dir_all(folder.join("herd-data")).expect("the folder is ours");
+    symlink("nowhere", file).expect("the folder is ours");
+    for command in ["check", "up", "status"] {
+        let ended = typed(&folder, command);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(78), ""), "{command}: {ended:?}");
+        assert_eq!(ended.stderr.matches(": error: ").count(), 1, "{command}: {ended:?}");
+    }
+}
+
+#[test]
 fn commands_in_the_folder_of_up_find_its_servers() {
     let herd = in_herd_data("second-terminal");
     let mut up = Process::shell_started(&line(herd.folder(), "up"));
