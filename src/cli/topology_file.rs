@@ -103,8 +103,7 @@ impl TopologyFile {
             return Ok(());
         }
         let folder = self.path.parent().unwrap_or(Path::new(""));
-        let made = DirBuilder::new().recursive(true).mode(0o750).create(folder);
-        let made = made.and_then(|()| match write_new(&self.path, BUILT_IN) {
+        let made = create_folder(folder).and_then(|()| match write_new(&self.path, BUILT_IN) {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
             written => written,
         });
@@ -183,6 +182,11 @@ impl TopologyFile {
 fn is_there(path: &Path) -> bool {
     let is_missing = |kind| matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory);
     !fs::symlink_metadata(path).is_err_and(|e| is_missing(e.kind()))
+}
+
+/// Creates a folder to which only its owner may write, if it does not exist.
+pub(super) fn create_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o750).create(path)
 }
 
 /// Writes a file that does not exist yet, whole or not at all.

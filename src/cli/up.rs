@@ -27,13 +27,14 @@ mod banner;
 use super::exit::{Exit, Failure};
 use super::print_line;
 use super::status::listens;
-use super::topology_file::TopologyFile;
+use super::topology_file::{TopologyFile, create_folder};
 use crate::config::{Server, Topology, socket_path};
 use herd_reactor::{Backoff, Core, MioIo, Moment, Reactor, ReactorLimits, Shared, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, kill_process};
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{self, Child, Command, ExitStatus, Stdio};
@@ -73,7 +74,7 @@ impl UpArgs {
     pub(super) fn run(&self, file: TopologyFile) -> Result<(), Failure> {
         let topology = file.read()?;
         let servers = self.servers(&file, &topology)?;
-        must_not_run(&topology, &servers)?;
+        let starting = must_not_run(&topology, &servers)?;
         file.make()?;
         if file.is_built_in() {
             print_line(&format!("{file}: all files go to ./herd-data"));
@@ -87,6 +88,7 @@ impl UpArgs {
             is_shown: false,
             is_ending: false,
             ending_since: Moment::default(),
+            starting,
             outcome: Ok(()),
         };
         let io = MioIo::new(&[Signal::Interrupt, Signal::Terminate, Signal::Child])
@@ -117,9 +119,12 @@ impl UpArgs {
     }
 }
 
-/// Fails if one of these servers runs already, because a second one could only find its ports in use.
-fn must_not_run(topology: &Topology, servers: &[&Server]) -> Result<(), Failure> {
-    let Some(folder) = &topology.status_folder else { return Ok(()) };
+/// Fails if one of these servers runs already, because a second one could only find its ports in use. Another `up` waits
+/// here until the folder that is returned, which is locked, is dropped.
+fn must_not_run(topology: &Topology, servers: &[&Server]) -> Result<Option<File>, Failure> {
+    let Some(folder) = &topology.status_folder else { return Ok(None) };
+    let locked = create_folder(folder).and_then(|()| File::open(folder));
+    let locked = locked.and_then(|folder| folder.lock().map(|()| folder)).ok();
     let runs = |server: &&&Server| listens(&socket_path(folder, &server.name));
     let running = servers.iter().filter(runs).map(|server| server.name.as_str());
     let running = running.collect::<Vec<_>>().join(", ");
@@ -128,7 +133,7 @@ fn must_not_run(topology: &Topology, servers: &[&Server]) -> Result<(), Failure>
          servers: herd up NAME",
         folder.display()
     );
-    running.is_empty().then_some(()).ok_or(Failure::new(Exit::Unavailable, what))
+    running.is_empty().then_some(locked).ok_or(Failure::new(Exit::Unavailable, what))
 }
 
 /// The servers, and the state of `up`.
@@ -145,6 +150,8 @@ struct Up {
     /// A signal has stopped `up`: no server is started any more.
     is_ending: bool,
     ending_since: Moment,
+    /// The locked folder of the status sockets, until each server has been tried once.
+    starting: Option<File>,
     outcome: Result<(), Failure>,
 }
 
@@ -294,6 +301,7 @@ impl Up {
             return;
         }
         self.is_shown = true;
+        self.starting = None;
         if !self.servers.iter().any(|kept| kept.listens) {
             let exit = self.servers.iter().find_map(|kept| kept.last).unwrap_or(Exit::Internal);
             self.outcome = Err(Failure::new(exit, "no server could be started"));

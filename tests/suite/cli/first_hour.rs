@@ -2,12 +2,13 @@
 //! `herd check` finds before a server does.
 
 use super::{ALONE, PAIR, TRIANGLE};
-use crate::support::process::{Ended, Herd, Process};
+use crate::support::process::{Ended, Herd, Process, Stray, until};
 use rustix::process::Signal;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/topology.toml");
 
@@ -256,6 +257,21 @@ fn a_second_up_in_one_folder_says_that_the_herd_runs_already() {
     let said = "herd: this herd runs already: Alford, Bolden in ";
     assert!(second.stderr.starts_with(said), "{second:?}");
     assert_eq!(second.stderr.lines().count(), 1, "{second:?}");
+}
+
+#[test]
+fn of_two_ups_at_the_same_time_one_starts_all_servers_and_the_other_none() {
+    let herd = Herd::new("up-race", TRIANGLE);
+    let mut ups = [herd.start(&["up"]), herd.start(&["up"])];
+    let processes = ups.each_ref().map(|up| Stray::new(&up.id().to_string()));
+    let refused = until("one of them ends", || {
+        processes.iter().position(|up| up.ends_within(Duration::from_millis(10)))
+    });
+    let (second, first) = (ups[refused].end(), &mut ups[1 - refused]);
+    assert_eq!((second.code, second.stdout.as_str()), (Some(69), ""), "{second:?}");
+    let said = "herd: this herd runs already: Alford, Bolden, Parker in ";
+    assert!(second.stderr.starts_with(said), "{second:?}");
+    assert_eq!(first.herd().len(), 3);
 }
 
 #[test]
