@@ -76,16 +76,19 @@ impl Check {
 
 /// Returns a fault if a server could not create a file in `folder`, the folder of the table `table`. A server creates the
 /// folder if it does not exist.
-fn check_folder(topology: &Topology, table: &str, folder: &Path) -> Option<Diagnostic> {
+pub(super) fn check_folder(topology: &Topology, table: &str, folder: &Path) -> Option<Diagnostic> {
     for path in folder.ancestors() {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let access = Access::WRITE_OK | Access::EXEC_OK;
         let why = match accessat(CWD, path, access, AtFlags::EACCESS) {
             // A file has the place of the folder, or of a folder above it.
             _ if path.exists() && !path.is_dir() => Errno::NOTDIR,
-            Err(Errno::NOTDIR) => continue,
-            // A server would create it in the folder above. A dangling link is in its way.
-            Err(Errno::NOENT) if path.symlink_metadata().is_err() => continue,
+            // A server would create it in the folder above, or is kept out there. A dangling link is in its way.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS)
+                if path.symlink_metadata().is_err() =>
+            {
+                continue;
+            }
             Err(why) => why,
             Ok(()) => return None,
         };

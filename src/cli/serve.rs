@@ -10,11 +10,12 @@
 //!
 //! SIGINT and SIGTERM stop the server, also while it reads its journal. At SIGHUP it reads its certificates again.
 
+use super::check::check_folder;
 use super::exit::{Exit, Failure};
 use super::journal::refused;
 use super::print_line;
 use super::sources::OpenPlaces;
-use super::topology_file::TopologyFile;
+use super::topology_file::{TopologyFile, create_folder};
 use crate::config::{Diagnostic, Server, Topology};
 use crate::journal::{JournalSettings, KernelDisk, OpenError};
 use crate::log::{self, plural};
@@ -23,8 +24,6 @@ use crate::server::peer_tls::PeerTls;
 use crate::server::start::ServerAddrs;
 use herd_reactor::{Io, MioIo, Reactor, Signal};
 use rustix::process::{self, Pid, Resource, Rlimit};
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -115,11 +114,14 @@ fn serve(
     }
     if let Some(folder) = &topology.status_folder {
         // If other users could write to the folder, they could replace the socket.
-        DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(|e| {
+        create_folder(folder).map_err(|e| {
             let what =
                 format!("cannot create the folder for status sockets, {}: {e}", folder.display());
             Failure::new(Exit::CannotCreate, what)
         })?;
+        if let Some(fault) = check_folder(topology, "status", folder) {
+            return Err(Failure { exit: Exit::CannotCreate, ..file.refused(&[fault]) });
+        }
     }
     if let Some(peer_tls) = peer_tls {
         member = member.with_peer_tls(peer_tls);

@@ -340,6 +340,39 @@ fn check_finds_what_a_server_refuses_to_start_with() {
 }
 
 #[test]
+fn a_folder_that_keeps_the_servers_out_is_one_fault_for_check_and_for_a_server() {
+    let herd = Herd::new("check-folder", TRIANGLE);
+    let folder = |name: &str, mode: u32| {
+        let path = herd.folder().join(name);
+        let _ = fs::create_dir(&path);
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("the folder is ours");
+    };
+    folder("", 0o777);
+    folder("read-only", 0o555);
+    folder("locked", 0);
+    // The superuser may write everywhere, so it becomes another user.
+    let other = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+    let other = if rustix::process::geteuid().is_root() { other } else { "" };
+    let run = |args: &str| {
+        let args = format!("{args} --topology '{}'", herd.topology());
+        Process::shell(&format!("exec {other} '{}' {args}", env!("CARGO_BIN_EXE_herd")))
+    };
+    if run("config").code != Some(0) {
+        return eprintln!("skipped: another user cannot run this program");
+    }
+    for (table, folder, code) in
+        [("status", "read-only", 73), ("status", "locked/a", 73), ("journal", "locked/a", 74)]
+    {
+        herd.write(&format!("{}[{table}]\nfolder = \"{folder}\"\n", herd.text()));
+        let (checked, served) = (run("check"), run("serve Alford"));
+        assert_eq!((checked.code, served.code), (Some(code), Some(code)), "{checked:?} {served:?}");
+        assert_eq!(checked.stderr.matches(": error: ").count(), 1, "{checked:?}");
+        let (name, _) = folder.split_once('/').unwrap_or((folder, ""));
+        assert!(checked.stderr.contains(&format!("/{name}: Permission denied")), "{checked:?}");
+    }
+}
+
+#[test]
 fn check_prints_all_faults_and_exits_with_the_status_of_the_first() {
     let herd = Herd::new("check-first", ALONE);
     fs::write(herd.folder().join("file"), "").expect("the folder is ours");
