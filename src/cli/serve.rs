@@ -65,6 +65,7 @@ impl Serve {
         file.must_be_a_file()?;
         let topology = file.read()?;
         let server = file.server_to_run(&topology, &self.name)?;
+        must_take_files(file, &topology, "log", &topology.log.folder)?;
         let path = log::start(&topology.log, &self.name, || MioIo::wall_clock().0)
             .map_err(|e| Failure::new(Exit::CannotCreate, format!("cannot create the log: {e}")))?;
         let outcome = serve(file, &topology, server, &path);
@@ -113,15 +114,13 @@ fn serve(
         member = member.with_fallback(fallback);
     }
     if let Some(folder) = &topology.status_folder {
+        must_take_files(file, topology, "status", folder)?;
         // If other users could write to the folder, they could replace the socket.
         create_folder(folder).map_err(|e| {
             let what =
                 format!("cannot create the folder for status sockets, {}: {e}", folder.display());
             Failure::new(Exit::CannotCreate, what)
         })?;
-        if let Some(fault) = check_folder(topology, "status", folder) {
-            return Err(Failure { exit: Exit::CannotCreate, ..file.refused(&[fault]) });
-        }
     }
     if let Some(peer_tls) = peer_tls {
         member = member.with_peer_tls(peer_tls);
@@ -154,6 +153,18 @@ fn serve(
         .map_err(|e| Failure::new(Exit::Io, format!("journal: {e}")))?;
     ::log::info!("{name} has ended");
     Ok(())
+}
+
+/// Fails if this server could not create a file in `folder`, the folder of the table `table`.
+fn must_take_files(
+    file: &TopologyFile,
+    topology: &Topology,
+    table: &str,
+    folder: &Path,
+) -> Result<(), Failure> {
+    let Some(fault) = check_folder(topology, table, folder) else { return Ok(()) };
+    ::log::error!("{}", fault.in_one_line());
+    Err(Failure { exit: Exit::CannotCreate, ..file.refused(&[fault]) })
 }
 
 /// Logs which program runs with which settings: the first lines of each log.

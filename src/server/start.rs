@@ -37,12 +37,14 @@ impl Member {
             let (name, port) = (&server.name, address.port());
             let remedy = match e.kind() {
                 io::ErrorKind::AddrInUse => format!(
-                    "; end the process that \"ss -ltnp 'sport = :{port}'\" shows, or write another port as {key} \
-                     of {name} in the topology"
+                    "end the process that \"ss -ltnp 'sport = :{port}'\" shows, or write another port"
                 ),
-                _ => String::new(),
+                io::ErrorKind::PermissionDenied => "write a port from 1024 on".to_owned(),
+                _ => "write an address of this machine".to_owned(),
             };
-            let what = format!("{name} cannot listen on {key} = \"{address}\": {e}{remedy}");
+            let what = format!(
+                "{name} cannot listen on {key} = \"{address}\": {e}; {remedy} as {key} of {name} in the topology"
+            );
             io::Error::new(e.kind(), what)
         };
         let (_, peer) = reactor

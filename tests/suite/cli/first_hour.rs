@@ -278,12 +278,19 @@ fn of_two_ups_at_the_same_time_one_starts_all_servers_and_the_other_none() {
 fn a_port_that_is_taken_is_reported_with_its_key_and_the_remedy() {
     let herd = Herd::new("port-taken", ALONE);
     let ip = herd.ip();
-    let _taken = TcpListener::bind((ip, 12_100)).expect("the address is ours");
+    let taken = TcpListener::bind((ip, 12_100)).expect("the address is ours");
     let ended = herd.run(&["serve", "Alford"]);
     let said = format!("herd: Alford cannot listen on peer = \"{ip}:12100\": ");
     assert!(ended.stderr.starts_with(&said), "{ended:?}");
     assert!(ended.stderr.contains("\"ss -ltnp 'sport = :12100'\""), "{ended:?}");
     assert_eq!((ended.code, ended.stderr.lines().count()), (Some(69), 1), "{ended:?}");
+
+    drop(taken);
+    // An address for documentation (RFC 5737), which no machine has.
+    herd.write(&herd.text().replace(&format!("{ip}:12000"), "192.0.2.1:12000"));
+    let ended = herd.run(&["serve", "Alford"]);
+    let said = "; write an address of this machine as client of Alford in the topology\n";
+    assert!(ended.code == Some(69) && ended.stderr.ends_with(said), "{ended:?}");
 }
 
 // check
@@ -360,16 +367,22 @@ fn a_folder_that_keeps_the_servers_out_is_one_fault_for_check_and_for_a_server()
     if run("config").code != Some(0) {
         return eprintln!("skipped: another user cannot run this program");
     }
-    for (table, folder, code) in
-        [("status", "read-only", 73), ("status", "locked/a", 73), ("journal", "locked/a", 74)]
-    {
+    for (table, folder, code) in [
+        ("log", "read-only", 73),
+        ("status", "read-only", 73),
+        ("status", "locked/a", 73),
+        ("journal", "locked/a", 74),
+    ] {
         herd.write(&format!("{}[{table}]\nfolder = \"{folder}\"\n", herd.text()));
         let (checked, served) = (run("check"), run("serve Alford"));
         assert_eq!((checked.code, served.code), (Some(code), Some(code)), "{checked:?} {served:?}");
         assert_eq!(checked.stderr.matches(": error: ").count(), 1, "{checked:?}");
         let (name, _) = folder.split_once('/').unwrap_or((folder, ""));
         assert!(checked.stderr.contains(&format!("/{name}: Permission denied")), "{checked:?}");
+        assert_eq!(checked.stderr.ends_with(&served.stderr), code == 73, "{checked:?} {served:?}");
     }
+    let logs = Process::shell(&format!("cat '{}'/log/*", herd.folder().display())).stdout;
+    assert_eq!(logs.matches(": [status] folder: cannot create a file in ").count(), 2, "{logs}");
 }
 
 #[test]
