@@ -4,7 +4,7 @@ use super::exit::{Exit, Failure};
 use super::patience::{Patience, Timed, connect, is_late};
 use super::topology_file::TopologyFile;
 use super::{in_columns, print_error, print_line};
-use crate::config::{Server, Topology, socket_path};
+use crate::config::{Server, socket_path};
 use crate::log::one_line;
 use serde_json::Value;
 use socket2::{SockAddr, Socket};
@@ -46,7 +46,7 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn run(&self, file: &TopologyFile) -> Result<(), Failure> {
         let topology = file.read_servers()?;
-        let servers = self.servers(file, &topology)?;
+        let servers = file.servers(&topology, &self.names)?;
         let Some(folder) = &topology.status_folder else {
             let what = "[status] folder is \"\", so servers have no status sockets";
             return Err(Failure::new(Exit::Config, format!("{file}: {what}")));
@@ -79,18 +79,6 @@ impl Status {
             print_line(&rows.to_string());
         }
         (silent == 0).then_some(()).ok_or(Failure::new(Exit::Unavailable, ""))
-    }
-
-    /// Returns the named servers, or all that this program runs.
-    fn servers<'t>(
-        &self,
-        file: &TopologyFile,
-        topology: &'t Topology,
-    ) -> Result<Vec<&'t Server>, Failure> {
-        match self.names.as_slice() {
-            [] => Ok(topology.servers.iter().filter(|server| !server.plain).collect()),
-            names => file.servers(topology, names),
-        }
     }
 }
 

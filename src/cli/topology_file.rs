@@ -139,14 +139,15 @@ impl TopologyFile {
         Failure::new(Exit::Config, format!("{self}: {}", plural(faults.len(), "fault")))
     }
 
-    /// Each of the servers `names` once, in this order.
+    /// Each of the servers `names` once, in this order; without names all that this program can run.
     pub(super) fn servers<'t>(
         &self,
         topology: &'t Topology,
         names: &[String],
     ) -> Result<Vec<&'t Server>, Failure> {
+        let all = topology.servers.iter().filter(|server| names.is_empty() && !server.plain);
         let new = names.iter().enumerate().filter(|(at, name)| !names[..*at].contains(name));
-        new.map(|(_, name)| self.server(topology, name)).collect()
+        all.map(Ok).chain(new.map(|(_, name)| self.server(topology, name))).collect()
     }
 
     /// The server `name`, or a failure that lists the servers there are.

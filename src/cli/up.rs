@@ -73,7 +73,14 @@ pub(super) struct UpArgs {
 impl UpArgs {
     pub(super) fn run(&self, file: TopologyFile) -> Result<(), Failure> {
         let topology = file.read()?;
-        let servers = self.servers(&file, &topology)?;
+        let servers = file.servers(&topology, &self.names)?;
+        servers
+            .iter()
+            .try_for_each(|server| file.server_to_run(&topology, &server.name).map(drop))?;
+        if servers.is_empty() {
+            let what = format!("{file}: all servers have plain = true, so there is none to run");
+            return Err(Failure::new(Exit::Config, what));
+        }
         let starting = must_not_run(&topology, &servers)?;
         file.make()?;
         if file.is_built_in() {
@@ -98,24 +105,6 @@ impl UpArgs {
         (0..up.servers.len()).for_each(|number| up.start(core, number));
         reactor.run().map_err(|e| Failure::os("the event loop failed", e))?;
         mem::replace(&mut reactor.state().outcome, Ok(()))
-    }
-
-    /// Returns the servers to start: the named ones, or all that this program can run.
-    fn servers<'t>(
-        &self,
-        file: &TopologyFile,
-        topology: &'t Topology,
-    ) -> Result<Vec<&'t Server>, Failure> {
-        let all = topology.servers.iter().filter(|server| self.names.is_empty() && !server.plain);
-        let mut servers: Vec<&Server> = all.collect();
-        for name in &self.names {
-            let server = file.server_to_run(topology, name)?;
-            if !servers.contains(&server) {
-                servers.push(server);
-            }
-        }
-        let what = format!("{file}: all servers have plain = true, so there is none to run");
-        (!servers.is_empty()).then_some(servers).ok_or(Failure::new(Exit::Config, what))
     }
 }
 
