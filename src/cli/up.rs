@@ -112,8 +112,12 @@ impl UpArgs {
 /// here until the folder that is returned, which is locked, is dropped.
 fn must_not_run(topology: &Topology, servers: &[&Server]) -> Result<Option<File>, Failure> {
     let Some(folder) = &topology.status_folder else { return Ok(None) };
-    let locked = create_folder(folder).and_then(|()| File::open(folder));
-    let locked = locked.and_then(|folder| folder.lock().map(|()| folder)).ok();
+    let locked = create_folder(folder).and_then(|()| File::open(folder)).ok();
+    if let Some(folder) = locked.as_ref().filter(|folder| folder.try_lock().is_err()) {
+        print_line("waiting until another herd up has started its servers");
+        // A file system without locks has none to wait for.
+        let _ = folder.lock();
+    }
     let runs = |server: &&&Server| listens(&socket_path(folder, &server.name));
     let running = servers.iter().filter(runs).map(|server| server.name.as_str());
     let running = running.collect::<Vec<_>>().join(", ");
