@@ -44,10 +44,10 @@ use std::{env, process};
 /// The reason for which a run was abandoned.
 type Failed = Box<dyn std::error::Error>;
 
-/// The report's servers.
+/// The servers of the Python original.
 const FIVE: [&str; 5] = ["Alford", "Bolden", "Hamilton", "Parker", "Welsh"];
 
-/// The report's edges, by numbers of [`FIVE`].
+/// The links of the Python original, by numbers of [`FIVE`].
 const EDGES_OF_FIVE: [(usize, usize); 5] = [(0, 3), (0, 4), (1, 3), (1, 4), (2, 3)];
 
 /// The hub of a storm. Its name sorts last, so that all other servers dial it.
@@ -75,7 +75,7 @@ struct Options {
     /// Connect the servers by mutual TLS, with certificates made for the run
     #[arg(long)]
     tls: bool,
-    /// Number of servers [default: 5, the report's; with --storm 51]
+    /// Number of servers [default: 5, the original herd; with --storm 51]
     #[arg(long, value_parser = clap::value_parser!(u8).range(2..=64))]
     servers: Option<u8>,
     /// Number of clients whose locations are reported

@@ -27,7 +27,7 @@ pub struct Key {
     pub default: DefaultValue,
     /// What it controls, and what happens at a limit.
     pub help: &'static str,
-    /// Whether a running server reads the files that this key names again at SIGHUP.
+    /// Whether a running server reads the files in the folder that this key names again at SIGHUP.
     pub reload: bool,
 }
 
@@ -84,21 +84,21 @@ pub const KEYS: &[Key] = &[
     key(TOP, "insecure_peers", Flag, Is("false"),
         "Allow peer ports beyond the loopback without [peer_tls]. Set it only if no other machines can reach them."),
     key(TOP, "ack", Choice(&["local", "peer"]), Is("local"),
-        "When to answer an IAMAT: when it is stored here, or when a neighbour has it too (at most ack_wait_ms later)."),
+        "When to answer an IAMAT. \"local\": when it is stored here; \"peer\": when a neighbour has it, too, at most ack_wait_ms later."),
     key(TOP, "server", Tables, Required(""), "A server of the herd."),
-    key(TOP, "peer_tls", Table, Unset(""), "Servers talk to each other by mutual TLS."),
+    key(TOP, "peer_tls", Table, Unset(""), "Servers authenticate each other by mutual TLS. Without this table they use plain TCP."),
     key(TOP, "places", Table, Unset(""), "Where WHATSAT looks for places."),
-    key(TOP, "log", Table, Unset(""), "Where each server writes its log: one file for each start."),
+    key(TOP, "log", Table, Unset(""), "Where each server writes its log: a new file at each start."),
     key(TOP, "journal", Table, Unset(""), "Servers keep their reports on disk. Without this table a server forgets them when it ends."),
-    key(TOP, "status", Table, Unset(""), "Where `herd status` reaches each server: one socket each."),
+    key(TOP, "status", Table, Unset(""), "Where `herd status` reaches the servers: one socket for each."),
     key(TOP, "limits", Table, Unset(""), "How much a server accepts and keeps, and how long it waits."),
 
     key(SERVER, "name", Name, Required("Alford"), "The server's name, as in its AT lines."),
-    key(SERVER, "client", Address, Required("127.0.0.1:12000"), "The address of its client port. Host names are not looked up. An outgoing connection may take a port above 32767 before the server starts."),
+    key(SERVER, "client", Address, Required("127.0.0.1:12000"), "The address of its client port. Host names are not looked up. Use a port up to 32767: an outgoing connection may occupy a higher one before the server starts."),
     key(SERVER, "peer", Address, Required("127.0.0.1:12100"),
         "The address of its peer port. A plain server may leave it out: it has one port for both."),
-    key(SERVER, "neighbours", Texts, Unset("\"Parker\", \"Welsh\""), "The servers that it talks to. One side is enough: both then talk."),
-    key(SERVER, "plain", Flag, Is("false"), "Whether it is the Python original, which knows only AT lines that end in CR LF."),
+    key(SERVER, "neighbours", Texts, Unset("\"Parker\", \"Welsh\""), "The servers that it is linked to. A link exists if either of the two servers lists the other."),
+    key(SERVER, "plain", Flag, Is("false"), "Whether this server is the Python original, which knows only AT lines that end in CR LF."),
 
     Key { reload: true, ..key(PEER_TLS, "folder", Text, Is("pki"),
         "The folder of ca.pem, NAME.pem, NAME.key and revoked.crl, relative to this file's folder (docs/peer-tls.md).") },
@@ -106,43 +106,43 @@ pub const KEYS: &[Key] = &[
     key(PLACES, "source", Choice(&["embedded", "file", "google", "google-legacy", "photon"]), Is("embedded"),
         "Where places come from. Nothing else decides it: a key alone never makes the herd ask Google."),
     key(PLACES, "rank", Choice(&["prominence", "distance"]), Is("prominence"),
-        "Which places come first: the best known or the nearest. google-legacy has only the first, photon only the second."),
+        "Which places come first: the best known or the nearest. google-legacy supports only \"prominence\", photon only \"distance\"."),
     key(PLACES, "file", Text, Unset("places.json"),
-        "For source = \"file\": the file of places, relative to this file's folder. Its extension is its format: .txt and .tsv for a GeoNames table, .json, .geojson and others for GeoJSON."),
+        "For source = \"file\": the file of places, relative to this file's folder. Its extension selects the format: .txt and .tsv for a GeoNames table, .json, .geojson and others for GeoJSON."),
     key(PLACES, "base_url", Text, Unset("https://places.googleapis.com"),
         "The URL of the service. Google's own address by default; photon requires it. http:// may only lead to this machine."),
     key(PLACES, "key_file", Text, Unset("google.key"),
-        "The file that holds Google's key and nothing else (chmod 600). Without it, GOOGLE_MAPS_API_KEY in the environment."),
+        "The file that holds Google's key and nothing else (chmod 600). If this is not set, GOOGLE_MAPS_API_KEY in the environment is used."),
     key(PLACES, "mask", Choice(&["basic", "full"]), Is("basic"),
-        "The fields that google is asked, and paid, for: \"full\" adds ratings, prices and opening hours."),
-    key(PLACES, "language", Text, Unset("en"), "The language of names. Without it the service chooses."),
+        "The fields to request from google, on which its price depends: \"full\" adds ratings, prices and opening hours."),
+    key(PLACES, "language", Text, Unset("en"), "The language of names. If this is not set, the service chooses."),
     key(PLACES, "fallback", Choice(&["none", "embedded"]), Is("none"),
         "What to answer if the service fails: an error, or the embedded places, with a note in info_messages."),
     key(PLACES, "ca_file", Text, Unset("ca.pem"), "The certificates, in PEM, to trust instead of those that browsers trust."),
     key(PLACES, "proxy", Text, Unset("http://127.0.0.1:3128"),
-        "The proxy to reach the service through, by CONNECT; its default port is 80. Without it, https_proxy or HTTPS_PROXY in the environment."),
+        "The proxy to reach the service through, by CONNECT; its default port is 80. If this is not set, https_proxy or HTTPS_PROXY in the environment is used."),
     key(PLACES, "resolver", Address, Unset("127.0.0.1:53"),
-        "The address of the one name server to ask, without a search list. Without it, the name servers of resolv_conf."),
+        "The address of the one name server to ask, without a search list. If this is not set, the name servers of resolv_conf are asked."),
     key(PLACES, "resolv_conf", Text, Is("/etc/resolv.conf"), "The file that lists the name servers."),
     key(PLACES, "hosts_file", Text, Is("/etc/hosts"), "The file of names that need no name server."),
     key(PLACES, "deadline_ms", Number("ms", 100..=600_000), Is("8_000"),
-        "Time to answer a WHATSAT. After it the client gets an error. The timeouts of a request follow from it."),
+        "Time to answer a WHATSAT. After it the client gets an error. All timeouts of a request are shares of this time."),
     key(PLACES, "in_flight", Number("", 1..=1_024), Is("64"), "Maximum questions put to the source at once. Further ones wait."),
     key(PLACES, "queue", Number("", 0..=65_536), Is("1_024"),
         "Maximum questions that wait for the source. The next one is answered with an error at once."),
     key(PLACES, "body_bytes", Number("bytes", 65_536..=67_108_864), Is("4_194_304"),
-        "Longest body of a reply; all replies together may have 16 times as much. Beyond either limit a question fails."),
+        "Longest body of a reply. All replies together may have 16 times as much. Beyond either limit a question fails."),
 
-    key(LOG, "folder", Text, Is("log"), "The folder of the logs, relative to this file's folder. It is created with mode 0750 if it is missing, the files with 0640."),
+    key(LOG, "folder", Text, Is("log"), "The folder of the logs, relative to this file's folder. If it is missing, it is created with mode 0750. The files have mode 0640."),
     key(LOG, "rotate_bytes", Number("bytes", 0..=1_000_000_000_000), Is("100_000_000"),
         "Size at which the server begins a new log file. 0 = never."),
     key(LOG, "rotate_keep", Number("", 0..=100), Is("5"), "Number of older files kept of each log."),
 
     key(JOURNAL, "folder", Text, Is("journal"), "The folder of the journals, relative to this file's folder. It is created if it is missing. Each server has its own folder in it."),
     key(JOURNAL, "sync", Choice(&["everysec", "always", "no"]), Is("everysec"),
-        "When reports are on the disk: within a second, before the client is answered, or when the operating system decides. A server that is killed loses nothing in any case."),
+        "When reports are on the disk. \"everysec\": within a second; \"always\": before the client is answered; \"no\": when the operating system decides. A server that is killed loses nothing in any case."),
     key(JOURNAL, "compact_bytes", Number("bytes", 65_536..=1_000_000_000_000), Is("67_108_864"),
-        "A smaller journal is never compacted."),
+        "Never compact a journal that is smaller than this."),
     key(JOURNAL, "compact_factor", Number("", 2..=1_000), Is("2"),
         "Compact a journal that is this many times larger than its newest reports."),
     key(JOURNAL, "compact_keys", Number("", 1..=1_000_000), Is("1_000"),
@@ -152,15 +152,15 @@ pub const KEYS: &[Key] = &[
         "Log a sync that takes longer than this: the server serves no client in the meantime."),
 
     key(STATUS, "folder", Text, Is("run"),
-        "The folder of the status sockets, relative to this file's folder. It is created with mode 0750 if it is missing. The path of a socket, NAME.sock in it, may have at most 107 bytes. \"\" = no status sockets."),
+        "The folder of the status sockets, relative to this file's folder. It is created with mode 0750 if it is missing. The path of a socket, NAME.sock in this folder, may have at most 107 bytes. \"\" = no status sockets."),
 
     key(LIMITS, "line_bytes", Number("bytes", 1_024..=1_048_576), Is("16_384"),
-        "Longest line, without its end. The start of a longer one is echoed, and the connection closed."),
+        "Longest line, without its end. The start of a longer one is echoed, and the connection is closed."),
     key(LIMITS, "line_echo_bytes", Number("bytes", 0..=65_536), Is("1_024"), "How much of a line that is too long is echoed."),
     key(LIMITS, "linger_bytes", Number("bytes", 0..=1_073_741_824), Is("1_048_576"),
-        "How much to read, and discard, from a peer that still sends while its connection is closed."),
+        "How much to read, and discard, from a peer that still sends while its connection is being closed."),
     key(LIMITS, "linger_ms", Number("ms", 0..=60_000), Is("2_000"),
-        "How long to read, and discard, from a peer whose connection is closed, so that the last reply reaches it."),
+        "How long to read, and discard, from a peer whose connection is being closed, so that the last reply reaches it."),
     key(LIMITS, "client_id_bytes", Number("bytes", 1..=4_096), Is("4_096"), "Longest client ID. A command with a longer one is invalid."),
     key(LIMITS, "location_bytes", Number("bytes", 16..=64), Is("64"), "Longest location. A command with a longer one is invalid."),
     key(LIMITS, "connections", Number("", 0..=1_000_000), Is("0"),
@@ -245,13 +245,13 @@ pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
 }
 
 impl Key {
-    /// Its default as text, or its example if it has no default.
+    /// Returns the key's default as text, or its example if it has no default.
     pub(super) fn example(&self) -> &'static str {
         let (Is(text) | Unset(text) | Required(text)) = self.default;
         text
     }
 
-    /// The default of a number; 0 if the key has no number.
+    /// Returns the default of a key whose value is a number; 0 for any other key.
     pub(super) fn default_number(&self) -> u64 {
         self.example().replace('_', "").parse().unwrap_or_default()
     }

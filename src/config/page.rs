@@ -21,10 +21,10 @@ peer = "127.0.0.1:12100"
 ```
 
 A key that is left out has its default. For a key without a default, the table shows an example in parentheses. Paths are
-relative to the folder of the file. Numbers are whole, and may be written with underscores. A number's name ends with its
-unit. Some keys can change while the server runs: it reads them again at SIGHUP (`kill -HUP PID`). For all others restart the
-server. When a limit rejects, drops or closes something, the log names the key and its value, and `herd status --json` counts
-it under `limit_hits`.
+relative to the folder of the file. Numbers are whole, and may be written with underscores. The name of a key ends with the
+unit of its number. A server reads this file only when it starts, so restart it after a change. But at SIGHUP (`kill -HUP PID`)
+it reads the certificates in the folder of `[peer_tls]` again. When a limit rejects, drops or closes something, the log names
+the key and its value, and `herd status --json` counts it under `limit_hits`.
 "#;
 
 /// The page, in Markdown.

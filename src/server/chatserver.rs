@@ -1,4 +1,4 @@
-//! The client port's protocol: IAMAT, WHATSAT, and `? ` for everything else. The report's first pair of
+//! The client port's protocol: IAMAT, WHATSAT, and `? ` for everything else. This is the original's first pair of
 //! factory and receiver.
 //!
 //! Replies leave in the order of the commands; `replies` holds those that wait.
@@ -26,7 +26,7 @@ use std::time::Duration;
 
 const REPORTS_REFUSED: &str = "reports refused";
 
-/// Builds a [`Chatserver`] for each client. Twisted: the report's `ServerFactory` for clients.
+/// Builds a [`Chatserver`] for each client. Twisted: the original's `ServerFactory` for clients.
 #[derive(Debug, Default)]
 pub struct ChatserverFactory;
 
@@ -247,7 +247,7 @@ impl Chatserver {
         self.pause_or_resume(cx);
     }
 
-    /// Replies `? ` and a copy of the line, as the specification demands and the report's servers do.
+    /// Replies `? ` and a copy of the line, as the specification demands and the original servers do.
     fn refuse(&mut self, cx: &mut Cx<'_>, line: &[u8], why: &dyn std::fmt::Display) {
         log::debug!("{}: refused: {why}", LogName::new(NAME, cx.id));
         let mut reply = std::mem::take(&mut cx.state.scratch);

@@ -1,5 +1,5 @@
-//! The protocol between servers of the herd: HELLO, AT, PING, ACK, and the lines of anti-entropy. The report's
-//! second pair of factory and receiver.
+//! The protocol between servers of the herd: HELLO, AT, PING, ACK, and the lines of anti-entropy. This is the
+//! original's second pair of factory and receiver.
 //!
 //! ```text
 //!   accepted ─▶ Stranger ──HELLO──▶ Linked ──AT, PING, SYNC──▶ ...

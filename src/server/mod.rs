@@ -8,7 +8,7 @@
 //! * [`persist`]: the server's journal, which outlives the process.
 //! * [`network`]: the server's resolver and connection pool, for sources that use the network.
 //! * [`peer_tls`]: the certificates by which neighbours authenticate each other.
-//! * [`chatserver`] and [`interserver`]: the report's two pairs of factory and receiver.
+//! * [`chatserver`] and [`interserver`]: the original's two pairs of factory and receiver.
 //! * [`status`]: the status that a server reports to its operator.
 //! * [`start`]: how a server starts: it listens and dials.
 

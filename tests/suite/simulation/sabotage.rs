@@ -28,7 +28,7 @@ fn ping(core: &mut Core<Member>, conn: ConnId, delay: Duration, every: Duration)
 /// A rule to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sabotage {
-    /// The rule of the report: a newer stamp is forwarded once. There is no order among equal stamps, and
+    /// Only the original's rule is left: a newer stamp is forwarded once. There is no order among equal stamps, and
     /// no comparison on a new link.
     ReportsRule,
     /// Of equal stamps, the first line to arrive stays.

@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The report's servers.
+/// The servers of the Python original.
 pub(crate) const FIVE: [&str; 5] = ["Alford", "Bolden", "Hamilton", "Parker", "Welsh"];
 
-/// The report's edges.
+/// The links of the Python original.
 const EDGES_OF_FIVE: [(&str, &str); 5] = [
     ("Alford", "Parker"),
     ("Alford", "Welsh"),
@@ -55,7 +55,7 @@ struct Listed {
 }
 
 impl Setup {
-    /// The report's five servers and its edges.
+    /// The five servers of the Python original and their links.
     pub(crate) fn five() -> Setup {
         Setup::of(&FIVE, &EDGES_OF_FIVE)
     }
