@@ -147,7 +147,7 @@ fn one_at_a_time(name: &str, header: &str, times: usize, check: impl Fn(usize, u
         let start = Instant::now();
         stream.write_all(b"WHATSAT kiwi 10 20\n").expect("sent");
         let reply = read_reply(&mut stream);
-        // The first requests warm up.
+        // The first requests are a warm-up, and do not count.
         if i >= times / 10 {
             taken.push(start.elapsed());
         }

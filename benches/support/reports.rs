@@ -1,6 +1,7 @@
 //! An endless sequence of clients' reports, for benchmarks.
 
-/// All clients in random order, then all again with stamps a second later, and so on.
+/// Reports of all clients in random order, then of all again with stamps a second
+/// later, and so on.
 pub(crate) struct Reports {
     order: Vec<u64>,
     next: usize,

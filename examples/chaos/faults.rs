@@ -78,7 +78,7 @@ enum Target {
 #[derive(Debug)]
 pub(crate) struct Faults {
     menu: Vec<Kind>,
-    /// By target: the number of its fault.
+    /// The number of the active fault of each target.
     active: BTreeMap<Target, u64>,
     number: u64,
     pub(crate) counts: BTreeMap<Kind, u64>,

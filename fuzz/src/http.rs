@@ -160,7 +160,7 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
 
 // The tunnel through a proxy.
 
-/// What the protocol inside the tunnel receives.
+/// The protocol inside the tunnel: records what it receives.
 #[derive(Debug, Default)]
 struct Asker {
     told: bool,

@@ -12,7 +12,7 @@
 //! Keys are ECDSA on P-256. Only the owner can read the files (0600). No file is overwritten, because it may be the only
 //! copy, except `revoked.crl`, which is replaced by a longer one in one step.
 //!
-//! A new certificate is verified as a neighbour would verify it before it is written.
+//! Before a new certificate is written, it is verified as a neighbour would verify it.
 
 use super::exit::{Exit, Failure};
 use super::print_line;

@@ -152,7 +152,7 @@ struct Up {
 #[derive(Debug)]
 struct SupervisedServer {
     server: Server,
-    /// Its process; `None` while it rests.
+    /// Its process; `None` while it waits to be started again.
     child: Option<Child>,
     started: Moment,
     listens: bool,
@@ -218,7 +218,8 @@ impl Up {
         }
         let kept = &mut self.servers[number];
         kept.started = core.now();
-        // One word, because the path may begin with a dash; the server's name stands after "--" for the same reason.
+        // The option is one word, because the path may begin with a dash. The server's name may, too, so it follows
+        // "--".
         let topology = [OsStr::new("--topology="), self.topology.path().as_os_str()];
         let child = Command::new(&self.program)
             .args(["serve", "--parent", &process::id().to_string()])

@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 /// For each server its neighbours, by number; symmetric.
 pub(super) type NeighbourGraph = [BTreeSet<usize>];
 
-/// The groups of servers that reach each other while `stopped` does not run. Each group is in ascending order; the
-/// largest group comes first.
+/// Returns the groups of servers that can reach each other while `stopped` is not running. Each group is in
+/// ascending order; the largest group comes first.
 pub(super) fn groups(neighbours: &NeighbourGraph, stopped: Option<usize>) -> Vec<Vec<usize>> {
     let mut groups = Vec::new();
     let mut seen: BTreeSet<usize> = stopped.into_iter().collect();

@@ -112,8 +112,7 @@ impl Topology {
     /// Reads the topology file at `path`.
     ///
     /// # Errors
-    ///
-    /// Everything that is wrong with it, or that it cannot be read.
+    /// Fails if the file cannot be read or has errors; all its errors are returned.
     pub fn read(path: &Path) -> Result<Topology, TopologyErrors> {
         Topology::read_supposing(path, Supposed::default())
     }
@@ -121,8 +120,7 @@ impl Topology {
     /// Reads the topology file at `path`, with the settings in `supposed` instead of those in the file.
     ///
     /// # Errors
-    ///
-    /// Everything that is wrong with the topology with these settings, or that it cannot be read.
+    /// Fails if the file cannot be read, or has errors with these settings; all its errors are returned.
     pub fn read_supposing(path: &Path, supposed: Supposed) -> Result<Topology, TopologyErrors> {
         let (bytes, _) = files::read(path, FILE_BYTES_MAX).map_err(|error| {
             let what = format!("cannot read the topology: {error}");
@@ -155,17 +153,16 @@ impl Topology {
     /// Parses `text`, the contents of the file at `path`. Paths in it are relative to that file's folder.
     ///
     /// # Errors
-    ///
-    /// Everything that is wrong with it.
+    /// Fails if the text has errors; all of them are returned.
     pub fn parse(text: &str, path: &Path) -> Result<Topology, TopologyErrors> {
         Topology::parse_supposing(text, path, Supposed::default())
     }
 
-    /// Reads `text` as [`parse`](Topology::parse) does, as if it said what is `supposed`.
+    /// Parses `text` as [`parse`](Topology::parse) does, with the settings in `supposed` instead of those in the
+    /// text.
     ///
     /// # Errors
-    ///
-    /// All that is wrong with it then.
+    /// Fails if the text has errors with these settings; all of them are returned.
     pub fn parse_supposing(
         text: &str,
         path: &Path,

@@ -71,7 +71,7 @@ mod tests {
         for stream in [head, chunks(10), chunks(1_000)] {
             for size in [1, 2, 3, 100, stream.len()] {
                 let work = work(stream.as_bytes(), size);
-                // All bytes once to find line ends, and a head once more to parse it.
+                // All bytes are examined once to find line ends, and those of a head once more to parse it.
                 assert!(work <= 2 * stream.len(), "{work} of {} by {size}", stream.len());
             }
         }

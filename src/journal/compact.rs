@@ -33,9 +33,7 @@ impl Journal {
     /// the compaction is retried later.
     ///
     /// # Errors
-    ///
-    /// As [`commit`](Journal::commit): with `always`, when either file may remain
-    /// after a crash.
+    /// Fails as [`commit`](Journal::commit) does: with `always`, if either file may remain after a crash.
     pub(super) fn compact_slice(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
         let begun = match self.state.compacting() {
             Compacting::Idle if !self.is_too_large(snapshot) => return Ok(()),
@@ -63,8 +61,7 @@ impl Journal {
     /// Compacts the whole file before it returns.
     ///
     /// # Errors
-    ///
-    /// Those of the disk; the old file then still exists.
+    /// Fails if the disk does; the old file then still exists.
     pub fn compact(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
         self.write_pending();
         self.begin_compaction()?;

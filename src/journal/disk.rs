@@ -86,8 +86,7 @@ pub trait Disk: fmt::Debug {
     /// Open files stay open.
     ///
     /// # Errors
-    ///
-    /// Those of [`lock`](Disk::lock).
+    /// Fails as [`lock`](Disk::lock) does.
     fn lock_again(&mut self) -> io::Result<()>;
 
     /// Returns the path of the file `name`, for messages.

@@ -10,7 +10,7 @@
 //! in that folder belong to an operator: none is overwritten or removed, and the next start reads them.
 //!
 //! With `always` a record must be findable before it is acknowledged. So the journal checks at every sync, and writes
-//! the new file immediately, before the turn's replies leave. The server serves nobody meanwhile, but memory may hold
+//! the new file immediately, before the turn's replies leave. The server serves no client meanwhile, but memory may hold
 //! the only copy, which would be lost if the server ended.
 
 use super::file::told;
@@ -36,8 +36,7 @@ impl Journal {
     /// Checks the file's name if a check is due, and replaces a file that has lost its name.
     ///
     /// # Errors
-    ///
-    /// With `always`, when the new file cannot be written.
+    /// Fails with `always`, if the new file cannot be written.
     pub(super) fn check_file(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
         if *self.check.get_or_insert(now) > now {
             return Ok(());

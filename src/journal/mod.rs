@@ -158,10 +158,9 @@ impl Journal {
     /// `now`: the time of this turn. `snapshot`: the newest line of each client, those just noted included.
     ///
     /// # Errors
-    ///
-    /// With [`Sync::Always`], when a write or a sync failed: the noted lines may be lost, the caller must not
-    /// acknowledge them, and must not use the journal any more. The same if the file has lost
-    /// its name and cannot be compacted to a new one immediately. The other policies return no errors: the
+    /// Fails with [`Sync::Always`], if a write or a sync fails, or if the file has lost its name and cannot
+    /// be compacted to a new one immediately. Then the noted lines may be lost: the caller must not
+    /// acknowledge them, and must not use the journal any more. The other policies return no errors: the
     /// journal [is broken](Journal::is_sound) then, until a new file is complete.
     pub fn commit(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
         self.throttle.report(now);
@@ -215,8 +214,8 @@ impl Journal {
     /// or its file has lost its name, it writes a new file.
     ///
     /// # Errors
-    ///
-    /// Those of the last sync or of the new file. Lines noted since the failure are then lost.
+    /// Fails if the last sync fails, or the new file cannot be written. Lines noted since the failure are
+    /// then lost.
     pub fn close(&mut self, now: Moment, snapshot: &dyn Snapshot) -> io::Result<()> {
         if !self.is_sound() || self.disk.find(&self.file.name).is_err() {
             return self.compact(now, snapshot);
@@ -275,7 +274,7 @@ impl Journal {
             let (limit, path) =
                 (self.settings.slow_sync.as_millis(), self.disk.path(&self.file.name));
             let what = format_args!("limit: slow_sync_ms = {limit}: {path}: {took:.1?}");
-            let outcome = "syncs took longer; the server serves nobody during a sync";
+            let outcome = "syncs took longer; the server serves no client during a sync";
             self.throttle.log(now, Level::Warn, ("slow_sync_ms", 0), what, 1, outcome);
         }
     }
@@ -295,7 +294,7 @@ impl Journal {
     /// Logs a failure and its consequence, once a second at most.
     fn tell_failure(&mut self, e: &io::Error, now: Moment) {
         let then = match (self.is_sound(), self.settings.sync) {
-            (false, Sync::Always) => "the server serves nobody until a new file is complete",
+            (false, Sync::Always) => "the server serves no client until a new file is complete",
             (false, _) => "the server rejects reports until a new file is complete",
             (true, _) => "the server keeps using the old file",
         };

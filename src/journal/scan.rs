@@ -5,8 +5,8 @@
 //! it panic or hold more than one buffer of the file in memory.
 //!
 //! Bytes outside whole records are either a *torn tail* or *damage*. No record follows a torn tail: it is the last
-//! write before a power failure, which was never synced. Records follow damage, so those bytes were records
-//! once. The start moves a torn tail away (`torn.rs`), and rejects a file with damage.
+//! write before a power failure, which was never synced. Damage is followed by records, so its bytes were records,
+//! too. The start moves a torn tail away (`torn.rs`), and rejects a file with damage.
 //!
 //! So the scan must find each whole record, wherever it begins and whatever its newline has become: after a
 //! hole of zeros, before one, or anywhere between two newlines. It recognises a checksum by its
@@ -174,8 +174,7 @@ fn records_in(text: &[u8]) -> impl Iterator<Item = (usize, usize)> {
 /// It looks for records only if the first line is a journal's ([`FileHead::Of`]).
 ///
 /// # Errors
-///
-/// Those of `input`; there is no result then.
+/// Fails if reading `input` fails; there is no result then.
 pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<Scan> {
     let mut scan = Scan::default();
     let mut pieces = Pieces::new(input);

@@ -27,15 +27,13 @@ pub trait LogDisk {
     /// Writes the first bytes of `bytes`, and returns how many.
     ///
     /// # Errors
-    ///
-    /// Those of the operating system; then nothing was written.
+    /// Fails if the operating system cannot write; then nothing was written.
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
     /// Starts a new file if the current one is too large. Called only at the end of a line.
     ///
     /// # Errors
-    ///
-    /// When rotation is due and fails; further bytes then go to the old file.
+    /// Fails if rotation is due but fails; further bytes then go to the old file.
     fn rotate_if_due(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -57,8 +55,7 @@ impl RotatingFile {
     /// It never touches an existing file: the new file is then called `<name>-2.log`, and so on.
     ///
     /// # Errors
-    ///
-    /// When the folder or the file cannot be created; the message names it.
+    /// Fails if the folder or the file cannot be created; the message names it.
     pub fn create(settings: &LogSettings, name: &str) -> io::Result<RotatingFile> {
         const NAMES_TRIED: u32 = 1_000;
 

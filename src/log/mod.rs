@@ -113,8 +113,7 @@ static TRAFFIC_IS_ON: AtomicBool = AtomicBool::new(false);
 /// with `-2` and so on before the `.log` if that exists.
 ///
 /// # Errors
-///
-/// When the folder or the file cannot be created (the message names it), or when a log has been started before.
+/// Fails if the folder or the file cannot be created (the message names it), or if a log has been started before.
 pub fn start(settings: &LogSettings, name: &str, clock: Clock) -> io::Result<PathBuf> {
     let file =
         RotatingFile::create(settings, &format!("{name}-{}", stamp::for_a_file_name(clock())))?;

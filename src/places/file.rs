@@ -83,8 +83,7 @@ impl PlacesFile {
     /// Reads the contents of a file in this format from `reader`, as [`PlacesFile::read`] does.
     ///
     /// # Errors
-    ///
-    /// Those of [`PlacesFile::read`]; an error of the reader comes last.
+    /// Fails as [`PlacesFile::read`] does; an error of the reader comes last.
     pub fn parse(
         reader: impl BufRead,
         format: Format,

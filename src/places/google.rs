@@ -148,7 +148,7 @@ fn refusal(reply: &Reply<'_>, body: &[u8]) -> UpstreamError {
     let error = Json::document(body).ok().and_then(|body| GoogleError::read(body.member("error")));
     match error {
         Some(error) => error.upstream_error(reply.status, response::pause(reply)),
-        // The reply is not from Google's API, but from something in front of it.
+        // The reply does not come from Google's API, but from a server in front of it.
         None => response::refusal(reply),
     }
 }

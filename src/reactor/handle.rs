@@ -277,11 +277,9 @@ impl<S: Shared> Core<S> {
         }
     }
 
-    /// Turns back-pressure off for `id`: the reactor reads it however much output is pending.
-    ///
-    /// Use it if the peer applies back-pressure too, since two sides that both wait to be read would wait for ever, and
-    /// if the output comes from other connections. Limit the output yourself by [`pending`](Core::pending).
-    /// Twisted: unregisterProducer.
+    /// Turns back-pressure off for `id`: the reactor reads it however much output is pending. Use it in two cases:
+    /// the peer applies back-pressure, too, so both sides could wait for ever to be read; or the output comes from
+    /// other connections. Limit the output yourself by [`pending`](Core::pending). Twisted: unregisterProducer.
     pub fn unregister_producer(&mut self, id: ConnId) {
         self.register_producer(id, usize::MAX);
     }

@@ -53,7 +53,7 @@ struct WaitingBatch {
 /// The progress of the neighbour at the other end of one connection.
 #[derive(Debug)]
 struct NeighbourProgress {
-    /// The first batch that was flooded to it as a whole.
+    /// The first batch of which every line was flooded to the neighbour.
     since: u64,
     /// The number of lines written to it.
     written: u64,

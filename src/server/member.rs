@@ -202,8 +202,7 @@ impl Member {
     /// abandoned when it returns true.
     ///
     /// # Errors
-    ///
-    /// Why the journal was not opened; the folder is unchanged, or repaired.
+    /// Fails if the journal cannot be opened; the folder is then unchanged, or repaired.
     pub fn with_journal(
         mut self,
         disk: Box<dyn Disk>,
@@ -243,8 +242,7 @@ impl Member {
     /// Closes the journal, with all of it synced to the disk.
     ///
     /// # Errors
-    ///
-    /// The error of the last sync or, if the journal is broken, of the attempt to compact it.
+    /// Fails if the last sync fails or, if the journal is broken, the attempt to compact it.
     pub fn close_journal(&mut self, now: Moment) -> io::Result<()> {
         self.persist.take().map_or(Ok(()), |persist| persist.close(now, &self.table))
     }

@@ -308,7 +308,7 @@ impl Files {
             CertNotValidYet { .. } => format!("{certificate} is not valid yet"),
             CertRevoked => format!("{certificate} is revoked"),
             EmptyEkuExtension => {
-                format!("{certificate} is not for both uses, serverAuth and clientAuth")
+                format!("{certificate} is not valid for both uses, serverAuth and clientAuth")
             }
             UnknownIssuer => format!("{certificate} was not issued by the authority in ca.pem"),
             UnknownRevocationStatus => {

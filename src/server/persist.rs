@@ -49,8 +49,7 @@ impl Persist {
     /// of the journal; opening is abandoned when it returns true.
     ///
     /// # Errors
-    ///
-    /// Why the journal was not opened; the folder is unchanged, or repaired.
+    /// Fails if the journal cannot be opened; the folder is then unchanged, or repaired.
     pub(super) fn open(
         disk: Box<dyn Disk>,
         settings: &JournalSettings,
@@ -129,8 +128,7 @@ impl Persist {
     /// Closes the journal, with all of it synced to the disk, unless it has failed.
     ///
     /// # Errors
-    ///
-    /// The error of the last sync or, if the journal is broken, of the attempt to compact it.
+    /// Fails if the last sync fails or, if the journal is broken, the attempt to compact it.
     pub(super) fn close(mut self, now: Moment, table: &Table) -> io::Result<()> {
         match self.failed {
             true => Ok(()),

@@ -184,7 +184,8 @@ impl Backlogs {
         self.len(id) == 0
     }
 
-    /// Empties the backlog of an owner that is away. On its return everything that it lacks is marked again.
+    /// Empties the backlog of an owner that is disconnected. When it reconnects, every client whose latest report
+    /// it lacks is marked again.
     pub fn clear(&mut self, id: BacklogId) {
         if let Some(set) = self.set_mut(id) {
             debug_assert_eq!(set.count, set.bits());

@@ -16,9 +16,9 @@
 //!
 //! Three fast paths use it, for the form that servers and most clients write: `Stamp::read`, `skip_location`
 //! and `is_difference` in `command.rs`. Each falls back to a plain reader for every form, and property tests
-//! check that both agree. It saves instructions (`cargo bench --bench parts -- instructions`): parsing an
-//! IAMAT takes 516 instead of 875, parsing an AT 637 instead of 1,141, an IAMAT in a turn of 100 without
-//! neighbours 1,632 instead of 1,992.
+//! check that both agree. The fast paths save instructions (`cargo bench --bench parts -- instructions`):
+//! parsing an IAMAT takes 516 instead of 875, parsing an AT 637 instead of 1,141, an IAMAT in a turn of 100
+//! without neighbours 1,632 instead of 1,992.
 
 /// The number of digits in a word.
 const WORD: usize = 8;

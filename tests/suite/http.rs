@@ -702,8 +702,8 @@ fn agree(method: Method, ours: &Outcome, theirs: &Theirs, stream: &[u8]) -> bool
         (Outcome::Done(ours), Theirs::Done { status, body, leftover, reusable }) => {
             let same = (ours.status, &ours.body, ours.leftover) == (*status, body, *leftover);
             // The oracle leaves bytes after the response to its caller; it keeps a connection whose peer sent two
-            // lengths (RFC 9112, 6.3: ought to be closed); and it ignores a Connection field with a byte beyond
-            // ASCII, even if `close` is beside it.
+            // lengths (RFC 9112, 6.3, says that it ought to be closed); and it ignores a Connection field with a
+            // byte beyond ASCII, even if `close` is beside it.
             let mut fields = ours.headers.iter();
             let readable = fields
                 .all(|(name, value)| !name.eq_ignore_ascii_case(b"Connection") || value.is_ascii());

@@ -67,7 +67,7 @@ struct MemoryFile {
     bytes: Vec<u8>,
     /// The number of its first bytes that are on the disk.
     synced: usize,
-    /// The bytes after those that are on the disk, too, but were cut off since.
+    /// The bytes after `synced` that were truncated since, but are still on the disk.
     cut_off: Vec<u8>,
     /// The ranges that failed syncs have lost.
     lost: Vec<Range<usize>>,

@@ -164,7 +164,7 @@ impl Drop for Process {
     }
 }
 
-/// What stdout or stderr of a process is.
+/// Where stdout or stderr of a process leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Out {
     /// /dev/null.

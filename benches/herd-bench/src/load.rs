@@ -69,9 +69,9 @@ impl Beside for () {
 /// How many requests are left to send.
 #[derive(Debug)]
 enum Left {
-    /// This many over all connections, and none after the time.
+    /// This number over all connections; none is sent after the time, if there is one.
     All(u64, Option<Instant>),
-    /// This many on each connection.
+    /// This number on each connection.
     Each(Vec<u64>),
 }
 

@@ -59,7 +59,7 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Relay {
     server: TcpStream,
-    /// Not a `Stdin`, because poll does not see its buffer.
+    /// This is not a `Stdin`, because poll does not see its buffer.
     stdin: File,
     stdin_is_open: bool,
     unsent: Vec<u8>,

@@ -35,7 +35,7 @@ pub(super) fn what_to_type(
 
     let client = match topology.map(Path::to_string_lossy) {
         None => format!("{} client", shell_quoted(program)),
-        // One word, because the path may begin with a dash.
+        // The option is one word, because the path may begin with a dash.
         Some(path) => {
             format!("{} client --topology={}", shell_quoted(program), shell_quoted(&path))
         }

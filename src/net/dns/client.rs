@@ -329,7 +329,7 @@ impl<S: Resolving> Protocol<S> for DnsQuery {
             self.message_received(cx, message);
             rest = behind;
         }
-        // Drained once for all messages: there may be thousands that are empty.
+        // `received` is drained once for all messages: there may be thousands that are empty.
         let taken = self.received.len() - rest.len();
         self.received.drain(..taken);
         Ok(())

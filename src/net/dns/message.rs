@@ -596,7 +596,8 @@ mod tests {
     fn bits_of_the_header_that_mean_nothing_here_do_no_harm() {
         let question = asked(Family::V4);
         let good = answer(&question, |packet| packet.answers = vec![a("maps.example", 9, 1)]);
-        // Another opcode, authoritative, recursion not desired or not available, reserved, authentic, not checked.
+        // The bits: another opcode, authoritative, recursion not desired or not available, reserved, authentic, not
+        // checked.
         for (third, fourth) in
             [(0x78, 0), (0x04, 0), (0x01, 0), (0, 0x80), (0, 0x40), (0, 0x20), (0, 0x10)]
         {

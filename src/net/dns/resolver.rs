@@ -264,8 +264,9 @@ impl Resolver {
     }
 }
 
-/// Combines the errors of the two families, or of two names: a failure of the servers has priority, since the
-/// result is then unknown; then that the name exists.
+/// Combines the errors of the two families, or of two names. A failure of the servers has priority, because the
+/// result is then unknown. Of two different definite errors one shows that the name exists, so the result is
+/// `NoAddresses`.
 fn neither(v6: DnsError, v4: DnsError) -> DnsError {
     if !v4.is_definite() || v4 == v6 {
         v4

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The inner protocol writes to its connection as if TLS were not there, and so may any code that knows the
-//! connection's id. Written bytes wait in the transport as plaintext. Once a turn, before it sends them, the
-//! reactor has them encoded here.
+//! connection's id. Written bytes wait in the transport as plaintext. Once a turn, the reactor has this filter
+//! encode them, and then sends them.
 //!
 //! rustls does no input or output of its own. It takes at most 4 KiB of wire bytes at a time, and holds at most 16
 //! KiB of plaintext. So bytes are passed in, processed and taken out in a loop until none are left: no event would

@@ -85,8 +85,7 @@ impl Mutual {
     /// Makes the configurations of both directions from the same credentials.
     ///
     /// # Errors
-    ///
-    /// The credential that cannot be used.
+    /// Fails if a credential cannot be used; the error names it.
     pub fn new(credentials: Credentials) -> Result<Mutual, CredentialError> {
         let Credentials { authorities, chain, key, crls } = credentials;
         let provider = Arc::new(ring::default_provider());
@@ -139,8 +138,7 @@ impl Mutual {
     /// Verifies the certificates that a peer presented, at the time `wall`.
     ///
     /// # Errors
-    ///
-    /// Why they are not valid.
+    /// Fails if they are not valid; the error is the reason.
     pub fn verify(&self, shown: &[Vec<u8>], wall: UnixNanos) -> Result<(), webpki::Error> {
         let shown: Vec<CertificateDer<'_>> =
             shown.iter().map(|der| CertificateDer::from(der.as_slice())).collect();

@@ -1,4 +1,4 @@
-//! Reading a PEM file; and if its contents are unsuitable, an error that says what the file contains instead.
+//! Reads PEM files. If the contents are unsuitable, the error says what the file contains instead.
 //!
 //! In: the bytes of a file. Out: its certificates, or other objects; or a message for the author of the file, which
 //! says how to correct it. The message quotes nothing of the file, because that may contain a key.
@@ -18,8 +18,7 @@ pub const BYTES_MAX: u64 = 4 << 20;
 /// Reads all objects of one kind from the file at `path`; also returns its permissions. See [`objects`].
 ///
 /// # Errors
-///
-/// Why the file cannot be read, or an error of [`objects`].
+/// Fails if the file cannot be read, or as [`objects`] does.
 pub fn read<T: PemObject>(path: &Path, wanted: &str) -> Result<(Vec<T>, Permissions), String> {
     let read = files::read(path, BYTES_MAX);
     let (bytes, permissions) = read.map_err(|error| format!("{}: {error}", path.display()))?;
@@ -30,8 +29,7 @@ pub fn read<T: PemObject>(path: &Path, wanted: &str) -> Result<(Vec<T>, Permissi
 /// the origin of the bytes.
 ///
 /// # Errors
-///
-/// The path, and what the file contains instead.
+/// Fails if there is none. The message names the path, and what the file contains instead.
 pub fn objects<T: PemObject>(bytes: &[u8], wanted: &str, path: &Path) -> Result<Vec<T>, String> {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let found: Result<Vec<T>, Error> = T::pem_slice_iter(text).collect();

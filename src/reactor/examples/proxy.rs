@@ -31,8 +31,8 @@ struct Side;
 
 impl Protocol<Pairs> for Side {
     fn connection_made(&mut self, cx: &mut Context<'_, Pairs>) -> Flow {
-        // Pending output for this side holds up the other one, in `data_received`. If it held up this side too, both
-        // could wait for ever.
+        // While output for this side is pending, `data_received` stops reading the other side. If it also stopped
+        // reading this side, both could wait for ever.
         cx.unregister_producer();
         match cx.state.other.get(&cx.id) {
             Some(&inbound) => cx.core.resume_producing(inbound),

@@ -46,7 +46,7 @@ struct Mixed {
 }
 
 impl Mixed {
-    /// The ring of five.
+    /// Starts a ring of five: three servers of `herd` and two on Twisted.
     fn ring(python: PathBuf) -> Mixed {
         let edges = [("Alford", "Welsh"), ("Parker", "Welsh"), ("Bolden", "Hamilton")];
         let setup = Setup::of(&OURS, &edges).plain("Bolden", "Alford").plain("Hamilton", "Parker");

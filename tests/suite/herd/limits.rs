@@ -216,7 +216,7 @@ fn status_connections_have_limits_too_and_the_log_names_them() {
         &["WARN", "limit: LINE_BYTES = 1024, reached by Status,", "1 connection closed"],
     );
 
-    // In another herd, because the first status connection may not have ended yet.
+    // Another herd is used here, because the first status connection may not have ended yet.
     let herd = Setup::alone().start();
     let ask = || UnixStream::connect(herd.status_socket("Alford")).expect("it listens");
     let mut askers: Vec<UnixStream> = (0..2 * ASKERS_MAX).map(|_| ask()).collect();

@@ -1051,7 +1051,7 @@ fn a_compaction_that_was_under_way_when_the_folder_went_is_begun_again() {
 #[test]
 fn a_journal_of_the_highest_number_is_written_anew_and_read_again() {
     let highest = u64::MAX / 2 - 1;
-    // With no other journal; and with the first numbers taken.
+    // Once there is no other journal, and once the first numbers are taken.
     for others in [vec![], vec![0, 1]] {
         let mut disk = MemoryDisk::new(1);
         for number in others.iter().chain([&highest]) {

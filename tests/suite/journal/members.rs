@@ -207,7 +207,8 @@ fn with_everysec_reads_go_on_and_reports_are_refused_until_a_new_file_is_whole()
             sync_errors: errors,
             ..DiskFaults::default()
         };
-        // The turn that meets the failure has been answered: the policy promises nothing for a second.
+        // The reports of the turn in which the disk fails are still answered: the
+        // policy allows a second until they are synced.
         assert!(cluster.say(life.client, "IAMAT kiwi +1+1 6").starts_with("AT "));
         for stamp in 7..20 {
             let refused = cluster.say(life.client, &format!("IAMAT kiwi +1+1 {stamp}"));

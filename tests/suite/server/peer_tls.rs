@@ -441,7 +441,7 @@ fn plain_text_at_a_sealed_port_and_tls_at_a_plain_one_are_closed_at_once() {
     assert!(cluster.say(talk, "HELLO Alford places-herd 1").starts_with("HELLO Bolden"));
 }
 
-/// Other protocols, random bytes, and the bytes of an honest neighbour with one bit changed.
+/// Returns the first bytes of other protocols, random bytes, and the bytes of an honest neighbour with one bit changed.
 fn noise(honest: &[u8]) -> Vec<Vec<u8>> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut roll = move |below: usize| {
@@ -748,7 +748,7 @@ fn each_fault_of_the_files_is_reported_at_the_line_that_names_the_folder_with_a_
     let cases: [(&str, &dyn Fn()); 11] = [
         ("has expired", &|| as_alford(Wish { until: (2016, 11, 1), ..alford() })),
         ("is not valid yet", &|| as_alford(Wish { from: (2016, 12, 1), ..alford() })),
-        ("is not for both uses", &|| as_alford(Wish { uses: BOTH[..1].to_vec(), ..alford() })),
+        ("is not valid for both uses", &|| as_alford(Wish { uses: BOTH[..1].to_vec(), ..alford() })),
         ("is not for Alford.places-herd", &|| as_alford(Wish::of("Bolden"))),
         ("was not issued by the authority in ca.pem", &|| {
             Authority::new("another").issue(&alford()).write(folder.path(), "Alford");

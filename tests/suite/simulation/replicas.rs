@@ -3,10 +3,10 @@
 //! In: every turn of every server, with its new lines and its count of unreplicated replies;
 //! the replies that clients have received. Out: the fate of each reply.
 //!
-//! The idea: from outside one cannot see why a reply has left. But its line contains the time at which the report was
+//! The idea: a client cannot see why a reply has left. But the reply's line contains the time at which the report was
 //! received, to the nanosecond of the server's clock, which identifies the turn. A server gives up a reply in one
-//! turn only, the first in which it has waited long enough, and counts it. So for each reply
-//! that no neighbour had in time, the count of that turn must have one.
+//! turn only, the first in which it has waited long enough, and counts it. So the count of that turn must be at least
+//! the number of replies that no neighbour had in time.
 //!
 //! ```text
 //!   server       received ── held ──────── wait ────────▶ given up: counted += 1

@@ -273,7 +273,8 @@ impl Run<'_> {
         self.ended.remove(&server);
         let name = self.name(server);
         if !self.cluster.lives(name) {
-            // A dead server that was to be restarted may now be lost for good, with its disk.
+            // The server is dead already, and was to be restarted. Now it may be lost for
+            // good, with its disk.
             self.floor = self.what_outlives();
             return Ok(());
         }

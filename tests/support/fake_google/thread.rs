@@ -94,7 +94,7 @@ impl Shared for Alone {
     type Message = ();
 }
 
-/// Wraps another factory, until the thread must end.
+/// Builds the protocols of another factory, until the thread must end.
 #[derive(Debug)]
 struct Until<F> {
     ends: Arc<AtomicBool>,

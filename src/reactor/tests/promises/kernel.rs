@@ -75,7 +75,7 @@ fn the_longest_lag_counts_slow_calls_and_late_timers() {
     stage.core().take_longest_lag();
     stage.write("client", b"x");
     stage.until_bytes("server", 1);
-    // The next turn measures the lag of the turn that read.
+    // The turn that has read the byte took long; the next turn measures that as lag.
     stage.core().call_later(200 * MS, |_, _| {});
     stage.turn();
     let lag = stage.core().take_longest_lag();
