@@ -46,7 +46,7 @@ fn main() {
 
 /// Returns an AT line of 76 to 90 bytes.
 fn line(client: u64, seconds: u64) -> String {
-    // Mixed, so that the two lines of a client differ in length.
+    // The bits are mixed, so that the two lines of a client differ in length.
     let mixed = (client ^ seconds << 20).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     let server = ["Alford", "Bolden", "Hamilton", "Parker", "Welsh"][(mixed % 5) as usize];
     let difference = [0, 3, 12, 100][(mixed / 5 % 4) as usize];

@@ -35,7 +35,7 @@ pub(crate) struct Load {
     pub(crate) every: Duration,
     /// How many commands a connection sends at a time.
     pub(crate) commands: usize,
-    /// By connection: the time of its last reply.
+    /// The time of the last reply on each connection.
     pub(crate) answered: Vec<Moment>,
     /// Commands that wait for replies, of all connections.
     pub(crate) waiting: usize,

@@ -126,7 +126,7 @@ impl Run {
         let edges = (0..self.edges.len()).map(Target::Edge).filter(free);
         let targets: Vec<Target> = match kind {
             Kind::Stopped | Kind::Killed => servers.collect(),
-            // Stopped servers, too: being killed ends that fault.
+            // Stopped servers are targets, too: being killed ends that fault.
             Kind::AllKilled => (0..self.servers.all.len()).map(Target::Server).collect(),
             _ => edges.collect(),
         };

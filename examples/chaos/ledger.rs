@@ -19,9 +19,9 @@ const SHOWN: usize = 10;
 /// The record of all replies.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    /// By server, then by client: the newest stamp that the server has shown. 0: none.
+    /// The newest stamp that each server has shown of each client; 0 if none.
     said: Vec<Vec<Stamp>>,
-    /// By client: the newest stamp that any server has acknowledged, even if it was lost since.
+    /// The newest stamp of each client that any server has acknowledged, even if it was lost since.
     newest: Vec<Stamp>,
     last: Stamp,
     /// Reports acknowledged.

@@ -33,7 +33,7 @@ const WARM_UP: f64 = 1.0 / 3.0;
 /// The slope of a soak of fewer minutes is not judged: a single new page would be steep.
 const SLOPE_MINUTES: f64 = 20.0;
 
-/// In a soak of at least this many minutes steps count, too: a leak may come in pieces of any size.
+/// The minutes of a soak from which on steps count, too: a leak may come in pieces of any size.
 const STEPS_MINUTES: f64 = 40.0;
 
 /// How often the worst moments are repeated; each time others coincide.

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-/// For each server its neighbours, by number; symmetric.
+/// The neighbours of each server, by number. The relation is symmetric.
 pub(super) type NeighbourGraph = [BTreeSet<usize>];
 
 /// Returns the groups of servers that can reach each other while `stopped` is not running. Each group is in
@@ -31,7 +31,7 @@ pub(super) fn groups(neighbours: &NeighbourGraph, stopped: Option<usize>) -> Vec
         group.sort_unstable();
         groups.push(group);
     }
-    // A stable sort: among groups of the same size, the first in the file comes first.
+    // The sort is stable: among groups of the same size, the first in the file comes first.
     groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
     groups
 }

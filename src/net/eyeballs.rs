@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(eyeballs.next(ms(1_000)), attempt(0, V6_A, Some(1_250)));
         assert_eq!(eyeballs.next(ms(1_249)), wait(Some(1_250)));
         assert_eq!(eyeballs.next(ms(1_250)), attempt(1, V4_A, Some(1_500)));
-        // Late: the head start counts from the moment at which the attempt began.
+        // This call is late: the head start counts from the moment at which the attempt began.
         assert_eq!(eyeballs.next(ms(1_600)), attempt(2, V6_B, None));
         assert_eq!(eyeballs.next(ms(9_999)), wait(None));
         assert_eq!(eyeballs.connected(Attempt(1)), [Attempt(0), Attempt(2)]);

@@ -160,7 +160,7 @@ fn result(result: &mut Object<'_>, place: &Place<'_>) {
     if let Some(rating) = business.rating {
         result.scalar("rating", rating);
     }
-    // Deprecated by Google, and equal to the id since then.
+    // Google has deprecated `reference`; since then it is equal to the id.
     result.string("reference", &*place.place_id);
     result.string("scope", place.scope.as_str());
     result.strings("types", &place.types);

@@ -357,7 +357,7 @@ mod tests {
             (89.9, 45.0),
             (-89.9, 45.0),
         ];
-        // Towns all over the world, and points in between.
+        // The points are towns all over the world, and points in between.
         for row in (0..263_206).step_by(9_973) {
             let place = TABLE.place(row).location;
             points.push((place.latitude, place.longitude));

@@ -118,7 +118,7 @@ impl<R: BufRead> Features<R> {
         if b"{[\"".contains(&first) {
             return self.go_on(self.list.is_some());
         }
-        // A number, or a word such as null.
+        // The value is a number, or a word such as null.
         while let Some(byte) = self.peek()?.filter(|byte| !b" \t\r\n,]".contains(byte))
             && self.record.len() < FEATURE_BYTES_MAX
         {

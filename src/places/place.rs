@@ -34,7 +34,7 @@ pub struct Place<'t> {
     /// A stable id, prefixed with its origin: `geonames:5393212`. Google's own ids have no such prefix, and no id
     /// is ever made up.
     pub place_id: Cow<'t, str>,
-    /// In which scope the id is valid.
+    /// The scope in which the id is valid.
     pub scope: Scope,
     /// Its plus code: a short code for its location.
     pub plus_code: Option<PlusCode<'t>>,

@@ -40,7 +40,7 @@ const CODE_BYTES_MAX: usize = 63;
 pub(super) struct UpstreamError {
     pub(super) failure: SearchFailure,
     pub(super) retry: Retry,
-    /// For the log: our words, then the provider's, neither scrubbed nor cut.
+    /// The text for the log: our words, then the provider's, neither scrubbed nor cut.
     pub(super) log: String,
 }
 

@@ -90,7 +90,7 @@ fn without_blank_lines(text: &[u8]) -> Cow<'_, [u8]> {
     let start = text.iter().position(|byte| !is_newline(byte)).unwrap_or(text.len());
     let end = text.iter().rposition(|byte| !is_newline(byte)).map_or(start, |last| last + 1);
     let text = &text[start..end];
-    // The format in which Google sends it.
+    // This is the format in which Google sends it.
     if memchr::memchr(b'\r', text).is_none() && memchr::memmem::find(text, b"\n\n").is_none() {
         return text.into();
     }
@@ -259,7 +259,7 @@ mod tests {
         let leaf = prop_oneof![
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
-            // Without a colon, because the last layout inserts its blank lines there.
+            // The text has no colon, because the last layout inserts its blank lines there.
             "[^:]{0,8}".prop_map(Value::from),
             Just(json!("\n\n\\\"[{,")),
         ];
@@ -296,7 +296,7 @@ mod tests {
             expected["results"].as_array_mut().unwrap().truncate(kept);
             prop_assert_eq!(serde_json::from_str::<Value>(&cut).unwrap(), expected);
 
-            // Byte for byte: up to the end of the last kept result, and from the end of the last result on.
+            // The text is unchanged up to the end of the last kept result, and from the end of the last result on.
             let end = page.ends[kept];
             let after = &page.text[*page.ends.last().unwrap()..];
             prop_assert_eq!(&cut.as_bytes()[..end], &page.text[..end]);

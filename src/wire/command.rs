@@ -412,7 +412,8 @@ fn digits_of(field: &[u8]) -> Option<u64> {
 
 /// Whether `field` is a decimal with an optional sign and an optional exponent.
 fn is_difference(field: &[u8]) -> bool {
-    // Fast path: the form that our servers write for less than ten seconds, so nearly every difference.
+    // The fast path is for the form that our servers write for less than ten seconds, so for nearly every
+    // difference.
     if let [b'+' | b'-', usual @ ..] = field
         && usual.try_into().is_ok_and(|usual| has_shape(usual, b"0.000000000"))
     {

@@ -107,7 +107,7 @@ struct Pace {
     due: u64,
     /// How many requests will become due at most.
     most: u64,
-    /// By connection: how many requests have become due, were composed, and were answered.
+    /// The number of requests of each connection that have become due, were composed, and were answered.
     books: Vec<[u64; 3]>,
     lateness: Latencies,
 }
@@ -118,7 +118,7 @@ pub(crate) struct Load<P> {
     protocol: P,
     reports: Reports,
     connections: Vec<Connection>,
-    /// By connection: when its last batch was sent.
+    /// The time at which the last batch of each connection was sent.
     batch_at: Vec<Instant>,
     pipeline: u32,
     /// True while each client is reported once, regardless of the mix.

@@ -64,7 +64,7 @@ fn loaded<P: Protocol>(options: &Options) -> Result<Results, Failure> {
 
 /// Reports `count` distinct clients.
 pub(crate) fn records<P: Protocol>(options: &Options, count: u32) -> Result<Results, Failure> {
-    // A divisor, so that each connection reports the same number of clients.
+    // The number is a divisor, so that each connection reports the same number of clients.
     let connections = (1..=options.connections).rev().find(|n| count.is_multiple_of(*n));
     let options = Options {
         connections: connections.unwrap_or(1),
@@ -129,7 +129,7 @@ impl<'a, P: Protocol> Standing<'a, P> {
         while self.streams.len() < count {
             let target = self.streams.len() % addresses.len();
             self.streams.push(open::<P>(addresses[target])?);
-            // One connection to each server.
+            // This measures one connection to each server.
             if self.streams.len() % STRIDE < addresses.len() || self.streams.len() == count {
                 self.ask_the_last(target)?;
             }

@@ -61,11 +61,11 @@ pub(crate) struct Reports {
     operands: Operands,
     asked: Operands,
     clients_each: u32,
-    /// By connection: its next client, counted from its first.
+    /// The next client of each connection, counted from its first.
     next: Vec<u32>,
     mix: Mix,
     composed: u64,
-    /// By client: the last stamp. Empty if no request needs it.
+    /// The last stamp of each client. Empty if no request needs it.
     told: Vec<Stamp>,
 }
 
@@ -125,7 +125,8 @@ impl Reports {
     #[inline]
     pub(crate) fn next(&mut self, connection: usize) -> Next<'_> {
         if self.mix.whatsat > 0 {
-            // Evenly spread: any n consecutive requests contain the same number of WHATSATs, give or take one.
+            // The WHATSATs are evenly spread: any n consecutive requests contain the same number of WHATSATs, give or
+            // take one.
             let (ask, of) =
                 (u64::from(self.mix.whatsat), u64::from(self.mix.iamat + self.mix.whatsat));
             self.composed += 1;

@@ -29,7 +29,8 @@ from zope.interface import implementer
 LOCATION = re.compile(rb"([+-]\d+(?:\.\d+)?)([+-]\d+(?:\.\d+)?)")
 STAMP = re.compile(rb"(\d{1,10})(?:\.(\d{1,9}))?")
 DIFFERENCE = re.compile(rb"[+-]\d+\.\d+")
-# Kilometres up to 50, and items from 1 to 20; as text, so that no rounding lets 50.000...01 through.
+# A radius is up to 50 km, and a bound 1 to 20. They are matched as text, so that no rounding lets
+# 50.000...01 through.
 RADIUS = re.compile(rb"0*(?:[1-4]?\d(?:\.\d+)?|50(?:\.0+)?)")
 BOUND = re.compile(rb"0*(?:[1-9]|1\d|20)")
 

@@ -150,7 +150,7 @@ impl<S: Fetching> Factory<S> for ConnectAttempt {
         let (secured, request) = match prepare().map_err(|why| why.to_string()) {
             Ok(prepared) => prepared,
             Err(why) => {
-                // Reported from a timer, since a callback never runs inside a callback.
+                // A timer reports the failure, since a callback never runs inside a callback.
                 cx.core.call_later(Duration::ZERO, move |state: &mut S, core| {
                     finish(state, core, id, Err(failure(FetchPhase::Tls, why, None)));
                 });

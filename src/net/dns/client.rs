@@ -292,7 +292,7 @@ struct DnsQuery {
     query: QueryId,
     via: Via,
     bytes: Vec<u8>,
-    /// For TCP: the start of an incomplete message.
+    /// The start of an incomplete message, over TCP.
     received: Vec<u8>,
 }
 

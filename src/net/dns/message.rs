@@ -529,7 +529,7 @@ mod tests {
     fn names_that_point_in_circles_are_a_failure() {
         let question = asked(Family::V4);
         let start = question.bytes().len() as u8;
-        // A record whose name points to itself, to the next byte, and to a label before itself.
+        // The name of the record points to itself, to the next byte, or to a label before itself.
         for name in [vec![0xc0, start], vec![0xc0, start + 1], vec![1, b'a', 0xc0, start]] {
             let mut bytes = answer(&question, |_| {});
             bytes[7] = 1;
@@ -551,7 +551,7 @@ mod tests {
     fn what_stands_behind_the_answers_does_no_harm() {
         let question = asked(Family::V4);
         let good = answer(&question, |packet| packet.answers = vec![a("maps.example", 9, 1)]);
-        // An OPT record without data, as many servers add unasked; and garbage.
+        // First an OPT record without data, which many servers add unasked; then garbage.
         for (counts, behind) in [
             ([0, 0, 0, 1], &b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"[..]),
             ([0, 0, 0, 0], b"\xc0\x00\xff\xff"),
@@ -578,7 +578,8 @@ mod tests {
             bytes[7] = 3;
             question.read(&bytes, Via::Udp)
         };
-        // AAAA, RRSIG, OPT, SVCB, HTTPS and two unknown types; unknown classes; A records of other lengths.
+        // The types are AAAA, RRSIG, OPT, SVCB, HTTPS and two unknown ones. Unknown classes and A records of other
+        // lengths follow.
         for kind in [28, 46, 41, 64, 65, 9_999, 0xffff] {
             for data in [&b""[..], b"\0", b"\xff\xff\xff", &[1; 40]] {
                 assert_eq!(with(kind, 1, data), addresses(9, &[1]), "{kind} {data:?}");

@@ -181,7 +181,7 @@ impl<S: Shared, P: Protocol<S>> Protocol<S> for Tls<P> {
             }
             let processed = self.tls.process_new_packets();
             if self.tls.wants_write() {
-                // Part of the handshake; or, after an error, the alert for it.
+                // rustls wants to send a part of the handshake or, after an error, the alert for it.
                 cx.core.encode_later(cx.id);
             }
             // Records before a bad one are valid, and may be all that the protocol was waiting for. But nothing in a

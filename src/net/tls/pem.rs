@@ -203,7 +203,7 @@ mod tests {
         let encrypted_pem = "k should hold a private key in PEM: it is encrypted, but a server has no password; convert it: \
                              openssl pkey -in k -out k.pem";
         assert_eq!(key.unwrap_err(), encrypted_pem);
-        // The format that OpenSSL wrote before 3.0, and still writes on request.
+        // OpenSSL wrote this format before 3.0, and still does on request.
         let head = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,2D8B\n\n";
         let traditional = format!("{head}MAA=\n-----END EC PRIVATE KEY-----\n");
         let windows = traditional.replace('\n', "\r\n");

@@ -83,7 +83,7 @@ pub struct MemoryIo {
     stale: VecDeque<ConnId>,
     ephemeral: u16,
     clock: WallClock,
-    /// Until when the last poll would have slept; for a simulator.
+    /// The time until which the last poll would have slept; for a simulator.
     wake: Option<Moment>,
 }
 

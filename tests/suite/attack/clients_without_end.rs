@@ -35,7 +35,7 @@ fn endless_lines(at_each_port: usize) {
             [("client", herd.client(ALFORD)), ("peer", herd.stranger(ALFORD)), ("linked", linked)]
         {
             let (taken, mut reply) = endless(client, FAR_MORE);
-            // A neighbour receives other lines before.
+            // A neighbour receives other lines before the reply.
             let kept = reply.len().saturating_sub(expected.len());
             same(&reply.split_off(kept), &expected, port);
             most = most.max(taken);

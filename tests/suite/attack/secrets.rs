@@ -44,7 +44,7 @@ fn canaries(folder: &Path) -> Vec<String> {
 #[test]
 fn keys_are_seen_nowhere() {
     let setup = Setup::of(&NAMES, &[("Alford", "Bolden")]).more(TABLES).prepared(write_secrets);
-    // The most verbose log, and core dumps of unlimited size.
+    // This sets the most verbose log, and core dumps of unlimited size.
     let most = "ulimit -c $(ulimit -H -c) && RUST_LOG=trace exec \"$0\" \"$@\"";
     let mut herd = setup.inside(&["sh", "-c", most]).start();
     herd.linked("Alford", "Bolden");

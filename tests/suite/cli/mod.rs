@@ -162,7 +162,7 @@ fn signals_that_were_blocked_at_the_start_end_the_program_nevertheless() {
     let blocked: SigSet = [SIGTERM, SIGCHLD].into_iter().collect();
     for command in [&["serve", "Alford"][..], &["up"]] {
         let herd = Herd::new("blocked", ALONE);
-        // Blocked in this thread; the child inherits that.
+        // The signals are blocked in this thread; the child inherits that.
         blocked.thread_block().expect("they can be blocked");
         let mut started = herd.start(command);
         blocked.thread_unblock().expect("they were not before");
@@ -592,7 +592,7 @@ fn asked(socket: &Path, line: &str) -> String {
 fn a_second_server_of_the_same_name_and_folder_does_not_start() {
     let herd = Herd::new("twice", ALONE);
     let _first = herd.serve("Alford");
-    // Other addresses, but the same folder.
+    // The second topology has other addresses, but the same folder.
     let other = herd.text().replace(&herd.ip().to_string(), "127.0.0.1");
     fs::write(herd.folder().join("other.toml"), other.replace(":12", ":22")).expect("ours");
     let topology = herd.folder().join("other.toml");

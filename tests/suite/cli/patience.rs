@@ -190,7 +190,7 @@ fn lines_from_stdin_stop_if_the_server_sends_replies_without_end() {
             let lines = line.repeat(65_536 / line.len());
             while client.write_all(lines.as_bytes()).is_ok() {}
         };
-        // Once with the end of stdin, and once with stdin open.
+        // Once stdin ends, and once it stays open.
         for typed in ["CLIENT --timeout 30 < /dev/null", "mkfifo p; exec 3<>p; CLIENT <&3"] {
             let typed = format!("cd {}; rm -f p; {typed} | tail -c 1", folder.folder().display());
             let ended = client_of(talk, &typed);

@@ -130,7 +130,7 @@ fn check_reads_the_certificates_and_prints_how_long_they_are_valid() {
     let checked = herd.run(&["check"]);
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
     assert!(checked.stdout.contains("Alford: 365 days left, its authority 3650\n"), "{checked:?}");
-    // The warning: only one of the two servers lists the other.
+    // The warning is that only one of the two servers lists the other.
     assert!(checked.stdout.ends_with(" no faults, 1 warning\n"), "{checked:?}");
     // It warns a month before a certificate expires.
     for name in ["Alford.pem", "Alford.key"] {
@@ -294,7 +294,7 @@ fn an_authority_in_der_is_one_fault_and_a_new_authority_is_its_last_remedy() {
 #[test]
 fn a_stranger_with_openssl_is_refused_by_a_real_server_and_a_neighbour_is_not() {
     let herd = sealed("pki-s-client", PAIR);
-    // Another authority, of the same name.
+    // This is another authority, of the same name.
     let other = sealed("pki-s-client-other", PAIR);
     let _bolden = herd.serve("Bolden");
     let port = format!("{}:12101", herd.ip());

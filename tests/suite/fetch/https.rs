@@ -611,7 +611,7 @@ fn a_cancelled_fetch_has_no_result() {
         let (state, core) = stage.reactor.parts();
         pool::cancel(state, core, id);
     };
-    // At once; during the handshake; during the exchange.
+    // Cancels at once, during the handshake, and during the exchange.
     let id = stage.start("/");
     cancel(&mut stage, id);
     let id = stage.start("/");

@@ -40,7 +40,7 @@ fn a_server_that_was_killed_comes_back_and_learns_all_it_missed_and_had() {
     herd.restart("Parker");
     herd.settle(&FIVE, "kiwi", &new);
     herd.settle(&FIVE, "islander", &cut_off);
-    // B: learns all locations, own earlier clients included, with the original AT lines.
+    // The restarted server learns all locations, its own earlier clients included, with the original AT lines.
     herd.settle(&FIVE, "parkers", &own);
     let next = herd.client("Hamilton").ask(format!("IAMAT kiwi {NOWHERE} 1400000002"));
     herd.settle(&FIVE, "kiwi", &next);

@@ -153,7 +153,7 @@ fn the_same_report_again_is_answered_and_not_stored() {
 
 #[test]
 fn stamps_are_compared_as_numbers_to_the_nanosecond() {
-    // Each pair: the older, then the newer.
+    // In each pair the older stamp comes first.
     let cases = [
         ("stamps 1 ns apart", "1479413884.392014450", "1479413884.392014451"),
         ("stamps 1 ns apart, across a second", "1479413883.999999999", "1479413884"),

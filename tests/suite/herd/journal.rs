@@ -73,7 +73,7 @@ fn kill_under_load(sync: &str, kills: u64, at_least: u64) -> u64 {
     for kill in 0..kills {
         let (client, counting) = (herd.client(ALFORD), acknowledged.clone());
         let loading = thread::spawn(move || load(&client, stamp, &counting));
-        // Its share of `at_least`, and a little more, so that each kill happens at another point.
+        // The goal is this kill's share of `at_least`, and a little more, so that each kill happens at another point.
         let goal = at_least * (kill + 1) / kills + kill * 997 % 1_000;
         eventually("so much is acknowledged", || {
             holds(acknowledged.load(Ordering::Relaxed) >= goal)

@@ -80,7 +80,7 @@ fn a_dialled_server_killed_ten_times_in_a_row_is_linked_again_and_warned_of_once
 
 #[test]
 fn two_servers_that_claim_one_name_are_warned_of_once_and_the_link_stays() {
-    // So long that no attempt of this test comes after the pause.
+    // The pause is so long that no attempt of this test comes after it.
     let setup = Setup::alone().played("Aaron", "Alford").limit("retry_max_ms", 3_600_000);
     let herd = setup.limit("retry_first_ms", 60_000).start();
     let mut links: Vec<Client> = (0..6).map(|_| herd.neighbour("Aaron", "Alford")).collect();

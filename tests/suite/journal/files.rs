@@ -1117,7 +1117,7 @@ fn a_journal_that_is_put_into_the_folder_of_a_running_server_is_kept_and_read() 
 
 #[test]
 fn what_is_put_into_a_folder_while_the_new_file_is_written_is_neither_written_over_nor_removed() {
-    // Under the new file's name, and under the old one's.
+    // The copy gets the new file's name, then the old one's.
     for place in ["journal.2", "journal.1"] {
         let (folder, mut journal, mut versions, mut millis) = while_compacting("put-there");
         fs::write(folder.0.join("copy"), torn(&["5 77"], b"")).expect("it is ours");
@@ -1229,7 +1229,7 @@ fn only_what_a_journal_has_left_itself_is_removed_at_a_start() {
 
 #[test]
 fn a_torn_tail_that_finds_no_room_among_the_older_ones_is_left_and_says_what_is_in_the_way() {
-    // All five belong to this journal; or one to an older journal.
+    // All five torn tails belong to this journal; or one of them belongs to an older journal.
     for (ages, numbers, oldest) in
         [(0..6, 1..2, "journal.1.torn.4"), (0..1, 0..5, "journal.0.torn")]
     {

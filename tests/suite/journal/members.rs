@@ -22,7 +22,7 @@ struct Life {
     client: TalkId,
     dice: Dice,
     said: u64,
-    /// By client: every acknowledged stamp, and when it was acknowledged.
+    /// Every acknowledged stamp of each client, and when it was acknowledged.
     acknowledged: BTreeMap<u64, Vec<(u64, Moment)>>,
     refused: u64,
 }

@@ -208,7 +208,7 @@ fn replies_behind_each_of_many_questions_leave_with_it_whatever_their_sizes() {
     for weather in weathers() {
         let mut stage = Stage::new(weather, "");
         let client = stage.client_with_kiwi();
-        // Few bytes after the first questions and many after the last, and the other way round.
+        // Few bytes follow the first questions and many the last, and the other way round.
         for sizes in [[0, 1, 3, 30, 300], [300, 30, 3, 1, 0]] {
             let first = stage.asked();
             let behind = |nth: usize| (0..sizes[nth]).map(move |n| format!("{nth} behind {n}\n"));

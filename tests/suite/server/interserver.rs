@@ -834,7 +834,7 @@ fn after_a_partition_is_healed_all_know_the_newest_of_every_client() {
         }
         assert!(!cluster.knows("Hamilton").contains_key("left"));
         assert!(!cluster.knows("Alford").contains_key("right"));
-        // Long enough for both sides to close the links.
+        // This is long enough for both sides to close the links.
         cluster.run_for(20 * SECOND);
         assert_eq!(cluster.linked("Alford"), set(&["Welsh"]));
         assert_eq!(cluster.linked("Parker"), set(&["Bolden", "Hamilton"]));
@@ -920,7 +920,7 @@ fn a_neighbour_is_read_however_much_waits_to_be_sent_to_it() {
         let (member, core) = cluster.reactor(name).parts();
         let link =
             member.neighbours.iter().find_map(|(_, link)| link.conn).expect("they are linked");
-        // Blank lines, which mean nothing.
+        // These are blank lines, which mean nothing.
         core.write(link, &vec![b'\n'; 1 << 20]);
         assert!(core.transport(link).is_some_and(|transport| transport.is_delivering()), "{name}");
     }

@@ -489,7 +489,7 @@ fn noise_at_a_sealed_port_is_closed_and_changes_nothing() {
     for said in noise {
         let talk = cluster.stranger("Bolden");
         cluster.send(talk, &said[..]);
-        // Longer than `peer_tls_ms`.
+        // This is longer than `peer_tls_ms`.
         cluster.run_for(6 * SECOND);
         assert!(cluster.ending(talk).is_some(), "{}", said.escape_ascii());
         let heard = String::from_utf8_lossy(cluster.heard(talk));
@@ -748,7 +748,9 @@ fn each_fault_of_the_files_is_reported_at_the_line_that_names_the_folder_with_a_
     let cases: [(&str, &dyn Fn()); 11] = [
         ("has expired", &|| as_alford(Wish { until: (2016, 11, 1), ..alford() })),
         ("is not valid yet", &|| as_alford(Wish { from: (2016, 12, 1), ..alford() })),
-        ("is not valid for both uses", &|| as_alford(Wish { uses: BOTH[..1].to_vec(), ..alford() })),
+        ("is not valid for both uses", &|| {
+            as_alford(Wish { uses: BOTH[..1].to_vec(), ..alford() })
+        }),
         ("is not for Alford.places-herd", &|| as_alford(Wish::of("Bolden"))),
         ("was not issued by the authority in ca.pem", &|| {
             Authority::new("another").issue(&alford()).write(folder.path(), "Alford");

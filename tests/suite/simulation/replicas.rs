@@ -68,7 +68,7 @@ struct Record {
     turns: Vec<Turn>,
     /// The lines that it has stored of each client, and when.
     stored: BTreeMap<String, Vec<(Moment, AtLine)>>,
-    /// For each reply whose report no neighbour had: the first and the last turn that may have given it up.
+    /// The first and the last turn that may have given up each reply whose report no neighbour had.
     untaken: Vec<[usize; 2]>,
 }
 

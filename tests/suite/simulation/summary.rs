@@ -61,7 +61,8 @@ pub(crate) struct Summary {
     acknowledged: u64,
     slowest: Duration,
     met: BTreeMap<&'static str, u64>,
-    /// By policy: power failures, those with a loss, and the longest window.
+    /// The power failures of each policy, the number of those with a loss, and the longest
+    /// window.
     losses: BTreeMap<&'static str, (u64, u64, Duration)>,
     pings: [u64; 2],
     /// The herds in which an update was counted, its lines, and the expected number of lines.

@@ -343,7 +343,7 @@ impl<S: Shared> Filter<S> for Serving {
             true => self.wire.len().min(1),
             false => self.wire.len(),
         };
-        // In two pieces rather than byte by byte, because benchmarks wait for this.
+        // The bytes are copied in two pieces rather than one by one, because benchmarks wait for this.
         let (front, back) = self.wire.as_slices();
         let from_front = count.min(front.len());
         wire.extend_from_slice(&front[..from_front]);

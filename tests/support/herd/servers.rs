@@ -336,7 +336,7 @@ impl Herd {
         self.greeted(self.stranger(name), played, name)
     }
 
-    /// As [`neighbour`](Herd::neighbour), with small buffers.
+    /// Like [`neighbour`](Herd::neighbour), but with small buffers.
     #[track_caller]
     pub(crate) fn narrow_neighbour(&self, played: &str, name: &str) -> Client {
         self.greeted(Client::connect_narrow(self.addresses[name].peer), played, name)

@@ -37,7 +37,7 @@ struct Link {
 struct Heard {
     awaited: Operands,
     arrivals: Vec<Option<Instant>>,
-    /// By observer and client: the latest stamp. Empty unless clients are awaited.
+    /// The latest stamp that each observer has received of each client. Empty unless clients are awaited.
     stamps: Vec<Vec<Option<Stamp>>>,
     /// How many of the stamps are missing, over all observers.
     missing: u64,

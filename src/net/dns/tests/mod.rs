@@ -897,7 +897,7 @@ proptest! {
         servers in 0..4_u8,
         events in prop::collection::vec(events(), 1..60),
     ) {
-        // Or one server, and three names for each lookup.
+        // 0 means one server, and three names for each lookup.
         let mut stage = if servers == 0 { searching("options ndots:3") } else { stage(servers) };
         let mut asked: Vec<(LookupId, Moment)> = Vec::new();
         for event in events {
@@ -926,7 +926,7 @@ proptest! {
         prop_assert_eq!(stage.done.len(), asked.len());
         prop_assert_eq!(stage.open.len(), 0);
         prop_assert_eq!(stage.resolver.next_timeout(), None);
-        // Two families, two tries for each server or name, each perhaps repeated over TCP.
+        // A lookup has two families, and two tries for each server or name, each perhaps repeated over TCP.
         let servers_or_names = if servers == 0 { 3 } else { usize::from(servers) };
         prop_assert!(stage.sent <= asked.len() * 2 * 2 * servers_or_names * 2);
         for found in stage.said().into_iter().flatten() {

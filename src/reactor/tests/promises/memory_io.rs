@@ -375,7 +375,7 @@ fn a_connection_that_finds_the_backlog_full_is_accepted_later() {
 
 #[test]
 fn a_process_out_of_descriptors_turns_away_and_does_not_spin() {
-    // Room for the port and eleven connections.
+    // There is room for the port and eleven connections.
     let mut stage = with(MemoryOptions { descriptors_max: 12, ..MemoryOptions::calm(0) });
     let address = stage.listen(|| actor("server"));
     // Nine clients leave two descriptors for the server.
@@ -491,8 +491,8 @@ impl Pair {
         Pair { reactors, now, segments, cut: false, stopped: false, carried: 0 }
     }
 
-    /// Until `end`: runs a turn of each reactor that has something to do, carries their segments, and moves the clock
-    /// to the next event.
+    /// Runs a turn of each reactor that has something to do, carries their segments, and moves the clock to the
+    /// next event, until `end`.
     fn run(&mut self, end: Moment) {
         // The test may have made requests from outside.
         let asked = self.reactors.iter_mut().skip(usize::from(self.stopped));
