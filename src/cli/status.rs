@@ -134,7 +134,7 @@ fn answer_of(socket: &Socket, end: Instant) -> io::Result<Value> {
         _ if count as u64 == ANSWER_BYTES_MAX => Err(io::Error::other("its reply does not end")),
         _ if !line.ends_with('\n') => Err(ErrorKind::UnexpectedEof.into()),
         _ => Err(io::Error::other(
-            "its reply is no status; it may be another program, or an older version of herd",
+            "its reply is not a status; it may be another program, or an older version of herd",
         )),
     }
 }
@@ -225,13 +225,13 @@ mod tests {
             let (server, mut other) = UnixStream::pair().expect("descriptors are free");
             let sender = thread::spawn(move || other.write_all(&answer));
             let end = Instant::now() + Duration::from_secs(60);
-            let why = answer_of(&server.into(), end).expect_err("it is no status");
+            let why = answer_of(&server.into(), end).expect_err("it is not a status");
             // The rest may fail to be sent, because it is not read.
             let _ = sender.join().expect("it does not panic");
             why.to_string()
         };
         for answer in ["? STATUS\n", "17\n", "\n"] {
-            assert!(says(answer.into()).starts_with("its reply is no status"), "{answer}");
+            assert!(says(answer.into()).starts_with("its reply is not a status"), "{answer}");
         }
         let endless = vec![b' '; 2 * ANSWER_BYTES_MAX as usize];
         assert_eq!(says(endless), "its reply does not end");

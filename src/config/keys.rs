@@ -127,7 +127,7 @@ pub const KEYS: &[Key] = &[
     key(PLACES, "hosts_file", Text, Is("/etc/hosts"), "The file of names that need no name server."),
     key(PLACES, "deadline_ms", Number("ms", 100..=600_000), Is("8_000"),
         "Time to answer a WHATSAT. After it the client gets an error. All timeouts of a request are shares of this time."),
-    key(PLACES, "in_flight", Number("", 1..=1_024), Is("64"), "Maximum questions put to the source at once. Further ones wait."),
+    key(PLACES, "in_flight", Number("", 1..=1_024), Is("64"), "Maximum concurrent questions to the source. Further ones wait."),
     key(PLACES, "queue", Number("", 0..=65_536), Is("1_024"),
         "Maximum questions that wait for the source. The next one is answered with an error at once."),
     key(PLACES, "body_bytes", Number("bytes", 65_536..=67_108_864), Is("4_194_304"),

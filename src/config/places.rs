@@ -58,7 +58,7 @@ pub struct PlacesSettings {
     pub rank: Rank,
     /// Time to answer a WHATSAT. After it the client gets an error.
     pub deadline: Duration,
-    /// Maximum questions put to the source at once.
+    /// Maximum concurrent questions to the source.
     pub in_flight: usize,
     /// Maximum questions that wait for the source.
     pub queue: usize,

@@ -107,7 +107,7 @@ impl<'t> Section<'t> {
         Some(FoundValue::new(value, key.span()).place)
     }
 
-    /// Where the key `folder` of the table `name` stands, or else that table, if the file has it.
+    /// The position of the key `folder` in the table `name`, or else of that table, if the file has it.
     pub(super) fn place_of_folder(&self, name: &str) -> Option<Span> {
         let FoundValue { place, value } = self.good.get(name)?;
         let folder = value.as_table().and_then(|table| table.get("folder"));

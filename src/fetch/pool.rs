@@ -10,7 +10,7 @@
 //! ```
 //!
 //! An origin over TLS may be behind a proxy. Then the pool resolves the proxy's name and connects to the proxy, and
-//! the stage Tunnelling lies between Connecting and Securing: the proxy connects us to the origin. A plain origin
+//! the stage Tunnelling comes between Connecting and Securing: the proxy connects us to the origin. A plain origin
 //! has no proxy, and no Securing.
 //!
 //! This file is the pool: the queue of fetches, the kept connections, and which fetch uses which connection.

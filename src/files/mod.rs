@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn the_error_says_what_is_there_instead_of_a_regular_file() {
         for (path, what) in [("/", "a folder"), ("/dev/null", "a device")] {
-            let told = open(Path::new(path)).expect_err("it is no file").to_string();
+            let told = open(Path::new(path)).expect_err("it is not a file").to_string();
             assert_eq!(told, format!("it is not a regular file but {what}"));
         }
     }

@@ -1,4 +1,4 @@
-//! Errors of a peer, as messages for the log. They contain numbers of ours, but no bytes from the peer.
+//! Errors of a peer, as messages for the log. They contain our own numbers, but no bytes from the peer.
 
 use std::fmt;
 

@@ -7,7 +7,7 @@ use super::json::{Object, document};
 use super::raw_json::Json;
 use super::{Answer, BOUND_MAX, Found, Page, Photo, Place, Point, SearchFailure};
 
-/// Typical size of a place with all members, in bytes; a longer one is no error.
+/// Typical size of a place with all members, in bytes; a longer one is not an error.
 const PLACE_BYTES: usize = 2_048;
 
 /// Typical size of a place of a gazetteer, in bytes.

@@ -1,9 +1,8 @@
 //! The comparison: two linked servers find out which lines each of them lacks, without sending their tables.
 //!
-//! In: the neighbour's sums, and our [digest](crate::table::digest). Out:
-//! the lines to send next, and the leaves of which the neighbour lacks lines. It knows no client's line
-//! and no connection: [`neighbours`](super::neighbours) writes, and the server's sweep finds
-//! the lines.
+//! In: the neighbour's sums, and our [digest](crate::table::digest). Out: the lines to send next, and the leaves of
+//! which the neighbour lacks lines. It knows no client's line and no connection: [`neighbours`](super::neighbours)
+//! sends its output, and the server's sweep finds the lines.
 //!
 //! ```text
 //!         dialler                              listener

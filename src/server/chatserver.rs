@@ -198,7 +198,7 @@ impl Chatserver {
         let report = Report::taken(iamat, server.name.as_bytes(), received, reply);
         match table.merge(&report, ReportOrigin::Client) {
             (Some(key), outcome) if outcome.is_news() => state.flood(core, key, None),
-            // The report is no news, but a neighbour can acknowledge it only after it was sent the line.
+            // The report is not news, but a neighbour can acknowledge it only after it was sent the line.
             (Some(key), MergeOutcome::Same | MergeOutcome::Older)
                 if state.neighbours.acks.is_some() =>
             {

@@ -162,9 +162,9 @@ impl LineProtocol<Member> for Interserver {
             {
                 self.at(cx, &at, None);
             }
-            // This answers a line of ours. If we answered it, the exchange would never end.
+            // This answers one of our lines. If we answered it, the exchange would never end.
             (LinkState::Linked(_) | LinkState::Plain, _) if line.starts_with(b"?") => {
-                self.fault(cx, line, "it refused a line of ours");
+                self.fault(cx, line, "it refused one of our lines");
             }
             (LinkState::Linked(_) | LinkState::Plain, _) => {
                 self.fault(cx, line, "refused an invalid line");

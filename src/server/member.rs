@@ -328,7 +328,7 @@ pub(super) struct LogName {
 impl LogName {
     pub(super) fn new(protocol: &str, id: ConnId) -> LogName {
         let mut name = LogName { bytes: [0; 32], length: 0 };
-        // A protocol's name is a word of ours, and a number has ten digits at most.
+        // A protocol's name is one of our own words, and a number has ten digits at most.
         let _ = write!(name, "{protocol},{}", id.generation());
         name
     }

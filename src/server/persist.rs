@@ -137,7 +137,7 @@ impl Persist {
     }
 }
 
-/// Merges one line of a journal into `table`. Returns the outcome, or `None` if `record` is no AT line.
+/// Merges one line of a journal into `table`. Returns the outcome, or `None` if `record` is not an AT line.
 ///
 /// `scratch` is a buffer that is overwritten.
 pub fn replay(table: &mut Table, record: &[u8], scratch: &mut Vec<u8>) -> Option<MergeOutcome> {

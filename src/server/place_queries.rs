@@ -57,7 +57,7 @@ pub struct Answered(pub Ticket, pub SharedAnswer);
 /// Limits on questions to the source of places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaceQueryLimits {
-    /// Maximum questions put to the source at one time. Key: `places.in_flight`.
+    /// Maximum concurrent questions to the source. Key: `places.in_flight`.
     pub in_flight: usize,
     /// Maximum questions that wait for the source; more are refused. Key: `places.queue`.
     pub queue: usize,
@@ -260,7 +260,7 @@ impl PlaceQueries {
             Ok(response) => {
                 let parsed = self.source.read(&flight.query, network::reply(&response));
                 if !parsed.log.is_empty() {
-                    // A request that the upstream calls invalid is a mistake of ours.
+                    // A request that the upstream calls invalid is our mistake.
                     let ours = parsed.answer.status(1) == SearchStatus::InvalidRequest.as_str();
                     let level = if ours { log::Level::Error } else { log::Level::Warn };
                     log::log!(level, "{}: {}", self.source.name(), parsed.log);

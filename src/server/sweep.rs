@@ -169,7 +169,7 @@ impl Sweeps {
         if let Some(oldest) = forgetting.oldest {
             forgetting.too_old += table.forget_before(oldest, slice.clone());
         }
-        // By the clock as it is now: a report that became acceptable since the sweep began stays.
+        // This uses the present time, so a report that became acceptable since the sweep began stays.
         if let Some(newest) = self.ahead_max.map(|ahead| newest_at(wall, ahead)) {
             forgetting.too_far_ahead += table.forget_after(newest, slice);
         }

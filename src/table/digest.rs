@@ -1,7 +1,7 @@
 //! The digest: the whole table in few enough numbers to compare it with another server's.
 //!
-//! In: each line as it is stored, overwritten and forgotten. Out: sums, at three levels. It knows
-//! neither the meaning of the lines nor the [comparison](crate::replication::anti_entropy).
+//! In: each line that is stored, overwritten or forgotten. Out: sums, at three levels. It knows neither the
+//! meaning of the lines nor the [comparison](crate::replication::anti_entropy).
 //!
 //! ```text
 //! state       1 sum    of all groups          if equal, both tables are equal and the comparison ends

@@ -60,7 +60,7 @@ fn a_topology_that_is_no_text_in_utf_8_is_one_fault_which_says_what_it_is() {
     for (bytes, what) in [(utf_16, "iconv -f UTF-16LE"), (b"\x1f\x8b\x08\0".to_vec(), "gunzip")] {
         let path = folder.join("t.toml");
         fs::write(&path, bytes).expect("it can be written");
-        let said = Topology::read(&path).expect_err("it is no text").to_string();
+        let said = Topology::read(&path).expect_err("it is not text").to_string();
         assert!(said.contains(what) && said.matches("error").count() == 1, "{said}");
     }
     fs::remove_dir_all(&folder).expect("it can be removed");
@@ -379,7 +379,7 @@ fn every_key_that_a_page_names_is_a_key() {
                 .iter()
                 .any(|key| key.name == name && (table.is_empty() || table == key.section));
             let is_meant = is_word && has_unit && !others.contains(&word);
-            assert!(known || !is_meant, "{}: `{word}` is no key", page.display());
+            assert!(known || !is_meant, "{}: `{word}` is not a key", page.display());
         }
     }
 }
@@ -577,12 +577,13 @@ fn what_cannot_be_read_is_a_fault_and_not_a_panic() {
         ("/dev/null", "cannot read the topology: it is not a regular file"),
         ("/dev/zero", "cannot read the topology: it is not a regular file"),
     ] {
-        let faults = Topology::read(Path::new(path)).expect_err("this is no topology").to_string();
+        let faults =
+            Topology::read(Path::new(path)).expect_err("this is not a topology").to_string();
         assert!(faults.starts_with(&format!("{path}: error: {what}")), "{faults}");
     }
     let long = Path::new(env!("CARGO_TARGET_TMPDIR")).join("long.toml");
     fs::write(&long, vec![b'#'; (1 << 20) + 1]).expect("the folder can be written");
-    let faults = Topology::read(&long).expect_err("this is no topology").to_string();
+    let faults = Topology::read(&long).expect_err("this is not a topology").to_string();
     assert!(
         faults.contains("cannot read the topology: it has more than 1048576 bytes"),
         "{faults}"

@@ -22,6 +22,6 @@ pub(crate) fn in_a_process_of_its_own(name: &str) -> bool {
     let [out, err] =
         [ended.stdout, ended.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
     assert!(ended.status.success(), "{name}, alone: {}\n{out}\n{err}", ended.status);
-    assert!(out.contains("test result: ok. 1 passed"), "{name} is no test of this name: {out}");
+    assert!(out.contains("test result: ok. 1 passed"), "{name} is not a test of this name: {out}");
     false
 }

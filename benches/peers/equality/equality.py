@@ -340,7 +340,7 @@ def expected_of(who: str, path: Path, rows: list[Difference]) -> list[Step]:
         row = rows_by_line.get(f"{path.stem}:{step.number}")
         heard = heard_instead(row, step) if row else step.heard
         if row and heard == step.heard:
-            raise Wrong(f"differences.md: {row.where} is no difference")
+            raise Wrong(f"differences.md: {row.where} is not a difference")
         result.append(step._replace(heard=heard))
     return result
 

@@ -29,7 +29,7 @@ pub(super) fn what_to_type(
     let listening: Vec<&Server> =
         rows.iter().filter(|(_, process)| process.is_some()).map(|(server, _)| *server).collect();
     let [told, others @ ..] = listening.as_slice() else { return String::new() };
-    // Best a server that is no neighbour of the first, so that the report has crossed the herd.
+    // The best choice is a server that is not a neighbour of the first, because the report has then crossed the herd.
     let is_far = |other: &&&Server| !told.neighbours.contains(&other.name);
     let asked = others.iter().rfind(is_far).or(others.last()).unwrap_or(told);
 

@@ -1,7 +1,8 @@
 //! One connection of the [`pool`](super): it sends one request at a time, receives the response, and is kept idle in
 //! between.
 //!
-//! It does not know whether TLS lies beneath (the log calls it `Https` in either case), or what the requests are for.
+//! It does not know whether it runs inside TLS (the log calls it `Https` in either case), or what the requests are
+//! for.
 //!
 //! Twisted: web/_newclient.py, HTTP11ClientProtocol.
 

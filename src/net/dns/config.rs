@@ -3,9 +3,9 @@
 //! In: the text of resolv.conf, or a fixed list of servers. Out: for a name, the names to ask for in turn; for each
 //! try, the server and the time to wait for it; and remarks on ignored parts of the file, for the log.
 //!
-//! A name with fewer dots than `ndots` is first looked up in each domain of the search list, and then as it is. A
-//! name with at least `ndots` dots is looked up as it is first. A name with a final dot is looked up as it is, and
-//! no other.
+//! A name with fewer dots than `ndots` is first looked up in each domain of the search list, and then unchanged. A
+//! name with at least `ndots` dots is first looked up unchanged. A name with a final dot is only looked up
+//! unchanged.
 //!
 //! A lookup has a total limit, so each try waits for the time in resolv.conf, or for its equal share of the total
 //! if that is less. With the usual `timeout:5 attempts:2`, a total of 2 s and three servers, each server is asked

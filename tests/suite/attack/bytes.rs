@@ -1,4 +1,4 @@
-//! Bytes that are no command: other protocols, zeros, random bytes. The server answers or closes as documented,
+//! Bytes that are not a command: other protocols, zeros, random bytes. The server answers or closes as documented,
 //! stores nothing, and writes one log line for one event.
 
 use super::ALFORD;
@@ -44,7 +44,7 @@ fn trimmed(line: &[u8]) -> &[u8] {
     &line[start..end]
 }
 
-/// The expected replies to lines that are no commands: a copy of each that is not blank.
+/// The expected replies to lines that are not commands: a copy of each that is not blank.
 fn copies(said: &[u8]) -> Vec<u8> {
     let lines = said.split(|byte| *byte == b'\n').map(trimmed).filter(|line| !line.is_empty());
     lines.flat_map(|line| [b"? ", line, b"\n"].concat()).collect()
@@ -177,7 +177,7 @@ fn one_event_one_line(fuzz: usize) {
         let iamat = [b"IAMAT ", &id[..], b" ", NOWHERE.as_bytes(), b" 5"].concat();
         answered.push(client.ask(&iamat));
         said.push(iamat);
-        // The same id in a line that is no command.
+        // The same id in a line that is not a command.
         let noise = [b"x", &id[..]].concat();
         answered.push(client.ask(&noise));
         said.push(noise);

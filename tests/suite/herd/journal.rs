@@ -230,7 +230,7 @@ fn the_journal_command_checks_shows_and_mends() {
     assert_eq!(code, Some(69), "{errors}");
     herd.kill(ALFORD);
 
-    // A torn tail is no fault; damage is.
+    // A torn tail is not a fault; damage is.
     let file = newest(&folder);
     let whole = fs::read(&file).expect("it is there");
     fs::write(&file, [&whole[..], b"AT Alf"].concat()).expect("it can be written");
@@ -365,7 +365,7 @@ fn a_dump_that_finds_no_room_does_not_pass_for_one() {
     let errors = String::from_utf8_lossy(&dumped.stderr).into_owned();
     assert_eq!(dumped.status.code(), Some(74), "{errors}");
     assert!(errors.contains("cannot write to stdout: No space left"), "{errors}");
-    // A closed reader, as with `| head`, is no fault.
+    // A closed reader, as with `| head`, is not a fault.
     let (reader, writer) = std::io::pipe().expect("descriptors are free");
     drop(reader);
     assert_eq!(dump(writer.into()).status.code(), Some(0));
@@ -569,7 +569,7 @@ fn a_named_pipe_in_the_folder_keeps_neither_a_start_nor_a_command_waiting() {
         fs::rename(&path, folder.join("away")).expect("it is ours");
         let made = Command::new("mkfifo").arg(&path).status().expect("it can be run");
         assert!(made.success());
-        let why = herd.try_restart(ALFORD).expect_err("it is no file");
+        let why = herd.try_restart(ALFORD).expect_err("it is not a file");
         assert!(why.contains("74") && why.contains(name), "{why}");
         assert!(why.contains("it is not a regular file but a named pipe; move it away"), "{why}");
         let (code, _, errors) = run(&["compact"], &folder);

@@ -145,7 +145,11 @@ fn each_limit_on_lines_and_commands_is_logged_with_its_key_and_counted() {
     {
         same(&client.ask(refused), format!("? {refused}").as_bytes(), "it is refused");
     }
-    same(&client.ask("IAMAT ki here 1"), b"? IAMAT ki here 1", "this is no location of any length");
+    same(
+        &client.ask("IAMAT ki here 1"),
+        b"? IAMAT ki here 1",
+        "this is not a location of any length",
+    );
     for _ in 0..2 {
         let mut talker = herd.client("Alford");
         talker.send(letters(2_000));

@@ -33,7 +33,7 @@ fn six_bytes_are_white_space_and_any_run_of_them_separates() {
             b"AT Alford # k3 +34-118 1400000000.5\n",
         ),
         (
-            "lone CR inside a line that is no command",
+            "lone CR inside a line that is not a command",
             b"IAMAT k4\rWHATSAT k4 10 5\n",
             b"? IAMAT k4\rWHATSAT k4 10 5\n",
         ),
@@ -58,7 +58,7 @@ fn lf_and_cr_lf_end_a_line_alike() {
             b"IAMAT k +34-118 1400000002\nIAMAT k +34-118 1400000003\n",
             b"AT Alford # k +34-118 1400000002\nAT Alford # k +34-118 1400000003\n",
         ),
-        ("`\\r\\n` after what is no command", b"IAMAT k\r\nx\r\n", b"? IAMAT k\n? x\n"),
+        ("`\\r\\n` after an invalid command", b"IAMAT k\r\nx\r\n", b"? IAMAT k\n? x\n"),
     ]);
 }
 

@@ -169,7 +169,7 @@ fn a_neighbours_news_is_accepted_and_not_sent_back() {
     neighbour.send(format!("{older}\r\n{at}\n  AT  Parker -0.000000001 owl {NOWHERE} 7 \n"));
     herd.settle(&["Alford"], "owl", format!("AT Parker -0.000000001 owl {NOWHERE} 7").as_bytes());
     herd.settle(&["Alford"], "kiwi", at.as_bytes());
-    // An IAMAT that is not newer is answered, but is no news.
+    // An IAMAT that is not newer is answered, but is not news.
     let mut client = herd.client("Alford");
     client.ask(format!("IAMAT kiwi {NOWHERE} 1400000000.4"));
     client.ask(format!("IAMAT kiwi {NOWHERE} 1400000000.5"));
@@ -319,7 +319,7 @@ fn a_neighbour_whose_name_sorts_after_is_dialled_again_and_again() {
         same(&news(&mut link), &kiwi, "each new link receives the whole table");
         let at = format!("AT Zoe +0.000000001 kiwi {NOWHERE} 0");
         link.send(format!("{at}\nx\n"));
-        same(&news(&mut link), b"? x", "the older news of Zoe is no news");
+        same(&news(&mut link), b"? x", "the older news of Zoe is not news");
         if round == 2 { link.reset() } else { drop(link) }
     }
 }

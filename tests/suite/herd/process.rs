@@ -19,7 +19,7 @@ fn every_line_in_and_out_is_in_the_log() {
         ("Alford", vec![" > ", &at, "Chatserver"], "the answer"),
         ("Alford", vec!["Bolden", " > ", &at], "the flood, with the neighbour's name"),
         ("Bolden", vec!["Alford", " < ", &at], "the same at the other end"),
-        ("Alford", vec![" < ", "no  such command"], "what is no command"),
+        ("Alford", vec![" < ", "no  such command"], "an invalid command"),
         ("Alford", vec![" > ", "? no  such command"], "and its copy"),
         ("Bolden", vec![" < ", "WHATSAT kiwi 0.001 1"], "a question"),
         ("Bolden", vec![" > ", &at, "Chatserver"], "the AT line of its answer"),

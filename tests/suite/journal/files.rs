@@ -417,7 +417,7 @@ fn something_else_under_a_files_name_is_reported_and_never_waited_for() {
             let folder = Folder::new("impostor");
             fs::create_dir(&folder.0).expect("it can be made");
             make(&folder.0.join(name));
-            let refusal = folder.open(&owner()).expect_err("it is no file").to_string();
+            let refusal = folder.open(&owner()).expect_err("it is not a file").to_string();
             let said = format!("it is not a regular file but {what}; move it away");
             assert!(refusal.contains(name) && refusal.ends_with(&said), "{name}: {refusal}");
             assert!(!folder.0.join("nowhere").exists(), "no file is created through a link");
@@ -1090,7 +1090,7 @@ fn a_journal_with_an_invalid_number_is_rejected_and_not_skipped() {
     for name in ["journal.", "journal.+5", "journal.1.gz", "journal.old", "journal.1e3"] {
         disk.create(name).expect("there is room");
     }
-    let (_, replayed, _) = open(disk, Sync::No).expect("the others are no journals");
+    let (_, replayed, _) = open(disk, Sync::No).expect("the others are not journals");
     assert_eq!(replayed.files, 1);
 }
 

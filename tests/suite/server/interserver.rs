@@ -286,7 +286,7 @@ fn any_line_is_a_sign_of_life_and_silence_ends_a_link_after_silence_ms_exactly()
     for sign in ["PING\n", "AT Alford +0.000000001 kiwi +1+1 1\n", "?\n", "\n", "nonsense\n"] {
         cluster.run_for(14 * SECOND);
         cluster.send(alford, sign);
-        // Half a line is no sign of life.
+        // Half a line is not a sign of life.
         cluster.run_for(14 * SECOND);
         assert_eq!(cluster.linked("Bolden"), set(&["Alford"]), "{sign:?} is a sign of life");
         cluster.send(alford, "PI");

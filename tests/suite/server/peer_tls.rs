@@ -435,7 +435,7 @@ fn plain_text_at_a_sealed_port_and_tls_at_a_plain_one_are_closed_at_once() {
     let alford = authority.issue(&Wish::of("Alford"));
     Played::new(talk, caller(Some(&alford), &TLS13)).say(&mut cluster, "");
     assert_eq!(cluster.ending(talk), Some(Ending::Fin));
-    assert!(cluster.heard(talk).starts_with(b"? \x16\x03"), "whatever is no HELLO is answered");
+    assert!(cluster.heard(talk).starts_with(b"? \x16\x03"), "any line but HELLO is answered");
     // Lines are still accepted there.
     let talk = cluster.stranger("Bolden");
     assert!(cluster.say(talk, "HELLO Alford places-herd 1").starts_with("HELLO Bolden"));
