@@ -195,7 +195,7 @@ impl LineProtocol<Run> for Client {
     }
 
     fn connection_made(&mut self, cx: &mut Context<'_, Run>) -> Flow {
-        // A random start, so that the connections do not send at the same time.
+        // The start is random, so that the connections do not send at the same time.
         let every = cx.state.load.every;
         let first = cx.state.dice.millis(0..every.as_millis() as u64);
         cx.timer_later(first);

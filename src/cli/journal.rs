@@ -263,7 +263,7 @@ fn described(scan: &Scan) -> String {
     let bad = scan.bad_bytes;
     let whole = match (scan.torn_at(), scan.damaged_at()) {
         (Some(at), _) => format!("the last {bad} of them, from byte {at} on, are a torn tail"),
-        (_, Some(at)) => format!("{bad} of them from byte {at} on in incomplete records"),
+        (_, Some(at)) => format!("{bad} of them, from byte {at} on, are in incomplete records"),
         (None, None) => "whole".to_owned(),
     };
     format!("{server} of {herd}, {records}, {} bytes, {whole}", scan.size)

@@ -85,7 +85,7 @@ impl Life {
         Life { cluster, round: 0 }
     }
 
-    /// `count` reports, each of the next client. The reports of a client differ in their stamps only.
+    /// Returns `count` reports, each of the next client. The reports of a client differ in their stamps only.
     fn reports(&self, count: usize) -> String {
         let line = |number: usize| {
             let (client, second) = (number % CLIENTS, 1_479_400_000 + self.round);

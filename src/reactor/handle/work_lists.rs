@@ -135,8 +135,9 @@ impl<S: Shared> Core<S> {
         self.lost_how(id, why, Close::Orderly);
     }
 
-    /// Ends the connection as [`lost`](Core::lost) does; `how` decides whether the peer still gets the data that the
-    /// kernel holds. The reason `why` does not decide that: a slow client still gets the message that it was too slow.
+    /// Ends the connection as [`lost`](Core::lost) does; `how` decides whether the peer still gets the
+    /// data that the kernel holds. `why` does not decide this: a slow client still gets the message that
+    /// it was too slow.
     pub(crate) fn lost_how(&mut self, id: ConnId, why: CloseReason, how: Close) {
         let Some(transport) = self.transport_mut(id) else { return };
         if !transport.step(Step::End) {

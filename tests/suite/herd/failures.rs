@@ -155,7 +155,7 @@ fn a_hung_neighbour_delays_no_client_costs_bounded_memory_and_catches_up() {
     assert!(newest.iter().flatten().all(|line| line.ends_with(&format!(" {ROUNDS}"))));
     settle_all(&herd, &others, &clients, &newest);
 
-    // Three times the size of the lines, and a neighbour's send buffer; far less than the bytes that the clients
+    // The bound is three times the size of the lines, and a neighbour's send buffer. That is far less than the clients
     // have sent.
     let bound = 3 * CLIENTS * (ID_BYTES + 100) + (2 << 20);
     let said = ROUNDS * CLIENTS * (ID_BYTES + 100);

@@ -1356,7 +1356,7 @@ on_every_network! {
 
 const DRAIN_LIMIT: Duration = Duration::from_millis(100);
 
-/// Short limits, so that tests on the kernel do not take long.
+/// Returns short limits, so that tests on the kernel do not take long.
 fn short() -> ReactorLimits {
     ReactorLimits { close: CLOSE_LIMIT, drain: DRAIN_LIMIT, ..ReactorLimits::default() }
 }
