@@ -90,7 +90,7 @@ struct Options {
     /// Number of stops (--half-open) or restarts (--storm, --rolling) [default: 3, 3, 100]
     #[arg(long)]
     times: Option<u32>,
-    /// Folder of topologies, logs and journals; must not exist, and is removed if all checks pass [default: a new
+    /// Folder of topologies, logs and journals. It must not exist, and is removed if all checks pass [default: a new
     /// one in the temporary folder]
     #[arg(long)]
     folder: Option<PathBuf>,

@@ -1,7 +1,7 @@
 //! The tables `[[server]]`: read, checked against each other, and linked to a herd.
 //!
 //! In: the tables. Out: the servers, each with all its neighbours; or errors, and warnings about suspicious settings.
-//! Uses the graph by number only ([`graph`]).
+//! It uses the graph by number only ([`graph`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

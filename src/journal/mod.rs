@@ -142,8 +142,9 @@ pub struct Journal {
 impl Journal {
     /// Adds a line to the records of this turn.
     ///
-    /// `line`: any bytes but a newline. Costs a checksum and a copy. If the pending records would exceed 64 KiB
-    /// (`PENDING_BYTES`), they are written first, so that a turn with much news needs no more memory.
+    /// `line`: any bytes but a newline. This costs a checksum and a copy. If the pending records would
+    /// exceed 64 KiB (`PENDING_BYTES`), they are written first, so that a turn with much news needs no more
+    /// memory.
     pub fn note(&mut self, line: &[u8]) {
         if is_full(&self.pending, line) {
             self.write_pending();

@@ -258,7 +258,7 @@ mod tests {
     #[derive(Default)]
     struct Inside {
         text: Vec<u8>,
-        /// The bytes until it is full.
+        /// The number of bytes that still fit.
         room: usize,
         /// The maximum number of bytes it takes in one write.
         bite: usize,

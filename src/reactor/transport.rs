@@ -1,9 +1,9 @@
 //! The reactor's record of one connection: a send buffer and a few flags. It is plain memory; the socket belongs to
 //! the [`Io`](crate::Io), under the same id.
 //!
-//! Twisted keeps the same facts in internet/abstract.py, FileDescriptor, as booleans, not all combinations of which
-//! are possible. Here mutually exclusive states are one enum: [`Phase`] for the connection and [`Sending`] for our
-//! side of it. Only this file changes either.
+//! Twisted keeps the same facts in internet/abstract.py, FileDescriptor, as booleans, some combinations of which
+//! are impossible. Here mutually exclusive states are one enum: [`Phase`] for the connection and [`Sending`] for
+//! our side of it. Only this file changes either.
 //!
 //! ```text
 //!               connect_tcp          accept

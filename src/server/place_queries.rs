@@ -269,7 +269,7 @@ impl PlaceQueries {
             }
             Err(why) => {
                 let what = format_args!("{}: {why}", self.source.name());
-                // One line a second for each kind of failure.
+                // The log gets one line a second for each kind of failure.
                 let key = ("fetch", crc32fast::hash(why.to_string().as_bytes()));
                 core.log_throttled(Level::Warn, key, what, 1, "requests failed in this phase");
                 // The request was not sent yet, so a retry cannot ask twice. But a bad certificate will not be good a

@@ -124,7 +124,8 @@ impl Table {
         }
     }
 
-    /// Sets the limit of clients, instead of [`CLIENTS_MAX`], above which this server's clients are rejected.
+    /// Sets the maximum number of clients, instead of [`CLIENTS_MAX`]. Above it, new clients of this server are
+    /// rejected.
     ///
     /// Other servers' clients count towards it, but are never rejected.
     pub fn with_clients_max(self, clients_max: usize) -> Table {

@@ -5,9 +5,9 @@
 //! the text is stored; it becomes numbers only for a query to a source of places. The text is checked
 //! digit by digit, so that the limits are exact: `+90.00000000000000000001-0` is not a location.
 //!
-//! Of ISO 6709 the parser accepts degrees only, both signs, any padding. It rejects degrees with minutes
-//! (they are out of range), altitude, a reference system and the closing solidus; the examples of the
-//! specification have none of these.
+//! The parser accepts a part of ISO 6709: only degrees, but both signs and any padding. It rejects degrees
+//! with minutes (they are out of range), altitude, a reference system and the closing solidus; the examples
+//! of the specification have none of these.
 
 use super::swar::has_shape;
 

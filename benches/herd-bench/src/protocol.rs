@@ -64,7 +64,7 @@ impl Expected {
     }
 }
 
-/// What the received bytes begin with.
+/// The message at the start of the received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Checked {
     /// The right reply, with its length.
