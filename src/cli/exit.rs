@@ -102,7 +102,7 @@ impl Failure {
         Failure { exit, what: what.into() }
     }
 
-    /// The failure of the system call, or the other part of the system, that `what` names.
+    /// Creates the failure of a system call, or of another part of the system. `what` names it.
     pub(super) fn os(what: &str, error: impl fmt::Display) -> Failure {
         Failure::new(Exit::Os, format!("{what}: {error}"))
     }

@@ -140,7 +140,7 @@ mod tests {
         let longest = vec![b'x'; LINE_BYTES_MAX];
         assert_eq!(records(&longest).len(), 1);
         let longer = vec![b'x'; LINE_BYTES_MAX + 1];
-        // A line end after it does not make it shorter.
+        // A line end after the long line does not change the result.
         for end in ["", "\n", "\nmore\n"] {
             let bytes = [b"first\n", &longer[..], end.as_bytes()].concat();
             let mut lines = RecordLines::new(&bytes[..]).unwrap();

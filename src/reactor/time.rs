@@ -55,7 +55,7 @@ impl fmt::Debug for Moment {
     }
 }
 
-/// Wall-clock time: nanoseconds since the Unix epoch. It suffices until the year 2554.
+/// Wall-clock time: nanoseconds since the Unix epoch. The type suffices until the year 2554.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct UnixNanos(pub u64);
 

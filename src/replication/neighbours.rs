@@ -9,7 +9,7 @@
 //! clients bounds the memory at any rate of reports, and a neighbour that was away catches up in the same
 //! way as a slow one.
 //!
-//! Source: the original report, section 3.3: a server passes on only newer reports, to every neighbour but the sender.
+//! Source: the original paper, section 3.3: a server passes on only newer reports, to every neighbour but the sender.
 
 use super::NeighbourId;
 use super::acks::{Acks, Batch};

@@ -20,7 +20,7 @@
 //! The idea: the parser reads a line once, field by field, and allocates nothing. Each command has
 //! its own `parse`, which reads the fields in the order of the line.
 //!
-//! Source: the original report, sections 3.1 to 3.4; docs/protocol.md.
+//! Source: the original paper, sections 3.1 to 3.4; docs/protocol.md.
 
 pub use super::fields::is_blank;
 pub use super::parse_error::ParseError;

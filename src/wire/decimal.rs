@@ -49,7 +49,8 @@ impl Decimal {
         Some((Decimal { whole, fraction }, rest))
     }
 
-    /// Whether the decimal is at most `limit`. Exact for any number of digits; `limit` must be below `u64::MAX`.
+    /// Whether the decimal is at most `limit`. The result is exact for any number of digits; `limit`
+    /// must be below `u64::MAX`.
     pub(crate) fn at_most(&self, limit: u64) -> bool {
         self.whole.value < limit || (self.whole.value == limit && self.fraction.value == 0)
     }

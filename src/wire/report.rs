@@ -39,7 +39,7 @@ impl<'a> Report<'a> {
     ///
     /// `server`: this server's name, at most 64 bytes. `received`: the wall clock at receipt.
     /// `scratch`: overwritten with the AT line.
-    /// Source: the original report, section 3.2.
+    /// Source: the original paper, section 3.2.
     #[inline]
     pub fn taken(
         iamat: &Iamat<'a>,
@@ -60,7 +60,7 @@ impl<'a> Report<'a> {
     /// Makes the report of an AT line from another server; server and difference stay as they are.
     ///
     /// `scratch`: overwritten with the AT line, its fields joined by single blanks; not used if the line
-    /// already has only single blanks. Source: the original report, section 3.3.
+    /// already has only single blanks. Source: the original paper, section 3.3.
     #[inline]
     pub fn relayed(at: &At<'a>, scratch: &'a mut Vec<u8>) -> Report<'a> {
         let At { server, difference, client, location, stamp, stamp_text, line } = *at;

@@ -1,4 +1,4 @@
-// One server of the herd on Node's net, as section 4 of the original report imagines it: `node server.mjs Alford`.
+// One server of the herd on Node's net, as section 4 of the original paper imagines it: `node server.mjs Alford`.
 //
 // The same program as the one on Twisted. Bytes are strings here, one character each (latin1), so that the server
 // returns any client id unchanged. A connection is an async generator from chunks to replies, run by `pipeline`,

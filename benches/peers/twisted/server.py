@@ -1,4 +1,4 @@
-"""One server of the herd as the original report describes it, on Twisted: `python server.py Alford`.
+"""One server of the herd as the original paper describes it, on Twisted: `python server.py Alford`.
 
 Two pairs of factory and receiver. A Chatserver is one connection to our port, from a client or from a
 neighbour: it reads IAMAT, WHATSAT and AT, and its factory keeps the dictionary of clients. An Interserver

@@ -107,7 +107,7 @@ impl Resolver {
         self.step(query, now, |family, cx| family.failed(cx, query, DnsError::Unreachable));
     }
 
-    /// Handles the passing of time. To be called at [`next_timeout`](Resolver::next_timeout); extra calls do no harm.
+    /// Handles the passing of time. Call it at [`next_timeout`](Resolver::next_timeout); extra calls do no harm.
     pub fn timeout(&mut self, now: Moment) {
         let Resolver { config, lookups, out, .. } = self;
         let mut cx = QueryStep { config, out, now };

@@ -94,7 +94,8 @@ fn sides_of_a_split_herd_go_on_and_are_equal_and_newest_when_it_heals() {
         }
     }
     herd.restart("Welsh");
-    // Two of three sides are linked again. Of their two reports of the first client Bolden's is newer.
+    // Two of the three sides are linked again. Bolden's report of the first client is newer than that of the other
+    // side.
     let first = &clients[0];
     herd.settle(&["Alford", "Bolden", "Welsh"], first, bolden_first.as_bytes());
     herd.restart("Parker");

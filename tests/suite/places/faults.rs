@@ -176,7 +176,7 @@ struct Stage {
 struct Reply {
     at: String,
     json: Value,
-    /// The reply after it.
+    /// The reply to the command after it.
     behind: String,
     took: Duration,
 }
