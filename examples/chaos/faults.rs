@@ -133,7 +133,8 @@ impl Run {
         let Some(target) = self.dice.one_of(&targets) else { return };
         let all_forget = self.loses_memory() && !self.faults.is_control;
         if kind == Kind::AllKilled && (all_forget || !self.dice.once_in(4)) {
-            // If all servers lost their memory, no promise would remain to be checked. Otherwise one of four is enough.
+            // If all servers lost their memory, no promise would remain to be checked. Otherwise one such fault of
+            // four is enough.
             return;
         }
         *self.faults.counts.entry(kind).or_default() += 1;

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
-/// The shortest `--timeout`: a socket would take a much shorter one as none.
+/// The shortest `--timeout`: a socket would treat a much shorter one as no timeout.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// The longest `--timeout`.
 const LONGEST: Duration = Duration::from_secs(3_600);

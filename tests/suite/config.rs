@@ -348,7 +348,7 @@ fn read_example(folder: &Path, (table, example): &Example) -> Result<Topology, S
 
 /// A folder with the files that the examples name.
 fn folder_for_examples() -> PathBuf {
-    // Created once, because a file is empty for a moment while it is written.
+    // The files are created once, because a file is empty for a moment while it is written.
     static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples");
         fs::create_dir_all(&folder).expect("the folder can be made");

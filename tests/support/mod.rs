@@ -17,7 +17,7 @@ pub(crate) use fake_google::certs;
 pub(crate) fn skipped<T>(missing: &str) -> Option<T> {
     use std::io::Write;
     assert!(std::env::var("HERD_REQUIRE_ALL").as_deref() != Ok("1"), "{missing}");
-    // Not with a print macro: the test harness shows their output only when a test fails.
+    // This does not use a print macro: the test harness shows its output only when a test fails.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {missing}");
     None
 }

@@ -1,6 +1,6 @@
 //! Ports that certainly refuse connections, and ports that are free again.
 //!
-//! A closed listener lives on for an instant in each process that is just being started, between its fork and its exec,
+//! Each process that is being started keeps a copy of a closed listener for an instant, between its fork and its exec,
 //! and accepts connections, which are then reset. And another test may take a port that was released.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses only a part of it")]

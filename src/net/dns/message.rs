@@ -351,7 +351,7 @@ mod tests {
         for name in [&format!("{label}.{label}.{label}.{}", &label[2..]), "-", "_a.-b-", "7.7", "a"]
         {
             let question = Question::new(&HostName::parse(name).unwrap(), Family::V4, ID);
-            // Each dot becomes a length; one more length comes first, and the root's at the end.
+            // Each dot becomes a length. One more length comes first, and the root's length at the end.
             assert_eq!(question.bytes().len(), HEADER_BYTES + name.len() + 2 + 4, "{name}");
         }
     }

@@ -212,7 +212,7 @@ fn serve_leaves_a_plain_server_to_its_own_program() {
 #[test]
 fn serve_exits_with_69_when_an_address_is_in_use_and_leaves_no_socket() {
     for port in [12_000, 12_100] {
-        // A new address for each port: a closed listener may live on for an instant.
+        // Each port is on a new address, because a child process may keep a copy of a closed listener for an instant.
         let herd = Herd::new("in-use", ALONE);
         let taken = TcpListener::bind((herd.ip(), port)).expect("the address is ours");
         let ended = herd.run(&["serve", "Alford"]);

@@ -86,8 +86,8 @@ impl Mixed {
         command.arg("--log").arg(self.log(name)).stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn().expect("Python can be started");
         self.originals.insert(name, Process::new(child));
-        // Waits for an answer and not only for a connection: our own listener on that port lives on for an instant
-        // in each process that is just being started, and could accept it.
+        // Waits for an answer and not only for a connection: a child process may keep a copy of our
+        // closed listener on that port until its exec, and accept the connection.
         eventually(&format!("{name} answers"), || answers(address));
     }
 

@@ -70,8 +70,8 @@ struct Asker {
 impl Shared for Asker {
     type Message = ();
 
-    /// Limits the sleep of the next poll to `nap`. Called here, just after the clock was read: a timer that was set
-    /// before the turn may have expired before the poll begins.
+    /// Limits the sleep of the next poll to `nap`. This is done here, just after the clock was read, because a
+    /// timer that was set before the turn may have expired before the poll begins.
     fn before_poll(
         &mut self,
         core: &mut Core<Asker>,

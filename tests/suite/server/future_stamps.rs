@@ -148,7 +148,7 @@ fn a_report_accepted_during_a_sweep_is_not_forgotten_by_it() {
     let talk = cluster.client("Alford");
     cluster.run_for(58 * SECOND);
     for n in 0..400 {
-        // Stamped as far ahead as is accepted, at every moment of the sweep.
+        // The report is stamped as far ahead as is accepted, at every moment of the sweep.
         cluster.run_for(10 * MS);
         let wall = cluster.reactor("Alford").parts().1.wall().0 + 60_000_000_000;
         let (seconds, nanos) = (wall / 1_000_000_000, wall % 1_000_000_000);
