@@ -168,7 +168,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         self.connected(conn, addrs, false);
     }
 
-    /// Gives a connection that has just opened its protocol. Twisted: BaseClient._connectDone.
+    /// Builds the protocol of a connection that has just opened. Twisted: BaseClient._connectDone.
     fn connected(&mut self, conn: ConnId, addrs: Addrs, datagrams: bool) {
         let Some(transport) = self.core.transport_mut(conn) else { return };
         transport.made(addrs, datagrams);

@@ -50,7 +50,7 @@ pub(super) struct Sweeps {
     is_due: bool,
 }
 
-/// The sweep that marks, in the neighbours' backlogs, the clients of the leaves of which they lack lines.
+/// The sweep that marks clients in the neighbours' backlogs: those in leaves of which the neighbours lack lines.
 #[derive(Debug)]
 struct Giving {
     next: usize,

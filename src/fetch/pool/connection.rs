@@ -159,7 +159,7 @@ impl<S: Fetching> Protocol<S> for Exchange {
         if !left.is_zero() {
             self.wait_for(cx, self.awaited, left);
         } else if self.current.is_some() {
-            // Aborted, because the peer does not respond, and the fetch must fail at once.
+            // The connection is aborted, because the peer does not respond, and the fetch must fail at once.
             cx.core.abort_because(cx.id, CloseReason::TimeoutError(self.awaited));
         } else {
             cx.lose_connection();

@@ -1,6 +1,6 @@
-//! `herd places check`, and that the key appears nowhere: not in stdout, stderr, a log, a reply or the list of processes,
-//! whatever the service sends. The service is a fake one on the loopback, without TLS. It replies only after the test has
-//! read the list of processes.
+//! Tests `herd places check`, and that the key appears nowhere: not in stdout, stderr, a log, a reply or the list of
+//! processes, whatever the service sends. The service is a fake one on the loopback, without TLS. It replies only after
+//! the test has read the list of processes.
 
 use super::{ALONE, PAIR};
 use crate::support::ports::RefusingPort;
