@@ -19,8 +19,8 @@
 //! file with all lines takes the old one's place. A file that was removed while it was open still accepts
 //! writes and syncs; the journal detects this by looking for its name (`file_identity.rs`).
 //!
-//! There is no thread: the sync is the loop's named exception to "nothing blocks". The journal times each
-//! sync, and logs a slow one.
+//! There is only one thread: the sync is the loop's named exception to "nothing blocks". The journal times
+//! each sync, and logs a slow one.
 //!
 //! Format: [`record`]. Policies, failures, recovery: docs/journal.md.
 

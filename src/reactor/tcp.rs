@@ -130,7 +130,7 @@ impl<I: Io, S: Shared> Reactor<I, S> {
         }
     }
 
-    /// Gives an open connection its protocol. Twisted: Protocol.makeConnection.
+    /// Builds the protocol of an open connection. Twisted: Protocol.makeConnection.
     pub(super) fn connect_protocol(&mut self, id: ConnId, mut protocol: Box<dyn Protocol<S>>) {
         if self.protocols.len() <= id.key() {
             self.protocols.resize_with(id.key() + 1, || None);

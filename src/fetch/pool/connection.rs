@@ -137,7 +137,7 @@ impl<S: Fetching> Protocol<S> for Exchange {
         super::first_byte(cx.state, cx.core, current.fetch);
         let progress = current.reader.received(data);
         if let Err(why) = self.advance(cx, progress) {
-            // Aborted, because the peer may still be sending.
+            // The connection is aborted, because the peer may still be sending.
             cx.core.abort_because(cx.id, CloseReason::ProtocolFailed(why));
         }
         Ok(())

@@ -88,7 +88,7 @@ pub(crate) struct Answers {
     pub(crate) lost: u64,
     /// Lost reports that were counted as unreplicated.
     pub(crate) lost_counted: u64,
-    /// Lost reports whose neighbours that had them have all died.
+    /// Lost reports for which every neighbour that had them has died.
     pub(crate) lost_with_takers: u64,
 }
 

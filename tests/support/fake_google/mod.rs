@@ -83,7 +83,7 @@ pub enum Step {
     Cut,
 }
 
-/// Closed until it is opened; then open for ever.
+/// A gate: it is closed until it is opened, and then stays open.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<AtomicBool>);
 

@@ -1,4 +1,4 @@
-//! Observers: plain neighbours that listen, that the servers dial and send AT lines to, and that send nothing.
+//! Observers act as plain neighbours: the servers dial them and send them AT lines, and they send nothing.
 
 use super::Witnesses;
 use crate::connection::lost;

@@ -1127,13 +1127,13 @@ fn whoever_stops_trying_is_not_connected<I: Io>(mut stage: Stage<I>) {
     let address = stage.listen(|| actor("server"));
     let factory = || RecordingFactory::by("connector", |_, _| Some(actor("client")));
     let backoff = Backoff::new(5 * MS, 5 * MS, 1.0, 0.0);
-    // Stopped while it is connecting.
+    // The connector is stopped while it is connecting.
     let connector = stage.connect_by(address, reconnecting(backoff.clone()), factory());
     stage.core().stop_trying(connector);
     stage.pass(20 * MS);
     let told = [Heard::Failed("ConnectionAborted", None)];
     assert_eq!(stage.records().heard("connector"), told.iter().collect::<Vec<_>>());
-    // Stopped while it is connected.
+    // The connector is stopped while it is connected.
     *stage.records() = Default::default();
     let connector = stage.connect_by(address, reconnecting(backoff), factory());
     stage.until_made(&["client"]);
