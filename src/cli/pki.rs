@@ -200,11 +200,11 @@ impl Revoke {
         let count = revoked.len();
         let list = signed_list(&folder.issuer(&topology.herd)?, revoked, wall)?;
         if !is_of_the_issuer(list.der(), &der) {
-            let what = "is from another authority than ca.key, so a list signed with ca.key does not revoke it";
+            let what = "is from an authority other than that of ca.key, so a list signed with ca.key does not revoke it";
             return Err(config(format!("{} {what}", certificate.display())));
         }
         folder.write_revoked(&list)?;
-        // Renamed, so that a new certificate can be issued for the name.
+        // The files are renamed, so that a new certificate can be issued for the name.
         let serial = info.serial_in_hex();
         let aside = format!("{}-{}.revoked", self.name, &serial[..serial.len().min(12)]);
         for end in ["pem", "key"] {

@@ -1,7 +1,7 @@
 //! docs/configuration.md, written from [`KEYS`].
 //!
 //! In: the table of keys. Out: Markdown. `herd config` prints it, and a test compares the page with it. So the page can
-//! neither lack a key nor show another default than the program's.
+//! neither lack a key nor show a default that is not the program's.
 
 use super::keys::{DefaultValue, KEYS, Key, TOP, ValueType, keys_of, range_in_words};
 

@@ -33,8 +33,8 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<(Vec<u8>, Permissions)> {
     }
 }
 
-/// Fails if `path` is something else than a regular file; the error says what it is and what to do. A path
-/// that does not exist is fine.
+/// Fails if `path` is not a regular file; the error says what it is and what to do. A path that does not exist is
+/// fine.
 pub fn in_place(path: &Path) -> io::Result<()> {
     let found = path.symlink_metadata().map_or(Ok(()), |found| regular(found.file_type()));
     found.map_err(|e| io::Error::other(format!("{e}; move it away")))
@@ -73,8 +73,8 @@ const ENCODED: [(&[u8], &str); 9] = [
     (b"\xfe\xff", "it is UTF-16: convert it first, as with `iconv -f UTF-16 -t UTF-8`"),
 ];
 
-/// Describes a file that begins with `bytes`, and says what to do, if it is compressed or in another encoding than
-/// UTF-8.
+/// Describes a file that begins with `bytes`, and says what to do, if it is compressed or in an encoding other
+/// than UTF-8.
 pub fn encoded(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         // Two ASCII letters in UTF-16, without a byte order mark.

@@ -96,7 +96,7 @@ impl Secret {
         secret.map(Some).map_err(|fault| NoSecret(format!("{name}: {fault}")))
     }
 
-    /// Returns the text. For the wire only.
+    /// Returns the text, for the wire only.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -32,7 +32,7 @@ const OVERTURE_ATTRIBUTION: &str =
 pub(super) fn entry(record: &[u8]) -> Result<Entry, NoEntry> {
     let members = Json::members_of(record, ["type", "id", "geometry", "properties"])
         .map_err(|NotJson(error)| format!("is not JSON: within the Feature, {error}"))?;
-    // Only an item of a list of features can be another value than an object.
+    // Only an item of a list of features can be a value other than an object.
     let Some([kind, id, geometry, properties]) = members else {
         return Err(NoEntry::PassedOver(NO_POINT));
     };

@@ -3,8 +3,8 @@
 //! In: the time of a new connection. Out: whether it replaces the link. It knows no connection and no log.
 //!
 //! A server that was killed and restarted may be back before its neighbour notices the loss. Then the new connection is
-//! right and the old one dead. If two servers claim one name, each new connection looks right, and they would take the
-//! link from each other as fast as they can dial. Only the frequency distinguishes the two cases:
+//! right, and the old one is dead. If two servers claim one name, each new connection looks right, and they would take
+//! the link from each other as fast as they can dial. Only the frequency distinguishes the two cases:
 //!
 //! ```text
 //!   five in 60 s: at once ─▶ then a pause after each: first, doubled up to max ─▶ 60 s without one: at once again

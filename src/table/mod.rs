@@ -385,8 +385,8 @@ fn lies_after(newest: Stamp, lines: &LineStore, slot: Slot) -> bool {
     lines.report(slot).stamp() > newest
 }
 
-/// foldhash with constants of our own: its default constants are public, so that a client could choose ids
-/// that collide with any seed.
+/// Hashes a client's id by foldhash with our own constants: the default constants are public, so that a client
+/// could choose ids that collide with any seed.
 fn hash_of(client: &[u8], seed: u64, constants: &SharedSeed) -> u64 {
     let mut hasher = FoldHasher::with_seed(seed, constants);
     hasher.write(client);

@@ -235,7 +235,7 @@ struct Due {
     is_answered: bool,
     /// The first byte of the line that is being received.
     first: Option<u8>,
-    /// What follows `? ` in the line that is being received, if it begins so.
+    /// The bytes after `? ` in the line that is being received, if it begins with that.
     echo: Vec<u8>,
     /// The lines that the server has rejected, and that have not been reported yet.
     refused: Vec<Vec<u8>>,

@@ -81,7 +81,7 @@ fn value(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 /// The time at the start of `input`, in seconds since 1970, and the bytes after it.
 fn time(input: &[u8]) -> Option<(u64, &[u8])> {
     let ((text, rest), digits) = match value(input, UTC_TIME) {
-        // Two digits of the year, from 1950 to 2049.
+        // This form has two digits of the year, which is from 1950 to 2049.
         Some(found) => (found, 2),
         None => (value(input, GENERALIZED_TIME)?, 4),
     };

@@ -40,7 +40,7 @@ impl Interserver {
         let id = tls.neighbour_of(neighbours, shown)?;
         match self.link_state {
             LinkState::Dialled(dialled) if dialled != id => {
-                Err("its certificate names another server than the one that we dialled")
+                Err("its certificate names a server other than the one that we dialled")
             }
             _ => Ok(id),
         }
@@ -72,7 +72,7 @@ impl Interserver {
                 Err("it said HELLO, but the topology says that this neighbour is plain")
             }
             LinkState::Dialled(dialled) if dialled != id => {
-                Err("its HELLO names another server than the one that we dialled")
+                Err("its HELLO names a server other than the one that we dialled")
             }
             LinkState::Stranger if hello.name > server.name.as_bytes() => {
                 Err("our name sorts first, so we dial this neighbour")

@@ -7,9 +7,9 @@
 //! | Linked   |            |       |          |
 //! | Plain    |            |       | Plain    |
 //!
-//! `Identified`: the peer's HELLO is accepted, or the plain neighbour that we dialled is connected. `Other`: the peer is
-//! identified as another neighbour than the one that we dialled or that is linked. `Reported`: the peer sent AT, and a
-//! plain neighbour is configured.
+//! `Identified`: the peer's HELLO is accepted, or the plain neighbour that we dialled is connected. `Other`: the peer
+//! is identified as a neighbour other than the one that we dialled or that is linked. `Reported`: the peer sent AT, and
+//! a plain neighbour is configured.
 //!
 //! | proof    | Proved |
 //! |----------|--------|

@@ -532,7 +532,7 @@ fn a_kept_connection_that_the_peer_closed_is_replaced_silently() {
         let mut stage =
             Stage::new(at_first(move || vec![Step::Send(with_length(b"good")), end.clone()]));
         stage.works();
-        // Whether or not the client has noticed the end.
+        // This works whether or not the client has noticed the end.
         stage.works();
         assert_eq!(stage.seen(), (2, 2));
     }

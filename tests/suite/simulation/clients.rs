@@ -1,4 +1,4 @@
-//! The clients: sends their commands, and checks the replies.
+//! Sends the clients' commands, and checks the replies.
 
 use super::at_line::{AtLine, raise};
 use super::conversation::Conversation;

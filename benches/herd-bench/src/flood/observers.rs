@@ -102,7 +102,7 @@ impl Observers {
                 if stamp.as_ref() != told.told(key) {
                     let shown = stamp.map(|stamp| stamp.escape_ascii().to_string());
                     return Err(Failure::Wrong(
-                        "an observer received another stamp than the last one sent",
+                        "an observer received a stamp other than the last one sent",
                         format!(
                             "client {key} {:?}",
                             told.told(key).map(|told| told.escape_ascii().to_string())
@@ -234,7 +234,7 @@ impl Heard {
 fn unlike_news(line: &[u8]) -> Failure {
     let shown = line[..line.len().min(200)].escape_ascii().to_string();
     Failure::Wrong(
-        "an observer received something else than AT lines: its server must list it with plain = true",
+        "an observer received a line that is not an AT line: its server must list it with plain = true",
         "AT ...".into(),
         shown,
     )
