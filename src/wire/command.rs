@@ -156,7 +156,7 @@ pub struct Hello<'a> {
 impl<'a> Command<'a> {
     /// Parses one line.
     ///
-    /// `line`: without its delimiter. White space around it is ignored, so also the CR of a CR LF. A
+    /// `line`: without its delimiter. White space around it is ignored, and with it the CR of a CR LF. A
     /// [blank](is_blank) line is an error; a caller that ignores blank lines checks for them first.
     ///
     /// Errors: the first fault in the line. The port decides whether the connection goes on; a client
