@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A server is started again whatever its exit status was, because an address may be free again, or a fault of the
-//! topology repaired. Only if no server listens after the first attempt, `up` exits, with the status of the first
+//! topology repaired. `up` exits only if no server listens after the first attempt, with the status of the first
 //! server.
 //!
 //! `up` ends in one of three ways, and no server survives it:

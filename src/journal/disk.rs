@@ -287,7 +287,9 @@ fn shut_out_others(folder: &Path) -> io::Result<()> {
     {
         let folder = operand(folder);
         let typed = shell_quoted(&folder);
-        log::warn!("journal: others may open {folder}: {e}; have its owner run `chmod o= {typed}`");
+        log::warn!(
+            "journal: other users may open {folder}: {e}; have its owner run `chmod o= {typed}`"
+        );
     }
     Ok(())
 }

@@ -73,7 +73,7 @@ impl Secret {
         let secret = Secret::new(text).map_err(|fault| named(&fault))?;
         let warning = (mode & 0o077 != 0).then(|| {
             let (path, mode) = (path.display(), mode & 0o777);
-            format!("{path}: others may open this key file (mode {mode:04o}); chmod 600 it")
+            format!("{path}: other users may open this key file (mode {mode:04o}); chmod 600 it")
         });
         Ok((secret, warning))
     }
@@ -258,7 +258,10 @@ mod tests {
         assert_eq!((mode(0o600), mode(0o400)), (None, None));
         for loose in [0o640, 0o604, 0o620] {
             let warning = mode(loose).unwrap();
-            assert!(warning.contains("others may open") && !warning.contains(CANARY), "{warning}");
+            assert!(
+                warning.contains("other users may open") && !warning.contains(CANARY),
+                "{warning}"
+            );
         }
         fs::write(&path, format!("\u{feff}{CANARY}\r\n")).unwrap();
         assert_eq!(mode(0o600), None);

@@ -124,7 +124,7 @@ impl PeerTls {
         }
         if self.key_mode & 0o077 != 0 {
             let (file, mode) = (files.key.display(), self.key_mode & 0o777);
-            let what = format!("{file}: others may open this key (mode {mode:04o})");
+            let what = format!("{file}: other users may open this key (mode {mode:04o})");
             warnings.push(self.settings.here.warning(what, "chmod 600 it"));
         }
         warnings

@@ -476,7 +476,7 @@ mod tests {
         });
         assert_eq!(question.read(&bytes, Via::Udp), Some(DnsReply::Truncated));
         assert_eq!(question.read(&bytes[..bytes.len() - 3], Via::Udp), Some(DnsReply::Truncated));
-        // A TCP reply is as long as it gets: the records in it count.
+        // A TCP reply cannot become longer, so the records in it count.
         assert_eq!(question.read(&bytes, Via::Tcp), addresses(9, &[1]));
         let empty = answer(&question, |packet| packet.set_flags(PacketFlag::TRUNCATION));
         assert_eq!(question.read(&empty, Via::Tcp), Some(DnsReply::Failed));

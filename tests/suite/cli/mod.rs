@@ -315,7 +315,7 @@ fn check_reads_the_key_and_the_certificates_of_a_source_as_a_server_does() {
     let bad = checked_with("CANARY and more", "", 78);
     assert!(bad.contains(":12:10: error: GOOGLE_MAPS_API_KEY: it has"), "{bad}");
     assert_eq!(checked("key_file = \"good.key\"\n", 0), "");
-    assert!(checked("key_file = \"open.key\"\n", 0).contains("open.key: others may open"));
+    assert!(checked("key_file = \"open.key\"\n", 0).contains("open.key: other users may open"));
     assert_eq!(herd.run(&["check", "--strict"]).code, Some(78), "a warning is a fault then");
     for (keys, what) in [
         ("key_file = \"two.key\"\n", "two.key: it has a character that no key has"),

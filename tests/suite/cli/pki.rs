@@ -140,7 +140,8 @@ fn check_reads_the_certificates_and_prints_how_long_they_are_valid() {
     fs::set_permissions(file(&herd, "Alford.key"), fs::Permissions::from_mode(0o644)).unwrap();
     let checked = herd.run(&["check"]);
     assert_eq!(checked.code, Some(0));
-    for part in ["Alford.pem: 29 days left", "others may open this key (mode 0644)", "chmod 600 it"]
+    for part in
+        ["Alford.pem: 29 days left", "other users may open this key (mode 0644)", "chmod 600 it"]
     {
         assert!(checked.stderr.contains(part), "{}", checked.stderr);
     }
@@ -370,7 +371,7 @@ fn a_revoked_server_is_disconnected_at_sighup_and_accepted_with_a_new_certificat
     // A key that other users may read causes a warning, and works.
     fs::set_permissions(file(&herd, "Alford.key"), fs::Permissions::from_mode(0o640)).unwrap();
     alford.signal(Signal::HUP);
-    logged(&herd, "Alford", "others may open this key (mode 0640)");
+    logged(&herd, "Alford", "other users may open this key (mode 0640)");
 }
 
 /// Run by hand: `cargo test --release --test suite cli::pki::what_ -- --ignored --nocapture`.
