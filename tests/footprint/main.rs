@@ -23,6 +23,8 @@ use std::alloc::System;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 #[global_allocator]
 static HEAP: Cap<System> = Cap::new(System, usize::MAX);
@@ -30,7 +32,27 @@ static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 /// Ensures that one test runs at a time, because the count of the heap covers all threads.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+    let guard = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Another thread may still print the result of the last test, or start the next one, and allocate meanwhile. When
+    // all others sleep, only this thread can wake them.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while others_run() {
+        assert!(Instant::now() < deadline, "another thread does not come to rest");
+        thread::yield_now();
+    }
+    guard
+}
+
+/// Whether another thread of this process does not sleep.
+fn others_run() -> bool {
+    let own = fs::read_link("/proc/thread-self").expect("Linux has it");
+    let threads = fs::read_dir("/proc/self/task").expect("Linux has it");
+    let mut others = threads.map(|entry| entry.expect("an entry").path());
+    others.any(|path| {
+        let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
+        let state = stat.rsplit(") ").next().unwrap_or_default();
+        path.file_name() != own.file_name() && !state.is_empty() && !state.starts_with('S')
+    })
 }
 
 /// The time on the wall clocks, which are stopped, so that lines do not change their length.
