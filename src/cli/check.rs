@@ -116,8 +116,11 @@ fn check_certificates(
     if here.is_empty() {
         let what =
             format!("{}: no server has a certificate in this folder", settings.folder.display());
-        faults
-            .push(settings.here.error(what, "run \"herd pki init\", then \"herd pki issue NAME\""));
+        let remedy = match settings.folder.join("ca.pem").exists() {
+            true => "run \"herd pki issue NAME\" for each server",
+            false => "run \"herd pki init\", then \"herd pki issue NAME\"",
+        };
+        faults.push(settings.here.error(what, remedy));
     }
     for server in here {
         match PeerTls::read(settings, &topology.herd, &server.name, wall) {

@@ -73,8 +73,8 @@ The protocol is lines of text, so nc works as well:
     max_term_width = 100
 )]
 struct Cli {
-    /// The file that describes the herd [default: the first that exists of $HERD_TOPOLOGY, ./topology.toml and
-    /// /etc/herd/topology.toml, or else the built-in topology]
+    /// The file that describes the herd [default: the file that HERD_TOPOLOGY names; if that is not set, the
+    /// first that exists of ./topology.toml and /etc/herd/topology.toml, or the built-in topology]
     #[arg(long, value_name = "FILE", global = true, allow_hyphen_values = true)]
     topology: Option<PathBuf>,
     #[command(subcommand)]

@@ -46,7 +46,11 @@ pub(super) struct TopologyFile {
 
 impl fmt::Display for TopologyFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.path.display(), self.found)
+        let found = match self.is_built_in() && self.path.exists() {
+            true => "from an earlier herd up; no topology.toml is in this folder or in /etc/herd",
+            false => self.found,
+        };
+        write!(f, "{} ({found})", self.path.display())
     }
 }
 

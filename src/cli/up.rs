@@ -62,7 +62,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 ///
 /// It restarts each server that ends. If no server can be started at first, herd up exits. At SIGTERM or Ctrl-C it stops
 /// all servers, and kills those that still run drain_ms and 10 s later. At a second signal, at least 0.3 s later, it kills
-/// them at once.
+/// them at once. SIGHUP stops all servers too: to reload certificates, send it to the servers themselves.
 #[derive(Debug, clap::Args)]
 pub(super) struct UpArgs {
     /// Servers of the topology. Write `--` before a name that begins with a dash [default: all]
@@ -82,9 +82,10 @@ impl UpArgs {
             return Err(Failure::new(Exit::Config, what));
         }
         let starting = must_not_run(&topology, &servers)?;
+        let found = file.to_string();
         file.make()?;
         if file.is_built_in() {
-            print_line(&format!("{file}: all files go to ./herd-data"));
+            print_line(&format!("{found}: all files go to ./herd-data"));
         }
         let up = Up {
             program: env::current_exe()
@@ -122,8 +123,8 @@ fn must_not_run(topology: &Topology, servers: &[&Server]) -> Result<Option<File>
     let running = servers.iter().filter(runs).map(|server| server.name.as_str());
     let running = running.collect::<Vec<_>>().join(", ");
     let what = format!(
-        "this herd runs already: {running} in {}; \"herd status\" shows them. End them first, or start only other \
-         servers: herd up NAME",
+        "this herd runs already: {running} in {}; \"herd status\" shows them. End them first (Ctrl-C in the \
+         terminal of herd up, or kill its process), or start only other servers: herd up NAME",
         folder.display()
     );
     running.is_empty().then_some(locked).ok_or(Failure::new(Exit::Unavailable, what))

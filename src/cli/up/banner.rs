@@ -52,11 +52,12 @@ or, without this program:
   printf 'IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 %s\\n' \"$(date +%s.%N)\" | nc -N {} {}
   printf 'WHATSAT kiwi.cs.ucla.edu 10 5\\n' | nc -N {} {}
 
-Ctrl-C stops all servers.",
+Ctrl-C stops all servers. So does kill {}.",
         told_at.ip(),
         told_at.port(),
         asked_at.ip(),
         asked_at.port(),
+        std::process::id(),
         told = told.name,
         asked = asked.name,
         tell = operand(told),
