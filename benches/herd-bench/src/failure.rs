@@ -14,6 +14,8 @@ pub enum Failure {
     Wrong(&'static str, String, String),
     /// A server closed a connection during the run.
     Closed,
+    /// A server closed so many of all idle connections.
+    IdleClosed(usize, usize),
     /// A timeout expired; the text names what was awaited.
     Silence(String),
 }
@@ -34,6 +36,10 @@ impl fmt::Display for Failure {
                 write!(f, "wrong reply: {what}\n  expected: {expected}\n  received: {received}")
             }
             Failure::Closed => write!(f, "the server closed a connection"),
+            Failure::IdleClosed(closed, all) => write!(
+                f,
+                "the server closed {closed} of {all} idle connections: raise its timeout for idle connections"
+            ),
             Failure::Silence(what) => write!(f, "timed out: {what}"),
         }
     }

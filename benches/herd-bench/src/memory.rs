@@ -9,6 +9,7 @@ use crate::reports::{Next, Reports};
 use crate::results::{Results, grouped};
 use crate::usage::resident_bytes;
 use serde_json::json;
+use std::io::ErrorKind;
 use std::net::TcpStream;
 
 /// Memory is read with this many open connections, and again with all. The first connections also make the server grow
@@ -27,6 +28,7 @@ pub(crate) fn idle<P: Protocol>(options: &Options, count: u32) -> Result<Results
     let before = resident(options)?;
     standing.grow(count as usize)?;
     let after = resident(options)?;
+    standing.check_open()?;
     let each = (after as f64 - before as f64) / f64::from(count - first);
     let mut results = match options.duration.is_some() || options.requests.is_some() {
         true => loaded::<P>(options)?,
@@ -136,6 +138,21 @@ impl<'a, P: Protocol> Standing<'a, P> {
             }
         }
         Ok(())
+    }
+
+    /// Checks that the servers have closed none of the connections.
+    fn check_open(&self) -> Result<(), Failure> {
+        let is_closed = |stream: &&TcpStream| {
+            let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+            match peeked {
+                Ok(count) => count == 0,
+                Err(error) => error.kind() != ErrorKind::WouldBlock,
+            }
+        };
+        match self.streams.iter().filter(is_closed).count() {
+            0 => Ok(()),
+            closed => Err(Failure::IdleClosed(closed, self.streams.len())),
+        }
     }
 
     fn ask_the_last(&mut self, target: usize) -> Result<(), Failure> {

@@ -10,10 +10,15 @@ use std::process::{Command, exit};
 use std::sync::mpsc::channel;
 use std::{env, iter, thread};
 
-/// Listens, and serves each connection in a thread of its own, as long as the test runs.
-fn serve(each: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
+fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = listener.local_addr().expect("it listens");
+    (listener, address)
+}
+
+/// Listens, and serves each connection in a thread of its own, as long as the test runs.
+fn serve(each: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
+    let (listener, address) = listen();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let each = each.clone();
@@ -94,6 +99,22 @@ fn a_run_over_all_clients_reports_how_many_requests_were_in_flight() {
     assert_eq!((&report["connections"], &report["pipeline"]), (&3.into(), &64.into()), "{report}");
     let report = bench(serve(echo), &format!("{line} -P 100")).expect("right replies");
     assert_eq!(report["pipeline"], 100, "{report}");
+}
+
+#[test]
+fn idle_connections_that_the_server_closes_fail_the_run() {
+    let (listener, address) = listen();
+    thread::spawn(move || {
+        // It closes every other connection before it accepts the next.
+        for (number, stream) in listener.incoming().flatten().enumerate() {
+            if number % 2 == 1 {
+                thread::spawn(move || echo(stream));
+            }
+        }
+    });
+    let line = format!("--protocol echo --idle 20 --pid {}", std::process::id());
+    let failure = bench(address, &line);
+    assert!(matches!(failure, Err(Failure::IdleClosed(10, 20))), "{failure:?}");
 }
 
 /// The environment variable with which this test program runs again as the generator; its value is the command line.
