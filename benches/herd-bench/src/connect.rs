@@ -1,9 +1,9 @@
 //! Measures connections of one request: connect, send a request, read the reply, close; several at a time.
 //!
-//! This side closes first, so the kernel keeps its ports in TIME_WAIT. On loopback it reuses them after a second
+//! This side closes first, except with HTTP, so the kernel keeps its ports in TIME_WAIT. On loopback it reuses them after a second
 //! (tcp_tw_reuse), which is enough for some 28,000 connections a second to one address.
 
-use crate::connection::{BUFFER_BYTES, Connection, PATIENCE};
+use crate::connection::{BUFFER_BYTES, Connection, PATIENCE, connect};
 use crate::failure::Failure;
 use crate::latency::Latencies;
 use crate::load::ONLY_TELL;
@@ -12,7 +12,6 @@ use crate::protocol::{Expected, Protocol};
 use crate::reports::{Next, Reports};
 use crate::results::{Progress, Results, grouped};
 use crate::usage::Usage;
-use mio::net::TcpStream;
 use mio::{Events, Poll, Token};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -113,14 +112,11 @@ impl<'a, P: Protocol> Callers<'a, P> {
         self.left -= 1;
         let target = number % self.options.addresses.len();
         let address = self.options.addresses[target];
-        let failed = |error| Failure::io(&format!("connecting to {address}"), error);
-        let stream = TcpStream::connect(address).map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
-        let mut connection = Connection::new(stream, target);
+        let mut connection = Connection::new::<P>(connect(address)?, target);
         connection.register(self.poll.registry(), Token(number))?;
         let next = Next::Tell(self.reports.tell(number));
         let (out, expected) = connection.composing();
-        expected.push(Expected::compose(&self.protocol, next, out));
+        expected.push(Expected::compose(&self.protocol, target, next, out));
         self.callers[number] = Some((connection, now));
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::protocol::{Checked, Expected, Protocol};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream as StdStream};
+use std::net::{Shutdown, SocketAddr, TcpStream as StdStream};
 use std::time::{Duration, Instant};
 
 /// The timeout for everything that a server must do.
@@ -16,6 +16,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The size of the read buffer.
 pub(crate) const BUFFER_BYTES: usize = 256 * 1024;
+
+/// How a server ended a connection between two replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Its last reply said so.
+    Announced,
+    /// It closed the connection and had not said so.
+    Silent,
+}
 
 /// How many answered requests are kept before they are removed from the list.
 const FORGET_AT: usize = 1_024;
@@ -31,6 +40,12 @@ pub(crate) struct Connection {
     expected: Vec<Expected>,
     answered: usize,
     unfinished: Vec<u8>,
+    /// Whether the server may close the connection between two replies.
+    reopens: bool,
+    /// Whether the server has sent a reply over this stream.
+    has_replied: bool,
+    /// Set when the server has ended the connection; then the stream is shut down.
+    ended: Option<Ending>,
 }
 
 impl Connection {
@@ -40,11 +55,11 @@ impl Connection {
     pub(crate) fn open<P: Protocol>(address: SocketAddr, target: usize) -> Result<Self, Failure> {
         let stream = open::<P>(address)?;
         stream.set_nonblocking(true).map_err(|error| Failure::io("a connection", error))?;
-        Ok(Connection::new(TcpStream::from_std(stream), target))
+        Ok(Connection::new::<P>(TcpStream::from_std(stream), target))
     }
 
     /// Wraps `stream`, which must be non-blocking.
-    pub(crate) fn new(stream: TcpStream, target: usize) -> Connection {
+    pub(crate) fn new<P: Protocol>(stream: TcpStream, target: usize) -> Connection {
         Connection {
             stream,
             target,
@@ -53,7 +68,43 @@ impl Connection {
             expected: Vec::new(),
             answered: 0,
             unfinished: Vec::new(),
+            reopens: P::REOPENS,
+            has_replied: false,
+            ended: None,
         }
+    }
+
+    /// The index of the server in the list of addresses.
+    #[inline]
+    pub(crate) fn target(&self) -> usize {
+        self.target
+    }
+
+    /// How the server has ended the connection; the caller opens it again before the next request.
+    #[inline]
+    pub(crate) fn ended(&self) -> Option<Ending> {
+        self.ended
+    }
+
+    /// Connects again to `address`, without blocking, and composes the unanswered requests again.
+    pub(crate) fn reopen<P: Protocol>(
+        &mut self,
+        protocol: &P,
+        address: SocketAddr,
+        registry: &Registry,
+        token: Token,
+    ) -> Result<(), Failure> {
+        debug_assert!(self.unfinished.is_empty());
+        self.stream = connect(address)?;
+        self.register(registry, token)?;
+        self.outgoing.clear();
+        self.sent = 0;
+        for expected in &self.expected[self.answered..] {
+            protocol.compose(self.target, expected.request(), &mut self.outgoing);
+        }
+        self.has_replied = false;
+        self.ended = None;
+        Ok(())
     }
 
     /// Registers the connection with the poll, for both directions.
@@ -75,7 +126,8 @@ impl Connection {
         (&mut self.outgoing, &mut self.expected)
     }
 
-    /// Sends as much as the kernel takes. The caller sends the rest when the poll reports the connection writable.
+    /// Sends as much as the kernel takes. If the server has closed a connection that may be opened again, the next read
+    /// finds that out, after the replies before it. The caller sends the rest when the poll reports the connection writable.
     #[inline]
     pub(crate) fn send(&mut self) -> Result<(), Failure> {
         while self.sent < self.outgoing.len() {
@@ -83,7 +135,10 @@ impl Connection {
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(lost(error)),
+                Err(error) => match lost(error) {
+                    Failure::Closed if self.reopens => return Ok(()),
+                    failure => return Err(failure),
+                },
             }
         }
         self.outgoing.clear();
@@ -103,16 +158,40 @@ impl Connection {
         let kept = self.unfinished.len();
         buffer[..kept].copy_from_slice(&self.unfinished);
         let count = match self.stream.read(&mut buffer[kept..]) {
-            Ok(0) => return Err(Failure::Closed),
+            Ok(0) => return self.closed().map(|()| false),
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(true),
-            Err(error) => return Err(lost(error)),
+            Err(error) => match lost(error) {
+                Failure::Closed => return self.closed().map(|()| false),
+                failure => return Err(failure),
+            },
         };
         let end = kept + count;
         self.check(protocol, &buffer[..end], each)?;
         // After a short read the socket is empty, and an event will report the next bytes.
         Ok(end == buffer.len())
+    }
+
+    /// Handles the end of the stream. It is an error within a reply, or if the server has sent no reply over this stream
+    /// to any of the requests; so a connection that is opened again makes progress.
+    fn closed(&mut self) -> Result<(), Failure> {
+        let is_between = self.unfinished.is_empty() && (self.has_replied || self.in_flight() == 0);
+        match self.ended {
+            Some(_) => Ok(()),
+            None if self.reopens && is_between => {
+                self.end(Ending::Silent);
+                Ok(())
+            }
+            None => Err(Failure::Closed),
+        }
+    }
+
+    /// Shuts the stream down, so that the server need not wait until it is replaced.
+    fn end(&mut self, ending: Ending) {
+        self.ended = Some(ending);
+        // An error means that the server has already reset the connection.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     #[inline]
@@ -132,7 +211,18 @@ impl Connection {
                 Ok(Checked::Reply(bytes)) => {
                     rest = &rest[bytes..];
                     self.answered += 1;
+                    self.has_replied = true;
                     each(now, expected.kind);
+                }
+                Ok(Checked::LastReply(bytes)) => {
+                    self.answered += 1;
+                    each(now, expected.kind);
+                    // Node answers 503 to pipelined requests that it does not process any more. They are sent again.
+                    if self.answered == self.expected.len() && bytes < rest.len() {
+                        return Err(wrong::<P>("bytes follow the last reply", expected, rest));
+                    }
+                    rest = &[];
+                    self.end(Ending::Announced);
                 }
                 Ok(Checked::Aside(bytes, answer)) => {
                     rest = &rest[bytes..];
@@ -164,7 +254,7 @@ impl Connection {
                     self.unfinished.extend_from_slice(rest);
                     break;
                 }
-                Ok(Checked::Reply(_)) | Err(_) => {
+                Ok(Checked::Reply(_) | Checked::LastReply(_)) | Err(_) => {
                     return Err(wrong::<P>("no request was sent", &nothing, rest));
                 }
             }
@@ -182,6 +272,14 @@ impl Connection {
             self.answered = 0;
         }
     }
+}
+
+/// Begins a connection to `address`, without blocking.
+pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream, Failure> {
+    let failed = |error| Failure::io(&format!("connecting to {address}"), error);
+    let stream = TcpStream::connect(address).map_err(failed)?;
+    stream.set_nodelay(true).map_err(failed)?;
+    Ok(stream)
 }
 
 /// Opens a blocking connection, and exchanges the protocol's greeting.
@@ -212,6 +310,10 @@ pub(crate) fn ask<P: Protocol>(
             Ok(Checked::Reply(bytes)) if bytes == received.len() => return Ok(()),
             Ok(Checked::Reply(_)) => {
                 return Err(wrong::<P>("bytes follow the reply", expected, &received));
+            }
+            Ok(Checked::LastReply(_)) => {
+                let what = "the server closes the connection after this reply";
+                return Err(wrong::<P>(what, expected, &received));
             }
             Ok(Checked::Aside(bytes, answer)) => {
                 received.drain(..bytes);
@@ -263,7 +365,7 @@ pub(crate) fn wrong<P: Protocol>(
     expected: &Expected,
     received: &[u8],
 ) -> Failure {
-    const SHOWN: usize = 200;
+    const SHOWN: usize = 500;
     let kind = P::KINDS[usize::from(expected.kind)];
     let operands = expected.operands.escape_ascii();
     let shown = received[..SHOWN.min(received.len())].escape_ascii().to_string();

@@ -173,7 +173,7 @@ impl<W: Witnesses> Herald<W> {
         let next = self.reports.tell(0);
         self.witnesses.await_news(next)?;
         let (out, expected) = self.origin.composing();
-        expected.push(Expected::compose(&self.protocol, Next::Tell(next), out));
+        expected.push(Expected::compose(&self.protocol, 0, Next::Tell(next), out));
         let now = Instant::now();
         self.origin.send()?;
         Ok(now)

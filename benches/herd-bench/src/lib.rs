@@ -1,7 +1,7 @@
 //! A load generator for servers of the herd, and for the servers that they are compared with.
 //!
 //! It uses only the client protocol, so it drives every server that implements docs/protocol.md; the same loop also
-//! drives Redis, NATS and an echo server. It has one thread and one poll, and allocates nothing per message. Every
+//! drives HTTP servers, Redis, NATS and an echo server. It has one thread and one poll, and allocates nothing per message. Every
 //! reply is checked against its request. The first wrong reply ends the run, because a fast server that is wrong is
 //! worthless.
 //!
@@ -42,7 +42,7 @@ pub use options::{Mode, Options};
 
 use clap::Parser;
 use options::Speaks;
-use protocol::{Echo, Herd, Nats, Protocol, RespGeoadd, RespSet};
+use protocol::{Echo, Herd, Http, Nats, Protocol, RespGeoadd, RespSet};
 use results::Results;
 use std::ffi::OsString;
 use std::io::Write;
@@ -75,6 +75,7 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<(), Failure> {
     usage::raise_descriptor_limit();
     let results = match options.protocol {
         Speaks::Herd => measure::<Herd>(options),
+        Speaks::Http => measure::<Http>(options),
         Speaks::Echo => measure::<Echo>(options),
         Speaks::RespSet => measure::<RespSet>(options),
         Speaks::RespGeoadd => measure::<RespGeoadd>(options),

@@ -9,23 +9,21 @@
 //! due. The open loop polls instead of sleeping less than a millisecond, so that it is on time. The report includes how
 //! late it was.
 
-use crate::connection::{BUFFER_BYTES, Connection, PATIENCE};
+use crate::connection::{BUFFER_BYTES, Connection, Ending, PATIENCE};
 use crate::failure::Failure;
 use crate::latency::Latencies;
 use crate::options::{Mix, Options};
 use crate::protocol::{Expected, Protocol};
 use crate::reports::{Next, Reports};
-use crate::results::{Outcome, Progress, Results};
+use crate::results::{Outcome, Progress, Reopened, Results};
 use crate::schedule::Schedule;
 use crate::usage::Usage;
 use mio::{Events, Poll, Registry, Token};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// The longest time between two readings of the clock.
 const TICK: Duration = Duration::from_millis(200);
-
-/// The fewest requests in flight while all clients are reported first.
-pub(crate) const TELLING_PIPELINE: u32 = 64;
 
 /// The loop polls instead of sleeping for less than this, because waking up takes longer than polling.
 const TOO_SHORT_TO_SLEEP: Duration = Duration::from_millis(1);
@@ -117,7 +115,9 @@ pub(crate) struct Load<P> {
     poll: Poll,
     protocol: P,
     reports: Reports,
+    addresses: Vec<SocketAddr>,
     connections: Vec<Connection>,
+    reopened: Reopened,
     /// The time at which the last batch of each connection was sent.
     batch_at: Vec<Instant>,
     pipeline: u32,
@@ -150,6 +150,8 @@ impl<P: Protocol> Load<P> {
             reports: Reports::new(options.connections, keys, options.mix),
             batch_at: vec![now; connections.len()],
             connections,
+            addresses: options.addresses.clone(),
+            reopened: Reopened::default(),
             pipeline: options.pipeline,
             telling: false,
             left: Left::All(0, None),
@@ -181,7 +183,7 @@ impl<P: Protocol> Load<P> {
     pub(crate) fn tell_all(&mut self, beside: &mut impl Beside) -> Result<Outcome, Failure> {
         let each = u64::from(self.reports.clients()) / self.connections.len() as u64;
         let pipeline = self.pipeline;
-        self.pipeline = pipeline.max(TELLING_PIPELINE);
+        self.pipeline = pipeline.max(P::TELLING_PIPELINE);
         self.telling = true;
         self.left = Left::Each(vec![each; self.connections.len()]);
         let outcome = self.go(beside);
@@ -214,6 +216,7 @@ impl<P: Protocol> Load<P> {
     fn go(&mut self, beside: &mut impl Beside) -> Result<Outcome, Failure> {
         self.latencies.iter_mut().for_each(Latencies::clear);
         self.replies = 0;
+        self.reopened = Reopened::default();
         let usage = Usage::now(&self.pids)?;
         // In the open loop the due times and the duration count from the start of the schedule.
         let start = self.pace.as_ref().map_or_else(Instant::now, |pace| pace.start);
@@ -230,6 +233,7 @@ impl<P: Protocol> Load<P> {
             latencies: self.latencies.clone(),
             lateness: self.pace.as_ref().map(|pace| pace.lateness.clone()),
             unanswered,
+            reopened: self.reopened,
             used: usage.since()?,
         })
     }
@@ -266,7 +270,7 @@ impl<P: Protocol> Load<P> {
                     self.connections[number].send()?;
                 }
                 if event.is_readable() {
-                    self.readable(number, &mut buffer)?;
+                    self.readable(number, P::REOPENS && event.is_read_closed(), &mut buffer)?;
                 }
             }
         }
@@ -302,8 +306,14 @@ impl<P: Protocol> Load<P> {
         }
     }
 
+    /// Reads all that has arrived. If `is_closed`, that includes the end of the stream, which no later event reports.
     #[inline]
-    fn readable(&mut self, number: usize, buffer: &mut [u8]) -> Result<(), Failure> {
+    fn readable(
+        &mut self,
+        number: usize,
+        is_closed: bool,
+        buffer: &mut [u8],
+    ) -> Result<(), Failure> {
         let mut more = true;
         while more {
             let connection = &mut self.connections[number];
@@ -317,8 +327,12 @@ impl<P: Protocol> Load<P> {
                     latencies[usize::from(kind)].record(pace.answered(number, now), 1);
                 }
             })?;
+            more = (more || is_closed) && connection.ended().is_none();
             self.replies += counts[0] + counts[1];
             self.last_reply = at;
+            if P::REOPENS && self.connections[number].in_flight() > 0 {
+                self.reopen_if_ended(number)?;
+            }
             match &self.pace {
                 Some(_) => self.compose_due(number)?,
                 None => self.batch_answered(number, counts, at)?,
@@ -353,20 +367,37 @@ impl<P: Protocol> Load<P> {
             return Ok(());
         }
         for _ in 0..count {
-            self.compose(number);
+            self.compose(number)?;
         }
         self.batch_at[number] = Instant::now();
         self.connections[number].send()
     }
 
     #[inline]
-    fn compose(&mut self, number: usize) {
+    fn compose(&mut self, number: usize) -> Result<(), Failure> {
+        self.reopen_if_ended(number)?;
         let next = match self.telling {
             true => Next::Tell(self.reports.tell(number)),
             false => self.reports.next(number),
         };
-        let (out, expected) = self.connections[number].composing();
-        expected.push(Expected::compose(&self.protocol, next, out));
+        let connection = &mut self.connections[number];
+        let target = connection.target();
+        let (out, expected) = connection.composing();
+        expected.push(Expected::compose(&self.protocol, target, next, out));
+        Ok(())
+    }
+
+    /// Opens a connection again that the server has ended.
+    #[inline]
+    fn reopen_if_ended(&mut self, number: usize) -> Result<(), Failure> {
+        let connection = &mut self.connections[number];
+        let Some(ending) = connection.ended().filter(|_| P::REOPENS) else { return Ok(()) };
+        match ending {
+            Ending::Announced => self.reopened.announced += 1,
+            Ending::Silent => self.reopened.silent += 1,
+        }
+        let address = self.addresses[connection.target()];
+        connection.reopen(&self.protocol, address, self.poll.registry(), Token(number))
     }
 
     /// Open loop: sends the requests that are due by now.
@@ -384,7 +415,7 @@ impl<P: Protocol> Load<P> {
         while self.connections[number].in_flight() < self.pipeline as usize
             && self.pace.as_mut().is_some_and(|pace| pace.take_due(number))
         {
-            self.compose(number);
+            self.compose(number)?;
         }
         self.connections[number].send()
     }

@@ -2,7 +2,7 @@
 
 use crate::connection::{ask, open};
 use crate::failure::Failure;
-use crate::load::{Load, ONLY_TELL, TELLING_PIPELINE};
+use crate::load::{Load, ONLY_TELL};
 use crate::options::Options;
 use crate::protocol::{Expected, Protocol};
 use crate::reports::{Next, Reports};
@@ -71,7 +71,7 @@ pub(crate) fn records<P: Protocol>(options: &Options, count: u32) -> Result<Resu
     let connections = (1..=options.connections).rev().find(|n| count.is_multiple_of(*n));
     let options = Options {
         connections: connections.unwrap_or(1),
-        pipeline: options.pipeline.max(TELLING_PIPELINE),
+        pipeline: options.pipeline.max(P::TELLING_PIPELINE),
         mix: ONLY_TELL,
         ..options.clone()
     };
@@ -158,7 +158,7 @@ impl<'a, P: Protocol> Standing<'a, P> {
     fn ask_the_last(&mut self, target: usize) -> Result<(), Failure> {
         let mut request = Vec::new();
         let next = Next::Tell(self.reports.tell(0));
-        let expected = Expected::compose(&self.protocol, next, &mut request);
+        let expected = Expected::compose(&self.protocol, target, next, &mut request);
         let Some(last) = self.streams.last_mut() else { return Ok(()) };
         ask(last, target, &mut self.protocol, (&request, &expected))
     }

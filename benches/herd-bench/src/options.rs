@@ -29,7 +29,8 @@ pub struct Options {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) connections: u32,
 
-    /// Requests in flight on each connection: a batch is one send, and the next follows when all are answered
+    /// Requests in flight on each connection: a batch is one send, and the next follows when all are answered;
+    /// more than 1 pipelines HTTP
     #[arg(long, short = 'P', default_value_t = 1, help_heading = "Load")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) pipeline: u32,
@@ -57,12 +58,12 @@ pub struct Options {
     #[arg(long, default_value = "iamat=1", value_parser = Mix::parse, help_heading = "Load")]
     pub(crate) mix: Mix,
 
-    /// Radius of a WHATSAT, in km
+    /// Radius of a WHATSAT, in km (not with --protocol http)
     #[arg(long, default_value_t = 10, value_name = "KM", help_heading = "Load")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=50))]
     pub(crate) radius: u32,
 
-    /// Most places that a WHATSAT asks for
+    /// Most places that a WHATSAT asks for (not with --protocol http)
     #[arg(long, default_value_t = 20, value_name = "ITEMS", help_heading = "Load")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=20))]
     pub(crate) bound: u32,
@@ -129,6 +130,9 @@ pub enum Mode {
 pub(crate) enum Speaks {
     /// The client port of docs/protocol.md
     Herd,
+    /// HTTP/1.1: POST /herd.php with an IAMAT line as its body, or GET /herd.php?client=ID for a WHATSAT; the
+    /// body of the reply is the AT line
+    Http,
     /// A server that sends every byte back
     Echo,
     /// Redis: SET client "location time"
@@ -202,18 +206,26 @@ impl Options {
     /// Checks contradictions that clap cannot find.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let refuse = |what: &str| Err(Failure::Options(what.to_owned()));
-        let herd = self.protocol == Speaks::Herd;
+        let is_herd = self.protocol == Speaks::Herd;
+        let has_whatsat = is_herd || self.protocol == Speaks::Http;
         match self.mode() {
-            _ if self.mix.whatsat > 0 && !herd => refuse("--mix: only --protocol herd has WHATSAT"),
+            _ if self.mix.whatsat > 0 && !has_whatsat => {
+                refuse("--mix: only --protocol herd and --protocol http have WHATSAT")
+            }
             Mode::Connect if self.protocol == Speaks::Nats => {
                 refuse("--connect: NATS needs a greeting first, which would be measured too")
             }
-            Mode::Flood if !herd => refuse("--flood: only --protocol herd floods"),
+            Mode::Flood if !is_herd => {
+                refuse("--flood, --observer, --burst: only servers of --protocol herd flood")
+            }
             Mode::Flood if self.observer.is_empty() && self.addresses.len() < 2 => {
                 refuse("--flood: give --observer, or the addresses of the servers to poll")
             }
             Mode::Load | Mode::Idle(_) => Ok(()),
             _ if self.rate.is_some() => refuse("--rate: only for load and --idle"),
+            _ if self.mix.whatsat > 0 => {
+                refuse("--mix: WHATSAT only for load and --idle; this measurement sends IAMATs")
+            }
             _ => Ok(()),
         }
     }
@@ -290,6 +302,19 @@ mod tests {
         assert!(parsed("herd-bench 127.0.0.1:1 127.0.0.1:2 --flood").check().is_ok());
         assert!(parsed("herd-bench 127.0.0.1:1 --flood --observer 2=127.0.0.1:3").check().is_ok());
         assert!(parsed("herd-bench 127.0.0.1:1 --protocol echo --mix whatsat=1").check().is_err());
+    }
+
+    #[test]
+    fn http_has_whatsat_and_does_not_flood() {
+        let check = |line: &str| {
+            parsed(&format!("herd-bench 127.0.0.1:1 127.0.0.1:2 --protocol http {line}")).check()
+        };
+        for fine in ["-C 1", "-P 8 --rate 5", "--connect", "--idle 5 --pid 1 --mix whatsat=1"] {
+            assert!(check(fine).is_ok(), "{fine}");
+        }
+        for wrong in ["--flood", "--flood --observer 1=127.0.0.1:3", "--connect --mix whatsat=1"] {
+            assert!(matches!(check(wrong), Err(Failure::Options(_))), "{wrong}");
+        }
     }
 
     #[test]

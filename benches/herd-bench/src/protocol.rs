@@ -5,11 +5,13 @@
 
 mod echo;
 mod herd;
+mod http;
 mod nats;
 mod resp;
 
 pub(crate) use echo::Echo;
 pub(crate) use herd::{Herd, places, prefix};
+pub(crate) use http::Http;
 pub(crate) use nats::Nats;
 pub(crate) use resp::{RespGeoadd, RespSet};
 
@@ -19,19 +21,31 @@ use crate::reports::{Next, Operands};
 /// Longer than any right reply: 20 places take some 20 KB.
 pub(crate) const REPLY_BYTES_MAX: usize = 128 * 1024;
 
+/// The kind of an IAMAT, or of the request that takes its place.
+pub(crate) const IAMAT: u8 = 0;
+
+/// The kind of a WHATSAT, in protocols that have it.
+pub(crate) const WHATSAT: u8 = 1;
+
 /// The protocol of one kind of server.
 pub(crate) trait Protocol {
-    /// The names of the kinds of requests, for the report.
+    /// The names of the kinds of requests, for the report; [`IAMAT`] and [`WHATSAT`] are indexes of this list.
     const KINDS: &'static [&'static str];
 
     /// The first bytes sent on each connection; the server answers them before the measurement. Empty for most.
     const GREETING: &'static [u8] = b"";
 
+    /// The fewest requests in flight on each connection while all clients are reported before a load.
+    const TELLING_PIPELINE: u32 = 64;
+
+    /// Whether servers may close a connection between two replies. This program then opens it again.
+    const REOPENS: bool = false;
+
     /// Creates the protocol for `options.addresses`; a server is identified by its index in that list.
     fn new(options: &Options) -> Self;
 
-    /// Appends the request to `out`. Returns its kind, an index into `KINDS`.
-    fn compose(&self, next: Next<'_>, out: &mut Vec<u8>) -> u8;
+    /// Appends the request to `out`, for the server with index `target`. Returns its kind, an index into `KINDS`.
+    fn compose(&self, target: usize, next: Next<'_>, out: &mut Vec<u8>) -> u8;
 
     /// Checks the first reply in `received`, from the server with index `target` in the list of addresses.
     ///
@@ -52,15 +66,24 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    /// Composes the request `next` into `out`.
+    /// Composes the request `next` into `out`, for the server with index `target`.
     #[inline]
     pub(crate) fn compose<P: Protocol>(
         protocol: &P,
+        target: usize,
         next: Next<'_>,
         out: &mut Vec<u8>,
     ) -> Expected {
         let (Next::Tell(operands) | Next::Ask(operands)) = next;
-        Expected { kind: protocol.compose(next, out), operands: *operands }
+        Expected { kind: protocol.compose(target, next, out), operands: *operands }
+    }
+
+    /// The request that waits for this reply.
+    pub(crate) fn request(&self) -> Next<'_> {
+        match self.kind {
+            WHATSAT => Next::Ask(&self.operands),
+            _ => Next::Tell(&self.operands),
+        }
     }
 }
 
@@ -69,6 +92,8 @@ impl Expected {
 pub(crate) enum Checked {
     /// The right reply, with its length.
     Reply(usize),
+    /// The right reply, with its length. The server closes the connection after it.
+    LastReply(usize),
     /// A message that is not a reply, with its length and the answer to send.
     Aside(usize, &'static [u8]),
     /// An incomplete reply.
@@ -101,7 +126,7 @@ pub(crate) mod testing {
         let mut requests = Vec::new();
         for _ in 0..count {
             let mut out = Vec::new();
-            expected.push(Expected::compose(&protocol, reports.next(0), &mut out));
+            expected.push(Expected::compose(&protocol, 0, reports.next(0), &mut out));
             requests.push(String::from_utf8(out).expect("ASCII"));
         }
         (protocol, requests, expected)

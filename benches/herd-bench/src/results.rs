@@ -25,7 +25,18 @@ pub(crate) struct Outcome {
     pub(crate) lateness: Option<Latencies>,
     /// Open loop: requests that were due, but got no reply for `PATIENCE`.
     pub(crate) unanswered: u64,
+    /// Connections that servers ended and that were opened again.
+    pub(crate) reopened: Reopened,
     pub(crate) used: Used,
+}
+
+/// The number of connections that servers ended and that were opened again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reopened {
+    /// The last reply said so.
+    pub(crate) announced: u64,
+    /// The last reply did not say so.
+    pub(crate) silent: u64,
 }
 
 /// A table and the same as JSON.
@@ -72,6 +83,9 @@ impl Results {
             "latency_us",
             kinds.iter().map(|(kind, latencies)| (kind.to_string(), *latencies)),
         );
+        if P::REOPENS {
+            results.reopened(outcome.reopened);
+        }
         let used = match &outcome.lateness {
             Some(lateness) => {
                 results.open_loop(options, outcome, lateness);
@@ -81,6 +95,24 @@ impl Results {
         };
         results.used(used, outcome.replies, "reply");
         results
+    }
+
+    fn reopened(&mut self, reopened: Reopened) {
+        let Reopened { announced, silent } = reopened;
+        self.value("reopened", json!({"announced": announced, "silent": silent}));
+        if announced > 0 {
+            self.line(&format!(
+                "connections that the server closed by \"Connection: close\", opened again: {}",
+                grouped(announced)
+            ));
+        }
+        if silent > 0 {
+            self.warn(format!(
+                "the server closed {} connections without \"Connection: close\"; they were opened and unanswered \
+                 requests sent again",
+                grouped(silent)
+            ));
+        }
     }
 
     fn open_loop(&mut self, options: &Options, outcome: &Outcome, lateness: &Latencies) {

@@ -1,5 +1,7 @@
 //! Tests of the generator against small servers on loopback, some right and some wrong.
 
+mod http;
+
 use crate::{Failure, Options, run, run_program};
 use clap::Parser;
 use serde_json::Value;

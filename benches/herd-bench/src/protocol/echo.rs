@@ -18,7 +18,7 @@ impl Protocol for Echo {
     }
 
     #[inline]
-    fn compose(&self, next: Next<'_>, out: &mut Vec<u8>) -> u8 {
+    fn compose(&self, _: usize, next: Next<'_>, out: &mut Vec<u8>) -> u8 {
         let (Next::Tell(operands) | Next::Ask(operands)) = next;
         super::herd::write_iamat(operands, out);
         0

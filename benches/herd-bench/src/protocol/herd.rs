@@ -3,13 +3,10 @@
 //! Everything is checked byte for byte, with two exceptions for the servers that ours is compared with: lines may end
 //! in CR LF, and a difference may be any decimal number with or without an exponent.
 
-use super::{Checked, Expected, Protocol, unlike};
+use super::{Checked, Expected, IAMAT, Protocol, WHATSAT, unlike};
 use crate::options::Options;
 use crate::reports::{CLIENT_BYTES, Next, OPERANDS_BYTES, Operands};
 use memchr::memmem;
-
-const IAMAT: u8 = 0;
-const WHATSAT: u8 = 1;
 
 /// The longest name of a server in docs/protocol.md.
 const NAME_BYTES_MAX: usize = 64;
@@ -34,7 +31,7 @@ impl Protocol for Herd {
     }
 
     #[inline]
-    fn compose(&self, next: Next<'_>, out: &mut Vec<u8>) -> u8 {
+    fn compose(&self, _: usize, next: Next<'_>, out: &mut Vec<u8>) -> u8 {
         match next {
             Next::Tell(operands) => {
                 write_iamat(operands, out);

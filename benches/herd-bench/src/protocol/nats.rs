@@ -17,7 +17,7 @@ impl Protocol for Nats {
     }
 
     #[inline]
-    fn compose(&self, next: Next<'_>, out: &mut Vec<u8>) -> u8 {
+    fn compose(&self, _: usize, next: Next<'_>, out: &mut Vec<u8>) -> u8 {
         let (Next::Tell(operands) | Next::Ask(operands)) = next;
         const { assert!(OPERANDS_BYTES == 63) };
         out.extend_from_slice(b"PUB herd 63\r\n");

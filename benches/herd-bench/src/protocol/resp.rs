@@ -19,7 +19,7 @@ impl Protocol for RespSet {
     }
 
     #[inline]
-    fn compose(&self, next: Next<'_>, out: &mut Vec<u8>) -> u8 {
+    fn compose(&self, _: usize, next: Next<'_>, out: &mut Vec<u8>) -> u8 {
         let (Next::Tell(operands) | Next::Ask(operands)) = next;
         const { assert!(CLIENT_BYTES == 20 && VALUE_BYTES == 42) };
         out.extend_from_slice(b"*3\r\n$3\r\nSET\r\n$20\r\n");
@@ -51,7 +51,7 @@ impl Protocol for RespGeoadd {
     }
 
     #[inline]
-    fn compose(&self, next: Next<'_>, out: &mut Vec<u8>) -> u8 {
+    fn compose(&self, _: usize, next: Next<'_>, out: &mut Vec<u8>) -> u8 {
         let (Next::Tell(operands) | Next::Ask(operands)) = next;
         let (latitude, longitude) = latitude_longitude(operands);
         debug_assert_eq!((latitude.len(), longitude.len()), (10, 11));
