@@ -3,6 +3,8 @@
 
     equality.py [herd|twisted|asyncio|node|tokio ...]
 
+    equality.py --own COMMAND     plays them to your own server, and says whether it is right
+
 The commands and expected replies are in tests/fixtures/transcripts and, beside this file, in transcripts/;
 differences.md lists the deliberate differences of the originals. Each transcript is played to a new process, in one
 piece, in pieces of seven bytes and without its last newline; then the client half-closes and reads to the end.
@@ -10,10 +12,14 @@ piece, in pieces of seven bytes and without its last newline; then the client ha
 The substitute for Google has two places around every point, but none within less than a kilometre, and fails at
 13 km. Transcripts were recorded with a stopped clock: time differences are checked against the real clock,
 and not compared.
+
+benches/own.py describes COMMAND. Your server is right in a transcript if it replies like herd or like the originals; the
+layout of JSON does not matter. It must close a connection when the client has half-closed it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -30,6 +36,10 @@ from urllib.parse import parse_qs, urlsplit
 
 PEERS = Path(__file__).resolve().parents[1]
 ROOT = PEERS.parents[1]
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(ROOT / "benches"))
+import own  # noqa: E402
+
 PYTHON = os.environ.get("HERD_TWISTED_PYTHON", str(PEERS / ".venv/bin/python"))
 COMMANDS = {
     "twisted": [PYTHON, str(PEERS / "twisted/server.py")],
@@ -190,6 +200,8 @@ def place(latitude: float, longitude: float, name: str) -> dict[str, Any]:
 class Server:
     """The server Alford, as a process of its own."""
 
+    patience_seconds = PATIENCE_SECONDS
+
     def __init__(self, who: str, limits: str, places: str, folder: Path) -> None:
         self.log = folder / "herd.log"
         self.errors = (folder / "errors").open("wb+")
@@ -217,7 +229,7 @@ class Server:
 
     def play(self, pieces: list[bytes]) -> bytes:
         """Sends all pieces, half-closes, and returns the whole reply."""
-        with socket.create_connection(self.address, PATIENCE_SECONDS) as connection:
+        with socket.create_connection(self.address, self.patience_seconds) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for piece in pieces:
                 connection.sendall(piece)
@@ -269,6 +281,53 @@ def free_port(held: socket.socket) -> int:
         except OSError:
             pass
     raise Wrong("no port is free")
+
+
+class OwnServer(Server):
+    """The server Alford that a reader's COMMAND starts."""
+
+    # Shorter, because a server that does not close costs it in every transcript.
+    patience_seconds = 5
+
+    def __init__(self, command: str, places: str, folder: Path) -> None:
+        with socket.socket() as held:
+            self.address = ("127.0.0.1", free_port(held))
+        if own.has(command):
+            port = self.address[1]
+            words = own.words(command, name="Alford", port=port, neighbours="", places=places)
+        else:
+            words = own.words(command) + self.arguments(places, folder)
+        # Its output goes to a file, because it would wait for a reader of a full pipe.
+        self.errors = (folder / "errors").open("wb+")
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self.errors, stderr=self.errors)
+        try:
+            self.wait()
+        except Wrong:
+            self.end()
+            raise
+
+    def arguments(self, places: str, folder: Path) -> list[str]:
+        config = folder / "herd.json"
+        servers = {"Alford": {"port": self.address[1], "neighbours": []}}
+        config.write_text(json.dumps({"places": places, "key": "none", "servers": servers}))
+        return ["Alford", "--config", str(config), "--log", str(folder / "herd.log")]
+
+    def wait(self) -> None:
+        """Waits until the server listens."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                socket.create_connection(self.address, PATIENCE_SECONDS).close()
+                return
+            except ConnectionRefusedError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise Wrong(f"it does not listen on port {self.address[1]}: {self.said()}") from None
+                time.sleep(0.01)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.errors.close()
 
 
 def ways(said: bytes) -> list[tuple[str, list[bytes]]]:
@@ -382,6 +441,44 @@ def check(who: str, path: Path, rows: list[Difference], places: str) -> int:
     return sum(f"{path.stem}:{step.number}" in others for step in all_steps)
 
 
+def check_own(command: str, path: Path, rows: list[Difference], places: str) -> None:
+    """Plays one transcript in all ways to a reader's own server. It may reply like herd or like the originals."""
+    like = [expected_of(who, path, rows) for who in ("herd", "twisted")]
+    said = b"".join(unescape(step.said) + b"\n" for step in like[0])
+    for way, pieces in ways(said):
+        with tempfile.TemporaryDirectory() as folder:
+            server = OwnServer(command, places, Path(folder))
+            try:
+                began = time.time_ns()
+                heard = escape(server.play(pieces))
+                got = masked_heard(list(replies(heard)), began, time.time_ns())
+                with contextlib.suppress(Wrong):
+                    compare(like[0], got, True)
+                    continue
+                compare(like[1], got, True)
+            except (Wrong, OSError, ValueError) as why:
+                if isinstance(why, TimeoutError):
+                    why = Wrong(f"it has not closed the connection {server.patience_seconds} s after the client's last byte")
+                raise Wrong(f"{way}: {why}\n{server.said()}") from None
+            finally:
+                server.end()
+
+
+def judge(command: str, transcripts: list[Path], rows: list[Difference], places: str) -> None:
+    """Says whether a reader's own server is right; exits with 1 if not."""
+    failures = []
+    for path in transcripts:
+        try:
+            check_own(command, path, rows, places)
+            print(f"{path.stem:<32}     right", flush=True)
+        except Wrong as why:
+            failures.append(f"{path.stem}, {why}")
+            print(f"{path.stem:<32}     WRONG", flush=True)
+    print(f"the server is right in {len(transcripts) - len(failures)} of {len(transcripts)} transcripts")
+    if failures:
+        sys.exit("\n" + "\n\n".join(failures))
+
+
 def main() -> None:
     whom = sys.argv[1:] or ["herd", *COMMANDS]
     rows = differences()
@@ -394,6 +491,11 @@ def main() -> None:
     gazetteer = ThreadingHTTPServer(("127.0.0.1", 0), Gazetteer)
     threading.Thread(target=gazetteer.serve_forever, daemon=True).start()
     places = f"http://127.0.0.1:{gazetteer.server_port}"
+    if sys.argv[1:2] == ["--own"]:
+        if len(sys.argv) != 3:
+            sys.exit("equality.py: --own takes one COMMAND; put it between quotes")
+        judge(sys.argv[2], transcripts, rows, places)
+        return
     failures = []
     print(f"{'transcript':<32}" + "".join(f"{who:>10}" for who in whom))
     for path in transcripts:
