@@ -302,9 +302,9 @@ fn status_waits_for_no_server_longer_than_its_timeout() {
     let listener = UnixListener::bind(&path).expect("the folder is ours");
     // The queue has room, but no connection is accepted.
     asked("it listens, but did not reply within 0.3 s; wait longer with --timeout SECONDS");
-    // On a busy machine its time was over before it connected.
+    // On a busy machine it connects never or twice.
     listener.set_nonblocking(true).expect("a socket can be made so");
-    drop(listener.accept());
+    while listener.accept().is_ok() {}
     listener.set_nonblocking(false).expect("a socket can be made so");
     let trickler = thread::spawn(move || {
         let (mut client, _) = listener.accept().expect("it is called");
