@@ -79,15 +79,16 @@ impl Ledger {
         self.last
     }
 
-    /// Notes that `server` acknowledged a report. `counts`: it has not lost its memory since the connection was made.
+    /// Notes that `server` acknowledged a report. `counts`: the server has not lost its memory since the
+    /// connection was made.
     pub(crate) fn acknowledge(&mut self, server: usize, client: usize, at: Stamp, counts: bool) {
         self.acknowledged += 1;
         self.newest[client] = self.newest[client].max(at);
         self.note(server, client, at, counts);
     }
 
-    /// Notes that `server` answered a question with the report of `client`. `counts`: see
-    /// [`acknowledge`](Ledger::acknowledge).
+    /// Notes that `server` answered a question with the report of `client`. `counts`: the server has not
+    /// lost its memory since the connection was made.
     pub(crate) fn answer(&mut self, server: usize, client: usize, at: Stamp, counts: bool) {
         self.answered += 1;
         self.note(server, client, at, counts);

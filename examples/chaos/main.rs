@@ -63,7 +63,7 @@ struct Options {
     /// Seed of the random generator [default: from the clock]
     #[arg(long)]
     seed: Option<u64>,
-    /// When the servers sync their journals; off: no journals
+    /// The sync policy of the servers' journals; off: the servers have no journals
     #[arg(long, value_enum, default_value_t = Journal::Everysec)]
     journal: Journal,
     /// Remove the journal of each server that is killed

@@ -1,7 +1,7 @@
 //! Chooses the proxy on the way to a source: from the topology, or else from the environment.
 //!
-//! In: the source's URL, the topology's `proxy`, the environment. Out: a proxy, none, or a fault and its remedy. Neither
-//! quotes the variable, which may contain a password.
+//! In: the source's URL, the topology's `proxy`, the environment. Out: a proxy, none, or a fault and its remedy. The
+//! fault and the remedy do not quote the variable, which may contain a password.
 //!
 //! The variables mean what they mean to curl: the lower-case spelling goes first, and an empty variable counts as unset.
 //! ALL_PROXY is ignored, because it often names a SOCKS proxy, which is not supported.

@@ -127,8 +127,9 @@ struct Excerpt {
     width: usize,
 }
 
-/// Characters of a line that are shown before the position, and from the position on.
+/// Maximum number of characters of a line that are shown before the position.
 const SHOWN_BEFORE: usize = 60;
+/// Maximum number of characters of a line that are shown from the position on.
 const SHOWN_AFTER: usize = 60;
 
 /// A range of bytes in the text.

@@ -91,9 +91,9 @@ pub struct Topology {
 /// When the server replies to an IAMAT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acknowledge {
-    /// When this server has stored the report.
+    /// The reply leaves when this server has stored the report.
     Local,
-    /// When a neighbour has stored it, too.
+    /// The reply leaves when a neighbour has stored the report, too.
     Peer,
 }
 

@@ -106,7 +106,7 @@ impl Security {
         }
     }
 
-    /// Records an error for each two server names that differ for us, but are equal in DNS.
+    /// Records an error for each pair of server names that differ only in case: DNS takes them for one name.
     pub(super) fn check_names<'t>(
         &self,
         names: impl Iterator<Item = &'t Spanned<&'t str>>,

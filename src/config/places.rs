@@ -258,7 +258,7 @@ impl PlacesTable<'_> {
             let remedy = format!("name the source that {key} is for, as in source = \"{source}\"");
             let what = format!("{key} has no effect without the key source");
             match key {
-                // The value may be the key itself.
+                // The operator may have written the API key itself here, so the error does not show the value.
                 "key_file" => diagnostics.error_unseen(place, &what, &remedy),
                 _ => diagnostics.error(place, what, remedy),
             }

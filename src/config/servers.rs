@@ -13,7 +13,7 @@ use super::graph::{self, NeighbourGraph};
 use super::peers::Security;
 use super::toml_section::{Section, most_like};
 
-/// Most servers of a herd. Each server keeps one bit per client for each of its neighbours.
+/// Maximum number of servers of a herd. Each server keeps one bit per client for each of its neighbours.
 pub const SERVERS_MAX: usize = 64;
 
 /// A server of a herd.

@@ -82,9 +82,9 @@ pub struct PendingRequest {
 /// The limits of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpPoolLimits {
-    /// Most lookups, connection attempts and handshakes in progress, all together.
+    /// Maximum number of lookups, connection attempts and handshakes in progress, all together.
     pub handshakes: usize,
-    /// Most idle connections, of all origins.
+    /// Maximum number of idle connections, of all origins.
     pub idle_connections: usize,
     /// Timeout for connecting to one address, and again for a proxy's response.
     pub connect: Duration,
@@ -98,7 +98,7 @@ pub struct HttpPoolLimits {
     pub idle: Duration,
     /// The limits of one response.
     pub http: HttpLimits,
-    /// Most bytes of all responses that are being received.
+    /// Maximum bytes of all responses that are being received.
     pub all_bytes: usize,
 }
 
@@ -298,8 +298,8 @@ fn start_waiting<S: Fetching>(state: &mut S, core: &mut Core<S>) {
     }
 }
 
-/// Starts waiting fetches whose origin has an idle connection. A request that is sent a second time is excluded: it
-/// uses a new connection, so that it is not sent a third time.
+/// Starts waiting fetches whose origin has an idle connection, except retries. A retry uses a new connection, because
+/// an idle one may have been closed by the server, and then the request would have to be sent a third time.
 fn start_on_idle<S: Fetching>(pool: &mut HttpPool, core: &mut Core<S>) {
     let HttpPool { waiting, fetches, idle, .. } = pool;
     waiting.retain(|id| {

@@ -15,11 +15,11 @@ pub(super) enum Framing {
     Empty,
     /// There is no body, and the bytes that follow are not HTTP.
     Tunnel,
-    /// After this many bytes, at least one.
+    /// The body has this many bytes, at least one.
     Length(usize),
-    /// With an empty chunk.
+    /// The body ends with an empty chunk.
     Chunked,
-    /// With the stream.
+    /// The body ends when the stream ends.
     UntilClose,
 }
 

@@ -56,9 +56,9 @@ pub use url::{BaseUrl, ProxyUrl, Scheme, UrlFault};
 pub struct HttpLimits {
     /// Longest head in bytes, from the status line to the empty line.
     pub head_bytes: usize,
-    /// Most header fields in a head.
+    /// Maximum number of header fields in a head.
     pub headers: usize,
-    /// Most interim (1xx) responses before the final response.
+    /// Maximum number of interim (1xx) responses before the final response.
     pub interim: usize,
     /// Longest body in bytes, without its framing.
     pub body_bytes: usize,

@@ -23,7 +23,7 @@ use std::fmt;
 use std::mem;
 use std::time::Duration;
 
-/// Most memory that is reserved for a body because of its announced length.
+/// Maximum memory that is reserved for a body because of its announced length.
 const RESERVED_BYTES_MAX: usize = 64 * 1024;
 
 /// The progress of a response.

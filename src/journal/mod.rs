@@ -55,14 +55,14 @@ const PENDING_BYTES: usize = 64 << 10;
 /// The delay between a write and its sync under `everysec`.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// When written records reach the disk. The names of the policies are Redis'.
+/// The policy that decides when written records reach the disk. The names of the policies are Redis'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
-    /// Before the turn's replies leave.
+    /// Records reach the disk before the turn's replies leave.
     Always,
-    /// Within a second.
+    /// Records reach the disk within a second.
     EverySecond,
-    /// When the operating system decides.
+    /// The operating system decides when records reach the disk.
     No,
 }
 
@@ -71,7 +71,7 @@ pub enum Sync {
 pub struct JournalSettings {
     /// The folder that holds a folder for each server.
     pub folder: PathBuf,
-    /// When written records reach the disk.
+    /// The policy that decides when written records reach the disk.
     pub sync: Sync,
     /// A file up to this size is never compacted.
     pub compact_bytes: u64,

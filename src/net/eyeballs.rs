@@ -37,12 +37,12 @@ pub enum Next<E> {
         attempt: Attempt,
         /// The address to connect to.
         address: SocketAddr,
-        /// When to call [`Eyeballs::next`], as for [`Next::Wait`].
+        /// The time at which to call [`Eyeballs::next`], as for [`Next::Wait`].
         until: Option<Moment>,
     },
     /// Wait until an attempt connects or fails, or until that moment.
     Wait {
-        /// When to call [`Eyeballs::next`]; `None` if all addresses have been tried.
+        /// The time at which to call [`Eyeballs::next`]; `None` if all addresses have been tried.
         until: Option<Moment>,
     },
     /// Every address has failed. Contains the last failure, which is returned only once; `None` if there were no
@@ -57,13 +57,13 @@ pub enum Next<E> {
 /// `E` is the reason why an attempt failed.
 #[derive(Clone, Debug)]
 pub struct Eyeballs<E> {
-    /// In the order in which they are tried.
+    /// The addresses, in the order in which they are tried.
     addresses: Vec<SocketAddr>,
     /// The number of addresses that have been tried.
     tried: usize,
     /// The attempts without a result.
     pending: Vec<Attempt>,
-    /// When the next attempt may begin, if one is left.
+    /// The time when the next attempt may begin, if one is left.
     due: Moment,
     connected: bool,
     last_failure: Option<E>,

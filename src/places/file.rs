@@ -28,13 +28,13 @@ use super::plus_code::PlusCode;
 use super::records::{RecordFault, RecordLines, RecordReader};
 use super::{Answer, Found, Progress, Query, Source, Ticket, geojson, geonames};
 
-/// Most places of a file.
+/// Maximum number of places of a file.
 pub const ROWS_MAX: usize = 5_000_000;
 
 /// Longest text of a place in bytes: a reply may contain it twenty times.
 const TEXT_BYTES_MAX: usize = 1 << 16;
 
-/// Most errors that are listed; further errors are counted.
+/// Maximum number of errors that are listed; further errors are counted.
 const FAULTS_LISTED_MAX: usize = 20;
 
 /// The places of a file. This source always answers at once.

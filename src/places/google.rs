@@ -37,10 +37,11 @@ const MORE: &str =
 /// The fields that are requested and paid for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Mask {
-    /// What a place is, where it is, and its photo. Google bills Nearby Search Pro.
+    /// What a place is, where it is, and its photo. Google bills the request as Nearby Search Pro.
     #[default]
     Basic,
-    /// Ratings, prices and whether it is open as well. Google bills Nearby Search Enterprise.
+    /// The basic fields, ratings, prices, and whether a place is open. Google bills the request as Nearby Search
+    /// Enterprise.
     Full,
 }
 

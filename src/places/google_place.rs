@@ -33,7 +33,7 @@ use super::place::{Business, POINT_RADIUS_M, Photo, Place, Point, Scope, Viewpor
 use super::plus_code::PlusCode;
 use super::raw_json::Json;
 
-/// Most items that are read from a list of types or attributions; Google has about ten.
+/// Maximum number of items that are read from a list of types or attributions; Google has about ten.
 const LIST_ITEMS_MAX: usize = 64;
 
 /// The place and its attributions; `None` if the object is not a place.

@@ -68,7 +68,7 @@ pub use place::{Business, Photo, Place, Point, Scope, Viewport};
 pub use plus_code::PlusCode;
 pub use records::RecordFault;
 
-/// Most places of an answer, and the largest bound of a WHATSAT. A page of Google's has 20.
+/// Maximum number of places of an answer, and the largest bound of a WHATSAT. A page of Google's has 20.
 pub const BOUND_MAX: usize = 20;
 
 /// One question: which places are within a radius of a point?

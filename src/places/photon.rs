@@ -37,7 +37,7 @@ use crate::http::BaseUrl;
 
 const PATH: &str = "/reverse";
 
-/// Most places that a Photon server returns with its default settings.
+/// Maximum number of places that a Photon server returns with its default settings.
 const LIMIT: usize = 50;
 
 /// The OpenStreetMap keys of places that a client may look for.

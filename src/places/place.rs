@@ -3,8 +3,8 @@
 //! The fields are those of a Google Nearby Search result. What a source does not know is absent rather than made
 //! up: a gazetteer has no ratings, opening hours or photographs.
 //!
-//! Tables keep degrees as whole hundred-thousandths (1e-5 degree, at most 1.1 m), in which every coordinate is
-//! exact. This file converts them to degrees for the output.
+//! Tables keep coordinates as integers, in units of 1e-5 degree (at most 1.1 m). This file converts them to degrees
+//! for the output.
 
 use std::borrow::Cow;
 use std::f64::consts::PI;

@@ -23,7 +23,7 @@ use std::str::FromStr;
 use serde_core::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Most levels of arrays and objects: Google's replies have about ten.
+/// Maximum number of levels of arrays and objects: Google's replies have about ten.
 pub(super) const DEPTH_MAX: usize = 64;
 
 /// Why a text is not JSON. The message follows a colon, and quotes nothing of the text.

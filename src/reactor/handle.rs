@@ -432,7 +432,7 @@ impl<S: Shared> Core<S> {
         self.timers.reset(timer, self.now + delay)
     }
 
-    /// When the call is due; `None` if it has run or was cancelled. Twisted: DelayedCall.getTime.
+    /// The time when the call is due; `None` if it has run or was cancelled. Twisted: DelayedCall.getTime.
     pub fn due(&self, timer: TimerId) -> Option<Moment> {
         self.timers.due(timer)
     }
@@ -468,7 +468,7 @@ impl<S: Shared> Core<S> {
         self.log_throttled(Level::Warn, (key, 0), what, times, outcome);
     }
 
-    /// The sum of all `times` that [`log_throttled`](Core::log_throttled) got for keys with this word since the start.
+    /// Returns the sum of `times` over all calls of [`log_throttled`](Core::log_throttled) whose key has this word.
     pub fn throttled(&self, word: &str) -> u64 {
         self.throttle.total(word)
     }

@@ -191,7 +191,7 @@ pub struct LineReceiver<P> {
     searched: u32,
     /// Bytes received but not delivered: the start of a line, or the rest of a chunk.
     kept: Vec<u8>,
-    /// When the line in `kept` began.
+    /// The time when the line in `kept` began.
     since: Moment,
     /// The timer that checks the age of that line, if it is set.
     timer: Option<TimerId>,

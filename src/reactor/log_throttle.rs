@@ -93,7 +93,7 @@ impl LogThrottle {
         self.totals.get(word).copied().unwrap_or(0)
     }
 
-    /// When the next line is due; `None` while nothing is counted.
+    /// The time when the next line is due; `None` while nothing is counted.
     pub fn due(&self) -> Option<Moment> {
         let counted = self.warnings.iter().filter(|warning| warning.counted.is_some());
         counted.map(|warning| warning.logged + EVERY).min()

@@ -121,7 +121,7 @@ impl<T> Timers<T> {
         Ok(())
     }
 
-    /// When the call is due; `None` if it is not pending. Twisted: DelayedCall.getTime.
+    /// The time when the call is due; `None` if it is not pending. Twisted: DelayedCall.getTime.
     pub(crate) fn due(&self, id: TimerId) -> Option<Moment> {
         self.delayed.get(id.key as usize).filter(|d| d.entry.id() == id).map(|d| d.due)
     }
@@ -166,7 +166,8 @@ impl<T> Timers<T> {
         None
     }
 
-    /// When the loop must wake. No call is due earlier; the call at that time may have been cancelled or postponed.
+    /// The time when the loop must wake. No call is due earlier; the call at that time may have been cancelled or
+    /// postponed.
     pub(crate) fn earliest(&self) -> Option<Moment> {
         let new = self.new.iter().map(|entry| entry.at).min();
         let old = self.heap.peek().map(|Reverse(entry)| entry.at);

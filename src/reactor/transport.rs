@@ -402,7 +402,8 @@ impl Transport {
         &self.out[sent..self.out.len().min(sent.saturating_add(most))]
     }
 
-    /// Notes that `count` bytes were sent. When all are, returns the buffer, so that an idle connection holds none.
+    /// Notes that `count` bytes were sent. If no unsent bytes are left, returns the buffer, so that an idle connection
+    /// holds none.
     pub(super) fn sent(&mut self, count: usize) -> Option<Vec<u8>> {
         let sent = self.sent as usize + count;
         debug_assert!(sent <= self.out.len());

@@ -6,7 +6,7 @@ use herd_reactor::Moment;
 /// The counters of one server. They start at 0 with the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// When the server began to listen.
+    /// The time when the server began to listen.
     pub since: Moment,
     /// Clients connected now.
     pub clients: u64,

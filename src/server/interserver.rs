@@ -79,7 +79,7 @@ pub struct Interserver {
     is_dialled: bool,
     /// Whether [`Counters::silent_peers`](super::counters::Counters::silent_peers) counts it.
     is_let_stay: bool,
-    /// When the last line arrived.
+    /// The time when the last line arrived.
     heard: Moment,
     /// Invalid lines and complaints so far.
     faults: u32,

@@ -58,7 +58,7 @@ pub struct Member {
     pub(super) scratch: Vec<u8>,
     /// Maximum connected clients. Key: `connections`.
     pub(super) clients_max: u64,
-    /// What this server's connections count.
+    /// The counters that this server's connections increment.
     pub counters: Counters,
     pub(super) log_timer_is_set: bool,
 }
@@ -66,11 +66,11 @@ pub struct Member {
 /// A message that is posted to a connection of a server.
 #[derive(Debug)]
 pub enum Message {
-    /// To a client's connection: the answer to a WHATSAT.
+    /// The answer to a WHATSAT, for a client's connection.
     Answered(Answered),
-    /// To a connection of the pool: a request to send.
+    /// A request to send, for a connection of the pool.
     PendingRequest(PendingRequest),
-    /// To a client's connection: the replies held back in this batch may leave.
+    /// The permission to send the replies held back in this batch, for a client's connection.
     Released(Batch),
 }
 

@@ -99,7 +99,7 @@ pub struct Iamat<'a> {
     pub client: &'a [u8],
     /// Where the client is.
     pub location: Location<'a>,
-    /// When it was there, by its own clock.
+    /// The time when the client was there, by its own clock.
     pub stamp: Stamp,
     /// The stamp's text as the client wrote it, for copying.
     pub stamp_text: &'a [u8],
@@ -132,7 +132,7 @@ pub struct At<'a> {
     pub client: &'a [u8],
     /// Where the client is.
     pub location: Location<'a>,
-    /// When it was there, by its own clock.
+    /// The time when the client was there, by its own clock.
     pub stamp: Stamp,
     /// The stamp's text as the client wrote it, for copying.
     pub stamp_text: &'a [u8],

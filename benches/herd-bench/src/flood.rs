@@ -62,7 +62,7 @@ trait Witnesses: Beside {
     /// From now on waits for the report with these operands.
     fn await_news(&mut self, operands: &Operands) -> Result<(), Failure>;
 
-    /// When each witness saw the awaited report.
+    /// The time when each witness saw the awaited report.
     fn arrivals(&self) -> &[Option<Instant>];
 }
 
@@ -124,7 +124,7 @@ struct Herald<W> {
     origin: Connection,
     witnesses: W,
     buffer: Vec<u8>,
-    /// When the last reply arrived.
+    /// The time when the last reply arrived.
     reply: Instant,
 }
 

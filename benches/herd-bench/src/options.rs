@@ -63,7 +63,7 @@ pub struct Options {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=50))]
     pub(crate) radius: u32,
 
-    /// Most places that a WHATSAT asks for (not with --protocol http)
+    /// Maximum number of places that a WHATSAT asks for (not with --protocol http)
     #[arg(long, default_value_t = 20, value_name = "ITEMS", help_heading = "Load")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=20))]
     pub(crate) bound: u32,

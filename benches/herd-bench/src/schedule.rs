@@ -17,12 +17,12 @@ impl Schedule {
         Schedule { nanoseconds_each: 1e9 / rate, connections: connections.into() }
     }
 
-    /// When request `n` is due, from the start.
+    /// The time when request `n` is due, from the start.
     pub(crate) fn due(&self, n: u64) -> Duration {
         Duration::from_nanos((n as f64 * self.nanoseconds_each) as u64)
     }
 
-    /// When the `k`-th request of `connection` is due, from the start.
+    /// The time when the `k`-th request of `connection` is due, from the start.
     pub(crate) fn due_of(&self, connection: usize, k: u64) -> Duration {
         self.due(connection as u64 + k * self.connections)
     }

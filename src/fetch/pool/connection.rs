@@ -18,7 +18,7 @@ pub(super) struct Exchange {
     limits: HttpPoolLimits,
     /// The fetch in progress, and its response so far. `None`: the connection is idle.
     current: Option<Current>,
-    /// When the current wait times out. `awaited` says what it waits for.
+    /// The time when the current wait times out. `awaited` says what it waits for.
     deadline: Moment,
     awaited: &'static str,
     timer: Option<TimerId>,

@@ -78,7 +78,7 @@ pub struct FetchTiming {
 }
 
 impl FetchTiming {
-    /// When `phase` ended.
+    /// The time when `phase` ended.
     pub fn end_of(&self, phase: FetchPhase) -> Option<Moment> {
         match phase {
             FetchPhase::Dns => self.resolved,

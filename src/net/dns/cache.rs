@@ -28,7 +28,7 @@ pub const TTL_MIN: Duration = Duration::from_secs(5);
 /// Longest time for which a result is fresh.
 pub const TTL_MAX: Duration = Duration::from_secs(3_600);
 
-/// Time for which a negative result is fresh, or one of which only one family could be resolved.
+/// Time for which a negative result is fresh, or a result in which only one address family could be resolved.
 pub const NEGATIVE_TTL: Duration = Duration::from_secs(5);
 
 /// Time for which expired addresses may still be used when no server gives an answer.
@@ -37,7 +37,7 @@ pub const STALE: Duration = Duration::from_secs(3_600);
 /// Time for which stale addresses, once used, are used again without asking a server.
 pub const STALE_TTL: Duration = Duration::from_secs(5);
 
-/// Most entries kept. A new one beyond that evicts the entry that expires first.
+/// Maximum number of entries kept. A new one beyond that evicts the entry that expires first.
 pub const ENTRIES_MAX: usize = 1_024;
 
 /// Results, by the list of names that are asked for in turn.

@@ -103,7 +103,7 @@ pub struct DnsClient {
     connectors: BTreeMap<QueryId, ConnectorId>,
     /// The timer for the resolver's next timeout.
     timer: Option<TimerId>,
-    /// When the files were last checked.
+    /// The time when the files were last checked.
     looked: Option<Moment>,
     /// The version of the hosts file that was read.
     stamp: Option<FileVersion>,

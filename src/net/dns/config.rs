@@ -25,10 +25,10 @@ use std::time::Duration;
 /// The port of a name server.
 pub const DNS_PORT: u16 = 53;
 
-/// Most servers of a resolv.conf that are used. resolv.h: MAXNS.
+/// Maximum number of servers of a resolv.conf that are used. resolv.h: MAXNS.
 pub const SERVERS_MAX: usize = 3;
 
-/// Most domains of a search list that are used. glibc has no limit, and Kubernetes writes up to 32.
+/// Maximum number of domains of a search list that are used. glibc has no limit, and Kubernetes writes up to 32.
 pub const SEARCH_MAX: usize = 32;
 
 /// Default timeout of a whole lookup.
@@ -44,7 +44,7 @@ const ATTEMPTS_MAX: u32 = 5;
 /// Limit of `ndots`. resolv.h: RES_MAXNDOTS.
 const NDOTS_MAX: u32 = 15;
 
-/// Most remarks on one file; a file that causes more is probably not a resolv.conf.
+/// Maximum number of remarks on one file; a file that causes more is probably not a resolv.conf.
 const REMARKS_MAX: usize = 32;
 
 /// A remark on a resolv.conf for the log, with its level.

@@ -30,7 +30,7 @@ pub(super) struct FamilyQuery {
     first: Option<SocketAddr>,
     /// Number of tries begun.
     tried: usize,
-    /// When the wait of the latest try is over.
+    /// The time when the wait of the latest try is over.
     next_try: Moment,
     /// Queries that may still be answered, the latest last.
     open: Vec<Open>,
@@ -79,7 +79,7 @@ impl FamilyQuery {
         self.end.unwrap_or(Err(DnsError::TimedOut))
     }
 
-    /// When to call [`timeout`](FamilyQuery::timeout).
+    /// The time at which to call [`timeout`](FamilyQuery::timeout).
     pub(super) fn next_timeout(&self) -> Option<Moment> {
         self.end.is_none().then_some(self.next_try)
     }

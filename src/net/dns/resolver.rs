@@ -40,7 +40,8 @@ use std::time::Duration;
 /// Time that a lookup waits for AAAA when it has IPv4 addresses. RFC 8305, section 3: Resolution Delay.
 pub const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
-/// Most pending lookups, including those that share a query. Further ones fail with [`DnsError::TooManyLookups`].
+/// Maximum number of pending lookups, including those that share a query. Further ones fail with
+/// [`DnsError::TooManyLookups`].
 pub const LOOKUPS_MAX: usize = 1_024;
 
 /// A stub resolver without sockets.
@@ -65,7 +66,7 @@ struct Lookup {
     /// The index of the name that is being asked for, and the combined result of the names before it.
     at: usize,
     before: Option<DnsError>,
-    /// When the lookup ends, even if a result is missing.
+    /// The time when the lookup ends, even if a result is missing.
     deadline: Moment,
     /// IPv6, then IPv4.
     families: [FamilyQuery; 2],
@@ -120,7 +121,7 @@ impl Resolver {
         due.iter().for_each(|names| self.conclude(names, now));
     }
 
-    /// When to call [`timeout`](Resolver::timeout); `None` if no lookup is pending.
+    /// The time at which to call [`timeout`](Resolver::timeout); `None` if no lookup is pending.
     pub fn next_timeout(&self) -> Option<Moment> {
         self.lookups.values().map(Lookup::next_timeout).min()
     }

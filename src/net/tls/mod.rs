@@ -103,7 +103,7 @@ impl<P> Tls<P> {
     }
 
     fn new(mut tls: Connection, inner: P) -> Tls<P> {
-        // The writer of the bytes limits them. Bytes that rustls rejected would be lost here.
+        // The protocol that writes limits the bytes. With a limit here, rustls would reject bytes, which would be lost.
         tls.set_buffer_limit(None);
         Tls { tls, inner, proof: None, made: false, ended: false, closed: false }
     }

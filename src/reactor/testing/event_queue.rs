@@ -139,7 +139,7 @@ impl EventQueue {
         low + self.random() % (high - low).saturating_add(1)
     }
 
-    /// When a write that was cut short at random may continue.
+    /// The time when a write that was cut short at random may continue.
     pub(super) fn after_a_gap(&mut self) -> Moment {
         let gap = self.options.gap.clone();
         self.now + self.duration(&gap)

@@ -188,7 +188,8 @@ impl MemoryIo {
         self.queue.schedule(segment.arrives.max(self.queue.now), Scheduled::Segment(segment));
     }
 
-    /// When the reactor above has something to do: at its next timer or the next arrival, or now if it would not sleep.
+    /// The time when the reactor above has something to do: at its next timer or the next arrival, or now if it would
+    /// not sleep.
     /// This does not include requests made to the reactor from outside; run a turn after them.
     pub fn next_wake(&self) -> Option<Moment> {
         let told = !self.armed.is_empty() || !self.signals.is_empty();
@@ -226,7 +227,7 @@ impl MemoryIo {
         self.deliver();
     }
 
-    /// When the next segment arrives, whatever the reactor above waits for.
+    /// The time when the next segment arrives, whatever the reactor above waits for.
     pub fn next_arrival(&self) -> Option<Moment> {
         self.queue.earliest()
     }

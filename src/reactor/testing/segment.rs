@@ -15,7 +15,7 @@ pub struct Segment {
     pub from: SocketAddr,
     /// The receiver's address.
     pub to: SocketAddr,
-    /// When the segment arrives.
+    /// The time when the segment arrives.
     pub arrives: Moment,
     /// The contents.
     pub kind: SegmentKind,

@@ -22,7 +22,7 @@
 
 use crate::replication::NeighbourId;
 
-/// What the peer has proved by a certificate.
+/// The name that the peer has proved by a certificate, if one is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PeerProof {
     /// No proof is required: `[peer_tls]` is off.

@@ -463,7 +463,7 @@ on_both! {
     who_waits_when_the_reactor_stops_is_still_answered
 }
 
-/// In memory, where a minute takes no time, and without a name server.
+/// The test runs in memory, where a minute takes no time, and without a name server.
 #[test]
 fn the_hosts_file_is_read_again_when_it_has_changed_once_a_minute() {
     let directory = std::env::temp_dir().join(format!("places-herd-dns-{}", std::process::id()));

@@ -31,8 +31,8 @@ const EXPIRED: &str = "14774";
 /// clock.
 pub(crate) const EXPIRE_AFTER_S: u64 = 1_000_000;
 
-/// The limit on future stamps, if there is one: far from all stamps, so that clocks do not matter. Wall clocks are
-/// set by a day at most.
+/// The limit on future stamps, if a run has one. No plan sets a clock by more than a day, so only stamps that the plan
+/// puts far into the future exceed it.
 const MAX_FUTURE_MS: u64 = 3 * 86_400_000;
 
 /// Changes a plan's seed into that of a separate die for `ack = "peer"`, so that all other dice fall as they would

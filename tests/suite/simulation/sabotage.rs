@@ -31,7 +31,7 @@ pub(crate) enum Sabotage {
     /// Only the original's rule is left: a newer stamp is forwarded once. There is no order among equal stamps, and
     /// no comparison on a new link.
     ReportsRule,
-    /// Of equal stamps, the first line to arrive stays.
+    /// Among lines with equal stamps, the first to arrive stays.
     NoTotalOrder,
     /// A new link carries only later news.
     NoPushOnConnect,

@@ -59,7 +59,7 @@ pub(crate) const NANO: Duration = Duration::from_nanos(1);
 pub(crate) const FIVE: &str =
     "Alford Parker Welsh; Bolden Parker Welsh; Hamilton Parker; Parker Bolden; Welsh";
 
-/// The machine name of the outside.
+/// The name of the machine that stands for the world outside the herd.
 pub(crate) const OUTSIDE: &str = "outside";
 
 /// Maximum turns at one moment; beyond it the cluster is regarded as looping for ever.
@@ -100,7 +100,7 @@ pub(crate) fn sealed(servers: &str, folder: &Path, limits: &str) -> String {
 pub(crate) struct Cluster {
     options: MemoryOptions,
     topology: Topology,
-    /// In the order of the topology.
+    /// The machines, in the order of the topology.
     machines: Vec<Machine>,
     outside: Reactor<MemoryIo, Outside>,
     cables: Cables,
@@ -134,9 +134,9 @@ struct Machine {
     lives: usize,
     /// The duration of a turn of its process.
     pace: Duration,
-    /// When the next turn can begin.
+    /// The time when the next turn can begin.
     rests_until: Moment,
-    /// When the last turn began.
+    /// The time when the last turn began.
     turned_at: Moment,
     /// Whether the test has accessed it since its last turn, so that it may have something to do.
     is_touched: bool,
@@ -175,7 +175,7 @@ pub(crate) trait Meddler: std::fmt::Debug {
 pub(crate) struct Remains(pub(crate) Option<MemoryDisk>);
 
 impl Machine {
-    /// When it has something to do next.
+    /// The time when the machine next has something to do.
     fn wake(&mut self) -> Option<Moment> {
         let kernel = self.reactor.as_mut()?.io();
         match self.state {

@@ -29,15 +29,15 @@ pub struct Fault {
 /// Where the fault occurs, and how.
 #[derive(Clone, Copy, Debug)]
 pub enum Place {
-    /// At the name server, which is given the true addresses.
+    /// The fault is at the name server. The function gets the true addresses.
     Names(fn(Vec<IpAddr>) -> Naming),
-    /// On the network: the connection is refused, or packets are lost.
+    /// The fault is on the network: the connection is refused, or packets are lost.
     Way(Way),
-    /// At the start of a connection.
+    /// The fault is at the start of a connection.
     Greeting(fn() -> Greeting),
-    /// In the certificate of the handshake.
+    /// The fault is in the certificate of the handshake.
     Certificate(Certificate),
-    /// In the response. The function gets the good response.
+    /// The fault is in the response. The function gets the good response.
     Answer(fn(&Strike<'_>) -> Vec<Step>),
 }
 

@@ -46,15 +46,15 @@ use std::time::Duration;
 /// How a connection begins.
 #[derive(Clone, Debug)]
 pub enum Greeting {
-    /// With a TLS handshake.
+    /// The connection begins with a TLS handshake.
     Tls,
-    /// With a TLS handshake, with each byte sent in a segment of its own.
+    /// The connection begins with a TLS handshake, and each byte is sent in a segment of its own.
     TlsByteByByte,
-    /// With a TLS handshake, once the gate is open.
+    /// The connection begins with a TLS handshake, once the gate is open.
     TlsBehind(Gate),
     /// The connection is accepted, and nothing is ever sent.
     Silence,
-    /// With bytes that are not TLS.
+    /// The connection begins with bytes that are not TLS.
     Garbage,
     /// The connection is closed at once.
     Close,
