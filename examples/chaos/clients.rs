@@ -39,7 +39,7 @@ pub(crate) struct Load {
     pub(crate) answered: Vec<Moment>,
     /// Commands that wait for replies, of all connections.
     pub(crate) waiting: usize,
-    /// Connections that were reset; replies under way to the client may have been lost.
+    /// Connections that were reset; replies on their way to the client may have been lost.
     pub(crate) resets: u64,
     /// The latencies of replies, in microseconds; `None` while nobody measures them.
     pub(crate) latencies: Option<Vec<u64>>,

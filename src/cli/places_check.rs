@@ -1,10 +1,10 @@
 //! `herd places check`: sends one request to the source of places, and prints each step.
 //!
-//! An operator with a new key runs it first. It sends one request as a server would (`sources.rs`, the same reactor, the
-//! same pool), and prints the time of each phase, or the phase that failed and the remedy.
+//! An operator with a new key runs it first. It sends one request as a server would (`sources.rs`, the same reactor,
+//! the same pool), and prints the time of each phase, or the phase that failed and the remedy.
 //!
-//! The key is removed from the service's text after the JSON is decoded and before the text is cut, and once more from the
-//! whole output.
+//! The key is removed from the service's text after the JSON is decoded and before the text is cut, and once more from
+//! the whole output.
 
 use super::exit::{Exit, Failure};
 use super::sources::OpenPlaces;
@@ -96,7 +96,7 @@ impl PlacesCheck {
                 judge(&mut report, source.as_mut(), &query, outcome, upstream.kind)
             }
             _ => {
-                let what = format!("only a server can ask {name}");
+                let what = format!("herd places check cannot ask the source {name}; only a server can");
                 return Err(Failure::new(Exit::Internal, what));
             }
         };

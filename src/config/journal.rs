@@ -7,7 +7,7 @@ use super::toml_section::Section;
 use crate::journal::{JournalSettings, Sync};
 use std::path::Path;
 
-/// Reads `[journal]`; `None` if the file has no such table. `folder` is the topology file's.
+/// Reads `[journal]`; `None` if the file has no such table. `folder`: the topology file's folder.
 pub(super) fn read(
     top: &Section<'_>,
     folder: &Path,

@@ -34,8 +34,8 @@ pub(super) struct Security {
     insecure: bool,
 }
 
-/// Reads `[peer_tls]` and `insecure_peers`. `path` is the topology file's. `is_supposed`: act as if the file had a
-/// table `[peer_tls]`.
+/// Reads `[peer_tls]` and `insecure_peers`. `path`: the topology file's path. `is_supposed`: act as if the file
+/// had a table `[peer_tls]`.
 pub(super) fn read(
     top: &Section<'_>,
     path: &Path,

@@ -196,8 +196,8 @@ impl FromStr for SourceName {
     }
 }
 
-/// Reads `[places]`; without that table the source is embedded. `supposed` may override the source of the table. `path`
-/// is the topology file's.
+/// Reads `[places]`; without that table the source is embedded. `supposed` may override the source of the table.
+/// `path`: the topology file's path.
 pub(super) fn read(
     section: &Section<'_>,
     path: &Path,
@@ -215,7 +215,7 @@ pub(super) fn read(
     let source = match (named, file, upstream) {
         (SourceName::File, Some(file), _) => PlacesSource::File(file),
         (_, _, Some(upstream)) => PlacesSource::Network(Box::new(upstream)),
-        // For embedded; or there was an error, and the settings will not be used.
+        // The source is embedded, or an error was recorded and these settings will not be used.
         _ => PlacesSource::Embedded,
     };
     if named == SourceName::File {

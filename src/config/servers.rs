@@ -34,7 +34,7 @@ pub struct Server {
 /// The first port that Linux may give to an outgoing connection. Such a port may be in use when the server starts.
 const FIRST_EPHEMERAL_PORT: u16 = 32_768;
 
-/// A server as the file has it. A field is `None` if it is missing or wrong in the file.
+/// The entry of a server in the topology file. A field is `None` if it is missing or wrong in the file.
 struct ServerDraft<'t> {
     name: Option<Spanned<&'t str>>,
     client: Option<Spanned<SocketAddr>>,

@@ -17,7 +17,7 @@ pub fn socket_path(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.sock"))
 }
 
-/// Reads `[status]`. `folder` is the topology file's. An empty name means that there are no status sockets.
+/// Reads `[status]`. `folder`: the topology file's folder. An empty name means that there are no status sockets.
 pub(super) fn read(
     top: &Section<'_>,
     folder: &Path,

@@ -97,7 +97,7 @@ impl Request {
     /// Adds a header field.
     ///
     /// `name` is a token, but not one of the headers that are always written. `value` is printable ASCII and
-    /// spaces; it is visible only on the wire.
+    /// spaces; the `Debug` text leaves it out.
     pub fn header(mut self, name: &'static str, value: &str) -> Result<Request, RequestError> {
         let is_ours = OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name));
         if name.is_empty() || !name.bytes().all(is_token) || is_ours {

@@ -87,7 +87,7 @@ fn ending(line: &[u8]) -> [u8; OVERHEAD_BYTES] {
 /// The owner of a journal, named in the first line of its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// The server that writes it.
+    /// The server that writes the journal.
     pub server: String,
     /// The herd that the server belongs to.
     pub herd: String,

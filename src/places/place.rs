@@ -27,7 +27,7 @@ pub(super) const POINT_RADIUS_M: f64 = 150.0;
 pub struct Place<'t> {
     /// Its location.
     pub location: Point,
-    /// The part of a map that shows it.
+    /// The part of a map that shows the place.
     pub viewport: Viewport,
     /// Its name, never empty.
     pub name: Cow<'t, str>,
@@ -49,9 +49,9 @@ pub struct Place<'t> {
 /// Which service knows the id of a place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scope {
-    /// Only the application that assigned the id, which is this program.
+    /// Only this program, which assigned the id, knows it.
     App,
-    /// Google.
+    /// Google knows the id.
     Google,
 }
 
@@ -76,7 +76,7 @@ pub struct Business<'t> {
     pub icon_background_color: Option<Cow<'t, str>>,
     /// The URL of an icon mask, without its file extension.
     pub icon_mask_base_uri: Option<Cow<'t, str>>,
-    /// Whether it is open now.
+    /// Whether the place is open now.
     pub open_now: Option<bool>,
     /// A photo of the place.
     pub photo: Option<Photo<'t>>,

@@ -15,8 +15,8 @@
 //! ```
 //!
 //! While the neighbour has a backlog, its link notes nothing, because a neighbour cannot have
-//! taken lines that were not written to it. A link does not acknowledge batches with a reply that waited before the
-//! link was made. One link that acknowledges a batch is enough.
+//! taken lines that were not written to it. A link acknowledges only batches whose replies all began to wait
+//! after the link was made. One link that acknowledges a batch is enough.
 //!
 //! Source: docs/protocol.md "Acknowledgement".
 
@@ -64,7 +64,7 @@ struct NeighbourProgress {
 }
 
 impl Acks {
-    /// Starts without waiting replies; none of the `neighbours` is linked.
+    /// Creates the state at the start: no reply waits, and none of the `neighbours` is linked.
     pub fn new(neighbours: usize) -> Acks {
         let progress = (0..neighbours).map(|_| None).collect();
         Acks { current: 1, waiting: VecDeque::new(), progress }

@@ -8,13 +8,13 @@ use herd_reactor::Moment;
 pub struct Counters {
     /// The time when the server began to listen.
     pub since: Moment,
-    /// Clients connected now.
+    /// Connected clients.
     pub clients: u64,
-    /// Connections to the peer port now.
+    /// Open connections to the peer port.
     pub peer_connections: u64,
     /// Connections to the peer port that stay open though silent, in the place of a plain neighbour without news.
     pub silent_peers: u64,
-    /// Connections to the status socket now.
+    /// Open connections to the status socket.
     pub status_connections: u64,
     /// Replies that were sent before a neighbour acknowledged the report.
     pub unreplicated_replies: u64,

@@ -183,7 +183,7 @@ impl Member {
     }
 }
 
-/// Starts the fetches that WHATSATs wait for, and cancels those that none waits for any more.
+/// Starts the fetches that WHATSATs wait for, and cancels those that no WHATSAT waits for any more.
 fn fetch_wanted(member: &mut Member, core: &mut Core<Member>) {
     while let Some(id) = member.place_queries.next_unwanted() {
         pool::cancel(member, core, id);

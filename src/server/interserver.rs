@@ -74,8 +74,8 @@ const TLS_RECORDS: std::ops::RangeInclusive<u8> = 20..=23;
 pub struct Interserver {
     link_state: LinkState,
     proof: PeerProof,
-    /// Whether we dialled it; if not, [`Counters::peer_connections`](super::counters::Counters::peer_connections) counts
-    /// it.
+    /// Whether we dialled it; if not, [`Counters::peer_connections`](super::counters::Counters::peer_connections)
+    /// counts it.
     is_dialled: bool,
     /// Whether [`Counters::silent_peers`](super::counters::Counters::silent_peers) counts it.
     is_let_stay: bool,
@@ -299,8 +299,8 @@ impl Interserver {
         self.set(cx, LinkTimer::Sync, cx.state.limits.sync);
     }
 
-    /// Starts a comparison with `id` once the link is quiet. Lines under way to it would count as differences, and the
-    /// comparison before this one must end first.
+    /// Starts a comparison with `id` once the link is quiet. Lines on their way to it would count as differences, and
+    /// the previous comparison must end first.
     fn sync_if_quiet(&mut self, cx: &mut Cx<'_>, id: NeighbourId) {
         let Member { neighbours, table, limits, sweeps, .. } = &mut *cx.state;
         if neighbours.is_quiet(cx.core, table, id) && !sweeps.are_giving() {

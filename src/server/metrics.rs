@@ -7,8 +7,8 @@
 //! row reads them there: the clients that sweeps have forgotten, the journal's [`JournalCounts`], and the totals of
 //! throttled warnings ([`Core::throttled`]), which say how often each limit was hit.
 //!
-//! Names follow Prometheus' conventions: base units, and `_total` for counters. A published name or member of the status
-//! JSON is never renamed.
+//! Names follow Prometheus' conventions: base units, and `_total` for counters. A published name or member of the
+//! status JSON is never renamed.
 
 use super::member::Member;
 use crate::journal::JournalCounts;
@@ -86,11 +86,11 @@ metrics! {
     "uptime_s", "herd_uptime_seconds", "seconds", |m, c| json!((c.now() - m.counters.since).as_secs_f64());
     /// The longest delay of a ready connection or a due timer since the last reading; each reading resets it.
     "longest_lag_ms", "herd_longest_loop_lag_seconds", "seconds", |_, c| json!(c.take_longest_lag().as_secs_f64());
-    /// Clients connected now.
+    /// Connected clients.
     "connected_clients", "herd_connections{port=\"client\"}", "", |m, _| json!(m.counters.clients);
-    /// Connections to the peer port now.
+    /// Open connections to the peer port.
     "peer_connections", "herd_connections{port=\"peer\"}", "", |m, _| json!(m.counters.peer_connections);
-    /// Connections to the status socket now.
+    /// Open connections to the status socket.
     "status_connections", "herd_connections{port=\"status\"}", "", |m, _| json!(m.counters.status_connections);
     /// Connections to the peer port that are silent and may belong to a plain neighbour.
     "silent_peers", "herd_silent_peers", "", |m, _| json!(m.counters.silent_peers);
@@ -266,7 +266,8 @@ mod tests {
         }
     }
 
-    /// Every key by which `code` counts a throttled warning: a literal in the call, or in the binding that the call uses.
+    /// Every key by which `code` counts a throttled warning: a literal in the call, or in the binding that the call
+    /// uses.
     fn counted(code: &str) -> BTreeSet<&str> {
         if !["limit_hit(", "limit_closes(", "log_throttled(", "HandshakeLimit{"]
             .iter()

@@ -58,7 +58,7 @@ struct Giving {
     wanted: Vec<(NeighbourId, ConnId, LeafSet)>,
 }
 
-/// The sweep that forgets the clients whose latest report is stamped before `oldest` or is now too far ahead.
+/// The sweep that forgets each client whose latest report has a stamp before `oldest` or too far ahead of our clock.
 #[derive(Debug)]
 struct Forgetting {
     next: usize,

@@ -223,7 +223,8 @@ impl Drop for Mute {
     }
 }
 
-/// A process that is not our child, killed when this is dropped. It is held by a descriptor, because its id may be reused.
+/// A process that is not our child, killed when this is dropped. It is held by a descriptor, because its id may be
+/// reused.
 pub(crate) struct Stray {
     id: String,
     pidfd: OwnedFd,
@@ -248,7 +249,7 @@ impl Stray {
         self.signal(Signal::KILL);
     }
 
-    /// Whether it leads its process group, so that the terminal's Ctrl-C does not reach it.
+    /// Whether the process leads its process group, so that the terminal's Ctrl-C does not reach it.
     pub(crate) fn leads_its_group(&self) -> bool {
         let pid = Pid::from_raw(self.id.parse().expect("an id"));
         getpgid(pid).ok() == pid
@@ -280,7 +281,8 @@ pub(crate) struct Herd {
 }
 
 impl Herd {
-    /// Makes a herd of these servers and their neighbours. The first has ports 12000 and 12100, the second 12001 and 12101...
+    /// Makes a herd of these servers and their neighbours. The first has ports 12000 and 12100, the second 12001 and
+    /// 12101...
     pub(crate) fn new(test: &str, servers: &[(&str, &[&str])]) -> Herd {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -352,8 +354,8 @@ impl Herd {
         Process::start(command.envs(environment.iter().copied()), Stdio::null())
     }
 
-    /// Starts `herd ARGS` in the herd's folder with this stdout and stderr. Adds no topology if the command takes none or
-    /// names one.
+    /// Starts `herd ARGS` in the herd's folder with this stdout and stderr. Adds no topology if the command takes none
+    /// or names one.
     pub(crate) fn start_unheard(&self, args: &[&str], stdout: Out, stderr: Out) -> Mute {
         self.unheard(&[], args, stdout, stderr)
     }

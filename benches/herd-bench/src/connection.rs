@@ -20,9 +20,9 @@ pub(crate) const BUFFER_BYTES: usize = 256 * 1024;
 /// How a server ended a connection between two replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// Its last reply said so.
+    /// The server's last reply announced the end.
     Announced,
-    /// It closed the connection and had not said so.
+    /// The server closed the connection without announcing it.
     Silent,
 }
 
@@ -127,7 +127,8 @@ impl Connection {
     }
 
     /// Sends as much as the kernel takes. If the server has closed a connection that may be opened again, the next read
-    /// finds that out, after the replies before it. The caller sends the rest when the poll reports the connection writable.
+    /// finds that out, after the replies before it. The caller sends the rest when the poll reports the connection
+    /// writable.
     #[inline]
     pub(crate) fn send(&mut self) -> Result<(), Failure> {
         while self.sent < self.outgoing.len() {
@@ -173,8 +174,8 @@ impl Connection {
         Ok(end == buffer.len())
     }
 
-    /// Handles the end of the stream. It is an error within a reply, or if the server has sent no reply over this stream
-    /// to any of the requests; so a connection that is opened again makes progress.
+    /// Handles the end of the stream. It is an error within a reply, or if the server has sent no reply over this
+    /// stream to any of the requests; so a connection that is opened again makes progress.
     fn closed(&mut self) -> Result<(), Failure> {
         let is_between = self.unfinished.is_empty() && (self.has_replied || self.in_flight() == 0);
         match self.ended {

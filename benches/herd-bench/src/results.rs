@@ -33,9 +33,9 @@ pub(crate) struct Outcome {
 /// The number of connections that servers ended and that were opened again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Reopened {
-    /// The last reply said so.
+    /// Connections whose last reply announced the end.
     pub(crate) announced: u64,
-    /// The last reply did not say so.
+    /// Connections whose last reply did not announce it.
     pub(crate) silent: u64,
 }
 

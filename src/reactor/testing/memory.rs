@@ -1,8 +1,8 @@
 //! An in-memory network: it replaces the kernel under a reactor, and tests own its clock.
 //!
-//! Its events are edge-triggered like epoll's. Each change of a socket arms it. A poll reports the *present* state of
-//! each armed socket once, and disarms it. So all arrivals between two polls are one event, and an event that the
-//! reactor ignores is not repeated.
+//! Its events are edge-triggered like epoll's. Each change of a socket's state arms the socket. A poll reports the
+//! *present* state of each armed socket once, and disarms it. So all arrivals between two polls are one event, and an
+//! event that the reactor ignores is not repeated.
 //!
 //! There are two ways to drive it:
 //!

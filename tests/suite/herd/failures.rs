@@ -156,8 +156,8 @@ fn a_hung_neighbour_delays_no_client_costs_bounded_memory_and_catches_up() {
     assert!(newest.iter().flatten().all(|line| line.ends_with(&format!(" {ROUNDS}"))));
     settle_all(&herd, &others, &clients, &newest);
 
-    // The bound is three times the size of the lines, and a neighbour's send buffer. That is far less than the clients
-    // have sent.
+    // The bound is three times the size of the lines, plus the size of a neighbour's send buffer. That is far less
+    // than the clients have sent.
     let bound = 3 * CLIENTS * (ID_BYTES + 100) + (2 << 20);
     let said = ROUNDS * CLIENTS * (ID_BYTES + 100);
     assert!(bound * 3 < said, "the test says enough to see a queue grow");

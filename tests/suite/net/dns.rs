@@ -267,7 +267,7 @@ impl<I: Kernel> Stage<I> {
 struct NameServer {
     udp: UdpSocket,
     tcp: TcpListener,
-    /// The bytes that are still to be sent to them.
+    /// The TCP connections, each with the bytes that are still to be sent.
     streams: Vec<(TcpStream, VecDeque<u8>)>,
     says: Says,
 }

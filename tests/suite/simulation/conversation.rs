@@ -15,7 +15,7 @@ pub(crate) struct Conversation {
     pub(crate) talk: TalkId,
     /// The server at the other end.
     pub(crate) server: usize,
-    /// The life of that server.
+    /// The number of the server's life: each restart begins a new one.
     pub(crate) life: usize,
     /// A fault has hit the connection, so that it may have ended.
     pub(crate) is_excused: bool,

@@ -40,7 +40,7 @@ impl Process {
         caught & 1 << (signal.as_raw() - 1) != 0
     }
 
-    /// Whether SIGSTOP has stopped it.
+    /// Whether SIGSTOP has stopped the process.
     pub(crate) fn stands_still(&self) -> bool {
         self.status("State:").starts_with('T')
     }
