@@ -47,7 +47,7 @@ type Failed = Box<dyn std::error::Error>;
 /// The servers of the Python original.
 const FIVE: [&str; 5] = ["Alford", "Bolden", "Hamilton", "Parker", "Welsh"];
 
-/// The links of the Python original, by numbers of [`FIVE`].
+/// The links of the Python original, as pairs of indices into [`FIVE`].
 const EDGES_OF_FIVE: [(usize, usize); 5] = [(0, 3), (0, 4), (1, 3), (1, 4), (2, 3)];
 
 /// The hub of a storm. Its name sorts last, so that all other servers dial it.

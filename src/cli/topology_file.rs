@@ -118,7 +118,7 @@ impl TopologyFile {
         })
     }
 
-    /// Reads the topology. Prints all its faults, if it has any.
+    /// Reads the topology. If it has faults, prints all of them.
     pub(super) fn read(&self) -> Result<Topology, Failure> {
         self.read_supposing(Supposed::default())
     }
@@ -128,7 +128,7 @@ impl TopologyFile {
         self.read_supposing(Supposed { no_source: true, ..Supposed::default() })
     }
 
-    /// Reads the topology as if it said what is `supposed`. Prints all its faults, if it has any.
+    /// Reads the topology with the settings in `supposed` instead of its own. If it has faults, prints all of them.
     pub(super) fn read_supposing(&self, supposed: Supposed) -> Result<Topology, Failure> {
         let topology = match self.is_built_in() && !is_there(&self.path) {
             true => Topology::parse_supposing(BUILT_IN, &self.path, supposed),

@@ -251,7 +251,7 @@ fn connect(servers: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) ->
 
 fn warn_of_addresses(servers: &[CompleteServer<'_>], diagnostics: &mut Diagnostics<'_>) {
     for CompleteServer { client, peer, .. } in servers {
-        // A plain server may have one address for both.
+        // A plain server may have one address for both ports.
         let peer_alone = (peer.span() != client.span()).then_some(peer);
         for address in std::iter::once(client).chain(peer_alone) {
             if address.get_ref().port() >= FIRST_EPHEMERAL_PORT {

@@ -44,7 +44,7 @@ impl fmt::Display for Escaped<'_> {
 
 /// Returns `text` escaped so that it stays on one line, with its backslashes unchanged.
 ///
-/// For our own text, which may contain foreign parts that are already [`Escaped`]. It is not reversible.
+/// Use it for our own text, which may contain foreign parts that are already [`Escaped`]. It is not reversible.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unprintable) {
         return Cow::Borrowed(text);

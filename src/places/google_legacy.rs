@@ -1,8 +1,8 @@
 //! Google's old Nearby Search. Its reply is passed through.
 //!
-//! The request is `GET /maps/api/place/nearbysearch/json?location=...&radius=...&key=...`. The reply is cut to the
-//! bound (`verbatim.rs`), and not changed otherwise. This is for projects that have the API already: since October
-//! 2026 no new project can enable it, and the new API (`google.rs`) is cheaper.
+//! The request is `GET /maps/api/place/nearbysearch/json?location=...&radius=...&key=...`. `verbatim.rs` cuts
+//! the reply to the bound, and changes little else. This source is for projects that have the API already: since
+//! October 2026 no new project can enable it, and the new API (`google.rs`) is cheaper.
 //!
 //! Errors come with HTTP 200, and are reported in `status`. The key is in the URL, which is why nothing here prints
 //! more of a URL than its path.

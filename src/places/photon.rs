@@ -15,8 +15,8 @@
 //! ```
 //!
 //! Photon knows no prominence. So the source asks for fifty places, skips streets and borders, and takes the
-//! nearest twenty. It sorts them itself: a server sorts by the middle of a place, or by its own weights. In a city
-//! all twenty may be within 200 m, since they are the nearest.
+//! nearest twenty. It sorts them itself, because a Photon server sorts by the middle of a place, or by weights. In a
+//! city all twenty may be within 200 m, since they are the nearest.
 //!
 //! An answer may be kept for a minute. The licence (ODbL) demands an attribution to OpenStreetMap, which is included.
 //!

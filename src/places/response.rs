@@ -92,7 +92,7 @@ pub(super) fn check_is_json(reply: &Reply<'_>) -> Result<(), UpstreamError> {
 /// The error for a reply without success, if its body contains no error that the source understands.
 pub(super) fn refusal(reply: &Reply<'_>) -> UpstreamError {
     let said = match reply.status {
-        206 => Some("the reply is partial, which was not requested".to_owned()),
+        206 => Some("the reply is partial, although the request was for all of it".to_owned()),
         _ => what_it_is_instead(reply),
     };
     UpstreamError::of_status(reply.status, pause(reply), &said.unwrap_or_default())

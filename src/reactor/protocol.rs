@@ -128,12 +128,12 @@ pub struct TurnCounts {
     pub writes: usize,
 }
 
-/// For protocols that share nothing. No message can be posted to them.
+/// The shared state of protocols that share nothing. No message can be posted to them.
 impl Shared for () {
     type Message = Infallible;
 }
 
-/// For protocols that share any `T`, as `cx.state.0`. No message can be posted to them.
+/// The shared state of protocols that share a `T`, as `cx.state.0`. No message can be posted to them.
 ///
 /// Rust has no default for [`Shared::Message`]; to post messages or to use the hooks, implement [`Shared`] for a
 /// type of your own.

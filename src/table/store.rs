@@ -367,7 +367,7 @@ mod tests {
     use super::*;
     use crate::wire::command::{Command, CommandLimits};
 
-    /// For the tests of the index, which make their own slots.
+    /// The tests of the index make slots with this constructor.
     impl Slot {
         pub(crate) fn numbered(number: u64) -> Slot {
             Slot(number as u32)

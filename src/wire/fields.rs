@@ -90,9 +90,8 @@ impl<'a> Fields<'a> {
 
     /// Returns the text of the next field, which `read` parses.
     ///
-    /// For locations and stamps, which every report has: `read` finds the field's end itself,
-    /// so that no byte is examined twice. It returns the rest of the line; if the rest
-    /// begins with anything but white space, the result is the error `invalid`.
+    /// Every report has a location and a stamp, so `read` finds the end of such a field itself, and no byte is
+    /// examined twice. It returns the rest of the line; if the rest begins with anything but white space, the result is the error `invalid`.
     #[inline(always)]
     pub(crate) fn field_with(
         &mut self,

@@ -65,7 +65,7 @@ impl Stamp {
 
     /// Returns this time minus `earlier`; negative if `earlier` is in fact the later time.
     ///
-    /// For an AT line: the time of receipt `.since(` the client's stamp `)`.
+    /// An AT line contains `received.since(stamp)`: the time of receipt minus the client's stamp.
     /// Source: docs/protocol.md, "IAMAT", `diff`.
     pub fn since(self, earlier: Stamp) -> Difference {
         Difference { negative: self < earlier, nanos: self.0.abs_diff(earlier.0) }

@@ -20,11 +20,11 @@ use proptest::prelude::*;
 enum Expect {
     /// An IAMAT of this client, location and stamp.
     Iamat(&'static [u8], &'static [u8], &'static [u8]),
-    /// A WHATSAT of this client, in metres, and this bound.
+    /// A WHATSAT of this client, radius in metres, and bound.
     Whatsat(&'static [u8], f64, usize),
-    /// `? ` and a copy.
+    /// The reply is `? ` and a copy of the line.
     Invalid,
-    /// No reply.
+    /// The line gets no reply.
     Ignored,
 }
 use Expect::{Iamat, Ignored, Invalid, Whatsat};

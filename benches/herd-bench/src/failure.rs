@@ -14,7 +14,7 @@ pub enum Failure {
     Wrong(&'static str, String, String),
     /// A server closed a connection during the run.
     Closed,
-    /// A server closed so many of all idle connections.
+    /// A server closed idle connections: the number of closed ones, and of all.
     IdleClosed(usize, usize),
     /// A timeout expired; the text names what was awaited.
     Silence(String),
