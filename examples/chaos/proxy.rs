@@ -55,7 +55,7 @@ pub(crate) struct Edge {
 /// One end of a pair.
 #[derive(Clone, Copy, Debug)]
 struct End {
-    /// The other end. `None`: it is not connected yet, or it is gone and this end was not notified.
+    /// The other end of the pair. `None`: it is not connected yet, or it is gone and this end was not notified.
     partner: Option<ConnId>,
     is_inbound: bool,
 }

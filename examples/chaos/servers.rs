@@ -49,13 +49,13 @@ pub(crate) struct Server {
     pub(crate) client: SocketAddr,
     pub(crate) peer: SocketAddr,
     child: Option<Child>,
-    /// Whether it was sent SIGSTOP.
+    /// Whether the server was sent SIGSTOP.
     pub(crate) is_frozen: bool,
-    /// Whether it was sent SIGTERM.
+    /// Whether the server was sent SIGTERM.
     is_ending: bool,
-    /// How often it has lost its memory.
+    /// How often the server has lost its memory.
     pub(crate) losses: u64,
-    /// The times that it exited unasked, each as a text.
+    /// The times that the server exited unasked, each as a text.
     pub(crate) ended_itself: Vec<String>,
     pub(crate) looks: Looks,
 }

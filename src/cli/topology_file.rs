@@ -40,7 +40,7 @@ const BUILT_IN_IS_FOUND: &str = "built-in; no topology.toml is in this folder or
 #[derive(Clone, Debug)]
 pub(super) struct TopologyFile {
     path: PathBuf,
-    /// How it was found, for messages.
+    /// How the file was found, for messages.
     found: &'static str,
 }
 

@@ -17,7 +17,8 @@
 //!
 //! `up` ends in one of three ways, and no server survives it:
 //!
-//! * At Ctrl-C or SIGTERM it sends SIGTERM to each server, and waits until all have drained and ended. Each server is in
+//! * At Ctrl-C or SIGTERM it sends SIGTERM to each server, and waits until all have drained and ended. Each server is
+//! in
 //!   a process group of its own, so the terminal's SIGINT does not reach it.
 //! * At a second signal, or `drain_ms` and 10 s later, it sends SIGKILL to the servers that are left.
 //! * If `up` itself is killed, the kernel sends SIGTERM to each server (`serve --parent`, prctl PR_SET_PDEATHSIG).
@@ -60,9 +61,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Run servers of the herd, one process each
 ///
-/// It restarts each server that ends. If no server can be started at first, herd up exits. At SIGTERM or Ctrl-C it stops
-/// all servers, and kills those that still run drain_ms and 10 s later. At a second signal, at least 0.3 s later, it kills
-/// them at once. SIGHUP stops all servers too: to reload certificates, send it to the servers themselves.
+/// It restarts each server that ends. If no server can be started at first, herd up exits. At SIGTERM or Ctrl-C it
+/// stops all servers, and kills those that still run drain_ms and 10 s later. At a second signal, at least 0.3 s later,
+/// it kills them at once. SIGHUP stops all servers too: to reload certificates, send it to the servers themselves.
 #[derive(Debug, clap::Args)]
 pub(super) struct UpArgs {
     /// Servers of the topology. Write `--` before a name that begins with a dash [default: all]
@@ -109,8 +110,8 @@ impl UpArgs {
     }
 }
 
-/// Fails if one of these servers runs already, because a second one could only find its ports in use. Another `up` waits
-/// here until the folder that is returned, which is locked, is dropped.
+/// Fails if one of these servers runs already, because a second one could only find its ports in use. Another `up`
+/// waits here until the folder that is returned, which is locked, is dropped.
 fn must_not_run(topology: &Topology, servers: &[&Server]) -> Result<Option<File>, Failure> {
     let Some(folder) = &topology.status_folder else { return Ok(None) };
     let locked = create_folder(folder).and_then(|()| File::open(folder)).ok();
@@ -153,7 +154,7 @@ struct Up {
 #[derive(Debug)]
 struct SupervisedServer {
     server: Server,
-    /// Its process; `None` while it waits to be started again.
+    /// The server's process; `None` while the server waits to be started again.
     child: Option<Child>,
     started: Moment,
     listens: bool,
@@ -174,7 +175,7 @@ impl SupervisedServer {
         }
     }
 
-    /// Whether its first attempt is over, successful or not.
+    /// Whether the first attempt to start the server is over, successful or not.
     fn was_tried(&self) -> bool {
         self.listens || self.last.is_some()
     }

@@ -19,13 +19,13 @@ use ValueType::{Address, Choice, Flag, Name, Number, Table, Tables, Text, Texts}
 pub struct Key {
     /// The table that contains it, such as `[limits]`, or [`TOP`].
     pub section: &'static str,
-    /// Its name; a number's name ends with its unit.
+    /// The key's name; a number's name ends with its unit.
     pub name: &'static str,
     /// The type of its value.
     pub kind: ValueType,
-    /// Its value in a file that does not set it.
+    /// The key's value if the file does not set the key.
     pub default: DefaultValue,
-    /// What it controls, and what happens at a limit.
+    /// What the key controls, and what happens at a limit.
     pub help: &'static str,
     /// Whether a running server reads the files in the folder that this key names again at SIGHUP.
     pub reload: bool,
@@ -140,7 +140,7 @@ pub const KEYS: &[Key] = &[
 
     key(JOURNAL, "folder", Text, Is("journal"), "The folder of the journals, relative to this file's folder. It is created if it is missing. Each server has its own folder in it."),
     key(JOURNAL, "sync", Choice(&["everysec", "always", "no"]), Is("everysec"),
-        "When reports are on the disk. \"everysec\": within a second; \"always\": before the client is answered; \"no\": when the operating system decides. A server that is killed loses nothing in any case."),
+        "The time by which reports are on the disk. \"everysec\": within a second; \"always\": before the client is answered; \"no\": when the operating system decides. A server that is killed loses nothing in any case."),
     key(JOURNAL, "compact_bytes", Number("bytes", 65_536..=1_000_000_000_000), Is("67_108_864"),
         "Never compact a journal that is smaller than this."),
     key(JOURNAL, "compact_factor", Number("", 2..=1_000), Is("2"),

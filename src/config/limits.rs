@@ -14,7 +14,7 @@ use crate::wire::command::{CLIENT_ID_BYTES_MAX, LOCATION_BYTES_MAX, NAME_BYTES_M
 use crate::wire::sync_message::ROW_LINE_BYTES_MAX;
 use herd_reactor::BUFFERED_BYTES_MAX;
 
-// A buffer that is filled to its mark, and then with one more reply, must stay below the reactor's own limit.
+// A send buffer that is filled up to its limit, and then gets one more reply, must stay below the reactor's own limit.
 const _: () = assert!(33_554_432 <= BUFFERED_BYTES_MAX / 2);
 
 // A line of an anti-entropy comparison fits the smallest line_bytes and the smallest flood_buffer_bytes.

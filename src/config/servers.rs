@@ -27,7 +27,7 @@ pub struct Server {
     pub peer: SocketAddr,
     /// The names of all its neighbours, sorted, no matter which side lists them.
     pub neighbours: Vec<String>,
-    /// Whether it speaks only AT lines that end in CR LF, as the Python original does.
+    /// Whether the server speaks only AT lines that end in CR LF, as the Python original does.
     pub plain: bool,
 }
 

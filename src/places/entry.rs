@@ -33,7 +33,7 @@ pub(super) struct Entry {
     /// The id; if empty, the id is made from the line's number.
     pub(super) place_id: String,
     pub(super) vicinity: String,
-    /// The town that it is in, or its own name if it is a town.
+    /// The town that the place is in, or the place's own name if it is a town.
     pub(super) locality: String,
     pub(super) region: String,
     pub(super) attribution: Option<&'static str>,

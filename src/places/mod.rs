@@ -129,7 +129,7 @@ pub struct Found<'t> {
 }
 
 impl<'t> Found<'t> {
-    /// These places, with these attributions unless there are no places.
+    /// Returns `places`, with `attributions` unless there are no places.
     fn new(places: Vec<Place<'t>>, attributions: &[&str]) -> Found<'t> {
         let attributions = if places.is_empty() { &[] } else { attributions };
         let attributions = attributions.iter().map(|&one| one.to_string()).collect();

@@ -25,18 +25,18 @@ pub(super) const POINT_RADIUS_M: f64 = 150.0;
 /// Its texts are owned, or borrowed from the input that they were read from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place<'t> {
-    /// Its location.
+    /// The location of the place.
     pub location: Point,
     /// The part of a map that shows the place.
     pub viewport: Viewport,
-    /// Its name, never empty.
+    /// The name of the place, never empty.
     pub name: Cow<'t, str>,
     /// A stable id, prefixed with its origin: `geonames:5393212`. Google's own ids have no such prefix, and no id
     /// is ever made up.
     pub place_id: Cow<'t, str>,
     /// The scope in which the id is valid.
     pub scope: Scope,
-    /// Its plus code: a short code for its location.
+    /// The plus code: a short code for the location of the place.
     pub plus_code: Option<PlusCode<'t>>,
     /// Google's words for its kind, the most specific first: `["locality", "political"]`.
     pub types: Vec<Cow<'t, str>>,

@@ -258,7 +258,7 @@ mod tests {
         Json::document(text.as_bytes()).is_ok()
     }
 
-    /// The same document as a tree of values.
+    /// Returns the document `json` as a tree of values.
     fn tree(json: Json<'_>) -> Value {
         match json.as_str().as_bytes()[0] {
             b'{' => {

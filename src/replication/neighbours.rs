@@ -32,7 +32,7 @@ const PORTION_BYTES: usize = 60 * 1_024;
 /// One neighbour, connected or not.
 #[derive(Debug)]
 pub struct Neighbour {
-    /// Its entry in the topology.
+    /// The neighbour's entry in the topology.
     pub server: Server,
     /// The connection, from HELLO to loss. For a plain neighbour: the connection that we dialled.
     pub conn: Option<ConnId>,

@@ -9,9 +9,9 @@
 //!                                   SIGHUP ────┘              neighbour_of ◀┘ then HELLO
 //! ```
 //!
-//! TLS proves that the peer owns a certificate of the herd's authority. This file decides to which neighbour it
-//! belongs: exactly one of its DNS names must be a neighbour's, `NAME.HERD`, byte for byte, as names of servers
-//! are compared everywhere. Its other names, above all its CN, mean nothing.
+//! TLS proves that the peer owns a certificate of the herd's authority. This file decides to which neighbour the
+//! certificate belongs: exactly one of its DNS names must be the name `NAME.HERD` of a neighbour, byte for byte, as
+//! names of servers are compared everywhere. Its other names, above all its CN, mean nothing.
 //!
 //! Reading blocks, on a few small files, at the start and once for each SIGHUP. If a file cannot be used, the
 //! certificates read before stay in force.

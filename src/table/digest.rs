@@ -136,7 +136,7 @@ mod tests {
         digest
     }
 
-    /// Another implementation must compute the same numbers.
+    /// These numbers are part of the protocol: every implementation must compute the same.
     #[test]
     fn the_numbers_are_fixed() {
         assert_eq!(Digest::new().state(), 0);

@@ -147,9 +147,9 @@ pub struct Hello<'a> {
     pub name: &'a [u8],
     /// The herd it belongs to; a [name](is_name).
     pub herd: &'a [u8],
-    /// Its version of the protocol between servers.
+    /// The sender's version of the protocol between servers.
     pub version: u32,
-    /// Its options. The receiver ignores unknown ones.
+    /// The sender's options. The receiver ignores unknown ones.
     pub options: HelloOptions<'a>,
 }
 

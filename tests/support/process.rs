@@ -69,7 +69,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Returns its command line, as `ps` shows it to all users.
+    /// Returns the process's command line, as `ps` shows it to all users.
     pub(crate) fn command_line(&self) -> String {
         let bytes = fs::read(format!("/proc/{}/cmdline", self.id())).expect("it runs");
         String::from_utf8(bytes).expect("text")
@@ -84,7 +84,7 @@ impl Process {
         stdin.write_all(text.as_bytes()).expect("it reads");
     }
 
-    /// Returns the next line that it prints, without its newline.
+    /// Returns the next line that the process prints, without its newline.
     pub(crate) fn line(&mut self) -> String {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -120,7 +120,7 @@ impl Process {
         rows.iter().map(|row| Stray::new(row.rsplit(' ').next().expect("its id"))).collect()
     }
 
-    /// Closes its stdin, and waits for its end.
+    /// Closes the process's stdin, and waits for its end.
     pub(crate) fn end(&mut self) -> Ended {
         drop(self.child.stdin.take());
         self.end_with_stdin_open()
@@ -207,7 +207,7 @@ impl Mute {
         rustix::process::kill_process(Pid::from_child(&self.0), signal).expect("it runs");
     }
 
-    /// Waits for its end, and returns its exit status; `None` if a signal killed it.
+    /// Waits for the end of the process, and returns its exit status; `None` if a signal killed it.
     pub(crate) fn code(mut self) -> Option<i32> {
         let pidfd = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty()).expect("a child");
         assert!(is_readable(&pidfd, Instant::now() + DEADLINE), "it does not end");
@@ -255,12 +255,12 @@ impl Stray {
         getpgid(pid).ok() == pid
     }
 
-    /// Whether it ends within `time`.
+    /// Whether the process ends within `time`.
     pub(crate) fn ends_within(&self, time: Duration) -> bool {
         is_readable(&self.pidfd, Instant::now() + time)
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     pub(crate) fn has_ended(&self) {
         assert!(is_readable(&self.pidfd, Instant::now() + DEADLINE), "{} still runs", self.id);
     }

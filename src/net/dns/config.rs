@@ -73,7 +73,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// These servers, each asked twice, and no search list. Without servers, the one on this machine.
+    /// Returns settings with `servers`, each asked twice, and no search list. If `servers` is empty, the server on this
+    /// machine is asked.
     pub fn with_servers(mut servers: Vec<SocketAddr>) -> Config {
         if servers.is_empty() {
             servers.push((Ipv4Addr::LOCALHOST, DNS_PORT).into());

@@ -1,7 +1,8 @@
-//! Exit statuses do not depend on stdout and stderr, which may be good, closed, a full disk, or a pipe without a reader.
+//! Exit statuses do not depend on stdout and stderr, which may be good, closed, a full disk, or a pipe without a
+//! reader.
 //!
-//! The exception is output for programs: if the disk has no room for replies of `client` or lines of `journal dump`, the
-//! status is 74.
+//! The exception is output for programs: if the disk has no room for replies of `client` or lines of `journal dump`,
+//! the status is 74.
 
 use super::{ALONE, KIWI};
 use crate::support::process::{Herd, Out, until};
@@ -9,8 +10,8 @@ use rustix::process::Signal;
 use std::fs;
 use std::net::TcpListener;
 
-/// Runs `args` with each of the sixteen combinations, and compares the exit status with `expected`, or with `when_full` if
-/// stdout is a full disk.
+/// Runs `args` with each of the sixteen combinations, and compares the exit status with `expected`, or with `when_full`
+/// if stdout is a full disk.
 fn holds(herd: &Herd, args: &[&str], expected: i32, when_full: i32) {
     let mut processes = Vec::new();
     for stdout in Out::ALL {
@@ -68,7 +69,7 @@ fn the_exit_status_of_a_command_without_a_server_does_not_change() {
     ] {
         holds(&herd, args, expected, expected);
     }
-    // These name a topology themselves, since the option may be given only once.
+    // Each case replaces the herd's topology file, because `--topology` may be given only once.
     for (args, topology, expected) in [
         (&["check"][..], "doubtful.toml", 0),
         (&["check", "--strict"], "doubtful.toml", 78),

@@ -1,5 +1,5 @@
 //! The journal's promises: a start reads every noted line again, despite faults of the file, the disk and the
-//! power; and no line is acknowledged that is not kept.
+//! power; and every acknowledged line is kept.
 //!
 //! `files`: the journal alone, on a disk in memory, on real files, and on damaged files.
 //! `members`: real servers with clients, whose disk loses bytes that were not synced.

@@ -59,8 +59,8 @@ fn without_an_acknowledgement_it_leaves_after_the_limit_and_is_counted() {
     assert!(!cluster.say(alford, "ACK 2").contains('?'));
 }
 
-/// Both arrive while the server is frozen, so that one turn reads the report and then the HELLO. The neighbour was
-/// never sent the report, so its link must not acknowledge it.
+/// A report and a HELLO arrive while the server is frozen, so that one turn reads the report and then the HELLO. The
+/// neighbour was never sent the report, so its link must not acknowledge it.
 #[test]
 fn a_link_made_after_the_report_in_its_turn_does_not_acknowledge_it() {
     let mut cluster = Cluster::new(MemoryOptions::calm(1), &waiting(PAIR, ""));

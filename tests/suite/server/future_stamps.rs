@@ -100,7 +100,7 @@ fn of_two_limits_the_smaller_one_counts_at_the_client_port() {
     }
 }
 
-/// Such reports were stored, for example, when the clock was ahead.
+/// A report stamped too far ahead may be stored already, for example because the clock was ahead.
 #[test]
 fn stored_reports_block_no_client_and_within_a_minute_thousands_are_forgotten_in_slices() {
     const CLIENTS: usize = 50_000;

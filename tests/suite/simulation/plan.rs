@@ -61,7 +61,7 @@ pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
 }
 
-/// Those limits of the topology that differ from plan to plan.
+/// The limits of the topology that differ from plan to plan.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlanLimits {
     pub(crate) silence: Duration,
@@ -87,7 +87,7 @@ pub(crate) struct Journaling {
 /// A fault of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DiskFault {
-    /// It is full after `room` more bytes.
+    /// The disk is full after `room` more bytes.
     Full { room: u64 },
     /// Half of all writes fail.
     Writes,
@@ -209,11 +209,11 @@ pub(crate) enum StampKind {
 /// What a talker does after its commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// It stays.
+    /// The talker stays connected.
     Stay,
-    /// It ends its side.
+    /// The talker half-closes the connection.
     End,
-    /// It resets the connection without waiting for replies.
+    /// The talker resets the connection without waiting for replies.
     Abort,
 }
 

@@ -46,12 +46,12 @@ impl Turn {
 pub(crate) enum Fate {
     /// Replies do not wait in this run.
     Local,
-    /// These neighbours, in these lives, had its report, or a newer one, before the server was
-    /// due to give it up.
+    /// These neighbours, in these lives, had the report, or a newer one, before the server was due to stop waiting
+    /// for them.
     Taken(Vec<Life>),
-    /// No neighbour had its report, and the server has counted it.
+    /// No neighbour had the report, and the server has counted the reply.
     Counted,
-    /// No neighbour had its report, and the server has not counted it.
+    /// No neighbour had the report, and the server has not counted the reply.
     Unfounded,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Replicas {
 #[derive(Debug, Default)]
 struct Record {
     turns: Vec<Turn>,
-    /// The lines that it has stored of each client, and when.
+    /// The lines that the server has stored of each client, and when.
     stored: BTreeMap<String, Vec<(Moment, AtLine)>>,
     /// The first and the last turn that may have given up each reply whose report no neighbour had.
     untaken: Vec<[usize; 2]>,
@@ -158,8 +158,8 @@ impl Record {
         stored.any(|(at, known)| by.is_none_or(|by| *at <= by) && is_kept(known, reply))
     }
 
-    /// Whether its counts cover each reply whose report no neighbour had. Assigning the replies in the order of their
-    /// first and last turn finds an assignment if there is one.
+    /// Whether the server's counts cover each reply whose report no neighbour had. Assigning the replies in the order
+    /// of their first and last turn finds an assignment if there is one.
     fn has_counted_all(&self) -> bool {
         let mut used: BTreeMap<usize, u64> = BTreeMap::new();
         self.untaken.iter().all(|[first, last]| {

@@ -163,7 +163,7 @@ fn compares(line: &[u8]) -> bool {
     [&b"SYNC "[..], b"GROUPS ", b"LEAVES ", b"WANT "].iter().any(|name| line.starts_with(name))
 }
 
-/// Whether `line` is an AT line with the stored stamp that differs from the stored line.
+/// Whether `line` is an AT line that has the same stamp as the stored line, but is not equal to it.
 fn ties(line: &[u8], to: &Member) -> bool {
     let line = line.trim_ascii_end();
     let mut words = line.split(|byte| *byte == b' ').skip(3);

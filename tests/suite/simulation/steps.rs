@@ -11,11 +11,11 @@ use std::time::Duration;
 /// How a server dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Death {
-    /// Its process is killed.
+    /// The server's process is killed.
     Killed,
-    /// Its machine is lost.
+    /// The server's machine is lost.
     Vanished,
-    /// Its process exits by itself, because its journal has failed.
+    /// The server's process exits by itself, because its journal has failed.
     Ended,
 }
 

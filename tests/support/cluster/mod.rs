@@ -125,12 +125,12 @@ pub(crate) struct Cluster {
 /// One server's machine.
 #[derive(Debug, Default)]
 struct Machine {
-    /// Its kernel and its process; `None` before it was started, and after it has vanished.
+    /// The machine's kernel and process; `None` before it was started, and after it has vanished.
     reactor: Option<Box<Reactor<MemoryIo, Member>>>,
     state: State,
-    /// Whether it was ever started, so that its addresses are its own.
+    /// Whether the machine was ever started, so that its addresses are its own.
     was_started: bool,
-    /// How often it was started.
+    /// How often the machine was started.
     lives: usize,
     /// The duration of a turn of its process.
     pace: Duration,
@@ -184,7 +184,8 @@ impl Machine {
         }
     }
 
-    /// Runs a turn of its process, or only its kernel if the process cannot run. Returns whether the process had a turn.
+    /// Runs a turn of its process, or only its kernel if the process cannot run. Returns whether the process had a
+    /// turn.
     fn turn(&mut self, now: Moment) -> bool {
         let Some(reactor) = &mut self.reactor else { return false };
         self.is_touched = false;
@@ -401,8 +402,8 @@ impl Cluster {
         }
     }
 
-    /// Makes the machine of `name` vanish without a sign. Data for it is lost, but attempts to connect are repeated when
-    /// it is back. (A machine that was never started refuses them.)
+    /// Makes the machine of `name` vanish without a sign. Data for it is lost, but attempts to connect are repeated
+    /// when it is back. (A machine that was never started refuses them.)
     pub(crate) fn crash(&mut self, name: &str) -> Remains {
         self.carry_all();
         let machine = self.number(name);
@@ -455,7 +456,8 @@ impl Cluster {
         machine.reactor.is_some() && machine.state != State::Killed
     }
 
-    /// The time until which `name` has done all due work: now, unless its process is stopped or waits between two turns.
+    /// The time until which `name` has done all due work: now, unless its process is stopped or waits between two
+    /// turns.
     pub(crate) fn is_done_until(&self, name: &str) -> Moment {
         let machine = &self.machines[self.number(name)];
         let rests = machine.rests_until > self.now || machine.is_touched;
@@ -518,8 +520,8 @@ impl Cluster {
         member.neighbours.get(id).conn.map_or(0, |conn| core.pending(conn))
     }
 
-    /// The bytes that `name` still has to send to its neighbours, or that they have not read yet. Each client in a backlog
-    /// counts as the longest line.
+    /// The bytes that `name` still has to send to its neighbours, or that they have not read yet. Each client in a
+    /// backlog counts as the longest line.
     pub(crate) fn waiting_on_links(&mut self, name: &str) -> usize {
         let reactor = self.reactor(name);
         let (member, core) = reactor.parts();

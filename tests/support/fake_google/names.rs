@@ -20,9 +20,9 @@ const TTL: u32 = 60;
 /// The answer for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Naming {
-    /// It has these addresses.
+    /// The name has these addresses.
     At(Vec<IpAddr>),
-    /// It has these addresses, but over UDP the answer is truncated.
+    /// The name has these addresses, but over UDP the answer is truncated.
     Truncated(Vec<IpAddr>),
     /// The name does not exist (NXDOMAIN).
     NoSuchName,

@@ -328,7 +328,7 @@ fn rounded(degrees: f64) -> f64 {
     (degrees * 1e7).round() / 1e7
 }
 
-/// The same place in the format of the old interface.
+/// Returns `place` in the format of the old interface.
 fn legacy_place(place: &Value) -> Value {
     let point = |point: &Value| json!({ "lat": point["latitude"], "lng": point["longitude"] });
     let photo = &place["photos"][0];

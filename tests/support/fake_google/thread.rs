@@ -35,7 +35,7 @@ impl FakeGoogle {
     }
 }
 
-/// Its counters.
+/// Gives access to the counters.
 impl Deref for FakeGoogle {
     type Target = Running;
 

@@ -17,23 +17,23 @@ impl Process {
         Process { child }
     }
 
-    /// Its process id.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its exit status, if it has ended.
+    /// The exit status, if the process has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
     }
 
-    /// Sends it `signal`.
+    /// Sends `signal` to the process.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("the process is there");
     }
 
-    /// Whether it has a handler for `signal`.
+    /// Whether the process has a handler for `signal`.
     pub(crate) fn catches(&self, signal: Signal) -> bool {
         let caught = self.status("SigCgt:");
         let caught = u64::from_str_radix(&caught, 16).expect("a set of bits");
@@ -45,7 +45,7 @@ impl Process {
         self.status("State:").starts_with('T')
     }
 
-    /// The number of bytes that its reads have returned, from files and everything else.
+    /// The number of bytes that the process's reads have returned, from files and everything else.
     pub(crate) fn bytes_read(&self) -> u64 {
         let counts = self.proc_file("io");
         let count = counts.lines().find_map(|line| line.strip_prefix("rchar: "));
@@ -58,20 +58,20 @@ impl Process {
         found.expect("the kernel tells it").trim().to_owned()
     }
 
-    /// Kills it with SIGKILL, and waits for its end.
+    /// Kills the process with SIGKILL, and waits for its end.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("the process is there");
         self.child.wait().expect("a child can be waited for");
     }
 
-    /// Its private memory, in bytes; pages of files, such as the program's, do not count.
+    /// The private memory of the process, in bytes; pages of files, such as the program's, do not count.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let kib = self.status("RssAnon:");
         let kib = kib.strip_suffix(" kB").and_then(|kib| kib.parse::<u64>().ok());
         kib.expect("a process has RssAnon") * 1_024
     }
 
-    /// Processor time it has used, in ticks of 10 ms.
+    /// The processor time that the process has used, in ticks of 10 ms.
     pub(crate) fn ticks(&self) -> u64 {
         let stat = self.proc_file("stat");
         // The name in brackets may contain anything; utime and stime are fields 14 and 15.
@@ -80,12 +80,12 @@ impl Process {
         fields.map(|field| field.parse::<u64>().expect("times are numbers")).sum()
     }
 
-    /// How many threads it has.
+    /// The number of threads of the process.
     pub(crate) fn threads(&self) -> usize {
         self.proc_entries("task")
     }
 
-    /// How many descriptors it has open.
+    /// The number of open descriptors of the process.
     pub(crate) fn descriptors(&self) -> usize {
         self.proc_entries("fd")
     }

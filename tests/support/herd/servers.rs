@@ -65,8 +65,8 @@ impl Setup {
         Setup::of(&["Alford"], &[])
     }
 
-    /// These servers with these edges. Timeouts that tests wait for are short; PINGs are rare, so that an idle herd
-    /// sends nothing.
+    /// A herd of the servers `names` with these edges. Timeouts that tests wait for are short; PINGs are rare, so that
+    /// an idle herd sends nothing.
     pub(crate) fn of(names: &[&str], edges: &[(&str, &str)]) -> Setup {
         let listed = |name: &&str| Listed { name: (*name).to_owned(), played: false, plain: false };
         Setup {
@@ -380,9 +380,9 @@ impl Herd {
         same_refusal(&mut self.client(name));
     }
 
-    /// Sends `command(0)`, `command(1)` and so on to `name`, and reads nothing, until the server reads no more: it answers
-    /// other clients again and again, and leaves the bytes in this socket unread. Returns how many commands were
-    /// begun, and the unsent rest of them.
+    /// Sends `command(0)`, `command(1)` and so on to `name`, and reads nothing, until the server reads no more: it
+    /// answers other clients again and again, and leaves the bytes in this socket unread. Returns how many commands
+    /// were begun, and the unsent rest of them.
     #[track_caller]
     pub(crate) fn hold_up(
         &self,

@@ -14,7 +14,7 @@ const OTHER: ConnId = ConnId::new(1, 2);
 /// The timeout for a datagram on the kernel.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The other end: a socket on the kernel, or a played port in memory.
+/// The peer under test control: a socket on the kernel, or a played port in memory.
 trait Far<I> {
     fn open(io: &mut I) -> Self;
     fn address(&self) -> SocketAddr;
