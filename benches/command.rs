@@ -38,7 +38,7 @@ fn iamat(bencher: Bencher<'_, '_>, clients: u64) {
     });
 }
 
-/// The first step: from the line to the command.
+/// Measures the first step of an IAMAT: from the line to the command.
 #[divan::bench(sample_count = 200, sample_size = 2_000)]
 fn parse_iamat(bencher: Bencher<'_, '_>) {
     let mut reports = Reports::new(100_000);
@@ -49,7 +49,7 @@ fn parse_iamat(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The second step: from the command to the AT line.
+/// Measures the second step of an IAMAT: from the command to the AT line.
 #[divan::bench(sample_count = 200, sample_size = 2_000)]
 fn write_at(bencher: Bencher<'_, '_>) {
     let mut reports = Reports::new(1);

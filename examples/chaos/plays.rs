@@ -19,11 +19,11 @@ const SPEAKS_EVERY: Duration = Duration::from_millis(20);
 /// thousands of connections.
 const SPEAKS_TO_HUB_EVERY: Duration = Duration::from_millis(1_000);
 
-/// Maximum growth of a server's memory after the warm-up, in KiB a minute: the slope of the fitted line. In a short soak
-/// [steps](STEP_MIN) are left out.
+/// Maximum growth of a server's memory after the warm-up, in KiB a minute: the slope of the fitted line. In a short
+/// soak [steps](STEP_MIN) are left out.
 const SLOPE_MAX: f64 = 1.0;
 
-/// The least growth, in KiB from one sample to the next (half a second), that is a step: the server has allocated a
+/// Minimum growth, in KiB from one sample to the next (half a second), that is a step: the server has allocated a
 /// buffer, because more data had to wait than ever before. A single step is steep within [`STEPS_MINUTES`].
 const STEP_MIN: f64 = 12.0;
 
@@ -39,7 +39,7 @@ const STEPS_MINUTES: f64 = 40.0;
 /// How often the worst moments are repeated; each time others coincide.
 const WORST_TIMES: usize = 3;
 
-/// Longer than `silence_ms`.
+/// A time longer than `silence_ms`.
 const BEYOND_SILENCE: Duration = Duration::from_secs(17);
 
 /// Long enough for nearly every client to be reported again, and shorter than the timeout of connections, so that all

@@ -194,7 +194,8 @@ pub(crate) struct Lost {
     pub(crate) checked: usize,
     /// Answers that are older than expected, each as a text.
     pub(crate) reports: Vec<String>,
-    /// Clients whose newest report only one server had acknowledged, which then lost its memory. No promise covers these.
+    /// Clients whose newest report only one server had acknowledged, which then lost its memory. No promise covers
+    /// these clients.
     pub(crate) with_memory: BTreeSet<usize>,
 }
 

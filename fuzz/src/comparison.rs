@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 /// A number of clients with which the sums of leaves are sent.
 const MANY: usize = 1_000_000;
 
-/// More lines than a comparison can have: 8 rows of groups, and 2,048 of leaves and as many WANTs from each side.
+/// A number of lines that no comparison reaches: 8 rows of groups, and 2,048 of leaves and as many WANTs from each
+/// side.
 const TURNS_MAX: usize = 20_000;
 
 struct Side {

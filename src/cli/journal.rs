@@ -214,7 +214,7 @@ struct NewestLines {
 }
 
 impl NewestLines {
-    /// Returns an empty one. `wall`: the current time.
+    /// Returns an empty set of lines. `wall`: the current time.
     fn at(wall: UnixNanos) -> NewestLines {
         let mut not_ahead = Table::new(0);
         not_ahead.set_newest(wall.into());

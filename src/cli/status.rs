@@ -12,7 +12,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The least time for each server, even if others have used up the timeout. The kernel needs less to connect to a
+/// Minimum time for each server, even if others have used up the timeout. The kernel needs less to connect to a
 /// healthy server, or to deliver a reply that has arrived.
 const A_MOMENT: Duration = Duration::from_millis(20);
 

@@ -21,13 +21,13 @@ pub struct Key {
     pub section: &'static str,
     /// The key's name; a number's name ends with its unit.
     pub name: &'static str,
-    /// The type of its value.
+    /// The type of the key's value.
     pub kind: ValueType,
     /// The key's value if the file does not set the key.
     pub default: DefaultValue,
     /// What the key controls, and what happens at a limit.
     pub help: &'static str,
-    /// Whether a running server reads the files in the folder that this key names again at SIGHUP.
+    /// Whether SIGHUP makes a running server read again the files in the folder that this key names.
     pub reload: bool,
 }
 

@@ -1,7 +1,7 @@
 //! The table `[places]`: the source of places for WHATSAT, and how it is reached.
 //!
-//! In: the table. Out: [`PlacesSettings`] that fit the source, or errors. Opens no file, but checks that named
-//! files exist. Reads no key and no environment, so a topology contains no secret.
+//! In: the table. Out: [`PlacesSettings`] that fit the source, or errors. It opens no file, but checks that
+//! named files exist. It reads no key and no environment, so a topology contains no secret.
 //!
 //! The idea: `source` alone selects the source. A key, a file or a URL beside it only configures a source; it never
 //! selects one. So it is an error if the file configures a source but does not set `source`: the operator expects

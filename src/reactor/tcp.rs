@@ -16,10 +16,10 @@ use log::Level;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-/// The most bytes that one read takes. Twisted: FileDescriptor.bufferSize.
+/// Maximum number of bytes that one read takes. Twisted: FileDescriptor.bufferSize.
 pub const READ_BYTES_MAX: usize = 65_536;
 
-/// The most bytes that one send passes to the kernel. Twisted: FileDescriptor.SEND_LIMIT.
+/// Maximum number of bytes that one send passes to the kernel. Twisted: FileDescriptor.SEND_LIMIT.
 pub const SEND_LIMIT: usize = 131_072;
 
 /// Room for what encoding adds to the plain data, besides a 64th of its length.

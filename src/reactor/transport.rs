@@ -40,7 +40,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 /// Twisted: FileDescriptor.bufferSize.
 pub const BUFFER_SIZE: usize = 65_536;
 
-/// The most pending output, in bytes: a connection with more is aborted.
+/// Maximum pending output, in bytes: a connection with more is aborted.
 ///
 /// A program should stop writing at a mark of its own; this limit protects against one that does not.
 /// Twisted has no limit.
@@ -331,7 +331,7 @@ impl Transport {
         self.cold.as_mut()?.filtered.as_mut()
     }
 
-    /// From now on the protocol encodes written data before it is sent.
+    /// Makes the protocol encode all data written from now on before it is sent.
     pub(super) fn begin_filtering(&mut self) {
         self.cold().filtered.get_or_insert_default();
     }

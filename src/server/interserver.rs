@@ -212,7 +212,7 @@ impl LineProtocol<Member> for Interserver {
             (LinkTimer::Hello, LinkState::Stranger)
                 if cx.state.counters.silent_peers < cx.state.neighbours.plain() as u64 =>
             {
-                // It may be a plain neighbour that has no news yet; there is one place for each of those.
+                // It may be a plain neighbour that has no news yet. One such connection may stay open for each of them.
                 cx.state.counters.silent_peers += 1;
                 self.is_let_stay = true;
             }

@@ -38,7 +38,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// A second attempt is made only if at least this much time is left between that pause and the deadline.
 const RETRY_NEEDS: Duration = Duration::from_millis(1_500);
 
-/// Maximum cached answers, of sources that allow caching.
+/// Maximum cached answers. Only answers that their source allows to cache are cached.
 const KEPT_MAX: usize = 1_024;
 
 /// An answer that several questions may share, each with a bound of its own.

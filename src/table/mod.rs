@@ -138,14 +138,14 @@ impl Table {
         Table { bytes_max, ..self }
     }
 
-    /// From now on reports before `oldest` are neither taken nor served. A later call may set an earlier time:
+    /// Makes the table neither take nor serve reports before `oldest`. A later call may set an earlier time:
     /// reports that are still stored are then served again.
     pub fn set_oldest(&mut self, oldest: Stamp) {
         self.oldest = oldest;
     }
 
-    /// From now on reports after `newest` are neither taken nor served, and any other report replaces one that
-    /// is still stored. A later call may set a later time: reports that are still stored are then served again.
+    /// Makes the table neither take nor serve reports after `newest`; any other report replaces one that is still
+    /// stored. A later call may set a later time: reports that are still stored are then served again.
     pub fn set_newest(&mut self, newest: Stamp) {
         self.newest = newest;
     }

@@ -71,7 +71,7 @@ fn word_has_shape(text: [u8; WORD], shape: [u8; WORD]) -> bool {
 pub(crate) fn eight_digits(number: u32) -> [u8; WORD] {
     debug_assert!(number < 100_000_000);
     let fours = u64::from(number / 10_000) | (u64::from(number % 10_000) << 32);
-    // A product and a shift replace each division. They are exact below 10,000, and below 100.
+    // A product and a shift replace each division. The first replacement is exact below 10,000, the second below 100.
     let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
     let twos = hundreds | ((fours - hundreds * 100) << 16);
     let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;

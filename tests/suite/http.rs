@@ -446,7 +446,7 @@ fn a_head_may_be_as_long_as_its_limit_and_no_longer() {
     assert_eq!(within(|limits| limits.head_bytes = less, &head), error);
     // A line without an end does not circumvent the limit.
     assert_eq!(within(|_| {}, &[b'x'; 20_000]), Err(HttpError::HeadTooLong(16_384)));
-    // Each interim head has the limit of its own.
+    // The limit applies to each interim head separately.
     let two = [&crlf("HTTP/1.1 100 Continue||")[..], &head].concat();
     assert_eq!(within(|limits| limits.head_bytes = head.len(), &two), Ok(()));
 }

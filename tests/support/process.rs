@@ -439,7 +439,8 @@ pub(crate) fn is_readable(fd: &impl AsFd, deadline: Instant) -> bool {
     retry_on_intr(|| poll(&mut polled, Some(&timeout))).expect("poll(2)") > 0
 }
 
-/// Returns an address from 127.1.0.0 to 127.128.255.255. Of its 23 bits 13 are for the process and 10 for its herd.
+/// Returns an address from 127.1.0.0 to 127.128.255.255. The process selects 13 of its 23 bits, and the number of the
+/// herd 10.
 fn own_loopback(process: u32, number: u32) -> Ipv4Addr {
     let [_, high, middle, low] = ((process & 0x1fff) << 10 | number & 0x3ff).to_be_bytes();
     Ipv4Addr::new(127, 1 + high, middle, low)

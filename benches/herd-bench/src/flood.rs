@@ -59,7 +59,7 @@ pub(crate) fn measure(options: &Options) -> Result<Results, Failure> {
 
 /// The means by which this program sees what the servers know.
 trait Witnesses: Beside {
-    /// From now on waits for the report with these operands.
+    /// Starts to wait for the report with these operands.
     fn await_news(&mut self, operands: &Operands) -> Result<(), Failure>;
 
     /// The time when each witness saw the awaited report.
@@ -70,7 +70,7 @@ fn hops(hops: u32) -> String {
     if hops == 1 { "1 hop".into() } else { format!("{hops} hops") }
 }
 
-/// Sends one report after the other, each when all servers know the one before.
+/// Sends reports one by one: the next one when all servers know the last.
 fn one_by_one<W: Witnesses>(
     options: &Options,
     rows: Vec<String>,
@@ -168,7 +168,7 @@ impl<W: Witnesses> Herald<W> {
         }
     }
 
-    /// Sends the next report. Returns when it was sent.
+    /// Sends the next report. Returns the time of the send.
     fn tell(&mut self) -> Result<Instant, Failure> {
         let next = self.reports.tell(0);
         self.witnesses.await_news(next)?;

@@ -169,7 +169,7 @@ impl<P: Protocol> Load<P> {
         &self.reports
     }
 
-    /// From now on stores the last stamp of each client.
+    /// Starts to store the last stamp of each client.
     pub(crate) fn remember(&mut self) {
         self.reports.remember();
     }

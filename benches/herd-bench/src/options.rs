@@ -5,7 +5,7 @@ use clap::{Parser, ValueEnum};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// The most clients: an id has seven digits.
+/// Maximum number of clients: an id has seven digits.
 pub(crate) const KEYS_MAX: u32 = 10_000_000;
 
 /// A load generator that checks every reply.

@@ -18,7 +18,7 @@ pub(crate) use resp::{RespGeoadd, RespSet};
 use crate::options::Options;
 use crate::reports::{Next, Operands};
 
-/// Longer than any right reply: 20 places take some 20 KB.
+/// Maximum length of a reply. No right reply is longer: 20 places take some 20 KB.
 pub(crate) const REPLY_BYTES_MAX: usize = 128 * 1024;
 
 /// The kind of an IAMAT, or of the request that takes its place.
@@ -35,7 +35,7 @@ pub(crate) trait Protocol {
     /// The first bytes sent on each connection; the server answers them before the measurement. Empty for most.
     const GREETING: &'static [u8] = b"";
 
-    /// The fewest requests in flight on each connection while all clients are reported before a load.
+    /// Minimum number of requests in flight on each connection while all clients are reported before a load.
     const TELLING_PIPELINE: u32 = 64;
 
     /// Whether servers may close a connection between two replies. This program then opens it again.
@@ -92,7 +92,7 @@ impl Expected {
 pub(crate) enum Checked {
     /// The right reply, with its length.
     Reply(usize),
-    /// The right reply, with its length. The server closes the connection after it.
+    /// The right reply, with its length, after which the server closes the connection.
     LastReply(usize),
     /// A message that is not a reply, with its length and the answer to send.
     Aside(usize, &'static [u8]),

@@ -99,7 +99,7 @@ impl Reports {
         self.clients_each * self.next.len() as u32
     }
 
-    /// From now on stores the last stamp of each client, regardless of the mix.
+    /// Starts to store the last stamp of each client, regardless of the mix.
     pub(crate) fn remember(&mut self) {
         self.told.resize(self.clients() as usize, [b'0'; STAMP_BYTES]);
     }

@@ -22,7 +22,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The most events that one poll returns. The next poll returns the rest.
+/// Maximum number of events that one poll returns. The next poll returns the rest.
 const EVENTS_MAX: usize = 1024;
 
 /// How many connections per port the kernel keeps waiting, up to its net.core.somaxconn.

@@ -169,7 +169,7 @@ impl MemoryIo {
         self.clock = WallClock { since: self.queue.now, shown, ..self.clock };
     }
 
-    /// From now on the wall clock gains `skew_ppm` microseconds each second, or loses them if negative.
+    /// Makes the wall clock gain `skew_ppm` microseconds each second, or lose them if negative.
     pub fn set_wall_skew(&mut self, skew_ppm: i64) {
         let shown = self.clock.at(self.queue.now);
         self.clock = WallClock { since: self.queue.now, shown, skew_ppm };

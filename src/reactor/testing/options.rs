@@ -22,7 +22,7 @@ pub struct MemoryOptions {
     pub turn_cost: Duration,
     /// How many bytes arrive together; each arrival causes its own event.
     pub arrival_bytes: RangeInclusive<usize>,
-    /// The most bytes that one write takes; a writable event follows a short write.
+    /// Maximum number of bytes that one write takes; a writable event follows a short write.
     pub write_bytes: RangeInclusive<usize>,
     /// How many unsent bytes the sending side holds while the peer has no room. At least 1.
     pub send_window_bytes: usize,
@@ -37,10 +37,10 @@ pub struct MemoryOptions {
     pub connect_failures: f64,
     /// The probability that an accept fails (ECONNABORTED) and its connection is reset.
     pub accept_failures: f64,
-    /// The most open sockets, ports included; beyond it accept and connect fail with EMFILE.
+    /// Maximum number of open sockets , ports included; beyond it accept and connect fail with EMFILE.
     pub descriptors_max: usize,
-    /// The most connections that wait at a port. A further one tries again after a second, as the kernel retransmits
-    /// a SYN.
+    /// Maximum number of connections that wait at a port. A further one tries again after a second, as the kernel
+    /// retransmits a SYN.
     pub backlog: usize,
 }
 

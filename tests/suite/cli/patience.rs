@@ -12,7 +12,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Shorter than a wait that does not end, and longer than a busy machine takes to end a process.
+/// Timeout for the end of a process, longer than a busy machine needs for it.
 const SOON: Duration = Duration::from_secs(30);
 
 /// Runs `herd client ADDRESS` with these options, and perhaps a command, against a server that runs `talk`.

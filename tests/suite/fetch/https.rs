@@ -58,8 +58,8 @@ struct Asker {
 impl Shared for Asker {
     type Message = PendingRequest;
 
-    /// Limits the sleep of the next poll to a millisecond. Called here, just after the clock was read: a timer that
-    /// was set before the turn may have expired before the poll begins.
+    /// Limits the sleep of the next poll to a millisecond. The timer is set here, just after the clock was read,
+    /// because one that was set before the turn may have expired before the poll begins.
     fn before_poll(
         &mut self,
         core: &mut Core<Asker>,

@@ -37,9 +37,9 @@ const KEY: &str = "AIzaCANARY-of-the-table-of-faults-012345";
 /// Interval between the IAMATs of another client while a fault lasts.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Round-trip time of such a reply in a network without latency.
+/// Time within which a reply "at once" arrives in a network without latency.
 const AT_ONCE: Duration = Duration::ZERO;
-/// Round-trip time of such a reply in a network with latency.
+/// Time within which a reply "at once" arrives in a network with latency.
 const AT_ONCE_IN_FOUL_WEATHER: Duration = Duration::from_millis(5);
 
 /// Time that successive handshakes may add in a network with latency.

@@ -118,7 +118,7 @@ fn stored_reports_block_no_client_and_within_a_minute_thousands_are_forgotten_in
     let talk = cluster.client("Bolden");
     assert_eq!(cluster.say(talk, "WHATSAT c77 1 1"), "? WHATSAT c77 1 1\n");
     assert!(cluster.say(talk, "WHATSAT c70 1 1").is_empty(), "it waits for its places");
-    // An honest report is accepted before the minute has come.
+    // An honest report is accepted even before the full minute at which the stored one is forgotten.
     let talk = cluster.client("Alford");
     let honest = format!("IAMAT c77 +1+1 {}", NOON + 10);
     assert!(cluster.say(talk, &honest).starts_with("AT Alford "));
@@ -140,7 +140,7 @@ fn stored_reports_block_no_client_and_within_a_minute_thousands_are_forgotten_in
 #[test]
 fn a_report_accepted_during_a_sweep_is_not_forgotten_by_it() {
     let mut cluster = Cluster::herd(at_noon(), &topology("Alford", MINUTE));
-    // This number takes the sweep a dozen turns, of ten milliseconds each.
+    // The sweep of so many clients takes a dozen turns of ten milliseconds each.
     for client in 0..50_000 {
         know(&mut cluster, "Alford", &format!("AT Alford +0.5 c{client} +1+1 {NOON}"));
     }

@@ -62,7 +62,8 @@ impl Transcript {
         transcript
     }
 
-    /// Plays it over the network of `options`: sends each of `pieces` when the one before it has had its effect.
+    /// Plays the transcript over the network of `options`: sends each of `pieces` when the previous one has had its
+    /// effect.
     fn play<'p>(&self, options: MemoryOptions, pieces: impl IntoIterator<Item = &'p [u8]>) {
         let mut cluster = Cluster::new(options, &topology("Alford", &self.limits));
         cluster.start_with("Alford", Box::new(Gazetteer));
@@ -85,7 +86,7 @@ impl Transcript {
         assert_eq!(cluster.ending(client), Some(Ending::Fin), "in pieces of {lengths:?}");
     }
 
-    /// Plays it in all the ways that the head comment names.
+    /// Plays the transcript in all the ways that the head comment names.
     fn play_all(&self) {
         let said = self.said.as_slice();
         let calm = || MemoryOptions::calm(1);

@@ -30,7 +30,7 @@ pub(crate) struct Turn {
     at: Moment,
     /// The server's wall clock, in nanoseconds.
     wall_nanos: u64,
-    /// The number of replies that it has given up so far.
+    /// The number of replies that the server has sent so far without an acknowledgement.
     unreplicated: u64,
 }
 

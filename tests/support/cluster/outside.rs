@@ -60,7 +60,8 @@ impl Cluster {
         }
     }
 
-    /// Sends `text` and a newline, and runs the cluster until it is quiet. Returns the text received since the last call.
+    /// Sends `text` and a newline, and runs the cluster until it is quiet. Returns the text received since the last
+    /// call.
     pub(crate) fn say(&mut self, talk: TalkId, text: &str) -> String {
         self.send(talk, text);
         self.send(talk, "\n");
@@ -184,7 +185,7 @@ impl Shared for Outside {
     type Message = ();
 }
 
-/// Receives, and does nothing by itself: it answers neither the other side's end nor a failure.
+/// Stores what it receives. It does not react when the other side ends the stream or when the connection fails.
 impl Protocol<Outside> for TalkId {
     fn name(&self) -> &'static str {
         super::OUTSIDE

@@ -88,7 +88,7 @@ impl Observers {
         Ok(())
     }
 
-    /// From now on waits for clients 0 to `count`, in any order.
+    /// Starts to wait for clients 0 to `count`, in any order.
     pub(super) fn await_clients(&mut self, count: u32) {
         let observers = self.count();
         self.heard.stamps = vec![vec![None; count as usize]; observers];

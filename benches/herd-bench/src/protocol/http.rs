@@ -23,13 +23,13 @@ const PATH: &str = "/herd.php";
 /// The length of an IAMAT line.
 const LINE_BYTES: usize = 6 + OPERANDS_BYTES + 1;
 
-/// Longer than any right body.
+/// Maximum length of a body. No right body is longer.
 const BODY_BYTES_MAX: usize = 1_024;
 
-/// The most header fields of a reply.
+/// Maximum number of header fields of a reply.
 const HEADERS_MAX: usize = 32;
 
-/// The most servers behind one address, as many as a herd has.
+/// Maximum number of servers behind one address, as many as a herd has.
 const NAMES_MAX: usize = 64;
 
 /// A web server.
