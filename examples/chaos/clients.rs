@@ -113,7 +113,8 @@ enum Command {
 struct Client {
     number: usize,
     server: usize,
-    /// How often the server had lost its memory when the connection was made. Its replies count until the next loss.
+    /// How often the server had lost its memory when the connection was made. Replies count until the server's next
+    /// loss.
     losses: u64,
     waiting: VecDeque<(Command, Moment)>,
     is_within_json: bool,

@@ -27,8 +27,8 @@ use rustix::process::{self, Pid, Resource, Rlimit};
 use std::path::Path;
 use std::time::Instant;
 
-/// Descriptors that clients do not get: for listeners, neighbours, the poll and the log, and one in reserve. If the
-/// limit is low, clients do not get a quarter of all.
+/// Number of descriptors that clients do not get: for listeners, neighbours, the poll and the log, and one in reserve.
+/// If the limit is low, clients do not get a quarter of all.
 const DESCRIPTORS_KEPT: u64 = 64;
 
 /// Run one server of the herd in the foreground

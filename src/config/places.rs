@@ -70,7 +70,7 @@ pub struct PlacesSettings {
 
 impl PlacesSettings {
     /// The position of `key` in the topology, or that of `source` if the file does not set `key`. Errors about the
-    /// file or the service that `key` names point here.
+    /// file or the service that `key` names show this position.
     pub fn here(&self, key: &str) -> &Diagnostic {
         &self.here[key]
     }

@@ -126,7 +126,7 @@ struct PendingFetch {
     origin: Origin,
     request: Request,
     stage: Stage,
-    /// Whether the request is being sent a second time.
+    /// Whether this is the second attempt to send the request.
     again: bool,
     timing: FetchTiming,
 }

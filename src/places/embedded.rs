@@ -92,7 +92,7 @@ struct EmbeddedColumns {
     names: &'static [u8],
 }
 
-/// Rows per block of names.
+/// Number of rows per block of names.
 const BLOCK_ROWS: usize = 32;
 
 impl EmbeddedColumns {

@@ -195,7 +195,7 @@ impl grid::Columns for PlacesFile {
 #[derive(Clone, Copy, Debug)]
 struct PlaceRow {
     position: E5Point,
-    /// The offset of its five lines in `texts`.
+    /// The offset in `texts` of the place's five lines.
     texts: u32,
     /// An index into `kinds`.
     kind: u16,

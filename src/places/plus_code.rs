@@ -23,7 +23,7 @@ const SEPARATOR_AT: usize = 8;
 /// Number of digits that a town's name replaces.
 const AREA_DIGITS: usize = 4;
 
-/// Cells per degree, with ten digits.
+/// Number of cells per degree, in codes of ten digits.
 const CELLS: i64 = 8_000;
 
 /// Coordinates are first rounded to this fraction of a degree (1 cm). So a decimal on the edge of a cell, which a

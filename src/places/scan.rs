@@ -33,8 +33,8 @@ fn special<const N: usize>(word: u64, but: [u8; N]) -> u64 {
     })
 }
 
-/// Marks each byte that is less than `n`, at most 128, by its highest bit. Bytes above the first match may be marked
-/// wrongly, since its borrow carries into them; bytes below it never are.
+/// Sets the highest bit of each byte that is less than `n`, which is at most 128. Bytes above the first match may be
+/// marked wrongly, since its borrow carries into them; bytes below it never are.
 fn less_than(word: u64, n: u8) -> u64 {
     word.wrapping_sub(ONES * u64::from(n)) & !word & HIGHS
 }

@@ -28,7 +28,7 @@ use herd_reactor::{ConnId, Core, Shared, UnixNanos};
 use std::ops::Range;
 use std::time::Duration;
 
-/// Clients that a sweep visits in one turn.
+/// Number of clients that a sweep visits in one turn.
 const SLICE: usize = 4_096;
 
 const MINUTE_NANOS: u64 = 60_000_000_000;

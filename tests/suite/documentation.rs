@@ -78,7 +78,7 @@ fn candidates(prose: &str) -> Vec<String> {
     found
 }
 
-/// The folders of scripts. Their other entries have an extension or are folders.
+/// The folders of scripts. An entry without an extension that is not a folder is a script.
 const SCRIPTS: [&str; 4] = ["benches", "fuzz", "tools", ".ci"];
 
 /// Whether `word` is a script's path: two names, no extension, and not a folder (some folders exist only after use).

@@ -218,7 +218,8 @@ impl Connection {
                 Ok(Checked::LastReply(bytes)) => {
                     self.answered += 1;
                     each(now, expected.kind);
-                    // Node answers 503 to pipelined requests that it does not process any more. They are sent again.
+                    // Node answers 503 to pipelined requests that it does not process any more. We send these
+                    // requests again.
                     if self.answered == self.expected.len() && bytes < rest.len() {
                         return Err(wrong::<P>("bytes follow the last reply", expected, rest));
                     }

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 /// A tick of /proc/stat and /proc/PID/stat.
 const TICK: Duration = Duration::from_millis(10);
 
-/// From this share of a core on, the generator counts as the limit.
+/// If the generator uses this share of a core or more, it counts as the limit.
 const BUSY: f64 = 0.95;
 
-/// Above this lateness, in microseconds, a polling generator counts as the limit.
+/// If a polling generator is later than this, in microseconds, it counts as the limit.
 const LATE_US: f64 = 1_000.0;
 
-/// From this share of a core on, other processes have disturbed the run.
+/// If other processes used this share of a core or more, they have disturbed the run.
 const DISTURBED: f64 = 0.1;
 
 /// The processor time used until one moment.

@@ -34,7 +34,7 @@ pub const SEARCH_MAX: usize = 32;
 /// Default timeout of a whole lookup.
 pub const TOTAL: Duration = Duration::from_secs(2);
 
-/// Default time that a try waits. resolv.h: RES_TIMEOUT; the number of attempts, and the limits of both, are
+/// The default timeout of one try. resolv.h: RES_TIMEOUT; the number of attempts, and the limits of both, are
 /// RES_DFLRETRY, RES_MAXRETRANS and RES_MAXRETRY.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 2;

@@ -29,20 +29,21 @@ use super::name::HostName;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// Addresses of one family that are kept; no caller tries more.
+/// Maximum number of addresses of one family that are kept; no caller tries more.
 pub const ADDRESSES_MAX: usize = 16;
 
-/// CNAMEs followed from one name. Real chains have two or three, long ones a dozen.
+/// Maximum number of CNAMEs that are followed from one name. Real chains have two or three, long ones a dozen.
 pub const CNAMES_MAX: usize = 32;
 
-/// Pointers followed within one name: a name has at most this many labels, each of which may follow a pointer.
+/// Maximum number of pointers that are followed within one name: a name has at most this many labels, each of which may
+/// follow a pointer.
 const POINTERS_MAX: usize = 127;
 
-/// Labels and pointers that are read in total for one reply: 64 for each of the 4,095 records with an IPv4 address
-/// that fit in the 64 KiB of a TCP reply.
+/// Maximum number of labels and pointers that are read in total for one reply: 64 for each of the 4,095 records with an
+/// IPv4 address that fit in the 64 KiB of a TCP reply.
 const STEPS_MAX: usize = 64 * 4_096;
 
-/// Bytes before the question.
+/// The number of bytes before the question.
 const HEADER_BYTES: usize = 12;
 
 /// Bits of the third byte and the fourth. RFC 1035, section 4.1.1.

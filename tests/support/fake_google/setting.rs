@@ -26,7 +26,7 @@ pub fn write_files(folder: &Path, authority: &Authority) -> io::Result<()> {
     writeln!(file, "{KEY}")
 }
 
-/// A topology of one server, to be written beside those files.
+/// A topology of one server, to be written beside the files of [`write_files`].
 ///
 /// The server listens at `client` and `peer`. The fake Google is at `service`, and its name server at `names`.
 pub fn topology(api: Api, [client, peer, service, names]: [SocketAddr; 4]) -> String {
