@@ -126,7 +126,7 @@ impl Servers {
     fn topology_text(&self, own: usize, proxies: &[SocketAddr]) -> String {
         let mut text = "herd = \"chaos\"\n".to_owned();
         if let Some(sync) = self.plan.journal {
-            // Small, so that the journal is compacted now and then.
+            // The limit is small, so that the journal is compacted now and then.
             let _ = write!(text, "[journal]\nsync = \"{sync}\"\ncompact_bytes = 1_048_576\n");
         }
         if self.plan.tls {

@@ -17,8 +17,8 @@ use std::path::Path;
 
 /// Print all faults and warnings of a topology and of the files, folders and certificates that it names
 ///
-/// Run it as the user that runs the servers. It changes nothing on the disk. With a fault, its exit status is the one that
-/// a server would exit with. A missing Google key is a warning, because only the servers need it.
+/// Run it as the user that runs the servers. It changes nothing on the disk. With a fault, its exit status is the one
+/// that a server would exit with. A missing Google key is a warning, because only the servers need it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
     /// Exit with 78 if there are warnings
@@ -74,14 +74,14 @@ impl Check {
     }
 }
 
-/// Returns a fault if a server could not create a file in `folder`, the folder of the table `table`. A server creates the
-/// folder if it does not exist.
+/// Returns a fault if a server could not create a file in `folder`, the folder of the table `table`. A server creates
+/// the folder if it does not exist.
 pub(super) fn check_folder(topology: &Topology, table: &str, folder: &Path) -> Option<Diagnostic> {
     for path in folder.ancestors() {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let access = Access::WRITE_OK | Access::EXEC_OK;
         let why = match accessat(CWD, path, access, AtFlags::EACCESS) {
-            // A file has the place of the folder, or of a folder above it.
+            // A file stands where the folder, or a folder above it, should be.
             _ if path.exists() && !path.is_dir() => Errno::NOTDIR,
             // A server would create it in the folder above, or is kept out there. A dangling link is in its way.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS)

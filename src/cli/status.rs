@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// healthy server, or to deliver a reply that has arrived.
 const A_MOMENT: Duration = Duration::from_millis(20);
 
-/// The longest reply that is read. That of a server in the largest herd, with 64 servers, is shorter.
+/// Maximum length of a reply that is read. Even in the largest herd, of 64 servers, a server's reply is shorter.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// Show the status of the servers on this machine

@@ -17,9 +17,9 @@ use crate::net::dns::HostName;
 /// The transport.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scheme {
-    /// Unencrypted; only to an address of this machine.
+    /// HTTP without encryption, only to an address of this machine.
     Http,
-    /// TLS.
+    /// HTTP over TLS.
     Https,
 }
 

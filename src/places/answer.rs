@@ -105,7 +105,7 @@ impl Found<'_> {
         Page::new(text, ends, status(self.places.len()))
     }
 
-    /// `end` is called as in [`Object::objects`], for the results.
+    /// Writes at most `bound` places as a reply. [`Object::objects`] explains `end`, which is called for the results.
     fn write(&self, bound: usize, out: &mut Vec<u8>, end: impl FnMut(usize)) {
         let places = first(&self.places, bound);
         document(out, |reply| {

@@ -71,8 +71,8 @@ impl PlacesFile {
     ///
     /// # Errors
     ///
-    /// All errors of the file at once; 20 are listed, and the others are counted in a last one. They do not contain the
-    /// path, which the caller knows. A file with more than [`ROWS_MAX`] places, or with none, is rejected.
+    /// Returns all errors of the file at once; 20 are listed, and the last one counts the others. They do not contain
+    /// the path, which the caller knows. A file with more than [`ROWS_MAX`] places, or with none, is rejected.
     pub fn read(path: &Path, rank: Rank) -> Result<PlacesFile, Vec<RecordFault>> {
         let whole = |message| vec![RecordFault::of_file(message)];
         let format = Format::of(path).map_err(|message| whole(message.to_string()))?;

@@ -128,7 +128,7 @@ impl Persist {
     /// Closes the journal, with all of it synced to the disk, unless it has failed.
     ///
     /// # Errors
-    /// Fails if the last sync fails or, if the journal is broken, the attempt to compact it.
+    /// Fails if the last sync fails, or if the journal is broken and the attempt to compact it fails.
     pub(super) fn close(mut self, now: Moment, table: &Table) -> io::Result<()> {
         match self.failed {
             true => Ok(()),

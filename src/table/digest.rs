@@ -88,7 +88,7 @@ impl Digest {
         Leaf { number: leaf, sum: std::hint::black_box(self.leaves[leaf]) }
     }
 
-    /// Replaces a client's line. `leaf`: the client's; the leaf must not have changed since it was read.
+    /// Replaces a client's line. `leaf`: the client's leaf, which must not have changed since it was read.
     pub(crate) fn replace(&mut self, leaf: Leaf, old: &[u8], new: &[u8]) {
         self.shift(leaf, hash(new).wrapping_sub(hash(old)));
     }

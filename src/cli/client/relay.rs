@@ -5,8 +5,8 @@
 //!                   64 KiB at most
 //! ```
 //!
-//! Bytes are passed on unchanged, except that replies are escaped on a terminal. At the end of stdin the relay shuts its
-//! side of the connection down. The server then sends the remaining replies and closes, which ends the relay.
+//! Bytes are passed on unchanged, except that replies are escaped on a terminal. At the end of stdin the relay shuts
+//! its side of the connection down. The server then sends the remaining replies and closes, which ends the relay.
 //!
 //! The relay uses one `poll(2)` over two descriptors, because the reactor's `Io` knows only sockets. It never
 //! waits until the server takes its lines, since the server may be waiting for the relay to take replies
@@ -15,8 +15,8 @@
 //! The relay leaves a server that sends more than 4 MiB, the longest reply, for each line and once more.
 //!
 //! stdin may be silent for any time. The timeout runs while a reply is [due](Due), while the server takes no bytes, and
-//! after the end of stdin. Each complete reply starts it again. Only the time in poll(2) counts, not the time that writing to
-//! stdout takes.
+//! after the end of stdin. Each complete reply starts it again. Only the time in poll(2) counts, not the time that
+//! writing to stdout takes.
 
 use super::super::exit::{Exit, Failure};
 use super::{REPLY_BYTES_MAX, reason, show};
@@ -51,7 +51,7 @@ pub(super) enum End {
     Refused,
     /// The server broke the protocol, or closed the connection too early.
     Fault(&'static str),
-    /// The server sent and took nothing for the timeout.
+    /// The server neither sent nor received anything for the time of the timeout.
     Silence,
 }
 
@@ -196,7 +196,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Reads stdin. At its end, shuts the sending side of the connection down.
+    /// Reads stdin. When stdin ends, half-closes the connection.
     fn read(&mut self) -> Result<(), Failure> {
         let read = tried(self.stdin.read(&mut self.chunk));
         let Some(count) = read.map_err(|e| Failure::os("stdin", e))? else { return Ok(()) };
@@ -264,8 +264,8 @@ impl Due {
         }
     }
 
-    /// Takes bytes that the server sent. Returns whether they complete a reply that was due. A reply is a line `AT ...` or
-    /// `? ...`. After the `AT ...` for a WHATSAT come places and a blank line.
+    /// Takes bytes that the server sent. Returns whether they complete a reply that was due. A reply is a line `AT ...`
+    /// or `? ...`. After the `AT ...` for a WHATSAT come places and a blank line.
     fn received(&mut self, bytes: &[u8]) -> bool {
         let before = self.lines.len();
         self.room = self.room.saturating_sub(bytes.len() as u64);

@@ -2,7 +2,7 @@
 //! by the same rules, no matter which side dialled.
 //!
 //! In: certificates, a key and revocation lists, as DER. Out: [`Mutual`], which wraps a protocol for either side of
-//! a connection. Reads no file and knows no herd: it decides whether a certificate is valid. Its caller reads the
+//! a connection. It reads no file and knows no herd: it decides whether a certificate is valid. Its caller reads the
 //! names in it afterwards, and decides which server that is.
 //!
 //! The rules (`PeerVerifier`), which are stricter than a browser's:
@@ -10,7 +10,7 @@
 //! * The certificate chains to the authority, and is valid at this moment.
 //! * It names both key usages, server and client authentication, because a server of a herd is both. (A verifier
 //!   usually requires the usage of the peer's side only, and none if the certificate names none.)
-//! * If there are revocation lists, its issuer's is among them, and does not contain it.
+//! * If there are revocation lists, one of them is of the certificate's issuer, and does not contain the certificate.
 //! * On a connection that we dialled, the certificate contains the dialled name, by DNS comparison.
 //!
 //! No session is resumed, and no ticket is issued: a resumed session presents no certificate, so a revoked

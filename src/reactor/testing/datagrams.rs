@@ -54,7 +54,7 @@ impl DatagramSocket {
         }
     }
 
-    /// Keeps a datagram if `window` bytes have room for it. Returns whether they have.
+    /// Keeps a datagram if `window` bytes have room for it. Returns whether it was kept.
     pub(super) fn arrived(&mut self, bytes: Vec<u8>, window: usize) -> bool {
         let held: usize = self.received.iter().map(Vec::len).sum();
         let has_room = held + bytes.len() <= window;
@@ -102,7 +102,7 @@ pub(super) struct PlayedPort {
 }
 
 impl PlayedPort {
-    /// Keeps a datagram if `window` bytes have room for it. Returns whether they have.
+    /// Keeps a datagram if `window` bytes have room for it. Returns whether it was kept.
     pub(super) fn arrived(&mut self, datagram: Datagram, window: usize) -> bool {
         let held: usize = self.received.iter().map(|waiting| waiting.bytes.len()).sum();
         let has_room = held + datagram.bytes.len() <= window;

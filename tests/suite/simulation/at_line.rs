@@ -29,7 +29,7 @@ impl AtLine {
         self >= wanted || self.stamp_nanos == wanted.stamp_nanos && is_repeated()
     }
 
-    /// Returns when its server received it, by the server's own clock.
+    /// Returns the time at which the server of the line received the report, by that server's clock.
     pub(crate) fn received_nanos(&self) -> Option<u64> {
         let difference = self.line.split(' ').nth(2)?;
         let nanos: i64 = difference.replace('.', "").parse().ok()?;

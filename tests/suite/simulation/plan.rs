@@ -50,9 +50,9 @@ pub(crate) struct Plan {
     pub(crate) edges: Vec<[usize; 2]>,
     pub(crate) weather: MemoryOptions,
     pub(crate) limits: PlanLimits,
-    /// The journals, if there are any.
+    /// The journals; `None` if the run has none.
     pub(crate) journaling: Option<Journaling>,
-    /// How long replies wait for a neighbour at most (`ack = "peer"`), if they do.
+    /// Maximum time that replies wait for a neighbour (`ack = "peer"`); `None` if they do not wait.
     pub(crate) ack_wait: Option<Duration>,
     /// The ids of the clients that are reported.
     pub(crate) clients: Vec<String>,

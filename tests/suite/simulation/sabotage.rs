@@ -86,9 +86,9 @@ impl Sabotage {
 pub(crate) struct Saboteur {
     sabotage: Sabotage,
     ping: Duration,
-    /// The connection of each link after its server's last turn, and when it was made.
+    /// The connection of each link, as of the last turn of its server, and the time at which it was made.
     links: BTreeMap<(usize, NeighbourId), (ConnId, Moment)>,
-    /// The last connection that was a link in each slot of each server, and when it was made.
+    /// The last connection that was a link in each slot of each server, and the time at which it was made.
     slots: BTreeMap<(usize, usize), (ConnId, Moment)>,
     /// The incomplete last line of each stream.
     unfinished: BTreeMap<(SocketAddr, SocketAddr), Vec<u8>>,
