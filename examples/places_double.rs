@@ -57,7 +57,7 @@ struct Options {
     list: bool,
 }
 
-/// The absence of a fault.
+/// The setting without a fault.
 static NONE: Fault = Fault { name: "none", what: "all is well", at: Place::Names(Naming::At) };
 
 fn main() -> Result<(), Box<dyn Error>> {

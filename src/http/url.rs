@@ -103,7 +103,7 @@ const NO_CREDENTIALS: UrlFault = UrlFault {
 };
 
 impl BaseUrl {
-    /// The path of this URL, followed by `path`, that of the request.
+    /// The path of this URL, followed by `path`, the path of the request.
     pub(crate) fn join(&self, path: &str) -> String {
         [&self.path, path].concat()
     }

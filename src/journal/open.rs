@@ -36,7 +36,7 @@ pub(super) const STEM: &str = "journal.";
 pub struct Replayed {
     /// The number of files.
     pub files: usize,
-    /// The number of whole records in them.
+    /// The number of whole records in all files.
     pub records: u64,
     /// The size of all files, in bytes.
     pub bytes: u64,

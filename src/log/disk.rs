@@ -24,7 +24,7 @@ const FOLDER_MODE: u32 = 0o750;
 
 /// The log's view of a disk.
 pub trait LogDisk {
-    /// Writes the first bytes of `bytes`, and returns how many.
+    /// Writes as much of the beginning of `bytes` as fits, and returns the number of bytes written.
     ///
     /// # Errors
     /// Fails if the operating system cannot write; then nothing was written.

@@ -125,7 +125,7 @@ impl Acks {
     }
 
     /// Records that neighbour `id` has taken the first `count` lines written to it. `None` if fewer lines were
-    /// written, or if it has acknowledged more before.
+    /// written, or if the neighbour has acknowledged more before.
     pub fn acknowledged(&mut self, id: NeighbourId, count: u64) -> Option<()> {
         let progress = self.progress[id.0].as_mut()?;
         if count > progress.written || count < progress.taken {

@@ -195,7 +195,7 @@ impl Neighbours {
             let id = NeighbourId(number);
             let Some(conn) = neighbour.conn.filter(|_| from != Some(id)) else { continue };
             if !are_empty && table.backlogs.contains(neighbour.backlog, key) {
-                // The client's latest line, which is this one, will be sent from the backlog.
+                // The backlog will send the client's latest line, which is this one.
                 continue;
             }
             if core.pending(conn) < self.flood_buffer_bytes {

@@ -712,13 +712,13 @@ fn agree(method: Method, ours: &Outcome, theirs: &Theirs, stream: &[u8]) -> bool
         }
         // It parses a head at each call, and finds an error before the head is complete.
         (Outcome::More, Theirs::Error(Oracle::HttpParseFail(_))) => true,
-        // It leaves it to its caller to notice a stream that ends too early.
+        // The oracle leaves it to its caller to notice a stream that ends too early.
         (Outcome::Error(Closed | TruncatedHead | TruncatedBody), Theirs::More) => true,
-        // Our limits: it allows 128 fields, and any number of bytes and interim responses.
+        // Our limits: the oracle allows 128 fields, and any number of bytes and interim responses.
         (Outcome::Error(TooManyHeaders(_) | TooManyInterim(_) | BodyTooLong(_)), _) => true,
-        // It returns 101 and leaves the connection to its caller; here no code would use it.
+        // The oracle returns 101 and leaves the connection to its caller; here no code would use it.
         (Outcome::Error(SwitchedProtocols), Theirs::Done { status: 101, .. }) => true,
-        // RFC 9112, 6.1: it takes `chunked` anywhere in the list for the whole list, knows no other coding, and
+        // RFC 9112, 6.1: the oracle takes `chunked` anywhere in the list for the whole list, knows no other coding, and
         // ignores the field in HTTP/1.0, where it makes the framing invalid.
         (Outcome::Error(TransferEncoding), Theirs::Done { .. } | Theirs::More) => true,
         // Empty lines before the status line: RFC 9112, 2.2 does not have a client skip them.
@@ -728,22 +728,22 @@ fn agree(method: Method, ours: &Outcome, theirs: &Theirs, stream: &[u8]) -> bool
                 || contains(stream, b"\n\r\n\r\n")
                 || contains(stream, b"\n\n")
         }
-        // RFC 9112, 7.1: it accepts a sign, white space before the size, and more than 16 digits.
+        // RFC 9112, 7.1: the oracle accepts a sign, white space before the size, and more than 16 digits.
         (Outcome::Error(ChunkSize), Theirs::Done { .. } | Theirs::More) => true,
         // RFC 9112, 2.2 and 7.1: at a lone CR or LF it waits for ever, or skips an LF.
         (Outcome::Error(ChunkLineEnd | ChunkEnd), Theirs::Done { .. } | Theirs::More) => true,
-        // It allows at most 20 bytes for a line of a chunk, with its extensions.
+        // The oracle allows at most 20 bytes for a line of a chunk, with its extensions.
         (_, Theirs::Error(Oracle::ChunkExpectedCrLf)) => {
             stream.split(|byte| *byte == b'\n').any(|line| line.len() > 20)
         }
-        // RFC 9112, 5.2: it cannot read a field that continues in the next line.
+        // RFC 9112, 5.2: the oracle cannot read a field that continues in the next line.
         (_, Theirs::Error(Oracle::HttpParseFail(_))) => {
             contains(stream, b"\n ") || contains(stream, b"\n\t")
         }
-        // RFC 9110, 15.2: it allows no fields in an interim response 100.
+        // RFC 9110, 15.2: the oracle allows no fields in an interim response 100.
         (_, Theirs::Error(Oracle::HeadersWith100)) => true,
-        // RFC 9112, 6.3: it reads Content-Length where it has no meaning: with chunked, in 204 and 304, in interim
-        // responses, and in responses to HEAD.
+        // RFC 9112, 6.3: the oracle reads Content-Length where it has no meaning: with chunked, in 204 and 304, in
+        // interim responses, and in responses to HEAD.
         (
             _,
             Theirs::Error(Oracle::BadContentLengthHeader | Oracle::TooManyContentLengthHeaders),

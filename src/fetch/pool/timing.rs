@@ -6,7 +6,7 @@ use std::fmt;
 /// Why a fetch has no response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchError {
-    /// The phase in which it failed.
+    /// The phase in which the fetch failed.
     pub phase: FetchPhase,
     /// What happened, for the log. Contains no bytes from the peer.
     pub what: String,

@@ -50,7 +50,7 @@ impl CertInfo {
         Some(CertInfo { serial: serial.to_vec(), not_before, not_after })
     }
 
-    /// The number of whole days until it expires; 0 on the last day and later.
+    /// The number of whole days until the certificate expires; 0 on the last day and later.
     pub fn days_left(&self, UnixNanos(nanos): UnixNanos) -> u64 {
         let now = Duration::from_nanos(nanos).as_secs();
         self.not_after.saturating_sub(now) / SECONDS_A_DAY

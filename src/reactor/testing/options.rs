@@ -37,7 +37,7 @@ pub struct MemoryOptions {
     pub connect_failures: f64,
     /// The probability that an accept fails (ECONNABORTED) and its connection is reset.
     pub accept_failures: f64,
-    /// Maximum number of open sockets , ports included; beyond it accept and connect fail with EMFILE.
+    /// Maximum number of open sockets, ports included; beyond it accept and connect fail with EMFILE.
     pub descriptors_max: usize,
     /// Maximum number of connections that wait at a port. A further one tries again after a second, as the kernel
     /// retransmits a SYN.

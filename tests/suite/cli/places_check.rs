@@ -276,7 +276,7 @@ fn a_server_never_shows_the_key() {
             let request =
                 service.answer(http, &body, || assert_unseen("ps", &server.command_line()));
             assert_sent(&request, key);
-            // So that the test does not wait for a second attempt.
+            // The second attempt is answered at once, so that the test does not wait for its timeout.
             if status == "UNKNOWN_ERROR" {
                 service.answer(http, &body, || {});
             }

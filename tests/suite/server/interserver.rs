@@ -383,7 +383,7 @@ fn a_neighbour_that_loses_each_link_is_dialled_again_soon_five_times_and_then_wh
         let waited = (cluster.now() - lost).as_millis() as u64;
         waited.next_multiple_of(100)
     };
-    // It accepts, but never says HELLO: the delays are those of failed attempts.
+    // The neighbour accepts, but never says HELLO: the delays are those of failed attempts.
     let mute: Vec<u64> = (0..6).map(|_| next(&mut cluster, None)).collect();
     assert_eq!(mute, [200, 400, 800, 1_600, 3_200, 5_000]);
     let lost_at_once: Vec<u64> = (0..10).map(|_| next(&mut cluster, Some(MS))).collect();

@@ -412,7 +412,7 @@ fn limits(dice: &mut Dice) -> PlanLimits {
         buffer_bytes: dice.one_of(&[4_096, 16_384, 262_144]),
         whatsat_deadline: dice.one_of(&[1, 8]) * SECOND,
         refuses_the_future: dice.percent(30),
-        // A comparison of different tables takes 4 KiB, so frequent ones are rare.
+        // A comparison of different tables takes 4 KiB, so only one run in ten compares often.
         compare: if dice.percent(10) { dice.one_of(&[500, 3_000]) } else { 60_000 } * MS,
         expires: dice.percent(6),
     }

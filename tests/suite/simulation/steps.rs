@@ -323,7 +323,7 @@ impl Run<'_> {
 }
 
 impl What {
-    /// Returns its name in the summary.
+    /// Returns the name of the event in the summary.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             What::Say { .. } => "a report",
@@ -350,7 +350,7 @@ impl What {
 }
 
 impl DiskFault {
-    /// Returns its name in the summary.
+    /// Returns the name of the event in the summary.
     pub(crate) fn name(self) -> &'static str {
         match self {
             DiskFault::Full { .. } => "a disk is full",

@@ -132,15 +132,15 @@ struct Machine {
     was_started: bool,
     /// How often the machine was started.
     lives: usize,
-    /// The duration of a turn of its process.
+    /// The duration of a turn of the machine's process.
     pace: Duration,
     /// The time when the next turn can begin.
     rests_until: Moment,
     /// The time when the last turn began.
     turned_at: Moment,
-    /// Whether the test has accessed it since its last turn, so that it may have something to do.
+    /// Whether the test has accessed the machine since its last turn, so that it may have something to do.
     is_touched: bool,
-    /// The disk of its journal, if it has one.
+    /// The disk of the machine's journal, if it has one.
     disk: Option<SharedDisk>,
 }
 
@@ -184,8 +184,8 @@ impl Machine {
         }
     }
 
-    /// Runs a turn of its process, or only its kernel if the process cannot run. Returns whether the process had a
-    /// turn.
+    /// Runs a turn of the machine's process, or only its kernel if the process cannot run. Returns whether the process
+    /// had a turn.
     fn turn(&mut self, now: Moment) -> bool {
         let Some(reactor) = &mut self.reactor else { return false };
         self.is_touched = false;
@@ -513,7 +513,7 @@ impl Cluster {
         links.filter(|(_, link)| link.conn.is_some()).map(|(_, l)| l.server.name.clone()).collect()
     }
 
-    /// Bytes that wait in `name` to be sent to its neighbour `to`.
+    /// The number of bytes that wait in `name` to be sent to its neighbour `to`.
     pub(crate) fn pending(&mut self, name: &str, to: &str) -> usize {
         let (member, core) = self.reactor(name).parts();
         let id = member.neighbours.named(to.as_bytes()).expect("a neighbour");

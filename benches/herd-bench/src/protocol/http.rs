@@ -211,8 +211,8 @@ fn decimal(text: &[u8]) -> Option<usize> {
     std::str::from_utf8(text).ok().filter(|_| is_digits)?.parse().ok()
 }
 
-/// Writes the content of a chunked body into `body`. Returns its length with chunk sizes and trailers, or `None` if it
-/// is incomplete.
+/// Writes the content of a chunked body into `body`. Returns the length of the received body, with chunk sizes and
+/// trailers, or `None` if the body is incomplete.
 fn decode_chunks(received: &[u8], body: &mut Vec<u8>) -> Result<Option<usize>, &'static str> {
     body.clear();
     let mut at = 0;
