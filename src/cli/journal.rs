@@ -179,7 +179,7 @@ impl Which {
         refusal.map_or(Ok(()), |why| Err(refused(OpenError::Unusable(why))))
     }
 
-    /// Returns the owner in the newest of `files` that has a complete first line. `files`: oldest first.
+    /// Returns the owner in the newest of `files` that has a complete first line. `files` begins with the oldest.
     fn owner_of(&self, files: &[PathBuf]) -> Result<Owner, Failure> {
         for path in files.iter().rev() {
             let scan = read(path, &mut |_| true)?;

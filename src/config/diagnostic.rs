@@ -46,7 +46,7 @@ impl Diagnostic {
         one_line(&format!("{}: {}: {}", self.place, self.what, self.remedy)).into_owned()
     }
 
-    /// What is wrong and the remedy, for text that is in no file.
+    /// The message and the remedy on one line, for a text that is in no file and has no position.
     pub fn without_place(&self) -> String {
         one_line(&format!("{}; {}", self.what, self.remedy)).into_owned()
     }

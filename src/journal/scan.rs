@@ -62,7 +62,7 @@ impl Scan {
     }
 
     /// Returns why a start rejects the file at `path`, and what to do; `None` if it does not. `owner`: the expected
-    /// owner, if it is known. `salvage`: skip damage.
+    /// owner, if it is known. `salvage`: damage is skipped.
     pub fn refusal(&self, path: &str, owner: Option<&Owner>, salvage: bool) -> Option<String> {
         let typed = shell_quoted(path);
         let changed = format!(

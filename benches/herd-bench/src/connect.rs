@@ -1,7 +1,7 @@
-//! Measures connections of one request: connect, send a request, read the reply, close; several at a time.
+//! Measures connections of one request, several at a time. Each connects, sends a request, reads the reply and closes.
 //!
-//! This side closes first, except with HTTP, so the kernel keeps its ports in TIME_WAIT. On loopback it reuses them after a second
-//! (tcp_tw_reuse), which is enough for some 28,000 connections a second to one address.
+//! This side closes first, except with HTTP, so the kernel keeps its ports in TIME_WAIT. On loopback it reuses them
+//! after a second (tcp_tw_reuse), which is enough for some 28,000 connections a second to one address.
 
 use crate::connection::{BUFFER_BYTES, Connection, PATIENCE, connect};
 use crate::failure::Failure;

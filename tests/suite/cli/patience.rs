@@ -311,7 +311,7 @@ fn status_waits_for_no_server_longer_than_its_timeout() {
         while client.write_all(b" ").is_ok() {}
     });
     asked("did not reply within 0.3 s; wait longer with --timeout SECONDS");
-    // One more connection lets the trickler end.
+    // For the same reason the trickler may still wait for a connection: this one lets it end.
     drop(UnixStream::connect(&path));
     trickler.join().expect("it does not panic");
 }

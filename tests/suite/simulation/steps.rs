@@ -350,7 +350,7 @@ impl What {
 }
 
 impl DiskFault {
-    /// Returns the name of the event in the summary.
+    /// Returns the name of the fault in the summary.
     pub(crate) fn name(self) -> &'static str {
         match self {
             DiskFault::Full { .. } => "a disk is full",

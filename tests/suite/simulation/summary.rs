@@ -162,7 +162,7 @@ impl Summary {
         counts.filter(|(_, count)| count * SELDOM < self.seeds)
     }
 
-    /// The table. `passed`: real time.
+    /// Returns the table. `passed`: the real time that the runs took.
     pub(crate) fn text(&self, passed: Duration) -> String {
         let Summary { seeds, turns, acknowledged, slowest, .. } = self;
         let hours = self.simulated.as_secs_f64() / 3_600.0;
