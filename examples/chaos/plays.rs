@@ -19,8 +19,8 @@ const SPEAKS_EVERY: Duration = Duration::from_millis(20);
 /// thousands of connections.
 const SPEAKS_TO_HUB_EVERY: Duration = Duration::from_millis(1_000);
 
-/// Maximum growth of a server's memory after the warm-up, in KiB a minute: the slope of the fitted line. In a short
-/// soak [steps](STEP_MIN) are left out.
+/// Maximum growth of a server's memory after the warm-up, in KiB a minute: the slope of the fitted line. It leaves out
+/// [steps](STEP_MIN) in a short soak.
 const SLOPE_MAX: f64 = 1.0;
 
 /// Minimum growth, in KiB from one sample to the next (half a second), that is a step: the server has allocated a
@@ -30,20 +30,20 @@ const STEP_MIN: f64 = 12.0;
 /// The part of a soak that is not judged: in it each server meets its worst moments, and buffers reach their size.
 const WARM_UP: f64 = 1.0 / 3.0;
 
-/// The slope of a soak of fewer minutes is not judged: a single new page would be steep.
+/// In a soak of fewer minutes than this the slope is not judged: a single new page would be steep.
 const SLOPE_MINUTES: f64 = 20.0;
 
-/// The minutes of a soak from which on steps count, too: a leak may come in pieces of any size.
+/// In a soak of at least this many minutes steps count, too: a leak may come in pieces of any size.
 const STEPS_MINUTES: f64 = 40.0;
 
-/// How often the worst moments are repeated; each time others coincide.
+/// How often the worst moments are repeated; each time different ones coincide.
 const WORST_TIMES: usize = 3;
 
 /// A time longer than `silence_ms`.
 const BEYOND_SILENCE: Duration = Duration::from_secs(17);
 
-/// Long enough for nearly every client to be reported again, and shorter than the timeout of connections, so that all
-/// of them wait with as many commands as they may send.
+/// A time long enough for nearly every client to be reported again, and shorter than the timeout of connections, so
+/// that all of them wait with as many commands as they may send.
 const A_WHILE: Duration = Duration::from_secs(4);
 
 /// The time after which most reports have spread and most commands are answered again.

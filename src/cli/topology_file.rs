@@ -183,7 +183,8 @@ impl TopologyFile {
     }
 }
 
-/// Whether the file exists. One that cannot be looked at does: reading it fails, and the fault is printed.
+/// Whether the file exists. A file that cannot be examined counts as existing: reading it fails, and the fault is
+/// printed.
 fn is_there(path: &Path) -> bool {
     let is_missing = |kind| matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory);
     !fs::symlink_metadata(path).is_err_and(|e| is_missing(e.kind()))

@@ -191,7 +191,7 @@ impl Journal {
         matches!(self.state.file(), FileState::Synced | FileState::Unsynced(_))
     }
 
-    /// Returns when the journal needs its next commit although nothing is noted.
+    /// Returns the time at which the journal needs its next commit although nothing is noted.
     pub fn wake(&self, now: Moment) -> Option<Moment> {
         let compacting = match self.state.compacting() {
             Compacting::Idle => None,
@@ -243,7 +243,7 @@ impl Journal {
         self.pending.clear();
     }
 
-    /// Returns when the policy requires the next sync.
+    /// Returns the time at which the policy requires the next sync.
     fn sync_due(&self) -> Option<Moment> {
         match (self.state.file(), self.settings.sync) {
             (FileState::Unsynced(since), Sync::Always) => Some(since),

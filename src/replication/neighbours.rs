@@ -40,11 +40,11 @@ pub struct Neighbour {
     pub comparison: Comparison,
     /// The clients with a latest report that it has not been sent yet; empty while it is not connected.
     pub backlog: BacklogId,
-    /// The AT lines taken from it, if it asked for acknowledgements.
+    /// The AT lines taken from the neighbour, if it asked for acknowledgements.
     taken: Option<TakenLines>,
     /// How often a new connection has replaced an open one.
     replacements: Replacements,
-    /// How often we have dialled it with success.
+    /// How often we have dialled the neighbour with success.
     dialled: Replacements,
 }
 

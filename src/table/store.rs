@@ -266,7 +266,7 @@ impl LineStore {
     }
 
     /// Returns a slot of at least `room` units, and its room. It takes a free slot if one fits; else it adds a new
-    /// slot with `spare` more units, or without them if the store ends there. `None` if there is no room.
+    /// slot with `spare` more units, or without them if the store has no room for these. `None` if there is no room.
     fn take_slot(&mut self, room: u16, spare: u16) -> Option<(Slot, u16)> {
         if let Some(free) = self.free_room(room)
             && let Some(slot) = self.free[usize::from(free)].pop()

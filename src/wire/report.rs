@@ -81,7 +81,7 @@ impl<'a> Report<'a> {
         self.line
     }
 
-    /// Returns when the client was there, by its own clock.
+    /// Returns the time at which the client was there, by its own clock.
     pub fn stamp(&self) -> Stamp {
         self.stamp
     }

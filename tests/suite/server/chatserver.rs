@@ -34,7 +34,8 @@ const UNKNOWN_ERROR: &str = r#"{
 /// One question to the source: its ticket, and its radius as a text.
 type Question = (Ticket, String);
 
-/// A source that passes its questions to the test, named by the radius in the client's digits, and answers none.
+/// A source that answers no question. It passes each one to the test, as the ticket and the radius in the client's
+/// digits.
 #[derive(Debug)]
 struct Scripted(Sender<Question>);
 

@@ -114,7 +114,7 @@ impl Step {
         }
     }
 
-    /// Returns when the step ends.
+    /// Returns the time at which the step ends.
     fn end(&self) -> Duration {
         self.at
             + match &self.what {
@@ -218,7 +218,7 @@ pub(crate) enum Then {
 }
 
 impl Plan {
-    /// Returns when the last fault has ended and the last command has been sent.
+    /// Returns the time by which the last fault has ended and the last command has been sent.
     pub(crate) fn quiet_from(&self) -> Duration {
         self.steps.iter().map(Step::end).max().unwrap_or_default().max(SECOND)
     }
