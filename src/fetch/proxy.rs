@@ -6,8 +6,8 @@
 //!   wire ── anything else ─────────▶ the connection is closed; the fetch fails in `FetchPhase::Connect`
 //! ```
 //!
-//! It is a wrapper around another one, TLS, which does not notice that the connection was made to the proxy. So the
-//! proxy sees the origin's name, but nothing of the requests.
+//! The tunnel is a protocol that wraps the TLS protocol, which does not notice that the connection was made to the
+//! proxy. So the proxy sees the origin's name, but nothing of the requests.
 //!
 //! The proxy's credentials are sent to the proxy and appear nowhere else: in no `Debug` text and in no error.
 //!

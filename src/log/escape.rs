@@ -91,7 +91,7 @@ fn is_plain(bytes: &[u8]) -> bool {
     }
 }
 
-/// [`is_plain`] for one step. It has no early exit, so that the compiler can vectorize the loop.
+/// Does the work of [`is_plain`] for one step. It has no early exit, so that the compiler can vectorize the loop.
 #[inline]
 fn all_plain<B: AsRef<[u8]>>(bytes: B) -> bool {
     let bytes = bytes.as_ref();

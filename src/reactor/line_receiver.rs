@@ -128,8 +128,8 @@ pub enum Mode {
     Ignored,
 }
 
-/// [`LineLimits`] in 8 bytes, as every connection keeps them. A limit beyond 32 bits is stored as the largest value,
-/// which no line reaches.
+/// The [`LineLimits`] in 8 bytes, as every connection keeps them. A limit beyond 32 bits is stored as the largest
+/// value, which no line reaches.
 #[derive(Clone, Copy, Debug)]
 struct PackedLimits {
     line_bytes: u32,

@@ -71,7 +71,7 @@ pub(crate) fn skip_location(text: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// [`skip_location`] for every form of a location.
+/// Does the work of [`skip_location`] for every form of a location.
 fn skip_any(text: &[u8]) -> Option<&[u8]> {
     degrees(degrees(text, LATITUDE_MAX)?, LONGITUDE_MAX)
 }

@@ -291,7 +291,7 @@ impl Cluster {
 
     // Servers.
 
-    /// Starts or restarts the server `name` with an empty table. It must not be asked for places.
+    /// Starts or restarts the server `name` with an empty table. Its source of places never answers.
     pub(crate) fn start(&mut self, name: &str) {
         self.start_with(name, Box::new(Silent));
     }

@@ -86,7 +86,7 @@ pub fn named(name: &str) -> Option<&'static Fault> {
 }
 
 impl Fault {
-    /// The script of a fake Google with this fault. While the fault is off, it answers as `places`.
+    /// The script of a fake Google with this fault. While the fault is off, the fake Google answers as `places` says.
     pub fn script(&'static self, api: Api, places: Places, switch: Switch) -> Script {
         let [at_requests, at_greetings, at_handshakes] = [(); 3].map(|()| switch.clone());
         Script::answering(move |asked: &Asked<'_>| {
