@@ -35,7 +35,7 @@ pub fn dns_answer(data: &[u8]) {
     }
 }
 
-/// resolv.conf and the hosts file: there is always a try and a name, and no host without addresses.
+/// Any resolv.conf results in at least one try and one name, and any hosts file in no host without addresses.
 pub fn dns_files(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (config, _) = Config::parse(&text, |_| None);

@@ -1,8 +1,8 @@
 //! `herd init`: writes a topology for the servers that are named on the command line.
 //!
 //! In: names. Out: a new file in which the servers have ports of this machine in order, and are linked so that the end
-//! of one server cuts no other off: two by one edge, more in a ring. Without names it is the shipped topology. Faults of
-//! names are found by reading a topology with these names, so that they are the same as those of a file.
+//! of one server cuts no other off: two by one edge, more in a ring. Without names it is the shipped topology. Faults
+//! of names are found by reading a topology with these names, so that they are the same as those of a file.
 
 use super::exit::{Exit, Failure};
 use super::print_line;
@@ -39,7 +39,8 @@ The smallest topology that works:
   client = \"127.0.0.1:12000\"
   peer = \"127.0.0.1:12100\"")]
 pub(super) struct InitArgs {
-    /// Names of servers. Write `--` before a name that begins with a dash [default: the five servers of the built-in topology]
+    /// Names of servers. Write `--` before a name that begins with a dash [default: the five servers of the built-in
+    /// topology]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
@@ -72,7 +73,8 @@ impl InitArgs {
 /// The text of a topology with these servers, or the faults of their names.
 fn topology(names: &[String]) -> Result<String, Failure> {
     let path = Path::new(HERE);
-    // Without neighbours: each would repeat the fault of its name.
+    // The names are checked in a topology without neighbours, because each neighbour would repeat the fault of its
+    // name.
     Topology::parse(&text(names, |_| Vec::new()), path).map_err(|faults| {
         let faults: Vec<String> = faults.iter().map(Diagnostic::without_place).collect();
         Failure::new(Exit::Usage, faults.join("\nherd: "))

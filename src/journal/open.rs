@@ -25,7 +25,7 @@ pub(super) const UNFINISHED: &str = ".new";
 /// The suffix of a journal's newest torn tail; for older ones a dot and their age follow.
 pub(super) const TORN: &str = ".torn";
 
-/// The end of the numbers of journal files. 0 follows the last number: the order of the files has no meaning.
+/// The numbers of journal files are below this. 0 follows the last number, since the order of the files has no meaning.
 pub(super) const NUMBER_END: u64 = u64::MAX / 2;
 
 /// The part of a journal file's name before its number.

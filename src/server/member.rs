@@ -242,7 +242,7 @@ impl Member {
     /// Closes the journal, with all of it synced to the disk.
     ///
     /// # Errors
-    /// Fails if the last sync fails or, if the journal is broken, the attempt to compact it.
+    /// Fails if the last sync fails, or if the journal is broken and the attempt to compact it fails.
     pub fn close_journal(&mut self, now: Moment) -> io::Result<()> {
         self.persist.take().map_or(Ok(()), |persist| persist.close(now, &self.table))
     }

@@ -143,7 +143,7 @@ impl Authority {
     }
 }
 
-/// A new empty folder, which is removed when this is dropped.
+/// A new empty folder. Dropping this value removes the folder.
 pub struct Folder(PathBuf);
 
 impl Folder {

@@ -25,7 +25,7 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-/// A running process, killed when this is dropped.
+/// A running process. Dropping this value kills the process.
 pub(crate) struct Process {
     child: Child,
     stdout: ChildStdout,
@@ -195,7 +195,7 @@ impl Out {
     }
 }
 
-/// A running process whose output is not read, killed when this is dropped.
+/// A running process whose output is not read. Dropping this value kills the process.
 pub(crate) struct Mute(Child);
 
 impl Mute {
@@ -223,7 +223,7 @@ impl Drop for Mute {
     }
 }
 
-/// A process that is not our child, killed when this is dropped. It is held by a descriptor, because its id may be
+/// A process that is not our child. Dropping this value kills it. It is held by a descriptor, because its id may be
 /// reused.
 pub(crate) struct Stray {
     id: String,

@@ -16,8 +16,8 @@ use std::net::TcpStream;
 /// what it keeps for all connections.
 const FIRST: u32 = 1_000;
 
-/// Once for this number of connections, the newest one sends a request. Its reply shows that the server has accepted
-/// all before it.
+/// Each time this many connections have been opened, the newest one sends a request. Its reply shows that the server
+/// has accepted all before it.
 const STRIDE: usize = 100;
 
 /// Opens `count` idle connections. If `options` ask for a load, applies it while they are open.

@@ -68,7 +68,7 @@ impl Records {
         self.log.iter().filter(|record| record.who == who).map(|record| &record.heard).collect()
     }
 
-    /// The number of calls, of the recorders with this name, for which `which` returns true.
+    /// Returns how many calls of the recorders with this name `which` accepts.
     pub fn count(&self, who: &str, which: impl Fn(&Heard) -> bool) -> usize {
         self.heard(who).into_iter().filter(|heard| which(heard)).count()
     }

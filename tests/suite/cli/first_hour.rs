@@ -1,5 +1,5 @@
-//! The first hour with nothing but the program: which topology a command finds, `herd init`, `herd up`, and the faults that
-//! `herd check` finds before a server does.
+//! The first hour with nothing but the program: which topology a command finds, `herd init`, `herd up`, and the faults
+//! that `herd check` finds before a server does.
 
 use super::{ALONE, PAIR, TRIANGLE};
 use crate::support::process::{Ended, Herd, Process, Stray, until};
@@ -308,8 +308,8 @@ fn a_port_that_is_taken_is_reported_with_its_key_and_the_remedy() {
 
 // check
 
-/// Asserts that `herd check` and `herd serve` both refuse the topology with this status, and that check names the reason
-/// once and changes nothing.
+/// Asserts that `herd check` and `herd serve` both refuse the topology with this status, and that check names the
+/// reason once and changes nothing.
 #[track_caller]
 fn refused_by_both(herd: &Herd, more: &str, code: i32, reason: &str) {
     herd.write(&format!("{}{more}", herd.text()));
@@ -370,7 +370,7 @@ fn a_folder_that_keeps_the_servers_out_is_one_fault_for_check_and_for_a_server()
     folder("", 0o777);
     folder("read-only", 0o555);
     folder("locked", 0);
-    // The superuser may write everywhere, so it becomes another user.
+    // The superuser may write everywhere, so a test that runs as the superuser starts the program as another user.
     let other = "setpriv --reuid 65534 --regid 65534 --clear-groups";
     let other = if rustix::process::geteuid().is_root() { other } else { "" };
     let run = |args: &str| {
@@ -456,8 +456,8 @@ fn the_version_has_the_commit_that_was_built() {
     let rest = rest.and_then(|rest| rest.strip_suffix('\n')).expect("it is a line").to_owned();
     assert!(Process::run(&["--version"]).stdout.starts_with(&version));
     assert_eq!(version, concat!("herd ", env!("HERD_VERSION"), "\n"));
-    // A build in the project's repository has one of its commits; there may be a newer one by now. A repository above this
-    // folder is another project's.
+    // A build in the project's repository has one of its commits; there may be a newer one by now. A repository above
+    // this folder is another project's.
     let git = |words: &str| {
         Process::shell(&format!("cd '{}' && git {words}", env!("CARGO_MANIFEST_DIR"))).code
     };

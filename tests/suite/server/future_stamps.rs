@@ -104,7 +104,7 @@ fn of_two_limits_the_smaller_one_counts_at_the_client_port() {
 #[test]
 fn stored_reports_block_no_client_and_within_a_minute_thousands_are_forgotten_in_slices() {
     const CLIENTS: usize = 50_000;
-    // No comparison while they forget: the two servers do not sweep the same slice at the same instant.
+    // The servers do not compare while they forget, because they do not sweep the same slice at the same instant.
     let limits = format!("{MINUTE}\nsync_ms = 50_000");
     let mut cluster = Cluster::herd(at_noon(), &topology("Alford Bolden; Bolden", &limits));
     for name in ["Alford", "Bolden"] {

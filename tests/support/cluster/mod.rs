@@ -89,7 +89,7 @@ pub(crate) fn topology(servers: &str, limits: &str) -> String {
     format!("herd = 'places-herd'\ninsecure_peers = true\n{text}[limits]\n{limits}\n")
 }
 
-/// Like [`topology`], but with `[peer_tls]` and the certificates in `folder`.
+/// Makes a topology as [`topology`] does, with `[peer_tls]` and the certificates in `folder`.
 pub(crate) fn sealed(servers: &str, folder: &Path, limits: &str) -> String {
     let text = topology(servers, limits).replacen("insecure_peers = true\n", "", 1);
     format!("{text}[peer_tls]\nfolder = '{}'\n", folder.display())

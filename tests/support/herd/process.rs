@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus};
 
-/// A process that is killed, by its id, when this is dropped.
+/// A process. Dropping this value kills the process, by its id.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,

@@ -336,7 +336,8 @@ impl Herd {
         self.greeted(self.stranger(name), played, name)
     }
 
-    /// Like [`neighbour`](Herd::neighbour), but with small buffers.
+    /// A new connection to the peer port of `name`, as its neighbour `played`, with small buffers; both HELLOs are
+    /// exchanged.
     #[track_caller]
     pub(crate) fn narrow_neighbour(&self, played: &str, name: &str) -> Client {
         self.greeted(Client::connect_narrow(self.addresses[name].peer), played, name)
