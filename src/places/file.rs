@@ -65,9 +65,9 @@ impl PlacesFile {
     /// a FeatureCollection, or Features on lines or after record separators (0x1e), either Overture's places or any
     /// Feature that is a Point and has a name.
     ///
-    /// Records that are not places nearby (a county, a Feature without a name) are skipped and counted. Blocks, for one
-    /// or two seconds per million lines of a table, and some six per million of Overture's Features: meant for the
-    /// start, not the loop.
+    /// Records that are not places nearby (a county, a Feature without a name) are skipped and counted. It blocks for
+    /// one or two seconds per million lines of a table, and for some six per million of Overture's Features, so call it
+    /// at the start and not in the loop.
     ///
     /// # Errors
     ///

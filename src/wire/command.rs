@@ -259,8 +259,8 @@ impl<'a> Radius<'a> {
         (km.at_most(RADIUS_KM_MAX) && !km.is_zero()).then_some(Radius { text })
     }
 
-    /// Returns the radius in metres, the unit of Google Places: 0 to 50,000. It is zero only if it is too
-    /// small for a float.
+    /// Returns the radius in metres, the unit of Google Places: 0 to 50,000. The result is zero only if
+    /// the radius is too small for a float.
     pub fn metres(&self) -> f64 {
         location::float(self.text) * 1000.0
     }

@@ -100,8 +100,8 @@ pub(crate) enum Checked {
     Unfinished,
 }
 
-/// Judges bytes that are not the right reply: the error `what` if they contain `end`, the first possible end of a
-/// reply, and otherwise an incomplete reply.
+/// Judges bytes that are not the right reply. They are wrong (`what`) if they contain `end`, the byte that ends a
+/// reply; otherwise they are an incomplete reply.
 fn unlike(received: &[u8], end: u8, what: &'static str) -> Result<Checked, &'static str> {
     match memchr::memchr(end, received) {
         Some(_) => Err(what),
