@@ -29,7 +29,7 @@ use super::raw_json::NotJson;
 use super::{Answer, SearchFailure};
 use crate::log::secret::Secret;
 
-/// Longest pause that is respected. A longer one is a joke or an attack, and means the same: too long.
+/// Maximum pause. A longer one counts as this, which is too long for any deadline.
 const PAUSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Longest error code in bytes. Codes are words like `PERMISSION_DENIED`. google.rpc.ErrorInfo.
