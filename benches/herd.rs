@@ -42,7 +42,7 @@ fn main() {
     whatsat("50 km", 50);
 }
 
-/// A server of a herd of one.
+/// A server without neighbours.
 struct Server {
     child: Child,
     port: u16,

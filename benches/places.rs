@@ -135,8 +135,8 @@ fn answered(source: &mut impl Source, body: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Measures one WHATSAT after the other. `header`: added to the service's replies. `check` gets three counts: connections,
-/// connections that resumed a TLS session, and WHATSATs.
+/// Measures one WHATSAT after the other. `header`: added to the service's replies. `check` gets three counts:
+/// connections, connections that resumed a TLS session, and WHATSATs.
 fn one_at_a_time(name: &str, header: &str, times: usize, check: impl Fn(usize, usize, usize)) {
     let service = service(Duration::ZERO, header);
     let server = Server::start(service.address(), 1);
@@ -404,7 +404,7 @@ fn body() -> String {
     body
 }
 
-/// A server of a herd of one that asks a service.
+/// A server without neighbours, whose source of places is the service.
 struct Server {
     child: Child,
     port: u16,

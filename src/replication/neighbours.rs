@@ -225,7 +225,7 @@ impl Neighbours {
         neighbour.comparison.is_at_rest() && is_sent && table.backlogs.is_empty(neighbour.backlog)
     }
 
-    /// Takes, for each neighbour, the leaves of which it lacks lines, with the connection to send them on.
+    /// Takes the leaves of which each neighbour lacks lines, with the connection on which to send these lines.
     pub(crate) fn take_given(&mut self) -> Vec<(NeighbourId, ConnId, LeafSet)> {
         let neighbours = self.neighbours.iter_mut().enumerate();
         let given = neighbours.filter_map(|(key, neighbour)| {

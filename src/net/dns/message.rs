@@ -18,10 +18,10 @@
 //!
 //! Only the answer section is read, and in it only the requested type and the CNAMEs that lead to it, as glibc
 //! does. So a signature, a record of an unknown type, or garbage after the answers does not spoil a good reply.
-//! Neither do the bits of the header that are not named here.
+//! Header bits that are not named here do not spoil it either.
 //!
-//! No EDNS: addresses usually fit in 512 bytes. If they do not, the reply is truncated, and the question is asked
-//! again over TCP. Twisted: names/dns.py; names/client.py, filterAnswers.
+//! EDNS is not used, because addresses usually fit in 512 bytes. If they do not, the reply is truncated, and the
+//! question is asked again over TCP. Twisted: names/dns.py; names/client.py, filterAnswers.
 
 use super::action::Via;
 use super::cache::TTL_MAX;
