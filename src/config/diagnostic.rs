@@ -10,7 +10,7 @@
 //!    = remedy: the servers are "Alford", "Bolden", "Hamilton", "Parker", "Welsh"
 //! ```
 //!
-//! Knows nothing of servers. The idea: the reader of a topology continues after an error, so that it reports all
+//! It knows nothing of servers. The idea: the reader of a topology continues after an error, so that it reports all
 //! errors at once. At the end they are sorted into the file's order.
 //!
 //! Where the text is not valid TOML, the parser's result is unreliable. Then no further errors are reported for

@@ -1,7 +1,7 @@
 //! The graph of neighbours: which servers reach each other, and which become unreachable when one stops.
 //!
 //! In: the servers by number, and for each the numbers of its neighbours. Out: groups of servers that reach each
-//! other. Knows no names.
+//! other. It knows no names.
 //!
 //! The idea: a herd has at most 64 servers, so a server is a cut vertex if a search without it finds more groups.
 //! Tarjan's algorithm would find all cut vertices in one search, but is harder to verify.

@@ -1,6 +1,6 @@
 //! The table `[journal]`: how reports survive a restart.
 //!
-//! In: the table, if the file has it. Out: [`JournalSettings`]. Opens no file.
+//! In: the table, if the file has it. Out: [`JournalSettings`]. It opens no file.
 
 use super::diagnostic::Diagnostics;
 use super::toml_section::Section;

@@ -1,6 +1,6 @@
 //! Every key of `topology.toml`, once: its table, type, range, default and meaning.
 //!
-//! In: nothing. Out: [`KEYS`], in the order of `docs/configuration.md`. Knows neither TOML nor the readers of
+//! In: nothing. Out: [`KEYS`], in the order of `docs/configuration.md`. It knows neither TOML nor the readers of
 //! the keys.
 //!
 //! The idea: these rows alone define the file. They decide which keys are unknown and which key a misspelt one

@@ -1,6 +1,6 @@
 //! The table `[limits]`: how much a server accepts and keeps, and how long it waits.
 //!
-//! In: the table. Out: [`Limits`], with a field for each key; [`KEYS`](super::KEYS) documents them. Does not know
+//! In: the table. Out: [`Limits`], with a field for each key; [`KEYS`](super::KEYS) documents them. It does not know
 //! where the limits are used.
 //!
 //! Invariant: each limit of a [`Topology`](super::Topology) is in range, and the limits are consistent

@@ -1,7 +1,7 @@
 //! The file `topology.toml`: the servers of the herd, their addresses, and their limits.
 //!
 //! In: a path, or the text. Out: a consistent [`Topology`], or [`TopologyErrors`] with all errors at once, each
-//! with its position and a remedy. If the file has errors, a server exits with status 78. Opens no socket; knows
+//! with its position and a remedy. If the file has errors, a server exits with status 78. It opens no socket; knows
 //! neither `Table` nor reactor.
 //!
 //! The idea: three passes, each of which continues after an error. [`KEYS`] alone defines what each table may
@@ -83,7 +83,8 @@ pub struct Topology {
     pub limits: Limits,
     /// The numbers and choices of each table as they apply, defaults included.
     pub in_force: [(&'static str, String); 3],
-    /// The positions in the file that name the folders of `log`, `status` and `journal`. Errors about a folder point there.
+    /// The positions in the file that name the folders of `log`, `status` and `journal`. Errors about a folder point
+    /// there.
     pub folder_keys: BTreeMap<&'static str, Diagnostic>,
     warnings: Vec<Diagnostic>,
 }

@@ -1,7 +1,7 @@
 //! How neighbours authenticate each other: by certificates (`[peer_tls]`), or not at all (`insecure_peers`).
 //!
 //! In: the table `[peer_tls]` and the key `insecure_peers`. Out: [`Security`], and the checks that it makes on each
-//! server. Opens no file, because the folder's contents differ from machine to machine. The module that reads the
+//! server. It opens no file, because the folder's contents differ from machine to machine. The module that reads the
 //! certificates makes its errors with [`PeerTlsSettings::here`], the line that names the folder.
 //!
 //! The idea: a peer port beyond the loopback that demands no proof lets any machine act as a server. So the topology

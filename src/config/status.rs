@@ -1,7 +1,7 @@
 //! The table `[status]`: the folder of the status sockets.
 //!
 //! In: the table, if the file has it, and the servers. Out: the folder, checked so that the path of each socket
-//! fits a socket address. Opens no file.
+//! fits a socket address. It opens no file.
 
 use super::diagnostic::{Diagnostics, quoted};
 use super::servers::Server;

@@ -1,7 +1,7 @@
 //! One table of a topology file: first checked as a whole, then read key by key.
 //!
 //! In: a table from the TOML parser. Out: values with their positions, and an error for each key that is not in
-//! [`KEYS`] and for each value that does not fit its key's row. Does not know what the keys mean.
+//! [`KEYS`] and for each value that does not fit its key's row. It does not know what the keys mean.
 //!
 //! Invariant: a value that is in the file is either returned to its reader, or has an error.
 

@@ -250,7 +250,7 @@ impl<S: Shared> Core<S> {
     }
 
     /// Stops delivering data to the protocol of `id`. Input waits in the kernel until its buffer is full; then TCP
-    /// stops the peer. Makes no system call. Twisted: pauseProducing.
+    /// stops the peer. It makes no system call. Twisted: pauseProducing.
     pub fn pause_producing(&mut self, id: ConnId) {
         if let Some(transport) = self.transport_mut(id) {
             transport.paused = true;

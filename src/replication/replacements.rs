@@ -39,7 +39,7 @@ pub(crate) struct Ruling {
     /// `Ok`: the connection replaces the link. `Err`: it is rejected, and the next one may replace the link after
     /// this time.
     pub(crate) outcome: Result<(), Duration>,
-    /// Whether this is the first time since the last reset that there were too many: worth a warning.
+    /// Whether there were too many replacements, for the first time since the last reset. This is worth a warning.
     pub(crate) is_alarming: bool,
 }
 

@@ -8,7 +8,7 @@ use std::fmt;
 pub struct FetchError {
     /// The phase in which the fetch failed.
     pub phase: FetchPhase,
-    /// What happened, for the log. Contains no bytes from the peer.
+    /// What happened, for the log. The text contains no bytes from the peer.
     pub what: String,
     /// Whether a retry would fail, too: the peer has no valid certificate, or does not speak TLS.
     pub lasting: bool,

@@ -222,7 +222,7 @@ impl MemoryIo {
     // What the kernel does while the process above is stopped or killed.
 
     /// Receives everything that has arrived by now, as the kernel does while the process above is stopped. The next
-    /// poll reports it. For a simulator with an [external clock](MemoryIo::external_clock).
+    /// poll reports it. A simulator with an [external clock](MemoryIo::external_clock) calls this.
     pub fn arrive(&mut self) {
         self.deliver();
     }

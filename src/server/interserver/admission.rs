@@ -2,7 +2,7 @@
 //! replace an existing link.
 //!
 //! In: a HELLO, or a finished handshake. Out: a linked [`Interserver`], or a connection that is rejected with a reason
-//! in the log. Knows no other line. Rules: docs/protocol.md.
+//! in the log. It knows no other line. Rules: docs/protocol.md.
 
 use super::link_state::{LinkState, LinkStep, PeerProof};
 use super::{Interserver, LinkTimer, NAME, VERSION};
@@ -158,8 +158,8 @@ impl Interserver {
         self.say(cx, hello);
     }
 
-    /// Rejects the connection: logs `why` with the start of `line`, answers the line with `? `, and closes. Strangers can
-    /// cause this as often as they like, so the log gets one line a second for each `kind` of reason.
+    /// Rejects the connection: logs `why` with the start of `line`, answers the line with `? `, and closes. Strangers
+    /// can cause this as often as they like, so the log gets one line a second for each `kind` of reason.
     pub(super) fn reject(
         &self,
         cx: &mut Cx<'_>,

@@ -1,7 +1,7 @@
 //! The factories of connections between servers: those that the peer port accepts and those that we dial,
 //! wrapped in TLS if that is configured.
 //!
-//! In: an established connection. Out: an [`Interserver`] that reads its lines. Knows no command.
+//! In: an established connection. Out: an [`Interserver`] that reads its lines. It knows no command.
 
 use super::link_state::LinkState;
 use super::{Interserver, NAME};

@@ -133,7 +133,7 @@ fn two_that_differ_in_thousands_agree_though_news_goes_on_meanwhile() {
     }
 }
 
-/// Compares with the example of docs/protocol.md, in which `[n x 0]` stands for n zeros.
+/// Compares a session with the example of docs/protocol.md, in which `[n x 0]` stands for n zeros.
 #[test]
 fn the_example_in_the_protocol_is_true() {
     let text = std::fs::read_to_string("docs/protocol.md").expect("the protocol");

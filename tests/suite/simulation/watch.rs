@@ -48,7 +48,7 @@ struct Table {
 }
 
 impl Table {
-    /// Compares with a server's table. Returns the lines that are new.
+    /// Compares this copy with a server's table. Returns the lines that are new.
     fn compare(&mut self, member: &Member) -> Vec<Vec<u8>> {
         let mut news = Vec::new();
         let hash = member.table.state_hash();
