@@ -187,7 +187,7 @@ fn shown(bytes: &[u8], is_terminal: bool) -> Cow<'_, [u8]> {
 }
 
 /// The outcome of a command whose output for programs could not be written. A closed pipe (`| head`) is not a failure.
-/// A full disk is one, because the copy on it is incomplete.
+/// A full disk is a failure, because the copy on it is incomplete.
 fn unprinted(error: &io::Error) -> Result<(), Failure> {
     match error.kind() {
         ErrorKind::BrokenPipe => Ok(()),

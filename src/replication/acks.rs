@@ -55,9 +55,9 @@ struct WaitingBatch {
 struct NeighbourProgress {
     /// The first batch of which every line was flooded to the neighbour.
     since: u64,
-    /// The number of lines written to it.
+    /// The number of lines written to the neighbour.
     written: u64,
-    /// The number of lines that it has acknowledged.
+    /// The number of lines that the neighbour has acknowledged.
     taken: u64,
     /// Pairs of a batch and the lines written by the end of its turn: `(written, batch)`.
     marks: VecDeque<(u64, u64)>,

@@ -55,7 +55,7 @@ impl Mixed {
         Mixed::start(python, setup, BTreeMap::from([bolden, hamilton]))
     }
 
-    /// One of ours, and one original.
+    /// One of our servers, and one original.
     fn pair(python: PathBuf) -> Mixed {
         let setup = Setup::alone().plain("Bolden", "Alford");
         Mixed::start(python, setup, BTreeMap::from([("Bolden", vec!["Alford"])]))

@@ -84,7 +84,7 @@ pub(crate) struct Answers {
     pub(crate) unreplicated: u64,
     /// Deaths of servers that lost their table and their disk.
     pub(crate) destroyed: u64,
-    /// Answered reports that no server had at the end, nor a newer one.
+    /// Answered reports for which no server had the report or a newer one at the end.
     pub(crate) lost: u64,
     /// Lost reports that were counted as unreplicated.
     pub(crate) lost_counted: u64,

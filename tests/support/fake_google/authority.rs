@@ -15,13 +15,13 @@ pub const NAMES: [&str; 4] =
 /// The certificate that a server presents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate {
-    /// A valid one for [`NAMES`] and 127.0.0.1.
+    /// A valid certificate for [`NAMES`] and 127.0.0.1.
     Good,
-    /// One for another name.
+    /// A certificate for another name.
     WrongHost,
-    /// One from an unknown authority.
+    /// A certificate from an unknown authority.
     Untrusted,
-    /// A self-signed one.
+    /// A self-signed certificate.
     SelfSigned,
     /// The authority's own certificate, which a server must not present.
     Authoritys,

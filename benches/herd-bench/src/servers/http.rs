@@ -178,7 +178,8 @@ fn replies_after_the_last_one_are_wrong_unless_more_requests_were_pipelined() {
     let line = "--protocol http -C 1 --keys 1 -n 12";
     let failure = bench(Site::new(style).start(), line);
     assert!(matches!(failure, Err(Failure::Wrong("bytes follow the last reply", ..))));
-    // The first connection has one reply before the load and six of the first batch. The other six are sent over the second.
+    // The first connection has one reply before the load and six of the first batch. The other six are sent over the
+    // second.
     let report = bench(Site::new(style).start(), &format!("{line} -P 8"));
     let report = report.expect("right replies");
     assert_eq!((&report["replies"], &report["reopened"]["announced"]), (&12.into(), &1.into()));
@@ -196,7 +197,7 @@ fn a_connection_without_any_reply_is_not_opened_again() {
 #[test]
 fn wrong_statuses_and_old_lines_fail_the_run() {
     let wrong = |style| {
-        // Of three clients in turn, each is reported and asked for.
+        // The connection reports three clients in turn, and asks for each.
         let line = "--protocol http -C 1 -n 100 --keys 3 --mix iamat=1,whatsat=1";
         match bench(Site::new(style).start(), line) {
             Err(Failure::Wrong(what, ..)) => what,
