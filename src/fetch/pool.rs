@@ -47,7 +47,7 @@ pub trait Fetching: Resolving<Message: From<PendingRequest> + TryInto<PendingReq
     /// The pool.
     fn pool(&mut self) -> &mut HttpPool;
 
-    /// Receives the result of a fetch, and when each phase of it ended.
+    /// Receives the result of a fetch, and the time at which each of its phases ended.
     fn fetched(
         &mut self,
         core: &mut Core<Self>,

@@ -36,8 +36,8 @@ pub(crate) struct Replacements {
 /// The decision on a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ruling {
-    /// `Ok`: the connection replaces the link. `Err`: it is rejected, and the next one may replace the link after
-    /// this time.
+    /// `Ok`: the connection replaces the link. `Err`: the connection is rejected, and a new one may replace the link
+    /// after this time.
     pub(crate) outcome: Result<(), Duration>,
     /// Whether there were too many replacements, for the first time since the last reset. This is worth a warning.
     pub(crate) is_alarming: bool,

@@ -25,7 +25,7 @@ pub enum Certificate {
     SelfSigned,
     /// The authority's own certificate, which a server must not present.
     Authoritys,
-    /// An expired one.
+    /// An expired certificate.
     Expired,
 }
 

@@ -1,7 +1,7 @@
 //! The stage of the tests: a reactor on the kernel or in memory, recorders as actors, and `until`, which runs turns
 //! until a condition holds. Tests do not sleep. When a condition stays false, the stage panics and prints the log.
 
-// Not every function has a caller.
+// Not every function here has a caller.
 #![allow(dead_code, unused_macros)]
 
 use herd_reactor::testing::{
