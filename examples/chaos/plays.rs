@@ -161,8 +161,9 @@ pub(crate) fn faults(options: &Options) -> Result<bool, Failed> {
     end(&mut stage, table)
 }
 
-/// Causes the moments that need the most memory, which would happen at random once in hours: all links are down or
-/// silent and return at once with a full backlog; one server or all are stopped, and wake to all the queued data.
+/// Causes the moments that need the most memory, which at random would happen only once in several hours: all links are
+/// down or silent and return at once with a full backlog; one server or all are stopped, and find all the queued data
+/// when they resume.
 fn worst_moments(stage: &mut Stage) -> Result<(), Failed> {
     let servers = stage.run().servers.all.len();
     for _ in 0..WORST_TIMES {

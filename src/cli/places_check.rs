@@ -96,7 +96,8 @@ impl PlacesCheck {
                 judge(&mut report, source.as_mut(), &query, outcome, upstream.kind)
             }
             _ => {
-                let what = format!("herd places check cannot ask the source {name}; only a server can");
+                let what =
+                    format!("herd places check cannot ask the source {name}; only a server can");
                 return Err(Failure::new(Exit::Internal, what));
             }
         };

@@ -25,7 +25,7 @@ const _: () = assert!(CLIENT_ID_BYTES_MAX == 4_096 && LOCATION_BYTES_MAX == 64);
 
 macro_rules! limits {
     ($($key:ident => $field:ident: $type:ty,)+) => {
-                /// The values of `[limits]`. Times are durations; a limit that can be switched off is an option.
+        /// The values of `[limits]`. Times are durations; a limit that can be switched off is an option.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Limits {
             $(
@@ -35,7 +35,7 @@ macro_rules! limits {
         }
 
         impl Limits {
-                        /// Reads `[limits]`; a key that the file does not set has its default.
+            /// Reads `[limits]`; a key that the file does not set has its default.
             pub(super) fn read(section: &Section<'_>) -> Limits {
                 Limits { $($field: section.number(stringify!($key)),)+ }
             }

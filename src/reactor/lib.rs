@@ -276,8 +276,8 @@ pub struct Reactor<I: Io, S: Shared> {
     io: I,
     core: Core<S>,
     state: S,
-    /// Indexed by the connection's key. They are not part of the core, so that the reactor can lend the core to the
-    /// protocol that it calls. They are not a slab, because a connection being made has no protocol yet.
+    /// The protocols, indexed by the connection's key. They are not part of the core, so that the reactor can lend the
+    /// core to the protocol that it calls. They are not a slab, because a connection being made has no protocol yet.
     protocols: Vec<Option<Box<dyn Protocol<S>>>>,
     ports: Vec<Option<Port<S>>>,
     connectors: BTreeMap<ConnectorId, Connector<S>>,
