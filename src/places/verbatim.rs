@@ -1,9 +1,9 @@
-//! A reply of Google's own Nearby Search, cut to the bound and otherwise unchanged.
+//! A reply of Google's own Nearby Search, cut to the bound and passed on.
 //!
 //! In: the bytes of a reply. Out: a [`Page`] of the same bytes. So the layout, the digits of every number and unknown
 //! members are preserved.
 //!
-//! Two things are changed. Runs of newlines become one, and none is left at either end, because a blank line ends
+//! Two other things are changed. Runs of newlines become one, and none is left at either end, because a blank line ends
 //! the reply to a WHATSAT; a JSON string contains no newline. And a result whose location, or a part of it, is null
 //! or a string is not a place, so it is removed with its comma.
 

@@ -33,7 +33,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// The time between two reports before the measurement, until every witness has seen one.
+/// The time between two reports before the measurement. This program sends reports until every witness has seen one.
 const PROBE: Duration = Duration::from_millis(300);
 
 /// Reports clients to the first server, and measures how long the others take to know.

@@ -302,7 +302,7 @@ fn status_waits_for_no_server_longer_than_its_timeout() {
     let listener = UnixListener::bind(&path).expect("the folder is ours");
     // The queue has room, but no connection is accepted.
     asked("it listens, but did not reply within 0.3 s; wait longer with --timeout SECONDS");
-    // On a busy machine it connects never or twice.
+    // On a busy machine the command may have connected twice, or not at all.
     listener.set_nonblocking(true).expect("a socket can be made so");
     while listener.accept().is_ok() {}
     listener.set_nonblocking(false).expect("a socket can be made so");
@@ -311,7 +311,7 @@ fn status_waits_for_no_server_longer_than_its_timeout() {
         while client.write_all(b" ").is_ok() {}
     });
     asked("did not reply within 0.3 s; wait longer with --timeout SECONDS");
-    // For the same reason the trickler may still wait for a connection: this one lets it end.
+    // If the command did not connect, the trickler still waits for a connection: this one lets it end.
     drop(UnixStream::connect(&path));
     trickler.join().expect("it does not panic");
 }
