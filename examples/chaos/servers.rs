@@ -35,7 +35,7 @@ pub(crate) struct Plan {
     pub(crate) folder: PathBuf,
 }
 
-/// All servers. Dropping this kills those that still run.
+/// All servers. Dropping this value kills the servers that still run.
 #[derive(Debug)]
 pub(crate) struct Servers {
     pub(crate) plan: Plan,

@@ -28,7 +28,7 @@ fn owner() -> Owner {
     Owner { server: "A".into(), herd: "h".into() }
 }
 
-/// Returns its bytes in reads of at most the given number.
+/// A reader of these bytes, at most the given number in one read.
 struct Slow<'a>(&'a [u8], usize);
 
 impl Read for Slow<'_> {

@@ -290,7 +290,7 @@ mod tests {
         bytes
     }
 
-    /// Returns its bytes in reads of at most the given number.
+    /// A reader of these bytes, at most the given number in one read.
     struct Slow<'a>(&'a [u8], usize);
 
     impl Read for Slow<'_> {

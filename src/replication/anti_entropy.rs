@@ -26,8 +26,8 @@
 //! Lines to send are remembered as bits, at most 25 KiB for any input from the neighbour,
 //! and sent while there is room; a repeated request meanwhile is answered once.
 //!
-//! Source: docs/protocol.md "Meeting". After the anti-entropy of Demers et al. 1987, which compares
-//! checksums first, and the hash trees of its heirs; two levels are enough for a table in memory.
+//! Source: docs/protocol.md "Meeting". The models are the anti-entropy of Demers et al. 1987, which compares
+//! checksums first, and the hash trees of later systems; two levels are enough for a table in memory.
 
 use crate::table::digest::Digest;
 use crate::table::leaf_set::LeafSet;

@@ -68,7 +68,7 @@ enum Listener {
     Unix { listener: UnixListener, _path: SocketPath },
 }
 
-/// The path of a listening Unix socket. Dropping it removes the file, also when listening fails halfway.
+/// The path of a listening Unix socket. Dropping this value removes the file, also when listening fails halfway.
 #[derive(Debug)]
 struct SocketPath(PathBuf);
 

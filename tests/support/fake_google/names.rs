@@ -158,7 +158,7 @@ impl<S: Shared> Protocol<S> for Asked {
     }
 }
 
-/// A zone on loopback, over UDP and TCP on one port. Dropping it ends it.
+/// A name server with one zone on loopback, over UDP and TCP on one port. Dropping this value ends the server.
 pub struct NameServer {
     udp: Arc<UdpSocket>,
     answering: Option<JoinHandle<()>>,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 
-/// The server that follows a script. Dropping it ends it with all of its connections.
+/// The server that follows a script. Dropping this value ends the server and all of its connections.
 pub struct FakeGoogle {
     running: Arc<Running>,
     thread: Thread,
@@ -44,7 +44,7 @@ impl Deref for FakeGoogle {
     }
 }
 
-/// A reactor in a thread, with one port. Dropping it ends it.
+/// A reactor in a thread, with one port. Dropping this value ends the thread.
 pub struct Thread {
     pub address: SocketAddr,
     /// The test has chosen the port, and may listen there again.

@@ -153,7 +153,7 @@ impl Setup {
     }
 }
 
-/// Servers that run until this is dropped.
+/// A herd of running servers. Dropping this value ends them.
 #[derive(Debug)]
 pub(crate) struct Herd {
     setup: Setup,

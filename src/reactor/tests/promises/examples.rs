@@ -18,7 +18,7 @@ fn program(name: &str) -> PathBuf {
     program
 }
 
-/// A running example, and the address that it has printed. Dropping this kills the example.
+/// A running example, and the address that it has printed. Dropping this value kills the example.
 struct Running(Child, SocketAddr);
 
 impl Running {
