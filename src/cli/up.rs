@@ -42,8 +42,8 @@ use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use std::{env, mem};
 
-// The pause before a server that has ended is started again begins with PAUSE_FIRST, and doubles up to PAUSE_MAX. After
-// a server has run for LIVED_LONG, its pauses begin with PAUSE_FIRST again.
+// `up` restarts a server that has ended after a pause of PAUSE_FIRST, which doubles each time up to PAUSE_MAX. After a
+// server has run for LIVED_LONG, its pauses begin with PAUSE_FIRST again.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 const LIVED_LONG: Duration = Duration::from_secs(60);

@@ -172,9 +172,9 @@ metrics! {
     "connect_ms";
     /// Connections between servers closed because no HELLO arrived within hello_ms.
     "hello_ms";
-    /// Links closed because no line arrived from the neighbour for silence_ms.
+    /// Links closed because no line arrived from the neighbour within silence_ms.
     "silence_ms";
-    /// Connections between servers closed because of FAULTS_MAX invalid lines.
+    /// Connections between servers closed because the number of invalid lines reached FAULTS_MAX.
     "FAULTS_MAX";
     /// TLS handshakes between servers that timed out after peer_tls_ms.
     "peer_tls_ms";
@@ -192,7 +192,7 @@ metrics! {
     "max_future_ms";
     /// Reports refused because they are stamped further in the future than ahead_max_s.
     "ahead_max_s";
-    /// WHATSATs refused because places.queue of them wait for the source of places.
+    /// WHATSATs refused because the queue for the source of places is full (places.queue).
     "places.queue";
     /// WHATSATs that the source of places did not answer within places.deadline_ms.
     "places.deadline_ms";

@@ -203,7 +203,7 @@ fn a_neighbour_without_the_limit_says_it_at_each_comparison_and_no_more() {
     assert_eq!(said(&cluster, "Clark", "Bolden", "AT "), comparisons * FAR);
     assert_eq!(said(&cluster, "Bolden", "Clark", "AT "), comparisons * FAR);
     assert_eq!(said(&cluster, "Bolden", "Clark", "?") + said(&cluster, "Clark", "Bolden", "?"), 0);
-    // Alford receives none of it.
+    // Alford receives none of these lines.
     assert!(said(&cluster, "Alford", "Bolden", "SYNC ") >= 8);
     for what in ["AT ", "GROUPS "] {
         let both = [("Alford", "Bolden"), ("Bolden", "Alford")];
