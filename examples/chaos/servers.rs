@@ -166,8 +166,9 @@ impl Servers {
         let child = Command::new(&self.plan.program)
             .arg("serve")
             .arg(&self.all[server].name)
-            // The server ends when we end, however that happens. It has a process group of its own: then Ctrl-C
-            // reaches only us, and if we end while it is stopped, the kernel wakes it, so that it ends, too.
+            // The server ends when this program ends, however that happens. It has a process group of its own, so that
+            // Ctrl-C reaches only this program. If this program ends while the server is stopped, the kernel wakes
+            // the server, which then ends, too.
             .args(["--parent", &process::id().to_string()])
             .process_group(0)
             .arg("--topology")

@@ -40,8 +40,8 @@ pub(crate) struct Used {
     pub(crate) servers: Option<f64>,
     /// The share of all other processes, over all cores; `None` without `--pid`.
     pub(crate) others: Option<f64>,
-    /// Set if this program polls instead of sleeping, so that its share means nothing: the 99th percentile of its
-    /// lateness, in microseconds.
+    /// The 99th percentile of this program's lateness, in microseconds, if it polls instead of sleeping; then its share
+    /// means nothing.
     pub(crate) late_us: Option<f64>,
 }
 

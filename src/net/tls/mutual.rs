@@ -9,7 +9,7 @@
 //!
 //! * The certificate chains to the authority, and is valid at this moment.
 //! * It names both key usages, server and client authentication, because a server of a herd is both. (A verifier
-//!   usually requires the usage of the peer's side only, and none if the certificate names none.)
+//!   usually requires only the usage of the peer's side, and accepts a certificate that names no usage.)
 //! * If there are revocation lists, one of them is of the certificate's issuer, and does not contain the certificate.
 //! * On a connection that we dialled, the certificate contains the dialled name, by DNS comparison.
 //!
