@@ -40,7 +40,8 @@ impl Patience {
     }
 }
 
-/// Returns the time that is left until `end`, or an error that [`is_late`] if it has passed.
+/// Returns the time that is left until `end`. If `end` has passed, returns an error that counts as a timeout
+/// ([`is_late`]).
 fn until(end: Instant) -> io::Result<Duration> {
     let left = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero());
     left.map(|left| left.max(SHORTEST)).ok_or(ErrorKind::TimedOut.into())
@@ -68,7 +69,8 @@ pub(super) fn connect(address: &SockAddr, end: Instant) -> io::Result<Socket> {
     }
 }
 
-/// A connection with one deadline for all reads and writes. After it they fail with an error that [`is_late`].
+/// A connection with one deadline for all reads and writes. After it they fail with an error that counts as a timeout
+/// ([`is_late`]).
 #[derive(Debug)]
 pub(super) struct Timed<'a> {
     pub(super) socket: &'a Socket,

@@ -794,7 +794,7 @@ fn a_plain_neighbour_without_news_may_stay_silent_and_no_other_stranger() {
     assert!(cluster.ending(idler).is_some(), "this one it is not");
     cluster.say(clark, "AT Clark +0.5 kiwi +1+1 1479413884");
     assert_eq!(agreed(&mut cluster)["kiwi"], "AT Clark +0.5 kiwi +1+1 1479413884");
-    // Its place is free when its connection ends.
+    // Another silent connection may stay when this one has ended.
     cluster.end(clark);
     let again = cluster.stranger("Alford");
     cluster.run_for(3_600 * SECOND);
