@@ -8,8 +8,8 @@
 //! the numbers are recorded in `benches/instructions.md`, and a difference of more than 2 % is marked. They depend on
 //! the compiler, whose version is recorded too. Counting needs valgrind.
 //!
-//! The parts make no system calls. The part IAMAT is all that a server does for one from the read to the send: lines,
-//! parsing, table, digest, reply, flood.
+//! The parts make no system calls. The part IAMAT is everything that a server does for an IAMAT from the read to the
+//! send: lines, parsing, table, digest, reply, flood.
 
 #[path = "support/reports.rs"]
 mod reports;

@@ -68,7 +68,7 @@ impl Member {
         Ok(ServerAddrs { client, peer })
     }
 
-    /// Dials the neighbours. Of two servers the one whose name sorts first dials, so that a pair has one link; plain
+    /// Dials the neighbours. In a pair, the server whose name sorts first dials, so that the pair has one link; plain
     /// neighbours are always dialled.
     fn dial(&mut self, core: &mut Core<Member>) {
         let ours = |link: &Server| link.plain || self.server.name < link.name;

@@ -1,5 +1,5 @@
-//! The memory of a server by the allocator's own count: bytes that were allocated and not freed. The kernel counts whole
-//! pages, which depend on earlier allocations; this count does not.
+//! The memory of a server by the allocator's own count: bytes that were allocated and not freed. The kernel counts
+//! whole pages, which depend on earlier allocations; this count does not.
 //!
 //! To measure a server in a network in memory, the test drops it: the bytes that are freed then are those that the
 //! server held. So the test's own memory does not count.
@@ -181,7 +181,7 @@ fn a_server_holds_after_two_thousand_rounds_what_it_held_after_one_thousand() {
         });
         println!("journal {has_journal}: {few} bytes after 1,000 rounds, {many} after 2,000");
         assert_eq!(few, many);
-        // Of these the digests are 514 KiB, and the one read buffer is 64 KiB.
+        // The digests take 514 KiB of these, and the one read buffer takes 64 KiB.
         assert!(many <= SERVER_BYTES_MAX, "{many} bytes");
     }
 }

@@ -105,7 +105,7 @@ fn equal_stamps_at_two_servers_at_once_end_as_one_line_everywhere() {
         let other = scope.spawn(|| report("Hamilton", "-48.8768-123.3933"));
         (one.join().expect("Alford answers"), other.join().expect("Hamilton answers"))
     });
-    // Of lines with equal stamps the greater line counts.
+    // Among lines with equal stamps, the greater line counts.
     let greater =
         |client: &String| Some(at_alford[client].clone().max(at_hamilton[client].clone()));
     let expected: Vec<Option<String>> = clients.iter().map(greater).collect();

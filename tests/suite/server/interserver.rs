@@ -152,7 +152,7 @@ fn equal_stamps_taken_by_two_members_at_once_settle_on_one_line_everywhere() {
         }
         cluster.settle();
         let line = agreed(&mut cluster).remove("kiwi").expect("it was reported");
-        // Of lines with equal stamps the one that sorts last counts.
+        // Among lines with equal stamps, the line that sorts last counts.
         assert!(line.starts_with("AT Welsh ") && line.ends_with(" kiwi +2+2 1479413884"), "{line}");
     }
 }
