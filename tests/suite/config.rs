@@ -127,7 +127,7 @@ fn docs_configuration_md_is_what_herd_config_writes() {
     }
 }
 
-/// Values for the limits beside one that is at the end of its range.
+/// Values of other limits, with which a limit may have the least or the greatest value of its range.
 const ROOM: &[&str] = &[
     "ping_ms = 100\n",
     "silence_ms = 3_600_000\n",

@@ -79,8 +79,8 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// A relay to `server`, whose `name` is the prompt if stdin and stdout are terminals. If stdin is none, a rejected
-    /// line ends the relay, unless `keep_going`.
+    /// A relay to `server`, whose `name` is the prompt if stdin and stdout are terminals. If stdin is not a
+    /// terminal, a rejected line ends the relay, unless `keep_going`.
     pub(super) fn new(
         server: TcpStream,
         name: &str,
