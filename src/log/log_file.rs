@@ -10,8 +10,8 @@
 //! full disk costs no system call per line. When the disk accepts writes again, the buffer is written
 //! first, then one line that says how many lines are missing and why, exactly where the gap is.
 //!
-//! Invariants: the buffer holds at most [`WAITING_BYTES`] and one line. While lines are missing, none is
-//! stored. A line is never torn: the rest of a short write is written first, and rotation waits
+//! Invariants: the buffer holds at most [`WAITING_BYTES`] and one line. After a line was dropped, all further lines
+//! are dropped until the disk accepts writes again. A line is never torn: the rest of a short write is written first, and rotation waits
 //! for it.
 
 use std::fmt;
