@@ -11,8 +11,8 @@
 //! first, then one line that says how many lines are missing and why, exactly where the gap is.
 //!
 //! Invariants: the buffer holds at most [`WAITING_BYTES`] and one line. After a line was dropped, all further lines
-//! are dropped until the disk accepts writes again. A line is never torn: the rest of a short write is written first, and rotation waits
-//! for it.
+//! are dropped until the disk accepts writes again. A line is never torn: the rest of a short write is written first,
+//! and rotation waits for it.
 
 use std::fmt;
 use std::io::{self, Write as _};

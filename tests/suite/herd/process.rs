@@ -102,7 +102,8 @@ fn a_terminated_server_closes_idle_clients_and_its_ports_and_exits_with_0() {
 
 #[test]
 fn a_terminated_server_sends_what_it_has_answered() {
-    // However long that takes, and however many commands the client has still sent.
+    // The limits are high, so that they do not matter, however long the sending takes and however many commands the
+    // client has sent meanwhile.
     let setup = Setup::alone().limit("drain_ms", 60_000);
     let setup = setup.limit("linger_ms", 60_000).limit("linger_bytes", 1 << 30);
     let mut herd = setup.start();

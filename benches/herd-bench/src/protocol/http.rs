@@ -37,7 +37,7 @@ const NAMES_MAX: usize = 64;
 pub(crate) struct Http {
     /// The head of a POST to each address.
     posts: Vec<Vec<u8>>,
-    /// The end of a GET to each address, behind the client.
+    /// For each address, the part of a GET request that follows the client's id.
     gets: Vec<Vec<u8>>,
     /// The names of the servers that have answered at each address.
     names: Vec<Vec<Vec<u8>>>,
