@@ -244,7 +244,7 @@ impl Up {
         core.call_later(LOOK_EVERY, move |up, core| up.look(core, number));
     }
 
-    /// Looks whether a server listens, and looks again later until it does or has ended.
+    /// Checks whether a server listens, and checks again later until the server listens or has ended.
     fn look(&mut self, core: &mut Core<Up>, number: usize) {
         let kept = &mut self.servers[number];
         let Some(child) = &kept.child else { return };
