@@ -41,7 +41,7 @@ pub(crate) struct Load {
     pub(crate) waiting: usize,
     /// Connections that were reset; replies on their way to the client may have been lost.
     pub(crate) resets: u64,
-    /// The latencies of replies, in microseconds; `None` while nobody measures them.
+    /// The latencies of replies, in microseconds; `None` while the play does not measure them.
     pub(crate) latencies: Option<Vec<u64>>,
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct Ledger {
 #[derive(Clone, Copy, Debug)]
 struct Dead {
     at: Moment,
-    /// The time up to which it had done all its work.
+    /// The time up to which the server had done all its work.
     until: Moment,
     /// The power failed, so that unsynced bytes are lost.
     is_power_lost: bool,
