@@ -342,7 +342,7 @@ mod tests {
         ] {
             let quoted = format!("\"{text}\"");
             assert_eq!(document(&quoted).text().as_deref(), Some(expected), "{text}");
-            // In a key it is the same.
+            // A key is decoded like a value.
             let object = format!("{{{quoted}:1}}");
             assert_eq!(document(&object).member(expected).as_str(), "1", "{text}");
         }

@@ -88,7 +88,7 @@ impl MergeOutcome {
 
 /// Every client's latest report, and the backlogs: the reports that have not been sent to each owner yet.
 pub struct Table {
-    /// The backlogs. A merge does not touch them; the flood does.
+    /// The backlogs. A merge does not change them; the flood does.
     pub backlogs: Backlogs,
     lines: LineStore,
     /// The sums of all lines.
