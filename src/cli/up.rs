@@ -17,8 +17,7 @@
 //!
 //! `up` ends in one of three ways, and no server survives it:
 //!
-//! * At Ctrl-C or SIGTERM it sends SIGTERM to each server, and waits until all have drained and ended. Each server is
-//! in
+//! * At Ctrl-C or SIGTERM it sends SIGTERM to each server, and waits until all have drained and ended. Each server is in
 //!   a process group of its own, so the terminal's SIGINT does not reach it.
 //! * At a second signal, or `drain_ms` and 10 s later, it sends SIGKILL to the servers that are left.
 //! * If `up` itself is killed, the kernel sends SIGTERM to each server (`serve --parent`, prctl PR_SET_PDEATHSIG).
