@@ -37,9 +37,9 @@ Examples:
 The timeout applies to the lookup of HOST, to the connection, and to each reply. Lines of stdin may
 come at any speed.
 It reports a rejected command on stderr, with the reason if it finds one. A rejected line from a
-pipe ends the session; the lines after it may have been sent already. If stdin and stdout
-are a terminal, it adds the current time to an IAMAT without a time stamp; it sends lines from a
-pipe as they are. 'herd help client iamat' describes a command.
+pipe ends the session; the lines after it may have been sent already. If stdin is a
+terminal, it adds the current time to an IAMAT without a time stamp; it sends lines from a pipe
+unchanged. 'herd help client iamat' describes a command.
 It looks HOST up in /etc/hosts and at the name servers of /etc/resolv.conf.
 On a terminal it prints control characters in replies as \\xNN.
 Exits with 0 if the server accepted everything; with 1 if it rejected a command or, without

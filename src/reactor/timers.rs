@@ -24,7 +24,7 @@ const CANCELLED_MAX: usize = 50;
 /// Identifies one delayed call, in 8 bytes; an `Option` of it takes 8 bytes too.
 ///
 /// After the call has run or was cancelled, the id refers to nothing, never to the next call in the slot, for the
-/// next four thousand million calls.
+/// next 2^32 calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimerId {
     key: u32,

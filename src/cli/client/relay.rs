@@ -235,7 +235,7 @@ struct Due {
     is_answered: bool,
     /// The first byte of the line that is being received.
     first: Option<u8>,
-    /// The bytes after `? ` in the line that is being received, if it begins with that.
+    /// The bytes after `?` in the line that is being received, if it begins with that; at most [`CHUNK_BYTES`].
     echo: Vec<u8>,
     /// The lines that the server has rejected, and that have not been reported yet.
     refused: Vec<Vec<u8>>,
@@ -271,7 +271,7 @@ impl Due {
         self.room = self.room.saturating_sub(bytes.len() as u64);
         for byte in bytes {
             if *byte != b'\n' {
-                if self.first.is_some_and(|first| first == b'?' && !self.in_places) {
+                if self.first == Some(b'?') && !self.in_places && self.echo.len() < CHUNK_BYTES {
                     self.echo.push(*byte);
                 }
                 self.first.get_or_insert(*byte);
@@ -325,6 +325,16 @@ mod tests {
         {
             assert_eq!(stamped(line), None, "{line:?}");
         }
+    }
+
+    #[test]
+    fn an_echo_without_end_takes_bounded_memory() {
+        let mut due = Due::new();
+        due.typed(b"x\n");
+        due.received(b"?");
+        (0..3).for_each(|_| assert!(!due.received(&[b'x'; CHUNK_BYTES])));
+        assert_eq!(due.echo.len(), CHUNK_BYTES);
+        assert!(due.received(b"\n") && due.refused.len() == 1 && due.echo.is_empty());
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl<S: Shared> Core<S> {
 
     /// The id of the next connection. It stays the same until [`insert`](Core::insert).
     pub(crate) fn next_id(&self) -> ConnId {
-        // The generation wraps after four thousand million connections; no caller keeps an id for so long.
+        // The generation wraps after 2^32 connections; no caller keeps an id that long.
         // Generation 0 is reserved for the tokens of ports.
         let generation = self.generation.checked_add(1).unwrap_or(1);
         ConnId::new(self.transports.vacant_key() as u32, generation)
