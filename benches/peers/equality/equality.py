@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Plays the recorded transcripts to herd and each original, as real processes, and compares the replies.
 
-    equality.py [herd|twisted|asyncio|node|tokio ...]
+    equality.py [herd|twisted|asyncio|node|tokio|lamp ...]
 
     equality.py --own COMMAND     plays them to your own server, and says whether it is right
 
 The commands and expected replies are in tests/fixtures/transcripts and, beside this file, in transcripts/;
 differences.md lists the deliberate differences of the originals. Each transcript is played to a new process, in one
-piece, in pieces of seven bytes and without its last newline; then the client half-closes and reads to the end.
+piece, in pieces of seven bytes and without its last newline; then the client half-closes and reads to the end. LAMP
+speaks HTTP: it starts once, each command is a request, and its table is emptied before each transcript.
 
 The substitute for Google has two places around every point, but none within less than a kilometre, and fails at
 13 km. Transcripts were recorded with a stopped clock: time differences are checked against the real clock,
@@ -19,10 +20,13 @@ layout of JSON does not matter. It must close a connection when the client has h
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import http.client
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -31,13 +35,14 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple, Optional
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, Callable, Iterator, NamedTuple, Optional
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 PEERS = Path(__file__).resolve().parents[1]
 ROOT = PEERS.parents[1]
 sys.dont_write_bytecode = True
-sys.path.insert(0, str(ROOT / "benches"))
+sys.path[:0] = [str(ROOT / "benches"), str(PEERS / "lamp")]
+import lamp  # noqa: E402
 import own  # noqa: E402
 
 PYTHON = os.environ.get("HERD_TWISTED_PYTHON", str(PEERS / ".venv/bin/python"))
@@ -48,6 +53,7 @@ COMMANDS = {
     "tokio": [str(PEERS / "tokio/target/release/tokio-peer")],
 }
 PATIENCE_SECONDS = 30
+WHITE = b" \t\r\n\f\v"
 SLACK_NANOS = 1_000_000  # to a millisecond, as the specification has it
 AT_LINE = re.compile(r"AT (\S+) ([+-]\d+)\.(\d{9}) (.*) (\d+)(?:\.(\d+))?$", re.DOTALL)
 
@@ -254,6 +260,55 @@ class Server:
         self.errors.close()
 
 
+class LampAdapter:
+    """Starts LAMP, and turns the commands of a transcript into its requests."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(PEERS / "lamp/lamp.py"), "start"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        # LAMP ends with this script, even if SIGTERM ends it.
+        atexit.register(self.end)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+        said = [self.process.stdout.readline() for _ in range(4)]
+        listens = dict(re.findall(r"(\S+) listens on ([^ ,]+)", "".join(said)))
+        if "database" not in listens:
+            sys.exit("lamp does not start")
+        self.database = listens["database"]
+        self.balancer = http.client.HTTPConnection("127.0.0.1", int(listens["balancer"]), timeout=PATIENCE_SECONDS)
+
+    def empty(self) -> None:
+        client = ["mariadb", "--no-defaults", f"--socket={self.database}", "--user=root", "--execute"]
+        subprocess.run([*client, "TRUNCATE herd.reports"], check=True)
+
+    def play(self, said: bytes) -> bytes:
+        """Sends each command as a request, and returns all replies."""
+        self.empty()
+        return b"".join(self.request(line) for line in said.split(b"\n") if line.strip(WHITE))
+
+    def request(self, line: bytes) -> bytes:
+        """A WHATSAT of three operands is a GET; everything else is a POST, which takes only IAMAT."""
+        command, *operands = line.split()
+        if command == b"WHATSAT" and len(operands) == 3:
+            query = urlencode(dict(zip(["client", "radius", "bound"], operands)))
+            self.balancer.request("GET", f"/herd.php?{query}")
+        else:
+            self.balancer.request("POST", "/herd.php", body=line)
+        reply = self.balancer.getresponse()
+        heard = reply.read()
+        if reply.status not in (200, 404, 422):
+            raise Wrong(f"status {reply.status}: {escape(line)}")
+        if heard == b"?\n":
+            # A GET has no command that the reply could repeat.
+            return b"? " + line.strip(WHITE) + b"\n"
+        # The balancer chooses one of two servers.
+        return re.sub(rb"^AT Bolden ", b"AT Alford ", heard)
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+        self.process.stdout.close()
+
+
 def ours(limits: str, places: str, folder: Path) -> list[str]:
     """Writes a topology and returns the command of herd. Topologies cannot have port 0, so it chooses two free ports."""
     with socket.socket() as one, socket.socket() as other:
@@ -394,12 +449,15 @@ def same_places(expected: Optional[str], got: Optional[str], by_value: bool) -> 
 
 def expected_of(who: str, path: Path, rows: list[Difference]) -> list[Step]:
     rows_by_line = {row.where: row for row in rows if who in row.who}
+    every = rows_by_line.get("every WHATSAT")
     result = []
     for step in masked_expected(steps(path)[0]):
         row = rows_by_line.get(f"{path.stem}:{step.number}")
         heard = heard_instead(row, step) if row else step.heard
         if row and heard == step.heard:
             raise Wrong(f"differences.md: {row.where} is not a difference")
+        if heard and every and every.heard == "the AT line":
+            heard = heard._replace(places=None)
         result.append(step._replace(heard=heard))
     return result
 
@@ -415,20 +473,26 @@ def compare(expected: list[Step], got: list[Reply], by_value: bool) -> None:
         raise Wrong(f"{len(wanted)} replies were expected, {len(got)} heard: {got[len(wanted):]}")
 
 
-def check(who: str, path: Path, rows: list[Difference], places: str) -> int:
+def check(who: str, path: Path, rows: list[Difference], places: str, web: Optional[LampAdapter]) -> int:
     """Plays one transcript in all ways; returns the number of deliberately different replies."""
     all_steps, limits = steps(path)
     expected = expected_of(who, path, rows)
-    by_value = any(row.where == "every WHATSAT" and who in row.who for row in rows)
+    by_value = any(row.heard == "the same value" and who in row.who for row in rows)
     said = b"".join(unescape(step.said) + b"\n" for step in expected)
-    for way, pieces in ways(said):
+
+    def compared(play: Callable[[], bytes]) -> str:
+        began = time.time_ns()
+        heard = escape(play())
+        compare(expected, masked_heard(list(replies(heard)), began, time.time_ns()), by_value)
+        return heard
+
+    if who == "lamp":
+        compared(lambda: web.play(said))
+    for way, pieces in ways(said) if who != "lamp" else []:
         with tempfile.TemporaryDirectory() as folder:
             server = Server(who, limits, places, Path(folder))
             try:
-                began = time.time_ns()
-                heard = escape(server.play(pieces))
-                got = masked_heard(list(replies(heard)), began, time.time_ns())
-                compare(expected, got, by_value)
+                heard = compared(lambda: server.play(pieces))
                 if by_value and '"status" : "OK"' in heard:
                     raise Wrong("differences.md: every WHATSAT: the layout is the same")
                 if who != "herd":
@@ -479,8 +543,19 @@ def judge(command: str, transcripts: list[Path], rows: list[Difference], places:
         sys.exit("\n" + "\n\n".join(failures))
 
 
+def chosen() -> list[str]:
+    """The servers of the command line, or all that are installed."""
+    if sys.argv[1:]:
+        return sys.argv[1:]
+    lacks = lamp.missing()
+    if lacks and not os.environ.get("HERD_REQUIRE_ALL"):
+        print(f"skipped lamp: {', '.join(lacks)} is missing; run benches/peers/install lamp")
+        return ["herd", *COMMANDS]
+    return ["herd", *COMMANDS, "lamp"]
+
+
 def main() -> None:
-    whom = sys.argv[1:] or ["herd", *COMMANDS]
+    whom = chosen()
     rows = differences()
     folders = [ROOT / "tests/fixtures/transcripts", PEERS / "equality/transcripts"]
     transcripts = [path for folder in folders for path in sorted(folder.glob("*.txt"))]
@@ -496,13 +571,14 @@ def main() -> None:
             sys.exit("equality.py: --own takes one COMMAND; put it between quotes")
         judge(sys.argv[2], transcripts, rows, places)
         return
+    web = LampAdapter() if "lamp" in whom else None
     failures = []
     print(f"{'transcript':<32}" + "".join(f"{who:>10}" for who in whom))
     for path in transcripts:
         cells = []
         for who in whom:
             try:
-                others = check(who, path, rows, places)
+                others = check(who, path, rows, places, web)
                 cells.append(f"{others} others" if others else "same")
             except (Wrong, OSError, ValueError) as why:
                 failures.append(f"{who}, {path.stem}: {why}")
