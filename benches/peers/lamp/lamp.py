@@ -72,6 +72,10 @@ class Lamp:
         self.folder = Path(tempfile.mkdtemp(prefix="herd-lamp-", dir=given.folder or ("/dev/shm" if memory else None)))
         self.socket = self.folder / "database.sock"
 
+    def is_in_memory(self) -> bool:
+        kind = subprocess.run(["stat", "--file-system", "--format=%T", self.folder], capture_output=True, text=True)
+        return kind.stdout.strip() in ("tmpfs", "ramfs")
+
     def run(self, name: str, *command: str, **environment: Any) -> subprocess.Popen[bytes]:
         """Starts a program as an ordinary user, which gets SIGTERM when this script ends."""
         user = ["--reuid=www-data", "--regid=www-data", "--clear-groups"] if os.geteuid() == 0 else []
@@ -199,6 +203,8 @@ def main() -> None:
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: sys.exit(0))
     lamp = Lamp(given)
+    if given.durability != "memory" and lamp.is_in_memory():
+        print(f"lamp: {lamp.folder} is in memory, and not on a disk; choose another --folder", file=sys.stderr)
     try:
         lamp.start()
         for name, port in lamp.ports.items():
