@@ -149,7 +149,8 @@ fn a_client_that_never_reads_is_not_read_and_gets_every_reply_in_the_end() {
     let herd = Setup::alone().without_traffic_in_the_log().start();
     let before = herd.process("Alford").memory_bytes();
     let mut client = herd.narrow_client("Alford");
-    let command = |n: usize| iamat("kiwi", "+0+0", &n.to_string());
+    let id = "kiwi".repeat(250);
+    let command = |n: usize| iamat(&id, "+0+0", &n.to_string());
     let (begun, rest) = herd.hold_up("Alford", &mut client, command);
 
     let grown = herd.process("Alford").memory_bytes().saturating_sub(before);
@@ -158,7 +159,7 @@ fn a_client_that_never_reads_is_not_read_and_gets_every_reply_in_the_end() {
     let mut writer = client.writer();
     let sender = thread::spawn(move || writer.write_all(&rest));
     for n in 0..begun {
-        let expected = format!("AT Alford # kiwi +0+0 {n}");
+        let expected = format!("AT Alford # {id} +0+0 {n}");
         same(&masked(&client.line()), expected.as_bytes(), "every reply, in order");
     }
     sender.join().expect("the sender ends").expect("all was sent");

@@ -196,7 +196,7 @@ fn the_log_names_the_client_that_did_not_take_the_rest_within_close_ms() {
     let setup = Setup::alone().limit("drain_ms", 60_000).limit("close_ms", 300);
     let herd = setup.without_traffic_in_the_log().start();
     let mut client = herd.narrow_client("Alford");
-    herd.hold_up("Alford", &mut client, |n| iamat("kiwi", NOWHERE, &n.to_string()));
+    herd.hold_up("Alford", &mut client, |n| iamat(&"kiwi".repeat(250), NOWHERE, &n.to_string()));
     herd.process("Alford").signal(Signal::TERM);
     herd.logged(
         "Alford",

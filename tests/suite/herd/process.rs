@@ -109,7 +109,8 @@ fn a_terminated_server_sends_what_it_has_answered() {
     let mut herd = setup.start();
     let mut client = herd.narrow_client("Alford");
     // Many commands are answered, with more replies than the kernel takes; and many are not read yet.
-    herd.hold_up("Alford", &mut client, |n| iamat("kiwi", "+0+0", &n.to_string()));
+    let id = "kiwi".repeat(250);
+    herd.hold_up("Alford", &mut client, |n| iamat(&id, "+0+0", &n.to_string()));
     herd.process("Alford").signal(Signal::TERM);
     herd.closed("Alford");
     let (replies, _) = client.rest_and_end();
@@ -117,7 +118,7 @@ fn a_terminated_server_sends_what_it_has_answered() {
     let replies = masked(&replies);
     let lines: Vec<&[u8]> = replies.split_inclusive(|&byte| byte == b'\n').collect();
     for (n, line) in lines.iter().enumerate() {
-        let expected = format!("AT Alford # kiwi +0+0 {n}\n");
+        let expected = format!("AT Alford # {id} +0+0 {n}\n");
         same(line, expected.as_bytes(), "whole lines in order");
     }
     let status = eventually("it ends", || herd.process_mut("Alford").ended().ok_or("it runs"));

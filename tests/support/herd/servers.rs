@@ -383,7 +383,8 @@ impl Herd {
 
     /// Sends `command(0)`, `command(1)` and so on to `name`, and reads nothing, until the server reads no more: it
     /// answers other clients again and again, and leaves the bytes in this socket unread. Returns how many commands
-    /// were begun, and the unsent rest of them.
+    /// were begun, and the unsent rest of them. The longer the commands and their replies, the fewer fill the kernel's
+    /// buffers of some megabytes.
     #[track_caller]
     pub(crate) fn hold_up(
         &self,
@@ -391,7 +392,7 @@ impl Herd {
         client: &mut Client,
         command: impl Fn(usize) -> String,
     ) -> (usize, Vec<u8>) {
-        const AT_A_TIME: usize = 10_000;
+        const AT_A_TIME: usize = 1_000;
         let mut other = self.client(name);
         let (mut begun, mut rest) = (0, Vec::new());
         let (mut unread, mut turns, mut since) = (0, 0, Instant::now());
