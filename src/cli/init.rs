@@ -29,7 +29,7 @@ herd = \"places-herd\"
 #[command(after_help = "\
 Writes topology.toml into the current folder, or the file that --topology names. It overwrites no
 file. The servers get the ports 12000, 12001... for clients and 12100, 12101... for neighbours, and are
-linked in a ring.
+linked in a ring. With more than 100 servers the ports for neighbours begin at 12200, 12300...
 
 The smallest topology that works:
 
@@ -94,7 +94,7 @@ fn ring(number: usize, count: usize) -> Vec<usize> {
 fn text(names: &[String], neighbours: impl Fn(usize) -> Vec<usize>) -> String {
     let mut text = HEAD.to_owned();
     for (number, name) in names.iter().enumerate() {
-        let (client, peer) = (12_000 + number, 12_100 + number);
+        let (client, peer) = (12_000 + number, 12_000 + names.len().next_multiple_of(100) + number);
         // A name with control characters is read, and refused, too. TOML allows every string of JSON without DEL.
         let name = serde_json::Value::from(name.as_str()).to_string().replace('\x7f', r"\u007f");
         let neighbours: Vec<&String> = neighbours(number).iter().map(|at| &names[*at]).collect();
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn any_number_of_servers_is_linked_without_a_warning() {
-        for count in [1, 2, 3, 4, 5, 64] {
+        for count in [1, 2, 3, 4, 5, 1_024] {
             let text = topology(&names(count)).expect("the names are good");
             let read = Topology::parse(&text, Path::new(HERE)).expect("there is no fault");
             assert!(read.warnings().is_empty(), "{count}: {:?}", read.warnings());
@@ -143,7 +143,7 @@ mod tests {
             assert_eq!(failure.exit, Exit::Usage);
             assert!(failure.what.starts_with(faults) && !failure.what.contains('\n'), "{failure}");
         }
-        let many = topology(&names(65)).expect_err("there are too many");
-        assert!(many.what.starts_with("too many servers: a herd has at most 64"), "{many}");
+        let many = topology(&names(1_025)).expect_err("there are too many");
+        assert!(many.what.starts_with("too many servers: a herd has at most 1024"), "{many}");
     }
 }

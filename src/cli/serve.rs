@@ -27,9 +27,9 @@ use rustix::process::{self, Pid, Resource, Rlimit};
 use std::path::Path;
 use std::time::Instant;
 
-/// Number of descriptors that clients do not get: for listeners, neighbours, the poll and the log, and one in reserve.
-/// If the limit is low, clients do not get a quarter of all.
-const DESCRIPTORS_KEPT: u64 = 64;
+/// Number of descriptors that clients do not get, beside one for each neighbour: for listeners, strangers at the peer
+/// port, the poll and the log, and one in reserve. If the limit is low, clients do not get a quarter of all.
+const DESCRIPTORS_KEPT: usize = 64;
 
 /// Run one server of the herd in the foreground
 #[derive(Debug, clap::Args)]
@@ -84,7 +84,9 @@ fn serve(
     server: &Server,
     log: &Path,
 ) -> Result<(), Failure> {
-    let (name, connections_max) = (&server.name, raise_descriptor_limit());
+    let (name, descriptors) = (&server.name, raise_descriptor_limit());
+    let kept = (DESCRIPTORS_KEPT + server.neighbours.len()).min(descriptors / 4);
+    let connections_max = descriptors - kept;
     log_settings(file, topology, name, connections_max);
     for warning in topology.warnings() {
         ::log::warn!("{}", warning.in_one_line());
@@ -213,16 +215,15 @@ fn open_journal(
     Ok(Some(member))
 }
 
-/// Raises the limit of open files to its maximum, and returns how many descriptors are left for connections.
-fn raise_descriptor_limit() -> usize {
+/// Raises the limit of open files to its maximum, and returns it.
+pub(super) fn raise_descriptor_limit() -> usize {
     let given = process::getrlimit(Resource::Nofile);
     let most = Rlimit { current: given.maximum, ..given };
     let descriptors = match process::setrlimit(Resource::Nofile, most) {
         Ok(()) => most.current,
         Err(_) => given.current,
     };
-    let descriptors = descriptors.unwrap_or(u64::MAX);
-    usize::try_from(descriptors - DESCRIPTORS_KEPT.min(descriptors / 4)).unwrap_or(usize::MAX)
+    descriptors.and_then(|most| most.try_into().ok()).unwrap_or(usize::MAX)
 }
 
 /// Turns core dumps off: a core would contain keys.

@@ -2,6 +2,7 @@
 
 use super::exit::{Exit, Failure};
 use super::patience::{Patience, Timed, connect, is_late};
+use super::serve::raise_descriptor_limit;
 use super::topology_file::TopologyFile;
 use super::{in_columns, print_error, print_line};
 use crate::config::{Server, socket_path};
@@ -16,8 +17,11 @@ use std::time::{Duration, Instant};
 /// healthy server, or to deliver a reply that has arrived.
 const A_MOMENT: Duration = Duration::from_millis(20);
 
-/// Maximum length of a reply that is read. Even in the largest herd, of 64 servers, a server's reply is shorter.
+/// Maximum length of a reply that is read. Even in the largest herd, of 1,024 servers, a server's reply is shorter.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
+
+/// Maximum links of a server that the table shows. Those that are down or have a backlog come first.
+const LINKS_MAX: usize = 16;
 
 /// Show the status of the servers on this machine
 #[derive(Debug, clap::Args)]
@@ -55,7 +59,8 @@ impl Status {
         let mut silent = 0;
         let end = self.patience.end();
         let path = |server: &Server| socket_path(folder, &server.name);
-        // All requests are sent before the first reply is read.
+        // All requests are sent before the first reply is read, so there is a socket for each server.
+        raise_descriptor_limit();
         let asked = servers.iter().map(|server| match server.plain {
             true => Err(ErrorKind::Unsupported.into()),
             false => ask(&path(server), Instant::now() + A_MOMENT),
@@ -149,7 +154,13 @@ impl StatusRows {
         let state = answer["state"].as_str().unwrap_or("-").to_owned();
         let uptime_s = answer["uptime_s"].as_f64().unwrap_or(0.0) as u64;
         let links = answer["links"].as_array().map_or(&[][..], Vec::as_slice).iter();
-        let links: Vec<String> = links.map(link).collect();
+        let mut links: Vec<String> = links.map(link).collect();
+        let others = links.len().saturating_sub(LINKS_MAX);
+        if others > 0 {
+            links.sort_by_key(|link| !link.ends_with(')'));
+            links.truncate(LINKS_MAX);
+            links.push(format!("and {others} more"));
+        }
         let row = [
             name.to_owned(),
             number("process"),
@@ -245,6 +256,19 @@ mod tests {
         let shown = rows.to_string();
         assert!(shown.contains(r"\x1b[2J\xc2\x9b") && shown.is_ascii(), "{shown}");
         assert_eq!(shown.lines().count(), 2);
+    }
+
+    #[test]
+    fn of_many_links_those_with_trouble_are_shown_first() {
+        let link = |n| json!({"name": format!("s{n}"), "linked": n != 900, "backlog_clients": u64::from(n == 7)});
+        let mut rows = StatusRows::default();
+        rows.push("hub", &json!({"links": (0..1_023).map(link).collect::<Vec<_>>()}));
+        let shown = rows.to_string();
+        assert!(shown.contains("s7(backlog 1) s900(down) s0 s1 s2 "), "{shown}");
+        assert!(
+            shown.ends_with(" s12 s14 and 1007 more") || shown.ends_with(" s14 and 1007 more"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod banner;
 
 use super::exit::{Exit, Failure};
 use super::print_line;
+use super::serve::raise_descriptor_limit;
 use super::status::listens;
 use super::topology_file::{TopologyFile, create_folder};
 use crate::config::{Server, Topology, socket_path};
@@ -81,6 +82,8 @@ impl UpArgs {
             let what = format!("{file}: all servers have plain = true, so there is none to run");
             return Err(Failure::new(Exit::Config, what));
         }
+        // There is a pipe from each server.
+        raise_descriptor_limit();
         let starting = must_not_run(&topology, &servers)?;
         let found = file.to_string();
         file.make()?;

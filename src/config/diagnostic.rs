@@ -132,6 +132,11 @@ const SHOWN_BEFORE: usize = 60;
 /// Maximum number of characters of a line that are shown from the position on.
 const SHOWN_AFTER: usize = 60;
 
+/// Maximum errors, and maximum warnings, that are listed. The others are probably of the same kind.
+const LISTED_MAX: usize = 200;
+/// Maximum names that a message lists.
+const QUOTED_MAX: usize = 20;
+
 /// A range of bytes in the text.
 pub(super) type Span = Range<usize>;
 
@@ -246,6 +251,13 @@ fn in_order(
     mut diagnostics: Vec<Draft>,
 ) -> Vec<Diagnostic> {
     diagnostics.sort_by_key(|draft| draft.at.as_ref().map(|at| at.start));
+    let others = diagnostics.len().saturating_sub(LISTED_MAX);
+    if others > 0 {
+        diagnostics.truncate(LISTED_MAX);
+        let (what, remedy) = (format!("{others} more are not shown"), "repair these first".into());
+        let end = text.len()..text.len();
+        diagnostics.push(Draft { at: Some(end), is_shown: false, what, remedy });
+    }
     diagnostics.into_iter().map(|draft| diagnostic(text, path, kind, draft)).collect()
 }
 
@@ -325,9 +337,15 @@ pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", first(text, 64))
 }
 
-/// Several values of the file, quoted and separated by commas.
+/// Several values of the file, quoted and separated by commas; of more than [`QUOTED_MAX`] the first, and the number of
+/// the others.
 pub(super) fn all_quoted<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
-    texts.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
+    let mut texts = texts.into_iter();
+    let first = texts.by_ref().take(QUOTED_MAX).map(quoted).collect::<Vec<_>>().join(", ");
+    match texts.count() {
+        0 => first,
+        others => format!("{first} and {others} more"),
+    }
 }
 
 #[cfg(test)]
@@ -379,6 +397,18 @@ mod tests {
         diagnostics.error_unseen(12..20, "it is wrong", "mend it");
         let errors = diagnostics.into_result(Path::new("t")).expect_err("there is an error");
         assert_eq!(errors.to_string(), "t:2:7: error: it is wrong\n  = remedy: mend it\n");
+    }
+
+    #[test]
+    fn more_warnings_and_names_than_can_be_read_are_cut() {
+        let mut diagnostics = Diagnostics::new("a\nb");
+        (0..1_000).for_each(|_| diagnostics.warn(0..1, "again", "mend it"));
+        let warnings = diagnostics.into_result(Path::new("t")).expect("there is no error");
+        assert_eq!(warnings.len(), 201);
+        let last = "t:2:2: warning: 800 more are not shown\n";
+        assert!(warnings[200].to_string().starts_with(last), "{}", warnings[200]);
+        assert_eq!(all_quoted(["a"; 20]), ["\"a\""; 20].join(", "));
+        assert_eq!(all_quoted(["a"; 1_024]), ["\"a\""; 20].join(", ") + " and 1004 more");
     }
 
     #[test]

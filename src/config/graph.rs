@@ -3,10 +3,12 @@
 //! In: the servers by number, and for each the numbers of its neighbours. Out: groups of servers that reach each
 //! other. It knows no names.
 //!
-//! The idea: a herd has at most 64 servers, so a server is a cut vertex if a search without it finds more groups.
-//! Tarjan's algorithm would find all cut vertices in one search, but is harder to verify.
+//! The idea: a herd has at most 1,024 servers, so a server is a cut vertex if a search without it finds more groups.
+//! A search ends when it has seen all servers: in a full mesh that is after the first server's neighbours, so that not
+//! every search follows every edge. Tarjan's algorithm would find all cut vertices in one search, but is harder to verify.
 
 use std::collections::BTreeSet;
+use std::mem;
 
 /// The neighbours of each server, by number. The relation is symmetric.
 pub(super) type NeighbourGraph = [BTreeSet<usize>];
@@ -15,19 +17,24 @@ pub(super) type NeighbourGraph = [BTreeSet<usize>];
 /// ascending order; the largest group comes first.
 pub(super) fn groups(neighbours: &NeighbourGraph, stopped: Option<usize>) -> Vec<Vec<usize>> {
     let mut groups = Vec::new();
-    let mut seen: BTreeSet<usize> = stopped.into_iter().collect();
+    let mut is_unseen = vec![true; neighbours.len()];
+    let mut unseen = neighbours.len();
+    if let Some(stopped) = stopped {
+        is_unseen[stopped] = false;
+        unseen -= 1;
+    }
     for first in 0..neighbours.len() {
-        if !seen.insert(first) {
+        if !mem::take(&mut is_unseen[first]) {
             continue;
         }
         let mut group = vec![first];
         let mut next = 0;
-        while let Some(&server) = group.get(next) {
-            group.extend(
-                neighbours[server].iter().copied().filter(|&neighbour| seen.insert(neighbour)),
-            );
+        while let Some(&server) = group.get(next).filter(|_| group.len() < unseen) {
+            let found = neighbours[server].iter().copied();
+            group.extend(found.filter(|&neighbour| mem::take(&mut is_unseen[neighbour])));
             next += 1;
         }
+        unseen -= group.len();
         group.sort_unstable();
         groups.push(group);
     }
@@ -85,6 +92,28 @@ mod tests {
     }
 
     proptest! {
+        /// Two servers are in one group if a chain of edges joins them: Warshall's algorithm, by definition.
+        #[test]
+        fn the_servers_of_a_group_are_those_that_reach_each_other(
+            edges in prop::collection::vec((0_usize..9, 0_usize..9), 0..16),
+            stopped in prop::option::of(0_usize..9),
+        ) {
+            let neighbours = neighbours(9, &edges);
+            let runs = |server: usize| Some(server) != stopped;
+            let mut reaches: Vec<Vec<bool>> = (0..9)
+                .map(|a| (0..9).map(|b| runs(a) && runs(b) && (a == b || neighbours[a].contains(&b))).collect())
+                .collect();
+            for (via, a, b) in (0..729).map(|n| (n / 81, n / 9 % 9, n % 9)) {
+                reaches[a][b] |= reaches[a][via] && reaches[via][b];
+            }
+            let groups = groups(&neighbours, stopped);
+            for a in (0..9).filter(|a| runs(*a)) {
+                let group: Vec<usize> = (0..9).filter(|b| reaches[a][*b]).collect();
+                prop_assert_eq!(groups.iter().filter(|other| **other == group).count(), 1);
+            }
+            prop_assert_eq!(groups.concat().len(), 9 - usize::from(stopped.is_some()));
+        }
+
         #[test]
         fn without_a_cut_server_there_are_more_groups_and_without_another_there_are_not(
             edges in prop::collection::vec((0_usize..9, 0_usize..9), 0..16),

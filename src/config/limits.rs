@@ -61,7 +61,7 @@ limits! {
     ahead_max_s => ahead_max: Option<Seconds>,
     hello_ms => hello: Duration,
     peer_tls_ms => peer_tls: Duration,
-    peer_tls_handshakes => peer_tls_handshakes: usize,
+    peer_tls_handshakes => peer_tls_handshakes: Option<usize>,
     peer_tls_bytes => peer_tls_bytes: usize,
     ping_ms => ping: Duration,
     silence_ms => silence: Duration,

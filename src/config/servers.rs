@@ -13,8 +13,9 @@ use super::graph::{self, NeighbourGraph};
 use super::peers::Security;
 use super::toml_section::{Section, most_like};
 
-/// Maximum number of servers of a herd. Each server keeps one bit per client for each of its neighbours.
-pub const SERVERS_MAX: usize = 64;
+/// Maximum number of servers of a herd. Each server keeps one bit per client for each of its neighbours: 128 MB if a
+/// million clients are known and all other servers are neighbours.
+pub const SERVERS_MAX: usize = 1_024;
 
 /// A server of a herd.
 #[derive(Clone, Debug, PartialEq, Eq)]

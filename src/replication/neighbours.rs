@@ -22,6 +22,7 @@ use crate::table::{ClientKey, Table};
 use crate::wire::command::write_ack;
 use crate::wire::sync_message::{ROW_LINE_BYTES_MAX, SyncMessage};
 use herd_reactor::{ConnId, Core, Moment, Shared};
+use std::mem;
 use std::time::Duration;
 
 /// The pending output above which lines of the comparison and of the backlog wait. A portion and one more line
@@ -32,7 +33,7 @@ const PORTION_BYTES: usize = 60 * 1_024;
 /// One neighbour, connected or not.
 #[derive(Debug)]
 pub struct Neighbour {
-    /// The neighbour's entry in the topology.
+    /// The neighbour's entry in the topology, without its own neighbours.
     pub server: Server,
     /// The connection, from HELLO to loss. For a plain neighbour: the connection that we dialled.
     pub conn: Option<ConnId>,
@@ -63,6 +64,8 @@ pub struct Neighbours {
     flood_buffer_bytes: usize,
     /// The buffer for lines of a comparison and ACK lines.
     line: Vec<u8>,
+    /// Whether an AT line was taken, since the last [`acknowledge`](Neighbours::acknowledge), that must be acknowledged.
+    owes_acks: bool,
     /// The neighbours' acknowledgements, if replies wait for them.
     pub(crate) acks: Option<Acks>,
 }
@@ -71,7 +74,8 @@ impl Neighbours {
     /// Makes the neighbours of the server `name`, none of them connected.
     pub fn new(topology: &Topology, name: &str, backlogs: &mut Backlogs) -> Neighbours {
         let neighbour = |server: &Server| Neighbour {
-            server: server.clone(),
+            // A list of up to a thousand names for each of a thousand neighbours would be 50 MB.
+            server: Server { neighbours: Vec::new(), ..server.clone() },
             conn: None,
             comparison: Comparison::default(),
             backlog: backlogs.add(),
@@ -85,6 +89,7 @@ impl Neighbours {
             neighbours,
             flood_buffer_bytes: topology.limits.flood_buffer_bytes,
             line: Vec::new(),
+            owes_acks: false,
         }
     }
 
@@ -273,6 +278,7 @@ impl Neighbours {
     pub(crate) fn took(&mut self, id: NeighbourId) {
         if let Some(taken) = &mut self.neighbours[id.0].taken {
             taken.lines += 1;
+            self.owes_acks = true;
         }
     }
 
@@ -284,6 +290,10 @@ impl Neighbours {
 
     /// Sends an ACK to each neighbour that asked for them and has sent AT lines since the last ACK. Call once a turn.
     pub(crate) fn acknowledge<S: Shared>(&mut self, core: &mut Core<S>) {
+        // A turn must not look at a thousand neighbours for nothing.
+        if !mem::take(&mut self.owes_acks) {
+            return;
+        }
         for neighbour in &mut self.neighbours {
             let Some((taken, conn)) = neighbour.taken.as_mut().zip(neighbour.conn) else {
                 continue;

@@ -188,15 +188,14 @@ impl PeerTls {
         }
     }
 
-    /// Registers a handshake on the peer port. At `peer_tls_handshakes` the oldest unfinished one is closed: an honest
-    /// peer finishes quickly, and an attacker must not hold the place.
+    /// Registers a handshake on the peer port. At `most` of them the oldest unfinished one is closed: an honest peer
+    /// finishes quickly, and an attacker must not hold the place.
     pub(super) fn handshake_begun<S: Shared>(
         &mut self,
         core: &mut Core<S>,
         id: ConnId,
-        limits: &Limits,
+        most: usize,
     ) {
-        let most = limits.peer_tls_handshakes;
         while self.handshakes.len() >= most
             && let Some(oldest) = self.handshakes.pop_front()
         {

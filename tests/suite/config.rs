@@ -53,6 +53,30 @@ fn every_fault_is_told_with_its_place_and_a_remedy() {
 }
 
 #[test]
+fn a_herd_has_1024_servers_at_most() {
+    let chain = |count: usize| {
+        let servers = (0..count).map(|number| {
+            let (high, low) = (number / 256, number % 256);
+            format!(
+                "[[server]]\nname = 's{number}'\nclient = '127.1.{high}.{low}:12000'\n\
+                 peer = '127.1.{high}.{low}:12100'\nneighbours = ['s{}']\n",
+                if number == 0 { 1 } else { number - 1 }
+            )
+        });
+        format!("herd = 't'\n{}", servers.collect::<String>())
+    };
+    let herd = Topology::parse(&chain(1_024), Path::new("t.toml")).expect("there is no error");
+    assert_eq!(herd.servers.len(), 1_024);
+    // Each inner server of a chain cuts the others in two. Not all 1,022 warnings are listed, nor all names.
+    let warnings: Vec<String> = herd.warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 201);
+    assert!(warnings.iter().all(|warning| warning.len() < 1_000), "{}", warnings[100]);
+    let many = Topology::parse(&chain(1_025), Path::new("t.toml")).expect_err("it is one too many");
+    let what = "t.toml:5122:1: error: too many servers: a herd has at most 1024\n";
+    assert!(many.to_string().starts_with(what), "{many}");
+}
+
+#[test]
 fn a_topology_that_is_no_text_in_utf_8_is_one_fault_which_says_what_it_is() {
     let folder = std::env::temp_dir().join(format!("herd-encoded-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("it can be made");
@@ -582,10 +606,10 @@ fn what_cannot_be_read_is_a_fault_and_not_a_panic() {
         assert!(faults.starts_with(&format!("{path}: error: {what}")), "{faults}");
     }
     let long = Path::new(env!("CARGO_TARGET_TMPDIR")).join("long.toml");
-    fs::write(&long, vec![b'#'; (1 << 20) + 1]).expect("the folder can be written");
+    fs::write(&long, vec![b'#'; (16 << 20) + 1]).expect("the folder can be written");
     let faults = Topology::read(&long).expect_err("this is not a topology").to_string();
     assert!(
-        faults.contains("cannot read the topology: it has more than 1048576 bytes"),
+        faults.contains("cannot read the topology: it has more than 16777216 bytes"),
         "{faults}"
     );
     let latin1 = Path::new(env!("CARGO_TARGET_TMPDIR")).join("latin1.toml");

@@ -32,6 +32,7 @@ mod places {
 mod replication {
     mod acks;
     mod anti_entropy;
+    mod large_herds;
 }
 mod server {
     mod chatserver;

@@ -5,7 +5,6 @@
 
 use super::link_state::LinkState;
 use super::{Interserver, NAME};
-use crate::config::SERVERS_MAX;
 use crate::log::plural;
 use crate::replication::NeighbourId;
 use crate::server::member::{Cx, LogName, Member};
@@ -14,9 +13,13 @@ use herd_reactor::{ClientFactory, CloseReason, Core, Factory, Protocol};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Maximum concurrent connections to the peer port: room for every neighbour of the largest herd, and for the
-/// connection that replaces it. A connection that does not say HELLO in time is closed and frees its place.
-const CALLERS_MAX: u64 = 2 * SERVERS_MAX as u64;
+/// Maximum concurrent connections to the peer port of a server with up to 64 neighbours. A server with more neighbours
+/// accepts two connections for each: the link, and the connection that replaces it. A connection that does not say HELLO
+/// in time is closed and frees its place.
+const CALLERS_MAX: u64 = 128;
+
+/// Maximum concurrent TLS handshakes at the peer port of a server with fewer neighbours, unless the topology sets one.
+const HANDSHAKES: usize = 64;
 
 /// Builds an [`Interserver`] for each connection to the peer port.
 #[derive(Debug, Default)]
@@ -28,16 +31,19 @@ impl Factory<Member> for InterserverFactory {
         cx: &mut Cx<'_>,
         peer: SocketAddr,
     ) -> Option<Box<dyn Protocol<Member>>> {
-        if cx.state.counters.peer_connections >= CALLERS_MAX {
-            cx.core.limit_hit("CALLERS_MAX", CALLERS_MAX, 1, "connections turned away");
+        let most = CALLERS_MAX.max(2 * cx.state.neighbours.len() as u64);
+        if cx.state.counters.peer_connections >= most {
+            cx.core.limit_hit("CALLERS_MAX", most, 1, "connections turned away");
             return None;
         }
         log::info!("{},{peer}: connected", LogName::new(NAME, cx.id));
         let stranger = interserver(cx, LinkState::Stranger)?;
         cx.state.counters.peer_connections += 1;
-        let Member { peer_tls, limits, .. } = &mut *cx.state;
+        let Member { peer_tls, limits, neighbours, .. } = &mut *cx.state;
         if let Some(tls) = peer_tls {
-            tls.handshake_begun(cx.core, cx.id, limits);
+            // After a restart all neighbours dial at once, and none of them may close another one's handshake.
+            let most = limits.peer_tls_handshakes.unwrap_or(neighbours.len().max(HANDSHAKES));
+            tls.handshake_begun(cx.core, cx.id, most);
         }
         Some(stranger)
     }

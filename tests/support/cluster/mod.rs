@@ -12,8 +12,8 @@
 //! event, and runs a turn of each machine that has something to do, in the order of the topology. So it is as
 //! deterministic as its parts: the same seed gives the same run, and years cost seconds.
 //!
-//! Each server has a machine with an address of its own, 10.0.0.1 for the first of the topology. A machine that is
-//! started again dials from another address, so that no old connection is taken for a new one. An address that
+//! Each server has a machine with an address of its own, 10.0.0.1 for the first of the topology and 10.1.0.0 for the
+//! 256th. A machine that is started again dials from another address, so that no old connection is taken for a new one. An address that
 //! belongs to no server is outside.
 //!
 //! Machines and their processes end in different ways. A machine that [vanishes](Cluster::crash) sends nothing, and
@@ -24,6 +24,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod cables;
+pub(crate) mod graphs;
 #[path = "../memory_disk.rs"]
 pub(crate) mod memory_disk;
 mod outside;
@@ -73,14 +74,14 @@ pub(crate) fn topology(servers: &str, limits: &str) -> String {
         let mut words = server.split_whitespace();
         let name = words.next().expect("a server has a name");
         let neighbours: Vec<&str> = words.collect();
-        let machine = index + 1;
+        let machine = format!("10.{}.0.{}", (index + 1) / 256, (index + 1) % 256);
         let peer = match name.strip_suffix('*') {
             Some(_) => "plain = true".to_owned(),
-            None => format!("peer = '10.0.0.{machine}:12100'"),
+            None => format!("peer = '{machine}:12100'"),
         };
         writeln!(
             text,
-            "[[server]]\nname = '{}'\nclient = '10.0.0.{machine}:12000'\n{peer}\n\
+            "[[server]]\nname = '{}'\nclient = '{machine}:12000'\n{peer}\n\
              neighbours = {neighbours:?}",
             name.trim_end_matches('*')
         )
@@ -118,7 +119,7 @@ pub(crate) struct Cluster {
     now: Moment,
     carried: u64,
     turned: u64,
-    lives: u8,
+    lives: u32,
     outside_is_touched: bool,
 }
 
@@ -368,8 +369,11 @@ impl Cluster {
     fn join(&mut self, name: &str, member: Member) {
         let machine = self.number(name);
         let server = &self.topology.servers[machine];
-        let IpAddr::V4(address) = server.client.ip() else { unreachable!("all are 10.0.0.n") };
-        let host = IpAddr::V4(Ipv4Addr::new(10, 0, self.lives, address.octets()[3]));
+        let IpAddr::V4(address) = server.client.ip() else { unreachable!("all are 10.x.0.y") };
+        let [_, high, _, low] = address.octets();
+        // Servers listen in the net 10.x.0.y.
+        let life = ((self.lives - 1) % 255 + 1) as u8;
+        let host = IpAddr::V4(Ipv4Addr::new(10, high, life, low));
         let seed = self.options.seed.wrapping_add(u64::from(self.lives) << 32);
         let mut io = MemoryIo::external_clock(MemoryOptions { seed, host, ..self.options.clone() });
         io.advance(self.now);
@@ -656,8 +660,8 @@ impl Cluster {
         let outside = self.machines.len();
         let SocketAddr::V4(address) = address else { return outside };
         match address.ip().octets() {
-            [10, 0, _, last] => {
-                let place = usize::from(last).wrapping_sub(1);
+            [10, high, _, low] => {
+                let place = usize::from(u16::from_be_bytes([high, low])).wrapping_sub(1);
                 let known = self.machines.get(place).is_some_and(|machine| machine.was_started);
                 if known { place } else { outside }
             }
