@@ -1,6 +1,6 @@
 //! Measures one server of the herd from outside: its start, idling, idle connections, known clients, IAMAT, WHATSAT and
 //! a journal. Run `cargo bench --bench herd`, or add `-- journal` to measure only the journal. The figures are for
-//! people to read; they are not a test.
+//! people to read; they are not a test. `-- spread SHAPE:SERVERS...` counts messages and hops in herds in memory.
 //!
 //! The server is the real program on loopback. Its log is off unless RUST_LOG is set. Every reply is checked, so a fast
 //! server that is wrong fails.
@@ -9,6 +9,10 @@
 //! on a virtual machine, waking a sleeping core takes tens of microseconds, which would be most of the figure and says
 //! nothing about the server.
 
+#[path = "../tests/support/cluster/mod.rs"]
+mod cluster;
+#[path = "support/spread.rs"]
+mod spread;
 mod support;
 
 use std::fs;
@@ -23,6 +27,9 @@ fn main() {
     // `cargo bench` passes --bench. `cargo test --benches` does not; it only needs this to start.
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
+    }
+    if std::env::args().any(|arg| arg == "spread") {
+        return spread::spread(std::env::args().filter(|arg| arg.contains(':')));
     }
     println!("machine: {} cores, {}", cores(), cpu_model());
     pin(std::process::id(), 1);

@@ -3,6 +3,7 @@
 //!     cargo bench --bench parts                            times, in ns
 //!     cargo bench --bench parts -- instructions            instructions, compared with the recorded ones
 //!     cargo bench --bench parts -- instructions record     the same, and records them
+//!     cargo bench --bench parts -- iamat CLIENTS...        the time of an IAMAT, in ns, with this many known clients
 //!
 //! A time depends on the machine and its load. A number of instructions does not, so it shows the effect of a change:
 //! the numbers are recorded in `benches/instructions.md`, and a difference of more than 2 % is marked. They depend on
@@ -24,7 +25,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use works::{Named, Work, works};
+use works::{Make, Named, Work, iamats, works};
 
 /// The number of runs; the result is their median.
 const RUNS: usize = 41;
@@ -46,13 +47,17 @@ fn main() {
         // `cargo test --benches` only needs this to start.
         () if !has("--bench") => {}
         () if has("instructions") => compare(has("record")),
-        () => time(),
+        () if has("iamat") => {
+            let clients = args.iter().filter_map(|arg| arg.parse().ok());
+            time(clients.map(|clients| Box::new(move || iamats(100, 0, clients)) as Make));
+        }
+        () => time(works().into_iter()),
     }
 }
 
-fn time() {
+fn time(works: impl Iterator<Item = Make>) {
     println!("{:<52} {:>9} {:>9}", "ns", "median", "best");
-    for make in works() {
+    for make in works {
         let Named { name, each, mut work } = make();
         let mut times: Vec<f64> = (0..RUNS).map(|_| run(&mut *work) / each as f64).collect();
         times.sort_by(f64::total_cmp);

@@ -27,7 +27,7 @@ STYLE = """
   @media (prefers-color-scheme: dark) { text { fill: #bbb; } }
 """
 OURS, YARDSTICK, OTHERS = "#d9772b", "#8a8f98", "#4c86b8"
-SERIES = ["#4c86b8", "#3f9c78", "#d9772b", "#b0568f", "#8a8f98"]
+SERIES = ["#4c86b8", "#3f9c78", "#d9772b", "#b0568f", "#8a8f98", "#b09a3c", "#c8504c"]
 
 
 def colour(peer: str) -> str:
@@ -144,6 +144,56 @@ def points(drawing: Drawing, unit: str, series: list[str], rows: list[tuple[str,
                 drawing.dot(place(value), y, SERIES[number])
         drawing.top += ROW
     drawing.top += 44
+
+
+def curves(drawing: Drawing, panel: str, across: str, up: str, series: dict[str, list[tuple[float, float]]]) -> None:
+    """Draws a line with points for each series, on two logarithmic axes; values of zero are left out."""
+    series = {name: [(x, y) for x, y in line if x > 0 and y > 0] for name, line in series.items()}
+    series = {name: sorted(line) for name, line in series.items() if line}
+    if not series:
+        return
+    every = [point for line in series.values() for point in line]
+    (left, right), (low, high) = (decades([point[axis] for point in every]) for axis in (0, 1))
+    width, height = WIDTH - LABELS - RIGHT, 200.0
+    drawing.text(10, drawing.top + 12, panel, "panel")
+    drawing.top += 34
+    drawing.text(LABELS, drawing.top - 4, up, "value")
+    bottom = drawing.top + height
+    x_of: Callable[[float], float] = lambda x: LABELS + (math.log10(x) - left) / (right - left) * width
+    y_of: Callable[[float], float] = lambda y: bottom - (math.log10(y) - low) / (high - low) * height
+    for tick in ticks(left, right):
+        drawing.line(x_of(tick), drawing.top, x_of(tick), bottom, "grid")
+        drawing.text(x_of(tick), bottom + 14, short(tick), "value", "middle")
+    for tick in ticks(low, high):
+        drawing.line(LABELS, y_of(tick), LABELS + width, y_of(tick), "grid")
+        drawing.text(LABELS - 8, y_of(tick) + 4, short(tick), "value", "end")
+    drawing.text(LABELS + width / 2, bottom + 30, across, "value", "middle")
+    for number, (name, line) in enumerate(series.items()):
+        fill = SERIES[number % len(SERIES)]
+        path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in line)
+        drawing.elements.append(f'<polyline points="{path}" fill="none" stroke="{fill}" stroke-width="2"/>')
+        for x, y in line:
+            drawing.dot(x_of(x), y_of(y), fill)
+        drawing.dot(LABELS + width + 20, drawing.top + 10 + 18 * number, fill)
+        drawing.text(LABELS + width + 30, drawing.top + 14 + 18 * number, name)
+    drawing.top = bottom + 56
+
+
+def decades(values: list[float]) -> tuple[float, float]:
+    """The ends of a logarithmic axis, as powers of ten: whole decades, or 1, 2 and 5 times these if the values are close."""
+    low, high = math.log10(min(values)), math.log10(max(values))
+    if high - low < 1:
+        steps = [power + math.log10(digit) for power in range(-9, 13) for digit in (1, 2, 5)]
+        ends = max(step for step in steps if step <= low + 1e-9), min(step for step in steps if step >= high - 1e-9)
+        return ends if ends[0] < ends[1] else (ends[0] - 0.3, ends[1] + 0.3)
+    return math.floor(low + 1e-9), math.ceil(high - 1e-9)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """The ticks between two powers of ten: each decade, and 2 and 5 times it if there are few."""
+    digits = (1, 2, 5) if high - low < 2.5 else (1,)
+    every = [digit * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for digit in digits]
+    return [tick for tick in every if low - 1e-9 <= math.log10(tick) <= high + 1e-9]
 
 
 def values_by_peer(rows: Iterable[dict[str, Any]], value: Callable[[dict[str, Any]], float]) -> list[tuple[str, list[float]]]:

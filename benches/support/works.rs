@@ -217,7 +217,7 @@ const FOR_NEIGHBOURS: usize = 0;
 /// The number of the client port.
 const FOR_CLIENTS: usize = 1;
 
-fn iamats(lines: usize, neighbours: usize, clients: u64) -> Named {
+pub(crate) fn iamats(lines: usize, neighbours: usize, clients: u64) -> Named {
     let names = &["Alford", "Bolden", "Hamilton", "Parker"][..neighbours];
     // The server whose name sorts first dials, so all neighbours dial this server.
     let mut topology = format!(
@@ -233,6 +233,7 @@ fn iamats(lines: usize, neighbours: usize, clients: u64) -> Named {
             number * 2 + 4
         );
     }
+    topology += "[limits]\nknown_clients = 100_000_000\nknown_bytes = 8_000_000_000\n";
     let topology = Topology::parse(&topology, Path::new("bench.toml")).expect("a topology");
     let source = Box::new(Embedded::new(Rank::default()));
     let member = Member::new(&topology, "Welsh", source, 7, 100).expect("Welsh is a member");
