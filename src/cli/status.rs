@@ -265,10 +265,7 @@ mod tests {
         rows.push("hub", &json!({"links": (0..1_023).map(link).collect::<Vec<_>>()}));
         let shown = rows.to_string();
         assert!(shown.contains("s7(backlog 1) s900(down) s0 s1 s2 "), "{shown}");
-        assert!(
-            shown.ends_with(" s12 s14 and 1007 more") || shown.ends_with(" s14 and 1007 more"),
-            "{shown}"
-        );
+        assert!(shown.ends_with(" s14 and 1007 more"), "{shown}");
     }
 
     #[test]
