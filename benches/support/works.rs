@@ -65,7 +65,9 @@ pub(crate) fn works() -> Vec<Make> {
     for (lines, neighbours) in [(1, 0), (100, 0), (100, 1), (100, 4)] {
         works.push(Box::new(move || iamats(lines, neighbours, 1_000)));
     }
-    works.push(Box::new(|| iamats(100, 0, 100_000)));
+    for clients in [100_000, 1_000_000] {
+        works.push(Box::new(move || iamats(100, 0, clients)));
+    }
     for what in ["cancelled", "reset", "fired"] {
         for pending in [1, 100, 10_000] {
             works.push(Box::new(move || timers(what, pending)));

@@ -22,6 +22,9 @@
 //!
 //! Source: the original paper, sections 3.1 to 3.4; docs/protocol.md.
 
+mod usual;
+
+pub use self::usual::client_ahead;
 pub use super::fields::is_blank;
 pub use super::parse_error::ParseError;
 
@@ -163,6 +166,9 @@ impl<'a> Command<'a> {
     /// gets `? ` and a copy ([`write_refusal`]).
     /// Source: docs/protocol.md.
     pub fn parse(line: &'a [u8], limits: &CommandLimits) -> Result<Command<'a>, ParseError> {
+        if let Some(iamat) = usual::iamat(line, limits) {
+            return Ok(Command::Iamat(iamat));
+        }
         let fields = &mut Fields::of(line);
         fields.skip_white();
         let before = *fields;

@@ -31,7 +31,8 @@ fn is_white(byte: &u8) -> bool {
 /// Returns the index of the first white byte, or the length of `text`.
 ///
 /// It checks eight bytes at a time for a byte that is as low as white space.
-fn end_of_field(text: &[u8]) -> usize {
+#[inline]
+pub(crate) fn end_of_field(text: &[u8]) -> usize {
     const ABOVE_BLANK: u64 = u64::from_le_bytes([b' ' + 1; 8]);
     const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
     let mut from = 0;

@@ -79,8 +79,8 @@ fn skip_any(text: &[u8]) -> Option<&[u8]> {
 /// Fast path of [`skip_location`] for the usual form: two or three whole digits, the first of which prove
 /// that the value is below the limit, and six digits after each point. All positions are known
 /// beforehand, so that no step depends on the result of the step before.
-#[inline]
-fn skip_usual(text: &[u8]) -> Option<&[u8]> {
+#[inline(always)]
+pub(crate) fn skip_usual(text: &[u8]) -> Option<&[u8]> {
     let ([b'+' | b'-', latitude @ ..], rest) = text.split_first_chunk::<10>()? else {
         return None;
     };

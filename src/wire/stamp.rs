@@ -82,8 +82,8 @@ fn in_order(text: &[u8]) -> Option<(u128, u32)> {
 
 /// Fast path of [`Stamp::read`] for the usual form from 2001 to 2286: ten digits, a point, nine digits.
 /// All positions are known beforehand, so that no step depends on the result of the step before.
-#[inline]
-fn read_usual(text: &[u8]) -> Option<(Stamp, &[u8])> {
+#[inline(always)]
+pub(crate) fn read_usual(text: &[u8]) -> Option<(Stamp, &[u8])> {
     let (seconds, rest) = text.split_first_chunk()?;
     let ([s8, s9, b'.'], rest) = rest.split_first_chunk()? else {
         return None;
@@ -117,18 +117,18 @@ impl Difference {
     /// Source: docs/protocol.md, "IAMAT", `diff`.
     pub fn write(self, out: &mut Vec<u8>) {
         let (seconds, nanos) = (self.nanos / NANOS_PER_SECOND, self.nanos % NANOS_PER_SECOND);
-        let sign = if self.negative { b'-' } else { b'+' };
+        let mut text = *b"+0.000000000";
+        text[0] = if self.negative { b'-' } else { b'+' };
+        text[3] += (nanos / 100_000_000) as u8;
+        text[4..].copy_from_slice(&eight_digits((nanos % 100_000_000) as u32));
         if seconds < 10 {
-            out.extend_from_slice(&[sign, b'0' + seconds as u8]);
-        } else {
-            out.push(sign);
-            // Writing to a Vec never fails.
-            let _ = write!(out, "{seconds}");
+            text[1] += seconds as u8;
+            return out.extend_from_slice(&text);
         }
-        let mut fraction = *b".000000000";
-        fraction[1] += (nanos / 100_000_000) as u8;
-        fraction[2..].copy_from_slice(&eight_digits((nanos % 100_000_000) as u32));
-        out.extend_from_slice(&fraction);
+        out.push(text[0]);
+        // Writing to a Vec never fails.
+        let _ = write!(out, "{seconds}");
+        out.extend_from_slice(&text[2..]);
     }
 }
 
