@@ -66,7 +66,7 @@ pub fn comparison(data: &[u8]) {
         turns += 1;
         assert!(turns < TURNS_MAX + 10 * text.len(), "they never come to an end");
     }
-    let [one, other] = &sides;
+    let [one, other] = &mut sides;
     assert_eq!(one.table.state_hash(), other.table.state_hash());
     assert_eq!(one.table.len(), other.table.len());
     for (_, report) in one.table.iter() {
@@ -111,7 +111,8 @@ fn hear(sides: &mut [Side; 2], who: usize, many: bool) {
     let line = coming.pop_front().expect("there is one");
     match Command::parse(&line, &CommandLimits::default()) {
         Ok(Command::Compare(said)) => {
-            comparison.hear(said, table.digest(), if many { MANY } else { table.len() });
+            let clients = if many { MANY } else { table.len() };
+            comparison.hear(said, table.digest(), clients);
         }
         Ok(Command::At(_)) => _ = sides[who].merge(&line),
         other => panic!("{}: {other:?}", line.escape_ascii()),

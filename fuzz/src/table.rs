@@ -72,7 +72,7 @@ pub fn table(data: &[u8]) {
         act(&mut table, &mut model, line);
         most = most.max(model.known.len());
     }
-    agree(&table, &model);
+    agree(&mut table, &model);
     assert_eq!(table.keys(), most, "free keys are used again");
     any_order(data);
 }
@@ -141,7 +141,7 @@ fn age(table: &mut Table, model: &mut Model, what: u8, stamp: Stamp) {
     assert_eq!(forgotten, before - known.len());
 }
 
-fn agree(table: &Table, model: &Model) {
+fn agree(table: &mut Table, model: &Model) {
     assert_eq!(
         (table.len(), table.backlogs.len(model.id)),
         (model.known.len(), model.backlog.len())

@@ -25,7 +25,7 @@
 //! logged.
 
 use crate::{CloseReason, Context, Flow, Moment, Protocol, Shared, TimerId};
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 use std::any::type_name;
 use std::mem;
 use std::time::Duration;
@@ -41,6 +41,9 @@ pub struct LineLimits {
     /// The timeout from a line's first byte to its end. Bytes that trickle in do not extend it.
     pub unfinished_line: Duration,
 }
+
+/// Maximum number of lines in a call of [`LineProtocol::lines_ahead`].
+pub const LINES_AHEAD: usize = 16;
 
 /// The default of [`LineLimits::line_bytes`]. Twisted: LineReceiver.MAX_LENGTH.
 pub const MAX_LENGTH: usize = 16_384;
@@ -62,6 +65,11 @@ pub trait LineProtocol<S: Shared> {
     fn connection_made(&mut self, _cx: &mut Context<'_, S>) -> Flow {
         Ok(())
     }
+
+    /// These lines have arrived in a chunk with more bytes than one line: at most [`LINES_AHEAD`], each with the CR of a
+    /// CR LF. They are delivered next, unless the mode changes or delivery stops. A protocol can prepare for them here;
+    /// by default it does nothing.
+    fn lines_ahead(&mut self, _cx: &mut Context<'_, S>, _lines: &[&[u8]]) {}
 
     /// A line has arrived. Returns the mode for the following bytes.
     ///
@@ -304,12 +312,27 @@ impl<P> LineReceiver<P> {
                         self.searched = rest.len() as u32;
                         return Ok(rest);
                     };
-                    let line = without_cr(&rest[..end]);
-                    if line.len() > self.limits.line_bytes() {
-                        return self.too_long(cx, line);
+                    let (one, several);
+                    let lines = if end + 1 == rest.len() {
+                        one = [&rest[..end]];
+                        &one[..]
+                    } else {
+                        several = first_lines(rest);
+                        let lines = &several.0[..several.1];
+                        self.inner.lines_ahead(cx, lines);
+                        lines
+                    };
+                    for line in lines {
+                        rest = &rest[line.len() + 1..];
+                        let line = without_cr(line);
+                        if line.len() > self.limits.line_bytes() {
+                            return self.too_long(cx, line);
+                        }
+                        self.mode = self.inner.line_received(cx, line)?;
+                        if self.mode != Mode::Lines || !is_delivering(cx) {
+                            break;
+                        }
                     }
-                    self.mode = self.inner.line_received(cx, line)?;
-                    rest = &rest[end + 1..];
                 }
             }
         }
@@ -438,6 +461,16 @@ fn is_delivering<S: Shared>(cx: &Context<'_, S>) -> bool {
 #[cold]
 fn with_room(bytes: usize) -> Vec<u8> {
     Vec::with_capacity(bytes.next_power_of_two().max(KEPT_BYTES))
+}
+
+/// Returns the first lines of `data`, at most [`LINES_AHEAD`], and their number.
+fn first_lines(data: &[u8]) -> ([&[u8]; LINES_AHEAD], usize) {
+    let (mut lines, mut count, mut start) = ([&data[..0]; LINES_AHEAD], 0, 0);
+    for (line, end) in lines.iter_mut().zip(memchr_iter(b'\n', data)) {
+        *line = &data[start..end];
+        (count, start) = (count + 1, end + 1);
+    }
+    (lines, count)
 }
 
 fn without_cr(line: &[u8]) -> &[u8] {

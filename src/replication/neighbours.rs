@@ -247,7 +247,8 @@ impl Neighbours {
         id: NeighbourId,
         line: SyncMessage<'_>,
     ) {
-        self.neighbours[id.0].comparison.hear(line, table.digest(), table.len());
+        let clients = table.len();
+        self.neighbours[id.0].comparison.hear(line, table.digest(), clients);
         self.send_due(core, table, id);
     }
 

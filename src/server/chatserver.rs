@@ -16,7 +16,9 @@ use crate::config::{Limits, Seconds};
 use crate::log::Direction;
 use crate::places::Query;
 use crate::table::{MergeOutcome, ReportOrigin};
-use crate::wire::command::{Command, Iamat, ParseError, Whatsat, is_blank, write_refusal};
+use crate::wire::command::{
+    Command, Iamat, ParseError, Whatsat, client_ahead, is_blank, write_refusal,
+};
 use crate::wire::report::Report;
 use crate::wire::stamp::Stamp;
 use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
@@ -74,6 +76,10 @@ enum Ending {
 impl LineProtocol<Member> for Chatserver {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn lines_ahead(&mut self, cx: &mut Cx<'_>, lines: &[&[u8]]) {
+        cx.state.table.look_ahead(lines.iter().filter_map(|line| client_ahead(line)));
     }
 
     fn line_received(

@@ -84,7 +84,9 @@ impl LineProtocol<Member> for StatusProtocol {
 
 /// The status: the server's identity, all [`METRICS`], and the [`NEIGHBOUR_METRICS`] of each link. Sizes are in bytes.
 /// `journal` is null if the server has no journal.
-fn status(member: &Member, core: &mut Core<Member>) -> Value {
+fn status(member: &mut Member, core: &mut Core<Member>) -> Value {
+    let state = format!("{:016x}", member.table.state_hash());
+    let member = &*member;
     let links = member.neighbours.iter().map(|(_, link)| {
         let mut status = json!({ "name": link.server.name, "plain": link.server.plain });
         for metric in NEIGHBOUR_METRICS {
@@ -97,7 +99,7 @@ fn status(member: &Member, core: &mut Core<Member>) -> Value {
         "herd": member.herd_name,
         "version": env!("CARGO_PKG_VERSION"),
         "process": std::process::id(),
-        "state": format!("{:016x}", member.table.state_hash()),
+        "state": state,
         "links": links.collect::<Value>(),
         "journal": null,
     });

@@ -1,5 +1,5 @@
 //! The backlogs: one bit for every owner and client, set while the client's latest report has not been
-//! sent to the owner. Today the owners are the neighbours.
+//! sent to the owner. The owners are the neighbours; the digest (`lazy_digest.rs`) has a set of its own.
 //!
 //! In: "this owner lacks that client's latest line". Out: those clients, one at a time, when the
 //! owner can take them. This file knows neither lines nor connections.
@@ -98,15 +98,15 @@ impl Backlogs {
         self.marked -= owned.map(|set| set.unmark(key)).sum::<usize>();
     }
 
-    /// Puts the client into the owner's backlog: the owner lacks its latest line.
-    pub fn mark(&mut self, id: BacklogId, key: ClientKey) {
-        if let Some(set) = self.set_mut(id) {
-            let (word, bit) = position(key);
-            let added = usize::from(set.words[word] & bit == 0);
-            set.count += added;
-            set.words[word] |= bit;
-            self.marked += added;
-        }
+    /// Puts the client into the owner's backlog: the owner lacks its latest line. Returns whether it was not in it.
+    pub fn mark(&mut self, id: BacklogId, key: ClientKey) -> bool {
+        let Some(set) = self.set_mut(id) else { return false };
+        let (word, bit) = position(key);
+        let added = usize::from(set.words[word] & bit == 0);
+        set.count += added;
+        set.words[word] |= bit;
+        self.marked += added;
+        added == 1
     }
 
     /// Puts every client into the owner's backlog, as after a new link. Takes time proportional to the
@@ -139,12 +139,12 @@ impl Backlogs {
         self.set(id).is_some_and(|set| set.words[word] & bit != 0)
     }
 
-    /// Removes the client from the owner's backlog, because the owner itself sent us the latest line.
-    pub fn unmark(&mut self, id: BacklogId, key: ClientKey) {
-        if let Some(set) = self.set_mut(id) {
-            let taken = set.unmark(key);
-            self.marked -= taken;
-        }
+    /// Removes the client from the owner's backlog, because the owner itself sent us the latest line. Returns whether
+    /// it was in it.
+    pub fn unmark(&mut self, id: BacklogId, key: ClientKey) -> bool {
+        let taken = self.set_mut(id).map_or(0, |set| set.unmark(key));
+        self.marked -= taken;
+        taken == 1
     }
 
     /// Takes the next client out of the owner's backlog, for the caller to send its line; `None` if the backlog

@@ -11,7 +11,7 @@
 //!
 //! The idea: the hash of a line looks like a random number, and the sum of such numbers does
 //! not depend on the order of arrival. So the sums are maintained, not recomputed: a line that replaces
-//! another adds its hash and subtracts the other's, at all three levels.
+//! another adds its hash and subtracts the other's, at all three levels, at once or later (`lazy_digest.rs`).
 //!
 //! The definition is fixed, so that servers in any language come to the same sums. With XXH3 (64 bits,
 //! seed 0, default secret; the specification is public, at xxhash.com):
@@ -34,13 +34,6 @@ pub struct Digest {
     leaves: Vec<u64>,
     groups: Vec<u64>,
     state: u64,
-}
-
-/// One leaf, with its sum at the time of [`Digest::leaf`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Leaf {
-    number: usize,
-    sum: u64,
 }
 
 /// Returns the leaf to which a client belongs, from 0 to [`LEAVES`] - 1.
@@ -68,36 +61,19 @@ impl Digest {
         &self.leaves
     }
 
-    /// Adds the line of a new client.
+    /// Adds a client's line.
     pub(crate) fn add(&mut self, client: &[u8], line: &[u8]) {
-        self.shift(self.leaf(client), hash(line));
+        self.shift(leaf_of(client), hash(line));
     }
 
-    /// Removes the line of a forgotten client.
+    /// Removes a client's line.
     pub(crate) fn remove(&mut self, client: &[u8], line: &[u8]) {
-        self.shift(self.leaf(client), hash(line).wrapping_neg());
+        self.shift(leaf_of(client), hash(line).wrapping_neg());
     }
 
-    /// Returns a client's leaf, for a later call of [`replace`](Digest::replace).
-    ///
-    /// The sum is read here, long before it is needed, so that the cache miss overlaps with the search for
-    /// the line: at 100,000 clients this saves a tenth of the time of an IAMAT. `black_box` keeps the
-    /// compiler from moving the read.
-    pub(crate) fn leaf(&self, client: &[u8]) -> Leaf {
-        let leaf = leaf_of(client);
-        Leaf { number: leaf, sum: std::hint::black_box(self.leaves[leaf]) }
-    }
-
-    /// Replaces a client's line. `leaf`: the client's leaf, which must not have changed since it was read.
-    pub(crate) fn replace(&mut self, leaf: Leaf, old: &[u8], new: &[u8]) {
-        self.shift(leaf, hash(new).wrapping_sub(hash(old)));
-    }
-
-    fn shift(&mut self, Leaf { number, sum }: Leaf, by: u64) {
-        debug_assert_eq!(self.leaves[number], sum, "a leaf changed after it was read");
-        self.leaves[number] = sum.wrapping_add(by);
-        let group = number / LEAVES_IN_GROUP;
-        for sum in [&mut self.groups[group], &mut self.state] {
+    fn shift(&mut self, leaf: usize, by: u64) {
+        let group = leaf / LEAVES_IN_GROUP;
+        for sum in [&mut self.leaves[leaf], &mut self.groups[group], &mut self.state] {
             *sum = sum.wrapping_add(by);
         }
         debug_assert_eq!(self.state, sum_of(&self.groups));
@@ -164,7 +140,8 @@ mod tests {
     fn what_is_written_over_or_forgotten_leaves_no_trace() {
         let mut digest = digest(&[KIWI]);
         let newer = b"AT Alford +0.5 kiwi +1+1 6";
-        digest.replace(digest.leaf(KIWI.0), KIWI.1, newer);
+        digest.remove(KIWI.0, KIWI.1);
+        digest.add(KIWI.0, newer);
         assert_eq!(digest.state(), hash(newer));
         digest.add(FIG.0, FIG.1);
         digest.remove(KIWI.0, newer);

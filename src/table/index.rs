@@ -25,14 +25,11 @@ impl Index {
         self.parts[part(hash)].find(hash, is_it).copied()
     }
 
-    /// Returns a mutable reference to the slot stored under `hash` for which `is_it` is true.
-    #[inline]
-    pub(crate) fn find_mut(
-        &mut self,
-        hash: u64,
-        is_it: impl FnMut(&Slot) -> bool,
-    ) -> Option<&mut Slot> {
-        self.parts[part(hash)].find_mut(hash, is_it)
+    /// Replaces the slot `old`, which is stored under `hash`, by `new`.
+    pub(crate) fn replace(&mut self, hash: u64, old: Slot, new: Slot) {
+        if let Some(slot) = self.parts[part(hash)].find_mut(hash, |&slot| slot == old) {
+            *slot = new;
+        }
     }
 
     /// Stores a slot that is not in the index yet. `hash_of`: recomputes the hash of a stored slot when a table grows.
@@ -79,7 +76,7 @@ mod tests {
             assert_eq!(index.find(hash(n), |&other| other == slot), Some(slot));
             assert_eq!(index.find(hash(n), |_| false), None);
             index.remove(hash(n), slot);
-            assert_eq!(index.find_mut(hash(n), |&other| other == slot), None);
+            assert_eq!(index.find(hash(n), |&other| other == slot), None);
         }
         assert!(index.parts.iter().all(HashTable::is_empty));
     }

@@ -23,7 +23,9 @@
 pub mod backlog;
 pub mod digest;
 mod index;
+mod lazy_digest;
 pub mod leaf_set;
+mod look_ahead;
 mod store;
 
 use std::cmp::Ordering;
@@ -38,6 +40,7 @@ pub use self::store::ClientKey;
 use self::backlog::{BacklogId, Backlogs};
 use self::digest::{Digest, leaf_of};
 use self::index::Index;
+use self::lazy_digest::{LazyDigest, PENDING_MAX};
 use self::leaf_set::LeafSet;
 use self::store::{LineStore, Slot};
 use crate::wire::report::{Report, Stored};
@@ -92,7 +95,10 @@ pub struct Table {
     pub backlogs: Backlogs,
     lines: LineStore,
     /// The sums of all lines.
-    digest: Digest,
+    digest: LazyDigest,
+    /// The slots of the clients whose reports are merged next, the next one last. Empty if a slot has become free since
+    /// they were found, because a free slot still holds a line.
+    ahead: Vec<Slot>,
     /// Reports with an earlier stamp are neither taken nor served.
     oldest: Stamp,
     /// Reports with a later stamp are neither taken nor served.
@@ -113,7 +119,8 @@ impl Table {
         Table {
             backlogs: Backlogs::default(),
             lines: LineStore::default(),
-            digest: Digest::new(),
+            digest: LazyDigest::new(PENDING_MAX),
+            ahead: Vec::new(),
             oldest: Stamp(0),
             newest: Stamp(u64::MAX),
             index: Index::default(),
@@ -174,31 +181,30 @@ impl Table {
             return (None, MergeOutcome::Ahead);
         }
         let client = report.client();
-        let hash = self.hash(client);
-        let leaf = self.digest.leaf(client);
-        let Some(slot) = self.index.find_mut(hash, |&slot| self.lines.client(slot) == client)
-        else {
+        let Some(slot) = self.found_ahead(client).or_else(|| self.find(client)) else {
             if origin == ReportOrigin::Client && !self.has_room(report) {
                 return (None, MergeOutcome::Full);
             }
-            let key = self.admit(hash, report);
+            let key = self.admit(report);
             return (key, key.map_or(MergeOutcome::Full, |_| MergeOutcome::First));
         };
-        let (header, stored) = self.lines.stored(*slot);
+        let (header, stored) = self.lines.stored(slot);
         let outcome = match origin.outcome(report, &stored) {
-            MergeOutcome::Older if lies_after(self.newest, &self.lines, *slot) => {
+            MergeOutcome::Older if lies_after(self.newest, &self.lines, slot) => {
                 MergeOutcome::Newer
             }
             outcome => outcome,
         };
         if outcome == MergeOutcome::Newer {
-            self.digest.replace(leaf, stored.line(), report.line());
-            let Some(now) = self.lines.replace(*slot, header, report) else {
-                let leaf = self.digest.leaf(client);
-                self.digest.replace(leaf, report.line(), self.lines.line(*slot));
+            self.digest.replace(header.key, client, stored.line(), report.line());
+            let Some(now) = self.lines.replace(slot, header, report) else {
+                self.digest.replace(header.key, client, report.line(), self.lines.line(slot));
                 return (None, MergeOutcome::Full);
             };
-            *slot = now;
+            if now != slot {
+                self.index.replace(self.hash(client), slot, now);
+                self.ahead.clear();
+            }
         }
         (Some(header.key), outcome)
     }
@@ -264,14 +270,15 @@ impl Table {
         self.lines.bytes()
     }
 
-    /// Returns the sums of all lines, for comparison with another server's.
-    pub fn digest(&self) -> &Digest {
-        &self.digest
+    /// Returns the sums of all lines, for comparison with another server's. Takes some ms if many lines have changed
+    /// since the last call.
+    pub fn digest(&mut self) -> &Digest {
+        self.digest.read(&self.lines)
     }
 
     /// Returns one hash of all lines, which is equal at servers with equal tables. 0 for an empty table.
-    pub fn state_hash(&self) -> u64 {
-        self.digest.state()
+    pub fn state_hash(&mut self) -> u64 {
+        self.digest().state()
     }
 
     /// Marks every client in the owner's backlog. Takes time proportional to the clients / 64.
@@ -319,11 +326,12 @@ impl Table {
 
     fn forget(&mut self, slot: Slot) {
         let report = self.lines.report(slot);
-        self.digest.remove(report.client(), report.line());
+        self.digest.remove(self.lines.key(slot), report.client(), report.line());
         let hash = self.hash(report.client());
         self.index.remove(hash, slot);
         self.backlogs.forget_client(self.lines.key(slot));
         self.lines.forget(slot);
+        self.ahead.clear();
         debug_assert_eq!(self.index.len(), self.len());
     }
 
@@ -332,16 +340,18 @@ impl Table {
     }
 
     /// Stores the line of a new client; `None` if there is no room for it.
-    fn admit(&mut self, hash: u64, report: &Report<'_>) -> Option<ClientKey> {
+    fn admit(&mut self, report: &Report<'_>) -> Option<ClientKey> {
         let slot = self.lines.push(report)?;
-        self.backlogs.admit(self.lines.key(slot));
+        let key = self.lines.key(slot);
+        self.backlogs.admit(key);
         debug_assert_eq!(self.backlogs.clients, self.keys());
-        self.digest.add(report.client(), report.line());
+        self.digest.add(key, report.client(), report.line());
+        let hash = self.hash(report.client());
         let (lines, seed, constants) = (&self.lines, self.hash_seed, &self.hash_constants);
         let rehash = |&slot: &Slot| hash_of(lines.client(slot), seed, constants);
         self.index.insert(hash, slot, rehash);
         debug_assert_eq!(self.index.len(), self.len());
-        Some(self.lines.key(slot))
+        Some(key)
     }
 
     fn hash(&self, client: &[u8]) -> u64 {
@@ -397,6 +407,7 @@ fn hash_of(client: &[u8], seed: u64, constants: &SharedSeed) -> u64 {
 mod tests {
     use super::*;
     use crate::wire::command::{Command, CommandLimits};
+    use proptest::prelude::*;
 
     fn merge(table: &mut Table, line: &str, origin: ReportOrigin) -> MergeOutcome {
         match Command::parse(line.as_bytes(), &CommandLimits::default()) {
@@ -525,8 +536,8 @@ mod tests {
             MergeOutcome::First
         );
         let seen =
-            |table: &Table| (table.len(), table.state_hash(), table.digest().leaves().to_vec());
-        let before = seen(&table);
+            |table: &mut Table| (table.len(), table.state_hash(), table.digest().leaves().to_vec());
+        let before = seen(&mut table);
         for origin in [ReportOrigin::Client, ReportOrigin::Server, ReportOrigin::Plain] {
             let new = "AT A +0.5 a-long-name-that-does-not-fit +1+1 5";
             assert_eq!(
@@ -540,7 +551,7 @@ mod tests {
                 MergeOutcome::Full,
                 "a longer line, {origin:?}"
             );
-            assert!(seen(&table) == before, "nothing has changed, no sum either");
+            assert!(seen(&mut table) == before, "nothing has changed, no sum either");
         }
         assert_eq!(
             merge(&mut table, "AT A +0.5 d +2+2 6", ReportOrigin::Server),
@@ -603,5 +614,65 @@ mod tests {
         table.mark_all(id);
         let key = table.backlogs.take_next(id).unwrap();
         assert_eq!(table.line(key), b"AT A +0.5 pear +1+1 5");
+    }
+
+    /// One operation on a table. Numbers stand for clients and stamps.
+    #[derive(Clone, Debug)]
+    enum Step {
+        LookAhead(Vec<u8>),
+        Merge(u8, u32, usize),
+        ForgetBefore(u32),
+        Compare,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => prop::collection::vec(0..9u8, 0..20).prop_map(Step::LookAhead),
+            9 => (0..9u8, 1..9u32, 1..40usize).prop_map(|(c, at, long)| Step::Merge(c, at, long)),
+            1 => (1..9u32).prop_map(Step::ForgetBefore),
+            1 => Just(Step::Compare),
+        ]
+    }
+
+    proptest! {
+        /// Look-ups of any clients before the merges and pending clients change neither an outcome nor a sum.
+        #[test]
+        fn looking_ahead_and_pending_sums_change_nothing(
+            steps in prop::collection::vec(step(), 0..80),
+            pending_max in 0..6usize,
+        ) {
+            let (mut table, mut plain) = (Table::new(1), Table::new(2));
+            table.digest = LazyDigest::new(pending_max);
+            plain.digest = LazyDigest::new(0);
+            let name = |client: &u8| format!("client-{client}");
+            for step in steps {
+                match step {
+                    Step::LookAhead(clients) => {
+                        let names: Vec<String> = clients.iter().map(name).collect();
+                        table.look_ahead(names.iter().map(String::as_bytes));
+                    }
+                    Step::Merge(client, stamp, digits) => {
+                        let place = "1".repeat(digits);
+                        let line = format!("AT A +0.5 {} +1.{place}+1 {stamp}", name(&client));
+                        let outcomes = [&mut table, &mut plain]
+                            .map(|table| merge(table, &line, ReportOrigin::Server));
+                        prop_assert_eq!(outcomes[0], outcomes[1]);
+                    }
+                    Step::ForgetBefore(stamp) => {
+                        let oldest = Stamp(u64::from(stamp) * 1_000_000_000);
+                        let keys = table.keys();
+                        let forgotten = table.forget_before(oldest, 0..keys);
+                        prop_assert_eq!(forgotten, plain.forget_before(oldest, 0..keys));
+                    }
+                    Step::Compare => {
+                        prop_assert_eq!(table.digest().leaves(), plain.digest().leaves());
+                    }
+                }
+                prop_assert_eq!(table.state_hash(), plain.state_hash());
+                let lines = |table: &Table| -> Vec<_> { table.iter().map(|(_, at)| at.line().to_vec()).collect() };
+                prop_assert_eq!(lines(&table), lines(&plain));
+            }
+            prop_assert_eq!(table.digest().state(), plain.state_hash());
+        }
     }
 }

@@ -366,7 +366,7 @@ fn an_older_report_is_refused_and_an_older_line_dropped_without_a_word() {
     let alford = cluster.stranger("Bolden");
     cluster.say(alford, "HELLO Alford places-herd 1");
     assert_eq!(cluster.say(alford, "AT Alford +0.5 kiwi +1+1 1479416399.999999999"), "");
-    let table = &cluster.member("Bolden").table;
+    let table = &mut cluster.member("Bolden").table;
     assert_eq!((table.len(), table.state_hash()), (0, 0), "the report is not stored");
     assert_eq!(cluster.ending(alford), None);
     assert!(cluster.say(talk, "IAMAT kiwi +1+1 1479416402").starts_with("AT Bolden "));

@@ -13,6 +13,7 @@ use herd_reactor::{ConnId, Context, Factory, Protocol, Signal, UnixNanos};
 use places_herd::places::{Answer, Progress, Query, SearchFailure, SearchStatus, Source, Ticket};
 use places_herd::server::chatserver::ChatserverFactory;
 use places_herd::server::member::Member;
+use proptest::prelude::*;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -765,4 +766,46 @@ fn a_line_must_end_in_time_and_bytes_that_trickle_do_not_prolong_it() {
     stage.cluster.settle();
     assert_eq!(stage.connections(), 1);
     assert!(stage.cluster.ending(slow).is_some() && stage.cluster.ending(idle).is_none());
+}
+
+fn any_line() -> impl Strategy<Value = String> {
+    let client = prop::sample::select(vec!["kiwi", "kiwi.cs.ucla.edu", "fig", "a\u{a0}b"]);
+    let location =
+        prop::sample::select(vec!["+34.068930-118.445127", "+34.068930-18.445127", "+1-1", "+1"]);
+    let stamp = prop_oneof![
+        (100_000_000..999_999_999u32).prop_map(|nanos| format!("1479413884.{nanos}")),
+        (1..9u32).prop_map(|second| second.to_string()),
+    ];
+    let end = prop::sample::select(vec!["", "", "", "\r", " "]);
+    prop_oneof![
+        9 => (client, location, stamp, end).prop_map(|(client, location, stamp, end)| {
+            format!("IAMAT {client} {location} {stamp}{end}")
+        }),
+        1 => Just("WHATSAT fig 10 5".to_owned()),
+        1 => Just(String::new()),
+        1 => Just("IAMAT".to_owned()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Lines that arrive together are prepared together. This changes no reply and no table.
+    #[test]
+    fn lines_have_the_same_effect_whether_they_arrive_together_or_one_by_one(
+        lines in prop::collection::vec(any_line(), 0..60),
+        ahead_max: bool,
+    ) {
+        let limits = if ahead_max { "ahead_max_s = 1000000000" } else { "" };
+        let [together, apart] = [lines.len() + 1, 1].map(|count| {
+            let mut stage = Stage::new(MemoryOptions::default(), limits);
+            let client = stage.client();
+            let replies: String =
+                lines.chunks(count).map(|lines| stage.cluster.say(client, &lines.join("\n"))).collect();
+            let table = &mut stage.cluster.member("Alford").table;
+            let stored: Vec<_> = table.iter().map(|(_, at)| at.line().to_vec()).collect();
+            (replies, stored, table.state_hash())
+        });
+        prop_assert_eq!(together, apart);
+    }
 }

@@ -45,7 +45,7 @@ fn a_report_too_far_ahead_is_refused_and_a_line_dropped_without_a_word() {
     cluster.say(alford, "HELLO Alford places-herd 1");
     let line = format!("AT Alford -60.000000001 kiwi +1+1 {}.000000001", NOON + 60);
     assert_eq!(cluster.say(alford, &line), "");
-    let herd = &cluster.member("Bolden").table;
+    let herd = &mut cluster.member("Bolden").table;
     assert_eq!((herd.len(), herd.state_hash()), (0, 0), "it is not known");
     let (_, core) = cluster.reactor("Bolden").parts();
     assert_eq!(core.throttled("ahead_max_s"), 2, "both are counted and logged");

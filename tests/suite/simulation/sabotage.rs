@@ -137,7 +137,7 @@ impl Saboteur {
     }
 
     /// Returns the part of a line that reaches `to`: all, nothing, or a changed line of the same length.
-    fn pass<'a>(&self, line: &'a [u8], to: &Member) -> Cow<'a, [u8]> {
+    fn pass<'a>(&self, line: &'a [u8], to: &mut Member) -> Cow<'a, [u8]> {
         let is_sync = line.starts_with(b"SYNC ") && line.ends_with(b"\n");
         let is_stopped = match self.sabotage {
             Sabotage::LyingDigest if is_sync => {
@@ -164,7 +164,7 @@ fn compares(line: &[u8]) -> bool {
 }
 
 /// Whether `line` is an AT line that has the same stamp as the stored line, but is not equal to it.
-fn ties(line: &[u8], to: &Member) -> bool {
+fn ties(line: &[u8], to: &mut Member) -> bool {
     let line = line.trim_ascii_end();
     let mut words = line.split(|byte| *byte == b' ').skip(3);
     let (client, stamp) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());

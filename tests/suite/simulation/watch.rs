@@ -49,7 +49,7 @@ struct Table {
 
 impl Table {
     /// Compares this copy with a server's table. Returns the lines that are new.
-    fn compare(&mut self, member: &Member) -> Vec<Vec<u8>> {
+    fn compare(&mut self, member: &mut Member) -> Vec<Vec<u8>> {
         let mut news = Vec::new();
         let hash = member.table.state_hash();
         if std::mem::replace(&mut self.hash, hash) == hash {
@@ -95,7 +95,7 @@ impl Watch {
     }
 
     /// Reports the lines that a server has stored since its last turn, if the run needs them.
-    fn look_at_table(&mut self, server: usize, member: &Member, core: &Core<Member>) {
+    fn look_at_table(&mut self, server: usize, member: &mut Member, core: &Core<Member>) {
         let has_journal = member.journal_counts().is_some();
         if has_journal {
             self.look_at_journal(server, member, core.now());

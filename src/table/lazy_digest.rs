@@ -1,0 +1,77 @@
+//! The digest of a table whose lines change far more often than anybody reads the digest.
+//!
+//! In: each line that is stored, overwritten or forgotten. Out: the [`Digest`] of all lines. It reads the latest
+//! lines from the [store](super::store).
+//!
+//! The idea: most of the hashes that an overwrite adds are subtracted again before the digest is read. So the first
+//! overwrite subtracts the hash of the old line and makes the client pending: its line is not in the sums. Further
+//! overwrites cost nothing. Reading the digest adds the lines of all pending clients.
+//!
+//! At most [`PENDING_MAX`] clients are pending, so that a read does not delay the loop for long. The line of a client
+//! beyond this number is added at once.
+
+use super::backlog::{BacklogId, Backlogs};
+use super::digest::Digest;
+use super::store::{ClientKey, LineStore};
+
+/// Maximum clients whose lines are not in the sums. Adding the lines of so many takes 3 ms.
+pub(super) const PENDING_MAX: usize = 1 << 16;
+
+/// The digest, and the clients whose lines are not in it.
+#[derive(Debug)]
+pub(super) struct LazyDigest {
+    sums: Digest,
+    /// The sums are the only owner.
+    pending: Backlogs,
+    owner: BacklogId,
+    pending_max: usize,
+}
+
+impl LazyDigest {
+    /// Makes the digest of an empty table, with at most `pending_max` pending clients.
+    pub(super) fn new(pending_max: usize) -> LazyDigest {
+        let mut pending = Backlogs::default();
+        let owner = pending.add();
+        LazyDigest { sums: Digest::new(), pending, owner, pending_max }
+    }
+
+    /// Adds the line of a new client.
+    pub(super) fn add(&mut self, key: ClientKey, client: &[u8], line: &[u8]) {
+        self.pending.admit(key);
+        self.pending.mark(self.owner, key);
+        self.limit(key, client, line);
+    }
+
+    /// Replaces a client's line.
+    #[inline]
+    pub(super) fn replace(&mut self, key: ClientKey, client: &[u8], old: &[u8], new: &[u8]) {
+        if self.pending.mark(self.owner, key) {
+            self.sums.remove(client, old);
+            self.limit(key, client, new);
+        }
+    }
+
+    /// Adds the line of a client that has become pending if too many are pending.
+    fn limit(&mut self, key: ClientKey, client: &[u8], line: &[u8]) {
+        if self.pending.len(self.owner) > self.pending_max {
+            self.pending.unmark(self.owner, key);
+            self.sums.add(client, line);
+        }
+    }
+
+    /// Removes the line of a forgotten client.
+    pub(super) fn remove(&mut self, key: ClientKey, client: &[u8], line: &[u8]) {
+        if !self.pending.unmark(self.owner, key) {
+            self.sums.remove(client, line);
+        }
+    }
+
+    /// Returns the digest of all `lines`.
+    pub(super) fn read(&mut self, lines: &LineStore) -> &Digest {
+        while let Some(key) = self.pending.take_next(self.owner) {
+            let slot = lines.slot(key);
+            self.sums.add(lines.client(slot), lines.line(slot));
+        }
+        &self.sums
+    }
+}
