@@ -349,6 +349,7 @@ impl Table {
         let hash = self.hash(report.client());
         let (lines, seed, constants) = (&self.lines, self.hash_seed, &self.hash_constants);
         let rehash = |&slot: &Slot| hash_of(lines.client(slot), seed, constants);
+        self.index.grow(hash, |&slot| lines.touch(slot), rehash);
         self.index.insert(hash, slot, rehash);
         debug_assert_eq!(self.index.len(), self.len());
         Some(key)

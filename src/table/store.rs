@@ -55,6 +55,7 @@ impl ClientKey {
 /// Slots begin and end at multiples of this many bytes.
 const UNIT: usize = 2;
 const HEADER: usize = 12;
+const CACHE_LINE: usize = 64;
 
 /// The spare room in the new slot of a line that moves, in units: enough for eight more digits. Each move leaves
 /// behind a slot that is too small for lines that move later, so fewer moves save memory.
@@ -172,6 +173,14 @@ impl LineStore {
     pub(crate) fn client(&self, slot: Slot) -> &[u8] {
         let (header, line) = self.read(slot);
         &line[header.client_range()]
+    }
+
+    /// Reads from both cache lines that the search for a client needs, so that the misses of consecutive calls overlap.
+    /// `black_box` keeps the compiler from removing the reads.
+    #[inline]
+    pub(crate) fn touch(&self, slot: Slot) {
+        let next = self.bytes.get(slot.start() + CACHE_LINE);
+        std::hint::black_box((self.bytes[slot.start()], next.copied()));
     }
 
     pub(crate) fn line(&self, slot: Slot) -> &[u8] {
