@@ -38,7 +38,7 @@ use super::member::{Cx, LogName, Member, limit_closes, log_line};
 use crate::log::{Direction, Party};
 use crate::replication::NeighbourId;
 use crate::table::{MergeOutcome, ReportOrigin};
-use crate::wire::command::{At, Command, is_blank, write_refusal};
+use crate::wire::command::{At, Command, client_ahead, is_blank, write_refusal};
 use crate::wire::report::Report;
 use crate::wire::sync_message::SyncMessage;
 use herd_reactor::line_receiver::{LineProtocol, Mode};
@@ -107,6 +107,10 @@ impl LineProtocol<Member> for Interserver {
             _ => self.set(cx, LinkTimer::Hello, cx.state.limits.hello),
         }
         Ok(())
+    }
+
+    fn lines_ahead(&mut self, cx: &mut Cx<'_>, lines: &[&[u8]]) {
+        cx.state.table.look_ahead(lines.iter().filter_map(|line| client_ahead(line)));
     }
 
     /// Inspects the first bytes of a connection without `[peer_tls]`. A peer that speaks TLS is closed at once: it

@@ -10,7 +10,7 @@
 use super::Table;
 use super::store::Slot;
 use std::hint::black_box;
-use std::{iter, mem};
+use std::mem;
 
 impl Table {
     /// Finds the clients of the reports that will be merged next, in this order.
@@ -26,10 +26,12 @@ impl Table {
         self.ahead = ahead;
     }
 
-    /// Returns the slot of `client` if it is among those that were found ahead.
+    /// Returns the slot of `client` if it is among those that were found ahead. It and those before it are then dropped.
     #[inline]
     pub(super) fn found_ahead(&mut self, client: &[u8]) -> Option<Slot> {
-        let mut ahead = iter::from_fn(|| self.ahead.pop());
-        ahead.find(|&slot| self.lines.client(slot) == client)
+        let at = self.ahead.iter().rposition(|&slot| self.lines.client(slot) == client)?;
+        let slot = self.ahead[at];
+        self.ahead.truncate(at);
+        Some(slot)
     }
 }

@@ -181,12 +181,19 @@ impl Table {
             return (None, MergeOutcome::Ahead);
         }
         let client = report.client();
-        let Some(slot) = self.found_ahead(client).or_else(|| self.find(client)) else {
-            if origin == ReportOrigin::Client && !self.has_room(report) {
-                return (None, MergeOutcome::Full);
+        let slot = match self.found_ahead(client) {
+            Some(slot) => slot,
+            None => {
+                let hash = self.hash(client);
+                let Some(slot) = self.find_hashed(client, hash) else {
+                    if origin == ReportOrigin::Client && !self.has_room(report) {
+                        return (None, MergeOutcome::Full);
+                    }
+                    let key = self.admit(hash, report);
+                    return (key, key.map_or(MergeOutcome::Full, |_| MergeOutcome::First));
+                };
+                slot
             }
-            let key = self.admit(report);
-            return (key, key.map_or(MergeOutcome::Full, |_| MergeOutcome::First));
         };
         let (header, stored) = self.lines.stored(slot);
         let outcome = match origin.outcome(report, &stored) {
@@ -336,17 +343,20 @@ impl Table {
     }
 
     fn find(&self, client: &[u8]) -> Option<Slot> {
-        self.index.find(self.hash(client), |&slot| self.lines.client(slot) == client)
+        self.find_hashed(client, self.hash(client))
+    }
+
+    fn find_hashed(&self, client: &[u8], hash: u64) -> Option<Slot> {
+        self.index.find(hash, |&slot| self.lines.client(slot) == client)
     }
 
     /// Stores the line of a new client; `None` if there is no room for it.
-    fn admit(&mut self, report: &Report<'_>) -> Option<ClientKey> {
+    fn admit(&mut self, hash: u64, report: &Report<'_>) -> Option<ClientKey> {
         let slot = self.lines.push(report)?;
         let key = self.lines.key(slot);
         self.backlogs.admit(key);
         debug_assert_eq!(self.backlogs.clients, self.keys());
         self.digest.add(key, report.client(), report.line());
-        let hash = self.hash(report.client());
         let (lines, seed, constants) = (&self.lines, self.hash_seed, &self.hash_constants);
         let rehash = |&slot: &Slot| hash_of(lines.client(slot), seed, constants);
         self.index.grow(hash, |&slot| lines.touch(slot), rehash);

@@ -6,6 +6,7 @@ use crate::support::cluster::{
 use crate::support::logged::Logged;
 use herd_reactor::testing::MemoryOptions;
 use log::Level;
+use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -679,6 +680,85 @@ fn a_line_too_long_ends_the_link_after_its_refusal() {
     assert_eq!(cluster.ending(alford), Some(Ending::Fin));
     cluster.run_for(2 * SECOND);
     assert!(cluster.linked("Bolden").is_empty());
+}
+
+/// What Clark makes of `chunks` from Alford, one in each turn: its table, and the lines that Alford, Ball and the plain
+/// Davis hear from it. Of the ACK lines it keeps the last one, because there is one for each turn.
+fn made_of(chunks: &[&[u8]], limits: &str) -> (BTreeMap<String, String>, [Vec<String>; 3]) {
+    const FOUR: &str = "Alford; Ball; Clark Alford Ball Davis; Davis*";
+    let mut cluster = Cluster::new(MemoryOptions::calm(1), &topology(FOUR, limits));
+    cluster.play("Davis");
+    cluster.start("Clark");
+    cluster.run_for(SECOND);
+    let [alford, ball] = [(); 2].map(|()| cluster.stranger("Clark"));
+    cluster.say(alford, "HELLO Alford places-herd 1 ack=1");
+    cluster.say(ball, "HELLO Ball places-herd 1");
+    for chunk in chunks {
+        cluster.send(alford, chunk);
+        cluster.settle();
+    }
+    let heard = [alford, ball, cluster.callers()[0]].map(|talk| {
+        let heard = cluster.hear(talk);
+        let (acks, others): (Vec<_>, Vec<_>) =
+            heard.split_inclusive('\n').map(str::to_owned).partition(|l| l.starts_with("ACK "));
+        others.into_iter().chain(acks.into_iter().next_back()).collect()
+    });
+    (cluster.knows("Clark"), heard)
+}
+
+/// The last of `lines` about each client.
+fn latest(lines: &[String]) -> BTreeMap<String, String> {
+    let ats = lines.iter().filter(|line| line.starts_with("AT "));
+    ats.map(|line| (line.split_whitespace().nth(3).expect("a client").into(), line.clone()))
+        .collect()
+}
+
+fn line_from_a_neighbour() -> impl Strategy<Value = String> {
+    let at = |(client, stamp): (usize, u32)| {
+        let id = if client == 0 { "c".repeat(900) } else { format!("client-{client}") };
+        format!("AT Alford +0.5 {id} +1+1 {stamp}")
+    };
+    let report = (0..40usize, 1..4u32).prop_map(at);
+    prop_oneof![
+        20 => report.clone().prop_map(|line| line + "\n"),
+        2 => report.clone().prop_map(|line| line + "\r\n"),
+        1 => report.clone().prop_map(|line| line.replace("+0.5", " +0.5") + "\n"),
+        1 => report.clone().prop_map(|line| format!(" {line} \n")),
+        1 => report.prop_map(|line| line + " more\n"),
+        1 => prop::sample::select(vec![
+            "\n", "\r\n", "PING\n", "ACK 0\n", "SYNC 0000000000000000\n", "? what\n", "nonsense\n"
+        ])
+        .prop_map(str::to_owned),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Lines that arrive together have the same effect as lines that arrive one by one, each of them in two pieces.
+    #[test]
+    fn lines_of_a_neighbour_mean_the_same_however_they_are_cut(
+        lines in prop::collection::vec(line_from_a_neighbour(), 0..90),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..9),
+        narrow in any::<bool>(),
+    ) {
+        let bytes = lines.concat().into_bytes();
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        cuts.extend([0, bytes.len()]);
+        cuts.sort_unstable();
+        let together: Vec<&[u8]> = cuts.windows(2).map(|ends| &bytes[ends[0]..ends[1]]).collect();
+        let pieces = lines.iter().flat_map(|line| [&line.as_bytes()[..1], &line.as_bytes()[1..]]);
+        let one_by_one: Vec<&[u8]> = pieces.collect();
+        // With narrow buffers lines go to backlogs, of which only the latest line of each client is sent.
+        let limits = if narrow { self::narrow().1 } else { "" };
+        let [(known, heard), (known_one, heard_one)] =
+            [&together, &one_by_one].map(|chunks| made_of(chunks, limits));
+        prop_assert_eq!(known, known_one);
+        match narrow {
+            false => prop_assert_eq!(heard, heard_one),
+            true => prop_assert_eq!(heard.map(|lines| latest(&lines)), heard_one.map(|lines| latest(&lines))),
+        }
+    }
 }
 
 // A plain neighbour.
