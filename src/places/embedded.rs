@@ -29,9 +29,9 @@
 //!
 //! Sources of the data, and their licences: `NOTICE`.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use super::entry::{establishment, words};
 use super::geonames::ATTRIBUTION as GEONAMES_ATTRIBUTION;
 use super::grid::{self, Columns as _, Rank};
 use super::place::{Business, Place, Point, Scope, Viewport, town_radius_m};
@@ -46,8 +46,13 @@ const ATTRIBUTIONS: [&str; 2] = [
     "Airports: <a href=\"https://github.com/mborsetti/airportsdata\">airportsdata</a>, MIT",
 ];
 
-const LOCALITY: u8 = 0;
-const NEIGHBORHOOD: u8 = 1;
+/// Google's words for each kind of row, the last of which is an airport.
+static TYPES: [&[Cow<'_, str>]; 3] = [
+    &[Cow::Borrowed("locality"), Cow::Borrowed("political")],
+    &[Cow::Borrowed("neighborhood"), Cow::Borrowed("political")],
+    &[Cow::Borrowed("airport"), Cow::Borrowed("point_of_interest"), Cow::Borrowed("establishment")],
+];
+const AIRPORT: usize = 2;
 
 /// The assumed radius of an airport around its reference point.
 const AIRPORT_RADIUS_M: f64 = 1_500.0;
@@ -119,21 +124,14 @@ impl EmbeddedColumns {
 
     fn place(&self, row: usize) -> Place<'static> {
         let location = Point::from_e5(self.latitude(row), self.longitude(row));
-        let (text, id) = (self.text(row), self.ids[row]);
-        let of_town = |kind| {
+        let (text, id, kind) = (self.text(row), self.ids[row], usize::from(self.kinds[row]));
+        let (name, town, radius_m, place_id) = if kind == AIRPORT {
+            let (name, town) = text.split_once('\t').unwrap_or((text, ""));
+            let [d, c, b, a] = id.map(char::from);
+            (name, town, AIRPORT_RADIUS_M, format!("airport:{a}{b}{c}{d}"))
+        } else {
             let radius_m = town_radius_m(grid::population(self.prominence(row)));
-            let place_id = format!("geonames:{}", u32::from_le_bytes(id));
-            (text, text, radius_m, place_id, words(&[kind, "political"]))
-        };
-        let (name, town, radius_m, place_id, types) = match self.kinds[row] {
-            LOCALITY => of_town("locality"),
-            NEIGHBORHOOD => of_town("neighborhood"),
-            _ => {
-                let (name, town) = text.split_once('\t').unwrap_or((text, ""));
-                let [d, c, b, a] = id.map(char::from);
-                let place_id = format!("airport:{a}{b}{c}{d}");
-                (name, town, AIRPORT_RADIUS_M, place_id, establishment(["airport"]))
-            }
+            (text, text, radius_m, ["geonames:", &u32::from_le_bytes(id).to_string()].concat())
         };
         let (latitude, longitude) = (location.latitude, location.longitude);
         Place {
@@ -143,7 +141,7 @@ impl EmbeddedColumns {
             place_id: place_id.into(),
             scope: Scope::App,
             plus_code: Some(PlusCode::new(latitude, longitude, town, self.region(row))),
-            types,
+            types: TYPES[kind].into(),
             vicinity: (!town.is_empty()).then(|| town.into()),
             business: Business::default(),
         }
@@ -305,7 +303,7 @@ mod tests {
         let first = &places[0];
         assert_eq!((&first.name[..], &first.place_id[..]), ("Santa Monica", "geonames:5393212"));
         assert_eq!(first.location, Point { latitude: 34.01949, longitude: -118.49138 });
-        assert_eq!(first.types, ["locality", "political"]);
+        assert_eq!(*first.types, ["locality", "political"]);
         assert_eq!(first.vicinity.as_deref(), Some("Santa Monica"));
         let code = first.plus_code.as_ref().unwrap();
         assert_eq!(code.global, "85632G95+QC");
@@ -319,7 +317,7 @@ mod tests {
         let near = found(&circle(33.9425, -118.4081, 500.0), Rank::Distance).places;
         assert_eq!(near[0].name, "Los Angeles International Airport");
         assert_eq!(near[0].place_id, "airport:KLAX");
-        assert_eq!(near[0].types, ["airport", "point_of_interest", "establishment"]);
+        assert_eq!(*near[0].types, ["airport", "point_of_interest", "establishment"]);
         assert_eq!(near[0].vicinity.as_deref(), Some("Los Angeles"));
         let compound = near[0].plus_code.as_ref().unwrap().compound.as_deref();
         assert!(compound.unwrap().ends_with(" Los Angeles, CA, USA"), "{compound:?}");

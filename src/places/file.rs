@@ -145,7 +145,7 @@ impl PlacesFile {
             place_id: place_id.to_string().into(),
             scope: Scope::App,
             plus_code: Some(PlusCode::new(location.latitude, location.longitude, locality, region)),
-            types: types.clone(),
+            types: types.clone().into(),
             vicinity: (!vicinity.is_empty()).then(|| vicinity.to_string().into()),
             business: Business::default(),
         }

@@ -56,7 +56,7 @@ pub(super) fn place(place: Json<'_>) -> Option<(Place<'_>, Vec<String>)> {
         place_id: id.text()?,
         scope: Scope::Google,
         plus_code: self::plus_code(plus_code),
-        types: list(types, Json::text),
+        types: list(types, Json::text).into(),
         vicinity: short_address.text().or_else(|| address.text()),
         business: Business {
             status: status.text().and_then(|status| business_status(&status)),
@@ -356,7 +356,7 @@ mod tests {
         }
         assert_eq!(place(r#""\ud800":1,"x\udc00":{"\ud83d":[]}"#), bare, "whatever it is called");
         let types = place(r#""types":[null,"bar",7,["a"],"\udfff"]"#).types;
-        assert_eq!(types, ["bar", "\u{fffd}"]);
+        assert_eq!(*types, ["bar", "\u{fffd}"]);
         let viewport = r#""viewport":{"low":{"latitude":null},"high":{"latitude":2}}"#;
         assert_eq!(place(viewport).viewport, bare.viewport);
     }

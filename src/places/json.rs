@@ -20,8 +20,6 @@
 //!
 //! Source: captured replies (the "classic" layout, that of the JsonCpp library's StyledWriter).
 
-use std::io::Write as _;
-
 use serde_core::Serialize;
 
 use super::scan::plain_bytes;
@@ -34,6 +32,9 @@ const LINE_BYTES: usize = 74;
 
 /// A newline and the indentation of eight levels; a reply has six.
 const NEW_LINE: &[u8; 25] = b"\n                        ";
+
+/// Number of units of degrees with seven digits after the point.
+const SEVEN_DIGITS: u64 = 10_000_000;
 
 /// Characters that are escaped, besides control characters.
 const ESCAPED: [u8; 4] = *b"\"\\<>";
@@ -66,6 +67,12 @@ impl Object<'_> {
     pub(super) fn scalar(&mut self, key: &'static str, value: impl Serialize) {
         self.key(key);
         scalar(self.out, value);
+    }
+
+    /// Writes a member whose value `value` appends as JSON, laid out for this depth.
+    pub(super) fn raw(&mut self, key: &'static str, value: impl FnOnce(&mut Vec<u8>)) {
+        self.key(key);
+        value(self.out);
     }
 
     pub(super) fn object(&mut self, key: &'static str, members: impl FnOnce(&mut Object<'_>)) {
@@ -125,6 +132,9 @@ impl Object<'_> {
     }
 
     /// Writes everything before the value. Keys are ours: plain ASCII, and in ascending order.
+    ///
+    /// Inlined, because then the length of the key is known, and copying it takes no call.
+    #[inline(always)]
     fn key(&mut self, key: &'static str) {
         debug_assert!(self.last < key, "{key} comes before {}", self.last);
         if !self.last.is_empty() {
@@ -187,8 +197,11 @@ fn escape(out: &mut Vec<u8>, byte: u8) {
         b'\n' => b'n',
         0x0c => b'f',
         b'\r' => b'r',
-        // Writing to a Vec cannot fail.
-        _ => return drop(write!(out, "\\u{byte:04x}")),
+        _ => {
+            let [high, low] =
+                [byte >> 4, byte & 0xf].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
+            return out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+        }
     };
     out.extend_from_slice(&[b'\\', letter]);
 }
@@ -198,6 +211,31 @@ fn scalar(out: &mut Vec<u8>, value: impl Serialize) {
     serde_json::to_writer(&mut *out, &value).expect("a Vec takes what it is given");
     if out.ends_with(b".0") {
         out.truncate(out.len() - 2);
+    }
+}
+
+/// Writes degrees as [`scalar`] does, but faster if they have at most seven digits after the point, as those of a
+/// gazetteer.
+///
+/// No other decimal of at most 15 digits is the same double, so its digits are the shortest.
+pub(super) fn degrees(out: &mut Vec<u8>, value: f64) {
+    let units = (value.abs() * SEVEN_DIGITS as f64 + 0.5) as u64;
+    // Smaller numbers have an exponent, larger ones more digits.
+    if units as f64 / SEVEN_DIGITS as f64 != value.abs() || !(1e-3..1e3).contains(&value.abs()) {
+        return scalar(out, value);
+    }
+    if value < 0.0 {
+        out.push(b'-');
+    }
+    scalar(out, units / SEVEN_DIGITS);
+    let point = out.len();
+    // The sum has a 1 before its seven digits, in the place of the point.
+    scalar(out, (units % SEVEN_DIGITS + SEVEN_DIGITS) as u32);
+    out[point] = b'.';
+    let zeros = out[point..].iter().rev().take_while(|&&digit| digit == b'0').count();
+    out.truncate(out.len() - zeros);
+    if out.ends_with(b".") {
+        out.pop();
     }
 }
 
@@ -333,6 +371,24 @@ mod tests {
             prop_assert_eq!(&value["one"], &serde_json::json!(one));
             prop_assert_eq!(&value["many"], &serde_json::json!(many));
             prop_assert!(!text.contains("\n\n"));
+        }
+
+        #[test]
+        fn degrees_are_written_as_any_number_is(
+            value in prop_oneof![
+                any::<f64>(),
+                -200.0..200.0,
+                (0..8, -2_000_000_000..2_000_000_000_i32)
+                    .prop_map(|(digits, whole)| f64::from(whole) / 10_f64.powi(digits)),
+                (0..8, -200..200_i32)
+                    .prop_map(|(digits, whole)| f64::from(whole) / 10_f64.powi(digits)),
+            ],
+        ) {
+            for value in [value, value.next_up(), value.next_down(), value.round()] {
+                let mut out = Vec::new();
+                degrees(&mut out, value);
+                prop_assert_eq!(String::from_utf8(out).unwrap(), numeral(value));
+            }
         }
 
         #[test]

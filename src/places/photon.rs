@@ -162,7 +162,7 @@ fn place(feature: Json<'_>) -> Option<Place<'static>> {
             town,
             &region,
         )),
-        types: osm::types(&key, &value, &religion),
+        types: osm::types(&key, &value, &religion).into(),
         vicinity: vicinity([number, street, district], &code, town),
         business: Business::default(),
         name: name.into(),

@@ -39,7 +39,7 @@ pub struct Place<'t> {
     /// The plus code: a short code for the location of the place.
     pub plus_code: Option<PlusCode<'t>>,
     /// Google's words for its kind, the most specific first: `["locality", "political"]`.
-    pub types: Vec<Cow<'t, str>>,
+    pub types: Cow<'t, [Cow<'t, str>]>,
     /// A short address; for a town its own name.
     pub vicinity: Option<Cow<'t, str>>,
     /// The fields that only a business directory has.
@@ -171,12 +171,17 @@ fn wrapped(longitude: f64) -> f64 {
 }
 
 fn seven_digits(degrees: f64) -> f64 {
-    (degrees * 1e7).round() / 1e7
+    let units = degrees * 1e7;
+    // This is `f64::round`, which is a call unless the processor is known to have an instruction for it.
+    let whole = (units as i64 as f64).copysign(units);
+    let rounded = if (units - whole).abs() < 0.5 { whole } else { whole + 1_f64.copysign(units) };
+    rounded / 1e7
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn around(latitude: f64, longitude: f64, radius_m: f64) -> [f64; 4] {
         let viewport = Viewport::around(Point { latitude, longitude }, radius_m);
@@ -196,6 +201,18 @@ mod tests {
     fn a_viewport_is_as_wide_in_metres_as_it_is_high() {
         assert_eq!(around(0.0, 0.0, 150.0), [-0.001349, -0.001349, 0.001349, 0.001349]);
         assert_eq!(around(60.0, 10.0, 150.0), [59.998651, 9.997302, 60.001349, 10.002698]);
+    }
+
+    proptest! {
+        #[test]
+        fn seven_digits_are_rounded_half_away_from_zero(
+            degrees in prop_oneof![-400.0..400.0_f64, (-900..900_i32).prop_map(|half| f64::from(half) / 2e7)],
+        ) {
+            for degrees in [degrees, f64::next_up(degrees), f64::next_down(degrees)] {
+                let expected = (degrees * 1e7).round() / 1e7;
+                prop_assert_eq!(seven_digits(degrees).to_bits(), expected.to_bits());
+            }
+        }
     }
 
     #[test]

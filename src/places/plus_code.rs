@@ -17,9 +17,6 @@ use std::borrow::Cow;
 /// The twenty digits.
 const ALPHABET: &[u8; 20] = b"23456789CFGHJMPQRVWX";
 
-/// Number of digits before the plus.
-const SEPARATOR_AT: usize = 8;
-
 /// Number of digits that a town's name replaces.
 const AREA_DIGITS: usize = 4;
 
@@ -51,14 +48,15 @@ impl PlusCode<'static> {
         locality: &str,
         region: &str,
     ) -> PlusCode<'static> {
-        let global = encode(latitude, longitude);
+        let digits = encode(latitude, longitude);
+        let global = str::from_utf8(&digits).unwrap_or_default();
         let short = &global[AREA_DIGITS..];
         let compound = match (locality, region) {
             ("", "") => None,
             ("", one) | (one, "") => Some([short, " ", one].concat()),
             (locality, region) => Some([short, " ", locality, ", ", region].concat()),
         };
-        PlusCode { global: global.into(), compound: compound.map(Cow::Owned) }
+        PlusCode { global: global.to_owned().into(), compound: compound.map(Cow::Owned) }
     }
 }
 
@@ -66,16 +64,15 @@ impl PlusCode<'static> {
 ///
 /// A latitude beyond a pole counts as the pole. The north pole belongs to the cell just south of it, since it begins
 /// no cell. Longitudes wrap around.
-fn encode(latitude: f64, longitude: f64) -> String {
+fn encode(latitude: f64, longitude: f64) -> [u8; 11] {
     let mut north = cell(latitude + 90.0).clamp(0, 180 * CELLS - 1) as usize;
     let mut east = cell(longitude + 180.0).rem_euclid(360 * CELLS) as usize;
-    let mut digits = [0; 10];
-    for pair in digits.rchunks_exact_mut(2) {
-        (pair[0], pair[1]) = (ALPHABET[north % 20], ALPHABET[east % 20]);
+    let mut digits = [b'+'; 11];
+    for at in [9, 6, 4, 2, 0] {
+        (digits[at], digits[at + 1]) = (ALPHABET[north % 20], ALPHABET[east % 20]);
         (north, east) = (north / 20, east / 20);
     }
-    let (area, rest) = digits.split_at(SEPARATOR_AT);
-    area.iter().chain(b"+").chain(rest).copied().map(char::from).collect()
+    digits
 }
 
 /// The number of the cell of 1/8000 degree, counted from 0 degrees. Works for any double: the cast saturates.
@@ -97,7 +94,7 @@ mod tests {
             (0.0, 0.0, "6FG22222+22"),
             (-90.0, -180.0, "22222222+22"),
         ] {
-            assert_eq!(encode(latitude, longitude), code);
+            assert_eq!(encode(latitude, longitude), code.as_bytes());
         }
     }
 
@@ -114,13 +111,13 @@ mod tests {
     #[test]
     fn the_north_pole_is_in_the_cell_just_south_of_it() {
         assert_eq!(encode(90.0, 1.0), encode(89.9999, 1.0));
-        assert_eq!(encode(90.0, 1.0), "CFX3X2X2+X2");
+        assert_eq!(encode(90.0, 1.0), *b"CFX3X2X2+X2");
     }
 
     #[test]
     fn both_names_of_the_antimeridian_have_one_code() {
         assert_eq!(encode(1.0, 180.0), encode(1.0, -180.0));
-        assert_eq!(encode(1.0, 180.0), "62H22222+22");
+        assert_eq!(encode(1.0, 180.0), *b"62H22222+22");
     }
 
     #[test]
@@ -134,7 +131,7 @@ mod tests {
     #[test]
     fn no_number_is_too_strange_to_be_encoded() {
         for strange in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e300] {
-            assert_eq!(encode(strange, strange).len(), 11);
+            assert!(encode(strange, strange).is_ascii());
         }
     }
 }

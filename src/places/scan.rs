@@ -14,15 +14,20 @@ const HIGHS: u64 = ONES << 7;
 
 /// The number of bytes at the start of `text` that are neither control characters (below 0x20) nor in `but`.
 pub(super) fn plain_bytes<const N: usize>(text: &[u8], but: [u8; N]) -> usize {
-    let (words, rest) = text.as_chunks::<WORD>();
-    for (number, word) in words.iter().enumerate() {
+    let Some(last) = text.last_chunk() else {
+        let is_special = |byte: &u8| *byte < 0x20 || but.contains(byte);
+        return text.iter().position(is_special).unwrap_or(text.len());
+    };
+    // The last word may overlap the one before it, whose bytes are plain if it is reached.
+    let (words, _) = text[..text.len() - 1].as_chunks::<WORD>();
+    let starts = (0..).step_by(WORD).zip(words).chain([(text.len() - WORD, last)]);
+    for (start, word) in starts {
         let found = special(u64::from_le_bytes(*word), but);
         if found != 0 {
-            return number * WORD + found.trailing_zeros() as usize / 8;
+            return start + found.trailing_zeros() as usize / 8;
         }
     }
-    let is_special = |byte: &u8| *byte < 0x20 || but.contains(byte);
-    text.len() - rest.len() + rest.iter().position(is_special).unwrap_or(rest.len())
+    text.len()
 }
 
 /// Marks, by its highest bit, the first byte that is a control character or in `but`; bytes above it may be marked

@@ -5,7 +5,7 @@
 //! buffer.
 //!
 //! ```text
-//!   256 B ──▶ 2 KiB ──▶ 16 KiB ──▶ 64 KiB ──▶ 256 KiB ──▶ larger
+//!   256 B ──▶ 2 KiB ──▶ 18 KiB ──▶ 64 KiB ──▶ 256 KiB ──▶ larger
 //!     each of exactly this size, and pooled when it is free          goes back to the allocator
 //! ```
 //!
@@ -19,9 +19,12 @@
 use crate::transport::BUFFER_SIZE;
 use std::mem;
 
+/// The size for a long reply, in bytes: a page of 16 KiB and its head.
+const LONG_REPLY: usize = 18 << 10;
+
 /// The sizes, in bytes: for three short lines; for some twenty; for a long reply; and for the backlog of a peer that
 /// does not read, within the default high-water mark and beyond it.
-const SIZES: [usize; 5] = [256, 2_048, BUFFER_SIZE / 4, BUFFER_SIZE, 4 * BUFFER_SIZE];
+const SIZES: [usize; 5] = [256, 2_048, LONG_REPLY, BUFFER_SIZE, 4 * BUFFER_SIZE];
 
 /// How many buffers of each size the pool keeps: 1.7 MiB, of which only written pages take memory.
 const KEPT: [usize; SIZES.len()] = [64, 64, 16, 4, 4];
@@ -29,7 +32,7 @@ const KEPT: [usize; SIZES.len()] = [64, 64, 16, 4, 4];
 /// A new buffer of at most this size is filled with zeros before its first use, so that the kernel allocates all its
 /// pages at once. Otherwise a pooled buffer would take further pages hours later, whenever a reply is its longest yet.
 /// A larger buffer is usually filled at once anyway.
-const TOUCHED_MAX: usize = BUFFER_SIZE / 4;
+const TOUCHED_MAX: usize = LONG_REPLY;
 
 /// Empty buffers by size; the one returned last is taken first.
 #[derive(Debug, Default)]

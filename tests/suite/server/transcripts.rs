@@ -171,7 +171,7 @@ impl Source for Gazetteer {
                 name: name.to_owned().into(),
                 place_id: format!("test:{name}").into(),
                 plus_code: None,
-                types: Vec::new(),
+                types: Vec::new().into(),
                 vicinity: None,
                 scope: Scope::App,
                 business: Business::default(),
