@@ -6,8 +6,10 @@ use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::testing::{MemoryIo, MemoryOptions, StringTransport};
 use herd_reactor::{Context, Protocol, Reactor, ReactorLimits, Shared, UnixNanos};
 use places_herd::config::Topology;
+use places_herd::journal::{Owner, record, scan};
 use places_herd::places::{Answer, Embedded, Progress, Query, Rank, Source, Ticket};
 use places_herd::server::member::Member;
+use places_herd::server::persist::Replay;
 use places_herd::table::{MergeOutcome, ReportOrigin, Table};
 use places_herd::wire::command::{Command, CommandLimits};
 use places_herd::wire::report::Report;
@@ -67,6 +69,9 @@ pub(crate) fn works() -> Vec<Make> {
     }
     for clients in [100_000, 1_000_000] {
         works.push(Box::new(move || iamats(100, 0, clients)));
+    }
+    for (clients, times) in [(100_000, 1), (10_000, 10)] {
+        works.push(Box::new(move || replayed(clients, times)));
     }
     for what in ["cancelled", "reset", "fired"] {
         for pending in [1, 100, 10_000] {
@@ -200,6 +205,36 @@ impl Work for Upsert {
         for line in std::mem::take(&mut self.lines) {
             assert_eq!(self.merge(&line), MergeOutcome::Newer);
         }
+    }
+}
+
+/// Replays a journal into an empty table, as a server does at its start.
+struct Replayed {
+    table: Table,
+    journal: Vec<u8>,
+    records: u64,
+}
+
+fn replayed(clients: u64, times: u64) -> Named {
+    let (mut reports, records) = (Reports::new(clients), clients * times);
+    let owner = Owner { server: "Alford".into(), herd: "bench".into() };
+    let mut journal = owner.head();
+    (0..records).for_each(|_| record::write(&mut journal, at(&mut reports).as_bytes()));
+    let name = format!("a record, replayed, {clients} clients, {times} of each");
+    let work = Replayed { table: Table::new(7), journal, records };
+    Named { name, each: records as usize, work: Box::new(work) }
+}
+
+impl Work for Replayed {
+    fn prepare(&mut self) {
+        self.table = Table::new(7);
+    }
+
+    fn run(&mut self) {
+        let table = &mut self.table;
+        let mut replay = Replay { table, scratch: Vec::new(), ahead: 0 };
+        let scan = scan(&mut &self.journal[..], &mut replay).expect("memory can be read");
+        assert_eq!(scan.records, self.records);
     }
 }
 

@@ -44,7 +44,7 @@ impl Read for Slow<'_> {
 fn scanned(seed: u8, bytes: &[u8]) -> (Scan, Vec<Vec<u8>>) {
     let mut lines = Vec::new();
     let at_a_time = 1 + usize::from(seed) * 7;
-    let scan = scan(&mut Slow(bytes, at_a_time), &mut |line| {
+    let scan = scan(&mut Slow(bytes, at_a_time), &mut |line: &[u8]| {
         let is_at = at(line).is_some();
         lines.extend(is_at.then(|| line.to_vec()));
         is_at

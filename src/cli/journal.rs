@@ -197,9 +197,9 @@ impl Which {
     }
 }
 
-fn read(path: &Path, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<Scan, Failure> {
+fn read(path: &Path, mut each: &mut dyn FnMut(&[u8]) -> bool) -> Result<Scan, Failure> {
     let file = files::open_in_place(path, File::options().read(true));
-    let scan = file.and_then(|mut file| scan(&mut file, each));
+    let scan = file.and_then(|mut file| scan(&mut file, &mut each));
     scan.map_err(|e| unreadable(path, &e))
 }
 

@@ -37,7 +37,7 @@ mod torn;
 pub use self::disk::{Disk, KernelDisk};
 pub use self::open::{OpenError, Replayed, files_of};
 pub use self::record::{FileHead, Owner};
-pub use self::scan::{Scan, scan};
+pub use self::scan::{RecordReceiver, Scan, scan};
 
 use self::file::JournalFile;
 use self::record::OVERHEAD_BYTES;

@@ -12,7 +12,7 @@
 use super::disk::FileReader;
 use super::file::{JournalFile, told};
 use super::record::{FileHead, Owner};
-use super::scan::{Scan, scan};
+use super::scan::{RecordReceiver, Scan, scan};
 use super::state::{JournalState, JournalStep};
 use super::{Disk, Journal, JournalCounts, JournalSettings, PENDING_BYTES};
 use herd_reactor::{LogThrottle, Moment};
@@ -127,7 +127,7 @@ impl Journal {
         settings: JournalSettings,
         owner: &Owner,
         salvage: bool,
-        each: &mut dyn FnMut(&[u8]) -> bool,
+        each: &mut dyn RecordReceiver,
         stops: &mut dyn FnMut() -> bool,
     ) -> Result<(Journal, Replayed), OpenError> {
         let mut journal = Journal {
@@ -159,7 +159,7 @@ impl Journal {
     fn replay(
         &mut self,
         salvage: bool,
-        each: &mut dyn FnMut(&[u8]) -> bool,
+        each: &mut dyn RecordReceiver,
         stops: &mut dyn FnMut() -> bool,
     ) -> Result<Replayed, OpenError> {
         self.disk.lock().map_err(|e| match e.kind() {
@@ -219,7 +219,7 @@ impl Journal {
         &mut self,
         name: &str,
         salvage: bool,
-        each: &mut dyn FnMut(&[u8]) -> bool,
+        each: &mut dyn RecordReceiver,
         stops: &mut dyn FnMut() -> bool,
     ) -> Result<Scan, OpenError> {
         self.disk.open(name).map_err(|e| told(&*self.disk, "opened", name, &e))?;

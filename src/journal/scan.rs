@@ -24,9 +24,28 @@ const READ_BYTES: usize = 1 << 16;
 /// the same window.
 const WINDOW_BYTES: usize = 2 * RECORD_BYTES_MAX;
 
+/// The maximum number of records whose receiver looks ahead at the same time.
+const RECORDS_AHEAD: usize = 16;
+
 /// The maximum number of wrong checksums in one window. After that many the scan skips the rest of the window, because
 /// a damaged journal has fewer.
 const IN_VAIN_MAX: usize = 1_000;
+
+/// Receives the lines of a journal. A closure is a receiver that does not look ahead.
+pub trait RecordReceiver {
+    /// Announces the records of the next lines, so that the receiver can read from memory what it will need. A record
+    /// may be damaged; then its line does not follow.
+    fn records_ahead(&mut self, _records: &[&[u8]]) {}
+
+    /// Takes the line of a whole record. Returns whether it is valid; an invalid one does not count as a record.
+    fn line(&mut self, line: &[u8]) -> bool;
+}
+
+impl<F: FnMut(&[u8]) -> bool> RecordReceiver for F {
+    fn line(&mut self, line: &[u8]) -> bool {
+        self(line)
+    }
+}
 
 /// The result of scanning a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,7 +123,7 @@ impl Scan {
     }
 
     /// Scans the text of a piece, or only its beginning if more text follows. Returns the number of scanned bytes.
-    fn piece(&mut self, text: &[u8], end: PieceEnd, each: &mut dyn FnMut(&[u8]) -> bool) -> usize {
+    fn piece(&mut self, text: &[u8], end: PieceEnd, each: &mut dyn RecordReceiver) -> usize {
         let newline = usize::from(end == PieceEnd::Newline);
         let all = text.len() + newline;
         if let Some(line) = line_of(text).filter(|_| end == PieceEnd::Newline) {
@@ -138,8 +157,8 @@ impl Scan {
         }
     }
 
-    fn record(&mut self, line: &[u8], bytes: usize, each: &mut dyn FnMut(&[u8]) -> bool) {
-        if !each(line) {
+    fn record(&mut self, line: &[u8], bytes: usize, each: &mut dyn RecordReceiver) {
+        if !each.line(line) {
             return self.garbage(bytes);
         }
         self.records += 1;
@@ -168,14 +187,13 @@ fn records_in(text: &[u8]) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// Reads `input` to its end, and passes the line of every whole record to `each`, which returns whether
-/// the line is valid; an invalid one does not count as a record.
+/// Reads `input` to its end, and passes the line of every whole record to `each`.
 ///
 /// It looks for records only if the first line is a journal's ([`FileHead::Of`]).
 ///
 /// # Errors
 /// Fails if reading `input` fails; there is no result then.
-pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<Scan> {
+pub fn scan(input: &mut dyn Read, each: &mut dyn RecordReceiver) -> io::Result<Scan> {
     let mut scan = Scan::default();
     let mut pieces = Pieces::new(input);
     let Some((first, end)) = pieces.next_piece()? else { return Ok(scan) };
@@ -201,11 +219,19 @@ pub fn scan(input: &mut dyn Read, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Re
     if !matches!(scan.head, FileHead::Of(_)) {
         return Ok(scan);
     }
-    while let Some((text, end)) = pieces.next_piece()? {
+    loop {
+        let mut group = [&[][..]; RECORDS_AHEAD];
+        let group = pieces.whole_lines(&mut group);
+        each.records_ahead(group);
+        let taken = group.iter().map(|text| scan.piece(text, PieceEnd::Newline, each)).sum();
+        if taken > 0 {
+            pieces.take(taken);
+            continue;
+        }
+        let Some((text, end)) = pieces.next_piece()? else { return Ok(scan) };
         let taken = scan.piece(text, end, each);
         pieces.take(taken);
     }
-    Ok(scan)
 }
 
 /// What follows the text of a piece.
@@ -234,6 +260,16 @@ impl<'i> Pieces<'i> {
     fn new(input: &'i mut dyn Read) -> Pieces<'i> {
         let buffer = vec![0; WINDOW_BYTES + READ_BYTES];
         Pieces { input, buffer, filled: 0, taken: 0, has_ended: false }
+    }
+
+    /// Returns the lines in the buffer that end in a newline, without it, as many as `group` has room for.
+    fn whole_lines<'g, 'p>(&'p self, group: &'g mut [&'p [u8]]) -> &'g [&'p [u8]] {
+        let (waiting, mut start, mut count) = (&self.buffer[self.taken..self.filled], 0, 0);
+        for (line, end) in group.iter_mut().zip(memchr::memchr_iter(b'\n', waiting)) {
+            *line = &waiting[start..end];
+            (start, count) = (end + 1, count + 1);
+        }
+        &group[..count]
     }
 
     /// Returns the text up to the next newline, without it; or a window; or the rest of the file.
@@ -304,11 +340,43 @@ mod tests {
 
     fn scanned(bytes: &[u8], at_a_time: usize) -> (Scan, Vec<String>) {
         let mut lines = Vec::new();
-        let scan = scan(&mut Slow(bytes, at_a_time), &mut |line| {
+        let scan = scan(&mut Slow(bytes, at_a_time), &mut |line: &[u8]| {
             lines.push(String::from_utf8_lossy(line).into_owned());
             true
         });
         (scan.expect("memory can be read"), lines)
+    }
+
+    /// Checks that the announced lines follow, in order, and counts them.
+    #[derive(Default)]
+    struct Announced(std::collections::VecDeque<Vec<u8>>, usize);
+
+    impl RecordReceiver for Announced {
+        fn records_ahead(&mut self, records: &[&[u8]]) {
+            assert!(self.0.is_empty() && records.len() <= RECORDS_AHEAD);
+            self.0.extend(records.iter().map(|record| record.to_vec()));
+        }
+
+        fn line(&mut self, line: &[u8]) -> bool {
+            if let Some(record) = self.0.pop_front() {
+                assert!(record.starts_with(line), "{}", line.escape_ascii());
+                self.1 += 1;
+            }
+            true
+        }
+    }
+
+    #[test]
+    fn every_record_that_is_read_whole_is_announced() {
+        let lines: Vec<String> = (0..1_000).map(|number| format!("AT line {number}")).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let bytes = file(&lines);
+        for at_a_time in [1, 7, 100, READ_BYTES] {
+            let mut announced = Announced::default();
+            let scan = scan(&mut Slow(&bytes, at_a_time), &mut announced).expect("memory");
+            assert!(scan.records == 1_000 && announced.0.is_empty());
+            assert!(announced.1 == 1_000 || at_a_time < READ_BYTES, "{}", announced.1);
+        }
     }
 
     #[test]
@@ -548,7 +616,8 @@ mod tests {
     #[test]
     fn a_line_that_makes_no_sense_to_the_reader_is_no_record() {
         let bytes = file(&["one", "two"]);
-        let scan = scan(&mut &bytes[..], &mut |line| line == b"one").expect("memory can be read");
+        let scan =
+            scan(&mut &bytes[..], &mut |line: &[u8]| line == b"one").expect("memory can be read");
         assert_eq!((scan.records, scan.torn_at().is_some()), (1, true));
     }
 

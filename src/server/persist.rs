@@ -18,7 +18,8 @@
 //! neighbours do not send it again.
 
 use crate::journal::{
-    Disk, Journal, JournalCounts, JournalSettings, OpenError, Owner, Replayed, Snapshot,
+    Disk, Journal, JournalCounts, JournalSettings, OpenError, Owner, RecordReceiver, Replayed,
+    Snapshot,
 };
 use crate::table::{MergeOutcome, ReportOrigin, Table};
 use crate::wire::command::{Command, CommandLimits};
@@ -57,17 +58,11 @@ impl Persist {
         table: &mut Table,
         stops: &mut dyn FnMut() -> bool,
     ) -> Result<(Persist, Recovered), OpenError> {
-        let mut line = Vec::new();
-        let mut ahead: u64 = 0;
-        let mut each = |record: &[u8]| {
-            let outcome = replay(table, record, &mut line);
-            ahead += u64::from(outcome == Some(MergeOutcome::Ahead));
-            outcome.is_some()
-        };
+        let mut replay = Replay { table, scratch: Vec::new(), ahead: 0 };
         let (journal, replayed) =
-            Journal::open(disk, settings.clone(), owner, false, &mut each, stops)?;
+            Journal::open(disk, settings.clone(), owner, false, &mut replay, stops)?;
         let persist = Persist { journal, wake: None, failed: false };
-        Ok((persist, Recovered { replayed, ahead }))
+        Ok((persist, Recovered { replayed, ahead: replay.ahead }))
     }
 
     /// Notes the AT line `line` in the journal; [`commit`](Persist::commit) writes it.
@@ -135,6 +130,36 @@ impl Persist {
             false => self.journal.close(now, table),
         }
     }
+}
+
+/// Merges the lines of a journal into a table.
+#[derive(Debug)]
+pub struct Replay<'t> {
+    /// The table.
+    pub table: &'t mut Table,
+    /// A buffer that is overwritten.
+    pub scratch: Vec<u8>,
+    /// The number of lines that the table rejected because they are stamped too far ahead.
+    pub ahead: u64,
+}
+
+impl RecordReceiver for Replay<'_> {
+    fn records_ahead(&mut self, records: &[&[u8]]) {
+        self.table.look_ahead(records.iter().filter_map(|record| client_of(record)));
+    }
+
+    fn line(&mut self, line: &[u8]) -> bool {
+        let outcome = replay(self.table, line, &mut self.scratch);
+        self.ahead += u64::from(outcome == Some(MergeOutcome::Ahead));
+        outcome.is_some()
+    }
+}
+
+/// Returns the fourth field of an AT line, if single blanks separate its fields. It need not be a valid line.
+fn client_of(line: &[u8]) -> Option<&[u8]> {
+    let mut blanks = memchr::memchr_iter(b' ', line).skip(2);
+    let (before, behind) = (blanks.next()?, blanks.next()?);
+    Some(&line[before + 1..behind])
 }
 
 /// Merges one line of a journal into `table`. Returns the outcome, or `None` if `record` is not an AT line.

@@ -89,12 +89,12 @@ fn open_with(
     disk: MemoryDisk,
     settings: JournalSettings,
     salvage: bool,
-    each: &mut dyn FnMut(&[u8]) -> bool,
+    mut each: &mut dyn FnMut(&[u8]) -> bool,
 ) -> Result<(OnDisk, Replayed), OpenError> {
     let disk = SharedDisk::new(disk);
     let held = Box::new(disk.clone());
     let (journal, replayed) =
-        Journal::open(held, settings, &owner(), salvage, each, &mut || false)?;
+        Journal::open(held, settings, &owner(), salvage, &mut each, &mut || false)?;
     Ok((OnDisk { journal, disk }, replayed))
 }
 
@@ -234,7 +234,7 @@ fn no_flipped_bit_makes_a_wrong_record() {
         let bit = dice.roll(bytes.len() as u64 * 8) as usize;
         bytes[bit / 8] ^= 1 << (bit % 8);
         let mut kept = 0;
-        let scan = scan(&mut &bytes[..], &mut |line| {
+        let scan = scan(&mut &bytes[..], &mut |line: &[u8]| {
             kept += 1;
             wrong += u64::from(!lines.contains(line));
             true
@@ -917,8 +917,10 @@ const LOSSES: [Loss; 6] = [
 fn begun(folder: &Folder, sync: Sync) -> (Journal, Versions) {
     let settings = JournalSettings { compact_bytes: 1 << 20, ..settings(sync) };
     let (mut journal, _) =
-        Journal::open(folder.disk(), settings, &owner(), false, &mut |_| true, &mut || false)
-            .expect("it is ours");
+        Journal::open(folder.disk(), settings, &owner(), false, &mut |_: &[u8]| true, &mut || {
+            false
+        })
+        .expect("it is ours");
     let mut versions = Versions::default();
     commit_one(&mut journal, &mut versions, 0).expect("it is kept");
     (journal, versions)
@@ -1021,8 +1023,10 @@ fn while_compacting(test: &str) -> (Folder, Journal, Versions, u64) {
     let folder = Folder::new(test);
     let settings = JournalSettings { compact_bytes: 2_000, ..settings(Sync::EverySecond) };
     let (mut journal, _) =
-        Journal::open(folder.disk(), settings, &owner(), false, &mut |_| true, &mut || false)
-            .expect("ours");
+        Journal::open(folder.disk(), settings, &owner(), false, &mut |_: &[u8]| true, &mut || {
+            false
+        })
+        .expect("ours");
     let mut versions = Versions::default();
     (0..100).for_each(|key| assert!(versions.take(format!("{key} 1").as_bytes())));
     (0..100).for_each(|key| journal.note(format!("{key} 1").as_bytes()));
@@ -1416,7 +1420,7 @@ fn a_start_stopped_while_it_moves_a_torn_tail_leaves_the_journal() {
             settings(Sync::No),
             &owner(),
             false,
-            &mut |_| true,
+            &mut |_: &[u8]| true,
             &mut stops,
         );
         match opened {
