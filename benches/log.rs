@@ -39,6 +39,15 @@ fn no_disk(bencher: Bencher<'_, '_>) {
     });
 }
 
+/// The lines of one read, which have the same time.
+#[divan::bench]
+fn no_disk_same_read(bencher: Bencher<'_, '_>) {
+    let mut file = LogFile::new(Box::new(Nowhere), || 0);
+    bencher.bench_local(|| {
+        file.traffic(1, &CONNECTION, Direction::In, divan::black_box(IAMAT));
+    });
+}
+
 #[divan::bench]
 fn no_disk_escaped(bencher: Bencher<'_, '_>) {
     let mut file = LogFile::new(Box::new(Nowhere), || 0);
