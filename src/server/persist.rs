@@ -58,11 +58,14 @@ impl Persist {
         table: &mut Table,
         stops: &mut dyn FnMut() -> bool,
     ) -> Result<(Persist, Recovered), OpenError> {
+        table.put_off_digest(true);
         let mut replay = Replay { table, scratch: Vec::new(), ahead: 0 };
-        let (journal, replayed) =
-            Journal::open(disk, settings.clone(), owner, false, &mut replay, stops)?;
+        let opened = Journal::open(disk, settings.clone(), owner, false, &mut replay, stops);
+        let ahead = replay.ahead;
+        table.put_off_digest(false);
+        let (journal, replayed) = opened?;
         let persist = Persist { journal, wake: None, failed: false };
-        Ok((persist, Recovered { replayed, ahead: replay.ahead }))
+        Ok((persist, Recovered { replayed, ahead }))
     }
 
     /// Notes the AT line `line` in the journal; [`commit`](Persist::commit) writes it.

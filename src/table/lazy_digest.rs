@@ -8,13 +8,13 @@
 //! overwrites cost nothing. Reading the digest adds the lines of all pending clients.
 //!
 //! At most [`PENDING_MAX`] clients are pending, so that a read does not delay the loop for long. The line of a client
-//! beyond this number is added at once.
+//! beyond this number is added at once. A replay of a journal, when no loop runs yet, has no such limit.
 
 use super::backlog::{BacklogId, Backlogs};
 use super::digest::Digest;
 use super::store::{ClientKey, LineStore};
 
-/// Maximum clients whose lines are not in the sums. Adding the lines of so many takes 3 ms.
+/// The usual maximum of pending clients. Adding the lines of so many takes 3 ms.
 pub(super) const PENDING_MAX: usize = 1 << 16;
 
 /// The digest, and the clients whose lines are not in it.
@@ -24,7 +24,8 @@ pub(super) struct LazyDigest {
     /// The sums are the only owner.
     pending: Backlogs,
     owner: BacklogId,
-    pending_max: usize,
+    /// Maximum clients whose lines are not in the sums.
+    pub(super) pending_max: usize,
 }
 
 impl LazyDigest {

@@ -283,6 +283,15 @@ impl Table {
         self.digest.read(&self.lines)
     }
 
+    /// Puts the digest's work off until this is called with `false`: for a replay, which merges many reports and never
+    /// reads the digest.
+    pub fn put_off_digest(&mut self, is_put_off: bool) {
+        self.digest.pending_max = if is_put_off { usize::MAX } else { PENDING_MAX };
+        if !is_put_off {
+            self.digest();
+        }
+    }
+
     /// Returns one hash of all lines, which is equal at servers with equal tables. 0 for an empty table.
     pub fn state_hash(&mut self) -> u64 {
         self.digest().state()
