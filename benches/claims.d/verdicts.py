@@ -1,0 +1,241 @@
+"""How figures become a line of the table: ours, those of the others, and the verdict."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from running import TWINS, Figures
+
+NAMES = {"lamp": "LAMP", "twisted": "Twisted", "node": "Node", "cpython": "CPython", "pypy": "PyPy"}
+Cells = tuple[str, str, str]
+
+
+def short(number: float) -> str:
+    """
+    >>> [short(number) for number in (167762.4, 5208, 16.04, 0.0123, 0)]
+    ['168,000', '5,210', '16', '0.012', '0']
+    """
+    if abs(number) >= 1000:
+        digits = 10 ** (len(str(int(abs(number)))) - 3)
+        return f"{round(number / digits) * digits:,}"
+    return f"{number:.2g}" if abs(number) < 100 else f"{number:.0f}"
+
+
+def times(one: float, other: float) -> str:
+    return f"{short(one / other)} times" if other else "many times"
+
+
+def each(found: Figures, names: list[str], form: Callable[[Any], str] = str) -> str:
+    """What was measured of several servers."""
+    return ", ".join(f"{NAMES.get(name, name)} {form(found[name])}" for name in names if name in found)
+
+
+def updates(f: Figures) -> Cells:
+    ours, lamp = f["herd x 2 always reports 50"], f["lamp always reports 50"]
+    writes = f["lamp memory reports 50 us"] / f["lamp memory asks 50 us"]
+    return (
+        f"{short(ours)} reports/s, each on disk before its reply",
+        f"LAMP {short(lamp)}",
+        f"true: {times(ours, lamp)}; but a report costs LAMP only {times(writes, 1)} what an ask costs",
+    )
+
+
+def performance(f: Figures) -> Cells:
+    herd, lamp, twisted = (f"{name} memory" for name in ("herd x 2", "lamp", "twisted x 2"))
+    ratios = [f[f"{one} reports 50"] / f[f"{lamp} reports 50"] for one in (herd, twisted)]
+    of = lambda name: [short(f[f"{name} {what}"]) for what in ("reports 50", "asks 50", "idle MiB")]  # noqa: E731
+    return (
+        "{} reports/s, {} asks/s, {} MiB".format(*of(herd)),
+        "LAMP {}, {}, {} MiB; ".format(*of(lamp)) + f"Twisted {short(f[f'{twisted} reports 50'])} reports/s",
+        f"false for this use: a herd takes {short(ratios[0])} times the reports, one of Twisted {short(ratios[1])} times",
+    )
+
+
+def reliability(f: Figures) -> Cells:
+    one = lambda name: f"{f[f'{name} failed']:.0f} failed requests, pause {f[f'{name} pause_ms']:.0f} ms"  # noqa: E731
+    rest = [what for what in ("database", "balancer") if not f[f"lamp {what} served"]]
+    return (
+        f"a server killed: {one('herd x 2 server')}",
+        f"LAMP, a web server: {one('lamp server')}; its {' or its '.join(rest)}: nobody is served",
+        "half true: only the web servers are redundant" if rest else "true",
+    )
+
+
+def seen(f: Figures) -> Cells:
+    ours, lamp = f["herd x 2 memory seen us"], f["lamp memory seen us"]
+    verdict = f"true: known {times(lamp, ours)} sooner" if ours < lamp else "false"
+    return f"p50 {short(ours)} us", f"LAMP {short(lamp)} us", verdict
+
+
+def asked(f: Figures) -> Cells:
+    lamp = f["lamp"]
+    return (
+        f"{f['herd']} connections but the client's",
+        f"LAMP {short(lamp['Com_select'])} SELECT and {short(lamp['Com_admin_commands'])} ping for each ask",
+        "true" if not f["herd"] and lamp["Com_select"] else "false",
+    )
+
+
+def more_protocols(f: Figures) -> Cells:
+    return (
+        "its own two (clients, neighbours); no HTTP",
+        f"Twisted: HTTP beside its lines takes {f['added_lines']} lines of code, and serves {short(f['http'])} requests/s "
+        f"beside {short(f['lines'])} lines/s from one table",
+        "true of Twisted" if f["same_table"] else "false",
+    )
+
+
+def more_clients(f: Figures) -> Cells:
+    return (
+        f"{short(f['herd'])} bytes for an idle connection",
+        f"{each(f, [*TWINS, 'lamp'], short)}",
+        "true" if f["herd"] < f.get("lamp", f["herd"] + 1) else "false",
+    )
+
+
+def come_and_go(f: Figures) -> Cells:
+    ours, lamp, twisted = (f[f"{name} memory connections 50"] for name in ("herd x 2", "lamp", "twisted x 2"))
+    return (
+        f"{short(ours)} connections of one report/s",
+        f"LAMP {short(lamp)}; Twisted {short(twisted)}",
+        f"true: {times(ours, lamp)}, and Twisted's {times(twisted, lamp)}" if twisted > lamp else "false of Twisted",
+    )
+
+
+def restarted(f: Figures) -> Cells:
+    one = lambda found: f"{found['known']} of {f['sample']} after {found['seconds']:.2f} s"  # noqa: E731
+    whole = all(f[name]["known"] == f["sample"] for name in f if name != "sample")
+    return one(f["herd"]), each(f, ["twisted", "node"], one), "true" if whole else "false"
+
+
+def overflows(f: Figures) -> Cells:
+    lines = f["lines"]
+    end = {True: "a C server with a fixed buffer ends", False: "a C server with a fixed buffer survived"}
+    c = f"; {end[f['C ended']]}" if "C ended" in f else ""
+    return (
+        f"{f['herd']} of {lines} connections serve on; {f['unsafe']} uses of unsafe",
+        f"{each(f, [*TWINS, 'lamp'])} of {lines}{c}",
+        "true" if all(f[name] == lines for name in ["herd", *TWINS] if name in f) else "not of all",
+    )
+
+
+def exceptions(f: Figures) -> Cells:
+    return (
+        "an error costs one connection; a panic, which is a bug, ends the process",
+        f"{each(f, ['twisted', 'asyncio', 'node', 'lamp'])}, Node with callbacks {f['node callbacks']} of 10",
+        "true of Twisted; Node depends on the style" if f["node callbacks"] < f["twisted"] else "true of Twisted and Node",
+    )
+
+
+def without_threads(f: Figures) -> Cells:
+    both = lambda name: f"{short(f[name][0])} and {short(f[name][1])}"  # noqa: E731
+    faster = tuple(loop > threads for loop, threads in zip(f["asyncio"], f["threads"]))
+    return (
+        f"{both('herd')} reports/s at 50 and 500 connections",
+        f"tokio {both('tokio')}; asyncio {both('asyncio')}, the same with threads {both('threads')}",
+        {(True, True): "true", (False, True): "true at 500", (True, False): "true at 50"}.get(faster, "false of Python"),
+    )
+
+
+def more_threads(f: Figures) -> Cells:
+    at = lambda name: ", ".join(str(tasks) for _, tasks in f[name])  # noqa: E731
+    direct = f.get("lamp direct")
+    behind = f"LAMP {at('lamp')} in {f['lamp'][0][0]} processes" if "lamp" in f else ""
+    alone = f"; without its balancer {direct['counts'][3][0]} processes, {short(direct['pss_mib'])} MiB" if direct else ""
+    is_true = len({tasks for _, tasks in f["twisted"]}) == 1
+    return (
+        f"threads at 0, 1, 50, 500 connections: {at('herd')}",
+        f"Twisted {at('twisted')}; {behind}{alone}",
+        "true" if is_true else "false",
+    )
+
+
+def simpler(f: Figures) -> Cells:
+    return (
+        f"{f['herd']:,} lines of code, with the reactor, TLS, journal and tools",
+        f"{each(f, TWINS)}; LAMP {f['lamp']} of PHP and SQL, and {f['lamp settings']} of settings",
+        "false: LAMP's is the shortest, because its database does the work",
+    )
+
+
+def switching(f: Figures) -> Cells:
+    return (
+        f"{short(f['herd']['each'])} context switches for a report; {short(f['herd']['idle_10_s'])} in 10 s of idleness",
+        each(f, ["lamp", "twisted"], lambda one: f"{short(one['each'])}; {short(one['idle_10_s'])}"),
+        "true" if f["twisted"]["each"] < f["lamp"]["each"] else "false",
+    )
+
+
+def calculation(f: Figures) -> Cells:
+    both = lambda one: f"{short(one['user_us'])} + {short(one['system_us'])}"  # noqa: E731
+    shares = {name: one["user_us"] / (one["user_us"] + one["system_us"]) for name, one in f.items()}
+    verdict = "false of Python" if shares["twisted"] > 0.5 else "true"
+    return (
+        f"{both(f['herd'])} us of the program and of the kernel for a report",
+        each(f, ["lamp", "twisted"], both),
+        f"{verdict}: {shares['twisted']:.0%} of Twisted's time is the program, {shares['herd']:.0%} of herd's",
+    )
+
+
+def no_races(f: Figures) -> Cells:
+    return (
+        "none: one thread",
+        f"four Python threads without a lock: {f['lost']:,} newer reports lost of {f['reports']:,}",
+        "true" if f["lost"] else "not shown: no report was lost",
+    )
+
+
+def one_line(f: Figures) -> Cells:
+    if not f:
+        raise KeyError("of any package manager")
+    lines = [
+        f"{line}: {made['packages']} packages, {made['bytes'] / 1e6:.0f} MB, {made['seconds']:.0f} s"
+        for line, made in f.items()
+    ]
+    ours = next((line for line in lines if line.startswith("cargo")), "-")
+    return ours, "; ".join(line for line in lines if line != ours), "true, of all three"
+
+
+def json_speed(f: Figures) -> Cells:
+    us = lambda one: f"{one['ns'] / 1e3:.0f} ({one['compact_ns'] / 1e3:.0f})"  # noqa: E731
+    slower = [f["cpython"][key] / f["node"][key] for key in ("ns", "compact_ns")]
+    return (
+        "-",
+        f"{each(f, ['cpython', 'pypy', 'node'], us)} us indented (compact)",
+        f"{'true' if min(slower) > 1 else 'false'}: CPython takes {short(slower[0])} ({short(slower[1])}) times as long; "
+        "the code is as long",
+    )
+
+
+def slower(f: Figures) -> str:
+    """The verdict on computing in Python and in Node."""
+    verdict = "false" if f["node"] < f["cpython"] else "true"
+    return f"{verdict}: CPython takes {short(f['cpython'] / f['node'])} times as long as Node"
+
+
+def computes(f: Figures) -> Cells:
+    return (
+        f"{short(f['rust'])} ns",
+        f"{each(f, ['cpython', 'pypy', 'node'], short)} ns",
+        slower(f),
+    )
+
+
+def works(f: Figures) -> Cells:
+    return (
+        f"{short(f['herd'])} ns" if "herd" in f else "-",
+        f"{each(f, ['cpython', 'pypy', 'node'], short)} ns",
+        slower(f),
+    )
+
+
+def fast(f: Figures) -> Cells:
+    one = lambda name: f"{short(f[f'{name} load 50 1'])} and {short(f[f'{name} load 50 16'])}"  # noqa: E731
+    nearer = f["herd load 50 1"] / f["node load 50 1"]
+    return (
+        f"{one('herd')} reports/s over 50 connections, 1 and 16 in flight on each",
+        f"Twisted {one('twisted')}; Node {one('node')}",
+        f"true next to LAMP; Node is the faster of the two, and herd {short(nearer)} times as fast as Node"
+        if f["node load 50 1"] > f["twisted load 50 1"]
+        else "true next to LAMP",
+    )
