@@ -1,4 +1,4 @@
-"""Sections 1 and 2.1: LAMP beside herds, one database and many clients."""
+"""Sections 1 and 2.1: LAMP beside herds, its database, protocols, idle clients, and restarts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from servers import HERE, PEERS, TARGET, Peer, alone, bench, free_port
 
 
 def loads(extent: Extent) -> Figures:
-    """The medians of the part lamp in the newest record of this machine, and of the part load.
+    """The medians of the parts lamp and load, each from the newest record of this machine that has it.
 
-    Without such a record it runs the part lamp, unless this is a short run.
+    Without a record of LAMP it runs the part lamp, unless this is a short run.
     """
     rows = newest("lamp", extent)
     if not rows:
@@ -41,7 +41,7 @@ def loads(extent: Extent) -> Figures:
 
 
 def newest(part: str, extent: Extent) -> list[Figures]:
-    """The rows of the newest record that has the part, with the peers that we need. A short run may read a short run's."""
+    """The rows of the newest record that has the part, with the peers that we need. A short run also reads short runs'."""
     folders = [HERE / "record"] + [TARGET.parent / "bench-record"] * (extent is QUICK)
     paths = [path for folder in folders for path in (folder / slug(machine())).glob("*.json")]
     records = [json.loads(path.read_text()) for path in paths]
@@ -68,7 +68,7 @@ def figures_of(row: Figures) -> Figures:
 
 
 def queries(extent: Extent) -> Figures:
-    """What 1,000 asks cost the database; and the connections of our server meanwhile, without the client's."""
+    """The statements for each of 1,000 asks to LAMP, and our server's connections after as many, without the client's."""
     asks = 1_000
     found = {}
     with alone(peer("herd")) as servers:
@@ -106,7 +106,7 @@ def queries(extent: Extent) -> Figures:
 def protocols(extent: Extent) -> Figures:
     """Twisted with a port for lines and one for HTTP, both under load at once."""
     twisted, port, web = peer("twisted"), free_port(), free_port()
-    # The Python of its environment.
+    # The Python of Twisted's venv.
     command = [twisted.needs[0], PROGRAMS / "protocols.py", PEERS / "twisted/server.py", port, web]
     with program(*command, port=port) as pid:
         lines, http = clients.Client("herd", str(port)), clients.Client("http", str(web))
@@ -128,7 +128,7 @@ def protocols(extent: Extent) -> Figures:
 
 
 def mobile(extent: Extent) -> Figures:
-    """Memory for each connection that says nothing, between the first 1,000 and all."""
+    """Memory for each idle connection, between the first 1,000 and all."""
     count = min(extent.idle, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 1_000)
 
     def idle(peer: Peer) -> float:

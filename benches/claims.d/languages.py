@@ -17,14 +17,14 @@ from servers import PEERS, ROOT, Failed
 
 
 def code_lines(text: str, comment: str) -> int:
-    """Lines with code: neither blank, nor comments, nor documentation in quotes of three."""
+    """Lines with code: neither blank lines, nor comments, nor docstrings."""
     text = re.sub(r'^\s*"""(?:.|\n)*?"""\n', "", text, flags=re.M)
     lines = (line.strip() for line in text.splitlines())
     return sum(bool(line) and not line.startswith((comment, "/*", "*")) for line in lines)
 
 
 def development(extent: Extent) -> Figures:
-    """Lines of code of each, and what it is made of."""
+    """Lines of code of each server."""
     def lines(comment: str, *patterns: str) -> int:
         return sum(code_lines(path.read_text(), comment) for pattern in patterns for path in PEERS.glob(pattern))
 
@@ -112,7 +112,7 @@ def own_work(extent: Extent) -> Figures:
     found = engines("report", PEERS / "asyncio/server.py", node=PEERS / "node/server.mjs")
     found = {name: figures["ns"] for name, figures in found.items()}
     if extent.installs:
-        # Everything but the kernel.
+        # The whole path of a report without the kernel.
         bench = ["cargo", "bench", "--quiet", "--bench", "parts"]
         said = subprocess.run(bench, capture_output=True, text=True, cwd=ROOT).stdout
         times = re.search(r"^IAMAT, 100 a turn, \d+ neighbours?, 1000 clients +([\d.]+)", said, re.M)

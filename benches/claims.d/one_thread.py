@@ -20,7 +20,7 @@ from running import (
 from servers import PEERS, ROOT, Failed, Peer, Servers, alone, bench, free_port, lamp_command, memory
 
 
-# A line before which a faulty handler has a fault, and the fault. A client that sends FAULT meets it.
+# For each server, a line of its handler, and the fault that is inserted before it. A client triggers it by sending FAULT.
 FAULTS = {
     "twisted": ("        match fields:\n", '        if fields[0] == b"FAULT":\n            raise KeyError("fault")\n'),
     "asyncio": ("        match fields:\n", '        if fields[0] == b"FAULT":\n            raise KeyError("fault")\n'),
@@ -89,7 +89,7 @@ HOSTILE = [
 
 
 def malformed(extent: Extent) -> Figures:
-    """Each malformed line over a connection of its own: how many connections answer a right one afterwards."""
+    """Each malformed line over a connection of its own: how many connections answer a valid line afterwards."""
 
     def survive(speaks: str, port: str) -> int:
         alive = 0
@@ -178,7 +178,7 @@ def one_thread(extent: Extent) -> Figures:
 
 
 def costs(extent: Extent) -> Figures:
-    """Context switches and processor time for each report of 50 connections, and switches in idleness."""
+    """Context switches and processor time for each report of 50 connections, and context switches of idle servers."""
 
     def cost(peer: Peer) -> Figures:
         with pair(peer) as servers:

@@ -1,4 +1,4 @@
-"""What the measurements of the claims share: servers, programs, and what the kernel says about them."""
+"""What the measurements of the claims share: servers, programs, and what the kernel counts of them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def peer(name: str) -> Peer:
 
 
 def of_each(names: list[str], measure: Callable[[Peer], Any]) -> Figures:
-    """Measures each peer; those that are not installed are left out, and named."""
+    """Measures each peer. Leaves out those that are not installed, and names them on stderr."""
     found = {}
     for name in names:
         try:
@@ -67,7 +67,7 @@ def ports(servers: Servers) -> list[str]:
 
 @contextlib.contextmanager
 def program(*command: Any, port: int) -> Iterator[int]:
-    """Starts a program that listens on the port. Yields its process."""
+    """Starts a program that listens on the port. Yields its process id."""
     process = subprocess.Popen(pinned(SERVER_CORE, [str(word) for word in command]), stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30
@@ -97,7 +97,7 @@ class Other(NamedTuple):
 
 
 def output(*command: Any) -> Any:
-    """The JSON that a program prints, on the servers' core."""
+    """Runs a program on the servers' core, and returns the JSON that it prints."""
     words = pinned(SERVER_CORE, [str(word) for word in command])
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     if done.returncode != 0:
