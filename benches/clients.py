@@ -58,7 +58,7 @@ class Client:
             if head < 4:
                 return 0
             length = LENGTH.search(reply[:head])
-            # A long reply comes in chunks, whose sizes are left in it.
+            # A long reply comes in chunks, whose sizes stay in it.
             end = head + int(length[1]) if length else reply.find(b"\r\n0\r\n\r\n") + 7
             return end if max(head, 7) <= end <= len(reply) else 0
         # Places follow the AT line, and end with a blank line.
@@ -80,7 +80,7 @@ class Client:
 
 
 def seen(speaks: str, ports: list[str], seconds: float) -> list[float]:
-    """Reports at one server, and asks the other one over and over until it knows. Returns the times in us, sorted.
+    """Sends reports to one server, and asks the other one until it knows each. Returns the times in us, sorted.
 
     A time counts from before the report is sent until a reply shows it.
     """
@@ -91,7 +91,7 @@ def seen(speaks: str, ports: list[str], seconds: float) -> list[float]:
     here.report("seen", stamp)
     while not there.ask("seen").startswith(b"AT "):
         if time.monotonic() > end:
-            raise TimeoutError("a report never reaches the other server")
+            raise TimeoutError(f"a report did not reach the other server in {PATIENCE_SECONDS} s")
         time.sleep(0.01)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -100,7 +100,7 @@ def seen(speaks: str, ports: list[str], seconds: float) -> list[float]:
         here.send_report("seen", stamp)
         while not there.ask("seen").endswith(b" %d" % stamp):
             if time.perf_counter() - begun > PATIENCE_SECONDS:
-                raise TimeoutError("a report never reaches the other server")
+                raise TimeoutError(f"a report did not reach the other server in {PATIENCE_SECONDS} s")
         times.append((time.perf_counter() - begun) * 1e6)
         here.reply()
     here.close()

@@ -1,4 +1,4 @@
-"""The records of benches/run and benches/claims: what they were measured on, and their files."""
+"""The records of the scripts in this folder: the machine, the versions, and the files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def output_of(*command: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
         return (done.stdout or done.stderr).strip().splitlines()[0]
     except (OSError, IndexError, subprocess.TimeoutExpired):
-        return "not there"
+        return "not installed"
 
 
 def machine() -> dict[str, Any]:

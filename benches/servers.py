@@ -1,4 +1,4 @@
-"""The servers that benches/run and benches/claims measure: their commands, and how they are started, pinned and driven."""
+"""The servers that the scripts of this folder measure: their commands, and how they are started, pinned and driven."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PEERS = Path(os.environ.get("HERD_PEERS", HERE / "peers"))
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 HERD, GENERATOR = TARGET / "herd", TARGET / "herd-bench"
 
-# Debian's servers are here, which is not in everybody's PATH.
+# Debian installs servers here, which is not in every user's PATH.
 os.environ["PATH"] += ":/usr/sbin"
 
 SERVER_CORE, GENERATOR_CORE = 0, 1
@@ -70,7 +70,7 @@ class Peer:
     cells: list[tuple[int, int]] = field(default_factory=lambda: CELLS)
     ended_by: signal.Signals = signal.SIGKILL
     parts: tuple[str, ...] = ("load", "idle", "records", "connect", "start")
-    # Rough figures, to estimate how long a run takes: reports a second, many at a time, and the time of a start.
+    # Rough figures, to estimate how long a run takes: reports a second with many in flight, and the time of a start.
     pace: int = 1_000_000
     start_seconds: float = 0.1
 
@@ -193,7 +193,7 @@ TABLE = [
     Peer("redis GEOADD", redis_command, speaks="resp-geoadd", needs=["redis-check-rdb"], parts=("load", "records")),
     Peer("nats", lambda herd, name, log: ["nats-server", "-a", "127.0.0.1", "-p", str(herd.ports[name])],
          speaks="nats", needs=["nats-server"], parts=("load", "idle", "start")),
-    # Clients of web servers do not pipeline. Its script has a folder to remove.
+    # Clients of web servers do not pipeline. SIGTERM, because its script has a folder to remove.
     Peer("lamp", lamp_command, speaks="http", cells=[(c, p) for c, p in CELLS if p == 1],
          needs=["apache2", "haproxy", "mariadbd", PEERS / "lamp/lamp.py"], ended_by=signal.SIGTERM,
          parts=("load", "connect", "start", "lamp"), start_seconds=1.5),
@@ -311,7 +311,7 @@ class Servers:
         return pids[1:] if self.peer.speaks == "http" else pids
 
     def members(self) -> dict[str, tuple[str, int]]:
-        """The port, if there is one, and the process of each server; with LAMP also of its balancer and database."""
+        """The port or socket, and the process id, of each server; with LAMP also of its balancer and database."""
         if self.peer.speaks != "http":
             return {name: (str(self.herd.ports[name]), process.pid) for name, process in self.processes.items()}
         deadline = time.monotonic() + 30
@@ -366,7 +366,7 @@ def warm_memory() -> None:
 
 
 def bench(servers: Servers, *arguments: Any, names: Optional[list[str]] = None) -> dict[str, Any]:
-    """Runs the generator once. A wrong reply ends the script."""
+    """Runs the generator once. A wrong reply raises Failed."""
     addresses = [servers.address(name) for name in names or ["Alford"]]
     command = [str(GENERATOR), "--json", "--protocol", servers.peer.speaks, "--pid", ",".join(map(str, servers.pids()))]
     command += [str(argument) for argument in arguments] + addresses
