@@ -82,7 +82,7 @@ impl UpArgs {
             let what = format!("{file}: all servers have plain = true, so there is none to run");
             return Err(Failure::new(Exit::Config, what));
         }
-        // There is a pipe from each server.
+        // This process holds one pipe for each server.
         raise_descriptor_limit();
         let starting = must_not_run(&topology, &servers)?;
         let found = file.to_string();

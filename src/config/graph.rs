@@ -4,11 +4,10 @@
 //! other. It knows no names.
 //!
 //! The idea: a herd has at most 1,024 servers, so a server is a cut vertex if a search without it finds more groups.
-//! A search ends when it has seen all servers: in a full mesh that is after the first server's neighbours, so that not
+//! It looks up the smaller of two sets, the servers not seen yet and a server's neighbours, in the larger one, so that not
 //! every search follows every edge. Tarjan's algorithm would find all cut vertices in one search, but is harder to verify.
 
 use std::collections::BTreeSet;
-use std::mem;
 
 /// The neighbours of each server, by number. The relation is symmetric.
 pub(super) type NeighbourGraph = [BTreeSet<usize>];
@@ -17,24 +16,19 @@ pub(super) type NeighbourGraph = [BTreeSet<usize>];
 /// ascending order; the largest group comes first.
 pub(super) fn groups(neighbours: &NeighbourGraph, stopped: Option<usize>) -> Vec<Vec<usize>> {
     let mut groups = Vec::new();
-    let mut is_unseen = vec![true; neighbours.len()];
-    let mut unseen = neighbours.len();
-    if let Some(stopped) = stopped {
-        is_unseen[stopped] = false;
-        unseen -= 1;
-    }
-    for first in 0..neighbours.len() {
-        if !mem::take(&mut is_unseen[first]) {
-            continue;
-        }
+    let mut unseen: BTreeSet<usize> =
+        (0..neighbours.len()).filter(|n| Some(*n) != stopped).collect();
+    while let Some(first) = unseen.pop_first() {
         let mut group = vec![first];
         let mut next = 0;
-        while let Some(&server) = group.get(next).filter(|_| group.len() < unseen) {
-            let found = neighbours[server].iter().copied();
-            group.extend(found.filter(|&neighbour| mem::take(&mut is_unseen[neighbour])));
+        while let Some(&server) = group.get(next) {
+            let found: Vec<usize> = unseen.intersection(&neighbours[server]).copied().collect();
+            found.iter().for_each(|server| {
+                unseen.remove(server);
+            });
+            group.extend(found);
             next += 1;
         }
-        unseen -= group.len();
         group.sort_unstable();
         groups.push(group);
     }

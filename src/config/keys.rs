@@ -186,7 +186,7 @@ pub const KEYS: &[Key] = &[
     key(LIMITS, "peer_tls_ms", Number("ms", 100..=600_000), Is("5_000"),
         "Time for a TLS handshake between servers. After it the connection is closed."),
     key(LIMITS, "peer_tls_handshakes", Number("", 0..=2_048), Is("0"),
-        "Maximum TLS handshakes at once at the peer port. The next one closes the oldest. 0 = 64, or as many as the server has neighbours."),
+        "Maximum TLS handshakes at once at the peer port. The next one closes the oldest. 0 = 64 or the number of neighbours, whichever is larger."),
     key(LIMITS, "peer_tls_bytes", Number("bytes", 4_096..=65_536), Is("16_384"),
         "Bytes that a server may send before it has proved its name. After them the connection is closed."),
     key(LIMITS, "ping_ms", Number("ms", 100..=600_000), Is("5_000"), "Time between two PINGs to a neighbour."),

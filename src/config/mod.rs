@@ -57,9 +57,9 @@ use crate::log::LogSettings;
 use diagnostic::Diagnostics;
 use toml_section::Section;
 
-/// Longest topology file in bytes: 1,024 servers that list each other have 11 MB. A longer file is assumed to be something
-/// else.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+/// Longest topology file in bytes: 1,024 servers with names of 64 bytes that list each other have 71 MB. A longer file is
+/// assumed to be something else.
+const FILE_BYTES_MAX: u64 = 80 << 20;
 
 /// A herd: its servers, and the settings that apply to all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]

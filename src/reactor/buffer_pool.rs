@@ -19,7 +19,7 @@
 use crate::transport::BUFFER_SIZE;
 use std::mem;
 
-/// The size for a long reply, in bytes: a page of 16 KiB and its head.
+/// The size for a long reply, in bytes: 20 places of a gazetteer.
 const LONG_REPLY: usize = 18 << 10;
 
 /// The sizes, in bytes: for three short lines; for some twenty; for a long reply; and for the backlog of a peer that

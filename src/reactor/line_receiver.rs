@@ -10,8 +10,8 @@
 //!   └────────── copied together ─────────────────────┘    └─ in place ────┘  └┴ kept
 //! ```
 //!
-//! A line that is complete within a chunk is delivered without a copy. Only the unfinished tail is kept, and no byte is
-//! searched twice: the search for the line end continues where the last chunk ended. (Twisted searches the whole
+//! A line that is complete within a chunk is delivered without a copy. Only the unfinished tail is kept, and it is
+//! not searched again: the search for the line end continues where the last chunk ended. (Twisted searches the whole
 //! buffer each time and copies the rest for every line, issues #6356 and #6357, so that long chunks cost the square of
 //! their length.)
 //!
@@ -66,9 +66,9 @@ pub trait LineProtocol<S: Shared> {
         Ok(())
     }
 
-    /// These lines have arrived in a chunk with more bytes than one line: at most [`LINES_AHEAD`], each with the CR of a
-    /// CR LF. They are delivered next, unless the mode changes or delivery stops. A protocol can prepare for them here;
-    /// by default it does nothing.
+    /// These lines are in a chunk that does not end with the first of them: at most [`LINES_AHEAD`], each with the CR of a
+    /// CR LF. They are delivered next, until the mode changes, a line is too long, or delivery stops; in the last case they
+    /// are announced again. A protocol can prepare for them here; by default it does nothing.
     fn lines_ahead(&mut self, _cx: &mut Context<'_, S>, _lines: &[&[u8]]) {}
 
     /// A line has arrived. Returns the mode for the following bytes.

@@ -291,7 +291,7 @@ impl Neighbours {
 
     /// Sends an ACK to each neighbour that asked for them and has sent AT lines since the last ACK. Call once a turn.
     pub(crate) fn acknowledge<S: Shared>(&mut self, core: &mut Core<S>) {
-        // A turn must not look at a thousand neighbours for nothing.
+        // A turn that owes nothing skips the loop over up to 1,023 neighbours.
         if !mem::take(&mut self.owes_acks) {
             return;
         }

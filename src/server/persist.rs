@@ -62,8 +62,8 @@ impl Persist {
         let mut replay = Replay { table, scratch: Vec::new(), ahead: 0 };
         let opened = Journal::open(disk, settings.clone(), owner, false, &mut replay, stops);
         let ahead = replay.ahead;
-        table.put_off_digest(false);
         let (journal, replayed) = opened?;
+        table.put_off_digest(false);
         let persist = Persist { journal, wake: None, failed: false };
         Ok((persist, Recovered { replayed, ahead }))
     }

@@ -3,7 +3,8 @@
 //! In: each line that is stored, overwritten or forgotten. Out: the [`Digest`] of all lines. It reads the latest
 //! lines from the [store](super::store).
 //!
-//! The idea: most of the hashes that an overwrite adds are subtracted again before the digest is read. So the first
+//! The idea: if fewer clients report than may be pending, most of the hashes that an overwrite adds are subtracted again
+//! before the digest is read. So the first
 //! overwrite subtracts the hash of the old line and makes the client pending: its line is not in the sums. Further
 //! overwrites cost nothing. Reading the digest adds the lines of all pending clients.
 //!
@@ -16,6 +17,9 @@ use super::store::{ClientKey, LineStore};
 
 /// The usual maximum of pending clients. Adding the lines of so many takes 3 ms.
 pub(super) const PENDING_MAX: usize = 1 << 16;
+
+/// Number of lines that are read at a time.
+const GROUP: usize = 16;
 
 /// The digest, and the clients whose lines are not in it.
 #[derive(Debug)]
@@ -68,10 +72,19 @@ impl LazyDigest {
     }
 
     /// Returns the digest of all `lines`.
+    ///
+    /// It reads the lines of a group first, so that their cache misses overlap.
     pub(super) fn read(&mut self, lines: &LineStore) -> &Digest {
-        while let Some(key) = self.pending.take_next(self.owner) {
-            let slot = lines.slot(key);
-            self.sums.add(lines.client(slot), lines.line(slot));
+        let LazyDigest { sums, pending, owner, .. } = self;
+        let mut slots = Vec::with_capacity(GROUP);
+        loop {
+            let keys = std::iter::from_fn(|| pending.take_next(*owner)).take(GROUP);
+            slots.extend(keys.map(|key| lines.slot(key)));
+            if slots.is_empty() {
+                break;
+            }
+            slots.iter().for_each(|&slot| lines.touch(slot));
+            slots.drain(..).for_each(|slot| sums.add(lines.client(slot), lines.line(slot)));
         }
         &self.sums
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// in time is closed and frees its place.
 const CALLERS_MAX: u64 = 128;
 
-/// Maximum concurrent TLS handshakes at the peer port of a server with fewer neighbours, unless the topology sets one.
+/// Maximum concurrent TLS handshakes at the peer port of a server with up to 64 neighbours, unless the topology sets one.
 const HANDSHAKES: usize = 64;
 
 /// Builds an [`Interserver`] for each connection to the peer port.

@@ -43,7 +43,7 @@ fn split(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 /// Returns the client's id in an IAMAT or AT line of the usual form, for a search before the line is parsed. The line
 /// is not checked, so the result may be any part of it.
 pub fn client_ahead(line: &[u8]) -> Option<&[u8]> {
-    let (before, ..) = split(line)?;
+    let (before, ..) = split(line.strip_suffix(b"\r").unwrap_or(line))?;
     let in_at = || memrchr(b' ', before).map(|blank| &before[blank + 1..]);
     before.strip_prefix(b"IAMAT ").or_else(in_at)
 }
@@ -74,7 +74,9 @@ mod tests {
                 let line = format!("IAMAT {client} {location} 1479413884.392014450");
                 assert!(is_usual(line.as_bytes(), &CommandLimits::default()), "{line}");
                 let at = line.replace("IAMAT", "AT Alford +0.263873386");
-                assert_eq!(client_ahead(at.as_bytes()), Some(client.as_bytes()));
+                for line in [&line, &at, &format!("{line}\r"), &format!("{at}\r")] {
+                    assert_eq!(client_ahead(line.as_bytes()), Some(client.as_bytes()), "{line:?}");
+                }
             }
         }
     }
