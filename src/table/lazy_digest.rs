@@ -4,9 +4,8 @@
 //! lines from the [store](super::store).
 //!
 //! The idea: if fewer clients report than may be pending, most of the hashes that an overwrite adds are subtracted again
-//! before the digest is read. So the first
-//! overwrite subtracts the hash of the old line and makes the client pending: its line is not in the sums. Further
-//! overwrites cost nothing. Reading the digest adds the lines of all pending clients.
+//! before the digest is read. So the first overwrite subtracts the hash of the old line and makes the client pending: its
+//! line is not in the sums. Further overwrites cost nothing. Reading the digest adds the lines of all pending clients.
 //!
 //! At most [`PENDING_MAX`] clients are pending, so that a read does not delay the loop for long. The line of a client
 //! beyond this number is added at once. A replay of a journal, when no loop runs yet, has no such limit.
@@ -15,7 +14,7 @@ use super::backlog::{BacklogId, Backlogs};
 use super::digest::Digest;
 use super::store::{ClientKey, LineStore};
 
-/// The usual maximum of pending clients. Adding the lines of so many takes 3 ms.
+/// Maximum pending clients while the loop runs. With a million clients, adding 60,000 lines delays the loop by some 7 ms.
 pub(super) const PENDING_MAX: usize = 1 << 16;
 
 /// Number of lines that are read at a time.
