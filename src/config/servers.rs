@@ -13,8 +13,8 @@ use super::graph::{self, NeighbourGraph};
 use super::peers::Security;
 use super::toml_section::{Section, most_like};
 
-/// Maximum number of servers of a herd. Each server keeps one bit per client for each of its neighbours: 128 MB if a
-/// million clients are known and all other servers are neighbours.
+/// Maximum number of servers of a herd. Each server keeps one bit per client for each neighbour with a backlog: 128 MB
+/// if a million clients are known and all other servers are neighbours that lack reports.
 pub const SERVERS_MAX: usize = 1_024;
 
 /// A server of a herd.

@@ -71,6 +71,11 @@ impl Digest {
         self.shift(leaf_of(client), hash(line).wrapping_neg());
     }
 
+    /// Replaces a client's line.
+    pub(crate) fn replace(&mut self, client: &[u8], old: &[u8], new: &[u8]) {
+        self.shift(leaf_of(client), hash(new).wrapping_sub(hash(old)));
+    }
+
     fn shift(&mut self, leaf: usize, by: u64) {
         let group = leaf / LEAVES_IN_GROUP;
         for sum in [&mut self.leaves[leaf], &mut self.groups[group], &mut self.state] {
@@ -140,8 +145,7 @@ mod tests {
     fn what_is_written_over_or_forgotten_leaves_no_trace() {
         let mut digest = digest(&[KIWI]);
         let newer = b"AT Alford +0.5 kiwi +1+1 6";
-        digest.remove(KIWI.0, KIWI.1);
-        digest.add(KIWI.0, newer);
+        digest.replace(KIWI.0, KIWI.1, newer);
         assert_eq!(digest.state(), hash(newer));
         digest.add(FIG.0, FIG.1);
         digest.remove(KIWI.0, newer);

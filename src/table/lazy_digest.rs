@@ -10,7 +10,7 @@
 //! At most [`PENDING_MAX`] clients are pending, so that a read does not delay the loop for long. The line of a client
 //! beyond this number is added at once. A replay of a journal, when no loop runs yet, has no such limit.
 
-use super::backlog::{BacklogId, Backlogs};
+use super::client_set::ClientSet;
 use super::digest::Digest;
 use super::store::{ClientKey, LineStore};
 
@@ -24,9 +24,7 @@ const GROUP: usize = 16;
 #[derive(Debug)]
 pub(super) struct LazyDigest {
     sums: Digest,
-    /// The sums are the only owner.
-    pending: Backlogs,
-    owner: BacklogId,
+    pending: ClientSet,
     /// Maximum clients whose lines are not in the sums.
     pub(super) pending_max: usize,
 }
@@ -34,38 +32,38 @@ pub(super) struct LazyDigest {
 impl LazyDigest {
     /// Makes the digest of an empty table, with at most `pending_max` pending clients.
     pub(super) fn new(pending_max: usize) -> LazyDigest {
-        let mut pending = Backlogs::default();
-        let owner = pending.add();
-        LazyDigest { sums: Digest::new(), pending, owner, pending_max }
+        LazyDigest { sums: Digest::new(), pending: ClientSet::default(), pending_max }
     }
 
     /// Adds the line of a new client.
     pub(super) fn add(&mut self, key: ClientKey, client: &[u8], line: &[u8]) {
-        self.pending.admit(key);
-        self.pending.mark(self.owner, key);
-        self.limit(key, client, line);
+        if self.has_room() {
+            self.pending.insert(key);
+        } else {
+            self.sums.add(client, line);
+        }
     }
 
     /// Replaces a client's line.
     #[inline]
     pub(super) fn replace(&mut self, key: ClientKey, client: &[u8], old: &[u8], new: &[u8]) {
-        if self.pending.mark(self.owner, key) {
-            self.sums.remove(client, old);
-            self.limit(key, client, new);
+        if self.has_room() {
+            if self.pending.insert(key) {
+                self.sums.remove(client, old);
+            }
+        } else if !self.pending.contains(key) {
+            self.sums.replace(client, old, new);
         }
     }
 
-    /// Adds the line of a client that has become pending if too many are pending.
-    fn limit(&mut self, key: ClientKey, client: &[u8], line: &[u8]) {
-        if self.pending.len(self.owner) > self.pending_max {
-            self.pending.unmark(self.owner, key);
-            self.sums.add(client, line);
-        }
+    /// Whether one more client may become pending.
+    fn has_room(&self) -> bool {
+        self.pending.len() < self.pending_max
     }
 
     /// Removes the line of a forgotten client.
     pub(super) fn remove(&mut self, key: ClientKey, client: &[u8], line: &[u8]) {
-        if !self.pending.unmark(self.owner, key) {
+        if !self.pending.remove(key) {
             self.sums.remove(client, line);
         }
     }
@@ -74,10 +72,10 @@ impl LazyDigest {
     ///
     /// It reads the lines of a group first, so that their cache misses overlap.
     pub(super) fn read(&mut self, lines: &LineStore) -> &Digest {
-        let LazyDigest { sums, pending, owner, .. } = self;
+        let LazyDigest { sums, pending, .. } = self;
         let mut slots = Vec::with_capacity(GROUP);
         loop {
-            let keys = std::iter::from_fn(|| pending.take_next(*owner)).take(GROUP);
+            let keys = std::iter::from_fn(|| pending.take_next()).take(GROUP);
             slots.extend(keys.map(|key| lines.slot(key)));
             if slots.is_empty() {
                 break;

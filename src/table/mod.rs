@@ -21,6 +21,7 @@
 //! The [`Digest`] of all lines follows every change, so that two servers can compare their tables.
 
 pub mod backlog;
+mod client_set;
 pub mod digest;
 mod index;
 mod lazy_digest;
@@ -299,7 +300,7 @@ impl Table {
 
     /// Marks every client in the owner's backlog. Takes time proportional to the clients / 64.
     pub fn mark_all(&mut self, id: BacklogId) {
-        self.backlogs.mark_all(id, self.lines.unused());
+        self.backlogs.mark_all(id, self.lines.keys(), self.lines.unused());
     }
 
     /// For each backlog of `wanted`, marks the clients among `keys` whose
@@ -363,8 +364,6 @@ impl Table {
     fn admit(&mut self, hash: u64, report: &Report<'_>) -> Option<ClientKey> {
         let slot = self.lines.push(report)?;
         let key = self.lines.key(slot);
-        self.backlogs.admit(key);
-        debug_assert_eq!(self.backlogs.clients, self.keys());
         self.digest.add(key, report.client(), report.line());
         let (lines, seed, constants) = (&self.lines, self.hash_seed, &self.hash_constants);
         let rehash = |&slot: &Slot| hash_of(lines.client(slot), seed, constants);
