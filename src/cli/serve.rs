@@ -85,9 +85,18 @@ fn serve(
     log: &Path,
 ) -> Result<(), Failure> {
     let (name, descriptors) = (&server.name, raise_descriptor_limit());
-    let kept = (DESCRIPTORS_KEPT + server.neighbours.len()).min(descriptors / 4);
+    let wanted = DESCRIPTORS_KEPT + server.neighbours.len();
+    let kept = wanted.min(descriptors / 4);
     let connections_max = descriptors - kept;
     log_settings(file, topology, name, connections_max);
+    if kept < wanted {
+        ::log::warn!(
+            "the limit of {descriptors} descriptors (ulimit -Hn) is low for {}: clients may leave {kept} for neighbours, \
+             listeners and files, which may need {wanted}; raise it to {} or more",
+            plural(server.neighbours.len(), "neighbour"),
+            4 * wanted,
+        );
+    }
     for warning in topology.warnings() {
         ::log::warn!("{}", warning.in_one_line());
     }

@@ -158,8 +158,9 @@ impl StatusRows {
         let others = links.len().saturating_sub(LINKS_MAX);
         if others > 0 {
             links.sort_by_key(|link| !link.ends_with(')'));
-            links.truncate(LINKS_MAX);
-            links.push(format!("and {others} more"));
+            let troubled =
+                links.split_off(LINKS_MAX).iter().filter(|link| link.ends_with(')')).count();
+            links.push(format!("and {others} more, {troubled} of them with trouble"));
         }
         let row = [
             name.to_owned(),
@@ -265,7 +266,18 @@ mod tests {
         rows.push("hub", &json!({"links": (0..1_023).map(link).collect::<Vec<_>>()}));
         let shown = rows.to_string();
         assert!(shown.contains("s7(backlog 1) s900(down) s0 s1 s2 "), "{shown}");
-        assert!(shown.ends_with(" s14 and 1007 more"), "{shown}");
+        assert!(shown.ends_with(" s14 and 1007 more, 0 of them with trouble"), "{shown}");
+    }
+
+    #[test]
+    fn links_with_trouble_that_are_not_shown_are_counted() {
+        let link = |n| json!({"name": format!("s{n}"), "linked": n >= 100, "backlog_clients": 0});
+        let mut rows = StatusRows::default();
+        rows.push("hub", &json!({"links": (0..1_023).map(link).collect::<Vec<_>>()}));
+        assert!(
+            rows.to_string().ends_with(" s15(down) and 1007 more, 84 of them with trouble"),
+            "{rows}"
+        );
     }
 
     #[test]

@@ -175,6 +175,8 @@ fn check_addresses(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>
 fn check_lists(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
     let names: BTreeSet<&str> =
         drafts.iter().filter_map(|draft| draft.name.as_ref()).map(|name| *name.get_ref()).collect();
+    // Many lists may name the same unknown server.
+    let mut remedies = BTreeMap::new();
     for draft in drafts {
         let own = draft.name.as_ref().map(|name| *name.get_ref());
         let mut before = BTreeSet::new();
@@ -184,15 +186,16 @@ fn check_lists(drafts: &[ServerDraft<'_>], diagnostics: &mut Diagnostics<'_>) {
                 let what = format!("neighbours of {} lists the server itself", quoted(name));
                 diagnostics.error(place, what, "remove it from the list");
             } else if !names.contains(name) {
-                let remedy = match most_like(name, names.iter().copied()) {
+                let find = || match most_like(name, names.iter().copied()) {
                     Some(meant) => format!("did you mean {}?", quoted(meant)),
                     None => format!("the servers are {}", all_quoted(names.iter().copied())),
                 };
+                let remedy: &String = remedies.entry(name).or_insert_with(find);
                 let what = format!(
                     "neighbours lists {}, which is not a server of this herd",
                     quoted(name)
                 );
-                diagnostics.error(place, what, remedy);
+                diagnostics.error(place, what, remedy.as_str());
             } else if !before.insert(name) {
                 let what = format!("neighbours lists {} twice", quoted(name));
                 diagnostics.error(place, what, "remove one of the two");

@@ -3,13 +3,14 @@
 //! Most tests drive the receiver by hand, without a reactor: they pass bytes to `data_received`, and the inner protocol
 //! logs its calls. Twisted: protocols/test/test_basic.py.
 
-use herd_reactor::line_receiver::{LineLimits, LineProtocol, LineReceiver, Mode};
+use herd_reactor::line_receiver::{LINES_AHEAD, LineLimits, LineProtocol, LineReceiver, Mode};
 use herd_reactor::testing::{MemoryIo, MemoryOptions, StringTransport};
 use herd_reactor::{
     BUFFER_SIZE, ConnectOptions, Context, Flow, Protocol, Reactor, ReactorLimits, Shared, TimerId,
     factory,
 };
 use proptest::prelude::*;
+use std::collections::VecDeque;
 use std::error::Error;
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 struct Notes {
     heard: Vec<Heard>,
+    /// The announced lines that have not arrived yet, the next one first.
+    ahead: VecDeque<Vec<u8>>,
+    /// The number of lines of each announcement.
+    announced: Vec<usize>,
 }
 
 impl Shared for Notes {
@@ -41,11 +46,24 @@ impl LineProtocol<Notes> for Listener {
         "Listener"
     }
 
+    fn lines_ahead(&mut self, cx: &mut Context<'_, Notes>, lines: &[&[u8]]) {
+        assert!((1..=LINES_AHEAD).contains(&lines.len()));
+        cx.state.announced.push(lines.len());
+        cx.state.ahead = lines.iter().map(|line| line.to_vec()).collect();
+    }
+
+    /// Checks that announced lines arrive in their order.
     fn line_received(
         &mut self,
         cx: &mut Context<'_, Notes>,
         line: &[u8],
     ) -> Result<Mode, Box<dyn Error>> {
+        if let Some(ahead) = cx.state.ahead.pop_front() {
+            assert_eq!(ahead.strip_suffix(b"\r").unwrap_or(&ahead), line);
+        }
+        if matches!(line, b"lose" | b"abort" | b"pause" | b"fill" | b"raw" | b"fail") {
+            cx.state.ahead.clear();
+        }
         cx.state.heard.push(Heard::Line(line.to_vec()));
         match line {
             b"lose" => cx.lose_connection(),
@@ -300,6 +318,21 @@ fn reference(text: &[u8]) -> Vec<Heard> {
     }
     heard.push(Heard::End);
     heard
+}
+
+#[test]
+fn the_complete_lines_of_a_chunk_are_announced_sixteen_at_a_time() {
+    let mut rig = Rig::new(1_000);
+    rig.feed(b"alone\n");
+    assert!(rig.transport.state.announced.is_empty(), "a chunk of one line announces nothing");
+    rig.feed(&[&b"a\r\n"[..], &b"b\n".repeat(20), b"unfinished"].concat());
+    assert_eq!(rig.transport.state.announced, [16, 5]);
+    rig.feed(b"\npause\nafter\nlast\n").resume();
+    assert_eq!(
+        rig.transport.state.announced,
+        [16, 5, 3, 2],
+        "what a pause holds back is announced again"
+    );
 }
 
 proptest! {
