@@ -107,7 +107,7 @@ impl PlacesCheck {
         }
         print_line(&report.scrub(report.text.trim_end()));
         match answer {
-            Answer::Found(_) | Answer::Rendered(_) => Ok(()),
+            Answer::Found(_) | Answer::Listed(_) | Answer::Rendered(_) => Ok(()),
             Answer::Failed(failure) => {
                 let what = format!("{name} returned no places: {}", failure.status.as_str());
                 Err(Failure::new(Exit::Unavailable, what))

@@ -5,7 +5,7 @@
 
 use super::json::{Object, degrees, document};
 use super::raw_json::Json;
-use super::{Answer, BOUND_MAX, Found, Page, Photo, Place, Point, SearchFailure};
+use super::{Answer, BOUND_MAX, Found, Listed, Page, Photo, Place, Point, SearchFailure, Viewport};
 
 /// Typical size of a place with all members, in bytes; a longer one is not an error.
 const PLACE_BYTES: usize = 2_048;
@@ -23,8 +23,10 @@ const FALLBACK_MESSAGE: &str =
 impl Answer {
     /// Marks this answer as a replacement for a failed source: a message to the client says so.
     pub fn into_fallback(mut self) -> Answer {
-        if let Answer::Found(found) = &mut self {
-            found.messages.push(FALLBACK_MESSAGE.to_string());
+        if let Answer::Found(Found { messages, .. }) | Answer::Listed(Listed { messages, .. }) =
+            &mut self
+        {
+            messages.push(FALLBACK_MESSAGE.to_string());
         }
         self
     }
@@ -37,6 +39,9 @@ impl Answer {
     pub fn write(&self, bound: usize, out: &mut Vec<u8>) {
         match self {
             Answer::Found(found) => found.write(bound, out, |_| ()),
+            Answer::Listed(Listed { rows, result, attributions, messages }) => {
+                reply(out, attributions, messages, first(rows, bound), result, |_| ());
+            }
             Answer::Rendered(page) => page.write(bound, out),
             Answer::Failed(SearchFailure { message, .. }) => document(out, |reply| {
                 reply.string("error_message", &**message);
@@ -70,7 +75,7 @@ impl Answer {
     /// rendered yet: good for a gazetteer, and sometimes too small for places with more members.
     pub fn bytes(&self, bound: usize) -> usize {
         match self {
-            Answer::Found(_) => FRAME_BYTES + self.count(bound) * TOWN_BYTES,
+            Answer::Found(_) | Answer::Listed(_) => FRAME_BYTES + self.count(bound) * TOWN_BYTES,
             Answer::Rendered(page) => page.bytes(bound),
             Answer::Failed(failure) => FRAME_BYTES + failure.message.len(),
         }
@@ -80,7 +85,7 @@ impl Answer {
     /// the log.
     pub fn status(&self, bound: usize) -> &'static str {
         match self {
-            Answer::Found(_) => status(self.count(bound)),
+            Answer::Found(_) | Answer::Listed(_) => status(self.count(bound)),
             Answer::Rendered(page) => page.status,
             Answer::Failed(failure) => failure.status.as_str(),
         }
@@ -90,6 +95,7 @@ impl Answer {
     pub fn count(&self, bound: usize) -> usize {
         match self {
             Answer::Found(Found { places, .. }) => first(places, bound).len(),
+            Answer::Listed(Listed { rows, .. }) => first(rows, bound).len(),
             Answer::Rendered(page) => page.count(bound),
             Answer::Failed(_) => 0,
         }
@@ -107,30 +113,41 @@ impl Found<'_> {
 
     /// Writes at most `bound` places as a reply. [`Object::objects`] explains `end`, which is called for the results.
     fn write(&self, bound: usize, out: &mut Vec<u8>, end: impl FnMut(usize)) {
-        let places = first(&self.places, bound);
-        document(out, |reply| {
-            reply.strings("html_attributions", &self.attributions);
-            if !self.messages.is_empty() {
-                reply.strings("info_messages", &self.messages);
-            }
-            reply.objects("results", places, result, end);
-            reply.string("status", status(places.len()));
-        });
+        reply(out, &self.attributions, &self.messages, first(&self.places, bound), result, end);
     }
+}
+
+/// Writes a successful reply with these places, each of them by `result`.
+fn reply<T>(
+    out: &mut Vec<u8>,
+    attributions: &[impl AsRef<str>],
+    messages: &[String],
+    places: &[T],
+    result: impl Fn(&mut Object<'_>, &T),
+    end: impl FnMut(usize),
+) {
+    document(out, |reply| {
+        reply.strings("html_attributions", attributions);
+        if !messages.is_empty() {
+            reply.strings("info_messages", messages);
+        }
+        reply.objects("results", places, result, end);
+        reply.string("status", status(places.len()));
+    });
 }
 
 fn status(count: usize) -> &'static str {
     if count == 0 { "ZERO_RESULTS" } else { "OK" }
 }
 
-fn first<'p, 't>(places: &'p [Place<'t>], bound: usize) -> &'p [Place<'t>] {
+fn first<T>(places: &[T], bound: usize) -> &[T] {
     &places[..places.len().min(bound).min(BOUND_MAX)]
 }
 
 fn result(result: &mut Object<'_>, place: &Place<'_>) {
     let business = &place.business;
     result.string("business_status", business.status);
-    result.raw("geometry", |out| geometry(out, place));
+    geometry(result.raw("geometry"), place.location, place.viewport);
     result.string("icon", business.icon.as_deref());
     result.string("icon_background_color", business.icon_background_color.as_deref());
     result.string("icon_mask_base_uri", business.icon_mask_base_uri.as_deref());
@@ -173,8 +190,8 @@ fn photo(object: &mut Object<'_>, photo: &Photo<'_>) {
 
 /// Writes the geometry, which is half of a place of a gazetteer. All its members are known, so the text between two
 /// numbers is one copy. A test compares it with an [`Object`].
-fn geometry(out: &mut Vec<u8>, place: &Place<'_>) {
-    let points = [place.location, place.viewport.northeast, place.viewport.southwest];
+pub(super) fn geometry(out: &mut Vec<u8>, location: Point, viewport: Viewport) {
+    let points = [location, viewport.northeast, viewport.southwest];
     let numbers = points.iter().flat_map(|point| [point.latitude, point.longitude]);
     for (before, number) in GEOMETRY.into_iter().zip(numbers) {
         out.extend_from_slice(before.as_bytes());
@@ -299,7 +316,7 @@ mod tests {
             });
             document(&mut quick, |reply| {
                 let result = |result: &mut Object<'_>, (): &()| {
-                    result.raw("geometry", |out| geometry(out, &place));
+                    geometry(result.raw("geometry"), place.location, viewport);
                 };
                 reply.objects("results", &[()], result, |_| ());
             });
@@ -369,7 +386,7 @@ mod tests {
         let nothing = Answer::Found(Found::default()).into_fallback();
         assert!(written(&nothing, 1).contains("info_messages"));
         let failed = Answer::Failed(SearchFailure::limited(None));
-        assert_eq!(failed.clone().into_fallback(), failed);
+        assert_eq!(written(&failed.clone().into_fallback(), 1), written(&failed, 1));
     }
 
     #[test]

@@ -146,7 +146,7 @@ pub struct Reply<'a> {
 }
 
 /// The result of interpreting a reply.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ParsedReply {
     /// The answer for all clients that have asked, unless a second attempt is made.
     pub answer: Answer,

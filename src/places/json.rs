@@ -23,6 +23,7 @@
 use serde_core::Serialize;
 
 use super::scan::plain_bytes;
+use crate::wire::swar::eight_digits;
 
 /// An array with this many strings has one line for each.
 const LINE_ITEMS: usize = 25;
@@ -69,10 +70,10 @@ impl Object<'_> {
         scalar(self.out, value);
     }
 
-    /// Writes a member whose value `value` appends as JSON, laid out for this depth.
-    pub(super) fn raw(&mut self, key: &'static str, value: impl FnOnce(&mut Vec<u8>)) {
+    /// Writes the key of a member. The caller appends its value as JSON, laid out for this depth.
+    pub(super) fn raw(&mut self, key: &'static str) -> &mut Vec<u8> {
         self.key(key);
-        value(self.out);
+        self.out
     }
 
     pub(super) fn object(&mut self, key: &'static str, members: impl FnOnce(&mut Object<'_>)) {
@@ -176,9 +177,14 @@ fn new_line(out: &mut Vec<u8>, depth: usize) {
 }
 
 fn string(out: &mut Vec<u8>, value: &str) {
-    let mut rest = value.as_bytes();
-    out.reserve(rest.len() + 2);
+    out.reserve(value.len() + 2);
     out.push(b'"');
+    escaped(out, value.as_bytes());
+    out.push(b'"');
+}
+
+/// Writes a string without its quotation marks.
+pub(super) fn escaped(out: &mut Vec<u8>, mut rest: &[u8]) {
     loop {
         let (plain, behind) = rest.split_at(plain_bytes(rest, ESCAPED));
         out.extend_from_slice(plain);
@@ -186,7 +192,6 @@ fn string(out: &mut Vec<u8>, value: &str) {
         escape(out, *byte);
         rest = behind;
     }
-    out.push(b'"');
 }
 
 fn escape(out: &mut Vec<u8>, byte: u8) {
@@ -207,7 +212,7 @@ fn escape(out: &mut Vec<u8>, byte: u8) {
 }
 
 /// serde_json finds the shortest digits, several times faster than `{}` does.
-fn scalar(out: &mut Vec<u8>, value: impl Serialize) {
+pub(super) fn scalar(out: &mut Vec<u8>, value: impl Serialize) {
     serde_json::to_writer(&mut *out, &value).expect("a Vec takes what it is given");
     if out.ends_with(b".0") {
         out.truncate(out.len() - 2);
@@ -227,16 +232,16 @@ pub(super) fn degrees(out: &mut Vec<u8>, value: f64) {
     if value < 0.0 {
         out.push(b'-');
     }
-    scalar(out, units / SEVEN_DIGITS);
-    let point = out.len();
-    // The sum has a 1 before its seven digits, in the place of the point.
-    scalar(out, (units % SEVEN_DIGITS + SEVEN_DIGITS) as u32);
-    out[point] = b'.';
-    let zeros = out[point..].iter().rev().take_while(|&&digit| digit == b'0').count();
-    out.truncate(out.len() - zeros);
-    if out.ends_with(b".") {
-        out.pop();
-    }
+    let (whole, fraction) = ((units / SEVEN_DIGITS) as u32, (units % SEVEN_DIGITS) as u32);
+    let [leading, digits] = [whole, fraction].map(|part| u64::from_le_bytes(eight_digits(part)));
+    let text = u128::from(leading >> 40) | u128::from(b'.') << 24 | u128::from(digits >> 8) << 32;
+    let skipped = usize::from(whole < 10) + usize::from(whole < 100);
+    // A fraction of zero has eight zeros here, so the point goes with them.
+    let zeros = (digits ^ u64::from_le_bytes([b'0'; 8])).leading_zeros() as usize / 8;
+    let end = out.len() + 11 - skipped - zeros;
+    // Copying a known length takes a few instructions, any other length a call.
+    out.extend_from_slice(&(text >> (8 * skipped)).to_le_bytes());
+    out.truncate(end);
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! All sources produce the same [`Place`], and one writer prints it. So replies differ in what a source knows, but
-//! not in their format. (One source receives Google's own text, and only cuts it.) Sources in memory answer at
+//! not in their format. (One source receives Google's own text, and only cuts it; the embedded one writes the text
+//! of its rows itself, and a test compares it with that of the writer.) Sources in memory answer at
 //! once. A source on the network describes what to fetch, and later interprets the reply. It opens no socket, so a
 //! table of replies is enough to test it.
 //!
@@ -105,15 +106,31 @@ impl Query {
 
 /// The answer of a source to a [`Query`]. [`Answer::write`] does not change it, so one answer can serve many clients,
 /// each with its own bound.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Answer {
     /// The search succeeded; it may have found nothing.
     Found(Found<'static>),
+    /// The search of the embedded gazetteer succeeded; it may have found nothing.
+    Listed(Listed),
     /// The search succeeded, and the reply is a text already: Google's own, or one that was rendered once for all
     /// clients.
     Rendered(Page),
     /// The search failed.
     Failed(SearchFailure),
+}
+
+/// Rows of the embedded gazetteer, which become text only when they are written: an answer waits for the next turn
+/// with those of all other connections, and a [`Place`] takes half a kilobyte.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// At most [`BOUND_MAX`] rows, best first, in a deterministic order.
+    rows: Vec<usize>,
+    /// Writes the members of a row.
+    result: fn(&mut json::Object<'_>, &usize),
+    /// As in [`Found`].
+    attributions: &'static [&'static str],
+    /// As in [`Found`].
+    messages: Vec<String>,
 }
 
 /// The places that were found.
@@ -138,7 +155,7 @@ impl<'t> Found<'t> {
 }
 
 /// What a source does with a question.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Progress {
     /// The source answers at once.
     Answered(Answer),

@@ -18,7 +18,7 @@ use std::borrow::Cow;
 const ALPHABET: &[u8; 20] = b"23456789CFGHJMPQRVWX";
 
 /// Number of digits that a town's name replaces.
-const AREA_DIGITS: usize = 4;
+pub(super) const AREA_DIGITS: usize = 4;
 
 /// Number of cells per degree, in codes of ten digits.
 const CELLS: i64 = 8_000;
@@ -64,7 +64,7 @@ impl PlusCode<'static> {
 ///
 /// A latitude beyond a pole counts as the pole. The north pole belongs to the cell just south of it, since it begins
 /// no cell. Longitudes wrap around.
-fn encode(latitude: f64, longitude: f64) -> [u8; 11] {
+pub(super) fn encode(latitude: f64, longitude: f64) -> [u8; 11] {
     let mut north = cell(latitude + 90.0).clamp(0, 180 * CELLS - 1) as usize;
     let mut east = cell(longitude + 180.0).rem_euclid(360 * CELLS) as usize;
     let mut digits = [b'+'; 11];

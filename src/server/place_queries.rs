@@ -307,7 +307,7 @@ impl PlaceQueries {
     fn settle<S: AsksPlaces>(&mut self, core: &mut Core<S>, key: &[u8], answer: Answer) {
         let Some(flight) = self.flights.remove(key) else { return };
         let answer = Arc::new(self.or_instead(answer, &flight));
-        if let (Some(keep), Answer::Found(_)) = (flight.fetch.keep, &*answer) {
+        if let (Some(keep), Answer::Found(_) | Answer::Listed(_)) = (flight.fetch.keep, &*answer) {
             self.keep(core.now(), key, keep, answer.clone());
         }
         for ticket in flight.tickets {

@@ -10,7 +10,7 @@ mod fields;
 pub mod location;
 mod parse_error;
 pub mod stamp;
-mod swar;
+pub(crate) mod swar;
 
 pub mod command;
 pub mod report;
