@@ -119,7 +119,7 @@ impl Backlogs {
     }
 
     /// Takes the next client out of the owner's backlog, for the caller to send its line; `None` if the backlog
-    /// is empty. See [`ClientSet::take_next`].
+    /// is empty. It takes every client in the backlog before it takes any client twice.
     pub fn take_next(&mut self, id: BacklogId) -> Option<ClientKey> {
         let key = self.set_mut(id)?.take_next()?;
         self.marked -= 1;
