@@ -67,9 +67,12 @@ pub trait LineProtocol<S: Shared> {
     }
 
     /// These lines are in a chunk that does not end with the first of them: at most [`LINES_AHEAD`], each with the CR of a
-    /// CR LF. They are delivered next, until the mode changes, a line is too long, or delivery stops; in the last case they
-    /// are announced again. A protocol can prepare for them here; by default it does nothing.
-    fn lines_ahead(&mut self, _cx: &mut Context<'_, S>, _lines: &[&[u8]]) {}
+    /// CR LF, and of any length. Returns how many of them, from the first one on, the protocol has handled here. The
+    /// others are delivered next, until the mode changes, a line is too long, or delivery stops; in the last case they are
+    /// announced again. A protocol can prepare for them here; by default it does nothing.
+    fn lines_ahead(&mut self, _cx: &mut Context<'_, S>, _lines: &[&[u8]]) -> usize {
+        0
+    }
 
     /// A line has arrived. Returns the mode for the following bytes.
     ///
@@ -319,7 +322,12 @@ impl<P> LineReceiver<P> {
                     } else {
                         several = first_lines(rest);
                         let lines = &several.0[..several.1];
-                        self.inner.lines_ahead(cx, lines);
+                        let handled = self.inner.lines_ahead(cx, lines);
+                        if handled > 0 {
+                            rest =
+                                &rest[lines[..handled].iter().map(|line| line.len() + 1).sum()..];
+                            continue;
+                        }
                         lines
                     };
                     for line in lines {

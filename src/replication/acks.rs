@@ -84,10 +84,10 @@ impl Acks {
         self.progress[id.0] = None;
     }
 
-    /// Counts a line written to neighbour `id`.
-    pub fn wrote(&mut self, id: NeighbourId) {
+    /// Counts lines written to neighbour `id`.
+    pub fn wrote(&mut self, id: NeighbourId, lines: usize) {
         if let Some(progress) = &mut self.progress[id.0] {
-            progress.written += 1;
+            progress.written += lines as u64;
         }
     }
 
@@ -215,8 +215,8 @@ mod tests {
     fn turn(acks: &mut Acks, waiter: u32, lines: u64) -> Batch {
         let batch = acks.wait(client(waiter));
         (0..lines).for_each(|_| {
-            acks.wrote(PARKER);
-            acks.wrote(WELSH);
+            acks.wrote(PARKER, 1);
+            acks.wrote(WELSH, 1);
         });
         assert_eq!(acks.before_poll(|_| false), Some(batch));
         batch
@@ -261,7 +261,7 @@ mod tests {
         acks.acknowledged(PARKER, 0).unwrap();
         assert!(released(&mut acks).is_empty());
         // The client's line is sent from the backlog.
-        acks.wrote(PARKER);
+        acks.wrote(PARKER, 1);
         assert_eq!(acks.before_poll(|_| false), None);
         assert!(released(&mut acks).is_empty());
         acks.acknowledged(PARKER, 1).unwrap();
@@ -313,10 +313,10 @@ mod tests {
         let mut acks = two();
         acks.lost(WELSH);
         let early = acks.wait(client(1));
-        acks.wrote(PARKER);
+        acks.wrote(PARKER, 1);
         acks.linked(WELSH);
         acks.wait(client(2));
-        acks.wrote(WELSH);
+        acks.wrote(WELSH, 1);
         acks.before_poll(|_| false);
         acks.acknowledged(WELSH, 1).unwrap();
         assert!(released(&mut acks).is_empty(), "of the two lines it got only the second");

@@ -186,31 +186,38 @@ impl Neighbours {
         }
     }
 
-    /// Floods the latest report of the client `key` to every connected neighbour but `from`.
+    /// Floods the latest `lines` of the clients `keys`, in this order, to every connected neighbour but `from`.
     pub fn flood<S: Shared>(
         &mut self,
         core: &mut Core<S>,
-        table: &mut Table,
-        key: ClientKey,
+        backlogs: &mut Backlogs,
+        keys: &[ClientKey],
+        lines: &[&[u8]],
         from: Option<NeighbourId>,
     ) {
+        let bytes: usize = lines.iter().map(|line| line.len() + b"\r\n".len()).sum();
         // All backlogs are nearly always empty: one check for all neighbours saves a lookup in each.
-        let are_empty = table.backlogs.are_empty();
+        let are_empty = backlogs.are_empty();
         for (number, neighbour) in self.neighbours.iter().enumerate() {
             let id = NeighbourId(number);
             let Some(conn) = neighbour.conn.filter(|_| from != Some(id)) else { continue };
-            if !are_empty && table.backlogs.contains(neighbour.backlog, key) {
-                // The backlog will send the client's latest line, which is this one.
-                continue;
-            }
-            if core.pending(conn) < self.flood_buffer_bytes {
-                send_line(core, neighbour, conn, table.line(key));
-                if let Some(acks) = &mut self.acks {
-                    acks.wrote(id);
+            // Nearly always there is room for all lines, and one write takes them.
+            let has_room = core.pending(conn) + bytes <= self.flood_buffer_bytes;
+            let at_once = if are_empty && has_room { lines.len().max(1) } else { 1 };
+            for (keys, lines) in keys.chunks(at_once).zip(lines.chunks(at_once)) {
+                if !are_empty && backlogs.contains(neighbour.backlog, keys[0]) {
+                    // The backlog will send the client's latest line, which is this one or a later one.
+                    continue;
                 }
-            } else {
-                table.backlogs.mark(neighbour.backlog, key);
-                core.resume_when_drained(conn);
+                if core.pending(conn) < self.flood_buffer_bytes {
+                    send_lines(core, neighbour, conn, lines);
+                    if let Some(acks) = &mut self.acks {
+                        acks.wrote(id, lines.len());
+                    }
+                } else {
+                    backlogs.mark(neighbour.backlog, keys[0]);
+                    core.resume_when_drained(conn);
+                }
             }
         }
     }
@@ -261,13 +268,13 @@ impl Neighbours {
         while neighbour.comparison.has_words() && core.pending(conn) + ROW_LINE_BYTES_MAX < room {
             self.line.clear();
             neighbour.comparison.write_next(table.digest(), &mut self.line);
-            send_line(core, neighbour, conn, &self.line);
+            send_lines(core, neighbour, conn, &[&self.line]);
         }
         while core.pending(conn) < room {
             let Some(key) = table.backlogs.take_next(neighbour.backlog) else { break };
-            send_line(core, neighbour, conn, table.line(key));
+            send_lines(core, neighbour, conn, &[table.line(key)]);
             if let Some(acks) = &mut self.acks {
-                acks.wrote(id);
+                acks.wrote(id, 1);
             }
         }
         if neighbour.comparison.has_words() || !table.backlogs.is_empty(neighbour.backlog) {
@@ -275,10 +282,10 @@ impl Neighbours {
         }
     }
 
-    /// Counts a valid AT line from `id`, whether or not it was stored.
-    pub(crate) fn took(&mut self, id: NeighbourId) {
+    /// Counts valid AT lines from `id`, whether or not they were stored.
+    pub(crate) fn took(&mut self, id: NeighbourId, lines: u64) {
         if let Some(taken) = &mut self.neighbours[id.0].taken {
-            taken.lines += 1;
+            taken.lines += lines;
             self.owes_acks = true;
         }
     }
@@ -304,22 +311,26 @@ impl Neighbours {
                 taken.told = taken.lines;
                 self.line.clear();
                 write_ack(&mut self.line, taken.told);
-                send_line(core, neighbour, conn, &self.line);
+                send_lines(core, neighbour, conn, &[&self.line]);
             }
         }
     }
 }
 
-/// Writes one line to a neighbour; a plain neighbour's lines end with CR LF.
-fn send_line<S: Shared>(core: &mut Core<S>, neighbour: &Neighbour, conn: ConnId, line: &[u8]) {
+/// Writes lines to a neighbour; a plain neighbour's lines end with CR LF.
+fn send_lines<S: Shared>(core: &mut Core<S>, neighbour: &Neighbour, conn: ConnId, lines: &[&[u8]]) {
     let end: &[u8] = if neighbour.server.plain { b"\r\n" } else { b"\n" };
-    core.write_with(conn, line.len() + end.len(), |out| {
-        out.extend_from_slice(line);
-        out.extend_from_slice(end);
+    let bytes = lines.iter().map(|line| line.len() + end.len()).sum();
+    core.write_with(conn, bytes, |out| {
+        for line in lines {
+            out.extend_from_slice(line);
+            out.extend_from_slice(end);
+        }
     });
     if crate::log::traffic_is_on() {
         let wall = core.wall().0;
         let to = crate::log::Party::Named(neighbour.server.name.as_bytes());
-        crate::log::traffic(wall, to, crate::log::Direction::Out, line);
+        let out = crate::log::Direction::Out;
+        lines.iter().for_each(|line| crate::log::traffic(wall, to, out, line));
     }
 }

@@ -78,8 +78,9 @@ impl LineProtocol<Member> for Chatserver {
         NAME
     }
 
-    fn lines_ahead(&mut self, cx: &mut Cx<'_>, lines: &[&[u8]]) {
+    fn lines_ahead(&mut self, cx: &mut Cx<'_>, lines: &[&[u8]]) -> usize {
         cx.state.table.look_ahead(lines.iter().filter_map(|line| client_ahead(line)));
+        0
     }
 
     fn line_received(
@@ -202,13 +203,15 @@ impl Chatserver {
         }
         let Member { server, table, .. } = &mut **state;
         let report = Report::taken(iamat, server.name.as_bytes(), received, reply);
+        let line = report.line();
         match table.merge(&report, ReportOrigin::Client) {
-            (Some(key), outcome) if outcome.is_news() => state.flood(core, key, None),
+            (Some(key), outcome) if outcome.is_news() => state.flood(core, &[key], &[line], None),
             // The report is not news, but a neighbour can acknowledge it only after it was sent the line.
             (Some(key), MergeOutcome::Same | MergeOutcome::Older)
                 if state.neighbours.acks.is_some() =>
             {
-                state.neighbours.flood(core, &mut state.table, key, None);
+                let latest = state.table.line(key).to_vec();
+                state.neighbours.flood(core, &mut state.table.backlogs, &[key], &[&latest], None);
             }
             (_, MergeOutcome::Full) => {
                 let (clients, bytes) = (state.limits.known_clients, state.limits.known_bytes);

@@ -302,13 +302,14 @@ impl Member {
     pub(super) fn flood(
         &mut self,
         core: &mut Core<Member>,
-        key: ClientKey,
+        keys: &[ClientKey],
+        lines: &[&[u8]],
         from: Option<NeighbourId>,
     ) {
         if let Some(persist) = &mut self.persist {
-            persist.note(self.table.line(key));
+            lines.iter().for_each(|line| persist.note(line));
         }
-        self.neighbours.flood(core, &mut self.table, key, from);
+        self.neighbours.flood(core, &mut self.table.backlogs, keys, lines, from);
     }
 }
 

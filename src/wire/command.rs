@@ -169,6 +169,9 @@ impl<'a> Command<'a> {
         if let Some(iamat) = usual::iamat(line, limits) {
             return Ok(Command::Iamat(iamat));
         }
+        if let Some(at) = usual::at(line) {
+            return Ok(Command::At(at));
+        }
         let fields = &mut Fields::of(line);
         fields.skip_white();
         let before = *fields;

@@ -57,16 +57,23 @@ impl<'a> Report<'a> {
         Report { line: scratch, client, location, stamp, stamp_text }
     }
 
+    /// Makes the report of an AT line that is in canonical form already; `None` if it is not.
+    #[inline]
+    pub fn canonical(at: &At<'a>) -> Option<Report<'a>> {
+        let At { client, location, stamp, stamp_text, .. } = *at;
+        at.line.map(|line| Report { line, client, location, stamp, stamp_text })
+    }
+
     /// Makes the report of an AT line from another server; server and difference stay as they are.
     ///
     /// `scratch`: overwritten with the AT line, its fields joined by single blanks; not used if the line
     /// already has only single blanks. Source: the original paper, section 3.3.
     #[inline]
     pub fn relayed(at: &At<'a>, scratch: &'a mut Vec<u8>) -> Report<'a> {
-        let At { server, difference, client, location, stamp, stamp_text, line } = *at;
-        if let Some(line) = line {
-            return Report { line, client, location, stamp, stamp_text };
+        if let Some(report) = Report::canonical(at) {
+            return report;
         }
+        let At { server, difference, client, location, stamp, stamp_text, .. } = *at;
         scratch.clear();
         scratch.extend_from_slice(b"AT");
         for field in [server, difference, client, location.text, stamp_text] {

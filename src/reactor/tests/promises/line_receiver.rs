@@ -46,10 +46,15 @@ impl LineProtocol<Notes> for Listener {
         "Listener"
     }
 
-    fn lines_ahead(&mut self, cx: &mut Context<'_, Notes>, lines: &[&[u8]]) {
+    /// Handles lines of one byte here, up to the first line that is longer or empty.
+    fn lines_ahead(&mut self, cx: &mut Context<'_, Notes>, lines: &[&[u8]]) -> usize {
         assert!((1..=LINES_AHEAD).contains(&lines.len()));
         cx.state.announced.push(lines.len());
-        cx.state.ahead = lines.iter().map(|line| line.to_vec()).collect();
+        let without_cr = lines.iter().map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let here: Vec<&[u8]> = without_cr.take_while(|line| line.len() == 1).collect();
+        cx.state.heard.extend(here.iter().map(|line| Heard::Line(line.to_vec())));
+        cx.state.ahead = lines[here.len()..].iter().map(|line| line.to_vec()).collect();
+        here.len()
     }
 
     /// Checks that announced lines arrive in their order.
@@ -327,6 +332,9 @@ fn the_complete_lines_of_a_chunk_are_announced_sixteen_at_a_time() {
     assert!(rig.transport.state.announced.is_empty(), "a chunk of one line announces nothing");
     rig.feed(&[&b"a\r\n"[..], &b"b\n".repeat(20), b"unfinished"].concat());
     assert_eq!(rig.transport.state.announced, [16, 5]);
+    let handled = rig.heard().into_iter().skip(1).collect::<Vec<_>>();
+    assert_eq!(handled[0], Heard::Line(b"a".to_vec()));
+    assert_eq!(handled[1..], vec![Heard::Line(b"b".to_vec()); 20], "each is delivered once");
     rig.feed(b"\npause\nafter\nlast\n").resume();
     assert_eq!(
         rig.transport.state.announced,
