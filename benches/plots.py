@@ -36,7 +36,7 @@ def colour(peer: str) -> str:
 
 
 def short(number: float) -> str:
-    for size, unit in ((1e6, " M"), (1e3, " k")):
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if number >= size:
             return f"{number / size:.3g}{unit}"
     return f"{number:.3g}"

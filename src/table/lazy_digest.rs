@@ -8,7 +8,7 @@
 //! line is not in the sums. Further overwrites cost nothing. Reading the digest adds the lines of all pending clients.
 //!
 //! Measured with look_ahead.rs and `wire/command/usual.rs` together: 0.75 of the server's processor time with 50 connections
-//! and 128 commands in flight (benches/README.md, "Goals that were not reached").
+//! and 128 commands in flight (benches/README.md, "Goals, and what was tried").
 //!
 //! At most [`PENDING_MAX`] clients are pending, so that a read does not delay the loop for long. The line of a client
 //! beyond this number is added at once. A replay of a journal, when no loop runs yet, has no such limit.
