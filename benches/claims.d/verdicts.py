@@ -33,10 +33,12 @@ def each(found: Figures, names: list[str], form: Callable[[Any], str] = str) -> 
 def updates(f: Figures) -> Cells:
     ours, lamp = f["herd x 2 always reports 50"], f["lamp always reports 50"]
     writes = f["lamp memory reports 50 us"] / f["lamp memory asks 50 us"]
+    asks = f["herd x 2 memory asks 50"], f["lamp memory asks 50"]
     return (
         f"{short(ours)} reports/s, each on disk before its reply",
         f"LAMP {short(lamp)}",
-        f"true: {times(ours, lamp)} as many; but in memory a report takes LAMP only {times(writes, 1)} an ask's processor time",
+        f"half true: {times(ours, lamp)} as many, but the herd also answers {times(*asks)} as many asks; "
+        f"in memory a report takes LAMP only {times(writes, 1)} an ask's processor time",
     )
 
 
@@ -102,7 +104,7 @@ def come_and_go(f: Figures) -> Cells:
     return (
         f"{short(ours)} connections of one report/s",
         f"LAMP {short(lamp)}; Twisted {short(twisted)}",
-        f"{verdict}: herd takes {times(ours, lamp)} as many as LAMP, Twisted {times(twisted, lamp)}",
+        f"{verdict}: herd takes at least {times(ours, lamp)} as many as LAMP, Twisted {times(twisted, lamp)}",
     )
 
 
@@ -133,15 +135,13 @@ def exceptions(f: Figures) -> Cells:
 
 def without_threads(f: Figures) -> Cells:
     both = lambda name: f"{short(f[name][0])} and {short(f[name][1])}"  # noqa: E731
-    faster = tuple(loop > threads for loop, threads in zip(f["asyncio"], f["threads"]))
+    ratios = [threads / loop for loop, threads in zip(f["asyncio"], f["threads"])]
+    # A virtual machine drifts by a quarter.
+    verdict = "true" if max(ratios) < 0.8 else "false" if min(ratios) > 1.25 else "not shown"
     return (
         f"{both('herd')} reports/s at 50 and 500 connections",
         f"tokio {both('tokio')}; asyncio {both('asyncio')}; a thread for each connection instead: {both('threads')}",
-        {
-            (True, True): "true: asyncio is faster than threads",
-            (False, True): "true at 500 connections; at 50 threads are faster than asyncio",
-            (True, False): "true at 50 connections; at 500 threads are faster than asyncio",
-        }.get(faster, "false of Python: threads are faster than asyncio"),
+        f"{verdict} of Python: threads take {times(ratios[0], 1)} and {times(ratios[1], 1)} as many reports as asyncio",
     )
 
 
@@ -223,7 +223,7 @@ def slower(f: Figures) -> str:
 
 def computes(f: Figures) -> Cells:
     return (
-        f"{short(f['rust'])} ns",
+        f"{short(f['rust'])} ns (a Rust program)",
         f"{each(f, ['cpython', 'pypy', 'node'], short)} ns",
         slower(f),
     )
@@ -245,5 +245,5 @@ def fast(f: Figures) -> Cells:
         f"{one('herd')} reports/s over 50 connections, 1 and 16 in flight on each",
         f"Twisted {one('twisted')}; Node {one('node')}",
         "true next to LAMP (§ 1, performance)"
-        + (f"; Node is the faster of the two, and herd {short(nearer)} times as fast as Node" if node_is_faster else ""),
+        + (f"; Node is the faster of the two, and herd {short(nearer)} times as fast" if node_is_faster else ""),
     )
