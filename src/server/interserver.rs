@@ -38,12 +38,13 @@ use super::member::{Cx, LogName, Member, limit_closes, log_line};
 use crate::log::{Direction, Party};
 use crate::replication::NeighbourId;
 use crate::table::{ClientKey, MergeOutcome, ReportOrigin};
-use crate::wire::command::{Command, is_blank, write_refusal};
+use crate::wire::command::{At, Command, is_blank, write_refusal};
 use crate::wire::report::Report;
 use crate::wire::sync_message::SyncMessage;
 use herd_reactor::line_receiver::{LINES_AHEAD, LineProtocol, Mode};
 use herd_reactor::{CloseReason, Flow, Moment, TimerId};
 use log::Level;
+use std::mem;
 use std::time::Duration;
 
 pub(super) const NAME: &str = "Interserver";
@@ -111,7 +112,7 @@ impl LineProtocol<Member> for Interserver {
 
     /// Handles the AT lines at the start of `lines` together, if a linked neighbour sends them: all are parsed, then all
     /// clients are found, then all reports are merged, and one write for each neighbour passes the news on. The result is
-    /// that of `line_received`. A burst to five servers has 1.09 times the rate with groups (8 pairs), and 1.07 times more with
+    /// that of `line_received`, but the log has all lines of the group before what follows from them. A burst to five servers has 1.09 times the rate with groups (8 pairs), and 1.07 times more with
     /// one write for a group (12 pairs).
     fn lines_ahead(&mut self, cx: &mut Cx<'_>, lines: &[&[u8]]) -> usize {
         let LinkState::Linked(id) = self.link_state else { return 0 };
@@ -166,7 +167,7 @@ impl LineProtocol<Member> for Interserver {
         match (self.link_state, Command::parse(line, &cx.state.command_limits)) {
             (LinkState::Linked(id), Ok(Command::At(at))) => {
                 cx.state.neighbours.took(id, 1);
-                self.at(cx, &[Some(Report::relayed(&at, &mut Vec::new()))], Some(id));
+                self.one_at(cx, &at, Some(id));
             }
             (LinkState::Linked(id), Ok(Command::Ack(count)))
                 if cx.state.acknowledged(id, count) =>
@@ -185,7 +186,7 @@ impl LineProtocol<Member> for Interserver {
             (LinkState::Stranger | LinkState::Plain, Ok(Command::At(at)))
                 if cx.state.neighbours.plain() > 0 && self.step(LinkStep::Reported) =>
             {
-                self.at(cx, &[Some(Report::relayed(&at, &mut Vec::new()))], None);
+                self.one_at(cx, &at, None);
             }
             // This answers one of our lines. If we answered it, the exchange would never end.
             (LinkState::Linked(_) | LinkState::Plain, _) if line.starts_with(b"?") => {
@@ -342,13 +343,23 @@ impl Interserver {
         cx.state.sweep_on(cx.core);
     }
 
+    /// Handles one AT line.
+    fn one_at(&self, cx: &mut Cx<'_>, at: &At<'_>, from: Option<NeighbourId>) {
+        let mut scratch = mem::take(&mut cx.state.scratch);
+        self.at(cx, &[Some(Report::relayed(at, &mut scratch))], from);
+        cx.state.scratch = scratch;
+    }
+
     /// Handles AT: a neighbour passes on reports, at most [`LINES_AHEAD`]. Report: section 3.3.
     fn at(&self, cx: &mut Cx<'_>, reports: &[Option<Report<'_>>], from: Option<NeighbourId>) {
         cx.state.set_window(cx.wall());
         let Member { table, neighbours, limits, .. } = &mut *cx.state;
         let plain = from.is_none_or(|id| neighbours.get(id).server.plain);
         let origin = if plain { ReportOrigin::Plain } else { ReportOrigin::Server };
-        table.look_ahead(reports.iter().flatten().map(Report::client));
+        // The waits for one client have nothing to overlap with.
+        if reports.get(1).is_some_and(Option::is_some) {
+            table.look_ahead(reports.iter().flatten().map(Report::client));
+        }
         let (mut keys, mut news, mut count) =
             ([ClientKey::new(0); LINES_AHEAD], [&b""[..]; LINES_AHEAD], 0);
         for report in reports.iter().flatten() {
@@ -376,7 +387,10 @@ impl Interserver {
                 count += 1;
             }
         }
-        cx.state.flood(cx.core, &keys[..count], &news[..count], from);
+        // A line that is no news must not cost a visit to each of a thousand neighbours.
+        if count > 0 {
+            cx.state.flood(cx.core, &keys[..count], &news[..count], from);
+        }
     }
 
     fn refuse(&self, cx: &mut Cx<'_>, line: &[u8]) {

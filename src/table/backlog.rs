@@ -199,6 +199,16 @@ mod tests {
     }
 
     #[test]
+    fn taking_goes_on_behind_the_last_client_taken_when_the_set_has_grown() {
+        let (mut backlogs, [one, _]) = two_owners();
+        backlogs.mark(one, ClientKey::new(63));
+        assert_eq!(taken(&mut backlogs, one), [63]);
+        backlogs.mark(one, ClientKey::new(63));
+        backlogs.mark(one, ClientKey::new(64));
+        assert_eq!(taken(&mut backlogs, one), [64, 63]);
+    }
+
+    #[test]
     fn taking_goes_round_within_one_word_too() {
         let (mut backlogs, [one, _]) = two_owners();
         for client in [63, 40, 39] {

@@ -14,7 +14,7 @@ pub(super) struct ClientSet {
     words: Vec<u64>,
     /// The number of bits set.
     count: usize,
-    /// The client at which the next search starts; a word before the end has it, if there are words.
+    /// The client at which the next search starts; the first one if it is beyond the last word.
     cursor: usize,
 }
 
@@ -71,10 +71,11 @@ impl ClientSet {
         if self.count == 0 {
             return None;
         }
-        let start = self.cursor / 64;
+        let cursor = if self.cursor < self.words.len() * 64 { self.cursor } else { 0 };
+        let start = cursor / 64;
         // The search goes from the cursor to the end of its word, then through the words after it, wraps
         // around, and ends with the cursor's word again, which may have bits before the cursor.
-        let ahead = self.words[start] & (u64::MAX << (self.cursor % 64));
+        let ahead = self.words[start] & (u64::MAX << (cursor % 64));
         let (word, bits) = if ahead != 0 {
             (start, ahead)
         } else {
@@ -86,7 +87,7 @@ impl ClientSet {
         self.words[word] &= !(1 << (client % 64));
         self.count -= 1;
         debug_assert!(self.count > 0 || self.bits() == 0);
-        self.cursor = (client + 1) % (self.words.len() * 64);
+        self.cursor = client + 1;
         Some(ClientKey::new(client))
     }
 
